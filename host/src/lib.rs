@@ -1,0 +1,17 @@
+//! The WebAssembly Server Gateway Interface: a server for a folder of pages and a folder of
+//! sandboxed handlers, each reloaded when its file changes.
+//!
+//! `docs/ARCHITECTURE.md` is the map of this crate.
+
+pub mod cli;
+pub mod config;
+pub mod engine;
+pub mod error;
+pub mod gateway;
+pub mod http1;
+pub mod log;
+pub mod registry;
+pub mod reload;
+pub mod router;
+pub mod server;
+pub mod static_files;

@@ -1,0 +1,2 @@
+//! wasgi
+fn main() {}
