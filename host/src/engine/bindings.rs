@@ -2,6 +2,8 @@
 //! interface names it.
 
 #![allow(missing_docs, reason = "generated; the WIT package has the documentation")]
+#![allow(unsafe_code, reason = "generated: typed access to exports whose types were checked")]
+#![allow(unreachable_pub, unused_qualifications, clippy::all, reason = "generated")]
 
 wasmtime::component::bindgen!({
     path: "../wit",

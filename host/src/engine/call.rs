@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use wasmtime::component::ResourceAny;
+use wasmtime::component::{Resource, ResourceAny};
 use wasmtime::{PoolConcurrencyLimitError, Store, Trap, UpdateDeadline};
 
 use super::Program;
@@ -18,7 +18,6 @@ use super::meter::Meter;
 use super::state::State;
 use crate::config::Budget;
 use crate::gateway::{Environ, Exchange, Failure, Response};
-use wasmtime::component::Resource;
 
 /// Frames of a guest's stack that a trap's log line names.
 const FRAMES: usize = 8;
@@ -195,20 +194,16 @@ fn trap_failure(trap: &wasmtime::Error, state: &mut State) -> Failure {
     }
     let mut text = match trap.downcast_ref::<Trap>() {
         Some(code) => code.to_string(),
-        None => format!("{}", trap.root_cause()),
+        None => trap.root_cause().to_string(),
     };
     if let Some(backtrace) = trap.downcast_ref::<wasmtime::WasmBacktrace>() {
-        for frame in backtrace.frames().iter().take(FRAMES) {
-            let name = frame.func_name().unwrap_or("<unnamed>");
-            let name = wasmtime_demangle(name);
-            text.push_str(&format!("\n    in {name}"));
+        // Its first line is a heading.
+        for frame in backtrace.to_string().lines().skip(1).take(FRAMES) {
+            text.push_str("\n    ");
+            text.push_str(frame.trim());
         }
     }
     Failure::Trap(text)
-}
-
-fn wasmtime_demangle(name: &str) -> String {
-    name.to_owned()
 }
 
 fn instantiation_failure(error: &wasmtime::Error) -> Failure {

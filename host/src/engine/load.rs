@@ -44,8 +44,12 @@ impl Engine {
     ///
     /// Fails when the system gives no memory for it, or can't run compiled code.
     pub fn new(budget: &Budget, code_cache: Option<&Path>) -> anyhow::Result<Self> {
-        let inner = pool::engine(budget).context("could not set up the WebAssembly engine")?;
-        let linker = imports::linker(&inner).context("could not set up the host's functions")?;
+        let inner = pool::engine(budget)
+            .map_err(anyhow::Error::from)
+            .context("could not set up the WebAssembly engine")?;
+        let linker = imports::linker(&inner)
+            .map_err(anyhow::Error::from)
+            .context("could not set up the host's functions")?;
         let cache = code_cache.and_then(|folder| match CodeCache::open(folder, &inner) {
             Ok(cache) => Some(Arc::new(cache)),
             Err(error) => {
