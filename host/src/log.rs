@@ -74,7 +74,10 @@ impl<'a> MakeWriter<'a> for Log {
     type Writer = LogWriter;
 
     fn make_writer(&'a self) -> LogWriter {
-        LogWriter { log: self.clone(), line: Vec::new() }
+        LogWriter {
+            log: self.clone(),
+            line: Vec::new(),
+        }
     }
 }
 
@@ -115,7 +118,10 @@ fn write_all(mut output: impl Write, pieces: &Receiver<Piece>, dropped: &AtomicU
         let missed = dropped.swap(0, Ordering::Relaxed);
         if missed > 0 {
             // An output that is gone for good gets nothing more; the server goes on without it.
-            let _ = writeln!(output, "(the log was too slow: {missed} pieces of it were dropped)");
+            let _ = writeln!(
+                output,
+                "(the log was too slow: {missed} pieces of it were dropped)"
+            );
         }
         let _ = result;
     }

@@ -57,7 +57,11 @@ impl Engine {
                 None
             }
         });
-        Ok(Self { inner, linker: Arc::new(linker), cache })
+        Ok(Self {
+            inner,
+            linker: Arc::new(linker),
+            cache,
+        })
     }
 
     /// Compiles and checks the bytes of a `.wasm` or `.wat` file.
@@ -82,7 +86,10 @@ impl Engine {
             .map_err(|error| LoadError(link_error(&error)))?;
         let pre = HandlerPre::new(pre)
             .map_err(|error| LoadError(format!("does not keep the contract: {}", line(&error))))?;
-        Ok(Program { pre, imports: imports.into() })
+        Ok(Program {
+            pre,
+            imports: imports.into(),
+        })
     }
 
     /// Advances the epoch: guests that compute yield. Called by the ticker.
@@ -93,23 +100,29 @@ impl Engine {
     /// Checks that the component is a handler at all, and lists what it imports.
     fn check_exports(&self, component: &Component) -> Result<Vec<String>, LoadError> {
         let ty = component.component_type();
-        let exports: Vec<String> =
-            ty.exports(&self.inner).map(|(name, _)| name.to_owned()).collect();
+        let exports: Vec<String> = ty
+            .exports(&self.inner)
+            .map(|(name, _)| name.to_owned())
+            .collect();
         let imports = ty
             .imports(&self.inner)
             .filter(|(_, item)| {
                 // An import of types alone asks nothing of the host.
                 !matches!(&item.ty, ComponentItem::ComponentInstance(instance)
-                    if instance.exports(&self.inner).all(|(_, item)| {
-                        matches!(item.ty, ComponentItem::Type(_))
-                    }))
+                if instance.exports(&self.inner).all(|(_, item)| {
+                    matches!(item.ty, ComponentItem::Type(_))
+                }))
             })
             .map(|(name, _)| name.to_owned())
             .collect();
         if exports.iter().any(|name| name == APPLICATION) {
             return Ok(imports);
         }
-        let has = if exports.is_empty() { "nothing".to_owned() } else { exports.join(", ") };
+        let has = if exports.is_empty() {
+            "nothing".to_owned()
+        } else {
+            exports.join(", ")
+        };
         Err(LoadError(format!(
             "a component, but no handler: it exports {has}, and has to export {APPLICATION}; \
              build it with a wasgi SDK, or against wit/gateway.wit"
@@ -132,7 +145,9 @@ impl Program {
 
 impl fmt::Debug for Program {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Program").field("imports", &self.imports).finish_non_exhaustive()
+        f.debug_struct("Program")
+            .field("imports", &self.imports)
+            .finish_non_exhaustive()
     }
 }
 
@@ -169,7 +184,10 @@ fn check_layer(bytes: &[u8]) -> Result<(), LoadError> {
 
 fn compile(engine: &wasmtime::Engine, bytes: &[u8]) -> Result<Component, LoadError> {
     Component::new(engine, bytes).map_err(|error| {
-        LoadError(format!("does not compile: {} (is the file whole?)", line(&error)))
+        LoadError(format!(
+            "does not compile: {} (is the file whole?)",
+            line(&error)
+        ))
     })
 }
 
@@ -187,5 +205,8 @@ fn link_error(error: &wasmtime::Error) -> String {
 
 /// An error and its causes in one line.
 pub(super) fn line(error: &wasmtime::Error) -> String {
-    format!("{error:#}").split_whitespace().collect::<Vec<_>>().join(" ")
+    format!("{error:#}")
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ")
 }

@@ -11,7 +11,10 @@ pub(super) struct AccessLog {
 
 impl AccessLog {
     pub(super) fn new(log: Log) -> Self {
-        Self { log, lines: String::new() }
+        Self {
+            log,
+            lines: String::new(),
+        }
     }
 
     /// Where the next line goes.

@@ -53,7 +53,13 @@ struct Place {
 
 impl Calls {
     pub(super) fn new(inbox: Arc<Inbox>) -> Self {
-        Self { inbox, places: Vec::new(), free: Vec::new(), count: 0, serial: 0 }
+        Self {
+            inbox,
+            places: Vec::new(),
+            free: Vec::new(),
+            count: 0,
+            serial: 0,
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -65,14 +71,22 @@ impl Calls {
             let place = self.places.len();
             let handle = CallWaker::new(self.inbox.clone(), place);
             let waker = Waker::from(handle.clone());
-            self.places.push(Place { serial: 0, handle, waker, running: None });
+            self.places.push(Place {
+                serial: 0,
+                handle,
+                waker,
+                running: None,
+            });
             place
         });
         self.serial += 1;
         self.count += 1;
         self.places[place].serial = self.serial;
         self.places[place].running = Some(Box::new(running));
-        CallId { place, serial: self.serial }
+        CallId {
+            place,
+            serial: self.serial,
+        }
     }
 
     /// The call at a place, if there is one.
@@ -105,7 +119,11 @@ impl Calls {
 
     fn get_mut(&mut self, call: CallId) -> Option<&mut Running> {
         let place = self.places.get_mut(call.place)?;
-        if place.serial == call.serial { place.running.as_deref_mut() } else { None }
+        if place.serial == call.serial {
+            place.running.as_deref_mut()
+        } else {
+            None
+        }
     }
 
     pub(super) fn remove(&mut self, place: usize) -> Option<Box<Running>> {
@@ -117,8 +135,12 @@ impl Calls {
 
     /// Runs a call until it waits, yields or is done.
     pub(super) fn poll(&mut self, place: usize) -> Poll<Finished> {
-        let Some(place) = self.places.get_mut(place) else { return Poll::Pending };
-        let Some(running) = &mut place.running else { return Poll::Pending };
+        let Some(place) = self.places.get_mut(place) else {
+            return Poll::Pending;
+        };
+        let Some(running) = &mut place.running else {
+            return Poll::Pending;
+        };
         place.handle.rearm();
         running.call.poll(&mut Context::from_waker(&place.waker))
     }

@@ -171,7 +171,10 @@ impl Connection {
     /// Acts on the deadline.
     pub(super) fn expire(&mut self, cx: &mut Context) {
         let now = cx.now;
-        if self.blocked_since.is_some_and(|since| now >= since + WRITE_TIMEOUT) {
+        if self
+            .blocked_since
+            .is_some_and(|since| now >= since + WRITE_TIMEOUT)
+        {
             self.abandon(cx, "the client takes nothing");
             return;
         }
@@ -205,7 +208,10 @@ impl Connection {
             if matches!(self.phase, Phase::Closed) {
                 return Turn::Drop;
             }
-            if [received, moved, sent].iter().all(|progress| *progress == Progress::Stuck) {
+            if [received, moved, sent]
+                .iter()
+                .all(|progress| *progress == Progress::Stuck)
+            {
                 return Turn::Wait;
             }
         }
@@ -290,7 +296,10 @@ impl Connection {
                 Progress::Made
             }
             Some(Incoming::Rejected(rejection)) => {
-                self.record = Some(Box::new(Record::rejected(self.http.rejected_line(), cx.now)));
+                self.record = Some(Box::new(Record::rejected(
+                    self.http.rejected_line(),
+                    cx.now,
+                )));
                 let answer = cx.error(rejection.status, rejection.why);
                 self.queue(answer, cx);
                 Progress::Made
@@ -308,7 +317,11 @@ impl Connection {
         let mut record = Record::new(head.clone(), cx.now);
         let source = match cx.start(head, self.peer, self.local) {
             Start::Answer(answer) => Source::Known(Box::new(answer)),
-            Start::Call { call, exchange, handler } => {
+            Start::Call {
+                call,
+                exchange,
+                handler,
+            } => {
                 record.handler = Some(handler);
                 Source::Call(Box::new(Waiting {
                     call,
@@ -353,10 +366,16 @@ impl Connection {
                 Content::File { length, .. } => *length,
             };
             let fields = answer.fields.iter().map(|(name, value)| (*name, &**value));
-            let head = ResponseHead { status: answer.status, reason: reason(answer.status), fields };
+            let head = ResponseHead {
+                status: answer.status,
+                reason: reason(answer.status),
+                fields,
+            };
             self.start_response(&head, BodyLength::Known(length), cx);
             let tail = self.outbox.tail(&mut cx.spare);
-            let frame = self.http.frame(usize::try_from(length).unwrap_or(usize::MAX), tail);
+            let frame = self
+                .http
+                .frame(usize::try_from(length).unwrap_or(usize::MAX), tail);
             (length, frame.take)
         };
         match answer.body {
@@ -381,10 +400,18 @@ impl Connection {
         if let Some(record) = &mut self.record {
             record.status = head.status;
         }
-        let stamp = Stamp { date: cx.date.text(), server: Some(crate::SERVER_SOFTWARE) };
-        let skipped = self.http.start_response(head, length, &stamp, self.outbox.tail(&mut cx.spare));
+        let stamp = Stamp {
+            date: cx.date.text(),
+            server: Some(crate::SERVER_SOFTWARE),
+        };
+        let skipped =
+            self.http
+                .start_response(head, length, &stamp, self.outbox.tail(&mut cx.spare));
         if let Some(name) = skipped.first {
-            let handler = self.record.as_ref().map_or("", |record| record.handler_name());
+            let handler = self
+                .record
+                .as_ref()
+                .map_or("", |record| record.handler_name());
             tracing::warn!("{handler}: a {name} field was not sent: it could break the framing");
         }
     }
@@ -414,7 +441,10 @@ impl Connection {
             return Progress::Stuck;
         }
         let http = &mut self.http;
-        match waiting.exchange.push_body(|into| http.read_body(room, into, cx.now)) {
+        match waiting
+            .exchange
+            .push_body(|into| http.read_body(room, into, cx.now))
+        {
             BodyProgress::Incomplete => Progress::Stuck,
             BodyProgress::Data => Progress::Made,
             BodyProgress::End => {
@@ -451,13 +481,19 @@ impl Connection {
             progress = Progress::Made;
         }
         for block in output.blocks {
-            let frame = self.http.frame(block.len(), self.outbox.tail(&mut cx.spare));
-            if frame.take < block.len() && let Some(record) = &mut self.record {
+            let frame = self
+                .http
+                .frame(block.len(), self.outbox.tail(&mut cx.spare));
+            if frame.take < block.len()
+                && let Some(record) = &mut self.record
+            {
                 record.note_overlong();
             }
             self.outbox.push(block, frame.take, &mut cx.spare);
             if !frame.suffix.is_empty() {
-                self.outbox.tail(&mut cx.spare).extend_from_slice(frame.suffix);
+                self.outbox
+                    .tail(&mut cx.spare)
+                    .extend_from_slice(frame.suffix);
             }
             progress = Progress::Made;
         }
@@ -469,9 +505,16 @@ impl Connection {
     }
 
     fn send_head(&mut self, head: &Head, cx: &mut Context) {
-        let fields = head.fields.iter().map(|(name, value)| (name.as_str(), value.as_slice()));
+        let fields = head
+            .fields
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_slice()));
         let length = head.length.map_or(BodyLength::Unknown, BodyLength::Known);
-        let response = ResponseHead { status: head.status, reason: &head.reason, fields };
+        let response = ResponseHead {
+            status: head.status,
+            reason: &head.reason,
+            fields,
+        };
         self.start_response(&response, length, cx);
     }
 
@@ -484,7 +527,10 @@ impl Connection {
         match self.http.finish_response(self.outbox.tail(&mut cx.spare)) {
             Finish::Whole => self.phase = Phase::Answering(Source::Queued),
             Finish::Short => {
-                let handler = self.record.as_ref().map_or("", |record| record.handler_name());
+                let handler = self
+                    .record
+                    .as_ref()
+                    .map_or("", |record| record.handler_name());
                 tracing::error!(
                     "{handler}: the body is shorter than its Content-Length: connection cut"
                 );
@@ -496,7 +542,9 @@ impl Connection {
     /// The call that this connection waits for has ended without a whole answer.
     pub(super) fn call_failed(&mut self, failure: &Failure, cx: &mut Context) {
         self.take_output(cx);
-        let Phase::Answering(Source::Call(waiting)) = &self.phase else { return };
+        let Phase::Answering(Source::Call(waiting)) = &self.phase else {
+            return;
+        };
         if waiting.head_sent {
             self.phase = Phase::Closing(CloseReason::AnswerUnfinished);
             return;
@@ -513,7 +561,9 @@ impl Connection {
             return Progress::Stuck;
         }
         let mut sent = 0;
-        let result = self.outbox.flush(&mut self.socket, &mut cx.spare, &mut sent);
+        let result = self
+            .outbox
+            .flush(&mut self.socket, &mut cx.spare, &mut sent);
         if let Some(record) = &mut self.record {
             record.bytes += sent;
         }
@@ -560,7 +610,10 @@ impl Connection {
             self.reset();
             Phase::Closed
         } else if reason.lingers() && self.socket.shutdown(Shutdown::Write).is_ok() {
-            Phase::Lingering { until: now + LINGER_TIME, left_bytes: LINGER_BYTES }
+            Phase::Lingering {
+                until: now + LINGER_TIME,
+                left_bytes: LINGER_BYTES,
+            }
         } else {
             Phase::Closed
         };

@@ -46,7 +46,11 @@ pub(super) enum Start {
     /// With this.
     Answer(Answer),
     /// By a handler, which is at work from now on.
-    Call { call: CallId, exchange: Arc<Exchange>, handler: Arc<Handler<Program>> },
+    Call {
+        call: CallId,
+        exchange: Arc<Exchange>,
+        handler: Arc<Handler<Program>>,
+    },
 }
 
 impl Context {
@@ -136,7 +140,11 @@ impl Context {
             pass,
         });
         self.started.push(call);
-        Start::Call { call, exchange, handler }
+        Start::Call {
+            call,
+            exchange,
+            handler,
+        }
     }
 
     /// An error page. `why` says what was wrong with the request.
@@ -153,7 +161,9 @@ impl Context {
         };
         let mut answer = self.error(failure.status(), why);
         if failure.status() == 503 {
-            answer.fields.push(("Retry-After", Cow::Borrowed(RETRY_AFTER_SECONDS)));
+            answer
+                .fields
+                .push(("Retry-After", Cow::Borrowed(RETRY_AFTER_SECONDS)));
         }
         answer
     }
@@ -177,7 +187,10 @@ impl Context {
 fn server_options() -> Answer {
     Answer {
         status: 204,
-        fields: vec![("Allow", Cow::Borrowed(b"GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH"))],
+        fields: vec![(
+            "Allow",
+            Cow::Borrowed(b"GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH"),
+        )],
         body: Content::Empty,
     }
 }

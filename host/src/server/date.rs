@@ -11,7 +11,10 @@ pub(super) struct Date {
 
 impl Date {
     pub(super) fn new(now: Instant) -> Self {
-        let mut date = Self { text: [b' '; 29], until: now };
+        let mut date = Self {
+            text: [b' '; 29],
+            until: now,
+        };
         date.update(now);
         date
     }

@@ -37,7 +37,10 @@ struct Local {
 
 impl Inbox {
     pub(super) fn new(waker: mio::Waker) -> Arc<Self> {
-        Arc::new(Self { waker, queue: Mutex::default() })
+        Arc::new(Self {
+            waker,
+            queue: Mutex::default(),
+        })
     }
 
     /// Makes this thread the inbox's own.
@@ -106,7 +109,11 @@ pub(super) struct CallWaker {
 
 impl CallWaker {
     pub(super) fn new(inbox: Arc<Inbox>, call: usize) -> Arc<Self> {
-        Arc::new(Self { inbox, call, woken: AtomicBool::new(false) })
+        Arc::new(Self {
+            inbox,
+            call,
+            woken: AtomicBool::new(false),
+        })
     }
 
     /// To be called before each poll: from here on, a wake-up counts again.

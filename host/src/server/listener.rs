@@ -32,7 +32,10 @@ pub(super) fn bind(addr: SocketAddr, count: usize) -> anyhow::Result<Vec<TcpList
     for _ in 1..count {
         sockets.push(socket(addr, true).with_context(explain)?);
     }
-    Ok(sockets.into_iter().map(|socket| TcpListener::from_std(socket.into())).collect())
+    Ok(sockets
+        .into_iter()
+        .map(|socket| TcpListener::from_std(socket.into()))
+        .collect())
 }
 
 fn socket(addr: SocketAddr, shared: bool) -> io::Result<Socket> {

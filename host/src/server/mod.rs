@@ -71,7 +71,9 @@ impl Server {
     ) -> anyhow::Result<Self> {
         let listeners = listener::bind(config.addr, config.threads)?;
         let addr = match listeners.first() {
-            Some(first) => first.local_addr().context("the listening socket has no address")?,
+            Some(first) => first
+                .local_addr()
+                .context("the listening socket has no address")?,
             None => anyhow::bail!("a server needs one thread at least (--threads)"),
         };
         let shared = Arc::new(Shared {
@@ -86,7 +88,9 @@ impl Server {
         let mut inboxes = Vec::new();
         let mut threads = Vec::new();
         for (index, listener) in listeners.into_iter().enumerate() {
-            let working = ticker.working(index).context("the ticker has no place left")?;
+            let working = ticker
+                .working(index)
+                .context("the ticker has no place left")?;
             let reactor = Reactor::new(listener, shared.clone(), working)?;
             inboxes.push(reactor.inbox());
             let handle = runtime.handle.clone();
@@ -96,7 +100,13 @@ impl Server {
                 .context("could not start a reactor's thread")?;
             threads.push(thread);
         }
-        Ok(Self { addr, inboxes, threads, _ticker: ticker, _runtime: runtime })
+        Ok(Self {
+            addr,
+            inboxes,
+            threads,
+            _ticker: ticker,
+            _runtime: runtime,
+        })
     }
 
     /// Where it listens: the port that was picked, where 0 was asked for.
@@ -176,7 +186,11 @@ impl Runtime {
                 let _ = runtime.block_on(stopped);
             })
             .context("could not start the timers' thread")?;
-        Ok(Self { handle, stop: Some(stop), thread: Some(thread) })
+        Ok(Self {
+            handle,
+            stop: Some(stop),
+            thread: Some(thread),
+        })
     }
 }
 

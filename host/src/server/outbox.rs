@@ -32,7 +32,10 @@ pub(super) struct Outbox {
 enum Piece {
     Bytes(Vec<u8>),
     /// From the file's own position on.
-    File { file: File, left: u64 },
+    File {
+        file: File,
+        left: u64,
+    },
 }
 
 /// How far one flush came.
@@ -103,7 +106,9 @@ impl Outbox {
         while let Some(first) = self.pieces.front_mut() {
             let sent = match first {
                 Piece::File { file, left } => {
-                    let want = usize::try_from(*left).unwrap_or(usize::MAX).min(SENDFILE_BYTES);
+                    let want = usize::try_from(*left)
+                        .unwrap_or(usize::MAX)
+                        .min(SENDFILE_BYTES);
                     match rustix::fs::sendfile(&*socket, &*file, None, want) {
                         Ok(0) => return Ok(Flush::FileShort),
                         Ok(sent) => {
@@ -138,13 +143,20 @@ impl Outbox {
     /// Writes as many pieces of bytes as stand at the front, in one call.
     fn write(&self, socket: &mut TcpStream) -> io::Result<usize> {
         let mut bytes = self.pieces.iter().map_while(Piece::bytes);
-        let Some(first) = bytes.next() else { return Ok(0) };
+        let Some(first) = bytes.next() else {
+            return Ok(0);
+        };
         let first = &first[self.sent..];
-        let Some(second) = bytes.next() else { return socket.write(first) };
+        let Some(second) = bytes.next() else {
+            return socket.write(first);
+        };
         let mut slices = [IoSlice::new(&[]); SLICES];
         slices[0] = IoSlice::new(first);
         let mut count = 1;
-        for (slice, bytes) in slices[1..].iter_mut().zip(std::iter::once(second).chain(bytes)) {
+        for (slice, bytes) in slices[1..]
+            .iter_mut()
+            .zip(std::iter::once(second).chain(bytes))
+        {
             *slice = IoSlice::new(bytes);
             count += 1;
         }

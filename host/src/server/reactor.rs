@@ -164,10 +164,14 @@ impl Reactor {
             Accepting::Pause(until) => Some(until),
             Accepting::Wait | Accepting::Again => None,
         };
-        let next = [self.connection_deadlines.next(), self.call_deadlines.next(), pause]
-            .into_iter()
-            .flatten()
-            .min()?;
+        let next = [
+            self.connection_deadlines.next(),
+            self.call_deadlines.next(),
+            pause,
+        ]
+        .into_iter()
+        .flatten()
+        .min()?;
         let wait = next.saturating_duration_since(Instant::now());
         // The kernel counts in milliseconds, and must not wake us before the time.
         Some(wait + Duration::from_millis(u64::from(!wait.is_zero())))
@@ -183,7 +187,9 @@ impl Reactor {
         }
         self.accepting = Accepting::Again;
         for _ in 0..ACCEPTS_PER_TURN {
-            let Some(listener) = &self.listener else { return };
+            let Some(listener) = &self.listener else {
+                return;
+            };
             match listener.accept() {
                 Ok((socket, peer)) => self.connected(socket, peer),
                 Err(error) => match error.kind() {
@@ -207,11 +213,17 @@ impl Reactor {
         // Answers are written whole: waiting for more to send would only delay them. A socket
         // that refuses is slower, and a socket without an address is gone already.
         let _ = socket.set_nodelay(true);
-        let Ok(local) = socket.local_addr() else { return };
+        let Ok(local) = socket.local_addr() else {
+            return;
+        };
         let entry = self.connections.vacant_entry();
         let place = entry.key();
         let interest = Interest::READABLE | Interest::WRITABLE;
-        if let Err(error) = self.poll.registry().register(&mut socket, Token(place), interest) {
+        if let Err(error) = self
+            .poll
+            .registry()
+            .register(&mut socket, Token(place), interest)
+        {
             tracing::warn!("could not watch a connection: {error}");
             return;
         }
@@ -225,7 +237,9 @@ impl Reactor {
         // An instance is reset when this is dropped: after its answer was sent.
         let mut _finished = None;
         loop {
-            let Some(connection) = self.connections.get_mut(place) else { return };
+            let Some(connection) = self.connections.get_mut(place) else {
+                return;
+            };
             let turn = connection.drive(&mut self.cx);
             if turn == Turn::Drop {
                 self.drop_connection(place);
@@ -246,7 +260,9 @@ impl Reactor {
     }
 
     fn drop_connection(&mut self, place: usize) {
-        let Some(mut connection) = self.connections.try_remove(place) else { return };
+        let Some(mut connection) = self.connections.try_remove(place) else {
+            return;
+        };
         connection.log(&mut self.cx);
         // Closing the socket takes it out of the epoll set as well; failing changes nothing.
         let _ = self.poll.registry().deregister(connection.socket_mut());
@@ -285,7 +301,9 @@ impl Reactor {
 
     /// Takes a call out, and tells the connection that waits for it if it went wrong.
     fn end_call(&mut self, place: usize, failure: Option<&Failure>) {
-        let Some(running) = self.cx.calls.remove(place) else { return };
+        let Some(running) = self.cx.calls.remove(place) else {
+            return;
+        };
         let Some(failure) = failure else { return };
         tracing::error!("{}: {failure}", running.handler.name);
         if let Some(connection) = running.connection
@@ -306,7 +324,9 @@ impl Reactor {
             }
         }
         while let Some(place) = self.call_deadlines.pop(now) {
-            let Some(running) = self.cx.calls.at(place) else { continue };
+            let Some(running) = self.cx.calls.at(place) else {
+                continue;
+            };
             if running.deadline > now {
                 self.call_deadlines.arm(place, running.deadline);
                 continue;
@@ -339,7 +359,11 @@ impl Reactor {
 
     /// Ends whatever is still at work.
     fn stop(mut self) -> anyhow::Result<()> {
-        let cut = self.connections.iter().filter(|(_, one)| one.is_answering()).count();
+        let cut = self
+            .connections
+            .iter()
+            .filter(|(_, one)| one.is_answering())
+            .count();
         if cut > 0 {
             tracing::warn!("{cut} requests were cut short");
         }

@@ -45,7 +45,15 @@ impl Record {
     }
 
     fn of(line: Line, now: Instant) -> Self {
-        Self { line, began: now, handler: None, status: 0, bytes: 0, cut: None, overlong: false }
+        Self {
+            line,
+            began: now,
+            handler: None,
+            status: 0,
+            bytes: 0,
+            cut: None,
+            overlong: false,
+        }
     }
 
     /// The handler's name, or the word for the pages.
@@ -87,7 +95,10 @@ impl Record {
             elapsed.as_micros() % 1000,
             self.handler_name()
         );
-        debug_assert!(result.is_ok() && rest.is_ok(), "a string takes all that is written");
+        debug_assert!(
+            result.is_ok() && rest.is_ok(),
+            "a string takes all that is written"
+        );
         if let Some(why) = self.cut {
             log.push_str(" (");
             log.push_str(why);
