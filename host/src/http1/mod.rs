@@ -10,9 +10,17 @@ pub use head::{RequestHead, Version};
 pub use limits::Limits;
 pub use response::{BodyLength, Finish, Frame, ResponseHead, Skipped, Stamp};
 
+mod authority;
 mod body;
+mod buffer;
 mod connection;
 mod error;
+mod framing;
 mod head;
+mod layout;
 mod limits;
+mod patience;
+mod request_line;
 mod response;
+mod scan;
+mod token;
