@@ -95,7 +95,8 @@ mod tests {
         let mut buffer = ReceiveBuffer::default();
         buffer.append(b"abc");
         let at = buffer.bytes().as_ptr();
-        assert_eq!(buffer.take(3).as_ptr(), at);
+        let taken = buffer.take(3);
+        assert_eq!(taken.as_ptr(), at);
         assert_eq!(buffer.capacity(), 0);
     }
 

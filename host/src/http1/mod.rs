@@ -4,6 +4,7 @@
 //! no clock and no file in here.
 
 pub use body::{BodyProgress, Discard, RequestBody};
+pub use chunked::{ChunkedDecoder, Piece};
 pub use connection::{Connection, Expiry, Incoming, Step};
 pub use error::{BodyError, CloseReason, Rejection};
 pub use head::{RequestHead, Version};
@@ -13,6 +14,7 @@ pub use response::{BodyLength, Finish, Frame, ResponseHead, Skipped, Stamp};
 mod authority;
 mod body;
 mod buffer;
+mod chunked;
 mod connection;
 mod error;
 mod framing;
