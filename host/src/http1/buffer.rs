@@ -1,4 +1,4 @@
-//! Bytes that were received and not used yet.
+//! What came from the peer and was not used yet: bytes, and the end.
 
 use core::mem;
 
@@ -10,6 +10,7 @@ use core::mem;
 pub(super) struct ReceiveBuffer {
     bytes: Vec<u8>,
     start: usize,
+    ended: bool,
 }
 
 impl ReceiveBuffer {
@@ -54,16 +55,19 @@ impl ReceiveBuffer {
         taken
     }
 
-    /// Drops the bytes, and the memory.
-    pub(super) fn release(&mut self) {
-        *self = Self::default();
+    /// The peer sends no more.
+    pub(super) fn end(&mut self) {
+        self.ended = true;
     }
 
-    /// Gives the memory back if no byte is in it.
-    pub(super) fn release_if_empty(&mut self) {
-        if self.is_empty() {
-            self.release();
-        }
+    pub(super) fn is_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// Drops the bytes, and the memory.
+    pub(super) fn release(&mut self) {
+        self.bytes = Vec::new();
+        self.start = 0;
     }
 
     #[cfg(test)]

@@ -11,14 +11,17 @@ pub use head::{RequestHead, Version};
 pub use limits::Limits;
 pub use response::{BodyLength, Finish, Frame, ResponseHead, Skipped, Stamp};
 
+mod answer;
 mod authority;
 mod body;
 mod buffer;
 mod chunked;
 mod connection;
+mod encode;
 mod error;
 mod framing;
 mod head;
+mod intake;
 mod layout;
 mod limits;
 mod patience;
