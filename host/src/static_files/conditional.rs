@@ -68,7 +68,9 @@ pub(super) enum Verdict {
 impl Validators {
     /// The validators of a file of `length` bytes.
     pub(super) fn of(revision: Revision, length: u64, now: SystemTime) -> Validators {
-        let now_s = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let now_s = now
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| since.as_secs());
         let modified_s = u64::try_from(revision.modified_s).ok();
         // RFC 9110 §8.8.2.1: never later than the answer itself.
         let modified_s = modified_s.map(|at| at.min(now_s).min(YEAR_10000_S - 1));
@@ -95,7 +97,9 @@ impl Validators {
         if if_range.starts_with(b"\"") || if_range.starts_with(b"W/") {
             if_range == self.etag
         } else {
-            self.date_is_strong && self.modified_s.is_some() && parse_date(if_range) == self.modified_s
+            self.date_is_strong
+                && self.modified_s.is_some()
+                && parse_date(if_range) == self.modified_s
         }
     }
 }
@@ -132,18 +136,28 @@ impl<'a> Conditions<'a> {
     pub(super) fn judge(&self, page: &Validators, length: u64, is_get: bool) -> Verdict {
         // 1 and 2.
         let holds = if !self.if_match.is_empty() {
-            self.if_match.iter().any(|list| is_listed(&page.etag, list, Comparison::Strong))
+            self.if_match
+                .iter()
+                .any(|list| is_listed(&page.etag, list, Comparison::Strong))
         } else {
-            self.if_unmodified_since.get().and_then(|d| page.unchanged_since(d)).unwrap_or(true)
+            self.if_unmodified_since
+                .get()
+                .and_then(|d| page.unchanged_since(d))
+                .unwrap_or(true)
         };
         if !holds {
             return Verdict::PreconditionFailed;
         }
         // 3 and 4.
         let known = if !self.if_none_match.is_empty() {
-            self.if_none_match.iter().any(|list| is_listed(&page.etag, list, Comparison::Weak))
+            self.if_none_match
+                .iter()
+                .any(|list| is_listed(&page.etag, list, Comparison::Weak))
         } else {
-            self.if_modified_since.get().and_then(|d| page.unchanged_since(d)).unwrap_or(false)
+            self.if_modified_since
+                .get()
+                .and_then(|d| page.unchanged_since(d))
+                .unwrap_or(false)
         };
         if known {
             return Verdict::NotModified;
@@ -208,7 +222,9 @@ fn is_listed(etag: &[u8], list: &[u8], comparison: Comparison) -> bool {
             Some(tag) => (true, tag),
             None => (false, rest),
         };
-        let Some(length) = quoted_length(tag) else { return false };
+        let Some(length) = quoted_length(tag) else {
+            return false;
+        };
         let (tag, behind) = tag.split_at(length);
         if tag == etag && (comparison == Comparison::Weak || !is_weak) {
             return true;
@@ -247,13 +263,19 @@ fn etag(numbers: [u64; 3]) -> Vec<u8> {
 fn push_hex(number: u64, out: &mut Vec<u8>) {
     const DIGITS: [u8; 16] = *b"0123456789abcdef";
     let count = (u64::BITS - number.leading_zeros()).div_ceil(4).max(1);
-    out.extend((0..count).rev().map(|place| DIGITS[(number >> (4 * place)) as usize % 16]));
+    out.extend(
+        (0..count)
+            .rev()
+            .map(|place| DIGITS[(number >> (4 * place)) as usize % 16]),
+    );
 }
 
 /// Seconds since 1970 of an HTTP-date, in any of its three forms (RFC 9110 §5.6.7).
 fn parse_date(text: &[u8]) -> Option<u64> {
     let date = httpdate::parse_http_date(std::str::from_utf8(text).ok()?).ok()?;
-    date.duration_since(UNIX_EPOCH).ok().map(|since| since.as_secs())
+    date.duration_since(UNIX_EPOCH)
+        .ok()
+        .map(|since| since.as_secs())
 }
 
 #[cfg(test)]
@@ -268,7 +290,11 @@ mod tests {
     const ETAG: &str = "\"2a-a-ff\"";
 
     fn page_at(now_s: u64) -> Validators {
-        let revision = Revision { inode: 0x2a, changed_ns: 0xff, modified_s: MODIFIED_S as i64 };
+        let revision = Revision {
+            inode: 0x2a,
+            changed_ns: 0xff,
+            modified_s: MODIFIED_S as i64,
+        };
         Validators::of(revision, 10, UNIX_EPOCH + Duration::from_secs(now_s))
     }
 
@@ -283,13 +309,21 @@ mod tests {
         assert_eq!(page.etag, ETAG.as_bytes());
         assert_eq!(page.last_modified().as_deref(), Some(MODIFIED));
         let future = page_at(MODIFIED_S - 60);
-        assert_eq!(future.modified_s, Some(MODIFIED_S - 60), "never later than the answer");
+        assert_eq!(
+            future.modified_s,
+            Some(MODIFIED_S - 60),
+            "never later than the answer"
+        );
     }
 
     #[test]
     fn dates_that_cannot_be_said() {
         let at = |modified_s, now_s| {
-            let revision = Revision { inode: 0, changed_ns: 0, modified_s };
+            let revision = Revision {
+                inode: 0,
+                changed_ns: 0,
+                modified_s,
+            };
             Validators::of(revision, 0, UNIX_EPOCH + Duration::from_secs(now_s)).last_modified()
         };
         assert_eq!(at(-1, 60), None);
@@ -301,7 +335,15 @@ mod tests {
 
     #[test]
     fn every_part_of_the_revision_is_in_the_tag() {
-        let tags = [[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1], [0x10, 0, 0], [u64::MAX; 3]].map(etag);
+        let tags = [
+            [0, 0, 0],
+            [1, 0, 0],
+            [0, 1, 0],
+            [0, 0, 1],
+            [0x10, 0, 0],
+            [u64::MAX; 3],
+        ]
+        .map(etag);
         for (i, one) in tags.iter().enumerate() {
             assert!(tags.iter().skip(i + 1).all(|other| one != other));
         }
@@ -321,7 +363,10 @@ mod tests {
             (&[("If-None-Match", weak)], NotModified),
             (&[("If-None-Match", listed)], NotModified),
             (&[("If-None-Match", "*")], NotModified),
-            (&[("If-None-Match", "\"x\""), ("If-None-Match", ETAG)], NotModified),
+            (
+                &[("If-None-Match", "\"x\""), ("If-None-Match", ETAG)],
+                NotModified,
+            ),
             (&[("If-None-Match", "\"x\"")], Whole),
             (&[("If-None-Match", "2a-a-ff")], Whole),
             (&[("If-None-Match", "\"2a-a-ff")], Whole),
@@ -331,13 +376,31 @@ mod tests {
             (&[("If-Modified-Since", MODIFIED)], NotModified),
             (&[("If-Modified-Since", LATER)], NotModified),
             (&[("If-Modified-Since", EARLIER)], Whole),
-            (&[("If-Modified-Since", "Sunday, 06-Nov-94 08:49:37 GMT")], NotModified),
-            (&[("If-Modified-Since", "Sun Nov  6 08:49:37 1994")], NotModified),
+            (
+                &[("If-Modified-Since", "Sunday, 06-Nov-94 08:49:37 GMT")],
+                NotModified,
+            ),
+            (
+                &[("If-Modified-Since", "Sun Nov  6 08:49:37 1994")],
+                NotModified,
+            ),
             (&[("If-Modified-Since", "yesterday")], Whole),
-            (&[("If-Modified-Since", MODIFIED), ("If-Modified-Since", MODIFIED)], Whole),
+            (
+                &[
+                    ("If-Modified-Since", MODIFIED),
+                    ("If-Modified-Since", MODIFIED),
+                ],
+                Whole,
+            ),
             // If-None-Match takes the place of If-Modified-Since.
-            (&[("If-None-Match", "\"x\""), ("If-Modified-Since", LATER)], Whole),
-            (&[("If-None-Match", ETAG), ("If-Modified-Since", EARLIER)], NotModified),
+            (
+                &[("If-None-Match", "\"x\""), ("If-Modified-Since", LATER)],
+                Whole,
+            ),
+            (
+                &[("If-None-Match", ETAG), ("If-Modified-Since", EARLIER)],
+                NotModified,
+            ),
             (&[("If-Match", ETAG)], Whole),
             (&[("If-Match", listed)], Whole),
             (&[("If-Match", "*")], Whole),
@@ -349,12 +412,24 @@ mod tests {
             (&[("If-Unmodified-Since", EARLIER)], PreconditionFailed),
             (&[("If-Unmodified-Since", "nonsense")], Whole),
             // If-Match takes the place of If-Unmodified-Since.
-            (&[("If-Match", ETAG), ("If-Unmodified-Since", EARLIER)], Whole),
-            (&[("If-Match", "\"x\""), ("If-Unmodified-Since", LATER)], PreconditionFailed),
+            (
+                &[("If-Match", ETAG), ("If-Unmodified-Since", EARLIER)],
+                Whole,
+            ),
+            (
+                &[("If-Match", "\"x\""), ("If-Unmodified-Since", LATER)],
+                PreconditionFailed,
+            ),
             // The first pair comes first.
-            (&[("If-None-Match", ETAG), ("If-Match", "\"x\"")], PreconditionFailed),
+            (
+                &[("If-None-Match", ETAG), ("If-Match", "\"x\"")],
+                PreconditionFailed,
+            ),
             (&[("If-None-Match", ETAG), ("If-Match", ETAG)], NotModified),
-            (&[("If-None-Match", ETAG), ("Range", "bytes=0-1")], NotModified),
+            (
+                &[("If-None-Match", ETAG), ("Range", "bytes=0-1")],
+                NotModified,
+            ),
         ];
         for (fields, verdict) in table {
             assert_eq!(judge(fields, true), *verdict, "{fields:?}");
@@ -364,21 +439,45 @@ mod tests {
 
     #[test]
     fn ranges_and_if_range() {
-        let part = Verdict::Part(Part { start: 2, length: 3 });
+        let part = Verdict::Part(Part {
+            start: 2,
+            length: 3,
+        });
         let weak = &format!("W/{ETAG}");
         let table: &[(&[(&str, &str)], Verdict)] = &[
             (&[("Range", "bytes=2-4")], part),
             (&[("Range", "bytes=10-")], Verdict::Unsatisfiable),
             (&[("Range", "bytes=4-2")], Verdict::Whole),
-            (&[("Range", "bytes=2-4"), ("Range", "bytes=2-4")], Verdict::Whole),
+            (
+                &[("Range", "bytes=2-4"), ("Range", "bytes=2-4")],
+                Verdict::Whole,
+            ),
             (&[("Range", "bytes=2-4"), ("If-Range", ETAG)], part),
-            (&[("Range", "bytes=2-4"), ("If-Range", weak)], Verdict::Whole),
-            (&[("Range", "bytes=2-4"), ("If-Range", "\"x\"")], Verdict::Whole),
-            (&[("Range", "bytes=10-"), ("If-Range", "\"x\"")], Verdict::Whole),
+            (
+                &[("Range", "bytes=2-4"), ("If-Range", weak)],
+                Verdict::Whole,
+            ),
+            (
+                &[("Range", "bytes=2-4"), ("If-Range", "\"x\"")],
+                Verdict::Whole,
+            ),
+            (
+                &[("Range", "bytes=10-"), ("If-Range", "\"x\"")],
+                Verdict::Whole,
+            ),
             (&[("Range", "bytes=2-4"), ("If-Range", MODIFIED)], part),
-            (&[("Range", "bytes=2-4"), ("If-Range", LATER)], Verdict::Whole),
-            (&[("Range", "bytes=2-4"), ("If-Range", EARLIER)], Verdict::Whole),
-            (&[("Range", "bytes=2-4"), ("If-Range", "nonsense")], Verdict::Whole),
+            (
+                &[("Range", "bytes=2-4"), ("If-Range", LATER)],
+                Verdict::Whole,
+            ),
+            (
+                &[("Range", "bytes=2-4"), ("If-Range", EARLIER)],
+                Verdict::Whole,
+            ),
+            (
+                &[("Range", "bytes=2-4"), ("If-Range", "nonsense")],
+                Verdict::Whole,
+            ),
             (&[("If-Range", ETAG)], Verdict::Whole),
         ];
         for (fields, verdict) in table {
@@ -389,9 +488,18 @@ mod tests {
 
     #[test]
     fn a_fresh_date_is_no_strong_validator() {
-        let fields = [("Range", &b"bytes=2-4"[..]), ("If-Range", MODIFIED.as_bytes())];
+        let fields = [
+            ("Range", &b"bytes=2-4"[..]),
+            ("If-Range", MODIFIED.as_bytes()),
+        ];
         let conditions = Conditions::from_fields(fields.into_iter());
-        assert_eq!(conditions.judge(&page_at(MODIFIED_S + 1), 10, true), Verdict::Whole);
-        assert_ne!(conditions.judge(&page_at(MODIFIED_S + 2), 10, true), Verdict::Whole);
+        assert_eq!(
+            conditions.judge(&page_at(MODIFIED_S + 1), 10, true),
+            Verdict::Whole
+        );
+        assert_ne!(
+            conditions.judge(&page_at(MODIFIED_S + 2), 10, true),
+            Verdict::Whole
+        );
     }
 }
