@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 use std::fs::File;
 
-use super::conditional::Validators;
 use super::error_page::error_page;
+use super::validators::Validators;
 
 /// One field of a response's head. Its value has no control characters.
 pub type Field = (&'static str, Cow<'static, [u8]>);
@@ -37,7 +37,7 @@ pub enum Content {
     },
 }
 
-/// What every page allows, as the value of an `Allow` field (RFC 9110 §10.2.1).
+/// What every page allows, as the value of an `Allow` field (RFC 9110 section 10.2.1).
 pub(super) const METHODS: &str = "GET, HEAD, OPTIONS";
 
 impl Answer {

@@ -27,6 +27,7 @@ mod root;
 mod security;
 #[cfg(test)]
 mod tests;
+mod validators;
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -38,10 +39,11 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use tracing::{error, warn};
 
 use self::answer::METHODS;
-use self::conditional::{Conditions, Validators, Verdict};
+use self::conditional::{Conditions, Verdict};
 use self::range::Part;
 use self::resolve::{Found, Page, Trouble};
 use self::root::Root;
+use self::validators::Validators;
 use crate::http1::RequestHead;
 use crate::router::RequestPath;
 
@@ -60,7 +62,7 @@ const READ_ATTEMPTS: usize = 3;
 /// back as soon as a few requests have ended.
 const RETRY_AFTER_S: &str = "1";
 
-/// What is percent-encoded in a segment of a path: all but its `pchar`s (RFC 3986 §3.3).
+/// What is percent-encoded in a segment of a path: all but its `pchar`s (RFC 3986 section 3.3).
 const NOT_IN_A_SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')

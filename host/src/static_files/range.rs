@@ -1,7 +1,7 @@
-//! The `Range` field: which bytes of a page are asked for (RFC 9110 §14).
+//! The `Range` field: which bytes of a page are asked for (RFC 9110 section 14).
 //!
 //! One range is answered with that part. A field with several is answered with the whole page, as a
-//! server may (§14.2); so is one in another unit than bytes, or malformed.
+//! server may (section 14.2); so is one in another unit than bytes, or malformed.
 
 /// A part of a page, not empty and inside it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
