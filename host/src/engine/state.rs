@@ -21,10 +21,10 @@ const WASI_HANDLES: usize = 10_000;
 
 /// Stands for the request's `environ` in the guest's handle table. A store has one request, so
 /// there is nothing to tell apart.
-pub struct EnvironToken;
+pub(super) struct EnvironToken;
 
 /// Stands for the request's `start-response`, likewise.
-pub struct StartResponseToken;
+pub(super) struct StartResponseToken;
 
 /// The data of a store.
 pub(super) struct State {
