@@ -102,9 +102,19 @@ impl GuestToolchain {
             .context("Debian's packages are not enough")
     }
 
-    /// The environment that a guest build needs beside its own. Variables that are to be absent
-    /// come without a value.
-    pub(crate) fn vars(&self) -> Vec<(&'static str, Option<OsString>)> {
+    /// Gives a cargo command the environment that it needs to build guests, and takes away what
+    /// would disturb it.
+    pub(crate) fn apply_to(&self, cargo: &mut Command) {
+        for (name, value) in self.vars() {
+            match value {
+                Some(value) => cargo.env(name, value),
+                None => cargo.env_remove(name),
+            };
+        }
+    }
+
+    /// The environment of a guest build. Variables that are to be absent come without a value.
+    fn vars(&self) -> Vec<(&'static str, Option<OsString>)> {
         // These two would displace the target's own flags: the lean ones in `.cargo/config.toml`,
         // and the ones that Debian's compiler needs.
         let mut vars = vec![("RUSTFLAGS", None), ("CARGO_ENCODED_RUSTFLAGS", None)];
@@ -114,6 +124,11 @@ impl GuestToolchain {
             vars.extend(toolchain.vars().map(|(name, value)| (name, Some(value))));
         }
         vars
+    }
+
+    /// Whether it can lint guests too: clippy is part of one compiler and works with no other.
+    pub(crate) fn has_clippy(&self) -> bool {
+        matches!(self, Self::Own)
     }
 
     /// What it is, for people.
