@@ -46,11 +46,11 @@ impl GuestToolchain {
     /// When it is not there and can't be installed, with what to do about it.
     pub(crate) fn ensure(root: &Path) -> Result<Self> {
         let own = Rustc::query(root)?;
-        match env::var(CHOICE).as_deref() {
-            Err(env::VarError::NotPresent) => Self::ensure_any(root, &own),
-            Ok("rustup") => Self::ensure_own(root, &own),
-            Ok("debian") => Self::ensure_debian(&own),
-            other => bail!("{CHOICE} is to be `rustup` or `debian`, not {other:?}"),
+        match env::var(CHOICE).unwrap_or_default().as_str() {
+            "" => Self::ensure_any(root, &own),
+            "rustup" => Self::ensure_own(root, &own),
+            "debian" => Self::ensure_debian(&own),
+            other => bail!("{CHOICE} is to be `rustup` or `debian`, not `{other}`"),
         }
     }
 

@@ -56,8 +56,8 @@ pub(crate) fn text_of(command: &mut Command) -> Result<String> {
 ///
 /// # Errors
 ///
-/// When it can't be started, is not done in time, or fails: then with the last line that it wrote
-/// to its standard error.
+/// When it can't be started, is not done in time, or fails: then with the line of its standard error
+/// that says why.
 pub(crate) fn run_quietly(command: &mut Command, limit: Duration) -> Result<()> {
     let name = name_of(command);
     let mut child = command
@@ -85,8 +85,8 @@ pub(crate) fn run_quietly(command: &mut Command, limit: Duration) -> Result<()> 
         let said = complaint
             .and_then(|thread| thread.join().ok())
             .unwrap_or_default();
-        match said.lines().rev().find(|line| !line.trim().is_empty()) {
-            Some(line) => bail!("{name} failed: {}", line.trim()),
+        match reason_in(&said) {
+            Some(reason) => bail!("{name} failed: {reason}"),
             None => bail!("{name} failed ({status})"),
         }
     }
@@ -105,6 +105,14 @@ fn finish_within(child: &mut Child, limit: Duration) -> std::io::Result<bool> {
     child.kill()?;
     child.wait()?;
     Ok(false)
+}
+
+/// The line that says why a program failed: the first one that is marked as an error, in the way of
+/// rustup or of apt, else the last one.
+fn reason_in(said: &str) -> Option<&str> {
+    let lines = || said.lines().map(str::trim).filter(|line| !line.is_empty());
+    let marked = lines().find_map(|l| l.strip_prefix("error: ").or_else(|| l.strip_prefix("E: ")));
+    marked.or_else(|| lines().last())
 }
 
 /// The program and its first argument, as in `cargo build`: enough to know it by.
@@ -140,6 +148,14 @@ mod tests {
         )
         .expect_err("exit 3 is a failure");
         assert!(error.to_string().ends_with("failed: last"), "{error}");
+    }
+
+    #[test]
+    fn a_line_that_is_marked_as_an_error_is_the_reason() {
+        assert_eq!(reason_in("info: a\nerror: b\nnote: c\n"), Some("b"));
+        assert_eq!(reason_in("W: a\nE: b\nE: c\n"), Some("b"));
+        assert_eq!(reason_in("a\n  b\n\n"), Some("b"));
+        assert_eq!(reason_in("\n"), None);
     }
 
     #[test]
