@@ -112,7 +112,7 @@ fn finish_within(child: &mut Child, limit: Duration) -> std::io::Result<bool> {
 fn reason_in(said: &str) -> Option<&str> {
     let lines = || said.lines().map(str::trim).filter(|line| !line.is_empty());
     let marked = lines().find_map(|l| l.strip_prefix("error: ").or_else(|| l.strip_prefix("E: ")));
-    marked.or_else(|| lines().last())
+    marked.or_else(|| lines().next_back())
 }
 
 /// The program and its first argument, as in `cargo build`: enough to know it by.
