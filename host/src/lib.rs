@@ -6,7 +6,6 @@
 pub mod cli;
 pub mod config;
 pub mod engine;
-pub mod error;
 pub mod gateway;
 pub mod http1;
 pub mod log;
@@ -15,3 +14,6 @@ pub mod reload;
 pub mod router;
 pub mod server;
 pub mod static_files;
+
+/// What the `Server` field and the `SERVER_SOFTWARE` variable say.
+pub const SERVER_SOFTWARE: &str = concat!("wasgi/", env!("CARGO_PKG_VERSION"));

@@ -1,0 +1,111 @@
+//! Every limit that the protocol core keeps, each with its unit last in its name.
+//!
+//! Not here: how long a response may take to be written, and how many connections there may be.
+//! Those belong to whoever owns the socket.
+
+use core::time::Duration;
+
+/// How much of everything one client may ask for.
+///
+/// [`Limits::default`] has the values that the server starts with; each field says where its value
+/// comes from. One `Limits` is shared by all connections.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// The longest request line, without its CRLF. Over it: 414.
+    ///
+    /// RFC 9112 section 3 asks for 8,000 octets at least. Twice that, as Node.js has it.
+    pub request_line_bytes: usize,
+    /// The longest field line, without its CRLF. Over it: 431.
+    ///
+    /// Big cookies and bearer tokens reach 8 KiB, which is where nginx and Apache stop.
+    pub field_line_bytes: usize,
+    /// All field lines of a head together, CRLFs included. Over it: 431.
+    ///
+    /// nginx takes four buffers of 8 KiB; twice that.
+    pub fields_bytes: usize,
+    /// How many field lines a head may have. Over it: 431.
+    ///
+    /// Apache's number. Browsers send about twenty.
+    pub fields_count: usize,
+    /// Empty lines (CR LF) that are skipped before a request line. Over it: 400.
+    ///
+    /// RFC 9112 section 2.2 asks for one at least; old clients send one after a body.
+    pub leading_newlines_count: usize,
+    /// The longest body, after decoding. Over it: 413, at once where the request announces it.
+    ///
+    /// Bodies are streamed, so this guards the handlers' patience rather than our memory.
+    pub body_bytes: u64,
+    /// The longest chunk-size line with its extensions, without its CRLF. Over it: 413.
+    ///
+    /// A size takes 16 digits; signing clients add an extension of about 90 bytes.
+    pub chunk_line_bytes: usize,
+    /// All chunk extensions of a body together. Over it: 413.
+    ///
+    /// They are read and ignored, so a body made of them is an attack (RFC 9112 section 7.1.1).
+    /// Enough for a signature on each 64 KiB chunk of a body of the greatest length.
+    pub chunk_extensions_bytes: usize,
+    /// The trailer section, CRLFs included. Over it: 431.
+    pub trailers_bytes: usize,
+    /// How many field lines a trailer section may have. Over it: 431.
+    pub trailers_count: usize,
+    /// Received bytes that may wait in memory while a request is being answered: a body that nobody
+    /// reads yet, and requests that were sent ahead. Over it, [`wants_bytes`] says no.
+    ///
+    /// One full read of a socket.
+    ///
+    /// [`wants_bytes`]: super::Connection::wants_bytes
+    pub read_ahead_bytes: usize,
+    /// How many requests one connection may bring. The answer to the last one says so.
+    ///
+    /// A connection costs nothing to keep, but one that never ends never moves to another thread.
+    pub requests_per_connection_count: u32,
+    /// How much of a body that nobody asked for is read and thrown away, so that the connection
+    /// can go on. Over it, the connection is closed.
+    ///
+    /// The number that Go's server uses: about what is in flight on a fast line.
+    pub drain_bytes: u64,
+    /// From a request's first byte to the end of its head, however the bytes trickle. Over it: 408.
+    ///
+    /// A third of what nginx gives between two reads, and here it is the total.
+    pub head_timeout: Duration,
+    /// Between two requests, and from a connection's start to its first request's first byte.
+    ///
+    /// nginx keeps a connection for 75 s, browsers for longer: the server closes first.
+    pub idle_timeout: Duration,
+    /// How long a body may keep its reader waiting, in one go or summed up.
+    ///
+    /// Only time in which somebody waits for a byte counts. Bytes that arrive win time back: one
+    /// second for each [`body_rate_bytes_per_second`], up to this limit again. So the longest silence
+    /// is this long, and a trickle below the rate ends as well. Apache's mod_reqtimeout has it so.
+    ///
+    /// [`body_rate_bytes_per_second`]: Self::body_rate_bytes_per_second
+    pub body_patience: Duration,
+    /// The rate below which a body uses up its [`body_patience`](Self::body_patience).
+    ///
+    /// Apache's number: a tenth of a dial-up line.
+    pub body_rate_bytes_per_second: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            request_line_bytes: 16 * 1024,
+            field_line_bytes: 16 * 1024,
+            fields_bytes: 64 * 1024,
+            fields_count: 100,
+            leading_newlines_count: 8,
+            body_bytes: 64 * 1024 * 1024,
+            chunk_line_bytes: 1024,
+            chunk_extensions_bytes: 128 * 1024,
+            trailers_bytes: 8 * 1024,
+            trailers_count: 32,
+            read_ahead_bytes: 64 * 1024,
+            requests_per_connection_count: 100_000,
+            drain_bytes: 256 * 1024,
+            head_timeout: Duration::from_secs(20),
+            idle_timeout: Duration::from_secs(60),
+            body_patience: Duration::from_secs(20),
+            body_rate_bytes_per_second: 500,
+        }
+    }
+}
