@@ -1,7 +1,7 @@
 //! Conditional requests: what a request makes of a page's validators.
 //!
-//! RFC 9110 section 13.2.2 fixes the order in which the fields count, and [`Conditions::judge`] is that
-//! list: If-Match, else If-Unmodified-Since; If-None-Match, else If-Modified-Since; Range, if
+//! RFC 9110 section 13.2.2 fixes the order in which the fields count, and [`Conditions::judge`] is
+//! that list: If-Match, else If-Unmodified-Since; If-None-Match, else If-Modified-Since; Range, if
 //! If-Range agrees. A malformed date or range is as good as absent; a malformed list of entity-tags
 //! lists nothing from there on.
 

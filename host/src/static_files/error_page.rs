@@ -11,7 +11,7 @@ body { margin: 0; min-height: 100vh; display: grid; place-items: center;
   font: 1.05rem/1.6 system-ui, sans-serif; color: #1d2330; background: #f6f7fb }
 main { max-width: 34rem; padding: 2rem; box-sizing: border-box }
 p { margin: 0; overflow-wrap: anywhere }
-.status { font-size: 5rem; font-weight: 800; line-height: 1; letter-spacing: -.04em; color: #5b4be0 }
+.status { font: 800 5rem/1 system-ui, sans-serif; letter-spacing: -.04em; color: #5b4be0 }
 h1 { margin: .4rem 0 1rem; font-size: 1.5rem }
 pre { margin: 0; white-space: pre-wrap; overflow-wrap: anywhere;
   font: .95rem/1.6 system-ui, sans-serif }
