@@ -122,6 +122,11 @@ impl Outbox {
                         Err(error) => Err(error.into()),
                     }
                 }
+                // Asked for a tail and given nothing, as at the end of a body that needs no mark.
+                Piece::Bytes(bytes) if bytes.len() == self.sent => {
+                    self.advance(0, spare);
+                    continue;
+                }
                 Piece::Bytes(_) => self.write(socket),
             };
             match sent {
