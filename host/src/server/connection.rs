@@ -304,8 +304,9 @@ impl Connection {
                 self.queue(answer, cx);
                 Progress::Made
             }
-            Some(Incoming::Closed(reason)) => {
-                self.phase = Phase::Closing(reason);
+            Some(Incoming::Closed(_)) => {
+                // All answers have left, and nothing that came is unanswered: nothing to wait for.
+                self.phase = Phase::Closed;
                 Progress::Made
             }
         }
@@ -500,6 +501,11 @@ impl Connection {
         if output.ended {
             self.end_output(cx);
             progress = Progress::Made;
+        } else if self.outbox.is_empty()
+            && let Phase::Answering(Source::Call(waiting)) = &self.phase
+        {
+            // Blocks of which nothing is to be sent (B5) have left as soon as they were taken.
+            waiting.exchange.sent();
         }
         progress
     }
@@ -550,8 +556,7 @@ impl Connection {
             return;
         }
         let answer = cx.failure(failure);
-        // Whoever sends a body to a handler that failed need not have it read.
-        self.phase = Phase::Answering(Source::Known(Box::new(answer)));
+        self.queue(answer, cx);
     }
 
     // Sending and ending.
