@@ -4,6 +4,7 @@
 //! `docs/ARCHITECTURE.md` is the map of this crate.
 
 pub mod cli;
+pub mod commands;
 pub mod config;
 pub mod engine;
 pub mod gateway;

@@ -1,9 +1,20 @@
 //! What `wit/` says, as Rust: generated code only. Each file of this folder that implements an
 //! interface names it.
 
-#![allow(missing_docs, reason = "generated; the WIT package has the documentation")]
-#![allow(unsafe_code, reason = "generated: typed access to exports whose types were checked")]
-#![allow(unreachable_pub, unused_qualifications, clippy::all, reason = "generated")]
+#![allow(
+    missing_docs,
+    reason = "generated; the WIT package has the documentation"
+)]
+#![allow(
+    unsafe_code,
+    reason = "generated: typed access to exports whose types were checked"
+)]
+#![allow(
+    unreachable_pub,
+    unused_qualifications,
+    clippy::all,
+    reason = "generated"
+)]
 
 wasmtime::component::bindgen!({
     path: "../wit",

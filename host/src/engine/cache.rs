@@ -43,7 +43,8 @@ impl CodeCache {
             .mode(0o700)
             .create(folder)
             .with_context(|| format!("could not make the folder {shown} (--code-cache)"))?;
-        let metadata = fs::metadata(folder).with_context(|| format!("could not look at {shown}"))?;
+        let metadata =
+            fs::metadata(folder).with_context(|| format!("could not look at {shown}"))?;
         let user = rustix::process::geteuid().as_raw();
         if metadata.uid() != user || metadata.mode() & 0o022 != 0 {
             bail!(
@@ -52,8 +53,13 @@ impl CodeCache {
             );
         }
         let mut fingerprint = Fingerprint::default();
-        engine.precompile_compatibility_hash().hash(&mut fingerprint);
-        let cache = Self { folder: folder.to_owned(), engine: fingerprint.0.finalize() };
+        engine
+            .precompile_compatibility_hash()
+            .hash(&mut fingerprint);
+        let cache = Self {
+            folder: folder.to_owned(),
+            engine: fingerprint.0.finalize(),
+        };
         cache.clear_out();
         Ok(cache)
     }
@@ -75,7 +81,10 @@ impl CodeCache {
         }
         let component = compile(engine, bytes)?;
         if let Err(error) = self.write(&entry, &component) {
-            tracing::warn!("compiled code was not kept in {}: {error:#}", self.folder.display());
+            tracing::warn!(
+                "compiled code was not kept in {}: {error:#}",
+                self.folder.display()
+            );
         }
         Ok(component)
     }
@@ -84,7 +93,8 @@ impl CodeCache {
         let mut hasher = blake3::Hasher::new();
         hasher.update(self.engine.as_bytes());
         hasher.update(bytes);
-        self.folder.join(format!("{}.cwasm", hasher.finalize().to_hex()))
+        self.folder
+            .join(format!("{}.cwasm", hasher.finalize().to_hex()))
     }
 
     fn write(&self, entry: &Path, component: &Component) -> anyhow::Result<()> {
@@ -100,12 +110,21 @@ impl CodeCache {
 
     /// Removes what no start has used for long. Whatever fails stays for another time.
     fn clear_out(&self) {
-        let Ok(entries) = fs::read_dir(&self.folder) else { return };
-        let Some(oldest) = SystemTime::now().checked_sub(KEEP) else { return };
+        let Ok(entries) = fs::read_dir(&self.folder) else {
+            return;
+        };
+        let Some(oldest) = SystemTime::now().checked_sub(KEEP) else {
+            return;
+        };
         for entry in entries.flatten() {
             let path = entry.path();
-            let ours = path.extension().is_some_and(|ext| ext == "cwasm" || ext == "part");
-            let old = entry.metadata().and_then(|data| data.modified()).is_ok_and(|t| t < oldest);
+            let ours = path
+                .extension()
+                .is_some_and(|ext| ext == "cwasm" || ext == "part");
+            let old = entry
+                .metadata()
+                .and_then(|data| data.modified())
+                .is_ok_and(|t| t < oldest);
             if ours && old {
                 let _ = fs::remove_file(path);
             }
@@ -123,7 +142,10 @@ fn read(engine: &wasmtime::Engine, entry: &Path) -> Option<Component> {
     // name is a hash of what was compiled and how, and a file only ever appears whole, by rename.
     // wasmtime checks its own header for version and settings. It maps the file; nobody writes to
     // an entry in place.
-    #[allow(unsafe_code, reason = "loading compiled code is unsafe by nature; see above")]
+    #[allow(
+        unsafe_code,
+        reason = "loading compiled code is unsafe by nature; see above"
+    )]
     let component = unsafe { Component::deserialize_file(engine, entry) };
     match component {
         Ok(component) => {

@@ -63,7 +63,10 @@ impl Call {
             }
         });
         let program = program.clone();
-        Self { meter, work: Box::pin(run(program, store)) }
+        Self {
+            meter,
+            work: Box::pin(run(program, store)),
+        }
     }
 
     /// Runs the guest until it waits, yields or is done.
@@ -77,13 +80,17 @@ impl Call {
 
 impl fmt::Debug for Call {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Call").field("meter", &self.meter).finish_non_exhaustive()
+        f.debug_struct("Call")
+            .field("meter", &self.meter)
+            .finish_non_exhaustive()
     }
 }
 
 impl fmt::Debug for Finished {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Finished").field("failure", &self.failure).finish_non_exhaustive()
+        f.debug_struct("Finished")
+            .field("failure", &self.failure)
+            .finish_non_exhaustive()
     }
 }
 
@@ -92,7 +99,10 @@ async fn run(program: Program, mut store: Store<State>) -> Finished {
         Ok(instance) => answer(&instance, &mut store).await.err(),
         Err(error) => Some(instantiation_failure(&error)),
     };
-    Finished { failure, _store: store }
+    Finished {
+        failure,
+        _store: store,
+    }
 }
 
 /// Calls the application and sends its body, as PEP 3333 tells a server to.
@@ -101,7 +111,9 @@ async fn answer(instance: &Handler, store: &mut Store<State>) -> Result<(), Fail
     // The guest's handles name nothing but the one request of this store.
     let environ = Resource::new_own(0);
     let start_response = Resource::new_own(0);
-    let body = application.call_call(&mut *store, environ, start_response).await;
+    let body = application
+        .call_call(&mut *store, environ, start_response)
+        .await;
     match flatten(body, store)? {
         Body::Block(block) => finish(store, block),
         Body::Blocks(blocks) => {
@@ -141,7 +153,9 @@ async fn send_blocks(
     let application = instance.wasgi_gateway_application();
     loop {
         let next = application.blocks().call_next(&mut *store, blocks).await;
-        let Some(block) = flatten(next, store)? else { break };
+        let Some(block) = flatten(next, store)? else {
+            break;
+        };
         if block.is_empty() {
             // R2: an empty block sends no head.
             continue;

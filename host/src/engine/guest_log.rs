@@ -39,12 +39,19 @@ pub(super) struct LineLog {
 impl GuestLog {
     /// A log for a request to `handler`, which takes `budget` bytes and drops the rest.
     pub(super) fn new(handler: Arc<str>, budget: usize) -> Self {
-        Self { handler, budget: Arc::new(Mutex::new(budget)) }
+        Self {
+            handler,
+            budget: Arc::new(Mutex::new(budget)),
+        }
     }
 
     /// One of the request's streams.
     pub(super) fn stream(&self, source: Source) -> LineLog {
-        LineLog { log: self.clone(), source, partial: Vec::new() }
+        LineLog {
+            log: self.clone(),
+            source,
+            partial: Vec::new(),
+        }
     }
 
     fn line(&self, source: Source, line: &[u8]) {
@@ -136,7 +143,10 @@ pub(super) struct LogStream {
 
 impl LogStream {
     pub(super) fn new(log: &GuestLog, source: Source) -> Self {
-        Self { log: log.clone(), source }
+        Self {
+            log: log.clone(),
+            source,
+        }
     }
 }
 

@@ -13,6 +13,8 @@ use super::cache::CodeCache;
 use super::state::State;
 use super::{imports, pool};
 use crate::config::Budget;
+use crate::registry::Describe;
+use crate::reload::Load;
 
 /// The interface that makes a component a handler.
 const APPLICATION: &str = "wasgi:gateway/application@0.1.0";
@@ -29,6 +31,7 @@ pub struct Engine {
 #[derive(Clone)]
 pub struct Program {
     pub(super) pre: HandlerPre<State>,
+    /// The names of what it imports, such as `wasi:clocks/wall-clock@0.2.6`.
     imports: Arc<[String]>,
 }
 
@@ -57,7 +60,11 @@ impl Engine {
                 None
             }
         });
-        Ok(Self { inner, linker: Arc::new(linker), cache })
+        Ok(Self {
+            inner,
+            linker: Arc::new(linker),
+            cache,
+        })
     }
 
     /// Compiles and checks the bytes of a `.wasm` or `.wat` file.
@@ -82,7 +89,10 @@ impl Engine {
             .map_err(|error| LoadError(link_error(&error)))?;
         let pre = HandlerPre::new(pre)
             .map_err(|error| LoadError(format!("does not keep the contract: {}", line(&error))))?;
-        Ok(Program { pre, imports: imports.into() })
+        Ok(Program {
+            pre,
+            imports: imports.into(),
+        })
     }
 
     /// Advances the epoch: guests that compute yield. Called by the ticker.
@@ -93,23 +103,29 @@ impl Engine {
     /// Checks that the component is a handler at all, and lists what it imports.
     fn check_exports(&self, component: &Component) -> Result<Vec<String>, LoadError> {
         let ty = component.component_type();
-        let exports: Vec<String> =
-            ty.exports(&self.inner).map(|(name, _)| name.to_owned()).collect();
+        let exports: Vec<String> = ty
+            .exports(&self.inner)
+            .map(|(name, _)| name.to_owned())
+            .collect();
         let imports = ty
             .imports(&self.inner)
             .filter(|(_, item)| {
                 // An import of types alone asks nothing of the host.
                 !matches!(&item.ty, ComponentItem::ComponentInstance(instance)
-                    if instance.exports(&self.inner).all(|(_, item)| {
-                        matches!(item.ty, ComponentItem::Type(_))
-                    }))
+                if instance.exports(&self.inner).all(|(_, item)| {
+                    matches!(item.ty, ComponentItem::Type(_))
+                }))
             })
             .map(|(name, _)| name.to_owned())
             .collect();
         if exports.iter().any(|name| name == APPLICATION) {
             return Ok(imports);
         }
-        let has = if exports.is_empty() { "nothing".to_owned() } else { exports.join(", ") };
+        let has = if exports.is_empty() {
+            "nothing".to_owned()
+        } else {
+            exports.join(", ")
+        };
         Err(LoadError(format!(
             "a component, but no handler: it exports {has}, and has to export {APPLICATION}; \
              build it with a wasgi SDK, or against wit/gateway.wit"
@@ -123,16 +139,30 @@ impl fmt::Debug for Engine {
     }
 }
 
-impl Program {
-    /// The names of what it imports, such as `wasi:clocks/wall-clock@0.2.6`.
-    pub fn imports(&self) -> &[String] {
-        &self.imports
+impl Load for Engine {
+    type Program = Program;
+
+    fn load(&self, _name: &str, bytes: &[u8]) -> anyhow::Result<Program> {
+        Ok(Engine::load(self, bytes)?)
+    }
+}
+
+impl Describe for Program {
+    fn kind(&self) -> &str {
+        "wasgi"
+    }
+
+    fn imports(&self) -> Vec<String> {
+        let own = |name: &&String| !name.starts_with("wasgi:gateway/");
+        self.imports.iter().filter(own).cloned().collect()
     }
 }
 
 impl fmt::Debug for Program {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Program").field("imports", &self.imports).finish_non_exhaustive()
+        f.debug_struct("Program")
+            .field("imports", &self.imports)
+            .finish_non_exhaustive()
     }
 }
 
@@ -169,7 +199,10 @@ fn check_layer(bytes: &[u8]) -> Result<(), LoadError> {
 
 fn compile(engine: &wasmtime::Engine, bytes: &[u8]) -> Result<Component, LoadError> {
     Component::new(engine, bytes).map_err(|error| {
-        LoadError(format!("does not compile: {} (is the file whole?)", line(&error)))
+        LoadError(format!(
+            "does not compile: {} (is the file whole?)",
+            line(&error)
+        ))
     })
 }
 
@@ -187,5 +220,8 @@ fn link_error(error: &wasmtime::Error) -> String {
 
 /// An error and its causes in one line.
 pub(super) fn line(error: &wasmtime::Error) -> String {
-    format!("{error:#}").split_whitespace().collect::<Vec<_>>().join(" ")
+    format!("{error:#}")
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ")
 }

@@ -24,7 +24,11 @@ impl Meter {
         let now = thread_cpu_time();
         let slice = self.slice.swap(now, Ordering::Relaxed);
         // The first slice began somewhere within the tick that ends now.
-        let spent = if slice == 0 { TICK.as_nanos() as u64 } else { now.saturating_sub(slice) };
+        let spent = if slice == 0 {
+            TICK.as_nanos() as u64
+        } else {
+            now.saturating_sub(slice)
+        };
         Duration::from_nanos(self.used.fetch_add(spent, Ordering::Relaxed) + spent)
     }
 
@@ -39,7 +43,8 @@ impl Meter {
     pub(super) fn pause(&self) {
         let slice = self.slice.load(Ordering::Relaxed);
         if slice != 0 {
-            self.used.fetch_add(thread_cpu_time().saturating_sub(slice), Ordering::Relaxed);
+            self.used
+                .fetch_add(thread_cpu_time().saturating_sub(slice), Ordering::Relaxed);
         }
     }
 }
@@ -67,7 +72,10 @@ mod tests {
         let before = thread_cpu_time();
         burn();
         let burnt = Duration::from_nanos(thread_cpu_time() - before);
-        assert!(meter.tick() >= resumed + burnt, "what was computed since is counted");
+        assert!(
+            meter.tick() >= resumed + burnt,
+            "what was computed since is counted"
+        );
     }
 
     fn burn() {

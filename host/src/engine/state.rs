@@ -21,9 +21,11 @@ const WASI_HANDLES: usize = 10_000;
 
 /// Stands for the request's `environ` in the guest's handle table. A store has one request, so
 /// there is nothing to tell apart.
+#[allow(unreachable_pub, reason = "the generated bindings export it again")]
 pub struct EnvironToken;
 
 /// Stands for the request's `start-response`, likewise.
+#[allow(unreachable_pub, reason = "the generated bindings export it again")]
 pub struct StartResponseToken;
 
 /// The data of a store.
@@ -91,7 +93,10 @@ impl wit::HostEnviron for State {
 
     fn variables(&mut self, _: Resource<EnvironToken>) -> Result<Vec<(String, Vec<u8>)>> {
         let variables = self.environ.variables();
-        Ok(variables.into_iter().map(|(name, value)| (name, value.into_owned())).collect())
+        Ok(variables
+            .into_iter()
+            .map(|(name, value)| (name, value.into_owned()))
+            .collect())
     }
 
     async fn read(
@@ -100,7 +105,11 @@ impl wit::HostEnviron for State {
         size: u64,
     ) -> Result<Result<Vec<u8>, wit::InputError>> {
         let size = usize::try_from(size.min(READ_BYTES)).unwrap_or(0);
-        Ok(self.exchange.read(size).await.map_err(wit::InputError::from))
+        Ok(self
+            .exchange
+            .read(size)
+            .await
+            .map_err(wit::InputError::from))
     }
 
     fn write_errors(&mut self, _: Resource<EnvironToken>, text: Vec<u8>) -> Result<()> {
@@ -124,10 +133,13 @@ impl wit::HostStartResponse for State {
         if let Some(exception) = &exc_info {
             // An application that handles its own error tells nobody but us.
             let exception = gateway::Exception::from(exception.clone());
-            self.errors.write(format!("start_response with exc_info: {exception}\n").as_bytes());
+            self.errors
+                .write(format!("start_response with exc_info: {exception}\n").as_bytes());
         }
         let limit = self.budget.response_head_bytes;
-        let result = self.response.start(&status, headers, exc_info.is_some(), limit);
+        let result = self
+            .response
+            .start(&status, headers, exc_info.is_some(), limit);
         Ok(result.map_err(wit::StartError::from))
     }
 
@@ -144,7 +156,11 @@ impl wit::HostStartResponse for State {
         }
         self.send_head();
         let taken = self.exchange.send_block(block).await;
-        Ok(if taken { Ok(()) } else { Err(wit::WriteError::Disconnected) })
+        Ok(if taken {
+            Ok(())
+        } else {
+            Err(wit::WriteError::Disconnected)
+        })
     }
 
     fn drop(&mut self, _: Resource<StartResponseToken>) -> Result<()> {
@@ -179,14 +195,25 @@ impl WasiView for State {
                 .build();
             Box::new(Wasi { context, table })
         });
-        WasiCtxView { ctx: &mut wasi.context, table: &mut wasi.table }
+        WasiCtxView {
+            ctx: &mut wasi.context,
+            table: &mut wasi.table,
+        }
     }
 }
 
 impl From<wit::Exception> for gateway::Exception {
     fn from(exception: wit::Exception) -> Self {
-        let wit::Exception { kind, message, traceback } = exception;
-        Self { kind, message, traceback }
+        let wit::Exception {
+            kind,
+            message,
+            traceback,
+        } = exception;
+        Self {
+            kind,
+            message,
+            traceback,
+        }
     }
 }
 

@@ -50,8 +50,11 @@ impl Ticker {
     /// Fails when the system gives no thread.
     pub fn start(engine: &Engine, reactors: usize) -> anyhow::Result<Self> {
         let flags = (0..reactors).map(|_| Arc::default()).collect();
-        let shared =
-            Arc::new(Shared { stop: AtomicBool::new(false), asleep: AtomicBool::new(false), flags });
+        let shared = Arc::new(Shared {
+            stop: AtomicBool::new(false),
+            asleep: AtomicBool::new(false),
+            flags,
+        });
         let engine = engine.clone();
         let thread = thread::Builder::new()
             .name("wasgi-ticker".into())
@@ -60,7 +63,10 @@ impl Ticker {
                 move || shared.run(&engine)
             })
             .context("could not start the ticker's thread")?;
-        Ok(Self { shared, thread: Some(thread) })
+        Ok(Self {
+            shared,
+            thread: Some(thread),
+        })
     }
 
     /// The word of one reactor, counted from 0.

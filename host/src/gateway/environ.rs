@@ -123,7 +123,9 @@ impl Environ {
             variables.push((format!("{ROUTE_PREFIX}{name}"), Cow::Borrowed(&**value)));
         }
         for (name, _) in self.head.fields() {
-            let Some(variable) = variable_name(name) else { continue };
+            let Some(variable) = variable_name(name) else {
+                continue;
+            };
             if variables.iter().any(|(before, _)| *before == variable) {
                 continue;
             }
@@ -144,7 +146,9 @@ impl Environ {
             .filter(|(name, _)| stands_for(suffix, name))
             .map(|(_, value)| value);
         let first = values.next()?;
-        let Some(second) = values.next() else { return Some(Cow::Borrowed(first)) };
+        let Some(second) = values.next() else {
+            return Some(Cow::Borrowed(first));
+        };
         // RFC 9110 section 5.3 joins with a comma; RFC 6265 section 5.4 has cookies apart.
         let separator: &[u8] = if suffix == "COOKIE" { b"; " } else { b"," };
         let mut joined = first.to_vec();
@@ -205,11 +209,14 @@ fn variable_name(field: &str) -> Option<String> {
 /// Whether `HTTP_<suffix>` is the variable of the request field called `field`.
 fn stands_for(suffix: &str, field: &str) -> bool {
     suffix.len() == field.len()
-        && suffix.bytes().zip(field.bytes()).all(|(variable, field)| match field {
-            b'-' => variable == b'_',
-            b'_' => false,
-            other => variable == other.to_ascii_uppercase(),
-        })
+        && suffix
+            .bytes()
+            .zip(field.bytes())
+            .all(|(variable, field)| match field {
+                b'-' => variable == b'_',
+                b'_' => false,
+                other => variable == other.to_ascii_uppercase(),
+            })
         && !matches!(suffix, "PROXY" | "CONTENT_TYPE" | "CONTENT_LENGTH")
 }
 

@@ -162,7 +162,11 @@ impl Exchange {
     pub fn body_room(&self) -> usize {
         let body = &self.lock().body;
         let room = Self::BODY_BUFFER_BYTES.saturating_sub(body.bytes.len() - body.start);
-        if room < Self::BODY_BUFFER_BYTES / 2 { 0 } else { room }
+        if room < Self::BODY_BUFFER_BYTES / 2 {
+            0
+        } else {
+            room
+        }
     }
 
     /// Whether the handler waits for body bytes: what answers `Expect: 100-continue` (I3).
@@ -261,5 +265,125 @@ impl Body {
     fn compact(&mut self) {
         self.bytes.drain(..self.start);
         self.start = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::{Context, Wake};
+
+    use super::*;
+
+    /// Counts how often a waiting handler was woken.
+    #[derive(Default)]
+    struct Wakes(AtomicUsize);
+
+    impl Wake for Wakes {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    impl Wakes {
+        fn count(&self) -> usize {
+            self.0.load(Ordering::Relaxed)
+        }
+    }
+
+    fn poll<T>(future: std::pin::Pin<&mut impl Future<Output = T>>, wakes: &Arc<Wakes>) -> Poll<T> {
+        future.poll(&mut Context::from_waker(&wakes.clone().into()))
+    }
+
+    #[test]
+    fn i2_a_read_waits_for_bytes_and_ends_with_none() {
+        let exchange = Exchange::new(true);
+        let wakes = Arc::new(Wakes::default());
+        {
+            let mut read = pin!(exchange.read(10));
+            assert!(poll(read.as_mut(), &wakes).is_pending());
+            assert!(exchange.body_awaited());
+            exchange.push_body(|into| into.extend_from_slice(b"hello world"));
+            assert_eq!(wakes.count(), 1);
+            assert_eq!(poll(read, &wakes), Poll::Ready(Ok(b"hello worl".to_vec())));
+        }
+        assert_eq!(
+            poll(pin!(exchange.read(10)), &wakes),
+            Poll::Ready(Ok(b"d".to_vec()))
+        );
+        exchange.end_body(Ok(()));
+        for _ in 0..2 {
+            assert_eq!(
+                poll(pin!(exchange.read(10)), &wakes),
+                Poll::Ready(Ok(Vec::new()))
+            );
+        }
+    }
+
+    #[test]
+    fn what_arrived_before_an_error_is_read_first() {
+        let exchange = Exchange::new(true);
+        let wakes = Arc::default();
+        exchange.push_body(|into| into.push(b'x'));
+        exchange.end_body(Err(InputError::Malformed));
+        exchange.end_body(Ok(()));
+        assert_eq!(
+            poll(pin!(exchange.read(10)), &wakes),
+            Poll::Ready(Ok(b"x".to_vec()))
+        );
+        let failed = poll(pin!(exchange.read(10)), &wakes);
+        assert_eq!(failed, Poll::Ready(Err(InputError::Malformed)));
+    }
+
+    #[test]
+    fn i4_the_buffer_is_bounded_however_slowly_it_is_read() {
+        let exchange = Exchange::new(true);
+        let wakes = Arc::default();
+        let mut pushed = 0;
+        for _ in 0..1000 {
+            let room = exchange.body_room();
+            exchange.push_body(|into| into.resize(into.len() + room, 0));
+            pushed += room;
+            assert!(poll(pin!(exchange.read(100)), &wakes).is_ready());
+            assert!(exchange.lock().body.bytes.len() <= Exchange::BODY_BUFFER_BYTES);
+        }
+        assert!(
+            pushed > Exchange::BODY_BUFFER_BYTES,
+            "the buffer was filled again and again"
+        );
+    }
+
+    #[test]
+    fn b1_a_block_waits_until_the_one_before_has_left() {
+        let exchange = Exchange::new(false);
+        let wakes = Arc::new(Wakes::default());
+        let mut send = pin!(exchange.send_block(b"one".to_vec()));
+        assert!(poll(send.as_mut(), &wakes).is_pending());
+        let output = exchange.take_output();
+        assert_eq!(output.blocks, [b"one".to_vec()]);
+        assert!(!output.ended);
+        assert!(
+            poll(send.as_mut(), &wakes).is_pending(),
+            "taken is not sent"
+        );
+        exchange.sent();
+        assert_eq!(wakes.count(), 1);
+        assert_eq!(poll(send, &wakes), Poll::Ready(true));
+    }
+
+    #[test]
+    fn b2_a_client_that_leaves_ends_every_wait() {
+        let exchange = Exchange::new(true);
+        let wakes = Arc::new(Wakes::default());
+        let mut send = pin!(exchange.send_block(b"one".to_vec()));
+        assert!(poll(send.as_mut(), &wakes).is_pending());
+        exchange.client_gone();
+        assert_eq!(wakes.count(), 1);
+        assert_eq!(poll(send, &wakes), Poll::Ready(false));
+        let read = poll(pin!(exchange.read(1)), &wakes);
+        assert_eq!(read, Poll::Ready(Err(InputError::Disconnected)));
+        assert!(exchange.take_output().blocks.is_empty());
     }
 }

@@ -105,7 +105,12 @@ impl Head {
         if length.is_some() {
             fields.retain(|(name, _)| !name.eq_ignore_ascii_case("content-length"));
         }
-        Ok(Self { status: code, reason: reason.to_owned(), fields, length })
+        Ok(Self {
+            status: code,
+            reason: reason.to_owned(),
+            fields,
+            length,
+        })
     }
 }
 
@@ -124,7 +129,9 @@ fn parse_status(status: &str) -> Result<(u16, &str), StartError> {
     }
     let code: u16 = digits.parse().map_err(|_| wrong())?;
     if code < 200 {
-        return refuse(format!("status {status:?}: codes below 200 are the server's own to send"));
+        return refuse(format!(
+            "status {status:?}: codes below 200 are the server's own to send"
+        ));
     }
     let reason = match rest.strip_prefix(' ') {
         Some(reason) => reason,
@@ -133,20 +140,26 @@ fn parse_status(status: &str) -> Result<(u16, &str), StartError> {
     };
     // reason-phrase = 1*( HTAB / SP / VCHAR / obs-text ), RFC 9112 section 4.
     if reason.bytes().any(is_control) {
-        return refuse(format!("status {status:?}: a control character in the reason"));
+        return refuse(format!(
+            "status {status:?}: a control character in the reason"
+        ));
     }
     Ok((code, reason))
 }
 
 fn check_name(name: &str) -> Result<(), StartError> {
     if name.is_empty() || !name.bytes().all(is_token) {
-        return refuse(format!("field name {name:?}: not a token (RFC 9110 section 5.6.2)"));
+        return refuse(format!(
+            "field name {name:?}: not a token (RFC 9110 section 5.6.2)"
+        ));
     }
     if name.eq_ignore_ascii_case("status") {
         return refuse("a Status field: the status is the first argument of start_response");
     }
     if HOP_BY_HOP.iter().any(|hop| name.eq_ignore_ascii_case(hop)) {
-        return refuse(format!("field {name}: hop-by-hop fields are the server's own to send"));
+        return refuse(format!(
+            "field {name}: hop-by-hop fields are the server's own to send"
+        ));
     }
     Ok(())
 }
@@ -235,7 +248,10 @@ mod tests {
 
     #[test]
     fn r1_repeated_fields_are_kept_in_order() {
-        let head = start("200 OK", &[("Set-Cookie", "a=1"), ("X", "y"), ("Set-Cookie", "b=2")]);
+        let head = start(
+            "200 OK",
+            &[("Set-Cookie", "a=1"), ("X", "y"), ("Set-Cookie", "b=2")],
+        );
         let fields = head.unwrap().fields;
         let names: Vec<_> = fields.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["Set-Cookie", "X", "Set-Cookie"]);
@@ -246,7 +262,16 @@ mod tests {
         assert_eq!(start("404 Not Found", &[]).unwrap().reason, "Not Found");
         assert_eq!(start("299 ", &[]).unwrap().reason, "");
         assert_eq!(start("299", &[]).unwrap().status, 299);
-        for wrong in ["", "20", "OK", "2000 OK", "abc OK", "+20 OK", "200\r\nX: y", "200 O\rK"] {
+        for wrong in [
+            "",
+            "20",
+            "OK",
+            "2000 OK",
+            "abc OK",
+            "+20 OK",
+            "200\r\nX: y",
+            "200 O\rK",
+        ] {
             assert!(refused(wrong, &[]).contains("status"), "{wrong:?}");
         }
         assert!(refused("101 Switching Protocols", &[]).contains("server's own"));
@@ -264,8 +289,11 @@ mod tests {
         assert!(refused("200 OK", &[("", "a")]).contains("token"));
         assert!(refused("200 OK", &[("Content-Length", "+5")]).contains("Content-Length"));
         assert!(
-            refused("200 OK", &[("Content-Length", "5"), ("content-length", "6")])
-                .contains("different")
+            refused(
+                "200 OK",
+                &[("Content-Length", "5"), ("content-length", "6")]
+            )
+            .contains("different")
         );
         let long = "a".repeat(LIMIT);
         assert!(refused("200 OK", &[("X", &long)]).contains("limit"));
@@ -286,8 +314,14 @@ mod tests {
         assert_eq!(again, Err(StartError::AlreadyStarted));
         response.start("500 Oops", vec![], true, LIMIT).unwrap();
         assert_eq!(response.send().map(|head| head.status), Some(500));
-        assert_eq!(response.start("500 Oops", vec![], true, LIMIT), Err(StartError::HeadSent));
-        assert_eq!(response.start("200 OK", vec![], false, LIMIT), Err(StartError::AlreadyStarted));
+        assert_eq!(
+            response.start("500 Oops", vec![], true, LIMIT),
+            Err(StartError::HeadSent)
+        );
+        assert_eq!(
+            response.start("200 OK", vec![], false, LIMIT),
+            Err(StartError::AlreadyStarted)
+        );
         assert_eq!(response.send(), None);
     }
 
