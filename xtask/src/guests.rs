@@ -73,8 +73,8 @@ pub(crate) fn build_cases(workspace: &Workspace, toolchain: &GuestToolchain) -> 
     Ok(())
 }
 
-/// Runs clippy over the handlers for their own target: the host's clippy does not see what only they
-/// compile. Does nothing where their toolchain has no clippy.
+/// Runs clippy over the handlers for their own target: the host's clippy does not see what only
+/// they compile. Does nothing where their toolchain has no clippy.
 ///
 /// # Errors
 ///

@@ -29,9 +29,14 @@ impl Display for Complaint {
     }
 }
 
-/// Fails with all that a rule finds in the repository.
-pub(crate) fn assert_tidy(rule: impl Fn(&File) -> Vec<Complaint>) {
-    assert_none(&tree().iter().flat_map(rule).collect::<Vec<_>>());
+/// What looks at one file.
+pub(crate) type Rule = fn(&File) -> Vec<Complaint>;
+
+/// Fails with all that the rules find in the repository.
+pub(crate) fn assert_tidy(rules: &[Rule]) {
+    let tree = tree();
+    let complaints = rules.iter().flat_map(|rule| tree.iter().flat_map(rule));
+    assert_none(&complaints.collect::<Vec<_>>());
 }
 
 /// Fails with all the complaints, one per line.
@@ -41,11 +46,7 @@ pub(crate) fn assert_none(complaints: &[Complaint]) {
 }
 
 /// The lines that a rule complains about in a file made up for a test.
-pub(crate) fn lines(
-    rule: impl Fn(&File) -> Vec<Complaint>,
-    path: &str,
-    text: impl Into<String>,
-) -> Vec<usize> {
+pub(crate) fn lines(rule: Rule, path: &str, text: impl Into<String>) -> Vec<usize> {
     let file = File {
         path: path.to_owned(),
         text: text.into(),

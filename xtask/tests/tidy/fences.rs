@@ -92,9 +92,11 @@ fn complain(
 
 #[test]
 fn the_fences_stand() {
-    assert_tidy(mio_is_in_the_server);
-    assert_tidy(wasmtime_is_in_the_engine);
-    assert_tidy(http1_is_without_io);
+    assert_tidy(&[
+        mio_is_in_the_server,
+        wasmtime_is_in_the_engine,
+        http1_is_without_io,
+    ]);
 }
 
 #[test]

@@ -75,9 +75,7 @@ fn no_silent_ignore(file: &File) -> Vec<Complaint> {
 
 #[test]
 fn nothing_is_left_over() {
-    assert_tidy(no_notes);
-    assert_tidy(no_stubs);
-    assert_tidy(no_silent_ignore);
+    assert_tidy(&[no_notes, no_stubs, no_silent_ignore]);
 }
 
 #[test]

@@ -94,8 +94,7 @@ fn targets(line: &str) -> impl Iterator<Item = &str> {
 
 #[test]
 fn every_link_and_name_is_right() {
-    assert_tidy(links_lead_somewhere);
-    assert_tidy(named_files_exist);
+    assert_tidy(&[links_lead_somewhere, named_files_exist]);
 }
 
 #[test]

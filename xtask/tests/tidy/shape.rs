@@ -47,9 +47,11 @@ fn files_introduce_themselves(file: &File) -> Vec<Complaint> {
 
 #[test]
 fn source_files_are_in_shape() {
-    assert_tidy(files_are_short);
-    assert_tidy(comments_are_narrow);
-    assert_tidy(files_introduce_themselves);
+    assert_tidy(&[
+        files_are_short,
+        comments_are_narrow,
+        files_introduce_themselves,
+    ]);
 }
 
 #[test]

@@ -93,8 +93,7 @@ fn begins_parts(code: &str) -> bool {
 
 #[test]
 fn the_contract_is_documented() {
-    assert_tidy(items_are_documented);
-    assert_tidy(items_are_dated);
+    assert_tidy(&[items_are_documented, items_are_dated]);
 }
 
 #[test]
