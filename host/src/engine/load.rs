@@ -13,6 +13,8 @@ use super::cache::CodeCache;
 use super::state::State;
 use super::{imports, pool};
 use crate::config::Budget;
+use crate::registry::Describe;
+use crate::reload::Load;
 
 /// The interface that makes a component a handler.
 const APPLICATION: &str = "wasgi:gateway/application@0.1.0";
@@ -29,6 +31,7 @@ pub struct Engine {
 #[derive(Clone)]
 pub struct Program {
     pub(super) pre: HandlerPre<State>,
+    /// The names of what it imports, such as `wasi:clocks/wall-clock@0.2.6`.
     imports: Arc<[String]>,
 }
 
@@ -136,10 +139,22 @@ impl fmt::Debug for Engine {
     }
 }
 
-impl Program {
-    /// The names of what it imports, such as `wasi:clocks/wall-clock@0.2.6`.
-    pub fn imports(&self) -> &[String] {
-        &self.imports
+impl Load for Engine {
+    type Program = Program;
+
+    fn load(&self, _name: &str, bytes: &[u8]) -> anyhow::Result<Program> {
+        Ok(Engine::load(self, bytes)?)
+    }
+}
+
+impl Describe for Program {
+    fn kind(&self) -> &str {
+        "wasgi"
+    }
+
+    fn imports(&self) -> Vec<String> {
+        let own = |name: &&String| !name.starts_with("wasgi:gateway/");
+        self.imports.iter().filter(own).cloned().collect()
     }
 }
 

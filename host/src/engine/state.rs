@@ -21,9 +21,11 @@ const WASI_HANDLES: usize = 10_000;
 
 /// Stands for the request's `environ` in the guest's handle table. A store has one request, so
 /// there is nothing to tell apart.
+#[allow(unreachable_pub, reason = "the generated bindings export it again")]
 pub struct EnvironToken;
 
 /// Stands for the request's `start-response`, likewise.
+#[allow(unreachable_pub, reason = "the generated bindings export it again")]
 pub struct StartResponseToken;
 
 /// The data of a store.

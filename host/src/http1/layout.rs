@@ -114,7 +114,9 @@ fn tokenize<'b, 'h>(
 ) -> Result<&'h [Header<'b>], Rejection> {
     match parse_headers(fields, headers) {
         Ok(Status::Complete((end, headers))) if end == fields.len() => Ok(headers),
-        Err(Error::HeaderName) => Err(Rejection::bad("a field's name is not a token")),
+        Err(Error::HeaderName) => Err(Rejection::bad(
+            "a field line does not begin with a token and a colon",
+        )),
         Err(Error::HeaderValue) => Err(Rejection::bad(
             "a field's value has a character that may not be there",
         )),

@@ -46,7 +46,7 @@ pub struct Limits {
     pub chunk_extensions_bytes: usize,
     /// All field lines of a trailer section together, CRLFs included. Over it: 431.
     ///
-    /// Trailers are dropped, so this is what it may cost to drop them: a page or two.
+    /// Trailers are dropped, so this is what it may cost to drop them: a page.
     pub trailers_bytes: usize,
     /// How many field lines a trailer section may have. Over it: 431. A checksum or two is usual.
     pub trailers_count: usize,
@@ -99,7 +99,7 @@ impl Default for Limits {
             body_bytes: 64 * 1024 * 1024,
             chunk_line_bytes: 1024,
             chunk_extensions_bytes: 128 * 1024,
-            trailers_bytes: 8 * 1024,
+            trailers_bytes: 4 * 1024,
             trailers_count: 32,
             read_ahead_bytes: 64 * 1024,
             requests_per_connection_count: 100_000,

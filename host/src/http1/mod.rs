@@ -29,3 +29,7 @@ mod request_line;
 mod response;
 mod scan;
 mod token;
+
+#[cfg(test)]
+#[path = "../../../tests/requests/mod.rs"]
+mod requests;

@@ -20,6 +20,7 @@ use crate::router::{MatchedBy, RequestPath, Table};
 
 pub use gate::{Gate, Pass};
 pub use handler::{Handler, Version};
+pub(crate) use problem::label;
 pub use problem::{Problem, ProblemKind};
 pub use report::{Describe, RouteTable, Row};
 pub use shadow::shadowed_pages;
@@ -67,7 +68,7 @@ impl<P> Registry<P> {
             match table.insert(handler.route.clone(), Arc::clone(&handler)) {
                 Ok(()) => served.push(handler),
                 Err(handler) => {
-                    let file = problem::label(&folder, Path::new(&handler.file));
+                    let file = label(&folder, Path::new(&handler.file));
                     problems.push(Problem::conflict(file, &handler.route, "another file"));
                 }
             }

@@ -3,8 +3,8 @@
 //! The order is what makes it safe. The raw path is split at `/` first and each segment decoded by
 //! itself afterwards, so an encoded slash (`%2F`) stays inside its segment and can never make a new
 //! one. Dot segments are looked for last, in the decoded segments, so `%2e%2e` is `..` and cannot
-//! hide; they are resolved as RFC 3986 §5.2.4 says, which stops at the root. Decoding happens
-//! exactly once: `%252e` is the three characters `%2e`.
+//! hide; they are resolved as RFC 3986 section 5.2.4 says, which stops at the root. Decoding
+//! happens exactly once: `%252e` is the three characters `%2e`.
 //!
 //! This is about names only. It knows no files and no routes, and what a segment may hold beyond
 //! "no NUL" is for those who use it to decide: see `static_files::security`.
@@ -13,8 +13,8 @@ use std::fmt;
 
 /// A request's path, decoded and free of dot segments.
 ///
-/// It is as long as the raw path at most (plus the `/` of an empty one), so the limit on the request
-/// line limits it too.
+/// It is as long as the raw path at most (plus the `/` of an empty one), so the limit on the
+/// request line limits it too.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestPath {
     /// `/` and a decoded segment, repeated, then `/` if the path ends with one. Never empty, starts
@@ -29,7 +29,7 @@ pub struct RequestPath {
 pub enum BadPath {
     /// It does not start with `/`.
     NotAbsolute,
-    /// A `%` is not followed by two hexadecimal digits (RFC 3986 §2.1).
+    /// A `%` is not followed by two hexadecimal digits (RFC 3986 section 2.1).
     BrokenEscape,
     /// It holds a NUL, as it is or as `%00`. No file name and no variable of a process can.
     Nul,
@@ -38,7 +38,7 @@ pub enum BadPath {
 impl RequestPath {
     /// Reads the path of a request-target, still percent-encoded and without its query.
     ///
-    /// An empty path is the root's (RFC 9112 §3.2.1).
+    /// An empty path is the root's (RFC 9112 section 3.2.1).
     ///
     /// # Errors
     ///

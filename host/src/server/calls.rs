@@ -21,8 +21,8 @@ pub(super) struct Running {
     pub(super) connection: Option<usize>,
     /// When its wall time is up.
     pub(super) deadline: Instant,
-    /// Its place among the handler's requests in work.
-    pub(super) pass: Pass,
+    /// Its place among the handler's requests in work, given back when this is dropped.
+    pub(super) _pass: Pass,
 }
 
 /// Names one call. A place is used again, so a name that is no longer good finds nothing.

@@ -137,7 +137,7 @@ impl Context {
             handler: handler.clone(),
             connection: None,
             deadline: self.now + budget.wall_time,
-            pass,
+            _pass: pass,
         });
         self.started.push(call);
         Start::Call {

@@ -61,9 +61,14 @@ impl Record {
         self.handler.as_ref().map_or("-", |handler| &handler.name)
     }
 
-    /// Says, once for a request, that a body is longer than its Content-Length (B3).
+    /// Says, once for a request, that a body is longer than its Content-Length (B3). Where an
+    /// answer has no body at all (B5), giving one is no fault.
     pub(super) fn note_overlong(&mut self) {
-        if !std::mem::replace(&mut self.overlong, true) {
+        let bodiless = match &self.line {
+            Line::Head(head) => head.method() == "HEAD" || matches!(self.status, 204 | 304),
+            Line::Rejected(_) => true,
+        };
+        if !bodiless && !std::mem::replace(&mut self.overlong, true) {
             tracing::warn!(
                 "{}: the body is longer than its Content-Length: the rest is not sent",
                 self.handler_name()

@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 use std::fs::File;
 
-use super::error_page;
+use super::error_page::error_page;
+use super::validators::Validators;
 
 /// One field of a response's head. Its value has no control characters.
 pub type Field = (&'static str, Cow<'static, [u8]>);
@@ -36,36 +37,55 @@ pub enum Content {
     },
 }
 
-/// What every page allows, as the value of an `Allow` field (RFC 9110 §10.2.1).
+/// What every page allows, as the value of an `Allow` field (RFC 9110 section 10.2.1).
 pub(super) const METHODS: &str = "GET, HEAD, OPTIONS";
-
-/// When to try again after a shortage, in seconds, for `Retry-After`. Descriptors and memory come
-/// back as soon as a few requests have ended.
-const RETRY_AFTER_S: &str = "1";
 
 impl Answer {
     /// Nothing but a status.
     pub(super) fn empty(status: u16) -> Answer {
-        Answer { status, fields: Vec::new(), body: Content::Empty }
+        Answer {
+            status,
+            fields: Vec::new(),
+            body: Content::Empty,
+        }
     }
 
     /// The built-in page of a status, with what else there is to say in `detail`.
     pub(super) fn built_in(status: u16, reason: &str, detail: &str) -> Answer {
-        let page = error_page::error_page(status, reason, detail);
-        let html = Cow::Borrowed(&b"text/html; charset=utf-8"[..]);
-        let answer = Answer { body: Content::Bytes(page), ..Answer::empty(status) };
-        answer.with("Content-Type", html).with_defaults(status)
+        let page = error_page(status, reason, detail);
+        Answer {
+            body: Content::Bytes(page),
+            ..Answer::empty(status)
+        }
+        .with("Content-Type", b"text/html; charset=utf-8")
+        .with_defaults()
     }
 
     /// With one field more, at the end.
-    pub(super) fn with(mut self, name: &'static str, value: impl Into<Cow<'static, [u8]>>) -> Answer {
+    pub(super) fn with(
+        mut self,
+        name: &'static str,
+        value: impl Into<Cow<'static, [u8]>>,
+    ) -> Answer {
         self.fields.push((name, value.into()));
         self
     }
 
-    /// With the fields that go with a body, whatever it is.
-    pub(super) fn with_defaults(self, status: u16) -> Answer {
-        let answer = self.with("X-Content-Type-Options", &b"nosniff"[..]);
-        if status == 503 { answer.with("Retry-After", RETRY_AFTER_S.as_bytes()) } else { answer }
+    /// With the validators of a page, and how they are to be used: a copy may be kept, but the
+    /// server is asked each time whether it is still good. So an edit is seen at once, and a page
+    /// that has not changed costs a 304.
+    pub(super) fn with_validators(self, validators: Validators) -> Answer {
+        let answer = match validators.last_modified() {
+            Some(date) => self.with("Last-Modified", date.into_bytes()),
+            None => self,
+        };
+        answer
+            .with("ETag", validators.etag)
+            .with("Cache-Control", b"no-cache")
+    }
+
+    /// With the fields that go with every body: no browser shall guess another type than it says.
+    pub(super) fn with_defaults(self) -> Answer {
+        self.with("X-Content-Type-Options", b"nosniff")
     }
 }

@@ -1,32 +1,12 @@
-//! Conditional requests: the validators of a page, and what a request makes of them.
+//! Conditional requests: what a request makes of a page's validators.
 //!
-//! RFC 9110 §13.2.2 fixes the order in which the fields count, and [`Conditions::judge`] is that
-//! list: If-Match, else If-Unmodified-Since; If-None-Match, else If-Modified-Since; Range, if
+//! RFC 9110 section 13.2.2 fixes the order in which the fields count, and [`Conditions::judge`] is
+//! that list: If-Match, else If-Unmodified-Since; If-None-Match, else If-Modified-Since; Range, if
 //! If-Range agrees. A malformed date or range is as good as absent; a malformed list of entity-tags
 //! lists nothing from there on.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
 use super::range::{self, Part};
-use super::resolve::Revision;
-
-/// The first second that no HTTP-date can express: the year 10000.
-const YEAR_10000_S: u64 = 253_402_300_800;
-
-/// How much older than the answer a date must be to be a strong validator, in seconds: the file may
-/// have changed twice in the second that its date names (RFC 9110 §8.8.2.2).
-const STRONG_DATE_AGE_S: u64 = 1;
-
-/// What tells one state of a page from another.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Validators {
-    /// A strong entity-tag with its quotes (RFC 9110 §8.8.3).
-    pub(super) etag: Vec<u8>,
-    /// Seconds since 1970, not in the future. None for a file from before 1970.
-    pub(super) modified_s: Option<u64>,
-    /// Whether the date is old enough to be a strong validator.
-    date_is_strong: bool,
-}
+use super::validators::Validators;
 
 /// The fields of a request that ask for an answer on a condition, or for a part of it.
 #[derive(Debug, Default)]
@@ -65,41 +45,6 @@ pub(super) enum Verdict {
     Unsatisfiable,
 }
 
-impl Validators {
-    /// The validators of a file of `length` bytes.
-    pub(super) fn of(revision: Revision, length: u64, now: SystemTime) -> Validators {
-        let now_s = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        let modified_s = u64::try_from(revision.modified_s).ok();
-        // RFC 9110 §8.8.2.1: never later than the answer itself.
-        let modified_s = modified_s.map(|at| at.min(now_s).min(YEAR_10000_S - 1));
-        Validators {
-            etag: etag([revision.inode, length, revision.changed_ns]),
-            modified_s,
-            date_is_strong: modified_s.is_some_and(|at| at + STRONG_DATE_AGE_S < now_s),
-        }
-    }
-
-    /// The value of a `Last-Modified` field.
-    pub(super) fn last_modified(&self) -> Option<String> {
-        let modified = UNIX_EPOCH + Duration::from_secs(self.modified_s?);
-        Some(httpdate::fmt_http_date(modified))
-    }
-
-    /// Whether the page is unchanged since `date`; none if that is no date, or the page has none.
-    fn unchanged_since(&self, date: &[u8]) -> Option<bool> {
-        Some(self.modified_s? <= parse_date(date)?)
-    }
-
-    /// Strong comparison, of the one that a client sends to continue a download (§13.1.5).
-    fn agrees_with(&self, if_range: &[u8]) -> bool {
-        if if_range.starts_with(b"\"") || if_range.starts_with(b"W/") {
-            if_range == self.etag
-        } else {
-            self.date_is_strong && self.modified_s.is_some() && parse_date(if_range) == self.modified_s
-        }
-    }
-}
-
 impl<'a> Conditions<'a> {
     /// Picks them out of a request's fields, in one pass.
     pub(super) fn from_fields(fields: impl Iterator<Item = (&'a str, &'a [u8])>) -> Conditions<'a> {
@@ -128,27 +73,37 @@ impl<'a> Conditions<'a> {
     }
 
     /// Judges a GET, or a HEAD, of a page with these validators and this many bytes. The steps are
-    /// those of RFC 9110 §13.2.2; its first lines leave out what has no page.
+    /// those of RFC 9110 section 13.2.2; its first lines leave out what has no page.
     pub(super) fn judge(&self, page: &Validators, length: u64, is_get: bool) -> Verdict {
         // 1 and 2.
         let holds = if !self.if_match.is_empty() {
-            self.if_match.iter().any(|list| is_listed(&page.etag, list, Comparison::Strong))
+            self.if_match
+                .iter()
+                .any(|list| is_listed(&page.etag, list, Comparison::Strong))
         } else {
-            self.if_unmodified_since.get().and_then(|d| page.unchanged_since(d)).unwrap_or(true)
+            self.if_unmodified_since
+                .get()
+                .and_then(|d| page.unchanged_since(d))
+                .unwrap_or(true)
         };
         if !holds {
             return Verdict::PreconditionFailed;
         }
         // 3 and 4.
         let known = if !self.if_none_match.is_empty() {
-            self.if_none_match.iter().any(|list| is_listed(&page.etag, list, Comparison::Weak))
+            self.if_none_match
+                .iter()
+                .any(|list| is_listed(&page.etag, list, Comparison::Weak))
         } else {
-            self.if_modified_since.get().and_then(|d| page.unchanged_since(d)).unwrap_or(false)
+            self.if_modified_since
+                .get()
+                .and_then(|d| page.unchanged_since(d))
+                .unwrap_or(false)
         };
         if known {
             return Verdict::NotModified;
         }
-        // 5. A range means something to a GET only (§14.2).
+        // 5. A range means something to a GET only (section 14.2).
         let may_be_part = match self.if_range {
             Single::Absent => true,
             Single::Once(if_range) => page.agrees_with(if_range),
@@ -181,7 +136,7 @@ impl<'a> Single<'a> {
     }
 }
 
-/// How entity-tags are compared (RFC 9110 §8.8.3.2). Ours are always strong.
+/// How entity-tags are compared (RFC 9110 section 8.8.3.2). Ours are always strong.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Comparison {
     /// A weak tag matches nothing.
@@ -198,7 +153,7 @@ fn is_listed(etag: &[u8], list: &[u8], comparison: Comparison) -> bool {
         return true;
     }
     loop {
-        // Empty members are allowed (§5.6.1.2).
+        // Empty members are allowed (section 5.6.1.2).
         rest = rest.trim_ascii_start();
         if let Some(behind) = rest.strip_prefix(b",") {
             rest = behind;
@@ -208,7 +163,9 @@ fn is_listed(etag: &[u8], list: &[u8], comparison: Comparison) -> bool {
             Some(tag) => (true, tag),
             None => (false, rest),
         };
-        let Some(length) = quoted_length(tag) else { return false };
+        let Some(length) = quoted_length(tag) else {
+            return false;
+        };
         let (tag, behind) = tag.split_at(length);
         if tag == etag && (comparison == Comparison::Weak || !is_weak) {
             return true;
@@ -227,40 +184,14 @@ fn quoted_length(bytes: &[u8]) -> Option<usize> {
     Some(inside.iter().position(|&byte| byte == b'"')? + 2)
 }
 
-/// An entity-tag of these numbers: `"2a-400-17f3c0d2e8"`.
-fn etag(numbers: [u64; 3]) -> Vec<u8> {
-    /// Two quotes, two dashes, and three numbers of 16 digits.
-    const LONGEST_BYTES: usize = 52;
-    let mut tag = Vec::with_capacity(LONGEST_BYTES);
-    tag.push(b'"');
-    for (place, number) in numbers.into_iter().enumerate() {
-        if place > 0 {
-            tag.push(b'-');
-        }
-        push_hex(number, &mut tag);
-    }
-    tag.push(b'"');
-    tag
-}
-
-/// Appends `number` in hexadecimal, without leading zeros.
-fn push_hex(number: u64, out: &mut Vec<u8>) {
-    const DIGITS: [u8; 16] = *b"0123456789abcdef";
-    let count = (u64::BITS - number.leading_zeros()).div_ceil(4).max(1);
-    out.extend((0..count).rev().map(|place| DIGITS[(number >> (4 * place)) as usize % 16]));
-}
-
-/// Seconds since 1970 of an HTTP-date, in any of its three forms (RFC 9110 §5.6.7).
-fn parse_date(text: &[u8]) -> Option<u64> {
-    let date = httpdate::parse_http_date(std::str::from_utf8(text).ok()?).ok()?;
-    date.duration_since(UNIX_EPOCH).ok().map(|since| since.as_secs())
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use super::super::resolve::Revision;
     use super::*;
 
-    /// 1994-11-06 08:49:37, as in RFC 9110 §5.6.7.
+    /// 1994-11-06 08:49:37, as in RFC 9110 section 5.6.7.
     const MODIFIED_S: u64 = 784_111_777;
     const MODIFIED: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
     const EARLIER: &str = "Sun, 06 Nov 1994 08:49:36 GMT";
@@ -268,45 +199,17 @@ mod tests {
     const ETAG: &str = "\"2a-a-ff\"";
 
     fn page_at(now_s: u64) -> Validators {
-        let revision = Revision { inode: 0x2a, changed_ns: 0xff, modified_s: MODIFIED_S as i64 };
+        let revision = Revision {
+            inode: 0x2a,
+            changed_ns: 0xff,
+            modified_s: MODIFIED_S as i64,
+        };
         Validators::of(revision, 10, UNIX_EPOCH + Duration::from_secs(now_s))
     }
 
     fn judge(fields: &[(&str, &str)], is_get: bool) -> Verdict {
         let fields = fields.iter().map(|&(name, value)| (name, value.as_bytes()));
         Conditions::from_fields(fields).judge(&page_at(MODIFIED_S + 60), 10, is_get)
-    }
-
-    #[test]
-    fn validators_are_what_the_file_is() {
-        let page = page_at(MODIFIED_S + 60);
-        assert_eq!(page.etag, ETAG.as_bytes());
-        assert_eq!(page.last_modified().as_deref(), Some(MODIFIED));
-        let future = page_at(MODIFIED_S - 60);
-        assert_eq!(future.modified_s, Some(MODIFIED_S - 60), "never later than the answer");
-    }
-
-    #[test]
-    fn dates_that_cannot_be_said() {
-        let at = |modified_s, now_s| {
-            let revision = Revision { inode: 0, changed_ns: 0, modified_s };
-            Validators::of(revision, 0, UNIX_EPOCH + Duration::from_secs(now_s)).last_modified()
-        };
-        assert_eq!(at(-1, 60), None);
-        assert_eq!(at(i64::MIN, 60), None);
-        assert_eq!(at(0, 60).as_deref(), Some("Thu, 01 Jan 1970 00:00:00 GMT"));
-        let last = at(i64::MAX, YEAR_10000_S + 5);
-        assert_eq!(last.as_deref(), Some("Fri, 31 Dec 9999 23:59:59 GMT"));
-    }
-
-    #[test]
-    fn every_part_of_the_revision_is_in_the_tag() {
-        let tags = [[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1], [0x10, 0, 0], [u64::MAX; 3]].map(etag);
-        for (i, one) in tags.iter().enumerate() {
-            assert!(tags.iter().skip(i + 1).all(|other| one != other));
-        }
-        assert_eq!(tags[0], b"\"0-0-0\"");
-        assert_eq!(tags[5].len(), 52);
     }
 
     #[test]
@@ -321,7 +224,10 @@ mod tests {
             (&[("If-None-Match", weak)], NotModified),
             (&[("If-None-Match", listed)], NotModified),
             (&[("If-None-Match", "*")], NotModified),
-            (&[("If-None-Match", "\"x\""), ("If-None-Match", ETAG)], NotModified),
+            (
+                &[("If-None-Match", "\"x\""), ("If-None-Match", ETAG)],
+                NotModified,
+            ),
             (&[("If-None-Match", "\"x\"")], Whole),
             (&[("If-None-Match", "2a-a-ff")], Whole),
             (&[("If-None-Match", "\"2a-a-ff")], Whole),
@@ -331,13 +237,31 @@ mod tests {
             (&[("If-Modified-Since", MODIFIED)], NotModified),
             (&[("If-Modified-Since", LATER)], NotModified),
             (&[("If-Modified-Since", EARLIER)], Whole),
-            (&[("If-Modified-Since", "Sunday, 06-Nov-94 08:49:37 GMT")], NotModified),
-            (&[("If-Modified-Since", "Sun Nov  6 08:49:37 1994")], NotModified),
+            (
+                &[("If-Modified-Since", "Sunday, 06-Nov-94 08:49:37 GMT")],
+                NotModified,
+            ),
+            (
+                &[("If-Modified-Since", "Sun Nov  6 08:49:37 1994")],
+                NotModified,
+            ),
             (&[("If-Modified-Since", "yesterday")], Whole),
-            (&[("If-Modified-Since", MODIFIED), ("If-Modified-Since", MODIFIED)], Whole),
+            (
+                &[
+                    ("If-Modified-Since", MODIFIED),
+                    ("If-Modified-Since", MODIFIED),
+                ],
+                Whole,
+            ),
             // If-None-Match takes the place of If-Modified-Since.
-            (&[("If-None-Match", "\"x\""), ("If-Modified-Since", LATER)], Whole),
-            (&[("If-None-Match", ETAG), ("If-Modified-Since", EARLIER)], NotModified),
+            (
+                &[("If-None-Match", "\"x\""), ("If-Modified-Since", LATER)],
+                Whole,
+            ),
+            (
+                &[("If-None-Match", ETAG), ("If-Modified-Since", EARLIER)],
+                NotModified,
+            ),
             (&[("If-Match", ETAG)], Whole),
             (&[("If-Match", listed)], Whole),
             (&[("If-Match", "*")], Whole),
@@ -349,12 +273,24 @@ mod tests {
             (&[("If-Unmodified-Since", EARLIER)], PreconditionFailed),
             (&[("If-Unmodified-Since", "nonsense")], Whole),
             // If-Match takes the place of If-Unmodified-Since.
-            (&[("If-Match", ETAG), ("If-Unmodified-Since", EARLIER)], Whole),
-            (&[("If-Match", "\"x\""), ("If-Unmodified-Since", LATER)], PreconditionFailed),
+            (
+                &[("If-Match", ETAG), ("If-Unmodified-Since", EARLIER)],
+                Whole,
+            ),
+            (
+                &[("If-Match", "\"x\""), ("If-Unmodified-Since", LATER)],
+                PreconditionFailed,
+            ),
             // The first pair comes first.
-            (&[("If-None-Match", ETAG), ("If-Match", "\"x\"")], PreconditionFailed),
+            (
+                &[("If-None-Match", ETAG), ("If-Match", "\"x\"")],
+                PreconditionFailed,
+            ),
             (&[("If-None-Match", ETAG), ("If-Match", ETAG)], NotModified),
-            (&[("If-None-Match", ETAG), ("Range", "bytes=0-1")], NotModified),
+            (
+                &[("If-None-Match", ETAG), ("Range", "bytes=0-1")],
+                NotModified,
+            ),
         ];
         for (fields, verdict) in table {
             assert_eq!(judge(fields, true), *verdict, "{fields:?}");
@@ -364,21 +300,45 @@ mod tests {
 
     #[test]
     fn ranges_and_if_range() {
-        let part = Verdict::Part(Part { start: 2, length: 3 });
+        let part = Verdict::Part(Part {
+            start: 2,
+            length: 3,
+        });
         let weak = &format!("W/{ETAG}");
         let table: &[(&[(&str, &str)], Verdict)] = &[
             (&[("Range", "bytes=2-4")], part),
             (&[("Range", "bytes=10-")], Verdict::Unsatisfiable),
             (&[("Range", "bytes=4-2")], Verdict::Whole),
-            (&[("Range", "bytes=2-4"), ("Range", "bytes=2-4")], Verdict::Whole),
+            (
+                &[("Range", "bytes=2-4"), ("Range", "bytes=2-4")],
+                Verdict::Whole,
+            ),
             (&[("Range", "bytes=2-4"), ("If-Range", ETAG)], part),
-            (&[("Range", "bytes=2-4"), ("If-Range", weak)], Verdict::Whole),
-            (&[("Range", "bytes=2-4"), ("If-Range", "\"x\"")], Verdict::Whole),
-            (&[("Range", "bytes=10-"), ("If-Range", "\"x\"")], Verdict::Whole),
+            (
+                &[("Range", "bytes=2-4"), ("If-Range", weak)],
+                Verdict::Whole,
+            ),
+            (
+                &[("Range", "bytes=2-4"), ("If-Range", "\"x\"")],
+                Verdict::Whole,
+            ),
+            (
+                &[("Range", "bytes=10-"), ("If-Range", "\"x\"")],
+                Verdict::Whole,
+            ),
             (&[("Range", "bytes=2-4"), ("If-Range", MODIFIED)], part),
-            (&[("Range", "bytes=2-4"), ("If-Range", LATER)], Verdict::Whole),
-            (&[("Range", "bytes=2-4"), ("If-Range", EARLIER)], Verdict::Whole),
-            (&[("Range", "bytes=2-4"), ("If-Range", "nonsense")], Verdict::Whole),
+            (
+                &[("Range", "bytes=2-4"), ("If-Range", LATER)],
+                Verdict::Whole,
+            ),
+            (
+                &[("Range", "bytes=2-4"), ("If-Range", EARLIER)],
+                Verdict::Whole,
+            ),
+            (
+                &[("Range", "bytes=2-4"), ("If-Range", "nonsense")],
+                Verdict::Whole,
+            ),
             (&[("If-Range", ETAG)], Verdict::Whole),
         ];
         for (fields, verdict) in table {
@@ -389,9 +349,18 @@ mod tests {
 
     #[test]
     fn a_fresh_date_is_no_strong_validator() {
-        let fields = [("Range", &b"bytes=2-4"[..]), ("If-Range", MODIFIED.as_bytes())];
+        let fields = [
+            ("Range", &b"bytes=2-4"[..]),
+            ("If-Range", MODIFIED.as_bytes()),
+        ];
         let conditions = Conditions::from_fields(fields.into_iter());
-        assert_eq!(conditions.judge(&page_at(MODIFIED_S + 1), 10, true), Verdict::Whole);
-        assert_ne!(conditions.judge(&page_at(MODIFIED_S + 2), 10, true), Verdict::Whole);
+        assert_eq!(
+            conditions.judge(&page_at(MODIFIED_S + 1), 10, true),
+            Verdict::Whole
+        );
+        assert_ne!(
+            conditions.judge(&page_at(MODIFIED_S + 2), 10, true),
+            Verdict::Whole
+        );
     }
 }

@@ -16,7 +16,9 @@ const UNKNOWN: &[u8] = b"application/octet-stream";
 pub(super) fn of_name(name: &[u8]) -> ContentType {
     let file = name.rsplit(|&byte| byte == b'/').next().unwrap_or(name);
     let dot = file.iter().rposition(|&byte| byte == b'.');
-    let ending = dot.and_then(|dot| file.get(dot + 1..)).and_then(|e| std::str::from_utf8(e).ok());
+    let ending = dot
+        .and_then(|dot| file.get(dot + 1..))
+        .and_then(|e| std::str::from_utf8(e).ok());
     let guessed = ending.and_then(|ending| mime_guess::from_ext(ending).first_raw());
     guessed.map_or(Cow::Borrowed(UNKNOWN), with_charset)
 }
@@ -69,7 +71,11 @@ mod tests {
             ("x.nosuchending", "application/octet-stream"),
         ];
         for (name, media_type) in table {
-            assert_eq!(String::from_utf8_lossy(&of_name(name.as_bytes())), media_type, "{name}");
+            assert_eq!(
+                String::from_utf8_lossy(&of_name(name.as_bytes())),
+                media_type,
+                "{name}"
+            );
         }
         assert_eq!(of_name(b"x.\xff\xfe").as_ref(), UNKNOWN);
     }

@@ -1,7 +1,7 @@
-//! The `Range` field: which bytes of a page are asked for (RFC 9110 §14).
+//! The `Range` field: which bytes of a page are asked for (RFC 9110 section 14).
 //!
 //! One range is answered with that part. A field with several is answered with the whole page, as a
-//! server may (§14.2); so is one in another unit than bytes, or malformed.
+//! server may (section 14.2); so is one in another unit than bytes, or malformed.
 
 /// A part of a page, not empty and inside it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +26,11 @@ pub(super) enum Asked {
 impl Part {
     /// The value of a `Content-Range` field for this part of `whole` bytes.
     pub(super) fn content_range(self, whole: u64) -> String {
-        format!("bytes {}-{}/{whole}", self.start, self.start + self.length - 1)
+        format!(
+            "bytes {}-{}/{whole}",
+            self.start,
+            self.start + self.length - 1
+        )
     }
 }
 
@@ -115,7 +119,10 @@ mod tests {
             ("bytes=10-20", Asked::Unsatisfiable),
             ("bytes=-0", Asked::Unsatisfiable),
             ("bytes=99999999999999999999999-", Asked::Unsatisfiable),
-            ("bytes=18446744073709551615-18446744073709551615", Asked::Unsatisfiable),
+            (
+                "bytes=18446744073709551615-18446744073709551615",
+                Asked::Unsatisfiable,
+            ),
             ("bytes=5-4", Asked::Whole),
             ("bytes=", Asked::Whole),
             ("bytes=-", Asked::Whole),
@@ -147,7 +154,12 @@ mod tests {
     fn of_the_longest_page() {
         let asked = parse(b"bytes=0-18446744073709551615", u64::MAX);
         assert_eq!(asked, part(0, u64::MAX));
-        let Asked::Part(part) = asked else { unreachable!() };
-        assert!(part.content_range(u64::MAX).ends_with("0-18446744073709551614/18446744073709551615"));
+        let Asked::Part(part) = asked else {
+            unreachable!()
+        };
+        assert!(
+            part.content_range(u64::MAX)
+                .ends_with("0-18446744073709551614/18446744073709551615")
+        );
     }
 }

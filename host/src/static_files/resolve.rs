@@ -64,7 +64,9 @@ enum Entry {
 
 /// Finds the page of `path`, or none.
 pub(super) fn find(root: &Root, path: &RequestPath) -> Result<Option<Found>, Trouble> {
-    let Some(name) = security::file_name(path) else { return Ok(None) };
+    let Some(name) = security::file_name(path) else {
+        return Ok(None);
+    };
     Ok(match look(root, &name)? {
         Some(Entry::File(file, stat)) => Some(Found::Page(Page::new(file, &stat, &name))),
         Some(Entry::Folder) => match look(root, &security::index_of(&name))? {
@@ -100,17 +102,6 @@ impl Page {
     }
 }
 
-impl Trouble {
-    /// The status that tells the client.
-    pub(super) fn status(self) -> u16 {
-        match self {
-            Trouble::Forbidden => 403,
-            Trouble::Busy => 503,
-            Trouble::Broken => 500,
-        }
-    }
-}
-
 /// Opens `name` and looks at what it is: two calls to the kernel.
 fn look(root: &Root, name: &[u8]) -> Result<Option<Entry>, Trouble> {
     let opened = root.open_file(name).and_then(|file| {
@@ -135,7 +126,9 @@ fn refused(name: &[u8], why: Errno) -> Result<Option<Entry>, Trouble> {
         // No such name; a socket or a device without a driver says ENXIO or ENODEV.
         Errno::NOENT | Errno::NOTDIR | Errno::NAMETOOLONG | Errno::NXIO | Errno::NODEV => Ok(None),
         Errno::XDEV | Errno::LOOP => {
-            warn!("page {page}: a symbolic link to it leads out of the root or in a circle ({why})");
+            warn!(
+                "page {page}: a symbolic link to it leads out of the root or in a circle ({why})"
+            );
             Ok(None)
         }
         Errno::ACCESS | Errno::PERM => {
@@ -166,17 +159,17 @@ mod tests {
             (Errno::NXIO, None),
             (Errno::LOOP, None),
             (Errno::XDEV, None),
-            (Errno::ACCESS, Some(403)),
-            (Errno::PERM, Some(403)),
-            (Errno::MFILE, Some(503)),
-            (Errno::NFILE, Some(503)),
-            (Errno::AGAIN, Some(503)),
-            (Errno::IO, Some(500)),
+            (Errno::ACCESS, Some(Trouble::Forbidden)),
+            (Errno::PERM, Some(Trouble::Forbidden)),
+            (Errno::MFILE, Some(Trouble::Busy)),
+            (Errno::NFILE, Some(Trouble::Busy)),
+            (Errno::AGAIN, Some(Trouble::Busy)),
+            (Errno::IO, Some(Trouble::Broken)),
         ];
-        for (errno, status) in table {
+        for (errno, trouble) in table {
             let told = refused(b"name\n", errno);
             assert!(!matches!(told, Ok(Some(_))), "{errno}");
-            assert_eq!(told.err().map(Trouble::status), status, "{errno}");
+            assert_eq!(told.err(), trouble, "{errno}");
         }
     }
 }

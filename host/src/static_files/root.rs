@@ -21,8 +21,10 @@ use rustix::io::{Errno, retry_on_intr};
 use tracing::{info, warn};
 
 /// How everything is opened: to read, never waiting, never inherited, never a terminal of ours.
-const READ: OFlags =
-    OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::CLOEXEC).union(OFlags::NOCTTY);
+const READ: OFlags = OFlags::RDONLY
+    .union(OFlags::NONBLOCK)
+    .union(OFlags::CLOEXEC)
+    .union(OFlags::NOCTTY);
 
 /// How a folder is held that is only there to open things in it.
 const FOLDER: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
@@ -59,12 +61,18 @@ impl Root {
         let folder = open_folder(path)?;
         let containment = match open_contained(folder.as_fd(), b".", FOLDER) {
             Err(why @ (Errno::NOSYS | Errno::PERM)) => {
-                info!("openat2 is missing ({why}): symbolic links among the pages are not followed");
+                info!(
+                    "openat2 is missing ({why}): symbolic links among the pages are not followed"
+                );
                 Containment::Walk
             }
             _ => Containment::Kernel,
         };
-        Ok(Root { path: path.into(), containment, folder: RwLock::new(Some(folder)) })
+        Ok(Root {
+            path: path.into(),
+            containment,
+            folder: RwLock::new(Some(folder)),
+        })
     }
 
     /// Opens `name` for reading. It is relative to the root, has no dot segment and does not end
@@ -90,7 +98,9 @@ impl Root {
             (Some(old), Ok(new)) if is_same(old, new) => return,
             (None, Err(_)) => return,
             (_, Ok(_)) => info!("pages: {path} was replaced; serving from the new folder"),
-            (_, Err(why)) => warn!("pages: no folder at {path} any more ({why}): no page is served"),
+            (_, Err(why)) => {
+                warn!("pages: no folder at {path} any more ({why}): no page is served");
+            }
         }
         *folder = now.ok();
     }
@@ -119,7 +129,10 @@ fn open_by_walking(folder: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd, Errno
     let open = |at: BorrowedFd<'_>, name: &[u8], how: OFlags| {
         retry_on_intr(|| rustix::fs::openat(at, name, how | OFlags::NOFOLLOW, Mode::empty()))
     };
-    let mut names = name.split(|&byte| byte == b'/').filter(|name| !name.is_empty()).peekable();
+    let mut names = name
+        .split(|&byte| byte == b'/')
+        .filter(|name| !name.is_empty())
+        .peekable();
     let mut at: Option<OwnedFd> = None;
     while let Some(name) = names.next() {
         let here = at.as_ref().map_or(folder, AsFd::as_fd);
@@ -177,16 +190,23 @@ mod tests {
 
     fn open_both(site: &tempfile::TempDir) -> [Root; 2] {
         let open = || Root::open(&site.path().join("html")).expect("root");
-        [Root { containment: Containment::Kernel, ..open() }, Root {
-            containment: Containment::Walk,
-            ..open()
-        }]
+        [
+            Root {
+                containment: Containment::Kernel,
+                ..open()
+            },
+            Root {
+                containment: Containment::Walk,
+                ..open()
+            },
+        ]
     }
 
     fn read(root: &Root, name: &str) -> Result<String, Errno> {
         let mut text = String::new();
         let mut file = fs::File::from(root.open_file(name.as_bytes())?);
-        file.read_to_string(&mut text).map_err(|e| Errno::from_io_error(&e).expect("errno"))?;
+        file.read_to_string(&mut text)
+            .map_err(|e| Errno::from_io_error(&e).expect("errno"))?;
         Ok(text)
     }
 
@@ -207,12 +227,27 @@ mod tests {
     fn neither_way_leaves_the_root() {
         let site = site();
         let names = [
-            "../secret", "docs/../../secret", "/etc/passwd", "..", "out", "parent/secret", "parent",
-            "out-and-in", "absolute", "loop", "magic/etc/passwd", "dangling", "folder/../../secret",
+            "../secret",
+            "docs/../../secret",
+            "/etc/passwd",
+            "..",
+            "out",
+            "parent/secret",
+            "parent",
+            "out-and-in",
+            "absolute",
+            "loop",
+            "magic/etc/passwd",
+            "dangling",
+            "folder/../../secret",
         ];
         for root in open_both(&site) {
             for name in names {
-                assert!(read(&root, name).is_err(), "{name} with {:?}", root.containment);
+                assert!(
+                    read(&root, name).is_err(),
+                    "{name} with {:?}",
+                    root.containment
+                );
             }
         }
     }
@@ -233,8 +268,14 @@ mod tests {
     fn a_fifo_opens_at_once() {
         let site = site();
         let fifo = site.path().join("html/fifo");
-        rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, 0o600.into(), 0)
-            .expect("fifo");
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            &fifo,
+            rustix::fs::FileType::Fifo,
+            0o600.into(),
+            0,
+        )
+        .expect("fifo");
         for root in open_both(&site) {
             assert!(root.open_file(b"fifo").is_ok());
         }

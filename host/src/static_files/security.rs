@@ -52,7 +52,10 @@ fn is_public(name: &[u8]) -> bool {
 
 /// `bytes` from its first byte that is no `/`.
 fn without_leading_slashes(bytes: &[u8]) -> &[u8] {
-    let start = bytes.iter().position(|&byte| byte != b'/').unwrap_or(bytes.len());
+    let start = bytes
+        .iter()
+        .position(|&byte| byte != b'/')
+        .unwrap_or(bytes.len());
     bytes.split_at(start).1
 }
 
