@@ -1,6 +1,7 @@
-//! Every item of the contract is documented and says since when it is there.
+//! Every item of the contract is documented and says since when it is there, and its copies are
+//! copies.
 
-use crate::complaint::{Complaint, assert_tidy, lines};
+use crate::complaint::{Complaint, assert_none, assert_tidy, lines};
 use crate::tree::File;
 
 /// Every item, and every field and case of one, has a doc comment.
@@ -19,6 +20,25 @@ fn items_are_dated(file: &File) -> Vec<Complaint> {
     undated
         .map(|item| Complaint::new(file, item.line, format!("`{}` has no @since", item.text)))
         .collect()
+}
+
+/// A package that is published takes its copy of the contract along: it has to be the same.
+fn copies_are_the_same(tree: &[File]) -> Vec<Complaint> {
+    let originals: Vec<_> = tree
+        .iter()
+        .filter(|file| file.path.starts_with("wit/"))
+        .collect();
+    let mut complaints = Vec::new();
+    for copy in tree.iter().filter(|file| file.path.contains("/wit/")) {
+        let name = copy.path.rsplit('/').next();
+        let original = originals
+            .iter()
+            .find(|file| file.path.rsplit('/').next() == name);
+        if original.is_some_and(|original| original.text != copy.text) {
+            complaints.push(Complaint::new(copy, 1, "differs from the contract in wit/"));
+        }
+    }
+    complaints
 }
 
 #[derive(Debug)]
@@ -94,6 +114,31 @@ fn begins_parts(code: &str) -> bool {
 #[test]
 fn the_contract_is_documented() {
     assert_tidy(&[items_are_documented, items_are_dated]);
+}
+
+#[test]
+fn the_contract_is_one() {
+    assert_none(&copies_are_the_same(&crate::tree::tree()));
+}
+
+#[test]
+fn a_copy_that_differs_is_found() {
+    let file = |path: &str, text: &str| File {
+        path: path.to_owned(),
+        text: text.to_owned(),
+    };
+    let tree = [
+        file("wit/a.wit", "one"),
+        file("guest-sdk/x/wit/a.wit", "one"),
+        file("guest-sdk/y/wit/a.wit", "two"),
+        file("guest-sdk/y/wit/b.wit", "its own"),
+    ];
+    let complaints = copies_are_the_same(&tree);
+    let paths: Vec<_> = complaints
+        .iter()
+        .map(|complaint| complaint.path.as_str())
+        .collect();
+    assert_eq!(paths, ["guest-sdk/y/wit/a.wit"]);
 }
 
 #[test]
