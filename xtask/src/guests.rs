@@ -26,6 +26,12 @@ const SDK: &str = "wasgi-sdk";
 ///
 /// When one does not build, or its file can't be written.
 pub(crate) fn build_demos(workspace: &Workspace, toolchain: &GuestToolchain) -> Result<()> {
+    for folder in workspace.strangers() {
+        step(format!(
+            "not built, because it is no member in Cargo.toml: {}",
+            folder.display()
+        ));
+    }
     let demos = workspace.demos()?;
     if demos.is_empty() {
         step("no demo handlers to build");
