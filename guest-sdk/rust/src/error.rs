@@ -176,11 +176,12 @@ impl StdError for Boxed {
 /// as in `std::io::error::Error`. A box hides the type, so it is an `Error`.
 fn kind_of<E>() -> String {
     let path = type_name::<E>();
-    let path = path.split('<').next().unwrap_or(path);
-    match path.rsplit("::").next() {
-        Some("Box") | None => "Error".to_owned(),
-        Some("Error") => path.to_owned(),
-        Some(name) => name.to_owned(),
+    let path = &path[..path.find('<').unwrap_or(path.len())];
+    let name = &path[path.rfind(':').map_or(0, |colon| colon + 1)..];
+    match name {
+        "Box" => "Error".to_owned(),
+        "Error" => path.to_owned(),
+        name => name.to_owned(),
     }
 }
 

@@ -50,7 +50,7 @@
 //! Natively the same types work in memory, so a handler is tested as the plain function it is: see
 //! [`testing`].
 
-#[cfg(all(target_arch = "wasm32", feature = "allocator"))]
+#[cfg(any(test, all(target_arch = "wasm32", feature = "allocator")))]
 mod allocator;
 mod backend;
 #[cfg(target_arch = "wasm32")]

@@ -26,7 +26,7 @@ pub struct Writer {
 }
 
 /// Why a call of [`StartResponse`] was refused. The response's state is as it was before.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum StartError {
     /// It was called before; to start over after a failure, use [`StartResponse::restart`] (R3).
     AlreadyStarted,
@@ -152,6 +152,13 @@ impl fmt::Display for StartError {
             Self::HeadSent => formatter.write_str("the head of the response has been sent"),
             Self::Refused(reason) => formatter.write_str(reason),
         }
+    }
+}
+
+/// What `Display` says: the derived form would bring the escaping of strings into every handler.
+impl fmt::Debug for StartError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, formatter)
     }
 }
 

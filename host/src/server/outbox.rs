@@ -122,7 +122,7 @@ impl Outbox {
                         Err(error) => Err(error.into()),
                     }
                 }
-                // Asked for a tail and given nothing, as at the end of a body that needs no mark.
+                // A buffer for framing that turned out to need none.
                 Piece::Bytes(bytes) if bytes.len() == self.sent => {
                     self.advance(0, spare);
                     continue;
