@@ -89,11 +89,11 @@ pub struct Pages {
 }
 
 impl Pages {
-    /// Opens the folder at `root`.
+    /// Opens the folder at `root`. Where there is none yet, [`Pages::reopen`] finds it later.
     ///
     /// # Errors
     ///
-    /// There is no folder, or it may not be entered.
+    /// The folder may not be entered, or is none.
     pub fn open(root: &Path) -> anyhow::Result<Pages> {
         let opened = Root::open(root);
         let root = opened.with_context(|| format!("can't open the pages in {}", root.display()))?;

@@ -56,10 +56,17 @@ enum Containment {
 }
 
 impl Root {
-    /// Opens the folder at `path`, which may be a symbolic link itself.
+    /// Opens the folder at `path`, which may be a symbolic link itself. Without a folder there,
+    /// nothing is served until [`Root::reopen`] finds one.
+    ///
+    /// Fails where there is one that may not be entered, or something else.
     pub(super) fn open(path: &Path) -> Result<Root, Errno> {
-        let folder = open_folder(path)?;
-        let containment = match open_contained(folder.as_fd(), b".", FOLDER) {
+        let folder = match open_folder(path) {
+            Err(Errno::NOENT) => None,
+            opened => Some(opened?),
+        };
+        // Asked of a folder that is always there: the answer is the kernel's, not the folder's.
+        let containment = match open_contained(rustix::fs::CWD, b".", FOLDER) {
             Err(why @ (Errno::NOSYS | Errno::PERM)) => {
                 info!(
                     "openat2 is missing ({why}): symbolic links among the pages are not followed"
@@ -71,7 +78,7 @@ impl Root {
         Ok(Root {
             path: path.into(),
             containment,
-            folder: RwLock::new(Some(folder)),
+            folder: RwLock::new(folder),
         })
     }
 
@@ -97,6 +104,7 @@ impl Root {
         match (&*folder, &now) {
             (Some(old), Ok(new)) if is_same(old, new) => return,
             (None, Err(_)) => return,
+            (None, Ok(_)) => info!("pages: {path} is there now; serving from it"),
             (_, Ok(_)) => info!("pages: {path} was replaced; serving from the new folder"),
             (_, Err(why)) => {
                 warn!("pages: no folder at {path} any more ({why}): no page is served");
