@@ -10,6 +10,7 @@ pub mod engine;
 pub mod gateway;
 pub mod http1;
 pub mod log;
+pub mod printable;
 pub mod registry;
 pub mod reload;
 pub mod router;

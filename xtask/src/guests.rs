@@ -26,6 +26,12 @@ const SDK: &str = "wasgi-sdk";
 ///
 /// When one does not build, or its file can't be written.
 pub(crate) fn build_demos(workspace: &Workspace, toolchain: &GuestToolchain) -> Result<()> {
+    for folder in workspace.strangers() {
+        step(format!(
+            "not built, because it is no member in Cargo.toml: {}",
+            folder.display()
+        ));
+    }
     let demos = workspace.demos()?;
     if demos.is_empty() {
         step("no demo handlers to build");
@@ -73,8 +79,8 @@ pub(crate) fn build_cases(workspace: &Workspace, toolchain: &GuestToolchain) -> 
     Ok(())
 }
 
-/// Runs clippy over the handlers for their own target: the host's clippy does not see what only they
-/// compile. Does nothing where their toolchain has no clippy.
+/// Runs clippy over the handlers for their own target: the host's clippy does not see what only
+/// they compile. Does nothing where their toolchain has no clippy.
 ///
 /// # Errors
 ///

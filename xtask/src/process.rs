@@ -56,8 +56,8 @@ pub(crate) fn text_of(command: &mut Command) -> Result<String> {
 ///
 /// # Errors
 ///
-/// When it can't be started, is not done in time, or fails: then with the line of its standard error
-/// that says why.
+/// When it can't be started, is not done in time, or fails: then with the line of its standard
+/// error that says why.
 pub(crate) fn run_quietly(command: &mut Command, limit: Duration) -> Result<()> {
     let name = name_of(command);
     let mut child = command

@@ -109,6 +109,27 @@ impl Workspace {
         Ok(by_route.into_values().collect())
     }
 
+    /// Folders of packages under `handlers/` that are not the workspace's, so that nothing here builds
+    /// them.
+    pub(crate) fn strangers(&self) -> Vec<PathBuf> {
+        let Ok(entries) = self.root.join(HANDLERS).read_dir() else {
+            return Vec::new();
+        };
+        let folders = entries.flatten().map(|entry| entry.path());
+        let mut strangers: Vec<_> = folders
+            .filter(|folder| {
+                let manifest = folder.join("Cargo.toml");
+                manifest.is_file()
+                    && self
+                        .packages
+                        .iter()
+                        .all(|package| package.manifest != manifest)
+            })
+            .collect();
+        strangers.sort();
+        strangers
+    }
+
     /// The tests' handlers, or none where the workspace has no such package.
     pub(crate) fn test_guests(&self) -> Option<TestGuests> {
         let folder = self.root.join(TEST_GUESTS);
@@ -295,6 +316,25 @@ mod tests {
             })
         );
         assert_eq!(workspace(&[]).test_guests(), None);
+    }
+
+    #[test]
+    fn a_package_that_is_no_member_is_a_stranger() {
+        let root = tempfile::tempdir().expect("a folder");
+        for name in ["member", "stranger", "no-package"] {
+            let folder = root.path().join(HANDLERS).join(name);
+            std::fs::create_dir_all(&folder).expect("made");
+            if name != "no-package" {
+                std::fs::write(folder.join("Cargo.toml"), "").expect("written");
+            }
+        }
+        let mut workspace = workspace(&[package("member", "handlers/member", "cdylib", "null")]);
+        workspace.root = root.path().to_owned();
+        workspace.packages[0].manifest = root.path().join("handlers/member/Cargo.toml");
+        assert_eq!(
+            workspace.strangers(),
+            [root.path().join("handlers/stranger")]
+        );
     }
 
     #[test]

@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
+use crate::printable;
+
 /// The longest line that is logged whole, in bytes; a longer one is broken. Log collectors
 /// commonly cut at 8 KiB or 16 KiB.
 const LINE_BYTES: usize = 8 * 1024;
@@ -70,7 +72,8 @@ impl GuestLog {
                 return;
             }
         }
-        let text = Printable(line);
+        let text = String::from_utf8_lossy(line);
+        let text = printable::one_line(text.trim_end_matches('\r'));
         match source {
             Source::Stdout => tracing::info!(target: "handler", "{}: {text}", self.handler),
             Source::Errors | Source::Stderr => {
@@ -112,25 +115,6 @@ impl Drop for LineLog {
         if !self.partial.is_empty() {
             self.flush();
         }
-    }
-}
-
-/// Bytes of a guest as text that can't disturb a terminal: what is not UTF-8 is replaced, and
-/// control characters are shown by their escapes.
-struct Printable<'a>(&'a [u8]);
-
-impl std::fmt::Display for Printable<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        use std::fmt::Write;
-        let text = String::from_utf8_lossy(self.0);
-        for character in text.trim_end_matches('\r').chars() {
-            if character.is_control() && character != '\t' {
-                write!(f, "{}", character.escape_default())?;
-            } else {
-                f.write_char(character)?;
-            }
-        }
-        Ok(())
     }
 }
 

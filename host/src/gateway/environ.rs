@@ -244,3 +244,156 @@ fn text(text: &str) -> Cow<'_, [u8]> {
 fn owned<'a>(text: String) -> Cow<'a, [u8]> {
     Cow::Owned(text.into_bytes())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+    use std::time::Instant;
+
+    use super::*;
+    use crate::http1::{self, Incoming};
+
+    fn environ(request: &str) -> Environ {
+        let now = Instant::now();
+        let mut connection = http1::Connection::new(Arc::default(), now);
+        connection.receive(request.as_bytes(), now);
+        let Some(Incoming::Request(head)) = connection.next_request(now) else {
+            panic!("no request: {request}");
+        };
+        Environ {
+            head,
+            script_name: b"/users/7".to_vec(),
+            path_info: b"/a b".to_vec(),
+            args: vec![("id".into(), b"7".to_vec())],
+            peer: (Ipv4Addr::new(192, 0, 2, 1), 5000).into(),
+            local: (Ipv4Addr::LOCALHOST, 8000).into(),
+            scheme: Scheme::Http,
+        }
+    }
+
+    fn get(environ: &Environ, name: &str) -> Option<String> {
+        environ
+            .get(name)
+            .map(|value| String::from_utf8_lossy(&value).into_owned())
+    }
+
+    const REQUEST: &str = "POST /users/7/a%20b?q=1&r HTTP/1.1\r\n\
+        Host: example.org:8080\r\n\
+        Content-Type: text/plain\r\n\
+        Content-Length: 5\r\n\
+        Accept: a\r\n\
+        accept: b\r\n\
+        Cookie: c=1\r\n\
+        Cookie: d=2\r\n\
+        X-Real: yes\r\n\
+        X_Real: no\r\n\
+        Proxy: http://evil.example\r\n\r\n";
+
+    #[test]
+    fn e1_what_is_always_there() {
+        let environ = environ(REQUEST);
+        for (name, value) in [
+            ("REQUEST_METHOD", "POST"),
+            ("SCRIPT_NAME", "/users/7"),
+            ("PATH_INFO", "/a b"),
+            ("QUERY_STRING", "q=1&r"),
+            ("REQUEST_URI", "/users/7/a%20b?q=1&r"),
+            ("SERVER_NAME", "example.org"),
+            ("SERVER_PORT", "8000"),
+            ("SERVER_PROTOCOL", "HTTP/1.1"),
+            ("REMOTE_ADDR", "192.0.2.1"),
+            ("REMOTE_PORT", "5000"),
+            ("CONTENT_TYPE", "text/plain"),
+            ("CONTENT_LENGTH", "5"),
+            ("wsgi.version", "1.0"),
+            ("wsgi.url_scheme", "http"),
+            ("wsgi.multithread", "false"),
+            ("wsgi.multiprocess", "true"),
+            ("wsgi.run_once", "true"),
+            ("wsgiorg.routing_args", r#"[[], {"id": "7"}]"#),
+            ("wasgi.route.id", "7"),
+        ] {
+            assert_eq!(get(&environ, name).as_deref(), Some(value), "{name}");
+        }
+    }
+
+    #[test]
+    fn e1_what_the_request_does_not_have_is_not_there() {
+        let environ = environ("GET / HTTP/1.0\r\n\r\n");
+        for name in [
+            "CONTENT_TYPE",
+            "CONTENT_LENGTH",
+            "HTTP_HOST",
+            "PATH",
+            "wasgi.route.x",
+            "",
+        ] {
+            assert_eq!(get(&environ, name), None, "{name}");
+        }
+        assert_eq!(get(&environ, "SERVER_NAME").as_deref(), Some("127.0.0.1"));
+        assert_eq!(get(&environ, "QUERY_STRING").as_deref(), Some(""));
+        assert_eq!(
+            get(&environ, "SERVER_PROTOCOL").as_deref(),
+            Some("HTTP/1.0")
+        );
+    }
+
+    #[test]
+    fn e2_fields_become_variables() {
+        let environ = environ(REQUEST);
+        assert_eq!(get(&environ, "HTTP_ACCEPT").as_deref(), Some("a,b"));
+        assert_eq!(get(&environ, "HTTP_COOKIE").as_deref(), Some("c=1; d=2"));
+        assert_eq!(get(&environ, "HTTP_X_REAL").as_deref(), Some("yes"));
+        for name in [
+            "HTTP_PROXY",
+            "HTTP_CONTENT_TYPE",
+            "HTTP_CONTENT_LENGTH",
+            "HTTP_accept",
+        ] {
+            assert_eq!(get(&environ, name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_list_has_each_name_once_and_says_what_get_says() {
+        let environ = environ(REQUEST);
+        let variables = environ.variables();
+        let mut names: Vec<_> = variables.iter().map(|(name, _)| name.clone()).collect();
+        for (name, value) in &variables {
+            assert_eq!(environ.get(name).as_ref(), Some(value), "{name}");
+        }
+        names.sort();
+        let count = names.len();
+        names.dedup();
+        assert_eq!(names.len(), count);
+        for name in [
+            "HTTP_ACCEPT",
+            "HTTP_X_REAL",
+            "CONTENT_LENGTH",
+            "wasgi.route.id",
+        ] {
+            assert!(names.iter().any(|one| one == name), "{name}");
+        }
+        assert!(!names.iter().any(|name| name.contains("PROXY")));
+    }
+
+    #[test]
+    fn routing_args_are_json_whatever_they_hold() {
+        let mut environ = environ("GET / HTTP/1.0\r\n\r\n");
+        environ.args = vec![
+            ("a".into(), b"\"\\\n\xff".to_vec()),
+            ("b".into(), b"".to_vec()),
+        ];
+        let json = get(&environ, "wsgiorg.routing_args");
+        let expected = "[[], {\"a\": \"\\\"\\\\\\u000a\u{fffd}\", \"b\": \"\"}]";
+        assert_eq!(json.as_deref(), Some(expected));
+    }
+
+    #[test]
+    fn a_server_name_has_no_port() {
+        for (host, name) in [("[::1]:80", "[::1]"), ("[::1]", "[::1]"), ("a.b", "a.b")] {
+            let environ = environ(&format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n"));
+            assert_eq!(get(&environ, "SERVER_NAME").as_deref(), Some(name));
+        }
+    }
+}

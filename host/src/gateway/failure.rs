@@ -4,6 +4,14 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::printable;
+
+/// What of an exception's message is logged, in bytes. A line of it is read by a person.
+const MESSAGE_BYTES: usize = 4 * 1024;
+
+/// What of its traceback is logged, in bytes: a hundred places or so.
+const TRACEBACK_BYTES: usize = 16 * 1024;
+
 /// An error that a handler raised, as it told the host.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Exception {
@@ -84,28 +92,55 @@ impl fmt::Display for Failure {
     }
 }
 
+/// On the log's line: what it is and says, then each place on an indented line of its own.
 impl fmt::Display for Exception {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.kind)?;
+        write!(f, "{}", printable::one_line(&self.kind))?;
         if !self.message.is_empty() {
-            write!(f, ": {}", self.message)?;
+            f.write_str(": ")?;
         }
-        self.write_traceback(f)
+        write!(f, "{}", self.without_kind())
     }
 }
 
 impl Exception {
     fn without_kind(&self) -> impl fmt::Display {
         fmt::from_fn(|f| {
-            f.write_str(&self.message)?;
-            self.write_traceback(f)
+            let message = printable::front(&self.message, MESSAGE_BYTES);
+            write!(f, "{}", printable::indented(message))?;
+            if !self.traceback.is_empty() {
+                let traceback = printable::front(&self.traceback, TRACEBACK_BYTES);
+                write!(f, "\n    {}", printable::indented(traceback))?;
+            }
+            Ok(())
         })
     }
+}
 
-    fn write_traceback(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for line in self.traceback.lines() {
-            write!(f, "\n    {line}")?;
-        }
-        Ok(())
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_exception_stays_within_its_lines() {
+        let exception = Exception {
+            kind: "ValueError".into(),
+            message: "no\x1b[2J\nINFO all is well".into(),
+            traceback: "app.py:7\napp.py:9\n".into(),
+        };
+        assert_eq!(
+            Failure::Exception(exception).to_string(),
+            "raised ValueError: no\\u{1b}[2J\n    INFO all is well\n    app.py:7\n    app.py:9"
+        );
+    }
+
+    #[test]
+    fn the_status_tells_whose_fault_it_is() {
+        assert_eq!(Failure::NotStarted.status(), 500);
+        assert_eq!(Failure::Memory(1).status(), 500);
+        assert_eq!(Failure::CpuTime(Duration::ZERO).status(), 504);
+        assert_eq!(Failure::WallTime(Duration::ZERO).status(), 504);
+        assert_eq!(Failure::Busy(1).status(), 503);
+        assert_eq!(Failure::NoRoom.status(), 503);
     }
 }

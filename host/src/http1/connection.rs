@@ -1,28 +1,34 @@
 //! One HTTP/1.x connection, seen from the server, without its socket: every transition is in here.
 //!
 //! ```text
-//!               receive: a byte that is no empty line
-//!       ┌──────┐ ─────────────────────────────────▶ ┌──────┐ next_request: the head is whole
-//! new ─▶│ Idle │                                     │ Head │ ──────────────────────┐
-//!       └──────┘ ◀──────────────┐                    └──────┘                       ▼
-//!        │    ▲                 │ next_step:            │ bad, cut short,     ┌──────────┐
-//!        │    │ the body is     │ nothing is            │ or late             │ Exchange │
-//!        │    │ over            │ outstanding           ▼                     └──────────┘
-//!        │  ┌───────┐           │                   ┌─────────┐  next_request   ▲  │  │
-//!        │  │ Drain │◀──────────┼─── next_step: ──  │ Refused │ ────────────────┘  │  │
-//!        │  └───────┘           │    the body is    └─────────┘  (its last one)    │  │
-//!        │    │ too much, bad   │    outstanding                                   │  │
-//!        │    │ or late         └──────────────────────────────────────────────────┘  │
-//!        ▼    ▼                                                                       │
-//!       ┌────────────────┐                          next_step: the exchange is the    │
-//!       │ Closed(reason) │ ◀──────────────────────  last, or its answer is not whole ─┘
-//!       └────────────────┘
+//!   new ──▶ Idle ──────▶ Head ──────▶ Exchange ──────▶ Drain
+//!            ▲ │          │            ▲  │  │          │ │
+//!            │ │          ▼            │  │  │          │ │
+//!            │ ├──────▶ Refused ───────┘  │  │          │ │
+//!            │ │                          │  │          │ │
+//!            ├─┼──────────────────────────┘  │          │ │
+//!            └─┼────────────────────────────────────────┘ │
+//!              ▼                             ▼            ▼
+//!            Closed ◀────────────────────────┴────────────┘
+//!
+//!   Idle ─▶ Head           a byte came that is no part of an empty line
+//!   Idle ─▶ Refused        too many empty lines came
+//!   Idle ─▶ Closed         the peer ended its side, the deadline passed, or the server stops
+//!   Head ─▶ Exchange       next_request: the head is whole and good
+//!   Head ─▶ Refused        next_request: it is bad, or cut short; or the deadline passed
+//!   Refused ─▶ Exchange    next_request said so: the answer to it is the last
+//!   Exchange ─▶ Idle       next_step: the answer is whole, the body is over, and it isn't the last
+//!   Exchange ─▶ Drain      next_step: likewise, but the rest of the body has to come first
+//!   Exchange ─▶ Closed     next_step: it is the last, or the answer isn't whole, or the body is not
+//!                          worth reading or can't be read to its end
+//!   Drain ─▶ Idle          next_request: the body is over
+//!   Drain ─▶ Closed        next_request: too much of it came, or it is broken; or the deadline passed
 //! ```
 //!
 //! An exchange is one request and its answer. Two things go on in it side by side, each with states
-//! of its own: the [`Intake`] of the request's body, and the [`Answer`]. Requests that were sent
-//! ahead wait in the buffer, unparsed, until the exchange before them is over; so answers are in
-//! order by construction. After a framing error no byte is parsed any more.
+//! of its own: the intake of the request's body, and the answer. Requests that were sent ahead wait
+//! in the buffer, unparsed, until the exchange before them is over; so answers are in order by
+//! construction. After a framing error no byte is parsed any more.
 //!
 //! The order of calls, by whoever owns the socket:
 //!
@@ -36,12 +42,12 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::answer::Answer;
-use super::body::{BodyProgress, Discard, RequestBody};
+use super::body::{BodyProgress, Discard};
 use super::buffer::ReceiveBuffer;
-use super::encode::Delimiter;
 use super::error::{BodyError, CloseReason, Rejection};
-use super::head::{RequestHead, Version};
+use super::event::{Expiry, Incoming, Step};
+use super::exchange::Exchange;
+use super::head::RequestHead;
 use super::intake::Intake;
 use super::layout::Layout;
 use super::limits::Limits;
@@ -50,42 +56,6 @@ use super::scan::HeadScanner;
 
 /// The longest part of a rejected request's first line that is worth a line in a log.
 const REJECTED_LINE_BYTES: usize = 256;
-
-/// What comes next on a connection.
-#[derive(Debug)]
-pub enum Incoming {
-    /// A request to answer.
-    Request(Arc<RequestHead>),
-    /// A request that can't be taken. Answer with its status as with a request's, then close.
-    Rejected(Rejection),
-    /// No further request will come. Nothing is to be answered.
-    Closed(CloseReason),
-}
-
-/// What to do after an answer's last byte was queued.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use]
-pub enum Step {
-    /// Ask for the next request: it may be here already.
-    NextRequest,
-    /// Go on reading, and asking for the next request: the rest of this one's body is in between,
-    /// and is thrown away.
-    Drain,
-    /// Close, once everything is written.
-    Close(CloseReason),
-}
-
-/// What a deadline that passed has changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use]
-pub enum Expiry {
-    /// Close without a word.
-    Close(CloseReason),
-    /// `next_request` has a rejection (408).
-    Request,
-    /// `read_body` has a failure (408).
-    Body,
-}
 
 /// One HTTP/1.x connection: bytes and the time go in, requests, bytes to send and a deadline come
 /// out.
@@ -119,15 +89,6 @@ enum State {
     Drain(Intake),
     /// No request is read any more.
     Closed(CloseReason),
-}
-
-/// One request and its answer.
-#[derive(Debug)]
-struct Exchange {
-    intake: Intake,
-    answer: Answer,
-    /// Why no request is read after this one, if that is so.
-    last: Option<CloseReason>,
 }
 
 impl Connection {
@@ -430,19 +391,9 @@ impl Connection {
     fn begin_exchange(&mut self, layout: Layout, end: usize) -> Arc<RequestHead> {
         let head = RequestHead::new(self.buffer.take(end), layout);
         self.requests_count += 1;
-        let last = if !head.keeps_alive() {
-            Some(CloseReason::PeerAsked)
-        } else if self.requests_count >= self.limits.requests_per_connection_count {
-            Some(CloseReason::RequestLimit)
-        } else {
-            None
-        };
-        let continue_owed = head.expects_continue() && self.buffer.is_empty();
-        self.state = State::Exchange(Exchange {
-            intake: Intake::new(head.body(), continue_owed, &self.limits),
-            answer: Answer::new(head.version(), head.method() == "HEAD"),
-            last,
-        });
+        let is_limit = self.requests_count >= self.limits.requests_per_connection_count;
+        let body_is_here = !self.buffer.is_empty();
+        self.state = State::Exchange(Exchange::new(&head, body_is_here, is_limit, &self.limits));
         Arc::new(head)
     }
 
@@ -451,14 +402,10 @@ impl Connection {
         self.state = State::Refused(rejection);
     }
 
-    /// Refused: an exchange whose answer assumes the least of the client, and is the last.
+    /// Refused: goes on to an exchange, the last.
     fn begin_refusal(&mut self, rejection: Rejection) {
         let to_head = self.buffer.bytes().starts_with(b"HEAD ");
-        self.state = State::Exchange(Exchange {
-            intake: Intake::new(RequestBody::None, false, &self.limits),
-            answer: Answer::new(Version::Http10, to_head),
-            last: Some(CloseReason::Rejected(rejection)),
-        });
+        self.state = State::Exchange(Exchange::refusal(rejection, to_head, &self.limits));
     }
 
     /// Where the rest of an answered request's body leads.
@@ -493,30 +440,6 @@ impl Connection {
         self.state = State::Closed(reason);
         self.buffer.release();
         reason
-    }
-}
-
-impl Exchange {
-    /// Why no request is read after this one, if that is so.
-    fn why_last(&self) -> Option<CloseReason> {
-        self.last
-            .or(self.intake.failure().map(CloseReason::BodyFailed))
-    }
-
-    /// Decides, before the head says it, what is known now about the connection's future.
-    fn settle_persistence(&mut self, status: u16, length: BodyLength, is_stopping: bool) {
-        let reason = if self.intake.is_continue_owed() {
-            // The client may send the body all the same, or the next request in its place.
-            self.intake.settle_continue();
-            Some(CloseReason::ContinueUnsent)
-        } else if self.answer.delimiter(status, length) == Delimiter::Close {
-            Some(CloseReason::EndsAnswer)
-        } else if is_stopping {
-            Some(CloseReason::Stopping)
-        } else {
-            None
-        };
-        self.last = self.last.or(reason);
     }
 }
 

@@ -5,8 +5,9 @@
 
 pub use body::{BodyProgress, Discard, RequestBody};
 pub use chunked::{ChunkedDecoder, Piece};
-pub use connection::{Connection, Expiry, Incoming, Step};
+pub use connection::Connection;
 pub use error::{BodyError, CloseReason, Rejection};
+pub use event::{Expiry, Incoming, Step};
 pub use head::{RequestHead, Version};
 pub use limits::Limits;
 pub use response::{BodyLength, Finish, Frame, ResponseHead, Skipped, Stamp};
@@ -19,6 +20,8 @@ mod chunked;
 mod connection;
 mod encode;
 mod error;
+mod event;
+mod exchange;
 mod framing;
 mod head;
 mod intake;

@@ -72,7 +72,13 @@ impl Pages {
     /// Something was seen of a path.
     pub(super) fn note(&mut self, path: &Path, hint: Hint, watch: &mut Watch, now: Instant) {
         if self.path.starts_with(path) {
-            return self.check(watch, now);
+            // Even if it is the same folder: it may have lost its watch by moving to and fro.
+            let before = self.identity;
+            self.watch_all(watch);
+            if self.identity != before {
+                self.add(PagesChange::Replaced, now);
+            }
+            return;
         }
         let Ok(page) = path.strip_prefix(&self.path) else {
             return;

@@ -122,6 +122,11 @@ impl Outbox {
                         Err(error) => Err(error.into()),
                     }
                 }
+                // A buffer for framing that turned out to need none.
+                Piece::Bytes(bytes) if bytes.len() == self.sent => {
+                    self.advance(0, spare);
+                    continue;
+                }
                 Piece::Bytes(_) => self.write(socket),
             };
             match sent {
