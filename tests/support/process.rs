@@ -30,9 +30,14 @@ pub(crate) struct Ended {
 impl Process {
     /// Starts it, with no input.
     pub(crate) fn start(command: &mut Command) -> Process {
+        Process::start_writing_to(command, Stdio::piped())
+    }
+
+    /// Likewise, with its output going where the test wants it.
+    pub(crate) fn start_writing_to(command: &mut Command, stdout: Stdio) -> Process {
         let mut child = command
             .stdin(Stdio::null())
-            .stdout(Stdio::piped())
+            .stdout(stdout)
             .stderr(Stdio::piped())
             .spawn()
             .expect("the program starts");
@@ -52,7 +57,10 @@ impl Process {
 
     /// Whether it has ended.
     pub(crate) fn has_ended(&mut self) -> bool {
-        self.child.try_wait().expect("it can be waited for").is_some()
+        self.child
+            .try_wait()
+            .expect("it can be waited for")
+            .is_some()
     }
 
     /// Waits until it ends by itself.
@@ -123,6 +131,20 @@ impl Drop for Process {
 }
 
 impl Ended {
+    /// Checks that a line of its error log has all of `parts` in it.
+    #[track_caller]
+    pub(crate) fn expect_stderr(&self, parts: &[&str]) {
+        let has_all = |line: &String| parts.iter().all(|part| line.contains(part));
+        let found = self.stderr.iter().any(has_all);
+        assert!(found, "no line with {parts:?}: {}", self.everything());
+    }
+
+    /// Whether there is a warning or an error in its error log.
+    pub(crate) fn has_complaints(&self) -> bool {
+        let is_complaint = |line: &String| line.contains(" WARN ") || line.contains("ERROR ");
+        self.stderr.iter().any(is_complaint)
+    }
+
     /// Everything that it wrote, for the text of a failure.
     pub(crate) fn everything(&self) -> String {
         format!(

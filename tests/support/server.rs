@@ -29,14 +29,14 @@ impl Server {
     /// Serves a site on two threads, with these flags.
     #[track_caller]
     pub(crate) fn with(site: &Site, flags: &[&str]) -> Server {
-        let threads: &[&str] = if flags.contains(&"--threads") {
-            &[]
-        } else {
-            &["--threads", "2"]
-        };
         let mut command = wasgi(["serve", "--addr", "127.0.0.1:0"]);
-        command.arg("--code-cache").arg(code_cache());
-        command.args(threads).args(flags).arg(site.path());
+        if !flags.contains(&"--threads") {
+            command.args(["--threads", "2"]);
+        }
+        if !flags.contains(&"--code-cache") {
+            command.arg("--code-cache").arg(code_cache());
+        }
+        command.args(flags).arg(site.path());
         Server::started(Process::start(&mut command))
     }
 
@@ -106,12 +106,6 @@ impl Server {
         let ended = self.process.wait();
         assert!(ended.status.success(), "{}", ended.everything());
         ended
-    }
-
-    /// Waits until it has ended, however.
-    #[track_caller]
-    pub(crate) fn wait_anyhow(self) -> Ended {
-        self.process.wait()
     }
 }
 

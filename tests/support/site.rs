@@ -32,7 +32,7 @@ impl Site {
 
     /// Adds a page.
     pub(crate) fn with_page(self, name: &str, content: impl AsRef<[u8]>) -> Site {
-        write(&self.html().join(name), content.as_ref());
+        self.write_page(name, content);
         self
     }
 
@@ -56,11 +56,18 @@ impl Site {
 
     /// Adds a handler that answers with `page`, whose file is `<name>.wat`.
     pub(crate) fn with_page_handler(self, name: &str, page: &str) -> Site {
-        write(
-            &self.handlers().join(format!("{name}.wat")),
-            guests::page(page).as_bytes(),
-        );
+        self.write_handler(&format!("{name}.wat"), guests::page(page));
         self
+    }
+
+    /// Writes a page in its place.
+    pub(crate) fn write_page(&self, name: &str, content: impl AsRef<[u8]>) {
+        write(&self.html().join(name), content.as_ref());
+    }
+
+    /// Writes a handler in its place.
+    pub(crate) fn write_handler(&self, name: &str, content: impl AsRef<[u8]>) {
+        write(&self.handlers().join(name), content.as_ref());
     }
 
     /// The folder itself.
