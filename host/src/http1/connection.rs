@@ -1,14 +1,55 @@
-//! One HTTP/1.1 connection, seen from the server, without its socket.
+//! One HTTP/1.x connection, seen from the server, without its socket: every transition is in here.
+//!
+//! ```text
+//!               receive: a byte that is no empty line
+//!       ┌──────┐ ─────────────────────────────────▶ ┌──────┐ next_request: the head is whole
+//! new ─▶│ Idle │                                     │ Head │ ──────────────────────┐
+//!       └──────┘ ◀──────────────┐                    └──────┘                       ▼
+//!        │    ▲                 │ next_step:            │ bad, cut short,     ┌──────────┐
+//!        │    │ the body is     │ nothing is            │ or late             │ Exchange │
+//!        │    │ over            │ outstanding           ▼                     └──────────┘
+//!        │  ┌───────┐           │                   ┌─────────┐  next_request   ▲  │  │
+//!        │  │ Drain │◀──────────┼─── next_step: ──  │ Refused │ ────────────────┘  │  │
+//!        │  └───────┘           │    the body is    └─────────┘  (its last one)    │  │
+//!        │    │ too much, bad   │    outstanding                                   │  │
+//!        │    │ or late         └──────────────────────────────────────────────────┘  │
+//!        ▼    ▼                                                                       │
+//!       ┌────────────────┐                          next_step: the exchange is the    │
+//!       │ Closed(reason) │ ◀──────────────────────  last, or its answer is not whole ─┘
+//!       └────────────────┘
+//! ```
+//!
+//! An exchange is one request and its answer. Two things go on in it side by side, each with states
+//! of its own: the [`Intake`] of the request's body, and the [`Answer`]. Requests that were sent
+//! ahead wait in the buffer, unparsed, until the exchange before them is over; so answers are in
+//! order by construction. After a framing error no byte is parsed any more.
+//!
+//! The order of calls, by whoever owns the socket:
+//!
+//! - `receive` what the socket has, while `wants_bytes`, and `receive_end` at its end;
+//! - `next_request` until there is none. A request or a rejection is answered: `read_body` as the
+//!   handler wants it, `start_response`, `frame` for each block, `finish_response`, `next_step`;
+//! - `expired`, when `deadline` has passed.
+//!
+//! A call that is out of order does nothing: it writes nothing, and reads nothing.
 
-use core::time::Duration;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::body::{BodyProgress, Discard};
-use super::error::{CloseReason, Rejection};
-use super::head::RequestHead;
+use super::answer::Answer;
+use super::body::{BodyProgress, Discard, RequestBody};
+use super::buffer::ReceiveBuffer;
+use super::encode::Delimiter;
+use super::error::{BodyError, CloseReason, Rejection};
+use super::head::{RequestHead, Version};
+use super::intake::Intake;
+use super::layout::Layout;
 use super::limits::Limits;
 use super::response::{BodyLength, Finish, Frame, ResponseHead, Skipped, Stamp};
+use super::scan::HeadScanner;
+
+/// The longest part of a rejected request's first line that is worth a line in a log.
+const REJECTED_LINE_BYTES: usize = 256;
 
 /// What comes next on a connection.
 #[derive(Debug)]
@@ -46,73 +87,185 @@ pub enum Expiry {
     Body,
 }
 
-/// One HTTP/1.1 connection: bytes and the time go in, requests, bytes to send and a deadline come
+/// One HTTP/1.x connection: bytes and the time go in, requests, bytes to send and a deadline come
 /// out.
+#[derive(Debug)]
 pub struct Connection {
     limits: Arc<Limits>,
-    deadline: Option<Instant>,
+    buffer: ReceiveBuffer,
+    state: State,
+    requests_count: u32,
+    is_stopping: bool,
+}
+
+/// Where a connection is. The graph is on top of this file.
+#[derive(Debug)]
+enum State {
+    /// Between two requests. Nothing of the next one is here, but for empty lines.
+    Idle {
+        deadline: Option<Instant>,
+        newlines_count: usize,
+    },
+    /// A part of a request's head is here.
+    Head {
+        deadline: Option<Instant>,
+        scanner: HeadScanner,
+    },
+    /// A request can't be taken, and `next_request` is to say so.
+    Refused(Rejection),
+    /// A request is being answered.
+    Exchange(Exchange),
+    /// A request was answered, and the rest of its body is thrown away.
+    Drain(Intake),
+    /// No request is read any more.
+    Closed(CloseReason),
+}
+
+/// One request and its answer.
+#[derive(Debug)]
+struct Exchange {
+    intake: Intake,
+    answer: Answer,
+    /// Why no request is read after this one, if that is so.
+    last: Option<CloseReason>,
 }
 
 impl Connection {
     /// A connection that was accepted at `now`.
     pub fn new(limits: Arc<Limits>, now: Instant) -> Self {
-        let _: Duration = limits.idle_timeout;
         Self {
+            state: idle(&limits, now),
             limits,
-            deadline: Some(now),
+            buffer: ReceiveBuffer::default(),
+            requests_count: 0,
+            is_stopping: false,
         }
     }
 
     /// Takes bytes that the peer sent.
     pub fn receive(&mut self, bytes: &[u8], now: Instant) {
-        let _ = (bytes, now);
+        if bytes.is_empty() || self.is_deaf() {
+            return;
+        }
+        self.buffer.append(bytes);
+        match &mut self.state {
+            State::Idle { .. } => self.begin_head(now),
+            State::Exchange(Exchange { intake, .. }) | State::Drain(intake) => {
+                intake.arrived(bytes.len(), now, &self.limits);
+            }
+            State::Head { .. } | State::Refused(_) | State::Closed(_) => {}
+        }
     }
 
     /// Takes note that the peer ended its side. What it sent before is still answered.
-    pub fn receive_end(&mut self) {}
+    pub fn receive_end(&mut self) {
+        self.buffer.end();
+    }
 
-    /// Whether bytes should be read from the peer now. No while enough of them wait in memory.
+    /// Whether bytes should be read from the peer now. No while as many as
+    /// `Limits::read_ahead_bytes` wait for a request to be answered.
     pub fn wants_bytes(&self) -> bool {
-        true
+        if self.buffer.is_ended() {
+            return false;
+        }
+        match self.state {
+            State::Idle { .. } | State::Head { .. } | State::Refused(_) | State::Drain(_) => true,
+            State::Exchange(_) => {
+                self.is_deaf() || self.buffer.len() < self.limits.read_ahead_bytes
+            }
+            State::Closed(_) => false,
+        }
     }
 
     /// The next request, once it is here and the one before is answered.
     pub fn next_request(&mut self, now: Instant) -> Option<Incoming> {
-        let _ = now;
-        None
+        if let State::Drain(intake) = &mut self.state {
+            let discard = intake.discard(&mut self.buffer, &self.limits, now);
+            self.after_discard(discard, now);
+        }
+        if let Some(head) = self.read_head() {
+            return Some(Incoming::Request(head));
+        }
+        match self.state {
+            State::Idle { .. } if self.buffer.is_ended() => {
+                Some(Incoming::Closed(self.close(CloseReason::PeerFinished)))
+            }
+            State::Refused(rejection) => {
+                self.begin_refusal(rejection);
+                Some(Incoming::Rejected(rejection))
+            }
+            State::Closed(reason) => Some(Incoming::Closed(reason)),
+            _ => None,
+        }
     }
 
-    /// The first line of the request that was rejected, as far as it came and is worth a line of a
-    /// log. Any bytes. Empty when there is none.
+    /// The first line of the request that was rejected, as far as it came and is worth a line in a
+    /// log: any bytes. Empty when no rejected request is being answered.
     pub fn rejected_line(&self) -> &[u8] {
-        b""
+        match &self.state {
+            State::Exchange(Exchange {
+                last: Some(CloseReason::Rejected(_)),
+                ..
+            }) => {
+                let line = self.buffer.bytes();
+                let end = line
+                    .iter()
+                    .position(|byte| b"\r\n".contains(byte))
+                    .unwrap_or(line.len());
+                line.get(..end.min(REJECTED_LINE_BYTES)).unwrap_or_default()
+            }
+            _ => b"",
+        }
     }
 
     /// Reads at most `max` bytes of the request's body, decoded, to the end of `into`.
     pub fn read_body(&mut self, max: usize, into: &mut Vec<u8>, now: Instant) -> BodyProgress {
-        let _ = (max, into, now);
-        BodyProgress::End
+        match &mut self.state {
+            State::Exchange(exchange) => {
+                exchange
+                    .intake
+                    .read(&mut self.buffer, max, into, &self.limits, now)
+            }
+            _ => BodyProgress::End,
+        }
     }
 
-    /// Reads what has arrived of the request's body and throws it away: for an answer that doesn't
-    /// depend on it, but whose status a broken body should change. Does not ask the client for it.
+    /// Reads what is here of the request's body and throws it away: before an answer that doesn't
+    /// depend on the body, but whose status a broken one should change. Doesn't ask the client to
+    /// send it.
     pub fn discard_body(&mut self, now: Instant) -> Discard {
-        let _ = now;
-        Discard::Done
+        let State::Exchange(exchange) = &mut self.state else {
+            return Discard::Done;
+        };
+        let discard = exchange.intake.discard(&mut self.buffer, &self.limits, now);
+        if discard == Discard::TooMuch && !exchange.intake.is_continue_owed() {
+            exchange.last.get_or_insert(CloseReason::BodyUnread);
+        }
+        discard
     }
 
-    /// Whether the client waits for a `100 Continue` (RFC 9110 section 10.1.1): it asked to, and no
-    /// byte of its body has come.
+    /// Whether the client waits for a `100 Continue` (RFC 9110 section 10.1.1): it asked for one, and
+    /// neither a byte of its body nor the answer has been sent.
     pub fn continue_owed(&self) -> bool {
-        false
+        match &self.state {
+            State::Exchange(exchange) => exchange.intake.is_continue_owed(),
+            _ => false,
+        }
     }
 
     /// Writes the `100 Continue`, if it is owed.
     pub fn send_continue(&mut self, out: &mut Vec<u8>) {
-        let _ = out;
+        if let State::Exchange(exchange) = &mut self.state
+            && exchange.intake.is_continue_owed()
+        {
+            exchange.intake.settle_continue();
+            out.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+        }
     }
 
-    /// Writes the head of the answer, and decides how its body is framed.
+    /// Writes the head of the answer, and decides how the end of its body is told.
+    ///
+    /// Fields that could break the framing are not sent; they are counted in what is returned.
     pub fn start_response<'a, F>(
         &mut self,
         head: &ResponseHead<'a, F>,
@@ -123,45 +276,256 @@ impl Connection {
     where
         F: Iterator<Item = (&'a str, &'a [u8])> + Clone,
     {
-        let _ = (head, length, stamp, out);
-        Skipped::default()
+        match &mut self.state {
+            State::Exchange(exchange) if !exchange.answer.is_started() => {
+                exchange.settle_persistence(head.status, length, self.is_stopping);
+                let is_last = exchange.why_last().is_some();
+                exchange.answer.start(head, length, is_last, stamp, out)
+            }
+            _ => Skipped::default(),
+        }
     }
 
-    /// Writes what goes before a block of `len` bytes of the body. An empty block sends nothing.
+    /// Writes what goes before a block of `len` bytes of the body, and says how many of them may go
+    /// out and what follows them. An empty block sends nothing.
     pub fn frame(&mut self, len: usize, out: &mut Vec<u8>) -> Frame {
-        let _ = (len, out);
-        Frame::default()
+        match &mut self.state {
+            State::Exchange(exchange) => exchange.answer.frame(len, out),
+            _ => Frame::default(),
+        }
     }
 
     /// Writes what ends the body.
     pub fn finish_response(&mut self, out: &mut Vec<u8>) -> Finish {
-        let _ = out;
-        Finish::Whole
+        match &mut self.state {
+            State::Exchange(exchange) => exchange.answer.finish(out),
+            _ => Finish::Short,
+        }
     }
 
-    /// What to do once the answer's last byte is queued; also when the answer is given up.
+    /// What to do once the answer's last byte is queued, or the answer is given up.
     pub fn next_step(&mut self, now: Instant) -> Step {
-        let _ = now;
-        Step::NextRequest
+        let State::Exchange(exchange) = &mut self.state else {
+            return self.step();
+        };
+        let unfinished = exchange.answer.why_cut();
+        if let Some(reason) = unfinished.or(exchange.why_last()) {
+            return Step::Close(self.close(reason));
+        }
+        let discard = exchange.intake.discard(&mut self.buffer, &self.limits, now);
+        if discard == Discard::Incomplete {
+            self.state = State::Drain(exchange.intake.clone());
+        }
+        self.after_discard(discard, now);
+        self.step()
     }
 
-    /// Takes no further request: closes a connection that is between two, and makes the answer
-    /// that is on its way the last one.
-    pub fn stop(&mut self) {}
+    /// Takes no further request: closes a connection that is between two, and makes the answer that
+    /// is on its way the last one.
+    pub fn stop(&mut self) {
+        self.is_stopping = true;
+        if self.is_idle() {
+            self.close(CloseReason::Stopping);
+        }
+    }
 
     /// Whether the connection is between two requests, with nothing of the next one here.
     pub fn is_idle(&self) -> bool {
-        true
+        matches!(self.state, State::Idle { .. })
     }
 
-    /// When [`expired`](Self::expired) has to be called, if the peer does nothing until then.
+    /// When [`expired`](Self::expired) has to be called, if nothing happens until then.
     pub fn deadline(&self) -> Option<Instant> {
-        self.deadline
+        match &self.state {
+            State::Idle { deadline, .. } | State::Head { deadline, .. } => *deadline,
+            State::Exchange(Exchange { intake, .. }) | State::Drain(intake) => intake.deadline(),
+            State::Refused(_) | State::Closed(_) => None,
+        }
     }
 
     /// Acts on a deadline that has passed at `now`.
     pub fn expired(&mut self, now: Instant) -> Option<Expiry> {
-        let _ = (now, &self.limits);
-        None
+        if self.deadline().is_none_or(|deadline| now < deadline) {
+            return None;
+        }
+        let too_slow = CloseReason::BodyFailed(BodyError::TooSlow);
+        match &mut self.state {
+            State::Idle { .. } => Some(Expiry::Close(self.close(CloseReason::Idle))),
+            State::Head { .. } => {
+                self.refuse(Rejection::new(408, "the request's head arrives too slowly"));
+                Some(Expiry::Request)
+            }
+            State::Exchange(exchange) => {
+                exchange.intake.fail(BodyError::TooSlow, &mut self.buffer);
+                Some(Expiry::Body)
+            }
+            State::Drain(_) => Some(Expiry::Close(self.close(too_slow))),
+            State::Refused(_) | State::Closed(_) => None,
+        }
+    }
+
+    /// Whether what the peer sends is dropped unseen: where a request begins in it is unknown.
+    fn is_deaf(&self) -> bool {
+        match &self.state {
+            State::Exchange(exchange) => matches!(
+                exchange.why_last(),
+                Some(CloseReason::Rejected(_) | CloseReason::BodyFailed(_))
+            ),
+            State::Refused(_) | State::Closed(_) => true,
+            State::Idle { .. } | State::Head { .. } | State::Drain(_) => false,
+        }
+    }
+
+    /// Idle, with bytes in the buffer: skips empty lines (RFC 9112 section 2.2), and begins a head
+    /// with the first byte that is none. A CR alone may become an empty line yet.
+    fn begin_head(&mut self, now: Instant) {
+        let State::Idle { newlines_count, .. } = &mut self.state else {
+            return;
+        };
+        while self.buffer.bytes().starts_with(b"\r\n") {
+            self.buffer.consume(2);
+            *newlines_count += 1;
+            if *newlines_count > self.limits.leading_newlines_count {
+                return self.refuse(Rejection::bad("there are too many empty lines"));
+            }
+        }
+        match self.buffer.bytes() {
+            b"" => self.buffer.release(),
+            b"\r" => {}
+            _ => {
+                let deadline = now.checked_add(self.limits.head_timeout);
+                self.state = State::Head {
+                    deadline,
+                    scanner: HeadScanner::default(),
+                };
+            }
+        }
+    }
+
+    /// Head: goes on to an exchange if the head is whole, and is refused if it is bad.
+    fn read_head(&mut self) -> Option<Arc<RequestHead>> {
+        let State::Head { scanner, .. } = &mut self.state else {
+            return None;
+        };
+        let bytes = self.buffer.bytes();
+        let parsed = match scanner.scan(bytes, &self.limits) {
+            Ok(Some(lines)) => {
+                Layout::parse(bytes, &lines, &self.limits).map(|layout| (layout, lines.end))
+            }
+            Ok(None) if self.buffer.is_ended() => Err(Rejection::bad(
+                "the connection ends inside the request's head",
+            )),
+            Ok(None) => return None,
+            Err(rejection) => Err(rejection),
+        };
+        match parsed {
+            Ok((layout, end)) => Some(self.begin_exchange(layout, end)),
+            Err(rejection) => {
+                self.refuse(rejection);
+                None
+            }
+        }
+    }
+
+    fn begin_exchange(&mut self, layout: Layout, end: usize) -> Arc<RequestHead> {
+        let head = RequestHead::new(self.buffer.take(end), layout);
+        self.requests_count += 1;
+        let last = if !head.keeps_alive() {
+            Some(CloseReason::PeerAsked)
+        } else if self.requests_count >= self.limits.requests_per_connection_count {
+            Some(CloseReason::RequestLimit)
+        } else {
+            None
+        };
+        let continue_owed = head.expects_continue() && self.buffer.is_empty();
+        self.state = State::Exchange(Exchange {
+            intake: Intake::new(head.body(), continue_owed, &self.limits),
+            answer: Answer::new(head.version(), head.method() == "HEAD"),
+            last,
+        });
+        Arc::new(head)
+    }
+
+    /// A request can't be taken. Its bytes are kept for the log.
+    fn refuse(&mut self, rejection: Rejection) {
+        self.state = State::Refused(rejection);
+    }
+
+    /// Refused: an exchange whose answer assumes the least of the client, and is the last.
+    fn begin_refusal(&mut self, rejection: Rejection) {
+        let to_head = self.buffer.bytes().starts_with(b"HEAD ");
+        self.state = State::Exchange(Exchange {
+            intake: Intake::new(RequestBody::None, false, &self.limits),
+            answer: Answer::new(Version::Http10, to_head),
+            last: Some(CloseReason::Rejected(rejection)),
+        });
+    }
+
+    /// Where the rest of an answered request's body leads.
+    fn after_discard(&mut self, discard: Discard, now: Instant) {
+        match discard {
+            Discard::Incomplete => {}
+            Discard::Done if self.is_stopping => {
+                self.close(CloseReason::Stopping);
+            }
+            Discard::Done => {
+                self.state = idle(&self.limits, now);
+                self.begin_head(now);
+            }
+            Discard::TooMuch => {
+                self.close(CloseReason::BodyUnread);
+            }
+            Discard::Failed(error) => {
+                self.close(CloseReason::BodyFailed(error));
+            }
+        }
+    }
+
+    fn step(&self) -> Step {
+        match self.state {
+            State::Closed(reason) => Step::Close(reason),
+            State::Drain(_) => Step::Drain,
+            _ => Step::NextRequest,
+        }
+    }
+
+    fn close(&mut self, reason: CloseReason) -> CloseReason {
+        self.state = State::Closed(reason);
+        self.buffer.release();
+        reason
     }
 }
+
+impl Exchange {
+    /// Why no request is read after this one, if that is so.
+    fn why_last(&self) -> Option<CloseReason> {
+        self.last
+            .or(self.intake.failure().map(CloseReason::BodyFailed))
+    }
+
+    /// Decides, before the head says it, what is known now about the connection's future.
+    fn settle_persistence(&mut self, status: u16, length: BodyLength, is_stopping: bool) {
+        let reason = if self.intake.is_continue_owed() {
+            // The client may send the body all the same, or the next request in its place.
+            self.intake.settle_continue();
+            Some(CloseReason::ContinueUnsent)
+        } else if self.answer.delimiter(status, length) == Delimiter::Close {
+            Some(CloseReason::EndsAnswer)
+        } else if is_stopping {
+            Some(CloseReason::Stopping)
+        } else {
+            None
+        };
+        self.last = self.last.or(reason);
+    }
+}
+
+fn idle(limits: &Limits, now: Instant) -> State {
+    State::Idle {
+        deadline: now.checked_add(limits.idle_timeout),
+        newlines_count: 0,
+    }
+}
+
+#[cfg(test)]
+mod tests;

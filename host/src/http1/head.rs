@@ -1,11 +1,15 @@
 //! The head of a request: what it says, and where in its bytes.
 //!
 //! A [`RequestHead`] exists only for a head that passed every check, so its readers check nothing.
-//! The checks are in `parse`.
+//! The checks are made by `scan` (lines), `request_line`, `layout` (fields) and `framing`.
 
 use core::fmt;
 
 use super::body::RequestBody;
+use super::error::Rejection;
+use super::layout::Layout;
+use super::limits::Limits;
+use super::scan::HeadScanner;
 
 /// The version of HTTP that a request speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,55 +37,71 @@ pub(super) struct Span {
     pub(super) end: u32,
 }
 
-/// Where a field line has its name and its value.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct FieldSpan {
-    pub(super) name: Span,
-    pub(super) value: Span,
-}
+impl Span {
+    pub(super) fn new(start: usize, end: usize) -> Self {
+        let index = |at| u32::try_from(at).unwrap_or(u32::MAX);
+        Self {
+            start: index(start),
+            end: index(end),
+        }
+    }
 
-/// Whether a connection goes on after a request, as far as the request decides.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Persistence {
-    KeepAlive,
-    Close,
+    /// Where `part` is in `whole`, of which it is a slice.
+    pub(super) fn locate(part: &[u8], whole: &[u8]) -> Self {
+        let start = part.as_ptr().addr().wrapping_sub(whole.as_ptr().addr());
+        Self::new(start, start.wrapping_add(part.len()))
+    }
+
+    /// The bytes of `head` in this range.
+    pub(super) fn of(self, head: &[u8]) -> &[u8] {
+        head.get(self.start as usize..self.end as usize)
+            .unwrap_or_default()
+    }
 }
 
 /// A request's head. Owns its bytes: two allocations, whatever it holds.
 pub struct RequestHead {
-    pub(super) bytes: Vec<u8>,
-    pub(super) fields: Box<[FieldSpan]>,
-    pub(super) method: Span,
-    pub(super) target: Span,
-    pub(super) path: Span,
-    pub(super) query: Span,
-    pub(super) authority: Span,
-    pub(super) version: Version,
-    pub(super) body: RequestBody,
-    pub(super) expects_continue: bool,
-    pub(super) persistence: Persistence,
+    bytes: Vec<u8>,
+    layout: Layout,
 }
 
 impl RequestHead {
+    /// A head of these bytes, which end with it.
+    pub(super) fn new(bytes: Vec<u8>, layout: Layout) -> Self {
+        Self { bytes, layout }
+    }
+
+    /// The head at the start of `bytes` and its length, or none if more bytes are needed.
+    ///
+    /// Fails with the answer to give, if it is no head that may be served.
+    pub fn parse(bytes: &[u8], limits: &Limits) -> Result<Option<(Self, usize)>, Rejection> {
+        let Some(lines) = HeadScanner::default().scan(bytes, limits)? else {
+            return Ok(None);
+        };
+        let layout = Layout::parse(bytes, &lines, limits)?;
+        let own = bytes.get(..lines.end).unwrap_or_default().to_vec();
+        Ok(Some((Self::new(own, layout), lines.end)))
+    }
+
     /// The method, as sent: methods are case-sensitive (RFC 9110 section 9.1).
     pub fn method(&self) -> &str {
-        self.text(self.method)
+        self.text(self.layout.method)
     }
 
     /// The request-target, as sent.
     pub fn target(&self) -> &str {
-        self.text(self.target)
+        self.text(self.layout.target)
     }
 
     /// The version that the request speaks.
     pub fn version(&self) -> Version {
-        self.version
+        self.layout.version
     }
 
     /// The target's path, percent-encoded as sent, without the query. Begins with `/`, or is `*`
     /// for a request about the server as a whole (`OPTIONS *`).
     pub fn path(&self) -> &[u8] {
-        match self.slice(self.path) {
+        match self.slice(self.layout.path) {
             // An absolute-form target may have no path: that is the root, or for OPTIONS the server
             // as a whole (RFC 9112 section 3.2.4).
             b"" if self.method() == "OPTIONS" && self.query() == b"" => b"*",
@@ -92,25 +112,27 @@ impl RequestHead {
 
     /// The target's query, percent-encoded as sent, without the `?`. Empty when there is none.
     pub fn query(&self) -> &[u8] {
-        self.slice(self.query)
+        self.slice(self.layout.query)
     }
 
     /// The authority that the request is for, `host` or `host:port`: from an absolute-form target,
     /// or else from the Host field (RFC 9112 section 3.2.2). Empty when the request names none.
     pub fn authority(&self) -> &[u8] {
-        self.slice(self.authority)
+        self.slice(self.layout.authority)
     }
 
     /// The fields in their order: names as sent, values without the whitespace around them.
     pub fn fields(&self) -> impl ExactSizeIterator<Item = (&str, &[u8])> + Clone {
-        self.fields
+        self.layout
+            .fields
             .iter()
             .map(|field| (self.text(field.name), self.slice(field.value)))
     }
 
     /// The value of the first field of this name, in any case.
     pub fn field(&self, name: &str) -> Option<&[u8]> {
-        self.fields
+        self.layout
+            .fields
             .iter()
             .find(|field| self.slice(field.name).eq_ignore_ascii_case(name.as_bytes()))
             .map(|field| self.slice(field.value))
@@ -118,17 +140,21 @@ impl RequestHead {
 
     /// How the request's body is framed.
     pub fn body(&self) -> RequestBody {
-        self.body
+        self.layout.body
     }
 
     /// Whether the client waits for a `100 Continue` before it sends the body.
     pub fn expects_continue(&self) -> bool {
-        self.expects_continue
+        self.layout.expects_continue
+    }
+
+    /// Whether the request lets the connection go on.
+    pub(super) fn keeps_alive(&self) -> bool {
+        self.layout.keeps_alive
     }
 
     fn slice(&self, span: Span) -> &[u8] {
-        let range = span.start as usize..span.end as usize;
-        self.bytes.get(range).unwrap_or_default()
+        span.of(&self.bytes)
     }
 
     /// Methods, targets and names are checked to be ASCII or UTF-8 before a head exists.
@@ -142,8 +168,8 @@ impl fmt::Debug for RequestHead {
         f.debug_struct("RequestHead")
             .field("method", &self.method())
             .field("target", &self.target())
-            .field("version", &self.version)
-            .field("body", &self.body)
+            .field("version", &self.version())
+            .field("body", &self.body())
             .finish_non_exhaustive()
     }
 }

@@ -37,16 +37,18 @@ pub struct Limits {
     pub body_bytes: u64,
     /// The longest chunk-size line with its extensions, without its CRLF. Over it: 413.
     ///
-    /// A size takes 16 digits; signing clients add an extension of about 90 bytes.
+    /// A size takes 16 digits; clients that sign chunks add an extension of about 90 bytes.
     pub chunk_line_bytes: usize,
     /// All chunk extensions of a body together. Over it: 413.
     ///
     /// They are read and ignored, so a body made of them is an attack (RFC 9112 section 7.1.1).
     /// Enough for a signature on each 64 KiB chunk of a body of the greatest length.
     pub chunk_extensions_bytes: usize,
-    /// The trailer section, CRLFs included. Over it: 431.
+    /// All field lines of a trailer section together, CRLFs included. Over it: 431.
+    ///
+    /// Trailers are dropped, so this is what it may cost to drop them: a page.
     pub trailers_bytes: usize,
-    /// How many field lines a trailer section may have. Over it: 431.
+    /// How many field lines a trailer section may have. Over it: 431. A checksum or two is usual.
     pub trailers_count: usize,
     /// Received bytes that may wait in memory while a request is being answered: a body that nobody
     /// reads yet, and requests that were sent ahead. Over it, [`wants_bytes`] says no.
@@ -97,7 +99,7 @@ impl Default for Limits {
             body_bytes: 64 * 1024 * 1024,
             chunk_line_bytes: 1024,
             chunk_extensions_bytes: 128 * 1024,
-            trailers_bytes: 8 * 1024,
+            trailers_bytes: 4 * 1024,
             trailers_count: 32,
             read_ahead_bytes: 64 * 1024,
             requests_per_connection_count: 100_000,

@@ -1,0 +1,122 @@
+//! The authority of a request: `host` or `host:port`, in a Host field or an absolute-form target.
+
+use core::net::Ipv6Addr;
+
+use super::token::is_host_byte;
+
+/// Whether this is `uri-host [ ":" port ]` (RFC 9110 section 7.2, RFC 3986 section 3.2).
+///
+/// The host is not empty (RFC 9110 section 4.2.1 rejects such http URIs), there is no userinfo
+/// (section 4.2.4), and the port is none, empty, or a number of at most 65,535.
+pub(super) fn is_authority(bytes: &[u8]) -> bool {
+    let (host_is_good, port) = match bytes {
+        [b'[', rest @ ..] => match rest.iter().position(|&byte| byte == b']') {
+            Some(end) => (is_ipv6(&rest[..end]), &rest[end + 1..]),
+            None => return false,
+        },
+        _ => {
+            let end = bytes
+                .iter()
+                .position(|&byte| byte == b':')
+                .unwrap_or(bytes.len());
+            (is_reg_name(&bytes[..end]), &bytes[end..])
+        }
+    };
+    host_is_good && is_port(port)
+}
+
+/// IPv6address. A zone or an IPvFuture is none: the one means nothing to another machine, the other
+/// does not exist.
+fn is_ipv6(bytes: &[u8]) -> bool {
+    core::str::from_utf8(bytes).is_ok_and(|text| text.parse::<Ipv6Addr>().is_ok())
+}
+
+/// reg-name, or an IPv4address, which is one too. Percent-encoded bytes have their two digits.
+fn is_reg_name(bytes: &[u8]) -> bool {
+    if bytes.is_empty() || !bytes.iter().all(|&byte| is_host_byte(byte)) {
+        return false;
+    }
+    bytes.split(|&byte| byte == b'%').skip(1).all(|after| {
+        matches!(after, [high, low, ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit())
+    })
+}
+
+/// Nothing, or a colon and `*DIGIT` that is a port.
+fn is_port(bytes: &[u8]) -> bool {
+    match bytes {
+        [] | [b':'] => true,
+        [b':', digits @ ..] => {
+            digits.iter().all(u8::is_ascii_digit)
+                && core::str::from_utf8(digits).is_ok_and(|text| text.parse::<u16>().is_ok())
+        }
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn authorities() {
+        let good = [
+            "localhost",
+            "localhost:8000",
+            "127.0.0.1",
+            "127.0.0.1:80",
+            "[::1]",
+            "[::1]:8000",
+            "[::ffff:192.0.2.1]",
+            "a.b.example",
+            "xn--bcher-kva.example",
+            "a_b.example",
+            "a%20b",
+            "example.com:",
+            "example.com:65535",
+            "0.0.0.0=5000",
+            "a,b",
+            "example.com.",
+        ];
+        for authority in good {
+            assert!(is_authority(authority.as_bytes()), "{authority}");
+        }
+        let bad = [
+            "",
+            ":80",
+            "a b",
+            "a/b",
+            "a?b",
+            "a#b",
+            "user@host",
+            "user:pw@host",
+            "a:b",
+            "a:80:80",
+            "a:-1",
+            "a:+1",
+            "a:65536",
+            "a:99999999999",
+            "[::1",
+            "::1",
+            "[::1]x",
+            "[::1]80",
+            "[]",
+            "[v1.a]",
+            "[fe80::1%25eth0]",
+            "[127.0.0.1]",
+            "a%2",
+            "a%zz",
+            "a%",
+            "b\u{fc}cher",
+            "a\\b",
+            "a\"b",
+            "<a>",
+            "a\tb",
+            "http://a",
+            "a|b",
+            "{a}",
+        ];
+        for authority in bad {
+            assert!(!is_authority(authority.as_bytes()), "{authority}");
+        }
+    }
+}

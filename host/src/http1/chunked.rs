@@ -1,0 +1,321 @@
+//! The chunked transfer coding, decoded.
+//!
+//! ```text
+//! chunked-body    = *chunk last-chunk trailer-section CRLF              RFC 9112 section 7.1
+//! chunk           = chunk-size [ chunk-ext ] CRLF chunk-data CRLF
+//! chunk-size      = 1*HEXDIG
+//! last-chunk      = 1*( "0" ) [ chunk-ext ] CRLF
+//! chunk-ext       = *( BWS ";" BWS chunk-ext-name [ BWS "=" BWS chunk-ext-val ] )    section 7.1.1
+//! chunk-ext-name  = token
+//! chunk-ext-val   = token / quoted-string
+//! trailer-section = *( field-line CRLF )                                section 7.1.2
+//! ```
+//!
+//! That grammar and nothing beside it: no size without digits, no sign, no `0x`, no space that isn't
+//! before a `;`, no LF without its CR anywhere. Extensions and trailers are read, checked, limited,
+//! and dropped: section 7.1.1 has unknown extensions ignored, section 7.1.2 lets a server discard
+//! trailers, and WSGI has no place for either.
+
+use super::error::BodyError;
+use super::limits::Limits;
+use super::token::{is_ows, is_tchar, is_value_byte};
+
+/// The most digits of a chunk's size, leading zeros included: 64 bits.
+const SIZE_DIGITS_COUNT: u8 = 16;
+
+/// What the next bytes of a body come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Piece<'i> {
+    /// These bytes of the body. Not empty.
+    Data(&'i [u8]),
+    /// The input is used up, and the body goes on.
+    Incomplete,
+    /// The body is over. What is left of the input is not part of it.
+    End,
+}
+
+/// What the next byte is part of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// chunk-size: so many digits are here.
+    Size(u8),
+    /// BWS, then the `;` of an extension. Nothing else can follow whitespace.
+    BeforeExtension,
+    /// BWS after the `;`, then chunk-ext-name.
+    ExtensionStart,
+    /// chunk-ext-name, of which at least one character is here.
+    ExtensionName,
+    /// BWS after chunk-ext-name, then `=` or `;`.
+    AfterName,
+    /// BWS after the `=`, then chunk-ext-val.
+    ValueStart,
+    /// chunk-ext-val as a token, of which at least one character is here.
+    ValueToken,
+    /// Inside the quotes of a quoted-string.
+    Quoted,
+    /// After a backslash in a quoted-string.
+    QuotedPair,
+    /// After the closing quote.
+    AfterQuoted,
+    /// The LF of a size line.
+    SizeLf,
+    /// chunk-data: so many bytes are outstanding.
+    Data(u64),
+    /// The CR after chunk-data.
+    DataCr,
+    /// The LF after chunk-data.
+    DataLf,
+    /// The start of a trailer line, or of the CRLF that ends it all.
+    TrailerStart,
+    /// field-name of a trailer, of which at least one character is here.
+    TrailerName,
+    /// field-value of a trailer.
+    TrailerValue,
+    /// The LF of a trailer line.
+    TrailerLf,
+    /// The LF that ends it all.
+    EndLf,
+    /// The body is over.
+    End,
+}
+
+/// Decodes one chunked body, however its bytes arrive.
+#[derive(Clone, Debug)]
+pub struct ChunkedDecoder {
+    state: State,
+    /// The size of the current chunk.
+    size: u64,
+    /// All chunks so far: at most `Limits::body_bytes`.
+    total: u64,
+    /// The current size line, without its CRLF.
+    line_bytes: usize,
+    /// All extensions so far.
+    extensions_bytes: usize,
+    /// The trailer section so far.
+    trailers_bytes: usize,
+    trailers_count: usize,
+}
+
+impl Default for ChunkedDecoder {
+    fn default() -> Self {
+        Self {
+            state: State::Size(0),
+            size: 0,
+            total: 0,
+            line_bytes: 0,
+            extensions_bytes: 0,
+            trailers_bytes: 0,
+            trailers_count: 0,
+        }
+    }
+}
+
+impl ChunkedDecoder {
+    /// Reads from the front of `input`, which it shortens by what it used, until it has some of the
+    /// body: at most `max` bytes, which is at least 1.
+    ///
+    /// Fails when the coding is broken or a limit is passed. There is no going on after that.
+    pub fn decode<'i>(
+        &mut self,
+        input: &mut &'i [u8],
+        max: usize,
+        limits: &Limits,
+    ) -> Result<Piece<'i>, BodyError> {
+        loop {
+            if let State::Data(outstanding) = self.state {
+                return Ok(self.data(outstanding, input, max));
+            }
+            if self.state == State::End {
+                return Ok(Piece::End);
+            }
+            let Some((&byte, rest)) = input.split_first() else {
+                return Ok(Piece::Incomplete);
+            };
+            *input = rest;
+            self.state = self.step(byte, limits)?;
+        }
+    }
+
+    /// Takes data as it comes, up to the chunk's end.
+    fn data<'i>(&mut self, outstanding: u64, input: &mut &'i [u8], max: usize) -> Piece<'i> {
+        let len = input
+            .len()
+            .min(max)
+            .min(usize::try_from(outstanding).unwrap_or(usize::MAX));
+        let (data, rest) = input.split_at(len);
+        if data.is_empty() {
+            return Piece::Incomplete;
+        }
+        *input = rest;
+        self.state = match outstanding - len as u64 {
+            0 => State::DataCr,
+            outstanding => State::Data(outstanding),
+        };
+        Piece::Data(data)
+    }
+
+    /// The state after one more byte.
+    fn step(&mut self, byte: u8, limits: &Limits) -> Result<State, BodyError> {
+        match self.state {
+            State::Size(digits) => self.size(digits, byte, limits),
+            State::SizeLf => self.size_lf(byte, limits),
+            State::DataCr => expect(
+                byte,
+                b'\r',
+                State::DataLf,
+                "chunk data is not followed by CR LF",
+            ),
+            State::DataLf => expect(
+                byte,
+                b'\n',
+                State::Size(0),
+                "chunk data is not followed by CR LF",
+            ),
+            State::TrailerStart
+            | State::TrailerName
+            | State::TrailerValue
+            | State::TrailerLf
+            | State::EndLf => self.trailer(byte, limits),
+            // Neither takes a byte: `decode` is done before.
+            State::Data(_) | State::End => Ok(self.state),
+            _ => self.extension(byte, limits),
+        }
+    }
+
+    /// chunk-size, and the first byte after it.
+    fn size(&mut self, digits: u8, byte: u8, limits: &Limits) -> Result<State, BodyError> {
+        if let Some(digit) = (byte as char).to_digit(16) {
+            if digits == SIZE_DIGITS_COUNT {
+                return Err(BodyError::Malformed("a chunk size has too many digits"));
+            }
+            // Sixteen digits fill 64 bits, so nothing is shifted out.
+            self.size = (self.size << 4) | u64::from(digit);
+            return Ok(State::Size(digits + 1));
+        }
+        if digits == 0 {
+            return Err(BodyError::Malformed("a chunk size has no digits"));
+        }
+        self.line_bytes = usize::from(digits);
+        match byte {
+            b'\r' => Ok(State::SizeLf),
+            b';' | b' ' | b'\t' => {
+                self.state = State::BeforeExtension;
+                self.extension(byte, limits)
+            }
+            _ => Err(BodyError::Malformed(
+                "a chunk size is not a hexadecimal number",
+            )),
+        }
+    }
+
+    /// The end of a size line: now the size counts.
+    fn size_lf(&mut self, byte: u8, limits: &Limits) -> Result<State, BodyError> {
+        expect(
+            byte,
+            b'\n',
+            State::SizeLf,
+            "a chunk size line has a CR without an LF",
+        )?;
+        let size = core::mem::take(&mut self.size);
+        // Beyond this, what others on the way make of it is anyone's guess.
+        if i64::try_from(size).is_err() {
+            return Err(BodyError::Malformed("a chunk size is out of range"));
+        }
+        self.total = self.total.saturating_add(size);
+        if self.total > limits.body_bytes {
+            return Err(BodyError::TooLarge);
+        }
+        Ok(if size == 0 {
+            State::TrailerStart
+        } else {
+            State::Data(size)
+        })
+    }
+
+    /// chunk-ext: one more of its characters.
+    fn extension(&mut self, byte: u8, limits: &Limits) -> Result<State, BodyError> {
+        let next = self.state.after_extension_byte(byte)?;
+        if next != State::SizeLf {
+            self.line_bytes += 1;
+            self.extensions_bytes += 1;
+            if self.line_bytes > limits.chunk_line_bytes
+                || self.extensions_bytes > limits.chunk_extensions_bytes
+            {
+                return Err(BodyError::ExtensionsTooLarge);
+            }
+        }
+        Ok(next)
+    }
+
+    /// trailer-section: one more of its characters.
+    fn trailer(&mut self, byte: u8, limits: &Limits) -> Result<State, BodyError> {
+        let next = self.state.after_trailer_byte(byte)?;
+        if matches!(next, State::EndLf | State::End) {
+            return Ok(next);
+        }
+        self.trailers_bytes += 1;
+        self.trailers_count += usize::from(self.state == State::TrailerStart);
+        if self.trailers_bytes > limits.trailers_bytes
+            || self.trailers_count > limits.trailers_count
+        {
+            return Err(BodyError::TrailersTooLarge);
+        }
+        Ok(next)
+    }
+}
+
+impl State {
+    fn after_extension_byte(self, byte: u8) -> Result<Self, BodyError> {
+        let next = match (self, byte) {
+            (Self::BeforeExtension, byte) if is_ows(byte) => Self::BeforeExtension,
+            (Self::BeforeExtension, b';') => Self::ExtensionStart,
+            (Self::ExtensionStart, byte) if is_ows(byte) => Self::ExtensionStart,
+            (Self::ExtensionStart | Self::ExtensionName, byte) if is_tchar(byte) => {
+                Self::ExtensionName
+            }
+            (Self::ExtensionName | Self::AfterName, byte) if is_ows(byte) => Self::AfterName,
+            (Self::ExtensionName | Self::AfterName, b'=') => Self::ValueStart,
+            (Self::ExtensionName | Self::AfterName, b';') => Self::ExtensionStart,
+            (Self::ExtensionName, b'\r') => Self::SizeLf,
+            (Self::ValueStart, byte) if is_ows(byte) => Self::ValueStart,
+            (Self::ValueStart, b'"') => Self::Quoted,
+            (Self::ValueStart | Self::ValueToken, byte) if is_tchar(byte) => Self::ValueToken,
+            // quoted-string (RFC 9110 section 5.6.4): a backslash quotes one character, and neither
+            // it nor what is quoted is a control character.
+            (Self::Quoted, b'"') => Self::AfterQuoted,
+            (Self::Quoted, b'\\') => Self::QuotedPair,
+            (Self::Quoted | Self::QuotedPair, byte) if is_value_byte(byte) => Self::Quoted,
+            (Self::ValueToken | Self::AfterQuoted, b'\r') => Self::SizeLf,
+            (Self::ValueToken | Self::AfterQuoted, b';') => Self::ExtensionStart,
+            (Self::ValueToken | Self::AfterQuoted, byte) if is_ows(byte) => Self::BeforeExtension,
+            _ => return Err(BodyError::Malformed("a chunk extension is malformed")),
+        };
+        Ok(next)
+    }
+
+    fn after_trailer_byte(self, byte: u8) -> Result<Self, BodyError> {
+        let next = match (self, byte) {
+            (Self::TrailerStart, b'\r') => Self::EndLf,
+            (Self::TrailerStart | Self::TrailerName, byte) if is_tchar(byte) => Self::TrailerName,
+            (Self::TrailerName, b':') => Self::TrailerValue,
+            (Self::TrailerValue, b'\r') => Self::TrailerLf,
+            (Self::TrailerValue, byte) if is_value_byte(byte) => Self::TrailerValue,
+            (Self::TrailerLf, b'\n') => Self::TrailerStart,
+            (Self::EndLf, b'\n') => Self::End,
+            _ => return Err(BodyError::Malformed("a trailer is malformed")),
+        };
+        Ok(next)
+    }
+}
+
+fn expect(byte: u8, expected: u8, next: State, why: &'static str) -> Result<State, BodyError> {
+    if byte == expected {
+        Ok(next)
+    } else {
+        Err(BodyError::Malformed(why))
+    }
+}
+
+#[cfg(test)]
+mod tests;

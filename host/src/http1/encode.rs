@@ -1,0 +1,359 @@
+//! The head of a response, written so that nothing in it can break the framing.
+//!
+//! ```text
+//! status-line   = HTTP-version SP status-code SP [ reason-phrase ]     RFC 9112 section 4
+//! reason-phrase = 1*( HTAB / SP / VCHAR / obs-text )
+//! field-line    = field-name ":" OWS field-value OWS                   RFC 9112 section 5
+//! ```
+//!
+//! The caller's fields were checked where the handler gave them. They are checked here again, because
+//! this is the last place that sees them: what could end a line, or say anything about the message's
+//! framing, is skipped and counted.
+
+use super::response::{BodyLength, ResponseHead, Skipped, Stamp};
+use super::token::{decimal, is_token, is_value_byte};
+
+/// Room for a head without its caller's fields, so that most heads are one allocation.
+const HEAD_BYTES: usize = 256;
+
+/// How the end of a response's body is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Delimiter {
+    /// There is no body, whatever the length field says.
+    NoBody,
+    /// Content-Length: so many bytes are outstanding.
+    Length(u64),
+    /// Transfer-Encoding: chunked.
+    Chunked,
+    /// The end of the connection.
+    Close,
+}
+
+/// What the head says about the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ConnectionOption {
+    /// Nothing: HTTP/1.1 goes on by itself.
+    Unsaid,
+    /// `keep-alive`, which HTTP/1.0 has to be told.
+    KeepAlive,
+    Close,
+}
+
+/// The status that goes on the wire. A final answer has one of 200 to 999: a handler's 1xx would
+/// leave the client waiting for another answer, and a code has three digits.
+pub(super) fn wire_status(status: u16) -> u16 {
+    if (200..=999).contains(&status) {
+        status
+    } else {
+        500
+    }
+}
+
+/// Whether a response with this status has no body by definition (RFC 9110 section 6.4.1).
+pub(super) fn is_bodiless(status: u16) -> bool {
+    matches!(status, 204 | 304)
+}
+
+/// Writes a head, and the length that it announces.
+pub(super) fn write_head<'a, F>(
+    head: &ResponseHead<'a, F>,
+    delimiter: Delimiter,
+    length: BodyLength,
+    connection: ConnectionOption,
+    stamp: &Stamp<'_>,
+    out: &mut Vec<u8>,
+) -> Skipped<'a>
+where
+    F: Iterator<Item = (&'a str, &'a [u8])> + Clone,
+{
+    let status = wire_status(head.status);
+    out.reserve(HEAD_BYTES);
+    write_status_line(status, head.reason, out);
+    let (skipped, present) = write_fields(head.fields.clone(), status, length, out);
+    if !present.date {
+        write_field("Date", stamp.date, out);
+    }
+    if let Some(server) = stamp
+        .server
+        .filter(|server| !present.server && is_value(server.as_bytes()))
+    {
+        write_field("Server", server.as_bytes(), out);
+    }
+    match (delimiter, length) {
+        (Delimiter::Length(length), _) => write_length(length, out),
+        // HEAD: what GET would have had (RFC 9110 section 8.6). A 204 has no length, and what a 304
+        // would have to say is the length of a body that nobody has at hand.
+        (Delimiter::NoBody, BodyLength::Known(length)) if !is_bodiless(status) => {
+            write_length(length, out);
+        }
+        (Delimiter::Chunked, _) => write_field("Transfer-Encoding", b"chunked", out),
+        (Delimiter::NoBody | Delimiter::Close, _) => {}
+    }
+    match connection {
+        ConnectionOption::Unsaid => {}
+        ConnectionOption::KeepAlive => write_field("Connection", b"keep-alive", out),
+        ConnectionOption::Close => write_field("Connection", b"close", out),
+    }
+    out.extend_from_slice(b"\r\n");
+    skipped
+}
+
+/// The fields that the caller gave itself, so that the server doesn't.
+#[derive(Default)]
+struct Present {
+    date: bool,
+    server: bool,
+}
+
+/// What a response field is to the encoder.
+enum Kind {
+    Date,
+    Server,
+    ContentLength,
+    /// About this connection alone (RFC 9110 section 7.6.1), and so the server's to say.
+    HopByHop,
+    Other,
+}
+
+impl Kind {
+    fn of(name: &str) -> Self {
+        let is = |known: &str| name.eq_ignore_ascii_case(known);
+        match name.len() {
+            2 if is("TE") => Self::HopByHop,
+            4 if is("Date") => Self::Date,
+            6 if is("Server") => Self::Server,
+            7 if is("Trailer") || is("Upgrade") => Self::HopByHop,
+            10 if is("Connection") || is("Keep-Alive") => Self::HopByHop,
+            14 if is("Content-Length") => Self::ContentLength,
+            16 if is("Proxy-Connection") => Self::HopByHop,
+            17 if is("Transfer-Encoding") => Self::HopByHop,
+            _ => Self::Other,
+        }
+    }
+}
+
+fn write_fields<'a>(
+    fields: impl Iterator<Item = (&'a str, &'a [u8])>,
+    status: u16,
+    length: BodyLength,
+    out: &mut Vec<u8>,
+) -> (Skipped<'a>, Present) {
+    let mut skipped = Skipped::default();
+    let mut present = Present::default();
+    for (name, value) in fields {
+        let is_sent = match Kind::of(name) {
+            Kind::HopByHop => false,
+            // Ours to write; it is no loss if it says what we will.
+            Kind::ContentLength => {
+                let says_the_same = decimal(value).map(BodyLength::Known) == Some(length);
+                if says_the_same || is_bodiless(status) {
+                    continue;
+                }
+                false
+            }
+            _ => is_token(name.as_bytes()) && is_value(value),
+        };
+        if !is_sent {
+            skipped.count += 1;
+            skipped.first.get_or_insert(name);
+            continue;
+        }
+        present.date |= matches!(Kind::of(name), Kind::Date);
+        present.server |= matches!(Kind::of(name), Kind::Server);
+        write_field(name, value, out);
+    }
+    (skipped, present)
+}
+
+fn write_status_line(status: u16, reason: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"HTTP/1.1 ");
+    write_decimal(u64::from(status), out);
+    out.push(b' ');
+    if is_value(reason.as_bytes()) {
+        out.extend_from_slice(reason.as_bytes());
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+fn write_field(name: &str, value: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
+}
+
+fn write_length(length: u64, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"Content-Length: ");
+    write_decimal(length, out);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Whether all of it may be in a field value. Every byte is looked at, which compilers turn into
+/// vector code; stopping early would be slower for the values there are.
+fn is_value(bytes: &[u8]) -> bool {
+    bytes
+        .iter()
+        .fold(true, |good, &byte| good & is_value_byte(byte))
+}
+
+/// 1*DIGIT, without the formatting machinery: this is on the path of every answer.
+fn write_decimal(number: u64, out: &mut Vec<u8>) {
+    write_digits(number, 10, out);
+}
+
+/// 1*HEXDIG, for chunk sizes.
+pub(super) fn write_hexadecimal(number: u64, out: &mut Vec<u8>) {
+    write_digits(number, 16, out);
+}
+
+fn write_digits(mut number: u64, base: u64, out: &mut Vec<u8>) {
+    // 2^64 has 20 decimal digits.
+    let mut digits = [0; 20];
+    let mut start = digits.len();
+    for place in digits.iter_mut().rev() {
+        *place = b"0123456789abcdef"[(number % base) as usize];
+        number /= base;
+        start -= 1;
+        if number == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[start..]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DATE: &[u8; 29] = b"Sun, 06 Nov 1994 08:49:37 GMT";
+
+    fn head<'a>(
+        fields: &'a [(&'a str, &'a [u8])],
+    ) -> ResponseHead<'a, impl Iterator<Item = (&'a str, &'a [u8])> + Clone> {
+        ResponseHead {
+            status: 200,
+            reason: "OK",
+            fields: fields.iter().copied(),
+        }
+    }
+
+    fn encode(fields: &[(&str, &[u8])]) -> (String, usize) {
+        let stamp = Stamp {
+            date: DATE,
+            server: Some("wasgi"),
+        };
+        let mut out = Vec::new();
+        let length = BodyLength::Known(5);
+        let unsaid = ConnectionOption::Unsaid;
+        let skipped = write_head(
+            &head(fields),
+            Delimiter::Length(5),
+            length,
+            unsaid,
+            &stamp,
+            &mut out,
+        );
+        (String::from_utf8_lossy(&out).into_owned(), skipped.count)
+    }
+
+    #[test]
+    fn a_plain_head() {
+        let (text, skipped) = encode(&[("Content-Type", b"text/plain"), ("X", b"")]);
+        assert_eq!(
+            text,
+            "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nX: \r\nDate: Sun, 06 Nov 1994 08:49:37 \
+             GMT\r\nServer: wasgi\r\nContent-Length: 5\r\n\r\n"
+        );
+        assert_eq!(skipped, 0);
+    }
+
+    #[test]
+    fn the_callers_date_and_server_win() {
+        let (text, _) = encode(&[("date", b"today"), ("SERVER", b"me")]);
+        assert_eq!(
+            text,
+            "HTTP/1.1 200 OK\r\ndate: today\r\nSERVER: me\r\nContent-Length: 5\r\n\r\n"
+        );
+    }
+
+    #[test]
+    fn repeated_fields_are_kept() {
+        let (text, _) = encode(&[("Set-Cookie", b"a"), ("Set-Cookie", b"b")]);
+        assert!(text.contains("Set-Cookie: a\r\nSet-Cookie: b\r\n"));
+    }
+
+    #[test]
+    fn what_could_break_framing_is_skipped_and_counted() {
+        let bad: [(&str, &[u8]); 17] = [
+            ("Connection", b"close"),
+            ("keep-alive", b"timeout=5"),
+            ("Proxy-Connection", b"close"),
+            ("TE", b"trailers"),
+            ("Trailer", b"X"),
+            ("transfer-encoding", b"chunked"),
+            ("Upgrade", b"h2c"),
+            ("Content-Length", b"6"),
+            ("Content-Length", b"5, 5"),
+            ("Content-Length", b"+5"),
+            ("X", b"a\r\nY: b"),
+            ("X", b"a\nb"),
+            ("X", b"a\rb"),
+            ("X", b"a\0b"),
+            ("X\r\nY", b"a"),
+            ("X ", b"a"),
+            ("", b"a"),
+        ];
+        let (clean, _) = encode(&[]);
+        for field in bad {
+            assert_eq!(encode(&[field]), (clean.clone(), 1), "{field:?}");
+        }
+        assert_eq!(encode(&[("content-length", b"5")]), (clean, 0));
+        let stamp = Stamp {
+            date: DATE,
+            server: None,
+        };
+        let mut out = Vec::new();
+        let skipped = write_head(
+            &head(&bad),
+            Delimiter::Chunked,
+            BodyLength::Unknown,
+            ConnectionOption::Close,
+            &stamp,
+            &mut out,
+        );
+        assert_eq!(
+            skipped,
+            Skipped {
+                count: 17,
+                first: Some("Connection")
+            }
+        );
+    }
+
+    #[test]
+    fn the_status_line_is_always_one() {
+        for (status, reason, line) in [
+            (404, "Not Found", "HTTP/1.1 404 Not Found\r\n"),
+            (299, "", "HTTP/1.1 299 \r\n"),
+            (200, "a\r\nb", "HTTP/1.1 200 \r\n"),
+            (100, "Continue", "HTTP/1.1 500 Continue\r\n"),
+            (0, "", "HTTP/1.1 500 \r\n"),
+            (65535, "", "HTTP/1.1 500 \r\n"),
+        ] {
+            let mut out = Vec::new();
+            write_status_line(wire_status(status), reason, &mut out);
+            assert_eq!(out, line.as_bytes());
+        }
+    }
+
+    #[test]
+    fn numbers() {
+        for number in [0, 1, 9, 10, 255, 4096, u64::from(u32::MAX), u64::MAX] {
+            let (mut decimal, mut hexadecimal) = (Vec::new(), Vec::new());
+            write_decimal(number, &mut decimal);
+            write_hexadecimal(number, &mut hexadecimal);
+            assert_eq!(decimal, number.to_string().as_bytes());
+            assert_eq!(hexadecimal, format!("{number:x}").as_bytes());
+        }
+    }
+}

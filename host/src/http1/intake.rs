@@ -1,0 +1,220 @@
+//! The way in: the body of the request that is being answered.
+
+use std::time::Instant;
+
+use super::body::{BodyProgress, Discard, RequestBody};
+use super::buffer::ReceiveBuffer;
+use super::chunked::{ChunkedDecoder, Piece};
+use super::error::BodyError;
+use super::limits::Limits;
+use super::patience::Patience;
+
+/// A request's body, as far as it was read.
+#[derive(Clone, Debug)]
+pub(super) struct Intake {
+    decoder: Decoder,
+    patience: Patience,
+    /// How many more bytes may be read only to be thrown away.
+    discard_bytes: u64,
+    /// The client waits for a `100 Continue` before it sends the body.
+    continue_owed: bool,
+}
+
+/// How the next bytes are to be read.
+#[derive(Clone, Debug)]
+enum Decoder {
+    /// So many bytes are outstanding: at least 1.
+    Length(u64),
+    Chunked(ChunkedDecoder),
+    End,
+    Failed(BodyError),
+}
+
+impl Intake {
+    pub(super) fn new(body: RequestBody, continue_owed: bool, limits: &Limits) -> Self {
+        let decoder = match body {
+            RequestBody::None | RequestBody::Length(0) => Decoder::End,
+            RequestBody::Length(length) => Decoder::Length(length),
+            RequestBody::Chunked => Decoder::Chunked(ChunkedDecoder::default()),
+        };
+        Self {
+            continue_owed: continue_owed && !matches!(decoder, Decoder::End),
+            decoder,
+            patience: Patience::new(limits),
+            discard_bytes: limits.drain_bytes,
+        }
+    }
+
+    /// Appends at most `max` bytes of the body to `into`.
+    pub(super) fn read(
+        &mut self,
+        buffer: &mut ReceiveBuffer,
+        max: usize,
+        into: &mut Vec<u8>,
+        limits: &Limits,
+        now: Instant,
+    ) -> BodyProgress {
+        let mut room = max;
+        while room > 0 {
+            match self.next(buffer, room, limits, |data| into.extend_from_slice(data)) {
+                Progress::Data(len) => room -= len,
+                // What is in `into` counts first; the next call will find this again.
+                _ if room < max => return BodyProgress::Data,
+                Progress::Incomplete if buffer.is_ended() => {
+                    self.fail(BodyError::CutShort, buffer);
+                    return BodyProgress::Failed(BodyError::CutShort);
+                }
+                Progress::Incomplete => {
+                    self.patience.wait(now);
+                    return BodyProgress::Incomplete;
+                }
+                Progress::End => return BodyProgress::End,
+                Progress::Failed(error) => return BodyProgress::Failed(error),
+            }
+        }
+        if max == 0 {
+            BodyProgress::Incomplete
+        } else {
+            BodyProgress::Data
+        }
+    }
+
+    /// Throws away what is here of the body, as long as it is worth it.
+    pub(super) fn discard(
+        &mut self,
+        buffer: &mut ReceiveBuffer,
+        limits: &Limits,
+        now: Instant,
+    ) -> Discard {
+        loop {
+            let is_too_much = match self.decoder {
+                Decoder::Length(outstanding) => outstanding > self.discard_bytes,
+                Decoder::Chunked(_) => self.discard_bytes == 0,
+                Decoder::End | Decoder::Failed(_) => false,
+            };
+            if is_too_much || self.continue_owed {
+                return Discard::TooMuch;
+            }
+            let before = buffer.len();
+            let progress = self.next(buffer, usize::MAX, limits, |_| {});
+            let used = before.saturating_sub(buffer.len());
+            self.discard_bytes = self.discard_bytes.saturating_sub(used as u64);
+            match progress {
+                Progress::Data(_) => {}
+                Progress::Incomplete if buffer.is_ended() => {
+                    self.fail(BodyError::CutShort, buffer);
+                    return Discard::Failed(BodyError::CutShort);
+                }
+                Progress::Incomplete => {
+                    self.patience.wait(now);
+                    return Discard::Incomplete;
+                }
+                Progress::End => return Discard::Done,
+                Progress::Failed(error) => return Discard::Failed(error),
+            }
+        }
+    }
+
+    /// Takes note of bytes that came: of the body, or of what follows it.
+    pub(super) fn arrived(&mut self, bytes: usize, now: Instant, limits: &Limits) {
+        self.patience.arrived(bytes, now, limits);
+        self.continue_owed = false;
+    }
+
+    /// The body is given up. Nothing that came after it can be made sense of.
+    pub(super) fn fail(&mut self, error: BodyError, buffer: &mut ReceiveBuffer) {
+        self.decoder = Decoder::Failed(error);
+        self.continue_owed = false;
+        buffer.release();
+    }
+
+    pub(super) fn failure(&self) -> Option<BodyError> {
+        match self.decoder {
+            Decoder::Failed(error) => Some(error),
+            _ => None,
+        }
+    }
+
+    pub(super) fn is_continue_owed(&self) -> bool {
+        self.continue_owed
+    }
+
+    /// The client was told to send the body, or never will be.
+    pub(super) fn settle_continue(&mut self) {
+        self.continue_owed = false;
+    }
+
+    /// When the reader's patience ends, while it waits.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        match self.decoder {
+            Decoder::Length(_) | Decoder::Chunked(_) => self.patience.deadline(),
+            Decoder::End | Decoder::Failed(_) => None,
+        }
+    }
+
+    /// Reads on until there is some data, at most `max` bytes, and hands it over.
+    fn next(
+        &mut self,
+        buffer: &mut ReceiveBuffer,
+        max: usize,
+        limits: &Limits,
+        mut hand_over: impl FnMut(&[u8]),
+    ) -> Progress {
+        let mut input = buffer.bytes();
+        let available = input.len();
+        let progress = match self.decoder.next(&mut input, max, limits) {
+            Ok(Piece::Data(data)) => {
+                hand_over(data);
+                Progress::Data(data.len())
+            }
+            Ok(Piece::Incomplete) => Progress::Incomplete,
+            Ok(Piece::End) => Progress::End,
+            Err(error) => Progress::Failed(error),
+        };
+        let used = available - input.len();
+        buffer.consume(used);
+        match progress {
+            Progress::End => self.decoder = Decoder::End,
+            Progress::Failed(error) => self.fail(error, buffer),
+            Progress::Data(_) | Progress::Incomplete => {}
+        }
+        progress
+    }
+}
+
+/// A [`Piece`] without its bytes, or what came instead.
+#[derive(Clone, Copy)]
+enum Progress {
+    Data(usize),
+    Incomplete,
+    End,
+    Failed(BodyError),
+}
+
+impl Decoder {
+    fn next<'i>(
+        &mut self,
+        input: &mut &'i [u8],
+        max: usize,
+        limits: &Limits,
+    ) -> Result<Piece<'i>, BodyError> {
+        match self {
+            Self::Length(outstanding) => {
+                let limit = usize::try_from(*outstanding).unwrap_or(usize::MAX).min(max);
+                let (data, rest) = input.split_at(input.len().min(limit));
+                if data.is_empty() {
+                    return Ok(Piece::Incomplete);
+                }
+                *input = rest;
+                *outstanding -= data.len() as u64;
+                if *outstanding == 0 {
+                    *self = Self::End;
+                }
+                Ok(Piece::Data(data))
+            }
+            Self::Chunked(decoder) => decoder.decode(input, max, limits),
+            Self::End => Ok(Piece::End),
+            Self::Failed(error) => Err(*error),
+        }
+    }
+}

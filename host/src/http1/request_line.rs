@@ -1,0 +1,287 @@
+//! The request line: method, target, version.
+//!
+//! ```text
+//! request-line   = method SP request-target SP HTTP-version       RFC 9112 section 3
+//! method         = token                                          RFC 9110 section 9.1
+//! HTTP-version   = %s"HTTP" "/" DIGIT "." DIGIT                   RFC 9112 section 2.3
+//!
+//! request-target = origin-form / absolute-form / authority-form / asterisk-form      section 3.2
+//! origin-form    = absolute-path [ "?" query ]
+//! absolute-form  = absolute-URI
+//! authority-form = uri-host ":" port
+//! asterisk-form  = "*"
+//! ```
+//!
+//! Stricter than the RFC lets a server be: one space between the parts, none around them.
+//! More lenient: a target may have any visible character and any UTF-8, and a fragment, which is
+//! ignored. Clients send these, and every server takes them.
+
+use super::authority::is_authority;
+use super::error::Rejection;
+use super::head::{Span, Version};
+use super::token::{is_target_byte, is_token};
+
+/// The longest method. RFC 9112 section 3: one that is longer than any we know is answered with 501.
+/// The longest registered one is UPDATEREDIRECTREF, of 17.
+const METHOD_BYTES: usize = 32;
+
+/// A request line that was checked: where its parts are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct RequestLine {
+    pub(super) method: Span,
+    pub(super) target: Span,
+    pub(super) version: Version,
+}
+
+impl RequestLine {
+    /// Checks a line, without its CRLF, that begins at the head's first byte.
+    pub(super) fn parse(line: &[u8]) -> Result<Self, Rejection> {
+        let (method, rest) =
+            split_at_space(line).ok_or(Rejection::bad("the request line has no target"))?;
+        let (target, version) =
+            split_at_space(rest).ok_or(Rejection::bad("the request line has no version"))?;
+        if !is_token(method) {
+            return Err(Rejection::bad("the method is not a token"));
+        }
+        if method.len() > METHOD_BYTES {
+            return Err(Rejection::new(
+                501,
+                "the method is longer than any that is known",
+            ));
+        }
+        if target.is_empty() || !target.iter().all(|&byte| is_target_byte(byte)) {
+            return Err(Rejection::bad(
+                "the request-target has a character that may not be there",
+            ));
+        }
+        if core::str::from_utf8(target).is_err() {
+            return Err(Rejection::bad("the request-target is not UTF-8"));
+        }
+        let target_start = method.len() + 1;
+        Ok(Self {
+            method: Span::new(0, method.len()),
+            target: Span::new(target_start, target_start + target.len()),
+            version: parse_version(version)?,
+        })
+    }
+}
+
+/// RFC 9110 section 2.5: a higher minor version of HTTP/1 is processed as the highest we know;
+/// another major version is 505 (section 15.6.6). HTTP/0.9 sends none.
+fn parse_version(version: &[u8]) -> Result<Version, Rejection> {
+    match version {
+        b"HTTP/1.1" => Ok(Version::Http11),
+        b"HTTP/1.0" => Ok(Version::Http10),
+        [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'2'..=b'9'] => Ok(Version::Http11),
+        [b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9'] => Err(Rejection::new(
+            505,
+            "this server speaks HTTP/1.1 and HTTP/1.0",
+        )),
+        _ => Err(Rejection::bad("the HTTP version is malformed")),
+    }
+}
+
+/// What a request-target asks for. All spans are in the head's bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Target {
+    pub(super) path: Span,
+    pub(super) query: Span,
+    /// The authority of an absolute-form target; then the Host field doesn't count.
+    pub(super) authority: Option<Span>,
+}
+
+impl Target {
+    /// Takes the target of a checked request line apart. `head` begins with that line.
+    pub(super) fn parse(head: &[u8], line: &RequestLine) -> Result<Self, Rejection> {
+        let target = line.target.of(head);
+        let start = line.target.start as usize;
+        match (line.method.of(head), target) {
+            (b"CONNECT", _) => Err(refuse_connect(target)),
+            (_, [b'/', ..]) => Ok(Self::from_path(target, start)),
+            (b"OPTIONS", b"*") => Ok(Self {
+                path: line.target,
+                ..Self::default()
+            }),
+            (_, b"*") => Err(Rejection::bad("the target * is for OPTIONS alone")),
+            _ => Self::from_absolute(target, start),
+        }
+    }
+
+    /// `absolute-path [ "?" query ]`, and a fragment that is ignored. The path may be empty here.
+    fn from_path(path: &[u8], start: usize) -> Self {
+        let end = path
+            .iter()
+            .position(|&byte| byte == b'#')
+            .unwrap_or(path.len());
+        let before_fragment = &path[..end];
+        let question = before_fragment.iter().position(|&byte| byte == b'?');
+        Self {
+            path: Span::new(start, start + question.unwrap_or(end)),
+            query: question.map_or(Span::default(), |at| Span::new(start + at + 1, start + end)),
+            authority: None,
+        }
+    }
+
+    /// `scheme "://" authority path-abempty [ "?" query ]`. The scheme is http or https: we are the
+    /// origin server of no other.
+    fn from_absolute(target: &[u8], start: usize) -> Result<Self, Rejection> {
+        let scheme = ["http://", "https://"].into_iter().find(|scheme| {
+            target
+                .get(..scheme.len())
+                .is_some_and(|prefix| prefix.eq_ignore_ascii_case(scheme.as_bytes()))
+        });
+        let Some(scheme) = scheme else {
+            return Err(Rejection::bad(
+                "the request-target is neither a path nor an http URI",
+            ));
+        };
+        let after_scheme = &target[scheme.len()..];
+        let authority_end = after_scheme
+            .iter()
+            .position(|byte| b"/?#".contains(byte))
+            .unwrap_or(after_scheme.len());
+        let (authority, path) = after_scheme.split_at(authority_end);
+        if !is_authority(authority) {
+            return Err(Rejection::bad(
+                "the request-target's authority is malformed",
+            ));
+        }
+        let authority_start = start + scheme.len();
+        let path_start = authority_start + authority_end;
+        Ok(Self {
+            authority: Some(Span::new(authority_start, path_start)),
+            ..Self::from_path(path, path_start)
+        })
+    }
+}
+
+/// CONNECT asks for a tunnel, which an origin server needs not have (RFC 9110 section 9.3.6).
+fn refuse_connect(target: &[u8]) -> Rejection {
+    if is_authority(target) && target.contains(&b':') {
+        Rejection::new(501, "this server makes no tunnels")
+    } else {
+        Rejection::bad("the target of CONNECT is not a host and a port")
+    }
+}
+
+fn split_at_space(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let at = bytes.iter().position(|&byte| byte == b' ')?;
+    Some((&bytes[..at], &bytes[at + 1..]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(line: &str) -> u16 {
+        match RequestLine::parse(line.as_bytes()) {
+            Ok(parsed) => match Target::parse(line.as_bytes(), &parsed) {
+                Ok(_) => 200,
+                Err(rejection) => rejection.status,
+            },
+            Err(rejection) => rejection.status,
+        }
+    }
+
+    #[test]
+    fn request_lines() {
+        let table = [
+            ("GET / HTTP/1.1", 200),
+            ("GET / HTTP/1.0", 200),
+            ("GET / HTTP/1.9", 200),
+            ("get / HTTP/1.1", 200),
+            ("M-SEARCH / HTTP/1.1", 200),
+            ("GET / HTTP/2.0", 505),
+            ("GET / HTTP/0.9", 505),
+            ("PRI * HTTP/2.0", 505),
+            ("GET / HTTP/1.32", 400),
+            ("GET / HTTP/11.1", 400),
+            ("GET / HTTP/1", 400),
+            ("GET / HTTP/1.x", 400),
+            ("GET / HTTP/-1.1", 400),
+            ("GET / http/1.1", 400),
+            ("GET / ICE/1.0", 400),
+            ("GET / HTTP/1.1 ", 400),
+            ("GET /", 400),
+            ("GET / ", 400),
+            ("GET  / HTTP/1.1", 400),
+            ("GET /  HTTP/1.1", 400),
+            ("GET\t/ HTTP/1.1", 400),
+            (" GET / HTTP/1.1", 400),
+            ("GET /a b HTTP/1.1", 400),
+            ("GET /a\tb HTTP/1.1", 400),
+            ("GET /a\0b HTTP/1.1", 400),
+            ("GET /a\x7fb HTTP/1.1", 400),
+            ("G@T / HTTP/1.1", 400),
+            ("G\u{c9}T / HTTP/1.1", 400),
+            ("GET\0 / HTTP/1.1", 400),
+            ("", 400),
+            ("GET", 400),
+            ("ABCDEFGHIJKLMNOPQRSTUVWXYZABCDEF / HTTP/1.1", 200),
+            ("ABCDEFGHIJKLMNOPQRSTUVWXYZABCDEFG / HTTP/1.1", 501),
+        ];
+        for (line, expected) in table {
+            assert_eq!(status(line), expected, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn targets() {
+        let table = [
+            ("GET /a?b=c|d\"{}`^\\ HTTP/1.1", 200),
+            ("GET /caf\u{e9} HTTP/1.1", 200),
+            ("GET //double HTTP/1.1", 200),
+            ("OPTIONS * HTTP/1.1", 200),
+            ("OPTIONS http://a HTTP/1.1", 200),
+            ("GET * HTTP/1.1", 400),
+            ("OPTIONS *a HTTP/1.1", 400),
+            ("GET index.html HTTP/1.1", 400),
+            ("GET ?a HTTP/1.1", 400),
+            ("GET example.com HTTP/1.1", 400),
+            ("GET example.com:80 HTTP/1.1", 400),
+            ("GET http://a/ HTTP/1.1", 200),
+            ("GET HTTPS://a:443/ HTTP/1.1", 200),
+            ("GET http:///path HTTP/1.1", 400),
+            ("GET http:/path HTTP/1.1", 400),
+            ("GET http://u@a/ HTTP/1.1", 400),
+            ("GET http://a:b/ HTTP/1.1", 400),
+            ("GET http://a\\b/ HTTP/1.1", 400),
+            ("GET ftp://a/ HTTP/1.1", 400),
+            ("GET file:///etc/passwd HTTP/1.1", 400),
+            ("CONNECT example.com:443 HTTP/1.1", 501),
+            ("CONNECT example.com HTTP/1.1", 400),
+            ("CONNECT / HTTP/1.1", 400),
+        ];
+        for (line, expected) in table {
+            assert_eq!(status(line), expected, "{line:?}");
+        }
+        assert!(RequestLine::parse(b"GET /\xff HTTP/1.1").is_err());
+    }
+
+    #[test]
+    fn target_parts() {
+        let table: [(&str, &str, &str, Option<&str>); 8] = [
+            ("/", "/", "", None),
+            ("/a?b?c", "/a", "b?c", None),
+            ("/a#b?c", "/a", "", None),
+            ("/a?b#c", "/a", "b", None),
+            ("http://a:1/b?c#d", "/b", "c", Some("a:1")),
+            ("http://a", "", "", Some("a")),
+            ("http://a?b", "", "b", Some("a")),
+            ("https://[::1]:8/", "/", "", Some("[::1]:8")),
+        ];
+        for (target, path, query, authority) in table {
+            let head = format!("GET {target} HTTP/1.1");
+            let head = head.as_bytes();
+            let line = RequestLine::parse(head).unwrap();
+            let parsed = Target::parse(head, &line).unwrap();
+            assert_eq!(parsed.path.of(head), path.as_bytes(), "{target}");
+            assert_eq!(parsed.query.of(head), query.as_bytes(), "{target}");
+            assert_eq!(
+                parsed.authority.map(|span| span.of(head)),
+                authority.map(str::as_bytes),
+                "{target}"
+            );
+        }
+    }
+}

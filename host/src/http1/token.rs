@@ -1,0 +1,155 @@
+//! The characters of HTTP: which byte may stand where.
+
+/// One answer per byte, so that a check is a load and no branch.
+type Class = [bool; 256];
+
+/// tchar (RFC 9110 section 5.6.2): letters, digits, and the visible characters that delimit
+/// nothing.
+const TCHAR: Class = class(b"!#$%&'*+-.^_`|~", true);
+
+/// What a host's name may be made of (RFC 3986 section 3.2.2, reg-name): unreserved and sub-delims,
+/// and the percent sign, whose two digits are checked apart.
+const HOST: Class = class(b"-._~!$&'()*+,;=%", true);
+
+/// Letters and digits, if they belong, and the others given.
+const fn class(others: &[u8], alphanumeric: bool) -> Class {
+    let mut class = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        class[byte] = alphanumeric && (byte as u8).is_ascii_alphanumeric();
+        byte += 1;
+    }
+    let mut at = 0;
+    while at < others.len() {
+        class[others[at] as usize] = true;
+        at += 1;
+    }
+    class
+}
+
+/// Whether the byte may be part of a token: a method, a field name, a coding.
+pub(super) fn is_tchar(byte: u8) -> bool {
+    TCHAR[byte as usize]
+}
+
+/// Whether this is a token: at least one tchar, and nothing else.
+pub(super) fn is_token(bytes: &[u8]) -> bool {
+    !bytes.is_empty() && bytes.iter().all(|&byte| is_tchar(byte))
+}
+
+/// Whether the byte may be part of a host's name.
+pub(super) fn is_host_byte(byte: u8) -> bool {
+    HOST[byte as usize]
+}
+
+/// Whether the byte may be part of a request-target as we take it: visible ASCII, or not ASCII.
+///
+/// Wider than the grammar (RFC 9112 section 3.2): browsers and tools send `|`, `"`, `{` and raw
+/// UTF-8, and every server takes them. No whitespace and no control character, though.
+pub(super) fn is_target_byte(byte: u8) -> bool {
+    byte > b' ' && byte != 0x7f
+}
+
+/// Whether the byte may be part of a field value (RFC 9110 section 5.5): tab, space, visible ASCII,
+/// or not ASCII.
+pub(super) fn is_value_byte(byte: u8) -> bool {
+    (byte >= b' ' && byte != 0x7f) || byte == b'\t'
+}
+
+/// Optional whitespace (RFC 9110 section 5.6.3): space or tab.
+pub(super) fn is_ows(byte: u8) -> bool {
+    byte == b' ' || byte == b'\t'
+}
+
+/// Without the optional whitespace around it.
+pub(super) fn trim(mut bytes: &[u8]) -> &[u8] {
+    while let [first, rest @ ..] = bytes
+        && is_ows(*first)
+    {
+        bytes = rest;
+    }
+    while let [rest @ .., last] = bytes
+        && is_ows(*last)
+    {
+        bytes = rest;
+    }
+    bytes
+}
+
+/// The number that 1*DIGIT says, up to `i64::MAX`: beyond it, what others on the way make of it is
+/// anyone's guess.
+pub(super) fn decimal(bytes: &[u8]) -> Option<u64> {
+    if bytes.is_empty() {
+        return None;
+    }
+    let mut number: i64 = 0;
+    for byte in bytes {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        number = number.checked_mul(10)?.checked_add(i64::from(digit))?;
+    }
+    u64::try_from(number).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_exclude_every_delimiter() {
+        for byte in 0..=255u8 {
+            let delimiter = b"\"(),/:;<=>?@[\\]{}".contains(&byte);
+            assert_eq!(
+                is_tchar(byte),
+                byte.is_ascii_graphic() && !delimiter,
+                "{byte:#x}"
+            );
+        }
+        assert!(!is_token(b""));
+        assert!(!is_token(b"a b"));
+    }
+
+    #[test]
+    fn values_exclude_controls() {
+        for byte in 0..=255u8 {
+            assert_eq!(
+                is_value_byte(byte),
+                byte == b'\t' || !byte.is_ascii_control()
+            );
+            assert_eq!(
+                is_target_byte(byte),
+                byte != b' ' && !byte.is_ascii_control()
+            );
+        }
+    }
+
+    #[test]
+    fn decimal_is_digits_only() {
+        assert_eq!(decimal(b"0"), Some(0));
+        assert_eq!(decimal(b"007"), Some(7));
+        assert_eq!(decimal(b"9223372036854775807"), Some(i64::MAX as u64));
+        for bad in [
+            "",
+            "+5",
+            "-1",
+            "0x5",
+            "1_0",
+            " 5",
+            "5 ",
+            "5,5",
+            "9223372036854775808",
+            "٣",
+        ] {
+            assert_eq!(decimal(bad.as_bytes()), None, "{bad:?}");
+        }
+        assert_eq!(decimal(&[b'9'; 400]), None);
+    }
+
+    #[test]
+    fn trim_takes_spaces_and_tabs() {
+        assert_eq!(trim(b" \t a b\t "), b"a b");
+        assert_eq!(trim(b" \t"), b"");
+    }
+}
