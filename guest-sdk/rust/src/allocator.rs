@@ -156,7 +156,9 @@ impl State {
             return;
         }
         let block = block.cast::<Free>();
-        let freed = Free { next: self.free[class] };
+        let freed = Free {
+            next: self.free[class],
+        };
         // SAFETY: the block is nobody's from now on, and has room for a `Free`.
         unsafe { block.write(freed) };
         self.free[class] = Some(block);
