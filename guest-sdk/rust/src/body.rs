@@ -61,10 +61,6 @@ pub trait IntoBlock {
     fn into_block(self) -> Result<Vec<u8>>;
 }
 
-/// Text that is HTML, and says so.
-#[derive(Clone, Debug)]
-pub struct Html<T>(pub T);
-
 impl Body {
     /// No bytes.
     pub const fn empty() -> Self {
@@ -220,14 +216,6 @@ impl IntoBody for String {
 
     fn into_body(self) -> Body {
         self.into_bytes().into_body()
-    }
-}
-
-impl<T: IntoBody> IntoBody for Html<T> {
-    const CONTENT_TYPE: Option<&'static str> = Some("text/html; charset=utf-8");
-
-    fn into_body(self) -> Body {
-        self.0.into_body()
     }
 }
 

@@ -65,6 +65,7 @@ mod errors;
 #[cfg(target_arch = "wasm32")]
 mod export;
 mod handler;
+mod html;
 mod input;
 mod params;
 mod percent;
@@ -79,13 +80,14 @@ pub mod testing;
 pub use http;
 pub use wasgi_sdk_macros::handler;
 
-pub use crate::body::{Blocks, Body, Html, IntoBlock, IntoBody};
+pub use crate::body::{Blocks, Body, IntoBlock, IntoBody};
 #[cfg(not(target_arch = "wasm32"))]
 pub use crate::builder::EnvironBuilder;
 pub use crate::environ::Environ;
 pub use crate::error::{Error, Exception, Result};
 pub use crate::errors::Errors;
 pub use crate::handler::{BodyOrError, Handler, Http, ResponseOrError, Wsgi};
+pub use crate::html::{Html, escape};
 pub use crate::input::{Input, InputError};
 pub use crate::params::{FORM_MAX_BYTES, Params};
 pub use crate::request::{Request, RequestExt};

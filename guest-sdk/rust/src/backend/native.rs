@@ -125,15 +125,11 @@ impl StartResponse {
     }
 }
 
-/// A code of three digits, a space, and a reason of printable bytes (R1).
+/// Three digits from 200 on, and a reason behind a space, if there is one (R1).
 fn check_status(status: &str) -> Result<(), String> {
-    let code = status.split(' ').next().unwrap_or_default();
-    let code_fits = code.len() == 3
-        && code
-            .parse()
-            .is_ok_and(|code: u16| (100..=999).contains(&code));
-    let reason_fits = status.len() > 4 && !status.bytes().any(|byte| byte.is_ascii_control());
-    if code_fits && reason_fits {
+    let (code, reason) = status.split_once(' ').unwrap_or((status, ""));
+    let is_code = code.len() == 3 && code.parse().is_ok_and(|code: u16| code >= 200);
+    if is_code && !reason.bytes().any(is_control) {
         return Ok(());
     }
     Err(format!("{status:?} is no status such as \"200 OK\""))
@@ -169,13 +165,15 @@ fn check_field(name: &str, value: &[u8]) -> Result<(), String> {
     if name.eq_ignore_ascii_case("status") {
         return Err("the status is no field".to_owned());
     }
-    if value
-        .iter()
-        .any(|&byte| byte.is_ascii_control() && byte != b'\t')
-    {
+    if value.iter().copied().any(is_control) {
         return Err(format!("the value of {name} has a control character"));
     }
     Ok(())
+}
+
+/// What may stand neither in a value nor in a reason (RFC 9110, section 5.5).
+fn is_control(byte: u8) -> bool {
+    byte.is_ascii_control() && byte != b'\t'
 }
 
 /// A poisoned lock means that a handler panicked, and the test with it; the values are still good.
