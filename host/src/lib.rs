@@ -4,14 +4,18 @@
 //! `docs/ARCHITECTURE.md` is the map of this crate.
 
 pub mod cli;
+pub mod commands;
 pub mod config;
 pub mod engine;
-pub mod error;
 pub mod gateway;
 pub mod http1;
 pub mod log;
+pub mod printable;
 pub mod registry;
 pub mod reload;
 pub mod router;
 pub mod server;
 pub mod static_files;
+
+/// What the `Server` field and the `SERVER_SOFTWARE` variable say.
+pub const SERVER_SOFTWARE: &str = concat!("wasgi/", env!("CARGO_PKG_VERSION"));

@@ -1,2 +1,21 @@
-//! wasgi
-fn main() {}
+//! The `wasgi` command.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use wasgi::cli::{Cli, Command};
+use wasgi::commands;
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Serve(serve) => commands::serve(&serve),
+        Command::Routes(routes) => commands::routes(&routes),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("wasgi: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,2 +1,183 @@
-//! xtask
-fn main() {}
+//! The project's own commands, run as `cargo xtask <command>`: set-up, build, serve, test, lint.
+//!
+//! Each is a short script over cargo. What the server itself can do is in the package `wasgi`.
+
+mod guest_toolchain;
+mod guests;
+mod process;
+mod workspace;
+
+use std::env;
+use std::ffi::OsString;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result};
+
+use crate::guest_toolchain::GuestToolchain;
+use crate::process::{run, step};
+use crate::workspace::Workspace;
+
+/// One command of this program.
+struct Task {
+    name: &'static str,
+    /// What may stand behind the name.
+    arguments: &'static str,
+    about: &'static str,
+    run: fn(&Workspace, &[OsString]) -> Result<()>,
+}
+
+const TASKS: [Task; 5] = [
+    Task {
+        name: "serve",
+        arguments: "[ARGS…]",
+        about: "Build all, then serve html/ and handlers/ on http://127.0.0.1:8000/",
+        run: serve,
+    },
+    Task {
+        name: "build",
+        arguments: "",
+        about: "Build the server (target/release/wasgi) and the demo handlers (handlers/*.wasm)",
+        run: build,
+    },
+    Task {
+        name: "test",
+        arguments: "[FILTER…]",
+        about: "Build what the tests need, then run them, or those whose names match",
+        run: test,
+    },
+    Task {
+        name: "lint",
+        arguments: "",
+        about: "Check the formatting, and run clippy and rustdoc with warnings as errors",
+        run: lint,
+    },
+    Task {
+        name: "setup",
+        arguments: "",
+        about: "Only install what handlers are built with; every other command does it too",
+        run: setup,
+    },
+];
+
+fn main() -> ExitCode {
+    let arguments: Vec<OsString> = env::args_os().skip(1).collect();
+    let Some((name, rest)) = arguments.split_first() else {
+        print!("{}", help());
+        return ExitCode::SUCCESS;
+    };
+    if ["help", "--help", "-h"].iter().any(|help| name == help) {
+        print!("{}", help());
+        return ExitCode::SUCCESS;
+    }
+    let Some(task) = TASKS.iter().find(|task| name == task.name) else {
+        eprint!(
+            "xtask: there is no command {}\n\n{}",
+            name.display(),
+            help()
+        );
+        return ExitCode::from(2);
+    };
+    match Workspace::load().and_then(|workspace| (task.run)(&workspace, rest)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn help() -> String {
+    let mut help = String::from("Usage: cargo xtask <command>\n\nCommands:\n");
+    for task in &TASKS {
+        let usage = format!("{} {}", task.name, task.arguments);
+        help.push_str(&format!("  {usage:<15}  {}\n", task.about));
+    }
+    help
+}
+
+fn setup(workspace: &Workspace, _: &[OsString]) -> Result<()> {
+    let toolchain = GuestToolchain::ensure(&workspace.root)?;
+    step(format!("handlers are built with {}", toolchain.describe()));
+    Ok(())
+}
+
+fn build(workspace: &Workspace, _: &[OsString]) -> Result<()> {
+    let toolchain = GuestToolchain::ensure(&workspace.root)?;
+    guests::build_demos(workspace, &toolchain)?;
+    step("building the server");
+    run(workspace
+        .cargo("build")
+        .args(["--release", "--package", "wasgi"]))
+}
+
+fn serve(workspace: &Workspace, arguments: &[OsString]) -> Result<()> {
+    build(workspace, &[])?;
+    let server = workspace.target.join("release/wasgi");
+    // In place of this process, so that signals and the exit status are the server's own.
+    let error = Command::new(&server)
+        .arg("serve")
+        .arg(&workspace.root)
+        .args(arguments)
+        .exec();
+    Err(error).with_context(|| format!("can't start {}", server.display()))
+}
+
+fn test(workspace: &Workspace, filters: &[OsString]) -> Result<()> {
+    let toolchain = GuestToolchain::ensure(&workspace.root)?;
+    guests::build_demos(workspace, &toolchain)?;
+    guests::build_cases(workspace, &toolchain)?;
+    step("cargo test --workspace");
+    run(workspace
+        .cargo("test")
+        .args(["--workspace", "--"])
+        .args(filters))?;
+    check_fuzz_targets(workspace)
+}
+
+/// Checks that the fuzz targets build. They are a workspace of their own.
+fn check_fuzz_targets(workspace: &Workspace) -> Result<()> {
+    let manifest = workspace.root.join("fuzz/Cargo.toml");
+    if !manifest.is_file() {
+        step("no fuzz targets to check");
+        return Ok(());
+    }
+    step("checking the fuzz targets");
+    let mut cargo = workspace.cargo("check");
+    cargo.arg("--manifest-path").arg(manifest);
+    run(cargo.arg("--target-dir").arg(workspace.target.join("fuzz")))
+}
+
+fn lint(workspace: &Workspace, _: &[OsString]) -> Result<()> {
+    let toolchain = GuestToolchain::ensure(&workspace.root)?;
+    step("cargo fmt --check");
+    run(workspace.cargo("fmt").args(["--all", "--check"]))?;
+    step("cargo clippy");
+    let strict = ["--", "--deny", "warnings"];
+    run(workspace
+        .cargo("clippy")
+        .args(["--workspace", "--all-targets"])
+        .args(strict))?;
+    guests::lint(workspace, &toolchain, &strict)?;
+    step("cargo doc");
+    let mut doc = workspace.cargo("doc");
+    doc.env("RUSTDOCFLAGS", "--deny warnings");
+    run(doc.args(["--workspace", "--no-deps", "--document-private-items"]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn help_names_every_command() {
+        let help = help();
+        for task in &TASKS {
+            assert!(help.contains(&format!("  {} ", task.name)), "{help}");
+        }
+        assert!(
+            help.lines().all(|line| line.chars().count() <= 100),
+            "{help}"
+        );
+    }
+}

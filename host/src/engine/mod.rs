@@ -1,1 +1,21 @@
-//! engine
+//! Runs handlers: WebAssembly lives here and nowhere else.
+//!
+//! - [`Engine`] compiles a file to a [`Program`]: checked, linked and ready to instantiate.
+//! - [`Call`] is one request in a fresh instance of a program: a future that the reactor polls.
+//!   It runs on a fiber of its own, so a guest that waits gives the thread back.
+//! - [`Ticker`] is the thread that makes computing guests yield.
+
+mod bindings;
+mod cache;
+mod call;
+mod guest_log;
+mod imports;
+mod load;
+mod meter;
+mod pool;
+mod state;
+mod ticker;
+
+pub use call::{Call, Finished};
+pub use load::{Engine, LoadError, Program};
+pub use ticker::{Ticker, Working};

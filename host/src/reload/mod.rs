@@ -1,1 +1,180 @@
-//! reload
+//! Hot reload: what is in the handlers folder is what is served.
+//!
+//! A change goes through these steps, each in its own file:
+//!
+//! 1. `watch`: the kernel says that something happened to a path. That is a hint and no more.
+//! 2. `settle`: wait until the path has come to rest.
+//! 3. `listing`: look at the whole folder, names and stamps only. This is the truth, so an event
+//!    that was lost, a folder that was replaced, and a file system that tells nothing come out right,
+//!    only later.
+//! 4. `slots`: which routes have a file that is not the one they were loaded from?
+//! 5. `load`: on another thread, read the file, hash it, and have it loaded if the content is new.
+//!    Files that change while they are read are read again.
+//! 6. `slots` and [`Shared::publish`](crate::registry::Shared::publish): a new snapshot with the new
+//!    version in it; or the old version stays, and the problem is reported.
+//!
+//! A broken file never takes a route away: the last good version serves on until the file is mended
+//! or removed. Nothing is ever written into a watched folder, and reading is no event, so the
+//! reloader can't wake itself. The pages are watched by the same thread: see `pages`.
+
+mod listing;
+mod load;
+mod pages;
+mod settle;
+mod slots;
+mod source;
+#[cfg(test)]
+mod tests;
+mod thread;
+mod watch;
+
+use std::collections::VecDeque;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+
+use crate::registry::{Registry, Shared};
+use slots::{Slots, Trust};
+
+pub use listing::{MAX_ENTRIES, MAX_STRAYS, SOURCE_MARKERS};
+pub use pages::{OnPages, PagesChange};
+pub use source::MAX_HANDLER_BYTES;
+
+/// How often the folders are looked at although nothing was announced: network file systems, bind
+/// mounts of some virtual machines, and targets of links change without a word. A look costs a
+/// `stat` for each file.
+pub const SAFETY_RESCAN: Duration = Duration::from_secs(2);
+
+/// Turns a file's bytes into a program that can be run.
+pub trait Load: Send + Sync + 'static {
+    /// What is served. Dropped on the reloader's thread, when its last request is over.
+    type Program: Send + Sync + 'static;
+
+    /// Compiles and checks `bytes`, the content of the handler called `name`. Called on worker
+    /// threads, on several at once.
+    ///
+    /// # Errors
+    ///
+    /// The bytes are no handler that can run here; the text is shown to whoever wrote them.
+    fn load(&self, name: &str, bytes: &[u8]) -> anyhow::Result<Self::Program>;
+}
+
+/// What is watched.
+#[derive(Clone, Debug)]
+pub struct Folders {
+    /// The handlers: loaded, and published.
+    pub handlers: PathBuf,
+    /// The pages: their changes are told, nothing else.
+    pub pages: Option<PathBuf>,
+}
+
+/// How to watch.
+pub struct Options {
+    /// Files that are loaded at once.
+    pub workers: NonZeroUsize,
+    /// How often to look although nothing was announced.
+    pub safety_rescan: Duration,
+    /// Whether to have the kernel announce changes. Without, only the safety rescan finds them.
+    pub events: bool,
+    /// Is told of changes to the pages, after
+    /// [`Shared::pages_generation`](crate::registry::Shared::pages_generation) has moved on.
+    pub on_pages: Option<OnPages>,
+}
+
+/// A running reloader. Dropping it stops it: its thread is waited for, while a file that is being
+/// loaded at that moment is left to finish for nobody.
+#[must_use = "dropping it stops it"]
+pub struct Reload {
+    stop: Box<dyn Fn() + Send + Sync>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            workers: workers(),
+            safety_rescan: SAFETY_RESCAN,
+            events: true,
+            on_pages: None,
+        }
+    }
+}
+
+impl Reload {
+    /// Keeps `shared` up to date with the folders from now on. What `shared` holds already is not
+    /// loaded again unless its file has changed.
+    ///
+    /// # Errors
+    ///
+    /// The thread can't be started. A folder that is missing, and a kernel that has no watches left,
+    /// are no errors: the one is waited for, the other is logged.
+    pub fn start<L: Load>(
+        folders: &Folders,
+        loader: Arc<L>,
+        shared: Arc<Shared<L::Program>>,
+        options: Options,
+    ) -> anyhow::Result<Reload> {
+        let (reloader, stop) = thread::Reloader::new(folders, loader, shared, options);
+        let thread = std::thread::Builder::new()
+            .name("wasgi-reload".to_owned())
+            .spawn(move || reloader.run())
+            .context("the thread that watches the folders can't be started")?;
+        Ok(Reload {
+            stop: Box::new(stop),
+            thread: Some(thread),
+        })
+    }
+}
+
+impl Drop for Reload {
+    fn drop(&mut self) {
+        (self.stop)();
+        if let Some(thread) = self.thread.take() {
+            // Fails if the thread has panicked: it is gone then, which is what is wanted.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Looks at the handlers folder once and loads what is there, several files at a time. For the
+/// start, and for `wasgi routes`. Blocks until all are loaded; logs nothing, since what is wrong is
+/// in [`Registry::problems`].
+pub fn scan_once<L: Load>(folder: &Path, loader: &L) -> Registry<L::Program> {
+    let now = Instant::now();
+    let mut slots = Slots::new(folder);
+    slots.look(Trust::AtOnce, now, &mut |_| {});
+    let jobs: VecDeque<_> = std::mem::take(&mut slots.jobs);
+    let workers = workers().get().min(jobs.len());
+    let jobs = Mutex::new(jobs);
+    let next = || {
+        jobs.lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pop_front()
+    };
+    let (done, finished) = mpsc::channel();
+    std::thread::scope(|scope| {
+        for _ in 0..workers {
+            let done = done.clone();
+            let next = &next;
+            scope.spawn(move || {
+                while let Some(job) = next() {
+                    // Fails only when the receiver has panicked.
+                    let _ = done.send(job.run(loader));
+                }
+            });
+        }
+        drop(done);
+        for done in finished {
+            slots.finish(done, now);
+        }
+    });
+    slots.registry()
+}
+
+/// As many as there are cores to use.
+fn workers() -> NonZeroUsize {
+    std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
+}

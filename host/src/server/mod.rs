@@ -1,1 +1,205 @@
-//! server
+//! The server: one reactor per thread, each with a listening socket of its own. `mio` lives here
+//! and nowhere else.
+//!
+//! - `reactor`: the event loop.
+//! - `connection`: one client, from its first byte to its last.
+//! - `context`: what the connections of a reactor share, and what answers a request.
+//! - `calls`, `inbox`: handlers at work, and how they are woken.
+//! - `deadlines`, `outbox`, `listener`, `date`, `status`, `record`, `access_log`: one thing each.
+
+mod access_log;
+mod calls;
+mod connection;
+mod context;
+mod date;
+mod deadlines;
+mod inbox;
+mod listener;
+mod outbox;
+mod reactor;
+mod record;
+mod status;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+
+use anyhow::Context as _;
+
+use self::access_log::AccessLog;
+use self::inbox::{Inbox, Message};
+use self::reactor::Reactor;
+use crate::config::{Budget, Config};
+use crate::engine::{Engine, Program, Ticker};
+use crate::http1;
+use crate::log::Log;
+use crate::registry;
+use crate::static_files::Pages;
+
+/// What all reactors have in common.
+#[derive(Debug)]
+struct Shared {
+    registry: Arc<registry::Shared<Program>>,
+    pages: Arc<Pages>,
+    budget: Budget,
+    http: Arc<http1::Limits>,
+    access_log: Option<AccessLog>,
+}
+
+/// A running server. Dropping it stops it at once.
+#[derive(Debug)]
+pub struct Server {
+    addr: SocketAddr,
+    inboxes: Vec<Arc<Inbox>>,
+    threads: Vec<JoinHandle<()>>,
+    _ticker: Ticker,
+    _runtime: Runtime,
+}
+
+impl Server {
+    /// Listens, and starts the reactors.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the address can't be had, or the system gives no thread.
+    pub fn start(
+        config: &Config,
+        engine: &Engine,
+        registry: Arc<registry::Shared<Program>>,
+        pages: Arc<Pages>,
+        access_log: Option<Log>,
+    ) -> anyhow::Result<Self> {
+        let listeners = listener::bind(config.addr, config.threads)?;
+        let addr = match listeners.first() {
+            Some(first) => first
+                .local_addr()
+                .context("the listening socket has no address")?,
+            None => anyhow::bail!("a server needs one thread at least (--threads)"),
+        };
+        let shared = Arc::new(Shared {
+            registry,
+            pages,
+            budget: config.budget,
+            http: Arc::new(config.http.clone()),
+            access_log: access_log.map(AccessLog::new),
+        });
+        let runtime = Runtime::start()?;
+        let ticker = Ticker::start(engine, config.threads)?;
+        let mut inboxes = Vec::new();
+        let mut threads = Vec::new();
+        for (index, listener) in listeners.into_iter().enumerate() {
+            let working = ticker
+                .working(index)
+                .context("the ticker has no place left")?;
+            let reactor = Reactor::new(listener, shared.clone(), working)?;
+            inboxes.push(reactor.inbox());
+            let handle = runtime.handle.clone();
+            let thread = thread::Builder::new()
+                .name(format!("wasgi-{index}"))
+                .spawn(move || run(reactor, &handle))
+                .context("could not start a reactor's thread")?;
+            threads.push(thread);
+        }
+        Ok(Self {
+            addr,
+            inboxes,
+            threads,
+            _ticker: ticker,
+            _runtime: runtime,
+        })
+    }
+
+    /// Where it listens: the port that was picked, where 0 was asked for.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Takes no new connection, and lets requests in flight come to their end.
+    pub fn drain(&self) {
+        self.send(Message::Drain);
+    }
+
+    /// Ends requests in flight.
+    pub fn stop(&self) {
+        self.send(Message::Stop);
+    }
+
+    /// Whether the last reactor has ended.
+    pub fn is_done(&self) -> bool {
+        self.threads.iter().all(JoinHandle::is_finished)
+    }
+
+    fn send(&self, message: Message) {
+        for inbox in &self.inboxes {
+            inbox.send(message);
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop();
+        for thread in self.threads.drain(..) {
+            // A reactor that panics ends the process; see `run`.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn run(reactor: Reactor, runtime: &tokio::runtime::Handle) {
+    // Where the timers of a guest's sleep find their driver.
+    let _entered = runtime.enter();
+    // A thread that is gone would leave its share of the connections waiting for ever: better to
+    // end the process, and have whoever supervises it start another.
+    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| reactor.run()));
+    match result {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => {
+            eprintln!("wasgi: a reactor has failed: {error:#}");
+            std::process::exit(1);
+        }
+        Err(_) => std::process::abort(),
+    }
+}
+
+/// The thread that drives the timers of guests which sleep: WASI's implementation keeps them in a
+/// tokio runtime. Nothing else runs there.
+#[derive(Debug)]
+struct Runtime {
+    handle: tokio::runtime::Handle,
+    stop: Option<tokio::sync::oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Runtime {
+    fn start() -> anyhow::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .context("could not set up timers")?;
+        let handle = runtime.handle().clone();
+        let (stop, stopped) = tokio::sync::oneshot::channel();
+        let thread = thread::Builder::new()
+            .name("wasgi-timers".into())
+            .spawn(move || {
+                // Dropping the sender is the signal as well.
+                let _ = runtime.block_on(stopped);
+            })
+            .context("could not start the timers' thread")?;
+        Ok(Self {
+            handle,
+            stop: Some(stop),
+            thread: Some(thread),
+        })
+    }
+}
+
+impl Drop for Runtime {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            // Its only way to fail is a panic, which has been reported by then.
+            let _ = thread.join();
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! The `handler` attribute of `wasgi-sdk`.
+//!
+//! All it does is find the function's name and hand that to a macro of the SDK. What the function
+//! may look like is decided there, by traits, so that the compiler explains a wrong signature.
+
+use proc_macro::{Delimiter, Group, Ident, Punct, Spacing, Span, TokenStream, TokenTree};
+
+/// Makes a function the handler of this component: what the server calls for each request.
+///
+/// See the documentation of `wasgi-sdk` for the forms it may have. A component has one handler.
+#[proc_macro_attribute]
+pub fn handler(arguments: TokenStream, function: TokenStream) -> TokenStream {
+    if let Some(argument) = arguments.into_iter().next() {
+        return error("`#[handler]` takes no arguments", argument.span());
+    }
+    let Some(name) = function_name(function.clone()) else {
+        return error("`#[handler]` goes on a function", Span::call_site());
+    };
+    let mut output = allow_needless_pass_by_value();
+    output.extend(function);
+    output.extend(call("__export", TokenStream::from(TokenTree::Ident(name))));
+    output
+}
+
+/// `#[allow(clippy::needless_pass_by_value)]`: a handler is given what it is given.
+fn allow_needless_pass_by_value() -> TokenStream {
+    "#[allow(clippy::needless_pass_by_value)]"
+        .parse()
+        .unwrap_or_default()
+}
+
+/// The name behind the first `fn` that is not inside of brackets or braces.
+fn function_name(function: TokenStream) -> Option<Ident> {
+    let mut tokens = function.into_iter();
+    tokens.find(|token| matches!(token, TokenTree::Ident(word) if word.to_string() == "fn"))?;
+    match tokens.next() {
+        Some(TokenTree::Ident(name)) => Some(name),
+        _ => None,
+    }
+}
+
+/// `::wasgi_sdk::<name>! { <arguments> }`
+fn call(name: &str, arguments: TokenStream) -> TokenStream {
+    let mut output = path(&["wasgi_sdk", name]);
+    output.extend(bang(arguments, Span::call_site()));
+    output
+}
+
+/// `::core::compile_error! { "<message>" }`, pointing at `span`.
+fn error(message: &str, span: Span) -> TokenStream {
+    let mut text = TokenTree::Literal(proc_macro::Literal::string(message));
+    text.set_span(span);
+    let mut output = path(&["core", "compile_error"]);
+    output.extend(bang(TokenStream::from(text), span));
+    output
+}
+
+fn path(segments: &[&str]) -> TokenStream {
+    let colons = || {
+        [Spacing::Joint, Spacing::Alone].map(|spacing| TokenTree::Punct(Punct::new(':', spacing)))
+    };
+    segments
+        .iter()
+        .flat_map(|segment| {
+            let word = TokenTree::Ident(Ident::new(segment, Span::call_site()));
+            colons().into_iter().chain([word])
+        })
+        .collect()
+}
+
+fn bang(arguments: TokenStream, span: Span) -> [TokenTree; 2] {
+    let mut braces = Group::new(Delimiter::Brace, arguments);
+    braces.set_span(span);
+    [
+        TokenTree::Punct(Punct::new('!', Spacing::Alone)),
+        TokenTree::Group(braces),
+    ]
+}

@@ -1,0 +1,155 @@
+//! `environ`: what a handler is told about the request.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::backend;
+use crate::errors::Errors;
+use crate::input::Input;
+use crate::params::Params;
+
+/// `environ`: the request's variables, its body and the error log.
+///
+/// Variables are asked for one by one, which is much cheaper than taking them all. Values are
+/// bytes, as they were on the wire (E4); [`text`](Self::text) is for the many that are text.
+///
+/// A clone is the same environ, and costs next to nothing.
+#[derive(Clone)]
+pub struct Environ {
+    inner: Arc<backend::Environ>,
+}
+
+impl Environ {
+    pub(crate) fn new(inner: backend::Environ) -> Self {
+        Self {
+            inner: Arc::new(inner),
+        }
+    }
+
+    pub(crate) fn backend(&self) -> &Arc<backend::Environ> {
+        &self.inner
+    }
+
+    /// The value of a variable, such as `PATH_INFO`, or none where the request has no such variable.
+    pub fn get(&self, name: &str) -> Option<Vec<u8>> {
+        self.inner.get(name)
+    }
+
+    /// The value of a variable as text. What is no UTF-8 becomes U+FFFD.
+    pub fn text(&self, name: &str) -> Option<String> {
+        self.get(name).map(lossy)
+    }
+
+    /// Every variable, each name once. The streams are no variables: see [`input`](Self::input) and
+    /// [`errors`](Self::errors).
+    pub fn variables(&self) -> Vec<(String, Vec<u8>)> {
+        self.inner.variables()
+    }
+
+    /// `wsgi.input`: the request's body. To be taken once: a second one misses what the first has
+    /// read.
+    pub fn input(&self) -> Input {
+        Input::new(Arc::clone(&self.inner))
+    }
+
+    /// `wsgi.errors`: the server's error log.
+    pub fn errors(&self) -> Errors {
+        Errors::new(Arc::clone(&self.inner))
+    }
+
+    /// `REQUEST_METHOD`: `GET`, `POST`, …
+    pub fn method(&self) -> String {
+        self.text("REQUEST_METHOD").unwrap_or_default()
+    }
+
+    /// `SCRIPT_NAME`: the part of the path that led to this handler. Empty, or starts with `/` (E3).
+    pub fn script_name(&self) -> String {
+        self.text("SCRIPT_NAME").unwrap_or_default()
+    }
+
+    /// `PATH_INFO`: the rest of the path, decoded. Empty, or starts with `/` (E3).
+    pub fn path_info(&self) -> String {
+        self.text("PATH_INFO").unwrap_or_default()
+    }
+
+    /// `QUERY_STRING`, decoded: `?name=value&…`.
+    pub fn query(&self) -> Params {
+        Params::parse(&self.get("QUERY_STRING").unwrap_or_default())
+    }
+
+    /// The value of a request field, such as `Accept-Language`, whichever variable it is in.
+    pub fn header(&self, name: &str) -> Option<Vec<u8>> {
+        self.get(&variable_of(name))
+    }
+
+    /// `CONTENT_LENGTH`, in bytes: none where the body is chunked, or there is none.
+    pub fn content_length(&self) -> Option<u64> {
+        self.text("CONTENT_LENGTH")?.parse().ok()
+    }
+
+    /// What a segment of the route is bound to: `id` of `users/[id].wasm`, `rest` of
+    /// `files/[...rest].wasm`.
+    pub fn route(&self, name: &str) -> Option<String> {
+        self.text(&format!("wasgi.route.{name}"))
+    }
+}
+
+impl fmt::Debug for Environ {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let variables = self.variables();
+        let entries = variables
+            .iter()
+            .map(|(name, value)| (name, String::from_utf8_lossy(value)));
+        formatter.debug_map().entries(entries).finish()
+    }
+}
+
+/// The variable that a request field is in (E2).
+pub(crate) fn variable_of(field: &str) -> String {
+    let name = field.replace('-', "_").to_ascii_uppercase();
+    match &*name {
+        "CONTENT_TYPE" | "CONTENT_LENGTH" => name,
+        _ => format!("HTTP_{name}"),
+    }
+}
+
+/// Bytes as text, with U+FFFD for what is no UTF-8.
+pub(crate) fn lossy(bytes: Vec<u8>) -> String {
+    String::from_utf8(bytes)
+        .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_are_found_by_the_name_they_are_sent_with() {
+        let environ = Environ::builder()
+            .header("Accept-Language", "de")
+            .header("Content-Type", "text/plain")
+            .build();
+        assert_eq!(environ.header("accept-language").unwrap(), b"de");
+        assert_eq!(environ.header("content-type").unwrap(), b"text/plain");
+        assert_eq!(environ.get("HTTP_CONTENT_TYPE"), None);
+        assert_eq!(environ.header("accept"), None);
+    }
+
+    #[test]
+    fn values_are_bytes_and_text_on_demand() {
+        let environ = Environ::builder().variable("HTTP_X", b"caf\xe9").build();
+        assert_eq!(environ.get("HTTP_X").unwrap(), b"caf\xe9");
+        assert_eq!(environ.text("HTTP_X").unwrap(), "caf\u{fffd}");
+    }
+
+    #[test]
+    fn the_route_and_the_query_are_at_hand() {
+        let environ = Environ::builder()
+            .path("/users/7?sort=up")
+            .route("id", "7")
+            .build();
+        assert_eq!(environ.route("id").unwrap(), "7");
+        assert_eq!(environ.route("rest"), None);
+        assert_eq!(environ.query().get("sort"), Some("up"));
+    }
+}

@@ -1,0 +1,75 @@
+//! The component's side of the contract: the exported application, which calls the handler.
+
+#![allow(missing_docs, unreachable_pub)] // For the expansion of `__export!` alone.
+
+use std::cell::RefCell;
+use std::marker::PhantomData;
+use std::panic::{self, PanicHookInfo};
+
+use crate::backend;
+use crate::bindings::exports::wasgi::gateway::application as exported;
+use crate::bindings::wasgi::gateway::gateway;
+use crate::body::{self, Body, Content};
+use crate::environ::Environ;
+use crate::error::{Error, Result};
+use crate::start_response::StartResponse;
+
+/// The handler that `#[handler]` was put on.
+pub trait Application: 'static {
+    fn call(environ: Environ, start_response: StartResponse) -> Result<Body>;
+}
+
+/// `A` as the contract has it.
+pub struct Exported<A>(PhantomData<A>);
+
+impl<A: Application> exported::Guest for Exported<A> {
+    type Blocks = Blocks;
+
+    fn call(
+        environ: gateway::Environ,
+        start_response: gateway::StartResponse,
+    ) -> Result<exported::Body, gateway::Exception> {
+        panic::set_hook(Box::new(report));
+        let environ = Environ::new(backend::Environ(environ));
+        #[cfg(feature = "stdio")]
+        crate::stdio::attach(&environ);
+        let start_response = StartResponse::new(backend::StartResponse(start_response));
+        match A::call(environ, start_response).map_err(raised)?.content {
+            Content::Whole(block) => Ok(exported::Body::Block(block.into_owned())),
+            Content::Blocks(blocks) => Ok(exported::Body::Blocks(exported::Blocks::new(Blocks(
+                RefCell::new(blocks),
+            )))),
+        }
+    }
+}
+
+/// A body on its way. The server is done with one call before it makes the next, so the cell is
+/// never found borrowed.
+pub struct Blocks(RefCell<Box<dyn body::Blocks>>);
+
+impl exported::GuestBlocks for Blocks {
+    fn next(&self) -> Result<Option<Vec<u8>>, gateway::Exception> {
+        self.0.borrow_mut().next().map_err(raised)
+    }
+
+    fn close(&self) -> Result<(), gateway::Exception> {
+        self.0.borrow_mut().close().map_err(raised)
+    }
+}
+
+fn raised(error: Error) -> gateway::Exception {
+    error.exception().into()
+}
+
+/// Tells the server what panicked and where, before the trap that follows tells it that something
+/// did.
+fn report(info: &PanicHookInfo<'_>) {
+    gateway::panicked(&gateway::Exception {
+        kind: "panic".to_owned(),
+        message: info
+            .payload_as_str()
+            .unwrap_or("a value that is no text")
+            .to_owned(),
+        traceback: info.location().map(ToString::to_string).unwrap_or_default(),
+    });
+}

@@ -1,0 +1,100 @@
+//! What a function must look like to be a handler.
+
+use std::error::Error as StdError;
+
+use crate::body::{Body, IntoBody};
+use crate::environ::Environ;
+use crate::error::{Error, Result};
+use crate::request::{self, Request};
+use crate::response::{self, IntoResponse};
+use crate::start_response::StartResponse;
+
+/// A function that answers a request, in one of two forms.
+///
+/// `Form` is [`Wsgi`] or [`Http`]; the compiler finds it by the function's arguments.
+#[diagnostic::on_unimplemented(
+    message = "this function can't be a handler",
+    label = "not a handler",
+    note = "a handler is `fn(Environ, StartResponse) -> B` or `fn(Request) -> R`, where `B` is a body \
+            (`IntoBody`) and `R` a response (`IntoResponse`), or a `Result` of one; the error is \
+            `wasgi_sdk::Error` or one that `Box<dyn std::error::Error>` can be made from"
+)]
+pub trait Handler<Form> {
+    /// Answers one request.
+    ///
+    /// # Errors
+    /// What the function raised.
+    fn handle(&self, environ: Environ, start_response: StartResponse) -> Result<Body>;
+}
+
+/// The form of WSGI: `fn(Environ, StartResponse)` that returns a body, or a `Result` of one.
+#[derive(Debug)]
+pub enum Wsgi {}
+
+/// The form on the `http` crate: `fn(Request)` that returns a response, or a `Result` of one.
+#[derive(Debug)]
+pub enum Http {}
+
+impl<F, R> Handler<Wsgi> for F
+where
+    F: Fn(Environ, StartResponse) -> R,
+    R: BodyOrError,
+{
+    fn handle(&self, environ: Environ, start_response: StartResponse) -> Result<Body> {
+        self(environ, start_response).body_or_error()
+    }
+}
+
+impl<F, R> Handler<Http> for F
+where
+    F: Fn(Request) -> R,
+    R: ResponseOrError,
+{
+    fn handle(&self, environ: Environ, start_response: StartResponse) -> Result<Body> {
+        let response = self(request::from_environ(environ)?).response_or_error()?;
+        response::send(response, &start_response)
+    }
+}
+
+/// What a handler in the form of WSGI returns: a body, or a `Result` of one.
+pub trait BodyOrError {
+    /// The body, or the error in the form that the server is told it.
+    ///
+    /// # Errors
+    /// The error that this was.
+    fn body_or_error(self) -> Result<Body>;
+}
+
+impl<T: IntoBody> BodyOrError for T {
+    fn body_or_error(self) -> Result<Body> {
+        Ok(self.into_body())
+    }
+}
+
+impl<T: IntoBody, E: Into<Box<dyn StdError>>> BodyOrError for Result<T, E> {
+    fn body_or_error(self) -> Result<Body> {
+        self.map(IntoBody::into_body).map_err(Error::returned)
+    }
+}
+
+/// What a handler in the form on `http` returns: a response, or a `Result` of one.
+pub trait ResponseOrError {
+    /// The response, or the error in the form that the server is told it.
+    ///
+    /// # Errors
+    /// The error that this was.
+    fn response_or_error(self) -> Result<http::Response<Body>>;
+}
+
+impl<T: IntoResponse> ResponseOrError for T {
+    fn response_or_error(self) -> Result<http::Response<Body>> {
+        Ok(self.into_response())
+    }
+}
+
+impl<T: IntoResponse, E: Into<Box<dyn StdError>>> ResponseOrError for Result<T, E> {
+    fn response_or_error(self) -> Result<http::Response<Body>> {
+        self.map(IntoResponse::into_response)
+            .map_err(Error::returned)
+    }
+}

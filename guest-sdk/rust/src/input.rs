@@ -1,0 +1,177 @@
+//! `wsgi.input`: the request's body as a stream of bytes.
+
+use std::fmt;
+use std::io::{self, BufRead, Read};
+use std::sync::Arc;
+
+use crate::backend;
+
+/// Most bytes that one call asks the server for. It gives what it has, which is seldom more.
+const BLOCK_MAX_BYTES: u64 = 64 * 1024;
+
+/// `wsgi.input`: the request's body.
+///
+/// Reads wait for the client, and end with the body whether it was sent with a length or in chunks
+/// (I2). Nothing is read ahead of what one call of the server returns, and a body that is not read
+/// is not held in memory anywhere (I4).
+///
+/// A body given back as the response's is passed on block by block, without a copy.
+pub struct Input {
+    environ: Arc<backend::Environ>,
+    block: Vec<u8>,
+    taken: usize,
+}
+
+/// Why the request's body can't be read any further: what an [`io::Error`] of [`Input`] holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InputError {
+    /// The client went away before it had sent the whole body.
+    Disconnected,
+    /// The client sent nothing for longer than the server waits.
+    TimedOut,
+    /// The body is longer than the server accepts.
+    TooLarge,
+    /// The body's framing is broken.
+    Malformed,
+}
+
+impl Input {
+    pub(crate) fn new(environ: Arc<backend::Environ>) -> Self {
+        Self {
+            environ,
+            block: Vec::new(),
+            taken: 0,
+        }
+    }
+
+    /// The next bytes of the body, as many as the server has at hand, or none at its end.
+    ///
+    /// # Errors
+    /// The reason, as [`InputError`], when the rest of the body can't be had.
+    pub fn block(&mut self) -> io::Result<Option<Vec<u8>>> {
+        if self.taken == self.block.len() {
+            self.refill()?;
+        }
+        let mut block = std::mem::take(&mut self.block);
+        block.drain(..std::mem::take(&mut self.taken));
+        Ok((!block.is_empty()).then_some(block))
+    }
+
+    fn refill(&mut self) -> io::Result<()> {
+        self.taken = 0;
+        self.block = Vec::new();
+        self.block = self.environ.read(BLOCK_MAX_BYTES)?;
+        Ok(())
+    }
+}
+
+impl Read for Input {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if into.is_empty() {
+            return Ok(0);
+        }
+        let read = self.fill_buf()?.read(into)?;
+        self.consume(read);
+        Ok(read)
+    }
+}
+
+impl BufRead for Input {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.taken >= self.block.len() {
+            self.refill()?;
+        }
+        Ok(&self.block[self.taken..])
+    }
+
+    fn consume(&mut self, amount: usize) {
+        self.taken = (self.taken + amount).min(self.block.len());
+    }
+}
+
+impl fmt::Debug for Input {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Input").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Display for InputError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Disconnected => "the client went away before it had sent the whole body",
+            Self::TimedOut => "the client stopped sending the body",
+            Self::TooLarge => "the body is longer than the server accepts",
+            Self::Malformed => "the body's framing is broken",
+        })
+    }
+}
+
+impl std::error::Error for InputError {}
+
+impl From<InputError> for io::Error {
+    fn from(error: InputError) -> Self {
+        let kind = match error {
+            InputError::Disconnected => io::ErrorKind::ConnectionAborted,
+            InputError::TimedOut => io::ErrorKind::TimedOut,
+            InputError::TooLarge => io::ErrorKind::FileTooLarge,
+            InputError::Malformed => io::ErrorKind::InvalidData,
+        };
+        Self::new(kind, error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Environ;
+
+    fn input(blocks: &[&str]) -> Input {
+        let builder = blocks
+            .iter()
+            .fold(Environ::builder(), |builder, block| builder.body(block));
+        builder.build().input()
+    }
+
+    #[test]
+    fn lines_cross_blocks() {
+        let lines: Vec<String> = input(&["one\nt", "wo\nth", "ree"])
+            .lines()
+            .collect::<io::Result<_>>()
+            .unwrap();
+        assert_eq!(lines, ["one", "two", "three"]);
+    }
+
+    #[test]
+    fn the_end_stays_the_end() {
+        let mut input = input(&["body"]);
+        let mut text = String::new();
+        input.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "body");
+        assert_eq!(input.read(&mut [0; 4]).unwrap(), 0);
+        assert_eq!(input.block().unwrap(), None);
+    }
+
+    #[test]
+    fn a_block_is_what_reads_have_left() {
+        let mut input = input(&["one", "two"]);
+        input.read_exact(&mut [0; 2]).unwrap();
+        assert_eq!(input.block().unwrap().unwrap(), b"e");
+        assert_eq!(input.block().unwrap().unwrap(), b"two");
+    }
+
+    #[test]
+    fn a_failure_is_told_with_its_reason_each_time() {
+        let environ = Environ::builder()
+            .body("half")
+            .body_fails(InputError::TooLarge)
+            .build();
+        let mut input = environ.input();
+        assert_eq!(input.block().unwrap().unwrap(), b"half");
+        for _ in 0..2 {
+            let error = input.read(&mut [0; 4]).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::FileTooLarge);
+            let reason = error.get_ref().unwrap().downcast_ref::<InputError>();
+            assert_eq!(reason, Some(&InputError::TooLarge));
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! The request as the `http` crate has it.
+
+use std::io;
+
+use http::header::{HeaderName, HeaderValue};
+use http::{Method, Uri, Version};
+
+use crate::environ::Environ;
+use crate::error::{Error, Result};
+use crate::input::Input;
+use crate::params::Params;
+use crate::percent::encode;
+
+/// A request whose body is read from the client as it comes.
+///
+/// Its URI is the path and the query as the client sent them. The [`Environ`] it was made from is
+/// among its extensions; [`RequestExt`] finds it.
+pub type Request = http::Request<Input>;
+
+/// What a handler often wants of a [`Request`].
+pub trait RequestExt {
+    /// The environ that the request was made from.
+    ///
+    /// # Panics
+    /// If the extensions it is among were cleared.
+    fn environ(&self) -> &Environ;
+
+    /// What a segment of the route is bound to: `id` of `users/[id].wasm`.
+    fn route(&self, name: &str) -> Option<String>;
+
+    /// The query string, decoded.
+    fn query(&self) -> Params;
+
+    /// Reads the body as a form.
+    ///
+    /// # Errors
+    /// As [`Params::read_form`].
+    fn form(&mut self) -> io::Result<Params>;
+}
+
+impl RequestExt for Request {
+    fn environ(&self) -> &Environ {
+        match self.extensions().get() {
+            Some(environ) => environ,
+            None => panic!("the environ was taken out of the request's extensions"),
+        }
+    }
+
+    fn route(&self, name: &str) -> Option<String> {
+        self.environ().route(name)
+    }
+
+    fn query(&self) -> Params {
+        Params::parse(self.uri().query().unwrap_or_default().as_bytes())
+    }
+
+    fn form(&mut self) -> io::Result<Params> {
+        Params::read_form(self.body_mut())
+    }
+}
+
+/// Makes the request. This asks for every variable, as it can't know which fields will be wanted.
+pub(crate) fn from_environ(environ: Environ) -> Result<Request> {
+    let mut request = Request::new(environ.input());
+    let mut target = Target::default();
+    for (name, value) in environ.variables() {
+        match &*name {
+            "REQUEST_METHOD" => {
+                *request.method_mut() = Method::from_bytes(&value).map_err(Error::returned)?;
+            }
+            "SERVER_PROTOCOL" => *request.version_mut() = version(&value),
+            "REQUEST_URI" => target.sent = value,
+            "SCRIPT_NAME" => target.script_name = value,
+            "PATH_INFO" => target.path_info = value,
+            "QUERY_STRING" => target.query = value,
+            _ => {
+                if let Some(field) = field(&name, &value) {
+                    request.headers_mut().append(field.0, field.1);
+                }
+            }
+        }
+    }
+    *request.uri_mut() = target.uri()?;
+    request.extensions_mut().insert(environ);
+    Ok(request)
+}
+
+fn version(protocol: &[u8]) -> Version {
+    match protocol {
+        b"HTTP/1.0" => Version::HTTP_10,
+        b"HTTP/2" | b"HTTP/2.0" => Version::HTTP_2,
+        _ => Version::HTTP_11,
+    }
+}
+
+/// The field that a variable mirrors, if it does: `HTTP_ACCEPT_LANGUAGE` is `accept-language`.
+fn field(variable: &str, value: &[u8]) -> Option<(HeaderName, HeaderValue)> {
+    let name = match variable {
+        "CONTENT_TYPE" | "CONTENT_LENGTH" => variable,
+        _ => variable.strip_prefix("HTTP_")?,
+    };
+    let name = HeaderName::from_bytes(name.replace('_', "-").as_bytes()).ok()?;
+    Some((name, HeaderValue::from_bytes(value).ok()?))
+}
+
+/// What the URI can be made of.
+#[derive(Default)]
+struct Target {
+    sent: Vec<u8>,
+    script_name: Vec<u8>,
+    path_info: Vec<u8>,
+    query: Vec<u8>,
+}
+
+impl Target {
+    /// The request-target as it was sent, if `http` takes it; else put together from the decoded
+    /// path and the query.
+    fn uri(self) -> Result<Uri> {
+        if !self.sent.is_empty()
+            && let Ok(uri) = Uri::try_from(self.sent)
+        {
+            return Ok(uri);
+        }
+        let mut target = encode(&[self.script_name, self.path_info].concat(), PATH_SIGNS);
+        if target.is_empty() {
+            target.push('/');
+        }
+        if !self.query.is_empty() {
+            target.push('?');
+            target.push_str(&encode(&self.query, QUERY_SIGNS));
+        }
+        Uri::try_from(target).map_err(Error::returned)
+    }
+}
+
+/// What stands in a path as it is (RFC 3986, section 3.3), beside letters and digits.
+const PATH_SIGNS: &[u8] = b"/-._~!$&'()*+,;=:@";
+
+/// What stands in a query as it is (section 3.4): escapes too, as a query is passed on encoded.
+const QUERY_SIGNS: &[u8] = b"/-._~!$&'()*+,;=:@?%";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(target: &str) -> Request {
+        from_environ(Environ::builder().path(target).build()).unwrap()
+    }
+
+    #[test]
+    fn a_request_has_what_the_environ_has() {
+        let environ = Environ::builder()
+            .method("PUT")
+            .path("/users/7?sort=up%26down")
+            .header("Accept-Language", "de")
+            .header("Content-Type", "text/plain")
+            .route("id", "7")
+            .body("text")
+            .build();
+        let request = from_environ(environ).unwrap();
+        assert_eq!(request.method(), Method::PUT);
+        assert_eq!(request.uri(), "/users/7?sort=up%26down");
+        assert_eq!(request.version(), Version::HTTP_11);
+        assert_eq!(request.headers()["accept-language"], "de");
+        assert_eq!(request.headers()["content-type"], "text/plain");
+        assert_eq!(request.headers()["content-length"], "4");
+        assert_eq!(request.query().get("sort"), Some("up&down"));
+        assert_eq!(request.route("id").unwrap(), "7");
+        assert_eq!(io::read_to_string(request.into_body()).unwrap(), "text");
+    }
+
+    #[test]
+    fn the_target_is_as_it_was_sent() {
+        assert_eq!(request("/a%2Fb").uri().path(), "/a%2Fb");
+        assert_eq!(request("*").uri(), "*");
+    }
+
+    #[test]
+    fn without_request_uri_the_target_is_put_together() {
+        let environ = Environ::builder()
+            .path("/caf%C3%A9/100%25?q=%20")
+            .mounted_at("/caf%C3%A9")
+            .without("REQUEST_URI")
+            .build();
+        assert_eq!(
+            from_environ(environ).unwrap().uri(),
+            "/caf%C3%A9/100%25?q=%20"
+        );
+        let environ = Environ::builder()
+            .variable("PATH_INFO", "")
+            .without("REQUEST_URI")
+            .build();
+        assert_eq!(from_environ(environ).unwrap().uri(), "/");
+    }
+
+    #[test]
+    fn a_form_is_read_from_the_body() {
+        let environ = Environ::builder()
+            .method("POST")
+            .body("name=Ada+L&name=x")
+            .build();
+        let mut request = from_environ(environ).unwrap();
+        assert_eq!(request.form().unwrap().get("name"), Some("Ada L"));
+    }
+}

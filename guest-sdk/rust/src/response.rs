@@ -1,0 +1,106 @@
+//! The response as the `http` crate has it.
+
+use http::header::{CONTENT_TYPE, HeaderValue};
+
+use crate::body::{Body, IntoBody};
+use crate::error::Result;
+use crate::start_response::StartResponse;
+
+/// A response with a body of any kind.
+pub type Response = http::Response<Body>;
+
+/// What a handler can return: a response of the `http` crate, or a body alone, which is sent with
+/// status 200.
+pub trait IntoResponse {
+    /// Makes the response. One whose body is text and that has no `Content-Type` gets one.
+    fn into_response(self) -> Response;
+}
+
+impl<B: IntoBody> IntoResponse for http::Response<B> {
+    fn into_response(mut self) -> Response {
+        if let Some(content_type) = B::CONTENT_TYPE {
+            let value = HeaderValue::from_static(content_type);
+            self.headers_mut().entry(CONTENT_TYPE).or_insert(value);
+        }
+        self.map(IntoBody::into_body)
+    }
+}
+
+impl<B: IntoBody> IntoResponse for B {
+    fn into_response(self) -> Response {
+        http::Response::new(self).into_response()
+    }
+}
+
+/// Starts the response, and leaves its body to be sent.
+pub(crate) fn send(response: Response, start_response: &StartResponse) -> Result<Body> {
+    let (head, body) = response.into_parts();
+    let reason = head.status.canonical_reason().unwrap_or("Unknown");
+    let status = format!("{} {reason}", head.status.as_str());
+    let fields = head
+        .headers
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_bytes()));
+    start_response.call_bytes(&status, fields)?;
+    Ok(body)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{Response, StatusCode};
+
+    use crate::{Environ, Html, Request, ResponseOrError, testing};
+
+    fn sent<R: ResponseOrError>(make: impl Fn() -> R) -> testing::Response {
+        testing::call(|_: Request| make(), Environ::builder().build())
+    }
+
+    #[test]
+    fn status_fields_and_body_are_sent() {
+        let response = sent(|| {
+            Response::builder()
+                .status(StatusCode::CREATED)
+                .header("Set-Cookie", "a=1")
+                .header("Set-Cookie", "b=2")
+                .body("made")
+                .unwrap()
+        });
+        assert_eq!(response.status, "201 Created");
+        assert_eq!(response.all("set-cookie"), ["a=1", "b=2"]);
+        assert_eq!(
+            response.header("content-type"),
+            Some("text/plain; charset=utf-8")
+        );
+        assert_eq!(response.text(), "made");
+    }
+
+    #[test]
+    fn a_body_alone_is_a_response() {
+        assert_eq!(
+            sent(|| "text").header("content-type"),
+            Some("text/plain; charset=utf-8")
+        );
+        assert_eq!(
+            sent(|| Html("<p>")).header("content-type"),
+            Some("text/html; charset=utf-8")
+        );
+        assert_eq!(sent(|| vec![1, 2]).header("content-type"), None);
+        assert_eq!(sent(|| vec![1, 2]).status, "200 OK");
+    }
+
+    #[test]
+    fn a_content_type_is_not_replaced() {
+        let response = sent(|| {
+            Response::builder()
+                .header("content-type", "text/css")
+                .body("a{}")
+        });
+        assert_eq!(response.all("content-type"), ["text/css"]);
+    }
+
+    #[test]
+    fn a_status_without_a_reason_has_one() {
+        let response = sent(|| Response::builder().status(299).body(()).unwrap());
+        assert_eq!(response.status, "299 Unknown");
+    }
+}

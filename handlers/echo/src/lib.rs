@@ -1,0 +1,117 @@
+//! The request, sent back: its body as it came, or else its method and fields as text.
+
+use std::fmt::Write;
+
+use wasgi_sdk::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
+use wasgi_sdk::http::{Method, Response};
+use wasgi_sdk::{Body, Request, Result};
+
+/// What the body is if the client did not say.
+const BYTES: HeaderValue = HeaderValue::from_static("application/octet-stream");
+
+const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+
+#[wasgi_sdk::handler]
+fn echo(request: Request) -> Result<Response<Body>> {
+    match *request.method() {
+        Method::POST | Method::PUT | Method::PATCH => body_of(request),
+        _ => head_of(&request),
+    }
+}
+
+/// The body goes back as it comes: each block is sent before the next is read, so a body of any
+/// size takes the memory of one block.
+fn body_of(request: Request) -> Result<Response<Body>> {
+    let (head, body) = request.into_parts();
+    let mut response = Response::new(Body::from(body));
+    response
+        .headers_mut()
+        .insert("Echo-Method", HeaderValue::from_str(head.method.as_str())?);
+    let content_type = head.headers.get(CONTENT_TYPE).cloned().unwrap_or(BYTES);
+    response.headers_mut().insert(CONTENT_TYPE, content_type);
+    if let Some(length) = head.headers.get(CONTENT_LENGTH) {
+        response
+            .headers_mut()
+            .insert(CONTENT_LENGTH, length.clone());
+    }
+    Ok(response)
+}
+
+fn head_of(request: &Request) -> Result<Response<Body>> {
+    let mut text = format!(
+        "{} {} {:?}\n",
+        request.method(),
+        request.uri(),
+        request.version()
+    );
+    for (name, value) in request.headers() {
+        writeln!(
+            text,
+            "{name}: {}",
+            String::from_utf8_lossy(value.as_bytes())
+        )?;
+    }
+    let mut response = Response::new(Body::from(text));
+    response.headers_mut().insert(CONTENT_TYPE, TEXT);
+    Ok(response)
+}
+
+#[cfg(test)]
+mod tests {
+    use wasgi_sdk::{Environ, InputError, testing};
+
+    use super::*;
+
+    #[test]
+    fn a_body_comes_back_as_it_was() {
+        let bytes: Vec<u8> = (0..=255).collect();
+        for method in ["POST", "PUT", "PATCH"] {
+            let builder = Environ::builder()
+                .method(method)
+                .header("Content-Type", "image/png");
+            let response = testing::call(echo, builder.body(&bytes).body(&bytes).build());
+            assert_eq!(response.status, "200 OK");
+            assert_eq!(response.blocks, [&*bytes, &*bytes]);
+            assert_eq!(response.header("content-type"), Some("image/png"));
+            assert_eq!(response.header("content-length"), Some("512"));
+            assert_eq!(response.header("echo-method"), Some(method));
+        }
+    }
+
+    #[test]
+    fn a_body_of_unknown_length_has_none_when_it_comes_back() {
+        let chunked = Environ::builder()
+            .method("POST")
+            .body("a")
+            .without("CONTENT_LENGTH");
+        let response = testing::call(echo, chunked.build());
+        assert_eq!(response.text(), "a");
+        assert_eq!(response.header("content-length"), None);
+        assert_eq!(
+            response.header("content-type"),
+            Some("application/octet-stream")
+        );
+    }
+
+    #[test]
+    fn a_request_without_a_body_is_told_as_text() {
+        for method in ["GET", "DELETE"] {
+            let environ = Environ::builder().method(method).path("/echo?a=b");
+            let response = testing::call(echo, environ.header("Accept", "text/html").build());
+            let text = response.text();
+            assert!(
+                text.starts_with(&format!("{method} /echo?a=b HTTP/1.1\n")),
+                "{text}"
+            );
+            assert!(text.contains("accept: text/html\n"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_body_that_breaks_off_is_an_exception() {
+        let broken = Environ::builder().method("POST").body("half");
+        let response = testing::call(echo, broken.body_fails(InputError::Disconnected).build());
+        assert_eq!(response.text(), "half");
+        assert!(response.exceptions[0].message.contains("client went away"));
+    }
+}

@@ -1,0 +1,229 @@
+//! One request in a fresh instance: instantiate, call the application, send what it gives, close.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use wasmtime::component::{Resource, ResourceAny};
+use wasmtime::{PoolConcurrencyLimitError, Store, Trap, UpdateDeadline};
+
+use super::Program;
+use super::bindings::Handler;
+use super::bindings::exports::wasgi::gateway::application::Body;
+use super::bindings::wasgi::gateway::gateway::Exception;
+use super::load::line;
+use super::meter::Meter;
+use super::state::State;
+use crate::config::Budget;
+use crate::gateway::{Environ, Exchange, Failure, Response};
+
+/// Frames of a guest's stack that a trap's log line names.
+const FRAMES: usize = 8;
+
+/// A request at work in an instance of its own. Dropping it ends the guest where it is.
+pub struct Call {
+    meter: Arc<Meter>,
+    work: Pin<Box<dyn Future<Output = Finished> + Send>>,
+}
+
+/// A call that has come to its end. The instance's memory is reset when this is dropped, which
+/// can wait until the answer is on its way.
+pub struct Finished {
+    /// What went wrong, if anything did. The handler's output up to there is in the exchange.
+    pub failure: Option<Failure>,
+    _store: Store<State>,
+}
+
+impl Call {
+    /// Prepares a call. Nothing runs before the first poll.
+    ///
+    /// `handler` is the name that goes before each line that the guest logs.
+    pub fn new(
+        program: &Program,
+        handler: Arc<str>,
+        environ: Environ,
+        exchange: Arc<Exchange>,
+        budget: Budget,
+    ) -> Self {
+        let meter = Arc::new(Meter::default());
+        let state = State::new(handler, environ, exchange, budget);
+        let mut store = Store::new(program.pre.engine(), state);
+        store.limiter(|state| state);
+        store.set_epoch_deadline(1);
+        store.epoch_deadline_callback({
+            let meter = meter.clone();
+            move |mut context| {
+                if meter.tick() < budget.cpu_time {
+                    return Ok(UpdateDeadline::Yield(1));
+                }
+                context.data_mut().failure = Some(Failure::CpuTime(budget.cpu_time));
+                Err(Trap::Interrupt.into())
+            }
+        });
+        let program = program.clone();
+        Self {
+            meter,
+            work: Box::pin(run(program, store)),
+        }
+    }
+
+    /// Runs the guest until it waits, yields or is done.
+    pub fn poll(&mut self, context: &mut Context<'_>) -> Poll<Finished> {
+        self.meter.resume();
+        let result = self.work.as_mut().poll(context);
+        self.meter.pause();
+        result
+    }
+}
+
+impl fmt::Debug for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Call")
+            .field("meter", &self.meter)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Finished {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Finished")
+            .field("failure", &self.failure)
+            .finish_non_exhaustive()
+    }
+}
+
+async fn run(program: Program, mut store: Store<State>) -> Finished {
+    let failure = match program.pre.instantiate_async(&mut store).await {
+        Ok(instance) => answer(&instance, &mut store).await.err(),
+        Err(error) => Some(instantiation_failure(&error)),
+    };
+    Finished {
+        failure,
+        _store: store,
+    }
+}
+
+/// Calls the application and sends its body, as PEP 3333 tells a server to.
+async fn answer(instance: &Handler, store: &mut Store<State>) -> Result<(), Failure> {
+    let application = instance.wasgi_gateway_application();
+    // The guest's handles name nothing but the one request of this store.
+    let environ = Resource::new_own(0);
+    let start_response = Resource::new_own(0);
+    let body = application
+        .call_call(&mut *store, environ, start_response)
+        .await;
+    match flatten(body, store)? {
+        Body::Block(block) => finish(store, block),
+        Body::Blocks(blocks) => {
+            let sent = send_blocks(instance, store, blocks).await;
+            if let Err(Failure::Trap(_) | Failure::Panic(_)) = &sent {
+                // What trapped can't be entered again.
+                return sent;
+            }
+            let closed = close(instance, store, blocks).await;
+            // The first failure is the one to tell of.
+            sent.and(closed)
+        }
+    }
+}
+
+/// Sends a body that is whole, with the head and the end in one: nobody waits for the client.
+fn finish(store: &mut Store<State>, block: Vec<u8>) -> Result<(), Failure> {
+    let state = store.data_mut();
+    if let Response::Ready(head) = &mut state.response {
+        // B4: the length of a single block is known. A declared one stands, and is checked
+        // against what comes (B3).
+        head.length.get_or_insert(block.len() as u64);
+    }
+    if !state.send_head() {
+        return Err(Failure::NotStarted);
+    }
+    state.exchange.end(block);
+    Ok(())
+}
+
+/// Sends a body block by block, each on its way before the next is asked for (B1).
+async fn send_blocks(
+    instance: &Handler,
+    store: &mut Store<State>,
+    blocks: ResourceAny,
+) -> Result<(), Failure> {
+    let application = instance.wasgi_gateway_application();
+    loop {
+        let next = application.blocks().call_next(&mut *store, blocks).await;
+        let Some(block) = flatten(next, store)? else {
+            break;
+        };
+        if block.is_empty() {
+            // R2: an empty block sends no head.
+            continue;
+        }
+        if !store.data_mut().send_head() {
+            return Err(Failure::NotStarted);
+        }
+        let exchange = store.data().exchange.clone();
+        if !exchange.send_block(block).await {
+            return Ok(());
+        }
+    }
+    if !store.data_mut().send_head() {
+        return Err(Failure::NotStarted);
+    }
+    store.data().exchange.end(Vec::new());
+    Ok(())
+}
+
+/// Calls `close`, whatever became of the body (B2).
+async fn close(
+    instance: &Handler,
+    store: &mut Store<State>,
+    blocks: ResourceAny,
+) -> Result<(), Failure> {
+    let application = instance.wasgi_gateway_application();
+    let closed = application.blocks().call_close(&mut *store, blocks).await;
+    flatten(closed, store)
+}
+
+/// Tells an application's own exception from a trap.
+fn flatten<T>(
+    result: wasmtime::Result<Result<T, Exception>>,
+    store: &mut Store<State>,
+) -> Result<T, Failure> {
+    match result {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(exception)) => Err(Failure::Exception(exception.into())),
+        Err(trap) => Err(trap_failure(&trap, store.data_mut())),
+    }
+}
+
+/// The cause behind a trap, as far as it is known.
+fn trap_failure(trap: &wasmtime::Error, state: &mut State) -> Failure {
+    if let Some(failure) = state.failure.take() {
+        return failure;
+    }
+    if state.memory_denied {
+        return Failure::Memory(state.budget.memory_bytes);
+    }
+    let mut text = match trap.downcast_ref::<Trap>() {
+        Some(code) => code.to_string(),
+        None => trap.root_cause().to_string(),
+    };
+    if let Some(backtrace) = trap.downcast_ref::<wasmtime::WasmBacktrace>() {
+        // Its first line is a heading.
+        for frame in backtrace.to_string().lines().skip(1).take(FRAMES) {
+            text.push_str("\n    ");
+            text.push_str(frame.trim());
+        }
+    }
+    Failure::Trap(text)
+}
+
+fn instantiation_failure(error: &wasmtime::Error) -> Failure {
+    if error.downcast_ref::<PoolConcurrencyLimitError>().is_some() {
+        Failure::NoRoom
+    } else {
+        Failure::Instantiation(line(error))
+    }
+}

@@ -1,0 +1,106 @@
+//! How instances are made: settings of the engine and its pooling allocator, with the reason and
+//! the measurement behind each.
+
+use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig};
+
+use crate::config::Budget;
+
+/// Instances that may be alive at a time, in all. More than one handler may have in work by
+/// default, so that one full handler leaves room for the others. A live instance takes about five
+/// of the 65,530 mappings that Linux gives a process by default, which is the limit behind this
+/// one.
+const INSTANCES: u32 = 12_000;
+
+/// What is tried when the system refuses so much address space (a container's limit, an older
+/// processor): fewer instances, then none in advance.
+const FEWER_INSTANCES: [u32; 3] = [2_000, 250, 30];
+
+/// Address space per memory, in bytes: all that a 32-bit address can reach, so that no access
+/// needs a check of its bounds. It is reserved, not used.
+const MEMORY_RESERVATION: u64 = 4 << 30;
+
+/// Stack for a guest's own calls, in bytes: wasmtime's default, and what a recursive program
+/// expects. Guests built by the SDK use little of it.
+const WASM_STACK_BYTES: usize = 512 * 1024;
+
+/// Stack of a fiber, in bytes: the guest's, and room for the host functions that it calls.
+const FIBER_STACK_BYTES: usize = WASM_STACK_BYTES + 256 * 1024;
+
+/// Memory of an instance that is reset in place when it is dropped, in bytes, rather than given
+/// back to the kernel. Giving it back costs system calls and page faults, which threads of one
+/// process also take turns at. What a small guest touches is far less.
+const KEEP_RESIDENT_BYTES: usize = 256 * 1024;
+
+/// Core instances per component. A component of one toolchain has two or three; a Python one has
+/// one per shared library.
+const CORE_INSTANCES_PER_COMPONENT: u32 = 200;
+
+/// Elements in a guest's table. A Python interpreter needs some 15,000.
+const TABLE_ELEMENTS: usize = 40_000;
+
+/// Instance slots that are kept warm, so that the memory image of a program need not be mapped
+/// again for each request.
+const WARM_SLOTS: u32 = 256;
+
+/// An engine with as large a pool as the system gives.
+pub(super) fn engine(budget: &Budget) -> wasmtime::Result<wasmtime::Engine> {
+    let mut refused = None;
+    for instances in std::iter::once(INSTANCES).chain(FEWER_INSTANCES) {
+        let mut config = base();
+        config.allocation_strategy(pooling(instances, budget));
+        match wasmtime::Engine::new(&config) {
+            Ok(engine) => {
+                if let Some(error) = refused {
+                    tracing::warn!(
+                        "room for {instances} requests in work at a time, not {INSTANCES}: {error:#}"
+                    );
+                }
+                return Ok(engine);
+            }
+            Err(error) => refused = Some(error),
+        }
+    }
+    if let Some(error) = refused {
+        tracing::warn!("instances are made on demand, which is slower: {error:#}");
+    }
+    wasmtime::Engine::new(&base())
+}
+
+fn base() -> Config {
+    let mut config = Config::new();
+    config
+        .wasm_component_model(true)
+        // One request, one task: what concurrent tasks in a store need is not set up.
+        .concurrency_support(false)
+        // A computing guest yields at each tick (see `ticker`).
+        .epoch_interruption(true)
+        .memory_reservation(MEMORY_RESERVATION)
+        .max_wasm_stack(WASM_STACK_BYTES)
+        .async_stack_size(FIBER_STACK_BYTES)
+        .memory_init_cow(true)
+        .native_unwind_info(false);
+    config
+}
+
+fn pooling(instances: u32, budget: &Budget) -> InstanceAllocationStrategy {
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(instances)
+        .total_core_instances(instances.saturating_mul(4))
+        .total_memories(instances)
+        .total_tables(instances.saturating_mul(2))
+        .total_stacks(instances)
+        .max_core_instances_per_component(CORE_INSTANCES_PER_COMPONENT)
+        .max_core_instance_size(4 << 20)
+        .max_component_instance_size(4 << 20)
+        .max_memory_size(budget.memory_bytes)
+        .table_elements(TABLE_ELEMENTS)
+        .max_tables_per_component(20)
+        .max_memories_per_component(8)
+        .max_unused_warm_slots(WARM_SLOTS)
+        .linear_memory_keep_resident(KEEP_RESIDENT_BYTES)
+        .table_keep_resident(KEEP_RESIDENT_BYTES)
+        // Finds the pages that a guest touched without walking the others; where the kernel
+        // doesn't have it (before Linux 6.7), all kept memory is reset.
+        .pagemap_scan(Enabled::Auto);
+    InstanceAllocationStrategy::Pooling(pool)
+}

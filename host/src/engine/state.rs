@@ -1,0 +1,239 @@
+//! What a store holds for its one request, and the gateway's functions over it.
+
+use std::sync::Arc;
+
+use wasmtime::component::{Resource, ResourceTable};
+use wasmtime::{ResourceLimiter, Result};
+use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+
+use super::bindings::wasgi::gateway::gateway as wit;
+use super::guest_log::{GuestLog, LineLog, LogStream, Source};
+use crate::config::Budget;
+use crate::gateway::{self, Environ, Exchange, Failure, InputError, Response};
+
+/// The most that one `environ.read` returns, in bytes: a size that a guest may ask for is no
+/// size that the host must allocate.
+const READ_BYTES: u64 = 64 * 1024;
+
+/// What the host keeps for a guest's WASI handles (streams, pollables). A request needs a
+/// handful.
+const WASI_HANDLES: usize = 10_000;
+
+/// Stands for the request's `environ` in the guest's handle table. A store has one request, so
+/// there is nothing to tell apart.
+#[allow(unreachable_pub, reason = "the generated bindings export it again")]
+pub struct EnvironToken;
+
+/// Stands for the request's `start-response`, likewise.
+#[allow(unreachable_pub, reason = "the generated bindings export it again")]
+pub struct StartResponseToken;
+
+/// The data of a store.
+pub(super) struct State {
+    pub(super) environ: Environ,
+    pub(super) exchange: Arc<Exchange>,
+    pub(super) response: Response,
+    pub(super) budget: Budget,
+    /// Set by whoever ends the guest with a trap and knows better than the trap's text.
+    pub(super) failure: Option<Failure>,
+    /// The last growth of memory was refused: a trap that follows is most likely about that.
+    pub(super) memory_denied: bool,
+    log: GuestLog,
+    errors: LineLog,
+    wasi: Option<Box<Wasi>>,
+}
+
+struct Wasi {
+    context: WasiCtx,
+    table: ResourceTable,
+}
+
+impl State {
+    pub(super) fn new(
+        handler: Arc<str>,
+        environ: Environ,
+        exchange: Arc<Exchange>,
+        budget: Budget,
+    ) -> Self {
+        let log = GuestLog::new(handler, budget.log_bytes);
+        Self {
+            environ,
+            exchange,
+            response: Response::default(),
+            budget,
+            failure: None,
+            memory_denied: false,
+            errors: log.stream(Source::Errors),
+            log,
+            wasi: None,
+        }
+    }
+
+    /// Sends the head, unless that was done, so that a block can follow it. `false` when there is
+    /// no head to send.
+    pub(super) fn send_head(&mut self) -> bool {
+        if let Some(head) = self.response.send() {
+            self.exchange.send_head(head);
+        }
+        self.response == Response::Sent
+    }
+}
+
+impl wit::Host for State {
+    fn panicked(&mut self, exception: wit::Exception) -> Result<()> {
+        self.failure = Some(Failure::Panic(exception.into()));
+        Ok(())
+    }
+}
+
+impl wit::HostEnviron for State {
+    fn get(&mut self, _: Resource<EnvironToken>, name: String) -> Result<Option<Vec<u8>>> {
+        Ok(self.environ.get(&name).map(|value| value.into_owned()))
+    }
+
+    fn variables(&mut self, _: Resource<EnvironToken>) -> Result<Vec<(String, Vec<u8>)>> {
+        let variables = self.environ.variables();
+        Ok(variables
+            .into_iter()
+            .map(|(name, value)| (name, value.into_owned()))
+            .collect())
+    }
+
+    async fn read(
+        &mut self,
+        _: Resource<EnvironToken>,
+        size: u64,
+    ) -> Result<Result<Vec<u8>, wit::InputError>> {
+        let size = usize::try_from(size.min(READ_BYTES)).unwrap_or(0);
+        Ok(self
+            .exchange
+            .read(size)
+            .await
+            .map_err(wit::InputError::from))
+    }
+
+    fn write_errors(&mut self, _: Resource<EnvironToken>, text: Vec<u8>) -> Result<()> {
+        self.errors.write(&text);
+        Ok(())
+    }
+
+    fn drop(&mut self, _: Resource<EnvironToken>) -> Result<()> {
+        Ok(())
+    }
+}
+
+impl wit::HostStartResponse for State {
+    fn call(
+        &mut self,
+        _: Resource<StartResponseToken>,
+        status: String,
+        headers: Vec<(String, Vec<u8>)>,
+        exc_info: Option<wit::Exception>,
+    ) -> Result<Result<(), wit::StartError>> {
+        if let Some(exception) = &exc_info {
+            // An application that handles its own error tells nobody but us.
+            let exception = gateway::Exception::from(exception.clone());
+            self.errors
+                .write(format!("start_response with exc_info: {exception}\n").as_bytes());
+        }
+        let limit = self.budget.response_head_bytes;
+        let result = self
+            .response
+            .start(&status, headers, exc_info.is_some(), limit);
+        Ok(result.map_err(wit::StartError::from))
+    }
+
+    async fn write(
+        &mut self,
+        _: Resource<StartResponseToken>,
+        block: Vec<u8>,
+    ) -> Result<Result<(), wit::WriteError>> {
+        if self.response == Response::NotStarted {
+            return Ok(Err(wit::WriteError::NotStarted));
+        }
+        if block.is_empty() {
+            return Ok(Ok(()));
+        }
+        self.send_head();
+        let taken = self.exchange.send_block(block).await;
+        Ok(if taken {
+            Ok(())
+        } else {
+            Err(wit::WriteError::Disconnected)
+        })
+    }
+
+    fn drop(&mut self, _: Resource<StartResponseToken>) -> Result<()> {
+        Ok(())
+    }
+}
+
+impl ResourceLimiter for State {
+    fn memory_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> Result<bool> {
+        self.memory_denied = desired > self.budget.memory_bytes;
+        Ok(!self.memory_denied)
+    }
+
+    fn table_growing(&mut self, _: usize, desired: usize, maximum: Option<usize>) -> Result<bool> {
+        Ok(maximum.is_none_or(|maximum| desired <= maximum))
+    }
+}
+
+impl WasiView for State {
+    /// WASI is made when a guest first uses it. It has clocks, randomness, and streams to the
+    /// log; no files, no network, no environment, no arguments.
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        let wasi = self.wasi.get_or_insert_with(|| {
+            let mut table = ResourceTable::new();
+            table.set_max_capacity(WASI_HANDLES);
+            let context = WasiCtxBuilder::new()
+                .stdout(LogStream::new(&self.log, Source::Stdout))
+                .stderr(LogStream::new(&self.log, Source::Stderr))
+                .allow_tcp(false)
+                .allow_udp(false)
+                .allow_ip_name_lookup(false)
+                .build();
+            Box::new(Wasi { context, table })
+        });
+        WasiCtxView {
+            ctx: &mut wasi.context,
+            table: &mut wasi.table,
+        }
+    }
+}
+
+impl From<wit::Exception> for gateway::Exception {
+    fn from(exception: wit::Exception) -> Self {
+        let wit::Exception {
+            kind,
+            message,
+            traceback,
+        } = exception;
+        Self {
+            kind,
+            message,
+            traceback,
+        }
+    }
+}
+
+impl From<InputError> for wit::InputError {
+    fn from(error: InputError) -> Self {
+        match error {
+            InputError::Disconnected => Self::Disconnected,
+            InputError::TimedOut => Self::TimedOut,
+            InputError::TooLarge => Self::TooLarge,
+            InputError::Malformed => Self::Malformed,
+        }
+    }
+}
+
+impl From<gateway::StartError> for wit::StartError {
+    fn from(error: gateway::StartError) -> Self {
+        match error {
+            gateway::StartError::AlreadyStarted => Self::AlreadyStarted,
+            gateway::StartError::HeadSent => Self::HeadSent,
+            gateway::StartError::Refused(why) => Self::Refused(why),
+        }
+    }
+}

@@ -1,0 +1,399 @@
+//! The request as a handler sees it: CGI variables and `wsgi.*` (rules E1 to E5).
+//!
+//! Variables are made when they are asked for: most handlers look at two or three of some thirty.
+
+use std::borrow::Cow;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crate::http1::{RequestBody, RequestHead, Version};
+
+/// How the client reached the server: `wsgi.url_scheme`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheme {
+    /// In the clear.
+    Http,
+    /// Through TLS.
+    Https,
+}
+
+/// One request, with what routing found out about it.
+#[derive(Clone, Debug)]
+pub struct Environ {
+    /// The request line and fields.
+    pub head: Arc<RequestHead>,
+    /// The part of the path that chose the handler, decoded; empty for the root (E3).
+    pub script_name: Vec<u8>,
+    /// The rest of the path, decoded; empty, or begins with a slash (E3).
+    pub path_info: Vec<u8>,
+    /// What the route's `[name]` segments stand for, decoded.
+    pub args: Vec<(String, Vec<u8>)>,
+    /// The client.
+    pub peer: SocketAddr,
+    /// The address that it connected to.
+    pub local: SocketAddr,
+    /// How it did.
+    pub scheme: Scheme,
+}
+
+/// The variables that are there for every request, in the order of `variables`.
+const ALWAYS: [&str; 18] = [
+    "REQUEST_METHOD",
+    "SCRIPT_NAME",
+    "PATH_INFO",
+    "QUERY_STRING",
+    "REQUEST_URI",
+    "RAW_URI",
+    "SERVER_NAME",
+    "SERVER_PORT",
+    "SERVER_PROTOCOL",
+    "SERVER_SOFTWARE",
+    "REMOTE_ADDR",
+    "REMOTE_PORT",
+    "wsgi.version",
+    "wsgi.url_scheme",
+    "wsgi.multithread",
+    "wsgi.multiprocess",
+    "wsgi.run_once",
+    "wsgi.input_terminated",
+];
+
+/// The variables that are there when the request has them.
+const SOMETIMES: [&str; 3] = ["CONTENT_TYPE", "CONTENT_LENGTH", "wsgiorg.routing_args"];
+
+/// What a route's bound segments are called, one variable each.
+const ROUTE_PREFIX: &str = "wasgi.route.";
+
+impl Environ {
+    /// The value of one variable, as bytes (E4), or `None` if the request has no such variable.
+    pub fn get(&self, name: &str) -> Option<Cow<'_, [u8]>> {
+        if let Some(field) = name.strip_prefix("HTTP_") {
+            return self.field(field);
+        }
+        let head = &self.head;
+        Some(match name {
+            "REQUEST_METHOD" => text(head.method()),
+            "SCRIPT_NAME" => Cow::Borrowed(&*self.script_name),
+            "PATH_INFO" => Cow::Borrowed(&*self.path_info),
+            "QUERY_STRING" => Cow::Borrowed(head.query()),
+            "REQUEST_URI" | "RAW_URI" => text(head.target()),
+            "SERVER_NAME" => self.server_name(),
+            "SERVER_PORT" => owned(self.local.port().to_string()),
+            "SERVER_PROTOCOL" => text(match head.version() {
+                Version::Http10 => "HTTP/1.0",
+                Version::Http11 => "HTTP/1.1",
+            }),
+            "SERVER_SOFTWARE" => text(crate::SERVER_SOFTWARE),
+            "REMOTE_ADDR" => owned(self.peer.ip().to_canonical().to_string()),
+            "REMOTE_PORT" => owned(self.peer.port().to_string()),
+            "CONTENT_TYPE" => Cow::Borrowed(head.field("content-type")?),
+            "CONTENT_LENGTH" => match head.body() {
+                RequestBody::Length(length) => owned(length.to_string()),
+                RequestBody::None | RequestBody::Chunked => return None,
+            },
+            "wsgi.version" => text("1.0"),
+            "wsgi.url_scheme" => text(match self.scheme {
+                Scheme::Http => "http",
+                Scheme::Https => "https",
+            }),
+            // An instance has one request in its life and memory of its own, like a process of
+            // CGI: others of its kind run beside it, none shares it, no second call will come.
+            "wsgi.multithread" => text("false"),
+            "wsgi.multiprocess" | "wsgi.run_once" => text("true"),
+            // A body without a length may be read to its end all the same (I2).
+            "wsgi.input_terminated" => text("true"),
+            "wsgiorg.routing_args" if !self.args.is_empty() => owned(self.routing_args()),
+            _ => {
+                let wanted = name.strip_prefix(ROUTE_PREFIX)?;
+                let (_, value) = self.args.iter().find(|(name, _)| name == wanted)?;
+                Cow::Borrowed(&**value)
+            }
+        })
+    }
+
+    /// Every variable with its value, each name once.
+    pub fn variables(&self) -> Vec<(String, Cow<'_, [u8]>)> {
+        let mut variables = Vec::with_capacity(ALWAYS.len() + 16);
+        for name in ALWAYS.iter().chain(&SOMETIMES) {
+            if let Some(value) = self.get(name) {
+                variables.push(((*name).to_owned(), value));
+            }
+        }
+        for (name, value) in &self.args {
+            variables.push((format!("{ROUTE_PREFIX}{name}"), Cow::Borrowed(&**value)));
+        }
+        for (name, _) in self.head.fields() {
+            let Some(variable) = variable_name(name) else {
+                continue;
+            };
+            if variables.iter().any(|(before, _)| *before == variable) {
+                continue;
+            }
+            if let Some(value) = self.get(&variable) {
+                variables.push((variable, value));
+            }
+        }
+        variables
+    }
+
+    /// The value of the fields that an `HTTP_` variable stands for, repeats joined (E2).
+    ///
+    /// `suffix` is the variable's name without `HTTP_`.
+    fn field(&self, suffix: &str) -> Option<Cow<'_, [u8]>> {
+        let mut values = self
+            .head
+            .fields()
+            .filter(|(name, _)| stands_for(suffix, name))
+            .map(|(_, value)| value);
+        let first = values.next()?;
+        let Some(second) = values.next() else {
+            return Some(Cow::Borrowed(first));
+        };
+        // RFC 9110 section 5.3 joins with a comma; RFC 6265 section 5.4 has cookies apart.
+        let separator: &[u8] = if suffix == "COOKIE" { b"; " } else { b"," };
+        let mut joined = first.to_vec();
+        for value in std::iter::once(second).chain(values) {
+            joined.extend_from_slice(separator);
+            joined.extend_from_slice(value);
+        }
+        Some(Cow::Owned(joined))
+    }
+
+    /// The host that the request was directed to (RFC 3875 section 4.1.14), without its port; the
+    /// server's own address for a client that names none.
+    fn server_name(&self) -> Cow<'_, [u8]> {
+        let authority = self.head.authority();
+        let end = match authority.iter().rposition(|&byte| byte == b':') {
+            // Inside of brackets a colon belongs to an IPv6 address.
+            Some(colon) if !authority[colon..].contains(&b']') => colon,
+            _ => authority.len(),
+        };
+        match &authority[..end] {
+            b"" => owned(self.local.ip().to_canonical().to_string()),
+            host => Cow::Borrowed(host),
+        }
+    }
+
+    /// `wsgiorg.routing_args` is a tuple of positional and named arguments. It crosses as the text
+    /// of that tuple in JSON, `[[], {"id": "7"}]`; bytes that are not UTF-8 are replaced, and the
+    /// `wasgi.route.*` variables have them as they were.
+    fn routing_args(&self) -> String {
+        let mut json = String::from("[[], {");
+        for (index, (name, value)) in self.args.iter().enumerate() {
+            if index > 0 {
+                json.push_str(", ");
+            }
+            push_json(&mut json, name);
+            json.push_str(": ");
+            push_json(&mut json, &String::from_utf8_lossy(value));
+        }
+        json.push_str("}]");
+        json
+    }
+}
+
+/// The `HTTP_` variable of a request field, or `None` for a field that has none (E2): one with an
+/// underscore, which would pass for the one with a dash; `Proxy`, which programs take for their
+/// own setting; and the two that have variables of their own.
+fn variable_name(field: &str) -> Option<String> {
+    let suffix: String = field
+        .bytes()
+        .map(|byte| match byte {
+            b'-' => '_',
+            other => char::from(other.to_ascii_uppercase()),
+        })
+        .collect();
+    stands_for(&suffix, field).then(|| format!("HTTP_{suffix}"))
+}
+
+/// Whether `HTTP_<suffix>` is the variable of the request field called `field`.
+fn stands_for(suffix: &str, field: &str) -> bool {
+    suffix.len() == field.len()
+        && suffix
+            .bytes()
+            .zip(field.bytes())
+            .all(|(variable, field)| match field {
+                b'-' => variable == b'_',
+                b'_' => false,
+                other => variable == other.to_ascii_uppercase(),
+            })
+        && !matches!(suffix, "PROXY" | "CONTENT_TYPE" | "CONTENT_LENGTH")
+}
+
+fn push_json(json: &mut String, text: &str) {
+    json.push('"');
+    for character in text.chars() {
+        match character {
+            '"' | '\\' => {
+                json.push('\\');
+                json.push(character);
+            }
+            control if control.is_control() => {
+                json.push_str(&format!("\\u{:04x}", u32::from(control)));
+            }
+            other => json.push(other),
+        }
+    }
+    json.push('"');
+}
+
+fn text(text: &str) -> Cow<'_, [u8]> {
+    Cow::Borrowed(text.as_bytes())
+}
+
+fn owned<'a>(text: String) -> Cow<'a, [u8]> {
+    Cow::Owned(text.into_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+    use std::time::Instant;
+
+    use super::*;
+    use crate::http1::{self, Incoming};
+
+    fn environ(request: &str) -> Environ {
+        let now = Instant::now();
+        let mut connection = http1::Connection::new(Arc::default(), now);
+        connection.receive(request.as_bytes(), now);
+        let Some(Incoming::Request(head)) = connection.next_request(now) else {
+            panic!("no request: {request}");
+        };
+        Environ {
+            head,
+            script_name: b"/users/7".to_vec(),
+            path_info: b"/a b".to_vec(),
+            args: vec![("id".into(), b"7".to_vec())],
+            peer: (Ipv4Addr::new(192, 0, 2, 1), 5000).into(),
+            local: (Ipv4Addr::LOCALHOST, 8000).into(),
+            scheme: Scheme::Http,
+        }
+    }
+
+    fn get(environ: &Environ, name: &str) -> Option<String> {
+        environ
+            .get(name)
+            .map(|value| String::from_utf8_lossy(&value).into_owned())
+    }
+
+    const REQUEST: &str = "POST /users/7/a%20b?q=1&r HTTP/1.1\r\n\
+        Host: example.org:8080\r\n\
+        Content-Type: text/plain\r\n\
+        Content-Length: 5\r\n\
+        Accept: a\r\n\
+        accept: b\r\n\
+        Cookie: c=1\r\n\
+        Cookie: d=2\r\n\
+        X-Real: yes\r\n\
+        X_Real: no\r\n\
+        Proxy: http://evil.example\r\n\r\n";
+
+    #[test]
+    fn e1_what_is_always_there() {
+        let environ = environ(REQUEST);
+        for (name, value) in [
+            ("REQUEST_METHOD", "POST"),
+            ("SCRIPT_NAME", "/users/7"),
+            ("PATH_INFO", "/a b"),
+            ("QUERY_STRING", "q=1&r"),
+            ("REQUEST_URI", "/users/7/a%20b?q=1&r"),
+            ("SERVER_NAME", "example.org"),
+            ("SERVER_PORT", "8000"),
+            ("SERVER_PROTOCOL", "HTTP/1.1"),
+            ("REMOTE_ADDR", "192.0.2.1"),
+            ("REMOTE_PORT", "5000"),
+            ("CONTENT_TYPE", "text/plain"),
+            ("CONTENT_LENGTH", "5"),
+            ("wsgi.version", "1.0"),
+            ("wsgi.url_scheme", "http"),
+            ("wsgi.multithread", "false"),
+            ("wsgi.multiprocess", "true"),
+            ("wsgi.run_once", "true"),
+            ("wsgiorg.routing_args", r#"[[], {"id": "7"}]"#),
+            ("wasgi.route.id", "7"),
+        ] {
+            assert_eq!(get(&environ, name).as_deref(), Some(value), "{name}");
+        }
+    }
+
+    #[test]
+    fn e1_what_the_request_does_not_have_is_not_there() {
+        let environ = environ("GET / HTTP/1.0\r\n\r\n");
+        for name in [
+            "CONTENT_TYPE",
+            "CONTENT_LENGTH",
+            "HTTP_HOST",
+            "PATH",
+            "wasgi.route.x",
+            "",
+        ] {
+            assert_eq!(get(&environ, name), None, "{name}");
+        }
+        assert_eq!(get(&environ, "SERVER_NAME").as_deref(), Some("127.0.0.1"));
+        assert_eq!(get(&environ, "QUERY_STRING").as_deref(), Some(""));
+        assert_eq!(
+            get(&environ, "SERVER_PROTOCOL").as_deref(),
+            Some("HTTP/1.0")
+        );
+    }
+
+    #[test]
+    fn e2_fields_become_variables() {
+        let environ = environ(REQUEST);
+        assert_eq!(get(&environ, "HTTP_ACCEPT").as_deref(), Some("a,b"));
+        assert_eq!(get(&environ, "HTTP_COOKIE").as_deref(), Some("c=1; d=2"));
+        assert_eq!(get(&environ, "HTTP_X_REAL").as_deref(), Some("yes"));
+        for name in [
+            "HTTP_PROXY",
+            "HTTP_CONTENT_TYPE",
+            "HTTP_CONTENT_LENGTH",
+            "HTTP_accept",
+        ] {
+            assert_eq!(get(&environ, name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_list_has_each_name_once_and_says_what_get_says() {
+        let environ = environ(REQUEST);
+        let variables = environ.variables();
+        let mut names: Vec<_> = variables.iter().map(|(name, _)| name.clone()).collect();
+        for (name, value) in &variables {
+            assert_eq!(environ.get(name).as_ref(), Some(value), "{name}");
+        }
+        names.sort();
+        let count = names.len();
+        names.dedup();
+        assert_eq!(names.len(), count);
+        for name in [
+            "HTTP_ACCEPT",
+            "HTTP_X_REAL",
+            "CONTENT_LENGTH",
+            "wasgi.route.id",
+        ] {
+            assert!(names.iter().any(|one| one == name), "{name}");
+        }
+        assert!(!names.iter().any(|name| name.contains("PROXY")));
+    }
+
+    #[test]
+    fn routing_args_are_json_whatever_they_hold() {
+        let mut environ = environ("GET / HTTP/1.0\r\n\r\n");
+        environ.args = vec![
+            ("a".into(), b"\"\\\n\xff".to_vec()),
+            ("b".into(), b"".to_vec()),
+        ];
+        let json = get(&environ, "wsgiorg.routing_args");
+        let expected = "[[], {\"a\": \"\\\"\\\\\\u000a\u{fffd}\", \"b\": \"\"}]";
+        assert_eq!(json.as_deref(), Some(expected));
+    }
+
+    #[test]
+    fn a_server_name_has_no_port() {
+        for (host, name) in [("[::1]:80", "[::1]"), ("[::1]", "[::1]"), ("a.b", "a.b")] {
+            let environ = environ(&format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n"));
+            assert_eq!(get(&environ, "SERVER_NAME").as_deref(), Some(name));
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! Why a handler gave no whole answer: the handler's errors, each with the status that a client
+//! gets and one line for the log.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::printable;
+
+/// What of an exception's message is logged, in bytes. A line of it is read by a person.
+const MESSAGE_BYTES: usize = 4 * 1024;
+
+/// What of its traceback is logged, in bytes: a hundred places or so.
+const TRACEBACK_BYTES: usize = 16 * 1024;
+
+/// An error that a handler raised, as it told the host.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Exception {
+    /// `ValueError`, `panic`.
+    pub kind: String,
+    /// What it says.
+    pub message: String,
+    /// Where it happened, one place per line.
+    pub traceback: String,
+}
+
+/// Why a handler gave no whole answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// The application raised an exception.
+    Exception(Exception),
+    /// The application panicked, and said so before it trapped.
+    Panic(Exception),
+    /// The instance trapped: what the engine says of it, with the guest's call stack.
+    Trap(String),
+    /// The instance asked for more memory than its budget, and trapped. Bytes.
+    Memory(usize),
+    /// The request computed for longer than its budget.
+    CpuTime(Duration),
+    /// The request was in work for longer than its budget.
+    WallTime(Duration),
+    /// The handler has as many requests in work as it may.
+    Busy(usize),
+    /// The server has as many instances as it has room for.
+    NoRoom,
+    /// The instance could not be made for another reason.
+    Instantiation(String),
+    /// The body came without a call of `start_response` (R6).
+    NotStarted,
+}
+
+impl Failure {
+    /// The status of the answer, where no head has been sent yet.
+    pub fn status(&self) -> u16 {
+        match self {
+            Self::CpuTime(_) | Self::WallTime(_) => 504,
+            Self::Busy(_) | Self::NoRoom => 503,
+            Self::Exception(_)
+            | Self::Panic(_)
+            | Self::Trap(_)
+            | Self::Memory(_)
+            | Self::Instantiation(_)
+            | Self::NotStarted => 500,
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exception(exception) => write!(f, "raised {exception}"),
+            Self::Panic(exception) => write!(f, "panicked: {}", exception.without_kind()),
+            Self::Trap(trap) => write!(f, "trapped: {trap}"),
+            Self::Memory(bytes) => write!(
+                f,
+                "ran out of memory: its budget is {} MiB (--max-memory)",
+                bytes / (1024 * 1024)
+            ),
+            Self::CpuTime(limit) => {
+                write!(f, "computed for longer than {limit:?} (--max-cpu-time)")
+            }
+            Self::WallTime(limit) => {
+                write!(f, "took longer than {limit:?} (--max-wall-time)")
+            }
+            Self::Busy(limit) => write!(
+                f,
+                "has {limit} requests in work already (--max-concurrent): turned one away"
+            ),
+            Self::NoRoom => write!(f, "found no room for another instance: turned one away"),
+            Self::Instantiation(why) => write!(f, "could not be instantiated: {why}"),
+            Self::NotStarted => write!(f, "returned a body without calling start_response"),
+        }
+    }
+}
+
+/// On the log's line: what it is and says, then each place on an indented line of its own.
+impl fmt::Display for Exception {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", printable::one_line(&self.kind))?;
+        if !self.message.is_empty() {
+            f.write_str(": ")?;
+        }
+        write!(f, "{}", self.without_kind())
+    }
+}
+
+impl Exception {
+    fn without_kind(&self) -> impl fmt::Display {
+        fmt::from_fn(|f| {
+            let message = printable::front(&self.message, MESSAGE_BYTES);
+            write!(f, "{}", printable::indented(message))?;
+            if !self.traceback.is_empty() {
+                let traceback = printable::front(&self.traceback, TRACEBACK_BYTES);
+                write!(f, "\n    {}", printable::indented(traceback))?;
+            }
+            Ok(())
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_exception_stays_within_its_lines() {
+        let exception = Exception {
+            kind: "ValueError".into(),
+            message: "no\x1b[2J\nINFO all is well".into(),
+            traceback: "app.py:7\napp.py:9\n".into(),
+        };
+        assert_eq!(
+            Failure::Exception(exception).to_string(),
+            "raised ValueError: no\\u{1b}[2J\n    INFO all is well\n    app.py:7\n    app.py:9"
+        );
+    }
+
+    #[test]
+    fn the_status_tells_whose_fault_it_is() {
+        assert_eq!(Failure::NotStarted.status(), 500);
+        assert_eq!(Failure::Memory(1).status(), 500);
+        assert_eq!(Failure::CpuTime(Duration::ZERO).status(), 504);
+        assert_eq!(Failure::WallTime(Duration::ZERO).status(), 504);
+        assert_eq!(Failure::Busy(1).status(), 503);
+        assert_eq!(Failure::NoRoom.status(), 503);
+    }
+}

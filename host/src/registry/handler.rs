@@ -1,0 +1,87 @@
+//! One version of one handler.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::gate::{Gate, Pass};
+use crate::router::Route;
+
+/// A compiled handler and where it came from. A new version of the file is a new `Handler`.
+#[derive(Debug)]
+pub struct Handler<P> {
+    /// The file's path in the handlers folder without its extension: `hello`, `users/[id]`,
+    /// `api/index`. In the log and the access log it stands for the handler.
+    pub name: String,
+    /// What it answers to.
+    pub route: Route,
+    /// The file's path in the handlers folder, with `/` between its parts: `users/[id].wasm`.
+    pub file: String,
+    /// What the loader made of the file.
+    pub program: P,
+    /// Which bytes it was made of.
+    pub version: Version,
+    /// Counts the requests in it. All versions of a name share one gate, so that requests which
+    /// finish on an old version still count.
+    pub gate: Arc<Gate>,
+}
+
+/// The content of a handler's file: two files with the same bytes have the same version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Version([u8; 32]);
+
+impl<P> Handler<P> {
+    /// Lets one more request in, unless `limit` requests are inside already.
+    pub fn enter(&self, limit: usize) -> Option<Pass> {
+        Gate::enter(&self.gate, limit)
+    }
+}
+
+impl Version {
+    /// The version that `bytes` are.
+    pub fn of(bytes: &[u8]) -> Version {
+        Version(*blake3::hash(bytes).as_bytes())
+    }
+
+    /// The BLAKE3 hash of the bytes, for keys.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+/// The first 48 bits in hexadecimal: enough to tell the versions of a site apart.
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0
+            .iter()
+            .take(6)
+            .try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+#[cfg(test)]
+impl Handler<()> {
+    /// A handler for tests, from a file `<stem>.wasm`.
+    pub(crate) fn example(stem: &str) -> Handler<()> {
+        Handler {
+            name: stem.to_owned(),
+            route: Route::parse(stem).expect("a route"),
+            file: format!("{stem}.wasm"),
+            program: (),
+            version: Version::of(stem.as_bytes()),
+            gate: Arc::default(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_is_its_bytes() {
+        assert_eq!(Version::of(b"a"), Version::of(b"a"));
+        assert_ne!(Version::of(b"a"), Version::of(b"b"));
+        // The BLAKE3 hash of nothing, from the reference's test vectors.
+        assert_eq!(Version::of(b"").to_string(), "af1349b9f5f9");
+    }
+}

@@ -1,0 +1,125 @@
+//! The route table for people: what `wasgi serve` prints on start, and `wasgi routes` prints.
+
+use std::fmt;
+
+use super::{Problem, Registry, problem};
+
+/// What a compiled program tells about itself.
+pub trait Describe {
+    /// Which sort of handler it is, in a word or two.
+    fn kind(&self) -> &str;
+
+    /// The interfaces that it imports beyond those of its kind, as they are named: empty for one
+    /// that asks for nothing.
+    fn imports(&self) -> Vec<String>;
+}
+
+/// The routes, each with what serves it, and the problems.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouteTable {
+    /// One for each handler that is served, sorted by route.
+    pub rows: Vec<Row>,
+    /// Sorted by file. More may be added, for example those of [`super::shadowed_pages`].
+    pub problems: Vec<Problem>,
+}
+
+/// One route.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Row {
+    /// `/users/[id]`.
+    pub route: String,
+    /// The file, with the folder as it was given.
+    pub file: String,
+    /// See [`Describe::kind`].
+    pub kind: String,
+    /// See [`Describe::imports`].
+    pub imports: Vec<String>,
+}
+
+impl RouteTable {
+    pub(super) fn of<P: Describe>(registry: &Registry<P>) -> RouteTable {
+        let row = |handler: &super::Handler<P>| Row {
+            route: handler.route.to_string(),
+            file: problem::label(registry.folder(), handler.file.as_ref()),
+            kind: handler.program.kind().to_owned(),
+            imports: handler.program.imports(),
+        };
+        let mut rows: Vec<Row> = registry.handlers().iter().map(|h| row(h)).collect();
+        rows.sort();
+        RouteTable {
+            rows,
+            problems: registry.problems().to_vec(),
+        }
+    }
+}
+
+/// A line for each route, its columns aligned; then a line for each problem.
+impl fmt::Display for RouteTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let width = |column: fn(&Row) -> &str| {
+            let widths = self.rows.iter().map(|row| column(row).chars().count());
+            widths.max().unwrap_or(0)
+        };
+        let route_width = width(|row| &row.route);
+        let file_width = width(|row| &row.file);
+        let kind_width = width(|row| &row.kind);
+        for row in &self.rows {
+            let imports = match row.imports.is_empty() {
+                true => "-".to_owned(),
+                false => row.imports.join(", "),
+            };
+            writeln!(
+                f,
+                "{:route_width$}  {:file_width$}  {:kind_width$}  {imports}",
+                row.route, row.file, row.kind
+            )?;
+        }
+        for problem in &self.problems {
+            writeln!(f, "problem: {problem}")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::registry::{Handler, ProblemKind};
+
+    impl Describe for () {
+        fn kind(&self) -> &str {
+            "gateway"
+        }
+
+        fn imports(&self) -> Vec<String> {
+            Vec::new()
+        }
+    }
+
+    #[test]
+    fn columns_are_aligned() {
+        let handlers = ["users/[id]", "index", "café"].map(|stem| Arc::new(Handler::example(stem)));
+        let text = "not a handler";
+        let problem = Problem::new("handlers/a.txt".into(), ProblemKind::NotAHandler, text);
+        let registry = Registry::new("handlers".into(), handlers, vec![problem]);
+        let mut table = registry.route_table();
+        table.rows[1].imports = vec!["wasi:clocks".into(), "wasi:random".into()];
+        assert_eq!(
+            table.to_string(),
+            "\
+/            handlers/index.wasm       gateway  -
+/café        handlers/café.wasm        gateway  wasi:clocks, wasi:random
+/users/[id]  handlers/users/[id].wasm  gateway  -
+problem: handlers/a.txt: not a handler
+"
+        );
+    }
+
+    #[test]
+    fn an_empty_table_is_empty() {
+        let registry: Registry<()> = Registry::new("handlers".into(), [], Vec::new());
+        assert_eq!(registry.route_table().to_string(), "");
+    }
+}

@@ -1,0 +1,106 @@
+//! Pages that can't be seen because a handler has their path.
+//!
+//! The rule: a handler whose route is all names goes before the pages, a handler with a name in
+//! brackets, or for what is below an `index`, comes after them. So `handlers/hello.wasm` hides
+//! `html/hello`, `html/hello/` and everything in it, and `handlers/index.wasm` hides
+//! `html/index.html` and nothing else.
+
+use std::path::{Path, PathBuf};
+
+use super::problem::{self, Problem, ProblemKind};
+use super::{Handler, Registry};
+use crate::router::Segment;
+
+/// The pages below `pages` that the handlers of `registry` hide, one problem for each handler that
+/// hides something. Looks at one or two names for each handler, not at the whole folder.
+pub fn shadowed_pages<P>(pages: &Path, registry: &Registry<P>) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for handler in registry.handlers() {
+        if let Some(page) = hidden_page(pages, handler) {
+            let by = problem::label(registry.folder(), handler.file.as_ref());
+            let text = format!("hidden by {by}, which has the same path: rename one of the two");
+            let file = problem::label(pages, &page);
+            problems.push(Problem::new(file, ProblemKind::ShadowedPage, &text));
+        }
+    }
+    problems.sort();
+    problems
+}
+
+/// The page, or the folder of pages, that a handler hides: relative to `pages`.
+fn hidden_page<P>(pages: &Path, handler: &Handler<P>) -> Option<PathBuf> {
+    if !handler.route.is_literal() {
+        return None;
+    }
+    let mut page = PathBuf::new();
+    for segment in handler.route.segments() {
+        match segment {
+            // One component, whatever it is: a file's name has no slash, and is neither of the dots.
+            Segment::Literal(name) => page.push(name),
+            Segment::One(_) | Segment::Rest(_) => return None,
+        }
+    }
+    if handler.route.is_index() {
+        page.push("index.html");
+        return pages.join(&page).is_file().then_some(page);
+    }
+    let path = pages.join(&page);
+    if path.is_dir() {
+        let mut entries = path.read_dir().ok()?;
+        // With its slash, to say that it is all of it.
+        return entries.next().is_some().then(|| page.join(""));
+    }
+    path.exists().then_some(page)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn only_names_hide_pages() {
+        let pages = tempfile::tempdir().expect("a folder");
+        let root = pages.path();
+        for page in [
+            "index.html",
+            "hello/world.html",
+            "api/index.html",
+            "time",
+            "users/7",
+        ] {
+            let page = root.join(page);
+            fs::create_dir_all(page.parent().expect("a parent")).expect("a folder");
+            fs::write(page, "").expect("a page");
+        }
+        fs::create_dir(root.join("empty")).expect("a folder");
+        let stems = [
+            "index",
+            "hello",
+            "api/index",
+            "time",
+            "users/[id]",
+            "empty",
+            "other",
+            "[...all]",
+        ];
+        let handlers = stems.map(|stem| Arc::new(Handler::example(stem)));
+        let registry = Registry::new("handlers".into(), handlers, Vec::new());
+        let problems = shadowed_pages(root, &registry);
+        let hidden: Vec<&str> = problems
+            .iter()
+            .map(|problem| {
+                let file = Path::new(&problem.file).strip_prefix(root).expect("below");
+                file.to_str().expect("UTF-8")
+            })
+            .collect();
+        assert_eq!(hidden, ["api/index.html", "hello", "index.html", "time"]);
+        assert!(problems[1].file.ends_with("hello/"), "{}", problems[1]);
+        assert_eq!(
+            problems[1].text,
+            "hidden by handlers/hello.wasm, which has the same path: rename one of the two"
+        );
+    }
+}

@@ -1,0 +1,608 @@
+//! What is in the handlers folder: names and stamps, nothing is opened.
+//!
+//! Which files are handlers:
+//!
+//! - `*.wasm` and `*.wat`, in the folder and in folders below it; [`Route`] says what they answer to.
+//! - Nothing whose name starts with `.` or `_`, and no folder that does; nor what editors and
+//!   downloads leave for a moment (see [`is_ignored`]). Of these nothing is said.
+//! - No folder below the top that holds the sources of a handler (see [`SOURCE_MARKERS`]).
+//! - A link to a file is a file, wherever it leads: who may write here decides what runs here. A
+//!   link to a folder is not followed, since it could lead in circles.
+//! - Anything else is a [`Problem`], so that nobody wonders why a file does not answer.
+//!
+//! Where several files make the same route one of them is served, and each of the others is a
+//! problem: `api.wasm` goes before `api/index.wasm`, then `.wasm` before `.wat`, then whichever
+//! comes first in the order of bytes (`[id].wasm` before `[name].wasm`).
+
+use std::collections::HashMap;
+use std::fs::{self, Metadata};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use crate::registry::{Problem, ProblemKind, label};
+use crate::router::{MAX_SEGMENTS, Route, Shape};
+
+/// A folder that holds one of these holds a project, which is built somewhere and not served.
+pub const SOURCE_MARKERS: [&str; 4] = ["Cargo.toml", "pyproject.toml", "package.json", "go.mod"];
+
+/// Names that are looked at for one listing. Beyond that somebody has named the wrong folder, and
+/// looking every few seconds would cost more than the server.
+pub const MAX_ENTRIES: usize = 20_000;
+
+/// Files that are no handlers which are named one by one; the rest are counted.
+pub const MAX_STRAYS: usize = 20;
+
+/// One look at the folder.
+#[derive(Debug, Default)]
+pub(super) struct Listing {
+    /// The files that are to be served, one for each route, sorted by file.
+    pub(super) handlers: Vec<Found>,
+    /// What is wrong, with the file's path in the folder.
+    pub(super) problems: Vec<(String, Problem)>,
+    /// Files and folders that could not be looked at, by their path in the folder: whatever was
+    /// known of them, and of what is below them, still holds. `""` is the folder itself.
+    unseen: Vec<String>,
+    entries: usize,
+}
+
+/// A handler's file.
+#[derive(Clone, Debug)]
+pub(super) struct Found {
+    /// Its path in the folder: `users/[id].wasm`.
+    pub(super) file: String,
+    /// The same without the extension.
+    pub(super) name: String,
+    pub(super) route: Route,
+    pub(super) shape: Shape,
+    pub(super) stamp: Stamp,
+}
+
+/// What changes when a file's content changes (or may have).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stamp {
+    device: u64,
+    inode: u64,
+    bytes: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    pub(super) fn of(metadata: &Metadata) -> Stamp {
+        Stamp {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            bytes: metadata.size(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
+}
+
+/// A folder to look at, and how it is named to people.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Folder<'a> {
+    /// Absolute.
+    pub(super) path: &'a Path,
+    /// As it was given.
+    pub(super) given: &'a Path,
+}
+
+/// Looks at the folder and everything below it. Calls `visit` with each folder before its names are
+/// read, so that one who begins to watch it there misses nothing.
+pub(super) fn list(folder: Folder<'_>, visit: &mut dyn FnMut(&Path)) -> Listing {
+    let mut listing = Listing::default();
+    listing.enter(folder, "", 0, visit);
+    listing.limit_strays(folder);
+    listing.settle_conflicts(folder);
+    listing.handlers.sort_by(|a, b| a.file.cmp(&b.file));
+    listing
+}
+
+/// Whether a name is nobody's handler and nobody's mistake: hidden, disabled, or left for a moment
+/// by an editor or a download.
+pub(super) fn is_ignored(name: &str) -> bool {
+    const PASSING: [&str; 8] = [
+        "~",
+        ".tmp",
+        ".part",
+        ".swp",
+        ".swx",
+        ".crdownload",
+        "___jb_tmp___",
+        "___jb_old___",
+    ];
+    // Vim tries whether it can write to a folder by making a file called 4913.
+    name.starts_with(['.', '_', '#'])
+        || name == "4913"
+        || PASSING.iter().any(|ending| name.ends_with(ending))
+}
+
+impl Listing {
+    /// Whether nothing is known of `file` this time.
+    pub(super) fn is_unseen(&self, file: &str) -> bool {
+        self.unseen.iter().any(|unseen| {
+            let below = file.strip_prefix(unseen.as_str());
+            unseen.is_empty() || below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        })
+    }
+
+    fn enter(
+        &mut self,
+        folder: Folder<'_>,
+        below: &str,
+        depth: usize,
+        visit: &mut dyn FnMut(&Path),
+    ) {
+        let path = folder.path.join(below);
+        visit(&path);
+        let names = match read_names(&path) {
+            Ok(names) => names,
+            Err(error) => return self.unreadable_folder(folder, below, &error),
+        };
+        let is_marker = |name: &PathBuf| SOURCE_MARKERS.iter().any(|m| name.as_os_str() == *m);
+        if depth > 0 && names.iter().any(is_marker) {
+            return;
+        }
+        for name in names {
+            self.entries += 1;
+            if self.entries > MAX_ENTRIES {
+                return self.too_many(folder);
+            }
+            self.look_at(folder, below, &name, depth, visit);
+        }
+    }
+
+    fn look_at(
+        &mut self,
+        folder: Folder<'_>,
+        below: &str,
+        name: &Path,
+        depth: usize,
+        visit: &mut dyn FnMut(&Path),
+    ) {
+        let Some(text) = name.to_str() else {
+            let shown = format!("{below}/{}", name.display());
+            let text = "the name is not UTF-8, and so makes no route: rename it";
+            return self.problem(
+                folder,
+                shown.trim_start_matches('/'),
+                ProblemKind::BadRoute,
+                text,
+            );
+        };
+        if is_ignored(text) {
+            return;
+        }
+        let file = match below {
+            "" => text.to_owned(),
+            _ => format!("{below}/{text}"),
+        };
+        match look(&folder.path.join(&file)) {
+            Ok(Look::Folder) if depth == MAX_SEGMENTS => {
+                let text = format!("more than {MAX_SEGMENTS} folders deep: not looked into");
+                self.problem(folder, &file, ProblemKind::BadRoute, &text);
+            }
+            Ok(Look::Folder) => self.enter(folder, &file, depth + 1, visit),
+            Ok(Look::File(stamp)) => self.file(folder, file, stamp),
+            Ok(Look::Gone) => {}
+            Ok(Look::Other(what)) => {
+                let text = format!("{what}: not served");
+                self.problem(folder, &file, ProblemKind::NotAHandler, &text);
+            }
+            Err(error) => {
+                let text = format!("can't be looked at: {error}");
+                self.problem(folder, &file, ProblemKind::Unreadable, &text);
+                self.unseen.push(file);
+            }
+        }
+    }
+
+    fn file(&mut self, folder: Folder<'_>, file: String, stamp: Stamp) {
+        let stem = file
+            .strip_suffix(".wasm")
+            .or_else(|| file.strip_suffix(".wat"));
+        let Some(stem) = stem else {
+            let text = "not a handler (.wasm or .wat): move it out or start its name with '_'";
+            return self.problem(folder, &file, ProblemKind::NotAHandler, text);
+        };
+        match Route::parse(stem) {
+            Ok(route) => self.handlers.push(Found {
+                name: stem.to_owned(),
+                shape: route.shape(),
+                route,
+                file,
+                stamp,
+            }),
+            Err(why) => self.problem(folder, &file, ProblemKind::BadRoute, &why.to_string()),
+        }
+    }
+
+    /// Takes out every file whose route a better one has.
+    fn settle_conflicts(&mut self, folder: Folder<'_>) {
+        self.handlers
+            .sort_by(|a, b| a.precedence().cmp(&b.precedence()));
+        let mut taken: HashMap<Shape, String> = HashMap::new();
+        for found in std::mem::take(&mut self.handlers) {
+            match taken.get(&found.shape) {
+                Some(winner) => {
+                    let winner = label(folder.given, Path::new(winner));
+                    let loser = label(folder.given, Path::new(&found.file));
+                    let problem = Problem::conflict(loser, &found.route, &winner);
+                    self.problems.push((found.file, problem));
+                }
+                None => {
+                    taken.insert(found.shape.clone(), found.file.clone());
+                    self.handlers.push(found);
+                }
+            }
+        }
+    }
+
+    fn problem(&mut self, folder: Folder<'_>, file: &str, kind: ProblemKind, text: &str) {
+        let label = label(folder.given, Path::new(file));
+        self.problems
+            .push((file.to_owned(), Problem::new(label, kind, text)));
+    }
+
+    fn unreadable_folder(&mut self, folder: Folder<'_>, below: &str, error: &io::Error) {
+        if error.kind() == io::ErrorKind::NotFound {
+            if below.is_empty() {
+                let text = "no such folder: make it, and its handlers are picked up";
+                self.problem(folder, below, ProblemKind::Unreadable, text);
+            }
+            return;
+        }
+        let text = format!("can't be read: {error}");
+        self.problem(folder, below, ProblemKind::Unreadable, &text);
+        self.unseen.push(below.to_owned());
+    }
+
+    fn too_many(&mut self, folder: Folder<'_>) {
+        if self.entries == MAX_ENTRIES + 1 {
+            let text = format!(
+                "more than {MAX_ENTRIES} names, and the rest was not looked at: is this the right \
+                 folder?"
+            );
+            self.problem(folder, "", ProblemKind::Unreadable, &text);
+            self.unseen.push(String::new());
+        }
+    }
+
+    /// Leaves the first few files that are no handlers, and counts the others.
+    fn limit_strays(&mut self, folder: Folder<'_>) {
+        let mut strays = 0;
+        self.problems.retain(|(_, problem)| {
+            strays += usize::from(problem.kind == ProblemKind::NotAHandler);
+            problem.kind != ProblemKind::NotAHandler || strays <= MAX_STRAYS
+        });
+        if strays > MAX_STRAYS {
+            let text = format!("{} more files that are not handlers", strays - MAX_STRAYS);
+            self.problem(folder, "", ProblemKind::NotAHandler, &text);
+        }
+    }
+}
+
+impl Found {
+    /// Of two files with the same route the one with the lesser precedence is served.
+    fn precedence(&self) -> (bool, bool, &str) {
+        (
+            self.route.is_index(),
+            self.file.ends_with(".wat"),
+            &self.file,
+        )
+    }
+}
+
+enum Look {
+    Folder,
+    File(Stamp),
+    /// It was there a moment ago.
+    Gone,
+    /// Neither, and what it is.
+    Other(&'static str),
+}
+
+fn look(path: &Path) -> io::Result<Look> {
+    let gone_or = |error: io::Error, gone| match error.kind() {
+        io::ErrorKind::NotFound => Ok(gone),
+        _ => Err(error),
+    };
+    let metadata = match fs::symlink_metadata(path) {
+        Ok(metadata) => metadata,
+        Err(error) => return gone_or(error, Look::Gone),
+    };
+    if metadata.is_dir() {
+        return Ok(Look::Folder);
+    }
+    let target = match metadata.is_symlink() {
+        true => match fs::metadata(path) {
+            Ok(target) => target,
+            Err(error) => return gone_or(error, Look::Other("a link that leads nowhere")),
+        },
+        false => metadata,
+    };
+    Ok(if target.is_file() {
+        Look::File(Stamp::of(&target))
+    } else if target.is_dir() {
+        Look::Other("a link to a folder")
+    } else {
+        Look::Other("not a regular file")
+    })
+}
+
+/// The names in a folder, sorted, so that two looks at the same folder say the same.
+fn read_names(path: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut names = Vec::new();
+    // One more than the limit is enough to know that there are too many.
+    for entry in fs::read_dir(path)?.take(MAX_ENTRIES + 1) {
+        names.push(PathBuf::from(entry?.file_name()));
+    }
+    names.sort();
+    Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::ffi::OsStrExt;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    struct Tree(tempfile::TempDir);
+
+    impl Tree {
+        fn new(files: &[&str]) -> Tree {
+            let tree = Tree(tempfile::tempdir().expect("a folder"));
+            for file in files {
+                tree.write(file);
+            }
+            tree
+        }
+
+        fn path(&self, file: &str) -> PathBuf {
+            self.0.path().join(file)
+        }
+
+        fn write(&self, file: &str) {
+            let path = self.path(file);
+            fs::create_dir_all(path.parent().expect("a parent")).expect("a folder");
+            fs::write(path, "").expect("a file");
+        }
+
+        fn list(&self) -> Listing {
+            let folder = Folder {
+                path: self.0.path(),
+                given: Path::new("handlers"),
+            };
+            list(folder, &mut |_| {})
+        }
+    }
+
+    impl Listing {
+        fn files(&self) -> Vec<&str> {
+            self.handlers
+                .iter()
+                .map(|found| found.file.as_str())
+                .collect()
+        }
+
+        fn lines(&self) -> Vec<String> {
+            let lines = self.problems.iter().map(|(_, problem)| problem.to_string());
+            let mut lines: Vec<String> = lines.collect();
+            lines.sort();
+            lines
+        }
+    }
+
+    #[test]
+    fn what_is_a_handler_and_what_is_not_said() {
+        let tree = Tree::new(&[
+            "hello.wasm",
+            "text.wat",
+            "api/users.wasm",
+            "users/[id].wasm",
+            "index.wasm",
+            // Hidden, disabled, or about to go away.
+            ".hidden.wasm",
+            "_off.wasm",
+            "_drafts/x.wasm",
+            ".git/x.wasm",
+            "hello.wasm~",
+            ".hello.wasm.swp",
+            "4913",
+            "#hello.wat#",
+            "hello.wasm.part",
+            // Sources.
+            "rust/Cargo.toml",
+            "rust/src/lib.rs",
+            "rust/built.wasm",
+            "python/pyproject.toml",
+            "js/package.json",
+            "go/go.mod",
+        ]);
+        let listing = tree.list();
+        assert_eq!(
+            listing.files(),
+            [
+                "api/users.wasm",
+                "hello.wasm",
+                "index.wasm",
+                "text.wat",
+                "users/[id].wasm"
+            ]
+        );
+        assert_eq!(listing.lines(), [""; 0]);
+        assert_eq!(listing.handlers[4].name, "users/[id]");
+    }
+
+    #[test]
+    fn everything_else_is_a_problem() {
+        let tree = Tree::new(&[
+            "notes.txt",
+            "Cargo.toml",
+            "x.WASM",
+            "a/[b.wasm",
+            "dir.wasm/y.wasm",
+        ]);
+        symlink("nowhere", tree.path("lost.wasm")).expect("a link");
+        symlink("a", tree.path("loop")).expect("a link");
+        let mode = rustix::fs::Mode::RUSR;
+        rustix::fs::mkfifoat(rustix::fs::CWD, tree.path("fifo.wasm"), mode).expect("a FIFO");
+        let not_utf8 = Path::new(std::ffi::OsStr::from_bytes(b"\xff.wasm"));
+        fs::write(tree.0.path().join(not_utf8), "").expect("a file");
+        let listing = tree.list();
+        assert_eq!(listing.files(), ["dir.wasm/y.wasm"]);
+        assert_eq!(
+            listing.lines(),
+            [
+                "handlers/Cargo.toml: not a handler (.wasm or .wat): move it out or start its name \
+                 with '_'",
+                "handlers/a/[b.wasm: '[b' makes no route: brackets go around a whole name, as in \
+                 [id] or [...rest]",
+                "handlers/fifo.wasm: not a regular file: not served",
+                "handlers/loop: a link to a folder: not served",
+                "handlers/lost.wasm: a link that leads nowhere: not served",
+                "handlers/notes.txt: not a handler (.wasm or .wat): move it out or start its name \
+                 with '_'",
+                "handlers/x.WASM: not a handler (.wasm or .wat): move it out or start its name \
+                 with '_'",
+                "handlers/\u{fffd}.wasm: the name is not UTF-8, and so makes no route: rename it",
+            ]
+        );
+    }
+
+    #[test]
+    fn of_several_files_with_one_route_one_is_served() {
+        let tree = Tree::new(&[
+            "hello.wat",
+            "hello.wasm",
+            "[name].wasm",
+            "[id].wasm",
+            "api/index.wasm",
+            "api/index.wat",
+            "api.wat",
+            "[id]/x.wasm",
+            "[name]/y.wasm",
+        ]);
+        let listing = tree.list();
+        assert_eq!(
+            listing.files(),
+            [
+                "[id].wasm",
+                "[id]/x.wasm",
+                "[name]/y.wasm",
+                "api.wat",
+                "hello.wasm"
+            ]
+        );
+        assert_eq!(
+            listing.lines(),
+            [
+                "handlers/[name].wasm: /[name] is served by handlers/[id].wasm already: rename or \
+                 remove one of the two",
+                "handlers/api/index.wasm: /api is served by handlers/api.wat already: rename or \
+                 remove one of the two",
+                "handlers/api/index.wat: /api is served by handlers/api.wat already: rename or \
+                 remove one of the two",
+                "handlers/hello.wat: /hello is served by handlers/hello.wasm already: rename or \
+                 remove one of the two",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_link_to_a_file_is_a_file() {
+        let elsewhere = Tree::new(&["built.wasm"]);
+        let tree = Tree::new(&[]);
+        symlink(elsewhere.path("built.wasm"), tree.path("hello.wasm")).expect("a link");
+        let before = tree.list();
+        assert_eq!(before.files(), ["hello.wasm"]);
+        assert_eq!(before.lines(), [""; 0]);
+        fs::write(elsewhere.path("built.wasm"), "longer").expect("written");
+        assert_ne!(tree.list().handlers[0].stamp, before.handlers[0].stamp);
+    }
+
+    #[test]
+    fn a_missing_folder_is_empty_and_one_that_cant_be_read_is_unknown() {
+        let tree = Tree::new(&["a/x.wasm", "b/y.wasm"]);
+        let visit = &mut |_: &Path| {};
+        let missing = Folder {
+            path: &tree.path("missing"),
+            given: Path::new("missing"),
+        };
+        let listing = list(missing, visit);
+        assert_eq!(
+            listing.lines(),
+            ["missing/: no such folder: make it, and its handlers are picked up"]
+        );
+        assert!(!listing.is_unseen("x.wasm"));
+
+        let file = Folder {
+            path: &tree.path("a/x.wasm"),
+            given: Path::new("x.wasm"),
+        };
+        let listing = list(file, visit);
+        assert!(listing.is_unseen("any/thing.wasm"));
+        assert!(listing.lines()[0].starts_with("x.wasm/: can't be read"));
+    }
+
+    #[test]
+    fn what_is_unseen_is_a_file_or_all_of_a_folder() {
+        let mut listing = Listing::default();
+        listing.unseen.push("a/b".to_owned());
+        for (file, unseen) in [
+            ("a/b", true),
+            ("a/b/c.wasm", true),
+            ("a/bc.wasm", false),
+            ("a", false),
+        ] {
+            assert_eq!(listing.is_unseen(file), unseen, "{file}");
+        }
+    }
+
+    #[test]
+    fn every_folder_is_visited_before_it_is_read_and_sources_are_not_entered() {
+        let tree = Tree::new(&[
+            "a/b/x.wasm",
+            "src/Cargo.toml",
+            "src/deep/y.wasm",
+            "_off/z.wasm",
+        ]);
+        let folder = Folder {
+            path: tree.0.path(),
+            given: tree.0.path(),
+        };
+        let mut visited = Vec::new();
+        list(folder, &mut |path| visited.push(path.to_owned()));
+        assert_eq!(
+            visited,
+            ["", "a", "a/b", "src"].map(|below| tree.path(below))
+        );
+    }
+
+    #[test]
+    fn strays_beyond_the_limit_are_counted() {
+        let tree = Tree::new(&["a.wasm"]);
+        for number in 0..MAX_STRAYS + 5 {
+            tree.write(&format!("{number}.txt"));
+        }
+        let listing = tree.list();
+        assert_eq!(listing.problems.len(), MAX_STRAYS + 1);
+        assert!(
+            listing
+                .lines()
+                .contains(&"handlers/: 5 more files that are not handlers".into())
+        );
+        assert_eq!(listing.files(), ["a.wasm"]);
+    }
+
+    #[test]
+    fn folders_are_entered_to_a_limit() {
+        let tree = Tree::new(&[&("d/".repeat(MAX_SEGMENTS + 1) + "x.wasm")]);
+        let listing = tree.list();
+        assert_eq!(listing.files(), [""; 0]);
+        assert!(listing.lines()[0].ends_with("folders deep: not looked into"));
+    }
+}

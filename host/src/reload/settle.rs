@@ -1,0 +1,241 @@
+//! When a file that was touched has come to rest.
+//!
+//! A file is written in steps, and only the writer knows which one is the last. So a change is acted
+//! on when nothing more has happened for a while. How long depends on what was seen: a rename brings
+//! a finished file, a close ends most writes, and anything else says little. A file that never rests
+//! is acted on anyway after some time.
+//!
+//! No clock and no file in here: what happened and `now` come in, and when to look again comes out.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use super::listing::Stamp;
+
+/// Files that can be waited for at once. More than this are not edited by hand: what comes on top is
+/// found by listing the folder, which is about to happen anyway.
+const MAX_WAITING: usize = 4_096;
+
+/// What was seen of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hint {
+    /// It was moved here: whole, unless its writer is careless.
+    Moved,
+    /// Somebody closed it after writing.
+    Written,
+    /// It was made or changed, and may be about to change more.
+    Touched,
+    /// It was removed or moved away, perhaps to be replaced at once.
+    Gone,
+}
+
+/// Files that are waited for, by their path in the folder (`""` is the folder itself).
+#[derive(Debug, Default)]
+pub(super) struct Settle {
+    waiting: HashMap<String, Waiting>,
+}
+
+/// Where a file stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// Nothing was seen of it.
+    Unknown,
+    /// It may still be changing.
+    Waiting,
+    /// It is time to act.
+    Due {
+        /// What it looked like when it was first suspected, for a change that nothing announced.
+        stamp: Option<Stamp>,
+        /// It was waited for long enough: act even if it is changing still.
+        overdue: bool,
+    },
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Waiting {
+    since: Instant,
+    due: Instant,
+    overdue_at: Instant,
+    stamp: Option<Stamp>,
+}
+
+impl Hint {
+    /// Whether a path is not what it was: what was below it may be somewhere else now.
+    pub(super) fn moves(self) -> bool {
+        matches!(self, Hint::Moved | Hint::Gone)
+    }
+
+    /// How long nothing more must happen. The time from a rename to the new version answering is
+    /// meant to be below 150 ms, compilation included; an editor's truncate-and-write, and its
+    /// remove-and-create, take a few milliseconds.
+    fn quiet(self) -> Duration {
+        Duration::from_millis(match self {
+            Hint::Moved => 5,
+            Hint::Written => 20,
+            Hint::Touched | Hint::Gone => 60,
+        })
+    }
+
+    /// How long a file that does not rest is waited for. A file that is still being written after
+    /// two seconds may be a log or a slow copy: trying it costs a failed load and nothing else.
+    fn patience(self) -> Duration {
+        Duration::from_millis(match self {
+            Hint::Moved | Hint::Written => 300,
+            Hint::Touched | Hint::Gone => 2_000,
+        })
+    }
+}
+
+impl Settle {
+    /// Something was seen of `file`. The last thing seen decides how long it is waited for.
+    pub(super) fn note(&mut self, file: &str, hint: Hint, now: Instant) {
+        if self.waiting.len() >= MAX_WAITING && !self.waiting.contains_key(file) {
+            return self.note_known("", hint, now);
+        }
+        self.note_known(file, hint, now);
+    }
+
+    fn note_known(&mut self, file: &str, hint: Hint, now: Instant) {
+        let since = self.waiting.get(file).map_or(now, |waiting| waiting.since);
+        let overdue_at = since + hint.patience();
+        let waiting = Waiting {
+            since,
+            due: (now + hint.quiet()).min(overdue_at.max(now)),
+            overdue_at,
+            stamp: None,
+        };
+        self.waiting.insert(file.to_owned(), waiting);
+    }
+
+    /// `file` was found changed, and no event said so: it must look the same again in a while.
+    pub(super) fn suspect(&mut self, file: &str, stamp: Stamp, now: Instant) {
+        self.note(file, Hint::Touched, now);
+        if let Some(waiting) = self.waiting.get_mut(file) {
+            waiting.stamp = Some(stamp);
+        }
+    }
+
+    /// Where `file` stands.
+    pub(super) fn state(&self, file: &str, now: Instant) -> State {
+        match self.waiting.get(file) {
+            None => State::Unknown,
+            Some(waiting) if waiting.due > now => State::Waiting,
+            Some(waiting) => State::Due {
+                stamp: waiting.stamp,
+                overdue: waiting.overdue_at <= now,
+            },
+        }
+    }
+
+    /// Looks at `file` no earlier than `until`.
+    pub(super) fn postpone(&mut self, file: &str, until: Instant) {
+        if let Some(waiting) = self.waiting.get_mut(file) {
+            waiting.due = waiting.due.max(until);
+        }
+    }
+
+    /// `file` is taken care of.
+    pub(super) fn clear(&mut self, file: &str) {
+        self.waiting.remove(file);
+    }
+
+    /// Every file that is due was looked at: those that are no handlers are forgotten.
+    pub(super) fn clear_due(&mut self, now: Instant) {
+        self.waiting.retain(|_, waiting| waiting.due > now);
+    }
+
+    /// When the next file is due.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        self.waiting.values().map(|waiting| waiting.due).min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    /// When a file becomes due, in milliseconds, after hints at the given milliseconds.
+    fn due_after(hints: &[(u32, Hint)]) -> u128 {
+        let start = Instant::now();
+        let mut settle = Settle::default();
+        for &(at, hint) in hints {
+            settle.note("hello.wasm", hint, start + MS * at);
+        }
+        let due = settle.next_due().expect("waiting");
+        (due - start).as_millis()
+    }
+
+    #[test]
+    fn the_last_hint_decides() {
+        assert_eq!(due_after(&[(0, Hint::Moved)]), 5);
+        assert_eq!(due_after(&[(0, Hint::Written)]), 20);
+        assert_eq!(due_after(&[(0, Hint::Touched)]), 60);
+        assert_eq!(due_after(&[(0, Hint::Gone)]), 60);
+        // An editor that removes, creates, writes and closes.
+        let save = [
+            (0, Hint::Gone),
+            (1, Hint::Touched),
+            (2, Hint::Touched),
+            (3, Hint::Written),
+        ];
+        assert_eq!(due_after(&save), 23);
+        // Opened and written once more.
+        assert_eq!(due_after(&[(0, Hint::Written), (10, Hint::Touched)]), 70);
+    }
+
+    #[test]
+    fn a_file_that_never_rests_is_due_after_some_time() {
+        let storm: Vec<(u32, Hint)> = (0..400).map(|at| (at, Hint::Moved)).collect();
+        assert!(due_after(&storm[..290]) < 300);
+        assert_eq!(due_after(&storm[..298]), 300);
+        let slow_copy: Vec<(u32, Hint)> = (0..40).map(|n| (n * 50, Hint::Touched)).collect();
+        assert_eq!(due_after(&slow_copy), 2_000);
+    }
+
+    #[test]
+    fn an_overdue_file_says_so() {
+        let start = Instant::now();
+        let mut settle = Settle::default();
+        settle.note("a", Hint::Moved, start);
+        assert_eq!(settle.state("a", start), State::Waiting);
+        let due = |overdue| State::Due {
+            stamp: None,
+            overdue,
+        };
+        assert_eq!(settle.state("a", start + MS * 5), due(false));
+        assert_eq!(settle.state("a", start + MS * 300), due(true));
+        assert_eq!(settle.state("b", start), State::Unknown);
+        // Long overdue, and touched again: due at once, never in the past of the hint.
+        settle.note("a", Hint::Moved, start + MS * 500);
+        assert_eq!(settle.state("a", start + MS * 500), due(true));
+    }
+
+    #[test]
+    fn what_is_due_can_be_put_off_and_forgotten() {
+        let start = Instant::now();
+        let mut settle = Settle::default();
+        settle.note("a", Hint::Moved, start);
+        settle.note("b", Hint::Gone, start);
+        settle.postpone("a", start + MS * 30);
+        settle.postpone("c", start);
+        assert_eq!(settle.state("a", start + MS * 5), State::Waiting);
+        settle.clear_due(start + MS * 40);
+        assert_eq!(settle.state("a", start + MS * 40), State::Unknown);
+        assert_eq!(settle.next_due(), Some(start + MS * 60));
+        settle.clear("b");
+        assert_eq!(settle.next_due(), None);
+    }
+
+    #[test]
+    fn what_is_too_much_becomes_one_look_at_the_folder() {
+        let start = Instant::now();
+        let mut settle = Settle::default();
+        for number in 0..MAX_WAITING + 10 {
+            settle.note(&number.to_string(), Hint::Written, start);
+        }
+        assert_eq!(settle.waiting.len(), MAX_WAITING + 1);
+        assert_eq!(settle.state("", start), State::Waiting);
+    }
+}

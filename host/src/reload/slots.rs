@@ -1,0 +1,398 @@
+//! What is known of each route: which file makes it, what of it is served, what is wrong with it.
+//!
+//! A slot belongs to a route and not to a file, so that a handler which moves from `hello.wat` to
+//! `hello.wasm`, or whose `[id]` gets another name, is replaced like any other: the old version
+//! serves until the new one is loaded.
+//!
+//! This decides what is to be loaded and what is published; it opens no file and starts no thread.
+//! The listing says what is there now. Hints only say when to look, and none of them has to arrive
+//! for a change to be found: see [`Settle`].
+
+use std::collections::{HashMap, VecDeque};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use super::listing::{self, Folder, Found, Listing, Stamp};
+use super::load::{Done, Job, Outcome};
+use super::settle::{Hint, Settle, State};
+use crate::registry::{Gate, Handler, Problem, ProblemKind, Registry, Version, label};
+use crate::router::Shape;
+
+/// The least time between two loads of one route. A file that is rewritten all the time costs ten
+/// compilations a second at most, and the last version is served this much later at worst.
+const LOAD_SPACING: Duration = Duration::from_millis(100);
+
+/// The handlers folder as it is known, between two looks at it.
+pub(super) struct Slots<P> {
+    /// Absolute.
+    path: PathBuf,
+    given: PathBuf,
+    slots: HashMap<Shape, Slot<P>>,
+    settle: Settle,
+    /// To be run by somebody; each slot has one at most.
+    pub(super) jobs: VecDeque<Job>,
+    gates: HashMap<String, Weak<Gate>>,
+    /// What the last look at the folder complained about.
+    complaints: Vec<Problem>,
+    /// What was known to be wrong with a file before this was made, by the file's label.
+    failed_before: HashMap<String, Problem>,
+    /// Handlers that are served no more, kept until their last request is over: their memory is
+    /// given back on this thread, where nobody waits for it.
+    retired: Vec<Arc<Handler<P>>>,
+    /// A line for each change, for whoever logs them.
+    pub(super) changes: Vec<String>,
+}
+
+struct Slot<P> {
+    /// The file that has the route.
+    file: String,
+    /// What it looked like when it was last read. None: it must be read (again).
+    seen: Option<Stamp>,
+    serving: Option<Arc<Handler<P>>>,
+    failure: Option<Problem>,
+    work: Work,
+    not_before: Option<Instant>,
+}
+
+/// Whether the slot's file is being loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Work {
+    Idle,
+    /// A job is out.
+    Loading,
+    /// A job is out, and the file has changed since.
+    LoadingStale,
+}
+
+/// How far a change that nothing has announced is trusted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Trust {
+    /// It must look the same a little later.
+    AfterAWhile,
+    /// It is taken as it is: at the start, nobody is expected to write.
+    AtOnce,
+}
+
+impl<P> Slots<P> {
+    /// Nothing is known yet of the folder `given`.
+    pub(super) fn new(given: &Path) -> Slots<P> {
+        Slots {
+            // Fails only for an empty path, or when the current folder is gone.
+            path: std::path::absolute(given).unwrap_or_else(|_| given.to_owned()),
+            given: given.to_owned(),
+            slots: HashMap::new(),
+            settle: Settle::default(),
+            jobs: VecDeque::new(),
+            gates: HashMap::new(),
+            complaints: Vec::new(),
+            failed_before: HashMap::new(),
+            retired: Vec::new(),
+            changes: Vec::new(),
+        }
+    }
+
+    /// Goes on from what is served already.
+    pub(super) fn resume(given: &Path, registry: &Registry<P>) -> Slots<P> {
+        let mut slots = Slots::new(given);
+        for handler in registry.handlers() {
+            slots
+                .gates
+                .insert(handler.name.clone(), Arc::downgrade(&handler.gate));
+            let slot = Slot {
+                serving: Some(Arc::clone(handler)),
+                ..Slot::new(&handler.file)
+            };
+            slots.slots.insert(handler.route.shape(), slot);
+        }
+        for problem in registry.problems() {
+            if let ProblemKind::Broken { .. } | ProblemKind::Unreadable = problem.kind {
+                let known = (problem.file.clone(), problem.clone());
+                slots.failed_before.extend([known]);
+            }
+        }
+        slots
+    }
+
+    /// The folder, absolute.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Something was seen of a path. Says whether it is in the folder, or is one that leads to it.
+    pub(super) fn note(&mut self, path: &Path, hint: Hint, now: Instant) -> bool {
+        if self.path.starts_with(path) {
+            self.settle.note("", hint, now);
+            return true;
+        }
+        let Ok(file) = path.strip_prefix(&self.path) else {
+            return false;
+        };
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        // A hidden name that is moved can be what a link leads through: `..data` of a mounted volume.
+        let passing = matches!(hint, Hint::Touched | Hint::Written);
+        if !(passing && listing::is_ignored(&name)) {
+            self.settle.note(&file.to_string_lossy(), hint, now);
+        }
+        true
+    }
+
+    /// Nothing that was known of the files' content is sure any more: each is read again.
+    pub(super) fn doubt_everything(&mut self) {
+        for slot in self.slots.values_mut() {
+            slot.seen = None;
+        }
+    }
+
+    /// Whatever could not be read is tried again at the next look.
+    pub(super) fn doubt_the_unreadable(&mut self) {
+        for slot in self.slots.values_mut() {
+            let kind = slot.failure.as_ref().map(|failure| &failure.kind);
+            if kind == Some(&ProblemKind::Unreadable) {
+                slot.seen = None;
+            }
+        }
+    }
+
+    /// When the folder is to be looked at next, if a hint asks for it.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        self.settle.next_due()
+    }
+
+    /// Looks at the folder: what has come to rest is queued in `jobs`, what is gone for good is
+    /// withdrawn. `visit` sees each folder before it is read.
+    pub(super) fn look(&mut self, trust: Trust, now: Instant, visit: &mut dyn FnMut(&Path)) {
+        let folder = Folder {
+            path: &self.path,
+            given: &self.given,
+        };
+        let listing = listing::list(folder, visit);
+        for found in &listing.handlers {
+            self.consider(found, trust, now);
+        }
+        self.withdraw_missing(&listing, now);
+        let known = std::mem::take(&mut self.complaints);
+        for (file, problem) in listing.problems {
+            // A file that has just appeared may be gone in a moment.
+            let settled = self.settle.state(&file, now) != State::Waiting;
+            if settled || trust == Trust::AtOnce || known.contains(&problem) {
+                self.complaints.push(problem);
+            }
+        }
+        self.settle.clear_due(now);
+        self.release_retired();
+    }
+
+    /// Decides whether a file is to be loaded now.
+    fn consider(&mut self, found: &Found, trust: Trust, now: Instant) {
+        let slot = self
+            .slots
+            .entry(found.shape.clone())
+            .or_insert_with(|| Slot::new(&found.file));
+        let changed = slot.seen != Some(found.stamp) || slot.file != found.file;
+        let overdue = match self.settle.state(&found.file, now) {
+            State::Unknown if !changed => return,
+            State::Unknown if trust == Trust::AfterAWhile => {
+                return self.settle.suspect(&found.file, found.stamp, now);
+            }
+            // Who does not wait takes the file as it is.
+            State::Unknown => true,
+            State::Waiting => return,
+            State::Due {
+                stamp: Some(suspected),
+                overdue: false,
+            } if suspected != found.stamp => {
+                return self.settle.suspect(&found.file, found.stamp, now);
+            }
+            State::Due { overdue, .. } => overdue,
+        };
+        if slot.work != Work::Idle {
+            slot.work = Work::LoadingStale;
+            return self.settle.clear(&found.file);
+        }
+        if let Some(not_before) = slot.not_before.filter(|&not_before| now < not_before) {
+            return self.settle.postpone(&found.file, not_before);
+        }
+        self.settle.clear(&found.file);
+        let label = label(&self.given, Path::new(&found.file));
+        if let Some(known) = self.failed_before.remove(&label) {
+            slot.failure = Some(known);
+        }
+        let job = slot.begin(found, &self.path, overdue, now);
+        self.jobs.push_back(job);
+    }
+
+    /// Withdraws what is not in the listing and stays away.
+    fn withdraw_missing(&mut self, listing: &Listing, now: Instant) {
+        let present: std::collections::HashSet<&Shape> =
+            listing.handlers.iter().map(|found| &found.shape).collect();
+        let settle = &mut self.settle;
+        let retired = &mut self.retired;
+        let changes = &mut self.changes;
+        self.slots.retain(|shape, slot| {
+            if present.contains(shape) || listing.is_unseen(&slot.file) {
+                return true;
+            }
+            match settle.state(&slot.file, now) {
+                State::Unknown => settle.note(&slot.file, Hint::Gone, now),
+                State::Waiting => {}
+                State::Due { .. } if slot.work != Work::Idle => slot.work = Work::LoadingStale,
+                State::Due { .. } => {
+                    if let Some(handler) = slot.serving.take() {
+                        changes.push(format!("{}: withdrawn, its file is gone", handler.name));
+                        retired.push(handler);
+                    }
+                    return false;
+                }
+            }
+            true
+        });
+    }
+
+    /// Takes in what became of a job.
+    pub(super) fn finish(&mut self, done: Done<P>, now: Instant) {
+        let Done { job, outcome } = done;
+        let Some(slot) = self.slots.get_mut(&job.shape) else {
+            return;
+        };
+        if slot.work == Work::LoadingStale {
+            self.settle.note(&job.file, Hint::Moved, now);
+        }
+        slot.work = Work::Idle;
+        let file = label(&self.given, Path::new(&job.file));
+        match outcome {
+            Outcome::Gone => slot.seen = None,
+            Outcome::Torn => {
+                slot.seen = None;
+                self.settle.note(&job.file, Hint::Touched, now);
+            }
+            Outcome::Unreadable(error) => {
+                let text = format!("{error:#}");
+                slot.failure = Some(Problem::new(file, ProblemKind::Unreadable, &text));
+            }
+            Outcome::Same => {
+                if slot.failure.take().is_some() {
+                    let change = format!("{}: its file is as it is served again", job.name);
+                    self.changes.push(change);
+                }
+            }
+            Outcome::FailedBefore => {}
+            // Already changing again: whoever writes it is not done, and need not hear of it.
+            Outcome::Broken(..) if self.settle.state(&job.file, now) != State::Unknown => {}
+            Outcome::Broken(version, error) => {
+                let serving = slot.serving.as_ref().map(|handler| handler.version);
+                let broken = Problem::broken(file, &job.route, version, serving, &error);
+                slot.failure = Some(broken);
+            }
+            Outcome::Loaded(version, program, took) => {
+                let handler = self.handler(job, version, program);
+                self.serve(handler, took);
+            }
+        }
+    }
+
+    /// The handlers and problems as they are known now.
+    pub(super) fn registry(&self) -> Registry<P> {
+        let handlers = self.serving().cloned();
+        Registry::new(self.given.clone(), handlers, self.problems())
+    }
+
+    /// Whether `registry` is not what is known now.
+    pub(super) fn differ_from(&self, registry: &Registry<P>) -> bool {
+        let is_served = |handler: &Arc<Handler<P>>| {
+            let served = registry.handler(&handler.name);
+            served.is_some_and(|served| Arc::ptr_eq(served, handler))
+        };
+        self.serving().count() != registry.handlers().len()
+            || !self.serving().all(is_served)
+            || self.problems() != registry.problems()
+    }
+
+    fn serving(&self) -> impl Iterator<Item = &Arc<Handler<P>>> {
+        self.slots.values().filter_map(|slot| slot.serving.as_ref())
+    }
+
+    /// Sorted.
+    fn problems(&self) -> Vec<Problem> {
+        let failures = self.slots.values().filter_map(|slot| slot.failure.as_ref());
+        let mut problems: Vec<Problem> = failures.chain(&self.complaints).cloned().collect();
+        problems.sort();
+        problems
+    }
+
+    fn handler(&mut self, job: Job, version: Version, program: P) -> Arc<Handler<P>> {
+        let known = self.gates.get(&job.name).and_then(Weak::upgrade);
+        let gate = known.unwrap_or_else(|| {
+            self.gates.retain(|_, gate| gate.strong_count() > 0);
+            Arc::default()
+        });
+        self.gates.insert(job.name.clone(), Arc::downgrade(&gate));
+        Arc::new(Handler {
+            name: job.name,
+            route: job.route,
+            file: job.file,
+            program,
+            version,
+            gate,
+        })
+    }
+
+    fn serve(&mut self, handler: Arc<Handler<P>>, took: Duration) {
+        let Some(slot) = self.slots.get_mut(&handler.route.shape()) else {
+            return;
+        };
+        let (name, route, version) = (&handler.name, &handler.route, handler.version);
+        let ms = took.as_millis();
+        self.changes.push(match &slot.serving {
+            Some(_) => format!("{name}: reloaded ({version}, {ms} ms)"),
+            None => format!("{name}: loaded, serves {route} ({version}, {ms} ms)"),
+        });
+        slot.failure = None;
+        self.retired.extend(slot.serving.replace(handler));
+    }
+
+    /// Lets go of the handlers that nobody uses any more.
+    fn release_retired(&mut self) {
+        self.retired
+            .retain(|handler| Arc::strong_count(handler) > 1);
+    }
+}
+
+impl<P> Slot<P> {
+    fn new(file: &str) -> Slot<P> {
+        Slot {
+            file: file.to_owned(),
+            seen: None,
+            serving: None,
+            failure: None,
+            work: Work::Idle,
+            not_before: None,
+        }
+    }
+
+    /// The job that loads `found` into this slot.
+    fn begin(&mut self, found: &Found, folder: &Path, overdue: bool, now: Instant) -> Job {
+        let same_file = self.file == found.file;
+        let failed = match self.failure.as_ref().map(|failure| &failure.kind) {
+            Some(ProblemKind::Broken { version, .. }) if same_file => Some(*version),
+            _ => None,
+        };
+        let serving = self.serving.as_ref();
+        self.work = Work::Loading;
+        self.not_before = Some(now + LOAD_SPACING);
+        self.seen = Some(found.stamp);
+        self.file.clone_from(&found.file);
+        Job {
+            path: folder.join(&found.file),
+            file: found.file.clone(),
+            name: found.name.clone(),
+            route: found.route.clone(),
+            shape: found.shape.clone(),
+            serving: serving
+                .filter(|handler| handler.file == found.file)
+                .map(|handler| handler.version),
+            failed,
+            overdue,
+        }
+    }
+}

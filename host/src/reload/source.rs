@@ -1,0 +1,112 @@
+//! Reading a handler's file: a regular one, not too big, and whole.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use rustix::fs::{Mode, OFlags};
+
+use super::listing::Stamp;
+
+/// The largest file that is taken for a handler. A Python interpreter with a framework and its
+/// libraries is a component of some 30 MiB; this leaves room for several of those in one.
+pub const MAX_HANDLER_BYTES: u64 = 256 * 1024 * 1024;
+
+/// What was in a file.
+pub(super) enum Content {
+    /// There is no such file any more.
+    Gone,
+    /// It changed while it was read: these bytes may be a mixture.
+    Torn(Vec<u8>),
+    /// All of it.
+    Whole(Vec<u8>),
+}
+
+/// Reads the file at `path`.
+///
+/// # Errors
+///
+/// It can't be read, is no regular file, or is larger than [`MAX_HANDLER_BYTES`].
+pub(super) fn read(path: &Path) -> anyhow::Result<Content> {
+    // Without NONBLOCK, opening a FIFO would wait for somebody to write into it.
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let mut file = match rustix::fs::open(path, flags, Mode::empty()) {
+        Ok(fd) => File::from(fd),
+        Err(rustix::io::Errno::NOENT) => return Ok(Content::Gone),
+        Err(error) => return Err(error).context("can't be opened"),
+    };
+    let before = file.metadata().context("can't be looked at")?;
+    if !before.is_file() {
+        bail!("not a regular file");
+    }
+    let bytes = read_limited(&mut file, before.len()).context("can't be read")?;
+    let Some(bytes) = bytes else {
+        bail!(
+            "larger than {} MiB, which no handler may be",
+            MAX_HANDLER_BYTES >> 20
+        );
+    };
+    let after = file.metadata().context("can't be looked at")?;
+    if Stamp::of(&before) == Stamp::of(&after) && bytes.len() as u64 == after.len() {
+        Ok(Content::Whole(bytes))
+    } else {
+        Ok(Content::Torn(bytes))
+    }
+}
+
+/// Everything in `file`, or nothing if that is more than the limit.
+fn read_limited(file: &mut File, expected: u64) -> io::Result<Option<Vec<u8>>> {
+    if expected > MAX_HANDLER_BYTES {
+        return Ok(None);
+    }
+    let mut bytes = Vec::with_capacity(usize::try_from(expected).unwrap_or(0));
+    file.take(MAX_HANDLER_BYTES + 1).read_to_end(&mut bytes)?;
+    Ok((bytes.len() as u64 <= MAX_HANDLER_BYTES).then_some(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn error(path: &Path) -> String {
+        match read(path) {
+            Ok(_) => panic!("{} was read", path.display()),
+            Err(error) => format!("{error:#}"),
+        }
+    }
+
+    #[test]
+    fn a_file_is_read_whole() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("a.wasm");
+        assert!(matches!(read(&path), Ok(Content::Gone)));
+        fs::write(&path, "abc").expect("written");
+        let Ok(Content::Whole(bytes)) = read(&path) else {
+            panic!("not whole");
+        };
+        assert_eq!(bytes, b"abc");
+    }
+
+    #[test]
+    fn what_is_no_regular_file_never_blocks() {
+        let folder = tempfile::tempdir().expect("a folder");
+        assert_eq!(error(folder.path()), "not a regular file");
+        assert_eq!(error(Path::new("/dev/zero")), "not a regular file");
+        let fifo = folder.path().join("x.wasm");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, Mode::RUSR).expect("a FIFO");
+        assert_eq!(error(&fifo), "not a regular file");
+    }
+
+    #[test]
+    fn a_file_beyond_the_limit_is_refused_unread() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("big.wasm");
+        let file = File::create(&path).expect("created");
+        // Sparse: takes no room on the disk.
+        file.set_len(MAX_HANDLER_BYTES + 1).expect("sized");
+        assert_eq!(error(&path), "larger than 256 MiB, which no handler may be");
+    }
+}

@@ -1,0 +1,129 @@
+//! Tests of the reloader: its decisions at made-up times, and the whole of it on real folders.
+
+mod running;
+mod slots;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::bail;
+
+use super::Load;
+
+/// Takes any text for a program, but for one that is cut short (`…` without its end) or says so.
+#[derive(Default)]
+pub(super) struct Texts {
+    /// The name of the handler, and its text, for each call.
+    loads: Mutex<Vec<(String, String)>>,
+    /// The threads on which programs were dropped.
+    drops: Arc<Mutex<Vec<String>>>,
+    /// While held, texts that start with `slow` don't finish.
+    slow: Mutex<()>,
+}
+
+/// What [`Texts`] makes of a text.
+#[derive(Debug)]
+pub(super) struct Program {
+    text: String,
+    drops: Arc<Mutex<Vec<String>>>,
+}
+
+impl Load for Texts {
+    type Program = Program;
+
+    fn load(&self, name: &str, bytes: &[u8]) -> anyhow::Result<Program> {
+        let text = String::from_utf8(bytes.to_vec())?;
+        let load = (name.to_owned(), text.clone());
+        self.loads.lock().expect("no panic").push(load);
+        if text.starts_with("slow") {
+            drop(self.slow.lock());
+        }
+        assert!(!text.starts_with("panic"), "a loader's mistake");
+        if !text.ends_with('.') {
+            bail!("unexpected end at offset {}", text.len());
+        }
+        Ok(Program {
+            text,
+            drops: Arc::clone(&self.drops),
+        })
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let thread = thread::current().name().unwrap_or_default().to_owned();
+        self.drops.lock().expect("no panic").push(thread);
+    }
+}
+
+impl Texts {
+    /// How often a handler was loaded.
+    fn count(&self, name: &str) -> usize {
+        let loads = self.loads.lock().expect("no panic");
+        loads.iter().filter(|(loaded, _)| loaded == name).count()
+    }
+}
+
+/// A folder for one test.
+pub(super) struct Site(tempfile::TempDir);
+
+impl Site {
+    /// With an empty folder `handlers` in it.
+    fn new() -> Site {
+        let site = Site::bare();
+        fs::create_dir(site.handlers()).expect("a folder");
+        site
+    }
+
+    fn bare() -> Site {
+        Site(tempfile::tempdir().expect("a folder"))
+    }
+
+    fn path(&self, file: impl AsRef<Path>) -> PathBuf {
+        self.0.path().join(file)
+    }
+
+    fn handlers(&self) -> PathBuf {
+        self.path("handlers")
+    }
+
+    /// Writes into the file where it is, making its folders.
+    fn write(&self, file: &str, text: &str) {
+        let path = self.path(file);
+        fs::create_dir_all(path.parent().expect("a parent")).expect("a folder");
+        fs::write(path, text).expect("written");
+    }
+
+    /// Puts a whole new file in the place of the old one.
+    fn replace(&self, file: &str, text: &str) {
+        // Outside the folder that is watched, as a careful editor or deploy script would.
+        let new = self.path("new-file");
+        fs::write(&new, text).expect("written");
+        fs::rename(new, self.path(file)).expect("moved");
+    }
+
+    fn rename(&self, from: &str, to: &str) {
+        fs::rename(self.path(from), self.path(to)).expect("moved");
+    }
+
+    fn remove(&self, file: &str) {
+        fs::remove_file(self.path(file)).expect("removed");
+    }
+}
+
+/// Waits until it is so. The deadline is for machines that are busy with something else; nothing is
+/// measured by it.
+#[track_caller]
+fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !is_so() {
+        assert!(
+            begun.elapsed() < Duration::from_secs(30),
+            "not in time: {what}"
+        );
+        thread::sleep(Duration::from_millis(2));
+    }
+}

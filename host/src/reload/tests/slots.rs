@@ -1,0 +1,586 @@
+//! What the reloader decides, at made-up times: no thread, no watch, no waiting.
+
+use std::os::unix::fs::symlink;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::{Program, Site, Texts};
+use crate::registry::{Handler, ProblemKind};
+use crate::reload::load::{Done, Job, Outcome};
+use crate::reload::scan_once;
+use crate::reload::settle::Hint;
+use crate::reload::slots::{Slots, Trust};
+
+const MS: Duration = Duration::from_millis(1);
+
+/// A handlers folder, what is known of it, and a clock.
+struct Bench {
+    site: Site,
+    loader: Texts,
+    slots: Slots<Program>,
+    now: Instant,
+}
+
+impl Bench {
+    /// With these files in the folder, loaded.
+    fn new(files: &[(&str, &str)]) -> Bench {
+        let site = Site::new();
+        for (file, text) in files {
+            site.write(&format!("handlers/{file}"), text);
+        }
+        let mut bench = Bench {
+            slots: Slots::new(&site.handlers()),
+            loader: Texts::default(),
+            now: Instant::now(),
+            site,
+        };
+        bench.slots.look(Trust::AtOnce, bench.now, &mut |_| {});
+        bench.work();
+        // Past the spacing of loads.
+        bench.wait(1_000);
+        bench
+    }
+
+    fn wait(&mut self, ms: u32) {
+        self.now += MS * ms;
+    }
+
+    fn hint(&mut self, file: &str, hint: Hint) {
+        let path = self.site.handlers().join(file);
+        assert!(self.slots.note(&path, hint, self.now));
+    }
+
+    fn look(&mut self) {
+        self.slots.look(Trust::AfterAWhile, self.now, &mut |_| {});
+    }
+
+    /// Looks, and takes out the only job that this makes.
+    fn look_for_job(&mut self) -> Job {
+        self.look();
+        let job = self.slots.jobs.pop_front().expect("a job");
+        assert!(self.slots.jobs.is_empty());
+        job
+    }
+
+    fn finish(&mut self, job: Job) {
+        let done = job.run(&self.loader);
+        self.slots.finish(done, self.now);
+    }
+
+    /// Runs every job.
+    fn work(&mut self) {
+        while let Some(job) = self.slots.jobs.pop_front() {
+            self.finish(job);
+        }
+    }
+
+    /// Looks and works whenever something is due, until nothing is.
+    fn settle(&mut self) {
+        self.look();
+        self.work();
+        for _ in 0..100 {
+            let Some(due) = self.slots.next_due() else {
+                return;
+            };
+            self.now = self.now.max(due);
+            self.look();
+            self.work();
+        }
+        panic!("it never comes to rest");
+    }
+
+    fn served(&self, name: &str) -> Option<Arc<Handler<Program>>> {
+        self.slots.registry().handler(name).cloned()
+    }
+
+    /// What a handler's program says.
+    fn text(&self, name: &str) -> Option<String> {
+        Some(self.served(name)?.program.text.clone())
+    }
+
+    fn problems(&self) -> Vec<String> {
+        let registry = self.slots.registry();
+        let folder = self.site.handlers().display().to_string();
+        let lines = registry.problems().iter();
+        lines
+            .map(|problem| problem.to_string().replace(&folder, "handlers"))
+            .collect()
+    }
+
+    /// The text of `hello` and the problems, which most tests are about.
+    #[track_caller]
+    fn assert_hello(&self, text: Option<&str>, problems: &[&str]) {
+        assert_eq!(self.text("hello").as_deref(), text);
+        assert_eq!(self.problems(), problems);
+    }
+}
+
+#[test]
+fn a_file_that_is_moved_in_is_loaded_when_it_has_settled() {
+    let mut bench = Bench::new(&[]);
+    bench.site.replace("handlers/hello.wasm", "one.");
+    bench.hint("hello.wasm", Hint::Moved);
+    bench.look();
+    assert!(bench.slots.jobs.is_empty(), "too early");
+    bench.wait(5);
+    let job = bench.look_for_job();
+    bench.finish(job);
+    bench.assert_hello(Some("one."), &[]);
+    assert_eq!(bench.slots.next_due(), None);
+}
+
+#[test]
+fn a_change_that_nothing_announced_must_look_the_same_twice() {
+    let mut bench = Bench::new(&[("hello.wasm", "one.")]);
+    bench.site.write("handlers/hello.wasm", "tw");
+    bench.look();
+    bench.wait(60);
+    // In the meantime somebody wrote the rest, and nothing told it either.
+    bench.site.write("handlers/hello.wasm", "two, longer.");
+    bench.look();
+    assert!(bench.slots.jobs.is_empty());
+    bench.wait(60);
+    let job = bench.look_for_job();
+    bench.finish(job);
+    bench.assert_hello(Some("two, longer."), &[]);
+    assert_eq!(bench.loader.count("hello"), 2);
+}
+
+#[test]
+fn an_announced_change_is_read_even_if_the_file_looks_the_same() {
+    let mut bench = Bench::new(&[("hello.wasm", "one.")]);
+    bench.hint("hello.wasm", Hint::Written);
+    bench.settle();
+    // Read, and found to be the same: not loaded.
+    assert_eq!(bench.loader.count("hello"), 1);
+    bench.assert_hello(Some("one."), &[]);
+}
+
+#[test]
+fn an_editor_that_removes_and_creates_never_withdraws_the_route() {
+    let mut bench = Bench::new(&[("hello.wasm", "one.")]);
+    bench.site.remove("handlers/hello.wasm");
+    bench.hint("hello.wasm", Hint::Gone);
+    bench.wait(30);
+    bench.look();
+    bench.assert_hello(Some("one."), &[]);
+    bench.site.write("handlers/hello.wasm", "two.");
+    bench.hint("hello.wasm", Hint::Touched);
+    bench.hint("hello.wasm", Hint::Written);
+    bench.settle();
+    bench.assert_hello(Some("two."), &[]);
+}
+
+#[test]
+fn a_file_that_stays_away_is_withdrawn_and_its_program_let_go_after_the_last_request() {
+    let mut bench = Bench::new(&[("hello.wasm", "one.")]);
+    let request = bench.served("hello").expect("hello");
+    bench.site.remove("handlers/hello.wasm");
+    bench.hint("hello.wasm", Hint::Gone);
+    bench.settle();
+    bench.assert_hello(None, &[]);
+    assert_eq!(request.program.text, "one.");
+    let drops = Arc::clone(&bench.loader.drops);
+    drop(request);
+    assert!(drops.lock().expect("no panic").is_empty(), "on a reactor");
+    bench.look();
+    assert_eq!(drops.lock().expect("no panic").len(), 1);
+}
+
+#[test]
+fn a_removal_that_nothing_announced_is_noticed_too() {
+    let mut bench = Bench::new(&[("hello.wasm", "one."), ("other.wasm", "other.")]);
+    bench.site.remove("handlers/hello.wasm");
+    bench.look();
+    bench.assert_hello(Some("one."), &[]);
+    bench.settle();
+    bench.assert_hello(None, &[]);
+    assert!(bench.served("other").is_some());
+}
+
+#[test]
+fn a_broken_file_keeps_the_last_good_version() {
+    let mut bench = Bench::new(&[("hello.wasm", "one.")]);
+    let broken = "handlers/hello.wasm: unexpected end at offset 3; the version before it serves \
+                  /hello on";
+    bench.site.replace("handlers/hello.wasm", "two");
+    bench.hint("hello.wasm", Hint::Moved);
+    bench.settle();
+    bench.assert_hello(Some("one."), &[broken]);
+
+    // The same bytes once more: not tried, and the problem is the same one.
+    let before = bench.slots.registry();
+    bench.site.replace("handlers/hello.wasm", "two");
+    bench.hint("hello.wasm", Hint::Moved);
+    bench.settle();
+    assert_eq!(bench.loader.count("hello"), 2);
+    assert!(!bench.slots.differ_from(&before));
+
+    // Other bytes with the same mistake: a new problem, although it reads the same.
+    bench.site.replace("handlers/hello.wasm", "owt");
+    bench.hint("hello.wasm", Hint::Moved);
+    bench.settle();
+    bench.assert_hello(Some("one."), &[broken]);
+    assert!(bench.slots.differ_from(&before));
+
+    // Back to what is served: not loaded again.
+    bench.site.replace("handlers/hello.wasm", "one.");
+    bench.hint("hello.wasm", Hint::Moved);
+    bench.settle();
+    bench.assert_hello(Some("one."), &[]);
+    assert_eq!(bench.loader.count("hello"), 3);
+
+    bench.site.replace("handlers/hello.wasm", "three.");
+    bench.hint("hello.wasm", Hint::Moved);
+    bench.settle();
+    bench.assert_hello(Some("three."), &[]);
+}
+
+#[test]
+fn a_file_that_never_loaded_is_a_problem_until_it_is_gone() {
+    let mut bench = Bench::new(&[("hello.wasm", "on")]);
+    let broken = "handlers/hello.wasm: unexpected end at offset 2; /hello is not served";
+    bench.assert_hello(None, &[broken]);
+    bench.site.remove("handlers/hello.wasm");
+    bench.settle();
+    bench.assert_hello(None, &[]);
+}
+
+#[test]
+fn a_loader_that_panics_has_failed() {
+    let bench = Bench::new(&[("hello.wasm", "panic.")]);
+    let broken = "handlers/hello.wasm: loading it made the loader panic; /hello is not served";
+    bench.assert_hello(None, &[broken]);
+}
+
+#[test]
+fn a_file_that_changes_while_it_is_loaded_is_loaded_again() {
+    let mut bench = Bench::new(&[("hello.wasm", "one.")]);
+    bench.site.replace("handlers/hello.wasm", "half");
+    bench.hint("hello.wasm", Hint::Moved);
+    bench.wait(5);
+    let job = bench.look_for_job();
+    let done = job.run(&bench.loader);
+    bench.site.replace("handlers/hello.wasm", "half and half.");
+    bench.hint("hello.wasm", Hint::Moved);
+    bench.wait(5);
+    bench.look();
+    assert!(bench.slots.jobs.is_empty(), "two jobs for one slot");
+    bench.slots.finish(done, bench.now);
+    // Nobody is told that half a file does not load.
+    bench.assert_hello(Some("one."), &[]);
+    bench.settle();
+    bench.assert_hello(Some("half and half."), &[]);
+}
+
+#[test]
+fn a_file_that_goes_away_while_it_is_loaded_is_withdrawn_afterwards() {
+    let mut bench = Bench::new(&[]);
+    bench.site.write("handlers/hello.wasm", "one.");
+    bench.hint("hello.wasm", Hint::Moved);
+    bench.wait(5);
+    let job = bench.look_for_job();
+    let done = job.run(&bench.loader);
+    bench.site.remove("handlers/hello.wasm");
+    bench.hint("hello.wasm", Hint::Gone);
+    bench.wait(60);
+    bench.look();
+    bench.slots.finish(done, bench.now);
+    bench.settle();
+    bench.assert_hello(None, &[]);
+}
+
+#[test]
+fn a_torn_read_is_repeated_after_settling() {
+    let mut bench = Bench::new(&[("hello.wasm", "one.")]);
+    bench.site.replace("handlers/hello.wasm", "two.");
+    bench.hint("hello.wasm", Hint::Moved);
+    bench.wait(5);
+    let job = bench.look_for_job();
+    let outcome = Outcome::Torn;
+    bench.slots.finish(Done { job, outcome }, bench.now);
+    bench.look();
+    assert!(bench.slots.jobs.is_empty(), "too early");
+    bench.assert_hello(Some("one."), &[]);
+    bench.settle();
+    bench.assert_hello(Some("two."), &[]);
+}
+
+#[test]
+fn a_file_that_never_rests_is_tried_as_it_is_and_nothing_is_said() {
+    let mut bench = Bench::new(&[("hello.wasm", "one.")]);
+    let mut jobs = 0;
+    for _ in 0..500 {
+        bench.site.write("handlers/hello.wasm", "more and mor");
+        bench.hint("hello.wasm", Hint::Touched);
+        bench.wait(10);
+        bench.look();
+        if let Some(job) = bench.slots.jobs.pop_front() {
+            assert!(job.overdue);
+            jobs += 1;
+            let done = job.run(&bench.loader);
+            bench.hint("hello.wasm", Hint::Touched);
+            bench.slots.finish(done, bench.now);
+        }
+        bench.assert_hello(Some("one."), &[]);
+    }
+    // Five seconds, patience of two.
+    assert_eq!(jobs, 2);
+}
+
+#[test]
+fn loads_of_one_route_keep_a_distance() {
+    let mut bench = Bench::new(&[("hello.wasm", "one.")]);
+    for number in 0..100 {
+        let text = format!("number {number}.");
+        bench.site.replace("handlers/hello.wasm", &text);
+        bench.hint("hello.wasm", Hint::Moved);
+        bench.wait(10);
+        bench.look();
+        bench.work();
+    }
+    // A second of renames, each of which has settled: one load at first, and ten for the spacing.
+    let loads = bench.loader.count("hello");
+    assert!((10..=12).contains(&loads), "{loads}");
+    bench.settle();
+    bench.assert_hello(Some("number 99."), &[]);
+}
+
+#[test]
+fn a_route_outlives_the_name_of_its_file() {
+    let mut bench = Bench::new(&[("hello.wat", "text."), ("users/[id].wasm", "users.")]);
+    bench
+        .site
+        .rename("handlers/hello.wat", "handlers/hello.wasm");
+    bench.hint("hello.wat", Hint::Gone);
+    bench.hint("hello.wasm", Hint::Moved);
+    bench
+        .site
+        .rename("handlers/users/[id].wasm", "handlers/users/[name].wasm");
+    bench.hint("users/[id].wasm", Hint::Gone);
+    bench.hint("users/[name].wasm", Hint::Moved);
+    bench.wait(200);
+    bench.look();
+    // Before the new ones are loaded, the old ones serve.
+    assert_eq!(bench.served("hello").expect("hello").file, "hello.wat");
+    assert!(bench.served("users/[id]").is_some());
+    bench.settle();
+    assert_eq!(bench.served("hello").expect("hello").file, "hello.wasm");
+    assert!(bench.served("users/[id]").is_none());
+    assert!(bench.served("users/[name]").is_some());
+    assert_eq!(bench.problems(), [""; 0]);
+}
+
+#[test]
+fn a_renamed_file_moves_its_route() {
+    let mut bench = Bench::new(&[("hello.wasm", "one.")]);
+    bench
+        .site
+        .rename("handlers/hello.wasm", "handlers/moved.wasm");
+    bench.hint("hello.wasm", Hint::Gone);
+    bench.hint("moved.wasm", Hint::Moved);
+    bench.settle();
+    bench.assert_hello(None, &[]);
+    assert_eq!(bench.text("moved").as_deref(), Some("one."));
+}
+
+#[test]
+fn the_loser_of_a_conflict_takes_over_when_the_winner_goes() {
+    let mut bench = Bench::new(&[("hello.wat", "text."), ("hello.wasm", "binary.")]);
+    let conflict = "handlers/hello.wat: /hello is served by handlers/hello.wasm already: rename or \
+                    remove one of the two";
+    bench.assert_hello(Some("binary."), &[conflict]);
+    assert_eq!(bench.loader.count("hello"), 1);
+    bench.site.remove("handlers/hello.wasm");
+    bench.hint("hello.wasm", Hint::Gone);
+    bench.wait(60);
+    bench.look();
+    bench.assert_hello(Some("binary."), &[]);
+    bench.settle();
+    bench.assert_hello(Some("text."), &[]);
+}
+
+#[test]
+fn a_gate_outlives_its_version_and_its_file() {
+    let mut bench = Bench::new(&[("hello.wasm", "one.")]);
+    let first = bench.served("hello").expect("hello");
+    let inside = first.enter(1).expect("room");
+    bench.site.replace("handlers/hello.wasm", "two.");
+    bench.hint("hello.wasm", Hint::Moved);
+    bench.settle();
+    let second = bench.served("hello").expect("hello");
+    assert_eq!(second.program.text, "two.");
+    assert!(second.enter(1).is_none(), "the old request does not count");
+
+    bench.site.remove("handlers/hello.wasm");
+    bench.settle();
+    drop((first, second));
+    bench.look();
+    bench.site.write("handlers/hello.wasm", "three.");
+    bench.settle();
+    let third = bench.served("hello").expect("hello");
+    assert!(third.enter(1).is_none(), "the old request does not count");
+    drop(inside);
+    assert!(third.enter(1).is_some());
+}
+
+#[test]
+fn a_file_that_cant_be_read_is_tried_again_quietly() {
+    let mut bench = Bench::new(&[("hello.wasm", "one.")]);
+    bench.site.replace("handlers/hello.wasm", "two.");
+    bench.hint("hello.wasm", Hint::Moved);
+    bench.wait(5);
+    let job = bench.look_for_job();
+    let outcome = Outcome::Unreadable(anyhow::anyhow!("too many open files"));
+    bench.slots.finish(Done { job, outcome }, bench.now);
+    let unreadable = "handlers/hello.wasm: too many open files";
+    bench.assert_hello(Some("one."), &[unreadable]);
+    bench.settle();
+    bench.assert_hello(Some("one."), &[unreadable]);
+    // The safety rescan.
+    bench.slots.doubt_the_unreadable();
+    bench.settle();
+    bench.assert_hello(Some("two."), &[]);
+}
+
+#[test]
+fn what_was_missed_is_found_by_reading_everything() {
+    let mut bench = Bench::new(&[("hello.wasm", "one."), ("other.wasm", "other.")]);
+    bench.site.write("handlers/hello.wasm", "two.");
+    bench.slots.doubt_everything();
+    bench.settle();
+    bench.assert_hello(Some("two."), &[]);
+    assert_eq!(bench.loader.count("other"), 1, "its content is the same");
+}
+
+#[test]
+fn a_folder_that_cant_be_listed_keeps_what_is_known_of_it() {
+    let mut bench = Bench::new(&[("hello.wasm", "one.")]);
+    bench.site.rename("handlers", "away");
+    // What stands there is no folder: not the same as no folder at all.
+    bench.site.write("handlers", "");
+    bench.settle();
+    bench.wait(10_000);
+    bench.look();
+    assert_eq!(bench.text("hello").as_deref(), Some("one."));
+    assert_eq!(bench.problems().len(), 1);
+    bench.site.remove("handlers");
+    bench.settle();
+    assert_eq!(bench.text("hello"), None);
+}
+
+#[test]
+fn a_stray_file_is_told_when_it_has_settled_and_stays_told() {
+    let mut bench = Bench::new(&[]);
+    let stray = "handlers/notes.txt: not a handler (.wasm or .wat): move it out or start its name \
+                 with '_'";
+    bench.site.write("handlers/notes.txt", "");
+    bench.hint("notes.txt", Hint::Touched);
+    bench.look();
+    bench.assert_hello(None, &[]);
+    bench.settle();
+    bench.assert_hello(None, &[stray]);
+    // It is edited: the complaint must not go away and come back.
+    bench.hint("notes.txt", Hint::Touched);
+    bench.look();
+    bench.assert_hello(None, &[stray]);
+}
+
+#[test]
+fn files_of_editors_ask_for_no_look() {
+    let mut bench = Bench::new(&[]);
+    for name in [
+        ".hello.wasm.swp",
+        "4913",
+        "hello.wasm~",
+        "_off.wasm",
+        "x.tmp",
+    ] {
+        bench.hint(name, Hint::Touched);
+        bench.hint(name, Hint::Written);
+    }
+    assert_eq!(bench.slots.next_due(), None);
+    // A hidden name that is moved can be what a link leads through.
+    bench.hint("..data", Hint::Moved);
+    assert!(bench.slots.next_due().is_some());
+}
+
+#[test]
+fn only_what_concerns_the_folder_is_noted() {
+    let mut bench = Bench::new(&[]);
+    let elsewhere = bench.site.path("html/index.html");
+    assert!(!bench.slots.note(&elsewhere, Hint::Written, bench.now));
+    assert_eq!(bench.slots.next_due(), None);
+    let site = bench.site.path("");
+    assert!(bench.slots.note(&site, Hint::Moved, bench.now));
+    assert!(bench.slots.next_due().is_some());
+}
+
+#[test]
+fn a_link_that_is_turned_is_a_new_version() {
+    let mut bench = Bench::new(&[]);
+    bench.site.write("releases/1/hello.wasm", "one.");
+    bench.site.write("releases/2/hello.wasm", "two.");
+    let link = bench.site.path("handlers/..data");
+    symlink(bench.site.path("releases/1"), &link).expect("a link");
+    symlink("..data/hello.wasm", bench.site.path("handlers/hello.wasm")).expect("a link");
+    bench.settle();
+    bench.assert_hello(Some("one."), &[]);
+    symlink(bench.site.path("releases/2"), bench.site.path("new")).expect("a link");
+    bench.site.rename("new", "handlers/..data");
+    bench.hint("..data", Hint::Moved);
+    bench.settle();
+    bench.assert_hello(Some("two."), &[]);
+}
+
+#[test]
+fn going_on_from_a_snapshot_loads_only_what_has_changed() {
+    let site = Site::new();
+    site.write("handlers/hello.wasm", "hello.");
+    site.write("handlers/other.wasm", "other.");
+    site.write("handlers/broken.wasm", "brok");
+    site.write("handlers/notes.txt", "");
+    let loader = Texts::default();
+    let registry = scan_once(&site.handlers(), &loader);
+    assert_eq!(registry.handlers().len(), 2);
+    assert_eq!(registry.problems().len(), 2);
+    site.replace("handlers/other.wasm", "another.");
+
+    let mut bench = Bench {
+        slots: Slots::resume(&site.handlers(), &registry),
+        loader,
+        now: Instant::now(),
+        site,
+    };
+    bench.slots.look(Trust::AtOnce, bench.now, &mut |_| {});
+    assert!(
+        !bench.slots.differ_from(&registry),
+        "before anything is loaded"
+    );
+    bench.work();
+    assert_eq!(bench.loader.count("hello"), 1);
+    assert_eq!(bench.loader.count("broken"), 1);
+    assert_eq!(bench.text("other").as_deref(), Some("another."));
+    assert_eq!(bench.slots.registry().problems(), registry.problems());
+}
+
+#[test]
+fn a_scan_takes_what_is_there() {
+    let site = Site::new();
+    for number in 0..20 {
+        site.write(&format!("handlers/h{number}.wasm"), &format!("{number}."));
+    }
+    let loader = Texts::default();
+    let registry = scan_once(&site.handlers(), &loader);
+    assert_eq!(registry.handlers().len(), 20);
+    for handler in registry.handlers() {
+        assert_eq!(
+            format!("h{}", handler.program.text),
+            format!("{}.", handler.name)
+        );
+    }
+    assert_eq!(registry.problems(), []);
+    let nothing = scan_once(&site.path("missing"), &loader);
+    assert_eq!(nothing.handlers().len(), 0);
+    assert_eq!(nothing.problems()[0].kind, ProblemKind::Unreadable);
+}

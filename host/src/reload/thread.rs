@@ -1,0 +1,287 @@
+//! The reloader's thread: waits for signs and results, and moves everything else along.
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::time::{Duration, Instant};
+
+use anyhow::anyhow;
+
+use super::load::{Done, Job, Outcome};
+use super::pages::{OnPages, Pages, PagesChange};
+use super::slots::{Slots, Trust};
+use super::watch::{Sign, Watch};
+use super::{Folders, Load, Options};
+use crate::registry::{Problem, ProblemKind, Shared};
+
+/// Messages that can wait for the thread. Signs that find no room become one look at everything.
+const MAX_MESSAGES: usize = 4_096;
+
+/// The least time between two looks at the handlers folder, so that signs which come one by one, and
+/// never end, cost a few looks and not one each.
+const LOOK_SPACING: Duration = Duration::from_millis(5);
+
+/// And as a multiple of the time that the last look took: looking at a huge folder takes a fifth of
+/// a core at most.
+const LOOK_SPACING_FACTOR: u32 = 4;
+
+enum Message<P> {
+    Sign(Sign),
+    Done(Box<Done<P>>),
+    Stop,
+}
+
+/// Everything that the thread owns.
+pub(super) struct Reloader<L: Load> {
+    inbox: Receiver<Message<L::Program>>,
+    sender: SyncSender<Message<L::Program>>,
+    /// Signs found no room in the inbox.
+    lost: Arc<AtomicBool>,
+    watch: Watch,
+    slots: Slots<L::Program>,
+    pages: Option<Pages>,
+    on_pages: Option<OnPages>,
+    loader: Arc<L>,
+    shared: Arc<Shared<L::Program>>,
+    workers: usize,
+    /// Jobs that are out.
+    running: usize,
+    safety_rescan: Duration,
+    next_safety: Instant,
+    next_look: Instant,
+    /// Problems that were published, and so told.
+    told: Vec<Problem>,
+}
+
+impl<L: Load> Reloader<L> {
+    /// A reloader that is to be [run](Reloader::run), and what stops it.
+    pub(super) fn new(
+        folders: &Folders,
+        loader: Arc<L>,
+        shared: Arc<Shared<L::Program>>,
+        options: Options,
+    ) -> (Reloader<L>, impl Fn() + Send + Sync + use<L>) {
+        let (sender, inbox) = sync_channel(MAX_MESSAGES);
+        let lost = Arc::new(AtomicBool::new(false));
+        let current = shared.current();
+        let slots = Slots::resume(&folders.handlers, &current);
+        let mut watch = match options.events {
+            true => {
+                let roots = [Some(&folders.handlers), folders.pages.as_ref()];
+                let roots = roots.into_iter().flatten();
+                let absolute = |root: &PathBuf| std::path::absolute(root).ok();
+                Watch::new(roots.filter_map(absolute).collect(), teller(&sender, &lost))
+            }
+            false => Watch::blind(),
+        };
+        let pages = folders.pages.as_ref();
+        let now = Instant::now();
+        let reloader = Reloader {
+            inbox,
+            sender: sender.clone(),
+            lost,
+            slots,
+            pages: pages.map(|folder| Pages::new(folder, &mut watch)),
+            watch,
+            on_pages: options.on_pages,
+            loader,
+            shared,
+            workers: options.workers.get(),
+            running: 0,
+            safety_rescan: options.safety_rescan,
+            next_safety: now + options.safety_rescan,
+            next_look: now,
+            told: current.problems().to_vec(),
+        };
+        let stop = move || {
+            // Fails when the thread is gone already.
+            let _ = sender.send(Message::Stop);
+        };
+        (reloader, stop)
+    }
+
+    /// Runs until it is stopped.
+    pub(super) fn run(mut self) {
+        self.look(Trust::AtOnce, Instant::now());
+        while self.receive() {
+            let now = Instant::now();
+            if self.lost.swap(false, Ordering::Relaxed) {
+                self.doubt_everything(now);
+            }
+            if self.next_safety <= now {
+                self.next_safety = now + self.safety_rescan;
+                self.slots.doubt_the_unreadable();
+                if let Some(pages) = &mut self.pages {
+                    pages.check(&mut self.watch, now);
+                }
+                self.look(Trust::AfterAWhile, now);
+            } else if self.next_hint().is_some_and(|due| due <= now) {
+                self.look(Trust::AfterAWhile, now);
+            }
+            self.tell_pages(now);
+            self.start_jobs();
+            self.publish();
+        }
+    }
+
+    /// Waits for the next thing to do and takes in every message that is there. False: stop.
+    fn receive(&mut self) -> bool {
+        let now = Instant::now();
+        let pages = self.pages.as_ref().and_then(Pages::next_due);
+        let due = [Some(self.next_safety), self.next_hint(), pages];
+        let due = due.into_iter().flatten().min().unwrap_or(self.next_safety);
+        let mut message = match self.inbox.recv_timeout(due.saturating_duration_since(now)) {
+            Ok(message) => message,
+            Err(RecvTimeoutError::Timeout) => return true,
+            Err(RecvTimeoutError::Disconnected) => return false,
+        };
+        // A bounded number, so that signs which never end don't keep the rest waiting.
+        for _ in 0..MAX_MESSAGES {
+            match message {
+                Message::Stop => return false,
+                Message::Done(done) => {
+                    self.running -= 1;
+                    self.slots.finish(*done, Instant::now());
+                }
+                Message::Sign(sign) => self.take_sign(sign),
+            }
+            match self.inbox.try_recv() {
+                Ok(next) => message = next,
+                Err(_) => break,
+            }
+        }
+        true
+    }
+
+    fn take_sign(&mut self, sign: Sign) {
+        let now = Instant::now();
+        let Sign::Seen(path, hint) = sign else {
+            return self.doubt_everything(now);
+        };
+        if hint.moves() {
+            self.watch.forget(&path);
+        }
+        self.slots.note(&path, hint, now);
+        if let Some(pages) = &mut self.pages {
+            pages.note(&path, hint, &mut self.watch, now);
+        }
+    }
+
+    fn doubt_everything(&mut self, now: Instant) {
+        self.slots.doubt_everything();
+        self.next_safety = now;
+        if let Some(pages) = &mut self.pages {
+            pages.doubt_everything(&mut self.watch, now);
+        }
+    }
+
+    /// When a hint asks for a look at the handlers folder.
+    fn next_hint(&self) -> Option<Instant> {
+        self.slots.next_due().map(|due| due.max(self.next_look))
+    }
+
+    fn look(&mut self, trust: Trust, now: Instant) {
+        let watch = &mut self.watch;
+        let mut visited = HashSet::new();
+        watch.ensure_way_to(self.slots.path());
+        self.slots.look(trust, now, &mut |folder| {
+            watch.ensure(folder);
+            visited.insert(folder.to_owned());
+        });
+        watch.keep_only(self.slots.path(), &visited);
+        let ended = Instant::now();
+        let spacing = (ended - now) * LOOK_SPACING_FACTOR;
+        self.next_look = ended + spacing.max(LOOK_SPACING);
+        if trust == Trust::AtOnce {
+            self.start_jobs();
+            self.publish();
+        }
+    }
+
+    fn start_jobs(&mut self) {
+        while self.running < self.workers {
+            let Some(job) = self.slots.jobs.pop_front() else {
+                return;
+            };
+            self.running += 1;
+            self.start(job);
+        }
+    }
+
+    /// A thread for each job: one is started within microseconds, and none is kept for the hours in
+    /// which nothing changes.
+    fn start(&mut self, job: Job) {
+        let loader = Arc::clone(&self.loader);
+        let sender = self.sender.clone();
+        let unstarted = job.clone();
+        let work = move || {
+            let done = Box::new(job.run(&*loader));
+            drop(loader);
+            // Fails when the reloader has stopped: then nobody wants to know.
+            let _ = sender.send(Message::Done(done));
+        };
+        let builder = std::thread::Builder::new().name("wasgi-load".to_owned());
+        if let Err(error) = builder.spawn(work) {
+            self.running -= 1;
+            let error = anyhow!(error).context("no thread to load it with");
+            let done = Done {
+                job: unstarted,
+                outcome: Outcome::Unreadable(error),
+            };
+            self.slots.finish(done, Instant::now());
+        }
+    }
+
+    /// Publishes what has changed, and tells it.
+    fn publish(&mut self) {
+        for change in self.slots.changes.drain(..) {
+            tracing::info!("{change}");
+        }
+        let current = self.shared.current();
+        if !self.slots.differ_from(&current) {
+            return;
+        }
+        let registry = self.slots.registry();
+        for problem in registry.problems() {
+            if !self.told.contains(problem) {
+                match problem.kind {
+                    ProblemKind::Broken { .. } => tracing::error!("{problem}"),
+                    _ => tracing::warn!("{problem}"),
+                }
+            }
+        }
+        self.told = registry.problems().to_vec();
+        drop(self.shared.publish(registry));
+    }
+
+    fn tell_pages(&mut self, now: Instant) {
+        let due = self.pages.as_mut().and_then(|pages| pages.take_due(now));
+        let Some(change) = due else {
+            return;
+        };
+        if change == PagesChange::Replaced {
+            tracing::info!("the folder of pages is another one now");
+        }
+        self.shared.pages_changed();
+        if let Some(on_pages) = &self.on_pages {
+            on_pages(change);
+        }
+    }
+}
+
+/// Brings signs to the thread without ever waiting for it.
+fn teller<P: Send + 'static>(
+    sender: &SyncSender<Message<P>>,
+    lost: &Arc<AtomicBool>,
+) -> impl Fn(Sign) + Send + use<P> {
+    let sender = sender.clone();
+    let lost = Arc::clone(lost);
+    move |sign| {
+        if let Err(TrySendError::Full(_)) = sender.try_send(Message::Sign(sign)) {
+            // The inbox is full of messages, so the thread is about to wake up and see this.
+            lost.store(true, Ordering::Relaxed);
+        }
+    }
+}

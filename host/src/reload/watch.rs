@@ -1,0 +1,250 @@
+//! The kernel's word that something has changed: `notify`, one folder at a time.
+//!
+//! Folders are watched and not files, since a file that is replaced takes its watch along; and one
+//! folder at a time and not whole trees, so that a handler's sources and their build folders, which
+//! can be huge and busy, are left out. Of each tree the way that leads to it is watched too: that
+//! shows the folder itself being replaced, removed, or made after the start.
+//!
+//! A watch is the kernel's, on an inode, while everything else here is about paths. So before a
+//! folder is read [`Watch::ensure`] looks whether it is the same one still.
+//!
+//! Nothing here has to work. Whatever is not announced is found by looking: see
+//! [`super::Options::safety_rescan`].
+
+use std::collections::{HashMap, HashSet};
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use notify::event::{AccessKind, AccessMode, ModifyKind, RenameMode};
+use notify::{ErrorKind, Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
+
+use super::settle::Hint;
+
+/// What the kernel told.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Sign {
+    /// Something happened to a path.
+    Seen(PathBuf, Hint),
+    /// Something happened, and nobody knows to what: look at everything.
+    Lost,
+}
+
+/// The folders that are watched now.
+pub(super) struct Watch {
+    watcher: Option<RecommendedWatcher>,
+    watched: HashMap<PathBuf, Identity>,
+    /// The trouble with watching was told once; it is the same for every folder.
+    told: bool,
+}
+
+/// Which folder a path leads to: an inode's number is soon used again, its birth is not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Identity {
+    device: u64,
+    inode: u64,
+    born: Option<SystemTime>,
+}
+
+impl Identity {
+    /// None if there is no such folder, or it can't be looked at.
+    pub(super) fn of(path: &Path) -> Option<Identity> {
+        let metadata = fs::metadata(path).ok()?;
+        metadata.is_dir().then(|| Identity {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            born: metadata.created().ok(),
+        })
+    }
+}
+
+impl Watch {
+    /// Watches nothing yet. What happens to `roots`, to what is in them and to what leads to them is
+    /// told to `tell`, on a thread of its own that must not be kept waiting.
+    pub(super) fn new(roots: Vec<PathBuf>, tell: impl Fn(Sign) + Send + 'static) -> Watch {
+        let concerns = move |path: &Path| {
+            let concerned = |root: &PathBuf| path.starts_with(root) || root.starts_with(path);
+            roots.iter().any(concerned)
+        };
+        let mut watch = Watch::blind();
+        let watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
+            for sign in signs(event) {
+                match &sign {
+                    Sign::Seen(path, _) if !concerns(path) => {}
+                    _ => tell(sign),
+                }
+            }
+        });
+        match watcher {
+            Ok(watcher) => watch.watcher = Some(watcher),
+            Err(error) => watch.tell_trouble(&error),
+        }
+        watch
+    }
+
+    /// Never sees anything.
+    pub(super) fn blind() -> Watch {
+        Watch {
+            watcher: None,
+            watched: HashMap::new(),
+            told: false,
+        }
+    }
+
+    /// From now on `folder` itself is watched: the names in it, and the files of these names.
+    pub(super) fn ensure(&mut self, folder: &Path) {
+        let Some(identity) = Identity::of(folder) else {
+            return self.forget(folder);
+        };
+        if self.watched.get(folder) == Some(&identity) {
+            return;
+        }
+        self.forget(folder);
+        let Some(watcher) = &mut self.watcher else {
+            return;
+        };
+        match watcher.watch(folder, RecursiveMode::NonRecursive) {
+            Ok(()) => {
+                self.watched.insert(folder.to_owned(), identity);
+            }
+            Err(error) => self.tell_trouble(&error),
+        }
+    }
+
+    /// From now on the folder that `path` is in is watched, or as far as there is a way to it.
+    pub(super) fn ensure_way_to(&mut self, path: &Path) {
+        let existing = path.ancestors().skip(1).find(|ancestor| ancestor.is_dir());
+        if let Some(folder) = existing {
+            self.ensure(folder);
+        }
+    }
+
+    /// `path` is not what it was: neither it nor anything below it is watched any more.
+    pub(super) fn forget(&mut self, path: &Path) {
+        let below = |folder: &Path| folder.starts_with(path);
+        self.drop_watches(below);
+    }
+
+    /// Below `root`, watches only what is in `folders`.
+    pub(super) fn keep_only(&mut self, root: &Path, folders: &HashSet<PathBuf>) {
+        self.drop_watches(|folder| folder.starts_with(root) && !folders.contains(folder));
+    }
+
+    fn drop_watches(&mut self, which: impl Fn(&Path) -> bool) {
+        let watcher = &mut self.watcher;
+        self.watched.retain(|folder, _| {
+            let drop = which(folder);
+            if drop && let Some(watcher) = watcher {
+                // Fails where the folder is gone, and its watch with it.
+                let _ = watcher.unwatch(folder);
+            }
+            !drop
+        });
+    }
+
+    fn tell_trouble(&mut self, error: &notify::Error) {
+        // A folder that has just gone, and one that may not be read, are known from the listing.
+        let expected = match &error.kind {
+            ErrorKind::PathNotFound | ErrorKind::WatchNotFound => true,
+            ErrorKind::Io(error) => error.kind() == std::io::ErrorKind::PermissionDenied,
+            _ => false,
+        };
+        if expected || std::mem::replace(&mut self.told, true) {
+            return;
+        }
+        let advice = match &error.kind {
+            ErrorKind::MaxFilesWatch => " (raise fs.inotify.max_user_watches)",
+            _ => "",
+        };
+        tracing::warn!(
+            "some changes will be noticed late, folders can't be watched: {error}{advice}"
+        );
+    }
+}
+
+/// What an event means for the files it names.
+fn signs(event: notify::Result<Event>) -> Vec<Sign> {
+    let Ok(event) = event else {
+        return vec![Sign::Lost];
+    };
+    if event.need_rescan() {
+        return vec![Sign::Lost];
+    }
+    let hint = match event.kind {
+        EventKind::Access(AccessKind::Close(AccessMode::Write)) => Hint::Written,
+        // Reading changes nothing, and this process reads here all the time.
+        EventKind::Access(_) => return Vec::new(),
+        EventKind::Modify(ModifyKind::Name(RenameMode::From)) | EventKind::Remove(_) => Hint::Gone,
+        EventKind::Modify(ModifyKind::Name(RenameMode::To)) => Hint::Moved,
+        // The two above, told once more.
+        EventKind::Modify(ModifyKind::Name(RenameMode::Both)) => return Vec::new(),
+        EventKind::Create(_) | EventKind::Modify(_) | EventKind::Any | EventKind::Other => {
+            Hint::Touched
+        }
+    };
+    let seen = event.paths.into_iter().map(|path| Sign::Seen(path, hint));
+    seen.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use notify::event::{CreateKind, DataChange, Flag, RemoveKind};
+
+    use super::*;
+
+    #[test]
+    fn events_and_what_they_mean() {
+        let table = [
+            (EventKind::Access(AccessKind::Open(AccessMode::Any)), None),
+            (EventKind::Access(AccessKind::Close(AccessMode::Read)), None),
+            (
+                EventKind::Access(AccessKind::Close(AccessMode::Write)),
+                Some(Hint::Written),
+            ),
+            (EventKind::Create(CreateKind::File), Some(Hint::Touched)),
+            (
+                EventKind::Modify(ModifyKind::Data(DataChange::Any)),
+                Some(Hint::Touched),
+            ),
+            (
+                EventKind::Modify(ModifyKind::Name(RenameMode::From)),
+                Some(Hint::Gone),
+            ),
+            (
+                EventKind::Modify(ModifyKind::Name(RenameMode::To)),
+                Some(Hint::Moved),
+            ),
+            (EventKind::Modify(ModifyKind::Name(RenameMode::Both)), None),
+            (EventKind::Remove(RemoveKind::File), Some(Hint::Gone)),
+        ];
+        for (kind, hint) in table {
+            let event = Event::new(kind).add_path("/h/a.wasm".into());
+            let expected: Vec<Sign> = hint
+                .map(|hint| Sign::Seen("/h/a.wasm".into(), hint))
+                .into_iter()
+                .collect();
+            assert_eq!(signs(Ok(event)), expected, "{kind:?}");
+        }
+        let overflow = Event::new(EventKind::Other).set_flag(Flag::Rescan);
+        assert_eq!(signs(Ok(overflow)), [Sign::Lost]);
+        assert_eq!(signs(Err(notify::Error::generic("broken"))), [Sign::Lost]);
+    }
+
+    #[test]
+    fn a_folder_that_is_made_anew_is_another_one() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("handlers");
+        assert_eq!(Identity::of(&path), None);
+        fs::create_dir(&path).expect("a folder");
+        let first = Identity::of(&path);
+        assert!(first.is_some());
+        assert_eq!(Identity::of(&path), first);
+        fs::rename(&path, folder.path().join("old")).expect("moved");
+        fs::create_dir(&path).expect("a folder");
+        assert_ne!(Identity::of(&path), first);
+        let file = folder.path().join("file");
+        fs::write(&file, "").expect("a file");
+        assert_eq!(Identity::of(&file), None);
+    }
+}

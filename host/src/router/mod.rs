@@ -1,0 +1,9 @@
+//! From a request-target to what answers it.
+
+mod path;
+mod route;
+mod table;
+
+pub use path::{BadPath, RequestPath};
+pub use route::{BadRoute, MAX_SEGMENTS, Route, Segment, Shape};
+pub use table::{Found, MatchedBy, Table};

@@ -1,0 +1,354 @@
+//! The path of a request: split into segments, decoded, and resolved, once, for everybody.
+//!
+//! The order is what makes it safe. The raw path is split at `/` first and each segment decoded by
+//! itself afterwards, so an encoded slash (`%2F`) stays inside its segment and can never make a new
+//! one. Dot segments are looked for last, in the decoded segments, so `%2e%2e` is `..` and cannot
+//! hide; they are resolved as RFC 3986 section 5.2.4 says, which stops at the root. Decoding
+//! happens exactly once: `%252e` is the three characters `%2e`.
+//!
+//! This is about names only. It knows no files and no routes, and what a segment may hold beyond
+//! "no NUL" is for those who use it to decide: see `static_files::security`.
+
+use std::fmt;
+
+/// A request's path, decoded and free of dot segments.
+///
+/// It is as long as the raw path at most (plus the `/` of an empty one), so the limit on the
+/// request line limits it too.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestPath {
+    /// `/` and a decoded segment, repeated, then `/` if the path ends with one. Never empty, starts
+    /// with `/`.
+    decoded: Vec<u8>,
+    /// Where each segment ends in `decoded`. Ascending; each end is followed by `/` or by nothing.
+    ends: Vec<usize>,
+}
+
+/// Why a path was refused. The peer's fault, each of them: status 400.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BadPath {
+    /// It does not start with `/`.
+    NotAbsolute,
+    /// A `%` is not followed by two hexadecimal digits (RFC 3986 section 2.1).
+    BrokenEscape,
+    /// It holds a NUL, as it is or as `%00`. No file name and no variable of a process can.
+    Nul,
+}
+
+impl RequestPath {
+    /// Reads the path of a request-target, still percent-encoded and without its query.
+    ///
+    /// An empty path is the root's (RFC 9112 section 3.2.1).
+    ///
+    /// # Errors
+    ///
+    /// See [`BadPath`]. `*`, the target of `OPTIONS *`, is no path and is [`BadPath::NotAbsolute`].
+    pub fn parse(raw: &[u8]) -> Result<RequestPath, BadPath> {
+        let rest = match raw {
+            [] => raw,
+            [b'/', rest @ ..] => rest,
+            _ => return Err(BadPath::NotAbsolute),
+        };
+        let mut decoded = Vec::with_capacity(raw.len().max(1));
+        let mut ends = Vec::new();
+        let mut trailing_slash = false;
+        let mut segments = rest.split(|&byte| byte == b'/').peekable();
+        while let Some(segment) = segments.next() {
+            let start = decoded.len();
+            decoded.push(b'/');
+            decode_into(segment, &mut decoded)?;
+            trailing_slash = true;
+            match &decoded[start + 1..] {
+                b"." => decoded.truncate(start),
+                b".." => {
+                    ends.pop();
+                    decoded.truncate(ends.last().copied().unwrap_or(0));
+                }
+                b"" if segments.peek().is_none() => decoded.truncate(start),
+                _ => {
+                    ends.push(decoded.len());
+                    trailing_slash = false;
+                }
+            }
+        }
+        if trailing_slash {
+            decoded.push(b'/');
+        }
+        Ok(RequestPath { decoded, ends })
+    }
+
+    /// The whole decoded path: starts with `/`, and is what `SCRIPT_NAME` and `PATH_INFO` make
+    /// together (rule E3). An encoded slash is a plain one here.
+    pub fn decoded(&self) -> &[u8] {
+        &self.decoded
+    }
+
+    /// The decoded segments from the left. `/a//b/` has three: `a`, an empty one, and `b`; the root
+    /// has none. A segment is never `.` or `..`, and can hold any byte but NUL, `/` too.
+    pub fn segments(&self) -> impl DoubleEndedIterator<Item = &[u8]> + ExactSizeIterator {
+        self.ends.iter().enumerate().map(|(index, &end)| {
+            let before = index.checked_sub(1).and_then(|i| self.ends.get(i).copied());
+            &self.decoded[before.unwrap_or(0) + 1..end]
+        })
+    }
+
+    /// How many segments there are, empty ones included.
+    pub fn segment_count(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Whether the path names a folder: it ends with `/`, as the root does, or ended with a dot
+    /// segment (`/a/.`).
+    pub fn has_trailing_slash(&self) -> bool {
+        self.ends.last() != Some(&self.decoded.len())
+    }
+
+    /// The decoded path, cut behind its first `count` segments: `SCRIPT_NAME` and `PATH_INFO` for a
+    /// handler whose route has that many (rule E3).
+    ///
+    /// Both are empty or start with `/`. A `count` beyond the last segment cuts behind that one.
+    pub fn split_after(&self, count: usize) -> (&[u8], &[u8]) {
+        let last = count.min(self.ends.len()).checked_sub(1);
+        let end = last.and_then(|index| self.ends.get(index).copied());
+        self.decoded.split_at(end.unwrap_or(0))
+    }
+}
+
+impl fmt::Display for BadPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            BadPath::NotAbsolute => "the path does not start with a slash",
+            BadPath::BrokenEscape => "a percent sign in the path is not followed by two hex digits",
+            BadPath::Nul => "the path holds a NUL",
+        })
+    }
+}
+
+impl std::error::Error for BadPath {}
+
+/// Appends `segment` to `out`, with its percent-escapes decoded.
+fn decode_into(segment: &[u8], out: &mut Vec<u8>) -> Result<(), BadPath> {
+    let mut bytes = segment.iter();
+    while let Some(&byte) = bytes.next() {
+        let byte = match byte {
+            b'%' => {
+                let high = bytes.next().copied().and_then(hex_digit);
+                let low = bytes.next().copied().and_then(hex_digit);
+                let (Some(high), Some(low)) = (high, low) else {
+                    return Err(BadPath::BrokenEscape);
+                };
+                high << 4 | low
+            }
+            byte => byte,
+        };
+        if byte == 0 {
+            return Err(BadPath::Nul);
+        }
+        out.push(byte);
+    }
+    Ok(())
+}
+
+/// The value of a hexadecimal digit, either case.
+fn hex_digit(byte: u8) -> Option<u8> {
+    char::from(byte)
+        .to_digit(16)
+        .and_then(|digit| u8::try_from(digit).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(raw: &str) -> RequestPath {
+        RequestPath::parse(raw.as_bytes()).unwrap_or_else(|why| panic!("{raw}: {why}"))
+    }
+
+    fn segments(path: &RequestPath) -> Vec<String> {
+        path.segments()
+            .map(|s| String::from_utf8_lossy(s).into_owned())
+            .collect()
+    }
+
+    #[test]
+    fn ordinary_paths() {
+        let table: &[(&str, &str, &[&str], bool)] = &[
+            ("", "/", &[], true),
+            ("/", "/", &[], true),
+            ("/hello", "/hello", &["hello"], false),
+            ("/hello/", "/hello/", &["hello"], true),
+            (
+                "/api/users/7",
+                "/api/users/7",
+                &["api", "users", "7"],
+                false,
+            ),
+            ("/a%20b", "/a b", &["a b"], false),
+            ("/caf%C3%A9", "/café", &["café"], false),
+            ("/caf%c3%a9", "/café", &["café"], false),
+            ("/a+b", "/a+b", &["a+b"], false),
+            ("/a;v=1/b", "/a;v=1/b", &["a;v=1", "b"], false),
+            ("/a%2Fb/c", "/a/b/c", &["a/b", "c"], false),
+            ("/a//b", "/a//b", &["a", "", "b"], false),
+            ("//", "//", &[""], true),
+            ("//a", "//a", &["", "a"], false),
+            ("/a//", "/a//", &["a", ""], true),
+            ("/...", "/...", &["..."], false),
+            (
+                "/.well-known/x",
+                "/.well-known/x",
+                &[".well-known", "x"],
+                false,
+            ),
+        ];
+        for &(raw, decoded, names, slash) in table {
+            let path = parse(raw);
+            assert_eq!(String::from_utf8_lossy(path.decoded()), decoded, "{raw}");
+            assert_eq!(segments(&path), names, "{raw}");
+            assert_eq!(path.has_trailing_slash(), slash, "{raw}");
+        }
+    }
+
+    /// The shapes that traversal takes, and where each one ends: inside the root, always.
+    #[test]
+    fn traversal_is_resolved_inside_the_root() {
+        let table: &[(&str, &str, &[&str])] = &[
+            ("/..", "/", &[]),
+            ("/../", "/", &[]),
+            ("/.", "/", &[]),
+            ("/./.", "/", &[]),
+            ("/../../../etc/passwd", "/etc/passwd", &["etc", "passwd"]),
+            ("/a/../../../etc/passwd", "/etc/passwd", &["etc", "passwd"]),
+            ("/a/./b", "/a/b", &["a", "b"]),
+            ("/a/b/..", "/a/", &["a"]),
+            ("/a/b/.", "/a/b/", &["a", "b"]),
+            ("/a/b/../c", "/a/c", &["a", "c"]),
+            ("/a/b/../../c", "/c", &["c"]),
+            (
+                "/%2e%2e/%2e%2e/etc/passwd",
+                "/etc/passwd",
+                &["etc", "passwd"],
+            ),
+            ("/%2E%2E/etc/passwd", "/etc/passwd", &["etc", "passwd"]),
+            ("/.%2e/etc/passwd", "/etc/passwd", &["etc", "passwd"]),
+            ("/%2e./etc/passwd", "/etc/passwd", &["etc", "passwd"]),
+            ("/a/%2e/b", "/a/b", &["a", "b"]),
+            ("/a//../b", "/a/b", &["a", "b"]),
+            ("//../b", "/b", &["b"]),
+            ("//etc/passwd", "//etc/passwd", &["", "etc", "passwd"]),
+            // An encoded slash never makes a segment, so none of these holds a dot segment.
+            ("/..%2fetc/passwd", "/../etc/passwd", &["../etc", "passwd"]),
+            (
+                "/..%2f..%2fetc%2fpasswd",
+                "/../../etc/passwd",
+                &["../../etc/passwd"],
+            ),
+            ("/%2e%2e%2fetc", "/../etc", &["../etc"]),
+            ("/%2fetc%2fpasswd", "//etc/passwd", &["/etc/passwd"]),
+            // Decoded once, not twice.
+            ("/%252e%252e/etc", "/%2e%2e/etc", &["%2e%2e", "etc"]),
+            ("/..%252fetc", "/..%2fetc", &["..%2fetc"]),
+            // These are names like any other here.
+            (
+                "/..\\..\\etc\\passwd",
+                "/..\\..\\etc\\passwd",
+                &["..\\..\\etc\\passwd"],
+            ),
+            ("/..%5cetc", "/..\\etc", &["..\\etc"]),
+            ("/.../etc", "/.../etc", &["...", "etc"]),
+            ("/..;/etc", "/..;/etc", &["..;", "etc"]),
+            ("/~root", "/~root", &["~root"]),
+            ("/c:/windows", "/c:/windows", &["c:", "windows"]),
+        ];
+        for &(raw, decoded, names) in table {
+            let path = parse(raw);
+            assert_eq!(String::from_utf8_lossy(path.decoded()), decoded, "{raw}");
+            assert_eq!(segments(&path), names, "{raw}");
+        }
+    }
+
+    #[test]
+    fn overlong_dots_are_not_dots() {
+        let path = parse("/%c0%ae%c0%ae/etc");
+        let names: Vec<&[u8]> = path.segments().collect();
+        assert_eq!(names, [&b"\xc0\xae\xc0\xae"[..], b"etc"]);
+    }
+
+    #[test]
+    fn refused() {
+        let table: &[(&[u8], BadPath)] = &[
+            (b"*", BadPath::NotAbsolute),
+            (b"etc/passwd", BadPath::NotAbsolute),
+            (b"../etc/passwd", BadPath::NotAbsolute),
+            (b"\\etc", BadPath::NotAbsolute),
+            (b"%2fetc", BadPath::NotAbsolute),
+            (b"/%", BadPath::BrokenEscape),
+            (b"/%2", BadPath::BrokenEscape),
+            (b"/%2/x", BadPath::BrokenEscape),
+            (b"/%zz", BadPath::BrokenEscape),
+            (b"/%+1", BadPath::BrokenEscape),
+            (b"/%u002e", BadPath::BrokenEscape),
+            (b"/a/%/../b", BadPath::BrokenEscape),
+            (b"/%00", BadPath::Nul),
+            (b"/style.css%00.html", BadPath::Nul),
+            (b"/a\0b", BadPath::Nul),
+            (b"/%00/../a", BadPath::Nul),
+        ];
+        for &(raw, why) in table {
+            assert_eq!(
+                RequestPath::parse(raw),
+                Err(why),
+                "{}",
+                String::from_utf8_lossy(raw)
+            );
+        }
+    }
+
+    #[test]
+    fn e3_script_name_and_path_info_are_the_decoded_path() {
+        let table: &[(&str, usize, &str, &str)] = &[
+            ("/", 0, "", "/"),
+            ("/", 1, "", "/"),
+            ("/hello", 0, "", "/hello"),
+            ("/hello", 1, "/hello", ""),
+            ("/hello", 9, "/hello", ""),
+            ("/hello/", 1, "/hello", "/"),
+            ("/hello/a%2Fb", 1, "/hello", "/a/b"),
+            ("/a%2Fb/c", 1, "/a/b", "/c"),
+            ("/api/users//7", 2, "/api/users", "//7"),
+            ("//", 1, "/", "/"),
+        ];
+        for &(raw, count, script_name, path_info) in table {
+            let path = parse(raw);
+            let (head, tail) = path.split_after(count);
+            assert_eq!(String::from_utf8_lossy(head), script_name, "{raw} {count}");
+            assert_eq!(String::from_utf8_lossy(tail), path_info, "{raw} {count}");
+            assert_eq!([head, tail].concat(), path.decoded(), "{raw} {count}");
+        }
+    }
+
+    /// Every path of up to six characters over the alphabet that matters keeps the invariants.
+    #[test]
+    fn small_paths_exhaustively() {
+        const ALPHABET: [&str; 6] = ["/", ".", "a", "%2e", "%2F", "%"];
+        let mut paths = vec![String::from("/")];
+        for _ in 0..6 {
+            let longer = paths
+                .iter()
+                .flat_map(|path| ALPHABET.map(|letter| format!("{path}{letter}")));
+            paths = longer.collect();
+            for raw in &paths {
+                let Ok(path) = RequestPath::parse(raw.as_bytes()) else {
+                    assert!(raw.contains('%'), "{raw}");
+                    continue;
+                };
+                assert_eq!(path.decoded().first(), Some(&b'/'), "{raw}");
+                assert!(path.segments().all(|s| s != b"." && s != b".."), "{raw}");
+                let joined: Vec<u8> = path.segments().flat_map(|s| [b"/", s].concat()).collect();
+                let slash: &[u8] = if path.has_trailing_slash() { b"/" } else { b"" };
+                assert_eq!([&joined[..], slash].concat(), path.decoded(), "{raw}");
+                assert_eq!(path.segments().len(), path.segment_count(), "{raw}");
+            }
+        }
+    }
+}

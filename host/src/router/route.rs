@@ -1,0 +1,313 @@
+//! The route that a handler's file makes: `users/[id].wasm` is `/users/[id]`.
+//!
+//! A route is read from the path of a file below the handlers folder and from nothing else. Which
+//! route a request takes is decided in [`super::table`].
+
+use std::fmt;
+
+/// Folders in a route, and so how deep the handlers folder is descended into. Deeper is more
+/// likely a mistake (a link farm, a build folder) than a site.
+pub const MAX_SEGMENTS: usize = 16;
+
+/// What stands between two slashes of a route.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Segment {
+    /// `users`: exactly this, compared with the decoded segment of the request's path.
+    Literal(String),
+    /// `[id]`: any one segment that is not empty, bound to the name.
+    One(String),
+    /// `[...rest]`: everything that is left of the path, one segment at least, bound to the name.
+    /// Always the last of its route.
+    Rest(String),
+}
+
+/// What a handler's file answers to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    segments: Vec<Segment>,
+    /// The file is its folder's `index`.
+    index: bool,
+}
+
+/// What two routes have in common when no request can tell them apart: `/users/[id]` and
+/// `/users/[name]`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Shape(Vec<ShapeSegment>);
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum ShapeSegment {
+    Literal(String),
+    One,
+    Rest,
+}
+
+/// Why a file's path makes no route. The text says what to do about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BadRoute {
+    /// More than [`MAX_SEGMENTS`] segments.
+    TooDeep,
+    /// A `[` or `]` that is not one of the two forms.
+    Brackets(String),
+    /// A name in brackets that cannot be the name of a variable.
+    Name(String),
+    /// The same name twice in one route.
+    NameTwice(String),
+    /// `[...rest]` with something behind it.
+    RestNotLast(String),
+}
+
+impl Route {
+    /// Reads a route from a file's path: relative to the handlers folder, without its extension,
+    /// `/` between segments. `index` as the last segment stands for the folder itself.
+    ///
+    /// # Errors
+    ///
+    /// See [`BadRoute`].
+    pub fn parse(stem: &str) -> Result<Route, BadRoute> {
+        let mut names: Vec<&str> = stem.split('/').collect();
+        let index = names.last() == Some(&"index");
+        if index {
+            names.pop();
+        }
+        if names.len() > MAX_SEGMENTS {
+            return Err(BadRoute::TooDeep);
+        }
+        let segments: Vec<Segment> = names
+            .iter()
+            .map(|name| Segment::parse(name))
+            .collect::<Result<_, _>>()?;
+        check_names(&segments)?;
+        check_rest(&segments, index)?;
+        Ok(Route { segments, index })
+    }
+
+    /// The segments, from the left. None for the root.
+    pub fn segments(&self) -> &[Segment] {
+        &self.segments
+    }
+
+    /// Whether the file is called `index`: such a route is exactly its folder, and only when
+    /// nothing better is there does it answer for what is below it.
+    pub fn is_index(&self) -> bool {
+        self.index
+    }
+
+    /// Whether every segment is literal.
+    pub fn is_literal(&self) -> bool {
+        self.segments
+            .iter()
+            .all(|segment| matches!(segment, Segment::Literal(_)))
+    }
+
+    /// What makes two routes the same.
+    pub fn shape(&self) -> Shape {
+        let segments = self.segments.iter().map(|segment| match segment {
+            Segment::Literal(text) => ShapeSegment::Literal(text.clone()),
+            Segment::One(_) => ShapeSegment::One,
+            Segment::Rest(_) => ShapeSegment::Rest,
+        });
+        Shape(segments.collect())
+    }
+}
+
+impl Segment {
+    fn parse(name: &str) -> Result<Segment, BadRoute> {
+        let Some(inner) = name
+            .strip_prefix('[')
+            .and_then(|rest| rest.strip_suffix(']'))
+        else {
+            if name.contains(['[', ']']) {
+                return Err(BadRoute::Brackets(name.to_owned()));
+            }
+            return Ok(Segment::Literal(name.to_owned()));
+        };
+        let (variable, rest) = match inner.strip_prefix("...") {
+            Some(variable) => (variable, true),
+            None => (inner, false),
+        };
+        if !is_variable(variable) {
+            return Err(BadRoute::Name(name.to_owned()));
+        }
+        Ok(match rest {
+            true => Segment::Rest(variable.to_owned()),
+            false => Segment::One(variable.to_owned()),
+        })
+    }
+
+    /// The name in brackets, if this segment has one.
+    pub fn variable(&self) -> Option<&str> {
+        match self {
+            Segment::Literal(_) => None,
+            Segment::One(name) | Segment::Rest(name) => Some(name),
+        }
+    }
+}
+
+/// A name becomes the end of `wasgi.route.<name>` and an argument in `wsgiorg.routing_args`, so it
+/// is kept to what needs no quoting in either.
+fn is_variable(name: &str) -> bool {
+    name.starts_with(|first: char| first.is_ascii_alphabetic())
+        && name
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
+}
+
+fn check_names(segments: &[Segment]) -> Result<(), BadRoute> {
+    for (at, segment) in segments.iter().enumerate() {
+        if let Some(name) = segment.variable()
+            && segments[..at].iter().any(|s| s.variable() == Some(name))
+        {
+            return Err(BadRoute::NameTwice(name.to_owned()));
+        }
+    }
+    Ok(())
+}
+
+fn check_rest(segments: &[Segment], index: bool) -> Result<(), BadRoute> {
+    let rest = segments
+        .iter()
+        .position(|segment| matches!(segment, Segment::Rest(_)));
+    match rest {
+        Some(at) if at + 1 < segments.len() || index => {
+            Err(BadRoute::RestNotLast(segments[at].to_string()))
+        }
+        _ => Ok(()),
+    }
+}
+
+impl fmt::Display for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.segments.is_empty() {
+            return f.write_str("/");
+        }
+        for segment in &self.segments {
+            write!(f, "/{segment}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Segment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Segment::Literal(text) => f.write_str(text),
+            Segment::One(name) => write!(f, "[{name}]"),
+            Segment::Rest(name) => write!(f, "[...{name}]"),
+        }
+    }
+}
+
+impl fmt::Display for BadRoute {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            BadRoute::TooDeep => write!(
+                f,
+                "more than {MAX_SEGMENTS} folders deep: move it nearer to the top"
+            ),
+            BadRoute::Brackets(name) => write!(
+                f,
+                "'{name}' makes no route: brackets go around a whole name, as in [id] or [...rest]"
+            ),
+            BadRoute::Name(name) => write!(
+                f,
+                "'{name}' makes no route: a name in brackets starts with a letter and goes on \
+                 with letters, digits, '_' and '-'"
+            ),
+            BadRoute::NameTwice(name) => write!(
+                f,
+                "the name '{name}' is twice in this route: give each bracket its own"
+            ),
+            BadRoute::RestNotLast(name) => write!(
+                f,
+                "nothing can come behind {name}, which takes all of the path: rename the file \
+                 itself to {name}"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for BadRoute {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_and_the_routes_they_make() {
+        let table = [
+            ("hello", "/hello"),
+            ("hello.v2", "/hello.v2"),
+            ("api/users", "/api/users"),
+            ("index", "/"),
+            ("api/index", "/api"),
+            ("index/index", "/index"),
+            ("index/list", "/index/list"),
+            ("users/[id]", "/users/[id]"),
+            ("users/[id]/posts", "/users/[id]/posts"),
+            ("users/[user-id]/[post_id]", "/users/[user-id]/[post_id]"),
+            ("users/[id]/index", "/users/[id]"),
+            ("files/[...rest]", "/files/[...rest]"),
+            ("[...all]", "/[...all]"),
+            ("café", "/café"),
+            ("a b", "/a b"),
+        ];
+        for (stem, route) in table {
+            let parsed = Route::parse(stem).unwrap_or_else(|why| panic!("{stem}: {why}"));
+            assert_eq!(parsed.to_string(), route, "{stem}");
+            assert_eq!(parsed.is_index(), stem.ends_with("index"), "{stem}");
+            assert_eq!(parsed.is_literal(), !stem.contains('['), "{stem}");
+        }
+    }
+
+    #[test]
+    fn files_that_make_no_route() {
+        let deep = "a/".repeat(MAX_SEGMENTS) + "b";
+        let table = [
+            (deep.as_str(), BadRoute::TooDeep),
+            ("[id", BadRoute::Brackets("[id".into())),
+            ("a[id]", BadRoute::Brackets("a[id]".into())),
+            ("[a].v2", BadRoute::Brackets("[a].v2".into())),
+            ("x]/y", BadRoute::Brackets("x]".into())),
+            ("[]", BadRoute::Name("[]".into())),
+            ("[...]", BadRoute::Name("[...]".into())),
+            ("[7]", BadRoute::Name("[7]".into())),
+            ("[a b]", BadRoute::Name("[a b]".into())),
+            ("[[id]]", BadRoute::Name("[[id]]".into())),
+            ("[id]/x/[id]", BadRoute::NameTwice("id".into())),
+            ("[id]/[...id]", BadRoute::NameTwice("id".into())),
+            ("[...rest]/x", BadRoute::RestNotLast("[...rest]".into())),
+            ("[...rest]/index", BadRoute::RestNotLast("[...rest]".into())),
+        ];
+        for (stem, why) in table {
+            assert_eq!(Route::parse(stem), Err(why), "{stem}");
+        }
+        let deepest = "a/".repeat(MAX_SEGMENTS - 1) + "b";
+        assert!(Route::parse(&deepest).is_ok());
+    }
+
+    #[test]
+    fn the_shape_forgets_names_and_index() {
+        let same = [
+            ("users/[id]", "users/[name]"),
+            ("[a]/x", "[b]/x"),
+            ("[...a]", "[...b]"),
+            ("api", "api/index"),
+            ("[id]", "[name]/index"),
+        ];
+        for (one, other) in same {
+            let shapes = [one, other].map(|stem| Route::parse(stem).unwrap().shape());
+            assert_eq!(shapes[0], shapes[1], "{one} {other}");
+        }
+        let different = [
+            ("a", "b"),
+            ("a", "[a]"),
+            ("[a]", "[...a]"),
+            ("a/[b]", "[a]/b"),
+            ("index", "index/index"),
+        ];
+        for (one, other) in different {
+            let shapes = [one, other].map(|stem| Route::parse(stem).unwrap().shape());
+            assert_ne!(shapes[0], shapes[1], "{one} {other}");
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! The calls that a reactor has at work, each with the connection that waits for it.
+
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Instant;
+
+use super::inbox::{CallWaker, Inbox};
+use crate::engine::{Call, Finished, Program};
+use crate::gateway::Exchange;
+use crate::registry::{Handler, Pass};
+
+/// One call and what belongs to it.
+#[derive(Debug)]
+pub(super) struct Running {
+    pub(super) call: Call,
+    pub(super) exchange: Arc<Exchange>,
+    /// Keeps the version that the request began with.
+    pub(super) handler: Arc<Handler<Program>>,
+    /// The connection that waits for the answer; none when the client has left, or has its answer
+    /// already.
+    pub(super) connection: Option<usize>,
+    /// When its wall time is up.
+    pub(super) deadline: Instant,
+    /// Its place among the handler's requests in work, given back when this is dropped.
+    pub(super) _pass: Pass,
+}
+
+/// Names one call. A place is used again, so a name that is no longer good finds nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct CallId {
+    pub(super) place: usize,
+    serial: u64,
+}
+
+/// A slab of calls. Places are used again, and with them their wakers.
+#[derive(Debug)]
+pub(super) struct Calls {
+    inbox: Arc<Inbox>,
+    places: Vec<Place>,
+    free: Vec<usize>,
+    count: usize,
+    /// How many calls there have been.
+    serial: u64,
+}
+
+#[derive(Debug)]
+struct Place {
+    serial: u64,
+    handle: Arc<CallWaker>,
+    waker: Waker,
+    running: Option<Box<Running>>,
+}
+
+impl Calls {
+    pub(super) fn new(inbox: Arc<Inbox>) -> Self {
+        Self {
+            inbox,
+            places: Vec::new(),
+            free: Vec::new(),
+            count: 0,
+            serial: 0,
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    pub(super) fn insert(&mut self, running: Running) -> CallId {
+        let place = self.free.pop().unwrap_or_else(|| {
+            let place = self.places.len();
+            let handle = CallWaker::new(self.inbox.clone(), place);
+            let waker = Waker::from(handle.clone());
+            self.places.push(Place {
+                serial: 0,
+                handle,
+                waker,
+                running: None,
+            });
+            place
+        });
+        self.serial += 1;
+        self.count += 1;
+        self.places[place].serial = self.serial;
+        self.places[place].running = Some(Box::new(running));
+        CallId {
+            place,
+            serial: self.serial,
+        }
+    }
+
+    /// The call at a place, if there is one.
+    pub(super) fn at(&self, place: usize) -> Option<&Running> {
+        self.places.get(place)?.running.as_deref()
+    }
+
+    /// Has `connection` wait for the call's answer.
+    pub(super) fn attach(&mut self, call: CallId, connection: usize) {
+        if let Some(running) = self.get_mut(call) {
+            running.connection = Some(connection);
+        }
+    }
+
+    /// Nobody waits for the call any more: its answer is complete.
+    pub(super) fn detach(&mut self, call: CallId) {
+        if let Some(running) = self.get_mut(call) {
+            running.connection = None;
+        }
+    }
+
+    /// Nobody waits for the call any more: its client has gone. It is told, and runs on to its end
+    /// or its budget's, so that `close` is called (B2).
+    pub(super) fn leave(&mut self, call: CallId) {
+        if let Some(running) = self.get_mut(call) {
+            running.connection = None;
+            running.exchange.client_gone();
+        }
+    }
+
+    fn get_mut(&mut self, call: CallId) -> Option<&mut Running> {
+        let place = self.places.get_mut(call.place)?;
+        if place.serial == call.serial {
+            place.running.as_deref_mut()
+        } else {
+            None
+        }
+    }
+
+    pub(super) fn remove(&mut self, place: usize) -> Option<Box<Running>> {
+        let running = self.places.get_mut(place)?.running.take()?;
+        self.free.push(place);
+        self.count -= 1;
+        Some(running)
+    }
+
+    /// Runs a call until it waits, yields or is done.
+    pub(super) fn poll(&mut self, place: usize) -> Poll<Finished> {
+        let Some(place) = self.places.get_mut(place) else {
+            return Poll::Pending;
+        };
+        let Some(running) = &mut place.running else {
+            return Poll::Pending;
+        };
+        place.handle.rearm();
+        running.call.poll(&mut Context::from_waker(&place.waker))
+    }
+
+    /// Ends every call where it is.
+    pub(super) fn clear(&mut self) {
+        for place in 0..self.places.len() {
+            drop(self.remove(place));
+        }
+    }
+}

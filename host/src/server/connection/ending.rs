@@ -1,0 +1,108 @@
+//! Sending what waits to be sent, and the ways in which an answer and a connection end.
+
+use std::net::Shutdown;
+use std::time::{Duration, Instant};
+
+use super::{Connection, Phase, Progress, Source};
+use crate::http1::{CloseReason, Step};
+use crate::server::context::Context;
+use crate::server::outbox::Flush;
+
+/// How long a closed connection's client may go on sending before it is cut: as long as it takes
+/// for the answer to arrive, with room (RFC 9112 section 9.6).
+const LINGER_TIME: Duration = Duration::from_secs(2);
+
+/// How much it may send in that time, in bytes.
+const LINGER_BYTES: usize = 1024 * 1024;
+
+impl Connection {
+    pub(super) fn flush(&mut self, cx: &mut Context) -> Progress {
+        if self.outbox.is_empty() || !self.writable {
+            return Progress::Stuck;
+        }
+        let mut sent = 0;
+        let result = self
+            .outbox
+            .flush(&mut self.socket, &mut cx.spare, &mut sent);
+        if let Some(record) = &mut self.record {
+            record.bytes += sent;
+        }
+        if sent > 0 {
+            self.blocked_since = None;
+        }
+        match result {
+            Ok(Flush::Empty) => {
+                if let Phase::Answering(Source::Call(waiting)) = &self.phase {
+                    waiting.exchange.sent();
+                }
+                Progress::Made
+            }
+            Ok(Flush::Blocked) => {
+                self.writable = false;
+                self.blocked_since.get_or_insert(cx.now);
+                Progress::Stuck
+            }
+            Ok(Flush::FileShort) => {
+                tracing::warn!("a page became shorter while it was sent: connection cut");
+                self.outbox.clear();
+                self.phase = Phase::Closing(CloseReason::AnswerShort);
+                Progress::Made
+            }
+            Err(_) => {
+                self.abandon(cx, "the client broke the connection");
+                Progress::Made
+            }
+        }
+    }
+
+    /// The last byte of an answer has left.
+    pub(super) fn end_answer(&mut self, cx: &mut Context) {
+        self.log(cx);
+        self.phase = match self.http.next_step(cx.now) {
+            Step::NextRequest | Step::Drain => Phase::Reading,
+            Step::Close(reason) => Phase::Closing(reason),
+        };
+    }
+
+    /// Ends the connection as its reason asks for.
+    pub(super) fn close(&mut self, reason: CloseReason, now: Instant) {
+        self.phase = if reason.cuts_answer() {
+            self.reset();
+            Phase::Closed
+        } else if reason.lingers() && self.socket.shutdown(Shutdown::Write).is_ok() {
+            Phase::Lingering {
+                until: now + LINGER_TIME,
+                left_bytes: LINGER_BYTES,
+            }
+        } else {
+            Phase::Closed
+        };
+    }
+
+    /// Has the client see a broken connection, where an orderly end would pass for a whole answer.
+    pub(super) fn reset(&self) {
+        let socket = socket2::SockRef::from(&self.socket);
+        if let Err(error) = socket.set_linger(Some(Duration::ZERO)) {
+            tracing::debug!("a connection was closed, not reset: {error}");
+        }
+    }
+
+    /// Gives up on the client: its answer can't reach it.
+    pub(super) fn abandon(&mut self, cx: &mut Context, why: &'static str) {
+        if let Phase::Answering(Source::Call(waiting)) = &self.phase {
+            cx.calls.leave(waiting.call);
+        }
+        if let Some(record) = &mut self.record {
+            record.cut = Some(why);
+        }
+        self.outbox.clear();
+        self.phase = Phase::Closed;
+    }
+
+    /// Writes the access log's line, if a request is still without one.
+    pub(in crate::server) fn log(&mut self, cx: &mut Context) {
+        if let Some(record) = self.record.take() {
+            cx.log(self.peer, &record);
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! Answers that are known from the start: pages, redirects, errors.
+
+use super::{Connection, Phase, Progress, Source};
+use crate::http1::{BodyLength, Discard, Finish, ResponseHead, Stamp};
+use crate::server::context::Context;
+use crate::server::status::reason;
+use crate::static_files::{Answer, Content};
+
+impl Connection {
+    /// Reads the request's body away, so that a broken one is answered as such; then answers.
+    pub(super) fn read_away(&mut self, cx: &mut Context) -> Progress {
+        let failed = match self.http.discard_body(cx.now) {
+            Discard::Incomplete => return Progress::Stuck,
+            Discard::Done | Discard::TooMuch => None,
+            Discard::Failed(error) => Some(error),
+        };
+        let Phase::Answering(Source::Known(answer)) =
+            std::mem::replace(&mut self.phase, Phase::Answering(Source::Queued))
+        else {
+            return Progress::Stuck;
+        };
+        let answer = match failed {
+            Some(error) => cx.error(error.status(), error.why()),
+            None => *answer,
+        };
+        self.queue(answer, cx);
+        Progress::Made
+    }
+
+    /// Puts a whole answer into the outbox.
+    pub(super) fn queue(&mut self, answer: Answer, cx: &mut Context) {
+        let (length, take) = {
+            let length = match &answer.body {
+                Content::Empty => 0,
+                Content::Bytes(bytes) => bytes.len() as u64,
+                Content::File { length, .. } => *length,
+            };
+            let fields = answer.fields.iter().map(|(name, value)| (*name, &**value));
+            let head = ResponseHead {
+                status: answer.status,
+                reason: reason(answer.status),
+                fields,
+            };
+            self.start_response(&head, BodyLength::Known(length), cx);
+            let tail = self.outbox.tail(&mut cx.spare);
+            let frame = self
+                .http
+                .frame(usize::try_from(length).unwrap_or(usize::MAX), tail);
+            (length, frame.take)
+        };
+        match answer.body {
+            Content::Empty => {}
+            Content::Bytes(bytes) => self.outbox.push(bytes, take, &mut cx.spare),
+            // A file has its length announced, and for HEAD nothing of it is taken.
+            Content::File { file, .. } => self.outbox.push_file(file, length.min(take as u64)),
+        }
+        let finish = self.http.finish_response(self.outbox.tail(&mut cx.spare));
+        debug_assert_eq!(finish, Finish::Whole);
+        self.phase = Phase::Answering(Source::Queued);
+    }
+
+    pub(super) fn start_response<'a, F>(
+        &mut self,
+        head: &ResponseHead<'a, F>,
+        length: BodyLength,
+        cx: &mut Context,
+    ) where
+        F: Iterator<Item = (&'a str, &'a [u8])> + Clone,
+    {
+        if let Some(record) = &mut self.record {
+            record.status = head.status;
+        }
+        let stamp = Stamp {
+            date: cx.date.text(),
+            server: Some(crate::SERVER_SOFTWARE),
+        };
+        let skipped =
+            self.http
+                .start_response(head, length, &stamp, self.outbox.tail(&mut cx.spare));
+        if let Some(name) = skipped.first {
+            let handler = self
+                .record
+                .as_ref()
+                .map_or("", |record| record.handler_name());
+            tracing::warn!("{handler}: a {name} field was not sent: it could break the framing");
+        }
+    }
+}

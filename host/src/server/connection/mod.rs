@@ -1,0 +1,331 @@
+//! One client: its socket, its protocol state, and the request that is being answered.
+//!
+//! Everything that happens to a connection ends in [`Connection::drive`], which goes on until the
+//! socket or the handler has to be waited for:
+//!
+//! ```text
+//!            head complete               answer queued and sent
+//!   Reading ───────────────▶ Answering ───────────────────────▶ Reading
+//!      │                        │  ▲                               (or)
+//!      │ rejected               │  └─ body bytes in, blocks out ┐
+//!      ▼                        ▼                               ▼
+//!   Answering ──────────────▶ Closing ──▶ Lingering ──▶ Closed
+//! ```
+//!
+//! Interest in the socket is never changed: it is registered once, edge-triggered, for both
+//! directions, and the two flags `readable` and `writable` remember the edges.
+
+mod ending;
+mod exchange;
+mod known;
+
+use std::io::{self, Read};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mio::net::TcpStream;
+
+use super::calls::CallId;
+use super::context::{Context, Start};
+use super::outbox::Outbox;
+use super::record::Record;
+use crate::gateway::Exchange;
+use crate::http1::{self, CloseReason, Expiry, Incoming, RequestBody, RequestHead};
+use crate::static_files::Answer;
+
+/// How long a client may take nothing of what is sent to it. As long as nginx waits.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Steps of one turn, after which other connections get theirs. A step is a read of the socket, a
+/// request or a block of an answer.
+const STEPS_PER_TURN: u32 = 64;
+
+/// A client's connection.
+#[derive(Debug)]
+pub(super) struct Connection {
+    socket: TcpStream,
+    peer: SocketAddr,
+    local: SocketAddr,
+    http: http1::Connection,
+    phase: Phase,
+    outbox: Outbox,
+    record: Option<Box<Record>>,
+    readable: bool,
+    writable: bool,
+    /// The client has ended its side: the next reads come to the end.
+    ending: bool,
+    /// Since when the socket has taken nothing of what waits for it.
+    blocked_since: Option<Instant>,
+}
+
+#[derive(Debug)]
+enum Phase {
+    /// Waiting for a request's head.
+    Reading,
+    /// A request is being answered.
+    Answering(Source),
+    /// The last answer has to leave yet.
+    Closing(CloseReason),
+    /// Our side is closed; the client's last bytes are read and thrown away.
+    Lingering { until: Instant, left_bytes: usize },
+    /// To be dropped.
+    Closed,
+}
+
+/// Where the answer comes from.
+#[derive(Debug)]
+enum Source {
+    /// A handler is at work.
+    Call(Box<Waiting>),
+    /// The answer is known, and waits for the request's body to be read to its end.
+    Known(Box<Answer>),
+    /// All of it is in the outbox.
+    Queued,
+}
+
+/// A call that this connection waits for.
+#[derive(Debug)]
+struct Waiting {
+    call: CallId,
+    exchange: Arc<Exchange>,
+    /// The request's body has been handed over to its end.
+    body_done: bool,
+    head_sent: bool,
+}
+
+/// What the reactor does with a connection after a turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// Wait for the socket, the handler or the deadline.
+    Wait,
+    /// Come back soon: there is more to do.
+    Again,
+    /// Drop it.
+    Drop,
+}
+
+/// Whether a phase has something more to do.
+#[derive(PartialEq, Eq)]
+enum Progress {
+    Made,
+    Stuck,
+}
+
+impl Connection {
+    pub(super) fn new(
+        socket: TcpStream,
+        peer: SocketAddr,
+        local: SocketAddr,
+        limits: Arc<http1::Limits>,
+        now: Instant,
+    ) -> Self {
+        Self {
+            socket,
+            peer,
+            local,
+            http: http1::Connection::new(limits, now),
+            phase: Phase::Reading,
+            outbox: Outbox::default(),
+            record: None,
+            // The first bytes often come with the connection; an attempt tells.
+            readable: true,
+            writable: true,
+            ending: false,
+            blocked_since: None,
+        }
+    }
+
+    pub(super) fn socket_mut(&mut self) -> &mut TcpStream {
+        &mut self.socket
+    }
+
+    /// Takes note of what the socket is ready for.
+    pub(super) fn ready(&mut self, event: &mio::event::Event) {
+        self.readable |= event.is_readable();
+        self.writable |= event.is_writable();
+        self.ending |= event.is_read_closed();
+    }
+
+    /// When this connection has to be looked at, if nothing happens until then.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        let write = self.blocked_since.map(|since| since + WRITE_TIMEOUT);
+        let read = match &self.phase {
+            Phase::Lingering { until, .. } => Some(*until),
+            Phase::Reading | Phase::Answering(_) => self.http.deadline(),
+            Phase::Closing(_) | Phase::Closed => None,
+        };
+        match (read, write) {
+            (Some(read), Some(write)) => Some(read.min(write)),
+            (one, other) => one.or(other),
+        }
+    }
+
+    /// Acts on the deadline.
+    pub(super) fn expire(&mut self, cx: &mut Context) {
+        let now = cx.now;
+        if self
+            .blocked_since
+            .is_some_and(|since| now >= since + WRITE_TIMEOUT)
+        {
+            self.abandon(cx, "the client takes nothing");
+            return;
+        }
+        match &self.phase {
+            Phase::Lingering { until, .. } if now >= *until => self.phase = Phase::Closed,
+            Phase::Reading | Phase::Answering(_) => {
+                if let Some(Expiry::Close(reason)) = self.http.expired(now) {
+                    self.phase = Phase::Closing(reason);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Takes no further request.
+    pub(super) fn stop(&mut self) {
+        self.http.stop();
+    }
+
+    /// Whether it is in the middle of an answer.
+    pub(super) fn is_answering(&self) -> bool {
+        matches!(self.phase, Phase::Answering(_) | Phase::Closing(_))
+    }
+
+    /// Goes on until something has to be waited for, or others should have their turn.
+    pub(super) fn drive(&mut self, cx: &mut Context) -> Turn {
+        for _ in 0..STEPS_PER_TURN {
+            let received = self.receive(cx);
+            let moved = self.step(cx);
+            let sent = self.flush(cx);
+            if matches!(self.phase, Phase::Closed) {
+                return Turn::Drop;
+            }
+            if [received, moved, sent]
+                .iter()
+                .all(|progress| *progress == Progress::Stuck)
+            {
+                return Turn::Wait;
+            }
+        }
+        Turn::Again
+    }
+
+    /// Reads the socket once, if there may be something and somebody wants it.
+    fn receive(&mut self, cx: &mut Context) -> Progress {
+        let wanted = match self.phase {
+            Phase::Reading | Phase::Answering(_) => self.http.wants_bytes(),
+            Phase::Lingering { .. } => true,
+            Phase::Closing(_) | Phase::Closed => false,
+        };
+        if !self.readable || !wanted {
+            return Progress::Stuck;
+        }
+        match self.socket.read(&mut cx.scratch) {
+            Ok(0) => {
+                self.readable = false;
+                if let Phase::Lingering { .. } = self.phase {
+                    self.phase = Phase::Closed;
+                } else {
+                    self.http.receive_end();
+                }
+                Progress::Made
+            }
+            Ok(count) => {
+                // A read that leaves room has emptied the socket: what comes later is an edge of
+                // its own. Only the end of the stream comes without one.
+                self.readable = count == cx.scratch.len() || self.ending;
+                if let Phase::Lingering { left_bytes, .. } = &mut self.phase {
+                    *left_bytes = left_bytes.saturating_sub(count);
+                    if *left_bytes == 0 {
+                        self.phase = Phase::Closed;
+                    }
+                } else {
+                    self.http.receive(&cx.scratch[..count], cx.now);
+                }
+                Progress::Made
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.readable = false;
+                Progress::Stuck
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Progress::Made,
+            Err(_) => {
+                self.abandon(cx, "the client broke the connection");
+                Progress::Made
+            }
+        }
+    }
+
+    /// Does what the phase has to do next.
+    fn step(&mut self, cx: &mut Context) -> Progress {
+        match &mut self.phase {
+            Phase::Reading => self.read_head(cx),
+            Phase::Answering(Source::Call(_)) => self.exchange(cx),
+            Phase::Answering(Source::Known(_)) => self.read_away(cx),
+            Phase::Answering(Source::Queued) if self.outbox.is_empty() => {
+                self.end_answer(cx);
+                Progress::Made
+            }
+            Phase::Closing(reason) if self.outbox.is_empty() => {
+                let reason = *reason;
+                self.close(reason, cx.now);
+                Progress::Made
+            }
+            Phase::Answering(Source::Queued)
+            | Phase::Closing(_)
+            | Phase::Lingering { .. }
+            | Phase::Closed => Progress::Stuck,
+        }
+    }
+
+    // Reading.
+
+    fn read_head(&mut self, cx: &mut Context) -> Progress {
+        match self.http.next_request(cx.now) {
+            None => Progress::Stuck,
+            Some(Incoming::Request(head)) => {
+                self.begin(head, cx);
+                Progress::Made
+            }
+            Some(Incoming::Rejected(rejection)) => {
+                self.record = Some(Box::new(Record::rejected(
+                    self.http.rejected_line(),
+                    cx.now,
+                )));
+                let answer = cx.error(rejection.status, rejection.why);
+                self.queue(answer, cx);
+                Progress::Made
+            }
+            Some(Incoming::Closed(_)) => {
+                // All answers have left, and nothing that came is unanswered: nothing to wait for.
+                self.phase = Phase::Closed;
+                Progress::Made
+            }
+        }
+    }
+
+    /// Begins to answer a request.
+    fn begin(&mut self, head: Arc<RequestHead>, cx: &mut Context) {
+        let has_body = head.body() != RequestBody::None;
+        let mut record = Record::new(head.clone(), cx.now);
+        let source = match cx.start(head, self.peer, self.local) {
+            Start::Answer(answer) => Source::Known(Box::new(answer)),
+            Start::Call {
+                call,
+                exchange,
+                handler,
+            } => {
+                record.handler = Some(handler);
+                Source::Call(Box::new(Waiting {
+                    call,
+                    exchange,
+                    body_done: !has_body,
+                    head_sent: false,
+                }))
+            }
+        };
+        self.record = Some(Box::new(record));
+        self.phase = Phase::Answering(source);
+    }
+}

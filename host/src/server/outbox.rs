@@ -1,0 +1,199 @@
+//! What is on its way to a client: bytes and parts of files, in order.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, IoSlice, Write};
+
+use mio::net::TcpStream;
+
+/// Blocks up to this size are copied behind the bytes before them, in bytes: cheaper than a place
+/// in the list and an entry of `writev` of their own.
+const COPY_BYTES: usize = 2 * 1024;
+
+/// Entries of one `writev`.
+const SLICES: usize = 16;
+
+/// What one `sendfile` is asked for, in bytes: enough to fill any socket buffer, little enough
+/// that a reactor's other connections don't wait for a disk.
+const SENDFILE_BYTES: usize = 512 * 1024;
+
+/// A buffer up to this size is kept for the next response, in bytes.
+const SPARE_BYTES: usize = 16 * 1024;
+
+/// Bytes and parts of files on their way to one client.
+#[derive(Debug, Default)]
+pub(super) struct Outbox {
+    pieces: VecDeque<Piece>,
+    /// How many bytes of the first piece have been sent.
+    sent: usize,
+}
+
+#[derive(Debug)]
+enum Piece {
+    Bytes(Vec<u8>),
+    /// From the file's own position on.
+    File {
+        file: File,
+        left: u64,
+    },
+}
+
+/// How far one flush came.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Flush {
+    /// Everything has left.
+    Empty,
+    /// The socket takes no more for now.
+    Blocked,
+    /// A file is shorter than it was when its length was promised.
+    FileShort,
+}
+
+impl Outbox {
+    pub(super) fn is_empty(&self) -> bool {
+        self.pieces.is_empty()
+    }
+
+    /// The buffer to append small things to: heads, chunk sizes. `spare` is a used one to begin
+    /// with.
+    pub(super) fn tail(&mut self, spare: &mut Vec<u8>) -> &mut Vec<u8> {
+        if !matches!(self.pieces.back(), Some(Piece::Bytes(_))) {
+            self.pieces.push_back(Piece::Bytes(std::mem::take(spare)));
+        }
+        match self.pieces.back_mut() {
+            Some(Piece::Bytes(bytes)) => bytes,
+            _ => unreachable!("a piece of bytes is at the back"),
+        }
+    }
+
+    /// Appends a block, of which `take` bytes are to go out.
+    pub(super) fn push(&mut self, mut block: Vec<u8>, take: usize, spare: &mut Vec<u8>) {
+        block.truncate(take);
+        if block.len() <= COPY_BYTES {
+            if !block.is_empty() {
+                self.tail(spare).extend_from_slice(&block);
+            }
+        } else {
+            self.pieces.push_back(Piece::Bytes(block));
+        }
+    }
+
+    /// Appends the next `length` bytes of a file, from its position on.
+    pub(super) fn push_file(&mut self, file: File, length: u64) {
+        if length > 0 {
+            self.pieces.push_back(Piece::File { file, left: length });
+        }
+    }
+
+    /// Throws away what has not been sent.
+    pub(super) fn clear(&mut self) {
+        self.pieces.clear();
+        self.sent = 0;
+    }
+
+    /// Sends until there is nothing left or the socket takes no more. Adds what was sent to
+    /// `total`.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the connection is broken.
+    pub(super) fn flush(
+        &mut self,
+        socket: &mut TcpStream,
+        spare: &mut Vec<u8>,
+        total: &mut u64,
+    ) -> io::Result<Flush> {
+        while let Some(first) = self.pieces.front_mut() {
+            let sent = match first {
+                Piece::File { file, left } => {
+                    let want = usize::try_from(*left)
+                        .unwrap_or(usize::MAX)
+                        .min(SENDFILE_BYTES);
+                    match rustix::fs::sendfile(&*socket, &*file, None, want) {
+                        Ok(0) => return Ok(Flush::FileShort),
+                        Ok(sent) => {
+                            *left = left.saturating_sub(sent as u64);
+                            *total += sent as u64;
+                            if *left == 0 {
+                                self.pieces.pop_front();
+                            }
+                            continue;
+                        }
+                        Err(error) => Err(error.into()),
+                    }
+                }
+                // A buffer for framing that turned out to need none.
+                Piece::Bytes(bytes) if bytes.len() == self.sent => {
+                    self.advance(0, spare);
+                    continue;
+                }
+                Piece::Bytes(_) => self.write(socket),
+            };
+            match sent {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(sent) => {
+                    *total += sent as u64;
+                    self.advance(sent, spare);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Ok(Flush::Blocked);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Flush::Empty)
+    }
+
+    /// Writes as many pieces of bytes as stand at the front, in one call.
+    fn write(&self, socket: &mut TcpStream) -> io::Result<usize> {
+        let mut bytes = self.pieces.iter().map_while(Piece::bytes);
+        let Some(first) = bytes.next() else {
+            return Ok(0);
+        };
+        let first = &first[self.sent..];
+        let Some(second) = bytes.next() else {
+            return socket.write(first);
+        };
+        let mut slices = [IoSlice::new(&[]); SLICES];
+        slices[0] = IoSlice::new(first);
+        let mut count = 1;
+        for (slice, bytes) in slices[1..]
+            .iter_mut()
+            .zip(std::iter::once(second).chain(bytes))
+        {
+            *slice = IoSlice::new(bytes);
+            count += 1;
+        }
+        socket.write_vectored(&slices[..count])
+    }
+
+    /// Drops what was sent from the front.
+    fn advance(&mut self, mut sent: usize, spare: &mut Vec<u8>) {
+        while let Some(first) = self.pieces.front().and_then(Piece::bytes) {
+            let left = first.len() - self.sent;
+            if sent < left {
+                self.sent += sent;
+                return;
+            }
+            sent -= left;
+            self.sent = 0;
+            if let Some(Piece::Bytes(mut used)) = self.pieces.pop_front()
+                && used.capacity() <= SPARE_BYTES
+                && used.capacity() > spare.capacity()
+            {
+                used.clear();
+                *spare = used;
+            }
+        }
+    }
+}
+
+impl Piece {
+    fn bytes(&self) -> Option<&[u8]> {
+        match self {
+            Self::Bytes(bytes) => Some(bytes),
+            Self::File { .. } => None,
+        }
+    }
+}

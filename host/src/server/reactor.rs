@@ -1,0 +1,378 @@
+//! One thread's event loop: its sockets, its calls, its deadlines. The whole loop is in
+//! [`Reactor::run`].
+//!
+//! A turn of the loop: wait for the kernel (not at all while a call may go on), serve the sockets
+//! that are ready, go on with the calls that were woken, once each, and look at what is due. A
+//! call that computes gives its turn back at each tick (see `engine`), so a turn is as long as
+//! there are such calls, in ticks.
+
+use std::io;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use mio::net::TcpListener;
+use mio::{Events, Interest, Token};
+use slab::Slab;
+
+use super::Shared;
+use super::calls::Calls;
+use super::connection::{Connection, Turn};
+use super::context::Context;
+use super::deadlines::Deadlines;
+use super::inbox::{Inbox, Message};
+use crate::engine::{Finished, Working};
+use crate::gateway::Failure;
+
+const LISTENER: Token = Token(usize::MAX);
+const WAKER: Token = Token(usize::MAX - 1);
+
+/// Events that are taken from the kernel at a time. What does not fit comes with the next turn.
+const EVENTS: usize = 1024;
+
+/// Connections that are accepted before the others get their turn.
+const ACCEPTS_PER_TURN: usize = 256;
+
+/// How long no connection is accepted after the system refused one: for lack of descriptors, most
+/// likely, and trying at once again would only burn time.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// A thread's event loop.
+pub(super) struct Reactor {
+    poll: mio::Poll,
+    inbox: Arc<Inbox>,
+    listener: Option<TcpListener>,
+    accepting: Accepting,
+    connections: Slab<Connection>,
+    connection_deadlines: Deadlines,
+    call_deadlines: Deadlines,
+    /// Connections that have more to do.
+    again: Vec<usize>,
+    cx: Context,
+    working: Working,
+    shared: Arc<Shared>,
+    draining: bool,
+}
+
+/// Whether there may be connections to accept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Accepting {
+    /// The kernel will say when there are.
+    Wait,
+    /// There may be more.
+    Again,
+    /// Not before this.
+    Pause(Instant),
+}
+
+impl Reactor {
+    pub(super) fn new(
+        mut listener: TcpListener,
+        shared: Arc<Shared>,
+        working: Working,
+    ) -> anyhow::Result<Self> {
+        let poll = mio::Poll::new().context("could not open an epoll instance")?;
+        let registry = poll.registry();
+        registry
+            .register(&mut listener, LISTENER, Interest::READABLE)
+            .context("could not watch the listening socket")?;
+        let waker = mio::Waker::new(registry, WAKER).context("could not make a waker")?;
+        let inbox = Inbox::new(waker);
+        let cx = Context::new(shared.clone(), Calls::new(inbox.clone()), Instant::now());
+        Ok(Self {
+            poll,
+            inbox,
+            listener: Some(listener),
+            accepting: Accepting::Wait,
+            connections: Slab::new(),
+            connection_deadlines: Deadlines::default(),
+            call_deadlines: Deadlines::default(),
+            again: Vec::new(),
+            cx,
+            working,
+            shared,
+            draining: false,
+        })
+    }
+
+    pub(super) fn inbox(&self) -> Arc<Inbox> {
+        self.inbox.clone()
+    }
+
+    /// Runs until told to stop, or until told to drain and the last request is answered.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the kernel can't be asked for events: nothing can go on then.
+    pub(super) fn run(mut self) -> anyhow::Result<()> {
+        self.inbox.adopt();
+        let mut events = Events::with_capacity(EVENTS);
+        let mut woken = Vec::new();
+        loop {
+            let timeout = self.timeout();
+            if timeout != Some(Duration::ZERO) {
+                self.working.set(false);
+            }
+            match self.poll.poll(&mut events, timeout) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                result => result.context("could not wait for events")?,
+            }
+            self.cx.now = Instant::now();
+            self.cx.date.update(self.cx.now);
+            for event in &events {
+                match event.token() {
+                    LISTENER => self.accepting = Accepting::Again,
+                    WAKER => {}
+                    Token(place) => {
+                        if let Some(connection) = self.connections.get_mut(place) {
+                            connection.ready(event);
+                            self.drive(place);
+                        }
+                    }
+                }
+            }
+            for place in std::mem::take(&mut self.again) {
+                self.drive(place);
+            }
+            for message in self.inbox.take_messages() {
+                match message {
+                    Message::Wake(call) => woken.push(call),
+                    Message::Drain => self.drain(),
+                    Message::Stop => return self.stop(),
+                }
+            }
+            self.inbox.take_woken(&mut woken);
+            for call in woken.drain(..) {
+                self.poll_call(call);
+            }
+            self.accept();
+            self.expire();
+            self.cx.flush_log();
+            if self.draining && self.connections.is_empty() && self.cx.calls.is_empty() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// How long the kernel may make us wait.
+    fn timeout(&self) -> Option<Duration> {
+        if !self.again.is_empty() || self.inbox.has_woken() || self.accepting == Accepting::Again {
+            return Some(Duration::ZERO);
+        }
+        let pause = match self.accepting {
+            Accepting::Pause(until) => Some(until),
+            Accepting::Wait | Accepting::Again => None,
+        };
+        let next = [
+            self.connection_deadlines.next(),
+            self.call_deadlines.next(),
+            pause,
+        ]
+        .into_iter()
+        .flatten()
+        .min()?;
+        let wait = next.saturating_duration_since(Instant::now());
+        // The kernel counts in milliseconds, and must not wake us before the time.
+        Some(wait + Duration::from_millis(u64::from(!wait.is_zero())))
+    }
+
+    // Connections.
+
+    fn accept(&mut self) {
+        match self.accepting {
+            Accepting::Again => {}
+            Accepting::Pause(until) if self.cx.now >= until => {}
+            Accepting::Wait | Accepting::Pause(_) => return,
+        }
+        self.accepting = Accepting::Again;
+        for _ in 0..ACCEPTS_PER_TURN {
+            let Some(listener) = &self.listener else {
+                return;
+            };
+            match listener.accept() {
+                Ok((socket, peer)) => self.connected(socket, peer),
+                Err(error) => match error.kind() {
+                    io::ErrorKind::WouldBlock => {
+                        self.accepting = Accepting::Wait;
+                        return;
+                    }
+                    // The client left while it waited, or a signal came: the next one is fine.
+                    io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted => {}
+                    _ => {
+                        tracing::warn!("could not accept a connection: {error}");
+                        self.accepting = Accepting::Pause(self.cx.now + ACCEPT_PAUSE);
+                        return;
+                    }
+                },
+            }
+        }
+    }
+
+    fn connected(&mut self, mut socket: mio::net::TcpStream, peer: std::net::SocketAddr) {
+        // Answers are written whole: waiting for more to send would only delay them. A socket
+        // that refuses is slower, and a socket without an address is gone already.
+        let _ = socket.set_nodelay(true);
+        let Ok(local) = socket.local_addr() else {
+            return;
+        };
+        let entry = self.connections.vacant_entry();
+        let place = entry.key();
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        if let Err(error) = self
+            .poll
+            .registry()
+            .register(&mut socket, Token(place), interest)
+        {
+            tracing::warn!("could not watch a connection: {error}");
+            return;
+        }
+        let limits = self.shared.http.clone();
+        entry.insert(Connection::new(socket, peer, local, limits, self.cx.now));
+        self.drive(place);
+    }
+
+    /// Gives a connection its turn, and a call that it starts its first.
+    fn drive(&mut self, place: usize) {
+        // An instance is reset when this is dropped: after its answer was sent.
+        let mut _finished = None;
+        loop {
+            let Some(connection) = self.connections.get_mut(place) else {
+                return;
+            };
+            let turn = connection.drive(&mut self.cx);
+            if turn == Turn::Drop {
+                self.drop_connection(place);
+                return;
+            }
+            if let Some(at) = connection.deadline() {
+                self.connection_deadlines.arm(place, at);
+            }
+            let Some(call) = self.cx.started.pop() else {
+                if turn == Turn::Again {
+                    self.again.push(place);
+                }
+                return;
+            };
+            self.cx.calls.attach(call, place);
+            _finished = self.run_call(call.place);
+        }
+    }
+
+    fn drop_connection(&mut self, place: usize) {
+        let Some(mut connection) = self.connections.try_remove(place) else {
+            return;
+        };
+        connection.log(&mut self.cx);
+        // Closing the socket takes it out of the epoll set as well; failing changes nothing.
+        let _ = self.poll.registry().deregister(connection.socket_mut());
+    }
+
+    // Calls.
+
+    /// Goes on with a call that was woken, and with the connection that waits for it.
+    fn poll_call(&mut self, place: usize) {
+        let Some(connection) = self.cx.calls.at(place).map(|running| running.connection) else {
+            return;
+        };
+        let finished = self.run_call(place);
+        if let Some(connection) = connection {
+            self.drive(connection);
+        }
+        drop(finished);
+    }
+
+    /// Runs a call until it waits, yields or is done.
+    fn run_call(&mut self, place: usize) -> Option<Finished> {
+        self.working.set(true);
+        match self.cx.calls.poll(place) {
+            Poll::Pending => {
+                if let Some(running) = self.cx.calls.at(place) {
+                    self.call_deadlines.arm(place, running.deadline);
+                }
+                None
+            }
+            Poll::Ready(finished) => {
+                self.end_call(place, finished.failure.as_ref());
+                Some(finished)
+            }
+        }
+    }
+
+    /// Takes a call out, and tells the connection that waits for it if it went wrong.
+    fn end_call(&mut self, place: usize, failure: Option<&Failure>) {
+        let Some(running) = self.cx.calls.remove(place) else {
+            return;
+        };
+        let Some(failure) = failure else { return };
+        tracing::error!("{}: {failure}", running.handler.name);
+        if let Some(connection) = running.connection
+            && let Some(connection) = self.connections.get_mut(connection)
+        {
+            connection.call_failed(failure, &mut self.cx);
+        }
+    }
+
+    // Deadlines and the end.
+
+    fn expire(&mut self) {
+        let now = self.cx.now;
+        while let Some(place) = self.connection_deadlines.pop(now) {
+            if let Some(connection) = self.connections.get_mut(place) {
+                connection.expire(&mut self.cx);
+                self.drive(place);
+            }
+        }
+        while let Some(place) = self.call_deadlines.pop(now) {
+            let Some(running) = self.cx.calls.at(place) else {
+                continue;
+            };
+            if running.deadline > now {
+                self.call_deadlines.arm(place, running.deadline);
+                continue;
+            }
+            let connection = running.connection;
+            let failure = Failure::WallTime(self.shared.budget.wall_time);
+            self.end_call(place, Some(&failure));
+            if let Some(connection) = connection {
+                self.drive(connection);
+            }
+        }
+    }
+
+    /// Takes no new connection and no further request.
+    fn drain(&mut self) {
+        self.draining = true;
+        self.accepting = Accepting::Wait;
+        if let Some(mut listener) = self.listener.take() {
+            // Closing it takes it out of the epoll set as well; failing changes nothing.
+            let _ = self.poll.registry().deregister(&mut listener);
+        }
+        let places: Vec<usize> = self.connections.iter().map(|(place, _)| place).collect();
+        for place in places {
+            if let Some(connection) = self.connections.get_mut(place) {
+                connection.stop();
+                self.drive(place);
+            }
+        }
+    }
+
+    /// Ends whatever is still at work.
+    fn stop(mut self) -> anyhow::Result<()> {
+        let cut = self
+            .connections
+            .iter()
+            .filter(|(_, one)| one.is_answering())
+            .count();
+        if cut > 0 {
+            tracing::warn!("{cut} requests were cut short");
+        }
+        let places: Vec<usize> = self.connections.iter().map(|(place, _)| place).collect();
+        for place in places {
+            self.drop_connection(place);
+        }
+        self.cx.calls.clear();
+        self.cx.flush_log();
+        Ok(())
+    }
+}

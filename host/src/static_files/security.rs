@@ -1,0 +1,123 @@
+//! Which names may be served at all, and what file a path means.
+//!
+//! This is the first of two walls, and it only looks at names: what is hidden by its name stays
+//! hidden, without asking the file system. The second one, `root`, is the kernel's: whatever the
+//! name, nothing outside the root is opened.
+
+use std::borrow::Cow;
+
+use crate::router::RequestPath;
+
+/// What a path that ends with `/` means.
+const INDEX: &[u8] = b"index.html";
+
+/// The one hidden folder that is meant to be seen (RFC 8615), and only right below the root:
+/// certificates are obtained and contacts found through it.
+const WELL_KNOWN: &[u8] = b".well-known";
+
+/// How editors and people name what they keep from before: never meant for visitors, and often a
+/// configuration or a source whose real file is protected by its type.
+const BACKUP_ENDINGS: [&[u8]; 5] = [b"~", b"#", b".bak", b".orig", b".swp"];
+
+/// The file that `path` means, relative to the root and without a leading `/`; none if one of its
+/// names must not be served. The name is not empty and has no dot segment.
+pub(super) fn file_name(path: &RequestPath) -> Option<Cow<'_, [u8]>> {
+    let mut names = path.segments().enumerate();
+    if !names.all(|(depth, name)| (depth == 0 && name == WELL_KNOWN) || is_public(name)) {
+        return None;
+    }
+    // A leading empty segment would make the name absolute; the others the kernel ignores.
+    let relative = without_leading_slashes(path.decoded());
+    Some(if path.has_trailing_slash() {
+        Cow::Owned([relative, INDEX].concat())
+    } else {
+        Cow::Borrowed(relative)
+    })
+}
+
+/// The index file of the folder `name`.
+pub(super) fn index_of(name: &[u8]) -> Vec<u8> {
+    [name, b"/", INDEX].concat()
+}
+
+/// Whether one name on the way to a file may be seen. An empty one may: `//` is `/` to a file
+/// system.
+fn is_public(name: &[u8]) -> bool {
+    let hidden = name.starts_with(b".");
+    // Came as `%2F`. No file name can hold it, and as a separator it was not seen by `RequestPath`.
+    let divided = name.contains(&b'/');
+    let backup = BACKUP_ENDINGS.iter().any(|ending| name.ends_with(ending));
+    !(hidden || divided || backup)
+}
+
+/// `bytes` from its first byte that is no `/`.
+fn without_leading_slashes(bytes: &[u8]) -> &[u8] {
+    let start = bytes
+        .iter()
+        .position(|&byte| byte != b'/')
+        .unwrap_or(bytes.len());
+    bytes.split_at(start).1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file_of(raw: &str) -> Option<String> {
+        let path = RequestPath::parse(raw.as_bytes()).expect(raw);
+        file_name(&path).map(|name| String::from_utf8_lossy(&name).into_owned())
+    }
+
+    #[test]
+    fn what_a_path_means() {
+        let table = [
+            ("/", "index.html"),
+            ("/style.css", "style.css"),
+            ("/a/b.html", "a/b.html"),
+            ("/a/", "a/index.html"),
+            ("//", "index.html"),
+            ("//a", "a"),
+            ("///a/", "a/index.html"),
+            ("/a//b", "a//b"),
+            ("/a%20b.txt", "a b.txt"),
+            ("/a.b~c", "a.b~c"),
+            ("/~user", "~user"),
+            ("/x.", "x."),
+            ("/.well-known/security.txt", ".well-known/security.txt"),
+            ("/../../etc/passwd", "etc/passwd"),
+            ("/%252e%252e/x", "%2e%2e/x"),
+        ];
+        for (raw, name) in table {
+            assert_eq!(file_of(raw).as_deref(), Some(name), "{raw}");
+        }
+    }
+
+    #[test]
+    fn what_is_never_served() {
+        let table = [
+            "/.env",
+            "/.git/config",
+            "/%2egit/config",
+            "/a/.htpasswd",
+            "/.../x",
+            "/..;/x",
+            "/a/.hidden/b",
+            "/a/.well-known/b",
+            "//.well-known/b",
+            "/.well-known/.secret",
+            "/index.html~",
+            "/%23index.html%23",
+            "/config.php.bak",
+            "/config.php.orig",
+            "/x.swp",
+            "/old~/x",
+            "/..%2f..%2fetc%2fpasswd",
+            "/a%2Fb",
+            "/%2Fetc%2Fpasswd",
+            "/a/%2F",
+        ];
+        for raw in table {
+            assert_eq!(file_of(raw), None, "{raw}");
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! The validators of a page: what tells one state of it from another (RFC 9110 section 8.8).
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::resolve::Revision;
+
+/// The first second that no HTTP-date can express: the year 10000.
+const YEAR_10000_S: u64 = 253_402_300_800;
+
+/// How much older than the answer a date must be to be a strong validator, in seconds: the file may
+/// have changed twice in the second that its date names (RFC 9110 section 8.8.2.2).
+const STRONG_DATE_AGE_S: u64 = 1;
+
+/// What tells one state of a page from another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Validators {
+    /// A strong entity-tag with its quotes (RFC 9110 section 8.8.3).
+    pub(super) etag: Vec<u8>,
+    /// Seconds since 1970, not in the future. None for a file from before 1970.
+    pub(super) modified_s: Option<u64>,
+    /// Whether the date is old enough to be a strong validator.
+    date_is_strong: bool,
+}
+
+impl Validators {
+    /// The validators of a file of `length` bytes.
+    pub(super) fn of(revision: Revision, length: u64, now: SystemTime) -> Validators {
+        let now_s = now
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| since.as_secs());
+        let modified_s = u64::try_from(revision.modified_s).ok();
+        // RFC 9110 section 8.8.2.1: never later than the answer itself.
+        let modified_s = modified_s.map(|at| at.min(now_s).min(YEAR_10000_S - 1));
+        Validators {
+            etag: etag([revision.inode, length, revision.changed_ns]),
+            modified_s,
+            date_is_strong: modified_s.is_some_and(|at| at + STRONG_DATE_AGE_S < now_s),
+        }
+    }
+
+    /// The value of a `Last-Modified` field.
+    pub(super) fn last_modified(&self) -> Option<String> {
+        let modified = UNIX_EPOCH + Duration::from_secs(self.modified_s?);
+        Some(httpdate::fmt_http_date(modified))
+    }
+
+    /// Whether the page is unchanged since `date`; none if that is no date, or the page has none.
+    pub(super) fn unchanged_since(&self, date: &[u8]) -> Option<bool> {
+        Some(self.modified_s? <= parse_date(date)?)
+    }
+
+    /// Strong comparison, of the one that a client sends to continue a download (section 13.1.5).
+    pub(super) fn agrees_with(&self, if_range: &[u8]) -> bool {
+        if if_range.starts_with(b"\"") || if_range.starts_with(b"W/") {
+            if_range == self.etag
+        } else {
+            self.date_is_strong
+                && self.modified_s.is_some()
+                && parse_date(if_range) == self.modified_s
+        }
+    }
+}
+
+/// An entity-tag of these numbers: `"2a-400-17f3c0d2e8"`.
+fn etag(numbers: [u64; 3]) -> Vec<u8> {
+    /// Two quotes, two dashes, and three numbers of 16 digits.
+    const LONGEST_BYTES: usize = 52;
+    let mut tag = Vec::with_capacity(LONGEST_BYTES);
+    tag.push(b'"');
+    for (place, number) in numbers.into_iter().enumerate() {
+        if place > 0 {
+            tag.push(b'-');
+        }
+        push_hex(number, &mut tag);
+    }
+    tag.push(b'"');
+    tag
+}
+
+/// Appends `number` in hexadecimal, without leading zeros.
+fn push_hex(number: u64, out: &mut Vec<u8>) {
+    const DIGITS: [u8; 16] = *b"0123456789abcdef";
+    let count = (u64::BITS - number.leading_zeros()).div_ceil(4).max(1);
+    out.extend(
+        (0..count)
+            .rev()
+            .map(|place| DIGITS[(number >> (4 * place)) as usize % 16]),
+    );
+}
+
+/// Seconds since 1970 of an HTTP-date, in any of its three forms (RFC 9110 section 5.6.7).
+fn parse_date(text: &[u8]) -> Option<u64> {
+    let date = httpdate::parse_http_date(std::str::from_utf8(text).ok()?).ok()?;
+    date.duration_since(UNIX_EPOCH)
+        .ok()
+        .map(|since| since.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MODIFIED_S: u64 = 784_111_777;
+    const MODIFIED: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
+
+    fn page_at(now_s: u64) -> Validators {
+        let revision = Revision {
+            inode: 0x2a,
+            changed_ns: 0xff,
+            modified_s: MODIFIED_S as i64,
+        };
+        Validators::of(revision, 10, UNIX_EPOCH + Duration::from_secs(now_s))
+    }
+
+    #[test]
+    fn validators_are_what_the_file_is() {
+        let page = page_at(MODIFIED_S + 60);
+        assert_eq!(page.etag, b"\"2a-a-ff\"");
+        assert_eq!(page.last_modified().as_deref(), Some(MODIFIED));
+        let future = page_at(MODIFIED_S - 60);
+        assert_eq!(
+            future.modified_s,
+            Some(MODIFIED_S - 60),
+            "never later than the answer"
+        );
+    }
+
+    #[test]
+    fn dates_that_cannot_be_said() {
+        let at = |modified_s, now_s| {
+            let revision = Revision {
+                inode: 0,
+                changed_ns: 0,
+                modified_s,
+            };
+            Validators::of(revision, 0, UNIX_EPOCH + Duration::from_secs(now_s)).last_modified()
+        };
+        assert_eq!(at(-1, 60), None);
+        assert_eq!(at(i64::MIN, 60), None);
+        assert_eq!(at(0, 60).as_deref(), Some("Thu, 01 Jan 1970 00:00:00 GMT"));
+        let last = at(i64::MAX, YEAR_10000_S + 5);
+        assert_eq!(last.as_deref(), Some("Fri, 31 Dec 9999 23:59:59 GMT"));
+    }
+
+    #[test]
+    fn every_part_of_the_revision_is_in_the_tag() {
+        let tags = [
+            [0, 0, 0],
+            [1, 0, 0],
+            [0, 1, 0],
+            [0, 0, 1],
+            [0x10, 0, 0],
+            [u64::MAX; 3],
+        ]
+        .map(etag);
+        for (i, one) in tags.iter().enumerate() {
+            assert!(tags.iter().skip(i + 1).all(|other| one != other));
+        }
+        assert_eq!(tags[0], b"\"0-0-0\"");
+        assert_eq!(tags[5].len(), 52);
+    }
+}

@@ -1,0 +1,19 @@
+//! Sends every byte there is: in its body, and in a field as far as one may.
+
+use wasgi_sdk::{Environ, Result, StartResponse};
+
+#[wasgi_sdk::handler]
+fn application(_environ: Environ, start_response: StartResponse) -> Result<Vec<u8>> {
+    let all: Vec<u8> = (0..=255).collect();
+    let field: Vec<u8> = all
+        .iter()
+        .copied()
+        .filter(|byte| !byte.is_ascii_control())
+        .collect();
+    let fields: [(&str, &[u8]); 2] = [
+        ("Content-Type", b"application/octet-stream"),
+        ("X-Bytes", &field),
+    ];
+    start_response.call_bytes("200 OK", fields)?;
+    Ok(all)
+}

@@ -1,0 +1,42 @@
+//! Writes `closed` to the error log when its body is closed (B2). It has `?n=` blocks of 4 KiB, one
+//! every `?ms=`; with `?raise`, closing raises an error, and with `?break` the second block does.
+
+use std::io::Write;
+use std::thread;
+use std::time::Duration;
+
+use wasgi_sdk::{Body, Environ, Error, Result, StartResponse};
+
+const TEXT: [(&str, &str); 1] = [("Content-Type", "text/plain; charset=utf-8")];
+
+const BLOCK_BYTES: usize = 4096;
+
+#[wasgi_sdk::handler]
+fn application(environ: Environ, start_response: StartResponse) -> Result<Body> {
+    let query = environ.query();
+    let number = |name, default| {
+        query
+            .get(name)
+            .and_then(|n| n.parse().ok())
+            .unwrap_or(default)
+    };
+    let (blocks, pause) = (number("n", 3), Duration::from_millis(number("ms", 0)));
+    let (raise, broken) = (query.get("raise").is_some(), query.get("break").is_some());
+
+    start_response.call("200 OK", &TEXT)?;
+    let body = Body::blocks((0..blocks).map(move |block| {
+        thread::sleep(pause);
+        if broken && block == 1 {
+            return Err(Error::msg("the second block broke"));
+        }
+        Ok("x".repeat(BLOCK_BYTES))
+    }));
+    Ok(body.on_close(move || {
+        writeln!(environ.errors(), "closed")?;
+        if raise {
+            Err(Error::msg("closing broke"))
+        } else {
+            Ok(())
+        }
+    }))
+}

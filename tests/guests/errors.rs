@@ -1,0 +1,24 @@
+//! Writes `?n=` lines to the error log, and one to each of standard output and standard error.
+
+use std::io::Write;
+
+use wasgi_sdk::{Environ, Result, StartResponse};
+
+const TEXT: [(&str, &str); 1] = [("Content-Type", "text/plain; charset=utf-8")];
+
+#[wasgi_sdk::handler]
+fn application(environ: Environ, start_response: StartResponse) -> Result<String> {
+    let lines = environ
+        .query()
+        .get("n")
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(3_u32);
+    let mut errors = environ.errors();
+    for line in 1..=lines {
+        writeln!(errors, "line {line}")?;
+    }
+    println!("to standard output");
+    eprintln!("to standard error");
+    start_response.call("200 OK", &TEXT)?;
+    Ok(format!("{lines} lines"))
+}

@@ -1,0 +1,19 @@
+//! Never ends. With `?late`, not before the head and a block are out.
+
+use std::hint::black_box;
+use std::io::Write;
+
+use wasgi_sdk::{Environ, Result, StartResponse};
+
+const TEXT: [(&str, &str); 1] = [("Content-Type", "text/plain; charset=utf-8")];
+
+#[wasgi_sdk::handler]
+fn application(environ: Environ, start_response: StartResponse) -> Result<String> {
+    if environ.query().get("late").is_some() {
+        start_response.call("200 OK", &TEXT)?.write_all(b"begun")?;
+    }
+    let mut turns = 0_u64;
+    loop {
+        turns = black_box(turns.wrapping_add(1));
+    }
+}

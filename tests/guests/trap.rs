@@ -1,0 +1,8 @@
+//! Traps without a word.
+
+use wasgi_sdk::{Environ, StartResponse};
+
+#[wasgi_sdk::handler]
+fn application(_environ: Environ, _start_response: StartResponse) -> () {
+    std::process::abort()
+}

@@ -1,0 +1,202 @@
+//! Running other programs: each way of running one, with errors that say which program it was.
+//!
+//! Nothing here knows what the programs do.
+
+use std::fmt::Display;
+use std::io::Read;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+/// How often a program that may not take longer than a limit is looked at.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Says on the terminal what is done next, in one line.
+pub(crate) fn step(what: impl Display) {
+    eprintln!("xtask: {what}");
+}
+
+/// Runs a program to its end, with its output on the terminal.
+///
+/// # Errors
+///
+/// When it can't be started, or fails.
+pub(crate) fn run(command: &mut Command) -> Result<()> {
+    let name = name_of(command);
+    let status = command
+        .status()
+        .with_context(|| format!("can't start {name}"))?;
+    if !status.success() {
+        bail!("{name} failed ({status})");
+    }
+    Ok(())
+}
+
+/// Runs a program to its end and returns what it wrote to its standard output; its standard error
+/// goes to the terminal.
+///
+/// # Errors
+///
+/// When it can't be started, or fails, or writes what is not UTF-8.
+pub(crate) fn text_of(command: &mut Command) -> Result<String> {
+    let name = name_of(command);
+    let output = command
+        .stderr(Stdio::inherit())
+        .output()
+        .with_context(|| format!("can't start {name}"))?;
+    if !output.status.success() {
+        bail!("{name} failed ({})", output.status);
+    }
+    String::from_utf8(output.stdout).with_context(|| format!("{name} wrote what is not UTF-8"))
+}
+
+/// Runs a program to its end, or until `limit` is over, without showing what it says.
+///
+/// # Errors
+///
+/// When it can't be started, is not done in time, or fails: then with the line of its standard
+/// error that says why.
+pub(crate) fn run_quietly(command: &mut Command, limit: Duration) -> Result<()> {
+    let name = name_of(command);
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("can't start {name}"))?;
+    // Read on a thread of its own, so that a program that says much does not wait for us.
+    let complaint = child.stderr.take().map(|mut stderr| {
+        thread::spawn(move || {
+            let mut bytes = Vec::new();
+            // What was read until an error is as good as it gets.
+            let _ = stderr.read_to_end(&mut bytes);
+            String::from_utf8_lossy(&bytes).into_owned()
+        })
+    });
+    if !finish_within(&mut child, limit).with_context(|| format!("can't wait for {name}"))? {
+        bail!("{name} was not done in {} s", limit.as_secs());
+    }
+    let status = child
+        .wait()
+        .with_context(|| format!("can't wait for {name}"))?;
+    if !status.success() {
+        let said = complaint
+            .and_then(|thread| thread.join().ok())
+            .unwrap_or_default();
+        match reason_in(&said) {
+            Some(reason) => bail!("{name} failed: {reason}"),
+            None => bail!("{name} failed ({status})"),
+        }
+    }
+    Ok(())
+}
+
+/// Waits for a child and says whether it ended by itself; kills it when `limit` is over.
+fn finish_within(child: &mut Child, limit: Duration) -> std::io::Result<bool> {
+    let started = Instant::now();
+    while started.elapsed() < limit {
+        if child.try_wait()?.is_some() {
+            return Ok(true);
+        }
+        thread::sleep(POLL_INTERVAL);
+    }
+    child.kill()?;
+    child.wait()?;
+    Ok(false)
+}
+
+/// The line that says why a program failed: the first one that is marked as an error, in the way of
+/// rustup or of apt, else the last one.
+fn reason_in(said: &str) -> Option<&str> {
+    let lines = || said.lines().map(str::trim).filter(|line| !line.is_empty());
+    let marked = lines().find_map(|l| l.strip_prefix("error: ").or_else(|| l.strip_prefix("E: ")));
+    marked.or_else(|| lines().next_back())
+}
+
+/// The program and its first argument, as in `cargo build`: enough to know it by.
+fn name_of(command: &Command) -> String {
+    let program = command.get_program();
+    let program = std::path::Path::new(program).file_name().unwrap_or(program);
+    let mut name = program.to_string_lossy().into_owned();
+    let first = command
+        .get_args()
+        .find(|argument| !argument.to_string_lossy().starts_with('-'));
+    if let Some(first) = first {
+        name.push(' ');
+        name.push_str(&first.to_string_lossy());
+    }
+    name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> Command {
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(script);
+        command
+    }
+
+    #[test]
+    fn a_failure_is_told_with_the_last_line_that_was_written() {
+        let error = run_quietly(
+            &mut shell("echo first >&2; echo last >&2; echo >&2; exit 3"),
+            SOON,
+        )
+        .expect_err("exit 3 is a failure");
+        assert!(error.to_string().ends_with("failed: last"), "{error}");
+    }
+
+    #[test]
+    fn a_line_that_is_marked_as_an_error_is_the_reason() {
+        assert_eq!(reason_in("info: a\nerror: b\nnote: c\n"), Some("b"));
+        assert_eq!(reason_in("W: a\nE: b\nE: c\n"), Some("b"));
+        assert_eq!(reason_in("a\n  b\n\n"), Some("b"));
+        assert_eq!(reason_in("\n"), None);
+    }
+
+    #[test]
+    fn a_silent_failure_is_told_with_its_status() {
+        let error = run_quietly(&mut shell("exit 3"), SOON).expect_err("exit 3 is a failure");
+        assert!(error.to_string().contains("exit status: 3"), "{error}");
+    }
+
+    #[test]
+    fn a_program_that_takes_too_long_is_ended() {
+        let started = Instant::now();
+        let limit = Duration::from_millis(200);
+        let error = run_quietly(&mut shell("exec sleep 60"), limit).expect_err("60 s is too long");
+        assert!(error.to_string().contains("was not done"), "{error}");
+        assert!(started.elapsed() < SOON, "it was waited for");
+    }
+
+    #[test]
+    fn much_output_does_not_block() {
+        let script = "i=0; while [ $i -lt 20000 ]; do echo 0123456789 >&2; i=$((i+1)); done";
+        run_quietly(&mut shell(script), SOON).expect("200 kB of output is no failure");
+    }
+
+    #[test]
+    fn the_output_is_returned() {
+        assert_eq!(
+            text_of(&mut shell("printf abc")).expect("printf works"),
+            "abc"
+        );
+        assert!(text_of(&mut shell("printf abc; exit 1")).is_err());
+    }
+
+    #[test]
+    fn a_program_that_is_not_there_is_named() {
+        let error = run(&mut Command::new("no-such-program-anywhere")).expect_err("not there");
+        assert!(
+            error.to_string().contains("no-such-program-anywhere"),
+            "{error}"
+        );
+    }
+
+    /// Longer than any of these programs takes on a busy machine.
+    const SOON: Duration = Duration::from_secs(30);
+}

@@ -1,0 +1,350 @@
+//! The workspace as cargo describes it: where it is, and which of its packages are handlers.
+//!
+//! Reads manifests through `cargo metadata`; builds nothing.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+
+use crate::process;
+
+/// The folder of the handlers: their sources, and what is built from them.
+pub(crate) const HANDLERS: &str = "handlers";
+
+/// The folder of the package whose examples are the tests' handlers.
+const TEST_GUESTS: &str = "tests/guests";
+
+/// The workspace of this repository.
+#[derive(Debug)]
+pub(crate) struct Workspace {
+    /// The repository's top folder.
+    pub(crate) root: PathBuf,
+    /// Cargo's target folder.
+    pub(crate) target: PathBuf,
+    packages: Vec<Package>,
+}
+
+/// One handler of the demo site.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Demo {
+    /// Its package's name.
+    pub(crate) package: String,
+    /// Its manifest, by which cargo names what it built.
+    pub(crate) manifest: PathBuf,
+    /// Where it is served, without a slash in front: `hello`, `users/[id]`.
+    pub(crate) route: String,
+}
+
+/// The package of the tests' handlers.
+#[derive(Debug, PartialEq)]
+pub(crate) struct TestGuests {
+    /// Its package's name.
+    pub(crate) package: String,
+}
+
+impl Workspace {
+    /// Asks cargo about the workspace that this program belongs to.
+    ///
+    /// # Errors
+    ///
+    /// When cargo fails, which it does with a broken manifest.
+    pub(crate) fn load() -> Result<Self> {
+        let mut metadata = Command::new(cargo());
+        metadata
+            .args(["metadata", "--format-version=1", "--no-deps"])
+            .current_dir(env!("CARGO_MANIFEST_DIR"));
+        Self::parse(&process::text_of(&mut metadata)?).context("can't read cargo's metadata")
+    }
+
+    fn parse(metadata: &str) -> Result<Self> {
+        let metadata: Value = serde_json::from_str(metadata)?;
+        let packages = metadata["packages"]
+            .as_array()
+            .context("it has no packages")?;
+        Ok(Self {
+            root: text(&metadata, "workspace_root")?.into(),
+            target: text(&metadata, "target_directory")?.into(),
+            packages: packages.iter().map(Package::parse).collect::<Result<_>>()?,
+        })
+    }
+
+    /// The demo site's handlers, in the order of their routes.
+    ///
+    /// # Errors
+    ///
+    /// When a package under `handlers/` builds no component, or has a route that can't be one, or
+    /// another's.
+    pub(crate) fn demos(&self) -> Result<Vec<Demo>> {
+        let folder = self.root.join(HANDLERS);
+        let mut by_route = BTreeMap::new();
+        for package in self
+            .packages
+            .iter()
+            .filter(|package| package.is_below(&folder))
+        {
+            let name = &package.name;
+            ensure!(
+                package.is_cdylib,
+                "package {name} is no handler: its crate-type is no cdylib"
+            );
+            let route = package.route.as_ref().unwrap_or(name);
+            check_route(route).with_context(|| format!("package {name} has route `{route}`"))?;
+            let demo = Demo {
+                package: name.clone(),
+                manifest: package.manifest.clone(),
+                route: route.clone(),
+            };
+            if let Some(other) = by_route.insert(route, demo) {
+                bail!(
+                    "packages {} and {name} have the same route `{route}`",
+                    other.package
+                );
+            }
+        }
+        Ok(by_route.into_values().collect())
+    }
+
+    /// Folders of packages under `handlers/` that are not the workspace's, so that nothing here builds
+    /// them.
+    pub(crate) fn strangers(&self) -> Vec<PathBuf> {
+        let Ok(entries) = self.root.join(HANDLERS).read_dir() else {
+            return Vec::new();
+        };
+        let folders = entries.flatten().map(|entry| entry.path());
+        let mut strangers: Vec<_> = folders
+            .filter(|folder| {
+                let manifest = folder.join("Cargo.toml");
+                manifest.is_file()
+                    && self
+                        .packages
+                        .iter()
+                        .all(|package| package.manifest != manifest)
+            })
+            .collect();
+        strangers.sort();
+        strangers
+    }
+
+    /// The tests' handlers, or none where the workspace has no such package.
+    pub(crate) fn test_guests(&self) -> Option<TestGuests> {
+        let folder = self.root.join(TEST_GUESTS);
+        let package = self
+            .packages
+            .iter()
+            .find(|package| package.is_below(&folder))?;
+        Some(TestGuests {
+            package: package.name.clone(),
+        })
+    }
+
+    /// Whether the workspace has a package of this name.
+    pub(crate) fn has_package(&self, name: &str) -> bool {
+        self.packages.iter().any(|package| package.name == name)
+    }
+
+    /// A cargo command in the workspace.
+    pub(crate) fn cargo(&self, subcommand: &str) -> Command {
+        let mut command = Command::new(cargo());
+        command.arg(subcommand).current_dir(&self.root);
+        command
+    }
+}
+
+/// The cargo that runs this program, or the one in the path.
+fn cargo() -> OsString {
+    env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
+}
+
+/// What is read from one manifest.
+#[derive(Debug)]
+struct Package {
+    name: String,
+    manifest: PathBuf,
+    is_cdylib: bool,
+    /// `package.metadata.wasgi.route`.
+    route: Option<String>,
+}
+
+impl Package {
+    fn parse(package: &Value) -> Result<Self> {
+        let name = text(package, "name")?.to_owned();
+        let targets = package["targets"]
+            .as_array()
+            .context("a package has no targets")?;
+        let is_cdylib = |target: &Value| {
+            target["kind"]
+                .as_array()
+                .is_some_and(|kinds| kinds.iter().any(|kind| kind == "cdylib"))
+        };
+        let route = match &package["metadata"]["wasgi"]["route"] {
+            Value::Null => None,
+            Value::String(route) => Some(route.clone()),
+            other => bail!("package {name} has a route that is no text: {other}"),
+        };
+        Ok(Self {
+            manifest: text(package, "manifest_path")?.into(),
+            is_cdylib: targets.iter().any(is_cdylib),
+            route,
+            name,
+        })
+    }
+
+    fn is_below(&self, folder: &Path) -> bool {
+        self.manifest.starts_with(folder)
+    }
+}
+
+/// Refuses what could not be the path of a file under `handlers/`, or would not be served there.
+fn check_route(route: &str) -> Result<()> {
+    ensure!(
+        !route.contains('\\') && !route.contains('\0'),
+        "which no file can be named after"
+    );
+    for segment in route.split('/') {
+        ensure!(!segment.is_empty(), "which has an empty segment");
+        ensure!(
+            !segment.starts_with(['.', '_']),
+            "with a segment that is never served"
+        );
+    }
+    Ok(())
+}
+
+fn text<'a>(value: &'a Value, key: &str) -> Result<&'a str> {
+    value[key]
+        .as_str()
+        .with_context(|| format!("it has no {key}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A package at `/w/<folder>`, with the given metadata.
+    fn package(name: &str, folder: &str, kind: &str, metadata: &str) -> String {
+        format!(
+            r#"{{"name":"{name}","manifest_path":"/w/{folder}/Cargo.toml",
+                "targets":[{{"kind":["{kind}"]}}],"metadata":{metadata}}}"#
+        )
+    }
+
+    fn workspace(packages: &[String]) -> Workspace {
+        let packages = packages.join(",");
+        let metadata = format!(
+            r#"{{"workspace_root":"/w","target_directory":"/w/target","packages":[{packages}]}}"#
+        );
+        Workspace::parse(&metadata).expect("it is metadata")
+    }
+
+    #[test]
+    fn a_route_is_the_packages_name_or_what_its_metadata_says() {
+        let workspace = workspace(&[
+            package("wasgi", "host", "lib", "null"),
+            package(
+                "user",
+                "handlers/user",
+                "cdylib",
+                r#"{"wasgi":{"route":"users/[id]"}}"#,
+            ),
+            package("hello", "handlers/hello", "cdylib", "null"),
+        ]);
+        let demos = workspace.demos().expect("all are fine");
+        let routes: Vec<_> = demos
+            .iter()
+            .map(|d| (d.package.as_str(), d.route.as_str()))
+            .collect();
+        assert_eq!(routes, [("hello", "hello"), ("user", "users/[id]")]);
+    }
+
+    #[test]
+    fn a_package_beside_handlers_is_no_handler() {
+        let workspace = workspace(&[package("x", "handlers-old/x", "cdylib", "null")]);
+        assert_eq!(workspace.demos().expect("none is wrong"), []);
+    }
+
+    #[test]
+    fn two_packages_of_one_route_are_refused() {
+        let route = r#"{"wasgi":{"route":"a"}}"#;
+        let error = workspace(&[
+            package("a", "handlers/a", "cdylib", "null"),
+            package("b", "handlers/b", "cdylib", route),
+        ])
+        .demos()
+        .expect_err("both are `a`");
+        assert!(error.to_string().contains("packages a and b"), "{error}");
+    }
+
+    #[test]
+    fn routes_outside_of_handlers_are_refused() {
+        for route in [
+            "", "/a", "a/", "a//b", "../a", ".a", "_a", "a/_b", "a/..", "a\\b",
+        ] {
+            assert!(check_route(route).is_err(), "{route:?}");
+        }
+        for route in [
+            "a",
+            "a/b",
+            "users/[id]",
+            "files/[...rest]",
+            "index",
+            "a/index",
+        ] {
+            assert!(check_route(route).is_ok(), "{route:?}");
+        }
+    }
+
+    #[test]
+    fn a_handler_that_builds_no_component_is_refused() {
+        let error = workspace(&[package("a", "handlers/a", "lib", "null")])
+            .demos()
+            .expect_err("a lib is no component");
+        assert!(error.to_string().contains("cdylib"), "{error}");
+    }
+
+    #[test]
+    fn the_tests_handlers_are_found_by_their_folder() {
+        let with = workspace(&[package("cases", "tests/guests", "lib", "null")]);
+        assert_eq!(
+            with.test_guests(),
+            Some(TestGuests {
+                package: "cases".into()
+            })
+        );
+        assert_eq!(workspace(&[]).test_guests(), None);
+    }
+
+    #[test]
+    fn a_package_that_is_no_member_is_a_stranger() {
+        let root = tempfile::tempdir().expect("a folder");
+        for name in ["member", "stranger", "no-package"] {
+            let folder = root.path().join(HANDLERS).join(name);
+            std::fs::create_dir_all(&folder).expect("made");
+            if name != "no-package" {
+                std::fs::write(folder.join("Cargo.toml"), "").expect("written");
+            }
+        }
+        let mut workspace = workspace(&[package("member", "handlers/member", "cdylib", "null")]);
+        workspace.root = root.path().to_owned();
+        workspace.packages[0].manifest = root.path().join("handlers/member/Cargo.toml");
+        assert_eq!(
+            workspace.strangers(),
+            [root.path().join("handlers/stranger")]
+        );
+    }
+
+    #[test]
+    fn this_workspace_is_understood() {
+        let workspace = Workspace::load().expect("cargo describes it");
+        assert!(workspace.has_package("wasgi"));
+        assert!(!workspace.has_package("wasgi-not"));
+        assert!(workspace.root.join("Cargo.lock").is_file());
+        workspace
+            .demos()
+            .expect("the demo site's handlers are in order");
+    }
+}

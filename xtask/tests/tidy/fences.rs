@@ -1,0 +1,156 @@
+//! Which part of the host may know what: the fences that `docs/ARCHITECTURE.md` describes.
+
+use crate::complaint::{Complaint, assert_tidy, lines};
+use crate::rust::{Token, code, code_before_tests};
+use crate::tree::File;
+
+const HOST: &str = "host/src/";
+const SERVER: &str = "host/src/server/";
+const ENGINE: &str = "host/src/engine/";
+const HTTP1: &str = "host/src/http1/";
+
+/// Words that belong to files, sockets and clocks. `Instant` is none, because the state machine is
+/// told the time in it, and neither is `IpAddr`: a client may write an address.
+const OUTSIDE_WORLD: [&str; 13] = [
+    "File",
+    "OpenOptions",
+    "SystemTime",
+    "TcpListener",
+    "TcpStream",
+    "ToSocketAddrs",
+    "UdpSocket",
+    "UnixListener",
+    "UnixStream",
+    "elapsed",
+    "fs",
+    "rustix",
+    "socket2",
+];
+
+/// mio is under `server/` and nowhere else.
+fn mio_is_in_the_server(file: &File) -> Vec<Complaint> {
+    if !file.path.starts_with(HOST) || file.path.starts_with(SERVER) {
+        return Vec::new();
+    }
+    complain(file, &code(&file.text), |word| word == "mio", SERVER)
+}
+
+/// wasmtime, with all its crates, is under `engine/` and nowhere else.
+fn wasmtime_is_in_the_engine(file: &File) -> Vec<Complaint> {
+    if !file.path.starts_with(HOST) || file.path.starts_with(ENGINE) {
+        return Vec::new();
+    }
+    complain(
+        file,
+        &code(&file.text),
+        |word| word.starts_with("wasmtime"),
+        ENGINE,
+    )
+}
+
+/// HTTP knows no file, no socket and no clock. Its tests may ask for the time.
+fn http1_is_without_io(file: &File) -> Vec<Complaint> {
+    if !file.path.starts_with(HTTP1) || file.path.ends_with("/tests.rs") {
+        return Vec::new();
+    }
+    let code = code_before_tests(&file.text);
+    let outside = "the code around http1";
+    let mut complaints = complain(file, &code, |word| OUTSIDE_WORLD.contains(&word), outside);
+    for window in code.windows(4) {
+        if window
+            .iter()
+            .map(|token| token.text)
+            .eq(["Instant", ":", ":", "now"])
+        {
+            complaints.push(Complaint::new(
+                file,
+                window[0].line,
+                "the time comes from outside",
+            ));
+        }
+    }
+    complaints
+}
+
+fn complain(
+    file: &File,
+    code: &[Token<'_>],
+    is_foreign: impl Fn(&str) -> bool,
+    home: &str,
+) -> Vec<Complaint> {
+    let foreign = code.iter().filter(|token| is_foreign(token.text));
+    foreign
+        .map(|token| {
+            Complaint::new(
+                file,
+                token.line,
+                format!("`{}` belongs in {home}", token.text),
+            )
+        })
+        .collect()
+}
+
+#[test]
+fn the_fences_stand() {
+    assert_tidy(&[
+        mio_is_in_the_server,
+        wasmtime_is_in_the_engine,
+        http1_is_without_io,
+    ]);
+}
+
+#[test]
+fn mio_outside_of_the_server_is_found() {
+    let rule = mio_is_in_the_server;
+    assert_eq!(
+        lines(rule, "host/src/reload/mod.rs", "//! mio\nuse mio::Poll;"),
+        [2]
+    );
+    assert_eq!(
+        lines(rule, "host/src/serverless.rs", "fn f(_: mio::Token) {}"),
+        [1]
+    );
+    assert!(lines(rule, "host/src/server/mod.rs", "use mio::Poll;").is_empty());
+    assert!(lines(rule, "host/src/cli.rs", "// mio\nconst A: &str = \"mio\";").is_empty());
+}
+
+#[test]
+fn wasmtime_outside_of_the_engine_is_found() {
+    let rule = wasmtime_is_in_the_engine;
+    assert_eq!(lines(rule, "host/src/cli.rs", "use wasmtime::Engine;"), [1]);
+    assert_eq!(
+        lines(rule, "host/src/cli.rs", "\nuse wasmtime_wasi::p2;"),
+        [2]
+    );
+    assert!(lines(rule, "host/src/engine/load.rs", "use wasmtime::Engine;").is_empty());
+}
+
+#[test]
+fn io_in_http1_is_found() {
+    let rule = http1_is_without_io;
+    for line in [
+        "use std::fs;",
+        "use std::{fs, io};",
+        "use std::net::TcpStream;",
+        "let now = Instant::now();",
+        "let now = std::time::Instant\n    ::now();",
+        "let since = start.elapsed();",
+        "use std::time::SystemTime;",
+    ] {
+        assert_eq!(
+            lines(rule, "host/src/http1/head.rs", line).len(),
+            1,
+            "{line}"
+        );
+    }
+}
+
+#[test]
+fn http1_may_know_instants_and_its_tests_the_time() {
+    let rule = http1_is_without_io;
+    let fine = "use std::net::Ipv6Addr;\nuse std::time::Instant;\nfn f(now: Instant) {}\n// Instant::now\n\
+                #[cfg(test)]\nmod tests { fn t() { Instant::now(); } }";
+    assert!(lines(rule, "host/src/http1/head.rs", fine).is_empty());
+    assert!(lines(rule, "host/src/http1/body/tests.rs", "Instant::now();").is_empty());
+    assert!(lines(rule, "host/src/server/mod.rs", "Instant::now();").is_empty());
+}

@@ -1,0 +1,14 @@
+//! Rules of this repository that no compiler checks, each with a test that shows it can fail.
+//!
+//! A rule is a function from one file, or from all, to complaints. Rules that clippy or rustdoc
+//! know are left to them.
+
+mod complaint;
+mod fences;
+mod leftovers;
+mod links;
+mod rust;
+mod shape;
+mod tree;
+mod unsafety;
+mod wit;

@@ -1,0 +1,98 @@
+//! Where `unsafe` may be, and where the lint against it may be silenced.
+
+use crate::complaint::{Complaint, assert_none, assert_tidy, lines};
+use crate::rust::code;
+use crate::tree::{File, tree};
+
+/// Files with unsafe code. Each says why at the place.
+const WITH_UNSAFE_CODE: [&str; 3] = [
+    // An allocator hands out pointers.
+    "guest-sdk/rust/src/allocator.rs",
+    // Functions of libc that are replaced take pointers.
+    "guest-sdk/rust/src/stdio.rs",
+    // Loads compiled code from the cache on disk.
+    "host/src/engine/cache.rs",
+];
+
+/// Files with generated code, which the lint has to let pass.
+const WITH_GENERATED_CODE: [&str; 2] = [
+    "guest-sdk/rust/src/bindings.rs",
+    "host/src/engine/bindings.rs",
+];
+
+/// No `unsafe`, and nothing that would permit it, outside of the files above.
+fn unsafe_is_where_it_is_known(file: &File) -> Vec<Complaint> {
+    if file.extension() != "rs" || WITH_UNSAFE_CODE.contains(&file.path.as_str()) {
+        return Vec::new();
+    }
+    let generated = WITH_GENERATED_CODE.contains(&file.path.as_str());
+    let code = code(&file.text);
+    let forbidden = code.iter().filter(|token| match token.text {
+        "unsafe" => true,
+        "unsafe_code" => !generated && !forbids(&file.text, token.line),
+        _ => false,
+    });
+    forbidden
+        .map(|token| {
+            Complaint::new(
+                file,
+                token.line,
+                format!("`{}` is not for here", token.text),
+            )
+        })
+        .collect()
+}
+
+/// Whether a line forbids something, or denies it.
+fn forbids(text: &str, line: usize) -> bool {
+    let line = text.lines().nth(line - 1).unwrap_or_default();
+    line.contains("forbid(") || line.contains("deny(")
+}
+
+#[test]
+fn unsafe_code_is_in_few_files() {
+    assert_tidy(&[unsafe_is_where_it_is_known]);
+}
+
+#[test]
+fn every_file_with_leave_needs_it() {
+    let tree = tree();
+    let has = |path: &str, word: &str| {
+        let file = tree.iter().find(|file| file.path == path);
+        file.is_some_and(|file| code(&file.text).iter().any(|token| token.text == word))
+    };
+    let safe = WITH_UNSAFE_CODE.iter().filter(|path| !has(path, "unsafe"));
+    let written = WITH_GENERATED_CODE
+        .iter()
+        .filter(|path| !has(path, "unsafe_code"));
+    let stale = safe.chain(written).map(|path| Complaint {
+        path: (*path).to_owned(),
+        line: 1,
+        what: "has leave for unsafe code, and none of it".to_owned(),
+    });
+    assert_none(&stale.collect::<Vec<_>>());
+}
+
+#[test]
+fn unsafe_code_is_found() {
+    let rule = unsafe_is_where_it_is_known;
+    assert_eq!(
+        lines(rule, "host/src/cli.rs", "fn f() {\n    unsafe { g() }\n}"),
+        [2]
+    );
+    assert_eq!(lines(rule, "a.rs", "#![allow(unsafe_code)]"), [1]);
+    assert_eq!(
+        lines(rule, "host/src/engine/bindings.rs", "unsafe { g() }"),
+        [1]
+    );
+    assert!(
+        lines(
+            rule,
+            "host/src/engine/bindings.rs",
+            "#![allow(unsafe_code)]"
+        )
+        .is_empty()
+    );
+    assert!(lines(rule, "a.rs", "// unsafe\n#![forbid(unsafe_code)]").is_empty());
+    assert!(lines(rule, "a.md", "unsafe").is_empty());
+}
