@@ -114,9 +114,18 @@ impl Watch {
 
     /// From now on the folder that `path` is in is watched, or as far as there is a way to it.
     pub(super) fn ensure_way_to(&mut self, path: &Path) {
-        let existing = path.ancestors().skip(1).find(|ancestor| ancestor.is_dir());
-        if let Some(folder) = existing {
-            self.ensure(folder);
+        let mut known = None;
+        loop {
+            let nearest = path.ancestors().skip(1).find(|folder| folder.is_dir());
+            // Looked for once more after watching it: the next part of the way may have been made
+            // in between.
+            if nearest == known {
+                return;
+            }
+            if let Some(folder) = nearest {
+                self.ensure(folder);
+            }
+            known = nearest;
         }
     }
 
@@ -173,7 +182,9 @@ fn signs(event: notify::Result<Event>) -> Vec<Sign> {
     }
     let hint = match event.kind {
         EventKind::Access(AccessKind::Close(AccessMode::Write)) => Hint::Written,
-        // Reading changes nothing, and this process reads here all the time.
+        // Reading changes nothing, and this process reads here all the time. `notify` 8 has the
+        // kernel announce it all the same, which costs whoever opens a page about 3 µs; from
+        // version 9 on that can be left out.
         EventKind::Access(_) => return Vec::new(),
         EventKind::Modify(ModifyKind::Name(RenameMode::From)) | EventKind::Remove(_) => Hint::Gone,
         EventKind::Modify(ModifyKind::Name(RenameMode::To)) => Hint::Moved,
