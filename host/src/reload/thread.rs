@@ -147,25 +147,26 @@ impl<L: Load> Reloader<L> {
         let doubt = lost.then_some(self.next_doubt);
         let due = [Some(self.next_safety), self.next_hint(), pages, doubt];
         let due = due.into_iter().flatten().min().unwrap_or(self.next_safety);
-        let mut message = match self.inbox.recv_timeout(due.saturating_duration_since(now)) {
+        let first = match self.inbox.recv_timeout(due.saturating_duration_since(now)) {
             Ok(message) => message,
             Err(RecvTimeoutError::Timeout) => return true,
             Err(RecvTimeoutError::Disconnected) => return false,
         };
         // A bounded number, so that signs which never end don't keep the rest waiting.
-        for _ in 0..MAX_MESSAGES {
-            match message {
-                Message::Stop => return false,
-                Message::Done(done) => {
-                    self.running -= 1;
-                    self.slots.finish(*done, Instant::now());
-                }
-                Message::Sign(sign) => self.take_sign(sign),
+        let more = std::iter::from_fn(|| self.inbox.try_recv().ok()).take(MAX_MESSAGES);
+        let messages: Vec<_> = std::iter::once(first).chain(more).collect();
+        messages.into_iter().all(|message| self.take(message))
+    }
+
+    /// Takes in one message. False: stop.
+    fn take(&mut self, message: Message<L::Program>) -> bool {
+        match message {
+            Message::Stop => return false,
+            Message::Done(done) => {
+                self.running -= 1;
+                self.slots.finish(*done, Instant::now());
             }
-            match self.inbox.try_recv() {
-                Ok(next) => message = next,
-                Err(_) => break,
-            }
+            Message::Sign(sign) => self.take_sign(sign),
         }
         true
     }

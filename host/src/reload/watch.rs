@@ -243,6 +243,30 @@ mod tests {
     }
 
     #[test]
+    fn a_path_that_leads_elsewhere_is_watched_anew() {
+        let site = tempfile::tempdir().expect("a folder");
+        let path = |name: &str| site.path().join(name);
+        for release in ["1", "2"] {
+            fs::create_dir_all(path(release).join("handlers")).expect("a folder");
+        }
+        std::os::unix::fs::symlink(path("1"), path("now")).expect("a link");
+        let handlers = path("now/handlers");
+        let (tell, told) = std::sync::mpsc::channel();
+        let mut watch = Watch::new(vec![handlers.clone()], move |sign| {
+            // Fails when the test is over.
+            let _ = tell.send(sign);
+        });
+        watch.ensure(&handlers);
+        std::os::unix::fs::symlink(path("2"), path("next")).expect("a link");
+        fs::rename(path("next"), path("now")).expect("turned");
+        watch.ensure(&handlers);
+        fs::write(handlers.join("hello.wasm"), "").expect("written");
+        let deadline = std::time::Duration::from_secs(30);
+        let sign = told.recv_timeout(deadline).expect("a sign");
+        assert_eq!(sign, Sign::Seen(handlers.join("hello.wasm"), Hint::Touched));
+    }
+
+    #[test]
     fn a_folder_that_is_made_anew_is_another_one() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("handlers");

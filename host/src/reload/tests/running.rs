@@ -327,6 +327,27 @@ fn the_folder_itself_can_come_go_and_be_replaced() {
 }
 
 #[test]
+fn a_folder_that_moves_to_and_fro_is_watched_again() {
+    let running = hello();
+    let site = &running.site;
+    site.write("handlers/api/x.wasm", "x.");
+    running.serves("api/x", "x.");
+    for folder in ["handlers/api", "handlers", "html"] {
+        site.rename(folder, "elsewhere");
+        site.rename("elsewhere", folder);
+    }
+    // Until the moves are through, their own events could bring the change to light.
+    thread::sleep(Duration::from_millis(300));
+    site.write("handlers/hello.wasm", "changed.");
+    running.serves("hello", "changed.");
+    site.write("handlers/api/x.wasm", "changed too.");
+    running.serves("api/x", "changed too.");
+    running.take_pages();
+    site.write("html/index.html", "changed");
+    running.tells("index.html");
+}
+
+#[test]
 fn a_folder_that_appears_with_its_parents() {
     let site = Site::bare();
     site.write("html/index.html", "");
