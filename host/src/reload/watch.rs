@@ -267,6 +267,25 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_kept_is_not_watched() {
+        let site = tempfile::tempdir().expect("a folder");
+        let [root, below, beside] =
+            ["handlers", "handlers/src", "html"].map(|name| site.path().join(name));
+        fs::create_dir_all(&below).expect("a folder");
+        fs::create_dir(&beside).expect("a folder");
+        let mut watch = Watch::new(vec![root.clone()], |_| {});
+        for folder in [&root, &below, &beside, &site.path().join("missing")] {
+            watch.ensure(folder);
+        }
+        assert_eq!(watch.watched.len(), 3);
+        watch.keep_only(&root, &HashSet::from([root.clone()]));
+        assert_eq!(watch.watched.len(), 2);
+        assert!(!watch.watched.contains_key(&below));
+        watch.forget(site.path());
+        assert!(watch.watched.is_empty());
+    }
+
+    #[test]
     fn a_folder_that_is_made_anew_is_another_one() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("handlers");
