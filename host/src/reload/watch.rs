@@ -114,9 +114,18 @@ impl Watch {
 
     /// From now on the folder that `path` is in is watched, or as far as there is a way to it.
     pub(super) fn ensure_way_to(&mut self, path: &Path) {
-        let existing = path.ancestors().skip(1).find(|ancestor| ancestor.is_dir());
-        if let Some(folder) = existing {
-            self.ensure(folder);
+        let mut known = None;
+        loop {
+            let nearest = path.ancestors().skip(1).find(|folder| folder.is_dir());
+            // Looked for once more after watching it: the next part of the way may have been made
+            // in between.
+            if nearest == known {
+                return;
+            }
+            if let Some(folder) = nearest {
+                self.ensure(folder);
+            }
+            known = nearest;
         }
     }
 
@@ -173,7 +182,9 @@ fn signs(event: notify::Result<Event>) -> Vec<Sign> {
     }
     let hint = match event.kind {
         EventKind::Access(AccessKind::Close(AccessMode::Write)) => Hint::Written,
-        // Reading changes nothing, and this process reads here all the time.
+        // Reading changes nothing, and this process reads here all the time. `notify` 8 has the
+        // kernel announce it all the same, which costs whoever opens a page about 3 µs; from
+        // version 9 on that can be left out.
         EventKind::Access(_) => return Vec::new(),
         EventKind::Modify(ModifyKind::Name(RenameMode::From)) | EventKind::Remove(_) => Hint::Gone,
         EventKind::Modify(ModifyKind::Name(RenameMode::To)) => Hint::Moved,
@@ -229,6 +240,49 @@ mod tests {
         let overflow = Event::new(EventKind::Other).set_flag(Flag::Rescan);
         assert_eq!(signs(Ok(overflow)), [Sign::Lost]);
         assert_eq!(signs(Err(notify::Error::generic("broken"))), [Sign::Lost]);
+    }
+
+    #[test]
+    fn a_path_that_leads_elsewhere_is_watched_anew() {
+        let site = tempfile::tempdir().expect("a folder");
+        let path = |name: &str| site.path().join(name);
+        for release in ["1", "2"] {
+            fs::create_dir_all(path(release).join("handlers")).expect("a folder");
+        }
+        std::os::unix::fs::symlink(path("1"), path("now")).expect("a link");
+        let handlers = path("now/handlers");
+        let (tell, told) = std::sync::mpsc::channel();
+        let mut watch = Watch::new(vec![handlers.clone()], move |sign| {
+            // Fails when the test is over.
+            let _ = tell.send(sign);
+        });
+        watch.ensure(&handlers);
+        std::os::unix::fs::symlink(path("2"), path("next")).expect("a link");
+        fs::rename(path("next"), path("now")).expect("turned");
+        watch.ensure(&handlers);
+        fs::write(handlers.join("hello.wasm"), "").expect("written");
+        let deadline = std::time::Duration::from_secs(30);
+        let sign = told.recv_timeout(deadline).expect("a sign");
+        assert_eq!(sign, Sign::Seen(handlers.join("hello.wasm"), Hint::Touched));
+    }
+
+    #[test]
+    fn what_is_not_kept_is_not_watched() {
+        let site = tempfile::tempdir().expect("a folder");
+        let [root, below, beside] =
+            ["handlers", "handlers/src", "html"].map(|name| site.path().join(name));
+        fs::create_dir_all(&below).expect("a folder");
+        fs::create_dir(&beside).expect("a folder");
+        let mut watch = Watch::new(vec![root.clone()], |_| {});
+        for folder in [&root, &below, &beside, &site.path().join("missing")] {
+            watch.ensure(folder);
+        }
+        assert_eq!(watch.watched.len(), 3);
+        watch.keep_only(&root, &HashSet::from([root.clone()]));
+        assert_eq!(watch.watched.len(), 2);
+        assert!(!watch.watched.contains_key(&below));
+        watch.forget(site.path());
+        assert!(watch.watched.is_empty());
     }
 
     #[test]
