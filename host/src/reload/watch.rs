@@ -18,9 +18,16 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use notify::event::{AccessKind, AccessMode, ModifyKind, RenameMode};
-use notify::{ErrorKind, Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
+use notify::{
+    Config, ErrorKind, Event, EventKind, EventKindMask, RecommendedWatcher, RecursiveMode, Watcher,
+};
 
 use super::settle::Hint;
+
+/// Changes, and files that are closed after writing. Not opening: the kernel would queue an event
+/// for each page that is served, which costs more than opening the file does, and under load the
+/// queue would overflow. (`notify` 8 can't leave it out, and so it is 9.)
+const EVENTS: EventKindMask = EventKindMask::CORE.union(EventKindMask::ACCESS_CLOSE);
 
 /// What the kernel told.
 #[derive(Debug, PartialEq, Eq)]
@@ -68,15 +75,16 @@ impl Watch {
             roots.iter().any(concerned)
         };
         let mut watch = Watch::blind();
-        let watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
+        let handler = move |event: notify::Result<Event>| {
             for sign in signs(event) {
                 match &sign {
                     Sign::Seen(path, _) if !concerns(path) => {}
                     _ => tell(sign),
                 }
             }
-        });
-        match watcher {
+        };
+        let config = Config::default().with_event_kinds(EVENTS);
+        match RecommendedWatcher::new(handler, config) {
             Ok(watcher) => watch.watcher = Some(watcher),
             Err(error) => watch.tell_trouble(&error),
         }
@@ -182,9 +190,7 @@ fn signs(event: notify::Result<Event>) -> Vec<Sign> {
     }
     let hint = match event.kind {
         EventKind::Access(AccessKind::Close(AccessMode::Write)) => Hint::Written,
-        // Reading changes nothing, and this process reads here all the time. `notify` 8 has the
-        // kernel announce it all the same, which costs whoever opens a page about 3 µs; from
-        // version 9 on that can be left out.
+        // Reading changes nothing, and this process reads here all the time.
         EventKind::Access(_) => return Vec::new(),
         EventKind::Modify(ModifyKind::Name(RenameMode::From)) | EventKind::Remove(_) => Hint::Gone,
         EventKind::Modify(ModifyKind::Name(RenameMode::To)) => Hint::Moved,
