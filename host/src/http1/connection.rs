@@ -19,8 +19,8 @@
 //!   Refused ─▶ Busy    next_request said so: what is answered now is the last
 //!   Busy ─▶ Idle       next_step: the answer is whole, the body is over, and it isn't the last
 //!   Busy ─▶ Drain      next_step: likewise, but the rest of the body has to come first
-//!   Busy ─▶ Closed     next_step: it is the last, or the answer isn't whole, or the body isn't worth
-//!                      reading or can't be read to its end
+//!   Busy ─▶ Closed     next_step: it is the last, or the answer isn't whole, or the body isn't
+//!                      worth reading or can't be read to its end
 //!   Drain ─▶ Idle      next_request: the body is over
 //!   Drain ─▶ Closed    next_request: too much of it came, or it is broken; or the deadline passed
 //! ```
@@ -205,8 +205,8 @@ impl Connection {
         discard
     }
 
-    /// Whether the client waits for a `100 Continue` (RFC 9110 section 10.1.1): it asked for one, and
-    /// neither a byte of its body nor the answer has been sent.
+    /// Whether the client waits for a `100 Continue` (RFC 9110 section 10.1.1): it asked for one,
+    /// and neither a byte of its body nor the answer has been sent.
     pub fn continue_owed(&self) -> bool {
         match &self.state {
             State::Busy(transaction) => transaction.intake.is_continue_owed(),

@@ -1,7 +1,7 @@
 //! The server's side of HTTP/1.1 and HTTP/1.0 as a state machine that does no I/O.
 //!
 //! Bytes and the time go in; requests, bytes to send and a deadline come out. There is no socket,
-//! no clock and no file in here, and no memory of what a handler is: so every byte sequence, split in
+//! no clock and no file in here, and nothing is known of handlers: so every byte sequence, split in
 //! every way, can be tried in a test. [`Connection`] has the states and the order of calls.
 //!
 //! ```
@@ -27,10 +27,10 @@
 //! assert_eq!(connection.next_step(now), Step::NextRequest);
 //! ```
 //!
-//! By file: `connection` holds the states; `scan`, `request_line`, `authority`, `layout` and `framing`
-//! make a `head` of bytes, or an `error` with a status; `intake` reads its `body`, by `chunked` and
-//! with `patience`; `answer` and `encode` write the `response`. `docs/http-support.md` says what is
-//! supported, rule by rule.
+//! By file: `connection` holds the states; `scan`, `request_line`, `authority`, `layout` and
+//! `framing` make a `head` of bytes, or an `error` with a status; `intake` reads its `body`, by
+//! `chunked` and with `patience`; `answer` and `encode` write the `response`.
+//! `docs/http-support.md` says what is supported, rule by rule.
 
 pub use body::{BodyProgress, Discard, RequestBody};
 pub use chunked::{ChunkedDecoder, Piece};

@@ -1,3 +1,5 @@
+//! Bodies in the chunked coding, good and bad, decoded in every split.
+
 use super::*;
 
 /// What a decoder makes of `parts`, fed one after the other, at most `max` bytes at a time: the
