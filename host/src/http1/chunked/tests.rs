@@ -164,7 +164,7 @@ fn bad_bodies() {
 
 #[test]
 fn bad_trailers() {
-    let table: [&[u8]; 9] = [
+    let table: [&[u8]; 10] = [
         b"0\r\nA\r\n\r\n",
         b"0\r\n: b\r\n\r\n",
         b"0\r\nA : b\r\n\r\n",
@@ -172,6 +172,7 @@ fn bad_trailers() {
         b"0\r\nA: b\r\n c\r\n\r\n",
         b"0\r\nA: b\nC: d\r\n\r\n",
         b"0\r\nA: b\rC: d\r\n\r\n",
+        b"0\r\nA: b\rXC: d\r\n\r\n",
         b"0\r\nA: \0\r\n\r\n",
         b"0\r\nGET / HTTP/1.1\r\n\r\n",
     ];
