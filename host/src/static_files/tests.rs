@@ -431,7 +431,7 @@ fn a_replaced_folder_and_a_missing_one() {
     assert!(Pages::open(&html.join("index.html")).is_err());
     let later = site.dir.path().join("later");
     let pages = Pages::open(&later).expect("a folder that may come");
-    std::fs::rename(&html, &later).expect("rename");
+    fs::rename(&html, &later).expect("rename");
     pages.reopen();
     assert!(pages.root.open_file(b"index.html").is_ok());
     assert!(
