@@ -109,8 +109,8 @@ impl Workspace {
         Ok(by_route.into_values().collect())
     }
 
-    /// Folders of packages under `handlers/` that are not the workspace's, so that nothing here builds
-    /// them.
+    /// Folders of packages under `handlers/` that are not the workspace's, so that nothing here
+    /// builds them.
     pub(crate) fn strangers(&self) -> Vec<PathBuf> {
         let Ok(entries) = self.root.join(HANDLERS).read_dir() else {
             return Vec::new();

@@ -66,7 +66,10 @@ fn is_foreign(path: &str) -> bool {
     name == "target"
         || name.starts_with("target-")
         || matches!(name, ".git" | ".wasgi" | "Cargo.lock" | "LICENSE")
-        || path == "wit/deps"
+        || matches!(
+            path,
+            "wit/deps" | "fuzz/corpus" | "fuzz/artifacts" | "fuzz/coverage"
+        )
 }
 
 #[test]
