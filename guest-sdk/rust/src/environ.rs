@@ -26,6 +26,7 @@ impl Environ {
         }
     }
 
+    #[cfg(any(not(target_arch = "wasm32"), feature = "stdio"))]
     pub(crate) fn backend(&self) -> &Arc<backend::Environ> {
         &self.inner
     }
