@@ -38,7 +38,7 @@ pub enum PagesChange {
     Replaced,
 }
 
-/// Who is told of changes, on the thread of the reloader.
+/// Who is told of changes, on the thread of the reloader, which it must not keep waiting.
 pub type OnPages = Box<dyn Fn(PagesChange) + Send>;
 
 /// The folder of pages as it is watched.

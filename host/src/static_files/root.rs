@@ -56,10 +56,16 @@ enum Containment {
 }
 
 impl Root {
-    /// Opens the folder at `path`, which may be a symbolic link itself.
+    /// Opens the folder at `path`, which may be a symbolic link itself. It need not be there yet:
+    /// then nothing is found until [`Root::reopen`] finds it.
     pub(super) fn open(path: &Path) -> Result<Root, Errno> {
-        let folder = open_folder(path)?;
-        let containment = match open_contained(folder.as_fd(), b".", FOLDER) {
+        let folder = match open_folder(path) {
+            Ok(folder) => Some(folder),
+            Err(Errno::NOENT) => None,
+            Err(why) => return Err(why),
+        };
+        let anywhere = open_contained(rustix::fs::CWD, b".", FOLDER);
+        let containment = match anywhere {
             Err(why @ (Errno::NOSYS | Errno::PERM)) => {
                 info!(
                     "openat2 is missing ({why}): symbolic links among the pages are not followed"
@@ -71,7 +77,7 @@ impl Root {
         Ok(Root {
             path: path.into(),
             containment,
-            folder: RwLock::new(Some(folder)),
+            folder: RwLock::new(folder),
         })
     }
 
@@ -97,7 +103,8 @@ impl Root {
         match (&*folder, &now) {
             (Some(old), Ok(new)) if is_same(old, new) => return,
             (None, Err(_)) => return,
-            (_, Ok(_)) => info!("pages: {path} was replaced; serving from the new folder"),
+            (None, Ok(_)) => info!("pages: {path} is there now"),
+            (Some(_), Ok(_)) => info!("pages: {path} was replaced; serving from the new folder"),
             (_, Err(why)) => {
                 warn!("pages: no folder at {path} any more ({why}): no page is served");
             }

@@ -428,8 +428,19 @@ fn a_replaced_folder_and_a_missing_one() {
     site.pages.reopen();
     assert_eq!(body(&site.get("/").expect("the new folder")), b"new");
 
-    assert!(Pages::open(&site.dir.path().join("nowhere")).is_err());
     assert!(Pages::open(&html.join("index.html")).is_err());
+    let later = site.dir.path().join("later");
+    let pages = Pages::open(&later).expect("a folder that may come");
+    fs::rename(&html, &later).expect("rename");
+    pages.reopen();
+    assert!(pages.root.open_file(b"index.html").is_ok());
+    assert!(
+        Pages::open(&site.dir.path().join("nowhere"))
+            .expect("pages")
+            .root
+            .open_file(b"x")
+            .is_err()
+    );
 }
 
 /// Readers on several threads while the page is replaced by rename: each sees one version whole.
