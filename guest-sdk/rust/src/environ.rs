@@ -26,11 +26,12 @@ impl Environ {
         }
     }
 
+    #[cfg(any(not(target_arch = "wasm32"), feature = "stdio"))]
     pub(crate) fn backend(&self) -> &Arc<backend::Environ> {
         &self.inner
     }
 
-    /// The value of a variable, such as `PATH_INFO`, or none where the request has no such variable.
+    /// The value of a variable, such as `PATH_INFO`, or none where the request has no such one.
     pub fn get(&self, name: &str) -> Option<Vec<u8>> {
         self.inner.get(name)
     }
@@ -62,7 +63,7 @@ impl Environ {
         self.text("REQUEST_METHOD").unwrap_or_default()
     }
 
-    /// `SCRIPT_NAME`: the part of the path that led to this handler. Empty, or starts with `/` (E3).
+    /// `SCRIPT_NAME`: the part of the path that led here. Empty, or starts with `/` (E3).
     pub fn script_name(&self) -> String {
         self.text("SCRIPT_NAME").unwrap_or_default()
     }

@@ -34,7 +34,10 @@ impl<A: Application> exported::Guest for Exported<A> {
         #[cfg(feature = "stdio")]
         crate::stdio::attach(&environ);
         let start_response = StartResponse::new(backend::StartResponse(start_response));
-        match A::call(environ, start_response).map_err(raised)?.content {
+        match A::call(environ, start_response)
+            .map_err(|error| raised(&error))?
+            .content
+        {
             Content::Whole(block) => Ok(exported::Body::Block(block.into_owned())),
             Content::Blocks(blocks) => Ok(exported::Body::Blocks(exported::Blocks::new(Blocks(
                 RefCell::new(blocks),
@@ -49,15 +52,15 @@ pub struct Blocks(RefCell<Box<dyn body::Blocks>>);
 
 impl exported::GuestBlocks for Blocks {
     fn next(&self) -> Result<Option<Vec<u8>>, gateway::Exception> {
-        self.0.borrow_mut().next().map_err(raised)
+        self.0.borrow_mut().next().map_err(|error| raised(&error))
     }
 
     fn close(&self) -> Result<(), gateway::Exception> {
-        self.0.borrow_mut().close().map_err(raised)
+        self.0.borrow_mut().close().map_err(|error| raised(&error))
     }
 }
 
-fn raised(error: Error) -> gateway::Exception {
+fn raised(error: &Error) -> gateway::Exception {
     error.exception().into()
 }
 

@@ -11,7 +11,15 @@ use crate::start_response::StartResponse;
 
 /// A function that answers a request, in one of two forms.
 ///
-/// `Form` is [`Wsgi`] or [`Http`]; the compiler finds it by the function's arguments.
+/// `Form` is [`Wsgi`] or [`Http`]; the compiler finds it by the function's arguments. What is
+/// neither does not compile:
+///
+/// ```compile_fail,E0277
+/// #[wasgi_sdk::handler]
+/// fn number(request: wasgi_sdk::Request) -> u32 {
+///     7
+/// }
+/// ```
 #[diagnostic::on_unimplemented(
     message = "this function can't be a handler",
     label = "not a handler",

@@ -50,8 +50,6 @@
 //! Natively the same types work in memory, so a handler is tested as the plain function it is: see
 //! [`testing`].
 
-#[cfg(any(test, all(target_arch = "wasm32", feature = "allocator")))]
-mod allocator;
 mod backend;
 #[cfg(target_arch = "wasm32")]
 #[doc(hidden)]
@@ -93,6 +91,11 @@ pub use crate::params::{FORM_MAX_BYTES, Params};
 pub use crate::request::{Request, RequestExt};
 pub use crate::response::{IntoResponse, Response};
 pub use crate::start_response::{StartError, StartResponse, WriteError, Writer};
+
+/// Has the README's code tested.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
 
 /// For the expansion of `#[handler]` alone.
 #[doc(hidden)]

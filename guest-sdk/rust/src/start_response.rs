@@ -61,8 +61,8 @@ impl StartResponse {
     /// ones kept (R1). The server adds `Date`, `Server` and the message's framing (R5).
     ///
     /// # Errors
-    /// [`StartError::AlreadyStarted`] on a second call, [`StartError::Refused`] where the values may
-    /// not be sent.
+    /// [`StartError::AlreadyStarted`] on a second call, [`StartError::Refused`] where the values
+    /// may not be sent.
     pub fn call(&self, status: &str, headers: &[(&str, &str)]) -> Result<Writer, StartError> {
         let headers = headers
             .iter()

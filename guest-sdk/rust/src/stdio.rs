@@ -49,18 +49,3 @@ unsafe extern "C" fn write(descriptor: c_int, text: *const c_void, length: usize
 extern "C" fn getenv(_name: *const c_char) -> *const c_char {
     std::ptr::null()
 }
-
-/// In place of libc's, which needs its allocator: the current folder is `/`. A panic asks for it.
-///
-/// # Safety
-/// As for libc's `getcwd`: `buffer` points at `size` bytes that can be written.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn getcwd(buffer: *mut c_char, size: usize) -> *mut c_char {
-    let root = c"/".to_bytes_with_nul();
-    if buffer.is_null() || size < root.len() {
-        return std::ptr::null_mut();
-    }
-    // SAFETY: the buffer has room for the text, as was just checked.
-    unsafe { buffer.copy_from_nonoverlapping(root.as_ptr().cast(), root.len()) };
-    buffer
-}

@@ -12,14 +12,13 @@ fn environ(environ: Environ, start_response: StartResponse) -> Result<String> {
         .collect();
     let body = format!(
         "<h1>The environ</h1>\n\
-         <p>What WSGI tells a handler about a request: {} variables.</p>\n\
-         <table>\n<thead><tr><th>Variable</th><th>Value</th></tr></thead>\n\
-         <tbody>\n{rows}</tbody>\n</table>\n\
-         <p><a href=\"/\">Back to the tour</a></p>",
+         <p class=\"lead\">What WSGI tells a handler about a request: {} variables.</p>\n\
+         <table>\n<thead><tr><th scope=\"col\">Variable</th><th scope=\"col\">Value</th></tr></thead>\n\
+         <tbody>\n{rows}</tbody>\n</table>",
         variables.len()
     );
     start_response.call("200 OK", &[("Content-Type", "text/html; charset=utf-8")])?;
-    let page = include_str!("../../_page.html").replace("{title}", "The environ");
+    let page = include_str!("../../_page.html").replace("{title}", "the environ");
     Ok(page.replace("{body}", &body))
 }
 
@@ -30,7 +29,7 @@ fn row(name: &str, value: &[u8]) -> String {
         Err(_) => value.iter().copied().map(char::from).collect(),
     };
     let (name, value) = (escape(name), escape(&value));
-    format!("<tr><td><code>{name}</code></td><td>{value}</td></tr>\n")
+    format!("<tr><td>{name}</td><td>{value}</td></tr>\n")
 }
 
 #[cfg(test)]
@@ -45,7 +44,7 @@ mod tests {
         let variables = environ.variables();
         let page = testing::call(self::environ, environ).text();
         assert_eq!(page.matches("<tr><td>").count(), variables.len());
-        assert!(page.contains("<td><code>QUERY_STRING</code></td><td>a=1</td>"));
+        assert!(page.contains("<td>QUERY_STRING</td><td>a=1</td>"));
     }
 
     #[test]

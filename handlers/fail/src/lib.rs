@@ -65,11 +65,10 @@ fn page() -> String {
     let links: String = WAYS.iter().map(link).collect();
     let body = format!(
         "<h1>Ways to fail</h1>\n\
-         <p>Each of these ends one request. No other request is touched, and neither is the next \
-         one of this handler.</p>\n<ul>\n{links}</ul>\n\
-         <p><a href=\"/\">Back to the tour</a></p>"
+         <p class=\"lead\">Each of these ends one request. No other request is touched, and neither is the next \
+         one of this handler.</p>\n<ul>\n{links}</ul>"
     );
-    let page = include_str!("../../_page.html").replace("{title}", "Ways to fail");
+    let page = include_str!("../../_page.html").replace("{title}", "ways to fail");
     page.replace("{body}", &body)
 }
 

@@ -14,11 +14,11 @@ fn time(_request: Request) -> Result<Response<Html<String>>> {
     let micros = since_epoch.subsec_micros();
     let body = format!(
         "<h1>The time</h1>\n\
-         <p>It is <time datetime=\"{time}Z\">{time}.{micros:06}</time> UTC, \
+         <p class=\"lead\">It is <time datetime=\"{time}Z\">{time}.{micros:06}</time> UTC, \
          by the clock of the server.</p>\n\
-         <p><a href=\"\">Ask again</a>, or go <a href=\"/\">back to the tour</a>.</p>"
+         <p><a href=\"\">Ask again</a></p>"
     );
-    let page = include_str!("../../_page.html").replace("{title}", "The time");
+    let page = include_str!("../../_page.html").replace("{title}", "the time");
     Ok(Response::builder()
         .header("Cache-Control", "no-store")
         .body(Html(page.replace("{body}", &body)))?)

@@ -21,9 +21,8 @@ fn user(request: Request) -> Result<Response<Html<String>>> {
     let id = escape(&id);
     let body = format!(
         "<h1>User {id}</h1>\n\
-         <p>The file is <code>users/[id].wasm</code>, and <code>{id}</code> is what stands in the \
-         place of <code>[id]</code>.</p>\n\
-         <p><a href=\"/\">Back to the tour</a></p>"
+         <p class=\"lead\">The file is <code>users/[id].wasm</code>, and <code>{id}</code> is what stands in the \
+         place of <code>[id]</code>.</p>"
     );
     Ok(page(StatusCode::OK, &format!("User {id}"), &body)?)
 }

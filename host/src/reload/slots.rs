@@ -119,22 +119,21 @@ impl<P> Slots<P> {
         &self.path
     }
 
-    /// Something was seen of a path. Says whether it is in the folder, or is one that leads to it.
-    pub(super) fn note(&mut self, path: &Path, hint: Hint, now: Instant) -> bool {
+    /// Something was seen of a path, anywhere: it counts if it is in the folder or leads to it.
+    pub(super) fn note(&mut self, path: &Path, hint: Hint, now: Instant) {
         if self.path.starts_with(path) {
-            self.settle.note("", hint, now);
-            return true;
+            return self.settle.note("", hint, now);
         }
         let Ok(file) = path.strip_prefix(&self.path) else {
-            return false;
+            return;
         };
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        // A hidden name that is moved can be what a link leads through: `..data` of a mounted volume.
+        // A hidden name that is moved can be what a link leads through: `..data` of a mounted
+        // volume.
         let passing = matches!(hint, Hint::Touched | Hint::Written);
         if !(passing && listing::is_ignored(&name)) {
             self.settle.note(&file.to_string_lossy(), hint, now);
         }
-        true
     }
 
     /// Nothing that was known of the files' content is sure any more: each is read again.

@@ -19,13 +19,17 @@ use crate::registry::{Problem, ProblemKind, Shared};
 /// Messages that can wait for the thread. Signs that find no room become one look at everything.
 const MAX_MESSAGES: usize = 4_096;
 
-/// The least time between two looks at the handlers folder, so that signs which come one by one, and
-/// never end, cost a few looks and not one each.
+/// The least time between two looks at the handlers folder, so that signs which come one by one,
+/// and never end, cost a few looks and not one each.
 const LOOK_SPACING: Duration = Duration::from_millis(5);
 
 /// And as a multiple of the time that the last look took: looking at a huge folder takes a fifth of
 /// a core at most.
 const LOOK_SPACING_FACTOR: u32 = 4;
+
+/// The least time between two times that everything is read again because events were lost. Where
+/// they are lost again and again, that would be all that this thread does.
+const DOUBT_SPACING: Duration = Duration::from_secs(1);
 
 enum Message<P> {
     Sign(Sign),
@@ -37,7 +41,7 @@ enum Message<P> {
 pub(super) struct Reloader<L: Load> {
     inbox: Receiver<Message<L::Program>>,
     sender: SyncSender<Message<L::Program>>,
-    /// Signs found no room in the inbox.
+    /// Signs found no room in the inbox, or events none in the kernel.
     lost: Arc<AtomicBool>,
     watch: Watch,
     slots: Slots<L::Program>,
@@ -51,6 +55,7 @@ pub(super) struct Reloader<L: Load> {
     safety_rescan: Duration,
     next_safety: Instant,
     next_look: Instant,
+    next_doubt: Instant,
     /// Problems that were published, and so told.
     told: Vec<Problem>,
 }
@@ -93,6 +98,7 @@ impl<L: Load> Reloader<L> {
             safety_rescan: options.safety_rescan,
             next_safety: now + options.safety_rescan,
             next_look: now,
+            next_doubt: now,
             told: current.problems().to_vec(),
         };
         let stop = move || {
@@ -102,12 +108,19 @@ impl<L: Load> Reloader<L> {
         (reloader, stop)
     }
 
+    /// What the kernel's signs come through.
+    #[cfg(test)]
+    pub(super) fn teller(&self) -> impl Fn(Sign) + Send + use<L> {
+        teller(&self.sender, &self.lost)
+    }
+
     /// Runs until it is stopped.
     pub(super) fn run(mut self) {
         self.look(Trust::AtOnce, Instant::now());
         while self.receive() {
             let now = Instant::now();
-            if self.lost.swap(false, Ordering::Relaxed) {
+            if self.next_doubt <= now && self.lost.swap(false, Ordering::Relaxed) {
+                self.next_doubt = now + DOUBT_SPACING;
                 self.doubt_everything(now);
             }
             if self.next_safety <= now {
@@ -130,27 +143,30 @@ impl<L: Load> Reloader<L> {
     fn receive(&mut self) -> bool {
         let now = Instant::now();
         let pages = self.pages.as_ref().and_then(Pages::next_due);
-        let due = [Some(self.next_safety), self.next_hint(), pages];
+        let lost = self.lost.load(Ordering::Relaxed);
+        let doubt = lost.then_some(self.next_doubt);
+        let due = [Some(self.next_safety), self.next_hint(), pages, doubt];
         let due = due.into_iter().flatten().min().unwrap_or(self.next_safety);
-        let mut message = match self.inbox.recv_timeout(due.saturating_duration_since(now)) {
+        let first = match self.inbox.recv_timeout(due.saturating_duration_since(now)) {
             Ok(message) => message,
             Err(RecvTimeoutError::Timeout) => return true,
             Err(RecvTimeoutError::Disconnected) => return false,
         };
         // A bounded number, so that signs which never end don't keep the rest waiting.
-        for _ in 0..MAX_MESSAGES {
-            match message {
-                Message::Stop => return false,
-                Message::Done(done) => {
-                    self.running -= 1;
-                    self.slots.finish(*done, Instant::now());
-                }
-                Message::Sign(sign) => self.take_sign(sign),
+        let more = std::iter::from_fn(|| self.inbox.try_recv().ok()).take(MAX_MESSAGES);
+        let messages: Vec<_> = std::iter::once(first).chain(more).collect();
+        messages.into_iter().all(|message| self.take(message))
+    }
+
+    /// Takes in one message. False: stop.
+    fn take(&mut self, message: Message<L::Program>) -> bool {
+        match message {
+            Message::Stop => return false,
+            Message::Done(done) => {
+                self.running -= 1;
+                self.slots.finish(*done, Instant::now());
             }
-            match self.inbox.try_recv() {
-                Ok(next) => message = next,
-                Err(_) => break,
-            }
+            Message::Sign(sign) => self.take_sign(sign),
         }
         true
     }
@@ -158,7 +174,7 @@ impl<L: Load> Reloader<L> {
     fn take_sign(&mut self, sign: Sign) {
         let now = Instant::now();
         let Sign::Seen(path, hint) = sign else {
-            return self.doubt_everything(now);
+            return self.lost.store(true, Ordering::Relaxed);
         };
         if hint.moves() {
             self.watch.forget(&path);

@@ -18,9 +18,16 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use notify::event::{AccessKind, AccessMode, ModifyKind, RenameMode};
-use notify::{ErrorKind, Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
+use notify::{
+    Config, ErrorKind, Event, EventKind, EventKindMask, RecommendedWatcher, RecursiveMode, Watcher,
+};
 
 use super::settle::Hint;
+
+/// Changes, and files that are closed after writing. Not opening: the kernel would queue an event
+/// for each page that is served, which costs more than opening the file does, and under load the
+/// queue would overflow. (`notify` 8 can't leave it out, and so it is 9.)
+const EVENTS: EventKindMask = EventKindMask::CORE.union(EventKindMask::ACCESS_CLOSE);
 
 /// What the kernel told.
 #[derive(Debug, PartialEq, Eq)]
@@ -60,23 +67,24 @@ impl Identity {
 }
 
 impl Watch {
-    /// Watches nothing yet. What happens to `roots`, to what is in them and to what leads to them is
-    /// told to `tell`, on a thread of its own that must not be kept waiting.
+    /// Watches nothing yet. What happens to `roots`, to what is in them and to what leads to them
+    /// is told to `tell`, on a thread of its own that must not be kept waiting.
     pub(super) fn new(roots: Vec<PathBuf>, tell: impl Fn(Sign) + Send + 'static) -> Watch {
         let concerns = move |path: &Path| {
             let concerned = |root: &PathBuf| path.starts_with(root) || root.starts_with(path);
             roots.iter().any(concerned)
         };
         let mut watch = Watch::blind();
-        let watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
+        let handler = move |event: notify::Result<Event>| {
             for sign in signs(event) {
                 match &sign {
                     Sign::Seen(path, _) if !concerns(path) => {}
                     _ => tell(sign),
                 }
             }
-        });
-        match watcher {
+        };
+        let config = Config::default().with_event_kinds(EVENTS);
+        match RecommendedWatcher::new(handler, config) {
             Ok(watcher) => watch.watcher = Some(watcher),
             Err(error) => watch.tell_trouble(&error),
         }
@@ -114,9 +122,18 @@ impl Watch {
 
     /// From now on the folder that `path` is in is watched, or as far as there is a way to it.
     pub(super) fn ensure_way_to(&mut self, path: &Path) {
-        let existing = path.ancestors().skip(1).find(|ancestor| ancestor.is_dir());
-        if let Some(folder) = existing {
-            self.ensure(folder);
+        let mut known = None;
+        loop {
+            let nearest = path.ancestors().skip(1).find(|folder| folder.is_dir());
+            // Looked for once more after watching it: the next part of the way may have been made
+            // in between.
+            if nearest == known {
+                return;
+            }
+            if let Some(folder) = nearest {
+                self.ensure(folder);
+            }
+            known = nearest;
         }
     }
 
@@ -229,6 +246,49 @@ mod tests {
         let overflow = Event::new(EventKind::Other).set_flag(Flag::Rescan);
         assert_eq!(signs(Ok(overflow)), [Sign::Lost]);
         assert_eq!(signs(Err(notify::Error::generic("broken"))), [Sign::Lost]);
+    }
+
+    #[test]
+    fn a_path_that_leads_elsewhere_is_watched_anew() {
+        let site = tempfile::tempdir().expect("a folder");
+        let path = |name: &str| site.path().join(name);
+        for release in ["1", "2"] {
+            fs::create_dir_all(path(release).join("handlers")).expect("a folder");
+        }
+        std::os::unix::fs::symlink(path("1"), path("now")).expect("a link");
+        let handlers = path("now/handlers");
+        let (tell, told) = std::sync::mpsc::channel();
+        let mut watch = Watch::new(vec![handlers.clone()], move |sign| {
+            // Fails when the test is over.
+            let _ = tell.send(sign);
+        });
+        watch.ensure(&handlers);
+        std::os::unix::fs::symlink(path("2"), path("next")).expect("a link");
+        fs::rename(path("next"), path("now")).expect("turned");
+        watch.ensure(&handlers);
+        fs::write(handlers.join("hello.wasm"), "").expect("written");
+        let deadline = std::time::Duration::from_secs(30);
+        let sign = told.recv_timeout(deadline).expect("a sign");
+        assert_eq!(sign, Sign::Seen(handlers.join("hello.wasm"), Hint::Touched));
+    }
+
+    #[test]
+    fn what_is_not_kept_is_not_watched() {
+        let site = tempfile::tempdir().expect("a folder");
+        let [root, below, beside] =
+            ["handlers", "handlers/src", "html"].map(|name| site.path().join(name));
+        fs::create_dir_all(&below).expect("a folder");
+        fs::create_dir(&beside).expect("a folder");
+        let mut watch = Watch::new(vec![root.clone()], |_| {});
+        for folder in [&root, &below, &beside, &site.path().join("missing")] {
+            watch.ensure(folder);
+        }
+        assert_eq!(watch.watched.len(), 3);
+        watch.keep_only(&root, &HashSet::from([root.clone()]));
+        assert_eq!(watch.watched.len(), 2);
+        assert!(!watch.watched.contains_key(&below));
+        watch.forget(site.path());
+        assert!(watch.watched.is_empty());
     }
 
     #[test]

@@ -12,7 +12,10 @@
 //! `users/[id]/posts`, while `/users/7/likes` falls back to `users/[...rest]`.
 //!
 //! The routes are a tree with a level for each segment. A lookup visits each node once at most, and
-//! never more than [`MAX_SEGMENTS`](super::route::MAX_SEGMENTS) levels of it, however long the path.
+//! never more than [`MAX_SEGMENTS`](super::route::MAX_SEGMENTS) levels of it, however long the
+//! path.
+
+use std::collections::HashMap;
 
 use super::path::RequestPath;
 use super::route::{Route, Segment};
@@ -30,8 +33,8 @@ pub struct Found<'t, T> {
     pub value: &'t T,
     /// The route itself.
     pub route: &'t Route,
-    /// How many of the path's segments make up `SCRIPT_NAME`; the others are `PATH_INFO`. All of the
-    /// route's but a `[...rest]`, whose part of the path is in `PATH_INFO` as well as bound.
+    /// How many of the path's segments make up `SCRIPT_NAME`; the others are `PATH_INFO`. All of
+    /// the route's but a `[...rest]`, whose part of the path is in `PATH_INFO` as well as bound.
     pub taken: usize,
     /// Whether pages are asked before or after.
     pub by: MatchedBy,
@@ -49,8 +52,7 @@ pub enum MatchedBy {
 
 #[derive(Debug)]
 struct Node<T> {
-    /// Sorted by the bytes of the segment.
-    literals: Vec<(Box<[u8]>, Node<T>)>,
+    literals: HashMap<Box<[u8]>, Node<T>>,
     one: Option<Box<Node<T>>>,
     rest: Option<Entry<T>>,
     /// The route that ends here.
@@ -79,7 +81,10 @@ impl<T> Table<T> {
         let mut ends_in_rest = false;
         for segment in route.segments() {
             match segment {
-                Segment::Literal(text) => node = node.literal_mut(text.as_bytes()),
+                Segment::Literal(text) => {
+                    let name: Box<[u8]> = text.as_bytes().into();
+                    node = node.literals.entry(name).or_insert_with(Node::new);
+                }
                 Segment::One(_) => node = node.one.get_or_insert_with(|| Box::new(Node::new())),
                 Segment::Rest(_) => ends_in_rest = true,
             }
@@ -132,36 +137,18 @@ impl<T> Found<'_, T> {
 impl<T> Node<T> {
     fn new() -> Node<T> {
         Node {
-            literals: Vec::new(),
+            literals: HashMap::new(),
             one: None,
             rest: None,
             here: None,
         }
     }
 
-    fn position(&self, name: &[u8]) -> Result<usize, usize> {
-        self.literals
-            .binary_search_by(|(literal, _)| literal.as_ref().cmp(name))
-    }
-
-    fn literal_mut(&mut self, name: &[u8]) -> &mut Node<T> {
-        let at = self.position(name).unwrap_or_else(|at| {
-            self.literals.insert(at, (name.into(), Node::new()));
-            at
-        });
-        &mut self.literals[at].1
-    }
-
-    fn literal(&self, name: &[u8]) -> Option<&Node<T>> {
-        let at = self.position(name).ok()?;
-        self.literals.get(at).map(|(_, node)| node)
-    }
-
     /// Leaves in `best` the best route of this node and below. Goes from the most literal to the
     /// least, so of two routes of one length the first one seen is the better.
     fn search<'t>(&'t self, path: &RequestPath, depth: usize, best: &mut Option<&'t Entry<T>>) {
         if let Some(name) = path.segments().nth(depth) {
-            if let Some(node) = self.literal(name) {
+            if let Some(node) = self.literals.get(name) {
                 node.search(path, depth + 1, best);
             }
             if let Some(node) = &self.one

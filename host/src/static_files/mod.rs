@@ -89,11 +89,11 @@ pub struct Pages {
 }
 
 impl Pages {
-    /// Opens the folder at `root`. Where there is none yet, [`Pages::reopen`] finds it later.
+    /// Opens the folder at `root`.
     ///
     /// # Errors
     ///
-    /// The folder may not be entered, or is none.
+    /// There is no folder, or it may not be entered.
     pub fn open(root: &Path) -> anyhow::Result<Pages> {
         let opened = Root::open(root);
         let root = opened.with_context(|| format!("can't open the pages in {}", root.display()))?;
@@ -231,8 +231,8 @@ impl Pages {
             Trouble::Forbidden => {
                 self.error(403, "Forbidden", "The server may not read this page.")
             }
-            Trouble::Busy => self
-                .error(503, "Service Unavailable", "Try again in a moment.")
+            // The site's own page would need the descriptor that there is none of.
+            Trouble::Busy => Answer::built_in(503, "Service Unavailable", "Try again in a moment.")
                 .with("Retry-After", RETRY_AFTER_S.as_bytes()),
             Trouble::Broken => self.error(500, "Internal Server Error", "The page can't be read."),
         }

@@ -56,17 +56,16 @@ enum Containment {
 }
 
 impl Root {
-    /// Opens the folder at `path`, which may be a symbolic link itself. Without a folder there,
-    /// nothing is served until [`Root::reopen`] finds one.
-    ///
-    /// Fails where there is one that may not be entered, or something else.
+    /// Opens the folder at `path`, which may be a symbolic link itself. It need not be there yet:
+    /// then nothing is found until [`Root::reopen`] finds it.
     pub(super) fn open(path: &Path) -> Result<Root, Errno> {
         let folder = match open_folder(path) {
+            Ok(folder) => Some(folder),
             Err(Errno::NOENT) => None,
-            opened => Some(opened?),
+            Err(why) => return Err(why),
         };
-        // Asked of a folder that is always there: the answer is the kernel's, not the folder's.
-        let containment = match open_contained(rustix::fs::CWD, b".", FOLDER) {
+        let anywhere = open_contained(rustix::fs::CWD, b".", FOLDER);
+        let containment = match anywhere {
             Err(why @ (Errno::NOSYS | Errno::PERM)) => {
                 info!(
                     "openat2 is missing ({why}): symbolic links among the pages are not followed"
@@ -104,8 +103,8 @@ impl Root {
         match (&*folder, &now) {
             (Some(old), Ok(new)) if is_same(old, new) => return,
             (None, Err(_)) => return,
-            (None, Ok(_)) => info!("pages: {path} is there now; serving from it"),
-            (_, Ok(_)) => info!("pages: {path} was replaced; serving from the new folder"),
+            (None, Ok(_)) => info!("pages: {path} is there now"),
+            (Some(_), Ok(_)) => info!("pages: {path} was replaced; serving from the new folder"),
             (_, Err(why)) => {
                 warn!("pages: no folder at {path} any more ({why}): no page is served");
             }

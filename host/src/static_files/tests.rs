@@ -429,19 +429,18 @@ fn a_replaced_folder_and_a_missing_one() {
     assert_eq!(body(&site.get("/").expect("the new folder")), b"new");
 
     assert!(Pages::open(&html.join("index.html")).is_err());
-}
-
-#[test]
-fn a_folder_that_comes_later_is_served_after_reopen() {
-    let mut site = Site::new();
-    let html = site.dir.path().join("later");
-    site.pages = Pages::open(&html).expect("it may come later");
-    assert!(site.get("/").is_none());
-    assert_eq!(site.pages.error(404, "Not Found", "").status, 404);
-    fs::create_dir(&html).expect("folder");
-    fs::write(html.join("index.html"), "late").expect("file");
-    site.pages.reopen();
-    assert_eq!(body(&site.get("/").expect("the folder that came")), b"late");
+    let later = site.dir.path().join("later");
+    let pages = Pages::open(&later).expect("a folder that may come");
+    fs::rename(&html, &later).expect("rename");
+    pages.reopen();
+    assert!(pages.root.open_file(b"index.html").is_ok());
+    assert!(
+        Pages::open(&site.dir.path().join("nowhere"))
+            .expect("pages")
+            .root
+            .open_file(b"x")
+            .is_err()
+    );
 }
 
 /// Readers on several threads while the page is replaced by rename: each sees one version whole.

@@ -5,9 +5,7 @@ use crate::rust::code;
 use crate::tree::{File, tree};
 
 /// Files with unsafe code. Each says why at the place.
-const WITH_UNSAFE_CODE: [&str; 3] = [
-    // An allocator hands out pointers.
-    "guest-sdk/rust/src/allocator.rs",
+const WITH_UNSAFE_CODE: [&str; 2] = [
     // Functions of libc that are replaced take pointers.
     "guest-sdk/rust/src/stdio.rs",
     // Loads compiled code from the cache on disk.

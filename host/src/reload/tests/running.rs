@@ -13,6 +13,8 @@ use std::time::Duration;
 
 use super::{Program, Site, Texts, eventually};
 use crate::registry::{ProblemKind, Shared};
+use crate::reload::thread::Reloader;
+use crate::reload::watch::Sign;
 use crate::reload::{Folders, Options, PagesChange, Reload, scan_once};
 
 /// No change may be found by looking: the event has to do it.
@@ -148,43 +150,42 @@ fn new_changed_renamed_deleted() {
 #[test]
 fn every_way_to_save_is_seen_and_the_route_never_goes_away() {
     let running = hello();
-    let stop = AtomicBool::new(false);
-    thread::scope(|scope| {
-        let watcher = scope.spawn(|| {
+    let stop = Arc::new(AtomicBool::new(false));
+    let watcher = thread::spawn({
+        let (shared, stop) = (Arc::clone(&running.shared), Arc::clone(&stop));
+        move || {
             while !stop.load(Ordering::Relaxed) {
-                assert!(
-                    running.text("hello").is_some(),
-                    "withdrawn while it was saved"
-                );
+                let there = shared.current().handler("hello").is_some();
+                assert!(there, "withdrawn while it was saved");
                 thread::yield_now();
             }
-        });
-        let site = &running.site;
-        // By rename.
-        site.replace("handlers/hello.wasm", "by rename.");
-        running.serves("hello", "by rename.");
-        // By a rename within the folder.
-        site.write("handlers/.hello.new", "by rename within.");
-        site.rename("handlers/.hello.new", "handlers/hello.wasm");
-        running.serves("hello", "by rename within.");
-        // Truncate and write.
-        site.write("handlers/hello.wasm", "by writing.");
-        running.serves("hello", "by writing.");
-        // Move the old one away, make a new one, remove the old one.
-        site.write("handlers/4913", "");
-        site.remove("handlers/4913");
-        site.rename("handlers/hello.wasm", "handlers/hello.wasm~");
-        site.write("handlers/hello.wasm", "with a backup.");
-        site.remove("handlers/hello.wasm~");
-        running.serves("hello", "with a backup.");
-        // A hard link to what a build has left.
-        site.write("built", "by a link.");
-        fs::hard_link(site.path("built"), site.path("handlers/.link")).expect("a link");
-        site.rename("handlers/.link", "handlers/hello.wasm");
-        running.serves("hello", "by a link.");
-        stop.store(true, Ordering::Relaxed);
-        watcher.join().expect("always there");
+        }
     });
+    let site = &running.site;
+    // By rename.
+    site.replace("handlers/hello.wasm", "by rename.");
+    running.serves("hello", "by rename.");
+    // By a rename within the folder.
+    site.write("handlers/.hello.new", "by rename within.");
+    site.rename("handlers/.hello.new", "handlers/hello.wasm");
+    running.serves("hello", "by rename within.");
+    // Truncate and write.
+    site.write("handlers/hello.wasm", "by writing.");
+    running.serves("hello", "by writing.");
+    // Move the old one away, make a new one, remove the old one.
+    site.write("handlers/4913", "");
+    site.remove("handlers/4913");
+    site.rename("handlers/hello.wasm", "handlers/hello.wasm~");
+    site.write("handlers/hello.wasm", "with a backup.");
+    site.remove("handlers/hello.wasm~");
+    running.serves("hello", "with a backup.");
+    // A hard link to what a build has left.
+    site.write("built", "by a link.");
+    fs::hard_link(site.path("built"), site.path("handlers/.link")).expect("a link");
+    site.rename("handlers/.link", "handlers/hello.wasm");
+    running.serves("hello", "by a link.");
+    stop.store(true, Ordering::Relaxed);
+    watcher.join().expect("always there");
     assert_eq!(running.shared.current().problems(), []);
 }
 
@@ -326,6 +327,27 @@ fn the_folder_itself_can_come_go_and_be_replaced() {
 }
 
 #[test]
+fn a_folder_that_moves_to_and_fro_is_watched_again() {
+    let running = hello();
+    let site = &running.site;
+    site.write("handlers/api/x.wasm", "x.");
+    running.serves("api/x", "x.");
+    for folder in ["handlers/api", "handlers", "html"] {
+        site.rename(folder, "elsewhere");
+        site.rename("elsewhere", folder);
+    }
+    // Until the moves are through, their own events could bring the change to light.
+    thread::sleep(Duration::from_millis(300));
+    site.write("handlers/hello.wasm", "changed.");
+    running.serves("hello", "changed.");
+    site.write("handlers/api/x.wasm", "changed too.");
+    running.serves("api/x", "changed too.");
+    running.take_pages();
+    site.write("html/index.html", "changed");
+    running.tells("index.html");
+}
+
+#[test]
 fn a_folder_that_appears_with_its_parents() {
     let site = Site::bare();
     site.write("html/index.html", "");
@@ -403,6 +425,41 @@ fn without_events_looking_finds_everything() {
     eventually("the pages have come", || {
         running.take_pages().contains(&PagesChange::Replaced)
     });
+}
+
+#[test]
+fn lost_events_are_made_up_for() {
+    let site = Site::new();
+    site.write("handlers/hello.wasm", "one.");
+    let loader = Arc::new(Texts::default());
+    let folders = Folders {
+        handlers: site.handlers(),
+        pages: None,
+    };
+    let shared = Arc::new(Shared::new(scan_once(&folders.handlers, &*loader)));
+    let options = Options {
+        safety_rescan: NEVER,
+        events: false,
+        ..Options::default()
+    };
+    let (reloader, stop) = Reloader::new(&folders, loader, Arc::clone(&shared), options);
+    let tell = reloader.teller();
+    let text = || {
+        let registry = shared.current();
+        let hello = registry.handler("hello").expect("hello");
+        hello.program.text.clone()
+    };
+    let thread = thread::spawn(move || reloader.run());
+    for wanted in ["two.", "three."] {
+        site.write("handlers/hello.wasm", wanted);
+        // More than the inbox holds.
+        for _ in 0..10_000 {
+            tell(Sign::Lost);
+        }
+        eventually(wanted, || text() == wanted);
+    }
+    stop();
+    thread.join().expect("it stops");
 }
 
 #[test]

@@ -1,0 +1,31 @@
+//! A request's head: whatever the bytes, it is refused, wanting, or sound.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use wasgi::http1::{Limits, RequestHead};
+
+fuzz_target!(|bytes: &[u8]| {
+    let limits = Limits::default();
+    let whole = RequestHead::parse(bytes, &limits);
+    if let Ok(Some((head, len))) = &whole {
+        assert!(bytes[..*len].ends_with(b"\r\n\r\n"));
+        assert!(head.path() == b"*" || head.path().starts_with(b"/"));
+        assert!(!head.path().contains(&b'?') && !head.path().contains(&b'#'));
+        assert_eq!(
+            head.target().as_bytes(),
+            bytes[head.method().len() + 1..]
+                .split(|b| *b == b' ')
+                .next()
+                .unwrap()
+        );
+        for (name, value) in head.fields() {
+            assert!(!name.is_empty() && !value.iter().any(|byte| b"\r\n\0".contains(byte)));
+            assert!(head.field(&name.to_uppercase()).is_some());
+        }
+        // Nothing of a head is enough for one.
+        assert!(matches!(
+            RequestHead::parse(&bytes[..len - 1], &limits),
+            Ok(None)
+        ));
+    }
+});

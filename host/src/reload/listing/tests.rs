@@ -1,0 +1,262 @@
+//! Tests of the listing, on real folders.
+
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::symlink;
+
+use super::*;
+
+struct Tree(tempfile::TempDir);
+
+impl Tree {
+    fn new(files: &[&str]) -> Tree {
+        let tree = Tree(tempfile::tempdir().expect("a folder"));
+        for file in files {
+            tree.write(file);
+        }
+        tree
+    }
+
+    fn path(&self, file: &str) -> PathBuf {
+        self.0.path().join(file)
+    }
+
+    fn write(&self, file: &str) {
+        let path = self.path(file);
+        fs::create_dir_all(path.parent().expect("a parent")).expect("a folder");
+        fs::write(path, "").expect("a file");
+    }
+
+    fn list(&self) -> Listing {
+        let folder = Folder {
+            path: self.0.path(),
+            given: Path::new("handlers"),
+        };
+        list(folder, &mut |_| {})
+    }
+}
+
+impl Listing {
+    fn files(&self) -> Vec<&str> {
+        self.handlers
+            .iter()
+            .map(|found| found.file.as_str())
+            .collect()
+    }
+
+    fn lines(&self) -> Vec<String> {
+        let lines = self.problems.iter().map(|(_, problem)| problem.to_string());
+        let mut lines: Vec<String> = lines.collect();
+        lines.sort();
+        lines
+    }
+}
+
+#[test]
+fn what_is_a_handler_and_what_is_not_said() {
+    let tree = Tree::new(&[
+        "hello.wasm",
+        "text.wat",
+        "api/users.wasm",
+        "users/[id].wasm",
+        "index.wasm",
+        // Hidden, disabled, or about to go away.
+        ".hidden.wasm",
+        "_off.wasm",
+        "_drafts/x.wasm",
+        ".git/x.wasm",
+        "hello.wasm~",
+        ".hello.wasm.swp",
+        "4913",
+        "#hello.wat#",
+        "hello.wasm.part",
+        // Sources.
+        "rust/Cargo.toml",
+        "rust/src/lib.rs",
+        "rust/built.wasm",
+        "python/pyproject.toml",
+        "js/package.json",
+        "go/go.mod",
+    ]);
+    let listing = tree.list();
+    assert_eq!(
+        listing.files(),
+        [
+            "api/users.wasm",
+            "hello.wasm",
+            "index.wasm",
+            "text.wat",
+            "users/[id].wasm"
+        ]
+    );
+    assert_eq!(listing.lines(), [""; 0]);
+    assert_eq!(listing.handlers[4].name, "users/[id]");
+}
+
+#[test]
+fn everything_else_is_a_problem() {
+    let tree = Tree::new(&[
+        "notes.txt",
+        "Cargo.toml",
+        "x.WASM",
+        "a/[b.wasm",
+        "dir.wasm/y.wasm",
+    ]);
+    symlink("nowhere", tree.path("lost.wasm")).expect("a link");
+    symlink("a", tree.path("loop")).expect("a link");
+    let mode = rustix::fs::Mode::RUSR;
+    rustix::fs::mkfifoat(rustix::fs::CWD, tree.path("fifo.wasm"), mode).expect("a FIFO");
+    let not_utf8 = Path::new(std::ffi::OsStr::from_bytes(b"\xff.wasm"));
+    fs::write(tree.0.path().join(not_utf8), "").expect("a file");
+    let listing = tree.list();
+    assert_eq!(listing.files(), ["dir.wasm/y.wasm"]);
+    assert_eq!(
+        listing.lines(),
+        [
+            "handlers/Cargo.toml: not a handler (.wasm or .wat): move it out or start its name \
+             with '_'",
+            "handlers/a/[b.wasm: '[b' makes no route: brackets go around a whole name, as in \
+             [id] or [...rest]",
+            "handlers/fifo.wasm: not a regular file: not served",
+            "handlers/loop: a link to a folder: not served",
+            "handlers/lost.wasm: a link that leads nowhere: not served",
+            "handlers/notes.txt: not a handler (.wasm or .wat): move it out or start its name \
+             with '_'",
+            "handlers/x.WASM: not a handler (.wasm or .wat): move it out or start its name \
+             with '_'",
+            "handlers/\u{fffd}.wasm: the name is not UTF-8, and so makes no route: rename it",
+        ]
+    );
+}
+
+#[test]
+fn of_several_files_with_one_route_one_is_served() {
+    let tree = Tree::new(&[
+        "hello.wat",
+        "hello.wasm",
+        "[name].wasm",
+        "[id].wasm",
+        "api/index.wasm",
+        "api/index.wat",
+        "api.wat",
+        "[id]/x.wasm",
+        "[name]/y.wasm",
+    ]);
+    let listing = tree.list();
+    assert_eq!(
+        listing.files(),
+        [
+            "[id].wasm",
+            "[id]/x.wasm",
+            "[name]/y.wasm",
+            "api.wat",
+            "hello.wasm"
+        ]
+    );
+    assert_eq!(
+        listing.lines(),
+        [
+            "handlers/[name].wasm: /[name] is served by handlers/[id].wasm already: rename or \
+             remove one of the two",
+            "handlers/api/index.wasm: /api is served by handlers/api.wat already: rename or \
+             remove one of the two",
+            "handlers/api/index.wat: /api is served by handlers/api.wat already: rename or \
+             remove one of the two",
+            "handlers/hello.wat: /hello is served by handlers/hello.wasm already: rename or \
+             remove one of the two",
+        ]
+    );
+}
+
+#[test]
+fn a_link_to_a_file_is_a_file() {
+    let elsewhere = Tree::new(&["built.wasm"]);
+    let tree = Tree::new(&[]);
+    symlink(elsewhere.path("built.wasm"), tree.path("hello.wasm")).expect("a link");
+    let before = tree.list();
+    assert_eq!(before.files(), ["hello.wasm"]);
+    assert_eq!(before.lines(), [""; 0]);
+    fs::write(elsewhere.path("built.wasm"), "longer").expect("written");
+    assert_ne!(tree.list().handlers[0].stamp, before.handlers[0].stamp);
+}
+
+#[test]
+fn a_missing_folder_is_empty_and_one_that_cant_be_read_is_unknown() {
+    let tree = Tree::new(&["a/x.wasm", "b/y.wasm"]);
+    let visit = &mut |_: &Path| {};
+    let missing = Folder {
+        path: &tree.path("missing"),
+        given: Path::new("missing"),
+    };
+    let listing = list(missing, visit);
+    assert_eq!(
+        listing.lines(),
+        ["missing/: no such folder: make it, and its handlers are picked up"]
+    );
+    assert!(!listing.is_unseen("x.wasm"));
+
+    let file = Folder {
+        path: &tree.path("a/x.wasm"),
+        given: Path::new("x.wasm"),
+    };
+    let listing = list(file, visit);
+    assert!(listing.is_unseen("any/thing.wasm"));
+    assert!(listing.lines()[0].starts_with("x.wasm/: can't be read"));
+}
+
+#[test]
+fn what_is_unseen_is_a_file_or_all_of_a_folder() {
+    let mut listing = Listing::default();
+    listing.unseen.push("a/b".to_owned());
+    for (file, unseen) in [
+        ("a/b", true),
+        ("a/b/c.wasm", true),
+        ("a/bc.wasm", false),
+        ("a", false),
+    ] {
+        assert_eq!(listing.is_unseen(file), unseen, "{file}");
+    }
+}
+
+#[test]
+fn every_folder_is_visited_before_it_is_read_and_sources_are_not_entered() {
+    let tree = Tree::new(&[
+        "a/b/x.wasm",
+        "src/Cargo.toml",
+        "src/deep/y.wasm",
+        "_off/z.wasm",
+    ]);
+    let folder = Folder {
+        path: tree.0.path(),
+        given: tree.0.path(),
+    };
+    let mut visited = Vec::new();
+    list(folder, &mut |path| visited.push(path.to_owned()));
+    assert_eq!(
+        visited,
+        ["", "a", "a/b", "src"].map(|below| tree.path(below))
+    );
+}
+
+#[test]
+fn strays_beyond_the_limit_are_counted() {
+    let tree = Tree::new(&["a.wasm"]);
+    for number in 0..MAX_STRAYS + 5 {
+        tree.write(&format!("{number}.txt"));
+    }
+    let listing = tree.list();
+    assert_eq!(listing.problems.len(), MAX_STRAYS + 1);
+    assert!(
+        listing
+            .lines()
+            .contains(&"handlers/: 5 more files that are not handlers".into())
+    );
+    assert_eq!(listing.files(), ["a.wasm"]);
+}
+
+#[test]
+fn folders_are_entered_to_a_limit() {
+    let tree = Tree::new(&[&("d/".repeat(MAX_SEGMENTS + 1) + "x.wasm")]);
+    let listing = tree.list();
+    assert_eq!(listing.files(), [""; 0]);
+    assert!(listing.lines()[0].ends_with("folders deep: not looked into"));
+}
