@@ -7,6 +7,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod bodies;
 mod files;
+mod http;
 mod lifecycle;
+mod main_job;
 mod reload;

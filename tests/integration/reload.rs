@@ -26,11 +26,6 @@ fn expect_missing(server: &Server, target: &str) {
     });
 }
 
-fn lines_with(lines: &[String], parts: &[&str]) -> usize {
-    let has_all = |line: &&String| parts.iter().all(|part| line.contains(part));
-    lines.iter().filter(has_all).count()
-}
-
 #[test]
 fn a_new_file_is_served() {
     let site = Site::new();
@@ -142,12 +137,7 @@ fn a_truncated_file_leaves_the_last_good_version_serving() {
     server.error_log().expect(&["INFO", "hello", "again"]);
     assert_eq!(server.get("/hello").body, page);
     let ended = server.stop();
-    assert_eq!(
-        lines_with(&ended.stderr, &["ERROR"]),
-        1,
-        "{}",
-        ended.everything()
-    );
+    assert_eq!(ended.stderr_with(&["ERROR"]), 1, "{}", ended.everything());
 }
 
 #[test]
@@ -169,12 +159,7 @@ fn a_file_that_is_no_handler_is_named_and_nothing_else_changes() {
     site.replace_handler("page.wat", guests::page("two"));
     expect_text(&server, "/page", "two");
     let ended = server.stop();
-    assert_eq!(
-        lines_with(&ended.stderr, &["ERROR"]),
-        2,
-        "{}",
-        ended.everything()
-    );
+    assert_eq!(ended.stderr_with(&["ERROR"]), 2, "{}", ended.everything());
 }
 
 #[test]

@@ -1,10 +1,14 @@
 //! A client on a raw socket: sends any bytes, and takes responses apart exactly.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::time::Duration;
 
 use super::PATIENCE;
 use super::response::{Framing, Head, Response};
+
+/// After this long without a byte taken, nobody reads at the other end.
+const BLOCKED: Duration = Duration::from_millis(500);
 
 /// One connection to the server.
 #[derive(Debug)]
@@ -84,6 +88,32 @@ impl Client {
     /// Ends our side of the connection: the server reads to the end and can answer still.
     pub(crate) fn finish_sending(&mut self) {
         self.stream.shutdown(Shutdown::Write).expect("shut down");
+    }
+
+    /// Sends, unless the server has closed the connection.
+    pub(crate) fn try_send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.stream.write_all(bytes)
+    }
+
+    /// Ends our side, unless there is nothing left to end.
+    pub(crate) fn try_finish_sending(&mut self) {
+        // Fails when the server has reset the connection, which the next read shows.
+        let _ = self.stream.shutdown(Shutdown::Write);
+    }
+
+    /// Sends as much as the sockets take when nobody reads at the other end, and says how much.
+    pub(crate) fn send_until_blocked(&mut self, mut bytes: &[u8]) -> usize {
+        let length = bytes.len();
+        let pause = Some(BLOCKED);
+        self.stream.set_write_timeout(pause).expect("a timeout");
+        while !bytes.is_empty() {
+            match self.stream.write(bytes) {
+                Ok(sent) => bytes = &bytes[sent..],
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) => panic!("could not send: {error}"),
+            }
+        }
+        length - bytes.len()
     }
 
     /// Takes a response to anything but HEAD.

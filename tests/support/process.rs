@@ -131,18 +131,22 @@ impl Drop for Process {
 }
 
 impl Ended {
+    /// How many lines of its error log have all of `parts` in them.
+    pub(crate) fn stderr_with(&self, parts: &[&str]) -> usize {
+        let has_all = |line: &&String| parts.iter().all(|part| line.contains(part));
+        self.stderr.iter().filter(has_all).count()
+    }
+
     /// Checks that a line of its error log has all of `parts` in it.
     #[track_caller]
     pub(crate) fn expect_stderr(&self, parts: &[&str]) {
-        let has_all = |line: &String| parts.iter().all(|part| line.contains(part));
-        let found = self.stderr.iter().any(has_all);
+        let found = self.stderr_with(parts) > 0;
         assert!(found, "no line with {parts:?}: {}", self.everything());
     }
 
     /// Whether there is a warning or an error in its error log.
     pub(crate) fn has_complaints(&self) -> bool {
-        let is_complaint = |line: &String| line.contains(" WARN ") || line.contains("ERROR ");
-        self.stderr.iter().any(is_complaint)
+        self.stderr_with(&[" WARN "]) + self.stderr_with(&["ERROR "]) > 0
     }
 
     /// Everything that it wrote, for the text of a failure.
