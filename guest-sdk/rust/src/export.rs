@@ -34,7 +34,10 @@ impl<A: Application> exported::Guest for Exported<A> {
         #[cfg(feature = "stdio")]
         crate::stdio::attach(&environ);
         let start_response = StartResponse::new(backend::StartResponse(start_response));
-        match A::call(environ, start_response).map_err(raised)?.content {
+        match A::call(environ, start_response)
+            .map_err(gateway::Exception::from)?
+            .content
+        {
             Content::Whole(block) => Ok(exported::Body::Block(block.into_owned())),
             Content::Blocks(blocks) => Ok(exported::Body::Blocks(exported::Blocks::new(Blocks(
                 RefCell::new(blocks),
@@ -49,16 +52,21 @@ pub struct Blocks(RefCell<Box<dyn body::Blocks>>);
 
 impl exported::GuestBlocks for Blocks {
     fn next(&self) -> Result<Option<Vec<u8>>, gateway::Exception> {
-        self.0.borrow_mut().next().map_err(raised)
+        self.0.borrow_mut().next().map_err(gateway::Exception::from)
     }
 
     fn close(&self) -> Result<(), gateway::Exception> {
-        self.0.borrow_mut().close().map_err(raised)
+        self.0
+            .borrow_mut()
+            .close()
+            .map_err(gateway::Exception::from)
     }
 }
 
-fn raised(error: Error) -> gateway::Exception {
-    error.exception().into()
+impl From<Error> for gateway::Exception {
+    fn from(error: Error) -> Self {
+        error.exception().into()
+    }
 }
 
 /// Tells the server what panicked and where, before the trap that follows tells it that something
