@@ -1,9 +1,9 @@
-//! Requests as raw bytes (`valid/*.http`, `invalid/*.http`), each with what the server makes of them
-//! beside it (`*.txt`). This module is part of the library's unit tests.
+//! Requests as raw bytes (`valid/*.http`, `invalid/*.http`), each with what the server makes of
+//! them beside it (`*.txt`). This module is part of the library's unit tests.
 //!
-//! Every fixture is fed at once, byte by byte, split in two at every place, and in random pieces; the
-//! answer has to be the same each time. `WASGI_BLESS=1` writes the expected answers anew: read the
-//! diff before you commit it.
+//! Every fixture is fed at once, byte by byte, split in two at every place, and in random pieces;
+//! the answer has to be the same each time. `WASGI_BLESS=1` writes the expected answers anew: read
+//! the diff before you commit it.
 
 use std::path::{Path, PathBuf};
 use std::{env, fs};

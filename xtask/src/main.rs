@@ -10,6 +10,7 @@ mod workspace;
 use std::env;
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result};
@@ -135,23 +136,33 @@ fn test(workspace: &Workspace, filters: &[OsString]) -> Result<()> {
     check_fuzz_targets(workspace)
 }
 
-/// Checks that the fuzz targets build. They are a workspace of their own.
+/// Checks that the fuzz targets build.
 fn check_fuzz_targets(workspace: &Workspace) -> Result<()> {
-    let manifest = workspace.root.join("fuzz/Cargo.toml");
-    if !manifest.is_file() {
+    let Some(manifest) = fuzz_manifest(workspace) else {
         step("no fuzz targets to check");
         return Ok(());
-    }
+    };
     step("checking the fuzz targets");
     let mut cargo = workspace.cargo("check");
     cargo.arg("--manifest-path").arg(manifest);
     run(cargo.arg("--target-dir").arg(workspace.target.join("fuzz")))
 }
 
+/// The fuzz targets are a workspace of their own, if they are there.
+fn fuzz_manifest(workspace: &Workspace) -> Option<PathBuf> {
+    Some(workspace.root.join("fuzz/Cargo.toml")).filter(|manifest| manifest.is_file())
+}
+
 fn lint(workspace: &Workspace, _: &[OsString]) -> Result<()> {
     let toolchain = GuestToolchain::ensure(&workspace.root)?;
     step("cargo fmt --check");
     run(workspace.cargo("fmt").args(["--all", "--check"]))?;
+    if let Some(manifest) = fuzz_manifest(workspace) {
+        run(workspace
+            .cargo("fmt")
+            .args(["--check", "--manifest-path"])
+            .arg(manifest))?;
+    }
     step("cargo clippy");
     let strict = ["--", "--deny", "warnings"];
     run(workspace

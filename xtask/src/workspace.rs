@@ -54,10 +54,14 @@ impl Workspace {
     ///
     /// When cargo fails, which it does with a broken manifest.
     pub(crate) fn load() -> Result<Self> {
+        // Asked for now, because two clones that share a target folder share this program too: what
+        // it was compiled with may be the other one's.
+        let package = env::var_os("CARGO_MANIFEST_DIR");
+        let package = package.unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
         let mut metadata = Command::new(cargo());
         metadata
             .args(["metadata", "--format-version=1", "--no-deps"])
-            .current_dir(env!("CARGO_MANIFEST_DIR"));
+            .current_dir(package);
         Self::parse(&process::text_of(&mut metadata)?).context("can't read cargo's metadata")
     }
 
@@ -109,8 +113,8 @@ impl Workspace {
         Ok(by_route.into_values().collect())
     }
 
-    /// Folders of packages under `handlers/` that are not the workspace's, so that nothing here builds
-    /// them.
+    /// Folders of packages under `handlers/` that are not the workspace's, so that nothing here
+    /// builds them.
     pub(crate) fn strangers(&self) -> Vec<PathBuf> {
         let Ok(entries) = self.root.join(HANDLERS).read_dir() else {
             return Vec::new();

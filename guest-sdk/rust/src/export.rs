@@ -35,7 +35,7 @@ impl<A: Application> exported::Guest for Exported<A> {
         crate::stdio::attach(&environ);
         let start_response = StartResponse::new(backend::StartResponse(start_response));
         match A::call(environ, start_response)
-            .map_err(gateway::Exception::from)?
+            .map_err(|error| raised(&error))?
             .content
         {
             Content::Whole(block) => Ok(exported::Body::Block(block.into_owned())),
@@ -52,21 +52,16 @@ pub struct Blocks(RefCell<Box<dyn body::Blocks>>);
 
 impl exported::GuestBlocks for Blocks {
     fn next(&self) -> Result<Option<Vec<u8>>, gateway::Exception> {
-        self.0.borrow_mut().next().map_err(gateway::Exception::from)
+        self.0.borrow_mut().next().map_err(|error| raised(&error))
     }
 
     fn close(&self) -> Result<(), gateway::Exception> {
-        self.0
-            .borrow_mut()
-            .close()
-            .map_err(gateway::Exception::from)
+        self.0.borrow_mut().close().map_err(|error| raised(&error))
     }
 }
 
-impl From<Error> for gateway::Exception {
-    fn from(error: Error) -> Self {
-        error.exception().into()
-    }
+fn raised(error: &Error) -> gateway::Exception {
+    error.exception().into()
 }
 
 /// Tells the server what panicked and where, before the trap that follows tells it that something

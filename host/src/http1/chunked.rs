@@ -11,10 +11,10 @@
 //! trailer-section = *( field-line CRLF )                                section 7.1.2
 //! ```
 //!
-//! That grammar and nothing beside it: no size without digits, no sign, no `0x`, no space that isn't
-//! before a `;`, no LF without its CR anywhere. Extensions and trailers are read, checked, limited,
-//! and dropped: section 7.1.1 has unknown extensions ignored, section 7.1.2 lets a server discard
-//! trailers, and WSGI has no place for either.
+//! That grammar and nothing beside it: no size without digits, no sign, no `0x`, no space that
+//! isn't before a `;`, no LF without its CR anywhere. Extensions and trailers are read, checked,
+//! limited, and dropped: section 7.1.1 has unknown extensions ignored, section 7.1.2 lets a server
+//! discard trailers, and WSGI has no place for either.
 
 use super::error::BodyError;
 use super::limits::Limits;

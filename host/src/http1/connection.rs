@@ -1,34 +1,34 @@
 //! One HTTP/1.x connection, seen from the server, without its socket: every transition is in here.
 //!
 //! ```text
-//!   new ──▶ Idle ──────▶ Head ──────▶ Exchange ──────▶ Drain
-//!            ▲ │          │            ▲  │  │          │ │
-//!            │ │          ▼            │  │  │          │ │
-//!            │ ├──────▶ Refused ───────┘  │  │          │ │
-//!            │ │                          │  │          │ │
-//!            ├─┼──────────────────────────┘  │          │ │
-//!            └─┼────────────────────────────────────────┘ │
-//!              ▼                             ▼            ▼
-//!            Closed ◀────────────────────────┴────────────┘
+//!   new ──▶ Idle ──────▶ Head ──────▶ Busy ──────▶ Drain
+//!            ▲ │          │          ▲ │ │          │ │
+//!            │ │          ▼          │ │ │          │ │
+//!            │ ├──────▶ Refused ─────┘ │ │          │ │
+//!            │ │                       │ │          │ │
+//!            ├─┼───────────────────────┘ │          │ │
+//!            └─┼─────────────────────────┼──────────┘ │
+//!              ▼                         ▼            ▼
+//!            Closed ◀────────────────────┴────────────┘
 //!
-//!   Idle ─▶ Head           a byte came that is no part of an empty line
-//!   Idle ─▶ Refused        too many empty lines came
-//!   Idle ─▶ Closed         the peer ended its side, the deadline passed, or the server stops
-//!   Head ─▶ Exchange       next_request: the head is whole and good
-//!   Head ─▶ Refused        next_request: it is bad, or cut short; or the deadline passed
-//!   Refused ─▶ Exchange    next_request said so: the answer to it is the last
-//!   Exchange ─▶ Idle       next_step: the answer is whole, the body is over, and it isn't the last
-//!   Exchange ─▶ Drain      next_step: likewise, but the rest of the body has to come first
-//!   Exchange ─▶ Closed     next_step: it is the last, or the answer isn't whole, or the body is not
-//!                          worth reading or can't be read to its end
-//!   Drain ─▶ Idle          next_request: the body is over
-//!   Drain ─▶ Closed        next_request: too much of it came, or it is broken; or the deadline passed
+//!   Idle ─▶ Head       a byte came that is no part of an empty line
+//!   Idle ─▶ Refused    too many empty lines came
+//!   Idle ─▶ Closed     the peer ended its side, the deadline passed, or the server stops
+//!   Head ─▶ Busy       next_request: the head is whole and good
+//!   Head ─▶ Refused    next_request: it is bad, or cut short; or the deadline passed
+//!   Refused ─▶ Busy    next_request said so: what is answered now is the last
+//!   Busy ─▶ Idle       next_step: the answer is whole, the body is over, and it isn't the last
+//!   Busy ─▶ Drain      next_step: likewise, but the rest of the body has to come first
+//!   Busy ─▶ Closed     next_step: it is the last, or the answer isn't whole, or the body isn't
+//!                      worth reading or can't be read to its end
+//!   Drain ─▶ Idle      next_request: the body is over
+//!   Drain ─▶ Closed    next_request: too much of it came, or it is broken; or the deadline passed
 //! ```
 //!
-//! An exchange is one request and its answer. Two things go on in it side by side, each with states
-//! of its own: the intake of the request's body, and the answer. Requests that were sent ahead wait
-//! in the buffer, unparsed, until the exchange before them is over; so answers are in order by
-//! construction. After a framing error no byte is parsed any more.
+//! While it is busy there is a transaction: one request and its answer. Two things go on in it side
+//! by side, each with states of its own: the intake of the request's body, and the answer. Requests
+//! that were sent ahead wait in the buffer, unparsed, until the transaction before them is over; so
+//! answers are in order by construction. After a framing error no byte is parsed any more.
 //!
 //! The order of calls, by whoever owns the socket:
 //!
@@ -46,13 +46,13 @@ use super::body::{BodyProgress, Discard};
 use super::buffer::ReceiveBuffer;
 use super::error::{BodyError, CloseReason, Rejection};
 use super::event::{Expiry, Incoming, Step};
-use super::exchange::Exchange;
 use super::head::RequestHead;
 use super::intake::Intake;
 use super::layout::Layout;
 use super::limits::Limits;
 use super::response::{BodyLength, Finish, Frame, ResponseHead, Skipped, Stamp};
 use super::scan::HeadScanner;
+use super::transaction::Transaction;
 
 /// The longest part of a rejected request's first line that is worth a line in a log.
 const REJECTED_LINE_BYTES: usize = 256;
@@ -84,7 +84,7 @@ enum State {
     /// A request can't be taken, and `next_request` is to say so.
     Refused(Rejection),
     /// A request is being answered.
-    Exchange(Exchange),
+    Busy(Transaction),
     /// A request was answered, and the rest of its body is thrown away.
     Drain(Intake),
     /// No request is read any more.
@@ -111,7 +111,7 @@ impl Connection {
         self.buffer.append(bytes);
         match &mut self.state {
             State::Idle { .. } => self.begin_head(now),
-            State::Exchange(Exchange { intake, .. }) | State::Drain(intake) => {
+            State::Busy(Transaction { intake, .. }) | State::Drain(intake) => {
                 intake.arrived(bytes.len(), now, &self.limits);
             }
             State::Head { .. } | State::Refused(_) | State::Closed(_) => {}
@@ -131,9 +131,7 @@ impl Connection {
         }
         match self.state {
             State::Idle { .. } | State::Head { .. } | State::Refused(_) | State::Drain(_) => true,
-            State::Exchange(_) => {
-                self.is_deaf() || self.buffer.len() < self.limits.read_ahead_bytes
-            }
+            State::Busy(_) => self.is_deaf() || self.buffer.len() < self.limits.read_ahead_bytes,
             State::Closed(_) => false,
         }
     }
@@ -164,7 +162,7 @@ impl Connection {
     /// log: any bytes. Empty when no rejected request is being answered.
     pub fn rejected_line(&self) -> &[u8] {
         match &self.state {
-            State::Exchange(Exchange {
+            State::Busy(Transaction {
                 last: Some(CloseReason::Rejected(_)),
                 ..
             }) => {
@@ -182,8 +180,8 @@ impl Connection {
     /// Reads at most `max` bytes of the request's body, decoded, to the end of `into`.
     pub fn read_body(&mut self, max: usize, into: &mut Vec<u8>, now: Instant) -> BodyProgress {
         match &mut self.state {
-            State::Exchange(exchange) => {
-                exchange
+            State::Busy(transaction) => {
+                transaction
                     .intake
                     .read(&mut self.buffer, max, into, &self.limits, now)
             }
@@ -195,31 +193,33 @@ impl Connection {
     /// depend on the body, but whose status a broken one should change. Doesn't ask the client to
     /// send it.
     pub fn discard_body(&mut self, now: Instant) -> Discard {
-        let State::Exchange(exchange) = &mut self.state else {
+        let State::Busy(transaction) = &mut self.state else {
             return Discard::Done;
         };
-        let discard = exchange.intake.discard(&mut self.buffer, &self.limits, now);
-        if discard == Discard::TooMuch && !exchange.intake.is_continue_owed() {
-            exchange.last.get_or_insert(CloseReason::BodyUnread);
+        let discard = transaction
+            .intake
+            .discard(&mut self.buffer, &self.limits, now);
+        if discard == Discard::TooMuch && !transaction.intake.is_continue_owed() {
+            transaction.last.get_or_insert(CloseReason::BodyUnread);
         }
         discard
     }
 
-    /// Whether the client waits for a `100 Continue` (RFC 9110 section 10.1.1): it asked for one, and
-    /// neither a byte of its body nor the answer has been sent.
+    /// Whether the client waits for a `100 Continue` (RFC 9110 section 10.1.1): it asked for one,
+    /// and neither a byte of its body nor the answer has been sent.
     pub fn continue_owed(&self) -> bool {
         match &self.state {
-            State::Exchange(exchange) => exchange.intake.is_continue_owed(),
+            State::Busy(transaction) => transaction.intake.is_continue_owed(),
             _ => false,
         }
     }
 
     /// Writes the `100 Continue`, if it is owed.
     pub fn send_continue(&mut self, out: &mut Vec<u8>) {
-        if let State::Exchange(exchange) = &mut self.state
-            && exchange.intake.is_continue_owed()
+        if let State::Busy(transaction) = &mut self.state
+            && transaction.intake.is_continue_owed()
         {
-            exchange.intake.settle_continue();
+            transaction.intake.settle_continue();
             out.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
         }
     }
@@ -238,10 +238,10 @@ impl Connection {
         F: Iterator<Item = (&'a str, &'a [u8])> + Clone,
     {
         match &mut self.state {
-            State::Exchange(exchange) if !exchange.answer.is_started() => {
-                exchange.settle_persistence(head.status, length, self.is_stopping);
-                let is_last = exchange.why_last().is_some();
-                exchange.answer.start(head, length, is_last, stamp, out)
+            State::Busy(transaction) if !transaction.answer.is_started() => {
+                transaction.settle_persistence(head.status, length, self.is_stopping);
+                let is_last = transaction.why_last().is_some();
+                transaction.answer.start(head, length, is_last, stamp, out)
             }
             _ => Skipped::default(),
         }
@@ -251,7 +251,7 @@ impl Connection {
     /// out and what follows them. An empty block sends nothing.
     pub fn frame(&mut self, len: usize, out: &mut Vec<u8>) -> Frame {
         match &mut self.state {
-            State::Exchange(exchange) => exchange.answer.frame(len, out),
+            State::Busy(transaction) => transaction.answer.frame(len, out),
             _ => Frame::default(),
         }
     }
@@ -259,23 +259,25 @@ impl Connection {
     /// Writes what ends the body.
     pub fn finish_response(&mut self, out: &mut Vec<u8>) -> Finish {
         match &mut self.state {
-            State::Exchange(exchange) => exchange.answer.finish(out),
+            State::Busy(transaction) => transaction.answer.finish(out),
             _ => Finish::Short,
         }
     }
 
     /// What to do once the answer's last byte is queued, or the answer is given up.
     pub fn next_step(&mut self, now: Instant) -> Step {
-        let State::Exchange(exchange) = &mut self.state else {
+        let State::Busy(transaction) = &mut self.state else {
             return self.step();
         };
-        let unfinished = exchange.answer.why_cut();
-        if let Some(reason) = unfinished.or(exchange.why_last()) {
+        let unfinished = transaction.answer.why_cut();
+        if let Some(reason) = unfinished.or(transaction.why_last()) {
             return Step::Close(self.close(reason));
         }
-        let discard = exchange.intake.discard(&mut self.buffer, &self.limits, now);
+        let discard = transaction
+            .intake
+            .discard(&mut self.buffer, &self.limits, now);
         if discard == Discard::Incomplete {
-            self.state = State::Drain(exchange.intake.clone());
+            self.state = State::Drain(transaction.intake.clone());
         }
         self.after_discard(discard, now);
         self.step()
@@ -299,7 +301,7 @@ impl Connection {
     pub fn deadline(&self) -> Option<Instant> {
         match &self.state {
             State::Idle { deadline, .. } | State::Head { deadline, .. } => *deadline,
-            State::Exchange(Exchange { intake, .. }) | State::Drain(intake) => intake.deadline(),
+            State::Busy(Transaction { intake, .. }) | State::Drain(intake) => intake.deadline(),
             State::Refused(_) | State::Closed(_) => None,
         }
     }
@@ -316,8 +318,10 @@ impl Connection {
                 self.refuse(Rejection::new(408, "the request's head arrives too slowly"));
                 Some(Expiry::Request)
             }
-            State::Exchange(exchange) => {
-                exchange.intake.fail(BodyError::TooSlow, &mut self.buffer);
+            State::Busy(transaction) => {
+                transaction
+                    .intake
+                    .fail(BodyError::TooSlow, &mut self.buffer);
                 Some(Expiry::Body)
             }
             State::Drain(_) => Some(Expiry::Close(self.close(too_slow))),
@@ -328,8 +332,8 @@ impl Connection {
     /// Whether what the peer sends is dropped unseen: where a request begins in it is unknown.
     fn is_deaf(&self) -> bool {
         match &self.state {
-            State::Exchange(exchange) => matches!(
-                exchange.why_last(),
+            State::Busy(transaction) => matches!(
+                transaction.why_last(),
                 Some(CloseReason::Rejected(_) | CloseReason::BodyFailed(_))
             ),
             State::Refused(_) | State::Closed(_) => true,
@@ -363,7 +367,7 @@ impl Connection {
         }
     }
 
-    /// Head: goes on to an exchange if the head is whole, and is refused if it is bad.
+    /// Head: is busy with the request if its head is whole, and refuses it if it is bad.
     fn read_head(&mut self) -> Option<Arc<RequestHead>> {
         let State::Head { scanner, .. } = &mut self.state else {
             return None;
@@ -380,7 +384,7 @@ impl Connection {
             Err(rejection) => Err(rejection),
         };
         match parsed {
-            Ok((layout, end)) => Some(self.begin_exchange(layout, end)),
+            Ok((layout, end)) => Some(self.begin_transaction(layout, end)),
             Err(rejection) => {
                 self.refuse(rejection);
                 None
@@ -388,12 +392,17 @@ impl Connection {
         }
     }
 
-    fn begin_exchange(&mut self, layout: Layout, end: usize) -> Arc<RequestHead> {
+    fn begin_transaction(&mut self, layout: Layout, end: usize) -> Arc<RequestHead> {
         let head = RequestHead::new(self.buffer.take(end), layout);
         self.requests_count += 1;
         let is_limit = self.requests_count >= self.limits.requests_per_connection_count;
         let body_is_here = !self.buffer.is_empty();
-        self.state = State::Exchange(Exchange::new(&head, body_is_here, is_limit, &self.limits));
+        self.state = State::Busy(Transaction::new(
+            &head,
+            body_is_here,
+            is_limit,
+            &self.limits,
+        ));
         Arc::new(head)
     }
 
@@ -402,10 +411,10 @@ impl Connection {
         self.state = State::Refused(rejection);
     }
 
-    /// Refused: goes on to an exchange, the last.
+    /// Refused: is busy with the answer that says so, the last.
     fn begin_refusal(&mut self, rejection: Rejection) {
         let to_head = self.buffer.bytes().starts_with(b"HEAD ");
-        self.state = State::Exchange(Exchange::refusal(rejection, to_head, &self.limits));
+        self.state = State::Busy(Transaction::refusal(rejection, to_head, &self.limits));
     }
 
     /// Where the rest of an answered request's body leads.

@@ -6,9 +6,9 @@
 //! field-line    = field-name ":" OWS field-value OWS                   RFC 9112 section 5
 //! ```
 //!
-//! The caller's fields were checked where the handler gave them. They are checked here again, because
-//! this is the last place that sees them: what could end a line, or say anything about the message's
-//! framing, is skipped and counted.
+//! The caller's fields were checked where the handler gave them. They are checked here again,
+//! because this is the last place that sees them: what could end a line, or say anything about the
+//! message's framing, is skipped and counted.
 
 use super::response::{BodyLength, ResponseHead, Skipped, Stamp};
 use super::token::{decimal, is_token, is_value_byte};

@@ -117,7 +117,7 @@ impl<'b> Framing<'b> {
 
     /// The Host field's value.
     ///
-    /// RFC 9112 section 3.2: an HTTP/1.1 request without one is 400, even if its target is absolute.
+    /// RFC 9112 section 3.2: an HTTP/1.1 request without one is 400, even with an absolute target.
     pub(super) fn host(&self, version: Version) -> Result<Option<&'b [u8]>, Rejection> {
         if self.host.is_none() && version == Version::Http11 {
             return Err(Rejection::bad("there is no Host field"));
@@ -200,7 +200,8 @@ impl Codings {
     }
 
     /// Chunked alone is what we decode. Another coding is 501 (RFC 9112 section 6.1); but if we
-    /// understand the codings and `chunked` is not the last, the body has no end: 400 (section 6.3).
+    /// understand the codings, and `chunked` isn't the last, the body has no end: 400 (section
+    /// 6.3).
     fn body(self) -> Result<RequestBody, Rejection> {
         if self.unknown || (self.known && self.chunked) {
             return Err(Rejection::new(

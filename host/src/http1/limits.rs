@@ -77,8 +77,9 @@ pub struct Limits {
     /// How long a body may keep its reader waiting, in one go or summed up.
     ///
     /// Only time in which somebody waits for a byte counts. Bytes that arrive win time back: one
-    /// second for each [`body_rate_bytes_per_second`], up to this limit again. So the longest silence
-    /// is this long, and a trickle below the rate ends as well. Apache's mod_reqtimeout has it so.
+    /// second for each [`body_rate_bytes_per_second`], up to this limit again. So the longest
+    /// silence is this long, and a trickle below the rate ends as well. Apache's mod_reqtimeout has
+    /// it so.
     ///
     /// [`body_rate_bytes_per_second`]: Self::body_rate_bytes_per_second
     pub body_patience: Duration,

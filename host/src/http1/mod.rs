@@ -1,7 +1,36 @@
 //! The server's side of HTTP/1.1 and HTTP/1.0 as a state machine that does no I/O.
 //!
 //! Bytes and the time go in; requests, bytes to send and a deadline come out. There is no socket,
-//! no clock and no file in here.
+//! no clock and no file in here, and nothing is known of handlers: so every byte sequence, split in
+//! every way, can be tried in a test. [`Connection`] has the states and the order of calls.
+//!
+//! ```
+//! use std::{sync::Arc, time::Instant};
+//! use wasgi::http1::{BodyLength, Connection, Incoming, Limits, ResponseHead, Stamp, Step};
+//!
+//! let now = Instant::now();
+//! let mut connection = Connection::new(Arc::new(Limits::default()), now);
+//! connection.receive(b"GET /a?b HTTP/1.1\r\nHost: example.com\r\n\r\n", now);
+//! let Some(Incoming::Request(head)) = connection.next_request(now) else { panic!() };
+//! assert_eq!((head.method(), head.path(), head.query()), ("GET", &b"/a"[..], &b"b"[..]));
+//!
+//! let mut out = Vec::new();
+//! let fields = [("Content-Type", &b"text/plain"[..])];
+//! let response = ResponseHead { status: 200, reason: "OK", fields: fields.iter().copied() };
+//! let stamp = Stamp { date: b"Sun, 06 Nov 1994 08:49:37 GMT", server: None };
+//! let _ = connection.start_response(&response, BodyLength::Known(5), &stamp, &mut out);
+//! let frame = connection.frame(5, &mut out);
+//! out.extend_from_slice(&b"hello"[..frame.take]);
+//! out.extend_from_slice(frame.suffix);
+//! let _ = connection.finish_response(&mut out);
+//! assert!(out.ends_with(b"Content-Length: 5\r\n\r\nhello"));
+//! assert_eq!(connection.next_step(now), Step::NextRequest);
+//! ```
+//!
+//! By file: `connection` holds the states; `scan`, `request_line`, `authority`, `layout` and
+//! `framing` make a `head` of bytes, or an `error` with a status; `intake` reads its `body`, by
+//! `chunked` and with `patience`; `answer` and `encode` write the `response`.
+//! `docs/http-support.md` says what is supported, rule by rule.
 
 pub use body::{BodyProgress, Discard, RequestBody};
 pub use chunked::{ChunkedDecoder, Piece};
@@ -21,7 +50,6 @@ mod connection;
 mod encode;
 mod error;
 mod event;
-mod exchange;
 mod framing;
 mod head;
 mod intake;
@@ -32,6 +60,7 @@ mod request_line;
 mod response;
 mod scan;
 mod token;
+mod transaction;
 
 #[cfg(test)]
 #[path = "../../../tests/requests/mod.rs"]

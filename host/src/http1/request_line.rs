@@ -21,7 +21,7 @@ use super::error::Rejection;
 use super::head::{Span, Version};
 use super::token::{is_target_byte, is_token};
 
-/// The longest method. RFC 9112 section 3: one that is longer than any we know is answered with 501.
+/// The longest method. RFC 9112 section 3: one longer than any that we know is answered with 501.
 /// The longest registered one is UPDATEREDIRECTREF, of 17.
 const METHOD_BYTES: usize = 32;
 

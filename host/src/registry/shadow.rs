@@ -35,7 +35,8 @@ fn hidden_page<P>(pages: &Path, handler: &Handler<P>) -> Option<PathBuf> {
     let mut page = PathBuf::new();
     for segment in handler.route.segments() {
         match segment {
-            // One component, whatever it is: a file's name has no slash, and is neither of the dots.
+            // One component, whatever it is: a file's name has no slash, and is neither of the
+            // dots.
             Segment::Literal(name) => page.push(name),
             Segment::One(_) | Segment::Rest(_) => return None,
         }

@@ -43,7 +43,8 @@ impl<P> Shared<P> {
     /// thread its last reference goes, and with it the memory of compiled code.
     pub fn publish(&self, registry: Registry<P>) -> Arc<Registry<P>> {
         let mut current = self.lock();
-        // Under the lock, so that a reader which sees the number finds the snapshot, or a newer one.
+        // Under the lock, so that a reader which sees the number finds the snapshot, or a newer
+        // one.
         self.generation.fetch_add(1, Ordering::Release);
         std::mem::replace(&mut current, Arc::new(registry))
     }

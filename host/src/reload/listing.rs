@@ -2,7 +2,8 @@
 //!
 //! Which files are handlers:
 //!
-//! - `*.wasm` and `*.wat`, in the folder and in folders below it; [`Route`] says what they answer to.
+//! - `*.wasm` and `*.wat`, in the folder and in folders below it; [`Route`] says what they answer
+//!   to.
 //! - Nothing whose name starts with `.` or `_`, and no folder that does; nor what editors and
 //!   downloads leave for a moment (see [`is_ignored`]). Of these nothing is said.
 //! - No folder below the top that holds the sources of a handler (see [`SOURCE_MARKERS`]).

@@ -5,13 +5,13 @@
 //! 1. `watch`: the kernel says that something happened to a path. That is a hint and no more.
 //! 2. `settle`: wait until the path has come to rest.
 //! 3. `listing`: look at the whole folder, names and stamps only. This is the truth, so an event
-//!    that was lost, a folder that was replaced, and a file system that tells nothing come out right,
-//!    only later.
+//!    that was lost, a folder that was replaced, and a file system that tells nothing come out
+//!    right, only later.
 //! 4. `slots`: which routes have a file that is not the one they were loaded from?
 //! 5. `load`: on another thread, read the file, hash it, and have it loaded if the content is new.
 //!    Files that change while they are read are read again.
-//! 6. `slots` and [`Shared::publish`](crate::registry::Shared::publish): a new snapshot with the new
-//!    version in it; or the old version stays, and the problem is reported.
+//! 6. `slots` and [`Shared::publish`](crate::registry::Shared::publish): a new snapshot with the
+//!    new version in it; or the old version stays, and the problem is reported.
 //!
 //! A broken file never takes a route away: the last good version serves on until the file is mended
 //! or removed. Nothing is ever written into a watched folder, and reading is no event, so the
@@ -109,8 +109,8 @@ impl Reload {
     ///
     /// # Errors
     ///
-    /// The thread can't be started. A folder that is missing, and a kernel that has no watches left,
-    /// are no errors: the one is waited for, the other is logged.
+    /// The thread can't be started. A folder that is missing, and a kernel that has no watches
+    /// left, are no errors: the one is waited for, the other is logged.
     pub fn start<L: Load>(
         folders: &Folders,
         loader: Arc<L>,

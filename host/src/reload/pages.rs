@@ -28,8 +28,8 @@ const PATIENCE: Duration = Duration::from_millis(300);
 /// What has changed in the folder of pages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PagesChange {
-    /// These paths, relative to the folder and sorted: files, and folders, which stand for everything
-    /// below them. Each may be new, changed, or gone.
+    /// These paths, relative to the folder and sorted: files, and folders, which stand for
+    /// everything below them. Each may be new, changed, or gone.
     Paths(Vec<PathBuf>),
     /// Nobody knows what.
     Everything,

@@ -1,9 +1,9 @@
 //! When a file that was touched has come to rest.
 //!
-//! A file is written in steps, and only the writer knows which one is the last. So a change is acted
-//! on when nothing more has happened for a while. How long depends on what was seen: a rename brings
-//! a finished file, a close ends most writes, and anything else says little. A file that never rests
-//! is acted on anyway after some time.
+//! A file is written in steps, and only the writer knows which one is the last. So a change is
+//! acted on when nothing more has happened for a while. How long depends on what was seen: a rename
+//! brings a finished file, a close ends most writes, and anything else says little. A file that
+//! never rests is acted on anyway after some time.
 //!
 //! No clock and no file in here: what happened and `now` come in, and when to look again comes out.
 
@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use super::listing::Stamp;
 
-/// Files that can be waited for at once. More than this are not edited by hand: what comes on top is
-/// found by listing the folder, which is about to happen anyway.
+/// Files that can be waited for at once. More than this are not edited by hand: what comes on top
+/// is found by listing the folder, which is about to happen anyway.
 const MAX_WAITING: usize = 4_096;
 
 /// What was seen of a file.

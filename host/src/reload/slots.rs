@@ -128,7 +128,8 @@ impl<P> Slots<P> {
             return;
         };
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        // A hidden name that is moved can be what a link leads through: `..data` of a mounted volume.
+        // A hidden name that is moved can be what a link leads through: `..data` of a mounted
+        // volume.
         let passing = matches!(hint, Hint::Touched | Hint::Written);
         if !(passing && listing::is_ignored(&name)) {
             self.settle.note(&file.to_string_lossy(), hint, now);

@@ -19,8 +19,8 @@ use crate::registry::{Problem, ProblemKind, Shared};
 /// Messages that can wait for the thread. Signs that find no room become one look at everything.
 const MAX_MESSAGES: usize = 4_096;
 
-/// The least time between two looks at the handlers folder, so that signs which come one by one, and
-/// never end, cost a few looks and not one each.
+/// The least time between two looks at the handlers folder, so that signs which come one by one,
+/// and never end, cost a few looks and not one each.
 const LOOK_SPACING: Duration = Duration::from_millis(5);
 
 /// And as a multiple of the time that the last look took: looking at a huge folder takes a fifth of

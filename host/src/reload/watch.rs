@@ -67,8 +67,8 @@ impl Identity {
 }
 
 impl Watch {
-    /// Watches nothing yet. What happens to `roots`, to what is in them and to what leads to them is
-    /// told to `tell`, on a thread of its own that must not be kept waiting.
+    /// Watches nothing yet. What happens to `roots`, to what is in them and to what leads to them
+    /// is told to `tell`, on a thread of its own that must not be kept waiting.
     pub(super) fn new(roots: Vec<PathBuf>, tell: impl Fn(Sign) + Send + 'static) -> Watch {
         let concerns = move |path: &Path| {
             let concerned = |root: &PathBuf| path.starts_with(root) || root.starts_with(path);

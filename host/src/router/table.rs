@@ -12,7 +12,8 @@
 //! `users/[id]/posts`, while `/users/7/likes` falls back to `users/[...rest]`.
 //!
 //! The routes are a tree with a level for each segment. A lookup visits each node once at most, and
-//! never more than [`MAX_SEGMENTS`](super::route::MAX_SEGMENTS) levels of it, however long the path.
+//! never more than [`MAX_SEGMENTS`](super::route::MAX_SEGMENTS) levels of it, however long the
+//! path.
 
 use std::collections::HashMap;
 
@@ -32,8 +33,8 @@ pub struct Found<'t, T> {
     pub value: &'t T,
     /// The route itself.
     pub route: &'t Route,
-    /// How many of the path's segments make up `SCRIPT_NAME`; the others are `PATH_INFO`. All of the
-    /// route's but a `[...rest]`, whose part of the path is in `PATH_INFO` as well as bound.
+    /// How many of the path's segments make up `SCRIPT_NAME`; the others are `PATH_INFO`. All of
+    /// the route's but a `[...rest]`, whose part of the path is in `PATH_INFO` as well as bound.
     pub taken: usize,
     /// Whether pages are asked before or after.
     pub by: MatchedBy,

@@ -19,6 +19,8 @@ pub(super) struct Running {
     /// The connection that waits for the answer; none when the client has left, or has its answer
     /// already.
     pub(super) connection: Option<usize>,
+    /// When it last gave the thread back, it had more to compute.
+    pub(super) computing: bool,
     /// When its wall time is up.
     pub(super) deadline: Instant,
     /// Its place among the handler's requests in work, given back when this is dropped.
@@ -142,7 +144,10 @@ impl Calls {
             return Poll::Pending;
         };
         place.handle.rearm();
-        running.call.poll(&mut Context::from_waker(&place.waker))
+        let result = running.call.poll(&mut Context::from_waker(&place.waker));
+        // Whoever waits is woken by something else; who is woken by itself was made to yield.
+        running.computing = place.handle.is_woken();
+        result
     }
 
     /// Ends every call where it is.

@@ -136,6 +136,7 @@ impl Context {
             exchange: exchange.clone(),
             handler: handler.clone(),
             connection: None,
+            computing: false,
             deadline: self.now + budget.wall_time,
             _pass: pass,
         });

@@ -116,6 +116,11 @@ impl CallWaker {
         })
     }
 
+    /// Whether it was woken since the last `rearm`.
+    pub(super) fn is_woken(&self) -> bool {
+        self.woken.load(Ordering::Acquire)
+    }
+
     /// To be called before each poll: from here on, a wake-up counts again.
     pub(super) fn rearm(&self) {
         self.woken.store(false, Ordering::Release);

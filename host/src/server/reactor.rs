@@ -2,10 +2,11 @@
 //! [`Reactor::run`].
 //!
 //! A turn of the loop: wait for the kernel (not at all while a call may go on), serve the sockets
-//! that are ready, go on with the calls that were woken, once each, and look at what is due. A
-//! call that computes gives its turn back at each tick (see `engine`), so a turn is as long as
-//! there are such calls, in ticks.
+//! that are ready, go on with the calls that what they waited for has woken, and look at what is
+//! due. Calls that compute stand in a queue of their own, and one of them goes on in each turn,
+//! for a tick at most (see `engine`): however many there are, the others wait for one tick.
 
+use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::task::Poll;
@@ -49,6 +50,8 @@ pub(super) struct Reactor {
     call_deadlines: Deadlines,
     /// Connections that have more to do.
     again: Vec<usize>,
+    /// Calls that have more to compute, the one that has waited longest first.
+    computing: VecDeque<usize>,
     cx: Context,
     working: Working,
     shared: Arc<Shared>,
@@ -89,6 +92,7 @@ impl Reactor {
             connection_deadlines: Deadlines::default(),
             call_deadlines: Deadlines::default(),
             again: Vec::new(),
+            computing: VecDeque::new(),
             cx,
             working,
             shared,
@@ -144,6 +148,12 @@ impl Reactor {
             }
             self.inbox.take_woken(&mut woken);
             for call in woken.drain(..) {
+                match self.cx.calls.at(call) {
+                    Some(running) if running.computing => self.computing.push_back(call),
+                    _ => self.poll_call(call),
+                }
+            }
+            if let Some(call) = self.computing.pop_front() {
                 self.poll_call(call);
             }
             self.accept();
@@ -157,7 +167,11 @@ impl Reactor {
 
     /// How long the kernel may make us wait.
     fn timeout(&self) -> Option<Duration> {
-        if !self.again.is_empty() || self.inbox.has_woken() || self.accepting == Accepting::Again {
+        let busy = !self.again.is_empty()
+            || !self.computing.is_empty()
+            || self.inbox.has_woken()
+            || self.accepting == Accepting::Again;
+        if busy {
             return Some(Duration::ZERO);
         }
         let pause = match self.accepting {

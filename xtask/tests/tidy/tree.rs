@@ -1,5 +1,6 @@
 //! The repository's own text files.
 
+use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -21,9 +22,11 @@ impl File {
     }
 }
 
-/// The repository's top folder.
+/// The repository's top folder: that of the clone whose tests run, not of the one that they were
+/// compiled in, which is another where two share a target folder.
 pub(crate) fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
+    let package = env::var("CARGO_MANIFEST_DIR").expect("cargo runs the tests");
+    Path::new(&package)
         .parent()
         .expect("xtask is in a workspace")
         .to_owned()
@@ -66,7 +69,10 @@ fn is_foreign(path: &str) -> bool {
     name == "target"
         || name.starts_with("target-")
         || matches!(name, ".git" | ".wasgi" | "Cargo.lock" | "LICENSE")
-        || path == "wit/deps"
+        || matches!(
+            path,
+            "wit/deps" | "fuzz/corpus" | "fuzz/artifacts" | "fuzz/coverage"
+        )
 }
 
 #[test]

@@ -193,4 +193,16 @@ fn an_answer_without_the_continue_is_the_last() {
     let (text, step) = respond_whole(&mut connection, now);
     assert!(text.contains("Connection: close\r\n"));
     assert_eq!(step, Step::Close(CloseReason::ContinueUnsent));
+
+    let (mut connection, now) = fed(EXPECT);
+    request(&mut connection, now);
+    let mut out = Vec::new();
+    let _ = answer(&mut connection, 200, BodyLength::Unknown, b"", &mut out);
+    let len = out.len();
+    connection.send_continue(&mut out);
+    assert_eq!(
+        out.len(),
+        len,
+        "an answer has begun: no interim one may follow"
+    );
 }

@@ -105,6 +105,20 @@ fn a_body_below_the_rate_ends_and_one_above_goes_on() {
 }
 
 #[test]
+fn bytes_win_back_no_more_than_the_whole_time() {
+    let (mut connection, now) =
+        fed(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9999999\r\n\r\n");
+    request(&mut connection, now);
+    connection.receive(&[0; 1_000_000], now);
+    let mut body = Vec::new();
+    while connection.read_body(100_000, &mut body, now) == BodyProgress::Data {}
+    assert_eq!(
+        connection.deadline(),
+        Some(now + Limits::default().body_patience)
+    );
+}
+
+#[test]
 fn draining_has_its_time_too() {
     let (mut connection, now) = fed(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n");
     request(&mut connection, now);

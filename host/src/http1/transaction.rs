@@ -11,15 +11,15 @@ use super::response::BodyLength;
 
 /// One request and its answer.
 #[derive(Debug)]
-pub(super) struct Exchange {
+pub(super) struct Transaction {
     pub(super) intake: Intake,
     pub(super) answer: Answer,
     /// Why no request is read after this one, if that is so.
     pub(super) last: Option<CloseReason>,
 }
 
-impl Exchange {
-    /// The exchange of a request. Its body, or something, may be here already, and it may be the
+impl Transaction {
+    /// The transaction of a request. Its body, or something, may be here already, and it may be the
     /// last that the connection is allowed.
     pub(super) fn new(
         head: &RequestHead,
