@@ -16,3 +16,4 @@ mod lifecycle;
 mod main_job;
 mod many;
 mod reload;
+mod stress;

@@ -181,6 +181,19 @@ impl Client {
         ending
     }
 
+    /// Waits for some bytes, or the end, and forgets them.
+    pub(crate) fn take_something(&mut self) {
+        // How the connection ends is not what is looked at.
+        let _ = self.receive();
+        self.buffer.clear();
+    }
+
+    /// Has the connection broken, not closed, when this is dropped.
+    pub(crate) fn reset_when_dropped(&self) {
+        rustix::net::sockopt::set_socket_linger(&self.stream, Some(Duration::ZERO))
+            .expect("an option");
+    }
+
     /// Whether nothing has come that was not asked for. Does not wait.
     pub(crate) fn is_quiet(&mut self) -> bool {
         self.stream.set_nonblocking(true).expect("a mode");
