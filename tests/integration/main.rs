@@ -8,8 +8,11 @@
 mod support;
 
 mod bodies;
+mod contract;
 mod files;
 mod http;
+mod isolation;
 mod lifecycle;
 mod main_job;
+mod many;
 mod reload;

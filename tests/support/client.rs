@@ -155,6 +155,13 @@ impl Client {
         self.try_chunk().expect("the chunk is whole")
     }
 
+    /// Takes the head of a 200 and the first chunk behind it.
+    #[track_caller]
+    pub(crate) fn chunk_behind_head(&mut self) -> Vec<u8> {
+        assert_eq!(self.head().status, 200);
+        self.chunk()
+    }
+
     /// Takes everything up to the end of the connection.
     #[track_caller]
     pub(crate) fn rest(&mut self) -> (Vec<u8>, Ending) {
