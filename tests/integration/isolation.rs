@@ -395,10 +395,20 @@ fn the_log_is_limited() {
 }
 
 #[test]
-fn what_a_handler_logs_cant_disturb_a_terminal() {
-    let site = Site::new().with_cases(["panic"]);
+fn what_a_handler_says_cant_disturb_the_log() {
+    let site = Site::new().with_cases(["errors", "exception"]);
     let server = Server::of(&site);
-    assert_eq!(server.get("/panic?%1b[31m").status(), 500);
+    let said = "%1b%5B31m%0d%c2%9b%0aERROR%20fake";
+    assert_eq!(server.get(&format!("/errors?say={said}")).status(), 200);
+    assert_eq!(server.get(&format!("/exception?say={said}")).status(), 500);
     let ended = server.stop();
-    assert!(!ended.stderr.concat().contains('\x1b'));
+    for line in &ended.stderr {
+        assert!(!line.contains(['\x1b', '\r', '\u{9b}']), "{line:?}");
+        assert!(!line.starts_with("ERROR fake"), "{line:?}");
+    }
+    assert!(
+        ended.stderr_with(&["ERROR fake"]) >= 5,
+        "{}",
+        ended.everything()
+    );
 }

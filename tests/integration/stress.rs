@@ -44,33 +44,32 @@ const REQUESTS: [&str; 16] = [
     "nonsense\r\n\r\n",
 ];
 
-/// Sends some requests, or a part of them, takes some of the answers, or none, and leaves in one of
-/// several ways.
+/// Sends some requests, the last one in part perhaps, takes some of the answers, or none, and leaves
+/// in one of several ways.
 fn visit(server: &Server, numbers: &mut Numbers) {
     let mut client = server.connect();
     for _ in 0..=numbers.below(4) {
-        let request = REQUESTS[numbers.below(REQUESTS.len())];
-        let end = match numbers.below(4) {
-            0 => numbers.below(request.len()),
-            _ => request.len(),
+        let request = REQUESTS[numbers.below(REQUESTS.len())].as_bytes();
+        let is_part = numbers.below(4) == 0;
+        let sent = match is_part {
+            true => client.try_send(&request[..numbers.below(request.len())]),
+            false => client.try_send(request),
         };
-        if client.try_send(&request.as_bytes()[..end]).is_err() {
-            return;
-        }
-        if numbers.below(3) == 0 {
-            client.take_something();
-        }
-        if end < request.len() {
+        // The server closes behind some answers.
+        if sent.is_err() || is_part {
             break;
+        }
+        if numbers.below(2) == 0 {
+            client.take_something();
         }
     }
     match numbers.below(4) {
-        0 => client.try_finish_sending(),
-        1 => client.reset_when_dropped(),
+        0 => client.reset_when_dropped(),
+        1 => {
+            client.try_finish_sending();
+            client.take_something();
+        }
         _ => {}
-    }
-    if numbers.below(3) == 0 {
-        client.take_something();
     }
 }
 
@@ -95,22 +94,14 @@ fn clients_that_do_anything_leave_nothing_behind() {
     const CONCURRENT: usize = 50;
     let site = busy_site();
     let limit = CONCURRENT.to_string();
-    let flags = [
-        "--max-concurrent",
-        &*limit,
-        "--body-timeout",
-        "1",
-        "--head-timeout",
-        "1",
-    ];
-    let server = Server::with(&site, &flags);
+    let server = Server::with(&site, &["--max-concurrent", &limit]);
     server.get("/counter");
     let descriptors = server.descriptors();
     thread::scope(|scope| {
         for seed in 1..=4 {
             let server = &server;
             scope.spawn(move || {
-                let mut numbers = Numbers(seed * 0x9e37_79b9_7f4a_7c15);
+                let mut numbers = Numbers(0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(seed));
                 for _ in 0..150 {
                     visit(server, &mut numbers);
                 }
@@ -140,6 +131,7 @@ fn clients_that_do_anything_leave_nothing_behind() {
         }
     }
     let ended = server.stop();
+
     assert!(
         !ended.everything().contains("panicked"),
         "{}",
@@ -280,4 +272,34 @@ fn a_client_that_resets_in_the_middle_of_everything_is_no_error() {
         .map(|name| ended.stderr_with(&["ERROR", name]))
         .sum();
     assert_eq!(ended.stderr_with(&["ERROR"]), own, "{}", ended.everything());
+}
+
+#[test]
+fn the_failure_of_a_request_whose_client_has_left_is_nobody_elses() {
+    let site = busy_site();
+    site.install("loop.wasm", &crate::support::guests::case("loop"));
+    let flags = [
+        "--threads",
+        "1",
+        "--max-cpu-time",
+        "86400",
+        "--max-wall-time",
+        "86400",
+    ];
+    let server = Server::with(&site, &flags);
+    // Keeps the thread busy, so that a request and its client's end are found at the same time.
+    let mut busy = server.connect();
+    busy.request("GET", "/loop?late");
+    assert_eq!(busy.chunk_behind_head(), b"begun");
+    for _ in 0..50 {
+        let (mut leaves, mut stays) = (server.connect(), server.connect());
+        leaves.reset_when_dropped();
+        for client in [&mut leaves, &mut stays] {
+            assert_eq!(client.get("/").text(), "the page");
+        }
+        leaves.request("GET", "/trap");
+        stays.request("GET", "/stream?n=2&ms=1");
+        drop(leaves);
+        assert_eq!(stays.response().text(), "block 1 of 2\nblock 2 of 2\n");
+    }
 }

@@ -190,8 +190,8 @@ impl Client {
 
     /// Has the connection broken, not closed, when this is dropped.
     pub(crate) fn reset_when_dropped(&self) {
-        rustix::net::sockopt::set_socket_linger(&self.stream, Some(Duration::ZERO))
-            .expect("an option");
+        let socket = socket2::SockRef::from(&self.stream);
+        socket.set_linger(Some(Duration::ZERO)).expect("an option");
     }
 
     /// Whether nothing has come that was not asked for. Does not wait.

@@ -319,7 +319,14 @@ impl Reactor {
             return;
         };
         let Some(failure) = failure else { return };
-        tracing::error!("{}: {failure}", running.handler.name);
+        let name = &running.handler.name;
+        match failure {
+            // That it could not go on is no fault of the handler's, and raising that is right.
+            Failure::Exception(_) if running.exchange.is_client_gone() => {
+                tracing::info!("{name}: {failure} (its client has gone)");
+            }
+            _ => tracing::error!("{name}: {failure}"),
+        }
         if let Some(connection) = running.connection
             && let Some(connection) = self.connections.get_mut(connection)
         {
