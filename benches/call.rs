@@ -21,7 +21,9 @@ fn call(c: &mut Criterion) {
         let bytes = std::fs::read(&file)
             .unwrap_or_else(|error| panic!("{}: {error}: run `cargo xtask build`", file.display()));
         let program = engine.load(&bytes).expect("a handler");
-        c.bench_function(&format!("fresh/{name}"), |b| b.iter(|| once(&program, budget)));
+        c.bench_function(&format!("fresh/{name}"), |b| {
+            b.iter(|| once(&program, budget))
+        });
     }
 }
 
@@ -38,7 +40,9 @@ fn once(program: &Program, budget: Budget) {
     let exchange = Arc::new(Exchange::new(false));
     let mut call = Call::new(program, "hello".into(), environ, exchange.clone(), budget);
     let mut context = Context::from_waker(Waker::noop());
-    let Poll::Ready(finished) = call.poll(&mut context) else { panic!("the handler waits") };
+    let Poll::Ready(finished) = call.poll(&mut context) else {
+        panic!("the handler waits")
+    };
     assert_eq!(finished.failure, None);
     assert!(exchange.take_output().ended);
 }

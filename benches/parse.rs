@@ -19,7 +19,10 @@ fn parse(c: &mut Criterion) {
 
 fn turn(c: &mut Criterion) {
     let now = Instant::now();
-    let limits = Arc::new(Limits { requests_per_connection_count: u32::MAX, ..Limits::default() });
+    let limits = Arc::new(Limits {
+        requests_per_connection_count: u32::MAX,
+        ..Limits::default()
+    });
     for (name, request) in [("short", SHORT), ("browser", BROWSER)] {
         let mut connection = Connection::new(limits.clone(), now);
         let mut out = Vec::new();
@@ -31,9 +34,17 @@ fn turn(c: &mut Criterion) {
                     panic!("no request");
                 };
                 let fields = [("Content-Type", &b"text/plain"[..])];
-                let head = ResponseHead { status: 200, reason: "OK", fields: fields.into_iter() };
-                let stamp = Stamp { date: b"Sun, 06 Nov 1994 08:49:37 GMT", server: Some("wasgi") };
-                let skipped = connection.start_response(&head, BodyLength::Known(5), &stamp, &mut out);
+                let head = ResponseHead {
+                    status: 200,
+                    reason: "OK",
+                    fields: fields.into_iter(),
+                };
+                let stamp = Stamp {
+                    date: b"Sun, 06 Nov 1994 08:49:37 GMT",
+                    server: Some("wasgi"),
+                };
+                let skipped =
+                    connection.start_response(&head, BodyLength::Known(5), &stamp, &mut out);
                 let frame = connection.frame(5, &mut out);
                 let finish = connection.finish_response(&mut out);
                 black_box((skipped.count, frame, finish, connection.next_step(now)));

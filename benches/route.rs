@@ -7,7 +7,13 @@ use wasgi::router::{RequestPath, Route, Table};
 
 fn route(c: &mut Criterion) {
     let mut table = Table::new();
-    for name in ["hello", "api/users", "users/[id]", "files/[...rest]", "index"] {
+    for name in [
+        "hello",
+        "api/users",
+        "users/[id]",
+        "files/[...rest]",
+        "index",
+    ] {
         let route = Route::parse(name).expect("a route");
         table.insert(route, name).expect("no conflict");
     }
