@@ -17,6 +17,16 @@ pub enum Scheme {
     Https,
 }
 
+impl Scheme {
+    /// As it stands before the colon of a URL.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+}
+
 /// One request, with what routing found out about it.
 #[derive(Clone, Debug)]
 pub struct Environ {
@@ -94,10 +104,7 @@ impl Environ {
                 RequestBody::None | RequestBody::Chunked => return None,
             },
             "wsgi.version" => text("1.0"),
-            "wsgi.url_scheme" => text(match self.scheme {
-                Scheme::Http => "http",
-                Scheme::Https => "https",
-            }),
+            "wsgi.url_scheme" => text(self.scheme.as_str()),
             // An instance has one request in its life and memory of its own, like a process of
             // CGI: others of its kind run beside it, none shares it, no second call will come.
             "wsgi.multithread" => text("false"),
