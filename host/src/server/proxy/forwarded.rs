@@ -94,7 +94,9 @@ fn token(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
         .iter()
         .position(|byte| !(byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte)))
         .unwrap_or(bytes.len());
-    bytes.split_at_checked(end).filter(|(token, _)| !token.is_empty())
+    bytes
+        .split_at_checked(end)
+        .filter(|(token, _)| !token.is_empty())
 }
 
 /// A value without its quotes, and what follows it.

@@ -131,7 +131,10 @@ fn x_forwarded() {
             (&["X-Forwarded-For: 10.0.0.3, 10.0.0.2"], "10.0.0.3"),
             // What is no address ends the way.
             (&["X-Forwarded-For: unknown"], "10.0.0.1:5000"),
-            (&["X-Forwarded-For: 192.0.2.1, nonsense, 10.0.0.2"], "10.0.0.2"),
+            (
+                &["X-Forwarded-For: 192.0.2.1, nonsense, 10.0.0.2"],
+                "10.0.0.2",
+            ),
             (&["X-Forwarded-For: 192.0.2.1,"], "10.0.0.1:5000"),
             (&["X-Forwarded-For:"], "10.0.0.1:5000"),
             (&["X-Forwarded-For: 192.0.2.1:x"], "10.0.0.1:5000"),
@@ -142,19 +145,31 @@ fn x_forwarded() {
             (&["X-Forwarded-Proto: HTTPS"], "10.0.0.1:5000 https :443"),
             (&["X-Forwarded-Proto: gopher"], "10.0.0.1:5000"),
             (
-                &["X-Forwarded-For: 192.0.2.1, 10.0.0.2", "X-Forwarded-Proto: https, http"],
+                &[
+                    "X-Forwarded-For: 192.0.2.1, 10.0.0.2",
+                    "X-Forwarded-Proto: https, http",
+                ],
                 "192.0.2.1 https :443",
             ),
             (
-                &["X-Forwarded-For: 1.2.3.4, 192.0.2.1", "X-Forwarded-Proto: https, http"],
+                &[
+                    "X-Forwarded-For: 1.2.3.4, 192.0.2.1",
+                    "X-Forwarded-Proto: https, http",
+                ],
                 "192.0.2.1 :80",
             ),
             (
-                &["X-Forwarded-For: 192.0.2.1, 10.0.0.2", "X-Forwarded-Proto: https"],
+                &[
+                    "X-Forwarded-For: 192.0.2.1, 10.0.0.2",
+                    "X-Forwarded-Proto: https",
+                ],
                 "192.0.2.1 https :443",
             ),
             (
-                &["X-Forwarded-For: 192.0.2.1", "X-Forwarded-Proto: https, http"],
+                &[
+                    "X-Forwarded-For: 192.0.2.1",
+                    "X-Forwarded-Proto: https, http",
+                ],
                 "192.0.2.1 :80",
             ),
             (
@@ -162,7 +177,10 @@ fn x_forwarded() {
                 "192.0.2.1 a.example :80",
             ),
             (
-                &["X-Forwarded-Host: a.example:8443", "X-Forwarded-Proto: https"],
+                &[
+                    "X-Forwarded-Host: a.example:8443",
+                    "X-Forwarded-Proto: https",
+                ],
                 "10.0.0.1:5000 https a.example :8443",
             ),
             (
@@ -204,10 +222,16 @@ fn forwarded() {
                 "192.0.2.1 https :443",
             ),
             (
-                &["Forwarded: for=192.0.2.1, ,", "Forwarded: for=10.0.0.2;proto=https"],
+                &[
+                    "Forwarded: for=192.0.2.1, ,",
+                    "Forwarded: for=10.0.0.2;proto=https",
+                ],
                 "192.0.2.1 https :443",
             ),
-            (&["Forwarded: for=unknown;proto=https"], "10.0.0.1:5000 https :443"),
+            (
+                &["Forwarded: for=unknown;proto=https"],
+                "10.0.0.1:5000 https :443",
+            ),
             (&["Forwarded: for=_hidden, for=10.0.0.2"], "10.0.0.2"),
             (&["Forwarded: proto=https"], "10.0.0.1:5000 https :443"),
             // What breaks the rules says nothing, and nor does what is to the left of it.
@@ -220,13 +244,20 @@ fn forwarded() {
             (&[r#"Forwarded: for="192.0.2.1"#], "10.0.0.1:5000"),
             (&[r#"Forwarded: for="192.0.2.1"x"#], "10.0.0.1:5000"),
             (&[r#"Forwarded: for="192.0.2.1\"#], "10.0.0.1:5000"),
-            (&[r#"Forwarded: for="1.2.3.4, for="[2001:db8::1]""#], "10.0.0.1:5000"),
+            (
+                &[r#"Forwarded: for="1.2.3.4, for="[2001:db8::1]""#],
+                "10.0.0.1:5000",
+            ),
             (
                 &[r#"Forwarded: for="1.2.3.4"#, "Forwarded: for=192.0.2.1"],
                 "192.0.2.1",
             ),
             (
-                &["Forwarded: for=1.2.3.4", "Forwarded: nonsense", "Forwarded: for=10.0.0.2"],
+                &[
+                    "Forwarded: for=1.2.3.4",
+                    "Forwarded: nonsense",
+                    "Forwarded: for=10.0.0.2",
+                ],
                 "10.0.0.2",
             ),
             (&["Forwarded:"], "10.0.0.1:5000"),
@@ -253,7 +284,15 @@ fn every_prefix_of_a_field_says_something_and_panics_at_nothing() {
     let field = r#"for="[2001:db8:10::1]:7";proto=https;host="a:1", for=10.0.0.2 ; by="\"x", f=1"#;
     for length in 0..=field.len() {
         let part = &field[..length];
-        origin("10.0.0.1", Fields::Forwarded, &[&format!("Forwarded: {part}")]);
-        origin("10.0.0.1", Fields::XForwarded, &[&format!("X-Forwarded-For: {part}")]);
+        origin(
+            "10.0.0.1",
+            Fields::Forwarded,
+            &[&format!("Forwarded: {part}")],
+        );
+        origin(
+            "10.0.0.1",
+            Fields::XForwarded,
+            &[&format!("X-Forwarded-For: {part}")],
+        );
     }
 }

@@ -46,12 +46,8 @@ impl Files {
         let shown = self.key.display();
         let key = PrivateKeyDer::from_pem_slice(&key)
             .with_context(|| format!("{shown}: no private key in it (expected PEM)"))?;
-        CertifiedKey::from_der(chain, key, &ring::default_provider()).with_context(|| {
-            format!(
-                "{shown}: not a usable key for {}",
-                self.cert.display()
-            )
-        })
+        CertifiedKey::from_der(chain, key, &ring::default_provider())
+            .with_context(|| format!("{shown}: not a usable key for {}", self.cert.display()))
     }
 
     /// The state that the files are in. One that is not there has none.

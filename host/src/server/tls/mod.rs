@@ -22,7 +22,9 @@ use rustls::crypto::ring;
 use rustls::server::NoServerSessionStorage;
 
 use self::certificate::{Current, Files};
-pub(super) use self::session::{Failed, HELD_BYTES, Opened, RECORD_BYTES, SEAL_BYTES, SEALED_BYTES, Session};
+pub(super) use self::session::{
+    Failed, HELD_BYTES, Opened, RECORD_BYTES, SEAL_BYTES, SEALED_BYTES, Session,
+};
 use self::watch::Watch;
 
 /// How long a client may take for its handshake, from its connection on: two or three round trips,

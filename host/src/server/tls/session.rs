@@ -9,11 +9,11 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
+use rustls::ServerConfig;
 use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::{
     ConnectionState, EncodeError, EncryptError, UnbufferedStatus, WriteTraffic,
 };
-use rustls::{CommonState, ServerConfig};
 
 /// The plaintext of a full record, in bytes (RFC 8446 section 5.1).
 pub(in crate::server) const RECORD_BYTES: usize = 16 * 1024;
@@ -242,9 +242,10 @@ impl Session {
         }
     }
 
-    /// What rustls knows of the connection.
-    pub(in crate::server) fn state(&self) -> &CommonState {
-        &self.tls
+    /// The memory that is held for what is on its way, in bytes.
+    #[cfg(test)]
+    pub(super) fn kept_capacity_bytes(&self) -> usize {
+        self.held.capacity() + self.outgoing.capacity()
     }
 
     /// Does what can be done between two of the client's records.

@@ -43,13 +43,20 @@ fn announced(line: &str) -> Result<Announced, Malformed> {
         // "The receiver must ignore anything presented before the CRLF" (section 2.1).
         return Ok(Announced::Nothing);
     }
-    let [Some(client), Some(server), Some(client_port), Some(server_port), None] = [
+    let [
+        Some(client),
+        Some(server),
+        Some(client_port),
+        Some(server_port),
+        None,
+    ] = [
         words.next(),
         words.next(),
         words.next(),
         words.next(),
         words.next(),
-    ] else {
+    ]
+    else {
         return Err(Malformed("a PROXY line has not its six words"));
     };
     Ok(Announced::Addresses {
