@@ -12,4 +12,6 @@ mod files;
 mod http;
 mod lifecycle;
 mod main_job;
+mod proxy;
 mod reload;
+mod tls;
