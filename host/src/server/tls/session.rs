@@ -164,11 +164,11 @@ impl Session {
                     | ConnectionState::BlockedHandshake
                     | ConnectionState::WriteTraffic(_),
                 ) => break,
-                Ok(_) => return Err(Failed("it sent early data, which was not offered".into())),
+                // Early data, which was not offered.
+                Ok(_) => return Err(self.end("it sent early data")),
                 Err(error) => {
                     let rest = records.get_mut(start..).unwrap_or_default();
-                    self.queue_alert(rest);
-                    return Err(Failed(error.to_string()));
+                    return Err(self.fail(rest, error.to_string()));
                 }
             }
         }
@@ -177,7 +177,7 @@ impl Session {
         }
         let rest = records.get(start..).unwrap_or_default();
         if rest.len() > HELD_BYTES {
-            return Err(Failed("its handshake is too long".into()));
+            return Err(self.end("its handshake is too long"));
         }
         // An empty one takes no memory.
         self.held = rest.to_vec();
@@ -201,6 +201,9 @@ impl Session {
         plain: &[u8],
         sealed: &mut [u8],
     ) -> Result<usize, Failed> {
+        if self.phase != Phase::Open {
+            return Err(Failed("there is no session to send in".into()));
+        }
         self.with_traffic(|traffic| traffic.encrypt(plain, sealed))
     }
 
@@ -271,14 +274,23 @@ impl Session {
         }
     }
 
-    /// Queues what rustls has to tell the client about its error, which is in `records`.
-    fn queue_alert(&mut self, records: &mut [u8]) {
-        while let Ok(ConnectionState::EncodeTlsData(mut data)) =
-            self.tls.process_tls_records(records).state
+    /// Ends the session without a word.
+    fn end(&mut self, why: &str) -> Failed {
+        self.phase = Phase::Ended;
+        Failed(why.into())
+    }
+
+    /// Ends the session, and queues the alert that rustls has for the client after an error in
+    /// `records`. Not a call more than that takes: it would come upon the same error again.
+    fn fail(&mut self, records: &mut [u8], why: String) -> Failed {
+        self.phase = Phase::Ended;
+        while self.tls.wants_write()
+            && let Ok(ConnectionState::EncodeTlsData(mut data)) =
+                self.tls.process_tls_records(records).state
         {
             encode(&mut self.outgoing, |room| data.encode(room));
         }
-        self.phase = Phase::Ended;
+        Failed(why)
     }
 }
 
