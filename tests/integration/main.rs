@@ -15,5 +15,7 @@ mod isolation;
 mod lifecycle;
 mod main_job;
 mod many;
+mod proxy;
 mod reload;
 mod stress;
+mod tls;

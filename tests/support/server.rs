@@ -44,8 +44,8 @@ impl Server {
     #[track_caller]
     pub(crate) fn started(mut process: Process) -> Server {
         let listening = process.stdout.as_ref().and_then(|stdout| {
-            let line = stdout.find(|line| line.starts_with("listening on http://"))?;
-            let addr = line.strip_prefix("listening on http://")?;
+            let line = stdout.find(|line| line.starts_with("listening on "))?;
+            let (_, addr) = line.split_once("://")?;
             addr.trim_end_matches('/').parse().ok()
         });
         match listening {
