@@ -7,7 +7,8 @@
 //! - `calls`, `inbox`: handlers at work, and how they are woken.
 //! - `transport`: what a connection's bytes go through, a socket or TLS above one.
 //! - [`tls`], [`proxy`]: the rules of both. No socket in there.
-//! - `door`, `redirect`, `deadlines`, `outbox`, `listener`, `date`, `status`, `record`, `access_log`: one thing each.
+//! - `door`, `redirect`, `deadlines`, `outbox`, `listener`, `date`, `status`, `record`,
+//!   `access_log`: one thing each.
 
 mod access_log;
 mod calls;
