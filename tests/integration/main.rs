@@ -8,10 +8,14 @@
 mod support;
 
 mod bodies;
+mod contract;
 mod files;
 mod http;
+mod isolation;
 mod lifecycle;
 mod main_job;
+mod many;
 mod proxy;
 mod reload;
+mod stress;
 mod tls;

@@ -29,8 +29,10 @@ pub(super) struct Context {
     pub(super) now: Instant,
     pub(super) date: Date,
     pub(super) calls: Calls,
-    /// Calls that have not been polled yet.
-    pub(super) started: Vec<CallId>,
+    /// The place of the connection that has its turn.
+    pub(super) place: usize,
+    /// The call that it has begun in this turn: to be polled for the first time.
+    pub(super) started: Option<CallId>,
     /// Where sockets are read to.
     pub(super) scratch: Box<[u8]>,
     /// Where TLS seals to. Empty until it is needed.
@@ -61,7 +63,8 @@ impl Context {
             now,
             date: Date::new(now),
             calls,
-            started: Vec::new(),
+            place: 0,
+            started: None,
             scratch: vec![0; SCRATCH_BYTES].into_boxed_slice(),
             sealed: Vec::new(),
             spare: Vec::new(),
@@ -128,12 +131,12 @@ impl Context {
             call,
             exchange: exchange.clone(),
             handler: handler.clone(),
-            connection: None,
+            connection: Some(self.place),
             computing: false,
             deadline: self.now + budget.wall_time,
             _pass: pass,
         });
-        self.started.push(call);
+        self.started = Some(call);
         Start::Call {
             call,
             exchange,

@@ -251,21 +251,27 @@ impl Reactor {
             let Some(connection) = self.connections.get_mut(place) else {
                 return;
             };
+            self.cx.place = place;
             let turn = connection.drive(&mut self.cx);
+            // Taken before anything else: it must not be left for another connection's turn.
+            let started = self.cx.started.take();
             if turn == Turn::Drop {
                 self.drop_connection(place);
+                if let Some(call) = started {
+                    // The client left before it began: there is nothing to close.
+                    self.cx.calls.forget(call);
+                }
                 return;
             }
             if let Some(at) = connection.deadline() {
                 self.connection_deadlines.arm(place, at);
             }
-            let Some(call) = self.cx.started.pop() else {
+            let Some(call) = started else {
                 if turn == Turn::Again {
                     self.again.push(place);
                 }
                 return;
             };
-            self.cx.calls.attach(call, place);
             _finished = self.run_call(call.place);
         }
     }
@@ -316,7 +322,14 @@ impl Reactor {
             return;
         };
         let Some(failure) = failure else { return };
-        tracing::error!("{}: {failure}", running.handler.name);
+        let name = &running.handler.name;
+        match failure {
+            // That it could not go on is no fault of the handler's, and raising that is right.
+            Failure::Exception(_) if running.exchange.is_client_gone() => {
+                tracing::info!("{name}: {failure} (its client has gone)");
+            }
+            _ => tracing::error!("{name}: {failure}"),
+        }
         if let Some(connection) = running.connection
             && let Some(connection) = self.connections.get_mut(connection)
         {
