@@ -73,6 +73,17 @@ fn a_trusted_proxy_without_a_header_gets_no_answer() {
 }
 
 #[test]
+fn a_header_is_not_waited_for_for_ever() {
+    let site = site();
+    let flags = ["--trust-proxy", "127.0.0.1", "--proxy-protocol"];
+    let server = Server::with(&site, &[&flags[..], &["--idle-timeout", "600"]].concat());
+    let mut client = server.connect();
+    client.send(&V1[..20]);
+    let (answer, _) = client.rest();
+    assert!(answer.is_empty(), "{}", answer.escape_ascii());
+}
+
+#[test]
 fn a_header_of_a_stranger_is_no_request() {
     let site = site();
     let flags = ["--trust-proxy", "192.0.2.0/24", "--proxy-protocol"];

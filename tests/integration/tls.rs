@@ -212,6 +212,18 @@ fn a_new_certificate_is_used_and_a_broken_one_is_not() {
 }
 
 #[test]
+fn a_handshake_is_not_waited_for_for_ever() {
+    let (site, certificate) = site();
+    let [a, b, c, d] = certificate.flags();
+    let server = Server::with(&site, &[a, b, c, d, "--idle-timeout", "600"]);
+    for bytes in [&b""[..], b"\x16\x03\x01\x01\x00\x01"] {
+        let mut client = server.connect();
+        client.send(bytes);
+        assert_eq!(client.ending(), Ending::Closed);
+    }
+}
+
+#[test]
 fn a_stop_ends_connections_in_order() {
     let (site, certificate) = site();
     let server = Server::with(&site, &certificate.flags());
