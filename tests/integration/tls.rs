@@ -136,7 +136,7 @@ fn a_request_in_the_clear_is_told_so_in_the_clear() {
     // Neither the one protocol nor the other.
     let mut client = server.connect();
     client.send(b"\x00\x01\x02\x03\x04\x05\x06\x07");
-    client.finish_sending();
+    client.try_finish_sending();
     let (alert, ending) = client.rest();
     assert_eq!(ending, Ending::Closed);
     assert_eq!(alert.first(), Some(&0x15), "{}", alert.escape_ascii());
