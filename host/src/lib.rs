@@ -16,6 +16,7 @@ pub mod reload;
 pub mod router;
 pub mod server;
 pub mod static_files;
+pub mod units;
 
 /// What the `Server` field and the `SERVER_SOFTWARE` variable say.
 pub const SERVER_SOFTWARE: &str = concat!("wasgi/", env!("CARGO_PKG_VERSION"));
