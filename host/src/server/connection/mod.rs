@@ -297,9 +297,13 @@ impl Connection {
                 self.queue(answer, cx);
                 Progress::Made
             }
-            Some(Incoming::Closed(_)) => {
-                // All answers have left, and nothing that came is unanswered: nothing to wait for.
-                self.phase = Phase::Closed;
+            Some(Incoming::Closed(reason)) => {
+                self.phase = match reason {
+                    // The client may be in the middle of a body, its answer on the way.
+                    CloseReason::BodyUnread | CloseReason::BodyFailed(_) => Phase::Closing(reason),
+                    // All answers have left, and nothing that came is unanswered.
+                    _ => Phase::Closed,
+                };
                 Progress::Made
             }
         }

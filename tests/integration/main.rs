@@ -1,0 +1,15 @@
+//! The whole program, from outside: each test starts the real server on a site of its own, and
+//! talks to it over sockets, files and signals.
+//!
+//! `cargo xtask test` builds the handlers that are served. How long something takes is never
+//! looked at: see `support`.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod bodies;
+mod files;
+mod http;
+mod lifecycle;
+mod main_job;
+mod reload;
