@@ -11,6 +11,7 @@ pub mod gateway;
 pub mod http1;
 pub mod log;
 pub mod printable;
+pub mod published;
 pub mod registry;
 pub mod reload;
 pub mod router;

@@ -13,3 +13,4 @@ mod http;
 mod lifecycle;
 mod main_job;
 mod reload;
+mod settings;

@@ -1,81 +1,192 @@
-//! What a server is told to do: where it listens, what it serves, and how much it allows.
+//! What the program is told: by `wasgi.toml`, by flags, and by nobody, which is the defaults.
 //!
-//! This is the settled form, all defaults filled in; `cli` makes one of the command line.
+//! Each section of the file is a struct next to the code that goes by it; [`Config`] has them all,
+//! and [`Config::visit`] names them: a section that is added there can be read, checked for unknown
+//! keys, printed and reloaded. The steps from a file to a [`Config`]:
+//!
+//! 1. `file`: TOML becomes sections. What no section knows (`keys`) is an error with the `nearest`.
+//! 2. The flags go over it ([`Draft::flag`]); `cli` has them.
+//! 3. `site`: paths that aren't set are filled in.
+//! 4. `check`: ranges and contradictions.
+//!
+//! [`Settled::show`] prints the result as a file again. `live` does the same steps when the file
+//! changes, and `watch` tells it to. `docs/configuration.md` has a table of all keys.
 
-use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
-use std::time::Duration;
+mod budget;
+mod check;
+mod complaint;
+mod file;
+mod keys;
+mod live;
+mod nearest;
+mod show;
+mod site;
+#[cfg(test)]
+mod tests;
+mod watch;
 
-use crate::http1;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
-/// Everything a server needs to know before it starts.
-#[derive(Clone, Debug)]
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::{http1, server};
+
+pub use budget::Budget;
+pub use complaint::Complaint;
+pub use live::{Live, RESTART_KEYS};
+#[cfg(test)]
+pub(crate) use show::values;
+pub use site::Site;
+pub use watch::{Stamp, Watch};
+
+/// The file in a site's folder that says what differs from the defaults.
+pub const FILE_NAME: &str = "wasgi.toml";
+
+/// Everything that can be set.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Config {
-    /// Where to listen. Port 0 picks a free port.
-    pub addr: SocketAddr,
-    /// The folder of pages.
-    pub root: PathBuf,
-    /// The folder of handlers.
-    pub handlers: PathBuf,
-    /// How many reactor threads.
-    pub threads: usize,
-    /// What one request may cost.
-    pub budget: Budget,
-    /// What the client's side of a connection may cost.
+    /// Where the folders are.
+    pub site: Site,
+    /// Where the server listens, and how.
+    pub server: server::Options,
+    /// What the client's side of a connection may cost: as the protocol core counts,
     pub http: http1::Limits,
-    /// Whether each request is logged on stdout.
-    pub access_log: bool,
-    /// How long requests in flight may go on after the first SIGINT or SIGTERM.
-    pub shutdown_grace: Duration,
-    /// Where compiled handlers are kept, or `None` to compile at every start.
-    pub code_cache: Option<PathBuf>,
+    /// and as the server counts.
+    pub limits: server::Limits,
+    /// What one request may cost its handler.
+    pub budget: Budget,
 }
 
-/// What one request may cost its handler. Each handler has the same budget.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Budget {
-    /// Linear memory of one instance, in bytes. An instance that wants more is refused by
-    /// `memory.grow`, and most allocators then trap: status 500.
-    pub memory_bytes: usize,
-    /// From the request's head to the response's end. Then status 504, or a cut connection.
-    pub wall_time: Duration,
-    /// Time spent computing, waiting not counted. Then status 504, or a cut connection.
-    pub cpu_time: Duration,
-    /// Requests that one handler may have in work at a time, on all threads. Then status 503.
-    pub concurrent_requests: usize,
-    /// A response's status, field names and field values together, in bytes. A larger head is
-    /// refused where the handler sets it.
-    pub response_head_bytes: usize,
-    /// What one request may write to `wsgi.errors`, stdout and stderr, in bytes. What comes after
-    /// is dropped, and the log says so.
-    pub log_bytes: usize,
+/// A part of the configuration: keys and their values. A struct for serde, with
+/// `#[serde(default, deny_unknown_fields)]`.
+pub trait Section: Default + PartialEq + Serialize + DeserializeOwned {}
+
+impl<T: Default + PartialEq + Serialize + DeserializeOwned> Section for T {}
+
+/// Something to be done with each section.
+pub trait Visit {
+    /// Does it with the section called `name`. Two sections may share a name.
+    fn section<T: Section>(&mut self, name: &'static str, section: &mut T);
 }
 
 impl Config {
-    /// `127.0.0.1:8000`: the port that Python's own `http.server` and wsgiref's examples use, and
-    /// reachable from this machine alone unless asked for otherwise.
-    pub const DEFAULT_ADDR: SocketAddr =
-        SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8000);
-
-    /// 30 s: what most supervisors wait between their SIGTERM and their SIGKILL, or less.
-    pub const DEFAULT_SHUTDOWN_GRACE: Duration = Duration::from_secs(30);
+    /// Goes through all sections, in the order in which they are printed.
+    pub fn visit(&mut self, visitor: &mut impl Visit) {
+        visitor.section("site", &mut self.site);
+        visitor.section("server", &mut self.server);
+        visitor.section("limits", &mut self.limits);
+        visitor.section("limits", &mut self.http);
+        visitor.section("budget", &mut self.budget);
+    }
 }
 
-impl Default for Budget {
-    fn default() -> Self {
-        Self {
-            // A Python interpreter with a web framework loaded takes about a third of this.
-            memory_bytes: 128 * 1024 * 1024,
-            // Half of what proxies commonly wait, so that the answer is ours.
-            wall_time: Duration::from_secs(30),
-            // Long for a web request, short for a loop that will never end.
-            cpu_time: Duration::from_secs(5),
-            // Ten thousand connections, each with a request in work: C10K, to the letter.
-            concurrent_requests: 10_000,
-            // Twice what servers commonly accept of a request's head.
-            response_head_bytes: 64 * 1024,
-            // A long traceback is 8 KiB.
-            log_bytes: 64 * 1024,
+/// Who said so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The file, in this line.
+    File(usize),
+    /// This flag.
+    Flag(&'static str),
+}
+
+/// A configuration in the making.
+#[derive(Debug, Default)]
+pub struct Draft {
+    config: Config,
+    origins: BTreeMap<String, Origin>,
+}
+
+impl Draft {
+    /// Has a flag set `key`, if it was given.
+    pub fn flag<T: Clone>(
+        &mut self,
+        key: &str,
+        flag: &'static str,
+        value: Option<&T>,
+        place: impl FnOnce(&mut Config) -> &mut T,
+    ) {
+        if let Some(value) = value {
+            *place(&mut self.config) = value.clone();
+            self.origins.insert(key.into(), Origin::Flag(flag));
         }
+    }
+}
+
+/// Where a configuration comes from.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    /// The site's folder.
+    pub site: PathBuf,
+    /// Another file than the one in there.
+    pub file: Option<PathBuf>,
+}
+
+impl Sources {
+    /// The file, which need not be there unless it was asked for.
+    pub fn file(&self) -> PathBuf {
+        let in_site = || match self.site.as_os_str() {
+            folder if folder == "." => FILE_NAME.into(),
+            _ => self.site.join(FILE_NAME),
+        };
+        self.file.clone().unwrap_or_else(in_site)
+    }
+}
+
+/// A complete configuration, checked, and who said what of it.
+#[derive(Clone, Debug)]
+pub struct Settled {
+    /// What is set.
+    pub config: Config,
+    /// By key (`section.key`); what isn't in here is a default.
+    pub origins: BTreeMap<String, Origin>,
+}
+
+impl Settled {
+    /// Reads the file, has `flags` go over it, fills in the defaults and checks the whole.
+    ///
+    /// # Errors
+    ///
+    /// One line: what can't be read, or which key is wrong, with its place and the reason.
+    pub fn load(sources: &Sources, flags: impl FnOnce(&mut Draft)) -> anyhow::Result<Self> {
+        let path = sources.file();
+        let text = file::text(&path, sources.file.is_some())?;
+        Self::of(&path, text.as_deref(), &sources.site, flags)
+            .map_err(|complaint| anyhow::anyhow!("{complaint}"))
+    }
+
+    fn of(
+        path: &Path,
+        text: Option<&str>,
+        site: &Path,
+        flags: impl FnOnce(&mut Draft),
+    ) -> Result<Self, Complaint> {
+        let mut draft = Draft::default();
+        if let Some(text) = text {
+            let read = file::read(text).map_err(|complaint| complaint.in_file(path))?;
+            draft.config = read.config;
+            draft.origins = read
+                .lines
+                .into_iter()
+                .map(|(key, line)| (key, Origin::File(line)))
+                .collect();
+            if let Some(folder) = path.parent() {
+                draft.config.site.start_at(folder);
+            }
+        }
+        flags(&mut draft);
+        draft.config.site.settle(site);
+        check::check(&draft.config, |key| draft.origins.contains_key(key)).map_err(
+            |complaint| match draft.origins.get(&complaint.key) {
+                Some(Origin::File(line)) => complaint.at(*line).in_file(path),
+                Some(Origin::Flag(flag)) => complaint.by(flag),
+                None => complaint,
+            },
+        )?;
+        Ok(Self {
+            config: draft.config,
+            origins: draft.origins,
+        })
     }
 }

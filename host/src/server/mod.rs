@@ -5,9 +5,12 @@
 //! - `connection`: one client, from its first byte to its last.
 //! - `context`: what the connections of a reactor share, and what answers a request.
 //! - `calls`, `inbox`: handlers at work, and how they are woken.
+//! - `admission`, `refusal`: how many connections there may be, and what one too many is told.
+//! - `options`: what can be set, and which of it may change while the server runs.
 //! - `deadlines`, `outbox`, `listener`, `date`, `status`, `record`, `access_log`: one thing each.
 
 mod access_log;
+mod admission;
 mod calls;
 mod connection;
 mod context;
@@ -15,9 +18,11 @@ mod date;
 mod deadlines;
 mod inbox;
 mod listener;
+mod options;
 mod outbox;
 mod reactor;
 mod record;
+mod refusal;
 mod status;
 
 use std::net::SocketAddr;
@@ -27,23 +32,25 @@ use std::thread::{self, JoinHandle};
 use anyhow::Context as _;
 
 use self::access_log::AccessLog;
+use self::admission::Admission;
 use self::inbox::{Inbox, Message};
 use self::reactor::Reactor;
-use crate::config::{Budget, Config};
 use crate::engine::{Engine, Program, Ticker};
-use crate::http1;
 use crate::log::Log;
+use crate::published::Published;
 use crate::registry;
 use crate::static_files::Pages;
+
+pub use self::options::{Limits, Options, Settings};
 
 /// What all reactors have in common.
 #[derive(Debug)]
 struct Shared {
     registry: Arc<registry::Shared<Program>>,
     pages: Arc<Pages>,
-    budget: Budget,
-    http: Arc<http1::Limits>,
-    access_log: Option<AccessLog>,
+    settings: Arc<Published<Settings>>,
+    admission: Arc<Admission>,
+    access_log: AccessLog,
 }
 
 /// A running server. Dropping it stops it at once.
@@ -57,19 +64,20 @@ pub struct Server {
 }
 
 impl Server {
-    /// Listens, and starts the reactors.
+    /// Listens, and starts the reactors. They go by `settings` as they are published.
     ///
     /// # Errors
     ///
     /// Fails when the address can't be had, or the system gives no thread.
     pub fn start(
-        config: &Config,
+        options: &Options,
+        settings: Arc<Published<Settings>>,
         engine: &Engine,
         registry: Arc<registry::Shared<Program>>,
         pages: Arc<Pages>,
-        access_log: Option<Log>,
+        access_log: Log,
     ) -> anyhow::Result<Self> {
-        let listeners = listener::bind(config.addr, config.threads)?;
+        let listeners = listener::bind(options.addr, options.threads())?;
         let addr = match listeners.first() {
             Some(first) => first
                 .local_addr()
@@ -79,12 +87,12 @@ impl Server {
         let shared = Arc::new(Shared {
             registry,
             pages,
-            budget: config.budget,
-            http: Arc::new(config.http.clone()),
-            access_log: access_log.map(AccessLog::new),
+            settings,
+            admission: Admission::new(),
+            access_log: AccessLog::new(access_log),
         });
         let runtime = Runtime::start()?;
-        let ticker = Ticker::start(engine, config.threads)?;
+        let ticker = Ticker::start(engine, listeners.len())?;
         let mut inboxes = Vec::new();
         let mut threads = Vec::new();
         for (index, listener) in listeners.into_iter().enumerate() {

@@ -18,11 +18,13 @@ use mio::{Events, Interest, Token};
 use slab::Slab;
 
 use super::Shared;
+use super::admission::{Admission, Entry};
 use super::calls::Calls;
 use super::connection::{Connection, Turn};
 use super::context::Context;
 use super::deadlines::Deadlines;
 use super::inbox::{Inbox, Message};
+use super::refusal::Refusals;
 use crate::engine::{Finished, Working};
 use crate::gateway::Failure;
 
@@ -54,7 +56,8 @@ pub(super) struct Reactor {
     computing: VecDeque<usize>,
     cx: Context,
     working: Working,
-    shared: Arc<Shared>,
+    admission: Arc<Admission>,
+    refusals: Refusals,
     draining: bool,
 }
 
@@ -95,7 +98,8 @@ impl Reactor {
             computing: VecDeque::new(),
             cx,
             working,
-            shared,
+            admission: shared.admission.clone(),
+            refusals: Refusals::default(),
             draining: false,
         })
     }
@@ -124,6 +128,7 @@ impl Reactor {
             }
             self.cx.now = Instant::now();
             self.cx.date.update(self.cx.now);
+            self.cx.settings.refresh();
             for event in &events {
                 match event.token() {
                     LISTENER => self.accepting = Accepting::Again,
@@ -224,6 +229,11 @@ impl Reactor {
     }
 
     fn connected(&mut self, mut socket: mio::net::TcpStream, peer: std::net::SocketAddr) {
+        let (place, refused) = match self.admission.enter(peer.ip(), &self.cx.settings.limits) {
+            Entry::Welcome(place) => (place, false),
+            Entry::Refused(place) => (place, true),
+            Entry::Full => return self.refusals.note(peer, &self.cx),
+        };
         // Answers are written whole: waiting for more to send would only delay them. A socket
         // that refuses is slower, and a socket without an address is gone already.
         let _ = socket.set_nodelay(true);
@@ -231,19 +241,23 @@ impl Reactor {
             return;
         };
         let entry = self.connections.vacant_entry();
-        let place = entry.key();
+        let key = entry.key();
         let interest = Interest::READABLE | Interest::WRITABLE;
         if let Err(error) = self
             .poll
             .registry()
-            .register(&mut socket, Token(place), interest)
+            .register(&mut socket, Token(key), interest)
         {
             tracing::warn!("could not watch a connection: {error}");
             return;
         }
-        let limits = self.shared.http.clone();
-        entry.insert(Connection::new(socket, peer, local, limits, self.cx.now));
-        self.drive(place);
+        let connection = Connection::new(socket, peer, local, place, &self.cx);
+        let connection = entry.insert(connection);
+        if refused {
+            self.refusals.note(peer, &self.cx);
+            connection.refuse(&mut self.cx);
+        }
+        self.drive(key);
     }
 
     /// Gives a connection its turn, and a call that it starts its first.
@@ -346,7 +360,7 @@ impl Reactor {
                 continue;
             }
             let connection = running.connection;
-            let failure = Failure::WallTime(self.shared.budget.wall_time);
+            let failure = Failure::WallTime(running.wall_time);
             self.end_call(place, Some(&failure));
             if let Some(connection) = connection {
                 self.drive(connection);

@@ -18,6 +18,8 @@ pub(super) struct Record {
     line: Line,
     began: Instant,
     pub(super) handler: Option<Arc<Handler<Program>>>,
+    /// When the answer has to have been sent.
+    pub(super) deadline: Option<Instant>,
     /// 0 until there is a head.
     pub(super) status: u16,
     /// Bytes that were sent, heads and framing included.
@@ -49,6 +51,7 @@ impl Record {
             line,
             began: now,
             handler: None,
+            deadline: None,
             status: 0,
             bytes: 0,
             cut: None,

@@ -7,6 +7,8 @@ use super::{Connection, Phase, Progress, Source};
 use crate::http1::{CloseReason, Step};
 use crate::server::context::Context;
 use crate::server::outbox::Flush;
+use crate::server::record::Record;
+use crate::server::refusal;
 
 /// How long a closed connection's client may go on sending before it is cut: as long as it takes
 /// for the answer to arrive, with room (RFC 9112 section 9.6).
@@ -14,6 +16,9 @@ const LINGER_TIME: Duration = Duration::from_secs(2);
 
 /// How much it may send in that time, in bytes.
 const LINGER_BYTES: usize = 1024 * 1024;
+
+/// What a client is told whose request's body was not here in time.
+const OVERDUE_BODY: &str = "the request's body took too long";
 
 impl Connection {
     pub(super) fn flush(&mut self, cx: &mut Context) -> Progress {
@@ -28,7 +33,8 @@ impl Connection {
             record.bytes += sent;
         }
         if sent > 0 {
-            self.blocked_since = None;
+            let allowance = cx.settings.limits.write_allowance();
+            self.patience.moved(sent, cx.now, allowance);
         }
         match result {
             Ok(Flush::Empty) => {
@@ -39,7 +45,7 @@ impl Connection {
             }
             Ok(Flush::Blocked) => {
                 self.writable = false;
-                self.blocked_since.get_or_insert(cx.now);
+                self.patience.wait(cx.now);
                 Progress::Stuck
             }
             Ok(Flush::FileShort) => {
@@ -97,6 +103,46 @@ impl Connection {
         }
         self.outbox.clear();
         self.phase = Phase::Closed;
+    }
+
+    /// Tells the client that its address has its number of connections, and closes.
+    pub(in crate::server) fn refuse(&mut self, cx: &mut Context) {
+        let mut record = Box::new(Record::rejected(b"-", cx.now));
+        record.status = 503;
+        self.record = Some(record);
+        let mut answer = Vec::new();
+        refusal::answer(&mut answer, cx);
+        let length = answer.len();
+        self.outbox.push(answer, length, &mut cx.spare);
+        self.phase = Phase::Closing(CloseReason::Refused);
+    }
+
+    /// The time for the whole request is up. An answer that hasn't begun is an error's: the client's
+    /// where its body is still being waited for. One that has is cut.
+    pub(super) fn overdue(&mut self, cx: &mut Context) {
+        if let Some(record) = &mut self.record {
+            record.deadline = None;
+        }
+        let (status, why) = match &self.phase {
+            Phase::Answering(Source::Known(_)) => (408, OVERDUE_BODY),
+            Phase::Answering(Source::Call(waiting)) if !waiting.head_sent => {
+                cx.calls.leave(waiting.call);
+                if waiting.body_done {
+                    (504, "The request took too long.")
+                } else {
+                    (408, OVERDUE_BODY)
+                }
+            }
+            _ => {
+                self.abandon(cx, "the request took too long");
+                self.reset();
+                return;
+            }
+        };
+        // The rest of its body, if there is one, is not waited for either.
+        self.http.stop();
+        let answer = cx.error(status, why);
+        self.queue(answer, cx);
     }
 
     /// Writes the access log's line, if a request is still without one.

@@ -22,20 +22,18 @@ mod known;
 use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use mio::net::TcpStream;
 
+use super::admission::Place;
 use super::calls::CallId;
 use super::context::{Context, Start};
 use super::outbox::Outbox;
 use super::record::Record;
 use crate::gateway::Exchange;
-use crate::http1::{self, CloseReason, Expiry, Incoming, RequestBody, RequestHead};
+use crate::http1::{self, CloseReason, Expiry, Incoming, Patience, RequestBody, RequestHead};
 use crate::static_files::Answer;
-
-/// How long a client may take nothing of what is sent to it. As long as nginx waits.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Steps of one turn, after which other connections get theirs. A step is a read of the socket, a
 /// request or a block of an answer.
@@ -55,8 +53,9 @@ pub(super) struct Connection {
     writable: bool,
     /// The client has ended its side: the next reads come to the end.
     ending: bool,
-    /// Since when the socket has taken nothing of what waits for it.
-    blocked_since: Option<Instant>,
+    /// What is left of our patience with a client that doesn't take its answer.
+    patience: Patience,
+    _place: Place,
 }
 
 #[derive(Debug)]
@@ -117,14 +116,14 @@ impl Connection {
         socket: TcpStream,
         peer: SocketAddr,
         local: SocketAddr,
-        limits: Arc<http1::Limits>,
-        now: Instant,
+        place: Place,
+        cx: &Context,
     ) -> Self {
         Self {
             socket,
             peer,
             local,
-            http: http1::Connection::new(limits, now),
+            http: http1::Connection::new(cx.settings.http.clone(), cx.now),
             phase: Phase::Reading,
             outbox: Outbox::default(),
             record: None,
@@ -132,7 +131,8 @@ impl Connection {
             readable: true,
             writable: true,
             ending: false,
-            blocked_since: None,
+            patience: Patience::new(cx.settings.limits.write_allowance()),
+            _place: place,
         }
     }
 
@@ -149,26 +149,28 @@ impl Connection {
 
     /// When this connection has to be looked at, if nothing happens until then.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        let write = self.blocked_since.map(|since| since + WRITE_TIMEOUT);
+        let write = self.patience.deadline();
+        let whole = self.record.as_ref().and_then(|record| record.deadline);
         let read = match &self.phase {
             Phase::Lingering { until, .. } => Some(*until),
             Phase::Reading | Phase::Answering(_) => self.http.deadline(),
             Phase::Closing(_) | Phase::Closed => None,
         };
-        match (read, write) {
-            (Some(read), Some(write)) => Some(read.min(write)),
-            (one, other) => one.or(other),
-        }
+        [read, write, whole].into_iter().flatten().min()
     }
 
     /// Acts on the deadline.
     pub(super) fn expire(&mut self, cx: &mut Context) {
         let now = cx.now;
-        if self
-            .blocked_since
-            .is_some_and(|since| now >= since + WRITE_TIMEOUT)
-        {
-            self.abandon(cx, "the client takes nothing");
+        let is_over = |deadline: Option<Instant>| deadline.is_some_and(|at| now >= at);
+        if is_over(self.patience.deadline()) {
+            self.abandon(cx, "the client takes nothing, or too little");
+            // What the kernel still holds for it goes as well.
+            self.reset();
+            return;
+        }
+        if is_over(self.record.as_ref().and_then(|record| record.deadline)) {
+            self.overdue(cx);
             return;
         }
         match &self.phase {
@@ -313,6 +315,7 @@ impl Connection {
     fn begin(&mut self, head: Arc<RequestHead>, cx: &mut Context) {
         let has_body = head.body() != RequestBody::None;
         let mut record = Record::new(head.clone(), cx.now);
+        record.deadline = cx.now.checked_add(cx.settings.limits.request_timeout);
         let source = match cx.start(head, self.peer, self.local) {
             Start::Answer(answer) => Source::Known(Box::new(answer)),
             Start::Call {
