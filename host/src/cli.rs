@@ -10,6 +10,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Draft, Settled, Sources};
+use crate::server::proxy;
 use crate::units::{duration, size};
 
 /// Serves a folder of pages and a folder of sandboxed handlers.
@@ -86,6 +87,21 @@ pub struct Serve {
     /// How long requests in flight may go on after SIGINT or SIGTERM [default: 30]
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub shutdown_grace: Option<Duration>,
+    /// The certificate, in PEM form; its chain after it. With it, HTTPS is served
+    #[arg(long, value_name = "FILE")]
+    pub tls_cert: Option<PathBuf>,
+    /// The certificate's private key, in PEM form
+    #[arg(long, value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
+    /// Where to listen for plain HTTP, to send it on to HTTPS
+    #[arg(long, value_name = "IP:PORT")]
+    pub redirect_http: Option<SocketAddr>,
+    /// A proxy that may say who a client is (X-Forwarded-For); can be given several times
+    #[arg(long, value_name = "NETWORK")]
+    pub trust_proxy: Vec<proxy::Network>,
+    /// Connections from trusted proxies begin with a PROXY header
+    #[arg(long)]
+    pub proxy_protocol: bool,
     /// What a request may cost.
     #[command(flatten)]
     pub limits: Limits,
@@ -206,8 +222,40 @@ impl Serve {
         draft.flag("server.shutdown-grace", "--shutdown-grace", grace, |it| {
             &mut it.server.shutdown_grace
         });
+        self.set_tls(draft);
+        self.set_proxy(draft);
         self.limits.set_budget(draft);
         self.limits.set_limits(draft);
+    }
+
+    fn set_tls(&self, draft: &mut Draft) {
+        let cert = self.tls_cert.clone().map(Some);
+        draft.flag("tls.cert", "--tls-cert", cert.as_ref(), |it| {
+            &mut it.tls.cert
+        });
+        let key = self.tls_key.clone().map(Some);
+        draft.flag("tls.key", "--tls-key", key.as_ref(), |it| &mut it.tls.key);
+        let redirect = self.redirect_http.map(Some);
+        draft.flag(
+            "tls.redirect-http",
+            "--redirect-http",
+            redirect.as_ref(),
+            |it| &mut it.tls.redirect_http,
+        );
+    }
+
+    fn set_proxy(&self, draft: &mut Draft) {
+        let trusted = Some(&self.trust_proxy).filter(|networks| !networks.is_empty());
+        draft.flag("proxy.trusted", "--trust-proxy", trusted, |it| {
+            &mut it.proxy.trusted
+        });
+        let protocol = self.proxy_protocol.then_some(true);
+        draft.flag(
+            "proxy.protocol",
+            "--proxy-protocol",
+            protocol.as_ref(),
+            |it| &mut it.proxy.protocol,
+        );
     }
 
     /// The configuration that `wasgi serve` goes by.
@@ -427,7 +475,8 @@ mod tests {
             "--max-wall-time=7 --max-cpu-time=1500ms --max-concurrent=7",
             "--max-response-head=7 --max-log=7 --max-body=7 --max-connections=70",
             "--max-connections-per-address=7 --head-timeout=7 --body-timeout=7",
-            "--idle-timeout=7 --write-timeout=7 --request-timeout=7",
+            "--idle-timeout=7 --write-timeout=7 --request-timeout=7 --tls-cert=/d --tls-key=/e",
+            "--redirect-http=[::1]:0 --trust-proxy=10.0.0.0/8 --proxy-protocol",
         ];
         let flags: Vec<&str> = flags.iter().flat_map(|line| line.split(' ')).collect();
         let settled = settled(&flags);

@@ -53,7 +53,7 @@ fn run(arguments: &cli::Serve, config: &Config, file: Option<Stamp>) -> anyhow::
 
     let settings = Arc::new(Published::new(Settings::of(config)));
     let server = Server::start(
-        &config.server,
+        config,
         settings.clone(),
         &engine,
         registry.clone(),
@@ -67,7 +67,11 @@ fn run(arguments: &cli::Serve, config: &Config, file: Option<Stamp>) -> anyhow::
         file,
         reloader(arguments, config, settings, grace.clone()),
     )?;
-    out.send(format!("{routes}listening on http://{}/\n", server.addr()).into_bytes());
+    let (scheme, addr) = (server.scheme().as_str(), server.addr());
+    out.send(format!("{routes}listening on {scheme}://{addr}/\n").into_bytes());
+    if let Some(addr) = server.redirect_addr() {
+        out.send(format!("sending http://{addr}/ on to https\n").into_bytes());
+    }
 
     wait(&server, &mut signals, &config_watch, &grace);
     drop(config_watch);

@@ -1,5 +1,5 @@
-//! The fixtures of `tests/requests/` through the real server: what the protocol core makes of them is
-//! what a client gets, however the bytes arrive.
+//! The fixtures of `tests/requests/` through the real server: what the protocol core makes of them
+//! is what a client gets, however the bytes arrive.
 
 use std::fs;
 use std::path::{Path, PathBuf};

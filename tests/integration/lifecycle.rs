@@ -141,12 +141,11 @@ fn serve_with_log(site: &Site) -> (Process, SocketAddr, PipeReader) {
     let mut command = wasgi(["serve", "--addr", "127.0.0.1:0", "--code-cache", "none"]);
     let process = Process::start_writing_to(command.arg(site.path()), writer.into());
     let mut start = String::new();
+    let mut byte = [0];
     // Byte by byte: what stands behind the line is to stay in the pipe.
-    for byte in reader.try_clone().expect("a descriptor").bytes() {
-        start.push(char::from(byte.expect("a byte")));
-        if start.ends_with("/\n") {
-            break;
-        }
+    while !start.ends_with("/\n") {
+        (&reader).read_exact(&mut byte).expect("a byte");
+        start.push(char::from(byte[0]));
     }
     let addr = start.strip_prefix("listening on http://");
     let addr = addr.and_then(|addr| addr.trim_end_matches("/\n").parse().ok());

@@ -8,9 +8,15 @@
 mod support;
 
 mod bodies;
+mod contract;
 mod files;
 mod http;
+mod isolation;
 mod lifecycle;
 mod main_job;
+mod many;
+mod proxy;
 mod reload;
 mod settings;
+mod stress;
+mod tls;

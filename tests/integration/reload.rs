@@ -1,6 +1,7 @@
 //! What is in the folders is what is served.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -388,6 +389,105 @@ fn fifty_replacements_under_load_are_never_seen() {
     assert_eq!(server.get("/page").text(), page(VERSIONS));
     let ended = server.stop();
     assert!(!ended.has_complaints(), "{}", ended.everything());
+}
+
+#[test]
+fn folders_that_are_links_can_be_switched_over() {
+    let first = Site::new()
+        .with_page("index.html", "before")
+        .with_page_handler("page", "one");
+    let second = Site::new()
+        .with_page("index.html", "after")
+        .with_page_handler("page", "two");
+    let site = Site::bare();
+    let link = |from: &Site| {
+        for (folder, name) in [(from.html(), "html"), (from.handlers(), "handlers")] {
+            let aside = site.path().join("aside");
+            symlink(folder, &aside).expect("a link");
+            fs::rename(aside, site.path().join(name)).expect("renamed");
+        }
+    };
+    link(&first);
+    let server = Server::of(&site);
+    assert_eq!(server.get("/").text(), "before");
+    assert_eq!(server.get("/page").text(), "one");
+    link(&second);
+    expect_text(&server, "/page", "two");
+    expect_text(&server, "/", "after");
+    second.replace_handler("page.wat", guests::page("three"));
+    expect_text(&server, "/page", "three");
+    server.stop();
+}
+
+#[test]
+fn a_link_to_a_handler_follows_its_target() {
+    let elsewhere = Site::new().with_page_handler("built", "one");
+    let site = Site::new();
+    let target = elsewhere.handlers().join("built.wat");
+    symlink(&target, site.handlers().join("page.wat")).expect("a link");
+    let server = Server::of(&site);
+    assert_eq!(server.get("/page").text(), "one");
+    // Nobody tells: it is found by looking.
+    elsewhere.replace_handler("built.wat", guests::page("two"));
+    expect_text(&server, "/page", "two");
+    fs::remove_file(target).expect("removed");
+    expect_missing(&server, "/page");
+    server.stop();
+}
+
+#[test]
+fn a_storm_of_events_hides_nothing() {
+    let site = Site::new().with_page_handler("page", "0");
+    let server = Server::of(&site);
+    for number in 0..4000 {
+        // Five events each; the kernel's queue holds some 16,000.
+        site.write_page("storm.html", number.to_string());
+        site.write_handler("_storm.wat", number.to_string());
+        if number == 2000 {
+            site.write_handler("new.wat", guests::page("new"));
+            site.write_handler("page.wat", guests::page("1"));
+        }
+    }
+    expect_text(&server, "/new", "new");
+    expect_text(&server, "/page", "1");
+    assert_eq!(server.get("/storm.html").text(), "3999");
+    let ended = server.stop();
+    assert!(!ended.has_complaints(), "{}", ended.everything());
+}
+
+#[test]
+fn a_handler_that_needs_what_there_is_not_is_told_so() {
+    let site = Site::new();
+    let server = Server::of(&site);
+    let needy = "(component
+  (import \"wasi:http/outgoing-handler@0.2.0\" (instance (export \"handle\" (func))))";
+    let text = guests::page("never").replacen("(component", needy, 1);
+    site.replace_handler("needy.wat", text);
+    let line = server.error_log().expect(&["ERROR", "handlers/needy.wat"]);
+    assert!(line.contains("needs wasi:http/outgoing-handler"), "{line}");
+    assert!(line.contains("/needy is not served"), "{line}");
+    server.stop();
+}
+
+#[test]
+fn names_cant_disturb_the_log() {
+    let site = Site::new();
+    let server = Server::of(&site);
+    site.replace_handler("a\n\x1b[31mERROR fake.wat", guests::page("named"));
+    site.replace_handler("b\nERROR fake.wasm", "prose");
+    site.replace_handler("ok.wat", guests::page("ok"));
+    expect_text(&server, "/ok", "ok");
+    server
+        .error_log()
+        .expect(&["fake.wat", "control character"]);
+    server
+        .error_log()
+        .expect(&["fake.wasm", "control character"]);
+    let ended = server.stop();
+    for line in ended.stderr.iter().chain(&ended.stdout) {
+        assert!(!line.starts_with("ERROR fake"), "{}", ended.everything());
+        assert!(!line.contains('\x1b'), "{}", ended.everything());
+    }
 }
 
 #[test]

@@ -155,6 +155,13 @@ impl Client {
         self.try_chunk().expect("the chunk is whole")
     }
 
+    /// Takes the head of a 200 and the first chunk behind it.
+    #[track_caller]
+    pub(crate) fn chunk_behind_head(&mut self) -> Vec<u8> {
+        assert_eq!(self.head().status, 200);
+        self.chunk()
+    }
+
     /// Takes everything up to the end of the connection.
     #[track_caller]
     pub(crate) fn rest(&mut self) -> (Vec<u8>, Ending) {
@@ -172,6 +179,19 @@ impl Client {
         let (rest, ending) = self.rest();
         assert!(rest.is_empty(), "more came: {}", rest.escape_ascii());
         ending
+    }
+
+    /// Waits for some bytes, or the end, and forgets them.
+    pub(crate) fn take_something(&mut self) {
+        // How the connection ends is not what is looked at.
+        let _ = self.receive();
+        self.buffer.clear();
+    }
+
+    /// Has the connection broken, not closed, when this is dropped.
+    pub(crate) fn reset_when_dropped(&self) {
+        let socket = socket2::SockRef::from(&self.stream);
+        socket.set_linger(Some(Duration::ZERO)).expect("an option");
     }
 
     /// Whether nothing has come that was not asked for. Does not wait.

@@ -12,6 +12,7 @@ pub(crate) mod process;
 pub(crate) mod response;
 pub(crate) mod server;
 pub(crate) mod site;
+pub(crate) mod tls;
 
 use std::thread;
 use std::time::{Duration, Instant};

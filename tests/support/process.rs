@@ -106,6 +106,19 @@ impl Process {
         fs::read_dir(path).expect("the process is there").count()
     }
 
+    /// How long it has computed, in clock ticks, of which there are 100 in a second.
+    pub(crate) fn cpu_ticks(&self) -> u64 {
+        let path = format!("/proc/{}/stat", self.child.id());
+        let stat = fs::read_to_string(path).expect("the process is there");
+        // Behind the name, which may hold anything, the state is the first field; utime and stime
+        // are the 12th and the 13th (proc_pid_stat(5)).
+        let (_, fields) = stat.rsplit_once(')').expect("a name");
+        let ticks = fields.split_whitespace().skip(11).take(2);
+        ticks
+            .map(|ticks| ticks.parse::<u64>().expect("a number"))
+            .sum()
+    }
+
     fn status_bytes(&self, name: &str) -> u64 {
         let path = format!("/proc/{}/status", self.child.id());
         let status = fs::read_to_string(path).expect("the process is there");

@@ -40,12 +40,12 @@ impl Server {
         Server::started(Process::start(&mut command))
     }
 
-    /// Waits until it listens.
+    /// Waits until a process listens.
     #[track_caller]
-    fn started(mut process: Process) -> Server {
+    pub(crate) fn started(mut process: Process) -> Server {
         let listening = process.stdout.as_ref().and_then(|stdout| {
-            let line = stdout.find(|line| line.starts_with("listening on http://"))?;
-            let addr = line.strip_prefix("listening on http://")?;
+            let line = stdout.find(|line| line.starts_with("listening on "))?;
+            let (_, addr) = line.split_once("://")?;
             addr.trim_end_matches('/').parse().ok()
         });
         match listening {

@@ -32,6 +32,40 @@ pub(super) fn check(config: &Config, is_set: impl Fn(&str) -> bool) -> Result<()
             return Err(Complaint::new(pair.part_key, why));
         }
     }
+    companions(config)
+}
+
+/// Keys that are of no use without another.
+fn companions(config: &Config) -> Result<(), Complaint> {
+    let (tls, proxy) = (&config.tls, &config.proxy);
+    let (cert, key) = (tls.cert.is_some(), tls.key.is_some());
+    for (key, is_set, other, other_is_set) in [
+        ("tls.cert", cert, "tls.key", key),
+        ("tls.key", key, "tls.cert", cert),
+        (
+            "tls.redirect-http",
+            tls.redirect_http.is_some(),
+            "tls.cert",
+            cert,
+        ),
+        (
+            "tls.redirect-port",
+            tls.redirect_port.is_some(),
+            "tls.redirect-http",
+            tls.redirect_http.is_some(),
+        ),
+        (
+            "proxy.protocol",
+            proxy.protocol,
+            "proxy.trusted",
+            !proxy.trusted.is_empty(),
+        ),
+    ] {
+        if is_set && !other_is_set {
+            let why = format!("is of no use without {other}");
+            return Err(Complaint::new(key, why));
+        }
+    }
     Ok(())
 }
 

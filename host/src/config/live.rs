@@ -3,9 +3,15 @@
 use super::show::values;
 use super::{Config, Draft, Settled, Sources};
 
-/// The keys that are looked at once, at the start: sockets, threads, folders, and what a pool of
-/// memory was made for. A section alone stands for all its keys.
-pub const RESTART_KEYS: &[&str] = &["site", "server.addr", "server.threads", "budget.memory"];
+/// The keys that are looked at once, at the start: sockets, threads, folders, certificates' names, and what
+/// a pool of memory was made for. A section alone stands for all its keys.
+pub const RESTART_KEYS: &[&str] = &[
+    "site",
+    "server.addr",
+    "server.threads",
+    "budget.memory",
+    "tls",
+];
 
 /// The configuration that the program goes by.
 pub struct Live {
@@ -69,6 +75,7 @@ impl Live {
         config.server.addr = running.server.addr;
         config.server.threads = running.server.threads;
         config.budget.memory_bytes = running.budget.memory_bytes;
+        config.tls = running.tls.clone();
         if !changes.taken.is_empty() {
             (self.apply)(&config)?;
         }

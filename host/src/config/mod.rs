@@ -57,6 +57,10 @@ pub struct Config {
     pub limits: server::Limits,
     /// What one request may cost its handler.
     pub budget: Budget,
+    /// Whether and how to speak TLS.
+    pub tls: server::tls::Options,
+    /// Which proxies are trusted, and with what.
+    pub proxy: server::proxy::Options,
 }
 
 /// A part of the configuration: keys and their values. A struct for serde, with
@@ -79,6 +83,17 @@ impl Config {
         visitor.section("limits", &mut self.limits);
         visitor.section("limits", &mut self.http);
         visitor.section("budget", &mut self.budget);
+        visitor.section("tls", &mut self.tls);
+        visitor.section("proxy", &mut self.proxy);
+    }
+
+    /// Has relative paths start at `folder`.
+    fn start_at(&mut self, folder: &Path) {
+        self.site.start_at(folder);
+        let files = [self.tls.cert.as_mut(), self.tls.key.as_mut()];
+        for file in files.into_iter().flatten() {
+            *file = site::within(folder, file);
+        }
     }
 }
 
@@ -172,7 +187,7 @@ impl Settled {
                 .map(|(key, line)| (key, Origin::File(line)))
                 .collect();
             if let Some(folder) = path.parent() {
-                draft.config.site.start_at(folder);
+                draft.config.start_at(folder);
             }
         }
         flags(&mut draft);

@@ -12,7 +12,7 @@ impl Settled {
     pub fn show(&self) -> String {
         let mut config = self.config.clone();
         if let Ok(folder) = std::env::current_dir() {
-            config.site.start_at(&folder);
+            config.start_at(&folder);
         }
         let mut show = Show {
             origins: &self.origins,

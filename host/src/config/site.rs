@@ -73,7 +73,7 @@ fn default_code_cache() -> Option<PathBuf> {
 }
 
 /// A path seen from a folder; as it is for the current one, so that messages stay short.
-fn within(folder: &Path, path: &Path) -> PathBuf {
+pub(super) fn within(folder: &Path, path: &Path) -> PathBuf {
     if folder.as_os_str().is_empty() || folder == "." {
         path.into()
     } else {

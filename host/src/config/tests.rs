@@ -23,7 +23,13 @@ fn config(text: &str) -> Config {
 }
 
 /// Keys that have a value only if somebody sets one.
-const UNSET_KEYS: [&str; 1] = ["server.threads"];
+const UNSET_KEYS: [&str; 5] = [
+    "server.threads",
+    "tls.cert",
+    "tls.key",
+    "tls.redirect-http",
+    "tls.redirect-port",
+];
 
 fn all_keys() -> BTreeSet<String> {
     let known = file::known();
@@ -148,6 +154,18 @@ fn what_is_wrong_is_said_in_one_line() {
             "[budget]\ncpu-time = \"10s\"\nwall-time = \"9s\"",
             "2: budget.cpu-time: 10s is more than budget.wall-time is",
         ),
+        (
+            "[tls]\ncert = \"cert.pem\"",
+            "2: tls.cert: is of no use without tls.key",
+        ),
+        (
+            "[proxy]\nprotocol = true",
+            "2: proxy.protocol: is of no use without proxy.trusted",
+        ),
+        (
+            "[proxy]\ntrusted = [\"10.0.0.0/8\", \"nobody\"]",
+            "2: proxy.trusted: ",
+        ),
         ("[server]\nthreads = 1\nthreads = 2", "3: duplicate key"),
         ("[server\n", "1: "),
     ] {
@@ -183,7 +201,8 @@ fn a_default_gives_way_and_is_no_contradiction() {
 #[test]
 fn what_is_printed_is_a_file_that_says_the_same() {
     let text = "[site]\ncode-cache = \"none\"\n[server]\nthreads = 2\nserver-field = false\n\
-                [limits]\nrequest-timeout = \"90s\"\n";
+                [limits]\nrequest-timeout = \"90s\"\n[tls]\ncert = \"c\"\nkey = \"k\"\n\
+                [proxy]\ntrusted = [\"::1\", \"10.0.0.0/8\"]\nfields = \"forwarded\"\n";
     let before = settled(text, |_| {}).expect("it is good");
     let printed = before.show();
     let after = settled(&printed, |_| {}).expect(&printed);

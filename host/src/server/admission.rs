@@ -24,23 +24,24 @@ pub(super) struct Admission {
     hasher: RandomState,
 }
 
-/// What becomes of a connection that has just been accepted.
-#[derive(Debug)]
-pub(super) enum Entry {
-    /// It may come in.
-    Welcome(Place),
-    /// Its address has as many as it may: it is told so, and closed. It has a place until then, and
-    /// there are as many of these to an address as of the others.
-    Refused(Place),
-    /// There is no place for it, not even to be told.
-    Full,
-}
-
 /// A connection's place, given back when this is dropped.
 #[derive(Debug)]
 pub(super) struct Place {
     admission: Arc<Admission>,
-    address: Address,
+    /// Whom it is counted for. Nobody in particular, before it is known who that is.
+    address: Option<Address>,
+}
+
+/// What becomes of a connection, now that it is known whose it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// It may come in.
+    Welcome,
+    /// Its address has as many as it may: it is told so, and closed. It counts until then, and there
+    /// are as many of these to an address as of the others.
+    Refused,
+    /// There are even too many to be told.
+    Full,
 }
 
 /// What counts as one address.
@@ -60,38 +61,15 @@ impl Admission {
         })
     }
 
-    /// Takes a place for a connection from `peer`, if there is one.
-    pub(super) fn enter(self: &Arc<Self>, peer: IpAddr, limits: &Limits) -> Entry {
+    /// A place for a connection, if there is one left.
+    pub(super) fn enter(self: &Arc<Self>, limits: &Limits) -> Option<Place> {
         let before = self.total.fetch_add(1, Ordering::Relaxed);
-        if before >= limits.connections_count {
-            self.total.fetch_sub(1, Ordering::Relaxed);
-            return Entry::Full;
-        }
-        let address = Address::of(peer);
-        let limit = limits.connections_per_address_count;
-        let before = {
-            let mut shard = self.shard(address);
-            let count = shard.entry(address).or_insert(0);
-            let before = *count;
-            // One that is at twice its limit has an entry, so nothing was put in above.
-            if before < limit.saturating_mul(2) {
-                *count += 1;
-            }
-            before
-        };
-        if before >= limit.saturating_mul(2) {
-            self.total.fetch_sub(1, Ordering::Relaxed);
-            return Entry::Full;
-        }
         let place = Place {
             admission: self.clone(),
-            address,
+            address: None,
         };
-        if before < limit {
-            Entry::Welcome(place)
-        } else {
-            Entry::Refused(place)
-        }
+        // Dropping the place takes the one away again.
+        (before < limits.connections_count).then_some(place)
     }
 
     fn shard(&self, address: Address) -> MutexGuard<'_, HashMap<Address, u32>> {
@@ -102,17 +80,44 @@ impl Admission {
     }
 }
 
-impl Drop for Place {
-    fn drop(&mut self) {
-        {
-            let mut shard = self.admission.shard(self.address);
-            if let Some(count) = shard.get_mut(&self.address) {
-                *count -= 1;
-                if *count == 0 {
-                    shard.remove(&self.address);
-                }
+impl Place {
+    /// Counts the connection for an address, and for no other.
+    pub(super) fn claim(&mut self, address: IpAddr, limits: &Limits) -> Standing {
+        self.give_up();
+        let address = Address::of(address);
+        let limit = limits.connections_per_address_count;
+        let mut shard = self.admission.shard(address);
+        let before = shard.get(&address).copied().unwrap_or(0);
+        if before >= limit.saturating_mul(2) {
+            return Standing::Full;
+        }
+        shard.insert(address, before + 1);
+        self.address = Some(address);
+        if before < limit {
+            Standing::Welcome
+        } else {
+            Standing::Refused
+        }
+    }
+
+    /// Counts the connection for nobody.
+    fn give_up(&mut self) {
+        let Some(address) = self.address.take() else {
+            return;
+        };
+        let mut shard = self.admission.shard(address);
+        if let Some(count) = shard.get_mut(&address) {
+            *count -= 1;
+            if *count == 0 {
+                shard.remove(&address);
             }
         }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.give_up();
         self.admission.total.fetch_sub(1, Ordering::Relaxed);
     }
 }
@@ -142,54 +147,62 @@ mod tests {
         text.parse().expect(text)
     }
 
+    fn enter(admission: &Arc<Admission>, limits: &Limits, address: &str) -> (Place, Standing) {
+        let mut place = admission.enter(limits).expect("there is a place");
+        let standing = place.claim(ip(address), limits);
+        (place, standing)
+    }
+
     #[test]
     fn an_address_at_its_limit_is_told_and_no_other_is() {
         let admission = Admission::new();
         let limits = limits(100, 2);
-        let enter = |text| admission.enter(ip(text), &limits);
-        let first = enter("192.0.2.1");
-        assert!(matches!(first, Entry::Welcome(_)));
-        let _second = enter("::ffff:192.0.2.1");
-        let third = enter("192.0.2.1");
-        assert!(matches!(third, Entry::Refused(_)), "{third:?}");
-        let _fourth = enter("192.0.2.1");
-        assert!(
-            matches!(enter("192.0.2.1"), Entry::Full),
-            "told often enough"
-        );
-        assert!(matches!(enter("192.0.2.2"), Entry::Welcome(_)));
+        let enter = |text| enter(&admission, &limits, text);
+        let (first, standing) = enter("192.0.2.1");
+        assert_eq!(standing, Standing::Welcome);
+        let (_second, standing) = enter("::ffff:192.0.2.1");
+        assert_eq!(standing, Standing::Welcome);
+        let (third, standing) = enter("192.0.2.1");
+        assert_eq!(standing, Standing::Refused);
+        let (_fourth, standing) = enter("192.0.2.1");
+        assert_eq!(standing, Standing::Refused);
+        assert_eq!(enter("192.0.2.1").1, Standing::Full, "told often enough");
+        assert_eq!(enter("192.0.2.2").1, Standing::Welcome);
         drop((first, third));
-        let fifth = enter("192.0.2.1");
-        assert!(
-            matches!(fifth, Entry::Refused(_)),
-            "those that are told count until they close"
-        );
+        assert_eq!(enter("192.0.2.1").1, Standing::Refused, "two are left");
     }
 
     #[test]
     fn a_network_of_ipv6_is_one_address() {
         let admission = Admission::new();
         let limits = limits(100, 1);
-        let _one = admission.enter(ip("2001:db8::1"), &limits);
-        assert!(matches!(
-            admission.enter(ip("2001:db8::2:1"), &limits),
-            Entry::Refused(_)
-        ));
-        assert!(matches!(
-            admission.enter(ip("2001:db8:0:1::1"), &limits),
-            Entry::Welcome(_)
-        ));
+        let (_one, _) = enter(&admission, &limits, "2001:db8::1");
+        assert_eq!(
+            enter(&admission, &limits, "2001:db8::2:1").1,
+            Standing::Refused
+        );
+        assert_eq!(
+            enter(&admission, &limits, "2001:db8:0:1::1").1,
+            Standing::Welcome
+        );
+    }
+
+    #[test]
+    fn a_place_is_counted_for_the_last_who_claims_it() {
+        let admission = Admission::new();
+        let limits = limits(100, 1);
+        let (mut place, _) = enter(&admission, &limits, "192.0.2.1");
+        assert_eq!(place.claim(ip("192.0.2.2"), &limits), Standing::Welcome);
+        assert_eq!(enter(&admission, &limits, "192.0.2.1").1, Standing::Welcome);
+        assert_eq!(enter(&admission, &limits, "192.0.2.2").1, Standing::Refused);
     }
 
     #[test]
     fn the_total_is_for_all_and_nothing_is_left_behind() {
         let admission = Admission::new();
         let limits = limits(2, 2);
-        let places = [ip("192.0.2.1"), ip("192.0.2.2")].map(|ip| admission.enter(ip, &limits));
-        assert!(matches!(
-            admission.enter(ip("192.0.2.3"), &limits),
-            Entry::Full
-        ));
+        let places = ["192.0.2.1", "192.0.2.2"].map(|ip| enter(&admission, &limits, ip));
+        assert!(admission.enter(&limits).is_none());
         drop(places);
         assert_eq!(admission.total.load(Ordering::Relaxed), 0);
         for shard in &admission.shards {

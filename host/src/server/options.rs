@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::proxy;
 use crate::config::{Budget, Config};
 use crate::http1;
 use crate::units;
@@ -79,6 +80,8 @@ pub struct Settings {
     pub http: Arc<http1::Limits>,
     /// What the socket's owner allows.
     pub limits: Limits,
+    /// Which proxies are trusted, and with what.
+    pub proxy: Arc<proxy::Options>,
     /// Whether each request is logged.
     pub access_log: bool,
     /// Whether answers have a `Server` field.
@@ -92,6 +95,7 @@ impl Settings {
             budget: config.budget,
             http: Arc::new(config.http.clone()),
             limits: config.limits,
+            proxy: Arc::new(config.proxy.clone()),
             access_log: config.server.access_log,
             server_field: config.server.server_field,
         }

@@ -2,9 +2,9 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{self, IoSlice, Write};
+use std::io::{self, IoSlice};
 
-use mio::net::TcpStream;
+use super::transport::{Transport, Workspace};
 
 /// Blocks up to this size are copied behind the bytes before them, in bytes: cheaper than a place
 /// in the list and an entry of `writev` of their own.
@@ -12,10 +12,6 @@ const COPY_BYTES: usize = 2 * 1024;
 
 /// Entries of one `writev`.
 const SLICES: usize = 16;
-
-/// What one `sendfile` is asked for, in bytes: enough to fill any socket buffer, little enough
-/// that a reactor's other connections don't wait for a disk.
-const SENDFILE_BYTES: usize = 512 * 1024;
 
 /// A buffer up to this size is kept for the next response, in bytes.
 const SPARE_BYTES: usize = 16 * 1024;
@@ -99,35 +95,31 @@ impl Outbox {
     /// Fails when the connection is broken.
     pub(super) fn flush(
         &mut self,
-        socket: &mut TcpStream,
+        transport: &mut Transport,
         spare: &mut Vec<u8>,
+        work: &mut Workspace<'_>,
         total: &mut u64,
     ) -> io::Result<Flush> {
         while let Some(first) = self.pieces.front_mut() {
             let sent = match first {
-                Piece::File { file, left } => {
-                    let want = usize::try_from(*left)
-                        .unwrap_or(usize::MAX)
-                        .min(SENDFILE_BYTES);
-                    match rustix::fs::sendfile(&*socket, &*file, None, want) {
-                        Ok(0) => return Ok(Flush::FileShort),
-                        Ok(sent) => {
-                            *left = left.saturating_sub(sent as u64);
-                            *total += sent as u64;
-                            if *left == 0 {
-                                self.pieces.pop_front();
-                            }
-                            continue;
+                Piece::File { file, left } => match transport.send_file(file, *left, work) {
+                    Ok(0) => return Ok(Flush::FileShort),
+                    Ok(sent) => {
+                        *left = left.saturating_sub(sent as u64);
+                        *total += sent as u64;
+                        if *left == 0 {
+                            self.pieces.pop_front();
                         }
-                        Err(error) => Err(error.into()),
+                        continue;
                     }
-                }
+                    Err(error) => Err(error),
+                },
                 // A buffer for framing that turned out to need none.
                 Piece::Bytes(bytes) if bytes.len() == self.sent => {
                     self.advance(0, spare);
                     continue;
                 }
-                Piece::Bytes(_) => self.write(socket),
+                Piece::Bytes(_) => self.write(transport, work),
             };
             match sent {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
@@ -142,18 +134,22 @@ impl Outbox {
                 Err(error) => return Err(error),
             }
         }
-        Ok(Flush::Empty)
+        match transport.push() {
+            Ok(()) => Ok(Flush::Empty),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Flush::Blocked),
+            Err(error) => Err(error),
+        }
     }
 
-    /// Writes as many pieces of bytes as stand at the front, in one call.
-    fn write(&self, socket: &mut TcpStream) -> io::Result<usize> {
+    /// Sends as many pieces of bytes as stand at the front, in one call.
+    fn write(&self, transport: &mut Transport, work: &mut Workspace<'_>) -> io::Result<usize> {
         let mut bytes = self.pieces.iter().map_while(Piece::bytes);
         let Some(first) = bytes.next() else {
             return Ok(0);
         };
         let first = &first[self.sent..];
         let Some(second) = bytes.next() else {
-            return socket.write(first);
+            return transport.send(&[IoSlice::new(first)], work);
         };
         let mut slices = [IoSlice::new(&[]); SLICES];
         slices[0] = IoSlice::new(first);
@@ -165,7 +161,7 @@ impl Outbox {
             *slice = IoSlice::new(bytes);
             count += 1;
         }
-        socket.write_vectored(&slices[..count])
+        transport.send(&slices[..count], work)
     }
 
     /// Drops what was sent from the front.

@@ -17,6 +17,8 @@ const REJECTED_LINE_BYTES: usize = 200;
 pub(super) struct Record {
     line: Line,
     began: Instant,
+    /// The client, where it is not the one that the connection is with.
+    pub(super) client: Option<SocketAddr>,
     pub(super) handler: Option<Arc<Handler<Program>>>,
     /// When the answer has to have been sent.
     pub(super) deadline: Option<Instant>,
@@ -50,6 +52,7 @@ impl Record {
         Self {
             line,
             began: now,
+            client: None,
             handler: None,
             deadline: None,
             status: 0,

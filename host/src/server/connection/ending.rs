@@ -4,11 +4,13 @@ use std::net::Shutdown;
 use std::time::{Duration, Instant};
 
 use super::{Connection, Phase, Progress, Source};
+use crate::gateway::Scheme;
 use crate::http1::{CloseReason, Step};
 use crate::server::context::Context;
 use crate::server::outbox::Flush;
 use crate::server::record::Record;
 use crate::server::refusal;
+use crate::server::transport::Workspace;
 
 /// How long a closed connection's client may go on sending before it is cut: as long as it takes
 /// for the answer to arrive, with room (RFC 9112 section 9.6).
@@ -22,19 +24,26 @@ const OVERDUE_BODY: &str = "the request's body took too long";
 
 impl Connection {
     pub(super) fn flush(&mut self, cx: &mut Context) -> Progress {
-        if self.outbox.is_empty() || !self.writable {
+        if self.all_sent() || !self.writable {
             return Progress::Stuck;
         }
         let mut sent = 0;
+        let mut work = Workspace {
+            scratch: &mut cx.scratch,
+            sealed: &mut cx.sealed,
+        };
+        let waiting = self.transport.waiting_bytes();
         let result = self
             .outbox
-            .flush(&mut self.socket, &mut cx.spare, &mut sent);
+            .flush(&mut self.transport, &mut cx.spare, &mut work, &mut sent);
         if let Some(record) = &mut self.record {
             record.bytes += sent;
         }
-        if sent > 0 {
+        // What TLS held back counts when it leaves.
+        let left = waiting.saturating_sub(self.transport.waiting_bytes()) as u64;
+        if sent.max(left) > 0 {
             let allowance = cx.settings.limits.write_allowance();
-            self.patience.moved(sent, cx.now, allowance);
+            self.patience.moved(sent.max(left), cx.now, allowance);
         }
         match result {
             Ok(Flush::Empty) => {
@@ -61,6 +70,11 @@ impl Connection {
         }
     }
 
+    /// Whether nothing waits to be sent.
+    pub(super) fn all_sent(&self) -> bool {
+        self.outbox.is_empty() && self.transport.waiting_bytes() == 0
+    }
+
     /// The last byte of an answer has left.
     pub(super) fn end_answer(&mut self, cx: &mut Context) {
         self.log(cx);
@@ -70,12 +84,16 @@ impl Connection {
         };
     }
 
-    /// Ends the connection as its reason asks for.
-    pub(super) fn close(&mut self, reason: CloseReason, now: Instant) {
+    /// Ends the connection as its reason asks for, now that everything has been sent.
+    pub(super) fn close(&mut self, reason: CloseReason, now: Instant) -> Progress {
+        if !reason.cuts_answer() && self.transport.close() {
+            // Its last word has to leave yet.
+            return Progress::Made;
+        }
         self.phase = if reason.cuts_answer() {
             self.reset();
             Phase::Closed
-        } else if reason.lingers() && self.socket.shutdown(Shutdown::Write).is_ok() {
+        } else if reason.lingers() && self.transport.socket().shutdown(Shutdown::Write).is_ok() {
             Phase::Lingering {
                 until: now + LINGER_TIME,
                 left_bytes: LINGER_BYTES,
@@ -83,11 +101,12 @@ impl Connection {
         } else {
             Phase::Closed
         };
+        Progress::Made
     }
 
     /// Has the client see a broken connection, where an orderly end would pass for a whole answer.
     pub(super) fn reset(&self) {
-        let socket = socket2::SockRef::from(&self.socket);
+        let socket = socket2::SockRef::from(self.transport.socket());
         if let Err(error) = socket.set_linger(Some(Duration::ZERO)) {
             tracing::debug!("a connection was closed, not reset: {error}");
         }
@@ -105,8 +124,13 @@ impl Connection {
         self.phase = Phase::Closed;
     }
 
-    /// Tells the client that its address has its number of connections, and closes.
+    /// Tells the client that its address has its number of connections, and closes. Under TLS there
+    /// is no word for that before a handshake, which would be a way to keep the connection.
     pub(in crate::server) fn refuse(&mut self, cx: &mut Context) {
+        if self.transport.scheme() == Scheme::Https {
+            self.phase = Phase::Closed;
+            return;
+        }
         let mut record = Box::new(Record::rejected(b"-", cx.now));
         record.status = 503;
         self.record = Some(record);
@@ -148,7 +172,7 @@ impl Connection {
     /// Writes the access log's line, if a request is still without one.
     pub(in crate::server) fn log(&mut self, cx: &mut Context) {
         if let Some(record) = self.record.take() {
-            cx.log(self.peer, &record);
+            cx.log(record.client.unwrap_or(self.peer), &record);
         }
     }
 }

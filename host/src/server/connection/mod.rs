@@ -12,25 +12,28 @@
 //!   Answering ──────────────▶ Closing ──▶ Lingering ──▶ Closed
 //! ```
 //!
+//! Where a proxy announces who its client is, `Opening` comes first.
+//!
 //! Interest in the socket is never changed: it is registered once, edge-triggered, for both
 //! directions, and the two flags `readable` and `writable` remember the edges.
 
 mod ending;
 mod exchange;
 mod known;
+mod opening;
 
-use std::io::{self, Read};
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
-
-use mio::net::TcpStream;
 
 use super::admission::Place;
 use super::calls::CallId;
 use super::context::{Context, Start};
 use super::outbox::Outbox;
+use super::proxy::Origin;
 use super::record::Record;
+use super::transport::{Received, Transport};
 use crate::gateway::Exchange;
 use crate::http1::{self, CloseReason, Expiry, Incoming, Patience, RequestBody, RequestHead};
 use crate::static_files::Answer;
@@ -42,9 +45,10 @@ const STEPS_PER_TURN: u32 = 64;
 /// A client's connection.
 #[derive(Debug)]
 pub(super) struct Connection {
-    socket: TcpStream,
+    transport: Transport,
     peer: SocketAddr,
     local: SocketAddr,
+    service: Service,
     http: http1::Connection,
     phase: Phase,
     outbox: Outbox,
@@ -55,11 +59,24 @@ pub(super) struct Connection {
     ending: bool,
     /// What is left of our patience with a client that doesn't take its answer.
     patience: Patience,
-    _place: Place,
+    place: Place,
+}
+
+/// What the requests of a connection are answered with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Service {
+    /// The site.
+    Site,
+    /// The way to the site by https.
+    Redirect,
+    /// That it is the wrong protocol: they came in the clear to where TLS is spoken.
+    Refusal,
 }
 
 #[derive(Debug)]
 enum Phase {
+    /// Waiting for the header of the PROXY protocol.
+    Opening { until: Instant },
     /// Waiting for a request's head.
     Reading,
     /// A request is being answered.
@@ -113,16 +130,18 @@ enum Progress {
 
 impl Connection {
     pub(super) fn new(
-        socket: TcpStream,
+        transport: Transport,
         peer: SocketAddr,
         local: SocketAddr,
+        service: Service,
         place: Place,
         cx: &Context,
     ) -> Self {
         Self {
-            socket,
+            transport,
             peer,
             local,
+            service,
             http: http1::Connection::new(cx.settings.http.clone(), cx.now),
             phase: Phase::Reading,
             outbox: Outbox::default(),
@@ -132,12 +151,12 @@ impl Connection {
             writable: true,
             ending: false,
             patience: Patience::new(cx.settings.limits.write_allowance()),
-            _place: place,
+            place,
         }
     }
 
-    pub(super) fn socket_mut(&mut self) -> &mut TcpStream {
-        &mut self.socket
+    pub(super) fn socket_mut(&mut self) -> &mut mio::net::TcpStream {
+        self.transport.socket_mut()
     }
 
     /// Takes note of what the socket is ready for.
@@ -152,11 +171,12 @@ impl Connection {
         let write = self.patience.deadline();
         let whole = self.record.as_ref().and_then(|record| record.deadline);
         let read = match &self.phase {
-            Phase::Lingering { until, .. } => Some(*until),
+            Phase::Opening { until } | Phase::Lingering { until, .. } => Some(*until),
             Phase::Reading | Phase::Answering(_) => self.http.deadline(),
             Phase::Closing(_) | Phase::Closed => None,
         };
-        [read, write, whole].into_iter().flatten().min()
+        let handshake = self.transport.deadline();
+        [read, write, whole, handshake].into_iter().flatten().min()
     }
 
     /// Acts on the deadline.
@@ -173,8 +193,15 @@ impl Connection {
             self.overdue(cx);
             return;
         }
+        if is_over(self.transport.deadline()) {
+            tracing::debug!("{}: the TLS handshake takes too long", self.peer);
+            self.phase = Phase::Closed;
+            return;
+        }
         match &self.phase {
-            Phase::Lingering { until, .. } if now >= *until => self.phase = Phase::Closed,
+            Phase::Opening { until } | Phase::Lingering { until, .. } if now >= *until => {
+                self.phase = Phase::Closed;
+            }
             Phase::Reading | Phase::Answering(_) => {
                 if let Some(Expiry::Close(reason)) = self.http.expired(now) {
                     self.phase = Phase::Closing(reason);
@@ -186,6 +213,9 @@ impl Connection {
 
     /// Takes no further request.
     pub(super) fn stop(&mut self) {
+        if let Phase::Opening { .. } = self.phase {
+            self.phase = Phase::Closed;
+        }
         self.http.stop();
     }
 
@@ -217,34 +247,39 @@ impl Connection {
     fn receive(&mut self, cx: &mut Context) -> Progress {
         let wanted = match self.phase {
             Phase::Reading | Phase::Answering(_) => self.http.wants_bytes(),
-            Phase::Lingering { .. } => true,
+            Phase::Opening { .. } | Phase::Lingering { .. } => true,
             Phase::Closing(_) | Phase::Closed => false,
         };
         if !self.readable || !wanted {
             return Progress::Stuck;
         }
-        match self.socket.read(&mut cx.scratch) {
-            Ok(0) => {
-                self.readable = false;
-                if let Phase::Lingering { .. } = self.phase {
-                    self.phase = Phase::Closed;
-                } else {
-                    self.http.receive_end();
-                }
-                Progress::Made
+        let result = match self.phase {
+            Phase::Opening { .. } => self.read_announcement(cx),
+            Phase::Lingering { .. } => self.read_rest(cx),
+            _ => {
+                let http = &mut self.http;
+                self.transport
+                    .receive(&mut cx.scratch, |bytes| http.receive(bytes, cx.now))
             }
-            Ok(count) => {
+        };
+        match result {
+            Ok(Received::Bytes { more }) => {
                 // A read that leaves room has emptied the socket: what comes later is an edge of
                 // its own. Only the end of the stream comes without one.
-                self.readable = count == cx.scratch.len() || self.ending;
-                if let Phase::Lingering { left_bytes, .. } = &mut self.phase {
-                    *left_bytes = left_bytes.saturating_sub(count);
-                    if *left_bytes == 0 {
-                        self.phase = Phase::Closed;
-                    }
-                } else {
-                    self.http.receive(&cx.scratch[..count], cx.now);
-                }
+                self.readable = more || self.ending;
+                Progress::Made
+            }
+            Ok(Received::End) => {
+                self.readable = false;
+                self.http.receive_end();
+                Progress::Made
+            }
+            Ok(Received::Clear(count)) => {
+                self.refuse_clear(cx, count);
+                Progress::Made
+            }
+            Ok(Received::Failed(failed)) => {
+                self.fail_tls(cx, &failed);
                 Progress::Made
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -261,20 +296,17 @@ impl Connection {
 
     /// Does what the phase has to do next.
     fn step(&mut self, cx: &mut Context) -> Progress {
-        match &mut self.phase {
+        match &self.phase {
             Phase::Reading => self.read_head(cx),
             Phase::Answering(Source::Call(_)) => self.exchange(cx),
             Phase::Answering(Source::Known(_)) => self.read_away(cx),
-            Phase::Answering(Source::Queued) if self.outbox.is_empty() => {
+            Phase::Answering(Source::Queued) if self.all_sent() => {
                 self.end_answer(cx);
                 Progress::Made
             }
-            Phase::Closing(reason) if self.outbox.is_empty() => {
-                let reason = *reason;
-                self.close(reason, cx.now);
-                Progress::Made
-            }
-            Phase::Answering(Source::Queued)
+            Phase::Closing(reason) if self.all_sent() => self.close(*reason, cx.now),
+            Phase::Opening { .. }
+            | Phase::Answering(Source::Queued)
             | Phase::Closing(_)
             | Phase::Lingering { .. }
             | Phase::Closed => Progress::Stuck,
@@ -304,7 +336,10 @@ impl Connection {
                     // The client may be in the middle of a body, its answer on the way.
                     CloseReason::BodyUnread | CloseReason::BodyFailed(_) => Phase::Closing(reason),
                     // All answers have left, and nothing that came is unanswered.
-                    _ => Phase::Closed,
+                    _ => {
+                        self.farewell();
+                        Phase::Closed
+                    }
                 };
                 Progress::Made
             }
@@ -316,7 +351,18 @@ impl Connection {
         let has_body = head.body() != RequestBody::None;
         let mut record = Record::new(head.clone(), cx.now);
         record.deadline = cx.now.checked_add(cx.settings.limits.request_timeout);
-        let source = match cx.start(head, self.peer, self.local) {
+        let scheme = self.transport.scheme();
+        let origin = Origin::of(&head, self.peer, self.local, scheme, cx.proxies());
+        record.client = (origin.peer != self.peer).then_some(origin.peer);
+        let start = match self.service {
+            Service::Site => cx.start(head, origin),
+            Service::Redirect => Start::Answer(cx.redirect(&head, &origin)),
+            Service::Refusal => {
+                self.http.stop();
+                Start::Answer(cx.error(400, "This port speaks TLS: ask for it with https://."))
+            }
+        };
+        let source = match start {
             Start::Answer(answer) => Source::Known(Box::new(answer)),
             Start::Call {
                 call,
