@@ -47,7 +47,7 @@ fn turn(c: &mut Criterion) {
                     connection.start_response(&head, BodyLength::Known(5), &stamp, &mut out);
                 let frame = connection.frame(5, &mut out);
                 let finish = connection.finish_response(&mut out);
-                black_box((skipped.count, frame, finish, connection.next_step(now)));
+                let _ = black_box((skipped.count, frame, finish, connection.next_step(now)));
             });
         });
     }

@@ -29,6 +29,15 @@ fn finish_echo(mut client: Client) {
     assert_eq!(client.ending(), Ending::Closed);
 }
 
+/// Waits until every thread of the server has closed its listening socket, and so knows that it is
+/// to stop.
+#[track_caller]
+fn expect_refused(server: &Server) {
+    eventually("new connections are refused", || {
+        TcpStream::connect(server.addr()).is_err()
+    });
+}
+
 #[test]
 fn a_signal_lets_the_request_in_flight_finish_and_no_other_begin() {
     for signal in [Signal::TERM, Signal::INT] {
@@ -37,9 +46,7 @@ fn a_signal_lets_the_request_in_flight_finish_and_no_other_begin() {
         let client = begin_echo(&server);
         server.signal(signal);
         server.error_log().expect(&["stopping"]);
-        eventually("new connections are refused", || {
-            TcpStream::connect(server.addr()).is_err()
-        });
+        expect_refused(&server);
         finish_echo(client);
         server.wait();
     }
@@ -54,7 +61,7 @@ fn the_answer_to_a_request_that_a_signal_finds_in_work_says_close() {
     client.send("Expect: 100-continue\r\n\r\n");
     assert_eq!(client.head().status, 100, "it is in work");
     server.signal(Signal::TERM);
-    server.error_log().expect(&["stopping"]);
+    expect_refused(&server);
     // A request that was sent ahead is not answered any more.
     client.send("body");
     client.request("GET", "/read-all");

@@ -64,12 +64,23 @@ fn a_trusted_proxy_without_a_header_gets_no_answer() {
     for bytes in [REQUEST, b"PROXY TCP4 x\r\n", cut, &V2[..30], b""] {
         let mut client = server.connect();
         client.send(bytes);
-        client.finish_sending();
+        client.try_finish_sending();
         let (answer, _) = client.rest();
         assert!(answer.is_empty(), "{}", answer.escape_ascii());
     }
     let ended = server.stop();
     assert_eq!(ended.stderr_with(&["from a trusted proxy refused"]), 4);
+}
+
+#[test]
+fn a_header_is_not_waited_for_for_ever() {
+    let site = site();
+    let flags = ["--trust-proxy", "127.0.0.1", "--proxy-protocol"];
+    let server = Server::with(&site, &[&flags[..], &["--idle-timeout", "600"]].concat());
+    let mut client = server.connect();
+    client.send(&V1[..20]);
+    let (answer, _) = client.rest();
+    assert!(answer.is_empty(), "{}", answer.escape_ascii());
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! What only shows in the long run: things that are not given back, work that never ends, and states
-//! that nobody thought of.
+//! What only shows in the long run: things that are not given back, work that never ends, and
+//! states that nobody thought of.
 
 use std::process::Command;
 use std::thread;
@@ -12,7 +12,8 @@ use crate::support::process::Process;
 use crate::support::server::Server;
 use crate::support::site::Site;
 
-/// A generator of numbers that are as good as random, and the same each time (Marsaglia's xorshift).
+/// A generator of numbers that are as good as random, and the same each time (Marsaglia's
+/// xorshift).
 struct Numbers(u64);
 
 impl Numbers {
@@ -44,8 +45,8 @@ const REQUESTS: [&str; 16] = [
     "nonsense\r\n\r\n",
 ];
 
-/// Sends some requests, the last one in part perhaps, takes some of the answers, or none, and leaves
-/// in one of several ways.
+/// Sends some requests, the last one in part perhaps, takes some of the answers, or none, and
+/// leaves in one of several ways.
 fn visit(server: &Server, numbers: &mut Numbers) {
     let mut client = server.connect();
     for _ in 0..=numbers.below(4) {

@@ -136,7 +136,7 @@ fn a_request_in_the_clear_is_told_so_in_the_clear() {
     // Neither the one protocol nor the other.
     let mut client = server.connect();
     client.send(b"\x00\x01\x02\x03\x04\x05\x06\x07");
-    client.finish_sending();
+    client.try_finish_sending();
     let (alert, ending) = client.rest();
     assert_eq!(ending, Ending::Closed);
     assert_eq!(alert.first(), Some(&0x15), "{}", alert.escape_ascii());
@@ -209,6 +209,18 @@ fn a_new_certificate_is_used_and_a_broken_one_is_not() {
         .expect("it says so");
     let answer = TlsClient::connect(server.addr(), &kept).get("/");
     assert!(answer.expect("the old one").contains("a page"));
+}
+
+#[test]
+fn a_handshake_is_not_waited_for_for_ever() {
+    let (site, certificate) = site();
+    let [a, b, c, d] = certificate.flags();
+    let server = Server::with(&site, &[a, b, c, d, "--idle-timeout", "600"]);
+    for bytes in [&b""[..], b"\x16\x03\x01\x01\x00\x01"] {
+        let mut client = server.connect();
+        client.send(bytes);
+        assert_eq!(client.ending(), Ending::Closed);
+    }
 }
 
 #[test]

@@ -9,7 +9,8 @@
 //! - `options`: what can be set, and which of it may change while the server runs.
 //! - `transport`: what a connection's bytes go through, a socket or TLS above one.
 //! - [`tls`], [`proxy`]: the rules of both. No socket in there.
-//! - `door`, `redirect`, `deadlines`, `outbox`, `listener`, `date`, `status`, `record`, `access_log`: one thing each.
+//! - `door`, `redirect`, `deadlines`, `outbox`, `listener`, `date`, `status`, `record`,
+//!   `access_log`: one thing each.
 
 mod access_log;
 mod admission;

@@ -183,7 +183,8 @@ impl Transport {
         }
     }
 
-    /// Seals as much as fits, and sends it. What the socket doesn't take is kept: it counts as sent.
+    /// Seals as much as fits, and sends it. What the socket doesn't take is kept: it counts as
+    /// sent.
     fn send_sealed(&mut self, slices: &[IoSlice<'_>], sealed: &mut Vec<u8>) -> io::Result<usize> {
         self.push()?;
         let Some(session) = &mut self.session else {

@@ -8,8 +8,8 @@
 //!
 //! More is taken than that: spaces around a `;`, and in a value without quotes the characters that
 //! addresses have (`for=192.0.2.1:5000`), since proxies send both. A line that breaks the rules all
-//! the same says nothing, and neither do those before it: where its elements end is not known, and a
-//! client may have begun it.
+//! the same says nothing, and neither do those before it: where its elements end is not known, and
+//! a client may have begun it.
 
 use std::borrow::Cow;
 

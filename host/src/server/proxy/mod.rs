@@ -20,11 +20,11 @@ use std::time::Duration;
 pub use network::Network;
 pub(in crate::server) use origin::Origin;
 
-/// How long a trusted proxy may take to send its header. The specification asks for three seconds at
-/// least, which a lost packet may cost; a proxy that has not sent it after that is none.
+/// How long a trusted proxy may take to send its header. The specification asks for three seconds
+/// at least, which a lost packet may cost; a proxy that has not sent it after that is none.
 pub(in crate::server) const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Which proxies are trusted, and with what: `[proxy]` in `wasgi.toml`.
+/// Which proxies are trusted, and with what.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Options {
@@ -33,8 +33,8 @@ pub struct Options {
     pub trusted: Vec<Network>,
     /// Which fields the trusted proxies set on each request. Default: `"x-forwarded"`.
     pub fields: Fields,
-    /// Whether connections from trusted proxies begin with a header of the PROXY protocol, version 1
-    /// or 2. They all have to, then. Default: no.
+    /// Whether connections from trusted proxies begin with a header of the PROXY protocol, version
+    /// 1 or 2. They all have to, then. Default: no.
     pub protocol: bool,
 }
 

@@ -1,9 +1,10 @@
 //! Who a request comes from and what it was asked of, as far as proxies that can be trusted say.
 //!
-//! Each proxy on the way adds what it knows to the right of what is there. So the way is walked from
-//! the right: the connection's own peer is known; as long as it is a trusted proxy, what it
+//! Each proxy on the way adds what it knows to the right of what is there. So the way is walked
+//! from the right: the connection's own peer is known; as long as it is a trusted proxy, what it
 //! added is believed, and the peer that it names is the next one. The first that isn't trusted is
-//! the client, and what stands to the left of it is the client's own word, which counts for nothing.
+//! the client, and what stands to the left of it is the client's own word, which counts for
+//! nothing.
 
 use std::net::{IpAddr, SocketAddr};
 

@@ -22,8 +22,8 @@ pub(in crate::server) const RECORD_BYTES: usize = 16 * 1024;
 /// takes.
 pub(in crate::server) const SEAL_BYTES: usize = 4 * RECORD_BYTES;
 
-/// What sealing adds to a record at most, in bytes: 5 of header, 8 of nonce and 16 of tag in TLS 1.2,
-/// 22 in TLS 1.3.
+/// What sealing adds to a record at most, in bytes: 5 of header, 8 of nonce and 16 of tag in TLS
+/// 1.2, 22 in TLS 1.3.
 const RECORD_OVERHEAD_BYTES: usize = 32;
 
 /// Room for the announcement of new keys, which may go before a record, in bytes.

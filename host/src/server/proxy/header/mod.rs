@@ -11,8 +11,8 @@ mod v2;
 use std::net::SocketAddr;
 
 /// The longest header, in bytes. Version 1 ends after 107; version 2 may carry 64 KiB of
-/// extensions, of which real proxies send some hundred bytes: a name, an identifier, a certificate's
-/// subject.
+/// extensions, of which real proxies send some hundred bytes: a name, an identifier, a
+/// certificate's subject.
 pub(in crate::server) const HEADER_BYTES: usize = 4 * 1024;
 
 /// What a header announces.
