@@ -16,11 +16,17 @@ pub const RESTART_KEYS: &[&str] = &[
 /// The configuration that the program goes by.
 pub struct Live {
     sources: Sources,
-    flags: Box<dyn Fn(&mut Draft) + Send>,
-    apply: Box<dyn FnMut(&Config) -> anyhow::Result<()> + Send>,
+    flags: Flags,
+    apply: Apply,
     running: Config,
     was_there: bool,
 }
+
+/// Puts the flags over what the file says.
+type Flags = Box<dyn Fn(&mut Draft) + Send>;
+
+/// Puts a configuration into force.
+type Apply = Box<dyn FnMut(&Config) -> anyhow::Result<()> + Send>;
 
 /// What a new configuration has changed.
 #[derive(Debug, Default, PartialEq, Eq)]

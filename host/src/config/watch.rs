@@ -141,7 +141,7 @@ mod tests {
         let file = folder.path().join("wasgi.toml");
         let (told, changes) = channel();
         let watch = Watch::start(file.clone(), None, move || {
-            told.send(()).expect("the test is there")
+            told.send(()).expect("the test is there");
         })
         .expect("a thread");
         assert!(
