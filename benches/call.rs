@@ -36,6 +36,7 @@ fn once(program: &Program, budget: Budget) {
         peer: (Ipv4Addr::LOCALHOST, 5000).into(),
         local: (Ipv4Addr::LOCALHOST, 8000).into(),
         scheme: Scheme::Http,
+        host: None,
     };
     let exchange = Arc::new(Exchange::new(false));
     let mut call = Call::new(program, "hello".into(), environ, exchange.clone(), budget);

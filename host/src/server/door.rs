@@ -13,11 +13,16 @@ use super::connection::Service;
 /// likely, and trying at once again would only burn time.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// How often the log is told of connections that could not be accepted, while that goes on.
+const COMPLAINT_PAUSE: Duration = Duration::from_secs(10);
+
 /// A listening socket of one reactor.
 #[derive(Debug)]
 pub(super) struct Door {
     listener: TcpListener,
     accepting: Accepting,
+    /// Nothing is said of connections that could not be accepted before this.
+    quiet_until: Option<Instant>,
     /// What is served to those who come in here.
     pub(super) service: Service,
 }
@@ -38,6 +43,7 @@ impl Door {
         Self {
             listener,
             accepting: Accepting::Wait,
+            quiet_until: None,
             service,
         }
     }
@@ -83,12 +89,20 @@ impl Door {
                     // The client left while it waited, or a signal came: the next one is fine.
                     io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted => {}
                     _ => {
-                        tracing::warn!("could not accept a connection: {error}");
+                        self.complain(&error, now);
                         self.accepting = Accepting::Pause(now + ACCEPT_PAUSE);
                         return None;
                     }
                 },
             }
+        }
+    }
+
+    /// Says that a connection could not be accepted, unless that was said a moment ago.
+    fn complain(&mut self, error: &io::Error, now: Instant) {
+        if self.quiet_until.is_none_or(|until| now >= until) {
+            tracing::warn!("could not accept a connection: {error}; trying again");
+            self.quiet_until = Some(now + COMPLAINT_PAUSE);
         }
     }
 
