@@ -18,7 +18,7 @@ use crate::log::{self, Log};
 use crate::registry::{self, RouteTable, shadowed_pages};
 use crate::reload::{self, Folders, PagesChange, Reload};
 use crate::server::Server;
-use crate::static_files::Pages;
+use crate::static_files::{self, Pages};
 
 /// How often the end of the requests in flight is looked for.
 const DRAIN_POLL: Duration = Duration::from_millis(10);
@@ -44,7 +44,7 @@ fn run(config: &Config) -> anyhow::Result<ExitCode> {
     // Signals that come from here on are kept until they are looked at.
     let mut signals = Signals::new([SIGINT, SIGTERM]).context("could not watch for signals")?;
     let engine = Engine::new(&config.budget, config.code_cache.as_deref())?;
-    let pages = Arc::new(Pages::open(&config.root)?);
+    let pages = Arc::new(Pages::open(&config.root, static_files::Options::default())?);
     let registry = reload::scan_once(&config.handlers, &engine);
     let routes = route_table(&config.root, &registry);
     let registry = Arc::new(registry::Shared::new(registry));
