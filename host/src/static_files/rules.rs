@@ -67,8 +67,8 @@ impl Rules {
 
     /// Adds what goes with every answer.
     pub(super) fn finish(&self, mut answer: Answer) -> Answer {
-        for (name, value) in &self.always {
-            set(&mut answer.fields, name, value);
+        for field in &self.always {
+            set(&mut answer.fields, field);
         }
         answer
     }
@@ -104,13 +104,11 @@ impl PageRules<'_> {
 
     /// Whether nobody may change the form of the page (RFC 9111 section 5.2.2.6).
     pub(super) fn no_transform(&self) -> bool {
-        let of_rules = self
-            .matching
-            .iter()
-            .flat_map(|rule| &rule.fields)
-            .filter(|(name, _)| name.eq_ignore_ascii_case("Cache-Control"))
-            .map(|(_, value)| &**value)
-            .last();
+        let rules = self.matching.iter().rev();
+        let mut fields = rules.flat_map(|rule| rule.fields.iter().rev());
+        let of_rules = fields
+            .find(|(name, _)| name.eq_ignore_ascii_case("Cache-Control"))
+            .map(|(_, value)| &**value);
         let value = of_rules.or(self.rules.cache_control.as_deref());
         value.is_some_and(|value| {
             value
@@ -125,8 +123,8 @@ impl PageRules<'_> {
             answer = answer.with("Cache-Control", value.clone());
         }
         let mut answer = self.rules.finish(answer);
-        for (name, value) in self.matching.iter().flat_map(|rule| &rule.fields) {
-            set(&mut answer.fields, name, value);
+        for field in self.matching.iter().flat_map(|rule| &rule.fields) {
+            set(&mut answer.fields, field);
         }
         answer
     }
@@ -219,11 +217,11 @@ fn check_value(name: &str, value: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Puts a field in place of those of the same name; an empty value leaves none.
-fn set(fields: &mut Vec<Field>, name: &Cow<'static, str>, value: &Cow<'static, [u8]>) {
-    fields.retain(|(known, _)| !known.eq_ignore_ascii_case(name));
-    if !value.is_empty() {
-        fields.push((name.clone(), value.clone()));
+/// Puts a field in place of those of the same name; one with an empty value leaves none.
+fn set(fields: &mut Vec<Field>, field: &Field) {
+    fields.retain(|(name, _)| !name.eq_ignore_ascii_case(&field.0));
+    if !field.1.is_empty() {
+        fields.push(field.clone());
     }
 }
 
