@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Budget, Config};
 use crate::http1;
+use crate::server::{proxy, tls};
 
 /// Serves a folder of pages and a folder of sandboxed handlers.
 ///
@@ -74,6 +75,21 @@ pub struct Serve {
     /// How long requests in flight may go on after SIGINT or SIGTERM
     #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
     pub shutdown_grace: Duration,
+    /// The certificate, in PEM form; its chain after it. With it, HTTPS is served
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// The certificate's private key, in PEM form
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+    /// Where to listen for plain HTTP, to send it on to HTTPS
+    #[arg(long, value_name = "IP:PORT", requires = "tls_cert")]
+    pub redirect_http: Option<SocketAddr>,
+    /// A proxy that may say who a client is (X-Forwarded-For); can be given several times
+    #[arg(long, value_name = "NETWORK")]
+    pub trust_proxy: Vec<proxy::Network>,
+    /// Connections from trusted proxies begin with a PROXY header
+    #[arg(long, requires = "trust_proxy")]
+    pub proxy_protocol: bool,
     /// What a request may cost.
     #[command(flatten)]
     pub limits: Limits,
@@ -177,6 +193,17 @@ impl Serve {
                 body_patience: limits.body_timeout,
                 idle_timeout: limits.idle_timeout,
                 ..http1::Limits::default()
+            },
+            tls: tls::Options {
+                cert: self.tls_cert.clone(),
+                key: self.tls_key.clone(),
+                redirect_http: self.redirect_http,
+                ..tls::Options::default()
+            },
+            proxy: proxy::Options {
+                trusted: self.trust_proxy.clone(),
+                protocol: self.proxy_protocol,
+                ..proxy::Options::default()
             },
             access_log: !self.no_access_log,
             shutdown_grace: self.shutdown_grace,

@@ -52,7 +52,11 @@ fn run(config: &Config) -> anyhow::Result<ExitCode> {
     let access_log = config.access_log.then(|| out.clone());
     let server = Server::start(config, &engine, registry.clone(), pages.clone(), access_log)?;
     let reload = watch(config, engine, registry, pages)?;
-    out.send(format!("{routes}listening on http://{}/\n", server.addr()).into_bytes());
+    let (scheme, addr) = (server.scheme().as_str(), server.addr());
+    out.send(format!("{routes}listening on {scheme}://{addr}/\n").into_bytes());
+    if let Some(addr) = server.redirect_addr() {
+        out.send(format!("sending http://{addr}/ on to https\n").into_bytes());
+    }
 
     wait(&server, &mut signals, config);
     drop(reload);

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::http1;
+use crate::server::{proxy, tls};
 
 /// Everything a server needs to know before it starts.
 #[derive(Clone, Debug)]
@@ -23,6 +24,10 @@ pub struct Config {
     pub budget: Budget,
     /// What the client's side of a connection may cost.
     pub http: http1::Limits,
+    /// Whether and how to speak TLS.
+    pub tls: tls::Options,
+    /// Which proxies are trusted, and with what.
+    pub proxy: proxy::Options,
     /// Whether each request is logged on stdout.
     pub access_log: bool,
     /// How long requests in flight may go on after the first SIGINT or SIGTERM.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, SyncSender, TrySendError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use tracing_subscriber::fmt::MakeWriter;
@@ -17,6 +17,9 @@ const QUEUE_PIECES: usize = 4096;
 
 /// How long the end of the program waits for an output to take the last lines.
 const FLUSH_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How often it looks whether there is room in the queue by then.
+const FLUSH_POLL: Duration = Duration::from_millis(5);
 
 /// A log's way to its output. Clones share it.
 #[derive(Clone, Debug)]
@@ -59,13 +62,22 @@ impl Log {
         }
     }
 
-    /// Waits until everything so far is written, or for two seconds.
+    /// Waits until everything so far is written, or for two seconds: an output that takes nothing
+    /// loses its last lines, and keeps nobody from ending.
     pub fn flush(&self) {
+        let until = Instant::now() + FLUSH_PATIENCE;
         let (done, wait) = mpsc::sync_channel(1);
-        if self.queue.send(Piece::Flush(done)).is_ok() {
-            // Too slow an output loses its last lines: there is nobody left to tell.
-            let _ = wait.recv_timeout(FLUSH_PATIENCE);
+        let mut flush = Piece::Flush(done);
+        // Not `send`: a queue that is full may stay so.
+        while let Err(TrySendError::Full(back)) = self.queue.try_send(flush) {
+            if Instant::now() >= until {
+                return;
+            }
+            flush = back;
+            thread::sleep(FLUSH_POLL);
         }
+        // Fails when it takes too long, or when the log's thread is gone.
+        let _ = wait.recv_timeout(until.saturating_duration_since(Instant::now()));
     }
 }
 

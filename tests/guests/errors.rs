@@ -1,4 +1,5 @@
-//! Writes `?n=` lines to the error log, and one to each of standard output and standard error.
+//! Writes `?n=` lines to the error log, and one to each of standard output and standard error, with
+//! what `?say=` says behind each.
 
 use std::io::Write;
 
@@ -8,17 +9,15 @@ const TEXT: [(&str, &str); 1] = [("Content-Type", "text/plain; charset=utf-8")];
 
 #[wasgi_sdk::handler]
 fn application(environ: Environ, start_response: StartResponse) -> Result<String> {
-    let lines = environ
-        .query()
-        .get("n")
-        .and_then(|n| n.parse().ok())
-        .unwrap_or(3_u32);
+    let query = environ.query();
+    let said = query.get("say").unwrap_or_default();
+    let lines = query.get("n").and_then(|n| n.parse().ok()).unwrap_or(3_u32);
     let mut errors = environ.errors();
     for line in 1..=lines {
-        writeln!(errors, "line {line}")?;
+        writeln!(errors, "line {line}{said}")?;
     }
-    println!("to standard output");
-    eprintln!("to standard error");
+    println!("to standard output{said}");
+    eprintln!("to standard error{said}");
     start_response.call("200 OK", &TEXT)?;
     Ok(format!("{lines} lines"))
 }

@@ -10,7 +10,6 @@ mod workspace;
 use std::env;
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result};
@@ -133,31 +132,33 @@ fn test(workspace: &Workspace, filters: &[OsString]) -> Result<()> {
         .cargo("test")
         .args(["--workspace", "--"])
         .args(filters))?;
-    check_fuzz_targets(workspace)
+    check_outsiders(workspace)
 }
 
-/// Checks that the fuzz targets build.
-fn check_fuzz_targets(workspace: &Workspace) -> Result<()> {
-    let Some(manifest) = fuzz_manifest(workspace) else {
-        step("no fuzz targets to check");
-        return Ok(());
-    };
-    step("checking the fuzz targets");
-    let mut cargo = workspace.cargo("check");
-    cargo.arg("--manifest-path").arg(manifest);
-    run(cargo.arg("--target-dir").arg(workspace.target.join("fuzz")))
-}
-
-/// The fuzz targets are a workspace of their own, if they are there.
-fn fuzz_manifest(workspace: &Workspace) -> Option<PathBuf> {
-    Some(workspace.root.join("fuzz/Cargo.toml")).filter(|manifest| manifest.is_file())
+/// Checks that what the tests don't build builds.
+fn check_outsiders(workspace: &Workspace) -> Result<()> {
+    for manifest in workspace.outsiders() {
+        step(format!(
+            "cargo check --manifest-path {}",
+            manifest.display()
+        ));
+        let mut cargo = workspace.cargo("check");
+        cargo
+            .args(["--all-targets", "--manifest-path"])
+            .arg(manifest);
+        // One folder for all of them: most of what they need is the same.
+        run(cargo
+            .arg("--target-dir")
+            .arg(workspace.target.join("outsiders")))?;
+    }
+    Ok(())
 }
 
 fn lint(workspace: &Workspace, _: &[OsString]) -> Result<()> {
     let toolchain = GuestToolchain::ensure(&workspace.root)?;
     step("cargo fmt --check");
     run(workspace.cargo("fmt").args(["--all", "--check"]))?;
-    if let Some(manifest) = fuzz_manifest(workspace) {
+    for manifest in workspace.outsiders() {
         run(workspace
             .cargo("fmt")
             .args(["--check", "--manifest-path"])

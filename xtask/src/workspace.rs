@@ -19,6 +19,10 @@ pub(crate) const HANDLERS: &str = "handlers";
 /// The folder of the package whose examples are the tests' handlers.
 const TEST_GUESTS: &str = "tests/guests";
 
+/// The folders of packages that are workspaces of their own, because they need much that nothing
+/// else does.
+const OUTSIDERS: [&str; 2] = ["benches", "fuzz"];
+
 /// The workspace of this repository.
 #[derive(Debug)]
 pub(crate) struct Workspace {
@@ -144,6 +148,16 @@ impl Workspace {
         Some(TestGuests {
             package: package.name.clone(),
         })
+    }
+
+    /// The manifests of the packages that are workspaces of their own, from the repository's top.
+    pub(crate) fn outsiders(&self) -> Vec<PathBuf> {
+        let manifests = OUTSIDERS
+            .iter()
+            .map(|folder| Path::new(folder).join("Cargo.toml"));
+        manifests
+            .filter(|manifest| self.root.join(manifest).is_file())
+            .collect()
     }
 
     /// Whether the workspace has a package of this name.
@@ -347,6 +361,7 @@ mod tests {
         assert!(workspace.has_package("wasgi"));
         assert!(!workspace.has_package("wasgi-not"));
         assert!(workspace.root.join("Cargo.lock").is_file());
+        assert!(workspace.outsiders().contains(&"fuzz/Cargo.toml".into()));
         workspace
             .demos()
             .expect("the demo site's handlers are in order");

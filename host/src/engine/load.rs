@@ -82,6 +82,10 @@ impl Engine {
             Some(cache) => cache.load(&self.inner, bytes, compile)?,
             None => compile(&self.inner, bytes)?,
         };
+        // Now rather than at the first request, which may find the process without a descriptor.
+        component
+            .initialize_copy_on_write_image()
+            .map_err(|error| LoadError(format!("can't be prepared: {}", line(&error))))?;
         let imports = self.check_exports(&component)?;
         let pre = self
             .linker

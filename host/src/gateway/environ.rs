@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::http1::{RequestBody, RequestHead, Version};
+use crate::http1::{RequestBody, RequestHead, Version, split_authority};
 
 /// How the client reached the server: `wsgi.url_scheme`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +15,16 @@ pub enum Scheme {
     Http,
     /// Through TLS.
     Https,
+}
+
+impl Scheme {
+    /// As it stands before the colon of a URL.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
 }
 
 /// One request, with what routing found out about it.
@@ -34,6 +44,8 @@ pub struct Environ {
     pub local: SocketAddr,
     /// How it did.
     pub scheme: Scheme,
+    /// The host that it asked for, where a trusted proxy says so; else the request's own word.
+    pub host: Option<Vec<u8>>,
 }
 
 /// The variables that are there for every request, in the order of `variables`.
@@ -92,10 +104,7 @@ impl Environ {
                 RequestBody::None | RequestBody::Chunked => return None,
             },
             "wsgi.version" => text("1.0"),
-            "wsgi.url_scheme" => text(match self.scheme {
-                Scheme::Http => "http",
-                Scheme::Https => "https",
-            }),
+            "wsgi.url_scheme" => text(self.scheme.as_str()),
             // An instance has one request in its life and memory of its own, like a process of
             // CGI: others of its kind run beside it, none shares it, no second call will come.
             "wsgi.multithread" => text("false"),
@@ -160,17 +169,14 @@ impl Environ {
     }
 
     /// The host that the request was directed to (RFC 3875 section 4.1.14), without its port; the
-    /// server's own address for a client that names none.
+    /// server's own address for a client that names none. A proxy's word goes first.
     fn server_name(&self) -> Cow<'_, [u8]> {
-        let authority = self.head.authority();
-        let end = match authority.iter().rposition(|&byte| byte == b':') {
-            // Inside of brackets a colon belongs to an IPv6 address.
-            Some(colon) if !authority[colon..].contains(&b']') => colon,
-            _ => authority.len(),
-        };
-        match &authority[..end] {
-            b"" => owned(self.local.ip().to_canonical().to_string()),
-            host => Cow::Borrowed(host),
+        if let Some(host) = &self.host {
+            return Cow::Borrowed(host);
+        }
+        match split_authority(self.head.authority()) {
+            Some((host, _)) => Cow::Borrowed(host),
+            None => owned(self.local.ip().to_canonical().to_string()),
         }
     }
 
@@ -268,6 +274,7 @@ mod tests {
             peer: (Ipv4Addr::new(192, 0, 2, 1), 5000).into(),
             local: (Ipv4Addr::LOCALHOST, 8000).into(),
             scheme: Scheme::Http,
+            host: None,
         }
     }
 
@@ -394,6 +401,22 @@ mod tests {
         for (host, name) in [("[::1]:80", "[::1]"), ("[::1]", "[::1]"), ("a.b", "a.b")] {
             let environ = environ(&format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n"));
             assert_eq!(get(&environ, "SERVER_NAME").as_deref(), Some(name));
+        }
+    }
+
+    #[test]
+    fn what_a_trusted_proxy_says_goes_first() {
+        let mut environ = environ(REQUEST);
+        environ.scheme = Scheme::Https;
+        environ.host = Some(b"public.example".to_vec());
+        environ.local.set_port(443);
+        for (name, value) in [
+            ("wsgi.url_scheme", "https"),
+            ("SERVER_NAME", "public.example"),
+            ("SERVER_PORT", "443"),
+            ("HTTP_HOST", "example.org:8080"),
+        ] {
+            assert_eq!(get(&environ, name).as_deref(), Some(value), "{name}");
         }
     }
 }

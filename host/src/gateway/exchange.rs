@@ -57,6 +57,8 @@ struct State {
     /// Blocks that were given and have not left for the client, in bytes.
     unsent_bytes: usize,
     client_gone: bool,
+    /// The handler has given its last block.
+    over: bool,
     /// The handler, where it waits.
     waker: Option<Waker>,
 }
@@ -99,6 +101,9 @@ impl Exchange {
         }
         poll_fn(|context| {
             let mut state = self.lock();
+            if state.over {
+                return Poll::Ready(Ok(Vec::new()));
+            }
             if state.body.start < state.body.bytes.len() {
                 return Poll::Ready(Ok(state.body.take(size)));
             }
@@ -123,7 +128,7 @@ impl Exchange {
         let mut block = Some(block);
         poll_fn(|context| {
             let mut state = self.lock();
-            if state.client_gone {
+            if state.client_gone || state.over {
                 return Poll::Ready(false);
             }
             if let Some(block) = block.take()
@@ -141,13 +146,15 @@ impl Exchange {
         .await
     }
 
-    /// Ends the response, with a last block that nobody waits for.
+    /// Ends the response, with a last block that nobody waits for. From here on the request's body
+    /// reads as empty, and no block is taken.
     pub fn end(&self, last: Vec<u8>) {
         let mut state = self.lock();
         if !last.is_empty() {
             state.output.blocks.push_back(last);
         }
         state.output.ended = true;
+        state.over = true;
     }
 
     /// Whether there is a client left to send to.
@@ -371,6 +378,21 @@ mod tests {
         exchange.sent();
         assert_eq!(wakes.count(), 1);
         assert_eq!(poll(send, &wakes), Poll::Ready(true));
+    }
+
+    #[test]
+    fn nothing_is_read_or_taken_when_the_response_is_over() {
+        let exchange = Exchange::new(true);
+        let wakes = Arc::default();
+        exchange.push_body(|into| into.push(b'x'));
+        exchange.end(b"last".to_vec());
+        let read = poll(pin!(exchange.read(1)), &wakes);
+        assert_eq!(read, Poll::Ready(Ok(Vec::new())));
+        let sent = poll(pin!(exchange.send_block(b"later".to_vec())), &wakes);
+        assert_eq!(sent, Poll::Ready(false));
+        let output = exchange.take_output();
+        assert_eq!(output.blocks, [b"last".to_vec()]);
+        assert!(output.ended);
     }
 
     #[test]

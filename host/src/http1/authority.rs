@@ -4,25 +4,35 @@ use core::net::Ipv6Addr;
 
 use super::token::is_host_byte;
 
-/// Whether this is `uri-host [ ":" port ]` (RFC 9110 section 7.2, RFC 3986 section 3.2).
+/// Whether this is `uri-host [ ":" port ]`; see [`split_authority`].
+pub(super) fn is_authority(bytes: &[u8]) -> bool {
+    split_authority(bytes).is_some()
+}
+
+/// The host and the port of `uri-host [ ":" port ]` (RFC 9110 section 7.2, RFC 3986 section 3.2),
+/// or none if it isn't one. An IPv6 address keeps its brackets.
 ///
 /// The host is not empty (RFC 9110 section 4.2.1 rejects such http URIs), there is no userinfo
 /// (section 4.2.4), and the port is none, empty, or a number of at most 65,535.
-pub(super) fn is_authority(bytes: &[u8]) -> bool {
-    let (host_is_good, port) = match bytes {
-        [b'[', rest @ ..] => match rest.iter().position(|&byte| byte == b']') {
-            Some(end) => (is_ipv6(&rest[..end]), &rest[end + 1..]),
-            None => return false,
-        },
-        _ => {
-            let end = bytes
-                .iter()
-                .position(|&byte| byte == b':')
-                .unwrap_or(bytes.len());
-            (is_reg_name(&bytes[..end]), &bytes[end..])
-        }
+pub fn split_authority(bytes: &[u8]) -> Option<(&[u8], Option<u16>)> {
+    let host_end = match bytes {
+        [b'[', ..] => bytes.iter().position(|&byte| byte == b']')? + 1,
+        _ => bytes
+            .iter()
+            .position(|&byte| byte == b':')
+            .unwrap_or(bytes.len()),
     };
-    host_is_good && is_port(port)
+    let (host, port) = bytes.split_at_checked(host_end)?;
+    let host_is_good = match host {
+        [b'[', address @ .., b']'] => is_ipv6(address),
+        _ => is_reg_name(host),
+    };
+    let port = match port {
+        [] | [b':'] => None,
+        [b':', digits @ ..] => Some(port_number(digits)?),
+        _ => return None,
+    };
+    host_is_good.then_some((host, port))
 }
 
 /// IPv6address. A zone or an IPvFuture is none: the one means nothing to another machine, the other
@@ -41,16 +51,12 @@ fn is_reg_name(bytes: &[u8]) -> bool {
     })
 }
 
-/// Nothing, or a colon and `*DIGIT` that is a port.
-fn is_port(bytes: &[u8]) -> bool {
-    match bytes {
-        [] | [b':'] => true,
-        [b':', digits @ ..] => {
-            digits.iter().all(u8::is_ascii_digit)
-                && core::str::from_utf8(digits).is_ok_and(|text| text.parse::<u16>().is_ok())
-        }
-        _ => false,
+/// `1*DIGIT` that is a port.
+fn port_number(digits: &[u8]) -> Option<u16> {
+    if !digits.iter().all(u8::is_ascii_digit) {
+        return None;
     }
+    core::str::from_utf8(digits).ok()?.parse().ok()
 }
 
 #[cfg(test)]
@@ -117,6 +123,20 @@ mod tests {
         ];
         for authority in bad {
             assert!(!is_authority(authority.as_bytes()), "{authority}");
+        }
+    }
+
+    #[test]
+    fn an_authority_is_taken_apart() {
+        for (authority, host, port) in [
+            ("a.example", "a.example", None),
+            ("a.example:", "a.example", None),
+            ("a.example:8443", "a.example", Some(8443)),
+            ("[::1]", "[::1]", None),
+            ("[::1]:1", "[::1]", Some(1)),
+        ] {
+            let parts = split_authority(authority.as_bytes());
+            assert_eq!(parts, Some((host.as_bytes(), port)), "{authority}");
         }
     }
 }

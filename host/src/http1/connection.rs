@@ -284,12 +284,15 @@ impl Connection {
     }
 
     /// Takes no further request: closes a connection that is between two, and makes the answer that
-    /// is on its way the last one.
+    /// is on its way the last one. A body that is only thrown away is not waited for.
     pub fn stop(&mut self) {
         self.is_stopping = true;
-        if self.is_idle() {
-            self.close(CloseReason::Stopping);
-        }
+        let reason = match self.state {
+            State::Idle { .. } => CloseReason::Stopping,
+            State::Drain(_) => CloseReason::BodyUnread,
+            _ => return,
+        };
+        self.close(reason);
     }
 
     /// Whether the connection is between two requests, with nothing of the next one here.

@@ -32,6 +32,7 @@
 //! `chunked` and with `patience`; `answer` and `encode` write the `response`.
 //! `docs/http-support.md` says what is supported, rule by rule.
 
+pub use authority::split_authority;
 pub use body::{BodyProgress, Discard, RequestBody};
 pub use chunked::{ChunkedDecoder, Piece};
 pub use connection::Connection;

@@ -46,6 +46,8 @@ enum ShapeSegment {
 pub enum BadRoute {
     /// More than [`MAX_SEGMENTS`] segments.
     TooDeep,
+    /// A control character, which would disturb every log that names the route.
+    Control(String),
     /// A `[` or `]` that is not one of the two forms.
     Brackets(String),
     /// A name in brackets that cannot be the name of a variable.
@@ -71,6 +73,9 @@ impl Route {
         }
         if names.len() > MAX_SEGMENTS {
             return Err(BadRoute::TooDeep);
+        }
+        if let Some(name) = names.iter().find(|name| name.contains(char::is_control)) {
+            return Err(BadRoute::Control((*name).to_owned()));
         }
         let segments: Vec<Segment> = names
             .iter()
@@ -204,6 +209,11 @@ impl fmt::Display for BadRoute {
                 f,
                 "more than {MAX_SEGMENTS} folders deep: move it nearer to the top"
             ),
+            BadRoute::Control(name) => write!(
+                f,
+                "'{}' makes no route: it has a control character in it",
+                name.escape_debug()
+            ),
             BadRoute::Brackets(name) => write!(
                 f,
                 "'{name}' makes no route: brackets go around a whole name, as in [id] or [...rest]"
@@ -264,6 +274,8 @@ mod tests {
         let deep = "a/".repeat(MAX_SEGMENTS) + "b";
         let table = [
             (deep.as_str(), BadRoute::TooDeep),
+            ("a/b\nc", BadRoute::Control("b\nc".into())),
+            ("\u{9b}", BadRoute::Control("\u{9b}".into())),
             ("[id", BadRoute::Brackets("[id".into())),
             ("a[id]", BadRoute::Brackets("a[id]".into())),
             ("[a].v2", BadRoute::Brackets("[a].v2".into())),

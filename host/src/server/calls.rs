@@ -96,10 +96,10 @@ impl Calls {
         self.places.get(place)?.running.as_deref()
     }
 
-    /// Has `connection` wait for the call's answer.
-    pub(super) fn attach(&mut self, call: CallId, connection: usize) {
-        if let Some(running) = self.get_mut(call) {
-            running.connection = Some(connection);
+    /// Takes out a call that has not begun.
+    pub(super) fn forget(&mut self, call: CallId) {
+        if self.get_mut(call).is_some() {
+            drop(self.remove(call.place));
         }
     }
 

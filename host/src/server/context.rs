@@ -7,18 +7,18 @@ use std::time::Instant;
 
 use super::calls::{CallId, Calls, Running};
 use super::date::Date;
+use super::proxy::{self, Origin};
 use super::record::Record;
+use super::redirect;
 use super::status::reason;
+use super::transport::SCRATCH_BYTES;
 use super::{Shared, access_log::AccessLog};
 use crate::engine::{Call, Program};
-use crate::gateway::{Environ, Exchange, Failure, Scheme};
+use crate::gateway::{Environ, Exchange, Failure};
 use crate::http1::{RequestBody, RequestHead};
 use crate::registry::{Handler, Match, Reader};
 use crate::router::{MatchedBy, RequestPath};
 use crate::static_files::{Answer, Content};
-
-/// One read of a socket, in bytes: what a socket commonly holds.
-const SCRATCH_BYTES: usize = 64 * 1024;
 
 /// Seconds after which a client that was turned away may come again: `Retry-After`.
 const RETRY_AFTER_SECONDS: &[u8] = b"1";
@@ -29,10 +29,14 @@ pub(super) struct Context {
     pub(super) now: Instant,
     pub(super) date: Date,
     pub(super) calls: Calls,
-    /// Calls that have not been polled yet.
-    pub(super) started: Vec<CallId>,
+    /// The place of the connection that has its turn.
+    pub(super) place: usize,
+    /// The call that it has begun in this turn: to be polled for the first time.
+    pub(super) started: Option<CallId>,
     /// Where sockets are read to.
     pub(super) scratch: Box<[u8]>,
+    /// Where TLS seals to. Empty until it is needed.
+    pub(super) sealed: Vec<u8>,
     /// A used buffer for the next response.
     pub(super) spare: Vec<u8>,
     shared: Arc<Shared>,
@@ -59,8 +63,10 @@ impl Context {
             now,
             date: Date::new(now),
             calls,
-            started: Vec::new(),
+            place: 0,
+            started: None,
             scratch: vec![0; SCRATCH_BYTES].into_boxed_slice(),
+            sealed: Vec::new(),
             spare: Vec::new(),
             registry: Reader::new(shared.registry.clone()),
             access_log: shared.access_log.clone(),
@@ -72,12 +78,7 @@ impl Context {
     ///
     /// A handler whose name is the path goes before a page, and a page before a handler that only
     /// matches a pattern.
-    pub(super) fn start(
-        &mut self,
-        head: Arc<RequestHead>,
-        peer: SocketAddr,
-        local: SocketAddr,
-    ) -> Start {
+    pub(super) fn start(&mut self, head: Arc<RequestHead>, origin: Origin) -> Start {
         if head.path() == b"*" {
             return Start::Answer(server_options());
         }
@@ -89,24 +90,18 @@ impl Context {
         if let Some(found) = &found
             && (found.by == MatchedBy::Name || !matches!(head.method(), "GET" | "HEAD"))
         {
-            return self.call(head, found, peer, local);
+            return self.call(head, found, origin);
         }
         if let Some(page) = self.shared.pages.answer(&head, &path) {
             return Start::Answer(page);
         }
         match found {
-            Some(found) => self.call(head, &found, peer, local),
+            Some(found) => self.call(head, &found, origin),
             None => Start::Answer(self.shared.pages.not_found(&head)),
         }
     }
 
-    fn call(
-        &mut self,
-        head: Arc<RequestHead>,
-        found: &Match<Program>,
-        peer: SocketAddr,
-        local: SocketAddr,
-    ) -> Start {
+    fn call(&mut self, head: Arc<RequestHead>, found: &Match<Program>, origin: Origin) -> Start {
         let budget = self.shared.budget;
         let handler = found.handler.clone();
         let Some(pass) = handler.enter(budget.concurrent_requests) else {
@@ -120,9 +115,10 @@ impl Context {
             script_name: found.script_name.clone(),
             path_info: found.path_info.clone(),
             args: found.args.clone(),
-            peer,
-            local,
-            scheme: Scheme::Http,
+            peer: origin.peer,
+            local: origin.local,
+            scheme: origin.scheme,
+            host: origin.host,
         };
         let call = Call::new(
             &handler.program,
@@ -135,17 +131,28 @@ impl Context {
             call,
             exchange: exchange.clone(),
             handler: handler.clone(),
-            connection: None,
+            connection: Some(self.place),
             computing: false,
             deadline: self.now + budget.wall_time,
             _pass: pass,
         });
-        self.started.push(call);
+        self.started = Some(call);
         Start::Call {
             call,
             exchange,
             handler,
         }
+    }
+
+    /// Which proxies are trusted.
+    pub(super) fn proxies(&self) -> &proxy::Options {
+        &self.shared.proxy
+    }
+
+    /// The answer to a request that should have come by https.
+    pub(super) fn redirect(&self, head: &RequestHead, origin: &Origin) -> Answer {
+        redirect::to_https(head, origin, self.shared.https_port)
+            .unwrap_or_else(|| self.error(400, "The request names no host to be sent on to."))
     }
 
     /// An error page. `why` says what was wrong with the request.

@@ -12,16 +12,19 @@ use socket2::{Domain, Protocol, Socket, Type};
 /// (`net.core.somaxconn`).
 const BACKLOG: i32 = 4096;
 
-/// Binds `count` sockets to one address. With port 0 they share the one that the first was given.
+/// Binds `count` sockets to one address, which `flag` gives. With port 0 they share the one that
+/// the first was given.
 ///
 /// # Errors
 ///
 /// Fails when the address can't be had: taken by another program, not of this machine, or a port
 /// that asks for privileges.
-pub(super) fn bind(addr: SocketAddr, count: usize) -> anyhow::Result<Vec<TcpListener>> {
+pub(super) fn bind(addr: SocketAddr, count: usize, flag: &str) -> anyhow::Result<Vec<TcpListener>> {
     let explain = || match addr.port() {
-        0 => format!("could not listen on {addr} (--addr)"),
-        port => format!("could not listen on {addr}: is port {port} taken? (--addr picks another)"),
+        0 => format!("could not listen on {addr} ({flag})"),
+        port => {
+            format!("could not listen on {addr}: is port {port} taken? ({flag} picks another)")
+        }
     };
     // Sockets that share a port share it with any other of this user, another wasgi's included,
     // and each would get a part of the connections. So first see that nobody is there.

@@ -5,7 +5,10 @@
 //! - `connection`: one client, from its first byte to its last.
 //! - `context`: what the connections of a reactor share, and what answers a request.
 //! - `calls`, `inbox`: handlers at work, and how they are woken.
-//! - `deadlines`, `outbox`, `listener`, `date`, `status`, `record`, `access_log`: one thing each.
+//! - `transport`: what a connection's bytes go through, a socket or TLS above one.
+//! - [`tls`], [`proxy`]: the rules of both. No socket in there.
+//! - `door`, `redirect`, `deadlines`, `outbox`, `listener`, `date`, `status`, `record`,
+//!   `access_log`: one thing each.
 
 mod access_log;
 mod calls;
@@ -13,12 +16,17 @@ mod connection;
 mod context;
 mod date;
 mod deadlines;
+mod door;
 mod inbox;
 mod listener;
 mod outbox;
+pub mod proxy;
 mod reactor;
 mod record;
+mod redirect;
 mod status;
+pub mod tls;
+mod transport;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -27,10 +35,14 @@ use std::thread::{self, JoinHandle};
 use anyhow::Context as _;
 
 use self::access_log::AccessLog;
+use self::connection::Service;
+use self::door::Door;
 use self::inbox::{Inbox, Message};
 use self::reactor::Reactor;
+use self::tls::Tls;
 use crate::config::{Budget, Config};
 use crate::engine::{Engine, Program, Ticker};
+use crate::gateway::Scheme;
 use crate::http1;
 use crate::log::Log;
 use crate::registry;
@@ -44,12 +56,18 @@ struct Shared {
     budget: Budget,
     http: Arc<http1::Limits>,
     access_log: Option<AccessLog>,
+    tls: Option<Tls>,
+    /// The port that https is to be had on, for those who are sent there.
+    https_port: u16,
+    proxy: proxy::Options,
 }
 
 /// A running server. Dropping it stops it at once.
 #[derive(Debug)]
 pub struct Server {
     addr: SocketAddr,
+    redirect_addr: Option<SocketAddr>,
+    scheme: Scheme,
     inboxes: Vec<Arc<Inbox>>,
     threads: Vec<JoinHandle<()>>,
     _ticker: Ticker,
@@ -61,7 +79,8 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// Fails when the address can't be had, or the system gives no thread.
+    /// Fails when an address can't be had, the certificate is no good, or the system gives no
+    /// thread.
     pub fn start(
         config: &Config,
         engine: &Engine,
@@ -69,12 +88,20 @@ impl Server {
         pages: Arc<Pages>,
         access_log: Option<Log>,
     ) -> anyhow::Result<Self> {
-        let listeners = listener::bind(config.addr, config.threads)?;
-        let addr = match listeners.first() {
-            Some(first) => first
-                .local_addr()
-                .context("the listening socket has no address")?,
-            None => anyhow::bail!("a server needs one thread at least (--threads)"),
+        let tls = Tls::start(&config.tls)?;
+        let (addr, mut doors) = open(config.addr, config.threads, "--addr", Service::Site)?;
+        let mut redirect_addr = None;
+        if let Some(redirect) = config.tls.redirect_http {
+            let service = Service::Redirect;
+            let (addr, more) = open(redirect, config.threads, "--redirect-http", service)?;
+            redirect_addr = Some(addr);
+            for (doors, door) in doors.iter_mut().zip(more) {
+                doors.extend(door);
+            }
+        }
+        let scheme = match tls {
+            Some(_) => Scheme::Https,
+            None => Scheme::Http,
         };
         let shared = Arc::new(Shared {
             registry,
@@ -82,16 +109,19 @@ impl Server {
             budget: config.budget,
             http: Arc::new(config.http.clone()),
             access_log: access_log.map(AccessLog::new),
+            tls,
+            https_port: config.tls.redirect_port.unwrap_or(addr.port()),
+            proxy: config.proxy.clone(),
         });
         let runtime = Runtime::start()?;
         let ticker = Ticker::start(engine, config.threads)?;
         let mut inboxes = Vec::new();
         let mut threads = Vec::new();
-        for (index, listener) in listeners.into_iter().enumerate() {
+        for (index, doors) in doors.into_iter().enumerate() {
             let working = ticker
                 .working(index)
                 .context("the ticker has no place left")?;
-            let reactor = Reactor::new(listener, shared.clone(), working)?;
+            let reactor = Reactor::new(doors, shared.clone(), working)?;
             inboxes.push(reactor.inbox());
             let handle = runtime.handle.clone();
             let thread = thread::Builder::new()
@@ -102,6 +132,8 @@ impl Server {
         }
         Ok(Self {
             addr,
+            redirect_addr,
+            scheme,
             inboxes,
             threads,
             _ticker: ticker,
@@ -112,6 +144,16 @@ impl Server {
     /// Where it listens: the port that was picked, where 0 was asked for.
     pub fn addr(&self) -> SocketAddr {
         self.addr
+    }
+
+    /// Where it listens for those that are to be sent on to https.
+    pub fn redirect_addr(&self) -> Option<SocketAddr> {
+        self.redirect_addr
+    }
+
+    /// How it is to be asked.
+    pub fn scheme(&self) -> Scheme {
+        self.scheme
     }
 
     /// Takes no new connection, and lets requests in flight come to their end.
@@ -144,6 +186,27 @@ impl Drop for Server {
             let _ = thread.join();
         }
     }
+}
+
+/// Listens on an address, once for each reactor. Says which address it is.
+fn open(
+    addr: SocketAddr,
+    threads: usize,
+    flag: &str,
+    service: Service,
+) -> anyhow::Result<(SocketAddr, Vec<Vec<Door>>)> {
+    let listeners = listener::bind(addr, threads, flag)?;
+    let Some(first) = listeners.first() else {
+        anyhow::bail!("a server needs one thread at least (--threads)");
+    };
+    let addr = first
+        .local_addr()
+        .context("the listening socket has no address")?;
+    let doors = listeners
+        .into_iter()
+        .map(|listener| vec![Door::new(listener, service)])
+        .collect();
+    Ok((addr, doors))
 }
 
 fn run(reactor: Reactor, runtime: &tokio::runtime::Handle) {

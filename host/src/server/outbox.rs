@@ -1,11 +1,11 @@
 //! What is on its way to a client: bytes and parts of files, in order.
 
 use std::collections::VecDeque;
-use std::io::{self, IoSlice, Write};
+use std::io::{self, IoSlice};
 
 use bytes::Bytes;
-use mio::net::TcpStream;
 
+use super::transport::{Transport, Workspace};
 use crate::static_files::FilePart;
 
 /// Blocks up to this size are copied behind the bytes before them, in bytes: cheaper than a place
@@ -14,10 +14,6 @@ const COPY_BYTES: usize = 2 * 1024;
 
 /// Entries of one `writev`.
 const SLICES: usize = 16;
-
-/// What one `sendfile` is asked for, in bytes: enough to fill any socket buffer, little enough
-/// that a reactor's other connections don't wait for a disk.
-const SENDFILE_BYTES: usize = 512 * 1024;
 
 /// A buffer up to this size is kept for the next response, in bytes.
 const SPARE_BYTES: usize = 16 * 1024;
@@ -109,21 +105,18 @@ impl Outbox {
     /// Fails when the connection is broken.
     pub(super) fn flush(
         &mut self,
-        socket: &mut TcpStream,
+        transport: &mut Transport,
         spare: &mut Vec<u8>,
+        work: &mut Workspace<'_>,
         total: &mut u64,
     ) -> io::Result<Flush> {
         while let Some(first) = self.pieces.front_mut() {
             let sent = match first {
                 Piece::File(part) => {
-                    let want = usize::try_from(part.length)
-                        .unwrap_or(usize::MAX)
-                        .min(SENDFILE_BYTES);
-                    // The kernel moves `start` on by what it sent.
-                    let start = Some(&mut part.start);
-                    match rustix::fs::sendfile(&*socket, &*part.file, start, want) {
+                    match transport.send_file(&part.file, part.start, part.length, work) {
                         Ok(0) => return Ok(Flush::FileShort),
                         Ok(sent) => {
+                            part.start += sent as u64;
                             part.length = part.length.saturating_sub(sent as u64);
                             *total += sent as u64;
                             if part.length == 0 {
@@ -131,7 +124,7 @@ impl Outbox {
                             }
                             continue;
                         }
-                        Err(error) => Err(error.into()),
+                        Err(error) => Err(error),
                     }
                 }
                 // A buffer for framing that turned out to need none.
@@ -139,7 +132,7 @@ impl Outbox {
                     self.advance(0, spare);
                     continue;
                 }
-                Piece::Bytes(_) | Piece::Shared(_) => self.write(socket),
+                Piece::Bytes(_) | Piece::Shared(_) => self.write(transport, work),
             };
             match sent {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
@@ -154,18 +147,22 @@ impl Outbox {
                 Err(error) => return Err(error),
             }
         }
-        Ok(Flush::Empty)
+        match transport.push() {
+            Ok(()) => Ok(Flush::Empty),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Flush::Blocked),
+            Err(error) => Err(error),
+        }
     }
 
-    /// Writes as many pieces of bytes as stand at the front, in one call.
-    fn write(&self, socket: &mut TcpStream) -> io::Result<usize> {
+    /// Sends as many pieces of bytes as stand at the front, in one call.
+    fn write(&self, transport: &mut Transport, work: &mut Workspace<'_>) -> io::Result<usize> {
         let mut bytes = self.pieces.iter().map_while(Piece::bytes);
         let Some(first) = bytes.next() else {
             return Ok(0);
         };
         let first = &first[self.sent..];
         let Some(second) = bytes.next() else {
-            return socket.write(first);
+            return transport.send(&[IoSlice::new(first)], work);
         };
         let mut slices = [IoSlice::new(&[]); SLICES];
         slices[0] = IoSlice::new(first);
@@ -177,7 +174,7 @@ impl Outbox {
             *slice = IoSlice::new(bytes);
             count += 1;
         }
-        socket.write_vectored(&slices[..count])
+        transport.send(&slices[..count], work)
     }
 
     /// Drops what was sent from the front.

@@ -8,26 +8,35 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use mio::net::TcpListener;
+use mio::net::TcpStream;
 use mio::{Events, Interest, Token};
 use slab::Slab;
 
 use super::Shared;
 use super::calls::Calls;
-use super::connection::{Connection, Turn};
+use super::connection::{Connection, Service, Turn};
 use super::context::Context;
 use super::deadlines::Deadlines;
+use super::door::Door;
 use super::inbox::{Inbox, Message};
+use super::tls::{HANDSHAKE_TIMEOUT, Session};
+use super::transport::Transport;
 use crate::engine::{Finished, Working};
 use crate::gateway::Failure;
 
-const LISTENER: Token = Token(usize::MAX);
-const WAKER: Token = Token(usize::MAX - 1);
+const WAKER: Token = Token(usize::MAX);
+
+/// The token of the first door; those of the others follow. Connections have the ones from zero on.
+const FIRST_DOOR: usize = usize::MAX - DOORS;
+
+/// How many doors a reactor has at most: one to the site, one that sends on to it.
+const DOORS: usize = 2;
 
 /// Events that are taken from the kernel at a time. What does not fit comes with the next turn.
 const EVENTS: usize = 1024;
@@ -35,16 +44,12 @@ const EVENTS: usize = 1024;
 /// Connections that are accepted before the others get their turn.
 const ACCEPTS_PER_TURN: usize = 256;
 
-/// How long no connection is accepted after the system refused one: for lack of descriptors, most
-/// likely, and trying at once again would only burn time.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
 /// A thread's event loop.
 pub(super) struct Reactor {
     poll: mio::Poll,
     inbox: Arc<Inbox>,
-    listener: Option<TcpListener>,
-    accepting: Accepting,
+    /// Where connections come in. None any more when it drains.
+    doors: Vec<Door>,
     connections: Slab<Connection>,
     connection_deadlines: Deadlines,
     call_deadlines: Deadlines,
@@ -58,36 +63,25 @@ pub(super) struct Reactor {
     draining: bool,
 }
 
-/// Whether there may be connections to accept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Accepting {
-    /// The kernel will say when there are.
-    Wait,
-    /// There may be more.
-    Again,
-    /// Not before this.
-    Pause(Instant),
-}
-
 impl Reactor {
     pub(super) fn new(
-        mut listener: TcpListener,
+        mut doors: Vec<Door>,
         shared: Arc<Shared>,
         working: Working,
     ) -> anyhow::Result<Self> {
         let poll = mio::Poll::new().context("could not open an epoll instance")?;
         let registry = poll.registry();
-        registry
-            .register(&mut listener, LISTENER, Interest::READABLE)
-            .context("could not watch the listening socket")?;
+        for (index, door) in doors.iter_mut().enumerate() {
+            door.register(registry, Token(FIRST_DOOR + index))
+                .context("could not watch a listening socket")?;
+        }
         let waker = mio::Waker::new(registry, WAKER).context("could not make a waker")?;
         let inbox = Inbox::new(waker);
         let cx = Context::new(shared.clone(), Calls::new(inbox.clone()), Instant::now());
         Ok(Self {
             poll,
             inbox,
-            listener: Some(listener),
-            accepting: Accepting::Wait,
+            doors,
             connections: Slab::new(),
             connection_deadlines: Deadlines::default(),
             call_deadlines: Deadlines::default(),
@@ -126,8 +120,12 @@ impl Reactor {
             self.cx.date.update(self.cx.now);
             for event in &events {
                 match event.token() {
-                    LISTENER => self.accepting = Accepting::Again,
                     WAKER => {}
+                    Token(door) if door >= FIRST_DOOR => {
+                        if let Some(door) = self.doors.get_mut(door - FIRST_DOOR) {
+                            door.ready();
+                        }
+                    }
                     Token(place) => {
                         if let Some(connection) = self.connections.get_mut(place) {
                             connection.ready(event);
@@ -170,14 +168,11 @@ impl Reactor {
         let busy = !self.again.is_empty()
             || !self.computing.is_empty()
             || self.inbox.has_woken()
-            || self.accepting == Accepting::Again;
+            || self.doors.iter().any(Door::is_busy);
         if busy {
             return Some(Duration::ZERO);
         }
-        let pause = match self.accepting {
-            Accepting::Pause(until) => Some(until),
-            Accepting::Wait | Accepting::Again => None,
-        };
+        let pause = self.doors.iter().filter_map(Door::pause).min();
         let next = [
             self.connection_deadlines.next(),
             self.call_deadlines.next(),
@@ -194,41 +189,38 @@ impl Reactor {
     // Connections.
 
     fn accept(&mut self) {
-        match self.accepting {
-            Accepting::Again => {}
-            Accepting::Pause(until) if self.cx.now >= until => {}
-            Accepting::Wait | Accepting::Pause(_) => return,
-        }
-        self.accepting = Accepting::Again;
-        for _ in 0..ACCEPTS_PER_TURN {
-            let Some(listener) = &self.listener else {
-                return;
-            };
-            match listener.accept() {
-                Ok((socket, peer)) => self.connected(socket, peer),
-                Err(error) => match error.kind() {
-                    io::ErrorKind::WouldBlock => {
-                        self.accepting = Accepting::Wait;
-                        return;
-                    }
-                    // The client left while it waited, or a signal came: the next one is fine.
-                    io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted => {}
-                    _ => {
-                        tracing::warn!("could not accept a connection: {error}");
-                        self.accepting = Accepting::Pause(self.cx.now + ACCEPT_PAUSE);
-                        return;
-                    }
-                },
+        for index in 0..self.doors.len() {
+            for _ in 0..ACCEPTS_PER_TURN {
+                let Some(door) = self.doors.get_mut(index) else {
+                    return;
+                };
+                let service = door.service;
+                let Some((socket, peer)) = door.accept(self.cx.now) else {
+                    break;
+                };
+                self.connected(socket, peer, service);
             }
         }
     }
 
-    fn connected(&mut self, mut socket: mio::net::TcpStream, peer: std::net::SocketAddr) {
+    fn connected(&mut self, mut socket: TcpStream, peer: SocketAddr, service: Service) {
         // Answers are written whole: waiting for more to send would only delay them. A socket
         // that refuses is slower, and a socket without an address is gone already.
         let _ = socket.set_nodelay(true);
         let Ok(local) = socket.local_addr() else {
             return;
+        };
+        let session = match &self.shared.tls {
+            Some(tls) if service == Service::Site => {
+                match Session::new(tls.config.clone(), self.cx.now + HANDSHAKE_TIMEOUT) {
+                    Ok(session) => Some(Box::new(session)),
+                    Err(error) => {
+                        tracing::error!("could not begin a TLS session: {error}");
+                        return;
+                    }
+                }
+            }
+            _ => None,
         };
         let entry = self.connections.vacant_entry();
         let place = entry.key();
@@ -242,7 +234,12 @@ impl Reactor {
             return;
         }
         let limits = self.shared.http.clone();
-        entry.insert(Connection::new(socket, peer, local, limits, self.cx.now));
+        let transport = Transport::new(socket, session);
+        let mut connection = Connection::new(transport, peer, local, service, limits, self.cx.now);
+        if self.shared.proxy.expects_header(peer.ip()) {
+            connection = connection.expect_header(self.cx.now);
+        }
+        entry.insert(connection);
         self.drive(place);
     }
 
@@ -254,21 +251,27 @@ impl Reactor {
             let Some(connection) = self.connections.get_mut(place) else {
                 return;
             };
+            self.cx.place = place;
             let turn = connection.drive(&mut self.cx);
+            // Taken before anything else: it must not be left for another connection's turn.
+            let started = self.cx.started.take();
             if turn == Turn::Drop {
                 self.drop_connection(place);
+                if let Some(call) = started {
+                    // The client left before it began: there is nothing to close.
+                    self.cx.calls.forget(call);
+                }
                 return;
             }
             if let Some(at) = connection.deadline() {
                 self.connection_deadlines.arm(place, at);
             }
-            let Some(call) = self.cx.started.pop() else {
+            let Some(call) = started else {
                 if turn == Turn::Again {
                     self.again.push(place);
                 }
                 return;
             };
-            self.cx.calls.attach(call, place);
             _finished = self.run_call(call.place);
         }
     }
@@ -319,7 +322,14 @@ impl Reactor {
             return;
         };
         let Some(failure) = failure else { return };
-        tracing::error!("{}: {failure}", running.handler.name);
+        let name = &running.handler.name;
+        match failure {
+            // That it could not go on is no fault of the handler's, and raising that is right.
+            Failure::Exception(_) if running.exchange.is_client_gone() => {
+                tracing::info!("{name}: {failure} (its client has gone)");
+            }
+            _ => tracing::error!("{name}: {failure}"),
+        }
         if let Some(connection) = running.connection
             && let Some(connection) = self.connections.get_mut(connection)
         {
@@ -357,10 +367,8 @@ impl Reactor {
     /// Takes no new connection and no further request.
     fn drain(&mut self) {
         self.draining = true;
-        self.accepting = Accepting::Wait;
-        if let Some(mut listener) = self.listener.take() {
-            // Closing it takes it out of the epoll set as well; failing changes nothing.
-            let _ = self.poll.registry().deregister(&mut listener);
+        for door in self.doors.drain(..) {
+            door.close(self.poll.registry());
         }
         let places: Vec<usize> = self.connections.iter().map(|(place, _)| place).collect();
         for place in places {

@@ -17,6 +17,8 @@ const REJECTED_LINE_BYTES: usize = 200;
 pub(super) struct Record {
     line: Line,
     began: Instant,
+    /// The client, where it is not the one that the connection is with.
+    pub(super) client: Option<SocketAddr>,
     pub(super) handler: Option<Arc<Handler<Program>>>,
     /// 0 until there is a head.
     pub(super) status: u16,
@@ -48,6 +50,7 @@ impl Record {
         Self {
             line,
             began: now,
+            client: None,
             handler: None,
             status: 0,
             bytes: 0,

@@ -7,6 +7,7 @@ use crate::tree::File;
 const HOST: &str = "host/src/";
 const SERVER: &str = "host/src/server/";
 const ENGINE: &str = "host/src/engine/";
+const TLS: &str = "host/src/server/tls/";
 const HTTP1: &str = "host/src/http1/";
 
 /// Words that belong to files, sockets and clocks. `Instant` is none, because the state machine is
@@ -46,6 +47,14 @@ fn wasmtime_is_in_the_engine(file: &File) -> Vec<Complaint> {
         |word| word.starts_with("wasmtime"),
         ENGINE,
     )
+}
+
+/// rustls is under `server/tls/` and nowhere else.
+fn rustls_is_in_tls(file: &File) -> Vec<Complaint> {
+    if !file.path.starts_with(HOST) || file.path.starts_with(TLS) {
+        return Vec::new();
+    }
+    complain(file, &code(&file.text), |word| word == "rustls", TLS)
 }
 
 /// HTTP knows no file, no socket and no clock. Its tests may ask for the time.
@@ -95,6 +104,7 @@ fn the_fences_stand() {
     assert_tidy(&[
         mio_is_in_the_server,
         wasmtime_is_in_the_engine,
+        rustls_is_in_tls,
         http1_is_without_io,
     ]);
 }
@@ -123,6 +133,15 @@ fn wasmtime_outside_of_the_engine_is_found() {
         [2]
     );
     assert!(lines(rule, "host/src/engine/load.rs", "use wasmtime::Engine;").is_empty());
+}
+
+#[test]
+fn rustls_outside_of_tls_is_found() {
+    let rule = rustls_is_in_tls;
+    let text = "// rustls\nuse rustls::ServerConfig;";
+    assert_eq!(lines(rule, "host/src/server/transport.rs", text), [2]);
+    assert!(lines(rule, "host/src/server/tls/session.rs", text).is_empty());
+    assert!(lines(rule, "tests/support/tls.rs", text).is_empty());
 }
 
 #[test]

@@ -7,6 +7,7 @@ use super::{Connection, Phase, Progress, Source};
 use crate::http1::{CloseReason, Step};
 use crate::server::context::Context;
 use crate::server::outbox::Flush;
+use crate::server::transport::Workspace;
 
 /// How long a closed connection's client may go on sending before it is cut: as long as it takes
 /// for the answer to arrive, with room (RFC 9112 section 9.6).
@@ -17,17 +18,22 @@ const LINGER_BYTES: usize = 1024 * 1024;
 
 impl Connection {
     pub(super) fn flush(&mut self, cx: &mut Context) -> Progress {
-        if self.outbox.is_empty() || !self.writable {
+        if self.all_sent() || !self.writable {
             return Progress::Stuck;
         }
         let mut sent = 0;
+        let mut work = Workspace {
+            scratch: &mut cx.scratch,
+            sealed: &mut cx.sealed,
+        };
+        let waiting = self.transport.waiting_bytes();
         let result = self
             .outbox
-            .flush(&mut self.socket, &mut cx.spare, &mut sent);
+            .flush(&mut self.transport, &mut cx.spare, &mut work, &mut sent);
         if let Some(record) = &mut self.record {
             record.bytes += sent;
         }
-        if sent > 0 {
+        if sent > 0 || self.transport.waiting_bytes() < waiting {
             self.blocked_since = None;
         }
         match result {
@@ -55,6 +61,11 @@ impl Connection {
         }
     }
 
+    /// Whether nothing waits to be sent.
+    pub(super) fn all_sent(&self) -> bool {
+        self.outbox.is_empty() && self.transport.waiting_bytes() == 0
+    }
+
     /// The last byte of an answer has left.
     pub(super) fn end_answer(&mut self, cx: &mut Context) {
         self.log(cx);
@@ -64,12 +75,16 @@ impl Connection {
         };
     }
 
-    /// Ends the connection as its reason asks for.
-    pub(super) fn close(&mut self, reason: CloseReason, now: Instant) {
+    /// Ends the connection as its reason asks for, now that everything has been sent.
+    pub(super) fn close(&mut self, reason: CloseReason, now: Instant) -> Progress {
+        if !reason.cuts_answer() && self.transport.close() {
+            // Its last word has to leave yet.
+            return Progress::Made;
+        }
         self.phase = if reason.cuts_answer() {
             self.reset();
             Phase::Closed
-        } else if reason.lingers() && self.socket.shutdown(Shutdown::Write).is_ok() {
+        } else if reason.lingers() && self.transport.socket().shutdown(Shutdown::Write).is_ok() {
             Phase::Lingering {
                 until: now + LINGER_TIME,
                 left_bytes: LINGER_BYTES,
@@ -77,11 +92,12 @@ impl Connection {
         } else {
             Phase::Closed
         };
+        Progress::Made
     }
 
     /// Has the client see a broken connection, where an orderly end would pass for a whole answer.
     pub(super) fn reset(&self) {
-        let socket = socket2::SockRef::from(&self.socket);
+        let socket = socket2::SockRef::from(self.transport.socket());
         if let Err(error) = socket.set_linger(Some(Duration::ZERO)) {
             tracing::debug!("a connection was closed, not reset: {error}");
         }
@@ -102,7 +118,7 @@ impl Connection {
     /// Writes the access log's line, if a request is still without one.
     pub(in crate::server) fn log(&mut self, cx: &mut Context) {
         if let Some(record) = self.record.take() {
-            cx.log(self.peer, &record);
+            cx.log(record.client.unwrap_or(self.peer), &record);
         }
     }
 }

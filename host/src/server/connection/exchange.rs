@@ -89,7 +89,7 @@ impl Connection {
         if output.ended {
             self.end_output(cx);
             progress = Progress::Made;
-        } else if self.outbox.is_empty()
+        } else if self.all_sent()
             && let Phase::Answering(Source::Call(waiting)) = &self.phase
         {
             // Blocks of which nothing is to be sent (B5) have left as soon as they were taken.

@@ -12,24 +12,27 @@
 //!   Answering ──────────────▶ Closing ──▶ Lingering ──▶ Closed
 //! ```
 //!
+//! Where a proxy announces who its client is, `Opening` comes first.
+//!
 //! Interest in the socket is never changed: it is registered once, edge-triggered, for both
 //! directions, and the two flags `readable` and `writable` remember the edges.
 
 mod ending;
 mod exchange;
 mod known;
+mod opening;
 
-use std::io::{self, Read};
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mio::net::TcpStream;
-
 use super::calls::CallId;
 use super::context::{Context, Start};
 use super::outbox::Outbox;
+use super::proxy::Origin;
 use super::record::Record;
+use super::transport::{Received, Transport};
 use crate::gateway::Exchange;
 use crate::http1::{self, CloseReason, Expiry, Incoming, RequestBody, RequestHead};
 use crate::static_files::Answer;
@@ -44,9 +47,10 @@ const STEPS_PER_TURN: u32 = 64;
 /// A client's connection.
 #[derive(Debug)]
 pub(super) struct Connection {
-    socket: TcpStream,
+    transport: Transport,
     peer: SocketAddr,
     local: SocketAddr,
+    service: Service,
     http: http1::Connection,
     phase: Phase,
     outbox: Outbox,
@@ -59,8 +63,21 @@ pub(super) struct Connection {
     blocked_since: Option<Instant>,
 }
 
+/// What the requests of a connection are answered with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Service {
+    /// The site.
+    Site,
+    /// The way to the site by https.
+    Redirect,
+    /// That it is the wrong protocol: they came in the clear to where TLS is spoken.
+    Refusal,
+}
+
 #[derive(Debug)]
 enum Phase {
+    /// Waiting for the header of the PROXY protocol.
+    Opening { until: Instant },
     /// Waiting for a request's head.
     Reading,
     /// A request is being answered.
@@ -114,16 +131,18 @@ enum Progress {
 
 impl Connection {
     pub(super) fn new(
-        socket: TcpStream,
+        transport: Transport,
         peer: SocketAddr,
         local: SocketAddr,
+        service: Service,
         limits: Arc<http1::Limits>,
         now: Instant,
     ) -> Self {
         Self {
-            socket,
+            transport,
             peer,
             local,
+            service,
             http: http1::Connection::new(limits, now),
             phase: Phase::Reading,
             outbox: Outbox::default(),
@@ -136,8 +155,8 @@ impl Connection {
         }
     }
 
-    pub(super) fn socket_mut(&mut self) -> &mut TcpStream {
-        &mut self.socket
+    pub(super) fn socket_mut(&mut self) -> &mut mio::net::TcpStream {
+        self.transport.socket_mut()
     }
 
     /// Takes note of what the socket is ready for.
@@ -151,14 +170,11 @@ impl Connection {
     pub(super) fn deadline(&self) -> Option<Instant> {
         let write = self.blocked_since.map(|since| since + WRITE_TIMEOUT);
         let read = match &self.phase {
-            Phase::Lingering { until, .. } => Some(*until),
+            Phase::Opening { until } | Phase::Lingering { until, .. } => Some(*until),
             Phase::Reading | Phase::Answering(_) => self.http.deadline(),
             Phase::Closing(_) | Phase::Closed => None,
         };
-        match (read, write) {
-            (Some(read), Some(write)) => Some(read.min(write)),
-            (one, other) => one.or(other),
-        }
+        earliest(earliest(read, write), self.transport.deadline())
     }
 
     /// Acts on the deadline.
@@ -171,8 +187,15 @@ impl Connection {
             self.abandon(cx, "the client takes nothing");
             return;
         }
+        if self.transport.deadline().is_some_and(|until| now >= until) {
+            tracing::debug!("{}: the TLS handshake takes too long", self.peer);
+            self.phase = Phase::Closed;
+            return;
+        }
         match &self.phase {
-            Phase::Lingering { until, .. } if now >= *until => self.phase = Phase::Closed,
+            Phase::Opening { until } | Phase::Lingering { until, .. } if now >= *until => {
+                self.phase = Phase::Closed;
+            }
             Phase::Reading | Phase::Answering(_) => {
                 if let Some(Expiry::Close(reason)) = self.http.expired(now) {
                     self.phase = Phase::Closing(reason);
@@ -184,6 +207,9 @@ impl Connection {
 
     /// Takes no further request.
     pub(super) fn stop(&mut self) {
+        if let Phase::Opening { .. } = self.phase {
+            self.phase = Phase::Closed;
+        }
         self.http.stop();
     }
 
@@ -215,34 +241,39 @@ impl Connection {
     fn receive(&mut self, cx: &mut Context) -> Progress {
         let wanted = match self.phase {
             Phase::Reading | Phase::Answering(_) => self.http.wants_bytes(),
-            Phase::Lingering { .. } => true,
+            Phase::Opening { .. } | Phase::Lingering { .. } => true,
             Phase::Closing(_) | Phase::Closed => false,
         };
         if !self.readable || !wanted {
             return Progress::Stuck;
         }
-        match self.socket.read(&mut cx.scratch) {
-            Ok(0) => {
-                self.readable = false;
-                if let Phase::Lingering { .. } = self.phase {
-                    self.phase = Phase::Closed;
-                } else {
-                    self.http.receive_end();
-                }
-                Progress::Made
+        let result = match self.phase {
+            Phase::Opening { .. } => self.read_announcement(cx),
+            Phase::Lingering { .. } => self.read_rest(cx),
+            _ => {
+                let http = &mut self.http;
+                self.transport
+                    .receive(&mut cx.scratch, |bytes| http.receive(bytes, cx.now))
             }
-            Ok(count) => {
+        };
+        match result {
+            Ok(Received::Bytes { more }) => {
                 // A read that leaves room has emptied the socket: what comes later is an edge of
                 // its own. Only the end of the stream comes without one.
-                self.readable = count == cx.scratch.len() || self.ending;
-                if let Phase::Lingering { left_bytes, .. } = &mut self.phase {
-                    *left_bytes = left_bytes.saturating_sub(count);
-                    if *left_bytes == 0 {
-                        self.phase = Phase::Closed;
-                    }
-                } else {
-                    self.http.receive(&cx.scratch[..count], cx.now);
-                }
+                self.readable = more || self.ending;
+                Progress::Made
+            }
+            Ok(Received::End) => {
+                self.readable = false;
+                self.http.receive_end();
+                Progress::Made
+            }
+            Ok(Received::Clear(count)) => {
+                self.refuse_clear(cx, count);
+                Progress::Made
+            }
+            Ok(Received::Failed(failed)) => {
+                self.fail_tls(cx, &failed);
                 Progress::Made
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -259,20 +290,17 @@ impl Connection {
 
     /// Does what the phase has to do next.
     fn step(&mut self, cx: &mut Context) -> Progress {
-        match &mut self.phase {
+        match &self.phase {
             Phase::Reading => self.read_head(cx),
             Phase::Answering(Source::Call(_)) => self.exchange(cx),
             Phase::Answering(Source::Known(_)) => self.read_away(cx),
-            Phase::Answering(Source::Queued) if self.outbox.is_empty() => {
+            Phase::Answering(Source::Queued) if self.all_sent() => {
                 self.end_answer(cx);
                 Progress::Made
             }
-            Phase::Closing(reason) if self.outbox.is_empty() => {
-                let reason = *reason;
-                self.close(reason, cx.now);
-                Progress::Made
-            }
-            Phase::Answering(Source::Queued)
+            Phase::Closing(reason) if self.all_sent() => self.close(*reason, cx.now),
+            Phase::Opening { .. }
+            | Phase::Answering(Source::Queued)
             | Phase::Closing(_)
             | Phase::Lingering { .. }
             | Phase::Closed => Progress::Stuck,
@@ -297,9 +325,16 @@ impl Connection {
                 self.queue(answer, cx);
                 Progress::Made
             }
-            Some(Incoming::Closed(_)) => {
-                // All answers have left, and nothing that came is unanswered: nothing to wait for.
-                self.phase = Phase::Closed;
+            Some(Incoming::Closed(reason)) => {
+                self.phase = match reason {
+                    // The client may be in the middle of a body, its answer on the way.
+                    CloseReason::BodyUnread | CloseReason::BodyFailed(_) => Phase::Closing(reason),
+                    // All answers have left, and nothing that came is unanswered.
+                    _ => {
+                        self.farewell();
+                        Phase::Closed
+                    }
+                };
                 Progress::Made
             }
         }
@@ -309,7 +344,18 @@ impl Connection {
     fn begin(&mut self, head: Arc<RequestHead>, cx: &mut Context) {
         let has_body = head.body() != RequestBody::None;
         let mut record = Record::new(head.clone(), cx.now);
-        let source = match cx.start(head, self.peer, self.local) {
+        let scheme = self.transport.scheme();
+        let origin = Origin::of(&head, self.peer, self.local, scheme, cx.proxies());
+        record.client = (origin.peer != self.peer).then_some(origin.peer);
+        let start = match self.service {
+            Service::Site => cx.start(head, origin),
+            Service::Redirect => Start::Answer(cx.redirect(&head, &origin)),
+            Service::Refusal => {
+                self.http.stop();
+                Start::Answer(cx.error(400, "This port speaks TLS: ask for it with https://."))
+            }
+        };
+        let source = match start {
             Start::Answer(answer) => Source::Known(Box::new(answer)),
             Start::Call {
                 call,
@@ -327,5 +373,12 @@ impl Connection {
         };
         self.record = Some(Box::new(record));
         self.phase = Phase::Answering(source);
+    }
+}
+
+fn earliest(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
     }
 }

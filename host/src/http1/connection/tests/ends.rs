@@ -93,3 +93,12 @@ fn stopping_closes_idle_connections_and_finishes_the_others() {
         Step::Close(CloseReason::Stopping)
     );
 }
+
+#[test]
+fn stopping_does_not_wait_for_a_body_that_is_thrown_away() {
+    let (mut connection, now) = fed(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n12");
+    request(&mut connection, now);
+    assert_eq!(respond_whole(&mut connection, now).1, Step::Drain);
+    connection.stop();
+    assert_eq!(closed(&mut connection, now), CloseReason::BodyUnread);
+}

@@ -1,0 +1,51 @@
+//! One request in a fresh instance, without sockets: store, instance, call, reset.
+//!
+//! Takes the demo handlers, so `cargo xtask build` comes first.
+
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use wasgi::config::Budget;
+use wasgi::engine::{Call, Engine, Program};
+use wasgi::gateway::{Environ, Exchange, Scheme};
+use wasgi_benches::{SHORT, head};
+
+fn call(c: &mut Criterion) {
+    let budget = Budget::default();
+    let engine = Engine::new(&budget, None).expect("an engine");
+    for name in ["hello", "environ"] {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../handlers/{name}.wasm"));
+        let bytes = std::fs::read(&file)
+            .unwrap_or_else(|error| panic!("{}: {error}: run `cargo xtask build`", file.display()));
+        let program = engine.load(&bytes).expect("a handler");
+        c.bench_function(&format!("fresh/{name}"), |b| {
+            b.iter(|| once(&program, budget))
+        });
+    }
+}
+
+fn once(program: &Program, budget: Budget) {
+    let environ = Environ {
+        head: head(SHORT),
+        script_name: b"/hello".to_vec(),
+        path_info: Vec::new(),
+        args: Vec::new(),
+        peer: (Ipv4Addr::LOCALHOST, 5000).into(),
+        local: (Ipv4Addr::LOCALHOST, 8000).into(),
+        scheme: Scheme::Http,
+    };
+    let exchange = Arc::new(Exchange::new(false));
+    let mut call = Call::new(program, "hello".into(), environ, exchange.clone(), budget);
+    let mut context = Context::from_waker(Waker::noop());
+    let Poll::Ready(finished) = call.poll(&mut context) else {
+        panic!("the handler waits")
+    };
+    assert_eq!(finished.failure, None);
+    assert!(exchange.take_output().ended);
+}
+
+criterion_group!(benches, call);
+criterion_main!(benches);

@@ -1,0 +1,121 @@
+//! `Forwarded`, RFC 7239.
+//!
+//! ```text
+//! Forwarded         = 1#forwarded-element
+//! forwarded-element = [ forwarded-pair ] *( ";" [ forwarded-pair ] )
+//! forwarded-pair    = token "=" ( token / quoted-string )                          section 4
+//! ```
+//!
+//! More is taken than that: spaces around a `;`, and in a value without quotes the characters that
+//! addresses have (`for=192.0.2.1:5000`), since proxies send both. A line that breaks the rules all
+//! the same says nothing, and neither do those before it: where its elements end is not known, and
+//! a client may have begun it.
+
+use std::borrow::Cow;
+
+use super::origin::{HOPS, Hop, Node, node, scheme};
+use crate::http1::RequestHead;
+
+/// What the proxies say, the nearest first; [`HOPS`] of them at most.
+pub(super) fn hops(head: &RequestHead) -> Vec<Hop> {
+    let lines: Vec<&[u8]> = head
+        .fields()
+        .filter(|(name, _)| name.eq_ignore_ascii_case("forwarded"))
+        .map(|(_, value)| value)
+        .collect();
+    let mut hops = Vec::new();
+    for line in lines.into_iter().rev() {
+        let Some(elements) = elements(line) else {
+            break;
+        };
+        hops.extend(elements.into_iter().rev());
+        if hops.len() >= HOPS {
+            break;
+        }
+    }
+    hops.truncate(HOPS);
+    hops
+}
+
+/// The elements of one line from the left, or none if it breaks the rules.
+fn elements(line: &[u8]) -> Option<Vec<Hop>> {
+    let mut elements = Vec::new();
+    let mut rest = line.trim_ascii();
+    while !rest.is_empty() {
+        let mut hop = Hop::default();
+        let mut is_empty = true;
+        // One element: pairs up to a comma or the end.
+        loop {
+            rest = rest.trim_ascii_start();
+            match rest {
+                [] | [b',', ..] => break,
+                [b';', after @ ..] => rest = after,
+                _ => {
+                    let (name, after) = token(rest)?;
+                    let (value, after) = value(after.strip_prefix(b"=")?)?;
+                    take(&mut hop, name, &value)?;
+                    is_empty = false;
+                    rest = after.trim_ascii_start();
+                    if !matches!(rest, [] | [b',' | b';', ..]) {
+                        return None;
+                    }
+                }
+            }
+        }
+        if !is_empty {
+            // An element that does not say who it is for hides it.
+            hop.client.get_or_insert(Node::Hidden);
+            elements.push(hop);
+        }
+        rest = rest.strip_prefix(b",").unwrap_or_default();
+    }
+    Some(elements)
+}
+
+/// Takes over one pair, unless its name came before in the element (section 4 forbids that).
+fn take(hop: &mut Hop, name: &[u8], value: &[u8]) -> Option<()> {
+    let came_before = if name.eq_ignore_ascii_case(b"for") {
+        hop.client.replace(node(value)).is_some()
+    } else if name.eq_ignore_ascii_case(b"proto") {
+        let before = hop.scheme;
+        hop.scheme = scheme(value);
+        before.is_some()
+    } else if name.eq_ignore_ascii_case(b"host") {
+        hop.authority.replace(value.to_vec()).is_some()
+    } else {
+        false
+    };
+    (!came_before).then_some(())
+}
+
+/// A token, and what follows it.
+fn token(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let end = bytes
+        .iter()
+        .position(|byte| !(byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte)))
+        .unwrap_or(bytes.len());
+    bytes
+        .split_at_checked(end)
+        .filter(|(token, _)| !token.is_empty())
+}
+
+/// A value without its quotes, and what follows it.
+fn value(bytes: &[u8]) -> Option<(Cow<'_, [u8]>, &[u8])> {
+    let Some(quoted) = bytes.strip_prefix(b"\"") else {
+        let end = bytes
+            .iter()
+            .position(|byte| b",; \t\"=".contains(byte))
+            .unwrap_or(bytes.len());
+        let (value, rest) = bytes.split_at_checked(end)?;
+        return (!value.is_empty()).then_some((Cow::Borrowed(value), rest));
+    };
+    let mut value = Vec::new();
+    let mut bytes = quoted.iter();
+    loop {
+        match bytes.next()? {
+            b'"' => return Some((Cow::Owned(value), bytes.as_slice())),
+            b'\\' => value.push(*bytes.next()?),
+            byte => value.push(*byte),
+        }
+    }
+}

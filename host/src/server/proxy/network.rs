@@ -1,0 +1,172 @@
+//! Networks, as `10.0.0.0/8` and `2001:db8::/32`, and lists of those that are trusted.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr};
+use std::str::FromStr;
+
+/// A range of IP addresses that have their first bits in common (RFC 4632 section 3.1). A single
+/// address is one as well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Network {
+    /// Its lowest address. IPv4, unless it can't be.
+    first: IpAddr,
+    prefix_bits: u8,
+}
+
+impl Network {
+    /// Whether `address` is in the network. An IPv4 address is the same one in the form that IPv6
+    /// sockets give it, `::ffff:192.0.2.1`.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        match (self.first, address.to_canonical()) {
+            (IpAddr::V4(first), IpAddr::V4(address)) => {
+                let differ = u32::from(first) ^ u32::from(address);
+                differ.leading_zeros() >= u32::from(self.prefix_bits)
+            }
+            (IpAddr::V6(first), IpAddr::V6(address)) => {
+                let differ = u128::from(first) ^ u128::from(address);
+                differ.leading_zeros() >= u32::from(self.prefix_bits)
+            }
+            _ => false,
+        }
+    }
+
+    /// The network of `bits` bits that `address` is in.
+    fn around(address: IpAddr, bits: u8) -> Self {
+        let first = match address {
+            IpAddr::V4(address) => {
+                let mask = u32::MAX.checked_shl(32 - u32::from(bits)).unwrap_or(0);
+                IpAddr::V4((u32::from(address) & mask).into())
+            }
+            IpAddr::V6(address) => {
+                let mask = u128::MAX.checked_shl(128 - u32::from(bits)).unwrap_or(0);
+                IpAddr::V6(Ipv6Addr::from(u128::from(address) & mask))
+            }
+        };
+        Self {
+            first,
+            prefix_bits: bits,
+        }
+    }
+}
+
+impl FromStr for Network {
+    type Err = String;
+
+    /// Strict, as whoever is on this list can say who a client is: no host bits, no short forms.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (address, bits) = match text.split_once('/') {
+            Some((address, bits)) => (address, Some(bits)),
+            None => (text, None),
+        };
+        let address: IpAddr = address
+            .parse()
+            .map_err(|_| format!("`{text}` is neither an IP address nor a network"))?;
+        if address.to_canonical() != address {
+            let canonical = address.to_canonical();
+            return Err(format!("`{text}` is an IPv4 address: write {canonical}"));
+        }
+        let most = if address.is_ipv4() { 32 } else { 128 };
+        let bits = match bits {
+            None => most,
+            Some(bits) if bits.bytes().all(|byte| byte.is_ascii_digit()) => bits
+                .parse()
+                .ok()
+                .filter(|bits| *bits <= most)
+                .ok_or_else(|| format!("`{text}`: a prefix has 0 to {most} bits"))?,
+            Some(_) => return Err(format!("`{text}`: a prefix is a number of bits")),
+        };
+        let network = Self::around(address, bits);
+        if network.first != address {
+            return Err(format!(
+                "`{text}` is an address inside of a network: write {network}"
+            ));
+        }
+        Ok(network)
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let most = if self.first.is_ipv4() { 32 } else { 128 };
+        match self.prefix_bits {
+            bits if bits == most => self.first.fmt(f),
+            bits => write!(f, "{}/{bits}", self.first),
+        }
+    }
+}
+
+impl TryFrom<String> for Network {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<Network> for String {
+    fn from(network: Network) -> Self {
+        network.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_network_has_the_addresses_that_begin_like_it() {
+        for (network, address, expected) in [
+            ("10.0.0.0/8", "10.255.1.2", true),
+            ("10.0.0.0/8", "11.0.0.0", false),
+            ("10.0.0.0/8", "::ffff:10.1.2.3", true),
+            ("10.0.0.0/8", "::a00:1", false),
+            ("192.0.2.7", "192.0.2.7", true),
+            ("192.0.2.7", "192.0.2.6", false),
+            ("192.0.2.128/25", "192.0.2.127", false),
+            ("192.0.2.128/25", "192.0.2.128", true),
+            ("0.0.0.0/0", "203.0.113.9", true),
+            ("0.0.0.0/0", "::1", false),
+            ("::/0", "2001:db8::1", true),
+            ("::/0", "192.0.2.1", false),
+            ("2001:db8::/32", "2001:db8:ffff::1", true),
+            ("2001:db8::/32", "2001:db9::1", false),
+            ("::1", "::1", true),
+        ] {
+            let parsed: Network = network.parse().expect(network);
+            let address: IpAddr = address.parse().expect(address);
+            assert_eq!(parsed.contains(address), expected, "{network} {address}");
+            assert_eq!(parsed.to_string(), network);
+        }
+    }
+
+    #[test]
+    fn what_is_none_is_refused() {
+        for text in [
+            "",
+            "/",
+            "/8",
+            "10",
+            "10.0.0.0/",
+            "10.0.0.0/33",
+            "10.0.0.0/+8",
+            "10.0.0.0/8/8",
+            "10.0.0.0/-1",
+            "10.0.0.0/256",
+            "10.0.0.1/8",
+            "10.0.0.0/ 8",
+            " 10.0.0.0/8",
+            "2001:db8::1/32",
+            "::/129",
+            "::ffff:10.0.0.0",
+            "::ffff:10.0.0.0/104",
+            "[::1]",
+            "localhost",
+            "010.0.0.1",
+        ] {
+            assert!(text.parse::<Network>().is_err(), "{text}");
+        }
+        let message = "10.1.2.3/8".parse::<Network>().unwrap_err();
+        assert!(message.ends_with("write 10.0.0.0/8"), "{message}");
+    }
+}

@@ -1,0 +1,51 @@
+//! `X-Forwarded-For`, `-Proto`, `-Host`, `-Port`: no standard, but what proxies send.
+//!
+//! Each is a list, to which a proxy adds at the right; many set the last three anew instead. So of
+//! these, a list that is as long as the list of addresses is taken to go with it, and of any other,
+//! what stands at the right is the nearest proxy's word.
+
+use super::origin::{HOPS, Hop, Node, node, scheme};
+use crate::http1::RequestHead;
+
+/// What the proxies say, the nearest first; [`HOPS`] of them at most.
+pub(super) fn hops(head: &RequestHead) -> Vec<Hop> {
+    let addresses = list(head, "x-forwarded-for");
+    let schemes = list(head, "x-forwarded-proto");
+    let hosts = list(head, "x-forwarded-host");
+    let ports = list(head, "x-forwarded-port");
+    let count = addresses.len();
+    // A request without addresses may say the rest all the same.
+    let mut hops = vec![Hop::default(); count.max(1)];
+    for (index, hop) in hops.iter_mut().enumerate() {
+        hop.client = Some(addresses.get(index).map_or(Node::Hidden, |text| node(text)));
+        hop.scheme = at(&schemes, index, count).and_then(scheme);
+        hop.authority = at(&hosts, index, count).map(<[u8]>::to_vec);
+        hop.port = at(&ports, index, count).and_then(port);
+    }
+    hops
+}
+
+/// The elements of a list field, from the right; [`HOPS`] of them at most.
+fn list<'a>(head: &'a RequestHead, name: &str) -> Vec<&'a [u8]> {
+    let mut elements: Vec<&[u8]> = Vec::new();
+    for (field, value) in head.fields() {
+        if field.eq_ignore_ascii_case(name) {
+            elements.extend(value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii));
+        }
+    }
+    elements.reverse();
+    elements.truncate(HOPS);
+    elements
+}
+
+/// What a list says of the hop at `index`, of `count`.
+fn at<'a>(list: &[&'a [u8]], index: usize, count: usize) -> Option<&'a [u8]> {
+    let index = if list.len() == count { index } else { 0 };
+    list.get(index).copied()
+}
+
+fn port(text: &[u8]) -> Option<u16> {
+    let text = str::from_utf8(text).ok()?;
+    let is_decimal = text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|_| is_decimal)
+}

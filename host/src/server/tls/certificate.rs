@@ -1,0 +1,100 @@
+//! The certificate and its key: where they come from, and how they are replaced while connections
+//! are served.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::SystemTime;
+
+use anyhow::{Context as _, bail};
+use rustls::crypto::ring;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+
+/// The largest file that is read, in bytes: a chain of a hundred certificates, or a wrong file.
+const FILE_BYTES: u64 = 1024 * 1024;
+
+/// The two files.
+#[derive(Clone, Debug)]
+pub(super) struct Files {
+    pub(super) cert: PathBuf,
+    pub(super) key: PathBuf,
+}
+
+/// What tells one state of the files from another.
+pub(super) type Stamp = [Option<(u64, u64, SystemTime)>; 2];
+
+impl Files {
+    /// Reads the certificate chain and the key, and sees that they belong together.
+    ///
+    /// # Errors
+    ///
+    /// Fails when a file can't be read, is not in PEM form, or the two are not each other's.
+    pub(super) fn load(&self) -> anyhow::Result<CertifiedKey> {
+        let cert = read(&self.cert)?;
+        let shown = self.cert.display();
+        let chain = CertificateDer::pem_slice_iter(&cert)
+            .collect::<Result<Vec<_>, _>>()
+            .with_context(|| format!("{shown}: not in PEM form"))?;
+        if chain.is_empty() {
+            bail!("{shown}: no certificate in it (expected PEM)");
+        }
+        let key = read(&self.key)?;
+        let shown = self.key.display();
+        let key = PrivateKeyDer::from_pem_slice(&key)
+            .with_context(|| format!("{shown}: no private key in it (expected PEM)"))?;
+        CertifiedKey::from_der(chain, key, &ring::default_provider())
+            .with_context(|| format!("{shown}: not a usable key for {}", self.cert.display()))
+    }
+
+    /// The state that the files are in. One that is not there has none.
+    pub(super) fn stamp(&self) -> Stamp {
+        [&self.cert, &self.key].map(|path| {
+            // Through links: certificates are commonly replaced by pointing one elsewhere.
+            let metadata = fs::metadata(path).ok()?;
+            Some((metadata.ino(), metadata.len(), metadata.modified().ok()?))
+        })
+    }
+}
+
+fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
+    let shown = path.display();
+    let metadata = fs::metadata(path).with_context(|| format!("could not read {shown}"))?;
+    if !metadata.is_file() || metadata.len() > FILE_BYTES {
+        bail!("{shown}: no certificate or key (it is no file, or larger than 1 MiB)");
+    }
+    fs::read(path).with_context(|| format!("could not read {shown}"))
+}
+
+/// Hands the current certificate to each handshake.
+#[derive(Debug)]
+pub(super) struct Current(RwLock<Arc<CertifiedKey>>);
+
+impl Current {
+    pub(super) fn new(key: CertifiedKey) -> Self {
+        Self(RwLock::new(Arc::new(key)))
+    }
+
+    /// From now on, handshakes have this one. The lock is held for one assignment.
+    pub(super) fn replace(&self, key: CertifiedKey) {
+        let key = Arc::new(key);
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = key;
+    }
+
+    pub(super) fn get(&self) -> Arc<CertifiedKey> {
+        self.0
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}
+
+impl ResolvesServerCert for Current {
+    /// There is one for all names: a client that asked for another will say so.
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.get())
+    }
+}

@@ -1,0 +1,404 @@
+//! Sessions against rustls's own client, without a socket; and certificates that change.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, SupportedProtocolVersion};
+
+use super::watch::Follow;
+use super::*;
+
+const NAME: &str = "localhost";
+
+/// Writes a new certificate and its key to `folder`.
+fn make_certificate(folder: &Path) -> Files {
+    let made = rcgen::generate_simple_self_signed([NAME.to_owned()]).expect("a certificate");
+    let files = Files {
+        cert: folder.join("cert.pem"),
+        key: folder.join("key.pem"),
+    };
+    fs::write(&files.cert, made.cert.pem()).expect("the folder can be written to");
+    fs::write(&files.key, made.signing_key.serialize_pem()).expect("and again");
+    files
+}
+
+fn folder() -> tempfile::TempDir {
+    tempfile::tempdir().expect("a temporary folder")
+}
+
+/// A server's settings, and the certificate that a client has to trust.
+fn server() -> (Arc<ServerConfig>, CertificateDer<'static>) {
+    let folder = folder();
+    let key = make_certificate(folder.path()).load().expect("it is good");
+    let certificate = key.cert[0].clone();
+    let config = config(Arc::new(Current::new(key))).expect("settings");
+    (Arc::new(config), certificate)
+}
+
+fn client(
+    certificate: CertificateDer<'static>,
+    version: &'static SupportedProtocolVersion,
+    protocols: &[&[u8]],
+) -> ClientConnection {
+    let mut roots = RootCertStore::empty();
+    roots.add(certificate).expect("a root");
+    let provider = Arc::new(ring::default_provider());
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[version])
+        .expect("a version")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
+    let name = ServerName::try_from(NAME).expect("a name");
+    ClientConnection::new(Arc::new(config), name).expect("a client")
+}
+
+fn session(config: &Arc<ServerConfig>) -> Session {
+    let deadline = Instant::now() + HANDSHAKE_TIMEOUT;
+    Session::new(config.clone(), deadline).expect("a session")
+}
+
+/// Everything that the client has to send.
+fn from_client(client: &mut ClientConnection) -> Vec<u8> {
+    let mut records = Vec::new();
+    while client.wants_write() {
+        client.write_tls(&mut records).expect("a vector takes it");
+    }
+    records
+}
+
+/// Everything that the server has to send, to the client. What it says in plaintext.
+fn to_client(
+    session: &mut Session,
+    client: &mut ClientConnection,
+) -> Result<Vec<u8>, rustls::Error> {
+    let records = session.outgoing().to_vec();
+    session.sent(records.len());
+    let mut rest = &*records;
+    let mut plain = Vec::new();
+    while !rest.is_empty() {
+        client.read_tls(&mut rest).expect("a slice gives it");
+        client.process_new_packets()?;
+        // What is there is read even if the end of it is not there.
+        let _ = client.reader().read_to_end(&mut plain);
+    }
+    Ok(plain)
+}
+
+/// Hands the session records in pieces, as a transport does: through a buffer in which what is held
+/// goes first.
+fn open(
+    session: &mut Session,
+    records: &[u8],
+    piece_bytes: usize,
+) -> Result<(Vec<u8>, Opened), Failed> {
+    let mut plain = Vec::new();
+    let mut opened = Opened::Open;
+    let mut buffer = vec![0; 2 * HELD_BYTES];
+    for piece in records.chunks(piece_bytes) {
+        let held = session.resume(&mut buffer);
+        buffer[held..held + piece.len()].copy_from_slice(piece);
+        let records = &mut buffer[..held + piece.len()];
+        opened = session.open(records, &mut |bytes| plain.extend_from_slice(bytes))?;
+    }
+    Ok((plain, opened))
+}
+
+fn seal(session: &mut Session, plain: &[u8]) {
+    let mut sealed = vec![0; SEALED_BYTES];
+    for record in plain.chunks(RECORD_BYTES) {
+        assert!(Session::fits(record.len(), sealed.len()));
+        let count = session.seal(record, &mut sealed).expect("it is open");
+        session.keep(&sealed[..count]);
+    }
+}
+
+fn handshake(session: &mut Session, client: &mut ClientConnection, piece_bytes: usize) {
+    for _ in 0..4 {
+        let records = from_client(client);
+        open(session, &records, piece_bytes).expect("a handshake");
+        to_client(session, client).expect("a handshake");
+    }
+    assert!(!client.is_handshaking());
+    assert_eq!(session.deadline(), None);
+}
+
+fn versions() -> [&'static SupportedProtocolVersion; 2] {
+    [&rustls::version::TLS13, &rustls::version::TLS12]
+}
+
+#[test]
+fn a_conversation_is_the_same_however_its_records_are_split() {
+    let (config, certificate) = server();
+    let long: Vec<u8> = (0..100_000_u32).map(|index| (index % 251) as u8).collect();
+    for version in versions() {
+        for piece_bytes in [1, 2, 5, 1000, 16 * 1024] {
+            let mut client = client(certificate.clone(), version, &[b"h2", b"http/1.1"]);
+            let mut session = session(&config);
+            assert!(session.deadline().is_some());
+            handshake(&mut session, &mut client, piece_bytes);
+            assert_eq!(client.alpn_protocol(), Some(&b"http/1.1"[..]));
+
+            let sent = &long[..if piece_bytes < 5 { 2000 } else { long.len() }];
+            let mut rest = sent;
+            let mut received = Vec::new();
+            while !rest.is_empty() {
+                let count = client.writer().write(rest).expect("room");
+                rest = &rest[count..];
+                let records = from_client(&mut client);
+                let (plain, opened) = open(&mut session, &records, piece_bytes).expect("good");
+                assert_eq!(opened, Opened::Open);
+                received.extend(plain);
+            }
+            assert_eq!(received, sent);
+
+            let mut answer = Vec::new();
+            for part in long.chunks(SEAL_BYTES) {
+                seal(&mut session, part);
+                answer.extend(to_client(&mut session, &mut client).expect("good"));
+            }
+            assert_eq!(answer, long);
+        }
+    }
+}
+
+#[test]
+fn nothing_is_kept_between_two_requests() {
+    let (config, certificate) = server();
+    for version in versions() {
+        let mut client = client(certificate.clone(), version, &[]);
+        let mut session = session(&config);
+        handshake(&mut session, &mut client, 100);
+        client.writer().write_all(b"GET").expect("room");
+        let records = from_client(&mut client);
+        open(&mut session, &records, 7).expect("good");
+        assert_eq!(session.kept_capacity_bytes(), 0);
+        open(&mut session, &records[..1], 7).expect("not whole");
+        assert!(session.kept_capacity_bytes() > 0);
+    }
+}
+
+#[test]
+fn an_orderly_end_is_told_both_ways() {
+    let (config, certificate) = server();
+    for version in versions() {
+        let mut client = client(certificate.clone(), version, &[]);
+        let mut session = session(&config);
+        handshake(&mut session, &mut client, 1000);
+        client.writer().write_all(b"last").expect("room");
+        client.send_close_notify();
+        let records = from_client(&mut client);
+        let (plain, opened) = open(&mut session, &records, records.len()).expect("good");
+        assert_eq!((&*plain, opened), (&b"last"[..], Opened::Ended));
+        // A client that has ended its side gets its answer all the same.
+        seal(&mut session, b"answer");
+        session.close();
+        assert!(session.is_closed());
+        let answer = to_client(&mut session, &mut client).expect("good");
+        assert_eq!(answer, b"answer");
+        let rest = client.reader().read_to_end(&mut Vec::new());
+        assert_eq!(rest.expect("an end"), 0);
+    }
+}
+
+#[test]
+fn a_cut_answer_has_no_orderly_end() {
+    let (config, certificate) = server();
+    for version in versions() {
+        let mut client = client(certificate.clone(), version, &[]);
+        let mut session = session(&config);
+        handshake(&mut session, &mut client, 1000);
+        seal(&mut session, b"answ");
+        let answer = to_client(&mut session, &mut client).expect("good");
+        assert_eq!(answer, b"answ");
+        assert_eq!(client.read_tls(&mut &b""[..]).expect("an end"), 0);
+        client.process_new_packets().expect("nothing new");
+        let error = client.reader().read_to_end(&mut Vec::new()).unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::UnexpectedEof);
+    }
+}
+
+#[test]
+fn what_is_no_tls_fails_with_an_alert_and_no_panic() {
+    let (config, certificate) = server();
+    let mut client = client(certificate, &rustls::version::TLS13, &[]);
+    let hello = from_client(&mut client);
+    let mut flipped = hello.clone();
+    flipped[5] ^= 0xFF;
+    for (bytes, alert) in [
+        (&b"\x16\x03\x01\xff\xff............"[..], true),
+        (b"\x15\x03\x01\x00\x02\x02\x28", false),
+        (b"\x80\x2e\x01\x00\x02...............", true),
+        (b"SSH-2.0-OpenSSH_9.6\r\n", true),
+        (&flipped, true),
+    ] {
+        let mut session = session(&config);
+        let failed = open(&mut session, bytes, bytes.len());
+        assert!(failed.is_err(), "{}", bytes.escape_ascii());
+        assert_eq!(
+            session.outgoing().first() == Some(&0x15),
+            alert,
+            "{}",
+            bytes.escape_ascii()
+        );
+        session.close();
+        assert!(session.is_closed());
+    }
+    // A hello that is cut short anywhere is no verdict.
+    for length in 0..hello.len() {
+        let mut session = session(&config);
+        open(&mut session, &hello[..length], hello.len()).expect("not whole");
+        assert!(session.outgoing().is_empty());
+        assert!(session.deadline().is_some());
+    }
+}
+
+#[test]
+fn a_broken_record_ends_the_session() {
+    let (config, certificate) = server();
+    for version in versions() {
+        let mut client = client(certificate.clone(), version, &[]);
+        let mut session = session(&config);
+        handshake(&mut session, &mut client, 1000);
+        client
+            .writer()
+            .write_all(b"GET / HTTP/1.1\r\n")
+            .expect("room");
+        let mut records = from_client(&mut client);
+        if let Some(last) = records.last_mut() {
+            *last ^= 1;
+        }
+        assert!(open(&mut session, &records, 3).is_err());
+        assert!(to_client(&mut session, &mut client).is_err());
+    }
+}
+
+#[test]
+fn other_protocols_than_http_1_are_refused() {
+    let (config, certificate) = server();
+    let mut client = client(certificate, &rustls::version::TLS13, &[b"h2"]);
+    let mut session = session(&config);
+    let records = from_client(&mut client);
+    assert!(open(&mut session, &records, 1000).is_err());
+    let error = to_client(&mut session, &mut client).unwrap_err();
+    assert!(
+        format!("{error:?}").contains("NoApplicationProtocol"),
+        "{error:?}"
+    );
+}
+
+#[test]
+fn nothing_is_sealed_before_the_handshake() {
+    let (config, _) = server();
+    let mut session = session(&config);
+    let mut sealed = vec![0; SEALED_BYTES];
+    assert!(session.seal(b"x", &mut sealed).is_err());
+}
+
+/// Replaces a file as tools do: by renaming, so that it is another one.
+fn replace(path: &Path, text: &[u8]) {
+    let new = path.with_extension("new");
+    fs::write(&new, text).expect("the folder can be written to");
+    fs::rename(&new, path).expect("the new file can be moved");
+}
+
+#[test]
+fn a_new_certificate_is_taken_and_a_broken_one_is_not() {
+    let (one, other) = (folder(), folder());
+    let files = make_certificate(one.path());
+    let stamp = files.stamp();
+    let current = Arc::new(Current::new(files.load().expect("it is good")));
+    let first = current.get().cert.clone();
+    let mut follow = Follow::new(files.clone(), stamp, current.clone());
+    let mut look_until_settled = || {
+        follow.look();
+        follow.look();
+    };
+    look_until_settled();
+    assert_eq!(current.get().cert, first);
+
+    // The certificate is there before its key.
+    let next = make_certificate(other.path());
+    replace(&files.cert, &fs::read(&next.cert).expect("it is there"));
+    look_until_settled();
+    assert_eq!(current.get().cert, first);
+    replace(&files.key, &fs::read(&next.key).expect("it is there"));
+    look_until_settled();
+    let second = current.get().cert.clone();
+    assert_ne!(second, first);
+
+    for broken in [&b""[..], b"-----BEGIN CERTIFICATE-----\n!\n", b"\xff\0"] {
+        replace(&files.cert, broken);
+        look_until_settled();
+        assert_eq!(current.get().cert, second);
+    }
+    fs::remove_file(&files.key).expect("it is there");
+    look_until_settled();
+    assert_eq!(current.get().cert, second);
+
+    let last = make_certificate(one.path());
+    assert_eq!(last.cert, files.cert);
+    look_until_settled();
+    assert_ne!(current.get().cert, second);
+}
+
+#[test]
+fn what_can_not_be_served_with_is_said_at_the_start() {
+    let (one, other) = (folder(), folder());
+    let files = make_certificate(one.path());
+    let others = make_certificate(other.path());
+    let options = |cert: &Path, key: &Path| Options {
+        cert: Some(cert.to_owned()),
+        key: Some(key.to_owned()),
+        ..Options::default()
+    };
+    assert!(
+        Tls::start(&options(&files.cert, &files.key))
+            .expect("it is good")
+            .is_some()
+    );
+    assert!(Tls::start(&Options::default()).expect("no TLS").is_none());
+    let missing = one.path().join("missing.pem");
+    for (options, expected) in [
+        (options(&files.cert, &others.key), "not a usable key"),
+        (options(&files.cert, &files.cert), "no private key"),
+        (options(&files.key, &files.key), "no certificate"),
+        (options(&missing, &files.key), "missing.pem"),
+        (options(one.path(), &files.key), "no certificate or key"),
+        (
+            Options {
+                cert: Some(files.cert.clone()),
+                ..Options::default()
+            },
+            "--tls-key",
+        ),
+        (
+            Options {
+                redirect_http: Some(([127, 0, 0, 1], 0).into()),
+                ..Options::default()
+            },
+            "--tls-cert",
+        ),
+    ] {
+        let error = Tls::start(&options).expect_err(expected);
+        assert!(format!("{error:#}").contains(expected), "{error:#}");
+    }
+}
+
+#[test]
+fn dropping_the_watch_ends_it_at_once() {
+    let folder = folder();
+    let files = make_certificate(folder.path());
+    let options = Options {
+        cert: Some(files.cert),
+        key: Some(files.key),
+        ..Options::default()
+    };
+    let tls = Tls::start(&options).expect("it is good");
+    let before = Instant::now();
+    drop(tls);
+    assert!(before.elapsed() < Duration::from_secs(1));
+}

@@ -1,0 +1,127 @@
+//! How a response goes on and ends: rules B2 to B5.
+
+use super::get_and_go_on;
+use crate::support::client::Ending;
+use crate::support::response::Framing;
+use crate::support::server::Server;
+use crate::support::site::Site;
+
+#[test]
+fn b2_close_is_called_once_whatever_the_end() {
+    let site = Site::new().with_cases(["close-log", "counter"]);
+    let server = Server::of(&site);
+    let whole = get_and_go_on(&server, "/close-log");
+    assert_eq!(whole.body.len(), 3 * 4096);
+    let without_blocks = get_and_go_on(&server, "/close-log?n=0");
+    assert_eq!((without_blocks.status(), without_blocks.text()), (200, ""));
+    let head = {
+        let mut client = server.connect();
+        client.request("HEAD", "/close-log");
+        client.response_to("HEAD")
+    };
+    assert_eq!(head.status(), 200);
+
+    let mut client = server.connect();
+    client.request("GET", "/close-log?break");
+    let cut = client.cut_response();
+    assert_eq!((cut.body.len(), cut.ending), (4096, Ending::Reset));
+
+    // What close raises is the log's affair: the body is out.
+    let raised = get_and_go_on(&server, "/close-log?raise");
+    assert_eq!(raised.body.len(), 3 * 4096);
+    server
+        .error_log()
+        .expect(&["close-log: raised", "closing broke"]);
+    let ended = server.stop();
+    let closed = ended.stderr_with(&["close-log: closed"]);
+    assert_eq!(closed, 5, "{}", ended.everything());
+    assert_eq!(ended.stderr_with(&["ERROR"]), 2, "{}", ended.everything());
+}
+
+#[test]
+fn b3_never_more_than_the_content_length() {
+    let site = Site::new().with_cases(["long-body", "counter"]);
+    let server = Server::of(&site);
+    for target in ["/long-body", "/long-body?blocks"] {
+        let response = get_and_go_on(&server, target);
+        assert_eq!(response.framing, Framing::Length(5), "{target}");
+        assert_eq!(response.text(), "12345", "{target}");
+    }
+    let ended = server.stop();
+    let told = ended.stderr_with(&["long-body: the body is longer"]);
+    assert_eq!(told, 2, "{}", ended.everything());
+}
+
+#[test]
+fn b3_less_than_the_content_length_cuts_the_connection() {
+    let site = Site::new().with_cases(["short-body"]);
+    let server = Server::of(&site);
+    for target in ["/short-body", "/short-body?blocks"] {
+        let mut client = server.connect();
+        client.request("GET", target);
+        let cut = client.cut_response();
+        let head = cut.head.expect("a head");
+        assert_eq!(head.field("Content-Length"), Some("10"), "{target}");
+        assert_eq!(
+            (&*cut.body, cut.ending),
+            (&b"12345"[..], Ending::Reset),
+            "{target}"
+        );
+    }
+    // Nothing of the body is sent to HEAD, so nothing is missing.
+    let mut client = server.connect();
+    client.request("HEAD", "/short-body");
+    assert_eq!(
+        client.response_to("HEAD").field("Content-Length"),
+        Some("10")
+    );
+    client.request("HEAD", "/short-body?blocks");
+    assert_eq!(client.response_to("HEAD").status(), 200);
+    let ended = server.stop();
+    let told = ended.stderr_with(&["ERROR", "short-body: the body is shorter"]);
+    assert_eq!(told, 2, "{}", ended.everything());
+}
+
+#[test]
+fn b4_a_single_block_has_a_length_and_several_come_in_chunks() {
+    let site = Site::new().with_cases(["counter", "late-start"]);
+    let server = Server::of(&site);
+    assert_eq!(server.get("/counter").framing, Framing::Length(1));
+    assert_eq!(server.get("/late-start").framing, Framing::Chunked);
+    server.stop();
+}
+
+#[test]
+fn b5_some_responses_have_no_body() {
+    let site = Site::new().with_cases(["head-204", "counter", "close-log"]);
+    let server = Server::of(&site);
+    for (status, code) in [("204%20No%20Content", 204), ("304%20Not%20Modified", 304)] {
+        let response = get_and_go_on(&server, &format!("/head-204?status={status}"));
+        assert_eq!((response.status(), response.text()), (code, ""));
+        assert_eq!(response.field("Transfer-Encoding"), None);
+    }
+    let mut client = server.connect();
+    for target in ["/counter", "/close-log?n=50"] {
+        client.request("HEAD", target);
+        assert_eq!(client.response_to("HEAD").status(), 200);
+        assert_eq!(client.get("/counter").text(), "1", "after {target}");
+    }
+    let ended = server.stop();
+    assert_eq!(ended.stderr_with(&["ERROR"]), 0, "{}", ended.everything());
+    assert_eq!(ended.stderr_with(&["longer"]), 0, "{}", ended.everything());
+}
+
+#[test]
+fn what_is_done_when_the_response_is_over_reaches_nobody_and_waits_for_nothing() {
+    let site = Site::new().with_cases(["late"]);
+    let server = Server::with(&site, &["--max-wall-time", "86400"]);
+    // The body is outstanding, and never comes.
+    let mut client = server.connect();
+    client.send("POST /late HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n");
+    assert_eq!(client.response().text(), "over");
+    server.error_log().expect(&["late: read: Ok(None)"]);
+
+    assert_eq!(server.get("/late?write").text(), "over");
+    server.error_log().expect(&["late: wrote: Err("]);
+    server.stop();
+}

@@ -1,0 +1,228 @@
+//! What a handler is told, and where what it says goes: rules E1 to E5, and I5.
+
+use crate::support::guests;
+use crate::support::response::Response;
+use crate::support::server::Server;
+use crate::support::site::Site;
+
+/// What `tests/guests/variables.rs` tells.
+struct Variables(Vec<(String, String)>);
+
+impl Variables {
+    #[track_caller]
+    fn of(response: &Response) -> Variables {
+        assert_eq!(response.status(), 200);
+        let lines = response.text().lines().map(|line| {
+            let (name, value) = line.split_once('=').unwrap_or_else(|| panic!("{line}"));
+            (name.to_owned(), value.to_owned())
+        });
+        Variables(lines.collect())
+    }
+
+    /// The value of a variable, which is there once at most.
+    #[track_caller]
+    fn get(&self, name: &str) -> Option<&str> {
+        let mut values = self.0.iter().filter(|(known, _)| known == name);
+        let value = values.next().map(|(_, value)| value.as_str());
+        assert!(values.next().is_none(), "{name} is there twice");
+        value
+    }
+}
+
+/// The variables of a request, sent as these lines.
+#[track_caller]
+fn ask(server: &Server, lines: &[&str]) -> Variables {
+    let mut client = server.connect();
+    client.send(lines.join("\r\n") + "\r\n\r\n");
+    Variables::of(&client.response())
+}
+
+#[test]
+fn e1_what_is_always_there() {
+    let site = Site::new().with_cases(["variables"]);
+    let server = Server::of(&site);
+    let port = server.addr().port().to_string();
+    let variables = ask(
+        &server,
+        &["GET /variables/a%2Fb?c=%20 HTTP/1.1", "Host: test"],
+    );
+    for (name, value) in [
+        ("REQUEST_METHOD", "GET"),
+        ("SCRIPT_NAME", "/variables"),
+        ("PATH_INFO", "/a/b"),
+        ("QUERY_STRING", "c=%20"),
+        ("REQUEST_URI", "/variables/a%2Fb?c=%20"),
+        ("RAW_URI", "/variables/a%2Fb?c=%20"),
+        ("SERVER_NAME", "test"),
+        ("SERVER_PORT", &port),
+        ("SERVER_PROTOCOL", "HTTP/1.1"),
+        ("REMOTE_ADDR", "127.0.0.1"),
+        ("HTTP_HOST", "test"),
+        ("wsgi.version", "1.0"),
+        ("wsgi.url_scheme", "http"),
+        ("wsgi.multithread", "false"),
+        ("wsgi.multiprocess", "true"),
+        ("wsgi.run_once", "true"),
+        ("wsgi.input_terminated", "true"),
+    ] {
+        assert_eq!(variables.get(name), Some(value), "{name}");
+    }
+    let remote_port: Option<u16> = variables.get("REMOTE_PORT").and_then(|n| n.parse().ok());
+    assert!(remote_port.is_some_and(|port| port > 0));
+    server.stop();
+}
+
+#[test]
+fn e1_what_is_there_when_the_request_has_it() {
+    let site = Site::new().with_cases(["variables"]);
+    let server = Server::of(&site);
+    let bare = ask(&server, &["GET /variables HTTP/1.0"]);
+    assert_eq!(bare.get("CONTENT_TYPE"), None);
+    assert_eq!(bare.get("CONTENT_LENGTH"), None);
+    assert_eq!(bare.get("QUERY_STRING"), Some(""));
+    assert_eq!(bare.get("SERVER_PROTOCOL"), Some("HTTP/1.0"));
+    assert_eq!(bare.get("SERVER_NAME"), Some("127.0.0.1"));
+    assert_eq!(bare.get("HTTP_HOST"), None);
+
+    let line = "POST /variables HTTP/1.1";
+    let (host, content_type) = ("Host: a:80", "Content-Type: text/plain");
+    let with_length = ask(&server, &[line, host, content_type, "Content-Length: 0"]);
+    assert_eq!(with_length.get("CONTENT_LENGTH"), Some("0"));
+    assert_eq!(with_length.get("CONTENT_TYPE"), Some("text/plain"));
+    assert_eq!(with_length.get("SERVER_NAME"), Some("a"));
+
+    let mut client = server.connect();
+    client.send([line, host, "Transfer-Encoding: chunked", "", ""].join("\r\n"));
+    client.send("0\r\n\r\n");
+    let chunked = Variables::of(&client.response());
+    assert_eq!(chunked.get("CONTENT_LENGTH"), None);
+    assert_eq!(chunked.get("wsgi.input_terminated"), Some("true"));
+    server.stop();
+}
+
+#[test]
+fn e2_fields_are_variables() {
+    let site = Site::new().with_cases(["variables"]);
+    let server = Server::of(&site);
+    let variables = ask(
+        &server,
+        &[
+            "POST /variables HTTP/1.1",
+            "Host: test",
+            "Content-Type: text/plain",
+            "Content-Length: 0",
+            "x-lower-case: one",
+            "Accept: a",
+            "ACCEPT: b",
+            "accept: c",
+            "Cookie: a=1",
+            "Cookie: b=2",
+            "X-Forwarded-For: honest",
+            "X_Forwarded_For: forged",
+            "Content_Length: 7",
+            "Proxy: http://evil",
+            "X-Empty:",
+        ],
+    );
+    for (name, value) in [
+        ("HTTP_X_LOWER_CASE", Some("one")),
+        ("HTTP_ACCEPT", Some("a,b,c")),
+        ("HTTP_COOKIE", Some("a=1; b=2")),
+        ("HTTP_X_FORWARDED_FOR", Some("honest")),
+        ("HTTP_X_EMPTY", Some("")),
+        ("HTTP_CONTENT_TYPE", None),
+        ("HTTP_CONTENT_LENGTH", None),
+        ("HTTP_PROXY", None),
+    ] {
+        assert_eq!(variables.get(name), value, "{name}");
+    }
+    assert_eq!(variables.get("CONTENT_LENGTH"), Some("0"));
+    server.stop();
+}
+
+#[test]
+fn e3_script_name_and_path_info_are_the_path() {
+    let site = Site::new();
+    for name in [
+        "index.wasm",
+        "variables.wasm",
+        "deep/er.wasm",
+        "users/[id].wasm",
+        "files/[...rest].wasm",
+    ] {
+        site.install(name, &guests::case("variables"));
+    }
+    let server = Server::of(&site);
+    for (target, script_name, path_info) in [
+        ("/", "", "/"),
+        ("/variables", "/variables", ""),
+        ("/variables/", "/variables", "/"),
+        ("/variables/a//b/", "/variables", "/a//b/"),
+        ("/variables/a%2Fb%20c", "/variables", "/a/b c"),
+        ("/variables/../deep/er/x", "/deep/er", "/x"),
+        ("/%76ariables/%61", "/variables", "/a"),
+        ("/users/7", "/users/7", ""),
+        ("/users/a%2Fb/c", "/users/a/b", "/c"),
+        ("/files/a/b", "/files", "/a/b"),
+        ("/unknown/path", "", "/unknown/path"),
+    ] {
+        let variables = Variables::of(&server.get(target));
+        assert_eq!(variables.get("SCRIPT_NAME"), Some(script_name), "{target}");
+        assert_eq!(variables.get("PATH_INFO"), Some(path_info), "{target}");
+        assert_eq!(variables.get("REQUEST_URI"), Some(target));
+    }
+    server.stop();
+}
+
+#[test]
+fn e4_values_are_bytes() {
+    let site = Site::new().with_cases(["variables"]);
+    let server = Server::of(&site);
+    let mut client = server.connect();
+    client.send(b"GET /variables/%ff%e9\xc3\xa9?\xc3\xa9%ff HTTP/1.1\r\nHost: test\r\n");
+    client.send(b"X-Bytes: caf\xe9 \xff\t.\r\n\r\n");
+    let variables = Variables::of(&client.response());
+    assert_eq!(variables.get("PATH_INFO"), Some("/\\xff\\xe9\\xc3\\xa9"));
+    assert_eq!(variables.get("QUERY_STRING"), Some("\\xc3\\xa9%ff"));
+    assert_eq!(variables.get("HTTP_X_BYTES"), Some("caf\\xe9 \\xff\\t."));
+    server.stop();
+}
+
+#[test]
+fn e5_what_a_route_binds() {
+    let site = Site::new();
+    for name in ["users/[id].wasm", "files/[user]/[...rest].wasm"] {
+        site.install(name, &guests::case("variables"));
+    }
+    let server = Server::of(&site);
+    let user = Variables::of(&server.get("/users/%22J%C3%BCrgen%22"));
+    assert_eq!(user.get("wasgi.route.id"), Some("\\\"J\\xc3\\xbcrgen\\\""));
+    let json = "[[], {\\\"id\\\": \\\"\\\\\\\"J\\xc3\\xbcrgen\\\\\\\"\\\"}]";
+    assert_eq!(user.get("wsgiorg.routing_args"), Some(json));
+    let file = Variables::of(&server.get("/files/7/a/b.txt"));
+    assert_eq!(file.get("wasgi.route.user"), Some("7"));
+    assert_eq!(file.get("wasgi.route.rest"), Some("a/b.txt"));
+    for (name, _) in &file.0 {
+        let is_ours = name.starts_with("wasgi.");
+        assert!(!is_ours || *name == name.to_lowercase(), "{name}");
+    }
+    server.stop();
+}
+
+#[test]
+fn i5_the_error_log_names_the_handler_on_each_line() {
+    let site = Site::new().with_cases(["errors"]);
+    let server = Server::of(&site);
+    assert_eq!(server.get("/errors?n=3").text(), "3 lines");
+    let ended = server.stop();
+    for line in [
+        "line 1",
+        "line 2",
+        "line 3",
+        "to standard output",
+        "to standard error",
+    ] {
+        let line = format!("errors: {line}");
+        assert_eq!(ended.stderr_with(&[&line]), 1, "{}", ended.everything());
+    }
+}

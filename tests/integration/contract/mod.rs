@@ -1,0 +1,19 @@
+//! The rules of `docs/contract.md`, by their numbers, as far as they can be seen from outside.
+//! Those about bodies on the wire (B1, I3, I4) are in `bodies`.
+
+mod body;
+mod environ;
+mod start_response;
+
+use crate::support::response::Response;
+use crate::support::server::Server;
+
+/// Sends a GET on a connection of its own, and another one on it behind the answer: whatever was
+/// wrong with the first must not be seen by the second.
+#[track_caller]
+fn get_and_go_on(server: &Server, target: &str) -> Response {
+    let mut client = server.connect();
+    let response = client.get(target);
+    assert_eq!(client.get("/counter").text(), "1", "after {target}");
+    response
+}

@@ -1,0 +1,21 @@
+//! The whole program, from outside: each test starts the real server on a site of its own, and
+//! talks to it over sockets, files and signals.
+//!
+//! `cargo xtask test` builds the handlers that are served. How long something takes is never
+//! looked at: see `support`.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod bodies;
+mod contract;
+mod files;
+mod http;
+mod isolation;
+mod lifecycle;
+mod main_job;
+mod many;
+mod proxy;
+mod reload;
+mod stress;
+mod tls;

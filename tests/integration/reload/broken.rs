@@ -1,0 +1,130 @@
+//! Files that are no handlers: named in the log, and no harm to what is served.
+
+use std::fs;
+
+use super::expect_text;
+use crate::support::guests;
+use crate::support::server::Server;
+use crate::support::site::Site;
+
+#[test]
+fn a_truncated_file_leaves_the_last_good_version_serving() {
+    let site = Site::new().with_demos(["hello"]);
+    let server = Server::of(&site);
+    let page = server.get("/hello").body;
+    let whole = fs::read(site.handlers().join("hello.wasm")).expect("read");
+
+    site.replace_handler("hello.wasm", &whole[..whole.len() / 2]);
+    server.error_log().expect(&[
+        "ERROR",
+        "handlers/hello.wasm",
+        "the version before it serves",
+    ]);
+    assert_eq!(server.get("/hello").body, page);
+
+    // Another one goes on being reloaded, and the trouble is told once.
+    site.replace_handler("other.wat", guests::page("other"));
+    expect_text(&server, "/other", "other");
+    site.replace_handler("hello.wasm", &whole);
+    server.error_log().expect(&["INFO", "hello", "again"]);
+    assert_eq!(server.get("/hello").body, page);
+    let ended = server.stop();
+    assert_eq!(ended.stderr_with(&["ERROR"]), 1, "{}", ended.everything());
+}
+
+#[test]
+fn a_file_that_is_no_handler_is_named_and_nothing_else_changes() {
+    let site = Site::new().with_page_handler("page", "one");
+    let server = Server::of(&site);
+    site.replace_handler("notes.wasm", "Dear diary, today I was no component.");
+    server
+        .error_log()
+        .expect(&["ERROR", "handlers/notes.wasm", "neither WebAssembly nor"]);
+    assert_eq!(server.get("/notes").status(), 404);
+    site.replace_handler("page.wat", "prose in the place of a handler");
+    server.error_log().expect(&[
+        "ERROR",
+        "handlers/page.wat",
+        "the version before it serves /page on",
+    ]);
+    assert_eq!(server.get("/page").text(), "one");
+    site.replace_handler("page.wat", guests::page("two"));
+    expect_text(&server, "/page", "two");
+    let ended = server.stop();
+    assert_eq!(ended.stderr_with(&["ERROR"]), 2, "{}", ended.everything());
+}
+
+#[test]
+fn components_of_other_worlds_are_refused_with_a_reason() {
+    let site = Site::new();
+    let server = Server::of(&site);
+    for (name, text, reason) in [
+        ("module.wasm", "\0asm\x01\0\0\0", "core module"),
+        ("empty.wasm", "", "empty"),
+        (
+            "bare.wat",
+            "(component)",
+            "has to export wasgi:gateway/application",
+        ),
+        (
+            "hungry.wat",
+            "(component (import \"wasi:http/types@0.2.0\" (instance)))",
+            "has to export",
+        ),
+    ] {
+        site.replace_handler(name, text);
+        server.error_log().expect(&["ERROR", name, reason]);
+    }
+    server.stop();
+}
+
+#[test]
+fn a_handler_that_needs_what_there_is_not_is_told_so() {
+    let site = Site::new();
+    let server = Server::of(&site);
+    let needy = "(component
+  (import \"wasi:http/outgoing-handler@0.2.0\" (instance (export \"handle\" (func))))";
+    let text = guests::page("never").replacen("(component", needy, 1);
+    site.replace_handler("needy.wat", text);
+    let line = server.error_log().expect(&["ERROR", "handlers/needy.wat"]);
+    assert!(line.contains("needs wasi:http/outgoing-handler"), "{line}");
+    assert!(line.contains("/needy is not served"), "{line}");
+    server.stop();
+}
+
+#[test]
+fn names_cant_disturb_the_log() {
+    let site = Site::new();
+    let server = Server::of(&site);
+    site.replace_handler("a\n\x1b[31mERROR fake.wat", guests::page("named"));
+    site.replace_handler("b\nERROR fake.wasm", "prose");
+    site.replace_handler("ok.wat", guests::page("ok"));
+    expect_text(&server, "/ok", "ok");
+    server
+        .error_log()
+        .expect(&["fake.wat", "control character"]);
+    server
+        .error_log()
+        .expect(&["fake.wasm", "control character"]);
+    let ended = server.stop();
+    for line in ended.stderr.iter().chain(&ended.stdout) {
+        assert!(!line.starts_with("ERROR fake"), "{}", ended.everything());
+        assert!(!line.contains('\x1b'), "{}", ended.everything());
+    }
+}
+
+#[test]
+fn a_file_that_is_written_slowly_is_served_when_it_is_whole() {
+    let site = Site::new().with_page_handler("page", "one");
+    let server = Server::of(&site);
+    let text = guests::page("two");
+    let (first, second) = text.split_at(text.len() / 2);
+    let file = site.handlers().join("page.wat");
+    fs::write(&file, first).expect("written");
+    // Long enough for the half to be tried and found wanting.
+    server.error_log().expect(&["ERROR", "page.wat"]);
+    assert_eq!(server.get("/page").text(), "one");
+    fs::write(&file, [first, second].concat()).expect("written");
+    expect_text(&server, "/page", "two");
+    server.stop();
+}

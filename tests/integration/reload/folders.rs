@@ -1,0 +1,135 @@
+//! Folders that are replaced, links, and pages.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use super::{expect_missing, expect_text};
+use crate::support::guests;
+use crate::support::server::Server;
+use crate::support::site::Site;
+
+#[test]
+fn the_folder_of_handlers_can_be_replaced() {
+    let site = Site::new()
+        .with_page_handler("old", "old")
+        .with_page_handler("both", "before");
+    let server = Server::of(&site);
+    assert_eq!(server.get("/both").text(), "before");
+    let next = Site::new()
+        .with_page_handler("new", "new")
+        .with_page_handler("both", "after");
+    swap_folders(&site.handlers(), &next.handlers());
+    expect_text(&server, "/new", "new");
+    expect_text(&server, "/both", "after");
+    expect_missing(&server, "/old");
+    // The new folder is watched as the old one was, and the old one no more.
+    site.replace_handler("new.wat", guests::page("newer"));
+    expect_text(&server, "/new", "newer");
+    next.replace_handler("old.wat", guests::page("nobody sees this"));
+    site.replace_handler("newest.wat", guests::page("newest"));
+    expect_text(&server, "/newest", "newest");
+    assert_eq!(server.get("/old").status(), 404);
+    server.stop();
+}
+
+#[test]
+fn the_folder_of_handlers_can_go_and_come_back() {
+    let site = Site::new().with_page_handler("page", "one");
+    let server = Server::of(&site);
+    assert_eq!(server.get("/page").text(), "one");
+    fs::remove_dir_all(site.handlers()).expect("removed");
+    expect_missing(&server, "/page");
+    site.write_handler("page.wat", guests::page("two"));
+    expect_text(&server, "/page", "two");
+    server.stop();
+}
+
+#[test]
+fn a_page_that_is_edited_is_seen_at_once() {
+    let site = Site::new().with_page("index.html", "0");
+    let server = Server::of(&site);
+    let mut client = server.connect();
+    assert_eq!(client.get("/").text(), "0");
+    for version in 1..=20 {
+        let page = site.html().join("index.html");
+        if version % 2 == 0 {
+            fs::write(page, version.to_string()).expect("written");
+        } else {
+            let aside = site.html().join("aside");
+            fs::write(&aside, version.to_string()).expect("written");
+            fs::rename(aside, page).expect("renamed");
+        }
+        assert_eq!(client.get("/").text(), version.to_string());
+    }
+    fs::remove_file(site.html().join("index.html")).expect("removed");
+    assert_eq!(client.get("/").status(), 404);
+    server.stop();
+}
+
+#[test]
+fn the_folder_of_pages_can_be_replaced() {
+    let site = Site::new()
+        .with_page("index.html", "before")
+        .with_page("old.txt", "old");
+    let server = Server::of(&site);
+    assert_eq!(server.get("/").text(), "before");
+    let next = Site::new()
+        .with_page("index.html", "after")
+        .with_page("new.txt", "new");
+    swap_folders(&site.html(), &next.html());
+    expect_text(&server, "/", "after");
+    assert_eq!(server.get("/new.txt").text(), "new");
+    assert_eq!(server.get("/old.txt").status(), 404);
+    server.stop();
+}
+
+#[test]
+fn folders_that_are_links_can_be_switched_over() {
+    let first = Site::new()
+        .with_page("index.html", "before")
+        .with_page_handler("page", "one");
+    let second = Site::new()
+        .with_page("index.html", "after")
+        .with_page_handler("page", "two");
+    let site = Site::bare();
+    let link = |from: &Site| {
+        for (folder, name) in [(from.html(), "html"), (from.handlers(), "handlers")] {
+            let aside = site.path().join("aside");
+            symlink(folder, &aside).expect("a link");
+            fs::rename(aside, site.path().join(name)).expect("renamed");
+        }
+    };
+    link(&first);
+    let server = Server::of(&site);
+    assert_eq!(server.get("/").text(), "before");
+    assert_eq!(server.get("/page").text(), "one");
+    link(&second);
+    expect_text(&server, "/page", "two");
+    expect_text(&server, "/", "after");
+    second.replace_handler("page.wat", guests::page("three"));
+    expect_text(&server, "/page", "three");
+    server.stop();
+}
+
+#[test]
+fn a_link_to_a_handler_follows_its_target() {
+    let elsewhere = Site::new().with_page_handler("built", "one");
+    let site = Site::new();
+    let target = elsewhere.handlers().join("built.wat");
+    symlink(&target, site.handlers().join("page.wat")).expect("a link");
+    let server = Server::of(&site);
+    assert_eq!(server.get("/page").text(), "one");
+    // Nobody tells: it is found by looking.
+    elsewhere.replace_handler("built.wat", guests::page("two"));
+    expect_text(&server, "/page", "two");
+    fs::remove_file(target).expect("removed");
+    expect_missing(&server, "/page");
+    server.stop();
+}
+
+/// Puts each of two folders in the place of the other.
+fn swap_folders(one: &Path, other: &Path) {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE).expect("swapped");
+}

@@ -1,0 +1,25 @@
+//! What is in the folders is what is served.
+
+mod broken;
+mod files;
+mod folders;
+mod under_load;
+
+use crate::support::eventually;
+use crate::support::server::Server;
+
+/// Waits until `target` answers with `text`.
+#[track_caller]
+fn expect_text(server: &Server, target: &str, text: &str) {
+    eventually(&format!("{target} answers {text:?}"), || {
+        let response = server.get(target);
+        response.status() == 200 && response.text() == text
+    });
+}
+
+#[track_caller]
+fn expect_missing(server: &Server, target: &str) {
+    eventually(&format!("{target} is gone"), || {
+        server.get(target).status() == 404
+    });
+}

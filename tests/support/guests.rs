@@ -1,0 +1,45 @@
+//! The handlers that tests serve: the demos, the misbehaving ones, and pages made on the spot.
+
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+const PAGE: &str = include_str!("page.wat");
+
+/// The longest page that [`page`] takes, in bytes: what its memory has room for.
+const PAGE_BYTES: usize = 64 * 1024;
+
+/// The component of a demo handler, by its route: `hello`, `users/[id]`.
+#[track_caller]
+pub(crate) fn demo(route: &str) -> PathBuf {
+    let handlers = Path::new(env!("CARGO_MANIFEST_DIR")).join("../handlers");
+    built(handlers.join(format!("{route}.wasm")))
+}
+
+/// The component of a case in `tests/guests/`.
+#[track_caller]
+pub(crate) fn case(name: &str) -> PathBuf {
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("..");
+    built(target.join(format!("guests/cases/{name}.wasm")))
+}
+
+#[track_caller]
+fn built(file: PathBuf) -> PathBuf {
+    assert!(
+        file.is_file(),
+        "{} is missing: `cargo xtask test` builds it",
+        file.display()
+    );
+    file
+}
+
+/// A handler, as text, that answers every request with `page`. Compiles in no time, so that a test
+/// can have as many versions as it wants.
+pub(crate) fn page(page: &str) -> String {
+    assert!(page.len() <= PAGE_BYTES, "the page has no room");
+    let mut bytes = String::with_capacity(page.len() * 3);
+    for byte in page.bytes() {
+        write!(bytes, "\\{byte:02x}").expect("a string takes all that is written");
+    }
+    PAGE.replace("{{length}}", &page.len().to_string())
+        .replace("{{page}}", &bytes)
+}

@@ -1,0 +1,174 @@
+//! A child process that never outlives its test, and what the kernel knows about it.
+
+use std::fs;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::Instant;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::output::Output;
+use super::{LOOK, PATIENCE};
+
+/// A running process, whose output is gathered. It is killed when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Process {
+    child: Child,
+    /// None once it was waited for.
+    pub(crate) stdout: Option<Output>,
+    pub(crate) stderr: Option<Output>,
+}
+
+/// What a process has left behind.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) status: ExitStatus,
+    pub(crate) stdout: Vec<String>,
+    pub(crate) stderr: Vec<String>,
+}
+
+impl Process {
+    /// Starts it, with no input.
+    pub(crate) fn start(command: &mut Command) -> Process {
+        Process::start_writing_to(command, Stdio::piped())
+    }
+
+    /// Likewise, with its output going where the test wants it.
+    pub(crate) fn start_writing_to(command: &mut Command, stdout: Stdio) -> Process {
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(stdout)
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        let stdout = child.stdout.take().map(Output::of);
+        let stderr = child.stderr.take().map(Output::of);
+        Process {
+            child,
+            stdout,
+            stderr,
+        }
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(self.pid(), signal).expect("the process is there");
+    }
+
+    /// Whether it has ended.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child
+            .try_wait()
+            .expect("it can be waited for")
+            .is_some()
+    }
+
+    /// Waits until it ends by itself.
+    #[track_caller]
+    pub(crate) fn wait(mut self) -> Ended {
+        let until = Instant::now() + PATIENCE;
+        let status = loop {
+            if let Some(status) = self.child.try_wait().expect("it can be waited for") {
+                break status;
+            }
+            if Instant::now() >= until {
+                let stderr = self.stderr.as_ref().map(Output::lines).unwrap_or_default();
+                panic!("it does not end; its stderr:\n{}", stderr.join("\n"));
+            }
+            thread::sleep(LOOK);
+        };
+        Ended {
+            status,
+            stdout: self.stdout.take().map(Output::finish).unwrap_or_default(),
+            stderr: self.stderr.take().map(Output::finish).unwrap_or_default(),
+        }
+    }
+
+    /// Memory that it holds, in bytes.
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        self.status_bytes("VmRSS:")
+    }
+
+    /// The most memory that it has held since [`Process::forget_peak`], in bytes.
+    pub(crate) fn peak_bytes(&self) -> u64 {
+        self.status_bytes("VmHWM:")
+    }
+
+    /// Counts the most memory anew from here on.
+    pub(crate) fn forget_peak(&self) {
+        let path = format!("/proc/{}/clear_refs", self.child.id());
+        fs::write(path, "5").expect("the peak can be reset");
+    }
+
+    /// How many descriptors it has open.
+    pub(crate) fn descriptors(&self) -> usize {
+        let path = format!("/proc/{}/fd", self.child.id());
+        fs::read_dir(path).expect("the process is there").count()
+    }
+
+    /// How long it has computed, in clock ticks, of which there are 100 in a second.
+    pub(crate) fn cpu_ticks(&self) -> u64 {
+        let path = format!("/proc/{}/stat", self.child.id());
+        let stat = fs::read_to_string(path).expect("the process is there");
+        // Behind the name, which may hold anything, the state is the first field; utime and stime
+        // are the 12th and the 13th (proc_pid_stat(5)).
+        let (_, fields) = stat.rsplit_once(')').expect("a name");
+        let ticks = fields.split_whitespace().skip(11).take(2);
+        ticks
+            .map(|ticks| ticks.parse::<u64>().expect("a number"))
+            .sum()
+    }
+
+    fn status_bytes(&self, name: &str) -> u64 {
+        let path = format!("/proc/{}/status", self.child.id());
+        let status = fs::read_to_string(path).expect("the process is there");
+        let line = status.lines().find(|line| line.starts_with(name));
+        let kibibytes = line.and_then(|line| line.split_whitespace().nth(1));
+        let kibibytes: u64 = kibibytes
+            .and_then(|number| number.parse().ok())
+            .expect("a line of proc_pid_status(5)");
+        kibibytes * 1024
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Both fail only when it has ended, which is what is wanted.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Ended {
+    /// How many lines of its error log have all of `parts` in them.
+    pub(crate) fn stderr_with(&self, parts: &[&str]) -> usize {
+        let has_all = |line: &&String| parts.iter().all(|part| line.contains(part));
+        self.stderr.iter().filter(has_all).count()
+    }
+
+    /// Checks that a line of its error log has all of `parts` in it.
+    #[track_caller]
+    pub(crate) fn expect_stderr(&self, parts: &[&str]) {
+        let found = self.stderr_with(parts) > 0;
+        assert!(found, "no line with {parts:?}: {}", self.everything());
+    }
+
+    /// Whether there is a warning or an error in its error log.
+    pub(crate) fn has_complaints(&self) -> bool {
+        self.stderr_with(&[" WARN "]) + self.stderr_with(&["ERROR "]) > 0
+    }
+
+    /// Everything that it wrote, for the text of a failure.
+    pub(crate) fn everything(&self) -> String {
+        format!(
+            "{}\nstdout:\n{}\nstderr:\n{}",
+            self.status,
+            self.stdout.join("\n"),
+            self.stderr.join("\n")
+        )
+    }
+}

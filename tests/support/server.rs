@@ -1,0 +1,125 @@
+//! The real program, serving a site on a port of its own.
+
+use std::net::SocketAddr;
+use std::ops::{Deref, DerefMut};
+
+use rustix::process::Signal;
+
+use super::client::{Client, Ending};
+use super::command::{code_cache, wasgi};
+use super::output::Output;
+use super::process::{Ended, Process};
+use super::response::Response;
+use super::site::Site;
+
+/// A running server. It is killed when this is dropped; [`Server::stop`] ends it in order.
+#[derive(Debug)]
+pub(crate) struct Server {
+    process: Process,
+    addr: SocketAddr,
+}
+
+impl Server {
+    /// Serves a site on two threads.
+    #[track_caller]
+    pub(crate) fn of(site: &Site) -> Server {
+        Server::with(site, &[])
+    }
+
+    /// Serves a site on two threads, with these flags.
+    #[track_caller]
+    pub(crate) fn with(site: &Site, flags: &[&str]) -> Server {
+        let mut command = wasgi(["serve", "--addr", "127.0.0.1:0"]);
+        if !flags.contains(&"--threads") {
+            command.args(["--threads", "2"]);
+        }
+        if !flags.contains(&"--code-cache") {
+            command.arg("--code-cache").arg(code_cache());
+        }
+        command.args(flags).arg(site.path());
+        Server::started(Process::start(&mut command))
+    }
+
+    /// Waits until a process listens.
+    #[track_caller]
+    pub(crate) fn started(mut process: Process) -> Server {
+        let listening = process.stdout.as_ref().and_then(|stdout| {
+            let line = stdout.find(|line| line.starts_with("listening on "))?;
+            let (_, addr) = line.split_once("://")?;
+            addr.trim_end_matches('/').parse().ok()
+        });
+        match listening {
+            Some(addr) => Server { process, addr },
+            None if process.has_ended() => panic!("{}", process.wait().everything()),
+            None => panic!("it does not say where it listens"),
+        }
+    }
+
+    /// Where it listens.
+    pub(crate) fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// A new connection to it.
+    pub(crate) fn connect(&self) -> Client {
+        Client::connect(self.addr)
+    }
+
+    /// Asks for something on a connection of its own.
+    #[track_caller]
+    pub(crate) fn get(&self, target: &str) -> Response {
+        self.ask("GET", target)
+    }
+
+    /// Likewise, with any method.
+    #[track_caller]
+    pub(crate) fn ask(&self, method: &str, target: &str) -> Response {
+        let mut client = self.connect();
+        client.send(format!(
+            "{method} {target} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"
+        ));
+        let response = client.response_to(method);
+        assert_eq!(client.ending(), Ending::Closed, "after {method} {target}");
+        response
+    }
+
+    /// The access log.
+    pub(crate) fn access_log(&self) -> &Output {
+        self.process.stdout.as_ref().expect("it is running")
+    }
+
+    /// The error log.
+    pub(crate) fn error_log(&self) -> &Output {
+        self.process.stderr.as_ref().expect("it is running")
+    }
+
+    /// Asks it to stop, and waits until it has: in order, or the test fails.
+    #[track_caller]
+    pub(crate) fn stop(self) -> Ended {
+        self.process.signal(Signal::TERM);
+        self.wait()
+    }
+
+    /// Waits until it has ended in order.
+    #[track_caller]
+    pub(crate) fn wait(self) -> Ended {
+        let ended = self.process.wait();
+        assert!(ended.status.success(), "{}", ended.everything());
+        ended
+    }
+}
+
+/// A server is its process, with an address.
+impl Deref for Server {
+    type Target = Process;
+
+    fn deref(&self) -> &Process {
+        &self.process
+    }
+}
+
+impl DerefMut for Server {
+    fn deref_mut(&mut self) -> &mut Process {
+        &mut self.process
+    }
+}
