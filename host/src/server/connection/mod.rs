@@ -61,6 +61,8 @@ pub(super) struct Connection {
     ending: bool,
     /// Since when the socket has taken nothing of what waits for it.
     blocked_since: Option<Instant>,
+    /// It stands among those that have more to do.
+    pub(super) in_line: bool,
 }
 
 /// What the requests of a connection are answered with.
@@ -152,6 +154,7 @@ impl Connection {
             writable: true,
             ending: false,
             blocked_since: None,
+            in_line: false,
         }
     }
 
