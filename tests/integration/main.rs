@@ -17,5 +17,6 @@ mod main_job;
 mod many;
 mod proxy;
 mod reload;
+mod settings;
 mod stress;
 mod tls;

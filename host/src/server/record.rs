@@ -20,6 +20,8 @@ pub(super) struct Record {
     /// The client, where it is not the one that the connection is with.
     pub(super) client: Option<SocketAddr>,
     pub(super) handler: Option<Arc<Handler<Program>>>,
+    /// When the answer has to have been sent.
+    pub(super) deadline: Option<Instant>,
     /// 0 until there is a head.
     pub(super) status: u16,
     /// Bytes that were sent, heads and framing included.
@@ -52,6 +54,7 @@ impl Record {
             began: now,
             client: None,
             handler: None,
+            deadline: None,
             status: 0,
             bytes: 0,
             cut: None,

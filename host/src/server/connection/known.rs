@@ -72,7 +72,7 @@ impl Connection {
         }
         let stamp = Stamp {
             date: cx.date.text(),
-            server: Some(crate::SERVER_SOFTWARE),
+            server: cx.settings.server(),
         };
         let skipped =
             self.http
