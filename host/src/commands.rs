@@ -19,7 +19,7 @@ use crate::published::Published;
 use crate::registry::{self, RouteTable, shadowed_pages};
 use crate::reload::{self, Folders, PagesChange, Reload};
 use crate::server::{Server, Settings};
-use crate::static_files::Pages;
+use crate::static_files::{self, Pages};
 
 /// How often the end of the requests in flight is looked for.
 const DRAIN_POLL: Duration = Duration::from_millis(10);
@@ -44,9 +44,10 @@ fn run(arguments: &cli::Serve, config: &Config, file: Option<Stamp>) -> anyhow::
     check_folders(root, handlers)?;
     let out = Log::start("access", std::io::stdout())?;
     raise_descriptor_limit();
+    // Signals that come from here on are kept until they are looked at.
     let mut signals = watch_signals()?;
     let engine = Engine::new(&config.budget, config.site.code_cache())?;
-    let pages = Arc::new(Pages::open(root)?);
+    let pages = Arc::new(Pages::open(root, static_files::Options::default())?);
     let registry = reload::scan_once(handlers, &engine);
     let routes = route_table(root, &registry);
     let registry = Arc::new(registry::Shared::new(registry));

@@ -176,7 +176,7 @@ impl Context {
         if failure.status() == 503 {
             answer
                 .fields
-                .push(("Retry-After", Cow::Borrowed(RETRY_AFTER_SECONDS)));
+                .push(("Retry-After".into(), Cow::Borrowed(RETRY_AFTER_SECONDS)));
         }
         answer
     }
@@ -199,7 +199,7 @@ fn server_options() -> Answer {
     Answer {
         status: 204,
         fields: vec![(
-            "Allow",
+            "Allow".into(),
             Cow::Borrowed(b"GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH"),
         )],
         body: Content::Empty,
