@@ -55,7 +55,8 @@ pub(super) struct Reactor {
     connections: Slab<Connection>,
     connection_deadlines: Deadlines,
     call_deadlines: Deadlines,
-    /// Connections that have more to do.
+    /// Connections that have more to do, each once: a client that keeps on sending gets one turn as
+    /// any other.
     again: Vec<usize>,
     /// Calls that have more to compute, the one that has waited longest first.
     computing: VecDeque<usize>,
@@ -134,12 +135,17 @@ impl Reactor {
                     Token(place) => {
                         if let Some(connection) = self.connections.get_mut(place) {
                             connection.ready(event);
-                            self.drive(place);
+                            if !connection.in_line {
+                                self.drive(place);
+                            }
                         }
                     }
                 }
             }
             for place in std::mem::take(&mut self.again) {
+                if let Some(connection) = self.connections.get_mut(place) {
+                    connection.in_line = false;
+                }
                 self.drive(place);
             }
             for message in self.inbox.take_messages() {
@@ -290,7 +296,7 @@ impl Reactor {
                 self.connection_deadlines.arm(place, at);
             }
             let Some(call) = started else {
-                if turn == Turn::Again {
+                if turn == Turn::Again && !std::mem::replace(&mut connection.in_line, true) {
                     self.again.push(place);
                 }
                 return;

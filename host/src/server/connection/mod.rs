@@ -60,6 +60,8 @@ pub(super) struct Connection {
     /// What is left of our patience with a client that doesn't take its answer.
     patience: Patience,
     place: Place,
+    /// It stands among those that have more to do.
+    pub(super) in_line: bool,
 }
 
 /// What the requests of a connection are answered with.
@@ -152,6 +154,7 @@ impl Connection {
             ending: false,
             patience: Patience::new(cx.settings.limits.write_allowance()),
             place,
+            in_line: false,
         }
     }
 
