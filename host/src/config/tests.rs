@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::mpsc;
+use std::time::Duration;
 
 use super::live::{Changes, needs_restart};
 use super::*;
@@ -55,7 +56,7 @@ fn a_file_says_what_differs() {
     assert_eq!(config.http.body_rate_bytes_per_second, 1024);
     assert_eq!(config.limits.connections_count, 5);
     assert_eq!(config.budget.wall_time.as_millis(), 1500);
-    assert_eq!(config.budget.cpu_time, Budget::default().cpu_time);
+    assert_eq!(config.budget.memory_bytes, Budget::default().memory_bytes);
     assert_eq!(config.site.root(), Path::new("/site/www"));
     assert_eq!(config.site.handlers(), Path::new("/site/handlers"));
 }
@@ -194,8 +195,13 @@ fn a_flag_out_of_its_range_is_named() {
 
 #[test]
 fn a_default_gives_way_and_is_no_contradiction() {
-    let config = config("[limits]\nconnections = 5\nfields = \"1KiB\"\n");
-    assert!(config.limits.connections_per_address_count > 5);
+    let config =
+        config("[limits]\nconnections = 5\nfields = \"1KiB\"\n[budget]\ncpu-time = \"2h\"\n");
+    assert_eq!(config.limits.connections_per_address_count, 5);
+    assert_eq!(config.http.field_line_bytes, 1024);
+    let hours = |duration: Duration| duration.as_secs() / 3600;
+    assert_eq!(hours(config.budget.wall_time), 2);
+    assert_eq!(hours(config.limits.request_timeout), 2);
 }
 
 #[test]

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::proxy;
 use crate::config::{Budget, Config};
+use crate::content;
 use crate::http1;
 use crate::units;
 
@@ -86,6 +87,8 @@ pub struct Settings {
     pub access_log: bool,
     /// Whether answers have a `Server` field.
     pub server_field: bool,
+    /// What is compressed.
+    pub compress: content::Options,
 }
 
 impl Settings {
@@ -97,6 +100,7 @@ impl Settings {
             limits: config.limits,
             proxy: Arc::new(config.proxy.clone()),
             access_log: config.server.access_log,
+            compress: config.compress,
             server_field: config.server.server_field,
         }
     }

@@ -47,7 +47,9 @@ impl Connection {
         }
         match result {
             Ok(Flush::Empty) => {
-                if let Phase::Answering(Source::Call(waiting)) = &self.phase {
+                if let Phase::Answering(Source::Call(waiting)) = &self.phase
+                    && waiting.coding.is_idle()
+                {
                     waiting.exchange.sent();
                 }
                 Progress::Made
@@ -57,8 +59,8 @@ impl Connection {
                 self.patience.wait(cx.now);
                 Progress::Stuck
             }
-            Ok(Flush::FileShort) => {
-                tracing::warn!("a page became shorter while it was sent: connection cut");
+            Ok(Flush::FileChanged) => {
+                tracing::warn!("a page was written over while it was sent: connection cut");
                 self.outbox.clear();
                 self.phase = Phase::Closing(CloseReason::AnswerShort);
                 Progress::Made
