@@ -8,7 +8,9 @@
 mod support;
 
 mod bodies;
+mod compression;
 mod contract;
+mod fairness;
 mod files;
 mod http;
 mod isolation;

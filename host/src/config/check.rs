@@ -213,8 +213,8 @@ impl Pair {
     }
 }
 
-/// Has what nobody has set give way to what is at odds with it: a part becomes as small as its whole
-/// is, a whole as large as its part.
+/// Has what nobody has set give way to what is at odds with it: a part becomes as small as its
+/// whole is, a whole as large as its part.
 pub(super) fn yield_defaults(config: &mut Config, is_set: impl Fn(&str) -> bool) {
     let mut moved: Vec<&str> = Vec::new();
     // What gave way in one pair is as good as set in the next one.

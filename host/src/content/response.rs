@@ -14,12 +14,12 @@ pub(crate) enum Form {
     Coded(Coding),
 }
 
-/// Looks at a response's head, and changes it to what goes with the form. `wanted` is the coding that
-/// the client likes best of ours, `length` the body's length if it is known, and `min_bytes` what is
-/// worth the work.
+/// Looks at a response's head, and changes it to what goes with the form. `wanted` is the coding
+/// that the client likes best of ours, `length` the body's length if it is known, and `min_bytes`
+/// what is worth the work.
 ///
-/// A response is left alone that has no whole body of its own (RFC 9110 section 15.3.7), a coding, a
-/// type that doesn't become smaller, or `no-transform` (RFC 9111 section 5.2.2.6).
+/// A response is left alone that has no whole body of its own (RFC 9110 section 15.3.7), a coding,
+/// a type that doesn't become smaller, or `no-transform` (RFC 9111 section 5.2.2.6).
 pub(crate) fn form(
     head: &mut Head,
     wanted: Option<Coding>,

@@ -9,8 +9,8 @@
 //!    to its path with a `/` behind; by option, `/about` is `about.html`, and a folder without an
 //!    index has a `listing`. Nothing else is a page.
 //! 3. Methods other than GET and HEAD: OPTIONS says which there are, the others are refused.
-//! 4. `represent`: of the codings that the client takes (`content`), is there a file beside the page
-//!    that was compressed beforehand? Or should the page be compressed now?
+//! 4. `represent`: of the codings that the client takes (`content`), is there a file beside the
+//!    page that was compressed beforehand? Or should the page be compressed now?
 //! 5. `conditional`: has the client got it already? Does it want parts only (`range`, `multipart`)?
 //! 6. A short page is read at once and kept, a long one handed over as an open file.
 //! 7. `rules`: fields for every answer, and for this page.
@@ -231,7 +231,8 @@ impl View<'_> {
 
     /// Steps 4 to 7: a page that is there, to a GET or a HEAD.
     ///
-    /// Fails with `UnexpectedEof` if the file has become shorter or was written since it was opened.
+    /// Fails with `UnexpectedEof` if the file has become shorter or was written since it was
+    /// opened.
     fn deliver<'a, F>(&self, page: Page, request: &Request<'a, F>) -> io::Result<Answer>
     where
         F: Iterator<Item = (&'a str, &'a [u8])> + Clone,

@@ -39,7 +39,8 @@ pub struct Options {
     pub compress: content::Options,
 }
 
-/// Security fields: the section `[security]` of the configuration. Those that are empty are not sent.
+/// Security fields: the section `[security]` of the configuration. Those that are empty are not
+/// sent.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Security {

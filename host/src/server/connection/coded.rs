@@ -18,8 +18,8 @@ const SLICE_BYTES: usize = 16 * 1024;
 /// The longest body that is compressed in one go, and gets a Content-Length, in bytes.
 const WHOLE_MAX_BYTES: u64 = SLICE_BYTES as u64;
 
-/// Bodies that one thread compresses at a time. Each takes up to a megabyte; one more goes out as it
-/// is.
+/// Bodies that one thread compresses at a time. Each takes up to a megabyte; one more goes out as
+/// it is.
 const ENCODERS: usize = 64;
 
 /// Whether an answer is compressed.

@@ -60,7 +60,9 @@ impl Connection {
                 Progress::Stuck
             }
             Ok(Flush::FileChanged) => {
-                tracing::warn!("a page was written over while it was sent: connection cut");
+                tracing::warn!(
+                    "a page was written over, or became shorter, while it was sent: connection cut"
+                );
                 self.outbox.clear();
                 self.phase = Phase::Closing(CloseReason::AnswerShort);
                 Progress::Made
@@ -143,8 +145,8 @@ impl Connection {
         self.phase = Phase::Closing(CloseReason::Refused);
     }
 
-    /// The time for the whole request is up. An answer that hasn't begun is an error's: the client's
-    /// where its body is still being waited for. One that has is cut.
+    /// The time for the whole request is up. An answer that hasn't begun is an error's: the
+    /// client's where its body is still being waited for. One that has is cut.
     pub(super) fn overdue(&mut self, cx: &mut Context) {
         if let Some(record) = &mut self.record {
             record.deadline = None;
