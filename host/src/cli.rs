@@ -1,4 +1,7 @@
-//! The command line: `wasgi serve`, `wasgi routes`.
+//! The command line: `wasgi serve`, `wasgi routes`, `wasgi config`.
+//!
+//! A flag that isn't given says nothing: defaults are `config`'s, and the file's values come before
+//! them.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -6,9 +9,9 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{Budget, Config};
-use crate::http1;
-use crate::server::{proxy, tls};
+use crate::config::{Draft, Settled, Sources};
+use crate::server::proxy;
+use crate::units::{duration, size};
 
 /// Serves a folder of pages and a folder of sandboxed handlers.
 ///
@@ -29,14 +32,20 @@ pub enum Command {
     Serve(Box<Serve>),
     /// Show what serves each route, without serving
     Routes(Routes),
+    /// Print the configuration that `wasgi serve` would go by, with the same flags, as TOML
+    Config(Box<Serve>),
 }
 
-/// Where a site's two folders are.
-#[derive(Debug, Args)]
+/// Where a site is, and what it says of itself.
+#[derive(Clone, Debug, Args)]
 pub struct Site {
-    /// The folder that holds both of them
+    /// The folder that holds pages, handlers and wasgi.toml
     #[arg(value_name = "SITE", default_value = ".")]
     pub site: PathBuf,
+    /// The file that says what differs from the defaults; flags go before it
+    /// [default: SITE/wasgi.toml, if it is there]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
     /// The folder of pages [default: SITE/html]
     #[arg(long, value_name = "FOLDER")]
     pub root: Option<PathBuf>,
@@ -58,185 +67,323 @@ pub struct Routes {
 }
 
 /// `wasgi serve`.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct Serve {
     /// Where the site is.
     #[command(flatten)]
     pub site: Site,
-    /// Where to listen; port 0 picks a free port
-    #[arg(long, value_name = "IP:PORT", default_value_t = Config::DEFAULT_ADDR)]
-    pub addr: SocketAddr,
+    /// Where to listen; port 0 picks a free port [default: 127.0.0.1:8000]
+    #[arg(long, value_name = "IP:PORT")]
+    pub addr: Option<SocketAddr>,
     /// Threads that serve [default: one for each processor]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
     /// Leave out the line per request on standard output
     #[arg(long)]
     pub no_access_log: bool,
-    /// How long requests in flight may go on after SIGINT or SIGTERM
-    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
-    pub shutdown_grace: Duration,
+    /// Leave out the field that names this program in each answer
+    #[arg(long)]
+    pub no_server_field: bool,
+    /// How long requests in flight may go on after SIGINT or SIGTERM [default: 30]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub shutdown_grace: Option<Duration>,
     /// The certificate, in PEM form; its chain after it. With it, HTTPS is served
-    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    #[arg(long, value_name = "FILE")]
     pub tls_cert: Option<PathBuf>,
     /// The certificate's private key, in PEM form
-    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    #[arg(long, value_name = "FILE")]
     pub tls_key: Option<PathBuf>,
     /// Where to listen for plain HTTP, to send it on to HTTPS
-    #[arg(long, value_name = "IP:PORT", requires = "tls_cert")]
+    #[arg(long, value_name = "IP:PORT")]
     pub redirect_http: Option<SocketAddr>,
     /// A proxy that may say who a client is (X-Forwarded-For); can be given several times
     #[arg(long, value_name = "NETWORK")]
     pub trust_proxy: Vec<proxy::Network>,
     /// Connections from trusted proxies begin with a PROXY header
-    #[arg(long, requires = "trust_proxy")]
+    #[arg(long)]
     pub proxy_protocol: bool,
     /// What a request may cost.
     #[command(flatten)]
     pub limits: Limits,
 }
 
-/// What one request may cost its handler, or ask of the server.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Limits")]
+/// What one request may cost its handler, or ask of the server. A number without a unit is in the
+/// one that the help shows.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Limits (more in wasgi.toml)")]
 pub struct Limits {
-    /// Memory of one instance
-    #[arg(long, value_name = "MIB", default_value = "128", value_parser = mebibytes)]
-    pub max_memory: usize,
-    /// Time from a request's head to its response's end
-    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
-    pub max_wall_time: Duration,
-    /// Time a request may compute, waiting not counted
-    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
-    pub max_cpu_time: Duration,
-    /// Requests that one handler may have in work at a time
-    #[arg(long, value_name = "N", default_value_t = Budget::default().concurrent_requests)]
-    pub max_concurrent: usize,
-    /// Status and fields of a response together
-    #[arg(long, value_name = "KIB", default_value = "64", value_parser = kibibytes)]
-    pub max_response_head: usize,
-    /// What a request may write to the error log
-    #[arg(long, value_name = "KIB", default_value = "64", value_parser = kibibytes)]
-    pub max_log: usize,
-    /// Body of a request
-    #[arg(long, value_name = "MIB", default_value = "64", value_parser = mebibytes)]
-    pub max_body: usize,
-    /// How long a request's head may take to arrive
-    #[arg(long, value_name = "SECONDS", default_value = "20", value_parser = seconds)]
-    pub head_timeout: Duration,
-    /// How long a body may keep its reader waiting
-    #[arg(long, value_name = "SECONDS", default_value = "20", value_parser = seconds)]
-    pub body_timeout: Duration,
-    /// How long a connection may wait for its next request
-    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
-    pub idle_timeout: Duration,
+    /// Memory of one instance [default: 128]
+    #[arg(long, value_name = "MIB", value_parser = mebibytes)]
+    pub max_memory: Option<usize>,
+    /// Time from a request's head to its response's end [default: 30]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub max_wall_time: Option<Duration>,
+    /// Time a request may compute, waiting not counted [default: 5]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub max_cpu_time: Option<Duration>,
+    /// Requests that one handler may have in work at a time [default: 10000]
+    #[arg(long, value_name = "N")]
+    pub max_concurrent: Option<usize>,
+    /// Status and fields of a response together [default: 64]
+    #[arg(long, value_name = "KIB", value_parser = kibibytes)]
+    pub max_response_head: Option<usize>,
+    /// What a request may write to the error log [default: 64]
+    #[arg(long, value_name = "KIB", value_parser = kibibytes)]
+    pub max_log: Option<usize>,
+    /// Body of a request [default: 64]
+    #[arg(long, value_name = "MIB", value_parser = mebibytes)]
+    pub max_body: Option<usize>,
+    /// Connections at a time; one more is closed [default: 32768]
+    #[arg(long, value_name = "N")]
+    pub max_connections: Option<u32>,
+    /// Connections of one address at a time; one more gets 503 [default: 16384]
+    #[arg(long, value_name = "N")]
+    pub max_connections_per_address: Option<u32>,
+    /// How long a request's head may take to arrive [default: 20]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub head_timeout: Option<Duration>,
+    /// How long a body may keep its reader waiting [default: 20]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub body_timeout: Option<Duration>,
+    /// How long a connection may wait for its next request [default: 60]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub idle_timeout: Option<Duration>,
+    /// How long a client may take nothing of its answer [default: 60]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub write_timeout: Option<Duration>,
+    /// Time from a request's head to its answer's last byte, pages included [default: 3600]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub request_timeout: Option<Duration>,
 }
 
 impl Site {
-    /// The folder of pages.
-    pub fn root(&self) -> PathBuf {
-        self.root.clone().unwrap_or_else(|| self.within("html"))
-    }
-
-    /// The folder of handlers.
-    pub fn handlers(&self) -> PathBuf {
-        self.handlers
-            .clone()
-            .unwrap_or_else(|| self.within("handlers"))
-    }
-
-    /// The folder of compiled handlers, if they are to be kept.
-    pub fn code_cache(&self) -> Option<PathBuf> {
-        match &self.code_cache {
-            Some(folder) if folder.as_os_str() == "none" => None,
-            Some(folder) => Some(folder.clone()),
-            None => {
-                // The XDG base directory specification: a relative path there is to be ignored.
-                let set = |name| std::env::var_os(name).map(PathBuf::from);
-                let absolute = |path: &PathBuf| path.is_absolute();
-                let caches = set("XDG_CACHE_HOME")
-                    .filter(absolute)
-                    .or_else(|| set("HOME").filter(absolute).map(|home| home.join(".cache")))?;
-                Some(caches.join("wasgi").join("code"))
-            }
+    /// Where the configuration comes from.
+    pub fn sources(&self) -> Sources {
+        Sources {
+            site: self.site.clone(),
+            file: self.config.clone(),
         }
     }
 
-    fn within(&self, name: &str) -> PathBuf {
-        if self.site.as_os_str() == "." {
-            name.into()
-        } else {
-            self.site.join(name)
-        }
+    /// Puts the flags that were given over what the file says.
+    pub fn set(&self, draft: &mut Draft) {
+        let root = self.root.clone().map(Some);
+        draft.flag("site.root", "--root", root.as_ref(), |it| &mut it.site.root);
+        let handlers = self.handlers.clone().map(Some);
+        draft.flag("site.handlers", "--handlers", handlers.as_ref(), |it| {
+            &mut it.site.handlers
+        });
+        let code_cache = self.code_cache.clone().map(Some);
+        draft.flag(
+            "site.code-cache",
+            "--code-cache",
+            code_cache.as_ref(),
+            |it| &mut it.site.code_cache,
+        );
+    }
+
+    /// The configuration of a site, for commands that don't serve.
+    ///
+    /// # Errors
+    ///
+    /// The file or a flag is wrong; see [`Settled::load`].
+    pub fn load(&self) -> anyhow::Result<Settled> {
+        Settled::load(&self.sources(), |draft| self.set(draft))
     }
 }
 
 impl Serve {
-    /// The settings that the flags make.
-    pub fn config(&self) -> Config {
-        let limits = &self.limits;
-        Config {
-            addr: self.addr,
-            root: self.site.root(),
-            handlers: self.site.handlers(),
-            threads: self.threads.map_or_else(processors, usize::from),
-            budget: Budget {
-                memory_bytes: limits.max_memory,
-                wall_time: limits.max_wall_time,
-                cpu_time: limits.max_cpu_time,
-                concurrent_requests: limits.max_concurrent,
-                response_head_bytes: limits.max_response_head,
-                log_bytes: limits.max_log,
-            },
-            http: http1::Limits {
-                body_bytes: limits.max_body as u64,
-                head_timeout: limits.head_timeout,
-                body_patience: limits.body_timeout,
-                idle_timeout: limits.idle_timeout,
-                ..http1::Limits::default()
-            },
-            tls: tls::Options {
-                cert: self.tls_cert.clone(),
-                key: self.tls_key.clone(),
-                redirect_http: self.redirect_http,
-                ..tls::Options::default()
-            },
-            proxy: proxy::Options {
-                trusted: self.trust_proxy.clone(),
-                protocol: self.proxy_protocol,
-                ..proxy::Options::default()
-            },
-            access_log: !self.no_access_log,
-            shutdown_grace: self.shutdown_grace,
-            code_cache: self.site.code_cache(),
-        }
+    /// Puts the flags that were given over what the file says.
+    pub fn set(&self, draft: &mut Draft) {
+        self.site.set(draft);
+        draft.flag("server.addr", "--addr", self.addr.as_ref(), |it| {
+            &mut it.server.addr
+        });
+        let threads = self.threads.map(Some);
+        draft.flag("server.threads", "--threads", threads.as_ref(), |it| {
+            &mut it.server.threads
+        });
+        let off = |flag: bool| flag.then_some(false);
+        let access_log = off(self.no_access_log);
+        draft.flag(
+            "server.access-log",
+            "--no-access-log",
+            access_log.as_ref(),
+            |it| &mut it.server.access_log,
+        );
+        let server_field = off(self.no_server_field);
+        draft.flag(
+            "server.server-field",
+            "--no-server-field",
+            server_field.as_ref(),
+            |it| &mut it.server.server_field,
+        );
+        let grace = self.shutdown_grace.as_ref();
+        draft.flag("server.shutdown-grace", "--shutdown-grace", grace, |it| {
+            &mut it.server.shutdown_grace
+        });
+        self.set_tls(draft);
+        self.set_proxy(draft);
+        self.limits.set_budget(draft);
+        self.limits.set_limits(draft);
+    }
+
+    fn set_tls(&self, draft: &mut Draft) {
+        let cert = self.tls_cert.clone().map(Some);
+        draft.flag("tls.cert", "--tls-cert", cert.as_ref(), |it| {
+            &mut it.tls.cert
+        });
+        let key = self.tls_key.clone().map(Some);
+        draft.flag("tls.key", "--tls-key", key.as_ref(), |it| &mut it.tls.key);
+        let redirect = self.redirect_http.map(Some);
+        draft.flag(
+            "tls.redirect-http",
+            "--redirect-http",
+            redirect.as_ref(),
+            |it| &mut it.tls.redirect_http,
+        );
+    }
+
+    fn set_proxy(&self, draft: &mut Draft) {
+        let trusted = Some(&self.trust_proxy).filter(|networks| !networks.is_empty());
+        draft.flag("proxy.trusted", "--trust-proxy", trusted, |it| {
+            &mut it.proxy.trusted
+        });
+        let protocol = self.proxy_protocol.then_some(true);
+        draft.flag(
+            "proxy.protocol",
+            "--proxy-protocol",
+            protocol.as_ref(),
+            |it| &mut it.proxy.protocol,
+        );
+    }
+
+    /// The configuration that `wasgi serve` goes by.
+    ///
+    /// # Errors
+    ///
+    /// The file or a flag is wrong; see [`Settled::load`].
+    pub fn load(&self) -> anyhow::Result<Settled> {
+        Settled::load(&self.site.sources(), |draft| self.set(draft))
     }
 }
 
-fn processors() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
+impl Limits {
+    fn set_budget(&self, draft: &mut Draft) {
+        draft.flag(
+            "budget.memory",
+            "--max-memory",
+            self.max_memory.as_ref(),
+            |it| &mut it.budget.memory_bytes,
+        );
+        draft.flag(
+            "budget.wall-time",
+            "--max-wall-time",
+            self.max_wall_time.as_ref(),
+            |it| &mut it.budget.wall_time,
+        );
+        draft.flag(
+            "budget.cpu-time",
+            "--max-cpu-time",
+            self.max_cpu_time.as_ref(),
+            |it| &mut it.budget.cpu_time,
+        );
+        let concurrent = self.max_concurrent.as_ref();
+        draft.flag(
+            "budget.concurrent-requests",
+            "--max-concurrent",
+            concurrent,
+            |it| &mut it.budget.concurrent_requests,
+        );
+        let head = self.max_response_head.as_ref();
+        draft.flag("budget.response-head", "--max-response-head", head, |it| {
+            &mut it.budget.response_head_bytes
+        });
+        draft.flag("budget.log", "--max-log", self.max_log.as_ref(), |it| {
+            &mut it.budget.log_bytes
+        });
+    }
+
+    fn set_limits(&self, draft: &mut Draft) {
+        let body = self.max_body.map(|bytes| bytes as u64);
+        draft.flag("limits.body", "--max-body", body.as_ref(), |it| {
+            &mut it.http.body_bytes
+        });
+        let connections = self.max_connections.as_ref();
+        draft.flag(
+            "limits.connections",
+            "--max-connections",
+            connections,
+            |it| &mut it.limits.connections_count,
+        );
+        let (key, flag) = (
+            "limits.connections-per-address",
+            "--max-connections-per-address",
+        );
+        let per_address = self.max_connections_per_address.as_ref();
+        draft.flag(key, flag, per_address, |it| {
+            &mut it.limits.connections_per_address_count
+        });
+        draft.flag(
+            "limits.head-timeout",
+            "--head-timeout",
+            self.head_timeout.as_ref(),
+            |it| &mut it.http.head_timeout,
+        );
+        draft.flag(
+            "limits.body-timeout",
+            "--body-timeout",
+            self.body_timeout.as_ref(),
+            |it| &mut it.http.body_patience,
+        );
+        draft.flag(
+            "limits.idle-timeout",
+            "--idle-timeout",
+            self.idle_timeout.as_ref(),
+            |it| &mut it.http.idle_timeout,
+        );
+        let write = self.write_timeout.as_ref();
+        draft.flag("limits.write-timeout", "--write-timeout", write, |it| {
+            &mut it.limits.write_patience
+        });
+        let request = self.request_timeout.as_ref();
+        draft.flag(
+            "limits.request-timeout",
+            "--request-timeout",
+            request,
+            |it| &mut it.limits.request_timeout,
+        );
+    }
 }
 
-/// A duration that a person would give: a number of seconds, fractions allowed, a day at most.
+/// A duration: a number of seconds, fractions allowed, or with a unit as in the file.
 fn seconds(text: &str) -> Result<Duration, String> {
-    const DAY: f64 = 24.0 * 60.0 * 60.0;
-    match text.parse::<f64>() {
-        Ok(seconds) if (0.001..=DAY).contains(&seconds) => Ok(Duration::from_secs_f64(seconds)),
-        _ => Err("expected seconds, from 0.001 to 86400".into()),
+    if text.ends_with(|last: char| last.is_ascii_digit()) {
+        duration::parse(&format!("{text}s"))
+            .map_err(|_| "expected seconds, from 0.001 to 86400".into())
+    } else {
+        duration::parse(text)
     }
 }
 
 fn mebibytes(text: &str) -> Result<usize, String> {
-    bytes(text, 1024 * 1024, 4096)
+    bytes(text, "MiB")
 }
 
 fn kibibytes(text: &str) -> Result<usize, String> {
-    bytes(text, 1024, 1024 * 1024)
+    bytes(text, "KiB")
 }
 
-fn bytes(text: &str, unit: usize, most: usize) -> Result<usize, String> {
-    match text.parse::<usize>() {
-        Ok(count) if (1..=most).contains(&count) => Ok(count * unit),
-        _ => Err(format!("expected a whole number from 1 to {most}")),
+/// A size in a unit, unless it says another.
+fn bytes(text: &str, unit: &str) -> Result<usize, String> {
+    let bytes = if text.ends_with(|last: char| last.is_ascii_digit()) {
+        size::parse(&format!("{text}{unit}"))?
+    } else {
+        size::parse(text)?
+    };
+    match usize::try_from(bytes) {
+        Ok(bytes) if bytes > 0 => Ok(bytes),
+        _ => Err("expected more than nothing".into()),
     }
 }
 
@@ -245,6 +392,20 @@ mod tests {
     use clap::CommandFactory;
 
     use super::*;
+    use crate::config::Config;
+
+    /// What flags make of a site that has no file.
+    fn settled(flags: &[&str]) -> Settled {
+        let folder = tempfile::tempdir().expect("a folder");
+        let site = folder.path().to_str().expect("a name");
+        let arguments = ["wasgi", "serve", site]
+            .into_iter()
+            .chain(flags.iter().copied());
+        let Command::Serve(serve) = Cli::parse_from(arguments).command else {
+            panic!("expected serve");
+        };
+        serve.load().expect("a configuration")
+    }
 
     #[test]
     fn the_command_line_is_well_formed() {
@@ -252,36 +413,94 @@ mod tests {
     }
 
     #[test]
-    fn flags_without_a_word_are_the_defaults() {
-        let Command::Serve(serve) = Cli::parse_from(["wasgi", "serve"]).command else {
-            panic!("expected serve");
-        };
-        let config = serve.config();
-        assert_eq!(config.budget, Budget::default());
-        assert_eq!(config.http, http1::Limits::default());
-        assert_eq!(config.addr, Config::DEFAULT_ADDR);
-        assert_eq!(config.shutdown_grace, Config::DEFAULT_SHUTDOWN_GRACE);
-        assert_eq!(config.root, PathBuf::from("html"));
-        assert_eq!(config.handlers, PathBuf::from("handlers"));
+    fn no_flag_is_the_defaults() {
+        let mut settled = settled(&[]);
+        assert!(settled.origins.is_empty());
+        settled.config.site = Default::default();
+        assert_eq!(settled.config, Config::default());
     }
 
     #[test]
-    fn a_site_holds_both_folders_and_each_can_be_given_alone() {
-        let Command::Routes(routes) =
-            Cli::parse_from(["wasgi", "routes", "/srv/site", "--root", "/srv/www"]).command
-        else {
-            panic!("expected routes");
-        };
-        assert_eq!(routes.site.root(), PathBuf::from("/srv/www"));
-        assert_eq!(routes.site.handlers(), PathBuf::from("/srv/site/handlers"));
+    fn the_help_says_the_defaults() {
+        let mut command = Cli::command();
+        let serve = command.find_subcommand_mut("serve").expect("it is there");
+        let help = serve.render_long_help().to_string();
+        let config = Config::default();
+        let seconds = |time: Duration| time.as_secs_f64().to_string();
+        for (flag, default) in [
+            ("--addr", config.server.addr.to_string()),
+            ("--shutdown-grace", seconds(config.server.shutdown_grace)),
+            (
+                "--max-memory",
+                (config.budget.memory_bytes >> 20).to_string(),
+            ),
+            ("--max-wall-time", seconds(config.budget.wall_time)),
+            ("--max-cpu-time", seconds(config.budget.cpu_time)),
+            (
+                "--max-concurrent",
+                config.budget.concurrent_requests.to_string(),
+            ),
+            (
+                "--max-response-head",
+                (config.budget.response_head_bytes >> 10).to_string(),
+            ),
+            ("--max-log", (config.budget.log_bytes >> 10).to_string()),
+            ("--max-body", (config.http.body_bytes >> 20).to_string()),
+            (
+                "--max-connections ",
+                config.limits.connections_count.to_string(),
+            ),
+            (
+                "--max-connections-per-address",
+                config.limits.connections_per_address_count.to_string(),
+            ),
+            ("--head-timeout", seconds(config.http.head_timeout)),
+            ("--body-timeout", seconds(config.http.body_patience)),
+            ("--idle-timeout", seconds(config.http.idle_timeout)),
+            ("--write-timeout", seconds(config.limits.write_patience)),
+            ("--request-timeout", seconds(config.limits.request_timeout)),
+        ] {
+            let (_, after) = help.split_once(flag).expect(flag);
+            let (_, after) = after.split_once("[default: ").expect(flag);
+            let (shown, _) = after.split_once(']').expect(flag);
+            assert_eq!(shown, default, "{flag}");
+        }
+    }
+
+    #[test]
+    fn each_flag_sets_the_key_that_it_names() {
+        let flags = [
+            "--root=/a --handlers=/b --code-cache=/c --addr=[::1]:0 --threads=3",
+            "--no-access-log --no-server-field --shutdown-grace=7 --max-memory=1GiB",
+            "--max-wall-time=7 --max-cpu-time=1500ms --max-concurrent=7",
+            "--max-response-head=7 --max-log=7 --max-body=7 --max-connections=70",
+            "--max-connections-per-address=7 --head-timeout=7 --body-timeout=7",
+            "--idle-timeout=7 --write-timeout=7 --request-timeout=7 --tls-cert=/d --tls-key=/e",
+            "--redirect-http=[::1]:0 --trust-proxy=10.0.0.0/8 --proxy-protocol",
+        ];
+        let flags: Vec<&str> = flags.iter().flat_map(|line| line.split(' ')).collect();
+        let settled = settled(&flags);
+        assert_eq!(settled.origins.len(), flags.len());
+        // Each key that is said to be a flag's has another value than the default.
+        let shown = settled.show();
+        let default = crate::config::values(&Config::default());
+        let values = crate::config::values(&settled.config);
+        for key in settled.origins.keys() {
+            assert!(values.contains_key(key), "{key} is no key");
+            assert_ne!(values.get(key), default.get(key), "{key}");
+        }
+        assert_eq!(shown.matches("# flag --").count(), flags.len(), "{shown}");
     }
 
     #[test]
     fn nonsense_is_refused() {
         for flag in [
             "--max-memory=0",
+            "--max-memory=1.5",
             "--max-cpu-time=-1",
+            "--max-cpu-time=0",
             "--max-wall-time=NaN",
+            "--max-wall-time=86401",
             "--threads=0",
         ] {
             assert!(

@@ -1,6 +1,6 @@
 //! What the program's commands do.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -8,16 +8,17 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::cli;
-use crate::config::{Budget, Config};
+use crate::config::{Budget, Config, Live, Stamp, Watch};
 use crate::engine::{Engine, Program};
 use crate::log::{self, Log};
+use crate::published::Published;
 use crate::registry::{self, RouteTable, shadowed_pages};
 use crate::reload::{self, Folders, PagesChange, Reload};
-use crate::server::Server;
+use crate::server::{Server, Settings};
 use crate::static_files::Pages;
 
 /// How often the end of the requests in flight is looked for.
@@ -29,39 +30,67 @@ const DRAIN_POLL: Duration = Duration::from_millis(10);
 ///
 /// Fails when the server can't start.
 pub fn serve(arguments: &cli::Serve) -> anyhow::Result<ExitCode> {
-    let config = arguments.config();
+    let file = Stamp::of(&arguments.site.sources().file());
+    let config = arguments.load()?.config;
     let errors = Log::start("error", std::io::stderr())?;
     log::install(errors.clone(), std::io::stderr().is_terminal());
-    let result = run(&config);
+    let result = run(arguments, &config, file);
     errors.flush();
     result
 }
 
-fn run(config: &Config) -> anyhow::Result<ExitCode> {
-    check_folders(&config.root, &config.handlers)?;
+fn run(arguments: &cli::Serve, config: &Config, file: Option<Stamp>) -> anyhow::Result<ExitCode> {
+    let (root, handlers) = (config.site.root(), config.site.handlers());
+    check_folders(root, handlers)?;
     let out = Log::start("access", std::io::stdout())?;
     raise_descriptor_limit();
     // Signals that come from here on are kept until they are looked at.
-    let mut signals = Signals::new([SIGINT, SIGTERM]).context("could not watch for signals")?;
-    let engine = Engine::new(&config.budget, config.code_cache.as_deref())?;
-    let pages = Arc::new(Pages::open(&config.root)?);
-    let registry = reload::scan_once(&config.handlers, &engine);
-    let routes = route_table(&config.root, &registry);
+    let mut signals = watch_signals()?;
+    let engine = Engine::new(&config.budget, config.site.code_cache())?;
+    let pages = Arc::new(Pages::open(root, config.page_options())?);
+    let registry = reload::scan_once(handlers, &engine);
+    let routes = route_table(root, &registry);
     let registry = Arc::new(registry::Shared::new(registry));
 
-    let access_log = config.access_log.then(|| out.clone());
-    let server = Server::start(config, &engine, registry.clone(), pages.clone(), access_log)?;
-    let reload = watch(config, engine, registry, pages)?;
+    let settings = Arc::new(Published::new(Settings::of(config)));
+    let server = Server::start(
+        config,
+        settings.clone(),
+        &engine,
+        registry.clone(),
+        pages.clone(),
+        out.clone(),
+    )?;
+    let reload = watch(config, engine, registry, pages.clone())?;
+    let grace = Arc::new(Published::new(config.server.shutdown_grace));
+    let config_watch = Watch::start(
+        arguments.site.sources().file(),
+        file,
+        reloader(arguments, config, settings, pages, grace.clone()),
+    )?;
     let (scheme, addr) = (server.scheme().as_str(), server.addr());
     out.send(format!("{routes}listening on {scheme}://{addr}/\n").into_bytes());
     if let Some(addr) = server.redirect_addr() {
         out.send(format!("sending http://{addr}/ on to https\n").into_bytes());
     }
 
-    wait(&server, &mut signals, config);
+    wait(&server, &mut signals, &config_watch, &grace);
+    drop(config_watch);
     drop(reload);
     drop(server);
     out.flush();
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `wasgi config`: prints what `wasgi serve` would go by.
+///
+/// # Errors
+///
+/// Fails when it could not start with it.
+pub fn config(arguments: &cli::Serve) -> anyhow::Result<ExitCode> {
+    let shown = arguments.load()?.show();
+    // Whoever reads may have read enough.
+    let _ = std::io::stdout().write_all(shown.as_bytes());
     Ok(ExitCode::SUCCESS)
 }
 
@@ -71,13 +100,13 @@ fn run(config: &Config) -> anyhow::Result<ExitCode> {
 ///
 /// Fails when there is no site.
 pub fn routes(arguments: &cli::Routes) -> anyhow::Result<ExitCode> {
+    let site = arguments.site.load()?.config.site;
     let errors = Log::start("error", std::io::stderr())?;
     log::install(errors.clone(), std::io::stderr().is_terminal());
-    let (root, handlers) = (arguments.site.root(), arguments.site.handlers());
-    check_folders(&root, &handlers)?;
-    let engine = Engine::new(&Budget::default(), arguments.site.code_cache().as_deref())?;
-    let registry = reload::scan_once(&handlers, &engine);
-    let routes = route_table(&root, &registry);
+    check_folders(site.root(), site.handlers())?;
+    let engine = Engine::new(&Budget::default(), site.code_cache())?;
+    let registry = reload::scan_once(site.handlers(), &engine);
+    let routes = route_table(site.root(), &registry);
     print!("{routes}");
     errors.flush();
     Ok(if routes.problems.is_empty() {
@@ -122,8 +151,8 @@ fn watch(
     pages: Arc<Pages>,
 ) -> anyhow::Result<Reload> {
     let folders = Folders {
-        handlers: config.handlers.clone(),
-        pages: Some(config.root.clone()),
+        handlers: config.site.handlers().into(),
+        pages: Some(config.site.root().into()),
     };
     let on_pages = move |change| {
         if change == PagesChange::Replaced {
@@ -137,17 +166,52 @@ fn watch(
     Reload::start(&folders, Arc::new(engine), registry, options)
 }
 
-/// Waits for a signal, then for the requests in flight. A second signal ends at once.
-fn wait(server: &Server, signals: &mut Signals, config: &Config) {
-    signals.forever().next();
-    tracing::info!(
-        "stopping: requests in flight have {:?}",
-        config.shutdown_grace
-    );
+/// What has a changed file take effect.
+fn reloader(
+    arguments: &cli::Serve,
+    config: &Config,
+    settings: Arc<Published<Settings>>,
+    pages: Arc<Pages>,
+    grace: Arc<Published<Duration>>,
+) -> impl FnMut() + Send + 'static {
+    let sources = arguments.site.sources();
+    let arguments = arguments.clone();
+    let flags = move |draft: &mut _| arguments.set(draft);
+    let apply = move |config: &Config| {
+        pages.set_options(config.page_options())?;
+        settings.publish(Settings::of(config));
+        grace.publish(config.server.shutdown_grace);
+        Ok(())
+    };
+    let mut live = Live::new(sources, config.clone(), flags, apply);
+    move || live.reload()
+}
+
+/// Signals that come from here on are kept until they are looked at.
+fn watch_signals() -> anyhow::Result<Signals> {
+    let mut signals = vec![SIGINT, SIGTERM];
+    // A terminal that is closed hangs up on what runs in it; elsewhere, this is how one asks for
+    // the configuration to be read again.
+    if !std::io::stdin().is_terminal() {
+        signals.push(SIGHUP);
+    }
+    Signals::new(signals).context("could not watch for signals")
+}
+
+/// Waits for a signal to stop, then for the requests in flight. A second one ends at once.
+fn wait(server: &Server, signals: &mut Signals, config: &Watch, grace: &Published<Duration>) {
+    for signal in signals.forever() {
+        if signal != SIGHUP {
+            break;
+        }
+        config.look();
+    }
+    let grace = *grace.current();
+    tracing::info!("stopping: requests in flight have {grace:?}");
     server.drain();
-    let until = Instant::now() + config.shutdown_grace;
+    let until = Instant::now() + grace;
     while !server.is_done() {
-        if signals.pending().next().is_some() {
+        if signals.pending().any(|signal| signal != SIGHUP) {
             tracing::warn!("stopping at once: a second signal came");
             return;
         }

@@ -6,16 +6,19 @@
 pub mod cli;
 pub mod commands;
 pub mod config;
+pub mod content;
 pub mod engine;
 pub mod gateway;
 pub mod http1;
 pub mod log;
 pub mod printable;
+pub mod published;
 pub mod registry;
 pub mod reload;
 pub mod router;
 pub mod server;
 pub mod static_files;
+pub mod units;
 
 /// What the `Server` field and the `SERVER_SOFTWARE` variable say.
 pub const SERVER_SOFTWARE: &str = concat!("wasgi/", env!("CARGO_PKG_VERSION"));

@@ -10,6 +10,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Serve(serve) => commands::serve(&serve),
         Command::Routes(routes) => commands::routes(&routes),
+        Command::Config(serve) => commands::config(&serve),
     };
     match result {
         Ok(code) => code,

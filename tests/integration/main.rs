@@ -8,7 +8,9 @@
 mod support;
 
 mod bodies;
+mod compression;
 mod contract;
+mod fairness;
 mod files;
 mod http;
 mod isolation;
@@ -17,5 +19,6 @@ mod main_job;
 mod many;
 mod proxy;
 mod reload;
+mod settings;
 mod stress;
 mod tls;

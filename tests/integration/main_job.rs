@@ -1,6 +1,10 @@
 //! What wasgi is for: pages from one folder, handlers from another, over one connection.
 
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
 use crate::support::client::Ending;
+use crate::support::guests;
 use crate::support::response::Framing;
 use crate::support::server::Server;
 use crate::support::site::Site;
@@ -48,6 +52,55 @@ fn the_tour() {
     assert!(missing.text().contains("nothing here"));
     let ended = server.stop();
     assert!(!ended.has_complaints(), "{}", ended.everything());
+}
+
+/// Where the links of a page lead that stay on its site.
+fn links(page: &str) -> Vec<String> {
+    let attributes = ["href=\"/", "src=\"/", "action=\"/"];
+    let values = attributes
+        .iter()
+        .flat_map(|start| page.split(start).skip(1));
+    let mut links: Vec<String> = values
+        .filter_map(|rest| rest.split(['"', '#']).next())
+        .map(|link| format!("/{}", link.replace("&amp;", "&")))
+        .collect();
+    links.sort();
+    links.dedup();
+    links
+}
+
+#[test]
+fn every_link_of_the_repositorys_own_site_leads_somewhere() {
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let site = Site::bare();
+    for folder in ["html", "handlers"] {
+        symlink(repository.join(folder), site.path().join(folder)).expect("a link");
+    }
+    // The demos are built; their sources beside them are no problem.
+    guests::demo("hello");
+    let server = Server::with(&site, &["--max-cpu-time", "0.2"]);
+    let links: Vec<String> = ["/", "/write-your-own.html"]
+        .into_iter()
+        .flat_map(|page| links(server.get(page).text()))
+        .collect();
+    assert!(links.len() > 15, "{links:?}");
+    for link in links {
+        let expected = match link.as_str() {
+            "/fail?how=loop" => 504,
+            "/no-such-page" => 404,
+            // The page tells how to make it.
+            "/greet?name=Ada" => 404,
+            _ if link.starts_with("/fail?") => 500,
+            _ => 200,
+        };
+        assert_eq!(server.get(&link).status(), expected, "{link}");
+    }
+    let ended = server.stop();
+    let problems = ended
+        .stdout
+        .iter()
+        .filter(|line| line.starts_with("problem:"));
+    assert_eq!(problems.count(), 0, "{}", ended.everything());
 }
 
 #[test]

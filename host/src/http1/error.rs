@@ -88,6 +88,8 @@ pub enum CloseReason {
     PeerFinished,
     /// The request said `Connection: close`, or is HTTP/1.0 and didn't ask for more.
     PeerAsked,
+    /// There are too many connections: it is not to bring a request at all.
+    Refused,
     /// No request came within `Limits::idle_timeout`.
     Idle,
     /// `Limits::requests_per_connection_count` is reached.
@@ -117,7 +119,11 @@ impl CloseReason {
         match self {
             Self::Rejected(_) | Self::BodyUnread | Self::ContinueUnsent => true,
             Self::BodyFailed(error) => error != BodyError::CutShort,
-            Self::PeerAsked | Self::RequestLimit | Self::Stopping | Self::EndsAnswer => true,
+            Self::PeerAsked
+            | Self::Refused
+            | Self::RequestLimit
+            | Self::Stopping
+            | Self::EndsAnswer => true,
             Self::PeerFinished | Self::Idle | Self::AnswerShort | Self::AnswerUnfinished => false,
         }
     }
@@ -134,6 +140,7 @@ impl fmt::Display for CloseReason {
         match self {
             Self::PeerFinished => f.write_str("the client is done"),
             Self::PeerAsked => f.write_str("the client asked for it"),
+            Self::Refused => f.write_str("there are too many connections"),
             Self::Idle => f.write_str("no request came in time"),
             Self::RequestLimit => f.write_str("it had its number of requests"),
             Self::Stopping => f.write_str("the server is stopping"),

@@ -7,7 +7,7 @@ use super::buffer::ReceiveBuffer;
 use super::chunked::{ChunkedDecoder, Piece};
 use super::error::BodyError;
 use super::limits::Limits;
-use super::patience::Patience;
+use super::patience::{Allowance, Patience};
 
 /// A request's body, as far as it was read.
 #[derive(Clone, Debug)]
@@ -40,7 +40,7 @@ impl Intake {
         Self {
             continue_owed: continue_owed && !matches!(decoder, Decoder::End),
             decoder,
-            patience: Patience::new(limits),
+            patience: Patience::new(allowance(limits)),
             discard_bytes: limits.drain_bytes,
         }
     }
@@ -117,7 +117,7 @@ impl Intake {
 
     /// Takes note of bytes that came: of the body, or of what follows it.
     pub(super) fn arrived(&mut self, bytes: usize, now: Instant, limits: &Limits) {
-        self.patience.arrived(bytes, now, limits);
+        self.patience.moved(bytes as u64, now, allowance(limits));
         self.continue_owed = false;
     }
 
@@ -216,5 +216,13 @@ impl Decoder {
             Self::End => Ok(Piece::End),
             Self::Failed(error) => Err(*error),
         }
+    }
+}
+
+/// How long a body may keep its reader waiting.
+fn allowance(limits: &Limits) -> Allowance {
+    Allowance {
+        most: limits.body_patience,
+        rate_bytes_per_second: limits.body_rate_bytes_per_second,
     }
 }

@@ -40,6 +40,7 @@ pub use error::{BodyError, CloseReason, Rejection};
 pub use event::{Expiry, Incoming, Step};
 pub use head::{RequestHead, Version};
 pub use limits::Limits;
+pub(crate) use patience::{Allowance, Patience};
 pub use response::{BodyLength, Finish, Frame, ResponseHead, Skipped, Stamp};
 
 mod answer;

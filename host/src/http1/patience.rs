@@ -1,51 +1,59 @@
-//! How long a body may keep its reader waiting.
+//! How long a peer may keep us waiting: for the bytes of its body, or, in the server, for it to
+//! take its answer.
 
 use core::time::Duration;
 use std::time::Instant;
 
-use super::limits::Limits;
-
 /// A store of waiting time: waiting uses it up, bytes fill it again.
 ///
 /// Only time in which somebody waits counts, so a handler that doesn't read costs its client
-/// nothing. What it comes to: the longest silence is `body_patience`, and whoever sends below
-/// `body_rate_bytes_per_second` for long is cut off, however evenly it trickles.
+/// nothing. What it comes to: the longest silence is [`most`](Allowance::most), and whoever is
+/// below the rate for long is cut off, however evenly it trickles.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Patience {
+pub(crate) struct Patience {
     left: Duration,
     waiting_since: Option<Instant>,
 }
 
+/// How much patience there is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Allowance {
+    /// The longest silence, and what the store holds at most.
+    pub(crate) most: Duration,
+    /// So many bytes win a second back.
+    pub(crate) rate_bytes_per_second: u32,
+}
+
 impl Patience {
-    pub(super) fn new(limits: &Limits) -> Self {
+    pub(crate) fn new(allowance: Allowance) -> Self {
         Self {
-            left: limits.body_patience,
+            left: allowance.most,
             waiting_since: None,
         }
     }
 
     /// Somebody waits for bytes from now on, if nobody did before.
-    pub(super) fn wait(&mut self, now: Instant) {
+    pub(crate) fn wait(&mut self, now: Instant) {
         self.waiting_since.get_or_insert(now);
     }
 
-    /// So many bytes came.
-    pub(super) fn arrived(&mut self, bytes: usize, now: Instant, limits: &Limits) {
+    /// So many bytes moved, and nobody waits any more.
+    pub(crate) fn moved(&mut self, bytes: u64, now: Instant, allowance: Allowance) {
         if let Some(since) = self.waiting_since.take() {
             self.left = self
                 .left
                 .saturating_sub(now.saturating_duration_since(since));
         }
-        let rate = u64::from(limits.body_rate_bytes_per_second.max(1));
-        let nanoseconds = (bytes as u64).saturating_mul(1_000_000_000) / rate;
+        let rate = u64::from(allowance.rate_bytes_per_second.max(1));
+        let nanoseconds = bytes.saturating_mul(1_000_000_000) / rate;
         self.left = self
             .left
             .saturating_add(Duration::from_nanos(nanoseconds))
-            .min(limits.body_patience);
+            .min(allowance.most);
     }
 
-    /// When it is used up, if nothing comes. None while nobody waits.
-    pub(super) fn deadline(&self) -> Option<Instant> {
+    /// When it is used up, if nothing moves. None while nobody waits.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
         self.waiting_since?.checked_add(self.left)
     }
 }

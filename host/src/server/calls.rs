@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::inbox::{CallWaker, Inbox};
 use crate::engine::{Call, Finished, Program};
@@ -21,7 +21,9 @@ pub(super) struct Running {
     pub(super) connection: Option<usize>,
     /// When it last gave the thread back, it had more to compute.
     pub(super) computing: bool,
-    /// When its wall time is up.
+    /// What it has of wall time,
+    pub(super) wall_time: Duration,
+    /// and when that is up.
     pub(super) deadline: Instant,
     /// Its place among the handler's requests in work, given back when this is dropped.
     pub(super) _pass: Pass,

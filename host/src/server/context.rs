@@ -12,10 +12,11 @@ use super::record::Record;
 use super::redirect;
 use super::status::reason;
 use super::transport::SCRATCH_BYTES;
-use super::{Shared, access_log::AccessLog};
+use super::{Settings, Shared, access_log::AccessLog};
 use crate::engine::{Call, Program};
 use crate::gateway::{Environ, Exchange, Failure};
 use crate::http1::{RequestBody, RequestHead};
+use crate::published;
 use crate::registry::{Handler, Match, Reader};
 use crate::router::{MatchedBy, RequestPath};
 use crate::static_files::{Answer, Content};
@@ -41,7 +42,11 @@ pub(super) struct Context {
     pub(super) spare: Vec<u8>,
     shared: Arc<Shared>,
     registry: Reader<Program>,
-    access_log: Option<AccessLog>,
+    /// What is set, as of the beginning of this turn.
+    pub(super) settings: published::Reader<Settings>,
+    access_log: AccessLog,
+    /// A clone for each body that is being compressed, and one.
+    pub(super) encoders: Arc<()>,
 }
 
 /// How a request is answered.
@@ -69,7 +74,9 @@ impl Context {
             sealed: Vec::new(),
             spare: Vec::new(),
             registry: Reader::new(shared.registry.clone()),
+            settings: published::Reader::new(shared.settings.clone()),
             access_log: shared.access_log.clone(),
+            encoders: Arc::new(()),
             shared,
         }
     }
@@ -102,7 +109,7 @@ impl Context {
     }
 
     fn call(&mut self, head: Arc<RequestHead>, found: &Match<Program>, origin: Origin) -> Start {
-        let budget = self.shared.budget;
+        let budget = self.settings.budget;
         let handler = found.handler.clone();
         let Some(pass) = handler.enter(budget.concurrent_requests) else {
             let failure = Failure::Busy(budget.concurrent_requests);
@@ -133,6 +140,7 @@ impl Context {
             handler: handler.clone(),
             connection: Some(self.place),
             computing: false,
+            wall_time: budget.wall_time,
             deadline: self.now + budget.wall_time,
             _pass: pass,
         });
@@ -146,7 +154,7 @@ impl Context {
 
     /// Which proxies are trusted.
     pub(super) fn proxies(&self) -> &proxy::Options {
-        &self.shared.proxy
+        &self.settings.proxy
     }
 
     /// The answer to a request that should have come by https.
@@ -171,23 +179,21 @@ impl Context {
         if failure.status() == 503 {
             answer
                 .fields
-                .push(("Retry-After", Cow::Borrowed(RETRY_AFTER_SECONDS)));
+                .push(("Retry-After".into(), Cow::Borrowed(RETRY_AFTER_SECONDS)));
         }
         answer
     }
 
     /// Adds a request's line to the access log.
     pub(super) fn log(&mut self, peer: SocketAddr, record: &Record) {
-        if let Some(log) = &mut self.access_log {
-            record.write(peer, Instant::now(), log.buffer());
+        if self.settings.access_log {
+            record.write(peer, Instant::now(), self.access_log.buffer());
         }
     }
 
     /// Hands the access log's lines over to its thread.
     pub(super) fn flush_log(&mut self) {
-        if let Some(log) = &mut self.access_log {
-            log.flush();
-        }
+        self.access_log.flush();
     }
 }
 
@@ -196,7 +202,7 @@ fn server_options() -> Answer {
     Answer {
         status: 204,
         fields: vec![(
-            "Allow",
+            "Allow".into(),
             Cow::Borrowed(b"GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH"),
         )],
         body: Content::Empty,

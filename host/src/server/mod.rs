@@ -5,12 +5,15 @@
 //! - `connection`: one client, from its first byte to its last.
 //! - `context`: what the connections of a reactor share, and what answers a request.
 //! - `calls`, `inbox`: handlers at work, and how they are woken.
+//! - `admission`, `refusal`: how many connections there may be, and what one too many is told.
+//! - `options`: what can be set, and which of it may change while the server runs.
 //! - `transport`: what a connection's bytes go through, a socket or TLS above one.
 //! - [`tls`], [`proxy`]: the rules of both. No socket in there.
 //! - `door`, `redirect`, `deadlines`, `outbox`, `listener`, `date`, `status`, `record`,
 //!   `access_log`: one thing each.
 
 mod access_log;
+mod admission;
 mod calls;
 mod connection;
 mod context;
@@ -19,11 +22,13 @@ mod deadlines;
 mod door;
 mod inbox;
 mod listener;
+mod options;
 mod outbox;
 pub mod proxy;
 mod reactor;
 mod record;
 mod redirect;
+mod refusal;
 mod status;
 pub mod tls;
 mod transport;
@@ -35,31 +40,33 @@ use std::thread::{self, JoinHandle};
 use anyhow::Context as _;
 
 use self::access_log::AccessLog;
+use self::admission::Admission;
 use self::connection::Service;
 use self::door::Door;
 use self::inbox::{Inbox, Message};
 use self::reactor::Reactor;
 use self::tls::Tls;
-use crate::config::{Budget, Config};
+use crate::config::Config;
 use crate::engine::{Engine, Program, Ticker};
 use crate::gateway::Scheme;
-use crate::http1;
 use crate::log::Log;
+use crate::published::Published;
 use crate::registry;
 use crate::static_files::Pages;
+
+pub use self::options::{Limits, Options, Settings};
 
 /// What all reactors have in common.
 #[derive(Debug)]
 struct Shared {
     registry: Arc<registry::Shared<Program>>,
     pages: Arc<Pages>,
-    budget: Budget,
-    http: Arc<http1::Limits>,
-    access_log: Option<AccessLog>,
+    settings: Arc<Published<Settings>>,
+    admission: Arc<Admission>,
+    access_log: AccessLog,
     tls: Option<Tls>,
     /// The port that https is to be had on, for those who are sent there.
     https_port: u16,
-    proxy: proxy::Options,
 }
 
 /// A running server. Dropping it stops it at once.
@@ -75,7 +82,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// Listens, and starts the reactors.
+    /// Listens, and starts the reactors. They go by `settings` as they are published; `config` is
+    /// what stays as it is.
     ///
     /// # Errors
     ///
@@ -83,17 +91,20 @@ impl Server {
     /// thread.
     pub fn start(
         config: &Config,
+        settings: Arc<Published<Settings>>,
         engine: &Engine,
         registry: Arc<registry::Shared<Program>>,
         pages: Arc<Pages>,
-        access_log: Option<Log>,
+        access_log: Log,
     ) -> anyhow::Result<Self> {
         let tls = Tls::start(&config.tls)?;
-        let (addr, mut doors) = open(config.addr, config.threads, "--addr", Service::Site)?;
+        let threads_count = config.server.threads();
+        let site = config.server.addr;
+        let (addr, mut doors) = open(site, threads_count, "--addr", Service::Site)?;
         let mut redirect_addr = None;
         if let Some(redirect) = config.tls.redirect_http {
             let service = Service::Redirect;
-            let (addr, more) = open(redirect, config.threads, "--redirect-http", service)?;
+            let (addr, more) = open(redirect, threads_count, "--redirect-http", service)?;
             redirect_addr = Some(addr);
             for (doors, door) in doors.iter_mut().zip(more) {
                 doors.extend(door);
@@ -106,15 +117,14 @@ impl Server {
         let shared = Arc::new(Shared {
             registry,
             pages,
-            budget: config.budget,
-            http: Arc::new(config.http.clone()),
-            access_log: access_log.map(AccessLog::new),
+            settings,
+            admission: Admission::new(),
+            access_log: AccessLog::new(access_log),
             tls,
             https_port: config.tls.redirect_port.unwrap_or(addr.port()),
-            proxy: config.proxy.clone(),
         });
         let runtime = Runtime::start()?;
-        let ticker = Ticker::start(engine, config.threads)?;
+        let ticker = Ticker::start(engine, threads_count)?;
         let mut inboxes = Vec::new();
         let mut threads = Vec::new();
         for (index, doors) in doors.into_iter().enumerate() {

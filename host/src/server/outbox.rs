@@ -1,10 +1,12 @@
 //! What is on its way to a client: bytes and parts of files, in order.
 
 use std::collections::VecDeque;
-use std::fs::File;
 use std::io::{self, IoSlice};
 
+use bytes::Bytes;
+
 use super::transport::{Transport, Workspace};
+use crate::static_files::FilePart;
 
 /// Blocks up to this size are copied behind the bytes before them, in bytes: cheaper than a place
 /// in the list and an entry of `writev` of their own.
@@ -27,11 +29,10 @@ pub(super) struct Outbox {
 #[derive(Debug)]
 enum Piece {
     Bytes(Vec<u8>),
-    /// From the file's own position on.
-    File {
-        file: File,
-        left: u64,
-    },
+    /// Bytes that others may hold too.
+    Shared(Bytes),
+    /// What is left of a part of a file.
+    File(FilePart),
 }
 
 /// How far one flush came.
@@ -41,8 +42,8 @@ pub(super) enum Flush {
     Empty,
     /// The socket takes no more for now.
     Blocked,
-    /// A file is shorter than it was when its length was promised.
-    FileShort,
+    /// A file is shorter than it was when its length was promised, or was written over.
+    FileChanged,
 }
 
 impl Outbox {
@@ -74,10 +75,19 @@ impl Outbox {
         }
     }
 
-    /// Appends the next `length` bytes of a file, from its position on.
-    pub(super) fn push_file(&mut self, file: File, length: u64) {
-        if length > 0 {
-            self.pieces.push_back(Piece::File { file, left: length });
+    /// Appends bytes that are not this outbox's alone.
+    pub(super) fn push_shared(&mut self, bytes: Bytes, spare: &mut Vec<u8>) {
+        if bytes.len() > COPY_BYTES {
+            self.pieces.push_back(Piece::Shared(bytes));
+        } else if !bytes.is_empty() {
+            self.tail(spare).extend_from_slice(&bytes);
+        }
+    }
+
+    /// Appends a part of a file.
+    pub(super) fn push_file(&mut self, part: FilePart) {
+        if part.length > 0 {
+            self.pieces.push_back(Piece::File(part));
         }
     }
 
@@ -102,24 +112,28 @@ impl Outbox {
     ) -> io::Result<Flush> {
         while let Some(first) = self.pieces.front_mut() {
             let sent = match first {
-                Piece::File { file, left } => match transport.send_file(file, *left, work) {
-                    Ok(0) => return Ok(Flush::FileShort),
-                    Ok(sent) => {
-                        *left = left.saturating_sub(sent as u64);
-                        *total += sent as u64;
-                        if *left == 0 {
-                            self.pieces.pop_front();
+                Piece::File(part) => {
+                    match transport.send_file(part.file.file(), part.start, part.length, work) {
+                        Ok(0) => return Ok(Flush::FileChanged),
+                        Ok(_) if !part.file.is_one_version() => return Ok(Flush::FileChanged),
+                        Ok(sent) => {
+                            part.start += sent as u64;
+                            part.length = part.length.saturating_sub(sent as u64);
+                            *total += sent as u64;
+                            if part.length == 0 {
+                                self.pieces.pop_front();
+                            }
+                            continue;
                         }
-                        continue;
+                        Err(error) => Err(error),
                     }
-                    Err(error) => Err(error),
-                },
+                }
                 // A buffer for framing that turned out to need none.
                 Piece::Bytes(bytes) if bytes.len() == self.sent => {
                     self.advance(0, spare);
                     continue;
                 }
-                Piece::Bytes(_) => self.write(transport, work),
+                Piece::Bytes(_) | Piece::Shared(_) => self.write(transport, work),
             };
             match sent {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
@@ -189,7 +203,8 @@ impl Piece {
     fn bytes(&self) -> Option<&[u8]> {
         match self {
             Self::Bytes(bytes) => Some(bytes),
-            Self::File { .. } => None,
+            Self::Shared(bytes) => Some(bytes),
+            Self::File(_) => None,
         }
     }
 }

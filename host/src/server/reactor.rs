@@ -19,12 +19,14 @@ use mio::{Events, Interest, Token};
 use slab::Slab;
 
 use super::Shared;
+use super::admission::Standing;
 use super::calls::Calls;
 use super::connection::{Connection, Service, Turn};
 use super::context::Context;
 use super::deadlines::Deadlines;
 use super::door::Door;
 use super::inbox::{Inbox, Message};
+use super::refusal::Refusals;
 use super::tls::{HANDSHAKE_TIMEOUT, Session};
 use super::transport::Transport;
 use crate::engine::{Finished, Working};
@@ -53,13 +55,15 @@ pub(super) struct Reactor {
     connections: Slab<Connection>,
     connection_deadlines: Deadlines,
     call_deadlines: Deadlines,
-    /// Connections that have more to do.
+    /// Connections that have more to do, each once: a client that keeps on sending gets one turn as
+    /// any other.
     again: Vec<usize>,
     /// Calls that have more to compute, the one that has waited longest first.
     computing: VecDeque<usize>,
     cx: Context,
     working: Working,
     shared: Arc<Shared>,
+    refusals: Refusals,
     draining: bool,
 }
 
@@ -90,6 +94,7 @@ impl Reactor {
             cx,
             working,
             shared,
+            refusals: Refusals::default(),
             draining: false,
         })
     }
@@ -118,6 +123,7 @@ impl Reactor {
             }
             self.cx.now = Instant::now();
             self.cx.date.update(self.cx.now);
+            self.cx.settings.refresh();
             for event in &events {
                 match event.token() {
                     WAKER => {}
@@ -129,12 +135,17 @@ impl Reactor {
                     Token(place) => {
                         if let Some(connection) = self.connections.get_mut(place) {
                             connection.ready(event);
-                            self.drive(place);
+                            if !connection.in_line {
+                                self.drive(place);
+                            }
                         }
                     }
                 }
             }
             for place in std::mem::take(&mut self.again) {
+                if let Some(connection) = self.connections.get_mut(place) {
+                    connection.in_line = false;
+                }
                 self.drive(place);
             }
             for message in self.inbox.take_messages() {
@@ -204,6 +215,22 @@ impl Reactor {
     }
 
     fn connected(&mut self, mut socket: TcpStream, peer: SocketAddr, service: Service) {
+        let settings = &self.cx.settings;
+        let Some(mut place) = self.shared.admission.enter(&settings.limits) else {
+            return self.refusals.note(peer, &self.cx);
+        };
+        let standing = if settings.proxy.trusts(peer.ip()) {
+            // It brings the connections of others.
+            Standing::Welcome
+        } else {
+            place.claim(peer.ip(), &settings.limits)
+        };
+        if standing != Standing::Welcome {
+            self.refusals.note(peer, &self.cx);
+        }
+        if standing == Standing::Full {
+            return;
+        }
         // Answers are written whole: waiting for more to send would only delay them. A socket
         // that refuses is slower, and a socket without an address is gone already.
         let _ = socket.set_nodelay(true);
@@ -223,24 +250,26 @@ impl Reactor {
             _ => None,
         };
         let entry = self.connections.vacant_entry();
-        let place = entry.key();
+        let key = entry.key();
         let interest = Interest::READABLE | Interest::WRITABLE;
         if let Err(error) = self
             .poll
             .registry()
-            .register(&mut socket, Token(place), interest)
+            .register(&mut socket, Token(key), interest)
         {
             tracing::warn!("could not watch a connection: {error}");
             return;
         }
-        let limits = self.shared.http.clone();
         let transport = Transport::new(socket, session);
-        let mut connection = Connection::new(transport, peer, local, service, limits, self.cx.now);
-        if self.shared.proxy.expects_header(peer.ip()) {
+        let mut connection = Connection::new(transport, peer, local, service, place, &self.cx);
+        if self.cx.settings.proxy.expects_header(peer.ip()) {
             connection = connection.expect_header(self.cx.now);
         }
-        entry.insert(connection);
-        self.drive(place);
+        let connection = entry.insert(connection);
+        if standing == Standing::Refused {
+            connection.refuse(&mut self.cx);
+        }
+        self.drive(key);
     }
 
     /// Gives a connection its turn, and a call that it starts its first.
@@ -267,7 +296,7 @@ impl Reactor {
                 self.connection_deadlines.arm(place, at);
             }
             let Some(call) = started else {
-                if turn == Turn::Again {
+                if turn == Turn::Again && !std::mem::replace(&mut connection.in_line, true) {
                     self.again.push(place);
                 }
                 return;
@@ -356,7 +385,7 @@ impl Reactor {
                 continue;
             }
             let connection = running.connection;
-            let failure = Failure::WallTime(self.shared.budget.wall_time);
+            let failure = Failure::WallTime(running.wall_time);
             self.end_call(place, Some(&failure));
             if let Some(connection) = connection {
                 self.drive(connection);

@@ -37,7 +37,7 @@ pub(super) fn to_https(head: &RequestHead, origin: &Origin, port: u16) -> Option
     };
     Some(Answer {
         status,
-        fields: vec![("Location", Cow::Owned(location))],
+        fields: vec![("Location".into(), Cow::Owned(location))],
         body: Content::Empty,
     })
 }
@@ -65,9 +65,10 @@ mod tests {
             host: host.map(|host| host.as_bytes().to_vec()),
         };
         let answer = to_https(&head, &origin, port)?;
-        let [("Location", location)] = &*answer.fields else {
+        let [(name, location)] = &*answer.fields else {
             panic!("{:?}", answer.fields);
         };
+        assert_eq!(name, "Location");
         let location = String::from_utf8_lossy(location).into_owned();
         Some((answer.status, location))
     }

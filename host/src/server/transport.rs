@@ -5,6 +5,7 @@
 
 use std::fs::File;
 use std::io::{self, IoSlice, Read, Write};
+use std::os::unix::fs::FileExt;
 use std::time::Instant;
 
 use mio::net::TcpStream;
@@ -150,15 +151,16 @@ impl Transport {
         }
     }
 
-    /// Sends at most `want` bytes of a file, from its position on. Says how many bytes that were:
-    /// none at its end.
+    /// Sends at most `want` bytes of a file, from its byte `start` on. Says how many bytes that
+    /// were: none at its end.
     ///
     /// # Errors
     ///
     /// Fails when nothing can be sent for now, or the connection or the file is broken.
     pub(super) fn send_file(
         &mut self,
-        mut file: &File,
+        file: &File,
+        mut start: u64,
         want: u64,
         work: &mut Workspace<'_>,
     ) -> io::Result<usize> {
@@ -166,20 +168,21 @@ impl Transport {
             .unwrap_or(usize::MAX)
             .min(SENDFILE_BYTES);
         if self.session.is_none() {
-            return Ok(rustix::fs::sendfile(&self.socket, file, None, want)?);
+            return Ok(rustix::fs::sendfile(
+                &self.socket,
+                file,
+                Some(&mut start),
+                want,
+            )?);
         }
-        // What is read has to be taken: its place in the file is gone.
+        // First, so that nothing is read that can't be sent.
         self.push()?;
         let room = want.min(SEAL_BYTES).min(work.scratch.len());
         let room = work.scratch.get_mut(..room).unwrap_or_default();
-        let count = file.read(room)?;
-        let part = room.get(..count).unwrap_or_default();
-        if part.is_empty() {
-            return Ok(0);
-        }
-        match self.send_sealed(&[IoSlice::new(part)], work.sealed)? {
-            sent if sent == count => Ok(sent),
-            _ => Err(io::Error::other("a part of a file was not sealed whole")),
+        let count = file.read_at(room, start)?;
+        match room.get(..count).unwrap_or_default() {
+            [] => Ok(0),
+            part => self.send_sealed(&[IoSlice::new(part)], work.sealed),
         }
     }
 

@@ -1,13 +1,15 @@
 //! What the pages answer with: a status, fields, and a body that is in memory or in a file.
 
 use std::borrow::Cow;
-use std::fs::File;
+use std::sync::Arc;
+
+use bytes::Bytes;
 
 use super::error_page::error_page;
-use super::validators::Validators;
+use super::open_file::OpenFile;
 
 /// One field of a response's head. Its value has no control characters.
-pub type Field = (&'static str, Cow<'static, [u8]>);
+pub type Field = (Cow<'static, str>, Cow<'static, [u8]>);
 
 /// A response, but for what the HTTP layer adds: `Date`, `Server`, `Content-Length`, `Connection`.
 #[derive(Debug)]
@@ -25,16 +27,54 @@ pub struct Answer {
 pub enum Content {
     /// No bytes.
     Empty,
-    /// All of it.
-    Bytes(Vec<u8>),
+    /// All of it. Shared with a cache, possibly.
+    Bytes(Bytes),
     /// A part of a file, or all of it.
-    File {
-        /// A regular file, open for reading, at the first byte to send.
-        file: File,
-        /// How many bytes to send, from there. A promise that was true when it was made: the file
-        /// may have become shorter since. Then the connection has to be cut.
-        length: u64,
-    },
+    File(FilePart),
+    /// One piece after the other.
+    Pieces(Vec<Piece>),
+}
+
+/// A piece of a body.
+#[derive(Debug)]
+pub enum Piece {
+    /// Bytes.
+    Bytes(Bytes),
+    /// A part of a file.
+    File(FilePart),
+}
+
+/// A part of a file.
+#[derive(Clone, Debug)]
+pub struct FilePart {
+    /// The file.
+    pub file: Arc<OpenFile>,
+    /// Position of the first byte to send.
+    pub start: u64,
+    /// How many bytes to send, from there. A promise that was true when it was made: the file may
+    /// have become shorter since, or have been written over. Then the connection has to be cut.
+    pub length: u64,
+}
+
+impl Content {
+    /// How many bytes it has.
+    pub fn length(&self) -> u64 {
+        match self {
+            Content::Empty => 0,
+            Content::Bytes(bytes) => bytes.len() as u64,
+            Content::File(part) => part.length,
+            Content::Pieces(pieces) => pieces.iter().map(Piece::length).sum(),
+        }
+    }
+}
+
+impl Piece {
+    fn length(&self) -> u64 {
+        match self {
+            Piece::Bytes(bytes) => bytes.len() as u64,
+            Piece::File(part) => part.length,
+        }
+    }
 }
 
 /// What every page allows, as the value of an `Allow` field (RFC 9110 section 10.2.1).
@@ -54,11 +94,10 @@ impl Answer {
     pub(super) fn built_in(status: u16, reason: &str, detail: &str) -> Answer {
         let page = error_page(status, reason, detail);
         Answer {
-            body: Content::Bytes(page),
+            body: Content::Bytes(page.into()),
             ..Answer::empty(status)
         }
         .with("Content-Type", b"text/html; charset=utf-8")
-        .with_defaults()
     }
 
     /// With one field more, at the end.
@@ -67,25 +106,21 @@ impl Answer {
         name: &'static str,
         value: impl Into<Cow<'static, [u8]>>,
     ) -> Answer {
-        self.fields.push((name, value.into()));
+        self.fields.push((Cow::Borrowed(name), value.into()));
         self
     }
 
-    /// With the validators of a page, and how they are to be used: a copy may be kept, but the
-    /// server is asked each time whether it is still good. So an edit is seen at once, and a page
-    /// that has not changed costs a 304.
-    pub(super) fn with_validators(self, validators: Validators) -> Answer {
-        let answer = match validators.last_modified() {
-            Some(date) => self.with("Last-Modified", date.into_bytes()),
-            None => self,
-        };
-        answer
-            .with("ETag", validators.etag)
-            .with("Cache-Control", b"no-cache")
-    }
-
-    /// With the fields that go with every body: no browser shall guess another type than it says.
-    pub(super) fn with_defaults(self) -> Answer {
-        self.with("X-Content-Type-Options", b"nosniff")
+    /// With one field more that the choice of this answer depended on, in `Vary`.
+    pub(super) fn varying_by(mut self, name: &'static str) -> Answer {
+        let vary = self.fields.iter_mut().find(|(known, _)| known == "Vary");
+        match vary {
+            Some((_, names)) => {
+                let names = names.to_mut();
+                names.extend_from_slice(b", ");
+                names.extend_from_slice(name.as_bytes());
+                self
+            }
+            None => self.with("Vary", name.as_bytes()),
+        }
     }
 }

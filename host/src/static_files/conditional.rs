@@ -31,12 +31,14 @@ enum Single<'a> {
 }
 
 /// What is to be answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     /// 200, all of it.
     Whole,
-    /// 206.
+    /// 206, with one part.
     Part(Part),
+    /// 206, with several.
+    Parts(Vec<Part>),
     /// 304.
     NotModified,
     /// 412.
@@ -70,6 +72,11 @@ impl<'a> Conditions<'a> {
             }
         }
         found
+    }
+
+    /// Whether a part is asked for at all.
+    pub(super) fn has_range(&self) -> bool {
+        self.range.get().is_some()
     }
 
     /// Judges a GET, or a HEAD, of a page with these validators and this many bytes. The steps are
@@ -113,6 +120,7 @@ impl<'a> Conditions<'a> {
             Some(range) if is_get && may_be_part => match range::parse(range, length) {
                 range::Asked::Whole => Verdict::Whole,
                 range::Asked::Part(part) => Verdict::Part(part),
+                range::Asked::Parts(parts) => Verdict::Parts(parts),
                 range::Asked::Unsatisfiable => Verdict::Unsatisfiable,
             },
             _ => Verdict::Whole,
@@ -188,7 +196,7 @@ fn quoted_length(bytes: &[u8]) -> Option<usize> {
 mod tests {
     use std::time::{Duration, UNIX_EPOCH};
 
-    use super::super::resolve::Revision;
+    use super::super::page::Revision;
     use super::*;
 
     /// 1994-11-06 08:49:37, as in RFC 9110 section 5.6.7.
@@ -201,10 +209,12 @@ mod tests {
     fn page_at(now_s: u64) -> Validators {
         let revision = Revision {
             inode: 0x2a,
+            length: 10,
             changed_ns: 0xff,
             modified_s: MODIFIED_S as i64,
+            ..Revision::default()
         };
-        Validators::of(revision, 10, UNIX_EPOCH + Duration::from_secs(now_s))
+        Validators::of(&revision, None, UNIX_EPOCH + Duration::from_secs(now_s))
     }
 
     fn judge(fields: &[(&str, &str)], is_get: bool) -> Verdict {
@@ -300,20 +310,22 @@ mod tests {
 
     #[test]
     fn ranges_and_if_range() {
-        let part = Verdict::Part(Part {
-            start: 2,
-            length: 3,
-        });
+        let part = || {
+            Verdict::Part(Part {
+                start: 2,
+                length: 3,
+            })
+        };
         let weak = &format!("W/{ETAG}");
         let table: &[(&[(&str, &str)], Verdict)] = &[
-            (&[("Range", "bytes=2-4")], part),
+            (&[("Range", "bytes=2-4")], part()),
             (&[("Range", "bytes=10-")], Verdict::Unsatisfiable),
             (&[("Range", "bytes=4-2")], Verdict::Whole),
             (
                 &[("Range", "bytes=2-4"), ("Range", "bytes=2-4")],
                 Verdict::Whole,
             ),
-            (&[("Range", "bytes=2-4"), ("If-Range", ETAG)], part),
+            (&[("Range", "bytes=2-4"), ("If-Range", ETAG)], part()),
             (
                 &[("Range", "bytes=2-4"), ("If-Range", weak)],
                 Verdict::Whole,
@@ -326,7 +338,7 @@ mod tests {
                 &[("Range", "bytes=10-"), ("If-Range", "\"x\"")],
                 Verdict::Whole,
             ),
-            (&[("Range", "bytes=2-4"), ("If-Range", MODIFIED)], part),
+            (&[("Range", "bytes=2-4"), ("If-Range", MODIFIED)], part()),
             (
                 &[("Range", "bytes=2-4"), ("If-Range", LATER)],
                 Verdict::Whole,

@@ -44,6 +44,7 @@ fn with_charset(media_type: &'static str) -> ContentType {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::content::is_compressible;
 
     #[test]
     fn types_by_ending() {
@@ -78,5 +79,29 @@ mod tests {
             );
         }
         assert_eq!(of_name(b"x.\xff\xfe").as_ref(), UNKNOWN);
+    }
+
+    #[test]
+    fn what_becomes_smaller() {
+        for (name, smaller) in [
+            ("a.html", true),
+            ("a.css", true),
+            ("a.js", true),
+            ("a.json", true),
+            ("a.svg", true),
+            ("a.xml", true),
+            ("a.wasm", true),
+            ("a.webmanifest", true),
+            ("a.ttf", true),
+            ("a.woff2", false),
+            ("a.png", false),
+            ("a.gz", false),
+            ("a.mp4", false),
+            ("a.pdf", false),
+            ("a", false),
+        ] {
+            let content_type = of_name(name.as_bytes());
+            assert_eq!(is_compressible(&content_type), smaller, "{name}");
+        }
     }
 }

@@ -38,7 +38,7 @@ pub fn error_page(status: u16, reason: &str, detail: &str) -> Vec<u8> {
 }
 
 /// `text` as HTML text, or as the value of a quoted attribute.
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

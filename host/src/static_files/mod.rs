@@ -3,56 +3,80 @@
 //! A request for a page goes through these steps, and the first that has an answer ends it:
 //!
 //! 1. `security`: is each name on the path one that may be seen? If not, there is no such page.
-//! 2. `root`: the kernel opens the file, if it is inside the folder.
-//! 3. `resolve`: a regular file is a page; a folder is its `index.html`, and redirects to its path
-//!    with a `/` behind; nothing else is a page.
-//! 4. Methods other than GET and HEAD: OPTIONS says which there are, the others are refused.
-//! 5. `conditional`: has the client got it already? Does it want a part only?
-//! 6. A short page is read at once, a long one handed over as an open file.
+//! 2. `resolve` finds the file: in the `cache`, if it is short, was asked for before, and the
+//!    kernel says that it has not changed since; or else the kernel opens it, through `root`, if it
+//!    is inside the folder. A regular file is a page; a folder is its `index.html`, and redirects
+//!    to its path with a `/` behind; by option, `/about` is `about.html`, and a folder without an
+//!    index has a `listing`. Nothing else is a page.
+//! 3. Methods other than GET and HEAD: OPTIONS says which there are, the others are refused.
+//! 4. `represent`: of the codings that the client takes (`content`), is there a file beside the
+//!    page that was compressed beforehand? Or should the page be compressed now?
+//! 5. `conditional`: has the client got it already? Does it want parts only (`range`, `multipart`)?
+//! 6. A short page is read at once and kept, a long one handed over as an open file.
+//! 7. `rules`: fields for every answer, and for this page.
 //!
-//! A page of the usual size costs four calls to the kernel: `openat2`, `fstat`, `read`, `close`.
-//! They can wait for a disk, as everywhere; they never wait for a peer.
+//! A page that is kept costs one call to the kernel, `fstatat`; any other of the usual size four:
+//! `openat2`, `fstat`, `pread`, `close`. To each comes one for every coding in step 4 that the
+//! client likes and that has no file. They can wait for a disk, as everywhere; they never wait for
+//! a peer.
 //!
 //! It is not here that bytes meet a socket, that a handler goes before a page, or that a change of
-//! a file is noticed: each request opens its file anew, so there is nothing to refresh but the
-//! folder itself ([`Pages::reopen`]).
+//! a file is noticed: each request looks at its file anew, so there is nothing to refresh but the
+//! folder itself ([`Pages::reopen`]). `docs/static-files.md` says the same for those who have a
+//! site.
 
 mod answer;
+mod cache;
 mod conditional;
 mod content_type;
 mod error_page;
+#[doc(hidden)]
+pub mod fuzzing;
+mod listing;
+mod location;
+mod multipart;
+mod open_file;
+mod options;
+mod page;
+mod pattern;
 mod range;
+mod represent;
 mod resolve;
 mod root;
+mod rules;
 mod security;
+mod settings;
 #[cfg(test)]
 mod tests;
 mod validators;
 
-use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io;
 use std::path::Path;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::SystemTime;
 
 use anyhow::Context;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use tracing::{error, warn};
 
 use self::answer::METHODS;
 use self::conditional::{Conditions, Verdict};
+use self::listing::Listing;
+use self::page::{INLINE_MAX_BYTES, Page};
 use self::range::Part;
-use self::resolve::{Found, Page, Trouble};
+use self::represent::{Chooser, Representation};
+use self::resolve::{Finder, Folder, Found, Trouble};
 use self::root::Root;
-use self::validators::Validators;
+use self::rules::PageRules;
+use self::settings::Settings;
+use crate::content::{self, Encodings};
 use crate::http1::RequestHead;
 use crate::router::RequestPath;
 
-pub use self::answer::{Answer, Content, Field};
+pub use self::answer::{Answer, Content, Field, FilePart, Piece};
 pub use self::error_page::error_page;
-
-/// The longest body that is read into memory at once, in bytes. About what a fresh TCP connection's
-/// send buffer takes in one write; with more, a slow client would keep the copy waiting in memory.
-const INLINE_MAX_BYTES: u64 = 64 * 1024;
+pub use self::open_file::OpenFile;
+pub use self::options::{Options, Rule, Security};
+pub use self::settings::{Unusable, check};
 
 /// How often a page is opened anew because it became shorter while it was read. Whoever writes a
 /// file that often does it all the time.
@@ -62,30 +86,20 @@ const READ_ATTEMPTS: usize = 3;
 /// back as soon as a few requests have ended.
 const RETRY_AFTER_S: &str = "1";
 
-/// What is percent-encoded in a segment of a path: all but its `pchar`s (RFC 3986 section 3.3).
-const NOT_IN_A_SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'_')
-    .remove(b'~')
-    .remove(b'!')
-    .remove(b'$')
-    .remove(b'&')
-    .remove(b'\'')
-    .remove(b'(')
-    .remove(b')')
-    .remove(b'*')
-    .remove(b'+')
-    .remove(b',')
-    .remove(b';')
-    .remove(b'=')
-    .remove(b':')
-    .remove(b'@');
-
 /// A folder of pages. Shared by all reactor threads.
 #[derive(Debug)]
 pub struct Pages {
     root: Root,
+    /// The lock is held to clone or replace the `Arc`, never for longer.
+    settings: RwLock<Arc<Settings>>,
+}
+
+/// What is looked at of a request.
+#[derive(Clone, Copy, Debug)]
+struct Request<'a, F> {
+    method: &'a str,
+    query: &'a [u8],
+    fields: F,
 }
 
 impl Pages {
@@ -93,11 +107,33 @@ impl Pages {
     ///
     /// # Errors
     ///
-    /// There is no folder, or it may not be entered.
-    pub fn open(root: &Path) -> anyhow::Result<Pages> {
+    /// There is something else than a folder, it may not be entered, or an option can't be used.
+    pub fn open(root: &Path, options: Options) -> anyhow::Result<Pages> {
+        let settings = Settings::new(options)?;
         let opened = Root::open(root);
         let root = opened.with_context(|| format!("can't open the pages in {}", root.display()))?;
-        Ok(Pages { root })
+        Ok(Pages {
+            root,
+            settings: RwLock::new(Arc::new(settings)),
+        })
+    }
+
+    /// Serves by other options from now on. A request that has begun ends by the old ones.
+    ///
+    /// # Errors
+    ///
+    /// One of them can't be used. Then the old ones stay.
+    pub fn set_options(&self, options: Options) -> anyhow::Result<()> {
+        let settings = Arc::new(Settings::new(options)?);
+        let mut current = self
+            .settings
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        let old = std::mem::replace(&mut *current, settings);
+        // Its caches are large, and nobody shall wait while they are freed.
+        drop(current);
+        drop(old);
+        Ok(())
     }
 
     /// To be called when the folder may have been replaced by another of the same name. Cheap when
@@ -109,120 +145,217 @@ impl Pages {
     /// The answer to a request for the page at `path`, or none if there is no such page. Whatever
     /// the method: for a page that is there, one that it doesn't have is answered with 405.
     pub fn answer(&self, head: &RequestHead, path: &RequestPath) -> Option<Answer> {
-        self.respond(head.method(), head.query(), &head.fields(), path)
+        self.view().respond(&Request::of(head), path)
     }
 
-    /// The answer to a request that nothing else answers: status 404.
+    /// The answer to a request that nothing else answers: status 404, or the fallback page.
     pub fn not_found(&self, head: &RequestHead) -> Answer {
+        let view = self.view();
+        if let Some(page) = view.fall_back(&Request::of(head), head.path()) {
+            return page;
+        }
         let detail = format!("There is nothing at {}", head.target());
-        self.error(404, "Not Found", &detail)
+        view.error(404, "Not Found", &detail)
     }
 
-    /// An answer with an error status. The site's own page for it, such as `404.html`, or else the
-    /// built-in one, which shows `detail`.
+    /// An answer with an error status. The site's own page for it, `404.html` or `40x.html`, or
+    /// else the built-in one, which shows `detail`.
     pub fn error(&self, status: u16, reason: &str, detail: &str) -> Answer {
-        let own = resolve::find_named(&self.root, &format!("{status}.html"));
-        let own = own.and_then(|page| {
-            let part = Part {
-                start: 0,
-                length: page.length,
-            };
-            Some((
-                page.content_type,
-                content(page.file, part, INLINE_MAX_BYTES).ok()?,
-            ))
-        });
-        match own {
-            Some((content_type, body)) => Answer {
-                body,
-                ..Answer::empty(status)
-            }
-            .with("Content-Type", content_type)
-            .with_defaults(),
-            None => Answer::built_in(status, reason, detail),
+        self.view().error(status, reason, detail)
+    }
+
+    fn view(&self) -> View<'_> {
+        let settings = self.settings.read().unwrap_or_else(PoisonError::into_inner);
+        View {
+            root: &self.root,
+            settings: Arc::clone(&settings),
         }
     }
+}
 
-    /// Steps 1 to 6. `fields` is only looked at for a page that is there.
-    fn respond<'a>(
-        &self,
-        method: &str,
-        query: &[u8],
-        fields: &(impl Iterator<Item = (&'a str, &'a [u8])> + Clone),
-        path: &RequestPath,
-    ) -> Option<Answer> {
+impl<'a> Request<'a, ()> {
+    fn of(
+        head: &'a RequestHead,
+    ) -> Request<'a, impl Iterator<Item = (&'a str, &'a [u8])> + Clone + 'a> {
+        Request {
+            method: head.method(),
+            query: head.query(),
+            fields: head.fields(),
+        }
+    }
+}
+
+/// The pages as one request sees them.
+struct View<'a> {
+    root: &'a Root,
+    settings: Arc<Settings>,
+}
+
+impl View<'_> {
+    /// Steps 1 to 7.
+    fn respond<'a, F>(&self, request: &Request<'a, F>, path: &RequestPath) -> Option<Answer>
+    where
+        F: Iterator<Item = (&'a str, &'a [u8])> + Clone,
+    {
+        let shown = || path.decoded().escape_ascii();
         for _ in 0..READ_ATTEMPTS {
-            let found = match resolve::find(&self.root, path) {
+            let found = match self.finder().find(path) {
                 Ok(found) => found?,
                 Err(trouble) => return Some(self.trouble(trouble)),
             };
-            let page = match (method, found) {
-                ("GET" | "HEAD", Found::Page(page)) => page,
-                ("GET" | "HEAD", Found::Folder) => return Some(moved_into(path, query)),
+            let answer = match (request.method, found) {
+                ("GET" | "HEAD", Found::Page(page)) => self.deliver(page, request),
+                ("GET" | "HEAD", Found::Folder) => Ok(self.moved_into(path, request.query)),
+                ("GET" | "HEAD", Found::Listing(folder)) => self.list(&folder, path, request),
                 ("OPTIONS", _) => {
-                    return Some(Answer::empty(204).with("Allow", METHODS.as_bytes()));
+                    let answer = Answer::empty(204).with("Allow", METHODS.as_bytes());
+                    Ok(self.settings.rules.finish(answer))
                 }
-                _ => return Some(self.method_not_allowed()),
+                _ => Ok(self.method_not_allowed()),
             };
-            let conditions = Conditions::from_fields(fields.clone());
-            match self.deliver(page, &conditions, method == "GET") {
+            match answer {
                 Ok(answer) => return Some(answer),
                 Err(why) if why.kind() == io::ErrorKind::UnexpectedEof => {}
                 Err(why) => {
-                    error!(
-                        "page {}: can't be read: {why}",
-                        path.decoded().escape_ascii()
-                    );
+                    error!("page {}: can't be read: {why}", shown());
                     return Some(self.trouble(Trouble::Broken));
                 }
             }
         }
         warn!(
-            "page {}: becomes shorter all the time",
-            path.decoded().escape_ascii()
+            "page {}: is written all the time: nothing of one version could be read",
+            shown()
         );
         Some(self.trouble(Trouble::Busy))
     }
 
-    /// Steps 5 and 6: a page that is there, to a GET or a HEAD.
+    /// Steps 4 to 7: a page that is there, to a GET or a HEAD.
     ///
-    /// Fails with `UnexpectedEof` if the file has become shorter since it was opened.
-    fn deliver(&self, page: Page, conditions: &Conditions<'_>, is_get: bool) -> io::Result<Answer> {
-        let validators = Validators::of(page.revision, page.length, SystemTime::now());
-        let whole = Part {
-            start: 0,
-            length: page.length,
-        };
-        let (status, part) = match conditions.judge(&validators, page.length, is_get) {
-            Verdict::Whole => (200, whole),
-            Verdict::Part(part) => (206, part),
-            Verdict::NotModified => return Ok(Answer::empty(304).with_validators(validators)),
-            Verdict::PreconditionFailed => return Ok(Answer::empty(412)),
-            Verdict::Unsatisfiable => {
-                let detail = format!("The page has {} bytes.", page.length);
-                let answer = self.error(416, "Range Not Satisfiable", &detail);
-                let range = format!("bytes */{}", page.length);
-                return Ok(answer.with("Content-Range", range.into_bytes()));
+    /// Fails with `UnexpectedEof` if the file has become shorter or was written since it was
+    /// opened.
+    fn deliver<'a, F>(&self, page: Page, request: &Request<'a, F>) -> io::Result<Answer>
+    where
+        F: Iterator<Item = (&'a str, &'a [u8])> + Clone,
+    {
+        let is_get = request.method == "GET";
+        let name = Arc::clone(&page.name);
+        let rules = self.settings.rules.of_page(&name);
+        let conditions = Conditions::from_fields(request.fields.clone());
+        let chooser = self.chooser();
+        let encodings = || Encodings::from_fields(request.fields.clone());
+        let wants_part = is_get && conditions.has_range();
+        let form = chooser.choose(page, &rules, encodings, wants_part)?;
+
+        let whole = form.length;
+        let verdict = conditions.judge(&form.validators, whole, is_get);
+        let answer = match verdict {
+            Verdict::NotModified => Answer::empty(304),
+            Verdict::PreconditionFailed => {
+                return Ok(self.settings.rules.finish(Answer::empty(412)));
             }
+            Verdict::Unsatisfiable => return Ok(self.unsatisfiable(&form)),
+            Verdict::Whole => {
+                let short = if is_get {
+                    chooser.read_short(&form.page)?
+                } else {
+                    // Only its length is needed for a HEAD, so nothing is read.
+                    None
+                };
+                let body = match short {
+                    Some(bytes) => Piece::Bytes(bytes),
+                    None => form.page.source.piece(all(whole), 0)?,
+                };
+                Answer {
+                    body: body.into(),
+                    ..Answer::empty(200)
+                }
+                .with("Content-Type", form.content_type.clone())
+            }
+            Verdict::Part(part) => Answer {
+                body: form.page.source.piece(part, INLINE_MAX_BYTES)?.into(),
+                ..Answer::empty(206)
+            }
+            .with("Content-Type", form.content_type.clone())
+            .with("Content-Range", part.content_range(whole).into_bytes()),
+            Verdict::Parts(parts) => several(&form, &parts)?,
         };
-        // Only its length is needed for a HEAD, so nothing is read.
-        let inline_max_bytes = if is_get { INLINE_MAX_BYTES } else { 0 };
-        let body = content(page.file, part, inline_max_bytes)?;
-        let answer = Answer {
-            body,
-            ..Answer::empty(status)
+        Ok(finish(answer, form, &rules))
+    }
+
+    /// The page that answers where there is none, to a browser that wants a document.
+    fn fall_back<'a, F>(&self, request: &Request<'a, F>, raw_path: &[u8]) -> Option<Answer>
+    where
+        F: Iterator<Item = (&'a str, &'a [u8])> + Clone,
+    {
+        let name = self.settings.fallback.as_deref()?;
+        let path = RequestPath::parse(raw_path).ok()?;
+        // What is hidden is not there, not even as a part of the application.
+        security::file_name(&path)?;
+        let wants_document = matches!(request.method, "GET" | "HEAD")
+            && content::accept::names_type(request.fields.clone(), "text/html");
+        if !wants_document {
+            return None;
         }
-        .with("Content-Type", page.content_type)
-        .with_validators(validators)
-        .with("Accept-Ranges", b"bytes")
-        .with_defaults();
-        Ok(match status {
-            206 => answer.with(
-                "Content-Range",
-                part.content_range(page.length).into_bytes(),
-            ),
-            _ => answer,
-        })
+        let page = self.finder().find_named(name)?;
+        match self.deliver(page, request) {
+            Ok(answer) => Some(answer.varying_by("Accept")),
+            Err(why) => {
+                error!("page {}: can't be read: {why}", name.escape_ascii());
+                None
+            }
+        }
+    }
+
+    /// What is in a folder.
+    fn list<'a, F>(
+        &self,
+        folder: &Folder,
+        path: &RequestPath,
+        request: &Request<'a, F>,
+    ) -> io::Result<Answer>
+    where
+        F: Iterator<Item = (&'a str, &'a [u8])> + Clone,
+    {
+        const JSON: &str = "application/json";
+        let listing = Listing::read(folder, self.root)?;
+        let is_json = content::accept::prefers_type(request.fields.clone(), JSON, "text/html");
+        let (content_type, bytes) = if is_json {
+            (&b"application/json"[..], listing.json())
+        } else {
+            (
+                &b"text/html; charset=utf-8"[..],
+                listing.html(path.decoded()),
+            )
+        };
+        let answer = Answer {
+            body: Content::Bytes(bytes.into()),
+            ..Answer::empty(200)
+        }
+        .with("Content-Type", content_type)
+        .with("Cache-Control", b"no-cache")
+        .varying_by("Accept");
+        Ok(self.settings.rules.finish(answer))
+    }
+
+    fn error(&self, status: u16, reason: &str, detail: &str) -> Answer {
+        let names = [format!("{status}.html"), format!("{}x.html", status / 10)];
+        let own = names.iter().find_map(|name| {
+            let page = self.finder().find_named(name.as_bytes())?;
+            let body = match self.chooser().read_short(&page).ok()? {
+                Some(bytes) => Piece::Bytes(bytes),
+                None => page.source.piece(all(page.revision.length), 0).ok()?,
+            };
+            Some((page.content_type, Content::from(body)))
+        });
+        let answer = match own {
+            Some((content_type, body)) => Answer {
+                body,
+                ..Answer::empty(status)
+            }
+            .with("Content-Type", content_type),
+            None => Answer::built_in(status, reason, detail),
+        };
+        self.settings.rules.finish(answer)
     }
 
     /// The answer for a page that may be there but can't be had.
@@ -232,8 +365,11 @@ impl Pages {
                 self.error(403, "Forbidden", "The server may not read this page.")
             }
             // The site's own page would need the descriptor that there is none of.
-            Trouble::Busy => Answer::built_in(503, "Service Unavailable", "Try again in a moment.")
-                .with("Retry-After", RETRY_AFTER_S.as_bytes()),
+            Trouble::Busy => {
+                let answer = Answer::built_in(503, "Service Unavailable", "Try again in a moment.")
+                    .with("Retry-After", RETRY_AFTER_S.as_bytes());
+                self.settings.rules.finish(answer)
+            }
             Trouble::Broken => self.error(500, "Internal Server Error", "The page can't be read."),
         }
     }
@@ -243,50 +379,80 @@ impl Pages {
         self.error(405, "Method Not Allowed", &detail)
             .with("Allow", METHODS.as_bytes())
     }
-}
 
-/// The redirect to a folder's own path. It begins with a single `/`, whatever the request's did: a
-/// browser would take what follows `//` for a host.
-fn moved_into(path: &RequestPath, query: &[u8]) -> Answer {
-    let mut location = String::from("/");
-    for segment in path.segments().filter(|segment| !segment.is_empty()) {
-        location.extend(percent_encode(segment, NOT_IN_A_SEGMENT));
-        location.push('/');
+    fn unsatisfiable(&self, form: &Representation) -> Answer {
+        let detail = format!("The page has {} bytes.", form.length);
+        self.error(416, "Range Not Satisfiable", &detail).with(
+            "Content-Range",
+            format!("bytes */{}", form.length).into_bytes(),
+        )
     }
-    // As it was sent, if it can be sent back: a field must not be broken by it.
-    if let Ok(query) = str::from_utf8(query)
-        && !query.is_empty()
-        && query.bytes().all(|byte| byte.is_ascii_graphic())
-    {
-        location.push('?');
-        location.push_str(query);
-    }
-    let detail = format!("This is a folder, and its page is at {location}");
-    Answer::built_in(301, "Moved Permanently", &detail).with("Location", location.into_bytes())
-}
 
-/// The bytes of a part of a file: read, if there are not more than `inline_max_bytes`, or else the
-/// file itself, standing at the part's first byte.
-///
-/// Fails with `UnexpectedEof` if the file is shorter than that.
-fn content(mut file: File, part: Part, inline_max_bytes: u64) -> io::Result<Content> {
-    if part.start > 0 {
-        file.seek(SeekFrom::Start(part.start))?;
+    /// The redirect to a folder's own path.
+    fn moved_into(&self, path: &RequestPath, query: &[u8]) -> Answer {
+        let location = location::of_folder(path, query);
+        let detail = format!("This is a folder, and its page is at {location}");
+        let answer = Answer::built_in(301, "Moved Permanently", &detail)
+            .with("Location", location.into_bytes());
+        self.settings.rules.finish(answer)
     }
-    match usize::try_from(part.length) {
-        Ok(0) => Ok(Content::Empty),
-        Ok(length) if part.length <= inline_max_bytes => {
-            let mut bytes = Vec::with_capacity(length);
-            // With `take` and room for all of it, this is a single call to the kernel.
-            file.take(part.length).read_to_end(&mut bytes)?;
-            if bytes.len() < length {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-            Ok(Content::Bytes(bytes))
+
+    fn finder(&self) -> Finder<'_> {
+        Finder {
+            root: self.root,
+            kept: &self.settings.kept,
+            options: &self.settings.options,
         }
-        _ => Ok(Content::File {
-            file,
-            length: part.length,
-        }),
     }
+
+    fn chooser(&self) -> Chooser<'_> {
+        Chooser {
+            finder: self.finder(),
+            compressed: &self.settings.compressed,
+            now: SystemTime::now(),
+        }
+    }
+}
+
+/// Several parts of a page, in one answer.
+fn several(form: &Representation, parts: &[Part]) -> io::Result<Answer> {
+    let total: u64 = parts.iter().map(|part| part.length).sum();
+    // Together, not each: what is read is kept in memory until the client has taken it.
+    let inline_max_bytes = if total <= INLINE_MAX_BYTES { total } else { 0 };
+    let pieces = parts.iter().map(|part| {
+        let piece = form.page.source.piece(*part, inline_max_bytes)?;
+        Ok((*part, piece))
+    });
+    let pieces = pieces.collect::<io::Result<_>>()?;
+    let joined = multipart::join(pieces, &form.content_type, form.length);
+    Ok(Answer {
+        body: joined.body,
+        ..Answer::empty(206)
+    }
+    .with("Content-Type", joined.content_type))
+}
+
+/// Adds what is said of a page with 200, 206 and 304 alike.
+fn finish(mut answer: Answer, form: Representation, rules: &PageRules<'_>) -> Answer {
+    if answer.status != 304 {
+        if let Some(coding) = form.coding {
+            answer = answer.with("Content-Encoding", coding.name().as_bytes());
+        }
+        if form.has_ranges {
+            answer = answer.with("Accept-Ranges", b"bytes");
+        }
+    }
+    if let Some(date) = form.validators.last_modified() {
+        answer = answer.with("Last-Modified", date.into_bytes());
+    }
+    answer = answer.with("ETag", form.validators.etag);
+    if form.varies {
+        answer = answer.varying_by("Accept-Encoding");
+    }
+    rules.finish(answer)
+}
+
+/// All of a page of `length` bytes.
+fn all(length: u64) -> Part {
+    Part { start: 0, length }
 }

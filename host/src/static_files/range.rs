@@ -1,26 +1,42 @@
 //! The `Range` field: which bytes of a page are asked for (RFC 9110 section 14).
 //!
-//! One range is answered with that part. A field with several is answered with the whole page, as a
-//! server may (section 14.2); so is one in another unit than bytes, or malformed.
+//! A field in another unit than bytes, a malformed one, or one with more ranges than any reader
+//! needs is as good as none: the whole page is sent, as a server may (section 14.2). Ranges that
+//! overlap or touch are sent as one; the others keep the order in which they were asked for, since
+//! a client puts first what it needs first (section 15.3.7.2).
+
+/// Ranges of one field that are answered as such. Readers of PDF files, which ask for the most,
+/// stay below; a field with more is how a small request is made to cost a lot.
+pub(super) const MAX_RANGES: usize = 32;
 
 /// A part of a page, not empty and inside it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Part {
     /// Position of its first byte.
     pub(super) start: u64,
-    /// In bytes, at least 1.
+    /// In bytes, at least 1; `start + length` is at most the page's.
     pub(super) length: u64,
 }
 
 /// What a `Range` field asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Asked {
     /// Nothing special: as without the field.
     Whole,
     /// This part.
     Part(Part),
-    /// A part that the page does not have.
+    /// Two parts or more, which neither overlap nor touch.
+    Parts(Vec<Part>),
+    /// Only what the page does not have.
     Unsatisfiable,
+}
+
+/// What one range of a field comes to.
+enum Found {
+    Part(Part),
+    Unsatisfiable,
+    /// The last bytes of a page that has none: all of it.
+    Nothing,
 }
 
 impl Part {
@@ -29,8 +45,27 @@ impl Part {
         format!(
             "bytes {}-{}/{whole}",
             self.start,
-            self.start + self.length - 1
+            self.start + (self.length - 1)
         )
+    }
+
+    /// Whether the two have a byte in common, or nothing between them.
+    fn touches(self, other: Part) -> bool {
+        self.start <= other.end() && other.start <= self.end()
+    }
+
+    /// The part from the first byte of both to the last.
+    fn union(self, other: Part) -> Part {
+        let start = self.start.min(other.start);
+        Part {
+            start,
+            length: self.end().max(other.end()) - start,
+        }
+    }
+
+    /// The position behind its last byte.
+    fn end(self) -> u64 {
+        self.start + self.length
     }
 }
 
@@ -41,17 +76,42 @@ pub(super) fn parse(value: &[u8], whole: u64) -> Asked {
 
 /// None where the value has to be ignored.
 fn asked(value: &[u8], whole: u64) -> Option<Asked> {
-    let (unit, range) = split_once(value.trim_ascii(), b'=')?;
+    let (unit, ranges) = split_once(value.trim_ascii(), b'=')?;
     if !unit.eq_ignore_ascii_case(b"bytes") {
         return None;
     }
-    // A comma would be in one of the two, and is no digit.
-    let (first, last) = split_once(range.trim_ascii(), b'-')?;
-    let (start, end) = match (first, last) {
+    let mut parts: Vec<Part> = Vec::new();
+    let mut count = 0;
+    for range in ranges.split(|&byte| byte == b',').map(<[u8]>::trim_ascii) {
+        // Empty members are allowed (section 5.6.1.2), but not nothing else.
+        if range.is_empty() {
+            continue;
+        }
+        count += 1;
+        if count > MAX_RANGES {
+            return None;
+        }
+        match one(range, whole)? {
+            Found::Part(part) => add(part, &mut parts),
+            Found::Unsatisfiable => {}
+            Found::Nothing => return None,
+        }
+    }
+    match (count, parts.as_slice()) {
+        (0, _) => None,
+        (_, []) => Some(Asked::Unsatisfiable),
+        (_, [part]) => Some(Asked::Part(*part)),
+        _ => Some(Asked::Parts(parts)),
+    }
+}
+
+/// Reads one range: `first-last`, `first-` or `-suffix`. None if it is malformed.
+fn one(range: &[u8], whole: u64) -> Option<Found> {
+    let (start, end) = match split_once(range, b'-')? {
         (b"", suffix) => {
             let wanted = parse_number(suffix)?;
             if wanted > 0 && whole == 0 {
-                return None;
+                return Some(Found::Nothing);
             }
             (whole.saturating_sub(wanted), whole)
         }
@@ -65,9 +125,19 @@ fn asked(value: &[u8], whole: u64) -> Option<Asked> {
         }
     };
     Some(match end.checked_sub(start) {
-        None | Some(0) => Asked::Unsatisfiable,
-        Some(length) => Asked::Part(Part { start, length }),
+        None | Some(0) => Found::Unsatisfiable,
+        Some(length) => Found::Part(Part { start, length }),
     })
+}
+
+/// Adds a part, as one with those that it touches, at the place of the first of these.
+fn add(mut part: Part, parts: &mut Vec<Part>) {
+    let mut place = parts.len();
+    while let Some(at) = parts.iter().position(|other| part.touches(*other)) {
+        part = part.union(parts.remove(at));
+        place = place.min(at);
+    }
+    parts.insert(place.min(parts.len()), part);
 }
 
 /// A number of digits only. One that is too large stands for the largest there is: no file is that
@@ -95,6 +165,11 @@ mod tests {
 
     fn part(start: u64, length: u64) -> Asked {
         Asked::Part(Part { start, length })
+    }
+
+    fn parts(parts: &[(u64, u64)]) -> Asked {
+        let parts = parts.iter().map(|&(start, length)| Part { start, length });
+        Asked::Parts(parts.collect())
     }
 
     #[test]
@@ -133,12 +208,102 @@ mod tests {
             ("bytes=1-2x", Asked::Whole),
             ("bytes=1--2", Asked::Whole),
             ("bytes=--1", Asked::Whole),
+            ("bytes=1 -2", Asked::Whole),
             ("bytes 1-2", Asked::Whole),
             ("items=1-2", Asked::Whole),
-            ("bytes=0-1,4-5", Asked::Whole),
         ];
         for (value, asked) in table {
             assert_eq!(parse(value.as_bytes(), 10), asked, "{value}");
+        }
+    }
+
+    #[test]
+    fn several_of_ten_bytes() {
+        let table = [
+            ("bytes=0-1,4-5", parts(&[(0, 2), (4, 2)])),
+            ("bytes=4-5,0-1", parts(&[(4, 2), (0, 2)])),
+            ("bytes= 0-1 ,\t4-5 ", parts(&[(0, 2), (4, 2)])),
+            ("bytes=,0-1,,4-5,", parts(&[(0, 2), (4, 2)])),
+            ("bytes=0-0,-1", parts(&[(0, 1), (9, 1)])),
+            ("bytes=8-,0-0,4-4", parts(&[(8, 2), (0, 1), (4, 1)])),
+            // What the page does not have is left out.
+            ("bytes=0-1,10-,4-5", parts(&[(0, 2), (4, 2)])),
+            ("bytes=0-1,99999999999999999999-", part(0, 2)),
+            ("bytes=10-,11-", Asked::Unsatisfiable),
+            ("bytes=-0,10-", Asked::Unsatisfiable),
+            // What overlaps or touches is one, at the first one's place.
+            ("bytes=0-5,3-8", part(0, 9)),
+            ("bytes=3-8,0-5", part(0, 9)),
+            ("bytes=0-1,2-3", part(0, 4)),
+            ("bytes=0-,0-,0-", part(0, 10)),
+            ("bytes=8-9,0-1,4-5,2-3", parts(&[(8, 2), (0, 6)])),
+            ("bytes=0-1,8-9,5-6,1-5", parts(&[(0, 7), (8, 2)])),
+            ("bytes=0-0,2-2,4-4,0-9", part(0, 10)),
+            // One that is malformed spoils them all.
+            ("bytes=0-1,x", Asked::Whole),
+            ("bytes=0-1,5-4", Asked::Whole),
+            ("bytes=0-1;4-5", Asked::Whole),
+            ("bytes=,", Asked::Whole),
+            ("bytes=,,, ,", Asked::Whole),
+        ];
+        for (value, asked) in table {
+            assert_eq!(parse(value.as_bytes(), 10), asked, "{value}");
+        }
+    }
+
+    #[test]
+    fn too_many_are_none() {
+        let field = |count: usize| {
+            let ranges: Vec<String> = (0..count).map(|i| format!("{}-{0}", 2 * i)).collect();
+            format!("bytes={}", ranges.join(","))
+        };
+        let asked = parse(field(MAX_RANGES).as_bytes(), 1_000);
+        assert!(matches!(asked, Asked::Parts(parts) if parts.len() == MAX_RANGES));
+        let asked = parse(field(MAX_RANGES + 1).as_bytes(), 1_000);
+        assert_eq!(asked, Asked::Whole);
+        let commas = format!("bytes=0-1{}", ",".repeat(5_000));
+        assert_eq!(parse(commas.as_bytes(), 10), part(0, 2));
+    }
+
+    /// Whatever is asked for in whatever order: the parts are inside, apart from each other, and
+    /// cover exactly the bytes that were asked for.
+    #[test]
+    fn parts_cover_what_was_asked_for() {
+        let mut state = 7_u64;
+        let mut random = |below: u64| {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            (state >> 33) % below
+        };
+        for _ in 0..2_000 {
+            let whole = 1 + random(30);
+            let count = 1 + random(6);
+            let ranges: Vec<(u64, u64)> = (0..count)
+                .map(|_| {
+                    let first = random(35);
+                    (first, first + random(8))
+                })
+                .collect();
+            let text: Vec<String> = ranges.iter().map(|(a, b)| format!("{a}-{b}")).collect();
+            let value = format!("bytes={}", text.join(","));
+            let parts = match parse(value.as_bytes(), whole) {
+                Asked::Part(part) => vec![part],
+                Asked::Parts(parts) => parts,
+                Asked::Unsatisfiable => Vec::new(),
+                Asked::Whole => panic!("{value}"),
+            };
+            for byte in 0..40 {
+                let asked = byte < whole && ranges.iter().any(|(a, b)| (*a..=*b).contains(&byte));
+                let given = parts
+                    .iter()
+                    .filter(|part| (part.start..part.end()).contains(&byte));
+                assert_eq!(
+                    given.count(),
+                    usize::from(asked),
+                    "{value} of {whole}: {byte}"
+                );
+            }
         }
     }
 
@@ -147,6 +312,7 @@ mod tests {
         assert_eq!(parse(b"bytes=0-", 0), Asked::Unsatisfiable);
         assert_eq!(parse(b"bytes=0-5", 0), Asked::Unsatisfiable);
         assert_eq!(parse(b"bytes=-5", 0), Asked::Whole);
+        assert_eq!(parse(b"bytes=0-5,-5", 0), Asked::Whole);
         assert_eq!(parse(b"bytes=-0", 0), Asked::Unsatisfiable);
     }
 
@@ -161,5 +327,7 @@ mod tests {
             part.content_range(u64::MAX)
                 .ends_with("0-18446744073709551614/18446744073709551615")
         );
+        let asked = parse(b"bytes=-1,0-0,18446744073709551600-,5-5", u64::MAX);
+        assert_eq!(asked, parts(&[(u64::MAX - 15, 15), (0, 1), (5, 1)]));
     }
 }

@@ -2,12 +2,18 @@
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
-use rustix::fs::{FileType, Stat};
+use bytes::Bytes;
+use rustix::fs::FileType;
 use rustix::io::Errno;
 use tracing::{error, warn};
 
+use super::cache::Cache;
 use super::content_type;
+use super::open_file::OpenFile;
+use super::options::Options;
+use super::page::{Page, Revision, Source};
 use super::root::Root;
 use super::security;
 use crate::router::RequestPath;
@@ -17,31 +23,23 @@ use crate::router::RequestPath;
 pub(super) enum Found {
     /// A regular file.
     Page(Page),
-    /// A folder that has an index page, asked for without the `/` at the end.
+    /// A folder that has something to show, asked for without the `/` at the end.
     Folder,
+    /// A folder without an index page, to be listed.
+    Listing(Folder),
 }
 
-/// A page, open for reading, and what the file system says about it.
+/// A folder, open.
 #[derive(Debug)]
-pub(super) struct Page {
-    pub(super) file: File,
-    /// In bytes, when it was opened.
-    pub(super) length: u64,
-    pub(super) revision: Revision,
-    pub(super) content_type: content_type::ContentType,
+pub(super) struct Folder {
+    /// Relative to the root, without a `/` at either end; empty for the root itself.
+    pub(super) name: Vec<u8>,
+    pub(super) folder: OwnedFd,
 }
 
-/// What changes when a file does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Revision {
-    /// A file put in place of another has a number of its own.
-    pub(super) inode: u64,
-    /// Nanoseconds since 1970 of the last change to the content, the name or the rights. Unlike the
-    /// time of modification it cannot be set back by `cp -p`, `rsync -t` or `touch`.
-    pub(super) changed_ns: u64,
-    /// Seconds since 1970 of the last modification, which people know and may set.
-    pub(super) modified_s: i64,
-}
+/// Short pages in memory, by the names of their files. Each is good as long as its file is in the
+/// state that it was read in.
+pub(super) type Kept = Cache<Arc<[u8]>, Page>;
 
 /// Why a page that may be there can't be served. It has been logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,71 +54,112 @@ pub(super) enum Trouble {
 
 /// What is behind one name.
 enum Entry {
-    File(OwnedFd, Stat),
+    File(Page),
     Folder,
     /// A FIFO, a socket, a device.
     Other,
 }
 
-/// Finds the page of `path`, or none.
-pub(super) fn find(root: &Root, path: &RequestPath) -> Result<Option<Found>, Trouble> {
-    let Some(name) = security::file_name(path) else {
-        return Ok(None);
-    };
-    Ok(match look(root, &name)? {
-        Some(Entry::File(file, stat)) => Some(Found::Page(Page::new(file, &stat, &name))),
-        Some(Entry::Folder) => match look(root, &security::index_of(&name))? {
-            Some(Entry::File(..)) => Some(Found::Folder),
-            _ => None,
-        },
-        Some(Entry::Other) | None => None,
-    })
+/// Looks for pages.
+#[derive(Clone, Copy)]
+pub(super) struct Finder<'a> {
+    pub(super) root: &'a Root,
+    pub(super) kept: &'a Kept,
+    pub(super) options: &'a Options,
 }
 
-/// The page of that very name right below the root, or none. For custom error pages.
-pub(super) fn find_named(root: &Root, name: &str) -> Option<Page> {
-    match look(root, name.as_bytes()) {
-        Ok(Some(Entry::File(file, stat))) => Some(Page::new(file, &stat, name.as_bytes())),
-        _ => None,
+impl Finder<'_> {
+    /// Finds the page of `path`, or none.
+    ///
+    /// The file of that very name comes first, then a folder's index, then with clean URLs the file
+    /// with `.html` behind, and last a folder to be listed.
+    pub(super) fn find(&self, path: &RequestPath) -> Result<Option<Found>, Trouble> {
+        let Some(name) = security::file_name(path) else {
+            return Ok(None);
+        };
+        let entry = self.look(&name)?;
+        let is_folder = match entry {
+            Some(Entry::File(page)) => return Ok(Some(Found::Page(page))),
+            Some(Entry::Other) => return Ok(None),
+            Some(Entry::Folder) => true,
+            None => false,
+        };
+        if path.has_trailing_slash() {
+            return match security::folder_of_index(&name) {
+                Some(folder) if self.options.listing && !is_folder => self.listing(folder),
+                _ => Ok(None),
+            };
+        }
+        if is_folder && let Some(Entry::File(_)) = self.look(&security::index_of(&name))? {
+            return Ok(Some(Found::Folder));
+        }
+        if self.options.clean_urls
+            && let Some(Entry::File(page)) = self.look(&[&*name, b".html"].concat())?
+        {
+            return Ok(Some(Found::Page(page)));
+        }
+        Ok((is_folder && self.options.listing).then_some(Found::Folder))
     }
-}
 
-impl Page {
-    fn new(file: OwnedFd, stat: &Stat, name: &[u8]) -> Page {
-        Page {
-            file: File::from(file),
-            length: u64::try_from(stat.st_size).unwrap_or(0),
-            revision: Revision {
-                inode: stat.st_ino,
-                changed_ns: (stat.st_ctime.cast_unsigned())
-                    .wrapping_mul(1_000_000_000)
-                    .wrapping_add(stat.st_ctime_nsec),
-                modified_s: stat.st_mtime,
-            },
-            content_type: content_type::of_name(name),
+    /// The page in the file of that very name, or none, whatever the reason.
+    pub(super) fn find_named(&self, name: &[u8]) -> Option<Page> {
+        match self.look(name) {
+            Ok(Some(Entry::File(page))) => Some(page),
+            _ => None,
         }
     }
-}
 
-/// Opens `name` and looks at what it is: two calls to the kernel.
-fn look(root: &Root, name: &[u8]) -> Result<Option<Entry>, Trouble> {
-    let opened = root.open_file(name).and_then(|file| {
-        let stat = rustix::fs::fstat(&file)?;
-        Ok((file, stat))
-    });
-    match opened {
-        Ok((file, stat)) => Ok(Some(match FileType::from_raw_mode(stat.st_mode) {
-            FileType::RegularFile => Entry::File(file, stat),
-            FileType::Directory => Entry::Folder,
-            _ => Entry::Other,
-        })),
-        Err(why) => refused(name, why),
+    /// Keeps a page's bytes for the next request.
+    pub(super) fn keep(&self, page: &Page, bytes: &Bytes) {
+        let kept = Page {
+            source: Source::Memory(bytes.clone()),
+            ..page.clone()
+        };
+        self.kept.put(Arc::clone(&page.name), kept, bytes.len());
+    }
+
+    /// Looks at what is at `name`: one call to the kernel for a page that is kept and has not
+    /// changed, else two to open it.
+    fn look(&self, name: &[u8]) -> Result<Option<Entry>, Trouble> {
+        if let Some(kept) = self.kept.get(name)
+            && let Ok(stat) = self.root.stat(name)
+            && Revision::of(&stat) == kept.revision
+        {
+            return Ok(Some(Entry::File(kept)));
+        }
+        let opened = self.root.open_file(name).and_then(|file| {
+            let stat = rustix::fs::fstat(&file)?;
+            Ok((file, stat))
+        });
+        match opened {
+            Ok((file, stat)) => Ok(Some(match FileType::from_raw_mode(stat.st_mode) {
+                FileType::RegularFile => Entry::File(Page {
+                    name: name.into(),
+                    source: Source::File(Arc::new(OpenFile::new(File::from(file), &stat))),
+                    revision: Revision::of(&stat),
+                    content_type: content_type::of_name(name),
+                }),
+                FileType::Directory => Entry::Folder,
+                _ => Entry::Other,
+            })),
+            Err(why) => refused(name, why),
+        }
+    }
+
+    fn listing(&self, name: &[u8]) -> Result<Option<Found>, Trouble> {
+        match self.root.open_folder(name) {
+            Ok(folder) => Ok(Some(Found::Listing(Folder {
+                name: name.to_vec(),
+                folder,
+            }))),
+            Err(why) => refused(name, why),
+        }
     }
 }
 
 /// What an error of the file system means to the client, and a line in the log where somebody has
 /// to do something about it.
-fn refused(name: &[u8], why: Errno) -> Result<Option<Entry>, Trouble> {
+fn refused<T>(name: &[u8], why: Errno) -> Result<Option<T>, Trouble> {
     let page = name.escape_ascii();
     match why {
         // No such name; a socket or a device without a driver says ENXIO or ENODEV.
@@ -167,7 +206,7 @@ mod tests {
             (Errno::IO, Some(Trouble::Broken)),
         ];
         for (errno, trouble) in table {
-            let told = refused(b"name\n", errno);
+            let told = refused::<Entry>(b"name\n", errno);
             assert!(!matches!(told, Ok(Some(_))), "{errno}");
             assert_eq!(told.err(), trouble, "{errno}");
         }

@@ -16,7 +16,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock};
 
-use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::{Errno, retry_on_intr};
 use tracing::{info, warn};
 
@@ -86,12 +86,21 @@ impl Root {
     ///
     /// What comes back can be a folder or a FIFO.
     pub(super) fn open_file(&self, name: &[u8]) -> Result<OwnedFd, Errno> {
+        self.open_as(name, READ)
+    }
+
+    /// Opens the folder `name`, which is empty for the root itself, to list what is in it.
+    pub(super) fn open_folder(&self, name: &[u8]) -> Result<OwnedFd, Errno> {
+        let list = READ.union(OFlags::DIRECTORY);
+        self.open_as(if name.is_empty() { b"." } else { name }, list)
+    }
+
+    /// The state of what `name` leads to now, in one call to the kernel. It may lead out of the
+    /// root: this is only good to tell whether a file that was opened before is still the one.
+    pub(super) fn stat(&self, name: &[u8]) -> Result<Stat, Errno> {
         let folder = self.folder.read().unwrap_or_else(PoisonError::into_inner);
-        let folder = folder.as_ref().ok_or(Errno::NOENT)?.as_fd();
-        match self.containment {
-            Containment::Kernel => open_contained(folder, name, READ),
-            Containment::Walk => open_by_walking(folder, name),
-        }
+        let folder = folder.as_ref().ok_or(Errno::NOENT)?;
+        retry_on_intr(|| rustix::fs::statat(folder, name, AtFlags::empty()))
     }
 
     /// Looks whether another folder is at the path now, and serves from that one if so. Without any
@@ -110,6 +119,15 @@ impl Root {
             }
         }
         *folder = now.ok();
+    }
+
+    fn open_as(&self, name: &[u8], how: OFlags) -> Result<OwnedFd, Errno> {
+        let folder = self.folder.read().unwrap_or_else(PoisonError::into_inner);
+        let folder = folder.as_ref().ok_or(Errno::NOENT)?.as_fd();
+        match self.containment {
+            Containment::Kernel => open_contained(folder, name, how),
+            Containment::Walk => open_by_walking(folder, name, how),
+        }
     }
 }
 
@@ -132,7 +150,7 @@ fn open_contained(folder: BorrowedFd<'_>, name: &[u8], how: OFlags) -> Result<Ow
 
 /// Opens `name` inside `folder` without following any link: each folder on the way is opened by
 /// itself, so that none can be swapped for a link behind us.
-fn open_by_walking(folder: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd, Errno> {
+fn open_by_walking(folder: BorrowedFd<'_>, name: &[u8], how: OFlags) -> Result<OwnedFd, Errno> {
     let open = |at: BorrowedFd<'_>, name: &[u8], how: OFlags| {
         retry_on_intr(|| rustix::fs::openat(at, name, how | OFlags::NOFOLLOW, Mode::empty()))
     };
@@ -143,11 +161,13 @@ fn open_by_walking(folder: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd, Errno
     let mut at: Option<OwnedFd> = None;
     while let Some(name) = names.next() {
         let here = at.as_ref().map_or(folder, AsFd::as_fd);
-        if matches!(name, b"." | b"..") {
+        let is_last = names.peek().is_none();
+        // The root itself is `.`; anywhere else, a dot segment has no business here.
+        if name == b".." || (name == b"." && !(is_last && at.is_none())) {
             return Err(Errno::XDEV);
         }
-        if names.peek().is_none() {
-            return open(here, name, READ);
+        if is_last {
+            return open(here, name, how);
         }
         at = Some(open(here, name, FOLDER)?);
     }
@@ -269,6 +289,19 @@ mod tests {
         }
         assert_eq!(read(&kernel, "out").unwrap_err(), Errno::XDEV);
         assert_eq!(read(&walk, "out").unwrap_err(), Errno::LOOP);
+    }
+
+    #[test]
+    fn folders_to_list() {
+        let site = site();
+        for root in open_both(&site) {
+            for name in ["", "docs", "docs/deep"] {
+                assert!(root.open_folder(name.as_bytes()).is_ok(), "{name}");
+            }
+            for name in ["index.html", "nothing", "parent", "..", "docs/../..", "/"] {
+                assert!(root.open_folder(name.as_bytes()).is_err(), "{name}");
+            }
+        }
     }
 
     #[test]

@@ -40,9 +40,18 @@ pub(super) fn index_of(name: &[u8]) -> Vec<u8> {
     [name, b"/", INDEX].concat()
 }
 
+/// The folder whose index file is `name`, without a `/` at the end; empty for the root.
+pub(super) fn folder_of_index(name: &[u8]) -> Option<&[u8]> {
+    let mut folder = name.strip_suffix(INDEX)?;
+    while let Some(shorter) = folder.strip_suffix(b"/") {
+        folder = shorter;
+    }
+    Some(folder)
+}
+
 /// Whether one name on the way to a file may be seen. An empty one may: `//` is `/` to a file
 /// system.
-fn is_public(name: &[u8]) -> bool {
+pub(super) fn is_public(name: &[u8]) -> bool {
     let hidden = name.starts_with(b".");
     // Came as `%2F`. No file name can hold it, and as a separator it was not seen by `RequestPath`.
     let divided = name.contains(&b'/');

@@ -1,10 +1,15 @@
 //! The pages as a whole, on real folders.
 
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, symlink};
 use std::os::unix::net::UnixListener;
 
 use super::*;
+
+mod choices;
+mod forms;
+mod kept;
+mod parts;
 
 const PAGE: &str = "<h1>page</h1>";
 const SECRET: &str = "secret";
@@ -35,8 +40,14 @@ impl Site {
         ] {
             fs::write(dir.path().join(name), text).expect("file");
         }
-        let pages = Pages::open(&html).expect("pages");
+        let pages = Pages::open(&html, Options::default()).expect("pages");
         Site { dir, pages }
+    }
+
+    fn with(options: Options) -> Site {
+        let site = Site::new();
+        site.pages.set_options(options).expect("options");
+        site
     }
 
     fn write(&self, name: &str, bytes: impl AsRef<[u8]>) {
@@ -47,7 +58,12 @@ impl Site {
         let (path, query) = path.split_once('?').unwrap_or((path, ""));
         let path = RequestPath::parse(path.as_bytes()).ok()?;
         let fields = fields.iter().map(|&(name, value)| (name, value.as_bytes()));
-        self.pages.respond(method, query.as_bytes(), &fields, &path)
+        let request = Request {
+            method,
+            query: query.as_bytes(),
+            fields,
+        };
+        self.pages.view().respond(&request, &path)
     }
 
     fn get(&self, path: &str) -> Option<Answer> {
@@ -56,7 +72,7 @@ impl Site {
 }
 
 fn field(answer: &Answer, name: &str) -> Option<String> {
-    let mut values = answer.fields.iter().filter(|(known, _)| *known == name);
+    let mut values = answer.fields.iter().filter(|(known, _)| known == name);
     let value = values
         .next()
         .map(|(_, value)| String::from_utf8_lossy(value).into_owned());
@@ -65,16 +81,25 @@ fn field(answer: &Answer, name: &str) -> Option<String> {
 }
 
 fn body(answer: &Answer) -> Vec<u8> {
+    let read = |part: &FilePart| {
+        let mut bytes = vec![0; usize::try_from(part.length).expect("short")];
+        part.file
+            .file()
+            .read_exact_at(&mut bytes, part.start)
+            .expect("readable");
+        bytes
+    };
     match &answer.body {
         Content::Empty => Vec::new(),
-        Content::Bytes(bytes) => bytes.clone(),
-        Content::File { file, length } => {
-            let mut bytes = Vec::new();
-            file.take(*length)
-                .read_to_end(&mut bytes)
-                .expect("readable");
-            bytes
-        }
+        Content::Bytes(bytes) => bytes.to_vec(),
+        Content::File(part) => read(part),
+        Content::Pieces(pieces) => pieces
+            .iter()
+            .flat_map(|piece| match piece {
+                Piece::Bytes(bytes) => bytes.to_vec(),
+                Piece::File(part) => read(part),
+            })
+            .collect(),
     }
 }
 
@@ -241,7 +266,7 @@ fn methods() {
     let get = site.get("/style.css").expect("GET");
     assert_eq!((head.status, &head.fields), (200, &get.fields));
     assert!(
-        matches!(head.body, Content::File { length: 4, .. }),
+        matches!(&head.body, Content::File(part) if part.length == 4),
         "announced, not read"
     );
 
@@ -312,40 +337,6 @@ fn each_change_has_its_own_tag() {
 }
 
 #[test]
-fn a_part_of_a_page() {
-    let site = Site::new();
-    let large: Vec<u8> = (0..INLINE_MAX_BYTES * 2).map(|i| (i % 251) as u8).collect();
-    site.write("large", &large);
-    let size = large.len();
-    let table = [
-        ("bytes=0-0", 0, 1),
-        ("bytes=100-199", 100, 100),
-        ("bytes=-10", size - 10, 10),
-        ("bytes=1-", 1, size - 1),
-        ("bytes=0-", 0, size),
-    ];
-    for (range, start, length) in table {
-        let answer = site.ask("GET", "/large", &[("Range", range)]).expect(range);
-        assert_eq!(answer.status, 206, "{range}");
-        assert!(body(&answer) == large[start..start + length], "{range}");
-        let said = format!("bytes {start}-{}/{size}", start + length - 1);
-        assert_eq!(field(&answer, "Content-Range"), Some(said), "{range}");
-    }
-    let answer = site
-        .ask("GET", "/large", &[("Range", "bytes=131072-")])
-        .expect("page");
-    assert_eq!(answer.status, 416);
-    assert_eq!(
-        field(&answer, "Content-Range").as_deref(),
-        Some("bytes */131072")
-    );
-    let answer = site
-        .ask("HEAD", "/large", &[("Range", "bytes=0-0")])
-        .expect("page");
-    assert_eq!(answer.status, 200);
-}
-
-#[test]
 fn short_pages_are_read_and_long_ones_handed_over() {
     let site = Site::new();
     let limit = usize::try_from(INLINE_MAX_BYTES).expect("small");
@@ -368,7 +359,8 @@ fn a_page_that_becomes_shorter_is_read_again() {
     let site = Site::new();
     site.write("page", "0123456789");
     let path = RequestPath::parse(b"/page").expect("path");
-    let Ok(Some(Found::Page(page))) = resolve::find(&site.pages.root, &path) else {
+    let view = site.pages.view();
+    let Ok(Some(Found::Page(page))) = view.finder().find(&path) else {
         panic!("there is a page");
     };
     File::options()
@@ -376,7 +368,12 @@ fn a_page_that_becomes_shorter_is_read_again() {
         .open(site.dir.path().join("html/page"))
         .and_then(|file| file.set_len(4))
         .expect("truncated");
-    let told = site.pages.deliver(page, &Conditions::default(), true);
+    let request = Request {
+        method: "GET",
+        query: b"",
+        fields: std::iter::empty(),
+    };
+    let told = view.deliver(page, &request);
     assert_eq!(
         told.map_err(|why| why.kind()).expect_err("short"),
         io::ErrorKind::UnexpectedEof
@@ -428,14 +425,14 @@ fn a_replaced_folder_and_a_missing_one() {
     site.pages.reopen();
     assert_eq!(body(&site.get("/").expect("the new folder")), b"new");
 
-    assert!(Pages::open(&html.join("index.html")).is_err());
+    assert!(Pages::open(&html.join("index.html"), Options::default()).is_err());
     let later = site.dir.path().join("later");
-    let pages = Pages::open(&later).expect("a folder that may come");
+    let pages = Pages::open(&later, Options::default()).expect("a folder that may come");
     fs::rename(&html, &later).expect("rename");
     pages.reopen();
     assert!(pages.root.open_file(b"index.html").is_ok());
     assert!(
-        Pages::open(&site.dir.path().join("nowhere"))
+        Pages::open(&site.dir.path().join("nowhere"), Options::default())
             .expect("pages")
             .root
             .open_file(b"x")
@@ -470,26 +467,4 @@ fn shared_between_threads() {
             reader.join().expect("reader");
         }
     });
-}
-
-/// Two downloads of one page don't move each other's position.
-#[test]
-fn a_file_of_its_own_for_each_long_page() {
-    let site = Site::new();
-    site.write("large", vec![b'x'; 100_000]);
-    let (one, other) = (
-        site.get("/large").expect("page"),
-        site.get("/large").expect("page"),
-    );
-    assert_eq!(body(&one).len(), 100_000);
-    let Content::File { file, .. } = &other.body else {
-        panic!("too long to be read")
-    };
-    let mut first = [0];
-    assert_eq!(file.read_at(&mut first, 0).expect("readable"), 1);
-    assert_eq!(
-        body(&other).len(),
-        100_000,
-        "the first one's position is its own"
-    );
 }

@@ -2,7 +2,8 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::resolve::Revision;
+use super::page::Revision;
+use crate::content::Coding;
 
 /// The first second that no HTTP-date can express: the year 10000.
 const YEAR_10000_S: u64 = 253_402_300_800;
@@ -23,8 +24,8 @@ pub(super) struct Validators {
 }
 
 impl Validators {
-    /// The validators of a file of `length` bytes.
-    pub(super) fn of(revision: Revision, length: u64, now: SystemTime) -> Validators {
+    /// The validators of a file, or of what `coding` makes of it: each form has a tag of its own.
+    pub(super) fn of(revision: &Revision, coding: Option<Coding>, now: SystemTime) -> Validators {
         let now_s = now
             .duration_since(UNIX_EPOCH)
             .map_or(0, |since| since.as_secs());
@@ -32,7 +33,10 @@ impl Validators {
         // RFC 9110 section 8.8.2.1: never later than the answer itself.
         let modified_s = modified_s.map(|at| at.min(now_s).min(YEAR_10000_S - 1));
         Validators {
-            etag: etag([revision.inode, length, revision.changed_ns]),
+            etag: etag(
+                [revision.inode, revision.length, revision.changed_ns],
+                coding.map_or("", Coding::name),
+            ),
             modified_s,
             date_is_strong: modified_s.is_some_and(|at| at + STRONG_DATE_AGE_S < now_s),
         }
@@ -61,10 +65,10 @@ impl Validators {
     }
 }
 
-/// An entity-tag of these numbers: `"2a-400-17f3c0d2e8"`.
-fn etag(numbers: [u64; 3]) -> Vec<u8> {
-    /// Two quotes, two dashes, and three numbers of 16 digits.
-    const LONGEST_BYTES: usize = 52;
+/// An entity-tag of these numbers: `"2a-400-17f3c0d2e8"`, or `"2a-400-17f3c0d2e8-gzip"`.
+fn etag(numbers: [u64; 3], coding: &str) -> Vec<u8> {
+    /// Two quotes, three dashes, three numbers of 16 digits, and a coding.
+    const LONGEST_BYTES: usize = 57;
     let mut tag = Vec::with_capacity(LONGEST_BYTES);
     tag.push(b'"');
     for (place, number) in numbers.into_iter().enumerate() {
@@ -72,6 +76,10 @@ fn etag(numbers: [u64; 3]) -> Vec<u8> {
             tag.push(b'-');
         }
         push_hex(number, &mut tag);
+    }
+    if !coding.is_empty() {
+        tag.push(b'-');
+        tag.extend_from_slice(coding.as_bytes());
     }
     tag.push(b'"');
     tag
@@ -106,10 +114,12 @@ mod tests {
     fn page_at(now_s: u64) -> Validators {
         let revision = Revision {
             inode: 0x2a,
+            length: 10,
             changed_ns: 0xff,
             modified_s: MODIFIED_S as i64,
+            ..Revision::default()
         };
-        Validators::of(revision, 10, UNIX_EPOCH + Duration::from_secs(now_s))
+        Validators::of(&revision, None, UNIX_EPOCH + Duration::from_secs(now_s))
     }
 
     #[test]
@@ -129,11 +139,10 @@ mod tests {
     fn dates_that_cannot_be_said() {
         let at = |modified_s, now_s| {
             let revision = Revision {
-                inode: 0,
-                changed_ns: 0,
                 modified_s,
+                ..Revision::default()
             };
-            Validators::of(revision, 0, UNIX_EPOCH + Duration::from_secs(now_s)).last_modified()
+            Validators::of(&revision, None, UNIX_EPOCH + Duration::from_secs(now_s)).last_modified()
         };
         assert_eq!(at(-1, 60), None);
         assert_eq!(at(i64::MIN, 60), None);
@@ -152,11 +161,17 @@ mod tests {
             [0x10, 0, 0],
             [u64::MAX; 3],
         ]
-        .map(etag);
+        .map(|numbers| etag(numbers, ""));
         for (i, one) in tags.iter().enumerate() {
             assert!(tags.iter().skip(i + 1).all(|other| one != other));
         }
         assert_eq!(tags[0], b"\"0-0-0\"");
-        assert_eq!(tags[5].len(), 52);
+        let longest = etag([u64::MAX; 3], "gzip");
+        assert_eq!((tags[5].len(), longest.len()), (52, 57));
+        let coded = Coding::BY_SIZE.map(|coding| etag([0; 3], coding.name()));
+        assert_eq!(
+            coded,
+            [&b"\"0-0-0-br\""[..], b"\"0-0-0-zstd\"", b"\"0-0-0-gzip\""]
+        );
     }
 }

@@ -4,9 +4,12 @@ use std::net::Shutdown;
 use std::time::{Duration, Instant};
 
 use super::{Connection, Phase, Progress, Source};
+use crate::gateway::Scheme;
 use crate::http1::{CloseReason, Step};
 use crate::server::context::Context;
 use crate::server::outbox::Flush;
+use crate::server::record::Record;
+use crate::server::refusal;
 use crate::server::transport::Workspace;
 
 /// How long a closed connection's client may go on sending before it is cut: as long as it takes
@@ -15,6 +18,9 @@ const LINGER_TIME: Duration = Duration::from_secs(2);
 
 /// How much it may send in that time, in bytes.
 const LINGER_BYTES: usize = 1024 * 1024;
+
+/// What a client is told whose request's body was not here in time.
+const OVERDUE_BODY: &str = "the request's body took too long";
 
 impl Connection {
     pub(super) fn flush(&mut self, cx: &mut Context) -> Progress {
@@ -33,23 +39,30 @@ impl Connection {
         if let Some(record) = &mut self.record {
             record.bytes += sent;
         }
-        if sent > 0 || self.transport.waiting_bytes() < waiting {
-            self.blocked_since = None;
+        // What TLS held back counts when it leaves.
+        let left = waiting.saturating_sub(self.transport.waiting_bytes()) as u64;
+        if sent.max(left) > 0 {
+            let allowance = cx.settings.limits.write_allowance();
+            self.patience.moved(sent.max(left), cx.now, allowance);
         }
         match result {
             Ok(Flush::Empty) => {
-                if let Phase::Answering(Source::Call(waiting)) = &self.phase {
+                if let Phase::Answering(Source::Call(waiting)) = &self.phase
+                    && waiting.coding.is_idle()
+                {
                     waiting.exchange.sent();
                 }
                 Progress::Made
             }
             Ok(Flush::Blocked) => {
                 self.writable = false;
-                self.blocked_since.get_or_insert(cx.now);
+                self.patience.wait(cx.now);
                 Progress::Stuck
             }
-            Ok(Flush::FileShort) => {
-                tracing::warn!("a page became shorter while it was sent: connection cut");
+            Ok(Flush::FileChanged) => {
+                tracing::warn!(
+                    "a page was written over, or became shorter, while it was sent: connection cut"
+                );
                 self.outbox.clear();
                 self.phase = Phase::Closing(CloseReason::AnswerShort);
                 Progress::Made
@@ -113,6 +126,51 @@ impl Connection {
         }
         self.outbox.clear();
         self.phase = Phase::Closed;
+    }
+
+    /// Tells the client that its address has its number of connections, and closes. Under TLS there
+    /// is no word for that before a handshake, which would be a way to keep the connection.
+    pub(in crate::server) fn refuse(&mut self, cx: &mut Context) {
+        if self.transport.scheme() == Scheme::Https {
+            self.phase = Phase::Closed;
+            return;
+        }
+        let mut record = Box::new(Record::rejected(b"-", cx.now));
+        record.status = 503;
+        self.record = Some(record);
+        let mut answer = Vec::new();
+        refusal::answer(&mut answer, cx);
+        let length = answer.len();
+        self.outbox.push(answer, length, &mut cx.spare);
+        self.phase = Phase::Closing(CloseReason::Refused);
+    }
+
+    /// The time for the whole request is up. An answer that hasn't begun is an error's: the
+    /// client's where its body is still being waited for. One that has is cut.
+    pub(super) fn overdue(&mut self, cx: &mut Context) {
+        if let Some(record) = &mut self.record {
+            record.deadline = None;
+        }
+        let (status, why) = match &self.phase {
+            Phase::Answering(Source::Known(_)) => (408, OVERDUE_BODY),
+            Phase::Answering(Source::Call(waiting)) if !waiting.head_sent => {
+                cx.calls.leave(waiting.call);
+                if waiting.body_done {
+                    (504, "The request took too long.")
+                } else {
+                    (408, OVERDUE_BODY)
+                }
+            }
+            _ => {
+                self.abandon(cx, "the request took too long");
+                self.reset();
+                return;
+            }
+        };
+        // The rest of its body, if there is one, is not waited for either.
+        self.http.stop();
+        let answer = cx.error(status, why);
+        self.queue(answer, cx);
     }
 
     /// Writes the access log's line, if a request is still without one.

@@ -4,7 +4,7 @@ use super::{Connection, Phase, Progress, Source};
 use crate::http1::{BodyLength, Discard, Finish, ResponseHead, Stamp};
 use crate::server::context::Context;
 use crate::server::status::reason;
-use crate::static_files::{Answer, Content};
+use crate::static_files::{Answer, Content, Piece};
 
 impl Connection {
     /// Reads the request's body away, so that a broken one is answered as such; then answers.
@@ -29,13 +29,12 @@ impl Connection {
 
     /// Puts a whole answer into the outbox.
     pub(super) fn queue(&mut self, answer: Answer, cx: &mut Context) {
-        let (length, take) = {
-            let length = match &answer.body {
-                Content::Empty => 0,
-                Content::Bytes(bytes) => bytes.len() as u64,
-                Content::File { length, .. } => *length,
-            };
-            let fields = answer.fields.iter().map(|(name, value)| (*name, &**value));
+        let length = answer.body.length();
+        let take = {
+            let fields = answer
+                .fields
+                .iter()
+                .map(|(name, value)| (&**name, &**value));
             let head = ResponseHead {
                 status: answer.status,
                 reason: reason(answer.status),
@@ -43,20 +42,32 @@ impl Connection {
             };
             self.start_response(&head, BodyLength::Known(length), cx);
             let tail = self.outbox.tail(&mut cx.spare);
-            let frame = self
-                .http
-                .frame(usize::try_from(length).unwrap_or(usize::MAX), tail);
-            (length, frame.take)
+            let size = usize::try_from(length).unwrap_or(usize::MAX);
+            self.http.frame(size, tail).take
         };
-        match answer.body {
-            Content::Empty => {}
-            Content::Bytes(bytes) => self.outbox.push(bytes, take, &mut cx.spare),
-            // A file has its length announced, and for HEAD nothing of it is taken.
-            Content::File { file, .. } => self.outbox.push_file(file, length.min(take as u64)),
+        // Nothing is taken of the answer to a HEAD, and of any other all that it was announced
+        // with.
+        if take > 0 {
+            self.push(answer.body, cx);
         }
         let finish = self.http.finish_response(self.outbox.tail(&mut cx.spare));
         debug_assert_eq!(finish, Finish::Whole);
         self.phase = Phase::Answering(Source::Queued);
+    }
+
+    fn push(&mut self, body: Content, cx: &mut Context) {
+        let pieces = match body {
+            Content::Empty => return,
+            Content::Bytes(bytes) => return self.outbox.push_shared(bytes, &mut cx.spare),
+            Content::File(part) => return self.outbox.push_file(part),
+            Content::Pieces(pieces) => pieces,
+        };
+        for piece in pieces {
+            match piece {
+                Piece::Bytes(bytes) => self.outbox.push_shared(bytes, &mut cx.spare),
+                Piece::File(part) => self.outbox.push_file(part),
+            }
+        }
     }
 
     pub(super) fn start_response<'a, F>(
@@ -72,7 +83,7 @@ impl Connection {
         }
         let stamp = Stamp {
             date: cx.date.text(),
-            server: Some(crate::SERVER_SOFTWARE),
+            server: cx.settings.server(),
         };
         let skipped =
             self.http

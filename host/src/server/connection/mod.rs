@@ -17,6 +17,7 @@
 //! Interest in the socket is never changed: it is registered once, edge-triggered, for both
 //! directions, and the two flags `readable` and `writable` remember the edges.
 
+mod coded;
 mod ending;
 mod exchange;
 mod known;
@@ -25,8 +26,9 @@ mod opening;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use super::admission::Place;
 use super::calls::CallId;
 use super::context::{Context, Start};
 use super::outbox::Outbox;
@@ -34,11 +36,9 @@ use super::proxy::Origin;
 use super::record::Record;
 use super::transport::{Received, Transport};
 use crate::gateway::Exchange;
-use crate::http1::{self, CloseReason, Expiry, Incoming, RequestBody, RequestHead};
+use crate::http1::{self, CloseReason, Expiry, Incoming, Patience, RequestBody, RequestHead};
 use crate::static_files::Answer;
-
-/// How long a client may take nothing of what is sent to it. As long as nginx waits.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
+use coded::Coding;
 
 /// Steps of one turn, after which other connections get theirs. A step is a read of the socket, a
 /// request or a block of an answer.
@@ -59,8 +59,11 @@ pub(super) struct Connection {
     writable: bool,
     /// The client has ended its side: the next reads come to the end.
     ending: bool,
-    /// Since when the socket has taken nothing of what waits for it.
-    blocked_since: Option<Instant>,
+    /// What is left of our patience with a client that doesn't take its answer.
+    patience: Patience,
+    place: Place,
+    /// It stands among those that have more to do.
+    pub(super) in_line: bool,
 }
 
 /// What the requests of a connection are answered with.
@@ -109,6 +112,7 @@ struct Waiting {
     /// The request's body has been handed over to its end.
     body_done: bool,
     head_sent: bool,
+    coding: Coding,
 }
 
 /// What the reactor does with a connection after a turn.
@@ -135,15 +139,15 @@ impl Connection {
         peer: SocketAddr,
         local: SocketAddr,
         service: Service,
-        limits: Arc<http1::Limits>,
-        now: Instant,
+        place: Place,
+        cx: &Context,
     ) -> Self {
         Self {
             transport,
             peer,
             local,
             service,
-            http: http1::Connection::new(limits, now),
+            http: http1::Connection::new(cx.settings.http.clone(), cx.now),
             phase: Phase::Reading,
             outbox: Outbox::default(),
             record: None,
@@ -151,7 +155,9 @@ impl Connection {
             readable: true,
             writable: true,
             ending: false,
-            blocked_since: None,
+            patience: Patience::new(cx.settings.limits.write_allowance()),
+            place,
+            in_line: false,
         }
     }
 
@@ -168,26 +174,32 @@ impl Connection {
 
     /// When this connection has to be looked at, if nothing happens until then.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        let write = self.blocked_since.map(|since| since + WRITE_TIMEOUT);
+        let write = self.patience.deadline();
+        let whole = self.record.as_ref().and_then(|record| record.deadline);
         let read = match &self.phase {
             Phase::Opening { until } | Phase::Lingering { until, .. } => Some(*until),
             Phase::Reading | Phase::Answering(_) => self.http.deadline(),
             Phase::Closing(_) | Phase::Closed => None,
         };
-        earliest(earliest(read, write), self.transport.deadline())
+        let handshake = self.transport.deadline();
+        [read, write, whole, handshake].into_iter().flatten().min()
     }
 
     /// Acts on the deadline.
     pub(super) fn expire(&mut self, cx: &mut Context) {
         let now = cx.now;
-        if self
-            .blocked_since
-            .is_some_and(|since| now >= since + WRITE_TIMEOUT)
-        {
-            self.abandon(cx, "the client takes nothing");
+        let is_over = |deadline: Option<Instant>| deadline.is_some_and(|at| now >= at);
+        if is_over(self.patience.deadline()) {
+            self.abandon(cx, "the client takes nothing, or too little");
+            // What the kernel still holds for it goes as well.
+            self.reset();
             return;
         }
-        if self.transport.deadline().is_some_and(|until| now >= until) {
+        if is_over(self.record.as_ref().and_then(|record| record.deadline)) {
+            self.overdue(cx);
+            return;
+        }
+        if is_over(self.transport.deadline()) {
             tracing::debug!("{}: the TLS handshake takes too long", self.peer);
             self.phase = Phase::Closed;
             return;
@@ -344,17 +356,19 @@ impl Connection {
     fn begin(&mut self, head: Arc<RequestHead>, cx: &mut Context) {
         let has_body = head.body() != RequestBody::None;
         let mut record = Record::new(head.clone(), cx.now);
+        record.deadline = cx.now.checked_add(cx.settings.limits.request_timeout);
         let scheme = self.transport.scheme();
         let origin = Origin::of(&head, self.peer, self.local, scheme, cx.proxies());
         record.client = (origin.peer != self.peer).then_some(origin.peer);
         let start = match self.service {
-            Service::Site => cx.start(head, origin),
+            Service::Site => cx.start(head.clone(), origin),
             Service::Redirect => Start::Answer(cx.redirect(&head, &origin)),
             Service::Refusal => {
                 self.http.stop();
                 Start::Answer(cx.error(400, "This port speaks TLS: ask for it with https://."))
             }
         };
+        let coding = Coding::of(&head, cx);
         let source = match start {
             Start::Answer(answer) => Source::Known(Box::new(answer)),
             Start::Call {
@@ -368,17 +382,11 @@ impl Connection {
                     exchange,
                     body_done: !has_body,
                     head_sent: false,
+                    coding,
                 }))
             }
         };
         self.record = Some(Box::new(record));
         self.phase = Phase::Answering(source);
-    }
-}
-
-fn earliest(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
-    match (one, other) {
-        (Some(one), Some(other)) => Some(one.min(other)),
-        (one, other) => one.or(other),
     }
 }

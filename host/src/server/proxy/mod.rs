@@ -24,7 +24,7 @@ pub(in crate::server) use origin::Origin;
 /// at least, which a lost packet may cost; a proxy that has not sent it after that is none.
 pub(in crate::server) const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Which proxies are trusted, and with what.
+/// Which proxies are trusted, and with what: `[proxy]` in `wasgi.toml`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Options {

@@ -1,6 +1,6 @@
 //! TLS: what is served with it, with which certificate, and how that is replaced.
 //!
-//! - [`Options`]: what the flags say.
+//! - [`Options`]: `[tls]` in `wasgi.toml`.
 //! - `certificate`: the files, and the certificate that is in use.
 //! - `watch`: the thread that notices when the files change.
 //! - `session`: one connection, without its socket.
@@ -34,7 +34,7 @@ pub(super) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The protocols that are spoken inside (RFC 7301). A client that offers others only is refused.
 const PROTOCOLS: [&[u8]; 2] = [b"http/1.1", b"http/1.0"];
 
-/// Whether and how to speak TLS.
+/// Whether and how to speak TLS: `[tls]` in `wasgi.toml`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Options {

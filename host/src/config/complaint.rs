@@ -1,0 +1,73 @@
+//! What is wrong with a configuration, in one line.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// What is wrong with a configuration: where, which key, why. Shown as one line.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Complaint {
+    /// The file, if it is a file's fault.
+    pub file: Option<PathBuf>,
+    /// The line, from 1.
+    pub line: Option<usize>,
+    /// The flag, if it is a flag's fault.
+    pub flag: Option<&'static str>,
+    /// The key, `section.key`; empty if none is to blame.
+    pub key: String,
+    /// What is wrong.
+    pub why: String,
+}
+
+impl Complaint {
+    /// About a key.
+    pub(super) fn new(key: impl Into<String>, why: impl Into<String>) -> Self {
+        Self {
+            key: key.into(),
+            why: why.into(),
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn at(mut self, line: usize) -> Self {
+        self.line = Some(line);
+        self
+    }
+
+    pub(super) fn in_file(mut self, path: &Path) -> Self {
+        self.file = Some(path.into());
+        self
+    }
+
+    pub(super) fn by(mut self, flag: &'static str) -> Self {
+        self.flag = Some(flag);
+        self
+    }
+}
+
+impl fmt::Display for Complaint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(file) = &self.file {
+            write!(f, "{}:", file.display())?;
+        }
+        if let Some(line) = self.line {
+            write!(f, "{line}:")?;
+        }
+        if self.file.is_some() || self.line.is_some() {
+            f.write_str(" ")?;
+        }
+        if let Some(flag) = self.flag {
+            write!(f, "{flag}: ")?;
+        }
+        if !self.key.is_empty() {
+            write!(f, "{}: ", self.key)?;
+        }
+        // What a parser says may take several lines; a log's line is one.
+        let mut lines = self
+            .why
+            .lines()
+            .map(str::trim)
+            .filter(|line| !line.is_empty());
+        f.write_str(lines.next().unwrap_or_default())?;
+        lines.try_for_each(|line| write!(f, "; {line}"))
+    }
+}

@@ -1,0 +1,194 @@
+//! Reading `wasgi.toml`. Each section takes the keys that it knows; what is left over is unknown.
+
+use std::collections::BTreeMap;
+use std::io::{ErrorKind, Read};
+use std::ops::Range;
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use toml::Spanned;
+use toml::de::{DeTable, DeValue, ValueDeserializer};
+
+use super::keys::keys;
+use super::{Complaint, Config, Section, Visit, nearest};
+
+/// The longest file that is read, in bytes: a hundred times one that says everything.
+const MAX_BYTES: u64 = 1 << 20;
+
+/// What a file says.
+#[derive(Debug)]
+pub(super) struct Contents {
+    pub(super) config: Config,
+    /// The lines of the keys that are set, by `section.key`.
+    pub(super) lines: BTreeMap<String, usize>,
+}
+
+/// A key that there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Known {
+    pub(super) section: &'static str,
+    pub(super) key: &'static str,
+}
+
+/// A file's text. None if there is no such file and it need not be there.
+///
+/// # Errors
+///
+/// It can't be read, or is far too long.
+pub(super) fn text(path: &Path, required: bool) -> anyhow::Result<Option<String>> {
+    let shown = path.display();
+    let file = match std::fs::File::open(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound && !required => return Ok(None),
+        result => result.with_context(|| format!("could not open {shown}"))?,
+    };
+    let mut text = String::new();
+    file.take(MAX_BYTES + 1)
+        .read_to_string(&mut text)
+        .with_context(|| format!("could not read {shown}"))?;
+    if text.len() as u64 > MAX_BYTES {
+        bail!("{shown} is longer than {MAX_BYTES} bytes");
+    }
+    Ok(Some(text))
+}
+
+/// Reads a file's text.
+///
+/// # Errors
+///
+/// It is no TOML, has an unknown key, or a value of the wrong kind.
+pub(super) fn read(text: &str) -> Result<Contents, Complaint> {
+    let table = DeTable::parse(text).map_err(|error| {
+        let complaint = Complaint::new("", error.message());
+        match error.span() {
+            Some(span) => complaint.at(line_of(text, span.start)),
+            None => complaint,
+        }
+    })?;
+    let mut reading = Reading {
+        text,
+        table: table.into_inner(),
+        lines: BTreeMap::new(),
+        complaint: None,
+    };
+    let mut config = Config::default();
+    config.visit(&mut reading);
+    reading.end(config)
+}
+
+/// All keys that there are, in order.
+pub(super) fn known() -> Vec<Known> {
+    struct List(Vec<Known>);
+    impl Visit for List {
+        fn section<T: Section>(&mut self, section: &'static str, _: &mut T) {
+            let known = keys::<T>().iter().map(|key| Known { section, key });
+            self.0.extend(known);
+        }
+    }
+    let mut list = List(Vec::new());
+    Config::default().visit(&mut list);
+    list.0
+}
+
+struct Reading<'t> {
+    text: &'t str,
+    /// What nobody has taken yet.
+    table: DeTable<'t>,
+    lines: BTreeMap<String, usize>,
+    /// The first thing that is wrong.
+    complaint: Option<Complaint>,
+}
+
+impl Visit for Reading<'_> {
+    fn section<T: Section>(&mut self, name: &'static str, section: &mut T) {
+        let Some(found) = self.table.get_mut(name) else {
+            return;
+        };
+        let span = found.span();
+        let DeValue::Table(entries) = found.get_mut() else {
+            let why = format!("is a section: write [{name}] above its keys");
+            let complaint = Complaint::new(name, why).at(line_of(self.text, span.start));
+            self.complaint.get_or_insert(complaint);
+            return;
+        };
+        let mut own = DeTable::new();
+        let mut places: Vec<(String, Range<usize>)> = Vec::new();
+        for key in keys::<T>() {
+            if let Some((at, value)) = entries.remove_entry(*key) {
+                let key = format!("{name}.{key}");
+                self.lines
+                    .insert(key.clone(), line_of(self.text, at.span().start));
+                places.push((key, value.span()));
+                own.insert(at, value);
+            }
+        }
+        let values = ValueDeserializer::from(Spanned::new(span.clone(), DeValue::Table(own)));
+        match T::deserialize(values) {
+            Ok(read) => *section = read,
+            Err(error) => {
+                let at = error.span().unwrap_or(span);
+                let key = places
+                    .into_iter()
+                    .find(|(_, place)| place.start <= at.start && at.end <= place.end)
+                    .map_or_else(|| name.into(), |(key, _)| key);
+                let complaint =
+                    Complaint::new(key, error.message()).at(line_of(self.text, at.start));
+                self.complaint.get_or_insert(complaint);
+            }
+        }
+    }
+}
+
+impl Reading<'_> {
+    fn end(self, config: Config) -> Result<Contents, Complaint> {
+        match self.complaint.or_else(|| unknown(self.text, &self.table)) {
+            Some(complaint) => Err(complaint),
+            None => Ok(Contents {
+                config,
+                lines: self.lines,
+            }),
+        }
+    }
+}
+
+/// A complaint about the first key that nobody has taken.
+fn unknown(text: &str, left: &DeTable<'_>) -> Option<Complaint> {
+    let known = known();
+    let mut first: Option<(usize, String, Option<String>)> = None;
+    for (section, value) in left {
+        let name = section.get_ref().as_ref();
+        let is_known = known.iter().any(|one| one.section == name);
+        match value.get_ref() {
+            DeValue::Table(entries) if is_known => {
+                for key in entries.keys() {
+                    let nearest = nearest::key(name, key.get_ref(), &known);
+                    let shown = format!("{name}.{}", key.get_ref());
+                    keep_first(&mut first, (key.span().start, shown, nearest));
+                }
+            }
+            _ if is_known => {}
+            _ => {
+                let nearest = nearest::section(name, &known);
+                keep_first(&mut first, (section.span().start, name.into(), nearest));
+            }
+        }
+    }
+    first.map(|(at, key, nearest)| {
+        let why = match nearest {
+            Some(nearest) => format!("there is no such key; did you mean {nearest}?"),
+            None => "there is no such key (`wasgi config` shows all)".into(),
+        };
+        Complaint::new(key, why).at(line_of(text, at))
+    })
+}
+
+fn keep_first<T>(first: &mut Option<(usize, String, T)>, one: (usize, String, T)) {
+    if first.as_ref().is_none_or(|(at, ..)| one.0 < *at) {
+        *first = Some(one);
+    }
+}
+
+/// The line, from 1, that a byte is in.
+fn line_of(text: &str, at: usize) -> usize {
+    let before = text.as_bytes().iter().take(at);
+    1 + before.filter(|byte| **byte == b'\n').count()
+}

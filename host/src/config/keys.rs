@@ -1,0 +1,58 @@
+//! The names of a section's keys, asked of the type itself: what serde would take is what there is.
+
+use serde::de::value::Error;
+use serde::de::{Deserialize, Deserializer, Error as _, Visitor};
+use serde::forward_to_deserialize_any;
+
+/// The keys of the section that `T` is, in the order of its fields. None for a type that is no
+/// struct, or has flattened parts.
+pub(super) fn keys<'de, T: Deserialize<'de>>() -> &'static [&'static str] {
+    let mut keys: &'static [&'static str] = &[];
+    // Always an error: there is nothing to read from.
+    let _ = T::deserialize(Probe(&mut keys));
+    keys
+}
+
+/// Takes note of the fields that are asked for, and gives none.
+struct Probe<'k>(&'k mut &'static [&'static str]);
+
+impl<'de> Deserializer<'de> for Probe<'_> {
+    type Error = Error;
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        fields: &'static [&'static str],
+        _: V,
+    ) -> Result<V::Value, Error> {
+        *self.0 = fields;
+        Err(Error::custom("only the names were wanted"))
+    }
+
+    fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Error> {
+        Err(Error::custom("not a struct"))
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option
+        unit unit_struct newtype_struct seq tuple tuple_struct map enum identifier ignored_any
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_the_names_that_serde_knows() {
+        #[derive(serde::Deserialize)]
+        #[serde(rename_all = "kebab-case")]
+        struct Section {
+            _two_words: u8,
+            #[serde(rename = "short")]
+            _quite_long: u8,
+        }
+        assert_eq!(keys::<Section>(), ["-two-words", "short"]);
+        assert!(keys::<u8>().is_empty());
+    }
+}

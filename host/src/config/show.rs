@@ -1,0 +1,88 @@
+//! Printing a configuration: `wasgi config`. What is printed is itself a file to be read.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use super::keys::keys;
+use super::{Config, Origin, Section, Settled, Visit};
+
+impl Settled {
+    /// The configuration as TOML, with every key, and a comment for each that says where its value
+    /// comes from. Paths are absolute, so that the text says the same wherever it is put.
+    pub fn show(&self) -> String {
+        let mut config = self.config.clone();
+        if let Ok(folder) = std::env::current_dir() {
+            config.start_at(&folder);
+        }
+        let mut show = Show {
+            origins: &self.origins,
+            last: "",
+            out: String::new(),
+        };
+        config.visit(&mut show);
+        show.out
+    }
+}
+
+/// The values of all keys as TOML has them, by `section.key`. What isn't set isn't in there.
+pub(crate) fn values(config: &Config) -> BTreeMap<String, toml::Value> {
+    struct Values(BTreeMap<String, toml::Value>);
+    impl Visit for Values {
+        fn section<T: Section>(&mut self, name: &'static str, section: &mut T) {
+            let values = table(section).into_iter();
+            self.0
+                .extend(values.map(|(key, value)| (format!("{name}.{key}"), value)));
+        }
+    }
+    let mut values = Values(BTreeMap::new());
+    config.clone().visit(&mut values);
+    values.0
+}
+
+struct Show<'o> {
+    origins: &'o BTreeMap<String, Origin>,
+    /// The section that was printed last.
+    last: &'static str,
+    out: String,
+}
+
+impl Visit for Show<'_> {
+    fn section<T: Section>(&mut self, name: &'static str, section: &mut T) {
+        if self.last != name {
+            let gap = if self.out.is_empty() { "" } else { "\n" };
+            self.line(format_args!("{gap}[{name}]"));
+            self.last = name;
+        }
+        let values = table(section);
+        for key in keys::<T>() {
+            match (values.get(*key), self.origins.get(&format!("{name}.{key}"))) {
+                (None, _) => self.line(format_args!("# {key} is not set")),
+                (Some(value), None) => self.line(format_args!("{key} = {value} # default")),
+                (Some(value), Some(Origin::File(line))) => {
+                    self.line(format_args!("{key} = {value} # file, line {line}"));
+                }
+                (Some(value), Some(Origin::Flag(flag))) => {
+                    self.line(format_args!("{key} = {value} # flag {flag}"));
+                }
+            }
+        }
+    }
+}
+
+impl Show<'_> {
+    fn line(&mut self, line: std::fmt::Arguments<'_>) {
+        let result = writeln!(self.out, "{line}");
+        debug_assert!(result.is_ok(), "a string takes all that is written");
+    }
+}
+
+/// A section as a table. One that TOML can't write is empty; the tests print every section.
+fn table<T: Section>(section: &T) -> toml::Table {
+    match toml::Value::try_from(section) {
+        Ok(toml::Value::Table(table)) => table,
+        other => {
+            debug_assert!(other.is_err(), "a section is a table");
+            toml::Table::new()
+        }
+    }
+}

@@ -1,0 +1,326 @@
+//! Files, flags and defaults together; what the document says; what a reload changes.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use super::live::{Changes, needs_restart};
+use super::*;
+
+/// What a file's text and some flags come to, for a site in `/site`.
+fn settled(text: &str, flags: impl FnOnce(&mut Draft)) -> Result<Settled, String> {
+    let path = Path::new("/site/wasgi.toml");
+    Settled::of(path, Some(text), Path::new("/site"), flags)
+        .map_err(|complaint| complaint.to_string())
+}
+
+fn complaint(text: &str) -> String {
+    settled(text, |_| {}).expect_err(text)
+}
+
+fn config(text: &str) -> Config {
+    settled(text, |_| {}).expect(text).config
+}
+
+/// Keys that have a value only if somebody sets one.
+const UNSET_KEYS: [&str; 5] = [
+    "server.threads",
+    "tls.cert",
+    "tls.key",
+    "tls.redirect-http",
+    "tls.redirect-port",
+];
+
+fn all_keys() -> BTreeSet<String> {
+    let known = file::known();
+    let keys: BTreeSet<String> = known
+        .iter()
+        .map(|one| format!("{}.{}", one.section, one.key))
+        .collect();
+    assert_eq!(keys.len(), known.len(), "two keys have one name");
+    keys
+}
+
+#[test]
+fn a_file_says_what_differs() {
+    let config = config(
+        "[server]\naddr = \"[::1]:80\"\nthreads = 3\naccess-log = false\n\
+         [limits]\nbody = \"1GiB\"\nconnections = 5\nbody-rate = \"1KiB/s\"\n\
+         [budget]\nwall-time = \"1.5s\"\n[site]\nroot = \"www\"\n",
+    );
+    assert_eq!(config.server.addr.port(), 80);
+    assert_eq!(config.server.threads(), 3);
+    assert!(!config.server.access_log);
+    assert_eq!(config.http.body_bytes, 1 << 30);
+    assert_eq!(config.http.body_rate_bytes_per_second, 1024);
+    assert_eq!(config.limits.connections_count, 5);
+    assert_eq!(config.budget.wall_time.as_millis(), 1500);
+    assert_eq!(config.budget.memory_bytes, Budget::default().memory_bytes);
+    assert_eq!(config.site.root(), Path::new("/site/www"));
+    assert_eq!(config.site.handlers(), Path::new("/site/handlers"));
+}
+
+#[test]
+fn flags_win_over_the_file() {
+    let settled = settled("[limits]\nconnections = 5\nfields = \"64KiB\"\n", |draft| {
+        draft.flag("limits.connections", "--max-connections", Some(&7), |it| {
+            &mut it.limits.connections_count
+        });
+        draft.flag("limits.body", "--max-body", None, |it| {
+            &mut it.http.body_bytes
+        });
+    })
+    .expect("both are good");
+    assert_eq!(settled.config.limits.connections_count, 7);
+    let origin = |key: &str| settled.origins.get(key).copied();
+    assert_eq!(
+        origin("limits.connections"),
+        Some(Origin::Flag("--max-connections"))
+    );
+    assert_eq!(origin("limits.fields"), Some(Origin::File(3)));
+    assert_eq!(origin("limits.body"), None);
+}
+
+#[test]
+fn what_is_wrong_is_said_in_one_line() {
+    for (text, expected) in [
+        (
+            "[limits]\n\nmax-boddy = \"1MiB\"\nbod = \"1MiB\"",
+            "3: limits.max-boddy: there is no such key; did you mean limits.body?",
+        ),
+        (
+            "[limits]\nbodi = \"1MiB\"",
+            "2: limits.bodi: there is no such key; did you mean limits.body?",
+        ),
+        (
+            "[limits]\nmemory = \"1MiB\"",
+            "2: limits.memory: there is no such key; did you mean budget.memory?",
+        ),
+        (
+            "[sever]\nthreads = 1",
+            "1: sever: there is no such key; did you mean [server]?",
+        ),
+        (
+            "\nthreads = 1",
+            "2: threads: there is no such key; did you mean server.threads?",
+        ),
+        (
+            "[server]\nqqq = 1",
+            "2: server.qqq: there is no such key (`wasgi config` shows all)",
+        ),
+        (
+            "limits = 5",
+            "1: limits: is a section: write [limits] above its keys",
+        ),
+        (
+            "[budget]\n# so much\nmemory = \"lots\"",
+            "3: budget.memory: expected a size with a unit, such as \"64MiB\" (B, KiB, MiB, GiB), \
+             found \"lots\"",
+        ),
+        (
+            "[budget]\ncpu-time = 5",
+            "2: budget.cpu-time: invalid value: integer `5`, expected a duration with a unit, such \
+             as \"30s\"",
+        ),
+        (
+            "[server]\naccess-log = \"no\"",
+            "2: server.access-log: invalid type: string \"no\", expected a boolean",
+        ),
+        (
+            "[server]\naddr = \"localhost\"",
+            "2: server.addr: invalid socket address syntax",
+        ),
+        (
+            "[server]\nthreads = 0",
+            "2: server.threads: expected 1 to 1024, found 0",
+        ),
+        (
+            "[server]\nthreads = -1",
+            "2: server.threads: invalid value: integer `-1`, expected u16",
+        ),
+        (
+            "[budget]\nmemory = \"8GiB\"",
+            "2: budget.memory: expected 64KiB to 4GiB, found 8GiB",
+        ),
+        (
+            "[limits]\nwrite-rate = \"0B/s\"",
+            "2: limits.write-rate: expected 1B/s to 1GiB/s, found 0B/s",
+        ),
+        (
+            "[limits]\nfields = \"8KiB\"\nfield-line = \"9KiB\"",
+            "3: limits.field-line: 9KiB is more than limits.fields is",
+        ),
+        (
+            "[budget]\ncpu-time = \"10s\"\nwall-time = \"9s\"",
+            "2: budget.cpu-time: 10s is more than budget.wall-time is",
+        ),
+        (
+            "[tls]\ncert = \"cert.pem\"",
+            "2: tls.cert: is of no use without tls.key",
+        ),
+        (
+            "[proxy]\nprotocol = true",
+            "2: proxy.protocol: is of no use without proxy.trusted",
+        ),
+        (
+            "[proxy]\ntrusted = [\"10.0.0.0/8\", \"nobody\"]",
+            "2: proxy.trusted: ",
+        ),
+        ("[server]\nthreads = 1\nthreads = 2", "3: duplicate key"),
+        ("[server\n", "1: "),
+    ] {
+        let said = complaint(text);
+        let expected = format!("/site/wasgi.toml:{expected}");
+        assert!(
+            said.starts_with(&expected),
+            "{text:?}\n  {said}\n  {expected}"
+        );
+        assert!(!said.contains('\n'), "{said:?}");
+    }
+}
+
+#[test]
+fn a_flag_out_of_its_range_is_named() {
+    let complaint = settled("", |draft| {
+        draft.flag("limits.connections", "--max-connections", Some(&0), |it| {
+            &mut it.limits.connections_count
+        });
+    });
+    assert_eq!(
+        complaint.expect_err("too few"),
+        "--max-connections: limits.connections: expected 1 to 1000000, found 0"
+    );
+}
+
+#[test]
+fn a_default_gives_way_and_is_no_contradiction() {
+    let config =
+        config("[limits]\nconnections = 5\nfields = \"1KiB\"\n[budget]\ncpu-time = \"2h\"\n");
+    assert_eq!(config.limits.connections_per_address_count, 5);
+    assert_eq!(config.http.field_line_bytes, 1024);
+    let hours = |duration: Duration| duration.as_secs() / 3600;
+    assert_eq!(hours(config.budget.wall_time), 2);
+    assert_eq!(hours(config.limits.request_timeout), 2);
+}
+
+#[test]
+fn what_is_printed_is_a_file_that_says_the_same() {
+    let text = "[site]\ncode-cache = \"none\"\n[server]\nthreads = 2\nserver-field = false\n\
+                [limits]\nrequest-timeout = \"90s\"\n[tls]\ncert = \"c\"\nkey = \"k\"\n\
+                [proxy]\ntrusted = [\"::1\", \"10.0.0.0/8\"]\nfields = \"forwarded\"\n";
+    let before = settled(text, |_| {}).expect("it is good");
+    let printed = before.show();
+    let after = settled(&printed, |_| {}).expect(&printed);
+    assert_eq!(after.config, before.config);
+    for line in [
+        "threads = 2 # file, line 4",
+        "request-timeout = \"90s\" # file, line 7",
+        "body = \"64MiB\" # default",
+        "code-cache = \"none\" # file, line 2",
+    ] {
+        assert!(printed.lines().any(|one| one == line), "{line}\n{printed}");
+    }
+    for key in all_keys() {
+        let (_, key) = key.split_once('.').expect("a section");
+        let is_there = printed.lines().any(|line| {
+            line.starts_with(&format!("{key} = ")) || line == format!("# {key} is not set")
+        });
+        assert!(is_there, "{key}\n{printed}");
+    }
+}
+
+#[test]
+fn the_document_has_every_key_and_no_other() {
+    let mut settled = settled("", |_| {}).expect("the defaults");
+    settled.config.site = Site::default();
+    let values = values(&settled.config);
+    let mut documented = BTreeSet::new();
+    for line in include_str!("../../../docs/configuration.md").lines() {
+        let Some(row) = line.strip_prefix("| `") else {
+            continue;
+        };
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        let [key, default, live, meaning, ..] = cells[..] else {
+            panic!("a row has key, default, live and meaning: {line}");
+        };
+        let key = key.trim_end_matches('`');
+        assert!(documented.insert(key.to_string()), "{key} is there twice");
+        match values.get(key) {
+            Some(value) => assert_eq!(default, format!("`{value}`"), "{key}"),
+            None => assert!(!default.starts_with('`'), "{key} has no default"),
+        }
+        assert_eq!(live, if needs_restart(key) { "no" } else { "yes" }, "{key}");
+        assert!(!meaning.is_empty(), "{key}");
+    }
+    assert_eq!(documented, all_keys());
+    for key in UNSET_KEYS {
+        assert!(
+            documented.contains(key) && !values.contains_key(key),
+            "{key}"
+        );
+    }
+}
+
+#[test]
+fn a_change_is_taken_over_or_said_to_need_a_restart() {
+    let old = config("");
+    let new = config(
+        "[server]\naddr = \"127.0.0.1:1\"\nthreads = 9\n[limits]\nbody = \"1MiB\"\n\
+         [budget]\nmemory = \"1MiB\"\ncpu-time = \"1s\"\n[site]\nroot = \"/elsewhere\"\n",
+    );
+    let changes = Changes::between(&old, &new);
+    assert_eq!(changes.taken, ["budget.cpu-time", "limits.body"]);
+    let later = [
+        "budget.memory",
+        "server.addr",
+        "server.threads",
+        "site.root",
+    ];
+    assert_eq!(changes.later, later);
+    assert_eq!(Changes::between(&old, &old.clone()), Changes::default());
+}
+
+#[test]
+fn a_good_file_takes_effect_and_a_broken_or_missing_one_changes_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let sources = Sources {
+        site: folder.path().into(),
+        file: None,
+    };
+    let running = Settled::load(&sources, |_| {}).expect("no file").config;
+    let (applied, configs) = mpsc::channel();
+    let apply = move |config: &Config| Ok(applied.send(config.clone())?);
+    let mut live = Live::new(sources.clone(), running, |_| {}, apply);
+
+    let write = |text: &str| std::fs::write(sources.file(), text).expect("written");
+    write("[limits]\nbody = \"1MiB\"\n[server]\nthreads = 9\n");
+    live.reload();
+    let config = configs.try_recv().expect("it is good");
+    assert_eq!(config.http.body_bytes, 1 << 20);
+    assert_eq!(config.server.threads, None, "needs a restart");
+
+    write("[limits]\nbody = \"1MB\"\n");
+    live.reload();
+    std::fs::remove_file(sources.file()).expect("removed");
+    live.reload();
+    write("[limits]\nbody = \"1MiB\"\n");
+    live.reload();
+    assert!(configs.try_recv().is_err(), "nothing was different");
+
+    write("");
+    live.reload();
+    let config = configs.try_recv().expect("the default is back");
+    assert_eq!(config.http.body_bytes, http1::Limits::default().body_bytes);
+}
+
+#[test]
+fn a_file_that_was_asked_for_has_to_be_there() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let sources = Sources {
+        site: folder.path().into(),
+        file: Some(folder.path().join("missing.toml")),
+    };
+    let error = Settled::load(&sources, |_| {}).expect_err("it is missing");
+    assert!(format!("{error:#}").contains("missing.toml"), "{error:#}");
+}

@@ -1,0 +1,164 @@
+//! Notices that the file has changed.
+//!
+//! It is looked at, four times a second, rather than watched: one `stat` finds a file that was
+//! written, replaced, linked elsewhere or mounted over, on every file system, and whether or not
+//! the kernel has watches left.
+
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use anyhow::Context;
+
+/// How often the file is looked at. A file that was changed is read when it has stayed as it is for
+/// as long: an editor may write it in several steps.
+const LOOK_INTERVAL: Duration = Duration::from_millis(250);
+
+/// A file that is being watched. Dropping it ends that.
+#[derive(Debug)]
+#[must_use = "dropping it stops it"]
+pub struct Watch {
+    orders: Option<Sender<Order>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+enum Order {
+    /// As if the file had changed.
+    Look,
+}
+
+impl Watch {
+    /// Calls `on_change`, on a thread of its own, whenever the file has changed since `first` was
+    /// taken, and come to rest.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the system gives no thread.
+    pub fn start(
+        file: PathBuf,
+        first: Option<Stamp>,
+        on_change: impl FnMut() + Send + 'static,
+    ) -> anyhow::Result<Watch> {
+        let (orders, received) = mpsc::channel();
+        let thread = thread::Builder::new()
+            .name("wasgi-config".into())
+            .spawn(move || run(&file, first, &received, on_change))
+            .context("could not start the thread that watches the configuration")?;
+        Ok(Watch {
+            orders: Some(orders),
+            thread: Some(thread),
+        })
+    }
+
+    /// Has the file read again now, changed or not.
+    pub fn look(&self) {
+        if let Some(orders) = &self.orders {
+            // The thread is there as long as this is.
+            let _ = orders.send(Order::Look);
+        }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        drop(self.orders.take());
+        if let Some(thread) = self.thread.take() {
+            // Its only way to fail is a panic, which has been reported by then.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn run(
+    file: &Path,
+    first: Option<Stamp>,
+    orders: &mpsc::Receiver<Order>,
+    mut on_change: impl FnMut(),
+) {
+    let (mut told, mut seen) = (first, first);
+    loop {
+        let ordered = match orders.recv_timeout(LOOK_INTERVAL) {
+            Ok(Order::Look) => true,
+            Err(RecvTimeoutError::Timeout) => false,
+            Err(RecvTimeoutError::Disconnected) => return,
+        };
+        let stamp = Stamp::of(file);
+        let at_rest = stamp == seen;
+        seen = stamp;
+        if ordered || (at_rest && stamp != told) {
+            told = stamp;
+            on_change();
+        }
+    }
+}
+
+/// What tells one state of a file from another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    device: u64,
+    inode: u64,
+    length: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    /// The file's state now. None if it is not there. To be taken before the file is read: what
+    /// changes after that is noticed.
+    pub fn of(file: &Path) -> Option<Self> {
+        std::fs::metadata(file).ok().as_ref().map(Self::from)
+    }
+}
+
+impl From<&Metadata> for Stamp {
+    fn from(metadata: &Metadata) -> Self {
+        Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            length: metadata.len(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use super::*;
+
+    /// Far more than a look takes, on a machine that is busy.
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    #[test]
+    fn a_change_is_told_once_and_an_order_at_once() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("wasgi.toml");
+        let (told, changes) = channel();
+        let watch = Watch::start(file.clone(), None, move || {
+            told.send(()).expect("the test is there");
+        })
+        .expect("a thread");
+        assert!(
+            changes.recv_timeout(3 * LOOK_INTERVAL).is_err(),
+            "nothing is there"
+        );
+        std::fs::write(&file, "a").expect("written");
+        changes.recv_timeout(PATIENCE).expect("it came");
+        assert!(
+            changes.recv_timeout(3 * LOOK_INTERVAL).is_err(),
+            "only once"
+        );
+        std::fs::remove_file(&file).expect("removed");
+        changes.recv_timeout(PATIENCE).expect("it went");
+        watch.look();
+        changes.recv_timeout(PATIENCE).expect("it was ordered");
+        drop(watch);
+        assert!(changes.recv().is_err(), "the thread is gone");
+    }
+}

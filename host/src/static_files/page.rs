@@ -1,0 +1,203 @@
+//! A page: a regular file, open or in memory, and what the file system says about it.
+
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use rustix::fs::Stat;
+
+use super::answer::{Content, FilePart, Piece};
+use super::content_type::ContentType;
+use super::open_file::OpenFile;
+use super::range::Part;
+
+/// The longest body that is read into memory at once, in bytes. About what a fresh TCP connection's
+/// send buffer takes in one write; with more, a slow client would keep the copy waiting in memory.
+pub(super) const INLINE_MAX_BYTES: u64 = 64 * 1024;
+
+/// How long a file must have been left alone for its state to stand for its content. Two changes
+/// closer to each other than the clock of its file system ticks look like one: 2 s on FAT, the
+/// slowest; some milliseconds on others.
+const SETTLED: Duration = Duration::from_secs(2);
+
+/// A page.
+#[derive(Clone, Debug)]
+pub(super) struct Page {
+    /// Of the file, relative to the root.
+    pub(super) name: Arc<[u8]>,
+    pub(super) source: Source,
+    pub(super) revision: Revision,
+    pub(super) content_type: ContentType,
+}
+
+/// Where a page's bytes come from.
+#[derive(Clone, Debug)]
+pub(super) enum Source {
+    /// A regular file, open for reading.
+    File(Arc<OpenFile>),
+    /// All of them, here.
+    Memory(Bytes),
+}
+
+/// What changes when a file does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Revision {
+    /// Which file system the number of the file is from.
+    pub(super) device: u64,
+    /// A file put in place of another has a number of its own.
+    pub(super) inode: u64,
+    /// In bytes.
+    pub(super) length: u64,
+    /// Nanoseconds since 1970 of the last change to the content, the name or the rights. Unlike the
+    /// time of modification it cannot be set back by `cp -p`, `rsync -t` or `touch`.
+    pub(super) changed_ns: u64,
+    /// Seconds since 1970 of the last modification, which people know and may set, and the
+    /// nanoseconds behind them.
+    pub(super) modified_s: i64,
+    pub(super) modified_ns: u32,
+}
+
+impl Revision {
+    pub(super) fn of(stat: &Stat) -> Revision {
+        Revision {
+            device: stat.st_dev,
+            inode: stat.st_ino,
+            length: u64::try_from(stat.st_size).unwrap_or(0),
+            changed_ns: (stat.st_ctime.cast_unsigned())
+                .wrapping_mul(1_000_000_000)
+                .wrapping_add(stat.st_ctime_nsec),
+            modified_s: stat.st_mtime,
+            modified_ns: u32::try_from(stat.st_mtime_nsec).unwrap_or(0),
+        }
+    }
+
+    /// Whether the file has been left alone for so long that a further change will show. Only then
+    /// may something be kept under this revision.
+    pub(super) fn is_settled(&self, now: SystemTime) -> bool {
+        let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+        Duration::from_nanos(self.changed_ns).saturating_add(SETTLED) < now
+    }
+
+    /// Whether what was made of the file `page` is from before its last modification.
+    pub(super) fn is_older_than(&self, page: &Revision) -> bool {
+        // Some tools copy the time without what is below a second.
+        let ns = if self.modified_ns == 0 {
+            0
+        } else {
+            page.modified_ns
+        };
+        (self.modified_s, self.modified_ns) < (page.modified_s, ns)
+    }
+}
+
+impl Source {
+    /// All of a page of `length` bytes.
+    ///
+    /// Fails with `UnexpectedEof` if the file has become shorter than that, or was written since it
+    /// was opened.
+    pub(super) fn read(&self, part: Part) -> io::Result<Bytes> {
+        let too_short = || io::Error::from(io::ErrorKind::UnexpectedEof);
+        let length = usize::try_from(part.length).map_err(|_| too_short())?;
+        match self {
+            Source::File(file) => {
+                let mut bytes = vec![0; length];
+                file.file().read_exact_at(&mut bytes, part.start)?;
+                if !file.is_one_version() {
+                    return Err(too_short());
+                }
+                Ok(bytes.into())
+            }
+            Source::Memory(bytes) => {
+                let start = usize::try_from(part.start).map_err(|_| too_short())?;
+                let end = start.checked_add(length).ok_or_else(too_short)?;
+                if end > bytes.len() {
+                    return Err(too_short());
+                }
+                Ok(bytes.slice(start..end))
+            }
+        }
+    }
+
+    /// A part of the page: its bytes, if there are not more than `inline_max_bytes`, or else the
+    /// place in the file where they are.
+    ///
+    /// Fails with `UnexpectedEof` if the file has become shorter or was written.
+    pub(super) fn piece(&self, part: Part, inline_max_bytes: u64) -> io::Result<Piece> {
+        match self {
+            Source::File(file) if part.length > inline_max_bytes => Ok(Piece::File(FilePart {
+                file: Arc::clone(file),
+                start: part.start,
+                length: part.length,
+            })),
+            _ => Ok(Piece::Bytes(self.read(part)?)),
+        }
+    }
+}
+
+impl From<Piece> for Content {
+    fn from(piece: Piece) -> Content {
+        match piece {
+            Piece::Bytes(bytes) if bytes.is_empty() => Content::Empty,
+            Piece::Bytes(bytes) => Content::Bytes(bytes),
+            Piece::File(part) => Content::File(part),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settled_after_a_while() {
+        let now = SystemTime::now();
+        let ns = |time: SystemTime| {
+            let since = time.duration_since(UNIX_EPOCH).expect("after 1970");
+            u64::try_from(since.as_nanos()).expect("before 2500")
+        };
+        let changed = |changed_ns| Revision {
+            changed_ns,
+            ..Revision::default()
+        };
+        assert!(changed(ns(now - 2 * SETTLED)).is_settled(now));
+        assert!(changed(0).is_settled(now));
+        assert!(!changed(ns(now - SETTLED / 2)).is_settled(now));
+        assert!(!changed(ns(now + SETTLED)).is_settled(now));
+        assert!(!changed(u64::MAX).is_settled(now));
+    }
+
+    #[test]
+    fn older_than_the_page() {
+        let modified = |modified_s, modified_ns| Revision {
+            modified_s,
+            modified_ns,
+            ..Revision::default()
+        };
+        let page = modified(100, 5);
+        for (made, older) in [
+            (modified(99, 9), true),
+            (modified(100, 4), true),
+            (modified(100, 5), false),
+            (modified(100, 6), false),
+            (modified(101, 0), false),
+            (modified(100, 0), false),
+            (modified(99, 0), true),
+        ] {
+            assert_eq!(made.is_older_than(&page), older, "{made:?}");
+        }
+    }
+
+    #[test]
+    fn no_more_than_there_is() {
+        let source = Source::Memory(Bytes::from_static(b"0123"));
+        let part = |start, length| Part { start, length };
+        assert_eq!(source.read(part(1, 3)).expect("inside"), "123");
+        assert_eq!(source.read(part(4, 0)).expect("nothing"), "");
+        for outside in [part(1, 4), part(5, 0), part(u64::MAX, 1), part(1, u64::MAX)] {
+            let told = source.read(outside).expect_err("outside");
+            assert_eq!(told.kind(), io::ErrorKind::UnexpectedEof);
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! Which paths a rule is for: patterns with `*`, `**` and `?`.
+
+use anyhow::ensure;
+
+/// Signs of one pattern. As many as a word of the machine's largest has bits, but for the one that
+/// says that all were seen.
+const MAX_SIGNS: usize = 127;
+
+/// A pattern for whole paths.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Pattern {
+    signs: Vec<Sign>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sign {
+    /// This byte.
+    Byte(u8),
+    /// `?`: any byte but `/`.
+    One,
+    /// `*`: any number of bytes without a `/`.
+    InName,
+    /// `**`: any number of bytes.
+    Anywhere,
+}
+
+impl Pattern {
+    /// Reads a pattern.
+    ///
+    /// # Errors
+    ///
+    /// It does not start with `/`, so that it would match nothing, or it is too long.
+    pub(super) fn parse(text: &str) -> anyhow::Result<Pattern> {
+        ensure!(
+            text.starts_with('/') || text.starts_with("**"),
+            "the pattern {text:?} has to start with a slash"
+        );
+        let mut signs = Vec::new();
+        let mut rest = text.as_bytes();
+        while let Some((first, behind)) = rest.split_first() {
+            rest = behind;
+            signs.push(match first {
+                b'*' if rest.starts_with(b"*") => {
+                    let stars = rest.iter().take_while(|&&byte| byte == b'*').count();
+                    rest = rest.split_at(stars).1;
+                    Sign::Anywhere
+                }
+                b'*' => Sign::InName,
+                b'?' => Sign::One,
+                byte => Sign::Byte(*byte),
+            });
+        }
+        ensure!(
+            signs.len() <= MAX_SIGNS,
+            "the pattern {text:?} is longer than {MAX_SIGNS} characters"
+        );
+        Ok(Pattern { signs })
+    }
+
+    /// Whether all of `path` matches.
+    ///
+    /// All ways to match are followed at once, one bit for each place in the pattern, so the time
+    /// is proportional to the path's length whatever the stars.
+    pub(super) fn matches(&self, path: &[u8]) -> bool {
+        let mut places = self.skip_stars(1);
+        for &byte in path {
+            let mut next = 0;
+            let mut left = places;
+            while left != 0 {
+                let place = left.trailing_zeros();
+                left &= left - 1;
+                next |= match self.signs.get(place as usize) {
+                    Some(Sign::Byte(wanted)) if *wanted == byte => 2_u128 << place,
+                    Some(Sign::One) if byte != b'/' => 2 << place,
+                    Some(Sign::InName) if byte != b'/' => 1 << place,
+                    Some(Sign::Anywhere) => 1 << place,
+                    _ => 0,
+                };
+            }
+            places = self.skip_stars(next);
+            if places == 0 {
+                return false;
+            }
+        }
+        places & (1 << self.signs.len()) != 0
+    }
+
+    /// The same places, and those behind a star, which can stand for nothing.
+    fn skip_stars(&self, mut places: u128) -> u128 {
+        for (place, sign) in self.signs.iter().enumerate() {
+            if places & (1 << place) != 0 && matches!(sign, Sign::InName | Sign::Anywhere) {
+                places |= 2 << place;
+            }
+        }
+        places
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_matches() {
+        let table = [
+            ("/a", "/a", true),
+            ("/a", "/ab", false),
+            ("/a", "/", false),
+            ("/", "/", true),
+            ("/*", "/a.css", true),
+            ("/*", "/", true),
+            ("/*", "/a/b", false),
+            ("/*.css", "/a.css", true),
+            ("/*.css", "/a.css.map", false),
+            ("/*.css", "/a/b.css", false),
+            ("/**.css", "/a/b.css", true),
+            ("/**/*.css", "/a/b/c.css", true),
+            ("/**/*.css", "/c.css", false),
+            ("**/*.css", "/c.css", true),
+            ("/**", "/a/b/c", true),
+            ("/assets/**", "/assets/x/y.js", true),
+            ("/assets/**", "/assets", false),
+            ("/assets/**", "/assetsx", false),
+            ("/a?c", "/abc", true),
+            ("/a?c", "/a/c", false),
+            ("/a?c", "/ac", false),
+            ("/*a*b*", "/xxaxxbxx", true),
+            ("/*a*b*", "/xxbxxaxx", false),
+            ("/*/x/**/y", "/1/x/2/3/y", true),
+            ("/*/x/**/y", "/1/2/x/3/y", false),
+            ("/**/x*y/z", "/a/xy/b/x/xaay/z", true),
+            ("/***", "/a/b", true),
+            ("/[a]", "/[a]", true),
+            ("/ä*", "/äö", true),
+        ];
+        for (pattern, path, matches) in table {
+            let parsed = Pattern::parse(pattern).expect(pattern);
+            assert_eq!(parsed.matches(path.as_bytes()), matches, "{pattern} {path}");
+        }
+    }
+
+    #[test]
+    fn the_longest_pattern() {
+        let pattern = Pattern::parse(&format!("/{}", "?".repeat(MAX_SIGNS - 1))).expect("fits");
+        assert!(pattern.matches(format!("/{}", "x".repeat(MAX_SIGNS - 1)).as_bytes()));
+        assert!(!pattern.matches(format!("/{}", "x".repeat(MAX_SIGNS)).as_bytes()));
+        assert!(Pattern::parse(&format!("/{}", "x".repeat(MAX_SIGNS))).is_err());
+        assert!(Pattern::parse("a").is_err() && Pattern::parse("").is_err());
+    }
+
+    /// What makes a matcher that goes back and forth take for ever.
+    #[test]
+    fn many_stars_take_no_time() {
+        let pattern = Pattern::parse(&format!("/{}b", "**a*".repeat(30))).expect("fits");
+        assert!(!pattern.matches(format!("/{}", "a".repeat(8_000)).as_bytes()));
+    }
+}

@@ -1,0 +1,99 @@
+//! The options in the form in which requests use them, with the caches that go with them.
+
+use anyhow::{Context, ensure};
+
+use super::cache::Cache;
+use super::options::Options;
+use super::represent::Compressed;
+use super::resolve::Kept;
+use super::rules::{self, Rules};
+use super::security;
+use crate::router::RequestPath;
+
+/// Why options can't be used.
+#[derive(Debug)]
+pub struct Unusable {
+    /// Whose fault it is, as the configuration calls it.
+    pub key: &'static str,
+    /// What is wrong with it.
+    pub error: anyhow::Error,
+}
+
+/// Whether options can be used.
+///
+/// # Errors
+///
+/// One of them can't be used.
+pub fn check(options: &Options) -> Result<(), Unusable> {
+    let unusable = |key| move |error| Unusable { key, error };
+    if let Some(name) = &options.fallback {
+        fallback_file(name).map_err(unusable("pages.fallback"))?;
+    }
+    rules::check("Cache-Control", &options.cache_control)
+        .map_err(unusable("pages.cache-control"))?;
+    rules::security_fields(&options.security).map_err(unusable("security"))?;
+    Rules::new(options).map_err(unusable("pages.rules"))?;
+    Ok(())
+}
+
+/// Checked options. They are swapped whole, and what was cached under the old ones goes with them.
+#[derive(Debug)]
+pub(super) struct Settings {
+    pub(super) options: Options,
+    pub(super) rules: Rules,
+    /// The file of `options.fallback`, relative to the root.
+    pub(super) fallback: Option<Vec<u8>>,
+    pub(super) kept: Kept,
+    pub(super) compressed: Compressed,
+}
+
+impl Settings {
+    /// Checks the options.
+    ///
+    /// # Errors
+    ///
+    /// One can't be used; the error says which and why.
+    pub(super) fn new(options: Options) -> anyhow::Result<Settings> {
+        let fallback = options.fallback.as_deref().map(|name| {
+            fallback_file(name).with_context(|| format!("the fallback {name:?} can't be served"))
+        });
+        Ok(Settings {
+            rules: Rules::new(&options)?,
+            fallback: fallback.transpose()?,
+            kept: Cache::new(options.cache_bytes),
+            compressed: Cache::new(options.compress.cache_bytes),
+            options,
+        })
+    }
+}
+
+/// The file of a page that is named in the options, with or without a `/` in front.
+fn fallback_file(name: &str) -> anyhow::Result<Vec<u8>> {
+    let raw = format!("/{}", name.trim_start_matches('/'));
+    let path = RequestPath::parse(raw.as_bytes()).map_err(|why| anyhow::anyhow!("{why}"))?;
+    ensure!(!path.has_trailing_slash(), "it has to be a file");
+    let file = security::file_name(&path).context("its name is hidden")?;
+    Ok(file.into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fallbacks() {
+        let settings = |fallback: &str| {
+            Settings::new(Options {
+                fallback: Some(fallback.into()),
+                ..Options::default()
+            })
+        };
+        for (fallback, file) in [("index.html", "index.html"), ("/app/x.html", "app/x.html")] {
+            let file = file.as_bytes().to_vec();
+            assert_eq!(settings(fallback).expect(fallback).fallback, Some(file));
+        }
+        for fallback in ["", "/", "app/", ".env", "x~", "a%00", "%"] {
+            assert!(settings(fallback).is_err(), "{fallback}");
+        }
+    }
+}

@@ -1,0 +1,308 @@
+//! Durations, sizes and rates as people write them: `"30s"`, `"64MiB"`, `"500B/s"`.
+//!
+//! Each is a module for serde's `with`, with `parse` and `show` beside. What `show` writes, `parse`
+//! reads, and it is the same value again. A number without a unit is none: whether it is seconds or
+//! milliseconds, bytes or mebibytes is what nobody remembers.
+
+/// Durations: `"250ms"`, `"30s"`, `"5m"`, `"1.5h"`, to the millisecond.
+pub mod duration {
+    use std::time::Duration;
+
+    use serde::{Deserializer, Serializer};
+
+    /// The shortest one that is taken.
+    pub const LEAST: Duration = Duration::from_millis(1);
+
+    /// The longest one that is taken: a day. What is to last longer has no need of a limit.
+    pub const MOST: Duration = Duration::from_secs(24 * 60 * 60);
+
+    /// Units with their length in milliseconds, longest first.
+    const UNITS: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
+
+    /// Reads a duration.
+    ///
+    /// # Errors
+    ///
+    /// It has no number or no unit, or is not between [`LEAST`] and [`MOST`]; the text says so.
+    pub fn parse(text: &str) -> Result<Duration, String> {
+        let (number, unit) = super::split(text);
+        let unit = UNITS.iter().find(|(name, _)| *name == unit);
+        let (Some((_, milliseconds)), Ok(number)) = (unit, number.parse::<f64>()) else {
+            return Err(format!(
+                "expected a duration with a unit, such as \"30s\" (ms, s, m, h), found {text:?}"
+            ));
+        };
+        let milliseconds = (number * *milliseconds as f64).round();
+        if (LEAST.as_millis() as f64..=MOST.as_millis() as f64).contains(&milliseconds) {
+            Ok(Duration::from_millis(milliseconds as u64))
+        } else {
+            Err(format!(
+                "expected a duration from {} to {}, found {text:?}",
+                show(LEAST),
+                show(MOST)
+            ))
+        }
+    }
+
+    /// Writes a duration with the longest unit in which it is a whole number.
+    pub fn show(duration: Duration) -> String {
+        let milliseconds = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        super::whole(milliseconds, &UNITS)
+    }
+
+    /// For serde.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the serializer does.
+    pub fn serialize<S: Serializer>(duration: &Duration, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&show(*duration))
+    }
+
+    /// For serde.
+    ///
+    /// # Errors
+    ///
+    /// What [`parse`] doesn't take, and what is no text.
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+        super::deserialize(from, "a duration with a unit, such as \"30s\"", parse)
+    }
+}
+
+/// Sizes: `"512B"`, `"64KiB"`, `"1GiB"`, into any type of whole number.
+pub mod size {
+    use serde::de::Error;
+    use serde::{Deserializer, Serializer};
+
+    /// Units with their size in bytes, largest first.
+    pub(super) const UNITS: [(&str, u64); 4] = [
+        ("GiB", 1 << 30),
+        ("MiB", 1 << 20),
+        ("KiB", 1 << 10),
+        ("B", 1),
+    ];
+
+    /// The greatest size that is taken: 1,024 GiB, more than any one thing here should hold.
+    pub const MOST_BYTES: u64 = 1 << 40;
+
+    /// Reads a size, in bytes.
+    ///
+    /// # Errors
+    ///
+    /// It is no whole number with a unit, or over [`MOST_BYTES`]; the text says so.
+    pub fn parse(text: &str) -> Result<u64, String> {
+        let (number, unit) = super::split(text);
+        let unit = UNITS.iter().find(|(name, _)| *name == unit);
+        let (Some((_, bytes)), Ok(number)) = (unit, number.parse::<u64>()) else {
+            return Err(format!(
+                "expected a size with a unit, such as \"64MiB\" (B, KiB, MiB, GiB), found {text:?}"
+            ));
+        };
+        match number.checked_mul(*bytes) {
+            Some(bytes) if bytes <= MOST_BYTES => Ok(bytes),
+            _ => Err(format!(
+                "expected a size of {} at most, found {text:?}",
+                show(MOST_BYTES)
+            )),
+        }
+    }
+
+    /// Writes a size with the largest unit in which it is a whole number.
+    pub fn show(bytes: u64) -> String {
+        super::whole(bytes, &UNITS)
+    }
+
+    /// For serde.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the serializer does.
+    pub fn serialize<T, S>(bytes: &T, to: S) -> Result<S::Ok, S::Error>
+    where
+        T: Copy + TryInto<u64>,
+        S: Serializer,
+    {
+        to.serialize_str(&show((*bytes).try_into().unwrap_or(u64::MAX)))
+    }
+
+    /// For serde.
+    ///
+    /// # Errors
+    ///
+    /// What [`parse`] doesn't take, what is no text, and what doesn't fit.
+    pub fn deserialize<'de, T, D>(from: D) -> Result<T, D::Error>
+    where
+        T: TryFrom<u64>,
+        D: Deserializer<'de>,
+    {
+        let bytes = super::deserialize(from, "a size with a unit, such as \"64MiB\"", parse)?;
+        T::try_from(bytes).map_err(|_| D::Error::custom("this size does not fit"))
+    }
+}
+
+/// Rates: `"500B/s"`, `"2MiB/s"`.
+pub mod rate {
+    use serde::de::Error;
+    use serde::{Deserializer, Serializer};
+
+    /// Reads a rate, in bytes per second.
+    ///
+    /// # Errors
+    ///
+    /// It is no size with `/s` behind it; the text says so.
+    pub fn parse(text: &str) -> Result<u64, String> {
+        let bytes = text.trim_end().strip_suffix("/s").map(super::size::parse);
+        match bytes {
+            Some(Ok(bytes)) => Ok(bytes),
+            _ => Err(format!(
+                "expected a rate, such as \"500B/s\", found {text:?}"
+            )),
+        }
+    }
+
+    /// For serde.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the serializer does.
+    pub fn serialize<S: Serializer>(bytes_per_second: &u32, to: S) -> Result<S::Ok, S::Error> {
+        let size = super::size::show(u64::from(*bytes_per_second));
+        to.serialize_str(&format!("{size}/s"))
+    }
+
+    /// For serde.
+    ///
+    /// # Errors
+    ///
+    /// What [`parse`] doesn't take, what is no text, and 4 GiB per second or more.
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<u32, D::Error> {
+        let rate = super::deserialize(from, "a rate, such as \"500B/s\"", parse)?;
+        u32::try_from(rate).map_err(|_| D::Error::custom("expected a rate below \"4GiB/s\""))
+    }
+}
+
+use std::fmt;
+
+use serde::Deserializer;
+use serde::de::{Error, Unexpected, Visitor};
+
+/// The number at the beginning of a text, and the unit behind it.
+fn split(text: &str) -> (&str, &str) {
+    let text = text.trim();
+    let end = text
+        .find(|one: char| !one.is_ascii_digit() && one != '.')
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(end);
+    (number, unit.trim_start())
+}
+
+/// A count in the first unit in which it is whole.
+fn whole(count: u64, units: &[(&str, u64)]) -> String {
+    let fits = |unit: &&(&str, u64)| count != 0 && count.is_multiple_of(unit.1);
+    match units.iter().find(fits).or(units.last()) {
+        Some((name, size)) => format!("{}{name}", count / size),
+        None => count.to_string(),
+    }
+}
+
+/// Takes text, says what is expected in place of anything else, and parses.
+fn deserialize<'de, T, D>(
+    from: D,
+    expected: &'static str,
+    parse: fn(&str) -> Result<T, String>,
+) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+{
+    struct Text<T>(&'static str, fn(&str) -> Result<T, String>);
+
+    impl<T> Visitor<'_> for Text<T> {
+        type Value = T;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(self.0)
+        }
+
+        fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
+            (self.1)(text).map_err(E::custom)
+        }
+
+        fn visit_i64<E: Error>(self, number: i64) -> Result<T, E> {
+            Err(E::invalid_value(Unexpected::Signed(number), &self))
+        }
+    }
+
+    from.deserialize_str(Text(expected, parse))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn durations_have_units() {
+        for (text, milliseconds) in [
+            ("1ms", 1),
+            ("30s", 30_000),
+            ("0.3s", 300),
+            ("5m", 300_000),
+            ("1.5h", 5_400_000),
+            (" 2 s ", 2_000),
+        ] {
+            let duration = duration::parse(text).expect(text);
+            assert_eq!(duration, Duration::from_millis(milliseconds), "{text}");
+            assert_eq!(duration::parse(&duration::show(duration)), Ok(duration));
+        }
+        for text in [
+            "", "30", "s", "-1s", "1e3s", "0s", "25h", "1d", "NaNs", "1.2.3s", "1 s s",
+        ] {
+            assert!(duration::parse(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn sizes_have_units() {
+        for (text, bytes) in [
+            ("0B", 0),
+            ("512B", 512),
+            ("64KiB", 65_536),
+            ("1024GiB", 1 << 40),
+        ] {
+            assert_eq!(size::parse(text), Ok(bytes), "{text}");
+            assert_eq!(size::parse(&size::show(bytes)), Ok(bytes));
+        }
+        for text in [
+            "",
+            "64",
+            "MiB",
+            "-1B",
+            "1.5MiB",
+            "64MB",
+            "64mib",
+            "1025GiB",
+            "99999999999GiB",
+        ] {
+            assert!(size::parse(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn the_largest_unit_is_shown_in_which_it_is_whole() {
+        assert_eq!(size::show(1 << 20), "1MiB");
+        assert_eq!(size::show((1 << 20) + 1024), "1025KiB");
+        assert_eq!(size::show(0), "0B");
+        assert_eq!(duration::show(Duration::from_secs(90)), "90s");
+        assert_eq!(duration::show(Duration::from_secs(7200)), "2h");
+    }
+
+    #[test]
+    fn rates_are_sizes_per_second() {
+        assert_eq!(rate::parse("500B/s"), Ok(500));
+        assert_eq!(rate::parse("2KiB/s"), Ok(2048));
+        for text in ["500", "500B", "500B/m", "/s"] {
+            assert!(rate::parse(text).is_err(), "{text:?}");
+        }
+    }
+}
