@@ -33,6 +33,7 @@ pub(super) fn check(config: &Config) -> Result<(), Complaint> {
         let why = format!("{shown} is more than {} is", pair.whole.key);
         return Err(Complaint::new(pair.part.key, why));
     }
+    handlers(config)?;
     companions(config)?;
     static_files::check(&config.page_options())
         .map_err(|why| Complaint::new(why.key, format!("{:#}", why.error)))
@@ -67,6 +68,31 @@ fn companions(config: &Config) -> Result<(), Complaint> {
         if is_set && !other_is_set {
             let why = format!("is of no use without {other}");
             return Err(Complaint::new(key, why));
+        }
+    }
+    Ok(())
+}
+
+/// What is set for single handlers.
+fn handlers(config: &Config) -> Result<(), Complaint> {
+    for (name, handler) in config.handlers.iter() {
+        let of = |key: &str, value: u64, least: u64, most: u64| {
+            if (least..=most).contains(&value) {
+                return Ok(());
+            }
+            let why = format!("{key}: expected {least} to {most}, found {value}");
+            Err(Complaint::new(format!("handlers.{name}"), why))
+        };
+        of("reuse", handler.reuse.unwrap_or(1).into(), 1, MANY)?;
+        let requests = handler.concurrent_requests.unwrap_or(1);
+        of("concurrent-requests", requests as u64, 1, MANY)?;
+        if let Some(bytes) = handler.memory_bytes {
+            let most = config.budget.memory_bytes as u64;
+            if !(64 * KIB..=most).contains(&bytes) {
+                let [least, most, found] = [64 * KIB, most, bytes].map(size::show);
+                let why = format!("memory: expected {least} to {most}, found {found}");
+                return Err(Complaint::new(format!("handlers.{name}"), why));
+            }
         }
     }
     Ok(())

@@ -16,6 +16,7 @@ mod budget;
 mod check;
 mod complaint;
 mod file;
+mod handlers;
 mod keys;
 mod live;
 mod nearest;
@@ -35,6 +36,7 @@ use crate::{content, http1, server, static_files};
 
 pub use budget::Budget;
 pub use complaint::Complaint;
+pub use handlers::{Handler, Handlers, Policy};
 pub use live::{Live, RESTART_KEYS};
 #[cfg(test)]
 pub(crate) use show::values;
@@ -57,6 +59,8 @@ pub struct Config {
     pub limits: server::Limits,
     /// What one request may cost its handler.
     pub budget: Budget,
+    /// What is different for some handlers.
+    pub handlers: Handlers,
     /// How pages are served,
     pub pages: static_files::Options,
     /// which fields go with them,
@@ -79,6 +83,9 @@ impl<T: Default + PartialEq + Serialize + DeserializeOwned> Section for T {}
 pub trait Visit {
     /// Does it with the section called `name`. Two sections may share a name.
     fn section<T: Section>(&mut self, name: &'static str, section: &mut T);
+
+    /// Does it with the section called `name` that has tables whose names somebody chose.
+    fn tables<T: Section>(&mut self, name: &'static str, tables: &mut T);
 }
 
 impl Config {
@@ -89,6 +96,7 @@ impl Config {
         visitor.section("limits", &mut self.limits);
         visitor.section("limits", &mut self.http);
         visitor.section("budget", &mut self.budget);
+        visitor.tables("handlers", &mut self.handlers);
         visitor.section("pages", &mut self.pages);
         visitor.section("security", &mut self.security);
         visitor.section("compress", &mut self.compress);
