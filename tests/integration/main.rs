@@ -8,6 +8,7 @@
 mod support;
 
 mod bodies;
+mod cgi;
 mod contract;
 mod files;
 mod http;
@@ -20,3 +21,4 @@ mod reload;
 mod settings;
 mod stress;
 mod tls;
+mod wasi_http;

@@ -15,6 +15,7 @@ use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 use crate::engine::beside::Ended;
 use crate::engine::state::State;
 use crate::gateway::{Exchange, Failure, Head, Response};
+use crate::printable;
 
 /// What a guest gives for a response.
 pub(super) type Answer = Result<http::Response<HyperOutgoingBody>, ErrorCode>;
@@ -45,7 +46,7 @@ impl Responder {
     ) -> Result<Ended, Failure> {
         let response = match answer.await {
             Ok(Ok(response)) => response,
-            Ok(Err(code)) => return bad(format!("the error {code:?} in the place of one")),
+            Ok(Err(code)) => return bad(describe(&code)),
             Err(_) => return bad("it returned without setting one (response-outparam.set)"),
         };
         let (parts, mut body) = response.into_parts();
@@ -148,6 +149,17 @@ async fn next(body: &mut HyperOutgoingBody) -> NextFrame {
 /// The next piece of a body, if it is there.
 async fn next_now(body: &mut HyperOutgoingBody) -> Poll<NextFrame> {
     poll_fn(|context| Poll::Ready(Pin::new(&mut *body).poll_frame(context))).await
+}
+
+/// What a guest says of its own error, as far as a log's line should go.
+fn describe(code: &ErrorCode) -> String {
+    /// A message, in bytes, with the places behind it that some SDKs add.
+    const MESSAGE_BYTES: usize = 4 * 1024;
+    let text = match code {
+        ErrorCode::InternalError(Some(text)) => format!("it has an error: {text}"),
+        other => format!("it has an error: {other:?}"),
+    };
+    printable::front(&text, MESSAGE_BYTES).to_owned()
 }
 
 fn bad<T>(why: impl Into<String>) -> Result<T, Failure> {
