@@ -8,6 +8,7 @@
 mod support;
 
 mod bodies;
+mod cgi;
 mod compression;
 mod contract;
 mod fairness;
@@ -22,3 +23,4 @@ mod reload;
 mod settings;
 mod stress;
 mod tls;
+mod wasi_http;
