@@ -37,6 +37,7 @@ fn once(program: &Program, budget: Budget) {
         local: (Ipv4Addr::LOCALHOST, 8000).into(),
         scheme: Scheme::Http,
         host: None,
+        run_once: true,
     };
     let exchange = Arc::new(Exchange::new(false));
     let mut call = Call::new(program, "hello".into(), environ, exchange.clone(), budget);

@@ -1,16 +1,33 @@
-//! Counts its requests: in fresh memory, each is the first.
+//! Counts its requests: in fresh memory, each is the first. With `?panic` it panics, with `?raise`
+//! it raises an error; with `?keep` it keeps the environ for later, and with `?kept` it uses that
+//! one.
 
+use std::cell::RefCell;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use wasgi_sdk::{Environ, Result, StartResponse};
+use wasgi_sdk::{Environ, Error, Result, StartResponse};
 
 const TEXT: [(&str, &str); 1] = [("Content-Type", "text/plain; charset=utf-8")];
 
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
+thread_local! {
+    static KEPT: RefCell<Option<Environ>> = const { RefCell::new(None) };
+}
+
 #[wasgi_sdk::handler]
-fn application(_environ: Environ, start_response: StartResponse) -> Result<String> {
+fn application(environ: Environ, start_response: StartResponse) -> Result<String> {
     let count = COUNT.fetch_add(1, Ordering::Relaxed) + 1;
+    let asked = environ.get("QUERY_STRING").unwrap_or_default();
+    match &*asked {
+        b"panic" => panic!("as it was asked to"),
+        b"raise" => return Err(Error::msg("as it was asked to")),
+        b"keep" => KEPT.set(Some(environ)),
+        b"kept" => {
+            KEPT.with_borrow(|kept| kept.as_ref().and_then(|kept| kept.get("REQUEST_METHOD")));
+        }
+        _ => {}
+    }
     start_response.call("200 OK", &TEXT)?;
     Ok(count.to_string())
 }

@@ -20,6 +20,7 @@ mod main_job;
 mod many;
 mod proxy;
 mod reload;
+mod reuse;
 mod settings;
 mod stress;
 mod tls;

@@ -72,6 +72,7 @@ mod tests {
             local: (Ipv4Addr::LOCALHOST, 8000).into(),
             scheme: Scheme::Https,
             host: None,
+            run_once: true,
         }
     }
 

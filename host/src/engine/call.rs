@@ -1,4 +1,5 @@
-//! One request in a fresh instance: instantiate, call the application, send what it gives, close.
+//! One request in an instance: make it or take one that is warm, call the application, send what it
+//! gives, close.
 
 use std::fmt;
 use std::future::Future;
@@ -13,11 +14,12 @@ use super::bindings::Handler;
 use super::bindings::exports::wasgi::gateway::application::Body;
 use super::bindings::wasgi::gateway::gateway::Exception;
 use super::kind::Pre;
-use super::load::line;
+use super::load::{Code, line};
 use super::meter::Meter;
 use super::state::State;
+use super::warm::Warm;
 use super::{Program, command, wasi_http};
-use crate::config::Budget;
+use crate::config::Policy;
 use crate::gateway::{Environ, Exchange, Failure, Response};
 
 /// Frames of a guest's stack that a trap's log line names.
@@ -34,7 +36,8 @@ pub struct Call {
 pub struct Finished {
     /// What went wrong, if anything did. The handler's output up to there is in the exchange.
     pub failure: Option<Failure>,
-    _store: Store<State>,
+    /// None if the instance waits for another request.
+    _store: Option<Store<State>>,
 }
 
 impl Call {
@@ -46,28 +49,40 @@ impl Call {
         handler: Arc<str>,
         environ: Environ,
         exchange: Arc<Exchange>,
-        budget: Budget,
+        policy: Policy,
     ) -> Self {
-        let meter = Arc::new(Meter::default());
-        let state = State::new(handler, environ, exchange, budget);
-        let mut store = Store::new(program.pre.engine(), state);
-        store.limiter(|state| state);
-        store.set_epoch_deadline(1);
-        store.epoch_deadline_callback({
-            let meter = meter.clone();
-            move |mut context| {
-                if meter.tick() < budget.cpu_time {
-                    return Ok(UpdateDeadline::Yield(1));
-                }
-                context.data_mut().failure = Some(Failure::CpuTime(budget.cpu_time));
-                Err(Trap::Interrupt.into())
+        let Policy { budget, reuse } = policy;
+        let warm = match reuse {
+            // Nobody waits.
+            0 | 1 => None,
+            _ => program.0.idle.take().filter(|warm| warm.served < reuse),
+        };
+        let (mut store, instance, served) = match warm {
+            Some(mut warm) => {
+                warm.store.data_mut().renew(environ, exchange, budget);
+                (warm.store, Some(warm.instance), warm.served)
             }
-        });
-        let program = program.clone();
-        Self {
-            meter,
-            work: Box::pin(run(program, store)),
-        }
+            None => {
+                let state = State::new(handler, environ, exchange, budget);
+                (new_store(program.0.pre.engine(), state), None, 0)
+            }
+        };
+        store.data_mut().is_kept = served + 1 < reuse;
+        store.set_epoch_deadline(1);
+        let meter = store.data().meter.clone();
+        let code = program.0.clone();
+        let work: Pin<Box<dyn Future<Output = Finished> + Send>> = match &code.pre {
+            Pre::Gateway(_) if reuse > 1 => {
+                let turn = Turn {
+                    instance,
+                    serves: served + 1,
+                    is_last: served + 1 >= reuse,
+                };
+                Box::pin(run_on(code, store, turn))
+            }
+            _ => Box::pin(run(code, store)),
+        };
+        Self { meter, work }
     }
 
     /// Runs the guest until it waits, yields or is done.
@@ -95,8 +110,70 @@ impl fmt::Debug for Finished {
     }
 }
 
-async fn run(program: Program, mut store: Store<State>) -> Finished {
-    let result = match &*program.pre {
+fn new_store(engine: &wasmtime::Engine, state: State) -> Store<State> {
+    let mut store = Store::new(engine, state);
+    store.limiter(|state| state);
+    store.epoch_deadline_callback(|mut context| {
+        let state = context.data_mut();
+        let cpu_time = state.budget.cpu_time;
+        if state.meter.tick() < cpu_time {
+            return Ok(UpdateDeadline::Yield(1));
+        }
+        state.failure = Some(Failure::CpuTime(cpu_time));
+        Err(Trap::Interrupt.into())
+    });
+    store
+}
+
+/// One request of several that an instance serves.
+struct Turn {
+    /// The instance, unless this is its first.
+    instance: Option<Handler>,
+    /// How many it has served when this one is done.
+    serves: u32,
+    is_last: bool,
+}
+
+/// Runs a request in an instance that has served, or may serve another. Only one that has answered as
+/// it should goes on: what a failure leaves behind, nobody knows.
+async fn run_on(code: Arc<Code>, mut store: Store<State>, turn: Turn) -> Finished {
+    let instance = match (turn.instance, &code.pre) {
+        (Some(instance), _) => Ok(instance),
+        (None, Pre::Gateway(pre)) => pre
+            .instantiate_async(&mut store)
+            .await
+            .map_err(|error| instantiation_failure(&error, store.data_mut())),
+        (None, Pre::WasiHttp(_) | Pre::Command(_)) => Err(Failure::Instantiation(
+            "only handlers of the contract serve several requests".into(),
+        )),
+    };
+    let failure = match instance {
+        Err(failure) => Some(failure),
+        Ok(instance) => match answer(&instance, &mut store).await {
+            Ok(()) if !turn.is_last => {
+                store.data_mut().end_request();
+                code.idle.put(Warm {
+                    store,
+                    instance,
+                    served: turn.serves,
+                });
+                return Finished {
+                    failure: None,
+                    _store: None,
+                };
+            }
+            result => result.err(),
+        },
+    };
+    Finished {
+        failure,
+        _store: Some(store),
+    }
+}
+
+/// Runs a request in an instance of its own.
+async fn run(code: Arc<Code>, mut store: Store<State>) -> Finished {
+    let result = match &code.pre {
         Pre::Gateway(pre) => match pre.instantiate_async(&mut store).await {
             Ok(instance) => answer(&instance, &mut store).await,
             Err(error) => Err(instantiation_failure(&error, store.data_mut())),
@@ -106,16 +183,16 @@ async fn run(program: Program, mut store: Store<State>) -> Finished {
     };
     Finished {
         failure: result.err(),
-        _store: store,
+        _store: Some(store),
     }
 }
 
 /// Calls the application and sends its body, as PEP 3333 tells a server to.
 async fn answer(instance: &Handler, store: &mut Store<State>) -> Result<(), Failure> {
     let application = instance.wasgi_gateway_application();
-    // The guest's handles name nothing but the one request of this store.
-    let environ = Resource::new_own(0);
-    let start_response = Resource::new_own(0);
+    let request = store.data().request;
+    let environ = Resource::new_own(request);
+    let start_response = Resource::new_own(request);
     let body = application
         .call_call(&mut *store, environ, start_response)
         .await;
@@ -188,7 +265,13 @@ async fn close(
 ) -> Result<(), Failure> {
     let application = instance.wasgi_gateway_application();
     let closed = application.blocks().call_close(&mut *store, blocks).await;
-    flatten(closed, store)
+    flatten(closed, store)?;
+    // Of a fresh instance nothing is left anyway.
+    if store.data().is_kept {
+        let dropped = blocks.resource_drop_async(&mut *store).await;
+        dropped.map_err(|trap| trap_failure(&trap, store.data_mut()))?;
+    }
+    Ok(())
 }
 
 /// Tells an application's own exception from a trap.

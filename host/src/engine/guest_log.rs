@@ -47,6 +47,11 @@ impl GuestLog {
         }
     }
 
+    /// Has the next request to the same handler begin, with a budget of its own.
+    pub(super) fn renew(&self, budget: usize) {
+        *self.budget.lock().unwrap_or_else(PoisonError::into_inner) = budget;
+    }
+
     /// One of the request's streams.
     pub(super) fn stream(&self, source: Source) -> LineLog {
         LineLog {

@@ -11,6 +11,7 @@ use wasmtime::component::types::ComponentItem;
 use super::cache::CodeCache;
 use super::imports::Linkers;
 use super::kind::{self, Pre};
+use super::warm::Idle;
 use super::{Kind, componentize, pool};
 use crate::config::Budget;
 use crate::registry::Describe;
@@ -26,10 +27,14 @@ pub struct Engine {
 
 /// A handler's code: compiled, checked against the contract and linked.
 #[derive(Clone)]
-pub struct Program {
-    pub(super) pre: Arc<Pre>,
+pub struct Program(pub(super) Arc<Code>);
+
+/// What the clones of a program share.
+pub(super) struct Code {
+    pub(super) pre: Pre,
     /// The names of what it imports, such as `wasi:clocks/wall-clock@0.2.6`.
-    imports: Arc<[String]>,
+    imports: Vec<String>,
+    pub(super) idle: Idle,
 }
 
 /// Why a file is no program that can be run: one line for the person who made it, which says
@@ -96,10 +101,11 @@ impl Engine {
         let pre = kind
             .prepare(pre)
             .map_err(|error| LoadError(format!("does not keep the contract: {}", line(&error))))?;
-        Ok(Program {
-            pre: Arc::new(pre),
-            imports: self.imports(&component).into(),
-        })
+        Ok(Program(Arc::new(Code {
+            pre,
+            imports: self.imports(&component),
+            idle: Idle::default(),
+        })))
     }
 
     /// Advances the epoch: guests that compute yield. Called by the ticker.
@@ -127,7 +133,7 @@ impl Engine {
 impl Program {
     /// Which sort of handler it is.
     pub fn kind(&self) -> Kind {
-        self.pre.kind()
+        self.0.pre.kind()
     }
 }
 
@@ -153,7 +159,7 @@ impl Describe for Program {
     fn imports(&self) -> Vec<String> {
         let own = Program::kind(self).own_imports();
         let beyond = |name: &&String| !name.starts_with(own);
-        self.imports.iter().filter(beyond).cloned().collect()
+        self.0.imports.iter().filter(beyond).cloned().collect()
     }
 }
 
@@ -161,7 +167,8 @@ impl fmt::Debug for Program {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Program")
             .field("kind", &Program::kind(self))
-            .field("imports", &self.imports)
+            .field("imports", &self.0.imports)
+            .field("idle", &self.0.idle)
             .finish_non_exhaustive()
     }
 }

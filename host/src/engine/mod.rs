@@ -2,7 +2,8 @@
 //!
 //! - [`Engine`] compiles a file to a [`Program`]: checked, linked and ready to instantiate. Its
 //!   [`Kind`] says how it is run: as the contract says (`call`), by `wasi_http` or as a `command`.
-//! - [`Call`] is one request in a fresh instance of a program: a future that the reactor polls.
+//! - [`Call`] is one request in an instance of a program, fresh or `warm`: a future that the
+//!   reactor polls.
 //!   It runs on a fiber of its own, so a guest that waits gives the thread back.
 //! - [`Ticker`] is the thread that makes computing guests yield.
 
@@ -20,6 +21,7 @@ mod meter;
 mod pool;
 mod state;
 mod ticker;
+mod warm;
 mod wasi_http;
 
 pub use call::{Call, Finished};

@@ -9,6 +9,7 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use super::bindings::wasgi::gateway::gateway as wit;
 use super::guest_log::{GuestLog, LineLog, LogStream, Source};
+use super::meter::Meter;
 use super::wasi_http::NoNetwork;
 use crate::config::Budget;
 use crate::gateway::{self, Environ, Exchange, Failure, InputError, Response};
@@ -21,8 +22,8 @@ const READ_BYTES: u64 = 64 * 1024;
 /// handful.
 const WASI_HANDLES: usize = 10_000;
 
-/// Stands for the request's `environ` in the guest's handle table. A store has one request, so
-/// there is nothing to tell apart.
+/// Stands for the request's `environ` in the guest's handle table. The handle's number is that of
+/// the request in its store.
 #[allow(unreachable_pub, reason = "the generated bindings export it again")]
 pub struct EnvironToken;
 
@@ -40,6 +41,12 @@ pub(super) struct State {
     pub(super) failure: Option<Failure>,
     /// The last growth of memory was refused: a trap that follows is most likely about that.
     pub(super) memory_denied: bool,
+    /// How long the request has computed.
+    pub(super) meter: Arc<Meter>,
+    /// Names the request: what an instance keeps of one is no good for the next.
+    pub(super) request: u32,
+    /// Another request may follow in the same instance.
+    pub(super) is_kept: bool,
     log: GuestLog,
     errors: LineLog,
     wasi: Option<Box<Wasi>>,
@@ -67,10 +74,45 @@ impl State {
             budget,
             failure: None,
             memory_denied: false,
+            meter: Arc::default(),
+            request: 0,
+            is_kept: false,
             errors: log.stream(Source::Errors),
             log,
             wasi: None,
         }
+    }
+
+    /// What the request that is over has written and not ended with a line goes to the log.
+    pub(super) fn end_request(&mut self) {
+        self.errors = self.log.stream(Source::Errors);
+    }
+
+    /// Prepares for another request to the same handler.
+    pub(super) fn renew(&mut self, environ: Environ, exchange: Arc<Exchange>, budget: Budget) {
+        self.environ = environ;
+        self.exchange = exchange;
+        self.response = Response::default();
+        self.budget = budget;
+        self.failure = None;
+        self.memory_denied = false;
+        self.meter = Arc::default();
+        self.request = self.request.wrapping_add(1);
+        self.log.renew(budget.log_bytes);
+    }
+
+    /// Whether a handle is of the request at work.
+    ///
+    /// # Errors
+    ///
+    /// Traps if it is of one that is over, which an instance that serves several may have kept.
+    fn check<T: 'static>(&self, handle: &Resource<T>) -> Result<()> {
+        if handle.rep() == self.request {
+            return Ok(());
+        }
+        Err(wasmtime::format_err!(
+            "an environ or start-response was used after its request was over"
+        ))
     }
 
     /// Makes WASI, with what a kind of handler has of it beyond the others.
@@ -101,11 +143,13 @@ impl wit::Host for State {
 }
 
 impl wit::HostEnviron for State {
-    fn get(&mut self, _: Resource<EnvironToken>, name: String) -> Result<Option<Vec<u8>>> {
+    fn get(&mut self, this: Resource<EnvironToken>, name: String) -> Result<Option<Vec<u8>>> {
+        self.check(&this)?;
         Ok(self.environ.get(&name).map(|value| value.into_owned()))
     }
 
-    fn variables(&mut self, _: Resource<EnvironToken>) -> Result<Vec<(String, Vec<u8>)>> {
+    fn variables(&mut self, this: Resource<EnvironToken>) -> Result<Vec<(String, Vec<u8>)>> {
+        self.check(&this)?;
         let variables = self.environ.variables();
         Ok(variables
             .into_iter()
@@ -115,9 +159,10 @@ impl wit::HostEnviron for State {
 
     async fn read(
         &mut self,
-        _: Resource<EnvironToken>,
+        this: Resource<EnvironToken>,
         size: u64,
     ) -> Result<Result<Vec<u8>, wit::InputError>> {
+        self.check(&this)?;
         let size = usize::try_from(size.min(READ_BYTES)).unwrap_or(0);
         Ok(self
             .exchange
@@ -126,7 +171,8 @@ impl wit::HostEnviron for State {
             .map_err(wit::InputError::from))
     }
 
-    fn write_errors(&mut self, _: Resource<EnvironToken>, text: Vec<u8>) -> Result<()> {
+    fn write_errors(&mut self, this: Resource<EnvironToken>, text: Vec<u8>) -> Result<()> {
+        self.check(&this)?;
         self.errors.write(&text);
         Ok(())
     }
@@ -139,11 +185,12 @@ impl wit::HostEnviron for State {
 impl wit::HostStartResponse for State {
     fn call(
         &mut self,
-        _: Resource<StartResponseToken>,
+        this: Resource<StartResponseToken>,
         status: String,
         headers: Vec<(String, Vec<u8>)>,
         exc_info: Option<wit::Exception>,
     ) -> Result<Result<(), wit::StartError>> {
+        self.check(&this)?;
         if let Some(exception) = &exc_info {
             // An application that handles its own error tells nobody but us.
             let exception = gateway::Exception::from(exception.clone());
@@ -159,9 +206,10 @@ impl wit::HostStartResponse for State {
 
     async fn write(
         &mut self,
-        _: Resource<StartResponseToken>,
+        this: Resource<StartResponseToken>,
         block: Vec<u8>,
     ) -> Result<Result<(), wit::WriteError>> {
+        self.check(&this)?;
         if self.response == Response::NotStarted {
             return Ok(Err(wit::WriteError::NotStarted));
         }

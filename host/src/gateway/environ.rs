@@ -46,6 +46,8 @@ pub struct Environ {
     pub scheme: Scheme,
     /// The host that it asked for, where a trusted proxy says so; else the request's own word.
     pub host: Option<Vec<u8>>,
+    /// Whether the handler's instance serves this request and no other: `wsgi.run_once`.
+    pub run_once: bool,
 }
 
 /// The variables that are there for every request, in the order of `variables`.
@@ -105,10 +107,12 @@ impl Environ {
             },
             "wsgi.version" => text("1.0"),
             "wsgi.url_scheme" => text(self.scheme.as_str()),
-            // An instance has one request in its life and memory of its own, like a process of
-            // CGI: others of its kind run beside it, none shares it, no second call will come.
+            // An instance has memory of its own and one request at a time, like a process: others
+            // of its kind run beside it, and none shares it.
             "wsgi.multithread" => text("false"),
-            "wsgi.multiprocess" | "wsgi.run_once" => text("true"),
+            "wsgi.multiprocess" => text("true"),
+            // Unless it serves several, it is like a process of CGI: no second call will come.
+            "wsgi.run_once" => text(if self.run_once { "true" } else { "false" }),
             // A body without a length may be read to its end all the same (I2).
             "wsgi.input_terminated" => text("true"),
             "wsgiorg.routing_args" if !self.args.is_empty() => owned(self.routing_args()),
@@ -275,6 +279,7 @@ mod tests {
             local: (Ipv4Addr::LOCALHOST, 8000).into(),
             scheme: Scheme::Http,
             host: None,
+            run_once: true,
         }
     }
 

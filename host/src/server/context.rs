@@ -109,8 +109,10 @@ impl Context {
     }
 
     fn call(&mut self, head: Arc<RequestHead>, found: &Match<Program>, origin: Origin) -> Start {
-        let budget = self.settings.budget;
         let handler = found.handler.clone();
+        let settings = &self.settings;
+        let policy = settings.handlers.policy(&handler.name, &settings.budget);
+        let budget = policy.budget;
         let Some(pass) = handler.enter(budget.concurrent_requests) else {
             let failure = Failure::Busy(budget.concurrent_requests);
             tracing::warn!("{}: {failure}", handler.name);
@@ -126,13 +128,14 @@ impl Context {
             local: origin.local,
             scheme: origin.scheme,
             host: origin.host,
+            run_once: policy.reuse <= 1,
         };
         let call = Call::new(
             &handler.program,
             handler.name.as_str().into(),
             environ,
             exchange.clone(),
-            budget,
+            policy,
         );
         let call = self.calls.insert(Running {
             call,

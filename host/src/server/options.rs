@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::proxy;
-use crate::config::{Budget, Config};
+use crate::config::{Budget, Config, Handlers};
 use crate::content;
 use crate::http1;
 use crate::units;
@@ -76,8 +76,10 @@ pub struct Limits {
 /// keeps.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// What one request may cost.
+    /// What one request may cost,
     pub budget: Budget,
+    /// and what is different for some handlers.
+    pub handlers: Handlers,
     /// What the protocol core allows.
     pub http: Arc<http1::Limits>,
     /// What the socket's owner allows.
@@ -97,6 +99,7 @@ impl Settings {
     pub fn of(config: &Config) -> Self {
         Self {
             budget: config.budget,
+            handlers: config.handlers.clone(),
             http: Arc::new(config.http.clone()),
             limits: config.limits,
             proxy: Arc::new(config.proxy.clone()),

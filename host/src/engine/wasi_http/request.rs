@@ -135,6 +135,7 @@ mod tests {
             local: (Ipv4Addr::LOCALHOST, 8000).into(),
             scheme: Scheme::Https,
             host: host.map(<[u8]>::to_vec),
+            run_once: true,
         };
         of(&environ, Arc::new(Exchange::new(false))).expect(text)
     }

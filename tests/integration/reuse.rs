@@ -1,0 +1,106 @@
+//! Instances that serve several requests, where the configuration says so.
+
+use crate::support::server::Server;
+use crate::support::site::Site;
+
+/// A site with handlers whose instances serve three requests, and one that is fresh each time.
+fn site() -> Site {
+    let site = Site::new().with_cases(["counter", "variables"]);
+    let counter = crate::support::guests::case("counter");
+    site.install("fresh.wasm", &counter);
+    let settings = "[handlers.\"*\"]\nreuse = 3\n[handlers.fresh]\nreuse = 1\n";
+    std::fs::write(site.path().join("wasgi.toml"), settings).expect("written");
+    site
+}
+
+#[test]
+fn an_instance_serves_as_many_requests_as_it_may() {
+    let site = site();
+    let server = Server::with(&site, &["--threads", "1"]);
+    let mut client = server.connect();
+    let counts: Vec<String> = (0..7)
+        .map(|_| client.get("/counter").text().trim().to_owned())
+        .collect();
+    assert_eq!(counts, ["1", "2", "3", "1", "2", "3", "1"]);
+    for _ in 0..3 {
+        assert_eq!(client.get("/fresh").text().trim(), "1");
+    }
+    let ended = server.stop();
+    assert!(!ended.has_complaints(), "{}", ended.everything());
+}
+
+#[test]
+fn the_environ_tells_whether_an_instance_may_serve_again() {
+    let site = site();
+    let server = Server::of(&site);
+    assert!(
+        server
+            .get("/variables")
+            .text()
+            .contains("wsgi.run_once=false"),
+        "{}",
+        server.get("/variables").text()
+    );
+    server.stop();
+}
+
+#[test]
+fn an_instance_that_failed_serves_no_more() {
+    let site = site();
+    let server = Server::with(&site, &["--threads", "1"]);
+    for how in ["panic", "raise"] {
+        assert_eq!(server.get("/counter").text().trim(), "1");
+        assert_eq!(server.get(&format!("/counter?{how}")).status(), 500);
+        assert_eq!(server.get("/counter").text().trim(), "1", "{how}");
+        assert_eq!(server.get("/counter").text().trim(), "2");
+        assert_eq!(server.get("/counter").text().trim(), "3");
+    }
+    server.stop();
+}
+
+#[test]
+fn a_request_uses_nothing_of_the_one_before() {
+    let site = site();
+    let server = Server::with(&site, &["--threads", "1"]);
+    let mut client = server.connect();
+    assert_eq!(client.get("/counter?keep").text().trim(), "1");
+    // The environ that was kept is not the new request's.
+    assert_eq!(client.get("/counter?kept").status(), 500);
+    server
+        .error_log()
+        .expect(&["counter", "used after its request was over"]);
+    assert_eq!(client.get("/counter").text().trim(), "1");
+    server.stop();
+}
+
+#[test]
+fn a_new_version_is_served_by_instances_of_its_own() {
+    let site = site();
+    let server = Server::with(&site, &["--threads", "1"]);
+    assert_eq!(server.get("/counter").text().trim(), "1");
+    let page = crate::support::guests::page("another version");
+    site.replace_handler("counter.wasm", page);
+    crate::support::eventually("the new version answers", || {
+        server.get("/counter").text().contains("another version")
+    });
+    server.stop();
+}
+
+#[test]
+fn many_at_once_have_an_instance_each() {
+    let site = site();
+    let server = Server::with(&site, &["--threads", "2"]);
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                let mut client = server.connect();
+                for _ in 0..50 {
+                    let count = client.get("/counter").text().trim().to_owned();
+                    assert!(["1", "2", "3"].contains(&&*count), "{count}");
+                }
+            });
+        }
+    });
+    let ended = server.stop();
+    assert!(!ended.has_complaints(), "{}", ended.everything());
+}
