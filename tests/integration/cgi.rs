@@ -80,7 +80,7 @@ fn a_head_that_is_none_is_a_500_with_a_line_that_says_why() {
     let server = Server::with(&site, &["--max-response-head", "1"]);
     let large = format!("Content-Type: a/b\nX: {}\n\n", "x".repeat(1100));
     let endless = "x".repeat(2000);
-    for (output, why) in [
+    let bad = [
         ("", "it wrote nothing"),
         (
             "Content-Type: text/plain\n",
@@ -101,17 +101,16 @@ fn a_head_that_is_none_is_a_500_with_a_line_that_says_why() {
         ("Content-Type: a/b\nX: a\u{7}b\n\n", "control character"),
         (&large, "--max-response-head"),
         (&endless, "--max-response-head"),
-    ] {
-        let lines = server.error_log().lines().len();
-        let response = server.get(&raw(output));
-        assert_eq!(response.status(), 500, "{output:?}");
+    ];
+    for (output, why) in bad {
+        assert_eq!(server.get(&raw(output)).status(), 500, "{output:?}");
         server
             .error_log()
             .expect(&["ERROR", "cgi-raw: gave no valid response: ", why]);
-        let lines = &server.error_log().lines()[lines..];
-        assert_eq!(lines.len(), 1, "{output:?}: {lines:?}");
     }
-    server.stop();
+    let ended = server.stop();
+    let lines = ended.stderr_with(&["cgi-raw"]);
+    assert_eq!(lines, bad.len(), "{}", ended.everything());
 }
 
 #[test]
@@ -254,19 +253,9 @@ fn each_way_to_fail_has_its_status_and_its_line() {
             "cgi-fail: gave no valid response: it wrote nothing",
         ),
     ] {
-        let lines = server.error_log().lines().len();
-        assert_eq!(
-            server.get(&format!("/cgi-fail?{how}")).status(),
-            status,
-            "{how}"
-        );
-        let line = server
-            .error_log()
-            .find(|line| line.contains("ERROR") && line.contains(why));
-        assert!(line.is_some(), "{how}: {:?}", server.error_log().lines());
-        let errors = server.error_log().lines().split_off(lines);
-        let errors = errors.iter().filter(|line| line.contains("ERROR")).count();
-        assert_eq!(errors, 1, "{how}");
+        let response = server.get(&format!("/cgi-fail?{how}"));
+        assert_eq!(response.status(), status, "{how}");
+        server.error_log().expect(&["ERROR", why]);
 
         // What has begun is cut.
         if how != "nothing" {
@@ -279,7 +268,13 @@ fn each_way_to_fail_has_its_status_and_its_line() {
         assert_eq!(server.get("/counter").text(), "1", "after {how}");
     }
     assert_eq!(server.get("/cgi-fail/late?well").text(), "begun");
-    server.stop();
+    let ended = server.stop();
+    assert_eq!(
+        ended.stderr_with(&["ERROR"]),
+        6 + 7,
+        "{}",
+        ended.everything()
+    );
 }
 
 #[test]
