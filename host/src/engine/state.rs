@@ -17,9 +17,10 @@ use crate::gateway::{self, Environ, Exchange, Failure, InputError, Response};
 /// size that the host must allocate.
 const READ_BYTES: u64 = 64 * 1024;
 
-/// What the host keeps for a guest's WASI handles (streams, pollables). A request needs a
-/// handful.
-const WASI_HANDLES: usize = 10_000;
+/// What the host keeps for a guest's WASI handles (streams, pollables, fields). A request needs a
+/// handful. What is behind one is memory of the host's, and no part of the guest's budget: 128 KiB
+/// at most, for the fields or a piece of a body of `wasi:http`, and so 128 MiB in all.
+const WASI_HANDLES: usize = 1_000;
 
 /// Stands for the request's `environ` in the guest's handle table. A store has one request, so
 /// there is nothing to tell apart.
