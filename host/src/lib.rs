@@ -7,6 +7,7 @@ pub mod cgi;
 pub mod cli;
 pub mod commands;
 pub mod config;
+pub mod content;
 pub mod engine;
 pub mod gateway;
 pub mod http1;
