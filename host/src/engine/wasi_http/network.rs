@@ -11,8 +11,9 @@ use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks, WasiHtt
 
 use crate::engine::state::State;
 
-/// The most that a guest writes to its response's body at a time, in bytes. Two such blocks wait
-/// for the client at most.
+/// The most that a guest writes to its response's body at a time, in bytes. Four such blocks are
+/// held for a client that takes none: two in the bindings' channel, one that may be the last, and one
+/// on its way.
 const BLOCK_BYTES: usize = 64 * 1024;
 
 /// The interface that requests are sent by. Any 0.2 matches.
