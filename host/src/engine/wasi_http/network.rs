@@ -12,7 +12,7 @@ use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks, WasiHtt
 use crate::engine::state::State;
 
 /// The most that a guest writes to its response's body at a time, in bytes. Four such blocks are
-/// held for a client that takes none: two in the bindings' channel, one that may be the last, and one
+/// held for a client that takes none: two in the bindings' channel, one that may be the last, one
 /// on its way.
 const BLOCK_BYTES: usize = 64 * 1024;
 
