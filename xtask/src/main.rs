@@ -177,7 +177,8 @@ fn lint(workspace: &Workspace, _: &[OsString]) -> Result<()> {
     let toolchain = GuestToolchain::ensure(&workspace.root)?;
     step("cargo fmt --check");
     run(workspace.cargo("fmt").args(["--all", "--check"]))?;
-    for manifest in workspace.outsiders() {
+    let other_guests = workspace.other_guests();
+    for manifest in workspace.outsiders().into_iter().chain(other_guests) {
         run(workspace
             .cargo("fmt")
             .args(["--check", "--manifest-path"])

@@ -7,7 +7,7 @@
 
 use std::fmt;
 
-use crate::gateway::{Head, Response, StartError};
+use crate::gateway::{Failure, Head, Response, StartError};
 
 /// Fields of one head. As many as a request may have; servers commonly take a hundred.
 const MAX_FIELDS: usize = 100;
@@ -232,6 +232,12 @@ impl fmt::Display for BadHead {
 }
 
 impl std::error::Error for BadHead {}
+
+impl From<BadHead> for Failure {
+    fn from(bad: BadHead) -> Self {
+        Self::BadResponse(bad.0)
+    }
+}
 
 #[cfg(test)]
 mod tests;

@@ -96,7 +96,7 @@ mod tests {
         let failure = Poll::Ready(Err(Failure::NotStarted));
         assert_eq!(run(failed(), pending()), failure);
         assert_eq!(run(pending(), failed()), failure);
-        let never = std::future::poll_fn(|_| panic!("it is not polled any more"));
+        let never = poll_fn(|_| panic!("it is not polled any more"));
         assert_eq!(run(failed(), never), failure);
     }
 

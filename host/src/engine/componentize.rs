@@ -2,7 +2,7 @@
 //! WASI's preview 1.
 //!
 //! A module of the first sort has custom sections `component-type…`, which `wit-bindgen` and the
-//! SDK write. One of the second sort exports `_start`, as a C compiler or Go makes it. Both are
+//! SDK write. One of the second sort exports `_start`, as a C compiler makes it. Both are
 //! encoded by `wit-component`, with the adapter that has preview 1's functions do WASI 0.2's.
 
 mod outline;
@@ -21,6 +21,17 @@ const START: &str = "_start";
 /// What the names begin with of the sections that tell a module's interfaces.
 const TYPE_SECTION: &str = "component-type";
 
+/// The section that Go's compiler leaves in what it makes.
+const GO_SECTION: &str = "go:buildid";
+
+/// What to tell who brings a program of Go's: better now than by a trap in each request. The
+/// adapter has its state in the program's memory, at its end, and Go's runtime takes whatever
+/// follows its own for its own as well. (`cabi_realloc` would be the way to ask for room, and Go's
+/// runtime can't be asked before it has started.)
+const GO: &str = "a command of Go's for WASI preview 1, which can't be made a component: Go's \
+                  runtime and the adapter take the same memory for their own; a compiler of Go \
+                  that makes components will do (TinyGo, -target=wasip2)";
+
 /// The component of a core module, or one line that says why there is none.
 pub(super) fn module(bytes: &[u8]) -> Result<Vec<u8>, String> {
     let outline = Outline::of(bytes)
@@ -30,6 +41,14 @@ pub(super) fn module(bytes: &[u8]) -> Result<Vec<u8>, String> {
         .custom_sections
         .iter()
         .any(|name| name.starts_with(TYPE_SECTION));
+    if outline
+        .custom_sections
+        .iter()
+        .any(|name| name == GO_SECTION)
+        && !has_type
+    {
+        return Err(GO.to_owned());
+    }
     let adapter = match (has_type, has_start) {
         (_, true) => WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER,
         (true, false) => WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER,
@@ -95,6 +114,14 @@ mod tests {
         assert!(error.contains("_start"), "{error}");
         let error = module(&example::module(&[])).expect_err("no handler");
         assert!(error.contains("exports nothing"), "{error}");
+    }
+
+    #[test]
+    fn a_command_of_go_is_told_why_not() {
+        let mut command = example::command(b"Status: 204\n\n");
+        command.extend(example::custom_section("go:buildid"));
+        let error = module(&command).expect_err("it would corrupt its memory");
+        assert!(error.contains("TinyGo"), "{error}");
     }
 
     #[test]

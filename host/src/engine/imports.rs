@@ -2,10 +2,13 @@
 //! those of `wasi:http`, that.
 
 use wasmtime::component::{HasSelf, Linker};
+use wasmtime_wasi_http::p2::bindings::http::types;
+use wasmtime_wasi_http::{WasiHttp, WasiHttpView};
 
 use super::Kind;
 use super::bindings::wasgi::gateway::gateway;
 use super::state::State;
+use super::wasi_http;
 
 /// Everything that handlers may import.
 pub(super) struct Linkers {
@@ -20,9 +23,14 @@ impl Linkers {
         let mut general = Linker::new(engine);
         gateway::add_to_linker::<_, HasSelf<State>>(&mut general, |state| state)?;
         wasmtime_wasi::p2::add_to_linker_async(&mut general)?;
-        let mut wasi_http = general.clone();
-        wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut wasi_http)?;
-        Ok(Self { general, wasi_http })
+        let mut http = general.clone();
+        let options = types::LinkOptions::default();
+        types::add_to_linker::<_, WasiHttp>(&mut http, &options, State::http)?;
+        wasi_http::add_network_to_linker(&mut http)?;
+        Ok(Self {
+            general,
+            wasi_http: http,
+        })
     }
 
     /// What a handler of this kind may import.

@@ -33,11 +33,10 @@ impl Kind {
     const ALL: [Self; 3] = [Self::Gateway, Self::WasiHttp, Self::Command];
 
     /// The kind of a component with these exports, if it is any.
-    pub(super) fn of<'a>(exports: impl Iterator<Item = &'a str> + Clone) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| {
-            let mut exports = exports.clone();
-            exports.any(|export| kind.is_known_by(export))
-        })
+    fn of(exports: &[&str]) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|kind| exports.iter().any(|export| kind.is_known_by(export)))
     }
 
     /// In a word, for people.
@@ -108,7 +107,7 @@ impl Pre {
 pub(super) fn detect(component: &Component, engine: &wasmtime::Engine) -> Result<Kind, String> {
     let ty = component.component_type();
     let exports: Vec<&str> = ty.exports(engine).map(|(name, _)| name).collect();
-    Kind::of(exports.iter().copied()).ok_or_else(|| no_kind(&exports))
+    Kind::of(&exports).ok_or_else(|| no_kind(&exports))
 }
 
 fn no_kind(exports: &[&str]) -> String {
@@ -172,7 +171,7 @@ mod tests {
             (&["run"], None),
             (&[], None),
         ] {
-            assert_eq!(Kind::of(exports.iter().copied()), kind, "{exports:?}");
+            assert_eq!(Kind::of(exports), kind, "{exports:?}");
         }
     }
 

@@ -18,9 +18,10 @@ use crate::gateway::{self, Environ, Exchange, Failure, InputError, Response};
 /// size that the host must allocate.
 const READ_BYTES: u64 = 64 * 1024;
 
-/// What the host keeps for a guest's WASI handles (streams, pollables). A request needs a
-/// handful.
-const WASI_HANDLES: usize = 10_000;
+/// What the host keeps for a guest's WASI handles (streams, pollables, fields). A request needs a
+/// handful. What is behind one is memory of the host's, and no part of the guest's budget: 128 KiB
+/// at most, for the fields or a piece of a body of `wasi:http`, and so 128 MiB in all.
+const WASI_HANDLES: usize = 1_000;
 
 /// Stands for the request's `environ` in the guest's handle table. The handle's number is that of
 /// the request in its store.
@@ -118,6 +119,12 @@ impl State {
     /// Makes WASI, with what a kind of handler has of it beyond the others.
     pub(super) fn set_up_wasi(&mut self, configure: impl FnOnce(&mut WasiCtxBuilder)) {
         self.wasi = Some(Wasi::new(&self.log, configure));
+    }
+
+    /// Tells the log what the guest was refused, in a line of its own.
+    pub(super) fn note(&mut self, text: &str) {
+        self.errors.write(text.as_bytes());
+        self.errors.write(b"\n");
     }
 
     /// Closes what the guest has left open. For a guest that is not called again.

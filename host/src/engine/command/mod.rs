@@ -109,7 +109,7 @@ impl Responder {
         let Progress::Reading(reader) = &mut self.head else {
             return Ok(Some(output));
         };
-        match reader.feed(&output).map_err(bad)? {
+        match reader.feed(&output)? {
             None => Ok(None),
             Some(Started { head, body }) => {
                 self.head = Progress::Ready(head);
@@ -128,7 +128,7 @@ impl Responder {
     /// (B4).
     fn finish(mut self, last: Vec<u8>) -> Result<Ended, Failure> {
         match &mut self.head {
-            Progress::Reading(reader) => return Err(bad(reader.cut_short())),
+            Progress::Reading(reader) => return Err(reader.cut_short().into()),
             Progress::Ready(head) => {
                 head.length.get_or_insert(last.len() as u64);
             }
@@ -138,8 +138,4 @@ impl Responder {
         self.exchange.end(last);
         Ok(Ended::Done)
     }
-}
-
-fn bad(head: cgi::BadHead) -> Failure {
-    Failure::BadResponse(head.to_string())
 }

@@ -112,9 +112,14 @@ pub(super) mod example {
             b"\0asm\x01\0\0\0".to_vec(),
             section(5, &[1, 0, 1]),
             section(7, &list),
-            section(0, &name("a-custom-section")),
+            custom_section("a-custom-section"),
         ]
         .concat()
+    }
+
+    /// A custom section with nothing in it but its name.
+    pub(crate) fn custom_section(text: &str) -> Vec<u8> {
+        section(0, &name(text))
     }
 
     /// A command for preview 1 that writes `output` to its standard output.

@@ -25,7 +25,7 @@ use super::call::{instantiation_failure, trap_failure};
 use super::load::line;
 use super::state::State;
 use crate::gateway::{Failure, Scheme};
-pub(super) use network::NoNetwork;
+pub(super) use network::{NoNetwork, add_to_linker as add_network_to_linker};
 use respond::{Answer, Responder};
 
 /// Answers the request of a store.

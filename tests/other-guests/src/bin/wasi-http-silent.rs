@@ -14,7 +14,9 @@ impl Guest for Silent {
             let body = response.body().expect("the first time");
             ResponseOutparam::set(outparam, Ok(response));
             let stream = body.write().expect("the first time");
-            stream.blocking_write_and_flush(b"kept open").expect("written");
+            stream
+                .blocking_write_and_flush(b"kept open")
+                .expect("written");
             std::mem::forget((stream, body));
         } else {
             std::mem::forget(outparam);

@@ -61,7 +61,11 @@ async fn seen(request: Request<Body>) -> Result<Response<Body>> {
     let (parts, _) = request.into_parts();
     let mut seen = format!("{} {}\n", parts.method, parts.uri);
     for (name, value) in &parts.headers {
-        writeln!(seen, "{name}: {}", String::from_utf8_lossy(value.as_bytes()))?;
+        writeln!(
+            seen,
+            "{name}: {}",
+            String::from_utf8_lossy(value.as_bytes())
+        )?;
     }
     writeln!(seen, "{} variables", std::env::vars().count())?;
     writeln!(seen, "{} arguments", std::env::args().count())?;
