@@ -6,6 +6,7 @@
 pub mod cli;
 pub mod commands;
 pub mod config;
+pub mod drive;
 pub mod engine;
 pub mod gateway;
 pub mod http1;

@@ -3,7 +3,8 @@
 //! - [`Engine`] compiles a file to a [`Program`]: checked, linked and ready to instantiate.
 //! - [`Call`] is one request in a fresh instance of a program: a future that the reactor polls.
 //!   It runs on a fiber of its own, so a guest that waits gives the thread back.
-//! - [`Ticker`] is the thread that makes computing guests yield.
+//! - [`Ticker`] is the thread that makes computing guests yield, and [`Timers`] the one that wakes
+//!   those that sleep.
 
 mod bindings;
 mod cache;
@@ -15,7 +16,9 @@ mod meter;
 mod pool;
 mod state;
 mod ticker;
+mod timers;
 
 pub use call::{Call, Finished};
 pub use load::{Engine, LoadError, Program};
 pub use ticker::{Ticker, Working};
+pub use timers::Timers;

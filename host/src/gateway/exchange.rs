@@ -18,7 +18,8 @@ use std::future::poll_fn;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 
-use super::Head;
+use super::{Head, Trace};
+use crate::http1::BodyError;
 
 /// Why the request's body can't be read any further.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +32,19 @@ pub enum InputError {
     TooLarge,
     /// The body's framing is broken.
     Malformed,
+}
+
+impl From<BodyError> for InputError {
+    fn from(error: BodyError) -> Self {
+        match error {
+            BodyError::Malformed(_) => Self::Malformed,
+            BodyError::TooLarge | BodyError::ExtensionsTooLarge | BodyError::TrailersTooLarge => {
+                Self::TooLarge
+            }
+            BodyError::CutShort => Self::Disconnected,
+            BodyError::TooSlow => Self::TimedOut,
+        }
+    }
 }
 
 /// What the handler has given since the connection last looked.
@@ -48,6 +62,7 @@ pub struct Output {
 #[derive(Debug, Default)]
 pub struct Exchange {
     state: Mutex<State>,
+    trace: Trace,
 }
 
 #[derive(Debug, Default)]
@@ -86,6 +101,19 @@ impl Exchange {
             exchange.lock().body.end = Some(Ok(()));
         }
         exchange
+    }
+
+    /// An exchange whose handler's steps are recorded.
+    pub fn traced(has_body: bool, trace: Trace) -> Self {
+        Self {
+            trace,
+            ..Self::new(has_body)
+        }
+    }
+
+    /// Where the handler's steps are noted.
+    pub fn trace(&self) -> &Trace {
+        &self.trace
     }
 
     // The handler's side.
