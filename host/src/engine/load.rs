@@ -22,8 +22,8 @@ const APPLICATION: &str = "wasgi:gateway/application@0.1.0";
 /// Compiles programs. Clones are the same engine.
 #[derive(Clone)]
 pub struct Engine {
-    inner: wasmtime::Engine,
-    linker: Arc<Linker<State>>,
+    pub(super) inner: wasmtime::Engine,
+    pub(super) linker: Arc<Linker<State>>,
     cache: Option<Arc<CodeCache>>,
 }
 

@@ -13,6 +13,7 @@ mod guest_log;
 mod imports;
 mod load;
 mod meter;
+mod missing;
 mod pool;
 mod state;
 mod ticker;
@@ -20,5 +21,6 @@ mod timers;
 
 pub use call::{Call, Finished};
 pub use load::{Engine, LoadError, Program};
+pub use missing::Missing;
 pub use ticker::{Ticker, Working};
 pub use timers::Timers;
