@@ -8,6 +8,7 @@
 mod support;
 
 mod bodies;
+mod check;
 mod contract;
 mod files;
 mod http;

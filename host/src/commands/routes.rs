@@ -1,6 +1,6 @@
 //! `wasgi routes`: what `wasgi serve` would serve.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use super::site::{check_folders, route_table};
@@ -23,7 +23,13 @@ pub fn routes(arguments: &cli::Routes) -> anyhow::Result<ExitCode> {
     let engine = Engine::new(&Budget::default(), site.code_cache())?;
     let registry = reload::scan_once(site.handlers(), &engine);
     let routes = route_table(site.root(), &registry);
-    print!("{routes}");
+    let shown = if arguments.json {
+        format!("{:#}\n", routes.json())
+    } else {
+        routes.to_string()
+    };
+    // Whoever reads may have read enough.
+    let _ = std::io::stdout().write_all(shown.as_bytes());
     errors.flush();
     Ok(if routes.problems.is_empty() {
         ExitCode::SUCCESS

@@ -77,13 +77,21 @@ impl Driver {
         loop {
             self.working.set(true);
             let mut rests = true;
-            for visit in visits.iter_mut().filter(|visit| !visit.is_over()) {
-                if visit.is_woken() {
-                    visit.turn();
-                    rests = false;
+            for at in 0..visits.len() {
+                let before = Instant::now();
+                match visits.get_mut(at) {
+                    Some(visit) if !visit.is_over() && visit.is_woken() => visit.turn(),
+                    _ => continue,
                 }
-                visit.expire(Instant::now());
+                rests = false;
+                // Each is to have its wall time as if it were alone.
+                let spent = before.elapsed();
+                for (_, other) in visits.iter_mut().enumerate().filter(|(n, _)| *n != at) {
+                    other.deadline += spent;
+                }
             }
+            let now = Instant::now();
+            visits.iter_mut().for_each(|visit| visit.expire(now));
             let open = visits.iter().filter(|visit| !visit.is_over());
             let Some(next) = open.map(|visit| visit.deadline).min() else {
                 break;

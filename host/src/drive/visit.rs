@@ -55,7 +55,7 @@ pub(super) struct Visit<C> {
     signal: Arc<Signal>,
     waker: Waker,
     wall_time: Duration,
-    /// When the wall time is up.
+    /// When the wall time is up. The driver puts it off for what others compute.
     pub(super) deadline: Instant,
     ended: Ended<C>,
 }

@@ -1,9 +1,13 @@
 //! What a component asks for that nobody here has, in words for someone who has never seen a
 //! linker.
 
-use wasmtime::component::Component;
+use wasmtime::Trap;
+use wasmtime::component::types::ComponentItem;
+use wasmtime::component::{Component, Linker, ResourceType};
 
 use super::Engine;
+use super::load::line;
+use super::state::State;
 
 /// An import that can't be satisfied.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,24 +112,52 @@ impl Engine {
         let Ok(component) = Component::new(&self.inner, bytes) else {
             return Vec::new();
         };
-        let ty = component.component_type();
-        let imports = ty.imports(&self.inner);
-        imports
-            .filter(|(name, _)| !self.offers(name))
-            .map(|(name, _)| Missing::of(name))
-            .collect()
-    }
-
-    /// Whether there is an interface of this name, or one of a version that will do. Found out by
-    /// linking a component that wants nothing of it but its name.
-    fn offers(&self, import: &str) -> bool {
-        if import.contains(['"', '\\']) {
-            return false;
+        let mut linker = Linker::clone(&self.linker);
+        linker.allow_shadowing(true);
+        let mut missing: Vec<Missing> = Vec::new();
+        // Linking tells of one at a time. So that it gets to the next, the one before is filled in.
+        while let Err(error) = linker.instantiate_pre(&component) {
+            let error = line(&error);
+            let Some(import) = error.split('`').nth(1) else {
+                break;
+            };
+            if missing.iter().any(|known| known.import == import)
+                || fill_in(&mut linker, &self.inner, &component, import).is_none()
+            {
+                break;
+            }
+            missing.push(Missing::of(import));
         }
-        let probe = format!("(component (import \"{import}\" (instance)))");
-        Component::new(&self.inner, probe)
-            .is_ok_and(|probe| self.linker.instantiate_pre(&probe).is_ok())
+        missing
     }
+}
+
+/// Gives an imported instance functions that nobody will call. None if there is no such instance, or
+/// something else about it that the linker does not take.
+fn fill_in(
+    linker: &mut Linker<State>,
+    engine: &wasmtime::Engine,
+    component: &Component,
+    import: &str,
+) -> Option<()> {
+    let ty = component.component_type();
+    let (_, item) = ty.imports(engine).find(|(name, _)| *name == import)?;
+    let ComponentItem::ComponentInstance(instance) = item.ty else {
+        return None;
+    };
+    let mut stub = linker.instance(import).ok()?;
+    for (name, item) in instance.exports(engine) {
+        match item.ty {
+            ComponentItem::ComponentFunc(_) => stub
+                .func_new(name, |_, _, _, _| Err(Trap::UnreachableCodeReached.into()))
+                .ok()?,
+            ComponentItem::Resource(_) => stub
+                .resource(name, ResourceType::host::<()>(), |_, _| Ok(()))
+                .ok()?,
+            _ => {}
+        }
+    }
+    Some(())
 }
 
 #[cfg(test)]
@@ -138,20 +170,21 @@ mod tests {
         let engine = Engine::new(&Budget::default(), None).expect("an engine");
         let component = r#"(component
             (import "wasi:clocks/wall-clock@0.2.0" (instance))
-            (import "wasi:http/outgoing-handler@0.2.0" (instance))
-            (import "acme:store/items@1.0.0" (instance (export "get" (func))))
-            (import "wasgi:gateway/gateway@0.9.0" (instance)))"#;
+            (import "wasi:keyvalue/store@0.2.0" (instance (export "open" (func))))
+            (import "acme:store/items@1.0.0" (instance
+                (export "item" (type (sub resource))) (export "get" (func))))
+            (import "wasgi:gateway/gateway@0.9.0" (instance (export "go" (func)))))"#;
         let missing = engine.missing(component.as_bytes());
         let names: Vec<_> = missing.iter().map(|one| one.import.as_str()).collect();
         assert_eq!(
             names,
             [
-                "wasi:http/outgoing-handler@0.2.0",
+                "wasi:keyvalue/store@0.2.0",
                 "acme:store/items@1.0.0",
                 "wasgi:gateway/gateway@0.9.0"
             ]
         );
-        assert!(missing[0].meaning.contains("other servers"));
+        assert!(missing[0].meaning.contains("key-value"));
         assert!(missing[1].remedy.contains("wac plug"));
         assert!(missing[2].meaning.contains("another version"));
         assert!(engine.missing(b"no component").is_empty());

@@ -20,13 +20,11 @@ pub(super) fn failures(shot: &Shot) -> Vec<Finding> {
         return vec![Finding::error("B2", what, fix)];
     }
     let gone = ended.was_left || shot.is_cut;
-    let what = if ended.was_left {
-        format!("{failure}, when its client had gone")
-    } else if ended.head.is_some() {
-        format!("{failure}; the head was out by then, so the connection is cut")
-    } else {
-        format!("{failure}; the client gets status {}", failure.status())
-    };
+    let mut what = failure.to_string();
+    if ended.head.is_some() {
+        let line = what.find('\n').unwrap_or(what.len());
+        what.insert_str(line, "; the head was out by then, so the connection is cut");
+    }
     let (rule, fix) = match failure {
         // That it could not go on is no fault of the handler's, and raising that is right.
         Failure::Exception(_) if gone => return Vec::new(),
