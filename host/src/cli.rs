@@ -1,5 +1,5 @@
-//! The command line: `wasgi serve`, `wasgi routes`, `wasgi config`; and in `trial`, `wasgi check` and
-//! `wasgi run`.
+//! The command line: `wasgi serve`, `wasgi routes`, `wasgi config`; and in `trial`, `wasgi check`
+//! and `wasgi run`.
 //!
 //! A flag that isn't given says nothing: defaults are `config`'s, and the file's values come before
 //! them.

@@ -27,10 +27,10 @@ pub(crate) fn load(engine: &Engine, path: &Path) -> Result<Program, Vec<Finding>
         // The engine's line has both in it.
         return Err(vec![Finding::error("load", error.to_string(), "")]);
     }
-    Err(missing.into_iter().map(explain).collect())
+    Err(missing.iter().map(explain).collect())
 }
 
-fn explain(missing: Missing) -> Finding {
+fn explain(missing: &Missing) -> Finding {
     let what = format!(
         "needs {}, which this server does not offer: {}",
         missing.import, missing.meaning

@@ -174,6 +174,9 @@ async fn send_blocks(
         if !exchange.send_block(block).await {
             return Ok(());
         }
+        if exchange.is_overfull() {
+            break;
+        }
     }
     if !store.data_mut().send_head() {
         return Err(Failure::NotStarted);

@@ -132,8 +132,8 @@ impl Engine {
     }
 }
 
-/// Gives an imported instance functions that nobody will call. None if there is no such instance, or
-/// something else about it that the linker does not take.
+/// Gives an imported instance functions that nobody will call. None if there is no such instance,
+/// or if the linker does not take something of it.
 fn fill_in(
     linker: &mut Linker<State>,
     engine: &wasmtime::Engine,

@@ -72,6 +72,9 @@ struct State {
     /// Blocks that were given and have not left for the client, in bytes.
     unsent_bytes: usize,
     client_gone: bool,
+    /// The Content-Length that the head declared, and how much was given, in bytes (B3).
+    length: Option<u64>,
+    given_bytes: u64,
     /// The handler has given its last block.
     over: bool,
     /// The handler, where it waits.
@@ -147,7 +150,9 @@ impl Exchange {
 
     /// Hands over the head. The connection sends it with the block that follows, or the end.
     pub fn send_head(&self, head: Head) {
-        self.lock().output.head = Some(head);
+        let mut state = self.lock();
+        state.length = head.length;
+        state.output.head = Some(head);
     }
 
     /// Hands over a block and waits until it has left for the client (B1). `false` when there is
@@ -163,6 +168,7 @@ impl Exchange {
                 && !block.is_empty()
             {
                 state.unsent_bytes += block.len();
+                state.given_bytes += block.len() as u64;
                 state.output.blocks.push_back(block);
             }
             if state.unsent_bytes == 0 {
@@ -172,6 +178,14 @@ impl Exchange {
             Poll::Pending
         })
         .await
+    }
+
+    /// Whether more was given than the Content-Length that was declared: no more is of any use.
+    pub fn is_overfull(&self) -> bool {
+        let state = self.lock();
+        state
+            .length
+            .is_some_and(|length| state.given_bytes > length)
     }
 
     /// Ends the response, with a last block that nobody waits for. From here on the request's body

@@ -91,19 +91,26 @@ fn b2_close_is_called_once_whatever_the_end() {
     assert_eq!(ended.stderr_with(&["ERROR"]), 2, "{}", ended.everything());
 }
 
-/// B3: "Never more is sent than the Content-Length says."
+/// B3: "Never more is sent than the Content-Length says, and no block is asked for after one too
+/// many."
 #[test]
 fn b3_never_more_than_the_content_length() {
     let site = Site::new().with_cases(["long-body", "counter"]);
     let server = Server::of(&site);
-    for target in ["/long-body", "/long-body?blocks"] {
+    for target in ["/long-body", "/long-body?blocks", "/long-body?endless"] {
         let response = get_and_go_on(&server, target);
         assert_eq!(response.framing, Framing::Length(5), "{target}");
-        assert_eq!(response.text(), "12345", "{target}");
+        let text = if target.ends_with("endless") {
+            "12312"
+        } else {
+            "12345"
+        };
+        assert_eq!(response.text(), text, "{target}");
     }
     let ended = server.stop();
     let told = ended.stderr_with(&["long-body: the body is longer"]);
-    assert_eq!(told, 2, "{}", ended.everything());
+    assert_eq!(told, 3, "{}", ended.everything());
+    assert_eq!(ended.stderr_with(&["ERROR"]), 0, "{}", ended.everything());
 }
 
 /// B3: "If less comes, the connection is cut and the log says why."

@@ -1,4 +1,5 @@
-//! The rules of `docs/contract.md`, by their numbers: each test is named after a rule, and quotes it.
+//! The rules of `docs/contract.md`, by their numbers: each test is named after a rule, and quotes
+//! it.
 
 mod body;
 mod environ;
