@@ -282,6 +282,21 @@ fn good_handlers_are_not_complained_of() {
 }
 
 #[test]
+fn what_handlers_log_is_shown_on_demand() {
+    let errors = guests::case("errors");
+    for (flag, lines) in [(None, false), (Some("--log"), true)] {
+        let arguments = flag.map(OsStr::new).into_iter().chain([errors.as_os_str()]);
+        let ended = with_budget("check", arguments);
+        assert!(ended.status.success(), "{}", ended.everything());
+        assert_eq!(
+            ended.stderr_with(&["errors: line 1"]) > 0,
+            lines,
+            "{flag:?}"
+        );
+    }
+}
+
+#[test]
 fn a_command_line_that_makes_no_sense_is_neither_good_nor_bad() {
     assert_eq!(run(["check"]).status.code(), Some(2));
     let hello = guests::demo("hello");
@@ -315,6 +330,11 @@ fn one_request_is_answered_on_standard_output() {
         page.starts_with("<!doctype") && page.contains("User J\u{fc}"),
         "{page}"
     );
+
+    let missing = ["users/[id]", "GET", "/users/7/no-such-page"].map(Into::into);
+    let ended = with_budget("run", handlers.iter().cloned().chain(missing));
+    assert!(ended.status.success(), "404 is an answer");
+    assert_eq!(ended.stdout[0].trim_end(), "HTTP/1.1 404 Not Found");
 
     let failing = ["fail", "GET", "/fail?how=panic"].map(Into::into);
     let ended = with_budget("run", handlers.iter().cloned().chain(failing));

@@ -20,6 +20,9 @@ pub struct Check {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+    /// Show on standard error what the handlers log
+    #[arg(long)]
+    pub log: bool,
     /// The surroundings.
     #[command(flatten)]
     pub trial: Trial,

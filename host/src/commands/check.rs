@@ -1,12 +1,13 @@
 //! `wasgi check`: what handlers do wrong, in plain words.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use crate::check::{self, Report};
 use crate::cli;
 use crate::drive::Driver;
 use crate::engine::Engine;
+use crate::log::{self, Log};
 use crate::printable;
 
 /// The exit code for a command line that makes no sense, as clap has it.
@@ -19,6 +20,10 @@ const USAGE: u8 = 2;
 /// Fails when the configuration is wrong, or the system gives no threads.
 pub fn check(arguments: &cli::Check) -> anyhow::Result<ExitCode> {
     let config = arguments.trial.load()?.config;
+    let errors = Log::start("error", std::io::stderr())?;
+    if arguments.log {
+        log::install(errors.clone(), std::io::stderr().is_terminal());
+    }
     let engine = Engine::new(&config.budget, config.site.code_cache())?;
     let driver = Driver::new(&engine, config.budget)?;
     let mut report = Report::default();
@@ -38,6 +43,7 @@ pub fn check(arguments: &cli::Check) -> anyhow::Result<ExitCode> {
     } else {
         report.to_string()
     };
+    errors.flush();
     // Whoever reads may have read enough.
     let _ = std::io::stdout().write_all(shown.as_bytes());
     Ok(if report.has_errors() {

@@ -242,8 +242,9 @@ impl<C: Client> Visit<C> {
         for block in blocks {
             let frame = self.http.frame(block.len(), &mut framing);
             self.ended.surplus_bytes += (block.len() - frame.take) as u64;
-            if !self.ended.was_left && frame.take > 0 {
-                self.ended.client.body(&block[..frame.take]);
+            let taken = block.get(..frame.take).unwrap_or(&block);
+            if !self.ended.was_left && !taken.is_empty() {
+                self.ended.client.body(taken);
             }
         }
         if ended && self.ended.finish.is_none() {

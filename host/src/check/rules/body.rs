@@ -131,3 +131,62 @@ pub(super) fn reads(shot: &Shot) -> Vec<Finding> {
     }
     findings
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::plan::{Leaves, Taker};
+    use crate::drive::Ended;
+
+    fn shot(steps: &[Step]) -> Shot {
+        Shot {
+            name: "GET",
+            method: "GET".into(),
+            is_cut: false,
+            ended: Ended {
+                client: Taker::new(Leaves::Never),
+                steps: steps.to_vec(),
+                head: None,
+                failure: None,
+                finish: None,
+                surplus_bytes: 0,
+                was_left: false,
+            },
+        }
+    }
+
+    fn started() -> Step {
+        Step::Started {
+            status: "200 OK".into(),
+            fields: Vec::new(),
+            exc_info: false,
+            outcome: Ok(()),
+        }
+    }
+
+    #[test]
+    fn r6_a_write_before_start_response_is_found() {
+        let wrote = |taken| Step::Wrote { bytes: 4, taken };
+        let rules = |steps: &[Step]| {
+            let findings = writes(&shot(steps));
+            findings
+                .iter()
+                .map(|finding| finding.rule)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(rules(&[wrote(false), started(), wrote(true)]), ["R6"]);
+        assert!(rules(&[started(), wrote(true), Step::Iterates]).is_empty());
+        assert_eq!(rules(&[started(), Step::Iterates, wrote(true)]), ["R4"]);
+    }
+
+    #[test]
+    fn r2_an_empty_block_among_others_is_fine() {
+        let blocks = |sizes: &[usize]| {
+            let steps: Vec<_> = sizes.iter().map(|&bytes| Step::Block { bytes }).collect();
+            blocks(&shot(&steps)).len()
+        };
+        assert_eq!(blocks(&[]), 0);
+        assert_eq!(blocks(&[0, 4, 0]), 0);
+        assert_eq!(blocks(&[0, 0]), 1);
+    }
+}

@@ -90,7 +90,8 @@ pub(super) fn statuses(shot: &Shot) -> Vec<Finding> {
         // Saying that a method is not implemented is an answer.
         Some(head) if head.status >= 500 && head.status != 501 => {
             let what = format!("answered with status {}", head.status);
-            let fix = "an error of the client's has a status below 500; look into the log";
+            let fix =
+                "an error of the client's has a status below 500; --log shows what it says of it";
             findings.push(Finding::warning("failure", what, fix));
         }
         _ => {}
