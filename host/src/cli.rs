@@ -1,7 +1,10 @@
-//! The command line: `wasgi serve`, `wasgi routes`, `wasgi config`.
+//! The command line: `wasgi serve`, `wasgi routes`, `wasgi config`; and in `trial`, `wasgi check`
+//! and `wasgi run`.
 //!
 //! A flag that isn't given says nothing: defaults are `config`'s, and the file's values come before
 //! them.
+
+mod trial;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -12,6 +15,8 @@ use clap::{Args, Parser, Subcommand};
 use crate::config::{Draft, Settled, Sources};
 use crate::server::proxy;
 use crate::units::{duration, size};
+
+pub use trial::{Check, Run, Trial};
 
 /// Serves a folder of pages and a folder of sandboxed handlers.
 ///
@@ -32,6 +37,10 @@ pub enum Command {
     Serve(Box<Serve>),
     /// Show what serves each route, without serving
     Routes(Routes),
+    /// Check handlers against the contract, without serving: what they do wrong, and what to do
+    Check(Check),
+    /// Send one request to one handler, without serving, and print the answer
+    Run(Run),
     /// Print the configuration that `wasgi serve` would go by, with the same flags, as TOML
     Config(Box<Serve>),
 }
@@ -61,6 +70,9 @@ pub struct Site {
 /// `wasgi routes`.
 #[derive(Debug, Args)]
 pub struct Routes {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
     /// Where the site is.
     #[command(flatten)]
     pub site: Site,
@@ -109,7 +121,7 @@ pub struct Serve {
 
 /// What one request may cost its handler, or ask of the server. A number without a unit is in the
 /// one that the help shows.
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Limits (more in wasgi.toml)")]
 pub struct Limits {
     /// Memory of one instance [default: 128]

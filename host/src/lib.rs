@@ -4,10 +4,12 @@
 //! `docs/ARCHITECTURE.md` is the map of this crate.
 
 pub mod cgi;
+pub mod check;
 pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod content;
+pub mod drive;
 pub mod engine;
 pub mod gateway;
 pub mod http1;

@@ -10,6 +10,8 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Serve(serve) => commands::serve(&serve),
         Command::Routes(routes) => commands::routes(&routes),
+        Command::Check(check) => commands::check(&check),
+        Command::Run(run) => commands::run(&run),
         Command::Config(serve) => commands::config(&serve),
     };
     match result {

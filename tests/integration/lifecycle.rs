@@ -288,7 +288,7 @@ fn the_start_says_what_is_served_and_what_is_wrong() {
         "{start:?}"
     );
     assert_eq!(lines_with(&["draft"]), 0, "{start:?}");
-    assert_eq!(start.len(), 4, "{start:?}");
+    assert_eq!(start.len(), 5, "{start:?}");
 }
 
 #[test]
@@ -310,8 +310,13 @@ fn routes_are_shown_without_serving() {
     std::fs::write(site.handlers().join("broken.wasm"), "prose").expect("written");
     let bad = routes(&site);
     assert_eq!(bad.status.code(), Some(1));
-    assert_eq!(bad.stdout.len(), 4, "{}", bad.everything());
-    assert!(bad.stdout[3].contains("broken.wasm"), "{:?}", bad.stdout);
+    assert_eq!(bad.stdout.len(), 5, "{}", bad.everything());
+    let broken = &bad.stdout[0];
+    assert!(
+        broken.starts_with("/broken ") && broken.ends_with(" broken"),
+        "{broken}"
+    );
+    assert!(bad.stdout[4].contains("broken.wasm"), "{:?}", bad.stdout);
 }
 
 #[test]
@@ -385,6 +390,33 @@ fn serve(site: &Site, flags: &[&str]) -> Ended {
 }
 
 #[track_caller]
+#[test]
+fn routes_are_shown_as_json() {
+    let site = Site::new().with_demos(["hello"]);
+    std::fs::write(site.handlers().join("broken.wasm"), "prose").expect("written");
+    std::fs::write(site.handlers().join("notes.txt"), "prose").expect("written");
+    let mut command = wasgi(["routes", "--json", "--code-cache"]);
+    let ended = Process::start(command.arg(code_cache()).arg(site.path())).wait();
+    assert_eq!(ended.status.code(), Some(1));
+    let json: serde_json::Value =
+        serde_json::from_str(&ended.stdout.join("\n")).expect("it is JSON");
+    let [broken, hello] = json["routes"].as_array().expect("a list").as_slice() else {
+        panic!("{json:#}");
+    };
+    assert_eq!(
+        (&broken["route"], &broken["state"]),
+        (&"/broken".into(), &"broken".into())
+    );
+    assert_eq!(
+        (&hello["route"], &hello["state"]),
+        (&"/hello".into(), &"served".into())
+    );
+    assert_eq!(hello["kind"], "wasgi");
+    let problems = json["problems"].as_array().expect("a list").iter();
+    let kinds: Vec<_> = problems.map(|problem| problem["kind"].as_str()).collect();
+    assert_eq!(kinds, [Some("broken"), Some("not-a-handler")], "{json:#}");
+}
+
 fn routes(site: &Site) -> Ended {
     let mut command = wasgi(["routes", "--code-cache"]);
     Process::start(command.arg(code_cache()).arg(site.path())).wait()

@@ -9,6 +9,7 @@ mod support;
 
 mod bodies;
 mod cgi;
+mod check;
 mod compression;
 mod contract;
 mod fairness;

@@ -4,6 +4,7 @@
 //! Nothing in here measures time. Whatever is waited for has [`PATIENCE`], which is long enough for
 //! a busy machine and a debug build, and only ends tests that would otherwise never end.
 
+pub(crate) mod body;
 pub(crate) mod client;
 pub(crate) mod command;
 pub(crate) mod guests;

@@ -20,7 +20,7 @@ use super::state::State;
 use super::warm::Warm;
 use super::{Program, command, wasi_http};
 use crate::config::Policy;
-use crate::gateway::{Environ, Exchange, Failure, Response};
+use crate::gateway::{Environ, Exchange, Failure, Response, Step};
 
 /// Frames of a guest's stack that a trap's log line names.
 const FRAMES: usize = 8;
@@ -214,6 +214,10 @@ async fn answer(instance: &Handler, store: &mut Store<State>) -> Result<(), Fail
 /// Sends a body that is whole, with the head and the end in one: nobody waits for the client.
 fn finish(store: &mut Store<State>, block: Vec<u8>) -> Result<(), Failure> {
     let state = store.data_mut();
+    state
+        .exchange
+        .trace()
+        .note(|| Step::Returned { bytes: block.len() });
     if let Response::Ready(head) = &mut state.response {
         // B4: the length of a single block is known. A declared one stands, and is checked
         // against what comes (B3).
@@ -233,11 +237,14 @@ async fn send_blocks(
     blocks: ResourceAny,
 ) -> Result<(), Failure> {
     let application = instance.wasgi_gateway_application();
+    store.data().exchange.trace().note(|| Step::Iterates);
     loop {
         let next = application.blocks().call_next(&mut *store, blocks).await;
         let Some(block) = flatten(next, store)? else {
             break;
         };
+        let bytes = block.len();
+        store.data().exchange.trace().note(|| Step::Block { bytes });
         if block.is_empty() {
             // R2: an empty block sends no head.
             continue;
@@ -248,6 +255,9 @@ async fn send_blocks(
         let exchange = store.data().exchange.clone();
         if !exchange.send_block(block).await {
             return Ok(());
+        }
+        if exchange.is_overfull() {
+            break;
         }
     }
     if !store.data_mut().send_head() {
@@ -265,7 +275,14 @@ async fn close(
 ) -> Result<(), Failure> {
     let application = instance.wasgi_gateway_application();
     let closed = application.blocks().call_close(&mut *store, blocks).await;
-    flatten(closed, store)?;
+    let closed = flatten(closed, store);
+    store.data().exchange.trace().note(|| {
+        Step::Closed(match &closed {
+            Ok(()) => Ok(()),
+            Err(failure) => Err(failure.to_string()),
+        })
+    });
+    closed?;
     // Of a fresh instance nothing is left anyway.
     if store.data().is_kept {
         let dropped = blocks.resource_drop_async(&mut *store).await;

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
+use crate::gateway::{Step, Trace};
 use crate::printable;
 
 /// The longest line that is logged whole, in bytes; a longer one is broken. Log collectors
@@ -28,6 +29,7 @@ pub(super) enum Source {
 pub(super) struct GuestLog {
     handler: Arc<str>,
     budget: Arc<Mutex<usize>>,
+    trace: Trace,
 }
 
 /// One stream of text: holds back a line until its end has come.
@@ -40,10 +42,11 @@ pub(super) struct LineLog {
 
 impl GuestLog {
     /// A log for a request to `handler`, which takes `budget` bytes and drops the rest.
-    pub(super) fn new(handler: Arc<str>, budget: usize) -> Self {
+    pub(super) fn new(handler: Arc<str>, budget: usize, trace: Trace) -> Self {
         Self {
             handler,
             budget: Arc::new(Mutex::new(budget)),
+            trace,
         }
     }
 
@@ -69,6 +72,7 @@ impl GuestLog {
             }
             *budget = budget.saturating_sub(line.len() + 1);
             if *budget == 0 {
+                self.trace.note(|| Step::LogFull);
                 tracing::warn!(
                     target: "handler",
                     "{}: wrote more than a request may log (--max-log): the rest is dropped",

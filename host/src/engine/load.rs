@@ -20,8 +20,8 @@ use crate::reload::Load;
 /// Compiles programs. Clones are the same engine.
 #[derive(Clone)]
 pub struct Engine {
-    inner: wasmtime::Engine,
-    linkers: Arc<Linkers>,
+    pub(super) inner: wasmtime::Engine,
+    pub(super) linkers: Arc<Linkers>,
     cache: Option<Arc<CodeCache>>,
 }
 

@@ -5,7 +5,8 @@
 //! - [`Call`] is one request in an instance of a program, fresh or `warm`: a future that the
 //!   reactor polls.
 //!   It runs on a fiber of its own, so a guest that waits gives the thread back.
-//! - [`Ticker`] is the thread that makes computing guests yield.
+//! - [`Ticker`] is the thread that makes computing guests yield, and [`Timers`] the one that wakes
+//!   those that sleep.
 
 mod beside;
 mod bindings;
@@ -18,13 +19,17 @@ mod imports;
 mod kind;
 mod load;
 mod meter;
+mod missing;
 mod pool;
 mod state;
 mod ticker;
+mod timers;
 mod warm;
 mod wasi_http;
 
 pub use call::{Call, Finished};
 pub use kind::Kind;
 pub use load::{Engine, LoadError, Program};
+pub use missing::Missing;
 pub use ticker::{Ticker, Working};
+pub use timers::Timers;

@@ -12,11 +12,15 @@ use super::guest_log::{GuestLog, LineLog, LogStream, Source};
 use super::meter::Meter;
 use super::wasi_http::NoNetwork;
 use crate::config::Budget;
-use crate::gateway::{self, Environ, Exchange, Failure, InputError, Response};
+use crate::gateway::{self, Environ, Exchange, Failure, InputError, Response, Step};
+use crate::printable;
 
 /// The most that one `environ.read` returns, in bytes: a size that a guest may ask for is no
 /// size that the host must allocate.
 const READ_BYTES: u64 = 64 * 1024;
+
+/// What of a status is kept in a trace, in bytes: it may be of any length where it is refused.
+const STATUS_BYTES: usize = 200;
 
 /// What the host keeps for a guest's WASI handles (streams, pollables, fields). A request needs a
 /// handful. What is behind one is memory of the host's, and no part of the guest's budget: 128 KiB
@@ -67,7 +71,7 @@ impl State {
         exchange: Arc<Exchange>,
         budget: Budget,
     ) -> Self {
-        let log = GuestLog::new(handler, budget.log_bytes);
+        let log = GuestLog::new(handler, budget.log_bytes, exchange.trace().clone());
         Self {
             environ,
             exchange,
@@ -171,11 +175,12 @@ impl wit::HostEnviron for State {
     ) -> Result<Result<Vec<u8>, wit::InputError>> {
         self.check(&this)?;
         let size = usize::try_from(size.min(READ_BYTES)).unwrap_or(0);
-        Ok(self
-            .exchange
-            .read(size)
-            .await
-            .map_err(wit::InputError::from))
+        let read = self.exchange.read(size).await;
+        self.exchange.trace().note(|| match &read {
+            Ok(block) => Step::Read { bytes: block.len() },
+            Err(_) => Step::ReadFailed,
+        });
+        Ok(read.map_err(wit::InputError::from))
     }
 
     fn write_errors(&mut self, this: Resource<EnvironToken>, text: Vec<u8>) -> Result<()> {
@@ -205,9 +210,17 @@ impl wit::HostStartResponse for State {
                 .write(format!("start_response with exc_info: {exception}\n").as_bytes());
         }
         let limit = self.budget.response_head_bytes;
+        let trace = self.exchange.trace();
+        let given = trace.is_recording().then(|| headers.clone());
         let result = self
             .response
             .start(&status, headers, exc_info.is_some(), limit);
+        trace.note(|| Step::Started {
+            status: printable::front(&status, STATUS_BYTES).to_owned(),
+            fields: given.filter(|_| result.is_ok()).unwrap_or_default(),
+            exc_info: exc_info.is_some(),
+            outcome: result.clone(),
+        });
         Ok(result.map_err(wit::StartError::from))
     }
 
@@ -217,7 +230,13 @@ impl wit::HostStartResponse for State {
         block: Vec<u8>,
     ) -> Result<Result<(), wit::WriteError>> {
         self.check(&this)?;
+        let bytes = block.len();
+        let trace = self.exchange.trace();
         if self.response == Response::NotStarted {
+            trace.note(|| Step::Wrote {
+                bytes,
+                taken: false,
+            });
             return Ok(Err(wit::WriteError::NotStarted));
         }
         if block.is_empty() {
@@ -225,6 +244,7 @@ impl wit::HostStartResponse for State {
         }
         self.send_head();
         let taken = self.exchange.send_block(block).await;
+        self.exchange.trace().note(|| Step::Wrote { bytes, taken });
         Ok(if taken {
             Ok(())
         } else {

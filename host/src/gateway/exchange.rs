@@ -18,7 +18,8 @@ use std::future::poll_fn;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use super::Head;
+use super::{Head, Trace};
+use crate::http1::BodyError;
 
 /// Why the request's body can't be read any further.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +32,19 @@ pub enum InputError {
     TooLarge,
     /// The body's framing is broken.
     Malformed,
+}
+
+impl From<BodyError> for InputError {
+    fn from(error: BodyError) -> Self {
+        match error {
+            BodyError::Malformed(_) => Self::Malformed,
+            BodyError::TooLarge | BodyError::ExtensionsTooLarge | BodyError::TrailersTooLarge => {
+                Self::TooLarge
+            }
+            BodyError::CutShort => Self::Disconnected,
+            BodyError::TooSlow => Self::TimedOut,
+        }
+    }
 }
 
 /// What the handler has given since the connection last looked.
@@ -48,6 +62,7 @@ pub struct Output {
 #[derive(Debug, Default)]
 pub struct Exchange {
     state: Mutex<State>,
+    trace: Trace,
 }
 
 #[derive(Debug, Default)]
@@ -57,6 +72,9 @@ struct State {
     /// Blocks that were given and have not left for the client, in bytes.
     unsent_bytes: usize,
     client_gone: bool,
+    /// The Content-Length that the head declared, and how much was given, in bytes (B3).
+    length: Option<u64>,
+    given_bytes: u64,
     /// The handler has given its last block.
     over: bool,
     /// The handler, where it waits.
@@ -86,6 +104,19 @@ impl Exchange {
             exchange.lock().body.end = Some(Ok(()));
         }
         exchange
+    }
+
+    /// An exchange whose handler's steps are recorded.
+    pub fn traced(has_body: bool, trace: Trace) -> Self {
+        Self {
+            trace,
+            ..Self::new(has_body)
+        }
+    }
+
+    /// Where the handler's steps are noted.
+    pub fn trace(&self) -> &Trace {
+        &self.trace
     }
 
     // The handler's side.
@@ -133,7 +164,9 @@ impl Exchange {
 
     /// Hands over the head. The connection sends it with the block that follows, or the end.
     pub fn send_head(&self, head: Head) {
-        self.lock().output.head = Some(head);
+        let mut state = self.lock();
+        state.length = head.length;
+        state.output.head = Some(head);
     }
 
     /// Hands over a block and waits until it has left for the client (B1). `false` when there is
@@ -149,6 +182,7 @@ impl Exchange {
                 && !block.is_empty()
             {
                 state.unsent_bytes += block.len();
+                state.given_bytes += block.len() as u64;
                 state.output.blocks.push_back(block);
             }
             if state.unsent_bytes == 0 {
@@ -158,6 +192,14 @@ impl Exchange {
             Poll::Pending
         })
         .await
+    }
+
+    /// Whether more was given than the Content-Length that was declared: no more is of any use.
+    pub fn is_overfull(&self) -> bool {
+        let state = self.lock();
+        state
+            .length
+            .is_some_and(|length| state.given_bytes > length)
     }
 
     /// Ends the response, with a last block that nobody waits for. From here on the request's body

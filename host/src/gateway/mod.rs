@@ -4,6 +4,7 @@
 //! - [`Environ`] is the request as a handler sees it (rules E1 to E5).
 //! - [`Response`] is what `start_response` has been told so far (R1 to R3, R6).
 //! - [`Exchange`] carries body bytes between the two sides, with backpressure (I1 to I4, B1, B2).
+//! - [`Trace`] is what a handler did, step by step, where somebody wants to know.
 //! - [`Failure`] is why a handler gave no whole answer, and what its client is told.
 //!
 //! Rules are numbered in `docs/contract.md`.
@@ -12,8 +13,10 @@ mod environ;
 mod exchange;
 mod failure;
 mod response;
+mod trace;
 
 pub use environ::{Environ, Scheme};
 pub use exchange::{Exchange, InputError, Output};
 pub use failure::{Exception, Failure};
 pub use response::{Head, Response, StartError};
+pub use trace::{STEPS_COUNT, Step, Trace};

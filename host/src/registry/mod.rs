@@ -22,7 +22,7 @@ pub use gate::{Gate, Pass};
 pub use handler::{Handler, Version};
 pub(crate) use problem::label;
 pub use problem::{Problem, ProblemKind};
-pub use report::{Describe, RouteTable, Row};
+pub use report::{Describe, RouteTable, Row, RowState};
 pub use shadow::shadowed_pages;
 pub use shared::{Reader, Shared};
 

@@ -82,6 +82,34 @@ impl Problem {
     }
 }
 
+impl Problem {
+    /// The route that would be served if the file loaded, for a file in `folder` that does not,
+    /// where no earlier content of it is served.
+    pub(super) fn broken_route(&self, folder: &Path) -> Option<Route> {
+        let ProblemKind::Broken { serving: None, .. } = self.kind else {
+            return None;
+        };
+        let folder = label(folder, Path::new(""));
+        let file = self.file.strip_prefix(&folder)?.trim_start_matches('/');
+        let (stem, _) = file.rsplit_once('.')?;
+        Route::parse(stem).ok()
+    }
+}
+
+impl ProblemKind {
+    /// In a word, for programs.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::NotAHandler => "not-a-handler",
+            Self::BadRoute => "bad-route",
+            Self::Conflict => "conflict",
+            Self::Unreadable => "unreadable",
+            Self::Broken { .. } => "broken",
+            Self::ShadowedPage => "shadowed-page",
+        }
+    }
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.file, self.text)

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde_json::{Value, json};
+
 use super::{Problem, Registry, problem};
 
 /// What a compiled program tells about itself.
@@ -34,6 +36,17 @@ pub struct Row {
     pub kind: String,
     /// See [`Describe::imports`].
     pub imports: Vec<String>,
+    /// Whether it answers.
+    pub state: RowState,
+}
+
+/// What a route's file has come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum RowState {
+    /// It loaded, and answers.
+    Served,
+    /// It did not load; why is among the problems.
+    Broken,
 }
 
 impl RouteTable {
@@ -43,13 +56,66 @@ impl RouteTable {
             file: problem::label(registry.folder(), handler.file.as_ref()),
             kind: handler.program.kind().to_owned(),
             imports: handler.program.imports(),
+            state: RowState::Served,
         };
         let mut rows: Vec<Row> = registry.handlers().iter().map(|h| row(h)).collect();
+        rows.extend(registry.problems().iter().filter_map(|problem| {
+            let route = problem.broken_route(registry.folder())?;
+            Some(Row {
+                route: route.to_string(),
+                file: problem.file.clone(),
+                kind: "-".to_owned(),
+                imports: Vec::new(),
+                state: RowState::Broken,
+            })
+        }));
         rows.sort();
         RouteTable {
             rows,
             problems: registry.problems().to_vec(),
         }
+    }
+}
+
+impl RowState {
+    /// In a word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Served => "served",
+            Self::Broken => "broken",
+        }
+    }
+}
+
+impl RouteTable {
+    /// For programs: `{"routes": [{"route", "file", "kind", "state", "imports"}], "problems":
+    /// [{"file", "kind", "text"}]}`.
+    pub fn json(&self) -> Value {
+        let routes: Vec<Value> = self
+            .rows
+            .iter()
+            .map(|row| {
+                json!({
+                    "route": row.route,
+                    "file": row.file,
+                    "kind": row.kind,
+                    "state": row.state.as_str(),
+                    "imports": row.imports,
+                })
+            })
+            .collect();
+        let problems: Vec<Value> = self
+            .problems
+            .iter()
+            .map(|problem| {
+                json!({
+                    "file": problem.file,
+                    "kind": problem.kind.as_str(),
+                    "text": problem.text,
+                })
+            })
+            .collect();
+        json!({ "routes": routes, "problems": problems })
     }
 }
 
@@ -64,9 +130,10 @@ impl fmt::Display for RouteTable {
         let file_width = width(|row| &row.file);
         let kind_width = width(|row| &row.kind);
         for row in &self.rows {
-            let imports = match row.imports.is_empty() {
-                true => "-".to_owned(),
-                false => row.imports.join(", "),
+            let imports = match row.state {
+                RowState::Broken => "broken".to_owned(),
+                RowState::Served if row.imports.is_empty() => "-".to_owned(),
+                RowState::Served => row.imports.join(", "),
             };
             writeln!(
                 f,

@@ -47,7 +47,7 @@ use self::inbox::{Inbox, Message};
 use self::reactor::Reactor;
 use self::tls::Tls;
 use crate::config::Config;
-use crate::engine::{Engine, Program, Ticker};
+use crate::engine::{Engine, Program, Ticker, Timers};
 use crate::gateway::Scheme;
 use crate::log::Log;
 use crate::published::Published;
@@ -78,7 +78,7 @@ pub struct Server {
     inboxes: Vec<Arc<Inbox>>,
     threads: Vec<JoinHandle<()>>,
     _ticker: Ticker,
-    _runtime: Runtime,
+    _timers: Timers,
 }
 
 impl Server {
@@ -123,7 +123,7 @@ impl Server {
             tls,
             https_port: config.tls.redirect_port.unwrap_or(addr.port()),
         });
-        let runtime = Runtime::start()?;
+        let timers = Timers::start()?;
         let ticker = Ticker::start(engine, threads_count)?;
         let mut inboxes = Vec::new();
         let mut threads = Vec::new();
@@ -133,7 +133,7 @@ impl Server {
                 .context("the ticker has no place left")?;
             let reactor = Reactor::new(doors, shared.clone(), working)?;
             inboxes.push(reactor.inbox());
-            let handle = runtime.handle.clone();
+            let handle = timers.handle().clone();
             let thread = thread::Builder::new()
                 .name(format!("wasgi-{index}"))
                 .spawn(move || run(reactor, &handle))
@@ -147,7 +147,7 @@ impl Server {
             inboxes,
             threads,
             _ticker: ticker,
-            _runtime: runtime,
+            _timers: timers,
         })
     }
 
@@ -232,47 +232,5 @@ fn run(reactor: Reactor, runtime: &tokio::runtime::Handle) {
             std::process::exit(1);
         }
         Err(_) => std::process::abort(),
-    }
-}
-
-/// The thread that drives the timers of guests which sleep: WASI's implementation keeps them in a
-/// tokio runtime. Nothing else runs there.
-#[derive(Debug)]
-struct Runtime {
-    handle: tokio::runtime::Handle,
-    stop: Option<tokio::sync::oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Runtime {
-    fn start() -> anyhow::Result<Self> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .build()
-            .context("could not set up timers")?;
-        let handle = runtime.handle().clone();
-        let (stop, stopped) = tokio::sync::oneshot::channel();
-        let thread = thread::Builder::new()
-            .name("wasgi-timers".into())
-            .spawn(move || {
-                // Dropping the sender is the signal as well.
-                let _ = runtime.block_on(stopped);
-            })
-            .context("could not start the timers' thread")?;
-        Ok(Self {
-            handle,
-            stop: Some(stop),
-            thread: Some(thread),
-        })
-    }
-}
-
-impl Drop for Runtime {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            // Its only way to fail is a panic, which has been reported by then.
-            let _ = thread.join();
-        }
     }
 }

@@ -1,4 +1,4 @@
-//! How a response goes on and ends: rules B2 to B5.
+//! How a response goes on and ends: rules B1 to B6.
 
 use super::get_and_go_on;
 use crate::support::client::Ending;
@@ -6,6 +6,59 @@ use crate::support::response::Framing;
 use crate::support::server::Server;
 use crate::support::site::Site;
 
+/// B1: "it has left for the client before the next is asked for"
+#[test]
+fn b1_a_block_has_left_before_the_next_one_is_made() {
+    let site = Site::new().with_demos(["echo"]);
+    let server = Server::of(&site);
+    let mut client = server.connect();
+    client.send("POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
+    // Each block exists only once we have seen the one before it.
+    for number in 0..20 {
+        client.send(format!("8\r\nblock {number:02}\r\n"));
+        if number == 0 {
+            assert_eq!(client.head().status, 200);
+        }
+        assert_eq!(client.chunk(), format!("block {number:02}").as_bytes());
+        assert!(client.is_quiet(), "nothing was asked for");
+    }
+    client.send("0\r\n\r\n");
+    assert_eq!(client.chunk(), b"");
+    server.stop();
+}
+
+/// B1: "No block is held back"
+#[test]
+fn b1_blocks_leave_one_by_one_while_the_handler_sleeps() {
+    let site = Site::new().with_demos(["stream"]);
+    let server = Server::of(&site);
+    let mut client = server.connect();
+    client.request("GET", "/stream?n=5&ms=50");
+    assert_eq!(client.head().status, 200);
+    for number in 1..=5 {
+        assert_eq!(client.chunk(), format!("block {number} of 5\n").as_bytes());
+    }
+    assert_eq!(client.chunk(), b"");
+    server.stop();
+}
+
+/// B2: "or lost its client"
+#[test]
+fn b2_a_handler_is_told_that_its_client_has_gone() {
+    let site = Site::new().with_cases(["close-log"]);
+    let server = Server::of(&site);
+    let mut client = server.connect();
+    // It would go on for a minute.
+    client.request("GET", "/close-log?n=6000&ms=10");
+    assert_eq!(client.head().status, 200);
+    client.chunk();
+    drop(client);
+    server.error_log().expect(&["close-log: closed"]);
+    let ended = server.stop();
+    assert_eq!(ended.stderr_with(&["ERROR"]), 0, "{}", ended.everything());
+}
+
+/// B2: "`close` is called when the body has come to its end"
 #[test]
 fn b2_close_is_called_once_whatever_the_end() {
     let site = Site::new().with_cases(["close-log", "counter"]);
@@ -38,20 +91,29 @@ fn b2_close_is_called_once_whatever_the_end() {
     assert_eq!(ended.stderr_with(&["ERROR"]), 2, "{}", ended.everything());
 }
 
+/// B3: "Never more is sent than the Content-Length says, and no block is asked for after one too
+/// many."
 #[test]
 fn b3_never_more_than_the_content_length() {
     let site = Site::new().with_cases(["long-body", "counter"]);
     let server = Server::of(&site);
-    for target in ["/long-body", "/long-body?blocks"] {
+    for target in ["/long-body", "/long-body?blocks", "/long-body?endless"] {
         let response = get_and_go_on(&server, target);
         assert_eq!(response.framing, Framing::Length(5), "{target}");
-        assert_eq!(response.text(), "12345", "{target}");
+        let text = if target.ends_with("endless") {
+            "12312"
+        } else {
+            "12345"
+        };
+        assert_eq!(response.text(), text, "{target}");
     }
     let ended = server.stop();
     let told = ended.stderr_with(&["long-body: the body is longer"]);
-    assert_eq!(told, 2, "{}", ended.everything());
+    assert_eq!(told, 3, "{}", ended.everything());
+    assert_eq!(ended.stderr_with(&["ERROR"]), 0, "{}", ended.everything());
 }
 
+/// B3: "If less comes, the connection is cut and the log says why."
 #[test]
 fn b3_less_than_the_content_length_cuts_the_connection() {
     let site = Site::new().with_cases(["short-body"]);
@@ -82,6 +144,7 @@ fn b3_less_than_the_content_length_cuts_the_connection() {
     assert_eq!(told, 2, "{}", ended.everything());
 }
 
+/// B4: "A single block gets a Content-Length."
 #[test]
 fn b4_a_single_block_has_a_length_and_several_come_in_chunks() {
     let site = Site::new().with_cases(["counter", "late-start"]);
@@ -91,6 +154,7 @@ fn b4_a_single_block_has_a_length_and_several_come_in_chunks() {
     server.stop();
 }
 
+/// B5: "HEAD, 1xx, 204 and 304 have no body."
 #[test]
 fn b5_some_responses_have_no_body() {
     let site = Site::new().with_cases(["head-204", "counter", "close-log"]);
@@ -123,5 +187,34 @@ fn what_is_done_when_the_response_is_over_reaches_nobody_and_waits_for_nothing()
 
     assert_eq!(server.get("/late?write").text(), "over");
     server.error_log().expect(&["late: wrote: Err("]);
+    server.stop();
+}
+
+/// B4: "ended by the connection's end for HTTP/1.0"
+#[test]
+fn b4_the_end_of_the_connection_ends_blocks_for_http_1_0() {
+    let site = Site::new().with_cases(["late-start", "counter"]);
+    let server = Server::of(&site);
+    for (target, framing, text) in [
+        ("/counter", Framing::Length(1), "1"),
+        ("/late-start", Framing::Close, "block 1\nblock 2\nblock 3\n"),
+    ] {
+        let mut client = server.connect();
+        client.send(format!("GET {target} HTTP/1.0\r\n\r\n"));
+        let response = client.response();
+        assert_eq!((response.framing, response.text()), (framing, text));
+        assert_eq!(client.ending(), Ending::Closed, "{target}");
+    }
+    server.stop();
+}
+
+/// B6: "Not there yet"
+#[test]
+fn b6_no_file_wrapper_is_offered() {
+    let site = Site::new().with_cases(["variables"]);
+    let server = Server::of(&site);
+    let variables = server.get("/variables");
+    assert!(variables.text().contains("wsgi.version=1.0\n"));
+    assert!(!variables.text().contains("file_wrapper"));
     server.stop();
 }

@@ -1,4 +1,4 @@
-//! What a handler is told, and where what it says goes: rules E1 to E5, and I5.
+//! What a handler is told: rules E1 to E5.
 
 use crate::support::guests;
 use crate::support::response::Response;
@@ -37,6 +37,7 @@ fn ask(server: &Server, lines: &[&str]) -> Variables {
     Variables::of(&client.response())
 }
 
+/// E1: "Always there"
 #[test]
 fn e1_what_is_always_there() {
     let site = Site::new().with_cases(["variables"]);
@@ -72,6 +73,7 @@ fn e1_what_is_always_there() {
     server.stop();
 }
 
+/// E1: "`CONTENT_TYPE` and `CONTENT_LENGTH` where the request has them."
 #[test]
 fn e1_what_is_there_when_the_request_has_it() {
     let site = Site::new().with_cases(["variables"]);
@@ -100,6 +102,7 @@ fn e1_what_is_there_when_the_request_has_it() {
     server.stop();
 }
 
+/// E2: "`HTTP_*` mirrors the request's fields."
 #[test]
 fn e2_fields_are_variables() {
     let site = Site::new().with_cases(["variables"]);
@@ -140,6 +143,7 @@ fn e2_fields_are_variables() {
     server.stop();
 }
 
+/// E3: "one behind the other they are the decoded path"
 #[test]
 fn e3_script_name_and_path_info_are_the_path() {
     let site = Site::new();
@@ -174,6 +178,7 @@ fn e3_script_name_and_path_info_are_the_path() {
     server.stop();
 }
 
+/// E4: "Values are bytes."
 #[test]
 fn e4_values_are_bytes() {
     let site = Site::new().with_cases(["variables"]);
@@ -188,6 +193,7 @@ fn e4_values_are_bytes() {
     server.stop();
 }
 
+/// E5: "Keys of our own are lower-case and begin with `wasgi.`"
 #[test]
 fn e5_what_a_route_binds() {
     let site = Site::new();
@@ -209,20 +215,44 @@ fn e5_what_a_route_binds() {
     server.stop();
 }
 
+/// E1: "the target as it was sent, so that `%2F` is not lost"
 #[test]
-fn i5_the_error_log_names_the_handler_on_each_line() {
-    let site = Site::new().with_cases(["errors"]);
+fn e1_an_encoded_slash_is_not_lost() {
+    let site = Site::new();
+    site.install("users/[id].wasm", &guests::case("variables"));
     let server = Server::of(&site);
-    assert_eq!(server.get("/errors?n=3").text(), "3 lines");
-    let ended = server.stop();
-    for line in [
-        "line 1",
-        "line 2",
-        "line 3",
-        "to standard output",
-        "to standard error",
-    ] {
-        let line = format!("errors: {line}");
-        assert_eq!(ended.stderr_with(&[&line]), 1, "{}", ended.everything());
+    for target in ["/users/a%2Fb", "/users/a%2fb/c", "/users/a%2F%2Fb?c=%2F"] {
+        let variables = Variables::of(&server.get(target));
+        assert_eq!(variables.get("REQUEST_URI"), Some(target));
+        assert_eq!(variables.get("RAW_URI"), Some(target));
+        let (id, _) = target["/users/".len()..]
+            .split_once(['/', '?'])
+            .unwrap_or((&target["/users/".len()..], ""));
+        let id = id.replace("%2F", "/").replace("%2f", "/");
+        assert_eq!(variables.get("wasgi.route.id"), Some(&*id), "{target}");
     }
+    server.stop();
+}
+
+/// E2: "A field with an underscore in its name is left out"
+#[test]
+fn e2_a_forged_field_is_not_there_even_alone() {
+    let site = Site::new().with_cases(["variables"]);
+    let server = Server::of(&site);
+    let variables = ask(
+        &server,
+        &[
+            "GET /variables HTTP/1.1",
+            "Host: test",
+            "X_Forwarded_For: forged",
+            "Remote_User: admin",
+            "proxy: http://evil",
+            "PROXY: http://evil",
+        ],
+    );
+    for (name, _) in &variables.0 {
+        let is_forged = ["FORWARDED", "REMOTE_USER", "PROXY"];
+        assert!(!is_forged.iter().any(|part| name.contains(part)), "{name}");
+    }
+    server.stop();
 }

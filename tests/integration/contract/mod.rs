@@ -1,8 +1,9 @@
-//! The rules of `docs/contract.md`, by their numbers, as far as they can be seen from outside.
-//! Those about bodies on the wire (B1, I3, I4) are in `bodies`.
+//! The rules of `docs/contract.md`, by their numbers: each test is named after a rule, and quotes
+//! it.
 
 mod body;
 mod environ;
+mod input;
 mod start_response;
 
 use crate::support::response::Response;

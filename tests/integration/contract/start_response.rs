@@ -6,6 +6,7 @@ use crate::support::response::Framing;
 use crate::support::server::Server;
 use crate::support::site::Site;
 
+/// R1: "Fields are ordered pairs, repeats kept."
 #[test]
 fn r1_repeated_fields_are_kept_in_order() {
     let site = Site::new().with_cases(["set-cookies"]);
@@ -15,6 +16,7 @@ fn r1_repeated_fields_are_kept_in_order() {
     server.stop();
 }
 
+/// R1: "is refused at the call, with an error that says so"
 #[test]
 fn r1_what_may_not_be_sent_is_refused_at_the_call() {
     let site = Site::new().with_cases(["bad-header", "counter"]);
@@ -47,6 +49,7 @@ fn r1_what_may_not_be_sent_is_refused_at_the_call() {
     server.stop();
 }
 
+/// R1: "A value is bytes"
 #[test]
 fn r1_every_byte_that_may_be_sent_is_sent() {
     let site = Site::new().with_cases(["binary"]);
@@ -73,6 +76,7 @@ fn r1_every_byte_that_may_be_sent_is_sent() {
     server.stop();
 }
 
+/// R2: "The call sends nothing."
 #[test]
 fn r2_calling_start_response_sends_nothing() {
     let site = Site::new().with_cases(["empty-first-block", "twice", "counter"]);
@@ -86,6 +90,7 @@ fn r2_calling_start_response_sends_nothing() {
     server.stop();
 }
 
+/// R3: "A second call without `exc_info` is an error."
 #[test]
 fn r3_a_second_call_needs_exc_info() {
     let site = Site::new().with_cases(["twice", "twice-exc-info", "counter"]);
@@ -113,6 +118,7 @@ fn r3_a_second_call_needs_exc_info() {
     server.stop();
 }
 
+/// R4: "Blocks given to `write` go before those that are returned."
 #[test]
 fn r4_written_blocks_go_before_returned_ones() {
     let site = Site::new().with_cases(["write-then-yield", "counter"]);
@@ -123,6 +129,7 @@ fn r4_written_blocks_go_before_returned_ones() {
     server.stop();
 }
 
+/// R5: "The server adds `Date`, `Server` and the message's framing."
 #[test]
 fn r5_the_server_adds_date_server_and_framing() {
     let site = Site::new().with_cases(["counter", "late-start"]);
@@ -138,6 +145,7 @@ fn r5_the_server_adds_date_server_and_framing() {
     server.stop();
 }
 
+/// R6: "may first be called while the first block is being produced"
 #[test]
 fn r6_start_response_may_be_called_with_the_first_block() {
     let site = Site::new().with_cases(["late-start", "no-start", "counter"]);

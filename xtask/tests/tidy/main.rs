@@ -9,6 +9,7 @@ mod leftovers;
 mod links;
 mod rust;
 mod shape;
+mod suite;
 mod tree;
 mod unsafety;
 mod wit;

@@ -3,7 +3,7 @@
 
 use super::{Connection, Phase, Progress, Source};
 use crate::gateway::{Failure, Head, InputError, Output};
-use crate::http1::{BodyError, BodyLength, BodyProgress, CloseReason, Finish, ResponseHead};
+use crate::http1::{BodyLength, BodyProgress, CloseReason, Finish, ResponseHead};
 use crate::server::context::Context;
 
 impl Connection {
@@ -43,7 +43,7 @@ impl Connection {
             }
             BodyProgress::Failed(error) => {
                 waiting.body_done = true;
-                waiting.exchange.end_body(Err(input_error(error)));
+                waiting.exchange.end_body(Err(InputError::from(error)));
                 if !waiting.head_sent {
                     // The client is told what is wrong with its body, whatever the handler makes
                     // of it.
@@ -162,16 +162,5 @@ impl Connection {
         }
         let answer = cx.failure(failure);
         self.queue(answer, cx);
-    }
-}
-
-fn input_error(error: BodyError) -> InputError {
-    match error {
-        BodyError::Malformed(_) => InputError::Malformed,
-        BodyError::TooLarge | BodyError::ExtensionsTooLarge | BodyError::TrailersTooLarge => {
-            InputError::TooLarge
-        }
-        BodyError::CutShort => InputError::Disconnected,
-        BodyError::TooSlow => InputError::TimedOut,
     }
 }

@@ -1,22 +1,22 @@
-//! What the program's commands do.
+//! `wasgi serve`: the server, from its start to its last request.
 
-use std::io::{IsTerminal, Write};
-use std::path::Path;
+use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use super::site::{check_folders, route_table};
 use crate::cli;
-use crate::config::{Budget, Config, Live, Stamp, Watch};
+use crate::config::{Config, Live, Stamp, Watch};
 use crate::engine::{Engine, Program};
 use crate::log::{self, Log};
 use crate::published::Published;
-use crate::registry::{self, RouteTable, shadowed_pages};
+use crate::registry;
 use crate::reload::{self, Folders, PagesChange, Reload};
 use crate::server::{Server, Settings};
 use crate::static_files::Pages;
@@ -80,67 +80,6 @@ fn run(arguments: &cli::Serve, config: &Config, file: Option<Stamp>) -> anyhow::
     drop(server);
     out.flush();
     Ok(ExitCode::SUCCESS)
-}
-
-/// `wasgi config`: prints what `wasgi serve` would go by.
-///
-/// # Errors
-///
-/// Fails when it could not start with it.
-pub fn config(arguments: &cli::Serve) -> anyhow::Result<ExitCode> {
-    let shown = arguments.load()?.show();
-    // Whoever reads may have read enough.
-    let _ = std::io::stdout().write_all(shown.as_bytes());
-    Ok(ExitCode::SUCCESS)
-}
-
-/// `wasgi routes`: shows what `wasgi serve` would serve. Exit code 1 if something is wrong.
-///
-/// # Errors
-///
-/// Fails when there is no site.
-pub fn routes(arguments: &cli::Routes) -> anyhow::Result<ExitCode> {
-    let site = arguments.site.load()?.config.site;
-    let errors = Log::start("error", std::io::stderr())?;
-    log::install(errors.clone(), std::io::stderr().is_terminal());
-    check_folders(site.root(), site.handlers())?;
-    let engine = Engine::new(&Budget::default(), site.code_cache())?;
-    let registry = reload::scan_once(site.handlers(), &engine);
-    let routes = route_table(site.root(), &registry);
-    print!("{routes}");
-    errors.flush();
-    Ok(if routes.problems.is_empty() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
-}
-
-/// One folder may be missing: it may come later. With neither, the site is somewhere else.
-fn check_folders(root: &Path, handlers: &Path) -> anyhow::Result<()> {
-    let (root_shown, handlers_shown) = (root.display(), handlers.display());
-    match (root.is_dir(), handlers.is_dir()) {
-        (true, true) => {}
-        (true, false) => {
-            tracing::warn!(
-                "{handlers_shown}: no such folder; handlers are served once it is there"
-            );
-        }
-        (false, true) => {
-            tracing::warn!("{root_shown}: no such folder; pages are served once it is there");
-        }
-        (false, false) => bail!(
-            "neither {root_shown} nor {handlers_shown} is a folder: name the folder that holds \
-             them (wasgi serve SITE), or each (--root, --handlers)"
-        ),
-    }
-    Ok(())
-}
-
-fn route_table(root: &Path, registry: &registry::Registry<Program>) -> RouteTable {
-    let mut routes = registry.route_table();
-    routes.problems.extend(shadowed_pages(root, registry));
-    routes
 }
 
 /// Watches both folders from now on.

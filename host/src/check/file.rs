@@ -1,0 +1,59 @@
+//! From a file's name to a program; or what is wrong with the file, for whoever made it.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use super::finding::Finding;
+use crate::engine::{Engine, Missing, Program};
+use crate::reload::MAX_HANDLER_BYTES;
+
+/// Reads and loads a handler's file.
+///
+/// # Errors
+///
+/// Fails with what is wrong with it, one finding for each import that is missing.
+pub(crate) fn load(engine: &Engine, path: &Path) -> Result<Program, Vec<Finding>> {
+    let bytes = read(path).map_err(|why| {
+        let fix = "name a handler's file: wasgi check handlers/hello.wasm";
+        vec![Finding::error("load", why, fix)]
+    })?;
+    let error = match engine.load(&bytes) {
+        Ok(program) => return Ok(program),
+        Err(error) => error,
+    };
+    let missing = engine.missing(&bytes);
+    if missing.is_empty() {
+        // The engine's line has both in it.
+        return Err(vec![Finding::error("load", error.to_string(), "")]);
+    }
+    Err(missing.iter().map(explain).collect())
+}
+
+fn explain(missing: &Missing) -> Finding {
+    let what = format!(
+        "needs {}, which this server does not offer: {}",
+        missing.import, missing.meaning
+    );
+    Finding::error("load", what, missing.remedy)
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, String> {
+    let kind = path
+        .metadata()
+        .map_err(|error| format!("can't be read: {error}"))?;
+    if !kind.is_file() {
+        return Err("is not a regular file".to_owned());
+    }
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(MAX_HANDLER_BYTES + 1).read_to_end(&mut bytes))
+        .map_err(|error| format!("can't be read: {error}"))?;
+    if bytes.len() as u64 > MAX_HANDLER_BYTES {
+        let limit = MAX_HANDLER_BYTES >> 20;
+        return Err(format!(
+            "is larger than {limit} MiB, which no handler may be"
+        ));
+    }
+    Ok(bytes)
+}

@@ -1,0 +1,91 @@
+//! `wasgi check`: what a handler does wrong, in plain words, as `wsgiref.validate` tells it of a
+//! Python application.
+//!
+//! 1. `file`: the file is loaded. What does not load is explained, import by import.
+//! 2. `plan`: the handler gets a set of requests, through `drive`, and its steps are recorded.
+//! 3. `rules`: each answer is looked at, by rules that `docs/contract.md` numbers. Whatever the
+//!    gateway refused was refused by the gateway itself: there is no second set of checks in here.
+//! 4. `report`: what was found, once each, with the requests that showed it.
+
+mod file;
+mod finding;
+mod plan;
+mod report;
+mod rules;
+
+pub(crate) use file::load;
+pub use finding::{Finding, Level};
+pub use report::{FileReport, Report};
+
+use std::path::Path;
+
+use crate::drive::{BadRequest, Driver, Mount};
+use crate::engine::{Engine, Program};
+use crate::registry::label;
+
+/// Checks one handler's file: loads it, and sends the requests of the plan to `target`, or to
+/// where a site would have it.
+///
+/// # Errors
+///
+/// Fails when `target` is no path that can be requested.
+pub fn check(
+    engine: &Engine,
+    driver: &Driver,
+    path: &Path,
+    target: Option<&str>,
+) -> Result<FileReport, BadRequest> {
+    let mut report = FileReport::new(label(Path::new(""), path));
+    match load(engine, path) {
+        Ok(program) => {
+            report.kind = Some(program.kind().as_str().to_owned());
+            report.add("", rules::of_program(&program));
+            drive(driver, &program, path, target, &mut report)?;
+        }
+        Err(findings) => report.add("", findings),
+    }
+    Ok(report)
+}
+
+fn drive(
+    driver: &Driver,
+    program: &Program,
+    path: &Path,
+    target: Option<&str>,
+    report: &mut FileReport,
+) -> Result<(), BadRequest> {
+    let mount = Mount::of(path);
+    let mut plans = plan::plans(target.unwrap_or(mount.example())).into_iter();
+    // The first one goes alone: what never ends would never end for any of them.
+    let mut shots = shoot(driver, program, &mount, plans.by_ref().take(1))?;
+    let is_hopeless = shots.iter().any(plan::Shot::is_hopeless);
+    if is_hopeless {
+        report.is_cut_short = true;
+    } else {
+        shots.extend(shoot(driver, program, &mount, plans)?);
+    }
+    report.requests_count = shots.len();
+    for shot in &shots {
+        report.add(shot.name, rules::of_answer(shot));
+    }
+    report.add("HEAD", rules::of_pair(&shots));
+    Ok(())
+}
+
+fn shoot(
+    driver: &Driver,
+    program: &Program,
+    mount: &Mount,
+    plans: impl Iterator<Item = plan::Plan>,
+) -> Result<Vec<plan::Shot>, BadRequest> {
+    let plans: Vec<plan::Plan> = plans.collect();
+    let requests = plans
+        .iter()
+        .map(|plan| (plan.request.clone(), plan::Taker::new(plan.leaves)));
+    let ended = driver.send(program, mount, requests, true)?;
+    Ok(plans
+        .iter()
+        .zip(ended)
+        .map(|(plan, ended)| plan::Shot::of(plan, ended))
+        .collect())
+}

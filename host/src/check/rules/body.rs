@@ -1,0 +1,192 @@
+//! The response's body, and the request's.
+
+use crate::check::finding::Finding;
+use crate::check::plan::Shot;
+use crate::gateway::Step;
+use crate::http1::Finish;
+
+/// Reads at the end of a body that are taken for a misunderstanding. A reader that looks twice, and
+/// one below it that does too, make four.
+const READS_AT_END: usize = 100;
+
+/// B3, B5: a body is as long as it was said to be.
+pub(super) fn lengths(shot: &Shot) -> Vec<Finding> {
+    let Some(head) = &shot.ended.head else {
+        return Vec::new();
+    };
+    let mut findings = Vec::new();
+    let surplus = shot.ended.surplus_bytes;
+    if surplus > 0 && matches!(head.status, 204 | 304) {
+        let what = format!(
+            "gave a body of {surplus} bytes with status {}, which has none; it was not sent",
+            head.status
+        );
+        findings.push(Finding::error(
+            "B5",
+            what,
+            "return no blocks, or another status",
+        ));
+    } else if let Some(length) = head.length
+        && shot.method != "HEAD"
+        && surplus > 0
+    {
+        let what = format!(
+            "gave {} bytes and declared {length}: the rest was not sent",
+            length + surplus
+        );
+        findings.push(Finding::error("B3", what, LENGTH_FIX));
+    }
+    if shot.ended.finish == Some(Finish::Short) {
+        let what = format!(
+            "gave {} bytes and declared {}: the connection is cut, and the client sees an error",
+            shot.taken_bytes(),
+            head.length.unwrap_or(0)
+        );
+        findings.push(Finding::error("B3", what, LENGTH_FIX));
+    }
+    findings
+}
+
+const LENGTH_FIX: &str =
+    "count bytes, not characters; or leave Content-Length out, and the server frames the body";
+
+/// R2: empty blocks send nothing.
+pub(super) fn blocks(shot: &Shot) -> Vec<Finding> {
+    let sizes: Vec<usize> = shot
+        .ended
+        .steps
+        .iter()
+        .filter_map(|step| match step {
+            Step::Block { bytes } | Step::Wrote { bytes, .. } => Some(*bytes),
+            _ => None,
+        })
+        .collect();
+    if sizes.is_empty() || sizes.iter().any(|&bytes| bytes > 0) {
+        return Vec::new();
+    }
+    let what = format!("gave {} blocks, and not a byte in them", sizes.len());
+    let fix = "for no body return an empty one: each empty block costs a call and sends nothing";
+    vec![Finding::warning("R2", what, fix)]
+}
+
+/// R4, R6: when `write` may be called.
+pub(super) fn writes(shot: &Shot) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let (mut is_started, mut iterates) = (false, false);
+    for step in &shot.ended.steps {
+        match step {
+            Step::Started {
+                outcome: Ok(()), ..
+            } => is_started = true,
+            Step::Iterates => iterates = true,
+            Step::Wrote { .. } if !is_started => findings.push(Finding::error(
+                "R6",
+                "called write before start_response; nothing was sent",
+                "call start_response first, and write through what it returns",
+            )),
+            Step::Wrote { taken: false, .. } if iterates && !shot.ended.was_left => {
+                findings.push(Finding::error(
+                    "R4",
+                    "called write when the response was over; nothing was sent",
+                    "write before the body is returned",
+                ));
+            }
+            Step::Wrote { .. } if iterates => findings.push(Finding::error(
+                "R4",
+                "called write while the body's blocks are asked for, which PEP 3333 forbids",
+                "give the bytes as a block of the body",
+            )),
+            _ => {}
+        }
+    }
+    findings
+}
+
+/// I2: the request's body has an end, and may be cut off.
+pub(super) fn reads(shot: &Shot) -> Vec<Finding> {
+    let steps = &shot.ended.steps;
+    let mut findings = Vec::new();
+    let at_end = steps
+        .iter()
+        .filter(|step| matches!(step, Step::Read { bytes: 0 }));
+    if at_end.count() > READS_AT_END {
+        findings.push(Finding::error(
+            "I2",
+            "reads on and on when the request's body is over, or where there is none",
+            "stop at the first read that gives nothing: that is the end",
+        ));
+    }
+    if steps.contains(&Step::ReadFailed)
+        && shot.is_cut
+        && shot.ended.failure.is_none()
+        && steps.iter().any(|step| {
+            matches!(step, Step::Started { status, outcome: Ok(()), .. } if status.starts_with('2'))
+        })
+    {
+        findings.push(Finding::warning(
+            "I2",
+            "took a request's body that was cut off for a whole one: answered with a 2xx status",
+            "pass on the error of the read, or answer with 400",
+        ));
+    }
+    findings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::plan::{Leaves, Taker};
+    use crate::drive::Ended;
+
+    fn shot(steps: &[Step]) -> Shot {
+        Shot {
+            name: "GET",
+            method: "GET".into(),
+            is_cut: false,
+            ended: Ended {
+                client: Taker::new(Leaves::Never),
+                steps: steps.to_vec(),
+                head: None,
+                failure: None,
+                finish: None,
+                surplus_bytes: 0,
+                was_left: false,
+            },
+        }
+    }
+
+    fn started() -> Step {
+        Step::Started {
+            status: "200 OK".into(),
+            fields: Vec::new(),
+            exc_info: false,
+            outcome: Ok(()),
+        }
+    }
+
+    #[test]
+    fn r6_a_write_before_start_response_is_found() {
+        let wrote = |taken| Step::Wrote { bytes: 4, taken };
+        let rules = |steps: &[Step]| {
+            let findings = writes(&shot(steps));
+            findings
+                .iter()
+                .map(|finding| finding.rule)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(rules(&[wrote(false), started(), wrote(true)]), ["R6"]);
+        assert!(rules(&[started(), wrote(true), Step::Iterates]).is_empty());
+        assert_eq!(rules(&[started(), Step::Iterates, wrote(true)]), ["R4"]);
+    }
+
+    #[test]
+    fn r2_an_empty_block_among_others_is_fine() {
+        let blocks = |sizes: &[usize]| {
+            let steps: Vec<_> = sizes.iter().map(|&bytes| Step::Block { bytes }).collect();
+            blocks(&shot(&steps)).len()
+        };
+        assert_eq!(blocks(&[]), 0);
+        assert_eq!(blocks(&[0, 4, 0]), 0);
+        assert_eq!(blocks(&[0, 0]), 1);
+    }
+}

@@ -1,0 +1,72 @@
+//! How a request ended: failures, `close`, and the log.
+
+use crate::check::finding::Finding;
+use crate::check::plan::Shot;
+use crate::gateway::{Failure, Step};
+
+/// What ended a request before its answer was whole.
+pub(super) fn failures(shot: &Shot) -> Vec<Finding> {
+    let ended = &shot.ended;
+    let Some(failure) = &ended.failure else {
+        return Vec::new();
+    };
+    let closing = ended.steps.iter().find_map(|step| match step {
+        Step::Closed(Err(why)) => Some(why),
+        _ => None,
+    });
+    if closing.is_some_and(|why| *why == failure.to_string()) {
+        let what = format!("close {failure}");
+        let fix = "close has to give back what it holds, whatever became of the body";
+        return vec![Finding::error("B2", what, fix)];
+    }
+    let gone = ended.was_left || shot.is_cut;
+    let mut what = failure.to_string();
+    if ended.head.is_some() {
+        let line = what.find('\n').unwrap_or(what.len());
+        what.insert_str(line, "; the head was out by then, so the connection is cut");
+    }
+    let (rule, fix) = match failure {
+        // That it could not go on is no fault of the handler's, and raising that is right.
+        Failure::Exception(_) if gone => return Vec::new(),
+        Failure::Exception(_) => (
+            "failure",
+            "handle it, and answer with a status that says what is wrong",
+        ),
+        Failure::Panic(_) | Failure::Trap(_) => (
+            "failure",
+            "nothing may panic or trap for what a client sends; the place is above",
+        ),
+        Failure::NotStarted => (
+            "R6",
+            "call start_response before the first block that is not empty, and before the end",
+        ),
+        Failure::CpuTime(_) => ("budget", "look for a loop without an end"),
+        Failure::WallTime(_) => (
+            "budget",
+            "look for what it waits for; a long answer may need a larger budget",
+        ),
+        Failure::Memory(_) => (
+            "budget",
+            "send the body in blocks rather than whole, or raise the budget",
+        ),
+        Failure::Exit(_) => ("failure", "a command that could answer ends with status 0"),
+        Failure::BadResponse(_) => ("failure", "answer as the standard of its kind asks"),
+        Failure::Instantiation(_) | Failure::NoRoom | Failure::Busy(_) => (
+            "load",
+            "look into what runs before the first request: start functions, static values",
+        ),
+    };
+    vec![Finding::error(rule, what, fix)]
+}
+
+/// I5: what a request may log.
+pub(super) fn log(shot: &Shot) -> Vec<Finding> {
+    if !shot.ended.steps.contains(&Step::LogFull) {
+        return Vec::new();
+    }
+    vec![Finding::warning(
+        "I5",
+        "wrote more to the log than a request may (--max-log); the rest was dropped",
+        "log what went wrong rather than everything",
+    )]
+}

@@ -1,0 +1,214 @@
+//! The response's head: what was given to `start_response`.
+
+use crate::check::finding::Finding;
+use crate::check::plan::Shot;
+use crate::gateway::{Failure, Head, StartError, Step};
+
+/// Fields of which there may be one (RFC 9110, where each is defined): of two, some take the first
+/// and some the last.
+const SINGLE: [&str; 9] = [
+    "content-type",
+    "content-encoding",
+    "date",
+    "etag",
+    "expires",
+    "last-modified",
+    "location",
+    "retry-after",
+    "server",
+];
+
+/// What has to come with a status.
+const NEEDED: [(u16, &str, &str); 8] = [
+    (301, "Location", "RFC 9110 section 15.4"),
+    (302, "Location", "RFC 9110 section 15.4"),
+    (303, "Location", "RFC 9110 section 15.4"),
+    (307, "Location", "RFC 9110 section 15.4"),
+    (308, "Location", "RFC 9110 section 15.4"),
+    (401, "WWW-Authenticate", "RFC 9110 section 15.5.2"),
+    (405, "Allow", "RFC 9110 section 15.5.6"),
+    (426, "Upgrade", "RFC 9110 section 15.5.22"),
+];
+
+/// R1, R3: what the gateway refused.
+pub(super) fn calls_of_start_response(shot: &Shot) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for step in &shot.ended.steps {
+        let Step::Started {
+            outcome: Err(error),
+            ..
+        } = step
+        else {
+            continue;
+        };
+        findings.push(match error {
+            StartError::AlreadyStarted => Finding::error(
+                "R3",
+                "called start_response again without exc_info; the second call was refused",
+                "call it once; an error handler that starts over passes exc_info",
+            ),
+            StartError::HeadSent if matches!(shot.ended.failure, Some(Failure::Exception(_))) => {
+                // It raised the exception again, as the rule asks.
+                continue;
+            }
+            StartError::HeadSent => Finding::error(
+                "R3",
+                "called start_response with exc_info when the head was out, and went on",
+                "raise the exception again: the client has to see that the answer is not whole",
+            ),
+            StartError::Refused(why) => Finding::error(
+                "R1",
+                format!("start_response refused the head: {why}"),
+                "send only what HTTP allows; escape or drop what comes from outside",
+            ),
+        });
+    }
+    findings
+}
+
+/// R1: statuses that were let through.
+pub(super) fn statuses(shot: &Shot) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (status, _) in accepted(shot) {
+        let (code, reason) = status.split_at_checked(3).unwrap_or((status, ""));
+        if reason.trim().is_empty() {
+            let what = format!("the status {status:?} has no reason");
+            let fix = "write it as \"200 OK\": PEP 3333 asks for both";
+            findings.push(Finding::warning("R1", what, fix));
+        }
+        if !reason.is_ascii() {
+            let what = format!("the reason in {status:?} is not ASCII, which clients garble");
+            findings.push(Finding::warning("R1", what, "use the usual words"));
+        }
+        if code.parse::<u16>().is_ok_and(|code| code > 599) {
+            let what = format!("the status {status:?} is in no class that HTTP knows");
+            let fix = "use a code below 600: clients take the others for 500";
+            findings.push(Finding::warning("R1", what, fix));
+        }
+    }
+    match &shot.ended.head {
+        // Saying that a method is not implemented is an answer.
+        Some(head) if head.status >= 500 && head.status != 501 => {
+            let what = format!("answered with status {}", head.status);
+            let fix =
+                "an error of the client's has a status below 500; --log shows what it says of it";
+            findings.push(Finding::warning("failure", what, fix));
+        }
+        _ => {}
+    }
+    findings
+}
+
+/// R1, B3: fields that were let through.
+pub(super) fn fields(shot: &Shot) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (_, fields) in accepted(shot) {
+        for (at, (name, value)) in fields.iter().enumerate() {
+            if name.contains('_') {
+                let what = format!("the field {name} has an underscore: many proxies drop it");
+                findings.push(Finding::warning("R1", what, "use a dash"));
+            }
+            if value.trim_ascii() != value.as_slice() {
+                let what = format!("the value of {name} begins or ends with white space");
+                let fix = "trim it: no client sees that part (RFC 9110 section 5.5)";
+                findings.push(Finding::warning("R1", what, fix));
+            }
+            let name = name.to_ascii_lowercase();
+            let is_second = fields
+                .get(..at)
+                .unwrap_or_default()
+                .iter()
+                .any(|(before, _)| before.eq_ignore_ascii_case(&name));
+            if is_second && name == "content-length" {
+                let what = "sent Content-Length twice; the server made one of them";
+                findings.push(Finding::warning("B3", what, "send it once, or not at all"));
+            } else if is_second && SINGLE.contains(&name.as_str()) {
+                let what = format!("sent {name} twice: some clients take the first, some the last");
+                findings.push(Finding::warning("R1", what, "send it once"));
+            }
+        }
+    }
+    findings
+}
+
+/// Fields that belong to a status or to a body.
+pub(super) fn fields_that_a_status_needs(shot: &Shot) -> Vec<Finding> {
+    let Some(head) = &shot.ended.head else {
+        return Vec::new();
+    };
+    let mut findings = Vec::new();
+    for (_, name, section) in NEEDED.iter().filter(|(code, ..)| *code == head.status) {
+        if value(head, name).is_none() {
+            let what = format!("status {} without {name}", head.status);
+            let fix = format!("add it: {section}");
+            findings.push(Finding::warning("R1", what, fix));
+        }
+    }
+    if shot.taken_bytes() > 0 && value(head, "content-type").is_none() {
+        let what = "sent a body without Content-Type: clients guess, and guess wrong";
+        let fix = "say what it is: Content-Type: text/plain; charset=utf-8";
+        findings.push(Finding::warning("R1", what, fix));
+    }
+    if head.status == 204 && head.length.is_some() {
+        let what = "sent Content-Length with status 204, which has no body";
+        let fix = "leave it out (RFC 9110 section 8.6)";
+        findings.push(Finding::warning("B5", what, fix));
+    }
+    findings
+}
+
+/// HEAD is GET without the body (RFC 9110 section 9.3.2).
+pub(super) fn differences(get: &Shot, head: &Shot) -> Vec<Finding> {
+    let (Some(of_get), Some(of_head)) = (&get.ended.head, &head.ended.head) else {
+        return Vec::new();
+    };
+    let fix = "answer HEAD as GET, with the body if you like: the server leaves it out";
+    let mut findings = Vec::new();
+    if of_get.status != of_head.status {
+        // Turning it down as unknown is an answer too.
+        if !matches!(of_head.status, 405 | 501) {
+            let what = format!(
+                "answers HEAD with status {} and GET with {}",
+                of_head.status, of_get.status
+            );
+            findings.push(Finding::warning("B5", what, fix));
+        }
+        return findings;
+    }
+    let content_type = |head| value(head, "content-type");
+    if content_type(of_get) != content_type(of_head) {
+        let what = "the Content-Type of HEAD is not that of GET";
+        findings.push(Finding::warning("B5", what, fix));
+    }
+    let declared = |shot: &Shot| {
+        let fields = accepted(shot).flat_map(|(_, fields)| fields);
+        let mut lengths = fields.filter(|(name, _)| name.eq_ignore_ascii_case("content-length"));
+        lengths.next().map(|(_, value)| value.clone())
+    };
+    if let (Some(of_get), Some(of_head)) = (declared(get), declared(head))
+        && of_get != of_head
+    {
+        let what = "the Content-Length of HEAD is not that of GET";
+        findings.push(Finding::warning("B5", what, fix));
+    }
+    findings
+}
+
+/// What `start_response` was given and took.
+fn accepted(shot: &Shot) -> impl Iterator<Item = (&str, &[(String, Vec<u8>)])> {
+    shot.ended.steps.iter().filter_map(|step| match step {
+        Step::Started {
+            status,
+            fields,
+            outcome: Ok(()),
+            ..
+        } => Some((status.as_str(), fields.as_slice())),
+        _ => None,
+    })
+}
+
+fn value<'a>(head: &'a Head, name: &str) -> Option<&'a [u8]> {
+    let mut fields = head.fields.iter();
+    let (_, value) = fields.find(|(field, _)| field.eq_ignore_ascii_case(name))?;
+    Some(value)
+}

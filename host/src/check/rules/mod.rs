@@ -1,0 +1,59 @@
+//! What is wrong, from what a handler did and what came of it: each rule is a function that looks
+//! at one answer.
+
+mod body;
+mod ending;
+mod head;
+
+use super::finding::Finding;
+use super::plan::Shot;
+use crate::engine::Program;
+use crate::registry::Describe;
+
+type Rule = fn(&Shot) -> Vec<Finding>;
+
+/// The rules for one answer.
+const RULES: [Rule; 10] = [
+    head::calls_of_start_response,
+    head::statuses,
+    head::fields,
+    head::fields_that_a_status_needs,
+    body::lengths,
+    body::blocks,
+    body::writes,
+    body::reads,
+    ending::failures,
+    ending::log,
+];
+
+/// What can be told without running it.
+pub(super) fn of_program(program: &Program) -> Vec<Finding> {
+    let sockets: Vec<String> = program
+        .imports()
+        .into_iter()
+        .filter(|import| import.starts_with("wasi:sockets/"))
+        .collect();
+    if sockets.is_empty() {
+        return Vec::new();
+    }
+    let what = format!(
+        "imports {}: it is there, and refuses every connection, since handlers have no network",
+        sockets.join(", ")
+    );
+    let fix = "leave out what connects; where it is unused, the imports do no harm";
+    vec![Finding::warning("load", what, fix)]
+}
+
+/// What can be told of one answer.
+pub(super) fn of_answer(shot: &Shot) -> Vec<Finding> {
+    RULES.iter().flat_map(|rule| rule(shot)).collect()
+}
+
+/// What can be told of the answers to GET and to HEAD together.
+pub(super) fn of_pair(shots: &[Shot]) -> Vec<Finding> {
+    let find = |method: &str| shots.iter().find(|shot| shot.name == method);
+    match (find("GET"), find("HEAD")) {
+        (Some(get), Some(head)) => head::differences(get, head),
+        _ => Vec::new(),
+    }
+}

@@ -1,0 +1,14 @@
+//! What the program's commands do: each in a file of its own. Their arguments are in `cli`.
+
+mod check;
+mod config;
+mod routes;
+mod run;
+mod serve;
+mod site;
+
+pub use check::check;
+pub use config::config;
+pub use routes::routes;
+pub use run::run;
+pub use serve::serve;

@@ -1,0 +1,166 @@
+//! `wasgi run`: one request to one handler, its answer on standard output.
+
+use std::fs::File;
+use std::io::{self, IsTerminal, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+
+use crate::check;
+use crate::cli;
+use crate::drive::{Client, Driver, Ended, Framing, Mount, Request, Stays};
+use crate::engine::Engine;
+use crate::http1::Finish;
+use crate::log::{self, Log};
+
+/// Bytes of a request's body that one piece of it has.
+const PIECE_BYTES: usize = 64 * 1024;
+
+/// A status from here on is a failure of the handler's (RFC 9110 section 15.6), and the command's.
+const FIRST_FAILURE: u16 = 500;
+
+/// `wasgi run`: prints the answer to one request. Exit code 1 if it is not whole, or its status is
+/// 500 or above.
+///
+/// # Errors
+///
+/// Fails when there is no such handler, it does not load, or the request is none.
+pub fn run(arguments: &cli::Run) -> anyhow::Result<ExitCode> {
+    let config = arguments.trial.load()?.config;
+    let errors = Log::start("error", io::stderr())?;
+    log::install(errors.clone(), io::stderr().is_terminal());
+    let file = find(&arguments.handler, config.site.handlers())?;
+    let mount = Mount::of(&file);
+    let request = request(arguments, &mount)?;
+    let engine = Engine::new(&config.budget, config.site.code_cache())?;
+    let program = match check::load(&engine, &file) {
+        Ok(program) => program,
+        Err(findings) => {
+            let what: Vec<&str> = findings.iter().map(|one| one.what.as_str()).collect();
+            bail!("{}: {}", file.display(), what.join("; "));
+        }
+    };
+    let driver = Driver::new(&engine, config.budget)?;
+    let printer = Printer::new(!arguments.body_only);
+    let ended = driver
+        .send(&program, &mount, [(request, printer)], false)
+        .context("that is no request")?;
+    let is_good = ended.iter().all(|ended| tell(mount.name(), ended));
+    errors.flush();
+    Ok(if is_good {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// Logs what went wrong, and says whether all is well.
+fn tell(name: &str, ended: &Ended<Printer>) -> bool {
+    if let Some(failure) = &ended.failure {
+        tracing::error!("{name}: {failure}");
+        if ended.head.is_none() {
+            tracing::error!("{name}: the client would get status {}", failure.status());
+        }
+    }
+    if ended.finish == Some(Finish::Short) {
+        tracing::error!("{name}: the body is shorter than its Content-Length");
+    }
+    let status = ended.head.as_ref().map(|head| head.status);
+    ended.failure.is_none()
+        && ended.finish == Some(Finish::Whole)
+        && status.is_some_and(|status| status < FIRST_FAILURE)
+}
+
+/// The handler's file: as it was named, or by its name in the folder of handlers.
+fn find(handler: &Path, folder: &Path) -> anyhow::Result<PathBuf> {
+    if handler.is_file() {
+        return Ok(handler.to_owned());
+    }
+    let named = ["wasm", "wat"].map(|extension| {
+        let mut name = folder.join(handler).into_os_string();
+        name.push(".");
+        name.push(extension);
+        PathBuf::from(name)
+    });
+    match named.iter().find(|file| file.is_file()) {
+        Some(file) => Ok(file.clone()),
+        None => bail!(
+            "there is no handler {}: neither a file of that name nor {}",
+            handler.display(),
+            named[0].display()
+        ),
+    }
+}
+
+fn request(arguments: &cli::Run, mount: &Mount) -> anyhow::Result<Request> {
+    let body = arguments.data.as_deref().map(read).transpose()?;
+    let default = if body.is_some() { "POST" } else { "GET" };
+    let method = arguments.method.as_deref().unwrap_or(default);
+    let target = arguments.path.as_deref().unwrap_or(mount.example());
+    let mut request = Request::new(method, target);
+    for field in &arguments.fields {
+        let (name, value) = field
+            .split_once(':')
+            .with_context(|| format!("-H {field:?}: expected NAME: VALUE"))?;
+        request = request.with(name, value.trim().as_bytes());
+    }
+    if let Some(body) = body {
+        request.upload.framing = Framing::Length(body.len() as u64);
+        request.upload.pieces = body.chunks(PIECE_BYTES).map(<[u8]>::to_vec).collect();
+    }
+    Ok(request)
+}
+
+fn read(data: &str) -> anyhow::Result<Vec<u8>> {
+    let mut body = Vec::new();
+    match data.strip_prefix('@') {
+        None => return Ok(data.as_bytes().to_vec()),
+        Some("-") => io::stdin().read_to_end(&mut body),
+        Some(file) => File::open(file).and_then(|mut file| file.read_to_end(&mut body)),
+    }
+    .with_context(|| format!("-d {data}: can't be read"))?;
+    Ok(body)
+}
+
+/// Prints an answer as it comes.
+#[derive(Debug)]
+struct Printer {
+    has_head: bool,
+    /// Whoever read has gone.
+    is_broken: bool,
+}
+
+impl Printer {
+    fn new(has_head: bool) -> Self {
+        Self {
+            has_head,
+            is_broken: false,
+        }
+    }
+
+    fn print(&mut self, bytes: &[u8]) {
+        let mut out = io::stdout().lock();
+        self.is_broken |= out.write_all(bytes).and_then(|()| out.flush()).is_err();
+    }
+}
+
+impl Client for Printer {
+    fn head(&mut self, _status: u16, bytes: &[u8]) {
+        if self.has_head {
+            self.print(bytes);
+        }
+    }
+
+    fn body(&mut self, bytes: &[u8]) {
+        self.print(bytes);
+    }
+
+    fn stays(&self) -> Stays {
+        if self.is_broken {
+            Stays::No
+        } else {
+            Stays::Yes
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! What commands that look at a whole site have in common.
+
+use std::path::Path;
+
+use anyhow::bail;
+
+use crate::engine::Program;
+use crate::registry::{self, RouteTable, shadowed_pages};
+
+/// One folder may be missing: it may come later. With neither, the site is somewhere else.
+pub(super) fn check_folders(root: &Path, handlers: &Path) -> anyhow::Result<()> {
+    let (root_shown, handlers_shown) = (root.display(), handlers.display());
+    match (root.is_dir(), handlers.is_dir()) {
+        (true, true) => {}
+        (true, false) => {
+            tracing::warn!(
+                "{handlers_shown}: no such folder; handlers are served once it is there"
+            );
+        }
+        (false, true) => {
+            tracing::warn!("{root_shown}: no such folder; pages are served once it is there");
+        }
+        (false, false) => bail!(
+            "neither {root_shown} nor {handlers_shown} is a folder: name the folder that holds \
+             them (wasgi serve SITE), or each (--root, --handlers)"
+        ),
+    }
+    Ok(())
+}
+
+pub(super) fn route_table(root: &Path, registry: &registry::Registry<Program>) -> RouteTable {
+    let mut routes = registry.route_table();
+    routes.problems.extend(shadowed_pages(root, registry));
+    routes
+}

@@ -1,0 +1,161 @@
+//! Where a handler answers that is no part of a site: its route, from its file's name.
+
+use std::path::{Component, Path};
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+use crate::router::{RequestPath, Route, Segment, Table};
+
+/// The folder that a site has its handlers in: what is below it is a part of the route.
+const HANDLERS: &str = "handlers";
+
+/// What an example has for a segment in brackets.
+const EXAMPLE: &str = "1";
+
+/// What is not unreserved in RFC 3986 section 2.3.
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
+
+/// A handler's place among the paths.
+#[derive(Debug)]
+pub struct Mount {
+    table: Table<()>,
+    example: String,
+    name: String,
+}
+
+/// A request's path, shared out as [`crate::gateway::Environ`] has it.
+#[derive(Debug)]
+pub(super) struct Share {
+    pub(super) script_name: Vec<u8>,
+    pub(super) path_info: Vec<u8>,
+    pub(super) args: Vec<(String, Vec<u8>)>,
+}
+
+impl Mount {
+    /// The place of the handler in `file`, as a site would have it: `handlers/users/[id].wasm`
+    /// answers `/users/1`. A name that makes no route is at the root.
+    pub fn of(file: &Path) -> Self {
+        let name = name(file);
+        let route = Route::parse(&name).or_else(|_| Route::parse("index"));
+        let mut table = Table::new();
+        let mut example = String::from("/");
+        if let Ok(route) = route {
+            example = example_of(&route);
+            // The table is empty: no other route is in the way.
+            let _ = table.insert(route, ());
+        }
+        Self {
+            table,
+            example,
+            name,
+        }
+    }
+
+    /// What the handler is called in the log: `users/[id]`.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// A path that the handler answers, percent-encoded.
+    pub fn example(&self) -> &str {
+        &self.example
+    }
+
+    /// What the handler is told of a path. One that it would not be asked for is shared out as if
+    /// the handler were at the root.
+    pub(super) fn share(&self, path: &RequestPath) -> Share {
+        match self.table.find(path) {
+            Some(found) => {
+                let (script_name, path_info) = path.split_after(found.taken);
+                Share {
+                    script_name: script_name.to_vec(),
+                    path_info: path_info.to_vec(),
+                    args: found.args(path),
+                }
+            }
+            None => Share {
+                script_name: Vec::new(),
+                path_info: path.decoded().to_vec(),
+                args: Vec::new(),
+            },
+        }
+    }
+}
+
+/// The handler's name: its file's path below the innermost folder of handlers, without extension.
+fn name(file: &Path) -> String {
+    let stem = file.with_extension("");
+    let parts: Vec<_> = stem
+        .components()
+        .filter_map(|part| match part {
+            Component::Normal(part) => Some(part.to_string_lossy()),
+            _ => None,
+        })
+        .collect();
+    let folder = parts.iter().rposition(|part| part == HANDLERS);
+    let first = match folder {
+        Some(folder) if folder + 1 < parts.len() => folder + 1,
+        _ => parts.len().saturating_sub(1),
+    };
+    parts.get(first..).unwrap_or_default().join("/")
+}
+
+fn example_of(route: &Route) -> String {
+    let mut example = String::new();
+    for segment in route.segments() {
+        example.push('/');
+        match segment {
+            Segment::Literal(text) => example.extend(utf8_percent_encode(text, ENCODED)),
+            Segment::One(_) | Segment::Rest(_) => example.push_str(EXAMPLE),
+        }
+    }
+    if route.is_index() {
+        example.push('/');
+    }
+    example
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_as_in_a_site() {
+        for (file, name, example) in [
+            ("hello.wasm", "hello", "/hello"),
+            ("/a/b/hello.wat", "hello", "/hello"),
+            ("x/handlers/users/[id].wasm", "users/[id]", "/users/1"),
+            (
+                "handlers/files/[...rest].wasm",
+                "files/[...rest]",
+                "/files/1",
+            ),
+            ("handlers/api/index.wasm", "api/index", "/api/"),
+            ("index.wasm", "index", "/"),
+            ("handlers/a b.wasm", "a b", "/a%20b"),
+            ("handlers/a[.wasm", "a[", "/"),
+            ("target/handlers", "handlers", "/handlers"),
+        ] {
+            let mount = Mount::of(Path::new(file));
+            assert_eq!((mount.name(), mount.example()), (name, example), "{file}");
+        }
+    }
+
+    #[test]
+    fn a_path_is_shared_out_and_a_foreign_one_is_all_path_info() {
+        let mount = Mount::of(Path::new("handlers/users/[id].wasm"));
+        let share = |path: &str| mount.share(&RequestPath::parse(path.as_bytes()).expect("a path"));
+        let found = share("/users/7/posts");
+        assert_eq!(found.script_name, b"/users/7");
+        assert_eq!(found.path_info, b"/posts");
+        assert_eq!(found.args, [("id".to_owned(), b"7".to_vec())]);
+        let foreign = share("/other");
+        assert_eq!(foreign.script_name, b"");
+        assert_eq!(foreign.path_info, b"/other");
+        assert!(foreign.args.is_empty());
+    }
+}

@@ -1,0 +1,205 @@
+//! What a client sends: a request's head, and its body piece by piece.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::http1::{Connection, Incoming, Limits, RequestHead};
+
+/// A request, as a client means it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// `GET`.
+    pub method: String,
+    /// Path and query, percent-encoded.
+    pub target: String,
+    /// Whether it is sent as HTTP/1.0 rather than HTTP/1.1.
+    pub is_old: bool,
+    /// Its fields. `Host` and the body's framing are added to them.
+    pub fields: Vec<(String, Vec<u8>)>,
+    /// Its body.
+    pub upload: Upload,
+}
+
+/// The body of a request, on its way.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Upload {
+    /// How its end is told.
+    pub framing: Framing,
+    /// Its pieces. The next one comes when the handler has read the one before and wants more.
+    pub pieces: Vec<Vec<u8>>,
+    /// Whether the client goes away behind the last piece, and before the end.
+    pub is_cut: bool,
+}
+
+/// How the end of a request's body is told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Framing {
+    /// There is no body.
+    #[default]
+    None,
+    /// By its length, in bytes.
+    Length(u64),
+    /// In chunks.
+    Chunked,
+}
+
+/// Why something is no request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BadRequest(String);
+
+impl Request {
+    /// A request without a body.
+    pub fn new(method: &str, target: &str) -> Self {
+        Self {
+            method: method.to_owned(),
+            target: target.to_owned(),
+            is_old: false,
+            fields: Vec::new(),
+            upload: Upload::default(),
+        }
+    }
+
+    /// The same with a field.
+    pub fn with(mut self, name: &str, value: &[u8]) -> Self {
+        self.fields.push((name.to_owned(), value.to_vec()));
+        self
+    }
+
+    /// The same with a body whose length is told.
+    pub fn with_body(mut self, pieces: &[&[u8]]) -> Self {
+        let length = pieces.iter().map(|piece| piece.len() as u64).sum();
+        self.upload.framing = Framing::Length(length);
+        self.upload.pieces = pieces.iter().map(|piece| piece.to_vec()).collect();
+        self
+    }
+
+    /// Sends the head on a connection of its own.
+    ///
+    /// # Errors
+    ///
+    /// Fails where the protocol core would turn the request down, with its words.
+    pub(super) fn send(&self, now: Instant) -> Result<(Connection, Arc<RequestHead>), BadRequest> {
+        let mut connection = Connection::new(Arc::new(Limits::default()), now);
+        connection.receive(&self.head()?, now);
+        match connection.next_request(now) {
+            Some(Incoming::Request(head)) => Ok((connection, head)),
+            Some(Incoming::Rejected(rejection)) => Err(BadRequest(format!(
+                "the server would answer {}: {}",
+                rejection.status, rejection.why
+            ))),
+            _ => Err(BadRequest("it makes no whole head".to_owned())),
+        }
+    }
+
+    fn head(&self) -> Result<Vec<u8>, BadRequest> {
+        for text in [&self.method, &self.target] {
+            check(text.as_bytes())?;
+        }
+        let version = if self.is_old { "1.0" } else { "1.1" };
+        let line = format!("{} {} HTTP/{version}\r\n", self.method, self.target);
+        let mut head = line.into_bytes();
+        let mut field = |name: &str, value: &[u8]| {
+            head.extend_from_slice(name.as_bytes());
+            head.extend_from_slice(b": ");
+            head.extend_from_slice(value);
+            head.extend_from_slice(b"\r\n");
+        };
+        if !self.is_old && !self.has("host") {
+            field("Host", b"localhost:8000");
+        }
+        for (name, value) in &self.fields {
+            check(name.as_bytes())?;
+            check(value)?;
+            field(name, value);
+        }
+        if !self.has("content-length") && !self.has("transfer-encoding") {
+            match self.upload.framing {
+                Framing::None => {}
+                Framing::Length(length) => field("Content-Length", length.to_string().as_bytes()),
+                Framing::Chunked => field("Transfer-Encoding", b"chunked"),
+            }
+        }
+        head.extend_from_slice(b"\r\n");
+        Ok(head)
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.fields
+            .iter()
+            .any(|(field, _)| field.eq_ignore_ascii_case(name))
+    }
+}
+
+impl Upload {
+    /// A piece as it is on the wire.
+    pub(super) fn encode(&self, piece: &[u8]) -> Vec<u8> {
+        match self.framing {
+            Framing::Chunked if piece.is_empty() => Vec::new(),
+            Framing::Chunked => {
+                let size = format!("{:x}\r\n", piece.len());
+                [size.as_bytes(), piece, b"\r\n"].concat()
+            }
+            Framing::None | Framing::Length(_) => piece.to_vec(),
+        }
+    }
+
+    /// What ends it on the wire, unless it is cut.
+    pub(super) fn end(&self) -> &'static [u8] {
+        match self.framing {
+            Framing::Chunked if !self.is_cut => b"0\r\n\r\n",
+            _ => b"",
+        }
+    }
+}
+
+impl BadRequest {
+    /// A request that makes no sense for another reason.
+    pub(super) fn of(reason: &impl fmt::Display) -> Self {
+        Self(reason.to_string())
+    }
+}
+
+/// What would end a line of the head early, and pass for another one.
+fn check(text: &[u8]) -> Result<(), BadRequest> {
+    if text.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
+        let text = String::from_utf8_lossy(text);
+        return Err(BadRequest(format!("a line break in {text:?}")));
+    }
+    Ok(())
+}
+
+impl fmt::Display for BadRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for BadRequest {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn send(request: &Request) -> Result<Arc<RequestHead>, BadRequest> {
+        request.send(Instant::now()).map(|(_, head)| head)
+    }
+
+    #[test]
+    fn what_is_needed_is_added() {
+        let head = send(&Request::new("POST", "/a?b").with_body(&[b"one", b"two"])).unwrap();
+        assert_eq!(head.field("content-length"), Some(&b"6"[..]));
+        assert_eq!(head.authority(), b"localhost:8000");
+        let head = send(&Request::new("GET", "/").with("Host", b"example.org")).unwrap();
+        assert_eq!(head.authority(), b"example.org");
+    }
+
+    #[test]
+    fn what_is_no_request_is_refused_with_the_reason() {
+        let refused = |request: &Request| send(request).unwrap_err().to_string();
+        let lines = Request::new("GET", "/").with("X", b"a\r\nY: b");
+        assert!(refused(&lines).contains("line break"));
+        assert!(refused(&Request::new("GET", "no-slash")).contains("400"));
+        assert!(refused(&Request::new("G T", "/")).contains("400"));
+    }
+}

@@ -1,0 +1,193 @@
+//! What a component asks for that nobody here has, in words for someone who has never seen a
+//! linker.
+
+use wasmtime::Trap;
+use wasmtime::component::types::ComponentItem;
+use wasmtime::component::{Component, Linker, ResourceType};
+
+use super::load::line;
+use super::state::State;
+use super::{Engine, Kind, kind};
+
+/// An import that can't be satisfied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Missing {
+    /// Its name, such as `wasi:http/outgoing-handler@0.2.6`.
+    pub import: String,
+    /// What it is.
+    pub meaning: &'static str,
+    /// What to do about it.
+    pub remedy: &'static str,
+}
+
+/// What is known of an interface, by the front of its name: the first that fits.
+const KNOWN: [(&str, &str, &str); 13] = [
+    (
+        "wasgi:gateway/",
+        "another version of the contract than this server's, which is wasgi:gateway@0.1.0",
+        "build it with the SDK, or the wit/gateway.wit, of this server's version",
+    ),
+    (
+        "wasi:http/",
+        "HTTP by WASI's own interface: requests to other servers, or another way to answer",
+        "answer through wasgi:gateway, and leave out the HTTP client: handlers of this kind have \
+         no network",
+    ),
+    (
+        "wasi:keyvalue/",
+        "a key-value store that the host would have to keep",
+        "leave it out: this server keeps no data for handlers",
+    ),
+    (
+        "wasi:blobstore/",
+        "a store of large objects that the host would have to keep",
+        "leave it out: this server keeps no data for handlers",
+    ),
+    (
+        "wasi:config/",
+        "settings that the host would pass in",
+        "compile the settings in, or take them from the request",
+    ),
+    (
+        "wasi:logging/",
+        "a log with levels",
+        "write to wsgi.errors (environ.write-errors), or to standard error: both are logged",
+    ),
+    (
+        "wasi:messaging/",
+        "a message broker",
+        "leave it out: this server has none",
+    ),
+    (
+        "wasi:nn/",
+        "machine learning on the host",
+        "leave it out: this server has none",
+    ),
+    (
+        "wasi:tls/",
+        "encrypted connections",
+        "leave it out: handlers have no network",
+    ),
+    (
+        "wasi:",
+        "an interface of WASI that this server does not have, or not in this version: it has WASI \
+         0.2",
+        "build for wasm32-wasip2 with a toolchain of WASI 0.2",
+    ),
+    (
+        "wasi_",
+        "WASI's first preview, which core modules import",
+        "make it a component with `wasm-tools component new` and the preview 1 adapter, or build \
+         for wasm32-wasip2",
+    ),
+    (
+        "env",
+        "symbols that the linker did not find when the handler was built",
+        "look at the build's warnings: a library is missing there",
+    ),
+    (
+        "",
+        "an interface of somebody's own, which no server knows",
+        "put the component that exports it inside of this one (`wac plug`), or remove the import",
+    ),
+];
+
+impl Missing {
+    fn of(import: &str) -> Self {
+        let known = KNOWN.iter().find(|(front, ..)| import.starts_with(front));
+        let (_, meaning, remedy) = known.copied().unwrap_or_default();
+        Self {
+            import: import.to_owned(),
+            meaning,
+            remedy,
+        }
+    }
+}
+
+impl Engine {
+    /// Every import of a component that this host does not have. Empty for what is no component.
+    ///
+    /// Compiles it, so it takes as long as [`Engine::load`]: for files that did not load.
+    pub fn missing(&self, bytes: &[u8]) -> Vec<Missing> {
+        let Ok(component) = Component::new(&self.inner, bytes) else {
+            return Vec::new();
+        };
+        let kind = kind::detect(&component, &self.inner).unwrap_or(Kind::Gateway);
+        let mut linker = self.linkers.of(kind).clone();
+        linker.allow_shadowing(true);
+        let mut missing: Vec<Missing> = Vec::new();
+        // Linking tells of one at a time. So that it gets to the next, the one before is filled in.
+        while let Err(error) = linker.instantiate_pre(&component) {
+            let error = line(&error);
+            let Some(import) = error.split('`').nth(1) else {
+                break;
+            };
+            if missing.iter().any(|known| known.import == import)
+                || fill_in(&mut linker, &self.inner, &component, import).is_none()
+            {
+                break;
+            }
+            missing.push(Missing::of(import));
+        }
+        missing
+    }
+}
+
+/// Gives an imported instance functions that nobody will call. None if there is no such instance,
+/// or if the linker does not take something of it.
+fn fill_in(
+    linker: &mut Linker<State>,
+    engine: &wasmtime::Engine,
+    component: &Component,
+    import: &str,
+) -> Option<()> {
+    let ty = component.component_type();
+    let (_, item) = ty.imports(engine).find(|(name, _)| *name == import)?;
+    let ComponentItem::ComponentInstance(instance) = item.ty else {
+        return None;
+    };
+    let mut stub = linker.instance(import).ok()?;
+    for (name, item) in instance.exports(engine) {
+        match item.ty {
+            ComponentItem::ComponentFunc(_) => stub
+                .func_new(name, |_, _, _, _| Err(Trap::UnreachableCodeReached.into()))
+                .ok()?,
+            ComponentItem::Resource(_) => stub
+                .resource(name, ResourceType::host::<()>(), |_, _| Ok(()))
+                .ok()?,
+            _ => {}
+        }
+    }
+    Some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Budget;
+
+    #[test]
+    fn every_missing_import_is_told_and_explained() {
+        let engine = Engine::new(&Budget::default(), None).expect("an engine");
+        let component = r#"(component
+            (import "wasi:clocks/wall-clock@0.2.0" (instance))
+            (import "wasi:keyvalue/store@0.2.0" (instance (export "open" (func))))
+            (import "acme:store/items@1.0.0" (instance
+                (export "item" (type (sub resource))) (export "get" (func))))
+            (import "wasgi:gateway/gateway@0.9.0" (instance (export "go" (func)))))"#;
+        let missing = engine.missing(component.as_bytes());
+        let names: Vec<_> = missing.iter().map(|one| one.import.as_str()).collect();
+        assert_eq!(
+            names,
+            [
+                "wasi:keyvalue/store@0.2.0",
+                "acme:store/items@1.0.0",
+                "wasgi:gateway/gateway@0.9.0"
+            ]
+        );
+        assert!(missing[0].meaning.contains("key-value"));
+        assert!(missing[1].remedy.contains("wac plug"));
+        assert!(missing[2].meaning.contains("another version"));
+        assert!(engine.missing(b"no component").is_empty());
+    }
+}

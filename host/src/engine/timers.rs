@@ -1,0 +1,57 @@
+//! The timers of guests that sleep.
+
+use std::thread::JoinHandle;
+
+use anyhow::Context;
+
+/// The thread that drives the timers of guests which sleep: WASI's implementation keeps them in a
+/// tokio runtime. Nothing else runs there. It stops when this is dropped.
+#[derive(Debug)]
+pub struct Timers {
+    handle: tokio::runtime::Handle,
+    stop: Option<tokio::sync::oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Timers {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the system gives no thread.
+    pub fn start() -> anyhow::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .context("could not set up timers")?;
+        let handle = runtime.handle().clone();
+        let (stop, stopped) = tokio::sync::oneshot::channel();
+        let thread = std::thread::Builder::new()
+            .name("wasgi-timers".into())
+            .spawn(move || {
+                // Dropping the sender is the signal as well.
+                let _ = runtime.block_on(stopped);
+            })
+            .context("could not start the timers' thread")?;
+        Ok(Self {
+            handle,
+            stop: Some(stop),
+            thread: Some(thread),
+        })
+    }
+
+    /// What a thread that polls calls has to have entered while it does.
+    pub fn handle(&self) -> &tokio::runtime::Handle {
+        &self.handle
+    }
+}
+
+impl Drop for Timers {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            // Its only way to fail is a panic, which has been reported by then.
+            let _ = thread.join();
+        }
+    }
+}
