@@ -56,6 +56,8 @@ impl CodeCache {
         engine
             .precompile_compatibility_hash()
             .hash(&mut fingerprint);
+        // Decides how a memory's image is stored, and is not in the engine's own hash.
+        pool::IMAGE_BYTES.hash(&mut fingerprint);
         let cache = Self {
             folder: folder.to_owned(),
             engine: fingerprint.0.finalize(),
