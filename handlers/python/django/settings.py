@@ -59,7 +59,9 @@ MESSAGE_STORAGE = "django.contrib.messages.storage.cookie.CookieStorage"
 PASSWORD_HASHERS = ["pages.hashers.FewerRounds"]
 
 USE_TZ = True
-STATIC_URL = "static/"
+TIME_ZONE = "UTC"
+# Where urls.py serves them, seen from outside: the handler is django.wasm.
+STATIC_URL = "/django/static/"
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,

@@ -17,7 +17,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, bail};
 use wasmtime::component::Component;
 
-use super::LoadError;
+use super::{LoadError, pool};
 
 /// Entries that no start has used for this long are removed at the next: four weeks. A handler
 /// that is still there and is compiled again pays once.

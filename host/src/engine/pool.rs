@@ -41,7 +41,7 @@ const TABLE_ELEMENTS: usize = 40_000;
 /// The largest image of a program's memory that is mapped as it is, holes included, in bytes. Above
 /// it wasmtime copies an image with holes into each new instance. A Python program's is 20 to 60
 /// MiB with everything imported, and copying it took 6 of the 7 ms that a request took.
-const IMAGE_BYTES: u64 = 256 << 20;
+pub(super) const IMAGE_BYTES: u64 = 256 << 20;
 
 /// Instance slots that are kept warm, so that the memory image of a program need not be mapped
 /// again for each request.

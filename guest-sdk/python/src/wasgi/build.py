@@ -137,11 +137,14 @@ def _componentize(search_path: list[Path], output: Path) -> None:
 
 def _understand(output: str) -> BuildError:
     """The reason in what componentize-py wrote."""
-    _, mark, rest = output.partition(MARK)
+    before, mark, rest = output.partition(MARK)
     if mark:
+        # What the application wrote itself, behind what Python says of componentize-py's end.
+        written = before.rpartition("AssertionError: ")[2]
         try:
             report = json.loads(rest.partition("\n")[0])
-            return BuildError(report["line"], report["details"].rstrip())
+            details = f"{written.strip()}\n{report['details']}"
+            return BuildError(report["line"], details.strip())
         except (ValueError, KeyError):
             pass
     return BuildError("componentize-py failed; what it wrote is above", output.rstrip())

@@ -56,3 +56,8 @@ class Admin(TestCase):
     def test_a_wrong_password_is_refused(self):
         page = self.client.post("/admin/login/", {"username": "demo", "password": "other"})
         self.assertContains(page, "Please enter the correct username and password")
+
+    def test_the_admin_has_its_style(self):
+        style = self.client.get("/static/admin/css/base.css")
+        self.assertEqual(style["Content-Type"], "text/css")
+        self.assertIn(b"--primary", b"".join(style.streaming_content))

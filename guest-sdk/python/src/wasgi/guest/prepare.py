@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import gc
 import importlib
+import importlib.resources
+import importlib.util
 import io
 import os
 import sys
@@ -28,6 +30,9 @@ _LATE = (
     "encodings.utf_8_sig", "stringprep", "unicodedata", "_strptime", "linecache", "traceback",
     "random", "secrets", "json", "html.entities", "email.message", "mimetypes",
 )  # fmt: skip
+
+#: The same, where installed: time zones, of which the sandbox has none, are read from `tzdata`.
+_OPTIONAL = ("tzdata", "tzdata.zoneinfo")
 
 
 def prepare(plan: dict) -> type:
@@ -57,6 +62,9 @@ def prepare(plan: dict) -> type:
 def _import_late(imports: list[str]) -> None:
     for name in _LATE:
         importlib.import_module(name)
+    for name in _OPTIONAL:
+        if importlib.util.find_spec(name):
+            importlib.import_module(name)
     for name in imports:
         try:
             importlib.import_module(name)
