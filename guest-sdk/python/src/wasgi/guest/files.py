@@ -12,6 +12,7 @@ import errno
 import io
 import os
 import stat
+import sys
 import zlib
 
 #: Files smaller than this are kept as they are, in bytes: there is little to save.
@@ -220,16 +221,22 @@ class Overlay:
 
 
 def lay_over(files: Files) -> None:
-    """Puts `files` in front of the file system for the rest of this process."""
-    import _io
-    import builtins
-    import posix
+    """Puts `files` in front of the file system for the rest of this process.
 
+    Modules that took a function for themselves, as `from os import stat` does, get the new one as
+    well. The import system looks into `posix` and `_io`, which are among them.
+    """
     overlay = Overlay(files)
-    builtins.open = io.open = _io.open = overlay.open
-    io.open_code = _io.open_code = overlay.open_code
-    # The import system has `posix`, everybody else `os`.
-    for module in (os, posix):
-        module.stat, module.lstat = overlay.stat, overlay.lstat
-        module.listdir, module.scandir = overlay.listdir, overlay.scandir
-        module.access = overlay.access
+    replaced = {
+        id(io.open): overlay.open,
+        id(io.open_code): overlay.open_code,
+        id(os.stat): overlay.stat,
+        id(os.lstat): overlay.lstat,
+        id(os.listdir): overlay.listdir,
+        id(os.scandir): overlay.scandir,
+        id(os.access): overlay.access,
+    }
+    for module in list(sys.modules.values()):
+        for name, value in list(getattr(module, "__dict__", {}).items()):
+            if id(value) in replaced:
+                setattr(module, name, replaced[id(value)])

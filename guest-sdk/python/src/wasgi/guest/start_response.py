@@ -28,10 +28,14 @@ class StartResponse:
             fields = _fields(headers)
             if not isinstance(status, str):
                 raise TypeError(f"the status is to be str, not {type(status).__name__}")
+            refusal = None
             try:
                 self._start_response.call(status, fields, exception)
             except Err as error:
-                self._refuse(error.value, exc_info)
+                refusal = error.value
+            if refusal is not None:
+                # Out here, so that the traceback has nothing of the error that crossed.
+                self._refuse(refusal, exc_info)
         finally:
             # A frame that holds a traceback of itself is a circle.
             exc_info = None
@@ -55,10 +59,10 @@ class StartResponse:
         if kind == "StartError_AlreadyStarted":
             raise AssertionError(
                 "start_response() was called before, and this call has no exc_info"
-            ) from None
+            )
         if kind == "StartError_HeadSent":
             raise exc_info[1].with_traceback(exc_info[2])
-        raise ValueError(getattr(error, "value", str(error))) from None
+        raise ValueError(getattr(error, "value", str(error)))
 
 
 def checked(block: object, taker: str) -> bytes:
