@@ -16,6 +16,7 @@ mod lifecycle;
 mod main_job;
 mod many;
 mod proxy;
+mod python;
 mod reload;
 mod settings;
 mod stress;
