@@ -72,6 +72,16 @@ class Kept(unittest.TestCase):
             gather._add_tree(files, folder)
         self.assertEqual(files.names(folder), ["a.py"])
 
+    def test_what_is_too_large_is_named(self):
+        with tempfile.TemporaryDirectory() as folder:
+            large = Path(folder, "large.bin")
+            large.write_bytes(b"")
+            os.truncate(large, gather.FILE_BYTES_MAX + 1)
+            with self.assertRaises(gather.TooLarge) as caught:
+                gather._add_tree(Files(), folder)
+        self.assertEqual(caught.exception.path, str(large))
+        self.assertIn("8 MiB", caught.exception.reason)
+
 
 class Compat(unittest.TestCase):
     def test_pbkdf2_is_what_openssl_makes_of_it(self):

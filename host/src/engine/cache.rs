@@ -82,13 +82,18 @@ impl CodeCache {
             return Ok(component);
         }
         let component = compile(engine, bytes)?;
-        if let Err(error) = self.write(&entry, &component) {
-            tracing::warn!(
-                "compiled code was not kept in {}: {error:#}",
-                self.folder.display()
-            );
+        match self.write(&entry, &component) {
+            // From the file, code and memory's image are pages that the kernel shares and can drop;
+            // as they were compiled, they are memory of ours: 100 MB of it for a Python program.
+            Ok(()) => Ok(read(engine, &entry).unwrap_or(component)),
+            Err(error) => {
+                tracing::warn!(
+                    "compiled code was not kept in {}: {error:#}",
+                    self.folder.display()
+                );
+                Ok(component)
+            }
         }
-        Ok(component)
     }
 
     fn entry(&self, bytes: &[u8]) -> PathBuf {

@@ -147,6 +147,11 @@ def _understand(output: str) -> BuildError:
             return BuildError(report["line"], details.strip())
         except (ValueError, KeyError):
             pass
+    if "fuel allocated for hostcalls" in output:
+        return BuildError(
+            "once imported, the application takes more memory than the 128 MiB that "
+            "componentize-py can store"
+        )
     return BuildError("componentize-py failed; what it wrote is above", output.rstrip())
 
 

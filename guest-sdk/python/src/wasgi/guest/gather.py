@@ -8,8 +8,12 @@ import sys
 
 from wasgi.guest.files import Files
 
-#: All files of one component together, in bytes. A component is held in memory by the server.
-TOTAL_BYTES_MAX = 64 << 20
+#: All files of one component together, in bytes, compressed. They are part of each instance's
+#: memory, whose budget is 128 MiB unless the server is told otherwise. Django has 10 MiB.
+TOTAL_BYTES_MAX = 24 << 20
+
+#: One file, in bytes. It is read whole, and componentize-py takes 128 MiB of memory at the most.
+FILE_BYTES_MAX = 8 << 20
 
 #: Where the standard library is in the sandbox.
 STANDARD_LIBRARY = "/python"
@@ -32,7 +36,12 @@ _METADATA = frozenset(["METADATA", "entry_points.txt", "top_level.txt"])
 
 
 class TooLarge(Exception):
-    """There is more than may be kept."""
+    """There is more than may be kept: a file, and how it is too much."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(path, reason)
+        self.path = path
+        self.reason = reason
 
 
 def gather(own_folders: list[str], installed_folders: list[str], include: list[str]) -> Files:
@@ -40,7 +49,7 @@ def gather(own_folders: list[str], installed_folders: list[str], include: list[s
     installed ones, and the standard library.
 
     Raises:
-        TooLarge: one line that says where most of it is.
+        TooLarge: where that is more than fits.
     """
     files = Files()
     wanted = {name.partition(".")[0] for name in sys.modules} | set(include)
@@ -84,10 +93,13 @@ def _add_file(files: Files, path: str) -> None:
         return
     try:
         with open(path, "rb") as file:
-            content = file.read(TOTAL_BYTES_MAX + 1)
-        files.add(path, content, os.stat(path))
+            content = file.read(FILE_BYTES_MAX + 1)
+        status = os.stat(path)
     except OSError:
         # A broken link, or a file that may not be read: it would not have been read later either.
         return
+    if len(content) > FILE_BYTES_MAX:
+        raise TooLarge(path, f"has more than {FILE_BYTES_MAX >> 20} MiB")
+    files.add(path, content, status)
     if files.size_bytes > TOTAL_BYTES_MAX:
-        raise TooLarge(path)
+        raise TooLarge(path, f"and those before it have more than {TOTAL_BYTES_MAX >> 20} MiB")

@@ -121,15 +121,14 @@ def _kept(plan: dict) -> files.Files:
     try:
         return gather.gather(plan["own_folders"], plan["installed_folders"], plan["include"])
     except gather.TooLarge as error:
-        limit = gather.TOTAL_BYTES_MAX >> 20
-        path = str(error)
+        path = error.path
         for folder, name in plan["names"].items():
             if path.startswith(f"{folder}/"):
                 path = name + path.removeprefix(folder)
                 break
         fail(
-            f"the application's folders have more than {limit} MiB of files, at {path}; "
-            "give --path the folder of its modules alone"
+            f"{path} {error.reason}, and a handler keeps its files in memory; "
+            "give --path a folder with the application alone"
         )
 
 
