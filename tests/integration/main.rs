@@ -20,6 +20,7 @@ mod lifecycle;
 mod main_job;
 mod many;
 mod proxy;
+mod python;
 mod reload;
 mod reuse;
 mod settings;

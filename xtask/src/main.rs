@@ -5,6 +5,7 @@
 mod guest_toolchain;
 mod guests;
 mod process;
+mod python;
 mod workspace;
 
 use std::env;
@@ -27,7 +28,7 @@ struct Task {
     run: fn(&Workspace, &[OsString]) -> Result<()>,
 }
 
-const TASKS: [Task; 5] = [
+const TASKS: [Task; 6] = [
     Task {
         name: "serve",
         arguments: "[ARGS…]",
@@ -39,6 +40,12 @@ const TASKS: [Task; 5] = [
         arguments: "",
         about: "Build the server (target/release/wasgi) and the demo handlers (handlers/*.wasm)",
         run: build,
+    },
+    Task {
+        name: "python",
+        arguments: "",
+        about: "Build the Python demos (handlers/{clock,flask,django,bottle}.wasm) as well",
+        run: python,
     },
     Task {
         name: "test",
@@ -129,6 +136,10 @@ fn build(workspace: &Workspace, _: &[OsString]) -> Result<()> {
         .args(["--release", "--package", "wasgi"]))
 }
 
+fn python(workspace: &Workspace, _: &[OsString]) -> Result<()> {
+    python::build(workspace)
+}
+
 fn serve(workspace: &Workspace, arguments: &[OsString]) -> Result<()> {
     build(workspace, &[])?;
     let server = workspace.target.join("release/wasgi");
@@ -151,6 +162,9 @@ fn test(workspace: &Workspace, filters: &[OsString]) -> Result<()> {
         .cargo("test")
         .args(["--workspace", "--"])
         .args(filters))?;
+    if filters.is_empty() {
+        python::test(workspace)?;
+    }
     check_outsiders(workspace)
 }
 

@@ -17,7 +17,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, bail};
 use wasmtime::component::Component;
 
-use super::LoadError;
+use super::{LoadError, pool};
 
 /// Entries that no start has used for this long are removed at the next: four weeks. A handler
 /// that is still there and is compiled again pays once.
@@ -56,6 +56,8 @@ impl CodeCache {
         engine
             .precompile_compatibility_hash()
             .hash(&mut fingerprint);
+        // Decides how a memory's image is stored, and is not in the engine's own hash.
+        pool::IMAGE_BYTES.hash(&mut fingerprint);
         let cache = Self {
             folder: folder.to_owned(),
             engine: fingerprint.0.finalize(),
@@ -80,13 +82,18 @@ impl CodeCache {
             return Ok(component);
         }
         let component = compile(engine, bytes)?;
-        if let Err(error) = self.write(&entry, &component) {
-            tracing::warn!(
-                "compiled code was not kept in {}: {error:#}",
-                self.folder.display()
-            );
+        match self.write(&entry, &component) {
+            // From the file, code and memory's image are pages that the kernel shares and can drop;
+            // as they were compiled, they are memory of ours: 100 MB of it for a Python program.
+            Ok(()) => Ok(read(engine, &entry).unwrap_or(component)),
+            Err(error) => {
+                tracing::warn!(
+                    "compiled code was not kept in {}: {error:#}",
+                    self.folder.display()
+                );
+                Ok(component)
+            }
         }
-        Ok(component)
     }
 
     fn entry(&self, bytes: &[u8]) -> PathBuf {

@@ -1,0 +1,100 @@
+"""The command line: ``python -m wasgi build app:app -o handlers/app.wasm``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import wasgi
+from wasgi.build import Build, BuildError
+from wasgi.target import Target, TargetError
+
+#: Exit status for arguments that can't be understood, as argparse has it.
+_USAGE = 2
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs a command, and returns its exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        target = Target.parse(options.target)
+    except TargetError as error:
+        return _fail(str(error), _USAGE)
+    build = Build(
+        target=target,
+        output=options.output or Path(f"{target.module.rpartition('.')[2]}.wasm"),
+        paths=options.path or [Path(".")],
+        imports=options.imports,
+        warm=options.warm,
+        include=options.include,
+    )
+    try:
+        size = build.run()
+    except BuildError as error:
+        if error.details:
+            print(error.details, file=sys.stderr)
+        return _fail(str(error), 1)
+    print(f"wrote {build.output} ({size / 1e6:.1f} MB)")
+    return 0
+
+
+def _fail(line: str, status: int) -> int:
+    print(f"wasgi: {line}", file=sys.stderr)
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m wasgi",
+        description="Turns WSGI applications into handlers for the wasgi server.",
+    )
+    parser.add_argument("--version", action="version", version=f"wasgi {wasgi.__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    build = commands.add_parser(
+        "build",
+        help="build a handler from an application",
+        description="Imports an application in the sandbox, and writes a component that starts "
+        "where the import ended.",
+    )
+    build.add_argument(
+        "target",
+        metavar="MODULE:CALLABLE",
+        help="the application, such as app:app, mysite.wsgi:application or app:create_app()",
+    )
+    build.add_argument(
+        "-o", "--output", type=Path, metavar="FILE", help="where to write it [MODULE.wasm]"
+    )
+    build.add_argument(
+        "-p",
+        "--path",
+        type=Path,
+        action="append",
+        metavar="FOLDER",
+        help="a folder of the application: its modules are found and its files kept; may be "
+        "given more than once [the current folder]",
+    )
+    build.add_argument(
+        "--import",
+        dest="imports",
+        action="append",
+        default=[],
+        metavar="MODULE",
+        help="a module to import now, because the application imports it late",
+    )
+    build.add_argument(
+        "--warm",
+        action="append",
+        default=[],
+        metavar="PATH",
+        help="a path to ask the application for now, so that what it sets up for its first "
+        "request is done; state that this leaves behind is in every instance",
+    )
+    build.add_argument(
+        "--include",
+        action="append",
+        default=[],
+        metavar="PACKAGE",
+        help="an installed package whose files to keep although it isn't imported yet",
+    )
+    return parser

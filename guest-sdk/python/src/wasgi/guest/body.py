@@ -1,0 +1,90 @@
+"""What an application returns, as the contract's body."""
+
+from __future__ import annotations
+
+from wasgi.guest.exception import record
+from wasgi.guest.start_response import checked
+
+#: What an application's iterable gives.
+_TAKER = "the application's iterable is to give"
+
+
+class FileWrapper:
+    """``wsgi.file_wrapper``: a file as an iterable of blocks. The server can't send the file by
+    itself, as handlers have none of the system's (B6)."""
+
+    def __init__(self, filelike, block_size: int = 64 * 1024) -> None:
+        self.filelike = filelike
+        self.block_size = block_size
+        if hasattr(filelike, "close"):
+            self.close = filelike.close
+
+    def __iter__(self) -> "FileWrapper":
+        return self
+
+    def __next__(self) -> bytes:
+        if block := self.filelike.read(self.block_size):
+            return block
+        raise StopIteration
+
+
+class Blocks:
+    """An application's iterable as the contract's resource: a block at a time (B1)."""
+
+    def __init__(self, iterable) -> None:
+        self._iterable = iterable
+        self._iterator = None
+        self._is_closed = False
+
+    def next(self) -> bytes | None:
+        """The next block, or none at the end."""
+        from componentize_py_types import Err
+
+        try:
+            if self._iterator is None:
+                self._iterator = iter(self._iterable)
+            for block in self._iterator:
+                return checked(block, _TAKER)
+            return None
+        except BaseException as error:
+            raise Err(record(error)) from None
+
+    def close(self) -> None:
+        """Calls the iterable's own ``close``, if it has one, and never twice (B2)."""
+        from componentize_py_types import Err
+
+        if self._is_closed:
+            return
+        self._is_closed = True
+        try:
+            close = getattr(self._iterable, "close", None)
+            if close is not None:
+                close()
+        except BaseException as error:
+            raise Err(record(error)) from None
+
+
+def body(result) -> object:
+    """The body that an application's result stands for.
+
+    A list or tuple of at most one block is sent whole, which gives it a Content-Length (B4).
+
+    Raises:
+        TypeError: where it is no iterable of bytes.
+    """
+    from wit_world.exports import application
+
+    if type(result) in (list, tuple) and len(result) <= 1:
+        whole = checked(result[0], _TAKER) if result else b""
+        return application.Body_Block(whole)
+    if isinstance(result, (str, bytes)):
+        # Each of its characters or numbers would be taken for a block.
+        raise TypeError(
+            f"the application is to return an iterable of bytes, not {type(result).__name__}: "
+            "put it into a list"
+        )
+    if not hasattr(result, "__iter__") and not hasattr(result, "__getitem__"):
+        raise TypeError(
+            "the application is to return an iterable of bytes, not " + type(result).__name__
+        )
+    return application.Body_Blocks(Blocks(result))

@@ -1,0 +1,93 @@
+"""``start_response`` and the ``write`` callable that it returns."""
+
+from __future__ import annotations
+
+import errno
+
+from wasgi.guest.exception import record
+
+
+class StartResponse:
+    """Begins the response: ``start_response(status, headers, exc_info=None)``."""
+
+    def __init__(self, start_response: object) -> None:
+        self._start_response = start_response
+
+    def __call__(self, status, headers, exc_info=None):
+        """Sets status and fields, and sends nothing (R2). Returns ``write``.
+
+        Raises:
+            TypeError, ValueError: the status or a field is not one that may be sent (R1).
+            AssertionError: it was called before, and ``exc_info`` is missing (R3).
+            Exception: the one in ``exc_info``, where the head has been sent (R3).
+        """
+        from componentize_py_types import Err
+
+        try:
+            exception = None if exc_info is None else record(exc_info[1])
+            fields = _fields(headers)
+            if not isinstance(status, str):
+                raise TypeError(f"the status is to be str, not {type(status).__name__}")
+            refusal = None
+            try:
+                self._start_response.call(status, fields, exception)
+            except Err as error:
+                refusal = error.value
+            if refusal is not None:
+                # Out here, so that the traceback has nothing of the error that crossed.
+                self._refuse(refusal, exc_info)
+        finally:
+            # A frame that holds a traceback of itself is a circle.
+            exc_info = None
+        return self.write
+
+    def write(self, block: bytes) -> None:
+        """Sends a block before those that the application returns (R4)."""
+        from componentize_py_types import Err
+
+        block = checked(block, "write() takes")
+        try:
+            self._start_response.write(block)
+        except Err as error:
+            if getattr(error.value, "name", "") == "NOT_STARTED":
+                raise AssertionError("write() before start_response()") from None
+            raise BrokenPipeError(errno.EPIPE, "the client went away") from None
+
+    @staticmethod
+    def _refuse(error: object, exc_info) -> None:
+        kind = type(error).__name__
+        if kind == "StartError_AlreadyStarted":
+            raise AssertionError(
+                "start_response() was called before, and this call has no exc_info"
+            )
+        if kind == "StartError_HeadSent":
+            raise exc_info[1].with_traceback(exc_info[2])
+        raise ValueError(getattr(error, "value", str(error)))
+
+
+def checked(block: object, taker: str) -> bytes:
+    """A block as bytes; str is refused in words that say what to do."""
+    if isinstance(block, bytes):
+        return block
+    if isinstance(block, (bytearray, memoryview)):
+        return bytes(block)
+    hint = " (encode it first)" if isinstance(block, str) else ""
+    raise TypeError(f"{taker} bytes, not {type(block).__name__}{hint}")
+
+
+def _fields(headers) -> list[tuple[str, bytes]]:
+    fields = []
+    for field in headers:
+        try:
+            name, value = field
+        except (TypeError, ValueError):
+            raise TypeError(f"a header is to be a tuple (name, value), not {field!r}") from None
+        if not isinstance(name, str) or not isinstance(value, str):
+            raise TypeError(f"name and value of a header are to be str: {field!r}")
+        try:
+            fields.append((name, value.encode("iso-8859-1")))
+        except UnicodeEncodeError:
+            raise ValueError(
+                f"the value of header {name} has a character that is not ISO-8859-1: {value!r}"
+            ) from None
+    return fields

@@ -1,0 +1,101 @@
+"""What stands on the command line."""
+
+import contextlib
+import io
+import tempfile
+import unittest
+from pathlib import Path
+
+import fakes  # noqa: F401 (puts the package on the path)
+
+from wasgi.cli import main
+from wasgi.target import Target, TargetError
+
+
+class Targets(unittest.TestCase):
+    def test_both_forms_are_understood(self):
+        self.assertEqual(Target.parse("app:app"), Target("app", "app", False))
+        self.assertEqual(
+            Target.parse("my.site:make.app()"), Target("my.site", "make.app", True)
+        )
+
+    def test_others_are_refused_with_a_guess(self):
+        for text, guess in (("app", "app:app"), ("my/site.py", "my.site:app")):
+            with self.assertRaisesRegex(TargetError, f"did you mean {guess}"):
+                Target.parse(text)
+        for text in ("", ":", "a:", "a b:c", "a:b(1)", "1:a", "a..b:c"):
+            with self.assertRaises(TargetError):
+                Target.parse(text)
+
+
+class CommandLine(unittest.TestCase):
+    def fails(self, *arguments):
+        errors = io.StringIO()
+        with contextlib.redirect_stderr(errors):
+            status = main(["build", *arguments])
+        return status, errors.getvalue()
+
+    def test_a_target_that_is_none_is_told_in_a_line(self):
+        status, errors = self.fails("app")
+        self.assertEqual(status, 2)
+        self.assertEqual(errors.count("\n"), 1)
+        self.assertIn("wasgi: 'app' is not of the form module:callable", errors)
+
+
+@unittest.skipIf(
+    __import__("importlib.util").util.find_spec("componentize_py") is None,
+    "componentize-py is not installed",
+)
+class Builds(unittest.TestCase):
+    """Real builds that fail. Those that succeed are the demos."""
+
+    def fails(self, source, target="app:app", *arguments):
+        with tempfile.TemporaryDirectory() as folder:
+            Path(folder, "app.py").write_text(source)
+            output = Path(folder, "out.wasm")
+            errors = io.StringIO()
+            with contextlib.redirect_stderr(errors):
+                status = main(
+                    ["build", target, "-p", folder, "-o", str(output), *arguments]
+                )
+            self.assertEqual(status, 1)
+            self.assertFalse(output.exists())
+        lines = errors.getvalue().splitlines()
+        return lines[-1], lines[:-1]
+
+    def test_a_module_that_is_not_there(self):
+        line, details = self.fails("", "other:app")
+        self.assertRegex(line, r"wasgi: there is no module other in /.* \(--path names others\)")
+        self.assertEqual(details, [])
+
+    def test_a_callable_that_is_not_there(self):
+        line, details = self.fails("def application(environ, start_response): pass")
+        self.assertEqual(line, "wasgi: module app has no app; it has application")
+        self.assertEqual(details, [])
+
+    def test_what_can_not_be_called(self):
+        line, _ = self.fails("app = 1")
+        self.assertEqual(line, "wasgi: app:app is no application: int can't be called")
+
+    def test_an_import_that_fails(self):
+        line, details = self.fails("import no_such_package")
+        self.assertIn("app can't be imported: ModuleNotFoundError: No module named", line)
+        self.assertIn("    import no_such_package", details)
+
+    def test_a_page_that_fails_while_it_is_warmed(self):
+        source = "def app(environ, start_response):\n    raise ValueError('cold')\n"
+        line, details = self.fails(source, "app:app", "--warm", "/")
+        self.assertEqual(line, "wasgi: --warm /: ValueError: cold")
+        self.assertIn("    raise ValueError('cold')", details)
+
+    def test_a_folder_that_is_not_there(self):
+        with tempfile.TemporaryDirectory() as folder:
+            errors = io.StringIO()
+            with contextlib.redirect_stderr(errors):
+                status = main(["build", "app:app", "-o", f"{folder}/none/app.wasm"])
+            self.assertEqual(status, 1)
+            self.assertIn("there is no folder", errors.getvalue())
+
+
+if __name__ == "__main__":
+    unittest.main()

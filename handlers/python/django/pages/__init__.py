@@ -1,0 +1,1 @@
+"""One page with a form, and what it stores."""

@@ -1,0 +1,16 @@
+"""What is stored."""
+
+from django.db import models
+
+#: Longest note.
+TEXT_CHARACTERS_MAX = 200
+
+
+class Note(models.Model):
+    """A line that somebody wrote."""
+
+    text = models.CharField(max_length=TEXT_CHARACTERS_MAX)
+    written = models.DateTimeField(auto_now_add=True)
+
+    def __str__(self):
+        return self.text

@@ -1,0 +1,363 @@
+//! Handlers in Python, through the server: the demos as a browser sees them, and the rules of the
+//! contract over an application that was written for no server in particular.
+//!
+//! `cargo xtask python` builds them. Where it was not run, each test says so and does nothing.
+
+use std::path::{Path, PathBuf};
+
+use crate::support::client::{Client, Ending};
+use crate::support::response::{Framing, Response};
+use crate::support::server::Server;
+use crate::support::site::Site;
+
+/// A body that takes many reads: more than twice what one call of the host gives.
+const LARGE_BODY_BYTES: usize = 200_000;
+
+/// A site with one Python handler, served; or none, and why.
+#[track_caller]
+fn served(name: &str) -> Option<(Site, Server)> {
+    let file = component(name);
+    if !file.is_file() {
+        eprintln!(
+            "SKIPPED: {} is not built; `cargo xtask python` does it",
+            file.display()
+        );
+        return None;
+    }
+    let site = Site::new();
+    site.install(&format!("{name}.wasm"), &file);
+    let server = Server::of(&site);
+    Some((site, server))
+}
+
+fn component(name: &str) -> PathBuf {
+    let cases = Path::new(env!("CARGO_TARGET_TMPDIR")).join("../guests/cases");
+    let handlers = Path::new(env!("CARGO_MANIFEST_DIR")).join("../handlers");
+    let folder = if name.starts_with("python-") {
+        cases
+    } else {
+        handlers
+    };
+    folder.join(format!("{name}.wasm"))
+}
+
+/// Asks with fields of one's own and a body.
+#[track_caller]
+fn ask(client: &mut Client, method: &str, target: &str, fields: &str, body: &str) -> Response {
+    let length = body.len();
+    client.send(format!(
+        "{method} {target} HTTP/1.1\r\nHost: test\r\n{fields}Content-Length: {length}\r\n\r\n{body}"
+    ));
+    client.response_to(method)
+}
+
+/// Submits a form, with the cookies of an earlier response.
+#[track_caller]
+fn submit(client: &mut Client, target: &str, cookie: &str, form: &str) -> Response {
+    let fields = format!(
+        "Content-Type: application/x-www-form-urlencoded\r\nCookie: {cookie}\r\n\
+         Origin: http://test\r\n"
+    );
+    ask(client, "POST", target, &fields, form)
+}
+
+/// The cookies that a response sets, as a request sends them back.
+fn cookies(response: &Response) -> String {
+    let set = response.head.all("Set-Cookie");
+    let pairs = set
+        .iter()
+        .filter_map(|cookie| cookie.split(';').next())
+        .map(str::trim);
+    pairs.collect::<Vec<_>>().join("; ")
+}
+
+/// The value of a form's hidden field.
+#[track_caller]
+fn hidden<'a>(page: &'a str, name: &str) -> &'a str {
+    let field = format!("name=\"{name}\" value=\"");
+    let (_, rest) = page.split_once(&field).expect("the form has the field");
+    rest.split('"').next().expect("split gives one at least")
+}
+
+#[test]
+fn the_clock_tells_the_time() {
+    let Some((_site, server)) = served("clock") else {
+        return;
+    };
+    let answer = server.get("/clock");
+    assert_eq!(answer.status(), 200);
+    assert_eq!(answer.framing, Framing::Length(answer.body.len()));
+    assert_eq!(answer.text().split_whitespace().count(), 5);
+    server.stop();
+}
+
+#[test]
+fn flask_has_templates_a_form_and_a_session() {
+    let Some((_site, server)) = served("flask") else {
+        return;
+    };
+    let mut client = server.connect();
+    let page = client.get("/flask/");
+    assert_eq!(page.status(), 200);
+    assert!(page.text().contains("visit number 1."), "{:?}", page.text());
+
+    let sent = submit(
+        &mut client,
+        "/flask/",
+        &cookies(&page),
+        "name=Ada&text=a+%26+b",
+    );
+    assert_eq!(sent.status(), 303);
+    assert_eq!(sent.field("Location"), Some("/flask/"));
+
+    let fields = format!("Cookie: {}\r\n", cookies(&sent));
+    let page = ask(&mut client, "GET", "/flask/", &fields, "");
+    assert!(page.text().contains("Welcome back, Ada."));
+    assert!(page.text().contains("a &amp; b"));
+    assert!(page.text().contains("visit number 2."));
+
+    assert_eq!(client.get("/flask/nothing").status(), 404);
+    let refused = submit(&mut client, "/flask/", "", "name=&text=");
+    assert_eq!(refused.status(), 422);
+    server.stop();
+}
+
+#[test]
+fn django_has_a_form_a_database_and_the_admin() {
+    let Some((_site, server)) = served("django") else {
+        return;
+    };
+    let mut client = server.connect();
+    let page = client.get("/django/");
+    assert_eq!(page.status(), 200);
+    assert!(page.text().contains("written while the handler was built"));
+
+    let token = hidden(page.text(), "csrfmiddlewaretoken");
+    let form = format!("csrfmiddlewaretoken={token}&text=Buy+tea");
+    let kept = submit(&mut client, "/django/", &cookies(&page), &form);
+    assert!(kept.text().contains("Buy tea"), "{}", kept.text());
+    assert!(kept.text().contains("2 in all"));
+    // A fresh instance has the database as it was built.
+    assert!(client.get("/django/").text().contains("1 in all"));
+    assert_eq!(submit(&mut client, "/django/", "", "text=x").status(), 403);
+
+    let login = client.get("/django/admin/login/");
+    assert_eq!(login.status(), 200);
+    let token = hidden(login.text(), "csrfmiddlewaretoken");
+    let form = format!("csrfmiddlewaretoken={token}&username=demo&password=demo");
+    let target = "/django/admin/login/?next=/django/admin/";
+    let entered = submit(&mut client, target, &cookies(&login), &form);
+    assert_eq!(entered.status(), 302, "{}", entered.text());
+    let fields = format!("Cookie: {}\r\n", cookies(&entered));
+    let index = ask(&mut client, "GET", "/django/admin/", &fields, "");
+    assert!(index.text().contains("Site administration"));
+
+    let style = client.get("/django/static/admin/css/base.css");
+    assert_eq!(style.field("Content-Type"), Some("text/css"));
+    assert!(style.text().contains("--primary"));
+    server.stop();
+}
+
+#[test]
+fn bottle_routes_and_streams() {
+    let Some((_site, server)) = served("bottle") else {
+        return;
+    };
+    let mut client = server.connect();
+    let page = client.get("/bottle/?name=Zo%C3%AB");
+    assert!(page.text().contains("Hello, Zoë!"));
+    let sum = client.get("/bottle/sum/20/22");
+    assert_eq!(sum.field("Content-Type"), Some("application/json"));
+    assert!(sum.text().contains("\"sum\": 42"), "{}", sum.text());
+    let count = client.get("/bottle/count/3");
+    assert_eq!(count.framing, Framing::Chunked);
+    assert_eq!(count.text(), "1\n2\n3\n");
+    assert_eq!(client.get("/bottle/sum/1/x").status(), 404);
+    server.stop();
+}
+
+#[test]
+fn e4_values_are_native_strings_and_flags_are_what_the_pep_says() {
+    let Some((_site, server)) = served("python-contract") else {
+        return;
+    };
+    let mut client = server.connect();
+    let target = "/python-contract/%C3%A9/variables?q=%C3%A9";
+    let answer = ask(&mut client, "GET", target, "X-Cafe: caf\u{e9}\r\n", "");
+    for line in [
+        "PATH_INFO='/Ã©/variables'",
+        "QUERY_STRING='q=%C3%A9'",
+        "SCRIPT_NAME='/python-contract'",
+        "HTTP_X_CAFE='cafÃ©'",
+        "wsgi.version=(1, 0)",
+        "wsgi.multithread=False",
+        "wsgi.run_once=True",
+        "wsgi.url_scheme='http'",
+    ] {
+        assert!(
+            answer.text().lines().any(|found| found == line),
+            "no {line} in\n{}",
+            answer.text()
+        );
+    }
+    server.stop();
+}
+
+#[test]
+fn i1_bodies_are_read_by_lines_and_blocks() {
+    let Some((_site, server)) = served("python-contract") else {
+        return;
+    };
+    let mut client = server.connect();
+    let lines = client.post("/python-contract/lines", b"one\nthree\n\nend");
+    assert_eq!(lines.text(), "4 6 1 3 ");
+    let body: Vec<u8> = (0..LARGE_BODY_BYTES).map(|n| (n % 251) as u8).collect();
+    assert!(client.post("/python-contract/echo", &body).body == body);
+    let size = client.post("/python-contract/upload", &body);
+    assert_eq!(size.text(), LARGE_BODY_BYTES.to_string());
+    server.stop();
+}
+
+#[test]
+fn r3_start_response_is_called_once_or_with_exc_info() {
+    let Some((_site, server)) = served("python-contract") else {
+        return;
+    };
+    assert_eq!(server.get("/python-contract/twice").status(), 500);
+    server
+        .error_log()
+        .expect(&["AssertionError", "this call has no exc_info"]);
+    let recovered = server.get("/python-contract/recover");
+    assert_eq!((recovered.status(), recovered.text()), (503, "sorry"));
+
+    let mut client = server.connect();
+    client.request("GET", "/python-contract/too_late");
+    let cut = client.cut_response();
+    assert_eq!(cut.head.expect("it was sent").status, 200);
+    assert_eq!(cut.body, b"sent");
+    server
+        .error_log()
+        .expect(&["python-contract: raised ValueError: too late"]);
+    server.stop();
+}
+
+#[test]
+fn r4_and_r6_blocks_come_in_order_and_the_start_may_come_late() {
+    let Some((_site, server)) = served("python-contract") else {
+        return;
+    };
+    let written = server.get("/python-contract/write");
+    assert_eq!(written.text(), "written and returned");
+    let late = server.get("/python-contract/late_start");
+    assert_eq!((late.status(), late.text()), (201, "late"));
+    server.stop();
+}
+
+#[test]
+fn b2_close_is_called_once_whatever_the_end_is() {
+    let Some((_site, mut server)) = served("python-contract") else {
+        return;
+    };
+    assert_eq!(server.get("/python-contract/close").text(), "ab");
+    let mut client = server.connect();
+    client.request("GET", "/python-contract/close_after_error");
+    assert_eq!(client.cut_response().body, b"a");
+    let mut client = server.connect();
+    client.request("GET", "/python-contract/endless");
+    assert!(!client.chunk_behind_head().is_empty());
+    drop(client);
+
+    let closed = |line: &&String| line.contains("python-contract: closed");
+    crate::support::eventually("the third body is closed", || {
+        server.error_log().lines().iter().filter(closed).count() == 3
+    });
+    assert!(server.get("/python-contract/close").status() == 200);
+    assert!(!server.has_ended());
+    let ended = server.stop();
+    assert_eq!(ended.stderr.iter().filter(closed).count(), 4);
+}
+
+#[test]
+fn an_exception_is_in_the_log_with_its_whole_traceback() {
+    let Some((_site, server)) = served("python-contract") else {
+        return;
+    };
+    assert_eq!(server.get("/python-contract/exception").status(), 500);
+    let log = server.error_log();
+    log.expect(&["python-contract: raised RuntimeError: outermost"]);
+    for part in [
+        "KeyError: 'innermost'",
+        "raise KeyError(\"innermost\")",
+        "contract.py\", line",
+        "The above exception was the direct cause",
+        "raise RuntimeError(\"outermost\") from error",
+    ] {
+        log.expect(&[part]);
+    }
+    server.stop();
+}
+
+#[test]
+fn i5_what_is_printed_is_in_the_log() {
+    let Some((_site, server)) = served("python-contract") else {
+        return;
+    };
+    assert_eq!(server.get("/python-contract/prints").text(), "printed");
+    for line in [
+        "to standard output",
+        "to standard error",
+        "to wsgi.errors: é",
+    ] {
+        server
+            .error_log()
+            .expect(&[&format!("python-contract: {line}")]);
+    }
+    server.stop();
+}
+
+#[test]
+fn modules_files_and_codecs_are_found_late() {
+    let Some((_site, server)) = served("python-contract") else {
+        return;
+    };
+    let answer = server.get("/python-contract/late");
+    assert_eq!(answer.status(), 200, "{:?}", server.error_log().lines());
+    assert!(answer.body.starts_with(b"42 True FMT_XML \x82"));
+    let own = server.get("/python-contract/file");
+    assert!(own.text().starts_with("\"\"\"One WSGI application"));
+    assert!(own.text().contains("validated = validator(plain)"));
+    server.stop();
+}
+
+#[test]
+fn instances_share_no_random_numbers_and_survive_deep_recursion() {
+    let Some((_site, server)) = served("python-contract") else {
+        return;
+    };
+    let first = server.get("/python-contract/draws").body;
+    assert_ne!(first, server.get("/python-contract/draws").body);
+    assert_eq!(server.get("/python-contract/deep").text(), "came back");
+    server.stop();
+}
+
+#[test]
+fn the_validator_of_wsgiref_has_no_complaint() {
+    let Some((_site, server)) = served("python-validated") else {
+        return;
+    };
+    let mut client = server.connect();
+    let body = vec![b'x'; LARGE_BODY_BYTES];
+    for _ in 0..3 {
+        assert_eq!(client.get("/python-validated/a?b=c").text(), "0 bytes\n");
+        let posted = client.post("/python-validated", &body);
+        assert_eq!(posted.status(), 200);
+        client.request("HEAD", "/python-validated");
+        assert_eq!(client.response_to("HEAD").status(), 200);
+    }
+    client.finish_sending();
+    assert_eq!(client.rest().1, Ending::Closed);
+    let ended = server.stop();
+    for line in &ended.stderr {
+        assert!(!line.contains("python-validated:"), "{line}");
+    }
+}

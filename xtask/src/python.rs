@@ -1,0 +1,319 @@
+//! Handlers written in Python: a virtual environment with what they need, the demo components,
+//! and the tests that run without WebAssembly.
+//!
+//! Nothing else here needs Python: where there is none, this says so and does nothing.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::SystemTime;
+
+use anyhow::{Context, Result};
+
+use crate::process::{run, step};
+use crate::workspace::{HANDLERS, Workspace};
+
+/// The Python package that handlers are built with.
+const SDK: &str = "guest-sdk/python";
+
+/// The folder of the Python demos' sources.
+const DEMOS_FOLDER: &str = "handlers/python";
+
+/// The folder of the application that the integration tests serve.
+const CASES_FOLDER: &str = "tests/python";
+
+/// Succeeds where it is a Python that can make virtual environments, and is new enough.
+const PROBE: &str = "import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))";
+
+/// One component to build.
+struct Component {
+    /// Its file's name, without the ending.
+    name: &'static str,
+    /// Where its sources are, from the repository's top.
+    folder: &'static str,
+    /// What is served: `module:callable`.
+    target: &'static str,
+    /// What it is asked for while it is built.
+    warm: &'static [&'static str],
+}
+
+const DEMOS: [Component; 4] = [
+    Component {
+        name: "clock",
+        folder: "handlers/python/clock",
+        target: "clock:application",
+        warm: &["/"],
+    },
+    Component {
+        name: "flask",
+        folder: "handlers/python/flask",
+        target: "app:app",
+        warm: &["/"],
+    },
+    Component {
+        name: "django",
+        folder: "handlers/python/django",
+        target: "site_wsgi:application",
+        warm: &["/", "/admin/login/"],
+    },
+    Component {
+        name: "bottle",
+        folder: "handlers/python/bottle",
+        target: "app:app",
+        warm: &["/"],
+    },
+];
+
+/// What the integration tests serve beside the demos.
+const CASES: [Component; 2] = [
+    Component {
+        name: "python-contract",
+        folder: CASES_FOLDER,
+        target: "contract:application",
+        warm: &[],
+    },
+    Component {
+        name: "python-validated",
+        folder: CASES_FOLDER,
+        target: "contract:validated",
+        warm: &[],
+    },
+];
+
+/// Installs what is needed below the target folder, and builds the Python demos and test
+/// handlers. Those that are newer than their sources are left alone.
+///
+/// # Errors
+///
+/// When a package can't be installed, or a component does not build.
+pub(crate) fn build(workspace: &Workspace) -> Result<()> {
+    if !is_there() {
+        step("no Python 3.10 or later with venv and pip: the Python handlers are not built");
+        return Ok(());
+    }
+    let python = environment(workspace)?;
+    let cases = workspace.target.join("guests/cases");
+    fs::create_dir_all(&cases).with_context(|| format!("can't make {}", cases.display()))?;
+    for (components, place) in [
+        (&DEMOS[..], workspace.root.join(HANDLERS)),
+        (&CASES[..], cases),
+    ] {
+        for component in components {
+            let output = place.join(format!("{}.wasm", component.name));
+            component.build(workspace, &python, &output)?;
+        }
+    }
+    Ok(())
+}
+
+/// Runs the SDK's own tests, and the demos' if what they need is installed.
+///
+/// # Errors
+///
+/// When one fails.
+pub(crate) fn test(workspace: &Workspace) -> Result<()> {
+    if !is_there() {
+        step("no Python 3.10 or later: the Python tests are left out");
+        return Ok(());
+    }
+    let installed = interpreter(workspace);
+    let has_packages = installed.is_file();
+    let python = if has_packages {
+        installed
+    } else {
+        PathBuf::from("python3")
+    };
+    step("tests of the Python SDK");
+    run(&mut unittest(workspace, &python, &format!("{SDK}/tests")))?;
+    if !has_packages {
+        step("`cargo xtask python` was not run: the Python demos' tests are left out");
+        return Ok(());
+    }
+    for demo in &DEMOS {
+        step(format!("tests of {}", demo.folder));
+        if demo.name == "django" {
+            let mut command = Command::new(&python);
+            command
+                .args(["manage.py", "test"])
+                .current_dir(workspace.root.join(demo.folder));
+            run(command.env("PYTHONDONTWRITEBYTECODE", "1"))?;
+        } else {
+            run(&mut unittest(workspace, &python, demo.folder))?;
+        }
+    }
+    Ok(())
+}
+
+impl Component {
+    fn build(&self, workspace: &Workspace, python: &Path, output: &Path) -> Result<()> {
+        let sources = [
+            workspace.root.join(self.folder),
+            workspace.root.join(SDK).join("src"),
+            workspace.root.join(SDK).join("requirements.txt"),
+        ];
+        if is_newer(output, &sources) {
+            return Ok(());
+        }
+        step(format!("building {} from {}", self.name, self.folder));
+        let mut command = Command::new(python);
+        command
+            .args(["-m", "wasgi", "build", self.target, "--output"])
+            .arg(output)
+            .current_dir(workspace.root.join(self.folder))
+            .env("PYTHONPATH", workspace.root.join(SDK).join("src"))
+            .env("PYTHONDONTWRITEBYTECODE", "1");
+        for path in self.warm {
+            command.args(["--warm", path]);
+        }
+        run(&mut command)
+    }
+}
+
+fn is_there() -> bool {
+    let mut probe = Command::new("python3");
+    probe
+        .args(["-c", PROBE])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    probe.status().is_ok_and(|status| status.success())
+}
+
+/// The virtual environment's interpreter, whether it is there or not.
+fn interpreter(workspace: &Workspace) -> PathBuf {
+    workspace.target.join("python/venv/bin/python")
+}
+
+/// Makes the virtual environment, or brings it up to date, and returns its interpreter.
+fn environment(workspace: &Workspace) -> Result<PathBuf> {
+    let folder = workspace.target.join("python");
+    let python = interpreter(workspace);
+    let requirements = requirements(workspace)?;
+    let mut wanted = String::new();
+    for file in &requirements {
+        wanted +=
+            &fs::read_to_string(file).with_context(|| format!("can't read {}", file.display()))?;
+    }
+    // What was installed last, so that nothing is asked of the network without need.
+    let stamp = folder.join("installed.txt");
+    if python.is_file() && fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
+        return Ok(python);
+    }
+    step("installing componentize-py and the demos' packages (target/python)");
+    run(Command::new("python3")
+        .args(["-m", "venv"])
+        .arg(folder.join("venv")))?;
+    let mut pip = Command::new(&python);
+    pip.args(["-m", "pip", "install", "--quiet"])
+        .arg("--disable-pip-version-check");
+    for file in &requirements {
+        pip.arg("--requirement").arg(file);
+    }
+    run(&mut pip)?;
+    fs::write(&stamp, wanted).with_context(|| format!("can't write {}", stamp.display()))?;
+    Ok(python)
+}
+
+/// The files that name what to install: the SDK's, and each demo's.
+fn requirements(workspace: &Workspace) -> Result<Vec<PathBuf>> {
+    let demos = workspace.root.join(DEMOS_FOLDER);
+    let mut files = vec![workspace.root.join(SDK).join("requirements.txt")];
+    let entries = demos
+        .read_dir()
+        .with_context(|| format!("can't read {}", demos.display()))?;
+    for entry in entries {
+        let folder = entry?.path();
+        for name in ["requirements.txt", "requirements-test.txt"] {
+            files.extend(Some(folder.join(name)).filter(|file| file.is_file()));
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+fn unittest(workspace: &Workspace, python: &Path, folder: &str) -> Command {
+    let mut command = Command::new(python);
+    command
+        .args(["-m", "unittest"])
+        .current_dir(workspace.root.join(folder))
+        .env("PYTHONDONTWRITEBYTECODE", "1");
+    command
+}
+
+/// Whether a file is newer than all that is in these files and folders.
+fn is_newer(file: &Path, sources: &[PathBuf]) -> bool {
+    let Some(built) = modified(file) else {
+        return false;
+    };
+    sources
+        .iter()
+        .all(|source| newest(source).is_some_and(|source| source < built))
+}
+
+/// When a file, or the last one in a folder, was changed.
+fn newest(path: &Path) -> Option<SystemTime> {
+    let mut last = modified(path);
+    if path.is_dir() {
+        for entry in path.read_dir().ok()?.flatten() {
+            let name = entry.file_name();
+            if name == "__pycache__" {
+                continue;
+            }
+            last = last.max(newest(&entry.path()));
+        }
+    }
+    last
+}
+
+fn modified(path: &Path) -> Option<SystemTime> {
+    path.metadata().ok()?.modified().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_component_is_newer_than_its_sources_or_built_again() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (source, built) = (folder.path().join("src"), folder.path().join("app.wasm"));
+        fs::create_dir(&source).expect("made");
+        fs::write(source.join("app.py"), "").expect("written");
+        assert!(!is_newer(&built, &[source.clone()]), "it is not there");
+
+        fs::write(&built, "").expect("written");
+        let later = SystemTime::now() + std::time::Duration::from_secs(10);
+        let set = |path: &Path, time| {
+            let file = fs::File::options().append(true).open(path);
+            file.and_then(|file| file.set_modified(time)).expect("set");
+        };
+        set(&built, later);
+        assert!(is_newer(&built, &[source.clone()]));
+
+        set(
+            &source.join("app.py"),
+            later + std::time::Duration::from_secs(1),
+        );
+        assert!(!is_newer(&built, &[source]), "a source has changed");
+    }
+
+    #[test]
+    fn every_component_has_its_sources_and_pinned_requirements() {
+        let workspace = Workspace::load().expect("cargo describes it");
+        for component in DEMOS.iter().chain(&CASES) {
+            let (module, _) = component.target.split_once(':').expect("module:callable");
+            let folder = workspace.root.join(component.folder);
+            assert!(
+                folder.join(format!("{module}.py")).is_file(),
+                "{}",
+                component.target
+            );
+        }
+        for file in requirements(&workspace).expect("they are there") {
+            let text = fs::read_to_string(&file).expect("readable");
+            for line in text.lines().filter(|line| !line.starts_with('#')) {
+                assert!(line.contains("=="), "{}: {line}", file.display());
+            }
+        }
+    }
+}
