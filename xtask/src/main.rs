@@ -1,15 +1,19 @@
-//! The project's own commands, run as `cargo xtask <command>`: set-up, build, serve, test, lint.
+//! The project's own commands, run as `cargo xtask <command>`: set-up, build, serve, test, lint,
+//! measure.
 //!
 //! Each is a short script over cargo. What the server itself can do is in the package `wasgi`.
 
+mod bench;
 mod guest_toolchain;
 mod guests;
+mod instructions;
 mod process;
 mod workspace;
 
 use std::env;
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result};
@@ -27,7 +31,7 @@ struct Task {
     run: fn(&Workspace, &[OsString]) -> Result<()>,
 }
 
-const TASKS: [Task; 5] = [
+const TASKS: [Task; 7] = [
     Task {
         name: "serve",
         arguments: "[ARGS…]",
@@ -51,6 +55,18 @@ const TASKS: [Task; 5] = [
         arguments: "",
         about: "Check the formatting, and run clippy and rustdoc with warnings as errors",
         run: lint,
+    },
+    Task {
+        name: "bench",
+        arguments: "[OPTIONS]",
+        about: "Measure the server beside others; --write: docs/benchmarks.md (see there)",
+        run: bench::bench,
+    },
+    Task {
+        name: "instructions",
+        arguments: "",
+        about: "Count the instructions of one request, beside the last count that was kept",
+        run: instructions::instructions,
     },
     Task {
         name: "setup",
@@ -105,10 +121,17 @@ fn setup(workspace: &Workspace, _: &[OsString]) -> Result<()> {
 fn build(workspace: &Workspace, _: &[OsString]) -> Result<()> {
     let toolchain = GuestToolchain::ensure(&workspace.root)?;
     guests::build_demos(workspace, &toolchain)?;
+    build_server(workspace)?;
+    Ok(())
+}
+
+/// Builds the server and says where it is.
+fn build_server(workspace: &Workspace) -> Result<PathBuf> {
     step("building the server");
     run(workspace
         .cargo("build")
-        .args(["--release", "--package", "wasgi"]))
+        .args(["--release", "--package", "wasgi"]))?;
+    Ok(workspace.target.join("release/wasgi"))
 }
 
 fn serve(workspace: &Workspace, arguments: &[OsString]) -> Result<()> {
