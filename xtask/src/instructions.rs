@@ -44,7 +44,7 @@ pub(crate) fn instructions(workspace: &Workspace, arguments: &[OsString]) -> Res
         match word.to_str() {
             Some("--write") => write = true,
             Some("--server") => {
-                server = Some(words.next().context("--server has no value")?.into())
+                server = Some(words.next().context("--server has no value")?.into());
             }
             _ => bail!("{} means nothing here", word.display()),
         }

@@ -35,7 +35,7 @@ const RELOAD_PAUSE: Duration = Duration::from_millis(100);
 /// Requests a second to the handler that is not replaced.
 const NEIGHBOUR_RATE: f64 = 500.0;
 
-/// What takes its turn in the place of `reload`: about 70 and 140 KiB, and told apart by their
+/// What takes its turn in the place of `reload`: about 45 and 140 KiB, and told apart by their
 /// answers.
 const VERSIONS: [&str; 2] = ["hello.wasm", "echo.wasm"];
 

@@ -4,10 +4,10 @@
 //! connection, one worker.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
-use super::stage::{Answer, Stage};
+use super::stage::{Answer, Stage, VENV};
 
 /// A server program.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -62,11 +62,9 @@ impl Peer {
     }
 
     /// The line that installs it; the Python ones go where they are looked for.
-    pub(super) fn install(self, venv: &Path) -> String {
-        let pip = |package: &str| {
-            let venv = venv.display();
-            format!("python3 -m venv {venv} && {venv}/bin/pip install {package}")
-        };
+    pub(super) fn install(self) -> String {
+        let pip =
+            |package: &str| format!("python3 -m venv {VENV} && {VENV}/bin/pip install {package}");
         match self {
             Self::Bare | Self::Wasgi { .. } => "cargo xtask build".to_owned(),
             Self::Wasmtime { .. } => "cargo install wasmtime-cli".to_owned(),
@@ -170,7 +168,6 @@ mod tests {
 
     #[test]
     fn every_stranger_says_how_it_is_installed() {
-        let venv = Path::new("/x/venv");
         for peer in [
             Peer::Wasmtime {
                 requests_per_instance: 1,
@@ -181,7 +178,7 @@ mod tests {
             Peer::StaticWebServer,
         ] {
             let program = peer.program().expect("none of ours");
-            assert!(peer.install(venv).contains(program), "{program}");
+            assert!(peer.install().contains(program), "{program}");
         }
         assert_eq!(Peer::Bare.program(), None);
     }

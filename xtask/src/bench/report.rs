@@ -54,12 +54,12 @@ impl Report {
         text
     }
 
-    /// Writes document and plot.
-    pub(super) fn write(&self, root: &Path) -> Result<()> {
+    /// Writes document, with its text as [`Self::markdown`] has it, and plot.
+    pub(super) fn write(&self, root: &Path, text: &str) -> Result<()> {
         let file = root.join(DOCUMENT);
         let old = fs::read_to_string(&file).with_context(|| format!("can't read {DOCUMENT}"))?;
         let picture = "![Ratios of requests per second](images/benchmarks.svg)";
-        let measured = format!("{picture}\n\n{}", self.markdown());
+        let measured = format!("{picture}\n\n{text}");
         let new = replace(&old, &measured)
             .with_context(|| format!("{DOCUMENT} has lost its marks {BEGIN} and {END}"))?;
         fs::write(&file, new).with_context(|| format!("can't write {DOCUMENT}"))?;

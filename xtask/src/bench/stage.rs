@@ -7,8 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use super::peer::Peer;
-use super::peer::REUSE;
+use super::peer::{Peer, REUSE};
 use super::server::find_program;
 use crate::workspace::{HANDLERS, Workspace};
 
@@ -24,6 +23,9 @@ pub(super) enum Answer {
     /// A file of so many bytes.
     File(usize),
 }
+
+/// Where Python servers are installed, seen from the repository.
+pub(super) const VENV: &str = "target/bench/venv";
 
 /// The sizes of the files.
 pub(super) const FILES_BYTES: [usize; 3] = [1 << 10, 100 << 10, 10 << 20];
@@ -82,8 +84,8 @@ impl Stage {
     }
 
     /// Where Python servers are looked for before the path.
-    pub(super) fn venv(&self) -> PathBuf {
-        self.folder.join("venv")
+    fn venv(&self) -> PathBuf {
+        self.root.join(VENV)
     }
 
     /// A component of `wasi:http`, alone in its folder: not every server takes it.

@@ -120,9 +120,9 @@ mod tests {
     fn byte_by_byte() {
         let bytes = b"HTTP/1.1 404 No\r\nContent-Length: 2\r\nConnection: close\r\n\r\nab";
         let mut response = Response::new();
-        let mut verdicts = bytes.iter().map(|byte| response.take(&[*byte]));
-        let last = verdicts.next_back();
-        assert!(verdicts.all(|verdict| verdict == Ok(None)));
+        let mut verdicts: Vec<_> = bytes.iter().map(|byte| response.take(&[*byte])).collect();
+        let last = verdicts.pop();
+        assert!(verdicts.iter().all(|verdict| *verdict == Ok(None)));
         let bad = Verdict {
             good: false,
             closes: true,
