@@ -2,8 +2,8 @@
 //! writes the same answer for each.
 //!
 //! It is what the others are measured by: what is slower than this is slower by its own work, not
-//! by the kernel's. It reads no request's path and no body, and has no deadline and no limit, so it is
-//! no server for anything else.
+//! by the kernel's. It reads no request's path and no body, and has no deadline and no limit, so it
+//! is no server for anything else.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};

@@ -28,8 +28,8 @@ const START_LIMIT: Duration = Duration::from_secs(30);
 /// Requests before the first that is counted: what is made once and kept is there by then.
 const WARM_UP_REQUESTS: usize = 100;
 
-/// How often a thread is looked at that is about to block, and how often it has to be found asleep in
-/// a row. While it is stepped through it never sleeps.
+/// How often a thread is looked at that is about to block, and how often it has to be found asleep
+/// in a row. While it is stepped through it never sleeps.
 const LOOK_INTERVAL: Duration = Duration::from_millis(2);
 const ASLEEP_COUNT: u32 = 5;
 
@@ -103,14 +103,14 @@ struct Server(Child);
 impl Drop for Server {
     fn drop(&mut self) {
         // Not waited for: while its threads are traced, a process's end is only told when each of
-        // theirs was asked for. This program is about to end too, and the kernel cleans up. One that
-        // has ended by itself can't be killed, which is just as well.
+        // theirs was asked for. This program is about to end too, and the kernel cleans up. One
+        // that has ended by itself can't be killed, which is just as well.
         let _ = self.0.kill();
     }
 }
 
-/// A thread that is stepped through. The process's other threads stand still. A step is always under
-/// way: the thread is about to stop behind it, or blocked in the kernel until something comes.
+/// A thread that is stepped through. The process's other threads stand still. A step is always
+/// under way: the thread is about to stop behind it, or blocked in the kernel until something comes.
 #[derive(Debug)]
 struct Traced {
     id: Pid,

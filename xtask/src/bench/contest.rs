@@ -101,6 +101,7 @@ pub(super) fn full(bench: &Bench, answer: Answer, peers: &[Peer], pinned: bool) 
     let load = Load::Full {
         time: bench.round_time,
         threads,
+        connections: load::connections(bench.stage.length(answer)),
     };
     for round in 1..=bench.rounds {
         step(format!("  round {round} of {}", bench.rounds));
@@ -120,6 +121,7 @@ pub(super) fn paced(bench: &Bench, answer: Answer, peers: &[Peer], part: f64) ->
     let full = Load::Full {
         time: bench.round_time,
         threads: 1,
+        connections: load::CONNECTIONS,
     };
     let mut peaks: Vec<Series> = Vec::new();
     for round in 1..=bench.rounds {

@@ -12,8 +12,15 @@ use rustix::thread::CpuSet;
 
 use super::server::spawn_on;
 
-/// Connections of every case that says nothing else. As many as `wrk` is usually given.
+/// Connections of a contest. As many as `wrk` is usually given.
 pub(super) const CONNECTIONS: u32 = 64;
+
+/// Connections for answers above [`LARGE_BYTES`]: with many of them, most of what a round sends
+/// would belong to answers that it does not see the end of.
+pub(super) const CONNECTIONS_FOR_LARGE: u32 = 4;
+
+/// An answer that takes a millisecond and more.
+const LARGE_BYTES: usize = 1 << 20;
 
 /// Time before what is counted: until the buffers of both sides have found their size.
 const WARM_UP: Duration = Duration::from_millis(300);
@@ -25,7 +32,11 @@ const OVERRUN_LIMIT: Duration = Duration::from_secs(40);
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Load {
     /// As much as can be, for so long.
-    Full { time: Duration, threads: usize },
+    Full {
+        time: Duration,
+        threads: usize,
+        connections: u32,
+    },
     /// So many a second, for so long.
     Paced { time: Duration, per_second: f64 },
     /// One request on each of so many connections.
@@ -45,6 +56,15 @@ pub(super) struct Found {
     pub(super) p99_us: f64,
     /// Processor time of the load generator itself.
     pub(super) cpu_seconds: f64,
+}
+
+/// How many connections to ask for answers of this size on.
+pub(super) fn connections(answer_bytes: usize) -> u32 {
+    if answer_bytes < LARGE_BYTES {
+        CONNECTIONS
+    } else {
+        CONNECTIONS_FOR_LARGE
+    }
 }
 
 /// Runs the load generator; `watch` is called every few milliseconds meanwhile.
@@ -108,13 +128,13 @@ pub(super) fn run(
 fn arguments(load: Load) -> Vec<String> {
     let seconds = |time: Duration| time.as_secs_f64().to_string();
     let connections = match load {
-        Load::Once { connections } => connections,
-        Load::Full { .. } | Load::Paced { .. } => CONNECTIONS,
+        Load::Once { connections } | Load::Full { connections, .. } => connections,
+        Load::Paced { .. } => CONNECTIONS,
     };
     let mut words = vec!["--connections".to_owned(), connections.to_string()];
     let mut say = |name: &str, value: String| words.extend([name.to_owned(), value]);
     match load {
-        Load::Full { time, threads } => {
+        Load::Full { time, threads, .. } => {
             say("--seconds", seconds(time));
             say("--warm-up", seconds(WARM_UP));
             say("--threads", threads.to_string());
@@ -172,8 +192,12 @@ mod tests {
         let time = Duration::from_secs(2);
         let words = |load| arguments(load).join(" ");
         assert_eq!(
-            words(Load::Full { time, threads: 2 }),
-            "--connections 64 --seconds 2 --warm-up 0.3 --threads 2"
+            words(Load::Full {
+                time,
+                threads: 2,
+                connections: 8,
+            }),
+            "--connections 8 --seconds 2 --warm-up 0.3 --threads 2"
         );
         let paced = Load::Paced {
             time,

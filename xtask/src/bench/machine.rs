@@ -92,8 +92,20 @@ impl Noise {
     }
 
     /// Whether it is enough to spoil a figure.
-    pub(super) fn is_loud(self) -> bool {
+    fn is_loud(self) -> bool {
         self.others > OTHERS_LIMIT || self.stolen > OTHERS_LIMIT
+    }
+
+    /// What the report says of it, where it is loud.
+    pub(super) fn note(self) -> Option<String> {
+        self.is_loud().then(|| {
+            format!(
+                "**The machine was busy**: others took {:.0} % of a processor, and {:.0} % were \
+                 not there at all",
+                self.others * 100.0,
+                self.stolen * 100.0
+            )
+        })
     }
 
     pub(super) fn louder(self, other: Self) -> Self {
@@ -102,6 +114,11 @@ impl Noise {
             stolen: self.stolen.max(other.stolen),
         }
     }
+}
+
+/// Processor time of this program and all that it has started and seen the end of, in seconds.
+pub(super) fn own_seconds() -> f64 {
+    Stat::read(std::process::id()).map_or(0.0, |stat| stat.cpu_seconds + stat.ended_seconds)
 }
 
 /// A process and its descendants.
@@ -157,6 +174,8 @@ fn resident_kib(status: &str) -> Option<f64> {
 struct Stat {
     parent: u32,
     cpu_seconds: f64,
+    /// Of its children that have ended.
+    ended_seconds: f64,
 }
 
 impl Stat {
@@ -172,6 +191,7 @@ impl Stat {
         Some(Self {
             parent: fields.get(1)?.parse().ok()?,
             cpu_seconds: (ticks(11)? + ticks(12)?) / TICKS_PER_SECOND,
+            ended_seconds: (ticks(13)? + ticks(14)?) / TICKS_PER_SECOND,
         })
     }
 }
@@ -202,7 +222,7 @@ mod tests {
         let text = "7 (a) b (c) S 3 7 7 0 -1 4194304 100 0 0 0 150 50 1 1 20 0 1 0 5 1 1";
         let stat = Stat::parse(text).expect("it is one");
         assert_eq!(stat.parent, 3);
-        assert_eq!(stat.cpu_seconds, 2.0);
+        assert_eq!((stat.cpu_seconds, stat.ended_seconds), (2.0, 0.02));
         assert_eq!(Stat::parse("7 (a) S"), None);
     }
 

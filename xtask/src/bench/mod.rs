@@ -21,12 +21,12 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
 use self::case::{CASES, Case, Kind};
-use self::machine::Cores;
+use self::machine::{Cores, Noise, Usage};
 use self::options::Options;
 use self::peer::Peer;
 use self::report::Report;
@@ -136,10 +136,10 @@ fn measure(bench: &Bench, case: &Case) -> Table {
             let contest = contest::paced(bench, answer, peers, PACED_PART);
             Ok(Table::of_latency(contest))
         }
-        Kind::Start => moments::start(bench),
-        Kind::Reload => moments::reload(bench),
+        Kind::Start => quietly(|| moments::start(bench)),
+        Kind::Reload => quietly(|| moments::reload(bench)),
         Kind::Idle => moments::idle(bench),
-        Kind::Sleepers => moments::sleepers(bench),
+        Kind::Sleepers => quietly(|| moments::sleepers(bench)),
     };
     table.unwrap_or_else(|error| Table {
         notes: vec![format!("not measured: {error:#}")],
@@ -147,14 +147,26 @@ fn measure(bench: &Bench, case: &Case) -> Table {
     })
 }
 
+/// Measures, and notes when others used the machine meanwhile.
+fn quietly(measure: impl FnOnce() -> Result<Table>) -> Result<Table> {
+    let (began, usage, own) = (Instant::now(), Usage::now()?, machine::own_seconds());
+    let mut table = measure()?;
+    // By now all that was started has ended.
+    let own = machine::own_seconds() - own;
+    let noise = Noise::between(usage, Usage::now()?, own, began.elapsed().as_secs_f64());
+    table.notes.extend(noise.note());
+    Ok(table)
+}
+
 /// What the report says before its first figure.
 fn setting(bench: &Bench, options: &Options) -> Vec<String> {
     let mut lines = vec![machine::describe(&bench.cores)];
     let seconds = bench.round_time.as_secs_f64();
-    let connections = load::CONNECTIONS;
     lines.push(format!(
-        "medians of {} rounds of {seconds} s, {connections} connections",
-        bench.rounds
+        "medians of {} rounds of {seconds} s; {} connections, {} for 10 MiB",
+        bench.rounds,
+        load::CONNECTIONS,
+        load::CONNECTIONS_FOR_LARGE
     ));
     let mut warn = |line: String| {
         step(format!("warning: {line}"));

@@ -64,15 +64,15 @@ impl Server {
         };
         loop {
             if let Some(status) = server.child.try_wait()? {
-                bail!("it ended ({status}): {}", last_line(log));
+                bail!("it ended ({status}): {}", reason(log));
             }
             match get(address, path) {
                 Ok((200, _)) => break,
                 Ok((status, _)) if begin.elapsed() > START_LIMIT / 10 => {
-                    bail!("it answers with status {status}: {}", last_line(log));
+                    bail!("it answers with status {status}: {}", reason(log));
                 }
                 Err(error) if begin.elapsed() > START_LIMIT => {
-                    return Err(error.context(format!("it does not answer: {}", last_line(log))));
+                    return Err(error.context(format!("it does not answer: {}", reason(log))));
                 }
                 Ok(_) | Err(_) => thread::sleep(TRY_INTERVAL),
             }
@@ -173,12 +173,17 @@ fn parse(answer: &[u8], ended: bool) -> Option<(u16, Vec<u8>)> {
     Some((status, body.to_vec()))
 }
 
-/// What a server said last.
-fn last_line(log: &Path) -> String {
+/// What a server said that may be the reason: its first complaint, or else its last line.
+fn reason(log: &Path) -> String {
     let text = fs::read(log).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
-    let line = text.lines().rfind(|line| !line.trim().is_empty());
-    line.unwrap_or("without a word").trim().to_owned()
+    let lines = || text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let complaint = lines().find(|line| {
+        let line = line.to_ascii_lowercase();
+        line.contains("error") || line.contains("warn")
+    });
+    let line = complaint.or_else(|| lines().next_back());
+    line.unwrap_or("without a word").to_owned()
 }
 
 /// Where a program is: in the path, or in one of these folders.
@@ -208,10 +213,10 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_ends_is_told_with_its_last_words() {
+    fn a_server_that_ends_is_told_with_its_complaint() {
         let folder = tempfile::tempdir().expect("a folder");
         let mut command = Command::new("sh");
-        command.args(["-c", "echo first; echo no port >&2; exit 3"]);
+        command.args(["-c", "echo 'error: no port' >&2; echo bye; exit 3"]);
         let cpus = sched_getaffinity(None).expect("processors");
         let address = free_address().expect("a port");
         let log = folder.path().join("log");

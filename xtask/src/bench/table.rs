@@ -135,14 +135,8 @@ impl Series {
 fn noise_note(series: &[Series]) -> Option<String> {
     let samples = series.iter().flat_map(|one| &one.samples);
     let noise = samples.fold(Noise::default(), |worst, sample| worst.louder(sample.noise));
-    noise.is_loud().then(|| {
-        format!(
-            "**The machine was busy**: in the worst round others took {:.0} % of a processor, and \
-             {:.0} % were not there at all",
-            noise.others * 100.0,
-            noise.stolen * 100.0
-        )
-    })
+    let note = noise.note()?;
+    Some(format!("{note}, in the worst round"))
 }
 
 /// What one server did of what another did, round by round.
