@@ -110,7 +110,8 @@ impl Drop for Server {
 }
 
 /// A thread that is stepped through. The process's other threads stand still. A step is always
-/// under way: the thread is about to stop behind it, or blocked in the kernel until something comes.
+/// under way: the thread is about to stop behind it, or blocked in the kernel until something
+/// comes.
 #[derive(Debug)]
 struct Traced {
     id: Pid,

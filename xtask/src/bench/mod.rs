@@ -1,8 +1,8 @@
 //! `cargo xtask bench`: the server beside others, in alternating rounds on processors of their own.
 //!
-//! It builds what it needs, starts the servers, has `bench-tools` ask them, and reports ratios. What
-//! is not installed, or fails, is reported and does not stop the rest. How to read the result is in
-//! `docs/benchmarks.md`.
+//! It builds what it needs, starts the servers, has `bench-tools` ask them, and reports ratios.
+//! What is not installed, or fails, is reported and does not stop the rest. How to read the result
+//! is in `docs/benchmarks.md`.
 
 mod case;
 mod contest;

@@ -1,8 +1,8 @@
 //! The load generator: connections that each send a request, read its answer, and send the next.
 //!
 //! Two ways of going on. Without a rate, a connection's next request follows its last answer at
-//! once: that finds out how much a server can do. With a rate, requests fall due at even distances, and
-//! how long one took is counted from when it was due, also where it had to wait for a free
+//! once: that finds out how much a server can do. With a rate, requests fall due at even distances,
+//! and how long one took is counted from when it was due, also where it had to wait for a free
 //! connection: a server that stops for a moment makes all those late that should have come in it.
 
 mod histogram;

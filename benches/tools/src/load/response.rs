@@ -1,7 +1,7 @@
 //! Where a response ends, and whether it is a good one: what a load generator reads of HTTP.
 //!
-//! A response has to say its length. Chunked ones are refused rather than misread: no server that is
-//! measured here has a reason to send one.
+//! A response has to say its length. Chunked ones are refused rather than misread: no server that
+//! is measured here has a reason to send one.
 
 /// A head that is longer is no answer to what is asked here.
 const HEAD_LIMIT_BYTES: usize = 16 * 1024;
