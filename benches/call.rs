@@ -1,5 +1,6 @@
 //! One request in a fresh instance, without sockets: store, instance, call, reset. And its parts:
-//! the store alone, and a handler by hand that does next to nothing, which is what an instance costs.
+//! the store alone, and a handler by hand that does next to nothing, which is what an instance
+//! costs.
 //!
 //! Takes the demo handlers, so `cargo xtask build` comes first.
 

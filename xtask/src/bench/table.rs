@@ -2,9 +2,13 @@
 
 use super::contest::{Contest, Series};
 use super::machine::Noise;
+use super::peer::Peer;
 
 /// A ratio that differs more than this between the lowest and the highest round says little.
 const SPREAD_LIMIT: f64 = 1.25;
+
+/// Answers larger than this are told by what each KiB of them costs, too.
+const SIZED_BYTES: usize = 64 << 10;
 
 /// A table of the report.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -46,12 +50,16 @@ impl Table {
         let Some(base) = series.first() else {
             return table;
         };
-        let sized = body_bytes > 64 << 10;
+        let sized = body_bytes > SIZED_BYTES;
+        // With several of ours, the one with the most threads comes last.
+        let mut last_first = series.iter().rev();
+        let ours = last_first.find(|one| matches!(one.peer, Peer::Wasgi { .. }));
         let ratio = format!("of {}", base.peer.title());
         table.columns = [
             "server",
             &ratio,
             "lowest to highest",
+            "wasgi to it",
             "requests/s",
             "CPU µs/request",
             "p50 µs",
@@ -67,6 +75,7 @@ impl Table {
             let Some(ratio) = Ratio::of(&one.rates(), &base.rates()) else {
                 continue;
             };
+            let ours = ours.and_then(|ours| Ratio::of(&ours.rates(), &one.rates()));
             let title = one.peer.title();
             let of = |value: fn(&super::contest::Sample) -> f64| {
                 median(&one.samples.iter().map(value).collect::<Vec<_>>()).unwrap_or_default()
@@ -76,6 +85,7 @@ impl Table {
                 title.clone(),
                 format!("{:.2}", ratio.median),
                 format!("{:.2} to {:.2}", ratio.lowest, ratio.highest),
+                ours.map_or_else(String::new, |ours| format!("{:.2}", ours.median)),
                 format!("{:.0}", of(|sample| sample.rate)),
                 format!("{cpu_us:.1}"),
                 format!("{:.0}", of(|sample| sample.p50_us)),
@@ -177,7 +187,6 @@ pub(super) fn median(values: &[f64]) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::super::contest::Sample;
-    use super::super::peer::Peer;
     use super::*;
 
     fn series(peer: Peer, rates: &[f64], others: f64) -> Series {
@@ -219,7 +228,11 @@ mod tests {
             table.rows[0][..3],
             ["bare epoll loop", "1.00", "1.00 to 1.00"]
         );
-        assert_eq!(table.rows[1][..4], ["wasgi", "0.50", "0.40 to 0.50", "50"]);
+        assert_eq!(
+            table.rows[1][..4],
+            ["wasgi", "0.50", "0.40 to 0.50", "1.00"]
+        );
+        assert_eq!(table.rows[0][3..5], ["2.00", "100"]);
         assert_eq!(table.bars[1].value, 0.5);
         assert_eq!(table.notes, ["nginx: not installed"]);
     }
