@@ -232,7 +232,7 @@ mod tests {
             table.rows[1][..4],
             ["wasgi", "0.50", "0.40 to 0.50", "1.00"]
         );
-        assert_eq!(table.rows[0][3..5], ["2.00", "100"]);
+        assert_eq!(table.rows[0][3..5], ["0.50", "100"]);
         assert_eq!(table.bars[1].value, 0.5);
         assert_eq!(table.notes, ["nginx: not installed"]);
     }
