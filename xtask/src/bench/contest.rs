@@ -123,12 +123,11 @@ pub(super) fn paced(bench: &Bench, answer: Answer, peers: &[Peer], part: f64) ->
         threads: 1,
         connections: load::CONNECTIONS,
     };
-    let mut peaks: Vec<Series> = Vec::new();
     for round in 1..=bench.rounds {
         step(format!("  round {round} of {}", bench.rounds));
         // What it can is found out in each round anew: it changes with the machine.
         measure_all(bench, answer, &mut contenders, |_| full, true, &mut notes);
-        peaks = contenders.iter().map(|c| c.series.clone()).collect();
+        let peaks: Vec<Series> = contenders.iter().map(|c| c.series.clone()).collect();
         let load = |peer: Peer| {
             let series = peaks.iter().find(|series| series.peer == peer);
             let peak = series.and_then(|series| series.samples.last());
@@ -139,7 +138,6 @@ pub(super) fn paced(bench: &Bench, answer: Answer, peers: &[Peer], part: f64) ->
         };
         measure_all(bench, answer, &mut contenders, load, true, &mut notes);
     }
-    drop(peaks);
     let series = contenders.into_iter().map(|contender| {
         let mut series = contender.series;
         // Every other one is the peak.

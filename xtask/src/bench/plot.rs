@@ -67,7 +67,7 @@ fn draw(svg: &mut String, group: &Group, top: f64) -> f64 {
             scale(bar.value)
         ));
         line(format!(
-            "<path d=\"M{:.1} {middle:.1}H{:.1}\" stroke=\"#111\"/>",
+            "<path d=\"M{:.1} {middle:.1}H{:.1}\" stroke=\"#a8a29e\" stroke-width=\"2\"/>",
             LEFT + scale(bar.range.0),
             LEFT + scale(bar.range.1)
         ));
