@@ -8,7 +8,9 @@
 
 mod arguments;
 mod bare;
+#[cfg(feature = "instructions")]
 mod fetch;
+#[cfg(feature = "instructions")]
 mod instructions;
 mod load;
 
@@ -46,6 +48,7 @@ fn run(command: &str, mut arguments: Arguments) -> Result<()> {
     match command {
         "bare" => bare::serve(&bare::Options::take(&mut arguments)?),
         "load" => load::run(&load::Options::take(&mut arguments)?),
+        #[cfg(feature = "instructions")]
         "instructions" => instructions::count(&instructions::Options::take(&mut arguments)?),
         other => bail!("no such command as {other}\n\n{USAGE}"),
     }

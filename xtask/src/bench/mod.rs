@@ -44,7 +44,7 @@ const PACED_PART: f64 = 0.7;
 const LOAD_AVERAGE_LIMIT: f64 = 0.5;
 
 /// The package with the bare loop, the load generator and the counter.
-const TOOLS: &str = "bench-tools";
+pub(crate) const TOOLS: &str = "bench-tools";
 
 /// The component that `wasmtime serve` is given.
 const WASI_HTTP: &str = "wasi-http-hello";
@@ -101,7 +101,7 @@ pub(crate) fn build_tools(workspace: &Workspace) -> Result<PathBuf> {
     step("building the bench's own programs");
     run(workspace
         .cargo("build")
-        .args(["--release", "--package", TOOLS]))?;
+        .args(["--release", "--package", TOOLS, "--all-features"]))?;
     Ok(workspace.target.join("release").join(TOOLS))
 }
 

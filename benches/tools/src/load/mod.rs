@@ -21,6 +21,7 @@ use self::histogram::Histogram;
 use self::worker::Worker;
 use crate::arguments::Arguments;
 
+#[cfg(feature = "instructions")]
 pub(crate) use self::response::Response;
 
 /// Descriptors beside those of the connections: standard streams, and an epoll for each thread.
