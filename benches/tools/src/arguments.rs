@@ -53,6 +53,7 @@ impl Arguments {
     }
 
     /// Takes what stands behind `--`.
+    #[cfg(any(feature = "instructions", test))]
     pub(crate) fn rest(&mut self) -> Vec<String> {
         std::mem::take(&mut self.rest)
     }
