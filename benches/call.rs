@@ -1,4 +1,6 @@
-//! One request in a fresh instance, without sockets: store, instance, call, reset.
+//! One request in a fresh instance, without sockets: store, instance, call, reset. And its parts:
+//! the store alone, and a handler by hand that does next to nothing, which is what an instance
+//! costs.
 //!
 //! Takes the demo handlers, so `cargo xtask build` comes first.
 
@@ -25,9 +27,25 @@ fn call(c: &mut Criterion) {
             b.iter(|| once(&program, budget))
         });
     }
+    let page = include_str!("../tests/support/page.wat");
+    let page = page.replace("{{length}}", "2").replace("{{page}}", "hi");
+    let program = engine.load(page.as_bytes()).expect("a handler");
+    c.bench_function("instance", |b| b.iter(|| once(&program, budget)));
+    c.bench_function("store", |b| b.iter(|| drop(prepare(&program, budget))));
 }
 
 fn once(program: &Program, budget: Budget) {
+    let (mut call, exchange) = prepare(program, budget);
+    let mut context = Context::from_waker(Waker::noop());
+    let Poll::Ready(finished) = call.poll(&mut context) else {
+        panic!("the handler waits")
+    };
+    assert_eq!(finished.failure, None);
+    assert!(exchange.take_output().ended);
+}
+
+/// A call of which nothing has run yet.
+fn prepare(program: &Program, budget: Budget) -> (Call, Arc<Exchange>) {
     let environ = Environ {
         head: head(SHORT),
         script_name: b"/hello".to_vec(),
@@ -40,13 +58,8 @@ fn once(program: &Program, budget: Budget) {
         run_once: true,
     };
     let exchange = Arc::new(Exchange::new(false));
-    let mut call = Call::new(program, "hello".into(), environ, exchange.clone(), budget);
-    let mut context = Context::from_waker(Waker::noop());
-    let Poll::Ready(finished) = call.poll(&mut context) else {
-        panic!("the handler waits")
-    };
-    assert_eq!(finished.failure, None);
-    assert!(exchange.take_output().ended);
+    let call = Call::new(program, "hello".into(), environ, exchange.clone(), budget);
+    (call, exchange)
 }
 
 criterion_group!(benches, call);

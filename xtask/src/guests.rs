@@ -105,6 +105,24 @@ pub(crate) fn build_cases(workspace: &Workspace, toolchain: &GuestToolchain) -> 
     Ok(())
 }
 
+/// Builds one package that is no handler of the demo site, and says where its component is.
+///
+/// # Errors
+///
+/// When it does not build.
+pub(crate) fn build_package(
+    workspace: &Workspace,
+    toolchain: &GuestToolchain,
+    package: &str,
+) -> Result<PathBuf> {
+    step(format!("building {package}"));
+    let built = build(workspace, toolchain, &["--lib", "--package", package])?;
+    let artifact = built.into_iter().next_back();
+    Ok(artifact
+        .with_context(|| format!("cargo built no component of package {package}"))?
+        .file)
+}
+
 /// Runs clippy over the handlers for their own target: the host's clippy does not see what only
 /// they compile. Does nothing where their toolchain has no clippy.
 ///

@@ -1,9 +1,12 @@
-//! The project's own commands, run as `cargo xtask <command>`: set-up, build, serve, test, lint.
+//! The project's own commands, run as `cargo xtask <command>`: set-up, build, serve, test, lint,
+//! measure.
 //!
 //! Each is a short script over cargo. What the server itself can do is in the package `wasgi`.
 
+mod bench;
 mod guest_toolchain;
 mod guests;
+mod instructions;
 mod process;
 mod python;
 mod workspace;
@@ -11,6 +14,7 @@ mod workspace;
 use std::env;
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result};
@@ -28,7 +32,7 @@ struct Task {
     run: fn(&Workspace, &[OsString]) -> Result<()>,
 }
 
-const TASKS: [Task; 6] = [
+const TASKS: [Task; 8] = [
     Task {
         name: "serve",
         arguments: "[ARGS…]",
@@ -58,6 +62,18 @@ const TASKS: [Task; 6] = [
         arguments: "",
         about: "Check the formatting, and run clippy and rustdoc with warnings as errors",
         run: lint,
+    },
+    Task {
+        name: "bench",
+        arguments: "[OPTIONS]",
+        about: "Measure the server beside others; --write: docs/benchmarks.md (see there)",
+        run: bench::bench,
+    },
+    Task {
+        name: "instructions",
+        arguments: "",
+        about: "Count the instructions of one request, beside the last count that was kept",
+        run: instructions::instructions,
     },
     Task {
         name: "setup",
@@ -130,10 +146,17 @@ fn build(workspace: &Workspace, _: &[OsString]) -> Result<()> {
     let toolchain = GuestToolchain::ensure(&workspace.root)?;
     guests::build_demos(workspace, &toolchain)?;
     build_c_demos(workspace, CToolchain::find(&workspace.root))?;
+    build_server(workspace)?;
+    Ok(())
+}
+
+/// Builds the server and says where it is.
+fn build_server(workspace: &Workspace) -> Result<PathBuf> {
     step("building the server");
     run(workspace
         .cargo("build")
-        .args(["--release", "--package", "wasgi"]))
+        .args(["--release", "--package", "wasgi"]))?;
+    Ok(workspace.target.join("release/wasgi"))
 }
 
 fn python(workspace: &Workspace, _: &[OsString]) -> Result<()> {
@@ -203,6 +226,11 @@ fn lint(workspace: &Workspace, _: &[OsString]) -> Result<()> {
     run(workspace
         .cargo("clippy")
         .args(["--workspace", "--all-targets"])
+        .args(strict))?;
+    // By itself: what the counter of instructions needs is switched on for no other package.
+    run(workspace
+        .cargo("clippy")
+        .args(["--package", bench::TOOLS, "--all-targets", "--all-features"])
         .args(strict))?;
     guests::lint(workspace, &toolchain, &strict)?;
     step("cargo doc");

@@ -1,0 +1,97 @@
+//! The words behind a command: `--name value` pairs, and what stands behind `--`.
+//!
+//! No more than these programs need, which only `xtask` starts.
+
+use std::str::FromStr;
+
+use anyhow::{Context, Result, anyhow, bail};
+
+/// The words that nobody has taken yet.
+#[derive(Debug)]
+pub(crate) struct Arguments {
+    words: Vec<String>,
+    rest: Vec<String>,
+}
+
+impl Arguments {
+    /// Splits at the first `--`.
+    pub(crate) fn new(words: impl Iterator<Item = String>) -> Self {
+        let mut words: Vec<String> = words.collect();
+        let rest = match words.iter().position(|word| word == "--") {
+            Some(at) => words.split_off(at).split_off(1),
+            None => Vec::new(),
+        };
+        Self { words, rest }
+    }
+
+    /// Takes a value that has to be there.
+    pub(crate) fn need<T: FromStr>(&mut self, name: &str) -> Result<T> {
+        self.take(name)?
+            .with_context(|| format!("{name} is missing"))
+    }
+
+    /// Takes a value that may be there.
+    pub(crate) fn take<T: FromStr>(&mut self, name: &str) -> Result<Option<T>> {
+        let Some(at) = self.words.iter().position(|word| word == name) else {
+            return Ok(None);
+        };
+        self.words.remove(at);
+        if at == self.words.len() {
+            bail!("{name} has no value");
+        }
+        let value = self.words.remove(at);
+        let value = value.parse();
+        value
+            .map(Some)
+            .map_err(|_| anyhow!("the value of {name} is not of its kind"))
+    }
+
+    /// Takes a word that stands alone, and says whether it was there.
+    pub(crate) fn flag(&mut self, name: &str) -> bool {
+        let at = self.words.iter().position(|word| word == name);
+        at.is_some_and(|at| self.words.remove(at) == name)
+    }
+
+    /// Takes what stands behind `--`.
+    #[cfg(any(feature = "instructions", test))]
+    pub(crate) fn rest(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.rest)
+    }
+
+    /// Refuses what is left over.
+    pub(crate) fn finish(&self) -> Result<()> {
+        match self.words.iter().chain(&self.rest).next() {
+            Some(word) => bail!("{word} means nothing here"),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn arguments(text: &str) -> Arguments {
+        Arguments::new(text.split_whitespace().map(str::to_owned))
+    }
+
+    #[test]
+    fn each_word_is_taken_once() {
+        let mut words = arguments("--path /x --once --rate 7.5 -- a --b");
+        assert_eq!(words.need::<String>("--path").expect("there"), "/x");
+        assert_eq!(words.take::<f64>("--rate").expect("a number"), Some(7.5));
+        assert_eq!(words.take::<f64>("--rate").expect("gone"), None);
+        assert!(words.flag("--once"));
+        assert!(!words.flag("--once"));
+        assert_eq!(words.rest(), ["a", "--b"]);
+        words.finish().expect("nothing is left");
+    }
+
+    #[test]
+    fn what_is_wrong_is_refused() {
+        assert!(arguments("").need::<u64>("--n").is_err());
+        assert!(arguments("--n").need::<u64>("--n").is_err());
+        assert!(arguments("--n x").need::<u64>("--n").is_err());
+        assert!(arguments("--n 1").finish().is_err());
+    }
+}

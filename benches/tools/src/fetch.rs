@@ -1,0 +1,84 @@
+//! Requests one after the other on one connection, for those who count what they cost.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+
+/// How long an answer may take. A server whose instructions are stepped through takes a thousand
+/// times as long as it would otherwise.
+const ANSWER_LIMIT: Duration = Duration::from_secs(60);
+
+/// How often a server that is starting is tried.
+const TRY_INTERVAL: Duration = Duration::from_millis(10);
+
+/// Room for an answer's head and body together.
+const ANSWER_BYTES: usize = 64 * 1024;
+
+/// A connection that is asked for one path over and over.
+#[derive(Debug)]
+pub(crate) struct Client {
+    stream: TcpStream,
+    request: Vec<u8>,
+    /// The length of an answer: the first one's, and the others have to be the same.
+    length: usize,
+}
+
+impl Client {
+    /// Connects, as soon as there is somebody to connect to, and gets a first answer.
+    pub(crate) fn connect(address: SocketAddr, path: &str, limit: Duration) -> Result<Self> {
+        let started = Instant::now();
+        let stream = loop {
+            match TcpStream::connect(address) {
+                Ok(stream) => break stream,
+                Err(_) if started.elapsed() < limit => std::thread::sleep(TRY_INTERVAL),
+                Err(error) => return Err(error).context("the server does not listen"),
+            }
+        };
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(ANSWER_LIMIT))?;
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n").into_bytes();
+        let mut client = Self {
+            stream,
+            request,
+            length: 0,
+        };
+        client.stream.write_all(&client.request)?;
+        client.length = client.read_first()?;
+        Ok(client)
+    }
+
+    /// The first answer is read to its end, which is known by its length field.
+    fn read_first(&mut self) -> Result<usize> {
+        let mut response = crate::load::Response::new();
+        let mut buffer = vec![0; ANSWER_BYTES];
+        let mut length = 0;
+        loop {
+            let read = self.stream.read(&mut buffer)?;
+            ensure!(read > 0, "the server closed the connection");
+            length += read;
+            let taken = response.take(&buffer[..read]);
+            if let Some(verdict) = taken.ok().context("the answer has no length")? {
+                ensure!(verdict.good, "the answer's status is not 200");
+                ensure!(!verdict.closes, "the server closes its connections");
+                return Ok(length);
+            }
+        }
+    }
+
+    /// Asks, and waits for the answer.
+    pub(crate) fn ask(&mut self) -> Result<()> {
+        self.stream.write_all(&self.request)?;
+        let mut left = self.length;
+        let mut buffer = vec![0; ANSWER_BYTES];
+        while left > 0 {
+            let read = self.stream.read(&mut buffer)?;
+            ensure!(read > 0, "the server closed the connection");
+            left = left
+                .checked_sub(read)
+                .context("an answer is longer than the first one")?;
+        }
+        Ok(())
+    }
+}

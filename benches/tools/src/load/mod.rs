@@ -1,0 +1,223 @@
+//! The load generator: connections that each send a request, read its answer, and send the next.
+//!
+//! Two ways of going on. Without a rate, a connection's next request follows its last answer at
+//! once: that finds out how much a server can do. With a rate, requests fall due at even distances,
+//! and how long one took is counted from when it was due, also where it had to wait for a free
+//! connection: a server that stops for a moment makes all those late that should have come in it.
+
+mod histogram;
+mod response;
+mod worker;
+
+use std::net::SocketAddr;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::time::{ClockId, clock_gettime};
+
+use self::histogram::Histogram;
+use self::worker::Worker;
+use crate::arguments::Arguments;
+
+#[cfg(feature = "instructions")]
+pub(crate) use self::response::Response;
+
+/// Descriptors beside those of the connections: standard streams, and an epoll for each thread.
+const OTHER_DESCRIPTORS: u64 = 64;
+
+/// How long after its end a run waits for answers that are under way, and how long all may take
+/// where each connection sends one request.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What to ask for, and how.
+#[derive(Clone, Debug)]
+pub(crate) struct Options {
+    address: SocketAddr,
+    path: String,
+    connections: usize,
+    threads: usize,
+    plan: Plan,
+}
+
+/// When requests are sent.
+#[derive(Clone, Copy, Debug)]
+enum Plan {
+    /// One for each connection, all at once.
+    Once,
+    /// For some time, each as soon as its connection is free.
+    Closed { warm_up: Duration, time: Duration },
+    /// For some time, so many in a second.
+    Paced {
+        warm_up: Duration,
+        time: Duration,
+        per_second: f64,
+    },
+}
+
+impl Options {
+    /// Takes its arguments.
+    pub(crate) fn take(arguments: &mut Arguments) -> Result<Self> {
+        let plan = if arguments.flag("--once") {
+            Plan::Once
+        } else {
+            let seconds = |value: f64| Duration::try_from_secs_f64(value);
+            let time = seconds(arguments.need("--seconds")?)?;
+            let warm_up = seconds(arguments.take("--warm-up")?.unwrap_or(0.0))?;
+            match arguments.take::<f64>("--rate")? {
+                Some(per_second) if per_second.is_finite() && per_second > 0.0 => Plan::Paced {
+                    warm_up,
+                    time,
+                    per_second,
+                },
+                Some(rate) => bail!("a rate of {rate} is none"),
+                None => Plan::Closed { warm_up, time },
+            }
+        };
+        let options = Self {
+            address: arguments.need("--addr")?,
+            path: arguments.need("--path")?,
+            connections: arguments.need("--connections")?,
+            threads: arguments.take("--threads")?.unwrap_or(1),
+            plan,
+        };
+        arguments.finish()?;
+        ensure!(
+            options.threads > 0 && options.connections >= options.threads,
+            "each thread needs a connection"
+        );
+        Ok(options)
+    }
+
+    fn request(&self) -> Vec<u8> {
+        format!(
+            "GET {} HTTP/1.1\r\nHost: {}\r\n\r\n",
+            self.path, self.address
+        )
+        .into_bytes()
+    }
+}
+
+/// What became of the requests.
+#[derive(Debug)]
+struct Outcome {
+    /// Good answers within the measured time.
+    answered: u64,
+    /// Good answers, those of the warm-up and of the last moments too.
+    all: u64,
+    /// Other answers, none at all, and connections that broke.
+    failed: u64,
+    times: Histogram,
+    /// From the measured time's begin to its end, or to the last answer where each connection sends
+    /// one request.
+    measured: Duration,
+}
+
+impl Outcome {
+    fn new() -> Self {
+        Self {
+            answered: 0,
+            all: 0,
+            failed: 0,
+            times: Histogram::new(),
+            measured: Duration::ZERO,
+        }
+    }
+
+    fn merge(&mut self, other: &Self) {
+        self.answered += other.answered;
+        self.all += other.all;
+        self.failed += other.failed;
+        self.times.merge(&other.times);
+        self.measured = self.measured.max(other.measured);
+    }
+}
+
+/// Sends requests and prints what became of them.
+///
+/// # Errors
+///
+/// When it can't connect, or the process may not have so many connections.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    allow_descriptors(options.connections as u64 + OTHER_DESCRIPTORS)?;
+    let workers: Vec<Worker> = (0..options.threads)
+        .map(|index| Worker::connect(options, share(options.connections, options.threads, index)))
+        .collect::<Result<_>>()?;
+    let start = Instant::now();
+    let threads: Vec<_> = workers
+        .into_iter()
+        .map(|worker| thread::spawn(move || worker.run(start)))
+        .collect();
+    let mut outcome = Outcome::new();
+    for thread in threads {
+        match thread.join() {
+            Ok(part) => outcome.merge(&part?),
+            Err(_) => bail!("a thread broke"),
+        }
+    }
+    print(&outcome);
+    Ok(())
+}
+
+/// How many of `all` the thread with this index has.
+fn share(all: usize, threads: usize, index: usize) -> usize {
+    all / threads + usize::from(index < all % threads)
+}
+
+fn print(outcome: &Outcome) {
+    let micros = |time: Duration| time.as_secs_f64() * 1e6;
+    println!("answered {}", outcome.answered);
+    println!("all {}", outcome.all);
+    println!("failed {}", outcome.failed);
+    println!("seconds {:.6}", outcome.measured.as_secs_f64());
+    println!("p50-us {:.1}", micros(outcome.times.percentile(50.0)));
+    println!("p99-us {:.1}", micros(outcome.times.percentile(99.0)));
+    println!("max-us {:.1}", micros(outcome.times.percentile(100.0)));
+    let cpu = clock_gettime(ClockId::ProcessCPUTime);
+    println!("cpu-us {}", cpu.tv_sec * 1_000_000 + cpu.tv_nsec / 1000);
+}
+
+fn allow_descriptors(wanted: u64) -> Result<()> {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current.is_none_or(|current| current >= wanted) {
+        return Ok(());
+    }
+    let raised = Rlimit {
+        current: Some(wanted),
+        maximum: limit.maximum,
+    };
+    setrlimit(Resource::Nofile, raised).with_context(|| {
+        format!("it needs {wanted} descriptors, and may have fewer (see `ulimit -Hn`)")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_connections_are_somebodys() {
+        for (all, threads) in [(64, 1), (64, 3), (5, 4), (4, 4)] {
+            let sum: usize = (0..threads).map(|index| share(all, threads, index)).sum();
+            assert_eq!(sum, all);
+        }
+    }
+
+    #[test]
+    fn a_plan_is_understood_or_refused() {
+        let take = |text: &str| {
+            let all = format!("--addr 127.0.0.1:1 --path / --connections 2 {text}");
+            let words: Vec<String> = all.split(' ').map(str::to_owned).collect();
+            Options::take(&mut Arguments::new(words.into_iter())).map(|options| options.plan)
+        };
+        assert!(matches!(take("--once"), Ok(Plan::Once)));
+        assert!(matches!(take("--seconds 2"), Ok(Plan::Closed { .. })));
+        let paced = take("--seconds 2 --rate 9");
+        assert!(matches!(paced, Ok(Plan::Paced { per_second, .. }) if per_second == 9.0));
+        assert!(take("--seconds -1").is_err());
+        assert!(take("--seconds 1 --rate 0").is_err());
+        assert!(take("--seconds 1 --threads 3").is_err());
+        assert!(take("--once --rate 1").is_err());
+    }
+}

@@ -1,0 +1,151 @@
+//! Where a response ends, and whether it is a good one: what a load generator reads of HTTP.
+//!
+//! A response has to say its length. Chunked ones are refused rather than misread: no server that
+//! is measured here has a reason to send one.
+
+/// A head that is longer is no answer to what is asked here.
+const HEAD_LIMIT_BYTES: usize = 16 * 1024;
+
+/// A response that is being read.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Response {
+    /// So much of its head has come.
+    Head(Vec<u8>),
+    /// So many bytes of its body have not.
+    Body { left: u64, verdict: Verdict },
+}
+
+/// What a head says.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Verdict {
+    /// Status 200.
+    pub(crate) good: bool,
+    /// The server closes the connection behind it.
+    pub(crate) closes: bool,
+}
+
+/// It can't be read.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Unreadable;
+
+impl Response {
+    pub(crate) fn new() -> Self {
+        Self::Head(Vec::new())
+    }
+
+    /// Takes bytes that have come; says what the response was when they complete it. What would
+    /// come behind its end is nothing that was asked for, and is not looked at.
+    pub(crate) fn take(&mut self, bytes: &[u8]) -> Result<Option<Verdict>, Unreadable> {
+        let (verdict, left) = match self {
+            Self::Head(begun) if begun.is_empty() => match parse(bytes)? {
+                Some((verdict, end)) => (verdict, end.checked_sub(bytes.len() as u64)),
+                None => {
+                    begun.extend_from_slice(bytes);
+                    return Ok(None);
+                }
+            },
+            Self::Head(begun) => {
+                begun.extend_from_slice(bytes);
+                match parse(begun)? {
+                    Some((verdict, end)) => (verdict, end.checked_sub(begun.len() as u64)),
+                    None => return Ok(None),
+                }
+            }
+            Self::Body { left, verdict } => (*verdict, left.checked_sub(bytes.len() as u64)),
+        };
+        match left {
+            None | Some(0) => {
+                *self = Self::new();
+                Ok(Some(verdict))
+            }
+            Some(left) => {
+                *self = Self::Body { left, verdict };
+                Ok(None)
+            }
+        }
+    }
+}
+
+/// Reads a head; the number is where the response ends, counted from its first byte.
+fn parse(bytes: &[u8]) -> Result<Option<(Verdict, u64)>, Unreadable> {
+    let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else {
+        return if bytes.len() > HEAD_LIMIT_BYTES {
+            Err(Unreadable)
+        } else {
+            Ok(None)
+        };
+    };
+    let head = std::str::from_utf8(&bytes[..end]).map_err(|_| Unreadable)?;
+    let mut lines = head.split("\r\n");
+    let status_line = lines.next().ok_or(Unreadable)?;
+    let rest = status_line.strip_prefix("HTTP/1.").ok_or(Unreadable)?;
+    let mut verdict = Verdict {
+        good: rest.get(2..5) == Some("200"),
+        closes: rest.starts_with('0'),
+    };
+    let mut length = None;
+    for (name, value) in lines.filter_map(|line| line.split_once(':')) {
+        if name.eq_ignore_ascii_case("content-length") {
+            length = Some(value.trim().parse::<u64>().map_err(|_| Unreadable)?);
+        } else if name.eq_ignore_ascii_case("connection") {
+            verdict.closes = value.trim().eq_ignore_ascii_case("close");
+        }
+    }
+    let length = length.ok_or(Unreadable)?;
+    Ok(Some((verdict, length.saturating_add(end as u64 + 4))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: Verdict = Verdict {
+        good: true,
+        closes: false,
+    };
+
+    #[test]
+    fn a_response_ends_where_it_says_however_it_is_cut() {
+        let bytes = b"HTTP/1.1 200 OK\r\nContent-Type: a\r\ncontent-length:  5\r\n\r\nabcde";
+        for cut in 1..bytes.len() {
+            let mut response = Response::new();
+            assert_eq!(response.take(&bytes[..cut]), Ok(None), "cut at {cut}");
+            assert_eq!(response.take(&bytes[cut..]), Ok(Some(GOOD)), "cut at {cut}");
+            assert_eq!(response, Response::new());
+        }
+        assert_eq!(Response::new().take(bytes), Ok(Some(GOOD)));
+    }
+
+    #[test]
+    fn byte_by_byte() {
+        let bytes = b"HTTP/1.1 404 No\r\nContent-Length: 2\r\nConnection: close\r\n\r\nab";
+        let mut response = Response::new();
+        let mut verdicts: Vec<_> = bytes.iter().map(|byte| response.take(&[*byte])).collect();
+        let last = verdicts.pop();
+        assert!(verdicts.iter().all(|verdict| *verdict == Ok(None)));
+        let bad = Verdict {
+            good: false,
+            closes: true,
+        };
+        assert_eq!(last, Some(Ok(Some(bad))));
+    }
+
+    #[test]
+    fn an_empty_body_ends_with_the_head() {
+        let bytes = b"HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n";
+        let verdict = Response::new().take(bytes).expect("readable");
+        assert!(verdict.is_some_and(|verdict| verdict.good && verdict.closes));
+    }
+
+    #[test]
+    fn what_has_no_length_or_is_no_http_is_unreadable() {
+        for bytes in [
+            &b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"[..],
+            b"HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\n",
+            b"SSH-2.0-x\r\n\r\n",
+            &[b'x'; HEAD_LIMIT_BYTES + 1],
+        ] {
+            assert_eq!(Response::new().take(bytes), Err(Unreadable));
+        }
+    }
+}

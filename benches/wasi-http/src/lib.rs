@@ -1,0 +1,37 @@
+//! The demo site's fixed page as a component of `wasi:http`: what a server of such components is
+//! measured with. It is for wasm only, and nothing at all elsewhere.
+
+#![cfg(target_arch = "wasm32")]
+
+use wasi::http::types::{
+    Fields, IncomingRequest, OutgoingBody, OutgoingResponse, ResponseOutparam,
+};
+
+/// The page that the handler `hello` sends.
+const PAGE: &str = include_str!("../../../handlers/hello/src/page.html");
+
+struct Hello;
+
+impl wasi::exports::http::incoming_handler::Guest for Hello {
+    fn handle(_request: IncomingRequest, outparam: ResponseOutparam) {
+        let length = PAGE.len().to_string();
+        let entries = [
+            (
+                "Content-Type".to_owned(),
+                b"text/html; charset=utf-8".to_vec(),
+            ),
+            ("Content-Length".to_owned(), length.into_bytes()),
+        ];
+        let fields = Fields::from_list(&entries).expect("both may be set");
+        let response = OutgoingResponse::new(fields);
+        let body = response.body().expect("it is asked for once");
+        ResponseOutparam::set(outparam, Ok(response));
+        let stream = body.write().expect("it is asked for once");
+        // A client that has gone takes nothing, and there is nobody to tell.
+        let _ = stream.blocking_write_and_flush(PAGE.as_bytes());
+        drop(stream);
+        let _ = OutgoingBody::finish(body, None);
+    }
+}
+
+wasi::http::proxy::export!(Hello);

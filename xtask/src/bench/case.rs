@@ -1,0 +1,201 @@
+//! The cases: what is measured, of whom, and how.
+
+use super::peer::{Peer, REUSE};
+use super::stage::Answer;
+
+/// One case: a table in the report.
+#[derive(Debug)]
+pub(super) struct Case {
+    /// For `--only`.
+    pub(super) name: &'static str,
+    pub(super) title: &'static str,
+    /// What its figures mean, for the report.
+    pub(super) about: &'static str,
+    pub(super) kind: Kind,
+}
+
+/// How it is measured.
+#[derive(Debug)]
+pub(super) enum Kind {
+    /// All it can, in alternating rounds. Ratios are to the first one.
+    Contest {
+        answer: Answer,
+        peers: &'static [Peer],
+        pinned: bool,
+    },
+    /// At 70 % of what each can, after a round that finds out how much that is.
+    Paced {
+        answer: Answer,
+        peers: &'static [Peer],
+    },
+    /// From the start of the process to its first answer.
+    Start,
+    /// From the rename of a handler to its first answer, and what others feel of it.
+    Reload,
+    /// Memory of a server that does nothing.
+    Idle,
+    /// Many handlers asleep at once.
+    Sleepers,
+}
+
+const WASGI: Peer = Peer::Wasgi { threads: 1 };
+const WASMTIME: Peer = Peer::Wasmtime {
+    requests_per_instance: 1,
+};
+const WASMTIME_REUSED: Peer = Peer::Wasmtime {
+    requests_per_instance: REUSE,
+};
+const FILE_PEERS: &[Peer] = &[Peer::Bare, WASGI, Peer::Nginx, Peer::StaticWebServer];
+
+/// All cases, in the report's order. One that a server has not learnt yet is reported as that.
+pub(super) const CASES: &[Case] = &[
+    Case {
+        name: "hello",
+        title: "Hello, a fresh instance for each request",
+        about: "A handler of the Rust SDK; the same page from other kinds of servers.",
+        kind: Kind::Contest {
+            answer: Answer::Hello,
+            peers: &[
+                Peer::Bare,
+                WASGI,
+                WASMTIME,
+                Peer::Nginx,
+                Peer::Granian,
+                Peer::Gunicorn,
+            ],
+            pinned: true,
+        },
+    },
+    Case {
+        name: "reused",
+        title: "Hello, by an instance that lives on",
+        about: "The same handler with `reuse`.",
+        kind: Kind::Contest {
+            answer: Answer::ReusedHello,
+            peers: &[Peer::Bare, WASGI, WASMTIME_REUSED],
+            pinned: true,
+        },
+    },
+    Case {
+        name: "wasi-http",
+        title: "Hello, a stock component of wasi:http, fresh",
+        about: "One file for both: Rust's standard library and its allocator, no settings of ours.",
+        kind: Kind::Contest {
+            answer: Answer::WasiHttpHello,
+            peers: &[Peer::Bare, WASGI, WASMTIME],
+            pinned: true,
+        },
+    },
+    Case {
+        name: "file-1k",
+        title: "A file of 1 KiB",
+        about: "The bare loop has it in memory.",
+        kind: Kind::Contest {
+            answer: Answer::File(1 << 10),
+            peers: FILE_PEERS,
+            pinned: true,
+        },
+    },
+    Case {
+        name: "file-100k",
+        title: "A file of 100 KiB",
+        about: "The bare loop has it in memory.",
+        kind: Kind::Contest {
+            answer: Answer::File(100 << 10),
+            peers: FILE_PEERS,
+            pinned: true,
+        },
+    },
+    Case {
+        name: "file-10m",
+        title: "A file of 10 MiB",
+        about: "The bare loop has it in memory, and copies it; the others need not. Here the client \
+                is the narrow place: compare the processor time.",
+        kind: Kind::Contest {
+            answer: Answer::File(10 << 20),
+            peers: FILE_PEERS,
+            pinned: true,
+        },
+    },
+    Case {
+        name: "threads",
+        title: "Hello, two threads against one",
+        about: "Fresh instances. Nothing is pinned, and the load has the same processors.",
+        kind: Kind::Contest {
+            answer: Answer::Hello,
+            peers: &[WASGI, Peer::Wasgi { threads: 2 }, WASMTIME],
+            pinned: false,
+        },
+    },
+    Case {
+        name: "latency",
+        title: "Hello, latency at 70 % of each server's own peak",
+        about: "Fresh instances. Requests fall due at even distances, and their time counts from then.",
+        kind: Kind::Paced {
+            answer: Answer::Hello,
+            peers: &[Peer::Bare, WASGI, WASMTIME],
+        },
+    },
+    Case {
+        name: "start",
+        title: "From the start to the first answer",
+        about: "The demo site, its handlers compiled before and kept; nothing pinned.",
+        kind: Kind::Start,
+    },
+    Case {
+        name: "reload",
+        title: "From the rename of a handler to its first answer",
+        about: "Two handlers in turn, compiled each time; nothing pinned. Meanwhile another \
+                handler is asked 500 times a second.",
+        kind: Kind::Reload,
+    },
+    Case {
+        name: "idle",
+        title: "Memory of the idle demo site",
+        about: "After one page and one handler were asked for.",
+        kind: Kind::Idle,
+    },
+    Case {
+        name: "sleepers",
+        title: "10,000 handlers asleep for a second",
+        about: "Each on a connection of its own, two threads, nothing pinned.",
+        kind: Kind::Sleepers,
+    },
+];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::super::stage::FILES_BYTES;
+    use super::*;
+
+    #[test]
+    fn names_are_told_apart() {
+        let names: BTreeSet<_> = CASES.iter().map(|case| case.name).collect();
+        assert_eq!(names.len(), CASES.len());
+    }
+
+    #[test]
+    fn every_file_that_is_asked_for_is_there() {
+        for case in CASES {
+            if let Kind::Contest {
+                answer: Answer::File(bytes),
+                ..
+            } = case.kind
+            {
+                assert!(FILES_BYTES.contains(&bytes), "{}", case.name);
+            }
+        }
+    }
+
+    #[test]
+    fn a_contest_has_somebody_to_compare_with() {
+        for case in CASES {
+            if let Kind::Contest { peers, .. } = case.kind {
+                assert!(peers.len() > 1, "{}", case.name);
+                assert_eq!(peers[0].program(), None, "{}: always there", case.name);
+            }
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! The cases that are not about rates: how long something takes once, and how much memory it needs.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+
+use super::Bench;
+use super::contest::start_one;
+use super::load::{self, Load};
+use super::peer::Peer;
+use super::server::{Server, free_address, get};
+use super::stage::Answer;
+use super::table::{Table, median};
+use crate::workspace::HANDLERS;
+
+/// Handlers that sleep at once.
+const SLEEPERS: u32 = 10_000;
+
+/// How long an idle server is left alone before its memory is looked at.
+const REST: Duration = Duration::from_secs(1);
+
+/// How long a renamed handler may take to answer.
+const RELOAD_LIMIT: Duration = Duration::from_secs(20);
+
+/// How often it is asked. An answer takes less.
+const ASK_INTERVAL: Duration = Duration::from_millis(1);
+
+/// Between a reload and the next rename, so that each is one by itself.
+const RELOAD_PAUSE: Duration = Duration::from_millis(100);
+
+/// Requests a second to the handler that is not replaced.
+const NEIGHBOUR_RATE: f64 = 500.0;
+
+/// What takes its turn in the place of `reload`: about 45 and 140 KiB, and told apart by their
+/// answers.
+const VERSIONS: [&str; 2] = ["hello.wasm", "echo.wasm"];
+
+/// From the start of the process to its first good answer, by the demo site.
+pub(super) fn start(bench: &Bench) -> Result<Table> {
+    // The first one compiles, and is not counted.
+    let _ = demo_site(bench)?;
+    let times: Vec<f64> = (0..2 * bench.rounds)
+        .map(|_| Ok(demo_site(bench)?.start_time.as_secs_f64() * 1e3))
+        .collect::<Result<_>>()?;
+    let row = vec![
+        "wasgi".to_owned(),
+        format_median(&times),
+        format_range(&times),
+    ];
+    Ok(Table::of_rows(
+        &["server", "median ms", "fastest to slowest ms"],
+        vec![row],
+    ))
+}
+
+/// Memory of the demo site when nobody asks for anything.
+pub(super) fn idle(bench: &Bench) -> Result<Table> {
+    let server = demo_site(bench)?;
+    let (status, _) = get(server.address, "/")?;
+    ensure!(status == 200, "the site's page has status {status}");
+    thread::sleep(REST);
+    let mib = server.tree().resident_kib() / 1024.0;
+    let row = vec!["wasgi".to_owned(), format!("{mib:.1}")];
+    Ok(Table::of_rows(&["server", "RSS MiB"], vec![row]))
+}
+
+/// Memory of many requests whose handlers sleep, and when all are answered.
+pub(super) fn sleepers(bench: &Bench) -> Result<Table> {
+    let server = start_one(bench, Answer::Hello, Peer::Wasgi { threads: 2 }, false)?;
+    let tree = server.tree();
+    let (before, mut most) = (tree.resident_kib(), 0.0_f64);
+    let load = Load::Once {
+        connections: SLEEPERS,
+    };
+    let (tools, all) = (&bench.stage.tools, &bench.cores.all);
+    let watch = || most = most.max(tree.resident_kib());
+    let found = load::run(tools, all, server.address, "/sleep?ms=1000", load, watch)?;
+    let each = (most - before) / f64::from(SLEEPERS);
+    let row = vec![
+        "wasgi".to_owned(),
+        format!("{}", found.answered),
+        format!("{}", found.failed),
+        format!("{:.2}", found.seconds),
+        format!("{each:.1}"),
+    ];
+    let columns = [
+        "server",
+        "answered",
+        "failed",
+        "all answered after s",
+        "KiB each",
+    ];
+    Ok(Table::of_rows(&columns, vec![row]))
+}
+
+/// From a handler's rename to its first answer, and the latency of another one meanwhile.
+pub(super) fn reload(bench: &Bench) -> Result<Table> {
+    let folder = bench.stage.folder.join("reload");
+    let built = bench.stage.root.join(HANDLERS);
+    fs::copy(built.join("hello.wasm"), folder.join("hello.wasm"))?;
+    place(&built.join(VERSIONS[0]), &folder)?;
+    let address = free_address()?;
+    let mut command = Command::new(&bench.stage.wasgi);
+    command.args(["serve", "--no-access-log", "--code-cache", "none", "--root"]);
+    command
+        .arg(&bench.stage.pages)
+        .arg("--handlers")
+        .arg(&folder);
+    command.args(["--addr", &address.to_string()]);
+    let log = bench.stage.folder.join("reload.log");
+    let server = Server::start(&mut command, &bench.cores.all, address, "/reload", &log)?;
+
+    let quiet = neighbour(bench, &server)?;
+    let mut times = Vec::new();
+    let disturbed = thread::scope(|scope| {
+        let watching = scope.spawn(|| neighbour(bench, &server));
+        let (mut turn, begun) = (0, Instant::now());
+        while !watching.is_finished() || turn == 0 {
+            turn += 1;
+            ensure!(begun.elapsed() < 4 * RELOAD_LIMIT, "the reloads do not end");
+            times.push(replace(&server, &built.join(VERSIONS[turn % 2]), &folder)?);
+            thread::sleep(RELOAD_PAUSE);
+        }
+        watching.join().ok().context("the load broke")?
+    })?;
+    let row = vec![
+        "wasgi".to_owned(),
+        times.len().to_string(),
+        format_median(&times),
+        format_range(&times),
+        format!("{quiet:.0}"),
+        format!("{disturbed:.0}"),
+        format!("{:.1}", disturbed / quiet),
+    ];
+    let columns = [
+        "server",
+        "reloads",
+        "median ms",
+        "fastest to slowest ms",
+        "other's p99 µs before",
+        "meanwhile",
+        "ratio",
+    ];
+    Ok(Table::of_rows(&columns, vec![row]))
+}
+
+/// The 99th percentile of a handler that is not replaced, in µs.
+fn neighbour(bench: &Bench, server: &Server) -> Result<f64> {
+    let load = Load::Paced {
+        time: bench.round_time,
+        per_second: NEIGHBOUR_RATE,
+    };
+    let (tools, all) = (&bench.stage.tools, &bench.cores.all);
+    Ok(load::run(tools, all, server.address, "/hello", load, || {})?.p99_us)
+}
+
+/// Renames a version into its place and waits for its first answer; in ms.
+fn replace(server: &Server, version: &Path, folder: &Path) -> Result<f64> {
+    let (_, old) = get(server.address, "/reload")?;
+    place(version, folder)?;
+    let renamed = Instant::now();
+    while get(server.address, "/reload")?.1 == old {
+        let name = version.display();
+        ensure!(renamed.elapsed() < RELOAD_LIMIT, "{name} was not taken up");
+        thread::sleep(ASK_INTERVAL);
+    }
+    Ok(renamed.elapsed().as_secs_f64() * 1e3)
+}
+
+fn place(version: &Path, folder: &Path) -> Result<()> {
+    let aside = folder.join(".reload.wasm");
+    fs::copy(version, &aside).with_context(|| format!("can't copy {}", version.display()))?;
+    fs::rename(&aside, folder.join("reload.wasm")).context("can't rename")
+}
+
+/// This repository's site, all processors, code kept.
+fn demo_site(bench: &Bench) -> Result<Server> {
+    let address = free_address()?;
+    let mut command = Command::new(&bench.stage.wasgi);
+    command
+        .arg("serve")
+        .arg(&bench.stage.root)
+        .arg("--no-access-log");
+    command
+        .arg("--code-cache")
+        .arg(bench.stage.folder.join("cache"));
+    command.args(["--addr", &address.to_string()]);
+    let log = bench.stage.folder.join("site.log");
+    Server::start(&mut command, &bench.cores.all, address, "/hello", &log)
+}
+
+fn format_median(times: &[f64]) -> String {
+    median(times).map_or_else(String::new, |time| format!("{time:.1}"))
+}
+
+fn format_range(times: &[f64]) -> String {
+    let fastest = times.iter().copied().fold(f64::INFINITY, f64::min);
+    let slowest = times.iter().copied().fold(0.0, f64::max);
+    format!("{fastest:.1} to {slowest:.1}")
+}

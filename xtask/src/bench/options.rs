@@ -1,0 +1,133 @@
+//! What may stand behind `cargo xtask bench`.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::case::CASES;
+
+/// Enough for a median, and for a round or two that others have spoilt.
+const ROUNDS: usize = 7;
+
+/// How long a server is measured in a round.
+const ROUND_TIME: Duration = Duration::from_secs(3);
+
+/// For trying out: it says whether all works, and little about how fast it is.
+const QUICK_ROUNDS: usize = 2;
+const QUICK_ROUND_TIME: Duration = Duration::from_millis(700);
+
+/// What to measure, how thoroughly, and where to write it.
+#[derive(Debug, PartialEq)]
+pub(super) struct Options {
+    pub(super) rounds: usize,
+    pub(super) round_time: Duration,
+    pub(super) quick: bool,
+    /// The one case to measure.
+    pub(super) only: Option<String>,
+    pub(super) write: bool,
+    /// A server that is built already.
+    pub(super) server: Option<PathBuf>,
+}
+
+impl Options {
+    /// Reads them.
+    ///
+    /// # Errors
+    ///
+    /// When there is one that means nothing, with all that do.
+    pub(super) fn parse(arguments: &[OsString]) -> Result<Self> {
+        let mut options = Self {
+            rounds: ROUNDS,
+            round_time: ROUND_TIME,
+            quick: false,
+            only: None,
+            write: false,
+            server: None,
+        };
+        let mut rounds = None;
+        let mut words = arguments.iter();
+        while let Some(word) = words.next() {
+            let mut value = || {
+                words
+                    .next()
+                    .with_context(|| format!("{} has no value", word.display()))
+            };
+            match word.to_str() {
+                Some("--quick") => options.quick = true,
+                Some("--write") => options.write = true,
+                Some("--rounds") => rounds = Some(value()?.to_string_lossy().parse::<usize>()?),
+                Some("--only") => options.only = Some(value()?.to_string_lossy().into_owned()),
+                Some("--server") => options.server = Some(value()?.into()),
+                _ => bail!("{} means nothing here\n\n{}", word.display(), usage()),
+            }
+        }
+        if options.quick {
+            options.rounds = QUICK_ROUNDS;
+            options.round_time = QUICK_ROUND_TIME;
+        }
+        options.rounds = rounds.unwrap_or(options.rounds);
+        ensure!(options.rounds > 0, "no round is too few");
+        ensure!(
+            !(options.write && options.only.is_some()),
+            "--write writes all cases, so it does not go with --only"
+        );
+        if let Some(only) = &options.only {
+            let known = CASES.iter().any(|case| case.name == only);
+            ensure!(known, "there is no case {only}\n\n{}", usage());
+        }
+        Ok(options)
+    }
+
+    /// Whether a case is to be measured.
+    pub(super) fn includes(&self, name: &str) -> bool {
+        self.only.as_deref().is_none_or(|only| only == name)
+    }
+}
+
+fn usage() -> String {
+    let names: Vec<_> = CASES.iter().map(|case| case.name).collect();
+    format!(
+        "cargo xtask bench [OPTIONS]\n\
+         \x20 --write          write docs/benchmarks.md and its plot, not only to the terminal\n\
+         \x20 --rounds N       rounds of each contest [default: {ROUNDS}]\n\
+         \x20 --quick          two short rounds, to see whether all works\n\
+         \x20 --only CASE      one case: {}\n\
+         \x20 --server FILE    a server that is built already, instead of this tree's",
+        names.join(", ")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Options> {
+        let words: Vec<OsString> = text.split_whitespace().map(OsString::from).collect();
+        Options::parse(&words)
+    }
+
+    #[test]
+    fn options_are_read() {
+        let options = parse("--quick --rounds 3 --only hello --server a/b").expect("all known");
+        assert_eq!((options.rounds, options.round_time), (3, QUICK_ROUND_TIME));
+        assert!(options.includes("hello") && !options.includes("idle"));
+        assert_eq!(options.server, Some("a/b".into()));
+        assert!(parse("--write").expect("known").includes("idle"));
+    }
+
+    #[test]
+    fn what_means_nothing_is_refused() {
+        for wrong in [
+            "--fast",
+            "--rounds",
+            "--rounds x",
+            "--rounds 0",
+            "--only nothing",
+            "--only hello --write",
+        ] {
+            assert!(parse(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! What the servers are given to serve: pages of three sizes, handlers, and their configuration.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use super::peer::{Peer, REUSE};
+use super::server::find_program;
+use crate::workspace::{HANDLERS, Workspace};
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Answer {
+    /// The fixed page, by a handler of the Rust SDK in a fresh instance.
+    Hello,
+    /// The same, by an instance that lives on.
+    ReusedHello,
+    /// The same, by a component of `wasi:http` with the standard library.
+    WasiHttpHello,
+    /// A file of so many bytes.
+    File(usize),
+}
+
+/// Where Python servers are installed, seen from the repository.
+pub(super) const VENV: &str = "target/bench/venv";
+
+/// The sizes of the files.
+pub(super) const FILES_BYTES: [usize; 3] = [1 << 10, 100 << 10, 10 << 20];
+
+/// Where everything is.
+#[derive(Debug)]
+pub(super) struct Stage {
+    /// In the target folder.
+    pub(super) folder: PathBuf,
+    pub(super) pages: PathBuf,
+    /// The Python servers' application.
+    pub(super) peers: PathBuf,
+    /// This repository.
+    pub(super) root: PathBuf,
+    pub(super) wasgi: PathBuf,
+    pub(super) tools: PathBuf,
+    page_bytes: usize,
+}
+
+impl Stage {
+    /// Writes what is to be served.
+    pub(super) fn set(
+        workspace: &Workspace,
+        wasgi: PathBuf,
+        tools: PathBuf,
+        wasi_http: &Path,
+    ) -> Result<Self> {
+        let folder = workspace.target.join("bench");
+        let page = fs::read(workspace.root.join("handlers/hello/src/page.html"))?;
+        let stage = Self {
+            pages: folder.join("pages"),
+            peers: workspace.root.join("benches/peers"),
+            root: workspace.root.clone(),
+            wasgi,
+            tools,
+            page_bytes: page.len(),
+            folder,
+        };
+        for name in ["pages", "handlers", "wasi-http", "nginx", "cache", "reload"] {
+            let folder = stage.folder.join(name);
+            fs::create_dir_all(&folder)
+                .with_context(|| format!("can't make {}", folder.display()))?;
+        }
+        for bytes in FILES_BYTES {
+            fs::write(stage.pages.join(file_name(bytes)), vec![b'x'; bytes])?;
+        }
+        for name in ["hello.wasm", "sleep.wasm"] {
+            let built = stage.root.join(HANDLERS).join(name);
+            fs::copy(&built, stage.folder.join("handlers").join(name))
+                .with_context(|| format!("can't copy {}", built.display()))?;
+        }
+        fs::copy(wasi_http, stage.wasi_http())?;
+        let reuse = format!("[handlers.hello]\nreuse = {REUSE}\n");
+        fs::write(stage.folder.join("reuse.toml"), reuse)?;
+        Ok(stage)
+    }
+
+    /// Where Python servers are looked for before the path.
+    fn venv(&self) -> PathBuf {
+        self.root.join(VENV)
+    }
+
+    /// A component of `wasi:http`, alone in its folder: not every server takes it.
+    pub(super) fn wasi_http(&self) -> PathBuf {
+        self.folder.join("wasi-http/hello.wasm")
+    }
+
+    /// Where a peer's program is. None if it is not installed.
+    pub(super) fn program(&self, peer: Peer) -> Option<PathBuf> {
+        match peer {
+            Peer::Bare => Some(self.tools.clone()),
+            Peer::Wasgi { .. } => Some(self.wasgi.clone()),
+            _ => find_program(peer.program()?, &[self.venv().join("bin")]),
+        }
+    }
+
+    /// What to ask for it.
+    pub(super) fn path(&self, answer: Answer) -> String {
+        match answer {
+            Answer::Hello | Answer::ReusedHello | Answer::WasiHttpHello => "/hello".to_owned(),
+            Answer::File(bytes) => format!("/{}", file_name(bytes)),
+        }
+    }
+
+    /// The bytes of its body.
+    pub(super) fn length(&self, answer: Answer) -> usize {
+        match answer {
+            Answer::Hello | Answer::ReusedHello | Answer::WasiHttpHello => self.page_bytes,
+            Answer::File(bytes) => bytes,
+        }
+    }
+
+    /// The arguments of our server, but for address and threads.
+    pub(super) fn wasgi_arguments(&self, command: &mut Command, answer: Answer) {
+        let handlers = match answer {
+            Answer::WasiHttpHello => "wasi-http",
+            Answer::Hello | Answer::ReusedHello | Answer::File(_) => "handlers",
+        };
+        command.arg("serve").arg("--root").arg(&self.pages);
+        command.arg("--handlers").arg(self.folder.join(handlers));
+        command.arg("--code-cache").arg(self.folder.join("cache"));
+        command.arg("--no-access-log");
+        if answer == Answer::ReusedHello {
+            command.arg("--config").arg(self.folder.join("reuse.toml"));
+        }
+    }
+
+    /// Writes nginx's configuration.
+    pub(super) fn configure_nginx(&self, address: SocketAddr) -> Result<()> {
+        let page = "x".repeat(self.page_bytes);
+        let pages = self.pages.display();
+        // `user` is for who runs it as root, and ignored for all others.
+        let text = format!(
+            "user root;\nworker_processes 1;\npid nginx.pid;\n\
+             events {{ worker_connections 4096; }}\n\
+             http {{\n  access_log off;\n  sendfile on;\n  keepalive_requests 1000000000;\n  \
+             default_type text/html;\n  client_body_temp_path tmp;\n  proxy_temp_path tmp;\n  \
+             fastcgi_temp_path tmp;\n  uwsgi_temp_path tmp;\n  scgi_temp_path tmp;\n  \
+             server {{\n    listen {address};\n    root \"{pages}\";\n    \
+             location = /hello {{ return 200 \"{page}\"; }}\n  }}\n}}\n"
+        );
+        fs::write(self.folder.join("nginx/nginx.conf"), text).context("can't configure nginx")
+    }
+}
+
+fn file_name(bytes: usize) -> String {
+    format!("{bytes}.html")
+}
