@@ -181,6 +181,60 @@ pub mod rate {
     }
 }
 
+/// Durations that need not be there. Skip those that aren't when writing.
+pub mod optional_duration {
+    use std::time::Duration;
+
+    use serde::{Deserializer, Serializer};
+
+    /// For serde.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the serializer does.
+    pub fn serialize<S: Serializer>(duration: &Option<Duration>, to: S) -> Result<S::Ok, S::Error> {
+        match duration {
+            Some(duration) => super::duration::serialize(duration, to),
+            None => to.serialize_none(),
+        }
+    }
+
+    /// For serde.
+    ///
+    /// # Errors
+    ///
+    /// What is there is no duration.
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
+        super::duration::deserialize(from).map(Some)
+    }
+}
+
+/// Sizes that need not be there. Skip those that aren't when writing.
+pub mod optional_size {
+    use serde::{Deserializer, Serializer};
+
+    /// For serde.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the serializer does.
+    pub fn serialize<S: Serializer>(bytes: &Option<u64>, to: S) -> Result<S::Ok, S::Error> {
+        match bytes {
+            Some(bytes) => super::size::serialize(bytes, to),
+            None => to.serialize_none(),
+        }
+    }
+
+    /// For serde.
+    ///
+    /// # Errors
+    ///
+    /// What is there is no size.
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
+        super::size::deserialize(from).map(Some)
+    }
+}
+
 use std::fmt;
 
 use serde::Deserializer;

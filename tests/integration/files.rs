@@ -1,7 +1,7 @@
 //! Pages: what is served, and that nothing else ever is.
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{FileExt, symlink};
 
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 
@@ -317,6 +317,45 @@ fn a_page_that_shrinks_while_it_is_sent_is_cut() {
         "{}",
         ended.everything()
     );
+}
+
+#[test]
+fn a_page_that_is_written_over_while_it_is_sent_is_cut_and_one_that_is_replaced_is_not() {
+    let old = vec![b'x'; 32 * 1024 * 1024];
+    let site = Site::new()
+        .with_page("over.bin", &old)
+        .with_page("replaced.bin", &old);
+    let server = Server::of(&site);
+    let begun = |target: &str| {
+        let mut client = server.connect();
+        client.send(format!(
+            "GET {target} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"
+        ));
+        assert_eq!(client.head().status, 200);
+        client
+    };
+    let (mut over, mut replaced) = (begun("/over.bin"), begun("/replaced.bin"));
+
+    // Of the same length, so that only the time of the change tells.
+    let file = fs::File::options()
+        .write(true)
+        .open(site.html().join("over.bin"));
+    file.and_then(|file| file.write_all_at(&vec![b'y'; old.len()], 0))
+        .expect("written over");
+    let (body, ending) = over.rest();
+    assert!(body.len() < old.len());
+    assert_eq!(ending, Ending::Reset);
+
+    fs::write(site.path().join("new.bin"), vec![b'y'; old.len()]).expect("written");
+    fs::rename(
+        site.path().join("new.bin"),
+        site.html().join("replaced.bin"),
+    )
+    .expect("replaced");
+    let (body, ending) = replaced.rest();
+    assert!(body == old, "it is the old one to its end");
+    assert_eq!(ending, Ending::Closed);
+    server.stop();
 }
 
 #[test]

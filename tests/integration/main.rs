@@ -9,7 +9,9 @@ mod support;
 
 mod bodies;
 mod check;
+mod compression;
 mod contract;
+mod fairness;
 mod files;
 mod http;
 mod isolation;

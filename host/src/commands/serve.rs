@@ -19,7 +19,7 @@ use crate::published::Published;
 use crate::registry;
 use crate::reload::{self, Folders, PagesChange, Reload};
 use crate::server::{Server, Settings};
-use crate::static_files::{self, Pages};
+use crate::static_files::Pages;
 
 /// How often the end of the requests in flight is looked for.
 const DRAIN_POLL: Duration = Duration::from_millis(10);
@@ -47,7 +47,7 @@ fn run(arguments: &cli::Serve, config: &Config, file: Option<Stamp>) -> anyhow::
     // Signals that come from here on are kept until they are looked at.
     let mut signals = watch_signals()?;
     let engine = Engine::new(&config.budget, config.site.code_cache())?;
-    let pages = Arc::new(Pages::open(root, static_files::Options::default())?);
+    let pages = Arc::new(Pages::open(root, config.page_options())?);
     let registry = reload::scan_once(handlers, &engine);
     let routes = route_table(root, &registry);
     let registry = Arc::new(registry::Shared::new(registry));
@@ -61,12 +61,12 @@ fn run(arguments: &cli::Serve, config: &Config, file: Option<Stamp>) -> anyhow::
         pages.clone(),
         out.clone(),
     )?;
-    let reload = watch(config, engine, registry, pages)?;
+    let reload = watch(config, engine, registry, pages.clone())?;
     let grace = Arc::new(Published::new(config.server.shutdown_grace));
     let config_watch = Watch::start(
         arguments.site.sources().file(),
         file,
-        reloader(arguments, config, settings, grace.clone()),
+        reloader(arguments, config, settings, pages, grace.clone()),
     )?;
     let (scheme, addr) = (server.scheme().as_str(), server.addr());
     out.send(format!("{routes}listening on {scheme}://{addr}/\n").into_bytes());
@@ -110,12 +110,14 @@ fn reloader(
     arguments: &cli::Serve,
     config: &Config,
     settings: Arc<Published<Settings>>,
+    pages: Arc<Pages>,
     grace: Arc<Published<Duration>>,
 ) -> impl FnMut() + Send + 'static {
     let sources = arguments.site.sources();
     let arguments = arguments.clone();
     let flags = move |draft: &mut _| arguments.set(draft);
     let apply = move |config: &Config| {
+        pages.set_options(config.page_options())?;
         settings.publish(Settings::of(config));
         grace.publish(config.server.shutdown_grace);
         Ok(())

@@ -1,6 +1,9 @@
 //! Which values make sense, each by itself and together.
 
+use std::time::Duration;
+
 use super::{Complaint, Config};
+use crate::static_files;
 use crate::units::{duration, size};
 
 /// Whole numbers above this are typing errors, whatever they count.
@@ -10,13 +13,12 @@ const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 
-/// Checks what the types can't. `is_set` says whether somebody has said a key: a default that is at
-/// odds with what was said gives way, and is no contradiction.
+/// Checks what the types can't, in a configuration whose defaults have given way.
 ///
 /// # Errors
 ///
 /// A value is out of its range, or two that were set contradict each other.
-pub(super) fn check(config: &Config, is_set: impl Fn(&str) -> bool) -> Result<(), Complaint> {
+pub(super) fn check(config: &Config) -> Result<(), Complaint> {
     for range in counts(config) {
         range.check(|count| count.to_string())?;
     }
@@ -26,13 +28,15 @@ pub(super) fn check(config: &Config, is_set: impl Fn(&str) -> bool) -> Result<()
     for range in rates(config) {
         range.check(|rate| format!("{}/s", size::show(rate)))?;
     }
-    for pair in pairs(config) {
-        if pair.part > pair.whole && is_set(pair.part_key) && is_set(pair.whole_key) {
-            let why = format!("{} is more than {} is", pair.shown, pair.whole_key);
-            return Err(Complaint::new(pair.part_key, why));
-        }
+    for pair in PAIRS.iter().filter(|pair| pair.is_at_odds(config)) {
+        let shown = (pair.show)((pair.part.get)(config));
+        let why = format!("{shown} is more than {} is", pair.whole.key);
+        return Err(Complaint::new(pair.part.key, why));
     }
-    companions(config)
+    handlers(config)?;
+    companions(config)?;
+    static_files::check(&config.page_options())
+        .map_err(|why| Complaint::new(why.key, format!("{:#}", why.error)))
 }
 
 /// Keys that are of no use without another.
@@ -64,6 +68,31 @@ fn companions(config: &Config) -> Result<(), Complaint> {
         if is_set && !other_is_set {
             let why = format!("is of no use without {other}");
             return Err(Complaint::new(key, why));
+        }
+    }
+    Ok(())
+}
+
+/// What is set for single handlers.
+fn handlers(config: &Config) -> Result<(), Complaint> {
+    for (name, handler) in config.handlers.iter() {
+        let of = |key: &str, value: u64, least: u64, most: u64| {
+            if (least..=most).contains(&value) {
+                return Ok(());
+            }
+            let why = format!("{key}: expected {least} to {most}, found {value}");
+            Err(Complaint::new(format!("handlers.{name}"), why))
+        };
+        of("reuse", handler.reuse.unwrap_or(1).into(), 1, MANY)?;
+        let requests = handler.concurrent_requests.unwrap_or(1);
+        of("concurrent-requests", requests as u64, 1, MANY)?;
+        if let Some(bytes) = handler.memory_bytes {
+            let most = config.budget.memory_bytes as u64;
+            if !(64 * KIB..=most).contains(&bytes) {
+                let [least, most, found] = [64 * KIB, most, bytes].map(size::show);
+                let why = format!("memory: expected {least} to {most}, found {found}");
+                return Err(Complaint::new(format!("handlers.{name}"), why));
+            }
         }
     }
     Ok(())
@@ -133,8 +162,8 @@ fn counts(config: &Config) -> [Bounds; 8] {
     ]
 }
 
-fn sizes(config: &Config) -> [Bounds; 11] {
-    let (http, budget) = (&config.http, &config.budget);
+fn sizes(config: &Config) -> [Bounds; 14] {
+    let (http, budget, compress) = (&config.http, &config.budget, &config.compress);
     let extensions = http.chunk_extensions_bytes as u64;
     [
         // RFC 9112 section 3 asks for 8,000 octets; who wants less has a reason.
@@ -175,6 +204,9 @@ fn sizes(config: &Config) -> [Bounds; 11] {
             16 * MIB,
         ),
         bounds("budget.log", budget.log_bytes as u64, 0, GIB),
+        bounds("pages.cache", config.pages.cache_bytes as u64, 0, 64 * GIB),
+        bounds("compress.cache", compress.cache_bytes as u64, 0, 64 * GIB),
+        bounds("compress.min-size", compress.min_bytes, 0, GIB),
     ]
 }
 
@@ -189,46 +221,103 @@ fn rates(config: &Config) -> [Bounds; 2] {
 
 /// Two values of which one can't be reached if it is more than the other.
 struct Pair {
-    part_key: &'static str,
-    part: u64,
-    shown: String,
-    whole_key: &'static str,
-    whole: u64,
+    part: Value,
+    whole: Value,
+    show: fn(u64) -> String,
 }
 
-fn pairs(config: &Config) -> [Pair; 4] {
-    let (http, limits, budget) = (&config.http, &config.limits, &config.budget);
-    let per_address = u64::from(limits.connections_per_address_count);
-    let milliseconds =
-        |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-    [
-        Pair {
-            part_key: "limits.connections-per-address",
-            part: per_address,
-            shown: per_address.to_string(),
-            whole_key: "limits.connections",
-            whole: u64::from(limits.connections_count),
+/// A key's value, as a number that can be compared.
+struct Value {
+    key: &'static str,
+    get: fn(&Config) -> u64,
+    set: fn(&mut Config, u64),
+}
+
+impl Pair {
+    fn is_at_odds(&self, config: &Config) -> bool {
+        (self.part.get)(config) > (self.whole.get)(config)
+    }
+}
+
+/// Has what nobody has set give way to what is at odds with it: a part becomes as small as its
+/// whole is, a whole as large as its part.
+pub(super) fn yield_defaults(config: &mut Config, is_set: impl Fn(&str) -> bool) {
+    let mut moved: Vec<&str> = Vec::new();
+    // What gave way in one pair is as good as set in the next one.
+    for _ in 0..PAIRS.len() {
+        for pair in &PAIRS {
+            if !pair.is_at_odds(config) {
+                continue;
+            }
+            let [part, whole] = [&pair.part, &pair.whole];
+            let is_fixed =
+                |value: &Value, moved: &[&str]| is_set(value.key) || moved.contains(&value.key);
+            match (is_fixed(part, &moved), is_fixed(whole, &moved)) {
+                (true, true) => {}
+                (true, false) => {
+                    (whole.set)(config, (part.get)(config));
+                    moved.push(whole.key);
+                }
+                (false, _) => {
+                    (part.set)(config, (whole.get)(config));
+                    moved.push(part.key);
+                }
+            }
+        }
+    }
+}
+
+/// A duration of a configuration in whole milliseconds, which is what it is written in.
+macro_rules! milliseconds {
+    ($key:literal, $($field:ident).+) => {
+        Value {
+            key: $key,
+            get: |config| u64::try_from(config.$($field).+.as_millis()).unwrap_or(u64::MAX),
+            set: |config, value| config.$($field).+ = Duration::from_millis(value),
+        }
+    };
+}
+
+const PAIRS: [Pair; 4] = [
+    Pair {
+        part: Value {
+            key: "limits.connections-per-address",
+            get: |config| config.limits.connections_per_address_count.into(),
+            set: |config, value| config.limits.connections_per_address_count = narrow(value),
         },
-        Pair {
-            part_key: "limits.field-line",
-            part: http.field_line_bytes as u64,
-            shown: size::show(http.field_line_bytes as u64),
-            whole_key: "limits.fields",
-            whole: http.fields_bytes as u64,
+        whole: Value {
+            key: "limits.connections",
+            get: |config| config.limits.connections_count.into(),
+            set: |config, value| config.limits.connections_count = narrow(value),
         },
-        Pair {
-            part_key: "budget.cpu-time",
-            part: milliseconds(budget.cpu_time),
-            shown: duration::show(budget.cpu_time),
-            whole_key: "budget.wall-time",
-            whole: milliseconds(budget.wall_time),
+        show: |count| count.to_string(),
+    },
+    Pair {
+        part: Value {
+            key: "limits.field-line",
+            get: |config| config.http.field_line_bytes as u64,
+            set: |config, value| config.http.field_line_bytes = narrow(value) as usize,
         },
-        Pair {
-            part_key: "budget.wall-time",
-            part: milliseconds(budget.wall_time),
-            shown: duration::show(budget.wall_time),
-            whole_key: "limits.request-timeout",
-            whole: milliseconds(limits.request_timeout),
+        whole: Value {
+            key: "limits.fields",
+            get: |config| config.http.fields_bytes as u64,
+            set: |config, value| config.http.fields_bytes = narrow(value) as usize,
         },
-    ]
+        show: size::show,
+    },
+    Pair {
+        part: milliseconds!("budget.cpu-time", budget.cpu_time),
+        whole: milliseconds!("budget.wall-time", budget.wall_time),
+        show: |time| duration::show(Duration::from_millis(time)),
+    },
+    Pair {
+        part: milliseconds!("budget.wall-time", budget.wall_time),
+        whole: milliseconds!("limits.request-timeout", limits.request_timeout),
+        show: |time| duration::show(Duration::from_millis(time)),
+    },
+];
+
+/// What was checked to be in range fits.
+fn narrow(value: u64) -> u32 {
+    u32::try_from(value).unwrap_or(u32::MAX)
 }

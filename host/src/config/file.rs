@@ -83,6 +83,10 @@ pub(super) fn known() -> Vec<Known> {
             let known = keys::<T>().iter().map(|key| Known { section, key });
             self.0.extend(known);
         }
+
+        fn tables<T: Section>(&mut self, section: &'static str, _: &mut T) {
+            self.0.push(Known { section, key: "*" });
+        }
     }
     let mut list = List(Vec::new());
     Config::default().visit(&mut list);
@@ -96,6 +100,33 @@ struct Reading<'t> {
     lines: BTreeMap<String, usize>,
     /// The first thing that is wrong.
     complaint: Option<Complaint>,
+}
+
+impl Reading<'_> {
+    /// Takes a section from its values, which stand between `span`. `places` says which key is
+    /// where.
+    fn take<T: Section>(
+        &mut self,
+        name: &'static str,
+        section: &mut T,
+        values: Spanned<DeValue<'_>>,
+        places: Vec<(String, Range<usize>)>,
+    ) {
+        let span = values.span();
+        match T::deserialize(ValueDeserializer::from(values)) {
+            Ok(read) => *section = read,
+            Err(error) => {
+                let at = error.span().unwrap_or(span);
+                let key = places
+                    .into_iter()
+                    .find(|(_, place)| place.start <= at.start && at.end <= place.end)
+                    .map_or_else(|| name.into(), |(key, _)| key);
+                let complaint =
+                    Complaint::new(key, error.message()).at(line_of(self.text, at.start));
+                self.complaint.get_or_insert(complaint);
+            }
+        }
+    }
 }
 
 impl Visit for Reading<'_> {
@@ -121,20 +152,24 @@ impl Visit for Reading<'_> {
                 own.insert(at, value);
             }
         }
-        let values = ValueDeserializer::from(Spanned::new(span.clone(), DeValue::Table(own)));
-        match T::deserialize(values) {
-            Ok(read) => *section = read,
-            Err(error) => {
-                let at = error.span().unwrap_or(span);
-                let key = places
-                    .into_iter()
-                    .find(|(_, place)| place.start <= at.start && at.end <= place.end)
-                    .map_or_else(|| name.into(), |(key, _)| key);
-                let complaint =
-                    Complaint::new(key, error.message()).at(line_of(self.text, at.start));
-                self.complaint.get_or_insert(complaint);
+        let values = Spanned::new(span, DeValue::Table(own));
+        self.take(name, section, values, places);
+    }
+
+    fn tables<T: Section>(&mut self, name: &'static str, tables: &mut T) {
+        let Some((_, found)) = self.table.remove_entry(name) else {
+            return;
+        };
+        let mut places = Vec::new();
+        if let DeValue::Table(entries) = found.get_ref() {
+            for (at, value) in entries {
+                let key = format!("{name}.{}", at.get_ref());
+                self.lines
+                    .insert(key.clone(), line_of(self.text, at.span().start));
+                places.push((key, value.span()));
             }
         }
+        self.take(name, tables, found, places);
     }
 }
 

@@ -7,7 +7,7 @@
 //! 1. `file`: TOML becomes sections. What no section knows (`keys`) is an error with the `nearest`.
 //! 2. The flags go over it ([`Draft::flag`]); `cli` has them.
 //! 3. `site`: paths that aren't set are filled in.
-//! 4. `check`: ranges and contradictions.
+//! 4. `check`: defaults give way to what was set; ranges and contradictions.
 //!
 //! [`Settled::show`] prints the result as a file again. `live` does the same steps when the file
 //! changes, and `watch` tells it to. `docs/configuration.md` has a table of all keys.
@@ -16,6 +16,7 @@ mod budget;
 mod check;
 mod complaint;
 mod file;
+mod handlers;
 mod keys;
 mod live;
 mod nearest;
@@ -31,10 +32,11 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::{http1, server};
+use crate::{content, http1, server, static_files};
 
 pub use budget::Budget;
 pub use complaint::Complaint;
+pub use handlers::{Handler, Handlers, Policy};
 pub use live::{Live, RESTART_KEYS};
 #[cfg(test)]
 pub(crate) use show::values;
@@ -57,6 +59,14 @@ pub struct Config {
     pub limits: server::Limits,
     /// What one request may cost its handler.
     pub budget: Budget,
+    /// What is different for some handlers.
+    pub handlers: Handlers,
+    /// How pages are served,
+    pub pages: static_files::Options,
+    /// which fields go with them,
+    pub security: static_files::Security,
+    /// and what is compressed.
+    pub compress: content::Options,
     /// Whether and how to speak TLS.
     pub tls: server::tls::Options,
     /// Which proxies are trusted, and with what.
@@ -73,6 +83,9 @@ impl<T: Default + PartialEq + Serialize + DeserializeOwned> Section for T {}
 pub trait Visit {
     /// Does it with the section called `name`. Two sections may share a name.
     fn section<T: Section>(&mut self, name: &'static str, section: &mut T);
+
+    /// Does it with the section called `name` that has tables whose names somebody chose.
+    fn tables<T: Section>(&mut self, name: &'static str, tables: &mut T);
 }
 
 impl Config {
@@ -83,8 +96,21 @@ impl Config {
         visitor.section("limits", &mut self.limits);
         visitor.section("limits", &mut self.http);
         visitor.section("budget", &mut self.budget);
+        visitor.tables("handlers", &mut self.handlers);
+        visitor.section("pages", &mut self.pages);
+        visitor.section("security", &mut self.security);
+        visitor.section("compress", &mut self.compress);
         visitor.section("tls", &mut self.tls);
         visitor.section("proxy", &mut self.proxy);
+    }
+
+    /// All that the pages go by.
+    pub fn page_options(&self) -> static_files::Options {
+        static_files::Options {
+            security: self.security.clone(),
+            compress: self.compress,
+            ..self.pages.clone()
+        }
     }
 
     /// Has relative paths start at `folder`.
@@ -192,13 +218,14 @@ impl Settled {
         }
         flags(&mut draft);
         draft.config.site.settle(site);
-        check::check(&draft.config, |key| draft.origins.contains_key(key)).map_err(
-            |complaint| match draft.origins.get(&complaint.key) {
+        check::yield_defaults(&mut draft.config, |key| draft.origins.contains_key(key));
+        check::check(&draft.config).map_err(|complaint| {
+            match draft.origins.get(&complaint.key) {
                 Some(Origin::File(line)) => complaint.at(*line).in_file(path),
                 Some(Origin::Flag(flag)) => complaint.by(flag),
                 None => complaint,
-            },
-        )?;
+            }
+        })?;
         Ok(Self {
             config: draft.config,
             origins: draft.origins,

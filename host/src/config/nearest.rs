@@ -40,6 +40,9 @@ fn likeness(key: &str, written: &str) -> f64 {
 /// The known section that is nearest to `section`, if one is near; or the key of that name, which
 /// lacks its section.
 pub(super) fn section(section: &str, known: &[Known]) -> Option<String> {
+    if known.iter().any(|one| one.key == section) {
+        return key("", section, known);
+    }
     known
         .iter()
         .map(|one| (strsim::jaro_winkler(one.section, section), one))

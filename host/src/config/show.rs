@@ -33,6 +33,10 @@ pub(crate) fn values(config: &Config) -> BTreeMap<String, toml::Value> {
             self.0
                 .extend(values.map(|(key, value)| (format!("{name}.{key}"), value)));
         }
+
+        fn tables<T: Section>(&mut self, name: &'static str, tables: &mut T) {
+            self.section(name, tables);
+        }
     }
     let mut values = Values(BTreeMap::new());
     config.clone().visit(&mut values);
@@ -47,6 +51,17 @@ struct Show<'o> {
 }
 
 impl Visit for Show<'_> {
+    fn tables<T: Section>(&mut self, section: &'static str, tables: &mut T) {
+        let values = table(tables);
+        if values.is_empty() {
+            self.line(format_args!("\n[{section}]\n# * is not set"));
+        }
+        for (name, value) in values {
+            self.named(section, &name, &value);
+        }
+        self.last = section;
+    }
+
     fn section<T: Section>(&mut self, name: &'static str, section: &mut T) {
         if self.last != name {
             let gap = if self.out.is_empty() { "" } else { "\n" };
@@ -70,6 +85,19 @@ impl Visit for Show<'_> {
 }
 
 impl Show<'_> {
+    /// A table whose name somebody chose.
+    fn named(&mut self, section: &str, name: &str, value: &toml::Value) {
+        let name_shown = toml::Value::from(name);
+        let place = match self.origins.get(&format!("{section}.{name}")) {
+            Some(Origin::File(line)) => format!(" # file, line {line}"),
+            Some(Origin::Flag(_)) | None => String::new(),
+        };
+        self.line(format_args!("\n[{section}.{name_shown}]{place}"));
+        for (key, value) in value.as_table().into_iter().flatten() {
+            self.line(format_args!("{key} = {value}"));
+        }
+    }
+
     fn line(&mut self, line: std::fmt::Arguments<'_>) {
         let result = writeln!(self.out, "{line}");
         debug_assert!(result.is_ok(), "a string takes all that is written");

@@ -12,8 +12,8 @@ pub struct Site {
     pub root: Option<PathBuf>,
     /// The folder of handlers; `handlers` in the site's folder if it isn't set.
     pub handlers: Option<PathBuf>,
-    /// Where compiled handlers are kept, so that a restart need not compile; `none` for nowhere, and
-    /// `wasgi/code` in the user's cache folder if it isn't set.
+    /// Where compiled handlers are kept, so that a restart need not compile; `none` for nowhere,
+    /// and `wasgi/code` in the user's cache folder if it isn't set.
     pub code_cache: Option<PathBuf>,
 }
 

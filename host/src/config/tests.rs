@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::mpsc;
+use std::time::Duration;
 
 use super::live::{Changes, needs_restart};
 use super::*;
@@ -23,7 +24,9 @@ fn config(text: &str) -> Config {
 }
 
 /// Keys that have a value only if somebody sets one.
-const UNSET_KEYS: [&str; 5] = [
+const UNSET_KEYS: [&str; 7] = [
+    "handlers.*",
+    "pages.fallback",
     "server.threads",
     "tls.cert",
     "tls.key",
@@ -55,7 +58,7 @@ fn a_file_says_what_differs() {
     assert_eq!(config.http.body_rate_bytes_per_second, 1024);
     assert_eq!(config.limits.connections_count, 5);
     assert_eq!(config.budget.wall_time.as_millis(), 1500);
-    assert_eq!(config.budget.cpu_time, Budget::default().cpu_time);
+    assert_eq!(config.budget.memory_bytes, Budget::default().memory_bytes);
     assert_eq!(config.site.root(), Path::new("/site/www"));
     assert_eq!(config.site.handlers(), Path::new("/site/handlers"));
 }
@@ -194,8 +197,13 @@ fn a_flag_out_of_its_range_is_named() {
 
 #[test]
 fn a_default_gives_way_and_is_no_contradiction() {
-    let config = config("[limits]\nconnections = 5\nfields = \"1KiB\"\n");
-    assert!(config.limits.connections_per_address_count > 5);
+    let config =
+        config("[limits]\nconnections = 5\nfields = \"1KiB\"\n[budget]\ncpu-time = \"2h\"\n");
+    assert_eq!(config.limits.connections_per_address_count, 5);
+    assert_eq!(config.http.field_line_bytes, 1024);
+    let hours = |duration: Duration| duration.as_secs() / 3600;
+    assert_eq!(hours(config.budget.wall_time), 2);
+    assert_eq!(hours(config.limits.request_timeout), 2);
 }
 
 #[test]
@@ -221,6 +229,47 @@ fn what_is_printed_is_a_file_that_says_the_same() {
             line.starts_with(&format!("{key} = ")) || line == format!("# {key} is not set")
         });
         assert!(is_there, "{key}\n{printed}");
+    }
+}
+
+#[test]
+fn a_handlers_own_table_is_read_printed_and_checked() {
+    let text = "[handlers.\"users/[id]\"]\nreuse = 7\nmemory = \"1MiB\"\n[handlers.hello]\n\
+                wall-time = \"2s\"\n";
+    let before = settled(text, |_| {}).expect("it is good");
+    let policy = |config: &Config, name: &str| config.handlers.policy(name, &config.budget);
+    let users = policy(&before.config, "users/[id]");
+    assert_eq!((users.reuse, users.budget.memory_bytes), (7, 1 << 20));
+    assert_eq!(policy(&before.config, "hello").reuse, 1);
+    let printed = before.show();
+    assert!(
+        printed.contains("[handlers.\"users/[id]\"] # file, line 1"),
+        "{printed}"
+    );
+    let after = settled(&printed, |_| {}).expect(&printed);
+    assert_eq!(after.config, before.config);
+
+    for (text, said) in [
+        (
+            "[handlers.hello]\nreuse = 0\n",
+            ":1: handlers.hello: reuse: expected 1 to 1000000",
+        ),
+        (
+            "[handlers.hello]\nreused = 2\n",
+            ":2: handlers: unknown field `reused`",
+        ),
+        (
+            "[handlers.hello]\nmemory = \"1GiB\"\n",
+            "memory: expected 64KiB to 128MiB, found 1GiB",
+        ),
+        ("[handlers]\nreuse = 2\n", "handlers"),
+        ("[handler.hello]\nreuse = 2\n", "did you mean [handlers]?"),
+    ] {
+        assert!(
+            complaint(text).contains(said),
+            "{text}: {}",
+            complaint(text)
+        );
     }
 }
 

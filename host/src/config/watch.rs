@@ -1,8 +1,8 @@
 //! Notices that the file has changed.
 //!
 //! It is looked at, four times a second, rather than watched: one `stat` finds a file that was
-//! written, replaced, linked elsewhere or mounted over, on every file system, and whether or not the
-//! kernel has watches left.
+//! written, replaced, linked elsewhere or mounted over, on every file system, and whether or not
+//! the kernel has watches left.
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;

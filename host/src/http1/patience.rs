@@ -1,5 +1,5 @@
-//! How long a peer may keep us waiting: for the bytes of its body, or, in the server, for it to take
-//! its answer.
+//! How long a peer may keep us waiting: for the bytes of its body, or, in the server, for it to
+//! take its answer.
 
 use core::time::Duration;
 use std::time::Instant;
@@ -7,8 +7,8 @@ use std::time::Instant;
 /// A store of waiting time: waiting uses it up, bytes fill it again.
 ///
 /// Only time in which somebody waits counts, so a handler that doesn't read costs its client
-/// nothing. What it comes to: the longest silence is [`most`](Allowance::most), and whoever is below
-/// the rate for long is cut off, however evenly it trickles.
+/// nothing. What it comes to: the longest silence is [`most`](Allowance::most), and whoever is
+/// below the rate for long is cut off, however evenly it trickles.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Patience {
     left: Duration,

@@ -37,8 +37,8 @@ pub(super) struct Place {
 pub(super) enum Standing {
     /// It may come in.
     Welcome,
-    /// Its address has as many as it may: it is told so, and closed. It counts until then, and there
-    /// are as many of these to an address as of the others.
+    /// Its address has as many as it may: it is told so, and closed. It counts until then, and
+    /// there are as many of these to an address as of the others.
     Refused,
     /// There are even too many to be told.
     Full,

@@ -45,6 +45,8 @@ pub(super) struct Context {
     /// What is set, as of the beginning of this turn.
     pub(super) settings: published::Reader<Settings>,
     access_log: AccessLog,
+    /// A clone for each body that is being compressed, and one.
+    pub(super) encoders: Arc<()>,
 }
 
 /// How a request is answered.
@@ -74,6 +76,7 @@ impl Context {
             registry: Reader::new(shared.registry.clone()),
             settings: published::Reader::new(shared.settings.clone()),
             access_log: shared.access_log.clone(),
+            encoders: Arc::new(()),
             shared,
         }
     }

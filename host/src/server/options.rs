@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::proxy;
 use crate::config::{Budget, Config};
+use crate::content;
 use crate::http1;
 use crate::units;
 
@@ -45,8 +46,8 @@ pub struct Limits {
     #[serde(rename = "connections")]
     pub connections_count: u32,
     /// Connections that one address may have open at a time; of IPv6, one network of 64 bits, which
-    /// is what one customer has. One more is answered with 503, as nginx's `limit_conn` does it, and
-    /// closed.
+    /// is what one customer has. One more is answered with 503, as nginx's `limit_conn` does it,
+    /// and closed.
     ///
     /// Half of all, so that no one address can have them all; and more than the ten thousand that
     /// one proxy in front may bring.
@@ -71,7 +72,8 @@ pub struct Limits {
 }
 
 /// What may change while the server runs: an immutable snapshot, swapped whole. New connections go
-/// by the new one, and new requests, but for what the protocol core counts: that a connection keeps.
+/// by the new one, and new requests, but for what the protocol core counts: that a connection
+/// keeps.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// What one request may cost.
@@ -86,6 +88,8 @@ pub struct Settings {
     pub access_log: bool,
     /// Whether answers have a `Server` field.
     pub server_field: bool,
+    /// What is compressed.
+    pub compress: content::Options,
 }
 
 impl Settings {
@@ -97,6 +101,7 @@ impl Settings {
             limits: config.limits,
             proxy: Arc::new(config.proxy.clone()),
             access_log: config.server.access_log,
+            compress: config.compress,
             server_field: config.server.server_field,
         }
     }

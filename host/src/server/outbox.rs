@@ -42,8 +42,8 @@ pub(super) enum Flush {
     Empty,
     /// The socket takes no more for now.
     Blocked,
-    /// A file is shorter than it was when its length was promised.
-    FileShort,
+    /// A file is shorter than it was when its length was promised, or was written over.
+    FileChanged,
 }
 
 impl Outbox {
@@ -113,8 +113,9 @@ impl Outbox {
         while let Some(first) = self.pieces.front_mut() {
             let sent = match first {
                 Piece::File(part) => {
-                    match transport.send_file(&part.file, part.start, part.length, work) {
-                        Ok(0) => return Ok(Flush::FileShort),
+                    match transport.send_file(part.file.file(), part.start, part.length, work) {
+                        Ok(0) => return Ok(Flush::FileChanged),
+                        Ok(_) if !part.file.is_one_version() => return Ok(Flush::FileChanged),
                         Ok(sent) => {
                             part.start += sent as u64;
                             part.length = part.length.saturating_sub(sent as u64);

@@ -67,11 +67,16 @@ impl Record {
         self.handler.as_ref().map_or("-", |handler| &handler.name)
     }
 
+    /// Whether it is a HEAD request, whose answer has no body.
+    pub(super) fn is_head(&self) -> bool {
+        matches!(&self.line, Line::Head(head) if head.method() == "HEAD")
+    }
+
     /// Says, once for a request, that a body is longer than its Content-Length (B3). Where an
     /// answer has no body at all (B5), giving one is no fault.
     pub(super) fn note_overlong(&mut self) {
         let bodiless = match &self.line {
-            Line::Head(head) => head.method() == "HEAD" || matches!(self.status, 204 | 304),
+            Line::Head(_) => self.is_head() || matches!(self.status, 204 | 304),
             Line::Rejected(_) => true,
         };
         if !bodiless && !std::mem::replace(&mut self.overlong, true) {

@@ -151,8 +151,8 @@ impl Transport {
         }
     }
 
-    /// Sends at most `want` bytes of a file, from its byte `start` on. Says how many bytes that were:
-    /// none at its end.
+    /// Sends at most `want` bytes of a file, from its byte `start` on. Says how many bytes that
+    /// were: none at its end.
     ///
     /// # Errors
     ///

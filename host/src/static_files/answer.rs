@@ -1,12 +1,12 @@
 //! What the pages answer with: a status, fields, and a body that is in memory or in a file.
 
 use std::borrow::Cow;
-use std::fs::File;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::error_page::error_page;
+use super::open_file::OpenFile;
 
 /// One field of a response's head. Its value has no control characters.
 pub type Field = (Cow<'static, str>, Cow<'static, [u8]>);
@@ -47,12 +47,12 @@ pub enum Piece {
 /// A part of a file.
 #[derive(Clone, Debug)]
 pub struct FilePart {
-    /// A regular file, open for reading. Where it stands doesn't matter, and it is not moved.
-    pub file: Arc<File>,
+    /// The file.
+    pub file: Arc<OpenFile>,
     /// Position of the first byte to send.
     pub start: u64,
     /// How many bytes to send, from there. A promise that was true when it was made: the file may
-    /// have become shorter since. Then the connection has to be cut.
+    /// have become shorter since, or have been written over. Then the connection has to be cut.
     pub length: u64,
 }
 

@@ -1,9 +1,8 @@
 //! What the fuzz targets reach of this module. Not for use: it changes with what is inside.
 
-use super::accept::Encodings;
-use super::coding::Coding;
 use super::range::{self, Asked};
 use super::security;
+use crate::content::{Coding, Encodings};
 use crate::router::RequestPath;
 
 /// The file of a raw path, relative to the root, or none if it is not served.

@@ -9,8 +9,8 @@
 //!    to its path with a `/` behind; by option, `/about` is `about.html`, and a folder without an
 //!    index has a `listing`. Nothing else is a page.
 //! 3. Methods other than GET and HEAD: OPTIONS says which there are, the others are refused.
-//! 4. `represent`: of the codings that the client takes (`accept`), is there a file beside the page
-//!    that was compressed beforehand? Or should the page be compressed now (`coding`)?
+//! 4. `represent`: of the codings that the client takes (`content`), is there a file beside the
+//!    page that was compressed beforehand? Or should the page be compressed now?
 //! 5. `conditional`: has the client got it already? Does it want parts only (`range`, `multipart`)?
 //! 6. A short page is read at once and kept, a long one handed over as an open file.
 //! 7. `rules`: fields for every answer, and for this page.
@@ -25,10 +25,8 @@
 //! folder itself ([`Pages::reopen`]). `docs/static-files.md` says the same for those who have a
 //! site.
 
-mod accept;
 mod answer;
 mod cache;
-mod coding;
 mod conditional;
 mod content_type;
 mod error_page;
@@ -37,6 +35,7 @@ pub mod fuzzing;
 mod listing;
 mod location;
 mod multipart;
+mod open_file;
 mod options;
 mod page;
 mod pattern;
@@ -59,7 +58,6 @@ use std::time::SystemTime;
 use anyhow::Context;
 use tracing::{error, warn};
 
-use self::accept::Encodings;
 use self::answer::METHODS;
 use self::conditional::{Conditions, Verdict};
 use self::listing::Listing;
@@ -70,12 +68,15 @@ use self::resolve::{Finder, Folder, Found, Trouble};
 use self::root::Root;
 use self::rules::PageRules;
 use self::settings::Settings;
+use crate::content::{self, Encodings};
 use crate::http1::RequestHead;
 use crate::router::RequestPath;
 
 pub use self::answer::{Answer, Content, Field, FilePart, Piece};
 pub use self::error_page::error_page;
+pub use self::open_file::OpenFile;
 pub use self::options::{Options, Rule, Security};
+pub use self::settings::{Unusable, check};
 
 /// How often a page is opened anew because it became shorter while it was read. Whoever writes a
 /// file that often does it all the time.
@@ -221,13 +222,17 @@ impl View<'_> {
                 }
             }
         }
-        warn!("page {}: becomes shorter all the time", shown());
+        warn!(
+            "page {}: is written all the time: nothing of one version could be read",
+            shown()
+        );
         Some(self.trouble(Trouble::Busy))
     }
 
     /// Steps 4 to 7: a page that is there, to a GET or a HEAD.
     ///
-    /// Fails with `UnexpectedEof` if the file has become shorter since it was opened.
+    /// Fails with `UnexpectedEof` if the file has become shorter or was written since it was
+    /// opened.
     fn deliver<'a, F>(&self, page: Page, request: &Request<'a, F>) -> io::Result<Answer>
     where
         F: Iterator<Item = (&'a str, &'a [u8])> + Clone,
@@ -287,7 +292,7 @@ impl View<'_> {
         // What is hidden is not there, not even as a part of the application.
         security::file_name(&path)?;
         let wants_document = matches!(request.method, "GET" | "HEAD")
-            && accept::names_type(request.fields.clone(), "text/html");
+            && content::accept::names_type(request.fields.clone(), "text/html");
         if !wants_document {
             return None;
         }
@@ -313,7 +318,7 @@ impl View<'_> {
     {
         const JSON: &str = "application/json";
         let listing = Listing::read(folder, self.root)?;
-        let is_json = accept::prefers_type(request.fields.clone(), JSON, "text/html");
+        let is_json = content::accept::prefers_type(request.fields.clone(), JSON, "text/html");
         let (content_type, bytes) = if is_json {
             (&b"application/json"[..], listing.json())
         } else {

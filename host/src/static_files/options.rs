@@ -4,23 +4,19 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::{content, units};
+
 /// How pages are served.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Options {
     /// What the cache of short pages may hold, in bytes; 0 for no cache. A page in it still costs a
     /// look at the file's state for each request, so that an edit is seen at once. 32 MiB: all
     /// short pages of nearly every site.
+    #[serde(rename = "cache", with = "units::size")]
     pub cache_bytes: usize,
     /// Whether `page.html.br`, `.zst` or `.gz` is sent in place of `page.html` to who takes it.
     pub precompressed: bool,
-    /// Whether text is compressed for who takes it, where there is no such file.
-    pub compress: bool,
-    /// Shorter pages are not compressed, in bytes. 1 KiB: the answer fits one packet anyway.
-    pub compress_min_bytes: u64,
-    /// What the cache of pages compressed here may hold, in bytes; 0 for none, then each request
-    /// compresses anew. 32 MiB.
-    pub compress_cache_bytes: usize,
     /// Whether a folder without an index page is answered with a list of what is in it.
     pub listing: bool,
     /// Whether `/about` is answered with `about.html`.
@@ -31,13 +27,20 @@ pub struct Options {
     /// The value of `Cache-Control` for pages; empty for none. `no-cache`: a copy may be kept, but
     /// is good only after asking, which costs a 304. So an edit is seen at once.
     pub cache_control: String,
-    /// The fields that tell browsers what not to do with any answer from here.
-    pub security: Security,
     /// What is different for some pages. Where several match, a later one wins.
     pub rules: Vec<Rule>,
+    /// The fields that tell browsers what not to do with any answer from here. A section of its
+    /// own.
+    #[serde(skip)]
+    pub security: Security,
+    /// Whether text is compressed for who takes it, where there is no file beside it that was
+    /// compressed beforehand. A section of its own.
+    #[serde(skip)]
+    pub compress: content::Options,
 }
 
-/// Security fields. Those that are empty are not sent.
+/// Security fields: the section `[security]` of the configuration. Those that are empty are not
+/// sent.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Security {
@@ -80,15 +83,13 @@ impl Default for Options {
         Self {
             cache_bytes: 32 * 1024 * 1024,
             precompressed: true,
-            compress: true,
-            compress_min_bytes: 1024,
-            compress_cache_bytes: 32 * 1024 * 1024,
             listing: false,
             clean_urls: false,
             fallback: None,
             cache_control: "no-cache".into(),
-            security: Security::default(),
             rules: Vec::new(),
+            security: Security::default(),
+            compress: content::Options::default(),
         }
     }
 }
@@ -116,17 +117,14 @@ mod tests {
         let text = r#"{
             "clean-urls": true,
             "fallback": "app.html",
-            "security": { "frame-options": "DENY" },
+            "cache": "1MiB",
             "rules": [{ "path": "/assets/**", "cache-control": "max-age=60", "fields": { "X-A": "b" } }]
         }"#;
         let read: Options = serde_json::from_str(text).expect("options");
         let said = Options {
             clean_urls: true,
             fallback: Some("app.html".into()),
-            security: Security {
-                frame_options: "DENY".into(),
-                ..Security::default()
-            },
+            cache_bytes: 1 << 20,
             rules: vec![Rule {
                 path: "/assets/**".into(),
                 content_type: None,

@@ -1,6 +1,5 @@
 //! A page: a regular file, open or in memory, and what the file system says about it.
 
-use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
@@ -11,6 +10,7 @@ use rustix::fs::Stat;
 
 use super::answer::{Content, FilePart, Piece};
 use super::content_type::ContentType;
+use super::open_file::OpenFile;
 use super::range::Part;
 
 /// The longest body that is read into memory at once, in bytes. About what a fresh TCP connection's
@@ -36,7 +36,7 @@ pub(super) struct Page {
 #[derive(Clone, Debug)]
 pub(super) enum Source {
     /// A regular file, open for reading.
-    File(Arc<File>),
+    File(Arc<OpenFile>),
     /// All of them, here.
     Memory(Bytes),
 }
@@ -95,14 +95,18 @@ impl Revision {
 impl Source {
     /// All of a page of `length` bytes.
     ///
-    /// Fails with `UnexpectedEof` if the file has become shorter than that.
+    /// Fails with `UnexpectedEof` if the file has become shorter than that, or was written since it
+    /// was opened.
     pub(super) fn read(&self, part: Part) -> io::Result<Bytes> {
         let too_short = || io::Error::from(io::ErrorKind::UnexpectedEof);
         let length = usize::try_from(part.length).map_err(|_| too_short())?;
         match self {
             Source::File(file) => {
                 let mut bytes = vec![0; length];
-                file.read_exact_at(&mut bytes, part.start)?;
+                file.file().read_exact_at(&mut bytes, part.start)?;
+                if !file.is_one_version() {
+                    return Err(too_short());
+                }
                 Ok(bytes.into())
             }
             Source::Memory(bytes) => {
@@ -119,7 +123,7 @@ impl Source {
     /// A part of the page: its bytes, if there are not more than `inline_max_bytes`, or else the
     /// place in the file where they are.
     ///
-    /// Fails with `UnexpectedEof` if the file has become shorter.
+    /// Fails with `UnexpectedEof` if the file has become shorter or was written.
     pub(super) fn piece(&self, part: Part, inline_max_bytes: u64) -> io::Result<Piece> {
         match self {
             Source::File(file) if part.length > inline_max_bytes => Ok(Piece::File(FilePart {

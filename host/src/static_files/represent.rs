@@ -12,15 +12,14 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use tracing::error;
 
-use super::accept::Encodings;
 use super::cache::Cache;
-use super::coding::Coding;
-use super::content_type::{ContentType, is_compressible};
+use super::content_type::ContentType;
 use super::page::{INLINE_MAX_BYTES, Page, Revision, Source};
 use super::range::Part;
 use super::resolve::Finder;
 use super::rules::PageRules;
 use super::validators::Validators;
+use crate::content::{Coding, Encodings, is_compressible};
 
 /// The longest page that is compressed here, in bytes: with the slowest coding, a few milliseconds,
 /// in which a reactor does nothing else. A longer one goes out as it is, unless it has been
@@ -80,7 +79,8 @@ impl Chooser<'_> {
             None => page.content_type.clone(),
         };
         let options = self.finder.options;
-        let varies = (options.precompressed || options.compress) && is_compressible(&content_type);
+        let varies =
+            (options.precompressed || options.compress.pages) && is_compressible(&content_type);
         if varies {
             let encodings = encodings();
             if options.precompressed
@@ -88,7 +88,7 @@ impl Chooser<'_> {
             {
                 return Ok(self.represent(beside, content_type, Some(coding), varies));
             }
-            let may_be_made = options.compress && !wants_part && !rules.no_transform();
+            let may_be_made = options.compress.pages && !wants_part && !rules.no_transform();
             if may_be_made && let Some((bytes, coding)) = self.made(&page, &encodings)? {
                 let page = Page {
                     source: Source::Memory(bytes.clone()),
@@ -150,7 +150,7 @@ impl Chooser<'_> {
     /// The page compressed here, if that makes it smaller.
     fn made(&self, page: &Page, encodings: &Encodings) -> io::Result<Option<(Bytes, Coding)>> {
         let length = page.revision.length;
-        if !(self.finder.options.compress_min_bytes..=COMPRESS_MAX_BYTES).contains(&length) {
+        if !(self.finder.options.compress.min_bytes..=COMPRESS_MAX_BYTES).contains(&length) {
             return Ok(None);
         }
         let Some(coding) = encodings.ranked(Coding::BY_SPEED).next() else {

@@ -11,6 +11,7 @@ use tracing::{error, warn};
 
 use super::cache::Cache;
 use super::content_type;
+use super::open_file::OpenFile;
 use super::options::Options;
 use super::page::{Page, Revision, Source};
 use super::root::Root;
@@ -134,7 +135,7 @@ impl Finder<'_> {
             Ok((file, stat)) => Ok(Some(match FileType::from_raw_mode(stat.st_mode) {
                 FileType::RegularFile => Entry::File(Page {
                     name: name.into(),
-                    source: Source::File(Arc::new(File::from(file))),
+                    source: Source::File(Arc::new(OpenFile::new(File::from(file), &stat))),
                     revision: Revision::of(&stat),
                     content_type: content_type::of_name(name),
                 }),

@@ -163,7 +163,12 @@ impl Compiled {
     }
 }
 
-fn security_fields(security: &Security) -> anyhow::Result<Vec<Field>> {
+/// The security fields that are sent.
+///
+/// # Errors
+///
+/// One of them may not be sent.
+pub(super) fn security_fields(security: &Security) -> anyhow::Result<Vec<Field>> {
     let nosniff = if security.nosniff { "nosniff" } else { "" };
     let fields = [
         ("X-Content-Type-Options", nosniff),
@@ -195,7 +200,7 @@ fn field(name: &str, value: &str) -> anyhow::Result<Field> {
 }
 
 /// Whether a field may be sent as it is (RFC 9110 sections 5.1 and 5.5).
-fn check(name: &str, value: &str) -> anyhow::Result<()> {
+pub(super) fn check(name: &str, value: &str) -> anyhow::Result<()> {
     let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     ensure!(
         !name.is_empty() && name.bytes().all(is_name),

@@ -6,9 +6,35 @@ use super::cache::Cache;
 use super::options::Options;
 use super::represent::Compressed;
 use super::resolve::Kept;
-use super::rules::Rules;
+use super::rules::{self, Rules};
 use super::security;
 use crate::router::RequestPath;
+
+/// Why options can't be used.
+#[derive(Debug)]
+pub struct Unusable {
+    /// Whose fault it is, as the configuration calls it.
+    pub key: &'static str,
+    /// What is wrong with it.
+    pub error: anyhow::Error,
+}
+
+/// Whether options can be used.
+///
+/// # Errors
+///
+/// One of them can't be used.
+pub fn check(options: &Options) -> Result<(), Unusable> {
+    let unusable = |key| move |error| Unusable { key, error };
+    if let Some(name) = &options.fallback {
+        fallback_file(name).map_err(unusable("pages.fallback"))?;
+    }
+    rules::check("Cache-Control", &options.cache_control)
+        .map_err(unusable("pages.cache-control"))?;
+    rules::security_fields(&options.security).map_err(unusable("security"))?;
+    Rules::new(options).map_err(unusable("pages.rules"))?;
+    Ok(())
+}
 
 /// Checked options. They are swapped whole, and what was cached under the old ones goes with them.
 #[derive(Debug)]
@@ -35,7 +61,7 @@ impl Settings {
             rules: Rules::new(&options)?,
             fallback: fallback.transpose()?,
             kept: Cache::new(options.cache_bytes),
-            compressed: Cache::new(options.compress_cache_bytes),
+            compressed: Cache::new(options.compress.cache_bytes),
             options,
         })
     }

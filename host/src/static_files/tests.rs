@@ -84,6 +84,7 @@ fn body(answer: &Answer) -> Vec<u8> {
     let read = |part: &FilePart| {
         let mut bytes = vec![0; usize::try_from(part.length).expect("short")];
         part.file
+            .file()
             .read_exact_at(&mut bytes, part.start)
             .expect("readable");
         bytes

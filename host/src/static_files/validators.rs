@@ -2,8 +2,8 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::coding::Coding;
 use super::page::Revision;
+use crate::content::Coding;
 
 /// The first second that no HTTP-date can express: the year 10000.
 const YEAR_10000_S: u64 = 253_402_300_800;

@@ -47,7 +47,9 @@ impl Connection {
         }
         match result {
             Ok(Flush::Empty) => {
-                if let Phase::Answering(Source::Call(waiting)) = &self.phase {
+                if let Phase::Answering(Source::Call(waiting)) = &self.phase
+                    && waiting.coding.is_idle()
+                {
                     waiting.exchange.sent();
                 }
                 Progress::Made
@@ -57,8 +59,10 @@ impl Connection {
                 self.patience.wait(cx.now);
                 Progress::Stuck
             }
-            Ok(Flush::FileShort) => {
-                tracing::warn!("a page became shorter while it was sent: connection cut");
+            Ok(Flush::FileChanged) => {
+                tracing::warn!(
+                    "a page was written over, or became shorter, while it was sent: connection cut"
+                );
                 self.outbox.clear();
                 self.phase = Phase::Closing(CloseReason::AnswerShort);
                 Progress::Made
@@ -141,8 +145,8 @@ impl Connection {
         self.phase = Phase::Closing(CloseReason::Refused);
     }
 
-    /// The time for the whole request is up. An answer that hasn't begun is an error's: the client's
-    /// where its body is still being waited for. One that has is cut.
+    /// The time for the whole request is up. An answer that hasn't begun is an error's: the
+    /// client's where its body is still being waited for. One that has is cut.
     pub(super) fn overdue(&mut self, cx: &mut Context) {
         if let Some(record) = &mut self.record {
             record.deadline = None;

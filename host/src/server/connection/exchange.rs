@@ -2,7 +2,7 @@
 //! can take them.
 
 use super::{Connection, Phase, Progress, Source};
-use crate::gateway::{Failure, Head, InputError};
+use crate::gateway::{Failure, Head, InputError, Output};
 use crate::http1::{BodyLength, BodyProgress, CloseReason, Finish, ResponseHead};
 use crate::server::context::Context;
 
@@ -63,6 +63,17 @@ impl Connection {
             return Progress::Stuck;
         };
         let output = waiting.exchange.take_output();
+        if waiting.coding.may_change() {
+            return self.take_coded(output, cx);
+        }
+        self.put(output, cx)
+    }
+
+    /// Puts what the handler has given into the outbox, as it is.
+    pub(super) fn put(&mut self, output: Output, cx: &mut Context) -> Progress {
+        let Phase::Answering(Source::Call(waiting)) = &mut self.phase else {
+            return Progress::Stuck;
+        };
         let mut progress = Progress::Stuck;
         if let Some(head) = output.head {
             waiting.head_sent = true;
@@ -70,20 +81,7 @@ impl Connection {
             progress = Progress::Made;
         }
         for block in output.blocks {
-            let frame = self
-                .http
-                .frame(block.len(), self.outbox.tail(&mut cx.spare));
-            if frame.take < block.len()
-                && let Some(record) = &mut self.record
-            {
-                record.note_overlong();
-            }
-            self.outbox.push(block, frame.take, &mut cx.spare);
-            if !frame.suffix.is_empty() {
-                self.outbox
-                    .tail(&mut cx.spare)
-                    .extend_from_slice(frame.suffix);
-            }
+            self.put_block(block, cx);
             progress = Progress::Made;
         }
         if output.ended {
@@ -96,6 +94,24 @@ impl Connection {
             waiting.exchange.sent();
         }
         progress
+    }
+
+    /// Puts a block into the outbox, framed.
+    pub(super) fn put_block(&mut self, block: Vec<u8>, cx: &mut Context) {
+        let frame = self
+            .http
+            .frame(block.len(), self.outbox.tail(&mut cx.spare));
+        if frame.take < block.len()
+            && let Some(record) = &mut self.record
+        {
+            record.note_overlong();
+        }
+        self.outbox.push(block, frame.take, &mut cx.spare);
+        if !frame.suffix.is_empty() {
+            self.outbox
+                .tail(&mut cx.spare)
+                .extend_from_slice(frame.suffix);
+        }
     }
 
     pub(super) fn send_head(&mut self, head: &Head, cx: &mut Context) {
@@ -120,17 +136,18 @@ impl Connection {
         }
         match self.http.finish_response(self.outbox.tail(&mut cx.spare)) {
             Finish::Whole => self.phase = Phase::Answering(Source::Queued),
-            Finish::Short => {
-                let handler = self
-                    .record
-                    .as_ref()
-                    .map_or("", |record| record.handler_name());
-                tracing::error!(
-                    "{handler}: the body is shorter than its Content-Length: connection cut"
-                );
-                self.phase = Phase::Closing(CloseReason::AnswerShort);
-            }
+            Finish::Short => self.answer_short(),
         }
+    }
+
+    /// The handler has given less than it promised (B3).
+    pub(super) fn answer_short(&mut self) {
+        let handler = self
+            .record
+            .as_ref()
+            .map_or("", |record| record.handler_name());
+        tracing::error!("{handler}: the body is shorter than its Content-Length: connection cut");
+        self.phase = Phase::Closing(CloseReason::AnswerShort);
     }
 
     /// The call that this connection waits for has ended without a whole answer.

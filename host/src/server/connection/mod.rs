@@ -17,6 +17,7 @@
 //! Interest in the socket is never changed: it is registered once, edge-triggered, for both
 //! directions, and the two flags `readable` and `writable` remember the edges.
 
+mod coded;
 mod ending;
 mod exchange;
 mod known;
@@ -37,6 +38,7 @@ use super::transport::{Received, Transport};
 use crate::gateway::Exchange;
 use crate::http1::{self, CloseReason, Expiry, Incoming, Patience, RequestBody, RequestHead};
 use crate::static_files::Answer;
+use coded::Coding;
 
 /// Steps of one turn, after which other connections get theirs. A step is a read of the socket, a
 /// request or a block of an answer.
@@ -110,6 +112,7 @@ struct Waiting {
     /// The request's body has been handed over to its end.
     body_done: bool,
     head_sent: bool,
+    coding: Coding,
 }
 
 /// What the reactor does with a connection after a turn.
@@ -358,13 +361,14 @@ impl Connection {
         let origin = Origin::of(&head, self.peer, self.local, scheme, cx.proxies());
         record.client = (origin.peer != self.peer).then_some(origin.peer);
         let start = match self.service {
-            Service::Site => cx.start(head, origin),
+            Service::Site => cx.start(head.clone(), origin),
             Service::Redirect => Start::Answer(cx.redirect(&head, &origin)),
             Service::Refusal => {
                 self.http.stop();
                 Start::Answer(cx.error(400, "This port speaks TLS: ask for it with https://."))
             }
         };
+        let coding = Coding::of(&head, cx);
         let source = match start {
             Start::Answer(answer) => Source::Known(Box::new(answer)),
             Start::Call {
@@ -378,6 +382,7 @@ impl Connection {
                     exchange,
                     body_done: !has_body,
                     head_sent: false,
+                    coding,
                 }))
             }
         };

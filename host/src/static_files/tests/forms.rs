@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::super::coding::{Coding, decompress};
 use super::*;
+use crate::content::coding::{Coding, decompress};
 
 /// Text that is long enough to be compressed, and worth it.
 fn text() -> Vec<u8> {
@@ -172,7 +172,10 @@ fn not_compressed_here() {
 
     site.write("page.html", text());
     let off = Options {
-        compress: false,
+        compress: content::Options {
+            pages: false,
+            ..Default::default()
+        },
         precompressed: false,
         ..Options::default()
     };

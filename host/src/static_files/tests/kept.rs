@@ -3,8 +3,8 @@
 use std::thread::sleep;
 use std::time::Duration;
 
-use super::super::coding::{Coding, decompress};
 use super::*;
+use crate::content::coding::{Coding, decompress};
 
 /// Longer than a file has to be left alone before it is kept.
 const SETTLED: Duration = Duration::from_millis(2_100);
@@ -97,7 +97,10 @@ fn compressed_once() {
 fn no_cache_by_option() {
     let site = Site::with(Options {
         cache_bytes: 0,
-        compress_cache_bytes: 0,
+        compress: content::Options {
+            cache_bytes: 0,
+            ..Default::default()
+        },
         ..Options::default()
     });
     site.write("page.html", "text ".repeat(1_000));

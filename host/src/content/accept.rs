@@ -17,7 +17,7 @@ const BEST: Quality = 1_000;
 /// What an `Accept-Encoding` says. Without the field, and for an empty one, only the page as it is
 /// will do: to a client that says nothing, a coding would be a surprise.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Encodings {
+pub(crate) struct Encodings {
     brotli: Option<Quality>,
     zstd: Option<Quality>,
     gzip: Option<Quality>,
@@ -28,7 +28,7 @@ pub(super) struct Encodings {
 
 impl Encodings {
     /// Picks the codings out of a request's fields. Several `Accept-Encoding` are one list.
-    pub(super) fn from_fields<'a>(fields: impl Iterator<Item = (&'a str, &'a [u8])>) -> Encodings {
+    pub(crate) fn from_fields<'a>(fields: impl Iterator<Item = (&'a str, &'a [u8])>) -> Encodings {
         let mut found = Encodings::default();
         for (name, value) in fields {
             if name.eq_ignore_ascii_case("Accept-Encoding") {
@@ -62,7 +62,7 @@ impl Encodings {
 
     /// The codings that the client likes at least as much as the plain page, best first; those that
     /// it likes alike in the order of `ours`.
-    pub(super) fn ranked(self, ours: [Coding; 3]) -> impl Iterator<Item = Coding> {
+    pub(crate) fn ranked(self, ours: [Coding; 3]) -> impl Iterator<Item = Coding> {
         // A plain page is always welcome, unless the field says no (section 12.5.3); but only one
         // that is named is preferred to anything.
         let least = self.identity.unwrap_or(0).max(1);
@@ -87,7 +87,7 @@ impl Encodings {
 
 /// Whether one of the `Accept` fields names `media_type` itself, and does not refuse it. `*/*`
 /// does not count: scripts and images are asked for with it too.
-pub(super) fn names_type<'a>(
+pub(crate) fn names_type<'a>(
     fields: impl Iterator<Item = (&'a str, &'a [u8])>,
     media_type: &str,
 ) -> bool {
@@ -95,7 +95,7 @@ pub(super) fn names_type<'a>(
 }
 
 /// Whether `one` is wanted rather than `other`. Both have to be named to be compared.
-pub(super) fn prefers_type<'a>(
+pub(crate) fn prefers_type<'a>(
     fields: impl Iterator<Item = (&'a str, &'a [u8])> + Clone,
     one: &str,
     other: &str,

@@ -1,10 +1,10 @@
-//! Content codings: what a page can be compressed with, and how it is done here.
+//! Content codings: what a body can be compressed with, and how a whole one is.
 
 use std::io::{self, Write};
 
 /// A content coding (RFC 9110 section 8.4.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Coding {
+pub(crate) enum Coding {
     /// `br`, RFC 7932.
     Brotli,
     /// `zstd`, RFC 8878.
@@ -15,25 +15,25 @@ pub(super) enum Coding {
 
 /// Brotli's quality, of 0 to 11, and its window in bits. From 5 on the time doubles with each; a
 /// window of 256 KiB holds the longest page that is compressed here.
-const BROTLI_QUALITY: i32 = 4;
-const BROTLI_WINDOW_BITS: i32 = 18;
+pub(super) const BROTLI_QUALITY: i32 = 4;
+pub(super) const BROTLI_WINDOW_BITS: i32 = 18;
 
 /// zstd's own default: smaller than gzip's result, in a third of its time.
-const ZSTD_LEVEL: i32 = 3;
+pub(super) const ZSTD_LEVEL: i32 = 3;
 
 /// Of 1 to 9. The usual 6 takes half as long again, for two hundredths less.
-const GZIP_LEVEL: u32 = 4;
+pub(super) const GZIP_LEVEL: u32 = 4;
 
 impl Coding {
     /// All of them, the one that makes the smallest files first, when there is time: the order in
     /// which files that were compressed beforehand are preferred.
-    pub(super) const BY_SIZE: [Coding; 3] = [Coding::Brotli, Coding::Zstd, Coding::Gzip];
+    pub(crate) const BY_SIZE: [Coding; 3] = [Coding::Brotli, Coding::Zstd, Coding::Gzip];
 
     /// All of them, the fastest first: the order for what is compressed while a client waits.
-    pub(super) const BY_SPEED: [Coding; 3] = [Coding::Zstd, Coding::Brotli, Coding::Gzip];
+    pub(crate) const BY_SPEED: [Coding; 3] = [Coding::Zstd, Coding::Brotli, Coding::Gzip];
 
     /// Its name in `Content-Encoding` and `Accept-Encoding`.
-    pub(super) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Coding::Brotli => "br",
             Coding::Zstd => "zstd",
@@ -42,7 +42,7 @@ impl Coding {
     }
 
     /// How the name of a file ends that is a page in this coding.
-    pub(super) fn ending(self) -> &'static str {
+    pub(crate) fn ending(self) -> &'static str {
         match self {
             Coding::Brotli => ".br",
             Coding::Zstd => ".zst",
@@ -52,7 +52,7 @@ impl Coding {
 
     /// Compresses `bytes`. The caller limits how many: this takes up to some milliseconds for each
     /// 100 KiB.
-    pub(super) fn compress(self, bytes: &[u8]) -> io::Result<Vec<u8>> {
+    pub(crate) fn compress(self, bytes: &[u8]) -> io::Result<Vec<u8>> {
         match self {
             Coding::Zstd => zstd::bulk::compress(bytes, ZSTD_LEVEL),
             Coding::Gzip => {
@@ -78,7 +78,7 @@ impl Coding {
 
 /// What `bytes` were before `coding` was applied.
 #[cfg(test)]
-pub(super) fn decompress(coding: Coding, bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn decompress(coding: Coding, bytes: &[u8]) -> Vec<u8> {
     use std::io::Read;
     let mut plain = Vec::new();
     match coding {

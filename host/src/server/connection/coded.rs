@@ -1,0 +1,251 @@
+//! Handlers' answers that are compressed on their way out, where the configuration asks for it.
+//!
+//! A block is compressed in slices, one a step, and the next only once the one before it has left:
+//! a handler that gives a hundred megabytes at once keeps neither the thread nor the memory.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::{Connection, Phase, Progress, Source};
+use crate::content::{self, Encoder, Encodings, Form};
+use crate::gateway::{Head, Output};
+use crate::http1::{CloseReason, RequestHead};
+use crate::server::context::Context;
+
+/// How much is compressed in one step, in bytes: at most a millisecond.
+const SLICE_BYTES: usize = 16 * 1024;
+
+/// The longest body that is compressed in one go, and gets a Content-Length, in bytes.
+const WHOLE_MAX_BYTES: u64 = SLICE_BYTES as u64;
+
+/// Bodies that one thread compresses at a time. Each takes up to a megabyte; one more goes out as
+/// it is.
+const ENCODERS: usize = 64;
+
+/// Whether an answer is compressed.
+#[derive(Debug)]
+pub(super) enum Coding {
+    /// It isn't.
+    Off,
+    /// Its head will tell. With what the client likes best of ours.
+    Undecided(Option<content::Coding>),
+    /// It is.
+    On(Box<Coder>),
+}
+
+/// A body that is being compressed.
+#[derive(Debug)]
+pub(super) struct Coder {
+    encoder: Encoder,
+    /// What has not been compressed yet.
+    blocks: VecDeque<Vec<u8>>,
+    /// How much of the first of them has been.
+    start: usize,
+    /// How much may come yet, if the handler has said (B3).
+    left: Option<u64>,
+    /// The handler has given its last block.
+    ended: bool,
+    /// Holds a place among the encoders.
+    _place: Arc<()>,
+}
+
+impl Coding {
+    /// For a request that a handler is to answer.
+    pub(super) fn of(head: &RequestHead, cx: &Context) -> Self {
+        if !cx.settings.compress.handlers {
+            return Self::Off;
+        }
+        let encodings = Encodings::from_fields(head.fields());
+        Self::Undecided(encodings.ranked(content::Coding::BY_SPEED).next())
+    }
+
+    /// Whether the answer may have to be changed.
+    pub(super) fn may_change(&self) -> bool {
+        !matches!(self, Self::Off)
+    }
+
+    /// Whether all that the handler gave has been put into the outbox.
+    pub(super) fn is_idle(&self) -> bool {
+        match self {
+            Self::Off | Self::Undecided(_) => true,
+            Self::On(coder) => coder.blocks.is_empty(),
+        }
+    }
+}
+
+impl Connection {
+    /// Takes what the handler has given, and puts it into the outbox in the form that it goes out
+    /// in.
+    pub(super) fn take_coded(&mut self, mut output: Output, cx: &mut Context) -> Progress {
+        let Phase::Answering(Source::Call(waiting)) = &mut self.phase else {
+            return Progress::Stuck;
+        };
+        match &mut waiting.coding {
+            Coding::Off => return self.put(output, cx),
+            Coding::Undecided(wanted) => {
+                let Some(head) = &mut output.head else {
+                    return Progress::Stuck;
+                };
+                let wanted = wanted.filter(|_| Arc::strong_count(&cx.encoders) <= ENCODERS);
+                let declared = head.length;
+                let known = whole_length(head, &output.blocks, output.ended);
+                let form = content::form(head, wanted, known, cx.settings.compress.min_bytes);
+                waiting.coding = Coding::Off;
+                let Form::Coded(coding) = form else {
+                    return self.put(output, cx);
+                };
+                let is_bodiless = self.record.as_ref().is_some_and(|record| record.is_head());
+                if is_bodiless {
+                    return self.put(output, cx);
+                }
+                let Ok(encoder) = Encoder::new(coding) else {
+                    self.phase = Phase::Closing(CloseReason::AnswerUnfinished);
+                    return Progress::Made;
+                };
+                let coder = Coder {
+                    encoder,
+                    blocks: VecDeque::new(),
+                    start: 0,
+                    left: declared,
+                    ended: false,
+                    _place: cx.encoders.clone(),
+                };
+                if output.ended && known.is_some_and(|length| length <= WHOLE_MAX_BYTES) {
+                    return self.put_whole(coder, output, cx);
+                }
+                waiting.head_sent = true;
+                waiting.coding = Coding::On(Box::new(coder));
+                if let Some(head) = output.head.take() {
+                    self.send_head(&head, cx);
+                }
+            }
+            Coding::On(_) => {}
+        }
+        self.code_on(output, cx)
+    }
+
+    /// Compresses a short body whose end is known, so that its length can be said.
+    fn put_whole(&mut self, mut coder: Coder, mut output: Output, cx: &mut Context) -> Progress {
+        coder.add(std::mem::take(&mut output.blocks));
+        let mut coded = Vec::new();
+        while let Some(slice) = coder.next_slice() {
+            match slice {
+                Ok(slice) => coded.extend(slice),
+                Err(_) => return self.cut(),
+            }
+        }
+        let is_short = coder.left.is_some_and(|left| left > 0);
+        match coder.encoder.end() {
+            Ok(end) => coded.extend(end),
+            Err(_) => return self.cut(),
+        }
+        if let Some(head) = &mut output.head {
+            // One that is too short promises more than it has, and is cut (B3).
+            head.length = Some(coded.len() as u64 + u64::from(is_short));
+        }
+        output.blocks.push_back(coded);
+        self.put(output, cx)
+    }
+
+    /// Goes on with a body that is being compressed.
+    fn code_on(&mut self, output: Output, cx: &mut Context) -> Progress {
+        let is_clear = self.all_sent();
+        let Phase::Answering(Source::Call(waiting)) = &mut self.phase else {
+            return Progress::Stuck;
+        };
+        let Coding::On(coder) = &mut waiting.coding else {
+            return Progress::Stuck;
+        };
+        if coder.add(output.blocks)
+            && let Some(record) = &mut self.record
+        {
+            record.note_overlong();
+        }
+        if output.ended {
+            coder.ended = true;
+            // It may still have its `close` to run; nobody waits for that.
+            cx.calls.detach(waiting.call);
+        }
+        if !is_clear {
+            return Progress::Stuck;
+        }
+        let slice = match coder.next_slice() {
+            Some(slice) => slice,
+            None if coder.ended => return self.end_coded(cx),
+            None => {
+                waiting.exchange.sent();
+                return Progress::Stuck;
+            }
+        };
+        match slice {
+            Ok(slice) => self.put_block(slice, cx),
+            Err(_) => return self.cut(),
+        }
+        Progress::Made
+    }
+
+    /// All blocks have been compressed and sent.
+    fn end_coded(&mut self, cx: &mut Context) -> Progress {
+        let Phase::Answering(Source::Call(waiting)) = &mut self.phase else {
+            return Progress::Stuck;
+        };
+        let Coding::On(coder) = std::mem::replace(&mut waiting.coding, Coding::Off) else {
+            return Progress::Stuck;
+        };
+        if coder.left.is_some_and(|left| left > 0) {
+            self.answer_short();
+            return Progress::Made;
+        }
+        match coder.encoder.end() {
+            Ok(end) => self.put_block(end, cx),
+            Err(_) => return self.cut(),
+        }
+        self.end_output(cx);
+        Progress::Made
+    }
+
+    /// Gives the answer up: it can't be compressed any further, for want of memory.
+    fn cut(&mut self) -> Progress {
+        self.phase = Phase::Closing(CloseReason::AnswerUnfinished);
+        Progress::Made
+    }
+}
+
+impl Coder {
+    /// Takes blocks, but for what is more than was promised; says whether there was more.
+    fn add(&mut self, blocks: VecDeque<Vec<u8>>) -> bool {
+        let mut is_overlong = false;
+        for mut block in blocks {
+            if let Some(left) = &mut self.left {
+                let fits = usize::try_from(*left).unwrap_or(usize::MAX);
+                is_overlong |= block.len() > fits;
+                block.truncate(fits);
+                *left -= block.len() as u64;
+            }
+            if !block.is_empty() {
+                self.blocks.push_back(block);
+            }
+        }
+        is_overlong
+    }
+
+    /// Compresses some more; none if there is nothing.
+    fn next_slice(&mut self) -> Option<std::io::Result<Vec<u8>>> {
+        let block = self.blocks.front()?;
+        let end = block.len().min(self.start.saturating_add(SLICE_BYTES));
+        let slice = block.get(self.start..end).unwrap_or_default();
+        let coded = self.encoder.block(slice);
+        self.start = end;
+        if end == block.len() {
+            self.blocks.pop_front();
+            self.start = 0;
+        }
+        Some(coded)
+    }
+}
+
+/// The length of a body, in bytes, as far as it can be told when its head is sent.
+fn whole_length(head: &Head, blocks: &VecDeque<Vec<u8>>, ended: bool) -> Option<u64> {
+    let given = || blocks.iter().map(|block| block.len() as u64).sum();
+    head.length.or_else(|| ended.then(given))
+}
