@@ -3,6 +3,7 @@
 //!
 //! `docs/ARCHITECTURE.md` is the map of this crate.
 
+pub mod cgi;
 pub mod check;
 pub mod cli;
 pub mod commands;

@@ -8,6 +8,7 @@
 mod support;
 
 mod bodies;
+mod cgi;
 mod check;
 mod compression;
 mod contract;
@@ -23,3 +24,4 @@ mod reload;
 mod settings;
 mod stress;
 mod tls;
+mod wasi_http;

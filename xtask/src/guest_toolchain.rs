@@ -6,6 +6,7 @@
 //! (see [`debian`]). Only guest builds may see the environment: the host is always built by the
 //! workspace's own toolchain.
 
+mod c;
 mod debian;
 
 use std::env;
@@ -17,6 +18,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use crate::process::{self, step};
+pub(crate) use c::CToolchain;
 
 /// The target that handlers are built for.
 pub(crate) const TARGET: &str = "wasm32-wasip2";

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use crate::guest_toolchain::{GuestToolchain, TARGET};
+use crate::guest_toolchain::{CToolchain, GuestToolchain, TARGET};
 use crate::process::{self, step};
 use crate::workspace::{HANDLERS, Workspace};
 
@@ -54,6 +54,25 @@ pub(crate) fn build_demos(workspace: &Workspace, toolchain: &GuestToolchain) -> 
     Ok(())
 }
 
+/// Builds the demo site's handlers in C to `handlers/<name>.wasm`.
+///
+/// # Errors
+///
+/// When one does not compile, or its file can't be written.
+pub(crate) fn build_c_demos(workspace: &Workspace, toolchain: &CToolchain) -> Result<()> {
+    for (name, source) in workspace.c_demos() {
+        let folder = folder(workspace).join("c");
+        fs::create_dir_all(&folder).with_context(|| format!("can't make {}", folder.display()))?;
+        let built = folder.join(format!("{name}.wasm"));
+        toolchain.compile(&source, &built)?;
+        let place = Path::new(HANDLERS).join(format!("{name}.wasm"));
+        if install(&built, &workspace.root.join(&place))? {
+            step(format!("wrote {}", place.display()));
+        }
+    }
+    Ok(())
+}
+
 /// Builds the tests' handlers to `guests/cases/<case>.wasm` in the target folder.
 ///
 /// # Errors
@@ -65,11 +84,18 @@ pub(crate) fn build_cases(workspace: &Workspace, toolchain: &GuestToolchain) -> 
         return Ok(());
     };
     step("building the test handlers");
-    let built = build(
+    let mut built = build(
         workspace,
         toolchain,
         &["--examples", "--package", &guests.package],
     )?;
+    if let Some(manifest) = workspace.other_guests() {
+        let manifest = manifest.to_string_lossy();
+        let selection = ["--bins", "--lib", "--manifest-path", &*manifest];
+        let others = build(workspace, toolchain, &selection)?;
+        // What they are built on belongs to the workspace, and is no handler.
+        built.extend(others.into_iter().filter(|one| one.manifest == *manifest));
+    }
     for artifact in &built {
         let place = folder(workspace)
             .join("cases")

@@ -14,7 +14,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result};
 
-use crate::guest_toolchain::GuestToolchain;
+use crate::guest_toolchain::{CToolchain, GuestToolchain};
 use crate::process::{run, step};
 use crate::workspace::Workspace;
 
@@ -99,12 +99,30 @@ fn help() -> String {
 fn setup(workspace: &Workspace, _: &[OsString]) -> Result<()> {
     let toolchain = GuestToolchain::ensure(&workspace.root)?;
     step(format!("handlers are built with {}", toolchain.describe()));
+    if let Err(error) = CToolchain::ensure(&workspace.root) {
+        step(format!("no toolchain for handlers in C: {error:#}"));
+    }
     Ok(())
+}
+
+/// Builds the demo handlers in C where they can be built: nothing else needs their toolchain.
+fn build_c_demos(workspace: &Workspace, toolchain: Result<CToolchain>) -> Result<()> {
+    match toolchain {
+        Ok(toolchain) => guests::build_c_demos(workspace, &toolchain),
+        Err(error) => {
+            step(format!(
+                "skipping the handlers in C: {error:#} (`cargo xtask setup` as root on Debian \
+                 installs their toolchain)"
+            ));
+            Ok(())
+        }
+    }
 }
 
 fn build(workspace: &Workspace, _: &[OsString]) -> Result<()> {
     let toolchain = GuestToolchain::ensure(&workspace.root)?;
     guests::build_demos(workspace, &toolchain)?;
+    build_c_demos(workspace, CToolchain::find(&workspace.root))?;
     step("building the server");
     run(workspace
         .cargo("build")
@@ -126,6 +144,7 @@ fn serve(workspace: &Workspace, arguments: &[OsString]) -> Result<()> {
 fn test(workspace: &Workspace, filters: &[OsString]) -> Result<()> {
     let toolchain = GuestToolchain::ensure(&workspace.root)?;
     guests::build_demos(workspace, &toolchain)?;
+    build_c_demos(workspace, CToolchain::ensure(&workspace.root))?;
     guests::build_cases(workspace, &toolchain)?;
     step("cargo test --workspace");
     run(workspace
@@ -158,7 +177,8 @@ fn lint(workspace: &Workspace, _: &[OsString]) -> Result<()> {
     let toolchain = GuestToolchain::ensure(&workspace.root)?;
     step("cargo fmt --check");
     run(workspace.cargo("fmt").args(["--all", "--check"]))?;
-    for manifest in workspace.outsiders() {
+    let other_guests = workspace.other_guests();
+    for manifest in workspace.outsiders().into_iter().chain(other_guests) {
         run(workspace
             .cargo("fmt")
             .args(["--check", "--manifest-path"])

@@ -19,6 +19,9 @@ pub(crate) const HANDLERS: &str = "handlers";
 /// The folder of the package whose examples are the tests' handlers.
 const TEST_GUESTS: &str = "tests/guests";
 
+/// The folder of the tests' handlers that are a workspace of their own.
+const OTHER_GUESTS: &str = "tests/other-guests";
+
 /// The folders of packages that are workspaces of their own, because they need much that nothing
 /// else does.
 const OUTSIDERS: [&str; 2] = ["benches", "fuzz"];
@@ -148,6 +151,30 @@ impl Workspace {
         Some(TestGuests {
             package: package.name.clone(),
         })
+    }
+
+    /// The manifest of the tests' handlers that are a workspace of their own, if it is there.
+    pub(crate) fn other_guests(&self) -> Option<PathBuf> {
+        let manifest = self.root.join(OTHER_GUESTS).join("Cargo.toml");
+        manifest.is_file().then_some(manifest)
+    }
+
+    /// The demo site's handlers in C: the source, `handlers/<name>/<name>.c`, with the name, which
+    /// is the route.
+    pub(crate) fn c_demos(&self) -> Vec<(String, PathBuf)> {
+        let Ok(entries) = self.root.join(HANDLERS).read_dir() else {
+            return Vec::new();
+        };
+        let mut demos: Vec<_> = entries
+            .flatten()
+            .filter_map(|entry| {
+                let name = entry.file_name().into_string().ok()?;
+                let source = entry.path().join(format!("{name}.c"));
+                source.is_file().then_some((name, source))
+            })
+            .collect();
+        demos.sort();
+        demos
     }
 
     /// The manifests of the packages that are workspaces of their own, from the repository's top.
@@ -353,6 +380,20 @@ mod tests {
             workspace.strangers(),
             [root.path().join("handlers/stranger")]
         );
+    }
+
+    #[test]
+    fn a_handler_in_c_has_its_folders_name() {
+        let root = tempfile::tempdir().expect("a folder");
+        for file in ["cgi/cgi.c", "cgi/other.c", "rust/src.c", "plain.c"] {
+            let file = root.path().join(HANDLERS).join(file);
+            std::fs::create_dir_all(file.parent().expect("a folder")).expect("made");
+            std::fs::write(file, "").expect("written");
+        }
+        let mut workspace = workspace(&[]);
+        workspace.root = root.path().to_owned();
+        let source = root.path().join(HANDLERS).join("cgi/cgi.c");
+        assert_eq!(workspace.c_demos(), [("cgi".to_owned(), source)]);
     }
 
     #[test]

@@ -21,7 +21,7 @@ use std::path::Path;
 
 use crate::drive::{BadRequest, Driver, Mount};
 use crate::engine::{Engine, Program};
-use crate::registry::{Describe, label};
+use crate::registry::label;
 
 /// Checks one handler's file: loads it, and sends the requests of the plan to `target`, or to
 /// where a site would have it.
@@ -38,7 +38,7 @@ pub fn check(
     let mut report = FileReport::new(label(Path::new(""), path));
     match load(engine, path) {
         Ok(program) => {
-            report.kind = Some(program.kind().to_owned());
+            report.kind = Some(program.kind().to_string());
             report.add("", rules::of_program(&program));
             drive(driver, &program, path, target, &mut report)?;
         }

@@ -9,13 +9,14 @@ use std::task::{Context, Poll};
 use wasmtime::component::{Resource, ResourceAny};
 use wasmtime::{PoolConcurrencyLimitError, Store, Trap, UpdateDeadline};
 
-use super::Program;
 use super::bindings::Handler;
 use super::bindings::exports::wasgi::gateway::application::Body;
 use super::bindings::wasgi::gateway::gateway::Exception;
+use super::kind::Pre;
 use super::load::line;
 use super::meter::Meter;
 use super::state::State;
+use super::{Program, command, wasi_http};
 use crate::config::Budget;
 use crate::gateway::{Environ, Exchange, Failure, Response, Step};
 
@@ -95,12 +96,16 @@ impl fmt::Debug for Finished {
 }
 
 async fn run(program: Program, mut store: Store<State>) -> Finished {
-    let failure = match program.pre.instantiate_async(&mut store).await {
-        Ok(instance) => answer(&instance, &mut store).await.err(),
-        Err(error) => Some(instantiation_failure(&error)),
+    let result = match &*program.pre {
+        Pre::Gateway(pre) => match pre.instantiate_async(&mut store).await {
+            Ok(instance) => answer(&instance, &mut store).await,
+            Err(error) => Err(instantiation_failure(&error, store.data_mut())),
+        },
+        Pre::WasiHttp(pre) => wasi_http::run(pre, &mut store).await,
+        Pre::Command(pre) => command::run(pre, &mut store).await,
     };
     Finished {
-        failure,
+        failure: result.err(),
         _store: store,
     }
 }
@@ -216,7 +221,7 @@ fn flatten<T>(
 }
 
 /// The cause behind a trap, as far as it is known.
-fn trap_failure(trap: &wasmtime::Error, state: &mut State) -> Failure {
+pub(super) fn trap_failure(trap: &wasmtime::Error, state: &mut State) -> Failure {
     if let Some(failure) = state.failure.take() {
         return failure;
     }
@@ -237,7 +242,11 @@ fn trap_failure(trap: &wasmtime::Error, state: &mut State) -> Failure {
     Failure::Trap(text)
 }
 
-fn instantiation_failure(error: &wasmtime::Error) -> Failure {
+/// Why an instance could not be made. Its start functions may have run, and be what failed.
+pub(super) fn instantiation_failure(error: &wasmtime::Error, state: &mut State) -> Failure {
+    if let Some(failure) = state.failure.take() {
+        return failure;
+    }
     if error.downcast_ref::<PoolConcurrencyLimitError>().is_some() {
         Failure::NoRoom
     } else {

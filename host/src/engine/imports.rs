@@ -1,14 +1,43 @@
-//! What the host offers to guests: the gateway, and WASI without files, network or environment.
+//! What the host offers to guests: the gateway, and WASI without files, network or environment; to
+//! those of `wasi:http`, that.
 
 use wasmtime::component::{HasSelf, Linker};
+use wasmtime_wasi_http::p2::bindings::http::types;
+use wasmtime_wasi_http::{WasiHttp, WasiHttpView};
 
+use super::Kind;
 use super::bindings::wasgi::gateway::gateway;
 use super::state::State;
+use super::wasi_http;
 
-/// Everything that a handler may import.
-pub(super) fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<State>> {
-    let mut linker = Linker::new(engine);
-    gateway::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)?;
-    wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
-    Ok(linker)
+/// Everything that handlers may import.
+pub(super) struct Linkers {
+    general: Linker<State>,
+    /// Handlers of the other kinds have no use for `wasi:http`: none may be asked for anything.
+    /// One that needs it is told so when it is loaded, and not at each request.
+    wasi_http: Linker<State>,
+}
+
+impl Linkers {
+    pub(super) fn new(engine: &wasmtime::Engine) -> wasmtime::Result<Self> {
+        let mut general = Linker::new(engine);
+        gateway::add_to_linker::<_, HasSelf<State>>(&mut general, |state| state)?;
+        wasmtime_wasi::p2::add_to_linker_async(&mut general)?;
+        let mut http = general.clone();
+        let options = types::LinkOptions::default();
+        types::add_to_linker::<_, WasiHttp>(&mut http, &options, State::http)?;
+        wasi_http::add_network_to_linker(&mut http)?;
+        Ok(Self {
+            general,
+            wasi_http: http,
+        })
+    }
+
+    /// What a handler of this kind may import.
+    pub(super) fn of(&self, kind: Kind) -> &Linker<State> {
+        match kind {
+            Kind::WasiHttp => &self.wasi_http,
+            Kind::Gateway | Kind::Command => &self.general,
+        }
+    }
 }

@@ -5,32 +5,29 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
+use wasmtime::component::Component;
 use wasmtime::component::types::ComponentItem;
-use wasmtime::component::{Component, Linker};
 
-use super::bindings::HandlerPre;
 use super::cache::CodeCache;
-use super::state::State;
-use super::{imports, pool};
+use super::imports::Linkers;
+use super::kind::{self, Pre};
+use super::{Kind, componentize, pool};
 use crate::config::Budget;
 use crate::registry::Describe;
 use crate::reload::Load;
-
-/// The interface that makes a component a handler.
-const APPLICATION: &str = "wasgi:gateway/application@0.1.0";
 
 /// Compiles programs. Clones are the same engine.
 #[derive(Clone)]
 pub struct Engine {
     pub(super) inner: wasmtime::Engine,
-    pub(super) linker: Arc<Linker<State>>,
+    pub(super) linkers: Arc<Linkers>,
     cache: Option<Arc<CodeCache>>,
 }
 
 /// A handler's code: compiled, checked against the contract and linked.
 #[derive(Clone)]
 pub struct Program {
-    pub(super) pre: HandlerPre<State>,
+    pub(super) pre: Arc<Pre>,
     /// The names of what it imports, such as `wasi:clocks/wall-clock@0.2.6`.
     imports: Arc<[String]>,
 }
@@ -50,7 +47,7 @@ impl Engine {
         let inner = pool::engine(budget)
             .map_err(anyhow::Error::from)
             .context("could not set up the WebAssembly engine")?;
-        let linker = imports::linker(&inner)
+        let linkers = Linkers::new(&inner)
             .map_err(anyhow::Error::from)
             .context("could not set up the host's functions")?;
         let cache = code_cache.and_then(|folder| match CodeCache::open(folder, &inner) {
@@ -62,7 +59,7 @@ impl Engine {
         });
         Ok(Self {
             inner,
-            linker: Arc::new(linker),
+            linkers: Arc::new(linkers),
             cache,
         })
     }
@@ -74,10 +71,14 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// Fails when the bytes are no component, not of the contract's world, too large for the
-    /// budget, or import what the host does not have.
+    /// Fails when the bytes are no component and can't be made one, of no [`Kind`], too large for
+    /// the budget, or import what the host does not have.
     pub fn load(&self, bytes: &[u8]) -> Result<Program, LoadError> {
-        check_layer(bytes)?;
+        let layer = Layer::of(bytes)?;
+        let compile = |engine: &_, bytes: &_| match layer {
+            Layer::Component => compile(engine, bytes),
+            Layer::Module => compile(engine, &componentize::module(bytes).map_err(LoadError)?),
+        };
         let component = match &self.cache {
             Some(cache) => cache.load(&self.inner, bytes, compile)?,
             None => compile(&self.inner, bytes)?,
@@ -86,16 +87,18 @@ impl Engine {
         component
             .initialize_copy_on_write_image()
             .map_err(|error| LoadError(format!("can't be prepared: {}", line(&error))))?;
-        let imports = self.check_exports(&component)?;
+        let kind = kind::detect(&component, &self.inner).map_err(LoadError)?;
         let pre = self
-            .linker
+            .linkers
+            .of(kind)
             .instantiate_pre(&component)
-            .map_err(|error| LoadError(link_error(&error)))?;
-        let pre = HandlerPre::new(pre)
+            .map_err(|error| LoadError(link_error(&error, kind)))?;
+        let pre = kind
+            .prepare(pre)
             .map_err(|error| LoadError(format!("does not keep the contract: {}", line(&error))))?;
         Ok(Program {
-            pre,
-            imports: imports.into(),
+            pre: Arc::new(pre),
+            imports: self.imports(&component).into(),
         })
     }
 
@@ -104,14 +107,10 @@ impl Engine {
         self.inner.increment_epoch();
     }
 
-    /// Checks that the component is a handler at all, and lists what it imports.
-    fn check_exports(&self, component: &Component) -> Result<Vec<String>, LoadError> {
-        let ty = component.component_type();
-        let exports: Vec<String> = ty
-            .exports(&self.inner)
-            .map(|(name, _)| name.to_owned())
-            .collect();
-        let imports = ty
+    /// What a component asks of the host.
+    fn imports(&self, component: &Component) -> Vec<String> {
+        component
+            .component_type()
             .imports(&self.inner)
             .filter(|(_, item)| {
                 // An import of types alone asks nothing of the host.
@@ -121,19 +120,14 @@ impl Engine {
                 }))
             })
             .map(|(name, _)| name.to_owned())
-            .collect();
-        if exports.iter().any(|name| name == APPLICATION) {
-            return Ok(imports);
-        }
-        let has = if exports.is_empty() {
-            "nothing".to_owned()
-        } else {
-            exports.join(", ")
-        };
-        Err(LoadError(format!(
-            "a component, but no handler: it exports {has}, and has to export {APPLICATION}; \
-             build it with a wasgi SDK, or against wit/gateway.wit"
-        )))
+            .collect()
+    }
+}
+
+impl Program {
+    /// Which sort of handler it is.
+    pub fn kind(&self) -> Kind {
+        self.pre.kind()
     }
 }
 
@@ -153,18 +147,20 @@ impl Load for Engine {
 
 impl Describe for Program {
     fn kind(&self) -> &str {
-        "wasgi"
+        Program::kind(self).as_str()
     }
 
     fn imports(&self) -> Vec<String> {
-        let own = |name: &&String| !name.starts_with("wasgi:gateway/");
-        self.imports.iter().filter(own).cloned().collect()
+        let own = Program::kind(self).own_imports();
+        let beyond = |name: &&String| !name.starts_with(own);
+        self.imports.iter().filter(beyond).cloned().collect()
     }
 }
 
 impl fmt::Debug for Program {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Program")
+            .field("kind", &Program::kind(self))
             .field("imports", &self.imports)
             .finish_non_exhaustive()
     }
@@ -178,27 +174,60 @@ impl fmt::Display for LoadError {
 
 impl std::error::Error for LoadError {}
 
-/// Tells a core module and a file of another kind from a component, before a compiler says so in
-/// words that help nobody.
-fn check_layer(bytes: &[u8]) -> Result<(), LoadError> {
-    // The preamble: magic, then version and layer (component-model, Binary.md).
-    const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
-    const MODULE: &[u8] = b"\0asm\x01\0\0\0";
-    let wrong = if bytes.is_empty() {
-        "empty"
-    } else if bytes.starts_with(COMPONENT) {
-        return Ok(());
-    } else if bytes.starts_with(MODULE) {
-        "a core module, not a component: build it for wasm32-wasip2, or make a component of it \
-         with `wasm-tools component new`"
-    } else if bytes.starts_with(b"\0asm") {
-        "WebAssembly of an unknown version: build it with a current toolchain"
-    } else if std::str::from_utf8(bytes).is_ok_and(|text| text.contains('(')) {
-        return Ok(());
-    } else {
-        "neither WebAssembly nor its text (.wat): is it the file that you meant?"
-    };
-    Err(LoadError(wrong.to_owned()))
+/// What the bytes of a file are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Layer {
+    /// A component, or its text.
+    Component,
+    /// A core module.
+    Module,
+}
+
+impl Layer {
+    /// Tells the layers apart, and a file of another kind from both, before a compiler says so in
+    /// words that help nobody.
+    fn of(bytes: &[u8]) -> Result<Self, LoadError> {
+        // The preamble: magic, then version and layer (component-model, Binary.md).
+        const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
+        const MODULE: &[u8] = b"\0asm\x01\0\0\0";
+        let wrong = if bytes.is_empty() {
+            "empty"
+        } else if bytes.starts_with(COMPONENT) {
+            return Ok(Self::Component);
+        } else if bytes.starts_with(MODULE) {
+            return Ok(Self::Module);
+        } else if bytes.starts_with(b"\0asm") {
+            "WebAssembly of an unknown version: build it with a current toolchain"
+        } else if let Ok(text) = std::str::from_utf8(bytes)
+            && text.contains('(')
+        {
+            if !is_module_text(text) {
+                return Ok(Self::Component);
+            }
+            "the text of a core module: make a file of bytes of it (`wat2wasm`, `wasm-tools \
+             parse`), or put it into a component's text"
+        } else {
+            "neither WebAssembly nor its text (.wat): is it the file that you meant?"
+        };
+        Err(LoadError(wrong.to_owned()))
+    }
+}
+
+/// Whether text begins with `(module`, behind comments.
+fn is_module_text(text: &str) -> bool {
+    let mut rest = text.trim_start();
+    loop {
+        let behind = if rest.starts_with(";;") {
+            rest.split_once('\n').map(|(_, behind)| behind)
+        } else if rest.starts_with("(;") {
+            rest.split_once(";)").map(|(_, behind)| behind)
+        } else {
+            break;
+        };
+        rest = behind.unwrap_or_default().trim_start();
+    }
+    rest.strip_prefix('(')
+        .is_some_and(|rest| rest.trim_start().starts_with("module"))
 }
 
 fn compile(engine: &wasmtime::Engine, bytes: &[u8]) -> Result<Component, LoadError> {
@@ -211,12 +240,16 @@ fn compile(engine: &wasmtime::Engine, bytes: &[u8]) -> Result<Component, LoadErr
 }
 
 /// A missing import, in words for someone who has never seen a linker.
-fn link_error(error: &wasmtime::Error) -> String {
+fn link_error(error: &wasmtime::Error, kind: Kind) -> String {
     let cause = line(error);
+    let offer = match kind {
+        Kind::Gateway | Kind::Command => "wasgi:gateway@0.1.0 and WASI 0.2 without wasi:http",
+        Kind::WasiHttp => "WASI 0.2, wasi:http included",
+    };
     match cause.split('`').nth(1) {
         Some(import) => format!(
-            "needs {import}, which this server does not offer: it has wasgi:gateway@0.1.0 and \
-             WASI 0.2 without wasi:http ({cause})"
+            "needs {import}, which this server does not offer: a {kind} handler has {offer} \
+             ({cause})"
         ),
         None => format!("can't be linked: {cause}"),
     }
@@ -228,4 +261,42 @@ pub(super) fn line(error: &wasmtime::Error) -> String {
         .split_whitespace()
         .collect::<Vec<_>>()
         .join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn layers_are_told_apart() {
+        for (bytes, layer) in [
+            (&b"\0asm\x0d\0\x01\0..."[..], Ok(Layer::Component)),
+            (b"\0asm\x01\0\0\0...", Ok(Layer::Module)),
+            (b"(component)", Ok(Layer::Component)),
+            (
+                b";; (module)\n (; (module ;) (component)",
+                Ok(Layer::Component),
+            ),
+            (b" ( module)", Err("text of a core module")),
+            (
+                b";; text\n(; of ;);;\n(module $m)",
+                Err("text of a core module"),
+            ),
+            (b"", Err("empty")),
+            (b"\0asm\x02\0\0\0", Err("unknown version")),
+            (b"prose", Err("neither WebAssembly")),
+            (b"(;", Ok(Layer::Component)),
+            (b";;(", Ok(Layer::Component)),
+            (b"\xff(", Err("neither WebAssembly")),
+        ] {
+            let shown = bytes.escape_ascii();
+            match (Layer::of(bytes), layer) {
+                (Ok(got), Ok(wanted)) => assert_eq!(got, wanted, "{shown}"),
+                (Err(got), Err(wanted)) => {
+                    assert!(got.to_string().contains(wanted), "{shown}: {got}");
+                }
+                (got, wanted) => panic!("{shown}: {got:?}, not {wanted:?}"),
+            }
+        }
+    }
 }

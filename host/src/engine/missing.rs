@@ -5,9 +5,9 @@ use wasmtime::Trap;
 use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, Linker, ResourceType};
 
-use super::Engine;
 use super::load::line;
 use super::state::State;
+use super::{Engine, Kind, componentize, kind};
 
 /// An import that can't be satisfied.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,10 +109,13 @@ impl Engine {
     ///
     /// Compiles it, so it takes as long as [`Engine::load`]: for files that did not load.
     pub fn missing(&self, bytes: &[u8]) -> Vec<Missing> {
+        let module = componentize::module(bytes);
+        let bytes = module.as_deref().unwrap_or(bytes);
         let Ok(component) = Component::new(&self.inner, bytes) else {
             return Vec::new();
         };
-        let mut linker = Linker::clone(&self.linker);
+        let kind = kind::detect(&component, &self.inner).unwrap_or(Kind::Gateway);
+        let mut linker = self.linkers.of(kind).clone();
         linker.allow_shadowing(true);
         let mut missing: Vec<Missing> = Vec::new();
         // Linking tells of one at a time. So that it gets to the next, the one before is filled in.

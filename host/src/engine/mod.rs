@@ -1,16 +1,21 @@
 //! Runs handlers: WebAssembly lives here and nowhere else.
 //!
-//! - [`Engine`] compiles a file to a [`Program`]: checked, linked and ready to instantiate.
+//! - [`Engine`] compiles a file to a [`Program`]: checked, linked and ready to instantiate. Its
+//!   [`Kind`] says how it is run: as the contract says (`call`), by `wasi_http` or as a `command`.
 //! - [`Call`] is one request in a fresh instance of a program: a future that the reactor polls.
 //!   It runs on a fiber of its own, so a guest that waits gives the thread back.
 //! - [`Ticker`] is the thread that makes computing guests yield, and [`Timers`] the one that wakes
 //!   those that sleep.
 
+mod beside;
 mod bindings;
 mod cache;
 mod call;
+mod command;
+mod componentize;
 mod guest_log;
 mod imports;
+mod kind;
 mod load;
 mod meter;
 mod missing;
@@ -18,8 +23,10 @@ mod pool;
 mod state;
 mod ticker;
 mod timers;
+mod wasi_http;
 
 pub use call::{Call, Finished};
+pub use kind::Kind;
 pub use load::{Engine, LoadError, Program};
 pub use missing::Missing;
 pub use ticker::{Ticker, Working};

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use wasmtime::component::{Resource, ResourceTable};
 use wasmtime::{ResourceLimiter, Result};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use super::bindings::wasgi::gateway::gateway as wit;
 use super::guest_log::{GuestLog, LineLog, LogStream, Source};
+use super::wasi_http::NoNetwork;
 use crate::config::Budget;
 use crate::gateway::{self, Environ, Exchange, Failure, InputError, Response, Step};
 use crate::printable;
@@ -19,9 +21,10 @@ const READ_BYTES: u64 = 64 * 1024;
 /// What of a status is kept in a trace, in bytes: it may be of any length where it is refused.
 const STATUS_BYTES: usize = 200;
 
-/// What the host keeps for a guest's WASI handles (streams, pollables). A request needs a
-/// handful.
-const WASI_HANDLES: usize = 10_000;
+/// What the host keeps for a guest's WASI handles (streams, pollables, fields). A request needs a
+/// handful. What is behind one is memory of the host's, and no part of the guest's budget: 128 KiB
+/// at most, for the fields or a piece of a body of `wasi:http`, and so 128 MiB in all.
+const WASI_HANDLES: usize = 1_000;
 
 /// Stands for the request's `environ` in the guest's handle table. A store has one request, so
 /// there is nothing to tell apart.
@@ -50,6 +53,8 @@ pub(super) struct State {
 struct Wasi {
     context: WasiCtx,
     table: ResourceTable,
+    http: WasiHttpCtx,
+    network: NoNetwork,
 }
 
 impl State {
@@ -71,6 +76,22 @@ impl State {
             log,
             wasi: None,
         }
+    }
+
+    /// Makes WASI, with what a kind of handler has of it beyond the others.
+    pub(super) fn set_up_wasi(&mut self, configure: impl FnOnce(&mut WasiCtxBuilder)) {
+        self.wasi = Some(Wasi::new(&self.log, configure));
+    }
+
+    /// Tells the log what the guest was refused, in a line of its own.
+    pub(super) fn note(&mut self, text: &str) {
+        self.errors.write(text.as_bytes());
+        self.errors.write(b"\n");
+    }
+
+    /// Closes what the guest has left open. For a guest that is not called again.
+    pub(super) fn drop_wasi(&mut self) {
+        self.wasi = None;
     }
 
     /// Sends the head, unless that was done, so that a block can follow it. `false` when there is
@@ -199,25 +220,51 @@ impl ResourceLimiter for State {
     }
 }
 
+impl Wasi {
+    /// Clocks, randomness, and streams to the log; no files, no network, no environment, no
+    /// arguments, but for what `configure` adds.
+    fn new(log: &GuestLog, configure: impl FnOnce(&mut WasiCtxBuilder)) -> Box<Self> {
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(WASI_HANDLES);
+        let mut context = WasiCtxBuilder::new();
+        context
+            .stdout(LogStream::new(log, Source::Stdout))
+            .stderr(LogStream::new(log, Source::Stderr))
+            .allow_tcp(false)
+            .allow_udp(false)
+            .allow_ip_name_lookup(false);
+        configure(&mut context);
+        Box::new(Self {
+            context: context.build(),
+            table,
+            http: WasiHttpCtx::new(),
+            network: NoNetwork,
+        })
+    }
+}
+
 impl WasiView for State {
-    /// WASI is made when a guest first uses it. It has clocks, randomness, and streams to the
-    /// log; no files, no network, no environment, no arguments.
+    /// WASI is made when a guest first uses it.
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        let wasi = self.wasi.get_or_insert_with(|| {
-            let mut table = ResourceTable::new();
-            table.set_max_capacity(WASI_HANDLES);
-            let context = WasiCtxBuilder::new()
-                .stdout(LogStream::new(&self.log, Source::Stdout))
-                .stderr(LogStream::new(&self.log, Source::Stderr))
-                .allow_tcp(false)
-                .allow_udp(false)
-                .allow_ip_name_lookup(false)
-                .build();
-            Box::new(Wasi { context, table })
-        });
+        let wasi = self
+            .wasi
+            .get_or_insert_with(|| Wasi::new(&self.log, |_| {}));
         WasiCtxView {
             ctx: &mut wasi.context,
             table: &mut wasi.table,
+        }
+    }
+}
+
+impl WasiHttpView for State {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        let wasi = self
+            .wasi
+            .get_or_insert_with(|| Wasi::new(&self.log, |_| {}));
+        WasiHttpCtxView {
+            hooks: &mut wasi.network,
+            table: &mut wasi.table,
+            ctx: &mut wasi.http,
         }
     }
 }

@@ -16,7 +16,7 @@
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Waker};
 
 use super::{Head, Trace};
 use crate::http1::BodyError;
@@ -127,25 +127,39 @@ impl Exchange {
     ///
     /// Fails when the rest of the body can't be had. What arrived before is read first.
     pub async fn read(&self, size: usize) -> Result<Vec<u8>, InputError> {
-        if size == 0 {
-            return Ok(Vec::new());
+        poll_fn(|context| self.poll_read(size, context)).await
+    }
+
+    /// Likewise, for those who wait in ways of their own.
+    pub fn poll_read(
+        &self,
+        size: usize,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<Vec<u8>, InputError>> {
+        let mut state = self.lock();
+        let result = state.take_body(size);
+        if result.is_none() {
+            state.await_body(context.waker());
         }
+        result.map_or(Poll::Pending, Poll::Ready)
+    }
+
+    /// Likewise, without waiting: `None` where nothing has arrived yet.
+    pub fn try_read(&self, size: usize) -> Option<Result<Vec<u8>, InputError>> {
+        self.lock().take_body(size)
+    }
+
+    /// Waits until `try_read` has an answer.
+    pub async fn readable(&self) {
         poll_fn(|context| {
             let mut state = self.lock();
-            if state.over {
-                return Poll::Ready(Ok(Vec::new()));
+            if state.has_body_news() {
+                return Poll::Ready(());
             }
-            if state.body.start < state.body.bytes.len() {
-                return Poll::Ready(Ok(state.body.take(size)));
-            }
-            if let Some(end) = state.body.end {
-                return Poll::Ready(end.map(|()| Vec::new()));
-            }
-            state.body.awaited = true;
-            state.wait(context.waker());
+            state.await_body(context.waker());
             Poll::Pending
         })
-        .await
+        .await;
     }
 
     /// Hands over the head. The connection sends it with the block that follows, or the end.
@@ -281,6 +295,26 @@ impl Exchange {
 }
 
 impl State {
+    /// Body bytes, or the end, or nothing yet.
+    fn take_body(&mut self, size: usize) -> Option<Result<Vec<u8>, InputError>> {
+        if self.over || size == 0 {
+            return Some(Ok(Vec::new()));
+        }
+        if self.body.start < self.body.bytes.len() {
+            return Some(Ok(self.body.take(size)));
+        }
+        self.body.end.map(|end| end.map(|()| Vec::new()))
+    }
+
+    fn has_body_news(&self) -> bool {
+        self.over || self.body.start < self.body.bytes.len() || self.body.end.is_some()
+    }
+
+    fn await_body(&mut self, waker: &Waker) {
+        self.body.awaited = true;
+        self.wait(waker);
+    }
+
     fn wait(&mut self, waker: &Waker) {
         match &mut self.waker {
             Some(before) => before.clone_from(waker),
@@ -322,7 +356,7 @@ mod tests {
     use std::pin::pin;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::task::{Context, Wake};
+    use std::task::Wake;
 
     use super::*;
 
@@ -369,6 +403,25 @@ mod tests {
                 Poll::Ready(Ok(Vec::new()))
             );
         }
+    }
+
+    #[test]
+    fn i2_whoever_looks_without_waiting_takes_nothing_from_whoever_waits() {
+        let exchange = Exchange::new(true);
+        let wakes = Arc::new(Wakes::default());
+        assert_eq!(exchange.try_read(10), None);
+        assert!(!exchange.body_awaited(), "to look is not to wait");
+        let mut readable = pin!(exchange.readable());
+        assert!(poll(readable.as_mut(), &wakes).is_pending());
+        assert!(exchange.body_awaited());
+        exchange.push_body(|into| into.extend_from_slice(b"abc"));
+        assert_eq!(wakes.count(), 1);
+        assert!(poll(readable, &wakes).is_ready());
+        assert_eq!(exchange.try_read(2), Some(Ok(b"ab".to_vec())));
+        assert_eq!(exchange.try_read(2), Some(Ok(b"c".to_vec())));
+        exchange.end_body(Err(InputError::TimedOut));
+        assert!(poll(pin!(exchange.readable()), &wakes).is_ready());
+        assert_eq!(exchange.try_read(2), Some(Err(InputError::TimedOut)));
     }
 
     #[test]

@@ -46,6 +46,10 @@ pub enum Failure {
     Instantiation(String),
     /// The body came without a call of `start_response` (R6).
     NotStarted,
+    /// A command ended with an exit status that is not 0.
+    Exit(i32),
+    /// What came is no response that could be sent: why.
+    BadResponse(String),
 }
 
 impl Failure {
@@ -59,7 +63,9 @@ impl Failure {
             | Self::Trap(_)
             | Self::Memory(_)
             | Self::Instantiation(_)
-            | Self::NotStarted => 500,
+            | Self::NotStarted
+            | Self::Exit(_)
+            | Self::BadResponse(_) => 500,
         }
     }
 }
@@ -88,6 +94,13 @@ impl fmt::Display for Failure {
             Self::NoRoom => write!(f, "found no room for another instance: turned one away"),
             Self::Instantiation(why) => write!(f, "could not be instantiated: {why}"),
             Self::NotStarted => write!(f, "returned a body without calling start_response"),
+            Self::Exit(status) => write!(
+                f,
+                "exited with status {status}: a command that has answered exits with 0"
+            ),
+            Self::BadResponse(why) => {
+                write!(f, "gave no valid response: {}", printable::one_line(why))
+            }
         }
     }
 }
@@ -137,6 +150,8 @@ mod tests {
     #[test]
     fn the_status_tells_whose_fault_it_is() {
         assert_eq!(Failure::NotStarted.status(), 500);
+        assert_eq!(Failure::Exit(1).status(), 500);
+        assert_eq!(Failure::BadResponse("a\nb".into()).status(), 500);
         assert_eq!(Failure::Memory(1).status(), 500);
         assert_eq!(Failure::CpuTime(Duration::ZERO).status(), 504);
         assert_eq!(Failure::WallTime(Duration::ZERO).status(), 504);

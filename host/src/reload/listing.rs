@@ -25,7 +25,13 @@ use crate::registry::{Problem, ProblemKind, label};
 use crate::router::{MAX_SEGMENTS, Route, Shape};
 
 /// A folder that holds one of these holds a project, which is built somewhere and not served.
-pub const SOURCE_MARKERS: [&str; 4] = ["Cargo.toml", "pyproject.toml", "package.json", "go.mod"];
+pub const SOURCE_MARKERS: [&str; 5] = [
+    "Cargo.toml",
+    "pyproject.toml",
+    "package.json",
+    "go.mod",
+    "Makefile",
+];
 
 /// Names that are looked at for one listing. Beyond that somebody has named the wrong folder, and
 /// looking every few seconds would cost more than the server.

@@ -353,8 +353,14 @@ impl Reactor {
         let Some(failure) = failure else { return };
         let name = &running.handler.name;
         match failure {
-            // That it could not go on is no fault of the handler's, and raising that is right.
-            Failure::Exception(_) if running.exchange.is_client_gone() => {
+            // That it could not go on is no fault of the handler's, and saying so is right: by an
+            // exception, or in ways of other kinds of handlers.
+            Failure::Exception(_)
+            | Failure::Trap(_)
+            | Failure::Exit(_)
+            | Failure::BadResponse(_)
+                if running.exchange.is_client_gone() =>
+            {
                 tracing::info!("{name}: {failure} (its client has gone)");
             }
             _ => tracing::error!("{name}: {failure}"),

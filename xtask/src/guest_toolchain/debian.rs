@@ -99,21 +99,37 @@ impl Toolchain {
 ///
 /// When this is not Debian, or not root, or apt fails.
 pub(super) fn install() -> Result<()> {
+    let release = release()?;
+    add_backports(&release)?;
+    let libraries = format!("wasi-libc/{}", release.backports());
+    install_packages(&["rustc-web", "rust-web-src", &libraries])
+}
+
+/// Installs what handlers in C are built with.
+///
+/// # Errors
+///
+/// When this is not Debian, or not root, or apt fails.
+pub(super) fn install_for_c() -> Result<()> {
+    release()?;
+    install_packages(&["clang", "lld", "libclang-rt-dev-wasm32", "wasi-libc"])
+}
+
+/// The release that this is, if anything can be installed.
+fn release() -> Result<Release> {
     let about = fs::read_to_string("/etc/os-release").unwrap_or_default();
     let release = Release::parse(&about).context("this is not Debian")?;
     let user = process::text_of(Command::new("id").arg("-u"))?;
     ensure!(user.trim() == "0", "only root can install packages");
+    Ok(release)
+}
 
-    add_backports(&release)?;
+fn install_packages(packages: &[&str]) -> Result<()> {
     step("apt-get update");
     process::run_quietly(apt().arg("update"), APT_TIME_LIMIT)?;
-    let libraries = format!("wasi-libc/{}", release.backports());
-    step(format!(
-        "apt-get install rustc-web rust-web-src {libraries}"
-    ));
+    step(format!("apt-get install {}", packages.join(" ")));
     // Nothing may be removed for it: a `rustc` that somebody else needs conflicts with this one.
     let options = ["install", "--yes", "--no-install-recommends", "--no-remove"];
-    let packages = ["rustc-web", "rust-web-src", &libraries];
     process::run_quietly(apt().args(options).args(packages), APT_TIME_LIMIT)
 }
 

@@ -40,6 +40,16 @@ pub(super) fn failures(shot: &Shot) -> Vec<Finding> {
             "R6",
             "call start_response before the first block that is not empty, and before the end",
         ),
+        Failure::Exit(_) if gone => return Vec::new(),
+        Failure::Exit(_) => (
+            "failure",
+            "exit with 0 where the answer says what is wrong; the status is the answer's",
+        ),
+        Failure::BadResponse(_) => (
+            "R1",
+            "a command begins with its fields and an empty line (RFC 3875 section 6); elsewhere, \
+             send only what HTTP allows",
+        ),
         Failure::CpuTime(_) => ("budget", "look for a loop without an end"),
         Failure::WallTime(_) => (
             "budget",

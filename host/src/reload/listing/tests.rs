@@ -76,6 +76,7 @@ fn what_is_a_handler_and_what_is_not_said() {
         "python/pyproject.toml",
         "js/package.json",
         "go/go.mod",
+        "c/Makefile",
     ]);
     let listing = tree.list();
     assert_eq!(

@@ -1,0 +1,70 @@
+/* A handler in C: a CGI program (RFC 3875), compiled for WASI preview 1.
+ *
+ * A GET tells what the program knows of its request; whatever has a body gets that back, block by
+ * block as it comes. Everything is in the environment, on stdin and on stdout, as ever. */
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* What is read and written at a time, in bytes. */
+enum { BLOCK_BYTES = 16 * 1024 };
+
+static const char *variable(const char *name) {
+  const char *value = getenv(name);
+  return value != NULL ? value : "";
+}
+
+/* What a client sends is text to show, and no HTML. */
+static void print_escaped(const char *text) {
+  for (; *text != '\0'; text++) {
+    switch (*text) {
+    case '&': fputs("&amp;", stdout); break;
+    case '<': fputs("&lt;", stdout); break;
+    case '>': fputs("&gt;", stdout); break;
+    case '"': fputs("&quot;", stdout); break;
+    default: putchar(*text);
+    }
+  }
+}
+
+static int show_request(void) {
+  static const char *const names[] = {
+      "GATEWAY_INTERFACE", "SERVER_SOFTWARE", "SERVER_PROTOCOL", "REQUEST_METHOD", "SCRIPT_NAME",
+      "PATH_INFO",         "QUERY_STRING",    "REMOTE_ADDR",     "HTTP_HOST",      "HTTP_USER_AGENT",
+  };
+  fputs("Content-Type: text/html; charset=utf-8\n\n", stdout);
+  fputs("<!doctype html>\n<meta charset=\"utf-8\">\n<title>CGI in C</title>\n", stdout);
+  fputs("<link rel=\"stylesheet\" href=\"/style.css\">\n<h1>CGI in C</h1>\n<dl>\n", stdout);
+  for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+    printf("<dt>%s\n<dd><code>", names[i]);
+    print_escaped(variable(names[i]));
+    fputs("</code>\n", stdout);
+  }
+  fputs("</dl>\n", stdout);
+  return 0;
+}
+
+/* A body that came in chunks has no CONTENT_LENGTH: it is read to its end in any case. */
+static int send_body_back(void) {
+  static char block[BLOCK_BYTES];
+  size_t length, total = 0;
+  const char *type = variable("CONTENT_TYPE");
+  printf("Content-Type: %s\n\n", *type != '\0' ? type : "application/octet-stream");
+  while ((length = fread(block, 1, sizeof block, stdin)) > 0) {
+    total += length;
+    if (fwrite(block, 1, length, stdout) != length || fflush(stdout) != 0) {
+      return 1;
+    }
+  }
+  fprintf(stderr, "sent %zu bytes back\n", total);
+  return ferror(stdin) ? 1 : 0;
+}
+
+int main(void) {
+  const char *method = variable("REQUEST_METHOD");
+  if (strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0) {
+    return show_request();
+  }
+  return send_body_back();
+}

@@ -1,0 +1,243 @@
+//! The head of a program's output: fields, each on a line, then an empty line (RFC 3875 section
+//! 6.3).
+//!
+//! Lines end with LF or CRLF. `Status` becomes the response's status, `Location` without one makes
+//! it a redirection, all other fields are the response's. A head is refused rather than mended:
+//! whoever wrote it is told why.
+
+use std::fmt;
+
+use crate::gateway::{Failure, Head, Response, StartError};
+
+/// Fields of one head. As many as a request may have; servers commonly take a hundred.
+const MAX_FIELDS: usize = 100;
+
+/// Reads a program's output up to the end of its head.
+#[derive(Debug)]
+pub struct HeadReader {
+    bytes: Vec<u8>,
+    /// Where the line begins whose end has not come: `line_start <= bytes.len()`.
+    line_start: usize,
+    limit_bytes: usize,
+}
+
+/// A head, and what came behind it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Started {
+    /// The response's head, checked.
+    pub head: Head,
+    /// The first bytes of the body.
+    pub body: Vec<u8>,
+}
+
+/// Why a program's output is no response: one line for whoever wrote the program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BadHead(String);
+
+impl HeadReader {
+    /// A reader that takes a head of `limit_bytes` at most, line ends included.
+    pub fn new(limit_bytes: usize) -> Self {
+        Self {
+            bytes: Vec::new(),
+            line_start: 0,
+            limit_bytes,
+        }
+    }
+
+    /// Takes the output that comes next. Gives the head when it is whole: once, and no more output
+    /// is to be fed then.
+    ///
+    /// # Errors
+    ///
+    /// Fails when this is the beginning of no head, or of one that is too large.
+    pub fn feed(&mut self, output: &[u8]) -> Result<Option<Started>, BadHead> {
+        self.bytes.extend_from_slice(output);
+        while let Some((line, next)) = self.line() {
+            if line.is_empty() {
+                return self.finish(next).map(Some);
+            }
+            self.check_line_start(line)?;
+            if next > self.limit_bytes {
+                return Err(self.too_large());
+            }
+            self.line_start = next;
+        }
+        if self.bytes.len() > self.limit_bytes {
+            return Err(self.too_large());
+        }
+        Ok(None)
+    }
+
+    /// What is wrong when the program ends before the head does.
+    pub fn cut_short(&self) -> BadHead {
+        if self.bytes.is_empty() {
+            return bad(
+                "it wrote nothing: a head is expected, such as Content-Type and an empty line",
+            );
+        }
+        bad("it ended within the head: an empty line ends the fields")
+    }
+
+    /// The line that begins at `line_start`, without its end, and where the next one begins.
+    fn line(&self) -> Option<(&[u8], usize)> {
+        let rest = self.bytes.get(self.line_start..)?;
+        let length = memchr::memchr(b'\n', rest)?;
+        let line = rest.get(..length)?;
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        Some((line, self.line_start + length + 1))
+    }
+
+    /// Tells the usual mistakes from each other, before the whole head is there.
+    fn check_line_start(&self, line: &[u8]) -> Result<(), BadHead> {
+        if self.line_start == 0 && line.starts_with(b"HTTP/") {
+            return Err(bad(
+                "it begins with a status line: a program writes `Status: 200 OK`, and the server \
+                 makes the status line",
+            ));
+        }
+        if line.starts_with(b" ") || line.starts_with(b"\t") {
+            return Err(bad(format!(
+                "the line {}: a field goes on one line (RFC 3875 section 6.3)",
+                shown(line)
+            )));
+        }
+        if !line.contains(&b':') {
+            return Err(bad(format!(
+                "the line {}: a field, `Name: value`, is expected, and an empty line behind the last",
+                shown(line)
+            )));
+        }
+        Ok(())
+    }
+
+    fn too_large(&self) -> BadHead {
+        bad(format!(
+            "its head is larger than {} bytes (--max-response-head), or the empty line behind it \
+             is missing",
+            self.limit_bytes
+        ))
+    }
+
+    /// Makes a head of the lines before `line_start`, and a body of what is from `body_start` on.
+    fn finish(&mut self, body_start: usize) -> Result<Started, BadHead> {
+        let lines = self.bytes.get(..self.line_start).unwrap_or_default();
+        let mut fields = Fields::default();
+        for line in lines.split_inclusive(|&byte| byte == b'\n') {
+            let line = line.strip_suffix(b"\n").unwrap_or(line);
+            fields.add(line.strip_suffix(b"\r").unwrap_or(line))?;
+        }
+        let head = fields.into_head(self.limit_bytes)?;
+        let mut body = std::mem::take(&mut self.bytes);
+        body.drain(..body_start);
+        self.line_start = 0;
+        Ok(Started { head, body })
+    }
+}
+
+/// The fields of a head, those of CGI's own apart.
+#[derive(Debug, Default)]
+struct Fields {
+    status: Option<String>,
+    has_location: bool,
+    has_type: bool,
+    others: Vec<(String, Vec<u8>)>,
+}
+
+impl Fields {
+    fn add(&mut self, line: &[u8]) -> Result<(), BadHead> {
+        let mut parts = line.splitn(2, |&byte| byte == b':');
+        let (Some(name), Some(value)) = (parts.next(), parts.next()) else {
+            return Err(bad(format!("the line {}: no field", shown(line))));
+        };
+        let value = value.trim_ascii();
+        // "A NULL field value is equivalent to the field not being sent."
+        if value.is_empty() {
+            return Ok(());
+        }
+        // What is no token is refused by the check that all heads go through.
+        let name = String::from_utf8_lossy(name).into_owned();
+        let seen_before = match name.to_ascii_lowercase().as_str() {
+            "status" => {
+                let status = String::from_utf8_lossy(value).into_owned();
+                if self.status.replace(status).is_some() {
+                    return Err(bad("more than one Status field"));
+                }
+                return Ok(());
+            }
+            "location" => std::mem::replace(&mut self.has_location, true),
+            "content-type" => std::mem::replace(&mut self.has_type, true),
+            _ => false,
+        };
+        if seen_before {
+            return Err(bad(format!("more than one {name} field")));
+        }
+        if self.others.len() == MAX_FIELDS {
+            return Err(bad(format!("more than {MAX_FIELDS} fields")));
+        }
+        self.others.push((name, value.to_vec()));
+        Ok(())
+    }
+
+    fn into_head(self, limit_bytes: usize) -> Result<Head, BadHead> {
+        if self.status.is_none() && !self.has_location && !self.has_type {
+            return Err(bad(
+                "its head has neither Content-Type nor Location nor Status (RFC 3875 section 6.2)",
+            ));
+        }
+        let status = match self.status {
+            Some(status) => with_reason(status),
+            None if self.has_location => "302 Found".to_owned(),
+            None => "200 OK".to_owned(),
+        };
+        let mut response = Response::default();
+        response
+            .start(&status, self.others, false, limit_bytes)
+            .map_err(|error| match error {
+                StartError::Refused(why) => BadHead(why),
+                other => bad(other.to_string()),
+            })?;
+        response.send().ok_or_else(|| bad("no head"))
+    }
+}
+
+/// `404` as `404 Not Found`: the reason is optional in a `Status` field.
+fn with_reason(status: String) -> String {
+    let known = status.parse().ok().map(http::StatusCode::from_u16);
+    match known {
+        Some(Ok(code)) => match code.canonical_reason() {
+            Some(reason) => format!("{status} {reason}"),
+            None => status,
+        },
+        _ => status,
+    }
+}
+
+/// The front of a line, for a message about it.
+fn shown(line: &[u8]) -> String {
+    /// Enough to find the line by, in bytes.
+    const FRONT_BYTES: usize = 60;
+    let front = line.get(..FRONT_BYTES).unwrap_or(line);
+    let dots = if front.len() < line.len() { "…" } else { "" };
+    format!("`{}{dots}`", front.escape_ascii())
+}
+
+fn bad(why: impl Into<String>) -> BadHead {
+    BadHead(why.into())
+}
+
+impl fmt::Display for BadHead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for BadHead {}
+
+impl From<BadHead> for Failure {
+    fn from(bad: BadHead) -> Self {
+        Self::BadResponse(bad.0)
+    }
+}
+
+#[cfg(test)]
+mod tests;

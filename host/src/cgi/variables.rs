@@ -1,0 +1,132 @@
+//! What a program is told of its request: the meta-variables of RFC 3875 section 4.1.
+
+use crate::gateway::{Environ, Scheme};
+
+/// The prefix of variables that are the gateway's and no program's.
+const GATEWAY_PREFIXES: [&str; 3] = ["wsgi.", "wsgiorg.", "wasgi."];
+
+/// What a route's bound segments are called: `[id]` is `WASGI_ROUTE_ID`.
+const ROUTE_PREFIX: &str = "WASGI_ROUTE_";
+
+/// The environment of a program that answers a request: all there is in it.
+///
+/// Values are text in WASI. Bytes that are not UTF-8, which a path may have behind its `%`, are
+/// replaced with U+FFFD; `REQUEST_URI` has them as they were sent.
+pub fn variables(environ: &Environ) -> Vec<(String, String)> {
+    let mut variables = vec![("GATEWAY_INTERFACE".to_owned(), "CGI/1.1".to_owned())];
+    for (name, value) in environ.variables() {
+        let is_gateways = GATEWAY_PREFIXES
+            .iter()
+            .any(|prefix| name.starts_with(prefix));
+        if !is_gateways {
+            variables.push((name, text(&value)));
+        }
+    }
+    // Names are not looked up for clients: "the server MAY substitute the REMOTE_ADDR value".
+    if let Some(address) = environ.get("REMOTE_ADDR") {
+        variables.push(("REMOTE_HOST".to_owned(), text(&address)));
+    }
+    // Not the RFC's, but what programs look for.
+    let scheme = environ.scheme.as_str().to_owned();
+    variables.push(("REQUEST_SCHEME".to_owned(), scheme));
+    if environ.scheme == Scheme::Https {
+        variables.push(("HTTPS".to_owned(), "on".to_owned()));
+    }
+    for (name, value) in &environ.args {
+        variables.push((route_variable(name), text(value)));
+    }
+    variables
+}
+
+/// A name that a shell could use: upper-case, with underscores.
+fn route_variable(segment: &str) -> String {
+    let name = segment.chars().map(|character| match character {
+        letter if letter.is_ascii_alphanumeric() => letter.to_ascii_uppercase(),
+        _ => '_',
+    });
+    ROUTE_PREFIX.chars().chain(name).collect()
+}
+
+fn text(value: &[u8]) -> String {
+    String::from_utf8_lossy(value).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+    use std::net::Ipv4Addr;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::http1::{Limits, RequestHead};
+
+    fn environ(request: &str) -> Environ {
+        let head = RequestHead::parse(request.as_bytes(), &Limits::default());
+        let (head, _) = head.expect("no rejection").expect("a whole head");
+        Environ {
+            head: Arc::new(head),
+            script_name: b"/cgi".to_vec(),
+            path_info: b"/\xff".to_vec(),
+            args: vec![("user-id".into(), b"7".to_vec())],
+            peer: (Ipv4Addr::new(192, 0, 2, 1), 5000).into(),
+            local: (Ipv4Addr::LOCALHOST, 8000).into(),
+            scheme: Scheme::Https,
+            host: None,
+        }
+    }
+
+    #[test]
+    fn the_environment_is_cgis_and_nothing_else() {
+        let environ = environ(
+            "POST /cgi/%FF?a=b HTTP/1.1\r\nHost: a.example\r\nContent-Type: x/y\r\n\
+             Content-Length: 3\r\nX-Thing: 1\r\nX-Thing: 2\r\nProxy: evil\r\n\r\n",
+        );
+        let list = variables(&environ);
+        let map: HashMap<_, _> = list.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+        assert_eq!(map.len(), list.len(), "each name once");
+        for (name, value) in [
+            ("GATEWAY_INTERFACE", "CGI/1.1"),
+            ("REQUEST_METHOD", "POST"),
+            ("SCRIPT_NAME", "/cgi"),
+            ("PATH_INFO", "/\u{fffd}"),
+            ("REQUEST_URI", "/cgi/%FF?a=b"),
+            ("QUERY_STRING", "a=b"),
+            ("CONTENT_TYPE", "x/y"),
+            ("CONTENT_LENGTH", "3"),
+            ("SERVER_NAME", "a.example"),
+            ("SERVER_PORT", "8000"),
+            ("SERVER_PROTOCOL", "HTTP/1.1"),
+            ("REMOTE_ADDR", "192.0.2.1"),
+            ("REMOTE_HOST", "192.0.2.1"),
+            ("HTTPS", "on"),
+            ("HTTP_X_THING", "1,2"),
+            ("WASGI_ROUTE_USER_ID", "7"),
+        ] {
+            assert_eq!(map.get(name), Some(&value), "{name}");
+        }
+        for (name, _) in &list {
+            let plain = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
+            assert!(name.chars().all(plain), "{name}");
+            assert!(!name.contains("PROXY"), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_the_request_does_not_have_is_not_there() {
+        let mut environ = environ("GET / HTTP/1.0\r\n\r\n");
+        environ.scheme = Scheme::Http;
+        let names: Vec<_> = variables(&environ)
+            .into_iter()
+            .map(|(name, _)| name)
+            .collect();
+        for name in [
+            "HTTPS",
+            "CONTENT_TYPE",
+            "CONTENT_LENGTH",
+            "HTTP_HOST",
+            "PATH",
+        ] {
+            assert!(!names.iter().any(|one| one == name), "{name}");
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! A guest and what carries its output, side by side in one call.
+
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+
+use crate::gateway::Failure;
+
+/// How one side of a call came to its end.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// The other side goes on.
+    Done,
+    /// The other side is of no use any more, and ends where it is.
+    Both,
+}
+
+/// Runs a guest and what carries its output until both are done, or one of them ends both.
+///
+/// In each turn the guest goes first: what it has written by then is carried in the same turn, and
+/// an answer that is whole by then leaves as one. Neither needs to wake the other up for that.
+pub(super) async fn beside(
+    guest: impl Future<Output = Result<Ended, Failure>>,
+    carrier: impl Future<Output = Result<Ended, Failure>>,
+) -> Result<(), Failure> {
+    let mut guest = pin!(guest);
+    let mut carrier = pin!(carrier);
+    let (mut guest_done, mut carrier_done) = (false, false);
+    poll_fn(|context| {
+        // What a guest has written before it failed is not carried: a failure is a plain answer for
+        // as long as nothing has left.
+        if let Some(over) = go_on(guest.as_mut(), &mut guest_done, context) {
+            return Poll::Ready(over);
+        }
+        if let Some(over) = go_on(carrier.as_mut(), &mut carrier_done, context) {
+            return Poll::Ready(over);
+        }
+        if guest_done && carrier_done {
+            Poll::Ready(Ok(()))
+        } else {
+            Poll::Pending
+        }
+    })
+    .await
+}
+
+/// Polls a side that has not ended. Gives what the call ends with, if it ends now.
+fn go_on(
+    side: Pin<&mut impl Future<Output = Result<Ended, Failure>>>,
+    done: &mut bool,
+    context: &mut Context<'_>,
+) -> Option<Result<(), Failure>> {
+    if *done {
+        return None;
+    }
+    let Poll::Ready(result) = side.poll(context) else {
+        return None;
+    };
+    *done = true;
+    match result {
+        Ok(Ended::Done) => None,
+        Ok(Ended::Both) => Some(Ok(())),
+        Err(failure) => Some(Err(failure)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::future::{pending, ready};
+    use std::task::Waker;
+
+    use super::*;
+
+    fn run(
+        guest: impl Future<Output = Result<Ended, Failure>>,
+        carrier: impl Future<Output = Result<Ended, Failure>>,
+    ) -> Poll<Result<(), Failure>> {
+        pin!(beside(guest, carrier)).poll(&mut Context::from_waker(Waker::noop()))
+    }
+
+    #[test]
+    fn both_have_to_be_done() {
+        let done = || ready(Ok(Ended::Done));
+        assert_eq!(run(done(), done()), Poll::Ready(Ok(())));
+        assert_eq!(run(done(), pending()), Poll::Pending);
+        assert_eq!(run(pending(), done()), Poll::Pending);
+    }
+
+    #[test]
+    fn either_may_end_both() {
+        let ended = || ready(Ok(Ended::Both));
+        assert_eq!(run(ended(), pending()), Poll::Ready(Ok(())));
+        assert_eq!(run(pending(), ended()), Poll::Ready(Ok(())));
+        let failed = || ready(Err(Failure::NotStarted));
+        let failure = Poll::Ready(Err(Failure::NotStarted));
+        assert_eq!(run(failed(), pending()), failure);
+        assert_eq!(run(pending(), failed()), failure);
+        let never = poll_fn(|_| panic!("it is not polled any more"));
+        assert_eq!(run(failed(), never), failure);
+    }
+
+    #[test]
+    fn what_the_guest_has_written_is_carried_in_the_same_turn() {
+        let written = Cell::new(false);
+        let guest = async {
+            written.set(true);
+            pending().await
+        };
+        let carrier = async {
+            assert!(written.get());
+            Ok(Ended::Both)
+        };
+        assert_eq!(run(guest, carrier), Poll::Ready(Ok(())));
+    }
+}

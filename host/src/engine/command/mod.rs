@@ -1,0 +1,141 @@
+//! Handlers of the world `wasi:cli/command` 0.2: programs with a `main`, run as CGI (RFC 3875).
+//!
+//! The request's variables are the environment, its body is the standard input, and what goes to
+//! the standard output is the response, with a head of CGI's; what goes to the standard error is
+//! logged. The program ends when its `main` does, and the instance with it.
+
+mod stdin;
+mod stdout;
+
+use std::sync::Arc;
+
+use wasmtime::Store;
+use wasmtime_wasi::I32Exit;
+use wasmtime_wasi::p2::bindings::CommandPre;
+
+use super::beside::{Ended, beside};
+use super::call::{instantiation_failure, trap_failure};
+use super::state::State;
+use crate::cgi::{self, HeadReader, Started};
+use crate::gateway::{Exchange, Failure, Head};
+use stdin::Stdin;
+use stdout::Stdout;
+
+/// Answers the request of a store.
+pub(super) async fn run(pre: &CommandPre<State>, store: &mut Store<State>) -> Result<(), Failure> {
+    let stdout = Stdout::default();
+    set_up(store.data_mut(), &stdout);
+    let responder = Responder {
+        stdout: stdout.clone(),
+        exchange: Arc::clone(&store.data().exchange),
+        head: Progress::Reading(HeadReader::new(store.data().budget.response_head_bytes)),
+    };
+    let command = pre
+        .instantiate_async(&mut *store)
+        .await
+        .map_err(|error| instantiation_failure(&error, store.data_mut()))?;
+    let guest = async {
+        let result = command.wasi_cli_run().call_run(&mut *store).await;
+        exit_status(result, store.data_mut())?;
+        stdout.end();
+        Ok(Ended::Done)
+    };
+    beside(guest, responder.carry()).await
+}
+
+/// Gives the program what it has of its request.
+fn set_up(state: &mut State, stdout: &Stdout) {
+    let variables = cgi::variables(&state.environ);
+    let stdin = Stdin::new(Arc::clone(&state.exchange));
+    let name = String::from_utf8_lossy(&state.environ.script_name).into_owned();
+    state.set_up_wasi(|wasi| {
+        wasi.arg(name)
+            .envs(&variables)
+            .stdin(stdin)
+            .stdout(stdout.clone());
+    });
+}
+
+/// What became of `main`. A program that fails says so by its exit status, and what it has written
+/// by then is no answer to be trusted.
+fn exit_status(result: wasmtime::Result<Result<(), ()>>, state: &mut State) -> Result<(), Failure> {
+    match result {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(())) => Err(Failure::Exit(1)),
+        Err(error) => match error.downcast_ref::<I32Exit>() {
+            Some(I32Exit(0)) => Ok(()),
+            Some(I32Exit(status)) => Err(Failure::Exit(*status)),
+            None => Err(trap_failure(&error, state)),
+        },
+    }
+}
+
+/// The client's side of a program's output.
+struct Responder {
+    stdout: Stdout,
+    exchange: Arc<Exchange>,
+    head: Progress,
+}
+
+enum Progress {
+    Reading(HeadReader),
+    /// The head is known, and goes out with the first bytes of the body, or the end.
+    Ready(Head),
+    Sent,
+}
+
+impl Responder {
+    /// Carries what the program writes, for as long as it does.
+    async fn carry(mut self) -> Result<Ended, Failure> {
+        while let Some(output) = self.stdout.take().await {
+            let Some(block) = self.body_of(output)? else {
+                continue;
+            };
+            if self.stdout.has_ended() {
+                // All of it is here.
+                return self.finish(block);
+            }
+            self.send_head();
+            if !self.exchange.send_block(block).await {
+                // As a signal ends a program that writes to a pipe which nobody reads.
+                return Ok(Ended::Both);
+            }
+        }
+        self.finish(Vec::new())
+    }
+
+    /// Takes the head off the output. What is left is the body's, if there is any.
+    fn body_of(&mut self, output: Vec<u8>) -> Result<Option<Vec<u8>>, Failure> {
+        let Progress::Reading(reader) = &mut self.head else {
+            return Ok(Some(output));
+        };
+        match reader.feed(&output)? {
+            None => Ok(None),
+            Some(Started { head, body }) => {
+                self.head = Progress::Ready(head);
+                Ok((!body.is_empty()).then_some(body))
+            }
+        }
+    }
+
+    fn send_head(&mut self) {
+        if let Progress::Ready(head) = std::mem::replace(&mut self.head, Progress::Sent) {
+            self.exchange.send_head(head);
+        }
+    }
+
+    /// Sends the last block, or none, and the end. If it is the only one, its length is the body's
+    /// (B4).
+    fn finish(mut self, last: Vec<u8>) -> Result<Ended, Failure> {
+        match &mut self.head {
+            Progress::Reading(reader) => return Err(reader.cut_short().into()),
+            Progress::Ready(head) => {
+                head.length.get_or_insert(last.len() as u64);
+            }
+            Progress::Sent => {}
+        }
+        self.send_head();
+        self.exchange.end(last);
+        Ok(Ended::Done)
+    }
+}

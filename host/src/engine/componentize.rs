@@ -1,0 +1,140 @@
+//! From a core module to a component: a module that says what interfaces it has, or a program for
+//! WASI's preview 1.
+//!
+//! A module of the first sort has custom sections `component-type…`, which `wit-bindgen` and the
+//! SDK write. One of the second sort exports `_start`, as a C compiler makes it. Both are
+//! encoded by `wit-component`, with the adapter that has preview 1's functions do WASI 0.2's.
+
+mod outline;
+
+use wasi_preview1_component_adapter_provider::{
+    WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER,
+    WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER,
+};
+use wit_component::ComponentEncoder;
+
+use outline::Outline;
+
+/// The function that a program for preview 1 begins with.
+const START: &str = "_start";
+
+/// What the names begin with of the sections that tell a module's interfaces.
+const TYPE_SECTION: &str = "component-type";
+
+/// The section that Go's compiler leaves in what it makes.
+const GO_SECTION: &str = "go:buildid";
+
+/// What to tell who brings a program of Go's: better now than by a trap in each request. The
+/// adapter has its state in the program's memory, at its end, and Go's runtime takes whatever
+/// follows its own for its own as well. (`cabi_realloc` would be the way to ask for room, and Go's
+/// runtime can't be asked before it has started.)
+const GO: &str = "a command of Go's for WASI preview 1, which can't be made a component: Go's \
+                  runtime and the adapter take the same memory for their own; a compiler of Go \
+                  that makes components will do (TinyGo, -target=wasip2)";
+
+/// The component of a core module, or one line that says why there is none.
+pub(super) fn module(bytes: &[u8]) -> Result<Vec<u8>, String> {
+    let outline = Outline::of(bytes)
+        .ok_or("a core module that is cut short, or broken: is the file whole?")?;
+    let has_start = outline.exports.iter().any(|name| name == START);
+    let has_type = outline
+        .custom_sections
+        .iter()
+        .any(|name| name.starts_with(TYPE_SECTION));
+    if outline
+        .custom_sections
+        .iter()
+        .any(|name| name == GO_SECTION)
+        && !has_type
+    {
+        return Err(GO.to_owned());
+    }
+    let adapter = match (has_type, has_start) {
+        (_, true) => WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER,
+        (true, false) => WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER,
+        (false, false) => return Err(neither(&outline)),
+    };
+    encode(bytes, adapter).map_err(|error| {
+        let causes = format!("{error:#}");
+        let causes: Vec<&str> = causes.split_whitespace().collect();
+        format!(
+            "a core module that can't be made a component: {}",
+            causes.join(" ")
+        )
+    })
+}
+
+fn encode(bytes: &[u8], adapter: &[u8]) -> anyhow::Result<Vec<u8>> {
+    ComponentEncoder::default()
+        .validate(true)
+        .module(bytes)?
+        .adapter(WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, adapter)?
+        .encode()
+}
+
+/// What to tell whoever made a module that is no handler.
+fn neither(outline: &Outline) -> String {
+    /// The exports that a message names.
+    const SHOWN: usize = 8;
+    let names: Vec<&str> = outline
+        .exports
+        .iter()
+        .take(SHOWN)
+        .map(String::as_str)
+        .collect();
+    let has = match names.is_empty() {
+        true => "nothing".to_owned(),
+        false => names.join(", "),
+    };
+    format!(
+        "a core module, but no handler: it exports {has}, and has to export {START} (a command for \
+         WASI preview 1) or have a section {TYPE_SECTION} (wit-bindgen's); or build a component, \
+         for wasm32-wasip2"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::componentize::outline::example;
+
+    #[test]
+    fn a_command_becomes_a_component() {
+        let component = module(&example::command(b"Status: 204\n\n")).expect("a component");
+        assert!(component.starts_with(b"\0asm\x0d\0\x01\0"));
+        let has = |text: &[u8]| component.windows(text.len()).any(|window| window == text);
+        assert!(has(b"wasi:cli/run@0.2"));
+        assert!(has(b"Status: 204"));
+    }
+
+    #[test]
+    fn a_module_that_is_no_handler_is_told_what_was_looked_for() {
+        let error = module(&example::module(&["memory", "f"])).expect_err("no handler");
+        assert!(error.contains("exports memory, f"), "{error}");
+        assert!(error.contains("_start"), "{error}");
+        let error = module(&example::module(&[])).expect_err("no handler");
+        assert!(error.contains("exports nothing"), "{error}");
+    }
+
+    #[test]
+    fn a_command_of_go_is_told_why_not() {
+        let mut command = example::command(b"Status: 204\n\n");
+        command.extend(example::custom_section("go:buildid"));
+        let error = module(&command).expect_err("it would corrupt its memory");
+        assert!(error.contains("TinyGo"), "{error}");
+    }
+
+    #[test]
+    fn what_is_broken_is_told_so_wherever_it_breaks() {
+        let whole = example::command(b"Status: 204\n\n");
+        let without_data = whole.len() - example::command_data(b"Status: 204\n\n").len();
+        for end in 8..whole.len() {
+            let result = module(&whole[..end]);
+            assert_eq!(result.is_ok(), end == without_data, "cut at {end}");
+        }
+        // It exports `_start`, and that is no function without parameters.
+        let error = module(&example::module(&["_start"])).expect_err("no function");
+        assert!(error.contains("can't be made a component"), "{error}");
+        assert!(!error.contains('\n'), "{error}");
+    }
+}

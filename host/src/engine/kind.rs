@@ -1,0 +1,191 @@
+//! Which sort of handler a component is: by what it exports.
+
+use std::fmt;
+
+use wasmtime::component::{Component, InstancePre};
+use wasmtime_wasi::p2::bindings::CommandPre;
+use wasmtime_wasi_http::p2::bindings::ProxyPre;
+
+use super::bindings::HandlerPre;
+use super::state::State;
+
+/// Which sort of handler a program is. Where it exports what several are known by, the first one
+/// in this order is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Of this project's own world: `wit/gateway.wit`.
+    Gateway,
+    /// Of the world `wasi:http/proxy`.
+    WasiHttp,
+    /// A program with a `main`, run as CGI: of the world `wasi:cli/command`.
+    Command,
+}
+
+/// Linked and ready to instantiate, as its kind demands.
+#[derive(Clone)]
+pub(super) enum Pre {
+    Gateway(HandlerPre<State>),
+    WasiHttp(ProxyPre<State>),
+    Command(CommandPre<State>),
+}
+
+impl Kind {
+    const ALL: [Self; 3] = [Self::Gateway, Self::WasiHttp, Self::Command];
+
+    /// The kind of a component with these exports, if it is any.
+    fn of(exports: &[&str]) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|kind| exports.iter().any(|export| kind.is_known_by(export)))
+    }
+
+    /// In a word, for people.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Gateway => "wasgi",
+            Self::WasiHttp => "wasi:http",
+            Self::Command => "cgi",
+        }
+    }
+
+    /// The interface that a handler of this kind exports, with the versions that will do.
+    pub(super) fn export(self) -> &'static str {
+        match self {
+            Self::Gateway => "wasgi:gateway/application@0.1.0",
+            Self::WasiHttp => "wasi:http/incoming-handler@0.2",
+            Self::Command => "wasi:cli/run@0.2",
+        }
+    }
+
+    /// What the names begin with of those imports that every handler of this kind has.
+    pub(super) fn own_imports(self) -> &'static str {
+        match self {
+            Self::Gateway => "wasgi:gateway/",
+            Self::WasiHttp => "wasi:http/types@",
+            Self::Command => "wasi:cli/",
+        }
+    }
+
+    fn is_known_by(self, export: &str) -> bool {
+        match export.strip_prefix(self.export()) {
+            Some("") => true,
+            // `0.2` stands for every `0.2.x`.
+            Some(rest) => self != Self::Gateway && rest.starts_with('.'),
+            None => false,
+        }
+    }
+
+    /// Checks that the exports are what they are called.
+    pub(super) fn prepare(self, pre: InstancePre<State>) -> wasmtime::Result<Pre> {
+        Ok(match self {
+            Self::Gateway => Pre::Gateway(HandlerPre::new(pre)?),
+            Self::WasiHttp => Pre::WasiHttp(ProxyPre::new(pre)?),
+            Self::Command => Pre::Command(CommandPre::new(pre)?),
+        })
+    }
+}
+
+impl Pre {
+    pub(super) fn engine(&self) -> &wasmtime::Engine {
+        match self {
+            Self::Gateway(pre) => pre.engine(),
+            Self::WasiHttp(pre) => pre.engine(),
+            Self::Command(pre) => pre.engine(),
+        }
+    }
+
+    pub(super) fn kind(&self) -> Kind {
+        match self {
+            Self::Gateway(_) => Kind::Gateway,
+            Self::WasiHttp(_) => Kind::WasiHttp,
+            Self::Command(_) => Kind::Command,
+        }
+    }
+}
+
+/// The kind of a component, or what to tell whoever made it.
+pub(super) fn detect(component: &Component, engine: &wasmtime::Engine) -> Result<Kind, String> {
+    let ty = component.component_type();
+    let exports: Vec<&str> = ty.exports(engine).map(|(name, _)| name).collect();
+    Kind::of(&exports).ok_or_else(|| no_kind(&exports))
+}
+
+fn no_kind(exports: &[&str]) -> String {
+    /// The exports that a message names: enough to tell which component this is.
+    const SHOWN: usize = 8;
+    let mut has = exports
+        .iter()
+        .take(SHOWN)
+        .copied()
+        .collect::<Vec<_>>()
+        .join(", ");
+    match exports.len() {
+        0 => has.push_str("nothing"),
+        count if count > SHOWN => has.push_str(&format!(" and {} more", count - SHOWN)),
+        _ => {}
+    }
+    let wanted = Kind::ALL.map(Kind::export).join(" or ");
+    let is_later = |export: &&str| {
+        export.starts_with("wasi:http/handler@0.3") || export.starts_with("wasi:cli/run@0.3")
+    };
+    let advice = if exports.iter().any(is_later) {
+        "WASI 0.3 is not supported: build it for WASI 0.2"
+    } else {
+        "build it with a wasgi SDK, for wasi:http, or as a command"
+    };
+    format!("a component, but no handler: it exports {has}, and has to export {wanted}; {advice}")
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kind_is_known_by_one_of_its_exports() {
+        for (exports, kind) in [
+            (
+                &["wasgi:gateway/application@0.1.0"][..],
+                Some(Kind::Gateway),
+            ),
+            (
+                &["memory", "wasi:http/incoming-handler@0.2.0"],
+                Some(Kind::WasiHttp),
+            ),
+            (&["wasi:http/incoming-handler@0.2.12"], Some(Kind::WasiHttp)),
+            (&["wasi:cli/run@0.2.6"], Some(Kind::Command)),
+            (
+                &["wasi:cli/run@0.2.6", "wasi:http/incoming-handler@0.2.6"],
+                Some(Kind::WasiHttp),
+            ),
+            (&["wasgi:gateway/application@0.1.01"], None),
+            (&["wasgi:gateway/application@0.2.0"], None),
+            (&["wasi:http/incoming-handler@0.20.0"], None),
+            (&["wasi:http/handler@0.3.0"], None),
+            (&["wasi:cli/run@0.3.0"], None),
+            (&["run"], None),
+            (&[], None),
+        ] {
+            assert_eq!(Kind::of(exports), kind, "{exports:?}");
+        }
+    }
+
+    #[test]
+    fn a_component_of_no_kind_is_told_what_was_looked_for() {
+        let text = no_kind(&[]);
+        for kind in Kind::ALL {
+            assert!(text.contains(kind.export()), "{text}");
+        }
+        assert!(text.contains("exports nothing"), "{text}");
+        let text = no_kind(&["wasi:http/handler@0.3.0"]);
+        assert!(text.contains("exports wasi:http/handler@0.3.0"), "{text}");
+        assert!(text.contains("WASI 0.3 is not supported"), "{text}");
+        let text = no_kind(&["a"; 20]);
+        assert!(text.contains("and 12 more"), "{text}");
+    }
+}

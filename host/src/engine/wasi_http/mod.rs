@@ -1,0 +1,68 @@
+//! Handlers of the world `wasi:http/proxy` 0.2: the request and the response as resources, through
+//! `wasmtime-wasi-http`'s bindings, over the same exchange that other handlers have.
+//!
+//! The guest's `handle` sets a response at some time, and writes its body to a stream; beside it
+//! the response is carried to the client (see `beside`). There is no server of hyper's in between:
+//! nothing but its types for bodies.
+
+mod network;
+mod request;
+mod respond;
+
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+use wasmtime::Store;
+use wasmtime::component::Resource;
+use wasmtime_wasi_http::WasiHttpView;
+use wasmtime_wasi_http::p2::bindings::ProxyPre;
+use wasmtime_wasi_http::p2::bindings::http::types::{
+    IncomingRequest, ResponseOutparam, Scheme as WasiScheme,
+};
+
+use super::beside::{Ended, beside};
+use super::call::{instantiation_failure, trap_failure};
+use super::load::line;
+use super::state::State;
+use crate::gateway::{Failure, Scheme};
+pub(super) use network::{NoNetwork, add_to_linker as add_network_to_linker};
+use respond::{Answer, Responder};
+
+/// Answers the request of a store.
+pub(super) async fn run(pre: &ProxyPre<State>, store: &mut Store<State>) -> Result<(), Failure> {
+    let proxy = pre
+        .instantiate_async(&mut *store)
+        .await
+        .map_err(|error| instantiation_failure(&error, store.data_mut()))?;
+    let (sender, answer) = oneshot::channel();
+    let (request, outparam) = resources(store.data_mut(), sender)
+        .map_err(|error| Failure::Instantiation(line(&error)))?;
+    let responder = Responder::new(store.data());
+    let guest = async {
+        let handler = proxy.wasi_http_incoming_handler();
+        let handled = handler.call_handle(&mut *store, request, outparam).await;
+        let state = store.data_mut();
+        // A body that the guest has not finished, or a response that it never set, comes no more.
+        state.drop_wasi();
+        match handled {
+            Ok(()) => Ok(Ended::Done),
+            Err(trap) => Err(trap_failure(&trap, state)),
+        }
+    };
+    beside(guest, responder.carry(answer)).await
+}
+
+/// The arguments of `handle`.
+fn resources(
+    state: &mut State,
+    sender: oneshot::Sender<Answer>,
+) -> wasmtime::Result<(Resource<IncomingRequest>, Resource<ResponseOutparam>)> {
+    let request = request::of(&state.environ, Arc::clone(&state.exchange))?;
+    let scheme = match state.environ.scheme {
+        Scheme::Http => WasiScheme::Http,
+        Scheme::Https => WasiScheme::Https,
+    };
+    let request = state.http().new_incoming_request(scheme, request)?;
+    let outparam = state.http().new_response_outparam(sender)?;
+    Ok((request, outparam))
+}

@@ -1,0 +1,167 @@
+//! Carries a guest's response to its client: the head when it is set, the body as it is written.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+
+use bytes::Bytes;
+use http_body::{Body, Frame};
+use tokio::sync::oneshot;
+use wasmtime_wasi_http::Error;
+use wasmtime_wasi_http::p2::bindings::http::types::ErrorCode;
+use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
+
+use crate::engine::beside::Ended;
+use crate::engine::state::State;
+use crate::gateway::{Exchange, Failure, Head, Response};
+use crate::printable;
+
+/// What a guest gives for a response.
+pub(super) type Answer = Result<http::Response<HyperOutgoingBody>, ErrorCode>;
+
+/// The client's side of a response.
+pub(super) struct Responder {
+    exchange: Arc<Exchange>,
+    head_limit_bytes: usize,
+    is_head_request: bool,
+    /// The head, until it is sent.
+    head: Option<Head>,
+}
+
+impl Responder {
+    pub(super) fn new(state: &State) -> Self {
+        Self {
+            exchange: Arc::clone(&state.exchange),
+            head_limit_bytes: state.budget.response_head_bytes,
+            is_head_request: state.environ.head.method() == "HEAD",
+            head: None,
+        }
+    }
+
+    /// Waits for the response, and carries it to its end.
+    pub(super) async fn carry(
+        mut self,
+        answer: oneshot::Receiver<Answer>,
+    ) -> Result<Ended, Failure> {
+        let response = match answer.await {
+            Ok(Ok(response)) => response,
+            Ok(Err(code)) => return bad(describe(&code)),
+            Err(_) => return bad("it returned without setting one (response-outparam.set)"),
+        };
+        let (parts, mut body) = response.into_parts();
+        let head = self.check(&parts)?;
+        let has_body = !self.is_head_request && !matches!(head.status, 204 | 304);
+        self.head = Some(head);
+        if has_body {
+            return self.carry_body(body).await;
+        }
+        // Whatever is written, and whether it is as long as it was said to be, is nothing to the
+        // client; and no failure of the guest's.
+        self.send_head();
+        self.exchange.end(Vec::new());
+        while let Some(Ok(_)) = next(&mut body).await {}
+        Ok(Ended::Done)
+    }
+
+    /// The head, by the rules that every handler's head keeps (R1).
+    fn check(&self, parts: &http::response::Parts) -> Result<Head, Failure> {
+        let reason = parts.status.canonical_reason().unwrap_or("");
+        let status = format!("{} {reason}", parts.status.as_str());
+        let fields = parts
+            .headers
+            .iter()
+            .map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec()))
+            .collect();
+        let mut response = Response::default();
+        response
+            .start(&status, fields, false, self.head_limit_bytes)
+            .map_err(|why| Failure::BadResponse(why.to_string()))?;
+        response.send().ok_or(Failure::NotStarted)
+    }
+
+    async fn carry_body(mut self, mut body: HyperOutgoingBody) -> Result<Ended, Failure> {
+        // A block is held back for as long as it may turn out to be the only one: not at all, if
+        // the guest has not ended the body by now.
+        let mut held = None;
+        loop {
+            let frame = if held.is_none() && self.head.is_none() {
+                Poll::Ready(next(&mut body).await)
+            } else {
+                next_now(&mut body).await
+            };
+            let to_send = match frame {
+                Poll::Ready(None) => {
+                    self.finish(held);
+                    return Ok(Ended::Done);
+                }
+                Poll::Ready(Some(Err(_))) => {
+                    return bad(
+                        "it did not finish its body (outgoing-body.finish), or not as long as its \
+                         Content-Length says",
+                    );
+                }
+                Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+                    Ok(data) if !data.is_empty() => held.replace(data),
+                    // Trailers are not sent.
+                    _ => None,
+                },
+                Poll::Pending => {
+                    self.send_head();
+                    held.take()
+                }
+            };
+            if let Some(block) = to_send {
+                self.send_head();
+                if !self.exchange.send_block(block.into()).await {
+                    // The guest is told when it writes again: its stream is closed.
+                    return Ok(Ended::Done);
+                }
+            }
+        }
+    }
+
+    fn send_head(&mut self) {
+        if let Some(head) = self.head.take() {
+            self.exchange.send_head(head);
+        }
+    }
+
+    /// Sends the last block, or none, and the end. If it is the only one, its length is the body's
+    /// (B4).
+    fn finish(mut self, last: Option<Bytes>) {
+        let last = Vec::from(last.unwrap_or_default());
+        if let Some(head) = &mut self.head {
+            head.length.get_or_insert(last.len() as u64);
+        }
+        self.send_head();
+        self.exchange.end(last);
+    }
+}
+
+type NextFrame = Option<Result<Frame<Bytes>, Error>>;
+
+/// Waits for the next piece of a body.
+async fn next(body: &mut HyperOutgoingBody) -> NextFrame {
+    poll_fn(|context| Pin::new(&mut *body).poll_frame(context)).await
+}
+
+/// The next piece of a body, if it is there.
+async fn next_now(body: &mut HyperOutgoingBody) -> Poll<NextFrame> {
+    poll_fn(|context| Poll::Ready(Pin::new(&mut *body).poll_frame(context))).await
+}
+
+/// What a guest says of its own error, as far as a log's line should go.
+fn describe(code: &ErrorCode) -> String {
+    /// A message, in bytes, with the places behind it that some SDKs add.
+    const MESSAGE_BYTES: usize = 4 * 1024;
+    let text = match code {
+        ErrorCode::InternalError(Some(text)) => format!("it has an error: {text}"),
+        other => format!("it has an error: {other:?}"),
+    };
+    printable::front(&text, MESSAGE_BYTES).to_owned()
+}
+
+fn bad<T>(why: impl Into<String>) -> Result<T, Failure> {
+    Err(Failure::BadResponse(why.into()))
+}

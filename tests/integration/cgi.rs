@@ -1,0 +1,421 @@
+//! Commands as CGI: programs with a `main`, and core modules for preview 1, dropped into the folder
+//! of handlers.
+
+use std::io::Write;
+use std::thread;
+
+use crate::support::client::{Client, Ending};
+use crate::support::eventually;
+use crate::support::guests;
+use crate::support::server::Server;
+use crate::support::site::Site;
+
+/// Bytes of every value, in no order that a mistake could hide in.
+fn noise(length: usize) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_u32;
+    let next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        state.to_be_bytes()[0]
+    };
+    std::iter::repeat_with(next).take(length).collect()
+}
+
+/// A target that has `cgi-raw` write `output`.
+fn raw(output: &str) -> String {
+    let mut target = String::from("/cgi-raw?output=");
+    for byte in output.bytes() {
+        target += &format!("%{byte:02x}");
+    }
+    target
+}
+
+/// Posts a body while somebody else sends it, and takes what comes back.
+fn echo(server: &Server, target: &str, body: &[u8]) -> Vec<u8> {
+    let mut client = server.connect();
+    client.send(format!(
+        "POST {target} HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    ));
+    let mut stream = client.stream();
+    let to_send = body.to_vec();
+    let sender = thread::spawn(move || stream.write_all(&to_send));
+    let response = client.response();
+    sender.join().expect("no panic").expect("all was sent");
+    assert_eq!(response.status(), 200);
+    response.body
+}
+
+#[test]
+fn a_command_answers_with_what_it_writes() {
+    let site = Site::new().with_cases(["cgi-raw"]);
+    let server = Server::of(&site);
+    let hello = server.get(&raw("Content-Type: text/plain\n\nHello\n"));
+    assert_eq!((hello.status(), hello.text()), (200, "Hello\n"));
+    assert_eq!(hello.field("Content-Type"), Some("text/plain"));
+    // All of it was there at once, so its length is known (B4).
+    assert_eq!(hello.field("Content-Length"), Some("6"));
+
+    let missing = server.get(&raw("Status: 404 Not Here\r\nX-A: b\r\n\r\n"));
+    assert_eq!((missing.status(), missing.text()), (404, ""));
+    assert_eq!(missing.head.reason, "Not Here");
+    assert_eq!(missing.field("X-A"), Some("b"));
+
+    for location in ["/elsewhere?a=b", "http://a.example/"] {
+        let redirect = server.get(&raw(&format!("Location: {location}\n\n")));
+        assert_eq!(redirect.status(), 302);
+        assert_eq!(redirect.field("Location"), Some(location));
+    }
+    let cookies = server.get(&raw("Status: 200\nSet-Cookie: a=1\nSet-Cookie: b=2\n\n"));
+    assert_eq!(cookies.head.all("Set-Cookie"), ["a=1", "b=2"]);
+
+    let target = raw("Content-Type: text/plain\n\nnothing of this");
+    let head = server.ask("HEAD", &target);
+    assert_eq!((head.status(), head.text()), (200, ""));
+    server.stop();
+}
+
+#[test]
+fn a_head_that_is_none_is_a_500_with_a_line_that_says_why() {
+    let site = Site::new().with_cases(["cgi-raw"]);
+    let server = Server::with(&site, &["--max-response-head", "1"]);
+    let large = format!("Content-Type: a/b\nX: {}\n\n", "x".repeat(1100));
+    let endless = "x".repeat(2000);
+    let bad = [
+        ("", "it wrote nothing"),
+        (
+            "Content-Type: text/plain\n",
+            "an empty line ends the fields",
+        ),
+        ("Hello, world\n", "`Hello, world`"),
+        (
+            "\nContent-Type: text/plain\n\nx",
+            "neither Content-Type nor",
+        ),
+        ("HTTP/1.1 200 OK\r\n\r\n", "Status: 200 OK"),
+        ("Status: fine\n\n", "three digits"),
+        ("Status: 200\nStatus: 201\n\n", "more than one Status"),
+        (
+            "Content-Type: a/b\nTransfer-Encoding: chunked\n\n",
+            "hop-by-hop",
+        ),
+        ("Content-Type: a/b\nX: a\u{7}b\n\n", "control character"),
+        (&large, "--max-response-head"),
+        (&endless, "--max-response-head"),
+    ];
+    for (output, why) in bad {
+        assert_eq!(server.get(&raw(output)).status(), 500, "{output:?}");
+        server
+            .error_log()
+            .expect(&["ERROR", "cgi-raw: gave no valid response: ", why]);
+    }
+    let ended = server.stop();
+    let lines = ended.stderr_with(&["cgi-raw"]);
+    assert_eq!(lines, bad.len(), "{}", ended.everything());
+}
+
+#[test]
+fn a_body_that_is_shorter_than_it_says_is_cut() {
+    let site = Site::new().with_cases(["cgi-raw"]);
+    let server = Server::of(&site);
+    let mut client = server.connect();
+    client.request("GET", &raw("Content-Type: a/b\nContent-Length: 9\n\nfour"));
+    assert_eq!(client.cut_response().body, b"four");
+    server
+        .error_log()
+        .expect(&["cgi-raw: the body is shorter than its Content-Length"]);
+    server.stop();
+}
+
+#[test]
+fn a_body_comes_back_as_it_was() {
+    let site = Site::new().with_cases(["cgi-echo"]);
+    let server = Server::of(&site);
+    let body = noise(200_000);
+    assert!(
+        echo(&server, "/cgi-echo", &body) == body,
+        "the body differs"
+    );
+    assert_eq!(echo(&server, "/cgi-echo", b""), b"");
+    server.stop();
+}
+
+#[test]
+fn a_body_streams_both_ways() {
+    let site = Site::new().with_cases(["cgi-echo"]);
+    let server = Server::of(&site);
+    let mut client = server.connect();
+    client.send("POST /cgi-echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
+    // Each block exists only once we have seen the one before it.
+    for number in 0..10 {
+        client.send(format!("8\r\nblock {number:02}\r\n"));
+        if number == 0 {
+            assert_eq!(client.head().status, 200);
+        }
+        assert_eq!(client.chunk(), format!("block {number:02}").as_bytes());
+        assert!(client.is_quiet(), "nothing was asked for");
+    }
+    client.send("0\r\n\r\n");
+    assert_eq!(client.chunk(), b"");
+    server.stop();
+}
+
+#[test]
+fn a_program_that_does_not_read_slows_its_client_down_and_fills_no_memory() {
+    const MIB: usize = 1024 * 1024;
+    let site = Site::new().with_cases(["cgi-fail", "cgi-echo"]);
+    let server = Server::of(&site);
+    assert_eq!(echo(&server, "/cgi-echo", b"once"), b"once");
+    let before = server.resident_bytes();
+    server.forget_peak();
+    let mut client = server.connect();
+    client.send(format!(
+        "POST /cgi-fail?sleep HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n",
+        32 * MIB
+    ));
+    assert!(client.send_until_blocked(&noise(32 * MIB)) < 32 * MIB);
+    // And one who reads nothing of what comes back.
+    let mut lazy = server.connect();
+    lazy.send(format!(
+        "POST /cgi-echo HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n",
+        64 * MIB
+    ));
+    assert!(lazy.send_until_blocked(&noise(64 * MIB)) < 64 * MIB);
+    let growth = server.peak_bytes().saturating_sub(before);
+    assert!(growth < 16 * MIB as u64, "grew by {growth} bytes");
+    drop((client, lazy));
+    drop(server);
+}
+
+#[test]
+fn the_environment_is_the_request_and_nothing_of_the_hosts() {
+    let site = Site::new();
+    site.install("users/[id].wasm", &guests::case("cgi-environ"));
+    let server = Server::of(&site);
+    let mut client = server.connect();
+    client.send(
+        "POST /users/7/a%20b?q=1 HTTP/1.1\r\nHost: a.example:81\r\nContent-Type: text/x\r\n\
+         Content-Length: 4\r\nX-Thing: one\r\nX_Thing: shadow\r\nProxy: evil\r\nX-Thing: three\r\n\
+         \r\nbody",
+    );
+    let response = client.response();
+    let text = response.text();
+    for line in [
+        "GATEWAY_INTERFACE=CGI/1.1",
+        "REQUEST_METHOD=POST",
+        "SCRIPT_NAME=/users/7",
+        "PATH_INFO=/a b",
+        "QUERY_STRING=q=1",
+        "REQUEST_URI=/users/7/a%20b?q=1",
+        "SERVER_NAME=a.example",
+        "SERVER_PROTOCOL=HTTP/1.1",
+        "REMOTE_ADDR=127.0.0.1",
+        "CONTENT_TYPE=text/x",
+        "CONTENT_LENGTH=4",
+        "HTTP_HOST=a.example:81",
+        "HTTP_X_THING=one,three",
+        "WASGI_ROUTE_ID=7",
+        "arguments: [\"/users/7\"]",
+        "file: false",
+        "folder: false",
+        "body: Some(4) bytes",
+    ] {
+        assert!(text.lines().any(|one| one == line), "{line}: {text}");
+    }
+    assert!(text.contains("network: Err("), "{text}");
+    for never in ["HTTP_PROXY", "wsgi.", "shadow", "PATH=", "HOME=", "CARGO"] {
+        assert!(!text.contains(never), "{never}: {text}");
+    }
+    server.stop();
+}
+
+#[test]
+fn each_way_to_fail_has_its_status_and_its_line() {
+    let site = Site::new().with_cases(["cgi-fail", "counter"]);
+    let flags = [
+        "--max-cpu-time",
+        "0.3",
+        "--max-memory",
+        "16",
+        "--max-wall-time",
+        "2",
+    ];
+    let server = Server::with(&site, &flags);
+    for (how, status, why) in [
+        ("trap", 500, "cgi-fail: trapped: "),
+        ("panic", 500, "cgi-fail: trapped: "),
+        ("memory", 500, "cgi-fail: ran out of memory"),
+        ("loop", 504, "cgi-fail: computed for longer"),
+        ("sleep", 504, "cgi-fail: took longer than 2s"),
+        ("exit", 500, "cgi-fail: exited with status 1"),
+        (
+            "nothing",
+            500,
+            "cgi-fail: gave no valid response: it wrote nothing",
+        ),
+    ] {
+        let response = server.get(&format!("/cgi-fail?{how}"));
+        assert_eq!(response.status(), status, "{how}");
+        server.error_log().expect(&["ERROR", why]);
+
+        // What has begun is cut.
+        if how != "nothing" {
+            let mut client = server.connect();
+            client.request("GET", &format!("/cgi-fail/late?{how}"));
+            let cut = client.cut_response();
+            assert_eq!(cut.head.map(|head| head.status), Some(200), "{how}");
+            assert_eq!(cut.body, b"begun", "{how}");
+        }
+        assert_eq!(server.get("/counter").text(), "1", "after {how}");
+    }
+    assert_eq!(server.get("/cgi-fail/late?well").text(), "begun");
+    let ended = server.stop();
+    assert_eq!(
+        ended.stderr_with(&["ERROR"]),
+        6 + 7,
+        "{}",
+        ended.everything()
+    );
+}
+
+#[test]
+fn a_program_that_fails_has_answered_nothing() {
+    let site = Site::new().with_cases(["cgi-raw"]);
+    let server = Server::of(&site);
+    let target = raw("Content-Type: text/plain\n\nall is well");
+    assert_eq!(
+        server.get(&format!("{target}&exit=0")).text(),
+        "all is well"
+    );
+    let failed = server.get(&format!("{target}&exit=3"));
+    assert_eq!(failed.status(), 500);
+    assert!(!failed.text().contains("all is well"));
+    // WASI 0.2 tells success from failure, and no more.
+    server
+        .error_log()
+        .expect(&["ERROR", "cgi-raw: exited with status 1"]);
+    server.stop();
+}
+
+#[test]
+fn lines_leave_one_by_one_and_standard_error_goes_to_the_log() {
+    let site = Site::new().with_cases(["cgi-stream"]);
+    let server = Server::of(&site);
+    let mut client = server.connect();
+    client.request("GET", "/cgi-stream?4");
+    assert_eq!(client.head().status, 200);
+    for number in 1..=4 {
+        assert_eq!(client.chunk(), format!("line {number}\n").as_bytes());
+        server
+            .error_log()
+            .expect(&["WARN", &format!("cgi-stream: line {number}")]);
+    }
+    assert_eq!(client.chunk(), b"");
+    server.stop();
+}
+
+#[test]
+fn a_client_that_leaves_ends_the_program() {
+    let site = Site::new().with_cases(["cgi-stream", "cgi-echo"]);
+    let server = Server::with(&site, &["--max-concurrent", "1"]);
+    let mut client = server.connect();
+    // It would go on for half an hour.
+    client.request("GET", "/cgi-stream?100000");
+    assert_eq!(client.head().status, 200);
+    client.chunk();
+    assert_eq!(server.get("/cgi-stream?1").status(), 503);
+    drop(client);
+    eventually("its place is free", || {
+        server.get("/cgi-stream?1").status() == 200
+    });
+
+    let mut client = server.connect();
+    client.send("POST /cgi-echo HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhalf");
+    assert_eq!(client.head().status, 200);
+    drop(client);
+    eventually("its place is free", || {
+        server.get("/cgi-echo").status() == 200
+    });
+    let ended = server.stop();
+    let errors = ended.stderr_with(&["ERROR", "cgi-stream"]);
+    assert_eq!(errors, 0, "{}", ended.everything());
+}
+
+#[test]
+fn many_commands_run_beside_each_other() {
+    let site = Site::new().with_cases(["cgi-stream", "cgi-raw"]);
+    let server = Server::of(&site);
+    let mut clients: Vec<Client> = (0..100).map(|_| server.connect()).collect();
+    for client in &mut clients {
+        client.request("GET", "/cgi-stream?5");
+    }
+    assert_eq!(server.get(&raw("Status: 204\n\n")).status(), 204);
+    for client in &mut clients {
+        let response = client.response();
+        assert_eq!(response.text(), "line 1\nline 2\nline 3\nline 4\nline 5\n");
+    }
+    server.stop();
+}
+
+#[test]
+fn a_new_version_is_served_whatever_its_kind() {
+    let site = Site::new().with_page_handler("page", "of the first kind");
+    let server = Server::of(&site);
+    assert_eq!(server.get("/page").text(), "of the first kind");
+    site.install("page.wasm", &guests::case("cgi-environ"));
+    eventually("the command is served", || {
+        server.get("/page").text().contains("GATEWAY_INTERFACE")
+    });
+    site.install("page.wasm", &guests::case("wasi-http"));
+    eventually("the component is served", || {
+        server.get("/page").text() == "Hello from wasi:http\n"
+    });
+    // The kind is told where the routes are.
+    let routes = crate::support::command::wasgi(["routes"])
+        .arg(site.path())
+        .output()
+        .expect("the program runs");
+    let routes = String::from_utf8_lossy(&routes.stdout).into_owned();
+    assert!(routes.contains("page.wasm  wasi:http"), "{routes}");
+    server.stop();
+}
+
+#[test]
+fn a_core_module_that_tells_its_interfaces_is_served() {
+    let site = Site::new().with_cases(["core_module"]);
+    let server = Server::of(&site);
+    let response = server.get("/core_module");
+    assert_eq!(response.text(), "made a component on load");
+    let table = server.access_log().expect(&["/core_module", ".wasm"]);
+    assert!(table.contains("  wasgi  "), "{table}");
+    server.stop();
+}
+
+#[test]
+fn a_program_in_c_is_served() {
+    let Some(program) = guests::optional_demo("cgi") else {
+        return;
+    };
+    let site = Site::new();
+    site.install("cgi.wasm", &program);
+    let server = Server::of(&site);
+    let page = server.get("/cgi/%3Cb%3E?a=b");
+    assert_eq!(page.status(), 200);
+    assert_eq!(page.field("Content-Type"), Some("text/html; charset=utf-8"));
+    assert!(
+        page.text().contains("<code>/&lt;b&gt;</code>"),
+        "{}",
+        page.text()
+    );
+    let body = noise(200_000);
+    assert!(echo(&server, "/cgi", &body) == body, "the body differs");
+    server
+        .error_log()
+        .expect(&["WARN", "cgi: sent 200000 bytes back"]);
+    let head = server.ask("HEAD", "/cgi");
+    assert_eq!((head.status(), head.text()), (200, ""));
+    let mut client = server.connect();
+    client.send("GET /cgi HTTP/1.0\r\n\r\n");
+    assert_eq!(client.head().status, 200);
+    assert_eq!(client.rest().1, Ending::Closed);
+    server.stop();
+}

@@ -1,0 +1,293 @@
+//! Components of the world `wasi:http/proxy`, written with somebody else's SDK (wstd), dropped into
+//! the folder of handlers.
+
+use std::io::Write;
+use std::thread;
+
+use crate::support::client::Client;
+use crate::support::eventually;
+use crate::support::server::Server;
+use crate::support::site::Site;
+
+const MIB: usize = 1024 * 1024;
+
+fn site() -> Site {
+    Site::new().with_cases(["wasi-http", "wasi-http-silent", "counter"])
+}
+
+/// Bytes of every value, in no order that a mistake could hide in.
+fn noise(length: usize) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_u32;
+    let next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        state.to_be_bytes()[0]
+    };
+    std::iter::repeat_with(next).take(length).collect()
+}
+
+#[test]
+fn a_component_answers() {
+    let site = site();
+    let server = Server::of(&site);
+    let row = server.access_log().expect(&["/wasi-http ", ".wasm"]);
+    assert!(row.contains("  wasi:http  "), "{row}");
+
+    let mut client = server.connect();
+    let hello = client.get("/wasi-http");
+    assert_eq!(
+        (hello.status(), hello.text()),
+        (200, "Hello from wasi:http\n")
+    );
+    assert_eq!(hello.field("Content-Type"), Some("text/plain"));
+    // All of it was there at once, so its length is known (B4).
+    assert_eq!(hello.field("Content-Length"), Some("21"));
+    let cookies = client.get("/wasi-http/cookies");
+    assert_eq!(cookies.head.all("Set-Cookie"), ["a=1", "b=2"]);
+    for status in [200, 204, 304, 404, 503] {
+        let response = client.get(&format!("/wasi-http/status?{status}"));
+        assert_eq!((response.status(), response.text()), (status, ""));
+        let shown = status.to_string();
+        assert_eq!(response.field("X-Status"), Some(&*shown));
+    }
+    // As long as its head says, or nothing at all.
+    assert_eq!(client.get("/wasi-http/length?5").text(), "12345");
+    for target in ["/wasi-http", "/wasi-http/length?5", "/wasi-http/stream?3"] {
+        client.request("HEAD", target);
+        let head = client.response_to("HEAD");
+        assert_eq!((head.status(), head.text()), (200, ""), "{target}");
+    }
+    let ended = server.stop();
+    assert_eq!(ended.stderr_with(&["ERROR"]), 0, "{}", ended.everything());
+}
+
+#[test]
+fn it_sees_its_request_and_nothing_else() {
+    let site = site();
+    let server = Server::of(&site);
+    let mut client = server.connect();
+    client.send(
+        "PUT /wasi-http/a%2Fb/seen?q=1&r HTTP/1.1\r\nHost: a.example:81\r\nX-Thing: one\r\n\
+         X-Thing: two\r\nContent-Length: 4\r\n\r\nbody",
+    );
+    let response = client.response();
+    let text = response.text();
+    for line in [
+        "PUT http://a.example:81/wasi-http/a%2Fb/seen?q=1&r",
+        "x-thing: one",
+        "x-thing: two",
+        "content-length: 4",
+        "0 variables",
+        "0 arguments",
+        "file: false",
+    ] {
+        assert!(text.lines().any(|one| one == line), "{line}: {text}");
+    }
+    // No part of HTTP's own affairs, and no name of a host that we would have to make up.
+    assert!(!text.contains("connection:"), "{text}");
+    client.send("GET /wasi-http/seen HTTP/1.0\r\n\r\n");
+    let response = client.response();
+    let first = response.text().lines().next().expect("a line");
+    assert_eq!(
+        first,
+        format!("GET http://{}/wasi-http/seen", server.addr())
+    );
+    server.stop();
+}
+
+#[test]
+fn it_has_no_network() {
+    let site = site();
+    let server = Server::of(&site);
+    // Somebody who would answer.
+    let target = format!("/wasi-http/outgoing?http://{}/counter", server.addr());
+    let response = server.get(&target);
+    assert!(
+        response.text().starts_with("denied: "),
+        "{}",
+        response.text()
+    );
+    assert!(
+        response.text().contains("HttpRequestDenied"),
+        "{}",
+        response.text()
+    );
+    server.error_log().expect(&[
+        "WARN",
+        "wasi-http: its request to",
+        "handlers have no network",
+    ]);
+    server.stop();
+}
+
+#[test]
+fn a_body_comes_back_as_it_was() {
+    let site = site();
+    let server = Server::of(&site);
+    let mut client = server.connect();
+    for length in [0, 1, 200_000, 3 * MIB] {
+        let body = noise(length);
+        client.send(format!(
+            "POST /wasi-http/echo HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n"
+        ));
+        let mut stream = client.stream();
+        let to_send = body.clone();
+        let sender = thread::spawn(move || stream.write_all(&to_send));
+        let response = client.response();
+        sender.join().expect("no panic").expect("all was sent");
+        assert_eq!(response.status(), 200);
+        assert!(response.body == body, "the body of {length} bytes differs");
+    }
+    let counted = client.post("/wasi-http/count", &noise(200_000));
+    assert_eq!(counted.text(), "200000 bytes");
+    server.stop();
+}
+
+#[test]
+fn a_body_streams_both_ways() {
+    let site = site();
+    let server = Server::of(&site);
+    let mut client = server.connect();
+    client.send("POST /wasi-http/echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
+    // The head does not wait for the body.
+    assert_eq!(client.head().status, 200);
+    // Each block exists only once we have seen the one before it.
+    for number in 0..10 {
+        client.send(format!("8\r\nblock {number:02}\r\n"));
+        assert_eq!(client.chunk(), format!("block {number:02}").as_bytes());
+        assert!(client.is_quiet(), "nothing was asked for");
+    }
+    client.send("0\r\n\r\n");
+    assert_eq!(client.chunk(), b"");
+
+    client.request("GET", "/wasi-http/stream?4");
+    assert_eq!(client.head().status, 200);
+    for number in 1..=4 {
+        assert_eq!(client.chunk(), format!("block {number}\n").as_bytes());
+    }
+    assert_eq!(client.chunk(), b"");
+    server.stop();
+}
+
+#[test]
+fn a_client_that_takes_nothing_fills_no_memory() {
+    let site = site();
+    let server = Server::of(&site);
+    let mut client = server.connect();
+    assert_eq!(client.post("/wasi-http/echo", b"once").body, b"once");
+    let before = server.resident_bytes();
+    server.forget_peak();
+    client.send(format!(
+        "POST /wasi-http/echo HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n",
+        64 * MIB
+    ));
+    assert!(client.send_until_blocked(&noise(64 * MIB)) < 64 * MIB);
+    let growth = server.peak_bytes().saturating_sub(before);
+    assert!(growth < 16 * MIB as u64, "grew by {growth} bytes");
+    drop(client);
+    drop(server);
+}
+
+#[test]
+fn each_way_to_fail_has_its_status_and_its_line() {
+    let site = site();
+    let flags = [
+        "--max-cpu-time",
+        "0.3",
+        "--max-memory",
+        "16",
+        "--max-response-head",
+        "1",
+    ];
+    let server = Server::with(&site, &flags);
+    for (target, status, why) in [
+        ("/wasi-http/trap", 500, "wasi-http: trapped: "),
+        ("/wasi-http/panic", 500, "wasi-http: trapped: "),
+        ("/wasi-http/memory", 500, "wasi-http: ran out of memory"),
+        ("/wasi-http/loop", 504, "wasi-http: computed for longer"),
+        ("/wasi-http/fail", 500, "no response today"),
+        ("/wasi-http/big-head?2000", 500, "--max-response-head"),
+        ("/wasi-http-silent", 500, "without setting one"),
+    ] {
+        assert_eq!(server.get(target).status(), status, "{target}");
+        server.error_log().expect(&["ERROR", why]);
+        assert_eq!(server.get("/counter").text(), "1", "after {target}");
+    }
+    // A body that fails has wstd drop it unfinished and then panic: either is what is logged.
+    for target in ["/wasi-http/late-trap", "/wasi-http/late-fail"] {
+        let mut client = server.connect();
+        client.request("GET", target);
+        let cut = client.cut_response();
+        assert_eq!(cut.head.map(|head| head.status), Some(200), "{target}");
+        assert_eq!(cut.body, b"onetwo", "{target}");
+    }
+    // No more than it says, and no less (B3).
+    assert_eq!(server.connect().get("/wasi-http/length?3").text(), "123");
+    assert_eq!(server.get("/wasi-http/length?9").status(), 500);
+    let ended = server.stop();
+    // One for each, the two lengths included.
+    assert_eq!(ended.stderr_with(&["ERROR"]), 11, "{}", ended.everything());
+}
+
+#[test]
+fn a_body_that_was_never_finished_ends_with_its_guest() {
+    let site = site();
+    let server = Server::of(&site);
+    let response = server.get("/wasi-http-silent?late");
+    assert_eq!((response.status(), response.text()), (200, "kept open"));
+    server.stop();
+}
+
+#[test]
+fn what_it_says_goes_to_the_log() {
+    let site = site();
+    let server = Server::of(&site);
+    assert_eq!(server.get("/wasi-http/stderr").text(), "said");
+    server
+        .error_log()
+        .expect(&["WARN", "wasi-http: a word to standard error"]);
+    server
+        .error_log()
+        .expect(&["INFO", "wasi-http: a word to standard output"]);
+    server.stop();
+}
+
+#[test]
+fn a_client_that_leaves_ends_the_work_for_it() {
+    let site = site();
+    let server = Server::with(&site, &["--max-concurrent", "1"]);
+    let mut client = server.connect();
+    // It would go on for half an hour.
+    client.request("GET", "/wasi-http/stream?100000");
+    assert_eq!(client.head().status, 200);
+    client.chunk();
+    assert_eq!(server.get("/wasi-http").status(), 503);
+    drop(client);
+    eventually("its place is free", || {
+        server.get("/wasi-http").status() == 200
+    });
+
+    let mut client = server.connect();
+    client.send("POST /wasi-http/count HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhalf");
+    eventually("it is at work", || server.get("/wasi-http").status() == 503);
+    drop(client);
+    eventually("its place is free", || {
+        server.get("/wasi-http").status() == 200
+    });
+    let ended = server.stop();
+    assert_eq!(ended.stderr_with(&["ERROR"]), 0, "{}", ended.everything());
+}
+
+#[test]
+fn many_run_beside_each_other() {
+    let site = site();
+    let server = Server::of(&site);
+    let mut clients: Vec<Client> = (0..100).map(|_| server.connect()).collect();
+    for client in &mut clients {
+        client.request("GET", "/wasi-http/stream?3");
+    }
+    assert_eq!(server.get("/wasi-http").status(), 200);
+    for client in &mut clients {
+        assert_eq!(client.response().text(), "block 1\nblock 2\nblock 3\n");
+    }
+    server.stop();
+}

@@ -1,0 +1,10 @@
+//! A handler as any other, but for its last step, which `build.rs` takes away: it is a core module
+//! that tells its interfaces.
+
+use wasgi_sdk::{Environ, Result, StartResponse};
+
+#[wasgi_sdk::handler]
+fn application(_environ: Environ, start_response: StartResponse) -> Result<String> {
+    start_response.call("200 OK", &[("Content-Type", "text/plain")])?;
+    Ok("made a component on load".to_owned())
+}

@@ -1,0 +1,91 @@
+//! The toolchain of handlers in C: clang and `wasi-libc`, where Debian's packages put them.
+//!
+//! The linker is the one that comes with rustup's toolchain, where there is one: `wasi-libc` may be
+//! a newer one than the release's own `wasm-ld` can link.
+//!
+//! It makes core modules for WASI preview 1, which the server runs as CGI. Nothing else depends on
+//! it: where it can't be had, handlers in C are left out.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use super::{Rustc, debian};
+use crate::process;
+
+/// What the compiler is called.
+const CLANG: &str = "clang";
+
+/// How long one file may take to compile; it takes a fraction of a second.
+const COMPILE_TIME_LIMIT: Duration = Duration::from_secs(120);
+
+/// The target and its libraries, and a lean program: a small stack, nothing for a debugger.
+const FLAGS: [&str; 8] = [
+    "--target=wasm32-wasi",
+    "--sysroot=/usr",
+    "-std=c11",
+    "-Wall",
+    "-Wextra",
+    "-Os",
+    "-Wl,--strip-all",
+    "-Wl,-z,stack-size=32768",
+];
+
+/// A compiler of C that has been seen to build a command.
+#[derive(Debug)]
+pub(crate) struct CToolchain {
+    /// The linker, if it is not the compiler's own.
+    linker: Option<PathBuf>,
+}
+
+impl CToolchain {
+    /// Finds the toolchain, by building the smallest program.
+    ///
+    /// # Errors
+    ///
+    /// Says what is missing.
+    pub(crate) fn find(root: &Path) -> Result<Self> {
+        let folder = tempfile::tempdir().context("no temporary folder")?;
+        let source = folder.path().join("empty.c");
+        std::fs::write(&source, "int main(void) { return 0; }\n")
+            .with_context(|| format!("can't write {}", source.display()))?;
+        let linker = Rustc::query(root)?.linkers().join("gcc-ld/wasm-ld");
+        let toolchain = Self {
+            linker: linker.is_file().then_some(linker),
+        };
+        toolchain.compile(&source, &folder.path().join("empty.wasm"))?;
+        Ok(toolchain)
+    }
+
+    /// Finds the toolchain, and installs it first where that is needed and possible.
+    ///
+    /// # Errors
+    ///
+    /// When it is not there and can't be installed.
+    pub(crate) fn ensure(root: &Path) -> Result<Self> {
+        Self::find(root).or_else(|missing| {
+            debian::install_for_c().with_context(|| format!("{missing:#}"))?;
+            Self::find(root).context("Debian's packages are not enough")
+        })
+    }
+
+    /// Compiles one file to a command for WASI preview 1.
+    ///
+    /// # Errors
+    ///
+    /// When it does not compile, with the compiler's first complaint.
+    pub(crate) fn compile(&self, source: &Path, output: &Path) -> Result<()> {
+        let mut clang = Command::new(CLANG);
+        clang.args(FLAGS).arg("-o").arg(output).arg(source);
+        if let Some(linker) = &self.linker {
+            let mut flag = OsString::from("-fuse-ld=");
+            flag.push(linker);
+            clang.arg(flag);
+        }
+        process::run_quietly(&mut clang, COMPILE_TIME_LIMIT)
+            .with_context(|| format!("can't compile {}", source.display()))
+    }
+}
