@@ -39,7 +39,6 @@ pub fn check(
     match load(engine, path) {
         Ok(program) => {
             report.kind = Some(program.kind().to_string());
-            report.add("", rules::of_program(&program));
             drive(driver, &program, path, target, &mut report)?;
         }
         Err(findings) => report.add("", findings),
@@ -86,6 +85,6 @@ fn shoot(
     Ok(plans
         .iter()
         .zip(ended)
-        .map(|(plan, ended)| plan::Shot::of(plan, ended))
+        .map(|(plan, ended)| plan::Shot::of(plan, program.kind(), ended))
         .collect())
 }

@@ -2,6 +2,7 @@
 
 use crate::check::finding::Finding;
 use crate::check::plan::Shot;
+use crate::engine::Kind;
 use crate::gateway::{Failure, Step};
 
 /// What ended a request before its answer was whole.
@@ -32,6 +33,10 @@ pub(super) fn failures(shot: &Shot) -> Vec<Finding> {
             "failure",
             "handle it, and answer with a status that says what is wrong",
         ),
+        // Programs of the other kinds have no exceptions to raise: this is how they give up.
+        Failure::Panic(_) | Failure::Trap(_) if gone && shot.kind != Kind::Gateway => {
+            return Vec::new();
+        }
         Failure::Panic(_) | Failure::Trap(_) => (
             "failure",
             "nothing may panic or trap for what a client sends; the place is above",
