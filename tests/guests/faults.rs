@@ -34,7 +34,7 @@ fn application(environ: Environ, start_response: StartResponse) -> Result<Body> 
             start_response.call(status, &[TEXT])?;
             Ok("body".into())
         }
-        _ => order(fault, start_response),
+        _ => order(fault, &start_response),
     }
 }
 
@@ -162,7 +162,7 @@ fn input(fault: &str, environ: &Environ, start_response: &StartResponse) -> Resu
 }
 
 /// Calls that come in the wrong order, or not at all.
-fn order(fault: &str, start_response: StartResponse) -> Result<Body> {
+fn order(fault: &str, start_response: &StartResponse) -> Result<Body> {
     if matches!(fault, "no-start" | "no-start-blocks") {
         return Ok(match fault {
             "no-start" => "body".into(),

@@ -240,8 +240,6 @@ fn files_that_are_no_handlers_are_explained() {
     assert!(fix.contains("wac plug"), "{fix}");
     let (file, _) = report(&site.handlers().join("gone.wasm"), "/");
     expect(&file, "error", "load", "can't be read");
-    let (file, _) = report(&guests::case("wasi-files"), "/");
-    expect(&file, "warning", "load", "wasi:sockets/tcp");
 }
 
 #[test]
@@ -279,6 +277,27 @@ fn good_handlers_are_not_complained_of() {
         );
     }
     assert!(ended.stderr.is_empty(), "{}", ended.everything());
+}
+
+#[test]
+fn handlers_of_other_kinds_are_checked_too() {
+    for (name, kind) in [
+        ("cgi-echo", "cgi"),
+        ("cgi-stream", "cgi"),
+        ("wasi-http", "wasi:http"),
+    ] {
+        let (file, is_content) = report(&guests::case(name), "/");
+        assert_eq!(
+            (&file["kind"], &file["requests"]),
+            (&kind.into(), &15.into())
+        );
+        assert!(is_content, "{file:#}");
+        assert_eq!(file["findings"], Value::Array(Vec::new()), "{file:#}");
+    }
+    for name in ["cgi-fail", "wasi-http-silent"] {
+        let (file, _) = report(&guests::case(name), "/");
+        expect(&file, "error", "R1", "gave no valid response");
+    }
 }
 
 #[test]

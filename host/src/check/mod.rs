@@ -38,8 +38,7 @@ pub fn check(
     let mut report = FileReport::new(label(Path::new(""), path));
     match load(engine, path) {
         Ok(program) => {
-            report.kind = Some(program.kind().as_str().to_owned());
-            report.add("", rules::of_program(&program));
+            report.kind = Some(program.kind().to_string());
             drive(driver, &program, path, target, &mut report)?;
         }
         Err(findings) => report.add("", findings),
@@ -86,6 +85,6 @@ fn shoot(
     Ok(plans
         .iter()
         .zip(ended)
-        .map(|(plan, ended)| plan::Shot::of(plan, ended))
+        .map(|(plan, ended)| plan::Shot::of(plan, program.kind(), ended))
         .collect())
 }

@@ -1,6 +1,7 @@
 //! The requests that a handler is checked with, and what came of each.
 
 use crate::drive::{Client, Ended, Framing, Request, Stays, Upload};
+use crate::engine::Kind;
 use crate::gateway::Failure;
 
 /// Bytes of a body that are taken: what comes on and on is left then, which is no fault.
@@ -41,6 +42,7 @@ pub(super) struct Shot {
     pub(super) name: &'static str,
     pub(super) method: String,
     pub(super) is_cut: bool,
+    pub(super) kind: Kind,
     pub(super) ended: Ended<Taker>,
 }
 
@@ -160,11 +162,12 @@ impl Client for Taker {
 }
 
 impl Shot {
-    pub(super) fn of(plan: &Plan, ended: Ended<Taker>) -> Self {
+    pub(super) fn of(plan: &Plan, kind: Kind, ended: Ended<Taker>) -> Self {
         Self {
             name: plan.name,
             method: plan.request.method.clone(),
             is_cut: plan.request.upload.is_cut,
+            kind,
             ended,
         }
     }

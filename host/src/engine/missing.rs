@@ -7,7 +7,7 @@ use wasmtime::component::{Component, Linker, ResourceType};
 
 use super::load::line;
 use super::state::State;
-use super::{Engine, Kind, kind};
+use super::{Engine, Kind, componentize, kind};
 
 /// An import that can't be satisfied.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,6 +109,8 @@ impl Engine {
     ///
     /// Compiles it, so it takes as long as [`Engine::load`]: for files that did not load.
     pub fn missing(&self, bytes: &[u8]) -> Vec<Missing> {
+        let module = componentize::module(bytes);
+        let bytes = module.as_deref().unwrap_or(bytes);
         let Ok(component) = Component::new(&self.inner, bytes) else {
             return Vec::new();
         };

@@ -25,9 +25,10 @@ use crate::registry::{Problem, ProblemKind, label};
 use crate::router::{MAX_SEGMENTS, Route, Shape};
 
 /// A folder that holds one of these holds a project, which is built somewhere and not served.
-pub const SOURCE_MARKERS: [&str; 5] = [
+pub const SOURCE_MARKERS: [&str; 6] = [
     "Cargo.toml",
     "pyproject.toml",
+    "requirements.txt",
     "package.json",
     "go.mod",
     "Makefile",

@@ -162,7 +162,10 @@ fn rules_and_tests_that_disagree_are_found() {
     let (at_rule, at_row) = ((CONTRACT.to_owned(), 3), (CONTRACT.to_owned(), 7));
     let suite = |line| ("tests/integration/contract/a.rs".to_owned(), line);
     assert_eq!(complaints(&contract(""), good), [at_rule, suite(3)]);
-    assert_eq!(complaints(&row, "fn other() {}"), [at_row.clone()]);
+    assert_eq!(
+        complaints(&row, "fn other() {}"),
+        std::slice::from_ref(&at_row)
+    );
     let wrong = contract("| R1 | `r1_a`, `r2_b` |");
     assert_eq!(complaints(&wrong, good), [at_row]);
     for quote in [

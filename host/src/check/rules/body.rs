@@ -137,12 +137,14 @@ mod tests {
     use super::*;
     use crate::check::plan::{Leaves, Taker};
     use crate::drive::Ended;
+    use crate::engine::Kind;
 
     fn shot(steps: &[Step]) -> Shot {
         Shot {
             name: "GET",
             method: "GET".into(),
             is_cut: false,
+            kind: Kind::Gateway,
             ended: Ended {
                 client: Taker::new(Leaves::Never),
                 steps: steps.to_vec(),

@@ -2,6 +2,7 @@
 
 use crate::check::finding::Finding;
 use crate::check::plan::Shot;
+use crate::engine::Kind;
 use crate::gateway::{Failure, Step};
 
 /// What ended a request before its answer was whole.
@@ -32,6 +33,10 @@ pub(super) fn failures(shot: &Shot) -> Vec<Finding> {
             "failure",
             "handle it, and answer with a status that says what is wrong",
         ),
+        // Programs of the other kinds have no exceptions to raise: this is how they give up.
+        Failure::Panic(_) | Failure::Trap(_) if gone && shot.kind != Kind::Gateway => {
+            return Vec::new();
+        }
         Failure::Panic(_) | Failure::Trap(_) => (
             "failure",
             "nothing may panic or trap for what a client sends; the place is above",
@@ -39,6 +44,16 @@ pub(super) fn failures(shot: &Shot) -> Vec<Finding> {
         Failure::NotStarted => (
             "R6",
             "call start_response before the first block that is not empty, and before the end",
+        ),
+        Failure::Exit(_) if gone => return Vec::new(),
+        Failure::Exit(_) => (
+            "failure",
+            "exit with 0 where the answer says what is wrong; the status is the answer's",
+        ),
+        Failure::BadResponse(_) => (
+            "R1",
+            "a command begins with its fields and an empty line (RFC 3875 section 6); elsewhere, \
+             send only what HTTP allows",
         ),
         Failure::CpuTime(_) => ("budget", "look for a loop without an end"),
         Failure::WallTime(_) => (

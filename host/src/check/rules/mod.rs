@@ -7,8 +7,6 @@ mod head;
 
 use super::finding::Finding;
 use super::plan::Shot;
-use crate::engine::Program;
-use crate::registry::Describe;
 
 type Rule = fn(&Shot) -> Vec<Finding>;
 
@@ -25,24 +23,6 @@ const RULES: [Rule; 10] = [
     ending::failures,
     ending::log,
 ];
-
-/// What can be told without running it.
-pub(super) fn of_program(program: &Program) -> Vec<Finding> {
-    let sockets: Vec<String> = program
-        .imports()
-        .into_iter()
-        .filter(|import| import.starts_with("wasi:sockets/"))
-        .collect();
-    if sockets.is_empty() {
-        return Vec::new();
-    }
-    let what = format!(
-        "imports {}: it is there, and refuses every connection, since handlers have no network",
-        sockets.join(", ")
-    );
-    let fix = "leave out what connects; where it is unused, the imports do no harm";
-    vec![Finding::warning("load", what, fix)]
-}
 
 /// What can be told of one answer.
 pub(super) fn of_answer(shot: &Shot) -> Vec<Finding> {

@@ -74,6 +74,8 @@ fn what_is_a_handler_and_what_is_not_said() {
         "rust/src/lib.rs",
         "rust/built.wasm",
         "python/pyproject.toml",
+        "flask/requirements.txt",
+        "flask/app.py",
         "js/package.json",
         "go/go.mod",
         "c/Makefile",
