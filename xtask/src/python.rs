@@ -276,10 +276,11 @@ mod tests {
     #[test]
     fn a_component_is_newer_than_its_sources_or_built_again() {
         let folder = tempfile::tempdir().expect("a folder");
-        let (source, built) = (folder.path().join("src"), folder.path().join("app.wasm"));
-        fs::create_dir(&source).expect("made");
-        fs::write(source.join("app.py"), "").expect("written");
-        assert!(!is_newer(&built, &[source.clone()]), "it is not there");
+        let (sources, built) = ([folder.path().join("src")], folder.path().join("app.wasm"));
+        let source = sources[0].join("app.py");
+        fs::create_dir(&sources[0]).expect("made");
+        fs::write(&source, "").expect("written");
+        assert!(!is_newer(&built, &sources), "it is not there");
 
         fs::write(&built, "").expect("written");
         let later = SystemTime::now() + std::time::Duration::from_secs(10);
@@ -288,13 +289,10 @@ mod tests {
             file.and_then(|file| file.set_modified(time)).expect("set");
         };
         set(&built, later);
-        assert!(is_newer(&built, &[source.clone()]));
+        assert!(is_newer(&built, &sources));
 
-        set(
-            &source.join("app.py"),
-            later + std::time::Duration::from_secs(1),
-        );
-        assert!(!is_newer(&built, &[source]), "a source has changed");
+        set(&source, later + std::time::Duration::from_secs(1));
+        assert!(!is_newer(&built, &sources), "a source has changed");
     }
 
     #[test]

@@ -64,8 +64,6 @@ pub(super) fn failures(shot: &Shot) -> Vec<Finding> {
             "budget",
             "send the body in blocks rather than whole, or raise the budget",
         ),
-        Failure::Exit(_) => ("failure", "a command that could answer ends with status 0"),
-        Failure::BadResponse(_) => ("failure", "answer as the standard of its kind asks"),
         Failure::Instantiation(_) | Failure::NoRoom | Failure::Busy(_) => (
             "load",
             "look into what runs before the first request: start functions, static values",

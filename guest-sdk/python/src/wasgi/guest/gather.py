@@ -92,14 +92,15 @@ def _add_file(files: Files, path: str) -> None:
     if path.endswith(_USELESS):
         return
     try:
-        with open(path, "rb") as file:
-            content = file.read(FILE_BYTES_MAX + 1)
         status = os.stat(path)
+        # Asked before it is read: memory that was taken once is part of the snapshot.
+        if status.st_size > FILE_BYTES_MAX:
+            raise TooLarge(path, f"has more than {FILE_BYTES_MAX >> 20} MiB")
+        with open(path, "rb") as file:
+            content = file.read()
     except OSError:
         # A broken link, or a file that may not be read: it would not have been read later either.
         return
-    if len(content) > FILE_BYTES_MAX:
-        raise TooLarge(path, f"has more than {FILE_BYTES_MAX >> 20} MiB")
     files.add(path, content, status)
     if files.size_bytes > TOTAL_BYTES_MAX:
         raise TooLarge(path, f"and those before it have more than {TOTAL_BYTES_MAX >> 20} MiB")
