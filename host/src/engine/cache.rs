@@ -139,6 +139,26 @@ impl CodeCache {
     }
 }
 
+/// The same program for another engine with the same settings for code.
+///
+/// # Errors
+///
+/// There is no memory for it.
+pub(super) fn adopt(
+    engine: &wasmtime::Engine,
+    component: &Component,
+) -> wasmtime::Result<Component> {
+    let code = component.serialize()?;
+    // Sound: the bytes are what wasmtime has just written, in this process.
+    #[allow(
+        unsafe_code,
+        reason = "loading compiled code is unsafe by nature; see above"
+    )]
+    unsafe {
+        Component::deserialize(engine, code)
+    }
+}
+
 /// Loads an entry, if it is there and of this engine.
 fn read(engine: &wasmtime::Engine, entry: &Path) -> Option<Component> {
     if !entry.exists() {

@@ -8,11 +8,12 @@ use anyhow::Context;
 use wasmtime::component::Component;
 use wasmtime::component::types::ComponentItem;
 
-use super::cache::CodeCache;
+use super::cache::{self, CodeCache};
 use super::imports::Linkers;
 use super::kind::{self, Pre};
+use super::pool::{self, Size};
 use super::warm::Idle;
-use super::{Kind, componentize, pool};
+use super::{Kind, componentize};
 use crate::config::Budget;
 use crate::registry::Describe;
 use crate::reload::Load;
@@ -20,9 +21,16 @@ use crate::reload::Load;
 /// Compiles programs. Clones are the same engine.
 #[derive(Clone)]
 pub struct Engine {
-    pub(super) inner: wasmtime::Engine,
-    pub(super) linkers: Arc<Linkers>,
+    small: Room,
+    pub(super) any: Room,
     cache: Option<Arc<CodeCache>>,
+}
+
+/// Where programs of one size live.
+#[derive(Clone)]
+pub(super) struct Room {
+    pub(super) engine: wasmtime::Engine,
+    pub(super) linkers: Arc<Linkers>,
 }
 
 /// A handler's code: compiled, checked against the contract and linked.
@@ -49,24 +57,16 @@ impl Engine {
     ///
     /// Fails when the system gives no memory for it, or can't run compiled code.
     pub fn new(budget: &Budget, code_cache: Option<&Path>) -> anyhow::Result<Self> {
-        let inner = pool::engine(budget)
-            .map_err(anyhow::Error::from)
-            .context("could not set up the WebAssembly engine")?;
-        let linkers = Linkers::new(&inner)
-            .map_err(anyhow::Error::from)
-            .context("could not set up the host's functions")?;
-        let cache = code_cache.and_then(|folder| match CodeCache::open(folder, &inner) {
+        let [small, any] = [Size::Small, Size::Any].map(|size| Room::new(budget, size));
+        let (small, any) = (small?, any?);
+        let cache = code_cache.and_then(|folder| match CodeCache::open(folder, &any.engine) {
             Ok(cache) => Some(Arc::new(cache)),
             Err(error) => {
                 tracing::warn!("compiled handlers are not kept: {error:#}");
                 None
             }
         });
-        Ok(Self {
-            inner,
-            linkers: Arc::new(linkers),
-            cache,
-        })
+        Ok(Self { small, any, cache })
     }
 
     /// Compiles and checks the bytes of a `.wasm` or `.wat` file.
@@ -84,16 +84,27 @@ impl Engine {
             Layer::Component => compile(engine, bytes),
             Layer::Module => compile(engine, &componentize::module(bytes).map_err(LoadError)?),
         };
-        let component = match &self.cache {
-            Some(cache) => cache.load(&self.inner, bytes, compile)?,
-            None => compile(&self.inner, bytes)?,
+        let load = |room: &Room, compile: &dyn Fn(&_, &_) -> _| match &self.cache {
+            Some(cache) => cache.load(&room.engine, bytes, compile),
+            None => compile(&room.engine, bytes),
         };
+        // Most are. What a program needs is known when it is compiled.
+        let mut room = &self.small;
+        let mut component = load(room, &compile)?;
+        if Size::of(&component) == Size::Any {
+            room = &self.any;
+            // The same code, from the cache or as it is in memory.
+            component = load(room, &|engine, _: &_| {
+                cache::adopt(engine, &component)
+                    .map_err(|error| LoadError(format!("can't be prepared: {}", line(&error))))
+            })?;
+        }
         // Now rather than at the first request, which may find the process without a descriptor.
         component
             .initialize_copy_on_write_image()
             .map_err(|error| LoadError(format!("can't be prepared: {}", line(&error))))?;
-        let kind = kind::detect(&component, &self.inner).map_err(LoadError)?;
-        let pre = self
+        let kind = kind::detect(&component, &room.engine).map_err(LoadError)?;
+        let pre = room
             .linkers
             .of(kind)
             .instantiate_pre(&component)
@@ -103,30 +114,30 @@ impl Engine {
             .map_err(|error| LoadError(format!("does not keep the contract: {}", line(&error))))?;
         Ok(Program(Arc::new(Code {
             pre,
-            imports: self.imports(&component),
+            imports: imports(&component, &room.engine),
             idle: Idle::default(),
         })))
     }
 
     /// Advances the epoch: guests that compute yield. Called by the ticker.
     pub(super) fn tick(&self) {
-        self.inner.increment_epoch();
+        self.small.engine.increment_epoch();
+        self.any.engine.increment_epoch();
     }
+}
 
-    /// What a component asks of the host.
-    fn imports(&self, component: &Component) -> Vec<String> {
-        component
-            .component_type()
-            .imports(&self.inner)
-            .filter(|(_, item)| {
-                // An import of types alone asks nothing of the host.
-                !matches!(&item.ty, ComponentItem::ComponentInstance(instance)
-                if instance.exports(&self.inner).all(|(_, item)| {
-                    matches!(item.ty, ComponentItem::Type(_))
-                }))
-            })
-            .map(|(name, _)| name.to_owned())
-            .collect()
+impl Room {
+    fn new(budget: &Budget, size: Size) -> anyhow::Result<Self> {
+        let engine = pool::engine(budget, size)
+            .map_err(anyhow::Error::from)
+            .context("could not set up the WebAssembly engine")?;
+        let linkers = Linkers::new(&engine)
+            .map_err(anyhow::Error::from)
+            .context("could not set up the host's functions")?;
+        Ok(Self {
+            engine,
+            linkers: Arc::new(linkers),
+        })
     }
 }
 
@@ -235,6 +246,22 @@ fn is_module_text(text: &str) -> bool {
     }
     rest.strip_prefix('(')
         .is_some_and(|rest| rest.trim_start().starts_with("module"))
+}
+
+/// What a component asks of the host.
+fn imports(component: &Component, engine: &wasmtime::Engine) -> Vec<String> {
+    component
+        .component_type()
+        .imports(engine)
+        .filter(|(_, item)| {
+            // An import of types alone asks nothing of the host.
+            !matches!(&item.ty, ComponentItem::ComponentInstance(instance)
+            if instance.exports(engine).all(|(_, item)| {
+                matches!(item.ty, ComponentItem::Type(_))
+            }))
+        })
+        .map(|(name, _)| name.to_owned())
+        .collect()
 }
 
 fn compile(engine: &wasmtime::Engine, bytes: &[u8]) -> Result<Component, LoadError> {

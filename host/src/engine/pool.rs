@@ -1,15 +1,16 @@
 //! How instances are made: settings of the engine and its pooling allocator, with the reason and
 //! the measurement behind each.
 
+use wasmtime::component::Component;
 use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 use crate::config::Budget;
 
-/// Instances that may be alive at a time, in all. More than one handler may have in work by
+/// Instances that may be alive at a time in one pool. More than one handler may have in work by
 /// default, so that one full handler leaves room for the others. A live instance takes about five
-/// of the 65,530 mappings that Linux gives a process by default, which is the limit behind this
-/// one.
-const INSTANCES: u32 = 12_000;
+/// of the 65,530 mappings that Linux gives a process by default; and two pools of this many are
+/// what the address space of an x86-64 process has room for below its program.
+const INSTANCES: u32 = 10_400;
 
 /// What is tried when the system refuses so much address space (a container's limit, an older
 /// processor): fewer instances, then none in advance.
@@ -31,6 +32,11 @@ const FIBER_STACK_BYTES: usize = WASM_STACK_BYTES + 256 * 1024;
 /// process also take turns at. What a small guest touches is far less.
 const KEEP_RESIDENT_BYTES: usize = 256 * 1024;
 
+/// The most memory that a small program begins with, in bytes: two pages of WebAssembly's, which is
+/// what the SDK's programs have (see `.cargo/config.toml`). All of it is reset after each request,
+/// which takes about as long as asking the kernel which pages were touched, and asks nobody.
+const SMALL_MEMORY_BYTES: u64 = 128 * 1024;
+
 /// Core instances per component. A component of one toolchain has two or three; a Python one has
 /// one per shared library.
 const CORE_INSTANCES_PER_COMPONENT: u32 = 200;
@@ -48,12 +54,36 @@ pub(super) const IMAGE_BYTES: u64 = 256 << 20;
 /// again for each request.
 const WARM_SLOTS: u32 = 256;
 
+/// Which programs a pool is for. It decides how an instance's memory is made fresh.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Size {
+    /// Those that begin with little memory: it is reset as a whole.
+    Small,
+    /// All others: the kernel is asked which pages were touched.
+    Any,
+}
+
+impl Size {
+    /// The size of a program.
+    pub(super) fn of(component: &Component) -> Self {
+        match component.resources_required() {
+            Some(needed)
+                if needed.num_memories <= 1
+                    && needed.max_initial_memory_size.unwrap_or(0) <= SMALL_MEMORY_BYTES =>
+            {
+                Self::Small
+            }
+            _ => Self::Any,
+        }
+    }
+}
+
 /// An engine with as large a pool as the system gives.
-pub(super) fn engine(budget: &Budget) -> wasmtime::Result<wasmtime::Engine> {
+pub(super) fn engine(budget: &Budget, size: Size) -> wasmtime::Result<wasmtime::Engine> {
     let mut refused = None;
     for instances in std::iter::once(INSTANCES).chain(FEWER_INSTANCES) {
         let mut config = base();
-        config.allocation_strategy(pooling(instances, budget));
+        config.allocation_strategy(pooling(instances, budget, size));
         match wasmtime::Engine::new(&config) {
             Ok(engine) => {
                 if let Some(error) = refused {
@@ -89,7 +119,7 @@ fn base() -> Config {
     config
 }
 
-fn pooling(instances: u32, budget: &Budget) -> InstanceAllocationStrategy {
+fn pooling(instances: u32, budget: &Budget, size: Size) -> InstanceAllocationStrategy {
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(instances)
         .total_core_instances(instances.saturating_mul(4))
@@ -106,8 +136,11 @@ fn pooling(instances: u32, budget: &Budget) -> InstanceAllocationStrategy {
         .max_unused_warm_slots(WARM_SLOTS)
         .linear_memory_keep_resident(KEEP_RESIDENT_BYTES)
         .table_keep_resident(KEEP_RESIDENT_BYTES)
-        // Finds the pages that a guest touched without walking the others; where the kernel
-        // doesn't have it (before Linux 6.7), all kept memory is reset.
-        .pagemap_scan(Enabled::Auto);
+        .pagemap_scan(match size {
+            Size::Small => Enabled::No,
+            // Finds the pages that a guest touched without walking the others; where the kernel
+            // doesn't have it (before Linux 6.7), all kept memory is reset.
+            Size::Any => Enabled::Auto,
+        });
     InstanceAllocationStrategy::Pooling(pool)
 }
