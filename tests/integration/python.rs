@@ -4,8 +4,10 @@
 //! `cargo xtask python` builds them. Where it was not run, each test says so and does nothing.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use crate::support::client::{Client, Ending};
+use crate::support::command::{code_cache, wasgi};
 use crate::support::response::{Framing, Response};
 use crate::support::server::Server;
 use crate::support::site::Site;
@@ -26,8 +28,24 @@ fn served(name: &str) -> Option<(Site, Server)> {
     }
     let site = Site::new();
     site.install(&format!("{name}.wasm"), &file);
+    compile(&site);
     let server = Server::of(&site);
     Some((site, server))
+}
+
+/// Has the site's handler compiled and kept, one at a time and for as long as it takes: the
+/// interpreter is large, and a server that is waited for has to find it done.
+fn compile(site: &Site) {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut routes = wasgi(["routes", "--code-cache"]);
+    routes.arg(code_cache()).arg(site.path());
+    let done = routes.output().expect("the program starts");
+    assert!(
+        done.status.success(),
+        "{}",
+        String::from_utf8_lossy(&done.stdout)
+    );
 }
 
 fn component(name: &str) -> PathBuf {

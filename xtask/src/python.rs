@@ -17,7 +17,7 @@ use crate::workspace::{HANDLERS, Workspace};
 const SDK: &str = "guest-sdk/python";
 
 /// The folder of the Python demos' sources.
-const DEMOS_FOLDER: &str = "handlers/python";
+const DEMOS_FOLDER: &str = "handlers/_python";
 
 /// The folder of the application that the integration tests serve.
 const CASES_FOLDER: &str = "tests/python";
@@ -40,25 +40,25 @@ struct Component {
 const DEMOS: [Component; 4] = [
     Component {
         name: "clock",
-        folder: "handlers/python/clock",
+        folder: "handlers/_python/clock",
         target: "clock:application",
         warm: &["/"],
     },
     Component {
         name: "flask",
-        folder: "handlers/python/flask",
+        folder: "handlers/_python/flask",
         target: "app:app",
         warm: &["/"],
     },
     Component {
         name: "django",
-        folder: "handlers/python/django",
+        folder: "handlers/_python/django",
         target: "site_wsgi:application",
         warm: &["/", "/admin/login/"],
     },
     Component {
         name: "bottle",
-        folder: "handlers/python/bottle",
+        folder: "handlers/_python/bottle",
         target: "app:app",
         warm: &["/"],
     },

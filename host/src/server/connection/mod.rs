@@ -325,7 +325,7 @@ impl Connection {
         match self.http.next_request(cx.now) {
             None => Progress::Stuck,
             Some(Incoming::Request(head)) => {
-                self.begin(head, cx);
+                self.begin(&head, cx);
                 Progress::Made
             }
             Some(Incoming::Rejected(rejection)) => {
@@ -353,22 +353,22 @@ impl Connection {
     }
 
     /// Begins to answer a request.
-    fn begin(&mut self, head: Arc<RequestHead>, cx: &mut Context) {
+    fn begin(&mut self, head: &Arc<RequestHead>, cx: &mut Context) {
         let has_body = head.body() != RequestBody::None;
         let mut record = Record::new(head.clone(), cx.now);
         record.deadline = cx.now.checked_add(cx.settings.limits.request_timeout);
         let scheme = self.transport.scheme();
-        let origin = Origin::of(&head, self.peer, self.local, scheme, cx.proxies());
+        let origin = Origin::of(head, self.peer, self.local, scheme, cx.proxies());
         record.client = (origin.peer != self.peer).then_some(origin.peer);
         let start = match self.service {
             Service::Site => cx.start(head.clone(), origin),
-            Service::Redirect => Start::Answer(cx.redirect(&head, &origin)),
+            Service::Redirect => Start::Answer(cx.redirect(head, &origin)),
             Service::Refusal => {
                 self.http.stop();
                 Start::Answer(cx.error(400, "This port speaks TLS: ask for it with https://."))
             }
         };
-        let coding = Coding::of(&head, cx);
+        let coding = Coding::of(head, cx);
         let source = match start {
             Start::Answer(answer) => Source::Known(Box::new(answer)),
             Start::Call {
