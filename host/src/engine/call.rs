@@ -134,8 +134,8 @@ struct Turn {
     is_last: bool,
 }
 
-/// Runs a request in an instance that has served, or may serve another. Only one that has answered as
-/// it should goes on: what a failure leaves behind, nobody knows.
+/// Runs a request in an instance that has served, or may serve another. Only one that has answered
+/// as it should goes on: what a failure leaves behind, nobody knows.
 async fn run_on(code: Arc<Code>, mut store: Store<State>, turn: Turn) -> Finished {
     let instance = match (turn.instance, &code.pre) {
         (Some(instance), _) => Ok(instance),

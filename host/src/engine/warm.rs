@@ -8,9 +8,9 @@ use wasmtime::Store;
 use super::bindings::Handler;
 use super::state::State;
 
-/// Instances that wait, for one program. As many as were at work at a time are enough, and a handler
-/// that computes has one on each thread; more than this have been waiting for the network, and are
-/// made anew when they are needed.
+/// Instances that wait, for one program. As many as were at work at a time are enough, and a
+/// handler that computes has one on each thread; more than this have been waiting for the network,
+/// and are made anew when they are needed.
 const IDLE: usize = 64;
 
 /// An instance that has served, and may go on.
