@@ -278,6 +278,27 @@ fn each_way_to_fail_has_its_status_and_its_line() {
 }
 
 #[test]
+fn the_text_of_a_module_is_one_too() {
+    let site = Site::new();
+    site.write_handler(
+        "text.wat",
+        r#"(module
+          (import "wasi_snapshot_preview1" "fd_write"
+            (func $write (param i32 i32 i32 i32) (result i32)))
+          (memory (export "memory") 1)
+          (data (i32.const 16) "Content-Type: text/plain\n\nfrom text\n")
+          (func (export "_start")
+            (i32.store (i32.const 0) (i32.const 16))
+            (i32.store (i32.const 4) (i32.const 36))
+            (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))))"#,
+    );
+    let server = Server::of(&site);
+    let response = server.get("/text");
+    assert_eq!((response.status(), response.text()), (200, "from text\n"));
+    server.stop();
+}
+
+#[test]
 fn a_program_that_fails_has_no_whole_answer() {
     let site = Site::new().with_cases(["cgi-raw"]);
     let server = Server::of(&site);

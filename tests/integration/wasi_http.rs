@@ -39,8 +39,8 @@ fn a_component_answers() {
         (200, "Hello from wasi:http\n")
     );
     assert_eq!(hello.field("Content-Type"), Some("text/plain"));
-    // If all of it is there at once, its length is known (B4). A guest that is made to yield between
-    // its writing and its end has it sent in two pieces, so not each time.
+    // If all of it is there at once, its length is known (B4). A guest that is made to yield
+    // between its writing and its end has it sent in two pieces, so not each time.
     eventually("its length is known", || {
         client.get("/wasi-http").field("Content-Length") == Some("21")
     });

@@ -63,8 +63,12 @@ impl Call {
                 (warm.store, Some(warm.instance), warm.served)
             }
             None => {
-                let state = State::new(handler, environ, exchange, budget);
-                (new_store(program.0.pre.engine(), state), None, 0)
+                let mut state = State::new(handler, environ, exchange, budget);
+                if reuse <= 1 {
+                    state.seat = program.0.seat();
+                }
+                let pre = program.0.pre(&state);
+                (new_store(pre.engine(), state), None, 0)
             }
         };
         store.data_mut().is_kept = served + 1 < reuse;
@@ -173,7 +177,7 @@ async fn run_on(code: Arc<Code>, mut store: Store<State>, turn: Turn) -> Finishe
 
 /// Runs a request in an instance of its own.
 async fn run(code: Arc<Code>, mut store: Store<State>) -> Finished {
-    let result = match &code.pre {
+    let result = match code.pre(store.data()) {
         Pre::Gateway(pre) => match pre.instantiate_async(&mut store).await {
             Ok(instance) => answer(&instance, &mut store).await,
             Err(error) => Err(instantiation_failure(&error, store.data_mut())),

@@ -1,5 +1,6 @@
 //! From a file's bytes to a program that is ready to instantiate, or one line that says why not.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -11,7 +12,9 @@ use wasmtime::component::types::ComponentItem;
 use super::cache::{self, CodeCache};
 use super::imports::Linkers;
 use super::kind::{self, Pre};
-use super::pool::{self, Size};
+use super::pool;
+use super::seats::{Seat, Seats};
+use super::state::State;
 use super::warm::Idle;
 use super::{Kind, componentize};
 use crate::config::Budget;
@@ -21,12 +24,13 @@ use crate::reload::Load;
 /// Compiles programs. Clones are the same engine.
 #[derive(Clone)]
 pub struct Engine {
-    small: Room,
     pub(super) any: Room,
+    /// Where small programs run while there is a seat. None where the system has no room for it.
+    small: Option<(Room, Arc<Seats>)>,
     cache: Option<Arc<CodeCache>>,
 }
 
-/// Where programs of one size live.
+/// A pool of instances, and what is linked into them.
 #[derive(Clone)]
 pub(super) struct Room {
     pub(super) engine: wasmtime::Engine,
@@ -40,6 +44,8 @@ pub struct Program(pub(super) Arc<Code>);
 /// What the clones of a program share.
 pub(super) struct Code {
     pub(super) pre: Pre,
+    /// The same in the pool for small programs, for who gets a seat there.
+    pub(super) small: Option<(Pre, Arc<Seats>)>,
     /// The names of what it imports, such as `wasi:clocks/wall-clock@0.2.6`.
     imports: Vec<String>,
     pub(super) idle: Idle,
@@ -57,8 +63,12 @@ impl Engine {
     ///
     /// Fails when the system gives no memory for it, or can't run compiled code.
     pub fn new(budget: &Budget, code_cache: Option<&Path>) -> anyhow::Result<Self> {
-        let [small, any] = [Size::Small, Size::Any].map(|size| Room::new(budget, size));
-        let (small, any) = (small?, any?);
+        let any = pool::engine(budget)
+            .map_err(anyhow::Error::from)
+            .context("could not set up the WebAssembly engine")?;
+        let any = Room::new(any)?;
+        let small = pool::small_engine(budget).map(Room::new).transpose()?;
+        let small = small.map(|room| (room, Arc::new(Seats::new(pool::SMALL_INSTANCES))));
         let cache = code_cache.and_then(|folder| match CodeCache::open(folder, &any.engine) {
             Ok(cache) => Some(Arc::new(cache)),
             Err(error) => {
@@ -66,7 +76,7 @@ impl Engine {
                 None
             }
         });
-        Ok(Self { small, any, cache })
+        Ok(Self { any, small, cache })
     }
 
     /// Compiles and checks the bytes of a `.wasm` or `.wat` file.
@@ -79,58 +89,46 @@ impl Engine {
     /// Fails when the bytes are no component and can't be made one, of no [`Kind`], too large for
     /// the budget, or import what the host does not have.
     pub fn load(&self, bytes: &[u8]) -> Result<Program, LoadError> {
-        let layer = Layer::of(bytes)?;
+        let binary = binary(bytes)?;
+        let layer = Layer::of(&binary)?;
         let compile = |engine: &_, bytes: &_| match layer {
             Layer::Component => compile(engine, bytes),
             Layer::Module => compile(engine, &componentize::module(bytes).map_err(LoadError)?),
         };
-        let load = |room: &Room, compile: &dyn Fn(&_, &_) -> _| match &self.cache {
-            Some(cache) => cache.load(&room.engine, bytes, compile),
-            None => compile(&room.engine, bytes),
+        let engine = &self.any.engine;
+        let component = match &self.cache {
+            Some(cache) => cache.load(engine, &binary, compile)?,
+            None => compile(engine, &binary)?,
         };
-        // Most are. What a program needs is known when it is compiled.
-        let mut room = &self.small;
-        let mut component = load(room, &compile)?;
-        if Size::of(&component) == Size::Any {
-            room = &self.any;
-            // The same code, from the cache or as it is in memory.
-            component = load(room, &|engine, _: &_| {
-                cache::adopt(engine, &component)
-                    .map_err(|error| LoadError(format!("can't be prepared: {}", line(&error))))
-            })?;
-        }
-        // Now rather than at the first request, which may find the process without a descriptor.
-        component
-            .initialize_copy_on_write_image()
-            .map_err(|error| LoadError(format!("can't be prepared: {}", line(&error))))?;
-        let kind = kind::detect(&component, &room.engine).map_err(LoadError)?;
-        let pre = room
-            .linkers
-            .of(kind)
-            .instantiate_pre(&component)
-            .map_err(|error| LoadError(link_error(&error, kind)))?;
-        let pre = kind
-            .prepare(pre)
-            .map_err(|error| LoadError(format!("does not keep the contract: {}", line(&error))))?;
+        let kind = kind::detect(&component, engine).map_err(LoadError)?;
+        let pre = self.any.prepare(&component, kind)?;
+        let small = match &self.small {
+            Some((room, seats)) if kind == Kind::Gateway && pool::is_small(&component) => {
+                // The same code: nothing is compiled again.
+                let component = cache::adopt(&room.engine, &component).map_err(unprepared)?;
+                Some((room.prepare(&component, kind)?, seats.clone()))
+            }
+            _ => None,
+        };
         Ok(Program(Arc::new(Code {
             pre,
-            imports: imports(&component, &room.engine),
+            small,
+            imports: imports(&component, engine),
             idle: Idle::default(),
         })))
     }
 
     /// Advances the epoch: guests that compute yield. Called by the ticker.
     pub(super) fn tick(&self) {
-        self.small.engine.increment_epoch();
         self.any.engine.increment_epoch();
+        if let Some((room, _)) = &self.small {
+            room.engine.increment_epoch();
+        }
     }
 }
 
 impl Room {
-    fn new(budget: &Budget, size: Size) -> anyhow::Result<Self> {
-        let engine = pool::engine(budget, size)
-            .map_err(anyhow::Error::from)
-            .context("could not set up the WebAssembly engine")?;
+    fn new(engine: wasmtime::Engine) -> anyhow::Result<Self> {
         let linkers = Linkers::new(&engine)
             .map_err(anyhow::Error::from)
             .context("could not set up the host's functions")?;
@@ -138,6 +136,42 @@ impl Room {
             engine,
             linkers: Arc::new(linkers),
         })
+    }
+
+    /// Links a component, so that an instance is made with as little work as can be.
+    fn prepare(&self, component: &Component, kind: Kind) -> Result<Pre, LoadError> {
+        // Now rather than at the first request, which may find the process without a descriptor.
+        component
+            .initialize_copy_on_write_image()
+            .map_err(unprepared)?;
+        let pre = self
+            .linkers
+            .of(kind)
+            .instantiate_pre(component)
+            .map_err(|error| LoadError(link_error(&error, kind)))?;
+        kind.prepare(pre)
+            .map_err(|error| LoadError(format!("does not keep the contract: {}", line(&error))))
+    }
+}
+
+#[allow(clippy::needless_pass_by_value, reason = "as map_err gives it")]
+fn unprepared(error: wasmtime::Error) -> LoadError {
+    LoadError(format!("can't be prepared: {}", line(&error)))
+}
+
+impl Code {
+    /// A place among the small programs, if this is one and there is one.
+    pub(super) fn seat(&self) -> Option<Seat> {
+        let (_, seats) = self.small.as_ref()?;
+        seats.take()
+    }
+
+    /// What an instance is made of that has this state.
+    pub(super) fn pre(&self, state: &State) -> &Pre {
+        match (&self.small, &state.seat) {
+            (Some((pre, _)), Some(_)) => pre,
+            _ => &self.pre,
+        }
     }
 }
 
@@ -192,10 +226,26 @@ impl fmt::Display for LoadError {
 
 impl std::error::Error for LoadError {}
 
+/// The bytes that a file stands for, which may hold their text.
+fn binary(bytes: &[u8]) -> Result<Cow<'_, [u8]>, LoadError> {
+    let is_text = std::str::from_utf8(bytes).is_ok_and(|text| text.contains('('));
+    if bytes.starts_with(b"\0asm") || !is_text {
+        return Ok(Cow::Borrowed(bytes));
+    }
+    wat::parse_bytes(bytes).map_err(|error| {
+        let error = error.to_string();
+        let words: Vec<&str> = error.split_whitespace().collect();
+        LoadError(format!(
+            "does not compile: {} (is the file whole?)",
+            words.join(" ")
+        ))
+    })
+}
+
 /// What the bytes of a file are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Layer {
-    /// A component, or its text.
+    /// A component.
     Component,
     /// A core module.
     Module,
@@ -216,36 +266,11 @@ impl Layer {
             return Ok(Self::Module);
         } else if bytes.starts_with(b"\0asm") {
             "WebAssembly of an unknown version: build it with a current toolchain"
-        } else if let Ok(text) = std::str::from_utf8(bytes)
-            && text.contains('(')
-        {
-            if !is_module_text(text) {
-                return Ok(Self::Component);
-            }
-            "the text of a core module: make a file of bytes of it (`wat2wasm`, `wasm-tools \
-             parse`), or put it into a component's text"
         } else {
             "neither WebAssembly nor its text (.wat): is it the file that you meant?"
         };
         Err(LoadError(wrong.to_owned()))
     }
-}
-
-/// Whether text begins with `(module`, behind comments.
-fn is_module_text(text: &str) -> bool {
-    let mut rest = text.trim_start();
-    loop {
-        let behind = if rest.starts_with(";;") {
-            rest.split_once('\n').map(|(_, behind)| behind)
-        } else if rest.starts_with("(;") {
-            rest.split_once(";)").map(|(_, behind)| behind)
-        } else {
-            break;
-        };
-        rest = behind.unwrap_or_default().trim_start();
-    }
-    rest.strip_prefix('(')
-        .is_some_and(|rest| rest.trim_start().starts_with("module"))
 }
 
 /// What a component asks of the host.
@@ -311,20 +336,17 @@ mod tests {
                 b";; (module)\n (; (module ;) (component)",
                 Ok(Layer::Component),
             ),
-            (b" ( module)", Err("text of a core module")),
-            (
-                b";; text\n(; of ;);;\n(module $m)",
-                Err("text of a core module"),
-            ),
+            (b" ( module)", Ok(Layer::Module)),
+            (b";; text\n(; of ;);;\n(module $m)", Ok(Layer::Module)),
             (b"", Err("empty")),
             (b"\0asm\x02\0\0\0", Err("unknown version")),
             (b"prose", Err("neither WebAssembly")),
-            (b"(;", Ok(Layer::Component)),
-            (b";;(", Ok(Layer::Component)),
+            (b"(;", Err("does not compile")),
+            (b"(component", Err("does not compile")),
             (b"\xff(", Err("neither WebAssembly")),
         ] {
             let shown = bytes.escape_ascii();
-            match (Layer::of(bytes), layer) {
+            match (binary(bytes).and_then(|bytes| Layer::of(&bytes)), layer) {
                 (Ok(got), Ok(wanted)) => assert_eq!(got, wanted, "{shown}"),
                 (Err(got), Err(wanted)) => {
                     assert!(got.to_string().contains(wanted), "{shown}: {got}");

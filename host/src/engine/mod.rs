@@ -21,6 +21,7 @@ mod load;
 mod meter;
 mod missing;
 mod pool;
+mod seats;
 mod state;
 mod ticker;
 mod timers;

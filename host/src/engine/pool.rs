@@ -6,11 +6,16 @@ use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationCon
 
 use crate::config::Budget;
 
-/// Instances that may be alive at a time in one pool. More than one handler may have in work by
+/// Instances that may be alive at a time, in all. More than one handler may have in work by
 /// default, so that one full handler leaves room for the others. A live instance takes about five
-/// of the 65,530 mappings that Linux gives a process by default; and two pools of this many are
-/// what the address space of an x86-64 process has room for below its program.
-const INSTANCES: u32 = 10_400;
+/// of the 65,530 mappings that Linux gives a process by default, which is the limit behind this
+/// one.
+const INSTANCES: u32 = 12_000;
+
+/// Instances of small programs that are reset without asking the kernel. Each keeps all of its
+/// memory, 32 MiB together; but few requests are at work at a time where requests are short, and
+/// where they wait, a system call more makes no difference.
+pub(super) const SMALL_INSTANCES: u32 = 256;
 
 /// What is tried when the system refuses so much address space (a container's limit, an older
 /// processor): fewer instances, then none in advance.
@@ -54,36 +59,31 @@ pub(super) const IMAGE_BYTES: u64 = 256 << 20;
 /// again for each request.
 const WARM_SLOTS: u32 = 256;
 
-/// Which programs a pool is for. It decides how an instance's memory is made fresh.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Size {
-    /// Those that begin with little memory: it is reset as a whole.
-    Small,
-    /// All others: the kernel is asked which pages were touched.
-    Any,
+/// An engine for small programs, if the system has room for one.
+pub(super) fn small_engine(budget: &Budget) -> Option<wasmtime::Engine> {
+    let mut pool = pooling(SMALL_INSTANCES, budget);
+    pool.pagemap_scan(Enabled::No);
+    let mut config = base();
+    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+    wasmtime::Engine::new(&config).ok()
 }
 
-impl Size {
-    /// The size of a program.
-    pub(super) fn of(component: &Component) -> Self {
-        match component.resources_required() {
-            Some(needed)
-                if needed.num_memories <= 1
-                    && needed.max_initial_memory_size.unwrap_or(0) <= SMALL_MEMORY_BYTES =>
-            {
-                Self::Small
-            }
-            _ => Self::Any,
-        }
-    }
+/// Whether a program begins with so little memory that all of it may be reset.
+pub(super) fn is_small(component: &Component) -> bool {
+    component.resources_required().is_some_and(|needed| {
+        needed.num_memories <= 1
+            && needed.max_initial_memory_size.unwrap_or(0) <= SMALL_MEMORY_BYTES
+    })
 }
 
 /// An engine with as large a pool as the system gives.
-pub(super) fn engine(budget: &Budget, size: Size) -> wasmtime::Result<wasmtime::Engine> {
+pub(super) fn engine(budget: &Budget) -> wasmtime::Result<wasmtime::Engine> {
     let mut refused = None;
     for instances in std::iter::once(INSTANCES).chain(FEWER_INSTANCES) {
         let mut config = base();
-        config.allocation_strategy(pooling(instances, budget, size));
+        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pooling(
+            instances, budget,
+        )));
         match wasmtime::Engine::new(&config) {
             Ok(engine) => {
                 if let Some(error) = refused {
@@ -119,7 +119,7 @@ fn base() -> Config {
     config
 }
 
-fn pooling(instances: u32, budget: &Budget, size: Size) -> InstanceAllocationStrategy {
+fn pooling(instances: u32, budget: &Budget) -> PoolingAllocationConfig {
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(instances)
         .total_core_instances(instances.saturating_mul(4))
@@ -136,11 +136,8 @@ fn pooling(instances: u32, budget: &Budget, size: Size) -> InstanceAllocationStr
         .max_unused_warm_slots(WARM_SLOTS)
         .linear_memory_keep_resident(KEEP_RESIDENT_BYTES)
         .table_keep_resident(KEEP_RESIDENT_BYTES)
-        .pagemap_scan(match size {
-            Size::Small => Enabled::No,
-            // Finds the pages that a guest touched without walking the others; where the kernel
-            // doesn't have it (before Linux 6.7), all kept memory is reset.
-            Size::Any => Enabled::Auto,
-        });
-    InstanceAllocationStrategy::Pooling(pool)
+        // Finds the pages that a guest touched without walking the others; where the kernel
+        // doesn't have it (before Linux 6.7), all kept memory is reset.
+        .pagemap_scan(Enabled::Auto);
+    pool
 }

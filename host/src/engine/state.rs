@@ -10,6 +10,7 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 use super::bindings::wasgi::gateway::gateway as wit;
 use super::guest_log::{GuestLog, LineLog, LogStream, Source};
 use super::meter::Meter;
+use super::seats::Seat;
 use super::wasi_http::NoNetwork;
 use crate::config::Budget;
 use crate::gateway::{self, Environ, Exchange, Failure, InputError, Response, Step};
@@ -52,6 +53,8 @@ pub(super) struct State {
     pub(super) request: u32,
     /// Another request may follow in the same instance.
     pub(super) is_kept: bool,
+    /// The place that the instance takes in the pool for small programs.
+    pub(super) seat: Option<Seat>,
     log: GuestLog,
     errors: LineLog,
     wasi: Option<Box<Wasi>>,
@@ -82,6 +85,7 @@ impl State {
             meter: Arc::default(),
             request: 0,
             is_kept: false,
+            seat: None,
             errors: log.stream(Source::Errors),
             log,
             wasi: None,

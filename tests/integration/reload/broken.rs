@@ -67,11 +67,6 @@ fn components_of_other_worlds_are_refused_with_a_reason() {
             "has to export wasgi:gateway/application",
         ),
         (
-            "text.wat",
-            "(module (func (export \"_start\")))",
-            "the text of a core module",
-        ),
-        (
             "later.wat",
             "(component (import \"wasi:cli/run@0.3.0\" (instance $run))
                (export \"wasi:cli/run@0.3.0\" (instance $run)))",

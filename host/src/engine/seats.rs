@@ -1,0 +1,52 @@
+//! The pool for small programs has few places. Who gets none is no worse off than a large program.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// Places in a pool, counted.
+#[derive(Debug)]
+pub(super) struct Seats {
+    free: AtomicU32,
+}
+
+/// One place, which is free again when this is dropped.
+#[derive(Debug)]
+pub(super) struct Seat(Arc<Seats>);
+
+impl Seats {
+    pub(super) fn new(count: u32) -> Self {
+        Self {
+            free: AtomicU32::new(count),
+        }
+    }
+
+    /// Takes a place, if one is free.
+    pub(super) fn take(self: &Arc<Self>) -> Option<Seat> {
+        let less = |free: u32| free.checked_sub(1);
+        self.free
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less)
+            .is_ok()
+            .then(|| Seat(self.clone()))
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.0.free.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_are_as_many_as_there_are() {
+        let seats = Arc::new(Seats::new(2));
+        let first = seats.take();
+        let second = seats.take();
+        assert!(first.is_some() && second.is_some() && seats.take().is_none());
+        drop(first);
+        assert!(seats.take().is_some());
+    }
+}
