@@ -31,18 +31,21 @@ pub fn serve(arguments: &cli::Serve) -> anyhow::Result<ExitCode> {
     let colours = std::io::stderr().is_terminal();
     let errors = Log::start("error", std::io::stderr())?;
     log::install(errors.clone(), colours);
-    check_folders(config.site.root(), config.site.handlers())?;
-    let out = Log::start("access", std::io::stdout())?;
-    let result = if config.server.processes > 1 {
-        let logs = Logs {
-            out,
-            errors: errors.clone(),
-            colours,
-        };
-        supervise(arguments, &config, file, logs)
-    } else {
-        run(arguments, &config, file, &out)
-    };
+    let several = config.server.processes > 1;
+    let result = check_folders(config.site.root(), config.site.handlers())
+        .and_then(|()| Log::start("access", std::io::stdout()))
+        .and_then(|out| {
+            let logs = Logs {
+                out,
+                errors: errors.clone(),
+                colours,
+            };
+            if several {
+                supervise(arguments, &config, file, logs)
+            } else {
+                run(arguments, &config, file, &logs.out)
+            }
+        });
     errors.flush();
     result
 }

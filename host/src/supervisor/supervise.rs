@@ -296,10 +296,14 @@ impl Supervisor {
                 };
                 let pause = slot.back_off.died(lived);
                 slot.state = State::Away(Instant::now() + pause);
-                if pause.is_zero() {
-                    tracing::error!("{who}; starting another");
+                let when = match pause {
+                    Duration::ZERO => String::new(),
+                    pause => format!(" in {pause:?}"),
+                };
+                if status.success() {
+                    tracing::info!("{who}; starting another{when}");
                 } else {
-                    tracing::error!("{who}; starting another in {pause:?}");
+                    tracing::error!("{who}; starting another{when}");
                 }
             }
             // It may not have got so far as to watch for signals.
