@@ -2,16 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::TcpStream;
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::thread;
 
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
 use crate::support::client::{Client, Ending};
 use crate::support::command::{run, wasgi};
-use crate::support::eventually;
 use crate::support::process::Process;
 use crate::support::server::Server;
 use crate::support::site::Site;
+use crate::support::{PATIENCE, eventually};
 
 /// Connections of which each of two workers gets one, but for once in 2^63 times: the kernel deals
 /// them out by a hash of their addresses.
@@ -401,4 +404,65 @@ fn a_worker_that_is_asked_to_end_finishes_and_is_replaced() {
     log.expect(&["worker 1 serves again"]);
     let ended = server.stop();
     assert!(!ended.has_complaints(), "{}", ended.everything());
+}
+
+#[test]
+fn no_request_is_lost_but_those_that_the_dead_one_had() {
+    const CLIENTS: usize = 8;
+    const DEATHS: usize = 3;
+    let site = page();
+    let server = two(&site, &["--no-access-log"]);
+    let addr = server.addr();
+    // The clients go on as long as this is there.
+    let going = Arc::new(());
+    let clients: Vec<_> = (0..CLIENTS)
+        .map(|_| {
+            let going = Arc::downgrade(&going);
+            thread::spawn(move || {
+                let (mut good, mut lost) = (0, 0);
+                while going.strong_count() > 0 {
+                    match ask(addr) {
+                        Ok(answer) if answer.starts_with("HTTP/1.1 200 ") => good += 1,
+                        Ok(answer) if !answer.is_empty() => panic!("{answer}"),
+                        Ok(_) | Err(_) => lost += 1,
+                    }
+                }
+                (good, lost)
+            })
+        })
+        .collect();
+    for _ in 0..DEATHS {
+        let worker = workers(&server)[&1];
+        kill_process(worker, Signal::KILL).expect("it is there");
+        eventually("it is back", || {
+            workers(&server).get(&1).is_some_and(|pid| *pid != worker)
+        });
+        let back = workers(&server)[&1].as_raw_nonzero().to_string();
+        server.error_log().expect(&["worker 1 serves again", &back]);
+    }
+    drop(going);
+    let (mut good, mut lost) = (0, 0);
+    for client in clients {
+        let (more_good, more_lost) = client.join().expect("no answer was wrong");
+        good += more_good;
+        lost += more_lost;
+    }
+    println!("{lost} lost, {good} answered");
+    // Each client has one request at a time, and may lose two of them to each death: the kernel
+    // closes a dying process's sockets one by one, so that a client whose connection is gone may
+    // come back before the listening socket is.
+    let most = 2 * CLIENTS * DEATHS;
+    assert!(lost <= most, "{lost} lost, {good} answered");
+    assert!(good > most, "{lost} lost, {good} answered");
+    server.stop();
+}
+
+/// What comes of one request on a connection of its own.
+fn ask(addr: SocketAddr) -> io::Result<String> {
+    let mut stream = TcpStream::connect(addr)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.write_all(b"GET /hello HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
 }
