@@ -28,7 +28,7 @@ pub(super) fn check(config: &Config) -> Result<(), Complaint> {
     for range in rates(config) {
         range.check(|rate| format!("{}/s", size::show(rate)))?;
     }
-    for pair in PAIRS.iter().filter(|pair| pair.is_at_odds(config)) {
+    if let Some(pair) = PAIRS.iter().find(|pair| pair.is_at_odds(config)) {
         let shown = (pair.show)((pair.part.get)(config));
         let why = format!("{shown} is more than {} is", pair.whole.key);
         return Err(Complaint::new(pair.part.key, why));
