@@ -14,6 +14,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Draft, Settled, Sources};
 use crate::server::proxy;
+use crate::supervisor;
 use crate::units::{duration, size};
 
 pub use trial::{Check, Run, Trial};
@@ -87,9 +88,17 @@ pub struct Serve {
     /// Where to listen; port 0 picks a free port [default: 127.0.0.1:8000]
     #[arg(long, value_name = "IP:PORT")]
     pub addr: Option<SocketAddr>,
-    /// Threads that serve [default: one for each processor]
+    /// Threads that serve, in each process [default: one for each processor; 1 if there are
+    /// several processes]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
+    /// Processes that serve, each walled off from the others and started again when it dies
+    /// [default: 1]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub processes: Option<u16>,
+    /// Which worker of which supervisor this is: for supervisors only.
+    #[arg(long, hide = true, value_name = "NUMBER/SUPERVISOR")]
+    pub worker: Option<supervisor::Badge>,
     /// Leave out the line per request on standard output
     #[arg(long)]
     pub no_access_log: bool,
@@ -214,6 +223,10 @@ impl Serve {
         let threads = self.threads.map(Some);
         draft.flag("server.threads", "--threads", threads.as_ref(), |it| {
             &mut it.server.threads
+        });
+        let processes = self.processes.as_ref();
+        draft.flag("server.processes", "--processes", processes, |it| {
+            &mut it.server.processes
         });
         let off = |flag: bool| flag.then_some(false);
         let access_log = off(self.no_access_log);
@@ -441,6 +454,7 @@ mod tests {
         let seconds = |time: Duration| time.as_secs_f64().to_string();
         for (flag, default) in [
             ("--addr", config.server.addr.to_string()),
+            ("--processes ", config.server.processes.to_string()),
             ("--shutdown-grace", seconds(config.server.shutdown_grace)),
             (
                 "--max-memory",
@@ -483,6 +497,7 @@ mod tests {
     fn each_flag_sets_the_key_that_it_names() {
         let flags = [
             "--root=/a --handlers=/b --code-cache=/c --addr=[::1]:0 --threads=3",
+            "--processes=2",
             "--no-access-log --no-server-field --shutdown-grace=7 --max-memory=1GiB",
             "--max-wall-time=7 --max-cpu-time=1500ms --max-concurrent=7",
             "--max-response-head=7 --max-log=7 --max-body=7 --max-connections=70",
@@ -514,6 +529,8 @@ mod tests {
             "--max-wall-time=NaN",
             "--max-wall-time=86401",
             "--threads=0",
+            "--processes=0",
+            "--worker=1",
         ] {
             assert!(
                 Cli::try_parse_from(["wasgi", "serve", flag]).is_err(),

@@ -21,6 +21,7 @@ pub mod reload;
 pub mod router;
 pub mod server;
 pub mod static_files;
+pub mod supervisor;
 pub mod units;
 
 /// What the `Server` field and the `SERVER_SOFTWARE` variable say.

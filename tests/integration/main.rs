@@ -19,6 +19,7 @@ mod isolation;
 mod lifecycle;
 mod main_job;
 mod many;
+mod processes;
 mod proxy;
 mod python;
 mod reload;

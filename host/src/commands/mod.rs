@@ -5,7 +5,9 @@ mod config;
 mod routes;
 mod run;
 mod serve;
+mod service;
 mod site;
+mod worker;
 
 pub use check::check;
 pub use config::config;

@@ -1,28 +1,21 @@
-//! `wasgi serve`: the server, from its start to its last request.
+//! `wasgi serve`: from its start to its last request. One process that serves is in `service`; a
+//! process that has several others serve is here, too, and what such a one does is in `worker`.
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::thread;
-use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use super::site::{check_folders, route_table};
+use super::service::{Service, raise_descriptor_limit};
+use super::site::check_folders;
+use super::worker::work;
 use crate::cli;
 use crate::config::{Config, Live, Stamp, Watch};
-use crate::engine::{Engine, Program};
 use crate::log::{self, Log};
-use crate::published::Published;
-use crate::registry;
-use crate::reload::{self, Folders, PagesChange, Reload};
-use crate::server::{Server, Settings};
-use crate::static_files::Pages;
-
-/// How often the end of the requests in flight is looked for.
-const DRAIN_POLL: Duration = Duration::from_millis(10);
+use crate::server::{ADDR_FLAG, Claim, REDIRECT_FLAG, Reservation};
+use crate::supervisor::{Logs, Supervisor};
 
 /// `wasgi serve`: serves until SIGINT or SIGTERM.
 ///
@@ -30,151 +23,127 @@ const DRAIN_POLL: Duration = Duration::from_millis(10);
 ///
 /// Fails when the server can't start.
 pub fn serve(arguments: &cli::Serve) -> anyhow::Result<ExitCode> {
+    if let Some(badge) = arguments.worker {
+        return work(badge);
+    }
     let file = Stamp::of(&arguments.site.sources().file());
     let config = arguments.load()?.config;
+    let colours = std::io::stderr().is_terminal();
     let errors = Log::start("error", std::io::stderr())?;
-    log::install(errors.clone(), std::io::stderr().is_terminal());
-    let result = run(arguments, &config, file);
+    log::install(errors.clone(), colours);
+    let several = config.server.processes > 1;
+    let result = check_folders(config.site.root(), config.site.handlers())
+        .and_then(|()| Log::start("access", std::io::stdout()))
+        .and_then(|out| {
+            let logs = Logs {
+                out,
+                errors: errors.clone(),
+                colours,
+            };
+            if several {
+                supervise(arguments, &config, file, logs)
+            } else {
+                run(arguments, &config, file, &logs.out)
+            }
+        });
     errors.flush();
     result
 }
 
-fn run(arguments: &cli::Serve, config: &Config, file: Option<Stamp>) -> anyhow::Result<ExitCode> {
-    let (root, handlers) = (config.site.root(), config.site.handlers());
-    check_folders(root, handlers)?;
-    let out = Log::start("access", std::io::stdout())?;
+/// Serves.
+fn run(
+    arguments: &cli::Serve,
+    config: &Config,
+    file: Option<Stamp>,
+    out: &Log,
+) -> anyhow::Result<ExitCode> {
     raise_descriptor_limit();
-    // Signals that come from here on are kept until they are looked at.
-    let mut signals = watch_signals()?;
-    let engine = Engine::new(&config.budget, config.site.code_cache())?;
-    let pages = Arc::new(Pages::open(root, config.page_options())?);
-    let registry = reload::scan_once(handlers, &engine);
-    let routes = route_table(root, &registry);
-    let registry = Arc::new(registry::Shared::new(registry));
+    let mut signals = watch_signals(&[])?;
+    let service = Service::start(config, Claim::Alone, out)?;
+    let controls = service.controls();
+    let apply = move |config: &Config| controls.apply(config);
+    let config_watch = watch_config(arguments, config, file, apply)?;
+    out.send(service.announcement().into());
 
-    let settings = Arc::new(Published::new(Settings::of(config)));
-    let server = Server::start(
-        config,
-        settings.clone(),
-        &engine,
-        registry.clone(),
-        pages.clone(),
-        out.clone(),
-    )?;
-    let reload = watch(config, engine, registry, pages.clone())?;
-    let grace = Arc::new(Published::new(config.server.shutdown_grace));
-    let config_watch = Watch::start(
-        arguments.site.sources().file(),
-        file,
-        reloader(arguments, config, settings, pages, grace.clone()),
-    )?;
-    let (scheme, addr) = (server.scheme().as_str(), server.addr());
-    out.send(format!("{routes}listening on {scheme}://{addr}/\n").into_bytes());
-    if let Some(addr) = server.redirect_addr() {
-        out.send(format!("sending http://{addr}/ on to https\n").into_bytes());
+    for signal in signals.forever() {
+        if signal != SIGHUP {
+            break;
+        }
+        config_watch.look();
     }
-
-    wait(&server, &mut signals, &config_watch, &grace);
+    let grace = service.grace();
+    tracing::info!("stopping: requests in flight have {grace:?}");
+    service.drain(|| {
+        let second = signals.pending().any(|signal| signal != SIGHUP);
+        if second {
+            tracing::warn!("stopping at once: a second signal came");
+        }
+        second
+    });
     drop(config_watch);
-    drop(reload);
-    drop(server);
+    drop(service);
     out.flush();
     Ok(ExitCode::SUCCESS)
 }
 
-/// Watches both folders from now on.
-fn watch(
-    config: &Config,
-    engine: Engine,
-    registry: Arc<registry::Shared<Program>>,
-    pages: Arc<Pages>,
-) -> anyhow::Result<Reload> {
-    let folders = Folders {
-        handlers: config.site.handlers().into(),
-        pages: Some(config.site.root().into()),
-    };
-    let on_pages = move |change| {
-        if change == PagesChange::Replaced {
-            pages.reopen();
-        }
-    };
-    let options = reload::Options {
-        on_pages: Some(Box::new(on_pages)),
-        ..Default::default()
-    };
-    Reload::start(&folders, Arc::new(engine), registry, options)
-}
-
-/// What has a changed file take effect.
-fn reloader(
+/// Has other processes serve.
+fn supervise(
     arguments: &cli::Serve,
     config: &Config,
-    settings: Arc<Published<Settings>>,
-    pages: Arc<Pages>,
-    grace: Arc<Published<Duration>>,
-) -> impl FnMut() + Send + 'static {
-    let sources = arguments.site.sources();
-    let arguments = arguments.clone();
-    let flags = move |draft: &mut _| arguments.set(draft);
-    let apply = move |config: &Config| {
-        pages.set_options(config.page_options())?;
-        settings.publish(Settings::of(config));
-        grace.publish(config.server.shutdown_grace);
-        Ok(())
+    file: Option<Stamp>,
+    logs: Logs,
+) -> anyhow::Result<ExitCode> {
+    let signals = watch_signals(&[SIGCHLD])?;
+    // Held to the end, so that the ports are there for workers to come.
+    let site = Reservation::of(config.server.addr, ADDR_FLAG)?;
+    let redirect = config
+        .tls
+        .redirect_http
+        .map(|addr| Reservation::of(addr, REDIRECT_FLAG))
+        .transpose()?;
+    let (addr, redirect_addr) = (site.addr(), redirect.as_ref().map(Reservation::addr));
+    let for_workers = move |config: &Config| {
+        let mut config = config.clone();
+        config.server.addr = addr;
+        config.tls.redirect_http = redirect_addr;
+        config
     };
-    let mut live = Live::new(sources, config.clone(), flags, apply);
-    move || live.reload()
+    let out = logs.out.clone();
+    let supervisor = Supervisor::new(&for_workers(config), logs, signals)?;
+    let reconfigure = supervisor.reconfigure();
+    let apply = move |config: &Config| reconfigure.to(&for_workers(config));
+    let config_watch = watch_config(arguments, config, file, apply)?;
+
+    let result = supervisor.run(|| config_watch.look());
+    drop(config_watch);
+    out.flush();
+    result
 }
 
-/// Signals that come from here on are kept until they are looked at.
-fn watch_signals() -> anyhow::Result<Signals> {
+/// Watches the configuration's file, and has `apply` put what is new into force.
+fn watch_config(
+    arguments: &cli::Serve,
+    config: &Config,
+    file: Option<Stamp>,
+    apply: impl FnMut(&Config) -> anyhow::Result<()> + Send + 'static,
+) -> anyhow::Result<Watch> {
+    let sources = arguments.site.sources();
+    let path = sources.file();
+    let arguments = arguments.clone();
+    let flags = move |draft: &mut _| arguments.set(draft);
+    let mut live = Live::new(sources, config.clone(), flags, apply);
+    Watch::start(path, file, move || live.reload())
+}
+
+/// Signals that come from here on are kept until they are looked at: those that ask to end, and
+/// `more`.
+fn watch_signals(more: &[i32]) -> anyhow::Result<Signals> {
     let mut signals = vec![SIGINT, SIGTERM];
+    signals.extend(more);
     // A terminal that is closed hangs up on what runs in it; elsewhere, this is how one asks for
     // the configuration to be read again.
     if !std::io::stdin().is_terminal() {
         signals.push(SIGHUP);
     }
     Signals::new(signals).context("could not watch for signals")
-}
-
-/// Waits for a signal to stop, then for the requests in flight. A second one ends at once.
-fn wait(server: &Server, signals: &mut Signals, config: &Watch, grace: &Published<Duration>) {
-    for signal in signals.forever() {
-        if signal != SIGHUP {
-            break;
-        }
-        config.look();
-    }
-    let grace = *grace.current();
-    tracing::info!("stopping: requests in flight have {grace:?}");
-    server.drain();
-    let until = Instant::now() + grace;
-    while !server.is_done() {
-        if signals.pending().any(|signal| signal != SIGHUP) {
-            tracing::warn!("stopping at once: a second signal came");
-            return;
-        }
-        if Instant::now() >= until {
-            tracing::warn!("stopping: the time for requests in flight is over");
-            return;
-        }
-        thread::sleep(DRAIN_POLL);
-    }
-}
-
-/// Lets the process have as many descriptors as it may, one for each connection: the usual limit
-/// of 1,024 is there for the sake of programs that use `select`.
-fn raise_descriptor_limit() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit {
-        current: limit.maximum,
-        maximum: limit.maximum,
-    };
-    if let Err(error) = setrlimit(Resource::Nofile, raised) {
-        tracing::warn!(
-            "the limit on open files stays at {:?}: {error}",
-            limit.current
-        );
-    }
 }

@@ -126,12 +126,13 @@ fn bounds(key: &'static str, value: impl TryInto<u64>, least: u64, most: u64) ->
     }
 }
 
-fn counts(config: &Config) -> [Bounds; 8] {
+fn counts(config: &Config) -> [Bounds; 9] {
     let (http, limits) = (&config.http, &config.limits);
     let threads = config.server.threads.unwrap_or(1);
     let newlines = http.leading_newlines_count;
     [
         bounds("server.threads", threads, 1, 1024),
+        bounds("server.processes", config.server.processes, 1, 1024),
         bounds("limits.connections", limits.connections_count, 1, MANY),
         bounds(
             "limits.connections-per-address",

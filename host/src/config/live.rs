@@ -3,12 +3,14 @@
 use super::show::values;
 use super::{Config, Draft, Settled, Sources};
 
-/// The keys that are looked at once, at the start: sockets, threads, folders, certificates' names,
-/// and what a pool of memory was made for. A section alone stands for all its keys.
+/// The keys that are looked at once, at the start: sockets, threads, processes, folders,
+/// certificates' names, and what a pool of memory was made for. A section alone stands for all its
+/// keys.
 pub const RESTART_KEYS: &[&str] = &[
     "site",
     "server.addr",
     "server.threads",
+    "server.processes",
     "budget.memory",
     "tls",
 ];
@@ -80,6 +82,7 @@ impl Live {
         config.site = running.site.clone();
         config.server.addr = running.server.addr;
         config.server.threads = running.server.threads;
+        config.server.processes = running.server.processes;
         config.budget.memory_bytes = running.budget.memory_bytes;
         config.tls = running.tls.clone();
         if !changes.taken.is_empty() {

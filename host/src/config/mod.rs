@@ -10,13 +10,15 @@
 //! 4. `check`: defaults give way to what was set; ranges and contradictions.
 //!
 //! [`Settled::show`] prints the result as a file again. `live` does the same steps when the file
-//! changes, and `watch` tells it to. `docs/configuration.md` has a table of all keys.
+//! changes, and `watch` tells it to; `handover` is how a worker process gets to know the result.
+//! `docs/configuration.md` has a table of all keys.
 
 mod budget;
 mod check;
 mod complaint;
 mod file;
 mod handlers;
+mod handover;
 mod keys;
 mod live;
 mod nearest;

@@ -14,14 +14,19 @@ impl Settled {
         if let Ok(folder) = std::env::current_dir() {
             config.start_at(&folder);
         }
-        let mut show = Show {
-            origins: &self.origins,
-            last: "",
-            out: String::new(),
-        };
-        config.visit(&mut show);
-        show.out
+        show(config, &self.origins)
     }
+}
+
+/// A configuration as it is, with a comment on each key.
+pub(super) fn show(mut config: Config, origins: &BTreeMap<String, Origin>) -> String {
+    let mut show = Show {
+        origins,
+        last: "",
+        out: String::new(),
+    };
+    config.visit(&mut show);
+    show.out
 }
 
 /// The values of all keys as TOML has them, by `section.key`. What isn't set isn't in there.

@@ -64,6 +64,16 @@ fn a_file_says_what_differs() {
 }
 
 #[test]
+fn several_processes_have_one_thread_each_unless_somebody_says_otherwise() {
+    let threads = |text: &str| config(text).server.threads();
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    assert_eq!(threads(""), processors);
+    assert_eq!(threads("[server]\nprocesses = 1\n"), processors);
+    assert_eq!(threads("[server]\nprocesses = 2\n"), 1);
+    assert_eq!(threads("[server]\nprocesses = 2\nthreads = 3\n"), 3);
+}
+
+#[test]
 fn flags_win_over_the_file() {
     let settled = settled("[limits]\nconnections = 5\nfields = \"64KiB\"\n", |draft| {
         draft.flag("limits.connections", "--max-connections", Some(&7), |it| {
@@ -136,6 +146,10 @@ fn what_is_wrong_is_said_in_one_line() {
         (
             "[server]\nthreads = 0",
             "2: server.threads: expected 1 to 1024, found 0",
+        ),
+        (
+            "[server]\nprocesses = 0",
+            "2: server.processes: expected 1 to 1024, found 0",
         ),
         (
             "[server]\nthreads = -1",

@@ -54,7 +54,14 @@ use crate::published::Published;
 use crate::registry;
 use crate::static_files::Pages;
 
+pub use self::listener::{Claim, Reservation};
 pub use self::options::{Limits, Options, Settings};
+
+/// The flag that says where to listen.
+pub const ADDR_FLAG: &str = "--addr";
+
+/// The flag that says where to listen for those who are to be sent on to https.
+pub const REDIRECT_FLAG: &str = "--redirect-http";
 
 /// What all reactors have in common.
 #[derive(Debug)]
@@ -96,15 +103,16 @@ impl Server {
         registry: Arc<registry::Shared<Program>>,
         pages: Arc<Pages>,
         access_log: Log,
+        claim: Claim,
     ) -> anyhow::Result<Self> {
         let tls = Tls::start(&config.tls)?;
         let threads_count = config.server.threads();
         let site = config.server.addr;
-        let (addr, mut doors) = open(site, threads_count, "--addr", Service::Site)?;
+        let (addr, mut doors) = open(site, threads_count, ADDR_FLAG, Service::Site, claim)?;
         let mut redirect_addr = None;
         if let Some(redirect) = config.tls.redirect_http {
             let service = Service::Redirect;
-            let (addr, more) = open(redirect, threads_count, "--redirect-http", service)?;
+            let (addr, more) = open(redirect, threads_count, REDIRECT_FLAG, service, claim)?;
             redirect_addr = Some(addr);
             for (doors, door) in doors.iter_mut().zip(more) {
                 doors.extend(door);
@@ -204,8 +212,9 @@ fn open(
     threads: usize,
     flag: &str,
     service: Service,
+    claim: Claim,
 ) -> anyhow::Result<(SocketAddr, Vec<Vec<Door>>)> {
-    let listeners = listener::bind(addr, threads, flag)?;
+    let listeners = listener::bind(addr, threads, flag, claim)?;
     let Some(first) = listeners.first() else {
         anyhow::bail!("a server needs one thread at least (--threads)");
     };

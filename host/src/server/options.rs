@@ -22,8 +22,12 @@ pub struct Options {
     /// `127.0.0.1:8000`: the port that Python's own `http.server` and wsgiref's examples use, and
     /// reachable from this machine alone unless asked for otherwise.
     pub addr: SocketAddr,
-    /// How many reactor threads; one for each processor if it isn't set.
+    /// How many reactor threads; one for each processor if it isn't set, and one in all if there
+    /// are several processes.
     pub threads: Option<u16>,
+    /// How many processes serve, each with threads of its own. One is this process itself; more
+    /// are workers, and this process supervises them.
+    pub processes: u16,
     /// Whether each request is logged on stdout.
     pub access_log: bool,
     /// Whether answers have a `Server` field that names this program.
@@ -126,10 +130,14 @@ impl Limits {
 }
 
 impl Options {
-    /// How many reactor threads: what is set, or one for each processor.
+    /// How many reactor threads a process has: what is set; or one for each processor, or one
+    /// where there are several processes.
     pub fn threads(&self) -> usize {
-        let processors = || std::thread::available_parallelism().map_or(1, usize::from);
-        self.threads.map_or_else(processors, usize::from)
+        match self.threads {
+            Some(threads) => usize::from(threads),
+            None if self.processes > 1 => 1,
+            None => std::thread::available_parallelism().map_or(1, usize::from),
+        }
     }
 }
 
@@ -138,6 +146,7 @@ impl Default for Options {
         Self {
             addr: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8000),
             threads: None,
+            processes: 1,
             access_log: true,
             server_field: true,
             shutdown_grace: Duration::from_secs(30),

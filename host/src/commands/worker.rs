@@ -1,0 +1,50 @@
+//! `wasgi serve` in a worker: serves as its supervisor says, and ends when that says so or ends.
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use super::service::{Service, raise_descriptor_limit};
+use crate::log::{self, Log};
+use crate::server::Claim;
+use crate::supervisor::{Badge, END_AT_ONCE, ToSupervisor};
+
+/// Serves until SIGTERM.
+///
+/// # Errors
+///
+/// Fails when the server can't start, or has no supervisor.
+pub(super) fn work(badge: Badge) -> anyhow::Result<ExitCode> {
+    // A terminal's signals come to all processes in it; what follows from them is for the
+    // supervisor to say. So SIGINT and SIGHUP are caught, and that is all.
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, END_AT_ONCE])
+        .context("could not watch for signals")?;
+    badge.follow()?;
+    let mut channel = ToSupervisor::stdin()?;
+    let (config, colours) = channel.config()?;
+    let errors = Log::start("error", std::io::stderr())?;
+    log::install(errors.clone(), colours);
+    let out = Log::start("access", std::io::stdout())?;
+    raise_descriptor_limit();
+
+    let result = Service::start(&config, Claim::Shared, &out).and_then(|service| {
+        channel.announce(service.announcement())?;
+        let controls = service.controls();
+        channel.follow(move |config| controls.apply(config))?;
+        // Not a second SIGTERM; see `END_AT_ONCE`.
+        let first = signals
+            .forever()
+            .find(|signal| [SIGTERM, END_AT_ONCE].contains(signal));
+        let mut at_once = first == Some(END_AT_ONCE);
+        service.drain(|| {
+            at_once |= signals.pending().any(|signal| signal == END_AT_ONCE);
+            at_once
+        });
+        Ok(())
+    });
+    out.flush();
+    errors.flush();
+    result.map(|()| ExitCode::SUCCESS)
+}

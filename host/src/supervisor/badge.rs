@@ -1,0 +1,135 @@
+//! What tells a process that it is a worker: the value of a flag, put among its supervisor's own.
+
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::str::FromStr;
+
+use anyhow::{Context, ensure};
+use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
+
+/// Which worker a process is, and whose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Badge {
+    /// From 1 on.
+    pub number: u16,
+    /// The supervisor's process ID.
+    pub supervisor: i32,
+}
+
+impl Badge {
+    /// The badge of a worker of this process.
+    pub(super) fn new(number: u16) -> Self {
+        Self {
+            number,
+            supervisor: rustix::process::getpid().as_raw_nonzero().get(),
+        }
+    }
+
+    /// The arguments of a worker: those of its supervisor, the program's name left out, and the
+    /// badge. So a list of processes shows who belongs to whom.
+    pub(super) fn arguments(self, supervisor: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
+        let mut arguments: Vec<OsString> = supervisor.into_iter().collect();
+        // Right behind the command's name: at the end, there may be a `--` before it.
+        let place = arguments.len().min(1);
+        arguments.insert(place, OsStr::new(&format!("--worker={self}")).to_owned());
+        arguments
+    }
+
+    /// Has this process get SIGTERM when its supervisor ends, however that comes.
+    ///
+    /// # Errors
+    ///
+    /// The supervisor has ended already, or was never there.
+    pub fn follow(self) -> anyhow::Result<()> {
+        set_parent_process_death_signal(Some(Signal::TERM))
+            .context("could not ask to be told of the supervisor's end")?;
+        // Only now: had it ended in between, nobody would say so.
+        ensure!(
+            getppid() == Pid::from_raw(self.supervisor),
+            "worker {} has no supervisor: process {} is not its parent (`--worker` is for \
+             supervisors only)",
+            self.number,
+            self.supervisor
+        );
+        Ok(())
+    }
+}
+
+impl fmt::Display for Badge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.number, self.supervisor)
+    }
+}
+
+impl FromStr for Badge {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (number, supervisor) = text
+            .split_once('/')
+            .ok_or("expected a worker's number and its supervisor's process ID")?;
+        let number = number.parse().ok().filter(|number| *number > 0);
+        let supervisor = supervisor.parse().ok().filter(|pid| *pid > 0);
+        Ok(Self {
+            number: number.ok_or("expected a worker's number")?,
+            supervisor: supervisor.ok_or("expected a process ID")?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    const BADGE: Badge = Badge {
+        number: 2,
+        supervisor: 4711,
+    };
+
+    fn worker(arguments: &[&str]) -> Vec<OsString> {
+        BADGE.arguments(arguments.iter().map(OsString::from))
+    }
+
+    #[test]
+    fn a_badge_can_be_written_and_read() {
+        assert_eq!(BADGE.to_string(), "2/4711");
+        assert_eq!(BADGE.to_string().parse(), Ok(BADGE));
+        for nonsense in ["", "2", "/", "2/", "/4711", "0/4711", "2/0", "2/-1", "a/b"] {
+            assert!(nonsense.parse::<Badge>().is_err(), "{nonsense}");
+        }
+    }
+
+    #[test]
+    fn a_worker_has_its_supervisors_arguments_and_a_badge() {
+        assert_eq!(
+            worker(&["serve", "--processes", "2", "--", "site"]),
+            ["serve", "--worker=2/4711", "--processes", "2", "--", "site"]
+        );
+        assert_eq!(worker(&["serve"]), ["serve", "--worker=2/4711"]);
+        assert_eq!(worker(&[]), ["--worker=2/4711"]);
+    }
+
+    #[test]
+    fn the_command_line_takes_a_workers_arguments() {
+        for arguments in [&["serve"][..], &["serve", "--processes=2", "--", "--odd"]] {
+            let mut whole = vec![OsString::from("wasgi")];
+            whole.extend(worker(arguments));
+            let Ok(Command::Serve(serve)) = Cli::try_parse_from(whole).map(|cli| cli.command)
+            else {
+                panic!("{arguments:?}");
+            };
+            assert_eq!(serve.worker, Some(BADGE));
+        }
+    }
+
+    #[test]
+    fn whose_parent_is_another_process_is_no_worker() {
+        let own = Badge::new(1);
+        let error = own.follow().expect_err("nobody is its own parent");
+        assert!(error.to_string().contains("no supervisor"), "{error}");
+        set_parent_process_death_signal(None).expect("it can be taken back");
+    }
+}

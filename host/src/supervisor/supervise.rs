@@ -1,0 +1,377 @@
+//! The supervisor's loop. It sleeps until a signal comes, a worker speaks, the configuration has
+//! changed, or it is time for a worker to come back.
+
+use std::process::{ExitCode, ExitStatus};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use rustix::process::Signal;
+use signal_hook::consts::{SIGCHLD, SIGHUP};
+use signal_hook::iterator::Signals;
+
+use super::END_AT_ONCE;
+use super::back_off::BackOff;
+use super::worker::{Logs, Worker, cause};
+use crate::config::Config;
+
+/// How long a worker may take to end beyond what its requests have: to write the last lines of its
+/// logs, mostly, for which it takes two seconds at most. Then it is killed.
+const END_PATIENCE: Duration = Duration::from_secs(5);
+
+/// The processes that serve, and what becomes of them.
+#[derive(Debug)]
+pub struct Supervisor {
+    slots: Vec<Slot>,
+    phase: Phase,
+    /// What workers go by, as [`Config::handover`] writes it.
+    config: String,
+    grace: Duration,
+    logs: Logs,
+    events: Receiver<Event>,
+    sender: Sender<Event>,
+}
+
+/// The place of a worker.
+#[derive(Debug)]
+struct Slot {
+    /// From 1 on.
+    number: u16,
+    state: State,
+    back_off: BackOff,
+}
+
+#[derive(Debug)]
+enum State {
+    /// It was not its turn yet, or it has ended for good.
+    Empty,
+    Running(Worker),
+    /// It has died, and comes back at this time.
+    Away(Instant),
+}
+
+#[derive(Debug)]
+enum Phase {
+    /// The first worker starts alone, so that it is the only one to compile; then all others. Has
+    /// what the first has to say, once it serves.
+    Starting(Option<String>),
+    Serving,
+    /// Those that still run at this time are killed.
+    Stopping {
+        until: Instant,
+        code: ExitCode,
+    },
+}
+
+#[derive(Debug)]
+enum Event {
+    Signal(i32),
+    /// The worker that is this process serves, and has this to say.
+    Started(u32, String),
+    Reconfigured {
+        config: String,
+        grace: Duration,
+    },
+}
+
+/// Tells a supervisor of a new configuration. Clones tell the same one.
+#[derive(Clone, Debug)]
+pub struct Reconfigure(Sender<Event>);
+
+impl Reconfigure {
+    /// Has all workers go by `config`.
+    ///
+    /// # Errors
+    ///
+    /// It can't be handed on; see [`Config::handover`].
+    pub fn to(&self, config: &Config) -> anyhow::Result<()> {
+        let event = Event::Reconfigured {
+            config: config.handover()?,
+            grace: config.server.shutdown_grace,
+        };
+        // A supervisor that has gone has no workers left.
+        let _ = self.0.send(event);
+        Ok(())
+    }
+}
+
+impl Supervisor {
+    /// A supervisor of `config.server.processes` workers, which have not been started yet, and
+    /// that `signals` are for: SIGCHLD, those that ask to end, and perhaps SIGHUP.
+    ///
+    /// # Errors
+    ///
+    /// The configuration can't be handed on, or the system gives no thread.
+    pub fn new(config: &Config, logs: Logs, mut signals: Signals) -> anyhow::Result<Self> {
+        let (sender, events) = mpsc::channel();
+        let to_supervisor = sender.clone();
+        let listen = move || {
+            for signal in signals.forever() {
+                if to_supervisor.send(Event::Signal(signal)).is_err() {
+                    break;
+                }
+            }
+        };
+        thread::Builder::new()
+            .name("wasgi-signals".into())
+            .spawn(listen)
+            .context("could not start the thread that waits for signals")?;
+        let slot = |number| Slot {
+            number,
+            state: State::Empty,
+            back_off: BackOff::default(),
+        };
+        Ok(Self {
+            slots: (1..=config.server.processes).map(slot).collect(),
+            phase: Phase::Starting(None),
+            config: config.handover()?,
+            grace: config.server.shutdown_grace,
+            logs,
+            events,
+            sender,
+        })
+    }
+
+    /// Who tells it of a new configuration.
+    pub fn reconfigure(&self) -> Reconfigure {
+        Reconfigure(self.sender.clone())
+    }
+
+    /// Starts the workers and sees to them, until a signal ends them all or one can't start.
+    /// `look` has the configuration's file read again. To be called on the main thread, as the
+    /// workers end with the thread that started them.
+    ///
+    /// # Errors
+    ///
+    /// The system gives no process for the first start.
+    pub fn run(mut self, look: impl Fn()) -> anyhow::Result<ExitCode> {
+        if let Some(first) = self.slots.first_mut() {
+            first.start(&self.config, &self.logs, &self.sender)?;
+        }
+        loop {
+            match self.next_event() {
+                Some(Event::Signal(SIGCHLD)) => self.look(),
+                Some(Event::Signal(SIGHUP)) => look(),
+                Some(Event::Signal(_)) => self.stop(),
+                Some(Event::Started(pid, text)) => self.started(pid, text)?,
+                Some(Event::Reconfigured { config, grace }) => self.send(config, grace),
+                None => {}
+            }
+            self.on_time(Instant::now());
+            if let Phase::Stopping { code, .. } = self.phase
+                && self.workers().next().is_none()
+            {
+                return Ok(code);
+            }
+        }
+    }
+
+    /// What comes next; nothing, if it is time to do something first.
+    fn next_event(&self) -> Option<Event> {
+        let deadlines = self.slots.iter().filter_map(|slot| match slot.state {
+            State::Away(until) => Some(until),
+            State::Empty | State::Running(_) => None,
+        });
+        let end = match self.phase {
+            Phase::Stopping { until, .. } => Some(until),
+            Phase::Starting(_) | Phase::Serving => None,
+        };
+        // There is always a sender, this one's own.
+        match deadlines.chain(end).min() {
+            None => self.events.recv().ok(),
+            Some(until) => {
+                let wait = until.saturating_duration_since(Instant::now());
+                self.events.recv_timeout(wait).ok()
+            }
+        }
+    }
+
+    /// Does what it is time for.
+    fn on_time(&mut self, now: Instant) {
+        if let Phase::Stopping { until, .. } = &mut self.phase
+            && *until <= now
+        {
+            // Killed processes end; being told of it takes a moment.
+            *until = now + END_PATIENCE;
+            for worker in self.workers() {
+                let pid = worker.pid();
+                tracing::warn!("process {pid} does not end: killing it");
+                worker.signal(Signal::KILL);
+            }
+        }
+        for slot in &mut self.slots {
+            let due = matches!(slot.state, State::Away(until) if until <= now);
+            if due && let Err(error) = slot.start(&self.config, &self.logs, &self.sender) {
+                let pause = slot.back_off.died(Duration::ZERO);
+                let number = slot.number;
+                tracing::error!("worker {number}: {error:#}; trying again in {pause:?}");
+                slot.state = State::Away(now + pause);
+            }
+        }
+    }
+
+    /// A worker serves.
+    fn started(&mut self, pid: u32, text: String) -> anyhow::Result<()> {
+        let mut slots = self.slots.iter_mut();
+        let Some(slot) = slots.find(|slot| slot.is(pid)) else {
+            return Ok(());
+        };
+        if let State::Running(worker) = &mut slot.state {
+            worker.serves = true;
+        }
+        match &mut self.phase {
+            Phase::Starting(announcement @ None) => {
+                *announcement = Some(text);
+                for slot in self.slots.iter_mut().skip(1) {
+                    slot.start(&self.config, &self.logs, &self.sender)?;
+                }
+            }
+            Phase::Starting(Some(announcement)) => {
+                let announcement = std::mem::take(announcement);
+                if self.workers().filter(|worker| worker.serves).count() < self.slots.len() {
+                    self.phase = Phase::Starting(Some(announcement));
+                } else {
+                    self.announce(&announcement);
+                    self.phase = Phase::Serving;
+                }
+            }
+            Phase::Serving => tracing::info!("worker {} serves again (process {pid})", slot.number),
+            Phase::Stopping { .. } => {}
+        }
+        Ok(())
+    }
+
+    /// Says what the first worker has to say, for all.
+    fn announce(&self, announcement: &str) {
+        let pids: Vec<String> = self.workers().map(|one| one.pid().to_string()).collect();
+        let (count, pids) = (pids.len(), pids.join(", "));
+        let text = format!("{announcement}served by {count} processes: {pids}\n");
+        self.logs.out.send(text.into_bytes());
+    }
+
+    /// Sees to the workers that have ended.
+    fn look(&mut self) {
+        for index in 0..self.slots.len() {
+            let Some(slot) = self.slots.get_mut(index) else {
+                continue;
+            };
+            let State::Running(worker) = &mut slot.state else {
+                continue;
+            };
+            match worker.look() {
+                Ok(Some(status)) => {
+                    let (number, pid) = (slot.number, worker.pid());
+                    let (lived, serves) = (worker.since.elapsed(), worker.serves);
+                    slot.state = State::Empty;
+                    let who = format!("worker {number} (process {pid}) {}", cause(status));
+                    self.ended(index, &who, status, lived, serves);
+                }
+                Ok(None) => {}
+                Err(error) => tracing::error!("could not look at a worker: {error}"),
+            }
+        }
+    }
+
+    /// A worker has ended. `who` says which and how.
+    fn ended(
+        &mut self,
+        index: usize,
+        who: &str,
+        status: ExitStatus,
+        lived: Duration,
+        served: bool,
+    ) {
+        match self.phase {
+            Phase::Starting(_) => {
+                // One that ends by itself says why.
+                if served || status.code().is_none_or(|code| code == 0) {
+                    tracing::error!("{who} before all workers had started");
+                }
+                self.end_all(ExitCode::FAILURE);
+            }
+            Phase::Serving => {
+                let Some(slot) = self.slots.get_mut(index) else {
+                    return;
+                };
+                let pause = slot.back_off.died(lived);
+                slot.state = State::Away(Instant::now() + pause);
+                let when = match pause {
+                    Duration::ZERO => String::new(),
+                    pause => format!(" in {pause:?}"),
+                };
+                if status.success() {
+                    tracing::info!("{who}; starting another{when}");
+                } else {
+                    tracing::error!("{who}; starting another{when}");
+                }
+            }
+            // It may not have got so far as to watch for signals.
+            Phase::Stopping { .. } if status.success() || !served => {}
+            Phase::Stopping { .. } => tracing::warn!("{who} before its requests were done"),
+        }
+    }
+
+    /// A signal asks to end.
+    fn stop(&mut self) {
+        if let Phase::Stopping { until, .. } = &mut self.phase {
+            tracing::warn!("stopping at once: a second signal came");
+            *until = Instant::now() + END_PATIENCE;
+            if let Some(signal) = Signal::from_named_raw(END_AT_ONCE) {
+                self.workers().for_each(|worker| worker.signal(signal));
+            }
+        } else {
+            let grace = self.grace;
+            tracing::info!("stopping: requests in flight have {grace:?}");
+            self.end_all(ExitCode::SUCCESS);
+        }
+    }
+
+    /// Has all workers end in order.
+    fn end_all(&mut self, code: ExitCode) {
+        let until = Instant::now() + self.grace + END_PATIENCE;
+        self.phase = Phase::Stopping { until, code };
+        for slot in &mut self.slots {
+            match &slot.state {
+                State::Running(worker) => worker.signal(Signal::TERM),
+                State::Empty => {}
+                State::Away(_) => slot.state = State::Empty,
+            }
+        }
+    }
+
+    /// Has all workers go by a new configuration, those to come included.
+    fn send(&mut self, config: String, grace: Duration) {
+        for slot in &mut self.slots {
+            if let State::Running(worker) = &mut slot.state {
+                worker.send(&config, &self.logs);
+            }
+        }
+        self.config = config;
+        self.grace = grace;
+    }
+
+    fn workers(&self) -> impl Iterator<Item = &Worker> {
+        self.slots.iter().filter_map(|slot| match &slot.state {
+            State::Running(worker) => Some(worker),
+            State::Empty | State::Away(_) => None,
+        })
+    }
+}
+
+impl Slot {
+    fn start(&mut self, config: &str, logs: &Logs, sender: &Sender<Event>) -> anyhow::Result<()> {
+        let sender = sender.clone();
+        let announced = move |pid, text| {
+            // A supervisor that has gone has nothing to say any more.
+            let _ = sender.send(Event::Started(pid, text));
+        };
+        self.state = State::Running(Worker::start(self.number, config, logs, announced)?);
+        Ok(())
+    }
+
+    /// Whether its worker is this process.
+    fn is(&self, pid: u32) -> bool {
+        matches!(&self.state, State::Running(worker) if worker.pid() == pid)
+    }
+}

@@ -1,0 +1,163 @@
+//! A worker, as its supervisor sees it: a child process, the channel to it, and its output.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use anyhow::Context;
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::badge::Badge;
+use super::channel::{self, ToWorker};
+use super::relay;
+use crate::log::Log;
+
+/// This program, even if its file has been replaced or removed since it was started: workers of two
+/// versions would not understand each other.
+const THIS_PROGRAM: &str = "/proc/self/exe";
+
+/// Where the output of workers goes.
+#[derive(Clone, Debug)]
+pub struct Logs {
+    /// Their standard output,
+    pub out: Log,
+    /// and their standard error,
+    pub errors: Log,
+    /// which may be coloured.
+    pub colours: bool,
+}
+
+/// A process that is running, or has not been looked at since. It is killed when this is dropped.
+#[derive(Debug)]
+pub(super) struct Worker {
+    child: Child,
+    channel: ToWorker,
+    relays: Vec<JoinHandle<()>>,
+    /// When it was started.
+    pub(super) since: Instant,
+    /// Whether it has said that it serves.
+    pub(super) serves: bool,
+}
+
+impl Worker {
+    /// Starts a worker with a configuration, as `Config::handover` writes it. Calls `announced`
+    /// with its process ID and what its start has to say, once it serves.
+    ///
+    /// Only the main thread may do so: a worker ends when the thread ends that started it.
+    pub(super) fn start(
+        number: u16,
+        config: &str,
+        logs: &Logs,
+        announced: impl FnOnce(u32, String) + Send + 'static,
+    ) -> anyhow::Result<Self> {
+        let (channel, stdin) = channel::pair()?;
+        let mut arguments = std::env::args_os();
+        let mut command = Command::new(THIS_PROGRAM);
+        command
+            .arg0(arguments.next().unwrap_or_else(|| "wasgi".into()))
+            .args(Badge::new(number).arguments(arguments))
+            .stdin(OwnedFd::from(stdin))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let child = command
+            .spawn()
+            .with_context(|| format!("could not start worker {number}"))?;
+        // From here on, whatever fails takes the process with it.
+        let mut worker = Self {
+            child,
+            channel,
+            relays: Vec::new(),
+            since: Instant::now(),
+            serves: false,
+        };
+        if let Some(out) = worker.child.stdout.take() {
+            let relay = relay::start("out", out, logs.out.clone())?;
+            worker.relays.push(relay);
+        }
+        if let Some(errors) = worker.child.stderr.take() {
+            let relay = relay::start("errors", errors, logs.errors.clone())?;
+            worker.relays.push(relay);
+        }
+        let pid = worker.pid();
+        worker.channel.listen(move |text| announced(pid, text))?;
+        worker.send(config, logs);
+        Ok(worker)
+    }
+
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends a configuration. A worker that can't take it will be gone in a moment.
+    pub(super) fn send(&mut self, config: &str, logs: &Logs) {
+        if let Err(error) = self.channel.send(config, logs.colours) {
+            let pid = self.pid();
+            tracing::warn!("process {pid} did not take its configuration: {error:#}");
+        }
+    }
+
+    /// Sends a signal. Not to another process: its ID is its own until it was looked at.
+    pub(super) fn signal(&self, signal: Signal) {
+        if let Err(error) = kill_process(Pid::from_child(&self.child), signal) {
+            tracing::warn!("could not send a signal to process {}: {error}", self.pid());
+        }
+    }
+
+    /// Whether it has ended, and how. All that it wrote is in the log by then.
+    pub(super) fn look(&mut self) -> io::Result<Option<ExitStatus>> {
+        let status = self.child.try_wait()?;
+        if status.is_some() {
+            for relay in self.relays.drain(..) {
+                // One that panicked has said so.
+                let _ = relay.join();
+            }
+        }
+        Ok(status)
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        // Both do nothing to a process that was seen to have ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// How a process came to its end, in words.
+pub(super) fn cause(status: ExitStatus) -> String {
+    let Some(signal) = status.signal() else {
+        return format!("ended with exit status {}", status.code().unwrap_or(0));
+    };
+    let name = signal_hook::low_level::signal_name(signal).unwrap_or("of no name");
+    let core = if status.core_dumped() {
+        ", and left a core dump"
+    } else {
+        ""
+    };
+    format!("was killed by signal {signal} ({name}){core}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_names_status_or_signal() {
+        // As `wait` has them: a status in the second byte, a signal in the first (wait(2)).
+        for (raw, expected) in [
+            (0, "ended with exit status 0"),
+            (1 << 8, "ended with exit status 1"),
+            (9, "was killed by signal 9 (SIGKILL)"),
+            (
+                6 | 0x80,
+                "was killed by signal 6 (SIGABRT), and left a core dump",
+            ),
+        ] {
+            assert_eq!(cause(ExitStatus::from_raw(raw)), expected);
+        }
+    }
+}
