@@ -10,13 +10,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use wasgi::config::Budget;
+use wasgi::config::{Budget, Policy};
 use wasgi::engine::{Call, Engine, Program};
 use wasgi::gateway::{Environ, Exchange, Scheme};
 use wasgi_benches::{SHORT, head};
 
 fn call(c: &mut Criterion) {
     let budget = Budget::default();
+    let policy = Policy { budget, reuse: 1 };
     let engine = Engine::new(&budget, None).expect("an engine");
     for name in ["hello", "environ"] {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../handlers/{name}.wasm"));
@@ -24,18 +25,18 @@ fn call(c: &mut Criterion) {
             .unwrap_or_else(|error| panic!("{}: {error}: run `cargo xtask build`", file.display()));
         let program = engine.load(&bytes).expect("a handler");
         c.bench_function(&format!("fresh/{name}"), |b| {
-            b.iter(|| once(&program, budget))
+            b.iter(|| once(&program, policy))
         });
     }
     let page = include_str!("../tests/support/page.wat");
     let page = page.replace("{{length}}", "2").replace("{{page}}", "hi");
     let program = engine.load(page.as_bytes()).expect("a handler");
-    c.bench_function("instance", |b| b.iter(|| once(&program, budget)));
-    c.bench_function("store", |b| b.iter(|| drop(prepare(&program, budget))));
+    c.bench_function("instance", |b| b.iter(|| once(&program, policy)));
+    c.bench_function("store", |b| b.iter(|| drop(prepare(&program, policy))));
 }
 
-fn once(program: &Program, budget: Budget) {
-    let (mut call, exchange) = prepare(program, budget);
+fn once(program: &Program, policy: Policy) {
+    let (mut call, exchange) = prepare(program, policy);
     let mut context = Context::from_waker(Waker::noop());
     let Poll::Ready(finished) = call.poll(&mut context) else {
         panic!("the handler waits")
@@ -45,7 +46,7 @@ fn once(program: &Program, budget: Budget) {
 }
 
 /// A call of which nothing has run yet.
-fn prepare(program: &Program, budget: Budget) -> (Call, Arc<Exchange>) {
+fn prepare(program: &Program, policy: Policy) -> (Call, Arc<Exchange>) {
     let environ = Environ {
         head: head(SHORT),
         script_name: b"/hello".to_vec(),
@@ -58,7 +59,7 @@ fn prepare(program: &Program, budget: Budget) -> (Call, Arc<Exchange>) {
         run_once: true,
     };
     let exchange = Arc::new(Exchange::new(false));
-    let call = Call::new(program, "hello".into(), environ, exchange.clone(), budget);
+    let call = Call::new(program, "hello".into(), environ, exchange.clone(), policy);
     (call, exchange)
 }
 

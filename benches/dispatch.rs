@@ -12,7 +12,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use wasgi::config::Budget;
+use wasgi::config::{Budget, Policy};
 use wasgi::engine::{Call, Engine, Program};
 use wasgi::gateway::{Environ, Exchange, Head, Scheme};
 use wasgi::http1::{
@@ -29,6 +29,7 @@ const STAMP: Stamp<'static> = Stamp {
 
 fn dispatch(c: &mut Criterion) {
     let budget = Budget::default();
+    let policy = Policy { budget, reuse: 1 };
     let engine = Engine::new(&budget, None).expect("an engine");
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../handlers/hello.wasm");
     let bytes = std::fs::read(&file)
@@ -55,7 +56,7 @@ fn dispatch(c: &mut Criterion) {
                 let Some(Incoming::Request(head)) = connection.next_request(now) else {
                     panic!("no request");
                 };
-                answer(&table, head, budget, &mut connection, &mut out);
+                answer(&table, head, policy, &mut connection, &mut out);
                 let _ = black_box(connection.next_step(now));
             });
         });
@@ -66,7 +67,7 @@ fn dispatch(c: &mut Criterion) {
 fn answer(
     table: &Table<Program>,
     head: Arc<RequestHead>,
-    budget: Budget,
+    policy: Policy,
     connection: &mut Connection,
     out: &mut Vec<u8>,
 ) {
@@ -82,6 +83,7 @@ fn answer(
         local: (Ipv4Addr::LOCALHOST, 8000).into(),
         scheme: Scheme::Http,
         host: None,
+        run_once: true,
     };
     let exchange = Arc::new(Exchange::new(false));
     let mut call = Call::new(
@@ -89,7 +91,7 @@ fn answer(
         "hello".into(),
         environ,
         exchange.clone(),
-        budget,
+        policy,
     );
     let mut context = Context::from_waker(Waker::noop());
     let Poll::Ready(finished) = call.poll(&mut context) else {
