@@ -94,7 +94,7 @@ fn run(input: &[u8]) {
                 };
                 let status = if number % 8 == 7 { 304 } else { 200 };
                 let mut out = Vec::new();
-                connection.start_response(&head(status), length, &STAMP, &mut out);
+                let _ = connection.start_response(&head(status), length, &STAMP, &mut out);
                 if known.in_request && known.answering.is_none() {
                     assert!(out.starts_with(b"HTTP/1.1 "), "an answer has a head");
                     known.answering = Some(match length {
@@ -133,7 +133,9 @@ fn run(input: &[u8]) {
             }
             9 => {
                 now += Duration::from_millis(u64::from(number) * 100);
-                if connection.deadline().is_some_and(|deadline| deadline <= now)
+                if connection
+                    .deadline()
+                    .is_some_and(|deadline| deadline <= now)
                     && let Some(Expiry::Close(_)) = connection.expired(now)
                 {
                     return;
