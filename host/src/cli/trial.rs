@@ -31,7 +31,7 @@ pub struct Check {
 /// `wasgi run`.
 #[derive(Debug, Args)]
 pub struct Run {
-    /// The handler: a file, or its name in the handlers folder (hello, 'users/[id]')
+    /// The handler: a file, or its name in the handlers folder (hello, api/users)
     #[arg(value_name = "HANDLER")]
     pub handler: PathBuf,
     /// The method [default: GET, or POST with a body]
