@@ -149,7 +149,7 @@ pub(super) fn adopt(
     component: &Component,
 ) -> wasmtime::Result<Component> {
     let code = component.serialize()?;
-    // Sound: the bytes are what wasmtime has just written, in this process.
+    // SAFETY: the bytes are what wasmtime has just written, in this process.
     #[allow(
         unsafe_code,
         reason = "loading compiled code is unsafe by nature; see above"

@@ -17,6 +17,11 @@ const INSTANCES: u32 = 12_000;
 /// where they wait, a system call more makes no difference.
 pub(super) const SMALL_INSTANCES: u32 = 256;
 
+/// Places in the pool for small programs beyond those that are counted: a store gives its seat back
+/// a moment before its instance, and who takes the seat meanwhile must find room. One for each
+/// thread would do.
+const SPARE_SMALL_INSTANCES: u32 = 256;
+
 /// What is tried when the system refuses so much address space (a container's limit, an older
 /// processor): fewer instances, then none in advance.
 const FEWER_INSTANCES: [u32; 3] = [2_000, 250, 30];
@@ -61,7 +66,7 @@ const WARM_SLOTS: u32 = 256;
 
 /// An engine for small programs, if the system has room for one.
 pub(super) fn small_engine(budget: &Budget) -> Option<wasmtime::Engine> {
-    let mut pool = pooling(SMALL_INSTANCES, budget);
+    let mut pool = pooling(SMALL_INSTANCES + SPARE_SMALL_INSTANCES, budget);
     pool.pagemap_scan(Enabled::No);
     let mut config = base();
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
