@@ -1,9 +1,10 @@
 //! The command line: `wasgi serve`, `wasgi routes`, `wasgi config`; and in `trial`, `wasgi check`
-//! and `wasgi run`.
+//! and `wasgi run`. What several have in common is in `budget`.
 //!
 //! A flag that isn't given says nothing: defaults are `config`'s, and the file's values come before
 //! them.
 
+mod budget;
 mod trial;
 
 use std::net::SocketAddr;
@@ -17,7 +18,11 @@ use crate::server::proxy;
 use crate::supervisor;
 use crate::units::{duration, size};
 
+pub use budget::Budget;
 pub use trial::{Check, Run, Trial};
+
+/// What limits stand under in the help.
+const LIMITS_HEADING: &str = "Limits (more in wasgi.toml)";
 
 /// Serves a folder of pages and a folder of sandboxed handlers.
 ///
@@ -128,29 +133,16 @@ pub struct Serve {
     pub limits: Limits,
 }
 
-/// What one request may cost its handler, or ask of the server. A number without a unit is in the
-/// one that the help shows.
-#[derive(Clone, Debug, Default, Args)]
-#[command(next_help_heading = "Limits (more in wasgi.toml)")]
+/// What one request may cost its handler, or ask of the server.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = LIMITS_HEADING)]
 pub struct Limits {
-    /// Memory of one instance [default: 128]
-    #[arg(long, value_name = "MIB", value_parser = mebibytes)]
-    pub max_memory: Option<usize>,
-    /// Time from a request's head to its response's end [default: 30]
-    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
-    pub max_wall_time: Option<Duration>,
-    /// Time a request may compute, waiting not counted [default: 5]
-    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
-    pub max_cpu_time: Option<Duration>,
+    /// What it may cost.
+    #[command(flatten)]
+    pub budget: Budget,
     /// Requests that one handler may have in work at a time [default: 10000]
     #[arg(long, value_name = "N")]
     pub max_concurrent: Option<usize>,
-    /// Status and fields of a response together [default: 64]
-    #[arg(long, value_name = "KIB", value_parser = kibibytes)]
-    pub max_response_head: Option<usize>,
-    /// What a request may write to the error log [default: 64]
-    #[arg(long, value_name = "KIB", value_parser = kibibytes)]
-    pub max_log: Option<usize>,
     /// Body of a request [default: 64]
     #[arg(long, value_name = "MIB", value_parser = mebibytes)]
     pub max_body: Option<usize>,
@@ -249,8 +241,7 @@ impl Serve {
         });
         self.set_tls(draft);
         self.set_proxy(draft);
-        self.limits.set_budget(draft);
-        self.limits.set_limits(draft);
+        self.limits.set(draft);
     }
 
     fn set_tls(&self, draft: &mut Draft) {
@@ -294,25 +285,8 @@ impl Serve {
 }
 
 impl Limits {
-    fn set_budget(&self, draft: &mut Draft) {
-        draft.flag(
-            "budget.memory",
-            "--max-memory",
-            self.max_memory.as_ref(),
-            |it| &mut it.budget.memory_bytes,
-        );
-        draft.flag(
-            "budget.wall-time",
-            "--max-wall-time",
-            self.max_wall_time.as_ref(),
-            |it| &mut it.budget.wall_time,
-        );
-        draft.flag(
-            "budget.cpu-time",
-            "--max-cpu-time",
-            self.max_cpu_time.as_ref(),
-            |it| &mut it.budget.cpu_time,
-        );
+    fn set(&self, draft: &mut Draft) {
+        self.budget.set(draft);
         let concurrent = self.max_concurrent.as_ref();
         draft.flag(
             "budget.concurrent-requests",
@@ -320,16 +294,11 @@ impl Limits {
             concurrent,
             |it| &mut it.budget.concurrent_requests,
         );
-        let head = self.max_response_head.as_ref();
-        draft.flag("budget.response-head", "--max-response-head", head, |it| {
-            &mut it.budget.response_head_bytes
-        });
-        draft.flag("budget.log", "--max-log", self.max_log.as_ref(), |it| {
-            &mut it.budget.log_bytes
-        });
+        self.set_connections(draft);
+        self.set_timeouts(draft);
     }
 
-    fn set_limits(&self, draft: &mut Draft) {
+    fn set_connections(&self, draft: &mut Draft) {
         let body = self.max_body.map(|bytes| bytes as u64);
         draft.flag("limits.body", "--max-body", body.as_ref(), |it| {
             &mut it.http.body_bytes
@@ -349,6 +318,9 @@ impl Limits {
         draft.flag(key, flag, per_address, |it| {
             &mut it.limits.connections_per_address_count
         });
+    }
+
+    fn set_timeouts(&self, draft: &mut Draft) {
         draft.flag(
             "limits.head-timeout",
             "--head-timeout",
@@ -448,8 +420,16 @@ mod tests {
     #[test]
     fn the_help_says_the_defaults() {
         let mut command = Cli::command();
-        let serve = command.find_subcommand_mut("serve").expect("it is there");
-        let help = serve.render_long_help().to_string();
+        let help = |command: &mut clap::Command, name: &str| {
+            let command = command.find_subcommand_mut(name).expect("it is there");
+            command.render_long_help().to_string()
+        };
+        // What a request may cost is said once for all of them.
+        for name in ["check", "run"] {
+            let help = help(&mut command, name);
+            assert!(help.contains("--max-cpu-time"), "{name}: {help}");
+        }
+        let help = help(&mut command, "serve");
         let config = Config::default();
         let seconds = |time: Duration| time.as_secs_f64().to_string();
         for (flag, default) in [

@@ -27,4 +27,5 @@ mod reuse;
 mod settings;
 mod stress;
 mod tls;
+mod trial;
 mod wasi_http;

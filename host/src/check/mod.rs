@@ -24,7 +24,7 @@ use crate::engine::{Engine, Program};
 use crate::registry::label;
 
 /// Checks one handler's file: loads it, and sends the requests of the plan to `target`, or to
-/// where a site would have it.
+/// where the site has it whose handlers are in `folder`.
 ///
 /// # Errors
 ///
@@ -33,13 +33,15 @@ pub fn check(
     engine: &Engine,
     driver: &Driver,
     path: &Path,
+    folder: &Path,
     target: Option<&str>,
 ) -> Result<FileReport, BadRequest> {
     let mut report = FileReport::new(label(Path::new(""), path));
     match load(engine, path) {
         Ok(program) => {
             report.kind = Some(program.kind().to_string());
-            drive(driver, &program, path, target, &mut report)?;
+            let mount = Mount::of(path, folder);
+            drive(driver, &program, &mount, target, &mut report)?;
         }
         Err(findings) => report.add("", findings),
     }
@@ -49,19 +51,30 @@ pub fn check(
 fn drive(
     driver: &Driver,
     program: &Program,
-    path: &Path,
+    mount: &Mount,
     target: Option<&str>,
     report: &mut FileReport,
 ) -> Result<(), BadRequest> {
-    let mount = Mount::of(path);
+    let policy = driver.policy(program, mount);
+    // An instance that serves several requests is to serve them here, too: one after the other.
+    let most_at_once = match policy.reuse {
+        0 | 1 => policy.budget.concurrent_requests.max(1),
+        _ => 1,
+    };
     let mut plans = plan::plans(target.unwrap_or(mount.example())).into_iter();
     // The first one goes alone: what never ends would never end for any of them.
-    let mut shots = shoot(driver, program, &mount, plans.by_ref().take(1))?;
-    let is_hopeless = shots.iter().any(plan::Shot::is_hopeless);
-    if is_hopeless {
-        report.is_cut_short = true;
-    } else {
-        shots.extend(shoot(driver, program, &mount, plans)?);
+    let mut shots = shoot(driver, program, mount, plans.by_ref().take(1))?;
+    while plans.len() > 0 {
+        if shots.iter().any(plan::Shot::is_hopeless) {
+            report.is_cut_short = true;
+            break;
+        }
+        shots.extend(shoot(
+            driver,
+            program,
+            mount,
+            plans.by_ref().take(most_at_once),
+        )?);
     }
     report.requests_count = shots.len();
     for shot in &shots {

@@ -19,7 +19,7 @@ pub struct FileReport {
     pub kind: Option<String>,
     /// How many requests it got.
     pub requests_count: usize,
-    /// It got the first one only, since that used up its budget.
+    /// It did not get all of them, since one used up its budget.
     pub is_cut_short: bool,
     /// What was found, each once, the worst first.
     pub findings: Vec<(Finding, Vec<&'static str>)>,
@@ -140,7 +140,7 @@ impl fmt::Display for FileReport {
             write!(f, " in {}", count(self.requests_count, "request"))?;
         }
         if self.is_cut_short {
-            f.write_str(" (the first one used up its budget, so there were no more)")?;
+            f.write_str(" (one used up its budget, so there were no more)")?;
         }
         writeln!(f)?;
         for (finding, requests) in &self.findings {

@@ -1,11 +1,10 @@
 //! `wasgi check` and `wasgi run`: handlers without a server.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::Args;
 
-use super::{Limits, Site, mebibytes, seconds};
+use super::{Budget, Site};
 use crate::config::Settled;
 
 /// `wasgi check`.
@@ -54,54 +53,48 @@ pub struct Run {
     pub trial: Trial,
 }
 
-/// What a handler has around it, when it is tried without a server: the budget of the site in this
-/// folder, and what flags say.
+/// What a handler has around it, when it is tried without a server: what `wasgi.toml` says of the
+/// site and of this handler, and what flags say.
 #[derive(Debug, Args)]
 pub struct Trial {
-    /// The file that says what differs from the defaults [default: wasgi.toml, if it is there]
+    /// The folder that holds wasgi.toml and handlers
+    #[arg(long, value_name = "SITE", default_value = ".")]
+    pub site: PathBuf,
+    /// The file that says what differs from the defaults, for all handlers or for one; flags go
+    /// before both [default: SITE/wasgi.toml, if it is there]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// The folder of handlers [default: handlers]
+    /// The folder of handlers [default: SITE/handlers]
     #[arg(long, value_name = "FOLDER")]
     pub handlers: Option<PathBuf>,
     /// Where compiled handlers are kept; `none` for nowhere
     /// [default: wasgi/code in the user's cache folder]
     #[arg(long, value_name = "FOLDER")]
     pub code_cache: Option<PathBuf>,
-    /// Memory of one instance [default: 128]
-    #[arg(long, value_name = "MIB", value_parser = mebibytes)]
-    pub max_memory: Option<usize>,
-    /// Time from a request's head to its response's end [default: 30]
-    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
-    pub max_wall_time: Option<Duration>,
-    /// Time a request may compute, waiting not counted [default: 5]
-    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
-    pub max_cpu_time: Option<Duration>,
+    /// What a request may cost.
+    #[command(flatten)]
+    pub budget: Budget,
 }
 
 impl Trial {
-    /// The configuration that a server of this folder would have.
+    /// The configuration that a server of the site would have, but that flags go before what is
+    /// set for single handlers, too: here they are given for those that are tried.
     ///
     /// # Errors
     ///
     /// The file or a flag is wrong; see [`Settled::load`].
     pub fn load(&self) -> anyhow::Result<Settled> {
         let site = Site {
-            site: ".".into(),
+            site: self.site.clone(),
             config: self.config.clone(),
             root: None,
             handlers: self.handlers.clone(),
             code_cache: self.code_cache.clone(),
         };
-        let limits = Limits {
-            max_memory: self.max_memory,
-            max_wall_time: self.max_wall_time,
-            max_cpu_time: self.max_cpu_time,
-            ..Limits::default()
-        };
         Settled::load(&site.sources(), |draft| {
             site.set(draft);
-            limits.set_budget(draft);
+            self.budget.set(draft);
+            draft.change_handlers(|handler| self.budget.go_before(handler));
         })
     }
 }

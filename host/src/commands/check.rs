@@ -25,11 +25,11 @@ pub fn check(arguments: &cli::Check) -> anyhow::Result<ExitCode> {
         log::install(errors.clone(), std::io::stderr().is_terminal());
     }
     let engine = Engine::new(&config.budget, config.site.code_cache())?;
-    let driver = Driver::new(&engine, config.budget)?;
+    let driver = Driver::new(&engine, &config)?;
     let mut report = Report::default();
     for file in &arguments.files {
         let target = arguments.path.as_deref();
-        match check::check(&engine, &driver, file, target) {
+        match check::check(&engine, &driver, file, config.site.handlers(), target) {
             Ok(file) => report.files.push(file),
             Err(error) => {
                 let path = target.unwrap_or_default();

@@ -31,7 +31,7 @@ pub fn run(arguments: &cli::Run) -> anyhow::Result<ExitCode> {
     let errors = Log::start("error", io::stderr())?;
     log::install(errors.clone(), io::stderr().is_terminal());
     let file = find(&arguments.handler, config.site.handlers())?;
-    let mount = Mount::of(&file);
+    let mount = Mount::of(&file, config.site.handlers());
     let request = request(arguments, &mount)?;
     let engine = Engine::new(&config.budget, config.site.code_cache())?;
     let program = match check::load(&engine, &file) {
@@ -41,7 +41,7 @@ pub fn run(arguments: &cli::Run) -> anyhow::Result<ExitCode> {
             bail!("{}: {}", file.display(), what.join("; "));
         }
     };
-    let driver = Driver::new(&engine, config.budget)?;
+    let driver = Driver::new(&engine, &config)?;
     let printer = Printer::new(!arguments.body_only);
     let ended = driver
         .send(&program, &mount, [(request, printer)], false)

@@ -58,6 +58,11 @@ impl Handlers {
             .map(|(name, handler)| (name.as_str(), handler))
     }
 
+    /// Changes each table.
+    pub(super) fn change(&mut self, change: impl FnMut(&mut Handler)) {
+        self.0.values_mut().for_each(change);
+    }
+
     /// What goes for the handler called `name`, where `budget` is what goes for all.
     pub fn policy(&self, name: &str, budget: &Budget) -> Policy {
         let fresh = Policy {

@@ -155,6 +155,11 @@ impl Draft {
             self.origins.insert(key.into(), Origin::Flag(flag));
         }
     }
+
+    /// Changes what the file says of single handlers.
+    pub fn change_handlers(&mut self, change: impl FnMut(&mut Handler)) {
+        self.config.handlers.change(change);
+    }
 }
 
 /// Where a configuration comes from.

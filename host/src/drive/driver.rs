@@ -7,7 +7,7 @@ use anyhow::Context;
 
 use super::visit::{Ended, Visit};
 use super::{BadRequest, Client, Mount, Request};
-use crate::config::Budget;
+use crate::config::{Budget, Config, Handlers, Policy};
 use crate::engine::{Engine, Program, Ticker, Timers, Working};
 use crate::gateway::Trace;
 
@@ -18,28 +18,31 @@ pub struct Driver {
     working: Working,
     timers: Timers,
     budget: Budget,
+    handlers: Handlers,
 }
 
 impl Driver {
-    /// A driver of programs that `engine` has loaded; each request gets what `budget` says.
+    /// A driver of programs that `engine` has loaded; each request gets what `config` says.
     ///
     /// # Errors
     ///
     /// Fails when the system gives no threads.
-    pub fn new(engine: &Engine, budget: Budget) -> anyhow::Result<Self> {
+    pub fn new(engine: &Engine, config: &Config) -> anyhow::Result<Self> {
         let ticker = Ticker::start(engine, 1)?;
         let working = ticker.working(0).context("the ticker has no place left")?;
         Ok(Self {
             _ticker: ticker,
             working,
             timers: Timers::start()?,
-            budget,
+            budget: config.budget,
+            handlers: config.handlers.clone(),
         })
     }
 
-    /// What each request gets.
-    pub fn budget(&self) -> &Budget {
-        &self.budget
+    /// What each request to a program gets.
+    pub fn policy(&self, program: &Program, mount: &Mount) -> Policy {
+        let policy = self.handlers.policy(mount.name(), &self.budget);
+        program.kind().limit(policy)
     }
 
     /// Sends requests to a program, all at once, each with a client of its own, and waits until the
@@ -59,6 +62,7 @@ impl Driver {
     ) -> Result<Vec<Ended<C>>, BadRequest> {
         // Where the timers of a guest's sleep find their driver.
         let _entered = self.timers.handle().enter();
+        let policy = self.policy(program, mount);
         let mut visits = Vec::new();
         for (request, client) in requests {
             let trace = if is_traced {
@@ -66,8 +70,7 @@ impl Driver {
             } else {
                 Trace::default()
             };
-            let budget = self.budget;
-            visits.push(Visit::new(program, mount, &request, trace, client, budget)?);
+            visits.push(Visit::new(program, mount, &request, trace, client, policy)?);
         }
         self.run(&mut visits);
         Ok(visits.into_iter().map(Visit::end).collect())

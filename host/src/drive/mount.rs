@@ -1,5 +1,6 @@
 //! Where a handler answers that is no part of a site: its route, from its file's name.
 
+use std::borrow::Cow;
 use std::path::{Component, Path};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -36,10 +37,11 @@ pub(super) struct Share {
 }
 
 impl Mount {
-    /// The place of the handler in `file`, as a site would have it: `handlers/users/[id].wasm`
-    /// answers `/users/1`. A name that makes no route is at the root.
-    pub fn of(file: &Path) -> Self {
-        let name = name(file);
+    /// The place of the handler in `file`, as the site has it whose handlers are in `folder`:
+    /// `users/[id].wasm` in there answers `/users/1`. A file from elsewhere has the place that it
+    /// would have in a site, and a name that makes no route is at the root.
+    pub fn of(file: &Path, folder: &Path) -> Self {
+        let name = name_in(folder, file).unwrap_or_else(|| name(file));
         let route = Route::parse(&name).or_else(|_| Route::parse("index"));
         let mut table = Table::new();
         let mut example = String::from("/");
@@ -86,16 +88,43 @@ impl Mount {
     }
 }
 
-/// The handler's name: its file's path below the innermost folder of handlers, without extension.
-fn name(file: &Path) -> String {
-    let stem = file.with_extension("");
-    let parts: Vec<_> = stem
-        .components()
+/// The name of a handler in a folder of handlers: its file's path in there, without extension. None
+/// where the file is not in there.
+fn name_in(folder: &Path, file: &Path) -> Option<String> {
+    let as_given = below(folder, file);
+    as_given.or_else(|| {
+        // The same folder may have been written in another way. What the file itself is a link to
+        // does not matter.
+        let around = match file.parent()? {
+            here if here.as_os_str().is_empty() => Path::new("."),
+            around => around,
+        };
+        let file = around.canonicalize().ok()?.join(file.file_name()?);
+        below(&folder.canonicalize().ok()?, &file)
+    })
+}
+
+fn below(folder: &Path, file: &Path) -> Option<String> {
+    let rest = file.strip_prefix(folder).ok()?.with_extension("");
+    let is_plain = |part: Component<'_>| matches!(part, Component::Normal(_));
+    let is_below = rest.components().all(is_plain) && !rest.as_os_str().is_empty();
+    is_below.then(|| normal_parts(&rest).join("/"))
+}
+
+fn normal_parts(path: &Path) -> Vec<Cow<'_, str>> {
+    path.components()
         .filter_map(|part| match part {
             Component::Normal(part) => Some(part.to_string_lossy()),
             _ => None,
         })
-        .collect();
+        .collect()
+}
+
+/// The name of a handler from anywhere: its file's path below the innermost folder that is called
+/// as folders of handlers are, without extension.
+fn name(file: &Path) -> String {
+    let stem = file.with_extension("");
+    let parts = normal_parts(&stem);
     let folder = parts.iter().rposition(|part| part == HANDLERS);
     let first = match folder {
         Some(folder) if folder + 1 < parts.len() => folder + 1,
@@ -140,14 +169,32 @@ mod tests {
             ("handlers/a[.wasm", "a[", "/"),
             ("target/handlers", "handlers", "/handlers"),
         ] {
-            let mount = Mount::of(Path::new(file));
+            let mount = Mount::of(Path::new(file), Path::new("/no/such/folder"));
             assert_eq!((mount.name(), mount.example()), (name, example), "{file}");
         }
     }
 
     #[test]
+    fn a_file_of_the_site_has_its_name_in_the_site() {
+        let site = tempfile::tempdir().expect("a folder");
+        let folder = site.path().join("apps");
+        std::fs::create_dir_all(folder.join("handlers/users")).expect("folders");
+        for (file, name) in [
+            ("apps/hello.wasm", "hello"),
+            ("apps/handlers/users/[id].wasm", "handlers/users/[id]"),
+            ("apps/handlers/../hello.wasm", "hello"),
+            ("apps/../hello.wasm", "hello"),
+            ("apps/../handlers/a/b.wasm", "a/b"),
+            ("appsandmore/a/b.wasm", "b"),
+        ] {
+            let mount = Mount::of(&site.path().join(file), &folder);
+            assert_eq!(mount.name(), name, "{file}");
+        }
+    }
+
+    #[test]
     fn a_path_is_shared_out_and_a_foreign_one_is_all_path_info() {
-        let mount = Mount::of(Path::new("handlers/users/[id].wasm"));
+        let mount = Mount::of(Path::new("users/[id].wasm"), Path::new(""));
         let share = |path: &str| mount.share(&RequestPath::parse(path.as_bytes()).expect("a path"));
         let found = share("/users/7/posts");
         assert_eq!(found.script_name, b"/users/7");

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::Mount;
 use super::client::{Client, Stays};
 use super::request::{BadRequest, Request, Upload};
-use crate::config::{Budget, Policy};
+use crate::config::Policy;
 use crate::engine::{Call, Program};
 use crate::gateway::{Environ, Exchange, Failure, Head, InputError, Output, Scheme, Step, Trace};
 use crate::http1::{
@@ -86,7 +86,7 @@ impl<C: Client> Visit<C> {
         request: &Request,
         trace: Trace,
         client: C,
-        budget: Budget,
+        policy: Policy,
     ) -> Result<Self, BadRequest> {
         let now = Instant::now();
         let (http, head) = request.send(now)?;
@@ -102,7 +102,7 @@ impl<C: Client> Visit<C> {
             local: LOCAL.into(),
             scheme: Scheme::Http,
             host: None,
-            run_once: true,
+            run_once: policy.reuse <= 1,
         };
         let signal = Arc::new(Signal {
             woken: AtomicBool::new(true),
@@ -119,13 +119,13 @@ impl<C: Client> Visit<C> {
                 mount.name().into(),
                 environ,
                 exchange.clone(),
-                Policy { budget, reuse: 1 },
+                policy,
             )),
             exchange,
             waker: signal.clone().into(),
             signal,
-            wall_time: budget.wall_time,
-            deadline: now + budget.wall_time,
+            wall_time: policy.budget.wall_time,
+            deadline: now + policy.budget.wall_time,
             ended: Ended {
                 client,
                 steps: Vec::new(),

@@ -8,6 +8,7 @@ use wasmtime_wasi_http::p2::bindings::ProxyPre;
 
 use super::bindings::HandlerPre;
 use super::state::State;
+use crate::config::Policy;
 
 /// Which sort of handler a program is. Where it exports what several are known by, the first one
 /// in this order is taken.
@@ -64,6 +65,15 @@ impl Kind {
             Self::WasiHttp => "wasi:http/types@",
             Self::Command => "wasi:cli/",
         }
+    }
+
+    /// What is left of a policy for a handler of this kind: the other kinds have no word for being
+    /// called again.
+    pub fn limit(self, mut policy: Policy) -> Policy {
+        if self != Self::Gateway {
+            policy.reuse = 1;
+        }
+        policy
     }
 
     fn is_known_by(self, export: &str) -> bool {

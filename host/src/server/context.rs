@@ -13,7 +13,7 @@ use super::redirect;
 use super::status::reason;
 use super::transport::SCRATCH_BYTES;
 use super::{Settings, Shared, access_log::AccessLog};
-use crate::engine::{Call, Kind, Program};
+use crate::engine::{Call, Program};
 use crate::gateway::{Environ, Exchange, Failure};
 use crate::http1::{RequestBody, RequestHead};
 use crate::published;
@@ -111,11 +111,8 @@ impl Context {
     fn call(&mut self, head: Arc<RequestHead>, found: &Match<Program>, origin: Origin) -> Start {
         let handler = found.handler.clone();
         let settings = &self.settings;
-        let mut policy = settings.handlers.policy(&handler.name, &settings.budget);
-        if handler.program.kind() != Kind::Gateway {
-            // The other kinds have no word for it.
-            policy.reuse = 1;
-        }
+        let policy = settings.handlers.policy(&handler.name, &settings.budget);
+        let policy = handler.program.kind().limit(policy);
         let budget = policy.budget;
         let Some(pass) = handler.enter(budget.concurrent_requests) else {
             let failure = Failure::Busy(budget.concurrent_requests);

@@ -1,0 +1,68 @@
+//! What one request may cost its handler: the flags of every command that runs handlers.
+
+use std::time::Duration;
+
+use clap::Args;
+
+use super::{LIMITS_HEADING, kibibytes, mebibytes, seconds};
+use crate::config::{Draft, Handler};
+
+/// What one request may cost its handler. A number without a unit is in the one that the help
+/// shows.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = LIMITS_HEADING)]
+pub struct Budget {
+    /// Memory of one instance [default: 128]
+    #[arg(long, value_name = "MIB", value_parser = mebibytes)]
+    pub max_memory: Option<usize>,
+    /// Time from a request's head to its response's end [default: 30]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub max_wall_time: Option<Duration>,
+    /// Time a request may compute, waiting not counted [default: 5]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub max_cpu_time: Option<Duration>,
+    /// Status and fields of a response together [default: 64]
+    #[arg(long, value_name = "KIB", value_parser = kibibytes)]
+    pub max_response_head: Option<usize>,
+    /// What a request may write to the error log [default: 64]
+    #[arg(long, value_name = "KIB", value_parser = kibibytes)]
+    pub max_log: Option<usize>,
+}
+
+impl Budget {
+    /// Puts the flags that were given over what the file says in `[budget]`.
+    pub(super) fn set(&self, draft: &mut Draft) {
+        let memory = self.max_memory.as_ref();
+        draft.flag("budget.memory", "--max-memory", memory, |it| {
+            &mut it.budget.memory_bytes
+        });
+        let wall_time = self.max_wall_time.as_ref();
+        draft.flag("budget.wall-time", "--max-wall-time", wall_time, |it| {
+            &mut it.budget.wall_time
+        });
+        let cpu_time = self.max_cpu_time.as_ref();
+        draft.flag("budget.cpu-time", "--max-cpu-time", cpu_time, |it| {
+            &mut it.budget.cpu_time
+        });
+        let head = self.max_response_head.as_ref();
+        draft.flag("budget.response-head", "--max-response-head", head, |it| {
+            &mut it.budget.response_head_bytes
+        });
+        draft.flag("budget.log", "--max-log", self.max_log.as_ref(), |it| {
+            &mut it.budget.log_bytes
+        });
+    }
+
+    /// Has a handler's own table say nothing of what the flags say.
+    pub(super) fn go_before(&self, handler: &mut Handler) {
+        if self.max_memory.is_some() {
+            handler.memory_bytes = None;
+        }
+        if self.max_wall_time.is_some() {
+            handler.wall_time = None;
+        }
+        if self.max_cpu_time.is_some() {
+            handler.cpu_time = None;
+        }
+    }
+}
