@@ -3,9 +3,13 @@
 //!
 //! A module of the first sort has custom sections `component-type…`, which `wit-bindgen` and the
 //! SDK write. One of the second sort exports `_start`, as a C compiler makes it. Both are
-//! encoded by `wit-component`, with the adapter that has preview 1's functions do WASI 0.2's.
+//! encoded by `wit-component`, with the adapter that has preview 1's functions do WASI 0.2's; in
+//! `go`, room for that is made where a program has none.
 
+mod go;
 mod outline;
+
+use std::borrow::Cow;
 
 use wasi_preview1_component_adapter_provider::{
     WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER,
@@ -13,6 +17,7 @@ use wasi_preview1_component_adapter_provider::{
 };
 use wit_component::ComponentEncoder;
 
+use go::Room;
 use outline::Outline;
 
 /// The function that a program for preview 1 begins with.
@@ -20,17 +25,6 @@ const START: &str = "_start";
 
 /// What the names begin with of the sections that tell a module's interfaces.
 const TYPE_SECTION: &str = "component-type";
-
-/// The section that Go's compiler leaves in what it makes.
-const GO_SECTION: &str = "go:buildid";
-
-/// What to tell who brings a program of Go's: better now than by a trap in each request. The
-/// adapter has its state in the program's memory, at its end, and Go's runtime takes whatever
-/// follows its own for its own as well. (`cabi_realloc` would be the way to ask for room, and Go's
-/// runtime can't be asked before it has started.)
-const GO: &str = "a command of Go's for WASI preview 1, which can't be made a component: Go's \
-                  runtime and the adapter take the same memory for their own; a compiler of Go \
-                  that makes components will do (TinyGo, -target=wasip2)";
 
 /// The component of a core module, or one line that says why there is none.
 pub(super) fn module(bytes: &[u8]) -> Result<Vec<u8>, String> {
@@ -41,20 +35,19 @@ pub(super) fn module(bytes: &[u8]) -> Result<Vec<u8>, String> {
         .custom_sections
         .iter()
         .any(|name| name.starts_with(TYPE_SECTION));
-    if outline
-        .custom_sections
-        .iter()
-        .any(|name| name == GO_SECTION)
-        && !has_type
-    {
-        return Err(GO.to_owned());
-    }
     let adapter = match (has_type, has_start) {
         (_, true) => WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER,
         (true, false) => WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER,
         (false, false) => return Err(neither(&outline)),
     };
-    encode(bytes, adapter).map_err(|error| {
+    let mut module = Cow::Borrowed(bytes);
+    if outline.is_of_go && !has_type {
+        match go::make_room(bytes).map_err(|why| unsuitable_go(&why))? {
+            Room::Made(with_room) => module = with_room.into(),
+            Room::NotNeeded => {}
+        }
+    }
+    encode(&module, adapter).map_err(|error| {
         let causes = format!("{error:#}");
         let causes: Vec<&str> = causes.split_whitespace().collect();
         format!(
@@ -70,6 +63,15 @@ fn encode(bytes: &[u8], adapter: &[u8]) -> anyhow::Result<Vec<u8>> {
         .module(bytes)?
         .adapter(WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, adapter)?
         .encode()
+}
+
+/// What to tell who brings a command of Go's that the adapter has no room in: better now than by a
+/// trap in each request.
+fn unsuitable_go(why: &str) -> String {
+    format!(
+        "a command of Go's for WASI preview 1 that can't be made a component, because {why}: build \
+         it as `GOOS=wasip1 GOARCH=wasm go build` does, or as a component (TinyGo, -target=wasip2)"
+    )
 }
 
 /// What to tell whoever made a module that is no handler.
@@ -114,14 +116,6 @@ mod tests {
         assert!(error.contains("_start"), "{error}");
         let error = module(&example::module(&[])).expect_err("no handler");
         assert!(error.contains("exports nothing"), "{error}");
-    }
-
-    #[test]
-    fn a_command_of_go_is_told_why_not() {
-        let mut command = example::command(b"Status: 204\n\n");
-        command.extend(example::custom_section("go:buildid"));
-        let error = module(&command).expect_err("it would corrupt its memory");
-        assert!(error.contains("TinyGo"), "{error}");
     }
 
     #[test]

@@ -1,88 +1,50 @@
-//! What a core module is by its outside: its exports and its custom sections, by name.
-//!
-//! Reads just as much of the format as that takes (WebAssembly core specification, section 5.5);
-//! whether the rest is valid is for others to check.
+//! What a core module is by its outside: its exports and its custom sections, by name; and whether
+//! Go's compiler has made it. Whether the code in it is valid is for others to check.
 
-/// The names that a module shows.
+use wasmparser::{BinaryReaderError, Parser, Payload};
+
+/// What a module shows.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Outline {
     pub(super) exports: Vec<String>,
     pub(super) custom_sections: Vec<String>,
+    /// It says so in one of two sections, of which either can be left out.
+    pub(super) is_of_go: bool,
 }
 
-/// Magic and version, in bytes.
-const PREAMBLE_BYTES: usize = 8;
+/// The section that Go's linker writes unless it is told to leave it out (`-buildid=`),
+const GO_SECTION: &str = "go:buildid";
 
-/// The ids of the sections that are read.
-const CUSTOM: u8 = 0;
-const EXPORT: u8 = 7;
+/// and what it writes, always, into the section that names the tools.
+const PRODUCERS: &str = "producers";
+const GO_PRODUCER: &[u8] = b"Go cmd/compile";
 
 impl Outline {
     /// Reads a module. None where its sections are cut short or broken.
     pub(super) fn of(module: &[u8]) -> Option<Self> {
+        Self::read(module).ok()
+    }
+
+    fn read(module: &[u8]) -> Result<Self, BinaryReaderError> {
         let mut outline = Self::default();
-        let mut rest = Reader(module.get(PREAMBLE_BYTES..)?);
-        while !rest.0.is_empty() {
-            let id = rest.byte()?;
-            let mut section = Reader(rest.block()?);
-            match id {
-                CUSTOM => outline.custom_sections.push(section.name()?),
-                EXPORT => outline.read_exports(&mut section)?,
+        for payload in Parser::new(0).parse_all(module) {
+            match payload? {
+                Payload::ExportSection(section) => {
+                    for export in section {
+                        outline.exports.push(export?.name.to_owned());
+                    }
+                }
+                Payload::CustomSection(section) => {
+                    let name = section.name();
+                    outline.is_of_go |= name == GO_SECTION
+                        || (name == PRODUCERS
+                            && memchr::memmem::find(section.data(), GO_PRODUCER).is_some());
+                    outline.custom_sections.push(name.to_owned());
+                }
                 _ => {}
             }
         }
-        Some(outline)
-    }
-
-    fn read_exports(&mut self, section: &mut Reader<'_>) -> Option<()> {
-        for _ in 0..section.number()? {
-            let name = section.name()?;
-            let _kind = section.byte()?;
-            let _index = section.number()?;
-            self.exports.push(name);
-        }
-        Some(())
-    }
-}
-
-/// The bytes that have not been read.
-struct Reader<'a>(&'a [u8]);
-
-impl<'a> Reader<'a> {
-    fn byte(&mut self) -> Option<u8> {
-        let (&first, rest) = self.0.split_first()?;
-        self.0 = rest;
-        Some(first)
-    }
-
-    /// A `u32` in LEB128: seven bits to a byte, the lowest first.
-    fn number(&mut self) -> Option<u32> {
-        let mut value: u32 = 0;
-        for shift in [0, 7, 14, 21, 28] {
-            let byte = self.byte()?;
-            let bits = u32::from(byte & 0x7f);
-            let shifted = bits << shift;
-            if shifted >> shift != bits {
-                return None;
-            }
-            value |= shifted;
-            if byte & 0x80 == 0 {
-                return Some(value);
-            }
-        }
-        None
-    }
-
-    /// Bytes with their length in front.
-    fn block(&mut self) -> Option<&'a [u8]> {
-        let length = usize::try_from(self.number()?).ok()?;
-        let (block, rest) = self.0.split_at_checked(length)?;
-        self.0 = rest;
-        Some(block)
-    }
-
-    fn name(&mut self) -> Option<String> {
-        String::from_utf8(self.block()?.to_vec()).ok()
+        Ok(outline)
     }
 }
 
@@ -120,6 +82,12 @@ pub(super) mod example {
     /// A custom section with nothing in it but its name.
     pub(crate) fn custom_section(text: &str) -> Vec<u8> {
         section(0, &name(text))
+    }
+
+    /// The section that names the tools, with one that made the module.
+    pub(crate) fn producers(tool: &str) -> Vec<u8> {
+        let parts = [name("producers"), vec![1], name("processed-by"), vec![1]];
+        section(0, &[parts.concat(), name(tool), name("1.0")].concat())
     }
 
     /// A command for preview 1 that writes `output` to its standard output.
@@ -186,6 +154,20 @@ mod tests {
         assert_eq!(outline.custom_sections, ["a-custom-section"]);
         let outline = Outline::of(&example::command(b"")).expect("a module");
         assert_eq!(outline.exports, ["memory", "_start"]);
+        assert!(!outline.is_of_go);
+    }
+
+    #[test]
+    fn go_is_known_by_either_section() {
+        for (section, is_of_go) in [
+            (example::custom_section("go:buildid"), true),
+            (example::producers("Go cmd/compile"), true),
+            (example::producers("clang"), false),
+        ] {
+            let module = [example::module(&[]), section].concat();
+            let outline = Outline::of(&module).expect("a module");
+            assert_eq!(outline.is_of_go, is_of_go, "{outline:?}");
+        }
     }
 
     #[test]

@@ -1,0 +1,370 @@
+//! Room for the adapter in a command of Go's.
+//!
+//! The adapter has its state and its stack in the command's memory. It asks for them by
+//! `cabi_realloc` where the command exports that, and grows the memory itself where not. Go's
+//! runtime exports no such function, and since Go 1.24 it asks for the memory's size once, when it
+//! starts, and takes whatever comes behind for its own: so would the adapter.
+//!
+//! Its heap begins behind the program's data. Where those end is in a variable of the runtime's,
+//! `runtime.firstmoduledata.end`, that is read as it starts and never again. So that is moved: as
+//! if the program had one more variable behind the others. What is between is the adapter's, and a
+//! `cabi_realloc` that is added hands it out.
+//!
+//! Nothing names the variable in a module. It is known by this: the function that asks for the
+//! memory's size, or one that calls it, loads it from a fixed address; and its value lies behind
+//! all data, and not behind the memory's end. Where that does not tell, the module is left alone.
+
+mod survey;
+
+use std::convert::Infallible;
+
+use wasm_encoder::reencode::{Error, Reencode, utils};
+use wasm_encoder::{
+    CodeSection, ConstExpr, CustomSection, DataSection, ExportKind, ExportSection, Function,
+    FunctionSection, GlobalSection, GlobalType, MemorySection, Module, TypeSection, ValType,
+};
+use wasmparser::{
+    BinaryReaderError, CodeSectionReader, CustomSectionReader, DataSectionReader,
+    ExportSectionReader, FunctionBody, FunctionSectionReader, GlobalSectionReader,
+    MemorySectionReader, Parser, TypeSectionReader,
+};
+
+use survey::{End, Survey};
+
+/// Bytes of a page of WebAssembly's.
+const PAGE_BYTES: u64 = 64 * 1024;
+
+/// Bytes that there can be addresses of.
+const MOST_BYTES: u64 = 1 << 32;
+
+/// Pages that the adapter has: one for its state and one for its stack. Each comes from a call of
+/// its own; it never asks for another size.
+const ROOM_PAGES: u64 = 2;
+
+/// The function that hands out memory, as the component model calls it.
+const REALLOC: &str = "cabi_realloc";
+
+/// What making room for the adapter has come to.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Room {
+    /// There is need for none: the runtime takes what growing the memory gives it (Go 1.21 to
+    /// 1.23).
+    NotNeeded,
+    /// The module that has it.
+    Made(Vec<u8>),
+}
+
+/// Makes room for the adapter in a command of Go's.
+///
+/// # Errors
+///
+/// Says why that can't be done.
+pub(super) fn make_room(module: &[u8]) -> Result<Room, String> {
+    let broken = |error: BinaryReaderError| error.message().to_owned();
+    let survey = Survey::of(module).map_err(broken)?;
+    let askers = survey.functions_with_size().map_err(broken)?;
+    if askers.is_empty() {
+        return Ok(Room::NotNeeded);
+    }
+    if survey.has_realloc {
+        return Err(format!("it exports a {REALLOC} of its own"));
+    }
+    let loads = survey.loads_around(&askers).map_err(broken)?;
+    let mut annexe = Annexe::behind(survey.find_end(&loads)?, &survey);
+    if annexe.new_end() >= MOST_BYTES {
+        return Err("it has all the memory that there is".to_owned());
+    }
+    let mut changed = Module::new();
+    annexe
+        .parse_core_module(&mut changed, Parser::new(0), module)
+        .map_err(|error| error.to_string())?;
+    Ok(Room::Made(changed.finish()))
+}
+
+/// Copies a module, and adds what it takes for the room.
+struct Annexe {
+    end: End,
+    /// The first address of the room.
+    start: u64,
+    /// The indices of what is added.
+    realloc_type: u32,
+    realloc: u32,
+    next: u32,
+}
+
+impl Annexe {
+    fn behind(end: End, survey: &Survey<'_>) -> Self {
+        let functions_count = u32::try_from(survey.bodies.len()).unwrap_or(u32::MAX);
+        Self {
+            end,
+            // Where the heap would have begun.
+            start: end.value.next_multiple_of(PAGE_BYTES),
+            realloc_type: survey.types_count,
+            realloc: survey
+                .imported_functions_count
+                .saturating_add(functions_count),
+            next: survey
+                .imported_globals_count
+                .saturating_add(survey.globals_count),
+        }
+    }
+
+    fn new_end(&self) -> u64 {
+        self.start + ROOM_PAGES * PAGE_BYTES
+    }
+
+    /// Hands out one page after the other.
+    fn realloc_body(&self) -> Function {
+        let page = PAGE_BYTES as i32;
+        let mut function = Function::new([]);
+        let [old_pointer, new_bytes] = [0, 3];
+        function
+            .instructions()
+            // What it has handed out stays as it is,
+            .local_get(old_pointer)
+            // comes in pages,
+            .local_get(new_bytes)
+            .i32_const(page)
+            .i32_ne()
+            .i32_or()
+            // and is soon used up.
+            .global_get(self.next)
+            .i32_const(self.new_end() as i32)
+            .i32_eq()
+            .i32_or()
+            .if_(wasm_encoder::BlockType::Empty)
+            .unreachable()
+            .end()
+            .global_get(self.next)
+            .global_get(self.next)
+            .i32_const(page)
+            .i32_add()
+            .global_set(self.next)
+            .end();
+        function
+    }
+}
+
+type Reencoded = Result<(), Error<Infallible>>;
+
+impl Reencode for Annexe {
+    type Error = Infallible;
+
+    fn parse_type_section(
+        &mut self,
+        types: &mut TypeSection,
+        section: TypeSectionReader<'_>,
+    ) -> Reencoded {
+        utils::parse_type_section(self, types, section)?;
+        types.ty().function([ValType::I32; 4], [ValType::I32]);
+        Ok(())
+    }
+
+    fn parse_function_section(
+        &mut self,
+        functions: &mut FunctionSection,
+        section: FunctionSectionReader<'_>,
+    ) -> Reencoded {
+        utils::parse_function_section(self, functions, section)?;
+        functions.function(self.realloc_type);
+        Ok(())
+    }
+
+    fn parse_memory_section(
+        &mut self,
+        memories: &mut MemorySection,
+        section: MemorySectionReader<'_>,
+    ) -> Reencoded {
+        for memory in section {
+            let mut memory = self.memory_type(memory?)?;
+            memory.minimum = memory.minimum.saturating_add(ROOM_PAGES);
+            memory.maximum = memory.maximum.map(|most| most.saturating_add(ROOM_PAGES));
+            memories.memory(memory);
+        }
+        Ok(())
+    }
+
+    fn parse_global_section(
+        &mut self,
+        globals: &mut GlobalSection,
+        section: GlobalSectionReader<'_>,
+    ) -> Reencoded {
+        utils::parse_global_section(self, globals, section)?;
+        let next = GlobalType {
+            val_type: ValType::I32,
+            mutable: true,
+            shared: false,
+        };
+        globals.global(next, &ConstExpr::i32_const(self.start as i32));
+        Ok(())
+    }
+
+    fn parse_export_section(
+        &mut self,
+        exports: &mut ExportSection,
+        section: ExportSectionReader<'_>,
+    ) -> Reencoded {
+        utils::parse_export_section(self, exports, section)?;
+        exports.export(REALLOC, ExportKind::Func, self.realloc);
+        Ok(())
+    }
+
+    fn parse_code_section(
+        &mut self,
+        code: &mut CodeSection,
+        section: CodeSectionReader<'_>,
+    ) -> Reencoded {
+        utils::parse_code_section(self, code, section)?;
+        code.function(&self.realloc_body());
+        Ok(())
+    }
+
+    fn parse_function_body(&mut self, code: &mut CodeSection, body: FunctionBody<'_>) -> Reencoded {
+        // Nothing that it names has another index now.
+        code.raw(body.as_bytes());
+        Ok(())
+    }
+
+    fn data_count(&mut self, count: u32) -> Result<u32, Error<Infallible>> {
+        Ok(count.saturating_add(1))
+    }
+
+    fn parse_data_section(
+        &mut self,
+        data: &mut DataSection,
+        section: DataSectionReader<'_>,
+    ) -> Reencoded {
+        utils::parse_data_section(self, data, section)?;
+        // Put there behind the others, and so instead of what they put there.
+        let place = ConstExpr::i32_const(self.end.address.cast_signed());
+        data.active(0, &place, self.new_end().to_le_bytes());
+        Ok(())
+    }
+
+    fn parse_custom_section(
+        &mut self,
+        module: &mut Module,
+        section: CustomSectionReader<'_>,
+    ) -> Reencoded {
+        // As it is: whether it makes sense is no concern here.
+        module.section(&CustomSection {
+            name: section.name().into(),
+            data: section.data().into(),
+        });
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wasmtime::{Engine, Instance, Store};
+
+    use super::*;
+
+    /// A module that starts as Go's runtime does: of two pages, with `data` in it, and with `loads`
+    /// beside the question for the memory's size.
+    fn module(loads: &str, data: &str) -> Vec<u8> {
+        wat::parse_str(text(loads, data)).expect("a module")
+    }
+
+    fn text(loads: &str, data: &str) -> String {
+        format!(
+            r#"(module
+              (type (func))
+              (memory (export "memory") 2)
+              (global (mut i32) (i32.const 0))
+              (func $size (result i32) memory.size)
+              (func $start (export "start") (result i32) {loads} call $size)
+              (func (export "end") (result i64) (i64.load (i32.const 4104)))
+              {data}
+              (@custom "name" "\ff")
+            )"#
+        )
+    }
+
+    const LOAD: &str = "(drop (i64.load offset=8 (i32.wrap_i64 (i64.const 4096))))";
+
+    /// The end is at 4104; it is 0x10008, and its upper bytes are left out.
+    const DATA: &str = r#"(data (i32.const 4103) "\ff\08\00\01") (data (i32.const 8192) "data")"#;
+
+    #[test]
+    fn the_room_is_behind_the_data_and_the_heap_behind_the_room() {
+        let Ok(Room::Made(changed)) = make_room(&module(LOAD, DATA)) else {
+            panic!("there is room");
+        };
+        let engine = Engine::default();
+        let module = wasmtime::Module::new(&engine, &changed).expect("a valid module");
+        let mut store = Store::new(&engine, ());
+        let instance = Instance::new(&mut store, &module, &[]).expect("an instance");
+        let start = instance.get_typed_func::<(), i32>(&mut store, "start");
+        let pages = start.expect("it is there").call(&mut store, ());
+        assert_eq!(pages.expect("it runs"), 2 + ROOM_PAGES as i32);
+        let end = instance.get_typed_func::<(), i64>(&mut store, "end");
+        let end = end.expect("it is there").call(&mut store, ());
+        assert_eq!(end.expect("it runs"), 0x4_0000);
+
+        let realloc = instance
+            .get_typed_func::<(i32, i32, i32, i32), i32>(&mut store, REALLOC)
+            .expect("it is there");
+        let page = PAGE_BYTES as i32;
+        let mut ask = |old, bytes| realloc.call(&mut store, (old, 0, 8, bytes)).ok();
+        assert_eq!(ask(0, page - 1), None, "only pages");
+        assert_eq!(ask(0, page), Some(0x2_0000));
+        assert_eq!(ask(0x2_0000, page), None, "only new ones");
+        assert_eq!(ask(0, page), Some(0x3_0000));
+        assert_eq!(ask(0, page), None, "there are two");
+    }
+
+    #[test]
+    fn what_can_not_be_told_is_left_alone() {
+        let other = format!("{LOAD} (drop (i64.load (i32.const 4112)))");
+        let two_ends = r#"(data (i32.const 4104) "\08\00\01\00\00\00\00\00\08\00\01")"#;
+        let too_small =
+            r#"(data (i32.const 4104) "\08\00\01") (data (i32.const 65536) "eight or more")"#;
+        let too_large = r#"(data (i32.const 4104) "\01\00\02")"#;
+        for (loads, data, part) in [
+            (&*other, two_ends, "several variables"),
+            (LOAD, too_small, "nothing tells"),
+            (LOAD, too_large, "nothing tells"),
+            ("", DATA, "nothing tells"),
+        ] {
+            let error = make_room(&module(loads, data)).expect_err(part);
+            assert!(error.contains(part), "{error}");
+        }
+        // The same one twice is one.
+        let twice = LOAD.repeat(2);
+        assert!(matches!(
+            make_room(&module(&twice, DATA)),
+            Ok(Room::Made(_))
+        ));
+        let own = format!("{DATA} (func (export \"cabi_realloc\"))");
+        let error = make_room(&module(LOAD, &own)).expect_err("two of that name");
+        assert!(error.contains(REALLOC), "{error}");
+    }
+
+    #[test]
+    fn a_runtime_that_does_not_ask_for_the_size_needs_no_room() {
+        let text = text(LOAD, DATA).replace("memory.size", "i32.const 1 memory.grow");
+        let module = wat::parse_str(text).expect("a module");
+        assert_eq!(make_room(&module), Ok(Room::NotNeeded));
+    }
+
+    #[test]
+    fn a_memory_that_can_not_be_larger_has_no_room() {
+        let text = text(LOAD, DATA).replace("\"memory\") 2", "\"memory\") 65536");
+        let text = text.replace(r"\08\00\01", r"\08\00\ff\ff");
+        let error = make_room(&wat::parse_str(text).expect("a module")).expect_err("it is full");
+        assert!(error.contains("all the memory"), "{error}");
+    }
+
+    #[test]
+    fn what_is_broken_is_an_error_wherever_it_breaks() {
+        let whole = module(LOAD, DATA);
+        for end in 0..whole.len() {
+            // Some of them are whole modules without their last sections.
+            if let Ok(Room::Made(changed)) = make_room(&whole[..end]) {
+                wasmtime::Module::new(&Engine::default(), changed).expect("a valid module");
+            }
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! What is to be known of a command of Go's: what it has how many of, and where it says that its
+//! data end. Changes nothing.
+
+use std::collections::BTreeMap;
+
+use wasmparser::{
+    BinaryReaderError, DataKind, DataSectionReader, ExportSectionReader, ExternalKind,
+    FunctionBody, Operator, Parser, Payload, TypeRef,
+};
+
+use super::{MOST_BYTES, PAGE_BYTES, REALLOC};
+
+/// Bytes of the variable that says where the data end: Go's pointers have 64 bits.
+const END_BYTES: usize = 8;
+
+/// What there is to know of a module.
+#[derive(Default)]
+pub(super) struct Survey<'m> {
+    pub(super) types_count: u32,
+    pub(super) imported_functions_count: u32,
+    pub(super) imported_globals_count: u32,
+    pub(super) bodies: Vec<FunctionBody<'m>>,
+    pub(super) globals_count: u32,
+    memory_bytes: u64,
+    /// The data, by address, in the order in which they are put there.
+    data: Vec<(u64, &'m [u8])>,
+    pub(super) has_realloc: bool,
+}
+
+/// Where the variable is that says where the data end, and what it says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct End {
+    pub(super) address: u32,
+    pub(super) value: u64,
+}
+
+impl<'m> Survey<'m> {
+    pub(super) fn of(module: &'m [u8]) -> Result<Self, BinaryReaderError> {
+        let mut survey = Self::default();
+        for payload in Parser::new(0).parse_all(module) {
+            match payload? {
+                Payload::TypeSection(section) => {
+                    for group in section {
+                        let count = group?.types().len();
+                        survey.types_count += u32::try_from(count).unwrap_or(u32::MAX);
+                    }
+                }
+                Payload::ImportSection(section) => {
+                    for import in section.into_imports() {
+                        match import?.ty {
+                            TypeRef::Func(_) => survey.imported_functions_count += 1,
+                            TypeRef::Global(_) => survey.imported_globals_count += 1,
+                            _ => {}
+                        }
+                    }
+                }
+                Payload::MemorySection(section) => {
+                    for memory in section {
+                        let bytes = memory?.initial.saturating_mul(PAGE_BYTES);
+                        survey.memory_bytes = bytes.min(MOST_BYTES);
+                    }
+                }
+                Payload::GlobalSection(section) => survey.globals_count = section.count(),
+                Payload::ExportSection(section) => survey.read_exports(section)?,
+                Payload::CodeSectionEntry(body) => survey.bodies.push(body),
+                Payload::DataSection(section) => survey.read_data(section)?,
+                _ => {}
+            }
+        }
+        Ok(survey)
+    }
+
+    fn read_exports(&mut self, section: ExportSectionReader<'m>) -> Result<(), BinaryReaderError> {
+        for export in section {
+            let export = export?;
+            self.has_realloc |= export.name == REALLOC && export.kind == ExternalKind::Func;
+        }
+        Ok(())
+    }
+
+    fn read_data(&mut self, section: DataSectionReader<'m>) -> Result<(), BinaryReaderError> {
+        for datum in section {
+            let datum = datum?;
+            if let DataKind::Active { offset_expr, .. } = datum.kind
+                && let Operator::I32Const { value } = offset_expr.get_operators_reader().read()?
+            {
+                self.data.push((value.cast_unsigned().into(), datum.data));
+            }
+        }
+        Ok(())
+    }
+
+    /// The functions that ask for the memory's size, by index.
+    pub(super) fn functions_with_size(&self) -> Result<Vec<u32>, BinaryReaderError> {
+        let mut found = Vec::new();
+        for (index, body) in (self.imported_functions_count..).zip(&self.bodies) {
+            for operator in body.get_operators_reader()? {
+                if matches!(operator?, Operator::MemorySize { .. }) {
+                    found.push(index);
+                    break;
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// The fixed addresses that `functions`, and those that call them, load whole pointers from.
+    pub(super) fn loads_around(&self, functions: &[u32]) -> Result<Vec<u32>, BinaryReaderError> {
+        let mut found = Vec::new();
+        for (index, body) in (self.imported_functions_count..).zip(&self.bodies) {
+            let mut is_meant = functions.contains(&index);
+            let mut loads = Vec::new();
+            let mut address = None;
+            for operator in body.get_operators_reader()? {
+                address = match operator? {
+                    Operator::I32Const { value } => Some(value.cast_unsigned()),
+                    // As the instruction behind it does.
+                    Operator::I64Const { value } => Some(value as u32),
+                    Operator::I32WrapI64 => address,
+                    Operator::I64Load { memarg } => {
+                        let offset = u32::try_from(memarg.offset).ok();
+                        let sum = |address: u32| address.checked_add(offset?);
+                        loads.extend(address.and_then(sum));
+                        None
+                    }
+                    Operator::Call { function_index } => {
+                        is_meant |= functions.contains(&function_index);
+                        None
+                    }
+                    _ => None,
+                };
+            }
+            if is_meant {
+                found.append(&mut loads);
+            }
+        }
+        Ok(found)
+    }
+
+    /// The one of some variables that says where the data end.
+    pub(super) fn find_end(&self, addresses: &[u32]) -> Result<End, String> {
+        let ends = self.data.iter().map(|(at, data)| at + data.len() as u64);
+        // Nothing ends at 0.
+        let behind_data = ends.max().unwrap_or(0).max(1);
+        let ends: BTreeMap<u32, u64> = addresses
+            .iter()
+            .map(|address| (*address, self.value_at(*address)))
+            .filter(|(_, value)| (behind_data..=self.memory_bytes).contains(value))
+            .collect();
+        match ends.into_iter().collect::<Vec<_>>()[..] {
+            [(address, value)] => Ok(End { address, value }),
+            [] => Err("nothing tells where its data end".to_owned()),
+            _ => Err("several variables could tell where its data end".to_owned()),
+        }
+    }
+
+    /// What a variable is when the program starts.
+    fn value_at(&self, address: u32) -> u64 {
+        let mut bytes = [0; END_BYTES];
+        for (at, byte) in (u64::from(address)..).zip(&mut bytes) {
+            let of = |(start, data): &(u64, &[u8])| {
+                let place = usize::try_from(at.checked_sub(*start)?).ok()?;
+                data.get(place).copied()
+            };
+            // What is put there last counts.
+            *byte = self.data.iter().rev().find_map(of).unwrap_or(0);
+        }
+        u64::from_le_bytes(bytes)
+    }
+}
