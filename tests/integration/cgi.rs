@@ -415,32 +415,46 @@ fn a_core_module_that_tells_its_interfaces_is_served() {
     server.stop();
 }
 
-#[test]
-fn a_program_in_c_is_served() {
-    let Some(program) = guests::optional_demo("cgi") else {
+/// Checks a demo handler that tells of its request, and sends bodies back. Does nothing where it
+/// was not built.
+fn expect_demo(name: &str) {
+    let Some(program) = guests::optional_demo(name) else {
         return;
     };
     let site = Site::new();
-    site.install("cgi.wasm", &program);
+    site.install(&format!("{name}.wasm"), &program);
     let server = Server::of(&site);
-    let page = server.get("/cgi/%3Cb%3E?a=b");
+    let page = server.get(&format!("/{name}/%3Cb%3E?a=b"));
     assert_eq!(page.status(), 200);
     assert_eq!(page.field("Content-Type"), Some("text/html; charset=utf-8"));
-    assert!(
-        page.text().contains("<code>/&lt;b&gt;</code>"),
-        "{}",
-        page.text()
-    );
+    let text = page.text();
+    assert!(text.contains("/&lt;b&gt;</code>"), "{text}");
     let body = noise(200_000);
-    assert!(echo(&server, "/cgi", &body) == body, "the body differs");
-    server
-        .error_log()
-        .expect(&["WARN", "cgi: sent 200000 bytes back"]);
-    let head = server.ask("HEAD", "/cgi");
+    let target = format!("/{name}");
+    assert!(echo(&server, &target, &body) == body, "the body differs");
+    let line = format!("{name}: sent 200000 bytes back");
+    server.error_log().expect(&["WARN", &line]);
+    let mut client = server.connect();
+    client.send(format!(
+        "POST {target} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n\
+         5\r\nin a \r\n5\r\nchunk\r\n0\r\n\r\n"
+    ));
+    assert_eq!(client.response().text(), "in a chunk");
+    let head = server.ask("HEAD", &target);
     assert_eq!((head.status(), head.text()), (200, ""));
     let mut client = server.connect();
-    client.send("GET /cgi HTTP/1.0\r\n\r\n");
+    client.send(format!("GET {target} HTTP/1.0\r\n\r\n"));
     assert_eq!(client.head().status, 200);
     assert_eq!(client.rest().1, Ending::Closed);
     server.stop();
+}
+
+#[test]
+fn a_program_in_c_is_served() {
+    expect_demo("cgi");
+}
+
+#[test]
+fn a_program_in_go_is_served() {
+    expect_demo("go");
 }

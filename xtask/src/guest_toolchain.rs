@@ -8,6 +8,7 @@
 
 mod c;
 mod debian;
+mod go;
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -19,6 +20,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::process::{self, step};
 pub(crate) use c::CToolchain;
+pub(crate) use go::GoToolchain;
 
 /// The target that handlers are built for.
 pub(crate) const TARGET: &str = "wasm32-wasip2";

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use crate::guest_toolchain::{CToolchain, GuestToolchain, TARGET};
+use crate::guest_toolchain::{GuestToolchain, TARGET};
 use crate::process::{self, step};
 use crate::workspace::{HANDLERS, Workspace};
 
@@ -54,17 +54,22 @@ pub(crate) fn build_demos(workspace: &Workspace, toolchain: &GuestToolchain) -> 
     Ok(())
 }
 
-/// Builds the demo site's handlers in C to `handlers/<name>.wasm`.
+/// Builds those of the demo site's handlers that are commands, each from a source with a name, to
+/// `handlers/<name>.wasm`.
 ///
 /// # Errors
 ///
 /// When one does not compile, or its file can't be written.
-pub(crate) fn build_c_demos(workspace: &Workspace, toolchain: &CToolchain) -> Result<()> {
-    for (name, source) in workspace.c_demos() {
-        let folder = folder(workspace).join("c");
+pub(crate) fn build_commands(
+    workspace: &Workspace,
+    sources: &[(String, PathBuf)],
+    compile: impl Fn(&Path, &Path) -> Result<()>,
+) -> Result<()> {
+    for (name, source) in sources {
+        let folder = folder(workspace).join("commands");
         fs::create_dir_all(&folder).with_context(|| format!("can't make {}", folder.display()))?;
         let built = folder.join(format!("{name}.wasm"));
-        toolchain.compile(&source, &built)?;
+        compile(source, &built)?;
         let place = Path::new(HANDLERS).join(format!("{name}.wasm"));
         if install(&built, &workspace.root.join(&place))? {
             step(format!("wrote {}", place.display()));

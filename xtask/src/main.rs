@@ -19,7 +19,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result};
 
-use crate::guest_toolchain::{CToolchain, GuestToolchain};
+use crate::guest_toolchain::{CToolchain, GoToolchain, GuestToolchain};
 use crate::process::{run, step};
 use crate::workspace::Workspace;
 
@@ -125,27 +125,48 @@ fn setup(workspace: &Workspace, _: &[OsString]) -> Result<()> {
     if let Err(error) = CToolchain::ensure(&workspace.root) {
         step(format!("no toolchain for handlers in C: {error:#}"));
     }
+    if let Err(error) = GoToolchain::ensure(&workspace.target) {
+        step(format!("no toolchain for handlers in Go: {error:#}"));
+    }
     Ok(())
 }
 
-/// Builds the demo handlers in C where they can be built: nothing else needs their toolchain.
-fn build_c_demos(workspace: &Workspace, toolchain: Result<CToolchain>) -> Result<()> {
-    match toolchain {
-        Ok(toolchain) => guests::build_c_demos(workspace, &toolchain),
-        Err(error) => {
-            step(format!(
-                "skipping the handlers in C: {error:#} (`cargo xtask setup` as root on Debian \
-                 installs their toolchain)"
-            ));
-            Ok(())
-        }
+/// Builds the demo handlers in C and in Go where they can be built: nothing else needs their
+/// toolchains.
+fn build_commands(
+    workspace: &Workspace,
+    c: Result<CToolchain>,
+    go: Result<GoToolchain>,
+) -> Result<()> {
+    let skip = |language: &str, error: &anyhow::Error, where_possible: &str| {
+        step(format!(
+            "skipping the handlers in {language}: {error:#} (`cargo xtask setup` {where_possible} \
+             installs their toolchain)"
+        ));
+    };
+    match c {
+        Ok(c) => guests::build_commands(workspace, &workspace.c_demos(), |source, output| {
+            c.compile(source, output)
+        })?,
+        Err(error) => skip("C", &error, "as root on Debian"),
     }
+    match go {
+        Ok(go) => guests::build_commands(workspace, &workspace.go_demos(), |source, output| {
+            go.compile(source, output)
+        })?,
+        Err(error) => skip("Go", &error, "where pip and PyPI are at hand"),
+    }
+    Ok(())
 }
 
 fn build(workspace: &Workspace, _: &[OsString]) -> Result<()> {
     let toolchain = GuestToolchain::ensure(&workspace.root)?;
     guests::build_demos(workspace, &toolchain)?;
-    build_c_demos(workspace, CToolchain::find(&workspace.root))?;
+    build_commands(
+        workspace,
+        CToolchain::find(&workspace.root),
+        GoToolchain::find(&workspace.target),
+    )?;
     build_server(workspace)?;
     Ok(())
 }
@@ -178,7 +199,11 @@ fn serve(workspace: &Workspace, arguments: &[OsString]) -> Result<()> {
 fn test(workspace: &Workspace, filters: &[OsString]) -> Result<()> {
     let toolchain = GuestToolchain::ensure(&workspace.root)?;
     guests::build_demos(workspace, &toolchain)?;
-    build_c_demos(workspace, CToolchain::ensure(&workspace.root))?;
+    build_commands(
+        workspace,
+        CToolchain::ensure(&workspace.root),
+        GoToolchain::ensure(&workspace.target),
+    )?;
     guests::build_cases(workspace, &toolchain)?;
     step("cargo test --workspace");
     run(workspace

@@ -162,6 +162,17 @@ impl Workspace {
     /// The demo site's handlers in C: the source, `handlers/<name>/<name>.c`, with the name, which
     /// is the route.
     pub(crate) fn c_demos(&self) -> Vec<(String, PathBuf)> {
+        self.demos_with(|name| format!("{name}.c"))
+    }
+
+    /// The demo site's handlers in Go: the manifest, `handlers/<name>/go.mod`, with the name, which
+    /// is the route.
+    pub(crate) fn go_demos(&self) -> Vec<(String, PathBuf)> {
+        self.demos_with(|_| "go.mod".to_owned())
+    }
+
+    /// The folders of handlers that have a certain file, and that.
+    fn demos_with(&self, file: impl Fn(&str) -> String) -> Vec<(String, PathBuf)> {
         let Ok(entries) = self.root.join(HANDLERS).read_dir() else {
             return Vec::new();
         };
@@ -169,7 +180,7 @@ impl Workspace {
             .flatten()
             .filter_map(|entry| {
                 let name = entry.file_name().into_string().ok()?;
-                let source = entry.path().join(format!("{name}.c"));
+                let source = entry.path().join(file(&name));
                 source.is_file().then_some((name, source))
             })
             .collect();
@@ -383,9 +394,15 @@ mod tests {
     }
 
     #[test]
-    fn a_handler_in_c_has_its_folders_name() {
+    fn a_handler_in_c_or_go_has_its_folders_name() {
         let root = tempfile::tempdir().expect("a folder");
-        for file in ["cgi/cgi.c", "cgi/other.c", "rust/src.c", "plain.c"] {
+        for file in [
+            "cgi/cgi.c",
+            "cgi/other.c",
+            "rust/src.c",
+            "plain.c",
+            "x/go.mod",
+        ] {
             let file = root.path().join(HANDLERS).join(file);
             std::fs::create_dir_all(file.parent().expect("a folder")).expect("made");
             std::fs::write(file, "").expect("written");
@@ -394,6 +411,8 @@ mod tests {
         workspace.root = root.path().to_owned();
         let source = root.path().join(HANDLERS).join("cgi/cgi.c");
         assert_eq!(workspace.c_demos(), [("cgi".to_owned(), source)]);
+        let source = root.path().join(HANDLERS).join("x/go.mod");
+        assert_eq!(workspace.go_demos(), [("x".to_owned(), source)]);
     }
 
     #[test]

@@ -17,7 +17,6 @@ use wasi_preview1_component_adapter_provider::{
 };
 use wit_component::ComponentEncoder;
 
-use go::Room;
 use outline::Outline;
 
 /// The function that a program for preview 1 begins with.
@@ -42,10 +41,7 @@ pub(super) fn module(bytes: &[u8]) -> Result<Vec<u8>, String> {
     };
     let mut module = Cow::Borrowed(bytes);
     if outline.is_of_go && !has_type {
-        match go::make_room(bytes).map_err(|why| unsuitable_go(&why))? {
-            Room::Made(with_room) => module = with_room.into(),
-            Room::NotNeeded => {}
-        }
+        module = go::make_room(bytes).map_err(|why| unsuitable_go(&why))?;
     }
     encode(&module, adapter).map_err(|error| {
         let causes = format!("{error:#}");
@@ -116,6 +112,18 @@ mod tests {
         assert!(error.contains("_start"), "{error}");
         let error = module(&example::module(&[])).expect_err("no handler");
         assert!(error.contains("exports nothing"), "{error}");
+    }
+
+    #[test]
+    fn a_command_of_go_that_has_no_room_is_told_why_and_what_to_do() {
+        let text = r#"(module (memory (export "memory") 1)
+            (func (export "_start") memory.size drop) (@custom "go:buildid" ""))"#;
+        let error = module(&wat::parse_str(text).expect("a module")).expect_err("no data");
+        assert!(
+            error.contains("nothing tells where its data end"),
+            "{error}"
+        );
+        assert!(error.contains("TinyGo"), "{error}");
     }
 
     #[test]

@@ -16,6 +16,7 @@
 
 mod survey;
 
+use std::borrow::Cow;
 use std::convert::Infallible;
 
 use wasm_encoder::reencode::{Error, Reencode, utils};
@@ -44,27 +45,18 @@ const ROOM_PAGES: u64 = 2;
 /// The function that hands out memory, as the component model calls it.
 const REALLOC: &str = "cabi_realloc";
 
-/// What making room for the adapter has come to.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Room {
-    /// There is need for none: the runtime takes what growing the memory gives it (Go 1.21 to
-    /// 1.23).
-    NotNeeded,
-    /// The module that has it.
-    Made(Vec<u8>),
-}
-
-/// Makes room for the adapter in a command of Go's.
+/// Makes room for the adapter in a command of Go's. One that has no need of it comes back as it is:
+/// before Go 1.24, the runtime takes what growing the memory gives it.
 ///
 /// # Errors
 ///
 /// Says why that can't be done.
-pub(super) fn make_room(module: &[u8]) -> Result<Room, String> {
+pub(super) fn make_room(module: &[u8]) -> Result<Cow<'_, [u8]>, String> {
     let broken = |error: BinaryReaderError| error.message().to_owned();
     let survey = Survey::of(module).map_err(broken)?;
     let askers = survey.functions_with_size().map_err(broken)?;
     if askers.is_empty() {
-        return Ok(Room::NotNeeded);
+        return Ok(Cow::Borrowed(module));
     }
     if survey.has_realloc {
         return Err(format!("it exports a {REALLOC} of its own"));
@@ -78,7 +70,7 @@ pub(super) fn make_room(module: &[u8]) -> Result<Room, String> {
     annexe
         .parse_core_module(&mut changed, Parser::new(0), module)
         .map_err(|error| error.to_string())?;
-    Ok(Room::Made(changed.finish()))
+    Ok(Cow::Owned(changed.finish()))
 }
 
 /// Copies a module, and adds what it takes for the room.
@@ -289,7 +281,7 @@ mod tests {
 
     #[test]
     fn the_room_is_behind_the_data_and_the_heap_behind_the_room() {
-        let Ok(Room::Made(changed)) = make_room(&module(LOAD, DATA)) else {
+        let Ok(Cow::Owned(changed)) = make_room(&module(LOAD, DATA)) else {
             panic!("there is room");
         };
         let engine = Engine::default();
@@ -335,7 +327,7 @@ mod tests {
         let twice = LOAD.repeat(2);
         assert!(matches!(
             make_room(&module(&twice, DATA)),
-            Ok(Room::Made(_))
+            Ok(Cow::Owned(_))
         ));
         let own = format!("{DATA} (func (export \"cabi_realloc\"))");
         let error = make_room(&module(LOAD, &own)).expect_err("two of that name");
@@ -346,7 +338,7 @@ mod tests {
     fn a_runtime_that_does_not_ask_for_the_size_needs_no_room() {
         let text = text(LOAD, DATA).replace("memory.size", "i32.const 1 memory.grow");
         let module = wat::parse_str(text).expect("a module");
-        assert_eq!(make_room(&module), Ok(Room::NotNeeded));
+        assert!(matches!(make_room(&module), Ok(Cow::Borrowed(_))));
     }
 
     #[test]
@@ -362,7 +354,7 @@ mod tests {
         let whole = module(LOAD, DATA);
         for end in 0..whole.len() {
             // Some of them are whole modules without their last sections.
-            if let Ok(Room::Made(changed)) = make_room(&whole[..end]) {
+            if let Ok(Cow::Owned(changed)) = make_room(&whole[..end]) {
                 wasmtime::Module::new(&Engine::default(), changed).expect("a valid module");
             }
         }

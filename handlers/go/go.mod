@@ -1,0 +1,3 @@
+module wasgi.example/go
+
+go 1.24

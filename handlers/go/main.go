@@ -1,0 +1,71 @@
+// A handler in Go: a CGI program (RFC 3875), compiled for WASI preview 1.
+//
+// To Go's own library it is a server like any other: net/http's handlers, which net/http/cgi calls
+// once. A GET tells what the program knows of its request; whatever has a body gets that back.
+package main
+
+import (
+	"fmt"
+	"html"
+	"io"
+	"log"
+	"net/http"
+	"net/http/cgi"
+	"os"
+	"runtime"
+	"slices"
+)
+
+func main() {
+	// What is logged goes to the server's log, with the handler's name and a time of its own.
+	log.SetFlags(0)
+	routes := http.NewServeMux()
+	routes.HandleFunc("GET /", showRequest)
+	routes.HandleFunc("/", sendBodyBack)
+	if err := cgi.Serve(routes); err != nil {
+		log.Fatal(err)
+	}
+}
+
+func showRequest(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	fmt.Fprint(w, "<!doctype html>\n<meta charset=\"utf-8\">\n<title>CGI in Go</title>\n",
+		"<link rel=\"stylesheet\" href=\"/style.css\">\n<h1>CGI in Go</h1>\n<dl>\n")
+	show := func(name, value string) {
+		// What a client sends is text to show, and no HTML.
+		fmt.Fprintf(w, "<dt>%s\n<dd><code>%s</code>\n",
+			html.EscapeString(name), html.EscapeString(value))
+	}
+	show("Version", runtime.Version())
+	show("Method", r.Method)
+	show("Path", r.URL.Path)
+	show("Query", r.URL.RawQuery)
+	show("Client", r.RemoteAddr)
+	var names []string
+	for name := range r.Header {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		show(name, r.Header.Get(name))
+	}
+	fmt.Fprintln(w, "</dl>")
+}
+
+func sendBodyBack(w http.ResponseWriter, r *http.Request) {
+	body := io.Reader(os.Stdin)
+	if r.ContentLength > 0 {
+		body = r.Body
+	} // A body that came in chunks has no length: net/http/cgi knows of none then.
+	kind := r.Header.Get("Content-Type")
+	if kind == "" {
+		kind = "application/octet-stream"
+	}
+	w.Header().Set("Content-Type", kind)
+	total, err := io.Copy(w, body)
+	if err != nil {
+		// An exit status other than 0 says that the answer is not whole.
+		log.Fatal(err)
+	}
+	log.Printf("sent %d bytes back", total)
+}
