@@ -1,23 +1,11 @@
 //! Bodies, both ways: whole, in order, at the speed of the slower side, and in little memory.
 
-use std::io::Write;
-use std::thread;
-
 use crate::support::body::{MIB, checksum, chunked, noise};
 use crate::support::client::{Client, Ending};
 use crate::support::eventually;
+use crate::support::process::GROWTH_BYTES;
 use crate::support::server::Server;
 use crate::support::site::Site;
-
-/// What a server may grow by while it moves bodies that are larger: its buffers, the guests'
-/// memory, and what a debug build's allocator keeps.
-const GROWTH_BYTES: u64 = 16 * MIB as u64;
-
-/// Sends while somebody else reads.
-fn send_aside(client: &Client, bytes: Vec<u8>) -> thread::JoinHandle<std::io::Result<()>> {
-    let mut stream = client.stream();
-    thread::spawn(move || stream.write_all(&bytes))
-}
 
 #[test]
 fn ten_mebibytes_come_back_as_they_were_and_memory_stays_flat() {
@@ -27,26 +15,16 @@ fn ten_mebibytes_come_back_as_they_were_and_memory_stays_flat() {
     let mut client = server.connect();
     // What is set up at the first use is not counted.
     assert_eq!(client.post("/echo", b"once").body, b"once");
-    let before = server.resident_bytes();
-    server.forget_peak();
+    let mark = server.mark_memory();
 
-    let head = format!(
-        "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n",
-        body.len()
-    );
-    let sender = send_aside(&client, [head.as_bytes(), &body].concat());
-    let response = client.response();
-    sender.join().expect("no panic").expect("all was sent");
+    let response = client.post("/echo", &body);
     assert!(response.body == body, "the body differs");
 
-    let head = "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
-    let sender = send_aside(&client, [head.as_bytes(), &chunked(&body)].concat());
-    let response = client.response();
-    sender.join().expect("no panic").expect("all was sent");
+    client.send("POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
+    let response = client.exchange(&chunked(&body));
     assert!(response.body == body, "the body differs");
 
-    let growth = server.peak_bytes().saturating_sub(before);
-    assert!(growth < GROWTH_BYTES, "grew by {growth} bytes");
+    server.expect_little_growth(mark);
     assert_eq!(client.get("/echo").status(), 200, "the connection goes on");
     server.stop();
 }

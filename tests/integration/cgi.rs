@@ -1,24 +1,12 @@
 //! Commands as CGI: programs with a `main`, and core modules for preview 1, dropped into the folder
 //! of handlers.
 
-use std::io::Write;
-use std::thread;
-
+use crate::support::body::{MIB, noise};
 use crate::support::client::{Client, Ending};
 use crate::support::eventually;
 use crate::support::guests;
 use crate::support::server::Server;
 use crate::support::site::Site;
-
-/// Bytes of every value, in no order that a mistake could hide in.
-fn noise(length: usize) -> Vec<u8> {
-    let mut state = 0x9e37_79b9_u32;
-    let next = || {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        state.to_be_bytes()[0]
-    };
-    std::iter::repeat_with(next).take(length).collect()
-}
 
 /// A target that has `cgi-raw` write `output`.
 fn raw(output: &str) -> String {
@@ -27,22 +15,6 @@ fn raw(output: &str) -> String {
         target += &format!("%{byte:02x}");
     }
     target
-}
-
-/// Posts a body while somebody else sends it, and takes what comes back.
-fn echo(server: &Server, target: &str, body: &[u8]) -> Vec<u8> {
-    let mut client = server.connect();
-    client.send(format!(
-        "POST {target} HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n",
-        body.len()
-    ));
-    let mut stream = client.stream();
-    let to_send = body.to_vec();
-    let sender = thread::spawn(move || stream.write_all(&to_send));
-    let response = client.response();
-    sender.join().expect("no panic").expect("all was sent");
-    assert_eq!(response.status(), 200);
-    response.body
 }
 
 #[test]
@@ -131,11 +103,11 @@ fn a_body_comes_back_as_it_was() {
     let site = Site::new().with_cases(["cgi-echo"]);
     let server = Server::of(&site);
     let body = noise(200_000);
-    assert!(
-        echo(&server, "/cgi-echo", &body) == body,
-        "the body differs"
-    );
-    assert_eq!(echo(&server, "/cgi-echo", b""), b"");
+    let mut client = server.connect();
+    let response = client.post("/cgi-echo", &body);
+    assert_eq!(response.status(), 200);
+    assert!(response.body == body, "the body differs");
+    assert_eq!(client.post("/cgi-echo", b"").body, b"");
     server.stop();
 }
 
@@ -145,43 +117,24 @@ fn a_body_streams_both_ways() {
     let server = Server::of(&site);
     let mut client = server.connect();
     client.send("POST /cgi-echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
-    // Each block exists only once we have seen the one before it.
-    for number in 0..10 {
-        client.send(format!("8\r\nblock {number:02}\r\n"));
-        if number == 0 {
-            assert_eq!(client.head().status, 200);
-        }
-        assert_eq!(client.chunk(), format!("block {number:02}").as_bytes());
-        assert!(client.is_quiet(), "nothing was asked for");
-    }
-    client.send("0\r\n\r\n");
-    assert_eq!(client.chunk(), b"");
+    client.expect_blocks_back(false);
     server.stop();
 }
 
 #[test]
 fn a_program_that_does_not_read_slows_its_client_down_and_fills_no_memory() {
-    const MIB: usize = 1024 * 1024;
     let site = Site::new().with_cases(["cgi-fail", "cgi-echo"]);
     let server = Server::of(&site);
-    assert_eq!(echo(&server, "/cgi-echo", b"once"), b"once");
-    let before = server.resident_bytes();
-    server.forget_peak();
+    assert_eq!(server.connect().post("/cgi-echo", b"once").body, b"once");
+    let mark = server.mark_memory();
     let mut client = server.connect();
-    client.send(format!(
-        "POST /cgi-fail?sleep HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n",
-        32 * MIB
-    ));
+    client.begin_post("/cgi-fail?sleep", 32 * MIB);
     assert!(client.send_until_blocked(&noise(32 * MIB)) < 32 * MIB);
     // And one who reads nothing of what comes back.
     let mut lazy = server.connect();
-    lazy.send(format!(
-        "POST /cgi-echo HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n",
-        64 * MIB
-    ));
+    lazy.begin_post("/cgi-echo", 64 * MIB);
     assert!(lazy.send_until_blocked(&noise(64 * MIB)) < 64 * MIB);
-    let growth = server.peak_bytes().saturating_sub(before);
-    assert!(growth < 16 * MIB as u64, "grew by {growth} bytes");
+    server.expect_little_growth(mark);
     drop((client, lazy));
     drop(server);
 }
@@ -431,7 +384,8 @@ fn expect_demo(name: &str) {
     assert!(text.contains("/&lt;b&gt;</code>"), "{text}");
     let body = noise(200_000);
     let target = format!("/{name}");
-    assert!(echo(&server, &target, &body) == body, "the body differs");
+    let response = server.connect().post(&target, &body);
+    assert!(response.body == body, "the body differs");
     let line = format!("{name}: sent 200000 bytes back");
     server.error_log().expect(&["WARN", &line]);
     let mut client = server.connect();

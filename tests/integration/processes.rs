@@ -331,11 +331,7 @@ fn a_port_that_is_taken_is_one_clear_line() {
     for processes in ["1", "2"] {
         let mut command = wasgi(["serve", "--processes", processes, "--addr", &addr]);
         let second = Process::start(command.arg(site.path())).wait();
-        assert_eq!(second.status.code(), Some(1));
-        assert_eq!(second.stdout, [""; 0]);
-        let [line] = &second.stderr[..] else {
-            panic!("{}", second.everything());
-        };
+        let line = second.refusal();
         assert!(line.contains(&addr) && line.contains("taken"), "{line}");
     }
     assert_eq!(server.get("/").text(), "the page", "the first one goes on");
@@ -350,11 +346,7 @@ fn a_worker_that_cant_start_ends_the_start_with_its_line() {
     let mut command = wasgi(["serve", "--processes", "2", "--addr", "127.0.0.1:0"]);
     command.args(["--tls-cert", missing, "--tls-key", missing]);
     let ended = Process::start(command.arg(site.path())).wait();
-    assert_eq!(ended.status.code(), Some(1));
-    assert_eq!(ended.stdout, [""; 0]);
-    let [line] = &ended.stderr[..] else {
-        panic!("{}", ended.everything());
-    };
+    let line = ended.refusal();
     assert!(
         line.starts_with("wasgi: ") && line.contains(missing),
         "{line}"
@@ -366,10 +358,7 @@ fn a_worker_without_a_supervisor_is_none() {
     let site = page();
     let path = site.path().to_str().expect("text");
     let ended = run(["serve", "--worker=1/1", path]);
-    assert_eq!(ended.status.code(), Some(1));
-    let [line] = &ended.stderr[..] else {
-        panic!("{}", ended.everything());
-    };
+    let line = ended.refusal();
     assert!(line.contains("no supervisor"), "{line}");
 }
 

@@ -1,28 +1,14 @@
 //! Components of the world `wasi:http/proxy`, written with somebody else's SDK (wstd), dropped into
 //! the folder of handlers.
 
-use std::io::Write;
-use std::thread;
-
+use crate::support::body::{MIB, noise};
 use crate::support::client::{Client, Ending};
 use crate::support::eventually;
 use crate::support::server::Server;
 use crate::support::site::Site;
 
-const MIB: usize = 1024 * 1024;
-
 fn site() -> Site {
     Site::new().with_cases(["wasi-http", "wasi-http-silent", "counter"])
-}
-
-/// Bytes of every value, in no order that a mistake could hide in.
-fn noise(length: usize) -> Vec<u8> {
-    let mut state = 0x9e37_79b9_u32;
-    let next = || {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        state.to_be_bytes()[0]
-    };
-    std::iter::repeat_with(next).take(length).collect()
 }
 
 #[test]
@@ -129,14 +115,7 @@ fn a_body_comes_back_as_it_was() {
     let mut client = server.connect();
     for length in [0, 1, 200_000, 3 * MIB] {
         let body = noise(length);
-        client.send(format!(
-            "POST /wasi-http/echo HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n"
-        ));
-        let mut stream = client.stream();
-        let to_send = body.clone();
-        let sender = thread::spawn(move || stream.write_all(&to_send));
-        let response = client.response();
-        sender.join().expect("no panic").expect("all was sent");
+        let response = client.post("/wasi-http/echo", &body);
         assert_eq!(response.status(), 200);
         assert!(response.body == body, "the body of {length} bytes differs");
     }
@@ -153,14 +132,7 @@ fn a_body_streams_both_ways() {
     client.send("POST /wasi-http/echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
     // The head does not wait for the body.
     assert_eq!(client.head().status, 200);
-    // Each block exists only once we have seen the one before it.
-    for number in 0..10 {
-        client.send(format!("8\r\nblock {number:02}\r\n"));
-        assert_eq!(client.chunk(), format!("block {number:02}").as_bytes());
-        assert!(client.is_quiet(), "nothing was asked for");
-    }
-    client.send("0\r\n\r\n");
-    assert_eq!(client.chunk(), b"");
+    client.expect_blocks_back(true);
 
     client.request("GET", "/wasi-http/stream?4");
     assert_eq!(client.head().status, 200);
@@ -177,15 +149,10 @@ fn a_client_that_takes_nothing_fills_no_memory() {
     let server = Server::of(&site);
     let mut client = server.connect();
     assert_eq!(client.post("/wasi-http/echo", b"once").body, b"once");
-    let before = server.resident_bytes();
-    server.forget_peak();
-    client.send(format!(
-        "POST /wasi-http/echo HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n",
-        64 * MIB
-    ));
+    let mark = server.mark_memory();
+    client.begin_post("/wasi-http/echo", 64 * MIB);
     assert!(client.send_until_blocked(&noise(64 * MIB)) < 64 * MIB);
-    let growth = server.peak_bytes().saturating_sub(before);
-    assert!(growth < 16 * MIB as u64, "grew by {growth} bytes");
+    server.expect_little_growth(mark);
     drop(client);
     drop(server);
 }

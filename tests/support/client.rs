@@ -2,6 +2,7 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::thread;
 use std::time::Duration;
 
 use super::PATIENCE;
@@ -77,12 +78,44 @@ impl Client {
     /// Sends a request with a body of known length and takes the response.
     #[track_caller]
     pub(crate) fn post(&mut self, target: &str, body: &[u8]) -> Response {
-        let length = body.len();
+        self.begin_post(target, body.len());
+        self.exchange(body)
+    }
+
+    /// Sends the head of a request with a body of known length, which is to come.
+    #[track_caller]
+    pub(crate) fn begin_post(&mut self, target: &str, length: usize) {
         self.send(format!(
             "POST {target} HTTP/1.1\r\nHost: test\r\nContent-Length: {length}\r\n\r\n"
         ));
-        self.send(body);
-        self.response()
+    }
+
+    /// Sends bytes while the response to them is taken: an echo of many takes no more of them than
+    /// it gets rid of.
+    #[track_caller]
+    pub(crate) fn exchange(&mut self, bytes: &[u8]) -> Response {
+        let mut stream = self.stream();
+        let bytes = bytes.to_vec();
+        let sender = thread::spawn(move || stream.write_all(&bytes));
+        let response = self.response();
+        sender.join().expect("no panic").expect("all was sent");
+        response
+    }
+
+    /// Sends blocks to one who sends them back, each when the one before it has come back. The
+    /// request's head was sent; with `has_head`, that of the response was taken.
+    #[track_caller]
+    pub(crate) fn expect_blocks_back(&mut self, has_head: bool) {
+        for number in 0..20 {
+            self.send(format!("8\r\nblock {number:02}\r\n"));
+            if number == 0 && !has_head {
+                assert_eq!(self.head().status, 200);
+            }
+            assert_eq!(self.chunk(), format!("block {number:02}").as_bytes());
+            assert!(self.is_quiet(), "nothing was asked for");
+        }
+        self.send("0\r\n\r\n");
+        assert_eq!(self.chunk(), b"");
     }
 
     /// Ends our side of the connection: the server reads to the end and can answer still.

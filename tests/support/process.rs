@@ -10,6 +10,10 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::output::Output;
 use super::{LOOK, PATIENCE};
 
+/// What a server may grow by while it moves bodies that are larger, in bytes: its buffers, the
+/// guests' memory, and what a debug build's allocator keeps.
+pub(crate) const GROWTH_BYTES: u64 = 16 * 1024 * 1024;
+
 /// A running process, whose output is gathered. It is killed when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Process {
@@ -26,6 +30,10 @@ pub(crate) struct Ended {
     pub(crate) stdout: Vec<String>,
     pub(crate) stderr: Vec<String>,
 }
+
+/// The memory of a process at some moment, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Mark(u64);
 
 impl Process {
     /// Starts it, with no input.
@@ -94,15 +102,18 @@ impl Process {
         self.status_bytes("VmRSS:")
     }
 
-    /// The most memory that it has held since [`Process::forget_peak`], in bytes.
-    pub(crate) fn peak_bytes(&self) -> u64 {
-        self.status_bytes("VmHWM:")
-    }
-
-    /// Counts the most memory anew from here on.
-    pub(crate) fn forget_peak(&self) {
+    /// Remembers what memory it holds, and counts the most anew from here on.
+    pub(crate) fn mark_memory(&self) -> Mark {
         let path = format!("/proc/{}/clear_refs", self.child.id());
         fs::write(path, "5").expect("the peak can be reset");
+        Mark(self.resident_bytes())
+    }
+
+    /// Checks that it has not held much more since then, at any moment.
+    #[track_caller]
+    pub(crate) fn expect_little_growth(&self, since: Mark) {
+        let growth = self.status_bytes("VmHWM:").saturating_sub(since.0);
+        assert!(growth < GROWTH_BYTES, "grew by {growth} bytes");
     }
 
     /// How many descriptors it has open.
@@ -160,6 +171,17 @@ impl Ended {
     pub(crate) fn expect_stderr(&self, parts: &[&str]) {
         let found = self.stderr_with(parts) > 0;
         assert!(found, "no line with {parts:?}: {}", self.everything());
+    }
+
+    /// The one line of a program that could not do what it was asked to: on standard error.
+    #[track_caller]
+    pub(crate) fn refusal(&self) -> &str {
+        assert_eq!(self.status.code(), Some(1), "{}", self.everything());
+        assert_eq!(self.stdout, [""; 0]);
+        let [line] = &self.stderr[..] else {
+            panic!("{}", self.everything());
+        };
+        line
     }
 
     /// Whether there is a warning or an error in its error log.
