@@ -355,30 +355,9 @@ impl Body {
 mod tests {
     use std::pin::pin;
     use std::sync::Arc;
-    use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::task::Wake;
 
     use super::*;
-
-    /// Counts how often a waiting handler was woken.
-    #[derive(Default)]
-    struct Wakes(AtomicUsize);
-
-    impl Wake for Wakes {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    impl Wakes {
-        fn count(&self) -> usize {
-            self.0.load(Ordering::Relaxed)
-        }
-    }
-
-    fn poll<T>(future: std::pin::Pin<&mut impl Future<Output = T>>, wakes: &Arc<Wakes>) -> Poll<T> {
-        future.poll(&mut Context::from_waker(&wakes.clone().into()))
-    }
+    use crate::gateway::wakes::{Wakes, poll};
 
     #[test]
     fn i2_a_read_waits_for_bytes_and_ends_with_none() {

@@ -14,6 +14,8 @@ mod exchange;
 mod failure;
 mod response;
 mod trace;
+#[cfg(test)]
+pub(crate) mod wakes;
 
 pub use environ::{Environ, Scheme};
 pub use exchange::{Exchange, InputError, Output};

@@ -131,17 +131,21 @@ impl<P> Registry<P> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn registry(stems: &[&str]) -> Registry<()> {
+impl Registry<()> {
+    /// A registry for tests, of the handlers in files `<stem>.wasm`.
+    fn example(stems: &[&str]) -> Registry<()> {
         let handlers = stems.iter().map(|stem| Arc::new(Handler::example(stem)));
         Registry::new("handlers".into(), handlers, Vec::new())
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
 
     #[test]
     fn a_match_shares_out_the_path() {
-        let registry = registry(&["hello", "users/[id]"]);
+        let registry = Registry::example(&["hello", "users/[id]"]);
         let path = RequestPath::parse(b"/users/a%20b/c").expect("a path");
         let found = registry.find(&path).expect("a match");
         assert_eq!(found.handler.name, "users/[id]");
@@ -156,7 +160,7 @@ mod tests {
 
     #[test]
     fn handlers_are_found_by_name() {
-        let registry = registry(&["users/[id]", "hello", "api/index"]);
+        let registry = Registry::example(&["users/[id]", "hello", "api/index"]);
         for name in ["users/[id]", "hello", "api/index"] {
             assert_eq!(registry.handler(name).expect(name).name, name);
         }
@@ -165,7 +169,7 @@ mod tests {
 
     #[test]
     fn of_two_with_one_route_the_first_is_served() {
-        let registry = registry(&["[id]", "[name]"]);
+        let registry = Registry::example(&["[id]", "[name]"]);
         assert_eq!(registry.handlers().len(), 1);
         let [problem] = registry.problems() else {
             panic!("{:?}", registry.problems());

@@ -103,20 +103,14 @@ impl<P> Reader<P> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::registry::Handler;
-
-    fn registry(stems: &[&str]) -> Registry<()> {
-        let handlers = stems.iter().map(|stem| Arc::new(Handler::example(stem)));
-        Registry::new("handlers".into(), handlers, Vec::new())
-    }
 
     #[test]
     fn a_reader_sees_what_is_published() {
-        let shared = Arc::new(Shared::new(registry(&[])));
+        let shared = Arc::new(Shared::new(Registry::example(&[])));
         let mut reader = Reader::new(Arc::clone(&shared));
         assert!(reader.current().handler("hello").is_none());
 
-        let old = shared.publish(registry(&["hello"]));
+        let old = shared.publish(Registry::example(&["hello"]));
         assert!(old.handlers().is_empty());
         assert_eq!(shared.generation(), 1);
         assert!(reader.current().handler("hello").is_some());
@@ -125,16 +119,16 @@ mod tests {
 
     #[test]
     fn a_request_keeps_its_version() {
-        let shared = Shared::new(registry(&["hello"]));
+        let shared = Shared::new(Registry::example(&["hello"]));
         let kept = Arc::clone(shared.current().handler("hello").expect("hello"));
-        drop(shared.publish(registry(&[])));
+        drop(shared.publish(Registry::example(&[])));
         assert!(shared.current().handler("hello").is_none());
         assert_eq!(kept.name, "hello");
     }
 
     #[test]
     fn readers_on_other_threads_end_up_with_the_last_one() {
-        let shared = Arc::new(Shared::new(registry(&[])));
+        let shared = Arc::new(Shared::new(Registry::example(&[])));
         let names: Vec<String> = (0..200).map(|number| format!("h{number}")).collect();
         std::thread::scope(|scope| {
             for _ in 0..2 {
@@ -146,7 +140,7 @@ mod tests {
                 });
             }
             for name in &names {
-                shared.publish(registry(&[name]));
+                shared.publish(Registry::example(&[name]));
             }
         });
     }

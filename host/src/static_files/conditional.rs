@@ -194,28 +194,12 @@ fn quoted_length(bytes: &[u8]) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, UNIX_EPOCH};
-
-    use super::super::page::Revision;
+    use super::super::validators::example::{MODIFIED, MODIFIED_S, page_at};
     use super::*;
 
-    /// 1994-11-06 08:49:37, as in RFC 9110 section 5.6.7.
-    const MODIFIED_S: u64 = 784_111_777;
-    const MODIFIED: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
     const EARLIER: &str = "Sun, 06 Nov 1994 08:49:36 GMT";
     const LATER: &str = "Sun, 06 Nov 1994 08:49:38 GMT";
     const ETAG: &str = "\"2a-a-ff\"";
-
-    fn page_at(now_s: u64) -> Validators {
-        let revision = Revision {
-            inode: 0x2a,
-            length: 10,
-            changed_ns: 0xff,
-            modified_s: MODIFIED_S as i64,
-            ..Revision::default()
-        };
-        Validators::of(&revision, None, UNIX_EPOCH + Duration::from_secs(now_s))
-    }
 
     fn judge(fields: &[(&str, &str)], is_get: bool) -> Verdict {
         let fields = fields.iter().map(|&(name, value)| (name, value.as_bytes()));

@@ -104,14 +104,17 @@ fn parse_date(text: &[u8]) -> Option<u64> {
         .map(|since| since.as_secs())
 }
 
+/// A page for tests, and its validators.
 #[cfg(test)]
-mod tests {
+pub(super) mod example {
     use super::*;
 
-    const MODIFIED_S: u64 = 784_111_777;
-    const MODIFIED: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
+    /// 1994-11-06 08:49:37, as in RFC 9110 section 5.6.7.
+    pub(in crate::static_files) const MODIFIED_S: u64 = 784_111_777;
+    pub(in crate::static_files) const MODIFIED: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
 
-    fn page_at(now_s: u64) -> Validators {
+    /// The validators as they are in an answer of this second.
+    pub(in crate::static_files) fn page_at(now_s: u64) -> Validators {
         let revision = Revision {
             inode: 0x2a,
             length: 10,
@@ -121,7 +124,12 @@ mod tests {
         };
         Validators::of(&revision, None, UNIX_EPOCH + Duration::from_secs(now_s))
     }
+}
 
+#[cfg(test)]
+mod tests {
+    use super::example::{MODIFIED, MODIFIED_S, page_at};
+    use super::*;
     #[test]
     fn validators_are_what_the_file_is() {
         let page = page_at(MODIFIED_S + 60);

@@ -124,24 +124,8 @@ impl OutputStream for Stdout {
 
 #[cfg(test)]
 mod tests {
-    use std::pin::pin;
-    use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::task::{Context, Wake};
-
     use super::*;
-
-    #[derive(Default)]
-    struct Wakes(AtomicUsize);
-
-    impl Wake for Wakes {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    fn poll<T>(future: impl Future<Output = T>, wakes: &Arc<Wakes>) -> Poll<T> {
-        pin!(future).poll(&mut Context::from_waker(&wakes.clone().into()))
-    }
+    use crate::gateway::wakes::{Wakes, poll};
 
     #[test]
     fn a_full_buffer_has_its_writer_wait() {
@@ -157,7 +141,7 @@ mod tests {
         assert!(poll(stdout.ready(), &wakes).is_pending());
         let taken = poll(stdout.take(), &wakes);
         assert_eq!(taken, Poll::Ready(Some(vec![b'x'; BUFFER_BYTES])));
-        assert_eq!(wakes.0.load(Ordering::Relaxed), 1, "there is room");
+        assert_eq!(wakes.count(), 1, "there is room");
         assert!(poll(stdout.ready(), &wakes).is_ready());
     }
 
