@@ -42,10 +42,10 @@ const FIBER_STACK_BYTES: usize = WASM_STACK_BYTES + 256 * 1024;
 /// process also take turns at. What a small guest touches is far less.
 const KEEP_RESIDENT_BYTES: usize = 256 * 1024;
 
-/// The most memory that a small program begins with, in bytes: two pages of WebAssembly's, which is
-/// what the SDK's programs have (see `.cargo/config.toml`). All of it is reset after each request,
-/// which takes about as long as asking the kernel which pages were touched, and asks nobody.
-const SMALL_MEMORY_BYTES: u64 = 128 * 1024;
+/// The most memory that a small program begins with, in WebAssembly's pages of 64 KiB: what the
+/// SDK's programs have (see `.cargo/config.toml`). All of it is reset after each request, which
+/// takes about as long as asking the kernel which pages were touched, and asks nobody.
+const SMALL_MEMORY_PAGES: u64 = 2;
 
 /// Core instances per component. A component of one toolchain has two or three; a Python one has
 /// one per shared library.
@@ -77,7 +77,7 @@ pub(super) fn small_engine(budget: &Budget) -> Option<wasmtime::Engine> {
 pub(super) fn is_small(component: &Component) -> bool {
     component.resources_required().is_some_and(|needed| {
         needed.num_memories <= 1
-            && needed.max_initial_memory_size.unwrap_or(0) <= SMALL_MEMORY_BYTES
+            && needed.max_initial_memory_size.unwrap_or(0) <= SMALL_MEMORY_PAGES
     })
 }
 
@@ -145,4 +145,22 @@ fn pooling(instances: u32, budget: &Budget) -> PoolingAllocationConfig {
         // doesn't have it (before Linux 6.7), all kept memory is reset.
         .pagemap_scan(Enabled::Auto);
     pool
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_beyond_two_pages_is_not_small() {
+        let engine = wasmtime::Engine::new(&base()).unwrap();
+        let component = |pages: u32| {
+            let text = format!(
+                "(component (core module $m (memory {pages})) (core instance (instantiate $m)))"
+            );
+            Component::new(&engine, text).unwrap()
+        };
+        assert!(is_small(&component(0)) && is_small(&component(2)));
+        assert!(!is_small(&component(3)));
+    }
 }
