@@ -1,6 +1,7 @@
 //! Counts its requests: in fresh memory, each is the first. With `?panic` it panics, with `?raise`
 //! it raises an error; with `?keep` it keeps the environ for later, and with `?kept` it uses that
 //! one.
+//! With `?compute` it takes some milliseconds, and with `?forever` more than it has.
 
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -26,8 +27,17 @@ fn application(environ: Environ, start_response: StartResponse) -> Result<String
         b"kept" => {
             KEPT.with_borrow(|kept| kept.as_ref().and_then(|kept| kept.get("REQUEST_METHOD")));
         }
+        b"compute" => compute(1_000_000),
+        b"forever" => compute(u64::MAX),
         _ => {}
     }
     start_response.call("200 OK", &TEXT)?;
     Ok(count.to_string())
+}
+
+/// Turns that the compiler can't leave out.
+fn compute(turns: u64) {
+    for turn in 0..turns {
+        std::hint::black_box(turn);
+    }
 }

@@ -1,4 +1,5 @@
-//! A client that asks for a lot gets its turn, and no more than its turn.
+//! A client that asks for a lot gets its turn, and no more than its turn; a request that computes,
+//! likewise.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -44,5 +45,46 @@ fn a_flood_of_pipelined_requests_does_not_shut_out_a_neighbour() {
         flooded >= BURST && flooded.is_multiple_of(BURST),
         "{flooded}"
     );
+    server.stop();
+}
+
+#[test]
+fn nobody_waits_to_the_end_of_an_endless_request_to_the_same_handler() {
+    let site = Site::new().with_cases(["counter"]);
+    let server = Server::with(&site, &["--threads", "1", "--max-cpu-time", "3s"]);
+    let short_is_done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let mut endless = server.connect();
+        endless.send(&request("GET", "/counter?forever"));
+        let short_is_done = &short_is_done;
+        let end = scope.spawn(move || {
+            let status = endless.response().status();
+            (status, short_is_done.load(Ordering::Relaxed))
+        });
+        for _ in 0..10 {
+            assert_eq!(server.get("/counter").text(), "1");
+        }
+        short_is_done.store(true, Ordering::Relaxed);
+        let (status, after_the_short) = end.join().expect("it ends");
+        assert_eq!(status, 504);
+        assert!(after_the_short, "the short ones waited for the endless one");
+    });
+    server.stop();
+}
+
+#[test]
+fn a_client_that_leaves_before_its_request_began_takes_nobodys_turn() {
+    let site = Site::new().with_cases(["counter"]);
+    let settings = "[handlers.counter]\nreuse = 1000\n";
+    std::fs::write(site.path().join("wasgi.toml"), settings).expect("written");
+    let server = Server::with(&site, &["--threads", "1"]);
+    let mut clients: Vec<_> = (0..8).map(|_| server.connect()).collect();
+    for client in &mut clients {
+        client.send(&request("GET", "/counter?compute"));
+    }
+    let mut last = clients.pop().expect("there are some");
+    drop(clients);
+    assert_eq!(last.response().status(), 200);
+    assert_eq!(server.get("/counter").status(), 200);
     server.stop();
 }

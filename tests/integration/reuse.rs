@@ -1,7 +1,11 @@
 //! Instances that serve several requests, where the configuration says so.
 
+use crate::support::client::request;
 use crate::support::server::Server;
 use crate::support::site::Site;
+
+/// Requests that are sent before the first is answered.
+const AT_ONCE: usize = 16;
 
 /// A site with handlers whose instances serve three requests, and one that is fresh each time.
 fn site() -> Site {
@@ -103,4 +107,21 @@ fn many_at_once_have_an_instance_each() {
     });
     let ended = server.stop();
     assert!(!ended.has_complaints(), "{}", ended.everything());
+}
+
+#[test]
+fn those_that_compute_go_through_one_instance() {
+    let site = Site::new().with_cases(["counter"]);
+    let settings = "[handlers.counter]\nreuse = 1000\n";
+    std::fs::write(site.path().join("wasgi.toml"), settings).expect("written");
+    let server = Server::with(&site, &["--threads", "1"]);
+    let mut clients: Vec<_> = (0..AT_ONCE).map(|_| server.connect()).collect();
+    for client in &mut clients {
+        client.send(&request("GET", "/counter?compute"));
+    }
+    let counts = clients.iter_mut().map(|client| client.response().text());
+    let mut counts: Vec<usize> = counts.map(|text| text.parse().expect("a number")).collect();
+    counts.sort_unstable();
+    assert_eq!(counts, Vec::from_iter(1..=AT_ONCE));
+    server.stop();
 }

@@ -6,6 +6,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use wasmtime::component::{Resource, ResourceAny};
 use wasmtime::{PoolConcurrencyLimitError, Store, Trap, UpdateDeadline};
@@ -19,7 +20,7 @@ use super::meter::Meter;
 use super::state::State;
 use super::warm::Warm;
 use super::{Program, command, wasi_http};
-use crate::config::Policy;
+use crate::config::{Budget, Policy};
 use crate::gateway::{Environ, Exchange, Failure, Response, Step};
 
 /// Frames of a guest's stack that a trap's log line names.
@@ -41,7 +42,7 @@ pub struct Finished {
 }
 
 impl Call {
-    /// Prepares a call. Nothing runs before the first poll.
+    /// Prepares a call. Nothing runs, and no instance is made or taken, before the first poll.
     ///
     /// `handler` is the name that goes before each line that the guest logs.
     pub fn new(
@@ -51,42 +52,26 @@ impl Call {
         exchange: Arc<Exchange>,
         policy: Policy,
     ) -> Self {
-        let Policy { budget, reuse } = policy;
-        let warm = match reuse {
-            // Nobody waits.
-            0 | 1 => None,
-            _ => program.0.idle.take().filter(|warm| warm.served < reuse),
-        };
-        let (mut store, instance, served) = match warm {
-            Some(mut warm) => {
-                warm.store.data_mut().renew(environ, exchange, budget);
-                (warm.store, Some(warm.instance), warm.served)
-            }
-            None => {
-                let mut state = State::new(handler, environ, exchange, budget);
-                if reuse <= 1 {
-                    state.seat = program.0.seat();
-                }
-                let pre = program.0.pre(&state);
-                (new_store(pre.engine(), state), None, 0)
-            }
-        };
-        store.data_mut().is_kept = served + 1 < reuse;
-        store.set_epoch_deadline(1);
-        let meter = store.data().meter.clone();
+        let meter = Arc::<Meter>::default();
         let code = program.0.clone();
+        let request = Request {
+            handler,
+            environ,
+            exchange,
+            budget: policy.budget,
+            meter: meter.clone(),
+        };
+        let reuse = policy.reuse;
         let work: Pin<Box<dyn Future<Output = Finished> + Send>> = match &code.pre {
-            Pre::Gateway(_) if reuse > 1 => {
-                let turn = Turn {
-                    instance,
-                    serves: served + 1,
-                    is_last: served + 1 >= reuse,
-                };
-                Box::pin(run_on(code, store, turn))
-            }
-            _ => Box::pin(run(code, store)),
+            Pre::Gateway(_) if reuse > 1 => Box::pin(run_on(code, request, reuse)),
+            _ => Box::pin(run(code, request)),
         };
         Self { meter, work }
+    }
+
+    /// How long the guest has computed. Less than a tick counts as nothing.
+    pub fn computed(&self) -> Duration {
+        self.meter.used()
     }
 
     /// Runs the guest until it waits, yields or is done.
@@ -129,19 +114,49 @@ fn new_store(engine: &wasmtime::Engine, state: State) -> Store<State> {
     store
 }
 
-/// One request of several that an instance serves.
-struct Turn {
-    /// The instance, unless this is its first.
-    instance: Option<Handler>,
-    /// How many it has served when this one is done.
-    serves: u32,
-    is_last: bool,
+/// What a call is made of.
+struct Request {
+    handler: Arc<str>,
+    environ: Environ,
+    exchange: Arc<Exchange>,
+    budget: Budget,
+    meter: Arc<Meter>,
+}
+
+impl Request {
+    fn into_state(self) -> State {
+        State::new(
+            self.handler,
+            self.environ,
+            self.exchange,
+            self.budget,
+            self.meter,
+        )
+    }
 }
 
 /// Runs a request in an instance that has served, or may serve another. Only one that has answered
 /// as it should goes on: what a failure leaves behind, nobody knows.
-async fn run_on(code: Arc<Code>, mut store: Store<State>, turn: Turn) -> Finished {
-    let instance = match (turn.instance, &code.pre) {
+async fn run_on(code: Arc<Code>, request: Request, reuse: u32) -> Finished {
+    let warm = code.idle.take().filter(|warm| warm.served < reuse);
+    let (mut store, instance, served) = match warm {
+        Some(mut warm) => {
+            let state = warm.store.data_mut();
+            state.renew(
+                request.environ,
+                request.exchange,
+                request.budget,
+                request.meter,
+            );
+            (warm.store, Some(warm.instance), warm.served)
+        }
+        None => (new_store(code.pre.engine(), request.into_state()), None, 0),
+    };
+    let served = served + 1;
+    let is_last = served >= reuse;
+    store.data_mut().is_kept = !is_last;
+    store.set_epoch_deadline(1);
+    let instance = match (instance, &code.pre) {
         (Some(instance), _) => Ok(instance),
         (None, Pre::Gateway(pre)) => pre
             .instantiate_async(&mut store)
@@ -154,12 +169,12 @@ async fn run_on(code: Arc<Code>, mut store: Store<State>, turn: Turn) -> Finishe
     let failure = match instance {
         Err(failure) => Some(failure),
         Ok(instance) => match answer(&instance, &mut store).await {
-            Ok(()) if !turn.is_last => {
+            Ok(()) if !is_last => {
                 store.data_mut().end_request();
                 code.idle.put(Warm {
                     store,
                     instance,
-                    served: turn.serves,
+                    served,
                 });
                 return Finished {
                     failure: None,
@@ -176,7 +191,11 @@ async fn run_on(code: Arc<Code>, mut store: Store<State>, turn: Turn) -> Finishe
 }
 
 /// Runs a request in an instance of its own.
-async fn run(code: Arc<Code>, mut store: Store<State>) -> Finished {
+async fn run(code: Arc<Code>, request: Request) -> Finished {
+    let mut state = request.into_state();
+    state.seat = code.seat();
+    let mut store = new_store(code.pre(&state).engine(), state);
+    store.set_epoch_deadline(1);
     let result = match code.pre(store.data()) {
         Pre::Gateway(pre) => match pre.instantiate_async(&mut store).await {
             Ok(instance) => answer(&instance, &mut store).await,

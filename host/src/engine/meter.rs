@@ -32,6 +32,11 @@ impl Meter {
         Duration::from_nanos(self.used.fetch_add(spent, Ordering::Relaxed) + spent)
     }
 
+    /// How long the request had computed when its fiber last rested: 0 if that was within a tick.
+    pub(super) fn used(&self) -> Duration {
+        Duration::from_nanos(self.used.load(Ordering::Relaxed))
+    }
+
     /// Called before the fiber runs.
     pub(super) fn resume(&self) {
         if self.slice.load(Ordering::Relaxed) != 0 {

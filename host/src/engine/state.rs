@@ -73,6 +73,7 @@ impl State {
         environ: Environ,
         exchange: Arc<Exchange>,
         budget: Budget,
+        meter: Arc<Meter>,
     ) -> Self {
         let log = GuestLog::new(handler, budget.log_bytes, exchange.trace().clone());
         Self {
@@ -82,7 +83,7 @@ impl State {
             budget,
             failure: None,
             memory_denied: false,
-            meter: Arc::default(),
+            meter,
             request: 0,
             is_kept: false,
             seat: None,
@@ -98,14 +99,20 @@ impl State {
     }
 
     /// Prepares for another request to the same handler.
-    pub(super) fn renew(&mut self, environ: Environ, exchange: Arc<Exchange>, budget: Budget) {
+    pub(super) fn renew(
+        &mut self,
+        environ: Environ,
+        exchange: Arc<Exchange>,
+        budget: Budget,
+        meter: Arc<Meter>,
+    ) {
         self.environ = environ;
         self.exchange = exchange;
         self.response = Response::default();
         self.budget = budget;
         self.failure = None;
         self.memory_denied = false;
-        self.meter = Arc::default();
+        self.meter = meter;
         self.request = self.request.wrapping_add(1);
         self.log.renew(budget.log_bytes);
     }

@@ -5,6 +5,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use super::inbox::{CallWaker, Inbox};
+use super::lanes::Rank;
 use crate::engine::{Call, Finished, Program};
 use crate::gateway::Exchange;
 use crate::registry::{Handler, Pass};
@@ -21,6 +22,8 @@ pub(super) struct Running {
     pub(super) connection: Option<usize>,
     /// When it last gave the thread back, it had more to compute.
     pub(super) computing: bool,
+    /// How it stands to its handler's lane.
+    pub(super) rank: Rank,
     /// What it has of wall time,
     pub(super) wall_time: Duration,
     /// and when that is up.
@@ -34,6 +37,13 @@ pub(super) struct Running {
 pub(super) struct CallId {
     pub(super) place: usize,
     serial: u64,
+}
+
+#[cfg(test)]
+impl CallId {
+    pub(super) fn example(place: usize) -> Self {
+        Self { place, serial: 0 }
+    }
 }
 
 /// A slab of calls. Places are used again, and with them their wakers.
@@ -98,6 +108,11 @@ impl Calls {
         self.places.get(place)?.running.as_deref()
     }
 
+    /// The same, to change it.
+    pub(super) fn at_mut(&mut self, place: usize) -> Option<&mut Running> {
+        self.places.get_mut(place)?.running.as_deref_mut()
+    }
+
     /// Takes out a call that has not begun.
     pub(super) fn forget(&mut self, call: CallId) {
         if self.get_mut(call).is_some() {
@@ -121,7 +136,7 @@ impl Calls {
         }
     }
 
-    fn get_mut(&mut self, call: CallId) -> Option<&mut Running> {
+    pub(super) fn get_mut(&mut self, call: CallId) -> Option<&mut Running> {
         let place = self.places.get_mut(call.place)?;
         if place.serial == call.serial {
             place.running.as_deref_mut()

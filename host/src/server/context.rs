@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use super::calls::{CallId, Calls, Running};
 use super::date::Date;
+use super::lanes::Rank;
 use super::proxy::{self, Origin};
 use super::record::Record;
 use super::redirect;
@@ -144,6 +145,7 @@ impl Context {
             handler: handler.clone(),
             connection: Some(self.place),
             computing: false,
+            rank: Rank::Beside,
             wall_time: budget.wall_time,
             deadline: self.now + budget.wall_time,
             _pass: pass,

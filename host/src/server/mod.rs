@@ -21,6 +21,7 @@ mod date;
 mod deadlines;
 mod door;
 mod inbox;
+mod lanes;
 mod listener;
 mod options;
 mod outbox;

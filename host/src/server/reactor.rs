@@ -4,7 +4,8 @@
 //! A turn of the loop: wait for the kernel (not at all while a call may go on), serve the sockets
 //! that are ready, go on with the calls that what they waited for has woken, and look at what is
 //! due. Calls that compute stand in a queue of their own, and one of them goes on in each turn,
-//! for a tick at most (see `engine`): however many there are, the others wait for one tick.
+//! for a tick at most (see `engine`): however many there are, the others wait for one tick. Of
+//! those to one handler, only one stands in it until it has been at it for long (see `lanes`).
 
 use std::collections::VecDeque;
 use std::io;
@@ -20,17 +21,19 @@ use slab::Slab;
 
 use super::Shared;
 use super::admission::Standing;
-use super::calls::Calls;
+use super::calls::{CallId, Calls, Running};
 use super::connection::{Connection, Service, Turn};
 use super::context::Context;
 use super::deadlines::Deadlines;
 use super::door::Door;
 use super::inbox::{Inbox, Message};
+use super::lanes::{LANE_TIME, Lanes, Rank};
 use super::refusal::Refusals;
 use super::tls::{HANDSHAKE_TIMEOUT, Session};
 use super::transport::Transport;
-use crate::engine::{Finished, Working};
+use crate::engine::{Finished, Program, Working};
 use crate::gateway::Failure;
+use crate::registry::Handler;
 
 const WAKER: Token = Token(usize::MAX);
 
@@ -60,6 +63,7 @@ pub(super) struct Reactor {
     again: Vec<usize>,
     /// Calls that have more to compute, the one that has waited longest first.
     computing: VecDeque<usize>,
+    lanes: Lanes<Handler<Program>>,
     cx: Context,
     working: Working,
     shared: Arc<Shared>,
@@ -91,6 +95,7 @@ impl Reactor {
             call_deadlines: Deadlines::default(),
             again: Vec::new(),
             computing: VecDeque::new(),
+            lanes: Lanes::new(),
             cx,
             working,
             shared,
@@ -301,7 +306,7 @@ impl Reactor {
                 }
                 return;
             };
-            _finished = self.run_call(call.place);
+            _finished = self.begin_call(call);
         }
     }
 
@@ -328,6 +333,18 @@ impl Reactor {
         drop(finished);
     }
 
+    /// Runs a new call, or has it wait behind one of the same handler that computes.
+    fn begin_call(&mut self, call: CallId) -> Option<Finished> {
+        if let Some(running) = self.cx.calls.at_mut(call.place)
+            && self.lanes.join(&running.handler, call)
+        {
+            running.rank = Rank::Behind;
+            self.call_deadlines.arm(call.place, running.deadline);
+            return None;
+        }
+        self.run_call(call.place)
+    }
+
     /// Runs a call until it waits, yields or is done.
     fn run_call(&mut self, place: usize) -> Option<Finished> {
         self.working.set(true);
@@ -335,6 +352,7 @@ impl Reactor {
             Poll::Pending => {
                 if let Some(running) = self.cx.calls.at(place) {
                     self.call_deadlines.arm(place, running.deadline);
+                    self.rank_call(place);
                 }
                 None
             }
@@ -345,11 +363,49 @@ impl Reactor {
         }
     }
 
+    /// Gives a call that was made to yield its handler's lane, and takes it away from one that
+    /// waits, or has had it for long.
+    fn rank_call(&mut self, place: usize) {
+        let Some(running) = self.cx.calls.at_mut(place) else {
+            return;
+        };
+        let is_short = running.computing && running.call.computed() < LANE_TIME;
+        if is_short && running.rank != Rank::First && self.lanes.take(&running.handler) {
+            running.rank = Rank::First;
+        } else if !is_short && running.rank == Rank::First {
+            running.rank = Rank::Beside;
+            let handler = running.handler.clone();
+            self.free_lane(&handler);
+        }
+    }
+
+    /// Has the next call of a handler begin, as one that computes: it takes its turn.
+    fn free_lane(&mut self, handler: &Arc<Handler<Program>>) {
+        while let Some(call) = self.lanes.next(handler) {
+            match self.cx.calls.get_mut(call) {
+                Some(running) if running.rank != Rank::Behind => {}
+                // Its client has left: there is nobody to answer, and nothing to close.
+                Some(Running {
+                    connection: None, ..
+                }) => drop(self.cx.calls.remove(call.place)),
+                Some(running) => {
+                    running.rank = Rank::First;
+                    self.computing.push_back(call.place);
+                    return;
+                }
+                None => {}
+            }
+        }
+    }
+
     /// Takes a call out, and tells the connection that waits for it if it went wrong.
     fn end_call(&mut self, place: usize, failure: Option<&Failure>) {
         let Some(running) = self.cx.calls.remove(place) else {
             return;
         };
+        if running.rank == Rank::First {
+            self.free_lane(&running.handler);
+        }
         let Some(failure) = failure else { return };
         let name = &running.handler.name;
         match failure {
