@@ -119,8 +119,10 @@ fn those_that_compute_go_through_one_instance() {
     for client in &mut clients {
         client.send(&request("GET", "/counter?compute"));
     }
-    let counts = clients.iter_mut().map(|client| client.response().text());
-    let mut counts: Vec<usize> = counts.map(|text| text.parse().expect("a number")).collect();
+    let mut counts: Vec<usize> = Vec::new();
+    for client in &mut clients {
+        counts.push(client.response().text().parse().expect("a number"));
+    }
     counts.sort_unstable();
     assert_eq!(counts, Vec::from_iter(1..=AT_ONCE));
     server.stop();
