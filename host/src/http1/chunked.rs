@@ -20,7 +20,8 @@ use super::error::BodyError;
 use super::limits::Limits;
 use super::token::{is_ows, is_tchar, is_value_byte};
 
-/// The most digits of a chunk's size, leading zeros included: 64 bits.
+/// The digits of a chunk's size that are not counted as an extension: 64 bits. Only zeros in front
+/// can make it longer; the grammar allows them, and a body made of them is an attack.
 const SIZE_DIGITS_COUNT: u8 = 16;
 
 /// What the next bytes of a body come to.
@@ -38,7 +39,7 @@ pub enum Piece<'i> {
 /// What the next byte is part of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// chunk-size: so many digits are here.
+    /// chunk-size: so many digits are here, or more if they are [`SIZE_DIGITS_COUNT`].
     Size(u8),
     /// BWS, then the `;` of an extension. Nothing else can follow whitespace.
     BeforeExtension,
@@ -186,17 +187,20 @@ impl ChunkedDecoder {
     /// chunk-size, and the first byte after it.
     fn size(&mut self, digits: u8, byte: u8, limits: &Limits) -> Result<State, BodyError> {
         if let Some(digit) = (byte as char).to_digit(16) {
-            if digits == SIZE_DIGITS_COUNT {
+            if self.size > u64::MAX >> 4 {
                 return Err(BodyError::Malformed("a chunk size has too many digits"));
             }
-            // Sixteen digits fill 64 bits, so nothing is shifted out.
             self.size = (self.size << 4) | u64::from(digit);
+            if digits == SIZE_DIGITS_COUNT {
+                self.note_extension_byte(limits)?;
+                return Ok(State::Size(digits));
+            }
+            self.line_bytes = usize::from(digits) + 1;
             return Ok(State::Size(digits + 1));
         }
         if digits == 0 {
             return Err(BodyError::Malformed("a chunk size has no digits"));
         }
-        self.line_bytes = usize::from(digits);
         match byte {
             b'\r' => Ok(State::SizeLf),
             b';' | b' ' | b'\t' => {
@@ -237,15 +241,21 @@ impl ChunkedDecoder {
     fn extension(&mut self, byte: u8, limits: &Limits) -> Result<State, BodyError> {
         let next = self.state.after_extension_byte(byte)?;
         if next != State::SizeLf {
-            self.line_bytes += 1;
-            self.extensions_bytes += 1;
-            if self.line_bytes > limits.chunk_line_bytes
-                || self.extensions_bytes > limits.chunk_extensions_bytes
-            {
-                return Err(BodyError::ExtensionsTooLarge);
-            }
+            self.note_extension_byte(limits)?;
         }
         Ok(next)
+    }
+
+    /// A byte of a size line that the body could do without.
+    fn note_extension_byte(&mut self, limits: &Limits) -> Result<(), BodyError> {
+        self.line_bytes += 1;
+        self.extensions_bytes += 1;
+        if self.line_bytes > limits.chunk_line_bytes
+            || self.extensions_bytes > limits.chunk_extensions_bytes
+        {
+            return Err(BodyError::ExtensionsTooLarge);
+        }
+        Ok(())
     }
 
     /// trailer-section: one more of its characters.

@@ -34,12 +34,14 @@ pub struct Limits {
     pub fields_bytes: usize,
     /// How many field lines a head may have. Over it: 431.
     ///
-    /// Apache's number. Browsers send about twenty.
+    /// Browsers send about twenty. Apache and hyper stop at 100, most others at a limit in bytes
+    /// that lets far more in.
     #[serde(rename = "field-count")]
     pub fields_count: usize,
     /// Empty lines (CR LF) that are skipped before a request line. Over it: 400.
     ///
-    /// RFC 9112 section 2.2 asks for one at least; old clients send one after a body.
+    /// RFC 9112 section 2.2 asks for one at least; old clients send one after a body. Apache's
+    /// number.
     #[serde(rename = "leading-newlines")]
     pub leading_newlines_count: usize,
     /// The longest body, after decoding. Over it: 413, at once where the request announces it.
@@ -49,7 +51,8 @@ pub struct Limits {
     pub body_bytes: u64,
     /// The longest chunk-size line with its extensions, without its CRLF. Over it: 413.
     ///
-    /// A size takes 16 digits; clients that sign chunks add an extension of about 90 bytes.
+    /// A size takes 16 digits; clients that sign chunks add an extension of about 90 bytes. None of
+    /// it is kept in memory, so this is what Apache has for any line.
     #[serde(rename = "chunk-line", with = "units::size")]
     pub chunk_line_bytes: usize,
     /// All chunk extensions of a body together. Over it: 413.
@@ -60,10 +63,12 @@ pub struct Limits {
     pub chunk_extensions_bytes: usize,
     /// All field lines of a trailer section together, CRLFs included. Over it: 431.
     ///
-    /// Trailers are dropped, so this is what it may cost to drop them: a page.
+    /// Trailers are dropped as they come, so this is what it may cost to read them: as much as the
+    /// longest field line.
     #[serde(rename = "trailers", with = "units::size")]
     pub trailers_bytes: usize,
-    /// How many field lines a trailer section may have. Over it: 431. A checksum or two is usual.
+    /// How many field lines a trailer section may have. Over it: 431. A checksum or two is usual;
+    /// what a head may have, a trailer section may.
     #[serde(rename = "trailer-count")]
     pub trailers_count: usize,
     /// Received bytes that may wait in memory while a request is being answered: a body that nobody
@@ -118,13 +123,13 @@ impl Default for Limits {
             request_line_bytes: 16 * 1024,
             field_line_bytes: 16 * 1024,
             fields_bytes: 64 * 1024,
-            fields_count: 100,
-            leading_newlines_count: 8,
+            fields_count: 500,
+            leading_newlines_count: 10,
             body_bytes: 64 * 1024 * 1024,
-            chunk_line_bytes: 1024,
+            chunk_line_bytes: 8 * 1024,
             chunk_extensions_bytes: 128 * 1024,
-            trailers_bytes: 4 * 1024,
-            trailers_count: 32,
+            trailers_bytes: 16 * 1024,
+            trailers_count: 500,
             read_ahead_bytes: 64 * 1024,
             requests_per_connection_count: 100_000,
             drain_bytes: 256 * 1024,

@@ -57,11 +57,13 @@ fn status(bytes: &[u8], limits: &Limits) -> u16 {
 
 #[test]
 fn good_bodies() {
-    let table: [(&[u8], &[u8]); 16] = [
+    let table: [(&[u8], &[u8]); 18] = [
         (b"0\r\n\r\n", b""),
         (b"000\r\n\r\n", b""),
         (b"5\r\nhello\r\n0\r\n\r\n", b"hello"),
         (b"0000000000000005\r\nhello\r\n0\r\n\r\n", b"hello"),
+        (b"00000000000000005\r\nhello\r\n0\r\n\r\n", b"hello"),
+        (b"5\r\nhello\r\n00000000000000000000000\r\n\r\n", b"hello"),
         (
             b"a\r\n0123456789\r\nA\r\nabcdefghij\r\n0\r\n\r\n",
             b"0123456789abcdefghij",
@@ -103,7 +105,7 @@ fn every_prefix_of_a_good_body_is_incomplete() {
 
 #[test]
 fn bad_bodies() {
-    let table: [&[u8]; 47] = [
+    let table: [&[u8]; 48] = [
         b"\r\n",
         b"\n",
         b";a\r\n",
@@ -124,8 +126,9 @@ fn bad_bodies() {
         b"5\0\r\n",
         b"FFFFFFFFFFFFFFFF\r\n",
         b"8000000000000000\r\n",
-        b"00000000000000005\r\n",
         b"10000000000000005\r\n",
+        b"010000000000000005\r\n",
+        b"08000000000000000\r\n",
         b"5;\r\n",
         b"5; \r\n",
         b"5;a \r\n",
@@ -190,20 +193,22 @@ fn bad_trailers() {
 fn limits_are_exact() {
     let limits = Limits {
         body_bytes: 10,
-        chunk_line_bytes: 6,
+        chunk_line_bytes: 18,
         chunk_extensions_bytes: 8,
         trailers_bytes: 12,
         trailers_count: 2,
         ..Limits::default()
     };
-    let table: [(&[u8], u16); 13] = [
+    let table: [(&[u8], u16); 15] = [
         (b"a\r\n0123456789\r\n0\r\n\r\n", 200),
         (b"b\r\n", 413),
         (b"5\r\n01234\r\n5\r\n56789\r\n0\r\n\r\n", 200),
         (b"5\r\n01234\r\n6\r\n", 413),
         (b"7FFFFFFFFFFFFFFF\r\n", 413),
-        (b"1;abcd\r\nx\r\n0\r\n\r\n", 200),
-        (b"1;abcde", 413),
+        (b"0000000000001;abcd\r\nx\r\n0\r\n\r\n", 200),
+        (b"0000000000001;abcde", 413),
+        (b"000000000000000001\r\nx\r\n0\r\n\r\n", 200),
+        (b"0000000000000000001", 413),
         (b"1;abc\r\nx\r\n0;def\r\n\r\n", 200),
         (b"1;abcd\r\nx\r\n0;defg\r\n\r\n", 413),
         (b"0\r\nA: 78\r\nB: \r\n\r\n", 200),
