@@ -13,7 +13,7 @@ pub(super) fn is_authority(bytes: &[u8]) -> bool {
 /// or none if it isn't one. An IPv6 address keeps its brackets.
 ///
 /// The host is not empty (RFC 9110 section 4.2.1 rejects such http URIs), there is no userinfo
-/// (section 4.2.4), and the port is none, empty, or a number of at most 65,535.
+/// (a Host field has no place for it), and the port is none, empty, or a number of at most 65,535.
 pub fn split_authority(bytes: &[u8]) -> Option<(&[u8], Option<u16>)> {
     let host_end = match bytes {
         [b'[', ..] => bytes.iter().position(|&byte| byte == b']')? + 1,

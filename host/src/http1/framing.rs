@@ -66,8 +66,8 @@ impl<'b> Framing<'b> {
         }
     }
 
-    /// RFC 9112 section 3.2: more than one Host, or one that is invalid, is 400. An empty one is
-    /// valid: a client sends it for a target that has no authority.
+    /// RFC 9112 section 3.2: more than one Host, or one that is invalid, is 400. Whether it may be
+    /// empty is for [`Self::host`] to say.
     fn note_host(&mut self, value: &'b [u8]) -> Result<(), Rejection> {
         if self.host.replace(value).is_some() {
             return Err(Rejection::bad("there is more than one Host field"));
@@ -115,14 +115,23 @@ impl<'b> Framing<'b> {
         }
     }
 
-    /// The Host field's value.
+    /// The Host field's value. `is_named` says whether the target names a host itself.
     ///
     /// RFC 9112 section 3.2: an HTTP/1.1 request without one is 400, even with an absolute target.
-    pub(super) fn host(&self, version: Version) -> Result<Option<&'b [u8]>, Rejection> {
-        if self.host.is_none() && version == Version::Http11 {
-            return Err(Rejection::bad("there is no Host field"));
+    /// An empty one is what a client sends for a URI that has no authority; but every http URI has
+    /// one, and one whose host is empty is to be rejected (RFC 9110 section 4.2.1). HTTP/1.0 needs
+    /// no host.
+    pub(super) fn host(
+        &self,
+        version: Version,
+        is_named: bool,
+    ) -> Result<Option<&'b [u8]>, Rejection> {
+        match self.host {
+            _ if version == Version::Http10 => Ok(self.host),
+            None => Err(Rejection::bad("there is no Host field")),
+            Some(b"") if !is_named => Err(Rejection::bad("the Host field is empty")),
+            Some(_) => Ok(self.host),
         }
-        Ok(self.host)
     }
 
     /// How the body is framed: the rules of RFC 9112 section 6.3 for a request, in their order.
@@ -143,17 +152,16 @@ impl<'b> Framing<'b> {
         }
     }
 
-    /// Whether the client waits for a `100 Continue`. HTTP/1.0 knows no Expect field, and RFC 9110
-    /// section 10.1.1 has it ignored there; an expectation that we can't meet is 417.
+    /// Whether the client waits for a `100 Continue`; RFC 9110 section 10.1.1 has that ignored in
+    /// HTTP/1.0. An expectation that we can't meet is 417 in any version.
     pub(super) fn expects_continue(&self, version: Version) -> Result<bool, Rejection> {
-        match version {
-            Version::Http10 => Ok(false),
-            Version::Http11 if self.expects_other => Err(Rejection::new(
+        if self.expects_other {
+            return Err(Rejection::new(
                 417,
                 "the expectation is not one that is known",
-            )),
-            Version::Http11 => Ok(self.expects_continue),
+            ));
         }
+        Ok(self.expects_continue && version == Version::Http11)
     }
 
     /// Whether another request may follow: the rules of RFC 9112 section 9.3, in their order.
@@ -343,7 +351,12 @@ mod tests {
                 expected,
                 "{value}"
             );
-            assert_eq!(framing.expects_continue(Version::Http10), Ok(false));
+            let old = framing.expects_continue(Version::Http10);
+            assert_eq!(
+                old.map_err(|rejection| rejection.status),
+                expected.map(|_| false),
+                "{value}"
+            );
         }
     }
 }

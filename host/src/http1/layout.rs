@@ -72,7 +72,7 @@ impl Layout {
         }
         let line = lines.request_line;
         let target = Target::parse(bytes, &line)?;
-        let host = framing.host(line.version)?;
+        let host = framing.host(line.version, target.authority.is_some())?;
         let authority = target
             .authority
             .or(host.map(|value| Span::locate(value, bytes)));

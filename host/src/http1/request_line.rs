@@ -13,13 +13,13 @@
 //! ```
 //!
 //! Stricter than the RFC lets a server be: one space between the parts, none around them.
-//! More lenient: a target may have any visible character and any UTF-8, and a fragment, which is
-//! ignored. Clients send these, and every server takes them.
+//! More lenient: a target may have any visible character of ASCII, a fragment, and userinfo before
+//! its authority; the last two are ignored. Clients send these, and most servers take them.
 
 use super::authority::is_authority;
 use super::error::Rejection;
 use super::head::{Span, Version};
-use super::token::{is_target_byte, is_token};
+use super::token::{is_host_byte, is_target_byte, is_token};
 
 /// The longest method. RFC 9112 section 3: one longer than any that we know is answered with 501.
 /// The longest registered one is UPDATEREDIRECTREF, of 17.
@@ -43,27 +43,33 @@ impl RequestLine {
         if !is_token(method) {
             return Err(Rejection::bad("the method is not a token"));
         }
-        if method.len() > METHOD_BYTES {
-            return Err(Rejection::new(
-                501,
-                "the method is longer than any that is known",
-            ));
-        }
         if target.is_empty() || !target.iter().all(|&byte| is_target_byte(byte)) {
             return Err(Rejection::bad(
                 "the request-target has a character that may not be there",
             ));
         }
-        if core::str::from_utf8(target).is_err() {
-            return Err(Rejection::bad("the request-target is not UTF-8"));
-        }
+        let version = parse_version(version)?;
+        check_known(method)?;
         let target_start = method.len() + 1;
         Ok(Self {
             method: Span::new(0, method.len()),
             target: Span::new(target_start, target_start + target.len()),
-            version: parse_version(version)?,
+            version,
         })
     }
+}
+
+/// RFC 9110 section 9.1: a method that can be none that anybody knows is answered with 501. Methods
+/// are case-sensitive, and all of them are written in capitals: `get` is not GET.
+fn check_known(method: &[u8]) -> Result<(), Rejection> {
+    let why = if method.len() > METHOD_BYTES {
+        "the method is longer than any that is known"
+    } else if method.iter().any(u8::is_ascii_lowercase) {
+        "no method that is known has small letters"
+    } else {
+        return Ok(());
+    };
+    Err(Rejection::new(501, why))
 }
 
 /// RFC 9110 section 2.5: a higher minor version of HTTP/1 is processed as the highest we know;
@@ -141,7 +147,8 @@ impl Target {
             .position(|byte| b"/?#".contains(byte))
             .unwrap_or(after_scheme.len());
         let (authority, path) = after_scheme.split_at(authority_end);
-        if !is_authority(authority) {
+        let host_start = userinfo_len(authority);
+        if !is_authority(&authority[host_start..]) {
             return Err(Rejection::bad(
                 "the request-target's authority is malformed",
             ));
@@ -149,9 +156,22 @@ impl Target {
         let authority_start = start + scheme.len();
         let path_start = authority_start + authority_end;
         Ok(Self {
-            authority: Some(Span::new(authority_start, path_start)),
+            authority: Some(Span::new(authority_start + host_start, path_start)),
             ..Self::from_path(path, path_start)
         })
+    }
+}
+
+/// How long `userinfo "@"` is at the start of an authority; 0 if there is none.
+///
+/// `userinfo = *( unreserved / pct-encoded / sub-delims / ":" )`, RFC 3986 section 3.2.1. It is not
+/// a part of what the request is directed to, and is dropped. RFC 9110 section 4.2.4 wants those
+/// warned who are shown such a URI; a server shows it to nobody.
+fn userinfo_len(authority: &[u8]) -> usize {
+    let is_userinfo = |&byte: &u8| is_host_byte(byte) || byte == b':';
+    match authority.iter().position(|&byte| byte == b'@') {
+        Some(at) if authority[..at].iter().all(is_userinfo) => at + 1,
+        _ => 0,
     }
 }
 
@@ -189,7 +209,8 @@ mod tests {
             ("GET / HTTP/1.1", 200),
             ("GET / HTTP/1.0", 200),
             ("GET / HTTP/1.9", 200),
-            ("get / HTTP/1.1", 200),
+            ("get / HTTP/1.1", 501),
+            ("GEt / HTTP/1.1", 501),
             ("M-SEARCH / HTTP/1.1", 200),
             ("GET / HTTP/2.0", 505),
             ("GET / HTTP/0.9", 505),
@@ -229,7 +250,8 @@ mod tests {
     fn targets() {
         let table = [
             ("GET /a?b=c|d\"{}`^\\ HTTP/1.1", 200),
-            ("GET /caf\u{e9} HTTP/1.1", 200),
+            ("GET /caf\u{e9} HTTP/1.1", 400),
+            ("GET /?caf\u{e9} HTTP/1.1", 400),
             ("GET //double HTTP/1.1", 200),
             ("OPTIONS * HTTP/1.1", 200),
             ("OPTIONS http://a HTTP/1.1", 200),
@@ -243,7 +265,11 @@ mod tests {
             ("GET HTTPS://a:443/ HTTP/1.1", 200),
             ("GET http:///path HTTP/1.1", 400),
             ("GET http:/path HTTP/1.1", 400),
-            ("GET http://u@a/ HTTP/1.1", 400),
+            ("GET http://u:p%40!@a/ HTTP/1.1", 200),
+            ("GET http://@a/ HTTP/1.1", 200),
+            ("GET http://u@/ HTTP/1.1", 400),
+            ("GET http://u@a@b/ HTTP/1.1", 400),
+            ("GET http://u\\@a/ HTTP/1.1", 400),
             ("GET http://a:b/ HTTP/1.1", 400),
             ("GET http://a\\b/ HTTP/1.1", 400),
             ("GET ftp://a/ HTTP/1.1", 400),
@@ -260,7 +286,7 @@ mod tests {
 
     #[test]
     fn target_parts() {
-        let table: [(&str, &str, &str, Option<&str>); 8] = [
+        let table: [(&str, &str, &str, Option<&str>); 9] = [
             ("/", "/", "", None),
             ("/a?b?c", "/a", "b?c", None),
             ("/a#b?c", "/a", "", None),
@@ -269,6 +295,7 @@ mod tests {
             ("http://a", "", "", Some("a")),
             ("http://a?b", "", "b", Some("a")),
             ("https://[::1]:8/", "/", "", Some("[::1]:8")),
+            ("http://u:p@a:1/b@c", "/b@c", "", Some("a:1")),
         ];
         for (target, path, query, authority) in table {
             let head = format!("GET {target} HTTP/1.1");

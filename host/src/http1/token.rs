@@ -42,12 +42,13 @@ pub(super) fn is_host_byte(byte: u8) -> bool {
     HOST[byte as usize]
 }
 
-/// Whether the byte may be part of a request-target as we take it: visible ASCII, or not ASCII.
+/// Whether the byte may be part of a request-target as we take it: visible ASCII.
 ///
-/// Wider than the grammar (RFC 9112 section 3.2): browsers and tools send `|`, `"`, `{` and raw
-/// UTF-8, and every server takes them. No whitespace and no control character, though.
+/// Wider than the grammar (RFC 9112 section 3.2): browsers and tools send `|`, `"` and `{`, and
+/// every server takes them. No whitespace, no control character, and nothing but ASCII, though:
+/// servers differ in what they make of a raw byte above 127.
 pub(super) fn is_target_byte(byte: u8) -> bool {
-    byte > b' ' && byte != 0x7f
+    byte.is_ascii_graphic()
 }
 
 /// Whether the byte may be part of a field value (RFC 9110 section 5.5): tab, space, visible ASCII,
@@ -118,10 +119,7 @@ mod tests {
                 is_value_byte(byte),
                 byte == b'\t' || !byte.is_ascii_control()
             );
-            assert_eq!(
-                is_target_byte(byte),
-                byte != b' ' && !byte.is_ascii_control()
-            );
+            assert_eq!(is_target_byte(byte), (b'!'..=b'~').contains(&byte));
         }
     }
 
