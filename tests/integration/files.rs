@@ -118,6 +118,29 @@ fn nothing_outside_the_folder_is_served() {
 }
 
 #[test]
+fn a_percent_sign_without_digits_is_for_handlers_only() {
+    let site = Site::new()
+        .with_page("100%.html", "the page")
+        .with_demos(["echo"]);
+    let server = Server::of(&site);
+    assert_eq!(server.get("/100%25.html").text(), "the page");
+    for target in [
+        "/100%.html",
+        "/%",
+        "/%zz",
+        "/%2",
+        "/nothing%/../100%25.html",
+    ] {
+        assert_eq!(server.get(target).status(), 400, "{target}");
+    }
+    let echoed = server.get("/echo/100%/%zz");
+    assert_eq!(echoed.status(), 200);
+    let text = echoed.text();
+    assert!(text.starts_with("GET /echo/100%/%zz HTTP/1.1\n"), "{text}");
+    server.stop();
+}
+
+#[test]
 fn a_raw_nul_or_another_control_character_is_refused() {
     let site = site_with_secrets();
     let server = Server::of(&site);

@@ -23,6 +23,8 @@ pub struct RequestPath {
     decoded: Vec<u8>,
     /// Where each segment ends in `decoded`. Ascending; each end is followed by `/` or by nothing.
     ends: Vec<usize>,
+    /// A `%` stood for itself.
+    has_lone_percent: bool,
 }
 
 /// Why a path was refused. The peer's fault, each of them: status 400.
@@ -52,11 +54,12 @@ impl RequestPath {
         let mut decoded = Vec::with_capacity(raw.len().max(1));
         let mut ends = Vec::new();
         let mut trailing_slash = false;
+        let mut has_lone_percent = false;
         let mut segments = rest.split(|&byte| byte == b'/').peekable();
         while let Some(segment) = segments.next() {
             let start = decoded.len();
             decoded.push(b'/');
-            decode_into(segment, &mut decoded)?;
+            has_lone_percent |= decode_into(segment, &mut decoded)?;
             trailing_slash = true;
             match &decoded[start + 1..] {
                 b"." => decoded.truncate(start),
@@ -74,7 +77,11 @@ impl RequestPath {
         if trailing_slash {
             decoded.push(b'/');
         }
-        Ok(RequestPath { decoded, ends })
+        Ok(RequestPath {
+            decoded,
+            ends,
+            has_lone_percent,
+        })
     }
 
     /// The whole decoded path: starts with `/`, and is what `SCRIPT_NAME` and `PATH_INFO` make
@@ -90,6 +97,11 @@ impl RequestPath {
             let before = index.checked_sub(1).and_then(|i| self.ends.get(i).copied());
             &self.decoded[before.unwrap_or(0) + 1..end]
         })
+    }
+
+    /// Whether a `%` had no two hexadecimal digits behind it, and stands for itself.
+    pub fn has_lone_percent(&self) -> bool {
+        self.has_lone_percent
     }
 
     /// How many segments there are, empty ones included.
@@ -125,18 +137,22 @@ impl fmt::Display for BadPath {
 
 impl std::error::Error for BadPath {}
 
-/// Appends `segment` to `out`, with its percent-escapes decoded.
-fn decode_into(segment: &[u8], out: &mut Vec<u8>) -> Result<(), BadPath> {
+/// Appends `segment` to `out`, with its percent-escapes decoded. Tells whether a `%` was none.
+fn decode_into(segment: &[u8], out: &mut Vec<u8>) -> Result<bool, BadPath> {
     let mut left = segment;
+    let mut has_lone_percent = false;
     while let [byte, rest @ ..] = left {
-        let (byte, rest) = escaped(left).unwrap_or((*byte, rest));
+        let (byte, rest) = escaped(left).unwrap_or_else(|| {
+            has_lone_percent |= *byte == b'%';
+            (*byte, rest)
+        });
         if byte == 0 {
             return Err(BadPath::Nul);
         }
         out.push(byte);
         left = rest;
     }
-    Ok(())
+    Ok(has_lone_percent)
 }
 
 /// The byte of the percent-escape that `bytes` begins with, and what follows it.
@@ -286,8 +302,11 @@ mod tests {
             ("/%%2e/x", &["%.", "x"]),
         ];
         for &(raw, names) in table {
-            assert_eq!(segments(&parse(raw)), names, "{raw}");
+            let path = parse(raw);
+            assert_eq!(segments(&path), names, "{raw}");
+            assert!(path.has_lone_percent(), "{raw}");
         }
+        assert!(!parse("/100%25/%41").has_lone_percent());
     }
 
     #[test]

@@ -25,6 +25,9 @@ use crate::static_files::{Answer, Content};
 /// Seconds after which a client that was turned away may come again: `Retry-After`.
 const RETRY_AFTER_SECONDS: &[u8] = b"1";
 
+/// Why a path names no page. RFC 9112 section 3.2 wants an invalid target answered with 400.
+const LONE_PERCENT: &str = "a percent sign in the path is not followed by two hex digits";
+
 /// What every connection of one reactor uses.
 #[derive(Debug)]
 pub(super) struct Context {
@@ -85,7 +88,8 @@ impl Context {
     /// Finds what answers a request, and begins.
     ///
     /// A handler whose name is the path goes before a page, and a page before a handler that only
-    /// matches a pattern.
+    /// matches a pattern. A page's path has its escapes in order: a handler gets a lone `%` as it
+    /// would from most servers for applications, those for files refuse it.
     pub(super) fn start(&mut self, head: Arc<RequestHead>, origin: Origin) -> Start {
         if head.path() == b"*" {
             return Start::Answer(server_options());
@@ -100,11 +104,14 @@ impl Context {
         {
             return self.call(head, found, origin);
         }
-        if let Some(page) = self.shared.pages.answer(&head, &path) {
+        if !path.has_lone_percent()
+            && let Some(page) = self.shared.pages.answer(&head, &path)
+        {
             return Start::Answer(page);
         }
         match found {
             Some(found) => self.call(head, &found, origin),
+            None if path.has_lone_percent() => Start::Answer(self.error(400, LONE_PERCENT)),
             None => Start::Answer(self.shared.pages.not_found(&head)),
         }
     }

@@ -175,11 +175,16 @@ fn is_listed(etag: &[u8], list: &[u8], comparison: Comparison) -> bool {
             return false;
         };
         let (tag, behind) = tag.split_at(length);
+        rest = behind.trim_ascii_start();
+        let behind = rest.strip_prefix(b",");
+        if behind.is_none() && !rest.is_empty() {
+            // A member that goes on behind its quotes is malformed itself.
+            return false;
+        }
         if tag == etag && (comparison == Comparison::Weak || !is_weak) {
             return true;
         }
-        rest = behind.trim_ascii_start();
-        match rest.strip_prefix(b",") {
+        match behind {
             Some(behind) => rest = behind,
             None => return false,
         }
@@ -227,6 +232,8 @@ mod tests {
             (&[("If-None-Match", "\"2a-a-ff")], Whole),
             (&[("If-None-Match", "")], Whole),
             (&[("If-None-Match", "\"x\" \"2a-a-ff\"")], Whole),
+            (&[("If-None-Match", "\"2a-a-ff\"x")], Whole),
+            (&[("If-None-Match", "\"2a-a-ff\" \"x\"")], Whole),
             (&[("If-None-Match", "\"x, \"2a-a-ff\"")], Whole),
             (&[("If-Modified-Since", MODIFIED)], NotModified),
             (&[("If-Modified-Since", LATER)], NotModified),
@@ -237,6 +244,10 @@ mod tests {
             ),
             (
                 &[("If-Modified-Since", "Sun Nov  6 08:49:37 1994")],
+                NotModified,
+            ),
+            (
+                &[("If-Modified-Since", "Mon, 06 Nov 1994 08:49:37 GMT")],
                 NotModified,
             ),
             (&[("If-Modified-Since", "yesterday")], Whole),
@@ -261,6 +272,7 @@ mod tests {
             (&[("If-Match", "*")], Whole),
             (&[("If-Match", weak)], PreconditionFailed),
             (&[("If-Match", "\"x\"")], PreconditionFailed),
+            (&[("If-Match", "\"2a-a-ff\"x")], PreconditionFailed),
             (&[("If-Match", "nonsense")], PreconditionFailed),
             (&[("If-Unmodified-Since", MODIFIED)], Whole),
             (&[("If-Unmodified-Since", LATER)], Whole),

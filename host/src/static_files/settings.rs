@@ -72,6 +72,7 @@ fn fallback_file(name: &str) -> anyhow::Result<Vec<u8>> {
     let raw = format!("/{}", name.trim_start_matches('/'));
     let path = RequestPath::parse(raw.as_bytes()).map_err(|why| anyhow::anyhow!("{why}"))?;
     ensure!(!path.has_trailing_slash(), "it has to be a file");
+    ensure!(!path.has_lone_percent(), "a percent sign is written %25");
     let file = security::file_name(&path).context("its name is hidden")?;
     Ok(file.into_owned())
 }
@@ -92,7 +93,7 @@ mod tests {
             let file = file.as_bytes().to_vec();
             assert_eq!(settings(fallback).expect(fallback).fallback, Some(file));
         }
-        for fallback in ["", "/", "app/", ".env", "x~", "a%00", "%"] {
+        for fallback in ["", "/", "app/", ".env", "x~", "a%00", "%", "100%.html"] {
             assert!(settings(fallback).is_err(), "{fallback}");
         }
     }

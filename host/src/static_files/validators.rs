@@ -98,10 +98,25 @@ fn push_hex(number: u64, out: &mut Vec<u8>) {
 
 /// Seconds since 1970 of an HTTP-date, in any of its three forms (RFC 9110 section 5.6.7).
 fn parse_date(text: &[u8]) -> Option<u64> {
-    let date = httpdate::parse_http_date(std::str::from_utf8(text).ok()?).ok()?;
+    let text = std::str::from_utf8(text).ok()?;
+    let date = httpdate::parse_http_date(text)
+        .ok()
+        .or_else(|| of_another_day(text))?;
     date.duration_since(UNIX_EPOCH)
         .ok()
         .map(|since| since.as_secs())
+}
+
+/// A date whose day of the week is not the one it names. The grammar allows that, the name says
+/// nothing that the date doesn't, and no server that we know of looks at it.
+fn of_another_day(text: &str) -> Option<SystemTime> {
+    const DAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
+    let (named, rest) = text.split_at_checked(3)?;
+    if !DAYS.contains(&named) {
+        return None;
+    }
+    DAYS.iter()
+        .find_map(|day| httpdate::parse_http_date(&format!("{day}{rest}")).ok())
 }
 
 /// A page for tests, and its validators.
@@ -141,6 +156,29 @@ mod tests {
             Some(MODIFIED_S - 60),
             "never later than the answer"
         );
+    }
+
+    #[test]
+    fn the_day_of_the_week_does_not_count() {
+        for date in [
+            MODIFIED,
+            "Mon, 06 Nov 1994 08:49:37 GMT",
+            "Sunday, 06-Nov-94 08:49:37 GMT",
+            "Sun Nov  6 08:49:37 1994",
+            "Fri Nov  6 08:49:37 1994",
+        ] {
+            assert_eq!(parse_date(date.as_bytes()), Some(MODIFIED_S), "{date}");
+        }
+        for date in [
+            "Day, 06 Nov 1994 08:49:37 GMT",
+            "Sun, 32 Nov 1994 08:49:37 GMT",
+            "Mon, 31 Feb 1994 08:49:37 GMT",
+            "06 Nov 1994 08:49:37 GMT",
+            "Su",
+            "",
+        ] {
+            assert_eq!(parse_date(date.as_bytes()), None, "{date}");
+        }
     }
 
     #[test]
