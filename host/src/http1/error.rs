@@ -53,8 +53,10 @@ impl BodyError {
     /// The status to answer with, if no answer has been started.
     pub fn status(self) -> u16 {
         match self {
-            Self::Malformed(_) | Self::CutShort => 400,
-            Self::TooLarge | Self::ExtensionsTooLarge => 413,
+            // RFC 9112 section 7.1.1 leaves open which 4xx too long an extension gets. It is no
+            // part of the content, so not 413.
+            Self::Malformed(_) | Self::CutShort | Self::ExtensionsTooLarge => 400,
+            Self::TooLarge => 413,
             Self::TrailersTooLarge => 431,
             Self::TooSlow => 408,
         }

@@ -49,13 +49,13 @@ pub struct Limits {
     /// Bodies are streamed, so this guards the handlers' patience rather than our memory.
     #[serde(rename = "body", with = "units::size")]
     pub body_bytes: u64,
-    /// The longest chunk-size line with its extensions, without its CRLF. Over it: 413.
+    /// The longest chunk-size line with its extensions, without its CRLF. Over it: 400.
     ///
     /// A size takes 16 digits; clients that sign chunks add an extension of about 90 bytes. None of
     /// it is kept in memory, so this is what Apache has for any line.
     #[serde(rename = "chunk-line", with = "units::size")]
     pub chunk_line_bytes: usize,
-    /// All chunk extensions of a body together. Over it: 413.
+    /// All chunk extensions of a body together. Over it: 400.
     ///
     /// They are read and ignored, so a body made of them is an attack (RFC 9112 section 7.1.1).
     /// Enough for a signature on each 64 KiB chunk of a body of the greatest length.
