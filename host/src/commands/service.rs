@@ -5,6 +5,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::site::route_table;
+use anyhow::Context as _;
+
 use crate::config::Config;
 use crate::engine::{Engine, Program};
 use crate::log::Log;
@@ -56,6 +58,9 @@ impl Service {
             out.clone(),
             claim,
         )?;
+        engine
+            .expect_crowd(&config.budget)
+            .context("could not start the thread that makes room for many requests")?;
         let reload = watch(config, engine, registry, controls.pages.clone())?;
         let (scheme, addr) = (server.scheme().as_str(), server.addr());
         let mut announcement = format!("{routes}listening on {scheme}://{addr}/\n");

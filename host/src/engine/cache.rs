@@ -30,6 +30,10 @@ pub(super) struct CodeCache {
     engine: blake3::Hash,
 }
 
+/// Names compiled code in the cache: a hash of what it was made of, and how.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Entry(blake3::Hash);
+
 impl CodeCache {
     /// Opens the cache, making the folder if it isn't there, and clears out old entries.
     ///
@@ -74,18 +78,18 @@ impl CodeCache {
     pub(super) fn load(
         &self,
         engine: &wasmtime::Engine,
+        entry: &Entry,
         bytes: &[u8],
         compile: impl FnOnce(&wasmtime::Engine, &[u8]) -> Result<Component, LoadError>,
     ) -> Result<Component, LoadError> {
-        let entry = self.entry(bytes);
-        if let Some(component) = read(engine, &entry) {
+        if let Some(component) = self.read(engine, entry) {
             return Ok(component);
         }
         let component = compile(engine, bytes)?;
-        match self.write(&entry, &component) {
+        match self.write(&self.path(entry), &component) {
             // From the file, code and memory's image are pages that the kernel shares and can drop;
             // as they were compiled, they are memory of ours: 100 MB of it for a Python program.
-            Ok(()) => Ok(read(engine, &entry).unwrap_or(component)),
+            Ok(()) => Ok(self.read(engine, entry).unwrap_or(component)),
             Err(error) => {
                 tracing::warn!(
                     "compiled code was not kept in {}: {error:#}",
@@ -96,12 +100,21 @@ impl CodeCache {
         }
     }
 
-    fn entry(&self, bytes: &[u8]) -> PathBuf {
+    /// Names the code of these bytes.
+    pub(super) fn entry(&self, bytes: &[u8]) -> Entry {
         let mut hasher = blake3::Hasher::new();
         hasher.update(self.engine.as_bytes());
         hasher.update(bytes);
-        self.folder
-            .join(format!("{}.cwasm", hasher.finalize().to_hex()))
+        Entry(hasher.finalize())
+    }
+
+    /// Loads an entry, if it is there and of this engine.
+    pub(super) fn read(&self, engine: &wasmtime::Engine, entry: &Entry) -> Option<Component> {
+        read(engine, &self.path(entry))
+    }
+
+    fn path(&self, entry: &Entry) -> PathBuf {
+        self.folder.join(format!("{}.cwasm", entry.0.to_hex()))
     }
 
     fn write(&self, entry: &Path, component: &Component) -> anyhow::Result<()> {
@@ -159,7 +172,6 @@ pub(super) fn adopt(
     }
 }
 
-/// Loads an entry, if it is there and of this engine.
 fn read(engine: &wasmtime::Engine, entry: &Path) -> Option<Component> {
     if !entry.exists() {
         return None;

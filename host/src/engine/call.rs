@@ -17,6 +17,7 @@ use super::bindings::wasgi::gateway::gateway::Exception;
 use super::kind::Pre;
 use super::load::{Code, line};
 use super::meter::Meter;
+use super::seats::Seat;
 use super::state::State;
 use super::warm::Warm;
 use super::{Program, command, wasi_http};
@@ -62,9 +63,10 @@ impl Call {
             meter: meter.clone(),
         };
         let reuse = policy.reuse;
-        let work: Pin<Box<dyn Future<Output = Finished> + Send>> = match &code.pre {
-            Pre::Gateway(_) if reuse > 1 => Box::pin(run_on(code, request, reuse)),
-            _ => Box::pin(run(code, request)),
+        let work: Pin<Box<dyn Future<Output = Finished> + Send>> = if reuse > 1 {
+            Box::pin(run_on(code, request, reuse))
+        } else {
+            Box::pin(run(code, request))
         };
         Self { meter, work }
     }
@@ -101,6 +103,8 @@ impl fmt::Debug for Finished {
 
 fn new_store(engine: &wasmtime::Engine, state: State) -> Store<State> {
     let mut store = Store::new(engine, state);
+    // Instantiation runs the guest's start functions already.
+    store.set_epoch_deadline(1);
     store.limiter(|state| state);
     store.epoch_deadline_callback(|mut context| {
         let state = context.data_mut();
@@ -124,13 +128,14 @@ struct Request {
 }
 
 impl Request {
-    fn into_state(self) -> State {
+    fn into_state(self, seat: Option<Seat>) -> State {
         State::new(
             self.handler,
             self.environ,
             self.exchange,
             self.budget,
             self.meter,
+            seat,
         )
     }
 }
@@ -148,24 +153,27 @@ async fn run_on(code: Arc<Code>, request: Request, reuse: u32) -> Finished {
                 request.budget,
                 request.meter,
             );
-            (warm.store, Some(warm.instance), warm.served)
+            (warm.store, Ok(warm.instance), warm.served)
         }
-        None => (new_store(code.pre.engine(), request.into_state()), None, 0),
+        None => {
+            let (pre, seat) = code.place_to_stay();
+            let mut store = new_store(pre.engine(), request.into_state(seat));
+            let instance = match pre {
+                Pre::Gateway(pre) => pre
+                    .instantiate_async(&mut store)
+                    .await
+                    .map_err(|error| instantiation_failure(&error, store.data_mut())),
+                Pre::WasiHttp(_) | Pre::Command(_) => Err(Failure::Instantiation(
+                    "only handlers of the contract serve several requests".into(),
+                )),
+            };
+            (store, instance, 0)
+        }
     };
     let served = served + 1;
     let is_last = served >= reuse;
     store.data_mut().is_kept = !is_last;
     store.set_epoch_deadline(1);
-    let instance = match (instance, &code.pre) {
-        (Some(instance), _) => Ok(instance),
-        (None, Pre::Gateway(pre)) => pre
-            .instantiate_async(&mut store)
-            .await
-            .map_err(|error| instantiation_failure(&error, store.data_mut())),
-        (None, Pre::WasiHttp(_) | Pre::Command(_)) => Err(Failure::Instantiation(
-            "only handlers of the contract serve several requests".into(),
-        )),
-    };
     let failure = match instance {
         Err(failure) => Some(failure),
         Ok(instance) => match answer(&instance, &mut store).await {
@@ -192,11 +200,9 @@ async fn run_on(code: Arc<Code>, request: Request, reuse: u32) -> Finished {
 
 /// Runs a request in an instance of its own.
 async fn run(code: Arc<Code>, request: Request) -> Finished {
-    let mut state = request.into_state();
-    state.seat = code.seat();
-    let mut store = new_store(code.pre(&state).engine(), state);
-    store.set_epoch_deadline(1);
-    let result = match code.pre(store.data()) {
+    let (pre, seat) = code.place();
+    let mut store = new_store(pre.engine(), request.into_state(seat));
+    let result = match pre {
         Pre::Gateway(pre) => match pre.instantiate_async(&mut store).await {
             Ok(instance) => answer(&instance, &mut store).await,
             Err(error) => Err(instantiation_failure(&error, store.data_mut())),

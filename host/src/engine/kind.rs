@@ -103,14 +103,6 @@ impl Pre {
             Self::Command(pre) => pre.engine(),
         }
     }
-
-    pub(super) fn kind(&self) -> Kind {
-        match self {
-            Self::Gateway(_) => Kind::Gateway,
-            Self::WasiHttp(_) => Kind::WasiHttp,
-            Self::Command(_) => Kind::Command,
-        }
-    }
 }
 
 /// The kind of a component, or what to tell whoever made it.

@@ -3,18 +3,18 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use anyhow::Context;
 use wasmtime::component::Component;
 use wasmtime::component::types::ComponentItem;
 
-use super::cache::{self, CodeCache};
+use super::cache::{self, CodeCache, Entry};
+use super::crowd::Crowd;
 use super::imports::Linkers;
 use super::kind::{self, Pre};
 use super::pool;
 use super::seats::{Seat, Seats};
-use super::state::State;
 use super::warm::Idle;
 use super::{Kind, componentize};
 use crate::config::Budget;
@@ -24,9 +24,13 @@ use crate::reload::Load;
 /// Compiles programs. Clones are the same engine.
 #[derive(Clone)]
 pub struct Engine {
-    pub(super) any: Room,
     /// Where small programs run while there is a seat. None where the system has no room for it.
     small: Option<(Room, Arc<Seats>)>,
+    /// Where others run while there is a seat; and where all is compiled.
+    pub(super) first: Room,
+    first_seats: Arc<Seats>,
+    /// Where those run that found no seat.
+    crowd: Arc<Crowd>,
     cache: Option<Arc<CodeCache>>,
 }
 
@@ -43,9 +47,16 @@ pub struct Program(pub(super) Arc<Code>);
 
 /// What the clones of a program share.
 pub(super) struct Code {
-    pub(super) pre: Pre,
-    /// The same in the pool for small programs, for who gets a seat there.
-    pub(super) small: Option<(Pre, Arc<Seats>)>,
+    kind: Kind,
+    /// In the pool for small programs, if it is one.
+    small: Option<(Pre, Arc<Seats>)>,
+    pub(super) first: Pre,
+    first_seats: Arc<Seats>,
+    /// In the large pool, when that is there.
+    crowd: OnceLock<Pre>,
+    component: Component,
+    /// The name of its compiled code in the cache.
+    entry: Option<Entry>,
     /// The names of what it imports, such as `wasi:clocks/wall-clock@0.2.6`.
     imports: Vec<String>,
     pub(super) idle: Idle,
@@ -63,20 +74,42 @@ impl Engine {
     ///
     /// Fails when the system gives no memory for it, or can't run compiled code.
     pub fn new(budget: &Budget, code_cache: Option<&Path>) -> anyhow::Result<Self> {
-        let any = pool::engine(budget)
-            .map_err(anyhow::Error::from)
-            .context("could not set up the WebAssembly engine")?;
-        let any = Room::new(any)?;
-        let small = pool::small_engine(budget).map(Room::new).transpose()?;
+        // Both at once: each takes milliseconds of a start.
+        let (first, small) = std::thread::scope(|scope| {
+            let small = scope.spawn(|| pool::small_engine(budget).map(Room::new).transpose());
+            let first = pool::first_engine(budget)
+                .map_err(anyhow::Error::from)
+                .context("could not set up the WebAssembly engine")
+                .and_then(Room::new);
+            // One that panicked is one that there is no room for.
+            (first, small.join().unwrap_or(Ok(None)))
+        });
+        let (first, small) = (first?, small?);
         let small = small.map(|room| (room, Arc::new(Seats::new(pool::SMALL_INSTANCES))));
-        let cache = code_cache.and_then(|folder| match CodeCache::open(folder, &any.engine) {
+        let cache = code_cache.and_then(|folder| match CodeCache::open(folder, &first.engine) {
             Ok(cache) => Some(Arc::new(cache)),
             Err(error) => {
                 tracing::warn!("compiled handlers are not kept: {error:#}");
                 None
             }
         });
-        Ok(Self { any, small, cache })
+        Ok(Self {
+            small,
+            first,
+            first_seats: Arc::new(Seats::new(pool::FIRST_INSTANCES)),
+            crowd: Arc::new(Crowd::new()),
+            cache,
+        })
+    }
+
+    /// Makes room for thousands of requests at once, beside what goes on. A server wants it; before,
+    /// and without it, there is room for some hundreds.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the system gives no thread.
+    pub fn expect_crowd(&self, budget: &Budget) -> std::io::Result<()> {
+        self.crowd.open(*budget, self.cache.clone())
     }
 
     /// Compiles and checks the bytes of a `.wasm` or `.wat` file.
@@ -95,13 +128,14 @@ impl Engine {
             Layer::Component => compile(engine, bytes),
             Layer::Module => compile(engine, &componentize::module(bytes).map_err(LoadError)?),
         };
-        let engine = &self.any.engine;
-        let component = match &self.cache {
-            Some(cache) => cache.load(engine, &binary, compile)?,
-            None => compile(engine, &binary)?,
+        let engine = &self.first.engine;
+        let entry = self.cache.as_ref().map(|cache| cache.entry(&binary));
+        let component = match (&self.cache, &entry) {
+            (Some(cache), Some(entry)) => cache.load(engine, entry, &binary, compile)?,
+            _ => compile(engine, &binary)?,
         };
         let kind = kind::detect(&component, engine).map_err(LoadError)?;
-        let pre = self.any.prepare(&component, kind)?;
+        let first = self.first.prepare(&component, kind)?;
         let small = match &self.small {
             Some((room, seats)) if kind == Kind::Gateway && pool::is_small(&component) => {
                 // The same code: nothing is compiled again.
@@ -110,25 +144,33 @@ impl Engine {
             }
             _ => None,
         };
-        Ok(Program(Arc::new(Code {
-            pre,
+        let code = Arc::new(Code {
+            kind,
             small,
+            first,
+            first_seats: self.first_seats.clone(),
+            crowd: OnceLock::new(),
             imports: imports(&component, engine),
+            component,
+            entry,
             idle: Idle::default(),
-        })))
+        });
+        self.crowd.expect(&code);
+        Ok(Program(code))
     }
 
     /// Advances the epoch: guests that compute yield. Called by the ticker.
     pub(super) fn tick(&self) {
-        self.any.engine.increment_epoch();
+        self.first.engine.increment_epoch();
         if let Some((room, _)) = &self.small {
             room.engine.increment_epoch();
         }
+        self.crowd.tick();
     }
 }
 
 impl Room {
-    fn new(engine: wasmtime::Engine) -> anyhow::Result<Self> {
+    pub(super) fn new(engine: wasmtime::Engine) -> anyhow::Result<Self> {
         let linkers = Linkers::new(&engine)
             .map_err(anyhow::Error::from)
             .context("could not set up the host's functions")?;
@@ -160,17 +202,39 @@ fn unprepared(error: wasmtime::Error) -> LoadError {
 }
 
 impl Code {
-    /// A place among the small programs, if this is one and there is one.
-    pub(super) fn seat(&self) -> Option<Seat> {
-        let (_, seats) = self.small.as_ref()?;
-        seats.take()
+    /// Where an instance is made that serves one request.
+    pub(super) fn place(&self) -> (&Pre, Option<Seat>) {
+        if let Some((pre, seats)) = &self.small
+            && let Some(seat) = seats.take()
+        {
+            return (pre, Some(seat));
+        }
+        self.place_to_stay()
     }
 
-    /// What an instance is made of that has this state.
-    pub(super) fn pre(&self, state: &State) -> &Pre {
-        match (&self.small, &state.seat) {
-            (Some((pre, _)), Some(_)) => pre,
-            _ => &self.pre,
+    /// Where an instance is made that may stay for others: not among the small ones, whose seats
+    /// are for a moment.
+    pub(super) fn place_to_stay(&self) -> (&Pre, Option<Seat>) {
+        match (self.first_seats.take(), self.crowd.get()) {
+            (None, Some(crowd)) => (crowd, None),
+            (seat, _) => (&self.first, seat),
+        }
+    }
+
+    /// Makes the program ready in the large pool.
+    pub(super) fn join_crowd(&self, room: &Room, cache: Option<&CodeCache>) {
+        // From the file, its pages are shared with the first pool's.
+        let kept = match (cache, &self.entry) {
+            (Some(cache), Some(entry)) => cache.read(&room.engine, entry),
+            _ => None,
+        };
+        let component = match kept {
+            Some(component) => Ok(component),
+            None => cache::adopt(&room.engine, &self.component).map_err(unprepared),
+        };
+        match component.and_then(|component| room.prepare(&component, self.kind)) {
+            Ok(pre) => drop(self.crowd.set(pre)),
+            Err(error) => tracing::warn!("a handler has less room than it might: it {error}"),
         }
     }
 }
@@ -178,7 +242,7 @@ impl Code {
 impl Program {
     /// Which sort of handler it is.
     pub fn kind(&self) -> Kind {
-        self.0.pre.kind()
+        self.0.kind
     }
 }
 

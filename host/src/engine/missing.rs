@@ -111,11 +111,11 @@ impl Engine {
     pub fn missing(&self, bytes: &[u8]) -> Vec<Missing> {
         let module = componentize::module(bytes);
         let bytes = module.as_deref().unwrap_or(bytes);
-        let Ok(component) = Component::new(&self.any.engine, bytes) else {
+        let Ok(component) = Component::new(&self.first.engine, bytes) else {
             return Vec::new();
         };
-        let kind = kind::detect(&component, &self.any.engine).unwrap_or(Kind::Gateway);
-        let mut linker = self.any.linkers.of(kind).clone();
+        let kind = kind::detect(&component, &self.first.engine).unwrap_or(Kind::Gateway);
+        let mut linker = self.first.linkers.of(kind).clone();
         linker.allow_shadowing(true);
         let mut missing: Vec<Missing> = Vec::new();
         // Linking tells of one at a time. So that it gets to the next, the one before is filled in.
@@ -125,7 +125,7 @@ impl Engine {
                 break;
             };
             if missing.iter().any(|known| known.import == import)
-                || fill_in(&mut linker, &self.any.engine, &component, import).is_none()
+                || fill_in(&mut linker, &self.first.engine, &component, import).is_none()
             {
                 break;
             }

@@ -14,6 +14,7 @@ mod cache;
 mod call;
 mod command;
 mod componentize;
+mod crowd;
 mod guest_log;
 mod imports;
 mod kind;

@@ -6,25 +6,32 @@ use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationCon
 
 use crate::config::Budget;
 
-/// Instances that may be alive at a time, in all. More than one handler may have in work by
-/// default, so that one full handler leaves room for the others. A live instance takes about five
-/// of the 65,530 mappings that Linux gives a process by default, which is the limit behind this
-/// one.
-const INSTANCES: u32 = 12_000;
-
-/// Instances of small programs that are reset without asking the kernel. Each keeps all of its
-/// memory, 32 MiB together; but few requests are at work at a time where requests are short, and
-/// where they wait, a system call more makes no difference.
-pub(super) const SMALL_INSTANCES: u32 = 256;
-
-/// Places in the pool for small programs beyond those that are counted: a store gives its seat back
-/// a moment before its instance, and who takes the seat meanwhile must find room. One for each
-/// thread would do.
-const SPARE_SMALL_INSTANCES: u32 = 256;
+/// Instances that may be alive at a time beside those of the pools below. More than one handler may
+/// have in work by default, so that one full handler leaves room for the others. A live instance
+/// takes about five of the 65,530 mappings that Linux gives a process by default, which is the limit
+/// behind this one.
+const CROWD_INSTANCES: u32 = 12_000;
 
 /// What is tried when the system refuses so much address space (a container's limit, an older
-/// processor): fewer instances, then none in advance.
-const FEWER_INSTANCES: [u32; 3] = [2_000, 250, 30];
+/// processor).
+const SMALLER_CROWD: u32 = 2_000;
+
+/// Instances in the pool that is there from the start. Each stack's guard page is protected by a
+/// call of its own, some microseconds: this many are made within a millisecond.
+pub(super) const FIRST_INSTANCES: u32 = 128;
+
+/// Instances of small programs that are reset without asking the kernel. Each keeps all of its
+/// memory, 16 MiB together; but few requests are at work at a time where requests are short, and
+/// where they wait, a system call more makes no difference.
+pub(super) const SMALL_INSTANCES: u32 = 128;
+
+/// Places in a pool beyond those that are counted: a store gives its seat back a moment before its
+/// instance, and who takes the seat meanwhile must find room. One for each thread would do.
+const SPARE_INSTANCES: u32 = 32;
+
+/// What is tried for the first pool when the system refuses that, too. After it, instances are made
+/// on demand.
+const FEWER_INSTANCES: u32 = 30;
 
 /// Address space per memory, in bytes: all that a 32-bit address can reach, so that no access
 /// needs a check of its bounds. It is reserved, not used.
@@ -66,11 +73,9 @@ const WARM_SLOTS: u32 = 256;
 
 /// An engine for small programs, if the system has room for one.
 pub(super) fn small_engine(budget: &Budget) -> Option<wasmtime::Engine> {
-    let mut pool = pooling(SMALL_INSTANCES + SPARE_SMALL_INSTANCES, budget);
+    let mut pool = pooling(SMALL_INSTANCES + SPARE_INSTANCES, budget);
     pool.pagemap_scan(Enabled::No);
-    let mut config = base();
-    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
-    wasmtime::Engine::new(&config).ok()
+    pooled(pool).ok()
 }
 
 /// Whether a program begins with so little memory that all of it may be reset.
@@ -81,30 +86,39 @@ pub(super) fn is_small(component: &Component) -> bool {
     })
 }
 
-/// An engine with as large a pool as the system gives.
-pub(super) fn engine(budget: &Budget) -> wasmtime::Result<wasmtime::Engine> {
-    let mut refused = None;
-    for instances in std::iter::once(INSTANCES).chain(FEWER_INSTANCES) {
-        let mut config = base();
-        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pooling(
-            instances, budget,
-        )));
-        match wasmtime::Engine::new(&config) {
-            Ok(engine) => {
-                if let Some(error) = refused {
-                    tracing::warn!(
-                        "room for {instances} requests in work at a time, not {INSTANCES}: {error:#}"
-                    );
-                }
-                return Ok(engine);
-            }
-            Err(error) => refused = Some(error),
-        }
-    }
-    if let Some(error) = refused {
-        tracing::warn!("instances are made on demand, which is slower: {error:#}");
-    }
-    wasmtime::Engine::new(&base())
+/// The engine that everything is compiled with, and that has room for what is usual.
+///
+/// # Errors
+///
+/// Fails when the system can't run compiled code.
+pub(super) fn first_engine(budget: &Budget) -> wasmtime::Result<wasmtime::Engine> {
+    pooled(pooling(FIRST_INSTANCES + SPARE_INSTANCES, budget))
+        .or_else(|_| pooled(pooling(FEWER_INSTANCES, budget)))
+        .or_else(|error| {
+            tracing::warn!("instances are made on demand, which is slower: {error:#}");
+            wasmtime::Engine::new(&base())
+        })
+}
+
+/// An engine with room for thousands of instances, if the system has it.
+pub(super) fn crowd_engine(budget: &Budget) -> Option<wasmtime::Engine> {
+    let refused = match pooled(pooling(CROWD_INSTANCES, budget)) {
+        Ok(engine) => return Some(engine),
+        Err(error) => error,
+    };
+    let engine = pooled(pooling(SMALLER_CROWD, budget)).ok();
+    let count = FIRST_INSTANCES + engine.as_ref().map_or(0, |_| SMALLER_CROWD);
+    tracing::warn!(
+        "room for {count} requests in work at a time, not {}: {refused:#}",
+        FIRST_INSTANCES + CROWD_INSTANCES
+    );
+    engine
+}
+
+fn pooled(pool: PoolingAllocationConfig) -> wasmtime::Result<wasmtime::Engine> {
+    let mut config = base();
+    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+    wasmtime::Engine::new(&config)
 }
 
 fn base() -> Config {

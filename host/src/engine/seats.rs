@@ -1,4 +1,4 @@
-//! The pool for small programs has few places. Who gets none is no worse off than a large program.
+//! The pools that are there from the start have few places. Who gets none goes on to the next one.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};

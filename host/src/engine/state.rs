@@ -53,7 +53,8 @@ pub(super) struct State {
     pub(super) request: u32,
     /// Another request may follow in the same instance.
     pub(super) is_kept: bool,
-    /// The place that the instance takes in the pool for small programs.
+    /// The place that the instance takes in a pool whose places are counted.
+    #[expect(dead_code, reason = "held until the store is dropped")]
     pub(super) seat: Option<Seat>,
     log: GuestLog,
     errors: LineLog,
@@ -74,6 +75,7 @@ impl State {
         exchange: Arc<Exchange>,
         budget: Budget,
         meter: Arc<Meter>,
+        seat: Option<Seat>,
     ) -> Self {
         let log = GuestLog::new(handler, budget.log_bytes, exchange.trace().clone());
         Self {
@@ -86,7 +88,7 @@ impl State {
             meter,
             request: 0,
             is_kept: false,
-            seat: None,
+            seat,
             errors: log.stream(Source::Errors),
             log,
             wasi: None,
