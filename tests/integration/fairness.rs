@@ -55,7 +55,7 @@ fn nobody_waits_to_the_end_of_an_endless_request_to_the_same_handler() {
     let short_is_done = AtomicBool::new(false);
     thread::scope(|scope| {
         let mut endless = server.connect();
-        endless.send(&request("GET", "/counter?forever"));
+        endless.send(request("GET", "/counter?forever"));
         let short_is_done = &short_is_done;
         let end = scope.spawn(move || {
             let status = endless.response().status();
@@ -80,7 +80,7 @@ fn a_client_that_leaves_before_its_request_began_takes_nobodys_turn() {
     let server = Server::with(&site, &["--threads", "1"]);
     let mut clients: Vec<_> = (0..8).map(|_| server.connect()).collect();
     for client in &mut clients {
-        client.send(&request("GET", "/counter?compute"));
+        client.send(request("GET", "/counter?compute"));
     }
     let mut last = clients.pop().expect("there are some");
     drop(clients);

@@ -117,7 +117,7 @@ fn those_that_compute_go_through_one_instance() {
     let server = Server::with(&site, &["--threads", "1"]);
     let mut clients: Vec<_> = (0..AT_ONCE).map(|_| server.connect()).collect();
     for client in &mut clients {
-        client.send(&request("GET", "/counter?compute"));
+        client.send(request("GET", "/counter?compute"));
     }
     let mut counts: Vec<usize> = Vec::new();
     for client in &mut clients {
