@@ -122,6 +122,16 @@ impl Process {
         fs::read_dir(path).expect("the process is there").count()
     }
 
+    /// Whether a thread of this name, if it has one, sleeps until somebody wakes it.
+    pub(crate) fn thread_rests(&self, name: &str) -> bool {
+        let path = format!("/proc/{}/task", self.child.id());
+        let threads = fs::read_dir(path).expect("the process is there").flatten();
+        threads.into_iter().all(|thread| {
+            let stat = fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+            !stat.contains(&format!("({name})")) || stat.contains(") S ")
+        })
+    }
+
     /// How long it has computed, in clock ticks, of which there are 100 in a second.
     pub(crate) fn cpu_ticks(&self) -> u64 {
         let path = format!("/proc/{}/stat", self.child.id());

@@ -7,6 +7,7 @@ use rustix::process::Signal;
 
 use super::client::{Client, Ending};
 use super::command::{code_cache, wasgi};
+use super::eventually;
 use super::output::Output;
 use super::process::{Ended, Process};
 use super::response::Response;
@@ -49,7 +50,14 @@ impl Server {
             addr.trim_end_matches('/').parse().ok()
         });
         match listening {
-            Some(addr) => Server { process, addr },
+            Some(addr) => {
+                // What it opens and takes up beside the first requests is not to be counted as
+                // theirs.
+                eventually("there is room for many", || {
+                    process.thread_rests("wasgi-crowd")
+                });
+                Server { process, addr }
+            }
             None if process.has_ended() => panic!("{}", process.wait().everything()),
             None => panic!("it does not say where it listens"),
         }

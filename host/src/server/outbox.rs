@@ -5,7 +5,7 @@ use std::io::{self, IoSlice};
 
 use bytes::Bytes;
 
-use super::transport::{Transport, Workspace};
+use super::transport::{FileSent, Transport, Workspace};
 use crate::static_files::FilePart;
 
 /// Blocks up to this size are copied behind the bytes before them, in bytes: cheaper than a place
@@ -14,6 +14,10 @@ const COPY_BYTES: usize = 2 * 1024;
 
 /// Entries of one `writev`.
 const SLICES: usize = 16;
+
+/// What one flush sends at most of files, in bytes, so that a client that takes all it can get
+/// leaves the others their turn. It is what nginx sends, too.
+const FLUSH_BYTES: usize = 2 * 1024 * 1024;
 
 /// A buffer up to this size is kept for the next response, in bytes.
 const SPARE_BYTES: usize = 16 * 1024;
@@ -42,6 +46,8 @@ pub(super) enum Flush {
     Empty,
     /// The socket takes no more for now.
     Blocked,
+    /// It might take more, but it is the others' turn.
+    Enough,
     /// A file is shorter than it was when its length was promised, or was written over.
     FileChanged,
 }
@@ -97,8 +103,8 @@ impl Outbox {
         self.sent = 0;
     }
 
-    /// Sends until there is nothing left or the socket takes no more. Adds what was sent to
-    /// `total`.
+    /// Sends until there is nothing left, the socket takes no more, or this has been a turn's share
+    /// of files. Adds what was sent to `total`.
     ///
     /// # Errors
     ///
@@ -110,18 +116,26 @@ impl Outbox {
         work: &mut Workspace<'_>,
         total: &mut u64,
     ) -> io::Result<Flush> {
+        let mut left = FLUSH_BYTES;
         while let Some(first) = self.pieces.front_mut() {
             let sent = match first {
                 Piece::File(part) => {
-                    match transport.send_file(part.file.file(), part.start, part.length, work) {
-                        Ok(0) => return Ok(Flush::FileChanged),
+                    let want = usize::try_from(part.length).unwrap_or(usize::MAX).min(left);
+                    if want == 0 {
+                        return Ok(Flush::Enough);
+                    }
+                    match transport.send_file(part.file.file(), part.start, want, work) {
+                        Ok(FileSent { bytes: 0, .. }) => return Ok(Flush::FileChanged),
                         Ok(_) if !part.file.is_one_version() => return Ok(Flush::FileChanged),
-                        Ok(sent) => {
-                            part.start += sent as u64;
-                            part.length = part.length.saturating_sub(sent as u64);
-                            *total += sent as u64;
+                        Ok(FileSent { bytes, is_full }) => {
+                            left -= bytes.min(left);
+                            part.start += bytes as u64;
+                            part.length = part.length.saturating_sub(bytes as u64);
+                            *total += bytes as u64;
                             if part.length == 0 {
                                 self.pieces.pop_front();
+                            } else if is_full {
+                                return Ok(Flush::Blocked);
                             }
                             continue;
                         }
@@ -206,5 +220,60 @@ impl Piece {
             Self::Shared(bytes) => Some(bytes),
             Self::File(_) => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::net::{TcpListener, TcpStream};
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::static_files::OpenFile;
+
+    /// More than a turn's share, and no multiple of it.
+    const FILE_BYTES: u64 = 3 * FLUSH_BYTES as u64 + 12_345;
+
+    #[test]
+    fn a_client_that_takes_all_it_can_get_leaves_the_others_their_turn() {
+        let file = tempfile::tempfile().expect("a file");
+        file.set_len(FILE_BYTES).expect("sparse");
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let client = TcpStream::connect(listener.local_addr().expect("bound")).expect("connected");
+        let (socket, _) = listener.accept().expect("accepted");
+        socket.set_nonblocking(true).expect("set");
+        let reader = std::thread::spawn(move || {
+            let mut bytes = Vec::new();
+            (&client).read_to_end(&mut bytes).expect("read");
+            bytes.len() as u64
+        });
+        let mut transport = Transport::new(mio::net::TcpStream::from_std(socket), None);
+        let mut outbox = Outbox::default();
+        let stat = rustix::fs::fstat(&file).expect("a state");
+        outbox.push_file(FilePart {
+            file: Arc::new(OpenFile::new(file, &stat)),
+            start: 0,
+            length: FILE_BYTES,
+        });
+        let (mut scratch, mut sealed, mut spare) = (vec![0; 1024], Vec::new(), Vec::new());
+        let mut total = 0;
+        loop {
+            let mut work = Workspace {
+                scratch: &mut scratch,
+                sealed: &mut sealed,
+            };
+            let before = total;
+            let flush = outbox.flush(&mut transport, &mut spare, &mut work, &mut total);
+            assert!(total - before <= FLUSH_BYTES as u64);
+            match flush.expect("the connection holds") {
+                Flush::Empty => break,
+                Flush::Blocked => std::thread::yield_now(),
+                Flush::Enough => assert_eq!(total - before, FLUSH_BYTES as u64),
+                Flush::FileChanged => panic!("nobody wrote to it"),
+            }
+        }
+        drop(transport);
+        assert_eq!(reader.join().expect("it reads"), FILE_BYTES);
     }
 }

@@ -13,10 +13,6 @@ use mio::net::TcpStream;
 use super::tls::{Failed, HELD_BYTES, Opened, RECORD_BYTES, SEAL_BYTES, SEALED_BYTES, Session};
 use crate::gateway::Scheme;
 
-/// What one `sendfile` is asked for, in bytes: enough to fill any socket buffer, little enough
-/// that a reactor's other connections don't wait for a disk.
-const SENDFILE_BYTES: usize = 512 * 1024;
-
 /// One read of a socket, in bytes: what a socket commonly holds. A part of a file that is to be
 /// sealed has to fit, and so has what is held of TLS records, with as much again to come.
 pub(super) const SCRATCH_BYTES: usize = 64 * 1024;
@@ -29,6 +25,15 @@ pub(super) struct Transport {
     socket: TcpStream,
     /// In a box: most servers have no TLS, and a session is larger than the rest of a connection.
     session: Option<Box<Session>>,
+}
+
+/// What has become of a part of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct FileSent {
+    /// How many bytes went: none at the file's end.
+    pub(super) bytes: usize,
+    /// The socket took less than there was: it is full, and the kernel tells when it has room.
+    pub(super) is_full: bool,
 }
 
 /// A reactor's buffers, lent for one call.
@@ -151,8 +156,7 @@ impl Transport {
         }
     }
 
-    /// Sends at most `want` bytes of a file, from its byte `start` on. Says how many bytes that
-    /// were: none at its end.
+    /// Sends at most `want` bytes of a file, from its byte `start` on.
     ///
     /// # Errors
     ///
@@ -161,29 +165,25 @@ impl Transport {
         &mut self,
         file: &File,
         mut start: u64,
-        want: u64,
+        want: usize,
         work: &mut Workspace<'_>,
-    ) -> io::Result<usize> {
-        let want = usize::try_from(want)
-            .unwrap_or(usize::MAX)
-            .min(SENDFILE_BYTES);
+    ) -> io::Result<FileSent> {
         if self.session.is_none() {
-            return Ok(rustix::fs::sendfile(
-                &self.socket,
-                file,
-                Some(&mut start),
-                want,
-            )?);
+            let bytes = rustix::fs::sendfile(&self.socket, file, Some(&mut start), want)?;
+            let is_full = bytes < want;
+            return Ok(FileSent { bytes, is_full });
         }
         // First, so that nothing is read that can't be sent.
         self.push()?;
         let room = want.min(SEAL_BYTES).min(work.scratch.len());
         let room = work.scratch.get_mut(..room).unwrap_or_default();
         let count = file.read_at(room, start)?;
-        match room.get(..count).unwrap_or_default() {
-            [] => Ok(0),
-            part => self.send_sealed(&[IoSlice::new(part)], work.sealed),
-        }
+        let bytes = match room.get(..count).unwrap_or_default() {
+            [] => 0,
+            part => self.send_sealed(&[IoSlice::new(part)], work.sealed)?,
+        };
+        let is_full = false;
+        Ok(FileSent { bytes, is_full })
     }
 
     /// Seals as much as fits, and sends it. What the socket doesn't take is kept: it counts as

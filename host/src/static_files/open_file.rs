@@ -15,7 +15,7 @@ pub struct OpenFile {
 
 impl OpenFile {
     /// A file in the state that `stat` says.
-    pub(super) fn new(file: File, stat: &Stat) -> Self {
+    pub(crate) fn new(file: File, stat: &Stat) -> Self {
         Self {
             file,
             was: state(stat),

@@ -54,6 +54,7 @@ impl Connection {
                 }
                 Progress::Made
             }
+            Ok(Flush::Enough) => Progress::Enough,
             Ok(Flush::Blocked) => {
                 self.writable = false;
                 self.patience.wait(cx.now);

@@ -130,6 +130,8 @@ pub(super) enum Turn {
 #[derive(PartialEq, Eq)]
 enum Progress {
     Made,
+    /// It has more to do, when the others have had their turn.
+    Enough,
     Stuck,
 }
 
@@ -238,6 +240,9 @@ impl Connection {
             let sent = self.flush(cx);
             if matches!(self.phase, Phase::Closed) {
                 return Turn::Drop;
+            }
+            if sent == Progress::Enough {
+                return Turn::Again;
             }
             if [received, moved, sent]
                 .iter()
