@@ -1,6 +1,6 @@
 //! Compiled code on disk, so that a restart need not compile.
 //!
-//! An entry's name is the hash of the component's bytes and of everything in the engine that
+//! An entry's name is the hash of the file's bytes and of everything in the engine that
 //! decides what its code looks like. Entries are written to one side and renamed, so that a
 //! reader never sees half of one.
 //!
@@ -18,6 +18,7 @@ use anyhow::{Context, bail};
 use wasmtime::component::Component;
 
 use super::{LoadError, pool};
+use crate::registry::Version;
 
 /// Entries that no start has used for this long are removed at the next: four weeks. A handler
 /// that is still there and is compiled again pays once.
@@ -60,6 +61,8 @@ impl CodeCache {
         engine
             .precompile_compatibility_hash()
             .hash(&mut fingerprint);
+        // How this program makes a component of a core module.
+        env!("CARGO_PKG_VERSION").hash(&mut fingerprint);
         // Decides how a memory's image is stored, and is not in the engine's own hash.
         pool::IMAGE_BYTES.hash(&mut fingerprint);
         let cache = Self {
@@ -100,11 +103,11 @@ impl CodeCache {
         }
     }
 
-    /// Names the code of these bytes.
-    pub(super) fn entry(&self, bytes: &[u8]) -> Entry {
+    /// Names the code of a file of this version.
+    pub(super) fn entry(&self, version: Version) -> Entry {
         let mut hasher = blake3::Hasher::new();
         hasher.update(self.engine.as_bytes());
-        hasher.update(bytes);
+        hasher.update(version.as_bytes());
         Entry(hasher.finalize())
     }
 

@@ -18,7 +18,7 @@ use super::seats::{Seat, Seats};
 use super::warm::Idle;
 use super::{Kind, componentize};
 use crate::config::Budget;
-use crate::registry::Describe;
+use crate::registry::{Describe, Version};
 use crate::reload::Load;
 
 /// Compiles programs. Clones are the same engine.
@@ -122,6 +122,11 @@ impl Engine {
     /// Fails when the bytes are no component and can't be made one, of no [`Kind`], too large for
     /// the budget, or import what the host does not have.
     pub fn load(&self, bytes: &[u8]) -> Result<Program, LoadError> {
+        self.load_version(bytes, Version::of(bytes))
+    }
+
+    /// The same, for bytes whose version is known.
+    fn load_version(&self, bytes: &[u8], version: Version) -> Result<Program, LoadError> {
         let binary = binary(bytes)?;
         let layer = Layer::of(&binary)?;
         let compile = |engine: &_, bytes: &_| match layer {
@@ -129,7 +134,7 @@ impl Engine {
             Layer::Module => compile(engine, &componentize::module(bytes).map_err(LoadError)?),
         };
         let engine = &self.first.engine;
-        let entry = self.cache.as_ref().map(|cache| cache.entry(&binary));
+        let entry = self.cache.as_ref().map(|cache| cache.entry(version));
         let component = match (&self.cache, &entry) {
             (Some(cache), Some(entry)) => cache.load(engine, entry, &binary, compile)?,
             _ => compile(engine, &binary)?,
@@ -255,8 +260,8 @@ impl fmt::Debug for Engine {
 impl Load for Engine {
     type Program = Program;
 
-    fn load(&self, _name: &str, bytes: &[u8]) -> anyhow::Result<Program> {
-        Ok(Engine::load(self, bytes)?)
+    fn load(&self, _name: &str, bytes: &[u8], version: Version) -> anyhow::Result<Program> {
+        Ok(self.load_version(bytes, version)?)
     }
 }
 

@@ -75,7 +75,9 @@ impl Job {
         if self.failed == Some(version) {
             return Outcome::FailedBefore;
         }
-        match catch_unwind(AssertUnwindSafe(|| loader.load(&self.name, &bytes))) {
+        match catch_unwind(AssertUnwindSafe(|| {
+            loader.load(&self.name, &bytes, version)
+        })) {
             Ok(Ok(program)) => Outcome::Loaded(version, program, begun.elapsed()),
             Ok(Err(error)) => Outcome::Broken(version, error),
             Err(_) => Outcome::Broken(version, anyhow!("loading it made the loader panic")),

@@ -36,7 +36,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
-use crate::registry::{Registry, Shared};
+use crate::registry::{Registry, Shared, Version};
 use slots::{Slots, Trust};
 
 pub use listing::{MAX_ENTRIES, MAX_STRAYS, SOURCE_MARKERS};
@@ -53,13 +53,13 @@ pub trait Load: Send + Sync + 'static {
     /// What is served. Dropped on the reloader's thread, when its last request is over.
     type Program: Send + Sync + 'static;
 
-    /// Compiles and checks `bytes`, the content of the handler called `name`. Called on worker
-    /// threads, on several at once.
+    /// Compiles and checks `bytes`, the content of the handler called `name`, which are of this
+    /// version. Called on worker threads, on several at once.
     ///
     /// # Errors
     ///
     /// The bytes are no handler that can run here; the text is shown to whoever wrote them.
-    fn load(&self, name: &str, bytes: &[u8]) -> anyhow::Result<Self::Program>;
+    fn load(&self, name: &str, bytes: &[u8], version: Version) -> anyhow::Result<Self::Program>;
 }
 
 /// What is watched.
