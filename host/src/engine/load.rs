@@ -102,8 +102,8 @@ impl Engine {
         })
     }
 
-    /// Makes room for thousands of requests at once, beside what goes on. A server wants it; before,
-    /// and without it, there is room for some hundreds.
+    /// Makes room for thousands of requests at once, beside what goes on. A server wants it;
+    /// before, and without it, there is room for some hundreds.
     ///
     /// # Errors
     ///

@@ -8,8 +8,8 @@ use crate::config::Budget;
 
 /// Instances that may be alive at a time beside those of the pools below. More than one handler may
 /// have in work by default, so that one full handler leaves room for the others. A live instance
-/// takes about five of the 65,530 mappings that Linux gives a process by default, which is the limit
-/// behind this one.
+/// takes about five of the 65,530 mappings that Linux gives a process by default, which is the
+/// limit behind this one.
 const CROWD_INSTANCES: u32 = 12_000;
 
 /// What is tried when the system refuses so much address space (a container's limit, an older
