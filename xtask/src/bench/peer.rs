@@ -154,7 +154,8 @@ impl Peer {
             }
             Self::StaticWebServer => {
                 command.args(["--host", &ip, "--port", &port, "--log-level", "error"]);
-                command.args(["--threads-multiplier", "1", "--compression", "false"]);
+                // It compresses for who asks for it, if it was built to, and the load does not.
+                command.args(["--threads-multiplier", "1"]);
                 command.arg("--root").arg(&stage.pages);
             }
         }
