@@ -5,7 +5,7 @@ use std::io::{self, IoSlice};
 
 use bytes::Bytes;
 
-use super::transport::{FileSent, Transport, Workspace};
+use super::transport::{Transport, Workspace};
 use crate::static_files::FilePart;
 
 /// Blocks up to this size are copied behind the bytes before them, in bytes: cheaper than a place
@@ -116,31 +116,21 @@ impl Outbox {
         work: &mut Workspace<'_>,
         total: &mut u64,
     ) -> io::Result<Flush> {
-        let mut left = FLUSH_BYTES;
+        let mut share = FLUSH_BYTES;
         while let Some(first) = self.pieces.front_mut() {
             let sent = match first {
                 Piece::File(part) => {
-                    let want = usize::try_from(part.length).unwrap_or(usize::MAX).min(left);
-                    if want == 0 {
+                    if share == 0 {
                         return Ok(Flush::Enough);
                     }
-                    match transport.send_file(part.file.file(), part.start, want, work) {
-                        Ok(FileSent { bytes: 0, .. }) => return Ok(Flush::FileChanged),
-                        Ok(_) if !part.file.is_one_version() => return Ok(Flush::FileChanged),
-                        Ok(FileSent { bytes, is_full }) => {
-                            left -= bytes.min(left);
-                            part.start += bytes as u64;
-                            part.length = part.length.saturating_sub(bytes as u64);
-                            *total += bytes as u64;
-                            if part.length == 0 {
-                                self.pieces.pop_front();
-                            } else if is_full {
-                                return Ok(Flush::Blocked);
-                            }
-                            continue;
-                        }
-                        Err(error) => Err(error),
+                    let length = part.length;
+                    let stopped = send_part(part, &mut share, transport, work);
+                    *total += length - part.length;
+                    match stopped {
+                        Ok(Flush::Empty) => drop(self.pieces.pop_front()),
+                        stopped => return stopped,
                     }
+                    continue;
                 }
                 // A buffer for framing that turned out to need none.
                 Piece::Bytes(bytes) if bytes.len() == self.sent => {
@@ -211,6 +201,43 @@ impl Outbox {
             }
         }
     }
+}
+
+/// Sends of a part of a file what the socket takes, up to a turn's share. `Empty` means all of it.
+fn send_part(
+    part: &mut FilePart,
+    share: &mut usize,
+    transport: &mut Transport,
+    work: &mut Workspace<'_>,
+) -> io::Result<Flush> {
+    let stopped = loop {
+        if part.length == 0 {
+            break Flush::Empty;
+        }
+        if *share == 0 {
+            break Flush::Enough;
+        }
+        let want = usize::try_from(part.length)
+            .unwrap_or(usize::MAX)
+            .min(*share);
+        match transport.send_file(part.file.file(), part.start, want, work) {
+            Ok(0) => return Ok(Flush::FileChanged),
+            Ok(sent) => {
+                *share = share.saturating_sub(sent);
+                part.start += sent as u64;
+                part.length = part.length.saturating_sub(sent as u64);
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break Flush::Blocked,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    };
+    // Looked at once for all that went: a mixture is cut off before its end.
+    Ok(if part.file.is_one_version() {
+        stopped
+    } else {
+        Flush::FileChanged
+    })
 }
 
 impl Piece {

@@ -27,15 +27,6 @@ pub(super) struct Transport {
     session: Option<Box<Session>>,
 }
 
-/// What has become of a part of a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct FileSent {
-    /// How many bytes went: none at the file's end.
-    pub(super) bytes: usize,
-    /// The socket took less than there was: it is full, and the kernel tells when it has room.
-    pub(super) is_full: bool,
-}
-
 /// A reactor's buffers, lent for one call.
 #[derive(Debug)]
 pub(super) struct Workspace<'a> {
@@ -156,7 +147,8 @@ impl Transport {
         }
     }
 
-    /// Sends at most `want` bytes of a file, from its byte `start` on.
+    /// Sends at most `want` bytes of a file, from its byte `start` on. Says how many bytes that
+    /// were: none at its end. Fewer than there are say nothing: the socket may take more.
     ///
     /// # Errors
     ///
@@ -167,23 +159,24 @@ impl Transport {
         mut start: u64,
         want: usize,
         work: &mut Workspace<'_>,
-    ) -> io::Result<FileSent> {
+    ) -> io::Result<usize> {
         if self.session.is_none() {
-            let bytes = rustix::fs::sendfile(&self.socket, file, Some(&mut start), want)?;
-            let is_full = bytes < want;
-            return Ok(FileSent { bytes, is_full });
+            return Ok(rustix::fs::sendfile(
+                &self.socket,
+                file,
+                Some(&mut start),
+                want,
+            )?);
         }
         // First, so that nothing is read that can't be sent.
         self.push()?;
         let room = want.min(SEAL_BYTES).min(work.scratch.len());
         let room = work.scratch.get_mut(..room).unwrap_or_default();
         let count = file.read_at(room, start)?;
-        let bytes = match room.get(..count).unwrap_or_default() {
-            [] => 0,
-            part => self.send_sealed(&[IoSlice::new(part)], work.sealed)?,
-        };
-        let is_full = false;
-        Ok(FileSent { bytes, is_full })
+        match room.get(..count).unwrap_or_default() {
+            [] => Ok(0),
+            part => self.send_sealed(&[IoSlice::new(part)], work.sealed),
+        }
     }
 
     /// Seals as much as fits, and sends it. What the socket doesn't take is kept: it counts as
