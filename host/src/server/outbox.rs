@@ -167,7 +167,8 @@ impl Outbox {
         };
         let first = &first[self.sent..];
         let Some(second) = bytes.next() else {
-            return transport.send(&[IoSlice::new(first)], work);
+            let more = matches!(self.pieces.get(1), Some(Piece::File(_)));
+            return transport.send(&[IoSlice::new(first)], more, work);
         };
         let mut slices = [IoSlice::new(&[]); SLICES];
         slices[0] = IoSlice::new(first);
@@ -179,7 +180,8 @@ impl Outbox {
             *slice = IoSlice::new(bytes);
             count += 1;
         }
-        transport.send(&slices[..count], work)
+        let more = matches!(self.pieces.get(count), Some(Piece::File(_)));
+        transport.send(&slices[..count], more, work)
     }
 
     /// Drops what was sent from the front.

@@ -9,6 +9,7 @@ use std::os::unix::fs::FileExt;
 use std::time::Instant;
 
 use mio::net::TcpStream;
+use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
 
 use super::tls::{Failed, HELD_BYTES, Opened, RECORD_BYTES, SEAL_BYTES, SEALED_BYTES, Session};
 use crate::gateway::Scheme;
@@ -128,7 +129,8 @@ impl Transport {
         })
     }
 
-    /// Sends of `slices`, in order, as much as can be sent. Says how many bytes that were.
+    /// Sends of `slices`, in order, as much as can be sent. Says how many bytes that were. `more`
+    /// says that a file follows at once, so that the kernel need not send a packet for these alone.
     ///
     /// # Errors
     ///
@@ -136,10 +138,16 @@ impl Transport {
     pub(super) fn send(
         &mut self,
         slices: &[IoSlice<'_>],
+        more: bool,
         work: &mut Workspace<'_>,
     ) -> io::Result<usize> {
         if self.session.is_some() {
             return self.send_sealed(slices, work.sealed);
+        }
+        if more {
+            let flags = SendFlags::MORE | SendFlags::NOSIGNAL;
+            let mut nothing = SendAncillaryBuffer::default();
+            return Ok(sendmsg(&self.socket, slices, &mut nothing, flags)?);
         }
         match slices {
             [one] => self.socket.write(one),
