@@ -38,7 +38,18 @@ pub(super) enum Kind {
     Sleepers,
 }
 
-const WASGI: Peer = Peer::Wasgi { threads: 1 };
+pub(super) const WASGI: Peer = Peer::Wasgi {
+    threads: 1,
+    processes: 1,
+};
+pub(super) const WASGI_THREADS: Peer = Peer::Wasgi {
+    threads: 2,
+    processes: 1,
+};
+const WASGI_PROCESSES: Peer = Peer::Wasgi {
+    threads: 1,
+    processes: 2,
+};
 const WASMTIME: Peer = Peer::Wasmtime {
     requests_per_instance: 1,
 };
@@ -119,11 +130,11 @@ pub(super) const CASES: &[Case] = &[
     },
     Case {
         name: "threads",
-        title: "Hello, two threads against one",
+        title: "Hello, two threads or processes against one",
         about: "Fresh instances. Nothing is pinned, and the load has the same processors.",
         kind: Kind::Contest {
             answer: Answer::Hello,
-            peers: &[WASGI, Peer::Wasgi { threads: 2 }, WASMTIME],
+            peers: &[WASGI, WASGI_THREADS, WASGI_PROCESSES, WASMTIME],
             pinned: false,
         },
     },

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 
 use super::Bench;
+use super::case::WASGI_THREADS;
 use super::contest::start_one;
 use super::load::{self, Load};
-use super::peer::Peer;
 use super::server::{Server, free_address, get};
 use super::stage::Answer;
 use super::table::{Table, median};
@@ -70,7 +70,7 @@ pub(super) fn idle(bench: &Bench) -> Result<Table> {
 
 /// Memory of many requests whose handlers sleep, and when all are answered.
 pub(super) fn sleepers(bench: &Bench) -> Result<Table> {
-    let server = start_one(bench, Answer::Hello, Peer::Wasgi { threads: 2 }, false)?;
+    let server = start_one(bench, Answer::Hello, WASGI_THREADS, false)?;
     let tree = server.tree();
     let (before, mut most) = (tree.resident_kib(), 0.0_f64);
     let load = Load::Once {

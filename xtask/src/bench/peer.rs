@@ -14,9 +14,10 @@ use super::stage::{Answer, Stage, VENV};
 pub(super) enum Peer {
     /// The loop that says nothing but one answer: what the others are measured by.
     Bare,
-    /// This project's, with so many threads.
+    /// This project's, with so many threads in each of so many processes.
     Wasgi {
         threads: usize,
+        processes: usize,
     },
     /// `wasmtime serve`: a fresh instance for each request, or one for so many.
     Wasmtime {
@@ -36,8 +37,15 @@ impl Peer {
     pub(super) fn title(self) -> String {
         match self {
             Self::Bare => "bare epoll loop".to_owned(),
-            Self::Wasgi { threads: 1 } => "wasgi".to_owned(),
-            Self::Wasgi { threads } => format!("wasgi, {threads} threads"),
+            Self::Wasgi {
+                threads: 1,
+                processes: 1,
+            } => "wasgi".to_owned(),
+            Self::Wasgi {
+                threads,
+                processes: 1,
+            } => format!("wasgi, {threads} threads"),
+            Self::Wasgi { processes, .. } => format!("wasgi, {processes} processes"),
             Self::Wasmtime {
                 requests_per_instance: 1,
             } => "wasmtime serve".to_owned(),
@@ -99,9 +107,12 @@ impl Peer {
                 command.args(["bare", "--addr", &address]);
                 command.args(["--bytes", &stage.length(answer).to_string()]);
             }
-            Self::Wasgi { threads } => {
+            Self::Wasgi { threads, processes } => {
                 stage.wasgi_arguments(&mut command, answer);
                 command.args(["--addr", &address, "--threads", &threads.to_string()]);
+                if processes > 1 {
+                    command.args(["--processes", &processes.to_string()]);
+                }
             }
             Self::Wasmtime {
                 requests_per_instance,

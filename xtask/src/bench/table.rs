@@ -186,6 +186,7 @@ pub(super) fn median(values: &[f64]) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::case::WASGI;
     use super::super::contest::Sample;
     use super::*;
 
@@ -217,7 +218,7 @@ mod tests {
     fn ratios_are_taken_within_a_round() {
         // The machine was twice as fast in the second round; the ratio is the same.
         let base = series(Peer::Bare, &[100.0, 200.0, 100.0], 0.0);
-        let ours = series(Peer::Wasgi { threads: 1 }, &[50.0, 100.0, 40.0], 0.0);
+        let ours = series(WASGI, &[50.0, 100.0, 40.0], 0.0);
         let contest = Contest {
             series: vec![base, ours],
             notes: vec!["nginx: not installed".to_owned()],
