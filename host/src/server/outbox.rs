@@ -22,6 +22,10 @@ const SLICES: usize = 16;
 /// took by 2 MiB at once; 32 KiB and 64 KiB are slower.
 const FLUSH_BYTES: usize = 56 * 1024;
 
+/// What is left of a file is sent at once up to this size, in bytes: a turn more would cost as much
+/// as it saves.
+const REST_BYTES: usize = 128 * 1024;
+
 /// A buffer up to this size is kept for the next response, in bytes.
 const SPARE_BYTES: usize = 16 * 1024;
 
@@ -125,6 +129,10 @@ impl Outbox {
                 Piece::File(part) => {
                     if share == 0 {
                         return Ok(Flush::Enough);
+                    }
+                    match usize::try_from(part.length) {
+                        Ok(rest) if rest <= REST_BYTES => share = share.max(rest),
+                        _ => {}
                     }
                     let length = part.length;
                     let stopped = send_part(part, &mut share, transport, work);
@@ -297,7 +305,7 @@ mod tests {
             };
             let before = total;
             let flush = outbox.flush(&mut transport, &mut spare, &mut work, &mut total);
-            assert!(total - before <= FLUSH_BYTES as u64);
+            assert!(total - before <= REST_BYTES as u64);
             match flush.expect("the connection holds") {
                 Flush::Empty => break,
                 Flush::Blocked => std::thread::yield_now(),
