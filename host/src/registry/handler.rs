@@ -1,6 +1,7 @@
 //! One version of one handler.
 
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 
 use super::gate::{Gate, Pass};
@@ -40,6 +41,17 @@ impl Version {
     /// The version that `bytes` are.
     pub fn of(bytes: &[u8]) -> Version {
         Version(*blake3::hash(bytes).as_bytes())
+    }
+
+    /// The version that all bytes are which `source` gives.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the source does.
+    pub fn read(source: impl io::Read) -> io::Result<Version> {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update_reader(source)?;
+        Ok(Version(*hasher.finalize().as_bytes()))
     }
 
     /// The BLAKE3 hash of the bytes, for keys.

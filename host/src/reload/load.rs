@@ -59,8 +59,29 @@ impl Job {
         Done { job: self, outcome }
     }
 
+    /// The outcome, where the file has what it had before.
+    fn known<P>(&self) -> Option<Outcome<P>> {
+        if self.serving.is_none() && self.failed.is_none() {
+            return None;
+        }
+        self.outcome_of(source::version(&self.path)?)
+    }
+
+    fn outcome_of<P>(&self, version: Version) -> Option<Outcome<P>> {
+        if self.serving == Some(version) {
+            Some(Outcome::Same)
+        } else if self.failed == Some(version) {
+            Some(Outcome::FailedBefore)
+        } else {
+            None
+        }
+    }
+
     fn outcome<L: Load>(&self, loader: &L) -> Outcome<L::Program> {
         let begun = Instant::now();
+        if let Some(known) = self.known() {
+            return known;
+        }
         let bytes = match source::read(&self.path) {
             Ok(Content::Whole(bytes)) => bytes,
             Ok(Content::Torn(bytes)) if self.overdue => bytes,
@@ -69,11 +90,8 @@ impl Job {
             Err(error) => return Outcome::Unreadable(error),
         };
         let version = Version::of(&bytes);
-        if self.serving == Some(version) {
-            return Outcome::Same;
-        }
-        if self.failed == Some(version) {
-            return Outcome::FailedBefore;
+        if let Some(known) = self.outcome_of(version) {
+            return known;
         }
         match catch_unwind(AssertUnwindSafe(|| {
             loader.load(&self.name, &bytes, version)

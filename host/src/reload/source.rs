@@ -8,6 +8,7 @@ use anyhow::{Context, bail};
 use rustix::fs::{Mode, OFlags};
 
 use super::listing::Stamp;
+use crate::registry::Version;
 
 /// The largest file that is taken for a handler. A Python interpreter with a framework and its
 /// libraries is a component of some 30 MiB; this leaves room for several of those in one.
@@ -29,10 +30,8 @@ pub(super) enum Content {
 ///
 /// It can't be read, is no regular file, or is larger than [`MAX_HANDLER_BYTES`].
 pub(super) fn read(path: &Path) -> anyhow::Result<Content> {
-    // Without NONBLOCK, opening a FIFO would wait for somebody to write into it.
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let mut file = match rustix::fs::open(path, flags, Mode::empty()) {
-        Ok(fd) => File::from(fd),
+    let mut file = match open(path) {
+        Ok(file) => file,
         Err(rustix::io::Errno::NOENT) => return Ok(Content::Gone),
         Err(error) => return Err(error).context("can't be opened"),
     };
@@ -53,6 +52,22 @@ pub(super) fn read(path: &Path) -> anyhow::Result<Content> {
     } else {
         Ok(Content::Torn(bytes))
     }
+}
+
+/// The version of what is in the file at `path`, if it can be had: without holding all of it, for
+/// who wants to know only whether it is another one.
+pub(super) fn version(path: &Path) -> Option<Version> {
+    let file = open(path).ok()?;
+    if !file.metadata().ok()?.is_file() {
+        return None;
+    }
+    Version::read(file.take(MAX_HANDLER_BYTES)).ok()
+}
+
+fn open(path: &Path) -> rustix::io::Result<File> {
+    // Without NONBLOCK, opening a FIFO would wait for somebody to write into it.
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    rustix::fs::open(path, flags, Mode::empty()).map(File::from)
 }
 
 /// Everything in `file`, or nothing if that is more than the limit.
