@@ -122,13 +122,14 @@ impl Process {
         fs::read_dir(path).expect("the process is there").count()
     }
 
-    /// Whether a thread of this name, if it has one, sleeps until somebody wakes it.
+    /// Whether a thread of this name, which it gives itself when it begins, sleeps until somebody
+    /// wakes it. One that waits for a file or for memory does not.
     pub(crate) fn thread_rests(&self, name: &str) -> bool {
         let path = format!("/proc/{}/task", self.child.id());
-        let threads = fs::read_dir(path).expect("the process is there").flatten();
-        threads.into_iter().all(|thread| {
+        let mut threads = fs::read_dir(path).expect("the process is there").flatten();
+        threads.any(|thread| {
             let stat = fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
-            !stat.contains(&format!("({name})")) || stat.contains(") S ")
+            stat.contains(&format!("({name}) S "))
         })
     }
 

@@ -38,7 +38,14 @@ impl Server {
             command.arg("--code-cache").arg(code_cache());
         }
         command.args(flags).arg(site.path());
-        Server::started(Process::start(&mut command))
+        let server = Server::started(Process::start(&mut command));
+        if !flags.contains(&"--processes") {
+            // What it opens and takes up beside the first requests is not to be counted as theirs.
+            eventually("there is room for many", || {
+                server.thread_rests("wasgi-crowd")
+            });
+        }
+        server
     }
 
     /// Waits until a process listens.
@@ -50,14 +57,7 @@ impl Server {
             addr.trim_end_matches('/').parse().ok()
         });
         match listening {
-            Some(addr) => {
-                // What it opens and takes up beside the first requests is not to be counted as
-                // theirs.
-                eventually("there is room for many", || {
-                    process.thread_rests("wasgi-crowd")
-                });
-                Server { process, addr }
-            }
+            Some(addr) => Server { process, addr },
             None if process.has_ended() => panic!("{}", process.wait().everything()),
             None => panic!("it does not say where it listens"),
         }
