@@ -14,6 +14,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use nix::errno::Errno;
 use nix::sys::ptrace;
 use nix::sys::signal::{self, Signal};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -41,6 +42,9 @@ const END: Signal = Signal::SIGURG;
 
 /// How long a thread may take to stop when it is told to.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
+
+/// How long a server has, behind its first answers, to end what it does beside them.
+const SETTLE_TIME: Duration = Duration::from_secs(1);
 
 /// The server, and what to ask it for.
 #[derive(Debug)]
@@ -88,6 +92,9 @@ pub(crate) fn count(options: &Options) -> Result<()> {
     for _ in 0..WARM_UP_REQUESTS {
         client.ask()?;
     }
+    // A thread that is stopped in the middle of what it does at the start may hold a lock that the
+    // counted one needs.
+    thread::sleep(SETTLE_TIME);
     let thread = Traced::take(&server, &options.thread)?;
     let (client, once) = thread.steps(client, options.requests)?;
     let (_, twice) = thread.steps(client, 2 * options.requests)?;
@@ -126,8 +133,11 @@ impl Traced {
         let mut found = None;
         for task in fs::read_dir(&tasks)?.flatten() {
             let id = Pid::from_raw(task.file_name().to_string_lossy().parse()?);
-            ptrace::seize(id, ptrace::Options::empty())
-                .context("the kernel does not let processes be traced here")?;
+            match ptrace::seize(id, ptrace::Options::empty()) {
+                // It was there for the start alone, and has ended.
+                Err(Errno::ESRCH) => continue,
+                seized => seized.context("the kernel does not let processes be traced here")?,
+            }
             ptrace::interrupt(id)?;
             wait_for_stop(id)?;
             if fs::read_to_string(task.path().join("comm"))?.trim_end() == name {
