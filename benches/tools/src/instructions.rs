@@ -8,7 +8,7 @@
 
 use std::fs;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -43,8 +43,11 @@ const END: Signal = Signal::SIGURG;
 /// How long a thread may take to stop when it is told to.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
 
-/// How long a server has, behind its first answers, to end what it does beside them.
-const SETTLE_TIME: Duration = Duration::from_secs(1);
+/// How long no thread of a server may have run before they are stopped, how often that is looked
+/// at, and how long it may take until it is so. A server looks at its folders every few seconds.
+const REST_TIME: Duration = Duration::from_millis(300);
+const REST_INTERVAL: Duration = Duration::from_millis(20);
+const REST_LIMIT: Duration = Duration::from_secs(60);
 
 /// The server, and what to ask it for.
 #[derive(Debug)]
@@ -94,7 +97,7 @@ pub(crate) fn count(options: &Options) -> Result<()> {
     }
     // A thread that is stopped in the middle of what it does at the start may hold a lock that the
     // counted one needs.
-    thread::sleep(SETTLE_TIME);
+    server.rest()?;
     let thread = Traced::take(&server, &options.thread)?;
     let (client, once) = thread.steps(client, options.requests)?;
     let (_, twice) = thread.steps(client, 2 * options.requests)?;
@@ -106,6 +109,54 @@ pub(crate) fn count(options: &Options) -> Result<()> {
 /// A server that is ended when it is no longer needed.
 #[derive(Debug)]
 struct Server(Child);
+
+impl Server {
+    /// Waits until it has done what it does beside its first answers: until none of its threads
+    /// runs.
+    fn rest(&self) -> Result<()> {
+        let started = Instant::now();
+        let mut last = (started, None);
+        while last.1.is_none() || last.0.elapsed() < REST_TIME {
+            ensure!(
+                started.elapsed() < REST_LIMIT,
+                "the server does not come to rest"
+            );
+            thread::sleep(REST_INTERVAL);
+            let switches = self.switches()?;
+            if switches.is_none() || switches != last.1 {
+                last = (Instant::now(), switches);
+            }
+        }
+        Ok(())
+    }
+
+    /// How often its threads have been given a processor, and how many they are. None while one of
+    /// them has it or wants it.
+    fn switches(&self) -> Result<Option<(u64, usize)>> {
+        let (mut switches, mut count) = (0, 0);
+        for task in fs::read_dir(self.tasks())?.flatten() {
+            // One that has ended is seen by their number.
+            let status = fs::read_to_string(task.path().join("status")).unwrap_or_default();
+            for line in status.lines() {
+                let (name, value) = line.split_once(':').unwrap_or_default();
+                match name {
+                    "State" if !value.trim_start().starts_with('S') => return Ok(None),
+                    "voluntary_ctxt_switches" | "nonvoluntary_ctxt_switches" => {
+                        switches += value.trim().parse::<u64>()?;
+                    }
+                    _ => {}
+                }
+            }
+            count += 1;
+        }
+        Ok(Some((switches, count)))
+    }
+
+    /// Where the kernel lists its threads.
+    fn tasks(&self) -> PathBuf {
+        format!("/proc/{}/task", self.0.id()).into()
+    }
+}
 
 impl Drop for Server {
     fn drop(&mut self) {
@@ -127,13 +178,12 @@ struct Traced {
 impl Traced {
     /// Stops all threads of a server. The thread that calls it has to do the stepping, too.
     fn take(server: &Server, name: &str) -> Result<Self> {
-        let tasks = Path::new("/proc")
-            .join(server.0.id().to_string())
-            .join("task");
+        // However this program ends, no server is left that nobody steps through any more.
+        let options = ptrace::Options::PTRACE_O_EXITKILL;
         let mut found = None;
-        for task in fs::read_dir(&tasks)?.flatten() {
+        for task in fs::read_dir(server.tasks())?.flatten() {
             let id = Pid::from_raw(task.file_name().to_string_lossy().parse()?);
-            match ptrace::seize(id, ptrace::Options::empty()) {
+            match ptrace::seize(id, options) {
                 // It was there for the start alone, and has ended.
                 Err(Errno::ESRCH) => continue,
                 seized => seized.context("the kernel does not let processes be traced here")?,
