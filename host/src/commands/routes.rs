@@ -21,7 +21,7 @@ pub fn routes(arguments: &cli::Routes) -> anyhow::Result<ExitCode> {
     log::install(errors.clone(), std::io::stderr().is_terminal());
     check_folders(site.root(), site.handlers())?;
     let engine = Engine::new(&Budget::default(), site.code_cache())?;
-    let registry = reload::scan_once(site.handlers(), &engine);
+    let registry = reload::scan_once(site.handlers(), &engine).registry();
     let routes = route_table(site.root(), &registry);
     let shown = if arguments.json {
         format!("{:#}\n", routes.json())

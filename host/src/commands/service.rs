@@ -1,18 +1,17 @@
 //! A process that serves: the server itself, and what keeps it up to date.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::site::route_table;
-use anyhow::Context as _;
-
 use crate::config::Config;
 use crate::engine::{Engine, Program};
 use crate::log::Log;
 use crate::published::Published;
 use crate::registry;
-use crate::reload::{self, Folders, PagesChange, Reload};
+use crate::reload::{self, PagesChange, Reload, Scan};
 use crate::server::{Claim, Server, Settings};
 use crate::static_files::Pages;
 
@@ -46,7 +45,8 @@ impl Service {
             pages: Arc::new(Pages::open(root, config.page_options())?),
             grace: Arc::new(Published::new(config.server.shutdown_grace)),
         };
-        let registry = reload::scan_once(handlers, &engine);
+        let scan = reload::scan_once(handlers, &engine);
+        let registry = scan.registry();
         let routes = route_table(root, &registry);
         let registry = Arc::new(registry::Shared::new(registry));
         let server = Server::start(
@@ -58,10 +58,8 @@ impl Service {
             out.clone(),
             claim,
         )?;
-        engine
-            .expect_crowd(&config.budget)
-            .context("could not start the thread that makes room for many requests")?;
-        let reload = watch(config, engine, registry, controls.pages.clone())?;
+        engine.expect_crowd(&config.budget);
+        let reload = watch(scan, root, engine, registry, controls.pages.clone())?;
         let (scheme, addr) = (server.scheme().as_str(), server.addr());
         let mut announcement = format!("{routes}listening on {scheme}://{addr}/\n");
         if let Some(addr) = server.redirect_addr() {
@@ -119,15 +117,12 @@ impl Controls {
 
 /// Watches both folders from now on.
 fn watch(
-    config: &Config,
+    scan: Scan<Program>,
+    root: &Path,
     engine: Engine,
     registry: Arc<registry::Shared<Program>>,
     pages: Arc<Pages>,
 ) -> anyhow::Result<Reload> {
-    let folders = Folders {
-        handlers: config.site.handlers().into(),
-        pages: Some(config.site.root().into()),
-    };
     let on_pages = move |change| {
         if change == PagesChange::Replaced {
             pages.reopen();
@@ -137,7 +132,7 @@ fn watch(
         on_pages: Some(Box::new(on_pages)),
         ..Default::default()
     };
-    Reload::start(&folders, Arc::new(engine), registry, options)
+    Reload::start(scan, Some(root), Arc::new(engine), registry, options)
 }
 
 /// Lets the process have as many descriptors as it may, one for each connection: the usual limit

@@ -20,6 +20,7 @@ use std::fs::{self, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::registry::{Problem, ProblemKind, label};
 use crate::router::{MAX_SEGMENTS, Route, Shape};
@@ -85,6 +86,13 @@ impl Stamp {
             modified: (metadata.mtime(), metadata.mtime_nsec()),
             changed: (metadata.ctime(), metadata.ctime_nsec()),
         }
+    }
+
+    /// Whether the file was last changed before `time`, as far as its own times say.
+    pub(super) fn is_before(&self, time: SystemTime) -> bool {
+        let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let last = self.changed.max(self.modified);
+        u64::try_from(last.0).unwrap_or(0) < since.as_secs()
     }
 }
 

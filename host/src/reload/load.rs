@@ -1,4 +1,4 @@
-//! One file, from its bytes to a program: read, hash, load. The slow part, and the only one that
+//! One file, from its bytes to a program: hash, read, load. The slow part, and the only one that
 //! runs on other threads.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -59,12 +59,14 @@ impl Job {
         Done { job: self, outcome }
     }
 
-    /// The outcome, where the file has what it had before.
-    fn known<P>(&self) -> Option<Outcome<P>> {
-        if self.serving.is_none() && self.failed.is_none() {
-            return None;
-        }
-        self.outcome_of(source::version(&self.path)?)
+    /// The outcome, where the file's bytes are not needed for it: what they are the hash of is
+    /// served, has failed, or is known to the loader.
+    fn known<L: Load>(&self, loader: &L, begun: Instant) -> Option<Outcome<L::Program>> {
+        let version = source::version(&self.path)?;
+        self.outcome_of(version).or_else(|| {
+            let program = catch_unwind(AssertUnwindSafe(|| loader.recall(version)));
+            Some(Outcome::Loaded(version, program.ok()??, begun.elapsed()))
+        })
     }
 
     fn outcome_of<P>(&self, version: Version) -> Option<Outcome<P>> {
@@ -79,7 +81,7 @@ impl Job {
 
     fn outcome<L: Load>(&self, loader: &L) -> Outcome<L::Program> {
         let begun = Instant::now();
-        if let Some(known) = self.known() {
+        if let Some(known) = self.known(loader, begun) {
             return known;
         }
         let bytes = match source::read(&self.path) {

@@ -8,8 +8,8 @@
 //!    that was lost, a folder that was replaced, and a file system that tells nothing come out
 //!    right, only later.
 //! 4. `slots`: which routes have a file that is not the one they were loaded from?
-//! 5. `load`: on another thread, read the file, hash it, and have it loaded if the content is new.
-//!    Files that change while they are read are read again.
+//! 5. `load`: on another thread, hash the file, and have it loaded if the content is new. Files that
+//!    change while they are read are read again.
 //! 6. `slots` and [`Shared::publish`](crate::registry::Shared::publish): a new snapshot with the
 //!    new version in it; or the old version stays, and the problem is reported.
 //!
@@ -29,10 +29,11 @@ mod thread;
 mod watch;
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context;
 
@@ -60,15 +61,17 @@ pub trait Load: Send + Sync + 'static {
     ///
     /// The bytes are no handler that can run here; the text is shown to whoever wrote them.
     fn load(&self, name: &str, bytes: &[u8], version: Version) -> anyhow::Result<Self::Program>;
+
+    /// The program of this version, if it can be had without the file's bytes. Called before
+    /// [`load`](Self::load), in the same way.
+    fn recall(&self, _version: Version) -> Option<Self::Program> {
+        None
+    }
 }
 
-/// What is watched.
-#[derive(Clone, Debug)]
-pub struct Folders {
-    /// The handlers: loaded, and published.
-    pub handlers: PathBuf,
-    /// The pages: their changes are told, nothing else.
-    pub pages: Option<PathBuf>,
+/// What a look at the handlers folder has found, to serve it and to go on from.
+pub struct Scan<P> {
+    slots: Slots<P>,
 }
 
 /// How to watch.
@@ -104,20 +107,22 @@ impl Default for Options {
 }
 
 impl Reload {
-    /// Keeps `shared` up to date with the folders from now on. What `shared` holds already is not
-    /// loaded again unless its file has changed.
+    /// Keeps `shared`, which holds what the scan has found, up to date with the handlers folder from
+    /// now on; what is loaded already is loaded again when its file changes. Changes in the folder
+    /// `pages` are told, nothing else.
     ///
     /// # Errors
     ///
     /// The thread can't be started. A folder that is missing, and a kernel that has no watches
     /// left, are no errors: the one is waited for, the other is logged.
     pub fn start<L: Load>(
-        folders: &Folders,
+        scan: Scan<L::Program>,
+        pages: Option<&Path>,
         loader: Arc<L>,
         shared: Arc<Shared<L::Program>>,
         options: Options,
     ) -> anyhow::Result<Reload> {
-        let (reloader, stop) = thread::Reloader::new(folders, loader, shared, options);
+        let (reloader, stop) = thread::Reloader::new(scan.slots, pages, loader, shared, options);
         let thread = std::thread::Builder::new()
             .name("wasgi-reload".to_owned())
             .spawn(move || reloader.run())
@@ -126,6 +131,21 @@ impl Reload {
             stop: Box::new(stop),
             thread: Some(thread),
         })
+    }
+}
+
+impl<P> Scan<P> {
+    /// A snapshot of what was found.
+    pub fn registry(&self) -> Registry<P> {
+        self.slots.registry()
+    }
+}
+
+impl<P> fmt::Debug for Scan<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scan")
+            .field("folder", &self.slots.path())
+            .finish_non_exhaustive()
     }
 }
 
@@ -142,8 +162,8 @@ impl Drop for Reload {
 /// Looks at the handlers folder once and loads what is there, several files at a time. For the
 /// start, and for `wasgi routes`. Blocks until all are loaded; logs nothing, since what is wrong is
 /// in [`Registry::problems`].
-pub fn scan_once<L: Load>(folder: &Path, loader: &L) -> Registry<L::Program> {
-    let now = Instant::now();
+pub fn scan_once<L: Load>(folder: &Path, loader: &L) -> Scan<L::Program> {
+    let (now, clock) = (Instant::now(), SystemTime::now());
     let mut slots = Slots::new(folder);
     slots.look(Trust::AtOnce, now, &mut |_| {});
     let jobs: VecDeque<_> = std::mem::take(&mut slots.jobs);
@@ -171,7 +191,9 @@ pub fn scan_once<L: Load>(folder: &Path, loader: &L) -> Registry<L::Program> {
             slots.finish(done, now);
         }
     });
-    slots.registry()
+    slots.changes.clear();
+    slots.doubt_the_fresh(clock);
+    Scan { slots }
 }
 
 /// As many as there are cores to use.

@@ -11,7 +11,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::listing::{self, Folder, Found, Listing, Stamp};
 use super::load::{Done, Job, Outcome};
@@ -22,6 +22,10 @@ use crate::router::Shape;
 /// The least time between two loads of one route. A file that is rewritten all the time costs ten
 /// compilations a second at most, and the last version is served this much later at worst.
 const LOAD_SPACING: Duration = Duration::from_millis(100);
+
+/// How old a change has to be for a file's times to tell it from the next one: some file systems
+/// count in whole seconds, and one that is elsewhere has a clock of its own.
+const FRESH: Duration = Duration::from_secs(3);
 
 /// The handlers folder as it is known, between two looks at it.
 pub(super) struct Slots<P> {
@@ -35,8 +39,6 @@ pub(super) struct Slots<P> {
     gates: HashMap<String, Weak<Gate>>,
     /// What the last look at the folder complained about.
     complaints: Vec<Problem>,
-    /// What was known to be wrong with a file before this was made, by the file's label.
-    failed_before: HashMap<String, Problem>,
     /// Handlers that are served no more, kept until their last request is over: their memory is
     /// given back on this thread, where nobody waits for it.
     retired: Vec<Arc<Handler<P>>>,
@@ -86,32 +88,9 @@ impl<P> Slots<P> {
             jobs: VecDeque::new(),
             gates: HashMap::new(),
             complaints: Vec::new(),
-            failed_before: HashMap::new(),
             retired: Vec::new(),
             changes: Vec::new(),
         }
-    }
-
-    /// Goes on from what is served already.
-    pub(super) fn resume(given: &Path, registry: &Registry<P>) -> Slots<P> {
-        let mut slots = Slots::new(given);
-        for handler in registry.handlers() {
-            slots
-                .gates
-                .insert(handler.name.clone(), Arc::downgrade(&handler.gate));
-            let slot = Slot {
-                serving: Some(Arc::clone(handler)),
-                ..Slot::new(&handler.file)
-            };
-            slots.slots.insert(handler.route.shape(), slot);
-        }
-        for problem in registry.problems() {
-            if let ProblemKind::Broken { .. } | ProblemKind::Unreadable = problem.kind {
-                let known = (problem.file.clone(), problem.clone());
-                slots.failed_before.extend([known]);
-            }
-        }
-        slots
     }
 
     /// The folder, absolute.
@@ -140,6 +119,18 @@ impl<P> Slots<P> {
     pub(super) fn doubt_everything(&mut self) {
         for slot in self.slots.values_mut() {
             slot.seen = None;
+        }
+    }
+
+    /// Files that were changed just before `clock`, or after it, are read again: before anybody
+    /// watches a folder, a second change within the grain of a file's times is seen by its content
+    /// alone.
+    pub(super) fn doubt_the_fresh(&mut self, clock: SystemTime) {
+        let settled = clock.checked_sub(FRESH);
+        for slot in self.slots.values_mut() {
+            slot.seen = slot
+                .seen
+                .filter(|seen| settled.is_some_and(|time| seen.is_before(time)));
         }
     }
 
@@ -213,10 +204,6 @@ impl<P> Slots<P> {
             return self.settle.postpone(&found.file, not_before);
         }
         self.settle.clear(&found.file);
-        let label = label(&self.given, Path::new(&found.file));
-        if let Some(known) = self.failed_before.remove(&label) {
-            slot.failure = Some(known);
-        }
         let job = slot.begin(found, &self.path, overdue, now);
         self.jobs.push_back(job);
     }

@@ -1,7 +1,7 @@
 //! The reloader's thread: waits for signs and results, and moves everything else along.
 
 use std::collections::HashSet;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
@@ -13,7 +13,7 @@ use super::load::{Done, Job, Outcome};
 use super::pages::{OnPages, Pages, PagesChange};
 use super::slots::{Slots, Trust};
 use super::watch::{Sign, Watch};
-use super::{Folders, Load, Options};
+use super::{Load, Options};
 use crate::registry::{Problem, ProblemKind, Shared};
 
 /// Messages that can wait for the thread. Signs that find no room become one look at everything.
@@ -63,7 +63,8 @@ pub(super) struct Reloader<L: Load> {
 impl<L: Load> Reloader<L> {
     /// A reloader that is to be [run](Reloader::run), and what stops it.
     pub(super) fn new(
-        folders: &Folders,
+        slots: Slots<L::Program>,
+        pages: Option<&Path>,
         loader: Arc<L>,
         shared: Arc<Shared<L::Program>>,
         options: Options,
@@ -71,17 +72,14 @@ impl<L: Load> Reloader<L> {
         let (sender, inbox) = sync_channel(MAX_MESSAGES);
         let lost = Arc::new(AtomicBool::new(false));
         let current = shared.current();
-        let slots = Slots::resume(&folders.handlers, &current);
         let mut watch = match options.events {
             true => {
-                let roots = [Some(&folders.handlers), folders.pages.as_ref()];
-                let roots = roots.into_iter().flatten();
-                let absolute = |root: &PathBuf| std::path::absolute(root).ok();
+                let roots = [Some(slots.path()), pages].into_iter().flatten();
+                let absolute = |root: &Path| std::path::absolute(root).ok();
                 Watch::new(roots.filter_map(absolute).collect(), teller(&sender, &lost))
             }
             false => Watch::blind(),
         };
-        let pages = folders.pages.as_ref();
         let now = Instant::now();
         let reloader = Reloader {
             inbox,

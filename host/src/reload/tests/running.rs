@@ -15,7 +15,7 @@ use super::{Program, Site, Texts, eventually};
 use crate::registry::{ProblemKind, Shared};
 use crate::reload::thread::Reloader;
 use crate::reload::watch::Sign;
-use crate::reload::{Folders, Options, PagesChange, Reload, scan_once};
+use crate::reload::{Options, PagesChange, Reload, scan_once};
 
 /// No change may be found by looking: the event has to do it.
 const NEVER: Duration = Duration::from_secs(3_600);
@@ -40,19 +40,16 @@ impl Running {
 
     fn start_with(site: Site, mut options: Options) -> Running {
         let loader = Arc::new(Texts::default());
-        let folders = Folders {
-            handlers: site.handlers(),
-            pages: Some(site.path("html")),
-        };
-        let registry = scan_once(&folders.handlers, &*loader);
-        let shared = Arc::new(Shared::new(registry));
+        let scan = scan_once(&site.handlers(), &*loader);
+        let shared = Arc::new(Shared::new(scan.registry()));
         let pages: Arc<Mutex<Vec<PagesChange>>> = Arc::default();
         let told = Arc::clone(&pages);
         options.on_pages = Some(Box::new(move |change| {
             told.lock().expect("no panic").push(change);
         }));
         let for_reload = (Arc::clone(&loader), Arc::clone(&shared));
-        let reload = Reload::start(&folders, for_reload.0, for_reload.1, options);
+        let html = site.path("html");
+        let reload = Reload::start(scan, Some(&html), for_reload.0, for_reload.1, options);
         let running = Running {
             reload: Some(reload.expect("started")),
             site,
@@ -352,16 +349,13 @@ fn a_folder_that_appears_with_its_parents() {
     let site = Site::bare();
     site.write("html/index.html", "");
     let loader = Arc::new(Texts::default());
-    let folders = Folders {
-        handlers: site.path("srv/site/handlers"),
-        pages: None,
-    };
-    let shared = Arc::new(Shared::new(scan_once(&folders.handlers, &*loader)));
+    let scan = scan_once(&site.path("srv/site/handlers"), &*loader);
+    let shared = Arc::new(Shared::new(scan.registry()));
     let options = Options {
         safety_rescan: NEVER,
         ..Options::default()
     };
-    let reload = Reload::start(&folders, loader, Arc::clone(&shared), options);
+    let reload = Reload::start(scan, None, loader, Arc::clone(&shared), options);
     site.write("srv/site/handlers/hello.wasm", "one.");
     eventually("served", || shared.current().handler("hello").is_some());
     drop(reload);
@@ -432,17 +426,14 @@ fn lost_events_are_made_up_for() {
     let site = Site::new();
     site.write("handlers/hello.wasm", "one.");
     let loader = Arc::new(Texts::default());
-    let folders = Folders {
-        handlers: site.handlers(),
-        pages: None,
-    };
-    let shared = Arc::new(Shared::new(scan_once(&folders.handlers, &*loader)));
+    let scan = scan_once(&site.handlers(), &*loader);
+    let shared = Arc::new(Shared::new(scan.registry()));
     let options = Options {
         safety_rescan: NEVER,
         events: false,
         ..Options::default()
     };
-    let (reloader, stop) = Reloader::new(&folders, loader, Arc::clone(&shared), options);
+    let (reloader, stop) = Reloader::new(scan.slots, None, loader, Arc::clone(&shared), options);
     let tell = reloader.teller();
     let text = || {
         let registry = shared.current();

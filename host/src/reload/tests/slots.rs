@@ -1,11 +1,13 @@
 //! What the reloader decides, at made-up times: no thread, no watch, no waiting.
 
+use std::collections::HashMap;
 use std::os::unix::fs::symlink;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::{Program, Site, Texts};
-use crate::registry::{Handler, ProblemKind};
+use crate::registry::{Handler, ProblemKind, Version};
+use crate::reload::Load;
 use crate::reload::load::{Done, Job, Outcome};
 use crate::reload::scan_once;
 use crate::reload::settle::Hint;
@@ -534,20 +536,21 @@ fn a_link_that_is_turned_is_a_new_version() {
 }
 
 #[test]
-fn going_on_from_a_snapshot_loads_only_what_has_changed() {
+fn going_on_from_a_scan_loads_only_what_has_changed() {
     let site = Site::new();
     site.write("handlers/hello.wasm", "hello.");
     site.write("handlers/other.wasm", "other.");
     site.write("handlers/broken.wasm", "brok");
     site.write("handlers/notes.txt", "");
     let loader = Texts::default();
-    let registry = scan_once(&site.handlers(), &loader);
+    let scan = scan_once(&site.handlers(), &loader);
+    let registry = scan.registry();
     assert_eq!(registry.handlers().len(), 2);
     assert_eq!(registry.problems().len(), 2);
     site.replace("handlers/other.wasm", "another.");
 
     let mut bench = Bench {
-        slots: Slots::resume(&site.handlers(), &registry),
+        slots: scan.slots,
         loader,
         now: Instant::now(),
         site,
@@ -565,13 +568,73 @@ fn going_on_from_a_snapshot_loads_only_what_has_changed() {
 }
 
 #[test]
+fn a_file_is_not_read_again_if_its_times_tell_enough() {
+    let mut bench = Bench::new(&[("hello.wasm", "one."), ("broken.wasm", "brok")]);
+    let an_hour = Duration::from_secs(3_600);
+    let jobs = |bench: &mut Bench| {
+        bench.slots.look(Trust::AtOnce, bench.now, &mut |_| {});
+        let jobs = bench.slots.jobs.len();
+        bench.work();
+        jobs
+    };
+    bench.slots.doubt_the_fresh(SystemTime::now() + an_hour);
+    assert_eq!(jobs(&mut bench), 0);
+    // They were changed a moment ago, or by a clock that is not this one.
+    for clock in [SystemTime::now(), SystemTime::now() - an_hour] {
+        bench.slots.doubt_the_fresh(clock);
+        assert_eq!(jobs(&mut bench), 2);
+        bench.wait(1_000);
+    }
+    assert_eq!(bench.loader.count("hello"), 1);
+    assert_eq!(bench.loader.count("broken"), 1);
+}
+
+/// Has every program whose bytes it has seen, and counts who asks.
+#[derive(Default)]
+struct Knowing {
+    texts: Texts,
+    known: Mutex<HashMap<Version, String>>,
+}
+
+impl Load for Knowing {
+    type Program = Program;
+
+    fn load(&self, name: &str, bytes: &[u8], version: Version) -> anyhow::Result<Program> {
+        let program = self.texts.load(name, bytes, version)?;
+        let text = program.text.clone();
+        self.known.lock().expect("no panic").insert(version, text);
+        Ok(program)
+    }
+
+    fn recall(&self, version: Version) -> Option<Program> {
+        let text = self.known.lock().expect("no panic").get(&version)?.clone();
+        let drops = Arc::default();
+        Some(Program { text, drops })
+    }
+}
+
+#[test]
+fn what_the_loader_knows_is_not_read() {
+    let site = Site::new();
+    site.write("handlers/hello.wasm", "one.");
+    let loader = Knowing::default();
+    for _ in 0..2 {
+        let registry = scan_once(&site.handlers(), &loader).registry();
+        let hello = registry.handler("hello").expect("hello");
+        assert_eq!(hello.program.text, "one.");
+        assert_eq!(hello.version, Version::of(b"one."));
+    }
+    assert_eq!(loader.texts.count("hello"), 1);
+}
+
+#[test]
 fn a_scan_takes_what_is_there() {
     let site = Site::new();
     for number in 0..20 {
         site.write(&format!("handlers/h{number}.wasm"), &format!("{number}."));
     }
     let loader = Texts::default();
-    let registry = scan_once(&site.handlers(), &loader);
+    let registry = scan_once(&site.handlers(), &loader).registry();
     assert_eq!(registry.handlers().len(), 20);
     for handler in registry.handlers() {
         assert_eq!(
@@ -580,7 +643,7 @@ fn a_scan_takes_what_is_there() {
         );
     }
     assert_eq!(registry.problems(), []);
-    let nothing = scan_once(&site.path("missing"), &loader);
+    let nothing = scan_once(&site.path("missing"), &loader).registry();
     assert_eq!(nothing.handlers().len(), 0);
     assert_eq!(nothing.problems()[0].kind, ProblemKind::Unreadable);
 }
