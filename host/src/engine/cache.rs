@@ -155,15 +155,20 @@ impl CodeCache {
     }
 }
 
-/// The same program for another engine with the same settings for code.
+/// The same program for another engine with the same settings for code: nothing is compiled again.
+/// Where it is kept in a cache it comes from there, and shares its pages with all others that do.
 ///
 /// # Errors
 ///
 /// There is no memory for it.
-pub(super) fn adopt(
+pub(super) fn again(
     engine: &wasmtime::Engine,
     component: &Component,
+    kept: Option<(&CodeCache, &Entry)>,
 ) -> wasmtime::Result<Component> {
+    if let Some(component) = kept.and_then(|(cache, entry)| cache.read(engine, entry)) {
+        return Ok(component);
+    }
     let code = component.serialize()?;
     // SAFETY: the bytes are what wasmtime has just written, in this process.
     #[allow(

@@ -156,7 +156,7 @@ async fn run_on(code: Arc<Code>, request: Request, reuse: u32) -> Finished {
             (warm.store, Ok(warm.instance), warm.served)
         }
         None => {
-            let (pre, seat) = code.place_to_stay();
+            let (pre, seat) = code.place_to_stay().await;
             let mut store = new_store(pre.engine(), request.into_state(seat));
             let instance = match pre {
                 Pre::Gateway(pre) => pre
@@ -200,7 +200,7 @@ async fn run_on(code: Arc<Code>, request: Request, reuse: u32) -> Finished {
 
 /// Runs a request in an instance of its own.
 async fn run(code: Arc<Code>, request: Request) -> Finished {
-    let (pre, seat) = code.place();
+    let (pre, seat) = code.place().await;
     let mut store = new_store(pre.engine(), request.into_state(seat));
     let result = match pre {
         Pre::Gateway(pre) => match pre.instantiate_async(&mut store).await {

@@ -1,77 +1,176 @@
-//! Room for thousands of requests at once, made by a thread of its own while others are served
-//! already: protecting the stacks of that many takes longer than all else of a start.
+//! Room for thousands of requests at once, made by a thread of its own when it is needed: it takes
+//! some megabytes, and longer than all else of a start, as the stacks of that many are protected
+//! one by one. A server that never has hundreds of requests in work has neither.
 //!
-//! Whoever finds no seat in the other pools before this one is there is turned away.
+//! Who finds no seat in the other pools waits until it is there, some hundredths of a second.
 
+use std::future::poll_fn;
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::task::{Poll, Waker};
 use std::thread;
 
 use super::cache::CodeCache;
+use super::kind::Pre;
 use super::load::{Code, Room};
 use super::pool;
 use crate::config::Budget;
 
 /// The pool, and the programs that are to be ready in it.
 pub(super) struct Crowd {
-    room: Arc<OnceLock<Room>>,
+    place: Arc<Place>,
     programs: Sender<Weak<Code>>,
-    /// Until the thread has it.
-    expected: Mutex<Option<Receiver<Weak<Code>>>>,
+    offer: Mutex<Offer>,
+    /// Whether asking for it may change anything.
+    is_offered: AtomicBool,
+}
+
+/// What the pool's thread shares with those that wait for it.
+#[derive(Default)]
+struct Place {
+    /// Nothing in it: the system has no room.
+    room: OnceLock<Option<Room>>,
+    waiting: Mutex<Vec<Waker>>,
+}
+
+/// Whether the pool is made when somebody asks for it.
+enum Offer {
+    /// Not yet, or not at all.
+    None(Receiver<Weak<Code>>),
+    /// Yes, like this.
+    Open(Receiver<Weak<Code>>, Budget, Option<Arc<CodeCache>>),
+    /// Somebody has asked.
+    Taken,
 }
 
 impl Crowd {
-    /// Nothing, until it is opened.
+    /// Nothing, until it is offered.
     pub(super) fn new() -> Self {
         let (programs, expected) = mpsc::channel();
         Self {
-            room: Arc::default(),
+            place: Arc::default(),
             programs,
-            expected: Mutex::new(Some(expected)),
+            offer: Mutex::new(Offer::None(expected)),
+            is_offered: AtomicBool::new(false),
         }
     }
 
-    /// Has the pool made, and each program in it that was loaded or will be. The thread ends with
-    /// the engine.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the system gives no thread.
-    pub(super) fn open(&self, budget: Budget, cache: Option<Arc<CodeCache>>) -> io::Result<()> {
-        let mut expected = self.expected.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(programs) = expected.take() else {
-            return Ok(());
+    /// From now on the pool is made when it is asked for.
+    pub(super) fn offer(&self, budget: Budget, cache: Option<Arc<CodeCache>>) {
+        let mut offer = lock(&self.offer);
+        *offer = match std::mem::replace(&mut *offer, Offer::Taken) {
+            Offer::None(expected) => Offer::Open(expected, budget, cache),
+            other => other,
         };
-        let place = self.room.clone();
+        self.is_offered.store(true, Ordering::Release);
+    }
+
+    /// Has the pool made, and each program in it that was loaded or will be, if that is offered and
+    /// nobody has asked before. The thread ends with the engine.
+    pub(super) fn ask(&self) {
+        if !self.is_offered.load(Ordering::Acquire) {
+            return;
+        }
+        let mut offer = lock(&self.offer);
+        let (expected, budget, cache) = match std::mem::replace(&mut *offer, Offer::Taken) {
+            Offer::Open(expected, budget, cache) => (expected, budget, cache),
+            other => return *offer = other,
+        };
+        self.is_offered.store(false, Ordering::Release);
+        if let Err(error) = self.place.clone().open(expected, budget, cache) {
+            tracing::warn!("no thread to make room for many requests: {error}");
+            self.place.close();
+        }
+    }
+
+    /// Has a program made ready when the pool is there.
+    pub(super) fn expect(&self, code: &Arc<Code>) {
+        // Nobody takes it where there is no room.
+        let _ = self.programs.send(Arc::downgrade(code));
+    }
+
+    /// The program in the pool, as soon as it is there. None where no pool is to come.
+    pub(super) async fn join<'code>(&self, code: &'code Code) -> Option<&'code Pre> {
+        self.ask();
+        poll_fn(|context| {
+            if let Some(ready) = self.ready(code) {
+                return Poll::Ready(ready);
+            }
+            lock(&self.place.waiting).push(context.waker().clone());
+            // It may have come meanwhile, and nobody would have been told.
+            self.ready(code).map_or(Poll::Pending, Poll::Ready)
+        })
+        .await
+    }
+
+    /// The program in the pool, or that it does not come; nothing while that is open.
+    fn ready<'code>(&self, code: &'code Code) -> Option<Option<&'code Pre>> {
+        if let Some(pre) = code.in_crowd.get() {
+            return Some(pre.as_ref());
+        }
+        let is_refused = matches!(self.place.room.get(), Some(None));
+        let is_coming = matches!(*lock(&self.offer), Offer::Taken);
+        (is_refused || !is_coming).then_some(None)
+    }
+
+    /// Advances the epoch.
+    pub(super) fn tick(&self) {
+        if let Some(Some(room)) = self.place.room.get() {
+            room.engine.increment_epoch();
+        }
+    }
+}
+
+impl Place {
+    /// Starts the thread.
+    fn open(
+        self: Arc<Self>,
+        programs: Receiver<Weak<Code>>,
+        budget: Budget,
+        cache: Option<Arc<CodeCache>>,
+    ) -> io::Result<()> {
         thread::Builder::new()
             .name("wasgi-crowd".into())
             .spawn(move || {
-                let room = pool::crowd_engine(&budget).map(Room::new);
-                let room = match room {
-                    Some(Ok(room)) => place.get_or_init(|| room),
-                    Some(Err(error)) => return tracing::warn!("{error:#}"),
-                    None => return,
-                };
-                for code in programs {
-                    if let Some(code) = code.upgrade() {
-                        code.join_crowd(room, cache.as_deref());
+                let room = match pool::crowd_engine(&budget).map(Room::new) {
+                    Some(Ok(room)) => room,
+                    Some(Err(error)) => {
+                        tracing::warn!("{error:#}");
+                        return self.close();
                     }
+                    None => return self.close(),
+                };
+                let Some(room) = self.room.get_or_init(|| Some(room)) else {
+                    return;
+                };
+                while let Ok(first) = programs.recv() {
+                    // All that are there, before anybody who waits for one of them is told.
+                    for code in std::iter::once(first).chain(programs.try_iter()) {
+                        if let Some(code) = code.upgrade() {
+                            code.join_crowd(room, cache.as_deref());
+                        }
+                    }
+                    self.wake();
                 }
             })
             .map(drop)
     }
 
-    /// Has a program made ready when the pool is there.
-    pub(super) fn expect(&self, code: &Arc<Code>) {
-        // There is no thread any more where there is no room.
-        let _ = self.programs.send(Arc::downgrade(code));
+    /// There is no room, and none will come.
+    fn close(&self) {
+        let _ = self.room.set(None);
+        self.wake();
     }
 
-    /// Advances the epoch.
-    pub(super) fn tick(&self) {
-        if let Some(room) = self.room.get() {
-            room.engine.increment_epoch();
-        }
+    fn wake(&self) {
+        let waiting = std::mem::take(&mut *lock(&self.waiting));
+        waiting.into_iter().for_each(Waker::wake);
     }
+}
+
+/// A panic while one of these is held leaves it whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

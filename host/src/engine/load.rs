@@ -52,8 +52,9 @@ pub(super) struct Code {
     small: Option<(Pre, Arc<Seats>)>,
     pub(super) first: Pre,
     first_seats: Arc<Seats>,
-    /// In the large pool, when that is there.
-    crowd: OnceLock<Pre>,
+    crowd: Arc<Crowd>,
+    /// In the large pool, when that is there. Nothing in it: it can't be had there.
+    pub(super) in_crowd: OnceLock<Option<Pre>>,
     component: Component,
     /// The name of its compiled code in the cache.
     entry: Option<Entry>,
@@ -102,14 +103,10 @@ impl Engine {
         })
     }
 
-    /// Makes room for thousands of requests at once, beside what goes on. A server wants it;
-    /// before, and without it, there is room for some hundreds.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the system gives no thread.
-    pub fn expect_crowd(&self, budget: &Budget) -> std::io::Result<()> {
-        self.crowd.open(*budget, self.cache.clone())
+    /// Makes room for thousands of requests at once when it is needed. A server wants it; without
+    /// it, there is room for some hundreds.
+    pub fn expect_crowd(&self, budget: &Budget) {
+        self.crowd.offer(*budget, self.cache.clone());
     }
 
     /// Compiles and checks the bytes of a `.wasm` or `.wat` file.
@@ -139,12 +136,18 @@ impl Engine {
             (Some(cache), Some(entry)) => cache.load(engine, entry, &binary, compile)?,
             _ => compile(engine, &binary)?,
         };
+        self.program(component, entry)
+    }
+
+    /// Checks a component, and has it ready in the pools.
+    fn program(&self, component: Component, entry: Option<Entry>) -> Result<Program, LoadError> {
+        let engine = &self.first.engine;
         let kind = kind::detect(&component, engine).map_err(LoadError)?;
         let first = self.first.prepare(&component, kind)?;
         let small = match &self.small {
             Some((room, seats)) if kind == Kind::Gateway && pool::is_small(&component) => {
-                // The same code: nothing is compiled again.
-                let component = cache::adopt(&room.engine, &component).map_err(unprepared)?;
+                let kept = self.cache.as_deref().zip(entry.as_ref());
+                let component = cache::again(&room.engine, &component, kept).map_err(unprepared)?;
                 Some((room.prepare(&component, kind)?, seats.clone()))
             }
             _ => None,
@@ -154,7 +157,8 @@ impl Engine {
             small,
             first,
             first_seats: self.first_seats.clone(),
-            crowd: OnceLock::new(),
+            crowd: self.crowd.clone(),
+            in_crowd: OnceLock::new(),
             imports: imports(&component, engine),
             component,
             entry,
@@ -208,38 +212,42 @@ fn unprepared(error: wasmtime::Error) -> LoadError {
 
 impl Code {
     /// Where an instance is made that serves one request.
-    pub(super) fn place(&self) -> (&Pre, Option<Seat>) {
+    pub(super) async fn place(&self) -> (&Pre, Option<Seat>) {
         if let Some((pre, seats)) = &self.small
             && let Some(seat) = seats.take()
         {
             return (pre, Some(seat));
         }
-        self.place_to_stay()
+        self.place_to_stay().await
     }
 
     /// Where an instance is made that may stay for others: not among the small ones, whose seats
     /// are for a moment.
-    pub(super) fn place_to_stay(&self) -> (&Pre, Option<Seat>) {
-        match (self.first_seats.take(), self.crowd.get()) {
-            (None, Some(crowd)) => (crowd, None),
-            (seat, _) => (&self.first, seat),
+    pub(super) async fn place_to_stay(&self) -> (&Pre, Option<Seat>) {
+        let seat = self.first_seats.take();
+        match &seat {
+            // Before it is needed, so that nobody waits.
+            Some(seat) if seat.is_among_last(pool::LAST_INSTANCES) => self.crowd.ask(),
+            Some(_) => {}
+            None => {
+                if let Some(crowd) = self.crowd.join(self).await {
+                    return (crowd, None);
+                }
+            }
         }
+        (&self.first, seat)
     }
 
     /// Makes the program ready in the large pool.
     pub(super) fn join_crowd(&self, room: &Room, cache: Option<&CodeCache>) {
-        // From the file, its pages are shared with the first pool's.
-        let kept = match (cache, &self.entry) {
-            (Some(cache), Some(entry)) => cache.read(&room.engine, entry),
-            _ => None,
-        };
-        let component = match kept {
-            Some(component) => Ok(component),
-            None => cache::adopt(&room.engine, &self.component).map_err(unprepared),
-        };
+        let kept = cache.zip(self.entry.as_ref());
+        let component = cache::again(&room.engine, &self.component, kept).map_err(unprepared);
         match component.and_then(|component| room.prepare(&component, self.kind)) {
-            Ok(pre) => drop(self.crowd.set(pre)),
-            Err(error) => tracing::warn!("a handler has less room than it might: it {error}"),
+            Ok(pre) => drop(self.in_crowd.set(Some(pre))),
+            Err(error) => {
+                tracing::warn!("a handler has less room than it might: it {error}");
+                drop(self.in_crowd.set(None));
+            }
         }
     }
 }
@@ -262,6 +270,14 @@ impl Load for Engine {
 
     fn load(&self, _name: &str, bytes: &[u8], version: Version) -> anyhow::Result<Program> {
         Ok(self.load_version(bytes, version)?)
+    }
+
+    fn recall(&self, version: Version) -> Option<Program> {
+        let cache = self.cache.as_ref()?;
+        let entry = cache.entry(version);
+        let component = cache.read(&self.first.engine, &entry)?;
+        // What can't be run says so when it is loaded from its bytes.
+        self.program(component, Some(entry)).ok()
     }
 }
 

@@ -20,6 +20,9 @@ const SMALLER_CROWD: u32 = 2_000;
 /// call of its own, some microseconds: this many are made within a millisecond.
 pub(super) const FIRST_INSTANCES: u32 = 128;
 
+/// So many free places of those are left when the pool for many is asked for.
+pub(super) const LAST_INSTANCES: u32 = FIRST_INSTANCES / 4;
+
 /// Instances of small programs that are reset without asking the kernel. Each keeps all of its
 /// memory, 16 MiB together; but few requests are at work at a time where requests are short, and
 /// where they wait, a system call more makes no difference.

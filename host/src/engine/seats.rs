@@ -11,7 +11,11 @@ pub(super) struct Seats {
 
 /// One place, which is free again when this is dropped.
 #[derive(Debug)]
-pub(super) struct Seat(Arc<Seats>);
+pub(super) struct Seat {
+    seats: Arc<Seats>,
+    /// How many were free when this one was, itself among them.
+    free: u32,
+}
 
 impl Seats {
     pub(super) fn new(count: u32) -> Self {
@@ -23,16 +27,25 @@ impl Seats {
     /// Takes a place, if one is free.
     pub(super) fn take(self: &Arc<Self>) -> Option<Seat> {
         let less = |free: u32| free.checked_sub(1);
-        self.free
+        let free = self
+            .free
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less)
-            .is_ok()
-            .then(|| Seat(self.clone()))
+            .ok()?;
+        let seats = self.clone();
+        Some(Seat { seats, free })
+    }
+}
+
+impl Seat {
+    /// Whether no more than so many were free when it was taken.
+    pub(super) fn is_among_last(&self, count: u32) -> bool {
+        self.free <= count
     }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.0.free.fetch_add(1, Ordering::Relaxed);
+        self.seats.free.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -45,7 +58,9 @@ mod tests {
         let seats = Arc::new(Seats::new(2));
         let first = seats.take();
         let second = seats.take();
-        assert!(first.is_some() && second.is_some() && seats.take().is_none());
+        assert!(seats.take().is_none());
+        let (first, second) = (first.expect("two"), second.expect("two"));
+        assert!(!first.is_among_last(1) && second.is_among_last(1));
         drop(first);
         assert!(seats.take().is_some());
     }
