@@ -122,14 +122,13 @@ impl Process {
         fs::read_dir(path).expect("the process is there").count()
     }
 
-    /// Whether a thread of this name, which it gives itself when it begins, sleeps until somebody
-    /// wakes it. One that waits for a file or for memory does not.
-    pub(crate) fn thread_rests(&self, name: &str) -> bool {
+    /// Whether it has a thread of this name, which that gives itself when it begins.
+    pub(crate) fn has_thread(&self, name: &str) -> bool {
         let path = format!("/proc/{}/task", self.child.id());
         let mut threads = fs::read_dir(path).expect("the process is there").flatten();
         threads.any(|thread| {
-            let stat = fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
-            stat.contains(&format!("({name}) S "))
+            let own = fs::read_to_string(thread.path().join("comm")).unwrap_or_default();
+            own.trim_end() == name
         })
     }
 

@@ -7,7 +7,6 @@ use rustix::process::Signal;
 
 use super::client::{Client, Ending};
 use super::command::{code_cache, wasgi};
-use super::eventually;
 use super::output::Output;
 use super::process::{Ended, Process};
 use super::response::Response;
@@ -38,14 +37,7 @@ impl Server {
             command.arg("--code-cache").arg(code_cache());
         }
         command.args(flags).arg(site.path());
-        let server = Server::started(Process::start(&mut command));
-        if !flags.contains(&"--processes") {
-            // What it opens and takes up beside the first requests is not to be counted as theirs.
-            eventually("there is room for many", || {
-                server.thread_rests("wasgi-crowd")
-            });
-        }
-        server
+        Server::started(Process::start(&mut command))
     }
 
     /// Waits until a process listens.
