@@ -31,7 +31,7 @@ const FLAGS: [&str; 8] = [
     "-Wextra",
     "-Os",
     "-Wl,--strip-all",
-    "-Wl,-z,stack-size=32768",
+    "-Wl,-z,stack-size=30720",
 ];
 
 /// A compiler of C that has been seen to build a command.
