@@ -158,6 +158,7 @@ async fn run_on(code: Arc<Code>, request: Request, reuse: u32) -> Finished {
         None => {
             let (pre, seat) = code.place_to_stay().await;
             let mut store = new_store(pre.engine(), request.into_state(seat));
+            code.prepare(store.data_mut());
             let instance = match pre {
                 Pre::Gateway(pre) => pre
                     .instantiate_async(&mut store)
@@ -202,13 +203,15 @@ async fn run_on(code: Arc<Code>, request: Request, reuse: u32) -> Finished {
 async fn run(code: Arc<Code>, request: Request) -> Finished {
     let (pre, seat) = code.place().await;
     let mut store = new_store(pre.engine(), request.into_state(seat));
+    code.prepare(store.data_mut());
     let result = match pre {
         Pre::Gateway(pre) => match pre.instantiate_async(&mut store).await {
             Ok(instance) => answer(&instance, &mut store).await,
             Err(error) => Err(instantiation_failure(&error, store.data_mut())),
         },
-        Pre::WasiHttp(pre) => wasi_http::run(pre, &mut store).await,
-        Pre::Command(pre) => command::run(pre, &mut store).await,
+        // In memory of their own: each request of the first kind would have room for the largest.
+        Pre::WasiHttp(pre) => Box::pin(wasi_http::run(pre, &mut store)).await,
+        Pre::Command(pre) => Box::pin(command::run(pre, &mut store)).await,
     };
     Finished {
         failure: result.err(),

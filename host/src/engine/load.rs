@@ -15,6 +15,7 @@ use super::imports::Linkers;
 use super::kind::{self, Pre};
 use super::pool;
 use super::seats::{Seat, Seats};
+use super::state::State;
 use super::warm::Idle;
 use super::{Kind, componentize};
 use crate::config::Budget;
@@ -60,6 +61,10 @@ pub(super) struct Code {
     entry: Option<Entry>,
     /// The names of what it imports, such as `wasi:clocks/wall-clock@0.2.6`.
     imports: Vec<String>,
+    /// It is of the contract and imports what one sleeps with. Then WASI is set up before the guest
+    /// runs: doing it on the guest's stack takes that to its second page, which each one that
+    /// sleeps would keep.
+    may_sleep: bool,
     pub(super) idle: Idle,
 }
 
@@ -152,6 +157,9 @@ impl Engine {
             }
             _ => None,
         };
+        let imports = imports(&component, engine);
+        let may_sleep =
+            kind == Kind::Gateway && imports.iter().any(|name| name.starts_with("wasi:io/poll@"));
         let code = Arc::new(Code {
             kind,
             small,
@@ -159,9 +167,10 @@ impl Engine {
             first_seats: self.first_seats.clone(),
             crowd: self.crowd.clone(),
             in_crowd: OnceLock::new(),
-            imports: imports(&component, engine),
+            imports,
             component,
             entry,
+            may_sleep,
             idle: Idle::default(),
         });
         self.crowd.expect(&code);
@@ -236,6 +245,13 @@ impl Code {
             }
         }
         (&self.first, seat)
+    }
+
+    /// Readies what a request will need, where the host's stack has room for it.
+    pub(super) fn prepare(&self, state: &mut State) {
+        if self.may_sleep {
+            state.set_up_wasi(|_| {});
+        }
     }
 
     /// Makes the program ready in the large pool.

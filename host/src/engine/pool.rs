@@ -24,13 +24,13 @@ pub(super) const FIRST_INSTANCES: u32 = 128;
 pub(super) const LAST_INSTANCES: u32 = FIRST_INSTANCES / 4;
 
 /// Instances of small programs that are reset without asking the kernel. Each keeps all of its
-/// memory, 16 MiB together; but few requests are at work at a time where requests are short, and
+/// memory, 8 MiB together; but few requests are at work at a time where requests are short, and
 /// where they wait, a system call more makes no difference.
-pub(super) const SMALL_INSTANCES: u32 = 128;
+pub(super) const SMALL_INSTANCES: u32 = 64;
 
 /// Places in a pool beyond those that are counted: a store gives its seat back a moment before its
 /// instance, and who takes the seat meanwhile must find room. One for each thread would do.
-const SPARE_INSTANCES: u32 = 32;
+const SPARE_INSTANCES: u32 = 16;
 
 /// What is tried for the first pool when the system refuses that, too. After it, instances are made
 /// on demand.
