@@ -44,9 +44,9 @@ const END: Signal = Signal::SIGURG;
 const STOP_LIMIT: Duration = Duration::from_secs(5);
 
 /// How long no thread of a server may have run before they are stopped, how often that is looked
-/// at, and how long it may take until it is so. A server looks at its folders every few seconds.
-const REST_TIME: Duration = Duration::from_millis(300);
-const REST_INTERVAL: Duration = Duration::from_millis(20);
+/// at, and how long it may take until it is so. A server looks at its files four times a second.
+const REST_TIME: Duration = Duration::from_millis(100);
+const REST_INTERVAL: Duration = Duration::from_millis(10);
 const REST_LIMIT: Duration = Duration::from_secs(60);
 
 /// The server, and what to ask it for.

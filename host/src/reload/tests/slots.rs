@@ -552,7 +552,8 @@ fn going_on_from_a_scan_loads_only_what_has_changed() {
     let mut bench = Bench {
         slots: scan.slots,
         loader,
-        now: Instant::now(),
+        // Past the spacing of loads.
+        now: Instant::now() + Duration::from_secs(1),
         site,
     };
     bench.slots.look(Trust::AtOnce, bench.now, &mut |_| {});
