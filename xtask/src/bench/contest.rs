@@ -24,6 +24,8 @@ pub(super) struct Sample {
     pub(super) cpu_us: f64,
     pub(super) p50_us: f64,
     pub(super) p99_us: f64,
+    /// How late the load generator itself was with one request of a hundred.
+    pub(super) late_p99_us: f64,
     pub(super) resident_kib: f64,
     pub(super) noise: Noise,
 }
@@ -203,6 +205,7 @@ fn measure(
         cpu_us: used * 1e6 / found.all,
         p50_us: found.p50_us,
         p99_us: found.p99_us,
+        late_p99_us: found.late_p99_us,
         resident_kib: tree.resident_kib(),
         noise,
     })

@@ -54,6 +54,8 @@ pub(super) struct Found {
     pub(super) seconds: f64,
     pub(super) p50_us: f64,
     pub(super) p99_us: f64,
+    /// How late the load generator itself came to one request of a hundred.
+    pub(super) late_p99_us: f64,
     /// Processor time of the load generator itself.
     pub(super) cpu_seconds: f64,
 }
@@ -163,6 +165,7 @@ impl Found {
             seconds: value("seconds")?,
             p50_us: value("p50-us")?,
             p99_us: value("p99-us")?,
+            late_p99_us: value("late-p99-us")?,
             cpu_seconds: value("cpu-us")? / 1e6,
         })
     }
@@ -180,10 +183,11 @@ mod tests {
     #[test]
     fn what_the_generator_says_is_understood() {
         let said = "answered 300\nall 310\nfailed 1\nseconds 2.0\np50-us 10.5\np99-us 20.5\n\
-                    max-us 30\ncpu-us 1500000\n";
+                    max-us 30\nlate-p99-us 5.5\ncpu-us 1500000\n";
         let found = Found::parse(said).expect("all is there");
         assert_eq!((found.rate(), found.cpu_seconds), (150.0, 1.5));
         assert_eq!((found.p50_us, found.p99_us), (10.5, 20.5));
+        assert_eq!(found.late_p99_us, 5.5);
         assert_eq!(Found::parse("answered 300\n"), None);
     }
 

@@ -126,9 +126,17 @@ impl Table {
                 format!("{:.0}", of(|sample| sample.p50_us)),
                 format!("{:.0}", of(|sample| sample.p99_us)),
                 format!("{:.1}", of(|sample| sample.p99_us / sample.p50_us)),
+                format!("{:.0}", of(|sample| sample.late_p99_us)),
             ]);
         }
-        let columns = ["server", "requests/s", "p50 µs", "p99 µs", "p99 to p50"];
+        let columns = [
+            "server",
+            "requests/s",
+            "p50 µs",
+            "p99 µs",
+            "p99 to p50",
+            "load late, p99 µs",
+        ];
         let mut table = Self::of_rows(&columns, rows);
         table.notes = notes;
         table.notes.extend(noise_note(&series));

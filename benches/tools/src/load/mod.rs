@@ -109,6 +109,9 @@ struct Outcome {
     /// Other answers, none at all, and connections that broke.
     failed: u64,
     times: Histogram,
+    /// How late this program itself came to the requests that fell due: it can't send while it does
+    /// not run.
+    late: Histogram,
     /// From the measured time's begin to its end, or to the last answer where each connection sends
     /// one request.
     measured: Duration,
@@ -121,6 +124,7 @@ impl Outcome {
             all: 0,
             failed: 0,
             times: Histogram::new(),
+            late: Histogram::new(),
             measured: Duration::ZERO,
         }
     }
@@ -130,6 +134,7 @@ impl Outcome {
         self.all += other.all;
         self.failed += other.failed;
         self.times.merge(&other.times);
+        self.late.merge(&other.late);
         self.measured = self.measured.max(other.measured);
     }
 }
@@ -174,6 +179,7 @@ fn print(outcome: &Outcome) {
     println!("p50-us {:.1}", micros(outcome.times.percentile(50.0)));
     println!("p99-us {:.1}", micros(outcome.times.percentile(99.0)));
     println!("max-us {:.1}", micros(outcome.times.percentile(100.0)));
+    println!("late-p99-us {:.1}", micros(outcome.late.percentile(99.0)));
     let cpu = clock_gettime(ClockId::ProcessCPUTime);
     println!("cpu-us {}", cpu.tv_sec * 1_000_000 + cpu.tv_nsec / 1000);
 }

@@ -134,7 +134,7 @@ impl Worker {
         loop {
             let now = Instant::now();
             if let Some(due) = &mut due {
-                self.send_due(due, now.min(times.end))?;
+                self.send_due(due, now.min(times.end), times)?;
             }
             if now >= times.give_up || (now >= times.end && self.is_done(now, times)) {
                 break;
@@ -190,8 +190,11 @@ impl Worker {
         self.outcome
     }
 
-    fn send_due(&mut self, due: &mut Due, now: Instant) -> Result<()> {
+    fn send_due(&mut self, due: &mut Due, now: Instant, times: Times) -> Result<()> {
         while let Some(moment) = due.next_until(now) {
+            if moment >= times.begin {
+                self.outcome.late.add(now - moment);
+            }
             self.waiting.push_back(moment);
         }
         while !self.waiting.is_empty()
