@@ -8,8 +8,8 @@
 //!    that was lost, a folder that was replaced, and a file system that tells nothing come out
 //!    right, only later.
 //! 4. `slots`: which routes have a file that is not the one they were loaded from?
-//! 5. `load`: on another thread, hash the file, and have it loaded if the content is new. Files that
-//!    change while they are read are read again.
+//! 5. `load`: on another thread, hash the file, and have it loaded if the content is new. Files
+//!    that change while they are read are read again.
 //! 6. `slots` and [`Shared::publish`](crate::registry::Shared::publish): a new snapshot with the
 //!    new version in it; or the old version stays, and the problem is reported.
 //!
@@ -107,9 +107,9 @@ impl Default for Options {
 }
 
 impl Reload {
-    /// Keeps `shared`, which holds what the scan has found, up to date with the handlers folder from
-    /// now on; what is loaded already is loaded again when its file changes. Changes in the folder
-    /// `pages` are told, nothing else.
+    /// Keeps `shared`, which holds what the scan has found, up to date with the handlers folder
+    /// from now on; what is loaded already is loaded again when its file changes. Changes in the
+    /// folder `pages` are told, nothing else.
     ///
     /// # Errors
     ///

@@ -14,7 +14,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, setpriority_process, setrlimit};
 use rustix::time::{ClockId, clock_gettime};
 
 use self::histogram::Histogram;
@@ -30,6 +30,11 @@ const OTHER_DESCRIPTORS: u64 = 64;
 /// How long after its end a run waits for answers that are under way, and how long all may take
 /// where each connection sends one request.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The priority of a generator that sends by the clock, as `nice` has it, where it may have that.
+/// Without it, it waits for up to a tick of the kernel's clock each time that something else wants
+/// its processor.
+const PACED_PRIORITY: i32 = -19;
 
 /// What to ask for, and how.
 #[derive(Clone, Debug)]
@@ -146,6 +151,10 @@ impl Outcome {
 /// When it can't connect, or the process may not have so many connections.
 pub(crate) fn run(options: &Options) -> Result<()> {
     allow_descriptors(options.connections as u64 + OTHER_DESCRIPTORS)?;
+    if matches!(options.plan, Plan::Paced { .. }) {
+        // Only root may. How late it was then is among what it prints.
+        let _ = setpriority_process(None, PACED_PRIORITY);
+    }
     let workers: Vec<Worker> = (0..options.threads)
         .map(|index| Worker::connect(options, share(options.connections, options.threads, index)))
         .collect::<Result<_>>()?;

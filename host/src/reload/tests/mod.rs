@@ -1,6 +1,7 @@
 //! Tests of the reloader: its decisions at made-up times, and the whole of it on real folders.
 
 mod running;
+mod scan;
 mod slots;
 
 use std::fs;

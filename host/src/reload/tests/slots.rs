@@ -1,13 +1,11 @@
 //! What the reloader decides, at made-up times: no thread, no watch, no waiting.
 
-use std::collections::HashMap;
 use std::os::unix::fs::symlink;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::{Program, Site, Texts};
-use crate::registry::{Handler, ProblemKind, Version};
-use crate::reload::Load;
+use crate::registry::Handler;
 use crate::reload::load::{Done, Job, Outcome};
 use crate::reload::scan_once;
 use crate::reload::settle::Hint;
@@ -588,63 +586,4 @@ fn a_file_is_not_read_again_if_its_times_tell_enough() {
     }
     assert_eq!(bench.loader.count("hello"), 1);
     assert_eq!(bench.loader.count("broken"), 1);
-}
-
-/// Has every program whose bytes it has seen, and counts who asks.
-#[derive(Default)]
-struct Knowing {
-    texts: Texts,
-    known: Mutex<HashMap<Version, String>>,
-}
-
-impl Load for Knowing {
-    type Program = Program;
-
-    fn load(&self, name: &str, bytes: &[u8], version: Version) -> anyhow::Result<Program> {
-        let program = self.texts.load(name, bytes, version)?;
-        let text = program.text.clone();
-        self.known.lock().expect("no panic").insert(version, text);
-        Ok(program)
-    }
-
-    fn recall(&self, version: Version) -> Option<Program> {
-        let text = self.known.lock().expect("no panic").get(&version)?.clone();
-        let drops = Arc::default();
-        Some(Program { text, drops })
-    }
-}
-
-#[test]
-fn what_the_loader_knows_is_not_read() {
-    let site = Site::new();
-    site.write("handlers/hello.wasm", "one.");
-    let loader = Knowing::default();
-    for _ in 0..2 {
-        let registry = scan_once(&site.handlers(), &loader).registry();
-        let hello = registry.handler("hello").expect("hello");
-        assert_eq!(hello.program.text, "one.");
-        assert_eq!(hello.version, Version::of(b"one."));
-    }
-    assert_eq!(loader.texts.count("hello"), 1);
-}
-
-#[test]
-fn a_scan_takes_what_is_there() {
-    let site = Site::new();
-    for number in 0..20 {
-        site.write(&format!("handlers/h{number}.wasm"), &format!("{number}."));
-    }
-    let loader = Texts::default();
-    let registry = scan_once(&site.handlers(), &loader).registry();
-    assert_eq!(registry.handlers().len(), 20);
-    for handler in registry.handlers() {
-        assert_eq!(
-            format!("h{}", handler.program.text),
-            format!("{}.", handler.name)
-        );
-    }
-    assert_eq!(registry.problems(), []);
-    let nothing = scan_once(&site.path("missing"), &loader).registry();
-    assert_eq!(nothing.handlers().len(), 0);
-    assert_eq!(nothing.problems()[0].kind, ProblemKind::Unreadable);
 }
