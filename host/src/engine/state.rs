@@ -305,7 +305,7 @@ impl Wasi {
 }
 
 impl WasiView for State {
-    /// WASI is made when a guest first uses it.
+    /// WASI is made when a guest first uses it, unless it was before.
     fn ctx(&mut self) -> WasiCtxView<'_> {
         let wasi = self
             .wasi
