@@ -118,10 +118,10 @@ fn nothing_outside_the_folder_is_served() {
 }
 
 #[test]
-fn a_percent_sign_without_digits_is_for_handlers_only() {
+fn what_no_name_of_a_page_has_is_for_handlers_only() {
     let site = Site::new()
         .with_page("100%.html", "the page")
-        .with_demos(["echo"]);
+        .with_cases(["variables", "cgi-raw"]);
     let server = Server::of(&site);
     assert_eq!(server.get("/100%25.html").text(), "the page");
     for target in [
@@ -130,13 +130,28 @@ fn a_percent_sign_without_digits_is_for_handlers_only() {
         "/%zz",
         "/%2",
         "/nothing%/../100%25.html",
+        "/%00",
+        "/100%25.html%00",
+        "/100%25.html%00.png",
+        "/nothing%00/../100%25.html",
+        // The environment of a program ends a value at a NUL.
+        "/cgi-raw/a%00b",
+        "/cgi-raw/a%00/../b",
     ] {
-        assert_eq!(server.get(target).status(), 400, "{target}");
+        for method in ["GET", "HEAD", "POST"] {
+            let answer = server.ask(method, target);
+            assert_eq!(answer.status(), 400, "{method} {target}");
+        }
     }
-    let echoed = server.get("/echo/100%/%zz");
-    assert_eq!(echoed.status(), 200);
-    let text = echoed.text();
-    assert!(text.starts_with("GET /echo/100%/%zz HTTP/1.1\n"), "{text}");
+    for (target, path_info) in [
+        ("/variables/100%/%zz", "/100%/%zz"),
+        ("/variables/a%00b/%00", r"/a\x00b/\x00"),
+    ] {
+        let answer = server.get(target);
+        let text = answer.text();
+        let line = format!("\nPATH_INFO={path_info}\n");
+        assert!(answer.status() == 200 && text.contains(&line), "{text}");
+    }
     server.stop();
 }
 

@@ -16,7 +16,7 @@ use crate::gateway::{Environ, Exchange, Failure, Head, InputError, Output, Schem
 use crate::http1::{
     BodyLength, BodyProgress, Connection, Finish, RequestBody, ResponseHead, Stamp,
 };
-use crate::router::RequestPath;
+use crate::router::{Oddity, RequestPath};
 
 /// The client's address and the server's, as handlers are told.
 const PEER: ([u8; 4], u16) = ([127, 0, 0, 1], 50_000);
@@ -91,6 +91,9 @@ impl<C: Client> Visit<C> {
         let now = Instant::now();
         let (http, head) = request.send(now)?;
         let path = RequestPath::parse(head.path()).map_err(|error| BadRequest::of(&error))?;
+        if program.kind().has_c_strings() && path.oddity() == Some(Oddity::Nul) {
+            return Err(BadRequest::of(&Oddity::Nul));
+        }
         let share = mount.share(&path);
         let exchange = Arc::new(Exchange::traced(head.body() != RequestBody::None, trace));
         let environ = Environ {

@@ -76,6 +76,11 @@ impl Kind {
         policy
     }
 
+    /// Whether what it is told are strings that end at a NUL: one that has a NUL would be another.
+    pub fn has_c_strings(self) -> bool {
+        self == Self::Command
+    }
+
     fn is_known_by(self, export: &str) -> bool {
         match export.strip_prefix(self.export()) {
             Some("") => true,

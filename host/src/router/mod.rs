@@ -4,6 +4,6 @@ mod path;
 mod route;
 mod table;
 
-pub use path::{BadPath, RequestPath};
+pub use path::{NotAbsolute, Oddity, RequestPath};
 pub use route::{BadRoute, MAX_SEGMENTS, Route, Segment, Shape};
 pub use table::{Found, MatchedBy, Table};

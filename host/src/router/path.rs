@@ -7,8 +7,8 @@
 //! happens exactly once: `%252e` is the three characters `%2e`. A `%` without its two digits is
 //! just a `%`, as the URL standard's percent-decoding has it, and browsers and most servers.
 //!
-//! This is about names only. It knows no files and no routes, and what a segment may hold beyond
-//! "no NUL" is for those who use it to decide: see `static_files::security`.
+//! This is about names only. It knows no files and no routes, and what a segment may hold is for
+//! those who use it to decide: see [`Oddity`], and `static_files::security`.
 
 use std::fmt;
 
@@ -23,17 +23,23 @@ pub struct RequestPath {
     decoded: Vec<u8>,
     /// Where each segment ends in `decoded`. Ascending; each end is followed by `/` or by nothing.
     ends: Vec<usize>,
-    /// A `%` stood for itself.
-    has_lone_percent: bool,
+    oddity: Option<Oddity>,
 }
 
-/// Why a path was refused. The peer's fault, each of them: status 400.
+/// A path that does not start with `/`. The peer's fault: status 400.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BadPath {
-    /// It does not start with `/`.
-    NotAbsolute,
-    /// It holds a NUL, as it is or as `%00`. No file name and no variable of a process can, and RFC
-    /// 3986 section 7.3 has it rejected where it isn't expected.
+pub struct NotAbsolute;
+
+/// What a path can have that no page's has. A handler whose values are bytes is given it as it is;
+/// to whom it can't be given, the request is the peer's fault: status 400.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Oddity {
+    /// A `%` that no two hexadecimal digits follow, and that stands for itself. RFC 9112 section
+    /// 3.2 wants an invalid target answered with 400.
+    LonePercent,
+    /// A NUL, as it is or as `%00`. No name of a file and no variable of a process can hold it, and
+    /// RFC 3986 section 7.3 has it rejected where it isn't expected. Where there are both, this is
+    /// the one that is told.
     Nul,
 }
 
@@ -44,22 +50,22 @@ impl RequestPath {
     ///
     /// # Errors
     ///
-    /// See [`BadPath`]. `*`, the target of `OPTIONS *`, is no path and is [`BadPath::NotAbsolute`].
-    pub fn parse(raw: &[u8]) -> Result<RequestPath, BadPath> {
+    /// Refuses what does not start with `/`, such as `*`, the target of `OPTIONS *`.
+    pub fn parse(raw: &[u8]) -> Result<RequestPath, NotAbsolute> {
         let rest = match raw {
             [] => raw,
             [b'/', rest @ ..] => rest,
-            _ => return Err(BadPath::NotAbsolute),
+            _ => return Err(NotAbsolute),
         };
         let mut decoded = Vec::with_capacity(raw.len().max(1));
         let mut ends = Vec::new();
         let mut trailing_slash = false;
-        let mut has_lone_percent = false;
+        let mut oddity = None;
         let mut segments = rest.split(|&byte| byte == b'/').peekable();
         while let Some(segment) = segments.next() {
             let start = decoded.len();
             decoded.push(b'/');
-            has_lone_percent |= decode_into(segment, &mut decoded)?;
+            oddity = oddity.max(decode_into(segment, &mut decoded));
             trailing_slash = true;
             match &decoded[start + 1..] {
                 b"." => decoded.truncate(start),
@@ -80,7 +86,7 @@ impl RequestPath {
         Ok(RequestPath {
             decoded,
             ends,
-            has_lone_percent,
+            oddity,
         })
     }
 
@@ -91,7 +97,8 @@ impl RequestPath {
     }
 
     /// The decoded segments from the left. `/a//b/` has three: `a`, an empty one, and `b`; the root
-    /// has none. A segment is never `.` or `..`, and can hold any byte but NUL, `/` too.
+    /// has none. A segment is never `.` or `..`, and can hold any byte, `/` too, and NUL where
+    /// [`oddity`](Self::oddity) says so.
     pub fn segments(&self) -> impl DoubleEndedIterator<Item = &[u8]> + ExactSizeIterator {
         self.ends.iter().enumerate().map(|(index, &end)| {
             let before = index.checked_sub(1).and_then(|i| self.ends.get(i).copied());
@@ -99,9 +106,9 @@ impl RequestPath {
         })
     }
 
-    /// Whether a `%` had no two hexadecimal digits behind it, and stands for itself.
-    pub fn has_lone_percent(&self) -> bool {
-        self.has_lone_percent
+    /// What it has that no page's path has, also in segments that a `..` took away.
+    pub fn oddity(&self) -> Option<Oddity> {
+        self.oddity
     }
 
     /// How many segments there are, empty ones included.
@@ -126,33 +133,41 @@ impl RequestPath {
     }
 }
 
-impl fmt::Display for BadPath {
+impl fmt::Display for NotAbsolute {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the path does not start with a slash")
+    }
+}
+
+impl std::error::Error for NotAbsolute {}
+
+impl fmt::Display for Oddity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            BadPath::NotAbsolute => "the path does not start with a slash",
-            BadPath::Nul => "the path holds a NUL",
+            Oddity::LonePercent => "a percent sign in the path is not followed by two hex digits",
+            Oddity::Nul => "the path holds a NUL",
         })
     }
 }
 
-impl std::error::Error for BadPath {}
+impl std::error::Error for Oddity {}
 
-/// Appends `segment` to `out`, with its percent-escapes decoded. Tells whether a `%` was none.
-fn decode_into(segment: &[u8], out: &mut Vec<u8>) -> Result<bool, BadPath> {
+/// Appends `segment` to `out`, with its percent-escapes decoded. Tells what is odd about it.
+fn decode_into(segment: &[u8], out: &mut Vec<u8>) -> Option<Oddity> {
     let mut left = segment;
-    let mut has_lone_percent = false;
+    let mut oddity = None;
     while let [byte, rest @ ..] = left {
-        let (byte, rest) = escaped(left).unwrap_or_else(|| {
-            has_lone_percent |= *byte == b'%';
-            (*byte, rest)
-        });
-        if byte == 0 {
-            return Err(BadPath::Nul);
-        }
+        let (byte, rest) = escaped(left).unwrap_or((*byte, rest));
+        let found = match byte {
+            0 => Some(Oddity::Nul),
+            b'%' if left.len() == rest.len() + 1 => Some(Oddity::LonePercent),
+            _ => None,
+        };
+        oddity = oddity.max(found);
         out.push(byte);
         left = rest;
     }
-    Ok(has_lone_percent)
+    oddity
 }
 
 /// The byte of the percent-escape that `bytes` begins with, and what follows it.
@@ -304,9 +319,9 @@ mod tests {
         for &(raw, names) in table {
             let path = parse(raw);
             assert_eq!(segments(&path), names, "{raw}");
-            assert!(path.has_lone_percent(), "{raw}");
+            assert_eq!(path.oddity(), Some(Oddity::LonePercent), "{raw}");
         }
-        assert!(!parse("/100%25/%41").has_lone_percent());
+        assert_eq!(parse("/100%25/%41").oddity(), None);
     }
 
     #[test]
@@ -317,25 +332,31 @@ mod tests {
     }
 
     #[test]
-    fn refused() {
-        let table: &[(&[u8], BadPath)] = &[
-            (b"*", BadPath::NotAbsolute),
-            (b"etc/passwd", BadPath::NotAbsolute),
-            (b"../etc/passwd", BadPath::NotAbsolute),
-            (b"\\etc", BadPath::NotAbsolute),
-            (b"%2fetc", BadPath::NotAbsolute),
-            (b"/%00", BadPath::Nul),
-            (b"/style.css%00.html", BadPath::Nul),
-            (b"/a\0b", BadPath::Nul),
-            (b"/%00/../a", BadPath::Nul),
-            (b"/%%00", BadPath::Nul),
+    fn a_nul_is_told() {
+        let table: &[(&str, &[&str])] = &[
+            ("/%00", &["\0"]),
+            ("/style.css%00.html", &["style.css\0.html"]),
+            ("/a\0b", &["a\0b"]),
+            ("/%00/../a", &["a"]),
+            ("/..%00/a", &["..\0", "a"]),
+            ("/%/%00/%", &["%", "\0", "%"]),
+            ("/%%00", &["%\0"]),
         ];
-        for &(raw, why) in table {
+        for &(raw, names) in table {
+            let path = parse(raw);
+            assert_eq!(segments(&path), names, "{raw:?}");
+            assert_eq!(path.oddity(), Some(Oddity::Nul), "{raw:?}");
+        }
+        assert_eq!(parse("/%2500/%01").oddity(), None);
+    }
+
+    #[test]
+    fn what_does_not_start_with_a_slash_is_refused() {
+        for raw in ["*", "etc/passwd", "../etc/passwd", "\\etc", "%2fetc"] {
             assert_eq!(
-                RequestPath::parse(raw),
-                Err(why),
-                "{}",
-                String::from_utf8_lossy(raw)
+                RequestPath::parse(raw.as_bytes()),
+                Err(NotAbsolute),
+                "{raw}"
             );
         }
     }

@@ -19,14 +19,11 @@ use crate::gateway::{Environ, Exchange, Failure};
 use crate::http1::{RequestBody, RequestHead};
 use crate::published;
 use crate::registry::{Handler, Match, Reader};
-use crate::router::{MatchedBy, RequestPath};
+use crate::router::{MatchedBy, NotAbsolute, Oddity, RequestPath};
 use crate::static_files::{Answer, Content};
 
 /// Seconds after which a client that was turned away may come again: `Retry-After`.
 const RETRY_AFTER_SECONDS: &[u8] = b"1";
-
-/// Why a path names no page. RFC 9112 section 3.2 wants an invalid target answered with 400.
-const LONE_PERCENT: &str = "a percent sign in the path is not followed by two hex digits";
 
 /// What every connection of one reactor uses.
 #[derive(Debug)]
@@ -88,36 +85,45 @@ impl Context {
     /// Finds what answers a request, and begins.
     ///
     /// A handler whose name is the path goes before a page, and a page before a handler that only
-    /// matches a pattern. A page's path has its escapes in order: a handler gets a lone `%` as it
-    /// would from most servers for applications, those for files refuse it.
+    /// matches a pattern. A handler gets a lone `%` and a NUL as it would from most servers for
+    /// applications; no page's path has them, and servers for files refuse them.
     pub(super) fn start(&mut self, head: Arc<RequestHead>, origin: Origin) -> Start {
         if head.path() == b"*" {
             return Start::Answer(server_options());
         }
         let path = match RequestPath::parse(head.path()) {
             Ok(path) => path,
-            Err(bad) => return Start::Answer(self.error(400, &bad.to_string())),
+            Err(NotAbsolute) => return Start::Answer(self.error(400, &NotAbsolute.to_string())),
         };
         let found = self.registry.current().find(&path);
         if let Some(found) = &found
             && (found.by == MatchedBy::Name || !matches!(head.method(), "GET" | "HEAD"))
         {
-            return self.call(head, found, origin);
+            return self.call(head, found, &path, origin);
         }
-        if !path.has_lone_percent()
+        if path.oddity().is_none()
             && let Some(page) = self.shared.pages.answer(&head, &path)
         {
             return Start::Answer(page);
         }
-        match found {
-            Some(found) => self.call(head, &found, origin),
-            None if path.has_lone_percent() => Start::Answer(self.error(400, LONE_PERCENT)),
-            None => Start::Answer(self.shared.pages.not_found(&head)),
+        match (found, path.oddity()) {
+            (Some(found), _) => self.call(head, &found, &path, origin),
+            (None, Some(oddity)) => Start::Answer(self.error(400, &oddity.to_string())),
+            (None, None) => Start::Answer(self.shared.pages.not_found(&head)),
         }
     }
 
-    fn call(&mut self, head: Arc<RequestHead>, found: &Match<Program>, origin: Origin) -> Start {
+    fn call(
+        &mut self,
+        head: Arc<RequestHead>,
+        found: &Match<Program>,
+        path: &RequestPath,
+        origin: Origin,
+    ) -> Start {
         let handler = found.handler.clone();
+        if handler.program.kind().has_c_strings() && path.oddity() == Some(Oddity::Nul) {
+            return Start::Answer(self.error(400, &Oddity::Nul.to_string()));
+        }
         let settings = &self.settings;
         let policy = settings.handlers.policy(&handler.name, &settings.budget);
         let policy = handler.program.kind().limit(policy);

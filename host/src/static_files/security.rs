@@ -53,10 +53,11 @@ pub(super) fn folder_of_index(name: &[u8]) -> Option<&[u8]> {
 /// system.
 pub(super) fn is_public(name: &[u8]) -> bool {
     let hidden = name.starts_with(b".");
-    // Came as `%2F`. No file name can hold it, and as a separator it was not seen by `RequestPath`.
-    let divided = name.contains(&b'/');
+    // Came as `%2F` or `%00`. No file name can hold them; what is behind the one was not seen as a
+    // name by `RequestPath`, and what is behind the other would not be seen by the kernel.
+    let impossible = memchr::memchr2(b'/', 0, name).is_some();
     let backup = BACKUP_ENDINGS.iter().any(|ending| name.ends_with(ending));
-    !(hidden || divided || backup)
+    !(hidden || impossible || backup)
 }
 
 /// `bytes` from its first byte that is no `/`.
@@ -124,6 +125,10 @@ mod tests {
             "/a%2Fb",
             "/%2Fetc%2Fpasswd",
             "/a/%2F",
+            "/%00",
+            "/index.html%00",
+            "/index.html%00.png",
+            "/a%00/b",
         ];
         for raw in table {
             assert_eq!(file_of(raw), None, "{raw}");

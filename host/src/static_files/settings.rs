@@ -1,6 +1,6 @@
 //! The options in the form in which requests use them, with the caches that go with them.
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 
 use super::cache::Cache;
 use super::options::Options;
@@ -72,7 +72,9 @@ fn fallback_file(name: &str) -> anyhow::Result<Vec<u8>> {
     let raw = format!("/{}", name.trim_start_matches('/'));
     let path = RequestPath::parse(raw.as_bytes()).map_err(|why| anyhow::anyhow!("{why}"))?;
     ensure!(!path.has_trailing_slash(), "it has to be a file");
-    ensure!(!path.has_lone_percent(), "a percent sign is written %25");
+    if let Some(oddity) = path.oddity() {
+        bail!("{oddity}");
+    }
     let file = security::file_name(&path).context("its name is hidden")?;
     Ok(file.into_owned())
 }
