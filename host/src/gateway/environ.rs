@@ -73,7 +73,12 @@ const ALWAYS: [&str; 18] = [
 ];
 
 /// The variables that are there when the request has them.
-const SOMETIMES: [&str; 3] = ["CONTENT_TYPE", "CONTENT_LENGTH", "wsgiorg.routing_args"];
+const SOMETIMES: [&str; 4] = [
+    "CONTENT_TYPE",
+    "CONTENT_LENGTH",
+    "HTTP_HOST",
+    "wsgiorg.routing_args",
+];
 
 /// What a route's bound segments are called, one variable each.
 const ROUTE_PREFIX: &str = "wasgi.route.";
@@ -82,7 +87,10 @@ impl Environ {
     /// The value of one variable, as bytes (E4), or `None` if the request has no such variable.
     pub fn get(&self, name: &str) -> Option<Cow<'_, [u8]>> {
         if let Some(field) = name.strip_prefix("HTTP_") {
-            return self.field(field);
+            return match (field, self.head.target_authority()) {
+                ("HOST", Some(authority)) => Some(Cow::Borrowed(authority)),
+                _ => self.field(field),
+            };
         }
         let head = &self.head;
         Some(match name {
@@ -406,6 +414,25 @@ mod tests {
         for (host, name) in [("[::1]:80", "[::1]"), ("[::1]", "[::1]"), ("a.b", "a.b")] {
             let environ = environ(&format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n"));
             assert_eq!(get(&environ, "SERVER_NAME").as_deref(), Some(name));
+        }
+    }
+
+    #[test]
+    fn a_target_that_names_a_host_goes_before_the_host_field() {
+        for (request, host) in [
+            ("GET http://a:81/ HTTP/1.1\r\nHost: b\r\n\r\n", Some("a:81")),
+            ("GET http://u@a/ HTTP/1.1\r\nHost:\r\n\r\n", Some("a")),
+            ("GET http://a/ HTTP/1.0\r\n\r\n", Some("a")),
+            ("GET / HTTP/1.1\r\nHost: b\r\n\r\n", Some("b")),
+            ("GET / HTTP/1.0\r\n\r\n", None),
+        ] {
+            let environ = environ(request);
+            assert_eq!(get(&environ, "HTTP_HOST").as_deref(), host, "{request}");
+            let listed = environ.variables();
+            let mut hosts = listed.iter().filter(|(name, _)| name == "HTTP_HOST");
+            let value = hosts.next().map(|(_, value)| &**value);
+            assert_eq!(value, host.map(str::as_bytes), "{request}");
+            assert!(hosts.next().is_none(), "{request}");
         }
     }
 

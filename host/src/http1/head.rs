@@ -121,6 +121,15 @@ impl RequestHead {
         self.slice(self.layout.authority)
     }
 
+    /// The authority that the target names itself, being in absolute form. Then the Host field is
+    /// not to be looked at (RFC 9112 section 3.2.2).
+    pub fn target_authority(&self) -> Option<&[u8]> {
+        let (target, authority) = (self.layout.target, self.layout.authority);
+        (target.start..target.end)
+            .contains(&authority.start)
+            .then(|| self.slice(authority))
+    }
+
     /// The fields in their order: names as sent, values without the whitespace around them.
     pub fn fields(&self) -> impl ExactSizeIterator<Item = (&str, &[u8])> + Clone {
         self.layout
