@@ -49,9 +49,10 @@ pub(super) fn wire_status(status: u16) -> u16 {
     }
 }
 
-/// Whether a response with this status has no body by definition (RFC 9110 section 6.4.1).
-pub(super) fn is_bodiless(status: u16) -> bool {
-    matches!(status, 204 | 304)
+/// Whether a response with this status has no body, whatever a handler gives (RFC 9110 sections
+/// 6.4.1 and 15.3.6).
+pub(crate) fn is_bodiless(status: u16) -> bool {
+    matches!(status, 204 | 205 | 304)
 }
 
 /// Writes a head, and the length that it announces.
@@ -81,6 +82,8 @@ where
     }
     match (delimiter, length) {
         (Delimiter::Length(length), _) => write_length(length, out),
+        // It has no content, but not by its status alone: clients look for a length.
+        (Delimiter::NoBody, _) if status == 205 => write_length(0, out),
         // HEAD: what GET would have had (RFC 9110 section 8.6). A 204 has no length, and what a 304
         // would have to say is the length of a body that nobody has at hand.
         (Delimiter::NoBody, BodyLength::Known(length)) if !is_bodiless(status) => {

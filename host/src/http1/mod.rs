@@ -36,6 +36,7 @@ pub use authority::split_authority;
 pub use body::{BodyProgress, Discard, RequestBody};
 pub use chunked::{ChunkedDecoder, Piece};
 pub use connection::Connection;
+pub(crate) use encode::is_bodiless;
 pub use error::{BodyError, CloseReason, Rejection};
 pub use event::{Expiry, Incoming, Step};
 pub use head::{RequestHead, Version};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::engine::Program;
-use crate::http1::RequestHead;
+use crate::http1::{RequestHead, is_bodiless};
 use crate::registry::Handler;
 
 /// Bytes of a rejected request's first line that are logged.
@@ -76,7 +76,7 @@ impl Record {
     /// answer has no body at all (B5), giving one is no fault.
     pub(super) fn note_overlong(&mut self) {
         let bodiless = match &self.line {
-            Line::Head(_) => self.is_head() || matches!(self.status, 204 | 304),
+            Line::Head(_) => self.is_head() || is_bodiless(self.status),
             Line::Rejected(_) => true,
         };
         if !bodiless && !std::mem::replace(&mut self.overlong, true) {

@@ -144,12 +144,16 @@ fn b4_a_single_block_has_a_length_and_several_come_in_chunks() {
     server.stop();
 }
 
-/// B5: "HEAD, 1xx, 204 and 304 have no body."
+/// B5: "HEAD, 1xx, 204, 205 and 304 have no body."
 #[test]
 fn b5_some_responses_have_no_body() {
     let site = Site::new().with_cases(["head-204", "counter", "close-log"]);
     let server = Server::of(&site);
-    for (status, code) in [("204%20No%20Content", 204), ("304%20Not%20Modified", 304)] {
+    for (status, code) in [
+        ("204%20No%20Content", 204),
+        ("205%20Reset%20Content", 205),
+        ("304%20Not%20Modified", 304),
+    ] {
         let response = get_and_go_on(&server, &format!("/head-204?status={status}"));
         assert_eq!((response.status(), response.text()), (code, ""));
         assert_eq!(response.field("Transfer-Encoding"), None);

@@ -3,7 +3,7 @@
 use crate::check::finding::Finding;
 use crate::check::plan::Shot;
 use crate::gateway::Step;
-use crate::http1::Finish;
+use crate::http1::{Finish, is_bodiless};
 
 /// Reads at the end of a body that are taken for a misunderstanding. A reader that looks twice, and
 /// one below it that does too, make four.
@@ -16,7 +16,7 @@ pub(super) fn lengths(shot: &Shot) -> Vec<Finding> {
     };
     let mut findings = Vec::new();
     let surplus = shot.ended.surplus_bytes;
-    if surplus > 0 && matches!(head.status, 204 | 304) {
+    if surplus > 0 && is_bodiless(head.status) {
         let what = format!(
             "gave a body of {surplus} bytes with status {}, which has none; it was not sent",
             head.status

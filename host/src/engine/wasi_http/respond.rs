@@ -15,6 +15,7 @@ use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 use crate::engine::beside::Ended;
 use crate::engine::state::State;
 use crate::gateway::{Exchange, Failure, Head, Response};
+use crate::http1::is_bodiless;
 use crate::printable;
 
 /// What a guest gives for a response.
@@ -51,7 +52,7 @@ impl Responder {
         };
         let (parts, mut body) = response.into_parts();
         let head = self.check(&parts)?;
-        let has_body = !self.is_head_request && !matches!(head.status, 204 | 304);
+        let has_body = !self.is_head_request && !is_bodiless(head.status);
         self.head = Some(head);
         if has_body {
             return self.carry_body(body).await;
