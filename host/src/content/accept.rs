@@ -75,6 +75,11 @@ impl Encodings {
             .map(|(_, coding)| coding)
     }
 
+    /// Whether the page as it is won't do: the field says so, by name or by `*`.
+    pub(crate) fn refuses_plain(self) -> bool {
+        self.identity.or(self.others) == Some(0)
+    }
+
     fn quality(self, coding: Coding) -> Quality {
         let named = match coding {
             Coding::Brotli => self.brotli,

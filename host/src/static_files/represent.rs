@@ -33,8 +33,9 @@ pub(super) type Compressed = Cache<(Revision, Coding), Attempt>;
 #[derive(Clone, Debug)]
 pub(super) enum Attempt {
     Smaller(Bytes),
-    /// It is better sent as it is.
-    Useless,
+    /// It is better sent as it is, to who takes that.
+    Useless(Bytes),
+    Failed,
 }
 
 /// A page in the form that is sent.
@@ -147,10 +148,15 @@ impl Chooser<'_> {
         })
     }
 
-    /// The page compressed here, if that makes it smaller.
+    /// The page compressed here, if that makes it smaller, or the page as it is won't do.
     fn made(&self, page: &Page, encodings: &Encodings) -> io::Result<Option<(Bytes, Coding)>> {
         let length = page.revision.length;
-        if !(self.finder.options.compress.min_bytes..=COMPRESS_MAX_BYTES).contains(&length) {
+        let refuses_plain = encodings.refuses_plain();
+        let least = match refuses_plain {
+            true => 0,
+            false => self.finder.options.compress.min_bytes,
+        };
+        if !(least..=COMPRESS_MAX_BYTES).contains(&length) {
             return Ok(None);
         }
         let Some(coding) = encodings.ranked(Coding::BY_SPEED).next() else {
@@ -161,8 +167,9 @@ impl Chooser<'_> {
             None => self.compress(page, coding)?,
         };
         Ok(match attempt {
-            Attempt::Useless => None,
             Attempt::Smaller(bytes) => Some((bytes, coding)),
+            Attempt::Useless(bytes) if refuses_plain => Some((bytes, coding)),
+            Attempt::Useless(_) | Attempt::Failed => None,
         })
     }
 
@@ -177,20 +184,20 @@ impl Chooser<'_> {
         };
         let attempt = match coding.compress(&plain) {
             Ok(bytes) if bytes.len() < plain.len() => Attempt::Smaller(bytes.into()),
-            Ok(_) => Attempt::Useless,
+            Ok(bytes) => Attempt::Useless(bytes.into()),
             Err(why) => {
                 let page = page.name.escape_ascii();
                 error!(
                     "page {page}: can't be compressed with {}: {why}",
                     coding.name()
                 );
-                Attempt::Useless
+                Attempt::Failed
             }
         };
         if page.revision.is_settled(self.now) {
             let length = match &attempt {
-                Attempt::Smaller(bytes) => bytes.len(),
-                Attempt::Useless => 0,
+                Attempt::Smaller(bytes) | Attempt::Useless(bytes) => bytes.len(),
+                Attempt::Failed => 0,
             };
             let key = (page.revision, coding);
             self.compressed.put(key, attempt.clone(), length);

@@ -169,6 +169,16 @@ fn not_compressed_here() {
         assert_eq!(coding(&ask(&site, path, "gzip")), None, "{path}");
     }
     assert!(body(&ask(&site, "/noise.txt", "gzip")) == noise);
+    // But to who refuses the page as it is, if there is a coding to be had.
+    for encodings in ["gzip, identity;q=0", "gzip, *;q=0"] {
+        for (path, whole) in [("/short.html", &b"short"[..]), ("/noise.txt", &noise)] {
+            let answer = ask(&site, path, encodings);
+            assert_eq!(coding(&answer).as_deref(), Some("gzip"), "{path}");
+            assert!(decompress(Coding::Gzip, &body(&answer)) == whole, "{path}");
+        }
+    }
+    let answer = ask(&site, "/short.html", "identity;q=0");
+    assert_eq!((coding(&answer), body(&answer)), (None, b"short".to_vec()));
 
     site.write("page.html", text());
     let off = Options {
