@@ -1,6 +1,9 @@
 //! `wasgi.toml`: what it says is what the server does, also when it changes.
 
 use std::fs;
+use std::io::Read;
+use std::thread;
+use std::time::Duration;
 
 use rustix::process::Signal;
 
@@ -186,6 +189,29 @@ fn a_client_that_does_not_take_its_answer_is_cut_off() {
         .expect(&["/large.bin", "the client takes nothing, or too little"]);
     let (body, _) = client.rest();
     assert!(body.len() < 64 << 20);
+    server.stop();
+}
+
+/// The kernel tells that its buffer has room again when a third of it has, which takes this client
+/// longer than the server waits for one that takes nothing.
+#[test]
+fn a_client_that_takes_its_answer_slowly_is_not_cut_off() {
+    let settings = "[limits]\nwrite-timeout = \"1s\"\n";
+    let site = site(settings).with_page("large.bin", vec![b'x'; 16 << 20]);
+    let server = Server::of(&site);
+    let mut client = server.connect();
+    client.request("GET", "/large.bin");
+    assert_eq!(client.head().status, 200);
+    let mut stream = client.stream();
+    let mut taken = 0;
+    let mut piece = [0; 8192];
+    for _ in 0..100 {
+        taken += stream.read(&mut piece).expect("it goes on");
+        thread::sleep(Duration::from_millis(25));
+    }
+    client.finish_sending();
+    let (rest, ending) = client.rest();
+    assert_eq!((taken + rest.len(), ending), (16 << 20, Ending::Closed));
     server.stop();
 }
 

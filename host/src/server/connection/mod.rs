@@ -191,7 +191,7 @@ impl Connection {
     pub(super) fn expire(&mut self, cx: &mut Context) {
         let now = cx.now;
         let is_over = |deadline: Option<Instant>| deadline.is_some_and(|at| now >= at);
-        if is_over(self.patience.deadline()) {
+        if is_over(self.patience.deadline()) && !self.takes_some(cx) {
             self.abandon(cx, "the client takes nothing, or too little");
             // What the kernel still holds for it goes as well.
             self.reset();
@@ -217,6 +217,16 @@ impl Connection {
             }
             _ => {}
         }
+    }
+
+    /// Whether the client has taken enough of its answer after all, to be waited for again.
+    ///
+    /// The kernel says that there is room only when a third of its buffer is free, which can be
+    /// megabytes: more than a slow client may take in the time that it has. So an attempt tells.
+    fn takes_some(&mut self, cx: &mut Context) -> bool {
+        self.writable = true;
+        self.flush(cx);
+        self.patience.deadline().is_none_or(|at| cx.now < at)
     }
 
     /// Takes no further request.
