@@ -124,6 +124,30 @@ fn a_big_body_that_nobody_reads_closes_the_connection_behind_the_answer() {
     server.stop();
 }
 
+/// Many clients look for an answer only when all of the body has left.
+#[test]
+fn a_client_that_sends_all_before_it_looks_gets_its_answer() {
+    let site = Site::new()
+        .with_page("page.html", "the page")
+        .with_cases(["read-none"]);
+    let server = Server::of(&site);
+    // More than the buffers of two sockets hold.
+    let body = vec![b'x'; 48 * MIB];
+    for (target, length, status) in [
+        ("/page.html", 48 * MIB, 405),
+        ("/read-none", 48 * MIB, 200),
+        ("/page.html", 65 * MIB, 413),
+    ] {
+        let mut client = server.connect();
+        client.begin_post(target, length);
+        client.send(&body);
+        client.finish_sending();
+        assert_eq!(client.response().status(), status, "{target}");
+        assert_eq!(client.ending(), Ending::Closed, "{target}");
+    }
+    server.stop();
+}
+
 #[test]
 fn a_handler_that_waits_for_a_body_is_told_that_its_client_has_gone() {
     let site = Site::new().with_cases(["read-all"]);

@@ -130,6 +130,14 @@ impl CloseReason {
         }
     }
 
+    /// Whether the peer may be in the middle of a request's body.
+    pub fn leaves_body(self) -> bool {
+        matches!(
+            self,
+            Self::Rejected(_) | Self::BodyFailed(_) | Self::BodyUnread | Self::ContinueUnsent
+        )
+    }
+
     /// Whether the answer before the close is incomplete, so that its end has to look like an
     /// accident (a reset) to the peer.
     pub fn cuts_answer(self) -> bool {

@@ -12,12 +12,13 @@ use crate::server::record::Record;
 use crate::server::refusal;
 use crate::server::transport::Workspace;
 
-/// How long a closed connection's client may go on sending before it is cut: as long as it takes
+/// How long a closed connection's client is listened to when it sends nothing: as long as it takes
 /// for the answer to arrive, with room (RFC 9112 section 9.6).
-const LINGER_TIME: Duration = Duration::from_secs(2);
+pub(super) const LINGER_SILENCE: Duration = Duration::from_secs(2);
 
-/// How much it may send in that time, in bytes.
-const LINGER_BYTES: usize = 1024 * 1024;
+/// How long it may go on sending where a request's body is on its way: many clients look for an
+/// answer only when all of it has left. nginx's number.
+const LINGER_TIME: Duration = Duration::from_secs(30);
 
 /// What a client is told whose request's body was not here in time.
 const OVERDUE_BODY: &str = "the request's body took too long";
@@ -99,9 +100,13 @@ impl Connection {
             self.reset();
             Phase::Closed
         } else if reason.lingers() && self.transport.socket().shutdown(Shutdown::Write).is_ok() {
+            let longest = match reason.leaves_body() {
+                true => LINGER_TIME,
+                false => LINGER_SILENCE,
+            };
             Phase::Lingering {
-                until: now + LINGER_TIME,
-                left_bytes: LINGER_BYTES,
+                until: now + LINGER_SILENCE,
+                end: now + longest,
             }
         } else {
             Phase::Closed

@@ -87,8 +87,9 @@ enum Phase {
     Answering(Source),
     /// The last answer has to leave yet.
     Closing(CloseReason),
-    /// Our side is closed; the client's last bytes are read and thrown away.
-    Lingering { until: Instant, left_bytes: usize },
+    /// Our side is closed; what the client still sends is read and thrown away, as long as it goes
+    /// on, up to an end.
+    Lingering { until: Instant, end: Instant },
     /// To be dropped.
     Closed,
 }
@@ -231,8 +232,10 @@ impl Connection {
 
     /// Takes no further request.
     pub(super) fn stop(&mut self) {
-        if let Phase::Opening { .. } = self.phase {
-            self.phase = Phase::Closed;
+        match &mut self.phase {
+            Phase::Opening { .. } => self.phase = Phase::Closed,
+            Phase::Lingering { until, end } => *end = *until,
+            _ => {}
         }
         self.http.stop();
     }

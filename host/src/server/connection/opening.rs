@@ -3,6 +3,7 @@
 
 use std::io::{self, Read};
 
+use super::ending::LINGER_SILENCE;
 use super::{Connection, Phase, Service, Source};
 use crate::http1::{CloseReason, Rejection};
 use crate::server::admission::Standing;
@@ -103,11 +104,10 @@ impl Connection {
     pub(super) fn read_rest(&mut self, cx: &mut Context) -> io::Result<Received> {
         let room = cx.scratch.len();
         let count = self.transport.socket_mut().read(&mut cx.scratch)?;
-        if let Phase::Lingering { left_bytes, .. } = &mut self.phase {
-            *left_bytes = left_bytes.saturating_sub(count);
-            if count == 0 || *left_bytes == 0 {
-                self.phase = Phase::Closed;
-            }
+        match &mut self.phase {
+            Phase::Lingering { .. } if count == 0 => self.phase = Phase::Closed,
+            Phase::Lingering { until, end } => *until = (cx.now + LINGER_SILENCE).min(*end),
+            _ => {}
         }
         Ok(Received::Bytes {
             more: count == room,
