@@ -17,7 +17,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, bail};
 use wasmtime::component::Component;
 
-use super::{LoadError, pool};
+use super::{LoadError, fuse, pool};
 use crate::registry::Version;
 
 /// Entries that no start has used for this long are removed at the next: four weeks. A handler
@@ -63,6 +63,8 @@ impl CodeCache {
             .hash(&mut fingerprint);
         // How this program makes a component of a core module.
         env!("CARGO_PKG_VERSION").hash(&mut fingerprint);
+        // How it fuses a component's core modules.
+        fuse::REVISION.hash(&mut fingerprint);
         // Decides how a memory's image is stored, and is not in the engine's own hash.
         pool::IMAGE_BYTES.hash(&mut fingerprint);
         let cache = Self {

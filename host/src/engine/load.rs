@@ -17,7 +17,7 @@ use super::pool;
 use super::seats::{Seat, Seats};
 use super::state::State;
 use super::warm::Idle;
-use super::{Kind, componentize};
+use super::{Kind, componentize, fuse};
 use crate::config::Budget;
 use crate::registry::{Describe, Version};
 use crate::reload::Load;
@@ -132,8 +132,10 @@ impl Engine {
         let binary = binary(bytes)?;
         let layer = Layer::of(&binary)?;
         let compile = |engine: &_, bytes: &_| match layer {
-            Layer::Component => compile(engine, bytes),
-            Layer::Module => compile(engine, &componentize::module(bytes).map_err(LoadError)?),
+            Layer::Component => compile_fused(engine, bytes),
+            Layer::Module => {
+                compile_fused(engine, &componentize::module(bytes).map_err(LoadError)?)
+            }
         };
         let engine = &self.first.engine;
         let entry = self.cache.as_ref().map(|cache| cache.entry(version));
@@ -388,6 +390,18 @@ fn imports(component: &Component, engine: &wasmtime::Engine) -> Vec<String> {
         })
         .map(|(name, _)| name.to_owned())
         .collect()
+}
+
+/// Compiles a component, with its core modules fused where that can be done.
+fn compile_fused(engine: &wasmtime::Engine, bytes: &[u8]) -> Result<Component, LoadError> {
+    let fused = match fuse::component(bytes) {
+        Ok(fused) => Component::new(engine, fused).map_err(|error| line(&error)),
+        Err(refusal) => Err(refusal.to_string()),
+    };
+    fused.or_else(|why| {
+        tracing::debug!("compiled as it is: {why}");
+        compile(engine, bytes)
+    })
 }
 
 fn compile(engine: &wasmtime::Engine, bytes: &[u8]) -> Result<Component, LoadError> {

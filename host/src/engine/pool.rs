@@ -62,6 +62,10 @@ const SMALL_MEMORY_PAGES: u64 = 1;
 /// one per shared library.
 const CORE_INSTANCES_PER_COMPONENT: u32 = 200;
 
+/// Tables per component: the program's, and one for functions that need its memory. A component of
+/// several programs has as many of each.
+const TABLES_PER_COMPONENT: u32 = 20;
+
 /// Elements in a guest's table. A Python interpreter needs some 15,000.
 const TABLE_ELEMENTS: usize = 40_000;
 
@@ -154,7 +158,9 @@ fn pooling(instances: u32, budget: &Budget) -> PoolingAllocationConfig {
         .max_component_instance_size(4 << 20)
         .max_memory_size(budget.memory_bytes)
         .table_elements(TABLE_ELEMENTS)
-        .max_tables_per_component(20)
+        .max_tables_per_component(TABLES_PER_COMPONENT)
+        // After fusing, one module has most of them (see `fuse`).
+        .max_tables_per_module(TABLES_PER_COMPONENT)
         .max_memories_per_component(8)
         .max_unused_warm_slots(WARM_SLOTS)
         .linear_memory_keep_resident(KEEP_RESIDENT_BYTES)

@@ -1,0 +1,164 @@
+//! A core module, read whole: what is merged. What it says is valid, except for its functions'
+//! bodies, which nobody has looked into yet.
+
+use std::collections::HashMap;
+
+use wasmparser::{
+    Data, Element, FuncType, FunctionBody, Global, Import, KnownCustom, MemoryType, Name, Parser,
+    Payload, RefType, Table, TypeRef, ValType,
+};
+
+use super::outer::Kind;
+use super::refusal::{Result, refuse};
+
+/// A core module.
+#[derive(Default)]
+pub(super) struct Inner<'a> {
+    pub(super) types: Vec<FuncType>,
+    /// By kind, as each has its own numbers.
+    pub(super) imports: HashMap<Kind, Vec<Import<'a>>>,
+    /// The types of the functions that it defines.
+    pub(super) functions: Vec<u32>,
+    pub(super) tables: Vec<Table<'a>>,
+    pub(super) memories: Vec<MemoryType>,
+    pub(super) globals: Vec<Global<'a>>,
+    pub(super) exports: HashMap<&'a str, (Kind, u32)>,
+    pub(super) start: Option<u32>,
+    pub(super) elements: Vec<Element<'a>>,
+    pub(super) counts_data: bool,
+    pub(super) data: Vec<Data<'a>>,
+    pub(super) bodies: Vec<FunctionBody<'a>>,
+    pub(super) name: Option<&'a str>,
+    pub(super) function_names: Vec<(u32, &'a str)>,
+}
+
+impl<'a> Inner<'a> {
+    /// Reads a module, if it has nothing that can't be merged.
+    pub(super) fn of(bytes: &'a [u8]) -> Result<Self> {
+        let mut inner = Self::default();
+        for payload in Parser::new(0).parse_all(bytes) {
+            inner.read(payload?)?;
+        }
+        match inner.functions.len() == inner.bodies.len() {
+            true => Ok(inner),
+            false => refuse("a module has not as many bodies as functions"),
+        }
+    }
+
+    /// How many it imports of a kind: they have the first numbers.
+    pub(super) fn imported(&self, kind: Kind) -> u32 {
+        self.imports.get(&kind).map_or(0, |list| list.len() as u32)
+    }
+
+    /// The type of a function, imported or not.
+    pub(super) fn function_type(&self, index: u32) -> Option<&FuncType> {
+        let imported = self.imports.get(&Kind::Func).map_or(&[][..], Vec::as_slice);
+        let ty = match imported.get(index as usize) {
+            Some(import) => match import.ty {
+                TypeRef::Func(ty) => ty,
+                _ => return None,
+            },
+            None => *self.functions.get(index as usize - imported.len())?,
+        };
+        self.types.get(ty as usize)
+    }
+
+    fn read(&mut self, payload: Payload<'a>) -> Result<()> {
+        match payload {
+            Payload::TypeSection(section) => {
+                for ty in section.into_iter_err_on_gc_types() {
+                    let ty = ty?;
+                    for part in ty.params().iter().chain(ty.results()) {
+                        plain(*part)?;
+                    }
+                    self.types.push(ty);
+                }
+            }
+            Payload::ImportSection(section) => {
+                for import in section.into_imports() {
+                    self.import(import?)?;
+                }
+            }
+            Payload::FunctionSection(section) => read_all(section, &mut self.functions)?,
+            Payload::TableSection(section) => {
+                read_all(section, &mut self.tables)?;
+                for table in &self.tables {
+                    plain(ValType::Ref(table.ty.element_type))?;
+                }
+            }
+            Payload::MemorySection(section) => read_all(section, &mut self.memories)?,
+            Payload::GlobalSection(section) => {
+                read_all(section, &mut self.globals)?;
+                for global in &self.globals {
+                    plain(global.ty.content_type)?;
+                }
+            }
+            Payload::ExportSection(section) => {
+                for export in section {
+                    let export = export?;
+                    let target = (Kind::of(export.kind)?, export.index);
+                    self.exports.insert(export.name, target);
+                }
+            }
+            Payload::StartSection { func, .. } => self.start = Some(func),
+            Payload::ElementSection(section) => read_all(section, &mut self.elements)?,
+            Payload::DataCountSection { .. } => self.counts_data = true,
+            Payload::DataSection(section) => read_all(section, &mut self.data)?,
+            Payload::CodeSectionEntry(body) => self.bodies.push(body),
+            Payload::CustomSection(section) => {
+                if let KnownCustom::Name(names) = section.as_known() {
+                    for name in names {
+                        // Whatever is wrong with names changes nothing but names.
+                        let Ok(name) = name else { break };
+                        self.read_names(name);
+                    }
+                }
+            }
+            Payload::Version { .. } | Payload::CodeSectionStart { .. } | Payload::End(_) => {}
+            _ => return refuse("a module has a section that is not merged"),
+        }
+        Ok(())
+    }
+
+    fn import(&mut self, import: Import<'a>) -> Result<()> {
+        let kind = match import.ty {
+            TypeRef::Func(_) => Kind::Func,
+            TypeRef::Table(_) => Kind::Table,
+            TypeRef::Memory(_) => Kind::Memory,
+            TypeRef::Global(_) => Kind::Global,
+            TypeRef::Tag(_) | TypeRef::FuncExact(_) => return refuse("a module has tags"),
+        };
+        self.imports.entry(kind).or_default().push(import);
+        Ok(())
+    }
+
+    fn read_names(&mut self, name: Name<'a>) {
+        match name {
+            Name::Module { name, .. } => self.name = Some(name),
+            Name::Function(names) => {
+                let names = names.into_iter().map_while(|naming| naming.ok());
+                self.function_names = names.map(|naming| (naming.index, naming.name)).collect();
+            }
+            _ => {}
+        }
+    }
+}
+
+fn read_all<'a, T: wasmparser::FromReader<'a>>(
+    section: wasmparser::SectionLimited<'a, T>,
+    into: &mut Vec<T>,
+) -> Result<()> {
+    for item in section {
+        into.push(item?);
+    }
+    Ok(())
+}
+
+/// Refuses a type that names another one of its module.
+fn plain(ty: ValType) -> Result<()> {
+    match ty {
+        ValType::Ref(RefType::FUNCREF | RefType::EXTERNREF) => Ok(()),
+        ValType::Ref(_) => refuse("a module has references to types"),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,199 @@
+//! The core instances that may be fused, and what each of their imports comes to: something that
+//! one of them defines, or a function of the component's.
+
+use std::collections::HashMap;
+
+use wasmparser::{CanonicalFunction, ComponentAlias, ComponentInstance, Instance};
+
+use super::inner::Inner;
+use super::outer::{Kind, Outer, Part, Space};
+use super::refusal::{Refusal, Result, refuse};
+
+/// Instances that are looked at. A program of Python's has fifteen, and the pool has room for this
+/// many (see `pool`).
+const MOST_MEMBERS: usize = 200;
+
+/// A core instance that is the only one of its module.
+pub(super) struct Member<'a> {
+    /// Where it is instantiated, in the component's items.
+    pub(super) place: usize,
+    pub(super) module: u32,
+    pub(super) inner: Inner<'a>,
+    /// What its imports are, by kind: they have its first numbers.
+    imports: HashMap<Kind, Vec<Source>>,
+}
+
+/// What a number in a member stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Source {
+    Defined(Defined),
+    /// A function of the component's, by its number there.
+    Canonical(u32),
+}
+
+/// Something that a member defines; its kind goes without saying.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct Defined {
+    pub(super) member: usize,
+    /// Among those that the member defines: its imports don't count.
+    pub(super) index: u32,
+}
+
+/// The members, in the order in which they are instantiated.
+pub(super) struct Members<'o, 'a> {
+    pub(super) outer: &'o Outer<'a>,
+    pub(super) list: Vec<Member<'a>>,
+    by_instance: HashMap<u32, usize>,
+}
+
+impl<'o, 'a> Members<'o, 'a> {
+    /// All until something is instantiated that can't be one: what comes after that must stay
+    /// after it.
+    pub(super) fn of(outer: &'o Outer<'a>) -> Self {
+        let mut members = Self {
+            outer,
+            list: Vec::new(),
+            by_instance: HashMap::new(),
+        };
+        let uses = uses_of_modules(outer);
+        for (place, item) in outer.items.iter().enumerate() {
+            match &item.part {
+                Part::CoreInstance(Instance::Instantiate { module_index, .. })
+                    if uses.get(module_index) == Some(&1)
+                        && members.list.len() < MOST_MEMBERS
+                        && members.join(place, *module_index).is_ok() => {}
+                Part::CoreInstance(Instance::Instantiate { .. })
+                | Part::Instance(ComponentInstance::Instantiate { .. }) => break,
+                _ => {}
+            }
+        }
+        members
+    }
+
+    /// What a number of a member stands for.
+    pub(super) fn source(&self, kind: Kind, member: usize, index: u32) -> Result<Source> {
+        let Some(of) = self.list.get(member) else {
+            return refuse("a member is not there");
+        };
+        Ok(of.source(kind, member, index))
+    }
+
+    /// The member that is instantiated as this.
+    pub(super) fn of_instance(&self, instance: u32) -> Option<usize> {
+        self.by_instance.get(&instance).copied()
+    }
+
+    /// What a member exports by a name.
+    pub(super) fn export(&self, member: usize, name: &str) -> Option<(Kind, Source)> {
+        let &(kind, index) = self.list.get(member)?.inner.exports.get(name)?;
+        Some((kind, self.list[member].source(kind, member, index)))
+    }
+
+    fn join(&mut self, place: usize, module: u32) -> Result<()> {
+        let item = &self.outer.items[place];
+        let Part::CoreInstance(Instance::Instantiate { args, .. }) = &item.part else {
+            return refuse("it is no instance of a module");
+        };
+        let Some((_, &Part::Module(bytes))) = self
+            .outer
+            .item((Space::Module, module))
+            .map(|(place, item)| (place, &item.part))
+        else {
+            return refuse("a module comes from elsewhere");
+        };
+        let inner = Inner::of(bytes)?;
+        let mut imports = HashMap::new();
+        for (kind, list) in &inner.imports {
+            let sources = list.iter().map(|import| {
+                args.iter()
+                    .find(|arg| arg.name == import.module)
+                    .and_then(|arg| self.export_of_instance(arg.index, import.name))
+                    .filter(|(found, _)| found == kind)
+                    .map(|(_, source)| source)
+                    .ok_or(Refusal::new("an import comes from elsewhere"))
+            });
+            imports.insert(*kind, sources.collect::<Result<Vec<_>>>()?);
+        }
+        self.by_instance.insert(item.defines.1, self.list.len());
+        self.list.push(Member {
+            place,
+            module,
+            inner,
+            imports,
+        });
+        Ok(())
+    }
+
+    /// What a core instance exports by a name, through instances that are made of exports.
+    fn export_of_instance(&self, mut instance: u32, name: &str) -> Option<(Kind, Source)> {
+        let mut name = name;
+        // Each turn looks at an earlier item.
+        loop {
+            if let Some(member) = self.of_instance(instance) {
+                return self.export(member, name);
+            }
+            let (_, item) = self.outer.item((Space::CoreInstance, instance))?;
+            let Part::CoreInstance(Instance::FromExports(exports)) = &item.part else {
+                return None;
+            };
+            let export = exports.iter().find(|export| export.name == name)?;
+            let kind = Kind::of(export.kind).ok()?;
+            let (_, item) = self.outer.item((Space::Core(kind), export.index))?;
+            match &item.part {
+                Part::Canonical(_) => return Some((kind, Source::Canonical(export.index))),
+                Part::Alias(ComponentAlias::CoreInstanceExport {
+                    instance_index,
+                    name: inner,
+                    ..
+                }) => (instance, name) = (*instance_index, inner),
+                _ => return None,
+            }
+        }
+    }
+
+    /// Whether a function of the component's is about handles alone: it needs of its resource no
+    /// more than the destructor, and no memory.
+    pub(super) fn is_of_handles(&self, canonical: u32) -> bool {
+        let item = self.outer.item((Space::Core(Kind::Func), canonical));
+        item.is_some_and(|(_, item)| {
+            matches!(
+                item.part,
+                Part::Canonical(
+                    CanonicalFunction::ResourceNew { .. }
+                        | CanonicalFunction::ResourceDrop { .. }
+                        | CanonicalFunction::ResourceRep { .. }
+                )
+            )
+        })
+    }
+}
+
+impl Member<'_> {
+    pub(super) fn imports(&self, kind: Kind) -> &[Source] {
+        self.imports.get(&kind).map_or(&[], Vec::as_slice)
+    }
+
+    fn source(&self, kind: Kind, member: usize, index: u32) -> Source {
+        let imports = self.imports(kind);
+        match imports.get(index as usize) {
+            Some(source) => *source,
+            None => Source::Defined(Defined {
+                member,
+                index: index - imports.len() as u32,
+            }),
+        }
+    }
+}
+
+fn uses_of_modules(outer: &Outer<'_>) -> HashMap<u32, usize> {
+    let mut uses = HashMap::new();
+    for item in &outer.items {
+        // An alias to it, or an export of it, is a use, too.
+        for (space, index) in &item.needs {
+            if *space == Space::Module {
+                *uses.entry(*index).or_insert(0) += 1;
+            }
+        }
+    }
+    uses
+}

@@ -1,0 +1,373 @@
+//! Several core modules as one.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
+
+use wasm_encoder::reencode::{Reencode, RoundtripReencoder};
+use wasm_encoder::{
+    CodeSection, ConstExpr, DataCountSection, DataSection, ElementSection, Elements, EntityType,
+    ExportKind, ExportSection, Function, FunctionSection, GlobalSection, ImportSection,
+    MemorySection, Module, NameMap, NameSection, RefType, StartSection, TableSection, TableType,
+    TypeSection,
+};
+use wasmparser::FuncType;
+
+use super::constant::Constants;
+use super::copy::Copy;
+use super::members::{Defined, Members, Source};
+use super::numbers::Numbers;
+use super::outer::Kind;
+use super::plan::{Group, Plan};
+use super::refusal::{Refusal, Result, refuse};
+use super::slots::Slots;
+
+/// The module name by which a merged module imports functions of the component's.
+pub(super) const CANONICAL: &str = "canonical";
+
+/// And that by which the second imports what the first has.
+pub(super) const FIRST: &str = "first";
+
+/// The first's table of slots, where that is one of its own.
+const SLOTS: &str = "slots";
+
+/// What there is to merge.
+pub(super) struct Merge<'p, 'o, 'a> {
+    pub(super) members: &'p Members<'o, 'a>,
+    pub(super) plan: &'p Plan,
+    pub(super) group: Group,
+    pub(super) numbers: &'p Numbers,
+    pub(super) constants: &'p Constants,
+    pub(super) slots: Slots,
+    /// What others need, and by which name.
+    pub(super) exports: &'p Exports,
+}
+
+/// What others need of a group, and the names that it has there.
+#[derive(Default)]
+pub(super) struct Exports(BTreeMap<(Kind, Defined), String>);
+
+impl Exports {
+    /// The name of an export, which is new if it has none yet.
+    pub(super) fn add(&mut self, kind: Kind, defined: Defined) {
+        let next = self.0.len().to_string();
+        self.0.entry((kind, defined)).or_insert(next);
+    }
+
+    pub(super) fn name(&self, kind: Kind, defined: Defined) -> Option<&str> {
+        self.0.get(&(kind, defined)).map(String::as_str)
+    }
+}
+
+/// The sections of a module on the way.
+#[derive(Default)]
+struct Sections {
+    types: Types,
+    imports: ImportSection,
+    functions: FunctionSection,
+    tables: TableSection,
+    memories: MemorySection,
+    globals: GlobalSection,
+    exports: ExportSection,
+    start: Option<u32>,
+    elements: ElementSection,
+    counts_data: bool,
+    code: CodeSection,
+    data: DataSection,
+    names: BTreeMap<u32, String>,
+}
+
+/// Each type once.
+#[derive(Default)]
+struct Types {
+    section: TypeSection,
+    numbers: HashMap<FuncType, u32>,
+}
+
+impl Merge<'_, '_, '_> {
+    /// The merged module's bytes. Their functions' bodies are as valid as they were before.
+    pub(super) fn module(&self) -> Result<Vec<u8>> {
+        let mut sections = Sections::default();
+        self.imports(&mut sections)?;
+        self.slots(&mut sections)?;
+        let mut referenced = Vec::new();
+        for &member in self.plan.members(self.group) {
+            let mut copy = Copy::of(self.members, member, self.numbers, self.constants)?;
+            self.member(member, &mut copy, &mut sections)?;
+            referenced.extend(copy.referenced);
+        }
+        if self.slots == Slots::Own && self.group == Group::First {
+            sections.tables.table(self.own_table());
+        }
+        if !referenced.is_empty() {
+            // Where its own module declared it, it may have been by an export that is no more.
+            let list = Cow::Owned(referenced);
+            sections.elements.declared(Elements::Functions(list));
+        }
+        self.exports(&mut sections)?;
+        Ok(sections.finish(self.name()))
+    }
+
+    fn imports(&self, sections: &mut Sections) -> Result<()> {
+        for (function, ty) in &self.numbers.canonical {
+            let ty = EntityType::Function(sections.types.number(ty)?);
+            sections.imports.import(CANONICAL, &name_of(*function), ty);
+        }
+        for (kind, defined) in &self.numbers.borrowed {
+            let Some(name) = self.exports.name(*kind, *defined) else {
+                return refuse("an import is exported by nobody");
+            };
+            let ty = self.type_of(*kind, *defined, sections)?;
+            sections.imports.import(FIRST, name, ty);
+        }
+        Ok(())
+    }
+
+    /// The functions that stand for those in slots; or what fills the slots.
+    fn slots(&self, sections: &mut Sections) -> Result<()> {
+        let base = self.slots.base().cast_signed();
+        match (self.group, self.slots) {
+            (_, Slots::None) => {}
+            (Group::First, slots) => {
+                let table = self.table_of(slots)?;
+                for (slot, (_, ty)) in (base..).zip(&self.numbers.late) {
+                    let number = sections.types.number(ty)?;
+                    sections.functions.function(number);
+                    sections.code.function(&call(slot, ty, number, table));
+                }
+            }
+            (Group::Second, slots) => {
+                if slots == Slots::Own {
+                    sections.imports.import(FIRST, SLOTS, self.own_table());
+                }
+                let table = self.table_of(slots)?;
+                let functions = self.plan.late.iter().map(|function| {
+                    let source = Source::Canonical(*function);
+                    self.numbers.get(Kind::Func, source)
+                });
+                let Some(functions) = functions.collect::<Option<Vec<_>>>() else {
+                    return refuse("a slot is for nothing");
+                };
+                sections.elements.active(
+                    Some(table),
+                    &ConstExpr::i32_const(base),
+                    Elements::Functions(functions.into()),
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// The number of the table that has the slots.
+    fn table_of(&self, slots: Slots) -> Result<u32> {
+        match slots {
+            Slots::Behind { table, .. } => self.number(Kind::Table, table),
+            Slots::Own | Slots::None => self
+                .numbers
+                .slots
+                .ok_or(Refusal::new("slots are in no table")),
+        }
+    }
+
+    fn own_table(&self) -> TableType {
+        let entries = self.plan.late.len() as u64;
+        TableType {
+            element_type: RefType::FUNCREF,
+            minimum: entries,
+            maximum: Some(entries),
+            table64: false,
+            shared: false,
+        }
+    }
+
+    fn member(&self, member: usize, copy: &mut Copy, sections: &mut Sections) -> Result<()> {
+        let inner = &self.members.list[member].inner;
+        for ty in &inner.types {
+            copy.types.push(sections.types.number(ty)?);
+        }
+        copy.elements_before = sections.elements.len();
+        copy.data_before = sections.data.len();
+        for ty in &inner.functions {
+            sections.functions.function(copy.type_index(*ty)?);
+        }
+        for (index, table) in (0..).zip(&inner.tables) {
+            let mut table = table.clone();
+            self.widen(Defined { member, index }, &mut table.ty);
+            copy.parse_table(&mut sections.tables, table)?;
+        }
+        for memory in &inner.memories {
+            sections.memories.memory(copy.memory_type(*memory)?);
+        }
+        for (index, global) in (0..).zip(&inner.globals) {
+            let source = Source::Defined(Defined { member, index });
+            if self.numbers.get(Kind::Global, source).is_some() {
+                copy.parse_global(&mut sections.globals, global.clone())?;
+            }
+        }
+        if let Some(start) = inner.start {
+            sections.start = Some(copy.function_index(start)?);
+        }
+        for element in &inner.elements {
+            copy.parse_element(&mut sections.elements, element.clone())?;
+        }
+        sections.counts_data |= inner.counts_data;
+        for data in &inner.data {
+            copy.parse_data(&mut sections.data, data.clone())?;
+        }
+        for body in &inner.bodies {
+            copy.parse_function_body(&mut sections.code, body.clone())?;
+        }
+        for (index, name) in &inner.function_names {
+            // What is imported has its name where it is defined.
+            if *index >= inner.imported(Kind::Func)
+                && let Ok(number) = copy.function_index(*index)
+            {
+                sections.names.insert(number, (*name).to_owned());
+            }
+        }
+        Ok(())
+    }
+
+    fn exports(&self, sections: &mut Sections) -> Result<()> {
+        for ((kind, defined), name) in &self.exports.0 {
+            if self.plan.group(defined.member) != Some(self.group) {
+                continue;
+            }
+            let number = self.number(*kind, *defined)?;
+            let kind = match kind {
+                Kind::Func => ExportKind::Func,
+                Kind::Table => ExportKind::Table,
+                Kind::Memory => ExportKind::Memory,
+                Kind::Global => ExportKind::Global,
+            };
+            sections.exports.export(name, kind, number);
+        }
+        if let (Some(table), Group::First) = (self.numbers.slots, self.group) {
+            sections.exports.export(SLOTS, ExportKind::Table, table);
+        }
+        Ok(())
+    }
+
+    /// The type by which the second imports what the first defines.
+    fn type_of(&self, kind: Kind, defined: Defined, sections: &mut Sections) -> Result<EntityType> {
+        let inner = &self.members.list[defined.member].inner;
+        let place = defined.index as usize;
+        let ty = match kind {
+            Kind::Func => {
+                let index = inner.imported(Kind::Func) + defined.index;
+                let ty = inner
+                    .function_type(index)
+                    .map(|ty| sections.types.number(ty));
+                ty.transpose()?.map(EntityType::Function)
+            }
+            Kind::Table => inner.tables.get(place).and_then(|table| {
+                let mut ty = table.ty;
+                self.widen(defined, &mut ty);
+                RoundtripReencoder
+                    .table_type(ty)
+                    .ok()
+                    .map(EntityType::Table)
+            }),
+            Kind::Memory => inner.memories.get(place).and_then(|ty| {
+                let ty = RoundtripReencoder.memory_type(*ty).ok();
+                ty.map(EntityType::Memory)
+            }),
+            Kind::Global => inner.globals.get(place).and_then(|global| {
+                let ty = RoundtripReencoder.global_type(global.ty).ok();
+                ty.map(EntityType::Global)
+            }),
+        };
+        ty.ok_or(Refusal::new("an import is of nothing"))
+    }
+
+    /// Makes room for the slots in the table that has them.
+    fn widen(&self, defined: Defined, ty: &mut wasmparser::TableType) {
+        if let Slots::Behind { table, .. } = self.slots
+            && table == defined
+        {
+            ty.initial += self.plan.late.len() as u64;
+            ty.maximum = Some(ty.initial);
+        }
+    }
+
+    fn number(&self, kind: Kind, defined: Defined) -> Result<u32> {
+        let number = self.numbers.get(kind, Source::Defined(defined));
+        number.ok_or(Refusal::new("something is not where it is wanted"))
+    }
+
+    /// The name of the member with the most functions: it is the program.
+    fn name(&self) -> Option<&str> {
+        let inner = |member: &usize| &self.members.list[*member].inner;
+        let list = self.plan.members(self.group).iter();
+        let largest = list.max_by_key(|member| inner(member).functions.len())?;
+        inner(largest).name
+    }
+}
+
+impl Types {
+    fn number(&mut self, ty: &FuncType) -> Result<u32> {
+        if let Some(number) = self.numbers.get(ty) {
+            return Ok(*number);
+        }
+        let number = self.section.len();
+        // Its parts have no types of their own, so it is the same in each module.
+        let encoded = wasm_encoder::FuncType::try_from(ty.clone());
+        let Ok(encoded) = encoded else {
+            return refuse("a type can't be copied");
+        };
+        self.section.ty().func_type(&encoded);
+        self.numbers.insert(ty.clone(), number);
+        Ok(number)
+    }
+}
+
+impl Sections {
+    fn finish(self, name: Option<&str>) -> Vec<u8> {
+        let mut module = Module::new();
+        module.section(&self.types.section);
+        module.section(&self.imports);
+        module.section(&self.functions);
+        module.section(&self.tables);
+        module.section(&self.memories);
+        module.section(&self.globals);
+        module.section(&self.exports);
+        if let Some(function_index) = self.start {
+            module.section(&StartSection { function_index });
+        }
+        module.section(&self.elements);
+        if self.counts_data {
+            let count = self.data.len();
+            module.section(&DataCountSection { count });
+        }
+        module.section(&self.code);
+        module.section(&self.data);
+        let mut names = NameSection::new();
+        if let Some(name) = name {
+            names.module(name);
+        }
+        let mut functions = NameMap::new();
+        for (number, name) in &self.names {
+            functions.append(*number, name);
+        }
+        names.functions(&functions);
+        module.section(&names);
+        module.finish()
+    }
+}
+
+/// The name by which a function of the component's is imported.
+pub(super) fn name_of(canonical: u32) -> String {
+    canonical.to_string()
+}
+
+/// A function that calls what is in a slot.
+fn call(slot: i32, ty: &FuncType, type_number: u32, table: u32) -> Function {
+    let mut function = Function::new([]);
+    let mut code = function.instructions();
+    for parameter in 0..ty.params().len() as u32 {
+        code.local_get(parameter);
+    }
+    code.i32_const(slot);
+    code.call_indirect(table, type_number);
+    code.end();
+    function
+}

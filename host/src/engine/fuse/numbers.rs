@@ -1,0 +1,181 @@
+//! The numbers that things have in a merged module: first what it imports, then what its members
+//! define, one after the other.
+
+use std::collections::{BTreeSet, HashMap};
+
+use wasmparser::FuncType;
+
+use super::constant::Constants;
+use super::members::{Defined, Members, Source};
+use super::outer::{KINDS, Kind};
+use super::plan::{Group, Plan};
+use super::refusal::{Result, refuse};
+use super::slots::Slots;
+
+/// What a merged module has, and under which numbers.
+pub(super) struct Numbers {
+    /// Functions of the component's that it imports, and their types.
+    pub(super) canonical: Vec<(u32, FuncType)>,
+    /// What the other group defines and it imports.
+    pub(super) borrowed: Vec<(Kind, Defined)>,
+    /// Functions of the component's that are called through slots: what stands for each, and its
+    /// type.
+    pub(super) late: Vec<(u32, FuncType)>,
+    /// The table of the slots, if that is one of its own.
+    pub(super) slots: Option<u32>,
+    by_source: HashMap<(Kind, Source), u32>,
+    counts: HashMap<Kind, u32>,
+}
+
+impl Numbers {
+    /// `shown` are those that others import by alias.
+    pub(super) fn of(
+        members: &Members<'_, '_>,
+        plan: &Plan,
+        group: Group,
+        constants: &Constants,
+        slots: Slots,
+        shown: impl Fn(Kind, Defined) -> bool,
+    ) -> Result<Self> {
+        let mut numbers = Self {
+            canonical: Vec::new(),
+            borrowed: Vec::new(),
+            late: Vec::new(),
+            slots: None,
+            by_source: HashMap::new(),
+            counts: HashMap::new(),
+        };
+        let list = plan.members(group);
+        numbers.import_canonical(members, plan, group)?;
+        numbers.borrow(members, list, constants);
+        if group == Group::Second {
+            numbers.add_slots(slots);
+        } else {
+            for function in &plan.late {
+                numbers.add(Kind::Func, Source::Canonical(*function));
+                numbers
+                    .late
+                    .push((*function, type_of(members, plan, *function)?));
+            }
+        }
+        for &member in list {
+            let inner = &members.list[member].inner;
+            let defined = |index| Defined { member, index };
+            for (kind, count) in [
+                (Kind::Func, inner.functions.len()),
+                (Kind::Table, inner.tables.len()),
+                (Kind::Memory, inner.memories.len()),
+            ] {
+                for index in 0..count as u32 {
+                    numbers.add(kind, Source::Defined(defined(index)));
+                }
+            }
+            for global in (0..inner.globals.len() as u32).map(defined) {
+                if constants.get(global).is_none() || shown(Kind::Global, global) {
+                    numbers.add(Kind::Global, Source::Defined(global));
+                }
+            }
+        }
+        if group == Group::First {
+            numbers.add_slots(slots);
+        }
+        Ok(numbers)
+    }
+
+    /// The number of a thing, if the module has it.
+    pub(super) fn get(&self, kind: Kind, source: Source) -> Option<u32> {
+        self.by_source.get(&(kind, source)).copied()
+    }
+
+    /// The numbers of all that a member imports and defines, by its own.
+    pub(super) fn of_member(
+        &self,
+        members: &Members<'_, '_>,
+        member: usize,
+        kind: Kind,
+    ) -> Result<Vec<Option<u32>>> {
+        let inner = &members.list[member].inner;
+        let defined = match kind {
+            Kind::Func => inner.functions.len(),
+            Kind::Table => inner.tables.len(),
+            Kind::Memory => inner.memories.len(),
+            Kind::Global => inner.globals.len(),
+        };
+        (0..inner.imported(kind) + defined as u32)
+            .map(|index| Ok(self.get(kind, members.source(kind, member, index)?)))
+            .collect()
+    }
+
+    fn add(&mut self, kind: Kind, source: Source) {
+        let count = self.counts.entry(kind).or_insert(0);
+        self.by_source.insert((kind, source), *count);
+        *count += 1;
+    }
+
+    fn add_slots(&mut self, slots: Slots) {
+        if slots == Slots::Own {
+            let count = self.counts.entry(Kind::Table).or_insert(0);
+            self.slots = Some(*count);
+            *count += 1;
+        }
+    }
+
+    fn import_canonical(
+        &mut self,
+        members: &Members<'_, '_>,
+        plan: &Plan,
+        group: Group,
+    ) -> Result<()> {
+        let mut functions = BTreeSet::new();
+        for member in plan.members(group) {
+            for source in members.list[*member].imports(Kind::Func) {
+                if let Source::Canonical(function) = source {
+                    functions.insert(*function);
+                }
+            }
+        }
+        match group {
+            Group::First => functions.retain(|function| !plan.late.contains(function)),
+            Group::Second => functions.extend(&plan.late),
+        }
+        for function in functions {
+            self.add(Kind::Func, Source::Canonical(function));
+            self.canonical
+                .push((function, type_of(members, plan, function)?));
+        }
+        Ok(())
+    }
+
+    fn borrow(&mut self, members: &Members<'_, '_>, list: &[usize], constants: &Constants) {
+        for kind in KINDS {
+            let mut borrowed = BTreeSet::new();
+            for member in list {
+                for source in members.list[*member].imports(kind) {
+                    if let Source::Defined(defined) = source
+                        && !list.contains(&defined.member)
+                        && (kind != Kind::Global || constants.get(*defined).is_none())
+                    {
+                        borrowed.insert(*defined);
+                    }
+                }
+            }
+            for defined in borrowed {
+                self.add(kind, Source::Defined(defined));
+                self.borrowed.push((kind, defined));
+            }
+        }
+    }
+}
+
+/// The type of a function of the component's, as one of those says that import it.
+fn type_of(members: &Members<'_, '_>, plan: &Plan, function: u32) -> Result<FuncType> {
+    for &member in plan.first.iter().chain(&plan.second) {
+        let of = &members.list[member];
+        let wanted = Source::Canonical(function);
+        let index = of.imports(Kind::Func).iter().position(|s| *s == wanted);
+        if let Some(ty) = index.and_then(|index| of.inner.function_type(index as u32)) {
+            return Ok(ty.clone());
+        }
+    }
+    refuse("a function has no type")
+}

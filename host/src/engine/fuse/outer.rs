@@ -1,0 +1,239 @@
+//! A component from outside: what it defines, one after the other, and what each of these needs of
+//! those before it. The inside of a core module is for `inner`.
+
+use std::collections::HashMap;
+
+use wasmparser::{
+    CanonicalFunction, Chunk, ComponentAlias, ComponentExport, ComponentExternalKind,
+    ComponentImport, ComponentInstance, ComponentOuterAliasKind, ComponentType, ComponentTypeRef,
+    Encoding, ExternalKind, Instance, Parser, Payload,
+};
+
+use super::refusal::{Result, refuse};
+use super::reindex::Reindex;
+
+/// What a core module imports, defines and exports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) enum Kind {
+    Func,
+    Table,
+    Memory,
+    Global,
+}
+
+pub(super) const KINDS: [Kind; 4] = [Kind::Func, Kind::Table, Kind::Memory, Kind::Global];
+
+/// What a component numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Space {
+    Core(Kind),
+    Module,
+    CoreInstance,
+    Type,
+    Func,
+    Instance,
+    Component,
+}
+
+/// One of a space, by its number in it.
+pub(super) type Id = (Space, u32);
+
+/// One definition of a component.
+pub(super) struct Item<'a> {
+    pub(super) part: Part<'a>,
+    pub(super) defines: Id,
+    pub(super) needs: Vec<Id>,
+}
+
+/// What is written for it.
+pub(super) enum Part<'a> {
+    Module(&'a [u8]),
+    Component(Parser, &'a [u8]),
+    CoreInstance(Instance<'a>),
+    Type(ComponentType<'a>),
+    Alias(ComponentAlias<'a>),
+    Canonical(CanonicalFunction),
+    Instance(ComponentInstance<'a>),
+    Import(ComponentImport<'a>),
+    Export(ComponentExport<'a>),
+}
+
+/// A component, taken apart.
+pub(super) struct Outer<'a> {
+    pub(super) whole: &'a [u8],
+    pub(super) items: Vec<Item<'a>>,
+    by_id: HashMap<Id, usize>,
+}
+
+impl<'a> Outer<'a> {
+    /// Takes a component apart. Each item needs only what comes before it.
+    pub(super) fn of(whole: &'a [u8]) -> Result<Self> {
+        let mut outer = Self {
+            whole,
+            items: Vec::new(),
+            by_id: HashMap::new(),
+        };
+        let mut counts = HashMap::new();
+        let mut parser = Parser::new(0);
+        let mut rest = whole;
+        while !rest.is_empty() {
+            let Chunk::Parsed { consumed, payload } = parser.parse(rest, true)? else {
+                return refuse("it is cut short");
+            };
+            rest = &rest[consumed..];
+            if let Payload::ModuleSection {
+                unchecked_range, ..
+            }
+            | Payload::ComponentSection {
+                unchecked_range, ..
+            } = &payload
+            {
+                let Some(behind) = rest.get(unchecked_range.len()..) else {
+                    return refuse("it is cut short");
+                };
+                rest = behind;
+            }
+            for part in parts(payload, whole)? {
+                outer.push(part, &mut counts)?;
+            }
+        }
+        Ok(outer)
+    }
+
+    /// The item that defines this, and its place.
+    pub(super) fn item(&self, id: Id) -> Option<(usize, &Item<'a>)> {
+        let place = *self.by_id.get(&id)?;
+        Some((place, self.items.get(place)?))
+    }
+
+    fn push(&mut self, part: Part<'a>, counts: &mut HashMap<Space, u32>) -> Result<()> {
+        let needs = Reindex::needs(&part, self.whole)?;
+        if needs.iter().any(|id| !self.by_id.contains_key(id)) {
+            return refuse("it names something before that is there");
+        }
+        let space = part.defines()?;
+        let count = counts.entry(space).or_insert(0);
+        let defines = (space, *count);
+        *count += 1;
+        self.by_id.insert(defines, self.items.len());
+        self.items.push(Item {
+            part,
+            defines,
+            needs,
+        });
+        Ok(())
+    }
+}
+
+impl Part<'_> {
+    /// The space that it adds to.
+    fn defines(&self) -> Result<Space> {
+        Ok(match self {
+            Part::Module(_) => Space::Module,
+            Part::Component(..) => Space::Component,
+            Part::CoreInstance(_) => Space::CoreInstance,
+            Part::Type(_) => Space::Type,
+            Part::Alias(ComponentAlias::InstanceExport { kind, .. }) => external(*kind)?,
+            Part::Alias(ComponentAlias::CoreInstanceExport { kind, .. }) => {
+                Space::Core(Kind::of(*kind)?)
+            }
+            Part::Alias(ComponentAlias::Outer { kind, .. }) => match kind {
+                ComponentOuterAliasKind::CoreModule => Space::Module,
+                ComponentOuterAliasKind::Type => Space::Type,
+                ComponentOuterAliasKind::Component => Space::Component,
+                ComponentOuterAliasKind::CoreType => return refuse("it names a core type"),
+            },
+            Part::Canonical(CanonicalFunction::Lift { .. }) => Space::Func,
+            Part::Canonical(_) => Space::Core(Kind::Func),
+            Part::Instance(_) => Space::Instance,
+            Part::Import(import) => match import.ty {
+                ComponentTypeRef::Func(_) => Space::Func,
+                ComponentTypeRef::Type(_) => Space::Type,
+                ComponentTypeRef::Instance(_) => Space::Instance,
+                ComponentTypeRef::Component(_) => Space::Component,
+                ComponentTypeRef::Module(_) | ComponentTypeRef::Value(_) => {
+                    return refuse("it imports a module or a value");
+                }
+            },
+            Part::Export(export) => external(export.kind)?,
+        })
+    }
+}
+
+impl Kind {
+    pub(super) fn of(kind: ExternalKind) -> Result<Self> {
+        Ok(match kind {
+            ExternalKind::Func => Self::Func,
+            ExternalKind::Table => Self::Table,
+            ExternalKind::Memory => Self::Memory,
+            ExternalKind::Global => Self::Global,
+            ExternalKind::Tag | ExternalKind::FuncExact => return refuse("it has tags"),
+        })
+    }
+}
+
+fn external(kind: ComponentExternalKind) -> Result<Space> {
+    Ok(match kind {
+        ComponentExternalKind::Module => Space::Module,
+        ComponentExternalKind::Func => Space::Func,
+        ComponentExternalKind::Type => Space::Type,
+        ComponentExternalKind::Instance => Space::Instance,
+        ComponentExternalKind::Component => Space::Component,
+        ComponentExternalKind::Value => return refuse("it has values"),
+    })
+}
+
+/// What a section defines.
+fn parts<'a>(payload: Payload<'a>, whole: &'a [u8]) -> Result<Vec<Part<'a>>> {
+    /// One part for each of a section.
+    macro_rules! each {
+        ($section:expr, $part:expr) => {
+            $section
+                .into_iter()
+                .map(|item| Ok($part(item?)))
+                .collect::<Result<Vec<_>>>()
+        };
+    }
+    let inside = |range| match whole.get::<std::ops::Range<usize>>(range) {
+        Some(bytes) => Ok(bytes),
+        None => refuse("it is cut short"),
+    };
+    match payload {
+        Payload::Version {
+            encoding: Encoding::Component,
+            ..
+        }
+        | Payload::End(_) => Ok(Vec::new()),
+        // Names are by numbers that change, and who made it is of no use to a compiler.
+        Payload::CustomSection(_) => Ok(Vec::new()),
+        Payload::ModuleSection {
+            unchecked_range, ..
+        } => Ok(vec![Part::Module(inside(unchecked_range)?)]),
+        Payload::ComponentSection {
+            parser,
+            unchecked_range,
+        } => Ok(vec![Part::Component(parser, inside(unchecked_range)?)]),
+        Payload::InstanceSection(section) => each!(section, Part::CoreInstance),
+        Payload::ComponentTypeSection(section) => each!(section, Part::Type),
+        Payload::ComponentAliasSection(section) => each!(section, Part::Alias),
+        Payload::ComponentCanonicalSection(section) => section
+            .into_iter()
+            .map(|function| canonical(function?))
+            .collect(),
+        Payload::ComponentInstanceSection(section) => each!(section, Part::Instance),
+        Payload::ComponentImportSection(section) => each!(section, Part::Import),
+        Payload::ComponentExportSection(section) => each!(section, Part::Export),
+        _ => refuse("it has a section that is not looked into"),
+    }
+}
+
+fn canonical<'a>(function: CanonicalFunction) -> Result<Part<'a>> {
+    match function {
+        CanonicalFunction::Lift { .. }
+        | CanonicalFunction::Lower { .. }
+        | CanonicalFunction::ResourceNew { .. }
+        | CanonicalFunction::ResourceDrop { .. }
+        | CanonicalFunction::ResourceRep { .. } => Ok(Part::Canonical(function)),
+        _ => refuse("it has concurrent tasks"),
+    }
+}

@@ -1,0 +1,243 @@
+//! Which instances become one.
+//!
+//! The *first* group needs nothing but itself and functions of the component's that need nothing
+//! of it. The *second* are those that need the first: what wit-component calls fixups, which put
+//! functions into a table that need the first group's memory.
+//!
+//! Functions about a handler's own resources (`[resource-new]…`) need the first group, too, for
+//! the resource's destructor is one of its functions: and the first group needs them. The
+//! component's maker has cut this knot for the destructor, by a function that takes the real one
+//! out of a table. Here it is cut again, the other way round: these functions are called through
+//! *slots* of a table, which the second group fills.
+//!
+//! What is instantiated together begins at one time: first all its tables, then its memory. So the
+//! order in which segments are put in their places changes, and nobody sees it as long as no code
+//! runs in between: a module with a start function is the last of its group. In the second group may
+//! be members that had been before some of the first: then none of them may run code, or write
+//! where the other writes.
+
+use std::collections::{BTreeSet, HashSet};
+
+use wasmparser::{DataKind, ElementKind, Instance};
+
+use super::members::{Members, Source};
+use super::outer::{KINDS, Kind, Part, Space};
+
+/// Two groups of members, by their places in the list.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Plan {
+    pub(super) first: Vec<usize>,
+    pub(super) second: Vec<usize>,
+    /// Functions of the component's that the first group calls through slots.
+    pub(super) late: BTreeSet<u32>,
+}
+
+/// Which of the two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Group {
+    First,
+    Second,
+}
+
+impl Plan {
+    /// None where nothing would be won.
+    pub(super) fn of(members: &Members<'_, '_>) -> Option<Self> {
+        let mut planner = Planner {
+            members,
+            plan: Self::default(),
+            leanings: Vec::new(),
+        };
+        for (member, of) in members.list.iter().enumerate() {
+            planner.look_before(of.place);
+            if !planner.assign(member) {
+                break;
+            }
+        }
+        let plan = planner.plan;
+        let before = plan.first.len() + plan.second.len();
+        let after = 1 + usize::from(plan.has_second());
+        (after < before).then_some(plan)
+    }
+
+    /// Whether there is a second module: slots have to be filled even if nothing else is in it.
+    pub(super) fn has_second(&self) -> bool {
+        !self.second.is_empty() || !self.late.is_empty()
+    }
+
+    pub(super) fn members(&self, group: Group) -> &[usize] {
+        match group {
+            Group::First => &self.first,
+            Group::Second => &self.second,
+        }
+    }
+
+    /// The group that a member is in.
+    pub(super) fn group(&self, member: usize) -> Option<Group> {
+        if self.first.contains(&member) {
+            Some(Group::First)
+        } else {
+            self.second.contains(&member).then_some(Group::Second)
+        }
+    }
+}
+
+/// Takes one member after the other.
+struct Planner<'m, 'o, 'a> {
+    members: &'m Members<'o, 'a>,
+    plan: Plan,
+    /// What the component's items need, of those that come before the member that is looked at.
+    leanings: Vec<Leaning>,
+}
+
+impl Planner<'_, '_, '_> {
+    /// Puts a member into a group, if there is one for it.
+    fn assign(&mut self, member: usize) -> bool {
+        if let Some(late) = self.late_in_first(member) {
+            self.plan.first.push(member);
+            self.plan.late.extend(late);
+            return true;
+        }
+        let fits = self.fits_second(member);
+        if fits {
+            self.plan.second.push(member);
+        }
+        fits
+    }
+
+    /// The functions that it has to call through slots. None where it can't be in the first group.
+    fn late_in_first(&self, member: usize) -> Option<BTreeSet<u32>> {
+        let (members, plan) = (self.members, &self.plan);
+        let mut late = BTreeSet::new();
+        for function in canonical(members, member) {
+            match self.leaning(function) {
+                Leaning::Neither => {}
+                Leaning::First if members.is_of_handles(function) => {
+                    late.insert(function);
+                }
+                Leaning::First | Leaning::Second => return None,
+            }
+        }
+        let runs = runs_code(members, member);
+        let has_slots = !plan.late.is_empty() || !late.is_empty();
+        let overtakes = !plan.second.is_empty();
+        let fits = sources(members, member).all(|source| match source {
+            Source::Defined(defined) => plan.group(defined.member) == Some(Group::First),
+            Source::Canonical(_) => true,
+        }) && !plan.first.iter().any(|other| runs_code(members, *other))
+            && !(runs && (has_slots || overtakes))
+            && !(overtakes && self.disturbs_second(member))
+            && has_one_memory(members, plan.first.iter().chain([&member]));
+        fits.then_some(late)
+    }
+
+    fn fits_second(&self, member: usize) -> bool {
+        let (members, plan) = (self.members, &self.plan);
+        !plan.first.is_empty()
+            && canonical(members, member).all(|function| self.leaning(function) != Leaning::Second)
+            && !plan.second.iter().any(|other| runs_code(members, *other))
+            && has_one_memory(members, plan.second.iter().chain([&member]))
+    }
+
+    /// Whether it can't come before the second group.
+    fn disturbs_second(&self, member: usize) -> bool {
+        let written = writes(self.members, member);
+        self.plan.second.iter().any(|other| {
+            runs_code(self.members, *other) || !written.is_disjoint(&writes(self.members, *other))
+        })
+    }
+
+    /// Looks at the items before a place. The members among them are in their groups.
+    fn look_before(&mut self, place: usize) {
+        let outer = self.members.outer;
+        for item in &outer.items[self.leanings.len()..place] {
+            let leaning = match (&item.part, item.defines) {
+                (Part::CoreInstance(Instance::Instantiate { .. }), (_, instance)) => {
+                    let member = self.members.of_instance(instance);
+                    match member.and_then(|member| self.plan.group(member)) {
+                        Some(Group::First) => Leaning::First,
+                        Some(Group::Second) | None => Leaning::Second,
+                    }
+                }
+                _ => {
+                    let needs = item.needs.iter().filter_map(|id| outer.item(*id));
+                    let leanings = needs.filter_map(|(place, _)| self.leanings.get(place));
+                    leanings.copied().max().unwrap_or(Leaning::Neither)
+                }
+            };
+            self.leanings.push(leaning);
+        }
+    }
+
+    /// What a function of the component's can't be had before.
+    fn leaning(&self, function: u32) -> Leaning {
+        let item = self.members.outer.item((Space::Core(Kind::Func), function));
+        let leaning = item.and_then(|(place, _)| self.leanings.get(place));
+        leaning.copied().unwrap_or(Leaning::Second)
+    }
+}
+
+/// What others define and a member imports, and functions of the component's.
+fn sources<'m>(
+    members: &'m Members<'_, '_>,
+    member: usize,
+) -> impl Iterator<Item = Source> + use<'m> {
+    KINDS
+        .into_iter()
+        .flat_map(move |kind| members.list[member].imports(kind))
+        .copied()
+}
+
+/// The functions of the component's among these.
+fn canonical<'m>(
+    members: &'m Members<'_, '_>,
+    member: usize,
+) -> impl Iterator<Item = u32> + use<'m> {
+    sources(members, member).filter_map(|source| match source {
+        Source::Canonical(function) => Some(function),
+        Source::Defined(_) => None,
+    })
+}
+
+/// What something can't be had before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Leaning {
+    Neither,
+    First,
+    Second,
+}
+
+fn runs_code(members: &Members<'_, '_>, member: usize) -> bool {
+    members.list[member].inner.start.is_some()
+}
+
+/// Whether they have no more than one memory between them: with two, each access would have to be
+/// given another number, and wasmtime knows more about the only one.
+fn has_one_memory<'i>(members: &Members<'_, '_>, group: impl Iterator<Item = &'i usize>) -> bool {
+    let mut memories = HashSet::new();
+    for member in group {
+        let inner = &members.list[*member].inner;
+        let count = inner.imported(Kind::Memory) + inner.memories.len() as u32;
+        let all = (0..count).map(|index| members.source(Kind::Memory, *member, index).ok());
+        memories.extend(all);
+    }
+    memories.len() <= 1
+}
+
+/// The tables and memories that a member's segments are put into when it begins.
+fn writes(members: &Members<'_, '_>, member: usize) -> HashSet<(Kind, Option<Source>)> {
+    let inner = &members.list[member].inner;
+    let tables = inner.elements.iter().filter_map(|element| {
+        let ElementKind::Active { table_index, .. } = element.kind else {
+            return None;
+        };
+        Some((Kind::Table, table_index.unwrap_or(0)))
+    });
+    let memories = inner.data.iter().filter_map(|data| match data.kind {
+        DataKind::Active { memory_index, .. } => Some((Kind::Memory, memory_index)),
+        DataKind::Passive => None,
+    });
+    tables
+        .chain(memories)
+        .map(|(kind, index)| (kind, members.source(kind, member, index).ok()))
+        .collect()
+}

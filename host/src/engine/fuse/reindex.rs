@@ -1,0 +1,226 @@
+//! Writes a definition of a component with other numbers for what it names; and tells what it
+//! names.
+
+use std::collections::HashMap;
+
+use wasm_encoder::reencode::{Error, Reencode, ReencodeComponent, component_utils};
+use wasm_encoder::{
+    CanonicalFunctionSection, Component, ComponentAliasSection, ComponentExportSection,
+    ComponentImportSection, ComponentInstanceSection, ComponentSectionId, ComponentTypeSection,
+    InstanceSection, RawSection,
+};
+use wasmparser::Parser;
+
+use super::outer::{Id, Kind, Part, Space};
+use super::refusal::{Copied, Refusal, Result, refuse};
+
+/// Components within components that are followed: a toolchain nests one or two, and each is a call
+/// within a call here.
+const MOST_DEPTH: u32 = 20;
+
+/// Numbers by which an item is written.
+pub(super) struct Reindex<'m> {
+    /// What has the numbers of a component or type within the one that is written has its own.
+    depth: u32,
+    numbers: Option<&'m HashMap<Id, u32>>,
+    named: Vec<Id>,
+}
+
+impl<'m> Reindex<'m> {
+    /// What a part names.
+    pub(super) fn needs(part: &Part<'_>, whole: &[u8]) -> Result<Vec<Id>> {
+        let mut this = Self::by(None);
+        this.append(part, whole, &mut Component::new())?;
+        Ok(this.named)
+    }
+
+    /// Appends a part to a component, by the numbers that it has there.
+    pub(super) fn write(
+        numbers: &'m HashMap<Id, u32>,
+        part: &Part<'_>,
+        whole: &[u8],
+        component: &mut Component,
+    ) -> Result<()> {
+        let mut this = Self::by(Some(numbers));
+        this.append(part, whole, component)?;
+        match this.named.iter().all(|id| numbers.contains_key(id)) {
+            true => Ok(()),
+            false => refuse("something names a whole instance that is fused"),
+        }
+    }
+
+    fn by(numbers: Option<&'m HashMap<Id, u32>>) -> Self {
+        Self {
+            depth: 0,
+            numbers,
+            named: Vec::new(),
+        }
+    }
+
+    fn append(&mut self, part: &Part<'_>, whole: &[u8], component: &mut Component) -> Copied<()> {
+        match part {
+            Part::Module(bytes) => {
+                // Read where it is, when it is known to be wanted: it may be large.
+                if self.numbers.is_some() {
+                    component.section(&raw_module(bytes));
+                }
+            }
+            Part::Component(parser, bytes) => {
+                self.parse_component_subcomponent(component, parser.clone(), bytes, whole)?;
+            }
+            Part::CoreInstance(instance) => {
+                let mut section = InstanceSection::new();
+                self.parse_instance(&mut section, instance.clone())?;
+                component.section(&section);
+            }
+            Part::Type(ty) => {
+                let mut section = ComponentTypeSection::new();
+                self.parse_component_type(section.ty(), ty.clone())?;
+                component.section(&section);
+            }
+            Part::Alias(alias) => {
+                let mut section = ComponentAliasSection::new();
+                section.alias(self.component_alias(alias.clone())?);
+                component.section(&section);
+            }
+            Part::Canonical(function) => {
+                let mut section = CanonicalFunctionSection::new();
+                self.parse_component_canonical(&mut section, function.clone())?;
+                component.section(&section);
+            }
+            Part::Instance(instance) => {
+                let mut section = ComponentInstanceSection::new();
+                self.parse_component_instance(&mut section, instance.clone())?;
+                component.section(&section);
+            }
+            Part::Import(import) => {
+                let mut section = ComponentImportSection::new();
+                section.import(import.name, self.component_type_ref(import.ty)?);
+                component.section(&section);
+            }
+            Part::Export(export) => {
+                let mut section = ComponentExportSection::new();
+                self.parse_component_export(&mut section, export.clone())?;
+                component.section(&section);
+            }
+        }
+        Ok(())
+    }
+
+    /// The number here of what has `index` where it is named, `outwards` from there.
+    fn number(&mut self, space: Space, index: u32, outwards: u32) -> u32 {
+        if self.depth != outwards {
+            return index;
+        }
+        self.named.push((space, index));
+        match self.numbers {
+            // What is missing is seen by `write`.
+            Some(numbers) => numbers.get(&(space, index)).copied().unwrap_or(u32::MAX),
+            None => index,
+        }
+    }
+}
+
+/// A section with a core module as it is.
+pub(super) fn raw_module(bytes: &[u8]) -> RawSection<'_> {
+    RawSection {
+        id: ComponentSectionId::CoreModule.into(),
+        data: bytes,
+    }
+}
+
+impl Reencode for Reindex<'_> {
+    type Error = Refusal;
+
+    fn function_index(&mut self, index: u32) -> Copied<u32> {
+        Ok(self.number(Space::Core(Kind::Func), index, 0))
+    }
+
+    fn table_index(&mut self, index: u32) -> Copied<u32> {
+        Ok(self.number(Space::Core(Kind::Table), index, 0))
+    }
+
+    fn memory_index(&mut self, index: u32) -> Copied<u32> {
+        Ok(self.number(Space::Core(Kind::Memory), index, 0))
+    }
+
+    fn global_index(&mut self, index: u32) -> Copied<u32> {
+        Ok(self.number(Space::Core(Kind::Global), index, 0))
+    }
+}
+
+impl ReencodeComponent for Reindex<'_> {
+    fn component_type_index(&mut self, index: u32) -> u32 {
+        self.number(Space::Type, index, 0)
+    }
+
+    fn component_instance_index(&mut self, index: u32) -> u32 {
+        self.number(Space::Instance, index, 0)
+    }
+
+    fn component_func_index(&mut self, index: u32) -> u32 {
+        self.number(Space::Func, index, 0)
+    }
+
+    fn component_index(&mut self, index: u32) -> u32 {
+        self.number(Space::Component, index, 0)
+    }
+
+    fn module_index(&mut self, index: u32) -> u32 {
+        self.number(Space::Module, index, 0)
+    }
+
+    fn instance_index(&mut self, index: u32) -> u32 {
+        self.number(Space::CoreInstance, index, 0)
+    }
+
+    fn outer_component_type_index(&mut self, outwards: u32, index: u32) -> u32 {
+        self.number(Space::Type, index, outwards)
+    }
+
+    fn outer_component_index(&mut self, outwards: u32, index: u32) -> u32 {
+        self.number(Space::Component, index, outwards)
+    }
+
+    fn outer_module_index(&mut self, outwards: u32, index: u32) -> u32 {
+        self.number(Space::Module, index, outwards)
+    }
+
+    fn outer_type_index(&mut self, outwards: u32, index: u32) -> Copied<u32> {
+        match self.depth == outwards {
+            true => Err(Error::UserError(Refusal::new("it names a core type"))),
+            false => Ok(index),
+        }
+    }
+
+    fn push_depth(&mut self) {
+        self.depth += 1;
+    }
+
+    fn pop_depth(&mut self) {
+        self.depth -= 1;
+    }
+
+    fn parse_component_submodule(
+        &mut self,
+        component: &mut Component,
+        _: Parser,
+        module: &[u8],
+    ) -> Copied<()> {
+        component.section(&raw_module(module));
+        Ok(())
+    }
+
+    fn parse_component_subcomponent(
+        &mut self,
+        component: &mut Component,
+        parser: Parser,
+        bytes: &[u8],
+        whole: &[u8],
+    ) -> Copied<()> {
+        if self.depth >= MOST_DEPTH {
+            return Err(Error::UserError(Refusal::new("its components nest deeply")));
+        }
+        component_utils::parse_component_subcomponent(self, component, parser, bytes, whole)
+    }
+}

@@ -1,0 +1,310 @@
+//! The component anew, with merged modules in place of those of its members.
+//!
+//! All else comes in its order, but for what needs something of a member: that waits for the merged
+//! module, which is instantiated where the last of its members was.
+
+use std::collections::{HashMap, HashSet};
+
+use wasm_encoder::{
+    Alias, Component, ComponentAliasSection, ExportKind, InstanceSection, ModuleArg,
+};
+use wasmparser::{CanonicalFunction, ComponentAlias, Instance};
+
+use super::constant::Constants;
+use super::members::{Defined, Members, Source};
+use super::merge::{CANONICAL, Exports, FIRST, Merge, name_of};
+use super::numbers::Numbers;
+use super::outer::{Id, Item, Kind, Part, Space};
+use super::plan::{Group, Plan};
+use super::refusal::{Result, refuse};
+use super::reindex::{Reindex, raw_module};
+use super::slots::Slots;
+
+/// The component with its members fused as planned.
+pub(super) fn component(members: &Members<'_, '_>, plan: &Plan) -> Result<Vec<u8>> {
+    let live = live(members, plan);
+    let aliased = aliased(members, plan, &live);
+    let shown = aliased.iter().filter(|(kind, _)| *kind == Kind::Global);
+    let list: Vec<usize> = (0..members.list.len())
+        .filter(|member| plan.group(*member).is_some())
+        .collect();
+    let constants = Constants::of(members, &list, &shown.map(|(_, global)| *global).collect())?;
+    let is_aliased = |kind, defined| aliased.contains(&(kind, defined));
+    let slots = Slots::of(members, plan, &constants, |table| {
+        is_aliased(Kind::Table, table)
+    })?;
+    let numbers = |group| Numbers::of(members, plan, group, &constants, slots, is_aliased);
+    let (first, second) = (numbers(Group::First)?, numbers(Group::Second)?);
+    let mut exports = Exports::default();
+    let mut wanted: Vec<_> = aliased.iter().chain(&second.borrowed).copied().collect();
+    wanted.sort_unstable();
+    for (kind, defined) in wanted {
+        exports.add(kind, defined);
+    }
+    let mut rewrite = Rewrite {
+        members,
+        plan,
+        live,
+        component: Component::new(),
+        counts: HashMap::new(),
+        numbers: HashMap::new(),
+        exports: &exports,
+        instances: HashMap::new(),
+    };
+    let merge = |group, numbers| Merge {
+        members,
+        plan,
+        group,
+        numbers,
+        constants: &constants,
+        slots,
+        exports: &exports,
+    };
+    rewrite.items([merge(Group::First, &first), merge(Group::Second, &second)])?;
+    Ok(rewrite.component.finish())
+}
+
+/// A component on the way.
+struct Rewrite<'p, 'o, 'a> {
+    members: &'p Members<'o, 'a>,
+    plan: &'p Plan,
+    live: HashSet<Id>,
+    component: Component,
+    counts: HashMap<Space, u32>,
+    /// The new numbers of what is there.
+    numbers: HashMap<Id, u32>,
+    exports: &'p Exports,
+    /// The instances of merged modules that are there.
+    instances: HashMap<Group, u32>,
+}
+
+impl Rewrite<'_, '_, '_> {
+    fn items(&mut self, merges: [Merge<'_, '_, '_>; 2]) -> Result<()> {
+        let outer = self.members.outer;
+        let last = |group| {
+            let list = self.plan.members(group).iter();
+            list.map(|member| self.members.list[*member].place).max()
+        };
+        let first_place = last(Group::First).unwrap_or(0);
+        let second_place = last(Group::Second).unwrap_or(0).max(first_place);
+        let [first, second] = &merges;
+        let mut waiting: Vec<&Item<'_>> = Vec::new();
+        for (place, item) in outer.items.iter().enumerate() {
+            if self.is_written(item) {
+                match self.is_ready(item) {
+                    true => self.write(item)?,
+                    false => waiting.push(item),
+                }
+            }
+            if place == first_place {
+                self.merged(first)?;
+                waiting = self.write_ready(waiting)?;
+            }
+            if place == second_place && self.plan.has_second() {
+                self.merged(second)?;
+                waiting = self.write_ready(waiting)?;
+            }
+        }
+        match waiting.is_empty() {
+            true => Ok(()),
+            false => refuse("something needs an instance as a whole"),
+        }
+    }
+
+    /// Whether there is a place for it in the new component.
+    fn is_written(&self, item: &Item<'_>) -> bool {
+        let (space, number) = item.defines;
+        let is_merged = match space {
+            Space::CoreInstance => self
+                .members
+                .of_instance(number)
+                .is_some_and(|member| self.plan.group(member).is_some()),
+            Space::Module => self
+                .members
+                .list
+                .iter()
+                .enumerate()
+                .any(|(member, of)| of.module == number && self.plan.group(member).is_some()),
+            _ => false,
+        };
+        !is_merged && (!is_pure(item) || self.live.contains(&item.defines))
+    }
+
+    /// Whether all that it needs is there.
+    fn is_ready(&self, item: &Item<'_>) -> bool {
+        match self.source_of(item) {
+            Some((_, Source::Defined(defined))) => self
+                .plan
+                .group(defined.member)
+                .is_some_and(|group| self.instances.contains_key(&group)),
+            Some((kind, Source::Canonical(function))) => {
+                self.numbers.contains_key(&(Space::Core(kind), function))
+            }
+            None => item.needs.iter().all(|id| self.numbers.contains_key(id)),
+        }
+    }
+
+    fn write_ready<'i>(&mut self, waiting: Vec<&'i Item<'i>>) -> Result<Vec<&'i Item<'i>>> {
+        let mut still = Vec::new();
+        for item in waiting {
+            match self.is_ready(item) {
+                true => self.write(item)?,
+                false => still.push(item),
+            }
+        }
+        Ok(still)
+    }
+
+    fn write(&mut self, item: &Item<'_>) -> Result<()> {
+        match (self.source_of(item), &item.part) {
+            (Some((kind, Source::Canonical(function))), _) => {
+                // Another name for what is there.
+                let number = self.number((Space::Core(kind), function))?;
+                self.numbers.insert(item.defines, number);
+                return Ok(());
+            }
+            (Some((kind, Source::Defined(defined))), _) => self.alias(kind, defined)?,
+            (None, part) => {
+                let whole = self.members.outer.whole;
+                Reindex::write(&self.numbers, part, whole, &mut self.component)?;
+            }
+        }
+        let number = self.count(item.defines.0);
+        self.numbers.insert(item.defines, number);
+        Ok(())
+    }
+
+    /// What an alias into a member stands for.
+    fn source_of(&self, item: &Item<'_>) -> Option<(Kind, Source)> {
+        source_of(self.members, self.plan, item)
+    }
+
+    fn alias(&mut self, kind: Kind, defined: Defined) -> Result<()> {
+        let group = self.plan.group(defined.member);
+        let instance = group.and_then(|group| self.instances.get(&group));
+        let (Some(instance), Some(name)) = (instance, self.exports.name(kind, defined)) else {
+            return refuse("an alias is of nothing");
+        };
+        let mut section = ComponentAliasSection::new();
+        section.alias(Alias::CoreInstanceExport {
+            instance: *instance,
+            kind: export_kind(kind),
+            name,
+        });
+        self.component.section(&section);
+        Ok(())
+    }
+
+    /// Adds a merged module and its instance.
+    fn merged(&mut self, merge: &Merge<'_, '_, '_>) -> Result<()> {
+        self.component.section(&raw_module(&merge.module()?));
+        let module = self.count(Space::Module);
+        let mut exports = Vec::new();
+        for (function, _) in &merge.numbers.canonical {
+            let number = self.number((Space::Core(Kind::Func), *function))?;
+            exports.push((name_of(*function), ExportKind::Func, number));
+        }
+        let mut section = InstanceSection::new();
+        section.export_items(exports);
+        let canonical = self.count(Space::CoreInstance);
+        let mut arguments = vec![(CANONICAL, ModuleArg::Instance(canonical))];
+        if let Some(first) = self.instances.get(&Group::First) {
+            arguments.push((FIRST, ModuleArg::Instance(*first)));
+        }
+        section.instantiate(module, arguments);
+        let instance = self.count(Space::CoreInstance);
+        self.component.section(&section);
+        self.instances.insert(merge.group, instance);
+        Ok(())
+    }
+
+    /// The new number of what is there.
+    fn number(&self, id: Id) -> Result<u32> {
+        match self.numbers.get(&id) {
+            Some(number) => Ok(*number),
+            None => refuse("something is wanted before it is there"),
+        }
+    }
+
+    /// The number of one more.
+    fn count(&mut self, space: Space) -> u32 {
+        let count = self.counts.entry(space).or_insert(0);
+        *count += 1;
+        *count - 1
+    }
+}
+
+/// Whether it only gives something a name for others: then it can be left out if nobody asks.
+fn is_pure(item: &Item<'_>) -> bool {
+    match &item.part {
+        Part::Alias(ComponentAlias::CoreInstanceExport { .. })
+        | Part::CoreInstance(Instance::FromExports(_)) => true,
+        Part::Canonical(function) => !matches!(function, CanonicalFunction::Lift { .. }),
+        _ => false,
+    }
+}
+
+/// What an alias into a member stands for.
+fn source_of(members: &Members<'_, '_>, plan: &Plan, item: &Item<'_>) -> Option<(Kind, Source)> {
+    let Part::Alias(ComponentAlias::CoreInstanceExport {
+        instance_index,
+        name,
+        ..
+    }) = &item.part
+    else {
+        return None;
+    };
+    let member = members.of_instance(*instance_index)?;
+    plan.group(member)?;
+    members.export(member, name)
+}
+
+/// What somebody needs of all that only gives something a name.
+fn live(members: &Members<'_, '_>, plan: &Plan) -> HashSet<Id> {
+    let outer = members.outer;
+    let canonical = |function: &u32| (Space::Core(Kind::Func), *function);
+    let mut live: HashSet<Id> = plan.late.iter().map(canonical).collect();
+    for member in plan.first.iter().chain(&plan.second) {
+        for source in members.list[*member].imports(Kind::Func) {
+            if let Source::Canonical(function) = source {
+                live.insert(canonical(function));
+            }
+        }
+    }
+    // Each needs only what comes before it.
+    for item in outer.items.iter().rev() {
+        let is_member = matches!(item.defines, (Space::CoreInstance, number)
+            if members.of_instance(number).is_some_and(|member| plan.group(member).is_some()));
+        if is_member || (is_pure(item) && !live.contains(&item.defines)) {
+            continue;
+        }
+        match source_of(members, plan, item) {
+            Some((_, Source::Canonical(function))) => {
+                live.insert(canonical(&function));
+            }
+            _ => live.extend(&item.needs),
+        }
+    }
+    live
+}
+
+/// What others than members have of members.
+fn aliased(members: &Members<'_, '_>, plan: &Plan, live: &HashSet<Id>) -> HashSet<(Kind, Defined)> {
+    let items = members.outer.items.iter();
+    let wanted = items.filter(|item| live.contains(&item.defines));
+    wanted
+        .filter_map(|item| match source_of(members, plan, item)? {
+            (kind, Source::Defined(defined)) => Some((kind, defined)),
+            _ => None,
+        })
+        .collect()
+}
+
+fn export_kind(kind: Kind) -> ExportKind {
+    match kind {
+        Kind::Func => ExportKind::Func,
+        Kind::Table => ExportKind::Table,
+        Kind::Memory => ExportKind::Memory,
+        Kind::Global => ExportKind::Global,
+    }
+}

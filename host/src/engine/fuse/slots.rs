@@ -1,0 +1,131 @@
+//! The table through which the first group calls functions that come after it.
+//!
+//! Where wit-component has made such a table itself, the slots are added to it: each table costs an
+//! instance a page of memory. That is seen by nobody if the table has nothing but functions that
+//! call at a fixed place of it, and members without code, which fill it at fixed places.
+
+use wasmparser::{ElementItems, ElementKind, Operator, RefType, TableInit};
+
+use super::constant::{Constants, Value, fold};
+use super::members::{Defined, Members, Source};
+use super::outer::Kind;
+use super::plan::Plan;
+use super::refusal::Result;
+
+/// Where the slots are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Slots {
+    /// There is no need for any.
+    None,
+    /// In a table of their own.
+    Own,
+    /// Behind the entries of a table that is there.
+    Behind { table: Defined, entries: u32 },
+}
+
+impl Slots {
+    pub(super) fn of(
+        members: &Members<'_, '_>,
+        plan: &Plan,
+        constants: &Constants,
+        shown: impl Fn(Defined) -> bool,
+    ) -> Result<Self> {
+        if plan.late.is_empty() {
+            return Ok(Self::None);
+        }
+        for &member in &plan.first {
+            let Some(entries) = entries_of_shim(members, member)? else {
+                continue;
+            };
+            let table = Defined { member, index: 0 };
+            if !shown(table) && is_only_filled(members, plan, constants, table, entries)? {
+                return Ok(Self::Behind { table, entries });
+            }
+        }
+        Ok(Self::Own)
+    }
+
+    /// The place of the first slot in its table.
+    pub(super) fn base(self) -> u32 {
+        match self {
+            Self::None | Self::Own => 0,
+            Self::Behind { entries, .. } => entries,
+        }
+    }
+}
+
+/// The size of a member's table, if the member is nothing but functions that call at a fixed place
+/// of it.
+fn entries_of_shim(members: &Members<'_, '_>, member: usize) -> Result<Option<u32>> {
+    let inner = &members.list[member].inner;
+    let [table] = &inner.tables[..] else {
+        return Ok(None);
+    };
+    let is_fixed = table.ty.element_type == RefType::FUNCREF
+        && table.ty.maximum == Some(table.ty.initial)
+        && !table.ty.table64
+        && matches!(table.init, TableInit::RefNull);
+    let (Ok(entries), true) = (u32::try_from(table.ty.initial), is_fixed) else {
+        return Ok(None);
+    };
+    let has_more = inner.imported(Kind::Table) > 0 || !inner.elements.is_empty();
+    if has_more {
+        return Ok(None);
+    }
+    for body in &inner.bodies {
+        let mut place = None;
+        let mut operators = body.get_operators_reader()?;
+        while !operators.eof() {
+            let is_call_at_place = match operators.read()? {
+                Operator::LocalGet { .. } | Operator::End if place.is_none() => true,
+                Operator::I32Const { value } if place.is_none() => {
+                    place = u32::try_from(value).ok();
+                    place.is_some_and(|place| place < entries)
+                }
+                Operator::CallIndirect { table_index: 0, .. } => place.take().is_some(),
+                _ => false,
+            };
+            if !is_call_at_place {
+                return Ok(None);
+            }
+        }
+    }
+    Ok(Some(entries))
+}
+
+/// Whether others have a table only to fill it, within the entries that it has.
+fn is_only_filled(
+    members: &Members<'_, '_>,
+    plan: &Plan,
+    constants: &Constants,
+    table: Defined,
+    entries: u32,
+) -> Result<bool> {
+    let has = |member: usize| {
+        let imports = members.list[member].imports(Kind::Table);
+        imports.contains(&Source::Defined(table))
+    };
+    let all = plan.first.iter().chain(&plan.second);
+    for &member in all.filter(|member| has(**member)) {
+        let inner = &members.list[member].inner;
+        if !inner.bodies.is_empty() {
+            return Ok(false);
+        }
+        for element in &inner.elements {
+            let ElementKind::Active { offset_expr, .. } = &element.kind else {
+                continue;
+            };
+            let offset = fold(offset_expr, |index| constants.value(members, member, index));
+            let count = match &element.items {
+                ElementItems::Functions(items) => items.count(),
+                ElementItems::Expressions(_, items) => items.count(),
+            };
+            let is_within = matches!(offset, Some(Value::I32(offset))
+                if u64::from(offset.cast_unsigned()) + u64::from(count) <= u64::from(entries));
+            if !is_within {
+                return Ok(false);
+            }
+        }
+    }
+    Ok(true)
+}
