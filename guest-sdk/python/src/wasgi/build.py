@@ -15,6 +15,8 @@ import tempfile
 from pathlib import Path
 
 from wasgi.guest.report import MARK
+from wasgi.immortal import immortalize
+from wasgi.snapshot import Snapshot, SnapshotError
 from wasgi.target import Target
 
 #: The module that componentize-py wraps. Not the name of the world, which it generates itself.
@@ -65,7 +67,7 @@ class Build:
             main.write_text(_MAIN.format(plan=self._plan()), encoding="utf-8")
             draft = Path(folder, "handler.wasm")
             _componentize([Path(folder), *self._search_path()], draft)
-            return _install(draft, self.output)
+            return _install(_lightened(draft.read_bytes()), self.output)
 
     def _check(self) -> None:
         if importlib.util.find_spec("componentize_py") is None:
@@ -155,9 +157,20 @@ def _understand(output: str) -> BuildError:
     return BuildError("componentize-py failed; what it wrote is above", output.rstrip())
 
 
-def _install(draft: Path, output: Path) -> int:
+def _lightened(component: bytes) -> bytes:
+    """The component with objects that are no longer counted. If that can't be done it is as good as
+    before, and slower."""
+    try:
+        snapshot = Snapshot(component)
+        immortalize(snapshot)
+    except SnapshotError as error:
+        print(f"wasgi: a request will copy more memory than it has to: {error}", file=sys.stderr)
+        return component
+    return bytes(snapshot.component)
+
+
+def _install(content: bytes, output: Path) -> int:
     """Puts the component in its place by a rename: a server that watches sees it whole."""
-    content = draft.read_bytes()
     # With a dot in front, because the server takes no such file for a handler.
     aside = output.with_name(f".{output.name}.{os.getpid()}")
     try:

@@ -8,18 +8,17 @@ import gc
 import importlib
 import importlib.resources
 import importlib.util
-import io
 import os
 import sys
 import traceback
 
-from wasgi.guest import compat, files, gather
+from wasgi.guest import census, compat, files, gather, hot, room, warm
 from wasgi.guest.application import application_class
 from wasgi.guest.report import fail
 
-#: How often each path of `--warm` is asked for. The interpreter adapts its bytecode to what it has
-#: met some times, and what it has not adapted it counts in: writes to pages of the snapshot, each
-#: of which costs a request two page faults. Flask's hello has 920 of them cold, and 670 warm.
+#: How often each path of `--warm` is asked for once the code is where it stays. The interpreter
+#: adapts its bytecode to what it has met some times, and what it has not adapted it counts in:
+#: writes to pages of the snapshot.
 WARM_ROUNDS = 32
 
 #: Imported late by the standard library itself, in places where nobody expects an import: codecs
@@ -48,15 +47,32 @@ def prepare(plan: dict) -> type:
         os.chdir(plan["own_folders"][0])
     _import_late(plan["imports"])
     application = _application(plan)
-    for path in plan["warm"] * WARM_ROUNDS:
-        _warm(application, path)
-    kept = _kept(plan)
-    files.lay_over(kept)
+    made = application_class(application)
+    _warm(application, made, plan)
+    gc.collect()
+    census.take()
+    # Frees what the interpreter itself has put aside, too.
+    gc.collect()
+    room.leave()
     # What is there now stays: a collection at run time need not look at it, which would copy
     # nearly every page of the snapshot.
-    gc.collect()
     gc.freeze()
-    return application_class(application)
+    return made
+
+
+def _warm(application, made: type, plan: dict) -> None:
+    """Leaves the application as it is after some requests, and what they write to in one place."""
+    paths = plan["warm"]
+    for path in paths:
+        _try(application, path)
+    ran = hot.observe(lambda: [warm.ask(made, path) for path in paths])
+    kept = _kept(plan)
+    gc.collect()
+    room.leave()
+    hot.gather(ran)
+    for path in paths * WARM_ROUNDS:
+        warm.ask(made, path)
+    files.lay_over(kept)
 
 
 def _import_late(imports: list[str]) -> None:
@@ -132,18 +148,9 @@ def _kept(plan: dict) -> files.Files:
         )
 
 
-def _warm(application, path: str) -> None:
-    """Asks for a page as a server would, with the environ that the contract has."""
-    errors = io.StringIO()
-    path, _, query = path.partition("?")
-    environ = {
-        "REQUEST_METHOD": "GET", "SCRIPT_NAME": "", "PATH_INFO": path, "QUERY_STRING": query,
-        "REQUEST_URI": path, "RAW_URI": path, "SERVER_NAME": "localhost", "SERVER_PORT": "80",
-        "SERVER_PROTOCOL": "HTTP/1.1", "HTTP_HOST": "localhost", "REMOTE_ADDR": "127.0.0.1",
-        "REMOTE_PORT": "1", "wsgi.version": (1, 0), "wsgi.url_scheme": "http",
-        "wsgi.input": io.BytesIO(), "wsgi.errors": errors, "wsgi.multithread": False,
-        "wsgi.multiprocess": True, "wsgi.run_once": True, "wsgi.input_terminated": True,
-    }  # fmt: skip
+def _try(application, path: str) -> None:
+    """Asks for a page once, and ends the build if that fails."""
+    environ = warm.environ_dict(path)
     statuses = []
 
     def start_response(status, headers, exc_info=None):
@@ -161,7 +168,7 @@ def _warm(application, path: str) -> None:
     except BaseException as error:
         fail(f"--warm {path}: {_told(error)}", _traceback(error))
     if statuses and statuses[-1].startswith("5"):
-        fail(f"--warm {path}: answered with {statuses[-1]}", errors.getvalue())
+        fail(f"--warm {path}: answered with {statuses[-1]}", environ["wsgi.errors"].getvalue())
 
 
 def _told(error: BaseException) -> str:
