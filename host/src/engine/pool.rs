@@ -66,7 +66,7 @@ const CORE_INSTANCES_PER_COMPONENT: u32 = 200;
 /// several programs has as many of each.
 const TABLES_PER_COMPONENT: u32 = 20;
 
-/// Elements in a guest's table. A Python interpreter needs some 15,000.
+/// Elements in a guest's table. A Python interpreter needs some 6,000.
 const TABLE_ELEMENTS: usize = 40_000;
 
 /// The largest image of a program's memory that is mapped as it is, holes included, in bytes. Above

@@ -9,7 +9,7 @@ use super::inner::Inner;
 use super::outer::{Kind, Outer, Part, Space};
 use super::refusal::{Refusal, Result, refuse};
 
-/// Instances that are looked at. A program of Python's has fifteen, and the pool has room for this
+/// Instances that are looked at. A program of Python's has fourteen, and the pool has room for this
 /// many (see `pool`).
 const MOST_MEMBERS: usize = 200;
 

@@ -2,9 +2,9 @@
 //!
 //! An instance is made for each request, and a component's toolchain has it made of several: a
 //! program, a small module through which it calls what needs its memory, and another that fills
-//! that one's table; of Python's, fifteen, as many as there are shared libraries. Each takes time.
-//! A library's functions are put into a table of the program's, one by one and in each instance
-//! anew, where wasmtime would have laid out a module's own table when it compiled.
+//! that one's table; of Python's, fourteen, as it has a module for each shared library. Each takes
+//! time. A library's functions are put into a table of the program's, one by one and in each
+//! instance anew, where wasmtime would have laid out a module's own table when it compiled.
 //!
 //! So what is linked within a component is linked here, once: its core modules become one, or one
 //! and a second that fills tables. Others than a compiler don't see it. What isn't understood is

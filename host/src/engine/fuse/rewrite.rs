@@ -60,7 +60,7 @@ pub(super) fn component(members: &Members<'_, '_>, plan: &Plan) -> Result<Vec<u8
         slots,
         exports: &exports,
     };
-    rewrite.items([merge(Group::First, &first), merge(Group::Second, &second)])?;
+    rewrite.items(&[merge(Group::First, &first), merge(Group::Second, &second)])?;
     Ok(rewrite.component.finish())
 }
 
@@ -79,7 +79,7 @@ struct Rewrite<'p, 'o, 'a> {
 }
 
 impl Rewrite<'_, '_, '_> {
-    fn items(&mut self, merges: [Merge<'_, '_, '_>; 2]) -> Result<()> {
+    fn items(&mut self, merges: &[Merge<'_, '_, '_>; 2]) -> Result<()> {
         let outer = self.members.outer;
         let last = |group| {
             let list = self.plan.members(group).iter();
@@ -87,7 +87,7 @@ impl Rewrite<'_, '_, '_> {
         };
         let first_place = last(Group::First).unwrap_or(0);
         let second_place = last(Group::Second).unwrap_or(0).max(first_place);
-        let [first, second] = &merges;
+        let [first, second] = merges;
         let mut waiting: Vec<&Item<'_>> = Vec::new();
         for (place, item) in outer.items.iter().enumerate() {
             if self.is_written(item) {
