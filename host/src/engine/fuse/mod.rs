@@ -13,8 +13,8 @@
 //! - `outer` and `inner` take a component and its modules apart; `members` are the instances in
 //!   question, with what they have from each other.
 //! - `plan` says which of them become one, and why that changes nothing.
-//! - `numbers`, `constant`, `slots`, `copy` and `merge` make the module; `reindex` and `rewrite` the
-//!   component.
+//! - `numbers`, `constant`, `slots`, `copy` and `merge` make the module; `reindex` and `rewrite`
+//!   the component.
 
 mod constant;
 mod copy;

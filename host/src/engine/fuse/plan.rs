@@ -12,8 +12,8 @@
 //!
 //! What is instantiated together begins at one time: first all its tables, then its memory. So the
 //! order in which segments are put in their places changes, and nobody sees it as long as no code
-//! runs in between: a module with a start function is the last of its group. In the second group may
-//! be members that had been before some of the first: then none of them may run code, or write
+//! runs in between: a module with a start function is the last of its group. In the second group
+//! may be members that had been before some of the first: then none of them may run code, or write
 //! where the other writes.
 
 use std::collections::{BTreeSet, HashSet};
