@@ -1,7 +1,8 @@
 //! Counts its requests: in fresh memory, each is the first. With `?panic` it panics, with `?raise`
 //! it raises an error; with `?keep` it keeps the environ for later, and with `?kept` it uses that
 //! one.
-//! With `?compute` it takes some milliseconds, and with `?forever` more than it has.
+//! With `?compute` it takes some milliseconds, and with `?forever` more than it has. With `?leak` it
+//! loses a MiB for good.
 
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -29,6 +30,7 @@ fn application(environ: Environ, start_response: StartResponse) -> Result<String
         }
         b"compute" => compute(1_000_000),
         b"forever" => compute(u64::MAX),
+        b"leak" => std::mem::forget(std::hint::black_box(vec![1_u8; 1 << 20])),
         _ => {}
     }
     start_response.call("200 OK", &TEXT)?;

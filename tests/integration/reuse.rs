@@ -63,6 +63,26 @@ fn an_instance_that_failed_serves_no_more() {
 }
 
 #[test]
+fn an_instance_that_leaks_is_replaced_before_it_is_full() {
+    let site = Site::new().with_cases(["counter"]);
+    let settings = "[handlers.counter]\nreuse = 1000\n";
+    std::fs::write(site.path().join("wasgi.toml"), settings).expect("written");
+    let server = Server::with(&site, &["--threads", "1", "--max-memory", "8"]);
+    let mut client = server.connect();
+    let counts: Vec<u32> = (0..20)
+        .map(|_| {
+            let response = client.get("/counter?leak");
+            assert_eq!(response.status(), 200);
+            response.text().trim().parse().expect("a number")
+        })
+        .collect();
+    // Each has served more than one, and none so many that it would have had no room.
+    assert!(counts.contains(&2), "{counts:?}");
+    assert!(counts.iter().all(|count| *count < 8), "{counts:?}");
+    server.stop();
+}
+
+#[test]
 fn a_request_uses_nothing_of_the_one_before() {
     let site = site();
     let server = Server::with(&site, &["--threads", "1"]);

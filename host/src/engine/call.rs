@@ -178,7 +178,7 @@ async fn run_on(code: Arc<Code>, request: Request, reuse: u32) -> Finished {
     let failure = match instance {
         Err(failure) => Some(failure),
         Ok(instance) => match answer(&instance, &mut store).await {
-            Ok(()) if !is_last => {
+            Ok(()) if !is_last && !store.data().is_nearly_full() => {
                 store.data_mut().end_request();
                 code.idle.put(Warm {
                     store,

@@ -47,6 +47,8 @@ pub(super) struct State {
     pub(super) failure: Option<Failure>,
     /// The last growth of memory was refused: a trap that follows is most likely about that.
     pub(super) memory_denied: bool,
+    /// How large the memory is that has grown last, in bytes.
+    memory_bytes: usize,
     /// How long the request has computed.
     pub(super) meter: Arc<Meter>,
     /// Names the request: what an instance keeps of one is no good for the next.
@@ -85,6 +87,7 @@ impl State {
             budget,
             failure: None,
             memory_denied: false,
+            memory_bytes: 0,
             meter,
             request: 0,
             is_kept: false,
@@ -136,6 +139,12 @@ impl State {
     /// Makes WASI, with what a kind of handler has of it beyond the others.
     pub(super) fn set_up_wasi(&mut self, configure: impl FnOnce(&mut WasiCtxBuilder)) {
         self.wasi = Some(Wasi::new(&self.log, configure));
+    }
+
+    /// Whether so little is left of the memory's budget that the next request may find none. What
+    /// an instance has taken it never gives back, and many a program leaks.
+    pub(super) fn is_nearly_full(&self) -> bool {
+        self.memory_bytes > self.budget.memory_bytes / 4 * 3
     }
 
     /// Tells the log what the guest was refused, in a line of its own.
@@ -273,6 +282,9 @@ impl wit::HostStartResponse for State {
 impl ResourceLimiter for State {
     fn memory_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> Result<bool> {
         self.memory_denied = desired > self.budget.memory_bytes;
+        if !self.memory_denied {
+            self.memory_bytes = desired;
+        }
         Ok(!self.memory_denied)
     }
 
