@@ -1,8 +1,8 @@
 //! Counts its requests: in fresh memory, each is the first. With `?panic` it panics, with `?raise`
 //! it raises an error; with `?keep` it keeps the environ for later, and with `?kept` it uses that
 //! one.
-//! With `?compute` it takes some milliseconds, and with `?forever` more than it has. With `?leak` it
-//! loses a MiB for good.
+//! With `?compute` it takes some milliseconds, and with `?forever` more than it has. With `?leak`
+//! it loses a MiB for good.
 
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicU32, Ordering};
