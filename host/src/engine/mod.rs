@@ -15,6 +15,7 @@ mod call;
 mod command;
 mod componentize;
 mod crowd;
+mod footprint;
 mod fuse;
 mod guest_log;
 mod imports;

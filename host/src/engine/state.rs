@@ -8,6 +8,7 @@ use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use super::bindings::wasgi::gateway::gateway as wit;
+use super::footprint::Footprint;
 use super::guest_log::{GuestLog, LineLog, LogStream, Source};
 use super::meter::Meter;
 use super::seats::Seat;
@@ -47,8 +48,7 @@ pub(super) struct State {
     pub(super) failure: Option<Failure>,
     /// The last growth of memory was refused: a trap that follows is most likely about that.
     pub(super) memory_denied: bool,
-    /// How large the memory is that has grown last, in bytes.
-    memory_bytes: usize,
+    footprint: Footprint,
     /// How long the request has computed.
     pub(super) meter: Arc<Meter>,
     /// Names the request: what an instance keeps of one is no good for the next.
@@ -87,7 +87,7 @@ impl State {
             budget,
             failure: None,
             memory_denied: false,
-            memory_bytes: 0,
+            footprint: Footprint::default(),
             meter,
             request: 0,
             is_kept: false,
@@ -141,10 +141,9 @@ impl State {
         self.wasi = Some(Wasi::new(&self.log, configure));
     }
 
-    /// Whether so little is left of the memory's budget that the next request may find none. What
-    /// an instance has taken it never gives back, and many a program leaks.
+    /// Whether the next request may find no memory left.
     pub(super) fn is_nearly_full(&self) -> bool {
-        self.memory_bytes > self.budget.memory_bytes / 4 * 3
+        self.footprint.is_nearly_full(self.budget.memory_bytes)
     }
 
     /// Tells the log what the guest was refused, in a line of its own.
@@ -280,10 +279,10 @@ impl wit::HostStartResponse for State {
 }
 
 impl ResourceLimiter for State {
-    fn memory_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> Result<bool> {
+    fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> Result<bool> {
         self.memory_denied = desired > self.budget.memory_bytes;
         if !self.memory_denied {
-            self.memory_bytes = desired;
+            self.footprint.grow(current, desired);
         }
         Ok(!self.memory_denied)
     }

@@ -1,0 +1,42 @@
+//! How large a guest's memory has become.
+
+/// The size of a guest's memory at its start and now, in bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Footprint {
+    first: usize,
+    now: usize,
+}
+
+impl Footprint {
+    /// Takes note of a growth. The first one, from nothing, is how the memory is made.
+    pub(super) fn grow(&mut self, from: usize, to: usize) {
+        if from == 0 {
+            self.first = to;
+        }
+        self.now = to;
+    }
+
+    /// Whether three quarters of what it could grow by is used up, so that the next request may find
+    /// no room. What it has taken it never gives back, and many a program leaks.
+    pub(super) fn is_nearly_full(self, budget_bytes: usize) -> bool {
+        let room = budget_bytes.saturating_sub(self.first);
+        self.now.saturating_sub(self.first) > room / 4 * 3
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_program_begins_with_is_no_leak() {
+        let mut footprint = Footprint::default();
+        footprint.grow(0, 90);
+        assert!(!footprint.is_nearly_full(100));
+        assert!(!footprint.is_nearly_full(90));
+        footprint.grow(90, 96);
+        assert!(!footprint.is_nearly_full(100));
+        footprint.grow(96, 99);
+        assert!(footprint.is_nearly_full(100));
+    }
+}
