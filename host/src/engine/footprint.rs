@@ -16,8 +16,8 @@ impl Footprint {
         self.now = to;
     }
 
-    /// Whether three quarters of what it could grow by is used up, so that the next request may find
-    /// no room. What it has taken it never gives back, and many a program leaks.
+    /// Whether three quarters of what it could grow by is used up, so that the next request may
+    /// find no room. What it has taken it never gives back, and many a program leaks.
     pub(super) fn is_nearly_full(self, budget_bytes: usize) -> bool {
         let room = budget_bytes.saturating_sub(self.first);
         self.now.saturating_sub(self.first) > room / 4 * 3
