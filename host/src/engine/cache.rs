@@ -16,7 +16,9 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, bail};
 use wasmtime::component::Component;
+use wasmtime::{Module, Precompiled};
 
+use super::compiled::Compiled;
 use super::{LoadError, fuse, pool};
 use crate::registry::Version;
 
@@ -75,7 +77,7 @@ impl CodeCache {
         Ok(cache)
     }
 
-    /// The component of these bytes: from the cache, or by `compile` and then kept.
+    /// The code of these bytes: from the cache, or by `compile` and then kept.
     ///
     /// # Errors
     ///
@@ -85,22 +87,22 @@ impl CodeCache {
         engine: &wasmtime::Engine,
         entry: &Entry,
         bytes: &[u8],
-        compile: impl FnOnce(&wasmtime::Engine, &[u8]) -> Result<Component, LoadError>,
-    ) -> Result<Component, LoadError> {
-        if let Some(component) = self.read(engine, entry) {
-            return Ok(component);
+        compile: impl FnOnce(&wasmtime::Engine, &[u8]) -> Result<Compiled, LoadError>,
+    ) -> Result<Compiled, LoadError> {
+        if let Some(compiled) = self.read(engine, entry) {
+            return Ok(compiled);
         }
-        let component = compile(engine, bytes)?;
-        match self.write(&self.path(entry), &component) {
+        let compiled = compile(engine, bytes)?;
+        match self.write(&self.path(entry), &compiled) {
             // From the file, code and memory's image are pages that the kernel shares and can drop;
             // as they were compiled, they are memory of ours: 100 MB of it for a Python program.
-            Ok(()) => Ok(self.read(engine, entry).unwrap_or(component)),
+            Ok(()) => Ok(self.read(engine, entry).unwrap_or(compiled)),
             Err(error) => {
                 tracing::warn!(
                     "compiled code was not kept in {}: {error:#}",
                     self.folder.display()
                 );
-                Ok(component)
+                Ok(compiled)
             }
         }
     }
@@ -114,7 +116,7 @@ impl CodeCache {
     }
 
     /// Loads an entry, if it is there and of this engine.
-    pub(super) fn read(&self, engine: &wasmtime::Engine, entry: &Entry) -> Option<Component> {
+    pub(super) fn read(&self, engine: &wasmtime::Engine, entry: &Entry) -> Option<Compiled> {
         read(engine, &self.path(entry))
     }
 
@@ -122,8 +124,8 @@ impl CodeCache {
         self.folder.join(format!("{}.cwasm", entry.0.to_hex()))
     }
 
-    fn write(&self, entry: &Path, component: &Component) -> anyhow::Result<()> {
-        let code = component.serialize()?;
+    fn write(&self, entry: &Path, code: &Compiled) -> anyhow::Result<()> {
+        let code = code.serialize()?;
         // Two processes may write the same entry; each to a file of its own.
         let aside = entry.with_extension(format!("{}.part", std::process::id()));
         let mut file = fs::File::create(&aside)?;
@@ -165,24 +167,27 @@ impl CodeCache {
 /// There is no memory for it.
 pub(super) fn again(
     engine: &wasmtime::Engine,
-    component: &Component,
+    compiled: &Compiled,
     kept: Option<(&CodeCache, &Entry)>,
-) -> wasmtime::Result<Component> {
-    if let Some(component) = kept.and_then(|(cache, entry)| cache.read(engine, entry)) {
-        return Ok(component);
+) -> wasmtime::Result<Compiled> {
+    if let Some(compiled) = kept.and_then(|(cache, entry)| cache.read(engine, entry)) {
+        return Ok(compiled);
     }
-    let code = component.serialize()?;
+    let code = compiled.serialize()?;
     // SAFETY: the bytes are what wasmtime has just written, in this process.
     #[allow(
         unsafe_code,
         reason = "loading compiled code is unsafe by nature; see above"
     )]
     unsafe {
-        Component::deserialize(engine, code)
+        Ok(match compiled {
+            Compiled::Component(_) => Compiled::Component(Component::deserialize(engine, code)?),
+            Compiled::Direct(_) => Compiled::Direct(Module::deserialize(engine, code)?),
+        })
     }
 }
 
-fn read(engine: &wasmtime::Engine, entry: &Path) -> Option<Component> {
+fn read(engine: &wasmtime::Engine, entry: &Path) -> Option<Compiled> {
     if !entry.exists() {
         return None;
     }
@@ -195,14 +200,21 @@ fn read(engine: &wasmtime::Engine, entry: &Path) -> Option<Component> {
         unsafe_code,
         reason = "loading compiled code is unsafe by nature; see above"
     )]
-    let component = unsafe { Component::deserialize_file(engine, entry) };
-    match component {
-        Ok(component) => {
+    let compiled = unsafe {
+        match wasmtime::Engine::detect_precompiled_file(entry) {
+            Ok(Some(Precompiled::Module)) => {
+                Module::deserialize_file(engine, entry).map(Compiled::Direct)
+            }
+            _ => Component::deserialize_file(engine, entry).map(Compiled::Component),
+        }
+    };
+    match compiled {
+        Ok(compiled) => {
             // So that `clear_out` sees that it is in use.
             if let Ok(file) = fs::File::options().append(true).open(entry) {
                 let _ = file.set_modified(SystemTime::now());
             }
-            Some(component)
+            Some(compiled)
         }
         Err(error) => {
             tracing::debug!("{}: compiling again: {error:#}", entry.display());

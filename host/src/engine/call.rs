@@ -8,11 +8,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use wasmtime::component::{Resource, ResourceAny};
 use wasmtime::{PoolConcurrencyLimitError, Store, Trap, UpdateDeadline};
 
-use super::bindings::Handler;
-use super::bindings::exports::wasgi::gateway::application::Body;
+use super::application::{Answer, Application, Blocks};
 use super::bindings::wasgi::gateway::gateway::Exception;
 use super::kind::Pre;
 use super::load::{Code, line};
@@ -159,15 +157,11 @@ async fn run_on(code: Arc<Code>, request: Request, reuse: u32) -> Finished {
             let (pre, seat) = code.place_to_stay().await;
             let mut store = new_store(pre.engine(), request.into_state(seat));
             code.prepare(store.data_mut());
-            let instance = match pre {
-                Pre::Gateway(pre) => pre
-                    .instantiate_async(&mut store)
-                    .await
-                    .map_err(|error| instantiation_failure(&error, store.data_mut())),
-                Pre::WasiHttp(_) | Pre::Command(_) => Err(Failure::Instantiation(
+            let instance = application(pre, &mut store).await.unwrap_or_else(|| {
+                Err(Failure::Instantiation(
                     "only handlers of the contract serve several requests".into(),
-                )),
-            };
+                ))
+            });
             (store, instance, 0)
         }
     };
@@ -205,9 +199,10 @@ async fn run(code: Arc<Code>, request: Request) -> Finished {
     let mut store = new_store(pre.engine(), request.into_state(seat));
     code.prepare(store.data_mut());
     let result = match pre {
-        Pre::Gateway(pre) => match pre.instantiate_async(&mut store).await {
-            Ok(instance) => answer(&instance, &mut store).await,
-            Err(error) => Err(instantiation_failure(&error, store.data_mut())),
+        Pre::Gateway(_) | Pre::Direct(_) => match application(pre, &mut store).await {
+            Some(Ok(application)) => answer(&application, &mut store).await,
+            Some(Err(failure)) => Err(failure),
+            None => Ok(()),
         },
         // In memory of their own: each request of the first kind would have room for the largest.
         Pre::WasiHttp(pre) => Box::pin(wasi_http::run(pre, &mut store)).await,
@@ -219,24 +214,31 @@ async fn run(code: Arc<Code>, request: Request) -> Finished {
     }
 }
 
+/// Makes an instance of an application; none of what is none.
+async fn application(pre: &Pre, store: &mut Store<State>) -> Option<Result<Application, Failure>> {
+    let made = match pre {
+        Pre::Gateway(pre) => {
+            let instance = pre.instantiate_async(&mut *store).await;
+            instance.map(Application::Component)
+        }
+        Pre::Direct(pre) => pre.instantiate(store).await.map(Application::Direct),
+        Pre::WasiHttp(_) | Pre::Command(_) => return None,
+    };
+    Some(made.map_err(|error| instantiation_failure(&error, store.data_mut())))
+}
+
 /// Calls the application and sends its body, as PEP 3333 tells a server to.
-async fn answer(instance: &Handler, store: &mut Store<State>) -> Result<(), Failure> {
-    let application = instance.wasgi_gateway_application();
-    let request = store.data().request;
-    let environ = Resource::new_own(request);
-    let start_response = Resource::new_own(request);
-    let body = application
-        .call_call(&mut *store, environ, start_response)
-        .await;
+async fn answer(application: &Application, store: &mut Store<State>) -> Result<(), Failure> {
+    let body = application.call(store).await;
     match flatten(body, store)? {
-        Body::Block(block) => finish(store, block),
-        Body::Blocks(blocks) => {
-            let sent = send_blocks(instance, store, blocks).await;
+        Answer::Block(block) => finish(store, block),
+        Answer::Blocks(blocks) => {
+            let sent = send_blocks(application, store, blocks).await;
             if let Err(Failure::Trap(_) | Failure::Panic(_)) = &sent {
                 // What trapped can't be entered again.
                 return sent;
             }
-            let closed = close(instance, store, blocks).await;
+            let closed = close(application, store, blocks).await;
             // The first failure is the one to tell of.
             sent.and(closed)
         }
@@ -264,14 +266,13 @@ fn finish(store: &mut Store<State>, block: Vec<u8>) -> Result<(), Failure> {
 
 /// Sends a body block by block, each on its way before the next is asked for (B1).
 async fn send_blocks(
-    instance: &Handler,
+    application: &Application,
     store: &mut Store<State>,
-    blocks: ResourceAny,
+    blocks: Blocks,
 ) -> Result<(), Failure> {
-    let application = instance.wasgi_gateway_application();
     store.data().exchange.trace().note(|| Step::Iterates);
     loop {
-        let next = application.blocks().call_next(&mut *store, blocks).await;
+        let next = application.next(store, blocks).await;
         let Some(block) = flatten(next, store)? else {
             break;
         };
@@ -301,12 +302,11 @@ async fn send_blocks(
 
 /// Calls `close`, whatever became of the body (B2).
 async fn close(
-    instance: &Handler,
+    application: &Application,
     store: &mut Store<State>,
-    blocks: ResourceAny,
+    blocks: Blocks,
 ) -> Result<(), Failure> {
-    let application = instance.wasgi_gateway_application();
-    let closed = application.blocks().call_close(&mut *store, blocks).await;
+    let closed = application.close(store, blocks).await;
     let closed = flatten(closed, store);
     store.data().exchange.trace().note(|| {
         Step::Closed(match &closed {
@@ -317,7 +317,7 @@ async fn close(
     closed?;
     // Of a fresh instance nothing is left anyway.
     if store.data().is_kept {
-        let dropped = blocks.resource_drop_async(&mut *store).await;
+        let dropped = application.destroy(store, blocks).await;
         dropped.map_err(|trap| trap_failure(&trap, store.data_mut()))?;
     }
     Ok(())

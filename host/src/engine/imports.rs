@@ -7,6 +7,7 @@ use wasmtime_wasi_http::{WasiHttp, WasiHttpView};
 
 use super::Kind;
 use super::bindings::wasgi::gateway::gateway;
+use super::direct;
 use super::state::State;
 use super::wasi_http;
 
@@ -16,6 +17,8 @@ pub(super) struct Linkers {
     /// Handlers of the other kinds have no use for `wasi:http`: none may be asked for anything.
     /// One that needs it is told so when it is loaded, and not at each request.
     wasi_http: Linker<State>,
+    /// Applications that are called directly.
+    direct: wasmtime::Linker<State>,
 }
 
 impl Linkers {
@@ -27,10 +30,18 @@ impl Linkers {
         let options = types::LinkOptions::default();
         types::add_to_linker::<_, WasiHttp>(&mut http, &options, State::http)?;
         wasi_http::add_network_to_linker(&mut http)?;
+        let mut direct = wasmtime::Linker::new(engine);
+        direct::add_to_linker(&mut direct)?;
         Ok(Self {
             general,
             wasi_http: http,
+            direct,
         })
+    }
+
+    /// What an application may import that is called directly.
+    pub(super) fn direct(&self) -> &wasmtime::Linker<State> {
+        &self.direct
     }
 
     /// What a handler of this kind may import.

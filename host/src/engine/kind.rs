@@ -7,6 +7,7 @@ use wasmtime_wasi::p2::bindings::CommandPre;
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
 
 use super::bindings::HandlerPre;
+use super::direct;
 use super::state::State;
 use crate::config::Policy;
 
@@ -28,6 +29,8 @@ pub(super) enum Pre {
     Gateway(HandlerPre<State>),
     WasiHttp(ProxyPre<State>),
     Command(CommandPre<State>),
+    /// Of the first kind, and called directly.
+    Direct(direct::Pre),
 }
 
 impl Kind {
@@ -106,6 +109,7 @@ impl Pre {
             Self::Gateway(pre) => pre.engine(),
             Self::WasiHttp(pre) => pre.engine(),
             Self::Command(pre) => pre.engine(),
+            Self::Direct(pre) => pre.engine(),
         }
     }
 }

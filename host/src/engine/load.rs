@@ -6,18 +6,20 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use anyhow::Context;
+use wasmtime::Module;
 use wasmtime::component::Component;
-use wasmtime::component::types::ComponentItem;
 
 use super::cache::{self, CodeCache, Entry};
+use super::compiled::Compiled;
 use super::crowd::Crowd;
+use super::fuse::Fused;
 use super::imports::Linkers;
-use super::kind::{self, Pre};
+use super::kind::Pre;
 use super::pool;
 use super::seats::{Seat, Seats};
 use super::state::State;
 use super::warm::Idle;
-use super::{Kind, componentize, fuse};
+use super::{Kind, componentize, direct, fuse};
 use crate::config::Budget;
 use crate::registry::{Describe, Version};
 use crate::reload::Load;
@@ -56,7 +58,7 @@ pub(super) struct Code {
     crowd: Arc<Crowd>,
     /// In the large pool, when that is there. Nothing in it: it can't be had there.
     pub(super) in_crowd: OnceLock<Option<Pre>>,
-    component: Component,
+    compiled: Compiled,
     /// The name of its compiled code in the cache.
     entry: Option<Entry>,
     /// The names of what it imports, such as `wasi:clocks/wall-clock@0.2.6`.
@@ -139,27 +141,31 @@ impl Engine {
         };
         let engine = &self.first.engine;
         let entry = self.cache.as_ref().map(|cache| cache.entry(version));
-        let component = match (&self.cache, &entry) {
+        let compiled = match (&self.cache, &entry) {
             (Some(cache), Some(entry)) => cache.load(engine, entry, &binary, compile)?,
             _ => compile(engine, &binary)?,
         };
-        self.program(component, entry)
+        self.program(compiled, entry)
     }
 
-    /// Checks a component, and has it ready in the pools.
-    fn program(&self, component: Component, entry: Option<Entry>) -> Result<Program, LoadError> {
+    /// Checks what was compiled, and has it ready in the pools.
+    pub(super) fn program(
+        &self,
+        compiled: Compiled,
+        entry: Option<Entry>,
+    ) -> Result<Program, LoadError> {
         let engine = &self.first.engine;
-        let kind = kind::detect(&component, engine).map_err(LoadError)?;
-        let first = self.first.prepare(&component, kind)?;
+        let kind = compiled.kind(engine).map_err(LoadError)?;
+        let first = self.first.prepare(&compiled, kind)?;
         let small = match &self.small {
-            Some((room, seats)) if kind == Kind::Gateway && pool::is_small(&component) => {
+            Some((room, seats)) if kind == Kind::Gateway && pool::is_small(&compiled) => {
                 let kept = self.cache.as_deref().zip(entry.as_ref());
-                let component = cache::again(&room.engine, &component, kept).map_err(unprepared)?;
-                Some((room.prepare(&component, kind)?, seats.clone()))
+                let compiled = cache::again(&room.engine, &compiled, kept).map_err(unprepared)?;
+                Some((room.prepare(&compiled, kind)?, seats.clone()))
             }
             _ => None,
         };
-        let imports = imports(&component, engine);
+        let imports = compiled.imports(engine);
         let may_sleep =
             kind == Kind::Gateway && imports.iter().any(|name| name.starts_with("wasi:io/poll@"));
         let code = Arc::new(Code {
@@ -170,7 +176,7 @@ impl Engine {
             crowd: self.crowd.clone(),
             in_crowd: OnceLock::new(),
             imports,
-            component,
+            compiled,
             entry,
             may_sleep,
             idle: Idle::default(),
@@ -200,12 +206,20 @@ impl Room {
         })
     }
 
-    /// Links a component, so that an instance is made with as little work as can be.
-    fn prepare(&self, component: &Component, kind: Kind) -> Result<Pre, LoadError> {
+    /// Links it, so that an instance is made with as little work as can be.
+    fn prepare(&self, compiled: &Compiled, kind: Kind) -> Result<Pre, LoadError> {
         // Now rather than at the first request, which may find the process without a descriptor.
-        component
+        compiled
             .initialize_copy_on_write_image()
             .map_err(unprepared)?;
+        let component = match compiled {
+            Compiled::Component(component) => component,
+            Compiled::Direct(module) => {
+                let pre = self.linkers.direct().instantiate_pre(module);
+                let pre = pre.and_then(direct::Pre::new);
+                return pre.map(Pre::Direct).map_err(unprepared);
+            }
+        };
         let pre = self
             .linkers
             .of(kind)
@@ -259,8 +273,8 @@ impl Code {
     /// Makes the program ready in the large pool.
     pub(super) fn join_crowd(&self, room: &Room, cache: Option<&CodeCache>) {
         let kept = cache.zip(self.entry.as_ref());
-        let component = cache::again(&room.engine, &self.component, kept).map_err(unprepared);
-        match component.and_then(|component| room.prepare(&component, self.kind)) {
+        let compiled = cache::again(&room.engine, &self.compiled, kept).map_err(unprepared);
+        match compiled.and_then(|compiled| room.prepare(&compiled, self.kind)) {
             Ok(pre) => drop(self.in_crowd.set(Some(pre))),
             Err(error) => {
                 tracing::warn!("a handler has less room than it might: it {error}");
@@ -274,6 +288,12 @@ impl Program {
     /// Which sort of handler it is.
     pub fn kind(&self) -> Kind {
         self.0.kind
+    }
+
+    /// Whether it is called directly: nobody but tests can tell.
+    #[cfg(test)]
+    pub(super) fn is_direct(&self) -> bool {
+        matches!(self.0.compiled, Compiled::Direct(_))
     }
 }
 
@@ -293,9 +313,9 @@ impl Load for Engine {
     fn recall(&self, version: Version) -> Option<Program> {
         let cache = self.cache.as_ref()?;
         let entry = cache.entry(version);
-        let component = cache.read(&self.first.engine, &entry)?;
+        let compiled = cache.read(&self.first.engine, &entry)?;
         // What can't be run says so when it is loaded from its bytes.
-        self.program(component, Some(entry)).ok()
+        self.program(compiled, Some(entry)).ok()
     }
 }
 
@@ -376,41 +396,27 @@ impl Layer {
     }
 }
 
-/// What a component asks of the host.
-fn imports(component: &Component, engine: &wasmtime::Engine) -> Vec<String> {
-    component
-        .component_type()
-        .imports(engine)
-        .filter(|(_, item)| {
-            // An import of types alone asks nothing of the host.
-            !matches!(&item.ty, ComponentItem::ComponentInstance(instance)
-            if instance.exports(engine).all(|(_, item)| {
-                matches!(item.ty, ComponentItem::Type(_))
-            }))
-        })
-        .map(|(name, _)| name.to_owned())
-        .collect()
-}
-
-/// Compiles a component, with its core modules fused where that can be done.
-fn compile_fused(engine: &wasmtime::Engine, bytes: &[u8]) -> Result<Component, LoadError> {
+/// Compiles a component, fused where that can be done.
+fn compile_fused(engine: &wasmtime::Engine, bytes: &[u8]) -> Result<Compiled, LoadError> {
     let fused = match fuse::component(bytes) {
-        Ok(fused) => Component::new(engine, fused).map_err(|error| line(&error)),
-        Err(refusal) => Err(refusal.to_string()),
+        Ok(Fused::Program(module)) => Module::new(engine, module).map(Compiled::Direct),
+        Ok(Fused::Component(fused)) => Component::new(engine, fused).map(Compiled::Component),
+        Err(refusal) => Err(wasmtime::Error::msg(refusal.to_string())),
     };
     fused.or_else(|why| {
-        tracing::debug!("compiled as it is: {why}");
+        tracing::debug!("compiled as it is: {}", line(&why));
         compile(engine, bytes)
     })
 }
 
-fn compile(engine: &wasmtime::Engine, bytes: &[u8]) -> Result<Component, LoadError> {
-    Component::new(engine, bytes).map_err(|error| {
+fn compile(engine: &wasmtime::Engine, bytes: &[u8]) -> Result<Compiled, LoadError> {
+    let component = Component::new(engine, bytes).map_err(|error| {
         LoadError(format!(
             "does not compile: {} (is the file whole?)",
             line(&error)
         ))
-    })
+    });
+    component.map(Compiled::Component)
 }
 
 /// A missing import, in words for someone who has never seen a linker.

@@ -8,13 +8,16 @@
 //! - [`Ticker`] is the thread that makes computing guests yield, and [`Timers`] the one that wakes
 //!   those that sleep.
 
+mod application;
 mod beside;
 mod bindings;
 mod cache;
 mod call;
 mod command;
+mod compiled;
 mod componentize;
 mod crowd;
+mod direct;
 mod footprint;
 mod fuse;
 mod guest_log;

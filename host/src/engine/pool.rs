@@ -1,9 +1,9 @@
 //! How instances are made: settings of the engine and its pooling allocator, with the reason and
 //! the measurement behind each.
 
-use wasmtime::component::Component;
 use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig};
 
+use super::compiled::Compiled;
 use crate::config::Budget;
 
 /// Instances that may be alive at a time beside those of the pools below. More than one handler may
@@ -87,8 +87,8 @@ pub(super) fn small_engine(budget: &Budget) -> Option<wasmtime::Engine> {
 }
 
 /// Whether a program begins with so little memory that all of it may be reset.
-pub(super) fn is_small(component: &Component) -> bool {
-    component.resources_required().is_some_and(|needed| {
+pub(super) fn is_small(code: &Compiled) -> bool {
+    code.resources_required().is_some_and(|needed| {
         needed.num_memories <= 1
             && needed.max_initial_memory_size.unwrap_or(0) <= SMALL_MEMORY_PAGES
     })
@@ -173,6 +173,8 @@ fn pooling(instances: u32, budget: &Budget) -> PoolingAllocationConfig {
 
 #[cfg(test)]
 mod tests {
+    use wasmtime::component::Component;
+
     use super::*;
 
     #[test]
@@ -182,7 +184,7 @@ mod tests {
             let text = format!(
                 "(component (core module $m (memory {pages})) (core instance (instantiate $m)))"
             );
-            Component::new(&engine, text).unwrap()
+            Compiled::Component(Component::new(&engine, text).unwrap())
         };
         assert!(is_small(&component(0)) && is_small(&component(1)));
         assert!(!is_small(&component(2)));

@@ -8,6 +8,7 @@ use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use super::bindings::wasgi::gateway::gateway as wit;
+use super::direct::Direct;
 use super::footprint::Footprint;
 use super::guest_log::{GuestLog, LineLog, LogStream, Source};
 use super::meter::Meter;
@@ -55,6 +56,8 @@ pub(super) struct State {
     pub(super) request: u32,
     /// Another request may follow in the same instance.
     pub(super) is_kept: bool,
+    /// Where the application is called directly.
+    pub(super) direct: Direct,
     /// The place that the instance takes in a pool whose places are counted.
     #[expect(dead_code, reason = "held until the store is dropped")]
     pub(super) seat: Option<Seat>,
@@ -91,6 +94,7 @@ impl State {
             meter,
             request: 0,
             is_kept: false,
+            direct: Direct::default(),
             seat,
             errors: log.stream(Source::Errors),
             log,

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use wasmtime::Store;
 
-use super::bindings::Handler;
+use super::application::Application;
 use super::state::State;
 
 /// Instances that wait, for one program. As many as were at work at a time are enough, and a
@@ -16,7 +16,7 @@ const IDLE: usize = 64;
 /// An instance that has served, and may go on.
 pub(super) struct Warm {
     pub(super) store: Store<State>,
-    pub(super) instance: Handler,
+    pub(super) instance: Application,
     /// How many requests it has served.
     pub(super) served: u32,
 }

@@ -125,7 +125,11 @@ impl<'o, 'a> Members<'o, 'a> {
     }
 
     /// What a core instance exports by a name, through instances that are made of exports.
-    fn export_of_instance(&self, mut instance: u32, name: &str) -> Option<(Kind, Source)> {
+    pub(super) fn export_of_instance(
+        &self,
+        mut instance: u32,
+        name: &str,
+    ) -> Option<(Kind, Source)> {
         let mut name = name;
         // Each turn looks at an earlier item.
         loop {

@@ -10,7 +10,7 @@ use wasm_encoder::{
     MemorySection, Module, NameMap, NameSection, RefType, StartSection, TableSection, TableType,
     TypeSection,
 };
-use wasmparser::FuncType;
+use wasmparser::{Element, ElementKind, FuncType};
 
 use super::constant::Constants;
 use super::copy::Copy;
@@ -19,6 +19,7 @@ use super::numbers::Numbers;
 use super::outer::Kind;
 use super::plan::{Group, Plan};
 use super::refusal::{Refusal, Result, refuse};
+use super::shims::Shims;
 use super::slots::Slots;
 
 /// The module name by which a merged module imports functions of the component's.
@@ -38,6 +39,7 @@ pub(super) struct Merge<'p, 'o, 'a> {
     pub(super) numbers: &'p Numbers,
     pub(super) constants: &'p Constants,
     pub(super) slots: Slots,
+    pub(super) shims: &'p Shims,
     /// What others need, and by which name.
     pub(super) exports: &'p Exports,
 }
@@ -90,7 +92,8 @@ impl Merge<'_, '_, '_> {
         self.imports(&mut sections)?;
         self.slots(&mut sections)?;
         let mut referenced = Vec::new();
-        for &member in self.plan.members(self.group) {
+        let all = self.plan.members(self.group).iter();
+        for &member in all.filter(|member| !self.shims.has_member(**member)) {
             let mut copy = Copy::of(self.members, member, self.numbers, self.constants)?;
             self.member(member, &mut copy, &mut sections)?;
             referenced.extend(copy.referenced);
@@ -207,6 +210,9 @@ impl Merge<'_, '_, '_> {
             sections.start = Some(copy.function_index(start)?);
         }
         for element in &inner.elements {
+            if self.is_left_out(member, element)? {
+                continue;
+            }
             copy.parse_element(&mut sections.elements, element.clone())?;
         }
         sections.counts_data |= inner.counts_data;
@@ -225,6 +231,17 @@ impl Merge<'_, '_, '_> {
             }
         }
         Ok(())
+    }
+
+    /// Whether an element is for a table that is left out. Who has one of these has no code that
+    /// could name the elements behind it.
+    fn is_left_out(&self, member: usize, element: &Element<'_>) -> Result<bool> {
+        let ElementKind::Active { table_index, .. } = element.kind else {
+            return Ok(false);
+        };
+        let table = table_index.unwrap_or(0);
+        let table = self.members.source(Kind::Table, member, table)?;
+        Ok(self.shims.has_table(table))
     }
 
     fn exports(&self, sections: &mut Sections) -> Result<()> {

@@ -13,55 +13,80 @@
 //! - `outer` and `inner` take a component and its modules apart; `members` are the instances in
 //!   question, with what they have from each other.
 //! - `plan` says which of them become one, and why that changes nothing.
-//! - `numbers`, `constant`, `slots`, `copy` and `merge` make the module; `reindex` and `rewrite`
-//!   the component.
+//! - `numbers`, `constant`, `slots`, `shims`, `copy` and `merge` make the module; `reindex` and
+//!   `rewrite` the component.
+//! - `program`, `contract` and `glue` make a module of all of it that is called directly, where it
+//!   is an application that has nothing but the gateway.
 
 mod constant;
+mod contract;
 mod copy;
+mod glue;
 mod inner;
 mod members;
 mod merge;
 mod numbers;
 mod outer;
 mod plan;
+mod program;
 mod refusal;
 mod reindex;
 mod rewrite;
+mod shims;
 mod slots;
 
-use wasmparser::{Parser, Validator, WasmFeatures};
+use wasmparser::types::Types;
+use wasmparser::{Parser, ValidPayload, Validator, WasmFeatures};
 
+pub(super) use contract::GATEWAY;
 use members::Members;
 use outer::Outer;
 use plan::Plan;
 pub(super) use refusal::Refusal;
 
-/// Goes into the names of compiled code: raise it when the same component comes out in another way.
-pub(super) const REVISION: u32 = 1;
+/// Goes into the names of compiled code: raise it when the same component comes out in another way,
+/// or what is said in `direct::abi` changes.
+pub(super) const REVISION: u32 = 2;
 
-/// A component that does the same with fewer core instances.
+/// What a component has become.
+pub(super) enum Fused {
+    /// A core module that the host calls directly (`direct`).
+    Program(Vec<u8>),
+    /// A component that does the same with fewer core instances.
+    Component(Vec<u8>),
+}
+
+/// Fuses a component.
 ///
 /// # Errors
 ///
-/// Says why there is none. It may be that the component is broken: that is for its compiler to say.
-pub(super) fn component(bytes: &[u8]) -> Result<Vec<u8>, Refusal> {
-    validate(bytes)?;
+/// Says why it stays as it is. It may be that it is broken: that is for its compiler to say.
+pub(super) fn component(bytes: &[u8]) -> Result<Fused, Refusal> {
+    let types = validate(bytes)?;
     let outer = Outer::of(bytes)?;
     let members = Members::of(&outer);
+    match program::module(&members, &types) {
+        Ok(module) => return Ok(Fused::Program(module)),
+        Err(why) => tracing::debug!("not called directly: {why}"),
+    }
     match Plan::of(&members) {
-        Some(plan) => rewrite::component(&members, &plan),
+        Some(plan) => rewrite::component(&members, &plan).map(Fused::Component),
         None => Err(Refusal::new("there is nothing to fuse")),
     }
 }
 
 /// Checks all but the functions' bodies, so that what is taken apart is known to fit together.
-fn validate(bytes: &[u8]) -> Result<(), Refusal> {
+fn validate(bytes: &[u8]) -> Result<Types, Refusal> {
     // Whether the engine has a feature is for the engine to say.
     let mut validator = Validator::new_with_features(WasmFeatures::all());
+    let mut types = None;
     for payload in Parser::new(0).parse_all(bytes) {
-        validator.payload(&payload?)?;
+        if let ValidPayload::End(of) = validator.payload(&payload?)? {
+            // The component itself is what ends last.
+            types = Some(of);
+        }
     }
-    Ok(())
+    types.ok_or(Refusal::new("it has no end"))
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use super::members::{Defined, Members, Source};
 use super::outer::{KINDS, Kind};
 use super::plan::{Group, Plan};
 use super::refusal::{Result, refuse};
+use super::shims::Shims;
 use super::slots::Slots;
 
 /// What a merged module has, and under which numbers.
@@ -35,6 +36,7 @@ impl Numbers {
         group: Group,
         constants: &Constants,
         slots: Slots,
+        shims: &Shims,
         shown: impl Fn(Kind, Defined) -> bool,
     ) -> Result<Self> {
         let mut numbers = Self {
@@ -59,6 +61,9 @@ impl Numbers {
             }
         }
         for &member in list {
+            if shims.has_member(member) {
+                continue;
+            }
             let inner = &members.list[member].inner;
             let defined = |index| Defined { member, index };
             for (kind, count) in [
@@ -79,7 +84,22 @@ impl Numbers {
         if group == Group::First {
             numbers.add_slots(slots);
         }
+        numbers.leave_out(members, list, shims);
         Ok(numbers)
+    }
+
+    /// Gives what is left out the number of what is called in its place.
+    fn leave_out(&mut self, members: &Members<'_, '_>, list: &[usize], shims: &Shims) {
+        for &member in list.iter().filter(|member| shims.has_member(**member)) {
+            for index in 0..members.list[member].inner.functions.len() as u32 {
+                let function = Defined { member, index };
+                let instead = shims.instead_of(function);
+                if let Some(number) = instead.and_then(|source| self.get(Kind::Func, source)) {
+                    let source = Source::Defined(function);
+                    self.by_source.insert((Kind::Func, source), number);
+                }
+            }
+        }
     }
 
     /// The number of a thing, if the module has it.

@@ -22,6 +22,7 @@ use wasmparser::{DataKind, ElementKind, Instance};
 
 use super::members::{Members, Source};
 use super::outer::{KINDS, Kind, Part, Space};
+use super::refusal::{Result, refuse};
 
 /// Two groups of members, by their places in the list.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -57,6 +58,21 @@ impl Plan {
         let before = plan.first.len() + plan.second.len();
         let after = 1 + usize::from(plan.has_second());
         (after < before).then_some(plan)
+    }
+
+    /// All in the first group: for a module that has functions of the component's from the start.
+    pub(super) fn all(members: &Members<'_, '_>) -> Result<Self> {
+        let first: Vec<usize> = (0..members.list.len()).collect();
+        if first.iter().any(|member| runs_code(members, *member)) {
+            return refuse("it runs code before it is called");
+        }
+        if !has_one_memory(members, first.iter()) {
+            return refuse("it has several memories");
+        }
+        Ok(Self {
+            first,
+            ..Self::default()
+        })
     }
 
     /// Whether there is a second module: slots have to be filled even if nothing else is in it.

@@ -18,6 +18,7 @@ use super::outer::{Id, Item, Kind, Part, Space};
 use super::plan::{Group, Plan};
 use super::refusal::{Result, refuse};
 use super::reindex::{Reindex, raw_module};
+use super::shims::Shims;
 use super::slots::Slots;
 
 /// The component with its members fused as planned.
@@ -33,7 +34,9 @@ pub(super) fn component(members: &Members<'_, '_>, plan: &Plan) -> Result<Vec<u8
     let slots = Slots::of(members, plan, &constants, |table| {
         is_aliased(Kind::Table, table)
     })?;
-    let numbers = |group| Numbers::of(members, plan, group, &constants, slots, is_aliased);
+    // What the first group calls is not there before the second.
+    let shims = Shims::default();
+    let numbers = |group| Numbers::of(members, plan, group, &constants, slots, &shims, is_aliased);
     let (first, second) = (numbers(Group::First)?, numbers(Group::Second)?);
     let mut exports = Exports::default();
     let mut wanted: Vec<_> = aliased.iter().chain(&second.borrowed).copied().collect();
@@ -58,6 +61,7 @@ pub(super) fn component(members: &Members<'_, '_>, plan: &Plan) -> Result<Vec<u8
         numbers,
         constants: &constants,
         slots,
+        shims: &shims,
         exports: &exports,
     };
     rewrite.items(&[merge(Group::First, &first), merge(Group::Second, &second)])?;

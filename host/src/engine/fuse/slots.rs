@@ -56,7 +56,7 @@ impl Slots {
 
 /// The size of a member's table, if the member is nothing but functions that call at a fixed place
 /// of it.
-fn entries_of_shim(members: &Members<'_, '_>, member: usize) -> Result<Option<u32>> {
+pub(super) fn entries_of_shim(members: &Members<'_, '_>, member: usize) -> Result<Option<u32>> {
     let inner = &members.list[member].inner;
     let [table] = &inner.tables[..] else {
         return Ok(None);
@@ -94,7 +94,7 @@ fn entries_of_shim(members: &Members<'_, '_>, member: usize) -> Result<Option<u3
 }
 
 /// Whether others have a table only to fill it, within the entries that it has.
-fn is_only_filled(
+pub(super) fn is_only_filled(
     members: &Members<'_, '_>,
     plan: &Plan,
     constants: &Constants,

@@ -5,6 +5,8 @@ use wasmparser::{Instance, Parser, Payload};
 use wasmtime::component::{Component, Linker};
 use wasmtime::{Engine, Store};
 
+use super::{Fused, Refusal};
+
 /// Calls `run`, which gives a number; or says why it can't.
 fn run(component: &[u8]) -> Result<u32, String> {
     let engine = Engine::default();
@@ -43,6 +45,14 @@ fn count_instances(component: &[u8]) -> usize {
     count
 }
 
+/// Fuses a component to a component.
+fn component(bytes: &[u8]) -> Result<Vec<u8>, Refusal> {
+    match super::component(bytes)? {
+        Fused::Component(component) => Ok(component),
+        Fused::Program(_) => panic!("it is no application"),
+    }
+}
+
 fn binary(text: &str) -> Vec<u8> {
     wat::parse_str(text).unwrap_or_else(|error| panic!("{error}\n{text}"))
 }
@@ -61,7 +71,7 @@ fn text(definitions: &str) -> String {
 fn fuses(definitions: &str, result: u32, instances: usize) -> Vec<u8> {
     let before = binary(&text(definitions));
     assert_eq!(run(&before), Ok(result), "before");
-    let after = super::component(&before).expect("it can be fused");
+    let after = component(&before).expect("it can be fused");
     assert_eq!(run(&after), Ok(result), "after");
     assert_eq!(count_instances(&after), instances);
     after
@@ -72,7 +82,7 @@ fn fuses(definitions: &str, result: u32, instances: usize) -> Vec<u8> {
 fn refuses(definitions: &str, result: u32, why: &str) {
     let before = binary(&text(definitions));
     assert_eq!(run(&before), Ok(result));
-    let refusal = super::component(&before).expect_err("it stays as it is");
+    let refusal = component(&before).expect_err("it stays as it is");
     assert!(refusal.to_string().contains(why), "{refusal}");
 }
 
@@ -455,7 +465,7 @@ fn a_component_within_keeps_its_types() {
         (export "run" (func $within "run")))"#,
     );
     assert_eq!(run(&before), Ok(3));
-    let after = super::component(&before).expect("it can be fused");
+    let after = component(&before).expect("it can be fused");
     assert_eq!(run(&after), Ok(3));
 }
 
@@ -497,7 +507,7 @@ fn what_is_fused_fits_into_the_pool_of_the_server() {
     let budget = crate::config::Budget::default();
     let engine = super::super::pool::first_engine(&budget).expect("an engine");
     let before = binary(&text(&with_resource(SHIM_TABLE, "", "")));
-    let after = super::component(&before).expect("it can be fused");
+    let after = component(&before).expect("it can be fused");
     Component::new(&engine, after).expect("it fits");
 }
 
@@ -511,7 +521,7 @@ fn a_trap_names_its_functions() {
         (core instance $a (instantiate $a))
         (core instance $main (instantiate $b (with "a" (instance $a))))"#,
     ));
-    let after = super::component(&before).expect("it can be fused");
+    let after = component(&before).expect("it can be fused");
     for component in [&before, &after] {
         let trap = run(component).expect_err("it traps");
         assert!(trap.contains("!dig") && trap.contains("!walk"), "{trap}");

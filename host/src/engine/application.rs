@@ -1,0 +1,118 @@
+//! An instance of an application, as `call` has it answer: a component's, or one that is called
+//! directly.
+
+use wasmtime::component::{Resource, ResourceAny};
+use wasmtime::{Result, Store};
+
+use super::bindings::Handler;
+use super::bindings::exports::wasgi::gateway::application::Body;
+use super::bindings::wasgi::gateway::gateway::Exception;
+use super::direct;
+use super::state::State;
+
+/// An instance of an application.
+pub(super) enum Application {
+    Component(Handler),
+    Direct(direct::Instance),
+}
+
+/// What an application has returned.
+pub(super) enum Answer<B> {
+    /// The whole body.
+    Block(Vec<u8>),
+    /// What gives it, block by block.
+    Blocks(B),
+}
+
+/// A body's blocks, to whoever has them.
+#[derive(Clone, Copy)]
+pub(super) enum Blocks {
+    Component(ResourceAny),
+    Direct(u32),
+}
+
+impl<B> Answer<B> {
+    fn map<C>(self, blocks: impl FnOnce(B) -> C) -> Answer<C> {
+        match self {
+            Self::Block(block) => Answer::Block(block),
+            Self::Blocks(given) => Answer::Blocks(blocks(given)),
+        }
+    }
+}
+
+impl Application {
+    /// `application(environ, start_response)`, for the request that the store holds.
+    pub(super) async fn call(
+        &self,
+        store: &mut Store<State>,
+    ) -> Result<Result<Answer<Blocks>, Exception>> {
+        match self {
+            Self::Component(handler) => {
+                let request = store.data().request;
+                let environ = Resource::new_own(request);
+                let start_response = Resource::new_own(request);
+                let application = handler.wasgi_gateway_application();
+                let body = application
+                    .call_call(store, environ, start_response)
+                    .await?;
+                Ok(body.map(|body| match body {
+                    Body::Block(block) => Answer::Block(block),
+                    Body::Blocks(blocks) => Answer::Blocks(Blocks::Component(blocks)),
+                }))
+            }
+            Self::Direct(instance) => {
+                let answer = instance.call(store).await?;
+                Ok(answer.map(|answer| answer.map(Blocks::Direct)))
+            }
+        }
+    }
+
+    /// The next block, or none.
+    pub(super) async fn next(
+        &self,
+        store: &mut Store<State>,
+        blocks: Blocks,
+    ) -> Result<Result<Option<Vec<u8>>, Exception>> {
+        match (self, blocks) {
+            (Self::Component(handler), Blocks::Component(blocks)) => {
+                let application = handler.wasgi_gateway_application();
+                application.blocks().call_next(store, blocks).await
+            }
+            (Self::Direct(instance), Blocks::Direct(blocks)) => instance.next(store, blocks).await,
+            _ => Err(strangers()),
+        }
+    }
+
+    /// The end of the blocks.
+    pub(super) async fn close(
+        &self,
+        store: &mut Store<State>,
+        blocks: Blocks,
+    ) -> Result<Result<(), Exception>> {
+        match (self, blocks) {
+            (Self::Component(handler), Blocks::Component(blocks)) => {
+                let application = handler.wasgi_gateway_application();
+                application.blocks().call_close(store, blocks).await
+            }
+            (Self::Direct(instance), Blocks::Direct(blocks)) => instance.close(store, blocks).await,
+            _ => Err(strangers()),
+        }
+    }
+
+    /// Gives the blocks back to the application.
+    pub(super) async fn destroy(&self, store: &mut Store<State>, blocks: Blocks) -> Result<()> {
+        match (self, blocks) {
+            (Self::Component(_), Blocks::Component(blocks)) => {
+                blocks.resource_drop_async(store).await
+            }
+            (Self::Direct(instance), Blocks::Direct(blocks)) => {
+                instance.destroy(store, blocks).await
+            }
+            _ => Err(strangers()),
+        }
+    }
+}
+
+fn strangers() -> wasmtime::Error {
+    wasmtime::format_err!("a body's blocks are of another instance")
+}

@@ -1,0 +1,70 @@
+//! A handler's code, compiled: a component's, or that of an application which is called directly.
+
+use wasmtime::component::Component;
+use wasmtime::component::types::ComponentItem;
+use wasmtime::{Engine, Module, ResourcesRequired};
+
+use super::Kind;
+use super::kind;
+
+/// Compiled code. Clones are the same code.
+#[derive(Clone)]
+pub(super) enum Compiled {
+    Component(Component),
+    /// An application of the gateway's, which imports nothing else.
+    Direct(Module),
+}
+
+impl Compiled {
+    /// The bytes that the code can be had from again.
+    pub(super) fn serialize(&self) -> wasmtime::Result<Vec<u8>> {
+        match self {
+            Self::Component(component) => component.serialize(),
+            Self::Direct(module) => module.serialize(),
+        }
+    }
+
+    /// Readies what each instance's memory begins with.
+    pub(super) fn initialize_copy_on_write_image(&self) -> wasmtime::Result<()> {
+        match self {
+            Self::Component(component) => component.initialize_copy_on_write_image(),
+            Self::Direct(module) => module.initialize_copy_on_write_image(),
+        }
+    }
+
+    /// What an instance takes, if it is known.
+    pub(super) fn resources_required(&self) -> Option<ResourcesRequired> {
+        match self {
+            Self::Component(component) => component.resources_required(),
+            Self::Direct(module) => Some(module.resources_required()),
+        }
+    }
+
+    /// Which sort of handler it is, or what to tell whoever made it.
+    pub(super) fn kind(&self, engine: &Engine) -> Result<Kind, String> {
+        match self {
+            Self::Component(component) => kind::detect(component, engine),
+            Self::Direct(_) => Ok(Kind::Gateway),
+        }
+    }
+
+    /// What it asks of the host.
+    pub(super) fn imports(&self, engine: &Engine) -> Vec<String> {
+        let component = match self {
+            Self::Component(component) => component,
+            Self::Direct(_) => return vec![super::fuse::GATEWAY.to_owned()],
+        };
+        component
+            .component_type()
+            .imports(engine)
+            .filter(|(_, item)| {
+                // An import of types alone asks nothing of the host.
+                !matches!(&item.ty, ComponentItem::ComponentInstance(instance)
+                if instance.exports(engine).all(|(_, item)| {
+                    matches!(item.ty, ComponentItem::Type(_))
+                }))
+            })
+            .map(|(name, _)| name.to_owned())
+            .collect()
+    }
+}

@@ -1,0 +1,120 @@
+//! What a fused application and the host call each other by.
+//!
+//! A function of the host's gets the flat parameters of the canonical ABI (component-model,
+//! CanonicalABI.md). Where its result has a list or a string, whose place is for the application to
+//! allocate, it returns what it [`wants`](want) first, and is [given](HostFunction::Give) one place
+//! after the other: the host itself never calls an application back. `fuse::glue` writes the loop.
+
+/// The module that the host's functions are imported from.
+pub(in crate::engine) const HOST: &str = "wasgi";
+
+/// A function that the host has for an application.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(in crate::engine) enum HostFunction {
+    Get,
+    Variables,
+    Read,
+    WriteErrors,
+    StartResponse,
+    Write,
+    Panicked,
+    DropEnviron,
+    DropStartResponse,
+    NewBlocks,
+    BlocksRep,
+    DropBlocks,
+    /// A place that was wanted: takes its address, and returns what is wanted next.
+    Give,
+}
+
+/// What an application has for the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(in crate::engine) enum Export {
+    Memory,
+    Call,
+    Next,
+    Close,
+    /// What is to be called when the result of a function has been read.
+    AfterCall,
+    AfterNext,
+    AfterClose,
+    /// The destructor of a body's blocks.
+    Destroy,
+}
+
+impl HostFunction {
+    /// The name, which for those of the gateway is the one in WIT.
+    pub(in crate::engine) fn name(self) -> &'static str {
+        match self {
+            Self::Get => "[method]environ.get",
+            Self::Variables => "[method]environ.variables",
+            Self::Read => "[method]environ.read",
+            Self::WriteErrors => "[method]environ.write-errors",
+            Self::StartResponse => "[method]start-response.call",
+            Self::Write => "[method]start-response.write",
+            Self::Panicked => "panicked",
+            Self::DropEnviron => "[resource-drop]environ",
+            Self::DropStartResponse => "[resource-drop]start-response",
+            Self::NewBlocks => "[resource-new]blocks",
+            Self::BlocksRep => "[resource-rep]blocks",
+            Self::DropBlocks => "[resource-drop]blocks",
+            Self::Give => "give",
+        }
+    }
+
+    /// The one of the gateway's that has this name in WIT.
+    pub(in crate::engine) fn of_gateway(name: &str) -> Option<Self> {
+        [
+            Self::Get,
+            Self::Variables,
+            Self::Read,
+            Self::WriteErrors,
+            Self::StartResponse,
+            Self::Write,
+            Self::Panicked,
+        ]
+        .into_iter()
+        .find(|function| function.name() == name)
+    }
+
+    /// Whether its result has parts that the application allocates.
+    pub(in crate::engine) fn wants(self) -> bool {
+        matches!(
+            self,
+            Self::Get | Self::Variables | Self::Read | Self::StartResponse
+        )
+    }
+}
+
+impl Export {
+    pub(in crate::engine) fn name(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Call => "call",
+            Self::Next => "[method]blocks.next",
+            Self::Close => "[method]blocks.close",
+            Self::AfterCall => "cabi_post_call",
+            Self::AfterNext => "cabi_post_[method]blocks.next",
+            Self::AfterClose => "cabi_post_[method]blocks.close",
+            Self::Destroy => "[dtor]blocks",
+        }
+    }
+
+    /// What is to be called after this one.
+    pub(in crate::engine) fn after(self) -> Option<Self> {
+        match self {
+            Self::Call => Some(Self::AfterCall),
+            Self::Next => Some(Self::AfterNext),
+            Self::Close => Some(Self::AfterClose),
+            _ => None,
+        }
+    }
+}
+
+/// Nothing is wanted any more.
+pub(in crate::engine) const NOTHING: i64 = -1;
+
+/// A place that is wanted: so many bytes, aligned to so many.
+pub(in crate::engine) fn want(size: u32, align: u32) -> i64 {
+    i64::from(align) << 32 | i64::from(size)
+}

@@ -1,0 +1,294 @@
+//! The functions that an application imports: each takes its parameters out of the application's
+//! memory, does what the gateway's function of that name does (`state`), and begins with the
+//! result.
+
+use wasmtime::component::Resource;
+use wasmtime::{Caller, Linker, Memory, Result, bail, format_err};
+
+use super::abi::{HOST, HostFunction, NOTHING};
+use super::handles::Kind;
+use super::lift::{Lift, checked_case};
+use super::lower::{Lowering, put};
+use crate::engine::bindings::wasgi::gateway::gateway::{
+    Host, HostEnviron, HostStartResponse, InputError, StartError, WriteError,
+};
+use crate::engine::state::State;
+
+/// A flat parameter.
+type Word = u32;
+
+/// An exception's words: an address and a length for each of its texts.
+type Texts = [(Word, Word); 3];
+
+/// Has all functions of the host's ready.
+pub(in crate::engine) fn add_to_linker(linker: &mut Linker<State>) -> Result<()> {
+    linker.func_wrap(HOST, HostFunction::Get.name(), get)?;
+    linker.func_wrap(HOST, HostFunction::Variables.name(), variables)?;
+    linker.func_wrap_async(
+        HOST,
+        HostFunction::Read.name(),
+        |caller, (this, size, result)| Box::new(read(caller, this, size, result)),
+    )?;
+    linker.func_wrap(HOST, HostFunction::WriteErrors.name(), write_errors)?;
+    linker.func_wrap(HOST, HostFunction::StartResponse.name(), start_response)?;
+    linker.func_wrap_async(
+        HOST,
+        HostFunction::Write.name(),
+        |caller, (this, address, length, result)| {
+            Box::new(write(caller, this, (address, length), result))
+        },
+    )?;
+    linker.func_wrap(HOST, HostFunction::Panicked.name(), panicked)?;
+    linker.func_wrap(HOST, HostFunction::DropEnviron.name(), drop_environ)?;
+    linker.func_wrap(
+        HOST,
+        HostFunction::DropStartResponse.name(),
+        drop_start_response,
+    )?;
+    linker.func_wrap(HOST, HostFunction::NewBlocks.name(), new_blocks)?;
+    linker.func_wrap(HOST, HostFunction::BlocksRep.name(), blocks_rep)?;
+    linker.func_wrap(HOST, HostFunction::DropBlocks.name(), drop_blocks)?;
+    linker.func_wrap(HOST, HostFunction::Give.name(), give)?;
+    Ok(())
+}
+
+fn get(
+    mut caller: Caller<'_, State>,
+    this: Word,
+    name: Word,
+    length: Word,
+    result: Word,
+) -> Result<i64> {
+    let (memory, state) = enter(&mut caller)?;
+    let this = handle(state, Kind::Environ, this)?;
+    let name = Lift::new(memory).string(name, length)?;
+    match HostEnviron::get(state, this, name)? {
+        Some(value) => {
+            put(memory, result, &[1])?;
+            lower(state, Lowering::of_bytes(value, result.wrapping_add(4)))
+        }
+        None => done(memory, result, &[0]),
+    }
+}
+
+fn variables(mut caller: Caller<'_, State>, this: Word, result: Word) -> Result<i64> {
+    let (_, state) = enter(&mut caller)?;
+    let this = handle(state, Kind::Environ, this)?;
+    let variables = HostEnviron::variables(state, this)?;
+    lower(state, Lowering::Pairs(result, variables))
+}
+
+async fn read(mut caller: Caller<'_, State>, this: Word, size: u64, result: Word) -> Result<i64> {
+    let (_, state) = enter(&mut caller)?;
+    let this = handle(state, Kind::Environ, this)?;
+    let read = HostEnviron::read(state, this, size).await?;
+    let (memory, state) = enter(&mut caller)?;
+    match read {
+        Ok(block) => {
+            put(memory, result, &[0])?;
+            lower(state, Lowering::of_bytes(block, result.wrapping_add(4)))
+        }
+        Err(error) => {
+            put(memory, result, &[1])?;
+            done(
+                memory,
+                result.wrapping_add(4),
+                &[case_of_input_error(error)],
+            )
+        }
+    }
+}
+
+fn write_errors(mut caller: Caller<'_, State>, this: Word, text: Word, length: Word) -> Result<()> {
+    let (memory, state) = enter(&mut caller)?;
+    let this = handle(state, Kind::Environ, this)?;
+    let text = Lift::new(memory).bytes(text, length)?;
+    HostEnviron::write_errors(state, this, text)
+}
+
+#[allow(
+    clippy::too_many_arguments,
+    reason = "the canonical ABI's flat parameters of `start-response.call`"
+)]
+fn start_response(
+    mut caller: Caller<'_, State>,
+    this: Word,
+    status: Word,
+    status_length: Word,
+    headers: Word,
+    headers_count: Word,
+    has_exc_info: Word,
+    kind: Word,
+    kind_length: Word,
+    message: Word,
+    message_length: Word,
+    traceback: Word,
+    traceback_length: Word,
+    result: Word,
+) -> Result<i64> {
+    let (memory, state) = enter(&mut caller)?;
+    let this = handle(state, Kind::StartResponse, this)?;
+    let mut lift = Lift::new(memory);
+    let status = lift.string(status, status_length)?;
+    let headers = lift.pairs(headers, headers_count)?;
+    let exc_info = match checked_case(has_exc_info, 2)? {
+        0 => None,
+        _ => Some(lift.exception([
+            (kind, kind_length),
+            (message, message_length),
+            (traceback, traceback_length),
+        ])?),
+    };
+    let case = match HostStartResponse::call(state, this, status, headers, exc_info)? {
+        Ok(()) => return done(memory, result, &[0]),
+        Err(StartError::AlreadyStarted) => 0,
+        Err(StartError::HeadSent) => 1,
+        Err(StartError::Refused(why)) => {
+            put(memory, result, &[1])?;
+            put(memory, result.wrapping_add(4), &[2])?;
+            return lower(
+                state,
+                Lowering::of_bytes(why.into_bytes(), result.wrapping_add(8)),
+            );
+        }
+    };
+    put(memory, result, &[1])?;
+    done(memory, result.wrapping_add(4), &[case])
+}
+
+async fn write(
+    mut caller: Caller<'_, State>,
+    this: Word,
+    (address, length): (Word, Word),
+    result: Word,
+) -> Result<()> {
+    let (memory, state) = enter(&mut caller)?;
+    let this = handle(state, Kind::StartResponse, this)?;
+    let block = Lift::new(memory).bytes(address, length)?;
+    let written = HostStartResponse::write(state, this, block).await?;
+    let (memory, _) = enter(&mut caller)?;
+    match written {
+        Ok(()) => put(memory, result, &[0]),
+        Err(error) => put(memory, result, &[1, case_of_write_error(error)]),
+    }
+}
+
+fn panicked(
+    mut caller: Caller<'_, State>,
+    kind: Word,
+    kind_length: Word,
+    message: Word,
+    message_length: Word,
+    traceback: Word,
+    traceback_length: Word,
+) -> Result<()> {
+    let (memory, state) = enter(&mut caller)?;
+    let texts: Texts = [
+        (kind, kind_length),
+        (message, message_length),
+        (traceback, traceback_length),
+    ];
+    let exception = Lift::new(memory).exception(texts)?;
+    Host::panicked(state, exception)
+}
+
+fn drop_environ(mut caller: Caller<'_, State>, this: Word) -> Result<()> {
+    drop_handle(&mut caller, Kind::Environ, this).map(drop)
+}
+
+fn drop_start_response(mut caller: Caller<'_, State>, this: Word) -> Result<()> {
+    drop_handle(&mut caller, Kind::StartResponse, this).map(drop)
+}
+
+/// Gives what the blocks are to the application: what destroys them is one of its functions.
+fn drop_blocks(mut caller: Caller<'_, State>, blocks: Word) -> Result<Word> {
+    drop_handle(&mut caller, Kind::Blocks, blocks)
+}
+
+fn drop_handle(caller: &mut Caller<'_, State>, kind: Kind, handle: Word) -> Result<Word> {
+    let direct = &mut caller.data_mut().direct;
+    leave(direct.lowering.is_some())?;
+    direct.handles.remove(kind, handle)
+}
+
+fn new_blocks(mut caller: Caller<'_, State>, rep: Word) -> Result<Word> {
+    let direct = &mut caller.data_mut().direct;
+    leave(direct.lowering.is_some())?;
+    direct.handles.add(Kind::Blocks, rep)
+}
+
+#[allow(
+    clippy::needless_pass_by_value,
+    reason = "as wasmtime passes it to each function"
+)]
+fn blocks_rep(caller: Caller<'_, State>, blocks: Word) -> Result<Word> {
+    caller.data().direct.handles.get(Kind::Blocks, blocks)
+}
+
+/// A place that the application has allocated.
+fn give(mut caller: Caller<'_, State>, address: Word) -> Result<i64> {
+    let memory = memory(caller.data())?;
+    let (memory, state) = memory.data_and_store_mut(&mut caller);
+    let Some(lowering) = &mut state.direct.lowering else {
+        bail!("nothing was wanted");
+    };
+    lowering.give(memory, address)?;
+    let wanted = lowering.wants()?;
+    if wanted == NOTHING {
+        state.direct.lowering = None;
+    }
+    Ok(wanted)
+}
+
+/// The application's memory, and the state. It may not call while it allocates for a result.
+fn enter<'c>(caller: &'c mut Caller<'_, State>) -> Result<(&'c mut [u8], &'c mut State)> {
+    leave(caller.data().direct.lowering.is_some())?;
+    let memory = memory(caller.data())?;
+    Ok(memory.data_and_store_mut(caller))
+}
+
+fn leave(is_allocating: bool) -> Result<()> {
+    match is_allocating {
+        true => bail!("an application called while it allocated for a result"),
+        false => Ok(()),
+    }
+}
+
+pub(super) fn memory(state: &State) -> Result<Memory> {
+    let memory = state.direct.memory;
+    memory.ok_or_else(|| format_err!("an application called before it was there"))
+}
+
+fn handle<T: 'static>(state: &State, kind: Kind, handle: Word) -> Result<Resource<T>> {
+    let rep = state.direct.handles.get(kind, handle)?;
+    Ok(Resource::new_borrow(rep))
+}
+
+/// Has the application allocate for the rest of a result.
+fn lower(state: &mut State, lowering: Lowering) -> Result<i64> {
+    let wanted = lowering.wants()?;
+    state.direct.lowering = Some(lowering);
+    Ok(wanted)
+}
+
+/// Writes the last of a result that needs no more than that.
+fn done(memory: &mut [u8], address: Word, bytes: &[u8]) -> Result<i64> {
+    put(memory, address, bytes)?;
+    Ok(NOTHING)
+}
+
+fn case_of_input_error(error: InputError) -> u8 {
+    match error {
+        InputError::Disconnected => 0,
+        InputError::TimedOut => 1,
+        InputError::TooLarge => 2,
+        InputError::Malformed => 3,
+    }
+}
+
+fn case_of_write_error(error: WriteError) -> u8 {
+    match error {
+        WriteError::NotStarted => 0,
+        WriteError::Disconnected => 1,
+    }
+}

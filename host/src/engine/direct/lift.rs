@@ -1,0 +1,198 @@
+//! Values in an application's memory, as the canonical ABI lays them out, to values of the host's.
+//! Every address and length is the application's word, and checked.
+
+use wasmtime::{Result, bail, format_err};
+
+use crate::engine::bindings::wasgi::gateway::gateway::Exception;
+
+/// The most that one call may pass, in bytes, with every list counted as often as it is named: what
+/// wasmtime allows a component. An application can name the same bytes a million times.
+const MOST_BYTES: usize = 128 << 20;
+
+/// A name and a value: two addresses, each with its length, in bytes.
+pub(super) const PAIR_BYTES: u32 = 16;
+
+/// An application's memory, for one call.
+pub(super) struct Lift<'m> {
+    memory: &'m [u8],
+    left: usize,
+}
+
+impl<'m> Lift<'m> {
+    pub(super) fn new(memory: &'m [u8]) -> Self {
+        Self {
+            memory,
+            left: MOST_BYTES,
+        }
+    }
+
+    /// A list of bytes.
+    pub(super) fn bytes(&mut self, address: u32, length: u32) -> Result<Vec<u8>> {
+        self.slice(address, length).map(<[u8]>::to_vec)
+    }
+
+    pub(super) fn string(&mut self, address: u32, length: u32) -> Result<String> {
+        let bytes = self.slice(address, length)?;
+        Ok(std::str::from_utf8(bytes)?.to_owned())
+    }
+
+    /// A list of pairs of a string and bytes.
+    pub(super) fn pairs(&mut self, address: u32, length: u32) -> Result<Vec<(String, Vec<u8>)>> {
+        aligned(address)?;
+        let size = length.checked_mul(PAIR_BYTES);
+        let size = size.ok_or_else(|| format_err!("a list has {length} entries"))?;
+        let list = self.slice(address, size)?;
+        let mut pairs = Vec::with_capacity(length as usize);
+        for pair in list.chunks_exact(PAIR_BYTES as usize) {
+            let word = |index: usize| word(pair, index * 4);
+            let name = self.string(word(0)?, word(1)?)?;
+            pairs.push((name, self.bytes(word(2)?, word(3)?)?));
+        }
+        Ok(pairs)
+    }
+
+    /// An exception that is passed as six numbers.
+    pub(super) fn exception(
+        &mut self,
+        [kind, message, traceback]: [(u32, u32); 3],
+    ) -> Result<Exception> {
+        Ok(Exception {
+            kind: self.string(kind.0, kind.1)?,
+            message: self.string(message.0, message.1)?,
+            traceback: self.string(traceback.0, traceback.1)?,
+        })
+    }
+
+    /// An exception in memory.
+    pub(super) fn exception_at(&mut self, address: u32) -> Result<Exception> {
+        let words = self.words::<6>(address)?;
+        let [
+            kind,
+            kind_length,
+            message,
+            message_length,
+            traceback,
+            traceback_length,
+        ] = words;
+        self.exception([
+            (kind, kind_length),
+            (message, message_length),
+            (traceback, traceback_length),
+        ])
+    }
+
+    /// Some words in memory, one after the other.
+    pub(super) fn words<const COUNT: usize>(&self, address: u32) -> Result<[u32; COUNT]> {
+        aligned(address)?;
+        let mut words = [0; COUNT];
+        for (index, into) in words.iter_mut().enumerate() {
+            *into = word(self.memory, address as usize + index * 4)?;
+        }
+        Ok(words)
+    }
+
+    /// Which case of so many a value is.
+    pub(super) fn case(&self, address: u32, cases: u8) -> Result<u8> {
+        let Some(&case) = self.memory.get(address as usize) else {
+            return Err(outside());
+        };
+        checked_case(case.into(), cases.into())?;
+        Ok(case)
+    }
+
+    fn slice(&mut self, address: u32, length: u32) -> Result<&'m [u8]> {
+        let (start, length) = (address as usize, length as usize);
+        let Some(bytes) = self.memory.get(start..start + length) else {
+            return Err(outside());
+        };
+        match self.left.checked_sub(length) {
+            Some(left) => self.left = left,
+            None => bail!("one call passes more than {MOST_BYTES} bytes"),
+        }
+        Ok(bytes)
+    }
+}
+
+/// Sees that a value that is passed as a number is a case of so many.
+pub(super) fn checked_case(case: u32, cases: u32) -> Result<u32> {
+    match case < cases {
+        true => Ok(case),
+        false => bail!("case {case} of a value that has {cases}"),
+    }
+}
+
+/// Sees that a list of words, or something with words in it, is where one may be.
+pub(super) fn aligned(address: u32) -> Result<()> {
+    match address % 4 {
+        0 => Ok(()),
+        _ => bail!("address {address:#x} is not aligned"),
+    }
+}
+
+fn word(memory: &[u8], start: usize) -> Result<u32> {
+    let bytes = memory.get(start..).and_then(<[u8]>::first_chunk);
+    bytes
+        .map(|bytes| u32::from_le_bytes(*bytes))
+        .ok_or_else(outside)
+}
+
+pub(super) fn outside() -> wasmtime::Error {
+    format_err!("a value is outside of the application's memory")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_read_outside_of_memory() {
+        let memory = [b'a'; 32];
+        let mut lift = Lift::new(&memory);
+        assert_eq!(lift.bytes(30, 2).unwrap(), b"aa");
+        assert_eq!(lift.bytes(32, 0).unwrap(), b"");
+        assert_eq!(lift.string(0, 3).unwrap(), "aaa");
+        for (address, length) in [(31, 2), (33, 0), (0, 33), (u32::MAX, 1), (1, u32::MAX)] {
+            assert!(lift.bytes(address, length).is_err());
+            assert!(lift.string(address, length).is_err());
+            assert!(lift.pairs(address & !3, length.max(3)).is_err());
+        }
+        assert!(lift.pairs(0, u32::MAX).is_err());
+        assert!(lift.words::<1>(32).is_err() && lift.words::<9>(0).is_err());
+        assert!(lift.case(32, 255).is_err());
+        assert!(lift.exception_at(12).is_err());
+    }
+
+    #[test]
+    fn what_is_not_aligned_or_no_case_or_no_text_is_refused() {
+        let mut memory = vec![0; 64];
+        memory[40] = 0xff;
+        let mut lift = Lift::new(&memory);
+        assert!(lift.words::<1>(2).is_err() && lift.pairs(2, 1).is_err());
+        assert!(lift.case(40, 2).is_err());
+        assert_eq!(lift.case(41, 2).unwrap(), 0);
+        assert!(lift.string(40, 1).is_err());
+        assert_eq!(lift.bytes(40, 1).unwrap(), [0xff]);
+    }
+
+    #[test]
+    fn pairs_are_what_their_words_say() {
+        let mut memory = vec![0; 32];
+        for (place, word) in [16_u32, 2, 18, 3].into_iter().enumerate() {
+            memory[place * 4..][..4].copy_from_slice(&word.to_le_bytes());
+        }
+        memory[16..21].copy_from_slice(b"ab\xff\x00c");
+        let pairs = Lift::new(&memory).pairs(0, 1).unwrap();
+        assert_eq!(pairs, [("ab".to_owned(), b"\xff\x00c".to_vec())]);
+        assert_eq!(Lift::new(&memory).pairs(4, 0).unwrap(), []);
+    }
+
+    #[test]
+    fn the_same_bytes_a_thousand_times_are_too_many() {
+        let memory = vec![0; 1 << 20];
+        let mut lift = Lift::new(&memory);
+        for _ in 0..128 {
+            lift.bytes(0, 1 << 20).unwrap();
+        }
+        assert!(lift.bytes(0, 1).is_err());
+    }
+}

@@ -1,0 +1,175 @@
+//! What is called directly, what of it is left out, and what stays a component.
+
+use super::{INPUT, TEXT, Text, answer, binary, both};
+use crate::config::Budget;
+use crate::engine::Engine;
+use crate::engine::fuse::{self, Fused};
+
+/// The application with a module in between, through which it calls `get`: as a toolchain does it.
+fn shimmed(text: Text, shim: &str, fill: &str) -> Vec<u8> {
+    let text = text.text();
+    let shim = format!(
+        r#"(core module $shim-module
+             (type $get (func (param i32 i32 i32 i32)))
+             (table (export "table") 1 1 funcref)
+             (func (export "get") (type $get) {shim}))
+           (core instance $shim (instantiate $shim-module))
+           (core instance $main (instantiate $main-module"#
+    );
+    let fixups = format!(
+        r#"(core module $fixups-module
+             (import "shim" "table" (table 1 1 funcref))
+             (import "host" "get" (func $get (param i32 i32 i32 i32)))
+             {fill})
+           (core instance (instantiate $fixups-module
+             (with "shim" (instance $shim))
+             (with "host" (instance (export "get" (func $get))))))
+           (type $body "#
+    );
+    let mut shimmed = text;
+    for (from, to) in [
+        ("(core instance $main (instantiate $main-module", &*shim),
+        (
+            "(export \"get\" (func $get))",
+            "(export \"get\" (func $shim \"get\"))",
+        ),
+        ("(type $body ", &*fixups),
+    ] {
+        assert!(shimmed.contains(from));
+        shimmed = shimmed.replacen(from, to, 1);
+    }
+    binary(&shimmed)
+}
+
+fn count_tables(module: &[u8]) -> u32 {
+    let mut payloads = wasmparser::Parser::new(0).parse_all(module);
+    let count = payloads.find_map(|payload| match payload.unwrap() {
+        wasmparser::Payload::TableSection(section) => Some(section.count()),
+        _ => None,
+    });
+    count.unwrap_or(0)
+}
+
+#[test]
+fn what_only_calls_through_a_table_is_left_out_where_that_changes_nothing() {
+    let text = Text {
+        call: "(call $get (local.get 0) (i32.const 320) (i32.const 14) (i32.const 64)) (call $dump)
+               (call $ok (local.get 1)) (call $whole)",
+        ..TEXT
+    };
+    let parameters = "(local.get 0) (local.get 1) (local.get 2) (local.get 3)";
+    let plain = format!("{parameters} (call_indirect (type $get) (i32.const 0))");
+    let fill = "(elem (i32.const 0) func $get)";
+    let other = "(func $other (param i32 i32 i32 i32)) (elem (i32.const 0) func $other)";
+    let swapped = "(local.get 0) (local.get 2) (local.get 1) (local.get 3) \
+                   (call_indirect (type $get) (i32.const 0))";
+    // One table is the application's own.
+    for (shim, fill, tables, is_trap) in [
+        (&*plain, fill, 1, false),
+        // Filled twice: the last counts.
+        (
+            &plain,
+            "(elem (i32.const 0) func $get) (elem (i32.const 0) func $get)",
+            1,
+            false,
+        ),
+        // Filled by something with code, or not at all.
+        (&plain, other, 2, false),
+        (&plain, "", 2, true),
+        // A call with something else.
+        (swapped, fill, 2, true),
+        // Of another type than what is there.
+        (
+            "(call_indirect (param i32) (local.get 0) (i32.const 0))",
+            fill,
+            2,
+            true,
+        ),
+    ] {
+        let bytes = shimmed(text, shim, fill);
+        let Ok(Fused::Program(module)) = fuse::component(&bytes) else {
+            panic!("it can be called directly");
+        };
+        assert_eq!(count_tables(&module), tables, "{shim} {fill}");
+        let [direct, component] = both(&bytes).map(|program| answer(&program, INPUT, 1));
+        assert_eq!(direct, component);
+        assert_eq!(
+            direct.failure.is_some(),
+            is_trap,
+            "{shim} {fill}: {direct:?}"
+        );
+    }
+}
+
+/// Sees that an application stays a component when something of it is another way, and answers.
+#[track_caller]
+fn stays_a_component(from: &str, to: &str) {
+    let text = Text {
+        call: "(call $ok (local.get 1)) (call $whole)",
+        ..TEXT
+    }
+    .text();
+    assert!(text.contains(from), "{from}");
+    let bytes = binary(&text.replacen(from, to, 1));
+    let engine = Engine::new(&Budget::default(), None).unwrap();
+    let program = engine.load(&bytes).unwrap();
+    assert!(!program.is_direct(), "{to}");
+    assert_eq!(answer(&program, INPUT, 1).failure, None, "{to}");
+}
+
+#[test]
+fn what_has_more_than_the_gateway_stays_a_component() {
+    let clock = r#"(component
+      (import "wasi:clocks/monotonic-clock@0.2.0" (instance $clock
+        (export "now" (func (result u64)))))
+      (core func $now (canon lower (func $clock "now")))"#;
+    stays_a_component(
+        "(component",
+        &clock.replace("(core func $now (canon lower (func $clock \"now\")))", ""),
+    );
+    let used = "(core module $clock-module (import \"a\" \"now\" (func (result i64))))
+      (core instance (instantiate $clock-module
+        (with \"a\" (instance (export \"now\" (func $now))))))";
+    stays_a_component("(component", &format!("{clock}{used}"));
+}
+
+#[test]
+fn what_is_not_of_the_usual_shape_stays_a_component() {
+    for (from, to) in [
+        // Code that runs before it is called.
+        (
+            "(func $reenter",
+            "(func $begin) (start $begin) (func $reenter",
+        ),
+        // Values in another encoding.
+        (
+            "(func $gateway \"[method]environ.get\")",
+            "(func $gateway \"[method]environ.get\") string-encoding=utf16",
+        ),
+        // In two memories.
+        (
+            "(core instance $memory (instantiate $memory-module))",
+            "(core module $other (memory 1)) (core instance (instantiate $other))
+             (core instance $memory (instantiate $memory-module))",
+        ),
+        // Allocated by two functions.
+        (
+            "(core func $variables (canon lower (func $gateway \"[method]environ.variables\")
+    (memory $mem) (realloc $realloc)))",
+            "(core module $second (func (export \"realloc\") (param i32 i32 i32 i32) (result i32)
+               i32.const 4096))
+             (core instance $second (instantiate $second))
+             (core func $variables (canon lower (func $gateway \"[method]environ.variables\")
+               (memory $mem) (realloc (core func $second \"realloc\"))))",
+        ),
+        // A core module that is instantiated twice.
+        (
+            "(core instance $main (instantiate $main-module",
+            "(core module $nothing) (core instance (instantiate $nothing))
+             (core instance (instantiate $nothing))
+             (core instance $main (instantiate $main-module",
+        ),
+    ] {
+        stays_a_component(from, to);
+    }
+}

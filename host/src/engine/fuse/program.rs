@@ -1,0 +1,371 @@
+//! A component as one core module that the host calls directly, where it is an application of the
+//! gateway's and no more.
+//!
+//! What a component is beside its core modules says how values go in and out of them. For the few
+//! functions of the contract the host knows that (`direct`), and an instance of a module is made in
+//! two thirds of the time that it takes for a component's: `wasmtime` has the component, its
+//! resources and a second core instance for it to set up. All core modules become one, as the
+//! host's functions need nothing that would have to be there before.
+
+use wasm_encoder::ExportKind;
+use wasmparser::types::Types;
+use wasmparser::{CanonicalFunction, CanonicalOption, ComponentAlias, ComponentInstance, Instance};
+
+use super::constant::Constants;
+use super::contract::{APPLICATION, GATEWAY, Resource, Resources};
+use super::glue::Glue;
+use super::members::{Defined, Members, Source};
+use super::merge::{Exports, Merge};
+use super::numbers::Numbers;
+use super::outer::{Item, Kind, Outer, Part, Space};
+use super::plan::{Group, Plan};
+use super::refusal::{Refusal, Result, refuse};
+use super::shims::Shims;
+use super::slots::Slots;
+use crate::engine::direct::abi::{Export, HostFunction};
+
+/// The module's bytes.
+pub(super) fn module(members: &Members<'_, '_>, types: &Types) -> Result<Vec<u8>> {
+    if members.outer.items.iter().any(is_of_others) {
+        return refuse("it imports more than the gateway");
+    }
+    let resources = Resources::of(types)?;
+    let plan = Plan::whole(members)?;
+    let list: Vec<usize> = (0..members.list.len()).collect();
+    let constants = Constants::of(members, &list, &std::collections::HashSet::new())?;
+    let slots = Slots::None;
+    let shims = Shims::of(members, &plan, &constants)?;
+    let shown = |_, _| false;
+    let numbers = Numbers::of(
+        members,
+        &plan,
+        Group::First,
+        &constants,
+        slots,
+        &shims,
+        shown,
+    )?;
+    let mut roles = Roles {
+        members,
+        resources: &resources,
+        memory: None,
+        realloc: None,
+    };
+    let imports = numbers.canonical.iter().map(|(function, ty)| {
+        let role = roles.host_function(*function)?;
+        Ok((role, ty.clone()))
+    });
+    let imports = imports.collect::<Result<Vec<_>>>()?;
+    let mut functions = roles.application()?;
+    let destroy = roles.destructor()?;
+    functions.extend(destroy.map(|function| (Export::Destroy, function)));
+    let number = |kind, defined| {
+        let number = numbers.get(kind, Source::Defined(defined));
+        number.ok_or(Refusal::new("something is not where it is wanted"))
+    };
+    let Some(memory) = roles.memory else {
+        return refuse("it has no memory");
+    };
+    let memory = (
+        Export::Memory,
+        ExportKind::Memory,
+        number(Kind::Memory, memory)?,
+    );
+    let mut exports = vec![memory];
+    for (export, function) in functions {
+        exports.push((export, ExportKind::Func, number(Kind::Func, function)?));
+    }
+    let merge = Merge {
+        members,
+        plan: &plan,
+        group: Group::First,
+        numbers: &numbers,
+        constants: &constants,
+        slots,
+        shims: &shims,
+        exports: &Exports::default(),
+    };
+    let function = |function: Option<Defined>| {
+        let number = function.map(|function| number(Kind::Func, function));
+        number.transpose()
+    };
+    let glue = Glue {
+        imports,
+        exports,
+        realloc: function(roles.realloc)?,
+        destroy: function(destroy)?,
+        merged: &merge.module()?,
+    };
+    glue.module()
+}
+
+/// Whether an item is an import that is not the gateway's. What isn't there has to be told of, even
+/// if nobody calls it.
+fn is_of_others(item: &Item<'_>) -> bool {
+    matches!(&item.part, Part::Import(import) if import.name.name != GATEWAY)
+}
+
+/// What a component's functions are for.
+struct Roles<'r, 'o, 'a> {
+    members: &'r Members<'o, 'a>,
+    resources: &'r Resources<'r>,
+    /// The memory that values are in: the same one for all.
+    memory: Option<Defined>,
+    /// What allocates in it: likewise.
+    realloc: Option<Defined>,
+}
+
+impl<'o, 'a> Roles<'_, 'o, 'a> {
+    fn outer(&self) -> &'o Outer<'a> {
+        self.members.outer
+    }
+
+    /// What a function is that a core module imports.
+    fn host_function(&mut self, canonical: u32) -> Result<HostFunction> {
+        let item = self.outer().item((Space::Core(Kind::Func), canonical));
+        let Some(Part::Canonical(function)) = item.map(|(_, item)| &item.part) else {
+            return refuse("an import is no function of the component's");
+        };
+        match function {
+            CanonicalFunction::Lower {
+                func_index,
+                options,
+            } => {
+                self.options(options)?;
+                self.of_gateway(*func_index)
+            }
+            CanonicalFunction::ResourceNew { resource } => {
+                self.of_blocks(*resource, HostFunction::NewBlocks)
+            }
+            CanonicalFunction::ResourceRep { resource } => {
+                self.of_blocks(*resource, HostFunction::BlocksRep)
+            }
+            CanonicalFunction::ResourceDrop { resource } => {
+                Ok(match self.resources.resource(*resource)? {
+                    Resource::Environ => HostFunction::DropEnviron,
+                    Resource::StartResponse => HostFunction::DropStartResponse,
+                    Resource::Blocks => HostFunction::DropBlocks,
+                })
+            }
+            _ => refuse("it calls what is not the gateway's"),
+        }
+    }
+
+    fn of_blocks(&self, resource: u32, function: HostFunction) -> Result<HostFunction> {
+        match self.resources.resource(resource)? {
+            Resource::Blocks => Ok(function),
+            _ => refuse("it makes what is the host's"),
+        }
+    }
+
+    /// The function of the gateway's that a component's is.
+    fn of_gateway(&self, function: u32) -> Result<HostFunction> {
+        let item = self.outer().item((Space::Func, function));
+        if let Some(Part::Alias(ComponentAlias::InstanceExport {
+            instance_index,
+            name,
+            ..
+        })) = item.map(|(_, item)| &item.part)
+            && let Some((_, instance)) = self.outer().item((Space::Instance, *instance_index))
+            && matches!(&instance.part, Part::Import(import) if import.name.name == GATEWAY)
+            && let Some(function) = HostFunction::of_gateway(name)
+        {
+            return Ok(function);
+        }
+        refuse("it calls what is not the gateway's")
+    }
+
+    /// Checks that values are passed in the usual way, and takes note of where. Gives what is to be
+    /// called after a function.
+    fn options(&mut self, options: &[CanonicalOption]) -> Result<Option<Defined>> {
+        let mut after = None;
+        for option in options {
+            match option {
+                CanonicalOption::UTF8 => {}
+                CanonicalOption::Memory(memory) => {
+                    let memory = self.defined(Kind::Memory, *memory)?;
+                    same(&mut self.memory, memory)?;
+                }
+                CanonicalOption::Realloc(function) => {
+                    let function = self.defined(Kind::Func, *function)?;
+                    same(&mut self.realloc, function)?;
+                }
+                CanonicalOption::PostReturn(function) => {
+                    after = Some(self.defined(Kind::Func, *function)?);
+                }
+                _ => return refuse("it passes values in another way"),
+            }
+        }
+        Ok(after)
+    }
+
+    /// The functions that the application has, and those to be called after them.
+    fn application(&mut self) -> Result<Vec<(Export, Defined)>> {
+        let mut functions = Vec::new();
+        let arguments = self.arguments_of_application()?;
+        for export in [Export::Call, Export::Next, Export::Close] {
+            let Some(function) = arguments.function(export.name(), self.outer()) else {
+                return refuse("an application's function is in another place");
+            };
+            let item = self.outer().item((Space::Func, function));
+            let Some(Part::Canonical(CanonicalFunction::Lift {
+                core_func_index,
+                options,
+                ..
+            })) = item.map(|(_, item)| &item.part)
+            else {
+                return refuse("an application's function is another's");
+            };
+            let function = self.defined(Kind::Func, *core_func_index)?;
+            functions.push((export, function));
+            if let (Some(after), Some(function)) = (export.after(), self.options(options)?) {
+                functions.push((after, function));
+            }
+        }
+        Ok(functions)
+    }
+
+    /// What the exported interface is made of.
+    fn arguments_of_application(&self) -> Result<Application<'o, 'a>> {
+        let outer = self.outer();
+        let exported = outer.items.iter().find_map(|item| match &item.part {
+            Part::Export(export) if export.name.name == APPLICATION => Some(export.index),
+            _ => None,
+        });
+        let instance = exported.and_then(|index| outer.item((Space::Instance, index)));
+        match instance.map(|(_, item)| &item.part) {
+            Some(Part::Instance(instance)) => Application::of(instance, outer),
+            _ => refuse("an application is made in another way"),
+        }
+    }
+
+    /// The destructor of a body's blocks, if there is one.
+    fn destructor(&self) -> Result<Option<Defined>> {
+        for item in &self.outer().items {
+            if let (Part::Type(wasmparser::ComponentType::Resource { dtor, .. }), (_, ty)) =
+                (&item.part, item.defines)
+                && self.resources.resource(ty)? == Resource::Blocks
+            {
+                return dtor.map(|dtor| self.defined(Kind::Func, dtor)).transpose();
+            }
+        }
+        refuse("its blocks are another's")
+    }
+
+    /// What a core function or memory of the component's is in one of its core modules.
+    fn defined(&self, kind: Kind, index: u32) -> Result<Defined> {
+        let item = self.outer().item((Space::Core(kind), index));
+        if let Some(Part::Alias(ComponentAlias::CoreInstanceExport {
+            instance_index,
+            name,
+            ..
+        })) = item.map(|(_, item)| &item.part)
+            && let Some((found, Source::Defined(defined))) =
+                self.members.export_of_instance(*instance_index, name)
+            && found == kind
+        {
+            return Ok(defined);
+        }
+        refuse("something is no core module's own")
+    }
+}
+
+/// How an interface is exported: as it is, or by a component that does nothing but give the
+/// functions their names.
+enum Application<'o, 'a> {
+    Plain(&'o [wasmparser::ComponentExport<'a>]),
+    Named(Outer<'a>, &'o [wasmparser::ComponentInstantiationArg<'a>]),
+}
+
+impl<'o, 'a> Application<'o, 'a> {
+    fn of(instance: &'o ComponentInstance<'a>, outer: &Outer<'a>) -> Result<Self> {
+        let (component, arguments) = match instance {
+            ComponentInstance::FromExports(exports) => return Ok(Self::Plain(exports)),
+            ComponentInstance::Instantiate {
+                component_index,
+                args,
+            } => (*component_index, args),
+        };
+        let item = outer.item((Space::Component, component));
+        let Some(&Part::Component(_, bytes)) = item.map(|(_, item)| &item.part) else {
+            return refuse("an application is another's");
+        };
+        let inner = Outer::of(bytes)?;
+        let only_names = inner.items.iter().all(|item| {
+            matches!(
+                (&item.part, item.defines.0),
+                (Part::Import(_) | Part::Export(_) | Part::Type(_), _)
+                    | (Part::Alias(_), Space::Type)
+            )
+        });
+        match only_names {
+            true => Ok(Self::Named(inner, arguments)),
+            false => refuse("an application has components of its own"),
+        }
+    }
+
+    /// The function of the outer component that is exported by a name.
+    fn function(&self, name: &str, outer: &Outer<'a>) -> Option<u32> {
+        match self {
+            Self::Plain(exports) => {
+                let export = exports.iter().find(|export| export.name.name == name)?;
+                named(outer, (Space::Func, export.index)).map(|(_, index)| index)
+            }
+            Self::Named(inner, arguments) => {
+                let exported = inner.items.iter().find_map(|item| match &item.part {
+                    Part::Export(export) if export.name.name == name => Some(item.defines),
+                    _ => None,
+                })?;
+                let (place, _) = named(inner, exported)?;
+                let Part::Import(import) = &inner.items.get(place)?.part else {
+                    return None;
+                };
+                let mut arguments = arguments.iter();
+                let argument = arguments.find(|argument| argument.name == import.name.name)?;
+                let (_, index) = named(outer, (Space::Func, argument.index))?;
+                Some(index)
+            }
+        }
+    }
+}
+
+/// The place and the number of a function, behind the names that exports give it.
+fn named(outer: &Outer<'_>, id: (Space, u32)) -> Option<(usize, u32)> {
+    let mut id = id;
+    // Each turn looks at an earlier item.
+    loop {
+        let (place, item) = outer.item(id)?;
+        match &item.part {
+            Part::Export(export) => id = (Space::Func, export.index),
+            _ => return Some((place, id.1)),
+        }
+    }
+}
+
+/// Takes what is the same in all places where it is said.
+fn same(known: &mut Option<Defined>, found: Defined) -> Result<()> {
+    match known.replace(found) {
+        Some(before) if before != found => refuse("values are in several memories"),
+        _ => Ok(()),
+    }
+}
+
+impl Plan {
+    /// All of a component's core modules as one.
+    fn whole(members: &Members<'_, '_>) -> Result<Self> {
+        let mut instances = 0;
+        let mut components = 0;
+        for item in &members.outer.items {
+            match &item.part {
+                Part::CoreInstance(Instance::Instantiate { .. }) => instances += 1,
+                Part::Instance(ComponentInstance::Instantiate { .. }) => components += 1,
+                _ => {}
+            }
+        }
+        // The one component is that which gives the application its names.
+        if instances != members.list.len() || components > 1 {
+            return refuse("it is made of several parts");
+        }
+        Self::all(members)
+    }
+}

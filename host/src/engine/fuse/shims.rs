@@ -1,0 +1,168 @@
+//! Functions that do nothing but call what is in a fixed place of a table, left out.
+//!
+//! wit-component makes a module of them, and another that fills the table: a program calls the
+//! host by them, as the host's functions need its memory, which is not there before it. Where all
+//! is one module, and what is in the table is known, the program calls that; and an instance has a
+//! table less.
+
+use std::collections::{HashMap, HashSet};
+
+use wasmparser::{ElementItems, ElementKind, FuncType, FunctionBody, Operator};
+
+use super::constant::{Constants, Value, fold};
+use super::members::{Defined, Members, Source};
+use super::outer::Kind;
+use super::plan::Plan;
+use super::refusal::Result;
+use super::slots::{entries_of_shim, is_only_filled};
+
+/// What is left out, and what is called in its place.
+#[derive(Default)]
+pub(super) struct Shims {
+    tables: HashSet<Defined>,
+    functions: HashMap<Defined, Source>,
+}
+
+/// What a table has, by place: a function, and its type.
+type Entries = HashMap<u32, (Source, FuncType)>;
+
+impl Shims {
+    /// All of a plan's first group, for a module that all of it is in.
+    pub(super) fn of(
+        members: &Members<'_, '_>,
+        plan: &Plan,
+        constants: &Constants,
+    ) -> Result<Self> {
+        let mut shims = Self::default();
+        for &member in &plan.first {
+            let inner = &members.list[member].inner;
+            let has_more = !inner.imports.is_empty()
+                || !inner.memories.is_empty()
+                || !inner.globals.is_empty()
+                || !inner.data.is_empty();
+            let (Some(count), false) = (entries_of_shim(members, member)?, has_more) else {
+                continue;
+            };
+            let table = Defined { member, index: 0 };
+            if is_only_filled(members, plan, constants, table, count)?
+                && let Some(entries) = entries(members, plan, constants, table)?
+                && let Some(functions) = functions(members, member, &entries)?
+            {
+                shims.tables.insert(table);
+                shims.functions.extend(functions);
+            }
+        }
+        Ok(shims)
+    }
+
+    /// What is called in place of a function.
+    pub(super) fn instead_of(&self, function: Defined) -> Option<Source> {
+        let mut source = *self.functions.get(&function)?;
+        // One may call another; as many turns as there are find the last, if there is one.
+        for _ in 0..self.functions.len() {
+            match source {
+                Source::Defined(defined) => match self.functions.get(&defined) {
+                    Some(next) => source = *next,
+                    None => break,
+                },
+                Source::Canonical(_) => break,
+            }
+        }
+        Some(source)
+    }
+
+    /// Whether a member is left out: it has nothing but a table, and functions that call it.
+    pub(super) fn has_member(&self, member: usize) -> bool {
+        self.tables.contains(&Defined { member, index: 0 })
+    }
+
+    pub(super) fn has_table(&self, table: Source) -> bool {
+        matches!(table, Source::Defined(table) if self.tables.contains(&table))
+    }
+}
+
+/// What is put into a table. None where not all of it is known.
+fn entries(
+    members: &Members<'_, '_>,
+    plan: &Plan,
+    constants: &Constants,
+    table: Defined,
+) -> Result<Option<Entries>> {
+    let mut entries = Entries::new();
+    for &member in &plan.first {
+        let inner = &members.list[member].inner;
+        for element in &inner.elements {
+            let ElementKind::Active {
+                table_index,
+                offset_expr,
+            } = &element.kind
+            else {
+                continue;
+            };
+            let into = members.source(Kind::Table, member, table_index.unwrap_or(0))?;
+            if into != Source::Defined(table) {
+                continue;
+            }
+            let offset = fold(offset_expr, |index| constants.value(members, member, index));
+            let (Some(Value::I32(offset)), ElementItems::Functions(functions)) =
+                (offset, &element.items)
+            else {
+                return Ok(None);
+            };
+            for (place, function) in (offset.cast_unsigned()..).zip(functions.clone()) {
+                let function = function?;
+                let Some(ty) = inner.function_type(function) else {
+                    return Ok(None);
+                };
+                let source = members.source(Kind::Func, member, function)?;
+                // What is put in later is what is there.
+                entries.insert(place, (source, ty.clone()));
+            }
+        }
+    }
+    Ok(Some(entries))
+}
+
+/// What each function of a member calls. None where one does something else, or would trap.
+fn functions(
+    members: &Members<'_, '_>,
+    member: usize,
+    entries: &Entries,
+) -> Result<Option<Vec<(Defined, Source)>>> {
+    let inner = &members.list[member].inner;
+    let imported = inner.imported(Kind::Func);
+    let mut functions = Vec::new();
+    for (index, body) in (0..).zip(&inner.bodies) {
+        let Some(ty) = inner.function_type(imported + index) else {
+            return Ok(None);
+        };
+        let called = place(body, ty.params().len() as u32)?.and_then(|place| entries.get(&place));
+        match called {
+            Some((source, called_as)) if called_as == ty => {
+                functions.push((Defined { member, index }, *source));
+            }
+            _ => return Ok(None),
+        }
+    }
+    Ok(Some(functions))
+}
+
+/// The place of a table that a function calls with what it was called with, if it does only that.
+fn place(body: &FunctionBody<'_>, parameters: u32) -> Result<Option<u32>> {
+    let mut operators = body.get_operators_reader()?;
+    for parameter in 0..parameters {
+        if !matches!(operators.read()?, Operator::LocalGet { local_index } if local_index == parameter)
+        {
+            return Ok(None);
+        }
+    }
+    let Operator::I32Const { value } = operators.read()? else {
+        return Ok(None);
+    };
+    let calls = matches!(
+        operators.read()?,
+        Operator::CallIndirect { table_index: 0, .. }
+    ) && matches!(operators.read()?, Operator::End)
+        && operators.eof();
+    Ok(calls.then_some(value.cast_unsigned()))
+}
