@@ -145,9 +145,9 @@ impl State {
         self.wasi = Some(Wasi::new(&self.log, configure));
     }
 
-    /// Whether the next request may find no memory left.
+    /// Whether the next request may find no memory left, or no handle.
     pub(super) fn is_nearly_full(&self) -> bool {
-        self.footprint.is_nearly_full(self.budget.memory_bytes)
+        self.footprint.is_nearly_full(self.budget.memory_bytes) || self.direct.is_nearly_full()
     }
 
     /// Tells the log what the guest was refused, in a line of its own.

@@ -50,6 +50,11 @@ impl Handles {
         Ok(self.entries.len() as u32)
     }
 
+    /// Whether half of the numbers have been in use at a time.
+    pub(super) fn is_nearly_full(&self) -> bool {
+        self.entries.len() > MOST / 2
+    }
+
     /// What a number stands for.
     ///
     /// # Errors

@@ -39,3 +39,11 @@ pub(super) struct Direct {
     /// A result on its way: the application allocates for it, and can call nothing meanwhile.
     lowering: Option<Lowering>,
 }
+
+impl Direct {
+    /// Whether another request may find no handle left: an application that gives none back has two
+    /// more with each.
+    pub(super) fn is_nearly_full(&self) -> bool {
+        self.handles.is_nearly_full()
+    }
+}

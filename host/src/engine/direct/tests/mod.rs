@@ -501,3 +501,19 @@ fn an_instance_that_serves_several_goes_on_alike() {
         }
     }
 }
+
+#[test]
+fn handles_that_are_never_given_back_fail_no_request() {
+    let text = Text {
+        call: "(i32.store (i32.const 1024) (local.get 0)) (call $ok (local.get 1)) (call $whole)",
+        ..TEXT
+    };
+    let [direct, _] = both(&text.binary());
+    let handles = (0..1_200).map(|_| {
+        let outcome = answer(&direct, INPUT, 10_000);
+        assert_eq!(outcome.failure, None);
+        u32::from(outcome.body[0]) | u32::from(outcome.body[1]) << 8
+    });
+    let highest = handles.max();
+    assert!(highest > Some(100), "one instance serves many: {highest:?}");
+}
