@@ -36,7 +36,7 @@ mod shims;
 mod slots;
 
 use wasmparser::types::Types;
-use wasmparser::{Parser, ValidPayload, Validator, WasmFeatures};
+use wasmparser::{Parser, ValidPayload, Validator};
 
 pub(super) use contract::GATEWAY;
 use members::Members;
@@ -77,8 +77,8 @@ pub(super) fn component(bytes: &[u8]) -> Result<Fused, Refusal> {
 
 /// Checks all but the functions' bodies, so that what is taken apart is known to fit together.
 fn validate(bytes: &[u8]) -> Result<Types, Refusal> {
-    // Whether the engine has a feature is for the engine to say.
-    let mut validator = Validator::new_with_features(WasmFeatures::all());
+    // No more than what is usual: what the engine would refuse may be left out by a merged module.
+    let mut validator = Validator::new();
     let mut types = None;
     for payload in Parser::new(0).parse_all(bytes) {
         if let ValidPayload::End(of) = validator.payload(&payload?)? {
