@@ -1,13 +1,14 @@
 //! One request in a fresh instance, without sockets: store, instance, call, reset. And its parts:
 //! the store alone, and a handler by hand that does next to nothing, which is what an instance
-//! costs.
+//! costs. And fresh instances on two threads at once.
 //!
 //! Takes the demo handlers, so `cargo xtask build` comes first.
 
 use std::net::Ipv4Addr;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Barrier};
 use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use wasgi::config::{Budget, Policy};
@@ -19,13 +20,16 @@ fn call(c: &mut Criterion) {
     let budget = Budget::default();
     let policy = Policy { budget, reuse: 1 };
     let engine = Engine::new(&budget, None).expect("an engine");
-    for name in ["hello", "environ"] {
+    let load = |name: &str| {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../handlers/{name}.wasm"));
         let bytes = std::fs::read(&file)
             .unwrap_or_else(|error| panic!("{}: {error}: run `cargo xtask build`", file.display()));
-        let program = engine.load(&bytes).expect("a handler");
+        engine.load(&bytes).expect("a handler")
+    };
+    let hello = load("hello");
+    for (name, program) in [("hello", &hello), ("environ", &load("environ"))] {
         c.bench_function(&format!("fresh/{name}"), |b| {
-            b.iter(|| once(&program, policy))
+            b.iter(|| once(program, policy))
         });
     }
     let page = include_str!("../tests/support/page.wat");
@@ -33,6 +37,30 @@ fn call(c: &mut Criterion) {
     let program = engine.load(page.as_bytes()).expect("a handler");
     c.bench_function("instance", |b| b.iter(|| once(&program, policy)));
     c.bench_function("store", |b| b.iter(|| drop(prepare(&program, policy))));
+    for count in [1, 2] {
+        c.bench_function(&format!("threads/{count}"), |b| {
+            b.iter_custom(|rounds| on_threads(&hello, policy, count, rounds));
+        });
+    }
+}
+
+/// How long it takes so many threads to make so many calls each: as long as one, if none of them
+/// ever waits for another.
+fn on_threads(program: &Program, policy: Policy, count: usize, rounds: u64) -> Duration {
+    let start = Barrier::new(count + 1);
+    let began = std::thread::scope(|scope| {
+        for _ in 0..count {
+            scope.spawn(|| {
+                start.wait();
+                for _ in 0..rounds {
+                    once(program, policy);
+                }
+            });
+        }
+        start.wait();
+        Instant::now()
+    });
+    began.elapsed()
 }
 
 fn once(program: &Program, policy: Policy) {

@@ -7,7 +7,7 @@ use wasmtime::{Caller, Linker, Memory, Result, bail, format_err};
 
 use super::abi::{HOST, HostFunction, NOTHING};
 use super::handles::Kind;
-use super::lift::{Lift, checked_case};
+use super::lift::{Lift, checked_case, place, place_of_bytes};
 use super::lower::{Lowering, put};
 use crate::engine::bindings::wasgi::gateway::gateway::{
     Host, HostEnviron, HostStartResponse, InputError, StartError, WriteError,
@@ -62,7 +62,9 @@ fn get(
     let (memory, state) = enter(&mut caller)?;
     let this = handle(state, Kind::Environ, this)?;
     let name = Lift::new(memory).string(name, length)?;
-    match HostEnviron::get(state, this, name)? {
+    let found = HostEnviron::get(state, this, name)?;
+    place(memory, result, 12)?;
+    match found {
         Some(value) => {
             put(memory, result, &[1])?;
             lower(state, Lowering::of_bytes(value, result.wrapping_add(4)))
@@ -72,9 +74,10 @@ fn get(
 }
 
 fn variables(mut caller: Caller<'_, State>, this: Word, result: Word) -> Result<i64> {
-    let (_, state) = enter(&mut caller)?;
+    let (memory, state) = enter(&mut caller)?;
     let this = handle(state, Kind::Environ, this)?;
     let variables = HostEnviron::variables(state, this)?;
+    place(memory, result, 8)?;
     lower(state, Lowering::Pairs(result, variables))
 }
 
@@ -83,6 +86,7 @@ async fn read(mut caller: Caller<'_, State>, this: Word, size: u64, result: Word
     let this = handle(state, Kind::Environ, this)?;
     let read = HostEnviron::read(state, this, size).await?;
     let (memory, state) = enter(&mut caller)?;
+    place(memory, result, 12)?;
     match read {
         Ok(block) => {
             put(memory, result, &[0])?;
@@ -139,7 +143,9 @@ fn start_response(
             (traceback, traceback_length),
         ])?),
     };
-    let case = match HostStartResponse::call(state, this, status, headers, exc_info)? {
+    let started = HostStartResponse::call(state, this, status, headers, exc_info)?;
+    place(memory, result, 16)?;
+    let case = match started {
         Ok(()) => return done(memory, result, &[0]),
         Err(StartError::AlreadyStarted) => 0,
         Err(StartError::HeadSent) => 1,
@@ -168,7 +174,11 @@ async fn write(
     let written = HostStartResponse::write(state, this, block).await?;
     let (memory, _) = enter(&mut caller)?;
     match written {
-        Ok(()) => put(memory, result, &[0]),
+        Ok(()) => {
+            // An error's byte has to have its place, too, and stays as it is.
+            place_of_bytes(memory, result, 2)?;
+            put(memory, result, &[0])
+        }
         Err(error) => put(memory, result, &[1, case_of_write_error(error)]),
     }
 }

@@ -12,6 +12,9 @@ use crate::engine::application::Answer;
 use crate::engine::bindings::wasgi::gateway::gateway::Exception;
 use crate::engine::state::State;
 
+/// What each function's result takes, in bytes: an exception is the largest part of it.
+const RESULT_BYTES: usize = 28;
+
 /// Linked and ready to instantiate.
 #[derive(Clone)]
 pub(in crate::engine) struct Pre {
@@ -88,6 +91,7 @@ impl Instance {
             .await?;
         let (memory, state) = self.memory.data_and_store_mut(&mut *store);
         let mut lift = Lift::new(memory);
+        lift.place(result, RESULT_BYTES)?;
         let answer = match lift.case(result, 2)? {
             0 => match lift.case(result.wrapping_add(4), 2)? {
                 0 => {
@@ -119,6 +123,7 @@ impl Instance {
         let next: TypedFunc<u32, u32> = self.function(store, &self.exports.next)?;
         let result = next.call_async(&mut *store, blocks).await?;
         let mut lift = Lift::new(self.memory.data(&*store));
+        lift.place(result, RESULT_BYTES)?;
         let block = match lift.case(result, 2)? {
             0 => match lift.case(result.wrapping_add(4), 2)? {
                 0 => Ok(None),
@@ -142,6 +147,7 @@ impl Instance {
         let close: TypedFunc<u32, u32> = self.function(store, &self.exports.close)?;
         let result = close.call_async(&mut *store, blocks).await?;
         let mut lift = Lift::new(self.memory.data(&*store));
+        lift.place(result, RESULT_BYTES)?;
         let closed = match lift.case(result, 2)? {
             0 => Ok(()),
             _ => Err(lift.exception_at(result.wrapping_add(4))?),

@@ -91,6 +91,11 @@ impl<'m> Lift<'m> {
         Ok(words)
     }
 
+    /// Sees that there is room for a result of so many bytes, with words in it.
+    pub(super) fn place(&self, address: u32, size: usize) -> Result<()> {
+        place(self.memory, address, size)
+    }
+
     /// Which case of so many a value is.
     pub(super) fn case(&self, address: u32, cases: u8) -> Result<u8> {
         let Some(&case) = self.memory.get(address as usize) else {
@@ -122,10 +127,25 @@ pub(super) fn checked_case(case: u32, cases: u32) -> Result<u32> {
 }
 
 /// Sees that a list of words, or something with words in it, is where one may be.
-pub(super) fn aligned(address: u32) -> Result<()> {
+fn aligned(address: u32) -> Result<()> {
     match address % 4 {
         0 => Ok(()),
         _ => bail!("address {address:#x} is not aligned"),
+    }
+}
+
+/// Sees that something with words in it has its place in memory.
+pub(super) fn place(memory: &[u8], address: u32, size: usize) -> Result<()> {
+    aligned(address)?;
+    place_of_bytes(memory, address, size)
+}
+
+/// Sees that so many bytes have their place in memory.
+pub(super) fn place_of_bytes(memory: &[u8], address: u32, size: usize) -> Result<()> {
+    let start = address as usize;
+    match memory.get(start..start + size) {
+        Some(_) => Ok(()),
+        None => Err(outside()),
     }
 }
 

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use wasmtime::Result;
 
 use super::abi::{NOTHING, want};
-use super::lift::{PAIR_BYTES, aligned, outside};
+use super::lift::{PAIR_BYTES, outside, place};
 
 /// What is left of a result: its lists and strings.
 pub(super) enum Lowering {
@@ -62,15 +62,8 @@ impl Lowering {
                 put_words(memory, slot, [address, bytes.len() as u32])
             }
             Self::Pairs(slot, pairs) => {
-                aligned(address)?;
                 let count = pairs.len() as u32;
-                let size = count as usize * PAIR_BYTES as usize;
-                if memory
-                    .get(address as usize..address as usize + size)
-                    .is_none()
-                {
-                    return Err(outside());
-                }
+                place(memory, address, pairs.len() * PAIR_BYTES as usize)?;
                 put_words(memory, *slot, [address, count])?;
                 let mut parts = VecDeque::with_capacity(pairs.len() * 2);
                 let pairs = std::mem::take(pairs).into_iter();

@@ -46,8 +46,14 @@ fn what_is_damaged_is_damaged_alike() {
         .filter(|change| {
             let mut bytes = bytes.clone();
             let place = change * bytes.len() / CHANGES;
-            bytes[place] ^= 1 << (change % 8);
-            is_alike(&engine, &bytes, budget)
+            let bit = change % 8;
+            bytes[place] ^= 1 << bit;
+            is_alike(
+                &engine,
+                &bytes,
+                budget,
+                &format!("bit {bit} of byte {place}"),
+            )
         })
         .count();
     drop(ticking);
@@ -55,24 +61,24 @@ fn what_is_damaged_is_damaged_alike() {
 }
 
 /// Sees that a file does the same either way, if it can be called directly.
-fn is_alike(engine: &Engine, bytes: &[u8], budget: Budget) -> bool {
+fn is_alike(engine: &Engine, bytes: &[u8], budget: Budget, change: &str) -> bool {
     let Ok(direct) = engine.load(bytes) else {
         return false;
     };
     if !direct.is_direct() {
         return false;
     }
-    let component = Component::new(&engine.first.engine, bytes).expect("it is a component, too");
+    let component = Component::new(&engine.first.engine, bytes).expect(change);
     let component = engine.program(Compiled::Component(component), None);
-    let component = component.expect("and one of the contract's");
+    let component = component.expect(change);
     let [direct, component] = [direct, component].map(|program| {
         let policy = Policy { budget, reuse: 1 };
         answer_with(&program, INPUT, policy)
     });
     // How far it comes in its time is not always the same.
     let is_late = |outcome: &Outcome| matches!(outcome.failure, Some(Failure::CpuTime(_)));
-    if !(is_late(&direct) && is_late(&component)) {
-        assert_eq!(direct, component);
+    if !(is_late(&direct) || is_late(&component)) {
+        assert_eq!(direct, component, "{change}");
     }
     true
 }

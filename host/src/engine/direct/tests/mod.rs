@@ -396,6 +396,8 @@ fn what_an_application_may_not_pass_traps() {
         start(&format!("(i32.const 256) (i32.const 6) (i32.const 0) (i32.const 0) (i32.const 2) {none} (i32.const 64)")),
         // A result that has no place.
         result("(i32.const 65536)"),
+        result("(i32.const 65524)"),
+        result("(i32.const 65)"),
         result("(i32.const -4)"),
         // What is returned: no case, outside, not aligned, of no blocks.
         returns("(i32.const 2) (i32.const 0) (i32.const 0) (i32.const 0)"),
@@ -406,6 +408,12 @@ fn what_an_application_may_not_pass_traps() {
         returns("(i32.const 0) (i32.const 1) (i32.const 1) (i32.const 0)"),
         returns("(i32.const 1) (i32.const -1) (i32.const 9) (i32.const 0)"),
         "(call $ok (local.get 1)) (drop (call $whole)) (i32.const 130)".to_owned(),
+        "(call $ok (local.get 1)) (drop (call $whole)) (i32.const 65512)".to_owned(),
+        "(call $get (local.get 0) (i32.const 336) (i32.const 7) (i32.const 65528)) (call $ok (local.get 1)) (call $whole)".to_owned(),
+        "(call $get (local.get 0) (i32.const 336) (i32.const 7) (i32.const 66)) (call $ok (local.get 1)) (call $whole)".to_owned(),
+        "(call $variables (local.get 0) (i32.const 65532)) (call $ok (local.get 1)) (call $whole)".to_owned(),
+        "(call $read (local.get 0) (i64.const 9) (i32.const 65528)) (call $ok (local.get 1)) (call $whole)".to_owned(),
+        "(call $write (local.get 1) (i32.const 392) (i32.const 7) (i32.const 65535)) (call $ok (local.get 1)) (call $whole)".to_owned(),
         "(call $ok (local.get 1)) (drop (call $whole)) (i32.const -4)".to_owned(),
         // Handles: of nothing, of another thing, dropped.
         "(call $get (i32.const 0) (i32.const 320) (i32.const 14) (i32.const 64)) (call $whole)".to_owned(),
