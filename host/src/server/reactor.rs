@@ -49,6 +49,10 @@ const EVENTS: usize = 1024;
 /// Connections that are accepted before the others get their turn.
 const ACCEPTS_PER_TURN: usize = 256;
 
+/// How long calls that compute have in a turn, before the kernel is asked again: as long as a single
+/// one has until it is made to yield. Short ones that had to wait behind a long one are many.
+const COMPUTING_TIME: Duration = Duration::from_millis(1);
+
 /// A thread's event loop.
 pub(super) struct Reactor {
     poll: mio::Poll,
@@ -167,14 +171,24 @@ impl Reactor {
                     _ => self.poll_call(call),
                 }
             }
-            if let Some(call) = self.computing.pop_front() {
-                self.poll_call(call);
-            }
+            self.compute();
             self.accept();
             self.expire();
             self.cx.flush_log();
             if self.draining && self.connections.is_empty() && self.cx.calls.is_empty() {
                 return Ok(());
+            }
+        }
+    }
+
+    /// Runs calls that compute, and those that had to wait for them. One that is made to yield has
+    /// its next turn when all others have had theirs.
+    fn compute(&mut self) {
+        let end = self.cx.now + COMPUTING_TIME;
+        while let Some(call) = self.computing.pop_front() {
+            self.poll_call(call);
+            if Instant::now() >= end {
+                return;
             }
         }
     }

@@ -1,9 +1,8 @@
 //! Instances of applications that are called directly, and the functions that these have.
 
-use wasmtime::{
-    InstancePre, Memory, Module, ModuleExport, Result, Store, StoreContextMut, TypedFunc,
-    format_err,
-};
+use std::sync::OnceLock;
+
+use wasmtime::{InstancePre, Memory, Module, ModuleExport, Result, Store, TypedFunc, format_err};
 
 use super::abi::Export;
 use super::handles::Kind;
@@ -23,12 +22,17 @@ pub(in crate::engine) struct Pre {
 }
 
 /// An instance of an application.
-#[derive(Clone, Copy)]
 pub(in crate::engine) struct Instance {
     instance: wasmtime::Instance,
     memory: Memory,
     exports: Exports,
+    call: TypedFunc<(u32, u32), u32>,
+    /// Looked up once, for all requests that it serves.
+    after_call: OnceLock<After>,
 }
+
+/// What takes a number and returns nothing, if there is that.
+type After = Option<TypedFunc<u32, ()>>;
 
 /// Where the application's functions are among what the module exports.
 #[derive(Clone, Copy)]
@@ -71,6 +75,8 @@ impl Pre {
             instance,
             memory,
             exports,
+            call: function(&instance, store, &exports.call)?,
+            after_call: OnceLock::new(),
         })
     }
 }
@@ -85,8 +91,8 @@ impl Instance {
         let request = state.request;
         let environ = state.direct.handles.add(Kind::Environ, request)?;
         let start_response = state.direct.handles.add(Kind::StartResponse, request)?;
-        let call: TypedFunc<(u32, u32), u32> = self.function(store, &self.exports.call)?;
-        let result = call
+        let result = self
+            .call
             .call_async(&mut *store, (environ, start_response))
             .await?;
         let (memory, state) = self.memory.data_and_store_mut(&mut *store);
@@ -109,7 +115,16 @@ impl Instance {
         };
         // Where nothing of the instance will run again, nobody cares what it leaves behind.
         if state.is_kept || matches!(answer, Ok(Answer::Blocks(_))) {
-            self.after(store, self.exports.after_call, result).await?;
+            let after = match self.after_call.get() {
+                Some(after) => after,
+                None => {
+                    let after = self.find_after(store, self.exports.after_call)?;
+                    self.after_call.get_or_init(|| after)
+                }
+            };
+            if let Some(after) = after {
+                after.call_async(&mut *store, result).await?;
+            }
         }
         Ok(answer)
     }
@@ -120,7 +135,7 @@ impl Instance {
         store: &mut Store<State>,
         blocks: u32,
     ) -> Result<Result<Option<Vec<u8>>, Exception>> {
-        let next: TypedFunc<u32, u32> = self.function(store, &self.exports.next)?;
+        let next: TypedFunc<u32, u32> = function(&self.instance, store, &self.exports.next)?;
         let result = next.call_async(&mut *store, blocks).await?;
         let mut lift = Lift::new(self.memory.data(&*store));
         lift.place(result, RESULT_BYTES)?;
@@ -144,7 +159,7 @@ impl Instance {
         store: &mut Store<State>,
         blocks: u32,
     ) -> Result<Result<(), Exception>> {
-        let close: TypedFunc<u32, u32> = self.function(store, &self.exports.close)?;
+        let close: TypedFunc<u32, u32> = function(&self.instance, store, &self.exports.close)?;
         let result = close.call_async(&mut *store, blocks).await?;
         let mut lift = Lift::new(self.memory.data(&*store));
         lift.place(result, RESULT_BYTES)?;
@@ -172,29 +187,30 @@ impl Instance {
         export: Option<ModuleExport>,
         value: u32,
     ) -> Result<()> {
-        let Some(export) = export else {
-            return Ok(());
-        };
-        let function: TypedFunc<u32, ()> = self.function(store, &export)?;
-        function.call_async(&mut *store, value).await
+        match self.find_after(store, export)? {
+            Some(after) => after.call_async(&mut *store, value).await,
+            None => Ok(()),
+        }
     }
 
-    fn function<P, R>(
-        &self,
-        store: &mut Store<State>,
-        export: &ModuleExport,
-    ) -> Result<TypedFunc<P, R>>
-    where
-        P: wasmtime::WasmParams,
-        R: wasmtime::WasmResults,
-    {
-        let mut store: StoreContextMut<'_, State> = store.into();
-        let function = self.instance.get_module_export(&mut store, export);
-        let function = function
-            .and_then(wasmtime::Extern::into_func)
-            .ok_or_else(missing)?;
-        function.typed(&store)
+    fn find_after(&self, store: &mut Store<State>, export: Option<ModuleExport>) -> Result<After> {
+        let found = export.map(|export| function(&self.instance, store, &export));
+        found.transpose()
     }
+}
+
+fn function<P, R>(
+    instance: &wasmtime::Instance,
+    store: &mut Store<State>,
+    export: &ModuleExport,
+) -> Result<TypedFunc<P, R>>
+where
+    P: wasmtime::WasmParams,
+    R: wasmtime::WasmResults,
+{
+    let function = instance.get_module_export(&mut *store, export);
+    let function = function.and_then(wasmtime::Extern::into_func);
+    function.ok_or_else(missing)?.typed(&*store)
 }
 
 impl Exports {
