@@ -49,8 +49,8 @@ const EVENTS: usize = 1024;
 /// Connections that are accepted before the others get their turn.
 const ACCEPTS_PER_TURN: usize = 256;
 
-/// How long calls that compute have in a turn, before the kernel is asked again: as long as a single
-/// one has until it is made to yield. Short ones that had to wait behind a long one are many.
+/// How long calls that compute have in a turn, before the kernel is asked again: as long as one of
+/// them has until it is made to yield. Short ones that had to wait behind it are many.
 const COMPUTING_TIME: Duration = Duration::from_millis(1);
 
 /// A thread's event loop.
