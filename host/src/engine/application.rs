@@ -11,6 +11,10 @@ use super::direct;
 use super::state::State;
 
 /// An instance of an application.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "a request has one, and most have the large one: a box would be an allocation"
+)]
 pub(super) enum Application {
     Component(Handler),
     Direct(direct::Instance),

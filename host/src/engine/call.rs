@@ -25,6 +25,11 @@ use crate::gateway::{Environ, Exchange, Failure, Response, Step};
 /// Frames of a guest's stack that a trap's log line names.
 const FRAMES: usize = 8;
 
+/// Ticks until a guest is first made to yield: it computes for one at least. With one, a request of
+/// twenty microseconds that a tick falls into would be taken for one that computes, and others
+/// would wait behind it.
+const FIRST_TICKS: u64 = 2;
+
 /// A request at work in an instance of its own. Dropping it ends the guest where it is.
 pub struct Call {
     meter: Arc<Meter>,
@@ -102,7 +107,7 @@ impl fmt::Debug for Finished {
 fn new_store(engine: &wasmtime::Engine, state: State) -> Store<State> {
     let mut store = Store::new(engine, state);
     // Instantiation runs the guest's start functions already.
-    store.set_epoch_deadline(1);
+    store.set_epoch_deadline(FIRST_TICKS);
     store.limiter(|state| state);
     store.epoch_deadline_callback(|mut context| {
         let state = context.data_mut();
@@ -168,7 +173,7 @@ async fn run_on(code: Arc<Code>, request: Request, reuse: u32) -> Finished {
     let served = served + 1;
     let is_last = served >= reuse;
     store.data_mut().is_kept = !is_last;
-    store.set_epoch_deadline(1);
+    store.set_epoch_deadline(FIRST_TICKS);
     let failure = match instance {
         Err(failure) => Some(failure),
         Ok(instance) => match answer(&instance, &mut store).await {

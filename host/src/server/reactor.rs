@@ -50,7 +50,8 @@ const EVENTS: usize = 1024;
 const ACCEPTS_PER_TURN: usize = 256;
 
 /// How long calls that compute have in a turn, before the kernel is asked again: as long as one of
-/// them has until it is made to yield. Short ones that had to wait behind it are many.
+/// them has until it is made to yield. Those that had to wait and are short are all run: else some
+/// would always be left, and have those wait that come meanwhile.
 const COMPUTING_TIME: Duration = Duration::from_millis(1);
 
 /// A thread's event loop.
@@ -185,9 +186,13 @@ impl Reactor {
     /// its next turn when all others have had theirs.
     fn compute(&mut self) {
         let end = self.cx.now + COMPUTING_TIME;
-        while let Some(call) = self.computing.pop_front() {
+        for _ in 0..self.cx.calls.len() {
+            let Some(call) = self.computing.pop_front() else {
+                return;
+            };
             self.poll_call(call);
-            if Instant::now() >= end {
+            let yielded = matches!(self.cx.calls.at(call), Some(running) if running.computing);
+            if yielded && Instant::now() >= end {
                 return;
             }
         }
