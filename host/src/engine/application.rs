@@ -4,11 +4,18 @@
 use wasmtime::component::{Resource, ResourceAny};
 use wasmtime::{Result, Store};
 
-use super::bindings::Handler;
 use super::bindings::exports::wasgi::gateway::application::Body;
 use super::bindings::wasgi::gateway::gateway::Exception;
+use super::bindings::{Handler, HandlerPre};
 use super::direct;
 use super::state::State;
+
+/// An application, linked and ready to instantiate.
+#[derive(Clone)]
+pub(super) enum ApplicationPre {
+    Component(HandlerPre<State>),
+    Direct(direct::Pre),
+}
 
 /// An instance of an application.
 #[allow(
@@ -33,6 +40,22 @@ pub(super) enum Answer<B> {
 pub(super) enum Blocks {
     Component(ResourceAny),
     Direct(u32),
+}
+
+impl ApplicationPre {
+    pub(super) fn engine(&self) -> &wasmtime::Engine {
+        match self {
+            Self::Component(pre) => pre.engine(),
+            Self::Direct(pre) => pre.engine(),
+        }
+    }
+
+    pub(super) async fn instantiate(&self, store: &mut Store<State>) -> Result<Application> {
+        Ok(match self {
+            Self::Component(pre) => Application::Component(pre.instantiate_async(store).await?),
+            Self::Direct(pre) => Application::Direct(pre.instantiate(store).await?),
+        })
+    }
 }
 
 impl<B> Answer<B> {

@@ -191,6 +191,7 @@ fn read(engine: &wasmtime::Engine, entry: &Path) -> Option<Compiled> {
     if !entry.exists() {
         return None;
     }
+    let layer = wasmtime::Engine::detect_precompiled_file(entry);
     // SAFETY: the file is one that this program wrote from a component which it had compiled
     // itself: the folder belongs to this user and nobody else may write to it (`open` checks), the
     // name is a hash of what was compiled and how, and a file only ever appears whole, by rename.
@@ -201,7 +202,7 @@ fn read(engine: &wasmtime::Engine, entry: &Path) -> Option<Compiled> {
         reason = "loading compiled code is unsafe by nature; see above"
     )]
     let compiled = unsafe {
-        match wasmtime::Engine::detect_precompiled_file(entry) {
+        match layer {
             Ok(Some(Precompiled::Module)) => {
                 Module::deserialize_file(engine, entry).map(Compiled::Direct)
             }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use wasmtime::{PoolConcurrencyLimitError, Store, Trap, UpdateDeadline};
 
-use super::application::{Answer, Application, Blocks};
+use super::application::{Answer, Application, ApplicationPre, Blocks};
 use super::bindings::wasgi::gateway::gateway::Exception;
 use super::kind::Pre;
 use super::load::{Code, line};
@@ -162,11 +162,12 @@ async fn run_on(code: Arc<Code>, request: Request, reuse: u32) -> Finished {
             let (pre, seat) = code.place_to_stay().await;
             let mut store = new_store(pre.engine(), request.into_state(seat));
             code.prepare(store.data_mut());
-            let instance = application(pre, &mut store).await.unwrap_or_else(|| {
-                Err(Failure::Instantiation(
+            let instance = match pre {
+                Pre::Application(pre) => instantiate(pre, &mut store).await,
+                Pre::WasiHttp(_) | Pre::Command(_) => Err(Failure::Instantiation(
                     "only handlers of the contract serve several requests".into(),
-                ))
-            });
+                )),
+            };
             (store, instance, 0)
         }
     };
@@ -204,10 +205,9 @@ async fn run(code: Arc<Code>, request: Request) -> Finished {
     let mut store = new_store(pre.engine(), request.into_state(seat));
     code.prepare(store.data_mut());
     let result = match pre {
-        Pre::Gateway(_) | Pre::Direct(_) => match application(pre, &mut store).await {
-            Some(Ok(application)) => answer(&application, &mut store).await,
-            Some(Err(failure)) => Err(failure),
-            None => Ok(()),
+        Pre::Application(pre) => match instantiate(pre, &mut store).await {
+            Ok(application) => answer(&application, &mut store).await,
+            Err(failure) => Err(failure),
         },
         // In memory of their own: each request of the first kind would have room for the largest.
         Pre::WasiHttp(pre) => Box::pin(wasi_http::run(pre, &mut store)).await,
@@ -219,17 +219,12 @@ async fn run(code: Arc<Code>, request: Request) -> Finished {
     }
 }
 
-/// Makes an instance of an application; none of what is none.
-async fn application(pre: &Pre, store: &mut Store<State>) -> Option<Result<Application, Failure>> {
-    let made = match pre {
-        Pre::Gateway(pre) => {
-            let instance = pre.instantiate_async(&mut *store).await;
-            instance.map(Application::Component)
-        }
-        Pre::Direct(pre) => pre.instantiate(store).await.map(Application::Direct),
-        Pre::WasiHttp(_) | Pre::Command(_) => return None,
-    };
-    Some(made.map_err(|error| instantiation_failure(&error, store.data_mut())))
+async fn instantiate(
+    pre: &ApplicationPre,
+    store: &mut Store<State>,
+) -> Result<Application, Failure> {
+    let made = pre.instantiate(store).await;
+    made.map_err(|error| instantiation_failure(&error, store.data_mut()))
 }
 
 /// Calls the application and sends its body, as PEP 3333 tells a server to.

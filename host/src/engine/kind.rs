@@ -6,8 +6,8 @@ use wasmtime::component::{Component, InstancePre};
 use wasmtime_wasi::p2::bindings::CommandPre;
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
 
+use super::application::ApplicationPre;
 use super::bindings::HandlerPre;
-use super::direct;
 use super::state::State;
 use crate::config::Policy;
 
@@ -26,11 +26,9 @@ pub enum Kind {
 /// Linked and ready to instantiate, as its kind demands.
 #[derive(Clone)]
 pub(super) enum Pre {
-    Gateway(HandlerPre<State>),
+    Application(ApplicationPre),
     WasiHttp(ProxyPre<State>),
     Command(CommandPre<State>),
-    /// Of the first kind, and called directly.
-    Direct(direct::Pre),
 }
 
 impl Kind {
@@ -53,7 +51,7 @@ impl Kind {
     }
 
     /// The interface that a handler of this kind exports, with the versions that will do.
-    pub(super) fn export(self) -> &'static str {
+    pub(super) const fn export(self) -> &'static str {
         match self {
             Self::Gateway => "wasgi:gateway/application@0.1.0",
             Self::WasiHttp => "wasi:http/incoming-handler@0.2",
@@ -96,7 +94,7 @@ impl Kind {
     /// Checks that the exports are what they are called.
     pub(super) fn prepare(self, pre: InstancePre<State>) -> wasmtime::Result<Pre> {
         Ok(match self {
-            Self::Gateway => Pre::Gateway(HandlerPre::new(pre)?),
+            Self::Gateway => Pre::Application(ApplicationPre::Component(HandlerPre::new(pre)?)),
             Self::WasiHttp => Pre::WasiHttp(ProxyPre::new(pre)?),
             Self::Command => Pre::Command(CommandPre::new(pre)?),
         })
@@ -106,10 +104,9 @@ impl Kind {
 impl Pre {
     pub(super) fn engine(&self) -> &wasmtime::Engine {
         match self {
-            Self::Gateway(pre) => pre.engine(),
+            Self::Application(pre) => pre.engine(),
             Self::WasiHttp(pre) => pre.engine(),
             Self::Command(pre) => pre.engine(),
-            Self::Direct(pre) => pre.engine(),
         }
     }
 }

@@ -9,6 +9,7 @@ use anyhow::Context;
 use wasmtime::Module;
 use wasmtime::component::Component;
 
+use super::application::ApplicationPre;
 use super::cache::{self, CodeCache, Entry};
 use super::compiled::Compiled;
 use super::crowd::Crowd;
@@ -217,7 +218,8 @@ impl Room {
             Compiled::Direct(module) => {
                 let pre = self.linkers.direct().instantiate_pre(module);
                 let pre = pre.and_then(direct::Pre::new);
-                return pre.map(Pre::Direct).map_err(unprepared);
+                let pre = pre.map(ApplicationPre::Direct).map_err(unprepared)?;
+                return Ok(Pre::Application(pre));
             }
         };
         let pre = self

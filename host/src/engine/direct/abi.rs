@@ -44,7 +44,7 @@ pub(in crate::engine) enum Export {
 
 impl HostFunction {
     /// The name, which for those of the gateway is the one in WIT.
-    pub(in crate::engine) fn name(self) -> &'static str {
+    pub(in crate::engine) const fn name(self) -> &'static str {
         match self {
             Self::Get => "[method]environ.get",
             Self::Variables => "[method]environ.variables",
@@ -87,7 +87,7 @@ impl HostFunction {
 }
 
 impl Export {
-    pub(in crate::engine) fn name(self) -> &'static str {
+    pub(in crate::engine) const fn name(self) -> &'static str {
         match self {
             Self::Memory => "memory",
             Self::Call => "call",

@@ -173,12 +173,10 @@ async fn write(
     let block = Lift::new(memory).bytes(address, length)?;
     let written = HostStartResponse::write(state, this, block).await?;
     let (memory, _) = enter(&mut caller)?;
+    // An error's byte has to have its place where there is none, too, and stays as it is then.
+    place_of_bytes(memory, result, 2)?;
     match written {
-        Ok(()) => {
-            // An error's byte has to have its place, too, and stays as it is.
-            place_of_bytes(memory, result, 2)?;
-            put(memory, result, &[0])
-        }
+        Ok(()) => put(memory, result, &[0]),
         Err(error) => put(memory, result, &[1, case_of_write_error(error)]),
     }
 }

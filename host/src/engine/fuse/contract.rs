@@ -12,12 +12,14 @@ use wasmparser::component_types::{
 use wasmparser::types::{Types, TypesRef};
 
 use super::refusal::{Refusal, Result, refuse};
+use crate::engine::Kind;
+use crate::engine::direct::abi::{Export, HostFunction};
 
 /// The interface that an application imports.
 pub(in crate::engine) const GATEWAY: &str = "wasgi:gateway/gateway@0.1.0";
 
 /// And that which it exports.
-pub(super) const APPLICATION: &str = "wasgi:gateway/application@0.1.0";
+pub(super) const APPLICATION: &str = Kind::Gateway.export();
 
 /// A resource of the contract.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,23 +89,23 @@ const BLOCKS: Type = Type::Borrow(Resource::Blocks);
 /// What an application may import.
 const IMPORTS: [Function; 7] = [
     Function(
-        "[method]environ.get",
+        HostFunction::Get.name(),
         &[ENVIRON, Type::String],
         Some(Type::Option(&BYTES)),
     ),
     Function(
-        "[method]environ.variables",
+        HostFunction::Variables.name(),
         &[ENVIRON],
         Some(Type::List(&PAIR)),
     ),
     Function(
-        "[method]environ.read",
+        HostFunction::Read.name(),
         &[ENVIRON, Type::U64],
         Some(Type::Result(Some(&BYTES), &INPUT_ERROR)),
     ),
-    Function("[method]environ.write-errors", &[ENVIRON, BYTES], None),
+    Function(HostFunction::WriteErrors.name(), &[ENVIRON, BYTES], None),
     Function(
-        "[method]start-response.call",
+        HostFunction::StartResponse.name(),
         &[
             START_RESPONSE,
             Type::String,
@@ -113,17 +115,17 @@ const IMPORTS: [Function; 7] = [
         Some(Type::Result(None, &START_ERROR)),
     ),
     Function(
-        "[method]start-response.write",
+        HostFunction::Write.name(),
         &[START_RESPONSE, BYTES],
         Some(Type::Result(None, &WRITE_ERROR)),
     ),
-    Function("panicked", &[EXCEPTION], None),
+    Function(HostFunction::Panicked.name(), &[EXCEPTION], None),
 ];
 
 /// What it has to export.
 const EXPORTS: [Function; 3] = [
     Function(
-        "call",
+        Export::Call.name(),
         &[
             Type::Own(Resource::Environ),
             Type::Own(Resource::StartResponse),
@@ -131,12 +133,12 @@ const EXPORTS: [Function; 3] = [
         Some(Type::Result(Some(&BODY), &EXCEPTION)),
     ),
     Function(
-        "[method]blocks.next",
+        Export::Next.name(),
         &[BLOCKS],
         Some(Type::Result(Some(&Type::Option(&BYTES)), &EXCEPTION)),
     ),
     Function(
-        "[method]blocks.close",
+        Export::Close.name(),
         &[BLOCKS],
         Some(Type::Result(None, &EXCEPTION)),
     ),

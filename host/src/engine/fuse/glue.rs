@@ -34,7 +34,7 @@ struct Writer<'g, 'm> {
     glue: &'g Glue<'m>,
     /// The functions that the program calls in place of an import's.
     wrappers: Vec<Wrapper>,
-    /// The type of the program's own functions, from here on: their number is the first new one.
+    /// How many types the merged module has, which is the number of the first new one.
     types_before: u32,
     /// How many functions the merged module has.
     functions: u32,
