@@ -23,7 +23,7 @@ use super::warm::Idle;
 use super::{Kind, componentize, direct, fuse};
 use crate::config::Budget;
 use crate::registry::{Describe, Version};
-use crate::reload::Load;
+use crate::reload::{Load, LoadRequest};
 
 /// Compiles programs. Clones are the same engine.
 #[derive(Clone)]
@@ -308,8 +308,8 @@ impl fmt::Debug for Engine {
 impl Load for Engine {
     type Program = Program;
 
-    fn load(&self, _name: &str, bytes: &[u8], version: Version) -> anyhow::Result<Program> {
-        Ok(self.load_version(bytes, version)?)
+    fn load(&self, request: &LoadRequest<'_>) -> anyhow::Result<Program> {
+        Ok(self.load_version(request.bytes, request.version)?)
     }
 
     fn recall(&self, version: Version) -> Option<Program> {

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
 
-use super::Load;
 use super::source::{self, Content};
+use super::{CancelToken, Load, LoadRequest};
 use crate::registry::Version;
 use crate::router::{Route, Shape};
 
@@ -95,9 +95,13 @@ impl Job {
         if let Some(known) = self.outcome_of(version) {
             return known;
         }
-        match catch_unwind(AssertUnwindSafe(|| {
-            loader.load(&self.name, &bytes, version)
-        })) {
+        let request = LoadRequest {
+            name: &self.name,
+            bytes: &bytes,
+            version,
+            cancel: &CancelToken::new(),
+        };
+        match catch_unwind(AssertUnwindSafe(|| loader.load(&request))) {
             Ok(Ok(program)) => Outcome::Loaded(version, program, begun.elapsed()),
             Ok(Err(error)) => Outcome::Broken(version, error),
             Err(_) => Outcome::Broken(version, anyhow!("loading it made the loader panic")),

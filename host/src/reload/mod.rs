@@ -17,6 +17,7 @@
 //! or removed. Nothing is ever written into a watched folder, and reading is no event, so the
 //! reloader can't wake itself. The pages are watched by the same thread: see `pages`.
 
+mod cancel;
 mod listing;
 mod load;
 mod pages;
@@ -40,6 +41,7 @@ use anyhow::Context;
 use crate::registry::{Registry, Shared, Version};
 use slots::{Slots, Trust};
 
+pub use cancel::{CancelToken, OnCancel};
 pub use listing::{MAX_ENTRIES, MAX_STRAYS, SOURCE_MARKERS};
 pub use pages::{OnPages, PagesChange};
 pub use source::MAX_HANDLER_BYTES;
@@ -54,19 +56,34 @@ pub trait Load: Send + Sync + 'static {
     /// What is served. Dropped on the reloader's thread, when its last request is over.
     type Program: Send + Sync + 'static;
 
-    /// Compiles and checks `bytes`, the content of the handler called `name`, which are of this
-    /// version. Called on worker threads, on several at once.
+    /// Compiles and checks the content of a handler's file. Called on worker threads, on several at
+    /// once. Returns soon after the request is [cancelled](LoadRequest::cancel); what it returns
+    /// then is an error of any text, which nobody sees, or the program if that was done already.
     ///
     /// # Errors
     ///
     /// The bytes are no handler that can run here; the text is shown to whoever wrote them.
-    fn load(&self, name: &str, bytes: &[u8], version: Version) -> anyhow::Result<Self::Program>;
+    fn load(&self, request: &LoadRequest<'_>) -> anyhow::Result<Self::Program>;
 
     /// The program of this version, if it can be had without the file's bytes. Called before
     /// [`load`](Self::load), in the same way.
     fn recall(&self, _version: Version) -> Option<Self::Program> {
         None
     }
+}
+
+/// A handler's file that is to be loaded.
+#[derive(Clone, Copy, Debug)]
+pub struct LoadRequest<'a> {
+    /// The handler's name: the file's path in the handlers folder without its extension.
+    pub name: &'a str,
+    /// All of the file's content.
+    pub bytes: &'a [u8],
+    /// The version that `bytes` are.
+    pub version: Version,
+    /// Is cancelled when the result is not wanted any more: a newer version of the file has come,
+    /// or another load needs the permit.
+    pub cancel: &'a CancelToken,
 }
 
 /// What a look at the handlers folder has found, to serve it and to go on from.

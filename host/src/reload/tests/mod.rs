@@ -12,8 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::bail;
 
-use super::Load;
-use crate::registry::Version;
+use super::{Load, LoadRequest};
 
 /// Takes any text for a program, but for one that is cut short (`…` without its end) or says so.
 #[derive(Default)]
@@ -36,9 +35,9 @@ pub(super) struct Program {
 impl Load for Texts {
     type Program = Program;
 
-    fn load(&self, name: &str, bytes: &[u8], _: Version) -> anyhow::Result<Program> {
-        let text = String::from_utf8(bytes.to_vec())?;
-        let load = (name.to_owned(), text.clone());
+    fn load(&self, request: &LoadRequest<'_>) -> anyhow::Result<Program> {
+        let text = String::from_utf8(request.bytes.to_vec())?;
+        let load = (request.name.to_owned(), text.clone());
         self.loads.lock().expect("no panic").push(load);
         if text.starts_with("slow") {
             drop(self.slow.lock());

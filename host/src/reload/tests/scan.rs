@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use super::{Program, Site, Texts};
 use crate::registry::{ProblemKind, Version};
-use crate::reload::{Load, scan_once};
+use crate::reload::{Load, LoadRequest, scan_once};
 
 /// Has every program whose bytes it has seen, and counts who asks.
 #[derive(Default)]
@@ -17,10 +17,10 @@ struct Knowing {
 impl Load for Knowing {
     type Program = Program;
 
-    fn load(&self, name: &str, bytes: &[u8], version: Version) -> anyhow::Result<Program> {
-        let program = self.texts.load(name, bytes, version)?;
+    fn load(&self, request: &LoadRequest<'_>) -> anyhow::Result<Program> {
+        let program = self.texts.load(request)?;
         let text = program.text.clone();
-        self.known.lock().expect("no panic").insert(version, text);
+        self.known.lock().expect("no panic").insert(request.version, text);
         Ok(program)
     }
 

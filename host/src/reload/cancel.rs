@@ -1,0 +1,171 @@
+//! Ending a load before it is done.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Tells a load that its result is not wanted any more. Clones are the same token.
+///
+/// A loader asks [`is_cancelled`](Self::is_cancelled) between steps, and registers what ends a step
+/// early with [`on_cancel`](Self::on_cancel), for example killing a child process.
+#[derive(Clone, Default)]
+pub struct CancelToken(Arc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    is_cancelled: AtomicBool,
+    callbacks: Mutex<Callbacks>,
+}
+
+#[derive(Default)]
+struct Callbacks {
+    next_id: u64,
+    waiting: Vec<(u64, Box<dyn FnOnce() + Send>)>,
+}
+
+/// A callback that is registered with a [`CancelToken`]. Dropping it removes the callback: after
+/// the drop it is not running and never runs.
+#[must_use = "dropping it removes the callback"]
+pub struct OnCancel {
+    token: CancelToken,
+    id: u64,
+}
+
+impl CancelToken {
+    /// A token that is not cancelled.
+    pub fn new() -> CancelToken {
+        CancelToken::default()
+    }
+
+    /// Whether the result is not wanted any more.
+    pub fn is_cancelled(&self) -> bool {
+        self.0.is_cancelled.load(Ordering::Acquire)
+    }
+
+    /// Cancels: runs each registered callback once, on this thread. Cancelling again does nothing.
+    pub fn cancel(&self) {
+        let mut callbacks = self.lock();
+        self.0.is_cancelled.store(true, Ordering::Release);
+        // Under the lock, so that a callback which is removed meanwhile is waited for.
+        for (_, callback) in callbacks.waiting.drain(..) {
+            callback();
+        }
+    }
+
+    /// Has `callback` called once when the token is cancelled, on the thread that cancels; at once,
+    /// on this thread, if the token is cancelled already. The callback must be short, must not
+    /// panic, and must not use the token.
+    pub fn on_cancel(&self, callback: impl FnOnce() + Send + 'static) -> OnCancel {
+        let mut callbacks = self.lock();
+        let id = callbacks.next_id;
+        callbacks.next_id += 1;
+        if self.is_cancelled() {
+            callback();
+        } else {
+            callbacks.waiting.push((id, Box::new(callback)));
+        }
+        drop(callbacks);
+        OnCancel {
+            token: self.clone(),
+            id,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Callbacks> {
+        let callbacks = self.0.callbacks.lock();
+        callbacks.unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for OnCancel {
+    fn drop(&mut self) {
+        let id = self.id;
+        self.token.lock().waiting.retain(|(other, _)| *other != id);
+    }
+}
+
+impl fmt::Debug for CancelToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CancelToken")
+            .field("is_cancelled", &self.is_cancelled())
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for OnCancel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OnCancel").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+    use std::thread;
+    use std::time::Duration;
+
+    use super::*;
+
+    fn counter() -> (Arc<AtomicUsize>, impl FnOnce() + Send + 'static) {
+        let count = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&count);
+        (count, move || {
+            counted.fetch_add(1, Ordering::Relaxed);
+        })
+    }
+
+    #[test]
+    fn a_callback_runs_once_when_the_token_is_cancelled() {
+        let token = CancelToken::new();
+        let (count, callback) = counter();
+        let registered = token.clone().on_cancel(callback);
+        assert!(!token.is_cancelled());
+        assert_eq!(count.load(Ordering::Relaxed), 0);
+        token.cancel();
+        token.cancel();
+        assert!(token.is_cancelled());
+        assert_eq!(count.load(Ordering::Relaxed), 1);
+        drop(registered);
+    }
+
+    #[test]
+    fn a_callback_that_comes_after_the_cancel_runs_at_once() {
+        let token = CancelToken::new();
+        token.cancel();
+        let (count, callback) = counter();
+        let _registered = token.on_cancel(callback);
+        assert_eq!(count.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn a_callback_that_is_removed_never_runs() {
+        let token = CancelToken::new();
+        let (removed, callback) = counter();
+        drop(token.on_cancel(callback));
+        let (kept, callback) = counter();
+        let _registered = token.on_cancel(callback);
+        token.cancel();
+        assert_eq!(removed.load(Ordering::Relaxed), 0);
+        assert_eq!(kept.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn removing_a_callback_waits_for_it_while_it_runs() {
+        let token = CancelToken::new();
+        let (began, begun) = std::sync::mpsc::channel();
+        let ended = Arc::new(AtomicBool::new(false));
+        let registered = token.on_cancel({
+            let ended = Arc::clone(&ended);
+            move || {
+                let _ = began.send(());
+                thread::sleep(Duration::from_millis(50));
+                ended.store(true, Ordering::Relaxed);
+            }
+        });
+        let canceller = thread::spawn(move || token.cancel());
+        begun.recv().expect("it runs");
+        drop(registered);
+        assert!(ended.load(Ordering::Relaxed));
+        canceller.join().expect("cancelled");
+    }
+}
