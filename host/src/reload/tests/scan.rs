@@ -20,7 +20,10 @@ impl Load for Knowing {
     fn load(&self, request: &LoadRequest<'_>) -> anyhow::Result<Program> {
         let program = self.texts.load(request)?;
         let text = program.text.clone();
-        self.known.lock().expect("no panic").insert(request.version, text);
+        self.known
+            .lock()
+            .expect("no panic")
+            .insert(request.version, text);
         Ok(program)
     }
 
