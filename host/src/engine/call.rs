@@ -8,12 +8,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use wasmtime::{PoolConcurrencyLimitError, Store, Trap, UpdateDeadline};
+use wasmtime::{PoolConcurrencyLimitError, Store, Trap, UpdateDeadline, WasmBacktrace};
 
 use super::application::{Answer, Application, ApplicationPre, Blocks};
+use super::backtrace;
 use super::bindings::wasgi::gateway::gateway::Exception;
 use super::kind::Pre;
-use super::load::{Code, line};
+use super::limits::{self, line};
+use super::load::Code;
 use super::meter::Meter;
 use super::seats::Seat;
 use super::state::State;
@@ -21,9 +23,6 @@ use super::warm::Warm;
 use super::{Program, command, wasi_http};
 use crate::config::{Budget, Policy};
 use crate::gateway::{Environ, Exchange, Failure, Response, Step};
-
-/// Frames of a guest's stack that a trap's log line names.
-const FRAMES: usize = 8;
 
 /// Ticks until a guest is first made to yield: it computes for one at least. With one, a request of
 /// twenty microseconds that a tick falls into would be taken for one that computes, and others
@@ -343,18 +342,7 @@ pub(super) fn trap_failure(trap: &wasmtime::Error, state: &mut State) -> Failure
     if state.memory_denied {
         return Failure::Memory(state.budget.memory_bytes);
     }
-    let mut text = match trap.downcast_ref::<Trap>() {
-        Some(code) => code.to_string(),
-        None => trap.root_cause().to_string(),
-    };
-    if let Some(backtrace) = trap.downcast_ref::<wasmtime::WasmBacktrace>() {
-        // Its first line is a heading.
-        for frame in backtrace.to_string().lines().skip(1).take(FRAMES) {
-            text.push_str("\n    ");
-            text.push_str(frame.trim());
-        }
-    }
-    Failure::Trap(text)
+    Failure::Trap(why(trap))
 }
 
 /// Why an instance could not be made. Its start functions may have run, and be what failed.
@@ -364,7 +352,21 @@ pub(super) fn instantiation_failure(error: &wasmtime::Error, state: &mut State) 
     }
     if error.downcast_ref::<PoolConcurrencyLimitError>().is_some() {
         Failure::NoRoom
+    } else if error.downcast_ref::<WasmBacktrace>().is_some() {
+        Failure::Instantiation(why(error))
     } else {
         Failure::Instantiation(line(error))
     }
+}
+
+/// What ended a guest, and where in it.
+fn why(trap: &wasmtime::Error) -> String {
+    let mut text = match trap.downcast_ref::<Trap>() {
+        Some(code) => code.to_string(),
+        None => limits::cause(trap),
+    };
+    if let Some(stack) = trap.downcast_ref() {
+        backtrace::push_frames(&mut text, stack);
+    }
+    text
 }

@@ -16,6 +16,7 @@ use super::crowd::Crowd;
 use super::fuse::Fused;
 use super::imports::Linkers;
 use super::kind::Pre;
+use super::limits::line;
 use super::pool;
 use super::seats::{Seat, Seats};
 use super::state::State;
@@ -358,11 +359,9 @@ fn binary(bytes: &[u8]) -> Result<Cow<'_, [u8]>, LoadError> {
         return Ok(Cow::Borrowed(bytes));
     }
     wat::parse_bytes(bytes).map_err(|error| {
-        let error = error.to_string();
-        let words: Vec<&str> = error.split_whitespace().collect();
         LoadError(format!(
             "does not compile: {} (is the file whole?)",
-            words.join(" ")
+            line(&error.into())
         ))
     })
 }
@@ -435,14 +434,6 @@ fn link_error(error: &wasmtime::Error, kind: Kind) -> String {
         ),
         None => format!("can't be linked: {cause}"),
     }
-}
-
-/// An error and its causes in one line.
-pub(super) fn line(error: &wasmtime::Error) -> String {
-    format!("{error:#}")
-        .split_whitespace()
-        .collect::<Vec<_>>()
-        .join(" ")
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use wasmtime::Trap;
 use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, Linker, ResourceType};
 
-use super::load::line;
+use super::limits::line;
 use super::state::State;
 use super::{Engine, Kind, componentize, kind};
 

@@ -9,6 +9,7 @@
 //!   those that sleep.
 
 mod application;
+mod backtrace;
 mod beside;
 mod bindings;
 mod cache;
@@ -23,6 +24,7 @@ mod fuse;
 mod guest_log;
 mod imports;
 mod kind;
+mod limits;
 mod load;
 mod meter;
 mod missing;

@@ -11,6 +11,7 @@ use super::bindings::wasgi::gateway::gateway as wit;
 use super::direct::Direct;
 use super::footprint::Footprint;
 use super::guest_log::{GuestLog, LineLog, LogStream, Source};
+use super::limits::{FIELDS_BYTES, RANDOM_BYTES, WASI_HANDLES};
 use super::meter::Meter;
 use super::seats::Seat;
 use super::wasi_http::NoNetwork;
@@ -24,11 +25,6 @@ const READ_BYTES: u64 = 64 * 1024;
 
 /// What of a status is kept in a trace, in bytes: it may be of any length where it is refused.
 const STATUS_BYTES: usize = 200;
-
-/// What the host keeps for a guest's WASI handles (streams, pollables, fields). A request needs a
-/// handful. What is behind one is memory of the host's, and no part of the guest's budget: 128 KiB
-/// at most, for the fields or a piece of a body of `wasi:http`, and so 128 MiB in all.
-const WASI_HANDLES: usize = 1_000;
 
 /// Stands for the request's `environ` in the guest's handle table. The handle's number is that of
 /// the request in its store.
@@ -228,11 +224,10 @@ impl wit::HostStartResponse for State {
         exc_info: Option<wit::Exception>,
     ) -> Result<Result<(), wit::StartError>> {
         self.check(&this)?;
+        let exc_info = exc_info.map(gateway::Exception::from);
         if let Some(exception) = &exc_info {
             // An application that handles its own error tells nobody but us.
-            let exception = gateway::Exception::from(exception.clone());
-            self.errors
-                .write(format!("start_response with exc_info: {exception}\n").as_bytes());
+            self.note(&format!("start_response with exc_info: {exception}"));
         }
         let limit = self.budget.response_head_bytes;
         let trace = self.exchange.trace();
@@ -308,12 +303,15 @@ impl Wasi {
             .stderr(LogStream::new(log, Source::Stderr))
             .allow_tcp(false)
             .allow_udp(false)
-            .allow_ip_name_lookup(false);
+            .allow_ip_name_lookup(false)
+            .max_random_size(RANDOM_BYTES);
         configure(&mut context);
+        let mut http = WasiHttpCtx::new();
+        http.set_field_size_limit(FIELDS_BYTES);
         Box::new(Self {
             context: context.build(),
             table,
-            http: WasiHttpCtx::new(),
+            http,
             network: NoNetwork,
         })
     }
@@ -352,11 +350,7 @@ impl From<wit::Exception> for gateway::Exception {
             message,
             traceback,
         } = exception;
-        Self {
-            kind,
-            message,
-            traceback,
-        }
+        Self::new(kind, message, traceback)
     }
 }
 

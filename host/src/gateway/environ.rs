@@ -3,6 +3,7 @@
 //! Variables are made when they are asked for: most handlers look at two or three of some thirty.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -143,15 +144,26 @@ impl Environ {
         for (name, value) in &self.args {
             variables.push((format!("{ROUTE_PREFIX}{name}"), Cow::Borrowed(&**value)));
         }
-        for (name, _) in self.head.fields() {
+        let fields_from = variables.len();
+        // Each field is looked at once, however many a client sends: a handler may ask for all
+        // variables again and again.
+        let names = variables.iter().map(|(name, _)| name.clone());
+        let mut places: HashMap<String, usize> = names.zip(0..).collect();
+        for (name, value) in self.head.fields() {
             let Some(variable) = variable_name(name) else {
                 continue;
             };
-            if variables.iter().any(|(before, _)| *before == variable) {
-                continue;
-            }
-            if let Some(value) = self.get(&variable) {
-                variables.push((variable, value));
+            match places.get(&variable) {
+                Some(&place) if place < fields_from => {}
+                Some(&place) => {
+                    if let Some((name, before)) = variables.get_mut(place) {
+                        join(before.to_mut(), name, value);
+                    }
+                }
+                None => {
+                    places.insert(variable.clone(), variables.len());
+                    variables.push((variable, Cow::Borrowed(value)));
+                }
             }
         }
         variables
@@ -170,12 +182,9 @@ impl Environ {
         let Some(second) = values.next() else {
             return Some(Cow::Borrowed(first));
         };
-        // RFC 9110 section 5.3 joins with a comma; RFC 6265 section 5.4 has cookies apart.
-        let separator: &[u8] = if suffix == "COOKIE" { b"; " } else { b"," };
         let mut joined = first.to_vec();
         for value in std::iter::once(second).chain(values) {
-            joined.extend_from_slice(separator);
-            joined.extend_from_slice(value);
+            join(&mut joined, suffix, value);
         }
         Some(Cow::Owned(joined))
     }
@@ -208,6 +217,18 @@ impl Environ {
         json.push_str("}]");
         json
     }
+}
+
+/// Adds a repeated field's value to those before it (E2). `name` is the variable's, with `HTTP_` or
+/// without.
+fn join(values: &mut Vec<u8>, name: &str, value: &[u8]) {
+    // RFC 9110 section 5.3 joins with a comma; RFC 6265 section 5.4 has cookies apart.
+    let separator: &[u8] = match name.strip_prefix("HTTP_").unwrap_or(name) {
+        "COOKIE" => b"; ",
+        _ => b",",
+    };
+    values.extend_from_slice(separator);
+    values.extend_from_slice(value);
 }
 
 /// The `HTTP_` variable of a request field, or `None` for a field that has none (E2): one with an
@@ -395,6 +416,28 @@ mod tests {
             assert!(names.iter().any(|one| one == name), "{name}");
         }
         assert!(!names.iter().any(|name| name.contains("PROXY")));
+    }
+
+    #[test]
+    fn e2_repeated_fields_are_joined_in_the_list_as_they_are_alone() {
+        let mut request = String::from("GET http://a.example/ HTTP/1.1\r\nHost: b.example\r\n");
+        for number in 0..400 {
+            let name = ["Cookie", "X-One", "X-Two"][number % 3];
+            request.push_str(&format!("{name}: {number}\r\n"));
+        }
+        let environ = environ(&format!("{request}\r\n"));
+        let variables = environ.variables();
+        let fields = variables
+            .iter()
+            .filter(|(name, _)| name.starts_with("HTTP_"));
+        let names: Vec<_> = fields.map(|(name, _)| name.as_str()).collect();
+        assert_eq!(
+            names,
+            ["HTTP_HOST", "HTTP_COOKIE", "HTTP_X_ONE", "HTTP_X_TWO"]
+        );
+        for (name, value) in &variables {
+            assert_eq!(environ.get(name).as_ref(), Some(value), "{name}");
+        }
     }
 
     #[test]

@@ -6,10 +6,13 @@ use std::time::Duration;
 
 use crate::printable;
 
-/// What of an exception's message is logged, in bytes. A line of it is read by a person.
+/// What of an exception's kind is kept, in bytes: the name of a class, with its module.
+const KIND_BYTES: usize = 256;
+
+/// What of an exception's message is kept, in bytes. A line of it is read by a person.
 const MESSAGE_BYTES: usize = 4 * 1024;
 
-/// What of its traceback is logged, in bytes: a hundred places or so.
+/// What of its traceback is kept, in bytes: a hundred places or so.
 const TRACEBACK_BYTES: usize = 16 * 1024;
 
 /// An error that a handler raised, as it told the host.
@@ -108,7 +111,8 @@ impl fmt::Display for Failure {
 /// On the log's line: what it is and says, then each place on an indented line of its own.
 impl fmt::Display for Exception {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", printable::one_line(&self.kind))?;
+        let kind = printable::front(&self.kind, KIND_BYTES);
+        write!(f, "{}", printable::one_line(kind))?;
         if !self.message.is_empty() {
             f.write_str(": ")?;
         }
@@ -117,6 +121,15 @@ impl fmt::Display for Exception {
 }
 
 impl Exception {
+    /// An exception with as much of each text as is logged.
+    pub fn new(kind: String, message: String, traceback: String) -> Self {
+        Self {
+            kind: cut(kind, KIND_BYTES),
+            message: cut(message, MESSAGE_BYTES),
+            traceback: cut(traceback, TRACEBACK_BYTES),
+        }
+    }
+
     fn without_kind(&self) -> impl fmt::Display {
         fmt::from_fn(|f| {
             let message = printable::front(&self.message, MESSAGE_BYTES);
@@ -130,9 +143,38 @@ impl Exception {
     }
 }
 
+/// The front of a text; what was held for the rest is given back.
+fn cut(text: String, bytes: usize) -> String {
+    if text.len() <= bytes {
+        return text;
+    }
+    printable::front(&text, bytes).to_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_exception_is_cut_however_long_its_texts_are() {
+        let long = || "\x1b".repeat(1 << 20);
+        for exception in [
+            Exception::new(long(), long(), long()),
+            Exception {
+                kind: long(),
+                message: long(),
+                traceback: long(),
+            },
+        ] {
+            // Each byte that is kept takes six by its escape.
+            let most = 6 * (KIND_BYTES + MESSAGE_BYTES + TRACEBACK_BYTES) + 100;
+            let shown = Failure::Exception(exception).to_string();
+            assert!(shown.len() < most, "{} bytes", shown.len());
+        }
+        let kept = Exception::new(long(), long(), long());
+        assert_eq!(kept.kind.len(), KIND_BYTES);
+        assert!(kept.traceback.capacity() <= TRACEBACK_BYTES);
+    }
 
     #[test]
     fn an_exception_stays_within_its_lines() {

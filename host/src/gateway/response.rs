@@ -2,6 +2,15 @@
 
 use std::fmt;
 
+use crate::printable;
+
+/// Fields of one head. Servers commonly take a hundred of a client; a response has more where it
+/// sets many cookies, or links many things.
+const FIELDS_COUNT: usize = 1_000;
+
+/// What a refusal shows of a status, a name or a value, in bytes: enough to know it by.
+const SHOWN_BYTES: usize = 100;
+
 /// The head of a response, checked: it can be written to the wire as it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Head {
@@ -82,11 +91,10 @@ impl Head {
         mut fields: Vec<(String, Vec<u8>)>,
         limit_bytes: usize,
     ) -> Result<Self, StartError> {
+        check_size(status, &fields, limit_bytes)?;
         let (code, reason) = parse_status(status)?;
-        let mut bytes = status.len();
         let mut length = None;
         for (name, value) in &fields {
-            bytes += name.len() + value.len();
             check_name(name)?;
             check_value(name, value)?;
             if name.eq_ignore_ascii_case("content-length") {
@@ -96,11 +104,6 @@ impl Head {
                 }
                 length = Some(declared);
             }
-        }
-        if bytes > limit_bytes {
-            return refuse(format!(
-                "the head measures {bytes} bytes; the limit is {limit_bytes} (--max-response-head)"
-            ));
         }
         if length.is_some() {
             fields.retain(|(name, _)| !name.eq_ignore_ascii_case("content-length"));
@@ -114,13 +117,36 @@ impl Head {
     }
 }
 
+/// Sees that a head is no larger than it may be, before anything of it is looked at.
+fn check_size(
+    status: &str,
+    fields: &[(String, Vec<u8>)],
+    limit_bytes: usize,
+) -> Result<(), StartError> {
+    let count = fields.len();
+    if count > FIELDS_COUNT {
+        return refuse(format!(
+            "the head has {count} fields; the limit is {FIELDS_COUNT}"
+        ));
+    }
+    let sizes = fields.iter().map(|(name, value)| name.len() + value.len());
+    let bytes = status.len() + sizes.sum::<usize>();
+    if bytes > limit_bytes {
+        return refuse(format!(
+            "the head measures {bytes} bytes; the limit is {limit_bytes} (--max-response-head)"
+        ));
+    }
+    Ok(())
+}
+
 /// `"200 OK"`: three digits, a space and a reason (PEP 3333, "The start_response() Callable").
 ///
 /// 1xx is refused: interim responses are the host's to send, and 101 would end HTTP.
 fn parse_status(status: &str) -> Result<(u16, &str), StartError> {
     let wrong = || {
         StartError::Refused(format!(
-            "status {status:?}: expected three digits and a reason, such as \"200 OK\""
+            "status {}: expected three digits and a reason, such as \"200 OK\"",
+            shown(status)
         ))
     };
     let (digits, rest) = status.split_at_checked(3).ok_or_else(wrong)?;
@@ -130,7 +156,8 @@ fn parse_status(status: &str) -> Result<(u16, &str), StartError> {
     let code: u16 = digits.parse().map_err(|_| wrong())?;
     if code < 200 {
         return refuse(format!(
-            "status {status:?}: codes below 200 are the server's own to send"
+            "status {}: codes below 200 are the server's own to send",
+            shown(status)
         ));
     }
     let reason = match rest.strip_prefix(' ') {
@@ -141,7 +168,8 @@ fn parse_status(status: &str) -> Result<(u16, &str), StartError> {
     // reason-phrase = 1*( HTAB / SP / VCHAR / obs-text ), RFC 9112 section 4.
     if reason.bytes().any(is_control) {
         return refuse(format!(
-            "status {status:?}: a control character in the reason"
+            "status {}: a control character in the reason",
+            shown(status)
         ));
     }
     Ok((code, reason))
@@ -150,7 +178,8 @@ fn parse_status(status: &str) -> Result<(u16, &str), StartError> {
 fn check_name(name: &str) -> Result<(), StartError> {
     if name.is_empty() || !name.bytes().all(is_token) {
         return refuse(format!(
-            "field name {name:?}: not a token (RFC 9110 section 5.6.2)"
+            "field name {}: not a token (RFC 9110 section 5.6.2)",
+            shown(name)
         ));
     }
     if name.eq_ignore_ascii_case("status") {
@@ -166,7 +195,10 @@ fn check_name(name: &str) -> Result<(), StartError> {
 
 fn check_value(name: &str, value: &[u8]) -> Result<(), StartError> {
     if value.iter().copied().any(is_control) {
-        return refuse(format!("field {name}: a control character in the value"));
+        return refuse(format!(
+            "field {}: a control character in the value",
+            shown_bare(name)
+        ));
     }
     Ok(())
 }
@@ -177,9 +209,35 @@ fn parse_length(value: &[u8]) -> Result<u64, StartError> {
         .filter(|text| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()))
         .and_then(|text| text.parse().ok())
         .ok_or_else(|| {
-            let value = String::from_utf8_lossy(value).into_owned();
-            StartError::Refused(format!("Content-Length {value:?}: not a number of bytes"))
+            let front = value.get(..SHOWN_BYTES).unwrap_or(value);
+            let value = String::from_utf8_lossy(front);
+            StartError::Refused(format!(
+                "Content-Length {}: not a number of bytes",
+                shown(&value)
+            ))
         })
+}
+
+/// The front of a text in quotes, with control characters by their escapes.
+fn shown(text: &str) -> String {
+    format!("{:?}{}", front(text), dots(text))
+}
+
+/// The front of a name that is a token.
+fn shown_bare(name: &str) -> String {
+    format!("{}{}", front(name), dots(name))
+}
+
+fn front(text: &str) -> &str {
+    printable::front(text, SHOWN_BYTES)
+}
+
+fn dots(text: &str) -> &'static str {
+    if front(text).len() < text.len() {
+        "…"
+    } else {
+        ""
+    }
 }
 
 fn refuse<T>(why: impl Into<String>) -> Result<T, StartError> {
@@ -297,6 +355,34 @@ mod tests {
         );
         let long = "a".repeat(LIMIT);
         assert!(refused("200 OK", &[("X", &long)]).contains("limit"));
+    }
+
+    #[test]
+    fn r1_a_head_is_refused_for_its_size_before_anything_of_it_is_looked_at() {
+        let many = vec![("\0", "\0"); FIELDS_COUNT + 1];
+        assert!(refused("\0", &many).contains("1001 fields; the limit is 1000"));
+        let long = "\0".repeat(LIMIT + 1);
+        for (status, name, value) in [(&*long, "X", ""), ("\0", &long, ""), ("\0", "\0", &long)] {
+            assert!(refused(status, &[(name, value)]).contains("the limit is 1024"));
+        }
+    }
+
+    #[test]
+    fn r1_a_refusal_shows_the_front_of_what_is_wrong() {
+        let long = "\x1b".repeat(LIMIT / 2);
+        let name = "x".repeat(LIMIT / 2);
+        for why in [
+            refused(&long, &[]),
+            refused(&format!("100 {long}"), &[]),
+            refused(&format!("200 {long}"), &[]),
+            refused("200 OK", &[(&long, "")]),
+            refused("200 OK", &[(&name, "\0")]),
+            refused("200 OK", &[("Content-Length", &name)]),
+        ] {
+            assert!(why.contains('…'), "{why}");
+            // Each byte that is shown takes six by its escape.
+            assert!(why.len() < 6 * SHOWN_BYTES + 100, "{why}");
+        }
     }
 
     #[test]

@@ -10,11 +10,16 @@ use wasmtime_wasi_http::p2::bindings::http::types::{
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks, WasiHttpView};
 
 use crate::engine::state::State;
+use crate::printable;
 
 /// The most that a guest writes to its response's body at a time, in bytes. Four such blocks are
 /// held for a client that takes none: two in the bindings' channel, one that may be the last, one
 /// on its way.
 const BLOCK_BYTES: usize = 64 * 1024;
+
+/// What the log shows of whom a request was for, in bytes: the longest name of a host, and a port
+/// (RFC 1035 section 3.1).
+const AUTHORITY_BYTES: usize = 255 + ":65535".len();
 
 /// The interface that requests are sent by. Any 0.2 matches.
 const OUTGOING_HANDLER: &str = "wasi:http/outgoing-handler@0.2.0";
@@ -36,6 +41,7 @@ pub(in crate::engine) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::
                 table.delete(options)?;
             }
             let whom = request.authority.unwrap_or_default();
+            let whom = printable::front(&whom, AUTHORITY_BYTES);
             state.note(&format!(
                 "its request to {whom:?} was refused: handlers have no network"
             ));

@@ -1,5 +1,6 @@
 //! Carries a guest's response to its client: the head when it is set, the body as it is written.
 
+use std::fmt;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use wasmtime_wasi_http::p2::bindings::http::types::ErrorCode;
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
 use crate::engine::beside::Ended;
+use crate::engine::limits::limited;
 use crate::engine::state::State;
 use crate::gateway::{Exchange, Failure, Head, Response};
 use crate::http1::is_bodiless;
@@ -157,10 +159,10 @@ fn describe(code: &ErrorCode) -> String {
     /// A message, in bytes, with the places behind it that some SDKs add.
     const MESSAGE_BYTES: usize = 4 * 1024;
     let text = match code {
-        ErrorCode::InternalError(Some(text)) => format!("it has an error: {text}"),
-        other => format!("it has an error: {other:?}"),
+        ErrorCode::InternalError(Some(text)) => printable::front(text, MESSAGE_BYTES).to_owned(),
+        other => limited(&fmt::from_fn(|f| write!(f, "{other:?}")), MESSAGE_BYTES),
     };
-    printable::front(&text, MESSAGE_BYTES).to_owned()
+    format!("it has an error: {text}")
 }
 
 fn bad<T>(why: impl Into<String>) -> Result<T, Failure> {

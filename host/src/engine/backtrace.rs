@@ -1,0 +1,116 @@
+//! A guest's call stack for the log. Each name in it is the guest's word: it is cut before anything
+//! is made of it, and what is made of it is written up to a limit and no further. So no stack takes
+//! longer than another, whatever its functions are called.
+
+use std::fmt::Write;
+
+use wasmtime::WasmBacktrace;
+
+use super::limits::limited;
+use crate::printable;
+
+/// Frames of a guest's stack that a trap's log line names.
+const FRAMES_COUNT: usize = 8;
+
+/// The longest mangled name that is demangled, in bytes. Rust's have some hundreds, and a few
+/// thousand where generic types are nested deeply.
+const MANGLED_BYTES: usize = 4 * 1024;
+
+/// What is shown of the name of a function or module, in bytes.
+const NAME_BYTES: usize = 256;
+
+/// Appends the innermost frames of a stack to a trap's text, each on an indented line of its own.
+pub(super) fn push_frames(text: &mut String, backtrace: &WasmBacktrace) {
+    for (number, frame) in backtrace.frames().iter().take(FRAMES_COUNT).enumerate() {
+        let module = shown(frame.module().name().unwrap_or("<unknown>"));
+        let function = match frame.func_name() {
+            Some(name) => demangled(name),
+            None => format!("<wasm function {}>", frame.func_index()),
+        };
+        // A string takes all that is written.
+        let _ = match frame.module_offset() {
+            Some(offset) => write!(text, "\n    {number}: {offset:#x} - {module}!{function}"),
+            None => write!(text, "\n    {number}: {module}!{function}"),
+        };
+    }
+}
+
+/// A function's name as its programmer wrote it, if it is one of Rust's; else as it is. Names of C++
+/// stay mangled: one of a few kilobytes can stand for gigabytes (each substitution may name two
+/// others).
+fn demangled(name: &str) -> String {
+    if name.len() > MANGLED_BYTES {
+        return shown(name);
+    }
+    match rustc_demangle::try_demangle(name) {
+        Ok(name) => shown(&limited(&name, NAME_BYTES + 1)),
+        Err(_) => shown(name),
+    }
+}
+
+/// The front of a name, fit for a log.
+fn shown(name: &str) -> String {
+    let front = printable::front(name, NAME_BYTES);
+    let dots = if front.len() < name.len() { "…" } else { "" };
+    format!("{}{dots}", printable::one_line(front))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_rust_are_demangled_and_others_are_not() {
+        for (name, wanted) in [
+            (
+                "_ZN4core9panicking5panic17h0123456789abcdefE",
+                "core::panicking::panic::h0123456789abcdef",
+            ),
+            ("_RNvC6_123foo3bar", "123foo::bar"),
+            ("_ZN3foo3barEv", "_ZN3foo3barEv"),
+            ("main", "main"),
+            ("a\nb\x1b", "a\\nb\\u{1b}"),
+        ] {
+            assert_eq!(demangled(name), wanted);
+        }
+    }
+
+    #[test]
+    fn a_name_is_cut_however_long_it_is_or_would_become() {
+        for name in ["x".repeat(100_000), "é".repeat(3_000), doubling(40)] {
+            let shown = demangled(&name);
+            assert!(shown.len() <= NAME_BYTES + "…".len(), "{shown}");
+            assert!(shown.ends_with('…'), "{shown}");
+        }
+    }
+
+    /// A name with a list of types of which each is a pair of the one before it: in full, the last
+    /// has 2 to the power of `count` parts.
+    fn doubling(count: usize) -> String {
+        let mut name = String::from("IC1aTuuE");
+        let mut before = "IC1a".len();
+        for _ in 1..count {
+            let place = name.len();
+            let back = base_62(before);
+            name.push_str(&format!("TB{back}B{back}E"));
+            before = place;
+        }
+        format!("_R{name}E")
+    }
+
+    /// A number above 0 as Rust's mangling writes it (RFC 2603, base-62-number).
+    fn base_62(number: usize) -> String {
+        let mut digits = Vec::new();
+        let mut rest = number - 1;
+        loop {
+            digits.push(char::from(
+                b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"[rest % 62],
+            ));
+            rest /= 62;
+            if rest == 0 {
+                break;
+            }
+        }
+        digits.iter().rev().chain(&['_']).collect()
+    }
+}
