@@ -35,9 +35,9 @@ pub(super) fn push_frames(text: &mut String, backtrace: &WasmBacktrace) {
     }
 }
 
-/// A function's name as its programmer wrote it, if it is one of Rust's; else as it is. Names of C++
-/// stay mangled: one of a few kilobytes can stand for gigabytes (each substitution may name two
-/// others).
+/// A function's name as its programmer wrote it, if it is one of Rust's; else as it is. Names of
+/// C++ stay mangled: one of a few hundred bytes can stand for gigabytes, as each substitution may
+/// name two others.
 fn demangled(name: &str) -> String {
     if name.len() > MANGLED_BYTES {
         return shown(name);

@@ -1,6 +1,6 @@
 //! What may cross from a guest, and what it may ask the host for: every limit of a value, in one
-//! place. Each is checked before the value is copied, formatted or walked, so that no call keeps the
-//! reactor's thread for long.
+//! place. Each is checked before the value is copied, formatted or walked, so that no call keeps
+//! the reactor's thread for long.
 
 use std::fmt::{self, Write};
 
@@ -10,8 +10,8 @@ use crate::printable;
 /// nanoseconds each. Programs ask for keys, tens of bytes.
 pub(super) const RANDOM_BYTES: u64 = 256 * 1024;
 
-/// What one set of fields of `wasi:http` holds at most, in bytes, with what the host needs for each.
-/// Fields of a response that are within `budget.response-head` are within this.
+/// What one set of fields of `wasi:http` holds at most, in bytes, with what the host needs for
+/// each. Fields of a response that are within `budget.response-head` are within this.
 pub(super) const FIELDS_BYTES: usize = 128 * 1024;
 
 /// What the host keeps for a guest's WASI handles (streams, pollables, fields). A request needs a
