@@ -13,13 +13,15 @@
 //! ```
 //!
 //! Stricter than the RFC lets a server be: one space between the parts, none around them.
-//! More lenient: a target may have any visible character of ASCII, a fragment, and userinfo before
-//! its authority; the last two are ignored. Clients send these, and most servers take them.
+//! More lenient: a target may have any visible character of ASCII but `#`. Clients send these, and
+//! most servers take them. No form of a target has a fragment, and an http URI that is sent has no
+//! userinfo (RFC 9110 section 4.2.4): both are refused, since servers on the way differ in what
+//! they make of them.
 
-use super::authority::is_authority;
+use super::authority::{is_authority, split_authority};
 use super::error::Rejection;
 use super::head::{Span, Version};
-use super::token::{is_host_byte, is_target_byte, is_token};
+use super::token::{is_target_byte, is_token};
 
 /// The longest method. RFC 9112 section 3: one longer than any that we know is answered with 501.
 /// The longest registered one is UPDATEREDIRECTREF, of 17.
@@ -44,9 +46,11 @@ impl RequestLine {
             return Err(Rejection::bad("the method is not a token"));
         }
         if target.is_empty() || !target.iter().all(|&byte| is_target_byte(byte)) {
-            return Err(Rejection::bad(
-                "the request-target has a character that may not be there",
-            ));
+            return Err(Rejection::bad(if target.contains(&b'#') {
+                "the request-target has a fragment: '#' may not be there"
+            } else {
+                "the request-target has a character that may not be there"
+            }));
         }
         let version = parse_version(version)?;
         check_known(method)?;
@@ -113,14 +117,10 @@ impl Target {
         }
     }
 
-    /// `absolute-path [ "?" query ]`, and a fragment that is ignored. The path may be empty here.
+    /// `absolute-path [ "?" query ]`. The path may be empty here.
     fn from_path(path: &[u8], start: usize) -> Self {
-        let end = path
-            .iter()
-            .position(|&byte| byte == b'#')
-            .unwrap_or(path.len());
-        let before_fragment = &path[..end];
-        let question = before_fragment.iter().position(|&byte| byte == b'?');
+        let end = path.len();
+        let question = path.iter().position(|&byte| byte == b'?');
         Self {
             path: Span::new(start, start + question.unwrap_or(end)),
             query: question.map_or(Span::default(), |at| Span::new(start + at + 1, start + end)),
@@ -144,11 +144,17 @@ impl Target {
         let after_scheme = &target[scheme.len()..];
         let authority_end = after_scheme
             .iter()
-            .position(|byte| b"/?#".contains(byte))
+            .position(|byte| b"/?".contains(byte))
             .unwrap_or(after_scheme.len());
         let (authority, path) = after_scheme.split_at(authority_end);
-        let host_start = userinfo_len(authority);
-        if !is_authority(&authority[host_start..]) {
+        // RFC 9110 section 4.2.4: a recipient treats userinfo as an error, as it is likely there to
+        // hide which host is meant.
+        if authority.contains(&b'@') {
+            return Err(Rejection::bad(
+                "the request-target's authority has userinfo: '@' may not be there",
+            ));
+        }
+        if !is_authority(authority) {
             return Err(Rejection::bad(
                 "the request-target's authority is malformed",
             ));
@@ -156,28 +162,16 @@ impl Target {
         let authority_start = start + scheme.len();
         let path_start = authority_start + authority_end;
         Ok(Self {
-            authority: Some(Span::new(authority_start + host_start, path_start)),
+            authority: Some(Span::new(authority_start, path_start)),
             ..Self::from_path(path, path_start)
         })
     }
 }
 
-/// How long `userinfo "@"` is at the start of an authority; 0 if there is none.
-///
-/// `userinfo = *( unreserved / pct-encoded / sub-delims / ":" )`, RFC 3986 section 3.2.1. It is not
-/// a part of what the request is directed to, and is dropped. RFC 9110 section 4.2.4 wants those
-/// warned who are shown such a URI; a server shows it to nobody.
-fn userinfo_len(authority: &[u8]) -> usize {
-    let is_userinfo = |&byte: &u8| is_host_byte(byte) || byte == b':';
-    match authority.iter().position(|&byte| byte == b'@') {
-        Some(at) if authority[..at].iter().all(is_userinfo) => at + 1,
-        _ => 0,
-    }
-}
-
-/// CONNECT asks for a tunnel, which an origin server needs not have (RFC 9110 section 9.3.6).
+/// CONNECT asks for a tunnel, which an origin server needs not have (RFC 9110 section 9.3.6). Its
+/// target has a port (RFC 9112 section 3.2.3).
 fn refuse_connect(target: &[u8]) -> Rejection {
-    if is_authority(target) && target.contains(&b':') {
+    if matches!(split_authority(target), Some((_, Some(_)))) {
         Rejection::new(501, "this server makes no tunnels")
     } else {
         Rejection::bad("the target of CONNECT is not a host and a port")
@@ -265,8 +259,20 @@ mod tests {
             ("GET HTTPS://a:443/ HTTP/1.1", 200),
             ("GET http:///path HTTP/1.1", 400),
             ("GET http:/path HTTP/1.1", 400),
-            ("GET http://u:p%40!@a/ HTTP/1.1", 200),
-            ("GET http://@a/ HTTP/1.1", 200),
+            ("GET http://u:p%40!@a/ HTTP/1.1", 400),
+            ("GET http://@a/ HTTP/1.1", 400),
+            ("GET http://a/@b HTTP/1.1", 200),
+            ("GET http://a?@b HTTP/1.1", 200),
+            ("GET /@a HTTP/1.1", 200),
+            ("GET /a#b HTTP/1.1", 400),
+            ("GET /a?b#c HTTP/1.1", 400),
+            ("GET /# HTTP/1.1", 400),
+            ("GET # HTTP/1.1", 400),
+            ("OPTIONS *# HTTP/1.1", 400),
+            ("GET http://a#b HTTP/1.1", 400),
+            ("GET http://a/b#c HTTP/1.1", 400),
+            ("GET http://a#@b/ HTTP/1.1", 400),
+            ("GET /%23 HTTP/1.1", 200),
             ("GET http://u@/ HTTP/1.1", 400),
             ("GET http://u@a@b/ HTTP/1.1", 400),
             ("GET http://u\\@a/ HTTP/1.1", 400),
@@ -276,6 +282,12 @@ mod tests {
             ("GET file:///etc/passwd HTTP/1.1", 400),
             ("CONNECT example.com:443 HTTP/1.1", 501),
             ("CONNECT example.com HTTP/1.1", 400),
+            ("CONNECT u@example.com:443 HTTP/1.1", 400),
+            ("CONNECT u:p@example.com:443 HTTP/1.1", 400),
+            ("CONNECT example.com:443# HTTP/1.1", 400),
+            ("CONNECT :443 HTTP/1.1", 400),
+            ("CONNECT example.com: HTTP/1.1", 400),
+            ("CONNECT http://example.com:443/ HTTP/1.1", 400),
             ("CONNECT / HTTP/1.1", 400),
         ];
         for (line, expected) in table {
@@ -286,16 +298,15 @@ mod tests {
 
     #[test]
     fn target_parts() {
-        let table: [(&str, &str, &str, Option<&str>); 9] = [
+        let table: [(&str, &str, &str, Option<&str>); 8] = [
             ("/", "/", "", None),
             ("/a?b?c", "/a", "b?c", None),
-            ("/a#b?c", "/a", "", None),
-            ("/a?b#c", "/a", "b", None),
-            ("http://a:1/b?c#d", "/b", "c", Some("a:1")),
+            ("/a@b?c@d", "/a@b", "c@d", None),
+            ("http://a:1/b?c", "/b", "c", Some("a:1")),
             ("http://a", "", "", Some("a")),
             ("http://a?b", "", "b", Some("a")),
             ("https://[::1]:8/", "/", "", Some("[::1]:8")),
-            ("http://u:p@a:1/b@c", "/b@c", "", Some("a:1")),
+            ("http://a:1/b@c", "/b@c", "", Some("a:1")),
         ];
         for (target, path, query, authority) in table {
             let head = format!("GET {target} HTTP/1.1");

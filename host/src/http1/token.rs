@@ -42,13 +42,14 @@ pub(super) fn is_host_byte(byte: u8) -> bool {
     HOST[byte as usize]
 }
 
-/// Whether the byte may be part of a request-target as we take it: visible ASCII.
+/// Whether the byte may be part of a request-target as we take it: visible ASCII but `#`, which
+/// begins a fragment, and no form of a target has one (RFC 9112 section 3.2).
 ///
 /// Wider than the grammar (RFC 9112 section 3.2): browsers and tools send `|`, `"` and `{`, and
 /// every server takes them. No whitespace, no control character, and nothing but ASCII, though:
 /// servers differ in what they make of a raw byte above 127.
 pub(super) fn is_target_byte(byte: u8) -> bool {
-    byte.is_ascii_graphic()
+    byte.is_ascii_graphic() && byte != b'#'
 }
 
 /// Whether the byte may be part of a field value (RFC 9110 section 5.5): tab, space, visible ASCII,
@@ -119,7 +120,8 @@ mod tests {
                 is_value_byte(byte),
                 byte == b'\t' || !byte.is_ascii_control()
             );
-            assert_eq!(is_target_byte(byte), (b'!'..=b'~').contains(&byte));
+            let visible = (b'!'..=b'~').contains(&byte);
+            assert_eq!(is_target_byte(byte), visible && byte != b'#');
         }
     }
 
