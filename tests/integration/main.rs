@@ -17,6 +17,7 @@ mod files;
 mod http;
 mod isolation;
 mod lifecycle;
+mod lingering;
 mod main_job;
 mod many;
 mod processes;

@@ -130,12 +130,15 @@ impl CloseReason {
         }
     }
 
-    /// Whether the peer may be in the middle of a request's body.
+    /// Whether the peer may be in the middle of a request's body, at a rate that is worth waiting
+    /// for. One that was too slow was waited for.
     pub fn leaves_body(self) -> bool {
-        matches!(
-            self,
-            Self::Rejected(_) | Self::BodyFailed(_) | Self::BodyUnread | Self::ContinueUnsent
-        )
+        match self {
+            Self::Rejected(rejection) => rejection.status != 408,
+            Self::BodyFailed(error) => error != BodyError::TooSlow,
+            Self::BodyUnread | Self::ContinueUnsent => true,
+            _ => false,
+        }
     }
 
     /// Whether the answer before the close is incomplete, so that its end has to look like an

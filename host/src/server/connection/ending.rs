@@ -3,6 +3,7 @@
 use std::net::Shutdown;
 use std::time::{Duration, Instant};
 
+use super::linger::Linger;
 use super::{Connection, Phase, Progress, Source};
 use crate::gateway::Scheme;
 use crate::http1::{CloseReason, Step};
@@ -11,14 +12,6 @@ use crate::server::outbox::Flush;
 use crate::server::record::Record;
 use crate::server::refusal;
 use crate::server::transport::Workspace;
-
-/// How long a closed connection's client is listened to when it sends nothing: as long as it takes
-/// for the answer to arrive, with room (RFC 9112 section 9.6).
-pub(super) const LINGER_SILENCE: Duration = Duration::from_secs(2);
-
-/// How long it may go on sending where a request's body is on its way: many clients look for an
-/// answer only when all of it has left. nginx's number.
-const LINGER_TIME: Duration = Duration::from_secs(30);
 
 /// What a client is told whose request's body was not here in time.
 const OVERDUE_BODY: &str = "the request's body took too long";
@@ -100,14 +93,7 @@ impl Connection {
             self.reset();
             Phase::Closed
         } else if reason.lingers() && self.transport.socket().shutdown(Shutdown::Write).is_ok() {
-            let longest = match reason.leaves_body() {
-                true => LINGER_TIME,
-                false => LINGER_SILENCE,
-            };
-            Phase::Lingering {
-                until: now + LINGER_SILENCE,
-                end: now + longest,
-            }
+            Phase::Lingering(Box::new(Linger::new(reason, now)))
         } else {
             Phase::Closed
         };

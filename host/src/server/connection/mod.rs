@@ -21,6 +21,7 @@ mod coded;
 mod ending;
 mod exchange;
 mod known;
+mod linger;
 mod opening;
 
 use std::io;
@@ -39,6 +40,7 @@ use crate::gateway::Exchange;
 use crate::http1::{self, CloseReason, Expiry, Incoming, Patience, RequestBody, RequestHead};
 use crate::static_files::Answer;
 use coded::Coding;
+use linger::Linger;
 
 /// Steps of one turn, after which other connections get theirs. A step is a read of the socket, a
 /// request or a block of an answer.
@@ -87,9 +89,8 @@ enum Phase {
     Answering(Source),
     /// The last answer has to leave yet.
     Closing(CloseReason),
-    /// Our side is closed; what the client still sends is read and thrown away, as long as it goes
-    /// on, up to an end.
-    Lingering { until: Instant, end: Instant },
+    /// Our side is closed; what the client still sends is read and thrown away, within limits.
+    Lingering(Box<Linger>),
     /// To be dropped.
     Closed,
 }
@@ -180,7 +181,8 @@ impl Connection {
         let write = self.patience.deadline();
         let whole = self.record.as_ref().and_then(|record| record.deadline);
         let read = match &self.phase {
-            Phase::Opening { until } | Phase::Lingering { until, .. } => Some(*until),
+            Phase::Opening { until } => Some(*until),
+            Phase::Lingering(linger) => Some(linger.deadline()),
             Phase::Reading | Phase::Answering(_) => self.http.deadline(),
             Phase::Closing(_) | Phase::Closed => None,
         };
@@ -208,9 +210,8 @@ impl Connection {
             return;
         }
         match &self.phase {
-            Phase::Opening { until } | Phase::Lingering { until, .. } if now >= *until => {
-                self.phase = Phase::Closed;
-            }
+            Phase::Opening { until } if now >= *until => self.phase = Phase::Closed,
+            Phase::Lingering(linger) if now >= linger.deadline() => self.phase = Phase::Closed,
             Phase::Reading | Phase::Answering(_) => {
                 if let Some(Expiry::Close(reason)) = self.http.expired(now) {
                     self.phase = Phase::Closing(reason);
@@ -234,7 +235,7 @@ impl Connection {
     pub(super) fn stop(&mut self) {
         match &mut self.phase {
             Phase::Opening { .. } => self.phase = Phase::Closed,
-            Phase::Lingering { until, end } => *end = *until,
+            Phase::Lingering(linger) => linger.stop(),
             _ => {}
         }
         self.http.stop();
@@ -271,7 +272,7 @@ impl Connection {
     fn receive(&mut self, cx: &mut Context) -> Progress {
         let wanted = match self.phase {
             Phase::Reading | Phase::Answering(_) => self.http.wants_bytes(),
-            Phase::Opening { .. } | Phase::Lingering { .. } => true,
+            Phase::Opening { .. } | Phase::Lingering(_) => true,
             Phase::Closing(_) | Phase::Closed => false,
         };
         if !self.readable || !wanted {
@@ -279,7 +280,7 @@ impl Connection {
         }
         let result = match self.phase {
             Phase::Opening { .. } => self.read_announcement(cx),
-            Phase::Lingering { .. } => self.read_rest(cx),
+            Phase::Lingering(_) => self.read_rest(cx),
             _ => {
                 let http = &mut self.http;
                 self.transport
@@ -332,7 +333,7 @@ impl Connection {
             Phase::Opening { .. }
             | Phase::Answering(Source::Queued)
             | Phase::Closing(_)
-            | Phase::Lingering { .. }
+            | Phase::Lingering(_)
             | Phase::Closed => Progress::Stuck,
         }
     }

@@ -3,7 +3,6 @@
 
 use std::io::{self, Read};
 
-use super::ending::LINGER_SILENCE;
 use super::{Connection, Phase, Service, Source};
 use crate::http1::{CloseReason, Rejection};
 use crate::server::admission::Standing;
@@ -104,10 +103,10 @@ impl Connection {
     pub(super) fn read_rest(&mut self, cx: &mut Context) -> io::Result<Received> {
         let room = cx.scratch.len();
         let count = self.transport.socket_mut().read(&mut cx.scratch)?;
-        match &mut self.phase {
-            Phase::Lingering { .. } if count == 0 => self.phase = Phase::Closed,
-            Phase::Lingering { until, end } => *until = (cx.now + LINGER_SILENCE).min(*end),
-            _ => {}
+        if let Phase::Lingering(linger) = &mut self.phase
+            && (count == 0 || !linger.received(count, cx.now))
+        {
+            self.phase = Phase::Closed;
         }
         Ok(Received::Bytes {
             more: count == room,
