@@ -71,6 +71,10 @@ pub struct Site {
     /// [default: wasgi/code in the user's cache folder]
     #[arg(long, value_name = "FOLDER")]
     pub code_cache: Option<PathBuf>,
+    /// Serve although the folder of pages has the handlers or wasgi.toml in it, where visitors can
+    /// read them
+    #[arg(long)]
+    pub allow_overlap: bool,
 }
 
 /// `wasgi routes`.
@@ -193,15 +197,26 @@ impl Site {
             code_cache.as_ref(),
             |it| &mut it.site.code_cache,
         );
+        let allow_overlap = self.allow_overlap.then_some(true);
+        draft.flag(
+            "site.allow-overlap",
+            "--allow-overlap",
+            allow_overlap.as_ref(),
+            |it| &mut it.site.allow_overlap,
+        );
     }
 
-    /// The configuration of a site, for commands that don't serve.
+    /// The configuration of a site, for commands that don't serve, and a line for the log for each
+    /// overlap of its folders that is allowed.
     ///
     /// # Errors
     ///
-    /// The file or a flag is wrong; see [`Settled::load`].
-    pub fn load(&self) -> anyhow::Result<Settled> {
-        Settled::load(&self.sources(), |draft| self.set(draft))
+    /// The file or a flag is wrong, or visitors could read what is no page; see [`Settled::load`]
+    /// and [`Settled::check_layout`].
+    pub fn load(&self) -> anyhow::Result<(Settled, Vec<String>)> {
+        let settled = Settled::load(&self.sources(), |draft| self.set(draft))?;
+        let overlaps = settled.check_layout(&self.sources())?;
+        Ok((settled, overlaps))
     }
 }
 
@@ -274,13 +289,17 @@ impl Serve {
         );
     }
 
-    /// The configuration that `wasgi serve` goes by.
+    /// The configuration that `wasgi serve` goes by, and a line for the log for each overlap of the
+    /// site's folders that is allowed.
     ///
     /// # Errors
     ///
-    /// The file or a flag is wrong; see [`Settled::load`].
-    pub fn load(&self) -> anyhow::Result<Settled> {
-        Settled::load(&self.site.sources(), |draft| self.set(draft))
+    /// The file or a flag is wrong, or visitors could read what is no page; see [`Settled::load`]
+    /// and [`Settled::check_layout`].
+    pub fn load(&self) -> anyhow::Result<(Settled, Vec<String>)> {
+        let settled = Settled::load(&self.site.sources(), |draft| self.set(draft))?;
+        let overlaps = settled.check_layout(&self.site.sources())?;
+        Ok((settled, overlaps))
     }
 }
 
@@ -401,7 +420,7 @@ mod tests {
         let Command::Serve(serve) = Cli::parse_from(arguments).command else {
             panic!("expected serve");
         };
-        serve.load().expect("a configuration")
+        serve.load().expect("a configuration").0
     }
 
     #[test]

@@ -20,6 +20,7 @@ mod lifecycle;
 mod lingering;
 mod main_job;
 mod many;
+mod overlap;
 mod processes;
 mod proxy;
 mod python;

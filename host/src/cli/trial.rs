@@ -90,6 +90,7 @@ impl Trial {
             root: None,
             handlers: self.handlers.clone(),
             code_cache: self.code_cache.clone(),
+            allow_overlap: false,
         };
         Settled::load(&site.sources(), |draft| {
             site.set(draft);

@@ -11,7 +11,7 @@ use crate::cli;
 ///
 /// Fails when it could not start with it.
 pub fn config(arguments: &cli::Serve) -> anyhow::Result<ExitCode> {
-    let shown = arguments.load()?.show();
+    let shown = arguments.load()?.0.show();
     // Whoever reads may have read enough.
     let _ = std::io::stdout().write_all(shown.as_bytes());
     Ok(ExitCode::SUCCESS)

@@ -16,10 +16,11 @@ use crate::reload;
 ///
 /// Fails when there is no site.
 pub fn routes(arguments: &cli::Routes) -> anyhow::Result<ExitCode> {
-    let site = arguments.site.load()?.config.site;
+    let (settled, overlaps) = arguments.site.load()?;
+    let site = settled.config.site;
     let errors = Log::start("error", std::io::stderr())?;
     log::install(errors.clone(), std::io::stderr().is_terminal());
-    check_folders(site.root(), site.handlers())?;
+    check_folders(site.root(), site.handlers(), &overlaps)?;
     let engine = Engine::new(&Budget::default(), site.code_cache())?;
     let registry = reload::scan_once(site.handlers(), &engine).registry();
     let routes = route_table(site.root(), &registry);

@@ -27,12 +27,13 @@ pub fn serve(arguments: &cli::Serve) -> anyhow::Result<ExitCode> {
         return work(badge);
     }
     let file = Stamp::of(&arguments.site.sources().file());
-    let config = arguments.load()?.config;
+    let (settled, overlaps) = arguments.load()?;
+    let config = settled.config;
     let colours = std::io::stderr().is_terminal();
     let errors = Log::start("error", std::io::stderr())?;
     log::install(errors.clone(), colours);
     let several = config.server.processes > 1;
-    let result = check_folders(config.site.root(), config.site.handlers())
+    let result = check_folders(config.site.root(), config.site.handlers(), &overlaps)
         .and_then(|()| Log::start("access", std::io::stdout()))
         .and_then(|out| {
             let logs = Logs {

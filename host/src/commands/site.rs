@@ -7,8 +7,16 @@ use anyhow::bail;
 use crate::engine::Program;
 use crate::registry::{self, RouteTable, shadowed_pages};
 
-/// One folder may be missing: it may come later. With neither, the site is somewhere else.
-pub(super) fn check_folders(root: &Path, handlers: &Path) -> anyhow::Result<()> {
+/// One folder may be missing: it may come later. With neither, the site is somewhere else. Logs
+/// what is missing, and the `overlaps` that are allowed.
+pub(super) fn check_folders(
+    root: &Path,
+    handlers: &Path,
+    overlaps: &[String],
+) -> anyhow::Result<()> {
+    for overlap in overlaps {
+        tracing::warn!("{overlap}");
+    }
     let (root_shown, handlers_shown) = (root.display(), handlers.display());
     match (root.is_dir(), handlers.is_dir()) {
         (true, true) => {}

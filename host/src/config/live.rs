@@ -65,8 +65,12 @@ impl Live {
             tracing::warn!("{shown} is gone: the settings stay as they are until it is back");
             return;
         }
-        let result = Settled::load(&self.sources, |draft| (self.flags)(draft))
-            .and_then(|settled| self.take(settled.config));
+        let result =
+            Settled::load(&self.sources, |draft| (self.flags)(draft)).and_then(|settled| {
+                // What overlaps by leave was told at the start.
+                settled.check_layout(&self.sources)?;
+                self.take(settled.config)
+            });
         match result {
             Ok(changes) => {
                 self.was_there |= file.is_file();

@@ -8,6 +8,7 @@
 //! 2. The flags go over it ([`Draft::flag`]); `cli` has them.
 //! 3. `site`: paths that aren't set are filled in.
 //! 4. `check`: defaults give way to what was set; ranges and contradictions.
+//! 5. `overlap`, for who serves: is something among the pages that is not for visitors?
 //!
 //! [`Settled::show`] prints the result as a file again. `live` does the same steps when the file
 //! changes, and `watch` tells it to; `handover` is how a worker process gets to know the result.
@@ -22,6 +23,7 @@ mod handover;
 mod keys;
 mod live;
 mod nearest;
+mod overlap;
 mod show;
 mod site;
 #[cfg(test)]
@@ -204,6 +206,26 @@ impl Settled {
             .map_err(|complaint| anyhow::anyhow!("{complaint}"))
     }
 
+    /// Checks that no visitor can read what is not a page: that the folder of pages has neither
+    /// the handlers, the configuration, a key nor compiled code in it, and is in none of these.
+    /// Returns a line for the log for each overlap that `site.allow-overlap` allows.
+    ///
+    /// # Errors
+    ///
+    /// One line: the key, what is in which folder, and how to lay it out.
+    pub fn check_layout(&self, sources: &Sources) -> anyhow::Result<Vec<String>> {
+        let path = sources.file();
+        let overlaps = overlap::overlaps(&self.config, &path);
+        let allowed = self.config.site.allow_overlap;
+        match overlaps.iter().find(|overlap| overlap.is_refused(allowed)) {
+            Some(refused) => {
+                let complaint = place(&self.origins, &path, refused.complaint());
+                Err(anyhow::anyhow!("{complaint}"))
+            }
+            None => Ok(overlaps.iter().map(overlap::Overlap::warning).collect()),
+        }
+    }
+
     fn of(
         path: &Path,
         text: Option<&str>,
@@ -226,16 +248,19 @@ impl Settled {
         flags(&mut draft);
         draft.config.site.settle(site);
         check::yield_defaults(&mut draft.config, |key| draft.origins.contains_key(key));
-        check::check(&draft.config).map_err(|complaint| {
-            match draft.origins.get(&complaint.key) {
-                Some(Origin::File(line)) => complaint.at(*line).in_file(path),
-                Some(Origin::Flag(flag)) => complaint.by(flag),
-                None => complaint,
-            }
-        })?;
+        check::check(&draft.config).map_err(|complaint| place(&draft.origins, path, complaint))?;
         Ok(Self {
             config: draft.config,
             origins: draft.origins,
         })
+    }
+}
+
+/// The complaint with the place of its key: the line of `file`, or the flag.
+fn place(origins: &BTreeMap<String, Origin>, file: &Path, complaint: Complaint) -> Complaint {
+    match origins.get(&complaint.key) {
+        Some(Origin::File(line)) => complaint.at(*line).in_file(file),
+        Some(Origin::Flag(flag)) => complaint.by(flag),
+        None => complaint,
     }
 }

@@ -15,6 +15,9 @@ pub struct Site {
     /// Where compiled handlers are kept, so that a restart need not compile; `none` for nowhere,
     /// and `wasgi/code` in the user's cache folder if it isn't set.
     pub code_cache: Option<PathBuf>,
+    /// Whether the server starts although the folder of pages has the handlers or `wasgi.toml` in
+    /// it, so that visitors can read them. A private key is never allowed there.
+    pub allow_overlap: bool,
 }
 
 /// The word for having no cache of compiled handlers.

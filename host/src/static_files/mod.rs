@@ -76,6 +76,7 @@ pub use self::answer::{Answer, Content, Field, FilePart, Piece};
 pub use self::error_page::error_page;
 pub use self::open_file::OpenFile;
 pub use self::options::{Options, Rule, Security};
+pub(crate) use self::security::is_hidden;
 pub use self::settings::{Unusable, check};
 
 /// How often a page is opened anew because it became shorter while it was read. Whoever writes a

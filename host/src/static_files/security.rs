@@ -22,8 +22,7 @@ const BACKUP_ENDINGS: [&[u8]; 5] = [b"~", b"#", b".bak", b".orig", b".swp"];
 /// The file that `path` means, relative to the root and without a leading `/`; none if one of its
 /// names must not be served. The name is not empty and has no dot segment.
 pub(super) fn file_name(path: &RequestPath) -> Option<Cow<'_, [u8]>> {
-    let mut names = path.segments().enumerate();
-    if !names.all(|(depth, name)| (depth == 0 && name == WELL_KNOWN) || is_public(name)) {
+    if !are_public(path.segments()) {
         return None;
     }
     // A leading empty segment would make the name absolute; the others the kernel ignores.
@@ -33,6 +32,17 @@ pub(super) fn file_name(path: &RequestPath) -> Option<Cow<'_, [u8]>> {
     } else {
         Cow::Borrowed(relative)
     })
+}
+
+/// Whether a path that is relative to the root has a name that is never served.
+pub(crate) fn is_hidden(relative: &[u8]) -> bool {
+    let names = relative.split(|&byte| byte == b'/');
+    !are_public(names.filter(|name| !name.is_empty()))
+}
+
+fn are_public<'n>(names: impl Iterator<Item = &'n [u8]>) -> bool {
+    let mut names = names.enumerate();
+    names.all(|(depth, name)| (depth == 0 && name == WELL_KNOWN) || is_public(name))
 }
 
 /// The index file of the folder `name`.

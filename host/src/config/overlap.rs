@@ -1,0 +1,513 @@
+//! Folders that are not what they seem: a folder of pages that has the handlers, `wasgi.toml` or a
+//! private key in it would hand them out to whoever asks.
+//!
+//! Paths are compared as the file system sees them: links and `..` resolved, folders by device and
+//! inode, and what is mounted inside of a folder as a part of it. What isn't there yet counts by
+//! where it would be. A name that pages never have (`.git`, `old~`) leads to nothing that is served.
+
+use std::collections::VecDeque;
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Component, Path, PathBuf};
+
+use super::{Complaint, Config};
+use crate::static_files;
+
+/// Symbolic links that are followed on the way to what isn't there: as many as Linux follows.
+const LINKS_MOST: usize = 40;
+
+/// What is mounted where, for this process (proc_pid_mountinfo(5)).
+const MOUNTS: &str = "/proc/self/mountinfo";
+
+/// Something that is inside of a folder, and should not be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Overlap {
+    key: &'static str,
+    why: String,
+    /// Not even who asks for it is served this.
+    is_secret: bool,
+}
+
+/// Two paths of which the second one is not to be in the first one.
+struct Rule<'c> {
+    /// The key that names the folder.
+    key: &'static str,
+    folder: &'c Path,
+    /// The part's path, and what it is.
+    part: &'c Path,
+    part_is: &'static str,
+    /// What comes of it, and what to do.
+    why: &'static str,
+    is_secret: bool,
+    /// Whether names that are hidden from visitors lead nowhere in the folder.
+    hides_names: bool,
+}
+
+impl Overlap {
+    /// The complaint that ends the start, unless it is allowed.
+    pub(super) fn complaint(&self) -> Complaint {
+        let why = match self.is_secret {
+            true => self.why.clone(),
+            false => format!("{} (--allow-overlap starts all the same)", self.why),
+        };
+        Complaint::new(self.key, why)
+    }
+
+    /// Whether the start fails with this.
+    pub(super) fn is_refused(&self, allowed: bool) -> bool {
+        self.is_secret || !allowed
+    }
+
+    /// One line for the log, where it is allowed.
+    pub(super) fn warning(&self) -> String {
+        format!("{}: {} (site.allow-overlap is set)", self.key, self.why)
+    }
+}
+
+/// All overlaps of a site whose configuration is, or would be, in `file`; the worst first.
+pub(super) fn overlaps(config: &Config, file: &Path) -> Vec<Overlap> {
+    let mounts = fs::read(MOUNTS).unwrap_or_default();
+    let mounts = mount_points(&mounts);
+    rules(config, file)
+        .filter(|rule| rule.applies(&mounts))
+        .map(|rule| Overlap {
+            key: rule.key,
+            why: format!(
+                "{} contains the {} {}: {}",
+                rule.folder.display(),
+                rule.part_is,
+                rule.part.display(),
+                rule.why
+            ),
+            is_secret: rule.is_secret,
+        })
+        .collect()
+}
+
+fn rules<'c>(config: &'c Config, file: &'c Path) -> impl Iterator<Item = Rule<'c>> {
+    let site = &config.site;
+    let (root, handlers) = (site.root(), site.handlers());
+    let served = |part, part_is, why| Rule {
+        key: "site.root",
+        folder: root,
+        part,
+        part_is,
+        why,
+        is_secret: false,
+        hides_names: true,
+    };
+    let inside = |key, folder, part, part_is, why, hides_names| Rule {
+        key,
+        folder,
+        part,
+        part_is,
+        why,
+        is_secret: false,
+        hides_names,
+    };
+    let key = config.tls.key.as_deref().map(|key| Rule {
+        is_secret: true,
+        ..served(
+            key,
+            "private key",
+            "everyone could read it; keep keys outside of the folder of pages",
+        )
+    });
+    let cert = config.tls.cert.as_deref().map(|cert| {
+        served(
+            cert,
+            "certificate",
+            "everyone could read the file; keep it outside of the folder of pages",
+        )
+    });
+    let of_site = [
+        served(
+            file,
+            "configuration",
+            "everyone could read it; keep pages in a folder of their own, such as html beside \
+             wasgi.toml",
+        ),
+        served(
+            handlers,
+            "folder of handlers",
+            "everyone could read the handlers; keep pages in a folder of their own, such as html \
+             beside handlers",
+        ),
+        inside(
+            "site.handlers",
+            handlers,
+            root,
+            "folder of pages",
+            "each .wasm among the pages would be run; keep pages in a folder of their own, such as \
+             html beside handlers",
+            true,
+        ),
+    ];
+    let of_cache = site.code_cache().into_iter().flat_map(move |cache| {
+        let elsewhere = "keep compiled code elsewhere";
+        [
+            served(
+                cache,
+                "folder of compiled code",
+                "everyone could read it; keep compiled code elsewhere",
+            ),
+            inside(
+                "site.handlers",
+                handlers,
+                cache,
+                "folder of compiled code",
+                elsewhere,
+                true,
+            ),
+            inside(
+                "site.code-cache",
+                cache,
+                root,
+                "folder of pages",
+                elsewhere,
+                false,
+            ),
+            inside(
+                "site.code-cache",
+                cache,
+                handlers,
+                "folder of handlers",
+                elsewhere,
+                false,
+            ),
+        ]
+    });
+    key.into_iter().chain(cert).chain(of_site).chain(of_cache)
+}
+
+impl Rule<'_> {
+    /// Whether the part is in the folder, or in what is mounted there, or is the folder itself.
+    fn applies(&self, mounts: &[PathBuf]) -> bool {
+        let (folder, part) = (resolved(self.folder), resolved(self.part));
+        let mounted = mounts
+            .iter()
+            .filter_map(|mount| Some((mount.as_path(), mount.strip_prefix(&folder).ok()?)));
+        [(folder.as_path(), Path::new(""))]
+            .into_iter()
+            .chain(mounted)
+            .filter(|(_, from_folder)| !self.hides(from_folder))
+            .any(|(folder, from_folder)| {
+                below(folder, &part).is_some_and(|rest| !self.hides(&from_folder.join(rest)))
+            })
+    }
+
+    /// Whether a path that is relative to the folder has a name that leads nowhere.
+    fn hides(&self, relative: &Path) -> bool {
+        self.hides_names && static_files::is_hidden(relative.as_os_str().as_bytes())
+    }
+}
+
+/// The path from `folder` to `part`, if it is inside or the same. Both are resolved.
+fn below<'p>(folder: &Path, part: &'p Path) -> Option<&'p Path> {
+    let identity = identity(folder);
+    part.ancestors()
+        .find(|at| *at == folder || (identity.is_some() && self::identity(at) == identity))
+        .and_then(|at| part.strip_prefix(at).ok())
+}
+
+/// What is there: its device and inode.
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    let metadata = fs::metadata(path).ok()?;
+    Some((metadata.dev(), metadata.ino()))
+}
+
+/// The absolute path without links and `..`, as far as it is there; what isn't counts by its name.
+fn resolved(path: &Path) -> PathBuf {
+    if let Ok(path) = fs::canonicalize(path) {
+        return path;
+    }
+    let mut names = VecDeque::new();
+    push_front(&mut names, path);
+    let mut at = match std::env::current_dir() {
+        Ok(current) if !path.is_absolute() => current,
+        _ => PathBuf::from("/"),
+    };
+    let mut links = 0;
+    while let Some(name) = names.pop_front() {
+        if name == ".." {
+            at.pop();
+            continue;
+        }
+        at.push(name);
+        // Of a link to what isn't there, too, it is the target that counts.
+        if let Ok(target) = fs::read_link(&at)
+            && links < LINKS_MOST
+        {
+            links += 1;
+            at.pop();
+            if target.is_absolute() {
+                at = PathBuf::from("/");
+            }
+            push_front(&mut names, &target);
+        }
+    }
+    at
+}
+
+/// Puts a path's names before others.
+fn push_front(names: &mut VecDeque<OsString>, path: &Path) {
+    for component in path.components().rev() {
+        match component {
+            Component::Normal(name) => names.push_front(name.into()),
+            Component::ParentDir => names.push_front("..".into()),
+            Component::Prefix(_) | Component::RootDir | Component::CurDir => {}
+        }
+    }
+}
+
+/// Where something is mounted: the fifth word of each line.
+fn mount_points(mounts: &[u8]) -> Vec<PathBuf> {
+    let lines = mounts.split(|&byte| byte == b'\n');
+    lines
+        .filter_map(|line| line.split(|&byte| byte == b' ').nth(4))
+        .map(|path| PathBuf::from(OsString::from_vec(unescaped(path))))
+        .collect()
+}
+
+/// Spaces and line ends are in there as `\040` and `\012`.
+fn unescaped(mut bytes: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::with_capacity(bytes.len());
+    loop {
+        match bytes {
+            [] => return plain,
+            [
+                b'\\',
+                a @ b'0'..=b'3',
+                b @ b'0'..=b'7',
+                c @ b'0'..=b'7',
+                rest @ ..,
+            ] => {
+                plain.push((a - b'0') << 6 | (b - b'0') << 3 | (c - b'0'));
+                bytes = rest;
+            }
+            [byte, rest @ ..] => {
+                plain.push(*byte);
+                bytes = rest;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::config::{Draft, Site};
+
+    /// A folder with html, handlers and wasgi.toml beside each other.
+    fn site() -> TempDir {
+        let site = tempfile::tempdir().expect("a folder");
+        for folder in ["html/deep", "handlers", "keys"] {
+            fs::create_dir_all(site.path().join(folder)).expect("a folder");
+        }
+        for file in ["wasgi.toml", "keys/key.pem", "keys/cert.pem"] {
+            fs::write(site.path().join(file), "").expect("written");
+        }
+        site
+    }
+
+    /// The keys that are complained of, in their order, where these are the folders and files.
+    fn keys(
+        root: PathBuf,
+        handlers: PathBuf,
+        cache: Option<PathBuf>,
+        tls: [Option<PathBuf>; 2],
+        file: &Path,
+    ) -> Vec<String> {
+        let [cert, key] = tls;
+        let mut draft = Draft::default();
+        draft.config.site = Site {
+            root: Some(root),
+            handlers: Some(handlers),
+            code_cache: Some(cache.unwrap_or_else(|| "none".into())),
+            ..Site::default()
+        };
+        (draft.config.tls.cert, draft.config.tls.key) = (cert, key);
+        overlaps(&draft.config, file)
+            .iter()
+            .map(|overlap| {
+                let what = overlap.why.split(" contains the ").nth(1);
+                let what = what.and_then(|what| what.split(" /").next());
+                format!("{} {}", overlap.key, what.unwrap_or_default())
+            })
+            .collect()
+    }
+
+    #[test]
+    fn folders_beside_each_other_are_fine() {
+        let site = site();
+        let at = |path: &str| site.path().join(path);
+        let none = keys(
+            at("html"),
+            at("handlers"),
+            Some(at("code")),
+            [Some(at("keys/cert.pem")), Some(at("keys/key.pem"))],
+            &at("wasgi.toml"),
+        );
+        assert_eq!(none, Vec::<String>::new());
+        // A folder whose name begins with another one's is not inside of it.
+        let none = keys(
+            at("html"),
+            at("html-handlers"),
+            None,
+            [None, None],
+            &at("html.toml"),
+        );
+        assert_eq!(none, Vec::<String>::new());
+    }
+
+    #[test]
+    fn whatever_is_among_the_pages_is_found() {
+        let site = site();
+        let at = |path: &str| site.path().join(path);
+        let all = keys(
+            at("."),
+            at("handlers"),
+            Some(at("code")),
+            [Some(at("keys/cert.pem")), Some(at("keys/key.pem"))],
+            &at("wasgi.toml"),
+        );
+        assert_eq!(
+            all,
+            [
+                "site.root private key",
+                "site.root certificate",
+                "site.root configuration",
+                "site.root folder of handlers",
+                "site.root folder of compiled code",
+            ]
+        );
+    }
+
+    #[test]
+    fn the_same_folder_by_any_name_is_found() {
+        let site = site();
+        let at = |path: &str| site.path().join(path);
+        symlink(at("html"), at("link")).expect("a link");
+        symlink("html/later", at("dangling")).expect("a link");
+        let file = at("wasgi.toml");
+        let same = [
+            "site.root folder of handlers",
+            "site.handlers folder of pages",
+        ];
+        for handlers in ["html", "html/", "html/deep/..", "handlers/../html", "link"] {
+            let found = keys(at("html"), at(handlers), None, [None, None], &file);
+            assert_eq!(found, same, "{handlers}");
+        }
+        for handlers in [
+            "html/deep",
+            "link/deep",
+            "html/later",
+            "link/later/../later",
+            "dangling",
+            "dangling/deeper",
+            "gone/../html/later",
+        ] {
+            let found = keys(at("html"), at(handlers), None, [None, None], &file);
+            assert_eq!(found, same[..1], "{handlers}");
+        }
+        let found = keys(
+            at("handlers/html"),
+            at("handlers"),
+            None,
+            [None, None],
+            &file,
+        );
+        assert_eq!(found, same[1..]);
+    }
+
+    #[test]
+    fn hidden_names_among_the_pages_are_served_to_nobody() {
+        let site = site();
+        let at = |path: &str| site.path().join(path);
+        for hidden in ["html/.git/handlers", "html/.handlers", "html/deep/.x/y"] {
+            let found = keys(
+                at("html"),
+                at(hidden),
+                None,
+                [None, None],
+                &at("wasgi.toml"),
+            );
+            assert_eq!(found, Vec::<String>::new(), "{hidden}");
+        }
+        // The one hidden folder that is served.
+        let found = keys(
+            at("html"),
+            at("html/.well-known/handlers"),
+            None,
+            [None, None],
+            &at("wasgi.toml"),
+        );
+        assert_eq!(found, ["site.root folder of handlers"]);
+    }
+
+    #[test]
+    fn a_cache_around_the_site_is_found() {
+        let site = site();
+        let at = |path: &str| site.path().join(path);
+        let found = keys(
+            at("html"),
+            at("handlers"),
+            Some(at(".")),
+            [None, None],
+            Path::new("/wasgi.toml"),
+        );
+        let both = [
+            "site.code-cache folder of pages",
+            "site.code-cache folder of handlers",
+        ];
+        assert_eq!(found, both);
+        let found = keys(
+            at("html"),
+            at("handlers"),
+            Some(at("handlers/code")),
+            [None, None],
+            Path::new("/wasgi.toml"),
+        );
+        assert_eq!(found, ["site.handlers folder of compiled code"]);
+    }
+
+    /// What is mounted is told from its path by its inode, as a link's target is here.
+    #[test]
+    fn what_is_mounted_among_the_pages_is_found() {
+        let site = site();
+        let at = |path: &str| site.path().join(path);
+        symlink(at("handlers"), at("html/mounted here")).expect("a link");
+        symlink(at("keys/key.pem"), at("html/key")).expect("a link");
+        symlink(at("keys"), at("html/.keys")).expect("a link");
+        let root = fs::canonicalize(at("html")).expect("it is there");
+        let line = |name: &str| {
+            let root = root.display();
+            format!("36 35 98:0 /srv {root}/{name} rw,noatime - ext4 /dev/x rw\n")
+        };
+        let applies = |part: &Path, mounts: &str| {
+            let rule = Rule {
+                key: "site.root",
+                folder: &root,
+                part,
+                part_is: "part",
+                why: "",
+                is_secret: false,
+                hides_names: true,
+            };
+            rule.applies(&mount_points(mounts.as_bytes()))
+        };
+        let (handlers, key) = (at("handlers"), at("keys/key.pem"));
+        assert!(!applies(&handlers, ""));
+        assert!(applies(&handlers, &line("mounted\\040here")));
+        assert!(applies(&handlers.join("later"), &line("mounted\\040here")));
+        assert!(!applies(&key, &line("mounted\\040here")));
+        assert!(applies(&key, &line("key")));
+        assert!(!applies(&key, &line(".keys")));
+    }
+}
