@@ -4,6 +4,7 @@
 //! Each is a short script over cargo. What the server itself can do is in the package `wasgi`.
 
 mod bench;
+mod dependencies;
 mod guest_toolchain;
 mod guests;
 mod instructions;
@@ -17,7 +18,7 @@ use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use crate::guest_toolchain::{CToolchain, GoToolchain, GuestToolchain};
 use crate::process::{run, step};
@@ -59,8 +60,8 @@ const TASKS: [Task; 8] = [
     },
     Task {
         name: "lint",
-        arguments: "",
-        about: "Check the formatting, and run clippy and rustdoc with warnings as errors",
+        arguments: "[PART]",
+        about: "Check formatting, code (clippy), docs (rustdoc) and dependencies (the only PART)",
         run: lint,
     },
     Task {
@@ -235,7 +236,12 @@ fn check_outsiders(workspace: &Workspace) -> Result<()> {
     Ok(())
 }
 
-fn lint(workspace: &Workspace, _: &[OsString]) -> Result<()> {
+fn lint(workspace: &Workspace, arguments: &[OsString]) -> Result<()> {
+    match arguments {
+        [] => {}
+        [part] if part == "dependencies" => return dependencies::lint(workspace),
+        [part, ..] => bail!("{} is no part of the lints", part.display()),
+    }
     let toolchain = GuestToolchain::ensure(&workspace.root)?;
     step("cargo fmt --check");
     run(workspace.cargo("fmt").args(["--all", "--check"]))?;
@@ -261,7 +267,8 @@ fn lint(workspace: &Workspace, _: &[OsString]) -> Result<()> {
     step("cargo doc");
     let mut doc = workspace.cargo("doc");
     doc.env("RUSTDOCFLAGS", "--deny warnings");
-    run(doc.args(["--workspace", "--no-deps", "--document-private-items"]))
+    run(doc.args(["--workspace", "--no-deps", "--document-private-items"]))?;
+    dependencies::lint(workspace)
 }
 
 #[cfg(test)]
