@@ -1,6 +1,6 @@
 //! The lints of dependencies: what `deny.toml` asks of them (cargo-deny), and that each is used
-//! (cargo-machete). Both programs are taken from the path where they are there in the right version,
-//! and else installed once below the target folder.
+//! (cargo-machete). Both programs are taken from the path where they are there in the right
+//! version, and else installed once below the target folder.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -51,8 +51,8 @@ const MACHETE: Tool = Tool {
 ///
 /// # Errors
 ///
-/// A dependency is not as `deny.toml` asks, or is used by nobody; or the programs that look can't be
-/// had. A database of advisories that can't be fetched is no error: a line says so.
+/// A dependency is not as `deny.toml` asks, or is used by nobody; or the programs that look can't
+/// be had. A database of advisories that can't be fetched is no error: a line says so.
 pub(crate) fn lint(workspace: &Workspace) -> Result<()> {
     let deny = DENY.ensure(workspace)?;
     step("cargo deny check licenses bans sources");

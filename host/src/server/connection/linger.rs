@@ -1,9 +1,9 @@
 //! A lingering close: the server has ended its side, and reads on for a while so that the answer
 //! is not lost to a reset (RFC 9112 section 9.6).
 //!
-//! It has three limits: how slowly the client may send, for how long, and how many bytes. So a client
-//! that drips bytes keeps its descriptor for no longer than one that is silent, and one that floods
-//! is cut off.
+//! It has three limits: how slowly the client may send, for how long, and how many bytes. So a
+//! client that drips bytes keeps its descriptor for no longer than one that is silent, and one that
+//! floods is cut off.
 
 use std::time::{Duration, Instant};
 
@@ -17,9 +17,9 @@ const LINGER_SILENCE: Duration = Duration::from_secs(2);
 /// of it has left. nginx's number.
 const LINGER_TIME: Duration = Duration::from_secs(30);
 
-/// The rate below which a client that goes on uses up its [`LINGER_SILENCE`], in bytes per second: a
-/// tenth of a slow uplink (1 Mbit/s). Who sends less is not in the middle of an upload that could end
-/// within [`LINGER_TIME`].
+/// The rate below which a client that goes on uses up its [`LINGER_SILENCE`], in bytes per second:
+/// an eighth of a slow uplink (1 Mbit/s). Who sends less is not in the middle of an upload that
+/// could end within [`LINGER_TIME`].
 const LINGER_RATE_BYTES_PER_SECOND: u32 = 16 * 1024;
 
 /// How much a client may send, in bytes: twice the longest body that the server takes by default, so
