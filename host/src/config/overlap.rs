@@ -3,7 +3,8 @@
 //!
 //! Paths are compared as the file system sees them: links and `..` resolved, folders by device and
 //! inode, and what is mounted inside of a folder as a part of it. What isn't there yet counts by
-//! where it would be. A name that pages never have (`.git`, `old~`) leads to nothing that is served.
+//! where it would be. A name that pages never have (`.git`, `old~`) leads to nothing that is
+//! served.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;

@@ -22,8 +22,8 @@ const LINGER_TIME: Duration = Duration::from_secs(30);
 /// could end within [`LINGER_TIME`].
 const LINGER_RATE_BYTES_PER_SECOND: u32 = 16 * 1024;
 
-/// How much a client may send, in bytes: twice the longest body that the server takes by default, so
-/// that one which is too long still gets its 413.
+/// How much a client may send, in bytes: twice the longest body that the server takes by default,
+/// so that one which is too long still gets its 413.
 const LINGER_BYTES: u64 = 128 * 1024 * 1024;
 
 const ALLOWANCE: Allowance = Allowance {
