@@ -2,7 +2,7 @@
 //! directly.
 
 use wasmtime::component::{Resource, ResourceAny};
-use wasmtime::{Result, Store};
+use wasmtime::{Result, Store, Trap};
 
 use super::bindings::exports::wasgi::gateway::application::Body;
 use super::bindings::wasgi::gateway::gateway::Exception;
@@ -69,75 +69,115 @@ impl<B> Answer<B> {
 
 impl Application {
     /// `application(environ, start_response)`, for the request that the store holds.
+    ///
+    /// # Errors
+    ///
+    /// Fails with a trap, or where there was one before.
     pub(super) async fn call(
         &self,
         store: &mut Store<State>,
     ) -> Result<Result<Answer<Blocks>, Exception>> {
-        match self {
+        enter(store)?;
+        let result = match self {
             Self::Component(handler) => {
                 let request = store.data().request;
                 let environ = Resource::new_own(request);
                 let start_response = Resource::new_own(request);
                 let application = handler.wasgi_gateway_application();
-                let body = application
-                    .call_call(store, environ, start_response)
-                    .await?;
-                Ok(body.map(|body| match body {
-                    Body::Block(block) => Answer::Block(block),
-                    Body::Blocks(blocks) => Answer::Blocks(Blocks::Component(blocks)),
-                }))
+                let body = application.call_call(&mut *store, environ, start_response);
+                let body = body.await;
+                body.map(|body| {
+                    body.map(|body| match body {
+                        Body::Block(block) => Answer::Block(block),
+                        Body::Blocks(blocks) => Answer::Blocks(Blocks::Component(blocks)),
+                    })
+                })
             }
             Self::Direct(instance) => {
-                let answer = instance.call(store).await?;
-                Ok(answer.map(|answer| answer.map(Blocks::Direct)))
+                let answer = instance.call(store).await;
+                answer.map(|answer| answer.map(|answer| answer.map(Blocks::Direct)))
             }
-        }
+        };
+        leave(store, result)
     }
 
     /// The next block, or none.
+    ///
+    /// # Errors
+    ///
+    /// Fails with a trap, or where there was one before.
     pub(super) async fn next(
         &self,
         store: &mut Store<State>,
         blocks: Blocks,
     ) -> Result<Result<Option<Vec<u8>>, Exception>> {
-        match (self, blocks) {
+        enter(store)?;
+        let result = match (self, blocks) {
             (Self::Component(handler), Blocks::Component(blocks)) => {
                 let application = handler.wasgi_gateway_application();
-                application.blocks().call_next(store, blocks).await
+                application.blocks().call_next(&mut *store, blocks).await
             }
             (Self::Direct(instance), Blocks::Direct(blocks)) => instance.next(store, blocks).await,
             _ => Err(strangers()),
-        }
+        };
+        leave(store, result)
     }
 
     /// The end of the blocks.
+    ///
+    /// # Errors
+    ///
+    /// Fails with a trap, or where there was one before.
     pub(super) async fn close(
         &self,
         store: &mut Store<State>,
         blocks: Blocks,
     ) -> Result<Result<(), Exception>> {
-        match (self, blocks) {
+        enter(store)?;
+        let result = match (self, blocks) {
             (Self::Component(handler), Blocks::Component(blocks)) => {
                 let application = handler.wasgi_gateway_application();
-                application.blocks().call_close(store, blocks).await
+                application.blocks().call_close(&mut *store, blocks).await
             }
             (Self::Direct(instance), Blocks::Direct(blocks)) => instance.close(store, blocks).await,
             _ => Err(strangers()),
-        }
+        };
+        leave(store, result)
     }
 
     /// Gives the blocks back to the application.
+    ///
+    /// # Errors
+    ///
+    /// Fails with a trap, or where there was one before.
     pub(super) async fn destroy(&self, store: &mut Store<State>, blocks: Blocks) -> Result<()> {
-        match (self, blocks) {
+        enter(store)?;
+        let result = match (self, blocks) {
             (Self::Component(_), Blocks::Component(blocks)) => {
-                blocks.resource_drop_async(store).await
+                blocks.resource_drop_async(&mut *store).await
             }
             (Self::Direct(instance), Blocks::Direct(blocks)) => {
                 instance.destroy(store, blocks).await
             }
             _ => Err(strangers()),
-        }
+        };
+        leave(store, result)
     }
+}
+
+/// Sees that an instance may be called: not after a trap, be it one of memory that was refused, or
+/// of a value that could not be read.
+fn enter(store: &Store<State>) -> Result<()> {
+    match store.data().has_trapped {
+        true => Err(Trap::CannotEnterComponent.into()),
+        false => Ok(()),
+    }
+}
+
+/// Remembers a trap.
+fn leave<T>(store: &mut Store<State>, result: Result<T>) -> Result<T> {
+    store.data_mut().has_trapped |= result.is_err();
+    result
 }
 
 fn strangers() -> wasmtime::Error {

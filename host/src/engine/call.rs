@@ -20,7 +20,7 @@ use super::meter::Meter;
 use super::seats::Seat;
 use super::state::State;
 use super::warm::Warm;
-use super::{Program, command, wasi_http};
+use super::{HANDLES, Program, command, wasi_http};
 use crate::config::{Budget, Policy};
 use crate::gateway::{Environ, Exchange, Failure, Response, Step};
 
@@ -28,6 +28,10 @@ use crate::gateway::{Environ, Exchange, Failure, Response, Step};
 /// twenty microseconds that a tick falls into would be taken for one that computes, and others
 /// would wait behind it.
 const FIRST_TICKS: u64 = 2;
+
+/// Requests that one instance serves at most, whatever `reuse` says: one that gives nothing back
+/// has two more of its [`HANDLES`] with each.
+const REQUESTS_PER_INSTANCE: u32 = 20_000;
 
 /// A request at work in an instance of its own. Dropping it ends the guest where it is.
 pub struct Call {
@@ -64,7 +68,7 @@ impl Call {
             budget: policy.budget,
             meter: meter.clone(),
         };
-        let reuse = policy.reuse;
+        let reuse = policy.reuse.min(REQUESTS_PER_INSTANCE);
         let work: Pin<Box<dyn Future<Output = Finished> + Send>> = if reuse > 1 {
             Box::pin(run_on(code, request, reuse))
         } else {
@@ -107,6 +111,7 @@ fn new_store(engine: &wasmtime::Engine, state: State) -> Store<State> {
     let mut store = Store::new(engine, state);
     // Instantiation runs the guest's start functions already.
     store.set_epoch_deadline(FIRST_TICKS);
+    store.set_max_component_handles(HANDLES);
     store.limiter(|state| state);
     store.epoch_deadline_callback(|mut context| {
         let state = context.data_mut();
@@ -233,8 +238,8 @@ async fn answer(application: &Application, store: &mut Store<State>) -> Result<(
         Answer::Block(block) => finish(store, block),
         Answer::Blocks(blocks) => {
             let sent = send_blocks(application, store, blocks).await;
-            if let Err(Failure::Trap(_) | Failure::Panic(_)) = &sent {
-                // What trapped can't be entered again.
+            if store.data().has_trapped {
+                // Nothing of it can be called any more, whatever the trap was about.
                 return sent;
             }
             let closed = close(application, store, blocks).await;

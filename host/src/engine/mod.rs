@@ -36,6 +36,11 @@ mod timers;
 mod warm;
 mod wasi_http;
 
+/// The most handles that a component, or an application that is called directly, has at a time,
+/// with those that the host holds: wasmtime's own default. A request to a handler of the contract
+/// needs three.
+const HANDLES: usize = 100_000;
+
 pub use call::{Call, Finished};
 pub use kind::Kind;
 pub use load::{Engine, LoadError, Program};

@@ -50,6 +50,8 @@ pub(super) struct State {
     pub(super) meter: Arc<Meter>,
     /// Names the request: what an instance keeps of one is no good for the next.
     pub(super) request: u32,
+    /// Something of its instance has trapped: nothing of it is called any more.
+    pub(super) has_trapped: bool,
     /// Another request may follow in the same instance.
     pub(super) is_kept: bool,
     /// Where the application is called directly.
@@ -89,6 +91,7 @@ impl State {
             footprint: Footprint::default(),
             meter,
             request: 0,
+            has_trapped: false,
             is_kept: false,
             direct: Direct::default(),
             seat,
@@ -141,9 +144,9 @@ impl State {
         self.wasi = Some(Wasi::new(&self.log, configure));
     }
 
-    /// Whether the next request may find no memory left, or no handle.
+    /// Whether the next request may find no memory left.
     pub(super) fn is_nearly_full(&self) -> bool {
-        self.footprint.is_nearly_full(self.budget.memory_bytes) || self.direct.is_nearly_full()
+        self.footprint.is_nearly_full(self.budget.memory_bytes)
     }
 
     /// Tells the log what the guest was refused, in a line of its own.

@@ -4,6 +4,9 @@
 //! CanonicalABI.md). Where its result has a list or a string, whose place is for the application to
 //! allocate, it returns what it [`wants`](want) first, and is [given](HostFunction::Give) one place
 //! after the other: the host itself never calls an application back. `fuse::glue` writes the loop.
+//!
+//! A function of the application's returns its result by [one of the host's](HostFunction::ReturnCall),
+//! which reads it, and then calls its `post-return`, if it has one.
 
 /// The module that the host's functions are imported from.
 pub(in crate::engine) const HOST: &str = "wasgi";
@@ -25,6 +28,12 @@ pub(in crate::engine) enum HostFunction {
     DropBlocks,
     /// A place that was wanted: takes its address, and returns what is wanted next.
     Give,
+    /// The result of `call`: takes its address. What comes after is `post-return`.
+    ReturnCall,
+    /// The result of `next`, likewise.
+    ReturnNext,
+    /// The result of `close`, likewise.
+    ReturnClose,
 }
 
 /// What an application has for the host.
@@ -34,10 +43,6 @@ pub(in crate::engine) enum Export {
     Call,
     Next,
     Close,
-    /// What is to be called when the result of a function has been read.
-    AfterCall,
-    AfterNext,
-    AfterClose,
     /// The destructor of a body's blocks.
     Destroy,
 }
@@ -59,6 +64,9 @@ impl HostFunction {
             Self::BlocksRep => "[resource-rep]blocks",
             Self::DropBlocks => "[resource-drop]blocks",
             Self::Give => "give",
+            Self::ReturnCall => "[task-return]call",
+            Self::ReturnNext => "[task-return][method]blocks.next",
+            Self::ReturnClose => "[task-return][method]blocks.close",
         }
     }
 
@@ -93,20 +101,7 @@ impl Export {
             Self::Call => "call",
             Self::Next => "[method]blocks.next",
             Self::Close => "[method]blocks.close",
-            Self::AfterCall => "cabi_post_call",
-            Self::AfterNext => "cabi_post_[method]blocks.next",
-            Self::AfterClose => "cabi_post_[method]blocks.close",
             Self::Destroy => "[dtor]blocks",
-        }
-    }
-
-    /// What is to be called after this one.
-    pub(in crate::engine) fn after(self) -> Option<Self> {
-        match self {
-            Self::Call => Some(Self::AfterCall),
-            Self::Next => Some(Self::AfterNext),
-            Self::Close => Some(Self::AfterClose),
-            _ => None,
         }
     }
 }

@@ -1,9 +1,9 @@
-//! The numbers by which an application knows what is not its own to look into.
+//! The numbers by which an application knows what is not its own to look into. They are given,
+//! counted and refused as `wasmtime` does it for a component.
 
 use wasmtime::{Result, bail, format_err};
 
-/// How many there may be at a time. A request needs three.
-const MOST: usize = 1_000;
+use crate::engine::HANDLES;
 
 /// What a handle stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +17,8 @@ pub(super) enum Kind {
 #[derive(Debug, Default)]
 pub(super) struct Handles {
     entries: Vec<Entry>,
+    /// Numbers in use, and what the host holds.
+    live: usize,
     /// The place of the next number, if that was given before.
     free: Option<u32>,
 }
@@ -35,6 +37,7 @@ impl Handles {
     ///
     /// Fails when there are too many.
     pub(super) fn add(&mut self, kind: Kind, rep: u32) -> Result<u32> {
+        self.hold()?;
         let entry = Entry::Used(kind, rep);
         if let Some(place) = self.free
             && let Entry::Free(next) = self.entries[place as usize]
@@ -43,16 +46,39 @@ impl Handles {
             self.free = next;
             return Ok(place + 1);
         }
-        if self.entries.len() >= MOST {
-            bail!("an application has more than {MOST} handles");
-        }
         self.entries.push(entry);
         Ok(self.entries.len() as u32)
     }
 
-    /// Whether half of the numbers have been in use at a time.
-    pub(super) fn is_nearly_full(&self) -> bool {
-        self.entries.len() > MOST / 2
+    /// Counts what the host holds: a handle of its own, or one that is lent for a call.
+    ///
+    /// # Errors
+    ///
+    /// Fails when there are too many.
+    pub(super) fn hold(&mut self) -> Result<()> {
+        if self.live >= HANDLES {
+            bail!("an application has more than {HANDLES} handles");
+        }
+        self.live += 1;
+        Ok(())
+    }
+
+    /// The host holds one less.
+    pub(super) fn release(&mut self) {
+        self.live = self.live.saturating_sub(1);
+    }
+
+    /// What a number stands for, lent to the host for a call that is over before the application
+    /// goes on.
+    ///
+    /// # Errors
+    ///
+    /// Fails where it is of nothing, or of something else, or where there are too many.
+    pub(super) fn lend(&mut self, kind: Kind, handle: u32) -> Result<u32> {
+        let rep = self.get(kind, handle)?;
+        self.hold()?;
+        self.release();
+        Ok(rep)
     }
 
     /// What a number stands for.
@@ -67,14 +93,15 @@ impl Handles {
         }
     }
 
-    /// The same, and the number is given back.
+    /// What a number stood for. The number is given back.
     ///
     /// # Errors
     ///
-    /// Likewise.
+    /// Fails where it is of nothing, or of something else.
     pub(super) fn remove(&mut self, kind: Kind, handle: u32) -> Result<u32> {
         let rep = self.get(kind, handle)?;
         self.entries[handle as usize - 1] = Entry::Free(self.free.replace(handle - 1));
+        self.release();
         Ok(rep)
     }
 }
@@ -114,11 +141,13 @@ mod tests {
     #[test]
     fn handles_are_bounded() {
         let mut handles = Handles::default();
-        for rep in 0..MOST as u32 {
+        for rep in 0..HANDLES as u32 {
             handles.add(Kind::Blocks, rep).unwrap();
         }
         assert!(handles.add(Kind::Blocks, 0).is_err());
+        assert!(handles.lend(Kind::Blocks, 2).is_err());
         handles.remove(Kind::Blocks, 1).unwrap();
+        assert!(handles.lend(Kind::Blocks, 2).is_ok());
         assert!(handles.add(Kind::Blocks, 0).is_ok());
     }
 }

@@ -9,13 +9,14 @@ use super::abi::{HOST, HostFunction, NOTHING};
 use super::handles::Kind;
 use super::lift::{Lift, checked_case, place, place_of_bytes};
 use super::lower::{Lowering, put};
+use super::{Phase, returned};
 use crate::engine::bindings::wasgi::gateway::gateway::{
     Host, HostEnviron, HostStartResponse, InputError, StartError, WriteError,
 };
 use crate::engine::state::State;
 
 /// A flat parameter.
-type Word = u32;
+pub(super) type Word = u32;
 
 /// An exception's words: an address and a length for each of its texts.
 type Texts = [(Word, Word); 3];
@@ -49,6 +50,9 @@ pub(in crate::engine) fn add_to_linker(linker: &mut Linker<State>) -> Result<()>
     linker.func_wrap(HOST, HostFunction::BlocksRep.name(), blocks_rep)?;
     linker.func_wrap(HOST, HostFunction::DropBlocks.name(), drop_blocks)?;
     linker.func_wrap(HOST, HostFunction::Give.name(), give)?;
+    linker.func_wrap(HOST, HostFunction::ReturnCall.name(), returned::call)?;
+    linker.func_wrap(HOST, HostFunction::ReturnNext.name(), returned::next)?;
+    linker.func_wrap(HOST, HostFunction::ReturnClose.name(), returned::close)?;
     Ok(())
 }
 
@@ -215,13 +219,13 @@ fn drop_blocks(mut caller: Caller<'_, State>, blocks: Word) -> Result<Word> {
 
 fn drop_handle(caller: &mut Caller<'_, State>, kind: Kind, handle: Word) -> Result<Word> {
     let direct = &mut caller.data_mut().direct;
-    leave(direct.lowering.is_some())?;
+    leave(&direct.phase)?;
     direct.handles.remove(kind, handle)
 }
 
 fn new_blocks(mut caller: Caller<'_, State>, rep: Word) -> Result<Word> {
     let direct = &mut caller.data_mut().direct;
-    leave(direct.lowering.is_some())?;
+    leave(&direct.phase)?;
     direct.handles.add(Kind::Blocks, rep)
 }
 
@@ -237,28 +241,32 @@ fn blocks_rep(caller: Caller<'_, State>, blocks: Word) -> Result<Word> {
 fn give(mut caller: Caller<'_, State>, address: Word) -> Result<i64> {
     let memory = memory(caller.data())?;
     let (memory, state) = memory.data_and_store_mut(&mut caller);
-    let Some(lowering) = &mut state.direct.lowering else {
+    let Phase::Allocating(lowering) = &mut state.direct.phase else {
         bail!("nothing was wanted");
     };
     lowering.give(memory, address)?;
     let wanted = lowering.wants()?;
     if wanted == NOTHING {
-        state.direct.lowering = None;
+        state.direct.phase = Phase::Working;
     }
     Ok(wanted)
 }
 
-/// The application's memory, and the state. It may not call while it allocates for a result.
-fn enter<'c>(caller: &'c mut Caller<'_, State>) -> Result<(&'c mut [u8], &'c mut State)> {
-    leave(caller.data().direct.lowering.is_some())?;
+/// The application's memory, and the state, where it may call.
+pub(super) fn enter<'c>(
+    caller: &'c mut Caller<'_, State>,
+) -> Result<(&'c mut [u8], &'c mut State)> {
+    leave(&caller.data().direct.phase)?;
     let memory = memory(caller.data())?;
     Ok(memory.data_and_store_mut(caller))
 }
 
-fn leave(is_allocating: bool) -> Result<()> {
-    match is_allocating {
-        true => bail!("an application called while it allocated for a result"),
-        false => Ok(()),
+/// Sees that an application may call the host.
+fn leave(phase: &Phase) -> Result<()> {
+    match phase {
+        Phase::Working => Ok(()),
+        Phase::Allocating(_) => bail!("an application called while it allocated for a result"),
+        Phase::Returned(_) => bail!("an application called after it had returned"),
     }
 }
 
@@ -267,15 +275,15 @@ pub(super) fn memory(state: &State) -> Result<Memory> {
     memory.ok_or_else(|| format_err!("an application called before it was there"))
 }
 
-fn handle<T: 'static>(state: &State, kind: Kind, handle: Word) -> Result<Resource<T>> {
-    let rep = state.direct.handles.get(kind, handle)?;
+fn handle<T: 'static>(state: &mut State, kind: Kind, handle: Word) -> Result<Resource<T>> {
+    let rep = state.direct.handles.lend(kind, handle)?;
     Ok(Resource::new_borrow(rep))
 }
 
 /// Has the application allocate for the rest of a result.
 fn lower(state: &mut State, lowering: Lowering) -> Result<i64> {
     let wanted = lowering.wants()?;
-    state.direct.lowering = Some(lowering);
+    state.direct.phase = Phase::Allocating(lowering);
     Ok(wanted)
 }
 

@@ -1,18 +1,16 @@
 //! Instances of applications that are called directly, and the functions that these have.
 
-use std::sync::OnceLock;
+use wasmtime::{
+    InstancePre, Module, ModuleExport, Result, Store, TypedFunc, WasmParams, format_err,
+};
 
-use wasmtime::{InstancePre, Memory, Module, ModuleExport, Result, Store, TypedFunc, format_err};
-
+use super::Phase;
 use super::abi::Export;
 use super::handles::Kind;
-use super::lift::Lift;
+use super::returned::Returned;
 use crate::engine::application::Answer;
 use crate::engine::bindings::wasgi::gateway::gateway::Exception;
 use crate::engine::state::State;
-
-/// What each function's result takes, in bytes: an exception is the largest part of it.
-const RESULT_BYTES: usize = 28;
 
 /// Linked and ready to instantiate.
 #[derive(Clone)]
@@ -24,15 +22,9 @@ pub(in crate::engine) struct Pre {
 /// An instance of an application.
 pub(in crate::engine) struct Instance {
     instance: wasmtime::Instance,
-    memory: Memory,
     exports: Exports,
-    call: TypedFunc<(u32, u32), u32>,
-    /// Looked up once, for all requests that it serves.
-    after_call: OnceLock<After>,
+    call: TypedFunc<(u32, u32), ()>,
 }
-
-/// What takes a number and returns nothing, if there is that.
-type After = Option<TypedFunc<u32, ()>>;
 
 /// Where the application's functions are among what the module exports.
 #[derive(Clone, Copy)]
@@ -41,9 +33,6 @@ struct Exports {
     call: ModuleExport,
     next: ModuleExport,
     close: ModuleExport,
-    after_call: Option<ModuleExport>,
-    after_next: Option<ModuleExport>,
-    after_close: Option<ModuleExport>,
     destroy: Option<ModuleExport>,
 }
 
@@ -73,10 +62,8 @@ impl Pre {
         store.data_mut().direct.memory = Some(memory);
         Ok(Instance {
             instance,
-            memory,
             exports,
             call: function(&instance, store, &exports.call)?,
-            after_call: OnceLock::new(),
         })
     }
 }
@@ -91,42 +78,10 @@ impl Instance {
         let request = state.request;
         let environ = state.direct.handles.add(Kind::Environ, request)?;
         let start_response = state.direct.handles.add(Kind::StartResponse, request)?;
-        let result = self
-            .call
-            .call_async(&mut *store, (environ, start_response))
-            .await?;
-        let (memory, state) = self.memory.data_and_store_mut(&mut *store);
-        let mut lift = Lift::new(memory);
-        lift.place(result, RESULT_BYTES)?;
-        let answer = match lift.case(result, 2)? {
-            0 => match lift.case(result.wrapping_add(4), 2)? {
-                0 => {
-                    let [address, length] = lift.words(result.wrapping_add(8))?;
-                    Ok(Answer::Block(lift.bytes(address, length)?))
-                }
-                _ => {
-                    let [blocks] = lift.words(result.wrapping_add(8))?;
-                    Ok(Answer::Blocks(
-                        state.direct.handles.remove(Kind::Blocks, blocks)?,
-                    ))
-                }
-            },
-            _ => Err(lift.exception_at(result.wrapping_add(4))?),
-        };
-        // Where nothing of the instance will run again, nobody cares what it leaves behind.
-        if state.is_kept || matches!(answer, Ok(Answer::Blocks(_))) {
-            let after = match self.after_call.get() {
-                Some(after) => after,
-                None => {
-                    let after = self.find_after(store, self.exports.after_call)?;
-                    self.after_call.get_or_init(|| after)
-                }
-            };
-            if let Some(after) = after {
-                after.call_async(&mut *store, result).await?;
-            }
+        match returned(store, &self.call, (environ, start_response)).await? {
+            Returned::Call(answer) => Ok(answer),
+            Returned::Next(_) | Returned::Close(_) => Err(missing()),
         }
-        Ok(answer)
     }
 
     /// The next of a body's blocks.
@@ -135,22 +90,12 @@ impl Instance {
         store: &mut Store<State>,
         blocks: u32,
     ) -> Result<Result<Option<Vec<u8>>, Exception>> {
-        let next: TypedFunc<u32, u32> = function(&self.instance, store, &self.exports.next)?;
-        let result = next.call_async(&mut *store, blocks).await?;
-        let mut lift = Lift::new(self.memory.data(&*store));
-        lift.place(result, RESULT_BYTES)?;
-        let block = match lift.case(result, 2)? {
-            0 => match lift.case(result.wrapping_add(4), 2)? {
-                0 => Ok(None),
-                _ => {
-                    let [address, length] = lift.words(result.wrapping_add(8))?;
-                    Ok(Some(lift.bytes(address, length)?))
-                }
-            },
-            _ => Err(lift.exception_at(result.wrapping_add(4))?),
-        };
-        self.after(store, self.exports.after_next, result).await?;
-        Ok(block)
+        let next = function(&self.instance, store, &self.exports.next)?;
+        store.data_mut().direct.handles.hold()?;
+        match returned(store, &next, blocks).await? {
+            Returned::Next(block) => Ok(block),
+            Returned::Call(_) | Returned::Close(_) => Err(missing()),
+        }
     }
 
     /// The end of a body's blocks.
@@ -159,16 +104,12 @@ impl Instance {
         store: &mut Store<State>,
         blocks: u32,
     ) -> Result<Result<(), Exception>> {
-        let close: TypedFunc<u32, u32> = function(&self.instance, store, &self.exports.close)?;
-        let result = close.call_async(&mut *store, blocks).await?;
-        let mut lift = Lift::new(self.memory.data(&*store));
-        lift.place(result, RESULT_BYTES)?;
-        let closed = match lift.case(result, 2)? {
-            0 => Ok(()),
-            _ => Err(lift.exception_at(result.wrapping_add(4))?),
-        };
-        self.after(store, self.exports.after_close, result).await?;
-        Ok(closed)
+        let close = function(&self.instance, store, &self.exports.close)?;
+        store.data_mut().direct.handles.hold()?;
+        match returned(store, &close, blocks).await? {
+            Returned::Close(closed) => Ok(closed),
+            Returned::Call(_) | Returned::Next(_) => Err(missing()),
+        }
     }
 
     /// Gives a body's blocks back.
@@ -177,25 +118,27 @@ impl Instance {
         store: &mut Store<State>,
         blocks: u32,
     ) -> Result<()> {
-        self.after(store, self.exports.destroy, blocks).await
-    }
-
-    /// Calls what takes a number and returns nothing, if there is that.
-    async fn after(
-        &self,
-        store: &mut Store<State>,
-        export: Option<ModuleExport>,
-        value: u32,
-    ) -> Result<()> {
-        match self.find_after(store, export)? {
-            Some(after) => after.call_async(&mut *store, value).await,
+        store.data_mut().direct.handles.release();
+        match &self.exports.destroy {
+            Some(destroy) => {
+                let destroy: TypedFunc<u32, ()> = function(&self.instance, store, destroy)?;
+                destroy.call_async(&mut *store, blocks).await
+            }
             None => Ok(()),
         }
     }
+}
 
-    fn find_after(&self, store: &mut Store<State>, export: Option<ModuleExport>) -> Result<After> {
-        let found = export.map(|export| function(&self.instance, store, &export));
-        found.transpose()
+/// Calls one of the application's functions, and gives what it has returned.
+async fn returned<P: WasmParams + Sync>(
+    store: &mut Store<State>,
+    function: &TypedFunc<P, ()>,
+    params: P,
+) -> Result<Returned> {
+    function.call_async(&mut *store, params).await?;
+    match std::mem::take(&mut store.data_mut().direct.phase) {
+        Phase::Returned(returned) => Ok(returned),
+        Phase::Working | Phase::Allocating(_) => Err(missing()),
     }
 }
 
@@ -205,7 +148,7 @@ fn function<P, R>(
     export: &ModuleExport,
 ) -> Result<TypedFunc<P, R>>
 where
-    P: wasmtime::WasmParams,
+    P: WasmParams,
     R: wasmtime::WasmResults,
 {
     let function = instance.get_module_export(&mut *store, export);
@@ -222,9 +165,6 @@ impl Exports {
             call: found(Export::Call)?,
             next: found(Export::Next)?,
             close: found(Export::Close)?,
-            after_call: find(Export::AfterCall),
-            after_next: find(Export::AfterNext),
-            after_close: find(Export::AfterClose),
             destroy: find(Export::Destroy),
         })
     }

@@ -6,7 +6,8 @@ use wasmtime::{Result, bail, format_err};
 use crate::engine::bindings::wasgi::gateway::gateway::Exception;
 
 /// The most that one call may pass, in bytes, with every list counted as often as it is named: what
-/// wasmtime allows a component. An application can name the same bytes a million times.
+/// wasmtime allows a component (`Store::set_hostcall_fuel`). An application can name the same bytes
+/// a million times.
 const MOST_BYTES: usize = 128 << 20;
 
 /// A name and a value: two addresses, each with its length, in bytes.
@@ -28,19 +29,23 @@ impl<'m> Lift<'m> {
 
     /// A list of bytes.
     pub(super) fn bytes(&mut self, address: u32, length: u32) -> Result<Vec<u8>> {
+        self.spend(length as usize)?;
         self.slice(address, length).map(<[u8]>::to_vec)
     }
 
     pub(super) fn string(&mut self, address: u32, length: u32) -> Result<String> {
+        self.spend(length as usize)?;
         let bytes = self.slice(address, length)?;
         Ok(std::str::from_utf8(bytes)?.to_owned())
     }
 
     /// A list of pairs of a string and bytes.
     pub(super) fn pairs(&mut self, address: u32, length: u32) -> Result<Vec<(String, Vec<u8>)>> {
-        aligned(address)?;
         let size = length.checked_mul(PAIR_BYTES);
         let size = size.ok_or_else(|| format_err!("a list has {length} entries"))?;
+        // Its entries count with what they take here, as for a component.
+        self.spend((length as usize).saturating_mul(size_of::<(String, Vec<u8>)>()))?;
+        aligned(address)?;
         let list = self.slice(address, size)?;
         let mut pairs = Vec::with_capacity(length as usize);
         for pair in list.chunks_exact(PAIR_BYTES as usize) {
@@ -105,16 +110,17 @@ impl<'m> Lift<'m> {
         Ok(case)
     }
 
-    fn slice(&mut self, address: u32, length: u32) -> Result<&'m [u8]> {
+    fn slice(&self, address: u32, length: u32) -> Result<&'m [u8]> {
         let (start, length) = (address as usize, length as usize);
-        let Some(bytes) = self.memory.get(start..start + length) else {
-            return Err(outside());
-        };
-        match self.left.checked_sub(length) {
+        self.memory.get(start..start + length).ok_or_else(outside)
+    }
+
+    fn spend(&mut self, bytes: usize) -> Result<()> {
+        match self.left.checked_sub(bytes) {
             Some(left) => self.left = left,
             None => bail!("one call passes more than {MOST_BYTES} bytes"),
         }
-        Ok(bytes)
+        Ok(())
     }
 }
 

@@ -12,10 +12,22 @@ use super::lift::{PAIR_BYTES, outside, place};
 
 /// What is left of a result: its lists and strings.
 pub(super) enum Lowering {
-    /// Each is bytes.
-    Parts(VecDeque<Part>),
+    /// A list of bytes, or a string.
+    Bytes(Part),
     /// A list of pairs of a string and bytes, and where its address and count go.
     Pairs(u32, Vec<(String, Vec<u8>)>),
+    /// What is in such a list, which has its place; its own address and count come last.
+    Entries(VecDeque<Part>, Slot),
+    /// Nothing.
+    Done,
+}
+
+/// Where an address and a count go, and what these are: a list's, when all that is in it has its
+/// place. An application could see it in the order that the canonical ABI says, if it looks while
+/// it allocates.
+pub(super) struct Slot {
+    slot: u32,
+    words: [u32; 2],
 }
 
 /// Bytes, and where their address and length go.
@@ -27,7 +39,7 @@ pub(super) struct Part {
 impl Lowering {
     /// A list of bytes, or a string.
     pub(super) fn of_bytes(bytes: Vec<u8>, slot: u32) -> Self {
-        Self::Parts(VecDeque::from([Part { bytes, slot }]))
+        Self::Bytes(Part { bytes, slot })
     }
 
     /// What the application is to allocate next.
@@ -37,11 +49,13 @@ impl Lowering {
     /// Fails where it is more than there are addresses for.
     pub(super) fn wants(&self) -> Result<i64> {
         let (count, each, align) = match self {
-            Self::Parts(parts) => match parts.front() {
+            Self::Bytes(part) => (part.bytes.len(), 1, 1),
+            Self::Entries(parts, _) => match parts.front() {
                 Some(part) => (part.bytes.len(), 1, 1),
                 None => return Ok(NOTHING),
             },
             Self::Pairs(_, pairs) => (pairs.len(), PAIR_BYTES, 4),
+            Self::Done => return Ok(NOTHING),
         };
         let size = u32::try_from(count)
             .ok()
@@ -56,33 +70,58 @@ impl Lowering {
     /// Fails where that is no place, or none was wanted.
     pub(super) fn give(&mut self, memory: &mut [u8], address: u32) -> Result<()> {
         match self {
-            Self::Parts(parts) => {
-                let Part { bytes, slot } = parts.pop_front().ok_or_else(outside)?;
-                put(memory, address, &bytes)?;
-                put_words(memory, slot, [address, bytes.len() as u32])
+            Self::Bytes(part) => {
+                part.put(memory, address)?;
+                *self = Self::Done;
             }
             Self::Pairs(slot, pairs) => {
-                let count = pairs.len() as u32;
                 place(memory, address, pairs.len() * PAIR_BYTES as usize)?;
-                put_words(memory, *slot, [address, count])?;
-                let mut parts = VecDeque::with_capacity(pairs.len() * 2);
-                let pairs = std::mem::take(pairs).into_iter();
-                for (entry, (name, value)) in (address..).step_by(PAIR_BYTES as usize).zip(pairs) {
-                    let name = name.into_bytes();
-                    parts.push_back(Part {
-                        bytes: name,
-                        slot: entry,
-                    });
-                    parts.push_back(Part {
-                        bytes: value,
-                        slot: entry + 8,
-                    });
-                }
-                *self = Self::Parts(parts);
-                Ok(())
+                let slot = Slot {
+                    slot: *slot,
+                    words: [address, pairs.len() as u32],
+                };
+                let parts = entries(address, std::mem::take(pairs));
+                *self = Self::Entries(parts, slot);
             }
+            Self::Entries(parts, _) => {
+                let part = parts.pop_front().ok_or_else(outside)?;
+                part.put(memory, address)?;
+            }
+            Self::Done => return Err(outside()),
         }
+        if let Self::Entries(parts, slot) = self
+            && parts.is_empty()
+        {
+            put_words(memory, slot.slot, slot.words)?;
+            *self = Self::Done;
+        }
+        Ok(())
     }
+}
+
+impl Part {
+    fn put(&self, memory: &mut [u8], address: u32) -> Result<()> {
+        put(memory, address, &self.bytes)?;
+        put_words(memory, self.slot, [address, self.bytes.len() as u32])
+    }
+}
+
+/// The parts of a list of pairs at an address.
+fn entries(address: u32, pairs: Vec<(String, Vec<u8>)>) -> VecDeque<Part> {
+    let mut parts = VecDeque::with_capacity(pairs.len() * 2);
+    for (index, (name, value)) in (0..).zip(pairs) {
+        // All of the list has its place in memory.
+        let entry = address.wrapping_add(index * PAIR_BYTES);
+        parts.push_back(Part {
+            bytes: name.into_bytes(),
+            slot: entry,
+        });
+        parts.push_back(Part {
+            bytes: value,
+            slot: entry.wrapping_add(8),
+        });
+    }
+    parts
 }
 
 /// Writes bytes to where an application has said.
@@ -149,5 +188,16 @@ mod tests {
             assert!(pairs().give(&mut memory, address).is_err());
         }
         assert!(pairs().give(&mut memory, 0).is_ok());
+    }
+
+    #[test]
+    fn where_a_list_is_comes_when_all_that_is_in_it_has_its_place() {
+        let pairs = vec![("a".to_owned(), b"b".to_vec())];
+        let mut lowering = Lowering::Pairs(0, pairs);
+        let mut memory = vec![0; 64];
+        for (address, list) in [(16, [0, 0]), (40, [0, 0]), (41, [16, 1])] {
+            lowering.give(&mut memory, address).unwrap();
+            assert_eq!(Lift::new(&memory).words(0).unwrap(), list);
+        }
     }
 }

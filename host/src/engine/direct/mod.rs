@@ -9,7 +9,8 @@
 //!
 //! - `lift` takes values out of an application's memory, and `lower` puts them in.
 //! - `handles` are the numbers by which it knows an environ, a start-response and its blocks.
-//! - `host` has the functions that it imports, `Instance` those that it exports.
+//! - `host` has the functions that it imports, `Instance` those that it exports, `returned` what
+//!   these return.
 //!
 //! What one may do is the same either way, and what a component's instance would trap at, this
 //! traps at. What it can't be sure of is never called like this: `fuse::program` says when.
@@ -20,6 +21,7 @@ mod host;
 mod instance;
 mod lift;
 mod lower;
+mod returned;
 #[cfg(test)]
 mod tests;
 
@@ -29,6 +31,7 @@ use handles::Handles;
 pub(super) use host::add_to_linker;
 pub(super) use instance::{Instance, Pre};
 use lower::Lowering;
+use returned::Returned;
 
 /// What a store holds for an application that is called directly.
 #[derive(Default)]
@@ -36,14 +39,18 @@ pub(super) struct Direct {
     /// Where its values are. None before there is an instance.
     memory: Option<Memory>,
     handles: Handles,
-    /// A result on its way: the application allocates for it, and can call nothing meanwhile.
-    lowering: Option<Lowering>,
+    phase: Phase,
 }
 
-impl Direct {
-    /// Whether another request may find no handle left: an application that gives none back has two
-    /// more with each.
-    pub(super) fn is_nearly_full(&self) -> bool {
-        self.handles.is_nearly_full()
-    }
+/// What an application is at, and so what it may call (`may_leave`, as the canonical ABI has it).
+#[derive(Default)]
+enum Phase {
+    /// Its own work: it may call the host.
+    #[default]
+    Working,
+    /// It allocates for a result of the host's, and may call nothing.
+    Allocating(Lowering),
+    /// It has returned, and its result was read. What it does after that (`post-return`) may call
+    /// nothing.
+    Returned(Returned),
 }

@@ -1,6 +1,9 @@
 //! The last step to a program: a merged module, with the host's functions and the program's own
 //! under the names that `direct::abi` gives them.
 //!
+//! What the program returns it hands to the host, before `post-return` gives it back: that is
+//! written here, too.
+//!
 //! A function of the canonical ABI is one call for the program, and allocates what it returns by
 //! the program's `realloc`. The host's are several: what there is to allocate is asked for one
 //! after the other. What makes one of the other is written here, in the program's own language.
@@ -23,17 +26,39 @@ pub(super) struct Glue<'m> {
     /// What each function is that it imports; it imports nothing else.
     pub(super) imports: Vec<(HostFunction, FuncType)>,
     pub(super) exports: Vec<(Export, ExportKind, u32)>,
+    /// The functions that the host calls and gets a result of.
+    pub(super) lifted: Vec<Lifted<u32>>,
     pub(super) realloc: Option<u32>,
     /// The destructor of a body's blocks.
     pub(super) destroy: Option<u32>,
     pub(super) merged: &'m [u8],
 }
 
+/// A function that the host calls, and whose result it reads.
+pub(super) struct Lifted<F> {
+    pub(super) export: Export,
+    /// What its result is handed to.
+    pub(super) returns_by: HostFunction,
+    pub(super) function: F,
+    /// Its `post-return`.
+    pub(super) after: Option<F>,
+}
+
+/// The functions of the host's that are called from here alone, behind the program's imports.
+const ADDED: [HostFunction; 4] = [
+    HostFunction::Give,
+    HostFunction::ReturnCall,
+    HostFunction::ReturnNext,
+    HostFunction::ReturnClose,
+];
+
 /// What is added to the module while it is copied.
 struct Writer<'g, 'm> {
     glue: &'g Glue<'m>,
     /// The functions that the program calls in place of an import's.
     wrappers: Vec<Wrapper>,
+    /// The place of each import's wrapper among these, if it has one.
+    wrapped: Vec<Option<u32>>,
     /// How many types the merged module has, which is the number of the first new one.
     types_before: u32,
     /// How many functions the merged module has.
@@ -46,25 +71,34 @@ struct Writer<'g, 'm> {
 struct Wrapper {
     import: u32,
     ty: FuncType,
-    code: fn(&Glue<'_>, u32, &FuncType) -> Result<Function>,
+    code: Code,
 }
+
+/// Writes a function in place of an import.
+type Code = fn(&Writer<'_, '_>, u32, &FuncType) -> Result<Function>;
 
 impl Glue<'_> {
     /// The module's bytes.
     pub(super) fn module(&self) -> Result<Vec<u8>> {
         let mut wrappers = Vec::new();
+        let mut wrapped = Vec::new();
         for (import, (function, ty)) in (0..).zip(&self.imports) {
-            let code = match function {
-                HostFunction::DropBlocks => destroy,
-                function if function.wants() => allocate,
-                _ => continue,
+            let code: Option<Code> = match function {
+                HostFunction::DropBlocks => Some(destroy),
+                function if function.wants() => Some(allocate),
+                _ => None,
             };
-            let ty = ty.clone();
-            wrappers.push(Wrapper { import, ty, code });
+            wrapped.push(code.map(|_| wrappers.len() as u32));
+            wrappers.extend(code.map(|code| Wrapper {
+                import,
+                ty: ty.clone(),
+                code,
+            }));
         }
         let mut writer = Writer {
             glue: self,
             wrappers,
+            wrapped,
             types_before: 0,
             functions: 0,
             called_as: Vec::new(),
@@ -75,35 +109,60 @@ impl Glue<'_> {
         Ok(module.finish())
     }
 
-    /// The number of `give` in the new module.
-    fn give(&self) -> u32 {
-        self.imports.len() as u32
+    /// The number of a function of [`ADDED`] in the new module.
+    fn added(&self, function: HostFunction) -> Result<u32> {
+        let place = ADDED.iter().position(|added| *added == function);
+        let place = place.ok_or(Refusal::new("a function of the host's is not there"))?;
+        Ok((self.imports.len() + place) as u32)
     }
 
     /// The new number of a function that the merged module defines.
     fn moved(&self, function: u32) -> u32 {
-        function + 1
+        function + ADDED.len() as u32
     }
 }
 
 impl Writer<'_, '_> {
-    fn is_wrapped(&self, import: u32) -> Option<usize> {
-        let mut wrappers = self.wrappers.iter();
-        wrappers.position(|wrapper| wrapper.import == import)
+    /// The place of what is called in place of an import.
+    fn wrapper(&self, import: u32) -> Option<u32> {
+        self.wrapped.get(import as usize).copied().flatten()
+    }
+
+    /// The number of what is called in the new module where the merged one calls a function.
+    fn renumbered(&self, function: u32) -> u32 {
+        if function >= self.glue.imports.len() as u32 {
+            return self.glue.moved(function);
+        }
+        match self.wrapper(function) {
+            Some(wrapper) => self.first_new() + wrapper,
+            None => function,
+        }
+    }
+
+    /// The number of the first function that is added to those of the merged module: wrappers, then
+    /// one for each that is lifted.
+    fn first_new(&self) -> u32 {
+        self.glue.moved(self.functions)
+    }
+
+    /// The number of the first type that is not the merged module's: of `give`, of what takes a
+    /// result, of `call`, of `next` and `close`, of each import that is called in another way.
+    fn new_type(&self, place: u32) -> u32 {
+        self.types_before + place
     }
 }
+
+/// Types that are added, in their order.
+const TYPE_OF_GIVE: u32 = 0;
+const TYPE_OF_ONE: u32 = 1;
+const TYPE_OF_CALL: u32 = 2;
+const TYPES_OF_WRAPPERS: u32 = 3;
 
 impl Reencode for Writer<'_, '_> {
     type Error = Refusal;
 
     fn function_index(&mut self, function: u32) -> Copied<u32> {
-        if function >= self.glue.imports.len() as u32 {
-            return Ok(self.glue.moved(function));
-        }
-        Ok(match self.is_wrapped(function) {
-            Some(wrapper) => self.glue.moved(self.functions) + wrapper as u32,
-            None => function,
-        })
+        Ok(self.renumbered(function))
     }
 
     fn parse_type_section(
@@ -113,8 +172,9 @@ impl Reencode for Writer<'_, '_> {
     ) -> Copied<()> {
         utils::parse_type_section(self, types, section)?;
         self.types_before = types.len();
-        // The type of `give`, then that of each import which is called in another way.
         types.ty().function([ValType::I32], [ValType::I64]);
+        types.ty().function([ValType::I32], []);
+        types.ty().function([ValType::I32; 2], []);
         for wrapper in &self.wrappers {
             let ty = wasm_encoder::FuncType::try_from(wrapper.ty.clone())
                 .map_err(|_| refused("a type can't be copied"))?;
@@ -140,14 +200,20 @@ impl Reencode for Writer<'_, '_> {
                 return Err(refused("it imports what is no function"));
             };
             self.called_as.push(called_as);
-            let ty = match self.is_wrapped(number) {
-                Some(wrapper) => self.types_before + 1 + wrapper as u32,
+            let ty = match self.wrapper(number) {
+                Some(wrapper) => self.new_type(TYPES_OF_WRAPPERS + wrapper),
                 None => called_as,
             };
             imports.import(HOST, function.name(), EntityType::Function(ty));
         }
-        let ty = EntityType::Function(self.types_before);
-        imports.import(HOST, HostFunction::Give.name(), ty);
+        for function in ADDED {
+            let ty = match function {
+                HostFunction::Give => TYPE_OF_GIVE,
+                _ => TYPE_OF_ONE,
+            };
+            let ty = EntityType::Function(self.new_type(ty));
+            imports.import(HOST, function.name(), ty);
+        }
         Ok(())
     }
 
@@ -162,6 +228,9 @@ impl Reencode for Writer<'_, '_> {
                 return Err(refused("an import is not there"));
             };
             functions.function(*ty);
+        }
+        for lifted in &self.glue.lifted {
+            functions.function(self.new_type(lifted.ty()));
         }
         Ok(())
     }
@@ -178,6 +247,10 @@ impl Reencode for Writer<'_, '_> {
             };
             exports.export(export.name(), *kind, number);
         }
+        let first = self.first_new() + self.wrappers.len() as u32;
+        for (number, lifted) in (first..).zip(&self.glue.lifted) {
+            exports.export(lifted.export.name(), ExportKind::Func, number);
+        }
         Ok(())
     }
 
@@ -188,19 +261,55 @@ impl Reencode for Writer<'_, '_> {
     ) -> Copied<()> {
         utils::parse_code_section(self, code, section)?;
         for wrapper in &self.wrappers {
-            let written = (wrapper.code)(self.glue, wrapper.import, &wrapper.ty);
+            let written = (wrapper.code)(self, wrapper.import, &wrapper.ty);
+            code.function(&written.map_err(reencode::Error::UserError)?);
+        }
+        for lifted in &self.glue.lifted {
+            let written = lifted.code(self);
             code.function(&written.map_err(reencode::Error::UserError)?);
         }
         Ok(())
     }
 }
 
+impl Lifted<u32> {
+    /// Which of the types that are added is its.
+    fn ty(&self) -> u32 {
+        match self.export {
+            Export::Call => TYPE_OF_CALL,
+            _ => TYPE_OF_ONE,
+        }
+    }
+
+    /// Calls the function, hands its result to the host, and calls `post-return`.
+    fn code(&self, writer: &Writer<'_, '_>) -> Result<Function> {
+        let parameters = match self.export {
+            Export::Call => 2,
+            _ => 1,
+        };
+        let mut function = Function::new([(1, ValType::I32)]);
+        let mut code = function.instructions();
+        for parameter in 0..parameters {
+            code.local_get(parameter);
+        }
+        code.call(writer.renumbered(self.function));
+        code.local_tee(parameters);
+        code.call(writer.glue.added(self.returns_by)?);
+        if let Some(after) = self.after {
+            code.local_get(parameters).call(writer.renumbered(after));
+        }
+        code.end();
+        Ok(function)
+    }
+}
+
 /// Calls the host, and allocates for it until it wants nothing more.
-fn allocate(glue: &Glue<'_>, import: u32, ty: &FuncType) -> Result<Function> {
-    let Some(realloc) = glue.realloc else {
+fn allocate(writer: &Writer<'_, '_>, import: u32, ty: &FuncType) -> Result<Function> {
+    let Some(realloc) = writer.glue.realloc else {
         return refuse("there is nothing to allocate with");
     };
     let wanted = ty.params().len() as u32;
+    let give = writer.glue.added(HostFunction::Give)?;
     let mut function = Function::new([(1, ValType::I64)]);
     let mut code = function.instructions();
     for parameter in 0..wanted {
@@ -216,19 +325,19 @@ fn allocate(glue: &Glue<'_>, import: u32, ty: &FuncType) -> Result<Function> {
         .i64_shr_u()
         .i32_wrap_i64();
     code.local_get(wanted).i32_wrap_i64();
-    code.call(glue.moved(realloc));
-    code.call(glue.give()).local_set(wanted).br(0);
+    code.call(writer.renumbered(realloc));
+    code.call(give).local_set(wanted).br(0);
     code.end().end().end();
     Ok(function)
 }
 
 /// Gives a handle back, and destroys what it stood for.
-fn destroy(glue: &Glue<'_>, import: u32, _: &FuncType) -> Result<Function> {
+fn destroy(writer: &Writer<'_, '_>, import: u32, _: &FuncType) -> Result<Function> {
     let mut function = Function::new([]);
     let mut code = function.instructions();
     code.local_get(0).call(import);
-    match glue.destroy {
-        Some(destroy) => code.call(glue.moved(destroy)),
+    match writer.glue.destroy {
+        Some(destroy) => code.call(writer.renumbered(destroy)),
         None => code.drop(),
     };
     code.end();

@@ -46,7 +46,7 @@ pub(super) use refusal::Refusal;
 
 /// Goes into the names of compiled code: raise it when the same component comes out in another way,
 /// or what is said in `direct::abi` changes.
-pub(super) const REVISION: u32 = 2;
+pub(super) const REVISION: u32 = 3;
 
 /// What a component has become.
 pub(super) enum Fused {

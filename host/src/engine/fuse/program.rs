@@ -13,7 +13,7 @@ use wasmparser::{CanonicalFunction, CanonicalOption, ComponentAlias, ComponentIn
 
 use super::constant::Constants;
 use super::contract::{APPLICATION, GATEWAY, Resource, Resources};
-use super::glue::Glue;
+use super::glue::{Glue, Lifted};
 use super::members::{Defined, Members, Source};
 use super::merge::{Exports, Merge};
 use super::numbers::Numbers;
@@ -56,9 +56,8 @@ pub(super) fn module(members: &Members<'_, '_>, types: &Types) -> Result<Vec<u8>
         Ok((role, ty.clone()))
     });
     let imports = imports.collect::<Result<Vec<_>>>()?;
-    let mut functions = roles.application()?;
+    let functions = roles.application()?;
     let destroy = roles.destructor()?;
-    functions.extend(destroy.map(|function| (Export::Destroy, function)));
     let number = |kind, defined| {
         let number = numbers.get(kind, Source::Defined(defined));
         number.ok_or(Refusal::new("something is not where it is wanted"))
@@ -72,9 +71,20 @@ pub(super) fn module(members: &Members<'_, '_>, types: &Types) -> Result<Vec<u8>
         number(Kind::Memory, memory)?,
     );
     let mut exports = vec![memory];
-    for (export, function) in functions {
-        exports.push((export, ExportKind::Func, number(Kind::Func, function)?));
+    if let Some(destroy) = destroy {
+        let destroy = number(Kind::Func, destroy)?;
+        exports.push((Export::Destroy, ExportKind::Func, destroy));
     }
+    let lifted = functions.iter().map(|function| {
+        let after = function.after.map(|after| number(Kind::Func, after));
+        Ok(Lifted {
+            export: function.export,
+            returns_by: function.returns_by,
+            function: number(Kind::Func, function.function)?,
+            after: after.transpose()?,
+        })
+    });
+    let lifted = lifted.collect::<Result<Vec<_>>>()?;
     let merge = Merge {
         members,
         plan: &plan,
@@ -92,6 +102,7 @@ pub(super) fn module(members: &Members<'_, '_>, types: &Types) -> Result<Vec<u8>
     let glue = Glue {
         imports,
         exports,
+        lifted,
         realloc: function(roles.realloc)?,
         destroy: function(destroy)?,
         merged: &merge.module()?,
@@ -199,11 +210,15 @@ impl<'o, 'a> Roles<'_, 'o, 'a> {
         Ok(after)
     }
 
-    /// The functions that the application has, and those to be called after them.
-    fn application(&mut self) -> Result<Vec<(Export, Defined)>> {
+    /// The functions that the application has.
+    fn application(&mut self) -> Result<Vec<Lifted<Defined>>> {
         let mut functions = Vec::new();
         let arguments = self.arguments_of_application()?;
-        for export in [Export::Call, Export::Next, Export::Close] {
+        for (export, returns_by) in [
+            (Export::Call, HostFunction::ReturnCall),
+            (Export::Next, HostFunction::ReturnNext),
+            (Export::Close, HostFunction::ReturnClose),
+        ] {
             let Some(function) = arguments.function(export.name(), self.outer()) else {
                 return refuse("an application's function is in another place");
             };
@@ -216,11 +231,12 @@ impl<'o, 'a> Roles<'_, 'o, 'a> {
             else {
                 return refuse("an application's function is another's");
             };
-            let function = self.defined(Kind::Func, *core_func_index)?;
-            functions.push((export, function));
-            if let (Some(after), Some(function)) = (export.after(), self.options(options)?) {
-                functions.push((after, function));
-            }
+            functions.push(Lifted {
+                export,
+                returns_by,
+                function: self.defined(Kind::Func, *core_func_index)?,
+                after: self.options(options)?,
+            });
         }
         Ok(functions)
     }

@@ -1,5 +1,6 @@
 ;; An application that has all of the contract, to be called directly and as a component. What it
-;; does is in the marks: {{realloc}} allocates, {{call}}, {{next}} and {{close}} answer.
+;; does is in the marks: {{realloc}} allocates, {{call}}, {{next}} and {{close}} answer, {{after}}
+;; comes behind each of these.
 ;;
 ;; Memory: the result of a function of the host's goes to 64, that of one of its own to 128.
 ;; Texts are from 256 on. From 1024 on is a record of what was called behind its back, from 4096 on
@@ -44,7 +45,7 @@
   ;; Memory comes first: the host's functions are lowered with it.
   (core module $memory-module
     (memory (export "memory") 1)
-    (table (export "table") 1 funcref)
+    (table (export "table") 6 funcref)
     (global $record (mut i32) (i32.const 1024))
     (global $free (mut i32) (i32.const 4096))
     (func $note (export "note") (param i32)
@@ -68,7 +69,8 @@
       (call $note (local.get 0)))
     (func (export "after") (param i32)
       (call $note (i32.const 0xa))
-      (call $note (local.get 0))))
+      (call $note (local.get 0))
+      {{after}}))
   (core instance $memory (instantiate $memory-module))
   (alias core export $memory "memory" (core memory $mem))
   (alias core export $memory "realloc" (core func $realloc))
@@ -95,7 +97,7 @@
 
   (core module $main-module
     (import "memory" "memory" (memory 1))
-    (import "memory" "table" (table 1 funcref))
+    (import "memory" "table" (table 6 funcref))
     (import "memory" "note" (func $note (param i32)))
     (import "host" "get" (func $get (param i32 i32 i32 i32)))
     (import "host" "variables" (func $variables (param i32 i32)))
@@ -126,8 +128,18 @@
     (data (i32.const 392) "a block")
     (global $requests (mut i32) (i32.const 0))
     (global $kept (mut i32) (i32.const 0))
+    ;; What may not be called at all times; the last may.
     (func $reenter (call $drop-environ (i32.const 1)))
-    (elem (i32.const 0) $reenter)
+    (func $reenter-get
+      (call $get (i32.const 1) (i32.const 320) (i32.const 14) (i32.const 64)))
+    (func $reenter-write-errors (call $write-errors (i32.const 1) (i32.const 320) (i32.const 0)))
+    (func $reenter-new (drop (call $new (i32.const 1))))
+    (func $reenter-panicked (call $panicked
+      (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0)))
+    (func $reenter-rep (call $note (call $rep (global.get $blocks))))
+    (global $blocks (mut i32) (i32.const 0))
+    (elem (i32.const 0) $reenter $reenter-get $reenter-write-errors $reenter-new $reenter-panicked
+      $reenter-rep)
     ;; 200, with two fields.
     (func $ok (param $start-response i32)
       (call $start (local.get $start-response) (i32.const 256) (i32.const 6)

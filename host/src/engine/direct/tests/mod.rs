@@ -2,6 +2,7 @@
 //! what the server gets or by what the application finds in its memory.
 
 mod damaged;
+mod semantics;
 mod shapes;
 
 use std::net::Ipv4Addr;
@@ -23,6 +24,7 @@ struct Text {
     call: &'static str,
     next: &'static str,
     close: &'static str,
+    after: &'static str,
 }
 
 const TEXT: Text = Text {
@@ -30,6 +32,7 @@ const TEXT: Text = Text {
     call: "(call $whole)",
     next: "unreachable",
     close: "unreachable",
+    after: "",
 };
 
 impl Text {
@@ -44,11 +47,12 @@ impl Text {
         );
         include_str!("application.wat")
             .replace("{{realloc}} allocates", "")
-            .replace("{{call}}, {{next}} and {{close}} answer", "")
+            .replace("{{call}}, {{next}} and {{close}} answer, {{after}}", "")
             .replace("{{realloc}}", &realloc)
             .replace("{{call}}", self.call)
             .replace("{{next}}", self.next)
             .replace("{{close}}", self.close)
+            .replace("{{after}}", self.after)
     }
 }
 

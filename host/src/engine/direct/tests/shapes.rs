@@ -101,6 +101,40 @@ fn what_only_calls_through_a_table_is_left_out_where_that_changes_nothing() {
     }
 }
 
+#[test]
+fn a_destructor_that_is_a_function_of_the_hosts_behind_a_table_is_called() {
+    let text = Text {
+        call: "(call $drop (call $new (local.get 0))) (call $note (call $new (i32.const 5)))
+               (call $note (call $new (i32.const 5))) (call $ok (local.get 1)) (call $whole)",
+        ..TEXT
+    };
+    let shim = r#"(core module $dtor-module
+        (type $dtor (func (param i32)))
+        (table (export "table") 1 1 funcref)
+        (func (export "dtor") (type $dtor)
+          (local.get 0) (call_indirect (type $dtor) (i32.const 0))))
+      (core instance $dtor (instantiate $dtor-module))
+      (type $blocks (resource (rep i32) (dtor (core func $dtor "dtor"))))"#;
+    let fill = r#"(core module $fill-module
+        (import "dtor" "table" (table 1 1 funcref))
+        (import "host" "drop" (func $drop (param i32)))
+        (elem (i32.const 0) func $drop))
+      (core instance (instantiate $fill-module
+        (with "dtor" (instance $dtor))
+        (with "host" (instance (export "drop" (func $drop-environ))))))
+      (type $body "#;
+    let resource = r#"(type $blocks (resource (rep i32) (dtor (core func $memory "destroy"))))"#;
+    let mut text = text.text();
+    for (from, to) in [(resource, shim), ("(type $body ", fill)] {
+        assert!(text.contains(from));
+        text = text.replacen(from, to, 1);
+    }
+    let [direct, component] = both(&binary(&text)).map(|program| answer(&program, INPUT, 1));
+    assert_eq!(direct, component);
+    // The environ's number is free again, and the one after it is the next.
+    assert_eq!((direct.body[0], direct.body[4]), (1, 3));
+}
+
 /// Sees that an application stays a component when something of it is another way, and answers.
 #[track_caller]
 fn stays_a_component(from: &str, to: &str) {
