@@ -107,7 +107,7 @@ impl fmt::Debug for Finished {
     }
 }
 
-fn new_store(engine: &wasmtime::Engine, state: State) -> Store<State> {
+pub(super) fn new_store(engine: &wasmtime::Engine, state: State) -> Store<State> {
     let mut store = Store::new(engine, state);
     // Instantiation runs the guest's start functions already.
     store.set_epoch_deadline(FIRST_TICKS);

@@ -21,6 +21,8 @@ mod crowd;
 mod direct;
 mod footprint;
 mod fuse;
+#[doc(hidden)]
+pub mod fuzzing;
 mod guest_log;
 mod imports;
 mod kind;

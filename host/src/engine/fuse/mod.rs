@@ -75,6 +75,17 @@ pub(super) fn component(bytes: &[u8]) -> Result<Fused, Refusal> {
     }
 }
 
+/// Fuses a component to one of fewer core instances, even if it could be called directly: for tests.
+pub(super) fn members_of_component(bytes: &[u8]) -> Result<Vec<u8>, Refusal> {
+    validate(bytes)?;
+    let outer = Outer::of(bytes)?;
+    let members = Members::of(&outer);
+    match Plan::of(&members) {
+        Some(plan) => rewrite::component(&members, &plan),
+        None => Err(Refusal::new("there is nothing to fuse")),
+    }
+}
+
 /// Checks all but the functions' bodies, so that what is taken apart is known to fit together.
 fn validate(bytes: &[u8]) -> Result<Types, Refusal> {
     // No more than what is usual: what the engine would refuse may be left out by a merged module.

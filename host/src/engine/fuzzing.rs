@@ -1,0 +1,285 @@
+//! What the fuzz targets reach of this module. Not for use: it changes with what is inside.
+
+use std::fmt;
+use std::future::Future;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use wasmparser::Validator;
+use wasmtime::component::Component;
+use wasmtime::{Module, Store};
+
+use super::application::{Answer, Application, Blocks};
+use super::call::{Call, new_store};
+use super::compiled::Compiled;
+use super::fuse::{self, Fused};
+use super::kind::Pre;
+use super::meter::Meter;
+use super::state::State;
+use super::{Engine, Kind, Program, componentize};
+use crate::config::{Budget, Policy};
+use crate::gateway::{self, Environ, Exchange, Failure, Scheme, Trace};
+use crate::http1::{Limits, RequestHead};
+
+/// Does what is done to a handler's bytes before they are compiled, and sees that what is made of a
+/// valid component is valid. Tells whether the bytes could be a handler's.
+pub fn load(bytes: &[u8]) -> bool {
+    let binary = match bytes.starts_with(b"\0asm") {
+        true => bytes.to_vec(),
+        false => match wat::parse_bytes(bytes) {
+            Ok(binary) => binary.into_owned(),
+            Err(_) => return false,
+        },
+    };
+    let component = match binary.get(4..8) {
+        Some(b"\x0d\0\x01\0") => binary,
+        _ => match componentize::module(&binary) {
+            Ok(component) => component,
+            Err(line) => {
+                assert!(!line.contains('\n'), "one line: {line}");
+                return false;
+            }
+        },
+    };
+    let is_valid = Validator::new().validate_all(&component).is_ok();
+    for made in [
+        fuse::component(&component),
+        fuse::members_of_component(&component).map(Fused::Component),
+    ] {
+        if let (Ok(Fused::Component(made) | Fused::Program(made)), true) = (made, is_valid) {
+            let validated = Validator::new().validate_all(&made);
+            validated.expect("what is made of something valid is valid");
+        }
+    }
+    is_valid
+}
+
+/// An application in each form that it can be run in: as it is, with its core modules fused, and
+/// called directly.
+pub struct Forms(Vec<(&'static str, Program)>);
+
+/// What is done with an instance.
+#[derive(Clone, Copy, Debug)]
+pub enum Step {
+    /// `application.call`.
+    Call,
+    /// `blocks.next`, of the blocks that were returned last.
+    Next,
+    /// `blocks.close`.
+    Close,
+    /// The end of the blocks' handle.
+    Destroy,
+}
+
+impl Forms {
+    /// None where the component is none that can be run.
+    pub fn of(engine: &Engine, component: &[u8]) -> Option<Self> {
+        let mut forms = Vec::new();
+        let wasmtime = &engine.first.engine;
+        let plain = Component::new(wasmtime, component).ok()?;
+        forms.push(("plain", Compiled::Component(plain)));
+        match fuse::component(component) {
+            Ok(Fused::Program(module)) => {
+                let module = Module::new(wasmtime, module).expect("a program is valid");
+                forms.push(("direct", Compiled::Direct(module)));
+            }
+            Ok(Fused::Component(_)) | Err(_) => {}
+        }
+        if let Ok(fused) = fuse::members_of_component(component) {
+            let fused = Component::new(wasmtime, fused).expect("what is fused is valid");
+            forms.push(("fused", Compiled::Component(fused)));
+        }
+        let programs = forms.into_iter().map(|(name, compiled)| {
+            let program = engine.program(compiled, None).ok();
+            program.map(|program| (name, program))
+        });
+        let programs: Option<Vec<_>> = programs.collect();
+        programs
+            .filter(|programs| programs[0].1.kind() == Kind::Gateway)
+            .map(Self)
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Serves some requests, one after the other in an instance that serves several, and takes
+    /// some steps in another. Panics where the forms differ.
+    pub fn compare(&self, requests: u32, steps: &[Step], body: &[u8]) {
+        let mut all = self.0.iter().map(|(name, program)| {
+            let served: Vec<_> = (0..requests)
+                .map(|_| serve(program, body, requests))
+                .collect();
+            (name, served, walk(program, steps, body))
+        });
+        let Some((plain, served, walked)) = all.next() else {
+            return;
+        };
+        for (name, other, other_walked) in all {
+            assert_eq!(served, other, "{plain} and {name}");
+            assert_eq!(walked, other_walked, "{plain} and {name}: {steps:?}");
+        }
+    }
+}
+
+fn environ() -> Environ {
+    let request = b"POST /a/b?c HTTP/1.1\r\nHost: example.org\r\nX-Empty:\r\n\r\n";
+    let parsed = RequestHead::parse(request, &Limits::default());
+    let (head, _) = parsed.expect("a head").expect("all of it");
+    Environ {
+        head: Arc::new(head),
+        script_name: b"/a".to_vec(),
+        path_info: b"/b".to_vec(),
+        args: Vec::new(),
+        peer: (Ipv4Addr::LOCALHOST, 5000).into(),
+        local: (Ipv4Addr::LOCALHOST, 8000).into(),
+        scheme: Scheme::Http,
+        host: None,
+        run_once: false,
+    }
+}
+
+/// A request's two ends, and what came of it so far.
+struct Client {
+    exchange: Arc<Exchange>,
+    trace: Trace,
+    received: Vec<String>,
+}
+
+impl Client {
+    fn new(body: &[u8]) -> Self {
+        let trace = Trace::recording();
+        let exchange = Arc::new(Exchange::traced(true, trace.clone()));
+        exchange.push_body(|into| into.extend_from_slice(body));
+        exchange.end_body(Ok(()));
+        Self {
+            exchange,
+            trace,
+            received: Vec::new(),
+        }
+    }
+
+    /// Takes what was sent, so that the next block can be.
+    fn take(&mut self) {
+        let output = self.exchange.take_output();
+        if let Some(head) = output.head {
+            self.received.push(format!("{head:?}"));
+        }
+        let blocks = output.blocks.into_iter().map(|block| format!("{block:?}"));
+        self.received.extend(blocks);
+        self.exchange.sent();
+    }
+
+    fn run<T>(&mut self, mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>) -> T {
+        let mut context = Context::from_waker(Waker::noop());
+        loop {
+            match poll(&mut context) {
+                Poll::Ready(done) => return done,
+                Poll::Pending => self.take(),
+            }
+        }
+    }
+
+    /// What the client got, and what was done.
+    fn finish(mut self, result: String) -> Vec<String> {
+        self.take();
+        let steps = self.trace.steps();
+        // What a trap is called is the one thing that differs.
+        self.received.extend(steps.iter().map(|step| match step {
+            gateway::Step::Closed(Err(why)) if why.starts_with("trapped") => "trapped".to_owned(),
+            step => format!("{step:?}"),
+        }));
+        self.received.push(result);
+        self.received
+    }
+}
+
+/// One request, from its beginning to its end.
+fn serve(program: &Program, body: &[u8], reuse: u32) -> Vec<String> {
+    let budget = Budget::default();
+    let mut client = Client::new(body);
+    let policy = Policy { budget, reuse };
+    let exchange = client.exchange.clone();
+    let mut call = Call::new(program, "fuzzed".into(), environ(), exchange, policy);
+    let finished = client.run(|context| call.poll(context));
+    client.finish(match finished.failure {
+        Some(Failure::Trap(_)) => "trapped".to_owned(),
+        failure => format!("{failure:?}"),
+    })
+}
+
+/// Takes steps in an instance, whatever comes of each.
+fn walk(program: &Program, steps: &[Step], body: &[u8]) -> Vec<String> {
+    let mut client = Client::new(body);
+    let Pre::Application(pre) = &program.0.first else {
+        return Vec::new();
+    };
+    let state = State::new(
+        "fuzzed".into(),
+        environ(),
+        client.exchange.clone(),
+        Budget::default(),
+        Arc::<Meter>::default(),
+        None,
+    );
+    let mut store = new_store(pre.engine(), state);
+    let mut work = Box::pin(async move {
+        let application = match pre.instantiate(&mut store).await {
+            Ok(application) => application,
+            Err(_) => return vec!["no instance".to_owned()],
+        };
+        let mut results = Vec::new();
+        let mut blocks = None;
+        for step in steps {
+            results.push(take(*step, &application, &mut store, &mut blocks).await);
+        }
+        results
+    });
+    let results = client.run(|context| work.as_mut().poll(context));
+    client.finish(format!("{results:?}"))
+}
+
+/// Takes one step. Those that need blocks do nothing where there are none.
+async fn take(
+    step: Step,
+    application: &Application,
+    store: &mut Store<State>,
+    blocks: &mut Option<Blocks>,
+) -> String {
+    let trapped = |_| "trapped".to_owned();
+    match (step, *blocks) {
+        (Step::Call, _) => match application.call(store).await {
+            Ok(Ok(Answer::Block(block))) => format!("{block:?}"),
+            Ok(Ok(Answer::Blocks(given))) => {
+                // Those before stay with nobody.
+                *blocks = Some(given);
+                "blocks".to_owned()
+            }
+            Ok(Err(exception)) => format!("{exception:?}"),
+            Err(_) => "trapped".to_owned(),
+        },
+        (_, None) => "no blocks".to_owned(),
+        (Step::Next, Some(blocks)) => {
+            let next = application.next(store, blocks).await;
+            next.map_or_else(trapped, |next| format!("{next:?}"))
+        }
+        (Step::Close, Some(blocks)) => {
+            let closed = application.close(store, blocks).await;
+            closed.map_or_else(trapped, |closed| format!("{closed:?}"))
+        }
+        (Step::Destroy, Some(given)) => {
+            *blocks = None;
+            let destroyed = application.destroy(store, given).await;
+            destroyed.map_or_else(trapped, |()| "destroyed".to_owned())
+        }
+    }
+}
+
+impl fmt::Debug for Forms {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = self.0.iter().map(|(name, _)| name);
+        f.debug_list().entries(names).finish()
+    }
+}
