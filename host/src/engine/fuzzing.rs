@@ -226,9 +226,8 @@ fn walk(program: &Program, steps: &[Step], body: &[u8]) -> Vec<String> {
     );
     let mut store = new_store(pre.engine(), state);
     let mut work = Box::pin(async move {
-        let application = match pre.instantiate(&mut store).await {
-            Ok(application) => application,
-            Err(_) => return vec!["no instance".to_owned()],
+        let Ok(application) = pre.instantiate(&mut store).await else {
+            return vec!["no instance".to_owned()];
         };
         let mut results = Vec::new();
         let mut blocks = None;

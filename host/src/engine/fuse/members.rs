@@ -44,6 +44,8 @@ pub(super) struct Members<'o, 'a> {
     pub(super) outer: &'o Outer<'a>,
     pub(super) list: Vec<Member<'a>>,
     by_instance: HashMap<u32, usize>,
+    /// What instances that are made of exports have by which names, as far as it is known.
+    named: HashMap<u32, HashMap<&'o str, (Kind, Source)>>,
 }
 
 impl<'o, 'a> Members<'o, 'a> {
@@ -54,6 +56,7 @@ impl<'o, 'a> Members<'o, 'a> {
             outer,
             list: Vec::new(),
             by_instance: HashMap::new(),
+            named: HashMap::new(),
         };
         let uses = uses_of_modules(outer);
         for (place, item) in outer.items.iter().enumerate() {
@@ -64,6 +67,9 @@ impl<'o, 'a> Members<'o, 'a> {
                         && members.join(place, *module_index).is_ok() => {}
                 Part::CoreInstance(Instance::Instantiate { .. })
                 | Part::Instance(ComponentInstance::Instantiate { .. }) => break,
+                Part::CoreInstance(Instance::FromExports(exports)) => {
+                    members.name(item.defines.1, exports);
+                }
                 _ => {}
             }
         }
@@ -102,12 +108,12 @@ impl<'o, 'a> Members<'o, 'a> {
             return refuse("a module comes from elsewhere");
         };
         let inner = Inner::of(bytes)?;
+        let args: HashMap<&str, u32> = args.iter().map(|arg| (arg.name, arg.index)).collect();
         let mut imports = HashMap::new();
         for (kind, list) in &inner.imports {
             let sources = list.iter().map(|import| {
-                args.iter()
-                    .find(|arg| arg.name == import.module)
-                    .and_then(|arg| self.export_of_instance(arg.index, import.name))
+                args.get(import.module)
+                    .and_then(|arg| self.export_of_instance(*arg, import.name))
                     .filter(|(found, _)| found == kind)
                     .map(|(_, source)| source)
                     .ok_or(Refusal::new("an import comes from elsewhere"))
@@ -124,34 +130,31 @@ impl<'o, 'a> Members<'o, 'a> {
         Ok(())
     }
 
-    /// What a core instance exports by a name, through instances that are made of exports.
-    pub(super) fn export_of_instance(
-        &self,
-        mut instance: u32,
-        name: &str,
-    ) -> Option<(Kind, Source)> {
-        let mut name = name;
-        // Each turn looks at an earlier item.
-        loop {
-            if let Some(member) = self.of_instance(instance) {
-                return self.export(member, name);
-            }
-            let (_, item) = self.outer.item((Space::CoreInstance, instance))?;
-            let Part::CoreInstance(Instance::FromExports(exports)) = &item.part else {
-                return None;
-            };
-            let export = exports.iter().find(|export| export.name == name)?;
+    /// Takes note of what an instance has that is made of exports.
+    fn name(&mut self, instance: u32, exports: &'o [wasmparser::Export<'a>]) {
+        let named = exports.iter().filter_map(|export| {
             let kind = Kind::of(export.kind).ok()?;
             let (_, item) = self.outer.item((Space::Core(kind), export.index))?;
-            match &item.part {
-                Part::Canonical(_) => return Some((kind, Source::Canonical(export.index))),
+            let source = match &item.part {
+                Part::Canonical(_) => (kind, Source::Canonical(export.index)),
                 Part::Alias(ComponentAlias::CoreInstanceExport {
                     instance_index,
-                    name: inner,
+                    name,
                     ..
-                }) => (instance, name) = (*instance_index, inner),
+                }) => self.export_of_instance(*instance_index, name)?,
                 _ => return None,
-            }
+            };
+            Some((export.name, source))
+        });
+        let named = named.collect();
+        self.named.insert(instance, named);
+    }
+
+    /// What a core instance exports by a name, be it a member or made of exports.
+    pub(super) fn export_of_instance(&self, instance: u32, name: &str) -> Option<(Kind, Source)> {
+        match self.of_instance(instance) {
+            Some(member) => self.export(member, name),
+            None => self.named.get(&instance)?.get(name).copied(),
         }
     }
 

@@ -48,16 +48,15 @@ impl Numbers {
             counts: HashMap::new(),
         };
         let list = plan.members(group);
-        numbers.import_canonical(members, plan, group)?;
-        numbers.borrow(members, list, constants);
+        let types = types_of_canonical(members, plan);
+        numbers.import_canonical(members, plan, group, &types)?;
+        numbers.borrow(members, plan, group, constants);
         if group == Group::Second {
             numbers.add_slots(slots);
         } else {
             for function in &plan.late {
                 numbers.add(Kind::Func, Source::Canonical(*function));
-                numbers
-                    .late
-                    .push((*function, type_of(members, plan, *function)?));
+                numbers.late.push((*function, type_of(&types, *function)?));
             }
         }
         for &member in list {
@@ -145,6 +144,7 @@ impl Numbers {
         members: &Members<'_, '_>,
         plan: &Plan,
         group: Group,
+        types: &HashMap<u32, &FuncType>,
     ) -> Result<()> {
         let mut functions = BTreeSet::new();
         for member in plan.members(group) {
@@ -160,19 +160,24 @@ impl Numbers {
         }
         for function in functions {
             self.add(Kind::Func, Source::Canonical(function));
-            self.canonical
-                .push((function, type_of(members, plan, function)?));
+            self.canonical.push((function, type_of(types, function)?));
         }
         Ok(())
     }
 
-    fn borrow(&mut self, members: &Members<'_, '_>, list: &[usize], constants: &Constants) {
+    fn borrow(
+        &mut self,
+        members: &Members<'_, '_>,
+        plan: &Plan,
+        group: Group,
+        constants: &Constants,
+    ) {
         for kind in KINDS {
             let mut borrowed = BTreeSet::new();
-            for member in list {
+            for member in plan.members(group) {
                 for source in members.list[*member].imports(kind) {
                     if let Source::Defined(defined) = source
-                        && !list.contains(&defined.member)
+                        && plan.group(defined.member) != Some(group)
                         && (kind != Kind::Global || constants.get(*defined).is_none())
                     {
                         borrowed.insert(*defined);
@@ -187,15 +192,24 @@ impl Numbers {
     }
 }
 
-/// The type of a function of the component's, as one of those says that import it.
-fn type_of(members: &Members<'_, '_>, plan: &Plan, function: u32) -> Result<FuncType> {
+/// The types of functions of the component's, as the first of those says that import it.
+fn types_of_canonical<'m>(members: &'m Members<'_, '_>, plan: &Plan) -> HashMap<u32, &'m FuncType> {
+    let mut types = HashMap::new();
     for &member in plan.first.iter().chain(&plan.second) {
         let of = &members.list[member];
-        let wanted = Source::Canonical(function);
-        let index = of.imports(Kind::Func).iter().position(|s| *s == wanted);
-        if let Some(ty) = index.and_then(|index| of.inner.function_type(index as u32)) {
-            return Ok(ty.clone());
+        for (index, source) in (0..).zip(of.imports(Kind::Func)) {
+            if let (Source::Canonical(function), Some(ty)) = (source, of.inner.function_type(index))
+            {
+                types.entry(*function).or_insert(ty);
+            }
         }
     }
-    refuse("a function has no type")
+    types
+}
+
+fn type_of(types: &HashMap<u32, &FuncType>, function: u32) -> Result<FuncType> {
+    match types.get(&function) {
+        Some(ty) => Ok((*ty).clone()),
+        None => refuse("a function has no type"),
+    }
 }

@@ -16,7 +16,7 @@
 //! may be members that had been before some of the first: then none of them may run code, or write
 //! where the other writes.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use wasmparser::{DataKind, ElementKind, Instance};
 
@@ -31,6 +31,8 @@ pub(super) struct Plan {
     pub(super) second: Vec<usize>,
     /// Functions of the component's that the first group calls through slots.
     pub(super) late: BTreeSet<u32>,
+    /// The groups of members, by their places in the list.
+    groups: Vec<Option<Group>>,
 }
 
 /// Which of the two.
@@ -47,6 +49,8 @@ impl Plan {
             members,
             plan: Self::default(),
             leanings: Vec::new(),
+            memories: HashMap::new(),
+            writes: HashMap::new(),
         };
         for (member, of) in members.list.iter().enumerate() {
             planner.look_before(of.place);
@@ -62,17 +66,30 @@ impl Plan {
 
     /// All in the first group: for a module that has functions of the component's from the start.
     pub(super) fn all(members: &Members<'_, '_>) -> Result<Self> {
-        let first: Vec<usize> = (0..members.list.len()).collect();
-        if first.iter().any(|member| runs_code(members, *member)) {
-            return refuse("it runs code before it is called");
+        let mut plan = Self::default();
+        let mut memories = HashSet::new();
+        for member in 0..members.list.len() {
+            if runs_code(members, member) {
+                return refuse("it runs code before it is called");
+            }
+            memories.extend(memories_of(members, member));
+            plan.put(member, Group::First);
         }
-        if !has_one_memory(members, first.iter()) {
-            return refuse("it has several memories");
+        match memories.len() {
+            0 | 1 => Ok(plan),
+            _ => refuse("it has several memories"),
         }
-        Ok(Self {
-            first,
-            ..Self::default()
-        })
+    }
+
+    fn put(&mut self, member: usize, group: Group) {
+        match group {
+            Group::First => self.first.push(member),
+            Group::Second => self.second.push(member),
+        }
+        if self.groups.len() <= member {
+            self.groups.resize(member + 1, None);
+        }
+        self.groups[member] = Some(group);
     }
 
     /// Whether there is a second module: slots have to be filled even if nothing else is in it.
@@ -89,11 +106,7 @@ impl Plan {
 
     /// The group that a member is in.
     pub(super) fn group(&self, member: usize) -> Option<Group> {
-        if self.first.contains(&member) {
-            Some(Group::First)
-        } else {
-            self.second.contains(&member).then_some(Group::Second)
-        }
+        self.groups.get(member).copied().flatten()
     }
 }
 
@@ -103,21 +116,40 @@ struct Planner<'m, 'o, 'a> {
     plan: Plan,
     /// What the component's items need, of those that come before the member that is looked at.
     leanings: Vec<Leaning>,
+    /// The memories that the members of a group have: one at most.
+    memories: HashMap<Group, HashSet<Option<Source>>>,
+    /// What members of the second group write to when they begin.
+    writes: HashMap<usize, HashSet<(Kind, Option<Source>)>>,
 }
 
 impl Planner<'_, '_, '_> {
     /// Puts a member into a group, if there is one for it.
     fn assign(&mut self, member: usize) -> bool {
         if let Some(late) = self.late_in_first(member) {
-            self.plan.first.push(member);
+            self.put(member, Group::First);
             self.plan.late.extend(late);
             return true;
         }
         let fits = self.fits_second(member);
         if fits {
-            self.plan.second.push(member);
+            self.put(member, Group::Second);
+            self.writes.insert(member, writes(self.members, member));
         }
         fits
+    }
+
+    fn put(&mut self, member: usize, group: Group) {
+        self.plan.put(member, group);
+        let memories = memories_of(self.members, member);
+        self.memories.entry(group).or_default().extend(memories);
+    }
+
+    /// Whether a group with this member has no more than one memory: with two, each access would
+    /// have to be given another number, and wasmtime knows more about the only one.
+    fn has_one_memory(&self, group: Group, member: usize) -> bool {
+        let mut memories: HashSet<_> = memories_of(self.members, member).collect();
+        memories.extend(self.memories.get(&group).into_iter().flatten());
+        memories.len() <= 1
     }
 
     /// The functions that it has to call through slots. None where it can't be in the first group.
@@ -142,7 +174,7 @@ impl Planner<'_, '_, '_> {
         }) && !plan.first.iter().any(|other| runs_code(members, *other))
             && !(runs && (has_slots || overtakes))
             && !(overtakes && self.disturbs_second(member))
-            && has_one_memory(members, plan.first.iter().chain([&member]));
+            && self.has_one_memory(Group::First, member);
         fits.then_some(late)
     }
 
@@ -151,14 +183,16 @@ impl Planner<'_, '_, '_> {
         !plan.first.is_empty()
             && canonical(members, member).all(|function| self.leaning(function) != Leaning::Second)
             && !plan.second.iter().any(|other| runs_code(members, *other))
-            && has_one_memory(members, plan.second.iter().chain([&member]))
+            && self.has_one_memory(Group::Second, member)
     }
 
     /// Whether it can't come before the second group.
     fn disturbs_second(&self, member: usize) -> bool {
         let written = writes(self.members, member);
         self.plan.second.iter().any(|other| {
-            runs_code(self.members, *other) || !written.is_disjoint(&writes(self.members, *other))
+            let others = self.writes.get(other);
+            runs_code(self.members, *other)
+                || others.is_none_or(|others| !written.is_disjoint(others))
         })
     }
 
@@ -226,17 +260,14 @@ fn runs_code(members: &Members<'_, '_>, member: usize) -> bool {
     members.list[member].inner.start.is_some()
 }
 
-/// Whether they have no more than one memory between them: with two, each access would have to be
-/// given another number, and wasmtime knows more about the only one.
-fn has_one_memory<'i>(members: &Members<'_, '_>, group: impl Iterator<Item = &'i usize>) -> bool {
-    let mut memories = HashSet::new();
-    for member in group {
-        let inner = &members.list[*member].inner;
-        let count = inner.imported(Kind::Memory) + inner.memories.len() as u32;
-        let all = (0..count).map(|index| members.source(Kind::Memory, *member, index).ok());
-        memories.extend(all);
-    }
-    memories.len() <= 1
+/// The memories that a member has.
+fn memories_of<'m>(
+    members: &'m Members<'_, '_>,
+    member: usize,
+) -> impl Iterator<Item = Option<Source>> + use<'m> {
+    let inner = &members.list[member].inner;
+    let count = inner.imported(Kind::Memory) + inner.memories.len() as u32;
+    (0..count).map(move |index| members.source(Kind::Memory, member, index).ok())
 }
 
 /// The tables and memories that a member's segments are put into when it begins.

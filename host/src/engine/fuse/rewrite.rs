@@ -44,10 +44,12 @@ pub(super) fn component(members: &Members<'_, '_>, plan: &Plan) -> Result<Vec<u8
     for (kind, defined) in wanted {
         exports.add(kind, defined);
     }
+    let modules = list.iter().map(|member| members.list[*member].module);
     let mut rewrite = Rewrite {
         members,
         plan,
         live,
+        modules: modules.collect(),
         component: Component::new(),
         counts: HashMap::new(),
         numbers: HashMap::new(),
@@ -73,6 +75,8 @@ struct Rewrite<'p, 'o, 'a> {
     members: &'p Members<'o, 'a>,
     plan: &'p Plan,
     live: HashSet<Id>,
+    /// The modules that are merged.
+    modules: HashSet<u32>,
     component: Component,
     counts: HashMap<Space, u32>,
     /// The new numbers of what is there.
@@ -123,12 +127,7 @@ impl Rewrite<'_, '_, '_> {
                 .members
                 .of_instance(number)
                 .is_some_and(|member| self.plan.group(member).is_some()),
-            Space::Module => self
-                .members
-                .list
-                .iter()
-                .enumerate()
-                .any(|(member, of)| of.module == number && self.plan.group(member).is_some()),
+            Space::Module => self.modules.contains(&number),
             _ => false,
         };
         !is_merged && (!is_pure(item) || self.live.contains(&item.defines))

@@ -14,7 +14,7 @@ use super::members::{Defined, Members, Source};
 use super::outer::Kind;
 use super::plan::Plan;
 use super::refusal::Result;
-use super::slots::{entries_of_shim, is_only_filled};
+use super::slots::{Users, entries_of_shim};
 
 /// What is left out, and what is called in its place.
 #[derive(Default)]
@@ -34,6 +34,7 @@ impl Shims {
         constants: &Constants,
     ) -> Result<Self> {
         let mut shims = Self::default();
+        let users = Users::of(members, plan);
         for &member in &plan.first {
             let inner = &members.list[member].inner;
             let has_more = !inner.imports.is_empty()
@@ -44,31 +45,21 @@ impl Shims {
                 continue;
             };
             let table = Defined { member, index: 0 };
-            if is_only_filled(members, plan, constants, table, count)?
-                && let Some(entries) = entries(members, plan, constants, table)?
+            if users.only_fill(constants, table, count)?
+                && let Some(entries) = entries(&users, constants, table)?
                 && let Some(functions) = functions(members, member, &entries)?
             {
                 shims.tables.insert(table);
                 shims.functions.extend(functions);
             }
         }
+        shims.functions = lasts(&shims.functions);
         Ok(shims)
     }
 
-    /// What is called in place of a function.
+    /// What is called in place of a function: the last of those that call each other.
     pub(super) fn instead_of(&self, function: Defined) -> Option<Source> {
-        let mut source = *self.functions.get(&function)?;
-        // One may call another; as many turns as there are find the last, if there is one.
-        for _ in 0..self.functions.len() {
-            match source {
-                Source::Defined(defined) => match self.functions.get(&defined) {
-                    Some(next) => source = *next,
-                    None => break,
-                },
-                Source::Canonical(_) => break,
-            }
-        }
-        Some(source)
+        self.functions.get(&function).copied()
     }
 
     /// Whether a member is left out: it has nothing but a table, and functions that call it.
@@ -81,43 +72,58 @@ impl Shims {
     }
 }
 
+/// What each function comes to, where one may call another. One of those that call each other in a
+/// circle comes to one of them.
+fn lasts(functions: &HashMap<Defined, Source>) -> HashMap<Defined, Source> {
+    let mut lasts = HashMap::with_capacity(functions.len());
+    for (function, called) in functions {
+        let (mut path, mut seen) = (vec![*function], HashSet::from([*function]));
+        let mut last = *called;
+        while let Source::Defined(next) = last {
+            if let Some(known) = lasts.get(&next) {
+                last = *known;
+                break;
+            }
+            match functions.get(&next) {
+                Some(called) if seen.insert(next) => {
+                    path.push(next);
+                    last = *called;
+                }
+                _ => break,
+            }
+        }
+        lasts.extend(path.into_iter().map(|function| (function, last)));
+    }
+    lasts
+}
+
 /// What is put into a table. None where not all of it is known.
 fn entries(
-    members: &Members<'_, '_>,
-    plan: &Plan,
+    users: &Users<'_, '_, '_>,
     constants: &Constants,
     table: Defined,
 ) -> Result<Option<Entries>> {
+    let members = users.members;
     let mut entries = Entries::new();
-    for &member in &plan.first {
+    for (member, element) in users.elements(table) {
+        let ElementKind::Active { offset_expr, .. } = &element.kind else {
+            continue;
+        };
         let inner = &members.list[member].inner;
-        for element in &inner.elements {
-            let ElementKind::Active {
-                table_index,
-                offset_expr,
-            } = &element.kind
-            else {
-                continue;
-            };
-            let into = members.source(Kind::Table, member, table_index.unwrap_or(0))?;
-            if into != Source::Defined(table) {
-                continue;
-            }
-            let offset = fold(offset_expr, |index| constants.value(members, member, index));
-            let (Some(Value::I32(offset)), ElementItems::Functions(functions)) =
-                (offset, &element.items)
-            else {
+        let offset = fold(offset_expr, |index| constants.value(members, member, index));
+        let (Some(Value::I32(offset)), ElementItems::Functions(functions)) =
+            (offset, &element.items)
+        else {
+            return Ok(None);
+        };
+        for (place, function) in (offset.cast_unsigned()..).zip(functions.clone()) {
+            let function = function?;
+            let Some(ty) = inner.function_type(function) else {
                 return Ok(None);
             };
-            for (place, function) in (offset.cast_unsigned()..).zip(functions.clone()) {
-                let function = function?;
-                let Some(ty) = inner.function_type(function) else {
-                    return Ok(None);
-                };
-                let source = members.source(Kind::Func, member, function)?;
-                // What is put in later is what is there.
-                entries.insert(place, (source, ty.clone()));
-            }
+            let source = members.source(Kind::Func, member, function)?;
+            // What is put in later is what is there.
+            entries.insert(place, (source, ty.clone()));
         }
     }
     Ok(Some(entries))

@@ -4,7 +4,9 @@
 //! instance a page of memory. That is seen by nobody if the table has nothing but functions that
 //! call at a fixed place of it, and members without code, which fill it at fixed places.
 
-use wasmparser::{ElementItems, ElementKind, Operator, RefType, TableInit};
+use std::collections::HashMap;
+
+use wasmparser::{Element, ElementItems, ElementKind, Operator, RefType, TableInit};
 
 use super::constant::{Constants, Value, fold};
 use super::members::{Defined, Members, Source};
@@ -33,12 +35,13 @@ impl Slots {
         if plan.late.is_empty() {
             return Ok(Self::None);
         }
+        let users = Users::of(members, plan);
         for &member in &plan.first {
             let Some(entries) = entries_of_shim(members, member)? else {
                 continue;
             };
             let table = Defined { member, index: 0 };
-            if !shown(table) && is_only_filled(members, plan, constants, table, entries)? {
+            if !shown(table) && users.only_fill(constants, table, entries)? {
                 return Ok(Self::Behind { table, entries });
             }
         }
@@ -93,25 +96,68 @@ pub(super) fn entries_of_shim(members: &Members<'_, '_>, member: usize) -> Resul
     Ok(Some(entries))
 }
 
-/// Whether others have a table only to fill it, within the entries that it has.
-pub(super) fn is_only_filled(
-    members: &Members<'_, '_>,
-    plan: &Plan,
-    constants: &Constants,
-    table: Defined,
-    entries: u32,
-) -> Result<bool> {
-    let has = |member: usize| {
-        let imports = members.list[member].imports(Kind::Table);
-        imports.contains(&Source::Defined(table))
-    };
-    let all = plan.first.iter().chain(&plan.second);
-    for &member in all.filter(|member| has(**member)) {
-        let inner = &members.list[member].inner;
-        if !inner.bodies.is_empty() {
-            return Ok(false);
+/// Who has which of the tables that members define.
+pub(super) struct Users<'m, 'o, 'a> {
+    pub(super) members: &'m Members<'o, 'a>,
+    /// The members that import a table.
+    importers: HashMap<Defined, Vec<usize>>,
+    /// The elements that are put into a table, with their members, in their order.
+    elements: HashMap<Defined, Vec<(usize, usize)>>,
+}
+
+impl<'m, 'o, 'a> Users<'m, 'o, 'a> {
+    pub(super) fn of(members: &'m Members<'o, 'a>, plan: &Plan) -> Self {
+        let mut users = Self {
+            members,
+            importers: HashMap::new(),
+            elements: HashMap::new(),
+        };
+        for &member in plan.first.iter().chain(&plan.second) {
+            for source in members.list[member].imports(Kind::Table) {
+                if let Source::Defined(table) = source {
+                    let importers = users.importers.entry(*table).or_default();
+                    // It may import a table twice.
+                    if importers.last() != Some(&member) {
+                        importers.push(member);
+                    }
+                }
+            }
+            for (place, element) in members.list[member].inner.elements.iter().enumerate() {
+                if let ElementKind::Active { table_index, .. } = element.kind
+                    && let Ok(Source::Defined(table)) =
+                        members.source(Kind::Table, member, table_index.unwrap_or(0))
+                {
+                    let elements = users.elements.entry(table).or_default();
+                    elements.push((member, place));
+                }
+            }
         }
-        for element in &inner.elements {
+        users
+    }
+
+    /// The elements that are put into a table, with the member that each is of.
+    pub(super) fn elements(&self, table: Defined) -> impl Iterator<Item = (usize, &Element<'a>)> {
+        let elements = self.elements.get(&table).into_iter().flatten();
+        elements.map(|&(member, place)| {
+            let inner = &self.members.list[member].inner;
+            (member, &inner.elements[place])
+        })
+    }
+
+    /// Whether those that import a table have it only to fill it, within the entries that it has.
+    pub(super) fn only_fill(
+        &self,
+        constants: &Constants,
+        table: Defined,
+        entries: u32,
+    ) -> Result<bool> {
+        let members = self.members;
+        for &member in self.importers.get(&table).into_iter().flatten() {
+            if !members.list[member].inner.bodies.is_empty() {
+                return Ok(false);
+            }
+        }
+        for (member, element) in self.elements(table) {
             let ElementKind::Active { offset_expr, .. } = &element.kind else {
                 continue;
             };
@@ -126,6 +172,6 @@ pub(super) fn is_only_filled(
                 return Ok(false);
             }
         }
+        Ok(true)
     }
-    Ok(true)
 }

@@ -1,7 +1,7 @@
 //! What is to be known of a command of Go's: what it has how many of, and where it says that its
 //! data end. Changes nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use wasmparser::{
     BinaryReaderError, DataKind, DataSectionReader, ExportSectionReader, ExternalKind,
@@ -91,12 +91,12 @@ impl<'m> Survey<'m> {
     }
 
     /// The functions that ask for the memory's size, by index.
-    pub(super) fn functions_with_size(&self) -> Result<Vec<u32>, BinaryReaderError> {
-        let mut found = Vec::new();
+    pub(super) fn functions_with_size(&self) -> Result<HashSet<u32>, BinaryReaderError> {
+        let mut found = HashSet::new();
         for (index, body) in (self.imported_functions_count..).zip(&self.bodies) {
             for operator in body.get_operators_reader()? {
                 if matches!(operator?, Operator::MemorySize { .. }) {
-                    found.push(index);
+                    found.insert(index);
                     break;
                 }
             }
@@ -105,7 +105,10 @@ impl<'m> Survey<'m> {
     }
 
     /// The fixed addresses that `functions`, and those that call them, load whole pointers from.
-    pub(super) fn loads_around(&self, functions: &[u32]) -> Result<Vec<u32>, BinaryReaderError> {
+    pub(super) fn loads_around(
+        &self,
+        functions: &HashSet<u32>,
+    ) -> Result<Vec<u32>, BinaryReaderError> {
         let mut found = Vec::new();
         for (index, body) in (self.imported_functions_count..).zip(&self.bodies) {
             let mut is_meant = functions.contains(&index);
@@ -142,9 +145,9 @@ impl<'m> Survey<'m> {
         let ends = self.data.iter().map(|(at, data)| at + data.len() as u64);
         // Nothing ends at 0.
         let behind_data = ends.max().unwrap_or(0).max(1);
-        let ends: BTreeMap<u32, u64> = addresses
-            .iter()
-            .map(|address| (*address, self.value_at(*address)))
+        let ends: BTreeMap<u32, u64> = self
+            .values_at(addresses)
+            .into_iter()
             .filter(|(_, value)| (behind_data..=self.memory_bytes).contains(value))
             .collect();
         match ends.into_iter().collect::<Vec<_>>()[..] {
@@ -154,17 +157,33 @@ impl<'m> Survey<'m> {
         }
     }
 
-    /// What a variable is when the program starts.
-    fn value_at(&self, address: u32) -> u64 {
-        let mut bytes = [0; END_BYTES];
-        for (at, byte) in (u64::from(address)..).zip(&mut bytes) {
-            let of = |(start, data): &(u64, &[u8])| {
-                let place = usize::try_from(at.checked_sub(*start)?).ok()?;
-                data.get(place).copied()
-            };
-            // What is put there last counts.
-            *byte = self.data.iter().rev().find_map(of).unwrap_or(0);
+    /// What the variables at some addresses are when the program starts. Each datum is looked at
+    /// once, and each of its bytes as often as a variable begins near it.
+    fn values_at(&self, addresses: &[u32]) -> BTreeMap<u32, u64> {
+        let mut values: BTreeMap<u32, [u8; END_BYTES]> = BTreeMap::new();
+        values.extend(addresses.iter().map(|address| (*address, [0; END_BYTES])));
+        for (start, data) in &self.data {
+            let end = start + data.len() as u64;
+            let first = start.saturating_sub(END_BYTES as u64 - 1);
+            let within = u32::try_from(first)
+                .ok()
+                .map(|first| values.range_mut(first..));
+            let near = within.into_iter().flatten();
+            for (address, bytes) in near.take_while(|(address, _)| u64::from(**address) < end) {
+                for (at, byte) in (u64::from(*address)..).zip(bytes) {
+                    let place = at
+                        .checked_sub(*start)
+                        .and_then(|at| usize::try_from(at).ok());
+                    // What is put there last counts.
+                    if let Some(datum) = place.and_then(|place| data.get(place)) {
+                        *byte = *datum;
+                    }
+                }
+            }
         }
-        u64::from_le_bytes(bytes)
+        let numbers = values.into_iter();
+        numbers
+            .map(|(address, bytes)| (address, u64::from_le_bytes(bytes)))
+            .collect()
     }
 }
