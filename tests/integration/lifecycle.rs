@@ -354,10 +354,38 @@ fn compiled_code_is_kept_for_the_next_start() {
     let first = start();
     assert_eq!(first.len(), 1);
     assert_eq!(start(), first, "nothing new is compiled");
-    // What is damaged is compiled again.
-    std::fs::write(&first[0], "damaged").expect("written");
-    assert_eq!(start(), first);
-    assert!(std::fs::metadata(&first[0]).expect("an entry").len() > 1000);
+}
+
+#[test]
+fn a_damaged_entry_of_the_code_cache_is_compiled_again_and_said_so_once() {
+    let site = Site::new().with_demos(["hello"]);
+    let cache = site.path().join("cache");
+    let start = |lines: usize| {
+        let server = Server::with(&site, &["--code-cache", cache.to_str().expect("text")]);
+        assert_eq!(server.get("/hello").status(), 200);
+        let ended = server.stop();
+        let said = ended.stderr_with(&["WARN", "code cache", "is damaged: compiled again"]);
+        assert_eq!(said, lines, "{}", ended.everything());
+        let entries = std::fs::read_dir(&cache).expect("the cache");
+        let entries: Vec<_> = entries.map(|it| it.expect("an entry").path()).collect();
+        let [entry] = entries.as_slice() else {
+            panic!("{entries:?}");
+        };
+        (entry.clone(), std::fs::read(entry).expect("an entry"))
+    };
+    let (entry, whole) = start(0);
+    for at in [0, 64, whole.len() / 2, whole.len() - 100, whole.len() - 1] {
+        let mut bytes = whole.clone();
+        let end = (at + 4096).min(bytes.len());
+        for byte in &mut bytes[at..end] {
+            *byte ^= 0x5a;
+        }
+        std::fs::write(&entry, bytes).expect("written");
+        assert_eq!(start(1), (entry.clone(), whole.clone()), "byte {at}");
+    }
+    std::fs::write(&entry, "damaged").expect("written");
+    start(1);
+    start(0);
 }
 
 #[test]
@@ -368,7 +396,9 @@ fn code_in_a_folder_that_others_can_write_to_is_not_trusted() {
     std::fs::create_dir(&cache).expect("a folder");
     std::fs::set_permissions(&cache, PermissionsExt::from_mode(0o777)).expect("a mode");
     let server = Server::with(&site, &["--code-cache", cache.to_str().expect("text")]);
-    server.error_log().expect(&["WARN", "nobody else"]);
+    server
+        .error_log()
+        .expect(&["WARN", "code cache", "may be written to by others"]);
     assert_eq!(server.get("/hello").text(), "the handler");
     server.stop();
     assert_eq!(std::fs::read_dir(&cache).expect("the cache").count(), 0);

@@ -163,10 +163,16 @@ fn counts(config: &Config) -> [Bounds; 9] {
     ]
 }
 
-fn sizes(config: &Config) -> [Bounds; 14] {
+fn sizes(config: &Config) -> [Bounds; 15] {
     let (http, budget, compress) = (&config.http, &config.budget, &config.compress);
     let extensions = http.chunk_extensions_bytes as u64;
     [
+        bounds(
+            "site.code-cache-size",
+            config.site.code_cache_bytes,
+            MIB,
+            size::MOST_BYTES,
+        ),
         // RFC 9112 section 3 asks for 8,000 octets; who wants less has a reason.
         bounds(
             "limits.request-line",

@@ -44,7 +44,7 @@ pub use handlers::{Handler, Handlers, Policy};
 pub use live::{Live, RESTART_KEYS};
 #[cfg(test)]
 pub(crate) use show::values;
-pub use site::Site;
+pub use site::{CodeCache, Site};
 pub use watch::{Stamp, Watch};
 
 /// The file in a site's folder that says what differs from the defaults.

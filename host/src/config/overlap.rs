@@ -146,7 +146,8 @@ fn rules<'c>(config: &'c Config, file: &'c Path) -> impl Iterator<Item = Rule<'c
             true,
         ),
     ];
-    let of_cache = site.code_cache().into_iter().flat_map(move |cache| {
+    let cache = site.code_cache().map(|it| it.folder);
+    let of_cache = cache.into_iter().flat_map(move |cache| {
         let elsewhere = "keep compiled code elsewhere";
         [
             served(

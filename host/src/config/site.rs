@@ -4,8 +4,10 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::units;
+
 /// The section `[site]` of `wasgi.toml`. A path in there is seen from the file's own folder.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Site {
     /// The folder of pages; `html` in the site's folder if it isn't set.
@@ -18,6 +20,31 @@ pub struct Site {
     /// Whether the server starts although the folder of pages has the handlers or `wasgi.toml` in
     /// it, so that visitors can read them. A private key is never allowed there.
     pub allow_overlap: bool,
+    /// The most that compiled handlers take on disk, in bytes; what was used least lately is
+    /// removed. 2 GiB: some thousand small handlers, or thirty Python applications.
+    #[serde(rename = "code-cache-size", with = "units::size")]
+    pub code_cache_bytes: u64,
+}
+
+/// Where compiled handlers are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CodeCache<'site> {
+    /// The folder.
+    pub folder: &'site Path,
+    /// The most that they take there, in bytes on disk.
+    pub max_bytes: u64,
+}
+
+impl Default for Site {
+    fn default() -> Self {
+        Self {
+            root: None,
+            handlers: None,
+            code_cache: None,
+            allow_overlap: false,
+            code_cache_bytes: 2 << 30,
+        }
+    }
 }
 
 /// The word for having no cache of compiled handlers.
@@ -56,11 +83,13 @@ impl Site {
         self.handlers.as_deref().unwrap_or(Path::new("handlers"))
     }
 
-    /// The folder of compiled handlers, if they are to be kept.
-    pub fn code_cache(&self) -> Option<&Path> {
-        self.code_cache
-            .as_deref()
-            .filter(|path| path.as_os_str() != NO_CACHE)
+    /// Where compiled handlers are kept, if they are to be.
+    pub fn code_cache(&self) -> Option<CodeCache<'_>> {
+        let folder = self.code_cache.as_deref()?;
+        (folder != NO_CACHE).then_some(CodeCache {
+            folder,
+            max_bytes: self.code_cache_bytes,
+        })
     }
 }
 

@@ -12,7 +12,6 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::task::{Poll, Waker};
 use std::thread;
 
-use super::cache::CodeCache;
 use super::kind::Pre;
 use super::load::{Code, Room};
 use super::pool;
@@ -40,7 +39,7 @@ enum Offer {
     /// Not yet, or not at all.
     None(Receiver<Weak<Code>>),
     /// Yes, like this.
-    Open(Receiver<Weak<Code>>, Budget, Option<Arc<CodeCache>>),
+    Open(Receiver<Weak<Code>>, Budget),
     /// Somebody has asked.
     Taken,
 }
@@ -58,10 +57,10 @@ impl Crowd {
     }
 
     /// From now on the pool is made when it is asked for.
-    pub(super) fn offer(&self, budget: Budget, cache: Option<Arc<CodeCache>>) {
+    pub(super) fn offer(&self, budget: Budget) {
         let mut offer = lock(&self.offer);
         *offer = match std::mem::replace(&mut *offer, Offer::Taken) {
-            Offer::None(expected) => Offer::Open(expected, budget, cache),
+            Offer::None(expected) => Offer::Open(expected, budget),
             other => other,
         };
         self.is_offered.store(true, Ordering::Release);
@@ -74,12 +73,12 @@ impl Crowd {
             return;
         }
         let mut offer = lock(&self.offer);
-        let (expected, budget, cache) = match std::mem::replace(&mut *offer, Offer::Taken) {
-            Offer::Open(expected, budget, cache) => (expected, budget, cache),
+        let (expected, budget) = match std::mem::replace(&mut *offer, Offer::Taken) {
+            Offer::Open(expected, budget) => (expected, budget),
             other => return *offer = other,
         };
         self.is_offered.store(false, Ordering::Release);
-        if let Err(error) = self.place.clone().open(expected, budget, cache) {
+        if let Err(error) = self.place.clone().open(expected, budget) {
             tracing::warn!("no thread to make room for many requests: {error}");
             self.place.close();
         }
@@ -125,12 +124,7 @@ impl Crowd {
 
 impl Place {
     /// Starts the thread.
-    fn open(
-        self: Arc<Self>,
-        programs: Receiver<Weak<Code>>,
-        budget: Budget,
-        cache: Option<Arc<CodeCache>>,
-    ) -> io::Result<()> {
+    fn open(self: Arc<Self>, programs: Receiver<Weak<Code>>, budget: Budget) -> io::Result<()> {
         thread::Builder::new()
             .name("wasgi-crowd".into())
             .spawn(move || {
@@ -149,7 +143,7 @@ impl Place {
                     // All that are there, before anybody who waits for one of them is told.
                     for code in std::iter::once(first).chain(programs.try_iter()) {
                         if let Some(code) = code.upgrade() {
-                            code.join_crowd(room, cache.as_deref());
+                            code.join_crowd(room);
                         }
                     }
                     self.wake();

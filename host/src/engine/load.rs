@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use anyhow::Context;
@@ -10,7 +9,8 @@ use wasmtime::Module;
 use wasmtime::component::Component;
 
 use super::application::ApplicationPre;
-use super::cache::{self, CodeCache, Entry};
+use super::cache::{CodeCache, Entry};
+use super::code_file::CodeFile;
 use super::compiled::Compiled;
 use super::crowd::Crowd;
 use super::fuse::Fused;
@@ -22,7 +22,7 @@ use super::seats::{Seat, Seats};
 use super::state::State;
 use super::warm::Idle;
 use super::{Kind, componentize, direct, fuse};
-use crate::config::Budget;
+use crate::config::{self, Budget};
 use crate::registry::{Describe, Version};
 use crate::reload::{Load, LoadRequest};
 
@@ -60,9 +60,10 @@ pub(super) struct Code {
     crowd: Arc<Crowd>,
     /// In the large pool, when that is there. Nothing in it: it can't be had there.
     pub(super) in_crowd: OnceLock<Option<Pre>>,
-    compiled: Compiled,
-    /// The name of its compiled code in the cache.
-    entry: Option<Entry>,
+    /// Its compiled code, for each pool that it comes to.
+    file: CodeFile,
+    #[cfg(test)]
+    is_direct: bool,
     /// The names of what it imports, such as `wasi:clocks/wall-clock@0.2.6`.
     imports: Vec<String>,
     /// It is of the contract and imports what one sleeps with. Then WASI is set up before the guest
@@ -83,7 +84,7 @@ impl Engine {
     /// # Errors
     ///
     /// Fails when the system gives no memory for it, or can't run compiled code.
-    pub fn new(budget: &Budget, code_cache: Option<&Path>) -> anyhow::Result<Self> {
+    pub fn new(budget: &Budget, code_cache: Option<config::CodeCache<'_>>) -> anyhow::Result<Self> {
         // Both at once: each takes milliseconds of a start.
         let (first, small) = std::thread::scope(|scope| {
             let small = scope.spawn(|| pool::small_engine(budget).map(Room::new).transpose());
@@ -96,11 +97,13 @@ impl Engine {
         });
         let (first, small) = (first?, small?);
         let small = small.map(|room| (room, Arc::new(Seats::new(pool::SMALL_INSTANCES))));
-        let cache = code_cache.and_then(|folder| match CodeCache::open(folder, &first.engine) {
-            Ok(cache) => Some(Arc::new(cache)),
-            Err(error) => {
-                tracing::warn!("compiled handlers are not kept: {error:#}");
-                None
+        let cache = code_cache.and_then(|at| {
+            match CodeCache::open(at.folder, at.max_bytes, &first.engine) {
+                Ok(cache) => Some(Arc::new(cache)),
+                Err(error) => {
+                    tracing::warn!("code cache: compiled handlers are not kept: {error:#}");
+                    None
+                }
             }
         });
         Ok(Self {
@@ -115,7 +118,7 @@ impl Engine {
     /// Makes room for thousands of requests at once when it is needed. A server wants it; without
     /// it, there is room for some hundreds.
     pub fn expect_crowd(&self, budget: &Budget) {
-        self.crowd.offer(*budget, self.cache.clone());
+        self.crowd.offer(*budget);
     }
 
     /// Compiles and checks the bytes of a `.wasm` or `.wat` file.
@@ -142,27 +145,49 @@ impl Engine {
             }
         };
         let engine = &self.first.engine;
-        let entry = self.cache.as_ref().map(|cache| cache.entry(version));
-        let compiled = match (&self.cache, &entry) {
-            (Some(cache), Some(entry)) => cache.load(engine, entry, &binary, compile)?,
-            _ => compile(engine, &binary)?,
-        };
-        self.program(compiled, entry)
+        let entry = self
+            .cache
+            .as_ref()
+            .map(|cache| (cache, cache.entry(version)));
+        if let Some(program) = self.kept(entry.as_ref()) {
+            return program;
+        }
+        let compiled = compile(engine, &binary)?;
+        let file = CodeFile::of(&compiled).map_err(unkept)?;
+        // From the disk, code and memory's image are pages that the kernel can drop: 100 MB of
+        // them for a Python program.
+        let kept = entry.and_then(|(cache, entry)| cache.store(&entry, &file));
+        self.program(kept.unwrap_or(file))
+    }
+
+    /// A program whose compiled code is in the cache, or why it can't be run. None where it is to
+    /// be compiled.
+    fn kept(&self, entry: Option<&(&Arc<CodeCache>, Entry)>) -> Option<Result<Program, LoadError>> {
+        let (cache, entry) = entry?;
+        let file = cache.read(entry)?;
+        match file.map(&self.first.engine) {
+            Ok(compiled) => Some(self.link(&compiled, file)),
+            Err(error) => {
+                cache.discard(entry, &format!("can't be used ({})", line(&error)));
+                None
+            }
+        }
+    }
+
+    /// A program of compiled code.
+    pub(super) fn program(&self, file: CodeFile) -> Result<Program, LoadError> {
+        let compiled = file.map(&self.first.engine).map_err(unprepared)?;
+        self.link(&compiled, file)
     }
 
     /// Checks what was compiled, and has it ready in the pools.
-    pub(super) fn program(
-        &self,
-        compiled: Compiled,
-        entry: Option<Entry>,
-    ) -> Result<Program, LoadError> {
+    fn link(&self, compiled: &Compiled, file: CodeFile) -> Result<Program, LoadError> {
         let engine = &self.first.engine;
         let kind = compiled.kind(engine).map_err(LoadError)?;
-        let first = self.first.prepare(&compiled, kind)?;
+        let first = self.first.prepare(compiled, kind)?;
         let small = match &self.small {
-            Some((room, seats)) if kind == Kind::Gateway && pool::is_small(&compiled) => {
-                let kept = self.cache.as_deref().zip(entry.as_ref());
-                let compiled = cache::again(&room.engine, &compiled, kept).map_err(unprepared)?;
+            Some((room, seats)) if kind == Kind::Gateway && pool::is_small(compiled) => {
+                let compiled = file.map(&room.engine).map_err(unprepared)?;
                 Some((room.prepare(&compiled, kind)?, seats.clone()))
             }
             _ => None,
@@ -178,8 +203,9 @@ impl Engine {
             crowd: self.crowd.clone(),
             in_crowd: OnceLock::new(),
             imports,
-            compiled,
-            entry,
+            #[cfg(test)]
+            is_direct: matches!(compiled, Compiled::Direct(_)),
+            file,
             may_sleep,
             idle: Idle::default(),
         });
@@ -238,6 +264,11 @@ fn unprepared(error: wasmtime::Error) -> LoadError {
     LoadError(format!("can't be prepared: {}", line(&error)))
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "as map_err gives it")]
+fn unkept(error: anyhow::Error) -> LoadError {
+    LoadError(format!("no memory for its compiled code: {error:#}"))
+}
+
 impl Code {
     /// Where an instance is made that serves one request.
     pub(super) async fn place(&self) -> (&Pre, Option<Seat>) {
@@ -274,9 +305,8 @@ impl Code {
     }
 
     /// Makes the program ready in the large pool.
-    pub(super) fn join_crowd(&self, room: &Room, cache: Option<&CodeCache>) {
-        let kept = cache.zip(self.entry.as_ref());
-        let compiled = cache::again(&room.engine, &self.compiled, kept).map_err(unprepared);
+    pub(super) fn join_crowd(&self, room: &Room) {
+        let compiled = self.file.map(&room.engine).map_err(unprepared);
         match compiled.and_then(|compiled| room.prepare(&compiled, self.kind)) {
             Ok(pre) => drop(self.in_crowd.set(Some(pre))),
             Err(error) => {
@@ -296,7 +326,7 @@ impl Program {
     /// Whether it is called directly: nobody but tests can tell.
     #[cfg(test)]
     pub(super) fn is_direct(&self) -> bool {
-        matches!(self.0.compiled, Compiled::Direct(_))
+        self.0.is_direct
     }
 }
 
@@ -315,10 +345,8 @@ impl Load for Engine {
 
     fn recall(&self, version: Version) -> Option<Program> {
         let cache = self.cache.as_ref()?;
-        let entry = cache.entry(version);
-        let compiled = cache.read(&self.first.engine, &entry)?;
         // What can't be run says so when it is loaded from its bytes.
-        self.program(compiled, Some(entry)).ok()
+        self.kept(Some(&(cache, cache.entry(version))))?.ok()
     }
 }
 

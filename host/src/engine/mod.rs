@@ -14,6 +14,7 @@ mod beside;
 mod bindings;
 mod cache;
 mod call;
+mod code_file;
 mod command;
 mod compiled;
 mod componentize;

@@ -8,6 +8,7 @@ use wasmtime::component::Component;
 use super::{BLOCKS, INPUT, Outcome, Text, answer_with};
 use crate::config::{Budget, Policy};
 use crate::engine::Engine;
+use crate::engine::code_file::CodeFile;
 use crate::engine::compiled::Compiled;
 use crate::gateway::Failure;
 
@@ -69,7 +70,7 @@ fn is_alike(engine: &Engine, bytes: &[u8], budget: Budget, change: &str) -> bool
         return false;
     }
     let component = Component::new(&engine.first.engine, bytes).expect(change);
-    let component = engine.program(Compiled::Component(component), None);
+    let component = engine.program(CodeFile::of(&Compiled::Component(component)).unwrap());
     let component = component.expect(change);
     let [direct, component] = [direct, component].map(|program| {
         let policy = Policy { budget, reuse: 1 };

@@ -12,6 +12,7 @@ use std::task::{Context, Poll, Waker};
 use wasmtime::component::Component;
 
 use crate::config::{Budget, Policy};
+use crate::engine::code_file::CodeFile;
 use crate::engine::compiled::Compiled;
 use crate::engine::{Call, Engine, Program};
 use crate::gateway::{Environ, Exchange, Failure, InputError, Scheme, Step, Trace};
@@ -81,7 +82,7 @@ fn both(bytes: &[u8]) -> [Program; 2] {
     let direct = engine.load(bytes).unwrap();
     assert!(direct.is_direct(), "it can be called directly");
     let component = Component::new(&engine.first.engine, bytes).unwrap();
-    let component = engine.program(Compiled::Component(component), None);
+    let component = engine.program(CodeFile::of(&Compiled::Component(component)).unwrap());
     let component = component.unwrap();
     assert!(!component.is_direct());
     [direct, component]

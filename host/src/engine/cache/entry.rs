@@ -1,0 +1,169 @@
+//! The file of an entry: compiled code, then a trailer with a checksum of all of it.
+//!
+//! ```text
+//! ┌───────────────────────────┬─────────┬─────────┬──────────┐
+//! │ compiled code (ELF)       │ mark, 8 │ size, 8 │ hash, 32 │
+//! └───────────────────────────┴─────────┴─────────┴──────────┘
+//! ```
+//!
+//! The code comes first, as wasmtime maps a file from its beginning and wants the images of
+//! memories in it at offsets that are multiples of a page. What follows it wasmtime doesn't look
+//! at. The hash covers the code, its size and the entry's name, so that a good file under the name
+//! of another is not taken for it. The code is hashed in pieces, on several threads where it is
+//! large.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::thread;
+
+use blake3::Hash;
+
+use super::Entry;
+
+/// What the trailer begins with. Another layout gets another number.
+const MARK: [u8; 8] = *b"wasgi c1";
+
+/// Bytes of the trailer.
+const TRAILER_BYTES: usize = MARK.len() + size_of::<u64>() + blake3::OUT_LEN;
+
+/// Bytes that are hashed by one thread at a time.
+const PIECE_BYTES: u64 = 1 << 20;
+
+/// Bytes that are read at a time: what fits into a processor's second-level cache.
+const READ_BYTES: usize = 128 << 10;
+
+/// Pieces that are worth a thread of their own, which takes some 50 µs to start: a piece takes some
+/// 300.
+const PIECES_PER_THREAD: u64 = 4;
+
+/// Threads that hash one entry: more are limited by the memory's speed.
+const MAX_THREADS: u64 = 4;
+
+/// Unit in which a file's holes are kept: a file system's usual block.
+const BLOCK_BYTES: usize = 4096;
+
+/// Writes code from one file to another, empty one, and the trailer behind it. Blocks of zeros
+/// become holes: the images of memories are full of them.
+///
+/// # Errors
+///
+/// The one can't be read or the other not written.
+pub(super) fn write(entry: &Entry, code: &File, to: &File) -> io::Result<()> {
+    let size = code.metadata()?.len();
+    let mut hashes = Vec::new();
+    let mut buffer = vec![0; READ_BYTES];
+    for piece in 0..size.div_ceil(PIECE_BYTES) {
+        hashes.push(read_piece(
+            code,
+            size,
+            piece,
+            &mut buffer,
+            |offset, bytes| write_with_holes(to, offset, bytes),
+        )?);
+    }
+    to.write_all_at(&trailer(entry, size, &hashes), size)
+}
+
+/// Whether a file is what [`write`] wrote for this entry, to the last bit.
+///
+/// # Errors
+///
+/// The file can't be read.
+pub(super) fn is_whole(entry: &Entry, file: &File) -> io::Result<bool> {
+    let Some(size) = file.metadata()?.len().checked_sub(TRAILER_BYTES as u64) else {
+        return Ok(false);
+    };
+    let mut found = [0; TRAILER_BYTES];
+    file.read_exact_at(&mut found, size)?;
+    // Before all is read, as far as it can be told: that of another layout, or cut off.
+    if found[..MARK.len()] != MARK || found[MARK.len()..][..8] != size.to_le_bytes() {
+        return Ok(false);
+    }
+    Ok(found == trailer(entry, size, &hashes(file, size)?))
+}
+
+fn trailer(entry: &Entry, size: u64, hashes: &[Hash]) -> [u8; TRAILER_BYTES] {
+    let mut hasher = blake3::Hasher::new_keyed(entry.0.as_bytes());
+    hasher.update(&MARK).update(&size.to_le_bytes());
+    for hash in hashes {
+        hasher.update(hash.as_bytes());
+    }
+    let mut trailer = [0; TRAILER_BYTES];
+    let (mark, rest) = trailer.split_at_mut(MARK.len());
+    let (bytes, hash) = rest.split_at_mut(size_of::<u64>());
+    mark.copy_from_slice(&MARK);
+    bytes.copy_from_slice(&size.to_le_bytes());
+    hash.copy_from_slice(hasher.finalize().as_bytes());
+    trailer
+}
+
+/// The hashes of a file's pieces, up to `size`.
+fn hashes(file: &File, size: u64) -> io::Result<Vec<Hash>> {
+    let pieces = size.div_ceil(PIECE_BYTES);
+    let processors = thread::available_parallelism().map_or(1, |count| count.get() as u64);
+    let threads = (pieces / PIECES_PER_THREAD).clamp(1, MAX_THREADS.min(processors));
+    let share = pieces.div_ceil(threads).max(1);
+    let hash = |thread: u64| -> io::Result<Vec<Hash>> {
+        let mut buffer = vec![0; READ_BYTES];
+        let share = (thread * share)..((thread + 1) * share).min(pieces);
+        share
+            .map(|piece| read_piece(file, size, piece, &mut buffer, |_, _| Ok(())))
+            .collect()
+    };
+    thread::scope(|scope| {
+        let hash = &hash;
+        let others: Vec<_> = (1..threads)
+            .map(|thread| thread::Builder::new().spawn_scoped(scope, move || hash(thread)))
+            .collect();
+        let mut hashes = hash(0)?;
+        for (other, thread) in others.into_iter().zip(1..) {
+            let others = match other {
+                Ok(other) => other.join().unwrap_or_else(|_| hash(thread)),
+                Err(_no_thread) => hash(thread),
+            };
+            hashes.append(&mut others?);
+        }
+        Ok(hashes)
+    })
+}
+
+/// Reads a piece of a file that has `size` bytes, shows all of it to `see`, and hashes it.
+fn read_piece(
+    file: &File,
+    size: u64,
+    piece: u64,
+    buffer: &mut [u8],
+    mut see: impl FnMut(u64, &[u8]) -> io::Result<()>,
+) -> io::Result<Hash> {
+    let mut hasher = blake3::Hasher::new();
+    let mut offset = piece * PIECE_BYTES;
+    let end = (offset + PIECE_BYTES).min(size);
+    while offset < end {
+        let left = usize::try_from(end - offset).unwrap_or(usize::MAX);
+        let bytes = &mut buffer[..left.min(READ_BYTES)];
+        file.read_exact_at(bytes, offset)?;
+        hasher.update(bytes);
+        see(offset, bytes)?;
+        offset += bytes.len() as u64;
+    }
+    Ok(hasher.finalize())
+}
+
+/// Writes bytes, but for blocks of zeros. `offset` is a multiple of a block.
+fn write_with_holes(file: &File, offset: u64, bytes: &[u8]) -> io::Result<()> {
+    let is_hole = |block: &&[u8]| block.iter().all(|byte| *byte == 0);
+    let mut blocks = bytes.chunks(BLOCK_BYTES).peekable();
+    let mut start = 0;
+    while let Some(block) = blocks.next() {
+        let mut end = start + block.len();
+        if !is_hole(&block) {
+            while let Some(next) = blocks.next_if(|block| !is_hole(block)) {
+                end += next.len();
+            }
+            file.write_all_at(&bytes[start..end], offset + start as u64)?;
+        }
+        start = end;
+    }
+    Ok(())
+}
