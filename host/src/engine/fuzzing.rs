@@ -12,6 +12,7 @@ use wasmtime::{Module, Store};
 
 use super::application::{Answer, Application, Blocks};
 use super::call::{Call, new_store};
+use super::code_file::CodeFile;
 use super::compiled::Compiled;
 use super::fuse::{self, Fused};
 use super::kind::Pre;
@@ -91,7 +92,7 @@ impl Forms {
             forms.push(("fused", Compiled::Component(fused)));
         }
         let programs = forms.into_iter().map(|(name, compiled)| {
-            let program = engine.program(compiled, None).ok();
+            let program = engine.program(CodeFile::of(&compiled).ok()?).ok();
             program.map(|program| (name, program))
         });
         let programs: Option<Vec<_>> = programs.collect();
