@@ -10,6 +10,7 @@ mod support;
 mod bodies;
 mod cgi;
 mod check;
+mod cold_start;
 mod compression;
 mod contract;
 mod fairness;

@@ -57,3 +57,21 @@ pub(crate) fn page(page: &str) -> String {
     PAGE.replace("{{length}}", &page.len().to_string())
         .replace("{{page}}", &bytes)
 }
+
+/// Like [`page`], with a function that nobody calls and that takes long to compile: with 6,000
+/// `locals` some seconds, and four times as long with twice as many.
+pub(crate) fn slow_page(text: &str, locals: usize) -> String {
+    let mut function = format!("(func (local{}) (loop", " i32".repeat(locals));
+    for local in 0..locals {
+        // All of them are alive all the time, and each depends on another one.
+        let other = (local * 7 + 1) % locals;
+        write!(
+            function,
+            "(local.set {local} (i32.add (local.get {local}) (local.get {other})))"
+        )
+        .expect("a string takes all that is written");
+    }
+    function.push_str("(br_if 0 (local.get 0))))");
+    let call = "(func (export \"call\")";
+    page(text).replacen(call, &format!("{function}\n    {call}"), 1)
+}

@@ -40,9 +40,17 @@ impl Server {
         Server::started(Process::start(&mut command))
     }
 
-    /// Waits until a process listens.
+    /// Waits until a process listens, and its handlers are loaded.
     #[track_caller]
-    pub(crate) fn started(mut process: Process) -> Server {
+    pub(crate) fn started(process: Process) -> Server {
+        let server = Server::listening(process);
+        server.access_log().expect(&["all handlers are loaded"]);
+        server
+    }
+
+    /// Waits until a process listens. Its handlers may be loaded later.
+    #[track_caller]
+    pub(crate) fn listening(mut process: Process) -> Server {
         let listening = process.stdout.as_ref().and_then(|stdout| {
             let line = stdout.find(|line| line.starts_with("listening on "))?;
             let (_, addr) = line.split_once("://")?;

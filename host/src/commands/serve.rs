@@ -60,11 +60,14 @@ fn run(
 ) -> anyhow::Result<ExitCode> {
     raise_descriptor_limit();
     let mut signals = watch_signals(&[])?;
-    let service = Service::start(config, Claim::Alone, out)?;
+    let to_out = out.clone();
+    let on_started = move |text: String| to_out.send(text.into());
+    let service = Service::start(config, Claim::Alone, out, on_started)?;
     let controls = service.controls();
     let apply = move |config: &Config| controls.apply(config);
     let config_watch = watch_config(arguments, config, file, apply)?;
     out.send(service.announcement().into());
+    service.announced();
 
     for signal in signals.forever() {
         if signal != SIGHUP {

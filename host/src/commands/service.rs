@@ -1,7 +1,8 @@
 //! A process that serves: the server itself, and what keeps it up to date.
 
+use std::collections::HashSet;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -10,8 +11,8 @@ use crate::config::Config;
 use crate::engine::{Engine, Program};
 use crate::log::Log;
 use crate::published::Published;
-use crate::registry;
-use crate::reload::{self, PagesChange, Reload, Scan};
+use crate::registry::{self, RouteTable, Row, RowState};
+use crate::reload::{self, OnStarted, PagesChange, Reload, Scan, Started};
 use crate::server::{Claim, Server, Settings};
 use crate::static_files::Pages;
 
@@ -21,7 +22,7 @@ const DRAIN_POLL: Duration = Duration::from_millis(10);
 /// A running server that follows its folders. Dropping it stops it at once.
 pub(super) struct Service {
     // Dropped in this order: nothing is loaded any more for a server that stops.
-    _reload: Reload,
+    reload: Reload,
     server: Server,
     controls: Controls,
     announcement: String,
@@ -36,8 +37,14 @@ pub(super) struct Controls {
 }
 
 impl Service {
-    /// Starts to serve.
-    pub(super) fn start(config: &Config, claim: Claim, out: &Log) -> anyhow::Result<Self> {
+    /// Starts to serve. `on_started` gets what is to be said, in whole lines, when all handlers that
+    /// are there now are loaded; not before [`announced`](Self::announced) was called.
+    pub(super) fn start(
+        config: &Config,
+        claim: Claim,
+        out: &Log,
+        on_started: impl FnOnce(String) + Send + 'static,
+    ) -> anyhow::Result<Self> {
         let (root, handlers) = (config.site.root(), config.site.handlers());
         let engine = Engine::new(&config.budget, config.site.code_cache())?;
         let controls = Controls {
@@ -45,10 +52,17 @@ impl Service {
             pages: Arc::new(Pages::open(root, config.page_options())?),
             grace: Arc::new(Published::new(config.server.shutdown_grace)),
         };
-        let scan = reload::scan_once(handlers, &engine);
-        let registry = scan.registry();
-        let routes = route_table(root, &registry);
-        let registry = Arc::new(registry::Shared::new(registry));
+        // What is cached is there at once; the rest is compiled while this serves already.
+        let scan = reload::list(handlers);
+        let registry = Arc::new(registry::Shared::new(scan.registry()));
+        let pages = controls.pages.clone();
+        let announced = Arc::new(OnceLock::new());
+        let (of_start, registry_then) = (announced.clone(), registry.clone());
+        let on_started = Box::new(move |started| {
+            let routes = registry_then.current().route_table();
+            on_started(started_lines(started, of_start.get(), routes));
+        });
+        let reload = follow(scan, root, &engine, &registry, pages, on_started)?;
         let server = Server::start(
             config,
             controls.settings.clone(),
@@ -59,14 +73,16 @@ impl Service {
             claim,
         )?;
         engine.expect_crowd(&config.budget);
-        let reload = watch(scan, root, engine, registry, controls.pages.clone())?;
+        let routes = route_table(root, &registry.current());
         let (scheme, addr) = (server.scheme().as_str(), server.addr());
         let mut announcement = format!("{routes}listening on {scheme}://{addr}/\n");
         if let Some(addr) = server.redirect_addr() {
             announcement += &format!("sending http://{addr}/ on to https\n");
         }
+        // Nobody else sets it.
+        let _ = announced.set(routes);
         Ok(Self {
-            _reload: reload,
+            reload,
             server,
             controls,
             announcement,
@@ -76,6 +92,11 @@ impl Service {
     /// What is served, what is wrong with it, and where: whole lines.
     pub(super) fn announcement(&self) -> &str {
         &self.announcement
+    }
+
+    /// The announcement was made: what changes is logged from now on.
+    pub(super) fn announced(&self) {
+        self.reload.announced();
     }
 
     /// What a new configuration takes effect through.
@@ -115,13 +136,14 @@ impl Controls {
     }
 }
 
-/// Watches both folders from now on.
-fn watch(
+/// Loads what was found, and watches both folders from now on.
+fn follow(
     scan: Scan<Program>,
     root: &Path,
-    engine: Engine,
-    registry: Arc<registry::Shared<Program>>,
+    engine: &Engine,
+    registry: &Arc<registry::Shared<Program>>,
     pages: Arc<Pages>,
+    on_started: OnStarted,
 ) -> anyhow::Result<Reload> {
     let on_pages = move |change| {
         if change == PagesChange::Replaced {
@@ -130,9 +152,31 @@ fn watch(
     };
     let options = reload::Options {
         on_pages: Some(Box::new(on_pages)),
+        on_started: Some(on_started),
         ..Default::default()
     };
-    Reload::start(scan, Some(root), Arc::new(engine), registry, options)
+    let (engine, registry) = (Arc::new(engine.clone()), registry.clone());
+    Reload::start(scan, Some(root), engine, registry, options)
+}
+
+/// What is said when the handlers of a start are loaded: the routes that were `announced` without
+/// what serves them, and a line that ends the start.
+fn started_lines(started: Started, announced: Option<&RouteTable>, now: RouteTable) -> String {
+    let announced = announced.map_or(&[][..], |routes| &routes.rows);
+    let loading = announced
+        .iter()
+        .filter(|row| row.state == RowState::Loading);
+    let loading: HashSet<&String> = loading.map(|row| &row.file).collect();
+    let is_news = |row: &Row| row.state == RowState::Served && loading.contains(&row.file);
+    let news = RouteTable {
+        rows: now.rows.into_iter().filter(is_news).collect(),
+        problems: Vec::new(),
+    };
+    let failed = match started.failed {
+        0 => String::new(),
+        failed => format!(", but for {failed} that can't be"),
+    };
+    format!("{news}all handlers are loaded{failed}\n")
 }
 
 /// Lets the process have as many descriptors as it may, one for each connection: the usual limit

@@ -9,7 +9,7 @@ use signal_hook::iterator::Signals;
 use super::service::{Service, raise_descriptor_limit};
 use crate::log::{self, Log};
 use crate::server::Claim;
-use crate::supervisor::{Badge, END_AT_ONCE, ToSupervisor};
+use crate::supervisor::{Badge, END_AT_ONCE, Report, ToSupervisor};
 
 /// Serves until SIGTERM.
 ///
@@ -29,8 +29,14 @@ pub(super) fn work(badge: Badge) -> anyhow::Result<ExitCode> {
     let out = Log::start("access", std::io::stdout())?;
     raise_descriptor_limit();
 
-    let result = Service::start(&config, Claim::Shared, &out).and_then(|service| {
-        channel.announce(service.announcement())?;
+    let (reporter, on_loaded) = (channel.reporter()?, channel.reporter()?);
+    let on_started = move |text| {
+        // A supervisor that is gone ends this process.
+        let _ = on_loaded.send(&Report::Loaded(text));
+    };
+    let result = Service::start(&config, Claim::Shared, &out, on_started).and_then(|service| {
+        reporter.send(&Report::Serves(service.announcement().to_owned()))?;
+        service.announced();
         let controls = service.controls();
         channel.follow(move |config| controls.apply(config))?;
         // Not a second SIGTERM; see `END_AT_ONCE`.

@@ -8,6 +8,7 @@
 
 mod gate;
 mod handler;
+mod pending;
 mod problem;
 mod report;
 mod shadow;
@@ -20,6 +21,7 @@ use crate::router::{MatchedBy, RequestPath, Table};
 
 pub use gate::{Gate, Pass};
 pub use handler::{Handler, Version};
+pub use pending::{Claim, Pending};
 pub(crate) use problem::label;
 pub use problem::{Problem, ProblemKind};
 pub use report::{Describe, RouteTable, Row, RowState};
@@ -30,17 +32,30 @@ pub use shared::{Reader, Shared};
 #[derive(Debug)]
 pub struct Registry<P> {
     folder: PathBuf,
-    table: Table<Arc<Handler<P>>>,
+    table: Table<Target<P>>,
+    /// The routes of pending handlers that claim no more than what nothing else answers.
+    rest: Table<Arc<Pending>>,
     /// Sorted by name.
     handlers: Vec<Arc<Handler<P>>>,
+    /// Sorted by name.
+    pending: Vec<Arc<Pending>>,
     problems: Vec<Problem>,
 }
 
-/// A handler for a request, and how the request's path is shared out.
+/// What a route leads to.
+#[derive(Debug)]
+pub enum Target<P> {
+    /// A version that answers. The reference keeps it alive until the request is over.
+    Handler(Arc<Handler<P>>),
+    /// None yet.
+    Pending(Arc<Pending>),
+}
+
+/// What a request is for, and how its path is shared out.
 #[derive(Debug)]
 pub struct Match<P> {
-    /// Keeps this version alive until the request is over.
-    pub handler: Arc<Handler<P>>,
+    /// Who answers.
+    pub target: Target<P>,
     /// Decoded. Empty, or starts with `/` (rule E3).
     pub script_name: Vec<u8>,
     /// Decoded. Empty, or starts with `/`; behind `script_name` it makes the whole path (rule E3).
@@ -60,41 +75,69 @@ impl<P> Registry<P> {
     pub fn new(
         folder: PathBuf,
         handlers: impl IntoIterator<Item = Arc<Handler<P>>>,
+        problems: Vec<Problem>,
+    ) -> Registry<P> {
+        Registry::with_pending(folder, handlers, Vec::new(), problems)
+    }
+
+    /// A snapshot of `folder` that serves `handlers`, with `pending` ones that are being loaded. A
+    /// pending handler whose route another one has is left out.
+    pub fn with_pending(
+        folder: PathBuf,
+        handlers: impl IntoIterator<Item = Arc<Handler<P>>>,
+        mut pending: Vec<Arc<Pending>>,
         mut problems: Vec<Problem>,
     ) -> Registry<P> {
         let mut table = Table::new();
         let mut served = Vec::new();
         for handler in handlers {
-            match table.insert(handler.route.clone(), Arc::clone(&handler)) {
+            let target = Target::Handler(Arc::clone(&handler));
+            match table.insert(handler.route.clone(), target) {
                 Ok(()) => served.push(handler),
-                Err(handler) => {
+                Err(_) => {
                     let file = label(&folder, Path::new(&handler.file));
                     problems.push(Problem::conflict(file, &handler.route, "another file"));
                 }
             }
         }
+        let mut rest = Table::new();
+        pending.retain(|one| {
+            let route = one.route.clone();
+            match one.claim {
+                Claim::Route => table.insert(route, Target::Pending(one.clone())).is_ok(),
+                Claim::Rest => rest.insert(route, one.clone()).is_ok(),
+            }
+        });
         served.sort_by(|one, other| one.name.cmp(&other.name));
+        pending.sort_by(|one, other| one.name.cmp(&other.name));
         problems.sort();
         Registry {
             folder,
             table,
+            rest,
             handlers: served,
+            pending,
             problems,
         }
     }
 
-    /// The handler for a path, if one has it: the longest and most literal route (see
+    /// What a path leads to, if there is a route: the longest and most literal one (see
     /// [`crate::router::Table`]). Whether a page goes first is in [`Match::by`].
     pub fn find(&self, path: &RequestPath) -> Option<Match<P>> {
         let found = self.table.find(path)?;
         let (script_name, path_info) = path.split_after(found.taken);
         Some(Match {
-            handler: Arc::clone(found.value),
+            target: found.value.clone(),
             script_name: script_name.to_vec(),
             path_info: path_info.to_vec(),
             args: found.args(path),
             by: found.by,
         })
+    }
+
+    /// The pending handler for a path that neither a route nor a page answers, if there is one.
+    pub fn find_rest(&self, path: &RequestPath) -> Option<Arc<Pending>> {
+        self.rest.find(path).map(|found| Arc::clone(found.value))
     }
 
     /// The handlers folder, as it was given.
@@ -116,6 +159,20 @@ impl<P> Registry<P> {
         self.handlers.get(at)
     }
 
+    /// Every handler that is being loaded and has no version that answers, sorted by name.
+    pub fn pending(&self) -> &[Arc<Pending>] {
+        &self.pending
+    }
+
+    /// The pending handler with this name.
+    pub fn pending_handler(&self, name: &str) -> Option<&Arc<Pending>> {
+        let at = self
+            .pending
+            .binary_search_by(|pending| pending.name.as_str().cmp(name))
+            .ok()?;
+        self.pending.get(at)
+    }
+
     /// What is wrong in the folder, sorted by file.
     pub fn problems(&self) -> &[Problem] {
         &self.problems
@@ -127,6 +184,26 @@ impl<P> Registry<P> {
         P: Describe,
     {
         RouteTable::of(self)
+    }
+}
+
+impl<P> Clone for Target<P> {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Handler(handler) => Self::Handler(Arc::clone(handler)),
+            Self::Pending(pending) => Self::Pending(Arc::clone(pending)),
+        }
+    }
+}
+
+#[cfg(test)]
+impl Target<()> {
+    /// The name of what it leads to, with a mark if that is pending.
+    fn shown(&self) -> String {
+        match self {
+            Self::Handler(handler) => handler.name.clone(),
+            Self::Pending(pending) => format!("{} (pending)", pending.name),
+        }
     }
 }
 
@@ -142,13 +219,14 @@ impl Registry<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::router::Route;
 
     #[test]
     fn a_match_shares_out_the_path() {
         let registry = Registry::example(&["hello", "users/[id]"]);
         let path = RequestPath::parse(b"/users/a%20b/c").expect("a path");
         let found = registry.find(&path).expect("a match");
-        assert_eq!(found.handler.name, "users/[id]");
+        assert_eq!(found.target.shown(), "users/[id]");
         assert_eq!(found.script_name, b"/users/a b");
         assert_eq!(found.path_info, b"/c");
         assert_eq!(found.args, [("id".to_owned(), b"a b".to_vec())]);
@@ -176,5 +254,38 @@ mod tests {
         };
         assert_eq!(problem.file, "handlers/[name].wasm");
         assert_eq!(problem.kind, ProblemKind::Conflict);
+    }
+
+    #[test]
+    fn a_pending_handler_claims_its_route_or_what_is_left_of_it() {
+        let handlers = ["[...all]", "api/index"].map(|stem| Arc::new(Handler::example(stem)));
+        let pending = |stem: &str, claim| {
+            Arc::new(Pending {
+                name: stem.to_owned(),
+                route: Route::parse(stem).expect("a route"),
+                file: format!("{stem}.wasm"),
+                claim,
+            })
+        };
+        let pending = vec![
+            pending("shop", Claim::Route),
+            pending("late", Claim::Rest),
+            pending("api", Claim::Rest),
+        ];
+        let registry = Registry::with_pending("handlers".into(), handlers, pending, Vec::new());
+        let names: Vec<&str> = registry.pending().iter().map(|p| p.name.as_str()).collect();
+        assert_eq!(names, ["api", "late", "shop"]);
+        for (path, found, rest) in [
+            ("/shop/1", Some("shop (pending)"), None),
+            ("/late", Some("[...all]"), Some("late")),
+            ("/api", Some("api/index"), Some("api")),
+            ("/", None, None),
+        ] {
+            let path = RequestPath::parse(path.as_bytes()).expect("a path");
+            let shown = registry.find(&path).map(|found| found.target.shown());
+            assert_eq!(shown.as_deref(), found, "{path:?}");
+            let shown = registry.find_rest(&path).map(|found| found.name.clone());
+            assert_eq!(shown.as_deref(), rest, "{path:?}");
+        }
     }
 }

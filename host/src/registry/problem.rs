@@ -83,6 +83,14 @@ impl Problem {
 }
 
 impl Problem {
+    /// Whether it is of a file that can't be loaded or read.
+    pub(crate) fn keeps_from_loading(&self) -> bool {
+        matches!(
+            self.kind,
+            ProblemKind::Broken { .. } | ProblemKind::Unreadable
+        )
+    }
+
     /// The route that would be served if the file loaded, for a file in `folder` that does not,
     /// where no earlier content of it is served.
     pub(super) fn broken_route(&self, folder: &Path) -> Option<Route> {

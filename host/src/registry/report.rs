@@ -19,7 +19,7 @@ pub trait Describe {
 /// The routes, each with what serves it, and the problems.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RouteTable {
-    /// One for each handler that is served, sorted by route.
+    /// One for each handler, sorted by route.
     pub rows: Vec<Row>,
     /// Sorted by file. More may be added, for example those of [`super::shadowed_pages`].
     pub problems: Vec<Problem>,
@@ -45,6 +45,8 @@ pub struct Row {
 pub enum RowState {
     /// It loaded, and answers.
     Served,
+    /// It is being loaded for the first time: 503 until then.
+    Loading,
     /// It did not load; why is among the problems.
     Broken,
 }
@@ -59,6 +61,13 @@ impl RouteTable {
             state: RowState::Served,
         };
         let mut rows: Vec<Row> = registry.handlers().iter().map(|h| row(h)).collect();
+        rows.extend(registry.pending().iter().map(|pending| Row {
+            route: pending.route.to_string(),
+            file: problem::label(registry.folder(), pending.file.as_ref()),
+            kind: "-".to_owned(),
+            imports: Vec::new(),
+            state: RowState::Loading,
+        }));
         rows.extend(registry.problems().iter().filter_map(|problem| {
             let route = problem.broken_route(registry.folder())?;
             Some(Row {
@@ -82,6 +91,7 @@ impl RowState {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Served => "served",
+            Self::Loading => "loading",
             Self::Broken => "broken",
         }
     }
@@ -131,6 +141,7 @@ impl fmt::Display for RouteTable {
         let kind_width = width(|row| &row.kind);
         for row in &self.rows {
             let imports = match row.state {
+                RowState::Loading => "not loaded yet".to_owned(),
                 RowState::Broken => "broken".to_owned(),
                 RowState::Served if row.imports.is_empty() => "-".to_owned(),
                 RowState::Served => row.imports.join(", "),

@@ -7,17 +7,23 @@
 
 use std::path::{Path, PathBuf};
 
+use super::Registry;
 use super::problem::{self, Problem, ProblemKind};
-use super::{Handler, Registry};
-use crate::router::Segment;
+use crate::router::{Route, Segment};
 
-/// The pages below `pages` that the handlers of `registry` hide, one problem for each handler that
-/// hides something. Looks at one or two names for each handler, not at the whole folder.
+/// The pages below `pages` that the handlers of `registry` hide, those that are being loaded
+/// included: one problem for each handler that hides something. Looks at one or two names for each
+/// handler, not at the whole folder.
 pub fn shadowed_pages<P>(pages: &Path, registry: &Registry<P>) -> Vec<Problem> {
     let mut problems = Vec::new();
-    for handler in registry.handlers() {
-        if let Some(page) = hidden_page(pages, handler) {
-            let by = problem::label(registry.folder(), handler.file.as_ref());
+    let served = registry
+        .handlers()
+        .iter()
+        .map(|one| (&one.route, &one.file));
+    let pending = registry.pending().iter().map(|one| (&one.route, &one.file));
+    for (route, handler) in served.chain(pending) {
+        if let Some(page) = hidden_page(pages, route) {
+            let by = problem::label(registry.folder(), handler.as_ref());
             let text = format!("hidden by {by}, which has the same path: rename one of the two");
             let file = problem::label(pages, &page);
             problems.push(Problem::new(file, ProblemKind::ShadowedPage, &text));
@@ -27,13 +33,13 @@ pub fn shadowed_pages<P>(pages: &Path, registry: &Registry<P>) -> Vec<Problem> {
     problems
 }
 
-/// The page, or the folder of pages, that a handler hides: relative to `pages`.
-fn hidden_page<P>(pages: &Path, handler: &Handler<P>) -> Option<PathBuf> {
-    if !handler.route.is_literal() {
+/// The page, or the folder of pages, that a handler with this route hides: relative to `pages`.
+fn hidden_page(pages: &Path, route: &Route) -> Option<PathBuf> {
+    if !route.is_literal() {
         return None;
     }
     let mut page = PathBuf::new();
-    for segment in handler.route.segments() {
+    for segment in route.segments() {
         match segment {
             // One component, whatever it is: a file's name has no slash, and is neither of the
             // dots.
@@ -41,7 +47,7 @@ fn hidden_page<P>(pages: &Path, handler: &Handler<P>) -> Option<PathBuf> {
             Segment::One(_) | Segment::Rest(_) => return None,
         }
     }
-    if handler.route.is_index() {
+    if route.is_index() {
         page.push("index.html");
         return pages.join(&page).is_file().then_some(page);
     }
@@ -60,6 +66,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::registry::Handler;
 
     #[test]
     fn only_names_hide_pages() {

@@ -1,5 +1,5 @@
 //! One file, from its bytes to a program: hash, read, load. The slow part, and the only one that
-//! runs on other threads.
+//! runs on other threads. Which job runs when is decided in `queue`.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -27,6 +27,20 @@ pub(super) struct Job {
     pub(super) failed: Option<Version>,
     /// The file does not come to rest: take it as it is.
     pub(super) overdue: bool,
+    pub(super) stage: Stage,
+    /// Its load is expected to take long.
+    pub(super) is_long: bool,
+    /// Ends its load.
+    pub(super) cancel: CancelToken,
+}
+
+/// How far a [`Job`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// The file is to be hashed, and looked for among what is known.
+    LookUp,
+    /// It is not known, and to be loaded.
+    Load,
 }
 
 /// What became of a [`Job`].
@@ -46,26 +60,71 @@ pub(super) enum Outcome<P> {
     Same,
     /// The content is what failed before.
     FailedBefore,
+    /// The file was looked up, and is to be loaded.
+    Unknown,
+    /// The load was cancelled before it was done.
+    Cancelled,
     /// The content does not load.
     Broken(Version, anyhow::Error),
     /// A program, and how long it took from the file to it.
     Loaded(Version, P, Duration),
 }
 
+impl<P> Outcome<P> {
+    /// Whether there is a program.
+    pub(super) fn is_loaded(&self) -> bool {
+        matches!(self, Outcome::Loaded(..))
+    }
+}
+
 impl Job {
-    /// Does it. Blocks on the file and on the loader; a loader that panics has failed to load.
+    /// The job once more, after it was cancelled.
+    pub(super) fn again(self) -> Job {
+        Job {
+            is_long: true,
+            cancel: CancelToken::new(),
+            ..self
+        }
+    }
+
+    /// Does what its stage says. Blocks on the file and on the loader; a loader that panics has
+    /// failed to load.
     pub(super) fn run<L: Load>(self, loader: &L) -> Done<L::Program> {
-        let outcome = self.outcome(loader);
+        let begun = Instant::now();
+        let outcome = match self.stage {
+            Stage::LookUp => self.look_up(loader, begun),
+            Stage::Load => self.load(loader, begun),
+        };
         Done { job: self, outcome }
+    }
+
+    /// Does all stages that are left, one after the other.
+    pub(super) fn run_to_end<L: Load>(self, loader: &L) -> Done<L::Program> {
+        let done = self.run(loader);
+        if !matches!(done.outcome, Outcome::Unknown) {
+            return done;
+        }
+        let stage = Stage::Load;
+        Job { stage, ..done.job }.run(loader)
     }
 
     /// The outcome, where the file's bytes are not needed for it: what they are the hash of is
     /// served, has failed, or is known to the loader.
-    fn known<L: Load>(&self, loader: &L, begun: Instant) -> Option<Outcome<L::Program>> {
-        let version = source::version(&self.path)?;
-        self.outcome_of(version).or_else(|| {
+    fn look_up<L: Load>(&self, loader: &L, begun: Instant) -> Outcome<L::Program> {
+        let Some(version) = source::version(&self.path) else {
+            return match source::read(&self.path) {
+                Ok(Content::Gone) => Outcome::Gone,
+                Ok(Content::Whole(_) | Content::Torn(_)) => Outcome::Unknown,
+                Err(error) => Outcome::Unreadable(error),
+            };
+        };
+        self.outcome_of(version).unwrap_or_else(|| {
+            // A loader that panics here may say why when it loads.
             let program = catch_unwind(AssertUnwindSafe(|| loader.recall(version)));
-            Some(Outcome::Loaded(version, program.ok()??, begun.elapsed()))
+            match program {
+                Ok(Some(program)) => Outcome::Loaded(version, program, begun.elapsed()),
+                Ok(None) | Err(_) => Outcome::Unknown,
+            }
         })
     }
 
@@ -79,10 +138,9 @@ impl Job {
         }
     }
 
-    fn outcome<L: Load>(&self, loader: &L) -> Outcome<L::Program> {
-        let begun = Instant::now();
-        if let Some(known) = self.known(loader, begun) {
-            return known;
+    fn load<L: Load>(&self, loader: &L, begun: Instant) -> Outcome<L::Program> {
+        if self.cancel.is_cancelled() {
+            return Outcome::Cancelled;
         }
         let bytes = match source::read(&self.path) {
             Ok(Content::Whole(bytes)) => bytes,
@@ -99,10 +157,11 @@ impl Job {
             name: &self.name,
             bytes: &bytes,
             version,
-            cancel: &CancelToken::new(),
+            cancel: &self.cancel,
         };
         match catch_unwind(AssertUnwindSafe(|| loader.load(&request))) {
             Ok(Ok(program)) => Outcome::Loaded(version, program, begun.elapsed()),
+            _ if self.cancel.is_cancelled() => Outcome::Cancelled,
             Ok(Err(error)) => Outcome::Broken(version, error),
             Err(_) => Outcome::Broken(version, anyhow!("loading it made the loader panic")),
         }

@@ -8,20 +8,23 @@
 //! The listing says what is there now. Hints only say when to look, and none of them has to arrive
 //! for a change to be found: see [`Settle`].
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
-use super::listing::{self, Folder, Found, Listing, Stamp};
-use super::load::{Done, Job, Outcome};
+use super::listing::{self, Folder, Found, Listing};
+use super::load::{Done, Job, Outcome, Stage};
+use super::queue::{Permits, Position, Queue, SLICE};
 use super::settle::{Hint, Settle, State};
-use crate::registry::{Gate, Handler, Problem, ProblemKind, Registry, Version, label};
+use super::slot::{Since, Slot, Work};
+use crate::registry::{Gate, Handler, Pending, Problem, ProblemKind, Registry, Version, label};
 use crate::router::Shape;
 
-/// The least time between two loads of one route. A file that is rewritten all the time costs ten
-/// compilations a second at most, and the last version is served this much later at worst.
-const LOAD_SPACING: Duration = Duration::from_millis(100);
+/// Loads of one route that are cancelled one after the other because a newer version has come. The
+/// next one runs to its end and is served, however often the file changes: a file that is rewritten
+/// faster than it compiles is served some versions late, and not never.
+const MAX_SUPERSEDED: u8 = 3;
 
 /// How old a change has to be for a file's times to tell it from the next one: some file systems
 /// count in whole seconds, and one that is elsewhere has a clock of its own.
@@ -34,8 +37,8 @@ pub(super) struct Slots<P> {
     given: PathBuf,
     slots: HashMap<Shape, Slot<P>>,
     settle: Settle,
-    /// To be run by somebody; each slot has one at most.
-    pub(super) jobs: VecDeque<Job>,
+    /// Jobs to be run by somebody; each slot has one at most.
+    pub(super) queue: Queue,
     gates: HashMap<String, Weak<Gate>>,
     /// What the last look at the folder complained about.
     complaints: Vec<Problem>,
@@ -44,27 +47,20 @@ pub(super) struct Slots<P> {
     retired: Vec<Arc<Handler<P>>>,
     /// A line for each change, for whoever logs them.
     pub(super) changes: Vec<String>,
+    /// The folder was looked at.
+    was_listed: bool,
+    /// Handlers that the loader knows are served without a line: the announcement has them.
+    pub(super) quiet: bool,
 }
 
-struct Slot<P> {
-    /// The file that has the route.
-    file: String,
-    /// What it looked like when it was last read. None: it must be read (again).
-    seen: Option<Stamp>,
-    serving: Option<Arc<Handler<P>>>,
-    failure: Option<Problem>,
-    work: Work,
-    not_before: Option<Instant>,
-}
-
-/// Whether the slot's file is being loaded.
+/// What a snapshot lacks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Work {
-    Idle,
-    /// A job is out.
-    Loading,
-    /// A job is out, and the file has changed since.
-    LoadingStale,
+pub(super) enum Difference {
+    None,
+    /// Handlers that are being loaded for the first time, and nothing else.
+    Pending,
+    /// What is served, or what is wrong.
+    Served,
 }
 
 /// How far a change that nothing has announced is trusted.
@@ -78,18 +74,20 @@ pub(super) enum Trust {
 
 impl<P> Slots<P> {
     /// Nothing is known yet of the folder `given`.
-    pub(super) fn new(given: &Path) -> Slots<P> {
+    pub(super) fn new(given: &Path, permits: Permits) -> Slots<P> {
         Slots {
             // Fails only for an empty path, or when the current folder is gone.
             path: std::path::absolute(given).unwrap_or_else(|_| given.to_owned()),
             given: given.to_owned(),
             slots: HashMap::new(),
             settle: Settle::default(),
-            jobs: VecDeque::new(),
+            queue: Queue::new(permits),
             gates: HashMap::new(),
             complaints: Vec::new(),
             retired: Vec::new(),
             changes: Vec::new(),
+            was_listed: false,
+            quiet: true,
         }
     }
 
@@ -149,7 +147,7 @@ impl<P> Slots<P> {
         self.settle.next_due()
     }
 
-    /// Looks at the folder: what has come to rest is queued in `jobs`, what is gone for good is
+    /// Looks at the folder: what has come to rest is queued, what is gone for good is
     /// withdrawn. `visit` sees each folder before it is read.
     pub(super) fn look(&mut self, trust: Trust, now: Instant, visit: &mut dyn FnMut(&Path)) {
         let folder = Folder {
@@ -171,6 +169,7 @@ impl<P> Slots<P> {
         }
         self.settle.clear_due(now);
         self.release_retired();
+        self.was_listed = true;
     }
 
     /// Decides whether a file is to be loaded now.
@@ -178,7 +177,7 @@ impl<P> Slots<P> {
         let slot = self
             .slots
             .entry(found.shape.clone())
-            .or_insert_with(|| Slot::new(&found.file));
+            .or_insert_with(|| Slot::new(&found.file, !self.was_listed));
         let changed = slot.seen != Some(found.stamp) || slot.file != found.file;
         let overdue = match self.settle.state(&found.file, now) {
             State::Unknown if !changed => return,
@@ -196,8 +195,18 @@ impl<P> Slots<P> {
             }
             State::Due { overdue, .. } => overdue,
         };
-        if slot.work != Work::Idle {
-            slot.work = Work::LoadingStale;
+        if let Work::Loading { stamp, since } = slot.work {
+            let moved = slot.file != found.file;
+            // Not for a file that only may have changed.
+            let is_newer = stamp != found.stamp || moved;
+            if is_newer && slot.superseded < MAX_SUPERSEDED && self.queue.cancel(&found.shape) {
+                slot.superseded += 1;
+            }
+            let happened = if moved { Since::Moved } else { Since::Changed };
+            slot.work = Work::Loading {
+                stamp: found.stamp,
+                since: since.max(happened),
+            };
             return self.settle.clear(&found.file);
         }
         if let Some(not_before) = slot.not_before.filter(|&not_before| now < not_before) {
@@ -205,7 +214,7 @@ impl<P> Slots<P> {
         }
         self.settle.clear(&found.file);
         let job = slot.begin(found, &self.path, overdue, now);
-        self.jobs.push_back(job);
+        self.queue.push(job);
     }
 
     /// Withdraws what is not in the listing and stays away.
@@ -215,6 +224,7 @@ impl<P> Slots<P> {
         let settle = &mut self.settle;
         let retired = &mut self.retired;
         let changes = &mut self.changes;
+        let queue = &mut self.queue;
         self.slots.retain(|shape, slot| {
             if present.contains(shape) || listing.is_unseen(&slot.file) {
                 return true;
@@ -222,7 +232,11 @@ impl<P> Slots<P> {
             match settle.state(&slot.file, now) {
                 State::Unknown => settle.note(&slot.file, Hint::Gone, now),
                 State::Waiting => {}
-                State::Due { .. } if slot.work != Work::Idle => slot.work = Work::LoadingStale,
+                // What runs is waited for.
+                State::Due { .. } if slot.work.is_on() && !queue.remove(shape) => {
+                    queue.cancel(shape);
+                    slot.work.doubt();
+                }
                 State::Due { .. } => {
                     if let Some(handler) = slot.serving.take() {
                         changes.push(format!("{}: withdrawn, its file is gone", handler.name));
@@ -238,64 +252,144 @@ impl<P> Slots<P> {
     /// Takes in what became of a job.
     pub(super) fn finish(&mut self, done: Done<P>, now: Instant) {
         let Done { job, outcome } = done;
+        let was_long = self.queue.finished(&job.shape);
         let Some(slot) = self.slots.get_mut(&job.shape) else {
             return;
         };
-        if slot.work == Work::LoadingStale {
+        match outcome {
+            Outcome::Unknown => return slot.go_on(job, &mut self.queue),
+            Outcome::Cancelled if !slot.work.is_stale() => {
+                let file = label(&self.given, Path::new(&job.file));
+                let change = format!("{file}: compiled again later, others have waited for it");
+                self.changes.push(change);
+                return slot.go_on(job.again(), &mut self.queue);
+            }
+            _ => {}
+        }
+        if slot.work.is_stale() {
             self.settle.note(&job.file, Hint::Moved, now);
         }
         slot.work = Work::Idle;
+        if matches!(outcome, Outcome::Broken(..)) || job.stage == Stage::Load && outcome.is_loaded()
+        {
+            slot.superseded = 0;
+            slot.is_long = was_long;
+        }
         let file = label(&self.given, Path::new(&job.file));
         match outcome {
-            Outcome::Gone => slot.seen = None,
+            Outcome::Unknown => {}
+            Outcome::Cancelled => slot.is_long |= was_long,
             Outcome::Torn => {
                 slot.seen = None;
                 self.settle.note(&job.file, Hint::Touched, now);
             }
+            // Already changing again: whoever writes it is not done, and need not hear of it.
+            Outcome::Broken(..) if self.settle.state(&job.file, now) != State::Unknown => {}
+            Outcome::Gone => {
+                slot.seen = None;
+                slot.settled();
+            }
             Outcome::Unreadable(error) => {
                 let text = format!("{error:#}");
                 slot.failure = Some(Problem::new(file, ProblemKind::Unreadable, &text));
+                slot.settled();
             }
             Outcome::Same => {
+                slot.settled();
                 if slot.failure.take().is_some() {
                     let change = format!("{}: its file is as it is served again", job.name);
                     self.changes.push(change);
                 }
             }
-            Outcome::FailedBefore => {}
-            // Already changing again: whoever writes it is not done, and need not hear of it.
-            Outcome::Broken(..) if self.settle.state(&job.file, now) != State::Unknown => {}
+            Outcome::FailedBefore => slot.settled(),
             Outcome::Broken(version, error) => {
                 let serving = slot.serving.as_ref().map(|handler| handler.version);
                 let broken = Problem::broken(file, &job.route, version, serving, &error);
                 slot.failure = Some(broken);
+                slot.settled();
             }
             Outcome::Loaded(version, program, took) => {
+                slot.settled();
+                let is_told = !(self.quiet && job.stage == Stage::LookUp);
                 let handler = self.handler(job, version, program);
-                self.serve(handler, took);
+                self.serve(handler, is_told.then_some(took));
             }
         }
+    }
+
+    /// Moves the queue along to `now`.
+    pub(super) fn advance(&mut self, now: Instant) {
+        for shape in self.queue.advance(now) {
+            let Some(slot) = self.slots.get(&shape) else {
+                continue;
+            };
+            let file = label(&self.given, Path::new(&slot.file));
+            let meanwhile = match (&slot.serving, &slot.pending) {
+                (Some(handler), _) => format!("the version before it serves {}", handler.route),
+                (None, Some(pending)) => format!("{} answers 503", pending.route),
+                (None, None) => "it is not served".to_owned(),
+            };
+            let so_far = SLICE.as_secs();
+            let change = format!("{file}: compiling for {so_far} s so far; {meanwhile} until then");
+            self.changes.push(change);
+        }
+    }
+
+    /// Takes out the next job that is to run now.
+    pub(super) fn next_job(&mut self, now: Instant) -> Option<Job> {
+        let (job, position) = self.queue.next(now)?;
+        if job.stage == Stage::Load && !self.has_started() {
+            let file = label(Path::new(""), Path::new(&job.file));
+            self.changes.push(match position {
+                Some(Position { number, of }) => format!("compiling {file} ({number} of {of}) …"),
+                None => format!("compiling {file} again …"),
+            });
+        }
+        Some(job)
+    }
+
+    /// Whether something has become of all files that were there at the start.
+    pub(super) fn has_started(&self) -> bool {
+        !self.slots.values().any(|slot| slot.at_start)
     }
 
     /// The handlers and problems as they are known now.
     pub(super) fn registry(&self) -> Registry<P> {
         let handlers = self.serving().cloned();
-        Registry::new(self.given.clone(), handlers, self.problems())
+        let pending = self.pending().cloned().collect();
+        Registry::with_pending(self.given.clone(), handlers, pending, self.problems())
     }
 
-    /// Whether `registry` is not what is known now.
-    pub(super) fn differ_from(&self, registry: &Registry<P>) -> bool {
+    /// How `registry` differs from what is known now.
+    pub(super) fn difference(&self, registry: &Registry<P>) -> Difference {
         let is_served = |handler: &Arc<Handler<P>>| {
             let served = registry.handler(&handler.name);
             served.is_some_and(|served| Arc::ptr_eq(served, handler))
         };
-        self.serving().count() != registry.handlers().len()
+        let is_pending = |pending: &Arc<Pending>| {
+            let known = registry.pending_handler(&pending.name);
+            known.is_some_and(|known| Arc::ptr_eq(known, pending))
+        };
+        if self.serving().count() != registry.handlers().len()
             || !self.serving().all(is_served)
             || self.problems() != registry.problems()
+        {
+            Difference::Served
+        } else if self.pending().count() != registry.pending().len()
+            || !self.pending().all(is_pending)
+        {
+            Difference::Pending
+        } else {
+            Difference::None
+        }
     }
 
     fn serving(&self) -> impl Iterator<Item = &Arc<Handler<P>>> {
         self.slots.values().filter_map(|slot| slot.serving.as_ref())
+    }
+
+    fn pending(&self) -> impl Iterator<Item = &Arc<Pending>> {
+        self.slots.values().filter_map(|slot| slot.pending.as_ref())
     }
 
     /// Sorted.
@@ -323,16 +417,19 @@ impl<P> Slots<P> {
         })
     }
 
-    fn serve(&mut self, handler: Arc<Handler<P>>, took: Duration) {
+    /// Serves a version, and says so where it is said how long loading it took.
+    fn serve(&mut self, handler: Arc<Handler<P>>, took: Option<Duration>) {
         let Some(slot) = self.slots.get_mut(&handler.route.shape()) else {
             return;
         };
         let (name, route, version) = (&handler.name, &handler.route, handler.version);
-        let ms = took.as_millis();
-        self.changes.push(match &slot.serving {
-            Some(_) => format!("{name}: reloaded ({version}, {ms} ms)"),
-            None => format!("{name}: loaded, serves {route} ({version}, {ms} ms)"),
-        });
+        self.changes.extend(took.map(|took| {
+            let ms = took.as_millis();
+            match &slot.serving {
+                Some(_) => format!("{name}: reloaded ({version}, {ms} ms)"),
+                None => format!("{name}: loaded, serves {route} ({version}, {ms} ms)"),
+            }
+        }));
         slot.failure = None;
         self.retired.extend(slot.serving.replace(handler));
     }
@@ -341,44 +438,5 @@ impl<P> Slots<P> {
     fn release_retired(&mut self) {
         self.retired
             .retain(|handler| Arc::strong_count(handler) > 1);
-    }
-}
-
-impl<P> Slot<P> {
-    fn new(file: &str) -> Slot<P> {
-        Slot {
-            file: file.to_owned(),
-            seen: None,
-            serving: None,
-            failure: None,
-            work: Work::Idle,
-            not_before: None,
-        }
-    }
-
-    /// The job that loads `found` into this slot.
-    fn begin(&mut self, found: &Found, folder: &Path, overdue: bool, now: Instant) -> Job {
-        let same_file = self.file == found.file;
-        let failed = match self.failure.as_ref().map(|failure| &failure.kind) {
-            Some(ProblemKind::Broken { version, .. }) if same_file => Some(*version),
-            _ => None,
-        };
-        let serving = self.serving.as_ref();
-        self.work = Work::Loading;
-        self.not_before = Some(now + LOAD_SPACING);
-        self.seen = Some(found.stamp);
-        self.file.clone_from(&found.file);
-        Job {
-            path: folder.join(&found.file),
-            file: found.file.clone(),
-            name: found.name.clone(),
-            route: found.route.clone(),
-            shape: found.shape.clone(),
-            serving: serving
-                .filter(|handler| handler.file == found.file)
-                .map(|handler| handler.version),
-            failed,
-            overdue,
-        }
     }
 }

@@ -1,19 +1,20 @@
 //! The reloader's thread: waits for signs and results, and moves everything else along.
 
 use std::collections::HashSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::anyhow;
 
 use super::load::{Done, Job, Outcome};
 use super::pages::{OnPages, Pages, PagesChange};
-use super::slots::{Slots, Trust};
+use super::queue::Permits;
+use super::slots::{Difference, Slots, Trust};
 use super::watch::{Sign, Watch};
-use super::{Load, Options};
+use super::{Load, OnStarted, Options, Scan, Started};
 use crate::registry::{Problem, ProblemKind, Shared};
 
 /// Messages that can wait for the thread. Signs that find no room become one look at everything.
@@ -31,9 +32,21 @@ const LOOK_SPACING_FACTOR: u32 = 4;
 /// they are lost again and again, that would be all that this thread does.
 const DOUBT_SPACING: Duration = Duration::from_secs(1);
 
+/// How long a new file is loaded before its route is known to be there: most are loaded by then,
+/// and one that is would only have the snapshot be built twice.
+const PENDING_DELAY: Duration = Duration::from_millis(50);
+
 enum Message<P> {
     Sign(Sign),
     Done(Box<Done<P>>),
+    Order(Order),
+}
+
+/// What the thread is asked to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Order {
+    /// Log what changes from now on, and what has changed since the start.
+    Tell,
     Stop,
 }
 
@@ -44,66 +57,70 @@ pub(super) struct Reloader<L: Load> {
     /// Signs found no room in the inbox, or events none in the kernel.
     lost: Arc<AtomicBool>,
     watch: Watch,
+    /// Whether the kernel announces changes.
+    events: bool,
     slots: Slots<L::Program>,
+    /// When the scan was begun that this goes on from.
+    scanned: SystemTime,
+    pages_folder: Option<PathBuf>,
+    /// None until it is watched.
     pages: Option<Pages>,
     on_pages: Option<OnPages>,
+    on_started: Option<OnStarted>,
     loader: Arc<L>,
     shared: Arc<Shared<L::Program>>,
-    workers: usize,
-    /// Jobs that are out.
-    running: usize,
     safety_rescan: Duration,
     next_safety: Instant,
     next_look: Instant,
     next_doubt: Instant,
-    /// Problems that were published, and so told.
+    /// When to publish which handlers are being loaded.
+    publish_at: Option<Instant>,
+    /// Whether changes and problems are logged.
+    tells: bool,
+    /// Problems that were told.
     told: Vec<Problem>,
 }
 
 impl<L: Load> Reloader<L> {
-    /// A reloader that is to be [run](Reloader::run), and what stops it.
+    /// A reloader that is to be [run](Reloader::run), and what gives it orders.
     pub(super) fn new(
-        slots: Slots<L::Program>,
+        scan: Scan<L::Program>,
         pages: Option<&Path>,
         loader: Arc<L>,
         shared: Arc<Shared<L::Program>>,
         options: Options,
-    ) -> (Reloader<L>, impl Fn() + Send + Sync + use<L>) {
+    ) -> (Reloader<L>, impl Fn(Order) + Send + Sync + use<L>) {
         let (sender, inbox) = sync_channel(MAX_MESSAGES);
-        let lost = Arc::new(AtomicBool::new(false));
-        let current = shared.current();
-        let mut watch = match options.events {
-            true => {
-                let roots = [Some(slots.path()), pages].into_iter().flatten();
-                let absolute = |root: &Path| std::path::absolute(root).ok();
-                Watch::new(roots.filter_map(absolute).collect(), teller(&sender, &lost))
-            }
-            false => Watch::blind(),
-        };
         let now = Instant::now();
+        let mut slots = scan.slots;
+        slots.queue.set_permits(Permits::of(options.workers.get()));
         let reloader = Reloader {
             inbox,
             sender: sender.clone(),
-            lost,
+            lost: Arc::new(AtomicBool::new(false)),
+            watch: Watch::blind(),
+            events: options.events,
             slots,
-            pages: pages.map(|folder| Pages::new(folder, &mut watch)),
-            watch,
+            scanned: scan.clock,
+            pages_folder: pages.map(Path::to_owned),
+            pages: None,
             on_pages: options.on_pages,
+            on_started: options.on_started,
             loader,
             shared,
-            workers: options.workers.get(),
-            running: 0,
             safety_rescan: options.safety_rescan,
             next_safety: now + options.safety_rescan,
             next_look: now,
             next_doubt: now,
-            told: current.problems().to_vec(),
+            publish_at: None,
+            tells: false,
+            told: Vec::new(),
         };
-        let stop = move || {
+        let order = move |order| {
             // Fails when the thread is gone already.
-            let _ = sender.send(Message::Stop);
+            let _ = sender.send(Message::Order(order));
         };
-        (reloader, stop)
+        (reloader, order)
     }
 
     /// What the kernel's signs come through.
@@ -112,38 +129,95 @@ impl<L: Load> Reloader<L> {
         teller(&self.sender, &self.lost)
     }
 
-    /// Runs until it is stopped.
-    pub(super) fn run(mut self) {
+    /// Runs until it is stopped. Says `ready` when all that was found by the scan is loaded, or
+    /// after `budget`.
+    pub(super) fn run(mut self, budget: Duration, ready: &SyncSender<()>) {
+        let until = Instant::now() + budget;
+        let mut goes_on = true;
+        loop {
+            self.go_on();
+            if !goes_on || self.slots.has_started() || until <= Instant::now() {
+                break;
+            }
+            goes_on = self.receive(Some(until));
+        }
+        // Who announces what is served sees these in the registry.
+        self.slots.quiet = false;
+        self.told = self.shared.current().problems().to_vec();
+        // Fails when nobody waits.
+        let _ = ready.send(());
+        if goes_on {
+            self.begin_to_watch();
+            while self.receive(None) {
+                self.look_where_due();
+                self.go_on();
+            }
+        }
+        self.slots.queue.cancel_all();
+    }
+
+    /// From here on, the kernel announces changes. What has changed between the scan and now is
+    /// found by looking once more.
+    fn begin_to_watch(&mut self) {
+        if self.events {
+            let roots = [Some(self.slots.path()), self.pages_folder.as_deref()];
+            let absolute = |root: &Path| std::path::absolute(root).ok();
+            let roots = roots.into_iter().flatten().filter_map(absolute).collect();
+            self.watch = Watch::new(roots, teller(&self.sender, &self.lost));
+        }
+        self.slots.doubt_the_fresh(self.scanned);
         self.look(Trust::AtOnce, Instant::now());
-        while self.receive() {
-            let now = Instant::now();
-            if self.next_doubt <= now && self.lost.swap(false, Ordering::Relaxed) {
-                self.next_doubt = now + DOUBT_SPACING;
-                self.doubt_everything(now);
+        self.go_on();
+        let pages = self.pages_folder.take();
+        self.pages = pages.map(|folder| Pages::new(&folder, &mut self.watch));
+    }
+
+    /// Looks at what it is time to look at.
+    fn look_where_due(&mut self) {
+        let now = Instant::now();
+        if self.next_doubt <= now && self.lost.swap(false, Ordering::Relaxed) {
+            self.next_doubt = now + DOUBT_SPACING;
+            self.doubt_everything(now);
+        }
+        if self.next_safety <= now {
+            self.next_safety = now + self.safety_rescan;
+            self.slots.doubt_the_unreadable();
+            if let Some(pages) = &mut self.pages {
+                pages.check(&mut self.watch, now);
             }
-            if self.next_safety <= now {
-                self.next_safety = now + self.safety_rescan;
-                self.slots.doubt_the_unreadable();
-                if let Some(pages) = &mut self.pages {
-                    pages.check(&mut self.watch, now);
-                }
-                self.look(Trust::AfterAWhile, now);
-            } else if self.next_hint().is_some_and(|due| due <= now) {
-                self.look(Trust::AfterAWhile, now);
-            }
-            self.tell_pages(now);
-            self.start_jobs();
-            self.publish();
+            self.look(Trust::AfterAWhile, now);
+        } else if self.next_hint().is_some_and(|due| due <= now) {
+            self.look(Trust::AfterAWhile, now);
+        }
+        self.tell_pages(now);
+    }
+
+    /// Starts what can be started, and publishes and tells what has changed.
+    fn go_on(&mut self) {
+        self.start_jobs();
+        self.publish();
+        if self.tells {
+            self.tell();
         }
     }
 
-    /// Waits for the next thing to do and takes in every message that is there. False: stop.
-    fn receive(&mut self) -> bool {
+    /// Waits for the next thing to do, or `until` a time, and takes in every message that is there.
+    /// False: stop.
+    fn receive(&mut self, until: Option<Instant>) -> bool {
         let now = Instant::now();
         let pages = self.pages.as_ref().and_then(Pages::next_due);
         let lost = self.lost.load(Ordering::Relaxed);
         let doubt = lost.then_some(self.next_doubt);
-        let due = [Some(self.next_safety), self.next_hint(), pages, doubt];
+        let queue = self.slots.queue.next_due();
+        let due = [
+            until,
+            Some(self.next_safety),
+            self.next_hint(),
+            pages,
+            doubt,
+            queue,
+            self.publish_at,
+        ];
         let due = due.into_iter().flatten().min().unwrap_or(self.next_safety);
         let first = match self.inbox.recv_timeout(due.saturating_duration_since(now)) {
             Ok(message) => message,
@@ -159,11 +233,9 @@ impl<L: Load> Reloader<L> {
     /// Takes in one message. False: stop.
     fn take(&mut self, message: Message<L::Program>) -> bool {
         match message {
-            Message::Stop => return false,
-            Message::Done(done) => {
-                self.running -= 1;
-                self.slots.finish(*done, Instant::now());
-            }
+            Message::Order(Order::Stop) => return false,
+            Message::Order(Order::Tell) => self.tells = true,
+            Message::Done(done) => self.slots.finish(*done, Instant::now()),
             Message::Sign(sign) => self.take_sign(sign),
         }
         true
@@ -208,18 +280,12 @@ impl<L: Load> Reloader<L> {
         let ended = Instant::now();
         let spacing = (ended - now) * LOOK_SPACING_FACTOR;
         self.next_look = ended + spacing.max(LOOK_SPACING);
-        if trust == Trust::AtOnce {
-            self.start_jobs();
-            self.publish();
-        }
     }
 
     fn start_jobs(&mut self) {
-        while self.running < self.workers {
-            let Some(job) = self.slots.jobs.pop_front() else {
-                return;
-            };
-            self.running += 1;
+        let now = Instant::now();
+        self.slots.advance(now);
+        while let Some(job) = self.slots.next_job(now) {
             self.start(job);
         }
     }
@@ -238,7 +304,6 @@ impl<L: Load> Reloader<L> {
         };
         let builder = std::thread::Builder::new().name("wasgi-load".to_owned());
         if let Err(error) = builder.spawn(work) {
-            self.running -= 1;
             let error = anyhow!(error).context("no thread to load it with");
             let done = Done {
                 job: unstarted,
@@ -248,26 +313,44 @@ impl<L: Load> Reloader<L> {
         }
     }
 
-    /// Publishes what has changed, and tells it.
+    /// Publishes what has changed, if it is time.
     fn publish(&mut self) {
+        let now = Instant::now();
+        let due = match self.slots.difference(&self.shared.current()) {
+            Difference::None => return self.publish_at = None,
+            Difference::Pending => *self.publish_at.get_or_insert(now + PENDING_DELAY),
+            Difference::Served => now,
+        };
+        if due <= now {
+            drop(self.shared.publish(self.slots.registry()));
+            self.publish_at = None;
+        }
+    }
+
+    /// Logs what has changed.
+    fn tell(&mut self) {
         for change in self.slots.changes.drain(..) {
             tracing::info!("{change}");
         }
         let current = self.shared.current();
-        if !self.slots.differ_from(&current) {
-            return;
-        }
-        let registry = self.slots.registry();
-        for problem in registry.problems() {
-            if !self.told.contains(problem) {
-                match problem.kind {
-                    ProblemKind::Broken { .. } => tracing::error!("{problem}"),
-                    _ => tracing::warn!("{problem}"),
+        if current.problems() != self.told {
+            for problem in current.problems() {
+                if !self.told.contains(problem) {
+                    match problem.kind {
+                        ProblemKind::Broken { .. } => tracing::error!("{problem}"),
+                        _ => tracing::warn!("{problem}"),
+                    }
                 }
             }
+            self.told = current.problems().to_vec();
         }
-        self.told = registry.problems().to_vec();
-        drop(self.shared.publish(registry));
+        if self.slots.has_started()
+            && let Some(on_started) = self.on_started.take()
+        {
+            let failed = |problem: &&Problem| problem.keeps_from_loading();
+            let failed = current.problems().iter().filter(failed).count();
+            on_started(Started { failed });
+        }
     }
 
     fn tell_pages(&mut self, now: Instant) {

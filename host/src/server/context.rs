@@ -18,7 +18,7 @@ use crate::engine::{Call, Program};
 use crate::gateway::{Environ, Exchange, Failure};
 use crate::http1::{RequestBody, RequestHead};
 use crate::published;
-use crate::registry::{Handler, Match, Reader};
+use crate::registry::{Handler, Match, Pending, Reader, Target};
 use crate::router::{MatchedBy, NotAbsolute, Oddity, RequestPath};
 use crate::static_files::{Answer, Content};
 
@@ -55,6 +55,8 @@ pub(super) struct Context {
 pub(super) enum Start {
     /// With this.
     Answer(Answer),
+    /// With this, in place of a handler that can't take the request now.
+    Refused { answer: Answer, by: Target<Program> },
     /// By a handler, which is at work from now on.
     Call {
         call: CallId,
@@ -109,7 +111,10 @@ impl Context {
         match (found, path.oddity()) {
             (Some(found), _) => self.call(head, &found, &path, origin),
             (None, Some(oddity)) => Start::Answer(self.error(400, &oddity.to_string())),
-            (None, None) => Start::Answer(self.shared.pages.not_found(&head)),
+            (None, None) => match self.registry.current().find_rest(&path) {
+                Some(pending) => self.not_loaded(pending),
+                None => Start::Answer(self.shared.pages.not_found(&head)),
+            },
         }
     }
 
@@ -120,7 +125,10 @@ impl Context {
         path: &RequestPath,
         origin: Origin,
     ) -> Start {
-        let handler = found.handler.clone();
+        let handler = match &found.target {
+            Target::Handler(handler) => handler.clone(),
+            Target::Pending(pending) => return self.not_loaded(pending.clone()),
+        };
         if handler.program.kind().has_c_strings() && path.oddity() == Some(Oddity::Nul) {
             return Start::Answer(self.error(400, &Oddity::Nul.to_string()));
         }
@@ -131,7 +139,10 @@ impl Context {
         let Some(pass) = handler.enter(budget.concurrent_requests) else {
             let failure = Failure::Busy(budget.concurrent_requests);
             tracing::warn!("{}: {failure}", handler.name);
-            return Start::Answer(self.failure(&failure));
+            return Start::Refused {
+                answer: self.failure(&failure),
+                by: Target::Handler(handler),
+            };
         };
         let exchange = Arc::new(Exchange::new(head.body() != RequestBody::None));
         let environ = Environ {
@@ -171,6 +182,15 @@ impl Context {
         }
     }
 
+    /// The answer for a handler that is being loaded for the first time.
+    fn not_loaded(&self, pending: Arc<Pending>) -> Start {
+        let why = "This part of the site is being loaded. Try again in a moment.";
+        Start::Refused {
+            answer: self.unavailable(why),
+            by: Target::Pending(pending),
+        }
+    }
+
     /// Which proxies are trusted.
     pub(super) fn proxies(&self) -> &proxy::Options {
         &self.settings.proxy
@@ -190,16 +210,21 @@ impl Context {
     /// The answer to a request whose handler failed: the client learns that, and not why.
     pub(super) fn failure(&self, failure: &Failure) -> Answer {
         let why = match failure.status() {
-            503 => "The server has as much to do as it can. Try again in a moment.",
+            503 => {
+                let why = "The server has as much to do as it can. Try again in a moment.";
+                return self.unavailable(why);
+            }
             504 => "The handler took too long.",
             _ => "The handler failed. The server's log says why.",
         };
-        let mut answer = self.error(failure.status(), why);
-        if failure.status() == 503 {
-            answer
-                .fields
-                .push(("Retry-After".into(), Cow::Borrowed(RETRY_AFTER_SECONDS)));
-        }
+        self.error(failure.status(), why)
+    }
+
+    /// A 503 page that says when to come again (RFC 9110 section 10.2.3).
+    fn unavailable(&self, why: &str) -> Answer {
+        let mut answer = self.error(503, why);
+        let retry_after = ("Retry-After".into(), Cow::Borrowed(RETRY_AFTER_SECONDS));
+        answer.fields.push(retry_after);
         answer
     }
 

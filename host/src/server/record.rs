@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use crate::engine::Program;
 use crate::http1::{RequestHead, is_bodiless};
-use crate::registry::Handler;
+use crate::registry::Target;
 
 /// Bytes of a rejected request's first line that are logged.
 const REJECTED_LINE_BYTES: usize = 200;
@@ -19,7 +19,8 @@ pub(super) struct Record {
     began: Instant,
     /// The client, where it is not the one that the connection is with.
     pub(super) client: Option<SocketAddr>,
-    pub(super) handler: Option<Arc<Handler<Program>>>,
+    /// What its path leads to; none for a page and for what was rejected.
+    pub(super) target: Option<Target<Program>>,
     /// When the answer has to have been sent.
     pub(super) deadline: Option<Instant>,
     /// 0 until there is a head.
@@ -53,7 +54,7 @@ impl Record {
             line,
             began: now,
             client: None,
-            handler: None,
+            target: None,
             deadline: None,
             status: 0,
             bytes: 0,
@@ -64,7 +65,11 @@ impl Record {
 
     /// The handler's name, or the word for the pages.
     pub(super) fn handler_name(&self) -> &str {
-        self.handler.as_ref().map_or("-", |handler| &handler.name)
+        match &self.target {
+            Some(Target::Handler(handler)) => &handler.name,
+            Some(Target::Pending(pending)) => &pending.name,
+            None => "-",
+        }
     }
 
     /// Whether it is a HEAD request, whose answer has no body.

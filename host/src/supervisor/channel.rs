@@ -1,9 +1,9 @@
 //! What a supervisor and a worker say to each other: a socket pair, the worker's end of which is
 //! its standard input.
 //!
-//! The supervisor sends orders, one JSON object per line: the configuration first, and again
-//! whenever it has changed. The worker sends one thing, once it serves: what its start has to say,
-//! and ends its side.
+//! Each side sends JSON objects, one per line. The supervisor sends orders: the configuration
+//! first, and again whenever it has changed. The worker sends reports: one when it serves, one when
+//! all its handlers are loaded, and then ends its side.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::Shutdown;
@@ -20,8 +20,8 @@ use crate::config::Config;
 /// The longest order, in bytes: as JSON, some times the longest configuration file.
 const MAX_ORDER_BYTES: u64 = 8 << 20;
 
-/// The longest announcement, in bytes: a hundred for each of a hundred thousand routes.
-const MAX_ANNOUNCEMENT_BYTES: u64 = 16 << 20;
+/// The longest report, in bytes: a hundred for each of a hundred thousand routes, as JSON.
+const MAX_REPORT_BYTES: u64 = 16 << 20;
 
 /// How long a worker may take nothing of an order, and its supervisor of an announcement: each has
 /// a thread that does nothing but read, so more than this means that something is badly wrong.
@@ -36,6 +36,15 @@ struct Order {
     colours: bool,
 }
 
+/// What a worker says. The texts are whole lines.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Report {
+    /// It serves, and its start has this to say.
+    Serves(String),
+    /// The handlers that were there at its start are loaded, of which this is to be said.
+    Loaded(String),
+}
+
 /// A supervisor's end.
 #[derive(Debug)]
 pub(super) struct ToWorker(UnixStream);
@@ -45,6 +54,10 @@ pub(super) struct ToWorker(UnixStream);
 pub struct ToSupervisor {
     orders: BufReader<UnixStream>,
 }
+
+/// Where a worker sends its reports.
+#[derive(Debug)]
+pub struct Reporter(UnixStream);
 
 /// Makes a channel. The second end is a worker's standard input.
 pub(super) fn pair() -> anyhow::Result<(ToWorker, UnixStream)> {
@@ -65,20 +78,16 @@ impl ToWorker {
         Ok(())
     }
 
-    /// Calls `announced`, on a thread of its own, with what the worker's start has to say. Never,
-    /// if it dies before.
+    /// Calls `reported` with each report of the worker, on a thread of its own, until the worker
+    /// ends its side or dies.
     pub(super) fn listen(
         &self,
-        announced: impl FnOnce(String) + Send + 'static,
+        mut reported: impl FnMut(Report) + Send + 'static,
     ) -> anyhow::Result<()> {
-        let stream = self.0.try_clone()?;
+        let mut reports = BufReader::new(self.0.try_clone()?);
         let listen = move || {
-            let mut text = String::new();
-            let read = stream
-                .take(MAX_ANNOUNCEMENT_BYTES)
-                .read_to_string(&mut text);
-            if read.is_ok() && text.ends_with('\n') {
-                announced(text);
+            while let Ok(Some(report)) = read_report(&mut reports) {
+                reported(report);
             }
         };
         thread::Builder::new()
@@ -87,6 +96,18 @@ impl ToWorker {
             .context("could not start a thread that listens to a worker")?;
         Ok(())
     }
+}
+
+/// The next report, if there is one.
+fn read_report(reports: &mut impl BufRead) -> anyhow::Result<Option<Report>> {
+    let mut line = Vec::new();
+    reports
+        .take(MAX_REPORT_BYTES)
+        .read_until(b'\n', &mut line)?;
+    if !line.ends_with(b"\n") {
+        return Ok(None);
+    }
+    Ok(Some(serde_json::from_slice(&line)?))
 }
 
 impl ToSupervisor {
@@ -123,17 +144,13 @@ impl ToSupervisor {
         Ok((config, order.colours))
     }
 
-    /// Tells the supervisor that this worker serves. `text` is whole lines.
+    /// What reports to the supervisor.
     ///
     /// # Errors
     ///
-    /// The supervisor is gone.
-    pub fn announce(&self, text: &str) -> anyhow::Result<()> {
-        let mut stream = self.orders.get_ref();
-        stream
-            .write_all(text.as_bytes())
-            .and_then(|()| stream.shutdown(Shutdown::Write))
-            .context("could not tell the supervisor")
+    /// The process has no descriptor left.
+    pub fn reporter(&self) -> anyhow::Result<Reporter> {
+        Ok(Reporter(self.orders.get_ref().try_clone()?))
     }
 
     /// Calls `apply` with each configuration to come, on a thread of its own.
@@ -158,6 +175,26 @@ impl ToSupervisor {
             .spawn(follow)
             .context("could not start the thread that listens to the supervisor")?;
         Ok(())
+    }
+}
+
+impl Reporter {
+    /// Sends a report. [`Report::Loaded`] is the last one: the supervisor hears no other after it.
+    ///
+    /// # Errors
+    ///
+    /// The supervisor is gone.
+    pub fn send(&self, report: &Report) -> anyhow::Result<()> {
+        let mut line = serde_json::to_vec(report)?;
+        line.push(b'\n');
+        let mut stream = &self.0;
+        stream
+            .write_all(&line)
+            .and_then(|()| match report {
+                Report::Serves(_) => Ok(()),
+                Report::Loaded(_) => stream.shutdown(Shutdown::Write),
+            })
+            .context("could not tell the supervisor")
     }
 }
 
@@ -192,21 +229,26 @@ mod tests {
     }
 
     #[test]
-    fn an_announcement_arrives_whole_and_a_death_is_none() {
+    fn reports_arrive_whole_and_a_death_is_none() {
         let (worker, supervisor) = channel();
-        let (heard, announcements) = mpsc::channel();
+        let (heard, reports) = mpsc::channel();
         worker
-            .listen(move |text| heard.send(text).expect("somebody waits"))
+            .listen(move |report| heard.send(report).expect("somebody waits"))
             .expect("a thread");
-        supervisor.announce("one\ntwo\n").expect("there is room");
-        assert_eq!(announcements.recv().as_deref(), Ok("one\ntwo\n"));
+        let reporter = supervisor.reporter().expect("a descriptor");
+        for make in [Report::Serves, Report::Loaded] {
+            let report = || make("one\ntwo\n".to_owned());
+            reporter.send(&report()).expect("there is room");
+            assert_eq!(reports.recv(), Ok(report()));
+        }
+        assert!(reports.recv().is_err(), "the worker has ended its side");
 
         let (worker, supervisor) = channel();
-        let (heard, announcements) = mpsc::channel();
+        let (heard, reports) = mpsc::channel();
         worker
-            .listen(move |text| heard.send(text).expect("somebody waits"))
+            .listen(move |report| heard.send(report).expect("somebody waits"))
             .expect("a thread");
         drop(supervisor);
-        assert!(announcements.recv().is_err());
+        assert!(reports.recv().is_err());
     }
 }

@@ -18,7 +18,7 @@ mod supervise;
 mod worker;
 
 pub use badge::Badge;
-pub use channel::ToSupervisor;
+pub use channel::{Report, ToSupervisor};
 pub use supervise::{Reconfigure, Supervisor};
 pub use worker::Logs;
 

@@ -13,6 +13,7 @@ use signal_hook::iterator::Signals;
 
 use super::END_AT_ONCE;
 use super::back_off::BackOff;
+use super::channel::Report;
 use super::worker::{Logs, Worker, cause};
 use crate::config::Config;
 
@@ -28,6 +29,8 @@ pub struct Supervisor {
     /// What workers go by, as [`Config::handover`] writes it.
     config: String,
     grace: Duration,
+    /// What is to be said when the handlers of all workers are loaded; none once it was said.
+    loaded: Option<String>,
     logs: Logs,
     events: Receiver<Event>,
     sender: Sender<Event>,
@@ -53,8 +56,8 @@ enum State {
 
 #[derive(Debug)]
 enum Phase {
-    /// The first worker starts alone, so that it is the only one to compile; then all others. Has
-    /// what the first has to say, once it serves.
+    /// The first worker starts alone, so that what keeps any from starting is said once; then all
+    /// others. Has what the first has to say, once it serves.
     Starting(Option<String>),
     Serving,
     /// Those that still run at this time are killed.
@@ -67,8 +70,8 @@ enum Phase {
 #[derive(Debug)]
 enum Event {
     Signal(i32),
-    /// The worker that is this process serves, and has this to say.
-    Started(u32, String),
+    /// The worker that is this process says this.
+    Reported(u32, Report),
     Reconfigured {
         config: String,
         grace: Duration,
@@ -127,6 +130,7 @@ impl Supervisor {
             phase: Phase::Starting(None),
             config: config.handover()?,
             grace: config.server.shutdown_grace,
+            loaded: Some(String::new()),
             logs,
             events,
             sender,
@@ -154,7 +158,8 @@ impl Supervisor {
                 Some(Event::Signal(SIGCHLD)) => self.look(),
                 Some(Event::Signal(SIGHUP)) => look(),
                 Some(Event::Signal(_)) => self.stop(),
-                Some(Event::Started(pid, text)) => self.started(pid, text)?,
+                Some(Event::Reported(pid, Report::Serves(text))) => self.started(pid, text)?,
+                Some(Event::Reported(pid, Report::Loaded(text))) => self.loaded(pid, text),
                 Some(Event::Reconfigured { config, grace }) => self.send(config, grace),
                 None => {}
             }
@@ -234,12 +239,39 @@ impl Supervisor {
                 } else {
                     self.announce(&announcement);
                     self.phase = Phase::Serving;
+                    self.announce_loaded();
                 }
             }
             Phase::Serving => tracing::info!("worker {} serves again (process {pid})", slot.number),
             Phase::Stopping { .. } => {}
         }
         Ok(())
+    }
+
+    /// A worker's handlers are loaded.
+    fn loaded(&mut self, pid: u32, text: String) {
+        for slot in &mut self.slots {
+            if let State::Running(worker) = &mut slot.state
+                && worker.pid() == pid
+            {
+                worker.has_loaded = true;
+            }
+        }
+        if let Some(loaded) = &mut self.loaded {
+            *loaded = text;
+        }
+        self.announce_loaded();
+    }
+
+    /// Says, once, that the handlers of all workers are loaded.
+    fn announce_loaded(&mut self) {
+        let count = self.workers().filter(|worker| worker.has_loaded).count();
+        if matches!(self.phase, Phase::Serving)
+            && count == self.slots.len()
+            && let Some(text) = self.loaded.take()
+        {
+            self.logs.out.send(text.into_bytes());
+        }
     }
 
     /// Says what the first worker has to say, for all.
@@ -362,11 +394,11 @@ impl Supervisor {
 impl Slot {
     fn start(&mut self, config: &str, logs: &Logs, sender: &Sender<Event>) -> anyhow::Result<()> {
         let sender = sender.clone();
-        let announced = move |pid, text| {
+        let reported = move |pid, report| {
             // A supervisor that has gone has nothing to say any more.
-            let _ = sender.send(Event::Started(pid, text));
+            let _ = sender.send(Event::Reported(pid, report));
         };
-        self.state = State::Running(Worker::start(self.number, config, logs, announced)?);
+        self.state = State::Running(Worker::start(self.number, config, logs, reported)?);
         Ok(())
     }
 

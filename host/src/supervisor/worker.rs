@@ -11,7 +11,7 @@ use anyhow::Context;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::badge::Badge;
-use super::channel::{self, ToWorker};
+use super::channel::{self, Report, ToWorker};
 use super::relay;
 use crate::log::Log;
 
@@ -38,20 +38,22 @@ pub(super) struct Worker {
     relays: Vec<JoinHandle<()>>,
     /// When it was started.
     pub(super) since: Instant,
-    /// Whether it has said that it serves.
+    /// Whether it has said that it serves,
     pub(super) serves: bool,
+    /// and that its handlers are loaded.
+    pub(super) has_loaded: bool,
 }
 
 impl Worker {
-    /// Starts a worker with a configuration, as `Config::handover` writes it. Calls `announced`
-    /// with its process ID and what its start has to say, once it serves.
+    /// Starts a worker with a configuration, as `Config::handover` writes it. Calls `reported` with
+    /// its process ID and each of its reports.
     ///
     /// Only the main thread may do so: a worker ends when the thread ends that started it.
     pub(super) fn start(
         number: u16,
         config: &str,
         logs: &Logs,
-        announced: impl FnOnce(u32, String) + Send + 'static,
+        mut reported: impl FnMut(u32, Report) + Send + 'static,
     ) -> anyhow::Result<Self> {
         let (channel, stdin) = channel::pair()?;
         let mut arguments = std::env::args_os();
@@ -72,6 +74,7 @@ impl Worker {
             relays: Vec::new(),
             since: Instant::now(),
             serves: false,
+            has_loaded: false,
         };
         if let Some(out) = worker.child.stdout.take() {
             let relay = relay::start("out", out, logs.out.clone())?;
@@ -82,7 +85,7 @@ impl Worker {
             worker.relays.push(relay);
         }
         let pid = worker.pid();
-        worker.channel.listen(move |text| announced(pid, text))?;
+        worker.channel.listen(move |report| reported(pid, report))?;
         worker.send(config, logs);
         Ok(worker)
     }

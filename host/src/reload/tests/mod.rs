@@ -1,8 +1,11 @@
 //! Tests of the reloader: its decisions at made-up times, and the whole of it on real folders.
 
+mod cancel;
+mod queue;
 mod running;
 mod scan;
 mod slots;
+mod start;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -7,13 +7,14 @@ use std::num::NonZeroUsize;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
 use super::{Program, Site, Texts, eventually};
 use crate::registry::{ProblemKind, Shared};
-use crate::reload::thread::Reloader;
+use crate::reload::thread::{Order, Reloader};
 use crate::reload::watch::Sign;
 use crate::reload::{Options, PagesChange, Reload, scan_once};
 
@@ -433,14 +434,15 @@ fn lost_events_are_made_up_for() {
         events: false,
         ..Options::default()
     };
-    let (reloader, stop) = Reloader::new(scan.slots, None, loader, Arc::clone(&shared), options);
+    let (reloader, order) = Reloader::new(scan, None, loader, Arc::clone(&shared), options);
     let tell = reloader.teller();
     let text = || {
         let registry = shared.current();
         let hello = registry.handler("hello").expect("hello");
         hello.program.text.clone()
     };
-    let thread = thread::spawn(move || reloader.run());
+    let (ready, _is_ready) = sync_channel(1);
+    let thread = thread::spawn(move || reloader.run(Duration::ZERO, &ready));
     for wanted in ["two.", "three."] {
         site.write("handlers/hello.wasm", wanted);
         // More than the inbox holds.
@@ -449,7 +451,7 @@ fn lost_events_are_made_up_for() {
         }
         eventually(wanted, || text() == wanted);
     }
-    stop();
+    order(Order::Stop);
     thread.join().expect("it stops");
 }
 

@@ -7,33 +7,37 @@ use std::time::{Duration, Instant, SystemTime};
 use super::{Program, Site, Texts};
 use crate::registry::Handler;
 use crate::reload::load::{Done, Job, Outcome};
+use crate::reload::queue::Permits;
 use crate::reload::scan_once;
 use crate::reload::settle::Hint;
-use crate::reload::slots::{Slots, Trust};
+use crate::reload::slots::{Difference, Slots, Trust};
+
+/// Of a machine with two cores.
+const PERMITS: Permits = Permits {
+    lookups: 2,
+    loads: 2,
+    long: 1,
+};
 
 const MS: Duration = Duration::from_millis(1);
 
 /// A handlers folder, what is known of it, and a clock.
-struct Bench {
-    site: Site,
-    loader: Texts,
-    slots: Slots<Program>,
-    now: Instant,
+pub(super) struct Bench {
+    pub(super) site: Site,
+    pub(super) loader: Texts,
+    pub(super) slots: Slots<Program>,
+    pub(super) now: Instant,
 }
 
 impl Bench {
     /// With these files in the folder, loaded.
-    fn new(files: &[(&str, &str)]) -> Bench {
+    pub(super) fn new(files: &[(&str, &str)]) -> Bench {
         let site = Site::new();
         for (file, text) in files {
             site.write(&format!("handlers/{file}"), text);
         }
-        let mut bench = Bench {
-            slots: Slots::new(&site.handlers()),
-            loader: Texts::default(),
-            now: Instant::now(),
-            site,
-        };
+        let slots = Slots::new(&site.handlers(), PERMITS);
+        let mut bench = Bench::at(site, slots);
         bench.slots.look(Trust::AtOnce, bench.now, &mut |_| {});
         bench.work();
         // Past the spacing of loads.
@@ -41,41 +45,63 @@ impl Bench {
         bench
     }
 
-    fn wait(&mut self, ms: u32) {
+    /// Goes on with what is known of a site.
+    pub(super) fn at(site: Site, mut slots: Slots<Program>) -> Bench {
+        slots.queue.set_permits(PERMITS);
+        Bench {
+            site,
+            loader: Texts::default(),
+            slots,
+            now: Instant::now(),
+        }
+    }
+
+    pub(super) fn wait(&mut self, ms: u32) {
         self.now += MS * ms;
     }
 
-    fn hint(&mut self, file: &str, hint: Hint) {
+    pub(super) fn hint(&mut self, file: &str, hint: Hint) {
         let path = self.site.handlers().join(file);
         self.slots.note(&path, hint, self.now);
     }
 
-    fn look(&mut self) {
+    pub(super) fn look(&mut self) {
         self.slots.look(Trust::AfterAWhile, self.now, &mut |_| {});
     }
 
     /// Looks, and takes out the only job that this makes.
-    fn look_for_job(&mut self) -> Job {
+    pub(super) fn look_for_job(&mut self) -> Job {
         self.look();
-        let job = self.slots.jobs.pop_front().expect("a job");
-        assert!(self.slots.jobs.is_empty());
+        let job = self.next_job().expect("a job");
+        assert!(!self.has_jobs());
         job
     }
 
-    fn finish(&mut self, job: Job) {
-        let done = job.run(&self.loader);
+    /// The next job that is to run now.
+    pub(super) fn next_job(&mut self) -> Option<Job> {
+        self.slots.advance(self.now);
+        self.slots.next_job(self.now)
+    }
+
+    pub(super) fn has_jobs(&self) -> bool {
+        self.slots.queue.waiting() > 0
+    }
+
+    /// Runs a job to its end.
+    pub(super) fn finish(&mut self, job: Job) {
+        let done = job.run_to_end(&self.loader);
         self.slots.finish(done, self.now);
     }
 
     /// Runs every job.
-    fn work(&mut self) {
-        while let Some(job) = self.slots.jobs.pop_front() {
+    pub(super) fn work(&mut self) {
+        while let Some(job) = self.next_job() {
             self.finish(job);
         }
     }
 
     /// Looks and works whenever something is due, until nothing is.
-    fn settle(&mut self) {
+    pub(super) fn settle(&mut self) {
         self.look();
         self.work();
         for _ in 0..100 {
@@ -89,16 +115,16 @@ impl Bench {
         panic!("it never comes to rest");
     }
 
-    fn served(&self, name: &str) -> Option<Arc<Handler<Program>>> {
+    pub(super) fn served(&self, name: &str) -> Option<Arc<Handler<Program>>> {
         self.slots.registry().handler(name).cloned()
     }
 
     /// What a handler's program says.
-    fn text(&self, name: &str) -> Option<String> {
+    pub(super) fn text(&self, name: &str) -> Option<String> {
         Some(self.served(name)?.program.text.clone())
     }
 
-    fn problems(&self) -> Vec<String> {
+    pub(super) fn problems(&self) -> Vec<String> {
         let registry = self.slots.registry();
         let folder = self.site.handlers().display().to_string();
         let lines = registry.problems().iter();
@@ -109,7 +135,7 @@ impl Bench {
 
     /// The text of `hello` and the problems, which most tests are about.
     #[track_caller]
-    fn assert_hello(&self, text: Option<&str>, problems: &[&str]) {
+    pub(super) fn assert_hello(&self, text: Option<&str>, problems: &[&str]) {
         assert_eq!(self.text("hello").as_deref(), text);
         assert_eq!(self.problems(), problems);
     }
@@ -121,7 +147,7 @@ fn a_file_that_is_moved_in_is_loaded_when_it_has_settled() {
     bench.site.replace("handlers/hello.wasm", "one.");
     bench.hint("hello.wasm", Hint::Moved);
     bench.look();
-    assert!(bench.slots.jobs.is_empty(), "too early");
+    assert!(!bench.has_jobs(), "too early");
     bench.wait(5);
     let job = bench.look_for_job();
     bench.finish(job);
@@ -138,7 +164,7 @@ fn a_change_that_nothing_announced_must_look_the_same_twice() {
     // In the meantime somebody wrote the rest, and nothing told it either.
     bench.site.write("handlers/hello.wasm", "two, longer.");
     bench.look();
-    assert!(bench.slots.jobs.is_empty());
+    assert!(!bench.has_jobs());
     bench.wait(60);
     let job = bench.look_for_job();
     bench.finish(job);
@@ -214,14 +240,14 @@ fn a_broken_file_keeps_the_last_good_version() {
     bench.hint("hello.wasm", Hint::Moved);
     bench.settle();
     assert_eq!(bench.loader.count("hello"), 2);
-    assert!(!bench.slots.differ_from(&before));
+    assert_eq!(bench.slots.difference(&before), Difference::None);
 
     // Other bytes with the same mistake: a new problem, although it reads the same.
     bench.site.replace("handlers/hello.wasm", "owt");
     bench.hint("hello.wasm", Hint::Moved);
     bench.settle();
     bench.assert_hello(Some("one."), &[broken]);
-    assert!(bench.slots.differ_from(&before));
+    assert_eq!(bench.slots.difference(&before), Difference::Served);
 
     // Back to what is served: not loaded again.
     bench.site.replace("handlers/hello.wasm", "one.");
@@ -260,12 +286,12 @@ fn a_file_that_changes_while_it_is_loaded_is_loaded_again() {
     bench.hint("hello.wasm", Hint::Moved);
     bench.wait(5);
     let job = bench.look_for_job();
-    let done = job.run(&bench.loader);
+    let done = job.run_to_end(&bench.loader);
     bench.site.replace("handlers/hello.wasm", "half and half.");
     bench.hint("hello.wasm", Hint::Moved);
     bench.wait(5);
     bench.look();
-    assert!(bench.slots.jobs.is_empty(), "two jobs for one slot");
+    assert!(!bench.has_jobs(), "two jobs for one slot");
     bench.slots.finish(done, bench.now);
     // Nobody is told that half a file does not load.
     bench.assert_hello(Some("one."), &[]);
@@ -280,7 +306,7 @@ fn a_file_that_goes_away_while_it_is_loaded_is_withdrawn_afterwards() {
     bench.hint("hello.wasm", Hint::Moved);
     bench.wait(5);
     let job = bench.look_for_job();
-    let done = job.run(&bench.loader);
+    let done = job.run_to_end(&bench.loader);
     bench.site.remove("handlers/hello.wasm");
     bench.hint("hello.wasm", Hint::Gone);
     bench.wait(60);
@@ -300,7 +326,7 @@ fn a_torn_read_is_repeated_after_settling() {
     let outcome = Outcome::Torn;
     bench.slots.finish(Done { job, outcome }, bench.now);
     bench.look();
-    assert!(bench.slots.jobs.is_empty(), "too early");
+    assert!(!bench.has_jobs(), "too early");
     bench.assert_hello(Some("one."), &[]);
     bench.settle();
     bench.assert_hello(Some("two."), &[]);
@@ -315,10 +341,10 @@ fn a_file_that_never_rests_is_tried_as_it_is_and_nothing_is_said() {
         bench.hint("hello.wasm", Hint::Touched);
         bench.wait(10);
         bench.look();
-        if let Some(job) = bench.slots.jobs.pop_front() {
+        if let Some(job) = bench.next_job() {
             assert!(job.overdue);
             jobs += 1;
-            let done = job.run(&bench.loader);
+            let done = job.run_to_end(&bench.loader);
             bench.hint("hello.wasm", Hint::Touched);
             bench.slots.finish(done, bench.now);
         }
@@ -555,10 +581,8 @@ fn going_on_from_a_scan_loads_only_what_has_changed() {
         site,
     };
     bench.slots.look(Trust::AtOnce, bench.now, &mut |_| {});
-    assert!(
-        !bench.slots.differ_from(&registry),
-        "before anything is loaded"
-    );
+    let before_anything_is_loaded = bench.slots.difference(&registry);
+    assert_eq!(before_anything_is_loaded, Difference::None);
     bench.work();
     assert_eq!(bench.loader.count("hello"), 1);
     assert_eq!(bench.loader.count("broken"), 1);
@@ -572,7 +596,7 @@ fn a_file_is_not_read_again_if_its_times_tell_enough() {
     let an_hour = Duration::from_secs(3_600);
     let jobs = |bench: &mut Bench| {
         bench.slots.look(Trust::AtOnce, bench.now, &mut |_| {});
-        let jobs = bench.slots.jobs.len();
+        let jobs = bench.slots.queue.waiting();
         bench.work();
         jobs
     };

@@ -38,6 +38,7 @@ use super::record::Record;
 use super::transport::{Received, Transport};
 use crate::gateway::Exchange;
 use crate::http1::{self, CloseReason, Expiry, Incoming, Patience, RequestBody, RequestHead};
+use crate::registry::Target;
 use crate::static_files::Answer;
 use coded::Coding;
 use linger::Linger;
@@ -390,12 +391,16 @@ impl Connection {
         let coding = Coding::of(head, cx);
         let source = match start {
             Start::Answer(answer) => Source::Known(Box::new(answer)),
+            Start::Refused { answer, by } => {
+                record.target = Some(by);
+                Source::Known(Box::new(answer))
+            }
             Start::Call {
                 call,
                 exchange,
                 handler,
             } => {
-                record.handler = Some(handler);
+                record.target = Some(Target::Handler(handler));
                 Source::Call(Box::new(Waiting {
                     call,
                     exchange,

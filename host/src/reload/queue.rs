@@ -1,0 +1,276 @@
+//! Which job runs next, and which load gives way to others.
+//!
+//! A job has two stages. Its *look-up* hashes the file and asks the loader for a program that it
+//! knows already: milliseconds, and most of it reading. Its *load* compiles: milliseconds to
+//! minutes of the processor. Each stage has permits of its own, so cached handlers never wait for
+//! those that compile.
+//!
+//! How long a load takes is not known before, so it is treated as a multi-level feedback queue
+//! does: as a short one first, and once it has run for [`SLICE`], as a long one.
+//!
+//! - Each stage is first in, first out, and a route has one job at most: a file that changes all
+//!   the time goes to the end each time.
+//! - A few permits are for long loads. Short loads have all others to themselves, whatever long
+//!   ones are there; each side uses what the other leaves.
+//! - A load that becomes long goes on while nobody waits. When a short one waits for a permit, the
+//!   long load that began last is cancelled, unless long loads have no more permits than are
+//!   theirs. It is queued again, as a long one, and starts from the beginning when a permit is free
+//!   for it.
+//! - A route whose last load was long begins as a long one the next time.
+//!
+//! So a short load waits for [`SLICE`] at most for each full set of loads of unknown length before
+//! it, and long ones make progress all the time. No clock and no thread in here: `now` comes in.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use super::CancelToken;
+use super::load::{Job, Stage};
+use crate::router::Shape;
+
+/// How long a load is taken for a short one. A handler of Rust or C compiles in 0.05 to 0.5 s, one
+/// with an interpreter in 2 to 10 s; what gives way at this point has lost this much work at most.
+pub(super) const SLICE: Duration = Duration::from_secs(2);
+
+/// How long the first loads wait for a look-up that is under way, so that how many files there are
+/// to compile is known by then. Reading a file of 30 MB from a disk takes that long.
+const LOOKUP_PATIENCE: Duration = Duration::from_millis(100);
+
+/// Loads at once, at most: each may take some GB of memory.
+const MAX_LOADS: usize = 8;
+
+/// How many jobs run at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Permits {
+    pub(super) lookups: usize,
+    pub(super) loads: usize,
+    /// Of the loads, those that are for long ones.
+    pub(super) long: usize,
+}
+
+/// Jobs that wait, and those that run.
+#[derive(Debug)]
+pub(super) struct Queue {
+    permits: Permits,
+    lookups: VecDeque<Job>,
+    short: VecDeque<Job>,
+    long: VecDeque<Job>,
+    running: Vec<Running>,
+    /// Files that were there at the start are being looked up: loads wait for that.
+    starting: bool,
+    /// Short loads that were begun since none was there.
+    begun: usize,
+}
+
+/// Which load it is of those that were there together.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Position {
+    /// From 1 on.
+    pub(super) number: usize,
+    pub(super) of: usize,
+}
+
+#[derive(Debug)]
+struct Running {
+    shape: Shape,
+    stage: Stage,
+    since: Instant,
+    /// A load that has run for longer than a slice, now or the last time.
+    is_long: bool,
+    cancel: CancelToken,
+}
+
+impl Permits {
+    /// For a machine with this many cores.
+    pub(super) fn of(cores: usize) -> Permits {
+        let loads = cores.clamp(2, MAX_LOADS);
+        Permits {
+            lookups: cores.max(2),
+            loads,
+            long: loads / 2,
+        }
+    }
+}
+
+impl Queue {
+    /// Holds no job. At the start, loads wait until all that is pushed before was looked up.
+    pub(super) fn new(permits: Permits) -> Queue {
+        Queue {
+            permits,
+            lookups: VecDeque::new(),
+            short: VecDeque::new(),
+            long: VecDeque::new(),
+            running: Vec::new(),
+            starting: true,
+            begun: 0,
+        }
+    }
+
+    /// Adds a job for its stage. Its route has no other one.
+    pub(super) fn push(&mut self, job: Job) {
+        match job.stage {
+            Stage::LookUp => self.lookups.push_back(job),
+            Stage::Load if job.is_long => self.long.push_back(job),
+            Stage::Load => self.short.push_back(job),
+        }
+    }
+
+    /// Takes out the next job that may run now; it counts as running until it is
+    /// [finished](Self::finished). For a load that begins for the first time, says which one it is
+    /// of how many.
+    pub(super) fn next(&mut self, now: Instant) -> Option<(Job, Option<Position>)> {
+        if self.count(Stage::LookUp) < self.permits.lookups
+            && let Some(job) = self.lookups.pop_front()
+        {
+            self.run(&job, now);
+            return Some((job, None));
+        }
+        let job = self.next_load(now)?;
+        self.run(&job, now);
+        if job.is_long {
+            return Some((job, None));
+        }
+        self.begun += 1;
+        let position = Position {
+            number: self.begun,
+            of: self.begun + self.short.len(),
+        };
+        Some((job, Some(position)))
+    }
+
+    fn next_load(&mut self, now: Instant) -> Option<Job> {
+        if self.starting {
+            let is_looked_for = |running: &Running| {
+                running.stage == Stage::LookUp && now < running.since + LOOKUP_PATIENCE
+            };
+            if self.running.iter().any(is_looked_for) {
+                return None;
+            }
+            self.starting = false;
+        }
+        let running = self.count(Stage::Load);
+        if running >= self.permits.loads {
+            return None;
+        }
+        let long_running = self.running.iter().filter(|one| one.is_long).count();
+        if long_running < self.permits.long
+            && let Some(job) = self.long.pop_front()
+        {
+            return Some(job);
+        }
+        if let Some(job) = self.short.pop_front() {
+            return Some(job);
+        }
+        // One permit is left for the next short load, which then need not cancel this one.
+        if running + 1 < self.permits.loads {
+            return self.long.pop_front();
+        }
+        None
+    }
+
+    fn run(&mut self, job: &Job, now: Instant) {
+        self.running.push(Running {
+            shape: job.shape.clone(),
+            stage: job.stage,
+            since: now,
+            is_long: job.is_long && job.stage == Stage::Load,
+            cancel: job.cancel.clone(),
+        });
+    }
+
+    /// The job of this route has ended. Says whether it was a long load.
+    pub(super) fn finished(&mut self, shape: &Shape) -> bool {
+        let at = self.running.iter().position(|one| one.shape == *shape);
+        let was_long = at.is_some_and(|at| self.running.swap_remove(at).is_long);
+        if self.count(Stage::Load) + self.short.len() + self.long.len() == 0 {
+            self.begun = 0;
+        }
+        was_long
+    }
+
+    /// Marks the loads that have run for a slice as long ones and tells their routes; and cancels
+    /// those that have to give way.
+    pub(super) fn advance(&mut self, now: Instant) -> Vec<Shape> {
+        let mut long = Vec::new();
+        for one in &mut self.running {
+            if one.stage == Stage::Load && !one.is_long && one.since + SLICE <= now {
+                one.is_long = true;
+                long.push(one.shape.clone());
+            }
+        }
+        self.make_way();
+        long
+    }
+
+    /// Cancels long loads that run on permits which short ones wait for.
+    fn make_way(&mut self) {
+        let loads = || self.running.iter().filter(|one| one.stage == Stage::Load);
+        let ending = loads().filter(|one| one.cancel.is_cancelled()).count();
+        let free = self.permits.loads.saturating_sub(loads().count());
+        let wanted = self.short.len().saturating_sub(free + ending);
+        let mut long: Vec<&Running> = loads()
+            .filter(|one| one.is_long && !one.cancel.is_cancelled())
+            .collect();
+        long.sort_by_key(|one| one.since);
+        let spare = long.into_iter().skip(self.permits.long);
+        spare.rev().take(wanted).for_each(|one| one.cancel.cancel());
+    }
+
+    /// When to [advance](Self::advance), or to ask for the [next](Self::next) job, although
+    /// nothing has happened.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        let due = |one: &Running| match one.stage {
+            Stage::LookUp if self.starting => Some(one.since + LOOKUP_PATIENCE),
+            Stage::Load if !one.is_long => Some(one.since + SLICE),
+            Stage::LookUp | Stage::Load => None,
+        };
+        self.running.iter().filter_map(due).min()
+    }
+
+    /// Cancels the route's load if one runs. Says whether it did: false, too, for one that is
+    /// cancelled already.
+    pub(super) fn cancel(&self, shape: &Shape) -> bool {
+        let is_it = |one: &&Running| {
+            one.shape == *shape && one.stage == Stage::Load && !one.cancel.is_cancelled()
+        };
+        let load = self.running.iter().find(is_it);
+        load.inspect(|load| load.cancel.cancel()).is_some()
+    }
+
+    /// Takes out the route's job if it waits. Says whether it did.
+    pub(super) fn remove(&mut self, shape: &Shape) -> bool {
+        let mut removed = false;
+        for jobs in [&mut self.lookups, &mut self.short, &mut self.long] {
+            let before = jobs.len();
+            jobs.retain(|job| job.shape != *shape);
+            removed |= jobs.len() < before;
+        }
+        removed
+    }
+
+    /// Takes out all jobs that wait.
+    pub(super) fn take_all(&mut self) -> Vec<Job> {
+        let jobs = [&mut self.lookups, &mut self.short, &mut self.long];
+        jobs.into_iter().flat_map(std::mem::take).collect()
+    }
+
+    /// Has another number of jobs run at once.
+    pub(super) fn set_permits(&mut self, permits: Permits) {
+        self.permits = permits;
+    }
+
+    /// Cancels all that runs.
+    pub(super) fn cancel_all(&self) {
+        self.running.iter().for_each(|one| one.cancel.cancel());
+    }
+
+    /// Jobs that wait.
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> usize {
+        self.lookups.len() + self.short.len() + self.long.len()
+    }
+
+    fn count(&self, stage: Stage) -> usize {
+        self.running.iter().filter(|one| one.stage == stage).count()
+    }
+}

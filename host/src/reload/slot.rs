@@ -1,0 +1,174 @@
+//! One route's slot: which file makes it, what of it is served, what is wrong with it.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::CancelToken;
+use super::listing::{Found, Stamp};
+use super::load::{Job, Stage};
+use super::queue::Queue;
+use crate::registry::{Claim, Handler, Pending, Problem, ProblemKind};
+use crate::router::Route;
+
+/// The least time between two loads of one route. A file that is rewritten all the time costs ten
+/// compilations a second at most, and the last version is served this much later at worst.
+const LOAD_SPACING: Duration = Duration::from_millis(100);
+
+/// What is known of one route.
+pub(super) struct Slot<P> {
+    /// The file that has the route.
+    pub(super) file: String,
+    /// What it looked like when it was last read. None: it must be read (again).
+    pub(super) seen: Option<Stamp>,
+    pub(super) serving: Option<Arc<Handler<P>>>,
+    /// Its first version is being loaded.
+    pub(super) pending: Option<Arc<Pending>>,
+    pub(super) failure: Option<Problem>,
+    pub(super) work: Work,
+    pub(super) not_before: Option<Instant>,
+    /// Loads in a row that were cancelled because the file had changed.
+    pub(super) superseded: u8,
+    /// Its last load took long.
+    pub(super) is_long: bool,
+    /// It was there at the start, and nothing has become of it yet.
+    pub(super) at_start: bool,
+}
+
+/// Whether the slot's file is being loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Work {
+    Idle,
+    /// A job is in the queue or runs.
+    Loading {
+        /// What the file looked like the last time.
+        stamp: Stamp,
+        since: Since,
+    },
+}
+
+/// What has happened to a route's file since a job was made for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Since {
+    Nothing,
+    /// It may have changed.
+    Changed,
+    /// Another file has the route.
+    Moved,
+}
+
+impl Work {
+    pub(super) fn is_on(self) -> bool {
+        self != Work::Idle
+    }
+
+    pub(super) fn is_stale(self) -> bool {
+        matches!(self, Work::Loading { since, .. } if since != Since::Nothing)
+    }
+
+    /// The file may have changed.
+    pub(super) fn doubt(&mut self) {
+        if let Work::Loading { since, .. } = self {
+            *since = Since::Changed.max(*since);
+        }
+    }
+}
+
+impl<P> Slot<P> {
+    pub(super) fn new(file: &str, at_start: bool) -> Slot<P> {
+        Slot {
+            file: file.to_owned(),
+            seen: None,
+            serving: None,
+            pending: None,
+            failure: None,
+            work: Work::Idle,
+            not_before: None,
+            superseded: 0,
+            is_long: false,
+            at_start,
+        }
+    }
+
+    /// Something has become of its file: from now on, its route is served or not.
+    pub(super) fn settled(&mut self) {
+        self.pending = None;
+        self.at_start = false;
+    }
+
+    /// Has `job` loaded, which reads the file anew.
+    pub(super) fn go_on(&mut self, job: Job, queue: &mut Queue) {
+        if let Work::Loading { since, .. } = &mut self.work
+            && *since == Since::Changed
+        {
+            *since = Since::Nothing;
+        }
+        self.expect(&job.name, &job.route);
+        queue.push(Job {
+            stage: Stage::Load,
+            ..job
+        });
+    }
+
+    /// Its route is answered with 503 until a first version is loaded.
+    pub(super) fn expect(&mut self, name: &str, route: &Route) {
+        if self.serving.is_some()
+            || self
+                .pending
+                .as_ref()
+                .is_some_and(|one| one.file == self.file)
+        {
+            return;
+        }
+        self.pending = Some(Arc::new(Pending {
+            name: name.to_owned(),
+            route: route.clone(),
+            file: self.file.clone(),
+            claim: match self.at_start {
+                true => Claim::Route,
+                false => Claim::Rest,
+            },
+        }));
+    }
+
+    /// The job that loads `found` into this slot.
+    pub(super) fn begin(
+        &mut self,
+        found: &Found,
+        folder: &Path,
+        overdue: bool,
+        now: Instant,
+    ) -> Job {
+        let same_file = self.file == found.file;
+        let failed = match self.failure.as_ref().map(|failure| &failure.kind) {
+            Some(ProblemKind::Broken { version, .. }) if same_file => Some(*version),
+            _ => None,
+        };
+        let serving = self.serving.as_ref();
+        let serving = serving.filter(|handler| handler.file == found.file);
+        let serving = serving.map(|handler| handler.version);
+        self.work = Work::Loading {
+            stamp: found.stamp,
+            since: Since::Nothing,
+        };
+        self.not_before = Some(now + LOAD_SPACING);
+        self.seen = Some(found.stamp);
+        self.file.clone_from(&found.file);
+        if self.failure.is_none() {
+            self.expect(&found.name, &found.route);
+        }
+        Job {
+            path: folder.join(&found.file),
+            file: found.file.clone(),
+            name: found.name.clone(),
+            route: found.route.clone(),
+            shape: found.shape.clone(),
+            serving,
+            failed,
+            overdue,
+            stage: Stage::LookUp,
+            is_long: self.is_long,
+            cancel: CancelToken::new(),
+        }
+    }
+}
