@@ -428,8 +428,12 @@ impl Layer {
 /// Compiles a component, fused where that can be done.
 fn compile_fused(engine: &wasmtime::Engine, bytes: &[u8]) -> Result<Compiled, LoadError> {
     let fused = match fuse::component(bytes) {
-        Ok(Fused::Program(module)) => Module::new(engine, module).map(Compiled::Direct),
-        Ok(Fused::Component(fused)) => Component::new(engine, fused).map(Compiled::Component),
+        Ok(Fused::Program(module)) => pool::compiling_engine(engine, &module)
+            .and_then(|engine| Module::new(&engine, module))
+            .map(Compiled::Direct),
+        Ok(Fused::Component(fused)) => pool::compiling_engine(engine, &fused)
+            .and_then(|engine| Component::new(&engine, fused))
+            .map(Compiled::Component),
         Err(refusal) => Err(wasmtime::Error::msg(refusal.to_string())),
     };
     fused.or_else(|why| {
@@ -439,7 +443,9 @@ fn compile_fused(engine: &wasmtime::Engine, bytes: &[u8]) -> Result<Compiled, Lo
 }
 
 fn compile(engine: &wasmtime::Engine, bytes: &[u8]) -> Result<Compiled, LoadError> {
-    let component = Component::new(engine, bytes).map_err(|error| {
+    let component =
+        pool::compiling_engine(engine, bytes).and_then(|engine| Component::new(&engine, bytes));
+    let component = component.map_err(|error| {
         LoadError(format!(
             "does not compile: {} (is the file whole?)",
             line(&error)

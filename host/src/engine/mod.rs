@@ -25,6 +25,7 @@ mod fuse;
 #[doc(hidden)]
 pub mod fuzzing;
 mod guest_log;
+mod image;
 mod imports;
 mod kind;
 mod limits;

@@ -4,6 +4,7 @@
 use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 use super::compiled::Compiled;
+use super::image;
 use crate::config::Budget;
 
 /// Instances that may be alive at a time beside those of the pools below. More than one handler may
@@ -69,8 +70,8 @@ const TABLES_PER_COMPONENT: u32 = 20;
 /// Elements in a guest's table. A Python interpreter needs some 6,000.
 const TABLE_ELEMENTS: usize = 40_000;
 
-/// The largest image of a program's memory that is mapped as it is, holes included, in bytes. Above
-/// it wasmtime copies an image with holes into each new instance. A Python program's is 20 to 60
+/// The largest image of a program's memory that is mapped as it is, holes included, in bytes, if the
+/// program's images are in proportion to its data. Others wasmtime copies into each new instance. A Python program's is 20 to 60
 /// MiB with everything imported: copying that of a Flask application made a request touch 5,900
 /// pages and take 17 ms, where mapping it makes that 670 pages and 5 ms.
 pub(super) const IMAGE_BYTES: u64 = 256 << 20;
@@ -106,6 +107,24 @@ pub(super) fn first_engine(budget: &Budget) -> wasmtime::Result<wasmtime::Engine
             tracing::warn!("instances are made on demand, which is slower: {error:#}");
             wasmtime::Engine::new(&base())
         })
+}
+
+/// The engine that compiles a component or a module: this one, or one that stores no images with
+/// holes, whose code runs in this one all the same (see [`image`]).
+///
+/// # Errors
+///
+/// Fails when there is no memory for another engine.
+pub(super) fn compiling_engine(
+    engine: &wasmtime::Engine,
+    wasm: &[u8],
+) -> wasmtime::Result<wasmtime::Engine> {
+    if image::are_in_proportion(wasm) {
+        return Ok(engine.clone());
+    }
+    let mut config = base();
+    config.memory_guaranteed_dense_image_size(0);
+    wasmtime::Engine::new(&config)
 }
 
 /// An engine with room for thousands of instances, if the system has it.

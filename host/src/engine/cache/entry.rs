@@ -22,7 +22,7 @@ use blake3::Hash;
 use super::Entry;
 
 /// What the trailer begins with. Another layout gets another number.
-const MARK: [u8; 8] = *b"wasgi c1";
+pub(super) const MARK: [u8; 8] = *b"wasgi c1";
 
 /// Bytes of the trailer.
 const TRAILER_BYTES: usize = MARK.len() + size_of::<u64>() + blake3::OUT_LEN;

@@ -30,7 +30,7 @@ use anyhow::{Context, bail};
 
 use self::folder::{Folder, Refusal};
 use super::code_file::CodeFile;
-use super::{fuse, pool};
+use super::{fuse, image, pool};
 use crate::registry::Version;
 use crate::units::size;
 
@@ -248,8 +248,11 @@ fn fingerprint(engine: &wasmtime::Engine) -> blake3::Hash {
     env!("CARGO_PKG_VERSION").hash(&mut fingerprint);
     // How it fuses a component's core modules.
     fuse::REVISION.hash(&mut fingerprint);
-    // Decides how a memory's image is stored, and is not in the engine's own hash.
+    // Decide how a memory's image is stored, and are not in the engine's own hash.
     pool::IMAGE_BYTES.hash(&mut fingerprint);
+    image::REVISION.hash(&mut fingerprint);
+    // How an entry is laid out: one of another version is not damaged, but has another name.
+    entry::MARK.hash(&mut fingerprint);
     fingerprint.0.finalize()
 }
 

@@ -9,6 +9,8 @@ use wasmtime::Module;
 use wasmtime::component::Component;
 
 use super::*;
+use crate::config::{self, Budget};
+use crate::engine::Engine;
 use crate::engine::compiled::Compiled;
 
 /// More than all entries of a test take.
@@ -567,4 +569,26 @@ fn code_in_a_sealed_memory_file_does_not_change() {
         CodeFile::seal(plain).is_err(),
         "a file on disk can't be sealed"
     );
+}
+
+#[test]
+fn a_program_with_two_bytes_far_apart_takes_little_room() {
+    let above = tempfile::tempdir().unwrap();
+    let folder = above.path().join("code");
+    let at = config::CodeCache {
+        folder: &folder,
+        max_bytes: ROOM,
+    };
+    let engine = Engine::new(&Budget::default(), Some(at)).unwrap();
+    let program = br#"(module (memory (export "memory") 2000) (func (export "_start"))
+        (data (i32.const 0) "a") (data (i32.const 131000000) "b"))"#;
+    engine.load(program).unwrap();
+    let [entry] = fs::read_dir(&folder)
+        .unwrap()
+        .collect::<Vec<_>>()
+        .try_into()
+        .unwrap();
+    let size = entry.unwrap().metadata().unwrap().len();
+    // The adapter for preview 1 takes some of it.
+    assert!(size < 1 << 20, "{size} bytes");
 }
