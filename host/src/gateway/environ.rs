@@ -464,7 +464,7 @@ mod tests {
     fn a_target_that_names_a_host_goes_before_the_host_field() {
         for (request, host) in [
             ("GET http://a:81/ HTTP/1.1\r\nHost: b\r\n\r\n", Some("a:81")),
-            ("GET http://u@a/ HTTP/1.1\r\nHost:\r\n\r\n", Some("a")),
+            ("GET http://a/ HTTP/1.1\r\nHost:\r\n\r\n", Some("a")),
             ("GET http://a/ HTTP/1.0\r\n\r\n", Some("a")),
             ("GET / HTTP/1.1\r\nHost: b\r\n\r\n", Some("b")),
             ("GET / HTTP/1.0\r\n\r\n", None),
