@@ -190,3 +190,46 @@ fn a_failure_is_told_to_a_client_that_has_not_sent_its_body() {
     assert_eq!(client.response().status(), 500);
     server.stop();
 }
+
+#[test]
+fn an_answer_that_leaves_a_large_body_unread_says_that_it_is_the_last() {
+    let site = Site::new()
+        .with_page("index.html", "a page")
+        .with_demos(["echo"])
+        .with_cases(["read-none", "read-all", "panic", "exception"]);
+    let server = Server::of(&site);
+    for (target, status) in [
+        ("/read-none", 200),
+        ("/panic", 500),
+        ("/exception", 500),
+        ("/", 405),
+        ("/none", 404),
+    ] {
+        let large = format!("Content-Length: {}", 10 * MIB);
+        for framing in [large.as_str(), "Transfer-Encoding: chunked"] {
+            let mut client = server.connect();
+            client.send(format!(
+                "POST {target} HTTP/1.1\r\nHost: a\r\n{framing}\r\n\r\n"
+            ));
+            if framing != large {
+                // Pages wait for as much of a body as they throw away.
+                client.send(chunked(&noise(MIB)));
+            }
+            let response = client.response();
+            assert_eq!(response.status(), status, "{target}");
+            assert_eq!(
+                response.field("connection"),
+                Some("close"),
+                "{target} {framing}"
+            );
+        }
+    }
+    // A body that is read, or is short enough to be thrown away, has the connection go on.
+    for (target, length) in [("/read-none", 1000), ("/read-all", MIB), ("/echo", MIB)] {
+        let mut client = server.connect();
+        let response = client.post(target, &noise(length));
+        assert_eq!(response.field("connection"), None, "{target}");
+        assert_eq!(client.get("/").status(), 200, "{target}");
+    }
+    server.stop();
+}

@@ -90,6 +90,8 @@ struct Body {
     end: Option<Result<(), InputError>>,
     /// The handler has asked for more than there is.
     awaited: bool,
+    /// The handler has asked for some of it.
+    was_asked_for: bool,
 }
 
 impl Exchange {
@@ -237,6 +239,13 @@ impl Exchange {
         self.lock().body.awaited
     }
 
+    /// Whether the handler leaves the body, or what is left of it, unread, as far as one can tell: it
+    /// has given its last block, or has not asked for a byte.
+    pub fn leaves_body(&self) -> bool {
+        let state = self.lock();
+        state.over || !state.body.was_asked_for
+    }
+
     /// Lets `fill` append body bytes, and wakes the handler if it waited for them.
     pub fn push_body<R>(&self, fill: impl FnOnce(&mut Vec<u8>) -> R) -> R {
         let mut state = self.lock();
@@ -300,6 +309,7 @@ impl State {
         if self.over || size == 0 {
             return Some(Ok(Vec::new()));
         }
+        self.body.was_asked_for = true;
         if self.body.start < self.body.bytes.len() {
             return Some(Ok(self.body.take(size)));
         }

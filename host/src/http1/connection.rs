@@ -205,6 +205,19 @@ impl Connection {
         discard
     }
 
+    /// Before an answer whose handler leaves the body, or what is left of it, unread: makes the
+    /// answer the last, and so has its head say it, where the body may be too long to throw away. A
+    /// client that learns of it only by the connection's end may have sent the next request by then
+    /// (RFC 9112 section 9.6).
+    pub fn leave_body(&mut self) {
+        if let State::Busy(transaction) = &mut self.state
+            && transaction.intake.may_be_too_much()
+            && !transaction.intake.is_continue_owed()
+        {
+            transaction.last.get_or_insert(CloseReason::BodyUnread);
+        }
+    }
+
     /// Whether the client waits for a `100 Continue` (RFC 9110 section 10.1.1): it asked for one,
     /// and neither a byte of its body nor the answer has been sent.
     pub fn continue_owed(&self) -> bool {
@@ -269,8 +282,7 @@ impl Connection {
         let State::Busy(transaction) = &mut self.state else {
             return self.step();
         };
-        let unfinished = transaction.answer.why_cut();
-        if let Some(reason) = unfinished.or(transaction.why_last()) {
+        if let Some(reason) = transaction.why_closed() {
             return Step::Close(self.close(reason));
         }
         let discard = transaction

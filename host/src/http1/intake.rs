@@ -128,6 +128,21 @@ impl Intake {
         buffer.release();
     }
 
+    /// Whether the body has not been read to its end, and may be.
+    pub(super) fn is_outstanding(&self) -> bool {
+        matches!(self.decoder, Decoder::Length(_) | Decoder::Chunked(_))
+    }
+
+    /// Whether more may be outstanding than is worth throwing away: also where nobody has said how
+    /// much it is.
+    pub(super) fn may_be_too_much(&self) -> bool {
+        match self.decoder {
+            Decoder::Length(outstanding) => outstanding > self.discard_bytes,
+            Decoder::Chunked(_) => true,
+            Decoder::End | Decoder::Failed(_) => false,
+        }
+    }
+
     pub(super) fn failure(&self) -> Option<BodyError> {
         match self.decoder {
             Decoder::Failed(error) => Some(error),

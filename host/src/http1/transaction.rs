@@ -55,6 +55,21 @@ impl Transaction {
             .or(self.intake.failure().map(CloseReason::BodyFailed))
     }
 
+    /// Why the connection ends now that the answer is over, if it does.
+    pub(super) fn why_closed(&self) -> Option<CloseReason> {
+        let reason = self.answer.why_cut().or(self.why_last())?;
+        let may_be_sending = self.intake.is_outstanding();
+        Some(match reason {
+            // It would have ended anyway; but its client may be in the middle of the body.
+            CloseReason::PeerAsked | CloseReason::RequestLimit | CloseReason::EndsAnswer
+                if may_be_sending =>
+            {
+                CloseReason::BodyUnread
+            }
+            reason => reason,
+        })
+    }
+
     /// Decides, before the head says it, what is known now about the connection's future.
     pub(super) fn settle_persistence(
         &mut self,

@@ -115,6 +115,12 @@ impl Connection {
     }
 
     pub(super) fn send_head(&mut self, head: &Head, cx: &mut Context) {
+        if let Phase::Answering(Source::Call(waiting)) = &self.phase
+            && !waiting.body_done
+            && waiting.exchange.leaves_body()
+        {
+            self.http.leave_body();
+        }
         let fields = head
             .fields
             .iter()
@@ -160,6 +166,7 @@ impl Connection {
             self.phase = Phase::Closing(CloseReason::AnswerUnfinished);
             return;
         }
+        self.http.leave_body();
         let answer = cx.failure(failure);
         self.queue(answer, cx);
     }

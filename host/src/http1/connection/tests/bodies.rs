@@ -51,6 +51,49 @@ fn a_body_that_is_too_long_to_drain_ends_the_connection() {
 }
 
 #[test]
+fn an_answer_that_leaves_a_large_body_says_that_it_is_the_last() {
+    let post = |fields: &str| format!("POST / HTTP/1.1\r\nHost: a\r\n{fields}\r\n\r\n");
+    let large = Limits::default().drain_bytes + 1;
+    for (fields, is_last) in [
+        (format!("Content-Length: {large}"), true),
+        (format!("Content-Length: {}", large - 1), false),
+        ("Transfer-Encoding: chunked".to_owned(), true),
+        ("Content-Length: 0".to_owned(), false),
+    ] {
+        let (mut connection, now) = fed(post(&fields).as_bytes());
+        request(&mut connection, now);
+        connection.leave_body();
+        let (text, step) = respond_whole(&mut connection, now);
+        assert_eq!(text.contains("Connection: close"), is_last, "{fields}");
+        assert_eq!(
+            step == Step::Close(CloseReason::BodyUnread),
+            is_last,
+            "{fields}"
+        );
+    }
+    // A body that has come to its end is no reason.
+    let chunked = post("Transfer-Encoding: chunked") + "0\r\n\r\n";
+    let (mut connection, now) = fed(chunked.as_bytes());
+    request(&mut connection, now);
+    assert_eq!(
+        connection.read_body(1, &mut Vec::new(), now),
+        BodyProgress::End
+    );
+    connection.leave_body();
+    assert_eq!(respond_whole(&mut connection, now).1, Step::NextRequest);
+}
+
+#[test]
+fn who_asked_for_the_end_may_be_in_the_middle_of_a_body_all_the_same() {
+    let fields = "Connection: close\r\nContent-Length: 1000000";
+    let head = format!("POST / HTTP/1.1\r\nHost: a\r\n{fields}\r\n\r\n");
+    let (mut connection, now) = fed(head.as_bytes());
+    request(&mut connection, now);
+    let (_, step) = respond_whole(&mut connection, now);
+    assert_eq!(step, Step::Close(CloseReason::BodyUnread));
+}
+
+#[test]
 fn a_body_that_turns_out_broken_while_drained_ends_the_connection() {
     let (mut connection, now) =
         fed(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
