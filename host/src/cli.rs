@@ -162,7 +162,7 @@ pub struct Limits {
     /// How long a body may keep its reader waiting [default: 20]
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub body_timeout: Option<Duration>,
-    /// How long a connection may wait for its next request [default: 60]
+    /// How long a connection may wait for its next request [default: 75]
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub idle_timeout: Option<Duration>,
     /// How long a client may take nothing of its answer [default: 60]

@@ -1,5 +1,6 @@
 //! The response as the `http` crate has it.
 
+use http::StatusCode;
 use http::header::{CONTENT_TYPE, HeaderValue};
 
 use crate::body::{Body, IntoBody};
@@ -35,14 +36,23 @@ impl<B: IntoBody> IntoResponse for B {
 /// Starts the response, and leaves its body to be sent.
 pub(crate) fn send(response: Response, start_response: &StartResponse) -> Result<Body> {
     let (head, body) = response.into_parts();
-    let reason = head.status.canonical_reason().unwrap_or("Unknown");
-    let status = format!("{} {reason}", head.status.as_str());
+    let status = format!("{} {}", head.status.as_str(), reason(head.status));
     let fields = head
         .headers
         .iter()
         .map(|(name, value)| (name.as_str(), value.as_bytes()));
     start_response.call_bytes(&status, fields)?;
     Ok(body)
+}
+
+/// The reason phrase of a status (RFC 9110 section 15).
+fn reason(status: StatusCode) -> &'static str {
+    match status {
+        // The `http` crate has the names of RFC 7231 and RFC 4918 for these.
+        StatusCode::PAYLOAD_TOO_LARGE => "Content Too Large",
+        StatusCode::UNPROCESSABLE_ENTITY => "Unprocessable Content",
+        _ => status.canonical_reason().unwrap_or("Unknown"),
+    }
 }
 
 #[cfg(test)]

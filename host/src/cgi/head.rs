@@ -8,6 +8,7 @@
 use std::fmt;
 
 use crate::gateway::{Failure, Head, Response, StartError};
+use crate::http1::reason;
 
 /// Fields of one head. As many as a request may have; servers commonly take a hundred.
 const MAX_FIELDS: usize = 100;
@@ -202,13 +203,9 @@ impl Fields {
 
 /// `404` as `404 Not Found`: the reason is optional in a `Status` field.
 fn with_reason(status: String) -> String {
-    let known = status.parse().ok().map(http::StatusCode::from_u16);
-    match known {
-        Some(Ok(code)) => match code.canonical_reason() {
-            Some(reason) => format!("{status} {reason}"),
-            None => status,
-        },
-        _ => status,
+    match status.parse().map(reason) {
+        Ok("") | Err(_) => status,
+        Ok(reason) => format!("{status} {reason}"),
     }
 }
 

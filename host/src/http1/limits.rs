@@ -98,7 +98,9 @@ pub struct Limits {
     pub head_timeout: Duration,
     /// Between two requests, and from a connection's start to its first request's first byte.
     ///
-    /// nginx keeps a connection for 75 s, browsers for longer: the server closes first.
+    /// 75 s, which is nginx's number: more than the 60 s that balancers in front commonly keep a
+    /// connection, so that they close first, and send no request into a connection that is just
+    /// being closed.
     #[serde(rename = "idle-timeout", with = "units::duration")]
     pub idle_timeout: Duration,
     /// How long a body may keep its reader waiting, in one go or summed up.
@@ -135,7 +137,7 @@ impl Default for Limits {
             requests_per_connection_count: 100_000,
             drain_bytes: 256 * 1024,
             head_timeout: Duration::from_secs(20),
-            idle_timeout: Duration::from_secs(60),
+            idle_timeout: Duration::from_secs(75),
             body_patience: Duration::from_secs(20),
             body_rate_bytes_per_second: 500,
         }

@@ -42,6 +42,7 @@ pub use event::{Expiry, Incoming, Step};
 pub use head::{RequestHead, Version};
 pub use limits::Limits;
 pub(crate) use patience::{Allowance, Patience};
+pub use reason::reason;
 pub use response::{BodyLength, Finish, Frame, ResponseHead, Skipped, Stamp};
 
 mod answer;
@@ -59,6 +60,7 @@ mod intake;
 mod layout;
 mod limits;
 mod patience;
+mod reason;
 mod request_line;
 mod response;
 mod scan;

@@ -30,7 +30,6 @@ mod reactor;
 mod record;
 mod redirect;
 mod refusal;
-mod status;
 pub mod tls;
 mod transport;
 

@@ -34,6 +34,7 @@ mod error_page;
 pub mod fuzzing;
 mod listing;
 mod location;
+mod methods;
 mod multipart;
 mod open_file;
 mod options;
@@ -144,7 +145,8 @@ impl Pages {
     }
 
     /// The answer to a request for the page at `path`, or none if there is no such page. Whatever
-    /// the method: for a page that is there, one that it doesn't have is answered with 405.
+    /// the method: for a page that is there, one that it doesn't have is answered with 405, and one
+    /// that nobody knows with 501.
     pub fn answer(&self, head: &RequestHead, path: &RequestPath) -> Option<Answer> {
         self.view().respond(&Request::of(head), path)
     }
@@ -212,7 +214,8 @@ impl View<'_> {
                     let answer = Answer::empty(204).with("Allow", METHODS.as_bytes());
                     Ok(self.settings.rules.finish(answer))
                 }
-                _ => Ok(self.method_not_allowed()),
+                (method, _) if methods::is_known(method) => Ok(self.method_not_allowed()),
+                _ => Ok(self.not_implemented()),
             };
             match answer {
                 Ok(answer) => return Some(answer),
@@ -379,6 +382,11 @@ impl View<'_> {
         let detail = format!("This is a page. It takes {METHODS}.");
         self.error(405, "Method Not Allowed", &detail)
             .with("Allow", METHODS.as_bytes())
+    }
+
+    fn not_implemented(&self) -> Answer {
+        let detail = format!("This method is not known. The page takes {METHODS}.");
+        self.error(501, "Not Implemented", &detail)
     }
 
     fn unsatisfiable(&self, form: &Representation) -> Answer {

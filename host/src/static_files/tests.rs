@@ -277,7 +277,12 @@ fn methods() {
         Some("GET, HEAD, OPTIONS")
     );
 
-    for method in ["POST", "PUT", "DELETE", "PATCH", "TRACE", "get", "BREW"] {
+    for method in ["get", "BREW", "M-SEARCH"] {
+        let answer = site.ask(method, "/style.css", &[]).expect(method);
+        assert_eq!(answer.status, 501, "{method}");
+        assert!(!body(&answer).is_empty(), "{method}");
+    }
+    for method in ["POST", "PUT", "DELETE", "PATCH", "TRACE", "PROPFIND"] {
         let answer = site.ask(method, "/style.css", &[]).expect(method);
         assert_eq!(answer.status, 405, "{method}");
         assert_eq!(

@@ -17,7 +17,7 @@ use crate::engine::beside::Ended;
 use crate::engine::limits::limited;
 use crate::engine::state::State;
 use crate::gateway::{Exchange, Failure, Head, Response};
-use crate::http1::is_bodiless;
+use crate::http1::{is_bodiless, reason};
 use crate::printable;
 
 /// What a guest gives for a response.
@@ -69,8 +69,8 @@ impl Responder {
 
     /// The head, by the rules that every handler's head keeps (R1).
     fn check(&self, parts: &http::response::Parts) -> Result<Head, Failure> {
-        let reason = parts.status.canonical_reason().unwrap_or("");
-        let status = format!("{} {reason}", parts.status.as_str());
+        let status = parts.status.as_u16();
+        let status = format!("{status} {}", reason(status));
         let fields = parts
             .headers
             .iter()

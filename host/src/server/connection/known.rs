@@ -1,9 +1,8 @@
 //! Answers that are known from the start: pages, redirects, errors.
 
 use super::{Connection, Phase, Progress, Source};
-use crate::http1::{BodyLength, Discard, Finish, ResponseHead, Stamp};
+use crate::http1::{BodyLength, Discard, Finish, ResponseHead, Stamp, reason};
 use crate::server::context::Context;
-use crate::server::status::reason;
 use crate::static_files::{Answer, Content, Piece};
 
 impl Connection {
