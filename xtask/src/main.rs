@@ -7,6 +7,7 @@ mod bench;
 mod dependencies;
 mod guest_toolchain;
 mod guests;
+mod hostile;
 mod instructions;
 mod process;
 mod python;
@@ -33,7 +34,7 @@ struct Task {
     run: fn(&Workspace, &[OsString]) -> Result<()>,
 }
 
-const TASKS: [Task; 8] = [
+const TASKS: [Task; 10] = [
     Task {
         name: "serve",
         arguments: "[ARGS…]",
@@ -75,6 +76,18 @@ const TASKS: [Task; 8] = [
         arguments: "",
         about: "Count the instructions of one request, beside the last count that was kept",
         run: instructions::instructions,
+    },
+    Task {
+        name: "hostile",
+        arguments: "[OPTIONS]",
+        about: "Drop 300 hostile files into a running server, which has to go on for others",
+        run: hostile::hostile,
+    },
+    Task {
+        name: "soak",
+        arguments: "[OPTIONS]",
+        about: "Ten minutes of load (--minutes N) while a hostile file is dropped in every second",
+        run: hostile::soak,
     },
     Task {
         name: "setup",

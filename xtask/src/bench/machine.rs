@@ -123,11 +123,16 @@ pub(super) fn own_seconds() -> f64 {
 
 /// A process and its descendants.
 #[derive(Clone, Debug)]
-pub(super) struct Tree(Vec<u32>);
+pub(crate) struct Tree(Vec<u32>);
 
 impl Tree {
+    /// The process alone.
+    pub(crate) fn only(process: u32) -> Self {
+        Self(vec![process])
+    }
+
     /// Those that live now.
-    pub(super) fn of(root: u32) -> Self {
+    pub(crate) fn of(root: u32) -> Self {
         let mut children: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
         for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
             if let Ok(id) = entry.file_name().to_string_lossy().parse()
@@ -157,7 +162,7 @@ impl Tree {
     }
 
     /// Memory that they have, in KiB. What they share is counted for each.
-    pub(super) fn resident_kib(&self) -> f64 {
+    pub(crate) fn resident_kib(&self) -> f64 {
         let texts = self.0.iter();
         let texts = texts.filter_map(|id| fs::read_to_string(format!("/proc/{id}/status")).ok());
         texts.filter_map(|text| resident_kib(&text)).sum()

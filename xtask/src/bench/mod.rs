@@ -26,6 +26,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use self::case::{CASES, Case, Kind};
+pub(crate) use self::machine::Tree;
 use self::machine::{Cores, Noise, Usage};
 use self::options::Options;
 use self::peer::Peer;

@@ -1,0 +1,209 @@
+//! Valid files with one thing wrong.
+
+use super::FILE_BYTES_MOST;
+use super::binary::{
+    COMPONENT, CUSTOM, NESTED_COMPONENT, Numbers, PREAMBLE_BYTES, Section, join, name, number,
+    read_number, section, split,
+};
+
+/// Ends anywhere.
+pub(super) fn cut(numbers: &mut Numbers, file: &[u8]) -> Vec<u8> {
+    file[..numbers.below(file.len())].to_vec()
+}
+
+/// Has one section changed.
+fn with_one(
+    numbers: &mut Numbers,
+    file: &[u8],
+    change: impl FnOnce(&mut Numbers, &mut Vec<Section>, usize),
+) -> Vec<u8> {
+    let (preamble, mut sections) = split(file);
+    if !sections.is_empty() {
+        let at = numbers.below(sections.len());
+        change(numbers, &mut sections, at);
+    }
+    join(&preamble, &sections)
+}
+
+/// A section ends anywhere, and says so.
+pub(super) fn section_cut(numbers: &mut Numbers, file: &[u8]) -> Vec<u8> {
+    with_one(numbers, file, |numbers, sections, at| {
+        let length = numbers.below(sections[at].content.len());
+        sections[at].content.truncate(length);
+    })
+}
+
+/// A section ends anywhere, and takes what follows for the rest of it.
+pub(super) fn section_cut_unsaid(numbers: &mut Numbers, file: &[u8]) -> Vec<u8> {
+    let (preamble, sections) = split(file);
+    let at = numbers.below(sections.len());
+    let mut bytes = preamble;
+    for (index, section) in sections.iter().enumerate() {
+        let whole = section.bytes();
+        let end = if index == at {
+            numbers.below(whole.len())
+        } else {
+            whole.len()
+        };
+        bytes.extend_from_slice(&whole[..end]);
+    }
+    bytes
+}
+
+/// A section comes again and again.
+pub(super) fn section_repeated(numbers: &mut Numbers, file: &[u8]) -> Vec<u8> {
+    with_one(numbers, file, |numbers, sections, at| {
+        let again = sections[at].clone();
+        let most = FILE_BYTES_MOST / (again.content.len() + 2);
+        let count = 1 + numbers.up_to(0, most.clamp(2, 200_000));
+        sections.splice(at..at, std::iter::repeat_n(again, count));
+    })
+}
+
+/// A section is missing.
+pub(super) fn section_dropped(numbers: &mut Numbers, file: &[u8]) -> Vec<u8> {
+    with_one(numbers, file, |_, sections, at| {
+        sections.remove(at);
+    })
+}
+
+/// Sections are not in their order.
+pub(super) fn sections_shuffled(numbers: &mut Numbers, file: &[u8]) -> Vec<u8> {
+    let (preamble, mut sections) = split(file);
+    for _ in 0..1 + numbers.below(4) {
+        let (one, other) = (numbers.below(sections.len()), numbers.below(sections.len()));
+        if !sections.is_empty() {
+            sections.swap(one, other);
+        }
+    }
+    join(&preamble, &sections)
+}
+
+/// A section is not as long as it says.
+pub(super) fn size_lies(numbers: &mut Numbers, file: &[u8]) -> Vec<u8> {
+    let (preamble, sections) = split(file);
+    let at = numbers.below(sections.len());
+    let mut bytes = preamble;
+    for (index, section) in sections.iter().enumerate() {
+        if index == at {
+            let length = section.content.len();
+            let lies = [0, length + 1, length.saturating_sub(1), length * 2, 1 << 31];
+            let lie = lies[numbers.below(lies.len())];
+            bytes.push(section.id);
+            bytes.extend(number(lie));
+            bytes.extend_from_slice(&section.content);
+        } else {
+            bytes.extend(section.bytes());
+        }
+    }
+    bytes
+}
+
+/// A section has not as many items as it says.
+pub(super) fn count_lies(numbers: &mut Numbers, file: &[u8]) -> Vec<u8> {
+    with_one(numbers, file, |numbers, sections, at| {
+        let content = &mut sections[at].content;
+        let Some((count, taken)) = read_number(content) else {
+            return;
+        };
+        let lies = [0, count + 1, count * 1000, 1 << 20, u32::MAX as usize];
+        let lie = number(lies[numbers.below(lies.len())]);
+        content.splice(..taken, lie);
+    })
+}
+
+/// Some bits are others.
+pub(super) fn bits_flipped(numbers: &mut Numbers, file: &[u8]) -> Vec<u8> {
+    let mut bytes = file.to_vec();
+    for _ in 0..numbers.up_to(1, 200) {
+        let at = numbers.below(bytes.len());
+        if let Some(byte) = bytes.get_mut(at) {
+            *byte ^= 1 << numbers.below(8);
+        }
+    }
+    bytes
+}
+
+/// Bytes that mean nothing stand anywhere in a section.
+pub(super) fn bytes_inserted(numbers: &mut Numbers, file: &[u8]) -> Vec<u8> {
+    with_one(numbers, file, |numbers, sections, at| {
+        let place = numbers.below(sections[at].content.len() + 1);
+        let count = numbers.up_to(1, 4096);
+        let noise = numbers.bytes(count);
+        sections[at].content.splice(place..place, noise);
+    })
+}
+
+/// A valid file, or what may be one, deep inside of others.
+pub(super) fn wrapped(numbers: &mut Numbers, file: &[u8]) -> Vec<u8> {
+    let mut bytes = file.to_vec();
+    for _ in 0..numbers.up_to(1, 500) {
+        if bytes.len() > FILE_BYTES_MOST / 2 {
+            break;
+        }
+        bytes = [COMPONENT, &section(NESTED_COMPONENT, &bytes)].concat();
+    }
+    bytes
+}
+
+/// Sections that mean nothing: many, or with long names, or with content for which there are rules.
+pub(super) fn custom_sections(numbers: &mut Numbers, file: &[u8]) -> Vec<u8> {
+    let known: [&[u8]; 5] = [b"name", b"producers", b"dylink.0", b"target_features", b"x"];
+    let mut bytes = file.to_vec();
+    let count = numbers.up_to(1, 100_000);
+    let length = numbers.up_to(0, (FILE_BYTES_MOST / 2 / count).max(1));
+    let noise = numbers.bytes(length);
+    let what = known[numbers.below(known.len())];
+    let custom = section(CUSTOM, &[name(what), noise].concat());
+    bytes.extend(custom.repeat(count.min(FILE_BYTES_MOST / custom.len())));
+    bytes
+}
+
+/// What tells a module's interfaces means nothing.
+pub(super) fn interfaces_garbled(numbers: &mut Numbers, file: &[u8]) -> Vec<u8> {
+    let (preamble, mut sections) = split(file);
+    let is_told = |section: &Section| {
+        section.id == CUSTOM
+            && section
+                .content
+                .windows(14)
+                .any(|part| part == b"component-type")
+    };
+    let told: Vec<usize> = (0..sections.len())
+        .filter(|&at| is_told(&sections[at]))
+        .collect();
+    match told.get(numbers.below(told.len())) {
+        Some(&at) => {
+            for _ in 0..1 + numbers.below(8) {
+                let place = numbers.below(sections[at].content.len());
+                sections[at].content[place] = numbers.byte();
+            }
+        }
+        None => {
+            let count = numbers.up_to(1, 100_000);
+            let content = [
+                name(b"component-type:x"),
+                COMPONENT.into(),
+                numbers.bytes(count),
+            ];
+            sections.push(Section {
+                id: CUSTOM,
+                content: content.concat(),
+            });
+        }
+    }
+    join(&preamble, &sections)
+}
+
+/// Begins as one file, and goes on as another.
+pub(super) fn joined(numbers: &mut Numbers, first: &[u8], second: &[u8]) -> Vec<u8> {
+    let (preamble, mut sections) = split(first);
+    let (_, others) = split(second);
+    sections.truncate(numbers.below(sections.len() + 1));
+    sections.extend(others.into_iter().skip(numbers.below(4)));
+    let mut bytes = join(&preamble, &sections);
+    if numbers.below(4) == 0 {
+        bytes.extend_from_slice(&second[PREAMBLE_BYTES.min(second.len())..]);
+    }
+    bytes
+}

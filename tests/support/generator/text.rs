@@ -1,0 +1,29 @@
+//! WebAssembly's text, which may be in the folder of handlers as well.
+
+use super::FILE_BYTES_MOST;
+use super::binary::Numbers;
+
+/// Text that is deep, long, or no text at all.
+pub(super) fn text(numbers: &mut Numbers) -> Vec<u8> {
+    let count = numbers.up_to(10, FILE_BYTES_MOST / 2);
+    let few = count.min(FILE_BYTES_MOST / 32);
+    let text = match numbers.below(8) {
+        0 => "(".repeat(count),
+        1 => format!("{}{}", "(component ".repeat(few), ")".repeat(few)),
+        2 => format!(
+            "(module (func {}{}))",
+            "(block ".repeat(few),
+            ")".repeat(few)
+        ),
+        3 => format!(
+            "(module (func (drop {}(i32.const 0){})))",
+            "(i32.eqz ".repeat(few),
+            ")".repeat(few)
+        ),
+        4 => format!("(module (memory 1) (data \"{}\"))", "\\00".repeat(few)),
+        5 => format!("(module (global i32 (i32.const {})))", "9".repeat(count)),
+        6 => format!("(;{}", "(;".repeat(count / 2)),
+        _ => return numbers.bytes(count),
+    };
+    text.into_bytes()
+}

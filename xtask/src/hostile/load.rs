@@ -1,0 +1,151 @@
+//! One kind of request, again and again, at a bounded rate: how many came back, and how long the
+//! longest took.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, anyhow};
+use rustix::process::setpriority_process;
+
+use super::client::{Answer, Client};
+use super::server::{ECHO, HELLO, PAGE, PAGE_TEXT};
+
+/// The priority of a client, as `nice` has it, where it may have that: it measures the server, not
+/// how long it waits for a processor itself.
+const PRIORITY: i32 = -19;
+
+/// How many bytes an upload has.
+const UPLOAD_BYTES: usize = 256 * 1024;
+
+/// Failures that are told in words; more are only counted.
+const TOLD_MOST: u64 = 10;
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Task {
+    Page,
+    Handler,
+    /// A body to a handler that sends it back.
+    Upload,
+}
+
+/// Requests of one kind, on a thread of their own.
+#[derive(Debug)]
+pub(super) struct Load {
+    ends: Arc<AtomicBool>,
+    thread: JoinHandle<Outcome>,
+}
+
+/// What became of them.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Outcome {
+    pub(super) answered: u64,
+    pub(super) failed: u64,
+    pub(super) longest: Duration,
+    times: Vec<Duration>,
+}
+
+impl Load {
+    /// Asks once in each interval, or as soon as the last answer is there, if that is later.
+    pub(super) fn start(address: SocketAddr, task: Task, interval: Duration) -> Self {
+        let ends = Arc::new(AtomicBool::new(false));
+        let thread = thread::spawn({
+            let ends = ends.clone();
+            move || run(address, task, interval, &ends)
+        });
+        Self { ends, thread }
+    }
+
+    /// Ends it.
+    ///
+    /// # Errors
+    ///
+    /// When its thread broke.
+    pub(super) fn finish(self) -> Result<Outcome> {
+        self.ends.store(true, Ordering::Relaxed);
+        self.thread.join().map_err(|_| anyhow!("a client broke"))
+    }
+}
+
+fn run(address: SocketAddr, task: Task, interval: Duration, ends: &AtomicBool) -> Outcome {
+    // Only root may.
+    let _ = setpriority_process(None, PRIORITY);
+    let upload: Vec<u8> = (0..UPLOAD_BYTES).map(|at| (at % 251) as u8).collect();
+    let mut client = Client::new(address);
+    let mut outcome = Outcome::default();
+    let mut due = Instant::now();
+    while !ends.load(Ordering::Relaxed) {
+        thread::sleep(due.saturating_duration_since(Instant::now()));
+        let begin = Instant::now();
+        let answer = match task {
+            Task::Page => client.get(PAGE),
+            Task::Handler => client.get(HELLO),
+            Task::Upload => client.post(ECHO, &upload),
+        };
+        let took = begin.elapsed();
+        match answer {
+            Ok(answer) if is_good(task, &answer, &upload) => {
+                outcome.answered += 1;
+                outcome.longest = outcome.longest.max(took);
+                outcome.times.push(took);
+            }
+            wrong => outcome.fail(task, wrong),
+        }
+        due = (due + interval).max(Instant::now());
+    }
+    outcome
+}
+
+fn is_good(task: Task, answer: &Answer, upload: &[u8]) -> bool {
+    answer.status == 200
+        && match task {
+            Task::Page => answer.body == PAGE_TEXT.as_bytes(),
+            Task::Handler => !answer.body.is_empty(),
+            Task::Upload => answer.body == upload,
+        }
+}
+
+impl Outcome {
+    fn fail(&mut self, task: Task, wrong: Result<Answer>) {
+        self.failed += 1;
+        if self.failed <= TOLD_MOST {
+            let what = match wrong {
+                Ok(answer) => {
+                    let text: String = String::from_utf8_lossy(&answer.body)
+                        .chars()
+                        .take(200)
+                        .collect();
+                    format!("status {}: {text}", answer.status)
+                }
+                Err(error) => format!("{error:#}"),
+            };
+            eprintln!("xtask: {task:?} failed: {what}");
+        }
+    }
+
+    fn percentile(&self, percent: usize) -> Duration {
+        let mut times = self.times.clone();
+        times.sort_unstable();
+        let at = times.len().saturating_sub(1) * percent / 100;
+        times.get(at).copied().unwrap_or_default()
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ms = |time: Duration| time.as_secs_f64() * 1e3;
+        write!(
+            f,
+            "{} answered, {} failed; p50 {:.1} ms, p99 {:.1} ms, longest {:.1} ms",
+            self.answered,
+            self.failed,
+            ms(self.percentile(50)),
+            ms(self.percentile(99)),
+            ms(self.longest)
+        )
+    }
+}
