@@ -40,9 +40,9 @@ const PAGE_INTERVAL: Duration = Duration::from_millis(5);
 /// How often a good handler is asked.
 const HANDLER_INTERVAL: Duration = Duration::from_millis(20);
 
-/// How long it may take until all files are loaded or turned down, for each of them. A load has a
-/// limit of ten seconds by default.
-const SETTLE_LIMIT_EACH: Duration = Duration::from_secs(12);
+/// How long it may take until all files are loaded or turned down, for each of them: the most that
+/// loading one may take here, and some.
+const SETTLE_LIMIT_EACH: Duration = Duration::from_secs(25);
 
 /// How long a server that was started again may take to its first page, whatever is in the folder.
 const RESTART_LIMIT: Duration = Duration::from_secs(5);

@@ -22,6 +22,10 @@ pub(super) const PAGE_TEXT: &str = "<!doctype html><title>A page</title>It is he
 pub(super) const HELLO: &str = "/hello";
 pub(super) const ECHO: &str = "/echo";
 
+/// What the site's `wasgi.toml` says: lower limits than by default, so that files which reach them do
+/// so in seconds, and all are through in minutes.
+const CONFIG: &str = "[compile]\ncpu-time = \"5s\"\nwall-time = \"20s\"\n";
+
 /// The site's good handlers.
 const GOOD: [&str; 2] = ["hello.wasm", "echo.wasm"];
 
@@ -68,6 +72,7 @@ impl Site {
             fs::create_dir_all(site.folder.join(folder)).context("can't make a folder")?;
         }
         fs::write(site.folder.join("html/index.html"), PAGE_TEXT)?;
+        fs::write(site.folder.join("wasgi.toml"), CONFIG)?;
         for name in GOOD {
             fs::copy(site.originals.join(name), site.handlers().join(name))
                 .with_context(|| format!("can't copy {name}"))?;
