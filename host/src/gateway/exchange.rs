@@ -239,8 +239,8 @@ impl Exchange {
         self.lock().body.awaited
     }
 
-    /// Whether the handler leaves the body, or what is left of it, unread, as far as one can tell: it
-    /// has given its last block, or has not asked for a byte.
+    /// Whether the handler leaves the body, or what is left of it, unread, as far as one can tell:
+    /// it has given its last block, or has not asked for a byte.
     pub fn leaves_body(&self) -> bool {
         let state = self.lock();
         state.over || !state.body.was_asked_for

@@ -22,8 +22,8 @@ pub(super) const PAGE_TEXT: &str = "<!doctype html><title>A page</title>It is he
 pub(super) const HELLO: &str = "/hello";
 pub(super) const ECHO: &str = "/echo";
 
-/// What the site's `wasgi.toml` says: lower limits than by default, so that files which reach them do
-/// so in seconds, and all are through in minutes.
+/// What the site's `wasgi.toml` says: lower limits than by default, so that files which reach them
+/// do so in seconds, and all are through in minutes.
 const CONFIG: &str = "[compile]\ncpu-time = \"5s\"\nwall-time = \"20s\"\n";
 
 /// The site's good handlers.
