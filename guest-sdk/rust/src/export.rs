@@ -11,7 +11,7 @@ use crate::bindings::exports::wasgi::gateway::application as exported;
 use crate::bindings::wasgi::gateway::gateway;
 use crate::body::{self, Body, Content};
 use crate::environ::Environ;
-use crate::error::{Error, Result};
+use crate::error::{Error, Exception, Result};
 use crate::start_response::StartResponse;
 
 /// The handler that `#[handler]` was put on.
@@ -67,12 +67,13 @@ fn raised(error: &Error) -> gateway::Exception {
 /// Tells the server what panicked and where, before the trap that follows tells it that something
 /// did.
 fn report(info: &PanicHookInfo<'_>) {
-    gateway::panicked(&gateway::Exception {
+    let exception = Exception {
         kind: "panic".to_owned(),
         message: info
             .payload_as_str()
             .unwrap_or("a value that is no text")
             .to_owned(),
         traceback: info.location().map(ToString::to_string).unwrap_or_default(),
-    });
+    };
+    gateway::panicked(&exception.into());
 }

@@ -7,6 +7,9 @@ use std::sync::Arc;
 use crate::backend;
 use crate::error::{Error, Exception};
 
+/// Most bytes of a block that [`Writer`] passes in one call, of which the server takes a megabyte.
+const BLOCK_MAX_BYTES: usize = 512 * 1024;
+
 /// `start_response`: sets the response's status and fields.
 ///
 /// It sends nothing: the head goes out with the first block that is not empty, or with the end of
@@ -19,8 +22,9 @@ pub struct StartResponse {
 
 /// `write`: sends blocks before those of the body that the handler returns (R4).
 ///
-/// Each call of `write` is one block, and returns when it is on its way to the client: gather small
-/// pieces with [`std::io::BufWriter`], or return a body, which is the better way where it will do.
+/// Each call of `write` is one block, of 512 KiB at most, and returns when it is on its way to the
+/// client: gather small pieces with [`std::io::BufWriter`], or return a body, which is the better
+/// way where it will do.
 pub struct Writer {
     inner: Arc<backend::StartResponse>,
 }
@@ -121,6 +125,7 @@ impl StartResponse {
 
 impl io::Write for Writer {
     fn write(&mut self, block: &[u8]) -> io::Result<usize> {
+        let block = &block[..block.len().min(BLOCK_MAX_BYTES)];
         self.inner.write(block)?;
         Ok(block.len())
     }

@@ -37,6 +37,13 @@ pub struct Budget {
     /// 64 KiB: twice what servers commonly accept of a request's head.
     #[serde(rename = "response-head", with = "units::size")]
     pub response_head_bytes: usize,
+    /// One block of a response's body, as the application returns it, in bytes. A longer one is not
+    /// taken: status 500, or a cut connection. A body of several blocks may have any length.
+    ///
+    /// 8 MiB: it is copied in one go, in some milliseconds, and nothing else happens on the thread
+    /// meanwhile.
+    #[serde(rename = "block", with = "units::size")]
+    pub block_bytes: usize,
     /// What one request may write to `wsgi.errors`, stdout and stderr, in bytes. What comes after
     /// is dropped, and the log says so.
     ///
@@ -53,6 +60,7 @@ impl Default for Budget {
             cpu_time: Duration::from_secs(5),
             concurrent_requests: 10_000,
             response_head_bytes: 64 * 1024,
+            block_bytes: 8 * 1024 * 1024,
             log_bytes: 64 * 1024,
         }
     }

@@ -163,7 +163,7 @@ fn counts(config: &Config) -> [Bounds; 9] {
     ]
 }
 
-fn sizes(config: &Config) -> [Bounds; 15] {
+fn sizes(config: &Config) -> [Bounds; 16] {
     let (http, budget, compress) = (&config.http, &config.budget, &config.compress);
     let extensions = http.chunk_extensions_bytes as u64;
     [
@@ -210,6 +210,7 @@ fn sizes(config: &Config) -> [Bounds; 15] {
             64,
             16 * MIB,
         ),
+        bounds("budget.block", budget.block_bytes as u64, 64 * KIB, 4 * GIB),
         bounds("budget.log", budget.log_bytes as u64, 0, GIB),
         bounds("pages.cache", config.pages.cache_bytes as u64, 0, 64 * GIB),
         bounds("compress.cache", compress.cache_bytes as u64, 0, 64 * GIB),

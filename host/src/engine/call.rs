@@ -14,7 +14,7 @@ use super::application::{Answer, Application, ApplicationPre, Blocks};
 use super::backtrace;
 use super::bindings::wasgi::gateway::gateway::Exception;
 use super::kind::Pre;
-use super::limits::{self, line};
+use super::limits::{self, TooLong, line};
 use super::load::Code;
 use super::meter::Meter;
 use super::seats::Seat;
@@ -107,8 +107,11 @@ impl fmt::Debug for Finished {
     }
 }
 
-pub(super) fn new_store(engine: &wasmtime::Engine, state: State) -> Store<State> {
-    let mut store = Store::new(engine, state);
+pub(super) fn new_store(pre: &Pre, state: State) -> Store<State> {
+    let mut store = Store::new(pre.engine(), state);
+    if !pre.is_direct() {
+        store.call_hook(limits::limit_values);
+    }
     // Instantiation runs the guest's start functions already.
     store.set_epoch_deadline(FIRST_TICKS);
     store.set_max_component_handles(HANDLES);
@@ -164,7 +167,7 @@ async fn run_on(code: Arc<Code>, request: Request, reuse: u32) -> Finished {
         }
         None => {
             let (pre, seat) = code.place_to_stay().await;
-            let mut store = new_store(pre.engine(), request.into_state(seat));
+            let mut store = new_store(pre, request.into_state(seat));
             code.prepare(store.data_mut());
             let instance = match pre {
                 Pre::Application(pre) => instantiate(pre, &mut store).await,
@@ -206,7 +209,7 @@ async fn run_on(code: Arc<Code>, request: Request, reuse: u32) -> Finished {
 /// Runs a request in an instance of its own.
 async fn run(code: Arc<Code>, request: Request) -> Finished {
     let (pre, seat) = code.place().await;
-    let mut store = new_store(pre.engine(), request.into_state(seat));
+    let mut store = new_store(pre, request.into_state(seat));
     code.prepare(store.data_mut());
     let result = match pre {
         Pre::Application(pre) => match instantiate(pre, &mut store).await {
@@ -347,7 +350,7 @@ pub(super) fn trap_failure(trap: &wasmtime::Error, state: &mut State) -> Failure
     if state.memory_denied {
         return Failure::Memory(state.budget.memory_bytes);
     }
-    Failure::Trap(why(trap))
+    Failure::Trap(why(trap, &state.budget))
 }
 
 /// Why an instance could not be made. Its start functions may have run, and be what failed.
@@ -358,17 +361,18 @@ pub(super) fn instantiation_failure(error: &wasmtime::Error, state: &mut State) 
     if error.downcast_ref::<PoolConcurrencyLimitError>().is_some() {
         Failure::NoRoom
     } else if error.downcast_ref::<WasmBacktrace>().is_some() {
-        Failure::Instantiation(why(error))
+        Failure::Instantiation(why(error, &state.budget))
     } else {
         Failure::Instantiation(line(error))
     }
 }
 
 /// What ended a guest, and where in it.
-fn why(trap: &wasmtime::Error) -> String {
-    let mut text = match trap.downcast_ref::<Trap>() {
-        Some(code) => code.to_string(),
-        None => limits::cause(trap),
+fn why(trap: &wasmtime::Error, budget: &Budget) -> String {
+    let mut text = match (trap.downcast_ref::<Trap>(), TooLong::of(trap, budget)) {
+        (Some(code), _) => code.to_string(),
+        (None, Some(limit)) => limit.to_string(),
+        (None, None) => limits::cause(trap),
     };
     if let Some(stack) = trap.downcast_ref() {
         backtrace::push_frames(&mut text, stack);

@@ -225,7 +225,7 @@ fn walk(program: &Program, steps: &[Step], body: &[u8]) -> Vec<String> {
         Arc::<Meter>::default(),
         None,
     );
-    let mut store = new_store(pre.engine(), state);
+    let mut store = new_store(&program.0.first, state);
     let mut work = Box::pin(async move {
         let Ok(application) = pre.instantiate(&mut store).await else {
             return vec!["no instance".to_owned()];

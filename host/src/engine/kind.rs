@@ -102,6 +102,11 @@ impl Kind {
 }
 
 impl Pre {
+    /// Whether it is called without a component around it.
+    pub(super) fn is_direct(&self) -> bool {
+        matches!(self, Self::Application(ApplicationPre::Direct(_)))
+    }
+
     pub(super) fn engine(&self) -> &wasmtime::Engine {
         match self {
             Self::Application(pre) => pre.engine(),

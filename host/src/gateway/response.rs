@@ -209,7 +209,8 @@ fn parse_length(value: &[u8]) -> Result<u64, StartError> {
         .filter(|text| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()))
         .and_then(|text| text.parse().ok())
         .ok_or_else(|| {
-            let front = value.get(..SHOWN_BYTES).unwrap_or(value);
+            // One byte more than is shown says that there is more.
+            let front = value.get(..=SHOWN_BYTES).unwrap_or(value);
             let value = String::from_utf8_lossy(front);
             StartError::Refused(format!(
                 "Content-Length {}: not a number of bytes",

@@ -5,6 +5,13 @@ use crate::error::Exception;
 use crate::input::InputError;
 use crate::start_response::{StartError, WriteError};
 
+/// Most bytes that are logged in one call: the server takes a megabyte, and logs less than that of
+/// a request.
+const PIECE_MAX_BYTES: usize = 64 * 1024;
+
+/// Most bytes of each of an exception's texts: the server logs less, and takes a megabyte of all.
+const TEXT_MAX_BYTES: usize = 64 * 1024;
+
 pub(crate) struct Environ(pub(crate) gateway::Environ);
 
 pub(crate) struct StartResponse(pub(crate) gateway::StartResponse);
@@ -23,7 +30,9 @@ impl Environ {
     }
 
     pub(crate) fn write_errors(&self, text: &[u8]) {
-        self.0.write_errors(text);
+        for piece in text.chunks(PIECE_MAX_BYTES) {
+            self.0.write_errors(piece);
+        }
     }
 }
 
@@ -52,10 +61,14 @@ impl From<Exception> for gateway::Exception {
             message,
             traceback,
         } = exception;
+        let cut = |mut text: String| {
+            text.truncate(text.floor_char_boundary(TEXT_MAX_BYTES));
+            text
+        };
         Self {
-            kind,
-            message,
-            traceback,
+            kind: cut(kind),
+            message: cut(message),
+            traceback: cut(traceback),
         }
     }
 }

@@ -65,7 +65,7 @@ fn get(
 ) -> Result<i64> {
     let (memory, state) = enter(&mut caller)?;
     let this = handle(state, Kind::Environ, this)?;
-    let name = Lift::new(memory).string(name, length)?;
+    let name = Lift::passed(memory, &state.budget).string(name, length)?;
     let found = HostEnviron::get(state, this, name)?;
     place(memory, result, 12)?;
     match found {
@@ -110,7 +110,7 @@ async fn read(mut caller: Caller<'_, State>, this: Word, size: u64, result: Word
 fn write_errors(mut caller: Caller<'_, State>, this: Word, text: Word, length: Word) -> Result<()> {
     let (memory, state) = enter(&mut caller)?;
     let this = handle(state, Kind::Environ, this)?;
-    let text = Lift::new(memory).bytes(text, length)?;
+    let text = Lift::passed(memory, &state.budget).bytes(text, length)?;
     HostEnviron::write_errors(state, this, text)
 }
 
@@ -136,7 +136,7 @@ fn start_response(
 ) -> Result<i64> {
     let (memory, state) = enter(&mut caller)?;
     let this = handle(state, Kind::StartResponse, this)?;
-    let mut lift = Lift::new(memory);
+    let mut lift = Lift::passed(memory, &state.budget);
     let status = lift.string(status, status_length)?;
     let headers = lift.pairs(headers, headers_count)?;
     let exc_info = match checked_case(has_exc_info, 2)? {
@@ -174,7 +174,7 @@ async fn write(
 ) -> Result<()> {
     let (memory, state) = enter(&mut caller)?;
     let this = handle(state, Kind::StartResponse, this)?;
-    let block = Lift::new(memory).bytes(address, length)?;
+    let block = Lift::passed(memory, &state.budget).bytes(address, length)?;
     let written = HostStartResponse::write(state, this, block).await?;
     let (memory, _) = enter(&mut caller)?;
     // An error's byte has to have its place where there is none, too, and stays as it is then.
@@ -200,7 +200,7 @@ fn panicked(
         (message, message_length),
         (traceback, traceback_length),
     ];
-    let exception = Lift::new(memory).exception(texts)?;
+    let exception = Lift::passed(memory, &state.budget).exception(texts)?;
     Host::panicked(state, exception)
 }
 

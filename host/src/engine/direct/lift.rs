@@ -3,12 +3,9 @@
 
 use wasmtime::{Result, bail, format_err};
 
+use crate::config::Budget;
 use crate::engine::bindings::wasgi::gateway::gateway::Exception;
-
-/// The most that one call may pass, in bytes, with every list counted as often as it is named: what
-/// wasmtime allows a component (`Store::set_hostcall_fuel`). An application can name the same bytes
-/// a million times.
-const MOST_BYTES: usize = 128 << 20;
+use crate::engine::limits::{self, TooLong};
 
 /// A name and a value: two addresses, each with its length, in bytes.
 pub(super) const PAIR_BYTES: u32 = 16;
@@ -17,13 +14,28 @@ pub(super) const PAIR_BYTES: u32 = 16;
 pub(super) struct Lift<'m> {
     memory: &'m [u8],
     left: usize,
+    limit: TooLong,
 }
 
 impl<'m> Lift<'m> {
-    pub(super) fn new(memory: &'m [u8]) -> Self {
+    /// For what a call of the host's passes. Every list and string counts as often as it is named:
+    /// an application can name the same bytes a million times.
+    pub(super) fn passed(memory: &'m [u8], budget: &Budget) -> Self {
+        let limit = limits::call_bytes(budget);
+        Self::new(memory, limit, TooLong::Passed(limit))
+    }
+
+    /// For what a function of the application's returns.
+    pub(super) fn returned(memory: &'m [u8], budget: &Budget) -> Self {
+        let limit = limits::returned_bytes(budget);
+        Self::new(memory, limit, TooLong::Returned(limit))
+    }
+
+    fn new(memory: &'m [u8], left: usize, limit: TooLong) -> Self {
         Self {
             memory,
-            left: MOST_BYTES,
+            left,
+            limit,
         }
     }
 
@@ -118,7 +130,7 @@ impl<'m> Lift<'m> {
     fn spend(&mut self, bytes: usize) -> Result<()> {
         match self.left.checked_sub(bytes) {
             Some(left) => self.left = left,
-            None => bail!("one call passes more than {MOST_BYTES} bytes"),
+            None => return Err(wasmtime::Error::new(self.limit)),
         }
         Ok(())
     }
@@ -170,10 +182,14 @@ pub(super) fn outside() -> wasmtime::Error {
 mod tests {
     use super::*;
 
+    fn lift(memory: &[u8]) -> Lift<'_> {
+        Lift::passed(memory, &Budget::default())
+    }
+
     #[test]
     fn nothing_is_read_outside_of_memory() {
         let memory = [b'a'; 32];
-        let mut lift = Lift::new(&memory);
+        let mut lift = lift(&memory);
         assert_eq!(lift.bytes(30, 2).unwrap(), b"aa");
         assert_eq!(lift.bytes(32, 0).unwrap(), b"");
         assert_eq!(lift.string(0, 3).unwrap(), "aaa");
@@ -192,7 +208,7 @@ mod tests {
     fn what_is_not_aligned_or_no_case_or_no_text_is_refused() {
         let mut memory = vec![0; 64];
         memory[40] = 0xff;
-        let mut lift = Lift::new(&memory);
+        let mut lift = lift(&memory);
         assert!(lift.words::<1>(2).is_err() && lift.pairs(2, 1).is_err());
         assert!(lift.case(40, 2).is_err());
         assert_eq!(lift.case(41, 2).unwrap(), 0);
@@ -207,18 +223,34 @@ mod tests {
             memory[place * 4..][..4].copy_from_slice(&word.to_le_bytes());
         }
         memory[16..21].copy_from_slice(b"ab\xff\x00c");
-        let pairs = Lift::new(&memory).pairs(0, 1).unwrap();
+        let pairs = lift(&memory).pairs(0, 1).unwrap();
         assert_eq!(pairs, [("ab".to_owned(), b"\xff\x00c".to_vec())]);
-        assert_eq!(Lift::new(&memory).pairs(4, 0).unwrap(), []);
+        assert_eq!(lift(&memory).pairs(4, 0).unwrap(), []);
     }
 
     #[test]
     fn the_same_bytes_a_thousand_times_are_too_many() {
-        let memory = vec![0; 1 << 20];
-        let mut lift = Lift::new(&memory);
-        for _ in 0..128 {
-            lift.bytes(0, 1 << 20).unwrap();
+        let memory = vec![0; 1 << 10];
+        let limit = limits::call_bytes(&Budget::default());
+        let mut lift = lift(&memory);
+        for _ in 0..limit >> 10 {
+            lift.bytes(0, 1 << 10).unwrap();
         }
-        assert!(lift.bytes(0, 1).is_err());
+        assert_eq!(too_long(lift.bytes(0, 1)), Some(TooLong::Passed(limit)));
+        assert!(lift.bytes(0, 0).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_list_counts_by_what_the_host_holds_for_it() {
+        let memory = vec![0; 1 << 20];
+        let limit = limits::call_bytes(&Budget::default());
+        let most = (limit / size_of::<(String, Vec<u8>)>()) as u32;
+        assert_eq!(lift(&memory).pairs(0, most).unwrap().len(), most as usize);
+        let one_more = lift(&memory).pairs(0, most + 1);
+        assert_eq!(too_long(one_more), Some(TooLong::Passed(limit)));
+    }
+
+    fn too_long<T>(result: Result<T>) -> Option<TooLong> {
+        result.err().and_then(|error| error.downcast_ref().copied())
     }
 }

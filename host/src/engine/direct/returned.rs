@@ -51,7 +51,7 @@ fn read(
     lift: impl FnOnce(&mut Lift<'_>, &mut Handles) -> Result<Returned>,
 ) -> Result<()> {
     let (memory, state) = enter(caller)?;
-    let mut from = Lift::new(memory);
+    let mut from = Lift::returned(memory, &state.budget);
     from.place(result, RESULT_BYTES)?;
     let returned = lift(&mut from, &mut state.direct.handles)?;
     state.direct.phase = Phase::Returned(returned);

@@ -5,6 +5,10 @@ from __future__ import annotations
 from wasgi.guest.exception import record
 from wasgi.guest.start_response import checked
 
+#: The longest block that is given to the server, which takes 8 MiB by default. What is longer goes
+#: in pieces of this size.
+BLOCK_BYTES = 8 * 1024 * 1024
+
 #: What an application's iterable gives.
 _TAKER = "the application's iterable is to give"
 
@@ -35,19 +39,28 @@ class Blocks:
         self._iterable = iterable
         self._iterator = None
         self._is_closed = False
+        self._rest = b""
 
     def next(self) -> bytes | None:
         """The next block, or none at the end."""
         from componentize_py_types import Err
 
         try:
+            if self._rest:
+                return self._piece(self._rest)
             if self._iterator is None:
                 self._iterator = iter(self._iterable)
             for block in self._iterator:
-                return checked(block, _TAKER)
+                block = checked(block, _TAKER)
+                return block if len(block) <= BLOCK_BYTES else self._piece(memoryview(block))
             return None
         except BaseException as error:
             raise Err(record(error)) from None
+
+    def _piece(self, block: memoryview) -> bytes:
+        """The front of a block that is too long, whose rest comes next."""
+        self._rest = block[BLOCK_BYTES:]
+        return bytes(block[:BLOCK_BYTES])
 
     def close(self) -> None:
         """Calls the iterable's own ``close``, if it has one, and never twice (B2)."""
@@ -67,7 +80,8 @@ class Blocks:
 def body(result) -> object:
     """The body that an application's result stands for.
 
-    A list or tuple of at most one block is sent whole, which gives it a Content-Length (B4).
+    A list or tuple of at most one block is sent whole, which gives it a Content-Length (B4), unless
+    it is too long for that.
 
     Raises:
         TypeError: where it is no iterable of bytes.
@@ -76,7 +90,8 @@ def body(result) -> object:
 
     if type(result) in (list, tuple) and len(result) <= 1:
         whole = checked(result[0], _TAKER) if result else b""
-        return application.Body_Block(whole)
+        if len(whole) <= BLOCK_BYTES:
+            return application.Body_Block(whole)
     if isinstance(result, (str, bytes)):
         # Each of its characters or numbers would be taken for a block.
         raise TypeError(

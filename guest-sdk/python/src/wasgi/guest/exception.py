@@ -5,6 +5,9 @@ from __future__ import annotations
 import traceback
 from types import TracebackType
 
+#: What is passed of a text, in characters: the server logs less, and takes a megabyte of all.
+_TEXT_LENGTH = 32 * 1024
+
 #: Files of this package: their places in a traceback say nothing to an application's author.
 _OWN_FOLDER = __file__.rpartition("/")[0] + "/"
 
@@ -15,7 +18,9 @@ def record(error: BaseException) -> object:
     from wit_world.imports import gateway
 
     return gateway.Exception(
-        kind=_name(type(error)), message=_message(error), traceback=_traceback(error)
+        kind=_name(type(error))[:_TEXT_LENGTH],
+        message=_message(error)[:_TEXT_LENGTH],
+        traceback=_traceback(error)[:_TEXT_LENGTH],
     )
 
 

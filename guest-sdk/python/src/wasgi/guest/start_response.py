@@ -6,6 +6,9 @@ import errno
 
 from wasgi.guest.exception import record
 
+#: The longest block that ``write`` passes in one call, of which the server takes a megabyte.
+_PIECE_BYTES = 512 * 1024
+
 
 class StartResponse:
     """Begins the response: ``start_response(status, headers, exc_info=None)``."""
@@ -47,7 +50,11 @@ class StartResponse:
 
         block = checked(block, "write() takes")
         try:
-            self._start_response.write(block)
+            if len(block) <= _PIECE_BYTES:
+                self._start_response.write(block)
+                return
+            for start in range(0, len(block), _PIECE_BYTES):
+                self._start_response.write(block[start : start + _PIECE_BYTES])
         except Err as error:
             if getattr(error.value, "name", "") == "NOT_STARTED":
                 raise AssertionError("write() before start_response()") from None
