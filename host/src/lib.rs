@@ -14,6 +14,7 @@ pub mod engine;
 pub mod gateway;
 pub mod http1;
 pub mod log;
+pub mod machine;
 pub mod printable;
 pub mod published;
 pub mod registry;

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use wasgi::cli::{Cli, Command};
-use wasgi::commands;
+use wasgi::{commands, printable};
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
@@ -17,7 +17,7 @@ fn main() -> ExitCode {
     match result {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("wasgi: {error:#}");
+            eprintln!("wasgi: {}", printable::block(&format!("{error:#}")));
             ExitCode::FAILURE
         }
     }

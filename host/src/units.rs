@@ -160,14 +160,18 @@ pub mod rate {
         }
     }
 
+    /// Writes a rate with the largest unit in which it is a whole number.
+    pub fn show(bytes_per_second: u32) -> String {
+        format!("{}/s", super::size::show(u64::from(bytes_per_second)))
+    }
+
     /// For serde.
     ///
     /// # Errors
     ///
     /// Fails when the serializer does.
     pub fn serialize<S: Serializer>(bytes_per_second: &u32, to: S) -> Result<S::Ok, S::Error> {
-        let size = super::size::show(u64::from(*bytes_per_second));
-        to.serialize_str(&format!("{size}/s"))
+        to.serialize_str(&show(*bytes_per_second))
     }
 
     /// For serde.
@@ -178,6 +182,79 @@ pub mod rate {
     pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<u32, D::Error> {
         let rate = super::deserialize(from, "a rate, such as \"500B/s\"", parse)?;
         u32::try_from(rate).map_err(|_| D::Error::custom("expected a rate below \"4GiB/s\""))
+    }
+}
+
+/// A part of the machine's memory, or a size: `"50%"`, `"2GiB"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Share {
+    /// Hundredths of the memory that there is.
+    Percent(u32),
+    /// Bytes.
+    Bytes(u64),
+}
+
+impl Share {
+    /// The greatest share that is taken, in hundredths: ten times what there is.
+    pub const MOST_PERCENT: u32 = 1000;
+
+    /// Reads a share.
+    ///
+    /// # Errors
+    ///
+    /// It is neither a size nor a whole number of hundredths from 1 to [`Self::MOST_PERCENT`]; the
+    /// text says so.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let Some(number) = text.trim_end().strip_suffix('%') else {
+            return size::parse(text).map(Self::Bytes).map_err(|_| {
+                format!(
+                    "expected a size with a unit or a share of the machine's memory, such as \
+                     \"2GiB\" or \"50%\", found {text:?}"
+                )
+            });
+        };
+        match number.trim().parse() {
+            Ok(percent) if (1..=Self::MOST_PERCENT).contains(&percent) => {
+                Ok(Self::Percent(percent))
+            }
+            _ => Err(format!(
+                "expected a share from 1% to {}%, found {text:?}",
+                Self::MOST_PERCENT
+            )),
+        }
+    }
+
+    /// The share of `whole`, in bytes.
+    pub fn of(self, whole: u64) -> u64 {
+        match self {
+            Self::Percent(percent) => {
+                let share = u128::from(whole) * u128::from(percent) / 100;
+                u64::try_from(share).unwrap_or(u64::MAX)
+            }
+            Self::Bytes(bytes) => bytes,
+        }
+    }
+}
+
+impl fmt::Display for Share {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Percent(percent) => write!(f, "{percent}%"),
+            Self::Bytes(bytes) => f.write_str(&size::show(*bytes)),
+        }
+    }
+}
+
+impl Serialize for Share {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Share {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let expected = "a size or a share of the machine's memory, such as \"50%\"";
+        deserialize(from, expected, Self::parse)
     }
 }
 
@@ -237,8 +314,8 @@ pub mod optional_size {
 
 use std::fmt;
 
-use serde::Deserializer;
 use serde::de::{Error, Unexpected, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// The number at the beginning of a text, and the unit behind it.
 fn split(text: &str) -> (&str, &str) {
@@ -349,6 +426,22 @@ mod tests {
         assert_eq!(size::show(0), "0B");
         assert_eq!(duration::show(Duration::from_secs(90)), "90s");
         assert_eq!(duration::show(Duration::from_secs(7200)), "2h");
+    }
+
+    #[test]
+    fn a_share_is_of_a_whole_or_a_size() {
+        assert_eq!(Share::parse("50%").map(|share| share.of(1001)), Ok(500));
+        assert_eq!(
+            Share::parse("400 %").map(|share| share.of(u64::MAX)),
+            Ok(u64::MAX)
+        );
+        assert_eq!(Share::parse("2MiB"), Ok(Share::Bytes(2 << 20)));
+        for share in [Share::Percent(7), Share::Bytes(1 << 30)] {
+            assert_eq!(Share::parse(&share.to_string()), Ok(share));
+        }
+        for text in ["", "%", "0%", "1001%", "-5%", "1.5%", "50", "MiB"] {
+            assert!(Share::parse(text).is_err(), "{text:?}");
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Writes `?n=` lines to the error log, and one to each of standard output and standard error, with
-//! what `?say=` says behind each.
+//! what `?say=` says behind each. With `?newlines=` it writes so many empty lines at once, and
+//! nothing else.
 
 use std::io::Write;
 
@@ -13,6 +14,11 @@ fn application(environ: Environ, start_response: StartResponse) -> Result<String
     let said = query.get("say").unwrap_or_default();
     let lines = query.get("n").and_then(|n| n.parse().ok()).unwrap_or(3_u32);
     let mut errors = environ.errors();
+    if let Some(count) = query.get("newlines").and_then(|n| n.parse().ok()) {
+        errors.write_all(&vec![b'\n'; count])?;
+        start_response.call("200 OK", &TEXT)?;
+        return Ok(format!("{count} newlines"));
+    }
     for line in 1..=lines {
         writeln!(errors, "line {line}{said}")?;
     }

@@ -1,6 +1,6 @@
 //! `wasgi check`: what handlers do wrong, in plain words.
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::process::ExitCode;
 
 use crate::check::{self, Report};
@@ -20,9 +20,9 @@ const USAGE: u8 = 2;
 /// Fails when the configuration is wrong, or the system gives no threads.
 pub fn check(arguments: &cli::Check) -> anyhow::Result<ExitCode> {
     let config = arguments.trial.load()?.config;
-    let errors = Log::start("error", std::io::stderr())?;
+    let errors = Log::start("error", std::io::stderr(), &config.log)?;
     if arguments.log {
-        log::install(errors.clone(), std::io::stderr().is_terminal());
+        log::install(errors.clone(), log::LEVEL, log::wants_colours());
     }
     let engine = Engine::new(&config.budget, config.site.code_cache())?;
     let driver = Driver::new(&engine, &config)?;
@@ -39,9 +39,9 @@ pub fn check(arguments: &cli::Check) -> anyhow::Result<ExitCode> {
         }
     }
     let shown = if arguments.json {
-        format!("{:#}\n", report.json())
+        printable::json(&format!("{:#}\n", report.json())).to_string()
     } else {
-        report.to_string()
+        printable::report(&report.to_string()).to_string()
     };
     errors.flush();
     // Whoever reads may have read enough.

@@ -1,7 +1,7 @@
 //! `wasgi run`: one request to one handler, its answer on standard output.
 
 use std::fs::File;
-use std::io::{self, IsTerminal, Read, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -28,8 +28,8 @@ const FIRST_FAILURE: u16 = 500;
 /// Fails when there is no such handler, it does not load, or the request is none.
 pub fn run(arguments: &cli::Run) -> anyhow::Result<ExitCode> {
     let config = arguments.trial.load()?.config;
-    let errors = Log::start("error", io::stderr())?;
-    log::install(errors.clone(), io::stderr().is_terminal());
+    let errors = Log::start("error", io::stderr(), &config.log)?;
+    log::install(errors.clone(), log::LEVEL, log::wants_colours());
     let file = find(&arguments.handler, config.site.handlers())?;
     let mount = Mount::of(&file, config.site.handlers());
     let request = request(arguments, &mount)?;
@@ -58,13 +58,20 @@ pub fn run(arguments: &cli::Run) -> anyhow::Result<ExitCode> {
 /// Logs what went wrong, and says whether all is well.
 fn tell(name: &str, ended: &Ended<Printer>) -> bool {
     if let Some(failure) = &ended.failure {
-        tracing::error!("{name}: {failure}");
+        tracing::error!(handler = name, "{failure}");
         if ended.head.is_none() {
-            tracing::error!("{name}: the client would get status {}", failure.status());
+            tracing::error!(
+                handler = name,
+                "the client would get status {}",
+                failure.status()
+            );
         }
     }
     if ended.finish == Some(Finish::Short) {
-        tracing::error!("{name}: the body is shorter than its Content-Length");
+        tracing::error!(
+            handler = name,
+            "the body is shorter than its Content-Length"
+        );
     }
     let status = ended.head.as_ref().map(|head| head.status);
     ended.failure.is_none()

@@ -29,12 +29,12 @@ pub fn serve(arguments: &cli::Serve) -> anyhow::Result<ExitCode> {
     let file = Stamp::of(&arguments.site.sources().file());
     let (settled, overlaps) = arguments.load()?;
     let config = settled.config;
-    let colours = std::io::stderr().is_terminal();
-    let errors = Log::start("error", std::io::stderr())?;
-    log::install(errors.clone(), colours);
+    let colours = log::wants_colours();
+    let errors = Log::start("error", std::io::stderr(), &config.log)?;
+    log::install(errors.clone(), log::LEVEL, colours);
     let several = config.server.processes > 1;
     let result = check_folders(config.site.root(), config.site.handlers(), &overlaps)
-        .and_then(|()| Log::start("access", std::io::stdout()))
+        .and_then(|()| Log::start("access", std::io::stdout(), &config.log))
         .and_then(|out| {
             let logs = Logs {
                 out,
@@ -61,12 +61,12 @@ fn run(
     raise_descriptor_limit();
     let mut signals = watch_signals(&[])?;
     let to_out = out.clone();
-    let on_started = move |text: String| to_out.send(text.into());
+    let on_started = move |text: String| to_out.announce(text);
     let service = Service::start(config, Claim::Alone, out, on_started)?;
     let controls = service.controls();
     let apply = move |config: &Config| controls.apply(config);
     let config_watch = watch_config(arguments, config, file, apply)?;
-    out.send(service.announcement().into());
+    out.announce(service.announcement());
     service.announced();
 
     for signal in signals.forever() {
@@ -115,7 +115,12 @@ fn supervise(
     let out = logs.out.clone();
     let supervisor = Supervisor::new(&for_workers(config), logs, signals)?;
     let reconfigure = supervisor.reconfigure();
-    let apply = move |config: &Config| reconfigure.to(&for_workers(config));
+    let limited = out.clone();
+    let apply = move |config: &Config| {
+        log::set_limits(&config.log);
+        limited.set_limits(&config.log);
+        reconfigure.to(&for_workers(config))
+    };
     let config_watch = watch_config(arguments, config, file, apply)?;
 
     let result = supervisor.run(|| config_watch.look());

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use super::site::route_table;
 use crate::config::Config;
 use crate::engine::{Engine, Program};
-use crate::log::Log;
+use crate::log::{self, Log};
+use crate::printable;
 use crate::published::Published;
 use crate::registry::{self, RouteTable, Row, RowState};
 use crate::reload::{self, OnStarted, PagesChange, Reload, Scan, Started};
@@ -34,6 +35,8 @@ pub(super) struct Controls {
     settings: Arc<Published<Settings>>,
     pages: Arc<Pages>,
     grace: Arc<Published<Duration>>,
+    access_log: Log,
+    engine: Engine,
 }
 
 impl Service {
@@ -47,10 +50,13 @@ impl Service {
     ) -> anyhow::Result<Self> {
         let (root, handlers) = (config.site.root(), config.site.handlers());
         let engine = Engine::new(&config.budget, config.site.code_cache())?;
+        engine.limit_memory(config.instance_memory_bytes());
         let controls = Controls {
             settings: Arc::new(Published::new(Settings::of(config))),
             pages: Arc::new(Pages::open(root, config.page_options())?),
             grace: Arc::new(Published::new(config.server.shutdown_grace)),
+            access_log: out.clone(),
+            engine: engine.clone(),
         };
         // What is cached is there at once; the rest is compiled while this serves already.
         let scan = reload::list(handlers);
@@ -60,7 +66,8 @@ impl Service {
         let (of_start, registry_then) = (announced.clone(), registry.clone());
         let on_started = Box::new(move |started| {
             let routes = registry_then.current().route_table();
-            on_started(started_lines(started, of_start.get(), routes));
+            let lines = started_lines(started, of_start.get(), routes);
+            on_started(printable::report(&lines).to_string());
         });
         let reload = follow(scan, root, &engine, &registry, pages, on_started)?;
         let server = Server::start(
@@ -75,7 +82,9 @@ impl Service {
         engine.expect_crowd(&config.budget);
         let routes = route_table(root, &registry.current());
         let (scheme, addr) = (server.scheme().as_str(), server.addr());
-        let mut announcement = format!("{routes}listening on {scheme}://{addr}/\n");
+        let shown = routes.to_string();
+        let shown = printable::report(&shown);
+        let mut announcement = format!("{shown}listening on {scheme}://{addr}/\n");
         if let Some(addr) = server.redirect_addr() {
             announcement += &format!("sending http://{addr}/ on to https\n");
         }
@@ -132,6 +141,9 @@ impl Controls {
         self.pages.set_options(config.page_options())?;
         self.settings.publish(Settings::of(config));
         self.grace.publish(config.server.shutdown_grace);
+        log::set_limits(&config.log);
+        self.access_log.set_limits(&config.log);
+        self.engine.limit_memory(config.instance_memory_bytes());
         Ok(())
     }
 }

@@ -24,9 +24,9 @@ pub(super) fn work(badge: Badge) -> anyhow::Result<ExitCode> {
     badge.follow()?;
     let mut channel = ToSupervisor::stdin()?;
     let (config, colours) = channel.config()?;
-    let errors = Log::start("error", std::io::stderr())?;
-    log::install(errors.clone(), colours);
-    let out = Log::start("access", std::io::stdout())?;
+    let errors = Log::start("error", std::io::stderr(), &config.log)?;
+    log::install(errors.clone(), log::LEVEL, colours);
+    let out = Log::start("access", std::io::stdout(), &config.log)?;
     raise_descriptor_limit();
 
     let (reporter, on_loaded) = (channel.reporter()?, channel.reporter()?);

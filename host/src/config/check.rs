@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Complaint, Config};
 use crate::static_files;
-use crate::units::{duration, size};
+use crate::units::{self, duration, size};
 
 /// Whole numbers above this are typing errors, whatever they count.
 const MANY: u64 = 1_000_000;
@@ -24,6 +24,9 @@ pub(super) fn check(config: &Config) -> Result<(), Complaint> {
     }
     for range in sizes(config) {
         range.check(size::show)?;
+    }
+    if let units::Share::Bytes(bytes) = config.limits.memory {
+        bounds("limits.memory", bytes, MIB, size::MOST_BYTES).check(size::show)?;
     }
     for range in rates(config) {
         range.check(|rate| format!("{}/s", size::show(rate)))?;
@@ -163,8 +166,9 @@ fn counts(config: &Config) -> [Bounds; 9] {
     ]
 }
 
-fn sizes(config: &Config) -> [Bounds; 16] {
+fn sizes(config: &Config) -> [Bounds; 19] {
     let (http, budget, compress) = (&config.http, &config.budget, &config.compress);
+    let log = &config.log;
     let extensions = http.chunk_extensions_bytes as u64;
     [
         bounds(
@@ -215,15 +219,21 @@ fn sizes(config: &Config) -> [Bounds; 16] {
         bounds("pages.cache", config.pages.cache_bytes as u64, 0, 64 * GIB),
         bounds("compress.cache", compress.cache_bytes as u64, 0, 64 * GIB),
         bounds("compress.min-size", compress.min_bytes, 0, GIB),
+        bounds("limits.log-line", log.line_bytes as u64, 80, 256 * KIB),
+        bounds("limits.log-burst", log.burst_bytes as u64, KIB, GIB),
+        // Room for the longest piece that a worker's output is handed on in.
+        bounds("limits.log-queue", log.queue_bytes as u64, MIB, GIB),
     ]
 }
 
-fn rates(config: &Config) -> [Bounds; 2] {
+fn rates(config: &Config) -> [Bounds; 3] {
     let body = config.http.body_rate_bytes_per_second;
     let write = config.limits.write_rate_bytes_per_second;
+    let log = config.log.rate_bytes_per_second;
     [
         bounds("limits.body-rate", body, 1, GIB),
         bounds("limits.write-rate", write, 1, GIB),
+        bounds("limits.log-rate", log, 1, GIB),
     ]
 }
 

@@ -36,7 +36,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::{content, http1, server, static_files};
+use crate::{content, http1, log, machine, server, static_files};
 
 pub use budget::Budget;
 pub use complaint::Complaint;
@@ -59,8 +59,10 @@ pub struct Config {
     pub server: server::Options,
     /// What the client's side of a connection may cost: as the protocol core counts,
     pub http: http1::Limits,
-    /// and as the server counts.
+    /// as the server counts,
     pub limits: server::Limits,
+    /// and what the logs may hold.
+    pub log: log::Limits,
     /// What one request may cost its handler.
     pub budget: Budget,
     /// What is different for some handlers.
@@ -99,6 +101,7 @@ impl Config {
         visitor.section("server", &mut self.server);
         visitor.section("limits", &mut self.limits);
         visitor.section("limits", &mut self.http);
+        visitor.section("limits", &mut self.log);
         visitor.section("budget", &mut self.budget);
         visitor.tables("handlers", &mut self.handlers);
         visitor.section("pages", &mut self.pages);
@@ -115,6 +118,15 @@ impl Config {
             compress: self.compress,
             ..self.pages.clone()
         }
+    }
+
+    /// The memory that the instances of one of the server's processes may have together, in bytes.
+    pub fn instance_memory_bytes(&self) -> usize {
+        /// What there is at least, where the system does not tell.
+        const LEAST_BYTES: u64 = 1 << 30;
+        let whole = machine::memory_bytes().unwrap_or(LEAST_BYTES);
+        let bytes = self.limits.memory.of(whole) / u64::from(self.server.processes.max(1));
+        usize::try_from(bytes).unwrap_or(usize::MAX)
     }
 
     /// Has relative paths start at `folder`.

@@ -106,8 +106,21 @@ fn what_is_wrong_is_said_in_one_line() {
             "2: limits.bodi: there is no such key; did you mean limits.body?",
         ),
         (
-            "[limits]\nmemory = \"1MiB\"",
-            "2: limits.memory: there is no such key; did you mean budget.memory?",
+            "[limits]\ncpu-time = \"1s\"",
+            "2: limits.cpu-time: there is no such key; did you mean budget.cpu-time?",
+        ),
+        (
+            "[limits]\nmemory = \"64\"",
+            "2: limits.memory: expected a size with a unit or a share of the machine's memory, such \
+             as \"2GiB\" or \"50%\", found \"64\"",
+        ),
+        (
+            "[limits]\nmemory = \"64KiB\"",
+            "2: limits.memory: expected 1MiB to 1024GiB, found 64KiB",
+        ),
+        (
+            "[limits]\nlog-queue = \"1KiB\"",
+            "2: limits.log-queue: expected 1MiB to 1GiB, found 1KiB",
         ),
         (
             "[sever]\nthreads = 1",

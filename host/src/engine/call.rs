@@ -16,9 +16,10 @@ use super::bindings::wasgi::gateway::gateway::Exception;
 use super::kind::Pre;
 use super::limits::{self, TooLong, line};
 use super::load::Code;
+use super::memory::{Reservation, Short};
 use super::meter::Meter;
 use super::seats::Seat;
-use super::state::State;
+use super::state::{MemoryDenied, State};
 use super::warm::Warm;
 use super::{HANDLES, Program, command, wasi_http};
 use crate::config::{Budget, Policy};
@@ -91,6 +92,16 @@ impl Call {
     }
 }
 
+impl Finished {
+    /// There is no memory for an instance.
+    fn turned_away(short: Short) -> Self {
+        Self {
+            failure: Some(Failure::NoMemory(short.limit)),
+            _store: None,
+        }
+    }
+}
+
 impl fmt::Debug for Call {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Call")
@@ -138,7 +149,7 @@ struct Request {
 }
 
 impl Request {
-    fn into_state(self, seat: Option<Seat>) -> State {
+    fn into_state(self, seat: Option<Seat>, reservation: Reservation) -> State {
         State::new(
             self.handler,
             self.environ,
@@ -146,6 +157,7 @@ impl Request {
             self.budget,
             self.meter,
             seat,
+            reservation,
         )
     }
 }
@@ -166,8 +178,12 @@ async fn run_on(code: Arc<Code>, request: Request, reuse: u32) -> Finished {
             (warm.store, Ok(warm.instance), warm.served)
         }
         None => {
+            let reservation = match code.reserve() {
+                Ok(reservation) => reservation,
+                Err(short) => return Finished::turned_away(short),
+            };
             let (pre, seat) = code.place_to_stay().await;
-            let mut store = new_store(pre, request.into_state(seat));
+            let mut store = new_store(pre, request.into_state(seat, reservation));
             code.prepare(store.data_mut());
             let instance = match pre {
                 Pre::Application(pre) => instantiate(pre, &mut store).await,
@@ -187,7 +203,7 @@ async fn run_on(code: Arc<Code>, request: Request, reuse: u32) -> Finished {
         Ok(instance) => match answer(&instance, &mut store).await {
             Ok(()) if !is_last && !store.data().is_nearly_full() => {
                 store.data_mut().end_request();
-                code.idle.put(Warm {
+                code.keep(Warm {
                     store,
                     instance,
                     served,
@@ -208,8 +224,12 @@ async fn run_on(code: Arc<Code>, request: Request, reuse: u32) -> Finished {
 
 /// Runs a request in an instance of its own.
 async fn run(code: Arc<Code>, request: Request) -> Finished {
+    let reservation = match code.reserve() {
+        Ok(reservation) => reservation,
+        Err(short) => return Finished::turned_away(short),
+    };
     let (pre, seat) = code.place().await;
-    let mut store = new_store(pre, request.into_state(seat));
+    let mut store = new_store(pre, request.into_state(seat, reservation));
     code.prepare(store.data_mut());
     let result = match pre {
         Pre::Application(pre) => match instantiate(pre, &mut store).await {
@@ -231,6 +251,7 @@ async fn instantiate(
     store: &mut Store<State>,
 ) -> Result<Application, Failure> {
     let made = pre.instantiate(store).await;
+    store.data_mut().reservation.settle();
     made.map_err(|error| instantiation_failure(&error, store.data_mut()))
 }
 
@@ -347,10 +368,18 @@ pub(super) fn trap_failure(trap: &wasmtime::Error, state: &mut State) -> Failure
     if let Some(failure) = state.failure.take() {
         return failure;
     }
-    if state.memory_denied {
-        return Failure::Memory(state.budget.memory_bytes);
+    if let Some(failure) = denied(state) {
+        return failure;
     }
     Failure::Trap(why(trap, &state.budget))
+}
+
+/// The failure that follows from memory that a guest was refused, if it was.
+fn denied(state: &State) -> Option<Failure> {
+    state.memory_denied.map(|denied| match denied {
+        MemoryDenied::Budget => Failure::Memory(state.budget.memory_bytes),
+        MemoryDenied::Total(short) => Failure::TotalMemory(short.limit),
+    })
 }
 
 /// Why an instance could not be made. Its start functions may have run, and be what failed.
@@ -358,7 +387,9 @@ pub(super) fn instantiation_failure(error: &wasmtime::Error, state: &mut State) 
     if let Some(failure) = state.failure.take() {
         return failure;
     }
-    if error.downcast_ref::<PoolConcurrencyLimitError>().is_some() {
+    if let Some(failure) = denied(state) {
+        failure
+    } else if error.downcast_ref::<PoolConcurrencyLimitError>().is_some() {
         Failure::NoRoom
     } else if error.downcast_ref::<WasmBacktrace>().is_some() {
         Failure::Instantiation(why(error, &state.budget))

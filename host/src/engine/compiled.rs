@@ -40,6 +40,15 @@ impl Compiled {
         }
     }
 
+    /// How long the compiled file is, in bytes: what fills an instance's memory is part of it.
+    pub(super) fn file_bytes(&self) -> usize {
+        let range = match self {
+            Self::Component(component) => component.image_range(),
+            Self::Direct(module) => module.image_range(),
+        };
+        range.end.addr().saturating_sub(range.start.addr())
+    }
+
     /// Which sort of handler it is, or what to tell whoever made it.
     pub(super) fn kind(&self, engine: &Engine) -> Result<Kind, String> {
         match self {

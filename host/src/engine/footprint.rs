@@ -1,6 +1,6 @@
 //! How large a guest's memory has become.
 
-/// The size of a guest's memory at its start and now, in bytes.
+/// The size of a guest's memories together, at their start and now, in bytes.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Footprint {
     first: usize,
@@ -8,12 +8,17 @@ pub(super) struct Footprint {
 }
 
 impl Footprint {
-    /// Takes note of a growth. The first one, from nothing, is how the memory is made.
+    /// The size after one of the memories has grown.
+    pub(super) fn after(self, from: usize, to: usize) -> usize {
+        self.now.saturating_add(to.saturating_sub(from))
+    }
+
+    /// Takes note of a growth. The first one of a memory, from nothing, is how it is made.
     pub(super) fn grow(&mut self, from: usize, to: usize) {
         if from == 0 {
-            self.first = to;
+            self.first = self.first.saturating_add(to);
         }
-        self.now = to;
+        self.now = self.after(from, to);
     }
 
     /// Whether three quarters of what it could grow by is used up, so that the next request may
@@ -37,6 +42,16 @@ mod tests {
         footprint.grow(90, 96);
         assert!(!footprint.is_nearly_full(100));
         footprint.grow(96, 99);
+        assert!(footprint.is_nearly_full(100));
+    }
+
+    #[test]
+    fn all_memories_of_an_instance_count_together() {
+        let mut footprint = Footprint::default();
+        footprint.grow(0, 40);
+        footprint.grow(0, 50);
+        assert_eq!(footprint.after(40, 60), 110);
+        footprint.grow(40, 49);
         assert!(footprint.is_nearly_full(100));
     }
 }

@@ -217,6 +217,9 @@ fn walk(program: &Program, steps: &[Step], body: &[u8]) -> Vec<String> {
     let Pre::Application(pre) = &program.0.first else {
         return Vec::new();
     };
+    let Ok(reservation) = program.0.reserve() else {
+        return Vec::new();
+    };
     let state = State::new(
         "fuzzed".into(),
         environ(),
@@ -224,6 +227,7 @@ fn walk(program: &Program, steps: &[Step], body: &[u8]) -> Vec<String> {
         Budget::default(),
         Arc::<Meter>::default(),
         None,
+        reservation,
     );
     let mut store = new_store(&program.0.first, state);
     let mut work = Box::pin(async move {

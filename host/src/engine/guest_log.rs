@@ -6,12 +6,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
-use crate::gateway::{Step, Trace};
-use crate::printable;
+use tracing::Level;
 
-/// The longest line that is logged whole, in bytes; a longer one is broken. Log collectors
-/// commonly cut at 8 KiB or 16 KiB.
-const LINE_BYTES: usize = 8 * 1024;
+use crate::gateway::{Step, Trace};
+use crate::log;
 
 /// What a stream of WASI takes at a time, in bytes.
 const PERMIT_BYTES: usize = 64 * 1024;
@@ -28,7 +26,10 @@ pub(super) enum Source {
 #[derive(Clone, Debug)]
 pub(super) struct GuestLog {
     handler: Arc<str>,
+    /// What the request may still log, in bytes.
     budget: Arc<Mutex<usize>>,
+    /// The longest line that is logged whole, in bytes. A longer one is broken.
+    line_bytes: usize,
     trace: Trace,
 }
 
@@ -41,11 +42,13 @@ pub(super) struct LineLog {
 }
 
 impl GuestLog {
-    /// A log for a request to `handler`, which takes `budget` bytes and drops the rest.
+    /// A log for a request to `handler`, which takes `budget` bytes and drops the rest. Each line
+    /// counts with what the log puts before it.
     pub(super) fn new(handler: Arc<str>, budget: usize, trace: Trace) -> Self {
         Self {
             handler,
             budget: Arc::new(Mutex::new(budget)),
+            line_bytes: log::line_bytes(),
             trace,
         }
     }
@@ -64,58 +67,83 @@ impl GuestLog {
         }
     }
 
-    fn line(&self, source: Source, line: &[u8]) {
-        {
-            let mut budget = self.budget.lock().unwrap_or_else(PoisonError::into_inner);
-            if *budget == 0 {
-                return;
-            }
-            *budget = budget.saturating_sub(line.len() + 1);
-            if *budget == 0 {
-                self.trace.note(|| Step::LogFull);
-                tracing::warn!(
-                    target: "handler",
-                    "{}: wrote more than a request may log (--max-log): the rest is dropped",
-                    self.handler
-                );
-                return;
-            }
+    /// Logs a line. `false` where the budget is used up: nothing more of the request's is logged.
+    fn line(&self, source: Source, line: &[u8]) -> bool {
+        let mut budget = self.budget.lock().unwrap_or_else(PoisonError::into_inner);
+        if *budget == 0 {
+            return false;
         }
-        let text = String::from_utf8_lossy(line);
-        let text = printable::one_line(text.trim_end_matches('\r'));
-        match source {
-            Source::Stdout => tracing::info!(target: "handler", "{}: {text}", self.handler),
-            Source::Errors | Source::Stderr => {
-                tracing::warn!(target: "handler", "{}: {text}", self.handler);
-            }
+        let level = match source {
+            Source::Stdout => Level::INFO,
+            Source::Errors | Source::Stderr => Level::WARN,
+        };
+        let least = log::least_bytes(&self.handler, line);
+        if least <= *budget {
+            let bytes = log::handler_line(level, &self.handler, line);
+            *budget = budget.saturating_sub(bytes.max(least));
+        } else {
+            *budget = 0;
         }
+        if *budget == 0 {
+            self.trace.note(|| Step::LogFull);
+            tracing::warn!(
+                handler = &*self.handler,
+                "a request wrote more than it may log (budget.log, --max-log): the rest is dropped"
+            );
+        }
+        *budget > 0
+    }
+
+    /// Logs what the host has to say of the request, within the request's budget.
+    pub(super) fn note(&self, text: &str) {
+        let mut budget = self.budget.lock().unwrap_or_else(PoisonError::into_inner);
+        let bytes = log::least_bytes(&self.handler, text.as_bytes());
+        if bytes <= *budget {
+            *budget -= bytes;
+            tracing::warn!(handler = &*self.handler, "{text}");
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        *self.budget.lock().unwrap_or_else(PoisonError::into_inner) == 0
     }
 }
 
 impl LineLog {
-    /// Takes text, and logs the lines that it completes.
+    /// Takes text, and logs the lines that it completes. Of a request that has used up its budget
+    /// not even the lines' ends are looked for.
     pub(super) fn write(&mut self, mut text: &[u8]) {
-        while let Some(newline) = text.iter().position(|&byte| byte == b'\n') {
-            self.hold(&text[..newline]);
-            self.flush();
+        if self.log.is_full() {
+            return;
+        }
+        while let Some(newline) = memchr::memchr(b'\n', text) {
+            if !self.hold(&text[..newline]) || !self.flush() {
+                return;
+            }
             text = &text[newline + 1..];
         }
         self.hold(text);
     }
 
-    fn hold(&mut self, mut text: &[u8]) {
-        while self.partial.len() + text.len() > LINE_BYTES {
-            let (now, later) = text.split_at(LINE_BYTES - self.partial.len());
+    /// Keeps a line's beginning, and logs as much of it as is too long for one line. `false` where
+    /// the budget is used up.
+    fn hold(&mut self, mut text: &[u8]) -> bool {
+        while self.partial.len() + text.len() > self.log.line_bytes {
+            let (now, later) = text.split_at(self.log.line_bytes - self.partial.len());
             self.partial.extend_from_slice(now);
-            self.flush();
+            if !self.flush() {
+                return false;
+            }
             text = later;
         }
         self.partial.extend_from_slice(text);
+        true
     }
 
-    fn flush(&mut self) {
-        self.log.line(self.source, &self.partial);
+    fn flush(&mut self) -> bool {
+        let is_going_on = self.log.line(self.source, &self.partial);
         self.partial.clear();
+        is_going_on
     }
 }
 

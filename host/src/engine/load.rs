@@ -17,10 +17,11 @@ use super::fuse::Fused;
 use super::imports::Linkers;
 use super::kind::Pre;
 use super::limits::line;
+use super::memory::{Beginning, IsListed, MemoryTotal, Reservation, Short};
 use super::pool;
 use super::seats::{Seat, Seats};
 use super::state::State;
-use super::warm::Idle;
+use super::warm::{Idle, Warm};
 use super::{Kind, componentize, direct, fuse};
 use crate::config::{self, Budget};
 use crate::registry::{Describe, Version};
@@ -36,6 +37,8 @@ pub struct Engine {
     first_seats: Arc<Seats>,
     /// Where those run that found no seat.
     crowd: Arc<Crowd>,
+    /// What all instances together have of memory.
+    memory: Arc<MemoryTotal>,
     cache: Option<Arc<CodeCache>>,
 }
 
@@ -71,6 +74,11 @@ pub(super) struct Code {
     /// sleeps would keep.
     may_sleep: bool,
     pub(super) idle: Idle,
+    /// What an instance begins with.
+    beginning: Beginning,
+    /// What all instances of all programs have.
+    memory: Arc<MemoryTotal>,
+    is_listed: IsListed,
 }
 
 /// Why a file is no program that can be run: one line for the person who made it, which says
@@ -111,8 +119,19 @@ impl Engine {
             first,
             first_seats: Arc::new(Seats::new(pool::FIRST_INSTANCES)),
             crowd: Arc::new(Crowd::new()),
+            memory: Arc::new(MemoryTotal::new()),
             cache,
         })
+    }
+
+    /// Limits the memory of all instances together, in bytes, from now on.
+    pub fn limit_memory(&self, bytes: usize) {
+        self.memory.set_limit(bytes);
+    }
+
+    /// What all instances together have of memory, in bytes, as [`Self::limit_memory`] counts it.
+    pub fn memory_used(&self) -> usize {
+        self.memory.used()
     }
 
     /// Makes room for thousands of requests at once when it is needed. A server wants it; without
@@ -195,6 +214,8 @@ impl Engine {
         let imports = compiled.imports(engine);
         let may_sleep =
             kind == Kind::Gateway && imports.iter().any(|name| name.starts_with("wasi:io/poll@"));
+        let needed = compiled.resources_required();
+        let beginning = Beginning::of(needed.as_ref(), compiled.file_bytes());
         let code = Arc::new(Code {
             kind,
             small,
@@ -208,6 +229,9 @@ impl Engine {
             file,
             may_sleep,
             idle: Idle::default(),
+            beginning,
+            memory: self.memory.clone(),
+            is_listed: IsListed::default(),
         });
         self.crowd.expect(&code);
         Ok(Program(code))
@@ -270,6 +294,17 @@ fn unkept(error: anyhow::Error) -> LoadError {
 }
 
 impl Code {
+    /// Takes the memory that an instance begins with.
+    pub(super) fn reserve(&self) -> Result<Reservation, Short> {
+        MemoryTotal::reserve(&self.memory, self.beginning)
+    }
+
+    /// Has an instance wait for its next request, until it is needed or its memory is.
+    pub(super) fn keep(self: &Arc<Self>, warm: Warm) {
+        self.memory.list(self, &self.is_listed);
+        self.idle.put(warm);
+    }
+
     /// Where an instance is made that serves one request.
     pub(super) async fn place(&self) -> (&Pre, Option<Seat>) {
         if let Some((pre, seats)) = &self.small

@@ -30,6 +30,7 @@ mod imports;
 mod kind;
 mod limits;
 mod load;
+mod memory;
 mod meter;
 mod missing;
 mod pool;

@@ -12,6 +12,7 @@ use super::direct::Direct;
 use super::footprint::Footprint;
 use super::guest_log::{GuestLog, LineLog, LogStream, Source};
 use super::limits::{FIELDS_BYTES, RANDOM_BYTES, WASI_HANDLES};
+use super::memory::{Reservation, Short};
 use super::meter::Meter;
 use super::seats::Seat;
 use super::wasi_http::NoNetwork;
@@ -35,6 +36,15 @@ pub struct EnvironToken;
 #[allow(unreachable_pub, reason = "the generated bindings export it again")]
 pub struct StartResponseToken;
 
+/// Whose limit a growth of memory would have passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum MemoryDenied {
+    /// The instance's own budget.
+    Budget,
+    /// The total of all instances.
+    Total(Short),
+}
+
 /// The data of a store.
 pub(super) struct State {
     pub(super) environ: Environ,
@@ -43,9 +53,12 @@ pub(super) struct State {
     pub(super) budget: Budget,
     /// Set by whoever ends the guest with a trap and knows better than the trap's text.
     pub(super) failure: Option<Failure>,
-    /// The last growth of memory was refused: a trap that follows is most likely about that.
-    pub(super) memory_denied: bool,
+    /// Why the last growth of memory was refused, if it was: a trap that follows is most likely
+    /// about that.
+    pub(super) memory_denied: Option<MemoryDenied>,
     footprint: Footprint,
+    /// What the instance has of the total of all instances' memory.
+    pub(super) reservation: Reservation,
     /// How long the request has computed.
     pub(super) meter: Arc<Meter>,
     /// Names the request: what an instance keeps of one is no good for the next.
@@ -79,6 +92,7 @@ impl State {
         budget: Budget,
         meter: Arc<Meter>,
         seat: Option<Seat>,
+        reservation: Reservation,
     ) -> Self {
         let log = GuestLog::new(handler, budget.log_bytes, exchange.trace().clone());
         Self {
@@ -87,8 +101,9 @@ impl State {
             response: Response::default(),
             budget,
             failure: None,
-            memory_denied: false,
+            memory_denied: None,
             footprint: Footprint::default(),
+            reservation,
             meter,
             request: 0,
             has_trapped: false,
@@ -119,7 +134,7 @@ impl State {
         self.response = Response::default();
         self.budget = budget;
         self.failure = None;
-        self.memory_denied = false;
+        self.memory_denied = None;
         self.meter = meter;
         self.request = self.request.wrapping_add(1);
         self.log.renew(budget.log_bytes);
@@ -151,8 +166,7 @@ impl State {
 
     /// Tells the log what the guest was refused, in a line of its own.
     pub(super) fn note(&mut self, text: &str) {
-        self.errors.write(text.as_bytes());
-        self.errors.write(b"\n");
+        self.log.note(text);
     }
 
     /// Closes what the guest has left open. For a guest that is not called again.
@@ -281,16 +295,40 @@ impl wit::HostStartResponse for State {
 }
 
 impl ResourceLimiter for State {
-    fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> Result<bool> {
-        self.memory_denied = desired > self.budget.memory_bytes;
-        if !self.memory_denied {
+    /// The budget is for all memories of an instance together.
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        maximum: Option<usize>,
+    ) -> Result<bool> {
+        self.memory_denied = None;
+        if maximum.is_some_and(|maximum| desired > maximum) {
+            // By the program's own word. What was taken for it would not be given back.
+            return Ok(false);
+        }
+        if self.footprint.after(current, desired) > self.budget.memory_bytes {
+            self.memory_denied = Some(MemoryDenied::Budget);
+        } else if let Err(short) = self.reservation.grow_memory(current, desired) {
+            self.memory_denied = Some(MemoryDenied::Total(short));
+        } else {
             self.footprint.grow(current, desired);
         }
-        Ok(!self.memory_denied)
+        Ok(self.memory_denied.is_none())
     }
 
-    fn table_growing(&mut self, _: usize, desired: usize, maximum: Option<usize>) -> Result<bool> {
-        Ok(maximum.is_none_or(|maximum| desired <= maximum))
+    fn table_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        maximum: Option<usize>,
+    ) -> Result<bool> {
+        if maximum.is_some_and(|maximum| desired > maximum) {
+            return Ok(false);
+        }
+        let taken = self.reservation.grow_table(current, desired);
+        self.memory_denied = taken.err().map(MemoryDenied::Total);
+        Ok(self.memory_denied.is_none())
     }
 }
 

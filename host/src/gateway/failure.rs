@@ -45,6 +45,11 @@ pub enum Failure {
     Busy(usize),
     /// The server has as many instances as it has room for.
     NoRoom,
+    /// The server's instances together have as much memory as they may: bytes.
+    NoMemory(usize),
+    /// The instance asked for more memory when the server's instances together had as much as they
+    /// may, and trapped. Bytes.
+    TotalMemory(usize),
     /// The instance could not be made for another reason.
     Instantiation(String),
     /// The body came without a call of `start_response` (R6).
@@ -60,7 +65,7 @@ impl Failure {
     pub fn status(&self) -> u16 {
         match self {
             Self::CpuTime(_) | Self::WallTime(_) => 504,
-            Self::Busy(_) | Self::NoRoom => 503,
+            Self::Busy(_) | Self::NoRoom | Self::NoMemory(_) | Self::TotalMemory(_) => 503,
             Self::Exception(_)
             | Self::Panic(_)
             | Self::Trap(_)
@@ -93,6 +98,18 @@ impl fmt::Display for Failure {
             Self::Busy(limit) => write!(
                 f,
                 "has {limit} requests in work already (--max-concurrent): turned one away"
+            ),
+            Self::NoMemory(bytes) => write!(
+                f,
+                "found no memory for another instance: all together may have {} MiB \
+                 (limits.memory): turned one away",
+                bytes / (1024 * 1024)
+            ),
+            Self::TotalMemory(bytes) => write!(
+                f,
+                "ran out of the server's memory: all instances together may have {} MiB \
+                 (limits.memory)",
+                bytes / (1024 * 1024)
             ),
             Self::NoRoom => write!(f, "found no room for another instance: turned one away"),
             Self::Instantiation(why) => write!(f, "could not be instantiated: {why}"),
@@ -199,5 +216,7 @@ mod tests {
         assert_eq!(Failure::WallTime(Duration::ZERO).status(), 504);
         assert_eq!(Failure::Busy(1).status(), 503);
         assert_eq!(Failure::NoRoom.status(), 503);
+        assert_eq!(Failure::NoMemory(1).status(), 503);
+        assert_eq!(Failure::TotalMemory(1).status(), 503);
     }
 }

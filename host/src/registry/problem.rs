@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::Path;
 
 use super::handler::Version;
+use crate::printable;
 use crate::router::Route;
 
 /// Characters of an error's text that are kept. A parser's complaint fits; a whole source line of
@@ -45,7 +46,7 @@ pub enum ProblemKind {
 }
 
 impl Problem {
-    /// A problem with the given text, whose line ends and control characters are replaced.
+    /// A problem with the given text, whose line ends and hidden characters are replaced.
     pub fn new(file: String, kind: ProblemKind, text: &str) -> Problem {
         Problem {
             file,
@@ -125,31 +126,25 @@ impl fmt::Display for Problem {
 }
 
 /// How a file in a folder is named to people. A file's name is the word of whoever made the file:
-/// its control characters must not reach a terminal or begin a new line in the log.
+/// what is hidden in it must not reach a terminal or begin a new line in the log.
 pub(crate) fn label(folder: &Path, file: &Path) -> String {
     let path = folder.join(file);
-    let mut label = String::new();
-    for c in path.to_string_lossy().chars() {
-        match c.is_control() {
-            true => label.extend(c.escape_default()),
-            false => label.push(c),
-        }
-    }
-    label
+    printable::line_of_bytes(path.as_os_str().as_encoded_bytes()).to_string()
 }
 
-/// `text` with every run of white space and control characters as one space, and cut where it gets
-/// too long.
+/// `text` with every run of white space and control characters as one space, other hidden
+/// characters by their escapes, and cut where it gets too long.
 fn one_line(text: &str) -> String {
     let words: Vec<&str> = text
         .split(|c: char| c.is_whitespace() || c.is_control())
         .filter(|word| !word.is_empty())
         .collect();
     let line = words.join(" ");
-    match line.char_indices().nth(MAX_REASON_CHARS) {
+    let shown = match line.char_indices().nth(MAX_REASON_CHARS) {
         Some((end, _)) => format!("{} …", &line[..end]),
         None => line,
-    }
+    };
+    printable::block(&shown).to_string()
 }
 
 #[cfg(test)]
@@ -171,6 +166,14 @@ mod tests {
             problem.to_string(),
             "handlers/he\\nllo.wat: hello.wat: expected `)` --> 3:5 [31mred; /hello is not served"
         );
+    }
+
+    #[test]
+    fn a_name_cant_turn_its_line_around() {
+        let file = label(Path::new("handlers"), Path::new("a\u{202e}msaw.b\u{2028}"));
+        assert_eq!(file, "handlers/a\\u{202e}msaw.b\\u{2028}");
+        let problem = Problem::new(file, ProblemKind::NotAHandler, "x\u{2066}y");
+        assert!(problem.to_string().ends_with(": x\\u{2066}y"), "{problem}");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! A reactor's end of the access log: lines are gathered for a turn and handed over together.
 
-use crate::log::Log;
+use crate::log::{Log, Source};
 
 /// Gathers lines. A clone has a buffer of its own.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ impl AccessLog {
         if !self.lines.is_empty() {
             let capacity = self.lines.len();
             let lines = std::mem::replace(&mut self.lines, String::with_capacity(capacity));
-            self.log.send(lines.into_bytes());
+            self.log.send(&Source::Server, lines.into_bytes());
         }
     }
 }

@@ -11,6 +11,7 @@ use super::lanes::Rank;
 use super::proxy::{self, Origin};
 use super::record::Record;
 use super::redirect;
+use super::refusal::TurnedAway;
 use super::transport::SCRATCH_BYTES;
 use super::{Settings, Shared, access_log::AccessLog};
 use crate::engine::{Call, Program};
@@ -45,6 +46,8 @@ pub(super) struct Context {
     /// What is set, as of the beginning of this turn.
     pub(super) settings: published::Reader<Settings>,
     access_log: AccessLog,
+    /// Requests that were turned away.
+    pub(super) turned_away: TurnedAway,
     /// A clone for each body that is being compressed, and one.
     pub(super) encoders: Arc<()>,
 }
@@ -78,6 +81,7 @@ impl Context {
             registry: Reader::new(shared.registry.clone()),
             settings: published::Reader::new(shared.settings.clone()),
             access_log: shared.access_log.clone(),
+            turned_away: TurnedAway::default(),
             encoders: Arc::new(()),
             shared,
         }
@@ -137,7 +141,7 @@ impl Context {
         let budget = policy.budget;
         let Some(pass) = handler.enter(budget.concurrent_requests) else {
             let failure = Failure::Busy(budget.concurrent_requests);
-            tracing::warn!("{}: {failure}", handler.name);
+            self.turned_away.note(&handler.name, &failure, self.now);
             return Start::Refused {
                 answer: self.failure(&failure),
                 by: Target::Handler(handler),
@@ -230,7 +234,8 @@ impl Context {
     /// Adds a request's line to the access log.
     pub(super) fn log(&mut self, peer: SocketAddr, record: &Record) {
         if self.settings.access_log {
-            record.write(peer, Instant::now(), self.access_log.buffer());
+            let time = self.date.log_text();
+            record.write(time, peer, Instant::now(), self.access_log.buffer());
         }
     }
 

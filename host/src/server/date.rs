@@ -1,11 +1,15 @@
-//! The time of day for the `Date` field, written once a second.
+//! The time of day for the `Date` field and the access log, written once a second.
 
 use std::time::{Duration, Instant, SystemTime};
+
+use crate::log::timestamp;
 
 /// The current `Date`, an IMF-fixdate (RFC 9110 section 5.6.7).
 #[derive(Debug)]
 pub(super) struct Date {
     text: [u8; 29],
+    /// The same second, as the access log has it.
+    log_text: String,
     until: Instant,
 }
 
@@ -13,6 +17,7 @@ impl Date {
     pub(super) fn new(now: Instant) -> Self {
         let mut date = Self {
             text: [b' '; 29],
+            log_text: String::new(),
             until: now,
         };
         date.update(now);
@@ -21,6 +26,11 @@ impl Date {
 
     pub(super) fn text(&self) -> &[u8; 29] {
         &self.text
+    }
+
+    /// The current time in UTC, to the second, as RFC 3339 has it.
+    pub(super) fn log_text(&self) -> &str {
+        &self.log_text
     }
 
     /// Writes the date anew if the second is over.
@@ -33,6 +43,7 @@ impl Date {
         if let Ok(text) = text.as_bytes().try_into() {
             self.text = text;
         }
+        self.log_text = timestamp::whole_seconds(wall);
         let into_second = wall
             .duration_since(SystemTime::UNIX_EPOCH)
             .map_or(0, |since_epoch| since_epoch.subsec_nanos());

@@ -50,6 +50,7 @@ use crate::config::Config;
 use crate::engine::{Engine, Program, Ticker, Timers};
 use crate::gateway::Scheme;
 use crate::log::Log;
+use crate::printable;
 use crate::published::Published;
 use crate::registry;
 use crate::static_files::Pages;
@@ -237,7 +238,10 @@ fn run(reactor: Reactor, runtime: &tokio::runtime::Handle) {
     match result {
         Ok(Ok(())) => {}
         Ok(Err(error)) => {
-            eprintln!("wasgi: a reactor has failed: {error:#}");
+            eprintln!(
+                "wasgi: a reactor has failed: {}",
+                printable::block(&format!("{error:#}"))
+            );
             std::process::exit(1);
         }
         Err(_) => std::process::abort(),

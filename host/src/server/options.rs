@@ -57,6 +57,12 @@ pub struct Limits {
     /// one proxy in front may bring.
     #[serde(rename = "connections-per-address")]
     pub connections_per_address_count: u32,
+    /// The memory of all instances of all handlers together. A request for whose instance there is
+    /// none left is answered with 503, and the growth of one at work is refused.
+    ///
+    /// Half of the machine's: the other half is for the system, its cache of files, and what the
+    /// server needs beside instances.
+    pub memory: units::Share,
     /// From a request's head to its answer's last byte, however long the budget and the timeouts
     /// within it are. Then status 408 or 504, or a cut connection.
     ///
@@ -159,6 +165,7 @@ impl Default for Limits {
         Self {
             connections_count: 32 * 1024,
             connections_per_address_count: 16 * 1024,
+            memory: units::Share::Percent(50),
             request_timeout: Duration::from_secs(60 * 60),
             write_patience: Duration::from_secs(60),
             write_rate_bytes_per_second: 500,

@@ -436,9 +436,10 @@ impl Reactor {
             | Failure::BadResponse(_)
                 if running.exchange.is_client_gone() =>
             {
-                tracing::info!("{name}: {failure} (its client has gone)");
+                tracing::info!(handler = name, "{failure} (its client has gone)");
             }
-            _ => tracing::error!("{name}: {failure}"),
+            _ if self.cx.turned_away.note(name, failure, self.cx.now) => {}
+            _ => tracing::error!(handler = name, "{failure}"),
         }
         if let Some(connection) = running.connection
             && let Some(connection) = self.connections.get_mut(connection)

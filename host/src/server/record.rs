@@ -1,12 +1,13 @@
 //! What the access log says of one request.
 
 use std::fmt::Write;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
 use crate::engine::Program;
 use crate::http1::{RequestHead, is_bodiless};
+use crate::printable;
 use crate::registry::Target;
 
 /// Bytes of a rejected request's first line that are logged.
@@ -86,45 +87,119 @@ impl Record {
         };
         if !bodiless && !std::mem::replace(&mut self.overlong, true) {
             tracing::warn!(
-                "{}: the body is longer than its Content-Length: the rest is not sent",
-                self.handler_name()
+                handler = self.handler_name(),
+                "the body is longer than its Content-Length: the rest is not sent"
             );
         }
     }
 
-    /// Appends the access log's line: client, request line, status, bytes, milliseconds, handler.
-    pub(super) fn write(&self, peer: SocketAddr, now: Instant, log: &mut String) {
-        let elapsed = now.saturating_duration_since(self.began);
-        let result = match &self.line {
-            // A head that was taken has no characters that could disturb a terminal.
-            Line::Head(head) => write!(
-                log,
-                "{} \"{} {} {}\"",
-                peer.ip().to_canonical(),
-                head.method(),
-                head.target(),
-                head.version().as_str()
-            ),
-            Line::Rejected(line) => write!(log, "{} \"{line}\"", peer.ip().to_canonical()),
-        };
-        let rest = write!(
-            log,
-            " {} {} {}.{:03}ms {}",
-            self.status,
-            self.bytes,
-            elapsed.as_millis(),
-            elapsed.as_micros() % 1000,
-            self.handler_name()
+    /// Appends the access log's line: the time of day, client, request line, status, bytes,
+    /// milliseconds, handler, and why the answer was cut where it was.
+    ///
+    /// Written by hand: with `write!`, a line took a tenth of what a page takes in all.
+    pub(super) fn write(&self, time: &str, peer: SocketAddr, now: Instant, log: &mut String) {
+        log.push_str(time);
+        log.push(' ');
+        push_address(log, peer.ip());
+        log.push_str(" \"");
+        match &self.line {
+            Line::Head(head) => {
+                // A token, which has neither quotes nor backslashes.
+                log.push_str(head.method());
+                log.push(' ');
+                printable::push_quoted(log, head.target());
+                log.push(' ');
+                log.push_str(head.version().as_str());
+            }
+            Line::Rejected(line) => log.push_str(line),
+        }
+        log.push_str("\" ");
+        let mut number = itoa::Buffer::new();
+        log.push_str(number.format(self.status));
+        log.push(' ');
+        log.push_str(number.format(self.bytes));
+        log.push(' ');
+        let micros = now.saturating_duration_since(self.began).as_micros();
+        let micros = u64::try_from(micros).unwrap_or(u64::MAX);
+        log.push_str(number.format(micros / 1000));
+        // Three digits: the leading one is the thousands', which is cut off.
+        log.push('.');
+        log.push_str(
+            number
+                .format(1000 + micros % 1000)
+                .get(1..)
+                .unwrap_or_default(),
         );
-        debug_assert!(
-            result.is_ok() && rest.is_ok(),
-            "a string takes all that is written"
-        );
+        log.push_str("ms ");
+        printable::push_word(log, self.handler_name());
         if let Some(why) = self.cut {
             log.push_str(" (");
             log.push_str(why);
             log.push(')');
         }
         log.push('\n');
+    }
+}
+
+/// Appends an address, of IPv4 where it is one that IPv6 has mapped.
+fn push_address(log: &mut String, address: IpAddr) {
+    match address.to_canonical() {
+        IpAddr::V4(address) => {
+            let mut number = itoa::Buffer::new();
+            for (index, octet) in address.octets().into_iter().enumerate() {
+                if index > 0 {
+                    log.push('.');
+                }
+                log.push_str(number.format(octet));
+            }
+        }
+        IpAddr::V6(address) => {
+            // A string takes all that is written.
+            let _ = write!(log, "{address}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn line(record: &Record, peer: &str, after: Duration) -> String {
+        let peer = SocketAddr::new(peer.parse().expect("an address"), 80);
+        let mut line = String::new();
+        record.write(
+            "2026-11-29T06:53:18Z",
+            peer,
+            record.began + after,
+            &mut line,
+        );
+        line
+    }
+
+    #[test]
+    fn a_line_has_all_fields() {
+        let mut record = Record::rejected(b"a\"b\\ \xe2\x80\xae\x1b", Instant::now());
+        record.status = 400;
+        record.bytes = 1_234_567;
+        assert_eq!(
+            line(&record, "192.0.2.10", Duration::from_micros(1_002_003)),
+            "2026-11-29T06:53:18Z 192.0.2.10 \"a\\\"b\\\\ \\xe2\\x80\\xae\\x1b\" 400 1234567 \
+             1002.003ms -\n"
+        );
+        record.cut = Some("the client left");
+        for (peer, shown) in [
+            ("::1", "::1"),
+            ("::ffff:192.0.2.1", "192.0.2.1"),
+            ("2001:db8::7", "2001:db8::7"),
+        ] {
+            let line = line(&record, peer, Duration::from_micros(70));
+            assert!(
+                line.starts_with(&format!("2026-11-29T06:53:18Z {shown} \"")),
+                "{line}"
+            );
+            assert!(line.ends_with(" 0.070ms - (the client left)\n"), "{line}");
+        }
     }
 }

@@ -6,23 +6,30 @@ use std::thread::{self, JoinHandle};
 
 use anyhow::Context;
 
-use crate::log::Log;
+use crate::log::{Log, Source};
 
-/// What is read of an output at a time. A log may hold 4,096 such pieces while nobody takes them.
+/// What is read of an output at a time.
 const PIECE_BYTES: usize = 8 * 1024;
 
 /// The longest line, in bytes. What is longer may be cut by another worker's.
 const MAX_LINE_BYTES: usize = 256 * 1024;
 
-/// Starts a thread that hands what comes from `output` on to `log`, until it ends.
+/// Starts a thread that hands what comes from the `output` of worker `number` on to `log`, until it
+/// ends. While the log's output is slow, the thread reads no more: then the worker's own log drops
+/// lines, which knows whose they are. Where the log's output takes nothing at all, the thread drops
+/// them, so that the worker never waits.
 pub(super) fn start(
     name: &str,
+    number: u32,
     output: impl Read + Send + 'static,
     log: Log,
 ) -> anyhow::Result<JoinHandle<()>> {
     thread::Builder::new()
         .name(format!("wasgi-{name}"))
-        .spawn(move || relay(output, |lines| log.send(lines)))
+        .spawn(move || {
+            let source = Source::Worker(number);
+            relay(output, |lines| log.send_when_room(&source, lines));
+        })
         .context("could not start the thread of a worker's log")
 }
 

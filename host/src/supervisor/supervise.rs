@@ -270,7 +270,7 @@ impl Supervisor {
             && count == self.slots.len()
             && let Some(text) = self.loaded.take()
         {
-            self.logs.out.send(text.into_bytes());
+            self.logs.out.announce(text);
         }
     }
 
@@ -279,7 +279,7 @@ impl Supervisor {
         let pids: Vec<String> = self.workers().map(|one| one.pid().to_string()).collect();
         let (count, pids) = (pids.len(), pids.join(", "));
         let text = format!("{announcement}served by {count} processes: {pids}\n");
-        self.logs.out.send(text.into_bytes());
+        self.logs.out.announce(text);
     }
 
     /// Sees to the workers that have ended.

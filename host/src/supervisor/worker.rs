@@ -77,11 +77,11 @@ impl Worker {
             has_loaded: false,
         };
         if let Some(out) = worker.child.stdout.take() {
-            let relay = relay::start("out", out, logs.out.clone())?;
+            let relay = relay::start("out", number.into(), out, logs.out.clone())?;
             worker.relays.push(relay);
         }
         if let Some(errors) = worker.child.stderr.take() {
-            let relay = relay::start("errors", errors, logs.errors.clone())?;
+            let relay = relay::start("errors", number.into(), errors, logs.errors.clone())?;
             worker.relays.push(relay);
         }
         let pid = worker.pid();

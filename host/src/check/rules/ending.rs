@@ -64,6 +64,10 @@ pub(super) fn failures(shot: &Shot) -> Vec<Finding> {
             "budget",
             "send the body in blocks rather than whole, or raise the budget",
         ),
+        Failure::NoMemory(_) | Failure::TotalMemory(_) => (
+            "budget",
+            "allow all instances more together (limits.memory)",
+        ),
         Failure::Instantiation(_) | Failure::NoRoom | Failure::Busy(_) => (
             "load",
             "look into what runs before the first request: start functions, static values",

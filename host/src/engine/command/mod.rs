@@ -34,6 +34,7 @@ pub(super) async fn run(pre: &CommandPre<State>, store: &mut Store<State>) -> Re
         .instantiate_async(&mut *store)
         .await
         .map_err(|error| instantiation_failure(&error, store.data_mut()))?;
+    store.data_mut().reservation.settle();
     let guest = async {
         let result = command.wasi_cli_run().call_run(&mut *store).await;
         exit_status(result, store.data_mut())?;

@@ -34,6 +34,7 @@ pub(super) async fn run(pre: &ProxyPre<State>, store: &mut Store<State>) -> Resu
         .instantiate_async(&mut *store)
         .await
         .map_err(|error| instantiation_failure(&error, store.data_mut()))?;
+    store.data_mut().reservation.settle();
     let (sender, answer) = oneshot::channel();
     let (request, outparam) = resources(store.data_mut(), sender)
         .map_err(|error| Failure::Instantiation(line(&error)))?;

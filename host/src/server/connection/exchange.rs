@@ -152,7 +152,10 @@ impl Connection {
             .record
             .as_ref()
             .map_or("", |record| record.handler_name());
-        tracing::error!("{handler}: the body is shorter than its Content-Length: connection cut");
+        tracing::error!(
+            handler,
+            "the body is shorter than its Content-Length: connection cut"
+        );
         self.phase = Phase::Closing(CloseReason::AnswerShort);
     }
 

@@ -92,7 +92,10 @@ impl Connection {
                 .record
                 .as_ref()
                 .map_or("", |record| record.handler_name());
-            tracing::warn!("{handler}: a {name} field was not sent: it could break the framing");
+            tracing::warn!(
+                handler,
+                "a {name} field was not sent: it could break the framing"
+            );
         }
     }
 }

@@ -1,0 +1,341 @@
+//! What all instances together have of memory: a total that no request takes beyond its limit.
+//!
+//! What is counted is what guests *may touch*, as the kernel gives it to them whenever they do:
+//! linear memories at their size, and tables. A page that a program's own file fills is an
+//! exception: it is the file's until the guest writes to it, and few are. A Python program begins
+//! with 20 to 60 MiB of them, of which a request writes to a tenth or less; so a quarter of them is
+//! counted ([`IMAGE_SHARE`]).
+//!
+//! A request takes what its program begins with before there is an instance, with one atomic
+//! operation, and gives all back with another when its store is dropped. Growth is added when it
+//! happens. Where the total is short, instances that wait for another request (`reuse`) go first.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use wasmtime::ResourcesRequired;
+
+use super::load::Code;
+
+/// A page of WebAssembly's, in bytes.
+const PAGE_BYTES: usize = 64 * 1024;
+
+/// An element of a table, in bytes: a pointer.
+const ELEMENT_BYTES: usize = size_of::<usize>();
+
+/// Of the memory that a program's file fills, one part in so many is counted. A request to the
+/// demo's Flask application writes to 670 pages of 4 KiB, of 11,000: one in sixteen.
+const IMAGE_SHARE: usize = 4;
+
+/// Smaller files are not looked at: their programs' memory is counted whole.
+const IMAGE_LEAST_BYTES: usize = 1 << 20;
+
+/// The total of one process.
+#[derive(Debug)]
+pub(super) struct MemoryTotal {
+    limit: AtomicUsize,
+    used: AtomicUsize,
+    /// Programs that may have idle instances.
+    idle: Mutex<Vec<Weak<Code>>>,
+}
+
+/// What an instance of a program begins with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Beginning {
+    /// Linear memory and tables, in bytes: as much as that or less.
+    bytes: usize,
+    /// What of it is counted.
+    charge: usize,
+}
+
+/// What one instance has taken of the total. It is given back when this is dropped.
+pub(super) struct Reservation {
+    total: Arc<MemoryTotal>,
+    charged: usize,
+    beginning: Beginning,
+    /// What of the beginning's bytes has not been used by a memory or a table yet.
+    unused_bytes: usize,
+}
+
+/// The total is short.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Short {
+    /// What all instances together may have, in bytes.
+    pub(super) limit: usize,
+}
+
+/// That a program is in the list of those which may have idle instances.
+#[derive(Debug, Default)]
+pub(super) struct IsListed(AtomicBool);
+
+impl MemoryTotal {
+    /// A total without a limit.
+    pub(super) fn new() -> Self {
+        Self {
+            limit: AtomicUsize::new(usize::MAX),
+            used: AtomicUsize::new(0),
+            idle: Mutex::default(),
+        }
+    }
+
+    /// Limits what is taken from now on. What has been taken stays.
+    pub(super) fn set_limit(&self, bytes: usize) {
+        self.limit.store(bytes, Ordering::Relaxed);
+    }
+
+    /// What is taken now, in bytes.
+    pub(super) fn used(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    /// Takes what an instance begins with, before it is made.
+    ///
+    /// # Errors
+    ///
+    /// The total is short, even with all idle instances gone.
+    pub(super) fn reserve(total: &Arc<Self>, beginning: Beginning) -> Result<Reservation, Short> {
+        total.take(beginning.charge)?;
+        Ok(Reservation {
+            total: total.clone(),
+            charged: beginning.charge,
+            beginning,
+            unused_bytes: beginning.bytes,
+        })
+    }
+
+    /// Has the idle instances of a program dropped when the total is short.
+    pub(super) fn list(&self, code: &Arc<Code>, is_listed: &IsListed) {
+        if !is_listed.0.swap(true, Ordering::Relaxed) {
+            let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+            idle.retain(|code| code.strong_count() > 0);
+            idle.push(Arc::downgrade(code));
+        }
+    }
+
+    fn take(&self, bytes: usize) -> Result<(), Short> {
+        loop {
+            let limit = self.limit.load(Ordering::Relaxed);
+            // Relaxed: the count orders nothing but itself.
+            let more = |used: usize| used.checked_add(bytes).filter(|used| *used <= limit);
+            let taken = self
+                .used
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+            if taken.is_ok() {
+                return Ok(());
+            }
+            if bytes > limit || !self.evict() {
+                return Err(Short { limit });
+            }
+        }
+    }
+
+    /// Drops an idle instance. `false` if there is none.
+    fn evict(&self) -> bool {
+        let codes = self
+            .idle
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        let warm = codes
+            .iter()
+            .filter_map(Weak::upgrade)
+            .find_map(|code| code.idle.take());
+        warm.is_some()
+    }
+
+    fn give_back(&self, bytes: usize) {
+        self.used.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+impl Beginning {
+    /// What an instance needs, of a program whose compiled file has `file_bytes`. Nothing is known
+    /// before it is made of a component that imports modules.
+    pub(super) fn of(needed: Option<&ResourcesRequired>, file_bytes: usize) -> Self {
+        let Some(needed) = needed else {
+            return Self::default();
+        };
+        let count = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
+        let size = |size: Option<u64>| usize::try_from(size.unwrap_or(0)).unwrap_or(usize::MAX);
+        let memory = count(needed.num_memories)
+            .saturating_mul(size(needed.max_initial_memory_size))
+            .saturating_mul(PAGE_BYTES);
+        let tables = count(needed.num_tables)
+            .saturating_mul(size(needed.max_initial_table_size))
+            .saturating_mul(ELEMENT_BYTES);
+        let bytes = memory.saturating_add(tables);
+        let image = match memory.min(file_bytes) {
+            small if small < IMAGE_LEAST_BYTES => 0,
+            image => image,
+        };
+        Self {
+            bytes,
+            charge: bytes - (image - image / IMAGE_SHARE),
+        }
+    }
+
+    /// What is counted of some of its bytes.
+    fn share(&self, bytes: usize) -> usize {
+        let share = bytes as u128 * self.charge as u128 / (self.bytes as u128).max(1);
+        usize::try_from(share).unwrap_or(usize::MAX)
+    }
+}
+
+impl Reservation {
+    /// Takes what a linear memory grows by. Its first size is what the program begins with.
+    pub(super) fn grow_memory(&mut self, from: usize, to: usize) -> Result<(), Short> {
+        self.grow(from == 0, to.saturating_sub(from))
+    }
+
+    /// Takes what a table grows by, in elements. Its first size is what the program begins with.
+    pub(super) fn grow_table(&mut self, from: usize, to: usize) -> Result<(), Short> {
+        let more = to.saturating_sub(from).saturating_mul(ELEMENT_BYTES);
+        self.grow(from == 0, more)
+    }
+
+    /// The instance has been made: what was taken for more or larger memories is given back.
+    pub(super) fn settle(&mut self) {
+        let unused = std::mem::take(&mut self.unused_bytes);
+        if unused > 0 {
+            let back = self.beginning.share(unused).min(self.charged);
+            self.charged -= back;
+            self.total.give_back(back);
+        }
+    }
+
+    fn grow(&mut self, is_first: bool, bytes: usize) -> Result<(), Short> {
+        let covered = if is_first {
+            bytes.min(self.unused_bytes)
+        } else {
+            0
+        };
+        self.unused_bytes -= covered;
+        let more = bytes - covered;
+        if more > 0 {
+            self.total.take(more)?;
+            self.charged += more;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.total.give_back(self.charged);
+    }
+}
+
+impl fmt::Debug for Reservation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reservation")
+            .field("charged", &self.charged)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn beginning(memories: u32, pages: u64, file_bytes: usize) -> Beginning {
+        let needed = ResourcesRequired {
+            num_memories: memories,
+            max_initial_memory_size: Some(pages),
+            num_tables: 1,
+            max_initial_table_size: Some(2),
+        };
+        Beginning::of(Some(&needed), file_bytes)
+    }
+
+    fn total(limit: usize) -> Arc<MemoryTotal> {
+        let total = Arc::new(MemoryTotal::new());
+        total.set_limit(limit);
+        total
+    }
+
+    #[test]
+    fn all_that_is_taken_is_given_back() {
+        let total = total(10 * PAGE_BYTES);
+        let beginning = beginning(1, 2, 0);
+        let mut first = MemoryTotal::reserve(&total, beginning).expect("room");
+        assert_eq!(total.used(), 2 * PAGE_BYTES + 16);
+        // What it begins with has been taken already.
+        first.grow_memory(0, 2 * PAGE_BYTES).expect("taken");
+        first.grow_table(0, 2).expect("taken");
+        first.settle();
+        assert_eq!(total.used(), 2 * PAGE_BYTES + 16);
+        first
+            .grow_memory(2 * PAGE_BYTES, 8 * PAGE_BYTES)
+            .expect("room");
+        assert_eq!(
+            MemoryTotal::reserve(&total, beginning).map(drop),
+            Err(Short {
+                limit: 10 * PAGE_BYTES
+            })
+        );
+        assert!(first.grow_memory(8 * PAGE_BYTES, 10 * PAGE_BYTES).is_err());
+        assert!(first.grow_table(2, 4).is_ok());
+        assert_eq!(
+            total.used(),
+            8 * PAGE_BYTES + 32,
+            "what was refused was not taken"
+        );
+        drop(first);
+        assert_eq!(total.used(), 0);
+    }
+
+    #[test]
+    fn a_memory_of_no_page_does_not_grow_for_nothing() {
+        let total = total(usize::MAX);
+        let mut one = MemoryTotal::reserve(&total, Beginning::default()).expect("room");
+        one.grow_memory(0, 0).expect("room");
+        one.settle();
+        one.grow_memory(0, 5 * PAGE_BYTES).expect("room");
+        assert_eq!(total.used(), 5 * PAGE_BYTES);
+    }
+
+    #[test]
+    fn memories_that_turn_out_smaller_are_not_counted_for_long() {
+        let total = total(usize::MAX);
+        let mut one = MemoryTotal::reserve(&total, beginning(3, 4, 0)).expect("room");
+        assert_eq!(total.used(), 12 * PAGE_BYTES + 16);
+        for pages in [4, 1, 0] {
+            one.grow_memory(0, pages * PAGE_BYTES).expect("taken");
+        }
+        one.grow_table(0, 2).expect("taken");
+        one.settle();
+        assert_eq!(total.used(), 5 * PAGE_BYTES + 16);
+    }
+
+    #[test]
+    fn of_what_a_file_fills_a_quarter_is_counted() {
+        let mib = 1 << 20;
+        let whole = beginning(1, 32, 0);
+        assert_eq!(whole.charge, 2 * mib + 16);
+        assert_eq!(beginning(1, 32, mib - 1), whole, "a small file");
+        assert_eq!(beginning(1, 32, mib).charge, mib + mib / 4 + 16);
+        assert_eq!(beginning(1, 32, 9 * mib).charge, mib / 2 + 16);
+        assert_eq!(Beginning::of(None, mib), Beginning::default());
+        let absurd = beginning(u32::MAX, u64::MAX, usize::MAX);
+        assert!(absurd.charge <= absurd.bytes);
+    }
+
+    #[test]
+    fn threads_never_exceed_the_limit_together() {
+        let total = total(3 * PAGE_BYTES);
+        let beginning = beginning(1, 1, 0);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..10_000 {
+                        let one = MemoryTotal::reserve(&total, beginning);
+                        assert!(total.used() <= 3 * PAGE_BYTES);
+                        drop(one);
+                    }
+                });
+            }
+        });
+        assert_eq!(total.used(), 0);
+    }
+}

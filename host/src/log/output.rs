@@ -1,0 +1,70 @@
+//! A log's output, and the thread that writes to it.
+
+use std::io::{self, ErrorKind, Write};
+use std::time::{Duration, SystemTime};
+
+use super::shared::Shared;
+use super::timestamp;
+use crate::printable;
+
+/// How long an output that takes nothing at the moment is left alone before it is tried again: one
+/// that another process has made non-blocking, such as a terminal.
+const BLOCKED_PAUSE: Duration = Duration::from_millis(10);
+
+/// How long an output that failed is left alone before it is tried again. A disk that is full has
+/// room again when somebody has made some.
+const FAILED_PAUSE: Duration = Duration::from_secs(1);
+
+/// Writes what comes to the log called `name`, until the last handle of it is dropped.
+pub(super) fn write_all(name: &str, mut output: impl Write, shared: &Shared) {
+    let mut has_failed = false;
+    while let Some(batch) = shared.take(report) {
+        let mut written = 0;
+        while let Err(error) = write(&mut output, &batch.text, &mut written) {
+            if !std::mem::replace(&mut has_failed, true) {
+                tracing::error!(
+                    "the {name} log can't be written: {error}; lines wait until it can, or are \
+                     dropped when there are more than limits.log-queue holds"
+                );
+            }
+            // Nobody will ever read the rest. A named pipe may get another reader, for what comes.
+            if error.kind() == ErrorKind::BrokenPipe || !shared.pause(FAILED_PAUSE) {
+                break;
+            }
+        }
+        if written >= batch.text.len() && std::mem::take(&mut has_failed) {
+            tracing::info!("the {name} log can be written again");
+        }
+        shared.finish(&batch, written);
+    }
+}
+
+/// Writes what is left of `text` after its first `written` bytes, and counts it.
+fn write(output: &mut impl Write, text: &[u8], written: &mut usize) -> io::Result<()> {
+    loop {
+        let rest = text.get(*written..).unwrap_or_default();
+        let result = if rest.is_empty() {
+            match output.flush() {
+                Ok(()) => return Ok(()),
+                Err(error) => Err(error),
+            }
+        } else {
+            output.write(rest)
+        };
+        match result {
+            Ok(0) => return Err(ErrorKind::WriteZero.into()),
+            Ok(count) => *written += count,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                std::thread::sleep(BLOCKED_PAUSE);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// A report of dropped lines as a line of its own.
+fn report(text: &str) -> String {
+    let time = timestamp::micros(SystemTime::now());
+    format!("{time}  WARN {}\n", printable::block(text))
+}

@@ -1,0 +1,81 @@
+//! The time of day as logs have it: RFC 3339, in UTC.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// A day's length, in seconds.
+const DAY_SECONDS: u64 = 24 * 60 * 60;
+
+/// A point in time, to the microsecond: `2026-11-29T06:53:18.123456Z`.
+pub(super) fn micros(time: SystemTime) -> String {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let seconds = seconds(since.as_secs());
+    format!("{seconds}.{:06}Z", since.subsec_micros())
+}
+
+/// A point in time, to the second: `2026-11-29T06:53:18Z`.
+pub(crate) fn whole_seconds(time: SystemTime) -> String {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    format!("{}Z", seconds(since.as_secs()))
+}
+
+fn seconds(unix: u64) -> String {
+    let (days, rest) = (unix / DAY_SECONDS, unix % DAY_SECONDS);
+    let (year, month, day) = date(days);
+    let (hour, minute, second) = (rest / 3600, rest / 60 % 60, rest % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}")
+}
+
+/// Year, month and day of the Gregorian calendar, of a number of days since 1970-01-01. Years are
+/// counted from a March 1, so that a leap day is the last one of its year, in cycles of 400 years
+/// (146,097 days).
+fn date(days: u64) -> (u64, u64, u64) {
+    // From 0000-03-01.
+    let days = days + 719_468;
+    let (cycle, day_of_cycle) = (days / 146_097, days % 146_097);
+    let year_of_cycle =
+        (day_of_cycle - day_of_cycle / 1460 + day_of_cycle / 36_524 - day_of_cycle / 146_096) / 365;
+    let day_of_year =
+        day_of_cycle - (365 * year_of_cycle + year_of_cycle / 4 - year_of_cycle / 100);
+    // Months of 30.6 days: 31, 30, 31, 30, 31, twice, from March on.
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = (month_from_march + 2) % 12 + 1;
+    let year = 400 * cycle + year_of_cycle + u64::from(month <= 2);
+    (year, month, day)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn dates_are_those_of_the_calendar() {
+        for (unix, shown) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (951_782_399, "2000-02-28T23:59:59Z"),
+            (951_782_400, "2000-02-29T00:00:00Z"),
+            (951_868_800, "2000-03-01T00:00:00Z"),
+            (1_709_164_800, "2024-02-29T00:00:00Z"),
+            (1_735_689_599, "2024-12-31T23:59:59Z"),
+            (4_107_542_400, "2100-03-01T00:00:00Z"),
+        ] {
+            assert_eq!(whole_seconds(UNIX_EPOCH + Duration::from_secs(unix)), shown);
+        }
+        // Every day for 500 years follows the one before.
+        let mut before = date(0);
+        for day in 1..500 * 365 {
+            let after = date(day);
+            let is_next = after.2 == before.2 + 1 || after.2 == 1;
+            assert!(is_next && after > before, "{before:?} {after:?}");
+            before = after;
+        }
+    }
+
+    #[test]
+    fn a_message_has_microseconds() {
+        let time = UNIX_EPOCH + Duration::new(1, 2_345_678);
+        assert_eq!(micros(time), "1970-01-01T00:00:01.002345Z");
+    }
+}

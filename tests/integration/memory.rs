@@ -1,0 +1,143 @@
+//! The memory of all instances together: never more than the limit, whatever the requests come to.
+
+use crate::support::client::Client;
+use crate::support::eventually;
+use crate::support::server::Server;
+use crate::support::site::Site;
+
+/// Requests that are sent at once: far more than there is memory for.
+const REQUESTS: usize = 24;
+
+/// What each takes and fills, in MiB.
+const HELD_MIB: u64 = 100;
+
+/// What there is for all, in MiB: enough for three.
+const LIMIT_MIB: u64 = 350;
+
+fn site(more: &str) -> Site {
+    let site = Site::new()
+        .with_cases(["memory", "counter"])
+        .with_page("index.html", "a page");
+    let settings = format!("[limits]\nmemory = \"{LIMIT_MIB}MiB\"\n{more}");
+    std::fs::write(site.path().join("wasgi.toml"), settings).expect("written");
+    site
+}
+
+/// Has so many requests hold their memory and wait for the end of their bodies.
+fn hold(server: &Server, count: usize, end: &str) -> Vec<Client> {
+    let clients = (0..count).map(|_| {
+        let mut client = server.connect();
+        client.begin_post(&format!("/memory?hold={HELD_MIB}{end}"), 1);
+        client
+    });
+    clients.collect()
+}
+
+/// Three may hold their memory at a time, so all that was taken before has been given back.
+#[track_caller]
+fn expect_room_for_three(server: &Server, after: &str) {
+    eventually(after, || {
+        let mut clients = hold(server, 3, "");
+        clients.iter_mut().for_each(|client| client.send("x"));
+        let mut statuses = clients.iter_mut().map(|client| client.response().status());
+        statuses.all(|status| status == 200)
+    });
+}
+
+#[test]
+fn requests_beyond_the_total_are_turned_away_and_all_else_goes_on() {
+    let site = site("");
+    let server = Server::of(&site);
+    let before = server.resident_bytes();
+    let mut clients = hold(&server, REQUESTS, "");
+    // Those that find no memory are told so, whether or not their bodies have come.
+    let mut turned_away = Vec::new();
+    eventually("most are turned away", || {
+        clients.retain_mut(|client| {
+            let is_quiet = client.is_quiet();
+            if !is_quiet {
+                turned_away.push(client.response());
+            }
+            is_quiet
+        });
+        clients.len() <= 3
+    });
+    for response in &turned_away {
+        assert_eq!(response.status(), 503);
+        assert_eq!(response.field("Retry-After"), Some("1"));
+    }
+    assert_eq!(clients.len(), 3, "as many as there is memory for");
+    assert_eq!(server.get("/").text(), "a page");
+    assert_eq!(server.get("/counter").text(), "1", "a small one finds room");
+    let taken = server.resident_bytes().saturating_sub(before);
+    assert!(taken < (LIMIT_MIB + 100) << 20, "{} MiB", taken >> 20);
+    for client in &mut clients {
+        client.send("x");
+        let response = client.response();
+        assert_eq!((response.status(), response.text()), (200, "100 MiB"));
+    }
+    server.error_log().expect(&["memory: ", "limits.memory"]);
+    expect_room_for_three(&server, "all is given back");
+    server.stop();
+}
+
+#[test]
+fn all_is_given_back_however_a_request_ends() {
+    let site = site("[handlers.memory]\nwall-time = \"2s\"\n");
+    let server = Server::of(&site);
+    for _ in 0..3 {
+        // It traps.
+        for mut client in hold(&server, 3, "&end=trap") {
+            client.send("x");
+            assert!([500, 503].contains(&client.response().status()));
+        }
+        // Its client leaves.
+        drop(hold(&server, 3, ""));
+        expect_room_for_three(&server, "what clients left behind is given back");
+        // It takes more than its own budget.
+        assert!([500, 503].contains(&server.get("/memory").status()));
+    }
+    // It is cut off at its time.
+    let mut clients = hold(&server, 3, "");
+    for client in &mut clients {
+        assert!([503, 504].contains(&client.response().status()));
+    }
+    expect_room_for_three(&server, "what was cut off is given back");
+    server.stop();
+}
+
+#[test]
+fn instances_that_wait_for_another_request_go_first() {
+    let site = site("[handlers.memory]\nreuse = 1000\n");
+    let server = Server::of(&site);
+    for _ in 0..3 {
+        let mut clients = hold(&server, 3, "");
+        clients.iter_mut().for_each(|client| client.send("x"));
+        for client in &mut clients {
+            let response = client.response();
+            assert_eq!((response.status(), response.text()), (200, "100 MiB"));
+        }
+        // They wait, with all that they have grown to. Another handler gets it, when it asks.
+        assert_eq!(server.get("/counter").text(), "1");
+    }
+    assert!(!server.stop().has_complaints());
+}
+
+#[test]
+fn the_limit_is_live() {
+    let site = site("");
+    let server = Server::of(&site);
+    expect_room_for_three(&server, "there is room");
+    let settings = "[limits]\nmemory = \"150MiB\"\n";
+    std::fs::write(site.path().join("wasgi.toml"), settings).expect("written");
+    server.error_log().expect(&["taken over: limits.memory"]);
+    let mut first = hold(&server, 1, "");
+    eventually("the second is turned away", || {
+        let mut second = hold(&server, 1, "");
+        second[0].send("x");
+        second[0].response().status() == 503
+    });
+    first[0].send("x");
+    assert_eq!(first[0].response().status(), 200);
+    server.stop();
+}
