@@ -40,8 +40,8 @@ pub(super) struct Controls {
 }
 
 impl Service {
-    /// Starts to serve. `on_started` gets what is to be said, in whole lines, when all handlers that
-    /// are there now are loaded; not before [`announced`](Self::announced) was called.
+    /// Starts to serve. `on_started` gets what is to be said, in whole lines, when all handlers
+    /// that are there now are loaded; not before [`announced`](Self::announced) was called.
     pub(super) fn start(
         config: &Config,
         claim: Claim,

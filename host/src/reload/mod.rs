@@ -21,12 +21,13 @@
 //!
 //! A broken file never takes a route away: the last good version serves on until the file is mended
 //! or removed. Nothing is ever written into a watched folder, and reading is no event, so the
-//! reloader can't wake itself. The pages are watched by the same thread: see `pages`.
+//! reloader can't wake itself. The pages are watched by a thread of their own: see `pages`.
 
 mod cancel;
 mod listing;
 mod load;
 mod pages;
+mod pages_thread;
 mod queue;
 mod settle;
 mod slot;
@@ -46,6 +47,7 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::Context;
 
 use crate::registry::{Registry, Shared, Version};
+use pages_thread::PagesThread;
 use queue::Permits;
 use slots::{Slots, Trust};
 use thread::Order;
@@ -141,7 +143,8 @@ pub struct Options {
 #[must_use = "dropping it stops it"]
 pub struct Reload {
     order: Box<dyn Fn(Order) + Send + Sync>,
-    thread: Option<std::thread::JoinHandle<()>>,
+    stop_pages: Option<Box<dyn Fn() + Send + Sync>>,
+    threads: Vec<std::thread::JoinHandle<()>>,
 }
 
 impl Default for Options {
@@ -174,10 +177,21 @@ impl Reload {
         pages: Option<&Path>,
         loader: Arc<L>,
         shared: Arc<Shared<L::Program>>,
-        options: Options,
+        mut options: Options,
     ) -> anyhow::Result<Reload> {
         let budget = options.start_budget;
-        let (reloader, order) = thread::Reloader::new(scan, pages, loader, shared, options);
+        let pages = pages.map(|folder| {
+            let generation = Arc::clone(&shared);
+            let on_pages = options.on_pages.take();
+            let on_pages = Box::new(move |change| {
+                generation.pages_changed();
+                if let Some(on_pages) = &on_pages {
+                    on_pages(change);
+                }
+            });
+            PagesThread::new(folder, options.events, options.safety_rescan, on_pages)
+        });
+        let (reloader, order) = thread::Reloader::new(scan, loader, shared, options);
         let (ready, is_ready) = mpsc::sync_channel(1);
         let thread = std::thread::Builder::new()
             .name("wasgi-reload".to_owned())
@@ -185,10 +199,20 @@ impl Reload {
             .context("the thread that watches the folders can't be started")?;
         // Fails when the thread has panicked.
         let _ = is_ready.recv();
-        Ok(Reload {
+        let mut reload = Reload {
             order: Box::new(order),
-            thread: Some(thread),
-        })
+            stop_pages: None,
+            threads: vec![thread],
+        };
+        if let Some((pages, stop)) = pages {
+            let thread = std::thread::Builder::new()
+                .name("wasgi-pages".to_owned())
+                .spawn(move || pages.run())
+                .context("the thread that watches the pages can't be started")?;
+            reload.threads.push(thread);
+            reload.stop_pages = Some(Box::new(stop));
+        }
+        Ok(reload)
     }
 
     /// What is served was announced: from now on, changes and problems are logged, beginning with
@@ -216,7 +240,10 @@ impl<P> fmt::Debug for Scan<P> {
 impl Drop for Reload {
     fn drop(&mut self) {
         (self.order)(Order::Stop);
-        if let Some(thread) = self.thread.take() {
+        if let Some(stop) = &self.stop_pages {
+            stop();
+        }
+        for thread in self.threads.drain(..) {
             // Fails if the thread has panicked: it is gone then, which is what is wanted.
             let _ = thread.join();
         }

@@ -38,7 +38,7 @@ pub enum PagesChange {
     Replaced,
 }
 
-/// Who is told of changes, on the thread of the reloader, which it must not keep waiting.
+/// Who is told of changes, on the thread that watches the pages, which it must not keep waiting.
 pub type OnPages = Box<dyn Fn(PagesChange) + Send>;
 
 /// The folder of pages as it is watched.
@@ -49,10 +49,18 @@ pub(super) struct Pages {
     batch: Option<Batch>,
 }
 
+/// Changes that have not come to rest.
 struct Batch {
-    change: PagesChange,
+    what: What,
     due: Instant,
     overdue: Instant,
+}
+
+/// What a batch has gathered, from the least on.
+enum What {
+    Paths(BTreeSet<PathBuf>),
+    Everything,
+    Replaced,
 }
 
 impl Pages {
@@ -76,7 +84,7 @@ impl Pages {
             let before = self.identity;
             self.watch_all(watch);
             if self.identity != before {
-                self.add(PagesChange::Replaced, now);
+                self.add(What::Replaced, now);
             }
             return;
         }
@@ -88,22 +96,22 @@ impl Pages {
         }
         if hint != Hint::Gone && path.is_dir() {
             // At once, not when the batch ends: from here on its files speak for themselves.
-            watch_below(path, watch, &mut 0);
+            watch_below(path, watch);
         }
-        self.add(PagesChange::Paths(vec![page.to_owned()]), now);
+        self.add(What::Paths(BTreeSet::from([page.to_owned()])), now);
     }
 
     /// Something was missed.
     pub(super) fn doubt_everything(&mut self, watch: &mut Watch, now: Instant) {
         self.watch_all(watch);
-        self.add(PagesChange::Everything, now);
+        self.add(What::Everything, now);
     }
 
     /// Looks whether the folder is the same one still.
     pub(super) fn check(&mut self, watch: &mut Watch, now: Instant) {
         if Identity::of(&self.path) != self.identity {
             self.watch_all(watch);
-            self.add(PagesChange::Replaced, now);
+            self.add(What::Replaced, now);
         }
     }
 
@@ -115,40 +123,43 @@ impl Pages {
     /// The changes that have come to rest.
     pub(super) fn take_due(&mut self, now: Instant) -> Option<PagesChange> {
         let batch = self.batch.take_if(|batch| batch.due <= now)?;
-        Some(batch.change)
+        Some(match batch.what {
+            What::Paths(paths) => PagesChange::Paths(paths.into_iter().collect()),
+            What::Everything => PagesChange::Everything,
+            What::Replaced => PagesChange::Replaced,
+        })
     }
 
     fn watch_all(&mut self, watch: &mut Watch) {
         watch.ensure_way_to(&self.path);
         self.identity = Identity::of(&self.path);
-        watch_below(&self.path, watch, &mut 0);
+        watch_below(&self.path, watch);
     }
 
-    fn add(&mut self, change: PagesChange, now: Instant) {
+    fn add(&mut self, what: What, now: Instant) {
         let batch = self.batch.get_or_insert_with(|| Batch {
-            change: PagesChange::Paths(Vec::new()),
+            what: What::Paths(BTreeSet::new()),
             due: now,
             overdue: now + PATIENCE,
         });
         batch.due = (now + QUIET).min(batch.overdue.max(now));
-        let before = std::mem::replace(&mut batch.change, PagesChange::Everything);
-        batch.change = before.and(change);
+        batch.what.add(what);
     }
 }
 
-impl PagesChange {
-    /// Both at once.
-    fn and(self, other: PagesChange) -> PagesChange {
-        match (self, other) {
-            (PagesChange::Replaced, _) | (_, PagesChange::Replaced) => PagesChange::Replaced,
-            (PagesChange::Paths(one), PagesChange::Paths(other)) => {
-                let paths: BTreeSet<PathBuf> = one.into_iter().chain(other).collect();
-                match paths.len() > MAX_PATHS {
-                    true => PagesChange::Everything,
-                    false => PagesChange::Paths(paths.into_iter().collect()),
+impl What {
+    /// Takes in more.
+    fn add(&mut self, more: What) {
+        match (&mut *self, more) {
+            (What::Replaced, _) => {}
+            (_, What::Replaced) => *self = What::Replaced,
+            (What::Paths(paths), What::Paths(more)) => {
+                paths.extend(more);
+                if paths.len() > MAX_PATHS {
+                    *self = What::Everything;
                 }
             }
-            _ => PagesChange::Everything,
+            _ => *self = What::Everything,
         }
     }
 }
@@ -159,16 +170,9 @@ fn is_seen(name: &str) -> bool {
 }
 
 /// Watches a folder and those below it, before it is read, so that nothing is missed in between.
-fn watch_below(folder: &Path, watch: &mut Watch, count: &mut usize) {
-    *count += 1;
-    if *count > MAX_FOLDERS {
-        if *count == MAX_FOLDERS + 1 {
-            let folder = folder.display();
-            tracing::warn!(
-                "changes from {folder} on go unnoticed: {MAX_FOLDERS} folders are watched"
-            );
-        }
-        return;
+fn watch_below(folder: &Path, watch: &mut Watch) {
+    if watch.len() >= MAX_FOLDERS && !watch.has(folder) {
+        return watch.tell_limit(folder, MAX_FOLDERS);
     }
     watch.ensure(folder);
     let Ok(entries) = fs::read_dir(folder) else {
@@ -177,7 +181,7 @@ fn watch_below(folder: &Path, watch: &mut Watch, count: &mut usize) {
     for entry in entries.flatten() {
         let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
         if is_folder && is_seen(&entry.file_name().to_string_lossy()) {
-            watch_below(&entry.path(), watch, count);
+            watch_below(&entry.path(), watch);
         }
     }
 }

@@ -1,7 +1,6 @@
 //! The reloader's thread: waits for signs and results, and moves everything else along.
 
 use std::collections::HashSet;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
@@ -10,7 +9,6 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::anyhow;
 
 use super::load::{Done, Job, Outcome};
-use super::pages::{OnPages, Pages, PagesChange};
 use super::queue::Permits;
 use super::slots::{Difference, Slots, Trust};
 use super::watch::{Sign, Watch};
@@ -18,7 +16,7 @@ use super::{Load, OnStarted, Options, Scan, Started};
 use crate::registry::{Problem, ProblemKind, Shared};
 
 /// Messages that can wait for the thread. Signs that find no room become one look at everything.
-const MAX_MESSAGES: usize = 4_096;
+pub(super) const MAX_MESSAGES: usize = 4_096;
 
 /// The least time between two looks at the handlers folder, so that signs which come one by one,
 /// and never end, cost a few looks and not one each.
@@ -42,6 +40,12 @@ enum Message<P> {
     Order(Order),
 }
 
+impl<P> From<Sign> for Message<P> {
+    fn from(sign: Sign) -> Message<P> {
+        Message::Sign(sign)
+    }
+}
+
 /// What the thread is asked to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Order {
@@ -62,10 +66,6 @@ pub(super) struct Reloader<L: Load> {
     slots: Slots<L::Program>,
     /// When the scan was begun that this goes on from.
     scanned: SystemTime,
-    pages_folder: Option<PathBuf>,
-    /// None until it is watched.
-    pages: Option<Pages>,
-    on_pages: Option<OnPages>,
     on_started: Option<OnStarted>,
     loader: Arc<L>,
     shared: Arc<Shared<L::Program>>,
@@ -85,7 +85,6 @@ impl<L: Load> Reloader<L> {
     /// A reloader that is to be [run](Reloader::run), and what gives it orders.
     pub(super) fn new(
         scan: Scan<L::Program>,
-        pages: Option<&Path>,
         loader: Arc<L>,
         shared: Arc<Shared<L::Program>>,
         options: Options,
@@ -102,9 +101,6 @@ impl<L: Load> Reloader<L> {
             events: options.events,
             slots,
             scanned: scan.clock,
-            pages_folder: pages.map(Path::to_owned),
-            pages: None,
-            on_pages: options.on_pages,
             on_started: options.on_started,
             loader,
             shared,
@@ -160,16 +156,12 @@ impl<L: Load> Reloader<L> {
     /// found by looking once more.
     fn begin_to_watch(&mut self) {
         if self.events {
-            let roots = [Some(self.slots.path()), self.pages_folder.as_deref()];
-            let absolute = |root: &Path| std::path::absolute(root).ok();
-            let roots = roots.into_iter().flatten().filter_map(absolute).collect();
-            self.watch = Watch::new(roots, teller(&self.sender, &self.lost));
+            let root = self.slots.path().to_owned();
+            self.watch = Watch::new(vec![root], teller(&self.sender, &self.lost));
         }
         self.slots.doubt_the_fresh(self.scanned);
         self.look(Trust::AtOnce, Instant::now());
         self.go_on();
-        let pages = self.pages_folder.take();
-        self.pages = pages.map(|folder| Pages::new(&folder, &mut self.watch));
     }
 
     /// Looks at what it is time to look at.
@@ -182,14 +174,10 @@ impl<L: Load> Reloader<L> {
         if self.next_safety <= now {
             self.next_safety = now + self.safety_rescan;
             self.slots.doubt_the_unreadable();
-            if let Some(pages) = &mut self.pages {
-                pages.check(&mut self.watch, now);
-            }
             self.look(Trust::AfterAWhile, now);
         } else if self.next_hint().is_some_and(|due| due <= now) {
             self.look(Trust::AfterAWhile, now);
         }
-        self.tell_pages(now);
     }
 
     /// Starts what can be started, and publishes and tells what has changed.
@@ -205,7 +193,6 @@ impl<L: Load> Reloader<L> {
     /// False: stop.
     fn receive(&mut self, until: Option<Instant>) -> bool {
         let now = Instant::now();
-        let pages = self.pages.as_ref().and_then(Pages::next_due);
         let lost = self.lost.load(Ordering::Relaxed);
         let doubt = lost.then_some(self.next_doubt);
         let queue = self.slots.queue.next_due();
@@ -213,7 +200,6 @@ impl<L: Load> Reloader<L> {
             until,
             Some(self.next_safety),
             self.next_hint(),
-            pages,
             doubt,
             queue,
             self.publish_at,
@@ -250,17 +236,11 @@ impl<L: Load> Reloader<L> {
             self.watch.forget(&path);
         }
         self.slots.note(&path, hint, now);
-        if let Some(pages) = &mut self.pages {
-            pages.note(&path, hint, &mut self.watch, now);
-        }
     }
 
     fn doubt_everything(&mut self, now: Instant) {
         self.slots.doubt_everything();
         self.next_safety = now;
-        if let Some(pages) = &mut self.pages {
-            pages.doubt_everything(&mut self.watch, now);
-        }
     }
 
     /// When a hint asks for a look at the handlers folder.
@@ -352,31 +332,17 @@ impl<L: Load> Reloader<L> {
             on_started(Started { failed });
         }
     }
-
-    fn tell_pages(&mut self, now: Instant) {
-        let due = self.pages.as_mut().and_then(|pages| pages.take_due(now));
-        let Some(change) = due else {
-            return;
-        };
-        if change == PagesChange::Replaced {
-            tracing::info!("the folder of pages is another one now");
-        }
-        self.shared.pages_changed();
-        if let Some(on_pages) = &self.on_pages {
-            on_pages(change);
-        }
-    }
 }
 
 /// Brings signs to the thread without ever waiting for it.
-fn teller<P: Send + 'static>(
-    sender: &SyncSender<Message<P>>,
+pub(super) fn teller<M: From<Sign> + Send + 'static>(
+    sender: &SyncSender<M>,
     lost: &Arc<AtomicBool>,
-) -> impl Fn(Sign) + Send + use<P> {
+) -> impl Fn(Sign) + Send + use<M> {
     let sender = sender.clone();
     let lost = Arc::clone(lost);
     move |sign| {
-        if let Err(TrySendError::Full(_)) = sender.try_send(Message::Sign(sign)) {
+        if let Err(TrySendError::Full(_)) = sender.try_send(sign.into()) {
             // The inbox is full of messages, so the thread is about to wake up and see this.
             lost.store(true, Ordering::Relaxed);
         }

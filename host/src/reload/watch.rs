@@ -11,8 +11,9 @@
 //! Nothing here has to work. Whatever is not announced is found by looking: see
 //! [`super::Options::safety_rescan`].
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::fs;
+use std::ops::Bound;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -41,7 +42,8 @@ pub(super) enum Sign {
 /// The folders that are watched now.
 pub(super) struct Watch {
     watcher: Option<RecommendedWatcher>,
-    watched: HashMap<PathBuf, Identity>,
+    /// By path, so that what is below a folder is found without looking at all others.
+    watched: BTreeMap<PathBuf, Identity>,
     /// The trouble with watching was told once; it is the same for every folder.
     told: bool,
 }
@@ -95,7 +97,7 @@ impl Watch {
     pub(super) fn blind() -> Watch {
         Watch {
             watcher: None,
-            watched: HashMap::new(),
+            watched: BTreeMap::new(),
             told: false,
         }
     }
@@ -139,25 +141,50 @@ impl Watch {
 
     /// `path` is not what it was: neither it nor anything below it is watched any more.
     pub(super) fn forget(&mut self, path: &Path) {
-        let below = |folder: &Path| folder.starts_with(path);
-        self.drop_watches(below);
+        self.drop_watches_below(path, |_| true);
     }
 
     /// Below `root`, watches only what is in `folders`.
     pub(super) fn keep_only(&mut self, root: &Path, folders: &HashSet<PathBuf>) {
-        self.drop_watches(|folder| folder.starts_with(root) && !folders.contains(folder));
+        self.drop_watches_below(root, |folder| !folders.contains(folder));
     }
 
-    fn drop_watches(&mut self, which: impl Fn(&Path) -> bool) {
-        let watcher = &mut self.watcher;
-        self.watched.retain(|folder, _| {
-            let drop = which(folder);
-            if drop && let Some(watcher) = watcher {
+    /// Whether a folder at this path is watched; it may be another one by now.
+    pub(super) fn has(&self, folder: &Path) -> bool {
+        self.watched.contains_key(folder)
+    }
+
+    /// How many folders are watched.
+    pub(super) fn len(&self) -> usize {
+        self.watched.len()
+    }
+
+    /// Drops the watches on `root` and on folders below it, of those that `which` names.
+    fn drop_watches_below(&mut self, root: &Path, which: impl Fn(&Path) -> bool) {
+        let from_root = (Bound::Included(root), Bound::Unbounded);
+        let from_root = self.watched.range::<Path, _>(from_root);
+        // Paths are in the order of their components: what is below a folder follows on it.
+        let below = from_root.take_while(|(folder, _)| folder.starts_with(root));
+        let dropped: Vec<PathBuf> = below
+            .map(|(folder, _)| folder)
+            .filter(|folder| which(folder))
+            .cloned()
+            .collect();
+        for folder in dropped {
+            self.watched.remove(&folder);
+            if let Some(watcher) = &mut self.watcher {
                 // Fails where the folder is gone, and its watch with it.
-                let _ = watcher.unwatch(folder);
+                let _ = watcher.unwatch(&folder);
             }
-            !drop
-        });
+        }
+    }
+
+    /// Says, once, that `folder` and others are not watched since `limit` others are.
+    pub(super) fn tell_limit(&mut self, folder: &Path, limit: usize) {
+        if !std::mem::replace(&mut self.told, true) {
+            let folder = folder.display();
+            tracing::warn!("changes from {folder} on go unnoticed: {limit} folders are watched");
+        }
     }
 
     fn tell_trouble(&mut self, error: &notify::Error) {
@@ -289,6 +316,42 @@ mod tests {
         assert!(!watch.watched.contains_key(&below));
         watch.forget(site.path());
         assert!(watch.watched.is_empty());
+    }
+
+    #[test]
+    fn what_is_not_below_a_folder_costs_nothing_when_it_goes() {
+        const FOLDERS: usize = 100_000;
+        let folder = tempfile::tempdir().expect("a folder");
+        let identity = Identity::of(folder.path()).expect("a folder");
+        let path = |number: usize| PathBuf::from(format!("/html/folder-{number}"));
+        let mut watch = Watch::blind();
+        watch.watched = (0..FOLDERS)
+            .map(|number| (path(number), identity))
+            .collect();
+        let begun = std::time::Instant::now();
+        for number in 0..FOLDERS {
+            watch.forget(&path(number));
+        }
+        assert!(watch.watched.is_empty());
+        // Looking at all watches for each would take minutes.
+        assert!(begun.elapsed() < std::time::Duration::from_secs(30));
+    }
+
+    #[test]
+    fn what_is_below_a_folder_goes_with_it_and_its_neighbours_stay() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let identity = Identity::of(folder.path()).expect("a folder");
+        let mut watch = Watch::blind();
+        let paths = ["/a", "/a/b", "/a/b/c", "/a/b-c", "/a-b", "/a.b/c", "/b"];
+        watch.watched = paths.iter().map(|path| (path.into(), identity)).collect();
+        let left = |watch: &Watch| {
+            let left = watch.watched.keys().map(|path| path.display().to_string());
+            left.collect::<Vec<_>>()
+        };
+        watch.forget(Path::new("/a/b"));
+        assert_eq!(left(&watch), ["/a", "/a/b-c", "/a-b", "/a.b/c", "/b"]);
+        watch.forget(Path::new("/a"));
+        assert_eq!(left(&watch), ["/a-b", "/a.b/c", "/b"]);
     }
 
     #[test]

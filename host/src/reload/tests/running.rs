@@ -434,7 +434,7 @@ fn lost_events_are_made_up_for() {
         events: false,
         ..Options::default()
     };
-    let (reloader, order) = Reloader::new(scan, None, loader, Arc::clone(&shared), options);
+    let (reloader, order) = Reloader::new(scan, loader, Arc::clone(&shared), options);
     let tell = reloader.teller();
     let text = || {
         let registry = shared.current();
@@ -476,6 +476,40 @@ fn pages_are_told() {
         running.take_pages().contains(&PagesChange::Replaced)
     });
     eventually("and it is watched", || {
+        site.write("html/index.html", "changed");
+        !running.take_pages().is_empty()
+    });
+}
+
+#[test]
+fn folders_of_pages_that_come_and_go_hold_up_no_handler() {
+    const FOLDERS: usize = 1_500;
+    let running = hello();
+    let site = &running.site;
+    let folder = |name: &str, number: usize| site.path(format!("html/{name}{number}"));
+    let mut version = 0;
+    let mut reload = |number: usize| {
+        if number.is_multiple_of(FOLDERS / 3) {
+            version += 1;
+            let text = format!("version {version}.");
+            site.replace("handlers/hello.wasm", &text);
+            running.serves("hello", &text);
+        }
+    };
+    for number in 0..FOLDERS {
+        fs::create_dir(folder("new", number)).expect("a folder");
+        reload(number);
+    }
+    for number in 0..FOLDERS {
+        fs::rename(folder("new", number), folder("old", number)).expect("moved");
+        reload(number);
+    }
+    for number in 0..FOLDERS {
+        fs::remove_dir(folder("old", number)).expect("removed");
+        reload(number);
+    }
+    running.take_pages();
+    eventually("pages are told still", || {
         site.write("html/index.html", "changed");
         !running.take_pages().is_empty()
     });
