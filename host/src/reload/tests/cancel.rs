@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::slots::Bench;
+use super::bench::Bench;
 use crate::reload::load::{Done, Job, Outcome, Stage};
 use crate::reload::settle::Hint;
 

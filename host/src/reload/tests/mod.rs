@@ -1,5 +1,6 @@
 //! Tests of the reloader: its decisions at made-up times, and the whole of it on real folders.
 
+mod bench;
 mod cancel;
 mod queue;
 mod running;

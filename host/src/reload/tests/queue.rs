@@ -3,20 +3,13 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use super::bench::{MS, PERMITS};
 use crate::reload::CancelToken;
 use crate::reload::load::{Job, Stage};
 use crate::reload::queue::{Permits, Position, Queue, SLICE};
 use crate::router::Route;
 
-const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
-
-/// Of a machine with two cores.
-const PERMITS: Permits = Permits {
-    lookups: 2,
-    loads: 2,
-    long: 1,
-};
 
 impl Job {
     /// A job for tests, for the file `<stem>.wasm`.

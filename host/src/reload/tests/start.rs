@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::time::Duration;
 
-use super::slots::Bench;
+use super::bench::Bench;
 use super::{Program, Site, Texts, eventually};
 use crate::registry::{Claim, Describe, Registry, RowState, Shared};
 use crate::reload::settle::Hint;
