@@ -1,6 +1,7 @@
 //! `wasgi serve` in a worker: serves as its supervisor says, and ends when that says so or ends.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Context;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -29,10 +30,11 @@ pub(super) fn work(badge: Badge) -> anyhow::Result<ExitCode> {
     let out = Log::start("access", std::io::stdout(), &config.log)?;
     raise_descriptor_limit();
 
-    let (reporter, on_loaded) = (channel.reporter()?, channel.reporter()?);
+    let reporter = Arc::new(channel.reporter()?);
+    let of_loading = reporter.clone();
     let on_started = move |text| {
         // A supervisor that is gone ends this process.
-        let _ = on_loaded.send(&Report::Loaded(text));
+        let _ = of_loading.send(&Report::Loaded(text));
     };
     let result = Service::start(&config, Claim::Shared, &out, on_started).and_then(|service| {
         reporter.send(&Report::Serves(service.announcement().to_owned()))?;

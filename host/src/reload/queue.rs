@@ -85,7 +85,8 @@ impl Permits {
     pub(super) fn of(cores: usize) -> Permits {
         let loads = cores.clamp(2, MAX_LOADS);
         Permits {
-            lookups: cores.max(2),
+            // Two for each core: one reads while the other hashes.
+            lookups: 2 * cores,
             loads,
             long: loads / 2,
         }
