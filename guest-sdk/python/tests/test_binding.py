@@ -282,6 +282,47 @@ class TheBody(unittest.TestCase):
         self.assertEqual(caught.exception.value.kind, "TypeError")
 
 
+class WhatIsLong(unittest.TestCase):
+    """No call passes, and no block is, more than a server takes."""
+
+    MOST_PASSED = 1024 * 1024
+    MOST_RETURNED = 8 * 1024 * 1024
+
+    def test_a_long_block_comes_in_pieces(self):
+        long = bytes(range(256)) * (self.MOST_RETURNED // 128) + b"end"
+        for result in [[long], [b"first", long, b"last"], iter([long, long])]:
+            result = list(result)
+            blocks = body(list(result)).value
+            given = list(iter(blocks.next, None))
+            self.assertEqual(b"".join(given), b"".join(result))
+            self.assertLessEqual(max(map(len, given)), self.MOST_RETURNED)
+
+    def test_a_long_block_is_written_in_pieces(self):
+        response = Response()
+        write = StartResponse(response)("200 OK", [])
+        long = bytes(range(256)) * (self.MOST_PASSED // 100) + b"end"
+        write(long)
+        self.assertEqual(b"".join(response.blocks), long)
+        self.assertLessEqual(max(map(len, response.blocks)), self.MOST_PASSED)
+
+    def test_a_long_text_is_logged_in_pieces(self):
+        environ, lengths = Environ(), []
+        environ.write_errors = lambda text: lengths.append(len(text))
+        environ_dict(environ)["wsgi.errors"].write("x" * 3 * self.MOST_PASSED)
+        self.assertEqual(sum(lengths), 3 * self.MOST_PASSED)
+        self.assertLessEqual(max(lengths), self.MOST_PASSED)
+
+    def test_a_long_exception_is_cut(self):
+        def raises(environ, start_response):
+            raise ValueError("é" * self.MOST_PASSED)
+
+        with self.assertRaises(Err) as raised:
+            serve(raises)
+        told = raised.exception.value
+        texts = [told.kind, told.message, told.traceback]
+        self.assertLess(sum(len(text.encode()) for text in texts), self.MOST_PASSED)
+
+
 class TheCall(unittest.TestCase):
     def test_an_exception_is_told_whole(self):
         def application(environ, start_response):
