@@ -2,8 +2,8 @@
 //! can tell which is which.
 //!
 //! The application is that of the engine's own tests, with calls of the gateway in place of its
-//! marks, and with a module of wasm-smith's beside it, which has its memory and which it calls. Then
-//! its functions are called by the host in an order that the input says, too.
+//! marks, and with a module of wasm-smith's beside it, which has its memory and which it calls.
+//! Then its functions are called by the host in an order that the input says, too.
 #![no_main]
 
 use std::fmt::Write;
@@ -67,7 +67,9 @@ fn application(input: &mut Unstructured<'_>) -> Result<String> {
         marks.push((mark, calls(input, is_inner)?));
     }
     if input.ratio(7, 8)? {
-        marks[0].1.push_str("(call $allocate (local.get 2) (local.get 3))");
+        marks[0]
+            .1
+            .push_str("(call $allocate (local.get 2) (local.get 3))");
     } else {
         write!(marks[0].1, "(i32.const {})", address(input)?).expect("a string");
     }
@@ -76,7 +78,10 @@ fn application(input: &mut Unstructured<'_>) -> Result<String> {
             true => "(call $ok (local.get 1))",
             false => "",
         };
-        marks.push((mark, format!("{}{start}{}", calls(input, false)?, result(input)?)));
+        marks.push((
+            mark,
+            format!("{}{start}{}", calls(input, false)?, result(input)?),
+        ));
     }
     let smith = smith(input)?;
     let instance = r#"(core instance $smith (instantiate $smith-module
@@ -97,7 +102,10 @@ fn application(input: &mut Unstructured<'_>) -> Result<String> {
             "(import \"smith\" \"f0\" (func $f0))
              (import \"smith\" \"f1\" (func $f1 (param i32) (result i32)))",
         ),
-        ("(with \"host\" (instance\n", "(with \"smith\" (instance $smith)) "),
+        (
+            "(with \"host\" (instance\n",
+            "(with \"smith\" (instance $smith)) ",
+        ),
     ] {
         text = text.replacen(before, &format!("{with} {before}"), 1);
     }
@@ -155,7 +163,10 @@ fn inner(input: &mut Unstructured<'_>) -> Result<String> {
         }
         0 | 1 => format!("(call $note (i32.load (i32.const {})))", address(input)?),
         2 if input.ratio(1, 8)? => "unreachable".to_owned(),
-        3 => format!("(drop (memory.grow (i32.const {})))", input.int_in_range(0..=3)?),
+        3 => format!(
+            "(drop (memory.grow (i32.const {})))",
+            input.int_in_range(0..=3)?
+        ),
         4 => format!(
             "(memory.fill (i32.const {}) (i32.const 7) (i32.const {}))",
             address(input)?,
@@ -196,7 +207,10 @@ fn outer(input: &mut Unstructured<'_>) -> Result<String> {
         12 => format!("(call $drop {this})"),
         13 => "(call $f0)".to_owned(),
         14 => format!("(call $note (call $f1 (i32.const {result})))"),
-        15 => format!("(i32.store (i32.const {result}) (i32.const {}))", address(input)?),
+        15 => format!(
+            "(i32.store (i32.const {result}) (i32.const {}))",
+            address(input)?
+        ),
         _ => inner(input)?,
     })
 }
@@ -206,8 +220,10 @@ fn result(input: &mut Unstructured<'_>) -> Result<String> {
     Ok(match input.int_in_range(0..=7)? {
         0 | 1 => "(call $whole)".to_owned(),
         2 => "(call $raise)".to_owned(),
-        3 | 4 => "(call $result (i32.const 0) (i32.const 1) (call $new (i32.const 500)) (i32.const 0))"
-            .to_owned(),
+        3 | 4 => {
+            "(call $result (i32.const 0) (i32.const 1) (call $new (i32.const 500)) (i32.const 0))"
+                .to_owned()
+        }
         5 => "(call $result (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0))".to_owned(),
         6 => format!(
             "(call $result (i32.const {}) (i32.const {}) (i32.const {}) (i32.const {}))",
@@ -239,7 +255,10 @@ fn text(input: &mut Unstructured<'_>) -> Result<(String, String)> {
         5 => (392, 7),
         _ => (address(input)?, input.int_in_range(0..=200)?),
     };
-    Ok((format!("(i32.const {place})"), format!("(i32.const {length})")))
+    Ok((
+        format!("(i32.const {place})"),
+        format!("(i32.const {length})"),
+    ))
 }
 
 /// An address that means something, or none.
