@@ -25,7 +25,7 @@ use wasm_encoder::{
     FunctionSection, GlobalSection, GlobalType, MemorySection, Module, TypeSection, ValType,
 };
 use wasmparser::{
-    BinaryReaderError, CodeSectionReader, CustomSectionReader, DataSectionReader,
+    BinaryReaderError, CodeSectionReader, CustomSectionReader, Data, DataKind, DataSectionReader,
     ExportSectionReader, FunctionBody, FunctionSectionReader, GlobalSectionReader,
     MemorySectionReader, Parser, TypeSectionReader,
 };
@@ -41,6 +41,10 @@ const MOST_BYTES: u64 = 1 << 32;
 /// Pages that the adapter has: one for its state and one for its stack. Each comes from a call of
 /// its own; it never asks for another size.
 const ROOM_PAGES: u64 = 2;
+
+/// Data that a module may have, by what wasmparser takes (`limits.rs`): a program that has them all
+/// is given no more, but other bytes in those that it has.
+const MOST_DATA: u32 = 100_000;
 
 /// The function that hands out memory, as the component model calls it.
 const REALLOC: &str = "cabi_realloc";
@@ -66,6 +70,12 @@ pub(super) fn make_room(module: &[u8]) -> Result<Cow<'_, [u8]>, String> {
     if annexe.new_end() >= MOST_BYTES {
         return Err("it has all the memory that there is".to_owned());
     }
+    annexe.is_full = survey.data_count >= MOST_DATA;
+    if annexe.is_full && !survey.can_change(annexe.end.address, annexe.new_end()) {
+        return Err(format!(
+            "it has {MOST_DATA} data segments, as many as there may be"
+        ));
+    }
     let mut changed = Module::new();
     annexe
         .parse_core_module(&mut changed, Parser::new(0), module)
@@ -78,6 +88,8 @@ struct Annexe {
     end: End,
     /// The first address of the room.
     start: u64,
+    /// There may be no more data.
+    is_full: bool,
     /// The indices of what is added.
     realloc_type: u32,
     realloc: u32,
@@ -91,6 +103,7 @@ impl Annexe {
             end,
             // Where the heap would have begun.
             start: end.value.next_multiple_of(PAGE_BYTES),
+            is_full: false,
             realloc_type: survey.types_count,
             realloc: survey
                 .imported_functions_count
@@ -218,7 +231,7 @@ impl Reencode for Annexe {
     }
 
     fn data_count(&mut self, count: u32) -> Result<u32, Error<Infallible>> {
-        Ok(count.saturating_add(1))
+        Ok(count.saturating_add(u32::from(!self.is_full)))
     }
 
     fn parse_data_section(
@@ -227,10 +240,36 @@ impl Reencode for Annexe {
         section: DataSectionReader<'_>,
     ) -> Reencoded {
         utils::parse_data_section(self, data, section)?;
-        // Put there behind the others, and so instead of what they put there.
-        let place = ConstExpr::i32_const(self.end.address.cast_signed());
-        data.active(0, &place, self.new_end().to_le_bytes());
+        if !self.is_full {
+            // Put there behind the others, and so instead of what they put there.
+            let place = ConstExpr::i32_const(self.end.address.cast_signed());
+            data.active(0, &place, self.new_end().to_le_bytes());
+        }
         Ok(())
+    }
+
+    fn parse_data(&mut self, data: &mut DataSection, datum: Data<'_>) -> Reencoded {
+        let DataKind::Active { offset_expr, .. } = &datum.kind else {
+            return utils::parse_data(self, data, datum);
+        };
+        let (Some(start), true) = (survey::place(offset_expr)?, self.is_full) else {
+            return utils::parse_data(self, data, datum);
+        };
+        let mut changed = datum.data.to_vec();
+        let value = self.new_end().to_le_bytes();
+        for (at, byte) in (u64::from(self.end.address)..).zip(value) {
+            let place = at
+                .checked_sub(start)
+                .and_then(|at| usize::try_from(at).ok());
+            if let Some(datum) = place.and_then(|place| changed.get_mut(place)) {
+                *datum = byte;
+            }
+        }
+        let datum = Data {
+            data: &changed,
+            ..datum
+        };
+        utils::parse_data(self, data, datum)
     }
 
     fn parse_custom_section(
@@ -305,6 +344,35 @@ mod tests {
         assert_eq!(ask(0x2_0000, page), None, "only new ones");
         assert_eq!(ask(0, page), Some(0x3_0000));
         assert_eq!(ask(0, page), None, "there are two");
+    }
+
+    #[test]
+    fn a_program_with_all_the_data_that_there_may_be_has_room() {
+        let more = "(data (i32.const 8192) \"x\") ".repeat(MOST_DATA as usize - 2);
+        // The end is read from two of them.
+        let data = format!(
+            r#"(data (i32.const 4103) "\ff\08\00\01") (data (i32.const 4105) "\00") {more}"#
+        );
+        // With one less, there is one more.
+        let less = data.replacen(r#"(data (i32.const 8192) "x") "#, "", 1);
+        for data in [data, less] {
+            let Ok(Cow::Owned(changed)) = make_room(&module(LOAD, &data)) else {
+                panic!("there is room");
+            };
+            let engine = Engine::default();
+            let module = wasmtime::Module::new(&engine, &changed).expect("a valid module");
+            let mut store = Store::new(&engine, ());
+            let instance = Instance::new(&mut store, &module, &[]).expect("an instance");
+            let end = instance.get_typed_func::<(), i64>(&mut store, "end");
+            let end = end.expect("it is there").call(&mut store, ());
+            assert_eq!(end.expect("it runs"), 0x4_0000);
+            assert_eq!(Survey::of(&changed).unwrap().data_count, MOST_DATA);
+        }
+        // A byte that no datum has would have to be another.
+        let data =
+            format!(r#"(data (i32.const 4103) "\ff\f8\ff") (data (i32.const 8192) "x") {more}"#);
+        let error = make_room(&module(LOAD, &data)).expect_err("there is no room");
+        assert!(error.contains("as many as there may be"), "{error}");
     }
 
     #[test]

@@ -21,6 +21,7 @@ pub(super) struct Survey<'m> {
     pub(super) imported_globals_count: u32,
     pub(super) bodies: Vec<FunctionBody<'m>>,
     pub(super) globals_count: u32,
+    pub(super) data_count: u32,
     memory_bytes: u64,
     /// The data, by address, in the order in which they are put there.
     data: Vec<(u64, &'m [u8])>,
@@ -70,6 +71,19 @@ impl<'m> Survey<'m> {
         Ok(survey)
     }
 
+    /// Whether a variable can be given another value by changing the data alone: what no datum has a
+    /// byte of is zero, and has to stay it.
+    pub(super) fn can_change(&self, address: u32, value: u64) -> bool {
+        let mut bytes = (u64::from(address)..).zip(value.to_le_bytes());
+        bytes.all(|(at, byte)| {
+            byte == 0
+                || self
+                    .data
+                    .iter()
+                    .any(|(start, data)| at >= *start && at < start + data.len() as u64)
+        })
+    }
+
     fn read_exports(&mut self, section: ExportSectionReader<'m>) -> Result<(), BinaryReaderError> {
         for export in section {
             let export = export?;
@@ -79,12 +93,13 @@ impl<'m> Survey<'m> {
     }
 
     fn read_data(&mut self, section: DataSectionReader<'m>) -> Result<(), BinaryReaderError> {
+        self.data_count = section.count();
         for datum in section {
             let datum = datum?;
-            if let DataKind::Active { offset_expr, .. } = datum.kind
-                && let Operator::I32Const { value } = offset_expr.get_operators_reader().read()?
+            if let DataKind::Active { offset_expr, .. } = &datum.kind
+                && let Some(start) = place(offset_expr)?
             {
-                self.data.push((value.cast_unsigned().into(), datum.data));
+                self.data.push((start, datum.data));
             }
         }
         Ok(())
@@ -186,4 +201,12 @@ impl<'m> Survey<'m> {
             .map(|(address, bytes)| (address, u64::from_le_bytes(bytes)))
             .collect()
     }
+}
+
+/// The address that a datum is put to, if it is a number.
+pub(super) fn place(offset: &wasmparser::ConstExpr<'_>) -> Result<Option<u64>, BinaryReaderError> {
+    Ok(match offset.get_operators_reader().read()? {
+        Operator::I32Const { value } => Some(value.cast_unsigned().into()),
+        _ => None,
+    })
 }
