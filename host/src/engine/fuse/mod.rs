@@ -45,8 +45,8 @@ use plan::Plan;
 pub(super) use refusal::Refusal;
 
 /// Goes into the names of compiled code: raise it when the same component comes out in another way,
-/// or what is said in `direct::abi` changes.
-pub(super) const REVISION: u32 = 3;
+/// or what is said in `direct::abi` or done in `bulk` changes.
+pub(super) const REVISION: u32 = 4;
 
 /// What a component has become.
 pub(super) enum Fused {
@@ -100,5 +100,7 @@ fn validate(bytes: &[u8]) -> Result<Types, Refusal> {
     types.ok_or(Refusal::new("it has no end"))
 }
 
+#[cfg(test)]
+mod linear;
 #[cfg(test)]
 mod tests;
