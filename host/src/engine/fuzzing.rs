@@ -18,7 +18,7 @@ use super::fuse::{self, Fused};
 use super::kind::Pre;
 use super::meter::Meter;
 use super::state::State;
-use super::{Engine, Kind, Program, componentize};
+use super::{Engine, Kind, Program, bulk, componentize};
 use crate::config::{Budget, Policy};
 use crate::gateway::{self, Environ, Exchange, Failure, Scheme, Trace};
 use crate::http1::{Limits, RequestHead};
@@ -44,6 +44,14 @@ pub fn load(bytes: &[u8]) -> bool {
         },
     };
     let is_valid = Validator::new().validate_all(&component).is_ok();
+    let Ok(component) = bulk::component(&component) else {
+        return false;
+    };
+    let replaced = Validator::new().validate_all(&component).is_ok();
+    assert_eq!(
+        is_valid, replaced,
+        "what long copies become is as valid as it was"
+    );
     for made in [
         fuse::component(&component),
         fuse::members_of_component(&component).map(Fused::Component),
@@ -80,6 +88,7 @@ impl Forms {
         let wasmtime = &engine.first.engine;
         let plain = Component::new(wasmtime, component).ok()?;
         forms.push(("plain", Compiled::Component(plain)));
+        let component = &bulk::component(component).ok()?;
         match fuse::component(component) {
             Ok(Fused::Program(module)) => {
                 let module = Module::new(wasmtime, module).expect("a program is valid");

@@ -22,7 +22,7 @@ use super::pool;
 use super::seats::{Seat, Seats};
 use super::state::State;
 use super::warm::{Idle, Warm};
-use super::{Kind, componentize, direct, fuse};
+use super::{Kind, bulk, componentize, direct, fuse};
 use crate::config::{self, Budget};
 use crate::registry::{Describe, Version};
 use crate::reload::{Load, LoadRequest};
@@ -462,6 +462,7 @@ impl Layer {
 
 /// Compiles a component, fused where that can be done.
 fn compile_fused(engine: &wasmtime::Engine, bytes: &[u8]) -> Result<Compiled, LoadError> {
+    let bytes = &bulk::component(bytes).map_err(LoadError)?;
     let fused = match fuse::component(bytes) {
         Ok(Fused::Program(module)) => pool::compiling_engine(engine, &module)
             .and_then(|engine| Module::new(&engine, module))

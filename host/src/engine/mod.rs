@@ -12,6 +12,7 @@ mod application;
 mod backtrace;
 mod beside;
 mod bindings;
+mod bulk;
 mod cache;
 mod call;
 mod code_file;

@@ -4,6 +4,7 @@
 mod damaged;
 mod semantics;
 mod shapes;
+mod yields;
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -81,11 +82,17 @@ fn both(bytes: &[u8]) -> [Program; 2] {
     let engine = Engine::new(&Budget::default(), None).unwrap();
     let direct = engine.load(bytes).unwrap();
     assert!(direct.is_direct(), "it can be called directly");
-    let component = Component::new(&engine.first.engine, bytes).unwrap();
-    let component = engine.program(CodeFile::of(&Compiled::Component(component)).unwrap());
-    let component = component.unwrap();
-    assert!(!component.is_direct());
+    let component = as_component(&engine, bytes);
     [direct, component]
+}
+
+/// A program as the component that it is, with nothing done to it.
+fn as_component(engine: &Engine, bytes: &[u8]) -> Program {
+    let component = Component::new(&engine.first.engine, bytes).unwrap();
+    let code = CodeFile::of(&Compiled::Component(component)).unwrap();
+    let component = engine.program(code).unwrap();
+    assert!(!component.is_direct());
+    component
 }
 
 fn environ() -> Environ {
