@@ -1,11 +1,12 @@
 //! Long copies in pieces, so that a guest can be made to yield between them.
 //!
-//! `memory.fill`, `memory.copy` and `memory.init` are one instruction each, of any length: compiled
-//! code looks at the epoch before one, and not within it. So those of more than a piece are replaced
-//! in each core module, wherever it is in a component, by calls of functions that are added to the
-//! module: they do the same piece by piece, in a loop. What doesn't fit traps before a byte is
-//! written, as the instruction does. One of a constant length that is no longer than a piece stays,
-//! and one of another length is looked at first: most are short, and cost a comparison more.
+//! `memory.fill`, `memory.copy` and `memory.init` are one instruction each, of any length:
+//! compiled code looks at the epoch before one, and not within it. So those of more than a piece
+//! are replaced in each core module, wherever it is in a component, by calls of functions that are
+//! added to the module: they do the same piece by piece, in a loop. What doesn't fit traps before
+//! a byte is written, as the instruction does. One of a constant length that is no longer than a
+//! piece stays, and one of another length is looked at first: most are short, and cost a
+//! comparison more.
 //!
 //! Sections are copied byte by byte, but for types, functions and code. What can't be read stays as
 //! it is: the compiler says what is wrong with it.
@@ -310,7 +311,7 @@ impl Helpers {
                 };
                 written.extend_from_slice(&bytes[done..start]);
                 let number = self.number(helper);
-                lengths.write(helper, number, &bytes[start..end], written);
+                lengths.write(helper, &number, &bytes[start..end], written);
                 done = end;
             }
             constant = match operator {
@@ -402,7 +403,7 @@ impl Lengths {
 
     /// Writes an instruction that copies so that it does no more than a piece, and a call where
     /// there is more.
-    fn write(&self, helper: Helper, numbers: Numbers, instruction: &[u8], into: &mut Vec<u8>) {
+    fn write(&self, helper: Helper, numbers: &Numbers, instruction: &[u8], into: &mut Vec<u8>) {
         let Some([short, long]) = self.0 else {
             Instruction::Call(numbers.function).encode(into);
             return;

@@ -5,8 +5,9 @@
 //! allocate, it returns what it [`wants`](want) first, and is [given](HostFunction::Give) one place
 //! after the other: the host itself never calls an application back. `fuse::glue` writes the loop.
 //!
-//! A function of the application's returns its result by [one of the host's](HostFunction::ReturnCall),
-//! which reads it, and then calls its `post-return`, if it has one.
+//! A function of the application's returns its result by
+//! [one of the host's](HostFunction::ReturnCall), which reads it, and then calls its `post-return`,
+//! if it has one.
 
 /// The module that the host's functions are imported from.
 pub(in crate::engine) const HOST: &str = "wasgi";

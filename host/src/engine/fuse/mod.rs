@@ -75,7 +75,7 @@ pub(super) fn component(bytes: &[u8]) -> Result<Fused, Refusal> {
     }
 }
 
-/// Fuses a component to one of fewer core instances, even if it could be called directly: for tests.
+/// Fuses a component to one of fewer core instances, even if it could be called directly.
 pub(super) fn members_of_component(bytes: &[u8]) -> Result<Vec<u8>, Refusal> {
     validate(bytes)?;
     let outer = Outer::of(bytes)?;

@@ -71,8 +71,8 @@ impl<'m> Survey<'m> {
         Ok(survey)
     }
 
-    /// Whether a variable can be given another value by changing the data alone: what no datum has a
-    /// byte of is zero, and has to stay it.
+    /// Whether a variable can be given another value by changing the data alone: what no datum has
+    /// a byte of is zero, and has to stay it.
     pub(super) fn can_change(&self, address: u32, value: u64) -> bool {
         let mut bytes = (u64::from(address)..).zip(value.to_le_bytes());
         bytes.all(|(at, byte)| {

@@ -12,15 +12,15 @@ use crate::gateway::Exchange;
 /// What is copied at a time, in bytes: more than 100 MB are touched, and then again.
 const BYTES: u32 = 50 << 20;
 
-/// How often it is copied, and yields that this takes at least: some for each. Done whole, it yields
-/// once for each, and before and behind.
+/// How often it is copied, and yields that this takes at least: some for each. Done whole, it
+/// yields once for each, and before and behind.
 const COPIES: usize = 8;
 const YIELDS: usize = 3 * COPIES;
 
 const BEGIN: &str = "(drop (memory.grow (i32.const 1800))) (call $ok (local.get 1))";
 
-/// Runs a request, while the epoch advances. Gives how often it was polled, and how long the longest
-/// poll took.
+/// Runs a request, while the epoch advances. Gives how often it was polled, and how long the
+/// longest poll took.
 fn polls(engine: &Engine, program: &Program) -> (usize, Duration) {
     let exchange = Arc::new(Exchange::new(true));
     exchange.end_body(Ok(()));
