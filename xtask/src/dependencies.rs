@@ -98,7 +98,7 @@ fn deny_in(workspace: &Workspace, deny: &Path) -> Command {
     let mut command = Command::new(deny);
     command
         .current_dir(&workspace.root)
-        .args(["--locked", "--config", CONFIG]);
+        .args(["--config", CONFIG]);
     command
 }
 
