@@ -6,11 +6,57 @@
 
 use std::borrow::Cow;
 
+use crate::content::Coding;
+
 /// The value of a `Content-Type` field.
 pub(super) type ContentType = Cow<'static, [u8]>;
 
 /// For names without a known ending: bytes, which a browser offers to save.
 const UNKNOWN: &[u8] = b"application/octet-stream";
+
+/// The type of a file of this name, and the coding that its bytes are in.
+///
+/// `app.js.gz` is a script in gzip. That is said of what a page loads, which would be of no use
+/// without; an archive, a log or a table is a file to be had as it is: `data.csv.gz` has the type of
+/// gzip and no coding, or a browser would unpack it and keep the name.
+pub(super) fn of_file(name: &[u8]) -> (ContentType, Option<Coding>) {
+    // The SVG specification: a file of this name is in gzip.
+    if strip_ending(name, b".svgz").is_some() {
+        return (of_name(name), Some(Coding::Gzip));
+    }
+    for coding in Coding::BY_SIZE {
+        if let Some(inner) = strip_ending(name, coding.ending().as_bytes()) {
+            let content_type = of_name(inner);
+            if is_loaded_by_pages(&content_type) {
+                return (content_type, Some(coding));
+            }
+        }
+    }
+    (of_name(name), None)
+}
+
+/// A name without this ending, whose letters may be large.
+fn strip_ending<'a>(name: &'a [u8], ending: &[u8]) -> Option<&'a [u8]> {
+    let (before, end) = name.split_at_checked(name.len().checked_sub(ending.len())?)?;
+    end.eq_ignore_ascii_case(ending).then_some(before)
+}
+
+/// Whether a browser loads what is of this type for a page, or as one.
+fn is_loaded_by_pages(content_type: &[u8]) -> bool {
+    let essence = content_type.split(|&byte| byte == b';').next();
+    matches!(
+        essence,
+        Some(
+            b"text/html"
+                | b"text/css"
+                | b"text/javascript"
+                | b"application/json"
+                | b"application/manifest+json"
+                | b"application/wasm"
+                | b"image/svg+xml"
+        )
+    )
+}
 
 /// The type of a page of this name.
 pub(super) fn of_name(name: &[u8]) -> ContentType {
@@ -79,6 +125,45 @@ mod tests {
             );
         }
         assert_eq!(of_name(b"x.\xff\xfe").as_ref(), UNKNOWN);
+    }
+
+    #[test]
+    fn what_pages_load_is_in_the_coding_that_its_name_says() {
+        let svg = "image/svg+xml; charset=utf-8";
+        let script = "text/javascript; charset=utf-8";
+        let gzip = "application/gzip";
+        for (name, media_type, coding) in [
+            ("x.svgz", svg, Some(Coding::Gzip)),
+            ("a/X.SVGZ", svg, Some(Coding::Gzip)),
+            ("x.svg.gz", svg, Some(Coding::Gzip)),
+            ("x.js.gz", script, Some(Coding::Gzip)),
+            ("x.min.mjs.GZ", script, Some(Coding::Gzip)),
+            ("x.js.br", script, Some(Coding::Brotli)),
+            ("x.js.zst", script, Some(Coding::Zstd)),
+            ("x.css.br", "text/css; charset=utf-8", Some(Coding::Brotli)),
+            ("x.html.gz", "text/html; charset=utf-8", Some(Coding::Gzip)),
+            ("x.wasm.br", "application/wasm", Some(Coding::Brotli)),
+            (
+                "x.json.gz",
+                "application/json; charset=utf-8",
+                Some(Coding::Gzip),
+            ),
+            ("x.tar.gz", gzip, None),
+            ("x.csv.gz", gzip, None),
+            ("x.log.gz", gzip, None),
+            ("sitemap.xml.gz", gzip, None),
+            ("x.gz", gzip, None),
+            ("x.js.gz.gz", gzip, None),
+            ("js.gz", gzip, None),
+            ("x.js", script, None),
+            ("x.js/gz", "application/octet-stream", None),
+            (".gz", "application/gzip", None),
+            ("", "application/octet-stream", None),
+        ] {
+            let (found, its_coding) = of_file(name.as_bytes());
+            assert_eq!(String::from_utf8_lossy(&found), media_type, "{name}");
+            assert_eq!(its_coding, coding, "{name}");
+        }
     }
 
     #[test]

@@ -114,10 +114,12 @@ impl Listing {
                 Kind::Folder => ("/", String::new()),
                 Kind::File(bytes) => ("", bytes.to_string()),
             };
-            // With `./` in front, no name can pass for a scheme (`javascript:`).
+            // With `./` in front, no name can pass for a scheme (`javascript:`). What may be in a
+            // path need not be fit for an attribute: `&copy` is a sign.
+            let path = percent_encode(&entry.name, NOT_IN_A_SEGMENT).to_string();
             page.push_str(&format!(
                 "<tr><td><a href=\"./{}{slash}\">{}{slash}</a><td>{size}<td>{}\n",
-                percent_encode(&entry.name, NOT_IN_A_SEGMENT),
+                escape(&path),
                 escape(&String::from_utf8_lossy(&entry.name)),
                 entry.modified,
             ));
@@ -227,14 +229,20 @@ mod tests {
 
     #[test]
     fn nothing_gets_through_as_markup() {
-        let dir = site(&["<script>alert(1)<", "javascript:alert(1)", "\"'&%2e#?"]);
+        let dir = site(&[
+            "<script>alert(1)<",
+            "javascript:alert(1)",
+            "\"'&%2e#?",
+            "a&copy=1",
+        ]);
         let page = String::from_utf8(list(&dir).html(b"/<b>/")).expect("UTF-8");
         assert!(!page.contains("<script") && !page.contains("<b>"));
         assert!(page.contains("<a href=\"./javascript:alert(1)\">javascript:alert(1)</a>"));
         assert!(
-            page.contains("<a href=\"./%22'&%252e%23%3F\">&quot;&#39;&amp;%2e#?</a>"),
+            page.contains("<a href=\"./%22&#39;&amp;%252e%23%3F\">&quot;&#39;&amp;%2e#?</a>"),
             "{page}"
         );
+        assert!(page.contains("<a href=\"./a&amp;copy=1\">a&amp;copy=1</a>"));
         assert!(page.contains("<a href=\"./z-folder/\">z-folder/</a>"));
         assert!(page.contains("href=\"../\""));
         assert!(!String::from_utf8_lossy(&list(&dir).html(b"/")).contains("../"));

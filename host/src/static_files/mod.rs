@@ -251,7 +251,7 @@ impl View<'_> {
         let form = chooser.choose(page, &rules, encodings, wants_part)?;
 
         let whole = form.length;
-        let verdict = conditions.judge(&form.validators, whole, is_get);
+        let verdict = conditions.judge(&form.validators, whole, is_get && form.has_ranges);
         let answer = match verdict {
             Verdict::NotModified => Answer::empty(304),
             Verdict::PreconditionFailed => {

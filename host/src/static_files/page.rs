@@ -12,6 +12,7 @@ use super::answer::{Content, FilePart, Piece};
 use super::content_type::ContentType;
 use super::open_file::OpenFile;
 use super::range::Part;
+use crate::content::Coding;
 
 /// The longest body that is read into memory at once, in bytes. About what a fresh TCP connection's
 /// send buffer takes in one write; with more, a slow client would keep the copy waiting in memory.
@@ -30,6 +31,8 @@ pub(super) struct Page {
     pub(super) source: Source,
     pub(super) revision: Revision,
     pub(super) content_type: ContentType,
+    /// The coding that the file itself is in, as its name says: `app.js.gz`.
+    pub(super) coding: Option<Coding>,
 }
 
 /// Where a page's bytes come from.

@@ -79,6 +79,14 @@ impl Chooser<'_> {
             Some(content_type) => content_type.to_vec().into(),
             None => page.content_type.clone(),
         };
+        // It is the only form that there is, whatever the client takes. A rule that says what sort
+        // of archive it is wants it as it is.
+        let is_coded = rules.content_type().is_none() || is_compressible(&content_type);
+        if let Some(coding) = page.coding
+            && is_coded
+        {
+            return Ok(self.represent(page, content_type, Some(coding), false));
+        }
         let options = self.finder.options;
         let varies =
             (options.precompressed || options.compress.pages) && is_compressible(&content_type);
@@ -89,7 +97,10 @@ impl Chooser<'_> {
             {
                 return Ok(self.represent(beside, content_type, Some(coding), varies));
             }
-            let may_be_made = options.compress.pages && !wants_part && !rules.no_transform();
+            // What is compressed here has no parts, and who refuses the page as it is must not get
+            // parts of it: then all of it is sent.
+            let whole_will_do = !wants_part || encodings.refuses_plain();
+            let may_be_made = options.compress.pages && whole_will_do && !rules.no_transform();
             if may_be_made && let Some((bytes, coding)) = self.made(&page, &encodings)? {
                 let page = Page {
                     source: Source::Memory(bytes.clone()),

@@ -133,12 +133,16 @@ impl Finder<'_> {
         });
         match opened {
             Ok((file, stat)) => Ok(Some(match FileType::from_raw_mode(stat.st_mode) {
-                FileType::RegularFile => Entry::File(Page {
-                    name: name.into(),
-                    source: Source::File(Arc::new(OpenFile::new(File::from(file), &stat))),
-                    revision: Revision::of(&stat),
-                    content_type: content_type::of_name(name),
-                }),
+                FileType::RegularFile => {
+                    let (content_type, coding) = content_type::of_file(name);
+                    Entry::File(Page {
+                        name: name.into(),
+                        source: Source::File(Arc::new(OpenFile::new(File::from(file), &stat))),
+                        revision: Revision::of(&stat),
+                        content_type,
+                        coding,
+                    })
+                }
                 FileType::Directory => Entry::Folder,
                 _ => Entry::Other,
             })),

@@ -4,15 +4,16 @@
 //! descriptor and fails as soon as a step would leave it, whatever is renamed meanwhile. Nothing
 //! is checked first and opened after, so there is no moment in between.
 //!
-//! Symbolic links that stay inside the root are followed; one that leads out, or that is absolute,
-//! is refused (`EXDEV`). Where the kernel or a sandbox around us has no `openat2`, a walk with
+//! Symbolic links to what is inside the root are followed; one that leads out is refused (`EXDEV`).
+//! The kernel refuses an absolute one, too, so that is looked up without the fence, and what it leads
+//! to opened within it, by its own path. Where the kernel or a sandbox around us has no `openat2`, a walk with
 //! `openat` and `O_NOFOLLOW` takes its place: it is as safe, but refuses every link (`ELOOP`, or
 //! `ENOTDIR` for one on the way).
 //!
 //! Nothing here can wait for a peer: `O_NONBLOCK` opens a FIFO at once, and the caller turns away
 //! all but regular files.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock};
 
@@ -125,7 +126,10 @@ impl Root {
         let folder = self.folder.read().unwrap_or_else(PoisonError::into_inner);
         let folder = folder.as_ref().ok_or(Errno::NOENT)?.as_fd();
         match self.containment {
-            Containment::Kernel => open_contained(folder, name, how),
+            Containment::Kernel => match open_contained(folder, name, how) {
+                Err(Errno::XDEV) => open_by_detour(folder, name, how),
+                opened => opened,
+            },
             Containment::Walk => open_by_walking(folder, name, how),
         }
     }
@@ -134,6 +138,30 @@ impl Root {
 /// Opens the root itself.
 fn open_folder(path: &Path) -> Result<OwnedFd, Errno> {
     retry_on_intr(|| rustix::fs::open(path, FOLDER, Mode::empty()))
+}
+
+/// Opens `name`, which leads out of `folder` on its way, if what it leads to is inside: there is an
+/// absolute link, or one that goes up and comes back.
+fn open_by_detour(folder: BorrowedFd<'_>, name: &[u8], how: OFlags) -> Result<OwnedFd, Errno> {
+    // Only to be looked at: nothing is opened that might notice.
+    let look = OFlags::PATH.union(OFlags::CLOEXEC);
+    let resolve = ResolveFlags::NO_MAGICLINKS;
+    let target = retry_on_intr(|| rustix::fs::openat2(folder, name, look, Mode::empty(), resolve))?;
+    let (root, target) = (real_path(folder)?, real_path(target.as_fd())?);
+    match target.strip_prefix(&*root) {
+        // Whatever has happened meanwhile, it is looked for inside.
+        Some([b'/', inside @ ..]) => open_contained(folder, inside, how),
+        Some([]) => open_contained(folder, b".", how),
+        _ => Err(Errno::XDEV),
+    }
+}
+
+/// Where an open file is, from the root of the file system.
+fn real_path(file: BorrowedFd<'_>) -> Result<Vec<u8>, Errno> {
+    let link = format!("/proc/self/fd/{}", file.as_raw_fd());
+    // Without `/proc`, nobody can tell that it is inside.
+    let path = rustix::fs::readlink(link, Vec::new()).map_err(|_| Errno::XDEV)?;
+    Ok(path.into_bytes())
 }
 
 /// Opens `name` if the kernel finds it inside `folder`.
@@ -212,6 +240,16 @@ mod tests {
         ] {
             symlink(target, root.join(link)).expect("link");
         }
+        let absolute = |target: &str, link: &str| {
+            symlink(dir.path().join(target), root.join(link)).expect("link");
+        };
+        absolute("html/index.html", "absolute-inside");
+        absolute("html/docs/deep", "docs/absolute-folder");
+        absolute("html/inside", "around");
+        absolute("html2", "beside");
+        absolute("secret", "absolute-out");
+        fs::create_dir(dir.path().join("html2")).expect("folder");
+        fs::write(dir.path().join("html2/secret"), "secret").expect("secret");
         dir
     }
 
@@ -261,12 +299,15 @@ mod tests {
             "out",
             "parent/secret",
             "parent",
-            "out-and-in",
+            "parent/html2",
             "absolute",
             "loop",
             "magic/etc/passwd",
             "dangling",
             "folder/../../secret",
+            "beside/secret",
+            "beside",
+            "absolute-out",
         ];
         for root in open_both(&site) {
             for name in names {
@@ -283,7 +324,15 @@ mod tests {
     fn links_that_stay_inside_are_followed_by_the_kernel_only() {
         let site = site();
         let [kernel, walk] = open_both(&site);
-        for name in ["inside", "docs/up", "folder/deep/page"] {
+        for name in [
+            "inside",
+            "docs/up",
+            "folder/deep/page",
+            "out-and-in",
+            "absolute-inside",
+            "docs/absolute-folder/page",
+            "around",
+        ] {
             assert!(read(&kernel, name).is_ok(), "{name}");
             assert!(read(&walk, name).is_err(), "{name}");
         }

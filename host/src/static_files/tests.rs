@@ -198,7 +198,16 @@ fn links_that_stay_inside() {
     symlink("index.html", html.join("home")).expect("link");
     symlink("../style.css", html.join("docs/style.css")).expect("link");
     symlink("docs", html.join("manual")).expect("link");
-    for path in ["/home", "/docs/style.css", "/manual/"] {
+    symlink(html.join("docs"), html.join("absolute")).expect("link");
+    symlink(html.join("style.css"), html.join("absolute.css")).expect("link");
+    for path in [
+        "/home",
+        "/docs/style.css",
+        "/manual/",
+        "/absolute/",
+        "/absolute/style.css",
+        "/absolute.css",
+    ] {
         assert_eq!(site.get(path).expect(path).status, 200, "{path}");
     }
     assert_eq!(site.get("/manual").expect("folder").status, 301);
@@ -292,6 +301,27 @@ fn methods() {
         );
         assert!(!body(&answer).is_empty(), "{method}");
     }
+}
+
+#[test]
+fn a_date_that_says_nothing_is_no_validator() {
+    let site = Site::new();
+    let file = File::open(site.dir.path().join("html/style.css")).expect("file");
+    // As in an image of a container that is the same each time it is built.
+    file.set_modified(std::time::UNIX_EPOCH).expect("a time");
+    let answer = site.get("/style.css").expect("page");
+    assert_eq!(
+        (answer.status, field(&answer, "Last-Modified")),
+        (200, None)
+    );
+    let date = "Thu, 01 Jan 1970 00:00:00 GMT";
+    for since in [date, "Sun, 06 Nov 1994 08:49:37 GMT"] {
+        let answer = site.ask("GET", "/style.css", &[("If-Modified-Since", since)]);
+        assert_eq!(answer.expect("page").status, 200, "{since}");
+    }
+    let parts = [("Range", "bytes=0-0"), ("If-Range", date)];
+    let answer = site.ask("GET", "/style.css", &parts).expect("page");
+    assert_eq!(answer.status, 200);
 }
 
 #[test]

@@ -8,6 +8,11 @@ use crate::content::Coding;
 /// The first second that no HTTP-date can express: the year 10000.
 const YEAR_10000_S: u64 = 253_402_300_800;
 
+/// The first second that a page can be from: 1990. Images of containers that are the same each time
+/// they are built have all files from 1970, archives of npm from 1985, those of ZIP from 1980. Such a
+/// date stays when the content changes, so it tells nobody anything.
+const FIRST_S: u64 = 631_152_000;
+
 /// How much older than the answer a date must be to be a strong validator, in seconds: the file may
 /// have changed twice in the second that its date names (RFC 9110 section 8.8.2.2).
 const STRONG_DATE_AGE_S: u64 = 1;
@@ -17,7 +22,7 @@ const STRONG_DATE_AGE_S: u64 = 1;
 pub(super) struct Validators {
     /// A strong entity-tag with its quotes (RFC 9110 section 8.8.3).
     pub(super) etag: Vec<u8>,
-    /// Seconds since 1970, not in the future. None for a file from before 1970.
+    /// Seconds since 1970, not in the future. None for a file from before the first page.
     pub(super) modified_s: Option<u64>,
     /// Whether the date is old enough to be a strong validator.
     date_is_strong: bool,
@@ -30,6 +35,7 @@ impl Validators {
             .duration_since(UNIX_EPOCH)
             .map_or(0, |since| since.as_secs());
         let modified_s = u64::try_from(revision.modified_s).ok();
+        let modified_s = modified_s.filter(|at| *at >= FIRST_S);
         // RFC 9110 section 8.8.2.1: never later than the answer itself.
         let modified_s = modified_s.map(|at| at.min(now_s).min(YEAR_10000_S - 1));
         Validators {
@@ -192,7 +198,13 @@ mod tests {
         };
         assert_eq!(at(-1, 60), None);
         assert_eq!(at(i64::MIN, 60), None);
-        assert_eq!(at(0, 60).as_deref(), Some("Thu, 01 Jan 1970 00:00:00 GMT"));
+        for made_up in [0, 1, 315_532_801, 499_162_500, FIRST_S - 1] {
+            assert_eq!(at(made_up.cast_signed(), 2 * FIRST_S), None, "{made_up}");
+        }
+        assert_eq!(
+            at(FIRST_S.cast_signed(), 2 * FIRST_S).as_deref(),
+            Some("Mon, 01 Jan 1990 00:00:00 GMT")
+        );
         let last = at(i64::MAX, YEAR_10000_S + 5);
         assert_eq!(last.as_deref(), Some("Fri, 31 Dec 9999 23:59:59 GMT"));
     }

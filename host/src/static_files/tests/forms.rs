@@ -177,6 +177,15 @@ fn not_compressed_here() {
             assert!(decompress(Coding::Gzip, &body(&answer)) == whole, "{path}");
         }
     }
+    // Nor parts of it.
+    for encodings in ["gzip, identity;q=0", "gzip, *;q=0"] {
+        let fields = [("Accept-Encoding", encodings), ("Range", "bytes=1-2")];
+        let answer = site.ask("GET", "/short.html", &fields).expect("page");
+        let found = (answer.status, coding(&answer));
+        assert_eq!(found, (200, Some("gzip".into())), "{encodings}");
+        assert!(decompress(Coding::Gzip, &body(&answer)) == b"short");
+        assert_eq!(field(&answer, "Accept-Ranges"), None);
+    }
     let answer = ask(&site, "/short.html", "identity;q=0");
     assert_eq!((coding(&answer), body(&answer)), (None, b"short".to_vec()));
 
@@ -198,4 +207,50 @@ fn not_compressed_here() {
     };
     site.pages.set_options(untouched).expect("options");
     assert_eq!(coding(&ask(&site, "/page.html", "gzip")), None);
+}
+
+#[test]
+fn a_compressed_file_that_is_asked_for_by_name_says_its_coding() {
+    let site = Site::new();
+    let gzip = Coding::Gzip.compress(&text()).expect("gzip");
+    for name in ["x.svgz", "x.js.gz", "x.tar.gz"] {
+        site.write(name, &gzip);
+    }
+    for encodings in ["gzip", "", "br", "identity"] {
+        let answer = ask(&site, "/x.js.gz", encodings);
+        assert_eq!(coding(&answer).as_deref(), Some("gzip"), "{encodings}");
+        let content_type = field(&answer, "Content-Type");
+        assert_eq!(
+            content_type.as_deref(),
+            Some("text/javascript; charset=utf-8")
+        );
+        assert!(body(&answer) == gzip, "it is sent as it is");
+        assert_eq!(vary(&answer), None);
+        let answer = ask(&site, "/x.svgz", encodings);
+        assert_eq!(coding(&answer).as_deref(), Some("gzip"), "{encodings}");
+        let answer = ask(&site, "/x.tar.gz", encodings);
+        assert_eq!(coding(&answer), None, "an archive is a file");
+    }
+    let part = [("Range", "bytes=2-3")];
+    let answer = site.ask("GET", "/x.js.gz", &part).expect("page");
+    assert_eq!((answer.status, body(&answer)), (206, gzip[2..4].to_vec()));
+    assert_eq!(coding(&answer).as_deref(), Some("gzip"));
+
+    // Who serves scripts for download says so.
+    let rule = Rule {
+        path: "/x.js.gz".into(),
+        content_type: Some("application/gzip".into()),
+        ..Rule::default()
+    };
+    let options = Options {
+        rules: vec![rule],
+        ..Options::default()
+    };
+    site.pages.set_options(options).expect("options");
+    let answer = ask(&site, "/x.js.gz", "gzip");
+    let content_type = field(&answer, "Content-Type");
+    assert_eq!(
+        (coding(&answer), content_type.as_deref()),
+        (None, Some("application/gzip"))
+    );
 }
