@@ -19,7 +19,7 @@ use wasgi_benches::{SHORT, head};
 fn call(c: &mut Criterion) {
     let budget = Budget::default();
     let policy = Policy { budget, reuse: 1 };
-    let engine = Engine::new(&budget, None).expect("an engine");
+    let engine = Engine::compiling_here(&budget, None).expect("an engine");
     let load = |name: &str| {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../handlers/{name}.wasm"));
         let bytes = std::fs::read(&file)

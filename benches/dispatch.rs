@@ -30,7 +30,7 @@ const STAMP: Stamp<'static> = Stamp {
 fn dispatch(c: &mut Criterion) {
     let budget = Budget::default();
     let policy = Policy { budget, reuse: 1 };
-    let engine = Engine::new(&budget, None).expect("an engine");
+    let engine = Engine::compiling_here(&budget, None).expect("an engine");
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../handlers/hello.wasm");
     let bytes = std::fs::read(&file)
         .unwrap_or_else(|error| panic!("{}: {error}: run `cargo xtask build`", file.display()));

@@ -30,7 +30,7 @@ const EXPORTS: &str = r#"(module
   (func (export "f0")) (func (export "f1") (param i32) (result i32) unreachable))"#;
 
 static ENGINE: LazyLock<Engine> =
-    LazyLock::new(|| Engine::new(&Budget::default(), None).expect("an engine"));
+    LazyLock::new(|| Engine::compiling_here(&Budget::default(), None).expect("an engine"));
 
 fuzz_target!(|input: &[u8]| -> Corpus {
     match run(&mut Unstructured::new(input)) {

@@ -14,6 +14,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Draft, Settled, Sources};
+use crate::engine::compile;
 use crate::server::proxy;
 use crate::supervisor;
 use crate::units::{duration, size};
@@ -49,6 +50,9 @@ pub enum Command {
     Run(Run),
     /// Print the configuration that `wasgi serve` would go by, with the same flags, as TOML
     Config(Box<Serve>),
+    /// Compile what a server sends: for servers only
+    #[command(hide = true)]
+    CompileForServer(compile::Limits),
 }
 
 /// Where a site is, and what it says of itself.

@@ -13,6 +13,7 @@ fn main() -> ExitCode {
         Command::Check(check) => commands::check(&check),
         Command::Run(run) => commands::run(&run),
         Command::Config(serve) => commands::config(&serve),
+        Command::CompileForServer(limits) => commands::compile_for_server(&limits),
     };
     match result {
         Ok(code) => code,

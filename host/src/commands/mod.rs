@@ -1,6 +1,7 @@
 //! What the program's commands do: each in a file of its own. Their arguments are in `cli`.
 
 mod check;
+mod compile;
 mod config;
 mod routes;
 mod run;
@@ -10,6 +11,7 @@ mod site;
 mod worker;
 
 pub use check::check;
+pub use compile::compile_for_server;
 pub use config::config;
 pub use routes::routes;
 pub use run::run;

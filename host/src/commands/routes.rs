@@ -19,11 +19,11 @@ use crate::reload;
 pub fn routes(arguments: &cli::Routes) -> anyhow::Result<ExitCode> {
     let (settled, overlaps) = arguments.site.load()?;
     let config = settled.config;
-    let site = config.site;
+    let site = &config.site;
     let errors = Log::start("error", std::io::stderr(), &config.log)?;
     log::install(errors.clone(), log::LEVEL, log::wants_colours());
     check_folders(site.root(), site.handlers(), &overlaps)?;
-    let engine = Engine::new(&Budget::default(), site.code_cache())?;
+    let engine = Engine::new(&Budget::default(), &config.compile, site.code_cache())?;
     let registry = reload::scan_once(site.handlers(), &engine).registry();
     let routes = route_table(site.root(), &registry);
     let shown = if arguments.json {

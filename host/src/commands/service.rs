@@ -49,7 +49,7 @@ impl Service {
         on_started: impl FnOnce(String) + Send + 'static,
     ) -> anyhow::Result<Self> {
         let (root, handlers) = (config.site.root(), config.site.handlers());
-        let engine = Engine::new(&config.budget, config.site.code_cache())?;
+        let engine = Engine::new(&config.budget, &config.compile, config.site.code_cache())?;
         engine.limit_memory(config.instance_memory_bytes());
         let controls = Controls {
             settings: Arc::new(Published::new(Settings::of(config))),

@@ -129,13 +129,19 @@ fn bounds(key: &'static str, value: impl TryInto<u64>, least: u64, most: u64) ->
     }
 }
 
-fn counts(config: &Config) -> [Bounds; 9] {
+fn counts(config: &Config) -> [Bounds; 10] {
     let (http, limits) = (&config.http, &config.limits);
     let threads = config.server.threads.unwrap_or(1);
     let newlines = http.leading_newlines_count;
     [
         bounds("server.threads", threads, 1, 1024),
         bounds("server.processes", config.server.processes, 1, 1024),
+        bounds(
+            "compile.processes",
+            config.compile.processes.unwrap_or(1),
+            1,
+            1024,
+        ),
         bounds("limits.connections", limits.connections_count, 1, MANY),
         bounds(
             "limits.connections-per-address",
@@ -166,9 +172,9 @@ fn counts(config: &Config) -> [Bounds; 9] {
     ]
 }
 
-fn sizes(config: &Config) -> [Bounds; 19] {
+fn sizes(config: &Config) -> [Bounds; 22] {
     let (http, budget, compress) = (&config.http, &config.budget, &config.compress);
-    let log = &config.log;
+    let (compile, log) = (&config.compile, &config.log);
     let extensions = http.chunk_extensions_bytes as u64;
     [
         bounds(
@@ -216,6 +222,16 @@ fn sizes(config: &Config) -> [Bounds; 19] {
         ),
         bounds("budget.block", budget.block_bytes as u64, 64 * KIB, 4 * GIB),
         bounds("budget.log", budget.log_bytes as u64, 0, GIB),
+        // A process reserves some 250 MiB of address space before it has seen a handler.
+        bounds(
+            "compile.address-space",
+            compile.address_space_bytes.unwrap_or(GIB),
+            512 * MIB,
+            size::MOST_BYTES,
+        ),
+        // What the smallest handlers need, to a stack that leaves its process room for others.
+        bounds("compile.stack", compile.stack_bytes, 256 * KIB, GIB),
+        bounds("compile.output", compile.output_bytes, MIB, 64 * GIB),
         bounds("pages.cache", config.pages.cache_bytes as u64, 0, 64 * GIB),
         bounds("compress.cache", compress.cache_bytes as u64, 0, 64 * GIB),
         bounds("compress.min-size", compress.min_bytes, 0, GIB),

@@ -4,14 +4,15 @@ use super::show::values;
 use super::{Config, Draft, Settled, Sources};
 
 /// The keys that are looked at once, at the start: sockets, threads, processes, folders,
-/// certificates' names, and what a pool of memory was made for. A section alone stands for all its
-/// keys.
+/// certificates' names, limits of the processes that compile, and what a pool of memory was made
+/// for. A section alone stands for all its keys.
 pub const RESTART_KEYS: &[&str] = &[
     "site",
     "server.addr",
     "server.threads",
     "server.processes",
     "budget.memory",
+    "compile",
     "tls",
 ];
 

@@ -36,7 +36,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::{content, http1, log, machine, server, static_files};
+use crate::{content, engine, http1, log, machine, server, static_files};
 
 pub use budget::Budget;
 pub use complaint::Complaint;
@@ -65,6 +65,8 @@ pub struct Config {
     pub log: log::Limits,
     /// What one request may cost its handler.
     pub budget: Budget,
+    /// What compiling a handler may cost.
+    pub compile: engine::compile::Options,
     /// What is different for some handlers.
     pub handlers: Handlers,
     /// How pages are served,
@@ -103,6 +105,7 @@ impl Config {
         visitor.section("limits", &mut self.http);
         visitor.section("limits", &mut self.log);
         visitor.section("budget", &mut self.budget);
+        visitor.section("compile", &mut self.compile);
         visitor.tables("handlers", &mut self.handlers);
         visitor.section("pages", &mut self.pages);
         visitor.section("security", &mut self.security);

@@ -1,8 +1,9 @@
 //! Compiled code in an open file that nobody changes: what is mapped into an engine.
 //!
-//! Compiled code runs outside of any sandbox. A [`CodeFile`] is therefore made in two ways only:
-//! from a memory file (`memfd`) that the kernel has sealed against writing, and from an entry of
-//! the code cache whose checksum was right when it was read through the same descriptor.
+//! Compiled code runs outside of any sandbox. A [`CodeFile`] is therefore made in two ways only by a
+//! process that serves: from a memory file (`memfd`) that the kernel has sealed against writing, and
+//! from an entry of the code cache whose checksum was right when it was read through the same
+//! descriptor.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -67,6 +68,12 @@ impl CodeFile {
         Self(Arc::new(file))
     }
 
+    /// Takes a file that this process has just written, in which nobody else writes: in a process
+    /// that compiles.
+    pub(super) fn written(file: File) -> Self {
+        Self(Arc::new(file))
+    }
+
     /// The file itself, to read from.
     pub(super) fn file(&self) -> &File {
         &self.0
@@ -80,7 +87,7 @@ impl CodeFile {
     /// room for the mapping.
     pub(super) fn map(&self, engine: &Engine) -> wasmtime::Result<Compiled> {
         // SAFETY: the file has what wasmtime compiled and nobody changes it. Either it is sealed
-        // (`seal`), or it is an entry of the code cache: this user's, in a folder of this user's,
+        // (`seal`), or only this process writes to it (`written`), or it is an entry of the code cache: this user's, in a folder of this user's,
         // neither writable by anybody else; this program writes to an entry only before it has its
         // name; and its checksum was compared through this descriptor (see `cache`). wasmtime
         // itself checks version and settings.

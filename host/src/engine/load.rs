@@ -1,19 +1,16 @@
 //! From a file's bytes to a program that is ready to instantiate, or one line that says why not.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use anyhow::Context;
-use wasmtime::Module;
-use wasmtime::component::Component;
 
 use super::application::ApplicationPre;
 use super::cache::{CodeCache, Entry};
 use super::code_file::CodeFile;
+use super::compile::{self, Compiler};
 use super::compiled::Compiled;
 use super::crowd::Crowd;
-use super::fuse::Fused;
 use super::imports::Linkers;
 use super::kind::Pre;
 use super::limits::line;
@@ -22,17 +19,17 @@ use super::pool;
 use super::seats::{Seat, Seats};
 use super::state::State;
 use super::warm::{Idle, Warm};
-use super::{Kind, bulk, componentize, direct, fuse};
+use super::{Kind, direct};
 use crate::config::{self, Budget};
 use crate::registry::{Describe, Version};
-use crate::reload::{Load, LoadRequest};
+use crate::reload::{CancelToken, Load, LoadRequest};
 
 /// Compiles programs. Clones are the same engine.
 #[derive(Clone)]
 pub struct Engine {
     /// Where small programs run while there is a seat. None where the system has no room for it.
     small: Option<(Room, Arc<Seats>)>,
-    /// Where others run while there is a seat; and where all is compiled.
+    /// Where others run while there is a seat.
     pub(super) first: Room,
     first_seats: Arc<Seats>,
     /// Where those run that found no seat.
@@ -40,6 +37,7 @@ pub struct Engine {
     /// What all instances together have of memory.
     memory: Arc<MemoryTotal>,
     cache: Option<Arc<CodeCache>>,
+    compiler: Compiler,
 }
 
 /// A pool of instances, and what is linked into them.
@@ -87,12 +85,39 @@ pub(super) struct Code {
 pub struct LoadError(String);
 
 impl Engine {
-    /// An engine whose instances get what `budget` says. Compiled code is kept in `code_cache`.
+    /// An engine whose instances get what `budget` says. It compiles in processes of this very
+    /// program, `wasgi`, with the limits of `compile`. Compiled code is kept in `code_cache`.
     ///
     /// # Errors
     ///
     /// Fails when the system gives no memory for it, or can't run compiled code.
-    pub fn new(budget: &Budget, code_cache: Option<config::CodeCache<'_>>) -> anyhow::Result<Self> {
+    pub fn new(
+        budget: &Budget,
+        compile: &compile::Options,
+        code_cache: Option<config::CodeCache<'_>>,
+    ) -> anyhow::Result<Self> {
+        Self::with(budget, Compiler::new(compile), code_cache)
+    }
+
+    /// An engine that compiles in this process, without limits: for tests and benches, whose own
+    /// program can't be a compiling process. A server must not have it.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the system gives no memory for it, or can't run compiled code.
+    #[doc(hidden)]
+    pub fn compiling_here(
+        budget: &Budget,
+        code_cache: Option<config::CodeCache<'_>>,
+    ) -> anyhow::Result<Self> {
+        Self::with(budget, Compiler::Here, code_cache)
+    }
+
+    fn with(
+        budget: &Budget,
+        compiler: Compiler,
+        code_cache: Option<config::CodeCache<'_>>,
+    ) -> anyhow::Result<Self> {
         // Both at once: each takes milliseconds of a start.
         let (first, small) = std::thread::scope(|scope| {
             let small = scope.spawn(|| pool::small_engine(budget).map(Room::new).transpose());
@@ -121,6 +146,7 @@ impl Engine {
             crowd: Arc::new(Crowd::new()),
             memory: Arc::new(MemoryTotal::new()),
             cache,
+            compiler,
         })
     }
 
@@ -142,28 +168,24 @@ impl Engine {
 
     /// Compiles and checks the bytes of a `.wasm` or `.wat` file.
     ///
-    /// Takes as long as compiling takes, from milliseconds to many seconds, on all cores: not for
-    /// a reactor's thread.
+    /// Takes as long as compiling takes, from milliseconds to many seconds: not for a reactor's
+    /// thread.
     ///
     /// # Errors
     ///
     /// Fails when the bytes are no component and can't be made one, of no [`Kind`], too large for
-    /// the budget, or import what the host does not have.
+    /// the budget, import what the host does not have, or take more to compile than they may.
     pub fn load(&self, bytes: &[u8]) -> Result<Program, LoadError> {
-        self.load_version(bytes, Version::of(bytes))
+        self.load_version(bytes, Version::of(bytes), &CancelToken::new())
     }
 
-    /// The same, for bytes whose version is known.
-    fn load_version(&self, bytes: &[u8], version: Version) -> Result<Program, LoadError> {
-        let binary = binary(bytes)?;
-        let layer = Layer::of(&binary)?;
-        let compile = |engine: &_, bytes: &_| match layer {
-            Layer::Component => compile_fused(engine, bytes),
-            Layer::Module => {
-                compile_fused(engine, &componentize::module(bytes).map_err(LoadError)?)
-            }
-        };
-        let engine = &self.first.engine;
+    /// Loads bytes whose version is known.
+    fn load_version(
+        &self,
+        bytes: &[u8],
+        version: Version,
+        cancel: &CancelToken,
+    ) -> Result<Program, LoadError> {
         let entry = self
             .cache
             .as_ref()
@@ -171,12 +193,16 @@ impl Engine {
         if let Some(program) = self.kept(entry.as_ref()) {
             return program;
         }
-        let compiled = compile(engine, &binary)?;
-        let file = CodeFile::of(&compiled).map_err(unkept)?;
+        let file = self.compiler.compile(&self.first, bytes, cancel)?;
         // From the disk, code and memory's image are pages that the kernel can drop: 100 MB of
         // them for a Python program.
         let kept = entry.and_then(|(cache, entry)| cache.store(&entry, &file));
         self.program(kept.unwrap_or(file))
+    }
+
+    /// The names of the imports of a file that this host does not have. Compiles it.
+    pub(super) fn missing_names(&self, bytes: &[u8]) -> Vec<String> {
+        self.compiler.missing(&self.first, bytes)
     }
 
     /// A program whose compiled code is in the cache, or why it can't be run. None where it is to
@@ -202,7 +228,7 @@ impl Engine {
     /// Checks what was compiled, and has it ready in the pools.
     fn link(&self, compiled: &Compiled, file: CodeFile) -> Result<Program, LoadError> {
         let engine = &self.first.engine;
-        let kind = compiled.kind(engine).map_err(LoadError)?;
+        let kind = compiled.kind(engine).map_err(LoadError::new)?;
         let first = self.first.prepare(compiled, kind)?;
         let small = match &self.small {
             Some((room, seats)) if kind == Kind::Gateway && pool::is_small(compiled) => {
@@ -258,12 +284,17 @@ impl Room {
         })
     }
 
-    /// Links it, so that an instance is made with as little work as can be.
+    /// Has it ready, so that an instance is made with as little work as can be.
     fn prepare(&self, compiled: &Compiled, kind: Kind) -> Result<Pre, LoadError> {
         // Now rather than at the first request, which may find the process without a descriptor.
         compiled
             .initialize_copy_on_write_image()
             .map_err(unprepared)?;
+        self.link(compiled, kind)
+    }
+
+    /// Links it, and checks that it is what its kind demands.
+    pub(super) fn link(&self, compiled: &Compiled, kind: Kind) -> Result<Pre, LoadError> {
         let component = match compiled {
             Compiled::Component(component) => component,
             Compiled::Direct(module) => {
@@ -277,20 +308,16 @@ impl Room {
             .linkers
             .of(kind)
             .instantiate_pre(component)
-            .map_err(|error| LoadError(link_error(&error, kind)))?;
-        kind.prepare(pre)
-            .map_err(|error| LoadError(format!("does not keep the contract: {}", line(&error))))
+            .map_err(|error| LoadError::new(link_error(&error, kind)))?;
+        kind.prepare(pre).map_err(|error| {
+            LoadError::new(format!("does not keep the contract: {}", line(&error)))
+        })
     }
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "as map_err gives it")]
 fn unprepared(error: wasmtime::Error) -> LoadError {
-    LoadError(format!("can't be prepared: {}", line(&error)))
-}
-
-#[allow(clippy::needless_pass_by_value, reason = "as map_err gives it")]
-fn unkept(error: anyhow::Error) -> LoadError {
-    LoadError(format!("no memory for its compiled code: {error:#}"))
+    LoadError::new(format!("can't be prepared: {}", line(&error)))
 }
 
 impl Code {
@@ -375,7 +402,7 @@ impl Load for Engine {
     type Program = Program;
 
     fn load(&self, request: &LoadRequest<'_>) -> anyhow::Result<Program> {
-        Ok(self.load_version(request.bytes, request.version)?)
+        Ok(self.load_version(request.bytes, request.version, request.cancel)?)
     }
 
     fn recall(&self, version: Version) -> Option<Program> {
@@ -407,6 +434,12 @@ impl fmt::Debug for Program {
     }
 }
 
+impl LoadError {
+    pub(super) fn new(line: impl Into<String>) -> Self {
+        Self(line.into())
+    }
+}
+
 impl fmt::Display for LoadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -414,81 +447,6 @@ impl fmt::Display for LoadError {
 }
 
 impl std::error::Error for LoadError {}
-
-/// The bytes that a file stands for, which may hold their text.
-fn binary(bytes: &[u8]) -> Result<Cow<'_, [u8]>, LoadError> {
-    let is_text = std::str::from_utf8(bytes).is_ok_and(|text| text.contains('('));
-    if bytes.starts_with(b"\0asm") || !is_text {
-        return Ok(Cow::Borrowed(bytes));
-    }
-    wat::parse_bytes(bytes).map_err(|error| {
-        LoadError(format!(
-            "does not compile: {} (is the file whole?)",
-            line(&error.into())
-        ))
-    })
-}
-
-/// What the bytes of a file are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Layer {
-    /// A component.
-    Component,
-    /// A core module.
-    Module,
-}
-
-impl Layer {
-    /// Tells the layers apart, and a file of another kind from both, before a compiler says so in
-    /// words that help nobody.
-    fn of(bytes: &[u8]) -> Result<Self, LoadError> {
-        // The preamble: magic, then version and layer (component-model, Binary.md).
-        const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
-        const MODULE: &[u8] = b"\0asm\x01\0\0\0";
-        let wrong = if bytes.is_empty() {
-            "empty"
-        } else if bytes.starts_with(COMPONENT) {
-            return Ok(Self::Component);
-        } else if bytes.starts_with(MODULE) {
-            return Ok(Self::Module);
-        } else if bytes.starts_with(b"\0asm") {
-            "WebAssembly of an unknown version: build it with a current toolchain"
-        } else {
-            "neither WebAssembly nor its text (.wat): is it the file that you meant?"
-        };
-        Err(LoadError(wrong.to_owned()))
-    }
-}
-
-/// Compiles a component, fused where that can be done.
-fn compile_fused(engine: &wasmtime::Engine, bytes: &[u8]) -> Result<Compiled, LoadError> {
-    let bytes = &bulk::component(bytes).map_err(LoadError)?;
-    let fused = match fuse::component(bytes) {
-        Ok(Fused::Program(module)) => pool::compiling_engine(engine, &module)
-            .and_then(|engine| Module::new(&engine, module))
-            .map(Compiled::Direct),
-        Ok(Fused::Component(fused)) => pool::compiling_engine(engine, &fused)
-            .and_then(|engine| Component::new(&engine, fused))
-            .map(Compiled::Component),
-        Err(refusal) => Err(wasmtime::Error::msg(refusal.to_string())),
-    };
-    fused.or_else(|why| {
-        tracing::debug!("compiled as it is: {}", line(&why));
-        compile(engine, bytes)
-    })
-}
-
-fn compile(engine: &wasmtime::Engine, bytes: &[u8]) -> Result<Compiled, LoadError> {
-    let component =
-        pool::compiling_engine(engine, bytes).and_then(|engine| Component::new(&engine, bytes));
-    let component = component.map_err(|error| {
-        LoadError(format!(
-            "does not compile: {} (is the file whole?)",
-            line(&error)
-        ))
-    });
-    component.map(Compiled::Component)
-}
 
 /// A missing import, in words for someone who has never seen a linker.
 fn link_error(error: &wasmtime::Error, kind: Kind) -> String {
@@ -503,40 +461,5 @@ fn link_error(error: &wasmtime::Error, kind: Kind) -> String {
              ({cause})"
         ),
         None => format!("can't be linked: {cause}"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn layers_are_told_apart() {
-        for (bytes, layer) in [
-            (&b"\0asm\x0d\0\x01\0..."[..], Ok(Layer::Component)),
-            (b"\0asm\x01\0\0\0...", Ok(Layer::Module)),
-            (b"(component)", Ok(Layer::Component)),
-            (
-                b";; (module)\n (; (module ;) (component)",
-                Ok(Layer::Component),
-            ),
-            (b" ( module)", Ok(Layer::Module)),
-            (b";; text\n(; of ;);;\n(module $m)", Ok(Layer::Module)),
-            (b"", Err("empty")),
-            (b"\0asm\x02\0\0\0", Err("unknown version")),
-            (b"prose", Err("neither WebAssembly")),
-            (b"(;", Err("does not compile")),
-            (b"(component", Err("does not compile")),
-            (b"\xff(", Err("neither WebAssembly")),
-        ] {
-            let shown = bytes.escape_ascii();
-            match (binary(bytes).and_then(|bytes| Layer::of(&bytes)), layer) {
-                (Ok(got), Ok(wanted)) => assert_eq!(got, wanted, "{shown}"),
-                (Err(got), Err(wanted)) => {
-                    assert!(got.to_string().contains(wanted), "{shown}: {got}");
-                }
-                (got, wanted) => panic!("{shown}: {got:?}, not {wanted:?}"),
-            }
-        }
     }
 }

@@ -6,6 +6,7 @@ use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, Linker, ResourceType};
 
 use super::limits::line;
+use super::load::Room;
 use super::state::State;
 use super::{Engine, Kind, componentize, kind};
 
@@ -109,30 +110,36 @@ impl Engine {
     ///
     /// Compiles it, so it takes as long as [`Engine::load`]: for files that did not load.
     pub fn missing(&self, bytes: &[u8]) -> Vec<Missing> {
-        let module = componentize::module(bytes);
-        let bytes = module.as_deref().unwrap_or(bytes);
-        let Ok(component) = Component::new(&self.first.engine, bytes) else {
-            return Vec::new();
-        };
-        let kind = kind::detect(&component, &self.first.engine).unwrap_or(Kind::Gateway);
-        let mut linker = self.first.linkers.of(kind).clone();
-        linker.allow_shadowing(true);
-        let mut missing: Vec<Missing> = Vec::new();
-        // Linking tells of one at a time. So that it gets to the next, the one before is filled in.
-        while let Err(error) = linker.instantiate_pre(&component) {
-            let error = line(&error);
-            let Some(import) = error.split('`').nth(1) else {
-                break;
-            };
-            if missing.iter().any(|known| known.import == import)
-                || fill_in(&mut linker, &self.first.engine, &component, import).is_none()
-            {
-                break;
-            }
-            missing.push(Missing::of(import));
-        }
-        missing
+        let names = self.missing_names(bytes);
+        names.iter().map(|name| Missing::of(name)).collect()
     }
+}
+
+/// The names of all imports that `room` does not have.
+pub(super) fn names(room: &Room, bytes: &[u8]) -> Vec<String> {
+    let module = componentize::module(bytes);
+    let bytes = module.as_deref().unwrap_or(bytes);
+    let Ok(component) = Component::new(&room.engine, bytes) else {
+        return Vec::new();
+    };
+    let kind = kind::detect(&component, &room.engine).unwrap_or(Kind::Gateway);
+    let mut linker = room.linkers.of(kind).clone();
+    linker.allow_shadowing(true);
+    let mut names: Vec<String> = Vec::new();
+    // Linking tells of one at a time. So that it gets to the next, the one before is filled in.
+    while let Err(error) = linker.instantiate_pre(&component) {
+        let error = line(&error);
+        let Some(import) = error.split('`').nth(1) else {
+            break;
+        };
+        if names.iter().any(|known| known == import)
+            || fill_in(&mut linker, &room.engine, &component, import).is_none()
+        {
+            break;
+        }
+        names.push(import.to_owned());
+    }
+    names
 }
 
 /// Gives an imported instance functions that nobody will call. None if there is no such instance,
@@ -170,7 +177,7 @@ mod tests {
 
     #[test]
     fn every_missing_import_is_told_and_explained() {
-        let engine = Engine::new(&Budget::default(), None).expect("an engine");
+        let engine = Engine::compiling_here(&Budget::default(), None).expect("an engine");
         let component = r#"(component
             (import "wasi:clocks/wall-clock@0.2.0" (instance))
             (import "wasi:keyvalue/store@0.2.0" (instance (export "open" (func))))

@@ -1,6 +1,7 @@
 //! Runs handlers: WebAssembly lives here and nowhere else.
 //!
-//! - [`Engine`] compiles a file to a [`Program`]: checked, linked and ready to instantiate. Its
+//! - [`Engine`] has a file compiled (`compile`) to a [`Program`]: checked, linked and ready to
+//!   instantiate. Its
 //!   [`Kind`] says how it is run: as the contract says (`call`), by `wasi_http` or as a `command`.
 //! - [`Call`] is one request in an instance of a program, fresh or `warm`: a future that the
 //!   reactor polls.
@@ -17,6 +18,7 @@ mod cache;
 mod call;
 mod code_file;
 mod command;
+pub mod compile;
 mod compiled;
 mod componentize;
 mod crowd;

@@ -95,7 +95,16 @@ pub(super) fn is_small(code: &Compiled) -> bool {
     })
 }
 
-/// The engine that everything is compiled with, and that has room for what is usual.
+/// An engine that compiles for all others, and makes no instances.
+///
+/// # Errors
+///
+/// Fails when the system can't run compiled code.
+pub(super) fn compiler() -> wasmtime::Result<wasmtime::Engine> {
+    wasmtime::Engine::new(&base())
+}
+
+/// An engine that has room for what is usual.
 ///
 /// # Errors
 ///
@@ -192,9 +201,25 @@ fn pooling(instances: u32, budget: &Budget) -> PoolingAllocationConfig {
 
 #[cfg(test)]
 mod tests {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+
     use wasmtime::component::Component;
 
     use super::*;
+
+    #[test]
+    fn what_one_engine_compiles_all_can_run() {
+        let budget = Budget::default();
+        let hash = |engine: &wasmtime::Engine| {
+            let mut hasher = DefaultHasher::new();
+            engine.precompile_compatibility_hash().hash(&mut hasher);
+            hasher.finish()
+        };
+        let compiling = hash(&compiler().unwrap());
+        assert_eq!(hash(&first_engine(&budget).unwrap()), compiling);
+        assert_eq!(hash(&small_engine(&budget).unwrap()), compiling);
+        assert_eq!(hash(&crowd_engine(&budget).unwrap()), compiling);
+    }
 
     #[test]
     fn memory_beyond_a_page_is_not_small() {

@@ -579,7 +579,7 @@ fn a_program_with_two_bytes_far_apart_takes_little_room() {
         folder: &folder,
         max_bytes: ROOM,
     };
-    let engine = Engine::new(&Budget::default(), Some(at)).unwrap();
+    let engine = Engine::compiling_here(&Budget::default(), Some(at)).unwrap();
     let program = br#"(module (memory (export "memory") 2000) (func (export "_start"))
         (data (i32.const 0) "a") (data (i32.const 131000000) "b"))"#;
     engine.load(program).unwrap();

@@ -33,7 +33,7 @@ fn what_is_damaged_is_damaged_alike() {
         cpu_time: Duration::from_millis(20),
         ..Budget::default()
     };
-    let engine = Engine::new(&budget, None).unwrap();
+    let engine = Engine::compiling_here(&budget, None).unwrap();
     let ticking = Arc::new(());
     let (weak, ticked) = (Arc::downgrade(&ticking), engine.clone());
     // What has come to compute for ever is made to end.

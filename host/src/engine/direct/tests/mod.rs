@@ -79,7 +79,7 @@ const INPUT: Input = Input(b"hello", Ok(()));
 
 /// A program called directly, and the same as a component.
 fn both(bytes: &[u8]) -> [Program; 2] {
-    let engine = Engine::new(&Budget::default(), None).unwrap();
+    let engine = Engine::compiling_here(&Budget::default(), None).unwrap();
     let direct = engine.load(bytes).unwrap();
     assert!(direct.is_direct(), "it can be called directly");
     let component = as_component(&engine, bytes);

@@ -145,7 +145,7 @@ fn stays_a_component(from: &str, to: &str) {
     .text();
     assert!(text.contains(from), "{from}");
     let bytes = binary(&text.replacen(from, to, 1));
-    let engine = Engine::new(&Budget::default(), None).unwrap();
+    let engine = Engine::compiling_here(&Budget::default(), None).unwrap();
     let program = engine.load(&bytes).unwrap();
     assert!(!program.is_direct(), "{to}");
     assert_eq!(answer(&program, INPUT, 1).failure, None, "{to}");

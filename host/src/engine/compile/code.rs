@@ -1,0 +1,159 @@
+//! From a file's bytes to compiled code, and whether that can be run: all that parses what a
+//! stranger has written. Runs in a compiling process.
+
+use std::borrow::Cow;
+
+use super::super::code_file::CodeFile;
+use super::super::fuse::{self, Fused};
+use super::super::limits::line;
+use super::super::load::{LoadError, Room};
+use super::super::{bulk, componentize, pool};
+
+/// Compiled code, and how it came about.
+pub(super) struct Code {
+    /// What a `CodeFile` has.
+    pub(super) bytes: Vec<u8>,
+    /// Why the file was not fused, if it was not: a line for the log.
+    pub(super) unfused: Option<String>,
+}
+
+/// Compiles the bytes of a `.wasm` or `.wat` file.
+///
+/// # Errors
+///
+/// They are no component and can't be made one, or do not compile.
+pub(super) fn compile(engine: &wasmtime::Engine, bytes: &[u8]) -> Result<Code, LoadError> {
+    let binary = binary(bytes)?;
+    match Layer::of(&binary)? {
+        Layer::Component => compile_fused(engine, &binary),
+        Layer::Module => {
+            let component = componentize::module(&binary).map_err(LoadError::new)?;
+            compile_fused(engine, &component)
+        }
+    }
+}
+
+/// Does with compiled code what the server will do with it, but for making an instance: what fails
+/// or never ends there does so here.
+///
+/// # Errors
+///
+/// It is of no kind, imports what the host does not have, or does not keep the contract.
+pub(super) fn try_out(room: &Room, code: &CodeFile) -> Result<(), LoadError> {
+    let compiled = code
+        .map(&room.engine)
+        .map_err(|error| LoadError::new(format!("can't be prepared: {}", line(&error))))?;
+    let kind = compiled.kind(&room.engine).map_err(LoadError::new)?;
+    compiled.imports(&room.engine);
+    room.link(&compiled, kind).map(drop)
+}
+
+/// The bytes that a file stands for, which may hold their text.
+fn binary(bytes: &[u8]) -> Result<Cow<'_, [u8]>, LoadError> {
+    let is_text = std::str::from_utf8(bytes).is_ok_and(|text| text.contains('('));
+    if bytes.starts_with(b"\0asm") || !is_text {
+        return Ok(Cow::Borrowed(bytes));
+    }
+    wat::parse_bytes(bytes).map_err(|error| {
+        LoadError::new(format!(
+            "does not compile: {} (is the file whole?)",
+            line(&error.into())
+        ))
+    })
+}
+
+/// What the bytes of a file are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Layer {
+    /// A component.
+    Component,
+    /// A core module.
+    Module,
+}
+
+impl Layer {
+    /// Tells the layers apart, and a file of another kind from both, before a compiler says so in
+    /// words that help nobody.
+    fn of(bytes: &[u8]) -> Result<Self, LoadError> {
+        // The preamble: magic, then version and layer (component-model, Binary.md).
+        const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
+        const MODULE: &[u8] = b"\0asm\x01\0\0\0";
+        let wrong = if bytes.is_empty() {
+            "empty"
+        } else if bytes.starts_with(COMPONENT) {
+            return Ok(Self::Component);
+        } else if bytes.starts_with(MODULE) {
+            return Ok(Self::Module);
+        } else if bytes.starts_with(b"\0asm") {
+            "WebAssembly of an unknown version: build it with a current toolchain"
+        } else {
+            "neither WebAssembly nor its text (.wat): is it the file that you meant?"
+        };
+        Err(LoadError::new(wrong))
+    }
+}
+
+/// Compiles a component, fused where that can be done.
+fn compile_fused(engine: &wasmtime::Engine, bytes: &[u8]) -> Result<Code, LoadError> {
+    let bytes = &bulk::component(bytes).map_err(LoadError::new)?;
+    let fused = match fuse::component(bytes) {
+        Ok(Fused::Program(module)) => pool::compiling_engine(engine, &module)
+            .and_then(|engine| engine.precompile_module(&module)),
+        Ok(Fused::Component(fused)) => pool::compiling_engine(engine, &fused)
+            .and_then(|engine| engine.precompile_component(&fused)),
+        Err(refusal) => Err(wasmtime::Error::msg(refusal.to_string())),
+    };
+    let unfused = match fused {
+        Ok(bytes) => {
+            return Ok(Code {
+                bytes,
+                unfused: None,
+            });
+        }
+        Err(why) => Some(line(&why)),
+    };
+    let compiled =
+        pool::compiling_engine(engine, bytes).and_then(|engine| engine.precompile_component(bytes));
+    let bytes = compiled.map_err(|error| {
+        LoadError::new(format!(
+            "does not compile: {} (is the file whole?)",
+            line(&error)
+        ))
+    })?;
+    Ok(Code { bytes, unfused })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn layers_are_told_apart() {
+        for (bytes, layer) in [
+            (&b"\0asm\x0d\0\x01\0..."[..], Ok(Layer::Component)),
+            (b"\0asm\x01\0\0\0...", Ok(Layer::Module)),
+            (b"(component)", Ok(Layer::Component)),
+            (
+                b";; (module)\n (; (module ;) (component)",
+                Ok(Layer::Component),
+            ),
+            (b" ( module)", Ok(Layer::Module)),
+            (b";; text\n(; of ;);;\n(module $m)", Ok(Layer::Module)),
+            (b"", Err("empty")),
+            (b"\0asm\x02\0\0\0", Err("unknown version")),
+            (b"prose", Err("neither WebAssembly")),
+            (b"(;", Err("does not compile")),
+            (b"(component", Err("does not compile")),
+            (b"\xff(", Err("neither WebAssembly")),
+        ] {
+            let shown = bytes.escape_ascii();
+            match (binary(bytes).and_then(|bytes| Layer::of(&bytes)), layer) {
+                (Ok(got), Ok(wanted)) => assert_eq!(got, wanted, "{shown}"),
+                (Err(got), Err(wanted)) => {
+                    assert!(got.to_string().contains(wanted), "{shown}: {got}");
+                }
+                (got, wanted) => panic!("{shown}: {got:?}, not {wanted:?}"),
+            }
+        }
+    }
+}

@@ -1,0 +1,341 @@
+//! What a compiling process may do, which is little: read one file and write one, both given to
+//! it, and compute. It takes everything else from itself before it looks at a handler's bytes.
+//!
+//! Limits on memory, files and descriptors are the kernel's oldest means, and always there. Landlock
+//! (Linux 5.13) and seccomp need a kernel that has them, and a processor that seccomp's filter is
+//! written for; without, a process goes on with what there is, and says so.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+
+use anyhow::{Context, ensure};
+use landlock::{ABI, Access, AccessFs, AccessNet, Ruleset, RulesetAttr, RulesetStatus, Scope};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getppid, set_parent_process_death_signal};
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+    SeccompRule,
+};
+
+/// Descriptors that a process may have open: its three standard ones, those of a job, and some that
+/// are open for a moment.
+const DESCRIPTORS: u64 = 16;
+
+/// By how much a process gives way to those that serve (nice(2)): it gets a third of the time that
+/// one of them gets, if both want all of it.
+const NICE: i32 = 5;
+
+/// Landlock's newest version that is asked for; an older kernel restricts what it knows.
+const LANDLOCK: ABI = ABI::V6;
+
+/// What to prefer when the system is out of memory: this process, whose work can be done again
+/// (proc_pid_oom_score_adj(5)).
+const OUT_OF_MEMORY_SCORE: &str = "1000";
+
+/// Has this process be killed when the thread ends that started it.
+///
+/// # Errors
+///
+/// That has ended already, or this process has another parent.
+pub(super) fn follow(parent: i32) -> anyhow::Result<()> {
+    set_parent_process_death_signal(Some(Signal::KILL))
+        .context("could not ask to be killed with the server")?;
+    // Only now: had it ended in between, nobody would say so.
+    ensure!(
+        getppid() == Pid::from_raw(parent),
+        "process {parent} is not the parent of this one (this command is the server's own)"
+    );
+    Ok(())
+}
+
+/// The descriptors that this process has from who started the server, beside the three standard
+/// ones: all of the server's own are closed when a program is started. Nothing may be open yet.
+pub(super) fn inherited_descriptors() -> Vec<u32> {
+    let Ok(open) = fs::read_dir("/proc/self/fd") else {
+        return Vec::new();
+    };
+    let open: Vec<u32> = open
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter(|number| *number > 2)
+        .collect();
+    // Without the one that the list was read from.
+    let is_open = |number: &u32| fs::read_link(format!("/proc/self/fd/{number}")).is_ok();
+    open.into_iter().filter(is_open).collect()
+}
+
+/// Limits this process: its address space, and what it may write to one file.
+///
+/// # Errors
+///
+/// It may have less already.
+pub(super) fn limit(memory_bytes: u64, output_bytes: u64) -> anyhow::Result<()> {
+    for (resource, most, name) in [
+        (Resource::As, memory_bytes, "memory"),
+        (Resource::Fsize, output_bytes, "the size of files"),
+        (Resource::Nofile, DESCRIPTORS, "descriptors"),
+        (Resource::Core, 0, "core dumps"),
+    ] {
+        // Who started the server may have set less, which can't be raised.
+        let inherited = rustix::process::getrlimit(resource).maximum;
+        let most = inherited.map_or(most, |inherited| inherited.min(most));
+        let limit = Rlimit {
+            current: Some(most),
+            maximum: Some(most),
+        };
+        rustix::process::setrlimit(resource, limit)
+            .with_context(|| format!("could not limit {name}"))?;
+    }
+    // Neither is needed for anything to work.
+    let _ = rustix::process::nice(NICE);
+    let _ = fs::write("/proc/self/oom_score_adj", OUT_OF_MEMORY_SCORE);
+    Ok(())
+}
+
+/// Takes files, network, other processes, these descriptors and most of the kernel from this thread
+/// and all that it starts. Gives a line for each means that this system does not have.
+pub(super) fn confine(inherited: &[u32]) -> Vec<String> {
+    [
+        ("no new privileges", no_new_privileges()),
+        ("Landlock", landlock()),
+        ("seccomp", seccomp(inherited)),
+    ]
+    .into_iter()
+    .filter_map(|(name, result)| {
+        let error = result.err()?;
+        Some(format!("compiling goes on without {name}: {error:#}"))
+    })
+    .collect()
+}
+
+fn no_new_privileges() -> anyhow::Result<()> {
+    Ok(rustix::thread::set_no_new_privs(true)?)
+}
+
+/// No file, no folder, no TCP port, no signal to another process.
+fn landlock() -> anyhow::Result<()> {
+    let status = Ruleset::default()
+        .handle_access(AccessFs::from_all(LANDLOCK))?
+        .handle_access(AccessNet::from_all(LANDLOCK))?
+        .scope(Scope::from_all(LANDLOCK))?
+        .create()?
+        .restrict_self()?;
+    ensure!(
+        status.ruleset != RulesetStatus::NotEnforced,
+        "this kernel does not have it"
+    );
+    Ok(())
+}
+
+/// Only the calls of the kernel that computing needs. Others fail as if the kernel did not know
+/// them, so that the C library falls back to older ones.
+fn seccomp(inherited: &[u32]) -> anyhow::Result<()> {
+    let filter = SeccompFilter::new(
+        rules(inherited)?,
+        SeccompAction::Errno(libc::ENOSYS as u32),
+        SeccompAction::Allow,
+        std::env::consts::ARCH.try_into()?,
+    )?;
+    let program: BpfProgram = filter.try_into()?;
+    seccompiler::apply_filter(&program)?;
+    Ok(())
+}
+
+/// Calls whose first argument is a descriptor: for the channel, and the files of a job.
+const WITH_DESCRIPTOR: &[libc::c_long] = &[
+    libc::SYS_read,
+    libc::SYS_readv,
+    libc::SYS_pread64,
+    libc::SYS_write,
+    libc::SYS_writev,
+    libc::SYS_lseek,
+    libc::SYS_close,
+    libc::SYS_fcntl,
+    libc::SYS_fstat,
+    libc::SYS_sendto,
+    libc::SYS_recvfrom,
+    libc::SYS_recvmsg,
+];
+
+/// Calls that are allowed whatever their arguments.
+const ALLOWED: &[libc::c_long] = &[
+    // Memory.
+    libc::SYS_brk,
+    libc::SYS_munmap,
+    libc::SYS_mremap,
+    libc::SYS_mprotect,
+    libc::SYS_madvise,
+    libc::SYS_membarrier,
+    // Threads.
+    libc::SYS_futex,
+    libc::SYS_set_robust_list,
+    libc::SYS_rseq,
+    libc::SYS_sched_getaffinity,
+    libc::SYS_sched_yield,
+    libc::SYS_gettid,
+    libc::SYS_getpid,
+    libc::SYS_sigaltstack,
+    libc::SYS_rt_sigaction,
+    libc::SYS_rt_sigprocmask,
+    libc::SYS_rt_sigreturn,
+    libc::SYS_restart_syscall,
+    libc::SYS_exit,
+    libc::SYS_exit_group,
+    // Time, and the limit on it.
+    libc::SYS_clock_gettime,
+    libc::SYS_clock_nanosleep,
+    libc::SYS_nanosleep,
+    // Seeds of hash tables.
+    libc::SYS_getrandom,
+];
+
+fn rules(inherited: &[u32]) -> anyhow::Result<BTreeMap<i64, Vec<SeccompRule>>> {
+    let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
+        ALLOWED.iter().map(|call| (*call, Vec::new())).collect();
+    // The descriptor of `mmap` is its fifth argument.
+    let first = WITH_DESCRIPTOR.iter().map(|call| (*call, 0));
+    for (call, argument) in first.chain([(libc::SYS_mmap, 4)]) {
+        rules.insert(call, none_of(argument, inherited)?);
+    }
+    let dword = SeccompCmpArgLen::Dword;
+    let only = |argument, operator, value: u64| -> anyhow::Result<Vec<SeccompRule>> {
+        let condition = SeccompCondition::new(argument, dword.clone(), operator, value)?;
+        Ok(vec![SeccompRule::new(vec![condition])?])
+    };
+    // Threads, not processes. `clone3` has its flags in memory, where no filter sees them: without
+    // it, the C library takes this one.
+    let thread = libc::CLONE_THREAD as u64;
+    let threads = only(0, SeccompCmpOp::MaskedEq(thread), thread)?;
+    rules.insert(libc::SYS_clone, threads);
+    // A thread's name.
+    let name = only(0, SeccompCmpOp::Eq, libc::PR_SET_NAME as u64)?;
+    rules.insert(libc::SYS_prctl, name);
+    // The size of an open file, and nothing of a path: the flags are this one alone.
+    let open = libc::AT_EMPTY_PATH as u64;
+    rules.insert(libc::SYS_statx, only(2, SeccompCmpOp::Eq, open)?);
+    rules.insert(libc::SYS_newfstatat, only(3, SeccompCmpOp::Eq, open)?);
+    // Its own limits: 0 is the calling process.
+    rules.insert(libc::SYS_prlimit64, only(0, SeccompCmpOp::Eq, 0)?);
+    // Ending itself, as after a stack overflow.
+    let own = u64::from(std::process::id());
+    rules.insert(libc::SYS_tgkill, only(0, SeccompCmpOp::Eq, own)?);
+    Ok(rules)
+}
+
+/// A call's argument is none of these descriptors.
+fn none_of(argument: u8, descriptors: &[u32]) -> anyhow::Result<Vec<SeccompRule>> {
+    if descriptors.is_empty() {
+        return Ok(Vec::new());
+    }
+    let conditions: Result<Vec<_>, _> = descriptors
+        .iter()
+        .map(|number| {
+            let (length, operator) = (SeccompCmpArgLen::Dword, SeccompCmpOp::Ne);
+            SeccompCondition::new(argument, length, operator, u64::from(*number))
+        })
+        .collect();
+    Ok(vec![SeccompRule::new(conditions?)?])
+}
+
+/// Has the kernel end this process once it has computed for `more` from now on.
+///
+/// # Errors
+///
+/// Who started the server has set less.
+pub(super) fn renew_cpu_time(more: std::time::Duration) -> io::Result<()> {
+    use rustix::time::{ClockId, clock_gettime};
+    let used = clock_gettime(ClockId::ProcessCPUTime);
+    let used = std::time::Duration::new(
+        u64::try_from(used.tv_sec).unwrap_or(0),
+        u32::try_from(used.tv_nsec).unwrap_or(0),
+    );
+    // Whole seconds are what the kernel counts.
+    let most = (used + more).as_millis().div_ceil(1000);
+    let limit = Rlimit {
+        current: Some(u64::try_from(most).unwrap_or(u64::MAX)),
+        maximum: rustix::process::getrlimit(Resource::Cpu).maximum,
+    };
+    Ok(rustix::process::setrlimit(Resource::Cpu, limit)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream};
+    use std::os::fd::AsRawFd;
+    use std::os::unix::net::UnixStream;
+    use std::process::Command;
+    use std::thread;
+
+    use super::*;
+
+    fn memory_file() -> File {
+        File::from(super::super::protocol::memory_file().expect("a file"))
+    }
+
+    #[test]
+    fn what_is_open_beyond_the_standard_descriptors_is_found() {
+        let file = memory_file();
+        let number = u32::try_from(file.as_raw_fd()).expect("it is open");
+        assert!(inherited_descriptors().contains(&number));
+        assert!(inherited_descriptors().iter().all(|number| *number > 2));
+    }
+
+    /// Runs a test's part on a thread of its own: what it loses, the others keep.
+    fn confined(part: impl FnOnce() + Send + 'static) {
+        thread::spawn(part).join().expect("no panic");
+    }
+
+    #[test]
+    fn landlock_takes_files_and_ports() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let addr = listener.local_addr().expect("an address");
+        confined(move || {
+            no_new_privileges().expect("every Linux has it");
+            if let Err(error) = landlock() {
+                return println!("not tested: {error:#}");
+            }
+            let error = fs::read("/proc/self/status").expect_err("a file");
+            assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
+            assert!(fs::read_dir("/").is_err());
+            // From Linux 6.7 on.
+            if let Err(error) = TcpStream::connect(addr) {
+                assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
+            }
+        });
+    }
+
+    #[test]
+    fn seccomp_leaves_threads_and_memory_and_no_more() {
+        let (mut ours, mut inherited) = (memory_file(), memory_file());
+        let parent = getppid();
+        confined(move || {
+            let number = u32::try_from(inherited.as_raw_fd()).expect("it is open");
+            if let Err(error) = seccomp(&[number]) {
+                return println!("not tested: {error:#}");
+            }
+            assert!(ours.write_all(b"a").is_ok());
+            assert_eq!(ours.metadata().expect("its size").len(), 1);
+            assert!(inherited.write_all(b"a").is_err() && inherited.read(&mut [0]).is_err());
+            let sum = thread::spawn(|| vec![1_u64; 1 << 20].iter().sum::<u64>()).join();
+            assert_eq!(sum.expect("a thread"), 1 << 20);
+            let unknown = Some(libc::ENOSYS);
+            let error = fs::read("/proc/self/status").expect_err("a file");
+            assert_eq!(error.raw_os_error(), unknown);
+            let error = UnixStream::pair().expect_err("a socket");
+            assert_eq!(error.raw_os_error(), unknown);
+            assert!(Command::new("/bin/true").status().is_err());
+            let other = Pid::INIT;
+            assert!(rustix::process::test_kill_process(other).is_err());
+            let limit = rustix::process::getrlimit(Resource::Cpu);
+            assert!(rustix::process::prlimit(parent, Resource::Cpu, limit).is_err());
+            renew_cpu_time(std::time::Duration::from_secs(3600)).expect("its own limit");
+        });
+        let limit = Rlimit {
+            current: None,
+            maximum: rustix::process::getrlimit(Resource::Cpu).maximum,
+        };
+        rustix::process::setrlimit(Resource::Cpu, limit).expect("as it was");
+    }
+}

@@ -1,0 +1,297 @@
+//! What the server and a compiling process say to each other, over a socket pair that keeps
+//! messages apart. The compiling process's end is its standard input.
+//!
+//! - The server sends a [`Job`]: one byte that says what to do, and two descriptors, the file to
+//!   read and the file to write.
+//! - The process answers with a [`Reply`]: one byte and a text.
+//!
+//! What a process answers is not trusted: it is bounded in length, and any text can be in it.
+
+use std::fs::File;
+use std::io::{self, IoSlice, IoSliceMut, Seek, SeekFrom, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recv, recvmsg, sendmsg, socketpair,
+};
+
+use crate::printable;
+
+/// The longest text of a reply, in bytes. An error is one line; a longer one is cut.
+const MAX_TEXT_BYTES: usize = 4096;
+
+/// Descriptors that come with a job.
+const JOB_FILES: usize = 2;
+
+/// What a compiling process is to do.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub(super) task: Task,
+    /// A handler's file.
+    pub(super) input: OwnedFd,
+    /// Where compiled code goes.
+    pub(super) output: OwnedFd,
+}
+
+/// What is to be done with a handler's file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::engine) enum Task {
+    /// Compile it, and write its code.
+    Compile,
+    /// Name the imports that the host does not have.
+    Missing,
+}
+
+/// What a compiling process says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Reply {
+    /// What it can't do without, once, before its first answer: a line for the log.
+    Note(String),
+    /// The job is done. The text is what the task asks for.
+    Done(String),
+    /// The file can't be loaded: one line that says why.
+    Refused(String),
+    /// The job took more memory than there is for it: one line that says where.
+    OutOfMemory(String),
+}
+
+impl Task {
+    fn byte(self) -> u8 {
+        match self {
+            Self::Compile => b'c',
+            Self::Missing => b'm',
+        }
+    }
+}
+
+impl Reply {
+    fn parts(&self) -> (u8, &str) {
+        match self {
+            Self::Note(text) => (b'n', text),
+            Self::Done(text) => (b'd', text),
+            Self::Refused(text) => (b'r', text),
+            Self::OutOfMemory(text) => (b'o', text),
+        }
+    }
+
+    fn of(message: &[u8]) -> Option<Self> {
+        let (kind, text) = message.split_first()?;
+        let text = String::from_utf8_lossy(text).into_owned();
+        Some(match kind {
+            b'n' => Self::Note(text),
+            b'd' => Self::Done(text),
+            b'r' => Self::Refused(text),
+            b'o' => Self::OutOfMemory(text),
+            _ => return None,
+        })
+    }
+}
+
+/// Makes a channel: the server's end, and the one that is a compiling process's standard input.
+pub(super) fn channel() -> io::Result<(OwnedFd, OwnedFd)> {
+    Ok(socketpair(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        SocketFlags::CLOEXEC,
+        None,
+    )?)
+}
+
+/// Sends a job.
+///
+/// # Errors
+///
+/// The process is gone.
+pub(super) fn send_job(socket: impl AsFd, job: &Job) -> io::Result<()> {
+    let files = [job.input.as_fd(), job.output.as_fd()];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(JOB_FILES))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let fits = control.push(SendAncillaryMessage::ScmRights(&files));
+    debug_assert!(fits, "the space was made for it");
+    let message = [job.task.byte()];
+    sendmsg(
+        socket,
+        &[IoSlice::new(&message)],
+        &mut control,
+        SendFlags::NOSIGNAL,
+    )?;
+    Ok(())
+}
+
+/// Waits for a job. None when there will be none any more: the server is gone.
+///
+/// # Errors
+///
+/// No job came within the socket's timeout, or something else did.
+pub(super) fn receive_job(socket: impl AsFd) -> io::Result<Option<Job>> {
+    let mut message = [0];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(JOB_FILES))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let received = recvmsg(
+        socket,
+        &mut [IoSliceMut::new(&mut message)],
+        &mut control,
+        RecvFlags::CMSG_CLOEXEC,
+    )?;
+    if received.bytes == 0 {
+        return Ok(None);
+    }
+    let mut files = control.drain().filter_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(files) => Some(files),
+        _ => None,
+    });
+    let mut files = files.next().into_iter().flatten();
+    let task = match message {
+        [b'c'] => Some(Task::Compile),
+        [b'm'] => Some(Task::Missing),
+        _ => None,
+    };
+    match (task, files.next(), files.next()) {
+        (Some(task), Some(input), Some(output)) => Ok(Some(Job {
+            task,
+            input,
+            output,
+        })),
+        _ => Err(io::Error::from(io::ErrorKind::InvalidData)),
+    }
+}
+
+/// Sends a reply.
+///
+/// # Errors
+///
+/// The server is gone.
+pub(super) fn send_reply(socket: impl AsFd, reply: &Reply) -> io::Result<()> {
+    let (kind, text) = reply.parts();
+    let mut message = vec![kind];
+    message.extend_from_slice(printable::front(text, MAX_TEXT_BYTES).as_bytes());
+    rustix::net::send(socket, &message, SendFlags::NOSIGNAL)?;
+    Ok(())
+}
+
+/// Takes a reply that has arrived. None when none will come any more: the process has ended.
+///
+/// # Errors
+///
+/// What arrived is no reply.
+pub(super) fn receive_reply(socket: impl AsFd) -> io::Result<Option<Reply>> {
+    let mut message = [0; MAX_TEXT_BYTES + 1];
+    let (_, bytes) = match recv(socket, &mut message[..], RecvFlags::empty()) {
+        Ok(received) => received,
+        // It has ended with a job in its inbox.
+        Err(Errno::CONNRESET) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let message = message.get(..bytes).unwrap_or_default();
+    if message.is_empty() {
+        return Ok(None);
+    }
+    Reply::of(message)
+        .map(Some)
+        .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))
+}
+
+/// A file in memory that nobody can change, with these bytes.
+///
+/// # Errors
+///
+/// The system has no memory or no descriptor for it.
+pub(super) fn sealed(bytes: &[u8]) -> io::Result<OwnedFd> {
+    let mut file = File::from(memory_file()?);
+    file.write_all(bytes)?;
+    seal(&file)?;
+    file.seek(SeekFrom::Start(0))?;
+    Ok(file.into())
+}
+
+/// An empty file in memory.
+///
+/// # Errors
+///
+/// The system has no memory or no descriptor for it.
+pub(super) fn memory_file() -> io::Result<OwnedFd> {
+    /// What a list of a process's files shows.
+    const NAME: &str = "wasgi-handler";
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    match memfd_create(NAME, flags | MemfdFlags::NOEXEC_SEAL) {
+        // Before Linux 6.3.
+        Err(Errno::INVAL) => Ok(memfd_create(NAME, flags)?),
+        result => Ok(result?),
+    }
+}
+
+/// Sees to it that a file in memory stays as it is, whoever has it open.
+///
+/// # Errors
+///
+/// Somebody has it mapped for writing.
+pub(super) fn seal(file: impl AsFd) -> io::Result<()> {
+    let seals = SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
+    Ok(fcntl_add_seals(file, seals)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use super::*;
+
+    #[test]
+    fn a_job_arrives_with_its_files() {
+        let (server, process) = channel().expect("a channel");
+        for task in [Task::Compile, Task::Missing] {
+            let job = Job {
+                task,
+                input: sealed(b"abc").expect("a file"),
+                output: memory_file().expect("a file"),
+            };
+            send_job(&server, &job).expect("it is sent");
+            let arrived = receive_job(&process).expect("it is there").expect("a job");
+            assert_eq!(arrived.task, task);
+            let mut text = String::new();
+            File::from(arrived.input)
+                .read_to_string(&mut text)
+                .expect("it can be read");
+            assert_eq!(text, "abc");
+            File::from(arrived.output)
+                .write_all(b"def")
+                .expect("it can be written");
+        }
+        drop(server);
+        assert!(receive_job(&process).expect("an end").is_none());
+    }
+
+    #[test]
+    fn a_reply_is_bounded_and_of_a_known_kind() {
+        let (server, process) = channel().expect("a channel");
+        for reply in [
+            Reply::Note("a".into()),
+            Reply::Done(String::new()),
+            Reply::Refused("ä".repeat(10)),
+            Reply::OutOfMemory("b".into()),
+        ] {
+            send_reply(&process, &reply).expect("it is sent");
+            assert_eq!(receive_reply(&server).expect("it is there"), Some(reply));
+        }
+        send_reply(&process, &Reply::Refused("a".repeat(1 << 16))).expect("it is sent");
+        let reply = receive_reply(&server).expect("it is there");
+        assert_eq!(reply, Some(Reply::Refused("a".repeat(MAX_TEXT_BYTES))));
+        rustix::net::send(&process, b"?", SendFlags::empty()).expect("it is sent");
+        assert!(receive_reply(&server).is_err());
+        drop(process);
+        assert_eq!(receive_reply(&server).expect("an end"), None);
+    }
+
+    #[test]
+    fn a_sealed_file_can_be_read_and_not_changed() {
+        let file = File::from(sealed(b"abc").expect("a file"));
+        let error = (&file).write_all(b"d").expect_err("it is sealed");
+        assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
+        assert!(file.set_len(1).is_err() && file.set_len(9).is_err());
+        assert!(seal(&file).is_err(), "the seals are sealed, too");
+    }
+}

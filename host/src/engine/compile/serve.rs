@@ -1,0 +1,182 @@
+//! The compiling process: takes jobs from its standard input until that ends or none comes for a
+//! while.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::fd::AsFd;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Args;
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
+
+use super::super::code_file::CodeFile;
+use super::super::load::{LoadError, Room};
+use super::super::{missing, pool};
+use super::code::{self, Code};
+use super::confine;
+use super::protocol::{Job, Reply, Task, receive_job, send_reply};
+use crate::printable;
+
+/// How long a process waits for its next job: long enough for who saves a file again and again,
+/// and short enough that its memory is soon given back.
+const IDLE: Duration = Duration::from_secs(5);
+
+/// Stack of the thread on which code is tried out, in bytes: half of what the server's threads
+/// have, so that nothing can overflow there that has passed here.
+const TRIAL_STACK_BYTES: usize = 1 << 20;
+
+/// What the server tells a compiling process: its arguments.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Limits {
+    /// The server's process ID.
+    #[arg(long)]
+    pub(super) parent: i32,
+    /// Address space, in bytes.
+    #[arg(long)]
+    pub(super) memory: u64,
+    /// Processor time of each job, in milliseconds.
+    #[arg(long)]
+    pub(super) cpu_time: u64,
+    /// Stack of a thread that compiles, in bytes.
+    #[arg(long)]
+    pub(super) stack: u64,
+    /// Compiled code of one job, in bytes.
+    #[arg(long)]
+    pub(super) output: u64,
+}
+
+/// Compiles what the server sends, until that ends or sends nothing for a while.
+///
+/// # Errors
+///
+/// This process was not started by a server, or can't be limited.
+pub fn serve(limits: &Limits) -> anyhow::Result<()> {
+    confine::follow(limits.parent)?;
+    let inherited = confine::inherited_descriptors();
+    confine::limit(limits.memory, limits.output)?;
+    let stdin = io::stdin();
+    let socket = stdin.as_fd();
+    set_socket_timeout(socket, Timeout::Recv, Some(IDLE))
+        .context("the standard input is no channel to a server")?;
+    let engine = pool::compiler().map_err(anyhow::Error::from)?;
+    let room = Room::new(engine)?;
+    for note in confine::confine(&inherited) {
+        send_reply(socket, &Reply::Note(note))?;
+    }
+    loop {
+        let job = match receive_job(socket) {
+            Ok(Some(job)) => job,
+            Ok(None) => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+            Err(error) => return Err(error).context("could not hear the server"),
+        };
+        let reply = run(&room, job, limits);
+        send_reply(socket, &reply).context("could not tell the server")?;
+    }
+}
+
+fn run(room: &Room, job: Job, limits: &Limits) -> Reply {
+    let cpu_time = Duration::from_millis(limits.cpu_time);
+    let result = confine::renew_cpu_time(cpu_time)
+        .map_err(|error| format!("its processor time can't be limited: {error}"))
+        .and_then(|()| read(job.input))
+        .and_then(|bytes| match job.task {
+            Task::Compile => compile(room, bytes, File::from(job.output), limits),
+            Task::Missing => {
+                let names = on_thread(limits.stack, || Ok(missing::names(room, &bytes)))?;
+                Ok(names.join("\n"))
+            }
+        });
+    match result {
+        Ok(text) => Reply::Done(text),
+        Err(text) => {
+            let text = printable::one_line(&text).to_string();
+            if is_out_of_memory(&text) {
+                Reply::OutOfMemory(text)
+            } else {
+                Reply::Refused(text)
+            }
+        }
+    }
+}
+
+/// Compiles, writes the code, and tries it out. Gives a line for the log, or an empty one.
+fn compile(
+    room: &Room,
+    bytes: Vec<u8>,
+    mut output: File,
+    limits: &Limits,
+) -> Result<String, String> {
+    let code = on_thread(limits.stack, || code::compile(&room.engine, &bytes))?;
+    drop(bytes);
+    output
+        .write_all(&code.bytes)
+        .map_err(|error| format!("its code can't be written: {error}"))?;
+    let Code { bytes, unfused } = code;
+    drop(bytes);
+    let code = CodeFile::written(output);
+    on_thread(TRIAL_STACK_BYTES as u64, || code::try_out(room, &code))?;
+    Ok(unfused.unwrap_or_default())
+}
+
+fn read(input: impl Into<File>) -> Result<Vec<u8>, String> {
+    let mut input = input.into();
+    let mut read = || {
+        let length = input.seek(SeekFrom::End(0))?;
+        input.seek(SeekFrom::Start(0))?;
+        let mut bytes = vec![0; usize::try_from(length).unwrap_or(usize::MAX)];
+        input.read_exact(&mut bytes)?;
+        Ok(bytes)
+    };
+    read().map_err(|error: io::Error| format!("its file can't be read: {error}"))
+}
+
+/// Runs `part` on a thread of its own with a stack of so many bytes. A panic is an error.
+fn on_thread<T: Send>(
+    stack_bytes: u64,
+    part: impl FnOnce() -> Result<T, LoadError> + Send,
+) -> Result<T, String> {
+    thread::scope(|scope| {
+        let thread = thread::Builder::new()
+            .stack_size(usize::try_from(stack_bytes).unwrap_or(usize::MAX))
+            .spawn_scoped(scope, part)
+            .map_err(|error| format!("no thread to compile it: {error}"))?;
+        match thread.join() {
+            Ok(result) => result.map_err(|error| error.to_string()),
+            Err(panic) => {
+                let text = panic.downcast_ref::<String>().map(String::as_str);
+                let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+                let text = text.unwrap_or("no message");
+                Err(format!("compiling it made the compiler panic: {text}"))
+            }
+        }
+    })
+}
+
+/// Whether an error's text says that the system gave no memory: wasmtime's and the standard
+/// library's have the system's own words.
+fn is_out_of_memory(text: &str) -> bool {
+    text.contains("Cannot allocate memory") || text.contains("os error 12")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_an_error_with_its_message() {
+        let error = on_thread::<()>(1 << 20, || panic!("number {}", 7)).expect_err("it panics");
+        assert_eq!(error, "compiling it made the compiler panic: number 7");
+        let error = on_thread::<()>(1 << 20, || Err(LoadError::new("no"))).expect_err("it fails");
+        assert_eq!(error, "no");
+    }
+
+    #[test]
+    fn the_systems_words_for_no_memory_are_known() {
+        let error = io::Error::from_raw_os_error(libc::ENOMEM);
+        assert!(is_out_of_memory(&error.to_string()));
+        assert!(!is_out_of_memory("does not compile"));
+    }
+}
