@@ -15,6 +15,7 @@ mod compression;
 mod contract;
 mod fairness;
 mod files;
+mod hostile;
 mod http;
 mod isolation;
 mod lifecycle;

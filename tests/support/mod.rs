@@ -8,6 +8,7 @@ pub(crate) mod body;
 pub(crate) mod client;
 pub(crate) mod command;
 pub(crate) mod guests;
+pub(crate) mod hostile;
 pub(crate) mod output;
 pub(crate) mod process;
 pub(crate) mod response;
