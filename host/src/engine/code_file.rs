@@ -1,8 +1,8 @@
 //! Compiled code in an open file that nobody changes: what is mapped into an engine.
 //!
-//! Compiled code runs outside of any sandbox. A [`CodeFile`] is therefore made in two ways only by a
-//! process that serves: from a memory file (`memfd`) that the kernel has sealed against writing, and
-//! from an entry of the code cache whose checksum was right when it was read through the same
+//! Compiled code runs outside of any sandbox. A process that serves therefore makes a [`CodeFile`]
+//! in two ways only: from a memory file (`memfd`) that the kernel has sealed against writing, and from
+//! an entry of the code cache whose checksum was right when it was read through the same
 //! descriptor.
 
 use std::fs::File;
@@ -87,10 +87,10 @@ impl CodeFile {
     /// room for the mapping.
     pub(super) fn map(&self, engine: &Engine) -> wasmtime::Result<Compiled> {
         // SAFETY: the file has what wasmtime compiled and nobody changes it. Either it is sealed
-        // (`seal`), or only this process writes to it (`written`), or it is an entry of the code cache: this user's, in a folder of this user's,
-        // neither writable by anybody else; this program writes to an entry only before it has its
-        // name; and its checksum was compared through this descriptor (see `cache`). wasmtime
-        // itself checks version and settings.
+        // (`seal`), or only this process writes to it (`written`), or it is an entry of the code
+        // cache: this user's, in a folder of this user's, neither writable by anybody else; this
+        // program writes to an entry only before it has its name; and its checksum was compared
+        // through this descriptor (see `cache`). wasmtime itself checks version and settings.
         #[allow(
             unsafe_code,
             reason = "loading compiled code is unsafe by nature; see above"

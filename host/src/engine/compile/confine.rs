@@ -1,9 +1,9 @@
 //! What a compiling process may do, which is little: read one file and write one, both given to
 //! it, and compute. It takes everything else from itself before it looks at a handler's bytes.
 //!
-//! Limits on memory, files and descriptors are the kernel's oldest means, and always there. Landlock
-//! (Linux 5.13) and seccomp need a kernel that has them, and a processor that seccomp's filter is
-//! written for; without, a process goes on with what there is, and says so.
+//! Limits on memory, files and descriptors are the kernel's oldest means, and always there.
+//! Landlock (Linux 5.13) and seccomp need a kernel that has them, and a processor that seccomp's
+//! filter is written for; without, a process goes on with what there is, and says so.
 
 use std::collections::BTreeMap;
 use std::fs;
