@@ -36,7 +36,7 @@ struct Outcome {
 
 fn engine() -> &'static Engine {
     static ENGINE: OnceLock<Engine> = OnceLock::new();
-    ENGINE.get_or_init(|| Engine::new(&Budget::default(), None).expect("an engine"))
+    ENGINE.get_or_init(|| Engine::compiling_here(&Budget::default(), None).expect("an engine"))
 }
 
 /// A guest's program; and that of an application that would be called directly as a component.
