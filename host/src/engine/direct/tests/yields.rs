@@ -72,7 +72,7 @@ fn what_copies_long_yields_between_pieces() {
             call: format!("{BEGIN} {} (call $whole)", copies.repeat(COPIES)).leak(),
             ..TEXT
         };
-        let engine = Engine::new(&Budget::default(), None).unwrap();
+        let engine = Engine::compiling_here(&Budget::default(), None).unwrap();
         let program = engine.load(&text.binary()).unwrap();
         let (count, longest) = polls(&engine, &program);
         println!("{copies}: {count} polls, the longest of {longest:?}");
@@ -94,7 +94,7 @@ fn what_copies_long_in_a_component_yields_too() {
          (core instance (instantiate $nothing)) (core instance $memory",
         1,
     ));
-    let engine = Engine::new(&Budget::default(), None).unwrap();
+    let engine = Engine::compiling_here(&Budget::default(), None).unwrap();
     let program = engine.load(&bytes).unwrap();
     assert!(!program.is_direct());
     let (count, _) = polls(&engine, &program);
