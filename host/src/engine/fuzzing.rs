@@ -215,7 +215,9 @@ fn serve(program: &Program, body: &[u8], reuse: u32) -> Vec<String> {
     let mut call = Call::new(program, "fuzzed".into(), environ(), exchange, policy);
     let finished = client.run(|context| call.poll(context));
     client.finish(match finished.failure {
+        // So does what names the functions of a start that traps.
         Some(Failure::Trap(_)) => "trapped".to_owned(),
+        Some(Failure::Instantiation(_)) => "no instance".to_owned(),
         failure => format!("{failure:?}"),
     })
 }
