@@ -3,8 +3,8 @@
 //! What is counted is what guests *may touch*, as the kernel gives it to them whenever they do:
 //! linear memories at their size, and tables. A page that a program's own file fills is an
 //! exception: it is the file's until the guest writes to it, and few are. A Python program begins
-//! with 20 to 60 MiB of them, of which a request writes to a tenth or less; so a quarter of them is
-//! counted ([`IMAGE_SHARE`]).
+//! with 20 to 60 MiB of them, of which a request writes to an eighth or less; so a quarter of them
+//! is counted ([`IMAGE_SHARE`]).
 //!
 //! A request takes what its program begins with before there is an instance, with one atomic
 //! operation, and gives all back with another when its store is dropped. Growth is added when it
@@ -25,7 +25,8 @@ const PAGE_BYTES: usize = 64 * 1024;
 const ELEMENT_BYTES: usize = size_of::<usize>();
 
 /// Of the memory that a program's file fills, one part in so many is counted. A request to the
-/// demo's Flask application writes to 670 pages of 4 KiB, of 11,000: one in sixteen.
+/// demo's Flask application touches some 670 pages of 4 KiB (see `pool`), 2.6 MiB, where Python
+/// programs begin with 20 to 60 MiB.
 const IMAGE_SHARE: usize = 4;
 
 /// Smaller files are not looked at: their programs' memory is counted whole.
