@@ -104,8 +104,9 @@ impl Config {
         visitor.section("limits", &mut self.limits);
         visitor.section("limits", &mut self.http);
         visitor.section("limits", &mut self.log);
-        visitor.section("budget", &mut self.budget);
+        // Before the budget, whose `cpu-time` and `wall-time` are meant more often than its own.
         visitor.section("compile", &mut self.compile);
+        visitor.section("budget", &mut self.budget);
         visitor.tables("handlers", &mut self.handlers);
         visitor.section("pages", &mut self.pages);
         visitor.section("security", &mut self.security);

@@ -1,8 +1,8 @@
 //! Compiled code in an open file that nobody changes: what is mapped into an engine.
 //!
 //! Compiled code runs outside of any sandbox. A process that serves therefore makes a [`CodeFile`]
-//! in two ways only: from a memory file (`memfd`) that the kernel has sealed against writing, and from
-//! an entry of the code cache whose checksum was right when it was read through the same
+//! in two ways only: from a memory file (`memfd`) that the kernel has sealed against writing, and
+//! from an entry of the code cache whose checksum was right when it was read through the same
 //! descriptor.
 
 use std::fs::File;
