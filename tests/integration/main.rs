@@ -15,6 +15,7 @@ mod compression;
 mod contract;
 mod fairness;
 mod files;
+mod generated;
 mod hostile;
 mod http;
 mod isolation;
