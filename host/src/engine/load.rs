@@ -410,6 +410,11 @@ impl Load for Engine {
         // What can't be run says so when it is loaded from its bytes.
         self.kept(Some(&(cache, cache.entry(version))))?.ok()
     }
+
+    fn turn(&self, version: Version, cancel: &CancelToken) -> impl Sized {
+        let cache = self.cache.as_ref()?;
+        cache.turn(&cache.entry(version), cancel)
+    }
 }
 
 impl Describe for Program {

@@ -159,7 +159,11 @@ impl Job {
             version,
             cancel: &self.cancel,
         };
-        match catch_unwind(AssertUnwindSafe(|| loader.load(&request))) {
+        let load = || {
+            let _turn = loader.turn(version, &self.cancel);
+            loader.load(&request)
+        };
+        match catch_unwind(AssertUnwindSafe(load)) {
             Ok(Ok(program)) => Outcome::Loaded(version, program, begun.elapsed()),
             _ if self.cancel.is_cancelled() => Outcome::Cancelled,
             Ok(Err(error)) => Outcome::Broken(version, error),

@@ -87,6 +87,11 @@ pub trait Load: Send + Sync + 'static {
     fn recall(&self, _version: Version) -> Option<Self::Program> {
         None
     }
+
+    /// Waits until nobody else loads this version, in this process or in another one that keeps
+    /// what it loads in the same place, or until the load is cancelled. What is returned is held
+    /// while [`load`](Self::load) runs.
+    fn turn(&self, _version: Version, _cancel: &CancelToken) -> impl Sized {}
 }
 
 /// A handler's file that is to be loaded.

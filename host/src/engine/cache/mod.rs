@@ -18,6 +18,7 @@ mod folder;
 mod room;
 #[cfg(test)]
 mod tests;
+mod turn;
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
