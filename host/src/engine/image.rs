@@ -2,9 +2,9 @@
 //! they are mapped into an instance and not copied.
 //!
 //! wasmtime stores the image of a memory where its engine takes images of that size. A program with
-//! a byte at the beginning of a memory and another at its end has 70 bytes, and an image of 125 MiB:
-//! that much is allocated to compile it, and was written to the code cache for each version. So
-//! images with holes are for programs whose images are in proportion to what is in them.
+//! a byte at the beginning of a memory and another at its end has 70 bytes, and an image of 125
+//! MiB: that much is allocated to compile it, and was written to the code cache for each version.
+//! So images with holes are for programs whose images are in proportion to what is in them.
 
 use std::collections::BTreeMap;
 

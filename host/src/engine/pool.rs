@@ -70,10 +70,11 @@ const TABLES_PER_COMPONENT: u32 = 20;
 /// Elements in a guest's table. A Python interpreter needs some 6,000.
 const TABLE_ELEMENTS: usize = 40_000;
 
-/// The largest image of a program's memory that is mapped as it is, holes included, in bytes, if the
-/// program's images are in proportion to its data. Others wasmtime copies into each new instance. A Python program's is 20 to 60
-/// MiB with everything imported: copying that of a Flask application made a request touch 5,900
-/// pages and take 17 ms, where mapping it makes that 670 pages and 5 ms.
+/// The largest image of a program's memory that is mapped as it is, holes included, in bytes, if
+/// the program's images are in proportion to its data. Others wasmtime copies into each new
+/// instance. A Python program's is 20 to 60 MiB with everything imported: copying that of a Flask
+/// application made a request touch 5,900 pages and take 17 ms, where mapping it makes that 670
+/// pages and 5 ms.
 pub(super) const IMAGE_BYTES: u64 = 256 << 20;
 
 /// Instance slots that are kept warm, so that the memory image of a program need not be mapped

@@ -17,8 +17,8 @@ const UNKNOWN: &[u8] = b"application/octet-stream";
 /// The type of a file of this name, and the coding that its bytes are in.
 ///
 /// `app.js.gz` is a script in gzip. That is said of what a page loads, which would be of no use
-/// without; an archive, a log or a table is a file to be had as it is: `data.csv.gz` has the type of
-/// gzip and no coding, or a browser would unpack it and keep the name.
+/// without; an archive, a log or a table is a file to be had as it is: `data.csv.gz` has the type
+/// of gzip and no coding, or a browser would unpack it and keep the name.
 pub(super) fn of_file(name: &[u8]) -> (ContentType, Option<Coding>) {
     // The SVG specification: a file of this name is in gzip.
     if strip_ending(name, b".svgz").is_some() {

@@ -5,10 +5,10 @@
 //! is checked first and opened after, so there is no moment in between.
 //!
 //! Symbolic links to what is inside the root are followed; one that leads out is refused (`EXDEV`).
-//! The kernel refuses an absolute one, too, so that is looked up without the fence, and what it leads
-//! to opened within it, by its own path. Where the kernel or a sandbox around us has no `openat2`, a walk with
-//! `openat` and `O_NOFOLLOW` takes its place: it is as safe, but refuses every link (`ELOOP`, or
-//! `ENOTDIR` for one on the way).
+//! The kernel refuses an absolute one, too, so that is looked up without the fence, and what it
+//! leads to opened within it, by its own path. Where the kernel or a sandbox around us has no
+//! `openat2`, a walk with `openat` and `O_NOFOLLOW` takes its place: it is as safe, but refuses
+//! every link (`ELOOP`, or `ENOTDIR` for one on the way).
 //!
 //! Nothing here can wait for a peer: `O_NONBLOCK` opens a FIFO at once, and the caller turns away
 //! all but regular files.

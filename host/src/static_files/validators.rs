@@ -9,8 +9,8 @@ use crate::content::Coding;
 const YEAR_10000_S: u64 = 253_402_300_800;
 
 /// The first second that a page can be from: 1990. Images of containers that are the same each time
-/// they are built have all files from 1970, archives of npm from 1985, those of ZIP from 1980. Such a
-/// date stays when the content changes, so it tells nobody anything.
+/// they are built have all files from 1970, archives of npm from 1985, those of ZIP from 1980. Such
+/// a date stays when the content changes, so it tells nobody anything.
 const FIRST_S: u64 = 631_152_000;
 
 /// How much older than the answer a date must be to be a strong validator, in seconds: the file may
