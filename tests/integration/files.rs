@@ -432,7 +432,11 @@ fn only_some_methods_make_sense_for_a_page() {
         );
     }
     client.request("BREW", "/index.html");
-    assert_eq!(client.response().status(), 501, "a method that nobody knows");
+    assert_eq!(
+        client.response().status(),
+        501,
+        "a method that nobody knows"
+    );
     assert_eq!(client.post("/index.html", b"a body").status(), 405);
     assert_eq!(client.get("/").text(), "the page", "the connection goes on");
     assert_eq!(client.post("/missing", b"a body").status(), 404);

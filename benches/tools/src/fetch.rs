@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 /// How long an answer may take. A server whose instructions are stepped through takes a thousand
 /// times as long as it would otherwise.
@@ -26,7 +26,8 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// Connects, as soon as there is somebody to connect to, and gets a first answer.
+    /// Connects, as soon as there is somebody to connect to, and asks until the answer is 200: a
+    /// server may listen before it can answer. Gives up after `limit`.
     pub(crate) fn connect(address: SocketAddr, path: &str, limit: Duration) -> Result<Self> {
         let started = Instant::now();
         let stream = loop {
@@ -44,13 +45,22 @@ impl Client {
             request,
             length: 0,
         };
-        client.stream.write_all(&client.request)?;
-        client.length = client.read_first()?;
-        Ok(client)
+        loop {
+            client.stream.write_all(&client.request)?;
+            match client.read_first()? {
+                Some(length) => {
+                    client.length = length;
+                    return Ok(client);
+                }
+                None if started.elapsed() < limit => std::thread::sleep(TRY_INTERVAL),
+                None => bail!("the answer's status is not 200"),
+            }
+        }
     }
 
-    /// The first answer is read to its end, which is known by its length field.
-    fn read_first(&mut self) -> Result<usize> {
+    /// Reads an answer to its end, which is known by its length field, and gives its length. None
+    /// where its status is not 200.
+    fn read_first(&mut self) -> Result<Option<usize>> {
         let mut response = crate::load::Response::new();
         let mut buffer = vec![0; ANSWER_BYTES];
         let mut length = 0;
@@ -60,9 +70,8 @@ impl Client {
             length += read;
             let taken = response.take(&buffer[..read]);
             if let Some(verdict) = taken.ok().context("the answer has no length")? {
-                ensure!(verdict.good, "the answer's status is not 200");
                 ensure!(!verdict.closes, "the server closes its connections");
-                return Ok(length);
+                return Ok(verdict.good.then_some(length));
             }
         }
     }

@@ -229,6 +229,11 @@ impl Traced {
                     last_place = place;
                 }
                 WaitStatus::Stopped(_, END) => {}
+                // Meant for the server: one of its processes has ended, say.
+                WaitStatus::Stopped(_, signal) => {
+                    ptrace::step(self.id, signal)?;
+                    continue;
+                }
                 other => bail!("the server's thread did not step: {other:?}"),
             }
             // Without the signal: it was for this program.
