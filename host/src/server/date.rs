@@ -2,14 +2,14 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::log::timestamp;
+use crate::log::timestamp::{self, SECONDS_BYTES};
 
 /// The current `Date`, an IMF-fixdate (RFC 9110 section 5.6.7).
 #[derive(Debug)]
 pub(super) struct Date {
     text: [u8; 29],
     /// The same second, as the access log has it.
-    log_text: String,
+    log_text: [u8; SECONDS_BYTES],
     until: Instant,
 }
 
@@ -17,7 +17,7 @@ impl Date {
     pub(super) fn new(now: Instant) -> Self {
         let mut date = Self {
             text: [b' '; 29],
-            log_text: String::new(),
+            log_text: [b' '; SECONDS_BYTES],
             until: now,
         };
         date.update(now);
@@ -30,7 +30,8 @@ impl Date {
 
     /// The current time in UTC, to the second, as RFC 3339 has it.
     pub(super) fn log_text(&self) -> &str {
-        &self.log_text
+        // It is ASCII.
+        std::str::from_utf8(&self.log_text).unwrap_or_default()
     }
 
     /// Writes the date anew if the second is over.
