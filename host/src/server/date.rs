@@ -8,8 +8,11 @@ use crate::log::timestamp::{self, SECONDS_BYTES};
 #[derive(Debug)]
 pub(super) struct Date {
     text: [u8; 29],
-    /// The same second, as the access log has it.
-    log_text: [u8; SECONDS_BYTES],
+    /// When it was written.
+    wall: SystemTime,
+    /// The same second, as the access log has it. None until somebody asks for it: not every server
+    /// has an access log.
+    log_text: Option<[u8; SECONDS_BYTES]>,
     until: Instant,
 }
 
@@ -17,7 +20,8 @@ impl Date {
     pub(super) fn new(now: Instant) -> Self {
         let mut date = Self {
             text: [b' '; 29],
-            log_text: [b' '; SECONDS_BYTES],
+            wall: SystemTime::UNIX_EPOCH,
+            log_text: None,
             until: now,
         };
         date.update(now);
@@ -29,9 +33,13 @@ impl Date {
     }
 
     /// The current time in UTC, to the second, as RFC 3339 has it.
-    pub(super) fn log_text(&self) -> &str {
+    pub(super) fn log_text(&mut self) -> &str {
+        let wall = self.wall;
+        let text = self
+            .log_text
+            .get_or_insert_with(|| timestamp::whole_seconds(wall));
         // It is ASCII.
-        std::str::from_utf8(&self.log_text).unwrap_or_default()
+        std::str::from_utf8(text).unwrap_or_default()
     }
 
     /// Writes the date anew if the second is over.
@@ -44,7 +52,7 @@ impl Date {
         if let Ok(text) = text.as_bytes().try_into() {
             self.text = text;
         }
-        self.log_text = timestamp::whole_seconds(wall);
+        (self.wall, self.log_text) = (wall, None);
         let into_second = wall
             .duration_since(SystemTime::UNIX_EPOCH)
             .map_or(0, |since_epoch| since_epoch.subsec_nanos());
