@@ -139,6 +139,18 @@ fn what_is_no_handler_is_refused_with_its_reason() {
     }
 }
 
+/// Found by the fuzz target `load`: wit-parser takes such a section for impossible.
+#[test]
+fn a_file_that_makes_the_compiler_panic_is_refused() {
+    let file = "../fuzz/corpus/load/alias-of-another-owners-type";
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
+    let panics = Hostile {
+        name: "panics",
+        bytes: fs::read(file).expect("the corpus is there"),
+    };
+    expect_refusal(&panics, "compiling it made the compiler panic: ");
+}
+
 #[test]
 fn the_line_names_the_limit_that_was_reached() {
     for (name, limit, why) in [
