@@ -77,6 +77,14 @@ impl Pages {
         pages
     }
 
+    /// Compares the folder with what it was when somebody opened it: it may have been replaced
+    /// before it was watched.
+    pub(super) fn compare(&mut self, opened: Option<Identity>, now: Instant) {
+        if self.identity != opened {
+            self.add(What::Replaced, now);
+        }
+    }
+
     /// Something was seen of a path.
     pub(super) fn note(&mut self, path: &Path, hint: Hint, watch: &mut Watch, now: Instant) {
         if self.path.starts_with(path) {
@@ -256,6 +264,24 @@ mod tests {
         }
         let change = pages.take_due(start + QUIET);
         assert_eq!(change, Some(PagesChange::Everything));
+    }
+
+    #[test]
+    fn a_folder_that_was_replaced_before_it_was_watched_is_noticed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let html = folder.path().join("html");
+        fs::create_dir(&html).expect("a folder");
+        let opened = Identity::of(&html);
+        let start = Instant::now();
+        let mut same = pages(&html);
+        same.compare(opened, start);
+        assert_eq!(same.next_due(), None);
+
+        fs::rename(&html, folder.path().join("old")).expect("moved");
+        fs::create_dir(&html).expect("a folder");
+        let mut other = pages(&html);
+        other.compare(opened, start);
+        assert_eq!(other.take_due(start + QUIET), Some(PagesChange::Replaced));
     }
 
     #[test]

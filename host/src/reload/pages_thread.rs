@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::pages::{OnPages, Pages, PagesChange};
 use super::thread::{MAX_MESSAGES, teller};
-use super::watch::{Sign, Watch};
+use super::watch::{Identity, Sign, Watch};
 
 /// The least time between two times that all folders are looked at because events were lost.
 const DOUBT_SPACING: Duration = Duration::from_secs(1);
@@ -32,6 +32,8 @@ impl From<Sign> for Message {
 /// Everything that the thread owns.
 pub(super) struct PagesThread {
     folder: PathBuf,
+    /// Which folder that was before the thread was started.
+    opened: Option<Identity>,
     inbox: Receiver<Message>,
     sender: SyncSender<Message>,
     /// Signs found no room in the inbox, or events none in the kernel.
@@ -53,6 +55,7 @@ impl PagesThread {
         let (sender, inbox) = sync_channel(MAX_MESSAGES);
         let thread = PagesThread {
             folder: folder.to_owned(),
+            opened: Identity::of(folder),
             inbox,
             sender: sender.clone(),
             lost: Arc::default(),
@@ -74,6 +77,7 @@ impl PagesThread {
             _ => Watch::blind(),
         };
         let mut pages = Pages::new(&self.folder, &mut watch);
+        pages.compare(self.opened, Instant::now());
         let mut next_safety = Instant::now() + self.safety_rescan;
         let mut next_doubt = Instant::now();
         loop {
