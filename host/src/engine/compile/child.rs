@@ -77,12 +77,15 @@ pub(super) enum Why {
 }
 
 impl Child {
-    /// Starts a process.
+    /// Starts a process. `on_end` is called, on a thread of its own, when it has ended.
     ///
     /// # Errors
     ///
     /// The system has no process, thread or descriptor for it.
-    pub(super) fn start(options: &Options) -> anyhow::Result<Self> {
+    pub(super) fn start(
+        options: &Options,
+        on_end: impl FnOnce() + Send + 'static,
+    ) -> anyhow::Result<Self> {
         let (socket, stdin) = protocol::channel().context("no channel to a compiling process")?;
         let mut command = command(options);
         command.stdin(stdin);
@@ -100,6 +103,7 @@ impl Child {
                     let killer = Killer(Arc::new(Mutex::new(child)));
                     let _ = started.send(Ok(killer.clone()));
                     watch(&killer, stderr, &ended);
+                    on_end();
                 }
                 Err(error) => drop(started.send(Err(error))),
             })
@@ -132,6 +136,11 @@ impl Child {
             Err(error) if error.kind() == io::ErrorKind::TimedOut => Why::TookTooLong,
             Err(_) => Why::TalkedNonsense,
         })
+    }
+
+    /// Whether the process has ended.
+    pub(super) fn has_ended(&self) -> bool {
+        !matches!(self.killer.lock().try_wait(), Ok(None))
     }
 
     /// Memory that the process holds, in bytes.

@@ -84,7 +84,7 @@ impl Pool {
             };
             let child = match permit.idle() {
                 Some(child) => child,
-                None => Child::start(options)?,
+                None => self.start()?,
             };
             match child.run(&job, options.wall_time, cancel) {
                 Ran::Answered(Reply::Done(text)) => {
@@ -107,6 +107,24 @@ impl Pool {
         Err(match last {
             Some(end) => anyhow!(explain(&Why::Died(end), options)),
             None => anyhow!("the compiling process does not start"),
+        })
+    }
+
+    /// Starts a process. When it ends while it waits for a job, which it does by itself after a while,
+    /// its descriptors are closed.
+    fn start(&self) -> anyhow::Result<Child> {
+        let shared = Arc::downgrade(&self.0);
+        Child::start(&self.0.options, move || {
+            let Some(shared) = shared.upgrade() else {
+                return;
+            };
+            let mut state = shared.lock();
+            let (ended, idle) = std::mem::take(&mut state.idle)
+                .into_iter()
+                .partition(Child::has_ended);
+            state.idle = idle;
+            drop(state);
+            drop::<Vec<Child>>(ended);
         })
     }
 
