@@ -110,8 +110,8 @@ impl Pool {
         })
     }
 
-    /// Starts a process. When it ends while it waits for a job, which it does by itself after a while,
-    /// its descriptors are closed.
+    /// Starts a process. When it ends while it waits for a job, which it does by itself after a
+    /// while, its descriptors are closed.
     fn start(&self) -> anyhow::Result<Child> {
         let shared = Arc::downgrade(&self.0);
         Child::start(&self.0.options, move || {
