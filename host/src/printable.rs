@@ -7,7 +7,6 @@
 //! |---|---|
 //! | [`one_line`], [`line_of_bytes`] | text that ends a line |
 //! | [`quoted`] | text between double quotes |
-//! | [`word`] | a field of a line whose fields are separated by spaces |
 //! | [`indented`] | text of several lines, such as a traceback |
 //! | [`block`] | a whole message, some of which was escaped by one of the above |
 //! | [`json`] | the text of a JSON document |

@@ -65,7 +65,7 @@ pub(super) fn write(entry: &Entry, code: &File, to: &File) -> io::Result<()> {
     to.write_all_at(&trailer(entry, size, &hashes), size)
 }
 
-/// Whether a file is what [`write`] wrote for this entry, to the last bit.
+/// Whether a file is what [`write()`] wrote for this entry, to the last bit.
 ///
 /// # Errors
 ///
