@@ -5,8 +5,10 @@
 //! them.
 
 mod budget;
+mod mistakes;
 mod trial;
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -15,7 +17,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Draft, Settled, Sources};
 use crate::engine::compile;
-use crate::server::proxy;
+use crate::server::{addr, proxy};
 use crate::supervisor;
 use crate::units::{duration, size};
 
@@ -35,6 +37,16 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+}
+
+impl Cli {
+    /// Reads this process's command line. Ends the process where it makes no sense, where it asks
+    /// for help, and where it asks for the version.
+    pub fn of_process() -> Self {
+        let arguments: Vec<OsString> = std::env::args_os().collect();
+        Self::try_parse_from(&arguments)
+            .unwrap_or_else(|error| mistakes::explain(error, &arguments).exit())
+    }
 }
 
 /// What the program can do.
@@ -98,8 +110,9 @@ pub struct Serve {
     /// Where the site is.
     #[command(flatten)]
     pub site: Site,
-    /// Where to listen; port 0 picks a free port [default: 127.0.0.1:8000]
-    #[arg(long, value_name = "IP:PORT")]
+    /// Where to listen: an address or a name with a port, or a port of 127.0.0.1; port 0 picks a
+    /// free port [default: 127.0.0.1:8000]
+    #[arg(long, value_name = "HOST:PORT", value_parser = addr::parse)]
     pub addr: Option<SocketAddr>,
     /// Threads that serve, in each process [default: one for each processor; 1 if there are
     /// several processes]
@@ -128,7 +141,7 @@ pub struct Serve {
     #[arg(long, value_name = "FILE")]
     pub tls_key: Option<PathBuf>,
     /// Where to listen for plain HTTP, to send it on to HTTPS
-    #[arg(long, value_name = "IP:PORT")]
+    #[arg(long, value_name = "HOST:PORT", value_parser = addr::parse)]
     pub redirect_http: Option<SocketAddr>,
     /// A proxy that may say who a client is (X-Forwarded-For); can be given several times
     #[arg(long, value_name = "NETWORK")]

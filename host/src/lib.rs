@@ -11,6 +11,7 @@ pub mod config;
 pub mod content;
 pub mod drive;
 pub mod engine;
+pub mod file_kind;
 pub mod gateway;
 pub mod http1;
 pub mod log;

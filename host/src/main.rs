@@ -2,12 +2,11 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use wasgi::cli::{Cli, Command};
 use wasgi::{commands, printable};
 
 fn main() -> ExitCode {
-    let result = match Cli::parse().command {
+    let result = match Cli::of_process().command {
         Command::Serve(serve) => commands::serve(&serve),
         Command::Routes(routes) => commands::routes(&routes),
         Command::Check(check) => commands::check(&check),

@@ -25,6 +25,7 @@ mod logs;
 mod main_job;
 mod many;
 mod memory;
+mod messages;
 mod overlap;
 mod processes;
 mod proxy;

@@ -114,6 +114,8 @@ pub mod __private {
 #[macro_export]
 macro_rules! __export {
     ($handler:ident) => {
+        $crate::__once! {}
+
         const _: () = {
             struct Handler;
 
@@ -141,8 +143,45 @@ macro_rules! __export {
 #[macro_export]
 macro_rules! __export {
     ($handler:ident) => {
+        $crate::__once! {}
+
         const _: fn($crate::Environ, $crate::StartResponse) = |environ, start_response| {
             let _ = $crate::__private::Handler::handle(&$handler, environ, start_response);
         };
+    };
+}
+
+/// Has it tested that one handler compiles and that two don't.
+///
+/// ```
+/// #[wasgi_sdk::handler]
+/// fn one(_: wasgi_sdk::Request) -> &'static str { "one" }
+/// fn main() {}
+/// ```
+///
+/// ```compile_fail,E0428
+/// #[wasgi_sdk::handler]
+/// fn one(_: wasgi_sdk::Request) -> &'static str { "one" }
+/// mod deeper {
+///     #[wasgi_sdk::handler]
+///     fn two(_: wasgi_sdk::Request) -> &'static str { "two" }
+/// }
+/// fn main() {}
+/// ```
+#[cfg(doctest)]
+struct OneHandler;
+
+/// Names something at the top of the handler's package. A second handler names it again, which the
+/// compiler refuses, with both places, before a linker would complain of a symbol that nobody has
+/// written.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __once {
+    () => {
+        #[doc(hidden)]
+        #[macro_export]
+        macro_rules! only_one_wasgi_sdk_handler_per_package {
+            () => {};
+        }
     };
 }

@@ -103,9 +103,15 @@ fn find(handler: &Path, folder: &Path) -> anyhow::Result<PathBuf> {
 fn request(arguments: &cli::Run, mount: &Mount) -> anyhow::Result<Request> {
     let body = arguments.data.as_deref().map(read).transpose()?;
     let default = if body.is_some() { "POST" } else { "GET" };
-    let method = arguments.method.as_deref().unwrap_or(default);
-    let target = arguments.path.as_deref().unwrap_or(mount.example());
-    let mut request = Request::new(method, target);
+    let (method, target) = method_and_target(arguments)?;
+    let method = method.unwrap_or(default);
+    let example = mount.example();
+    let target = match target {
+        Some(query) if query.starts_with('?') => format!("{example}{query}"),
+        Some(target) => target.to_owned(),
+        None => example.to_owned(),
+    };
+    let mut request = Request::new(method, &target);
     for field in &arguments.fields {
         let (name, value) = field
             .split_once(':')
@@ -117,6 +123,20 @@ fn request(arguments: &cli::Run, mount: &Mount) -> anyhow::Result<Request> {
         request.upload.pieces = body.chunks(PIECE_BYTES).map(<[u8]>::to_vec).collect();
     }
     Ok(request)
+}
+
+/// The method and the target, as they were given: `wasgi run hello /hello` leaves out the method.
+fn method_and_target(arguments: &cli::Run) -> anyhow::Result<(Option<&str>, Option<&str>)> {
+    let (method, target) = (arguments.method.as_deref(), arguments.path.as_deref());
+    let is_target = |text: &&str| text.starts_with(['/', '?']) || text.contains("://");
+    match (method.filter(is_target), target) {
+        (None, _) => Ok((method, target)),
+        (Some(target), None) => Ok((None, Some(target))),
+        (Some(target), Some(method)) => {
+            let handler = arguments.handler.display();
+            bail!("the method goes before the path: wasgi run {handler} {method} {target}")
+        }
+    }
 }
 
 fn read(data: &str) -> anyhow::Result<Vec<u8>> {

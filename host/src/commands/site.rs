@@ -21,12 +21,12 @@ pub(super) fn check_folders(
     match (root.is_dir(), handlers.is_dir()) {
         (true, true) => {}
         (true, false) => {
-            tracing::warn!(
-                "{handlers_shown}: no such folder; handlers are served once it is there"
-            );
+            let what = missing(handlers);
+            tracing::warn!("{handlers_shown}: {what}; handlers are served once it is there");
         }
         (false, true) => {
-            tracing::warn!("{root_shown}: no such folder; pages are served once it is there");
+            let what = missing(root);
+            tracing::warn!("{root_shown}: {what}; pages are served once it is there");
         }
         (false, false) => bail!(
             "neither {root_shown} nor {handlers_shown} is a folder: name the folder that holds \
@@ -34,6 +34,15 @@ pub(super) fn check_folders(
         ),
     }
     Ok(())
+}
+
+/// What is where a folder should be.
+fn missing(folder: &Path) -> &'static str {
+    if folder.exists() {
+        "a file and no folder"
+    } else {
+        "no such folder"
+    }
 }
 
 pub(super) fn route_table(root: &Path, registry: &registry::Registry<Program>) -> RouteTable {

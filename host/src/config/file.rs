@@ -10,7 +10,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 
 use super::keys::keys;
-use super::{Complaint, Config, Section, Visit, nearest};
+use super::{Complaint, Config, Section, Visit, nearest, wording};
 
 /// The longest file that is read, in bytes: a hundred times one that says everything.
 const MAX_BYTES: u64 = 1 << 20;
@@ -41,6 +41,12 @@ pub(super) fn text(path: &Path, required: bool) -> anyhow::Result<Option<String>
         Err(error) if error.kind() == ErrorKind::NotFound && !required => return Ok(None),
         result => result.with_context(|| format!("could not open {shown}"))?,
     };
+    if file.metadata().is_ok_and(|found| found.is_dir()) {
+        bail!(
+            "{shown} is a folder: name the file, {shown}/{}",
+            super::FILE_NAME
+        );
+    }
     let mut text = String::new();
     file.take(MAX_BYTES + 1)
         .read_to_string(&mut text)
@@ -58,9 +64,12 @@ pub(super) fn text(path: &Path, required: bool) -> anyhow::Result<Option<String>
 /// It is no TOML, has an unknown key, or a value of the wrong kind.
 pub(super) fn read(text: &str) -> Result<Contents, Complaint> {
     let table = DeTable::parse(text).map_err(|error| {
-        let complaint = Complaint::new("", error.message());
-        match error.span() {
-            Some(span) => complaint.at(line_of(text, span.start)),
+        let at = error.span().map(|span| line_of(text, span.start));
+        let line = at.and_then(|at| text.lines().nth(at - 1));
+        let why = wording::of_syntax(error.message(), line.unwrap_or_default());
+        let complaint = Complaint::new("", why);
+        match at {
+            Some(at) => complaint.at(at),
             None => complaint,
         }
     })?;
@@ -121,8 +130,14 @@ impl Reading<'_> {
                     .into_iter()
                     .find(|(_, place)| place.start <= at.start && at.end <= place.end)
                     .map_or_else(|| name.into(), |(key, _)| key);
-                let complaint =
-                    Complaint::new(key, error.message()).at(line_of(self.text, at.start));
+                let complaint = match wording::of_unknown_field(error.message()) {
+                    Some((field, why)) => Complaint::new(format!("{key}.{field}"), why),
+                    None => {
+                        let written = self.text.get(at.clone()).unwrap_or_default();
+                        Complaint::new(key, wording::of_value(error.message(), written))
+                    }
+                };
+                let complaint = complaint.at(line_of(self.text, at.start));
                 self.complaint.get_or_insert(complaint);
             }
         }
@@ -166,6 +181,15 @@ impl Visit for Reading<'_> {
                 let key = format!("{name}.{}", at.get_ref());
                 self.lines
                     .insert(key.clone(), line_of(self.text, at.span().start));
+                // The innermost comes first: it is to blame.
+                if let DeValue::Table(inner) = value.get_ref() {
+                    let inner = inner.iter();
+                    places.extend(
+                        inner.map(|(at, value)| (format!("{key}.{}", at.get_ref()), value.span())),
+                    );
+                    let keys = inner_span(value);
+                    places.extend(keys.map(|span| (key.clone(), span)));
+                }
                 places.push((key, value.span()));
             }
         }
@@ -183,6 +207,17 @@ impl Reading<'_> {
             }),
         }
     }
+}
+
+/// Where the keys of a table are, from the first to the end of the last; `[name]` itself may stand
+/// elsewhere.
+fn inner_span(table: &Spanned<DeValue<'_>>) -> Option<Range<usize>> {
+    let DeValue::Table(entries) = table.get_ref() else {
+        return None;
+    };
+    let start = entries.keys().map(|key| key.span().start).min()?;
+    let end = entries.values().map(|value| value.span().end).max()?;
+    Some(start..end)
 }
 
 /// A complaint about the first key that nobody has taken.
@@ -208,7 +243,11 @@ fn unknown(text: &str, left: &DeTable<'_>) -> Option<Complaint> {
         }
     }
     first.map(|(at, key, nearest)| {
+        let bare = key.rsplit('.').next().unwrap_or(&key);
         let why = match nearest {
+            _ if nearest::synonym(bare).is_some() => {
+                nearest::synonym(bare).unwrap_or_default().into()
+            }
             Some(nearest) => format!("there is no such key; did you mean {nearest}?"),
             None => "there is no such key (`wasgi config` shows all)".into(),
         };

@@ -29,6 +29,7 @@ mod site;
 #[cfg(test)]
 mod tests;
 mod watch;
+mod wording;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -216,6 +217,7 @@ impl Settled {
     ///
     /// One line: what can't be read, or which key is wrong, with its place and the reason.
     pub fn load(sources: &Sources, flags: impl FnOnce(&mut Draft)) -> anyhow::Result<Self> {
+        site::check_folder(&sources.site)?;
         let path = sources.file();
         let text = file::text(&path, sources.file.is_some())?;
         Self::of(&path, text.as_deref(), &sources.site, flags)

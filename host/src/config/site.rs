@@ -1,10 +1,13 @@
 //! Where a site's folders are.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use anyhow::bail;
 use serde::{Deserialize, Serialize};
 
-use crate::units;
+use crate::{file_kind, units};
 
 /// The section `[site]` of `wasgi.toml`. A path in there is seen from the file's own folder.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -113,9 +116,105 @@ pub(super) fn within(folder: &Path, path: &Path) -> PathBuf {
     }
 }
 
+/// Checks that the site's folder is none of the files that people name in its place.
+///
+/// # Errors
+///
+/// It is a file; the line says what to do with it.
+pub(super) fn check_folder(site: &Path) -> anyhow::Result<()> {
+    if site.metadata().is_ok_and(|found| found.is_file()) {
+        bail!("{}", not_a_folder(site, &beginning(site)));
+    }
+    Ok(())
+}
+
+/// A file's first bytes; none where it can't be read.
+fn beginning(file: &Path) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let limit = file_kind::LOOK_BYTES as u64;
+    // What was read until an error is as good as it gets.
+    let _ = File::open(file).and_then(|file| file.take(limit).read_to_end(&mut bytes));
+    bytes
+}
+
+/// What to do with a file that is named in place of a site.
+fn not_a_folder(file: &Path, bytes: &[u8]) -> String {
+    let shown = file.display();
+    let extension = file
+        .extension()
+        .and_then(|it| it.to_str())
+        .unwrap_or_default();
+    let folder = match file.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let is_handler = bytes.starts_with(b"\0asm") || ["wasm", "wat"].contains(&extension);
+    let foreign = file_kind::of(bytes);
+    let what = match (extension, foreign) {
+        _ if is_handler && foreign.is_none() => format!(
+            "put it into SITE/handlers, then `wasgi serve SITE`; `wasgi run {shown}` sends it one \
+             request"
+        ),
+        ("toml", _) => format!(
+            "name its folder, `wasgi serve {}`, or `--config {shown}`",
+            folder.display()
+        ),
+        ("html" | "htm" | "css" | "js", _) => {
+            "put it into SITE/html, then `wasgi serve SITE`".to_owned()
+        }
+        (_, Some(foreign)) => format!(
+            "{}, not WebAssembly: {}; SITE is the folder that holds html/ and handlers/",
+            foreign.name, foreign.advice
+        ),
+        ("py", None) => "`python -m wasgi build MODULE:APP -o SITE/handlers/NAME.wasm` makes a \
+                         handler of it, then `wasgi serve SITE`"
+            .to_owned(),
+        _ => "name the folder that holds html/ and handlers/".to_owned(),
+    };
+    format!("{shown} is a file: {what}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_in_place_of_a_site_is_told_with_what_to_do() {
+        for (file, bytes, said) in [
+            (
+                "hello.wasm",
+                &b"\0asm"[..],
+                "hello.wasm is a file: put it into SITE/handlers, then `wasgi serve SITE`",
+            ),
+            ("hello", b"\0asm", "put it into SITE/handlers"),
+            (
+                "a/wasgi.toml",
+                b"",
+                "`wasgi serve a`, or `--config a/wasgi.toml`",
+            ),
+            ("wasgi.toml", b"", "name its folder, `wasgi serve .`"),
+            ("index.html", b"<!doctype html>", "put it into SITE/html"),
+            (
+                "app.py",
+                b"import os",
+                "`python -m wasgi build MODULE:APP -o SITE/handlers/",
+            ),
+            (
+                "a.whl",
+                b"PK\x03\x04",
+                "a zip archive, such as a wheel, not WebAssembly",
+            ),
+            ("hello.wasm", b"\x7fELF", "an ELF program, not WebAssembly"),
+            (
+                "notes.txt",
+                b"notes",
+                "name the folder that holds html/ and handlers/",
+            ),
+        ] {
+            let told = not_a_folder(Path::new(file), bytes);
+            assert!(told.contains(said), "{told}");
+        }
+    }
 
     #[test]
     fn a_folder_holds_both_and_each_can_be_elsewhere() {

@@ -93,9 +93,8 @@ impl Request {
     }
 
     fn head(&self) -> Result<Vec<u8>, BadRequest> {
-        for text in [&self.method, &self.target] {
-            check(text.as_bytes())?;
-        }
+        check(self.method.as_bytes())?;
+        check_target(&self.target)?;
         let version = if self.is_old { "1.0" } else { "1.1" };
         let line = format!("{} {} HTTP/{version}\r\n", self.method, self.target);
         let mut head = line.into_bytes();
@@ -169,6 +168,38 @@ fn check(text: &[u8]) -> Result<(), BadRequest> {
     Ok(())
 }
 
+/// What is in a target that no client sends, with how it is written.
+fn check_target(target: &str) -> Result<(), BadRequest> {
+    let is_absolute = target.contains("://") || target == "*";
+    if !target.starts_with('/') && !is_absolute {
+        let wanted = target.trim_start();
+        return Err(BadRequest(format!(
+            "the path begins with a slash: write {:?}",
+            format!("/{wanted}")
+        )));
+    }
+    if let Some((before, _)) = target.split_once('#') {
+        return Err(BadRequest(format!(
+            "what stands behind a # is not sent to a server: write {before:?}, or %23 for the \
+             character"
+        )));
+    }
+    let foreign = |one: char| one == ' ' || one.is_control() || !one.is_ascii();
+    let Some(one) = target.chars().find(|one| foreign(*one)) else {
+        return Ok(());
+    };
+    let mut buffer = [0; 4];
+    let bytes = one.encode_utf8(&mut buffer).bytes();
+    let encoded: String = bytes.map(|byte| format!("%{byte:02X}")).collect();
+    let what = match one {
+        ' ' => "a space".to_owned(),
+        '\n' | '\r' => "a line break".to_owned(),
+        one if one.is_control() => "a control character".to_owned(),
+        one => one.to_string(),
+    };
+    Err(BadRequest(format!("the path has {what}: write {encoded}")))
+}
+
 impl fmt::Display for BadRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -199,7 +230,24 @@ mod tests {
         let refused = |request: &Request| send(request).unwrap_err().to_string();
         let lines = Request::new("GET", "/").with("X", b"a\r\nY: b");
         assert!(refused(&lines).contains("line break"));
-        assert!(refused(&Request::new("GET", "no-slash")).contains("400"));
+        for (target, said) in [
+            ("/a b", "the path has a space: write %20"),
+            ("/a?b c", "the path has a space: write %20"),
+            ("/ü", "the path has ü: write %C3%BC"),
+            ("/a\tb", "the path has a control character: write %09"),
+            ("/a\nb", "the path has a line break: write %0A"),
+            ("/a\0", "the path has a control character: write %00"),
+            ("/a#b", "is not sent to a server: write \"/a\", or %23"),
+            ("hello", "the path begins with a slash: write \"/hello\""),
+            ("", "the path begins with a slash: write \"/\""),
+            (
+                "ftp://a/",
+                "400: the request-target is neither a path nor an http URI",
+            ),
+        ] {
+            let told = refused(&Request::new("GET", target));
+            assert!(told.contains(said), "{target:?}: {told}");
+        }
         assert!(refused(&Request::new("G T", "/")).contains("400"));
     }
 }

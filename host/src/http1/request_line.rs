@@ -87,6 +87,9 @@ fn parse_version(version: &[u8]) -> Result<Version, Rejection> {
             505,
             "this server speaks HTTP/1.1 and HTTP/1.0",
         )),
+        _ if version.contains(&b' ') => Err(Rejection::bad(
+            "the request line has too many spaces: one in a target is written %20",
+        )),
         _ => Err(Rejection::bad("the HTTP version is malformed")),
     }
 }

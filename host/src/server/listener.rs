@@ -4,9 +4,10 @@
 use std::io;
 use std::net::SocketAddr;
 
-use anyhow::Context;
 use mio::net::TcpListener;
 use socket2::{Domain, Protocol, Socket, Type};
+
+use super::addr;
 
 /// Connections that wait to be accepted, per reactor: what the kernel grants by default at most
 /// (`net.core.somaxconn`).
@@ -38,7 +39,7 @@ impl Reservation {
     /// Fails when the address can't be had: taken by another program, not of this machine, or a
     /// port that asks for privileges.
     pub fn of(addr: SocketAddr, flag: &str) -> anyhow::Result<Self> {
-        let socket = first(addr, Claim::Alone).with_context(|| explain(addr, flag))?;
+        let socket = first(addr, Claim::Alone).map_err(|error| refused(addr, flag, &error))?;
         let addr = socket.local_addr()?.as_socket().unwrap_or(addr);
         Ok(Self {
             addr,
@@ -64,15 +65,15 @@ pub(super) fn bind(
     flag: &str,
     claim: Claim,
 ) -> anyhow::Result<Vec<TcpListener>> {
-    let explain = || explain(addr, flag);
-    let first = first(addr, claim).with_context(explain)?;
+    let refused = |error: io::Error| refused(addr, flag, &error);
+    let first = first(addr, claim).map_err(refused)?;
     let addr = first.local_addr()?.as_socket().unwrap_or(addr);
     let mut sockets = vec![first];
     for _ in 1..count {
-        sockets.push(socket(addr, true).with_context(explain)?);
+        sockets.push(socket(addr, true).map_err(refused)?);
     }
     for socket in &sockets {
-        socket.listen(BACKLOG).with_context(explain)?;
+        socket.listen(BACKLOG).map_err(refused)?;
     }
     Ok(sockets
         .into_iter()
@@ -80,13 +81,8 @@ pub(super) fn bind(
         .collect())
 }
 
-fn explain(addr: SocketAddr, flag: &str) -> String {
-    match addr.port() {
-        0 => format!("could not listen on {addr} ({flag})"),
-        port => {
-            format!("could not listen on {addr}: is port {port} taken? ({flag} picks another)")
-        }
-    }
+fn refused(addr: SocketAddr, flag: &str, error: &io::Error) -> anyhow::Error {
+    anyhow::anyhow!(addr::refusal(addr, flag, error))
 }
 
 /// The first socket of this process on an address. It doesn't listen yet.

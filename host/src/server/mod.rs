@@ -9,10 +9,12 @@
 //! - `options`: what can be set, and which of it may change while the server runs.
 //! - `transport`: what a connection's bytes go through, a socket or TLS above one.
 //! - [`tls`], [`proxy`]: the rules of both. No socket in there.
+//! - [`addr`]: how an address to listen on is written, and why one can't be had.
 //! - `door`, `redirect`, `deadlines`, `outbox`, `listener`, `date`, `status`, `record`,
 //!   `access_log`: one thing each.
 
 mod access_log;
+pub mod addr;
 mod admission;
 mod calls;
 mod connection;

@@ -21,6 +21,7 @@ pub struct Options {
     ///
     /// `127.0.0.1:8000`: the port that Python's own `http.server` and wsgiref's examples use, and
     /// reachable from this machine alone unless asked for otherwise.
+    #[serde(with = "super::addr")]
     pub addr: SocketAddr,
     /// How many reactor threads; one for each processor if it isn't set, and one in all if there
     /// are several processes.

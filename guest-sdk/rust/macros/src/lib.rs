@@ -7,7 +7,8 @@ use proc_macro::{Delimiter, Group, Ident, Punct, Spacing, Span, TokenStream, Tok
 
 /// Makes a function the handler of this component: what the server calls for each request.
 ///
-/// See the documentation of `wasgi-sdk` for the forms it may have. A component has one handler.
+/// See the documentation of `wasgi-sdk` for the forms it may have. A package has one handler: a
+/// second one does not compile, and the error names `only_one_wasgi_sdk_handler_per_package`.
 #[proc_macro_attribute]
 pub fn handler(arguments: TokenStream, function: TokenStream) -> TokenStream {
     if let Some(argument) = arguments.into_iter().next() {

@@ -8,6 +8,7 @@ use super::super::fuse::{self, Fused};
 use super::super::limits::line;
 use super::super::load::{LoadError, Room};
 use super::super::{bulk, componentize, pool};
+use crate::file_kind::{self, Foreign};
 
 /// Compiled code, and how it came about.
 pub(super) struct Code {
@@ -50,8 +51,11 @@ pub(super) fn try_out(room: &Room, code: &CodeFile) -> Result<(), LoadError> {
 
 /// The bytes that a file stands for, which may hold their text.
 fn binary(bytes: &[u8]) -> Result<Cow<'_, [u8]>, LoadError> {
-    let is_text = std::str::from_utf8(bytes).is_ok_and(|text| text.contains('('));
-    if bytes.starts_with(b"\0asm") || !is_text {
+    let is_text = std::str::from_utf8(bytes).is_ok_and(|text| {
+        let text = text.trim_start_matches('\u{feff}').trim_start();
+        text.starts_with(['(', ';']) && text.contains('(')
+    });
+    if !is_text {
         return Ok(Cow::Borrowed(bytes));
     }
     wat::parse_bytes(bytes).map_err(|error| {
@@ -79,15 +83,22 @@ impl Layer {
         const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
         const MODULE: &[u8] = b"\0asm\x01\0\0\0";
         let wrong = if bytes.is_empty() {
-            "empty"
+            "empty".to_owned()
         } else if bytes.starts_with(COMPONENT) {
             return Ok(Self::Component);
         } else if bytes.starts_with(MODULE) {
             return Ok(Self::Module);
+        } else if MODULE.starts_with(bytes) || COMPONENT.starts_with(bytes) {
+            format!(
+                "WebAssembly that is cut off after {} bytes: is the file whole?",
+                bytes.len()
+            )
         } else if bytes.starts_with(b"\0asm") {
-            "WebAssembly of an unknown version: build it with a current toolchain"
+            "WebAssembly of an unknown version: build it with a current toolchain".to_owned()
+        } else if let Some(Foreign { name, advice }) = file_kind::of(bytes) {
+            format!("{name}, not WebAssembly: {advice}")
         } else {
-            "neither WebAssembly nor its text (.wat): is it the file that you meant?"
+            "neither WebAssembly nor its text (.wat): is it the file that you meant?".to_owned()
         };
         Err(LoadError::new(wrong))
     }
@@ -145,6 +156,21 @@ mod tests {
             (b"(;", Err("does not compile")),
             (b"(component", Err("does not compile")),
             (b"\xff(", Err("neither WebAssembly")),
+            (b"print(1)", Err("neither WebAssembly")),
+            (b"\0as", Err("cut off after 3 bytes")),
+            (b"\0asm\x0d\0", Err("cut off after 6 bytes")),
+            (
+                b"\x7fELF\x02",
+                Err("an ELF program, not WebAssembly: build it for"),
+            ),
+            (
+                b"PK\x03\x04",
+                Err("such as a wheel, not WebAssembly: `python -m wasgi"),
+            ),
+            (
+                b"\x1f\x8b\x08",
+                Err("gzip data, not WebAssembly: unpack it"),
+            ),
         ] {
             let shown = bytes.escape_ascii();
             match (binary(bytes).and_then(|bytes| Layer::of(&bytes)), layer) {

@@ -46,7 +46,10 @@ pub struct Options {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<PathBuf>,
     /// Where to listen in the clear as well, to send everybody on to https. Default: nowhere.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(
+        with = "super::addr::optional",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub redirect_http: Option<SocketAddr>,
     /// The port that clients are sent on to, if they reach this server by another one than it
     /// listens on. Default: the one that it listens on.
