@@ -1,5 +1,6 @@
 //! Writes `closed` to the error log when its body is closed (B2). It has `?n=` blocks of 4 KiB, one
-//! every `?ms=`; with `?raise`, closing raises an error, and with `?break` the second block does.
+//! every `?ms=`, from the second on every `?rest=`; with `?raise`, closing raises an error, and
+//! with `?break` the second block does.
 
 use std::io::Write;
 use std::thread;
@@ -20,12 +21,15 @@ fn application(environ: Environ, start_response: StartResponse) -> Result<Body> 
             .and_then(|n| n.parse().ok())
             .unwrap_or(default)
     };
-    let (blocks, pause) = (number("n", 3), Duration::from_millis(number("ms", 0)));
+    let blocks = number("n", 3);
+    let first = number("ms", 0);
+    let rest = number("rest", first);
     let (raise, broken) = (query.get("raise").is_some(), query.get("break").is_some());
 
     start_response.call("200 OK", &TEXT)?;
     let body = Body::blocks((0..blocks).map(move |block| {
-        thread::sleep(pause);
+        let pause = if block == 0 { first } else { rest };
+        thread::sleep(Duration::from_millis(pause));
         if broken && block == 1 {
             return Err(Error::msg("the second block broke"));
         }

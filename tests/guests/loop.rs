@@ -1,4 +1,5 @@
-//! Never ends. With `?late`, not before the head and a block are out.
+//! Never ends. With `?late`, not before the head and a block are out. With `?short`, it ends at
+//! once.
 
 use std::hint::black_box;
 use std::io::Write;
@@ -11,6 +12,10 @@ const TEXT: [(&str, &str); 1] = [("Content-Type", "text/plain; charset=utf-8")];
 fn application(environ: Environ, start_response: StartResponse) -> Result<String> {
     if environ.query().get("late").is_some() {
         start_response.call("200 OK", &TEXT)?.write_all(b"begun")?;
+    }
+    if environ.query().get("short").is_some() {
+        start_response.call("200 OK", &TEXT)?;
+        return Ok("done".to_owned());
     }
     let mut turns = 0_u64;
     loop {

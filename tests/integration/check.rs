@@ -160,7 +160,7 @@ fn failures_are_found() {
         ("hoard", "error", "budget", "out of memory"),
         ("read-on", "error", "I2", "reads on and on"),
         ("swallow", "warning", "I2", "cut off"),
-        ("disconnect", "error", "budget", "computed for longer"),
+        ("disconnect", "error", "B2", "when its client had gone"),
         ("log", "warning", "I5", "dropped"),
     ]);
 }

@@ -158,7 +158,7 @@ fn a_failure_behind_the_head_cuts_the_connection() {
         ),
         ("/loop?late", b"begun", &["loop: computed for longer"]),
         (
-            "/close-log?n=2&ms=600",
+            "/close-log?n=2&rest=60000",
             &[b'x'; 4096],
             &["close-log: took longer than 1s", "--max-wall-time"],
         ),

@@ -36,4 +36,5 @@ mod settings;
 mod stress;
 mod tls;
 mod trial;
+mod waiting;
 mod wasi_http;

@@ -50,6 +50,32 @@ fn a_component_answers() {
 }
 
 #[test]
+fn an_answer_without_a_body_may_tell_the_length_of_one() {
+    let site = site();
+    let server = Server::of(&site);
+    let mut client = server.connect();
+    client.request("HEAD", "/wasi-http/announced");
+    let head = client.response_to("HEAD");
+    assert_eq!((head.status(), head.text()), (200, ""));
+    assert_eq!(head.field("Content-Length"), Some("5"));
+    for status in [204, 304] {
+        for method in ["GET", "HEAD"] {
+            client.request(method, &format!("/wasi-http/announced?{status}"));
+            let response = client.response_to(method);
+            assert_eq!((response.status(), response.text()), (status, ""));
+        }
+    }
+    // One that has a body is held to it.
+    client.request("GET", "/wasi-http/announced");
+    match client.try_response_to("GET") {
+        Ok(response) => assert_eq!(response.status(), 500),
+        Err(cut) => assert_eq!(cut.ending, Ending::Reset),
+    }
+    let ended = server.stop();
+    assert_eq!(ended.stderr_with(&["ERROR"]), 1, "{}", ended.everything());
+}
+
+#[test]
 fn it_sees_its_request_and_nothing_else() {
     let site = site();
     let server = Server::of(&site);

@@ -5,6 +5,7 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -111,6 +112,12 @@ impl TlsClient {
     pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
         self.stream.write_all(bytes.as_ref())?;
         self.stream.flush()
+    }
+
+    /// Has the connection broken, not closed, when this is dropped.
+    pub(crate) fn reset_when_dropped(&self) {
+        let socket = socket2::SockRef::from(&self.stream.sock.socket);
+        socket.set_linger(Some(Duration::ZERO)).expect("an option");
     }
 
     /// Takes so many bytes.

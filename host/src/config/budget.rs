@@ -17,7 +17,9 @@ pub struct Budget {
     /// 128 MiB: a Python interpreter with a web framework loaded takes about a third of this.
     #[serde(rename = "memory", with = "units::size")]
     pub memory_bytes: usize,
-    /// From the request's head to the response's end. Then status 504, or a cut connection.
+    /// How long a handler may go without giving its client anything: from the request's head to the
+    /// first block, and from one block to the next. Time in which it waits for its client is not
+    /// counted. Then status 504, or a cut connection.
     ///
     /// 30 s: half of what proxies commonly wait, so that the answer is ours.
     #[serde(with = "units::duration")]

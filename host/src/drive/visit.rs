@@ -13,9 +13,7 @@ use super::request::{BadRequest, Request, Upload};
 use crate::config::Policy;
 use crate::engine::{Call, Program};
 use crate::gateway::{Environ, Exchange, Failure, Head, InputError, Output, Scheme, Step, Trace};
-use crate::http1::{
-    BodyLength, BodyProgress, Connection, Finish, RequestBody, ResponseHead, Stamp,
-};
+use crate::http1::{BodyLength, BodyProgress, Connection, Finish, ResponseHead, Stamp};
 use crate::router::{Oddity, RequestPath};
 
 /// The client's address and the server's, as handlers are told.
@@ -95,7 +93,7 @@ impl<C: Client> Visit<C> {
             return Err(BadRequest::of(&Oddity::Nul));
         }
         let share = mount.share(&path);
-        let exchange = Arc::new(Exchange::traced(head.body() != RequestBody::None, trace));
+        let exchange = Arc::new(Exchange::of(&head).with_trace(trace));
         let environ = Environ {
             head,
             script_name: share.script_name,

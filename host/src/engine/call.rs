@@ -23,7 +23,7 @@ use super::state::{MemoryDenied, State};
 use super::warm::Warm;
 use super::{HANDLES, Program, command, wasi_http};
 use crate::config::{Budget, Policy};
-use crate::gateway::{Environ, Exchange, Failure, Response, Step};
+use crate::gateway::{Environ, Exchange, Failure, Response, Sent, Step};
 
 /// Ticks until a guest is first made to yield: it computes for one at least. With one, a request of
 /// twenty microseconds that a tick falls into would be taken for one that computes, and others
@@ -33,6 +33,11 @@ const FIRST_TICKS: u64 = 2;
 /// Requests that one instance serves at most, whatever `reuse` says: one that gives nothing back
 /// has two more of its [`HANDLES`] with each.
 const REQUESTS_PER_INSTANCE: u32 = 20_000;
+
+/// How long a guest may compute after its client has gone, to come to its next block and to be
+/// closed, or to unwind from a read or a write that failed: what a page of a framework in Python
+/// takes, twice.
+pub(super) const CLOSING_TIME: Duration = Duration::from_millis(50);
 
 /// A request at work in an instance of its own. Dropping it ends the guest where it is.
 pub struct Call {
@@ -130,10 +135,14 @@ pub(super) fn new_store(pre: &Pre, state: State) -> Store<State> {
     store.epoch_deadline_callback(|mut context| {
         let state = context.data_mut();
         let cpu_time = state.budget.cpu_time;
-        if state.meter.tick() < cpu_time {
+        let used = state.meter.tick();
+        state.failure = if used >= cpu_time {
+            Some(Failure::CpuTime(cpu_time))
+        } else if state.exchange.is_client_gone() && used >= state.time_to_close(used) {
+            Some(Failure::ClientGone)
+        } else {
             return Ok(UpdateDeadline::Yield(1));
-        }
-        state.failure = Some(Failure::CpuTime(cpu_time));
+        };
         Err(Trap::Interrupt.into())
     });
     store
@@ -298,6 +307,7 @@ async fn send_blocks(
     store: &mut Store<State>,
     blocks: Blocks,
 ) -> Result<(), Failure> {
+    store.data().exchange.iterate();
     store.data().exchange.trace().note(|| Step::Iterates);
     loop {
         let next = application.next(store, blocks).await;
@@ -314,7 +324,7 @@ async fn send_blocks(
             return Err(Failure::NotStarted);
         }
         let exchange = store.data().exchange.clone();
-        if !exchange.send_block(block).await {
+        if exchange.send_block(block).await != Sent::Left {
             return Ok(());
         }
         if exchange.is_overfull() {

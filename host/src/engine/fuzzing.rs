@@ -161,7 +161,7 @@ struct Client {
 impl Client {
     fn new(body: &[u8]) -> Self {
         let trace = Trace::recording();
-        let exchange = Arc::new(Exchange::traced(true, trace.clone()));
+        let exchange = Arc::new(Exchange::new(true).with_trace(trace.clone()));
         exchange.push_body(|into| into.extend_from_slice(body));
         exchange.end_body(Ok(()));
         Self {

@@ -8,6 +8,7 @@ use wasmtime_wasi_http::{WasiHttp, WasiHttpView};
 use super::Kind;
 use super::bindings::wasgi::gateway::gateway;
 use super::direct;
+use super::sleep;
 use super::state::State;
 use super::wasi_http;
 
@@ -26,10 +27,12 @@ impl Linkers {
         let mut general = Linker::new(engine);
         gateway::add_to_linker::<_, HasSelf<State>>(&mut general, |state| state)?;
         wasmtime_wasi::p2::add_to_linker_async(&mut general)?;
+        sleep::add_to_linker(&mut general)?;
         let mut http = general.clone();
         let options = types::LinkOptions::default();
         types::add_to_linker::<_, WasiHttp>(&mut http, &options, State::http)?;
         wasi_http::add_network_to_linker(&mut http)?;
+        wasi_http::add_body_to_linker(&mut http)?;
         let mut direct = wasmtime::Linker::new(engine);
         direct::add_to_linker(&mut direct)?;
         Ok(Self {

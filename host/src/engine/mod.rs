@@ -38,6 +38,7 @@ mod meter;
 mod missing;
 mod pool;
 mod seats;
+mod sleep;
 mod state;
 mod ticker;
 mod timers;

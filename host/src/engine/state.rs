@@ -1,6 +1,7 @@
 //! What a store holds for its one request, and the gateway's functions over it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use wasmtime::component::{Resource, ResourceTable};
 use wasmtime::{ResourceLimiter, Result};
@@ -8,6 +9,7 @@ use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use super::bindings::wasgi::gateway::gateway as wit;
+use super::call::CLOSING_TIME;
 use super::direct::Direct;
 use super::footprint::Footprint;
 use super::guest_log::{GuestLog, LineLog, LogStream, Source};
@@ -17,7 +19,7 @@ use super::meter::Meter;
 use super::seats::Seat;
 use super::wasi_http::NoNetwork;
 use crate::config::Budget;
-use crate::gateway::{self, Environ, Exchange, Failure, InputError, Response, Step};
+use crate::gateway::{self, Environ, Exchange, Failure, InputError, Response, Sent, Step};
 use crate::printable;
 
 /// The most that one `environ.read` returns, in bytes: a size that a guest may ask for is no
@@ -61,6 +63,8 @@ pub(super) struct State {
     pub(super) reservation: Reservation,
     /// How long the request has computed.
     pub(super) meter: Arc<Meter>,
+    /// What the request may have computed in all, where its client has gone.
+    closing_limit: Option<Duration>,
     /// Names the request: what an instance keeps of one is no good for the next.
     pub(super) request: u32,
     /// Something of its instance has trapped: nothing of it is called any more.
@@ -105,6 +109,7 @@ impl State {
             footprint: Footprint::default(),
             reservation,
             meter,
+            closing_limit: None,
             request: 0,
             has_trapped: false,
             is_kept: false,
@@ -136,6 +141,7 @@ impl State {
         self.failure = None;
         self.memory_denied = None;
         self.meter = meter;
+        self.closing_limit = None;
         self.request = self.request.wrapping_add(1);
         self.log.renew(budget.log_bytes);
     }
@@ -162,6 +168,12 @@ impl State {
     /// Whether the next request may find no memory left.
     pub(super) fn is_nearly_full(&self) -> bool {
         self.footprint.is_nearly_full(self.budget.memory_bytes)
+    }
+
+    /// What the request may compute in all, now that its client has gone and it has `used` so
+    /// much.
+    pub(super) fn time_to_close(&mut self, used: Duration) -> Duration {
+        *self.closing_limit.get_or_insert(used + CLOSING_TIME)
     }
 
     /// Tells the log what the guest was refused, in a line of its own.
@@ -280,7 +292,7 @@ impl wit::HostStartResponse for State {
             return Ok(Ok(()));
         }
         self.send_head();
-        let taken = self.exchange.send_block(block).await;
+        let taken = self.exchange.send_block(block).await != Sent::Refused;
         self.exchange.trace().note(|| Step::Wrote { bytes, taken });
         Ok(if taken {
             Ok(())

@@ -19,7 +19,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use super::{Head, Trace};
-use crate::http1::BodyError;
+use crate::http1::{BodyError, RequestBody, RequestHead, is_bodiless};
 
 /// Why the request's body can't be read any further.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,10 +58,23 @@ pub struct Output {
     pub ended: bool,
 }
 
+/// What became of a block that a handler gave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// It has left for the client.
+    Left,
+    /// It is dropped, and so is every other: the response has no body (B5).
+    Dropped,
+    /// No block is taken any more: the client went away, or the response is over.
+    Refused,
+}
+
 /// The state that a connection and a handler share for one request.
 #[derive(Debug, Default)]
 pub struct Exchange {
     state: Mutex<State>,
+    /// The request is a HEAD: its response has no body.
+    is_head: bool,
     trace: Trace,
 }
 
@@ -75,8 +88,14 @@ struct State {
     /// The Content-Length that the head declared, and how much was given, in bytes (B3).
     length: Option<u64>,
     given_bytes: u64,
-    /// The handler has given its last block.
+    /// The handler has given its last block, or the response has no body and its head was given.
     over: bool,
+    /// The response has no body (B5), and its head was given.
+    bodiless: bool,
+    /// The handler's body is an iterator of blocks, which is to be closed (B2).
+    iterates: bool,
+    /// Blocks have left for the client since somebody last asked.
+    progressed: bool,
     /// The handler, where it waits.
     waker: Option<Waker>,
 }
@@ -108,12 +127,18 @@ impl Exchange {
         exchange
     }
 
-    /// An exchange whose handler's steps are recorded.
-    pub fn traced(has_body: bool, trace: Trace) -> Self {
+    /// The exchange for a request.
+    pub fn of(head: &RequestHead) -> Self {
         Self {
-            trace,
-            ..Self::new(has_body)
+            is_head: head.method() == "HEAD",
+            ..Self::new(head.body() != RequestBody::None)
         }
+    }
+
+    /// The same, with the handler's steps recorded in `trace`.
+    #[must_use]
+    pub fn with_trace(self, trace: Trace) -> Self {
+        Self { trace, ..self }
     }
 
     /// Where the handler's steps are noted.
@@ -164,21 +189,35 @@ impl Exchange {
         .await;
     }
 
-    /// Hands over the head. The connection sends it with the block that follows, or the end.
+    /// Hands over the head. The connection sends it with the block that follows, or the end. A
+    /// response that has no body (B5) is whole with it: what the handler does from here on is
+    /// nothing to the client.
     pub fn send_head(&self, head: Head) {
         let mut state = self.lock();
         state.length = head.length;
+        if self.is_head || is_bodiless(head.status) {
+            state.bodiless = true;
+            state.output.ended = true;
+            state.over = true;
+        }
         state.output.head = Some(head);
     }
 
-    /// Hands over a block and waits until it has left for the client (B1). `false` when there is
-    /// no client any more.
-    pub async fn send_block(&self, block: Vec<u8>) -> bool {
+    /// Hands over a block and waits until it has left for the client (B1), unless no block is
+    /// taken.
+    pub async fn send_block(&self, block: Vec<u8>) -> Sent {
         let mut block = Some(block);
         poll_fn(|context| {
             let mut state = self.lock();
-            if state.client_gone || state.over {
-                return Poll::Ready(false);
+            if state.client_gone {
+                return Poll::Ready(Sent::Refused);
+            }
+            if state.bodiless {
+                state.note_dropped(block.take());
+                return Poll::Ready(Sent::Dropped);
+            }
+            if state.over {
+                return Poll::Ready(Sent::Refused);
             }
             if let Some(block) = block.take()
                 && !block.is_empty()
@@ -188,7 +227,7 @@ impl Exchange {
                 state.output.blocks.push_back(block);
             }
             if state.unsent_bytes == 0 {
-                return Poll::Ready(true);
+                return Poll::Ready(Sent::Left);
             }
             state.wait(context.waker());
             Poll::Pending
@@ -198,10 +237,7 @@ impl Exchange {
 
     /// Whether more was given than the Content-Length that was declared: no more is of any use.
     pub fn is_overfull(&self) -> bool {
-        let state = self.lock();
-        state
-            .length
-            .is_some_and(|length| state.given_bytes > length)
+        self.lock().is_overfull()
     }
 
     /// Ends the response, with a last block that nobody waits for. From here on the request's body
@@ -215,7 +251,27 @@ impl Exchange {
         state.over = true;
     }
 
-    /// Whether there is a client left to send to.
+    /// Tells that the handler's body is an iterator of blocks, which is to be closed.
+    pub fn iterate(&self) {
+        self.lock().iterates = true;
+    }
+
+    /// Waits until the client has gone.
+    pub async fn gone(&self) {
+        poll_fn(|context| {
+            let mut state = self.lock();
+            if state.client_gone {
+                return Poll::Ready(());
+            }
+            state.wait(context.waker());
+            Poll::Pending
+        })
+        .await;
+    }
+
+    // Either side.
+
+    /// Whether the client has gone away.
     pub fn is_client_gone(&self) -> bool {
         self.lock().client_gone
     }
@@ -280,9 +336,29 @@ impl Exchange {
         if state.unsent_bytes > 0 {
             state.unsent_bytes = state.output.blocks.iter().map(Vec::len).sum();
             if state.unsent_bytes == 0 {
+                // Of blocks beyond the Content-Length nothing has left.
+                state.progressed = !state.is_overfull();
                 state.wake();
             }
         }
+    }
+
+    /// Whether the handler waits for its client: for bytes of the request's body, or for the client
+    /// to take what it was given.
+    pub fn waits_for_client(&self) -> bool {
+        let state = self.lock();
+        let waits_for_body = state.body.awaited && !state.has_body_news();
+        !state.client_gone && (waits_for_body || state.unsent_bytes > 0)
+    }
+
+    /// Whether blocks have left for the client since this was last asked.
+    pub fn take_progress(&self) -> bool {
+        std::mem::take(&mut self.lock().progressed)
+    }
+
+    /// Whether the handler's body is an iterator of blocks, which is to be closed.
+    pub fn iterates(&self) -> bool {
+        self.lock().iterates
     }
 
     /// Tells that the client went away: reads fail, and no block is taken any more.
@@ -318,6 +394,19 @@ impl State {
 
     fn has_body_news(&self) -> bool {
         self.over || self.body.start < self.body.bytes.len() || self.body.end.is_some()
+    }
+
+    fn is_overfull(&self) -> bool {
+        self.length.is_some_and(|length| self.given_bytes > length)
+    }
+
+    /// Hands over the first block that goes with a head without a body, for whoever looks at what
+    /// handlers do wrong. The connection drops it.
+    fn note_dropped(&mut self, block: Option<Vec<u8>>) {
+        if self.output.head.is_some() && self.output.blocks.is_empty() {
+            let block = block.filter(|block| !block.is_empty());
+            self.output.blocks.extend(block);
+        }
     }
 
     fn await_body(&mut self, waker: &Waker) {
@@ -362,134 +451,4 @@ impl Body {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::pin::pin;
-    use std::sync::Arc;
-
-    use super::*;
-    use crate::gateway::wakes::{Wakes, poll};
-
-    #[test]
-    fn i2_a_read_waits_for_bytes_and_ends_with_none() {
-        let exchange = Exchange::new(true);
-        let wakes = Arc::new(Wakes::default());
-        {
-            let mut read = pin!(exchange.read(10));
-            assert!(poll(read.as_mut(), &wakes).is_pending());
-            assert!(exchange.body_awaited());
-            exchange.push_body(|into| into.extend_from_slice(b"hello world"));
-            assert_eq!(wakes.count(), 1);
-            assert_eq!(poll(read, &wakes), Poll::Ready(Ok(b"hello worl".to_vec())));
-        }
-        assert_eq!(
-            poll(pin!(exchange.read(10)), &wakes),
-            Poll::Ready(Ok(b"d".to_vec()))
-        );
-        exchange.end_body(Ok(()));
-        for _ in 0..2 {
-            assert_eq!(
-                poll(pin!(exchange.read(10)), &wakes),
-                Poll::Ready(Ok(Vec::new()))
-            );
-        }
-    }
-
-    #[test]
-    fn i2_whoever_looks_without_waiting_takes_nothing_from_whoever_waits() {
-        let exchange = Exchange::new(true);
-        let wakes = Arc::new(Wakes::default());
-        assert_eq!(exchange.try_read(10), None);
-        assert!(!exchange.body_awaited(), "to look is not to wait");
-        let mut readable = pin!(exchange.readable());
-        assert!(poll(readable.as_mut(), &wakes).is_pending());
-        assert!(exchange.body_awaited());
-        exchange.push_body(|into| into.extend_from_slice(b"abc"));
-        assert_eq!(wakes.count(), 1);
-        assert!(poll(readable, &wakes).is_ready());
-        assert_eq!(exchange.try_read(2), Some(Ok(b"ab".to_vec())));
-        assert_eq!(exchange.try_read(2), Some(Ok(b"c".to_vec())));
-        exchange.end_body(Err(InputError::TimedOut));
-        assert!(poll(pin!(exchange.readable()), &wakes).is_ready());
-        assert_eq!(exchange.try_read(2), Some(Err(InputError::TimedOut)));
-    }
-
-    #[test]
-    fn what_arrived_before_an_error_is_read_first() {
-        let exchange = Exchange::new(true);
-        let wakes = Arc::default();
-        exchange.push_body(|into| into.push(b'x'));
-        exchange.end_body(Err(InputError::Malformed));
-        exchange.end_body(Ok(()));
-        assert_eq!(
-            poll(pin!(exchange.read(10)), &wakes),
-            Poll::Ready(Ok(b"x".to_vec()))
-        );
-        let failed = poll(pin!(exchange.read(10)), &wakes);
-        assert_eq!(failed, Poll::Ready(Err(InputError::Malformed)));
-    }
-
-    #[test]
-    fn i4_the_buffer_is_bounded_however_slowly_it_is_read() {
-        let exchange = Exchange::new(true);
-        let wakes = Arc::default();
-        let mut pushed = 0;
-        for _ in 0..1000 {
-            let room = exchange.body_room();
-            exchange.push_body(|into| into.resize(into.len() + room, 0));
-            pushed += room;
-            assert!(poll(pin!(exchange.read(100)), &wakes).is_ready());
-            assert!(exchange.lock().body.bytes.len() <= Exchange::BODY_BUFFER_BYTES);
-        }
-        assert!(
-            pushed > Exchange::BODY_BUFFER_BYTES,
-            "the buffer was filled again and again"
-        );
-    }
-
-    #[test]
-    fn b1_a_block_waits_until_the_one_before_has_left() {
-        let exchange = Exchange::new(false);
-        let wakes = Arc::new(Wakes::default());
-        let mut send = pin!(exchange.send_block(b"one".to_vec()));
-        assert!(poll(send.as_mut(), &wakes).is_pending());
-        let output = exchange.take_output();
-        assert_eq!(output.blocks, [b"one".to_vec()]);
-        assert!(!output.ended);
-        assert!(
-            poll(send.as_mut(), &wakes).is_pending(),
-            "taken is not sent"
-        );
-        exchange.sent();
-        assert_eq!(wakes.count(), 1);
-        assert_eq!(poll(send, &wakes), Poll::Ready(true));
-    }
-
-    #[test]
-    fn nothing_is_read_or_taken_when_the_response_is_over() {
-        let exchange = Exchange::new(true);
-        let wakes = Arc::default();
-        exchange.push_body(|into| into.push(b'x'));
-        exchange.end(b"last".to_vec());
-        let read = poll(pin!(exchange.read(1)), &wakes);
-        assert_eq!(read, Poll::Ready(Ok(Vec::new())));
-        let sent = poll(pin!(exchange.send_block(b"later".to_vec())), &wakes);
-        assert_eq!(sent, Poll::Ready(false));
-        let output = exchange.take_output();
-        assert_eq!(output.blocks, [b"last".to_vec()]);
-        assert!(output.ended);
-    }
-
-    #[test]
-    fn b2_a_client_that_leaves_ends_every_wait() {
-        let exchange = Exchange::new(true);
-        let wakes = Arc::new(Wakes::default());
-        let mut send = pin!(exchange.send_block(b"one".to_vec()));
-        assert!(poll(send.as_mut(), &wakes).is_pending());
-        exchange.client_gone();
-        assert_eq!(wakes.count(), 1);
-        assert_eq!(poll(send, &wakes), Poll::Ready(false));
-        let read = poll(pin!(exchange.read(1)), &wakes);
-        assert_eq!(read, Poll::Ready(Err(InputError::Disconnected)));
-        assert!(exchange.take_output().blocks.is_empty());
-    }
-}
+mod tests;

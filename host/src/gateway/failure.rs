@@ -39,8 +39,11 @@ pub enum Failure {
     Memory(usize),
     /// The request computed for longer than its budget.
     CpuTime(Duration),
-    /// The request was in work for longer than its budget.
+    /// The request was in work for longer than its budget, the time not counted in which it waited
+    /// for its client.
     WallTime(Duration),
+    /// The client went away, and the handler was ended where it was.
+    ClientGone,
     /// The handler has as many requests in work as it may.
     Busy(usize),
     /// The server has as many instances as it has room for.
@@ -73,6 +76,7 @@ impl Failure {
             | Self::Instantiation(_)
             | Self::NotStarted
             | Self::Exit(_)
+            | Self::ClientGone
             | Self::BadResponse(_) => 500,
         }
     }
@@ -95,6 +99,10 @@ impl fmt::Display for Failure {
             Self::WallTime(limit) => {
                 write!(f, "took longer than {limit:?} (--max-wall-time)")
             }
+            Self::ClientGone => write!(
+                f,
+                "went on computing when its client had gone, and was ended where it was"
+            ),
             Self::Busy(limit) => write!(
                 f,
                 "has {limit} requests in work already (--max-concurrent): turned one away"

@@ -18,7 +18,7 @@ mod trace;
 pub(crate) mod wakes;
 
 pub use environ::{Environ, Scheme};
-pub use exchange::{Exchange, InputError, Output};
+pub use exchange::{Exchange, InputError, Output, Sent};
 pub use failure::{Exception, Failure};
 pub use response::{Head, Response, StartError};
 pub use trace::{STEPS_COUNT, Step, Trace};

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
 
 use super::inbox::{CallWaker, Inbox};
 use super::lanes::Rank;
-use crate::engine::{Call, Finished, Program};
+use super::wall_clock::WallClock;
+use crate::engine::{Call, Finished, Kind, Program};
 use crate::gateway::Exchange;
 use crate::registry::{Handler, Pass};
 
@@ -24,10 +24,10 @@ pub(super) struct Running {
     pub(super) computing: bool,
     /// How it stands to its handler's lane.
     pub(super) rank: Rank,
-    /// What it has of wall time,
-    pub(super) wall_time: Duration,
-    /// and when that is up.
-    pub(super) deadline: Instant,
+    /// What it has of wall time.
+    pub(super) clock: WallClock,
+    /// Its client has gone, and it is to be ended where it is.
+    pub(super) is_abandoned: bool,
     /// Its place among the handler's requests in work, given back when this is dropped.
     pub(super) _pass: Pass,
 }
@@ -131,12 +131,24 @@ impl Calls {
         }
     }
 
-    /// Nobody waits for the call any more: its client has gone. It is told, and runs on to its end
-    /// or its budget's, so that `close` is called (B2).
+    /// Nobody waits for the call any more: its client has gone. One that has not begun is taken
+    /// out. A handler of the contract that waits for something, or has a body to be closed, is
+    /// told, and goes on for a while, so that `close` is called (B2). Every other is ended when it
+    /// next has its turn.
     pub(super) fn leave(&mut self, call: CallId) {
-        if let Some(running) = self.get_mut(call) {
-            running.connection = None;
-            running.exchange.client_gone();
+        let Some(running) = self.get_mut(call) else {
+            return;
+        };
+        if running.rank == Rank::Behind {
+            return drop(self.remove(call.place));
+        }
+        running.connection = None;
+        running.exchange.client_gone();
+        let is_told = running.handler.program.kind() == Kind::Gateway
+            && (!running.computing || running.exchange.iterates());
+        running.is_abandoned = !is_told;
+        if let Some(place) = self.places.get(call.place) {
+            place.waker.wake_by_ref();
         }
     }
 

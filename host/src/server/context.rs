@@ -13,10 +13,11 @@ use super::record::Record;
 use super::redirect;
 use super::refusal::TurnedAway;
 use super::transport::SCRATCH_BYTES;
+use super::wall_clock::WallClock;
 use super::{Settings, Shared, access_log::AccessLog};
 use crate::engine::{Call, Program};
 use crate::gateway::{Environ, Exchange, Failure};
-use crate::http1::{RequestBody, RequestHead, reason};
+use crate::http1::{RequestHead, reason};
 use crate::published;
 use crate::registry::{Handler, Match, Pending, Reader, Target};
 use crate::router::{MatchedBy, NotAbsolute, Oddity, RequestPath};
@@ -147,7 +148,7 @@ impl Context {
                 by: Target::Handler(handler),
             };
         };
-        let exchange = Arc::new(Exchange::new(head.body() != RequestBody::None));
+        let exchange = Arc::new(Exchange::of(&head));
         let environ = Environ {
             head,
             script_name: found.script_name.clone(),
@@ -173,8 +174,8 @@ impl Context {
             connection: Some(self.place),
             computing: false,
             rank: Rank::Beside,
-            wall_time: budget.wall_time,
-            deadline: self.now + budget.wall_time,
+            clock: WallClock::new(budget.wall_time, self.now),
+            is_abandoned: false,
             _pass: pass,
         });
         self.started = Some(call);

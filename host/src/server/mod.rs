@@ -34,6 +34,7 @@ mod redirect;
 mod refusal;
 pub mod tls;
 mod transport;
+mod wall_clock;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

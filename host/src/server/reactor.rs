@@ -21,7 +21,7 @@ use slab::Slab;
 
 use super::Shared;
 use super::admission::Standing;
-use super::calls::{CallId, Calls, Running};
+use super::calls::{CallId, Calls};
 use super::connection::{Connection, Service, Turn};
 use super::context::Context;
 use super::deadlines::Deadlines;
@@ -358,7 +358,9 @@ impl Reactor {
             && self.lanes.join(&running.handler, call)
         {
             running.rank = Rank::Behind;
-            self.call_deadlines.arm(call.place, running.deadline);
+            if let Some(deadline) = running.clock.deadline() {
+                self.call_deadlines.arm(call.place, deadline);
+            }
             return None;
         }
         self.run_call(call.place)
@@ -366,11 +368,21 @@ impl Reactor {
 
     /// Runs a call until it waits, yields or is done.
     fn run_call(&mut self, place: usize) -> Option<Finished> {
+        let now = self.cx.now;
+        let running = self.cx.calls.at_mut(place)?;
+        if running.is_abandoned {
+            self.end_call(place, Some(&Failure::ClientGone));
+            return None;
+        }
+        running.clock.go_on(&running.exchange, now);
         self.working.set(true);
         match self.cx.calls.poll(place) {
             Poll::Pending => {
-                if let Some(running) = self.cx.calls.at(place) {
-                    self.call_deadlines.arm(place, running.deadline);
+                if let Some(running) = self.cx.calls.at_mut(place) {
+                    running.clock.rest(&running.exchange, now);
+                    if let Some(deadline) = running.clock.deadline() {
+                        self.call_deadlines.arm(place, deadline);
+                    }
                     self.rank_call(place);
                 }
                 None
@@ -402,17 +414,13 @@ impl Reactor {
     fn free_lane(&mut self, handler: &Arc<Handler<Program>>) {
         while let Some(call) = self.lanes.next(handler) {
             match self.cx.calls.get_mut(call) {
-                Some(running) if running.rank != Rank::Behind => {}
-                // Its client has left: there is nobody to answer, and nothing to close.
-                Some(Running {
-                    connection: None, ..
-                }) => drop(self.cx.calls.remove(call.place)),
-                Some(running) => {
+                Some(running) if running.rank == Rank::Behind => {
                     running.rank = Rank::First;
                     self.computing.push_back(call.place);
                     return;
                 }
-                None => {}
+                // Its client has left.
+                _ => {}
             }
         }
     }
@@ -428,6 +436,7 @@ impl Reactor {
         let Some(failure) = failure else { return };
         let name = &running.handler.name;
         match failure {
+            Failure::ClientGone => tracing::debug!(handler = name, "{failure}"),
             // That it could not go on is no fault of the handler's, and saying so is right: by an
             // exception, or in ways of other kinds of handlers.
             Failure::Exception(_)
@@ -462,12 +471,16 @@ impl Reactor {
             let Some(running) = self.cx.calls.at(place) else {
                 continue;
             };
-            if running.deadline > now {
-                self.call_deadlines.arm(place, running.deadline);
+            // One that waits for its client has none.
+            let Some(deadline) = running.clock.deadline() else {
+                continue;
+            };
+            if deadline > now {
+                self.call_deadlines.arm(place, deadline);
                 continue;
             }
             let connection = running.connection;
-            let failure = Failure::WallTime(running.wall_time);
+            let failure = Failure::WallTime(running.clock.limit());
             self.end_call(place, Some(&failure));
             if let Some(connection) = connection {
                 self.drive(connection);

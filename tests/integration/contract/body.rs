@@ -169,6 +169,73 @@ fn b5_some_responses_have_no_body() {
     assert_eq!(ended.stderr_with(&["longer"]), 0, "{}", ended.everything());
 }
 
+/// B5: "Such a response is whole with its head"
+#[test]
+fn b5_an_answer_without_a_body_is_whole_with_its_head_whatever_follows() {
+    let cases = [
+        "exception-mid-stream",
+        "loop",
+        "write-then-yield",
+        "cgi-fail",
+        "counter",
+        "close-log",
+    ];
+    let site = Site::new().with_cases(cases);
+    let server = Server::with(&site, &["--max-cpu-time", "0.2"]);
+    let mut client = server.connect();
+    for target in [
+        "/exception-mid-stream",
+        "/loop?late",
+        "/write-then-yield",
+        "/cgi-fail/late?trap",
+        "/cgi-fail/late?exit",
+        "/cgi-fail/late?loop",
+        // Nobody would wait for the end of this one.
+        "/close-log?n=4000000000&rest=1000",
+    ] {
+        client.request("HEAD", target);
+        assert_eq!(client.response_to("HEAD").status(), 200, "{target}");
+        assert_eq!(client.get("/counter").text(), "1", "after {target}");
+    }
+    server.error_log().expect(&["close-log: closed"]);
+    server.error_log().expect(&["cgi-fail: trapped"]);
+    server.error_log().expect(&["cgi-fail: exited with status"]);
+    server
+        .error_log()
+        .expect(&["cgi-fail: computed for longer"]);
+    server.error_log().expect(&["loop: computed for longer"]);
+    server.stop();
+}
+
+/// B5: "HEAD, 1xx, 204, 205 and 304 have no body."
+#[test]
+fn b5_an_answer_without_a_body_may_tell_the_length_of_one() {
+    let site = Site::new().with_cases(["cgi-raw", "short-body", "counter"]);
+    let server = Server::of(&site);
+    let mut client = server.connect();
+    let cgi = |status| {
+        let head = format!("Status:%20{status}%0aContent-Type:%20a/b%0aContent-Length:%205%0a%0a");
+        format!("/cgi-raw?output={head}")
+    };
+    // To HEAD it is the length that GET has (RFC 9110 section 8.6).
+    for target in ["/short-body", &cgi(200)] {
+        client.request("HEAD", target);
+        let response = client.response_to("HEAD");
+        assert_eq!(response.status(), 200);
+        assert!(response.field("Content-Length").is_some(), "{target}");
+        assert_eq!(client.get("/counter").text(), "1", "after {target}");
+    }
+    for status in [204, 304] {
+        for method in ["GET", "HEAD"] {
+            client.request(method, &cgi(status));
+            assert_eq!(client.response_to(method).status(), status);
+            assert_eq!(client.get("/counter").text(), "1", "after {status}");
+        }
+    }
+    let ended = server.stop();
+    assert_eq!(ended.stderr_with(&["ERROR"]), 0, "{}", ended.everything());
+}
+
 #[test]
 fn what_is_done_when_the_response_is_over_reaches_nobody_and_waits_for_nothing() {
     let site = Site::new().with_cases(["late"]);

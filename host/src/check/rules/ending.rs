@@ -22,7 +22,7 @@ pub(super) fn failures(shot: &Shot) -> Vec<Finding> {
     }
     let gone = ended.was_left || shot.is_cut;
     let mut what = failure.to_string();
-    if ended.head.is_some() {
+    if ended.head.is_some() && ended.finish.is_none() {
         let line = what.find('\n').unwrap_or(what.len());
         what.insert_str(line, "; the head was out by then, so the connection is cut");
     }
@@ -46,6 +46,10 @@ pub(super) fn failures(shot: &Shot) -> Vec<Finding> {
             "call start_response before the first block that is not empty, and before the end",
         ),
         Failure::Exit(_) if gone => return Vec::new(),
+        Failure::ClientGone => (
+            "B2",
+            "stop when a read or a write says that the client has gone, and keep close short",
+        ),
         Failure::Exit(_) => (
             "failure",
             "exit with 0 where the answer says what is wrong; the status is the answer's",

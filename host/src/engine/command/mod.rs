@@ -17,7 +17,7 @@ use super::beside::{Ended, beside};
 use super::call::{instantiation_failure, trap_failure};
 use super::state::State;
 use crate::cgi::{self, HeadReader, Started};
-use crate::gateway::{Exchange, Failure, Head};
+use crate::gateway::{Exchange, Failure, Head, Sent};
 use stdin::Stdin;
 use stdout::Stdout;
 
@@ -97,7 +97,7 @@ impl Responder {
                 return self.finish(block);
             }
             self.send_head();
-            if !self.exchange.send_block(block).await {
+            if self.exchange.send_block(block).await == Sent::Refused {
                 // As a signal ends a program that writes to a pipe which nobody reads.
                 return Ok(Ended::Both);
             }

@@ -5,6 +5,7 @@
 //! the response is carried to the client (see `beside`). There is no server of hyper's in between:
 //! nothing but its types for bodies.
 
+mod body;
 mod network;
 mod request;
 mod respond;
@@ -25,6 +26,7 @@ use super::call::{instantiation_failure, trap_failure};
 use super::limits::line;
 use super::state::State;
 use crate::gateway::{Failure, Scheme};
+pub(super) use body::add_to_linker as add_body_to_linker;
 pub(super) use network::{NoNetwork, add_to_linker as add_network_to_linker};
 use respond::{Answer, Responder};
 

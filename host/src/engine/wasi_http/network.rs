@@ -15,7 +15,7 @@ use crate::printable;
 /// The most that a guest writes to its response's body at a time, in bytes. Four such blocks are
 /// held for a client that takes none: two in the bindings' channel, one that may be the last, one
 /// on its way.
-const BLOCK_BYTES: usize = 64 * 1024;
+pub(super) const BLOCK_BYTES: usize = 64 * 1024;
 
 /// What the log shows of whom a request was for, in bytes: the longest name of a host, and a port
 /// (RFC 1035 section 3.1).

@@ -16,7 +16,7 @@ use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 use crate::engine::beside::Ended;
 use crate::engine::limits::limited;
 use crate::engine::state::State;
-use crate::gateway::{Exchange, Failure, Head, Response};
+use crate::gateway::{Exchange, Failure, Head, Response, Sent};
 use crate::http1::{is_bodiless, reason};
 use crate::printable;
 
@@ -116,7 +116,7 @@ impl Responder {
             };
             if let Some(block) = to_send {
                 self.send_head();
-                if !self.exchange.send_block(block.into()).await {
+                if self.exchange.send_block(block.into()).await != Sent::Left {
                     // The guest is told when it writes again: its stream is closed.
                     return Ok(Ended::Done);
                 }

@@ -99,8 +99,7 @@ impl Connection {
                     return self.put(output, cx);
                 }
                 let Ok(encoder) = Encoder::new(coding) else {
-                    self.phase = Phase::Closing(CloseReason::AnswerUnfinished);
-                    return Progress::Made;
+                    return self.cut(cx);
                 };
                 let coder = Coder {
                     encoder,
@@ -131,13 +130,13 @@ impl Connection {
         while let Some(slice) = coder.next_slice() {
             match slice {
                 Ok(slice) => coded.extend(slice),
-                Err(_) => return self.cut(),
+                Err(_) => return self.cut(cx),
             }
         }
         let is_short = coder.left.is_some_and(|left| left > 0);
         match coder.encoder.end() {
             Ok(end) => coded.extend(end),
-            Err(_) => return self.cut(),
+            Err(_) => return self.cut(cx),
         }
         if let Some(head) = &mut output.head {
             // One that is too short promises more than it has, and is cut (B3).
@@ -179,7 +178,7 @@ impl Connection {
         };
         match slice {
             Ok(slice) => self.put_block(slice, cx),
-            Err(_) => return self.cut(),
+            Err(_) => return self.cut(cx),
         }
         Progress::Made
     }
@@ -198,14 +197,15 @@ impl Connection {
         }
         match coder.encoder.end() {
             Ok(end) => self.put_block(end, cx),
-            Err(_) => return self.cut(),
+            Err(_) => return self.cut(cx),
         }
         self.end_output(cx);
         Progress::Made
     }
 
     /// Gives the answer up: it can't be compressed any further, for want of memory.
-    fn cut(&mut self) -> Progress {
+    fn cut(&mut self, cx: &mut Context) -> Progress {
+        self.leave_call(cx);
         self.phase = Phase::Closing(CloseReason::AnswerUnfinished);
         Progress::Made
     }

@@ -110,14 +110,19 @@ impl Connection {
 
     /// Gives up on the client: its answer can't reach it.
     pub(super) fn abandon(&mut self, cx: &mut Context, why: &'static str) {
-        if let Phase::Answering(Source::Call(waiting)) = &self.phase {
-            cx.calls.leave(waiting.call);
-        }
+        self.leave_call(cx);
         if let Some(record) = &mut self.record {
             record.cut = Some(why);
         }
         self.outbox.clear();
         self.phase = Phase::Closed;
+    }
+
+    /// Tells a handler that is at work for this connection that its client has gone.
+    pub(super) fn leave_call(&self, cx: &mut Context) {
+        if let Phase::Answering(Source::Call(waiting)) = &self.phase {
+            cx.calls.leave(waiting.call);
+        }
     }
 
     /// Tells the client that its address has its number of connections, and closes. Under TLS there

@@ -62,6 +62,8 @@ pub(super) struct Connection {
     writable: bool,
     /// The client has ended its side: the next reads come to the end.
     ending: bool,
+    /// The client has reset the connection.
+    broken: bool,
     /// What is left of our patience with a client that doesn't take its answer.
     patience: Patience,
     place: Place,
@@ -160,6 +162,7 @@ impl Connection {
             readable: true,
             writable: true,
             ending: false,
+            broken: false,
             patience: Patience::new(cx.settings.limits.write_allowance()),
             place,
             in_line: false,
@@ -175,6 +178,7 @@ impl Connection {
         self.readable |= event.is_readable();
         self.writable |= event.is_writable();
         self.ending |= event.is_read_closed();
+        self.broken |= event.is_error();
     }
 
     /// When this connection has to be looked at, if nothing happens until then.
@@ -271,6 +275,11 @@ impl Connection {
 
     /// Reads the socket once, if there may be something and somebody wants it.
     fn receive(&mut self, cx: &mut Context) -> Progress {
+        if self.broken && self.is_answering() {
+            // Nothing may be wanted of it just now, and so a read would not tell.
+            self.abandon(cx, "the client broke the connection");
+            return Progress::Made;
+        }
         let wanted = match self.phase {
             Phase::Reading | Phase::Answering(_) => self.http.wants_bytes(),
             Phase::Opening { .. } | Phase::Lingering(_) => true,

@@ -43,6 +43,12 @@ async fn main(request: Request<Body>) -> Result<Response<Body>, Error> {
         "big-head" => Ok(Response::builder()
             .header("X-Big", "x".repeat(query.parse()?))
             .body(Body::empty())?),
+        // As a framework answers HEAD, and a cache's question: a length, and no body.
+        "announced" => Ok(Response::builder()
+            .status(query.parse().unwrap_or(200))
+            .header("Content-Length", "5")
+            .body(Body::empty())?),
+        "big" => Ok(Response::new(vec![b'x'; query.parse()?].into())),
         "length" => Ok(Response::builder()
             .header("Content-Length", &query)
             .body("12345".to_owned().into())?),

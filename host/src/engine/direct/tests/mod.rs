@@ -119,7 +119,7 @@ fn answer(program: &Program, input: Input, reuse: u32) -> Outcome {
 
 fn answer_with(program: &Program, input: Input, policy: Policy) -> Outcome {
     let trace = Trace::recording();
-    let exchange = Arc::new(Exchange::traced(true, trace.clone()));
+    let exchange = Arc::new(Exchange::new(true).with_trace(trace.clone()));
     exchange.push_body(|into| into.extend_from_slice(input.0));
     exchange.end_body(input.1);
     let mut call = Call::new(program, "test".into(), environ(), exchange.clone(), policy);
