@@ -8,7 +8,8 @@
 //!   downloads leave for a moment (see [`is_ignored`]). Of these nothing is said.
 //! - No folder below the top that holds the sources of a handler (see [`SOURCE_MARKERS`]).
 //! - A link to a file is a file, wherever it leads: who may write here decides what runs here. A
-//!   link to a folder is not followed, since it could lead in circles.
+//!   link to a folder is one if it stays within the handlers folder, and leads to none that it is
+//!   in: a mounted volume's `sub -> ..data/sub`.
 //! - Anything else is a [`Problem`], so that nobody wonders why a file does not answer.
 //!
 //! Where several files make the same route one of them is served, and each of the others is a
@@ -53,6 +54,9 @@ pub(super) struct Listing {
     /// known of them, and of what is below them, still holds. `""` is the folder itself.
     unseen: Vec<String>,
     entries: usize,
+    /// Where the folders are, without links, that lead to the one that is looked at: the handlers
+    /// folder first.
+    way: Vec<PathBuf>,
 }
 
 /// A handler's file.
@@ -109,7 +113,8 @@ pub(super) struct Folder<'a> {
 /// read, so that one who begins to watch it there misses nothing.
 pub(super) fn list(folder: Folder<'_>, visit: &mut dyn FnMut(&Path)) -> Listing {
     let mut listing = Listing::default();
-    listing.enter(folder, "", 0, visit);
+    let real = fs::canonicalize(folder.path).unwrap_or_else(|_| folder.path.to_owned());
+    listing.enter(folder, "", real, visit);
     listing.limit_strays(folder);
     listing.settle_conflicts(folder);
     listing.handlers.sort_by(|a, b| a.file.cmp(&b.file));
@@ -148,9 +153,10 @@ impl Listing {
         &mut self,
         folder: Folder<'_>,
         below: &str,
-        depth: usize,
+        real: PathBuf,
         visit: &mut dyn FnMut(&Path),
     ) {
+        let depth = self.way.len();
         let path = folder.path.join(below);
         visit(&path);
         let names = match read_names(&path) {
@@ -161,13 +167,16 @@ impl Listing {
         if depth > 0 && names.iter().any(is_marker) {
             return;
         }
+        self.way.push(real);
         for name in names {
             self.entries += 1;
             if self.entries > MAX_ENTRIES {
-                return self.too_many(folder);
+                self.too_many(folder);
+                break;
             }
-            self.look_at(folder, below, &name, depth, visit);
+            self.look_at(folder, below, &name, visit);
         }
+        self.way.pop();
     }
 
     fn look_at(
@@ -175,7 +184,6 @@ impl Listing {
         folder: Folder<'_>,
         below: &str,
         name: &Path,
-        depth: usize,
         visit: &mut dyn FnMut(&Path),
     ) {
         let Some(text) = name.to_str() else {
@@ -195,12 +203,12 @@ impl Listing {
             "" => text.to_owned(),
             _ => format!("{below}/{text}"),
         };
-        match look(&folder.path.join(&file)) {
-            Ok(Look::Folder) if depth == MAX_SEGMENTS => {
+        match look(&folder.path.join(&file), name, &self.way) {
+            Ok(Look::Folder(_)) if self.way.len() > MAX_SEGMENTS => {
                 let text = format!("more than {MAX_SEGMENTS} folders deep: not looked into");
                 self.problem(folder, &file, ProblemKind::BadRoute, &text);
             }
-            Ok(Look::Folder) => self.enter(folder, &file, depth + 1, visit),
+            Ok(Look::Folder(real)) => self.enter(folder, &file, real, visit),
             Ok(Look::File(stamp)) => self.file(folder, file, stamp),
             Ok(Look::Gone) => {}
             Ok(Look::Other(what)) => {
@@ -312,7 +320,8 @@ impl Found {
 }
 
 enum Look {
-    Folder,
+    /// Where it is, without links.
+    Folder(PathBuf),
     File(Stamp),
     /// It was there a moment ago.
     Gone,
@@ -320,7 +329,8 @@ enum Look {
     Other(&'static str),
 }
 
-fn look(path: &Path) -> io::Result<Look> {
+/// Looks at what is called `name` in the folder that `way` leads to.
+fn look(path: &Path, name: &Path, way: &[PathBuf]) -> io::Result<Look> {
     let gone_or = |error: io::Error, gone| match error.kind() {
         io::ErrorKind::NotFound => Ok(gone),
         _ => Err(error),
@@ -330,7 +340,10 @@ fn look(path: &Path) -> io::Result<Look> {
         Err(error) => return gone_or(error, Look::Gone),
     };
     if metadata.is_dir() {
-        return Ok(Look::Folder);
+        let real = way
+            .last()
+            .map_or_else(|| path.into(), |folder| folder.join(name));
+        return Ok(Look::Folder(real));
     }
     let target = match metadata.is_symlink() {
         true => match fs::metadata(path) {
@@ -342,10 +355,28 @@ fn look(path: &Path) -> io::Result<Look> {
     Ok(if target.is_file() {
         Look::File(Stamp::of(&target))
     } else if target.is_dir() {
-        Look::Other("a link to a folder")
+        match fs::canonicalize(path) {
+            Ok(real) => follow(real, way),
+            Err(error) => return gone_or(error, Look::Gone),
+        }
     } else {
         Look::Other("not a regular file")
     })
+}
+
+/// What is at the end of a link to a folder.
+fn follow(real: PathBuf, way: &[PathBuf]) -> Look {
+    let leads_back = |folder: &PathBuf| folder.starts_with(&real);
+    if !way
+        .first()
+        .is_some_and(|handlers| real.starts_with(handlers))
+    {
+        Look::Other("a link to a folder outside of this one")
+    } else if way.iter().any(leads_back) {
+        Look::Other("a link to a folder that it is in")
+    } else {
+        Look::Folder(real)
+    }
 }
 
 /// The names in a folder, sorted, so that two looks at the same folder say the same.

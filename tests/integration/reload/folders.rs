@@ -128,6 +128,48 @@ fn a_link_to_a_handler_follows_its_target() {
     server.stop();
 }
 
+/// As Kubernetes mounts a ConfigMap, and replaces it: links lead through `..data`, which is moved.
+#[test]
+fn a_volume_is_served_through_its_links_and_switched_over_whole() {
+    let site = Site::new();
+    let handlers = site.handlers();
+    let version = |name: &str, text: &str| {
+        let folder = handlers.join(name);
+        fs::create_dir_all(folder.join("sub")).expect("a folder");
+        for file in ["hello.wat", "sub/hello.wat"] {
+            fs::write(folder.join(file), guests::page(text)).expect("written");
+        }
+    };
+    let switch_to = |name: &str| {
+        symlink(name, handlers.join("..data_tmp")).expect("a link");
+        fs::rename(handlers.join("..data_tmp"), handlers.join("..data")).expect("renamed");
+    };
+    version("..2026_01_01", "one");
+    switch_to("..2026_01_01");
+    symlink("..data/hello.wat", handlers.join("hello.wat")).expect("a link");
+    symlink("..data/sub", handlers.join("sub")).expect("a link");
+    let server = Server::of(&site);
+    for (old, name, text) in [
+        ("..2026_01_01", "..2026_01_02", "two"),
+        ("..2026_01_02", "..2026_01_03", "three"),
+    ] {
+        version(name, text);
+        switch_to(name);
+        fs::remove_dir_all(handlers.join(old)).expect("removed");
+        expect_text(&server, "/hello", text);
+        expect_text(&server, "/sub/hello", text);
+    }
+    fs::remove_file(handlers.join("sub")).expect("removed");
+    expect_missing(&server, "/sub/hello");
+    let ended = server.stop();
+    assert_eq!(
+        ended.stderr_with(&["not served"]),
+        0,
+        "{}",
+        ended.everything()
+    );
+}
+
 /// Puts each of two folders in the place of the other.
 fn swap_folders(one: &Path, other: &Path) {
     use rustix::fs::{CWD, RenameFlags, renameat_with};

@@ -105,7 +105,7 @@ fn everything_else_is_a_problem() {
         "dir.wasm/y.wasm",
     ]);
     symlink("nowhere", tree.path("lost.wasm")).expect("a link");
-    symlink("a", tree.path("loop")).expect("a link");
+    symlink(".", tree.path("loop")).expect("a link");
     let mode = rustix::fs::Mode::RUSR;
     rustix::fs::mkfifoat(rustix::fs::CWD, tree.path("fifo.wasm"), mode).expect("a FIFO");
     let not_utf8 = Path::new(std::ffi::OsStr::from_bytes(b"\xff.wasm"));
@@ -120,7 +120,7 @@ fn everything_else_is_a_problem() {
             "handlers/a/[b.wasm: '[b' makes no route: brackets go around a whole name, as in \
              [id] or [...rest]",
             "handlers/fifo.wasm: not a regular file: not served",
-            "handlers/loop: a link to a folder: not served",
+            "handlers/loop: a link to a folder that it is in: not served",
             "handlers/lost.wasm: a link that leads nowhere: not served",
             "handlers/notes.txt: not a handler (.wasm or .wat): move it out or start its name \
              with '_'",
@@ -180,6 +180,85 @@ fn a_link_to_a_file_is_a_file() {
     assert_eq!(before.lines(), [""; 0]);
     fs::write(elsewhere.path("built.wasm"), "longer").expect("written");
     assert_ne!(tree.list().handlers[0].stamp, before.handlers[0].stamp);
+}
+
+/// As Kubernetes mounts a ConfigMap with `items`: one link for each first part of a path.
+#[test]
+fn a_link_to_a_folder_within_is_a_folder() {
+    let tree = Tree::new(&[
+        "..2026_01_01/hello.wasm",
+        "..2026_01_01/sub/hello.wasm",
+        "..2026_01_01/sub/deep/[id].wasm",
+        "real/x.wasm",
+    ]);
+    for (name, target) in [
+        ("..data", "..2026_01_01"),
+        ("hello.wasm", "..data/hello.wasm"),
+        ("sub", "..data/sub"),
+        ("real/here", "../sub"),
+    ] {
+        symlink(target, tree.path(name)).expect("a link");
+    }
+    symlink(tree.path("sub/deep"), tree.path("absolute")).expect("a link");
+    let listing = tree.list();
+    assert_eq!(
+        listing.files(),
+        [
+            "absolute/[id].wasm",
+            "hello.wasm",
+            "real/here/deep/[id].wasm",
+            "real/here/hello.wasm",
+            "real/x.wasm",
+            "sub/deep/[id].wasm",
+            "sub/hello.wasm",
+        ]
+    );
+    assert_eq!(listing.lines(), [""; 0]);
+}
+
+#[test]
+fn a_link_to_a_folder_is_not_followed_out_or_in_circles() {
+    let elsewhere = Tree::new(&["x.wasm"]);
+    let tree = Tree::new(&["a/x.wasm", "b/y.wasm", "c/d/z.wasm"]);
+    // A folder beside, whose path begins alike.
+    let beside = format!("{}-beside", tree.0.path().display());
+    fs::create_dir(&beside).expect("a folder");
+    for (name, target) in [
+        ("out", elsewhere.path("")),
+        ("up", "..".into()),
+        ("beside", (&beside).into()),
+        ("dots", "../../../..".into()),
+        ("self", ".".into()),
+        ("a/self", ".".into()),
+        ("a/to-b", "../b".into()),
+        ("b/to-a", "../a".into()),
+        ("c/d/up", "..".into()),
+        ("through", "out".into()),
+    ] {
+        symlink(target, tree.path(name)).expect("a link");
+    }
+    let listing = tree.list();
+    assert_eq!(
+        listing.files(),
+        [
+            "a/to-b/y.wasm",
+            "a/x.wasm",
+            "b/to-a/x.wasm",
+            "b/y.wasm",
+            "c/d/z.wasm"
+        ]
+    );
+    let lines = listing.lines();
+    let count = |what: &str| lines.iter().filter(|line| line.contains(what)).count();
+    assert_eq!(
+        count("a link to a folder outside of this one"),
+        5,
+        "{lines:?}"
+    );
+    // Those of each folder, in each place that it is in.
+    assert_eq!(count("a link to a folder that it is in"), 6, "{lines:?}");
+    assert_eq!(lines.len(), 11, "{lines:?}");
+    fs::remove_dir(beside).expect("removed");
 }
 
 #[test]
