@@ -120,18 +120,26 @@ impl Exchange {
 
     /// An exchange for a request; `has_body` tells whether body bytes will follow.
     pub fn new(has_body: bool) -> Self {
-        let exchange = Self::default();
-        if !has_body {
-            exchange.lock().body.end = Some(Ok(()));
-        }
-        exchange
+        Self::build(has_body, false)
     }
 
     /// The exchange for a request.
     pub fn of(head: &RequestHead) -> Self {
+        Self::build(head.body() != RequestBody::None, head.method() == "HEAD")
+    }
+
+    fn build(has_body: bool, is_head: bool) -> Self {
+        let body = Body {
+            end: (!has_body).then_some(Ok(())),
+            ..Body::default()
+        };
         Self {
-            is_head: head.method() == "HEAD",
-            ..Self::new(head.body() != RequestBody::None)
+            state: Mutex::new(State {
+                body,
+                ..State::default()
+            }),
+            is_head,
+            trace: Trace::default(),
         }
     }
 
