@@ -127,10 +127,10 @@ pub(super) fn new_store(pre: &Pre, state: State) -> Store<State> {
     let mut store = Store::new(pre.engine(), state);
     if !pre.is_direct() {
         store.call_hook(limits::limit_values);
+        store.set_max_component_handles(HANDLES);
     }
     // Instantiation runs the guest's start functions already.
     store.set_epoch_deadline(FIRST_TICKS);
-    store.set_max_component_handles(HANDLES);
     store.limiter(|state| state);
     store.epoch_deadline_callback(|mut context| {
         let state = context.data_mut();

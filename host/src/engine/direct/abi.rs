@@ -6,8 +6,8 @@
 //! after the other: the host itself never calls an application back. `fuse::glue` writes the loop.
 //!
 //! A function of the application's returns its result by
-//! [one of the host's](HostFunction::ReturnCall), which reads it, and then calls its `post-return`,
-//! if it has one.
+//! [one of the host's](HostFunction::Return), which reads it, and then calls its `post-return`, if
+//! it has one.
 
 /// The module that the host's functions are imported from.
 pub(in crate::engine) const HOST: &str = "wasgi";
@@ -29,12 +29,10 @@ pub(in crate::engine) enum HostFunction {
     DropBlocks,
     /// A place that was wanted: takes its address, and returns what is wanted next.
     Give,
-    /// The result of `call`: takes its address. What comes after is `post-return`.
-    ReturnCall,
-    /// The result of `next`, likewise.
-    ReturnNext,
-    /// The result of `close`, likewise.
-    ReturnClose,
+    /// The result of a function: takes the function's [number](Export::number) and the result's
+    /// address. What comes after is `post-return`. One for all functions, as an instance is made
+    /// with each import.
+    Return,
 }
 
 /// What an application has for the host.
@@ -65,9 +63,7 @@ impl HostFunction {
             Self::BlocksRep => "[resource-rep]blocks",
             Self::DropBlocks => "[resource-drop]blocks",
             Self::Give => "give",
-            Self::ReturnCall => "[task-return]call",
-            Self::ReturnNext => "[task-return][method]blocks.next",
-            Self::ReturnClose => "[task-return][method]blocks.close",
+            Self::Return => "[task-return]",
         }
     }
 
@@ -104,6 +100,11 @@ impl Export {
             Self::Close => "[method]blocks.close",
             Self::Destroy => "[dtor]blocks",
         }
+    }
+
+    /// What a function is to [`HostFunction::Return`].
+    pub(in crate::engine) const fn number(self) -> u32 {
+        self as u32
     }
 }
 

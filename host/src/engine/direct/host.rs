@@ -50,9 +50,7 @@ pub(in crate::engine) fn add_to_linker(linker: &mut Linker<State>) -> Result<()>
     linker.func_wrap(HOST, HostFunction::BlocksRep.name(), blocks_rep)?;
     linker.func_wrap(HOST, HostFunction::DropBlocks.name(), drop_blocks)?;
     linker.func_wrap(HOST, HostFunction::Give.name(), give)?;
-    linker.func_wrap(HOST, HostFunction::ReturnCall.name(), returned::call)?;
-    linker.func_wrap(HOST, HostFunction::ReturnNext.name(), returned::next)?;
-    linker.func_wrap(HOST, HostFunction::ReturnClose.name(), returned::close)?;
+    linker.func_wrap(HOST, HostFunction::Return.name(), returned::read)?;
     Ok(())
 }
 

@@ -127,6 +127,7 @@ impl<'m> Lift<'m> {
         self.memory.get(start..start + length).ok_or_else(outside)
     }
 
+    #[inline]
     fn spend(&mut self, bytes: usize) -> Result<()> {
         match self.left.checked_sub(bytes) {
             Some(left) => self.left = left,

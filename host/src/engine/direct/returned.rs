@@ -3,9 +3,10 @@
 //! The application calls a function of the host's with its result's address. What `fuse::glue` has
 //! it call next (`post-return`) may give back what was read, and call nothing.
 
-use wasmtime::{Caller, Result};
+use wasmtime::{Caller, Result, bail};
 
 use super::Phase;
+use super::abi::Export;
 use super::handles::{Handles, Kind};
 use super::host::{Word, enter};
 use super::lift::Lift;
@@ -23,37 +24,28 @@ pub(super) enum Returned {
     Close(Result<(), Exception>),
 }
 
-pub(super) fn call(mut caller: Caller<'_, State>, result: Word) -> Result<()> {
-    read(&mut caller, result, |lift, handles| {
-        let answer = answer(lift, handles, result)?;
-        Ok(Returned::Call(answer))
-    })
-}
-
-pub(super) fn next(mut caller: Caller<'_, State>, result: Word) -> Result<()> {
-    read(&mut caller, result, |lift, handles| {
+/// Takes the result of one of the application's functions, which is named by its number.
+///
+/// # Errors
+///
+/// Fails where the number is of no function that has a result, or the result is not as it should be.
+pub(super) fn read(mut caller: Caller<'_, State>, function: Word, result: Word) -> Result<()> {
+    let (memory, state) = enter(&mut caller)?;
+    let mut lift = Lift::returned(memory, &state.budget);
+    lift.place(result, RESULT_BYTES)?;
+    let handles = &mut state.direct.handles;
+    let returned = if function == Export::Call.number() {
+        Returned::Call(answer(&mut lift, handles, result)?)
+    } else if function == Export::Next.number() {
         // The blocks were lent for the call.
         handles.release();
-        Ok(Returned::Next(block(lift, result)?))
-    })
-}
-
-pub(super) fn close(mut caller: Caller<'_, State>, result: Word) -> Result<()> {
-    read(&mut caller, result, |lift, handles| {
+        Returned::Next(block(&mut lift, result)?)
+    } else if function == Export::Close.number() {
         handles.release();
-        Ok(Returned::Close(closed(lift, result)?))
-    })
-}
-
-fn read(
-    caller: &mut Caller<'_, State>,
-    result: Word,
-    lift: impl FnOnce(&mut Lift<'_>, &mut Handles) -> Result<Returned>,
-) -> Result<()> {
-    let (memory, state) = enter(caller)?;
-    let mut from = Lift::returned(memory, &state.budget);
-    from.place(result, RESULT_BYTES)?;
-    let returned = lift(&mut from, &mut state.direct.handles)?;
+        Returned::Close(closed(&mut lift, result)?)
+    } else {
+        bail!("an application returned from a function that it has not");
+    };
     state.direct.phase = Phase::Returned(returned);
     Ok(())
 }

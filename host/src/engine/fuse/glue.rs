@@ -37,20 +37,13 @@ pub(super) struct Glue<'m> {
 /// A function that the host calls, and whose result it reads.
 pub(super) struct Lifted<F> {
     pub(super) export: Export,
-    /// What its result is handed to.
-    pub(super) returns_by: HostFunction,
     pub(super) function: F,
     /// Its `post-return`.
     pub(super) after: Option<F>,
 }
 
 /// The functions of the host's that are called from here alone, behind the program's imports.
-const ADDED: [HostFunction; 4] = [
-    HostFunction::Give,
-    HostFunction::ReturnCall,
-    HostFunction::ReturnNext,
-    HostFunction::ReturnClose,
-];
+const ADDED: [HostFunction; 2] = [HostFunction::Give, HostFunction::Return];
 
 /// What is added to the module while it is copied.
 struct Writer<'g, 'm> {
@@ -145,8 +138,8 @@ impl Writer<'_, '_> {
         self.glue.moved(self.functions)
     }
 
-    /// The number of the first type that is not the merged module's: of `give`, of what takes a
-    /// result, of `call`, of `next` and `close`, of each import that is called in another way.
+    /// The number of the first type that is not the merged module's: of `give`, of `next` and
+    /// `close`, of `call` and what takes a result, of each import that is called in another way.
     fn new_type(&self, place: u32) -> u32 {
         self.types_before + place
     }
@@ -155,7 +148,7 @@ impl Writer<'_, '_> {
 /// Types that are added, in their order.
 const TYPE_OF_GIVE: u32 = 0;
 const TYPE_OF_ONE: u32 = 1;
-const TYPE_OF_CALL: u32 = 2;
+const TYPE_OF_TWO: u32 = 2;
 const TYPES_OF_WRAPPERS: u32 = 3;
 
 impl Reencode for Writer<'_, '_> {
@@ -209,7 +202,7 @@ impl Reencode for Writer<'_, '_> {
         for function in ADDED {
             let ty = match function {
                 HostFunction::Give => TYPE_OF_GIVE,
-                _ => TYPE_OF_ONE,
+                _ => TYPE_OF_TWO,
             };
             let ty = EntityType::Function(self.new_type(ty));
             imports.import(HOST, function.name(), ty);
@@ -276,7 +269,7 @@ impl Lifted<u32> {
     /// Which of the types that are added is its.
     fn ty(&self) -> u32 {
         match self.export {
-            Export::Call => TYPE_OF_CALL,
+            Export::Call => TYPE_OF_TWO,
             _ => TYPE_OF_ONE,
         }
     }
@@ -293,8 +286,10 @@ impl Lifted<u32> {
             code.local_get(parameter);
         }
         code.call(writer.renumbered(self.function));
-        code.local_tee(parameters);
-        code.call(writer.glue.added(self.returns_by)?);
+        code.local_set(parameters);
+        code.i32_const(self.export.number() as i32);
+        code.local_get(parameters);
+        code.call(writer.glue.added(HostFunction::Return)?);
         if let Some(after) = self.after {
             code.local_get(parameters).call(writer.renumbered(after));
         }

@@ -79,7 +79,6 @@ pub(super) fn module(members: &Members<'_, '_>, types: &Types) -> Result<Vec<u8>
         let after = function.after.map(|after| number(Kind::Func, after));
         Ok(Lifted {
             export: function.export,
-            returns_by: function.returns_by,
             function: number(Kind::Func, function.function)?,
             after: after.transpose()?,
         })
@@ -214,11 +213,7 @@ impl<'o, 'a> Roles<'_, 'o, 'a> {
     fn application(&mut self) -> Result<Vec<Lifted<Defined>>> {
         let mut functions = Vec::new();
         let arguments = self.arguments_of_application()?;
-        for (export, returns_by) in [
-            (Export::Call, HostFunction::ReturnCall),
-            (Export::Next, HostFunction::ReturnNext),
-            (Export::Close, HostFunction::ReturnClose),
-        ] {
+        for export in [Export::Call, Export::Next, Export::Close] {
             let Some(function) = arguments.function(export.name(), self.outer()) else {
                 return refuse("an application's function is in another place");
             };
@@ -233,7 +228,6 @@ impl<'o, 'a> Roles<'_, 'o, 'a> {
             };
             functions.push(Lifted {
                 export,
-                returns_by,
                 function: self.defined(Kind::Func, *core_func_index)?,
                 after: self.options(options)?,
             });
