@@ -12,7 +12,7 @@ use crate::router::Route;
 pub struct Handler<P> {
     /// The file's path in the handlers folder without its extension: `hello`, `users/[id]`,
     /// `api/index`. In the log and the access log it stands for the handler.
-    pub name: String,
+    pub name: Arc<str>,
     /// What it answers to.
     pub route: Route,
     /// The file's path in the handlers folder, with `/` between its parts: `users/[id].wasm`.
@@ -75,7 +75,7 @@ impl Handler<()> {
     /// A handler for tests, from a file `<stem>.wasm`.
     pub(crate) fn example(stem: &str) -> Handler<()> {
         Handler {
-            name: stem.to_owned(),
+            name: stem.into(),
             route: Route::parse(stem).expect("a route"),
             file: format!("{stem}.wasm"),
             program: (),

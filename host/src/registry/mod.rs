@@ -154,7 +154,7 @@ impl<P> Registry<P> {
     pub fn handler(&self, name: &str) -> Option<&Arc<Handler<P>>> {
         let at = self
             .handlers
-            .binary_search_by(|handler| handler.name.as_str().cmp(name))
+            .binary_search_by(|handler| (*handler.name).cmp(name))
             .ok()?;
         self.handlers.get(at)
     }
@@ -201,7 +201,7 @@ impl Target<()> {
     /// The name of what it leads to, with a mark if that is pending.
     fn shown(&self) -> String {
         match self {
-            Self::Handler(handler) => handler.name.clone(),
+            Self::Handler(handler) => handler.name.to_string(),
             Self::Pending(pending) => format!("{} (pending)", pending.name),
         }
     }
@@ -240,7 +240,7 @@ mod tests {
     fn handlers_are_found_by_name() {
         let registry = Registry::example(&["users/[id]", "hello", "api/index"]);
         for name in ["users/[id]", "hello", "api/index"] {
-            assert_eq!(registry.handler(name).expect(name).name, name);
+            assert_eq!(registry.handler(name).expect(name).name.as_ref(), name);
         }
         assert!(registry.handler("api").is_none());
     }

@@ -123,7 +123,7 @@ mod tests {
         let kept = Arc::clone(shared.current().handler("hello").expect("hello"));
         drop(shared.publish(Registry::example(&[])));
         assert!(shared.current().handler("hello").is_none());
-        assert_eq!(kept.name, "hello");
+        assert_eq!(kept.name.as_ref(), "hello");
     }
 
     #[test]

@@ -408,7 +408,7 @@ impl<P> Slots<P> {
         });
         self.gates.insert(job.name.clone(), Arc::downgrade(&gate));
         Arc::new(Handler {
-            name: job.name,
+            name: job.name.into(),
             route: job.route,
             file: job.file,
             program,

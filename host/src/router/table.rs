@@ -15,7 +15,7 @@
 //! never more than [`MAX_SEGMENTS`](super::route::MAX_SEGMENTS) levels of it, however long the
 //! path.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use super::path::RequestPath;
 use super::route::{Route, Segment};
@@ -52,7 +52,9 @@ pub enum MatchedBy {
 
 #[derive(Debug)]
 struct Node<T> {
-    literals: HashMap<Box<[u8]>, Node<T>>,
+    /// Ordered rather than hashed: a few comparisons are less than the hash of a name, and names
+    /// that a client chooses can't make them more.
+    literals: BTreeMap<Box<[u8]>, Node<T>>,
     one: Option<Box<Node<T>>>,
     rest: Option<Entry<T>>,
     /// The route that ends here.
@@ -137,7 +139,7 @@ impl<T> Found<'_, T> {
 impl<T> Node<T> {
     fn new() -> Node<T> {
         Node {
-            literals: HashMap::new(),
+            literals: BTreeMap::new(),
             one: None,
             rest: None,
             here: None,

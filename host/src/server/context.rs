@@ -101,10 +101,9 @@ impl Context {
             Ok(path) => path,
             Err(NotAbsolute) => return Start::Answer(self.error(400, &NotAbsolute.to_string())),
         };
-        let found = self.registry.current().find(&path);
-        if let Some(found) = &found
-            && (found.by == MatchedBy::Name || !matches!(head.method(), "GET" | "HEAD"))
-        {
+        let mut found = self.registry.current().find(&path);
+        let is_read = matches!(head.method(), "GET" | "HEAD");
+        if let Some(found) = found.take_if(|found| found.by == MatchedBy::Name || !is_read) {
             return self.call(head, found, &path, origin);
         }
         if path.oddity().is_none()
@@ -113,7 +112,7 @@ impl Context {
             return Start::Answer(page);
         }
         match (found, path.oddity()) {
-            (Some(found), _) => self.call(head, &found, &path, origin),
+            (Some(found), _) => self.call(head, found, &path, origin),
             (None, Some(oddity)) => Start::Answer(self.error(400, &oddity.to_string())),
             (None, None) => match self.registry.current().find_rest(&path) {
                 Some(pending) => self.not_loaded(pending),
@@ -125,13 +124,13 @@ impl Context {
     fn call(
         &mut self,
         head: Arc<RequestHead>,
-        found: &Match<Program>,
+        found: Match<Program>,
         path: &RequestPath,
         origin: Origin,
     ) -> Start {
-        let handler = match &found.target {
-            Target::Handler(handler) => handler.clone(),
-            Target::Pending(pending) => return self.not_loaded(pending.clone()),
+        let handler = match found.target {
+            Target::Handler(handler) => handler,
+            Target::Pending(pending) => return self.not_loaded(pending),
         };
         if handler.program.kind().has_c_strings() && path.oddity() == Some(Oddity::Nul) {
             return Start::Answer(self.error(400, &Oddity::Nul.to_string()));
@@ -151,9 +150,9 @@ impl Context {
         let exchange = Arc::new(Exchange::of(&head));
         let environ = Environ {
             head,
-            script_name: found.script_name.clone(),
-            path_info: found.path_info.clone(),
-            args: found.args.clone(),
+            script_name: found.script_name,
+            path_info: found.path_info,
+            args: found.args,
             peer: origin.peer,
             local: origin.local,
             scheme: origin.scheme,
@@ -162,7 +161,7 @@ impl Context {
         };
         let call = Call::new(
             &handler.program,
-            handler.name.as_str().into(),
+            handler.name.clone(),
             environ,
             exchange.clone(),
             policy,

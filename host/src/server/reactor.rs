@@ -434,7 +434,7 @@ impl Reactor {
             self.free_lane(&running.handler);
         }
         let Some(failure) = failure else { return };
-        let name = &running.handler.name;
+        let name = &*running.handler.name;
         match failure {
             Failure::ClientGone => tracing::debug!(handler = name, "{failure}"),
             // That it could not go on is no fault of the handler's, and saying so is right: by an
