@@ -28,6 +28,12 @@ const SEALS: SealFlags = SealFlags::SEAL
 #[derive(Clone, Debug)]
 pub(super) struct CodeFile(Arc<File>);
 
+/// Compiled code, mapped into an engine.
+pub(super) enum Mapped {
+    Component(Component),
+    Module(Module),
+}
+
 impl CodeFile {
     /// Copies what was compiled into a sealed memory file.
     ///
@@ -85,7 +91,7 @@ impl CodeFile {
     ///
     /// Fails when the code was compiled for other settings than the engine's, or the system has no
     /// room for the mapping.
-    pub(super) fn map(&self, engine: &Engine) -> wasmtime::Result<Compiled> {
+    pub(super) fn map(&self, engine: &Engine) -> wasmtime::Result<Mapped> {
         // SAFETY: the file has what wasmtime compiled and nobody changes it. Either it is sealed
         // (`seal`), or only this process writes to it (`written`), or it is an entry of the code
         // cache: this user's, in a folder of this user's, neither writable by anybody else; this
@@ -98,7 +104,7 @@ impl CodeFile {
         unsafe {
             if is_module(&self.0)? {
                 let file = self.0.try_clone()?;
-                return Module::deserialize_open_file(engine, file).map(Compiled::Direct);
+                return Module::deserialize_open_file(engine, file).map(Mapped::Module);
             }
             // The same open file by its name: for components wasmtime asks for one.
             let path = format!("/proc/self/fd/{}", self.0.as_raw_fd());
@@ -108,7 +114,7 @@ impl CodeFile {
                 // Where `/proc` is not mounted, in memory of this process's own.
                 Component::deserialize(engine, self.read()?)
             };
-            component.map(Compiled::Component)
+            component.map(Mapped::Component)
         }
     }
 

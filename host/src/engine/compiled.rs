@@ -13,14 +13,27 @@ pub(super) enum Compiled {
     Component(Component),
     /// An application of the gateway's, which imports nothing else.
     Direct(Module),
+    /// A component that was made from a snapshot.
+    InParts(InParts),
+}
+
+/// A component whose code others have as well. Clones are the same.
+#[derive(Clone)]
+pub(super) struct InParts {
+    /// The component, which imports the two others.
+    pub(super) frame: Component,
+    pub(super) code: Module,
+    /// Its memory, and what is in it when an instance begins.
+    pub(super) state: Module,
 }
 
 impl Compiled {
-    /// The bytes that the code can be had from again.
+    /// The bytes that the code can be had from again; of one in parts, the state's.
     pub(super) fn serialize(&self) -> wasmtime::Result<Vec<u8>> {
         match self {
             Self::Component(component) => component.serialize(),
             Self::Direct(module) => module.serialize(),
+            Self::InParts(parts) => parts.state.serialize(),
         }
     }
 
@@ -29,6 +42,7 @@ impl Compiled {
         match self {
             Self::Component(component) => component.initialize_copy_on_write_image(),
             Self::Direct(module) => module.initialize_copy_on_write_image(),
+            Self::InParts(parts) => parts.state.initialize_copy_on_write_image(),
         }
     }
 
@@ -37,6 +51,17 @@ impl Compiled {
         match self {
             Self::Component(component) => component.resources_required(),
             Self::Direct(module) => Some(module.resources_required()),
+            Self::InParts(parts) => {
+                let (state, code) = (
+                    parts.state.resources_required(),
+                    parts.code.resources_required(),
+                );
+                Some(ResourcesRequired {
+                    num_tables: code.num_tables,
+                    max_initial_table_size: code.max_initial_table_size,
+                    ..state
+                })
+            }
         }
     }
 
@@ -45,6 +70,7 @@ impl Compiled {
         let range = match self {
             Self::Component(component) => component.image_range(),
             Self::Direct(module) => module.image_range(),
+            Self::InParts(parts) => parts.state.image_range(),
         };
         range.end.addr().saturating_sub(range.start.addr())
     }
@@ -53,6 +79,7 @@ impl Compiled {
     pub(super) fn kind(&self, engine: &Engine) -> Result<Kind, String> {
         match self {
             Self::Component(component) => kind::detect(component, engine),
+            Self::InParts(parts) => kind::detect(&parts.frame, engine),
             Self::Direct(_) => Ok(Kind::Gateway),
         }
     }
@@ -62,16 +89,19 @@ impl Compiled {
         let component = match self {
             Self::Component(component) => component,
             Self::Direct(_) => return vec![super::fuse::GATEWAY.to_owned()],
+            Self::InParts(parts) => &parts.frame,
         };
         component
             .component_type()
             .imports(engine)
-            .filter(|(_, item)| {
+            .filter(|(_, item)| match &item.ty {
                 // An import of types alone asks nothing of the host.
-                !matches!(&item.ty, ComponentItem::ComponentInstance(instance)
-                if instance.exports(engine).all(|(_, item)| {
-                    matches!(item.ty, ComponentItem::Type(_))
-                }))
+                ComponentItem::ComponentInstance(instance) => !instance
+                    .exports(engine)
+                    .all(|(_, item)| matches!(item.ty, ComponentItem::Type(_))),
+                // A part of the handler itself.
+                ComponentItem::Module(_) => false,
+                _ => true,
             })
             .map(|(name, _)| name.to_owned())
             .collect()

@@ -61,6 +61,12 @@ pub fn load(bytes: &[u8]) -> bool {
             validated.expect("what is made of something valid is valid");
         }
     }
+    if let (Ok(apart), true) = (fuse::apart(&component), is_valid) {
+        for part in [&apart.code, &apart.frame, &apart.state] {
+            let validated = Validator::new().validate_all(part);
+            validated.expect("each part of something valid is valid");
+        }
+    }
     is_valid
 }
 
@@ -94,7 +100,7 @@ impl Forms {
                 let module = Module::new(wasmtime, module).expect("a program is valid");
                 forms.push(("direct", Compiled::Direct(module)));
             }
-            Ok(Fused::Component(_)) | Err(_) => {}
+            Ok(Fused::Component(_) | Fused::Apart(_)) | Err(_) => {}
         }
         if let Ok(fused) = fuse::members_of_component(component) {
             let fused = Component::new(wasmtime, fused).expect("what is fused is valid");

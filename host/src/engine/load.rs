@@ -7,7 +7,7 @@ use anyhow::Context;
 
 use super::application::ApplicationPre;
 use super::cache::{CodeCache, Entry};
-use super::code_file::CodeFile;
+use super::code_file::Mapped;
 use super::compile::{self, Compiler};
 use super::compiled::Compiled;
 use super::crowd::Crowd;
@@ -17,9 +17,10 @@ use super::limits::line;
 use super::memory::{Beginning, IsListed, MemoryTotal, Reservation, Short};
 use super::pool;
 use super::seats::{Seat, Seats};
+use super::shared_code::{ProgramFiles, SharedCodes, key_of_state};
 use super::state::State;
 use super::warm::{Idle, Warm};
-use super::{Kind, direct};
+use super::{Kind, direct, fuse};
 use crate::config::{self, Budget};
 use crate::registry::{Describe, Version};
 use crate::reload::{CancelToken, Load, LoadRequest};
@@ -37,6 +38,7 @@ pub struct Engine {
     /// What all instances together have of memory.
     memory: Arc<MemoryTotal>,
     cache: Option<Arc<CodeCache>>,
+    shared: SharedCodes,
     compiler: Compiler,
 }
 
@@ -62,7 +64,7 @@ pub(super) struct Code {
     /// In the large pool, when that is there. Nothing in it: it can't be had there.
     pub(super) in_crowd: OnceLock<Option<Pre>>,
     /// Its compiled code, for each pool that it comes to.
-    file: CodeFile,
+    files: ProgramFiles,
     #[cfg(test)]
     is_direct: bool,
     /// The names of what it imports, such as `wasi:clocks/wall-clock@0.2.6`.
@@ -145,6 +147,7 @@ impl Engine {
             first_seats: Arc::new(Seats::new(pool::FIRST_INSTANCES)),
             crowd: Arc::new(Crowd::new()),
             memory: Arc::new(MemoryTotal::new()),
+            shared: SharedCodes::new(cache.clone()),
             cache,
             compiler,
         })
@@ -193,25 +196,35 @@ impl Engine {
         if let Some(program) = self.kept(entry.as_ref()) {
             return program;
         }
-        let file = self.compiler.compile(&self.first, bytes, cancel)?;
+        let ProgramFiles { own, shared } =
+            self.compiler
+                .compile(&self.first, bytes, cancel, &self.shared)?;
         // From the disk, code and memory's image are pages that the kernel can drop: 100 MB of
         // them for a Python program.
-        let kept = entry.and_then(|(cache, entry)| cache.store(&entry, &file));
-        self.program(kept.unwrap_or(file))
+        let kept = entry.and_then(|(cache, entry)| cache.store(&entry, &own));
+        let own = kept.unwrap_or(own);
+        self.program(ProgramFiles { own, shared })
     }
 
     /// The names of the imports of a file that this host does not have. Compiles it.
     pub(super) fn missing_names(&self, bytes: &[u8]) -> Vec<String> {
-        self.compiler.missing(&self.first, bytes)
+        self.compiler.missing(&self.first, bytes, &self.shared)
     }
 
     /// A program whose compiled code is in the cache, or why it can't be run. None where it is to
     /// be compiled.
     fn kept(&self, entry: Option<&(&Arc<CodeCache>, Entry)>) -> Option<Result<Program, LoadError>> {
         let (cache, entry) = entry?;
-        let file = cache.read(entry)?;
-        match file.map(&self.first.engine) {
-            Ok(compiled) => Some(self.link(&compiled, file)),
+        let mut files = ProgramFiles::from(cache.read(entry)?);
+        let mapped = files.own.map(&self.first.engine);
+        if let Ok(Mapped::Module(module)) = &mapped
+            && let Some(key) = key_of_state(module)
+        {
+            // Without its code, it is compiled again.
+            files.shared = Some(self.shared.find(key)?);
+        }
+        match mapped.and_then(|_| files.map(&self.first.engine)) {
+            Ok(compiled) => Some(self.link(&compiled, files)),
             Err(error) => {
                 cache.discard(entry, &format!("can't be used ({})", line(&error)));
                 None
@@ -220,19 +233,20 @@ impl Engine {
     }
 
     /// A program of compiled code.
-    pub(super) fn program(&self, file: CodeFile) -> Result<Program, LoadError> {
-        let compiled = file.map(&self.first.engine).map_err(unprepared)?;
-        self.link(&compiled, file)
+    pub(super) fn program(&self, files: impl Into<ProgramFiles>) -> Result<Program, LoadError> {
+        let files = files.into();
+        let compiled = files.map(&self.first.engine).map_err(unprepared)?;
+        self.link(&compiled, files)
     }
 
     /// Checks what was compiled, and has it ready in the pools.
-    fn link(&self, compiled: &Compiled, file: CodeFile) -> Result<Program, LoadError> {
+    fn link(&self, compiled: &Compiled, files: ProgramFiles) -> Result<Program, LoadError> {
         let engine = &self.first.engine;
         let kind = compiled.kind(engine).map_err(LoadError::new)?;
         let first = self.first.prepare(compiled, kind)?;
         let small = match &self.small {
             Some((room, seats)) if kind == Kind::Gateway && pool::is_small(compiled) => {
-                let compiled = file.map(&room.engine).map_err(unprepared)?;
+                let compiled = files.map(&room.engine).map_err(unprepared)?;
                 Some((room.prepare(&compiled, kind)?, seats.clone()))
             }
             _ => None,
@@ -252,7 +266,7 @@ impl Engine {
             imports,
             #[cfg(test)]
             is_direct: matches!(compiled, Compiled::Direct(_)),
-            file,
+            files,
             may_sleep,
             idle: Idle::default(),
             beginning,
@@ -295,8 +309,16 @@ impl Room {
 
     /// Links it, and checks that it is what its kind demands.
     pub(super) fn link(&self, compiled: &Compiled, kind: Kind) -> Result<Pre, LoadError> {
-        let component = match compiled {
-            Compiled::Component(component) => component,
+        let linker = self.linkers.of(kind);
+        let pre = match compiled {
+            Compiled::Component(component) => linker.instantiate_pre(component),
+            Compiled::InParts(parts) => {
+                let mut linker = linker.clone();
+                let mut root = linker.root();
+                root.module(fuse::CODE, &parts.code)
+                    .and_then(|()| root.module(fuse::STATE, &parts.state))
+                    .and_then(|()| linker.instantiate_pre(&parts.frame))
+            }
             Compiled::Direct(module) => {
                 let pre = self.linkers.direct().instantiate_pre(module);
                 let pre = pre.and_then(direct::Pre::new);
@@ -304,11 +326,7 @@ impl Room {
                 return Ok(Pre::Application(pre));
             }
         };
-        let pre = self
-            .linkers
-            .of(kind)
-            .instantiate_pre(component)
-            .map_err(|error| LoadError::new(link_error(&error, kind)))?;
+        let pre = pre.map_err(|error| LoadError::new(link_error(&error, kind)))?;
         kind.prepare(pre).map_err(|error| {
             LoadError::new(format!("does not keep the contract: {}", line(&error)))
         })
@@ -368,7 +386,7 @@ impl Code {
 
     /// Makes the program ready in the large pool.
     pub(super) fn join_crowd(&self, room: &Room) {
-        let compiled = self.file.map(&room.engine).map_err(unprepared);
+        let compiled = self.files.map(&room.engine).map_err(unprepared);
         match compiled.and_then(|compiled| room.prepare(&compiled, self.kind)) {
             Ok(pre) => drop(self.in_crowd.set(Some(pre))),
             Err(error) => {

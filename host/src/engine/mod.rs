@@ -38,6 +38,7 @@ mod meter;
 mod missing;
 mod pool;
 mod seats;
+mod shared_code;
 mod sleep;
 mod state;
 mod ticker;

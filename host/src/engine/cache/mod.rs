@@ -20,6 +20,8 @@ mod room;
 mod tests;
 mod turn;
 
+pub(super) use turn::Turn;
+
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::hash::{Hash, Hasher};
@@ -31,6 +33,7 @@ use anyhow::{Context, bail};
 
 use self::folder::{Folder, Refusal};
 use super::code_file::CodeFile;
+use super::fuse::CodeKey;
 use super::{fuse, image, pool};
 use crate::registry::Version;
 use crate::units::size;
@@ -53,6 +56,13 @@ pub(super) struct CodeCache {
 /// Names compiled code in the cache: a hash of what it was made of, and how.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Entry(blake3::Hash);
+
+/// One of the parts of a component that others have as well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    Code,
+    Frame,
+}
 
 /// Why an entry is not used.
 #[derive(Debug)]
@@ -102,6 +112,19 @@ impl CodeCache {
         let mut hasher = blake3::Hasher::new();
         hasher.update(self.engine.as_bytes());
         hasher.update(version.as_bytes());
+        Entry(hasher.finalize())
+    }
+
+    /// Names a part of components whose code has this key.
+    pub(super) fn part(&self, key: CodeKey, part: Part) -> Entry {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(self.engine.as_bytes());
+        hasher.update(key.as_bytes());
+        // Longer than a version's by this: never the same as one of those.
+        hasher.update(match part {
+            Part::Code => b"code",
+            Part::Frame => b"frame",
+        });
         Entry(hasher.finalize())
     }
 

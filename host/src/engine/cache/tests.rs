@@ -12,6 +12,7 @@ use super::*;
 use crate::config::{self, Budget};
 use crate::engine::Engine;
 use crate::engine::compiled::Compiled;
+use crate::engine::shared_code::ProgramFiles;
 
 /// More than all entries of a test take.
 const ROOM: u64 = 1 << 30;
@@ -139,7 +140,7 @@ fn what_is_stored_is_mapped_as_what_it_was() {
         let stored = fixture.cache.store(&entry, &code).unwrap();
         let read = fixture.cache.read(&entry).unwrap();
         for file in [code, stored, read] {
-            let mapped = file.map(&fixture.engine).unwrap();
+            let mapped = ProgramFiles::from(file).map(&fixture.engine).unwrap();
             // What is mapped from the cache has the trailer at its end.
             let (mapped_bytes, bytes) = (mapped.serialize(), compiled.serialize());
             assert!(mapped_bytes.unwrap().starts_with(&bytes.unwrap()));

@@ -14,7 +14,9 @@ use anyhow::Context;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
+use super::super::fuse::CodeKey;
 use super::Options;
+use super::code::Common;
 use super::protocol::{self, Job, Reply};
 use crate::reload::CancelToken;
 
@@ -120,12 +122,20 @@ impl Child {
     }
 
     /// Has the process do a job, and waits for it.
-    pub(super) fn run(&self, job: &Job, wall_time: Duration, cancel: &CancelToken) -> Ran {
+    ///
+    /// `common` is what it is told of code that its file has in common with others, if it asks.
+    pub(super) fn run(
+        &self,
+        job: &Job,
+        wall_time: Duration,
+        cancel: &CancelToken,
+        common: &mut dyn FnMut(CodeKey) -> io::Result<Common>,
+    ) -> Ran {
         let killer = self.killer.clone();
         let _on_cancel = cancel.on_cancel(move || killer.kill());
         let until = Instant::now() + wall_time;
         let answer = match protocol::send_job(&self.socket, job) {
-            Ok(()) => self.answer(until),
+            Ok(()) => self.answer(until, common),
             // It is gone, and has seen nothing of it.
             Err(_) => Ok(None),
         };
@@ -150,7 +160,12 @@ impl Child {
     }
 
     /// Waits for an answer. None: the process has ended.
-    fn answer(&self, until: Instant) -> io::Result<Option<Reply>> {
+    fn answer(
+        &self,
+        mut until: Instant,
+        common: &mut dyn FnMut(CodeKey) -> io::Result<Common>,
+    ) -> io::Result<Option<Reply>> {
+        let mut has_asked = false;
         loop {
             let left = until.saturating_duration_since(Instant::now());
             let timeout = Timespec {
@@ -167,6 +182,14 @@ impl Child {
             match protocol::receive_reply(&self.socket)? {
                 Some(Reply::Note(note)) => {
                     tracing::debug!("{}", crate::printable::one_line(&note));
+                }
+                Some(Reply::Ask(_)) if has_asked => return Err(io::ErrorKind::InvalidData.into()),
+                Some(Reply::Ask(key)) => {
+                    has_asked = true;
+                    let asked = Instant::now();
+                    protocol::send_common(&self.socket, &common(key)?)?;
+                    // What it waits for others is not its own time.
+                    until += asked.elapsed();
                 }
                 reply => return Ok(reply),
             }

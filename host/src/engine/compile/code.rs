@@ -2,11 +2,14 @@
 //! stranger has written. Runs in a compiling process.
 
 use std::borrow::Cow;
+use std::fs::File;
+use std::io::Write;
 
 use super::super::code_file::CodeFile;
-use super::super::fuse::{self, Fused};
+use super::super::fuse::{self, Apart, CodeKey, Fused};
 use super::super::limits::line;
 use super::super::load::{LoadError, Room};
+use super::super::shared_code::{ProgramFiles, SharedCode};
 use super::super::{bulk, componentize, pool};
 use crate::file_kind::{self, Foreign};
 
@@ -14,22 +17,37 @@ use crate::file_kind::{self, Foreign};
 pub(super) struct Code {
     /// What a `CodeFile` has.
     pub(super) bytes: Vec<u8>,
+    /// The other parts, where this is a state.
+    pub(super) shared: Option<SharedCode>,
     /// Why the file was not fused, if it was not: a line for the log.
     pub(super) unfused: Option<String>,
 }
 
-/// Compiles the bytes of a `.wasm` or `.wat` file.
+/// What is known of the parts that a component may have in common with others.
+pub(super) enum Common {
+    /// They have been compiled: the code, and the frame.
+    Known(CodeFile, CodeFile),
+    /// They have not, and are to be written to these two files.
+    Wanted(File, File),
+}
+
+/// Compiles the bytes of a `.wasm` or `.wat` file. `common` is asked once at most, for a component
+/// that was made from a snapshot.
 ///
 /// # Errors
 ///
-/// They are no component and can't be made one, or do not compile.
-pub(super) fn compile(engine: &wasmtime::Engine, bytes: &[u8]) -> Result<Code, LoadError> {
+/// They are no component and can't be made one, or do not compile; or `common` fails.
+pub(super) fn compile(
+    engine: &wasmtime::Engine,
+    bytes: &[u8],
+    common: &mut dyn FnMut(CodeKey) -> Result<Common, LoadError>,
+) -> Result<Code, LoadError> {
     let binary = binary(bytes)?;
     match Layer::of(&binary)? {
-        Layer::Component => compile_fused(engine, &binary),
+        Layer::Component => compile_fused(engine, &binary, common),
         Layer::Module => {
             let component = componentize::module(&binary).map_err(LoadError::new)?;
-            compile_fused(engine, &component)
+            compile_fused(engine, &component, common)
         }
     }
 }
@@ -40,8 +58,8 @@ pub(super) fn compile(engine: &wasmtime::Engine, bytes: &[u8]) -> Result<Code, L
 /// # Errors
 ///
 /// It is of no kind, imports what the host does not have, or does not keep the contract.
-pub(super) fn try_out(room: &Room, code: &CodeFile) -> Result<(), LoadError> {
-    let compiled = code
+pub(super) fn try_out(room: &Room, files: &ProgramFiles) -> Result<(), LoadError> {
+    let compiled = files
         .map(&room.engine)
         .map_err(|error| LoadError::new(format!("can't be prepared: {}", line(&error))))?;
     let kind = compiled.kind(&room.engine).map_err(LoadError::new)?;
@@ -105,19 +123,25 @@ impl Layer {
 }
 
 /// Compiles a component, fused where that can be done.
-fn compile_fused(engine: &wasmtime::Engine, bytes: &[u8]) -> Result<Code, LoadError> {
+fn compile_fused(
+    engine: &wasmtime::Engine,
+    bytes: &[u8],
+    common: &mut dyn FnMut(CodeKey) -> Result<Common, LoadError>,
+) -> Result<Code, LoadError> {
     let bytes = &bulk::component(bytes).map_err(LoadError::new)?;
     let fused = match fuse::component(bytes) {
         Ok(Fused::Program(module)) => pool::compiling_engine(engine, &module)
             .and_then(|engine| engine.precompile_module(&module)),
         Ok(Fused::Component(fused)) => pool::compiling_engine(engine, &fused)
             .and_then(|engine| engine.precompile_component(&fused)),
+        Ok(Fused::Apart(apart)) => return compile_parts(engine, &apart, common),
         Err(refusal) => Err(wasmtime::Error::msg(refusal.to_string())),
     };
     let unfused = match fused {
         Ok(bytes) => {
             return Ok(Code {
                 bytes,
+                shared: None,
                 unfused: None,
             });
         }
@@ -131,7 +155,46 @@ fn compile_fused(engine: &wasmtime::Engine, bytes: &[u8]) -> Result<Code, LoadEr
             line(&error)
         ))
     })?;
-    Ok(Code { bytes, unfused })
+    Ok(Code {
+        bytes,
+        shared: None,
+        unfused,
+    })
+}
+
+/// Compiles a component in parts: its state, and what of the others is not known.
+fn compile_parts(
+    engine: &wasmtime::Engine,
+    apart: &Apart,
+    common: &mut dyn FnMut(CodeKey) -> Result<Common, LoadError>,
+) -> Result<Code, LoadError> {
+    let failed = |error: wasmtime::Error| {
+        let why = line(&error);
+        LoadError::new(format!("does not compile: {why} (is the file whole?)"))
+    };
+    let (code, frame) = match common(apart.key)? {
+        Common::Known(code, frame) => (code, frame),
+        Common::Wanted(code, frame) => {
+            let compiled = engine.precompile_module(&apart.code).map_err(failed)?;
+            let code = written(code, &compiled)?;
+            let compiled = engine.precompile_component(&apart.frame).map_err(failed)?;
+            (code, written(frame, &compiled)?)
+        }
+    };
+    let state = pool::compiling_engine(engine, &apart.state)
+        .and_then(|engine| engine.precompile_module(&apart.state))
+        .map_err(failed)?;
+    Ok(Code {
+        bytes: state,
+        shared: Some(SharedCode::new(code, frame)),
+        unfused: None,
+    })
+}
+
+fn written(mut file: File, bytes: &[u8]) -> Result<CodeFile, LoadError> {
+    file.write_all(bytes)
+        .map_err(|error| LoadError::new(format!("its code can't be written: {error}")))?;
+    Ok(CodeFile::written(file))
 }
 
 #[cfg(test)]

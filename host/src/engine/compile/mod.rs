@@ -24,8 +24,10 @@ use std::io::Write;
 use super::code_file::CodeFile;
 use super::load::{LoadError, Room};
 use super::missing;
+use super::shared_code::{ProgramFiles, SharedCode, SharedCodes};
 use crate::printable;
 use crate::reload::CancelToken;
+use code::Common;
 use pool::Pool;
 use protocol::Task;
 
@@ -57,35 +59,63 @@ impl Compiler {
         room: &Room,
         bytes: &[u8],
         cancel: &CancelToken,
-    ) -> Result<CodeFile, LoadError> {
-        let (file, unfused) = match self {
+        shared: &SharedCodes,
+    ) -> Result<ProgramFiles, LoadError> {
+        let (files, unfused) = match self {
             Self::Processes(pool) => pool
-                .run(Task::Compile, bytes, cancel)
+                .run(Task::Compile, bytes, cancel, shared)
                 .map_err(|error| LoadError::new(format!("{error:#}")))?,
-            Self::Here => {
-                let code = code::compile(&room.engine, bytes)?;
-                let file = in_memory(&code.bytes)?;
-                code::try_out(room, &file)?;
-                (file, code.unfused.unwrap_or_default())
-            }
+            Self::Here => compile_here(room, bytes, shared)?,
         };
         if !unfused.is_empty() {
             let why = printable::one_line(&unfused);
             tracing::debug!("compiled as it is: {why}");
         }
-        Ok(file)
+        Ok(files)
     }
 
     /// The names of the imports of a file that this host does not have.
-    pub(super) fn missing(&self, room: &Room, bytes: &[u8]) -> Vec<String> {
+    pub(super) fn missing(&self, room: &Room, bytes: &[u8], shared: &SharedCodes) -> Vec<String> {
         let Self::Processes(pool) = self else {
             return missing::names(room, bytes);
         };
-        match pool.run(Task::Missing, bytes, &CancelToken::new()) {
+        match pool.run(Task::Missing, bytes, &CancelToken::new(), shared) {
             Ok((_, names)) => names.lines().map(str::to_owned).collect(),
             Err(_) => Vec::new(),
         }
     }
+}
+
+/// Compiles in this process. Gives a line for the log as well, or an empty one.
+fn compile_here(
+    room: &Room,
+    bytes: &[u8],
+    shared: &SharedCodes,
+) -> Result<(ProgramFiles, String), LoadError> {
+    let mut known = None;
+    let mut common = |key| {
+        let find = shared.find(key);
+        known = Some((key, find.clone()));
+        Ok(match find {
+            Some(shared) => Common::Known(shared.code.clone(), shared.frame.clone()),
+            None => {
+                let file = || CodeFile::memory_file().map_err(|error| no_memory(&error));
+                Common::Wanted(file()?, file()?)
+            }
+        })
+    };
+    let code = code::compile(&room.engine, bytes, &mut common)?;
+    let own = in_memory(&code.bytes)?;
+    let shared = match (known, code.shared) {
+        (Some((_, Some(known))), Some(_)) => Some(known),
+        (Some((key, None)), Some(SharedCode { code, frame, .. })) => {
+            Some(shared.put(key, code, frame))
+        }
+        _ => None,
+    };
+    let files = ProgramFiles { own, shared };
+    code::try_out(room, &files)?;
+    Ok((files, code.unfused.unwrap_or_default()))
 }
 
 /// A file in memory with this code.
@@ -95,5 +125,9 @@ fn in_memory(code: &[u8]) -> Result<CodeFile, LoadError> {
             file.write_all(code)?;
             CodeFile::seal(file)
         })
-        .map_err(|error| LoadError::new(format!("no memory for its code: {error}")))
+        .map_err(|error| no_memory(&error))
+}
+
+fn no_memory(error: &std::io::Error) -> LoadError {
+    LoadError::new(format!("no memory for its code: {error}"))
 }

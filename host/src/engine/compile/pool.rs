@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::fs::File;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
@@ -11,9 +12,13 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use anyhow::{anyhow, bail};
 use rustix::process::Signal;
 
+use super::super::cache::Turn;
 use super::super::code_file::CodeFile;
+use super::super::fuse::CodeKey;
+use super::super::shared_code::{ProgramFiles, SharedCode, SharedCodes};
 use super::Options;
 use super::child::{Child, End, Ran, Why};
+use super::code::Common;
 use super::protocol::{self, Job, Reply, Task};
 use crate::printable;
 use crate::reload::CancelToken;
@@ -70,7 +75,8 @@ impl Pool {
         task: Task,
         bytes: &[u8],
         cancel: &CancelToken,
-    ) -> anyhow::Result<(CodeFile, String)> {
+        shared: &SharedCodes,
+    ) -> anyhow::Result<(ProgramFiles, String)> {
         let permit = self.permit(cancel)?;
         let input = protocol::sealed(bytes).map_err(|error| no_room(&error))?;
         let options = &self.0.options;
@@ -86,18 +92,22 @@ impl Pool {
                 Some(child) => child,
                 None => self.start()?,
             };
-            match child.run(&job, options.wall_time, cancel) {
+            let mut asked = Asked::new(shared);
+            let mut common = |key| asked.answer(key, cancel);
+            match child.run(&job, options.wall_time, cancel, &mut common) {
                 Ran::Answered(Reply::Done(text)) => {
                     // Before anything of it is looked at.
-                    let code = sealed(job.output, options)?;
+                    let own = sealed(job.output, options)?;
+                    let shared = asked.finish(options)?;
                     permit.keep(child);
-                    return Ok((code, text));
+                    return Ok((ProgramFiles { own, shared }, text));
                 }
                 Ran::Answered(Reply::OutOfMemory(_)) => bail!(out_of_memory(options)),
                 Ran::Answered(Reply::Refused(text) | Reply::Note(text)) => {
                     permit.keep(child);
                     bail!("{}", printable::one_line(&text));
                 }
+                Ran::Answered(Reply::Ask(_)) => bail!(explain(&Why::TalkedNonsense, options)),
                 Ran::Ended(Why::Died(end)) if is_not_the_jobs_fault(end.status) => {
                     last = Some(end);
                 }
@@ -149,6 +159,63 @@ impl Pool {
     }
 }
 
+/// What a process has asked for of code that its file has in common with others.
+struct Asked<'s> {
+    shared: &'s SharedCodes,
+    /// Held while the process compiles the code.
+    turn: Option<Turn<'s>>,
+    answer: Option<Answer>,
+}
+
+/// What the process was told.
+enum Answer {
+    Known(Arc<SharedCode>),
+    /// To compile it, and write the code and the frame to these files.
+    Wanted(CodeKey, File, File),
+}
+
+impl<'s> Asked<'s> {
+    fn new(shared: &'s SharedCodes) -> Self {
+        Self {
+            shared,
+            turn: None,
+            answer: None,
+        }
+    }
+
+    /// The answer, after whoever compiles the same just now.
+    fn answer(&mut self, key: CodeKey, cancel: &CancelToken) -> io::Result<Common> {
+        let mut known = self.shared.find(key);
+        if known.is_none() {
+            self.turn = self.shared.turn(key, cancel);
+            known = self.shared.find(key);
+        }
+        if let Some(known) = known {
+            self.turn = None;
+            let common = Common::Known(known.code.clone(), known.frame.clone());
+            self.answer = Some(Answer::Known(known));
+            return Ok(common);
+        }
+        let (code, frame) = (CodeFile::memory_file()?, CodeFile::memory_file()?);
+        let common = Common::Wanted(code.try_clone()?, frame.try_clone()?);
+        self.answer = Some(Answer::Wanted(key, code, frame));
+        Ok(common)
+    }
+
+    /// The code, where the process's own file is a state.
+    fn finish(self, options: &Options) -> anyhow::Result<Option<Arc<SharedCode>>> {
+        Ok(match self.answer {
+            None => None,
+            Some(Answer::Known(known)) => Some(known),
+            Some(Answer::Wanted(key, code, frame)) => {
+                let code = sealed(code.into(), options)?;
+                let frame = sealed(frame.into(), options)?;
+                Some(self.shared.put(key, code, frame))
+            }
+        })
+    }
+}
+
 impl Permit<'_> {
     /// A process that waits for a job.
     fn idle(&self) -> Option<Child> {
@@ -197,7 +264,7 @@ fn sealed(output: OwnedFd, options: &Options) -> anyhow::Result<CodeFile> {
     Ok(code)
 }
 
-fn no_room(error: &std::io::Error) -> anyhow::Error {
+fn no_room(error: &io::Error) -> anyhow::Error {
     anyhow!("no memory or descriptor to compile it: {error}")
 }
 

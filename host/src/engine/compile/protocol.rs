@@ -4,13 +4,16 @@
 //! - The server sends a [`Job`]: one byte that says what to do, and two descriptors, the file to
 //!   read and the file to write.
 //! - The process answers with a [`Reply`]: one byte and a text.
+//! - Before that it may ask once for code that its file has in common with others, and gets a
+//!   [`Common`]: one byte, and two descriptors.
 //!
 //! What a process answers is not trusted: it is bounded in length, and any text can be in it.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut, Seek, SeekFrom, Write};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use rustix::io::Errno;
@@ -19,13 +22,16 @@ use rustix::net::{
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recv, recvmsg, sendmsg, socketpair,
 };
 
+use super::super::code_file::CodeFile;
+use super::super::fuse::CodeKey;
+use super::code::Common;
 use crate::printable;
 
 /// The longest text of a reply, in bytes. An error is one line; a longer one is cut.
 const MAX_TEXT_BYTES: usize = 4096;
 
-/// Descriptors that come with a job.
-const JOB_FILES: usize = 2;
+/// Descriptors that come with a job, and with an answer.
+const FILES: usize = 2;
 
 /// What a compiling process is to do.
 #[derive(Debug)]
@@ -51,6 +57,8 @@ pub(in crate::engine) enum Task {
 pub(super) enum Reply {
     /// What it can't do without, once, before its first answer: a line for the log.
     Note(String),
+    /// Whether there is code by the name of this key.
+    Ask(CodeKey),
     /// The job is done. The text is what the task asks for.
     Done(String),
     /// The file can't be loaded: one line that says why.
@@ -69,12 +77,13 @@ impl Task {
 }
 
 impl Reply {
-    fn parts(&self) -> (u8, &str) {
+    fn parts(&self) -> (u8, Cow<'_, str>) {
         match self {
-            Self::Note(text) => (b'n', text),
-            Self::Done(text) => (b'd', text),
-            Self::Refused(text) => (b'r', text),
-            Self::OutOfMemory(text) => (b'o', text),
+            Self::Note(text) => (b'n', text.into()),
+            Self::Ask(key) => (b'a', key.mark().into()),
+            Self::Done(text) => (b'd', text.into()),
+            Self::Refused(text) => (b'r', text.into()),
+            Self::OutOfMemory(text) => (b'o', text.into()),
         }
     }
 
@@ -83,6 +92,7 @@ impl Reply {
         let text = String::from_utf8_lossy(text).into_owned();
         Some(match kind {
             b'n' => Self::Note(text),
+            b'a' => Self::Ask(CodeKey::from_mark(&text)?),
             b'd' => Self::Done(text),
             b'r' => Self::Refused(text),
             b'o' => Self::OutOfMemory(text),
@@ -107,12 +117,79 @@ pub(super) fn channel() -> io::Result<(OwnedFd, OwnedFd)> {
 ///
 /// The process is gone.
 pub(super) fn send_job(socket: impl AsFd, job: &Job) -> io::Result<()> {
-    let files = [job.input.as_fd(), job.output.as_fd()];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(JOB_FILES))];
+    send_files(
+        socket,
+        job.task.byte(),
+        [job.input.as_fd(), job.output.as_fd()],
+    )
+}
+
+/// Waits for a job. None when there will be none any more: the server is gone.
+///
+/// # Errors
+///
+/// No job came within the socket's timeout, or something else did.
+pub(super) fn receive_job(socket: impl AsFd) -> io::Result<Option<Job>> {
+    let Some((kind, [input, output])) = receive_files(socket)? else {
+        return Ok(None);
+    };
+    let task = match kind {
+        b'c' => Task::Compile,
+        b'm' => Task::Missing,
+        _ => return Err(io::ErrorKind::InvalidData.into()),
+    };
+    Ok(Some(Job {
+        task,
+        input,
+        output,
+    }))
+}
+
+/// Sends the answer to [`Reply::Ask`].
+///
+/// # Errors
+///
+/// The process is gone.
+pub(super) fn send_common(socket: impl AsFd, common: &Common) -> io::Result<()> {
+    let (kind, files) = match common {
+        Common::Known(code, frame) => (b'k', [code.file().as_fd(), frame.file().as_fd()]),
+        Common::Wanted(code, frame) => (b'w', [code.as_fd(), frame.as_fd()]),
+    };
+    send_files(socket, kind, files)
+}
+
+/// Waits for the answer to [`Reply::Ask`], which may take as long as compiling does.
+///
+/// # Errors
+///
+/// The server is gone, or something else came.
+pub(super) fn receive_common(socket: impl AsFd) -> io::Result<Common> {
+    loop {
+        match receive_files(&socket) {
+            Ok(Some((b'k', files))) => {
+                let [code, frame] = files.map(|file| CodeFile::written(file.into()));
+                return Ok(Common::Known(code, frame));
+            }
+            Ok(Some((b'w', files))) => {
+                let [code, frame] = files.map(File::from);
+                return Ok(Common::Wanted(code, frame));
+            }
+            Ok(Some(_)) => return Err(io::ErrorKind::InvalidData.into()),
+            Ok(None) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            // The socket's timeout is for the next job.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Sends one byte and two descriptors.
+fn send_files(socket: impl AsFd, kind: u8, files: [BorrowedFd<'_>; FILES]) -> io::Result<()> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FILES))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     let fits = control.push(SendAncillaryMessage::ScmRights(&files));
     debug_assert!(fits, "the space was made for it");
-    let message = [job.task.byte()];
+    let message = [kind];
     sendmsg(
         socket,
         &[IoSlice::new(&message)],
@@ -122,14 +199,10 @@ pub(super) fn send_job(socket: impl AsFd, job: &Job) -> io::Result<()> {
     Ok(())
 }
 
-/// Waits for a job. None when there will be none any more: the server is gone.
-///
-/// # Errors
-///
-/// No job came within the socket's timeout, or something else did.
-pub(super) fn receive_job(socket: impl AsFd) -> io::Result<Option<Job>> {
+/// Waits for one byte and two descriptors. None when nothing will come any more.
+fn receive_files(socket: impl AsFd) -> io::Result<Option<(u8, [OwnedFd; FILES])>> {
     let mut message = [0];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(JOB_FILES))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FILES))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let received = recvmsg(
         socket,
@@ -145,18 +218,9 @@ pub(super) fn receive_job(socket: impl AsFd) -> io::Result<Option<Job>> {
         _ => None,
     });
     let mut files = files.next().into_iter().flatten();
-    let task = match message {
-        [b'c'] => Some(Task::Compile),
-        [b'm'] => Some(Task::Missing),
-        _ => None,
-    };
-    match (task, files.next(), files.next()) {
-        (Some(task), Some(input), Some(output)) => Ok(Some(Job {
-            task,
-            input,
-            output,
-        })),
-        _ => Err(io::Error::from(io::ErrorKind::InvalidData)),
+    match (message, files.next(), files.next()) {
+        ([kind], Some(first), Some(second)) => Ok(Some((kind, [first, second]))),
+        _ => Err(io::ErrorKind::InvalidData.into()),
     }
 }
 
@@ -168,7 +232,7 @@ pub(super) fn receive_job(socket: impl AsFd) -> io::Result<Option<Job>> {
 pub(super) fn send_reply(socket: impl AsFd, reply: &Reply) -> io::Result<()> {
     let (kind, text) = reply.parts();
     let mut message = vec![kind];
-    message.extend_from_slice(printable::front(text, MAX_TEXT_BYTES).as_bytes());
+    message.extend_from_slice(printable::front(&text, MAX_TEXT_BYTES).as_bytes());
     rustix::net::send(socket, &message, SendFlags::NOSIGNAL)?;
     Ok(())
 }

@@ -3,7 +3,8 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -13,10 +14,11 @@ use rustix::net::sockopt::{Timeout, set_socket_timeout};
 
 use super::super::code_file::CodeFile;
 use super::super::load::{LoadError, Room};
+use super::super::shared_code::ProgramFiles;
 use super::super::{missing, pool};
 use super::code::{self, Code};
 use super::confine;
-use super::protocol::{Job, Reply, Task, receive_job, send_reply};
+use super::protocol::{Job, Reply, Task, receive_common, receive_job, send_reply};
 use crate::printable;
 
 /// How long a process waits for its next job: long enough for who saves a file again and again,
@@ -72,18 +74,18 @@ pub fn serve(limits: &Limits) -> anyhow::Result<()> {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
             Err(error) => return Err(error).context("could not hear the server"),
         };
-        let reply = run(&room, job, limits);
+        let reply = run(&room, job, limits, socket);
         send_reply(socket, &reply).context("could not tell the server")?;
     }
 }
 
-fn run(room: &Room, job: Job, limits: &Limits) -> Reply {
+fn run(room: &Room, job: Job, limits: &Limits, socket: BorrowedFd<'_>) -> Reply {
     let cpu_time = Duration::from_millis(limits.cpu_time);
     let result = confine::renew_cpu_time(cpu_time)
         .map_err(|error| format!("its processor time can't be limited: {error}"))
         .and_then(|()| read(job.input))
         .and_then(|bytes| match job.task {
-            Task::Compile => compile(room, bytes, File::from(job.output), limits),
+            Task::Compile => compile(room, bytes, File::from(job.output), limits, socket),
             Task::Missing => {
                 let names = on_thread(limits.stack, || Ok(missing::names(room, &bytes)))?;
                 Ok(names.join("\n"))
@@ -108,16 +110,31 @@ fn compile(
     bytes: Vec<u8>,
     mut output: File,
     limits: &Limits,
+    socket: BorrowedFd<'_>,
 ) -> Result<String, String> {
-    let code = on_thread(limits.stack, || code::compile(&room.engine, &bytes))?;
+    let code = on_thread(limits.stack, || {
+        let mut common = |key| {
+            send_reply(socket, &Reply::Ask(key))
+                .and_then(|()| receive_common(socket))
+                .map_err(|error| LoadError::new(format!("could not ask the server: {error}")))
+        };
+        code::compile(&room.engine, &bytes, &mut common)
+    })?;
     drop(bytes);
     output
         .write_all(&code.bytes)
         .map_err(|error| format!("its code can't be written: {error}"))?;
-    let Code { bytes, unfused } = code;
+    let Code {
+        bytes,
+        shared,
+        unfused,
+    } = code;
     drop(bytes);
-    let code = CodeFile::written(output);
-    on_thread(TRIAL_STACK_BYTES as u64, || code::try_out(room, &code))?;
+    let files = ProgramFiles {
+        own: CodeFile::written(output),
+        shared: shared.map(Arc::new),
+    };
+    on_thread(TRIAL_STACK_BYTES as u64, || code::try_out(room, &files))?;
     Ok(unfused.unwrap_or_default())
 }
 

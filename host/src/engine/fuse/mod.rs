@@ -15,12 +15,15 @@
 //! - `plan` says which of them become one, and why that changes nothing.
 //! - `numbers`, `constant`, `slots`, `shims`, `copy` and `merge` make the module; `reindex` and
 //!   `rewrite` the component.
+//! - `split` takes the merged module of a snapshot apart, as code and state, and `frame` writes
+//!   what a component needs that has them as imports.
 //! - `program`, `contract` and `glue` make a module of all of it that is called directly, where it
 //!   is an application that has nothing but the gateway.
 
 mod constant;
 mod contract;
 mod copy;
+mod frame;
 mod glue;
 mod inner;
 mod members;
@@ -34,6 +37,7 @@ mod reindex;
 mod rewrite;
 mod shims;
 mod slots;
+mod split;
 
 use wasmparser::types::Types;
 use wasmparser::{Parser, ValidPayload, Validator};
@@ -46,7 +50,7 @@ pub(super) use refusal::Refusal;
 
 /// Goes into the names of compiled code: raise it when the same component comes out in another way,
 /// or what is said in `direct::abi` or done in `bulk` changes.
-pub(super) const REVISION: u32 = 4;
+pub(super) const REVISION: u32 = 5;
 
 /// What a component has become.
 pub(super) enum Fused {
@@ -54,7 +58,69 @@ pub(super) enum Fused {
     Program(Vec<u8>),
     /// A component that does the same with fewer core instances.
     Component(Vec<u8>),
+    /// The same of a component that was made from a snapshot.
+    Apart(Apart),
 }
+
+/// A component of a snapshot in three parts. The first two are the same for all snapshots of one
+/// interpreter, to the bit.
+pub(super) struct Apart {
+    /// Names the code and the frame.
+    pub(super) key: CodeKey,
+    /// A core module with all functions, which imports its memory.
+    pub(super) code: Vec<u8>,
+    /// A component that imports the two others as core modules, [`CODE`] and [`STATE`].
+    pub(super) frame: Vec<u8>,
+    /// A core module with the memory and what is in it, and no function.
+    pub(super) state: Vec<u8>,
+}
+
+/// What is wanted of a component in parts.
+#[derive(Default)]
+pub(super) struct Ends {
+    /// Functions of the code's that are exported by the names that they have in it.
+    exported: &'static [&'static str],
+}
+
+/// A hash of the code and the frame of a component in parts: what is compiled once for all
+/// components that have the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct CodeKey([u8; 32]);
+
+impl CodeKey {
+    fn of(code: &[u8], frame: &[u8]) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&(code.len() as u64).to_le_bytes());
+        hasher.update(code).update(frame);
+        Self(*hasher.finalize().as_bytes())
+    }
+
+    /// The name of an export by which a state says which code it belongs to.
+    pub(super) fn mark(self) -> String {
+        format!("{CODE}:{}", blake3::Hash::from_bytes(self.0).to_hex())
+    }
+
+    /// The key in such a name.
+    pub(super) fn from_mark(name: &str) -> Option<Self> {
+        let hex = name.strip_prefix(CODE)?.strip_prefix(':')?;
+        Some(Self(*blake3::Hash::from_hex(hex).ok()?.as_bytes()))
+    }
+
+    pub(super) fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+/// The name by which a frame imports its code.
+pub(super) const CODE: &str = "wasgi-code";
+
+/// The name by which a frame imports its state.
+pub(super) const STATE: &str = "wasgi-state";
+
+/// Data of a component from which on it is taken for one of a snapshot, in bytes. A Python
+/// interpreter begins with some 10 MiB; what others have as tables and texts is mostly less, and
+/// its code is nobody else's.
+const MIN_SNAPSHOT_BYTES: u64 = 1 << 20;
 
 /// Fuses a component.
 ///
@@ -69,8 +135,34 @@ pub(super) fn component(bytes: &[u8]) -> Result<Fused, Refusal> {
         Ok(module) => return Ok(Fused::Program(module)),
         Err(why) => tracing::debug!("not called directly: {why}"),
     }
+    let Some(plan) = Plan::of(&members) else {
+        return Err(Refusal::new("there is nothing to fuse"));
+    };
+    if data_bytes(&members, &plan) >= MIN_SNAPSHOT_BYTES {
+        match rewrite::apart(&members, &plan, &Ends::default()) {
+            Ok(apart) => return Ok(Fused::Apart(apart)),
+            Err(why) => tracing::debug!("code and state stay together: {why}"),
+        }
+    }
+    rewrite::component(&members, &plan).map(Fused::Component)
+}
+
+/// How many bytes are in the first group's memory when an instance begins.
+fn data_bytes(members: &Members<'_, '_>, plan: &Plan) -> u64 {
+    let first = plan.members(plan::Group::First).iter();
+    first
+        .flat_map(|member| &members.list[*member].inner.data)
+        .map(|segment| segment.data.len() as u64)
+        .fold(0, u64::saturating_add)
+}
+
+/// Takes a component apart, however little data it has.
+pub(super) fn apart(bytes: &[u8]) -> Result<Apart, Refusal> {
+    validate(bytes)?;
+    let outer = Outer::of(bytes)?;
+    let members = Members::of(&outer);
     match Plan::of(&members) {
-        Some(plan) => rewrite::component(&members, &plan).map(Fused::Component),
+        Some(plan) => rewrite::apart(&members, &plan, &Ends::default()),
         None => Err(Refusal::new("there is nothing to fuse")),
     }
 }

@@ -20,9 +20,35 @@ use super::refusal::{Result, refuse};
 use super::reindex::{Reindex, raw_module};
 use super::shims::Shims;
 use super::slots::Slots;
+use super::split::{self, Split};
+use super::{Apart, CodeKey, Ends};
 
 /// The component with its members fused as planned.
 pub(super) fn component(members: &Members<'_, '_>, plan: &Plan) -> Result<Vec<u8>> {
+    write(members, plan, None).map(|(component, _)| component)
+}
+
+/// The same without the first group's code and state, which it imports as core modules.
+pub(super) fn apart(members: &Members<'_, '_>, plan: &Plan, ends: &Ends) -> Result<Apart> {
+    let (frame, split) = write(members, plan, Some(ends))?;
+    let Some((merged, Split { code, .. })) = split else {
+        return refuse("it has no module that could be taken apart");
+    };
+    let key = CodeKey::of(&code, &frame);
+    let state = split::state(&merged, &key.mark())?;
+    Ok(Apart {
+        key,
+        code,
+        frame,
+        state,
+    })
+}
+
+fn write(
+    members: &Members<'_, '_>,
+    plan: &Plan,
+    ends: Option<&Ends>,
+) -> Result<(Vec<u8>, Option<(Vec<u8>, Split)>)> {
     let live = live(members, plan);
     let aliased = aliased(members, plan, &live);
     let shown = aliased.iter().filter(|(kind, _)| *kind == Kind::Global);
@@ -55,6 +81,9 @@ pub(super) fn component(members: &Members<'_, '_>, plan: &Plan) -> Result<Vec<u8
         numbers: HashMap::new(),
         exports: &exports,
         instances: HashMap::new(),
+        ends,
+        split: None,
+        state: None,
     };
     let merge = |group, numbers| Merge {
         members,
@@ -67,23 +96,29 @@ pub(super) fn component(members: &Members<'_, '_>, plan: &Plan) -> Result<Vec<u8
         exports: &exports,
     };
     rewrite.items(&[merge(Group::First, &first), merge(Group::Second, &second)])?;
-    Ok(rewrite.component.finish())
+    Ok((rewrite.component.finish(), rewrite.split))
 }
 
 /// A component on the way.
-struct Rewrite<'p, 'o, 'a> {
+pub(super) struct Rewrite<'p, 'o, 'a> {
     members: &'p Members<'o, 'a>,
     plan: &'p Plan,
     live: HashSet<Id>,
     /// The modules that are merged.
     modules: HashSet<u32>,
-    component: Component,
+    pub(super) component: Component,
     counts: HashMap<Space, u32>,
     /// The new numbers of what is there.
     numbers: HashMap<Id, u32>,
     exports: &'p Exports,
     /// The instances of merged modules that are there.
-    instances: HashMap<Group, u32>,
+    pub(super) instances: HashMap<Group, u32>,
+    /// The first group's module is taken apart.
+    pub(super) ends: Option<&'p Ends>,
+    /// That module, when it was, as it had been and as it is then.
+    pub(super) split: Option<(Vec<u8>, Split)>,
+    /// The instance of its state.
+    pub(super) state: Option<u32>,
 }
 
 impl Rewrite<'_, '_, '_> {
@@ -200,8 +235,19 @@ impl Rewrite<'_, '_, '_> {
 
     /// Adds a merged module and its instance.
     fn merged(&mut self, merge: &Merge<'_, '_, '_>) -> Result<()> {
-        self.component.section(&raw_module(&merge.module()?));
-        let module = self.count(Space::Module);
+        let bytes = merge.module()?;
+        let module = match self.ends {
+            Some(ends) if merge.group == Group::First => {
+                let split = split::split(&bytes, ends.exported)?;
+                let module = self.imported_modules(&split);
+                self.split = Some((bytes, split));
+                module
+            }
+            _ => {
+                self.component.section(&raw_module(&bytes));
+                self.count(Space::Module)
+            }
+        };
         let mut exports = Vec::new();
         for (function, _) in &merge.numbers.canonical {
             let number = self.number((Space::Core(Kind::Func), *function))?;
@@ -211,6 +257,9 @@ impl Rewrite<'_, '_, '_> {
         section.export_items(exports);
         let canonical = self.count(Space::CoreInstance);
         let mut arguments = vec![(CANONICAL, ModuleArg::Instance(canonical))];
+        if let Some(state) = self.state.filter(|_| merge.group == Group::First) {
+            arguments.push((split::STATE, ModuleArg::Instance(state)));
+        }
         if let Some(first) = self.instances.get(&Group::First) {
             arguments.push((FIRST, ModuleArg::Instance(*first)));
         }
@@ -230,7 +279,7 @@ impl Rewrite<'_, '_, '_> {
     }
 
     /// The number of one more.
-    fn count(&mut self, space: Space) -> u32 {
+    pub(super) fn count(&mut self, space: Space) -> u32 {
         let count = self.counts.entry(space).or_insert(0);
         *count += 1;
         *count - 1

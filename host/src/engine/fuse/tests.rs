@@ -49,6 +49,7 @@ fn count_instances(component: &[u8]) -> usize {
 fn component(bytes: &[u8]) -> Result<Vec<u8>, Refusal> {
     match super::component(bytes)? {
         Fused::Component(component) => Ok(component),
+        Fused::Apart(_) => panic!("it has no snapshot"),
         Fused::Program(_) => panic!("it is no application"),
     }
 }

@@ -1,0 +1,348 @@
+//! A module as two: its *code*, which imports its memory, and its *state*, which has that memory
+//! and no code.
+//!
+//! A component that is made from a snapshot is an interpreter, 20 MB of it compiled, and what its
+//! memory holds after an application was imported. The interpreter is the same for every
+//! application; compiling it takes seconds, and laying out the memory milliseconds. So the two are
+//! compiled apart, and the code once.
+//!
+//! - The state exports the memory, and each initial value that may differ between two snapshots:
+//!   those of mutable globals. The code imports these as immutable globals, and its own globals
+//!   begin with them: code that uses a global finds it where it was.
+//! - Segments of data go with the memory. Segments of elements stay with the code, and so does the
+//!   start function, which runs when both are there, as it did.
+//!
+//! [`Split`] says what the two are to who writes the component around them.
+
+mod survey;
+#[cfg(test)]
+mod tests;
+mod types;
+
+use wasm_encoder::reencode::{Error, Reencode, RoundtripReencoder};
+use wasm_encoder::{
+    CodeSection, ConstExpr, DataSection, ElementSection, EntityType, ExportKind, ExportSection,
+    GlobalSection, GlobalType, ImportSection, MemorySection, MemoryType, Module, ModuleType,
+    StartSection,
+};
+use wasmparser::{CodeSectionReader, Parser, Payload};
+
+use super::refusal::{Copied, Refusal, Result, refuse};
+use survey::Survey;
+use types::Types;
+
+/// The module name by which the code imports its state.
+pub(super) const STATE: &str = "state";
+
+/// The name of the memory among the state's exports.
+pub(super) const MEMORY: &str = "memory";
+
+/// The most globals that differ between states. Each is an import, and a value that is copied when
+/// an instance is made; a Python interpreter has some ten.
+const MAX_GLOBALS: usize = 256;
+
+/// A module, taken apart.
+pub(super) struct Split {
+    pub(super) code: Vec<u8>,
+    /// What the code imports and exports.
+    pub(super) code_type: ModuleType,
+    /// What the code needs of its state.
+    pub(super) state_type: ModuleType,
+}
+
+/// Takes a module apart. `exported` are names of functions in its name section: the code exports
+/// those that it has under their names.
+///
+/// # Errors
+///
+/// It has no memory of its own, more than one, or one that is shared or of 64 bits; its code names
+/// its data; or where its data goes is computed.
+pub(super) fn split(module: &[u8], exported: &[&str]) -> Result<Split> {
+    let survey = Survey::of(module, exported)?;
+    if survey.state_globals.len() > MAX_GLOBALS {
+        return refuse("too many of its globals differ between snapshots");
+    }
+    let mut types = Types::default();
+    let code = Code::of(&survey).write(module, &mut types)?;
+    Ok(Split {
+        code,
+        code_type: types.finish(),
+        state_type: state_type(&survey),
+    })
+}
+
+/// The name of a global among the state's exports.
+pub(super) fn global_name(index: u32) -> String {
+    format!("global-{index}")
+}
+
+/// A memory as the code imports it: of any size.
+pub(super) const fn any_memory() -> MemoryType {
+    MemoryType {
+        minimum: 0,
+        maximum: None,
+        memory64: false,
+        shared: false,
+        page_size_log2: None,
+    }
+}
+
+/// The state of a module that [`split()`] takes apart. It exports its memory a second time by
+/// the name `mark`.
+///
+/// # Errors
+///
+/// The module can't be taken apart.
+pub(super) fn state(module: &[u8], mark: &str) -> Result<Vec<u8>> {
+    let survey = Survey::of(module, &[])?;
+    let mut same = RoundtripReencoder;
+    let mut memories = MemorySection::new();
+    memories.memory(survey.memory);
+    let mut globals = GlobalSection::new();
+    let mut exports = ExportSection::new();
+    exports.export(MEMORY, ExportKind::Memory, 0);
+    exports.export(mark, ExportKind::Memory, 0);
+    for (number, global) in (0..).zip(&survey.state_globals) {
+        let value = same.const_expr(global.value.clone()).map_err(foreign)?;
+        globals.global(immutable(global.ty)?, &value);
+        exports.export(&global_name(global.index), ExportKind::Global, number);
+    }
+    let mut data = DataSection::new();
+    for segment in &survey.data {
+        data.active(
+            0,
+            &ConstExpr::i32_const(segment.address.cast_signed()),
+            segment.bytes.iter().copied(),
+        );
+    }
+    let mut module = Module::new();
+    module.section(&memories);
+    module.section(&globals);
+    module.section(&exports);
+    module.section(&data);
+    Ok(module.finish())
+}
+
+fn state_type(survey: &Survey<'_>) -> ModuleType {
+    let mut ty = ModuleType::new();
+    ty.export(MEMORY, EntityType::Memory(any_memory()));
+    for global in &survey.state_globals {
+        if let Ok(global_type) = immutable(global.ty) {
+            ty.export(&global_name(global.index), EntityType::Global(global_type));
+        }
+    }
+    ty
+}
+
+/// The type of a global's initial value.
+fn immutable(ty: wasmparser::GlobalType) -> Result<GlobalType> {
+    let mut same = RoundtripReencoder;
+    let val_type = same.val_type(ty.content_type).map_err(foreign)?;
+    Ok(GlobalType {
+        val_type,
+        mutable: false,
+        shared: false,
+    })
+}
+
+/// The code on the way.
+struct Code<'s, 'a> {
+    survey: &'s Survey<'a>,
+    shift: Shift,
+    imports: Option<ImportSection>,
+}
+
+impl<'s, 'a> Code<'s, 'a> {
+    fn of(survey: &'s Survey<'a>) -> Self {
+        Self {
+            survey,
+            shift: Shift {
+                imported: survey.imported_globals,
+                by: survey.state_globals.len() as u32,
+            },
+            imports: Some(ImportSection::new()),
+        }
+    }
+
+    fn write(mut self, bytes: &[u8], types: &mut Types) -> Result<Vec<u8>> {
+        let mut module = Module::new();
+        for payload in Parser::new(0).parse_all(bytes) {
+            self.payload(payload?, bytes, &mut module, types)?;
+        }
+        Ok(module.finish())
+    }
+
+    fn payload(
+        &mut self,
+        payload: Payload<'_>,
+        bytes: &[u8],
+        module: &mut Module,
+        types: &mut Types,
+    ) -> Result<()> {
+        // The state's imports come behind the module's own, before all sections that follow.
+        let comes_before = matches!(
+            payload,
+            Payload::Version { .. } | Payload::TypeSection(_) | Payload::ImportSection(_)
+        );
+        if !comes_before && !matches!(payload, Payload::CustomSection(_)) {
+            self.state_imports(module, types)?;
+        }
+        match payload {
+            Payload::TypeSection(section) => {
+                types.add(section.clone())?;
+                let mut out = wasm_encoder::TypeSection::new();
+                self.shift.parse_type_section(&mut out, section)?;
+                module.section(&out);
+            }
+            Payload::ImportSection(section) => {
+                let Some(imports) = &mut self.imports else {
+                    return refuse("its sections are out of order");
+                };
+                for import in section.into_imports() {
+                    let import = import?;
+                    let ty = self.shift.entity_type(import.ty)?;
+                    imports.import(import.module, import.name, ty);
+                    types.import(import.module, import.name, ty)?;
+                }
+            }
+            Payload::TableSection(section) => {
+                let mut out = wasm_encoder::TableSection::new();
+                self.shift.parse_table_section(&mut out, section)?;
+                module.section(&out);
+            }
+            Payload::GlobalSection(section) => {
+                module.section(&self.globals(section)?);
+            }
+            Payload::ExportSection(section) => {
+                module.section(&self.exports(section, types)?);
+            }
+            Payload::StartSection { func, .. } => {
+                let function_index = func;
+                module.section(&StartSection { function_index });
+            }
+            Payload::ElementSection(section) => {
+                let mut out = ElementSection::new();
+                self.shift.parse_element_section(&mut out, section)?;
+                module.section(&out);
+            }
+            Payload::CodeSectionStart { range, .. } => {
+                let Some(inside) = bytes.get(range.clone()) else {
+                    return refuse("it is cut short");
+                };
+                let reader = wasmparser::BinaryReader::new(inside, range.start);
+                let mut out = CodeSection::new();
+                self.shift
+                    .parse_code_section(&mut out, CodeSectionReader::new(reader)?)?;
+                module.section(&out);
+            }
+            Payload::CustomSection(section) => self.shift.parse_custom_section(module, section)?,
+            Payload::FunctionSection(section) => {
+                let mut out = wasm_encoder::FunctionSection::new();
+                self.shift.parse_function_section(&mut out, section)?;
+                module.section(&out);
+            }
+            // In the state, or of no use without it.
+            Payload::MemorySection(_)
+            | Payload::DataSection(_)
+            | Payload::DataCountSection { .. }
+            | Payload::CodeSectionEntry(_)
+            | Payload::Version { .. }
+            | Payload::End(_) => {}
+            _ => return refuse("it has a section that is not looked into"),
+        }
+        Ok(())
+    }
+
+    fn state_imports(&mut self, module: &mut Module, types: &mut Types) -> Result<()> {
+        let Some(mut imports) = self.imports.take() else {
+            return Ok(());
+        };
+        for global in &self.survey.state_globals {
+            let ty = EntityType::Global(immutable(global.ty)?);
+            imports.import(STATE, &global_name(global.index), ty);
+            types.import(STATE, &global_name(global.index), ty)?;
+        }
+        let ty = EntityType::Memory(any_memory());
+        imports.import(STATE, MEMORY, ty);
+        types.import(STATE, MEMORY, ty)?;
+        module.section(&imports);
+        Ok(())
+    }
+
+    fn globals(&mut self, section: wasmparser::GlobalSectionReader<'_>) -> Result<GlobalSection> {
+        let mut out = GlobalSection::new();
+        let first = self.shift.imported;
+        let mut of_state = self.survey.state_globals.iter().zip(first..).peekable();
+        for (index, global) in (first..).zip(section) {
+            let global = global?;
+            let ty = self.shift.global_type(global.ty)?;
+            match of_state.next_if(|(of_state, _)| of_state.index == index) {
+                Some((_, import)) => out.global(ty, &ConstExpr::global_get(import)),
+                None => out.global(ty, &self.shift.const_expr(global.init_expr)?),
+            };
+        }
+        Ok(out)
+    }
+
+    fn exports(
+        &mut self,
+        section: wasmparser::ExportSectionReader<'_>,
+        types: &mut Types,
+    ) -> Result<ExportSection> {
+        let mut out = ExportSection::new();
+        for export in section {
+            let export = export?;
+            let kind = self.shift.export_kind(export.kind)?;
+            let index = self.shift.external_index(export.kind, export.index)?;
+            out.export(export.name, kind, index);
+            types.export(
+                export.name,
+                self.survey.external(export.kind, export.index)?,
+            )?;
+        }
+        for (name, function) in &self.survey.exported {
+            out.export(name, ExportKind::Func, *function);
+            let ty = self
+                .survey
+                .external(wasmparser::ExternalKind::Func, *function)?;
+            types.export(name, ty)?;
+        }
+        if !self.survey.exported.is_empty() {
+            for global in &self.survey.state_globals {
+                let name = global_name(global.index);
+                out.export(&name, ExportKind::Global, global.index + self.shift.by);
+                types.export(
+                    &name,
+                    EntityType::Global(self.shift.global_type(global.ty)?),
+                )?;
+            }
+        }
+        Ok(out)
+    }
+}
+
+/// Moves the globals behind those of the state, which are imported.
+struct Shift {
+    /// Globals that the module itself imports.
+    imported: u32,
+    by: u32,
+}
+
+impl Reencode for Shift {
+    type Error = Refusal;
+
+    fn global_index(&mut self, index: u32) -> Copied<u32> {
+        Ok(match index < self.imported {
+            true => index,
+            false => index + self.by,
+        })
+    }
+
+    fn data_index(&mut self, _: u32) -> Copied<u32> {
+        Err(Error::UserError(Refusal::new("its code names its data")))
+    }
+}
+
+fn foreign<E>(_: Error<E>) -> Refusal {
+    Refusal::new("it has something that can't be copied")
+}

@@ -1,0 +1,198 @@
+//! What a module has, as far as taking it apart needs it.
+
+use wasm_encoder::EntityType;
+use wasm_encoder::reencode::{Reencode, RoundtripReencoder};
+use wasmparser::{
+    ConstExpr, DataKind, ExternalKind, KnownCustom, Name, Operator, Parser, Payload, TypeRef,
+};
+
+use super::super::refusal::{Refusal, Result, refuse};
+use super::foreign;
+
+/// One look at a module.
+pub(super) struct Survey<'a> {
+    pub(super) memory: wasm_encoder::MemoryType,
+    pub(super) imported_globals: u32,
+    /// The globals whose initial values are in the state, in their order.
+    pub(super) state_globals: Vec<StateGlobal<'a>>,
+    pub(super) data: Vec<Segment<'a>>,
+    /// Functions that are exported by their names: the name, and the number.
+    pub(super) exported: Vec<(String, u32)>,
+    functions: Vec<u32>,
+    tables: Vec<wasmparser::TableType>,
+    globals: Vec<wasmparser::GlobalType>,
+}
+
+/// A global that may begin with another value in another snapshot.
+pub(super) struct StateGlobal<'a> {
+    pub(super) index: u32,
+    pub(super) ty: wasmparser::GlobalType,
+    pub(super) value: ConstExpr<'a>,
+}
+
+/// What is in the memory when an instance begins.
+pub(super) struct Segment<'a> {
+    pub(super) address: u32,
+    pub(super) bytes: &'a [u8],
+}
+
+impl<'a> Survey<'a> {
+    /// Looks at a module; `exported` are the names of functions that are looked for.
+    pub(super) fn of(module: &'a [u8], exported: &[&str]) -> Result<Self> {
+        let mut survey = Self {
+            memory: super::any_memory(),
+            imported_globals: 0,
+            state_globals: Vec::new(),
+            data: Vec::new(),
+            exported: Vec::new(),
+            functions: Vec::new(),
+            tables: Vec::new(),
+            globals: Vec::new(),
+        };
+        let mut memories = 0;
+        let mut has_exports = false;
+        for payload in Parser::new(0).parse_all(module) {
+            match payload? {
+                Payload::ImportSection(section) => survey.imports(section)?,
+                Payload::FunctionSection(section) => {
+                    for ty in section {
+                        survey.functions.push(ty?);
+                    }
+                }
+                Payload::TableSection(section) => {
+                    for table in section {
+                        survey.tables.push(table?.ty);
+                    }
+                }
+                Payload::MemorySection(section) => {
+                    for memory in section {
+                        memories += 1;
+                        survey.memory = plain(memory?)?;
+                    }
+                }
+                Payload::GlobalSection(section) => survey.globals(section)?,
+                Payload::ExportSection(_) => has_exports = true,
+                Payload::DataSection(section) => survey.data(section)?,
+                Payload::CustomSection(section) => {
+                    if let KnownCustom::Name(names) = section.as_known() {
+                        survey.names(names, exported)?;
+                    }
+                }
+                _ => {}
+            }
+        }
+        match memories {
+            1 if has_exports => Ok(survey),
+            1 => refuse("it exports nothing"),
+            _ => refuse("it has no memory of its own, or several"),
+        }
+    }
+
+    /// The type of something by its number.
+    pub(super) fn external(&self, kind: ExternalKind, index: u32) -> Result<EntityType> {
+        let mut same = RoundtripReencoder;
+        let place = index as usize;
+        let ty = match kind {
+            ExternalKind::Func => self
+                .functions
+                .get(place)
+                .map(|ty| EntityType::Function(*ty)),
+            ExternalKind::Table => match self.tables.get(place) {
+                Some(ty) => Some(EntityType::Table(same.table_type(*ty).map_err(foreign)?)),
+                None => None,
+            },
+            ExternalKind::Memory => Some(EntityType::Memory(super::any_memory())),
+            ExternalKind::Global => match self.globals.get(place) {
+                Some(ty) => Some(EntityType::Global(same.global_type(*ty).map_err(foreign)?)),
+                None => None,
+            },
+            ExternalKind::Tag | ExternalKind::FuncExact => None,
+        };
+        ty.ok_or(Refusal::new("an export is of nothing"))
+    }
+
+    fn imports(&mut self, section: wasmparser::ImportSectionReader<'_>) -> Result<()> {
+        for import in section.into_imports() {
+            match import?.ty {
+                TypeRef::Func(ty) => self.functions.push(ty),
+                TypeRef::Table(ty) => self.tables.push(ty),
+                TypeRef::Global(ty) => {
+                    self.imported_globals += 1;
+                    self.globals.push(ty);
+                }
+                _ => return refuse("it imports its memory, or tags"),
+            }
+        }
+        Ok(())
+    }
+
+    fn globals(&mut self, section: wasmparser::GlobalSectionReader<'a>) -> Result<()> {
+        for (index, global) in (self.imported_globals..).zip(section) {
+            let global = global?;
+            self.globals.push(global.ty);
+            if global.ty.mutable && !global.ty.shared && is_number(&global.init_expr)? {
+                self.state_globals.push(StateGlobal {
+                    index,
+                    ty: global.ty,
+                    value: global.init_expr,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn data(&mut self, section: wasmparser::DataSectionReader<'a>) -> Result<()> {
+        for segment in section {
+            let segment = segment?;
+            let DataKind::Active { offset_expr, .. } = segment.kind else {
+                return refuse("some of its data is not in the memory from the start");
+            };
+            let Operator::I32Const { value } = offset_expr.get_operators_reader().read()? else {
+                return refuse("where its data goes is computed");
+            };
+            self.data.push(Segment {
+                address: value.cast_unsigned(),
+                bytes: segment.data,
+            });
+        }
+        Ok(())
+    }
+
+    fn names(&mut self, names: wasmparser::NameSectionReader<'_>, wanted: &[&str]) -> Result<()> {
+        for subsection in names {
+            let Name::Function(names) = subsection? else {
+                continue;
+            };
+            for naming in names {
+                let naming = naming?;
+                let is_new = || self.exported.iter().all(|(name, _)| name != naming.name);
+                if wanted.contains(&naming.name) && is_new() {
+                    self.exported.push((naming.name.to_owned(), naming.index));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A memory that another module may have: of 32 bits, not shared, of usual pages.
+fn plain(ty: wasmparser::MemoryType) -> Result<wasm_encoder::MemoryType> {
+    if ty.memory64 || ty.shared || ty.page_size_log2.is_some() {
+        return refuse("its memory is shared or of another kind");
+    }
+    let mut same = RoundtripReencoder;
+    same.memory_type(ty).map_err(foreign)
+}
+
+/// Whether an expression is one number.
+fn is_number(expression: &ConstExpr<'_>) -> Result<bool> {
+    let mut operators = expression.get_operators_reader();
+    let is_number = matches!(
+        operators.read()?,
+        Operator::I32Const { .. }
+            | Operator::I64Const { .. }
+            | Operator::F32Const { .. }
+            | Operator::F64Const { .. }
+    );
+    Ok(is_number && matches!(operators.read()?, Operator::End))
+}

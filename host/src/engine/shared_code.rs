@@ -1,0 +1,158 @@
+//! Code that several handlers have in common: an interpreter's, compiled once, kept in the code
+//! cache once, and mapped once into each pool.
+//!
+//! A component that was made from a snapshot is compiled in parts (`fuse::Apart`): the code and the
+//! frame, which are the same for all snapshots of one interpreter, and the state. A handler's own
+//! file is the state, and names its code by a hash ([`CodeKey`]).
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use wasmtime::component::Component;
+use wasmtime::{Engine, Module};
+
+use super::cache::{CodeCache, Part, Turn};
+use super::code_file::{CodeFile, Mapped};
+use super::compiled::{Compiled, InParts};
+use super::fuse::CodeKey;
+use crate::reload::CancelToken;
+
+/// The files that a program's compiled code is in. Clones are the same files.
+#[derive(Clone, Debug)]
+pub(super) struct ProgramFiles {
+    /// Its own: all of it, or its state.
+    pub(super) own: CodeFile,
+    /// What it has in common with others, where its own file is a state.
+    pub(super) shared: Option<Arc<SharedCode>>,
+}
+
+/// Compiled code of an interpreter, and the component around it.
+pub(super) struct SharedCode {
+    pub(super) code: CodeFile,
+    pub(super) frame: CodeFile,
+    /// As they are mapped into the pools that have asked: three at most.
+    mapped: Mutex<Vec<(Component, Module)>>,
+}
+
+/// All shared code of one server: what some handler has, and what the code cache has.
+#[derive(Clone, Debug)]
+pub(super) struct SharedCodes {
+    known: Arc<Mutex<HashMap<CodeKey, Weak<SharedCode>>>>,
+    cache: Option<Arc<CodeCache>>,
+}
+
+impl ProgramFiles {
+    /// Maps the code into an engine.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the code was compiled for other settings than the engine's, or the system has no
+    /// room for the mapping.
+    pub(super) fn map(&self, engine: &Engine) -> wasmtime::Result<Compiled> {
+        match (self.own.map(engine)?, &self.shared) {
+            (Mapped::Component(component), None) => Ok(Compiled::Component(component)),
+            (Mapped::Module(module), None) => Ok(Compiled::Direct(module)),
+            (Mapped::Module(state), Some(shared)) => {
+                let (frame, code) = shared.map(engine)?;
+                Ok(Compiled::InParts(InParts { frame, code, state }))
+            }
+            (Mapped::Component(_), Some(_)) => Err(wasmtime::Error::msg("its state is no module")),
+        }
+    }
+}
+
+impl From<CodeFile> for ProgramFiles {
+    fn from(own: CodeFile) -> Self {
+        Self { own, shared: None }
+    }
+}
+
+impl SharedCode {
+    pub(super) fn new(code: CodeFile, frame: CodeFile) -> Self {
+        Self {
+            code,
+            frame,
+            mapped: Mutex::default(),
+        }
+    }
+
+    fn map(&self, engine: &Engine) -> wasmtime::Result<(Component, Module)> {
+        let mut mapped = lock(&self.mapped);
+        let known = mapped
+            .iter()
+            .find(|(frame, _)| Engine::same(frame.engine(), engine));
+        if let Some(known) = known {
+            return Ok(known.clone());
+        }
+        match (self.frame.map(engine)?, self.code.map(engine)?) {
+            (Mapped::Component(frame), Mapped::Module(code)) => {
+                mapped.push((frame.clone(), code.clone()));
+                Ok((frame, code))
+            }
+            _ => Err(wasmtime::Error::msg("shared code is of another form")),
+        }
+    }
+}
+
+impl SharedCodes {
+    /// Nothing but what the cache has.
+    pub(super) fn new(cache: Option<Arc<CodeCache>>) -> Self {
+        Self {
+            known: Arc::default(),
+            cache,
+        }
+    }
+
+    /// The code with this key, if it was compiled before.
+    pub(super) fn find(&self, key: CodeKey) -> Option<Arc<SharedCode>> {
+        let mut known = lock(&self.known);
+        if let Some(shared) = known.get(&key).and_then(Weak::upgrade) {
+            return Some(shared);
+        }
+        let cache = self.cache.as_ref()?;
+        let read = |part| cache.read(&cache.part(key, part));
+        let shared = SharedCode::new(read(Part::Code)?, read(Part::Frame)?);
+        let shared = Arc::new(shared);
+        known.insert(key, Arc::downgrade(&shared));
+        Some(shared)
+    }
+
+    /// Waits until nobody else compiles the code with this key, who may have kept it by then. None
+    /// where there is no cache to keep it in.
+    pub(super) fn turn(&self, key: CodeKey, cancel: &CancelToken) -> Option<Turn<'_>> {
+        let cache = self.cache.as_ref()?;
+        cache.turn(&cache.part(key, Part::Code), cancel)
+    }
+
+    /// Keeps what was compiled.
+    pub(super) fn put(&self, key: CodeKey, code: CodeFile, frame: CodeFile) -> Arc<SharedCode> {
+        let keep = |part, file| match &self.cache {
+            Some(cache) => cache.store(&cache.part(key, part), &file).unwrap_or(file),
+            None => file,
+        };
+        let shared = SharedCode::new(keep(Part::Code, code), keep(Part::Frame, frame));
+        let shared = Arc::new(shared);
+        let mut known = lock(&self.known);
+        known.retain(|_, shared| shared.strong_count() > 0);
+        known.insert(key, Arc::downgrade(&shared));
+        shared
+    }
+}
+
+/// The key of the code that a compiled module is the state of, if it is one.
+pub(super) fn key_of_state(module: &Module) -> Option<CodeKey> {
+    let mut exports = module.exports();
+    exports.find_map(|export| CodeKey::from_mark(export.name()))
+}
+
+impl fmt::Debug for SharedCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SharedCode").finish_non_exhaustive()
+    }
+}
+
+/// A panic while one of these is held leaves it whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
