@@ -31,14 +31,14 @@ pub(super) fn component(members: &Members<'_, '_>, plan: &Plan) -> Result<Vec<u8
 /// The same without the first group's code and state, which it imports as core modules.
 pub(super) fn apart(members: &Members<'_, '_>, plan: &Plan, ends: &Ends) -> Result<Apart> {
     let (frame, split) = write(members, plan, Some(ends))?;
-    let Some((merged, Split { code, .. })) = split else {
+    let Some((merged, split)) = split else {
         return refuse("it has no module that could be taken apart");
     };
-    let key = CodeKey::of(&code, &frame);
-    let state = split::state(&merged, &key.mark())?;
+    let key = CodeKey::of(&split.code, &frame);
+    let state = split::state(&merged, &split, &key.mark())?;
     Ok(Apart {
         key,
-        code,
+        code: split.code,
         frame,
         state,
     })

@@ -7,7 +7,7 @@
 //! compiled apart, and the code once.
 //!
 //! - The state exports the memory, and each initial value that may differ between two snapshots:
-//!   those of mutable globals. The code imports these as immutable globals, and its own globals
+//!   those of globals that code writes to. The code imports these as immutable globals, and its own globals
 //!   begin with them: code that uses a global finds it where it was.
 //! - Segments of data go with the memory. Segments of elements stay with the code, and so does the
 //!   start function, which runs when both are there, as it did.
@@ -18,6 +18,9 @@ mod survey;
 #[cfg(test)]
 mod tests;
 mod types;
+mod written;
+
+use std::collections::BTreeSet;
 
 use wasm_encoder::reencode::{Error, Reencode, RoundtripReencoder};
 use wasm_encoder::{
@@ -38,7 +41,7 @@ pub(super) const STATE: &str = "state";
 pub(super) const MEMORY: &str = "memory";
 
 /// The most globals that differ between states. Each is an import, and a value that is copied when
-/// an instance is made; a Python interpreter has some ten.
+/// an instance is made; a Python interpreter has three.
 const MAX_GLOBALS: usize = 256;
 
 /// A module, taken apart.
@@ -48,6 +51,8 @@ pub(super) struct Split {
     pub(super) code_type: ModuleType,
     /// What the code needs of its state.
     pub(super) state_type: ModuleType,
+    /// The module's globals that may be written to.
+    written: BTreeSet<u32>,
 }
 
 /// Takes a module apart. `exported` are names of functions in its name section: the code exports
@@ -58,7 +63,8 @@ pub(super) struct Split {
 /// It has no memory of its own, more than one, or one that is shared or of 64 bits; its code names
 /// its data; or where its data goes is computed.
 pub(super) fn split(module: &[u8], exported: &[&str]) -> Result<Split> {
-    let survey = Survey::of(module, exported)?;
+    let written = written::globals(module)?;
+    let survey = Survey::of(module, &written, exported)?;
     if survey.state_globals.len() > MAX_GLOBALS {
         return refuse("too many of its globals differ between snapshots");
     }
@@ -68,6 +74,7 @@ pub(super) fn split(module: &[u8], exported: &[&str]) -> Result<Split> {
         code,
         code_type: types.finish(),
         state_type: state_type(&survey),
+        written,
     })
 }
 
@@ -87,14 +94,14 @@ pub(super) const fn any_memory() -> MemoryType {
     }
 }
 
-/// The state of a module that [`split()`] takes apart. It exports its memory a second time by
-/// the name `mark`.
+/// The state of the module that [`split()`] has taken apart. It exports its memory a second time
+/// by the name `mark`.
 ///
 /// # Errors
 ///
 /// The module can't be taken apart.
-pub(super) fn state(module: &[u8], mark: &str) -> Result<Vec<u8>> {
-    let survey = Survey::of(module, &[])?;
+pub(super) fn state(module: &[u8], split: &Split, mark: &str) -> Result<Vec<u8>> {
+    let survey = Survey::of(module, &split.written, &[])?;
     let mut same = RoundtripReencoder;
     let mut memories = MemorySection::new();
     memories.memory(survey.memory);

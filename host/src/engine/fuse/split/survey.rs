@@ -1,5 +1,7 @@
 //! What a module has, as far as taking it apart needs it.
 
+use std::collections::BTreeSet;
+
 use wasm_encoder::EntityType;
 use wasm_encoder::reencode::{Reencode, RoundtripReencoder};
 use wasmparser::{
@@ -37,8 +39,9 @@ pub(super) struct Segment<'a> {
 }
 
 impl<'a> Survey<'a> {
-    /// Looks at a module; `exported` are the names of functions that are looked for.
-    pub(super) fn of(module: &'a [u8], exported: &[&str]) -> Result<Self> {
+    /// Looks at a module; `written` are its globals that may be written to, and `exported` the
+    /// names of functions that are looked for.
+    pub(super) fn of(module: &'a [u8], written: &BTreeSet<u32>, exported: &[&str]) -> Result<Self> {
         let mut survey = Self {
             memory: super::any_memory(),
             imported_globals: 0,
@@ -70,7 +73,7 @@ impl<'a> Survey<'a> {
                         survey.memory = plain(memory?)?;
                     }
                 }
-                Payload::GlobalSection(section) => survey.globals(section)?,
+                Payload::GlobalSection(section) => survey.globals(section, written)?,
                 Payload::ExportSection(_) => has_exports = true,
                 Payload::DataSection(section) => survey.data(section)?,
                 Payload::CustomSection(section) => {
@@ -126,14 +129,20 @@ impl<'a> Survey<'a> {
         Ok(())
     }
 
-    fn globals(&mut self, section: wasmparser::GlobalSectionReader<'a>) -> Result<()> {
+    fn globals(
+        &mut self,
+        section: wasmparser::GlobalSectionReader<'a>,
+        written: &BTreeSet<u32>,
+    ) -> Result<()> {
         for (index, global) in (self.imported_globals..).zip(section) {
             let global = global?;
             self.globals.push(global.ty);
-            if global.ty.mutable && !global.ty.shared && is_number(&global.init_expr)? {
+            let ty = global.ty;
+            let is_written = ty.mutable && written.contains(&index);
+            if is_written && !ty.shared && is_number(&global.init_expr)? {
                 self.state_globals.push(StateGlobal {
                     index,
-                    ty: global.ty,
+                    ty,
                     value: global.init_expr,
                 });
             }

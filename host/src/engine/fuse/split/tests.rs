@@ -141,7 +141,11 @@ fn a_state_says_which_code_it_belongs_to() {
 #[test]
 fn what_cannot_be_kept_true_in_parts_stays_whole() {
     let next = r#"(func (export "next") (result i32) (i32.const 1))"#;
-    let many = "(global (mut i32) (i32.const 1)) ".repeat(MAX_GLOBALS + 1);
+    let globals = |count: usize| -> String {
+        let global = |n| format!(r#"(global (export "{n}") (mut i32) (i32.const 1)) "#);
+        (0..count).map(global).collect()
+    };
+    let many = globals(MAX_GLOBALS + 1);
     for (first, why) in [
         ("", "no memory of its own"),
         (
@@ -165,7 +169,7 @@ fn what_cannot_be_kept_true_in_parts_stays_whole() {
             "{first}: {refusal:?}"
         );
     }
-    // Fusing would leave out globals that nothing uses.
+    // Fusing would leave out globals that nobody else has.
     let module = |first: &str| binary(&format!("(module {first} {next})"));
     for (first, why) in [
         (&*format!("(memory 1) {many}"), "too many of its globals"),
@@ -185,10 +189,7 @@ fn what_cannot_be_kept_true_in_parts_stays_whole() {
             "{first}: {refusal:?}"
         );
     }
-    let enough = module(&format!(
-        "(memory 1) {}",
-        "(global (mut i32) (i32.const 1)) ".repeat(MAX_GLOBALS)
-    ));
+    let enough = module(&format!("(memory 1) {}", globals(MAX_GLOBALS)));
     assert!(split(&enough, &[]).is_ok());
 }
 
@@ -215,7 +216,7 @@ fn imported_globals_keep_their_numbers_and_a_start_function_finds_the_state() {
     let ty = wasmtime::GlobalType::new(wasmtime::ValType::I32, wasmtime::Mutability::Const);
     let global = wasmtime::Global::new(&mut store, ty, 100.into()).expect("a global");
     linker.define(&store, "a", "g", global).expect("it is new");
-    let state = state(&module, "mark").expect("it has one");
+    let state = state(&module, &parts, "mark").expect("it has one");
     let state = Module::new(&engine, state).expect("it compiles");
     let state = linker.instantiate(&mut store, &state).expect("it runs");
     linker
@@ -236,7 +237,7 @@ fn named_functions_are_exported_once_with_the_globals_of_the_state() {
     let module = binary(
         r#"(module (memory 1) (global $g (mut i32) (i32.const 3))
           (func $reset (global.set $g (i32.const 0))) (func $other)
-          (func (export "f")))"#,
+          (func (export "f") (call $reset)))"#,
     );
     let parts = split(&module, &["reset", "missing"]).expect("it can be taken apart");
     let engine = Engine::default();
@@ -246,4 +247,39 @@ fn named_functions_are_exported_once_with_the_globals_of_the_state() {
         .map(|export| export.name().to_owned())
         .collect();
     assert_eq!(names, ["f", "reset", "global-0"]);
+}
+
+#[test]
+fn globals_that_only_dead_functions_write_to_are_code() {
+    let states = |caller: &str| {
+        let module = binary(&format!(
+            r#"(module (memory 1)
+              (type $t (func))
+              (table 1 funcref)
+              (global $g (mut i32) (i32.const 3))
+              (func $sets (type $t) (global.set $g (i32.const 0)))
+              (func $calls (call $sets))
+              {caller}
+              (func (export "f")))"#
+        ));
+        let parts = split(&module, &[]).expect("it can be taken apart");
+        let state = state(&module, &parts, "mark").expect("it has one");
+        let state = Module::new(&Engine::default(), state).expect("it compiles");
+        state.exports().any(|export| export.name() == "global-0")
+    };
+    assert!(!states(""));
+    for caller in [
+        r#"(export "calls" (func $calls))"#,
+        r#"(export "g" (global $g))"#,
+        "(start $calls)",
+        "(elem (i32.const 0) $calls)",
+        "(elem declare func $calls)",
+        "(elem funcref (ref.func $calls))",
+        "(global funcref (ref.func $calls))",
+        "(table 1 funcref (ref.func $calls))",
+        r#"(func (export "h") (return_call $calls))"#,
+        r#"(elem declare func $sets) (func (export "h") (drop (ref.func $sets)))"#,
+    ] {
+        assert!(states(caller), "{caller}");
+    }
 }
