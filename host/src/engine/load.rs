@@ -64,7 +64,7 @@ pub(super) struct Code {
     /// In the large pool, when that is there. Nothing in it: it can't be had there.
     pub(super) in_crowd: OnceLock<Option<Pre>>,
     /// Its compiled code, for each pool that it comes to.
-    files: ProgramFiles,
+    pub(super) files: ProgramFiles,
     #[cfg(test)]
     is_direct: bool,
     /// The names of what it imports, such as `wasi:clocks/wall-clock@0.2.6`.

@@ -156,3 +156,109 @@ impl fmt::Debug for SharedCode {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use super::super::Engine as Handlers;
+    use super::super::load::Program;
+    use super::*;
+    use crate::config::{self, Budget};
+    use crate::registry::Version;
+    use crate::reload::Load;
+
+    /// A command as a snapshot: of more than a megabyte, that starts with `first`.
+    fn snapshot(first: &str) -> Vec<u8> {
+        let data = "x".repeat(1 << 20);
+        let text = format!(
+            r#"(component
+              (core module $a
+                (memory (export "memory") 20)
+                (global $g (mut i32) (i32.const {}))
+                (data (i32.const 0) "{first}")
+                (data (i32.const 4096) "{data}")
+                (func (export "next") (result i32)
+                  (global.set $g (i32.load (i32.const 0))) (global.get $g)))
+              (core module $b
+                (import "a" "next" (func $next (result i32)))
+                (func (export "run") (result i32) (drop (call $next)) (i32.const 0)))
+              (core instance $a (instantiate $a))
+              (core instance $b (instantiate $b (with "a" (instance $a))))
+              (func $run (result (result)) (canon lift (core func $b "run")))
+              (instance $i (export "run" (func $run)))
+              (export "wasi:cli/run@0.2.0" (instance $i)))"#,
+            first.len()
+        );
+        wat::parse_str(text).expect("it parses")
+    }
+
+    fn handlers(cache: Option<&Path>) -> Handlers {
+        let cache = cache.map(|folder| config::CodeCache {
+            folder,
+            max_bytes: 1 << 30,
+        });
+        Handlers::compiling_here(&Budget::default(), cache).expect("an engine")
+    }
+
+    fn shared(program: &Program) -> Arc<SharedCode> {
+        let shared = &program.0.files.shared;
+        shared.clone().expect("it is in parts")
+    }
+
+    #[test]
+    fn snapshots_of_one_interpreter_have_one_code_in_memory_and_on_disk() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let cache = folder.path().join("code");
+        let entries = || fs::read_dir(&cache).expect("a cache").count();
+        let engine = handlers(Some(&cache));
+        let (one, two) = (snapshot("one"), snapshot("another"));
+        let first = engine.load(&one).expect("it loads");
+        assert_eq!(entries(), 3, "code, frame and state");
+        let second = engine.load(&two).expect("it loads");
+        assert_eq!(entries(), 4, "another state");
+        assert!(Arc::ptr_eq(&shared(&first), &shared(&second)));
+        // As after a restart.
+        let engine = handlers(Some(&cache));
+        let [first, second] = [&one, &two].map(|bytes| {
+            let program = engine.recall(Version::of(bytes));
+            program.expect("it is in the cache")
+        });
+        assert!(Arc::ptr_eq(&shared(&first), &shared(&second)));
+        assert_eq!(entries(), 4);
+    }
+
+    #[test]
+    fn a_state_whose_code_is_gone_from_the_cache_is_compiled_again() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let cache = folder.path().join("code");
+        let one = snapshot("one");
+        let of = CodeCache::open(&cache, 1 << 30, &handlers(None).first.engine).expect("a cache");
+        let program = handlers(Some(&cache)).load(&one).expect("it loads");
+        let state = program.0.files.own.map(&handlers(None).first.engine);
+        let Ok(Mapped::Module(state)) = state else {
+            panic!("a state is a module");
+        };
+        let key = key_of_state(&state).expect("it names its code");
+        for part in [Part::Code, Part::Frame] {
+            of.discard(&of.part(key, part), "goes");
+            let engine = handlers(Some(&cache));
+            assert!(engine.recall(Version::of(&one)).is_none());
+            engine.load(&one).expect("it loads");
+            assert!(engine.recall(Version::of(&one)).is_some());
+        }
+    }
+
+    #[test]
+    fn without_a_cache_code_is_shared_as_long_as_somebody_has_it() {
+        let engine = handlers(None);
+        let first = engine.load(&snapshot("one")).expect("it loads");
+        let second = engine.load(&snapshot("another")).expect("it loads");
+        assert!(Arc::ptr_eq(&shared(&first), &shared(&second)));
+        let weak = Arc::downgrade(&shared(&first));
+        drop((first, second));
+        assert!(weak.upgrade().is_none());
+        engine.load(&snapshot("one")).expect("it loads again");
+    }
+}

@@ -330,6 +330,49 @@ mod tests {
     }
 
     #[test]
+    fn who_asks_for_code_gets_it_or_two_files_to_write_it_to() {
+        let (server, process) = channel().expect("a channel");
+        let mark = format!("{}:{}", super::super::super::fuse::CODE, "0a".repeat(32));
+        let key = CodeKey::from_mark(&mark).expect("a key");
+        send_reply(&process, &Reply::Ask(key)).expect("it is sent");
+        let asked = receive_reply(&server).expect("it is there");
+        assert_eq!(asked, Some(Reply::Ask(key)));
+        let file = || CodeFile::memory_file().expect("a file");
+        let mut code = file();
+        code.write_all(b"code").expect("it can be written");
+        let known = Common::Known(CodeFile::written(code), CodeFile::written(file()));
+        send_common(&server, &known).expect("it is sent");
+        let Ok(Common::Known(code, frame)) = receive_common(&process) else {
+            panic!("it is known");
+        };
+        assert_eq!(code.file().metadata().expect("its size").len(), 4);
+        assert_eq!(frame.file().metadata().expect("its size").len(), 0);
+        let (code, frame) = (file(), file());
+        let wanted = Common::Wanted(code.try_clone().expect("a file"), frame);
+        send_common(&server, &wanted).expect("it is sent");
+        let Ok(Common::Wanted(mut written, _)) = receive_common(&process) else {
+            panic!("it is wanted");
+        };
+        written.write_all(b"new").expect("it can be written");
+        assert_eq!(code.metadata().expect("its size").len(), 3);
+        // A job is no answer.
+        let (input, output) = (sealed(b"").expect("a file"), memory_file().expect("a file"));
+        let task = Task::Compile;
+        send_job(
+            &server,
+            &Job {
+                task,
+                input,
+                output,
+            },
+        )
+        .expect("it is sent");
+        assert!(receive_common(&process).is_err());
+        drop(server);
+        assert!(receive_common(&process).is_err());
+    }
+
+    #[test]
     fn a_reply_is_bounded_and_of_a_known_kind() {
         let (server, process) = channel().expect("a channel");
         for reply in [

@@ -48,7 +48,7 @@ fn write(
     members: &Members<'_, '_>,
     plan: &Plan,
     ends: Option<&Ends>,
-) -> Result<(Vec<u8>, Option<(Vec<u8>, Split)>)> {
+) -> Result<(Vec<u8>, Option<Merged>)> {
     let live = live(members, plan);
     let aliased = aliased(members, plan, &live);
     let shown = aliased.iter().filter(|(kind, _)| *kind == Kind::Global);
@@ -99,6 +99,9 @@ fn write(
     Ok((rewrite.component.finish(), rewrite.split))
 }
 
+/// A merged module that was taken apart: its bytes, and the parts.
+pub(super) type Merged = (Vec<u8>, Split);
+
 /// A component on the way.
 pub(super) struct Rewrite<'p, 'o, 'a> {
     members: &'p Members<'o, 'a>,
@@ -116,7 +119,7 @@ pub(super) struct Rewrite<'p, 'o, 'a> {
     /// The first group's module is taken apart.
     pub(super) ends: Option<&'p Ends>,
     /// That module, when it was, as it had been and as it is then.
-    pub(super) split: Option<(Vec<u8>, Split)>,
+    pub(super) split: Option<Merged>,
     /// The instance of its state.
     pub(super) state: Option<u32>,
 }

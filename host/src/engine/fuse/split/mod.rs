@@ -7,8 +7,8 @@
 //! compiled apart, and the code once.
 //!
 //! - The state exports the memory, and each initial value that may differ between two snapshots:
-//!   those of globals that code writes to. The code imports these as immutable globals, and its own globals
-//!   begin with them: code that uses a global finds it where it was.
+//!   those of globals that code writes to. The code imports these as immutable globals, and its own
+//!   globals begin with them: code that uses a global finds it where it was.
 //! - Segments of data go with the memory. Segments of elements stay with the code, and so does the
 //!   start function, which runs when both are there, as it did.
 //!
