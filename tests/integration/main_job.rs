@@ -1,7 +1,6 @@
 //! What wasgi is for: pages from one folder, handlers from another, over one connection.
 
 use std::os::unix::fs::symlink;
-use std::path::Path;
 
 use crate::support::client::Ending;
 use crate::support::guests;
@@ -71,12 +70,13 @@ fn links(page: &str) -> Vec<String> {
 
 #[test]
 fn every_link_of_the_repositorys_own_site_leads_somewhere() {
-    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let site = Site::bare();
-    for folder in ["html", "handlers"] {
-        symlink(repository.join(folder), site.path().join(folder)).expect("a link");
+    for (folder, name) in [
+        (guests::demo_pages(), "html"),
+        (guests::demos(), "handlers"),
+    ] {
+        symlink(folder, site.path().join(name)).expect("a link");
     }
-    // The demos are built; their sources beside them are no problem.
     guests::demo("hello");
     let server = Server::with(&site, &["--max-cpu-time", "0.2"]);
     let links: Vec<String> = ["/", "/write-your-own.html"]

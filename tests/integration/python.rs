@@ -49,14 +49,13 @@ fn compile(site: &Site) {
 }
 
 fn component(name: &str) -> PathBuf {
-    let cases = Path::new(env!("CARGO_TARGET_TMPDIR")).join("../guests/cases");
-    let handlers = Path::new(env!("CARGO_MANIFEST_DIR")).join("../handlers");
+    let guests = Path::new(env!("CARGO_TARGET_TMPDIR")).join("../guests");
     let folder = if name.starts_with("python-") {
-        cases
+        "cases"
     } else {
-        handlers
+        "python-demos"
     };
-    folder.join(format!("{name}.wasm"))
+    guests.join(folder).join(format!("{name}.wasm"))
 }
 
 /// Asks with fields of one's own and a body.

@@ -1,16 +1,19 @@
 //! The program's command line, without a server.
 
 use std::ffi::OsStr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::process::{Ended, Process};
 
-/// The program, compiled code kept in a folder of the tests: in a debug build, compiling a handler
-/// takes longer than most tests.
+/// The program, which finds nothing of the user's: its cache is a folder of the tests.
 pub(crate) fn wasgi<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_wasgi"));
     command.args(arguments);
+    command.env(
+        "XDG_CACHE_HOME",
+        Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache"),
+    );
     command
 }
 
@@ -20,7 +23,8 @@ pub(crate) fn run<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> En
     Process::start(&mut wasgi(arguments)).wait()
 }
 
-/// Where the tests have compiled code kept.
+/// Where the tests have compiled code kept: in a debug build, compiling a handler takes longer
+/// than most tests.
 pub(crate) fn code_cache() -> PathBuf {
     PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("code")
 }

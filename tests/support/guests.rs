@@ -8,17 +8,26 @@ const PAGE: &str = include_str!("page.wat");
 /// The longest page that [`page`] takes, in bytes: what its memory has room for.
 const PAGE_BYTES: usize = 64 * 1024;
 
+/// The folder of the demo handlers that `cargo xtask test` has built from what the repository
+/// tracks. Never `handlers/`, which is the user's.
+pub(crate) fn demos() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("../guests/demos")
+}
+
+/// The demo site's pages, as the repository tracks them.
+pub(crate) fn demo_pages() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("../guests/site/html")
+}
+
 /// The component of a demo handler, by its route: `hello`, `users/[id]`.
 #[track_caller]
 pub(crate) fn demo(route: &str) -> PathBuf {
-    let handlers = Path::new(env!("CARGO_MANIFEST_DIR")).join("../handlers");
-    built(handlers.join(format!("{route}.wasm")))
+    built(demos().join(format!("{route}.wasm")))
 }
 
 /// A demo handler whose toolchain not everybody has. Says so where it was not built.
 pub(crate) fn optional_demo(route: &str) -> Option<PathBuf> {
-    let handlers = Path::new(env!("CARGO_MANIFEST_DIR")).join("../handlers");
-    let file = handlers.join(format!("{route}.wasm"));
+    let file = demos().join(format!("{route}.wasm"));
     if file.is_file() {
         return Some(file);
     }

@@ -6,13 +6,15 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use crate::guest_toolchain::{GuestToolchain, TARGET};
+use crate::guest_toolchain::{CToolchain, GoToolchain, GuestToolchain, TARGET};
 use crate::process::{self, step};
-use crate::workspace::{HANDLERS, Workspace};
+use crate::tracked;
+use crate::workspace::{Demo, HANDLERS, Workspace};
 
 /// The profile in the workspace's manifest that handlers are built with.
 const PROFILE: &str = "guest";
@@ -20,62 +22,185 @@ const PROFILE: &str = "guest";
 /// The package that Rust handlers are written with.
 const SDK: &str = "wasgi-sdk";
 
-/// Builds the demo site's handlers to `handlers/<route>.wasm`.
+/// The profile's settings, for packages that are no members of the workspace: cargo takes profiles
+/// from a workspace's top manifest alone.
+const PROFILE_SETTINGS: [&str; 6] = [
+    "inherits = \"release\"",
+    "opt-level = \"s\"",
+    "lto = \"fat\"",
+    "codegen-units = 1",
+    "panic = \"abort\"",
+    "strip = true",
+];
+
+/// Handlers that were built, and those that were not.
+#[derive(Debug, Default)]
+pub(crate) struct Built {
+    /// Each file below `handlers/` with the folder of its sources, from the repository's top.
+    pub(crate) files: Vec<(PathBuf, PathBuf)>,
+    /// A line for each handler that was not built.
+    pub(crate) failures: Vec<String>,
+}
+
+/// Builds the site's handlers in Rust that `wanted` takes to `handlers/<route>.wasm`. One that does
+/// not build keeps none of the others from it.
 ///
 /// # Errors
 ///
-/// When one does not build, or its file can't be written.
-pub(crate) fn build_demos(workspace: &Workspace, toolchain: &GuestToolchain) -> Result<()> {
-    for folder in workspace.strangers() {
+/// When cargo can't be started, or a file can't be written.
+pub(crate) fn build_demos(
+    workspace: &Workspace,
+    toolchain: &GuestToolchain,
+    demos: &[Demo],
+) -> Result<Built> {
+    let mut built = Built::default();
+    let (members, own): (Vec<&Demo>, Vec<&Demo>) = demos.iter().partition(|demo| demo.is_member);
+    let mut artifacts = Vec::new();
+    if !members.is_empty() {
         step(format!(
-            "not built, because it is no member in Cargo.toml: {}",
-            folder.display()
+            "building {} handlers of the workspace",
+            members.len()
         ));
+        let mut selection = vec!["--lib", "--keep-going"];
+        selection.extend(members.iter().flat_map(|demo| ["--package", &demo.package]));
+        artifacts.extend(build_some(workspace, toolchain, &selection)?);
     }
-    let demos = workspace.demos()?;
-    if demos.is_empty() {
-        step("no demo handlers to build");
-        return Ok(());
+    for demo in own {
+        step(format!("building {}", workspace.shown(demo.folder())));
+        lend_lock(workspace, demo)?;
+        let manifest = demo.manifest.to_string_lossy();
+        let settings = PROFILE_SETTINGS.map(|setting| format!("profile.{PROFILE}.{setting}"));
+        let mut selection = vec!["--lib", "--manifest-path", &*manifest];
+        selection.extend(settings.iter().flat_map(|setting| ["--config", setting]));
+        artifacts.extend(build_some(workspace, toolchain, &selection)?);
     }
-    step(format!("building {} demo handlers", demos.len()));
-    let mut selection = vec!["--lib"];
-    selection.extend(demos.iter().flat_map(|demo| ["--package", &demo.package]));
-    let built = build(workspace, toolchain, &selection)?;
-    for demo in &demos {
-        let artifact = built
+    for demo in demos {
+        let source = workspace.shown(demo.folder());
+        let artifact = artifacts
             .iter()
-            .find(|artifact| artifact.manifest == demo.manifest)
-            .with_context(|| format!("cargo built no component of package {}", demo.package))?;
+            .find(|artifact| artifact.manifest == demo.manifest);
+        let Some(artifact) = artifact else {
+            let package = &demo.package;
+            built
+                .failures
+                .push(format!("{source}: package {package} does not build"));
+            continue;
+        };
         let place = Path::new(HANDLERS).join(format!("{}.wasm", demo.route));
         if install(&artifact.file, &workspace.root.join(&place))? {
             step(format!("wrote {}", place.display()));
         }
+        built.files.push((place, source.into()));
+    }
+    Ok(built)
+}
+
+/// Gives a package that has no lock file the workspace's, of which cargo keeps what it needs: so
+/// nothing is asked of the network, and what both need is compiled once.
+fn lend_lock(workspace: &Workspace, demo: &Demo) -> Result<()> {
+    let (lock, own) = (
+        workspace.root.join("Cargo.lock"),
+        demo.folder().join("Cargo.lock"),
+    );
+    if lock.is_file() && !own.exists() {
+        fs::copy(&lock, &own).with_context(|| format!("can't write {}", own.display()))?;
     }
     Ok(())
 }
 
-/// Builds those of the demo site's handlers that are commands, each from a source with a name, to
-/// `handlers/<name>.wasm`.
+/// Builds those of the site's handlers that are commands, each from a source with a name, to
+/// `handlers/<name>.wasm`. One that does not build keeps none of the others from it.
 ///
 /// # Errors
 ///
-/// When one does not compile, or its file can't be written.
+/// When a file can't be written.
 pub(crate) fn build_commands(
     workspace: &Workspace,
     sources: &[(String, PathBuf)],
     compile: impl Fn(&Path, &Path) -> Result<()>,
-) -> Result<()> {
+) -> Result<Built> {
+    let mut result = Built::default();
     for (name, source) in sources {
         let folder = folder(workspace).join("commands");
         fs::create_dir_all(&folder).with_context(|| format!("can't make {}", folder.display()))?;
         let built = folder.join(format!("{name}.wasm"));
-        compile(source, &built)?;
+        let source_folder = workspace.shown(source.parent().unwrap_or(source));
+        if let Err(error) = compile(source, &built) {
+            result.failures.push(format!("{source_folder}: {error:#}"));
+            continue;
+        }
         let place = Path::new(HANDLERS).join(format!("{name}.wasm"));
         if install(&built, &workspace.root.join(&place))? {
             step(format!("wrote {}", place.display()));
         }
+        result.files.push((place, source_folder.into()));
     }
-    Ok(())
+    Ok(result)
+}
+
+/// Builds the demo handlers as the repository tracks them (see [`tracked`]) to
+/// `guests/demos/<route>.wasm` in the target folder, for tests and measurements; those in C and Go
+/// where their toolchains are. Returns that folder.
+///
+/// # Errors
+///
+/// When one does not build, or a file can't be written.
+pub(crate) fn build_tracked(
+    workspace: &Workspace,
+    toolchain: &GuestToolchain,
+    c: Option<&CToolchain>,
+    go: Option<&GoToolchain>,
+) -> Result<PathBuf> {
+    step("building the demo handlers as git tracks them");
+    let site = tracked::copy(workspace)?;
+    let copy = Workspace::load_from(&site)?;
+    let demos = copy.demos();
+    ensure!(
+        demos.complaints.is_empty(),
+        "{}",
+        demos.complaints.join("; ")
+    );
+    let place = |route: &str| {
+        folder(workspace)
+            .join("demos")
+            .join(format!("{route}.wasm"))
+    };
+    let mut cargo = copy.cargo("build");
+    add_profile(&mut cargo, workspace);
+    cargo.arg("--lib");
+    cargo.args(
+        demos
+            .demos
+            .iter()
+            .flat_map(|demo| ["--package", &demo.package]),
+    );
+    toolchain.apply_to(&mut cargo);
+    let artifacts = Artifact::all(&process::text_of(&mut cargo)?);
+    for demo in &demos.demos {
+        let artifact = artifacts
+            .iter()
+            .find(|artifact| artifact.manifest == demo.manifest);
+        let artifact = artifact.with_context(|| format!("no component of {}", demo.package))?;
+        install(&artifact.file, &place(&demo.route))?;
+    }
+    let compile_all = |sources: &[(String, PathBuf)],
+                       compile: &dyn Fn(&Path, &Path) -> Result<()>| {
+        for (name, source) in sources {
+            let file = place(name);
+            fs::create_dir_all(file.parent().unwrap_or(&file))?;
+            compile(source, &file)?;
+        }
+        Ok::<(), anyhow::Error>(())
+    };
+    if let Some(c) = c {
+        compile_all(&copy.c_demos(), &|source, output| c.compile(source, output))?;
+    }
+    if let Some(go) = go {
+        compile_all(&copy.go_demos(), &|source, output| {
+            go.compile(source, output)
+        })?;
+    }
+    Ok(folder(workspace).join("demos"))
 }
 
 /// Builds the tests' handlers to `guests/cases/<case>.wasm` in the target folder.
@@ -143,7 +268,12 @@ pub(crate) fn lint(
         step("no clippy for handlers in this toolchain");
         return Ok(());
     }
-    let mut packages: Vec<String> = workspace.demos()?.into_iter().map(|d| d.package).collect();
+    let members = workspace
+        .demos()
+        .demos
+        .into_iter()
+        .filter(|demo| demo.is_member);
+    let mut packages: Vec<String> = members.map(|demo| demo.package).collect();
     packages.extend(workspace.test_guests().map(|guests| guests.package));
     packages.extend(
         [SDK.to_owned()]
@@ -181,6 +311,11 @@ struct Artifact {
 }
 
 impl Artifact {
+    /// Reads all of cargo's messages.
+    fn all(messages: &str) -> Vec<Self> {
+        messages.lines().filter_map(Self::parse).collect()
+    }
+
     /// Reads one line of cargo's messages. None where it tells of something else.
     fn parse(line: &str) -> Option<Self> {
         let message: Value = serde_json::from_str(line).ok()?;
@@ -206,26 +341,41 @@ fn build(
     toolchain: &GuestToolchain,
     selection: &[&str],
 ) -> Result<Vec<Artifact>> {
+    let mut cargo = cargo_build(workspace, toolchain, selection);
+    Ok(Artifact::all(&process::text_of(&mut cargo)?))
+}
+
+/// Builds what can be built of a selection.
+fn build_some(
+    workspace: &Workspace,
+    toolchain: &GuestToolchain,
+    selection: &[&str],
+) -> Result<Vec<Artifact>> {
+    let mut cargo = cargo_build(workspace, toolchain, selection);
+    let (messages, _) = process::text_and_success_of(&mut cargo)?;
+    Ok(Artifact::all(&messages))
+}
+
+fn cargo_build(workspace: &Workspace, toolchain: &GuestToolchain, selection: &[&str]) -> Command {
     let mut cargo = workspace.cargo("build");
+    add_profile(&mut cargo, workspace);
+    cargo.args(selection);
+    toolchain.apply_to(&mut cargo);
+    cargo
+}
+
+/// How every handler is built, and where.
+fn add_profile(cargo: &mut Command, workspace: &Workspace) {
     cargo
         .args(["--target", TARGET, "--profile", PROFILE])
-        .args([
-            "--message-format",
-            "json-render-diagnostics",
-            "--target-dir",
-        ])
-        .arg(folder(workspace))
-        .args(selection);
-    toolchain.apply_to(&mut cargo);
-    Ok(process::text_of(&mut cargo)?
-        .lines()
-        .filter_map(Artifact::parse)
-        .collect())
+        .args(["--message-format", "json-render-diagnostics"])
+        .arg("--target-dir")
+        .arg(folder(workspace));
 }
 
 /// Copies a file by rename, so that nobody who watches the place sees half of it. Leaves the place
 /// alone where it has the same content already, and says whether it wrote.
-fn install(file: &Path, place: &Path) -> Result<bool> {
+pub(crate) fn install(file: &Path, place: &Path) -> Result<bool> {
     let content = fs::read(file).with_context(|| format!("can't read {}", file.display()))?;
     match fs::read(place) {
         Ok(present) if present == content => return Ok(false),
@@ -260,6 +410,19 @@ fn write_by_rename(content: &[u8], place: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_package_by_itself_is_built_with_the_workspaces_profile() {
+        let manifest = include_str!("../../Cargo.toml");
+        let (_, profile) = manifest
+            .split_once("[profile.guest]\n")
+            .expect("it is there");
+        let lines: Vec<&str> = profile
+            .lines()
+            .take_while(|line| !line.is_empty())
+            .collect();
+        assert_eq!(lines, PROFILE_SETTINGS);
+    }
 
     #[test]
     fn only_components_are_artifacts() {

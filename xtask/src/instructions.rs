@@ -16,7 +16,7 @@ use crate::bench::build_tools;
 use crate::guest_toolchain::GuestToolchain;
 use crate::guests;
 use crate::process::step;
-use crate::workspace::{HANDLERS, Workspace};
+use crate::workspace::Workspace;
 
 /// Where the last figure is kept.
 const KEPT: &str = "benches/instructions.txt";
@@ -50,14 +50,14 @@ pub(crate) fn instructions(workspace: &Workspace, arguments: &[OsString]) -> Res
         }
     }
     let toolchain = GuestToolchain::ensure(&workspace.root)?;
-    guests::build_demos(workspace, &toolchain)?;
+    let demos = guests::build_tracked(workspace, &toolchain, None, None)?;
     let tools = build_tools(workspace)?;
     let server = match server {
         Some(server) => server,
         None => crate::build_server(workspace)?,
     };
     let file = workspace.root.join(KEPT);
-    match count(workspace, &tools, &server) {
+    match count(workspace, &demos, &tools, &server) {
         Ok(count) => {
             let kept = fs::read_to_string(&file).unwrap_or_default();
             println!("{}", compare(count, parse(&kept)));
@@ -72,11 +72,10 @@ pub(crate) fn instructions(workspace: &Workspace, arguments: &[OsString]) -> Res
     Ok(())
 }
 
-fn count(workspace: &Workspace, tools: &Path, server: &Path) -> Result<u64> {
+fn count(workspace: &Workspace, demos: &Path, tools: &Path, server: &Path) -> Result<u64> {
     let folder = workspace.target.join("instructions");
     fs::create_dir_all(&folder)?;
-    let hello = workspace.root.join(HANDLERS).join("hello.wasm");
-    fs::copy(&hello, folder.join("hello.wasm"))?;
+    fs::copy(demos.join("hello.wasm"), folder.join("hello.wasm"))?;
     let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
     let address = address.to_string();
     let mut command = Command::new(tools);

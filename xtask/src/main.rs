@@ -11,8 +11,11 @@ mod hostile;
 mod instructions;
 mod process;
 mod python;
+mod record;
+mod tracked;
 mod workspace;
 
+use std::collections::BTreeSet;
 use std::env;
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
@@ -34,7 +37,7 @@ struct Task {
     run: fn(&Workspace, &[OsString]) -> Result<()>,
 }
 
-const TASKS: [Task; 10] = [
+const TASKS: [Task; 11] = [
     Task {
         name: "serve",
         arguments: "[ARGS…]",
@@ -43,9 +46,15 @@ const TASKS: [Task; 10] = [
     },
     Task {
         name: "build",
-        arguments: "",
-        about: "Build the server (target/release/wasgi) and the demo handlers (handlers/*.wasm)",
+        arguments: "[NAME…]",
+        about: "Build the server (target/release/wasgi) and all handlers, or these handlers alone",
         run: build,
+    },
+    Task {
+        name: "install",
+        arguments: "",
+        about: "Put `wasgi` on the path (cargo install), for the other commands of the README",
+        run: install,
     },
     Task {
         name: "python",
@@ -115,12 +124,31 @@ fn main() -> ExitCode {
         );
         return ExitCode::from(2);
     };
+    let asks_for_help = |argument: &OsString| argument == "--help" || argument == "-h";
+    if task.has_own_help() {
+        // `wasgi serve --help`, and what measures has options of its own.
+    } else if rest.first().is_some_and(asks_for_help) {
+        print!("{}", task.help());
+        return ExitCode::SUCCESS;
+    }
     match Workspace::load().and_then(|workspace| (task.run)(&workspace, rest)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("xtask: {error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+impl Task {
+    /// Whether it explains its own arguments.
+    fn has_own_help(&self) -> bool {
+        ["serve", "bench", "hostile", "soak"].contains(&self.name)
+    }
+
+    fn help(&self) -> String {
+        let (name, arguments, about) = (self.name, self.arguments, self.about);
+        format!("{about}\n\nUsage: cargo xtask {name} {arguments}\n")
     }
 }
 
@@ -145,44 +173,165 @@ fn setup(workspace: &Workspace, _: &[OsString]) -> Result<()> {
     Ok(())
 }
 
-/// Builds the demo handlers in C and in Go where they can be built: nothing else needs their
-/// toolchains.
-fn build_commands(
-    workspace: &Workspace,
+/// The toolchains of handlers in C and in Go, where they are: nothing else needs them.
+struct Toolchains {
     c: Result<CToolchain>,
     go: Result<GoToolchain>,
-) -> Result<()> {
-    let skip = |language: &str, error: &anyhow::Error, where_possible: &str| {
-        step(format!(
-            "skipping the handlers in {language}: {error:#} (`cargo xtask setup` {where_possible} \
-             installs their toolchain)"
-        ));
-    };
-    match c {
-        Ok(c) => guests::build_commands(workspace, &workspace.c_demos(), |source, output| {
-            c.compile(source, output)
-        })?,
-        Err(error) => skip("C", &error, "as root on Debian"),
-    }
-    match go {
-        Ok(go) => guests::build_commands(workspace, &workspace.go_demos(), |source, output| {
-            go.compile(source, output)
-        })?,
-        Err(error) => skip("Go", &error, "where pip and PyPI are at hand"),
-    }
-    Ok(())
 }
 
-fn build(workspace: &Workspace, _: &[OsString]) -> Result<()> {
+impl Toolchains {
+    fn find(workspace: &Workspace) -> Self {
+        Self {
+            c: CToolchain::find(&workspace.root),
+            go: GoToolchain::find(&workspace.target),
+        }
+    }
+
+    fn ensure(workspace: &Workspace) -> Self {
+        Self {
+            c: CToolchain::ensure(&workspace.root),
+            go: GoToolchain::ensure(&workspace.target),
+        }
+    }
+
+    /// Says which are not here.
+    fn say_what_is_missing(&self) {
+        let skip = |language: &str, error: &anyhow::Error, where_possible: &str| {
+            step(format!(
+                "skipping the handlers in {language}: {error:#} (`cargo xtask setup` \
+                 {where_possible} installs their toolchain)"
+            ));
+        };
+        if let Err(error) = &self.c {
+            skip("C", error, "as root on Debian");
+        }
+        if let Err(error) = &self.go {
+            skip("Go", error, "where pip and PyPI are at hand");
+        }
+    }
+}
+
+/// Builds the server and all handlers, or some handlers. What does not build is named at the end,
+/// and keeps nothing else from being built.
+fn build(workspace: &Workspace, names: &[OsString]) -> Result<()> {
+    let mut failures = build_handlers(workspace, names)?;
+    if names.is_empty()
+        && let Err(error) = build_server(workspace)
+    {
+        failures.push(format!("the server: {error:#}"));
+    }
+    report(&failures)
+}
+
+/// Fails if something failed.
+fn report(failures: &[String]) -> Result<()> {
+    for failure in failures {
+        step(format!("not built: {failure}"));
+    }
+    match failures.len() {
+        0 => Ok(()),
+        1 => bail!("1 was not built, for the reason above"),
+        count => bail!("{count} were not built, for the reasons above"),
+    }
+}
+
+/// Builds the handlers of these names, or all. Returns a line for each that was not built.
+fn build_handlers(workspace: &Workspace, names: &[OsString]) -> Result<Vec<String>> {
     let toolchain = GuestToolchain::ensure(&workspace.root)?;
-    guests::build_demos(workspace, &toolchain)?;
-    build_commands(
-        workspace,
-        CToolchain::find(&workspace.root),
-        GoToolchain::find(&workspace.target),
-    )?;
-    build_server(workspace)?;
-    Ok(())
+    let mut found = workspace.demos();
+    let (mut c_demos, mut go_demos) = (workspace.c_demos(), workspace.go_demos());
+    let all_files = file_names(&found.demos, &[&c_demos, &go_demos]);
+    let (mut known, mut asked) = (Vec::new(), BTreeSet::new());
+    let mut is_wanted = |known_as: &[&str]| {
+        known.push(known_as[0].to_owned());
+        let is_it = |name: &&OsString| known_as.iter().any(|one| *name == *one);
+        asked.extend(names.iter().filter(is_it));
+        names.is_empty() || names.iter().any(|name| is_it(&name))
+    };
+    found.demos.retain(|demo| {
+        let folder = demo
+            .folder()
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy();
+        is_wanted(&[&demo.route, &demo.package, &folder])
+    });
+    c_demos.retain(|(name, _)| is_wanted(&[name]));
+    go_demos.retain(|(name, _)| is_wanted(&[name]));
+    let mut failures = Vec::new();
+    for complaint in found.complaints {
+        let is_in_it = |name: &&OsString| {
+            complaint.contains(&format!(
+                "{}/{}/",
+                workspace::HANDLERS,
+                name.to_string_lossy()
+            ))
+        };
+        let named: Vec<_> = names.iter().filter(is_in_it).collect();
+        if names.is_empty() || !named.is_empty() {
+            asked.extend(named);
+            failures.push(complaint);
+        }
+    }
+    if let Some(name) = names.iter().find(|name| !asked.contains(name)) {
+        let (name, known) = (name.display(), known.join(", "));
+        bail!("there is no handler {name} in handlers/; there are {known}");
+    }
+    let mut record = record::Record::read(&workspace.root)?;
+    let mut take = |built: guests::Built| {
+        for (file, source) in &built.files {
+            record.note(file, source);
+        }
+        failures.extend(built.failures);
+    };
+    take(guests::build_demos(workspace, &toolchain, &found.demos)?);
+    if !c_demos.is_empty() || !go_demos.is_empty() {
+        let toolchains = Toolchains::find(workspace);
+        toolchains.say_what_is_missing();
+        if let Ok(c) = &toolchains.c {
+            let compile = |source: &_, output: &_| c.compile(source, output);
+            take(guests::build_commands(workspace, &c_demos, compile)?);
+        }
+        if let Ok(go) = &toolchains.go {
+            let compile = |source: &_, output: &_| go.compile(source, output);
+            take(guests::build_commands(workspace, &go_demos, compile)?);
+        }
+    }
+    for (file, source) in record.orphans(&workspace.root, |file| all_files.contains(file)) {
+        step(format!(
+            "orphan: {file} is still served, and {source} builds it no more: `rm '{file}'`"
+        ));
+    }
+    record.write(&workspace.root)?;
+    Ok(failures)
+}
+
+/// The files that all handlers are built to.
+fn file_names(demos: &[workspace::Demo], commands: &[&[(String, PathBuf)]]) -> BTreeSet<String> {
+    let routes = demos.iter().map(|demo| &demo.route);
+    let commands = commands
+        .iter()
+        .flat_map(|commands| commands.iter().map(|(name, _)| name));
+    routes
+        .chain(commands)
+        .map(|name| format!("{}/{name}.wasm", workspace::HANDLERS))
+        .collect()
+}
+
+/// Installs the server where cargo installs programs.
+fn install(workspace: &Workspace, arguments: &[OsString]) -> Result<()> {
+    if let Some(argument) = arguments.first() {
+        bail!(
+            "install takes no arguments, and {} is one",
+            argument.display()
+        );
+    }
+    step("cargo install --path host --locked");
+    run(workspace
+        .cargo("install")
+        .args(["--path", "host", "--locked", "--force"])
+        .arg("--target-dir")
+        .arg(&workspace.target))
 }
 
 /// Builds the server and says where it is.
@@ -199,8 +348,11 @@ fn python(workspace: &Workspace, _: &[OsString]) -> Result<()> {
 }
 
 fn serve(workspace: &Workspace, arguments: &[OsString]) -> Result<()> {
-    build(workspace, &[])?;
-    let server = workspace.target.join("release/wasgi");
+    let failures = build_handlers(workspace, &[])?;
+    let server = build_server(workspace)?;
+    for failure in &failures {
+        step(format!("not built: {failure}"));
+    }
     // In place of this process, so that signals and the exit status are the server's own.
     let error = Command::new(&server)
         .arg("serve")
@@ -212,12 +364,10 @@ fn serve(workspace: &Workspace, arguments: &[OsString]) -> Result<()> {
 
 fn test(workspace: &Workspace, filters: &[OsString]) -> Result<()> {
     let toolchain = GuestToolchain::ensure(&workspace.root)?;
-    guests::build_demos(workspace, &toolchain)?;
-    build_commands(
-        workspace,
-        CToolchain::ensure(&workspace.root),
-        GoToolchain::ensure(&workspace.target),
-    )?;
+    let others = Toolchains::ensure(workspace);
+    others.say_what_is_missing();
+    let (c, go) = (others.c.as_ref().ok(), others.go.as_ref().ok());
+    guests::build_tracked(workspace, &toolchain, c, go)?;
     guests::build_cases(workspace, &toolchain)?;
     step("cargo test --workspace");
     run(workspace
@@ -226,8 +376,9 @@ fn test(workspace: &Workspace, filters: &[OsString]) -> Result<()> {
         .args(filters))?;
     if filters.is_empty() {
         python::test(workspace)?;
+        check_outsiders(workspace)?;
     }
-    check_outsiders(workspace)
+    Ok(())
 }
 
 /// Checks that what the tests don't build builds.

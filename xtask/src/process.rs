@@ -52,6 +52,23 @@ pub(crate) fn text_of(command: &mut Command) -> Result<String> {
     String::from_utf8(output.stdout).with_context(|| format!("{name} wrote what is not UTF-8"))
 }
 
+/// Runs a program to its end and returns what it wrote to its standard output, and whether it
+/// succeeded; its standard error goes to the terminal.
+///
+/// # Errors
+///
+/// When it can't be started, or writes what is not UTF-8.
+pub(crate) fn text_and_success_of(command: &mut Command) -> Result<(String, bool)> {
+    let name = name_of(command);
+    let output = command
+        .stderr(Stdio::inherit())
+        .output()
+        .with_context(|| format!("can't start {name}"))?;
+    let text = String::from_utf8(output.stdout);
+    let text = text.with_context(|| format!("{name} wrote what is not UTF-8"))?;
+    Ok((text, output.status.success()))
+}
+
 /// Runs a program to its end, or until `limit` is over, without showing what it says.
 ///
 /// # Errors

@@ -10,7 +10,9 @@ use std::time::SystemTime;
 
 use anyhow::{Context, Result};
 
+use crate::guests;
 use crate::process::{run, step};
+use crate::tracked;
 use crate::workspace::{HANDLERS, Workspace};
 
 /// The Python package that handlers are built with.
@@ -94,13 +96,25 @@ pub(crate) fn build(workspace: &Workspace) -> Result<()> {
     let python = environment(workspace)?;
     let cases = workspace.target.join("guests/cases");
     fs::create_dir_all(&cases).with_context(|| format!("can't make {}", cases.display()))?;
-    for (components, place) in [
-        (&DEMOS[..], workspace.root.join(HANDLERS)),
-        (&CASES[..], cases),
-    ] {
-        for component in components {
-            let output = place.join(format!("{}.wasm", component.name));
-            component.build(workspace, &python, &output)?;
+    for component in &CASES {
+        let output = cases.join(format!("{}.wasm", component.name));
+        component.build(workspace, &python, &workspace.root, &output)?;
+    }
+    let site = tracked::copy(workspace)?;
+    let demos = workspace.target.join("guests/python-demos");
+    fs::create_dir_all(&demos).with_context(|| format!("can't make {}", demos.display()))?;
+    for component in &DEMOS {
+        let name = format!("{}.wasm", component.name);
+        let (for_tests, output) = (demos.join(&name), workspace.root.join(HANDLERS).join(&name));
+        component.build(workspace, &python, &site, &for_tests)?;
+        // A user's changes are the user's: tests go by what the repository tracks.
+        if tracked::is_same(
+            &site.join(component.folder),
+            &workspace.root.join(component.folder),
+        ) {
+            guests::install(&for_tests, &output)?;
+        } else {
+            component.build(workspace, &python, &workspace.root, &output)?;
         }
     }
     Ok(())
@@ -145,9 +159,10 @@ pub(crate) fn test(workspace: &Workspace) -> Result<()> {
 }
 
 impl Component {
-    fn build(&self, workspace: &Workspace, python: &Path, output: &Path) -> Result<()> {
+    /// Builds it from its folder below `top`.
+    fn build(&self, workspace: &Workspace, python: &Path, top: &Path, output: &Path) -> Result<()> {
         let sources = [
-            workspace.root.join(self.folder),
+            top.join(self.folder),
             workspace.root.join(SDK).join("src"),
             workspace.root.join(SDK).join("requirements.txt"),
         ];
@@ -159,7 +174,7 @@ impl Component {
         command
             .args(["-m", "wasgi", "build", self.target, "--output"])
             .arg(output)
-            .current_dir(workspace.root.join(self.folder))
+            .current_dir(top.join(self.folder))
             .env("PYTHONPATH", workspace.root.join(SDK).join("src"))
             .env("PYTHONDONTWRITEBYTECODE", "1");
         for path in self.warm {

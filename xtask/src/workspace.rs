@@ -36,7 +36,7 @@ pub(crate) struct Workspace {
     packages: Vec<Package>,
 }
 
-/// One handler of the demo site.
+/// One handler in Rust of the site.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Demo {
     /// Its package's name.
@@ -45,6 +45,24 @@ pub(crate) struct Demo {
     pub(crate) manifest: PathBuf,
     /// Where it is served, without a slash in front: `hello`, `users/[id]`.
     pub(crate) route: String,
+    /// Whether it is a member of the workspace. One that is not has a lock file of its own.
+    pub(crate) is_member: bool,
+}
+
+/// The handlers in Rust, and a line for each package below `handlers/` that makes none.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Demos {
+    /// In the order of their routes.
+    pub(crate) demos: Vec<Demo>,
+    /// What is wrong with which package, and what to do.
+    pub(crate) complaints: Vec<String>,
+}
+
+impl Demo {
+    /// The folder of its package.
+    pub(crate) fn folder(&self) -> &Path {
+        self.manifest.parent().unwrap_or(Path::new(""))
+    }
 }
 
 /// The package of the tests' handlers.
@@ -65,10 +83,19 @@ impl Workspace {
         // it was compiled with may be the other one's.
         let package = env::var_os("CARGO_MANIFEST_DIR");
         let package = package.unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+        Self::load_from(Path::new(&package))
+    }
+
+    /// Asks cargo about the workspace that a folder belongs to.
+    ///
+    /// # Errors
+    ///
+    /// When cargo fails, which it does with a broken manifest.
+    pub(crate) fn load_from(folder: &Path) -> Result<Self> {
         let mut metadata = Command::new(cargo());
         metadata
             .args(["metadata", "--format-version=1", "--no-deps"])
-            .current_dir(package);
+            .current_dir(folder);
         Self::parse(&process::text_of(&mut metadata)?).context("can't read cargo's metadata")
     }
 
@@ -84,61 +111,104 @@ impl Workspace {
         })
     }
 
-    /// The demo site's handlers, in the order of their routes.
-    ///
-    /// # Errors
-    ///
-    /// When a package under `handlers/` builds no component, or has a route that can't be one, or
-    /// another's.
-    pub(crate) fn demos(&self) -> Result<Vec<Demo>> {
-        let folder = self.root.join(HANDLERS);
-        let mut by_route = BTreeMap::new();
-        for package in self
-            .packages
-            .iter()
-            .filter(|package| package.is_below(&folder))
-        {
-            let name = &package.name;
-            ensure!(
-                package.is_cdylib,
-                "package {name} is no handler: its crate-type is no cdylib"
-            );
-            let route = package.route.as_ref().unwrap_or(name);
-            check_route(route).with_context(|| format!("package {name} has route `{route}`"))?;
-            let demo = Demo {
-                package: name.clone(),
-                manifest: package.manifest.clone(),
-                route: route.clone(),
-            };
-            if let Some(other) = by_route.insert(route, demo) {
-                bail!(
-                    "packages {} and {name} have the same route `{route}`",
-                    other.package
-                );
-            }
+    /// One without packages, at a place.
+    #[cfg(test)]
+    pub(crate) fn at(root: &Path, target: &Path) -> Self {
+        Self {
+            root: root.to_owned(),
+            target: target.to_owned(),
+            packages: Vec::new(),
         }
-        Ok(by_route.into_values().collect())
     }
 
-    /// Folders of packages under `handlers/` that are not the workspace's, so that nothing here
-    /// builds them.
-    pub(crate) fn strangers(&self) -> Vec<PathBuf> {
+    /// The site's handlers in Rust: packages of the workspace below `handlers/`, and packages there
+    /// that are no members of it. What is wrong with one of them keeps none of the others from
+    /// being built.
+    pub(crate) fn demos(&self) -> Demos {
+        let folder = self.root.join(HANDLERS);
+        let members = self.packages.iter();
+        let members = members.filter(|package| package.is_below(&folder));
+        let mut demos = Demos::default();
+        let mut by_route = BTreeMap::new();
+        for package in members {
+            self.add(package, true, &mut by_route, &mut demos.complaints);
+        }
+        for manifest in self.own_manifests() {
+            match Package::load(&manifest) {
+                Ok(package) => self.add(&package, false, &mut by_route, &mut demos.complaints),
+                Err(error) => {
+                    let shown = self.shown(&manifest);
+                    demos.complaints.push(format!("{shown}: {error:#}"));
+                }
+            }
+        }
+        demos.demos = by_route.into_values().collect();
+        demos
+    }
+
+    /// Adds a package's handler, or what is wrong with it.
+    fn add(
+        &self,
+        package: &Package,
+        is_member: bool,
+        by_route: &mut BTreeMap<String, Demo>,
+        complaints: &mut Vec<String>,
+    ) {
+        let shown = self.shown(&package.manifest);
+        let name = &package.name;
+        if !package.is_cdylib {
+            complaints.push(format!(
+                "{shown}: package {name} builds no component: add `[lib]` and \
+                 `crate-type = [\"cdylib\"]` to it"
+            ));
+            return;
+        }
+        let route = package.route.as_ref().unwrap_or(name);
+        if let Err(error) = check_route(route) {
+            complaints.push(format!(
+                "{shown}: package {name} has route `{route}`, {error}"
+            ));
+            return;
+        }
+        if let Some(other) = by_route.get(route) {
+            let other = &other.package;
+            complaints.push(format!(
+                "{shown}: packages {other} and {name} have the same route `{route}`: set \
+                 `package.metadata.wasgi.route` of one"
+            ));
+            return;
+        }
+        let demo = Demo {
+            package: name.clone(),
+            manifest: package.manifest.clone(),
+            route: route.clone(),
+            is_member,
+        };
+        by_route.insert(route.clone(), demo);
+    }
+
+    /// A path from the repository's top folder, where it is below it.
+    pub(crate) fn shown(&self, path: &Path) -> String {
+        let below = path.strip_prefix(&self.root).unwrap_or(path);
+        below.display().to_string()
+    }
+
+    /// The manifests of packages below `handlers/` that are no members of the workspace, sorted.
+    fn own_manifests(&self) -> Vec<PathBuf> {
         let Ok(entries) = self.root.join(HANDLERS).read_dir() else {
             return Vec::new();
         };
-        let folders = entries.flatten().map(|entry| entry.path());
-        let mut strangers: Vec<_> = folders
-            .filter(|folder| {
-                let manifest = folder.join("Cargo.toml");
-                manifest.is_file()
-                    && self
-                        .packages
-                        .iter()
-                        .all(|package| package.manifest != manifest)
+        let manifests = entries
+            .flatten()
+            .map(|entry| entry.path().join("Cargo.toml"));
+        let mut own: Vec<_> = manifests
+            .filter(|manifest| {
+                let mut members = self.packages.iter();
+                manifest.is_file() && members.all(|package| package.manifest != *manifest)
             })
             .collect();
-        strangers.sort();
-        strangers
+        own.sort();
+        own
     }
 
     /// The tests' handlers, or none where the workspace has no such package.
@@ -227,6 +297,36 @@ struct Package {
 }
 
 impl Package {
+    /// Asks cargo about one package.
+    fn load(manifest: &Path) -> Result<Self> {
+        let mut metadata = Command::new(cargo());
+        metadata
+            .args([
+                "metadata",
+                "--format-version=1",
+                "--no-deps",
+                "--manifest-path",
+            ])
+            .arg(manifest);
+        let output = metadata.output().context("can't start cargo")?;
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stderr);
+            let lines: Vec<&str> = said
+                .lines()
+                .map(str::trim)
+                .filter(|l| !l.is_empty())
+                .collect();
+            bail!("{}", lines.join("; "));
+        }
+        let metadata: Value = serde_json::from_slice(&output.stdout)?;
+        let packages = metadata["packages"].as_array();
+        let packages = packages.context("cargo names no packages")?;
+        let is_it =
+            |package: &&Value| package["manifest_path"].as_str().map(Path::new) == Some(manifest);
+        let package = packages.iter().find(is_it);
+        Self::parse(package.context("it is a workspace without a package")?)
+    }
+
     fn parse(package: &Value) -> Result<Self> {
         let name = text(package, "name")?.to_owned();
         let targets = package["targets"]
@@ -309,8 +409,10 @@ mod tests {
             ),
             package("hello", "handlers/hello", "cdylib", "null"),
         ]);
-        let demos = workspace.demos().expect("all are fine");
+        let demos = workspace.demos();
+        assert_eq!(demos.complaints, [""; 0]);
         let routes: Vec<_> = demos
+            .demos
             .iter()
             .map(|d| (d.package.as_str(), d.route.as_str()))
             .collect();
@@ -320,19 +422,23 @@ mod tests {
     #[test]
     fn a_package_beside_handlers_is_no_handler() {
         let workspace = workspace(&[package("x", "handlers-old/x", "cdylib", "null")]);
-        assert_eq!(workspace.demos().expect("none is wrong"), []);
+        assert_eq!(workspace.demos(), Demos::default());
     }
 
     #[test]
     fn two_packages_of_one_route_are_refused() {
         let route = r#"{"wasgi":{"route":"a"}}"#;
-        let error = workspace(&[
+        let demos = workspace(&[
             package("a", "handlers/a", "cdylib", "null"),
             package("b", "handlers/b", "cdylib", route),
+            package("c", "handlers/c", "cdylib", "null"),
         ])
-        .demos()
-        .expect_err("both are `a`");
-        assert!(error.to_string().contains("packages a and b"), "{error}");
+        .demos();
+        let [complaint] = &demos.complaints[..] else {
+            panic!("{demos:?}");
+        };
+        assert!(complaint.contains("packages a and b"), "{complaint}");
+        assert_eq!(demos.demos.len(), 2, "the others are built");
     }
 
     #[test]
@@ -356,10 +462,23 @@ mod tests {
 
     #[test]
     fn a_handler_that_builds_no_component_is_refused() {
-        let error = workspace(&[package("a", "handlers/a", "lib", "null")])
-            .demos()
-            .expect_err("a lib is no component");
-        assert!(error.to_string().contains("cdylib"), "{error}");
+        let demos = workspace(&[
+            package("a", "handlers/a", "lib", "null"),
+            package("b", "handlers/b", "cdylib", "null"),
+        ])
+        .demos();
+        let [complaint] = &demos.complaints[..] else {
+            panic!("{demos:?}");
+        };
+        assert!(
+            complaint.contains("handlers/a/Cargo.toml: package a"),
+            "{complaint}"
+        );
+        assert!(
+            complaint.contains("crate-type = [\"cdylib\"]"),
+            "{complaint}"
+        );
+        assert_eq!(demos.demos.len(), 1, "the other is built");
     }
 
     #[test]
@@ -375,21 +494,39 @@ mod tests {
     }
 
     #[test]
-    fn a_package_that_is_no_member_is_a_stranger() {
+    fn a_package_that_is_no_member_is_built_by_itself() {
         let root = tempfile::tempdir().expect("a folder");
-        for name in ["member", "stranger", "no-package"] {
+        let write = |name: &str, manifest: &str| {
             let folder = root.path().join(HANDLERS).join(name);
-            std::fs::create_dir_all(&folder).expect("made");
-            if name != "no-package" {
-                std::fs::write(folder.join("Cargo.toml"), "").expect("written");
+            std::fs::create_dir_all(folder.join("src")).expect("made");
+            std::fs::write(folder.join("src/lib.rs"), "").expect("written");
+            if !manifest.is_empty() {
+                std::fs::write(folder.join("Cargo.toml"), manifest).expect("written");
             }
-        }
+        };
+        write("member", "[package]\nname = \"member\"\n");
+        write(
+            "own",
+            "[package]\nname = \"own\"\n[lib]\ncrate-type = [\"cdylib\"]\n",
+        );
+        write("broken", "[package\n");
+        write("no-package", "");
         let mut workspace = workspace(&[package("member", "handlers/member", "cdylib", "null")]);
         workspace.root = root.path().to_owned();
         workspace.packages[0].manifest = root.path().join("handlers/member/Cargo.toml");
-        assert_eq!(
-            workspace.strangers(),
-            [root.path().join("handlers/stranger")]
+        let demos = workspace.demos();
+        let found: Vec<_> = demos
+            .demos
+            .iter()
+            .map(|d| (&*d.package, d.is_member))
+            .collect();
+        assert_eq!(found, [("member", true), ("own", false)]);
+        let [complaint] = &demos.complaints[..] else {
+            panic!("{demos:?}");
+        };
+        assert!(
+            complaint.starts_with("handlers/broken/Cargo.toml: "),
+            "{complaint}"
         );
     }
 
@@ -422,8 +559,8 @@ mod tests {
         assert!(!workspace.has_package("wasgi-not"));
         assert!(workspace.root.join("Cargo.lock").is_file());
         assert!(workspace.outsiders().contains(&"fuzz/Cargo.toml".into()));
-        workspace
-            .demos()
-            .expect("the demo site's handlers are in order");
+        let demos = workspace.demos();
+        let members = demos.demos.iter().filter(|demo| demo.is_member);
+        assert!(members.count() >= 8, "{demos:?}");
     }
 }

@@ -6,7 +6,8 @@
 //!   to.
 //! - Nothing whose name starts with `.` or `_`, and no folder that does; nor what editors and
 //!   downloads leave for a moment (see [`is_ignored`]). Of these nothing is said.
-//! - No folder below the top that holds the sources of a handler (see [`SOURCE_MARKERS`]).
+//! - No folder below the top that holds the sources of a handler (see [`SOURCE_MARKERS`]); and at
+//!   the top nothing of what builds them all.
 //! - A link to a file is a file, wherever it leads: who may write here decides what runs here. A
 //!   link to a folder is one if it stays within the handlers folder, and leads to none that it is
 //!   in: a mounted volume's `sub -> ..data/sub`.
@@ -42,6 +43,11 @@ pub const MAX_ENTRIES: usize = 20_000;
 
 /// Files that are no handlers which are named one by one; the rest are counted.
 pub const MAX_STRAYS: usize = 20;
+
+/// Whether a file at the top is there to build the handlers.
+fn is_of_a_build(name: &str) -> bool {
+    SOURCE_MARKERS.contains(&name) || name == "Cargo.lock"
+}
 
 /// One look at the folder.
 #[derive(Debug, Default)]
@@ -196,7 +202,7 @@ impl Listing {
                 text,
             );
         };
-        if is_ignored(text) {
+        if is_ignored(text) || (below.is_empty() && is_of_a_build(text)) {
             return;
         }
         let file = match below {
@@ -228,8 +234,8 @@ impl Listing {
             .strip_suffix(".wasm")
             .or_else(|| file.strip_suffix(".wat"));
         let Some(stem) = stem else {
-            let text = "not a handler (.wasm or .wat): move it out or start its name with '_'";
-            return self.problem(folder, &file, ProblemKind::NotAHandler, text);
+            let text = not_a_handler(&file);
+            return self.problem(folder, &file, ProblemKind::NotAHandler, &text);
         };
         match Route::parse(stem) {
             Ok(route) => self.handlers.push(Found {
@@ -306,6 +312,52 @@ impl Listing {
             self.problem(folder, "", ProblemKind::NotAHandler, &text);
         }
     }
+}
+
+/// What to do with a file that is no handler: for a source, the command that builds one of it.
+fn not_a_handler(file: &str) -> String {
+    let (_, name) = file.rsplit_once('/').unwrap_or(("", file));
+    let (stem, extension) = name.rsplit_once('.').unwrap_or((name, ""));
+    let built = file.rsplit_once('.').map_or(file, |(built, _)| built);
+    let built = format!("{built}.wasm");
+    let (what, command) = match extension.to_ascii_lowercase().as_str() {
+        "wasm" | "wat" => {
+            return "not a handler: write the ending in small letters".to_owned();
+        }
+        "html" | "htm" | "css" | "svg" | "png" | "jpg" | "ico" => {
+            return "not a handler: pages and what they load go into the folder of pages"
+                .to_owned();
+        }
+        "py" => (
+            "Python",
+            format!("python -m wasgi build {stem}:app -o {built}"),
+        ),
+        "rs" => (
+            "Rust",
+            format!("cargo new --lib {stem}, and cargo xtask build {stem} (README.md)"),
+        ),
+        "go" => (
+            "Go",
+            format!("GOOS=wasip1 GOARCH=wasm go build -o {built} {file}"),
+        ),
+        "c" => (
+            "C",
+            format!("clang --target=wasm32-wasi -Os -o {built} {file}"),
+        ),
+        "cc" | "cpp" | "cxx" => (
+            "C++",
+            format!("clang++ --target=wasm32-wasi -fno-exceptions -Os -o {built} {file}"),
+        ),
+        "js" | "mjs" | "ts" => (
+            "JavaScript",
+            format!("jco componentize {file} --wit wit -o {built} (docs/handlers.md)"),
+        ),
+        _ => {
+            return "not a handler (.wasm or .wat): move it out or start its name with '_'"
+                .to_owned();
+        }
+    };
+    format!("a source in {what} and no handler: build one of it: {command}")
 }
 
 impl Found {

@@ -108,7 +108,7 @@ pub(crate) fn build_tools(workspace: &Workspace) -> Result<PathBuf> {
 
 fn prepare(workspace: &Workspace, options: &Options) -> Result<Bench> {
     let toolchain = GuestToolchain::ensure(&workspace.root)?;
-    guests::build_demos(workspace, &toolchain)?;
+    crate::build_handlers(workspace, &[])?;
     let wasi_http = guests::build_package(workspace, &toolchain, WASI_HTTP)?;
     let tools = build_tools(workspace)?;
     let wasgi = match &options.server {

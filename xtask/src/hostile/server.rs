@@ -15,7 +15,7 @@ use super::options::Options;
 use crate::bench::Tree;
 use crate::guest_toolchain::GuestToolchain;
 use crate::guests;
-use crate::workspace::{HANDLERS, Workspace};
+use crate::workspace::Workspace;
 
 pub(super) const PAGE: &str = "/";
 pub(super) const PAGE_TEXT: &str = "<!doctype html><title>A page</title>It is here.\n";
@@ -55,7 +55,7 @@ impl Site {
     /// When something does not build, or can't be written.
     pub(super) fn make(workspace: &Workspace, options: &Options, name: &str) -> Result<Self> {
         let toolchain = GuestToolchain::ensure(&workspace.root)?;
-        guests::build_demos(workspace, &toolchain)?;
+        let originals = guests::build_tracked(workspace, &toolchain, None, None)?;
         let program = match &options.server {
             Some(program) => program.clone(),
             None => crate::build_server(workspace)?,
@@ -63,7 +63,7 @@ impl Site {
         let site = Self {
             folder: workspace.target.join(name),
             program,
-            originals: workspace.root.join(HANDLERS),
+            originals,
         };
         if site.folder.exists() {
             fs::remove_dir_all(&site.folder).context("can't remove the last site")?;

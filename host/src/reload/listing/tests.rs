@@ -79,6 +79,10 @@ fn what_is_a_handler_and_what_is_not_said() {
         "js/package.json",
         "go/go.mod",
         "c/Makefile",
+        // What builds them all.
+        "Cargo.toml",
+        "Cargo.lock",
+        "Makefile",
     ]);
     let listing = tree.list();
     assert_eq!(
@@ -99,7 +103,7 @@ fn what_is_a_handler_and_what_is_not_said() {
 fn everything_else_is_a_problem() {
     let tree = Tree::new(&[
         "notes.txt",
-        "Cargo.toml",
+        "a/Cargo.lock",
         "x.WASM",
         "a/[b.wasm",
         "dir.wasm/y.wasm",
@@ -115,7 +119,7 @@ fn everything_else_is_a_problem() {
     assert_eq!(
         listing.lines(),
         [
-            "handlers/Cargo.toml: not a handler (.wasm or .wat): move it out or start its name \
+            "handlers/a/Cargo.lock: not a handler (.wasm or .wat): move it out or start its name \
              with '_'",
             "handlers/a/[b.wasm: '[b' makes no route: brackets go around a whole name, as in \
              [id] or [...rest]",
@@ -124,11 +128,42 @@ fn everything_else_is_a_problem() {
             "handlers/lost.wasm: a link that leads nowhere: not served",
             "handlers/notes.txt: not a handler (.wasm or .wat): move it out or start its name \
              with '_'",
-            "handlers/x.WASM: not a handler (.wasm or .wat): move it out or start its name \
-             with '_'",
+            "handlers/x.WASM: not a handler: write the ending in small letters",
             "handlers/\u{fffd}.wasm: the name is not UTF-8, and so makes no route: rename it",
         ]
     );
+}
+
+#[test]
+fn a_source_is_told_with_the_command_that_builds_it() {
+    for (file, said) in [
+        ("app.py", "python -m wasgi build app:app -o app.wasm"),
+        (
+            "shop/app.py",
+            "python -m wasgi build app:app -o shop/app.wasm",
+        ),
+        ("hello.rs", "cargo xtask build hello"),
+        (
+            "hello.go",
+            "GOOS=wasip1 GOARCH=wasm go build -o hello.wasm hello.go",
+        ),
+        (
+            "hello.c",
+            "clang --target=wasm32-wasi -Os -o hello.wasm hello.c",
+        ),
+        ("hello.cpp", "clang++ --target=wasm32-wasi"),
+        ("hello.mjs", "jco componentize hello.mjs"),
+        (
+            "index.html",
+            "pages and what they load go into the folder of pages",
+        ),
+    ] {
+        let listing = Tree::new(&[file]).list();
+        let [line] = &listing.lines()[..] else {
+            panic!("{:?}", listing.lines());
+        };
+        assert!(line.contains(said), "{line}");
+    }
 }
 
 #[test]
