@@ -28,7 +28,8 @@ pub(super) enum Returned {
 ///
 /// # Errors
 ///
-/// Fails where the number is of no function that has a result, or the result is not as it should be.
+/// Fails where the number is of no function that has a result, or the result is not as it should
+/// be.
 pub(super) fn read(mut caller: Caller<'_, State>, function: Word, result: Word) -> Result<()> {
     let (memory, state) = enter(&mut caller)?;
     let mut lift = Lift::returned(memory, &state.budget);
