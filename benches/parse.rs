@@ -36,7 +36,7 @@ fn turn(c: &mut Criterion) {
                 let fields = [("Content-Type", &b"text/plain"[..])];
                 let head = ResponseHead {
                     status: 200,
-                    reason: "OK",
+                    reason: b"OK",
                     fields: fields.into_iter(),
                 };
                 let stamp = Stamp {

@@ -37,7 +37,7 @@ fn serve(parts: &[&[u8]]) -> Vec<String> {
             };
             let head = ResponseHead {
                 status,
-                reason: "",
+                reason: b"",
                 fields: std::iter::empty(),
             };
             let stamp = Stamp {

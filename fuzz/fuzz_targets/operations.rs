@@ -43,7 +43,7 @@ impl<'a> Operations<'a> {
 fn head<'a>(status: u16) -> ResponseHead<'a, std::iter::Empty<(&'a str, &'a [u8])>> {
     ResponseHead {
         status,
-        reason: "",
+        reason: b"",
         fields: std::iter::empty(),
     }
 }

@@ -1,4 +1,4 @@
-//! Sends every byte there is: in its body, and in a field as far as one may.
+//! Sends every byte there is: in its body, and in its reason and a field as far as one may.
 
 use wasgi_sdk::{Environ, Result, StartResponse};
 
@@ -14,6 +14,7 @@ fn application(_environ: Environ, start_response: StartResponse) -> Result<Vec<u
         ("Content-Type", b"application/octet-stream"),
         ("X-Bytes", &field),
     ];
-    start_response.call_bytes("200 OK", fields)?;
+    let status = [b"200 ", &*field].concat();
+    start_response.call_bytes(status, fields)?;
     Ok(all)
 }

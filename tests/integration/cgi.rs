@@ -86,6 +86,28 @@ fn a_head_that_is_none_is_a_500_with_a_line_that_says_why() {
 }
 
 #[test]
+fn what_is_no_text_is_sent_as_it_was_written() {
+    let site = Site::new().with_cases(["cgi-raw"]);
+    let server = Server::of(&site);
+    let mut client = server.connect();
+    client.request(
+        "GET",
+        "/cgi-raw?output=Status:%20299%20Caf%e9%0aContent-Type:%20a/b%0aX-A:%20caf%e9%0a%0a%ff",
+    );
+    client.finish_sending();
+    let (bytes, _) = client.rest();
+    assert!(
+        bytes.starts_with(b"HTTP/1.1 299 Caf\xe9\r\n"),
+        "{}",
+        bytes.escape_ascii()
+    );
+    let field = b"X-A: caf\xe9\r\n";
+    assert!(bytes.windows(field.len()).any(|part| part == field));
+    assert!(bytes.ends_with(b"\xff"));
+    server.stop();
+}
+
+#[test]
 fn a_body_that_is_shorter_than_it_says_is_cut() {
     let site = Site::new().with_cases(["cgi-raw"]);
     let server = Server::of(&site);

@@ -243,12 +243,12 @@ fn files_that_are_no_handlers_are_explained() {
 }
 
 #[test]
-fn a_status_that_is_no_text_is_found() {
+fn a_reason_that_is_no_text_is_found() {
     let site = Site::new();
     let page = guests::page("a page").replace("\"200 OK\"", "\"200 \\ff\\fe\"");
     site.write_handler("odd.wat", page);
     let (file, _) = report(&site.handlers().join("odd.wat"), "/odd");
-    expect(&file, "error", "failure", "utf-8");
+    expect(&file, "warning", "R1", "is not ASCII");
 }
 
 #[test]

@@ -38,7 +38,7 @@ pub(crate) fn answer(
 ) -> Finish {
     let head = ResponseHead {
         status,
-        reason: "Reason",
+        reason: b"Reason",
         fields: std::iter::empty(),
     };
     let skipped = connection.start_response(&head, length, &STAMP, out);

@@ -12,7 +12,7 @@
     (export "start-error" (type $start-error (eq $start-error-variant)))
     (export "[method]start-response.call" (func
       (param "self" (borrow $start-response))
-      (param "status" string)
+      (param "status" (list u8))
       (param "headers" (list (tuple string (list u8))))
       (param "exc-info" (option $exception))
       (result (result (error $start-error)))))))

@@ -125,7 +125,8 @@ class Response:
             raise Err(StartError_AlreadyStarted())
         if self.is_sent:
             raise Err(StartError_HeadSent())
-        self.head, self.exc_info = (status, headers), exc_info
+        assert isinstance(status, bytes), "a status crosses as bytes"
+        self.head, self.exc_info = (status.decode("iso-8859-1"), headers), exc_info
 
     def write(self, block):
         if self.is_gone:

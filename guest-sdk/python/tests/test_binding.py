@@ -146,7 +146,11 @@ class TheStart(unittest.TestCase):
                 self.start_response(status, headers)
         with self.assertRaisesRegex(ValueError, "header X-Price .* not ISO-8859-1"):
             self.start_response(OK, [("X-Price", "5 €")])
+        with self.assertRaisesRegex(ValueError, "the status .* not ISO-8859-1"):
+            self.start_response("299 5 €", TEXT)
         self.assertIsNone(self.response.head)
+        self.start_response("299 Café", TEXT)
+        self.assertEqual(self.response.head[0], "299 Café")
 
     def test_r2_the_call_sends_nothing(self):
         self.start_response(OK, TEXT)

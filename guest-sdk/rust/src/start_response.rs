@@ -71,19 +71,19 @@ impl StartResponse {
         let headers = headers
             .iter()
             .map(|&(name, value)| (name, value.as_bytes()));
-        self.start(status, headers, None)
+        self.start(status.as_bytes(), headers, None)
     }
 
-    /// The same with values that are bytes.
+    /// The same with a status and values that are bytes.
     ///
     /// # Errors
     /// As [`call`](Self::call).
     pub fn call_bytes<'a>(
         &self,
-        status: &str,
+        status: impl AsRef<[u8]>,
         headers: impl IntoIterator<Item = (&'a str, &'a [u8])>,
     ) -> Result<Writer, StartError> {
-        self.start(status, headers, None)
+        self.start(status.as_ref(), headers, None)
     }
 
     /// Starts over, from an error handler: the head is replaced if it has not been sent (R3). This
@@ -101,7 +101,7 @@ impl StartResponse {
         let headers = headers
             .iter()
             .map(|&(name, value)| (name, value.as_bytes()));
-        self.start(status, headers, Some(error.exception()))
+        self.start(status.as_bytes(), headers, Some(error.exception()))
             .map_err(|refusal| match refusal {
                 StartError::HeadSent => error,
                 refusal => refusal.into(),
@@ -110,7 +110,7 @@ impl StartResponse {
 
     fn start<'a>(
         &self,
-        status: &str,
+        status: &[u8],
         headers: impl IntoIterator<Item = (&'a str, &'a [u8])>,
         exc_info: Option<Exception>,
     ) -> Result<Writer, StartError> {

@@ -160,7 +160,7 @@ fn finish(outgoing: Outgoing, errors: String, results: [Result<()>; 2]) -> Respo
     let blocks = outgoing.blocks;
     match outgoing.head {
         Some(Head { status, headers }) if !failed || !blocks.is_empty() => Response {
-            status,
+            status: String::from_utf8_lossy(&status).into_owned(),
             headers,
             blocks,
             errors,

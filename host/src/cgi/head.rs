@@ -138,7 +138,7 @@ impl HeadReader {
 /// The fields of a head, those of CGI's own apart.
 #[derive(Debug, Default)]
 struct Fields {
-    status: Option<String>,
+    status: Option<Vec<u8>>,
     has_location: bool,
     has_type: bool,
     others: Vec<(String, Vec<u8>)>,
@@ -159,8 +159,7 @@ impl Fields {
         let name = String::from_utf8_lossy(name).into_owned();
         let seen_before = match name.to_ascii_lowercase().as_str() {
             "status" => {
-                let status = String::from_utf8_lossy(value).into_owned();
-                if self.status.replace(status).is_some() {
+                if self.status.replace(value.to_vec()).is_some() {
                     return Err(bad("more than one Status field"));
                 }
                 return Ok(());
@@ -187,8 +186,8 @@ impl Fields {
         }
         let status = match self.status {
             Some(status) => with_reason(status),
-            None if self.has_location => "302 Found".to_owned(),
-            None => "200 OK".to_owned(),
+            None if self.has_location => b"302 Found".to_vec(),
+            None => b"200 OK".to_vec(),
         };
         let mut response = Response::default();
         response
@@ -202,10 +201,13 @@ impl Fields {
 }
 
 /// `404` as `404 Not Found`: the reason is optional in a `Status` field.
-fn with_reason(status: String) -> String {
-    match status.parse().map(reason) {
-        Ok("") | Err(_) => status,
-        Ok(reason) => format!("{status} {reason}"),
+fn with_reason(status: Vec<u8>) -> Vec<u8> {
+    let code = str::from_utf8(&status)
+        .ok()
+        .and_then(|code| code.parse().ok());
+    match code.map(reason) {
+        Some("") | None => status,
+        Some(reason) => [&*status, b" ", reason.as_bytes()].concat(),
     }
 }
 

@@ -94,7 +94,7 @@ mod tests {
     fn head(status: u16, fields: &[(&str, &str)]) -> Head {
         Head {
             status,
-            reason: String::new(),
+            reason: Vec::new(),
             fields: fields
                 .iter()
                 .map(|(name, value)| ((*name).into(), value.as_bytes().to_vec()))

@@ -20,7 +20,6 @@ use super::seats::Seat;
 use super::wasi_http::NoNetwork;
 use crate::config::Budget;
 use crate::gateway::{self, Environ, Exchange, Failure, InputError, Response, Sent, Step};
-use crate::printable;
 
 /// The most that one `environ.read` returns, in bytes: a size that a guest may ask for is no
 /// size that the host must allocate.
@@ -248,7 +247,7 @@ impl wit::HostStartResponse for State {
     fn call(
         &mut self,
         this: Resource<StartResponseToken>,
-        status: String,
+        status: Vec<u8>,
         headers: Vec<(String, Vec<u8>)>,
         exc_info: Option<wit::Exception>,
     ) -> Result<Result<(), wit::StartError>> {
@@ -265,7 +264,7 @@ impl wit::HostStartResponse for State {
             .response
             .start(&status, headers, exc_info.is_some(), limit);
         trace.note(|| Step::Started {
-            status: printable::front(&status, STATUS_BYTES).to_owned(),
+            status: status.get(..STATUS_BYTES).unwrap_or(&status).to_owned(),
             fields: given.filter(|_| result.is_ok()).unwrap_or_default(),
             exc_info: exc_info.is_some(),
             outcome: result.clone(),

@@ -16,8 +16,8 @@ const SHOWN_BYTES: usize = 100;
 pub struct Head {
     /// The status code, 200 to 999.
     pub status: u16,
-    /// The reason phrase. May be empty.
-    pub reason: String,
+    /// The reason phrase: bytes, as on the wire. May be empty.
+    pub reason: Vec<u8>,
     /// The fields in the handler's order, repeats kept, without `Content-Length`.
     pub fields: Vec<(String, Vec<u8>)>,
     /// The `Content-Length` that the handler declared, in bytes (B3).
@@ -57,7 +57,7 @@ impl Response {
     /// As [`StartError`] says; the response is then as it was before.
     pub fn start(
         &mut self,
-        status: &str,
+        status: &[u8],
         fields: Vec<(String, Vec<u8>)>,
         exc_info: bool,
         limit_bytes: usize,
@@ -87,7 +87,7 @@ impl Response {
 impl Head {
     /// Checks what a handler wants to send (R1).
     fn check(
-        status: &str,
+        status: &[u8],
         mut fields: Vec<(String, Vec<u8>)>,
         limit_bytes: usize,
     ) -> Result<Self, StartError> {
@@ -119,7 +119,7 @@ impl Head {
 
 /// Sees that a head is no larger than it may be, before anything of it is looked at.
 fn check_size(
-    status: &str,
+    status: &[u8],
     fields: &[(String, Vec<u8>)],
     limit_bytes: usize,
 ) -> Result<(), StartError> {
@@ -142,34 +142,36 @@ fn check_size(
 /// `"200 OK"`: three digits, a space and a reason (PEP 3333, "The start_response() Callable").
 ///
 /// 1xx is refused: interim responses are the host's to send, and 101 would end HTTP.
-fn parse_status(status: &str) -> Result<(u16, &str), StartError> {
+fn parse_status(status: &[u8]) -> Result<(u16, &[u8]), StartError> {
     let wrong = || {
         StartError::Refused(format!(
             "status {}: expected three digits and a reason, such as \"200 OK\"",
-            shown(status)
+            shown_bytes(status)
         ))
     };
-    let (digits, rest) = status.split_at_checked(3).ok_or_else(wrong)?;
-    if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+    let (digits, rest) = status.split_first_chunk::<3>().ok_or_else(wrong)?;
+    if !digits.iter().all(u8::is_ascii_digit) {
         return Err(wrong());
     }
-    let code: u16 = digits.parse().map_err(|_| wrong())?;
+    let code = digits
+        .iter()
+        .fold(0, |code, digit| code * 10 + u16::from(digit - b'0'));
     if code < 200 {
         return refuse(format!(
             "status {}: codes below 200 are the server's own to send",
-            shown(status)
+            shown_bytes(status)
         ));
     }
-    let reason = match rest.strip_prefix(' ') {
-        Some(reason) => reason,
-        None if rest.is_empty() => "",
-        None => return Err(wrong()),
+    let reason = match rest {
+        [b' ', reason @ ..] => reason,
+        [] => rest,
+        _ => return Err(wrong()),
     };
     // reason-phrase = 1*( HTAB / SP / VCHAR / obs-text ), RFC 9112 section 4.
-    if reason.bytes().any(is_control) {
+    if reason.iter().copied().any(is_control) {
         return refuse(format!(
             "status {}: a control character in the reason",
-            shown(status)
+            shown_bytes(status)
         ));
     }
     Ok((code, reason))
@@ -209,12 +211,9 @@ fn parse_length(value: &[u8]) -> Result<u64, StartError> {
         .filter(|text| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()))
         .and_then(|text| text.parse().ok())
         .ok_or_else(|| {
-            // One byte more than is shown says that there is more.
-            let front = value.get(..=SHOWN_BYTES).unwrap_or(value);
-            let value = String::from_utf8_lossy(front);
             StartError::Refused(format!(
                 "Content-Length {}: not a number of bytes",
-                shown(&value)
+                shown_bytes(value)
             ))
         })
 }
@@ -222,6 +221,13 @@ fn parse_length(value: &[u8]) -> Result<u64, StartError> {
 /// The front of a text in quotes, with control characters by their escapes.
 fn shown(text: &str) -> String {
     format!("{:?}{}", front(text), dots(text))
+}
+
+/// The front of bytes that are a text, most likely, in quotes.
+fn shown_bytes(bytes: &[u8]) -> String {
+    // One byte more than is shown says that there is more.
+    let front = bytes.get(..=SHOWN_BYTES).unwrap_or(bytes);
+    shown(&String::from_utf8_lossy(front))
 }
 
 /// The front of a name that is a token.
@@ -294,7 +300,7 @@ mod tests {
             .map(|(name, value)| ((*name).to_owned(), value.as_bytes().to_vec()))
             .collect();
         let mut response = Response::default();
-        response.start(status, fields, false, LIMIT)?;
+        response.start(status.as_bytes(), fields, false, LIMIT)?;
         Ok(response.send().expect("a head was set"))
     }
 
@@ -318,8 +324,8 @@ mod tests {
 
     #[test]
     fn r1_statuses() {
-        assert_eq!(start("404 Not Found", &[]).unwrap().reason, "Not Found");
-        assert_eq!(start("299 ", &[]).unwrap().reason, "");
+        assert_eq!(start("404 Not Found", &[]).unwrap().reason, b"Not Found");
+        assert_eq!(start("299 ", &[]).unwrap().reason, b"");
         assert_eq!(start("299", &[]).unwrap().status, 299);
         for wrong in [
             "",
@@ -396,17 +402,17 @@ mod tests {
     #[test]
     fn r3_a_second_call_needs_exc_info() {
         let mut response = Response::default();
-        response.start("200 OK", vec![], false, LIMIT).unwrap();
-        let again = response.start("201 Created", vec![], false, LIMIT);
+        response.start(b"200 OK", vec![], false, LIMIT).unwrap();
+        let again = response.start(b"201 Created", vec![], false, LIMIT);
         assert_eq!(again, Err(StartError::AlreadyStarted));
-        response.start("500 Oops", vec![], true, LIMIT).unwrap();
+        response.start(b"500 Oops", vec![], true, LIMIT).unwrap();
         assert_eq!(response.send().map(|head| head.status), Some(500));
         assert_eq!(
-            response.start("500 Oops", vec![], true, LIMIT),
+            response.start(b"500 Oops", vec![], true, LIMIT),
             Err(StartError::HeadSent)
         );
         assert_eq!(
-            response.start("200 OK", vec![], false, LIMIT),
+            response.start(b"200 OK", vec![], false, LIMIT),
             Err(StartError::AlreadyStarted)
         );
         assert_eq!(response.send(), None);
@@ -415,8 +421,8 @@ mod tests {
     #[test]
     fn r3_a_refused_replacement_changes_nothing() {
         let mut response = Response::default();
-        response.start("200 OK", vec![], false, LIMIT).unwrap();
-        assert!(response.start("nonsense", vec![], true, LIMIT).is_err());
+        response.start(b"200 OK", vec![], false, LIMIT).unwrap();
+        assert!(response.start(b"nonsense", vec![], true, LIMIT).is_err());
         assert_eq!(response.send().map(|head| head.status), Some(200));
     }
 }

@@ -16,7 +16,7 @@ pub enum Step {
     /// It called `start_response`.
     Started {
         /// The status and the fields as it gave them.
-        status: String,
+        status: Vec<u8>,
         /// Empty if they were refused: they may be of any size then.
         fields: Vec<(String, Vec<u8>)>,
         /// Whether it gave exc_info.

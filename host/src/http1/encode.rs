@@ -168,12 +168,12 @@ fn write_fields<'a>(
     (skipped, present)
 }
 
-fn write_status_line(status: u16, reason: &str, out: &mut Vec<u8>) {
+fn write_status_line(status: u16, reason: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(b"HTTP/1.1 ");
     write_decimal(u64::from(status), out);
     out.push(b' ');
-    if is_value(reason.as_bytes()) {
-        out.extend_from_slice(reason.as_bytes());
+    if is_value(reason) {
+        out.extend_from_slice(reason);
     }
     out.extend_from_slice(b"\r\n");
 }
@@ -235,7 +235,7 @@ mod tests {
     ) -> ResponseHead<'a, impl Iterator<Item = (&'a str, &'a [u8])> + Clone> {
         ResponseHead {
             status: 200,
-            reason: "OK",
+            reason: b"OK",
             fields: fields.iter().copied(),
         }
     }
@@ -336,16 +336,17 @@ mod tests {
     #[test]
     fn the_status_line_is_always_one() {
         for (status, reason, line) in [
-            (404, "Not Found", "HTTP/1.1 404 Not Found\r\n"),
-            (299, "", "HTTP/1.1 299 \r\n"),
-            (200, "a\r\nb", "HTTP/1.1 200 \r\n"),
-            (100, "Continue", "HTTP/1.1 500 Continue\r\n"),
-            (0, "", "HTTP/1.1 500 \r\n"),
-            (65535, "", "HTTP/1.1 500 \r\n"),
+            (404, &b"Not Found"[..], &b"HTTP/1.1 404 Not Found\r\n"[..]),
+            (299, b"", b"HTTP/1.1 299 \r\n"),
+            (200, b"a\r\nb", b"HTTP/1.1 200 \r\n"),
+            (200, b"Caf\xe9", b"HTTP/1.1 200 Caf\xe9\r\n"),
+            (100, b"Continue", b"HTTP/1.1 500 Continue\r\n"),
+            (0, b"", b"HTTP/1.1 500 \r\n"),
+            (65535, b"", b"HTTP/1.1 500 \r\n"),
         ] {
             let mut out = Vec::new();
             write_status_line(wire_status(status), reason, &mut out);
-            assert_eq!(out, line.as_bytes());
+            assert_eq!(out, line);
         }
     }
 

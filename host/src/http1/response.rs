@@ -8,8 +8,8 @@
 pub struct ResponseHead<'a, F> {
     /// The status code. One outside 200 to 999 is sent as 500.
     pub status: u16,
-    /// The reason phrase. One that can't go on the wire is left out.
-    pub reason: &'a str,
+    /// The reason phrase, any bytes. One that can't go on the wire is left out.
+    pub reason: &'a [u8],
     /// Name and value of each field. Framing (Content-Length, Transfer-Encoding, Connection and
     /// their like) is not for the caller to send: see [`Skipped`].
     pub fields: F,

@@ -64,6 +64,8 @@ fn r1_every_byte_that_may_be_sent_is_sent() {
         .into_iter()
         .filter(|byte| !byte.is_ascii_control())
         .collect();
+    let status_line = [b"HTTP/1.1 200 ".as_slice(), &field, b"\r\n"].concat();
+    assert!(bytes.starts_with(&status_line), "{}", bytes.escape_ascii());
     let line = [b"X-Bytes:".as_slice(), &field, b"\r\n"].concat();
     // The space in front of the value is the value's own first byte, or the field's.
     let text: Vec<u8> = bytes

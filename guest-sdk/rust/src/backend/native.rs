@@ -36,7 +36,7 @@ pub(crate) struct Outgoing {
 }
 
 pub(crate) struct Head {
-    pub(crate) status: String,
+    pub(crate) status: Vec<u8>,
     pub(crate) headers: Vec<(String, Vec<u8>)>,
 }
 
@@ -86,7 +86,7 @@ impl StartResponse {
 
     pub(crate) fn call(
         &self,
-        status: &str,
+        status: &[u8],
         headers: &[(String, Vec<u8>)],
         exc_info: Option<Exception>,
     ) -> Result<(), StartError> {
@@ -126,12 +126,15 @@ impl StartResponse {
 }
 
 /// Three digits from 200 on, and a reason behind a space, if there is one (R1).
-fn check_status(status: &str) -> Result<(), String> {
-    let (code, reason) = status.split_once(' ').unwrap_or((status, ""));
-    let is_code = code.len() == 3 && code.parse().is_ok_and(|code: u16| code >= 200);
-    if is_code && !reason.bytes().any(is_control) {
+fn check_status(status: &[u8]) -> Result<(), String> {
+    let (code, rest) = status.split_at_checked(3).unwrap_or((status, b""));
+    let is_code =
+        code.len() == 3 && code.iter().all(u8::is_ascii_digit) && code >= b"200".as_slice();
+    let is_reason = rest.is_empty() || rest.starts_with(b" ");
+    if is_code && is_reason && !rest.iter().copied().any(is_control) {
         return Ok(());
     }
+    let status = String::from_utf8_lossy(status);
     Err(format!("{status:?} is no status such as \"200 OK\""))
 }
 

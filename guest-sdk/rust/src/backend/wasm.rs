@@ -39,7 +39,7 @@ impl Environ {
 impl StartResponse {
     pub(crate) fn call(
         &self,
-        status: &str,
+        status: &[u8],
         headers: &[(String, Vec<u8>)],
         exc_info: Option<Exception>,
     ) -> Result<(), StartError> {

@@ -36,7 +36,11 @@ fn statuses() {
         ("LOCATION: /b\nStatus: 303 See Other\n\n", 303, "See Other"),
     ] {
         let head = read(output).expect(output).head;
-        assert_eq!((head.status, &*head.reason), (status, reason), "{output:?}");
+        assert_eq!(
+            (head.status, &*head.reason),
+            (status, reason.as_bytes()),
+            "{output:?}"
+        );
     }
 }
 

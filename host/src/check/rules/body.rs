@@ -120,7 +120,7 @@ pub(super) fn reads(shot: &Shot) -> Vec<Finding> {
         && shot.is_cut
         && shot.ended.failure.is_none()
         && steps.iter().any(|step| {
-            matches!(step, Step::Started { status, outcome: Ok(()), .. } if status.starts_with('2'))
+            matches!(step, Step::Started { status, outcome: Ok(()), .. } if status.starts_with(b"2"))
         })
     {
         findings.push(Finding::warning(

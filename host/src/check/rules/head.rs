@@ -70,18 +70,20 @@ pub(super) fn calls_of_start_response(shot: &Shot) -> Vec<Finding> {
 pub(super) fn statuses(shot: &Shot) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (status, _) in accepted(shot) {
-        let (code, reason) = status.split_at_checked(3).unwrap_or((status, ""));
-        if reason.trim().is_empty() {
-            let what = format!("the status {status:?} has no reason");
+        let (code, reason) = status.split_at_checked(3).unwrap_or((status, b""));
+        let shown = String::from_utf8_lossy(status);
+        if reason.trim_ascii().is_empty() {
+            let what = format!("the status {shown:?} has no reason");
             let fix = "write it as \"200 OK\": PEP 3333 asks for both";
             findings.push(Finding::warning("R1", what, fix));
         }
         if !reason.is_ascii() {
-            let what = format!("the reason in {status:?} is not ASCII, which clients garble");
+            let what = format!("the reason in {shown:?} is not ASCII, which clients garble");
             findings.push(Finding::warning("R1", what, "use the usual words"));
         }
-        if code.parse::<u16>().is_ok_and(|code| code > 599) {
-            let what = format!("the status {status:?} is in no class that HTTP knows");
+        // Three digits.
+        if code >= b"600".as_slice() {
+            let what = format!("the status {shown:?} is in no class that HTTP knows");
             let fix = "use a code below 600: clients take the others for 500";
             findings.push(Finding::warning("R1", what, fix));
         }
@@ -195,14 +197,14 @@ pub(super) fn differences(get: &Shot, head: &Shot) -> Vec<Finding> {
 }
 
 /// What `start_response` was given and took.
-fn accepted(shot: &Shot) -> impl Iterator<Item = (&str, &[(String, Vec<u8>)])> {
+fn accepted(shot: &Shot) -> impl Iterator<Item = (&[u8], &[(String, Vec<u8>)])> {
     shot.ended.steps.iter().filter_map(|step| match step {
         Step::Started {
             status,
             fields,
             outcome: Ok(()),
             ..
-        } => Some((status.as_str(), fields.as_slice())),
+        } => Some((status.as_slice(), fields.as_slice())),
         _ => None,
     })
 }

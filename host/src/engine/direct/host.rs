@@ -135,7 +135,7 @@ fn start_response(
     let (memory, state) = enter(&mut caller)?;
     let this = handle(state, Kind::StartResponse, this)?;
     let mut lift = Lift::passed(memory, &state.budget);
-    let status = lift.string(status, status_length)?;
+    let status = lift.bytes(status, status_length)?;
     let headers = lift.pairs(headers, headers_count)?;
     let exc_info = match checked_case(has_exc_info, 2)? {
         0 => None,

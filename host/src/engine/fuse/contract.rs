@@ -108,7 +108,7 @@ const IMPORTS: [Function; 7] = [
         HostFunction::StartResponse.name(),
         &[
             START_RESPONSE,
-            Type::String,
+            BYTES,
             Type::List(&PAIR),
             Type::Option(&EXCEPTION),
         ],

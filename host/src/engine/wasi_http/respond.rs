@@ -78,7 +78,7 @@ impl Responder {
             .collect();
         let mut response = Response::default();
         response
-            .start(&status, fields, false, self.head_limit_bytes)
+            .start(status.as_bytes(), fields, false, self.head_limit_bytes)
             .map_err(|why| Failure::BadResponse(why.to_string()))?;
         response.send().ok_or(Failure::NotStarted)
     }

@@ -105,7 +105,7 @@ fn b1_a_block_waits_until_the_one_before_has_left() {
 fn b5_a_response_without_a_body_is_whole_with_its_head() {
     let head = |status| Head {
         status,
-        reason: String::new(),
+        reason: Vec::new(),
         fields: Vec::new(),
         length: None,
     };

@@ -36,7 +36,7 @@ impl Connection {
                 .map(|(name, value)| (&**name, &**value));
             let head = ResponseHead {
                 status: answer.status,
-                reason: reason(answer.status),
+                reason: reason(answer.status).as_bytes(),
                 fields,
             };
             self.start_response(&head, BodyLength::Known(length), cx);

@@ -31,9 +31,10 @@ class StartResponse:
             fields = _fields(headers)
             if not isinstance(status, str):
                 raise TypeError(f"the status is to be str, not {type(status).__name__}")
+            line = _latin_1("the status", status)
             refusal = None
             try:
-                self._start_response.call(status, fields, exception)
+                self._start_response.call(line, fields, exception)
             except Err as error:
                 refusal = error.value
             if refusal is not None:
@@ -91,10 +92,13 @@ def _fields(headers) -> list[tuple[str, bytes]]:
             raise TypeError(f"a header is to be a tuple (name, value), not {field!r}") from None
         if not isinstance(name, str) or not isinstance(value, str):
             raise TypeError(f"name and value of a header are to be str: {field!r}")
-        try:
-            fields.append((name, value.encode("iso-8859-1")))
-        except UnicodeEncodeError:
-            raise ValueError(
-                f"the value of header {name} has a character that is not ISO-8859-1: {value!r}"
-            ) from None
+        fields.append((name, _latin_1(f"the value of header {name}", value)))
     return fields
+
+
+def _latin_1(what: str, text: str) -> bytes:
+    """The bytes of a native string (PEP 3333, "A Note On String Types")."""
+    try:
+        return text.encode("iso-8859-1")
+    except UnicodeEncodeError:
+        raise ValueError(f"{what} has a character that is not ISO-8859-1: {text!r}") from None

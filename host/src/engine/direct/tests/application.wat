@@ -30,7 +30,7 @@
       (param "self" (borrow $environ)) (param "text" (list u8))))
     (export "[method]start-response.call" (func
       (param "self" (borrow $start-response))
-      (param "status" string)
+      (param "status" (list u8))
       (param "headers" (list (tuple string (list u8))))
       (param "exc-info" (option $exception))
       (result (result (error $start-error)))))

@@ -396,9 +396,8 @@ fn what_an_application_may_not_pass_traps() {
     };
     let returns = |words: &str| format!("(call $ok (local.get 1)) (call $result {words})");
     for call in [
-        // Status: outside, and no text.
+        // Status: outside.
         start(&format!("(i32.const 65530) (i32.const 7) (i32.const 0) (i32.const 0) (i32.const 0) {none} (i32.const 64)")),
-        start(&format!("(i32.const 272) (i32.const 6) (i32.const 0) (i32.const 0) (i32.const 0) {none} (i32.const 64)")),
         // Fields: not aligned, outside, too many, their names outside.
         list("(i32.const 290) (i32.const 1)"),
         list("(i32.const 65528) (i32.const 1)"),
@@ -427,6 +426,8 @@ fn what_an_application_may_not_pass_traps() {
         "(call $read (local.get 0) (i64.const 9) (i32.const 65528)) (call $ok (local.get 1)) (call $whole)".to_owned(),
         "(call $write (local.get 1) (i32.const 392) (i32.const 7) (i32.const 65535)) (call $ok (local.get 1)) (call $whole)".to_owned(),
         "(call $ok (local.get 1)) (drop (call $whole)) (i32.const -4)".to_owned(),
+        // A name that is no text.
+        "(call $get (local.get 0) (i32.const 272) (i32.const 6) (i32.const 64)) (call $ok (local.get 1)) (call $whole)".to_owned(),
         // Handles: of nothing, of another thing, dropped.
         "(call $get (i32.const 0) (i32.const 320) (i32.const 14) (i32.const 64)) (call $whole)".to_owned(),
         "(call $get (i32.const 9) (i32.const 320) (i32.const 14) (i32.const 64)) (call $whole)".to_owned(),

@@ -103,7 +103,7 @@ fn blocks_are_framed_one_by_one() {
     request(&mut connection, now);
     let head = ResponseHead {
         status: 200,
-        reason: "OK",
+        reason: b"OK",
         fields: core::iter::empty(),
     };
     let mut out = Vec::new();
@@ -136,7 +136,7 @@ fn an_answer_is_never_longer_than_it_said() {
     request(&mut connection, now);
     let head = ResponseHead {
         status: 200,
-        reason: "OK",
+        reason: b"OK",
         fields: core::iter::empty(),
     };
     let mut out = Vec::new();
@@ -179,7 +179,7 @@ fn an_answer_that_is_given_up_is_cut() {
     request(&mut connection, now);
     let head = ResponseHead {
         status: 200,
-        reason: "OK",
+        reason: b"OK",
         fields: core::iter::empty(),
     };
     let _ = connection.start_response(&head, BodyLength::Unknown, &STAMP, &mut Vec::new());
