@@ -49,7 +49,7 @@ fn r1_what_may_not_be_sent_is_refused_at_the_call() {
     server.stop();
 }
 
-/// R1: "A value is bytes"
+/// R1: "A reason and a value are bytes, as they go on the wire"
 #[test]
 fn r1_every_byte_that_may_be_sent_is_sent() {
     let site = Site::new().with_cases(["binary"]);

@@ -50,7 +50,7 @@ pub(super) use refusal::Refusal;
 
 /// Goes into the names of compiled code: raise it when the same component comes out in another way,
 /// or what is said in `direct::abi` or done in `bulk` changes.
-pub(super) const REVISION: u32 = 5;
+pub(super) const REVISION: u32 = 6;
 
 /// What a component has become.
 pub(super) enum Fused {
