@@ -16,7 +16,7 @@ const MOST_DEFAULT_PROCESSES: usize = 4;
 const ADDRESS_SPACE_SHARE: u64 = 2;
 
 /// The least that this share is, in bytes: a Django application, which is a component of 50 MB,
-/// needs some 700 MiB of address space.
+/// needs 752 MiB of address space.
 const LEAST_DEFAULT_ADDRESS_SPACE_BYTES: u64 = 1 << 30;
 
 /// The most that this share is, in bytes: four times what the largest handlers need.
@@ -38,7 +38,7 @@ pub struct Options {
     pub address_space_bytes: Option<u64>,
     /// Processor time for one handler, on all cores together, rounded up to seconds.
     ///
-    /// Two minutes: a Django application takes some ten seconds on one machine.
+    /// Two minutes: a Django application of 50 MB takes ten seconds of one processor.
     #[serde(with = "units::duration")]
     pub cpu_time: Duration,
     /// Time for one handler, from the moment that its file is handed to a process.
