@@ -196,10 +196,19 @@ fn an_answer_that_leaves_a_large_body_unread_says_that_it_is_the_last() {
     let site = Site::new()
         .with_page("index.html", "a page")
         .with_demos(["echo"])
-        .with_cases(["read-none", "read-all", "panic", "exception"]);
+        .with_cases(["read-none", "read-all", "panic", "exception"])
+        .with_cases(["wasi-http", "cgi-raw", "head-204"]);
     let server = Server::of(&site);
     for (target, status) in [
         ("/read-none", 200),
+        ("/head-204?status=401%20Unauthorized", 401),
+        ("/head-204?status=413%20Content%20Too%20Large", 413),
+        ("/wasi-http/status?401", 401),
+        ("/cgi-raw?output=Status:%20401%0a%0a", 401),
+        (
+            "/cgi-raw?output=Status:%20413%0aContent-Type:%20a/b%0a%0ano",
+            413,
+        ),
         ("/panic", 500),
         ("/exception", 500),
         ("/", 405),

@@ -7,7 +7,9 @@ use std::thread;
 use std::time::Duration;
 
 use crate::support::client::{Client, Ending};
+use crate::support::command::{code_cache, wasgi};
 use crate::support::eventually;
+use crate::support::process::Process;
 use crate::support::server::Server;
 use crate::support::site::Site;
 use crate::support::tls::{Certificate, TlsClient};
@@ -105,6 +107,16 @@ fn a_stream_that_makes_progress_lives() {
     }
     let ended = server.stop();
     assert_eq!(ended.stderr_with(&["ERROR"]), 0, "{}", ended.everything());
+}
+
+#[test]
+fn a_stream_that_makes_progress_lives_without_a_server() {
+    let site = Site::new().with_cases(["close-log"]);
+    let mut run = wasgi(["run", "close-log", "GET", "/close-log?n=40&ms=100"]);
+    run.args(WALL_TIME).arg("--site").arg(site.path());
+    run.arg("--code-cache").arg(code_cache());
+    let ended = Process::start(&mut run).wait();
+    assert!(ended.status.success(), "{}", ended.everything());
 }
 
 /// Blocks that a client gets nothing of are no progress.

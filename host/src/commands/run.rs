@@ -173,6 +173,10 @@ impl Printer {
 }
 
 impl Client for Printer {
+    fn takes_streams(&self) -> bool {
+        true
+    }
+
     fn head(&mut self, _status: u16, bytes: &[u8]) {
         if self.has_head {
             self.print(bytes);

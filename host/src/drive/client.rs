@@ -19,4 +19,10 @@ pub trait Client {
 
     /// Asked after each turn of the handler, the first included.
     fn stays(&self) -> Stays;
+
+    /// Whether each part of the body begins the handler's wall time anew, as a server has it. Else
+    /// it is for the whole answer, so that one without an end is given up.
+    fn takes_streams(&self) -> bool {
+        false
+    }
 }

@@ -247,6 +247,9 @@ impl<C: Client> Visit<C> {
             let taken = block.get(..frame.take).unwrap_or(&block);
             if !self.ended.was_left && !taken.is_empty() {
                 self.ended.client.body(taken);
+                if self.ended.client.takes_streams() {
+                    self.deadline = Instant::now() + self.wall_time;
+                }
             }
         }
         if ended && self.ended.finish.is_none() {
