@@ -132,6 +132,20 @@ impl Process {
         })
     }
 
+    /// By how much its threads of this name give way to others (nice(2)).
+    pub(crate) fn nice_of_threads(&self, name: &str) -> Vec<i32> {
+        let path = format!("/proc/{}/task", self.child.id());
+        let threads = fs::read_dir(path).expect("the process is there").flatten();
+        let stats = threads.filter_map(|thread| {
+            let stat = fs::read_to_string(thread.path().join("stat")).ok()?;
+            let (own, fields) = stat.split_once('(')?.1.rsplit_once(')')?;
+            // The 19th field of all, the 17th behind the name (proc_pid_stat(5)).
+            let nice = fields.split_whitespace().nth(16)?;
+            (own == name).then(|| nice.parse().expect("a number"))
+        });
+        stats.collect()
+    }
+
     /// How long it has computed, in clock ticks, of which there are 100 in a second.
     pub(crate) fn cpu_ticks(&self) -> u64 {
         let path = format!("/proc/{}/stat", self.child.id());

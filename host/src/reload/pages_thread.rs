@@ -18,6 +18,11 @@ const DOUBT_SPACING: Duration = Duration::from_secs(1);
 /// fifth of a core at most.
 const DOUBT_SPACING_FACTOR: u32 = 4;
 
+/// By how much the thread gives way to those that serve and to the processes that compile
+/// (nice(2)): folders of pages that come and go without end cost half a core, and would take it
+/// from a handler that is reloaded. Beside a process that compiles it gets a quarter of a core.
+const NICE: i32 = 10;
+
 pub(super) enum Message {
     Sign(Sign),
     Stop,
@@ -72,6 +77,9 @@ impl PagesThread {
 
     /// Runs until it is stopped.
     pub(super) fn run(self) {
+        // The watcher's own thread is made by this one, and has what it has. Where that may not be
+        // asked for, changes of pages are seen in their turn.
+        let _ = rustix::process::nice(NICE);
         let mut watch = match (self.events, std::path::absolute(&self.folder)) {
             (true, Ok(root)) => Watch::new(vec![root], teller(&self.sender, &self.lost)),
             _ => Watch::blind(),

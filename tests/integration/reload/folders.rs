@@ -5,6 +5,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use super::{expect_missing, expect_text};
+use crate::support::eventually;
 use crate::support::guests;
 use crate::support::server::Server;
 use crate::support::site::Site;
@@ -168,6 +169,25 @@ fn a_volume_is_served_through_its_links_and_switched_over_whole() {
         "{}",
         ended.everything()
     );
+}
+
+/// Thousands of folders that come and go cost half a core.
+#[test]
+fn who_watches_pages_gives_way_to_a_handler_that_is_reloaded() {
+    let site = Site::new().with_page("index.html", "a page");
+    let server = Server::of(&site);
+    let reload = server.nice_of_threads("wasgi-reload");
+    let nice = reload.first().copied().expect("a thread");
+    eventually("they give way", || {
+        server.nice_of_threads("wasgi-pages") == [nice + 10]
+    });
+    // The kernel's events come through a thread for each of the two.
+    eventually("and so does what tells of changes", || {
+        let mut watchers = server.nice_of_threads("notify-rs inoti");
+        watchers.sort_unstable();
+        watchers == [nice, nice + 10]
+    });
+    server.stop();
 }
 
 /// Puts each of two folders in the place of the other.
