@@ -17,6 +17,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Draft, Settled, Sources};
 use crate::engine::compile;
+use crate::log;
 use crate::server::{addr, proxy};
 use crate::supervisor;
 use crate::units::{duration, size};
@@ -60,6 +61,8 @@ pub enum Command {
     Check(Check),
     /// Send one request to one handler, without serving, and print the answer
     Run(Run),
+    /// Write the contract for handlers, in WIT, for toolchains that ask for a `wit` folder
+    Wit(Wit),
     /// Print the configuration that `wasgi serve` would go by, with the same flags, as TOML
     Config(Box<Serve>),
     /// Compile what a server sends: for servers only
@@ -99,9 +102,23 @@ pub struct Routes {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+    /// Show what each handler imports, too
+    #[arg(short, long)]
+    pub verbose: bool,
     /// Where the site is.
     #[command(flatten)]
     pub site: Site,
+}
+
+/// `wasgi wit`.
+#[derive(Debug, Args)]
+pub struct Wit {
+    /// The folder to write to, which is made if it is not there
+    #[arg(value_name = "DIR", default_value = "wit")]
+    pub folder: PathBuf,
+    /// The world that is wanted
+    #[arg(long, value_name = "NAME", default_value = "wasgi:gateway/handler")]
+    pub world: String,
 }
 
 /// `wasgi serve`.
@@ -128,6 +145,12 @@ pub struct Serve {
     /// Leave out the line per request on standard output
     #[arg(long)]
     pub no_access_log: bool,
+    /// What the error log holds: this and what is graver [default: info]
+    #[arg(long, value_name = "LEVEL", conflicts_with = "quiet")]
+    pub log_level: Option<log::Verbosity>,
+    /// Say only what goes wrong: neither the routes at the start nor the line per request
+    #[arg(short, long)]
+    pub quiet: bool,
     /// Leave out the field that names this program in each answer
     #[arg(long)]
     pub no_server_field: bool,
@@ -258,6 +281,21 @@ impl Serve {
             "server.access-log",
             "--no-access-log",
             access_log.as_ref(),
+            |it| &mut it.server.access_log,
+        );
+        let log_level = self.log_level.as_ref();
+        draft.flag("server.log-level", "--log-level", log_level, |it| {
+            &mut it.server.log_level
+        });
+        let quiet = self.quiet.then_some(log::Verbosity::Warn);
+        draft.flag("server.log-level", "--quiet", quiet.as_ref(), |it| {
+            &mut it.server.log_level
+        });
+        let no_access_log = off(self.quiet);
+        draft.flag(
+            "server.access-log",
+            "--quiet",
+            no_access_log.as_ref(),
             |it| &mut it.server.access_log,
         );
         let server_field = off(self.no_server_field);
@@ -514,7 +552,7 @@ mod tests {
         let flags = [
             "--root=/a --handlers=/b --code-cache=/c --addr=[::1]:0 --threads=3",
             "--processes=2",
-            "--no-access-log --no-server-field --shutdown-grace=7 --max-memory=1GiB",
+            "--log-level=debug --no-access-log --no-server-field --shutdown-grace=7 --max-memory=1GiB",
             "--max-wall-time=7 --max-cpu-time=1500ms --max-concurrent=7",
             "--max-response-head=7 --max-log=7 --max-body=7 --max-connections=70",
             "--max-connections-per-address=7 --head-timeout=7 --body-timeout=7",

@@ -285,7 +285,14 @@ fn routes_are_shown_without_serving() {
     let site = Site::new()
         .with_demos(["hello", "time"])
         .with_page_handler("users/[id]", "a user");
-    let good = routes(&site);
+    let short = routes(&site, &[]);
+    assert!(short.status.success(), "{}", short.everything());
+    assert!(
+        !short.stdout.join("").contains("wasi:"),
+        "{:?}",
+        short.stdout
+    );
+    let good = routes(&site, &["--verbose"]);
     assert!(good.status.success(), "{}", good.everything());
     assert_eq!(good.stdout.len(), 3, "{}", good.everything());
     assert!(good.stdout[0].starts_with("/hello"), "{:?}", good.stdout);
@@ -297,7 +304,7 @@ fn routes_are_shown_without_serving() {
     );
 
     std::fs::write(site.handlers().join("broken.wasm"), "prose").expect("written");
-    let bad = routes(&site);
+    let bad = routes(&site, &[]);
     assert_eq!(bad.status.code(), Some(1));
     assert_eq!(bad.stdout.len(), 5, "{}", bad.everything());
     let broken = &bad.stdout[0];
@@ -436,7 +443,7 @@ fn routes_are_shown_as_json() {
     assert_eq!(kinds, [Some("broken"), Some("not-a-handler")], "{json:#}");
 }
 
-fn routes(site: &Site) -> Ended {
+fn routes(site: &Site, flags: &[&str]) -> Ended {
     let mut command = wasgi(["routes", "--code-cache"]);
-    Process::start(command.arg(code_cache()).arg(site.path())).wait()
+    Process::start(command.arg(code_cache()).args(flags).arg(site.path())).wait()
 }

@@ -214,3 +214,110 @@ fn colours_are_for_those_who_want_them() {
     assert!(!line.contains('\x1b'), "{line:?}");
     server.stop();
 }
+
+#[test]
+fn an_error_names_its_request_and_so_does_the_access_log() {
+    let site = Site::new().with_cases(["exception", "short-body"]);
+    let server = Server::of(&site);
+    assert_eq!(server.get("/exception/deep?a=b").status(), 500);
+    let line = server
+        .error_log()
+        .expect(&["ERROR", "exception: raised ValueError"]);
+    assert!(line.contains("(GET /exception/deep?a=b #"), "{line}");
+    let (_, id) = line.split_once(" #").expect("a number");
+    let id = id.trim_end_matches(')');
+    let access = server
+        .access_log()
+        .expect(&["GET /exception/deep?a=b HTTP/1.1"]);
+    assert!(access.ends_with(&format!(" exception #{id}")), "{access}");
+    let mut client = server.connect();
+    client.request("GET", "/short-body");
+    let _ = client.rest();
+    server
+        .error_log()
+        .expect(&["ERROR", "shorter than", "(GET /short-body"]);
+    server.stop();
+}
+
+#[test]
+fn what_a_handler_writes_in_one_turn_stands_together() {
+    const REQUESTS: usize = 20;
+    let site = Site::new().with_cases(["errors"]);
+    let server = Server::of(&site);
+    std::thread::scope(|scope| {
+        for client in 0..4 {
+            let server = &server;
+            scope.spawn(move || {
+                let mut connection = server.connect();
+                for request in 0..REQUESTS {
+                    let path = format!("/errors?n=20&say=%20of%20{client}-{request}.");
+                    assert_eq!(connection.get(&path).status(), 200);
+                }
+            });
+        }
+    });
+    let ended = server.stop();
+    let lines: Vec<&String> = ended
+        .stderr
+        .iter()
+        .filter(|line| line.contains("errors: "))
+        .collect();
+    assert_eq!(lines.len(), 4 * REQUESTS * 22, "{}", ended.everything());
+    for block in lines.chunks(22) {
+        let (_, name) = block[0].rsplit_once(" of ").expect("a name");
+        assert!(block.iter().all(|line| line.ends_with(name)), "{block:#?}");
+    }
+}
+
+#[test]
+fn what_a_handler_is_refused_is_told_once_for_each_thing() {
+    let site = Site::new().with_cases(["wasi-files"]);
+    let server = Server::of(&site);
+    for _ in 0..3 {
+        assert_eq!(server.get("/wasi-files").status(), 200);
+    }
+    let ended = server.stop();
+    for thing in ["have no network", "asked for files", "process's variables"] {
+        let lines = ended.stderr_with(&["WARN wasi-files: ", thing]);
+        assert_eq!(lines, 1, "{thing}: {}", ended.everything());
+    }
+}
+
+#[test]
+fn a_quiet_server_says_only_what_goes_wrong() {
+    let site = Site::new()
+        .with_page("index.html", "the page")
+        .with_cases(["exception"]);
+    for flags in [
+        &["--quiet"][..],
+        &["-q"],
+        &["--log-level=warn", "--no-access-log"],
+    ] {
+        let server = Server::with(&site, flags);
+        assert_eq!(server.get("/").status(), 200);
+        assert_eq!(server.get("/exception").status(), 500);
+        let ended = server.stop();
+        assert_eq!(
+            ended.stderr_with(&["raised ValueError"]),
+            1,
+            "{}",
+            ended.everything()
+        );
+        assert_eq!(ended.stderr_with(&[" INFO "]), 0, "{}", ended.everything());
+        let said = ended.stdout.join("\n");
+        assert!(
+            said.contains("listening on ") && !said.contains("GET /"),
+            "{said}"
+        );
+        assert!(!said.contains("exception.wasm"), "{said}");
+    }
+    let server = Server::with(&site, &["--log-level", "error"]);
+    assert_eq!(server.get("/exception").status(), 500);
+    assert!(
+        server
+            .stop()
+            .stderr
+            .iter()
+            .all(|line| !line.contains(" WARN "))
+    );
+}

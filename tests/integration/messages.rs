@@ -231,6 +231,36 @@ fn a_path_that_no_client_sends_is_told_with_how_it_is_written() {
     }
 }
 
+#[test]
+fn wasgi_wit_writes_the_contract_and_leaves_other_files_alone() {
+    let site = Site::bare();
+    let folder = site.path().join("wit");
+    let path = folder.to_str().expect("text");
+    for said in ["wrote ", "is up to date"] {
+        let ended = run(["wit", path]);
+        assert!(ended.status.success(), "{}", ended.everything());
+        assert!(
+            ended.stdout.join("").contains(said),
+            "{}",
+            ended.everything()
+        );
+    }
+    let written = std::fs::read_to_string(folder.join("gateway.wit")).expect("it is there");
+    assert_eq!(written, include_str!("../../wit/gateway.wit"));
+    std::fs::write(folder.join("gateway.wit"), "mine").expect("written");
+    assert!(
+        run(["wit", path])
+            .refusal()
+            .contains("has something else in it")
+    );
+    let other = run(["wit", "--world", "acme:app/world", path]);
+    assert!(
+        other.refusal().contains("there is no such world"),
+        "{}",
+        other.everything()
+    );
+}
+
 /// The program, with the tests' code cache.
 fn with_cache(arguments: &[&str]) -> Ended {
     let mut command = wasgi(arguments);

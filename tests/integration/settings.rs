@@ -249,3 +249,29 @@ fn what_config_prints_is_what_is_in_force() {
     };
     assert_eq!(values(&(again.stdout.join("\n") + "\n")), values(&printed));
 }
+
+#[test]
+fn settings_of_a_handler_that_is_not_there_are_told_at_the_start_and_when_they_change() {
+    let settings = "[handlers.helo]\nreuse = 2\n[handlers.hello]\nreuse = 2\n[handlers.\"*\"]\n";
+    let site = site(settings).with_page_handler("hello", "the handler");
+    let said = [
+        "WARN",
+        "handlers.helo: there is no handler",
+        "did you mean handlers.hello?",
+    ];
+    for flags in [&[][..], &["--processes", "2"]] {
+        write(&site, settings);
+        let server = Server::with(&site, flags);
+        server.error_log().expect(&said);
+        write(&site, "[handlers.qqq]\nreuse = 3\n");
+        let changed = ["WARN", "handlers.qqq: there is no handler of that name"];
+        server.error_log().expect(&changed);
+        let ended = server.stop();
+        assert_eq!(ended.stderr_with(&said), 1, "{}", ended.everything());
+        assert_eq!(ended.stderr_with(&changed), 1, "{}", ended.everything());
+        assert_eq!(ended.stderr_with(&["handlers.hello: there"]), 0);
+    }
+    let path = site.path().to_str().expect("text");
+    let routes = run(["routes", "--code-cache", "none", path]);
+    routes.expect_stderr(&["handlers.qqq: there is no handler"]);
+}

@@ -8,6 +8,7 @@ mod run;
 mod serve;
 mod service;
 mod site;
+mod wit;
 mod worker;
 
 pub use check::check;
@@ -16,3 +17,4 @@ pub use config::config;
 pub use routes::routes;
 pub use run::run;
 pub use serve::serve;
+pub use wit::wit;

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use super::site::{check_folders, route_table};
+use super::site::{check_folders, route_table, warn_of_unknown_handlers};
 use crate::cli;
 use crate::config::Budget;
 use crate::engine::Engine;
@@ -26,10 +26,15 @@ pub fn routes(arguments: &cli::Routes) -> anyhow::Result<ExitCode> {
     let engine = Engine::new(&Budget::default(), &config.compile, site.code_cache())?;
     let registry = reload::scan_once(site.handlers(), &engine).registry();
     let routes = route_table(site.root(), &registry);
+    warn_of_unknown_handlers(&config.handlers, &registry);
     let shown = if arguments.json {
         printable::json(&format!("{:#}\n", routes.json())).to_string()
     } else {
-        printable::report(&routes.to_string()).to_string()
+        let shown = match arguments.verbose {
+            true => routes.verbose().to_string(),
+            false => routes.to_string(),
+        };
+        printable::report(&shown).to_string()
     };
     // Whoever reads may have read enough.
     let _ = std::io::stdout().write_all(shown.as_bytes());

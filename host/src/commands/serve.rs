@@ -31,7 +31,7 @@ pub fn serve(arguments: &cli::Serve) -> anyhow::Result<ExitCode> {
     let config = settled.config;
     let colours = log::wants_colours();
     let errors = Log::start("error", std::io::stderr(), &config.log)?;
-    log::install(errors.clone(), log::LEVEL, colours);
+    log::install(errors.clone(), config.server.log_level.into(), colours);
     let several = config.server.processes > 1;
     let result = check_folders(config.site.root(), config.site.handlers(), &overlaps)
         .and_then(|()| Log::start("access", std::io::stdout(), &config.log))
@@ -63,8 +63,12 @@ fn run(
     let to_out = out.clone();
     let on_started = move |text: String| to_out.announce(text);
     let service = Service::start(config, Claim::Alone, out, on_started)?;
+    service.warn_of_unknown_handlers(&config.handlers);
     let controls = service.controls();
-    let apply = move |config: &Config| controls.apply(config);
+    let apply = move |config: &Config| {
+        controls.warn_of_unknown_handlers(&config.handlers);
+        controls.apply(config)
+    };
     let config_watch = watch_config(arguments, config, file, apply)?;
     out.announce(service.announcement());
     service.announced();

@@ -6,10 +6,10 @@ use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::site::route_table;
-use crate::config::Config;
+use super::site::{route_table, warn_of_unknown_handlers};
+use crate::config::{Config, Handlers};
 use crate::engine::{Engine, Program};
-use crate::log::{self, Log};
+use crate::log::{self, Log, Verbosity};
 use crate::printable;
 use crate::published::Published;
 use crate::registry::{self, RouteTable, Row, RowState};
@@ -37,6 +37,7 @@ pub(super) struct Controls {
     grace: Arc<Published<Duration>>,
     access_log: Log,
     engine: Engine,
+    registry: Arc<registry::Shared<Program>>,
 }
 
 impl Service {
@@ -51,16 +52,17 @@ impl Service {
         let (root, handlers) = (config.site.root(), config.site.handlers());
         let engine = Engine::new(&config.budget, &config.compile, config.site.code_cache())?;
         engine.limit_memory(config.instance_memory_bytes());
+        // What is cached is there at once; the rest is compiled while this serves already.
+        let scan = reload::list(handlers);
+        let registry = Arc::new(registry::Shared::new(scan.registry()));
         let controls = Controls {
             settings: Arc::new(Published::new(Settings::of(config))),
             pages: Arc::new(Pages::open(root, config.page_options())?),
             grace: Arc::new(Published::new(config.server.shutdown_grace)),
             access_log: out.clone(),
             engine: engine.clone(),
+            registry: registry.clone(),
         };
-        // What is cached is there at once; the rest is compiled while this serves already.
-        let scan = reload::list(handlers);
-        let registry = Arc::new(registry::Shared::new(scan.registry()));
         let pages = controls.pages.clone();
         let announced = Arc::new(OnceLock::new());
         let (of_start, registry_then) = (announced.clone(), registry.clone());
@@ -82,7 +84,10 @@ impl Service {
         engine.expect_crowd(&config.budget);
         let routes = route_table(root, &registry.current());
         let (scheme, addr) = (server.scheme().as_str(), server.addr());
-        let shown = routes.to_string();
+        let shown = match config.server.log_level {
+            Verbosity::Error | Verbosity::Warn => routes.problems_alone().to_string(),
+            Verbosity::Info | Verbosity::Debug => routes.to_string(),
+        };
         let shown = printable::report(&shown);
         let mut announcement = format!("{shown}listening on {scheme}://{addr}/\n");
         if let Some(addr) = server.redirect_addr() {
@@ -106,6 +111,11 @@ impl Service {
     /// The announcement was made: what changes is logged from now on.
     pub(super) fn announced(&self) {
         self.reload.announced();
+    }
+
+    /// See [`Controls::warn_of_unknown_handlers`].
+    pub(super) fn warn_of_unknown_handlers(&self, handlers: &Handlers) {
+        self.controls.warn_of_unknown_handlers(handlers);
     }
 
     /// What a new configuration takes effect through.
@@ -136,6 +146,11 @@ impl Service {
 }
 
 impl Controls {
+    /// Says of which handlers something is set that are not there.
+    pub(super) fn warn_of_unknown_handlers(&self, handlers: &Handlers) {
+        warn_of_unknown_handlers(handlers, &self.registry.current());
+    }
+
     /// Puts a configuration into force.
     pub(super) fn apply(&self, config: &Config) -> anyhow::Result<()> {
         self.pages.set_options(config.page_options())?;

@@ -4,7 +4,9 @@ use std::path::Path;
 
 use anyhow::bail;
 
+use crate::config::Handlers;
 use crate::engine::Program;
+use crate::printable;
 use crate::registry::{self, RouteTable, shadowed_pages};
 
 /// One folder may be missing: it may come later. With neither, the site is somewhere else. Logs
@@ -42,6 +44,24 @@ fn missing(folder: &Path) -> &'static str {
         "a file and no folder"
     } else {
         "no such folder"
+    }
+}
+
+/// Says of which handlers something is set that are not there: `[handlers.typo]`.
+pub(super) fn warn_of_unknown_handlers(
+    handlers: &Handlers,
+    registry: &registry::Registry<Program>,
+) {
+    let known = registry.handler_names();
+    for (name, nearest) in handlers.unknown(&known) {
+        let shown = printable::one_line(name);
+        match nearest {
+            Some(nearest) => tracing::warn!(
+                "handlers.{shown}: there is no handler of that name; did you mean \
+                 handlers.{nearest}?"
+            ),
+            None => tracing::warn!("handlers.{shown}: there is no handler of that name"),
+        }
     }
 }
 

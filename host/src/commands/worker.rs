@@ -26,7 +26,7 @@ pub(super) fn work(badge: Badge) -> anyhow::Result<ExitCode> {
     let mut channel = ToSupervisor::stdin()?;
     let (config, colours) = channel.config()?;
     let errors = Log::start("error", std::io::stderr(), &config.log)?;
-    log::install(errors.clone(), log::LEVEL, colours);
+    log::install(errors.clone(), config.server.log_level.into(), colours);
     let out = Log::start("access", std::io::stdout(), &config.log)?;
     raise_descriptor_limit();
 
@@ -39,8 +39,18 @@ pub(super) fn work(badge: Badge) -> anyhow::Result<ExitCode> {
     let result = Service::start(&config, Claim::Shared, &out, on_started).and_then(|service| {
         reporter.send(&Report::Serves(service.announcement().to_owned()))?;
         service.announced();
+        // One of them says so for all.
+        let speaks = badge.number == 1;
+        if speaks {
+            service.warn_of_unknown_handlers(&config.handlers);
+        }
         let controls = service.controls();
-        channel.follow(move |config| controls.apply(config))?;
+        channel.follow(move |config| {
+            if speaks {
+                controls.warn_of_unknown_handlers(&config.handlers);
+            }
+            controls.apply(config)
+        })?;
         // Not a second SIGTERM; see `END_AT_ONCE`.
         let first = signals
             .forever()

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::Budget;
+use super::{Budget, nearest};
 use crate::units;
 
 /// The section `[handlers]` of `wasgi.toml`: a table for each handler that differs, by its name,
@@ -61,6 +61,15 @@ impl Handlers {
     /// Changes each table.
     pub(super) fn change(&mut self, change: impl FnMut(&mut Handler)) {
         self.0.values_mut().for_each(change);
+    }
+
+    /// The names for which something is set and that none of `known` is, each with the nearest one.
+    pub fn unknown<'h>(&'h self, known: &'h [String]) -> Vec<(&'h str, Option<&'h str>)> {
+        let names = self.0.keys().map(String::as_str);
+        let unknown = names.filter(|name| *name != EVERY && !known.iter().any(|one| one == name));
+        unknown
+            .map(|name| (name, nearest::of(name, known.iter().map(String::as_str))))
+            .collect()
     }
 
     /// What goes for the handler called `name`, where `budget` is what goes for all.
@@ -121,6 +130,17 @@ mod tests {
         assert_eq!(users.cpu_time, Duration::from_secs(1));
         assert_eq!(users.wall_time, budget.wall_time);
         assert_eq!(Handlers::default().policy("hello", &budget).reuse, 1);
+    }
+
+    #[test]
+    fn a_table_of_no_handler_is_told_with_the_nearest_name() {
+        let text = "[hello]\nreuse = 5\n[helo]\nreuse = 5\n[zzz]\nreuse = 1\n[\"*\"]\nreuse = 9\n";
+        let handlers: Handlers = toml::from_str(text).expect("good");
+        let known = ["hello".to_owned(), "users/[id]".to_owned()];
+        assert_eq!(
+            handlers.unknown(&known),
+            [("helo", Some("hello")), ("zzz", None)]
+        );
     }
 
     #[test]

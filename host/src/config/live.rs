@@ -11,6 +11,7 @@ pub const RESTART_KEYS: &[&str] = &[
     "server.addr",
     "server.threads",
     "server.processes",
+    "server.log-level",
     "budget.memory",
     "compile",
     "tls",
@@ -88,6 +89,7 @@ impl Live {
         config.server.addr = running.server.addr;
         config.server.threads = running.server.threads;
         config.server.processes = running.server.processes;
+        config.server.log_level = running.server.log_level;
         config.budget.memory_bytes = running.budget.memory_bytes;
         config.tls = running.tls.clone();
         if !changes.taken.is_empty() {

@@ -18,6 +18,7 @@ use super::limits::{self, TooLong, line};
 use super::load::Code;
 use super::memory::{Reservation, Short};
 use super::meter::Meter;
+use super::refused::Refused;
 use super::seats::Seat;
 use super::state::{MemoryDenied, State};
 use super::warm::Warm;
@@ -73,6 +74,7 @@ impl Call {
             exchange,
             budget: policy.budget,
             meter: meter.clone(),
+            refused: program.0.refused.clone(),
         };
         let reuse = policy.reuse.min(REQUESTS_PER_INSTANCE);
         let work: Pin<Box<dyn Future<Output = Finished> + Send>> = if reuse > 1 {
@@ -155,11 +157,12 @@ struct Request {
     exchange: Arc<Exchange>,
     budget: Budget,
     meter: Arc<Meter>,
+    refused: Refused,
 }
 
 impl Request {
     fn into_state(self, seat: Option<Seat>, reservation: Reservation) -> State {
-        State::new(
+        let mut state = State::new(
             self.handler,
             self.environ,
             self.exchange,
@@ -167,7 +170,9 @@ impl Request {
             self.meter,
             seat,
             reservation,
-        )
+        );
+        state.refused = self.refused;
+        state
     }
 }
 

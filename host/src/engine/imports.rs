@@ -8,6 +8,7 @@ use wasmtime_wasi_http::{WasiHttp, WasiHttpView};
 use super::Kind;
 use super::bindings::wasgi::gateway::gateway;
 use super::direct;
+use super::refused;
 use super::sleep;
 use super::state::State;
 use super::wasi_http;
@@ -15,6 +16,8 @@ use super::wasi_http;
 /// Everything that handlers may import.
 pub(super) struct Linkers {
     general: Linker<State>,
+    /// Commands have variables, those of their requests.
+    commands: Linker<State>,
     /// Handlers of the other kinds have no use for `wasi:http`: none may be asked for anything.
     /// One that needs it is told so when it is loaded, and not at each request.
     wasi_http: Linker<State>,
@@ -28,6 +31,9 @@ impl Linkers {
         gateway::add_to_linker::<_, HasSelf<State>>(&mut general, |state| state)?;
         wasmtime_wasi::p2::add_to_linker_async(&mut general)?;
         sleep::add_to_linker(&mut general)?;
+        refused::add_network_to_linker(&mut general)?;
+        let commands = general.clone();
+        refused::add_files_and_variables_to_linker(&mut general)?;
         let mut http = general.clone();
         let options = types::LinkOptions::default();
         types::add_to_linker::<_, WasiHttp>(&mut http, &options, State::http)?;
@@ -37,6 +43,7 @@ impl Linkers {
         direct::add_to_linker(&mut direct)?;
         Ok(Self {
             general,
+            commands,
             wasi_http: http,
             direct,
         })
@@ -51,7 +58,8 @@ impl Linkers {
     pub(super) fn of(&self, kind: Kind) -> &Linker<State> {
         match kind {
             Kind::WasiHttp => &self.wasi_http,
-            Kind::Gateway | Kind::Command => &self.general,
+            Kind::Gateway => &self.general,
+            Kind::Command => &self.commands,
         }
     }
 }

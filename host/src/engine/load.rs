@@ -16,6 +16,7 @@ use super::kind::Pre;
 use super::limits::line;
 use super::memory::{Beginning, IsListed, MemoryTotal, Reservation, Short};
 use super::pool;
+use super::refused::Refused;
 use super::seats::{Seat, Seats};
 use super::shared_code::{ProgramFiles, SharedCodes, key_of_state};
 use super::state::State;
@@ -79,6 +80,8 @@ pub(super) struct Code {
     /// What all instances of all programs have.
     memory: Arc<MemoryTotal>,
     is_listed: IsListed,
+    /// What its instances were refused.
+    pub(super) refused: Refused,
 }
 
 /// Why a file is no program that can be run: one line for the person who made it, which says
@@ -272,6 +275,7 @@ impl Engine {
             beginning,
             memory: self.memory.clone(),
             is_listed: IsListed::default(),
+            refused: Refused::default(),
         });
         self.crowd.expect(&code);
         Ok(Program(code))

@@ -37,6 +37,7 @@ mod memory;
 mod meter;
 mod missing;
 mod pool;
+mod refused;
 mod seats;
 mod shared_code;
 mod sleep;

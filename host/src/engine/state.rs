@@ -16,6 +16,7 @@ use super::guest_log::{GuestLog, LineLog, LogStream, Source};
 use super::limits::{FIELDS_BYTES, RANDOM_BYTES, WASI_HANDLES};
 use super::memory::{Reservation, Short};
 use super::meter::Meter;
+use super::refused::{Refused, Thing};
 use super::seats::Seat;
 use super::wasi_http::NoNetwork;
 use crate::config::Budget;
@@ -75,6 +76,8 @@ pub(super) struct State {
     /// The place that the instance takes in a pool whose places are counted.
     #[expect(dead_code, reason = "held until the store is dropped")]
     pub(super) seat: Option<Seat>,
+    /// What the handler was refused already.
+    pub(super) refused: Refused,
     log: GuestLog,
     errors: LineLog,
     wasi: Option<Box<Wasi>>,
@@ -115,6 +118,7 @@ impl State {
             direct: Direct::default(),
             seat,
             errors: log.stream(Source::Errors),
+            refused: Refused::default(),
             log,
             wasi: None,
         }
@@ -175,7 +179,15 @@ impl State {
         *self.closing_limit.get_or_insert(used + CLOSING_TIME)
     }
 
-    /// Tells the log what the guest was refused, in a line of its own.
+    /// Tells the log what the guest was refused, in a line of its own: once for each version of a
+    /// handler.
+    pub(super) fn refuse(&mut self, thing: Thing, text: &str) {
+        if self.refused.is_news(thing) {
+            self.log.note(text);
+        }
+    }
+
+    /// Tells the log what the host has to say of the guest, in a line of its own.
     pub(super) fn note(&mut self, text: &str) {
         self.log.note(text);
     }

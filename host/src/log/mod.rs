@@ -4,8 +4,10 @@
 //! - `queue`: the lines that wait for an output; bounded in bytes, and fair between handlers.
 //! - `shared`, `output`: the queue between threads, and the thread that writes.
 //! - `subscriber`: from an event of `tracing`, or a handler's line, to a line of the error log.
+//! - `gather`: the lines that a handler writes in one turn, as one block.
 //! - `limits`: what can be set.
 
+mod gather;
 mod limits;
 mod output;
 mod queue;
@@ -24,6 +26,7 @@ use anyhow::Context;
 use tracing::Level;
 use tracing::level_filters::LevelFilter;
 
+pub(crate) use self::gather::gather;
 pub use self::limits::Limits;
 pub(crate) use self::queue::Source;
 use self::shared::Shared;
@@ -33,8 +36,46 @@ use self::subscriber::LogSubscriber;
 /// output to take any.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// The lowest level that is logged.
+/// The lowest level that is logged where nothing else is said.
 pub const LEVEL: LevelFilter = LevelFilter::INFO;
+
+/// What the error log holds: messages of this level and of those above it.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    serde::Deserialize,
+    serde::Serialize,
+    clap::ValueEnum,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verbosity {
+    /// Failures of handlers and of the server.
+    Error,
+    /// What may be a mistake as well, and what handlers write to their errors.
+    Warn,
+    /// What changes as well, and what handlers write to their standard output.
+    #[default]
+    Info,
+    /// What helps to find a fault in the server.
+    Debug,
+}
+
+impl From<Verbosity> for LevelFilter {
+    fn from(verbosity: Verbosity) -> Self {
+        match verbosity {
+            Verbosity::Error => Self::ERROR,
+            Verbosity::Warn => Self::WARN,
+            Verbosity::Info => Self::INFO,
+            Verbosity::Debug => Self::DEBUG,
+        }
+    }
+}
 
 /// What handlers' lines are written by. One for the process, as `tracing` has one.
 static ERROR_LOG: OnceLock<Arc<LogSubscriber>> = OnceLock::new();

@@ -11,7 +11,7 @@ use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 
 use super::queue::Source;
-use super::{Log, timestamp};
+use super::{Log, gather, timestamp};
 use crate::printable;
 
 /// The name of an event's field that holds a handler's name.
@@ -45,6 +45,7 @@ impl Subscriber for LogSubscriber {
     }
 
     fn event(&self, event: &Event<'_>) {
+        gather::send();
         let mut parts = Parts::default();
         event.record(&mut parts);
         let Parts { message, handler } = parts;
@@ -89,8 +90,10 @@ impl LogSubscriber {
         );
         line.push('\n');
         let bytes = line.len();
-        let source = Source::Output(handler.clone());
-        self.log.send(&source, line.into_bytes());
+        if !gather::take(handler, &line) {
+            let source = Source::Output(handler.clone());
+            self.log.send(&source, line.into_bytes());
+        }
         bytes
     }
 

@@ -178,6 +178,18 @@ impl<P> Registry<P> {
         &self.problems
     }
 
+    /// The names of all handlers whose files are there, whether they answer or not.
+    pub fn handler_names(&self) -> Vec<String> {
+        let served = self
+            .handlers()
+            .iter()
+            .map(|handler| handler.name.to_string());
+        let pending = self.pending().iter().map(|pending| pending.name.clone());
+        let broken = self.problems().iter();
+        let broken = broken.filter_map(|problem| problem.name(self.folder()).map(str::to_owned));
+        served.chain(pending).chain(broken).collect()
+    }
+
     /// The routes as a table for people.
     pub fn route_table(&self) -> RouteTable
     where

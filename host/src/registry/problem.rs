@@ -98,10 +98,14 @@ impl Problem {
         let ProblemKind::Broken { serving: None, .. } = self.kind else {
             return None;
         };
+        Route::parse(self.name(folder)?).ok()
+    }
+
+    /// What the handler would be called whose file in `folder` it is: `users/[id]`.
+    pub(super) fn name(&self, folder: &Path) -> Option<&str> {
         let folder = label(folder, Path::new(""));
         let file = self.file.strip_prefix(&folder)?.trim_start_matches('/');
-        let (stem, _) = file.rsplit_once('.')?;
-        Route::parse(stem).ok()
+        file.rsplit_once('.').map(|(stem, _)| stem)
     }
 }
 

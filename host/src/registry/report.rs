@@ -129,9 +129,21 @@ impl RouteTable {
     }
 }
 
-/// A line for each route, its columns aligned; then a line for each problem.
-impl fmt::Display for RouteTable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl RouteTable {
+    /// What is wrong, without the routes.
+    pub fn problems_alone(&self) -> RouteTable {
+        RouteTable {
+            rows: Vec::new(),
+            problems: self.problems.clone(),
+        }
+    }
+
+    /// The table with what each handler imports.
+    pub fn verbose(&self) -> impl fmt::Display {
+        fmt::from_fn(|f| self.write(f, true))
+    }
+
+    fn write(&self, f: &mut fmt::Formatter<'_>, with_imports: bool) -> fmt::Result {
         let width = |column: fn(&Row) -> &str| {
             let widths = self.rows.iter().map(|row| column(row).chars().count());
             widths.max().unwrap_or(0)
@@ -140,22 +152,30 @@ impl fmt::Display for RouteTable {
         let file_width = width(|row| &row.file);
         let kind_width = width(|row| &row.kind);
         for row in &self.rows {
-            let imports = match row.state {
+            let last = match row.state {
                 RowState::Loading => "not loaded yet".to_owned(),
                 RowState::Broken => "broken".to_owned(),
+                RowState::Served if !with_imports => String::new(),
                 RowState::Served if row.imports.is_empty() => "-".to_owned(),
                 RowState::Served => row.imports.join(", "),
             };
-            writeln!(
-                f,
-                "{:route_width$}  {:file_width$}  {:kind_width$}  {imports}",
+            let line = format!(
+                "{:route_width$}  {:file_width$}  {:kind_width$}  {last}",
                 row.route, row.file, row.kind
-            )?;
+            );
+            writeln!(f, "{}", line.trim_end())?;
         }
         for problem in &self.problems {
             writeln!(f, "problem: {problem}")?;
         }
         Ok(())
+    }
+}
+
+/// A line for each route, its columns aligned; then a line for each problem.
+impl fmt::Display for RouteTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write(f, false)
     }
 }
 
@@ -186,6 +206,19 @@ mod tests {
         table.rows[1].imports = vec!["wasi:clocks".into(), "wasi:random".into()];
         assert_eq!(
             table.to_string(),
+            "\
+/            handlers/index.wasm       gateway
+/café        handlers/café.wasm        gateway
+/users/[id]  handlers/users/[id].wasm  gateway
+problem: handlers/a.txt: not a handler
+"
+        );
+        assert_eq!(
+            table.problems_alone().to_string(),
+            "problem: handlers/a.txt: not a handler\n"
+        );
+        assert_eq!(
+            table.verbose().to_string(),
             "\
 /            handlers/index.wasm       gateway  -
 /café        handlers/café.wasm        gateway  wasi:clocks, wasi:random

@@ -8,11 +8,14 @@ use super::lanes::Rank;
 use super::wall_clock::WallClock;
 use crate::engine::{Call, Finished, Kind, Program};
 use crate::gateway::Exchange;
+use crate::http1::RequestHead;
 use crate::registry::{Handler, Pass};
 
 /// One call and what belongs to it.
 #[derive(Debug)]
 pub(super) struct Running {
+    /// What was asked for, by which the log names it.
+    pub(super) head: Arc<RequestHead>,
     pub(super) call: Call,
     pub(super) exchange: Arc<Exchange>,
     /// Keeps the version that the request began with.
@@ -84,6 +87,12 @@ impl Calls {
         self.count == 0
     }
 
+    /// The serial number of the call at a place; 0 where there was none.
+    pub(super) fn serial_at(&self, place: usize) -> u64 {
+        self.places.get(place).map_or(0, |place| place.serial)
+    }
+
+    /// Adds a call.
     pub(super) fn insert(&mut self, running: Running) -> CallId {
         let place = self.free.pop().unwrap_or_else(|| {
             let place = self.places.len();

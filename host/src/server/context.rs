@@ -148,6 +148,7 @@ impl Context {
             };
         };
         let exchange = Arc::new(Exchange::of(&head));
+        let for_log = head.clone();
         let environ = Environ {
             head,
             script_name: found.script_name,
@@ -167,6 +168,7 @@ impl Context {
             policy,
         );
         let call = self.calls.insert(Running {
+            head: for_log,
             call,
             exchange: exchange.clone(),
             handler: handler.clone(),

@@ -11,6 +11,7 @@ use super::proxy;
 use crate::config::{Budget, Config, Handlers};
 use crate::content;
 use crate::http1;
+use crate::log;
 use crate::units;
 
 /// The section `[server]` of `wasgi.toml`.
@@ -31,6 +32,8 @@ pub struct Options {
     pub processes: u16,
     /// Whether each request is logged on stdout.
     pub access_log: bool,
+    /// What the error log holds. From `warn` on, the start does not show the routes, either.
+    pub log_level: log::Verbosity,
     /// Whether answers have a `Server` field that names this program.
     pub server_field: bool,
     /// How long requests in flight may go on after the first SIGINT or SIGTERM.
@@ -155,6 +158,7 @@ impl Default for Options {
             threads: None,
             processes: 1,
             access_log: true,
+            log_level: log::Verbosity::default(),
             server_field: true,
             shutdown_grace: Duration::from_secs(30),
         }

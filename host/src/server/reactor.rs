@@ -28,11 +28,13 @@ use super::deadlines::Deadlines;
 use super::door::Door;
 use super::inbox::{Inbox, Message};
 use super::lanes::{LANE_TIME, Lanes, Rank};
+use super::record::RequestName;
 use super::refusal::Refusals;
 use super::tls::{HANDSHAKE_TIMEOUT, Session};
 use super::transport::Transport;
 use crate::engine::{Finished, Program, Working};
 use crate::gateway::Failure;
+use crate::log;
 use crate::registry::Handler;
 
 const WAKER: Token = Token(usize::MAX);
@@ -376,7 +378,11 @@ impl Reactor {
         }
         running.clock.go_on(&running.exchange, now);
         self.working.set(true);
-        match self.cx.calls.poll(place) {
+        let polled = {
+            let _lines = log::gather();
+            self.cx.calls.poll(place)
+        };
+        match polled {
             Poll::Pending => {
                 if let Some(running) = self.cx.calls.at_mut(place) {
                     running.clock.rest(&running.exchange, now);
@@ -427,6 +433,7 @@ impl Reactor {
 
     /// Takes a call out, and tells the connection that waits for it if it went wrong.
     fn end_call(&mut self, place: usize, failure: Option<&Failure>) {
+        let serial = self.cx.calls.serial_at(place);
         let Some(running) = self.cx.calls.remove(place) else {
             return;
         };
@@ -435,8 +442,9 @@ impl Reactor {
         }
         let Some(failure) = failure else { return };
         let name = &*running.handler.name;
+        let request = RequestName::new(&running.head, serial);
         match failure {
-            Failure::ClientGone => tracing::debug!(handler = name, "{failure}"),
+            Failure::ClientGone => tracing::debug!(handler = name, "{}", request.told(failure)),
             // That it could not go on is no fault of the handler's, and saying so is right: by an
             // exception, or in ways of other kinds of handlers.
             Failure::Exception(_)
@@ -445,15 +453,19 @@ impl Reactor {
             | Failure::BadResponse(_)
                 if running.exchange.is_client_gone() =>
             {
-                tracing::info!(handler = name, "{failure} (its client has gone)");
+                tracing::info!(
+                    handler = name,
+                    "{}; its client has gone",
+                    request.told(failure)
+                );
             }
             _ if self.cx.turned_away.note(name, failure, self.cx.now) => {}
-            _ => tracing::error!(handler = name, "{failure}"),
+            _ => tracing::error!(handler = name, "{}", request.told(failure)),
         }
         if let Some(connection) = running.connection
             && let Some(connection) = self.connections.get_mut(connection)
         {
-            connection.call_failed(failure, &mut self.cx);
+            connection.call_failed(failure, request.id(), &mut self.cx);
         }
     }
 

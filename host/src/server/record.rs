@@ -1,17 +1,21 @@
 //! What the access log says of one request.
 
-use std::fmt::Write;
+use std::fmt::{self, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
 use crate::engine::Program;
+use crate::gateway::Failure;
 use crate::http1::{RequestHead, is_bodiless};
 use crate::printable;
 use crate::registry::Target;
 
 /// Bytes of a rejected request's first line that are logged.
 const REJECTED_LINE_BYTES: usize = 200;
+
+/// Bytes of a request's target that a line of the error log has.
+const TARGET_BYTES: usize = 200;
 
 /// A request that is being answered.
 #[derive(Debug)]
@@ -28,6 +32,8 @@ pub(super) struct Record {
     pub(super) status: u16,
     /// Bytes that were sent, heads and framing included.
     pub(super) bytes: u64,
+    /// How the error log names the request, where its handler failed.
+    pub(super) failed: Option<Box<str>>,
     /// Why the answer did not reach its end.
     pub(super) cut: Option<&'static str>,
     overlong: bool,
@@ -59,6 +65,7 @@ impl Record {
             deadline: None,
             status: 0,
             bytes: 0,
+            failed: None,
             cut: None,
             overlong: false,
         }
@@ -71,6 +78,14 @@ impl Record {
             Some(Target::Pending(pending)) => &pending.name,
             None => "-",
         }
+    }
+
+    /// The request in the error log: method and path.
+    pub(super) fn request(&self) -> impl fmt::Display {
+        fmt::from_fn(|f| match &self.line {
+            Line::Head(head) => show_request(head, f),
+            Line::Rejected(line) => f.write_str(line),
+        })
     }
 
     /// Whether it is a HEAD request, whose answer has no body.
@@ -88,13 +103,15 @@ impl Record {
         if !bodiless && !std::mem::replace(&mut self.overlong, true) {
             tracing::warn!(
                 handler = self.handler_name(),
-                "the body is longer than its Content-Length: the rest is not sent"
+                "the body is longer than its Content-Length: the rest is not sent ({})",
+                self.request()
             );
         }
     }
 
     /// Appends the access log's line: the time of day, client, request line, status, bytes,
-    /// milliseconds, handler, and why the answer was cut where it was.
+    /// milliseconds, handler, the request's number where the handler failed, and why the answer was
+    /// cut where it was.
     ///
     /// Written by hand: with `write!`, a line took a tenth of what a page takes in all.
     pub(super) fn write(&self, time: &str, peer: SocketAddr, now: Instant, log: &mut String) {
@@ -132,6 +149,10 @@ impl Record {
         );
         log.push_str("ms ");
         printable::push_word(log, self.handler_name());
+        if let Some(request) = &self.failed {
+            log.push_str(" #");
+            log.push_str(request);
+        }
         if let Some(why) = self.cut {
             log.push_str(" (");
             log.push_str(why);
@@ -139,6 +160,59 @@ impl Record {
         }
         log.push('\n');
     }
+}
+
+/// How the error log names a request: method, path, and a number that its line in the access log
+/// has, too.
+pub(super) struct RequestName<'head> {
+    head: &'head RequestHead,
+    id: String,
+}
+
+impl<'head> RequestName<'head> {
+    /// The request with this head, the `serial`th call of the reactor that this thread is.
+    pub(super) fn new(head: &'head RequestHead, serial: u64) -> Self {
+        let thread = std::thread::current();
+        let reactor = thread.name().and_then(|name| name.strip_prefix("wasgi-"));
+        Self {
+            head,
+            id: format!("{}-{serial}", reactor.unwrap_or("0")),
+        }
+    }
+
+    /// A failure of the request, named on the first line.
+    pub(super) fn told(&self, failure: &Failure) -> String {
+        let text = failure.to_string();
+        match text.split_once('\n') {
+            Some((first, rest)) => format!("{first} ({self})\n{rest}"),
+            None => format!("{text} ({self})"),
+        }
+    }
+
+    /// The reactor's number and the call's.
+    pub(super) fn id(&self) -> &str {
+        &self.id
+    }
+}
+
+impl fmt::Display for RequestName<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        show_request(self.head, f)?;
+        write!(f, " #{}", self.id)
+    }
+}
+
+/// Method and path, as much of it as a line takes.
+fn show_request(head: &RequestHead, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let mut target = String::new();
+    printable::push_quoted(&mut target, head.target());
+    let shown = printable::front(&target, TARGET_BYTES);
+    let cut = if shown.len() < target.len() {
+        "…"
+    } else {
+        ""
+    };
+    write!(f, "{} {shown}{cut}", head.method())
 }
 
 /// Appends an address, of IPv4 where it is one that IPv6 has mapped.

@@ -9,6 +9,7 @@ use wasmtime_wasi_http::p2::bindings::http::types::{
 };
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks, WasiHttpView};
 
+use crate::engine::refused::Thing;
 use crate::engine::state::State;
 use crate::printable;
 
@@ -42,9 +43,8 @@ pub(in crate::engine) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::
             }
             let whom = request.authority.unwrap_or_default();
             let whom = printable::front(&whom, AUTHORITY_BYTES);
-            state.note(&format!(
-                "its request to {whom:?} was refused: handlers have no network"
-            ));
+            let text = format!("its request to {whom:?} was refused: handlers have no network");
+            state.refuse(Thing::Network, &text);
             Ok((Err(ErrorCode::HttpRequestDenied),))
         },
     )

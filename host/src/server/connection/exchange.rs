@@ -148,19 +148,27 @@ impl Connection {
 
     /// The handler has given less than it promised (B3).
     pub(super) fn answer_short(&mut self) {
-        let handler = self
-            .record
-            .as_ref()
-            .map_or("", |record| record.handler_name());
-        tracing::error!(
-            handler,
-            "the body is shorter than its Content-Length: connection cut"
-        );
+        if let Some(record) = &self.record {
+            tracing::error!(
+                handler = record.handler_name(),
+                "the body is shorter than its Content-Length: connection cut ({})",
+                record.request()
+            );
+        }
         self.phase = Phase::Closing(CloseReason::AnswerShort);
     }
 
     /// The call that this connection waits for has ended without a whole answer.
-    pub(in crate::server) fn call_failed(&mut self, failure: &Failure, cx: &mut Context) {
+    /// `request` is how the error log names it, and so does the access log then.
+    pub(in crate::server) fn call_failed(
+        &mut self,
+        failure: &Failure,
+        request: &str,
+        cx: &mut Context,
+    ) {
+        if let Some(record) = &mut self.record {
+            record.failed = Some(request.into());
+        }
         self.take_output(cx);
         let Phase::Answering(Source::Call(waiting)) = &self.phase else {
             return;

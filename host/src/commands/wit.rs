@@ -1,0 +1,64 @@
+//! `wasgi wit`: the contract, for toolchains that build from a folder of WIT.
+
+use std::fs;
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+
+use crate::cli;
+
+/// The contract's text, which a test compares with the one that the host is built on.
+const GATEWAY: &str = include_str!("../../../wit/gateway.wit");
+
+/// The file's name in the folder.
+const GATEWAY_FILE: &str = "gateway.wit";
+
+/// The names that the contract's world is known by.
+const WORLDS: [&str; 4] = [
+    "wasgi:gateway/handler",
+    "wasgi:gateway/handler@0.1.0",
+    "wasgi:gateway",
+    "handler",
+];
+
+/// `wasgi wit`: writes the contract to a folder. A file there that says something else is left
+/// alone.
+///
+/// # Errors
+///
+/// Fails when the world is another one, the folder can't be written to, or has another contract.
+pub fn wit(arguments: &cli::Wit) -> anyhow::Result<ExitCode> {
+    let world = &arguments.world;
+    if world.starts_with("wasi:") {
+        bail!(
+            "--world {world}: WASI's interfaces come with the toolchain, which has to have those of \
+             its own version: docs/handlers.md says where"
+        );
+    }
+    if !WORLDS.contains(&&**world) {
+        bail!(
+            "--world {world}: there is no such world; there is {}",
+            WORLDS[0]
+        );
+    }
+    let folder = &arguments.folder;
+    fs::create_dir_all(folder).with_context(|| format!("{}: can't be made", folder.display()))?;
+    write(&folder.join(GATEWAY_FILE))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn write(file: &Path) -> anyhow::Result<()> {
+    let shown = file.display();
+    match fs::read_to_string(file) {
+        Ok(present) if present == GATEWAY => {
+            println!("{shown} is up to date");
+            return Ok(());
+        }
+        Ok(_) => bail!("{shown} has something else in it: remove it, or name another folder"),
+        Err(_) => {}
+    }
+    fs::write(file, GATEWAY).with_context(|| format!("{shown}: can't be written"))?;
+    println!("wrote {shown}");
+    Ok(())
+}

@@ -1,0 +1,136 @@
+//! What guests ask for and don't get: files, sockets and variables. Each is told in the log, once
+//! for each version of a handler, since the guest's own error may say little or nothing.
+//!
+//! A command has variables, those of its request. The adapter that makes a command a component asks
+//! for folders by itself, so of a command's files nothing is said.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use wasmtime::component::{Linker, Resource};
+use wasmtime_wasi::filesystem::{Descriptor, WasiFilesystemView};
+use wasmtime_wasi::p2::bindings::filesystem::preopens::Host;
+use wasmtime_wasi::p2::bindings::sockets::ip_name_lookup::ResolveAddressStream;
+use wasmtime_wasi::p2::bindings::sockets::network::{ErrorCode, IpAddressFamily, Network};
+use wasmtime_wasi::p2::bindings::sockets::tcp::TcpSocket;
+use wasmtime_wasi::p2::bindings::sockets::udp::UdpSocket;
+
+use super::state::State;
+use crate::printable;
+
+/// The version by which `wasmtime-wasi` defines its interfaces: one by another name would stand
+/// beside it.
+const VERSION: &str = "0.2.12";
+
+/// What a log line shows of a host's name, in bytes: the longest there is (RFC 1035 section 3.1).
+const NAME_BYTES: usize = 255;
+
+/// What is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Thing {
+    Files,
+    Variables,
+    Network,
+}
+
+/// What a version of a handler was refused already. Clones are the same.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Refused(Arc<AtomicU8>);
+
+impl Refused {
+    /// Takes note of a thing, and says whether it is the first time.
+    pub(super) fn is_news(&self, thing: Thing) -> bool {
+        let bit = match thing {
+            Thing::Files => 1,
+            Thing::Variables => 2,
+            Thing::Network => 4,
+        };
+        self.0.fetch_or(bit, Ordering::Relaxed) & bit == 0
+    }
+}
+
+/// Replaces what the bindings have for asking for sockets: the refusal comes at once.
+pub(super) fn add_network_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+    linker.allow_shadowing(true);
+    linker
+        .instance(&format!("wasi:sockets/tcp-create-socket@{VERSION}"))?
+        .func_wrap(
+            "create-tcp-socket",
+            |mut store, (_,): (IpAddressFamily,)| {
+                no_network(store.data_mut(), "a TCP socket");
+                Ok((Err::<Resource<TcpSocket>, _>(ErrorCode::AccessDenied),))
+            },
+        )?;
+    linker
+        .instance(&format!("wasi:sockets/udp-create-socket@{VERSION}"))?
+        .func_wrap(
+            "create-udp-socket",
+            |mut store, (_,): (IpAddressFamily,)| {
+                no_network(store.data_mut(), "a UDP socket");
+                Ok((Err::<Resource<UdpSocket>, _>(ErrorCode::AccessDenied),))
+            },
+        )?;
+    linker
+        .instance(&format!("wasi:sockets/ip-name-lookup@{VERSION}"))?
+        .func_wrap(
+            "resolve-addresses",
+            |mut store, (_, name): (Resource<Network>, String)| {
+                let name = printable::front(&name, NAME_BYTES);
+                no_network(store.data_mut(), &format!("the address of {name:?}"));
+                Ok((Err::<Resource<ResolveAddressStream>, _>(
+                    ErrorCode::AccessDenied,
+                ),))
+            },
+        )?;
+    linker.allow_shadowing(false);
+    Ok(())
+}
+
+/// Replaces what the bindings have for asking for variables and folders, of which there are none.
+pub(super) fn add_files_and_variables_to_linker(
+    linker: &mut Linker<State>,
+) -> wasmtime::Result<()> {
+    linker.allow_shadowing(true);
+    linker
+        .instance(&format!("wasi:cli/environment@{VERSION}"))?
+        .func_wrap("get-environment", |mut store, (): ()| {
+            let state: &mut State = store.data_mut();
+            state.refuse(
+                Thing::Variables,
+                "asked for the process's variables: handlers have none",
+            );
+            Ok((Vec::<(String, String)>::new(),))
+        })?;
+    linker
+        .instance(&format!("wasi:filesystem/preopens@{VERSION}"))?
+        .func_wrap("get-directories", |mut store, (): ()| {
+            let state: &mut State = store.data_mut();
+            let folders: Vec<(Resource<Descriptor>, String)> =
+                state.filesystem().get_directories()?;
+            if folders.is_empty() {
+                state.refuse(Thing::Files, "asked for files: handlers have none");
+            }
+            Ok((folders,))
+        })?;
+    linker.allow_shadowing(false);
+    Ok(())
+}
+
+fn no_network(state: &mut State, what: &str) {
+    let text = format!("asked for {what}, and was refused: handlers have no network");
+    state.refuse(Thing::Network, &text);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_thing_is_news_once() {
+        let refused = Refused::default();
+        assert!(refused.is_news(Thing::Files));
+        assert!(refused.clone().is_news(Thing::Network));
+        assert!(!refused.is_news(Thing::Files));
+        assert!(Refused::default().is_news(Thing::Files));
+    }
+}
