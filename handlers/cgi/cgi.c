@@ -34,14 +34,16 @@ static int show_request(void) {
       "PATH_INFO",         "QUERY_STRING",    "REMOTE_ADDR",     "HTTP_HOST",      "HTTP_USER_AGENT",
   };
   fputs("Content-Type: text/html; charset=utf-8\n\n", stdout);
-  fputs("<!doctype html>\n<meta charset=\"utf-8\">\n<title>CGI in C</title>\n", stdout);
-  fputs("<link rel=\"stylesheet\" href=\"/style.css\">\n<h1>CGI in C</h1>\n<dl>\n", stdout);
+  fputs("<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<title>CGI in C</title>\n", stdout);
+  fputs("<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n", stdout);
+  fputs("<link rel=\"icon\" href=\"/favicon.svg\">\n<link rel=\"stylesheet\" href=\"/style.css\">\n", stdout);
+  fputs("<main class=\"container\">\n<h1>CGI in C</h1>\n<dl>\n", stdout);
   for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
     printf("<dt>%s\n<dd><code>", names[i]);
     print_escaped(variable(names[i]));
     fputs("</code>\n", stdout);
   }
-  fputs("</dl>\n", stdout);
+  fputs("</dl>\n</main>\n", stdout);
   return 0;
 }
 

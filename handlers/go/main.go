@@ -29,8 +29,10 @@ func main() {
 
 func showRequest(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	fmt.Fprint(w, "<!doctype html>\n<meta charset=\"utf-8\">\n<title>CGI in Go</title>\n",
-		"<link rel=\"stylesheet\" href=\"/style.css\">\n<h1>CGI in Go</h1>\n<dl>\n")
+	fmt.Fprint(w, "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<title>CGI in Go</title>\n",
+		"<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n",
+		"<link rel=\"icon\" href=\"/favicon.svg\">\n<link rel=\"stylesheet\" href=\"/style.css\">\n",
+		"<main class=\"container\">\n<h1>CGI in Go</h1>\n<dl>\n")
 	show := func(name, value string) {
 		// What a client sends is text to show, and no HTML.
 		fmt.Fprintf(w, "<dt>%s\n<dd><code>%s</code>\n",
@@ -49,7 +51,7 @@ func showRequest(w http.ResponseWriter, r *http.Request) {
 	for _, name := range names {
 		show(name, r.Header.Get(name))
 	}
-	fmt.Fprintln(w, "</dl>")
+	fmt.Fprintln(w, "</dl>\n</main>")
 }
 
 func sendBodyBack(w http.ResponseWriter, r *http.Request) {

@@ -1,15 +1,18 @@
-//! The request, sent back: its body as it came, or else its method and fields as text.
+//! The request, sent back: its body as it came, or else its method and fields, as a page for who asks
+//! for one and as text for others.
 
 use std::fmt::Write;
 
-use wasgi_sdk::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
+use wasgi_sdk::http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 use wasgi_sdk::http::{Method, Response};
-use wasgi_sdk::{Body, Request, Result};
+use wasgi_sdk::{Body, Request, Result, escape};
 
 /// What the body is if the client did not say.
 const BYTES: HeaderValue = HeaderValue::from_static("application/octet-stream");
 
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+
+const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 
 #[wasgi_sdk::handler]
 fn echo(request: Request) -> Result<Response<Body>> {
@@ -51,9 +54,28 @@ fn head_of(request: &Request) -> Result<Response<Body>> {
             String::from_utf8_lossy(value.as_bytes())
         )?;
     }
+    let accept = request.headers().get(ACCEPT);
+    let wants_page =
+        accept.is_some_and(|accept| accept.to_str().is_ok_and(|it| it.contains("text/html")));
+    let (text, content_type) = if wants_page {
+        (page(&text), HTML)
+    } else {
+        (text, TEXT)
+    };
     let mut response = Response::new(Body::from(text));
-    response.headers_mut().insert(CONTENT_TYPE, TEXT);
+    response.headers_mut().insert(CONTENT_TYPE, content_type);
     Ok(response)
+}
+
+fn page(text: &str) -> String {
+    let body = format!(
+        "<h1>The request</h1>\n\
+         <p class=\"lead\">What came, as it came. A body that is sent here comes back.</p>\n\
+         <pre tabindex=\"0\" role=\"group\" aria-label=\"The request\">{}</pre>",
+        escape(text)
+    );
+    let page = include_str!("../../_page.html").replace("{title}", "the request");
+    page.replace("{body}", &body)
 }
 
 #[cfg(test)]
@@ -97,14 +119,27 @@ mod tests {
     fn a_request_without_a_body_is_told_as_text() {
         for method in ["GET", "DELETE"] {
             let environ = Environ::builder().method(method).path("/echo?a=b");
-            let response = testing::call(echo, environ.header("Accept", "text/html").build());
+            let response = testing::call(echo, environ.header("Accept", "*/*").build());
             let text = response.text();
             assert!(
                 text.starts_with(&format!("{method} /echo?a=b HTTP/1.1\n")),
                 "{text}"
             );
-            assert!(text.contains("accept: text/html\n"), "{text}");
+            assert!(text.contains("accept: */*\n"), "{text}");
         }
+    }
+
+    #[test]
+    fn a_browser_gets_a_page_with_a_title() {
+        let environ = Environ::builder().path("/echo?<b>");
+        let response = testing::call(echo, environ.header("Accept", "text/html,*/*").build());
+        assert_eq!(
+            response.header("content-type"),
+            Some("text/html; charset=utf-8")
+        );
+        let text = response.text();
+        assert!(text.contains("<title>wasgi: the request</title>"), "{text}");
+        assert!(!text.contains("<b>"), "{text}");
     }
 
     #[test]

@@ -13,7 +13,7 @@ fn environ(environ: Environ, start_response: StartResponse) -> Result<String> {
     let body = format!(
         "<h1>The environ</h1>\n\
          <p class=\"lead\">What WSGI tells a handler about a request: {} variables.</p>\n\
-         <table>\n<thead><tr><th scope=\"col\">Variable</th><th scope=\"col\">Value</th></tr></thead>\n\
+         <table class=\"pairs\">\n<thead><tr><th scope=\"col\">Variable</th><th scope=\"col\">Value</th></tr></thead>\n\
          <tbody>\n{rows}</tbody>\n</table>",
         variables.len()
     );

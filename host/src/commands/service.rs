@@ -66,9 +66,14 @@ impl Service {
         let pages = controls.pages.clone();
         let announced = Arc::new(OnceLock::new());
         let (of_start, registry_then) = (announced.clone(), registry.clone());
+        let is_quiet = config.server.log_level < Verbosity::Info;
         let on_started = Box::new(move |started| {
             let routes = registry_then.current().route_table();
-            let lines = started_lines(started, of_start.get(), routes);
+            let mut lines = started_lines(started, of_start.get(), routes);
+            if is_quiet {
+                // The last line, which ends the start.
+                lines.drain(..lines.trim_end().rfind('\n').map_or(0, |at| at + 1));
+            }
             on_started(printable::report(&lines).to_string());
         });
         let reload = follow(scan, root, &engine, &registry, pages, on_started)?;
@@ -84,9 +89,9 @@ impl Service {
         engine.expect_crowd(&config.budget);
         let routes = route_table(root, &registry.current());
         let (scheme, addr) = (server.scheme().as_str(), server.addr());
-        let shown = match config.server.log_level {
-            Verbosity::Error | Verbosity::Warn => routes.problems_alone().to_string(),
-            Verbosity::Info | Verbosity::Debug => routes.to_string(),
+        let shown = match is_quiet {
+            true => routes.problems_alone().to_string(),
+            false => routes.to_string(),
         };
         let shown = printable::report(&shown);
         let mut announcement = format!("{shown}listening on {scheme}://{addr}/\n");

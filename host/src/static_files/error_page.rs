@@ -4,7 +4,7 @@
 const BEFORE: &str = r#"<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
+<meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
 <style>
 body { margin: 0; min-height: 100vh; display: grid; place-items: center;
@@ -15,9 +15,10 @@ p { margin: 0; overflow-wrap: anywhere }
 h1 { margin: .4rem 0 1rem; font-size: 1.5rem }
 pre { margin: 0; white-space: pre-wrap; overflow-wrap: anywhere;
   font: .95rem/1.6 system-ui, sans-serif }
-small { display: block; margin-top: 2rem; opacity: .6 }
+small { display: block; margin-top: 2rem; color: #565d70 }
 @media (prefers-color-scheme: dark) {
-  body { color: #e6e8f0; background: #14161f } .status { color: #a99cff } }
+  body { color: #e6e8f0; background: #14161f } .status { color: #a99cff }
+  small { color: #a6acbd } }
 </style>
 "#;
 
