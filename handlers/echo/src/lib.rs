@@ -1,5 +1,5 @@
-//! The request, sent back: its body as it came, or else its method and fields, as a page for who asks
-//! for one and as text for others.
+//! The request, sent back: its body as it came, or else its method and fields, as a page for who
+//! asks for one and as text for others.
 
 use std::fmt::Write;
 
