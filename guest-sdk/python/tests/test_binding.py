@@ -175,6 +175,37 @@ class TheStart(unittest.TestCase):
         with self.assertRaisesRegex(LookupError, "no such thing"):
             self.start_response("500 Oops", TEXT, exc_info())
 
+    def test_r3_an_exc_info_of_no_exception_is_none_or_one_that_says_so(self):
+        for nothing in ((), False, None, 0):
+            self.setUp()
+            self.start_response(OK, TEXT)
+            with self.assertRaisesRegex(AssertionError, "called before"):
+                self.start_response("404 Not Found", TEXT, nothing)
+            self.assertEqual(self.response.head[0], OK)
+        self.start_response("500 Oops", TEXT, (None, None, None))
+        self.assertEqual(self.response.head[0], "500 Oops")
+        self.assertIn("no exception", self.response.exc_info.message)
+        self.start_response("501 Oops", TEXT, (ValueError, None, None))
+        self.assertEqual(self.response.exc_info.kind, "ValueError")
+        self.start_response("502 Oops", TEXT, (ValueError, "text", None))
+        self.assertEqual(self.response.exc_info.message, "text")
+        self.start_response.write(b"sent")
+        with self.assertRaisesRegex(RuntimeError, "no exception"):
+            self.start_response("500 Oops", TEXT, (None, None, None))
+        with self.assertRaises(ValueError):
+            self.start_response("500 Oops", TEXT, (ValueError, None, None))
+
+    def test_r3_what_is_no_exc_info_is_refused(self):
+        for wrong in ("text", (1, 2), (None,), [1, 2, 3]):
+            with self.assertRaisesRegex(TypeError, "exc_info is to be"):
+                self.start_response(OK, TEXT, wrong)
+
+    def test_r1_a_reason_is_iso_8859_1(self):
+        self.start_response("404 pas trouv\xe9", TEXT)
+        self.assertEqual(self.response.head[0], "404 pas trouv\xe9")
+        with self.assertRaisesRegex(ValueError, "status has a character"):
+            self.start_response("404 \u20ac", TEXT)
+
     def test_r4_written_blocks_go_first(self):
         def application(environ, start_response):
             write = start_response(OK, TEXT)

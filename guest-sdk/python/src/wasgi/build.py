@@ -8,14 +8,16 @@ import dataclasses
 import importlib.util
 import json
 import os
-import site
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
-from wasgi.guest.report import MARK
+from wasgi import requirements, sandbox, sources
+from wasgi.guest.report import FILE_NAME, MARK, NOTES_NAME
 from wasgi.immortal import immortalize
+from wasgi.packages import Packages, PackagesError, interpreter, staged_application
 from wasgi.snapshot import Snapshot, SnapshotError
 from wasgi.target import Target
 
@@ -54,6 +56,10 @@ class Build:
     warm: list[str] = dataclasses.field(default_factory=list)
     #: Installed packages to take along though nothing has imported them.
     include: list[str] = dataclasses.field(default_factory=list)
+    #: The interpreter whose packages are taken, if it is not to be found.
+    python: Path | None = None
+    #: Takes a line for the user.
+    tell: Callable[[str], None] = lambda line: None
 
     def run(self) -> int:
         """Writes the component, whole or not at all, and returns its size in bytes.
@@ -62,12 +68,30 @@ class Build:
             BuildError: where the application can't be imported, or componentize-py fails.
         """
         self._check()
-        with tempfile.TemporaryDirectory(prefix="wasgi-") as folder:
-            main = Path(folder, f"{MAIN_MODULE}.py")
-            main.write_text(_MAIN.format(plan=self._plan()), encoding="utf-8")
-            draft = Path(folder, "handler.wasm")
-            _componentize([Path(folder), *self._search_path()], draft)
-            return _install(_lightened(draft.read_bytes()), self.output)
+        self._look_at_sources()
+        try:
+            packages = self._packages()
+            with tempfile.TemporaryDirectory(prefix="wasgi-") as folder:
+                return self._build(Path(folder), packages)
+        except PackagesError as error:
+            raise BuildError(str(error)) from None
+
+    def _build(self, folder: Path, packages: Packages) -> int:
+        main_folder, empty = folder / "main", folder / "empty"
+        main_folder.mkdir()
+        empty.mkdir()
+        search = self._search_path(folder, main_folder, packages)
+        main = main_folder / f"{MAIN_MODULE}.py"
+        main.write_text(_MAIN.format(plan=self._plan(search)), encoding="utf-8")
+        draft = folder / "handler.wasm"
+        try:
+            _componentize([each.place for each in search], draft, empty)
+        except BuildError as error:
+            raise _reported(main_folder) or error from None
+        notes = main_folder / NOTES_NAME
+        for line in notes.read_text("utf-8").splitlines() if notes.is_file() else []:
+            self.tell(line)
+        return _install(_lightened(draft.read_bytes()), self.output)
 
     def _check(self) -> None:
         if importlib.util.find_spec("componentize_py") is None:
@@ -78,16 +102,50 @@ class Build:
         if not self.output.parent.is_dir():
             raise BuildError(f"can't write {self.output}: there is no folder {self.output.parent}")
 
-    def _search_path(self) -> list[Path]:
-        """Where modules are found: the application's folders, this package, and what is
-        installed."""
-        own = Path(__file__).resolve().parent.parent
-        installed = [Path(folder) for folder in (*site.getsitepackages(), *_user_site())]
-        installed = [folder for folder in installed if folder.is_dir() and folder != own]
-        return [*(path.resolve() for path in self.paths), own, *installed]
+    def _look_at_sources(self) -> None:
+        """Ends the build at once where a module of the application's is no Python."""
+        mistake = sources.first_mistake(self.target.module, [path.resolve() for path in self.paths])
+        if mistake is None:
+            return
+        if mistake.is_certain:
+            raise BuildError(str(mistake), f"    {mistake.text}")
+        own, theirs = _dotted(sys.version_info[:2]), _dotted(sandbox.PYTHON)
+        self.tell(f"{mistake} (for Python {own}; the sandbox, which has {theirs}, will tell)")
 
-    def _plan(self) -> dict[str, object]:
+    def _packages(self) -> Packages:
+        """What is installed for the application, after a line that says where that is."""
+        packages = Packages.of(self.python or interpreter(self.paths))
+        theirs = _dotted(sandbox.PYTHON)
+        is_other = packages.version != sandbox.PYTHON
+        differs = f" (Python {_dotted(packages.version)}; the sandbox has {theirs})"
+        self.tell(f"packages are those of {packages.prefix}{differs if is_other else ''}")
+        for package, required in requirements.missing(packages.folders, packages.version):
+            self.tell(
+                f"{package} requires {required} with Python {theirs}, which the sandbox has: "
+                f"pip install {required}"
+            )
+        return packages
+
+    def _search_path(self, folder: Path, main: Path, packages: Packages) -> list["_Searched"]:
+        """Where modules are found: the main module's folder, the application's, this package, and
+        what is installed."""
+        own = Path(__file__).resolve().parent.parent
+        found = [_Searched("main", main, main)]
+        for number, path in enumerate(self.paths):
+            place = staged_application(path, folder / f"application-{number}")
+            found.append(_Searched("own", place, path.resolve()))
+        known = {each.name for each in found}
+        found.append(_Searched("installed", own, own))
+        for place, name in packages.staged(folder):
+            if place != own and place.resolve() not in known:
+                found.append(_Searched("installed", place, name))
+        return found
+
+    def _plan(self, search: list["_Searched"]) -> dict[str, object]:
         """What the sandbox's side is told. `prepare` documents it."""
+        # componentize-py counts the folders, and so they are called in the sandbox.
+        names = {f"/{number}": str(each.name) for number, each in enumerate(search)}
+        kinds = {f"/{number}": each.kind for number, each in enumerate(search)}
         return {
             "module": self.target.module,
             "attribute": self.target.attribute,
@@ -95,31 +153,38 @@ class Build:
             "imports": self.imports,
             "warm": self.warm,
             "include": self.include,
-            # The main module's folder is the first, as componentize-py counts them.
-            "own_folders": [f"/{1 + index}" for index in range(len(self.paths))],
-            "installed_folders": [
-                f"/{index}"
-                for index in range(1 + len(self.paths), 1 + len(self._search_path()))
-            ],
-            "names": {
-                f"/{1 + index}": str(path) for index, path in enumerate(self._search_path())
-            },
+            "main_folder": "/0",
+            "own_folders": [name for name, kind in kinds.items() if kind == "own"],
+            "installed_folders": [name for name, kind in kinds.items() if kind == "installed"],
+            "names": names,
         }
 
 
-def _user_site() -> list[str]:
-    return [site.getusersitepackages()] if site.ENABLE_USER_SITE else []
+@dataclasses.dataclass(frozen=True)
+class _Searched:
+    """A folder in which the sandbox finds modules."""
+
+    #: `main`, `own` or `installed`.
+    kind: str
+    place: Path
+    #: What it is called to the user.
+    name: Path
 
 
-def _componentize(search_path: list[Path], output: Path) -> None:
+def _dotted(version: tuple[int, ...]) -> str:
+    return ".".join(map(str, version))
+
+
+def _componentize(search_path: list[Path], output: Path, empty: Path) -> None:
     wit = Path(__file__).resolve().parent / "wit"
     command = [sys.executable, "-c", "from componentize_py import script; script()"]
     command += ["--quiet", "--wit-path", str(wit), "--world", "handler"]
     command += ["componentize", MAIN_MODULE, "--output", str(output)]
     for folder in search_path:
         command += ["--python-path", str(folder)]
-    # It would add this environment's packages once more.
+    # It would add the packages of this environment, of pipenv's or of whichever Python is first.
     environment = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
+    environment["PATH"] = str(empty)
     # Its errors are read, and a backtrace of its own code is of no use to anybody here.
     environment["RUST_BACKTRACE"] = "0"
     try:
@@ -135,6 +200,15 @@ def _componentize(search_path: list[Path], output: Path) -> None:
         raise BuildError(f"the build was not done after {_TIMEOUT_SECONDS} s") from None
     if done.returncode != 0:
         raise _understand(done.stderr)
+
+
+def _reported(main_folder: Path) -> BuildError | None:
+    """The reason that the sandbox gave."""
+    try:
+        report = json.loads((main_folder / FILE_NAME).read_text("utf-8"))
+        return BuildError(report["line"], report["details"].strip())
+    except (OSError, ValueError, KeyError):
+        return None
 
 
 def _understand(output: str) -> BuildError:

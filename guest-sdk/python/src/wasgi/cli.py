@@ -28,6 +28,8 @@ def main(arguments: list[str] | None = None) -> int:
         imports=options.imports,
         warm=options.warm,
         include=options.include,
+        python=options.python,
+        tell=lambda line: print(f"wasgi: {line}", file=sys.stderr),
     )
     try:
         size = build.run()
@@ -96,5 +98,12 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         metavar="PACKAGE",
         help="an installed package whose files to keep although it isn't imported yet",
+    )
+    build.add_argument(
+        "--python",
+        type=Path,
+        metavar="INTERPRETER",
+        help="whose installed packages to take [the one that runs this, if it is a virtual "
+        "environment's; or else that of .venv beside the application]",
     )
     return parser

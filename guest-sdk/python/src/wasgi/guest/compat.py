@@ -2,49 +2,117 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-import io
-import tempfile
+import os
+import sys
+import types
+
+#: Who a handler is: user and group, and the folders that it can write to.
+USER_NAME, USER_ID = "handler", 1000
+HOME, TEMPORARY = "/home/handler", "/tmp"
 
 
-def install() -> None:
-    """Fills the gaps. To be called before the application is imported."""
-    tempfile.TemporaryFile = _temporary_file
-    if not hasattr(hashlib, "pbkdf2_hmac"):
-        hashlib.pbkdf2_hmac = pbkdf2_hmac
+def install(system) -> None:
+    """Fills the gaps. To be called before the application is imported.
 
-
-def pbkdf2_hmac(hash_name, password, salt, iterations, dklen=None) -> bytes:
-    """`hashlib.pbkdf2_hmac` (RFC 8018 section 5.2), which needs OpenSSL in CPython.
-
-    Some twenty times slower, so an application has to ask for fewer iterations than elsewhere.
+    `system` has `statvfs`: `wasgi.guest.system.System`.
     """
-    length = hashlib.new(hash_name).digest_size if dklen is None else dklen
-    if iterations < 1 or length < 1:
-        raise ValueError("iterations and dklen are to be greater than 0")
-    keyed = hmac.new(bytes(password), digestmod=hash_name)
-    derived = b""
-    block = 0
-    while len(derived) < length:
-        block += 1
-        derived += _pbkdf2_block(keyed, bytes(salt) + block.to_bytes(4, "big"), iterations)
-    return derived[:length]
+    import posix
+
+    for name, function in _functions(system).items():
+        if not hasattr(os, name):
+            setattr(os, name, function)
+            setattr(posix, name, function)
+    if not hasattr(os, "statvfs_result"):
+        os.statvfs_result = posix.statvfs_result
+    for name in ("pwd", "grp"):
+        if name not in sys.modules:
+            sys.modules[name] = _MODULES[name]()
+    shutil = sys.modules.get("shutil")
+    if shutil is not None and not hasattr(shutil, "disk_usage"):
+        _add_disk_usage(shutil)
 
 
-def _pbkdf2_block(keyed, text: bytes, iterations: int) -> bytes:
-    total = 0
-    for _ in range(iterations):
-        mac = keyed.copy()
-        mac.update(text)
-        text = mac.digest()
-        total ^= int.from_bytes(text, "big")
-    return total.to_bytes(len(text), "big")
+def _functions(system) -> dict[str, object]:
+    mask = [0o022]
+
+    def umask(new: int) -> int:
+        old, mask[0] = mask[0], new & 0o777
+        return old
+
+    return {
+        "umask": umask,
+        "statvfs": system.statvfs,
+        "fstatvfs": system.statvfs,
+        "getuid": lambda: USER_ID,
+        "geteuid": lambda: USER_ID,
+        "getgid": lambda: USER_ID,
+        "getegid": lambda: USER_ID,
+        "getgroups": lambda: [USER_ID],
+        "getppid": lambda: 1,
+        "getpgrp": os.getpid,
+        "getlogin": lambda: USER_NAME,
+        "getloadavg": lambda: (0.0, 0.0, 0.0),
+        "chown": lambda *_, **__: None,
+    }
 
 
-def _temporary_file(mode="w+b", buffering=-1, encoding=None, newline=None, *_, errors=None, **__):
-    """A `tempfile.TemporaryFile` in memory: a large upload stays within the handler's budget or
-    ends it."""
-    if "b" in mode:
-        return io.BytesIO()
-    return io.TextIOWrapper(io.BytesIO(), encoding or "utf-8", errors, newline)
+def _passwords() -> types.ModuleType:
+    """The module `pwd`, of one user."""
+    import collections
+
+    module = types.ModuleType("pwd", "The user of the sandbox.")
+    fields = "pw_name pw_passwd pw_uid pw_gid pw_gecos pw_dir pw_shell"
+    module.struct_passwd = collections.namedtuple("struct_passwd", fields)
+    user = module.struct_passwd(USER_NAME, "x", USER_ID, USER_ID, "", HOME, "")
+
+    def getpwuid(uid):
+        if uid != USER_ID:
+            raise KeyError(f"getpwuid(): uid not found: {uid}")
+        return user
+
+    def getpwnam(name):
+        if name != USER_NAME:
+            raise KeyError(f"getpwnam(): name not found: {name!r}")
+        return user
+
+    module.getpwuid, module.getpwnam, module.getpwall = getpwuid, getpwnam, lambda: [user]
+    return module
+
+
+def _groups() -> types.ModuleType:
+    """The module `grp`, of one group."""
+    import collections
+
+    module = types.ModuleType("grp", "The group of the sandbox.")
+    module.struct_group = collections.namedtuple("struct_group", "gr_name gr_passwd gr_gid gr_mem")
+    group = module.struct_group(USER_NAME, "x", USER_ID, [])
+
+    def getgrgid(gid):
+        if gid != USER_ID:
+            raise KeyError(f"getgrgid(): gid not found: {gid}")
+        return group
+
+    def getgrnam(name):
+        if name != USER_NAME:
+            raise KeyError(f"getgrnam(): name not found: {name!r}")
+        return group
+
+    module.getgrgid, module.getgrnam, module.getgrall = getgrgid, getgrnam, lambda: [group]
+    return module
+
+
+_MODULES = {"pwd": _passwords, "grp": _groups}
+
+
+def _add_disk_usage(shutil) -> None:
+    """`shutil.disk_usage`, where `shutil` was imported before there was an `os.statvfs`."""
+    import collections
+
+    usage = collections.namedtuple("usage", "total used free")
+
+    def disk_usage(path):
+        status = os.statvfs(path)
+        total, free = status.f_blocks * status.f_frsize, status.f_bavail * status.f_frsize
+        return usage(total, total - free, free)
+
+    shutil.disk_usage = disk_usage

@@ -1,242 +1,320 @@
-"""Files that the application had when it was built, kept in memory.
+"""The handler's file system: files that the application had when it was built, read-only, and an
+empty `/tmp` and home folder that can be written to, all in memory.
 
-A handler has no file system. So that templates, translations, modules that are imported late and
-the source lines of tracebacks are found all the same, the functions that Python opens and looks at
-files with are replaced by ones that look here first. What is not here goes to the system, which
-says no.
+A tree of folders and files by absolute path. `wasgi.guest.system` puts it where Python's own
+functions look.
 """
 
 from __future__ import annotations
 
 import errno
-import io
 import os
 import stat
-import sys
+import time
 import zlib
 
 #: Files smaller than this are kept as they are, in bytes: there is little to save.
 _COMPRESS_FROM_BYTES = 512
 
+#: What is written is kept in pieces of this size, in bytes: a file that grows is not copied.
+PIECE_BYTES = 64 * 1024
+
+#: All that is in writable folders, in bytes. As large as the longest body that a server takes by
+#: default: what is above it, or above the handler's memory, is a full disk.
+WRITABLE_BYTES_MAX = 64 << 20
+
+#: Entries in writable folders: each takes some hundred bytes of memory.
+_WRITABLE_ENTRIES_MAX = 20_000
+
+#: The longest name of a file, and the longest path, in characters, as on Linux.
+_NAME_LENGTH_MAX, _PATH_LENGTH_MAX = 255, 4_096
+
+
+def failure(number: int, path: object = None) -> OSError:
+    """The exception that a call of the system raises."""
+    return OSError(number, os.strerror(number), path) if path is not None else OSError(
+        number, os.strerror(number)
+    )
+
+
+class Node:
+    """A file or folder."""
+
+    def __init__(self, mode: int, number: int) -> None:
+        self.mode = mode
+        self.number = number
+        self.mtime_ns = 0
+        self.links = 1
+
+    def size(self) -> int:
+        return 0
+
+    def status(self) -> os.stat_result:
+        """What `os.stat` says."""
+        seconds = self.mtime_ns // 1_000_000_000
+        moment = self.mtime_ns / 1e9
+        whole = (self.mode, self.number, 1, self.links, 0, 0, self.size(), seconds, seconds, seconds)
+        extra = {f"st_{name}": moment for name in ("atime", "mtime", "ctime")}
+        extra |= {f"st_{name}_ns": self.mtime_ns for name in ("atime", "mtime", "ctime")}
+        extra |= {"st_blksize": PIECE_BYTES, "st_blocks": (self.size() + 511) // 512, "st_rdev": 0}
+        return os.stat_result(whole, extra)
+
+
+class Folder(Node):
+    def __init__(self, number: int, is_writable: bool = False) -> None:
+        super().__init__(stat.S_IFDIR | (0o755 if is_writable else 0o555), number)
+        self.entries: dict[str, Node] = {}
+        self.is_writable = is_writable
+
+
+class KeptFile(Node):
+    """A file of the application's, compressed where that saves something."""
+
+    def __init__(self, content: bytes, number: int, is_compressed: bool = True) -> None:
+        super().__init__(stat.S_IFREG | 0o444, number)
+        is_compressed = is_compressed and len(content) >= _COMPRESS_FROM_BYTES
+        small = zlib.compress(content) if is_compressed else content
+        self._is_small = len(small) < len(content)
+        self._content = small if self._is_small else content
+        self._size = len(content)
+
+    def size(self) -> int:
+        return self._size
+
+    def kept_bytes(self) -> int:
+        """What it takes up."""
+        return len(self._content)
+
+    def content(self) -> bytes:
+        return zlib.decompress(self._content) if self._is_small else self._content
+
+
+class WritableFile(Node):
+    """A file in pieces, all of one size but the last."""
+
+    def __init__(self, number: int, space: "Space") -> None:
+        super().__init__(stat.S_IFREG | 0o600, number)
+        self._pieces: list[bytearray] = []
+        self._size = 0
+        self._space = space
+        self.mtime_ns = time.time_ns()
+
+    def __del__(self) -> None:
+        self._space.used -= self._size
+
+    def size(self) -> int:
+        return self._size
+
+    def content(self) -> bytes:
+        return b"".join(self._pieces)
+
+    def read(self, position: int, size: int) -> bytes:
+        if size <= 0 or position >= self._size:
+            return b""
+        first, last = position // PIECE_BYTES, (min(position + size, self._size) - 1) // PIECE_BYTES
+        start = position - first * PIECE_BYTES
+        if first == last:
+            return bytes(self._pieces[first][start : start + size])
+        found = b"".join(self._pieces[first : last + 1])
+        return found[start : start + size]
+
+    def write(self, position: int, block) -> int:
+        """Writes bytes, and zeros before them where the file is shorter.
+
+        Raises:
+            OSError: ENOSPC where they don't fit.
+        """
+        block = memoryview(block).cast("B")
+        end = position + len(block)
+        self.resize(max(end, self._size))
+        at = position
+        while at < end:
+            number, start = divmod(at, PIECE_BYTES)
+            length = min(PIECE_BYTES - start, end - at)
+            done = at - position
+            self._pieces[number][start : start + length] = block[done : done + length]
+            at += length
+        self.mtime_ns = time.time_ns()
+        return len(block)
+
+    def resize(self, size: int) -> None:
+        """Cuts the file, or puts zeros behind it."""
+        self._space.take(size - self._size)
+        try:
+            whole, rest = divmod(size, PIECE_BYTES)
+            del self._pieces[whole + (rest > 0) :]
+            for number in range(max(0, self._size // PIECE_BYTES), whole + (rest > 0)):
+                length = PIECE_BYTES if number < whole else rest
+                if number == len(self._pieces):
+                    self._pieces.append(bytearray(length))
+                    continue
+                piece = self._pieces[number]
+                if len(piece) < length:
+                    piece.extend(bytes(length - len(piece)))
+                else:
+                    del piece[length:]
+            if size < self._size and rest:
+                del self._pieces[whole][rest:]
+        except MemoryError:
+            self._space.used -= size - self._size
+            whole, rest = divmod(self._size, PIECE_BYTES)
+            del self._pieces[whole + (rest > 0) :]
+            if rest:
+                del self._pieces[whole][rest:]
+            raise failure(errno.ENOSPC) from None
+        self._size = size
+
+
+class Space:
+    """What is left for files that are written."""
+
+    def __init__(self, bytes_max: int = WRITABLE_BYTES_MAX) -> None:
+        self.bytes_max = bytes_max
+        self.used = 0
+
+    def take(self, size: int) -> None:
+        """Takes so much, or gives it back.
+
+        Raises:
+            OSError: ENOSPC where there is less.
+        """
+        if self.used + size > self.bytes_max:
+            raise failure(errno.ENOSPC)
+        self.used += size
+
 
 class Files:
-    """A read-only tree of files, by absolute path."""
+    """The tree."""
 
-    def __init__(self) -> None:
-        self._contents: dict[str, tuple[bytes, bool]] = {}
-        self._stats: dict[str, os.stat_result] = {}
-        self._folders: dict[str, list[str]] = {}
-        #: What the contents take up, compressed.
+    def __init__(self, writable: tuple[str, ...] = ()) -> None:
+        self.space = Space()
+        self._numbers = 1
+        self._entries = 0
+        self.root = Folder(self._numbers)
+        #: What the application's files take up, compressed.
         self.size_bytes = 0
+        for path in writable:
+            self._folder(path, is_writable=True).is_writable = True
 
-    def __len__(self) -> int:
-        return len(self._contents)
+    # What is kept, while the component is built.
 
     def add(self, path: str, content: bytes, status: os.stat_result) -> None:
         """Keeps a file."""
-        small = zlib.compress(content) if len(content) >= _COMPRESS_FROM_BYTES else content
-        is_small = len(small) < len(content)
-        self._contents[path] = (small if is_small else content, is_small)
-        self.size_bytes += len(self._contents[path][0])
-        self._stats[path] = status
         folder, _, name = path.rpartition("/")
-        self._folders.setdefault(folder or "/", []).append(name)
+        node = KeptFile(content, self._number())
+        node.mtime_ns = status.st_mtime_ns
+        node.mode = stat.S_IFREG | (status.st_mode & 0o555 or 0o444)
+        self._folder(folder).entries[name] = node
+        self.size_bytes += node.kept_bytes()
 
     def add_folder(self, path: str, status: os.stat_result) -> None:
         """Keeps a folder, whose files may be added before or after it."""
-        self._folders.setdefault(path, [])
-        self._stats[path] = status
-        parent, _, name = path.rpartition("/")
-        if name and name not in self._folders.setdefault(parent or "/", []):
-            self._folders[parent or "/"].append(name)
-
-    def has(self, path: str) -> bool:
-        """Whether there is such a file or folder."""
-        return path in self._stats
-
-    def read(self, path: str) -> bytes | None:
-        """A file's content, or none where there is no such file."""
-        entry = self._contents.get(path)
-        if entry is None:
-            return None
-        content, is_small = entry
-        return zlib.decompress(content) if is_small else content
-
-    def status(self, path: str) -> os.stat_result | None:
-        """What `os.stat` says of a file or folder, or none."""
-        return self._stats.get(path)
+        self._folder(path).mtime_ns = status.st_mtime_ns
 
     def names(self, path: str) -> list[str] | None:
         """What is in a folder, or none where there is no such folder."""
-        names = self._folders.get(path)
-        return None if names is None else list(names)
+        node = self.find(path)
+        return list(node.entries) if isinstance(node, Folder) else None
 
+    # What the system's calls do.
 
-class _Binary(io.BytesIO):
-    """An open file, with the name that Python's own has."""
+    def find(self, path: str) -> Node | None:
+        """The node at an absolute path without dots, or none."""
+        node = self.root
+        for name in path.split("/"):
+            if name:
+                if not isinstance(node, Folder):
+                    return None
+                node = node.entries.get(name)
+                if node is None:
+                    return None
+        return node
 
-    name: str
-    mode = "rb"
+    def is_writable(self, path: str) -> bool:
+        """Whether entries can be made at this path: it is in a writable folder."""
+        parent = self.find(path.rpartition("/")[0] or "/")
+        return isinstance(parent, Folder) and parent.is_writable
 
+    def parent(self, path: str) -> tuple[Folder, str]:
+        """The folder in which an entry is to be changed, and its name.
 
-class _Entry:
-    """What `os.scandir` gives for one name: an `os.DirEntry`."""
+        Raises:
+            OSError: where there is no such folder, or it is read-only.
+        """
+        above, _, name = path.rpartition("/")
+        if len(name) > _NAME_LENGTH_MAX or len(path) > _PATH_LENGTH_MAX:
+            raise failure(errno.ENAMETOOLONG, path)
+        folder = self.find(above or "/")
+        if folder is None:
+            raise failure(errno.ENOENT, path)
+        if not isinstance(folder, Folder):
+            raise failure(errno.ENOTDIR, path)
+        if not folder.is_writable or not name:
+            raise failure(errno.EROFS, path)
+        return folder, name
 
-    def __init__(self, folder: str, name: str, status: os.stat_result) -> None:
-        self.name = name
-        self.path = os.path.join(folder, name)
-        self._status = status
+    def create(self, path: str) -> WritableFile:
+        """Makes an empty file, in place of what is there."""
+        folder, name = self.parent(path)
+        self._take_entry(path)
+        node = WritableFile(self._number(), self.space)
+        folder.entries[name] = node
+        return node
 
-    def __fspath__(self) -> str:
-        return self.path
+    def make_folder(self, path: str) -> None:
+        folder, name = self.parent(path)
+        if name in folder.entries:
+            raise failure(errno.EEXIST, path)
+        self._take_entry(path)
+        node = Folder(self._number(), is_writable=True)
+        node.mtime_ns = time.time_ns()
+        folder.entries[name] = node
 
-    def inode(self) -> int:
-        return self._status.st_ino
+    def unlink(self, path: str, is_folder: bool = False) -> None:
+        """Removes a file, or an empty folder."""
+        folder, name = self.parent(path)
+        node = folder.entries.get(name)
+        if node is None:
+            raise failure(errno.ENOENT, path)
+        if isinstance(node, Folder) != is_folder:
+            raise failure(errno.ENOTDIR if is_folder else errno.EISDIR, path)
+        if is_folder and node.entries:
+            raise failure(errno.ENOTEMPTY, path)
+        del folder.entries[name]
+        node.links -= 1
+        self._entries -= 1
 
-    def is_dir(self, *, follow_symlinks: bool = True) -> bool:
-        return stat.S_ISDIR(self._status.st_mode)
+    def rename(self, old: str, new: str) -> None:
+        source, name = self.parent(old)
+        target, new_name = self.parent(new)
+        node = source.entries.get(name)
+        if node is None:
+            raise failure(errno.ENOENT, old)
+        if isinstance(node, Folder) and f"{new}/".startswith(f"{old}/") and old != new:
+            raise failure(errno.EINVAL, new)
+        there = target.entries.get(new_name)
+        if there is node:
+            return
+        if there is not None:
+            self.unlink(new, is_folder=isinstance(node, Folder))
+        del source.entries[name]
+        target.entries[new_name] = node
 
-    def is_file(self, *, follow_symlinks: bool = True) -> bool:
-        return stat.S_ISREG(self._status.st_mode)
+    def _folder(self, path: str, is_writable: bool = False) -> Folder:
+        node = self.root
+        for name in path.split("/"):
+            if name:
+                there = node.entries.get(name)
+                if not isinstance(there, Folder):
+                    there = node.entries[name] = Folder(self._number(), is_writable)
+                node = there
+        return node
 
-    def is_symlink(self) -> bool:
-        return False
+    def _take_entry(self, path: str) -> None:
+        if self._entries >= _WRITABLE_ENTRIES_MAX:
+            raise failure(errno.ENOSPC, path)
+        self._entries += 1
 
-    def is_junction(self) -> bool:
-        return False
-
-    def stat(self, *, follow_symlinks: bool = True) -> os.stat_result:
-        return self._status
-
-
-class _Scan:
-    """The iterator of `os.scandir`, which is also a context manager."""
-
-    def __init__(self, entries: list[_Entry]) -> None:
-        self._entries = iter(entries)
-
-    def __iter__(self) -> "_Scan":
-        return self
-
-    def __next__(self) -> _Entry:
-        return next(self._entries)
-
-    def __enter__(self) -> "_Scan":
-        return self
-
-    def __exit__(self, *_) -> None:
-        self.close()
-
-    def close(self) -> None:
-        self._entries = iter(())
-
-
-class Overlay:
-    """Python's functions for files, with `Files` in front."""
-
-    def __init__(self, files: Files) -> None:
-        self._files = files
-        self._open = io.open
-        self._open_code = io.open_code
-        self._stat = os.stat
-        self._lstat = os.lstat
-        self._listdir = os.listdir
-        self._scandir = os.scandir
-        self._access = os.access
-
-    def open(self, file, mode="r", buffering=-1, encoding=None, errors=None, newline=None,
-             closefd=True, opener=None):
-        """`open`. What is kept can only be read."""
-        path = self._path(file) if opener is None else None
-        if path is not None and self._files.has(path):
-            if set(mode) & set("wax+"):
-                raise OSError(errno.EROFS, "a handler's files can't be written", path)
-            content = self._files.read(path)
-            if content is None:
-                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
-            binary = _Binary(content)
-            binary.name = file
-            if "b" in mode:
-                return binary
-            # Files are UTF-8 here: there is no locale that could say otherwise.
-            return io.TextIOWrapper(binary, encoding or "utf-8", errors, newline)
-        return self._open(file, mode, buffering, encoding, errors, newline, closefd, opener)
-
-    def open_code(self, path):
-        """`io.open_code`, by which modules are read."""
-        kept = self._path(path)
-        if kept is not None and self._files.read(kept) is not None:
-            return self.open(path, "rb")
-        return self._open_code(path)
-
-    def stat(self, path, *, dir_fd=None, follow_symlinks=True):
-        """`os.stat`."""
-        status = self._status(path, dir_fd)
-        if status is not None:
-            return status
-        return self._stat(path, dir_fd=dir_fd, follow_symlinks=follow_symlinks)
-
-    def lstat(self, path, *, dir_fd=None):
-        """`os.lstat`: there are no symbolic links."""
-        status = self._status(path, dir_fd)
-        return self._lstat(path, dir_fd=dir_fd) if status is None else status
-
-    def listdir(self, path="."):
-        """`os.listdir`."""
-        kept = self._path("." if path is None else path)
-        names = None if kept is None else self._files.names(kept)
-        return self._listdir(path) if names is None else names
-
-    def scandir(self, path="."):
-        """`os.scandir`."""
-        path = "." if path is None else path
-        kept = self._path(path)
-        names = None if kept is None else self._files.names(kept)
-        if names is None:
-            return self._scandir(path)
-        folder = os.fspath(path)
-        found = ((name, self._files.status(os.path.join(kept, name))) for name in names)
-        return _Scan([_Entry(folder, name, status) for name, status in found if status])
-
-    def access(self, path, mode, *, dir_fd=None, effective_ids=False, follow_symlinks=True):
-        """`os.access`: what is kept may be read."""
-        if self._status(path, dir_fd) is not None:
-            return not mode & os.W_OK
-        return self._access(
-            path, mode, dir_fd=dir_fd, effective_ids=effective_ids, follow_symlinks=follow_symlinks
-        )
-
-    def _status(self, path, dir_fd) -> os.stat_result | None:
-        kept = self._path(path) if dir_fd is None else None
-        return None if kept is None else self._files.status(kept)
-
-    def _path(self, path) -> str | None:
-        """A path as it is kept: absolute, without dots. None for a descriptor and for bytes."""
-        if not isinstance(path, (str, os.PathLike)):
-            return None
-        path = os.fspath(path)
-        if not isinstance(path, str):
-            return None
-        return os.path.normpath(path if path[:1] == "/" else os.path.join(os.getcwd(), path))
-
-
-def lay_over(files: Files) -> None:
-    """Puts `files` in front of the file system for the rest of this process.
-
-    Modules that took a function for themselves, as `from os import stat` does, get the new one as
-    well. The import system looks into `posix` and `_io`, which are among them.
-    """
-    overlay = Overlay(files)
-    replaced = {
-        id(io.open): overlay.open,
-        id(io.open_code): overlay.open_code,
-        id(os.stat): overlay.stat,
-        id(os.lstat): overlay.lstat,
-        id(os.listdir): overlay.listdir,
-        id(os.scandir): overlay.scandir,
-        id(os.access): overlay.access,
-    }
-    for module in list(sys.modules.values()):
-        for name, value in list(getattr(module, "__dict__", {}).items()):
-            if id(value) in replaced:
-                setattr(module, name, replaced[id(value)])
+    def _number(self) -> int:
+        self._numbers += 1
+        return self._numbers

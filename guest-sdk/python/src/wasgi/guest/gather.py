@@ -24,15 +24,23 @@ _NOT_NEEDED = frozenset(
     tkinter turtle.py turtledemo venv lib config-3.14-wasm32-wasi""".split()
 )
 
-#: Folders in which nobody looks for an application's files.
-_PRUNED = frozenset(["__pycache__", "node_modules", "venv", "env", "target"])
+#: Folders of tools, which hold nothing that an application reads: version control, caches, and
+#: packages of another language. The build says so where it leaves one out of an application.
+_TOOLS = frozenset(
+    """.git .hg .svn .tox .nox .mypy_cache .pytest_cache .ruff_cache node_modules""".split()
+)
 
-#: What the sandbox can't use: native code, compiled modules of another Python, translations'
-#: sources, components.
-_USELESS = (".so", ".pyc", ".pyd", ".dll", ".dylib", ".a", ".po", ".pot", ".wasm", ".whl")
+#: Of installed packages: native code of another machine, and what translations are made of.
+_USELESS_INSTALLED = (".so", ".pyd", ".dll", ".dylib", ".a", ".po", ".pot")
 
 #: What `importlib.metadata` reads of an installed package.
-_METADATA = frozenset(["METADATA", "entry_points.txt", "top_level.txt"])
+_METADATA = frozenset(["METADATA", "entry_points.txt", "top_level.txt", "RECORD"])
+
+#: How a component begins: magic number, version and layer.
+_COMPONENT = b"\0asm\x0d\0\1\0"
+
+#: Folders within each other, at most.
+_DEPTH_MAX = 100
 
 
 class TooLarge(Exception):
@@ -44,63 +52,96 @@ class TooLarge(Exception):
         self.reason = reason
 
 
-def gather(own_folders: list[str], installed_folders: list[str], include: list[str]) -> Files:
-    """Everything in the application's own folders, what is imported or named in `include` of the
-    installed ones, and the standard library.
+class Gatherer:
+    """Everything in the application's own folders, what is imported or named of the installed ones,
+    and the standard library."""
 
-    Raises:
-        TooLarge: where that is more than fits.
-    """
-    files = Files()
-    wanted = {name.partition(".")[0] for name in sys.modules} | set(include)
-    _add_tree(files, STANDARD_LIBRARY, skip=_NOT_NEEDED)
-    for folder in installed_folders:
-        _add_installed(files, folder, wanted)
-    for folder in own_folders:
-        _add_tree(files, folder)
-    return files
+    def __init__(self, files: Files) -> None:
+        self.files = files
+        #: Paths of the application's that are left out, and may be missed.
+        self.left_out: list[str] = []
 
+    def standard_library(self) -> None:
+        self._tree(STANDARD_LIBRARY, is_own=False, skip=_NOT_NEEDED)
 
-def _add_installed(files: Files, folder: str, wanted: set[str]) -> None:
-    files.add_folder(folder, os.stat(folder))
-    for name in sorted(os.listdir(folder)):
-        path = f"{folder}/{name}"
-        if name.endswith(".dist-info"):
-            _add_tree(files, path, only=_METADATA)
-        elif name.removesuffix(".py") in wanted:
-            if os.path.isdir(path):
-                _add_tree(files, path, skip=frozenset(["tests", "test"]))
-            else:
-                _add_file(files, path)
+    def installed(self, folder: str, include: list[str]) -> None:
+        """Of a folder of installed packages, those that are imported or named.
 
+        Raises:
+            TooLarge: where that is more than fits.
+        """
+        wanted = {name.partition(".")[0] for name in sys.modules} | set(include)
+        names = sorted(os.listdir(folder))
+        self.files.add_folder(folder, os.stat(folder))
+        for name in names:
+            path = f"{folder}/{name}"
+            if name.endswith((".dist-info", ".egg-info")) and os.path.isdir(path):
+                self._tree(path, is_own=False, only=_METADATA)
+            elif name.removesuffix(".py") in wanted:
+                if os.path.isdir(path):
+                    self._tree(path, is_own=False)
+                else:
+                    self._file(path, is_own=False)
 
-def _add_tree(files: Files, top: str, *, skip: frozenset = frozenset(), only=None) -> None:
-    for folder, folders, names in os.walk(top):
-        folders[:] = sorted(
-            name for name in folders
-            if name not in _PRUNED and name not in skip and not name.startswith(".")
-            and not os.path.exists(f"{folder}/{name}/pyvenv.cfg")
-        )
-        files.add_folder(folder, os.stat(folder))
-        for name in sorted(names):
-            if name in skip or name.startswith(".") or only is not None and name not in only:
+    def own(self, folder: str) -> None:
+        """All that is in a folder of the application's.
+
+        Raises:
+            TooLarge: where that is more than fits.
+        """
+        self._tree(folder, is_own=True)
+
+    def _tree(self, top: str, *, is_own: bool, skip=frozenset(), only=None, above=()) -> None:
+        status = os.stat(top)
+        # By what the system calls it: a link may lead back to a folder above.
+        if (status.st_dev, status.st_ino) in above or len(above) > _DEPTH_MAX:
+            return
+        above = (*above, (status.st_dev, status.st_ino))
+        # Before the tree has the folder, which is then what is listed.
+        names = sorted(os.listdir(top))
+        self.files.add_folder(top, status)
+        for name in names:
+            path = f"{top}/{name}"
+            if name == "__pycache__" or name in skip:
                 continue
-            _add_file(files, f"{folder}/{name}")
+            if os.path.isdir(path):
+                if name in _TOOLS or os.path.exists(f"{path}/pyvenv.cfg"):
+                    if is_own:
+                        self.left_out.append(path)
+                else:
+                    self._tree(path, is_own=is_own, only=only, above=above)
+            elif only is None or name in only:
+                self._file(path, is_own)
 
+    def _file(self, path: str, is_own: bool) -> None:
+        if not is_own and path.endswith((*_USELESS_INSTALLED, ".pyc")):
+            return
+        try:
+            status = os.stat(path)
+            if is_own and path.endswith(".wasm") and self._is_component(path):
+                self.left_out.append(path)
+                return
+            # Asked before it is read: memory that was taken once is part of the snapshot.
+            if status.st_size > FILE_BYTES_MAX:
+                raise TooLarge(path, f"has more than {FILE_BYTES_MAX >> 20} MiB")
+            content = _content(path)
+        except OSError:
+            # A broken link, or a file that may not be read: it would not have been read later
+            # either.
+            if is_own:
+                self.left_out.append(path)
+            return
+        self.files.add(path, content, status)
+        if self.files.size_bytes > TOTAL_BYTES_MAX:
+            raise TooLarge(path, f"and those before it have more than {TOTAL_BYTES_MAX >> 20} MiB")
 
-def _add_file(files: Files, path: str) -> None:
-    if path.endswith(_USELESS):
-        return
-    try:
-        status = os.stat(path)
-        # Asked before it is read: memory that was taken once is part of the snapshot.
-        if status.st_size > FILE_BYTES_MAX:
-            raise TooLarge(path, f"has more than {FILE_BYTES_MAX >> 20} MiB")
+    @staticmethod
+    def _is_component(path: str) -> bool:
+        """Whether a file is a component, such as the one that an earlier build wrote."""
         with open(path, "rb") as file:
-            content = file.read()
-    except OSError:
-        # A broken link, or a file that may not be read: it would not have been read later either.
-        return
-    files.add(path, content, status)
-    if files.size_bytes > TOTAL_BYTES_MAX:
-        raise TooLarge(path, f"and those before it have more than {TOTAL_BYTES_MAX >> 20} MiB")
+            return file.read(len(_COMPONENT)) == _COMPONENT
+
+
+def _content(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()

@@ -4,17 +4,21 @@ first. Runs in the sandbox while a component is built; what it returns is what t
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib
 import importlib.resources
-import importlib.util
+import inspect
 import os
 import sys
-import traceback
 
-from wasgi.guest import census, compat, files, gather, hot, room, warm
+from wasgi.guest import (
+    asgi, census, explain, gather, hot, report, room, setup, warm,
+)  # fmt: skip
 from wasgi.guest.application import application_class
+from wasgi.guest.files import Files
 from wasgi.guest.report import fail
+from wasgi.guest.system import System
 
 #: How often each path of `--warm` is asked for once the code is where it stays. The interpreter
 #: adapts its bytecode to what it has met some times, and what it has not adapted it counts in:
@@ -31,7 +35,7 @@ _LATE = (
 )  # fmt: skip
 
 #: The same, where installed: time zones, of which the sandbox has none, are read from `tzdata`.
-_OPTIONAL = ("tzdata", "tzdata.zoneinfo")
+_OPTIONAL = ("tzdata.zoneinfo",)
 
 
 def prepare(plan: dict) -> type:
@@ -39,16 +43,19 @@ def prepare(plan: dict) -> type:
 
     `plan` has the application (`module`, `attribute`, `is_factory`), modules to import beside it
     (`imports`), paths to ask it for (`warm`), and the folders of the sandbox's file system:
-    `own_folders`, `installed_folders`, and `names`, what each is called outside.
+    `main_folder`, `own_folders`, `installed_folders`, and `names`, what each is called outside.
     """
     sys.dont_write_bytecode = True
-    compat.install()
+    report.begin(plan["main_folder"])
+    place = explain.Place(plan["names"], plan["own_folders"], plan["installed_folders"])
+    system = setup.install()
     if plan["own_folders"]:
         os.chdir(plan["own_folders"][0])
-    _import_late(plan["imports"])
-    application = _application(plan)
+    _import_late(plan["imports"], place)
+    application = _application(plan, place)
     made = application_class(application)
-    _warm(application, made, plan)
+    _warm(application, made, plan, system, place)
+    system.is_building = False
     gc.collect()
     census.take()
     # Frees what the interpreter itself has put aside, too.
@@ -60,35 +67,35 @@ def prepare(plan: dict) -> type:
     return made
 
 
-def _warm(application, made: type, plan: dict) -> None:
+def _warm(application, made: type, plan: dict, system: System, place: explain.Place) -> None:
     """Leaves the application as it is after some requests, and what they write to in one place."""
     paths = plan["warm"]
     for path in paths:
-        _try(application, path)
+        _try(application, path, place)
     ran = hot.observe(lambda: [warm.ask(made, path) for path in paths])
-    kept = _kept(plan)
+    _keep(system.files, plan, place)
     gc.collect()
     room.leave()
     hot.gather(ran)
     for path in paths * WARM_ROUNDS:
         warm.ask(made, path)
-    files.lay_over(kept)
 
 
-def _import_late(imports: list[str]) -> None:
+def _import_late(imports: list[str], place: explain.Place) -> None:
     for name in _LATE:
         importlib.import_module(name)
     for name in _OPTIONAL:
-        if importlib.util.find_spec(name):
+        # Not `find_spec`, which raises where the package around a module is missing.
+        with contextlib.suppress(ImportError):
             importlib.import_module(name)
     for name in imports:
         try:
             importlib.import_module(name)
         except Exception as error:
-            fail(f"--import {name}: {_told(error)}", _traceback(error))
+            fail(f"--import {name}: {explain.line(error, place)}", explain.details(error, place))
 
 
-def _application(plan: dict):
+def _application(plan: dict, place: explain.Place):
     module, attribute = plan["module"], plan["attribute"]
     try:
         found = importlib.import_module(module)
@@ -96,12 +103,9 @@ def _application(plan: dict):
         if error.name is not None and f"{module}.".startswith(f"{error.name}."):
             folders = [plan["names"][folder] for folder in plan["own_folders"]]
             fail(f"there is no module {error.name} in {', '.join(folders)} (--path names others)")
-        fail(
-            f"{module} can't be imported: {_told(error)}; is it installed for {_python(plan)}?",
-            _traceback(error),
-        )
+        fail(explain.line(error, place), explain.details(error, place))
     except BaseException as error:
-        fail(f"{module} can't be imported: {_told(error)}", _traceback(error))
+        fail(explain.line(error, place), explain.details(error, place))
     for name in attribute.split("."):
         try:
             found = getattr(found, name)
@@ -113,15 +117,37 @@ def _application(plan: dict):
         try:
             found = found()
         except BaseException as error:
-            fail(f"{module}:{attribute}() failed: {_told(error)}", _traceback(error))
+            fail(
+                f"{module}:{attribute}() failed: {explain.line(error, place)}",
+                explain.details(error, place),
+            )
+    return _wsgi(found, f"{module}:{attribute}", plan["is_factory"], place)
+
+
+def _wsgi(found, name: str, is_made: bool, place: explain.Place):
+    """What was found as a WSGI application, which it is or is made."""
     if not callable(found):
-        fail(f"{module}:{attribute} is no application: {type(found).__name__} can't be called")
+        fail(f"{name} is no application: {type(found).__name__} can't be called")
+    if asgi.is_asgi(found):
+        application = asgi.WsgiOfAsgi(found)
+        try:
+            application.start()
+        except asgi.LifespanFailed as error:
+            # What it says is often a traceback.
+            told = str(error).strip()
+            fail(f"{name}: its lifespan failed at the start: {told.splitlines()[-1]}", told)
+        except Exception as error:
+            fail(f"{name}: {explain.line(error, place)}", explain.details(error, place))
+        return application
+    try:
+        inspect.signature(found).bind({}, None)
+    except TypeError as error:
+        hint = "" if is_made else f"; if it makes the application, write {name}()"
+        fail(f"{name} does not take (environ, start_response): {error}{hint}")
+    except ValueError:
+        # It has no signature that could be looked at.
+        pass
     return found
-
-
-def _python(plan: dict) -> str:
-    folders = [plan["names"].get(folder, folder) for folder in plan["installed_folders"]]
-    return folders[-1] if folders else "this Python"
 
 
 def _callables(module) -> list[str]:
@@ -133,22 +159,27 @@ def _callables(module) -> list[str]:
     return names[:5]
 
 
-def _kept(plan: dict) -> files.Files:
+def _keep(kept: Files, plan: dict, place: explain.Place) -> None:
+    """Keeps the files that may be asked for later."""
+    gatherer = gather.Gatherer(kept)
     try:
-        return gather.gather(plan["own_folders"], plan["installed_folders"], plan["include"])
+        gatherer.standard_library()
+        for folder in plan["installed_folders"]:
+            gatherer.installed(folder, plan["include"])
+        for folder in plan["own_folders"]:
+            gatherer.own(folder)
     except gather.TooLarge as error:
-        path = error.path
-        for folder, name in plan["names"].items():
-            if path.startswith(f"{folder}/"):
-                path = name + path.removeprefix(folder)
-                break
         fail(
-            f"{path} {error.reason}, and a handler keeps its files in memory; "
+            f"{place.outside(error.path)} {error.reason}, and a handler keeps its files in memory; "
             "give --path a folder with the application alone"
         )
+    if gatherer.left_out:
+        names = sorted(place.relative(path) for path in gatherer.left_out)
+        more = f" and {len(names) - 10} more" if len(names) > 10 else ""
+        report.note(f"left out of the handler: {', '.join(names[:10])}{more}")
 
 
-def _try(application, path: str) -> None:
+def _try(application, path: str, place: explain.Place) -> None:
     """Asks for a page once, and ends the build if that fails."""
     environ = warm.environ_dict(path)
     statuses = []
@@ -166,15 +197,6 @@ def _try(application, path: str) -> None:
             if hasattr(blocks, "close"):
                 blocks.close()
     except BaseException as error:
-        fail(f"--warm {path}: {_told(error)}", _traceback(error))
+        fail(f"--warm {path}: {explain.line(error, place)}", explain.details(error, place))
     if statuses and statuses[-1].startswith("5"):
         fail(f"--warm {path}: answered with {statuses[-1]}", environ["wsgi.errors"].getvalue())
-
-
-def _told(error: BaseException) -> str:
-    lines = traceback.format_exception_only(type(error), error)
-    return " ".join(lines[-1].split())
-
-
-def _traceback(error: BaseException) -> str:
-    return "".join(traceback.format_exception(type(error), error, error.__traceback__))

@@ -27,7 +27,9 @@ class StartResponse:
         from componentize_py_types import Err
 
         try:
-            exception = None if exc_info is None else record(exc_info[1])
+            # By the PEP's own example, what is false is none: `()`, `False`.
+            cause = _exception(exc_info) if exc_info else None
+            exception = None if cause is None else record(cause)
             fields = _fields(headers)
             if not isinstance(status, str):
                 raise TypeError(f"the status is to be str, not {type(status).__name__}")
@@ -39,10 +41,10 @@ class StartResponse:
                 refusal = error.value
             if refusal is not None:
                 # Out here, so that the traceback has nothing of the error that crossed.
-                self._refuse(refusal, exc_info)
+                self._refuse(refusal, cause, exc_info)
         finally:
             # A frame that holds a traceback of itself is a circle.
-            exc_info = None
+            exc_info = cause = None
         return self.write
 
     def write(self, block: bytes) -> None:
@@ -62,15 +64,31 @@ class StartResponse:
             raise BrokenPipeError(errno.EPIPE, "the client went away") from None
 
     @staticmethod
-    def _refuse(error: object, exc_info) -> None:
+    def _refuse(error: object, cause: BaseException | None, exc_info) -> None:
         kind = type(error).__name__
         if kind == "StartError_AlreadyStarted":
             raise AssertionError(
                 "start_response() was called before, and this call has no exc_info"
             )
         if kind == "StartError_HeadSent":
-            raise exc_info[1].with_traceback(exc_info[2])
+            places = exc_info[2] if isinstance(exc_info, tuple) else None
+            raise cause.with_traceback(places or cause.__traceback__)
         raise ValueError(getattr(error, "value", str(error)))
+
+
+def _exception(exc_info) -> BaseException:
+    """The exception of a triple as `sys.exc_info()` gives it, whose second may be missing. Where all
+    are, as outside of an `except`, one that says so."""
+    if isinstance(exc_info, BaseException):
+        return exc_info
+    if not isinstance(exc_info, tuple) or len(exc_info) != 3:
+        raise TypeError(f"exc_info is to be sys.exc_info(), not {exc_info!r:.100}")
+    kind, value, _ = exc_info
+    if isinstance(value, BaseException):
+        return value
+    if isinstance(kind, type) and issubclass(kind, BaseException):
+        return kind() if value is None else kind(value)
+    return RuntimeError("start_response() was called with an exc_info of no exception")
 
 
 def checked(block: object, taker: str) -> bytes:

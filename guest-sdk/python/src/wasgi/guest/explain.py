@@ -1,0 +1,167 @@
+"""Why an application can't be imported, in one line: where in it, what happened, what to do."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import traceback
+
+from wasgi.sandbox import BROUGHT_BACK, REMOVED
+
+#: Endings of compiled modules.
+_COMPILED = (".so", ".pyd", ".dylib")
+
+_NO_VARIABLES = (
+    "a handler has no environment variables: keep settings in a module, or give a default"
+)
+
+#: What the interpreter says where the sandbox lacks something, and what that is.
+_LACKS = (
+    ("can't start new thread", "the sandbox has no threads"),
+    ("wasi does not support processes", "the sandbox has no processes"),
+)
+
+
+class Place:
+    """The folders of the sandbox, and what they are called outside."""
+
+    def __init__(self, names: dict[str, str], own: list[str], installed: list[str]) -> None:
+        self.names, self.own, self.installed = names, own, installed
+
+    def outside(self, path: str) -> str:
+        """A path as the user knows it."""
+        for folder, name in self.names.items():
+            if path == folder or path.startswith(f"{folder}/"):
+                return name + path.removeprefix(folder)
+        return path
+
+    def relative(self, path: str) -> str:
+        """A path of the application as it is called in its folder."""
+        for folder in self.own:
+            if path.startswith(f"{folder}/"):
+                return path.removeprefix(f"{folder}/")
+        return self.outside(path)
+
+    def translated(self, text: str) -> str:
+        """A traceback with the names of files as the user knows them."""
+        return re.sub(
+            r'(?<=File ")(/\d+)(?=/)', lambda found: self.names.get(found[0], found[0]), text
+        )
+
+
+def line(error: BaseException, place: Place) -> str:
+    """The line for the user."""
+    where = _where(error, place)
+    what, hint = _what(error, place)
+    return f"{where}{what}{f'; {hint}' if hint else ''}"
+
+
+def details(error: BaseException, place: Place) -> str:
+    """The traceback, from the application on, with names as the user knows them."""
+    frames = error.__traceback__
+    while frames is not None and not _is_within(frames.tb_frame.f_code.co_filename, place.own):
+        frames = frames.tb_next
+    lines = traceback.format_exception(type(error), error, frames or error.__traceback__)
+    return place.translated("".join(lines))
+
+
+def told(error: BaseException) -> str:
+    """The exception as Python prints it, in one line."""
+    lines = traceback.format_exception_only(type(error), error)
+    return " ".join(lines[-1].split())
+
+
+def _where(error: BaseException, place: Place) -> str:
+    """The last line of the application's own that took part, with a colon behind."""
+    if isinstance(error, SyntaxError) and error.filename and error.lineno:
+        return f"{place.relative(error.filename)}, line {error.lineno}: "
+    found = ""
+    for frame, number in traceback.walk_tb(error.__traceback__):
+        if _is_within(frame.f_code.co_filename, place.own):
+            found = f"{place.relative(frame.f_code.co_filename)}, line {number}: "
+    return found
+
+
+def _what(error: BaseException, place: Place) -> tuple[str, str]:
+    """What happened, and what to do."""
+    if isinstance(error, SyntaxError):
+        return f"{type(error).__name__}: {error.msg}", ""
+    for each in _chain(error):
+        if isinstance(each, ImportError):
+            if compiled := _compiled(each, place):
+                package = (each.name or "").partition(".")[0]
+                return (
+                    f"the package {package} holds compiled code ({compiled}), which can't run in "
+                    "the sandbox",
+                    "use one that is written in Python alone",
+                )
+    for each in _chain(error):
+        if isinstance(each, ModuleNotFoundError) and each.name:
+            return _missing(each.name, place)
+    if _asked_for_variable(error):
+        return told(error), _NO_VARIABLES
+    for words, meaning in _LACKS:
+        if words in str(error):
+            return told(error), meaning
+    return told(error), ""
+
+
+def _chain(error: BaseException | None):
+    """An exception, and what led to it, innermost first."""
+    found = []
+    while error is not None and error not in found:
+        found.append(error)
+        error = error.__cause__ or error.__context__
+    return reversed(found)
+
+
+def _compiled(error: ImportError, place: Place) -> str | None:
+    """The file of compiled code that an import was for, from its package on."""
+    names = [error.name or ""]
+    if wanted := re.match(r"cannot import name '(\w+)' from", str(error)):
+        names.append(f"{error.name}.{wanted[1]}")
+    for name in names:
+        *parents, last = name.split(".")
+        for top in (*place.own, *place.installed):
+            folder = "/".join([top, *parents])
+            try:
+                files = os.listdir(folder)
+            except OSError:
+                continue
+            for file in sorted(files):
+                if file.partition(".")[0] == last and file.endswith(_COMPILED):
+                    return "/".join([*parents, file])
+    return None
+
+
+def _missing(name: str, place: Place) -> tuple[str, str]:
+    top = name.partition(".")[0]
+    if top in REMOVED:
+        brought = BROUGHT_BACK.get(top)
+        return (
+            f"there is no module {name}: Python {REMOVED[top]} removed it, and the sandbox has "
+            f"{sys.version_info.major}.{sys.version_info.minor}",
+            f"the package {brought} brings it back" if brought else "",
+        )
+    if top in sys.stdlib_module_names:
+        return f"the standard library's module {name} is missing from the sandbox", ""
+    installed = [place.names.get(folder, folder) for folder in place.installed]
+    among = f" in {installed[-1]}" if installed else ""
+    return f"there is no module {name}{among}", f"is it installed there? (pip install {top})"
+
+
+def _asked_for_variable(error: BaseException) -> bool:
+    """Whether an exception comes of a variable that is not there."""
+    if re.search(r"environment variable", str(error), re.IGNORECASE):
+        return True
+    frames = list(traceback.walk_tb(error.__traceback__))
+    if frames and isinstance(error, KeyError):
+        code = frames[-1][0].f_code
+        return code.co_filename == os.__file__ and code.co_name == "__getitem__"
+    summary = traceback.extract_tb(error.__traceback__)
+    return any("environ" in (each.line or "") or "getenv" in (each.line or "") for each in summary)
+
+
+def _is_within(path: str, folders: list[str]) -> bool:
+    return any(path.startswith(f"{folder}/") for folder in folders)

@@ -1,0 +1,81 @@
+"""`hashlib.pbkdf2_hmac` and `hashlib.scrypt`, which CPython takes from OpenSSL, and the sandbox has
+none.
+
+Both are compiled (`guest-sdk/python/native`), in a module that is linked into the component. Without
+it `pbkdf2_hmac` is written in Python, some hundred times slower, and there is no `scrypt`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+
+try:
+    import _wasgi_native
+except ImportError:
+    _wasgi_native = None
+
+#: What `hashlib.scrypt` takes at the most where the caller does not say, in bytes: OpenSSL's.
+_SCRYPT_BYTES_MAX = 32 << 20
+
+#: What a handler's memory has room for, in bytes.
+_MEMORY_BYTES = (1 << 31) - 1
+
+
+def install() -> None:
+    """Adds to `hashlib` what it lacks."""
+    if not hasattr(hashlib, "pbkdf2_hmac"):
+        hashlib.pbkdf2_hmac = pbkdf2_hmac
+    if not hasattr(hashlib, "scrypt") and _wasgi_native is not None:
+        hashlib.scrypt = scrypt
+
+
+def pbkdf2_hmac(hash_name, password, salt, iterations, dklen=None) -> bytes:
+    """`hashlib.pbkdf2_hmac` (RFC 8018 section 5.2)."""
+    if not isinstance(hash_name, str):
+        raise TypeError(f"hash_name is to be str, not {type(hash_name).__name__}")
+    name = hash_name.lower().replace("-", "")
+    length = hashlib.new(hash_name).digest_size if dklen is None else dklen
+    if iterations < 1:
+        raise ValueError("iteration value must be greater than 0.")
+    if length < 1:
+        raise ValueError("key length must be greater than 0.")
+    password, salt = _bytes(password, "password"), _bytes(salt, "salt")
+    if _wasgi_native is not None and name in _wasgi_native.PBKDF2:
+        return _wasgi_native.pbkdf2_hmac(name, password, salt, iterations, length)
+    keyed = hmac.new(password, digestmod=hash_name)
+    derived = b""
+    block = 0
+    while len(derived) < length:
+        block += 1
+        derived += _pbkdf2_block(keyed, salt + block.to_bytes(4, "big"), iterations)
+    return derived[:length]
+
+
+def scrypt(password, *, salt, n, r, p, maxmem=0, dklen=64) -> bytes:
+    """`hashlib.scrypt` (RFC 7914)."""
+    password, salt = _bytes(password, "password"), _bytes(salt, "salt")
+    if n < 2 or n & (n - 1):
+        raise ValueError("n must be a power of 2.")
+    if r < 1 or p < 1 or r * p >= 1 << 30 or dklen < 1:
+        raise ValueError("Invalid parameter combination for n, r, p, maxmem.")
+    needed = 128 * r * (n + p + 2)
+    if needed > (maxmem or _SCRYPT_BYTES_MAX) or needed > _MEMORY_BYTES:
+        raise ValueError("Invalid parameter combination for n, r, p, maxmem: memory limit exceeded")
+    return _wasgi_native.scrypt(password, salt, n, r, p, dklen)
+
+
+def _bytes(value, name: str) -> bytes:
+    if isinstance(value, str):
+        raise TypeError(f"{name}: a bytes-like object is required, not 'str'")
+    return bytes(memoryview(value))
+
+
+def _pbkdf2_block(keyed, text: bytes, iterations: int) -> bytes:
+    total = 0
+    for _ in range(iterations):
+        mac = keyed.copy()
+        mac.update(text)
+        text = mac.digest()
+        total ^= int.from_bytes(text, "big")
+    return total.to_bytes(len(text), "big")

@@ -1,0 +1,227 @@
+"""Where an application's packages are: the interpreter that they are installed for, the folders that
+it finds modules in, and what of it WebAssembly's file system can't reach by itself.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+#: Names of a virtual environment's folder beside an application.
+_ENVIRONMENT_NAMES = (".venv", "venv")
+
+#: How long another interpreter may take to say what it has, in seconds. It takes 50 ms.
+_ASK_SECONDS = 60
+
+#: The most that is copied because it is linked from elsewhere, in bytes: as much as componentize-py
+#: can store of all that an application is.
+_LINKED_BYTES_MAX = 128 << 20
+
+#: Prints what an interpreter has: its folders, its version, and the packages that are mapped to
+#: folders by an import hook, as setuptools does for `pip install -e`.
+_ASK = """\
+import json, os, sys, sysconfig
+mapped = {}
+for finder in sys.meta_path:
+    module = sys.modules.get(getattr(finder, "__module__", None) or type(finder).__module__)
+    if getattr(module, "__name__", "").startswith("__editable__"):
+        mapped.update(getattr(module, "MAPPING", {}))
+own = [sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")]
+own += [os.path.join(folder, "lib-dynload") for folder in own]
+# The first is the current folder, as for every program given by `-c`.
+print(json.dumps({
+    "folders": [f for f in sys.path[1:] if f not in own and os.path.isdir(f)],
+    "mapped": mapped,
+    "version": list(sys.version_info[:2]),
+    "prefix": sys.prefix,
+}))
+"""
+
+
+class PackagesError(Exception):
+    """Packages that can't be found or taken: one line."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Packages:
+    """What one interpreter has installed."""
+
+    #: Where it finds modules beyond the standard library, in its own order: `site-packages`, what
+    #: `.pth` files add, PYTHONPATH.
+    folders: list[Path]
+    #: Packages that `pip install -e` maps to folders elsewhere, by name.
+    mapped: dict[str, Path]
+    #: Of the interpreter: major and minor.
+    version: tuple[int, int]
+    #: The environment's folder.
+    prefix: Path
+
+    @classmethod
+    def of(cls, interpreter: Path) -> "Packages":
+        """Asks an interpreter.
+
+        Raises:
+            PackagesError: where it does not run.
+        """
+        try:
+            done = subprocess.run(
+                [str(interpreter), "-c", _ASK],
+                env=_without_safe_path(),
+                capture_output=True,
+                text=True,
+                timeout=_ASK_SECONDS,
+                check=True,
+            )
+            told = json.loads(done.stdout.splitlines()[-1])
+        except (OSError, subprocess.SubprocessError, ValueError, IndexError) as error:
+            raise PackagesError(f"{interpreter} can't be asked for its packages: {error}") from None
+        return cls(
+            folders=[Path(folder) for folder in told["folders"]],
+            mapped={name: Path(path) for name, path in told["mapped"].items()},
+            version=tuple(told["version"]),
+            prefix=Path(told["prefix"]),
+        )
+
+    def staged(self, folder: Path) -> list[tuple[Path, Path]]:
+        """The folders as the sandbox can read them, each with the one that it stands for.
+
+        What is linked from elsewhere or mapped is copied below `folder`, since the sandbox's file
+        system does not follow a link out of a folder.
+
+        Raises:
+            PackagesError: where that is too much to copy.
+        """
+        found: list[tuple[Path, Path]] = []
+        copier = _Copier(_LINKED_BYTES_MAX)
+        if self.mapped:
+            aside = folder / "mapped"
+            aside.mkdir()
+            for name, source in self.mapped.items():
+                copier.copy_module(source, aside / name.replace(".", "/"))
+            found.append((aside, aside))
+        for number, installed in enumerate(self.folders):
+            linked = [entry for entry in _entries(installed) if leads_out(entry, installed)]
+            if linked:
+                aside = folder / f"linked-{number}"
+                aside.mkdir()
+                for entry in linked:
+                    copier.copy(entry, aside / entry.name)
+                found.append((aside, installed))
+            found.append((installed, installed))
+        return found
+
+
+def _without_safe_path() -> dict[str, str]:
+    """This environment, in which `_ASK` finds the current folder where it expects it."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
+
+
+def interpreter(paths: list[Path]) -> Path:
+    """The interpreter whose packages are taken: the one that runs this, if it is one of a virtual
+    environment; or else the one of an activated environment, or of one beside the application; or
+    else the one that runs this."""
+    if sys.prefix == sys.base_prefix:
+        candidates = [os.environ.get("VIRTUAL_ENV", "")]
+        for path in paths:
+            candidates += [path / name for name in _ENVIRONMENT_NAMES]
+            candidates += [path.resolve().parent / name for name in _ENVIRONMENT_NAMES]
+        for candidate in candidates:
+            if found := _interpreter_in(Path(candidate)) if candidate else None:
+                return found
+    return Path(sys.executable)
+
+
+def _interpreter_in(environment: Path) -> Path | None:
+    if not (environment / "pyvenv.cfg").is_file():
+        return None
+    for place in ("bin/python", "Scripts/python.exe"):
+        # Not resolved: by the name that it is called with it finds its environment.
+        if (environment / place).is_file():
+            return (environment / place).absolute()
+    return None
+
+
+def staged_application(path: Path, aside: Path) -> Path:
+    """A folder of the application as the sandbox can read it: itself, or a copy below `aside` where
+    something in it is linked from elsewhere.
+
+    Raises:
+        PackagesError: where that is too much to copy.
+    """
+    path = path.resolve()
+    if not any(leads_out(entry, path) for entry in _entries(path)):
+        return path
+    _Copier(_LINKED_BYTES_MAX).copy(path, aside)
+    return aside
+
+
+def leads_out(entry: Path, top: Path) -> bool:
+    """Whether this, or something in it, is a link that the sandbox can't follow: one to an absolute
+    path, or out of `top`."""
+    if entry.is_symlink():
+        return entry.exists() and (
+            os.path.isabs(os.readlink(entry)) or not _is_within(entry.resolve(), top.resolve())
+        )
+    if not entry.is_dir() or is_environment(entry):
+        return False
+    return any(leads_out(inner, top) for inner in _entries(entry))
+
+
+def is_environment(folder: Path) -> bool:
+    """Whether a folder is a virtual environment, which is no part of an application."""
+    return (folder / "pyvenv.cfg").is_file()
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return [Path(entry.path) for entry in os.scandir(folder)]
+    except OSError:
+        return []
+
+
+def _is_within(path: Path, top: Path) -> bool:
+    return path == top or top in path.parents
+
+
+class _Copier:
+    """Copies trees, with what their links lead to in the links' place, up to a size."""
+
+    def __init__(self, bytes_max: int) -> None:
+        self._bytes_max = bytes_max
+        self._bytes = 0
+
+    def copy_module(self, source: Path, target: Path) -> None:
+        """Copies a package's folder, or a module that is named with or without its ending."""
+        file = source if source.is_file() else source.with_name(f"{source.name}.py")
+        if source.is_dir():
+            self.copy(source, target)
+        elif file.is_file():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            self.copy(file, target.with_name(f"{target.name}{file.suffix}"))
+
+    def copy(self, source: Path, target: Path, above: tuple[Path, ...] = ()) -> None:
+        """Copies a file or a tree. A link that leads back to a folder above is left out, and so is
+        what can't be read."""
+        real = source.resolve()
+        if real in above or is_environment(source) or source.name == "__pycache__":
+            return
+        if source.is_dir():
+            target.mkdir(parents=True, exist_ok=True)
+            for entry in _entries(source):
+                self.copy(entry, target / entry.name, (*above, real))
+        elif source.is_file():
+            self._bytes += source.stat().st_size
+            if self._bytes > self._bytes_max:
+                raise PackagesError(
+                    f"{source}: what is linked has more than {self._bytes_max >> 20} MiB; "
+                    "install it, or give --path a folder with the application alone"
+                )
+            try:
+                shutil.copy2(source, target)
+            except OSError:
+                return

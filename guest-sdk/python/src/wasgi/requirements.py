@@ -1,0 +1,91 @@
+"""What installed packages require of the sandbox's Python and not of the one that they were
+installed for: a package that was left out as not needed, and is.
+"""
+
+from __future__ import annotations
+
+import ast
+import operator
+import platform
+import re
+import sys
+from importlib import metadata
+from pathlib import Path
+
+from wasgi.sandbox import MARKERS as SANDBOX
+
+_ORDERS = {
+    ast.Eq: operator.eq, ast.NotEq: operator.ne, ast.Lt: operator.lt,
+    ast.LtE: operator.le, ast.Gt: operator.gt, ast.GtE: operator.ge,
+}  # fmt: skip
+
+#: The longest marker that is read, in characters.
+_MARKER_LENGTH_MAX = 1_000
+
+
+def missing(folders: list[Path], version: tuple[int, int]) -> list[tuple[str, str]]:
+    """Pairs of an installed package and one that it requires in the sandbox, not of the Python of
+    this version that it was installed for, and that is not installed in these folders."""
+    installed = list(metadata.distributions(path=[str(folder) for folder in folders]))
+    names = {_normal(each.metadata["Name"] or "") for each in installed}
+    dotted = ".".join(map(str, version))
+    here = SANDBOX | {
+        "python_version": dotted,
+        "python_full_version": f"{dotted}.0",
+        "sys_platform": sys.platform,
+        "platform_system": platform.system(),
+        "platform_machine": platform.machine(),
+    }
+    found = []
+    for each in installed:
+        for line in each.requires or []:
+            requirement, _, marker = line.partition(";")
+            name = re.match(r"\s*([\w.-]+)", requirement)
+            if not marker or name is None or _normal(name[1]) in names:
+                continue
+            if holds(marker, SANDBOX) and not holds(marker, here):
+                found.append((each.metadata["Name"], name[1]))
+    return found
+
+
+def holds(marker: str, values: dict[str, str] = SANDBOX) -> bool:
+    """Whether an environment marker (PEP 508) holds with these values. One that can't be read does
+    not."""
+    if len(marker) > _MARKER_LENGTH_MAX:
+        return False
+    try:
+        return bool(_value(ast.parse(marker.strip(), mode="eval").body, values))
+    except (SyntaxError, ValueError, KeyError, TypeError, RecursionError):
+        return False
+
+
+def _value(node: ast.expr, values: dict[str, str]):
+    if isinstance(node, ast.BoolOp):
+        parts = [_value(each, values) for each in node.values]
+        return all(parts) if isinstance(node.op, ast.And) else any(parts)
+    if isinstance(node, ast.Compare) and len(node.ops) == 1:
+        left, right = _value(node.left, values), _value(node.comparators[0], values)
+        order = type(node.ops[0])
+        if order in (ast.In, ast.NotIn):
+            return (left in right) == (order is ast.In)
+        if _is_version(left) and _is_version(right):
+            left, right = _version(left), _version(right)
+        return _ORDERS[order](left, right)
+    if isinstance(node, ast.Name):
+        return values[node.id]
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return node.value
+    raise ValueError("not a marker")
+
+
+def _is_version(text: str) -> bool:
+    return re.fullmatch(r"\d+(\.\d+)*", text) is not None
+
+
+def _version(text: str) -> list[int]:
+    parts = [int(part) for part in text.split(".")]
+    return parts + [0] * (4 - len(parts))
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()

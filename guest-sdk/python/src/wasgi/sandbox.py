@@ -1,0 +1,40 @@
+"""What is known of the sandbox without running it: its Python, and what that lacks."""
+
+from __future__ import annotations
+
+#: CPython's version in componentize-py: major and minor.
+PYTHON = (3, 14)
+
+#: `sys.platform`, `platform.system()` and so on there, as requirements ask for them.
+MARKERS = {
+    "python_version": "3.14",
+    "python_full_version": "3.14.0",
+    "implementation_version": "3.14.0",
+    "os_name": "posix",
+    "sys_platform": "wasi",
+    "platform_system": "wasi",
+    "platform_machine": "wasm32",
+    "platform_release": "0.0.0",
+    "platform_version": "0.0.0",
+    "platform_python_implementation": "CPython",
+    "implementation_name": "cpython",
+    "extra": "",
+}
+
+#: Modules that the standard library had, and the version that has them no more (PEP 594 and 632).
+REMOVED = {
+    **dict.fromkeys(["asynchat", "asyncore", "distutils", "imp", "smtpd"], "3.12"),
+    **dict.fromkeys(
+        """aifc audioop cgi cgitb chunk crypt imghdr lib2to3 mailcap msilib nis nntplib ossaudiodev
+        pipes sndhdr spwd sunau telnetlib uu xdrlib""".split(),
+        "3.13",
+    ),
+}
+
+#: What brings a removed module back, as a package of its own.
+BROUGHT_BACK = {
+    "asynchat": "pyasynchat", "asyncore": "pyasyncore", "distutils": "setuptools",
+    "audioop": "audioop-lts", "cgi": "legacy-cgi", "cgitb": "legacy-cgi",
+    "crypt": "legacycrypt", "imghdr": "standard-imghdr", "pipes": "standard-pipes",
+    "telnetlib": "standard-telnetlib",
+}  # fmt: skip
