@@ -14,8 +14,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from wasgi import requirements, sandbox, sources
-from wasgi.guest.report import FILE_NAME, MARK, NOTES_NAME
+from wasgi import recursion, requirements, sandbox, sources
+from wasgi.guest.report import FILE_NAME, NOTES_NAME
 from wasgi.immortal import immortalize
 from wasgi.packages import Packages, PackagesError, interpreter, staged_application
 from wasgi.snapshot import Snapshot, SnapshotError
@@ -87,11 +87,11 @@ class Build:
         try:
             _componentize([each.place for each in search], draft, empty)
         except BuildError as error:
-            raise _reported(main_folder) or error from None
+            raise _reported(main_folder, error.details) or error from None
         notes = main_folder / NOTES_NAME
         for line in notes.read_text("utf-8").splitlines() if notes.is_file() else []:
             self.tell(line)
-        return _install(_lightened(draft.read_bytes()), self.output)
+        return _install(_guarded(_lightened(draft.read_bytes())), self.output)
 
     def _check(self) -> None:
         if importlib.util.find_spec("componentize_py") is None:
@@ -202,27 +202,19 @@ def _componentize(search_path: list[Path], output: Path, empty: Path) -> None:
         raise _understand(done.stderr)
 
 
-def _reported(main_folder: Path) -> BuildError | None:
-    """The reason that the sandbox gave."""
+def _reported(main_folder: Path, output: str) -> BuildError | None:
+    """The reason that the sandbox gave, with what the application printed before it."""
     try:
         report = json.loads((main_folder / FILE_NAME).read_text("utf-8"))
-        return BuildError(report["line"], report["details"].strip())
+        line, details = report["line"], report["details"]
     except (OSError, ValueError, KeyError):
         return None
+    written = output.partition("AssertionError: ")[2].rpartition("\n\nCaused by:")[0]
+    return BuildError(line, f"{written.strip()}\n{details}".strip())
 
 
 def _understand(output: str) -> BuildError:
-    """The reason in what componentize-py wrote."""
-    before, mark, rest = output.partition(MARK)
-    if mark:
-        # What the application wrote itself, behind what Python says of componentize-py's end.
-        written = before.rpartition("AssertionError: ")[2]
-        try:
-            report = json.loads(rest.partition("\n")[0])
-            details = f"{written.strip()}\n{report['details']}"
-            return BuildError(report["line"], details.strip())
-        except (ValueError, KeyError):
-            pass
+    """The reason in what componentize-py wrote, where the sandbox could not give one."""
     if "fuel allocated for hostcalls" in output:
         return BuildError(
             "once imported, the application takes more memory than the 128 MiB that "
@@ -241,6 +233,15 @@ def _lightened(component: bytes) -> bytes:
         print(f"wasgi: a request will copy more memory than it has to: {error}", file=sys.stderr)
         return component
     return bytes(snapshot.component)
+
+
+def _guarded(component: bytes) -> bytes:
+    """The component in which deep recursion is an exception. If that can't be done, it traps."""
+    try:
+        return recursion.guarded(component)
+    except recursion.LayoutError as error:
+        print(f"wasgi: deep recursion will trap: {error}", file=sys.stderr)
+        return component
 
 
 def _install(content: bytes, output: Path) -> int:

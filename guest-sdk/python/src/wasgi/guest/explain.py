@@ -145,6 +145,9 @@ def _missing(name: str, place: Place) -> tuple[str, str]:
             f"the package {brought} brings it back" if brought else "",
         )
     if top in sys.stdlib_module_names:
+        # `_ssl` is the compiled part of `ssl`, which is what was asked for.
+        public = top.lstrip("_")
+        name = public if public in sys.stdlib_module_names else name
         return f"the standard library's module {name} is missing from the sandbox", ""
     installed = [place.names.get(folder, folder) for folder in place.installed]
     among = f" in {installed[-1]}" if installed else ""
@@ -158,7 +161,8 @@ def _asked_for_variable(error: BaseException) -> bool:
     frames = list(traceback.walk_tb(error.__traceback__))
     if frames and isinstance(error, KeyError):
         code = frames[-1][0].f_code
-        return code.co_filename == os.__file__ and code.co_name == "__getitem__"
+        is_os = code.co_filename in (os.__file__, "<frozen os>")
+        return is_os and code.co_name == "__getitem__"
     summary = traceback.extract_tb(error.__traceback__)
     return any("environ" in (each.line or "") or "getenv" in (each.line or "") for each in summary)
 

@@ -11,9 +11,12 @@ import hashlib
 import hmac
 
 try:
-    import _wasgi_native
+    from wasgi.guest import _native
 except ImportError:
-    _wasgi_native = None
+    _native = None
+
+#: The hashes that the compiled `pbkdf2_hmac` knows.
+_COMPILED = frozenset(["sha1", "sha224", "sha256", "sha384", "sha512"])
 
 #: What `hashlib.scrypt` takes at the most where the caller does not say, in bytes: OpenSSL's.
 _SCRYPT_BYTES_MAX = 32 << 20
@@ -26,7 +29,7 @@ def install() -> None:
     """Adds to `hashlib` what it lacks."""
     if not hasattr(hashlib, "pbkdf2_hmac"):
         hashlib.pbkdf2_hmac = pbkdf2_hmac
-    if not hasattr(hashlib, "scrypt") and _wasgi_native is not None:
+    if not hasattr(hashlib, "scrypt") and _native is not None:
         hashlib.scrypt = scrypt
 
 
@@ -41,8 +44,8 @@ def pbkdf2_hmac(hash_name, password, salt, iterations, dklen=None) -> bytes:
     if length < 1:
         raise ValueError("key length must be greater than 0.")
     password, salt = _bytes(password, "password"), _bytes(salt, "salt")
-    if _wasgi_native is not None and name in _wasgi_native.PBKDF2:
-        return _wasgi_native.pbkdf2_hmac(name, password, salt, iterations, length)
+    if _native is not None and name in _COMPILED:
+        return _native.pbkdf2_hmac(name.encode(), password, salt, iterations, length)
     keyed = hmac.new(password, digestmod=hash_name)
     derived = b""
     block = 0
@@ -62,7 +65,10 @@ def scrypt(password, *, salt, n, r, p, maxmem=0, dklen=64) -> bytes:
     needed = 128 * r * (n + p + 2)
     if needed > (maxmem or _SCRYPT_BYTES_MAX) or needed > _MEMORY_BYTES:
         raise ValueError("Invalid parameter combination for n, r, p, maxmem: memory limit exceeded")
-    return _wasgi_native.scrypt(password, salt, n, r, p, dklen)
+    # Taken and given back, so that what does not fit is a MemoryError: in compiled code it would be
+    # the end of the instance.
+    bytearray(needed)
+    return _native.scrypt(password, salt, n.bit_length() - 1, r, p, dklen)
 
 
 def _bytes(value, name: str) -> bytes:

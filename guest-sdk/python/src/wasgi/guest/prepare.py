@@ -13,7 +13,7 @@ import os
 import sys
 
 from wasgi.guest import (
-    asgi, census, explain, gather, hot, report, room, setup, warm,
+    asgi, census, explain, gather, hot, report, room, setup, stack, warm,
 )  # fmt: skip
 from wasgi.guest.application import application_class
 from wasgi.guest.files import Files
@@ -56,6 +56,7 @@ def prepare(plan: dict) -> type:
     made = application_class(application)
     _warm(application, made, plan, system, place)
     system.is_building = False
+    stack.guard()
     gc.collect()
     census.take()
     # Frees what the interpreter itself has put aside, too.

@@ -1,5 +1,5 @@
-"""How the sandbox tells the build why it failed, and what else the user is to know: a file beside
-the main module, and a marked line on standard error where that can't be written.
+"""How the sandbox tells the build why it failed, and what else the user is to know: files beside the
+main module.
 """
 
 from __future__ import annotations
@@ -9,9 +9,6 @@ import json
 import os
 import sys
 from typing import NoReturn
-
-#: Stands before the line. Nobody else writes this.
-MARK = "wasgi-build-failed: "
 
 #: The report's name, in the main module's folder.
 FILE_NAME = "wasgi-report.json"
@@ -43,12 +40,8 @@ def note(line: str) -> None:
 def fail(line: str, details: str = "") -> NoReturn:
     """Ends the build with one line for the user, and what may help beside it."""
     report = json.dumps({"line": line, "details": details})
-    try:
-        with open(f"{_folder}/{FILE_NAME}", "w", encoding="utf-8") as file:
-            file.write(report)
-    except OSError:
-        sys.stderr.write(f"\n{MARK}{report}\n")
-        sys.stderr.flush()
+    with open(f"{_folder}/{FILE_NAME}", "w", encoding="utf-8") as file:
+        file.write(report)
     raise SystemExit(1)
 
 

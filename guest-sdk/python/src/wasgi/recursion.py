@@ -1,0 +1,280 @@
+"""Makes deep recursion in CPython's C code a `RecursionError`, where it would trap.
+
+CPython 3.14 guards its recursion by the address of the C stack. WebAssembly has two stacks: what has
+an address lies in the linear memory, and everything else on the engine's own stack, which a program
+does not see and which is full first. Functions whose variables need no address, such as the scanner
+of `json`, take up nothing of the former, so that the guard never sees them.
+
+So each function that asks the guard, and each that frees an object, is put behind a small one that
+moves the address of the C stack by `STEP_BYTES` around the call. `wasgi.guest.stack` sets the
+limit that belongs to it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+#: By how much the address moves, in bytes. With what lies between two of them such a function takes
+#: 200 to 900 bytes of the engine's stack, which has 1 MiB (`WASM_STACK_BYTES` in
+#: `host/src/engine/pool.rs`). The limit (`wasgi.guest.stack.LIMIT_BYTES`) is reached first.
+STEP_BYTES = 1024
+
+#: The interpreter's loop, of which there is one for each call from C into Python, and by how much the
+#: address moves there: it takes up 400 bytes by itself.
+_LOOP, _LOOP_STEP_BYTES = b"_PyEval_EvalFrameDefault", 512
+
+#: Functions that ask the guard call one of these.
+_GUARDS = (b"_Py_CheckRecursiveCall", b"_Py_ReachedRecursionLimitWithMargin")
+
+#: Functions that free an object, and those of objects that refer to no other.
+_FREES = b"_dealloc"
+_FREES_LEAF = frozenset(
+    [b"unicode_dealloc", b"long_dealloc", b"float_dealloc", b"complex_dealloc", b"object_dealloc"]
+)
+
+_COMPONENT = b"\0asm\x0d\0\1\0"
+_HEADER_BYTES = 8
+#: Sections by number: a module within a component, and those of a module.
+_CORE_MODULE = 1
+_CUSTOM, _TYPE, _IMPORT, _FUNCTION, _EXPORT, _CODE = 0, 1, 2, 3, 7, 10
+
+#: The global that has the address.
+_STACK_POINTER = (b"env", b"__stack_pointer")
+
+_CALL, _END = b"\x10", b"\x0b"
+
+
+class LayoutError(Exception):
+    """The component is not laid out as expected: one line that says how."""
+
+
+def guarded(component: bytes) -> bytes:
+    """The component with its functions behind small ones.
+
+    Raises:
+        LayoutError: where it has no module of CPython's, or one that is laid out differently.
+    """
+    if component[:_HEADER_BYTES] != _COMPONENT:
+        raise LayoutError("it is no component")
+    try:
+        for section in _sections(component, _HEADER_BYTES, len(component)):
+            if section.number != _CORE_MODULE:
+                continue
+            module = component[section.start : section.end]
+            exports = _exports(module)
+            if _GUARDS[0] in exports:
+                changed = _with_steps(module, exports)
+                head = bytes([_CORE_MODULE]) + _leb(len(changed))
+                return component[: section.begin] + head + changed + component[section.end :]
+    except (IndexError, KeyError, ValueError) as error:
+        raise LayoutError(f"a module can't be read: {error!r}") from None
+    raise LayoutError("it has no module of CPython's")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Section:
+    number: int
+    #: Where it begins, with its number; and its content.
+    begin: int
+    start: int
+    end: int
+
+
+def _sections(content: bytes, start: int, end: int):
+    while start < end:
+        size, at = _number(content, start + 1)
+        yield _Section(content[start], start, at, at + size)
+        start = at + size
+
+
+def _with_steps(module: bytes, exports: dict[bytes, int]) -> bytes:
+    sections = {each.number: each for each in _sections(module, _HEADER_BYTES, len(module))}
+    imported, stack_pointer = _imports(module, sections[_IMPORT])
+    types = _types(module, sections[_TYPE])
+    kinds = _kinds(module, sections[_FUNCTION])
+    bodies = _bodies(module, sections[_CODE])
+    names = _names(module)
+    calls = [_CALL + form for name in _GUARDS if name in exports for form in _forms(exports[name])]
+    guards = {exports[name] for name in _GUARDS if name in exports}
+    found = []
+    for index, (start, end) in enumerate(bodies):
+        name = names.get(imported + index, b"")
+        frees = name.endswith(_FREES) and name not in _FREES_LEAF
+        # The bytes of a call may as well be part of a number: such a function has a step too many.
+        asks = any(module.find(call, start, end) >= 0 for call in calls)
+        if (frees or asks or name == _LOOP) and imported + index not in guards:
+            found.append(index)
+    steps, moved = {}, []
+    for number, index in enumerate(found):
+        inner = imported + len(bodies) + number
+        is_loop = names.get(imported + index) == _LOOP
+        size = _LOOP_STEP_BYTES if is_loop else STEP_BYTES
+        steps[index] = _step(types[kinds[index]], inner, stack_pointer, size)
+        moved.append(index)
+    kept = [
+        steps.get(index) or module[start:end] for index, (start, end) in enumerate(bodies)
+    ] + [module[slice(*bodies[index])] for index in moved]
+    code = _leb(len(kept)) + b"".join(_leb(len(body)) + body for body in kept)
+    functions = [*kinds, *(kinds[index] for index in moved)]
+    declared = _leb(len(functions)) + b"".join(map(_leb, functions))
+    changed = {_CODE: code, _FUNCTION: declared}
+    parts = [module[:_HEADER_BYTES]]
+    for section in _sections(module, _HEADER_BYTES, len(module)):
+        content = changed.get(section.number)
+        if content is None:
+            parts.append(module[section.begin : section.end])
+        else:
+            parts.append(bytes([section.number]) + _leb(len(content)) + content)
+    return b"".join(parts)
+
+
+def _step(parameters: int, inner: int, stack_pointer: int, size: int) -> bytes:
+    """A function that moves the address, calls another with its own parameters, and moves it back."""
+    get, put = b"\x23" + _leb(stack_pointer), b"\x24" + _leb(stack_pointer)
+    by = b"\x41" + _signed(size)
+    arguments = b"".join(b"\x20" + _leb(number) for number in range(parameters))
+    call = _CALL + _leb(inner)
+    return b"\0" + get + by + b"\x6b" + put + arguments + call + get + by + b"\x6a" + put + _END
+
+
+def _imports(module: bytes, section: _Section) -> tuple[int, int]:
+    """How many functions are imported, and which global has the address of the stack."""
+    count, at = _number(module, section.start)
+    functions = globals_ = 0
+    stack_pointer = None
+    for _ in range(count):
+        space, at = _text(module, at)
+        name, at = _text(module, at)
+        kind, at = module[at], at + 1
+        if kind == 0:
+            functions += 1
+            _, at = _number(module, at)
+        elif kind == 1:
+            at = _limits(module, at + 1)
+        elif kind == 2:
+            at = _limits(module, at)
+        elif kind == 3:
+            if (space, name) == _STACK_POINTER:
+                stack_pointer = globals_
+            globals_ += 1
+            at += 2
+        else:
+            raise ValueError(f"an import of kind {kind}")
+    if stack_pointer is None:
+        raise ValueError("no stack pointer")
+    return functions, stack_pointer
+
+
+def _types(module: bytes, section: _Section) -> list[int]:
+    """The number of parameters of each type."""
+    count, at = _number(module, section.start)
+    found = []
+    for _ in range(count):
+        if module[at] != 0x60:
+            raise ValueError(f"a type of form {module[at]:#x}")
+        parameters, at = _number(module, at + 1)
+        results, at = _number(module, at + parameters)
+        at += results
+        found.append(parameters)
+    return found
+
+
+def _kinds(module: bytes, section: _Section) -> list[int]:
+    """The type of each function."""
+    count, at = _number(module, section.start)
+    found = []
+    for _ in range(count):
+        kind, at = _number(module, at)
+        found.append(kind)
+    return found
+
+
+def _bodies(module: bytes, section: _Section) -> list[tuple[int, int]]:
+    """Where each function's body begins and ends."""
+    count, at = _number(module, section.start)
+    found = []
+    for _ in range(count):
+        size, at = _number(module, at)
+        found.append((at, at + size))
+        at += size
+    return found
+
+
+def _exports(module: bytes) -> dict[bytes, int]:
+    """The functions that are exported, by name."""
+    found = {}
+    for section in _sections(module, _HEADER_BYTES, len(module)):
+        if section.number == _EXPORT:
+            count, at = _number(module, section.start)
+            for _ in range(count):
+                name, at = _text(module, at)
+                kind = module[at]
+                index, at = _number(module, at + 1)
+                if kind == 0:
+                    found[name] = index
+    return found
+
+
+def _names(module: bytes) -> dict[int, bytes]:
+    """The names of functions, as far as the module has them."""
+    for section in _sections(module, _HEADER_BYTES, len(module)):
+        if section.number != _CUSTOM:
+            continue
+        name, at = _text(module, section.start)
+        if name != b"name":
+            continue
+        for part in _sections(module, at, section.end):
+            if part.number == 1:
+                found = {}
+                count, at = _number(module, part.start)
+                for _ in range(count):
+                    index, at = _number(module, at)
+                    found[index], at = _text(module, at)
+                return found
+    return {}
+
+
+def _limits(module: bytes, at: int) -> int:
+    """Where the limits of a table or a memory end."""
+    flags = module[at]
+    _, at = _number(module, at + 1)
+    return _number(module, at)[1] if flags & 1 else at
+
+
+def _text(content: bytes, at: int) -> tuple[bytes, int]:
+    size, at = _number(content, at)
+    return content[at : at + size], at + size
+
+
+def _number(content: bytes, at: int) -> tuple[int, int]:
+    """A whole number (LEB128), and where it ends."""
+    value = shift = 0
+    while True:
+        byte = content[at]
+        value |= (byte & 0x7F) << shift
+        at, shift = at + 1, shift + 7
+        if not byte & 0x80:
+            return value, at
+
+
+def _leb(value: int) -> bytes:
+    found = bytearray()
+    while value > 0x7F:
+        found.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*found, value])
+
+
+def _signed(value: int) -> bytes:
+    """A positive number as a signed one (LEB128)."""
+    found = bytearray()
+    while value > 0x3F:
+        found.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*found, value])
+
+
+def _forms(value: int) -> list[bytes]:
+    """A number in its shortest form, and in that which a linker leaves room for."""
+    padded = bytes((value >> 7 * part) & 0x7F | (0x80 if part < 4 else 0) for part in range(5))
+    return [_leb(value), padded]
