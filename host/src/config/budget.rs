@@ -14,7 +14,8 @@ pub struct Budget {
     /// Linear memory of one instance, in bytes. An instance that wants more is refused by
     /// `memory.grow`, and most allocators then trap: status 500.
     ///
-    /// 128 MiB: a Python interpreter with a web framework loaded takes about a third of this.
+    /// 256 MiB: a Python interpreter with a web framework loaded takes up to 60 MiB, and the longest
+    /// body (`limits.body`) fits in three times over: as it is joined, a copy of it is made.
     #[serde(rename = "memory", with = "units::size")]
     pub memory_bytes: usize,
     /// How long a handler may go without giving its client anything: from the request's head to the
@@ -57,7 +58,7 @@ pub struct Budget {
 impl Default for Budget {
     fn default() -> Self {
         Self {
-            memory_bytes: 128 * 1024 * 1024,
+            memory_bytes: 256 * 1024 * 1024,
             wall_time: Duration::from_secs(30),
             cpu_time: Duration::from_secs(5),
             concurrent_requests: 10_000,

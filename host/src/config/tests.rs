@@ -425,7 +425,7 @@ fn a_handlers_own_table_is_read_printed_and_checked() {
         ),
         (
             "[handlers.hello]\nmemory = \"1GiB\"\n",
-            "memory: expected 64KiB to 128MiB, found 1GiB",
+            "memory: expected 64KiB to 256MiB, found 1GiB",
         ),
         ("[handlers]\nreuse = 2\n", "handlers"),
         ("[handler.hello]\nreuse = 2\n", "did you mean [handlers]?"),
