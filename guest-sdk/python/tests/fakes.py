@@ -93,6 +93,9 @@ class Environ:
     def variables(self):
         return list(self._variables.items())
 
+    def get(self, name):
+        return self._variables.get(name)
+
     def read(self, size):
         self.reads.append(size)
         if not self._blocks:

@@ -9,7 +9,9 @@ a background task, it does when the response is over, within `close`.
 from __future__ import annotations
 
 import http
+import importlib
 import inspect
+import sys
 
 #: How much of a request's body one message brings, in bytes.
 BODY_BYTES_MAX = 64 * 1024
@@ -65,6 +67,9 @@ class WsgiOfAsgi:
         _run_until(self._loop, lambda: lifespan.is_over or self._lifespan.done())
         if lifespan.failure is not None:
             raise LifespanFailed(lifespan.failure)
+        if "anyio" in sys.modules:
+            # AnyIO imports this at the first request.
+            importlib.import_module("anyio._backends._asyncio")
 
     def __call__(self, environ, start_response):
         exchange = _Exchange(environ, self._loop, dict(self._state))

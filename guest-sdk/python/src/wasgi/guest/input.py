@@ -18,6 +18,7 @@ class _Raw(io.RawIOBase):
 
     def __init__(self, environ: object) -> None:
         self._environ = environ
+        self._bytes_read = 0
 
     def readable(self) -> bool:
         return True
@@ -28,18 +29,30 @@ class _Raw(io.RawIOBase):
         return len(block)
 
     def readall(self) -> bytes:
-        blocks = []
+        first = self._read(BLOCK_BYTES)
+        # Where the length is known, all of it is in memory once, and no copy of it.
+        rest = self._length() - self._bytes_read
+        body = io.BytesIO(bytes(len(first) + rest) if first and rest > 0 else b"")
+        body.write(first)
         while block := self._read(BLOCK_BYTES):
-            blocks.append(block)
-        return b"".join(blocks)
+            body.write(block)
+        body.truncate()
+        return body.getvalue()
+
+    def _length(self) -> int:
+        """The body's length, or 0 where it is not known."""
+        length = self._environ.get("CONTENT_LENGTH") or b""
+        return int(length) if length.isdigit() else 0
 
     def _read(self, size: int) -> bytes:
         from componentize_py_types import Err
 
         try:
-            return self._environ.read(size)
+            block = self._environ.read(size)
         except Err as error:
             raise _reason(error.value) from None
+        self._bytes_read += len(block)
+        return block
 
 
 def wsgi_input(environ: object) -> io.BufferedReader:

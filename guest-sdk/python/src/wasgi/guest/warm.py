@@ -63,6 +63,9 @@ class _Environ:
     def variables(self) -> list[tuple[str, bytes]]:
         return self._variables
 
+    def get(self, name: str) -> bytes | None:
+        return dict(self._variables).get(name)
+
     def read(self, size: int) -> bytes:
         return b""
 
