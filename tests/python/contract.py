@@ -171,6 +171,138 @@ def deep(environ, start_response):
         return [b"came back"]
 
 
+def deep_in_c(environ, start_response):
+    """Takes many of CPython's functions that call themselves as deep as they go, and says how each
+    ended."""
+    import ast
+    import copy
+    import json
+    import marshal
+    import pickle
+    import xml.etree.ElementTree as tree
+
+    def nested(depth, wrap=lambda inner: [inner]):
+        found = wrap(None)
+        for _ in range(depth):
+            found = wrap(found)
+        return found
+
+    class Deep:
+        def __init__(self, depth):
+            self.depth = depth
+
+        def __str__(self):
+            return str(Deep(self.depth - 1))
+
+        def __call__(self):
+            return Deep(self.depth - 1)()
+
+        def __getattr__(self, name):
+            return getattr(Deep(self.depth - 1), name)
+
+        def __add__(self, other):
+            return Deep(self.depth - 1) + other
+
+    depth = int(environ["QUERY_STRING"])
+    cases = {
+        "loads": lambda: json.loads("[" * depth),
+        "dumps": lambda: json.dumps(nested(depth)),
+        "ast": lambda: ast.parse("(" * depth),
+        "unary": lambda: compile("-" * depth + "1", "", "eval"),
+        "pickle": lambda: pickle.dumps(nested(depth)),
+        "repr": lambda: repr(nested(depth)),
+        "repr_dict": lambda: repr(nested(depth, lambda inner: {1: inner})),
+        "compare": lambda: nested(depth) == nested(depth),
+        "isinstance": lambda: isinstance(1, nested(depth, lambda inner: (inner or str,))),
+        "marshal": lambda: marshal.dumps(nested(depth)),
+        "deepcopy": lambda: copy.deepcopy(nested(depth)),
+        "xml": lambda: tree.tostring(tree.fromstring("<a>" * depth + "</a>" * depth)),
+        "str": lambda: str(Deep(depth)),
+        "call": lambda: Deep(depth)(),
+        "getattr": lambda: Deep(depth).name,
+        "add": lambda: Deep(depth) + 1,
+        "free": lambda: nested(depth) and None,
+    }
+    start_response("200 OK", TEXT)
+    for name, case in cases.items():
+        try:
+            case()
+            end = "none"
+        except Exception as error:
+            end = type(error).__name__
+        yield f"{name}: {end}\n".encode()
+
+
+def hashes(environ, start_response):
+    """A login as Django has it, and one as Werkzeug has it."""
+    import hashlib
+
+    start_response("200 OK", TEXT)
+    key = hashlib.pbkdf2_hmac("sha256", b"password", b"salt", 1_200_000)
+    other = hashlib.pbkdf2_hmac("sha1", b"password", b"salt", 2, 25)
+    stretched = hashlib.scrypt(b"password", salt=b"NaCl", n=1024, r=8, p=16)
+    return [f"{key.hex()} {other.hex()} {stretched.hex()}".encode()]
+
+
+def system(environ, start_response):
+    """What frameworks ask of the system."""
+    import getpass
+    import os
+    import shutil
+    import sqlite3
+    import tempfile
+
+    with tempfile.NamedTemporaryFile() as kept:
+        kept.write(b"x" * 200_000)
+        kept.flush()
+        size = os.stat(kept.name).st_size
+    with sqlite3.connect(os.path.join(tempfile.gettempdir(), "kept.db")) as database:
+        database.execute("create table t (n)")
+    opened = os.open(__file__, os.O_RDONLY)
+    first = os.read(opened, 6)
+    try:
+        open("written", "w")
+    except OSError as error:
+        refused = os.strerror(error.errno)
+    start_response("200 OK", TEXT)
+    told = [size, first, refused, os.getuid(), os.umask(0o22), getpass.getuser(),
+            os.path.expanduser("~"), shutil.disk_usage("/tmp").free > 1 << 20,
+            sorted(os.listdir("/"))[-1], HANDLE.read(9)]  # fmt: skip
+    return [repr(told).encode()]
+
+
+def coroutine(environ, start_response):
+    import asyncio
+
+    async def main():
+        await asyncio.sleep(0.01)
+        return await asyncio.to_thread(lambda: b"from a coroutine")
+
+    start_response("200 OK", TEXT)
+    return [asyncio.run(main())]
+
+
+#: Opened while the component is built, and read later.
+HANDLE = open(__file__)
+
+
+async def asgi(scope, receive, send):
+    """An ASGI application: gives its body back, block by block."""
+    if scope["type"] == "lifespan":
+        await receive()
+        scope["state"]["start"] = b"started "
+        return await send({"type": "lifespan.startup.complete"})
+    head = {"type": "http.response.start", "status": 200, "headers": [(b"x-a", b"1")]}
+    await send(head)
+    start = scope["state"]["start"] + scope["path"].encode() + b" "
+    await send({"type": "http.response.body", "body": start, "more_body": True})
+    more = True
+    while more:
+        message = await receive()
+        more = message["more_body"]
+        await send({"type": "http.response.body", "body": message["body"], "more_body": more})
+
+
 def application(environ, start_response):
     """Does what the path says."""
     name = environ["PATH_INFO"].rpartition("/")[2]

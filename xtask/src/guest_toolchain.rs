@@ -202,6 +202,15 @@ impl Rustc {
     }
 }
 
+/// The linker for WebAssembly that comes with rustup's toolchain.
+///
+/// # Errors
+///
+/// When the compiler can't be asked where it is.
+pub(crate) fn linker(root: &Path) -> Result<PathBuf> {
+    Ok(Rustc::query(root)?.linkers().join("gcc-ld/wasm-ld"))
+}
+
 /// The value in a line `key: value`.
 fn value_of<'a>(text: &'a str, key: &str) -> Option<&'a str> {
     text.lines()

@@ -11,6 +11,7 @@ mod hostile;
 mod instructions;
 mod process;
 mod python;
+mod python_native;
 mod record;
 mod tracked;
 mod workspace;
@@ -37,7 +38,7 @@ struct Task {
     run: fn(&Workspace, &[OsString]) -> Result<()>,
 }
 
-const TASKS: [Task; 11] = [
+const TASKS: [Task; 13] = [
     Task {
         name: "serve",
         arguments: "[ARGS…]",
@@ -61,6 +62,18 @@ const TASKS: [Task; 11] = [
         arguments: "",
         about: "Build the Python demos (handlers/{clock,flask,django,bottle}.wasm) as well",
         run: python,
+    },
+    Task {
+        name: "python-frameworks",
+        arguments: "[NAME…]",
+        about: "Build and ask an application of each Python framework; takes half an hour",
+        run: python_frameworks,
+    },
+    Task {
+        name: "python-native",
+        arguments: "",
+        about: "Build what of the Python SDK is compiled, and put it into the source tree",
+        run: |workspace, _| python_native::build(workspace),
     },
     Task {
         name: "test",
@@ -156,7 +169,7 @@ fn help() -> String {
     let mut help = String::from("Usage: cargo xtask <command>\n\nCommands:\n");
     for task in &TASKS {
         let usage = format!("{} {}", task.name, task.arguments);
-        help.push_str(&format!("  {usage:<15}  {}\n", task.about));
+        help.push_str(&format!("  {usage:<25}  {}\n", task.about));
     }
     help
 }
@@ -345,6 +358,11 @@ fn build_server(workspace: &Workspace) -> Result<PathBuf> {
 
 fn python(workspace: &Workspace, _: &[OsString]) -> Result<()> {
     python::build(workspace)
+}
+
+fn python_frameworks(workspace: &Workspace, names: &[OsString]) -> Result<()> {
+    let server = build_server(workspace)?;
+    python::frameworks(workspace, &server, names)
 }
 
 fn serve(workspace: &Workspace, arguments: &[OsString]) -> Result<()> {

@@ -67,7 +67,13 @@ const DEMOS: [Component; 4] = [
 ];
 
 /// What the integration tests serve beside the demos.
-const CASES: [Component; 2] = [
+const CASES: [Component; 3] = [
+    Component {
+        name: "python-asgi",
+        folder: CASES_FOLDER,
+        target: "contract:asgi",
+        warm: &["/"],
+    },
     Component {
         name: "python-contract",
         folder: CASES_FOLDER,
@@ -156,6 +162,33 @@ pub(crate) fn test(workspace: &Workspace) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Builds an application of each framework that the documentation names, or of those named here, each
+/// in a virtual environment of its own, and asks it through a server.
+///
+/// # Errors
+///
+/// When one of them does not do what it should.
+pub(crate) fn frameworks(
+    workspace: &Workspace,
+    server: &Path,
+    names: &[std::ffi::OsString],
+) -> Result<()> {
+    let mut command = Command::new("python3");
+    command
+        .arg(
+            workspace
+                .root
+                .join(CASES_FOLDER)
+                .join("frameworks/drive.py"),
+        )
+        .arg("--wasgi")
+        .arg(server)
+        .arg("--work")
+        .arg(workspace.target.join("python/frameworks"))
+        .args(names);
+    run(&mut command)
 }
 
 impl Component {

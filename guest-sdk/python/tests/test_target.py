@@ -3,6 +3,7 @@
 import contextlib
 import io
 import tempfile
+import time
 import unittest
 from pathlib import Path
 
@@ -61,7 +62,8 @@ class Builds(unittest.TestCase):
             self.assertEqual(status, 1)
             self.assertFalse(output.exists())
         lines = errors.getvalue().splitlines()
-        return lines[-1], lines[:-1]
+        # One line says whose packages they are.
+        return lines[-1], [line for line in lines[:-1] if "packages are those" not in line]
 
     def test_a_module_that_is_not_there(self):
         line, details = self.fails("", "other:app")
@@ -79,13 +81,39 @@ class Builds(unittest.TestCase):
 
     def test_an_import_that_fails(self):
         line, details = self.fails("import no_such_package")
-        self.assertIn("app can't be imported: ModuleNotFoundError: No module named", line)
+        self.assertRegex(line, r"wasgi: app\.py, line 1: there is no module no_such_package in /")
         self.assertIn("    import no_such_package", details)
+
+    def test_an_application_that_prints_more_than_componentize_py_takes(self):
+        source = "import sys\nfor _ in range(999): print('x' * 99, file=sys.stderr)\nraise KeyError\n"
+        line, details = self.fails(source)
+        self.assertEqual(line, "wasgi: app.py, line 3: KeyError")
+        self.assertIn("    raise KeyError", details)
+
+    def test_a_mistake_in_the_syntax_is_told_before_the_sandbox_starts(self):
+        started = time.monotonic()
+        line, details = self.fails("def f(:\n")
+        self.assertRegex(line, r"wasgi: /.*/app\.py, line 1: SyntaxError: invalid syntax")
+        self.assertEqual(details, ["    def f(:"])
+        # The sandbox alone takes five seconds.
+        self.assertLess(time.monotonic() - started, 4)
+
+    def test_a_lifespan_that_fails(self):
+        source = (
+            "async def app(scope, receive, send):\n    await receive()\n"
+            "    await send({'type': 'lifespan.startup.failed', 'message': 'no database'})\n"
+        )
+        line, _ = self.fails(source)
+        self.assertEqual(line, "wasgi: app:app: its lifespan failed at the start: no database")
+
+    def test_what_makes_an_application_is_none(self):
+        line, _ = self.fails("def app(): pass")
+        self.assertRegex(line, r"does not take \(environ, start_response\): .*; if .* write app:app\(\)")
 
     def test_a_page_that_fails_while_it_is_warmed(self):
         source = "def app(environ, start_response):\n    raise ValueError('cold')\n"
         line, details = self.fails(source, "app:app", "--warm", "/")
-        self.assertEqual(line, "wasgi: --warm /: ValueError: cold")
+        self.assertEqual(line, "wasgi: --warm /: app.py, line 2: ValueError: cold")
         self.assertIn("    raise ValueError('cold')", details)
 
     def test_a_folder_that_is_not_there(self):

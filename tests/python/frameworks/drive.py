@@ -199,7 +199,7 @@ class Framework:
 
 FRAMEWORKS = {
     "flask": Framework(("flask[async]",), flask),
-    "django": Framework(("django",), django, "site.wsgi:application", ("/admin/login/",)),
+    "django": Framework(("django",), django, "mysite.wsgi:application", ("/admin/login/",)),
     "bottle": Framework(("bottle",), bottle),
     "pyramid": Framework(("pyramid",), with_static),
     "falcon": Framework(("falcon",), with_static),
@@ -219,9 +219,9 @@ FRAMEWORKS = {
 
 def make_django(folder: Path, python: Path) -> None:
     """Django's own start of a project, with all its defaults, and a view for uploads."""
-    run([python, "-m", "django", "startproject", "site", folder])
-    (folder / "site/urls.py").write_text(
-        (folder / "site/urls.py").read_text()
+    run([python, "-m", "django", "startproject", "mysite", folder])
+    (folder / "mysite/urls.py").write_text(
+        (folder / "mysite/urls.py").read_text()
         + "\nimport asyncio\nfrom django.http import HttpResponse\n"
         "from django.views.decorators.csrf import csrf_exempt\n"
         "@csrf_exempt\ndef upload(request):\n"

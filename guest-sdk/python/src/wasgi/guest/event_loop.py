@@ -8,11 +8,8 @@ once: `run_in_executor`, `asyncio.to_thread`, `ThreadPoolExecutor.submit`, AnyIO
 
 from __future__ import annotations
 
-import contextlib
-import importlib.util
 import sys
 import time
-import types
 from collections.abc import Callable
 
 from wasgi.guest import late
@@ -24,27 +21,6 @@ _SLEEP_SECONDS_MAX = 3_600
 def install() -> None:
     """Has the modules changed when they are imported."""
     late.change(_CHANGES)
-    late.around("anyio", _with_ssl)
-
-
-@contextlib.contextmanager
-def _with_ssl():
-    """AnyIO imports `ssl` for its sockets, which nobody can use here: it finds names, and nobody
-    else finds the module."""
-    import asyncio  # noqa: F401 (does without it, and is not to see this one)
-
-    if "ssl" in sys.modules or importlib.util.find_spec("_ssl"):
-        yield
-        return
-    module = types.ModuleType("ssl")
-    module.__getattr__ = lambda name: type(
-        name, (OSError if name.endswith("Error") else object,), {"__module__": "ssl"}
-    )
-    sys.modules["ssl"] = module
-    try:
-        yield
-    finally:
-        del sys.modules["ssl"]
 
 
 def _change_asyncio(unix_events) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import sys
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from types import ModuleType
 
 
@@ -40,39 +39,6 @@ class _Changer:
         def exec_module(module) -> None:
             run(module)
             function(module)
-
-        spec.loader.exec_module = exec_module
-        return spec
-
-
-def around(package: str, context: Callable[[], AbstractContextManager]) -> None:
-    """Has the modules of a package run within a context."""
-    sys.meta_path.insert(0, _Surrounder(package, context))
-
-
-class _Surrounder:
-    """A finder that has an answer for each module of a package."""
-
-    def __init__(self, package: str, context: Callable[[], AbstractContextManager]) -> None:
-        self._package, self._context = package, context
-        #: A name that the others are asked for just now.
-        self._asked: set[str] = set()
-
-    def find_spec(self, name, path=None, target=None):
-        if name in self._asked or not f"{name}.".startswith(f"{self._package}."):
-            return None
-        self._asked.add(name)
-        try:
-            spec = importlib.util.find_spec(name)
-        finally:
-            self._asked.discard(name)
-        if spec is None or spec.loader is None:
-            return None
-        run = spec.loader.exec_module
-
-        def exec_module(module) -> None:
-            with self._context():
-                run(module)
 
         spec.loader.exec_module = exec_module
         return spec

@@ -48,7 +48,7 @@ def prepare(plan: dict) -> type:
     sys.dont_write_bytecode = True
     report.begin(plan["main_folder"])
     place = explain.Place(plan["names"], plan["own_folders"], plan["installed_folders"])
-    system = setup.install()
+    system = setup.install(tuple(plan["own_folders"]))
     if plan["own_folders"]:
         os.chdir(plan["own_folders"][0])
     _import_late(plan["imports"], place)

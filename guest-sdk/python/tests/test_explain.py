@@ -1,0 +1,124 @@
+"""Why an application can't be imported, in one line."""
+
+import os
+import subprocess
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+
+import fakes
+
+from wasgi.guest import explain
+
+
+class Explained(unittest.TestCase):
+    def setUp(self):
+        holder = tempfile.TemporaryDirectory()
+        self.addCleanup(holder.cleanup)
+        self.own, self.installed = Path(holder.name, "1"), Path(holder.name, "2")
+        self.own.mkdir()
+        self.installed.mkdir()
+        names = {str(self.own): "/home/ada/site", str(self.installed): "/home/ada/packages"}
+        self.place = explain.Place(names, [str(self.own)], [str(self.installed)])
+
+    def line(self, source):
+        """What is told of a module of the application's that raises."""
+        path = str(self.own / "app.py")
+        try:
+            exec(compile(source, path, "exec"), {"__name__": "app"})
+        except BaseException as error:
+            self.details = explain.details(error, self.place)
+            return explain.line(error, self.place)
+
+    def test_a_variable_that_is_not_there(self):
+        line = self.line("import os\n\nKEY = os.environ['NO_SUCH_KEY']\n")
+        self.assertEqual(
+            line,
+            "app.py, line 3: KeyError: 'NO_SUCH_KEY'; a handler has no environment variables: keep "
+            "settings in a module, or give a default",
+        )
+        self.assertIn("no environment variables", self.line("raise ValueError('Set the X environment variable')"))
+
+    def test_another_exception_has_its_place_alone(self):
+        self.assertEqual(self.line("x = 1\nx['a']\n")[:26], "app.py, line 2: TypeError:")
+        self.assertEqual(self.line("{}['x']"), "app.py, line 1: KeyError: 'x'")
+
+    def test_compiled_code_is_told_by_its_package(self):
+        package = self.installed / "pydantic_core"
+        package.mkdir()
+        (package / "_core.cpython-311-x86_64-linux-gnu.so").write_bytes(b"")
+        for source in (
+            "raise ModuleNotFoundError('no', name='pydantic_core._core')",
+            "try: raise ModuleNotFoundError('no', name='pydantic_core._core')\n"
+            "except ImportError as e: raise ImportError('long story', name='x') from e",
+            'raise ImportError("cannot import name \'_core\' from \'pydantic_core\'", name="pydantic_core")',
+        ):
+            self.assertIn(
+                "the package pydantic_core holds compiled code (pydantic_core/_core.cpython-311-"
+                "x86_64-linux-gnu.so), which can't run in the sandbox; use one",
+                self.line(source),
+            )
+
+    def test_modules_that_are_not_there(self):
+        for name, words in (
+            ("_ssl", "the standard library's module ssl is missing from the sandbox"),
+            ("termios", "module termios is missing from the sandbox"),
+            ("cgi", "Python 3.13 removed it"),
+            ("nothing.here", "no module nothing.here in /home/ada/packages; is it installed there? (pip install nothing)"),
+        ):  # fmt: skip
+            self.assertIn(words, self.line(f"raise ModuleNotFoundError('no', name={name!r})"))
+        self.assertIn("legacy-cgi", self.line("raise ModuleNotFoundError('no', name='cgi')"))
+
+    def test_what_the_sandbox_lacks_is_said(self):
+        self.assertIn("no threads", self.line('raise RuntimeError("can\'t start new thread")'))
+
+    def test_a_mistake_in_the_syntax_has_its_own_place(self):
+        (self.own / "other.py").write_text("x = (\n")
+        path = str(self.own / "other.py")
+        line = self.line(f"compile(open({path!r}).read(), {path!r}, 'exec')")
+        self.assertTrue(line.startswith("other.py, line 1: SyntaxError: "), line)
+
+    def test_tracebacks_begin_at_the_application(self):
+        self.line("1 / 0")
+        self.assertNotIn("test_explain", self.details)
+        self.assertIn("ZeroDivisionError", self.details)
+
+
+class Tls(unittest.TestCase):
+    def runs(self, own):
+        """What a package prints that imports `ssl`, if it is installed or one's own."""
+        program = (
+            "import sys; from unittest import mock; from wasgi.guest import tls\n"
+            "with mock.patch('importlib.util.find_spec', return_value=None): tls.install((sys.argv[2],))\n"
+            "sys.modules.pop('ssl', None); sys.path.insert(0, sys.argv[1]); import package\n"
+        )
+        with tempfile.TemporaryDirectory() as folder:
+            Path(folder, "package.py").write_text(
+                "import ssl\nfrom ssl import SSLContext, SSLWantReadError\n"
+                "print(issubclass(SSLWantReadError, (ssl.SSLError, OSError)), ssl.OP_ALL | ssl.CERT_NONE)\n"
+                "print(ssl.TLSVersion.TLSv1_2, SSLContext | None)\n"
+                "try: ssl.create_default_context()\n"
+                "except NotImplementedError as error: print(error)\n"
+            )
+            done = subprocess.run(
+                [sys.executable, "-c", program, folder, folder if own else "/none"],
+                env={**os.environ, "PYTHONPATH": str(Path(fakes.__file__).parent.parent / "src")},
+                capture_output=True, text=True,
+            )  # fmt: skip
+        return done
+
+    def test_installed_packages_find_names_and_no_more(self):
+        done = self.runs(own=False)
+        self.assertEqual(
+            done.stdout.splitlines(),
+            ["True 0", "0 ssl.SSLContext | None", "ssl.create_default_context: the sandbox has no TLS"],
+            done.stderr,
+        )
+
+    def test_the_application_itself_finds_what_there_is(self):
+        self.assertNotIn("the sandbox has no TLS", self.runs(own=True).stdout)
+
+
+if __name__ == "__main__":
+    unittest.main()
