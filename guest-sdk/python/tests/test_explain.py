@@ -40,6 +40,14 @@ class Explained(unittest.TestCase):
         )
         self.assertIn("no environment variables", self.line("raise ValueError('Set the X environment variable')"))
 
+    def test_a_variable_that_is_none_where_a_value_is_needed(self):
+        source = "import os\nPORT = int(os.environ.get('NO_SUCH_PORT'))\n"
+        (self.own / "app.py").write_text(source)
+        self.assertIn("no environment variables", self.line(source))
+        source = "def app(environ): raise ValueError('cold')\napp({})\n"
+        (self.own / "app.py").write_text(source)
+        self.assertEqual(self.line(source), "app.py, line 1: ValueError: cold")
+
     def test_another_exception_has_its_place_alone(self):
         self.assertEqual(self.line("x = 1\nx['a']\n")[:26], "app.py, line 2: TypeError:")
         self.assertEqual(self.line("{}['x']"), "app.py, line 1: KeyError: 'x'")

@@ -236,7 +236,7 @@ def make_django(folder: Path, python: Path) -> None:
     )
     run([python, "manage.py", "migrate", "--verbosity", "0"], cwd=folder)
     run(
-        [python, "manage.py", "createsuperuser", "--noinput", "--username", "ada", "--email", "a@b.c"],
+        [python, "manage.py", "createsuperuser", "--noinput", "--username", "ada", "--email", "ada@example.org"],
         cwd=folder, env={"DJANGO_SUPERUSER_PASSWORD": "secret"},
     )  # fmt: skip
 
@@ -257,12 +257,14 @@ def drive(name: str, framework: Framework, work: Path, wasgi: Path, keep: bool) 
     """Builds and asks one, and returns a row of the table."""
     folder = work / name
     python = folder / "venv/bin/python"
+    pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     if not (keep and python.is_file()):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         run([sys.executable, "-m", "venv", folder / "venv"])
-        run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
-             *framework.packages, SDK])  # fmt: skip
+        run([*pip, *framework.packages])
+    run([*pip, "--force-reinstall", "--no-deps", SDK])
+    run([*pip, SDK])
     app = folder / "app"
     shutil.rmtree(app, ignore_errors=True)
     if name == "django":

@@ -8,6 +8,7 @@ import dataclasses
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -139,6 +140,8 @@ class Build:
         for place, name in packages.staged(folder):
             if place != own and place.resolve() not in known:
                 found.append(_Searched("installed", place, name))
+        if zones := _time_zones([each.place for each in found], folder):
+            found.append(_Searched("installed", zones, zones))
         return found
 
     def _plan(self, search: list["_Searched"]) -> dict[str, object]:
@@ -169,6 +172,17 @@ class _Searched:
     place: Path
     #: What it is called to the user.
     name: Path
+
+
+def _time_zones(places: list[Path], folder: Path) -> Path | None:
+    """A folder with the package of time zones that is installed beside this one, where the
+    application's packages have none."""
+    spec = importlib.util.find_spec("tzdata")
+    if spec is None or spec.origin is None or any((each / "tzdata").is_dir() for each in places):
+        return None
+    aside = folder / "time-zones"
+    shutil.copytree(Path(spec.origin).parent, aside / "tzdata")
+    return aside
 
 
 def _dotted(version: tuple[int, ...]) -> str:

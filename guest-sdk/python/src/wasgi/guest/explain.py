@@ -99,7 +99,7 @@ def _what(error: BaseException, place: Place) -> tuple[str, str]:
     for each in _chain(error):
         if isinstance(each, ModuleNotFoundError) and each.name:
             return _missing(each.name, place)
-    if _asked_for_variable(error):
+    if _asked_for_variable(error, place):
         return told(error), _NO_VARIABLES
     for words, meaning in _LACKS:
         if words in str(error):
@@ -154,7 +154,7 @@ def _missing(name: str, place: Place) -> tuple[str, str]:
     return f"there is no module {name}{among}", f"is it installed there? (pip install {top})"
 
 
-def _asked_for_variable(error: BaseException) -> bool:
+def _asked_for_variable(error: BaseException, place: Place) -> bool:
     """Whether an exception comes of a variable that is not there."""
     if re.search(r"environment variable", str(error), re.IGNORECASE):
         return True
@@ -162,9 +162,13 @@ def _asked_for_variable(error: BaseException) -> bool:
     if frames and isinstance(error, KeyError):
         code = frames[-1][0].f_code
         is_os = code.co_filename in (os.__file__, "<frozen os>")
-        return is_os and code.co_name == "__getitem__"
-    summary = traceback.extract_tb(error.__traceback__)
-    return any("environ" in (each.line or "") or "getenv" in (each.line or "") for each in summary)
+        if is_os and code.co_name == "__getitem__":
+            return True
+    own = [
+        each.line or "" for each in traceback.extract_tb(error.__traceback__)
+        if _is_within(each.filename, place.own)
+    ]  # fmt: skip
+    return bool(own) and re.search(r"\bos\.environ\b|\bgetenv\(", own[-1]) is not None
 
 
 def _is_within(path: str, folders: list[str]) -> bool:
