@@ -253,7 +253,7 @@ class Written(Program):
         out = self.runs(
             """
             for name in ("umask", "statvfs", "getuid"): delattr(os, name)
-            del sys.modules["pwd"]
+            sys.modules.pop("pwd", None); compat.importlib.util.find_spec = lambda name: None
             compat.install(system)
             import pwd
             print(os.umask(0), os.umask(0o22), pwd.getpwuid(os.getuid()).pw_dir)

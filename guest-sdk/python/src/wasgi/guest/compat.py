@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import sys
 import types
@@ -24,9 +25,9 @@ def install(system) -> None:
             setattr(posix, name, function)
     if not hasattr(os, "statvfs_result"):
         os.statvfs_result = posix.statvfs_result
-    for name in ("pwd", "grp"):
-        if name not in sys.modules:
-            sys.modules[name] = _MODULES[name]()
+    for name, make in _MODULES.items():
+        if name not in sys.modules and importlib.util.find_spec(name) is None:
+            sys.modules[name] = make()
     shutil = sys.modules.get("shutil")
     if shutil is not None and not hasattr(shutil, "disk_usage"):
         _add_disk_usage(shutil)
@@ -101,7 +102,24 @@ def _groups() -> types.ModuleType:
     return module
 
 
-_MODULES = {"pwd": _passwords, "grp": _groups}
+def _processes() -> types.ModuleType:
+    """The compiled part of `multiprocessing`, which servers import for types that they name."""
+    module = types.ModuleType("_multiprocessing", "The sandbox has no processes.")
+
+    class SemLock:
+        SEM_VALUE_MAX = (1 << 31) - 1
+
+        def __init__(self, *_, **__) -> None:
+            raise NotImplementedError("the sandbox has no processes")
+
+    def sem_unlink(name):
+        raise FileNotFoundError(name)
+
+    module.SemLock, module.sem_unlink, module.flags = SemLock, sem_unlink, {}
+    return module
+
+
+_MODULES = {"pwd": _passwords, "grp": _groups, "_multiprocessing": _processes}
 
 
 def _add_disk_usage(shutil) -> None:
