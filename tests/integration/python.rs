@@ -394,8 +394,13 @@ fn logins_have_compiled_hashes() {
         keys[0],
         "8965b7dff1aceb0e161c0d1a0d484bc9506409fa887fd9a3f0411b7c81e96c12"
     );
-    assert_eq!(keys[1], "ea6c014dc72d6f8ccd1ed92ace1d41f0d8de8957cae9313626");
-    assert!(keys[2].starts_with("fdbabe1c9d3472007856e7190d01e9fe7c6ad7cbc8237830e77376634b373162"));
+    assert_eq!(
+        keys[1],
+        "ea6c014dc72d6f8ccd1ed92ace1d41f0d8de8957cae9313626"
+    );
+    assert!(
+        keys[2].starts_with("fdbabe1c9d3472007856e7190d01e9fe7c6ad7cbc8237830e77376634b373162")
+    );
     server.stop();
 }
 
@@ -420,7 +425,12 @@ fn coroutines_run_without_sockets() {
         return;
     };
     let told = server.get("/python-contract/coroutine");
-    assert_eq!(told.text(), "from a coroutine", "{:?}", server.error_log().lines());
+    assert_eq!(
+        told.text(),
+        "from a coroutine",
+        "{:?}",
+        server.error_log().lines()
+    );
     server.stop();
 }
 

@@ -66,7 +66,7 @@ const TASKS: [Task; 13] = [
     Task {
         name: "python-frameworks",
         arguments: "[NAME…]",
-        about: "Build and ask an application of each Python framework; takes half an hour",
+        about: "Build and ask an application of each Python framework",
         run: python_frameworks,
     },
     Task {
@@ -169,7 +169,7 @@ fn help() -> String {
     let mut help = String::from("Usage: cargo xtask <command>\n\nCommands:\n");
     for task in &TASKS {
         let usage = format!("{} {}", task.name, task.arguments);
-        help.push_str(&format!("  {usage:<25}  {}\n", task.about));
+        help.push_str(&format!("  {usage:<15}  {}\n", task.about));
     }
     help
 }
