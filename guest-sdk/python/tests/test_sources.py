@@ -44,7 +44,8 @@ class Sources(Folder):
         for name, content in (
             ("other_py", "import other"), ("pack__inner_py", "from pack import inner"),
             ("pack__deep__x_py", "from pack.deep.x import y"),
-            ("site__urls_py", "ROOT_URLCONF = 'site.urls'"), ("polls__models_py", "APPS = ['polls']"),
+            ("site__urls_py", "ROOT_URLCONF = 'site.urls'"),
+            ("polls__models_py", "APPS = ['polls']"),
         ):  # fmt: skip
             self.setUp()
             self.write(app_py=content, **{name: "return 1\n"})

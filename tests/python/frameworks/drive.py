@@ -236,7 +236,8 @@ def make_django(folder: Path, python: Path) -> None:
     )
     run([python, "manage.py", "migrate", "--verbosity", "0"], cwd=folder)
     run(
-        [python, "manage.py", "createsuperuser", "--noinput", "--username", "ada", "--email", "ada@example.org"],
+        [python, "manage.py", "createsuperuser", "--noinput", "--username", "ada", "--email",
+         "ada@example.org"],
         cwd=folder, env={"DJANGO_SUPERUSER_PASSWORD": "secret"},
     )  # fmt: skip
 
@@ -279,7 +280,8 @@ def drive(name: str, framework: Framework, work: Path, wasgi: Path, keep: bool) 
     (site / "handlers").mkdir(parents=True, exist_ok=True)
     (site / "html").mkdir(exist_ok=True)
     # So that what Django keeps in its database is there for the next request.
-    (site / "wasgi.toml").write_text(f"[handlers.{name}]\nreuse = 1000\n" if name == "django" else "")
+    reuse = f"[handlers.{name}]\nreuse = 1000\n" if name == "django" else ""
+    (site / "wasgi.toml").write_text(reuse)
     component = site / f"handlers/{name}.wasm"
     target = framework.target or f"{name}_app:app"
     command = [python, "-m", "wasgi", "build", target, "-o", component, *framework.options]

@@ -14,7 +14,8 @@ async def start():
 
 @app.get("/")
 async def hello():
-    return await render_template_string("{{ greeting }} {{ url_for('hello') }}", greeting=app.greeting)
+    page = "{{ greeting }} {{ url_for('hello') }}"
+    return await render_template_string(page, greeting=app.greeting)
 
 
 @app.get("/plain")

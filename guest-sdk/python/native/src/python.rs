@@ -136,7 +136,10 @@ impl Arguments {
             if item.is_null() || PyBytes_AsStringAndSize(item, &mut content, &mut size) != 0 {
                 return None;
             }
-            Some(slice::from_raw_parts(content.cast(), usize::try_from(size).ok()?))
+            Some(slice::from_raw_parts(
+                content.cast(),
+                usize::try_from(size).ok()?,
+            ))
         }
     }
 
@@ -154,7 +157,10 @@ impl Arguments {
         if number == -1 && !unsafe { PyErr_Occurred() }.is_null() {
             return None;
         }
-        number.try_into().map_err(|_| refuse(c"a number is out of range")).ok()
+        number
+            .try_into()
+            .map_err(|_| refuse(c"a number is out of range"))
+            .ok()
     }
 }
 

@@ -1,8 +1,8 @@
 //! The guard of CPython against a stack that is full.
 //!
 //! CPython 3.14 compares the address of the C stack with a limit, and raises `RecursionError` behind
-//! it. WebAssembly has two stacks: addresses are those in the linear memory, and what overflows first
-//! is the engine's own, of which a program sees nothing.
+//! it. WebAssembly has two stacks: addresses are those in the linear memory, and what overflows
+//! first is the engine's own, of which a program sees nothing (`wasgi.recursion`).
 
 use core::ffi::c_void;
 use core::ptr;
@@ -58,8 +58,11 @@ unsafe fn limits(state: *mut c_void) -> Option<*mut [u32; 3]> {
         // SAFETY: the state is part of a larger structure, the interpreter's.
         let found = unsafe { words.add(at) }.cast::<[u32; 3]>();
         let [top, soft, hard] = unsafe { found.read() };
-        let is_found = top >= here && here > soft && soft > hard
-            && top - soft <= 16 << 20 && soft - hard <= 64 << 10;
+        let is_found = top >= here
+            && here > soft
+            && soft > hard
+            && top - soft <= 16 << 20
+            && soft - hard <= 64 << 10;
         is_found.then_some(found)
     })
 }

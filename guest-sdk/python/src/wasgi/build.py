@@ -105,7 +105,8 @@ class Build:
 
     def _look_at_sources(self) -> None:
         """Ends the build at once where a module of the application's is no Python."""
-        mistake = sources.first_mistake(self.target.module, [path.resolve() for path in self.paths])
+        paths = [path.resolve() for path in self.paths]
+        mistake = sources.first_mistake(self.target.module, paths)
         if mistake is None:
             return
         if mistake.is_certain:

@@ -1,8 +1,8 @@
 """Makes deep recursion in CPython's C code a `RecursionError`, where it would trap.
 
-CPython 3.14 guards its recursion by the address of the C stack. WebAssembly has two stacks: what has
-an address lies in the linear memory, and everything else on the engine's own stack, which a program
-does not see and which is full first. Functions whose variables need no address, such as the scanner
+CPython 3.14 guards its recursion by the address of the C stack. WebAssembly has two stacks: what
+has an address lies in the linear memory, and everything else on the engine's own stack, which a
+program does not see and which is full first. Functions whose variables need no address, such as the scanner
 of `json`, take up nothing of the former, so that the guard never sees them.
 
 So each function that asks the guard, and each that frees an object, is put behind a small one that

@@ -60,7 +60,8 @@ def _change_asyncio(unix_events) -> None:
     unix_events.SelectorEventLoop = EventLoop
     unix_events._UnixSelectorEventLoop = EventLoop
     unix_events.EventLoop = EventLoop
-    for name in ("_UnixDefaultEventLoopPolicy", "_DefaultEventLoopPolicy", "DefaultEventLoopPolicy"):
+    for name in ("_Unix", "_", ""):
+        name = f"{name}DefaultEventLoopPolicy"
         if policy := getattr(unix_events, name, None):
             policy._loop_factory = EventLoop
 

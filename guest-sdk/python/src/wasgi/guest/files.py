@@ -53,7 +53,8 @@ class Node:
         """What `os.stat` says."""
         seconds = self.mtime_ns // 1_000_000_000
         moment = self.mtime_ns / 1e9
-        whole = (self.mode, self.number, 1, self.links, 0, 0, self.size(), seconds, seconds, seconds)
+        times = (seconds, seconds, seconds)
+        whole = (self.mode, self.number, 1, self.links, 0, 0, self.size(), *times)
         extra = {f"st_{name}": moment for name in ("atime", "mtime", "ctime")}
         extra |= {f"st_{name}_ns": self.mtime_ns for name in ("atime", "mtime", "ctime")}
         extra |= {"st_blksize": PIECE_BYTES, "st_blocks": (self.size() + 511) // 512, "st_rdev": 0}

@@ -72,4 +72,6 @@ class _Patient(io.RawIOBase):
 def _patient(stream) -> io.TextIOWrapper:
     # Not buffered, as Python's own are under PYTHONUNBUFFERED: an instance ends without a flush.
     raw = _Patient(stream.fileno())
-    return io.TextIOWrapper(raw, "utf-8", "backslashreplace", line_buffering=True, write_through=True)
+    return io.TextIOWrapper(
+        raw, "utf-8", "backslashreplace", line_buffering=True, write_through=True
+    )
