@@ -164,8 +164,8 @@ pub(crate) fn test(workspace: &Workspace) -> Result<()> {
     Ok(())
 }
 
-/// Builds an application of each framework that the documentation names, or of those named here, each
-/// in a virtual environment of its own, and asks it through a server.
+/// Builds an application of each framework that the documentation names, or of those named here,
+/// each in a virtual environment of its own, and asks it through a server.
 ///
 /// # Errors
 ///

@@ -1,6 +1,6 @@
 //! What of the Python SDK is compiled: one library of WebAssembly, which is linked into each
-//! component. It is built from `guest-sdk/python/native` and is part of the repository, since those who
-//! install the SDK have no compiler for it.
+//! component. It is built from `guest-sdk/python/native` and is part of the repository, since
+//! those who install the SDK have no compiler for it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -69,8 +69,8 @@ pub(crate) fn build(workspace: &Workspace) -> Result<()> {
     Ok(())
 }
 
-/// Takes the crate's own object out of an archive: link-time optimization has put all that is called
-/// into it, and the others are not made for a library.
+/// Takes the crate's own object out of an archive: link-time optimization has put all that is
+/// called into it, and the others are not made for a library.
 fn extract(archive: &Path, folder: &Path) -> Result<PathBuf> {
     if folder.exists() {
         fs::remove_dir_all(folder).with_context(|| format!("can't empty {}", folder.display()))?;

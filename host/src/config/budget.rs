@@ -14,8 +14,9 @@ pub struct Budget {
     /// Linear memory of one instance, in bytes. An instance that wants more is refused by
     /// `memory.grow`, and most allocators then trap: status 500.
     ///
-    /// 256 MiB: a Python interpreter with a web framework loaded takes up to 60 MiB, and the longest
-    /// body (`limits.body`) fits in three times over: as it is joined, a copy of it is made.
+    /// 256 MiB: a Python interpreter with a web framework loaded takes up to 60 MiB, and the
+    /// longest body (`limits.body`) fits in three times over: as it is joined, a copy of it is
+    /// made.
     #[serde(rename = "memory", with = "units::size")]
     pub memory_bytes: usize,
     /// How long a handler may go without giving its client anything: from the request's head to the

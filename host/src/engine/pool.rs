@@ -41,10 +41,10 @@ const FEWER_INSTANCES: u32 = 30;
 /// needs a check of its bounds. It is reserved, not used.
 const MEMORY_RESERVATION: u64 = 4 << 30;
 
-/// Stack for a guest's own calls, in bytes: twice wasmtime's default. What is not touched takes no
-/// memory. CPython raises `RecursionError` before it is full (`guest-sdk/python/src/wasgi/recursion.py`
-/// is made for this size), with room for 400 calls from C into Python.
-/// Guests built by the Rust SDK use little of it.
+/// Stack for a guest's own calls, in bytes: twice wasmtime's default. What is not touched takes
+/// no memory. CPython raises `RecursionError` before it is full
+/// (`guest-sdk/python/src/wasgi/recursion.py` is made for this size), with room for 400 calls
+/// from C into Python. Guests built by the Rust SDK use little of it.
 const WASM_STACK_BYTES: usize = 1024 * 1024;
 
 /// Stack of a fiber, in bytes: the guest's, and room for the host functions that it calls.

@@ -1,16 +1,16 @@
 //! The guard of CPython against a stack that is full.
 //!
-//! CPython 3.14 compares the address of the C stack with a limit, and raises `RecursionError` behind
-//! it. WebAssembly has two stacks: addresses are those in the linear memory, and what overflows
-//! first is the engine's own, of which a program sees nothing (`wasgi.recursion`).
+//! CPython 3.14 compares the address of the C stack with a limit, and raises `RecursionError`
+//! behind it. WebAssembly has two stacks: addresses are those in the linear memory, and what
+//! overflows first is the engine's own, of which a program sees nothing (`wasgi.recursion`).
 
 use core::ffi::c_void;
 use core::ptr;
 
 use crate::python::{self, Arguments, Object, PyThreadState_Get};
 
-/// How far below the limit the stack is at its end, in bytes: what handles the exception has so much.
-/// CPython aborts there.
+/// How far below the limit the stack is at its end, in bytes: what handles the exception has so
+/// much. CPython aborts there.
 const MARGIN_BYTES: u32 = 48 << 10;
 
 /// Words of a thread's state that are looked through.
