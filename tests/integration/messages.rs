@@ -207,6 +207,16 @@ fn wasgi_run_takes_a_path_without_a_method() {
         let has_line = |wanted: &str| ended.stdout.iter().any(|line| line.contains(wanted));
         assert!(has_line(line) && has_line("GET"), "{}", ended.everything());
     }
+    let missing = with_cache(&["run", "no-such.wasm"]);
+    let said = missing.refusal().to_owned();
+    assert!(said.ends_with("there is no file no-such.wasm"), "{said}");
+    let folder = site.path().to_str().expect("text");
+    let folder = with_cache(&["run", folder]);
+    assert!(
+        folder.refusal().contains("is a folder: name a handler"),
+        "{}",
+        folder.everything()
+    );
     let swapped = with_cache(&["run", file, "/variables", "POST"]);
     let said = "the method goes before the path: wasgi run ";
     assert!(swapped.refusal().contains(said), "{}", swapped.everything());

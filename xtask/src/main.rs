@@ -5,6 +5,7 @@
 
 mod bench;
 mod dependencies;
+mod docs;
 mod guest_toolchain;
 mod guests;
 mod hostile;
@@ -38,7 +39,7 @@ struct Task {
     run: fn(&Workspace, &[OsString]) -> Result<()>,
 }
 
-const TASKS: [Task; 13] = [
+const TASKS: [Task; 14] = [
     Task {
         name: "serve",
         arguments: "[ARGS…]",
@@ -86,6 +87,12 @@ const TASKS: [Task; 13] = [
         arguments: "[PART]",
         about: "Check formatting, code (clippy), docs (rustdoc) and dependencies (the only PART)",
         run: lint,
+    },
+    Task {
+        name: "docs",
+        arguments: "[PAGE…]",
+        about: "Run what README.md, or these pages, tell to run, top to bottom in a fresh copy",
+        run: docs::docs,
     },
     Task {
         name: "bench",

@@ -90,8 +90,17 @@ fn find(handler: &Path, folder: &Path) -> anyhow::Result<PathBuf> {
         name.push(extension);
         PathBuf::from(name)
     });
+    let is_file_name = matches!(
+        handler.extension().and_then(|it| it.to_str()),
+        Some("wasm" | "wat")
+    );
     match named.iter().find(|file| file.is_file()) {
         Some(file) => Ok(file.clone()),
+        None if handler.is_dir() => bail!(
+            "{} is a folder: name a handler's file, or its name in the handlers folder",
+            handler.display()
+        ),
+        None if is_file_name => bail!("there is no file {}", handler.display()),
         None => bail!(
             "there is no handler {}: neither a file of that name nor {}",
             handler.display(),

@@ -1,0 +1,437 @@
+//! Runs what a page of the documentation tells its reader to run, top to bottom, in a fresh copy of
+//! the repository: so that the page works as it is written.
+//!
+//! Of a page's fenced blocks, `sh` is run; `console` is run where a line begins with `$ `, and the
+//! lines below it are compared with what it says, in which `…` stands for anything. Other blocks
+//! are read, not run. A comment above a block says what else is to be done with it:
+//!
+//! - `<!-- run: background until "TEXT" -->`: starts it, and waits until it says that.
+//! - `<!-- run: write FILE -->`: writes the block to a file.
+//! - `<!-- run: in place of "TEXT" in FILE -->`: puts the block where the text is.
+//! - `<!-- run: no, WHY -->`: leaves it out.
+//!
+//! The page's own address, 127.0.0.1:8000, is replaced by one that is free.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io::{BufRead, BufReader, Lines, Write};
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::process::step;
+use crate::workspace::Workspace;
+
+/// The page that is run where none is named.
+const README: &str = "README.md";
+
+/// The address in the documentation.
+const ADDRESS: &str = "127.0.0.1:8000";
+
+/// How long to wait before a command is tried again.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// How often a command is tried whose output is not yet what the page says: a server takes up a
+/// changed handler a moment later.
+const TRIES: u32 = 60;
+
+/// How often it is looked whether a background command says what is waited for: half an hour, as
+/// the first build of the server is in it.
+const BACKGROUND_TRIES: u32 = 3600;
+
+/// One thing that a page has its reader do.
+#[derive(Debug, PartialEq)]
+enum Action {
+    /// Runs a command, whose output is compared with these lines, if there are any.
+    Run {
+        command: String,
+        expected: Vec<String>,
+    },
+    /// Starts a command, and waits for a text.
+    Start { command: String, until: String },
+    /// Writes a file.
+    Write { file: String, text: String },
+    /// Replaces a text in a file.
+    Replace {
+        file: String,
+        old: String,
+        new: String,
+    },
+}
+
+/// `cargo xtask docs [PAGE…]`: runs pages, each in a fresh copy.
+pub(crate) fn docs(workspace: &Workspace, pages: &[OsString]) -> Result<()> {
+    let readme = [OsString::from(README)];
+    let pages = if pages.is_empty() { &readme[..] } else { pages };
+    for page in pages {
+        let text = fs::read_to_string(workspace.root.join(page))
+            .with_context(|| format!("can't read {}", page.display()))?;
+        let actions = parse(&text).with_context(|| page.display().to_string())?;
+        step(format!("{}: {} steps", page.display(), actions.len()));
+        let copy = Copy::make(workspace)?;
+        let begun = Instant::now();
+        copy.run(&actions)
+            .with_context(|| format!("{} does not work as written", page.display()))?;
+        step(format!(
+            "{}: done in {} s",
+            page.display(),
+            begun.elapsed().as_secs()
+        ));
+    }
+    Ok(())
+}
+
+/// What is to be done, from a page's text.
+fn parse(text: &str) -> Result<Vec<Action>> {
+    let mut actions = Vec::new();
+    let mut directive: Option<&str> = None;
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        if let Some(rest) = line.strip_prefix("<!-- run: ") {
+            directive = Some(rest.trim_end_matches("-->").trim());
+            continue;
+        }
+        let Some(language) = line.strip_prefix("```") else {
+            continue;
+        };
+        let block: Vec<&str> = lines.by_ref().take_while(|line| *line != "```").collect();
+        add(directive.take(), language, &block, &mut actions)?;
+    }
+    ensure!(directive.is_none(), "a directive without a block");
+    Ok(actions)
+}
+
+fn add(
+    directive: Option<&str>,
+    language: &str,
+    block: &[&str],
+    actions: &mut Vec<Action>,
+) -> Result<()> {
+    let text = format!("{}\n", block.join("\n"));
+    let Some(directive) = directive else {
+        match language {
+            "sh" => actions.push(Action::Run {
+                command: text,
+                expected: Vec::new(),
+            }),
+            "console" => add_console(block, actions),
+            _ => {}
+        }
+        return Ok(());
+    };
+    if let Some(until) = directive.strip_prefix("background until ") {
+        let until = until.trim_matches('"').to_owned();
+        actions.push(Action::Start {
+            command: text,
+            until,
+        });
+    } else if let Some(file) = directive.strip_prefix("write ") {
+        let file = file.to_owned();
+        actions.push(Action::Write { file, text });
+    } else if let Some(rest) = directive.strip_prefix("in place of \"") {
+        let (old, file) = rest
+            .split_once("\" in ")
+            .context("expected \"TEXT\" in FILE")?;
+        actions.push(Action::Replace {
+            file: file.to_owned(),
+            old: old.to_owned(),
+            new: text,
+        });
+    } else if !directive.starts_with("no,") {
+        bail!("there is no directive {directive:?}");
+    }
+    Ok(())
+}
+
+/// Each command of a console with the lines that it says.
+fn add_console(block: &[&str], actions: &mut Vec<Action>) {
+    for line in block {
+        if let Some(command) = line.strip_prefix("$ ") {
+            actions.push(Action::Run {
+                command: format!("{command}\n"),
+                expected: Vec::new(),
+            });
+        } else if let Some(Action::Run { expected, .. }) = actions.last_mut() {
+            expected.push((*line).to_owned());
+        }
+    }
+}
+
+/// Whether an output has all lines that a page shows, in their order.
+fn is_as_shown(output: &str, expected: &[String]) -> bool {
+    let mut lines = output.lines();
+    expected.iter().all(|wanted| {
+        let parts: Vec<&str> = wanted.split('…').collect();
+        wanted == "…" || lines.any(|line| matches(line, &parts))
+    })
+}
+
+/// Whether a line is made of these parts with anything between them.
+fn matches(line: &str, parts: &[&str]) -> bool {
+    let [first, between @ .., last] = parts else {
+        return parts == [line];
+    };
+    let Some(mut rest) = line.strip_prefix(first) else {
+        return false;
+    };
+    for part in between {
+        match rest.find(part) {
+            Some(at) => rest = &rest[at + part.len()..],
+            None => return false,
+        }
+    }
+    rest.ends_with(last)
+}
+
+/// A fresh copy of the repository, and what is started in it.
+struct Copy {
+    folder: tempfile::TempDir,
+    target: PathBuf,
+    address: String,
+}
+
+impl Copy {
+    /// Copies what git tracks, as it is in the working tree. The target folder is the caller's, so
+    /// that the dependencies are compiled once.
+    fn make(workspace: &Workspace) -> Result<Self> {
+        let folder = tempfile::Builder::new().prefix("wasgi-docs-").tempdir()?;
+        let mut list = Command::new("git");
+        list.args(["ls-files", "-z"]).current_dir(&workspace.root);
+        let listed = list.output().context("can't start git")?;
+        ensure!(listed.status.success(), "git ls-files failed");
+        for name in listed.stdout.split(|byte| *byte == 0) {
+            let name = std::str::from_utf8(name)?;
+            let from = workspace.root.join(name);
+            if name.is_empty() || !from.is_file() {
+                continue;
+            }
+            let to = folder.path().join(name);
+            fs::create_dir_all(to.parent().unwrap_or(&to))?;
+            fs::copy(&from, &to).with_context(|| format!("can't copy {name}"))?;
+        }
+        let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
+        Ok(Self {
+            folder,
+            target: workspace.target.clone(),
+            address: address.to_string(),
+        })
+    }
+
+    /// Does what a page says, in one shell. Ends what it has started.
+    fn run(&self, actions: &[Action]) -> Result<()> {
+        let mut shell = Shell::start(self)?;
+        for action in actions {
+            match action {
+                Action::Write { file, text } => {
+                    let file = self.folder.path().join(file);
+                    fs::create_dir_all(file.parent().unwrap_or(&file))?;
+                    fs::write(&file, text)
+                        .with_context(|| format!("can't write {}", file.display()))?;
+                }
+                Action::Replace { file, old, new } => {
+                    let file = self.folder.path().join(file);
+                    let text = fs::read_to_string(&file)
+                        .with_context(|| format!("can't read {}", file.display()))?;
+                    ensure!(text.contains(old), "{} has no {old:?}", file.display());
+                    fs::write(&file, text.replacen(old, new, 1))?;
+                }
+                Action::Start { command, until } => shell.start_job(&self.adapt(command), until)?,
+                Action::Run { command, expected } => shell.run(&self.adapt(command), expected)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// A command of the page with the copy's address.
+    fn adapt(&self, command: &str) -> String {
+        let serves = |line: &&str| {
+            let starts = ["cargo xtask serve", "wasgi serve"];
+            starts.iter().any(|start| line.starts_with(start)) && !line.contains("--addr")
+        };
+        let lines = command.lines().map(|line| {
+            let line = line.replace(ADDRESS, &self.address);
+            match serves(&&*line) {
+                true => format!("{line} --addr {}\n", self.address),
+                false => format!("{line}\n"),
+            }
+        });
+        lines.collect()
+    }
+}
+
+/// One shell for a whole page: what a command changes is there for the next one.
+struct Shell {
+    child: Child,
+    input: ChildStdin,
+    answers: Lines<BufReader<ChildStdout>>,
+    /// What commands say.
+    said: PathBuf,
+    commands_count: usize,
+}
+
+impl Shell {
+    fn start(copy: &Copy) -> Result<Self> {
+        // What the page installs is not the user's.
+        let installed = copy.folder.path().join(".installed");
+        let mut path = OsString::from(installed.join("bin"));
+        path.push(":");
+        path.push(std::env::var_os("PATH").unwrap_or_default());
+        let mut child = Command::new("bash")
+            .args(["--noprofile", "--norc"])
+            .current_dir(copy.folder.path())
+            .env("PATH", path)
+            .env("CARGO_INSTALL_ROOT", &installed)
+            .env("CARGO_TARGET_DIR", &copy.target)
+            .env("XDG_CACHE_HOME", copy.folder.path().join(".cache"))
+            .env_remove("CARGO_MANIFEST_DIR")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("can't start bash")?;
+        let (input, output) = (child.stdin.take(), child.stdout.take());
+        let (mut input, output) = (input.context("no input")?, output.context("no output")?);
+        // Each job in a process group of its own, by which it is ended.
+        writeln!(input, "set -m")?;
+        Ok(Self {
+            child,
+            input,
+            answers: BufReader::new(output).lines(),
+            said: copy.folder.path().join(".said"),
+            commands_count: 0,
+        })
+    }
+
+    /// Runs a command, until it says what the page shows.
+    fn run(&mut self, command: &str, expected: &[String]) -> Result<()> {
+        let shown = command.trim_end();
+        step(format!("$ {shown}"));
+        let tries = if expected.is_empty() { 1 } else { TRIES };
+        for left in (0..tries).rev() {
+            let said = self.next_file();
+            let file = said.display();
+            writeln!(
+                self.input,
+                "{{\n{command}}} >'{file}' 2>&1 </dev/null; echo $?"
+            )?;
+            let code = self.answers.next().context("the shell has ended")??;
+            let output = fs::read_to_string(&said).unwrap_or_default();
+            if code == "0" && is_as_shown(&output, expected) {
+                return Ok(());
+            }
+            if left == 0 {
+                bail!("{shown}\nended with {code}, and said:\n{output}");
+            }
+            thread::sleep(PAUSE);
+        }
+        Ok(())
+    }
+
+    /// Starts a command in the background, and waits until it says something.
+    fn start_job(&mut self, command: &str, until: &str) -> Result<()> {
+        let shown = command.trim_end();
+        step(format!("$ {shown} &"));
+        let said = self.next_file();
+        writeln!(
+            self.input,
+            "{{\n{command}}} >'{}' 2>&1 </dev/null &",
+            said.display()
+        )?;
+        let job = self.ask("echo $!")?;
+        for _ in 0..BACKGROUND_TRIES {
+            if fs::read_to_string(&said).is_ok_and(|text| text.contains(until)) {
+                return Ok(());
+            }
+            if self.ask(&format!("kill -0 {job} 2>/dev/null; echo $?"))? != "0" {
+                break;
+            }
+            thread::sleep(PAUSE);
+        }
+        let output = fs::read_to_string(&said).unwrap_or_default();
+        bail!("{shown}\ndid not say {until:?}, but:\n{output}")
+    }
+
+    fn ask(&mut self, command: &str) -> Result<String> {
+        writeln!(self.input, "{command}")?;
+        Ok(self.answers.next().context("the shell has ended")??)
+    }
+
+    fn next_file(&mut self) -> PathBuf {
+        self.commands_count += 1;
+        self.said.with_extension(self.commands_count.to_string())
+    }
+}
+
+impl Drop for Shell {
+    fn drop(&mut self) {
+        // A shell that is gone has no jobs that could be ended.
+        let _ = writeln!(
+            self.input,
+            "for job in $(jobs -p); do kill -TERM -- -$job; done; wait; exit"
+        );
+        let _ = self.child.wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_is_what_it_has_its_reader_do() {
+        let page = "<!-- run: background until \"ready\" -->\n```sh\nserve\n```\ntext\n\
+                    <!-- run: write a/b.rs -->\n```rust\nfn b() {}\n```\n\
+                    <!-- run: in place of \"[x]\" in c.toml -->\n```toml\n[y]\n```\n\
+                    <!-- run: no, it takes an hour -->\n```sh\nlong\n```\n\
+                    ```console\n$ one\nsays …\n$ two\n```\n```rust\nread\n```\n";
+        let actions = parse(page).expect("it is a page");
+        let run = |command: &str, expected: &[&str]| Action::Run {
+            command: command.into(),
+            expected: expected.iter().map(|line| (*line).to_owned()).collect(),
+        };
+        assert_eq!(
+            actions,
+            [
+                Action::Start {
+                    command: "serve\n".into(),
+                    until: "ready".into()
+                },
+                Action::Write {
+                    file: "a/b.rs".into(),
+                    text: "fn b() {}\n".into()
+                },
+                Action::Replace {
+                    file: "c.toml".into(),
+                    old: "[x]".into(),
+                    new: "[y]\n".into()
+                },
+                run("one\n", &["says …"]),
+                run("two\n", &[]),
+            ]
+        );
+        assert!(parse("<!-- run: fly -->\n```sh\nx\n```\n").is_err());
+        assert!(parse("<!-- run: no, why -->\n").is_err());
+    }
+
+    #[test]
+    fn what_a_page_shows_is_compared_line_by_line() {
+        let lines = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
+        assert!(is_as_shown("a\nHello, Ada!\nb\n", &lines("Hello, Ada!")));
+        assert!(is_as_shown(
+            "took 17 ms, 3 of 4\n",
+            &lines("took … ms, … of 4")
+        ));
+        assert!(is_as_shown("a\nb\nc\n", &lines("a\n…\nc")));
+        assert!(!is_as_shown("b\na\n", &lines("a\nb")));
+        assert!(!is_as_shown("Hello, Eve!\n", &lines("Hello, Ada!")));
+    }
+
+    #[test]
+    fn the_readme_can_be_run() {
+        let actions = parse(include_str!("../../README.md")).expect("its directives are in order");
+        assert!(actions.len() > 8, "{actions:?}");
+    }
+}
