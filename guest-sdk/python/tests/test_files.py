@@ -324,6 +324,18 @@ class Gathered(unittest.TestCase):
             self.assertIsNotNone(files.find(f"{folder}/framework/test/client.py"))
             self.assertIsNone(files.find(f"{folder}/framework/native.so"))
 
+    def test_packages_that_an_imported_one_requires_are_kept(self):
+        with tempfile.TemporaryDirectory() as folder:
+            for name in ("late", "later", "other"):
+                Path(folder, name).mkdir()
+                Path(folder, name, "__init__.py").write_text("x")
+            Path(folder, "single.py").write_text("x")
+            files = Files()
+            required = {"unittest": ["late"], "late": ["later", "single", "late"], "x": ["other"]}
+            gather.Gatherer(files).companions([folder], required)
+            found = set(files.names(folder))
+        self.assertEqual(found, {"late", "later", "single.py"})
+
     def test_what_is_too_large_is_named(self):
         with tempfile.TemporaryDirectory() as folder:
             large = Path(folder, "large.bin")

@@ -134,6 +134,15 @@ class Packages(Folder):
         self.assertTrue((staged[0] / "two/__init__.py").is_file())
         self.assertTrue((staged[0] / "single.py").is_file())
 
+    def test_what_a_package_requires_with_any_extra_is_known(self):
+        self.write(p__a_py="", p__c_py="")
+        for name, requires in (("A-b", "Requires-Dist: c.d; extra == 'x'\n"), ("c_d", "")):
+            info = self.top / f"p/{name}-1.dist-info"
+            info.mkdir()
+            (info / "METADATA").write_text(f"Name: {name}\nVersion: 1\n{requires}\n")
+            (info / "RECORD").write_text(f"{name[0].lower()}.py,,\n{name}-1.dist-info/METADATA,,\n")
+        self.assertEqual(requirements.companions([self.top / "p"]), {"a": ["c"]})
+
     def test_linked_packages_are_copied(self):
         interpreter, installed = self.environment()
         self.write(elsewhere__three__INIT="", elsewhere__three__data="x")

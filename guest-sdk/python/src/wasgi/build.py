@@ -83,7 +83,8 @@ class Build:
         empty.mkdir()
         search = self._search_path(folder, main_folder, packages)
         main = main_folder / f"{MAIN_MODULE}.py"
-        main.write_text(_MAIN.format(plan=self._plan(search)), encoding="utf-8")
+        plan = self._plan(search) | {"companions": requirements.companions(packages.folders)}
+        main.write_text(_MAIN.format(plan=plan), encoding="utf-8")
         draft = folder / "handler.wasm"
         try:
             _componentize([each.place for each in search], draft, empty)

@@ -48,6 +48,31 @@ def missing(folders: list[Path], version: tuple[int, int]) -> list[tuple[str, st
     return found
 
 
+def companions(folders: list[Path]) -> dict[str, list[str]]:
+    """For each module at the top of an installed package, those of the packages that it requires, with
+    any extra: what it may import late."""
+    installed = {}
+    for each in metadata.distributions(path=[str(folder) for folder in folders]):
+        installed.setdefault(_normal(each.metadata["Name"] or ""), each)
+    tops = {name: _tops(each) for name, each in installed.items()}
+    found: dict[str, list[str]] = {}
+    for name, each in installed.items():
+        wanted = (re.match(r"\s*([\w.-]+)", line) for line in each.requires or [])
+        modules = [
+            top for match in wanted if match for top in tops.get(_normal(match[1]), ())
+        ]  # fmt: skip
+        for top in tops[name]:
+            found.setdefault(top, []).extend(modules)
+    return {top: sorted(set(modules)) for top, modules in found.items() if modules}
+
+
+def _tops(distribution: metadata.Distribution) -> list[str]:
+    """The modules that a package has at the top."""
+    names = {Path(str(file)).parts[0] for file in distribution.files or []}
+    modules = {name.removesuffix(".py") for name in names}
+    return sorted(name for name in modules if name.isidentifier() and name != "__pycache__")
+
+
 def holds(marker: str, values: dict[str, str] = SANDBOX) -> bool:
     """Whether an environment marker (PEP 508) holds with these values. One that can't be read does
     not."""

@@ -15,6 +15,9 @@ TOTAL_BYTES_MAX = 24 << 20
 #: One file, in bytes. It is read whole, and componentize-py takes 128 MiB of memory at the most.
 FILE_BYTES_MAX = 8 << 20
 
+#: Packages that are kept because others require them, together, in bytes, compressed.
+COMPANIONS_BYTES_MAX = 4 << 20
+
 #: Where the standard library is in the sandbox.
 STANDARD_LIBRARY = "/python"
 
@@ -82,6 +85,32 @@ class Gatherer:
                     self._tree(path, is_own=False)
                 else:
                     self._file(path, is_own=False)
+
+    def companions(self, folders: list[str], required: dict[str, list[str]]) -> None:
+        """Packages that nothing has imported yet and that those imported require (`required`, by the
+        names of modules): what they import late. As far as there is room for them."""
+        reached = {name.partition(".")[0] for name in sys.modules}
+        waiting = sorted(reached)
+        room = self.files.size_bytes + COMPANIONS_BYTES_MAX
+        while waiting:
+            for name in required.get(waiting.pop(), ()):
+                if name in reached:
+                    continue
+                reached.add(name)
+                waiting.append(name)
+                try:
+                    self._companion(folders, name)
+                except TooLarge:
+                    return
+                if self.files.size_bytes > room:
+                    return
+
+    def _companion(self, folders: list[str], name: str) -> None:
+        for folder in folders:
+            if os.path.isdir(f"{folder}/{name}"):
+                self._tree(f"{folder}/{name}", is_own=False)
+            elif os.path.isfile(f"{folder}/{name}.py"):
+                self._file(f"{folder}/{name}.py", is_own=False)
 
     def own(self, folder: str) -> None:
         """All that is in a folder of the application's.

@@ -44,6 +44,7 @@ def prepare(plan: dict) -> type:
     `plan` has the application (`module`, `attribute`, `is_factory`), modules to import beside it
     (`imports`), paths to ask it for (`warm`), and the folders of the sandbox's file system:
     `main_folder`, `own_folders`, `installed_folders`, and `names`, what each is called outside.
+    `companions` has which modules of installed packages require which.
     """
     sys.dont_write_bytecode = True
     report.begin(plan["main_folder"])
@@ -169,6 +170,7 @@ def _keep(kept: Files, plan: dict, place: explain.Place) -> None:
             gatherer.installed(folder, plan["include"])
         for folder in plan["own_folders"]:
             gatherer.own(folder)
+        gatherer.companions(plan["installed_folders"], plan["companions"])
     except gather.TooLarge as error:
         fail(
             f"{place.outside(error.path)} {error.reason}, and a handler keeps its files in memory; "
