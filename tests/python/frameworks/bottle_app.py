@@ -1,4 +1,4 @@
-"""Bottle: a page, a form of 150 kB, an upload, a file."""
+"""Bottle: a page, a body of 150 kB, an upload, a file."""
 
 import os
 
@@ -12,9 +12,9 @@ def hello():
     return bottle.template("Hello from {{name}}", name=bottle.request.script_name)
 
 
-@app.post("/form")
-def form():
-    return str(len(bottle.request.forms.text))
+@app.post("/body")
+def body():
+    return str(len(bottle.request.body.read()))
 
 
 @app.post("/upload")

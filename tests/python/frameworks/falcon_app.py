@@ -7,7 +7,7 @@ import falcon
 
 class Hello:
     def on_get(self, request, response):
-        response.text = f"Hello from {request.prefix}"
+        response.text = f"Hello from {request.app}"
 
 
 class Upload:
