@@ -175,11 +175,9 @@ impl Folder {
         Ok(Some(file.into()))
     }
 
-    /// Gives a file another name, in place of the file that has it, and has the system write that
-    /// to the disk.
+    /// Gives a file another name, in place of the file that has it.
     pub(super) fn rename(&self, from: &OsStr, to: &OsStr) -> io::Result<()> {
-        rustix::fs::renameat(&self.0, from, &self.0, to)?;
-        Ok(rustix::fs::fsync(&self.0)?)
+        Ok(rustix::fs::renameat(&self.0, from, &self.0, to)?)
     }
 
     /// Removes a file, or an empty folder.
