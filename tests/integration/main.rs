@@ -32,6 +32,7 @@ mod proxy;
 mod python;
 mod reload;
 mod reuse;
+mod scripts;
 mod settings;
 mod stress;
 mod tls;

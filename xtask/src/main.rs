@@ -39,7 +39,7 @@ struct Task {
     run: fn(&Workspace, &[OsString]) -> Result<()>,
 }
 
-const TASKS: [Task; 14] = [
+const TASKS: [Task; 15] = [
     Task {
         name: "serve",
         arguments: "[ARGS…]",
@@ -75,6 +75,12 @@ const TASKS: [Task; 14] = [
         arguments: "",
         about: "Build what of the Python SDK is compiled, and put it into the source tree",
         run: |workspace, _| python_native::build(workspace),
+    },
+    Task {
+        name: "runtime",
+        arguments: "",
+        about: "Build the runtime with which the server loads scripts (target/runtime)",
+        run: runtime,
     },
     Task {
         name: "test",
@@ -361,6 +367,10 @@ fn build_server(workspace: &Workspace) -> Result<PathBuf> {
         .cargo("build")
         .args(["--release", "--package", "wasgi"]))?;
     Ok(workspace.target.join("release/wasgi"))
+}
+
+fn runtime(workspace: &Workspace, _: &[OsString]) -> Result<()> {
+    python::build_runtime(workspace)
 }
 
 fn python(workspace: &Workspace, _: &[OsString]) -> Result<()> {

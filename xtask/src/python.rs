@@ -100,6 +100,7 @@ pub(crate) fn build(workspace: &Workspace) -> Result<()> {
         return Ok(());
     }
     let python = environment(workspace)?;
+    runtime(workspace, &python)?;
     let cases = workspace.target.join("guests/cases");
     fs::create_dir_all(&cases).with_context(|| format!("can't make {}", cases.display()))?;
     for component in &CASES {
@@ -124,6 +125,39 @@ pub(crate) fn build(workspace: &Workspace) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Builds the runtime with which the server loads scripts, below the target folder, where a server
+/// that was built there finds it. One that is newer than its sources is left alone.
+///
+/// # Errors
+///
+/// When a package can't be installed, or it does not build.
+pub(crate) fn build_runtime(workspace: &Workspace) -> Result<()> {
+    if !is_there() {
+        step("no Python 3.10 or later with venv and pip: the runtime for scripts is not built");
+        return Ok(());
+    }
+    runtime(workspace, &environment(workspace)?)
+}
+
+fn runtime(workspace: &Workspace, python: &Path) -> Result<()> {
+    let output = workspace.target.join("runtime/python");
+    let sources = [
+        workspace.root.join(SDK).join("src"),
+        workspace.root.join(SDK).join("requirements.txt"),
+    ];
+    if is_newer(&output.join("python.wasm"), &sources) {
+        return Ok(());
+    }
+    step("building the runtime for scripts in Python (target/runtime)");
+    let mut command = Command::new(python);
+    command
+        .args(["-m", "wasgi", "runtime"])
+        .arg(&output)
+        .env("PYTHONPATH", workspace.root.join(SDK).join("src"))
+        .env("PYTHONDONTWRITEBYTECODE", "1");
+    run(&mut command)
 }
 
 /// Runs the SDK's own tests, and the demos' if what they need is installed.

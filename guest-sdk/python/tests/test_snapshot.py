@@ -6,7 +6,7 @@ import struct
 import unittest
 import zlib
 
-from wasgi.build import _lightened
+from wasgi.build import lightened
 from wasgi.guest import census
 from wasgi.immortal import IMMORTAL, immortalize
 from wasgi.snapshot import Snapshot, SnapshotError
@@ -185,11 +185,11 @@ class MakesImmortal(unittest.TestCase):
         self.interpreter.counts[CODE] = 0
         refused = self.interpreter.component()
         with contextlib.redirect_stderr(io.StringIO()) as written:
-            self.assertEqual(_lightened(refused), refused)
+            self.assertEqual(lightened(refused), refused)
         self.assertEqual(written.getvalue().count("\n"), 1)
         self.assertIn("0x400 has a count of 0", written.getvalue())
 
         self.interpreter.counts[CODE] = 1
         with contextlib.redirect_stderr(io.StringIO()) as written:
-            self.assertNotEqual(_lightened(self.interpreter.component()), refused)
+            self.assertNotEqual(lightened(self.interpreter.component()), refused)
         self.assertEqual(written.getvalue(), "")

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::finding::Finding;
 use crate::engine::{Engine, Missing, Program};
-use crate::reload::MAX_HANDLER_BYTES;
+use crate::reload::{self, MAX_HANDLER_BYTES};
 
 /// Reads and loads a handler's file.
 ///
@@ -14,15 +14,22 @@ use crate::reload::MAX_HANDLER_BYTES;
 ///
 /// Fails with what is wrong with it, one finding for each import that is missing.
 pub(crate) fn load(engine: &Engine, path: &Path) -> Result<Program, Vec<Finding>> {
-    let bytes = read(path).map_err(|why| {
+    let bytes = match path.is_dir() {
+        true => application(path),
+        false => read(path),
+    };
+    let bytes = bytes.map_err(|why| {
         let fix = "name a handler's file: wasgi check handlers/hello.wasm";
         vec![Finding::error("load", why, fix)]
     })?;
-    let error = match engine.load(&bytes) {
+    let error = match engine.load_path(path, &bytes) {
         Ok(program) => return Ok(program),
         Err(error) => error,
     };
-    let missing = engine.missing(&bytes);
+    let missing = match path.extension().is_some_and(|it| it == "py") || path.is_dir() {
+        true => Vec::new(),
+        false => engine.missing(&bytes),
+    };
     if missing.is_empty() {
         // The engine's line has both in it.
         return Err(vec![Finding::error("load", error.to_string(), "")]);
@@ -36,6 +43,10 @@ fn explain(missing: &Missing) -> Finding {
         missing.import, missing.meaning
     );
     Finding::error("load", what, missing.remedy)
+}
+
+fn application(path: &Path) -> Result<Vec<u8>, String> {
+    reload::manifest(path).map_err(|error| format!("{error:#}"))
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, String> {

@@ -12,7 +12,7 @@ use crate::config::{Draft, Handler};
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = LIMITS_HEADING)]
 pub struct Budget {
-    /// Memory of one instance [default: 128]
+    /// Memory of one instance [default: 256]
     #[arg(long, value_name = "MIB", value_parser = mebibytes)]
     pub max_memory: Option<usize>,
     /// Time from a request's head to its response's end [default: 30]

@@ -24,7 +24,8 @@ pub fn check(arguments: &cli::Check) -> anyhow::Result<ExitCode> {
     if arguments.log {
         log::install(errors.clone(), log::LEVEL, log::wants_colours());
     }
-    let engine = Engine::new(&config.budget, &config.compile, config.site.code_cache())?;
+    let engine = Engine::new(&config.budget, &config.compile, config.site.code_cache())?
+        .with_runtime(config.site.runtime());
     let driver = Driver::new(&engine, &config)?;
     let mut report = Report::default();
     for file in &arguments.files {

@@ -33,7 +33,8 @@ pub fn run(arguments: &cli::Run) -> anyhow::Result<ExitCode> {
     let file = find(&arguments.handler, config.site.handlers())?;
     let mount = Mount::of(&file, config.site.handlers());
     let request = request(arguments, &mount)?;
-    let engine = Engine::new(&config.budget, &config.compile, config.site.code_cache())?;
+    let engine = Engine::new(&config.budget, &config.compile, config.site.code_cache())?
+        .with_runtime(config.site.runtime());
     let program = match check::load(&engine, &file) {
         Ok(program) => program,
         Err(findings) => {

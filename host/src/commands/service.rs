@@ -50,7 +50,8 @@ impl Service {
         on_started: impl FnOnce(String) + Send + 'static,
     ) -> anyhow::Result<Self> {
         let (root, handlers) = (config.site.root(), config.site.handlers());
-        let engine = Engine::new(&config.budget, &config.compile, config.site.code_cache())?;
+        let engine = Engine::new(&config.budget, &config.compile, config.site.code_cache())?
+            .with_runtime(config.site.runtime());
         engine.limit_memory(config.instance_memory_bytes());
         // What is cached is there at once; the rest is compiled while this serves already.
         let scan = reload::list(handlers);

@@ -20,6 +20,9 @@ pub struct Site {
     /// Where compiled handlers are kept, so that a restart need not compile; `none` for nowhere,
     /// and `wasgi/code` in the user's cache folder if it isn't set.
     pub code_cache: Option<PathBuf>,
+    /// The folder of the runtimes for scripts, that `cargo xtask runtime` makes; `runtime` beside
+    /// the program or beside its folder if it isn't set.
+    pub runtime: Option<PathBuf>,
     /// Whether the server starts although the folder of pages has the handlers or `wasgi.toml` in
     /// it, so that visitors can read them. A private key is never allowed there.
     pub allow_overlap: bool,
@@ -44,6 +47,7 @@ impl Default for Site {
             root: None,
             handlers: None,
             code_cache: None,
+            runtime: None,
             allow_overlap: false,
             code_cache_bytes: 2 << 30,
         }
@@ -60,9 +64,14 @@ impl Site {
             .code_cache
             .as_mut()
             .filter(|path| path.as_os_str() != NO_CACHE);
-        for path in [self.root.as_mut(), self.handlers.as_mut(), code_cache]
-            .into_iter()
-            .flatten()
+        for path in [
+            self.root.as_mut(),
+            self.handlers.as_mut(),
+            self.runtime.as_mut(),
+            code_cache,
+        ]
+        .into_iter()
+        .flatten()
         {
             *path = within(folder, path);
         }
@@ -86,6 +95,11 @@ impl Site {
         self.handlers.as_deref().unwrap_or(Path::new("handlers"))
     }
 
+    /// The folder of the runtimes for scripts, if there is one.
+    pub fn runtime(&self) -> Option<PathBuf> {
+        self.runtime.clone().or_else(default_runtime)
+    }
+
     /// Where compiled handlers are kept, if they are to be.
     pub fn code_cache(&self) -> Option<CodeCache<'_>> {
         let folder = self.code_cache.as_deref()?;
@@ -105,6 +119,16 @@ fn default_code_cache() -> Option<PathBuf> {
         .filter(absolute)
         .or_else(|| set("HOME").filter(absolute).map(|home| home.join(".cache")))?;
     Some(caches.join("wasgi").join("code"))
+}
+
+/// The folder of the runtimes for who doesn't say: beside the program, or beside the folder that it
+/// is in.
+fn default_runtime() -> Option<PathBuf> {
+    let program = std::env::current_exe().ok()?;
+    let folder = program.parent()?;
+    [folder.join("runtime"), folder.join("../runtime")]
+        .into_iter()
+        .find(|folder| folder.is_dir())
 }
 
 /// A path seen from a folder; as it is for the current one, so that messages stay short.

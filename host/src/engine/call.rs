@@ -161,7 +161,7 @@ struct Request {
 }
 
 impl Request {
-    fn into_state(self, seat: Option<Seat>, reservation: Reservation) -> State {
+    fn into_state(self, code: &Code, seat: Option<Seat>, reservation: Reservation) -> State {
         let mut state = State::new(
             self.handler,
             self.environ,
@@ -172,6 +172,7 @@ impl Request {
             reservation,
         );
         state.refused = self.refused;
+        state.set_folders(&code.folders);
         state
     }
 }
@@ -197,7 +198,7 @@ async fn run_on(code: Arc<Code>, request: Request, reuse: u32) -> Finished {
                 Err(short) => return Finished::turned_away(short),
             };
             let (pre, seat) = code.place_to_stay().await;
-            let mut store = new_store(pre, request.into_state(seat, reservation));
+            let mut store = new_store(pre, request.into_state(&code, seat, reservation));
             code.prepare(store.data_mut());
             let instance = match pre {
                 Pre::Application(pre) => instantiate(pre, &mut store).await,
@@ -243,7 +244,7 @@ async fn run(code: Arc<Code>, request: Request) -> Finished {
         Err(short) => return Finished::turned_away(short),
     };
     let (pre, seat) = code.place().await;
-    let mut store = new_store(pre, request.into_state(seat, reservation));
+    let mut store = new_store(pre, request.into_state(&code, seat, reservation));
     code.prepare(store.data_mut());
     let result = match pre {
         Pre::Application(pre) => match instantiate(pre, &mut store).await {

@@ -9,7 +9,6 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
 use std::sync::Arc;
 
 use rustix::fs::{MemfdFlags, SealFlags};
@@ -108,10 +107,10 @@ impl CodeFile {
             }
             // The same open file by its name: for components wasmtime asks for one.
             let path = format!("/proc/self/fd/{}", self.0.as_raw_fd());
-            let component = if Path::new(&path).exists() {
+            let component = if File::open(&path).is_ok() {
                 Component::deserialize_file(engine, path)
             } else {
-                // Where `/proc` is not mounted, in memory of this process's own.
+                // Where `/proc` is not mounted or may not be read, in memory of this process's own.
                 Component::deserialize(engine, self.read()?)
             };
             component.map(Mapped::Component)

@@ -1,6 +1,7 @@
 //! From a file's bytes to a program that is ready to instantiate, or one line that says why not.
 
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use anyhow::Context;
@@ -17,6 +18,7 @@ use super::limits::line;
 use super::memory::{Beginning, IsListed, MemoryTotal, Reservation, Short};
 use super::pool;
 use super::refused::Refused;
+use super::scripts::{Folders, Scripts, Tools, is_script};
 use super::seats::{Seat, Seats};
 use super::shared_code::{ProgramFiles, SharedCodes, key_of_state};
 use super::state::State;
@@ -40,6 +42,7 @@ pub struct Engine {
     memory: Arc<MemoryTotal>,
     cache: Option<Arc<CodeCache>>,
     shared: SharedCodes,
+    scripts: Scripts,
     compiler: Compiler,
 }
 
@@ -66,6 +69,8 @@ pub(super) struct Code {
     pub(super) in_crowd: OnceLock<Option<Pre>>,
     /// Its compiled code, for each pool that it comes to.
     pub(super) files: ProgramFiles,
+    /// What its instances see of the file system.
+    pub(super) folders: Folders,
     #[cfg(test)]
     is_direct: bool,
     /// The names of what it imports, such as `wasi:clocks/wall-clock@0.2.6`.
@@ -151,9 +156,17 @@ impl Engine {
             crowd: Arc::new(Crowd::new()),
             memory: Arc::new(MemoryTotal::new()),
             shared: SharedCodes::new(cache.clone()),
+            scripts: Scripts::new(None),
             cache,
             compiler,
         })
+    }
+
+    /// The same engine with the runtimes for scripts in a folder.
+    #[must_use]
+    pub fn with_runtime(mut self, folder: Option<PathBuf>) -> Self {
+        self.scripts = Scripts::new(folder);
+        self
     }
 
     /// Limits the memory of all instances together, in bytes, from now on.
@@ -170,6 +183,48 @@ impl Engine {
     /// it, there is room for some hundreds.
     pub fn expect_crowd(&self, budget: &Budget) {
         self.crowd.offer(*budget);
+    }
+
+    /// Loads what is at a path: a `.wasm` or `.wat` file, or a script.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::load`], and for scripts when their import fails.
+    pub fn load_path(&self, path: &Path, bytes: &[u8]) -> Result<Program, LoadError> {
+        let name = path.file_stem().unwrap_or_default().to_string_lossy();
+        let request = LoadRequest {
+            name: &name,
+            path,
+            bytes,
+            version: Version::of(bytes),
+            cancel: &CancelToken::new(),
+        };
+        self.load_request(&request)
+    }
+
+    fn load_request(&self, request: &LoadRequest<'_>) -> Result<Program, LoadError> {
+        if !is_script(request.path) {
+            return self.load_version(request.bytes, request.version, request.cancel);
+        }
+        if let Some(program) = self.kept_script(request.path, request.version) {
+            return program;
+        }
+        let tools = Tools {
+            room: &self.first,
+            compiler: &self.compiler,
+            cache: self.cache.as_ref(),
+            shared: &self.shared,
+        };
+        let files = self.scripts.load(request, &tools)?;
+        let compiled = files.map(&self.first.engine).map_err(unprepared)?;
+        self.link(&compiled, files, self.scripts.folders(request.path))
+    }
+
+    /// A script whose state is in the cache.
+    fn kept_script(&self, path: &Path, version: Version) -> Option<Result<Program, LoadError>> {
+        let cache = self.cache.as_ref()?;
+        let entry = self.scripts.entry(cache, version)?;
+        self.kept(Some(&(cache, entry)), self.scripts.folders(path))
     }
 
     /// Compiles and checks the bytes of a `.wasm` or `.wat` file.
@@ -196,7 +251,7 @@ impl Engine {
             .cache
             .as_ref()
             .map(|cache| (cache, cache.entry(version)));
-        if let Some(program) = self.kept(entry.as_ref()) {
+        if let Some(program) = self.kept(entry.as_ref(), Folders::default()) {
             return program;
         }
         let ProgramFiles { own, shared } =
@@ -216,7 +271,11 @@ impl Engine {
 
     /// A program whose compiled code is in the cache, or why it can't be run. None where it is to
     /// be compiled.
-    fn kept(&self, entry: Option<&(&Arc<CodeCache>, Entry)>) -> Option<Result<Program, LoadError>> {
+    fn kept(
+        &self,
+        entry: Option<&(&Arc<CodeCache>, Entry)>,
+        folders: Folders,
+    ) -> Option<Result<Program, LoadError>> {
         let (cache, entry) = entry?;
         let mut files = ProgramFiles::from(cache.read(entry)?);
         let mapped = files.own.map(&self.first.engine);
@@ -227,7 +286,7 @@ impl Engine {
             files.shared = Some(self.shared.find(key)?);
         }
         match mapped.and_then(|_| files.map(&self.first.engine)) {
-            Ok(compiled) => Some(self.link(&compiled, files)),
+            Ok(compiled) => Some(self.link(&compiled, files, folders)),
             Err(error) => {
                 cache.discard(entry, &format!("can't be used ({})", line(&error)));
                 None
@@ -239,11 +298,16 @@ impl Engine {
     pub(super) fn program(&self, files: impl Into<ProgramFiles>) -> Result<Program, LoadError> {
         let files = files.into();
         let compiled = files.map(&self.first.engine).map_err(unprepared)?;
-        self.link(&compiled, files)
+        self.link(&compiled, files, Folders::default())
     }
 
     /// Checks what was compiled, and has it ready in the pools.
-    fn link(&self, compiled: &Compiled, files: ProgramFiles) -> Result<Program, LoadError> {
+    fn link(
+        &self,
+        compiled: &Compiled,
+        files: ProgramFiles,
+        folders: Folders,
+    ) -> Result<Program, LoadError> {
         let engine = &self.first.engine;
         let kind = compiled.kind(engine).map_err(LoadError::new)?;
         let first = self.first.prepare(compiled, kind)?;
@@ -270,6 +334,7 @@ impl Engine {
             #[cfg(test)]
             is_direct: matches!(compiled, Compiled::Direct(_)),
             files,
+            folders,
             may_sleep,
             idle: Idle::default(),
             beginning,
@@ -424,13 +489,17 @@ impl Load for Engine {
     type Program = Program;
 
     fn load(&self, request: &LoadRequest<'_>) -> anyhow::Result<Program> {
-        Ok(self.load_version(request.bytes, request.version, request.cancel)?)
+        Ok(self.load_request(request)?)
     }
 
-    fn recall(&self, version: Version) -> Option<Program> {
+    fn recall(&self, path: &Path, version: Version) -> Option<Program> {
+        if is_script(path) {
+            return self.kept_script(path, version)?.ok();
+        }
         let cache = self.cache.as_ref()?;
         // What can't be run says so when it is loaded from its bytes.
-        self.kept(Some(&(cache, cache.entry(version))))?.ok()
+        let entry = cache.entry(version);
+        self.kept(Some(&(cache, entry)), Folders::default())?.ok()
     }
 
     fn turn(&self, version: Version, cancel: &CancelToken) -> impl Sized {

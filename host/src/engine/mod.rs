@@ -38,6 +38,7 @@ mod meter;
 mod missing;
 mod pool;
 mod refused;
+mod scripts;
 mod seats;
 mod shared_code;
 mod sleep;

@@ -222,7 +222,7 @@ mod tests {
         // As after a restart.
         let engine = handlers(Some(&cache));
         let [first, second] = [&one, &two].map(|bytes| {
-            let program = engine.recall(Version::of(bytes));
+            let program = engine.recall(Path::new("a.wasm"), Version::of(bytes));
             program.expect("it is in the cache")
         });
         assert!(Arc::ptr_eq(&shared(&first), &shared(&second)));
@@ -241,12 +241,13 @@ mod tests {
             panic!("a state is a module");
         };
         let key = key_of_state(&state).expect("it names its code");
+        let at = Path::new("a.wasm");
         for part in [Part::Code, Part::Frame] {
             of.discard(&of.part(key, part), "goes");
             let engine = handlers(Some(&cache));
-            assert!(engine.recall(Version::of(&one)).is_none());
+            assert!(engine.recall(at, Version::of(&one)).is_none());
             engine.load(&one).expect("it loads");
-            assert!(engine.recall(Version::of(&one)).is_some());
+            assert!(engine.recall(at, Version::of(&one)).is_some());
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use wasmtime::component::{Resource, ResourceTable};
 use wasmtime::{ResourceLimiter, Result};
-use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use super::bindings::wasgi::gateway::gateway as wit;
@@ -17,6 +17,7 @@ use super::limits::{FIELDS_BYTES, RANDOM_BYTES, WASI_HANDLES};
 use super::memory::{Reservation, Short};
 use super::meter::Meter;
 use super::refused::{Refused, Thing};
+use super::scripts::Folders;
 use super::seats::Seat;
 use super::wasi_http::NoNetwork;
 use crate::config::Budget;
@@ -80,6 +81,8 @@ pub(super) struct State {
     pub(super) refused: Refused,
     log: GuestLog,
     errors: LineLog,
+    /// What it sees of the file system, to read.
+    folders: Folders,
     wasi: Option<Box<Wasi>>,
 }
 
@@ -120,6 +123,7 @@ impl State {
             errors: log.stream(Source::Errors),
             refused: Refused::default(),
             log,
+            folders: Folders::default(),
             wasi: None,
         }
     }
@@ -165,7 +169,12 @@ impl State {
 
     /// Makes WASI, with what a kind of handler has of it beyond the others.
     pub(super) fn set_up_wasi(&mut self, configure: impl FnOnce(&mut WasiCtxBuilder)) {
-        self.wasi = Some(Wasi::new(&self.log, configure));
+        self.wasi = Some(Wasi::new(&self.log, &self.folders, configure));
+    }
+
+    /// Has the guest see these folders, from its first use of WASI on.
+    pub(super) fn set_folders(&mut self, folders: &Folders) {
+        self.folders = folders.clone();
     }
 
     /// Whether the next request may find no memory left.
@@ -356,9 +365,13 @@ impl ResourceLimiter for State {
 }
 
 impl Wasi {
-    /// Clocks, randomness, and streams to the log; no files, no network, no environment, no
-    /// arguments, but for what `configure` adds.
-    fn new(log: &GuestLog, configure: impl FnOnce(&mut WasiCtxBuilder)) -> Box<Self> {
+    /// Clocks, randomness, and streams to the log; no files but those in `folders`, no
+    /// network, no environment, no arguments, but for what `configure` adds.
+    fn new(
+        log: &GuestLog,
+        folders: &Folders,
+        configure: impl FnOnce(&mut WasiCtxBuilder),
+    ) -> Box<Self> {
         let mut table = ResourceTable::new();
         table.set_max_capacity(WASI_HANDLES);
         let mut context = WasiCtxBuilder::new();
@@ -369,6 +382,10 @@ impl Wasi {
             .allow_udp(false)
             .allow_ip_name_lookup(false)
             .max_random_size(RANDOM_BYTES);
+        for (folder, name) in folders.iter() {
+            // One that is gone is one that the guest does not find.
+            let _ = context.preopened_dir(folder, name, FsPerms::ReadOnly);
+        }
         configure(&mut context);
         let mut http = WasiHttpCtx::new();
         http.set_field_size_limit(FIELDS_BYTES);
@@ -386,7 +403,7 @@ impl WasiView for State {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         let wasi = self
             .wasi
-            .get_or_insert_with(|| Wasi::new(&self.log, |_| {}));
+            .get_or_insert_with(|| Wasi::new(&self.log, &self.folders, |_| {}));
         WasiCtxView {
             ctx: &mut wasi.context,
             table: &mut wasi.table,
@@ -398,7 +415,7 @@ impl WasiHttpView for State {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
         let wasi = self
             .wasi
-            .get_or_insert_with(|| Wasi::new(&self.log, |_| {}));
+            .get_or_insert_with(|| Wasi::new(&self.log, &self.folders, |_| {}));
         WasiHttpCtxView {
             hooks: &mut wasi.network,
             table: &mut wasi.table,

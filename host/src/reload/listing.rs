@@ -2,8 +2,9 @@
 //!
 //! Which files are handlers:
 //!
-//! - `*.wasm` and `*.wat`, in the folder and in folders below it; [`Route`] says what they answer
-//!   to.
+//! - `*.wasm`, `*.wat` and `*.py`, in the folder and in folders below it; [`Route`] says what they
+//!   answer to.
+//! - Folders below the top that hold a Python application (see [`application::MARKERS`]).
 //! - Nothing whose name starts with `.` or `_`, and no folder that does; nor what editors and
 //!   downloads leave for a moment (see [`is_ignored`]). Of these nothing is said.
 //! - No folder below the top that holds the sources of a handler (see [`SOURCE_MARKERS`]); and at
@@ -14,16 +15,18 @@
 //! - Anything else is a [`Problem`], so that nobody wonders why a file does not answer.
 //!
 //! Where several files make the same route one of them is served, and each of the others is a
-//! problem: `api.wasm` goes before `api/index.wasm`, then `.wasm` before `.wat`, then whichever
-//! comes first in the order of bytes (`[id].wasm` before `[name].wasm`).
+//! problem: `api.wasm` goes before `api/index.wasm`, then `.wasm` before `.wat` before `.py` before
+//! a folder, then whichever comes first in the order of bytes (`[id].wasm` before `[name].wasm`).
 
 use std::collections::HashMap;
 use std::fs::{self, Metadata};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use super::application;
 use crate::registry::{Problem, ProblemKind, label};
 use crate::router::{MAX_SEGMENTS, Route, Shape};
 
@@ -98,6 +101,17 @@ impl Stamp {
         }
     }
 
+    /// Takes in that of a file below.
+    pub(super) fn add(&mut self, name: &Path, other: &Self) {
+        let mut hasher = DefaultHasher::new();
+        (self.inode, name, other.device, other.inode, other.bytes).hash(&mut hasher);
+        (other.modified, other.changed).hash(&mut hasher);
+        self.inode = hasher.finish();
+        self.bytes = self.bytes.saturating_add(other.bytes);
+        self.modified = self.modified.max(other.modified);
+        self.changed = self.changed.max(other.changed);
+    }
+
     /// Whether the file was last changed before `time`, as far as its own times say.
     pub(super) fn is_before(&self, time: SystemTime) -> bool {
         let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -169,6 +183,15 @@ impl Listing {
             Ok(names) => names,
             Err(error) => return self.unreadable_folder(folder, below, &error),
         };
+        let is_application = |name: &PathBuf| {
+            let markers = application::MARKERS.iter();
+            markers
+                .into_iter()
+                .any(|marker| name.as_os_str() == *marker)
+        };
+        if depth > 0 && names.iter().any(is_application) {
+            return self.application(folder, below, visit);
+        }
         let is_marker = |name: &PathBuf| SOURCE_MARKERS.iter().any(|m| name.as_os_str() == *m);
         if depth > 0 && names.iter().any(is_marker) {
             return;
@@ -232,14 +255,28 @@ impl Listing {
     fn file(&mut self, folder: Folder<'_>, file: String, stamp: Stamp) {
         let stem = file
             .strip_suffix(".wasm")
-            .or_else(|| file.strip_suffix(".wat"));
+            .or_else(|| file.strip_suffix(".wat"))
+            .or_else(|| file.strip_suffix(".py"));
         let Some(stem) = stem else {
             let text = not_a_handler(&file);
             return self.problem(folder, &file, ProblemKind::NotAHandler, &text);
         };
-        match Route::parse(stem) {
+        let name = stem.to_owned();
+        self.found(folder, file, name, stamp);
+    }
+
+    /// A folder that is one handler.
+    fn application(&mut self, folder: Folder<'_>, below: &str, visit: &mut dyn FnMut(&Path)) {
+        match application::stamp(&folder.path.join(below), visit) {
+            Ok(stamp) => self.found(folder, below.to_owned(), below.to_owned(), stamp),
+            Err(error) => self.unreadable_folder(folder, below, &error),
+        }
+    }
+
+    fn found(&mut self, folder: Folder<'_>, file: String, name: String, stamp: Stamp) {
+        match Route::parse(&name) {
             Ok(route) => self.handlers.push(Found {
-                name: stem.to_owned(),
+                name,
                 shape: route.shape(),
                 route,
                 file,
@@ -321,17 +358,13 @@ fn not_a_handler(file: &str) -> String {
     let built = file.rsplit_once('.').map_or(file, |(built, _)| built);
     let built = format!("{built}.wasm");
     let (what, command) = match extension.to_ascii_lowercase().as_str() {
-        "wasm" | "wat" => {
+        "wasm" | "wat" | "py" => {
             return "not a handler: write the ending in small letters".to_owned();
         }
         "html" | "htm" | "css" | "svg" | "png" | "jpg" | "ico" => {
             return "not a handler: pages and what they load go into the folder of pages"
                 .to_owned();
         }
-        "py" => (
-            "Python",
-            format!("python -m wasgi build {stem}:app -o {built}"),
-        ),
         "rs" => (
             "Rust",
             format!("cargo new --lib {stem}, and cargo xtask build {stem} (README.md)"),
@@ -353,7 +386,7 @@ fn not_a_handler(file: &str) -> String {
             format!("jco componentize {file} --wit wit -o {built} (docs/handlers.md)"),
         ),
         _ => {
-            return "not a handler (.wasm or .wat): move it out or start its name with '_'"
+            return "not a handler (.wasm, .wat or .py): move it out or start its name with '_'"
                 .to_owned();
         }
     };
@@ -361,13 +394,18 @@ fn not_a_handler(file: &str) -> String {
 }
 
 impl Found {
+    /// Whether it is an application that is a folder.
+    pub(super) fn is_folder(&self) -> bool {
+        self.name == self.file
+    }
+
     /// Of two files with the same route the one with the lesser precedence is served.
-    fn precedence(&self) -> (bool, bool, &str) {
-        (
-            self.route.is_index(),
-            self.file.ends_with(".wat"),
-            &self.file,
-        )
+    fn precedence(&self) -> (bool, usize, &str) {
+        const ENDINGS: [&str; 3] = [".wasm", ".wat", ".py"];
+        let is = |ending: &&str| self.file.ends_with(*ending);
+        // A folder has none of these.
+        let kind = ENDINGS.iter().position(is).unwrap_or(ENDINGS.len());
+        (self.route.is_index(), kind, &self.file)
     }
 }
 

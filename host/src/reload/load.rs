@@ -120,7 +120,7 @@ impl Job {
         };
         self.outcome_of(version).unwrap_or_else(|| {
             // A loader that panics here may say why when it loads.
-            let program = catch_unwind(AssertUnwindSafe(|| loader.recall(version)));
+            let program = catch_unwind(AssertUnwindSafe(|| loader.recall(&self.path, version)));
             match program {
                 Ok(Some(program)) => Outcome::Loaded(version, program, begun.elapsed()),
                 Ok(None) | Err(_) => Outcome::Unknown,
@@ -155,6 +155,7 @@ impl Job {
         }
         let request = LoadRequest {
             name: &self.name,
+            path: &self.path,
             bytes: &bytes,
             version,
             cancel: &self.cancel,

@@ -23,6 +23,7 @@
 //! or removed. Nothing is ever written into a watched folder, and reading is no event, so the
 //! reloader can't wake itself. The pages are watched by a thread of their own: see `pages`.
 
+mod application;
 mod cancel;
 mod listing;
 mod load;
@@ -52,6 +53,7 @@ use queue::Permits;
 use slots::{Slots, Trust};
 use thread::Order;
 
+pub use application::manifest;
 pub use cancel::{CancelToken, OnCancel};
 pub use listing::{MAX_ENTRIES, MAX_STRAYS, SOURCE_MARKERS};
 pub use pages::{OnPages, PagesChange};
@@ -84,7 +86,7 @@ pub trait Load: Send + Sync + 'static {
 
     /// The program of this version, if it can be had without the file's bytes. Called before
     /// [`load`](Self::load), in the same way.
-    fn recall(&self, _version: Version) -> Option<Self::Program> {
+    fn recall(&self, _path: &Path, _version: Version) -> Option<Self::Program> {
         None
     }
 
@@ -99,7 +101,9 @@ pub trait Load: Send + Sync + 'static {
 pub struct LoadRequest<'a> {
     /// The handler's name: the file's path in the handlers folder without its extension.
     pub name: &'a str,
-    /// All of the file's content.
+    /// The file's path, absolute; of an application that is a folder, the folder's.
+    pub path: &'a Path,
+    /// All of the file's content; of a folder, the paths and hashes of all its files.
     pub bytes: &'a [u8],
     /// The version that `bytes` are.
     pub version: Version,

@@ -8,11 +8,12 @@
 //! The listing says what is there now. Hints only say when to look, and none of them has to arrive
 //! for a change to be found: see [`Settle`].
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
+use super::application;
 use super::listing::{self, Folder, Found, Listing};
 use super::load::{Done, Job, Outcome, Stage};
 use super::queue::{Permits, Position, Queue, SLICE};
@@ -40,6 +41,8 @@ pub(super) struct Slots<P> {
     /// Jobs to be run by somebody; each slot has one at most.
     pub(super) queue: Queue,
     gates: HashMap<String, Weak<Gate>>,
+    /// Handlers that are folders, at the last look.
+    applications: HashSet<String>,
     /// What the last look at the folder complained about.
     complaints: Vec<Problem>,
     /// Handlers that are served no more, kept until their last request is over: their memory is
@@ -83,6 +86,7 @@ impl<P> Slots<P> {
             settle: Settle::default(),
             queue: Queue::new(permits),
             gates: HashMap::new(),
+            applications: HashSet::new(),
             complaints: Vec::new(),
             retired: Vec::new(),
             changes: Vec::new(),
@@ -104,6 +108,13 @@ impl<P> Slots<P> {
         let Ok(file) = path.strip_prefix(&self.path) else {
             return;
         };
+        if let Some(application) = self.application_of(file) {
+            let mut names = file.iter().skip(Path::new(&application).iter().count());
+            if !names.any(|name| application::is_ignored(&name.to_string_lossy())) {
+                self.settle.note(&application, hint, now);
+            }
+            return;
+        }
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         // A hidden name that is moved can be what a link leads through: `..data` of a mounted
         // volume.
@@ -111,6 +122,13 @@ impl<P> Slots<P> {
         if !(passing && listing::is_ignored(&name)) {
             self.settle.note(&file.to_string_lossy(), hint, now);
         }
+    }
+
+    /// The application, a folder that is one handler, in which a path is.
+    fn application_of(&self, file: &Path) -> Option<String> {
+        let above = file.ancestors().skip(1).filter_map(Path::to_str);
+        let mut known = above.filter_map(|folder| self.applications.get(folder));
+        known.next().cloned()
     }
 
     /// Nothing that was known of the files' content is sure any more: each is read again.
@@ -158,6 +176,8 @@ impl<P> Slots<P> {
         for found in &listing.handlers {
             self.consider(found, trust, now);
         }
+        let folders = listing.handlers.iter().filter(|found| found.is_folder());
+        self.applications = folders.map(|found| found.file.clone()).collect();
         self.withdraw_missing(&listing, now);
         let known = std::mem::take(&mut self.complaints);
         for (file, problem) in listing.problems {
@@ -219,8 +239,7 @@ impl<P> Slots<P> {
 
     /// Withdraws what is not in the listing and stays away.
     fn withdraw_missing(&mut self, listing: &Listing, now: Instant) {
-        let present: std::collections::HashSet<&Shape> =
-            listing.handlers.iter().map(|found| &found.shape).collect();
+        let present: HashSet<&Shape> = listing.handlers.iter().map(|found| &found.shape).collect();
         let settle = &mut self.settle;
         let retired = &mut self.retired;
         let changes = &mut self.changes;

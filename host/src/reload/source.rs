@@ -7,6 +7,7 @@ use std::path::Path;
 use anyhow::{Context, bail};
 use rustix::fs::{Mode, OFlags};
 
+use super::application;
 use super::listing::Stamp;
 use crate::registry::Version;
 
@@ -30,6 +31,9 @@ pub(super) enum Content {
 ///
 /// It can't be read, is no regular file, or is larger than [`MAX_HANDLER_BYTES`].
 pub(super) fn read(path: &Path) -> anyhow::Result<Content> {
+    if is_application(path) {
+        return application::manifest(path).map(Content::Whole);
+    }
     let mut file = match open(path) {
         Ok(file) => file,
         Err(rustix::io::Errno::NOENT) => return Ok(Content::Gone),
@@ -57,11 +61,22 @@ pub(super) fn read(path: &Path) -> anyhow::Result<Content> {
 /// The version of what is in the file at `path`, if it can be had: without holding all of it, for
 /// who wants to know only whether it is another one.
 pub(super) fn version(path: &Path) -> Option<Version> {
+    if is_application(path) {
+        return Some(Version::of(&application::manifest(path).ok()?));
+    }
     let file = open(path).ok()?;
     if !file.metadata().ok()?.is_file() {
         return None;
     }
     Version::read(file.take(MAX_HANDLER_BYTES)).ok()
+}
+
+/// Whether a path is that of an application: of a folder that has what makes it one.
+fn is_application(path: &Path) -> bool {
+    path.is_dir()
+        && application::MARKERS
+            .iter()
+            .any(|name| path.join(name).is_file())
 }
 
 fn open(path: &Path) -> rustix::io::Result<File> {

@@ -25,6 +25,9 @@ from wasgi.target import Target
 #: The module that componentize-py wraps. Not the name of the world, which it generates itself.
 MAIN_MODULE = "wasgi_main"
 
+#: The folder with the contract.
+WIT = Path(__file__).resolve().parent / "wit"
+
 #: Longer than any build takes, in seconds: Django with its admin takes half a minute.
 _TIMEOUT_SECONDS = 900
 
@@ -87,13 +90,13 @@ class Build:
         main.write_text(_MAIN.format(plan=plan), encoding="utf-8")
         draft = folder / "handler.wasm"
         try:
-            _componentize([each.place for each in search], draft, empty)
+            componentize([each.place for each in search], draft, empty)
         except BuildError as error:
             raise _reported(main_folder, error.details) or error from None
         notes = main_folder / NOTES_NAME
         for line in notes.read_text("utf-8").splitlines() if notes.is_file() else []:
             self.tell(line)
-        return _install(_guarded(_lightened(draft.read_bytes())), self.output)
+        return _install(guarded(lightened(draft.read_bytes())), self.output)
 
     def _check(self) -> None:
         if importlib.util.find_spec("componentize_py") is None:
@@ -191,11 +194,23 @@ def _dotted(version: tuple[int, ...]) -> str:
     return ".".join(map(str, version))
 
 
-def _componentize(search_path: list[Path], output: Path, empty: Path) -> None:
-    wit = Path(__file__).resolve().parent / "wit"
+def componentize(
+    search_path: list[Path],
+    output: Path,
+    empty: Path,
+    main_module: str = MAIN_MODULE,
+    world: str = "handler",
+    wit: Path = WIT,
+) -> None:
+    """Has componentize-py make a component of a module, for a world of those in the folder `wit`.
+    `empty` is an empty folder.
+
+    Raises:
+        BuildError: where it can't.
+    """
     command = [sys.executable, "-c", "from componentize_py import script; script()"]
-    command += ["--quiet", "--wit-path", str(wit), "--world", "handler"]
-    command += ["componentize", MAIN_MODULE, "--output", str(output)]
+    command += ["--quiet", "--wit-path", str(wit), "--world", world]
+    command += ["componentize", main_module, "--output", str(output)]
     for folder in search_path:
         command += ["--python-path", str(folder)]
     # It would add the packages of this environment, of pipenv's or of whichever Python is first.
@@ -239,7 +254,7 @@ def _understand(output: str) -> BuildError:
     return BuildError("componentize-py failed; what it wrote is above", output.rstrip())
 
 
-def _lightened(component: bytes) -> bytes:
+def lightened(component: bytes) -> bytes:
     """The component with objects that are no longer counted. If that can't be done it is as good as
     before, and slower."""
     try:
@@ -251,7 +266,7 @@ def _lightened(component: bytes) -> bytes:
     return bytes(snapshot.component)
 
 
-def _guarded(component: bytes) -> bytes:
+def guarded(component: bytes) -> bytes:
     """The component in which deep recursion is an exception. If that can't be done, it traps."""
     try:
         return recursion.guarded(component)

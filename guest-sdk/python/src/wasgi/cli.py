@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import wasgi
+from wasgi import runtime
 from wasgi.build import Build, BuildError
 from wasgi.target import Target, TargetError
 
@@ -17,6 +18,8 @@ _USAGE = 2
 def main(arguments: list[str] | None = None) -> int:
     """Runs a command, and returns its exit status."""
     options = _parser().parse_args(arguments)
+    if options.command == "runtime":
+        return _runtime(options.folder)
     try:
         target = Target.parse(options.target)
     except TargetError as error:
@@ -41,6 +44,17 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
+def _runtime(folder: Path) -> int:
+    try:
+        size = runtime.build(folder)
+    except (BuildError, OSError) as error:
+        if getattr(error, "details", ""):
+            print(error.details, file=sys.stderr)
+        return _fail(str(error), 1)
+    print(f"wrote {folder} ({size / 1e6:.1f} MB)")
+    return 0
+
+
 def _fail(line: str, status: int) -> int:
     print(f"wasgi: {line}", file=sys.stderr)
     return status
@@ -52,7 +66,12 @@ def _parser() -> argparse.ArgumentParser:
         description="Turns WSGI applications into handlers for the wasgi server.",
     )
     parser.add_argument("--version", action="version", version=f"wasgi {wasgi.__version__}")
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    generic = commands.add_parser(
+        "runtime",
+        help="build the runtime that the server loads scripts with",
+    )
+    generic.add_argument("folder", type=Path, metavar="FOLDER", help="where to write it")
     build = commands.add_parser(
         "build",
         help="build a handler from an application",

@@ -62,6 +62,8 @@ pub(super) struct Entry(blake3::Hash);
 pub(super) enum Part {
     Code,
     Frame,
+    /// The frame by which an interpreter loads an application.
+    Loader,
 }
 
 /// Why an entry is not used.
@@ -122,8 +124,9 @@ impl CodeCache {
         hasher.update(key.as_bytes());
         // Longer than a version's by this: never the same as one of those.
         hasher.update(match part {
-            Part::Code => b"code",
+            Part::Code => &b"code"[..],
             Part::Frame => b"frame",
+            Part::Loader => b"loader",
         });
         Entry(hasher.finalize())
     }

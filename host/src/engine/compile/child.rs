@@ -1,9 +1,11 @@
 //! A compiling process, as the server sees it.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{self, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -79,17 +81,19 @@ pub(super) enum Why {
 }
 
 impl Child {
-    /// Starts a process. `on_end` is called, on a thread of its own, when it has ended.
+    /// Starts a process that can read in `folders`, and nowhere else. When it has ended,
+    /// `on_end` is called, on a thread of its own.
     ///
     /// # Errors
     ///
     /// The system has no process, thread or descriptor for it.
     pub(super) fn start(
         options: &Options,
+        folders: &[PathBuf],
         on_end: impl FnOnce() + Send + 'static,
     ) -> anyhow::Result<Self> {
         let (socket, stdin) = protocol::channel().context("no channel to a compiling process")?;
-        let mut command = command(options);
+        let mut command = command(options, folders);
         command.stdin(stdin);
         let (started, child) = mpsc::sync_channel(1);
         let (ended, end) = mpsc::channel();
@@ -226,7 +230,7 @@ impl Killer {
 }
 
 /// The command line of a compiling process, which has nothing of this one's environment.
-fn command(options: &Options) -> Command {
+fn command(options: &Options, folders: &[PathBuf]) -> Command {
     let mut command = Command::new(THIS_PROGRAM);
     let stack_bytes = options.stack_bytes.to_string();
     let cores = thread::available_parallelism().map_or(1, usize::from);
@@ -238,6 +242,11 @@ fn command(options: &Options) -> Command {
         .arg(format!("--cpu-time={}", options.cpu_time.as_millis()))
         .arg(format!("--stack={stack_bytes}"))
         .arg(format!("--output={}", options.output_bytes))
+        .args(
+            folders
+                .iter()
+                .flat_map(|folder| [OsStr::new("--folder"), folder.as_os_str()]),
+        )
         .env_clear()
         // The stack of threads that nobody sizes: the compiler's own.
         .env("RUST_MIN_STACK", stack_bytes)

@@ -31,6 +31,9 @@ pub(super) enum Common {
     Wanted(File, File),
 }
 
+/// Says what is known of them.
+pub(super) type Ask<'a> = dyn FnMut(CodeKey) -> Result<Common, LoadError> + 'a;
+
 /// Compiles the bytes of a `.wasm` or `.wat` file. `common` is asked once at most, for a component
 /// that was made from a snapshot.
 ///
@@ -40,7 +43,7 @@ pub(super) enum Common {
 pub(super) fn compile(
     engine: &wasmtime::Engine,
     bytes: &[u8],
-    common: &mut dyn FnMut(CodeKey) -> Result<Common, LoadError>,
+    common: &mut Ask<'_>,
 ) -> Result<Code, LoadError> {
     let binary = binary(bytes)?;
     match Layer::of(&binary)? {
@@ -50,6 +53,37 @@ pub(super) fn compile(
             compile_fused(engine, &component, common)
         }
     }
+}
+
+/// Compiles an interpreter without an application.
+///
+/// # Errors
+///
+/// It is none that this server can use, or does not compile; or `common` fails.
+pub(super) fn runtime(
+    engine: &wasmtime::Engine,
+    bytes: &[u8],
+    common: &mut Ask<'_>,
+) -> Result<Code, LoadError> {
+    let bytes = bulk::component(bytes).map_err(LoadError::new)?;
+    let runtime = fuse::runtime(&bytes).map_err(|why| no_runtime(&why))?;
+    compile_parts(engine, &runtime.apart, common)
+}
+
+/// Compiles the frame by which an interpreter loads an application.
+///
+/// # Errors
+///
+/// It is none that this server can use, or does not compile.
+pub(super) fn loader(engine: &wasmtime::Engine, bytes: &[u8]) -> Result<Vec<u8>, LoadError> {
+    let bytes = bulk::component(bytes).map_err(LoadError::new)?;
+    let runtime = fuse::runtime(&bytes).map_err(|why| no_runtime(&why))?;
+    let loader = engine.precompile_component(&runtime.loader);
+    loader.map_err(|error| LoadError::new(format!("does not compile: {}", line(&error))))
+}
+
+fn no_runtime(refusal: &fuse::Refusal) -> LoadError {
+    LoadError::new(format!("is no runtime that this server can use: {refusal}"))
 }
 
 /// Does with compiled code what the server will do with it, but for making an instance: what fails
@@ -126,7 +160,7 @@ impl Layer {
 fn compile_fused(
     engine: &wasmtime::Engine,
     bytes: &[u8],
-    common: &mut dyn FnMut(CodeKey) -> Result<Common, LoadError>,
+    common: &mut Ask<'_>,
 ) -> Result<Code, LoadError> {
     let bytes = &bulk::component(bytes).map_err(LoadError::new)?;
     let fused = match fuse::component(bytes) {
@@ -166,7 +200,7 @@ fn compile_fused(
 fn compile_parts(
     engine: &wasmtime::Engine,
     apart: &Apart,
-    common: &mut dyn FnMut(CodeKey) -> Result<Common, LoadError>,
+    common: &mut Ask<'_>,
 ) -> Result<Code, LoadError> {
     let failed = |error: wasmtime::Error| {
         let why = line(&error);

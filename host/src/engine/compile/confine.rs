@@ -8,9 +8,13 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
+use std::path::PathBuf;
 
 use anyhow::{Context, ensure};
-use landlock::{ABI, Access, AccessFs, AccessNet, Ruleset, RulesetAttr, RulesetStatus, Scope};
+use landlock::{
+    ABI, Access, AccessFs, AccessNet, PathBeneath, PathFd, Ruleset, RulesetAttr,
+    RulesetCreatedAttr, RulesetStatus, Scope,
+};
 use rustix::process::{Pid, Resource, Rlimit, Signal, getppid, set_parent_process_death_signal};
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
@@ -20,6 +24,14 @@ use seccompiler::{
 /// Descriptors that a process may have open: its three standard ones, those of a job, and some that
 /// are open for a moment.
 const DESCRIPTORS: u64 = 16;
+
+/// Descriptors of a process that loads a script, which opens files itself.
+const RUNNING_DESCRIPTORS: u64 = 128;
+
+/// Address space of a process that loads a script, beyond the limit, in bytes: what wasmtime
+/// reserves for the interpreter's memory (`pool`), guard pages included. The memory itself has a
+/// limit of its own.
+const RESERVED_BYTES: u64 = 5 << 30;
 
 /// By how much a process gives way to those that serve (nice(2)): it gets a third of the time that
 /// one of them gets, if both want all of it.
@@ -64,16 +76,24 @@ pub(super) fn inherited_descriptors() -> Vec<u32> {
     open.into_iter().filter(is_open).collect()
 }
 
-/// Limits this process: its address space, and what it may write to one file.
+/// Limits this process: its address space, and what it may write to one file. One that `runs` a
+/// script needs some more.
 ///
 /// # Errors
 ///
 /// It may have less already.
-pub(super) fn limit(memory_bytes: u64, output_bytes: u64) -> anyhow::Result<()> {
+pub(super) fn limit(memory_bytes: u64, output_bytes: u64, runs: bool) -> anyhow::Result<()> {
+    let (memory_bytes, descriptors) = match runs {
+        true => (
+            memory_bytes.saturating_add(RESERVED_BYTES),
+            RUNNING_DESCRIPTORS,
+        ),
+        false => (memory_bytes, DESCRIPTORS),
+    };
     for (resource, most, name) in [
         (Resource::As, memory_bytes, "memory"),
         (Resource::Fsize, output_bytes, "the size of files"),
-        (Resource::Nofile, DESCRIPTORS, "descriptors"),
+        (Resource::Nofile, descriptors, "descriptors"),
         (Resource::Core, 0, "core dumps"),
     ] {
         // Who started the server may have set less, which can't be raised.
@@ -93,12 +113,13 @@ pub(super) fn limit(memory_bytes: u64, output_bytes: u64) -> anyhow::Result<()> 
 }
 
 /// Takes files, network, other processes, these descriptors and most of the kernel from this thread
-/// and all that it starts. Gives a line for each means that this system does not have.
-pub(super) fn confine(inherited: &[u32]) -> Vec<String> {
+/// and all that it starts; what is in `folders` can be read. Gives a line for each means that this
+/// system does not have.
+pub(super) fn confine(inherited: &[u32], folders: &[PathBuf]) -> Vec<String> {
     [
         ("no new privileges", no_new_privileges()),
-        ("Landlock", landlock()),
-        ("seccomp", seccomp(inherited)),
+        ("Landlock", landlock(folders)),
+        ("seccomp", seccomp(inherited, !folders.is_empty())),
     ]
     .into_iter()
     .filter_map(|(name, result)| {
@@ -112,14 +133,19 @@ fn no_new_privileges() -> anyhow::Result<()> {
     Ok(rustix::thread::set_no_new_privs(true)?)
 }
 
-/// No file, no folder, no TCP port, no signal to another process.
-fn landlock() -> anyhow::Result<()> {
-    let status = Ruleset::default()
+/// No file, no folder but these, and these to read; no TCP port, no signal to another process.
+fn landlock(folders: &[PathBuf]) -> anyhow::Result<()> {
+    let mut ruleset = Ruleset::default()
         .handle_access(AccessFs::from_all(LANDLOCK))?
         .handle_access(AccessNet::from_all(LANDLOCK))?
         .scope(Scope::from_all(LANDLOCK))?
-        .create()?
-        .restrict_self()?;
+        .create()?;
+    for folder in folders {
+        let folder = PathFd::new(folder)?;
+        let read = AccessFs::ReadFile | AccessFs::ReadDir;
+        ruleset = ruleset.add_rule(PathBeneath::new(folder, read))?;
+    }
+    let status = ruleset.restrict_self()?;
     ensure!(
         status.ruleset != RulesetStatus::NotEnforced,
         "this kernel does not have it"
@@ -129,9 +155,9 @@ fn landlock() -> anyhow::Result<()> {
 
 /// Only the calls of the kernel that computing needs. Others fail as if the kernel did not know
 /// them, so that the C library falls back to older ones.
-fn seccomp(inherited: &[u32]) -> anyhow::Result<()> {
+fn seccomp(inherited: &[u32], runs: bool) -> anyhow::Result<()> {
     let filter = SeccompFilter::new(
-        rules(inherited)?,
+        rules(inherited, runs)?,
         SeccompAction::Errno(libc::ENOSYS as u32),
         SeccompAction::Allow,
         std::env::consts::ARCH.try_into()?,
@@ -189,7 +215,21 @@ const ALLOWED: &[libc::c_long] = &[
     libc::SYS_getrandom,
 ];
 
-fn rules(inherited: &[u32]) -> anyhow::Result<BTreeMap<i64, Vec<SeccompRule>>> {
+/// Calls that reading files needs.
+const OF_FILES: &[libc::c_long] = &[
+    libc::SYS_openat,
+    libc::SYS_openat2,
+    libc::SYS_readlinkat,
+    libc::SYS_getdents64,
+    libc::SYS_newfstatat,
+    libc::SYS_statx,
+    libc::SYS_fstatfs,
+    libc::SYS_fadvise64,
+    libc::SYS_preadv,
+    libc::SYS_dup3,
+];
+
+fn rules(inherited: &[u32], runs: bool) -> anyhow::Result<BTreeMap<i64, Vec<SeccompRule>>> {
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
         ALLOWED.iter().map(|call| (*call, Vec::new())).collect();
     // The descriptor of `mmap` is its fifth argument.
@@ -216,6 +256,10 @@ fn rules(inherited: &[u32]) -> anyhow::Result<BTreeMap<i64, Vec<SeccompRule>>> {
     rules.insert(libc::SYS_newfstatat, only(3, SeccompCmpOp::Eq, open)?);
     // Its own limits: 0 is the calling process.
     rules.insert(libc::SYS_prlimit64, only(0, SeccompCmpOp::Eq, 0)?);
+    if runs {
+        // What is opened Landlock decides.
+        rules.extend(OF_FILES.iter().map(|call| (*call, Vec::new())));
+    }
     // Ending itself, as after a stack overflow.
     let own = u64::from(std::process::id());
     rules.insert(libc::SYS_tgkill, only(0, SeccompCmpOp::Eq, own)?);
@@ -293,7 +337,7 @@ mod tests {
         let addr = listener.local_addr().expect("an address");
         confined(move || {
             no_new_privileges().expect("every Linux has it");
-            if let Err(error) = landlock() {
+            if let Err(error) = landlock(&[]) {
                 return println!("not tested: {error:#}");
             }
             let error = fs::read("/proc/self/status").expect_err("a file");
@@ -312,7 +356,7 @@ mod tests {
         let parent = getppid();
         confined(move || {
             let number = u32::try_from(inherited.as_raw_fd()).expect("it is open");
-            if let Err(error) = seccomp(&[number]) {
+            if let Err(error) = seccomp(&[number], false) {
                 return println!("not tested: {error:#}");
             }
             assert!(ours.write_all(b"a").is_ok());

@@ -17,9 +17,13 @@ mod confine;
 mod options;
 mod pool;
 mod protocol;
+mod script;
 mod serve;
 
 use std::io::Write;
+use std::path::PathBuf;
+
+use wasmtime::Engine;
 
 use super::code_file::CodeFile;
 use super::load::{LoadError, Room};
@@ -32,6 +36,7 @@ use pool::Pool;
 use protocol::Task;
 
 pub use options::Options;
+pub(super) use script::GUEST_FOLDERS;
 pub use serve::{Limits, serve};
 
 /// Where handlers are compiled. Clones are the same.
@@ -64,14 +69,66 @@ impl Compiler {
         let (files, unfused) = match self {
             Self::Processes(pool) => pool
                 .run(Task::Compile, bytes, cancel, shared)
-                .map_err(|error| LoadError::new(format!("{error:#}")))?,
-            Self::Here => compile_here(room, bytes, shared)?,
+                .map_err(failed)?,
+            Self::Here => compile_here(room, bytes, shared, code::compile)?,
         };
         if !unfused.is_empty() {
             let why = printable::one_line(&unfused);
             tracing::debug!("compiled as it is: {why}");
         }
         Ok(files)
+    }
+
+    /// Compiles an interpreter without an application.
+    ///
+    /// # Errors
+    ///
+    /// It is none that this server can use, or takes more than it may.
+    pub(super) fn runtime(
+        &self,
+        room: &Room,
+        bytes: &[u8],
+        cancel: &CancelToken,
+        shared: &SharedCodes,
+    ) -> Result<(ProgramFiles, CodeFile), LoadError> {
+        let Self::Processes(pool) = self else {
+            let (files, _) = compile_here(room, bytes, shared, code::runtime)?;
+            let loader = in_memory(&code::loader(&room.engine, bytes)?)?;
+            return Ok((files, loader));
+        };
+        let run = |task| pool.run(task, bytes, cancel, shared).map_err(failed);
+        let (files, _) = run(Task::Runtime)?;
+        let (loader, _) = run(Task::Loader)?;
+        Ok((files, loader.own))
+    }
+
+    /// Has an interpreter load an application by a plan, which it reads in `folders`. Gives its
+    /// state then, and what the application wrote.
+    ///
+    /// # Errors
+    ///
+    /// The application can't be loaded, or takes more than it may.
+    pub(super) fn script(
+        &self,
+        room: &Room,
+        plan: &[u8],
+        parts: [&CodeFile; 3],
+        mark: &str,
+        folders: &[PathBuf],
+        cancel: &CancelToken,
+    ) -> Result<(CodeFile, String), LoadError> {
+        let Self::Processes(pool) = self else {
+            let script = script::Script {
+                plan: plan.to_vec(),
+                parts: parts.map(CodeFile::clone),
+                mark: mark.to_owned(),
+                folders: folders.to_vec(),
+            };
+            let (state, said) = script.load(&room.engine)?;
+            return Ok((in_memory(&state)?, said));
+        };
+        pool.run_script(plan, parts, mark, folders, cancel)
+            .map_err(failed)
     }
 
     /// The names of the imports of a file that this host does not have.
@@ -91,6 +148,7 @@ fn compile_here(
     room: &Room,
     bytes: &[u8],
     shared: &SharedCodes,
+    compile: impl FnOnce(&Engine, &[u8], &mut code::Ask<'_>) -> Result<code::Code, LoadError>,
 ) -> Result<(ProgramFiles, String), LoadError> {
     let mut known = None;
     let mut common = |key| {
@@ -104,7 +162,7 @@ fn compile_here(
             }
         })
     };
-    let code = code::compile(&room.engine, bytes, &mut common)?;
+    let code = compile(&room.engine, bytes, &mut common)?;
     let own = in_memory(&code.bytes)?;
     let shared = match (known, code.shared) {
         (Some((_, Some(known))), Some(_)) => Some(known),
@@ -126,6 +184,11 @@ fn in_memory(code: &[u8]) -> Result<CodeFile, LoadError> {
             CodeFile::seal(file)
         })
         .map_err(|error| no_memory(&error))
+}
+
+#[allow(clippy::needless_pass_by_value, reason = "as map_err gives it")]
+fn failed(error: anyhow::Error) -> LoadError {
+    LoadError::new(format!("{error:#}"))
 }
 
 fn no_memory(error: &std::io::Error) -> LoadError {

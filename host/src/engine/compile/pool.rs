@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -87,6 +88,7 @@ impl Pool {
                 task,
                 input: input.try_clone().map_err(|error| no_room(&error))?,
                 output: output.into(),
+                parts: Vec::new(),
             };
             let child = match permit.idle() {
                 Some(child) => child,
@@ -120,11 +122,54 @@ impl Pool {
         })
     }
 
+    /// Has a process of its own load a script by `plan`, which it reads in `folders`. Waits until
+    /// one may be started, and until it has. Gives the state that it wrote, sealed, and what the
+    /// script wrote to its standard output and error.
+    ///
+    /// # Errors
+    ///
+    /// The script can't be loaded, or takes more than it may; or nobody wants it any more.
+    pub(super) fn run_script(
+        &self,
+        plan: &[u8],
+        parts: [&CodeFile; 3],
+        mark: &str,
+        folders: &[PathBuf],
+        cancel: &CancelToken,
+    ) -> anyhow::Result<(CodeFile, String)> {
+        let _permit = self.permit(cancel)?;
+        let options = &self.0.options;
+        let no_room = |error: io::Error| no_room(&error);
+        let [code, loader, state] = parts.map(|part| part.file().try_clone());
+        let job = Job {
+            task: Task::Script,
+            input: protocol::sealed(plan).map_err(no_room)?,
+            output: CodeFile::memory_file().map_err(no_room)?.into(),
+            parts: vec![
+                code.map_err(no_room)?.into(),
+                loader.map_err(no_room)?.into(),
+                state.map_err(no_room)?.into(),
+                protocol::sealed(mark.as_bytes()).map_err(no_room)?,
+            ],
+        };
+        let child = Child::start(options, folders, || {})?;
+        let mut common = |_| Err(io::ErrorKind::InvalidData.into());
+        match child.run(&job, options.wall_time, cancel, &mut common) {
+            Ran::Answered(Reply::Done(text)) => Ok((sealed(job.output, options)?, text)),
+            Ran::Answered(Reply::OutOfMemory(_)) => bail!(out_of_memory(options)),
+            Ran::Answered(Reply::Refused(text) | Reply::Note(text)) => {
+                bail!("{}", printable::one_line(&text));
+            }
+            Ran::Answered(Reply::Ask(_)) => bail!(explain(&Why::TalkedNonsense, options)),
+            Ran::Ended(why) => bail!(explain(&why, options)),
+        }
+    }
+
     /// Starts a process. When it ends while it waits for a job, which it does by itself after a
     /// while, its descriptors are closed.
     fn start(&self) -> anyhow::Result<Child> {
         let shared = Arc::downgrade(&self.0);
-        Child::start(&self.0.options, move || {
+        Child::start(&self.0.options, &[], move || {
             let Some(shared) = shared.upgrade() else {
                 return;
             };

@@ -30,8 +30,8 @@ use crate::printable;
 /// The longest text of a reply, in bytes. An error is one line; a longer one is cut.
 const MAX_TEXT_BYTES: usize = 4096;
 
-/// Descriptors that come with a job, and with an answer.
-const FILES: usize = 2;
+/// The most descriptors that come with a job, or with an answer.
+const MAX_FILES: usize = 6;
 
 /// What a compiling process is to do.
 #[derive(Debug)]
@@ -41,6 +41,8 @@ pub(super) struct Job {
     pub(super) input: OwnedFd,
     /// Where compiled code goes.
     pub(super) output: OwnedFd,
+    /// Compiled code that the task needs: none, or of [`Task::Script`] four.
+    pub(super) parts: Vec<OwnedFd>,
 }
 
 /// What is to be done with a handler's file.
@@ -50,6 +52,13 @@ pub(in crate::engine) enum Task {
     Compile,
     /// Name the imports that the host does not have.
     Missing,
+    /// Compile an interpreter without an application, and write its state.
+    Runtime,
+    /// Compile the frame by which such an interpreter loads an application.
+    Loader,
+    /// Load an application by a plan, and write the state. The parts are the interpreter's code,
+    /// its loader, its state, and the mark of the code that the new state is for.
+    Script,
 }
 
 /// What a compiling process says.
@@ -72,6 +81,9 @@ impl Task {
         match self {
             Self::Compile => b'c',
             Self::Missing => b'm',
+            Self::Runtime => b'r',
+            Self::Loader => b'l',
+            Self::Script => b's',
         }
     }
 }
@@ -120,7 +132,10 @@ pub(super) fn send_job(socket: impl AsFd, job: &Job) -> io::Result<()> {
     send_files(
         socket,
         job.task.byte(),
-        [job.input.as_fd(), job.output.as_fd()],
+        &[job.input.as_fd(), job.output.as_fd()]
+            .into_iter()
+            .chain(job.parts.iter().map(AsFd::as_fd))
+            .collect::<Vec<_>>(),
     )
 }
 
@@ -130,18 +145,26 @@ pub(super) fn send_job(socket: impl AsFd, job: &Job) -> io::Result<()> {
 ///
 /// No job came within the socket's timeout, or something else did.
 pub(super) fn receive_job(socket: impl AsFd) -> io::Result<Option<Job>> {
-    let Some((kind, [input, output])) = receive_files(socket)? else {
+    let Some((kind, files)) = receive_files(socket)? else {
         return Ok(None);
+    };
+    let mut files = files.into_iter();
+    let (Some(input), Some(output)) = (files.next(), files.next()) else {
+        return Err(io::ErrorKind::InvalidData.into());
     };
     let task = match kind {
         b'c' => Task::Compile,
         b'm' => Task::Missing,
+        b'r' => Task::Runtime,
+        b'l' => Task::Loader,
+        b's' => Task::Script,
         _ => return Err(io::ErrorKind::InvalidData.into()),
     };
     Ok(Some(Job {
         task,
         input,
         output,
+        parts: files.collect(),
     }))
 }
 
@@ -155,7 +178,7 @@ pub(super) fn send_common(socket: impl AsFd, common: &Common) -> io::Result<()> 
         Common::Known(code, frame) => (b'k', [code.file().as_fd(), frame.file().as_fd()]),
         Common::Wanted(code, frame) => (b'w', [code.as_fd(), frame.as_fd()]),
     };
-    send_files(socket, kind, files)
+    send_files(socket, kind, &files)
 }
 
 /// Waits for the answer to [`Reply::Ask`], which may take as long as compiling does.
@@ -166,15 +189,20 @@ pub(super) fn send_common(socket: impl AsFd, common: &Common) -> io::Result<()> 
 pub(super) fn receive_common(socket: impl AsFd) -> io::Result<Common> {
     loop {
         match receive_files(&socket) {
-            Ok(Some((b'k', files))) => {
-                let [code, frame] = files.map(|file| CodeFile::written(file.into()));
-                return Ok(Common::Known(code, frame));
+            Ok(Some((kind, files))) => {
+                let Ok([code, frame]) = <[OwnedFd; 2]>::try_from(files) else {
+                    return Err(io::ErrorKind::InvalidData.into());
+                };
+                let [code, frame] = [code, frame].map(File::from);
+                return match kind {
+                    b'k' => Ok(Common::Known(
+                        CodeFile::written(code),
+                        CodeFile::written(frame),
+                    )),
+                    b'w' => Ok(Common::Wanted(code, frame)),
+                    _ => Err(io::ErrorKind::InvalidData.into()),
+                };
             }
-            Ok(Some((b'w', files))) => {
-                let [code, frame] = files.map(File::from);
-                return Ok(Common::Wanted(code, frame));
-            }
-            Ok(Some(_)) => return Err(io::ErrorKind::InvalidData.into()),
             Ok(None) => return Err(io::ErrorKind::UnexpectedEof.into()),
             // The socket's timeout is for the next job.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -183,11 +211,11 @@ pub(super) fn receive_common(socket: impl AsFd) -> io::Result<Common> {
     }
 }
 
-/// Sends one byte and two descriptors.
-fn send_files(socket: impl AsFd, kind: u8, files: [BorrowedFd<'_>; FILES]) -> io::Result<()> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FILES))];
+/// Sends one byte and some descriptors.
+fn send_files(socket: impl AsFd, kind: u8, files: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FILES))];
     let mut control = SendAncillaryBuffer::new(&mut space);
-    let fits = control.push(SendAncillaryMessage::ScmRights(&files));
+    let fits = control.push(SendAncillaryMessage::ScmRights(files));
     debug_assert!(fits, "the space was made for it");
     let message = [kind];
     sendmsg(
@@ -199,10 +227,10 @@ fn send_files(socket: impl AsFd, kind: u8, files: [BorrowedFd<'_>; FILES]) -> io
     Ok(())
 }
 
-/// Waits for one byte and two descriptors. None when nothing will come any more.
-fn receive_files(socket: impl AsFd) -> io::Result<Option<(u8, [OwnedFd; FILES])>> {
+/// Waits for one byte and some descriptors. None when nothing will come any more.
+fn receive_files(socket: impl AsFd) -> io::Result<Option<(u8, Vec<OwnedFd>)>> {
     let mut message = [0];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FILES))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FILES))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let received = recvmsg(
         socket,
@@ -213,15 +241,12 @@ fn receive_files(socket: impl AsFd) -> io::Result<Option<(u8, [OwnedFd; FILES])>
     if received.bytes == 0 {
         return Ok(None);
     }
-    let mut files = control.drain().filter_map(|message| match message {
+    let files = control.drain().filter_map(|message| match message {
         RecvAncillaryMessage::ScmRights(files) => Some(files),
         _ => None,
     });
-    let mut files = files.next().into_iter().flatten();
-    match (message, files.next(), files.next()) {
-        ([kind], Some(first), Some(second)) => Ok(Some((kind, [first, second]))),
-        _ => Err(io::ErrorKind::InvalidData.into()),
-    }
+    let [kind] = message;
+    Ok(Some((kind, files.flatten().collect())))
 }
 
 /// Sends a reply.
@@ -312,10 +337,12 @@ mod tests {
                 task,
                 input: sealed(b"abc").expect("a file"),
                 output: memory_file().expect("a file"),
+                parts: vec![memory_file().expect("a file")],
             };
             send_job(&server, &job).expect("it is sent");
             let arrived = receive_job(&process).expect("it is there").expect("a job");
             assert_eq!(arrived.task, task);
+            assert_eq!(arrived.parts.len(), 1);
             let mut text = String::new();
             File::from(arrived.input)
                 .read_to_string(&mut text)
@@ -364,6 +391,7 @@ mod tests {
                 task,
                 input,
                 output,
+                parts: Vec::new(),
             },
         )
         .expect("it is sent");

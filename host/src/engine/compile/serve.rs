@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -19,6 +20,7 @@ use super::super::{missing, pool};
 use super::code::{self, Code};
 use super::confine;
 use super::protocol::{Job, Reply, Task, receive_common, receive_job, send_reply};
+use super::script::Script;
 use crate::printable;
 
 /// How long a process waits for its next job: long enough for who saves a file again and again,
@@ -30,7 +32,7 @@ const IDLE: Duration = Duration::from_secs(5);
 const TRIAL_STACK_BYTES: usize = 1 << 20;
 
 /// What the server tells a compiling process: its arguments.
-#[derive(Clone, Copy, Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct Limits {
     /// The server's process ID.
     #[arg(long)]
@@ -47,6 +49,9 @@ pub struct Limits {
     /// Compiled code of one job, in bytes.
     #[arg(long)]
     pub(super) output: u64,
+    /// A folder that a script is loaded from, and may be read.
+    #[arg(long = "folder")]
+    pub(super) folders: Vec<PathBuf>,
 }
 
 /// Compiles what the server sends, until that ends or sends nothing for a while.
@@ -57,14 +62,14 @@ pub struct Limits {
 pub fn serve(limits: &Limits) -> anyhow::Result<()> {
     confine::follow(limits.parent)?;
     let inherited = confine::inherited_descriptors();
-    confine::limit(limits.memory, limits.output)?;
+    confine::limit(limits.memory, limits.output, !limits.folders.is_empty())?;
     let stdin = io::stdin();
     let socket = stdin.as_fd();
     set_socket_timeout(socket, Timeout::Recv, Some(IDLE))
         .context("the standard input is no channel to a server")?;
     let engine = pool::compiler().map_err(anyhow::Error::from)?;
     let room = Room::new(engine)?;
-    for note in confine::confine(&inherited) {
+    for note in confine::confine(&inherited, &limits.folders) {
         send_reply(socket, &Reply::Note(note))?;
     }
     loop {
@@ -85,10 +90,26 @@ fn run(room: &Room, job: Job, limits: &Limits, socket: BorrowedFd<'_>) -> Reply 
         .map_err(|error| format!("its processor time can't be limited: {error}"))
         .and_then(|()| read(job.input))
         .and_then(|bytes| match job.task {
-            Task::Compile => compile(room, bytes, File::from(job.output), limits, socket),
+            Task::Compile => {
+                let made = |common: &mut code::Ask<'_>| code::compile(&room.engine, &bytes, common);
+                write_code(room, made, File::from(job.output), limits, socket)
+            }
             Task::Missing => {
                 let names = on_thread(limits.stack, || Ok(missing::names(room, &bytes)))?;
                 Ok(names.join("\n"))
+            }
+            Task::Runtime => {
+                let made = |common: &mut code::Ask<'_>| code::runtime(&room.engine, &bytes, common);
+                write_code(room, made, File::from(job.output), limits, socket)
+            }
+            Task::Loader => {
+                let loader = on_thread(limits.stack, || code::loader(&room.engine, &bytes))?;
+                write(File::from(job.output), &loader).map(|()| String::new())
+            }
+            Task::Script => {
+                let script = Script::new(&bytes, job.parts, &limits.folders)?;
+                let (state, said) = on_thread(limits.stack, || script.load(&room.engine))?;
+                write(File::from(job.output), &state).map(|()| said)
             }
         });
     match result {
@@ -104,10 +125,11 @@ fn run(room: &Room, job: Job, limits: &Limits, socket: BorrowedFd<'_>) -> Reply 
     }
 }
 
-/// Compiles, writes the code, and tries it out. Gives a line for the log, or an empty one.
-fn compile(
+/// Has something compiled, writes the code, and tries it out. Gives a line for the log, or an empty
+/// one.
+fn write_code(
     room: &Room,
-    bytes: Vec<u8>,
+    made: impl FnOnce(&mut code::Ask<'_>) -> Result<Code, LoadError> + Send,
     mut output: File,
     limits: &Limits,
     socket: BorrowedFd<'_>,
@@ -118,12 +140,9 @@ fn compile(
                 .and_then(|()| receive_common(socket))
                 .map_err(|error| LoadError::new(format!("could not ask the server: {error}")))
         };
-        code::compile(&room.engine, &bytes, &mut common)
+        made(&mut common)
     })?;
-    drop(bytes);
-    output
-        .write_all(&code.bytes)
-        .map_err(|error| format!("its code can't be written: {error}"))?;
+    write(&mut output, &code.bytes)?;
     let Code {
         bytes,
         shared,
@@ -136,6 +155,12 @@ fn compile(
     };
     on_thread(TRIAL_STACK_BYTES as u64, || code::try_out(room, &files))?;
     Ok(unfused.unwrap_or_default())
+}
+
+fn write(mut output: impl Write, code: &[u8]) -> Result<(), String> {
+    output
+        .write_all(code)
+        .map_err(|error| format!("its code can't be written: {error}"))
 }
 
 fn read(input: impl Into<File>) -> Result<Vec<u8>, String> {

@@ -47,6 +47,7 @@ use members::Members;
 use outer::Outer;
 use plan::Plan;
 pub(super) use refusal::Refusal;
+pub(super) use split::{GLOBAL_PREFIX, snapshot};
 
 /// Goes into the names of compiled code: raise it when the same component comes out in another way,
 /// or what is said in `direct::abi` or done in `bulk` changes.
@@ -80,7 +81,32 @@ pub(super) struct Apart {
 pub(super) struct Ends {
     /// Functions of the code's that are exported by the names that they have in it.
     exported: &'static [&'static str],
+    /// The frame is one for taking a snapshot.
+    is_loader: bool,
 }
+
+/// What an interpreter without an application becomes.
+pub(super) struct Runtime {
+    /// The interpreter as it begins, in parts.
+    pub(super) apart: Apart,
+    /// A frame for the same code which also exports [`CAPTURE`]; for that it imports [`MEMORY`] and
+    /// [`GLOBAL`].
+    pub(super) loader: Vec<u8>,
+}
+
+/// A function of a loader's: resets what the C library and WASI's adapter know of the host, and
+/// calls the two functions below.
+pub(super) const CAPTURE: &str = "wasgi-capture";
+
+/// A function that a loader calls once, with all bytes of its memory.
+pub(super) const MEMORY: &str = "wasgi-memory";
+
+/// A function that a loader calls for each global of a state, with its number and its bits.
+pub(super) const GLOBAL: &str = "wasgi-global";
+
+/// What is reset in an interpreter before a snapshot is taken: what its preview 1 adapter has
+/// opened, and the folders that its C library has been given. Both ask anew in each instance.
+const RESETS: &[&str] = &["reset_adapter_state", "__wasilibc_reset_preopens"];
 
 /// A hash of the code and the frame of a component in parts: what is compiled once for all
 /// components that have the same.
@@ -165,6 +191,28 @@ pub(super) fn apart(bytes: &[u8]) -> Result<Apart, Refusal> {
         Some(plan) => rewrite::apart(&members, &plan, &Ends::default()),
         None => Err(Refusal::new("there is nothing to fuse")),
     }
+}
+
+/// Takes an interpreter apart that has no application yet.
+///
+/// # Errors
+///
+/// Says what it has that is not understood, or lacks.
+pub(super) fn runtime(bytes: &[u8]) -> Result<Runtime, Refusal> {
+    validate(bytes)?;
+    let outer = Outer::of(bytes)?;
+    let members = Members::of(&outer);
+    let Some(plan) = Plan::of(&members) else {
+        return Err(Refusal::new("there is nothing to fuse"));
+    };
+    let ends = |is_loader| Ends {
+        exported: RESETS,
+        is_loader,
+    };
+    Ok(Runtime {
+        apart: rewrite::apart(&members, &plan, &ends(false))?,
+        loader: rewrite::loader(&members, &plan, &ends(true))?,
+    })
 }
 
 /// Fuses a component to one of fewer core instances, even if it could be called directly.

@@ -44,6 +44,12 @@ pub(super) fn apart(members: &Members<'_, '_>, plan: &Plan, ends: &Ends) -> Resu
     })
 }
 
+/// A frame for taking a snapshot, of a component that [`apart()`] takes apart with the same names
+/// exported.
+pub(super) fn loader(members: &Members<'_, '_>, plan: &Plan, ends: &Ends) -> Result<Vec<u8>> {
+    write(members, plan, Some(ends)).map(|(frame, _)| frame)
+}
+
 fn write(
     members: &Members<'_, '_>,
     plan: &Plan,
@@ -96,6 +102,9 @@ fn write(
         exports: &exports,
     };
     rewrite.items(&[merge(Group::First, &first), merge(Group::Second, &second)])?;
+    if ends.is_some_and(|ends| ends.is_loader) {
+        rewrite.loader()?;
+    }
     Ok((rewrite.component.finish(), rewrite.split))
 }
 
@@ -204,7 +213,7 @@ impl Rewrite<'_, '_, '_> {
                 self.numbers.insert(item.defines, number);
                 return Ok(());
             }
-            (Some((kind, Source::Defined(defined))), _) => self.alias(kind, defined)?,
+            (Some((kind, Source::Defined(defined))), _) => self.alias_of(kind, defined)?,
             (None, part) => {
                 let whole = self.members.outer.whole;
                 Reindex::write(&self.numbers, part, whole, &mut self.component)?;
@@ -220,7 +229,7 @@ impl Rewrite<'_, '_, '_> {
         source_of(self.members, self.plan, item)
     }
 
-    fn alias(&mut self, kind: Kind, defined: Defined) -> Result<()> {
+    fn alias_of(&mut self, kind: Kind, defined: Defined) -> Result<()> {
         let group = self.plan.group(defined.member);
         let instance = group.and_then(|group| self.instances.get(&group));
         let (Some(instance), Some(name)) = (instance, self.exports.name(kind, defined)) else {

@@ -75,7 +75,7 @@ fn what_is_a_handler_and_what_is_not_said() {
         "rust/built.wasm",
         "python/pyproject.toml",
         "flask/requirements.txt",
-        "flask/app.py",
+        "flask/flaskr/views.py",
         "js/package.json",
         "go/go.mod",
         "c/Makefile",
@@ -119,15 +119,15 @@ fn everything_else_is_a_problem() {
     assert_eq!(
         listing.lines(),
         [
-            "handlers/a/Cargo.lock: not a handler (.wasm or .wat): move it out or start its name \
-             with '_'",
+            "handlers/a/Cargo.lock: not a handler (.wasm, .wat or .py): move it out or start its \
+             name with '_'",
             "handlers/a/[b.wasm: '[b' makes no route: brackets go around a whole name, as in \
              [id] or [...rest]",
             "handlers/fifo.wasm: not a regular file: not served",
             "handlers/loop: a link to a folder that it is in: not served",
             "handlers/lost.wasm: a link that leads nowhere: not served",
-            "handlers/notes.txt: not a handler (.wasm or .wat): move it out or start its name \
-             with '_'",
+            "handlers/notes.txt: not a handler (.wasm, .wat or .py): move it out or start its \
+             name with '_'",
             "handlers/x.WASM: not a handler: write the ending in small letters",
             "handlers/\u{fffd}.wasm: the name is not UTF-8, and so makes no route: rename it",
         ]
@@ -135,13 +135,52 @@ fn everything_else_is_a_problem() {
 }
 
 #[test]
+fn scripts_and_folders_of_applications_are_handlers() {
+    let tree = Tree::new(&[
+        "app.py",
+        "hello.py",
+        "[id].py",
+        "shop/app.py",
+        "shop/requirements.txt",
+        "shop/lib/app.py",
+        "shop/lib/x.wasm",
+        "blog/manage.py",
+        "blog/blog/wsgi.py",
+        "api/v1/wsgi.py",
+        "api/users.py",
+        "_off/app.py",
+    ]);
+    let listing = tree.list();
+    assert_eq!(
+        listing.files(),
+        [
+            "[id].py",
+            "api/users.py",
+            "api/v1",
+            "app.py",
+            "blog",
+            "hello.py",
+            "shop"
+        ]
+    );
+    assert_eq!(listing.lines(), [""; 0]);
+    let folders = listing.handlers.iter().filter(|found| found.is_folder());
+    assert_eq!(folders.count(), 3);
+}
+
+#[test]
+fn of_a_built_handler_and_its_sources_the_built_one_is_served() {
+    let tree = Tree::new(&["shop.py", "shop/app.py", "shop.wasm"]);
+    let listing = tree.list();
+    assert_eq!(listing.files(), ["shop.wasm"]);
+    assert_eq!(listing.lines().len(), 2);
+    let listing = Tree::new(&["shop.py", "shop/app.py"]).list();
+    assert_eq!(listing.files(), ["shop.py"]);
+}
+
+#[test]
 fn a_source_is_told_with_the_command_that_builds_it() {
     for (file, said) in [
-        ("app.py", "python -m wasgi build app:app -o app.wasm"),
-        (
-            "shop/app.py",
-            "python -m wasgi build app:app -o shop/app.wasm",
-        ),
         ("hello.rs", "cargo xtask build hello"),
         (
             "hello.go",

@@ -1,6 +1,7 @@
 //! The one look that a start takes.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use super::{Program, Site, Texts};
@@ -27,7 +28,7 @@ impl Load for Knowing {
         Ok(program)
     }
 
-    fn recall(&self, version: Version) -> Option<Program> {
+    fn recall(&self, _path: &Path, version: Version) -> Option<Program> {
         let text = self.known.lock().expect("no panic").get(&version)?.clone();
         let drops = Arc::default();
         Some(Program { text, drops })

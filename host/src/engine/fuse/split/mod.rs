@@ -14,6 +14,7 @@
 //!
 //! [`Split`] says what the two are to who writes the component around them.
 
+mod snapshot;
 mod survey;
 #[cfg(test)]
 mod tests;
@@ -26,11 +27,12 @@ use wasm_encoder::reencode::{Error, Reencode, RoundtripReencoder};
 use wasm_encoder::{
     CodeSection, ConstExpr, DataSection, ElementSection, EntityType, ExportKind, ExportSection,
     GlobalSection, GlobalType, ImportSection, MemorySection, MemoryType, Module, ModuleType,
-    StartSection,
+    StartSection, ValType,
 };
 use wasmparser::{CodeSectionReader, Parser, Payload};
 
 use super::refusal::{Copied, Refusal, Result, refuse};
+pub(in crate::engine) use snapshot::snapshot;
 use survey::Survey;
 use types::Types;
 
@@ -39,6 +41,9 @@ pub(super) const STATE: &str = "state";
 
 /// The name of the memory among the state's exports.
 pub(super) const MEMORY: &str = "memory";
+
+/// What the name of a global begins with among the state's exports.
+pub(in crate::engine) const GLOBAL_PREFIX: &str = "global-";
 
 /// The most globals that differ between states. Each is an import, and a value that is copied when
 /// an instance is made; a Python interpreter has three.
@@ -51,6 +56,10 @@ pub(super) struct Split {
     pub(super) code_type: ModuleType,
     /// What the code needs of its state.
     pub(super) state_type: ModuleType,
+    /// Which of the module's globals are in the state, and their types.
+    pub(super) globals: Vec<(u32, ValType)>,
+    /// The functions that the code exports by their names.
+    pub(super) exported: Vec<String>,
     /// The module's globals that may be written to.
     written: BTreeSet<u32>,
 }
@@ -63,7 +72,9 @@ pub(super) struct Split {
 /// It has no memory of its own, more than one, or one that is shared or of 64 bits; its code names
 /// its data; or where its data goes is computed.
 pub(super) fn split(module: &[u8], exported: &[&str]) -> Result<Split> {
-    let written = written::globals(module)?;
+    let exported = survey::functions_named(module, exported)?;
+    let roots = exported.iter().map(|(_, function)| *function);
+    let written = written::globals(module, roots.collect())?;
     let survey = Survey::of(module, &written, exported)?;
     if survey.state_globals.len() > MAX_GLOBALS {
         return refuse("too many of its globals differ between snapshots");
@@ -74,13 +85,15 @@ pub(super) fn split(module: &[u8], exported: &[&str]) -> Result<Split> {
         code,
         code_type: types.finish(),
         state_type: state_type(&survey),
+        globals: globals(&survey)?,
+        exported: survey.exported.into_iter().map(|(name, _)| name).collect(),
         written,
     })
 }
 
 /// The name of a global among the state's exports.
 pub(super) fn global_name(index: u32) -> String {
-    format!("global-{index}")
+    format!("{GLOBAL_PREFIX}{index}")
 }
 
 /// A memory as the code imports it: of any size.
@@ -101,7 +114,7 @@ pub(super) const fn any_memory() -> MemoryType {
 ///
 /// The module can't be taken apart.
 pub(super) fn state(module: &[u8], split: &Split, mark: &str) -> Result<Vec<u8>> {
-    let survey = Survey::of(module, &split.written, &[])?;
+    let survey = Survey::of(module, &split.written, Vec::new())?;
     let mut same = RoundtripReencoder;
     let mut memories = MemorySection::new();
     memories.memory(survey.memory);
@@ -139,6 +152,13 @@ fn state_type(survey: &Survey<'_>) -> ModuleType {
         }
     }
     ty
+}
+
+fn globals(survey: &Survey<'_>) -> Result<Vec<(u32, ValType)>> {
+    let globals = survey.state_globals.iter();
+    globals
+        .map(|global| Ok((global.index, immutable(global.ty)?.val_type)))
+        .collect()
 }
 
 /// The type of a global's initial value.

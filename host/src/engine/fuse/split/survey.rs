@@ -40,14 +40,18 @@ pub(super) struct Segment<'a> {
 
 impl<'a> Survey<'a> {
     /// Looks at a module; `written` are its globals that may be written to, and `exported` the
-    /// names of functions that are looked for.
-    pub(super) fn of(module: &'a [u8], written: &BTreeSet<u32>, exported: &[&str]) -> Result<Self> {
+    /// functions that are exported by their names.
+    pub(super) fn of(
+        module: &'a [u8],
+        written: &BTreeSet<u32>,
+        exported: Vec<(String, u32)>,
+    ) -> Result<Self> {
         let mut survey = Self {
             memory: super::any_memory(),
             imported_globals: 0,
             state_globals: Vec::new(),
             data: Vec::new(),
-            exported: Vec::new(),
+            exported,
             functions: Vec::new(),
             tables: Vec::new(),
             globals: Vec::new(),
@@ -76,11 +80,6 @@ impl<'a> Survey<'a> {
                 Payload::GlobalSection(section) => survey.globals(section, written)?,
                 Payload::ExportSection(_) => has_exports = true,
                 Payload::DataSection(section) => survey.data(section)?,
-                Payload::CustomSection(section) => {
-                    if let KnownCustom::Name(names) = section.as_known() {
-                        survey.names(names, exported)?;
-                    }
-                }
                 _ => {}
             }
         }
@@ -166,22 +165,35 @@ impl<'a> Survey<'a> {
         }
         Ok(())
     }
+}
 
-    fn names(&mut self, names: wasmparser::NameSectionReader<'_>, wanted: &[&str]) -> Result<()> {
+/// The functions that have one of these names in a module's name section, each name once.
+pub(super) fn functions_named(module: &[u8], wanted: &[&str]) -> Result<Vec<(String, u32)>> {
+    let mut found: Vec<(String, u32)> = Vec::new();
+    if wanted.is_empty() {
+        return Ok(found);
+    }
+    for payload in Parser::new(0).parse_all(module) {
+        let Payload::CustomSection(section) = payload? else {
+            continue;
+        };
+        let KnownCustom::Name(names) = section.as_known() else {
+            continue;
+        };
         for subsection in names {
             let Name::Function(names) = subsection? else {
                 continue;
             };
             for naming in names {
                 let naming = naming?;
-                let is_new = || self.exported.iter().all(|(name, _)| name != naming.name);
+                let is_new = || found.iter().all(|(name, _)| name != naming.name);
                 if wanted.contains(&naming.name) && is_new() {
-                    self.exported.push((naming.name.to_owned(), naming.index));
+                    found.push((naming.name.to_owned(), naming.index));
                 }
             }
         }
-        Ok(())
     }
+    Ok(found)
 }
 
 /// A memory that another module may have: of 32 bits, not shared, of usual pages.

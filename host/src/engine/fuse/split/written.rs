@@ -24,9 +24,13 @@ struct Calls {
     exported: Vec<u32>,
 }
 
-/// The numbers of the globals.
-pub(super) fn globals(module: &[u8]) -> Result<BTreeSet<u32>> {
-    let mut calls = Calls::default();
+/// The numbers of the globals. `roots` are functions that are called from outside beside those that
+/// the module exports.
+pub(super) fn globals(module: &[u8], roots: Vec<u32>) -> Result<BTreeSet<u32>> {
+    let mut calls = Calls {
+        roots,
+        ..Calls::default()
+    };
     for payload in Parser::new(0).parse_all(module) {
         match payload? {
             Payload::ImportSection(section) => {

@@ -1,0 +1,142 @@
+"""How a script is loaded: what is found by convention, and what is said when it is not."""
+
+import json
+import subprocess
+import sys
+import tempfile
+import textwrap
+import unittest
+from pathlib import Path
+
+SOURCES = Path(__file__).resolve().parent.parent / "src"
+
+# In a process of its own: a load changes the interpreter for good.
+LOAD = f"""\
+import sys
+sys.path.insert(0, {str(SOURCES)!r})
+from wasgi.guest import script
+print(script.load(sys.argv[1]))
+"""
+
+APPLICATION = """\
+def {name}(environ, start_response):
+    start_response("200 OK", [])
+    return [b"hello"]
+"""
+
+
+def load(plan) -> dict:
+    """What becomes of a plan."""
+    command = [sys.executable, "-c", LOAD, json.dumps({"path": [*sys.path[1:]], **plan})]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise AssertionError(done.stderr)
+    return json.loads(done.stdout)
+
+
+def one_file(source: str, file: str = "hello.py") -> dict:
+    return load({"script": {"file": file, "source": textwrap.dedent(source)}})
+
+
+def folder(files: dict, **plan) -> dict:
+    with tempfile.TemporaryDirectory() as place:
+        for name, content in files.items():
+            path = Path(place, name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(content, encoding="utf-8")
+        path = [place, *sys.path[1:]]
+        return load({"path": path, "folder": place, **plan})
+
+
+class OneFile(unittest.TestCase):
+    def test_its_application_is_called_app_or_application(self):
+        for name in ("app", "application"):
+            answer = one_file(APPLICATION.format(name=name))
+            self.assertEqual(answer, {"application": f"hello.py:{name}"})
+
+    def test_what_was_looked_for_is_named(self):
+        answer = one_file("def main(): pass\n")
+        self.assertEqual(
+            answer["error"], "hello.py has no app or application (it has main)"
+        )
+
+    def test_what_can_not_be_called_is_no_application(self):
+        answer = one_file("app = 5\n")
+        self.assertEqual(
+            answer["error"], "hello.py:app is no application: int can't be called"
+        )
+
+    def test_an_exception_says_what_and_where(self):
+        answer = one_file("import json\n\n\n1 / 0\n")
+        self.assertEqual(answer["error"], "ZeroDivisionError: division by zero (hello.py:4)")
+        self.assertIn('File "/app/hello.py", line 4', answer["details"])
+        self.assertIn("1 / 0", answer["details"])
+        self.assertNotIn("script.py", answer["details"])
+
+    def test_a_syntax_error_has_its_line(self):
+        answer = one_file("x = 1\ny = (\n")
+        self.assertIn("SyntaxError", answer["error"])
+        self.assertIn("(hello.py:2)", answer["error"])
+
+    def test_an_exit_is_a_failure(self):
+        self.assertIn("SystemExit: 3", one_file("raise SystemExit(3)\n")["error"])
+
+    def test_a_module_of_the_library_is_not_replaced(self):
+        source = "import json\njson.dumps\n" + APPLICATION.format(name="app")
+        self.assertEqual(one_file(source, "json.py"), {"application": "json.py:app"})
+
+
+    def test_an_asgi_application_is_one(self):
+        source = """
+            async def app(scope, receive, send):
+                pass
+            """
+        self.assertEqual(one_file(source), {"application": "hello.py:app"})
+
+
+class Folders(unittest.TestCase):
+    def test_the_application_is_found_by_convention(self):
+        app = APPLICATION.format(name="app")
+        application = APPLICATION.format(name="application")
+        for files, found in [
+            ({"app.py": app}, "app:app"),
+            ({"app.py": application}, "app:application"),
+            ({"wsgi.py": application}, "wsgi:application"),
+            ({"main.py": app}, "main:app"),
+            ({"wsgi.py": application, "app.py": app}, "app:app"),
+            (
+                {"manage.py": "", "site_/__init__.py": "", "site_/wsgi.py": application},
+                "site_.wsgi:application",
+            ),
+        ]:
+            with self.subTest(files=list(files)):
+                self.assertEqual(folder(files), {"application": found})
+
+    def test_it_may_be_said(self):
+        files = {"shop/__init__.py": "def create_app():\n    return print\n"}
+        answer = folder(files, application="shop:create_app()")
+        self.assertEqual(answer, {"application": "shop:create_app()"})
+        answer = folder(files, application="store:app")
+        self.assertEqual(answer["error"], "there is no module store")
+
+    def test_its_modules_import_each_other(self):
+        files = {"app.py": "from lib.views import app\n", "lib/views.py": "app = print\n"}
+        self.assertEqual(folder(files), {"application": "app:app"})
+
+    def test_what_is_not_installed_is_named(self):
+        answer = folder({"app.py": "import flaskk\n"})
+        self.assertEqual(
+            answer["error"],
+            "ModuleNotFoundError: No module named 'flaskk': is it installed for this application?",
+        )
+
+    def test_what_was_looked_for_is_named(self):
+        answer = folder({"manage.py": ""})
+        self.assertTrue(
+            answer["error"].startswith("there is no app.py, wsgi.py, main.py or */wsgi.py"),
+            answer,
+        )
+
+
+if __name__ == "__main__":
+    unittest.main()

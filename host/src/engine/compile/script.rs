@@ -1,0 +1,272 @@
+//! Loads a script: starts an interpreter, has it import the application, and takes a snapshot.
+//! Runs in a compiling process that can read the script's folders, and no others.
+
+use std::io::{Read, Seek, SeekFrom};
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use wasm_encoder::ValType;
+use wasmtime::component::{Component, Linker, ResourceTable, ResourceType, WasmList};
+use wasmtime::{Engine, Module, Store, StoreContextMut, StoreLimits, StoreLimitsBuilder};
+use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
+use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+
+use super::super::code_file::{CodeFile, Mapped};
+use super::super::limits::line;
+use super::super::load::LoadError;
+use super::super::{fuse, pool};
+
+/// The most linear memory of an interpreter while it loads an application, in bytes: twice of what
+/// an instance has by default.
+const MEMORY_BYTES: usize = 256 << 20;
+
+/// What an application may write to its standard output and error while it is loaded, in bytes.
+/// Writing more fails.
+const OUTPUT_BYTES: usize = 256 << 10;
+
+/// What is shown of that, in bytes.
+const SHOWN_BYTES: usize = 2048;
+
+/// What a script is loaded by.
+pub(super) struct Script {
+    /// JSON for the interpreter.
+    pub(super) plan: Vec<u8>,
+    /// The interpreter's code, its loader, and its state.
+    pub(super) parts: [CodeFile; 3],
+    /// The name of the code that the new state is for.
+    pub(super) mark: String,
+    /// The folders that the interpreter sees, in the order of [`GUEST_FOLDERS`].
+    pub(super) folders: Vec<PathBuf>,
+}
+
+/// What the folders of a script are called in the sandbox: the interpreter's library, the
+/// application, and its packages.
+pub(in crate::engine) const GUEST_FOLDERS: [&str; 3] = ["/python", "/app", "/packages"];
+
+/// What the interpreter says of its load.
+#[derive(Deserialize, Serialize)]
+struct Answer {
+    error: Option<String>,
+    #[serde(default)]
+    details: String,
+}
+
+/// The data of the store.
+struct Context {
+    wasi: WasiCtx,
+    table: ResourceTable,
+    limits: StoreLimits,
+    memory: Vec<u8>,
+    globals: Vec<(u32, u64)>,
+}
+
+impl Script {
+    /// Takes the parts of a job.
+    pub(super) fn new(
+        plan: &[u8],
+        parts: Vec<OwnedFd>,
+        folders: &[PathBuf],
+    ) -> Result<Self, String> {
+        let Ok([code, loader, state, mark]) = <[OwnedFd; 4]>::try_from(parts) else {
+            return Err("the server sent no interpreter".into());
+        };
+        let mut text = String::new();
+        let mut file = std::fs::File::from(mark);
+        file.seek(SeekFrom::Start(0))
+            .and_then(|_| file.read_to_string(&mut text))
+            .map_err(|error| format!("the server's words can't be read: {error}"))?;
+        Ok(Self {
+            plan: plan.to_vec(),
+            parts: [code, loader, state].map(|file| CodeFile::written(file.into())),
+            mark: text,
+            folders: folders.to_vec(),
+        })
+    }
+
+    /// Loads it. Gives the compiled state, and what the application wrote.
+    ///
+    /// # Errors
+    ///
+    /// The application can't be loaded: one line.
+    pub(super) fn load(&self, engine: &Engine) -> Result<(Vec<u8>, String), LoadError> {
+        let output = MemoryOutputPipe::new(OUTPUT_BYTES);
+        let loaded = self.run(engine, &output).map_err(|error| {
+            let said = String::from_utf8_lossy(&output.contents()).into_owned();
+            let said = said.trim();
+            let behind = match said.is_empty() {
+                true => String::new(),
+                false => format!("; it wrote: {}", crate::printable::front(said, SHOWN_BYTES)),
+            };
+            LoadError::new(format!("not loaded: {}{behind}", line(&error)))
+        })?;
+        let state = fuse::snapshot(&self.mark, &loaded.memory, &loaded.globals)
+            .map_err(|refusal| LoadError::new(refusal.to_string()))?;
+        drop(loaded);
+        let compiled = pool::compiling_engine(engine, &state)
+            .and_then(|engine| engine.precompile_module(&state))
+            .map_err(|error| LoadError::new(format!("can't be kept: {}", line(&error))))?;
+        let said = output.contents();
+        Ok((compiled, String::from_utf8_lossy(&said).into_owned()))
+    }
+
+    fn run(&self, engine: &Engine, output: &MemoryOutputPipe) -> wasmtime::Result<Loaded> {
+        let [code, loader, state] = &self.parts;
+        let (code, loader, state) = (
+            module(code.map(engine)?)?,
+            component(loader.map(engine)?)?,
+            module(state.map(engine)?)?,
+        );
+        let types = types(&state);
+        let mut linker: Linker<Context> = Linker::new(engine);
+        wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+        linker.root().module(fuse::CODE, &code)?;
+        linker.root().module(fuse::STATE, &state)?;
+        let keep_memory = |mut store: StoreContextMut<'_, Context>, (list,): (WasmList<u8>,)| {
+            let bytes = list.as_le_slice(&store).to_vec();
+            store.data_mut().memory = bytes;
+            Ok(())
+        };
+        linker.root().func_wrap(fuse::MEMORY, keep_memory)?;
+        let keep_global = |mut store: StoreContextMut<'_, Context>, global: (u32, u64)| {
+            store.data_mut().globals.push(global);
+            Ok(())
+        };
+        linker.root().func_wrap(fuse::GLOBAL, keep_global)?;
+        gateway(&mut linker)?;
+        let mut store = Store::new(engine, self.context(output)?);
+        store.limiter(|context| &mut context.limits);
+        store.set_epoch_deadline(u64::MAX >> 1);
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()?;
+        runtime.block_on(async {
+            let instance = linker.instantiate_async(&mut store, &loader).await?;
+            let load = instance.get_typed_func::<(&str,), (String,)>(&mut store, "load")?;
+            let plan = std::str::from_utf8(&self.plan)?;
+            let (answer,) = load.call_async(&mut store, (plan,)).await?;
+            let answer: Answer = serde_json::from_str(&answer)?;
+            if let Some(error) = answer.error {
+                return Err(wasmtime::Error::msg(with_details(&error, &answer.details)));
+            }
+            let capture = instance.get_typed_func::<(), ()>(&mut store, fuse::CAPTURE)?;
+            capture.call_async(&mut store, ()).await
+        })?;
+        let Context {
+            memory, globals, ..
+        } = store.into_data();
+        let globals = types.into_iter().map(|(index, ty)| {
+            let value = globals.iter().find(|(of, _)| *of == index);
+            let (_, bits) = value.ok_or(wasmtime::Error::msg("a global has no value"))?;
+            Ok((index, ty, *bits))
+        });
+        Ok(Loaded {
+            memory,
+            globals: globals.collect::<wasmtime::Result<_>>()?,
+        })
+    }
+
+    fn context(&self, output: &MemoryOutputPipe) -> wasmtime::Result<Context> {
+        let mut wasi = WasiCtxBuilder::new();
+        wasi.stdout(output.clone())
+            .stderr(output.clone())
+            .allow_blocking_current_thread(true)
+            .allow_tcp(false)
+            .allow_udp(false)
+            .allow_ip_name_lookup(false);
+        for (folder, name) in self.folders.iter().zip(GUEST_FOLDERS) {
+            wasi.preopened_dir(folder, name, FsPerms::ReadOnly)?;
+        }
+        Ok(Context {
+            wasi: wasi.build(),
+            table: ResourceTable::new(),
+            limits: StoreLimitsBuilder::new().memory_size(MEMORY_BYTES).build(),
+            memory: Vec::new(),
+            globals: Vec::new(),
+        })
+    }
+}
+
+/// The gateway while there is no request: all that is called of it traps.
+fn gateway(linker: &mut Linker<Context>) -> wasmtime::Result<()> {
+    const FUNCTIONS: [&str; 7] = [
+        "[method]environ.get",
+        "[method]environ.variables",
+        "[method]environ.read",
+        "[method]environ.write-errors",
+        "[method]start-response.call",
+        "[method]start-response.write",
+        "panicked",
+    ];
+    let mut gateway = linker.instance(fuse::GATEWAY)?;
+    for name in ["environ", "start-response"] {
+        gateway.resource(name, ResourceType::host::<()>(), |_, _| Ok(()))?;
+    }
+    for name in FUNCTIONS {
+        gateway.func_new(name, |_, _, _, _| {
+            Err(wasmtime::Error::msg(
+                "there is no request while a script is loaded",
+            ))
+        })?;
+    }
+    Ok(())
+}
+
+/// An interpreter that has an application.
+struct Loaded {
+    memory: Vec<u8>,
+    globals: Vec<(u32, ValType, u64)>,
+}
+
+impl WasiView for Context {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView {
+            ctx: &mut self.wasi,
+            table: &mut self.table,
+        }
+    }
+}
+
+/// An error in one line, with the places in the application that led to it behind it.
+fn with_details(error: &str, details: &str) -> String {
+    const OWN: [&str; 2] = ["File \"/app/", "File \"/packages/"];
+    let is_own = |line: &&str| OWN.iter().any(|front| line.starts_with(front));
+    let places: Vec<_> = details.lines().map(str::trim).filter(is_own).collect();
+    match places.len() {
+        // The line has it.
+        0 | 1 => error.to_owned(),
+        _ => format!("{error} [{}]", places.join("; ")),
+    }
+}
+
+/// The types of a state's globals by their numbers.
+fn types(state: &Module) -> Vec<(u32, ValType)> {
+    let of = |ty: &wasmtime::ValType| match ty {
+        wasmtime::ValType::I64 => ValType::I64,
+        wasmtime::ValType::F32 => ValType::F32,
+        wasmtime::ValType::F64 => ValType::F64,
+        _ => ValType::I32,
+    };
+    state
+        .exports()
+        .filter_map(|export| {
+            let number = export.name().strip_prefix(fuse::GLOBAL_PREFIX)?;
+            let ty = export.ty();
+            Some((number.parse().ok()?, of(ty.global()?.content())))
+        })
+        .collect()
+}
+
+fn module(mapped: Mapped) -> wasmtime::Result<Module> {
+    match mapped {
+        Mapped::Module(module) => Ok(module),
+        Mapped::Component(_) => Err(wasmtime::Error::msg("a part is no module")),
+    }
+}
+
+fn component(mapped: Mapped) -> wasmtime::Result<Component> {
+    match mapped {
+        Mapped::Component(component) => Ok(component),
+        Mapped::Module(_) => Err(wasmtime::Error::msg("a part is no component")),
+    }
+}
