@@ -45,6 +45,14 @@ fn all_keys() -> BTreeSet<String> {
 }
 
 #[test]
+fn by_default_a_handler_has_memory_for_the_longest_body_and_copies_of_it() {
+    let config = config("");
+    // An interpreter with a framework, and the body as it is gathered, joined and kept.
+    let needed = (60 << 20) + 3 * config.http.body_bytes;
+    assert!(config.budget.memory_bytes as u64 >= needed as u64);
+}
+
+#[test]
 fn a_file_says_what_differs() {
     let config = config(
         "[server]\naddr = \"[::1]:80\"\nthreads = 3\naccess-log = false\n\

@@ -197,7 +197,7 @@ FRAMEWORKS = {
     "flask": Framework(("flask[async]",), flask),
     "django": Framework(("django",), django, "mysite.wsgi:application", ("/admin/login/",)),
     "bottle": Framework(("bottle",), bottle),
-    "pyramid": Framework(("pyramid", "legacy-cgi"), with_static),
+    "pyramid": Framework(("pyramid", "legacy-cgi", "setuptools>=75,<81"), with_static),
     "falcon": Framework(("falcon",), with_static),
     "cherrypy": Framework(("cherrypy",), with_static),
     "webpy": Framework(("web.py", "legacy-cgi"), plain_uploads),
