@@ -49,7 +49,7 @@ fn by_default_a_handler_has_memory_for_the_longest_body_and_copies_of_it() {
     let config = config("");
     // An interpreter with a framework, and the body as it is gathered, joined and kept.
     let needed = (60 << 20) + 3 * config.http.body_bytes;
-    assert!(config.budget.memory_bytes as u64 >= needed as u64);
+    assert!(config.budget.memory_bytes as u64 >= needed);
 }
 
 #[test]

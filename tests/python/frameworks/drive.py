@@ -174,12 +174,6 @@ def quart(site: Site) -> None:
     site.upload("/upload", 5_000_000, "a.bin 5000000")
 
 
-def falcon_asgi(site: Site) -> None:
-    site.get("/", "Hello from /falcon_asgi")
-    site.get("/stream", "0\n1\n2\n")
-    site.get("/static/style.css", "green")
-
-
 @dataclasses.dataclass(frozen=True)
 class Framework:
     """An application, what it needs and what it is asked."""
@@ -203,10 +197,9 @@ FRAMEWORKS = {
     "webpy": Framework(("web.py", "legacy-cgi"), plain_uploads),
     "wsgidav": Framework(("wsgidav",), wsgidav, warm=("/files/style.css",)),
     "whitenoise": Framework(("whitenoise",), whitenoise),
-    "pypiserver": Framework(("pypiserver",), pypiserver, warm=("/simple/",)),
+    "pypiserver": Framework(("pypiserver", "legacy-cgi"), pypiserver, warm=("/simple/",)),
     "starlette": Framework(("starlette", "python-multipart"), starlette),
     "quart": Framework(("quart",), quart),
-    "falcon_asgi": Framework(("falcon",), falcon_asgi),
     "fastapi": Framework(
         ("fastapi",), plain_uploads, refusal="pydantic_core holds compiled code"
     ),

@@ -96,7 +96,8 @@ def _what(error: BaseException, place: Place) -> tuple[str, str]:
                     "the sandbox",
                     "use one that is written in Python alone",
                 )
-    for each in _chain(error):
+    # The last one: what came before it was tried in its place, or the other way round.
+    for each in reversed(_chain(error)):
         if isinstance(each, ModuleNotFoundError) and each.name:
             return _missing(each.name, place)
     if _asked_for_variable(error, place):
@@ -113,7 +114,7 @@ def _chain(error: BaseException | None):
     while error is not None and error not in found:
         found.append(error)
         error = error.__cause__ or error.__context__
-    return reversed(found)
+    return found[::-1]
 
 
 def _compiled(error: ImportError, place: Place) -> str | None:
