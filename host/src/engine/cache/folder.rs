@@ -175,9 +175,11 @@ impl Folder {
         Ok(Some(file.into()))
     }
 
-    /// Gives a file another name, in place of the file that has it.
+    /// Gives a file another name, in place of the file that has it, and has the system write that
+    /// to the disk.
     pub(super) fn rename(&self, from: &OsStr, to: &OsStr) -> io::Result<()> {
-        Ok(rustix::fs::renameat(&self.0, from, &self.0, to)?)
+        rustix::fs::renameat(&self.0, from, &self.0, to)?;
+        Ok(rustix::fs::fsync(&self.0)?)
     }
 
     /// Removes a file, or an empty folder.

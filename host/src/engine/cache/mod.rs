@@ -227,13 +227,10 @@ impl CodeCache {
         written
     }
 
-    /// Writes an entry to a new file, and makes room for it.
-    ///
-    /// Nobody waits for the disk: that is a journal's commit, which takes a second where others
-    /// change thousands of files, and a handler is served only after it. What a power cut leaves of
-    /// an entry is found to be damaged by its checksum.
+    /// Writes an entry to a new file and to the disk, and makes room for it.
     fn fill(&self, entry: &Entry, code: &CodeFile, file: &File) -> anyhow::Result<()> {
         entry::write(entry, code.file(), file)?;
+        file.sync_all()?;
         let bytes = folder::on_disk(file)?;
         // Before everything else is removed for it.
         if bytes > self.max_bytes || room::clear_out(&self.folder, self.max_bytes)? > self.max_bytes
