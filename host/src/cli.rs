@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{Draft, Settled, Sources};
+use crate::config::{Draft, ResolvedConfig, Sources};
 use crate::engine::compile;
 use crate::log;
 use crate::server::{addr, proxy};
@@ -141,7 +141,7 @@ pub struct Serve {
     pub processes: Option<u16>,
     /// Which worker of which supervisor this is: for supervisors only.
     #[arg(long, hide = true, value_name = "NUMBER/SUPERVISOR")]
-    pub worker: Option<supervisor::Badge>,
+    pub worker: Option<supervisor::WorkerId>,
     /// Leave out the line per request on standard output
     #[arg(long)]
     pub no_access_log: bool,
@@ -251,12 +251,12 @@ impl Site {
     ///
     /// # Errors
     ///
-    /// The file or a flag is wrong, or visitors could read what is no page; see [`Settled::load`]
-    /// and [`Settled::check_layout`].
-    pub fn load(&self) -> anyhow::Result<(Settled, Vec<String>)> {
-        let settled = Settled::load(&self.sources(), |draft| self.set(draft))?;
-        let overlaps = settled.check_layout(&self.sources())?;
-        Ok((settled, overlaps))
+    /// The file or a flag is wrong, or visitors could read what is no page; see
+    /// [`ResolvedConfig::load`] and [`ResolvedConfig::check_layout`].
+    pub fn load(&self) -> anyhow::Result<(ResolvedConfig, Vec<String>)> {
+        let resolved = ResolvedConfig::load(&self.sources(), |draft| self.set(draft))?;
+        let overlaps = resolved.check_layout(&self.sources())?;
+        Ok((resolved, overlaps))
     }
 }
 
@@ -349,12 +349,12 @@ impl Serve {
     ///
     /// # Errors
     ///
-    /// The file or a flag is wrong, or visitors could read what is no page; see [`Settled::load`]
-    /// and [`Settled::check_layout`].
-    pub fn load(&self) -> anyhow::Result<(Settled, Vec<String>)> {
-        let settled = Settled::load(&self.site.sources(), |draft| self.set(draft))?;
-        let overlaps = settled.check_layout(&self.site.sources())?;
-        Ok((settled, overlaps))
+    /// The file or a flag is wrong, or visitors could read what is no page; see
+    /// [`ResolvedConfig::load`] and [`ResolvedConfig::check_layout`].
+    pub fn load(&self) -> anyhow::Result<(ResolvedConfig, Vec<String>)> {
+        let resolved = ResolvedConfig::load(&self.site.sources(), |draft| self.set(draft))?;
+        let overlaps = resolved.check_layout(&self.site.sources())?;
+        Ok((resolved, overlaps))
     }
 }
 
@@ -466,7 +466,7 @@ mod tests {
     use crate::config::Config;
 
     /// What flags make of a site that has no file.
-    fn settled(flags: &[&str]) -> Settled {
+    fn resolved(flags: &[&str]) -> ResolvedConfig {
         let folder = tempfile::tempdir().expect("a folder");
         let site = folder.path().to_str().expect("a name");
         let arguments = ["wasgi", "serve", site]
@@ -485,10 +485,10 @@ mod tests {
 
     #[test]
     fn no_flag_is_the_defaults() {
-        let mut settled = settled(&[]);
-        assert!(settled.origins.is_empty());
-        settled.config.site = Default::default();
-        assert_eq!(settled.config, Config::default());
+        let mut resolved = resolved(&[]);
+        assert!(resolved.origins.is_empty());
+        resolved.config.site = Default::default();
+        assert_eq!(resolved.config, Config::default());
     }
 
     #[test]
@@ -560,13 +560,13 @@ mod tests {
             "--redirect-http=[::1]:0 --trust-proxy=10.0.0.0/8 --proxy-protocol",
         ];
         let flags: Vec<&str> = flags.iter().flat_map(|line| line.split(' ')).collect();
-        let settled = settled(&flags);
-        assert_eq!(settled.origins.len(), flags.len());
+        let resolved = resolved(&flags);
+        assert_eq!(resolved.origins.len(), flags.len());
         // Each key that is said to be a flag's has another value than the default.
-        let shown = settled.show();
+        let shown = resolved.show();
         let default = crate::config::values(&Config::default());
-        let values = crate::config::values(&settled.config);
-        for key in settled.origins.keys() {
+        let values = crate::config::values(&resolved.config);
+        for key in resolved.origins.keys() {
             assert!(values.contains_key(key), "{key} is no key");
             assert_ne!(values.get(key), default.get(key), "{key}");
         }

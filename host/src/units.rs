@@ -83,13 +83,13 @@ pub mod size {
     ];
 
     /// The greatest size that is taken: 1,024 GiB, more than any one thing here should hold.
-    pub const MOST_BYTES: u64 = 1 << 40;
+    pub const MAX_BYTES: u64 = 1 << 40;
 
     /// Reads a size, in bytes.
     ///
     /// # Errors
     ///
-    /// It is no whole number with a unit, or over [`MOST_BYTES`]; the text says so.
+    /// It is no whole number with a unit, or over [`MAX_BYTES`]; the text says so.
     pub fn parse(text: &str) -> Result<u64, String> {
         let (number, unit) = super::split(text);
         let unit = UNITS.iter().find(|(name, _)| *name == unit);
@@ -99,10 +99,10 @@ pub mod size {
             ));
         };
         match number.checked_mul(*bytes) {
-            Some(bytes) if bytes <= MOST_BYTES => Ok(bytes),
+            Some(bytes) if bytes <= MAX_BYTES => Ok(bytes),
             _ => Err(format!(
                 "expected a size of {} at most, found {text:?}",
-                show(MOST_BYTES)
+                show(MAX_BYTES)
             )),
         }
     }
@@ -196,13 +196,13 @@ pub enum Share {
 
 impl Share {
     /// The greatest share that is taken, in hundredths: ten times what there is.
-    pub const MOST_PERCENT: u32 = 1000;
+    pub const MAX_PERCENT: u32 = 1000;
 
     /// Reads a share.
     ///
     /// # Errors
     ///
-    /// It is neither a size nor a whole number of hundredths from 1 to [`Self::MOST_PERCENT`]; the
+    /// It is neither a size nor a whole number of hundredths from 1 to [`Self::MAX_PERCENT`]; the
     /// text says so.
     pub fn parse(text: &str) -> Result<Self, String> {
         let Some(number) = text.trim_end().strip_suffix('%') else {
@@ -214,12 +214,10 @@ impl Share {
             });
         };
         match number.trim().parse() {
-            Ok(percent) if (1..=Self::MOST_PERCENT).contains(&percent) => {
-                Ok(Self::Percent(percent))
-            }
+            Ok(percent) if (1..=Self::MAX_PERCENT).contains(&percent) => Ok(Self::Percent(percent)),
             _ => Err(format!(
                 "expected a share from 1% to {}%, found {text:?}",
-                Self::MOST_PERCENT
+                Self::MAX_PERCENT
             )),
         }
     }

@@ -56,7 +56,7 @@ fn two_thousand_sleepers_are_all_answered() {
     let server = Server::with(&site, &["--max-wall-time", "60"]);
     // Room for so many is made for them, and those that come before it is there wait for it.
     assert_eq!(server.get("/sleep?ms=1").status(), 200);
-    assert!(!server.has_thread("wasgi-crowd"));
+    assert!(!server.has_thread("wasgi-overflow"));
     let mut clients: Vec<Client> = (0..SLEEPERS).map(|_| server.connect()).collect();
     for client in &mut clients {
         client.request("GET", "/sleep?ms=1000");
@@ -68,7 +68,7 @@ fn two_thousand_sleepers_are_all_answered() {
             (200, "slept for 1000 ms\n")
         );
     }
-    assert!(server.has_thread("wasgi-crowd"));
+    assert!(server.has_thread("wasgi-overflow"));
     let ended = server.stop();
     assert!(!ended.has_complaints(), "{}", ended.everything());
 }

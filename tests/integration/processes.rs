@@ -47,10 +47,10 @@ fn workers(server: &Server) -> BTreeMap<u16, Pid> {
     let worker = |pid: i32| {
         // Processes of other tests may come and go meanwhile.
         let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).ok()?;
-        let badge = line
+        let id = line
             .split('\0')
             .find_map(|it| it.strip_prefix("--worker="))?;
-        let (number, of) = badge.split_once('/').expect("a badge");
+        let (number, of) = id.split_once('/').expect("a worker ID");
         (of == supervisor.to_string()).then(|| {
             (
                 number.parse().expect("a number"),

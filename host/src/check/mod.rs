@@ -63,41 +63,41 @@ fn drive(
     };
     let mut plans = plan::plans(target.unwrap_or(mount.example())).into_iter();
     // The first one goes alone: what never ends would never end for any of them.
-    let mut shots = shoot(driver, program, mount, plans.by_ref().take(1))?;
+    let mut results = run_probes(driver, program, mount, plans.by_ref().take(1))?;
     while plans.len() > 0 {
-        if shots.iter().any(plan::Shot::is_hopeless) {
+        if results.iter().any(plan::ProbeResult::is_hopeless) {
             report.is_cut_short = true;
             break;
         }
-        shots.extend(shoot(
+        results.extend(run_probes(
             driver,
             program,
             mount,
             plans.by_ref().take(most_at_once),
         )?);
     }
-    report.requests_count = shots.len();
-    for shot in &shots {
-        report.add(shot.name, rules::of_answer(shot));
+    report.requests_count = results.len();
+    for probe in &results {
+        report.add(probe.name, rules::of_answer(probe));
     }
-    report.add("HEAD", rules::of_pair(&shots));
+    report.add("HEAD", rules::of_pair(&results));
     Ok(())
 }
 
-fn shoot(
+fn run_probes(
     driver: &Driver,
     program: &Program,
     mount: &Mount,
     plans: impl Iterator<Item = plan::Plan>,
-) -> Result<Vec<plan::Shot>, BadRequest> {
+) -> Result<Vec<plan::ProbeResult>, BadRequest> {
     let plans: Vec<plan::Plan> = plans.collect();
     let requests = plans
         .iter()
-        .map(|plan| (plan.request.clone(), plan::Taker::new(plan.leaves)));
+        .map(|plan| (plan.request.clone(), plan::ProbeClient::new(plan.leaves)));
     let ended = driver.send(program, mount, requests, true)?;
     Ok(plans
         .iter()
         .zip(ended)
-        .map(|(plan, ended)| plan::Shot::of(plan, program.kind(), ended))
+        .map(|(plan, ended)| plan::ProbeResult::new(plan, program.kind(), ended))
         .collect())
 }

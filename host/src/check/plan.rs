@@ -31,19 +31,19 @@ pub(super) enum Leaves {
 
 /// Takes an answer, and counts.
 #[derive(Debug)]
-pub(super) struct Taker {
+pub(super) struct ProbeClient {
     leaves: Leaves,
     taken: u64,
 }
 
 /// A request and what came of it.
 #[derive(Debug)]
-pub(super) struct Shot {
+pub(super) struct ProbeResult {
     pub(super) name: &'static str,
     pub(super) method: String,
     pub(super) is_cut: bool,
     pub(super) kind: Kind,
-    pub(super) ended: Ended<Taker>,
+    pub(super) ended: Ended<ProbeClient>,
 }
 
 /// Every request that a handler gets, the plainest one first.
@@ -138,13 +138,13 @@ fn chunks(request: Request) -> Request {
     }
 }
 
-impl Taker {
+impl ProbeClient {
     pub(super) fn new(leaves: Leaves) -> Self {
         Self { leaves, taken: 0 }
     }
 }
 
-impl Client for Taker {
+impl Client for ProbeClient {
     fn head(&mut self, _status: u16, _bytes: &[u8]) {}
 
     fn body(&mut self, bytes: &[u8]) {
@@ -161,8 +161,8 @@ impl Client for Taker {
     }
 }
 
-impl Shot {
-    pub(super) fn of(plan: &Plan, kind: Kind, ended: Ended<Taker>) -> Self {
+impl ProbeResult {
+    pub(super) fn new(plan: &Plan, kind: Kind, ended: Ended<ProbeClient>) -> Self {
         Self {
             name: plan.name,
             method: plan.request.method.clone(),

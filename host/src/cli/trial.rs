@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::{Budget, Site};
-use crate::config::Settled;
+use crate::config::ResolvedConfig;
 
 /// `wasgi check`.
 #[derive(Debug, Args)]
@@ -82,8 +82,8 @@ impl Trial {
     ///
     /// # Errors
     ///
-    /// The file or a flag is wrong; see [`Settled::load`].
-    pub fn load(&self) -> anyhow::Result<Settled> {
+    /// The file or a flag is wrong; see [`ResolvedConfig::load`].
+    pub fn load(&self) -> anyhow::Result<ResolvedConfig> {
         let site = Site {
             site: self.site.clone(),
             config: self.config.clone(),
@@ -92,7 +92,7 @@ impl Trial {
             code_cache: self.code_cache.clone(),
             allow_overlap: false,
         };
-        Settled::load(&site.sources(), |draft| {
+        ResolvedConfig::load(&site.sources(), |draft| {
             site.set(draft);
             self.budget.set(draft);
             draft.change_handlers(|handler| self.budget.go_before(handler));

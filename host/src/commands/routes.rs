@@ -17,8 +17,8 @@ use crate::reload;
 ///
 /// Fails when there is no site.
 pub fn routes(arguments: &cli::Routes) -> anyhow::Result<ExitCode> {
-    let (settled, overlaps) = arguments.site.load()?;
-    let config = settled.config;
+    let (resolved, overlaps) = arguments.site.load()?;
+    let config = resolved.config;
     let site = &config.site;
     let errors = Log::start("error", std::io::stderr(), &config.log)?;
     log::install(errors.clone(), log::LEVEL, log::wants_colours());

@@ -23,12 +23,12 @@ use crate::supervisor::{Logs, Supervisor};
 ///
 /// Fails when the server can't start.
 pub fn serve(arguments: &cli::Serve) -> anyhow::Result<ExitCode> {
-    if let Some(badge) = arguments.worker {
-        return work(badge);
+    if let Some(id) = arguments.worker {
+        return work(id);
     }
     let file = Stamp::of(&arguments.site.sources().file());
-    let (settled, overlaps) = arguments.load()?;
-    let config = settled.config;
+    let (resolved, overlaps) = arguments.load()?;
+    let config = resolved.config;
     let colours = log::wants_colours();
     let errors = Log::start("error", std::io::stderr(), &config.log)?;
     log::install(errors.clone(), config.server.log_level.into(), colours);

@@ -87,7 +87,7 @@ impl Service {
             out.clone(),
             claim,
         )?;
-        engine.expect_crowd(&config.budget);
+        engine.enable_overflow_pool(&config.budget);
         let routes = route_table(root, &registry.current());
         let (scheme, addr) = (server.scheme().as_str(), server.addr());
         let shown = match is_quiet {

@@ -10,19 +10,19 @@ use signal_hook::iterator::Signals;
 use super::service::{Service, raise_descriptor_limit};
 use crate::log::{self, Log};
 use crate::server::Claim;
-use crate::supervisor::{Badge, END_AT_ONCE, Report, ToSupervisor};
+use crate::supervisor::{END_AT_ONCE, Report, ToSupervisor, WorkerId};
 
 /// Serves until SIGTERM.
 ///
 /// # Errors
 ///
 /// Fails when the server can't start, or has no supervisor.
-pub(super) fn work(badge: Badge) -> anyhow::Result<ExitCode> {
+pub(super) fn work(id: WorkerId) -> anyhow::Result<ExitCode> {
     // A terminal's signals come to all processes in it; what follows from them is for the
     // supervisor to say. So SIGINT and SIGHUP are caught, and that is all.
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, END_AT_ONCE])
         .context("could not watch for signals")?;
-    badge.follow()?;
+    id.follow()?;
     let mut channel = ToSupervisor::stdin()?;
     let (config, colours) = channel.config()?;
     let errors = Log::start("error", std::io::stderr(), &config.log)?;
@@ -40,7 +40,7 @@ pub(super) fn work(badge: Badge) -> anyhow::Result<ExitCode> {
         reporter.send(&Report::Serves(service.announcement().to_owned()))?;
         service.announced();
         // One of them says so for all.
-        let speaks = badge.number == 1;
+        let speaks = id.number == 1;
         if speaks {
             service.warn_of_unknown_handlers(&config.handlers);
         }

@@ -26,7 +26,7 @@ pub(super) fn check(config: &Config) -> Result<(), Complaint> {
         range.check(size::show)?;
     }
     if let units::Share::Bytes(bytes) = config.limits.memory {
-        bounds("limits.memory", bytes, MIB, size::MOST_BYTES).check(size::show)?;
+        bounds("limits.memory", bytes, MIB, size::MAX_BYTES).check(size::show)?;
     }
     for range in rates(config) {
         range.check(|rate| format!("{}/s", size::show(rate)))?;
@@ -181,7 +181,7 @@ fn sizes(config: &Config) -> [Bounds; 22] {
             "site.code-cache-size",
             config.site.code_cache_bytes,
             MIB,
-            size::MOST_BYTES,
+            size::MAX_BYTES,
         ),
         // RFC 9112 section 3 asks for 8,000 octets; who wants less has a reason.
         bounds(
@@ -227,7 +227,7 @@ fn sizes(config: &Config) -> [Bounds; 22] {
             "compile.address-space",
             compile.address_space_bytes.unwrap_or(GIB),
             512 * MIB,
-            size::MOST_BYTES,
+            size::MAX_BYTES,
         ),
         // What the smallest handlers need, to a stack that leaves its process room for others.
         bounds("compile.stack", compile.stack_bytes, 256 * KIB, GIB),

@@ -41,7 +41,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::config::{Settled, Sources};
+    use crate::config::{ResolvedConfig, Sources};
 
     #[test]
     fn a_configuration_arrives_as_it_was() {
@@ -56,7 +56,9 @@ mod tests {
             site: folder.path().into(),
             file: None,
         };
-        let config = Settled::load(&sources, |_| {}).expect("it is good").config;
+        let config = ResolvedConfig::load(&sources, |_| {})
+            .expect("it is good")
+            .config;
         let handover = config.handover().expect("it can be written");
         assert_eq!(Config::from_handover(&handover).expect(&handover), config);
     }

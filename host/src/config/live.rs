@@ -1,7 +1,7 @@
 //! Taking over a changed file while the server runs.
 
 use super::show::values;
-use super::{Config, Draft, Settled, Sources};
+use super::{Config, Draft, ResolvedConfig, Sources};
 
 /// The keys that are looked at once, at the start: sockets, threads, processes, folders,
 /// certificates' names, limits of the processes that compile, and what a pool of memory was made
@@ -68,10 +68,10 @@ impl Live {
             return;
         }
         let result =
-            Settled::load(&self.sources, |draft| (self.flags)(draft)).and_then(|settled| {
+            ResolvedConfig::load(&self.sources, |draft| (self.flags)(draft)).and_then(|resolved| {
                 // What overlaps by leave was told at the start.
-                settled.check_layout(&self.sources)?;
-                self.take(settled.config)
+                resolved.check_layout(&self.sources)?;
+                self.take(resolved.config)
             });
         match result {
             Ok(changes) => {

@@ -10,8 +10,9 @@
 //! 4. `check`: defaults give way to what was set; ranges and contradictions.
 //! 5. `overlap`, for who serves: is something among the pages that is not for visitors?
 //!
-//! [`Settled::show`] prints the result as a file again. `live` does the same steps when the file
-//! changes, and `watch` tells it to; `handover` is how a worker process gets to know the result.
+//! [`ResolvedConfig::show`] prints the result as a file again. `live` does the same steps when the
+//! file changes, and `watch` tells it to; `handover` is how a worker process gets to know the
+//! result.
 //! `docs/configuration.md` has a table of all keys.
 
 mod budget;
@@ -128,8 +129,8 @@ impl Config {
     /// The memory that the instances of one of the server's processes may have together, in bytes.
     pub fn instance_memory_bytes(&self) -> usize {
         /// What there is at least, where the system does not tell.
-        const LEAST_BYTES: u64 = 1 << 30;
-        let whole = machine::memory_bytes().unwrap_or(LEAST_BYTES);
+        const MIN_BYTES: u64 = 1 << 30;
+        let whole = machine::memory_bytes().unwrap_or(MIN_BYTES);
         let bytes = self.limits.memory.of(whole) / u64::from(self.server.processes.max(1));
         usize::try_from(bytes).unwrap_or(usize::MAX)
     }
@@ -203,14 +204,14 @@ impl Sources {
 
 /// A complete configuration, checked, and who said what of it.
 #[derive(Clone, Debug)]
-pub struct Settled {
+pub struct ResolvedConfig {
     /// What is set.
     pub config: Config,
     /// By key (`section.key`); what isn't in here is a default.
     pub origins: BTreeMap<String, Origin>,
 }
 
-impl Settled {
+impl ResolvedConfig {
     /// Reads the file, has `flags` go over it, fills in the defaults and checks the whole.
     ///
     /// # Errors

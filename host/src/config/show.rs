@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use super::keys::keys;
-use super::{Config, Origin, Section, Settled, Visit};
+use super::{Config, Origin, ResolvedConfig, Section, Visit};
 
-impl Settled {
+impl ResolvedConfig {
     /// The configuration as TOML, with every key, and a comment for each that says where its value
     /// comes from. Paths are absolute, so that the text says the same wherever it is put.
     pub fn show(&self) -> String {

@@ -9,18 +9,18 @@ use super::live::{Changes, needs_restart};
 use super::*;
 
 /// What a file's text and some flags come to, for a site in `/site`.
-fn settled(text: &str, flags: impl FnOnce(&mut Draft)) -> Result<Settled, String> {
+fn resolved(text: &str, flags: impl FnOnce(&mut Draft)) -> Result<ResolvedConfig, String> {
     let path = Path::new("/site/wasgi.toml");
-    Settled::of(path, Some(text), Path::new("/site"), flags)
+    ResolvedConfig::of(path, Some(text), Path::new("/site"), flags)
         .map_err(|complaint| complaint.to_string())
 }
 
 fn complaint(text: &str) -> String {
-    settled(text, |_| {}).expect_err(text)
+    resolved(text, |_| {}).expect_err(text)
 }
 
 fn config(text: &str) -> Config {
-    settled(text, |_| {}).expect(text).config
+    resolved(text, |_| {}).expect(text).config
 }
 
 /// Keys that have a value only if somebody sets one.
@@ -83,7 +83,7 @@ fn several_processes_have_one_thread_each_unless_somebody_says_otherwise() {
 
 #[test]
 fn flags_win_over_the_file() {
-    let settled = settled("[limits]\nconnections = 5\nfields = \"64KiB\"\n", |draft| {
+    let resolved = resolved("[limits]\nconnections = 5\nfields = \"64KiB\"\n", |draft| {
         draft.flag("limits.connections", "--max-connections", Some(&7), |it| {
             &mut it.limits.connections_count
         });
@@ -92,8 +92,8 @@ fn flags_win_over_the_file() {
         });
     })
     .expect("both are good");
-    assert_eq!(settled.config.limits.connections_count, 7);
-    let origin = |key: &str| settled.origins.get(key).copied();
+    assert_eq!(resolved.config.limits.connections_count, 7);
+    let origin = |key: &str| resolved.origins.get(key).copied();
     assert_eq!(
         origin("limits.connections"),
         Some(Origin::Flag("--max-connections"))
@@ -299,7 +299,7 @@ fn a_value_of_the_wrong_type_is_told_without_the_words_of_a_program() {
                 _ => format!("[{section}]\n{key} = {value}\n"),
             };
             // Some of these are what the key takes.
-            let Err(complaint) = settled(&text, |_| {}) else {
+            let Err(complaint) = resolved(&text, |_| {}) else {
                 continue;
             };
             complaints += 1;
@@ -357,7 +357,7 @@ fn a_line_that_is_no_toml_is_told_in_plain_words() {
 
 #[test]
 fn a_flag_out_of_its_range_is_named() {
-    let complaint = settled("", |draft| {
+    let complaint = resolved("", |draft| {
         draft.flag("limits.connections", "--max-connections", Some(&0), |it| {
             &mut it.limits.connections_count
         });
@@ -384,9 +384,9 @@ fn what_is_printed_is_a_file_that_says_the_same() {
     let text = "[site]\ncode-cache = \"none\"\n[server]\nthreads = 2\nserver-field = false\n\
                 [limits]\nrequest-timeout = \"90s\"\n[tls]\ncert = \"c\"\nkey = \"k\"\n\
                 [proxy]\ntrusted = [\"::1\", \"10.0.0.0/8\"]\nfields = \"forwarded\"\n";
-    let before = settled(text, |_| {}).expect("it is good");
+    let before = resolved(text, |_| {}).expect("it is good");
     let printed = before.show();
-    let after = settled(&printed, |_| {}).expect(&printed);
+    let after = resolved(&printed, |_| {}).expect(&printed);
     assert_eq!(after.config, before.config);
     for line in [
         "threads = 2 # file, line 4",
@@ -409,7 +409,7 @@ fn what_is_printed_is_a_file_that_says_the_same() {
 fn a_handlers_own_table_is_read_printed_and_checked() {
     let text = "[handlers.\"users/[id]\"]\nreuse = 7\nmemory = \"1MiB\"\n[handlers.hello]\n\
                 wall-time = \"2s\"\n";
-    let before = settled(text, |_| {}).expect("it is good");
+    let before = resolved(text, |_| {}).expect("it is good");
     let policy = |config: &Config, name: &str| config.handlers.policy(name, &config.budget);
     let users = policy(&before.config, "users/[id]");
     assert_eq!((users.reuse, users.budget.memory_bytes), (7, 1 << 20));
@@ -419,7 +419,7 @@ fn a_handlers_own_table_is_read_printed_and_checked() {
         printed.contains("[handlers.\"users/[id]\"] # file, line 1"),
         "{printed}"
     );
-    let after = settled(&printed, |_| {}).expect(&printed);
+    let after = resolved(&printed, |_| {}).expect(&printed);
     assert_eq!(after.config, before.config);
 
     for (text, said) in [
@@ -448,9 +448,9 @@ fn a_handlers_own_table_is_read_printed_and_checked() {
 
 #[test]
 fn the_document_has_every_key_and_no_other() {
-    let mut settled = settled("", |_| {}).expect("the defaults");
-    settled.config.site = Site::default();
-    let values = values(&settled.config);
+    let mut resolved = resolved("", |_| {}).expect("the defaults");
+    resolved.config.site = Site::default();
+    let values = values(&resolved.config);
     let mut documented = BTreeSet::new();
     for line in include_str!("../../../docs/configuration.md").lines() {
         let Some(row) = line.strip_prefix("| `") else {
@@ -504,7 +504,9 @@ fn a_good_file_takes_effect_and_a_broken_or_missing_one_changes_nothing() {
         site: folder.path().into(),
         file: None,
     };
-    let running = Settled::load(&sources, |_| {}).expect("no file").config;
+    let running = ResolvedConfig::load(&sources, |_| {})
+        .expect("no file")
+        .config;
     let (applied, configs) = mpsc::channel();
     let apply = move |config: &Config| Ok(applied.send(config.clone())?);
     let mut live = Live::new(sources.clone(), running, |_| {}, apply);
@@ -537,6 +539,6 @@ fn a_file_that_was_asked_for_has_to_be_there() {
         site: folder.path().into(),
         file: Some(folder.path().join("missing.toml")),
     };
-    let error = Settled::load(&sources, |_| {}).expect_err("it is missing");
+    let error = ResolvedConfig::load(&sources, |_| {}).expect_err("it is missing");
     assert!(format!("{error:#}").contains("missing.toml"), "{error:#}");
 }

@@ -33,14 +33,14 @@ use helper::Helper;
 const PIECE_BYTES: u32 = 256 * 1024;
 
 /// Components within components. A toolchain nests one or two, and each level is copied once more.
-const MOST_DEPTH: usize = 32;
+const MAX_DEPTH: usize = 32;
 
 /// Core modules and components within a component, at any depth. One of Python's has twenty. What
 /// validates them copies what it knows of the types so far for each, so that takes the square.
-const MOST_PARTS: usize = 1_000;
+const MAX_PARTS: usize = 1_000;
 
 /// Locals that a function may have, by what wasmparser takes (`limits.rs`).
-const MOST_LOCALS: u32 = 50_000;
+const MAX_LOCALS: u32 = 50_000;
 
 /// The preambles of components and modules, and the sections that are looked into (component-model,
 /// Binary.md; core specification, section 5.5.2).
@@ -61,10 +61,10 @@ pub(super) fn component(bytes: &[u8]) -> Result<Cow<'_, [u8]>, String> {
         Ok(Some(replaced)) => Ok(Cow::Owned(replaced)),
         Ok(None) | Err(Failure::Broken) => Ok(Cow::Borrowed(bytes)),
         Err(Failure::Deep) => Err(format!(
-            "its components nest more than {MOST_DEPTH} deep: that is more than this server takes"
+            "its components nest more than {MAX_DEPTH} deep: that is more than this server takes"
         )),
         Err(Failure::Many) => Err(format!(
-            "it has more than {MOST_PARTS} core modules and components: that is more than this \
+            "it has more than {MAX_PARTS} core modules and components: that is more than this \
              server takes"
         )),
     }
@@ -85,13 +85,13 @@ impl From<BinaryReaderError> for Failure {
 
 /// A component's bytes, replaced. None where there is nothing to replace.
 fn level(bytes: &[u8], depth: usize, parts: &mut usize) -> Result<Option<Vec<u8>>, Failure> {
-    if depth > MOST_DEPTH {
+    if depth > MAX_DEPTH {
         return Err(Failure::Deep);
     }
     let sections = sections(bytes)?;
     let within = |section: &&Section<'_>| matches!(section.id, CORE_MODULE | COMPONENT);
     *parts += sections.iter().filter(within).count();
-    if *parts > MOST_PARTS {
+    if *parts > MAX_PARTS {
         return Err(Failure::Many);
     }
     let mut replaced = None;
@@ -388,7 +388,7 @@ impl Lengths {
         for _ in 0..groups {
             count = count.saturating_add(locals.read()?.0);
         }
-        if count > MOST_LOCALS - 2 {
+        if count > MAX_LOCALS - 2 {
             return Ok((bytes[..code].to_vec(), Self(None)));
         }
         let mut written = Vec::with_capacity(bytes.len() + 64);

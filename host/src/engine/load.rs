@@ -11,11 +11,11 @@ use super::cache::{CodeCache, Entry};
 use super::code_file::Mapped;
 use super::compile::{self, Compiler};
 use super::compiled::Compiled;
-use super::crowd::Crowd;
 use super::imports::Linkers;
 use super::kind::Pre;
 use super::limits::line;
 use super::memory::{Beginning, IsListed, MemoryTotal, Reservation, Short};
+use super::overflow_pool::OverflowPool;
 use super::pool;
 use super::refused::Refused;
 use super::scripts::{Folders, Scripts, Tools, is_script};
@@ -32,12 +32,12 @@ use crate::reload::{CancelToken, Load, LoadRequest};
 #[derive(Clone)]
 pub struct Engine {
     /// Where small programs run while there is a seat. None where the system has no room for it.
-    small: Option<(Room, Arc<Seats>)>,
+    small: Option<(InstancePool, Arc<Seats>)>,
     /// Where others run while there is a seat.
-    pub(super) first: Room,
+    pub(super) first: InstancePool,
     first_seats: Arc<Seats>,
     /// Where those run that found no seat.
-    crowd: Arc<Crowd>,
+    overflow: Arc<OverflowPool>,
     /// What all instances together have of memory.
     memory: Arc<MemoryTotal>,
     cache: Option<Arc<CodeCache>>,
@@ -48,7 +48,7 @@ pub struct Engine {
 
 /// A pool of instances, and what is linked into them.
 #[derive(Clone)]
-pub(super) struct Room {
+pub(super) struct InstancePool {
     pub(super) engine: wasmtime::Engine,
     pub(super) linkers: Arc<Linkers>,
 }
@@ -64,9 +64,9 @@ pub(super) struct Code {
     small: Option<(Pre, Arc<Seats>)>,
     pub(super) first: Pre,
     first_seats: Arc<Seats>,
-    crowd: Arc<Crowd>,
+    overflow: Arc<OverflowPool>,
     /// In the large pool, when that is there. Nothing in it: it can't be had there.
-    pub(super) in_crowd: OnceLock<Option<Pre>>,
+    pub(super) in_overflow: OnceLock<Option<Pre>>,
     /// Its compiled code, for each pool that it comes to.
     pub(super) files: ProgramFiles,
     /// What its instances see of the file system.
@@ -130,16 +130,20 @@ impl Engine {
     ) -> anyhow::Result<Self> {
         // Both at once: each takes milliseconds of a start.
         let (first, small) = std::thread::scope(|scope| {
-            let small = scope.spawn(|| pool::small_engine(budget).map(Room::new).transpose());
+            let small = scope.spawn(|| {
+                pool::small_engine(budget)
+                    .map(InstancePool::new)
+                    .transpose()
+            });
             let first = pool::first_engine(budget)
                 .map_err(anyhow::Error::from)
                 .context("could not set up the WebAssembly engine")
-                .and_then(Room::new);
+                .and_then(InstancePool::new);
             // One that panicked is one that there is no room for.
             (first, small.join().unwrap_or(Ok(None)))
         });
         let (first, small) = (first?, small?);
-        let small = small.map(|room| (room, Arc::new(Seats::new(pool::SMALL_INSTANCES))));
+        let small = small.map(|pool| (pool, Arc::new(Seats::new(pool::SMALL_INSTANCES))));
         let cache = code_cache.and_then(|at| {
             match CodeCache::open(at.folder, at.max_bytes, &first.engine) {
                 Ok(cache) => Some(Arc::new(cache)),
@@ -153,7 +157,7 @@ impl Engine {
             small,
             first,
             first_seats: Arc::new(Seats::new(pool::FIRST_INSTANCES)),
-            crowd: Arc::new(Crowd::new()),
+            overflow: Arc::new(OverflowPool::new()),
             memory: Arc::new(MemoryTotal::new()),
             shared: SharedCodes::new(cache.clone()),
             scripts: Scripts::new(None),
@@ -181,8 +185,8 @@ impl Engine {
 
     /// Makes room for thousands of requests at once when it is needed. A server wants it; without
     /// it, there is room for some hundreds.
-    pub fn expect_crowd(&self, budget: &Budget) {
-        self.crowd.offer(*budget);
+    pub fn enable_overflow_pool(&self, budget: &Budget) {
+        self.overflow.offer(*budget);
     }
 
     /// Loads what is at a path: a `.wasm` or `.wat` file, or a script.
@@ -210,7 +214,7 @@ impl Engine {
             return program;
         }
         let tools = Tools {
-            room: &self.first,
+            pool: &self.first,
             compiler: &self.compiler,
             cache: self.cache.as_ref(),
             shared: &self.shared,
@@ -312,9 +316,9 @@ impl Engine {
         let kind = compiled.kind(engine).map_err(LoadError::new)?;
         let first = self.first.prepare(compiled, kind)?;
         let small = match &self.small {
-            Some((room, seats)) if kind == Kind::Gateway && pool::is_small(compiled) => {
-                let compiled = files.map(&room.engine).map_err(unprepared)?;
-                Some((room.prepare(&compiled, kind)?, seats.clone()))
+            Some((pool, seats)) if kind == Kind::Gateway && pool::is_small(compiled) => {
+                let compiled = files.map(&pool.engine).map_err(unprepared)?;
+                Some((pool.prepare(&compiled, kind)?, seats.clone()))
             }
             _ => None,
         };
@@ -328,8 +332,8 @@ impl Engine {
             small,
             first,
             first_seats: self.first_seats.clone(),
-            crowd: self.crowd.clone(),
-            in_crowd: OnceLock::new(),
+            overflow: self.overflow.clone(),
+            in_overflow: OnceLock::new(),
             imports,
             #[cfg(test)]
             is_direct: matches!(compiled, Compiled::Direct(_)),
@@ -342,21 +346,21 @@ impl Engine {
             is_listed: IsListed::default(),
             refused: Refused::default(),
         });
-        self.crowd.expect(&code);
+        self.overflow.expect(&code);
         Ok(Program(code))
     }
 
     /// Advances the epoch: guests that compute yield. Called by the ticker.
     pub(super) fn tick(&self) {
         self.first.engine.increment_epoch();
-        if let Some((room, _)) = &self.small {
-            room.engine.increment_epoch();
+        if let Some((pool, _)) = &self.small {
+            pool.engine.increment_epoch();
         }
-        self.crowd.tick();
+        self.overflow.tick();
     }
 }
 
-impl Room {
+impl InstancePool {
     pub(super) fn new(engine: wasmtime::Engine) -> anyhow::Result<Self> {
         let linkers = Linkers::new(&engine)
             .map_err(anyhow::Error::from)
@@ -435,11 +439,11 @@ impl Code {
         let seat = self.first_seats.take();
         match &seat {
             // Before it is needed, so that nobody waits.
-            Some(seat) if seat.is_among_last(pool::LAST_INSTANCES) => self.crowd.ask(),
+            Some(seat) if seat.is_among_last(pool::LAST_INSTANCES) => self.overflow.ask(),
             Some(_) => {}
             None => {
-                if let Some(crowd) = self.crowd.join(self).await {
-                    return (crowd, None);
+                if let Some(overflow) = self.overflow.join(self).await {
+                    return (overflow, None);
                 }
             }
         }
@@ -454,13 +458,13 @@ impl Code {
     }
 
     /// Makes the program ready in the large pool.
-    pub(super) fn join_crowd(&self, room: &Room) {
-        let compiled = self.files.map(&room.engine).map_err(unprepared);
-        match compiled.and_then(|compiled| room.prepare(&compiled, self.kind)) {
-            Ok(pre) => drop(self.in_crowd.set(Some(pre))),
+    pub(super) fn prepare_in_overflow(&self, pool: &InstancePool) {
+        let compiled = self.files.map(&pool.engine).map_err(unprepared);
+        match compiled.and_then(|compiled| pool.prepare(&compiled, self.kind)) {
+            Ok(pre) => drop(self.in_overflow.set(Some(pre))),
             Err(error) => {
                 tracing::warn!("a handler has less room than it might: it {error}");
-                drop(self.in_crowd.set(None));
+                drop(self.in_overflow.set(None));
             }
         }
     }

@@ -30,7 +30,7 @@ const ELEMENT_BYTES: usize = size_of::<usize>();
 const IMAGE_SHARE: usize = 4;
 
 /// Smaller files are not looked at: their programs' memory is counted whole.
-const IMAGE_LEAST_BYTES: usize = 1 << 20;
+const MIN_IMAGE_BYTES: usize = 1 << 20;
 
 /// The total of one process.
 #[derive(Debug)]
@@ -167,7 +167,7 @@ impl Beginning {
             .saturating_mul(ELEMENT_BYTES);
         let bytes = memory.saturating_add(tables);
         let image = match memory.min(file_bytes) {
-            small if small < IMAGE_LEAST_BYTES => 0,
+            small if small < MIN_IMAGE_BYTES => 0,
             image => image,
         };
         Self {

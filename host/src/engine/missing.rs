@@ -6,7 +6,7 @@ use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, Linker, ResourceType};
 
 use super::limits::line;
-use super::load::Room;
+use super::load::InstancePool;
 use super::state::State;
 use super::{Engine, Kind, componentize, kind};
 
@@ -115,15 +115,15 @@ impl Engine {
     }
 }
 
-/// The names of all imports that `room` does not have.
-pub(super) fn names(room: &Room, bytes: &[u8]) -> Vec<String> {
+/// The names of all imports that `pool` does not have.
+pub(super) fn names(pool: &InstancePool, bytes: &[u8]) -> Vec<String> {
     let module = componentize::module(bytes);
     let bytes = module.as_deref().unwrap_or(bytes);
-    let Ok(component) = Component::new(&room.engine, bytes) else {
+    let Ok(component) = Component::new(&pool.engine, bytes) else {
         return Vec::new();
     };
-    let kind = kind::detect(&component, &room.engine).unwrap_or(Kind::Gateway);
-    let mut linker = room.linkers.of(kind).clone();
+    let kind = kind::detect(&component, &pool.engine).unwrap_or(Kind::Gateway);
+    let mut linker = pool.linkers.of(kind).clone();
     linker.allow_shadowing(true);
     let mut names: Vec<String> = Vec::new();
     // Linking tells of one at a time. So that it gets to the next, the one before is filled in.
@@ -133,7 +133,7 @@ pub(super) fn names(room: &Room, bytes: &[u8]) -> Vec<String> {
             break;
         };
         if names.iter().any(|known| known == import)
-            || fill_in(&mut linker, &room.engine, &component, import).is_none()
+            || fill_in(&mut linker, &pool.engine, &component, import).is_none()
         {
             break;
         }

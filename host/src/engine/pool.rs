@@ -11,7 +11,7 @@ use crate::config::Budget;
 /// have in work by default, so that one full handler leaves room for the others. A live instance
 /// takes about five of the 65,530 mappings that Linux gives a process by default, which is the
 /// limit behind this one.
-const CROWD_INSTANCES: u32 = 12_000;
+const OVERFLOW_INSTANCES: u32 = 12_000;
 
 /// What is tried when the system refuses so much address space (a container's limit, an older
 /// processor).
@@ -140,8 +140,8 @@ pub(super) fn compiling_engine(
 }
 
 /// An engine with room for thousands of instances, if the system has it.
-pub(super) fn crowd_engine(budget: &Budget) -> Option<wasmtime::Engine> {
-    let refused = match pooled(pooling(CROWD_INSTANCES, budget)) {
+pub(super) fn overflow_engine(budget: &Budget) -> Option<wasmtime::Engine> {
+    let refused = match pooled(pooling(OVERFLOW_INSTANCES, budget)) {
         Ok(engine) => return Some(engine),
         Err(error) => error,
     };
@@ -149,7 +149,7 @@ pub(super) fn crowd_engine(budget: &Budget) -> Option<wasmtime::Engine> {
     let count = FIRST_INSTANCES + engine.as_ref().map_or(0, |_| SMALLER_CROWD);
     tracing::warn!(
         "room for {count} requests in work at a time, not {}: {refused:#}",
-        FIRST_INSTANCES + CROWD_INSTANCES
+        FIRST_INSTANCES + OVERFLOW_INSTANCES
     );
     engine
 }
@@ -221,7 +221,7 @@ mod tests {
         let compiling = hash(&compiler().unwrap());
         assert_eq!(hash(&first_engine(&budget).unwrap()), compiling);
         assert_eq!(hash(&small_engine(&budget).unwrap()), compiling);
-        assert_eq!(hash(&crowd_engine(&budget).unwrap()), compiling);
+        assert_eq!(hash(&overflow_engine(&budget).unwrap()), compiling);
     }
 
     #[test]

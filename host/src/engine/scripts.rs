@@ -18,7 +18,7 @@ use serde::Serialize;
 use super::cache::{CodeCache, Entry, Part};
 use super::code_file::{CodeFile, Mapped};
 use super::compile::{Compiler, GUEST_FOLDERS};
-use super::load::{LoadError, Room};
+use super::load::{InstancePool, LoadError};
 use super::shared_code::{ProgramFiles, SharedCodes, key_of_state};
 use crate::registry::Version;
 use crate::reload::{CancelToken, LoadRequest};
@@ -73,7 +73,7 @@ struct OneFile<'a> {
 
 /// What a script's load needs of an engine.
 pub(super) struct Tools<'e> {
-    pub(super) room: &'e Room,
+    pub(super) pool: &'e InstancePool,
     pub(super) compiler: &'e Compiler,
     pub(super) cache: Option<&'e Arc<CodeCache>>,
     pub(super) shared: &'e SharedCodes,
@@ -150,7 +150,7 @@ impl Scripts {
             return Err(LoadError::new("not loaded: the runtime has no code"));
         };
         let (state, said) = tools.compiler.script(
-            tools.room,
+            tools.pool,
             &plan,
             [&code.code, &runtime.loader, &runtime.files.own],
             &runtime.mark,
@@ -195,7 +195,7 @@ impl Scripts {
     fn kept(&self, stamp: [u8; 32], tools: &Tools<'_>) -> Option<Runtime> {
         let cache = tools.cache?;
         let own = cache.read(&cache.entry(Version::of(&stamp)))?;
-        let Ok(Mapped::Module(state)) = own.map(&tools.room.engine) else {
+        let Ok(Mapped::Module(state)) = own.map(&tools.pool.engine) else {
             return None;
         };
         let key = key_of_state(&state)?;
@@ -222,10 +222,10 @@ impl Scripts {
         let bytes = fs::read(&path).map_err(|error| self.missing(&error))?;
         let compiled = tools
             .compiler
-            .runtime(tools.room, &bytes, cancel, tools.shared);
+            .runtime(tools.pool, &bytes, cancel, tools.shared);
         let (mut files, mut loader) = compiled
             .map_err(|error| LoadError::new(format!("not loaded: {}: {error}", path.display())))?;
-        let mapped = files.own.map(&tools.room.engine);
+        let mapped = files.own.map(&tools.pool.engine);
         let key = match &mapped {
             Ok(Mapped::Module(state)) => key_of_state(state),
             _ => None,

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::pages::{OnPages, Pages, PagesChange};
 use super::thread::{MAX_MESSAGES, teller};
-use super::watch::{Identity, Sign, Watch};
+use super::watch::{Identity, Watch, WatchEvent};
 
 /// The least time between two times that all folders are looked at because events were lost.
 const DOUBT_SPACING: Duration = Duration::from_secs(1);
@@ -24,13 +24,13 @@ const DOUBT_SPACING_FACTOR: u32 = 4;
 const NICE: i32 = 10;
 
 pub(super) enum Message {
-    Sign(Sign),
+    WatchEvent(WatchEvent),
     Stop,
 }
 
-impl From<Sign> for Message {
-    fn from(sign: Sign) -> Message {
-        Message::Sign(sign)
+impl From<WatchEvent> for Message {
+    fn from(event: WatchEvent) -> Message {
+        Message::WatchEvent(event)
     }
 }
 
@@ -41,7 +41,7 @@ pub(super) struct PagesThread {
     opened: Option<Identity>,
     inbox: Receiver<Message>,
     sender: SyncSender<Message>,
-    /// Signs found no room in the inbox, or events none in the kernel.
+    /// Events found no room in the inbox, or events none in the kernel.
     lost: Arc<AtomicBool>,
     /// Whether the kernel announces changes.
     events: bool,
@@ -123,13 +123,13 @@ impl PagesThread {
             Err(RecvTimeoutError::Timeout) => return true,
             Err(RecvTimeoutError::Disconnected) => return false,
         };
-        // A bounded number, so that signs which never end don't keep the rest waiting.
+        // A bounded number, so that events which never end don't keep the rest waiting.
         let more = std::iter::from_fn(|| self.inbox.try_recv().ok()).take(MAX_MESSAGES);
         for message in std::iter::once(first).chain(more) {
             match message {
                 Message::Stop => return false,
-                Message::Sign(Sign::Lost) => self.lost.store(true, Ordering::Relaxed),
-                Message::Sign(Sign::Seen(path, hint)) => {
+                Message::WatchEvent(WatchEvent::Lost) => self.lost.store(true, Ordering::Relaxed),
+                Message::WatchEvent(WatchEvent::Seen(path, hint)) => {
                     if hint.moves() {
                         watch.forget(&path);
                     }

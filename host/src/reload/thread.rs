@@ -1,4 +1,4 @@
-//! The reloader's thread: waits for signs and results, and moves everything else along.
+//! The reloader's thread: waits for events and results, and moves everything else along.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -11,14 +11,14 @@ use anyhow::anyhow;
 use super::load::{Done, Job, Outcome};
 use super::queue::Permits;
 use super::slots::{Difference, Slots, Trust};
-use super::watch::{Sign, Watch};
+use super::watch::{Watch, WatchEvent};
 use super::{Load, OnStarted, Options, Scan, Started};
 use crate::registry::{Problem, ProblemKind, Shared};
 
-/// Messages that can wait for the thread. Signs that find no room become one look at everything.
+/// Messages that can wait for the thread. Events that find no room become one look at everything.
 pub(super) const MAX_MESSAGES: usize = 4_096;
 
-/// The least time between two looks at the handlers folder, so that signs which come one by one,
+/// The least time between two looks at the handlers folder, so that events which come one by one,
 /// and never end, cost a few looks and not one each.
 const LOOK_SPACING: Duration = Duration::from_millis(5);
 
@@ -35,14 +35,14 @@ const DOUBT_SPACING: Duration = Duration::from_secs(1);
 const PENDING_DELAY: Duration = Duration::from_millis(50);
 
 enum Message<P> {
-    Sign(Sign),
+    WatchEvent(WatchEvent),
     Done(Box<Done<P>>),
     Order(Order),
 }
 
-impl<P> From<Sign> for Message<P> {
-    fn from(sign: Sign) -> Message<P> {
-        Message::Sign(sign)
+impl<P> From<WatchEvent> for Message<P> {
+    fn from(event: WatchEvent) -> Message<P> {
+        Message::WatchEvent(event)
     }
 }
 
@@ -58,7 +58,7 @@ pub(super) enum Order {
 pub(super) struct Reloader<L: Load> {
     inbox: Receiver<Message<L::Program>>,
     sender: SyncSender<Message<L::Program>>,
-    /// Signs found no room in the inbox, or events none in the kernel.
+    /// Events found no room in the inbox, or events none in the kernel.
     lost: Arc<AtomicBool>,
     watch: Watch,
     /// Whether the kernel announces changes.
@@ -119,9 +119,9 @@ impl<L: Load> Reloader<L> {
         (reloader, order)
     }
 
-    /// What the kernel's signs come through.
+    /// What the kernel's events come through.
     #[cfg(test)]
-    pub(super) fn teller(&self) -> impl Fn(Sign) + Send + use<L> {
+    pub(super) fn teller(&self) -> impl Fn(WatchEvent) + Send + use<L> {
         teller(&self.sender, &self.lost)
     }
 
@@ -210,7 +210,7 @@ impl<L: Load> Reloader<L> {
             Err(RecvTimeoutError::Timeout) => return true,
             Err(RecvTimeoutError::Disconnected) => return false,
         };
-        // A bounded number, so that signs which never end don't keep the rest waiting.
+        // A bounded number, so that events which never end don't keep the rest waiting.
         let more = std::iter::from_fn(|| self.inbox.try_recv().ok()).take(MAX_MESSAGES);
         let messages: Vec<_> = std::iter::once(first).chain(more).collect();
         messages.into_iter().all(|message| self.take(message))
@@ -222,14 +222,14 @@ impl<L: Load> Reloader<L> {
             Message::Order(Order::Stop) => return false,
             Message::Order(Order::Tell) => self.tells = true,
             Message::Done(done) => self.slots.finish(*done, Instant::now()),
-            Message::Sign(sign) => self.take_sign(sign),
+            Message::WatchEvent(event) => self.take_event(event),
         }
         true
     }
 
-    fn take_sign(&mut self, sign: Sign) {
+    fn take_event(&mut self, event: WatchEvent) {
         let now = Instant::now();
-        let Sign::Seen(path, hint) = sign else {
+        let WatchEvent::Seen(path, hint) = event else {
             return self.lost.store(true, Ordering::Relaxed);
         };
         if hint.moves() {
@@ -334,15 +334,15 @@ impl<L: Load> Reloader<L> {
     }
 }
 
-/// Brings signs to the thread without ever waiting for it.
-pub(super) fn teller<M: From<Sign> + Send + 'static>(
+/// Brings events to the thread without ever waiting for it.
+pub(super) fn teller<M: From<WatchEvent> + Send + 'static>(
     sender: &SyncSender<M>,
     lost: &Arc<AtomicBool>,
-) -> impl Fn(Sign) + Send + use<M> {
+) -> impl Fn(WatchEvent) + Send + use<M> {
     let sender = sender.clone();
     let lost = Arc::clone(lost);
-    move |sign| {
-        if let Err(TrySendError::Full(_)) = sender.try_send(sign.into()) {
+    move |event| {
+        if let Err(TrySendError::Full(_)) = sender.try_send(event.into()) {
             // The inbox is full of messages, so the thread is about to wake up and see this.
             lost.store(true, Ordering::Relaxed);
         }

@@ -32,7 +32,7 @@ const EVENTS: EventKindMask = EventKindMask::CORE.union(EventKindMask::ACCESS_CL
 
 /// What the kernel told.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Sign {
+pub(super) enum WatchEvent {
     /// Something happened to a path.
     Seen(PathBuf, Hint),
     /// Something happened, and nobody knows to what: look at everything.
@@ -71,17 +71,17 @@ impl Identity {
 impl Watch {
     /// Watches nothing yet. What happens to `roots`, to what is in them and to what leads to them
     /// is told to `tell`, on a thread of its own that must not be kept waiting.
-    pub(super) fn new(roots: Vec<PathBuf>, tell: impl Fn(Sign) + Send + 'static) -> Watch {
+    pub(super) fn new(roots: Vec<PathBuf>, tell: impl Fn(WatchEvent) + Send + 'static) -> Watch {
         let concerns = move |path: &Path| {
             let concerned = |root: &PathBuf| path.starts_with(root) || root.starts_with(path);
             roots.iter().any(concerned)
         };
         let mut watch = Watch::blind();
         let handler = move |event: notify::Result<Event>| {
-            for sign in signs(event) {
-                match &sign {
-                    Sign::Seen(path, _) if !concerns(path) => {}
-                    _ => tell(sign),
+            for event in events(event) {
+                match &event {
+                    WatchEvent::Seen(path, _) if !concerns(path) => {}
+                    _ => tell(event),
                 }
             }
         };
@@ -208,12 +208,12 @@ impl Watch {
 }
 
 /// What an event means for the files it names.
-fn signs(event: notify::Result<Event>) -> Vec<Sign> {
+fn events(event: notify::Result<Event>) -> Vec<WatchEvent> {
     let Ok(event) = event else {
-        return vec![Sign::Lost];
+        return vec![WatchEvent::Lost];
     };
     if event.need_rescan() {
-        return vec![Sign::Lost];
+        return vec![WatchEvent::Lost];
     }
     let hint = match event.kind {
         EventKind::Access(AccessKind::Close(AccessMode::Write)) => Hint::Written,
@@ -227,7 +227,10 @@ fn signs(event: notify::Result<Event>) -> Vec<Sign> {
             Hint::Touched
         }
     };
-    let seen = event.paths.into_iter().map(|path| Sign::Seen(path, hint));
+    let seen = event
+        .paths
+        .into_iter()
+        .map(|path| WatchEvent::Seen(path, hint));
     seen.collect()
 }
 
@@ -264,15 +267,18 @@ mod tests {
         ];
         for (kind, hint) in table {
             let event = Event::new(kind).add_path("/h/a.wasm".into());
-            let expected: Vec<Sign> = hint
-                .map(|hint| Sign::Seen("/h/a.wasm".into(), hint))
+            let expected: Vec<WatchEvent> = hint
+                .map(|hint| WatchEvent::Seen("/h/a.wasm".into(), hint))
                 .into_iter()
                 .collect();
-            assert_eq!(signs(Ok(event)), expected, "{kind:?}");
+            assert_eq!(events(Ok(event)), expected, "{kind:?}");
         }
         let overflow = Event::new(EventKind::Other).set_flag(Flag::Rescan);
-        assert_eq!(signs(Ok(overflow)), [Sign::Lost]);
-        assert_eq!(signs(Err(notify::Error::generic("broken"))), [Sign::Lost]);
+        assert_eq!(events(Ok(overflow)), [WatchEvent::Lost]);
+        assert_eq!(
+            events(Err(notify::Error::generic("broken"))),
+            [WatchEvent::Lost]
+        );
     }
 
     #[test]
@@ -285,9 +291,9 @@ mod tests {
         std::os::unix::fs::symlink(path("1"), path("now")).expect("a link");
         let handlers = path("now/handlers");
         let (tell, told) = std::sync::mpsc::channel();
-        let mut watch = Watch::new(vec![handlers.clone()], move |sign| {
+        let mut watch = Watch::new(vec![handlers.clone()], move |event| {
             // Fails when the test is over.
-            let _ = tell.send(sign);
+            let _ = tell.send(event);
         });
         watch.ensure(&handlers);
         std::os::unix::fs::symlink(path("2"), path("next")).expect("a link");
@@ -295,8 +301,11 @@ mod tests {
         watch.ensure(&handlers);
         fs::write(handlers.join("hello.wasm"), "").expect("written");
         let deadline = std::time::Duration::from_secs(30);
-        let sign = told.recv_timeout(deadline).expect("a sign");
-        assert_eq!(sign, Sign::Seen(handlers.join("hello.wasm"), Hint::Touched));
+        let event = told.recv_timeout(deadline).expect("an event");
+        assert_eq!(
+            event,
+            WatchEvent::Seen(handlers.join("hello.wasm"), Hint::Touched)
+        );
     }
 
     #[test]

@@ -24,9 +24,9 @@ pub(super) struct Admission {
     hasher: RandomState,
 }
 
-/// A connection's place, given back when this is dropped.
+/// A connection's permit, given back when this is dropped.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct ConnectionPermit {
     admission: Arc<Admission>,
     /// Whom it is counted for. Nobody in particular, before it is known who that is.
     address: Option<Address>,
@@ -34,14 +34,14 @@ pub(super) struct Place {
 
 /// What becomes of a connection, now that it is known whose it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Standing {
+pub(super) enum Admit {
     /// It may come in.
-    Welcome,
+    Serve,
     /// Its address has as many as it may: it is told so, and closed. It counts until then, and
     /// there are as many of these to an address as of the others.
-    Refused,
+    Reject,
     /// There are even too many to be told.
-    Full,
+    Drop,
 }
 
 /// What counts as one address.
@@ -61,15 +61,15 @@ impl Admission {
         })
     }
 
-    /// A place for a connection, if there is one left.
-    pub(super) fn enter(self: &Arc<Self>, limits: &Limits) -> Option<Place> {
+    /// A permit for a connection, if there is one left.
+    pub(super) fn enter(self: &Arc<Self>, limits: &Limits) -> Option<ConnectionPermit> {
         let before = self.total.fetch_add(1, Ordering::Relaxed);
-        let place = Place {
+        let permit = ConnectionPermit {
             admission: self.clone(),
             address: None,
         };
-        // Dropping the place takes the one away again.
-        (before < limits.connections_count).then_some(place)
+        // Dropping the permit takes the one away again.
+        (before < limits.connections_count).then_some(permit)
     }
 
     fn shard(&self, address: Address) -> MutexGuard<'_, HashMap<Address, u32>> {
@@ -80,23 +80,23 @@ impl Admission {
     }
 }
 
-impl Place {
+impl ConnectionPermit {
     /// Counts the connection for an address, and for no other.
-    pub(super) fn claim(&mut self, address: IpAddr, limits: &Limits) -> Standing {
+    pub(super) fn claim(&mut self, address: IpAddr, limits: &Limits) -> Admit {
         self.give_up();
         let address = Address::of(address);
         let limit = limits.connections_per_address_count;
         let mut shard = self.admission.shard(address);
         let before = shard.get(&address).copied().unwrap_or(0);
         if before >= limit.saturating_mul(2) {
-            return Standing::Full;
+            return Admit::Drop;
         }
         shard.insert(address, before + 1);
         self.address = Some(address);
         if before < limit {
-            Standing::Welcome
+            Admit::Serve
         } else {
-            Standing::Refused
+            Admit::Reject
         }
     }
 
@@ -115,7 +115,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         self.give_up();
         self.admission.total.fetch_sub(1, Ordering::Relaxed);
@@ -147,10 +147,14 @@ mod tests {
         text.parse().expect(text)
     }
 
-    fn enter(admission: &Arc<Admission>, limits: &Limits, address: &str) -> (Place, Standing) {
-        let mut place = admission.enter(limits).expect("there is a place");
-        let standing = place.claim(ip(address), limits);
-        (place, standing)
+    fn enter(
+        admission: &Arc<Admission>,
+        limits: &Limits,
+        address: &str,
+    ) -> (ConnectionPermit, Admit) {
+        let mut permit = admission.enter(limits).expect("there is a permit");
+        let admit = permit.claim(ip(address), limits);
+        (permit, admit)
     }
 
     #[test]
@@ -158,18 +162,18 @@ mod tests {
         let admission = Admission::new();
         let limits = limits(100, 2);
         let enter = |text| enter(&admission, &limits, text);
-        let (first, standing) = enter("192.0.2.1");
-        assert_eq!(standing, Standing::Welcome);
-        let (_second, standing) = enter("::ffff:192.0.2.1");
-        assert_eq!(standing, Standing::Welcome);
-        let (third, standing) = enter("192.0.2.1");
-        assert_eq!(standing, Standing::Refused);
-        let (_fourth, standing) = enter("192.0.2.1");
-        assert_eq!(standing, Standing::Refused);
-        assert_eq!(enter("192.0.2.1").1, Standing::Full, "told often enough");
-        assert_eq!(enter("192.0.2.2").1, Standing::Welcome);
+        let (first, admit) = enter("192.0.2.1");
+        assert_eq!(admit, Admit::Serve);
+        let (_second, admit) = enter("::ffff:192.0.2.1");
+        assert_eq!(admit, Admit::Serve);
+        let (third, admit) = enter("192.0.2.1");
+        assert_eq!(admit, Admit::Reject);
+        let (_fourth, admit) = enter("192.0.2.1");
+        assert_eq!(admit, Admit::Reject);
+        assert_eq!(enter("192.0.2.1").1, Admit::Drop, "told often enough");
+        assert_eq!(enter("192.0.2.2").1, Admit::Serve);
         drop((first, third));
-        assert_eq!(enter("192.0.2.1").1, Standing::Refused, "two are left");
+        assert_eq!(enter("192.0.2.1").1, Admit::Reject, "two are left");
     }
 
     #[test]
@@ -177,13 +181,10 @@ mod tests {
         let admission = Admission::new();
         let limits = limits(100, 1);
         let (_one, _) = enter(&admission, &limits, "2001:db8::1");
-        assert_eq!(
-            enter(&admission, &limits, "2001:db8::2:1").1,
-            Standing::Refused
-        );
+        assert_eq!(enter(&admission, &limits, "2001:db8::2:1").1, Admit::Reject);
         assert_eq!(
             enter(&admission, &limits, "2001:db8:0:1::1").1,
-            Standing::Welcome
+            Admit::Serve
         );
     }
 
@@ -191,10 +192,10 @@ mod tests {
     fn a_place_is_counted_for_the_last_who_claims_it() {
         let admission = Admission::new();
         let limits = limits(100, 1);
-        let (mut place, _) = enter(&admission, &limits, "192.0.2.1");
-        assert_eq!(place.claim(ip("192.0.2.2"), &limits), Standing::Welcome);
-        assert_eq!(enter(&admission, &limits, "192.0.2.1").1, Standing::Welcome);
-        assert_eq!(enter(&admission, &limits, "192.0.2.2").1, Standing::Refused);
+        let (mut permit, _) = enter(&admission, &limits, "192.0.2.1");
+        assert_eq!(permit.claim(ip("192.0.2.2"), &limits), Admit::Serve);
+        assert_eq!(enter(&admission, &limits, "192.0.2.1").1, Admit::Serve);
+        assert_eq!(enter(&admission, &limits, "192.0.2.2").1, Admit::Reject);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use super::inbox::{CallWaker, Inbox};
-use super::lanes::Rank;
+use super::lanes::LaneRole;
 use super::wall_clock::WallClock;
 use crate::engine::{Call, Finished, Kind, Program};
 use crate::gateway::Exchange;
@@ -26,7 +26,7 @@ pub(super) struct Running {
     /// When it last gave the thread back, it had more to compute.
     pub(super) computing: bool,
     /// How it stands to its handler's lane.
-    pub(super) rank: Rank,
+    pub(super) lane_role: LaneRole,
     /// What it has of wall time.
     pub(super) clock: WallClock,
     /// Its client has gone, and it is to be ended where it is.
@@ -148,7 +148,7 @@ impl Calls {
         let Some(running) = self.get_mut(call) else {
             return;
         };
-        if running.rank == Rank::Behind {
+        if running.lane_role == LaneRole::Queued {
             return drop(self.remove(call.place));
         }
         running.connection = None;

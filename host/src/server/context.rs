@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use super::calls::{CallId, Calls, Running};
 use super::date::Date;
-use super::lanes::Rank;
+use super::lanes::LaneRole;
 use super::proxy::{self, Origin};
 use super::record::Record;
 use super::redirect;
@@ -174,7 +174,7 @@ impl Context {
             handler: handler.clone(),
             connection: Some(self.place),
             computing: false,
-            rank: Rank::Beside,
+            lane_role: LaneRole::Outside,
             clock: WallClock::new(budget.wall_time, self.now),
             is_abandoned: false,
             _pass: pass,

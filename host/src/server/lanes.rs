@@ -20,13 +20,13 @@ pub(super) const LANE_TIME: Duration = Duration::from_millis(20);
 
 /// How a call stands to its handler's lane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Rank {
-    /// Beside it: it has not computed for a tick, or for more than [`LANE_TIME`].
-    Beside,
+pub(super) enum LaneRole {
+    /// It has not computed for a tick, or for more than [`LANE_TIME`].
+    Outside,
     /// It has the lane.
-    First,
+    Holder,
     /// It waits for the lane, and has not begun.
-    Behind,
+    Queued,
 }
 
 /// The lanes of one thread. A handler has one while one of its calls computes.
@@ -37,7 +37,7 @@ pub(super) struct Lanes<H>(Vec<Lane<H>>);
 struct Lane<H> {
     handler: Arc<H>,
     /// Those that have not begun, in the order in which they came.
-    behind: VecDeque<CallId>,
+    queued: VecDeque<CallId>,
 }
 
 impl<H> Lanes<H> {
@@ -50,7 +50,7 @@ impl<H> Lanes<H> {
         let Some(index) = self.of(handler) else {
             return false;
         };
-        self.0[index].behind.push_back(call);
+        self.0[index].queued.push_back(call);
         true
     }
 
@@ -61,7 +61,7 @@ impl<H> Lanes<H> {
         }
         self.0.push(Lane {
             handler: handler.clone(),
-            behind: VecDeque::new(),
+            queued: VecDeque::new(),
         });
         true
     }
@@ -70,7 +70,7 @@ impl<H> Lanes<H> {
     /// it is to be asked again.
     pub(super) fn next(&mut self, handler: &Arc<H>) -> Option<CallId> {
         let index = self.of(handler)?;
-        let next = self.0[index].behind.pop_front();
+        let next = self.0[index].queued.pop_front();
         if next.is_none() {
             self.0.swap_remove(index);
         }

@@ -1,109 +1,114 @@
-//! The listening sockets: one per reactor, all on the same address, so that the kernel deals out
-//! connections and no two reactors ever wait for each other.
+//! A place where connections come in: a listening socket, and whether it is worth asking.
 
 use std::io;
 use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
-use mio::net::TcpListener;
-use socket2::{Domain, Protocol, Socket, Type};
+use mio::net::{TcpListener, TcpStream};
+use mio::{Interest, Registry, Token};
 
-use super::addr;
+use super::connection::Service;
 
-/// Connections that wait to be accepted, per reactor: what the kernel grants by default at most
-/// (`net.core.somaxconn`).
-const BACKLOG: i32 = 4096;
+/// How long no connection is accepted after the system refused one: for lack of descriptors, most
+/// likely, and trying at once again would only burn time.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Who may be on an address before us.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Claim {
-    /// Nobody.
-    Alone,
-    /// The processes that this one shares the address with. Their supervisor has seen to it that
-    /// nobody else is.
-    Shared,
-}
+/// How often the log is told of connections that could not be accepted, while that goes on.
+const COMPLAINT_PAUSE: Duration = Duration::from_secs(10);
 
-/// An address that is kept for sockets to come, of this process or of its children. No connection
-/// goes to it by itself.
+/// A listening socket of one reactor.
 #[derive(Debug)]
-pub struct Reservation {
-    addr: SocketAddr,
-    _socket: Socket,
+pub(super) struct Listener {
+    listener: TcpListener,
+    accepting: Accepting,
+    /// Nothing is said of connections that could not be accepted before this.
+    quiet_until: Option<Instant>,
+    /// What is served to those who come in here.
+    pub(super) service: Service,
 }
 
-impl Reservation {
-    /// Takes an address, which `flag` gives. Port 0 picks a free one.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the address can't be had: taken by another program, not of this machine, or a
-    /// port that asks for privileges.
-    pub fn of(addr: SocketAddr, flag: &str) -> anyhow::Result<Self> {
-        let socket = first(addr, Claim::Alone).map_err(|error| refused(addr, flag, &error))?;
-        let addr = socket.local_addr()?.as_socket().unwrap_or(addr);
-        Ok(Self {
-            addr,
-            _socket: socket,
-        })
-    }
-
-    /// The address, with the port that was picked.
-    pub fn addr(&self) -> SocketAddr {
-        self.addr
-    }
+/// Whether there may be connections to accept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Accepting {
+    /// The kernel will say when there are.
+    Wait,
+    /// There may be more.
+    Again,
+    /// Not before this.
+    Pause(Instant),
 }
 
-/// Binds `count` sockets to one address, which `flag` gives. With port 0 they share the one that
-/// the first was given.
-///
-/// # Errors
-///
-/// As [`Reservation::of`].
-pub(super) fn bind(
-    addr: SocketAddr,
-    count: usize,
-    flag: &str,
-    claim: Claim,
-) -> anyhow::Result<Vec<TcpListener>> {
-    let refused = |error: io::Error| refused(addr, flag, &error);
-    let first = first(addr, claim).map_err(refused)?;
-    let addr = first.local_addr()?.as_socket().unwrap_or(addr);
-    let mut sockets = vec![first];
-    for _ in 1..count {
-        sockets.push(socket(addr, true).map_err(refused)?);
+impl Listener {
+    pub(super) fn new(listener: TcpListener, service: Service) -> Self {
+        Self {
+            listener,
+            accepting: Accepting::Wait,
+            quiet_until: None,
+            service,
+        }
     }
-    for socket in &sockets {
-        socket.listen(BACKLOG).map_err(refused)?;
+
+    pub(super) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        registry.register(&mut self.listener, token, Interest::READABLE)
     }
-    Ok(sockets
-        .into_iter()
-        .map(|socket| TcpListener::from_std(socket.into()))
-        .collect())
-}
 
-fn refused(addr: SocketAddr, flag: &str, error: &io::Error) -> anyhow::Error {
-    anyhow::anyhow!(addr::refusal(addr, flag, error))
-}
-
-/// The first socket of this process on an address. It doesn't listen yet.
-fn first(addr: SocketAddr, claim: Claim) -> io::Result<Socket> {
-    // Sockets that share a port share it with any other of this user, another wasgi's included,
-    // and each would get a part of the connections. So first see that nobody is there.
-    if claim == Claim::Alone {
-        drop(socket(addr, false)?);
+    /// The kernel says that there are connections.
+    pub(super) fn ready(&mut self) {
+        self.accepting = Accepting::Again;
     }
-    socket(addr, true)
-}
 
-fn socket(addr: SocketAddr, shared: bool) -> io::Result<Socket> {
-    let socket = Socket::new(
-        Domain::for_address(addr),
-        Type::STREAM.nonblocking().cloexec(),
-        Some(Protocol::TCP),
-    )?;
-    // Lets a restart have the port while old connections of it are still being forgotten.
-    socket.set_reuse_address(true)?;
-    socket.set_reuse_port(shared)?;
-    socket.bind(&addr.into())?;
-    Ok(socket)
+    /// Whether there may be connections to accept now.
+    pub(super) fn is_busy(&self) -> bool {
+        self.accepting == Accepting::Again
+    }
+
+    /// Until when no connection is accepted.
+    pub(super) fn pause(&self) -> Option<Instant> {
+        match self.accepting {
+            Accepting::Pause(until) => Some(until),
+            Accepting::Wait | Accepting::Again => None,
+        }
+    }
+
+    /// The next connection, if there is one to be had.
+    pub(super) fn accept(&mut self, now: Instant) -> Option<(TcpStream, SocketAddr)> {
+        match self.accepting {
+            Accepting::Again => {}
+            Accepting::Pause(until) if now >= until => {}
+            Accepting::Wait | Accepting::Pause(_) => return None,
+        }
+        self.accepting = Accepting::Again;
+        loop {
+            match self.listener.accept() {
+                Ok(connection) => return Some(connection),
+                Err(error) => match error.kind() {
+                    io::ErrorKind::WouldBlock => {
+                        self.accepting = Accepting::Wait;
+                        return None;
+                    }
+                    // The client left while it waited, or a signal came: the next one is fine.
+                    io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted => {}
+                    _ => {
+                        self.complain(&error, now);
+                        self.accepting = Accepting::Pause(now + ACCEPT_PAUSE);
+                        return None;
+                    }
+                },
+            }
+        }
+    }
+
+    /// Says that a connection could not be accepted, unless that was said a moment ago.
+    fn complain(&mut self, error: &io::Error, now: Instant) {
+        if self.quiet_until.is_none_or(|until| now >= until) {
+            tracing::warn!("could not accept a connection: {error}; trying again");
+            self.quiet_until = Some(now + COMPLAINT_PAUSE);
+        }
+    }
+
+    /// Takes no further connection.
+    pub(super) fn close(mut self, registry: &Registry) {
+        // Closing it takes it out of the epoll set as well; failing changes nothing.
+        let _ = registry.deregister(&mut self.listener);
+    }
 }

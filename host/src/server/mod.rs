@@ -10,18 +10,18 @@
 //! - `transport`: what a connection's bytes go through, a socket or TLS above one.
 //! - [`tls`], [`proxy`]: the rules of both. No socket in there.
 //! - [`addr`]: how an address to listen on is written, and why one can't be had.
-//! - `door`, `redirect`, `deadlines`, `outbox`, `listener`, `date`, `status`, `record`,
+//! - `listener`, `redirect`, `deadlines`, `outbox`, `bind`, `date`, `status`, `record`,
 //!   `access_log`: one thing each.
 
 mod access_log;
 pub mod addr;
 mod admission;
+mod bind;
 mod calls;
 mod connection;
 mod context;
 mod date;
 mod deadlines;
-mod door;
 mod inbox;
 mod lanes;
 mod listener;
@@ -45,8 +45,8 @@ use anyhow::Context as _;
 use self::access_log::AccessLog;
 use self::admission::Admission;
 use self::connection::Service;
-use self::door::Door;
 use self::inbox::{Inbox, Message};
+use self::listener::Listener;
 use self::reactor::Reactor;
 use self::tls::Tls;
 use crate::config::Config;
@@ -58,7 +58,7 @@ use crate::published::Published;
 use crate::registry;
 use crate::static_files::Pages;
 
-pub use self::listener::{Claim, Reservation};
+pub use self::bind::{Claim, Reservation};
 pub use self::options::{Limits, Options, Settings};
 
 /// The flag that says where to listen.
@@ -112,14 +112,14 @@ impl Server {
         let tls = Tls::start(&config.tls)?;
         let threads_count = config.server.threads();
         let site = config.server.addr;
-        let (addr, mut doors) = open(site, threads_count, ADDR_FLAG, Service::Site, claim)?;
+        let (addr, mut listeners) = open(site, threads_count, ADDR_FLAG, Service::Site, claim)?;
         let mut redirect_addr = None;
         if let Some(redirect) = config.tls.redirect_http {
             let service = Service::Redirect;
             let (addr, more) = open(redirect, threads_count, REDIRECT_FLAG, service, claim)?;
             redirect_addr = Some(addr);
-            for (doors, door) in doors.iter_mut().zip(more) {
-                doors.extend(door);
+            for (listeners, listener) in listeners.iter_mut().zip(more) {
+                listeners.extend(listener);
             }
         }
         let scheme = match tls {
@@ -139,11 +139,11 @@ impl Server {
         let ticker = Ticker::start(engine, threads_count)?;
         let mut inboxes = Vec::new();
         let mut threads = Vec::new();
-        for (index, doors) in doors.into_iter().enumerate() {
+        for (index, listeners) in listeners.into_iter().enumerate() {
             let working = ticker
                 .working(index)
                 .context("the ticker has no place left")?;
-            let reactor = Reactor::new(doors, shared.clone(), working)?;
+            let reactor = Reactor::new(listeners, shared.clone(), working)?;
             inboxes.push(reactor.inbox());
             let handle = timers.handle().clone();
             let thread = thread::Builder::new()
@@ -217,19 +217,19 @@ fn open(
     flag: &str,
     service: Service,
     claim: Claim,
-) -> anyhow::Result<(SocketAddr, Vec<Vec<Door>>)> {
-    let listeners = listener::bind(addr, threads, flag, claim)?;
+) -> anyhow::Result<(SocketAddr, Vec<Vec<Listener>>)> {
+    let listeners = bind::bind(addr, threads, flag, claim)?;
     let Some(first) = listeners.first() else {
         anyhow::bail!("a server needs one thread at least (--threads)");
     };
     let addr = first
         .local_addr()
         .context("the listening socket has no address")?;
-    let doors = listeners
+    let listeners = listeners
         .into_iter()
-        .map(|listener| vec![Door::new(listener, service)])
+        .map(|listener| vec![Listener::new(listener, service)])
         .collect();
-    Ok((addr, doors))
+    Ok((addr, listeners))
 }
 
 fn run(reactor: Reactor, runtime: &tokio::runtime::Handle) {

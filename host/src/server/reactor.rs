@@ -20,14 +20,14 @@ use mio::{Events, Interest, Token};
 use slab::Slab;
 
 use super::Shared;
-use super::admission::Standing;
+use super::admission::Admit;
 use super::calls::{CallId, Calls};
 use super::connection::{Connection, Service, Turn};
 use super::context::Context;
 use super::deadlines::Deadlines;
-use super::door::Door;
 use super::inbox::{Inbox, Message};
-use super::lanes::{LANE_TIME, Lanes, Rank};
+use super::lanes::{LANE_TIME, LaneRole, Lanes};
+use super::listener::Listener;
 use super::record::RequestName;
 use super::refusal::Refusals;
 use super::tls::{HANDSHAKE_TIMEOUT, Session};
@@ -39,10 +39,11 @@ use crate::registry::Handler;
 
 const WAKER: Token = Token(usize::MAX);
 
-/// The token of the first door; those of the others follow. Connections have the ones from zero on.
-const FIRST_DOOR: usize = usize::MAX - DOORS;
+/// The token of the first listener; those of the others follow. Connections have the ones from
+/// zero on.
+const FIRST_LISTENER: usize = usize::MAX - DOORS;
 
-/// How many doors a reactor has at most: one to the site, one that sends on to it.
+/// How many listeners a reactor has at most: one to the site, one that sends on to it.
 const DOORS: usize = 2;
 
 /// Events that are taken from the kernel at a time. What does not fit comes with the next turn.
@@ -61,7 +62,7 @@ pub(super) struct Reactor {
     poll: mio::Poll,
     inbox: Arc<Inbox>,
     /// Where connections come in. None any more when it drains.
-    doors: Vec<Door>,
+    listeners: Vec<Listener>,
     connections: Slab<Connection>,
     connection_deadlines: Deadlines,
     call_deadlines: Deadlines,
@@ -80,14 +81,15 @@ pub(super) struct Reactor {
 
 impl Reactor {
     pub(super) fn new(
-        mut doors: Vec<Door>,
+        mut listeners: Vec<Listener>,
         shared: Arc<Shared>,
         working: Working,
     ) -> anyhow::Result<Self> {
         let poll = mio::Poll::new().context("could not open an epoll instance")?;
         let registry = poll.registry();
-        for (index, door) in doors.iter_mut().enumerate() {
-            door.register(registry, Token(FIRST_DOOR + index))
+        for (index, listener) in listeners.iter_mut().enumerate() {
+            listener
+                .register(registry, Token(FIRST_LISTENER + index))
                 .context("could not watch a listening socket")?;
         }
         let waker = mio::Waker::new(registry, WAKER).context("could not make a waker")?;
@@ -96,7 +98,7 @@ impl Reactor {
         Ok(Self {
             poll,
             inbox,
-            doors,
+            listeners,
             connections: Slab::new(),
             connection_deadlines: Deadlines::default(),
             call_deadlines: Deadlines::default(),
@@ -139,9 +141,9 @@ impl Reactor {
             for event in &events {
                 match event.token() {
                     WAKER => {}
-                    Token(door) if door >= FIRST_DOOR => {
-                        if let Some(door) = self.doors.get_mut(door - FIRST_DOOR) {
-                            door.ready();
+                    Token(listener) if listener >= FIRST_LISTENER => {
+                        if let Some(listener) = self.listeners.get_mut(listener - FIRST_LISTENER) {
+                            listener.ready();
                         }
                     }
                     Token(place) => {
@@ -205,11 +207,11 @@ impl Reactor {
         let busy = !self.again.is_empty()
             || !self.computing.is_empty()
             || self.inbox.has_woken()
-            || self.doors.iter().any(Door::is_busy);
+            || self.listeners.iter().any(Listener::is_busy);
         if busy {
             return Some(Duration::ZERO);
         }
-        let pause = self.doors.iter().filter_map(Door::pause).min();
+        let pause = self.listeners.iter().filter_map(Listener::pause).min();
         let next = [
             self.connection_deadlines.next(),
             self.call_deadlines.next(),
@@ -226,13 +228,13 @@ impl Reactor {
     // Connections.
 
     fn accept(&mut self) {
-        for index in 0..self.doors.len() {
+        for index in 0..self.listeners.len() {
             for _ in 0..ACCEPTS_PER_TURN {
-                let Some(door) = self.doors.get_mut(index) else {
+                let Some(listener) = self.listeners.get_mut(index) else {
                     return;
                 };
-                let service = door.service;
-                let Some((socket, peer)) = door.accept(self.cx.now) else {
+                let service = listener.service;
+                let Some((socket, peer)) = listener.accept(self.cx.now) else {
                     break;
                 };
                 self.connected(socket, peer, service);
@@ -242,19 +244,19 @@ impl Reactor {
 
     fn connected(&mut self, mut socket: TcpStream, peer: SocketAddr, service: Service) {
         let settings = &self.cx.settings;
-        let Some(mut place) = self.shared.admission.enter(&settings.limits) else {
+        let Some(mut permit) = self.shared.admission.enter(&settings.limits) else {
             return self.refusals.note(peer, &self.cx);
         };
-        let standing = if settings.proxy.trusts(peer.ip()) {
+        let admit = if settings.proxy.trusts(peer.ip()) {
             // It brings the connections of others.
-            Standing::Welcome
+            Admit::Serve
         } else {
-            place.claim(peer.ip(), &settings.limits)
+            permit.claim(peer.ip(), &settings.limits)
         };
-        if standing != Standing::Welcome {
+        if admit != Admit::Serve {
             self.refusals.note(peer, &self.cx);
         }
-        if standing == Standing::Full {
+        if admit == Admit::Drop {
             return;
         }
         // Answers are written whole: waiting for more to send would only delay them. A socket
@@ -287,12 +289,12 @@ impl Reactor {
             return;
         }
         let transport = Transport::new(socket, session);
-        let mut connection = Connection::new(transport, peer, local, service, place, &self.cx);
+        let mut connection = Connection::new(transport, peer, local, service, permit, &self.cx);
         if self.cx.settings.proxy.expects_header(peer.ip()) {
             connection = connection.expect_header(self.cx.now);
         }
         let connection = entry.insert(connection);
-        if standing == Standing::Refused {
+        if admit == Admit::Reject {
             connection.refuse(&mut self.cx);
         }
         self.drive(key);
@@ -359,7 +361,7 @@ impl Reactor {
         if let Some(running) = self.cx.calls.at_mut(call.place)
             && self.lanes.join(&running.handler, call)
         {
-            running.rank = Rank::Behind;
+            running.lane_role = LaneRole::Queued;
             if let Some(deadline) = running.clock.deadline() {
                 self.call_deadlines.arm(call.place, deadline);
             }
@@ -407,10 +409,10 @@ impl Reactor {
             return;
         };
         let is_short = running.computing && running.call.computed() < LANE_TIME;
-        if is_short && running.rank != Rank::First && self.lanes.take(&running.handler) {
-            running.rank = Rank::First;
-        } else if !is_short && running.rank == Rank::First {
-            running.rank = Rank::Beside;
+        if is_short && running.lane_role != LaneRole::Holder && self.lanes.take(&running.handler) {
+            running.lane_role = LaneRole::Holder;
+        } else if !is_short && running.lane_role == LaneRole::Holder {
+            running.lane_role = LaneRole::Outside;
             let handler = running.handler.clone();
             self.free_lane(&handler);
         }
@@ -420,8 +422,8 @@ impl Reactor {
     fn free_lane(&mut self, handler: &Arc<Handler<Program>>) {
         while let Some(call) = self.lanes.next(handler) {
             match self.cx.calls.get_mut(call) {
-                Some(running) if running.rank == Rank::Behind => {
-                    running.rank = Rank::First;
+                Some(running) if running.lane_role == LaneRole::Queued => {
+                    running.lane_role = LaneRole::Holder;
                     self.computing.push_back(call.place);
                     return;
                 }
@@ -437,7 +439,7 @@ impl Reactor {
         let Some(running) = self.cx.calls.remove(place) else {
             return;
         };
-        if running.rank == Rank::First {
+        if running.lane_role == LaneRole::Holder {
             self.free_lane(&running.handler);
         }
         let Some(failure) = failure else { return };
@@ -503,8 +505,8 @@ impl Reactor {
     /// Takes no new connection and no further request.
     fn drain(&mut self) {
         self.draining = true;
-        for door in self.doors.drain(..) {
-            door.close(self.poll.registry());
+        for listener in self.listeners.drain(..) {
+            listener.close(self.poll.registry());
         }
         let places: Vec<usize> = self.connections.iter().map(|(place, _)| place).collect();
         for place in places {

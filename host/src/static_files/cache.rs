@@ -21,7 +21,7 @@ const ENTRY_BYTES: usize = 512;
 
 /// An entry weighs at most one part in this many of the whole: a cache that one entry fills is
 /// none.
-const LEAST_ENTRIES: usize = 8;
+const MIN_ENTRIES: usize = 8;
 
 /// Second chances that one insertion gives, so that its time is bounded.
 const MAX_CHANCES: usize = 32;
@@ -84,7 +84,7 @@ impl<K: Clone + Eq + Hash, V: Clone> Cache<K, V> {
     /// Puts in a value of so many bytes, in place of the one that was there under this key.
     pub(super) fn put(&self, key: K, value: V, bytes: usize) {
         let bytes = bytes.saturating_add(ENTRY_BYTES);
-        if bytes > self.max_bytes / LEAST_ENTRIES {
+        if bytes > self.max_bytes / MIN_ENTRIES {
             return;
         }
         let mut table = match self.table.try_write() {

@@ -65,7 +65,7 @@ use self::listing::Listing;
 use self::page::{INLINE_MAX_BYTES, Page};
 use self::range::Part;
 use self::represent::{Chooser, Representation};
-use self::resolve::{Finder, Folder, Found, Trouble};
+use self::resolve::{Finder, Folder, Found, PageError};
 use self::root::Root;
 use self::rules::PageRules;
 use self::settings::Settings;
@@ -204,7 +204,7 @@ impl View<'_> {
         for _ in 0..READ_ATTEMPTS {
             let found = match self.finder().find(path) {
                 Ok(found) => found?,
-                Err(trouble) => return Some(self.trouble(trouble)),
+                Err(error) => return Some(self.page_error(error)),
             };
             let answer = match (request.method, found) {
                 ("GET" | "HEAD", Found::Page(page)) => self.deliver(page, request),
@@ -222,7 +222,7 @@ impl View<'_> {
                 Err(why) if why.kind() == io::ErrorKind::UnexpectedEof => {}
                 Err(why) => {
                     error!("page {}: can't be read: {why}", shown());
-                    return Some(self.trouble(Trouble::Broken));
+                    return Some(self.page_error(PageError::Broken));
                 }
             }
         }
@@ -230,7 +230,7 @@ impl View<'_> {
             "page {}: is written all the time: nothing of one version could be read",
             shown()
         );
-        Some(self.trouble(Trouble::Busy))
+        Some(self.page_error(PageError::Busy))
     }
 
     /// Steps 4 to 7: a page that is there, to a GET or a HEAD.
@@ -363,18 +363,20 @@ impl View<'_> {
     }
 
     /// The answer for a page that may be there but can't be had.
-    fn trouble(&self, trouble: Trouble) -> Answer {
-        match trouble {
-            Trouble::Forbidden => {
+    fn page_error(&self, error: PageError) -> Answer {
+        match error {
+            PageError::Forbidden => {
                 self.error(403, "Forbidden", "The server may not read this page.")
             }
             // The site's own page would need the descriptor that there is none of.
-            Trouble::Busy => {
+            PageError::Busy => {
                 let answer = Answer::built_in(503, "Service Unavailable", "Try again in a moment.")
                     .with("Retry-After", RETRY_AFTER_S.as_bytes());
                 self.settings.rules.finish(answer)
             }
-            Trouble::Broken => self.error(500, "Internal Server Error", "The page can't be read."),
+            PageError::Broken => {
+                self.error(500, "Internal Server Error", "The page can't be read.")
+            }
         }
     }
 

@@ -2,18 +2,18 @@
 
 use anyhow::ensure;
 
-/// Signs of one pattern. As many as a word of the machine's largest has bits, but for the one that
+/// Tokens of one pattern. As many as a word of the machine's largest has bits, but for the one that
 /// says that all were seen.
-const MAX_SIGNS: usize = 127;
+const MAX_TOKENS: usize = 127;
 
 /// A pattern for whole paths.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Pattern {
-    signs: Vec<Sign>,
+    tokens: Vec<GlobToken>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Sign {
+enum GlobToken {
     /// This byte.
     Byte(u8),
     /// `?`: any byte but `/`.
@@ -35,26 +35,26 @@ impl Pattern {
             text.starts_with('/') || text.starts_with("**"),
             "the pattern {text:?} has to start with a slash"
         );
-        let mut signs = Vec::new();
+        let mut tokens = Vec::new();
         let mut rest = text.as_bytes();
         while let Some((first, behind)) = rest.split_first() {
             rest = behind;
-            signs.push(match first {
+            tokens.push(match first {
                 b'*' if rest.starts_with(b"*") => {
                     let stars = rest.iter().take_while(|&&byte| byte == b'*').count();
                     rest = rest.split_at(stars).1;
-                    Sign::Anywhere
+                    GlobToken::Anywhere
                 }
-                b'*' => Sign::InName,
-                b'?' => Sign::One,
-                byte => Sign::Byte(*byte),
+                b'*' => GlobToken::InName,
+                b'?' => GlobToken::One,
+                byte => GlobToken::Byte(*byte),
             });
         }
         ensure!(
-            signs.len() <= MAX_SIGNS,
-            "the pattern {text:?} is longer than {MAX_SIGNS} characters"
+            tokens.len() <= MAX_TOKENS,
+            "the pattern {text:?} is longer than {MAX_TOKENS} characters"
         );
-        Ok(Pattern { signs })
+        Ok(Pattern { tokens })
     }
 
     /// Whether all of `path` matches.
@@ -69,11 +69,11 @@ impl Pattern {
             while left != 0 {
                 let place = left.trailing_zeros();
                 left &= left - 1;
-                next |= match self.signs.get(place as usize) {
-                    Some(Sign::Byte(wanted)) if *wanted == byte => 2_u128 << place,
-                    Some(Sign::One) if byte != b'/' => 2 << place,
-                    Some(Sign::InName) if byte != b'/' => 1 << place,
-                    Some(Sign::Anywhere) => 1 << place,
+                next |= match self.tokens.get(place as usize) {
+                    Some(GlobToken::Byte(wanted)) if *wanted == byte => 2_u128 << place,
+                    Some(GlobToken::One) if byte != b'/' => 2 << place,
+                    Some(GlobToken::InName) if byte != b'/' => 1 << place,
+                    Some(GlobToken::Anywhere) => 1 << place,
                     _ => 0,
                 };
             }
@@ -82,13 +82,15 @@ impl Pattern {
                 return false;
             }
         }
-        places & (1 << self.signs.len()) != 0
+        places & (1 << self.tokens.len()) != 0
     }
 
     /// The same places, and those behind a star, which can stand for nothing.
     fn skip_stars(&self, mut places: u128) -> u128 {
-        for (place, sign) in self.signs.iter().enumerate() {
-            if places & (1 << place) != 0 && matches!(sign, Sign::InName | Sign::Anywhere) {
+        for (place, token) in self.tokens.iter().enumerate() {
+            if places & (1 << place) != 0
+                && matches!(token, GlobToken::InName | GlobToken::Anywhere)
+            {
                 places |= 2 << place;
             }
         }
@@ -141,10 +143,10 @@ mod tests {
 
     #[test]
     fn the_longest_pattern() {
-        let pattern = Pattern::parse(&format!("/{}", "?".repeat(MAX_SIGNS - 1))).expect("fits");
-        assert!(pattern.matches(format!("/{}", "x".repeat(MAX_SIGNS - 1)).as_bytes()));
-        assert!(!pattern.matches(format!("/{}", "x".repeat(MAX_SIGNS)).as_bytes()));
-        assert!(Pattern::parse(&format!("/{}", "x".repeat(MAX_SIGNS))).is_err());
+        let pattern = Pattern::parse(&format!("/{}", "?".repeat(MAX_TOKENS - 1))).expect("fits");
+        assert!(pattern.matches(format!("/{}", "x".repeat(MAX_TOKENS - 1)).as_bytes()));
+        assert!(!pattern.matches(format!("/{}", "x".repeat(MAX_TOKENS)).as_bytes()));
+        assert!(Pattern::parse(&format!("/{}", "x".repeat(MAX_TOKENS))).is_err());
         assert!(Pattern::parse("a").is_err() && Pattern::parse("").is_err());
     }
 

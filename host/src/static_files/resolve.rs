@@ -43,7 +43,7 @@ pub(super) type Kept = Cache<Arc<[u8]>, Page>;
 
 /// Why a page that may be there can't be served. It has been logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Trouble {
+pub(super) enum PageError {
     /// The file's rights keep the server out: 403.
     Forbidden,
     /// Too many open files, or too little memory: 503, it may pass.
@@ -73,7 +73,7 @@ impl Finder<'_> {
     ///
     /// The file of that very name comes first, then a folder's index, then with clean URLs the file
     /// with `.html` behind, and last a folder to be listed.
-    pub(super) fn find(&self, path: &RequestPath) -> Result<Option<Found>, Trouble> {
+    pub(super) fn find(&self, path: &RequestPath) -> Result<Option<Found>, PageError> {
         let Some(name) = security::file_name(path) else {
             return Ok(None);
         };
@@ -120,7 +120,7 @@ impl Finder<'_> {
 
     /// Looks at what is at `name`: one call to the kernel for a page that is kept and has not
     /// changed, else two to open it.
-    fn look(&self, name: &[u8]) -> Result<Option<Entry>, Trouble> {
+    fn look(&self, name: &[u8]) -> Result<Option<Entry>, PageError> {
         if let Some(kept) = self.kept.get(name)
             && let Ok(stat) = self.root.stat(name)
             && Revision::of(&stat) == kept.revision
@@ -150,7 +150,7 @@ impl Finder<'_> {
         }
     }
 
-    fn listing(&self, name: &[u8]) -> Result<Option<Found>, Trouble> {
+    fn listing(&self, name: &[u8]) -> Result<Option<Found>, PageError> {
         match self.root.open_folder(name) {
             Ok(folder) => Ok(Some(Found::Listing(Folder {
                 name: name.to_vec(),
@@ -163,7 +163,7 @@ impl Finder<'_> {
 
 /// What an error of the file system means to the client, and a line in the log where somebody has
 /// to do something about it.
-fn refused<T>(name: &[u8], why: Errno) -> Result<Option<T>, Trouble> {
+fn refused<T>(name: &[u8], why: Errno) -> Result<Option<T>, PageError> {
     let page = name.escape_ascii();
     match why {
         // No such name; a socket or a device without a driver says ENXIO or ENODEV.
@@ -176,15 +176,15 @@ fn refused<T>(name: &[u8], why: Errno) -> Result<Option<T>, Trouble> {
         }
         Errno::ACCESS | Errno::PERM => {
             warn!("page {page}: not allowed to read it: {why}");
-            Err(Trouble::Forbidden)
+            Err(PageError::Forbidden)
         }
         Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::AGAIN => {
             error!("page {page}: can't be opened now: {why}");
-            Err(Trouble::Busy)
+            Err(PageError::Busy)
         }
         _ => {
             error!("page {page}: can't be opened: {why}");
-            Err(Trouble::Broken)
+            Err(PageError::Broken)
         }
     }
 }
@@ -202,17 +202,17 @@ mod tests {
             (Errno::NXIO, None),
             (Errno::LOOP, None),
             (Errno::XDEV, None),
-            (Errno::ACCESS, Some(Trouble::Forbidden)),
-            (Errno::PERM, Some(Trouble::Forbidden)),
-            (Errno::MFILE, Some(Trouble::Busy)),
-            (Errno::NFILE, Some(Trouble::Busy)),
-            (Errno::AGAIN, Some(Trouble::Busy)),
-            (Errno::IO, Some(Trouble::Broken)),
+            (Errno::ACCESS, Some(PageError::Forbidden)),
+            (Errno::PERM, Some(PageError::Forbidden)),
+            (Errno::MFILE, Some(PageError::Busy)),
+            (Errno::NFILE, Some(PageError::Busy)),
+            (Errno::AGAIN, Some(PageError::Busy)),
+            (Errno::IO, Some(PageError::Broken)),
         ];
-        for (errno, trouble) in table {
+        for (errno, error) in table {
             let told = refused::<Entry>(b"name\n", errno);
             assert!(!matches!(told, Ok(Some(_))), "{errno}");
-            assert_eq!(told.err(), trouble, "{errno}");
+            assert_eq!(told.err(), error, "{errno}");
         }
     }
 }

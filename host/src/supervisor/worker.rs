@@ -10,9 +10,9 @@ use std::time::Instant;
 use anyhow::Context;
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::badge::Badge;
 use super::channel::{self, Report, ToWorker};
 use super::relay;
+use super::worker_id::WorkerId;
 use crate::log::Log;
 
 /// This program, even if its file has been replaced or removed since it was started: workers of two
@@ -60,7 +60,7 @@ impl Worker {
         let mut command = Command::new(THIS_PROGRAM);
         command
             .arg0(arguments.next().unwrap_or_else(|| "wasgi".into()))
-            .args(Badge::new(number).arguments(arguments))
+            .args(WorkerId::new(number).arguments(arguments))
             .stdin(OwnedFd::from(stdin))
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());

@@ -1,7 +1,7 @@
 //! The response's body, and the request's.
 
 use crate::check::finding::Finding;
-use crate::check::plan::Shot;
+use crate::check::plan::ProbeResult;
 use crate::gateway::Step;
 use crate::http1::{Finish, is_bodiless};
 
@@ -10,12 +10,12 @@ use crate::http1::{Finish, is_bodiless};
 const READS_AT_END: usize = 100;
 
 /// B3, B5: a body is as long as it was said to be.
-pub(super) fn lengths(shot: &Shot) -> Vec<Finding> {
-    let Some(head) = &shot.ended.head else {
+pub(super) fn lengths(probe: &ProbeResult) -> Vec<Finding> {
+    let Some(head) = &probe.ended.head else {
         return Vec::new();
     };
     let mut findings = Vec::new();
-    let surplus = shot.ended.surplus_bytes;
+    let surplus = probe.ended.surplus_bytes;
     if surplus > 0 && is_bodiless(head.status) {
         let what = format!(
             "gave a body of {surplus} bytes with status {}, which has none; it was not sent",
@@ -27,7 +27,7 @@ pub(super) fn lengths(shot: &Shot) -> Vec<Finding> {
             "return no blocks, or another status",
         ));
     } else if let Some(length) = head.length
-        && shot.method != "HEAD"
+        && probe.method != "HEAD"
         && surplus > 0
     {
         let what = format!(
@@ -36,10 +36,10 @@ pub(super) fn lengths(shot: &Shot) -> Vec<Finding> {
         );
         findings.push(Finding::error("B3", what, LENGTH_FIX));
     }
-    if shot.ended.finish == Some(Finish::Short) {
+    if probe.ended.finish == Some(Finish::Short) {
         let what = format!(
             "gave {} bytes and declared {}: the connection is cut, and the client sees an error",
-            shot.taken_bytes(),
+            probe.taken_bytes(),
             head.length.unwrap_or(0)
         );
         findings.push(Finding::error("B3", what, LENGTH_FIX));
@@ -51,8 +51,8 @@ const LENGTH_FIX: &str =
     "count bytes, not characters; or leave Content-Length out, and the server frames the body";
 
 /// R2: empty blocks send nothing.
-pub(super) fn blocks(shot: &Shot) -> Vec<Finding> {
-    let sizes: Vec<usize> = shot
+pub(super) fn blocks(probe: &ProbeResult) -> Vec<Finding> {
+    let sizes: Vec<usize> = probe
         .ended
         .steps
         .iter()
@@ -70,10 +70,10 @@ pub(super) fn blocks(shot: &Shot) -> Vec<Finding> {
 }
 
 /// R4, R6: when `write` may be called.
-pub(super) fn writes(shot: &Shot) -> Vec<Finding> {
+pub(super) fn writes(probe: &ProbeResult) -> Vec<Finding> {
     let mut findings = Vec::new();
     let (mut is_started, mut iterates) = (false, false);
-    for step in &shot.ended.steps {
+    for step in &probe.ended.steps {
         match step {
             Step::Started {
                 outcome: Ok(()), ..
@@ -84,7 +84,7 @@ pub(super) fn writes(shot: &Shot) -> Vec<Finding> {
                 "called write before start_response; nothing was sent",
                 "call start_response first, and write through what it returns",
             )),
-            Step::Wrote { taken: false, .. } if iterates && !shot.ended.was_left => {
+            Step::Wrote { taken: false, .. } if iterates && !probe.ended.was_left => {
                 findings.push(Finding::error(
                     "R4",
                     "called write when the response was over; nothing was sent",
@@ -103,8 +103,8 @@ pub(super) fn writes(shot: &Shot) -> Vec<Finding> {
 }
 
 /// I2: the request's body has an end, and may be cut off.
-pub(super) fn reads(shot: &Shot) -> Vec<Finding> {
-    let steps = &shot.ended.steps;
+pub(super) fn reads(probe: &ProbeResult) -> Vec<Finding> {
+    let steps = &probe.ended.steps;
     let mut findings = Vec::new();
     let at_end = steps
         .iter()
@@ -117,8 +117,8 @@ pub(super) fn reads(shot: &Shot) -> Vec<Finding> {
         ));
     }
     if steps.contains(&Step::ReadFailed)
-        && shot.is_cut
-        && shot.ended.failure.is_none()
+        && probe.is_cut
+        && probe.ended.failure.is_none()
         && steps.iter().any(|step| {
             matches!(step, Step::Started { status, outcome: Ok(()), .. } if status.starts_with(b"2"))
         })
@@ -135,18 +135,18 @@ pub(super) fn reads(shot: &Shot) -> Vec<Finding> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::plan::{Leaves, Taker};
+    use crate::check::plan::{Leaves, ProbeClient};
     use crate::drive::Ended;
     use crate::engine::Kind;
 
-    fn shot(steps: &[Step]) -> Shot {
-        Shot {
+    fn probe(steps: &[Step]) -> ProbeResult {
+        ProbeResult {
             name: "GET",
             method: "GET".into(),
             is_cut: false,
             kind: Kind::Gateway,
             ended: Ended {
-                client: Taker::new(Leaves::Never),
+                client: ProbeClient::new(Leaves::Never),
                 steps: steps.to_vec(),
                 head: None,
                 failure: None,
@@ -170,7 +170,7 @@ mod tests {
     fn r6_a_write_before_start_response_is_found() {
         let wrote = |taken| Step::Wrote { bytes: 4, taken };
         let rules = |steps: &[Step]| {
-            let findings = writes(&shot(steps));
+            let findings = writes(&probe(steps));
             findings
                 .iter()
                 .map(|finding| finding.rule)
@@ -185,7 +185,7 @@ mod tests {
     fn r2_an_empty_block_among_others_is_fine() {
         let blocks = |sizes: &[usize]| {
             let steps: Vec<_> = sizes.iter().map(|&bytes| Step::Block { bytes }).collect();
-            blocks(&shot(&steps)).len()
+            blocks(&probe(&steps)).len()
         };
         assert_eq!(blocks(&[]), 0);
         assert_eq!(blocks(&[0, 4, 0]), 0);

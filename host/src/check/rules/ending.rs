@@ -1,13 +1,13 @@
 //! How a request ended: failures, `close`, and the log.
 
 use crate::check::finding::Finding;
-use crate::check::plan::Shot;
+use crate::check::plan::ProbeResult;
 use crate::engine::Kind;
 use crate::gateway::{Failure, Step};
 
 /// What ended a request before its answer was whole.
-pub(super) fn failures(shot: &Shot) -> Vec<Finding> {
-    let ended = &shot.ended;
+pub(super) fn failures(probe: &ProbeResult) -> Vec<Finding> {
+    let ended = &probe.ended;
     let Some(failure) = &ended.failure else {
         return Vec::new();
     };
@@ -20,7 +20,7 @@ pub(super) fn failures(shot: &Shot) -> Vec<Finding> {
         let fix = "close has to give back what it holds, whatever became of the body";
         return vec![Finding::error("B2", what, fix)];
     }
-    let gone = ended.was_left || shot.is_cut;
+    let gone = ended.was_left || probe.is_cut;
     let mut what = failure.to_string();
     if ended.head.is_some() && ended.finish.is_none() {
         let line = what.find('\n').unwrap_or(what.len());
@@ -34,7 +34,7 @@ pub(super) fn failures(shot: &Shot) -> Vec<Finding> {
             "handle it, and answer with a status that says what is wrong",
         ),
         // Programs of the other kinds have no exceptions to raise: this is how they give up.
-        Failure::Panic(_) | Failure::Trap(_) if gone && shot.kind != Kind::Gateway => {
+        Failure::Panic(_) | Failure::Trap(_) if gone && probe.kind != Kind::Gateway => {
             return Vec::new();
         }
         Failure::Panic(_) | Failure::Trap(_) => (
@@ -81,8 +81,8 @@ pub(super) fn failures(shot: &Shot) -> Vec<Finding> {
 }
 
 /// I5: what a request may log.
-pub(super) fn log(shot: &Shot) -> Vec<Finding> {
-    if !shot.ended.steps.contains(&Step::LogFull) {
+pub(super) fn log(probe: &ProbeResult) -> Vec<Finding> {
+    if !probe.ended.steps.contains(&Step::LogFull) {
         return Vec::new();
     }
     vec![Finding::warning(

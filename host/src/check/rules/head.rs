@@ -1,7 +1,7 @@
 //! The response's head: what was given to `start_response`.
 
 use crate::check::finding::Finding;
-use crate::check::plan::Shot;
+use crate::check::plan::ProbeResult;
 use crate::gateway::{Failure, Head, StartError, Step};
 
 /// Fields of which there may be one (RFC 9110, where each is defined): of two, some take the first
@@ -31,9 +31,9 @@ const NEEDED: [(u16, &str, &str); 8] = [
 ];
 
 /// R1, R3: what the gateway refused.
-pub(super) fn calls_of_start_response(shot: &Shot) -> Vec<Finding> {
+pub(super) fn calls_of_start_response(probe: &ProbeResult) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for step in &shot.ended.steps {
+    for step in &probe.ended.steps {
         let Step::Started {
             outcome: Err(error),
             ..
@@ -47,7 +47,7 @@ pub(super) fn calls_of_start_response(shot: &Shot) -> Vec<Finding> {
                 "called start_response again without exc_info; the second call was refused",
                 "call it once; an error handler that starts over passes exc_info",
             ),
-            StartError::HeadSent if matches!(shot.ended.failure, Some(Failure::Exception(_))) => {
+            StartError::HeadSent if matches!(probe.ended.failure, Some(Failure::Exception(_))) => {
                 // It raised the exception again, as the rule asks.
                 continue;
             }
@@ -67,9 +67,9 @@ pub(super) fn calls_of_start_response(shot: &Shot) -> Vec<Finding> {
 }
 
 /// R1: statuses that were let through.
-pub(super) fn statuses(shot: &Shot) -> Vec<Finding> {
+pub(super) fn statuses(probe: &ProbeResult) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for (status, _) in accepted(shot) {
+    for (status, _) in accepted(probe) {
         let (code, reason) = status.split_at_checked(3).unwrap_or((status, b""));
         let shown = String::from_utf8_lossy(status);
         if reason.trim_ascii().is_empty() {
@@ -88,7 +88,7 @@ pub(super) fn statuses(shot: &Shot) -> Vec<Finding> {
             findings.push(Finding::warning("R1", what, fix));
         }
     }
-    match &shot.ended.head {
+    match &probe.ended.head {
         // Saying that a method is not implemented is an answer.
         Some(head) if head.status >= 500 && head.status != 501 => {
             let what = format!("answered with status {}", head.status);
@@ -102,9 +102,9 @@ pub(super) fn statuses(shot: &Shot) -> Vec<Finding> {
 }
 
 /// R1, B3: fields that were let through.
-pub(super) fn fields(shot: &Shot) -> Vec<Finding> {
+pub(super) fn fields(probe: &ProbeResult) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for (_, fields) in accepted(shot) {
+    for (_, fields) in accepted(probe) {
         for (at, (name, value)) in fields.iter().enumerate() {
             if name.contains('_') {
                 let what = format!("the field {name} has an underscore: many proxies drop it");
@@ -134,8 +134,8 @@ pub(super) fn fields(shot: &Shot) -> Vec<Finding> {
 }
 
 /// Fields that belong to a status or to a body.
-pub(super) fn fields_that_a_status_needs(shot: &Shot) -> Vec<Finding> {
-    let Some(head) = &shot.ended.head else {
+pub(super) fn fields_that_a_status_needs(probe: &ProbeResult) -> Vec<Finding> {
+    let Some(head) = &probe.ended.head else {
         return Vec::new();
     };
     let mut findings = Vec::new();
@@ -146,7 +146,7 @@ pub(super) fn fields_that_a_status_needs(shot: &Shot) -> Vec<Finding> {
             findings.push(Finding::warning("R1", what, fix));
         }
     }
-    if shot.taken_bytes() > 0 && value(head, "content-type").is_none() {
+    if probe.taken_bytes() > 0 && value(head, "content-type").is_none() {
         let what = "sent a body without Content-Type: clients guess, and guess wrong";
         let fix = "say what it is: Content-Type: text/plain; charset=utf-8";
         findings.push(Finding::warning("R1", what, fix));
@@ -160,7 +160,7 @@ pub(super) fn fields_that_a_status_needs(shot: &Shot) -> Vec<Finding> {
 }
 
 /// HEAD is GET without the body (RFC 9110 section 9.3.2).
-pub(super) fn differences(get: &Shot, head: &Shot) -> Vec<Finding> {
+pub(super) fn differences(get: &ProbeResult, head: &ProbeResult) -> Vec<Finding> {
     let (Some(of_get), Some(of_head)) = (&get.ended.head, &head.ended.head) else {
         return Vec::new();
     };
@@ -182,8 +182,8 @@ pub(super) fn differences(get: &Shot, head: &Shot) -> Vec<Finding> {
         let what = "the Content-Type of HEAD is not that of GET";
         findings.push(Finding::warning("B5", what, fix));
     }
-    let declared = |shot: &Shot| {
-        let fields = accepted(shot).flat_map(|(_, fields)| fields);
+    let declared = |probe: &ProbeResult| {
+        let fields = accepted(probe).flat_map(|(_, fields)| fields);
         let mut lengths = fields.filter(|(name, _)| name.eq_ignore_ascii_case("content-length"));
         lengths.next().map(|(_, value)| value.clone())
     };
@@ -197,8 +197,8 @@ pub(super) fn differences(get: &Shot, head: &Shot) -> Vec<Finding> {
 }
 
 /// What `start_response` was given and took.
-fn accepted(shot: &Shot) -> impl Iterator<Item = (&[u8], &[(String, Vec<u8>)])> {
-    shot.ended.steps.iter().filter_map(|step| match step {
+fn accepted(probe: &ProbeResult) -> impl Iterator<Item = (&[u8], &[(String, Vec<u8>)])> {
+    probe.ended.steps.iter().filter_map(|step| match step {
         Step::Started {
             status,
             fields,

@@ -6,9 +6,9 @@ mod ending;
 mod head;
 
 use super::finding::Finding;
-use super::plan::Shot;
+use super::plan::ProbeResult;
 
-type Rule = fn(&Shot) -> Vec<Finding>;
+type Rule = fn(&ProbeResult) -> Vec<Finding>;
 
 /// The rules for one answer.
 const RULES: [Rule; 10] = [
@@ -25,13 +25,13 @@ const RULES: [Rule; 10] = [
 ];
 
 /// What can be told of one answer.
-pub(super) fn of_answer(shot: &Shot) -> Vec<Finding> {
-    RULES.iter().flat_map(|rule| rule(shot)).collect()
+pub(super) fn of_answer(probe: &ProbeResult) -> Vec<Finding> {
+    RULES.iter().flat_map(|rule| rule(probe)).collect()
 }
 
 /// What can be told of the answers to GET and to HEAD together.
-pub(super) fn of_pair(shots: &[Shot]) -> Vec<Finding> {
-    let find = |method: &str| shots.iter().find(|shot| shot.name == method);
+pub(super) fn of_pair(results: &[ProbeResult]) -> Vec<Finding> {
+    let find = |method: &str| results.iter().find(|probe| probe.name == method);
     match (find("GET"), find("HEAD")) {
         (Some(get), Some(head)) => head::differences(get, head),
         _ => Vec::new(),

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use wasmtime::{Config, Engine, Instance, Memory, Module, Store, TypedFunc, UpdateDeadline};
 
-use super::{MOST_DEPTH, MOST_PARTS, PIECE_BYTES, component, module};
+use super::{MAX_DEPTH, MAX_PARTS, PIECE_BYTES, component, module};
 
 /// Pages of the memory that most is done in: eight pieces.
 const PAGES: u64 = 32;
@@ -237,9 +237,9 @@ fn what_has_nothing_long_stays_as_it_is() {
 #[test]
 fn a_function_that_may_have_no_more_locals_copies_in_pieces_too() {
     for locals in [
-        super::MOST_LOCALS - 3,
-        super::MOST_LOCALS - 2,
-        super::MOST_LOCALS - 1,
+        super::MAX_LOCALS - 3,
+        super::MAX_LOCALS - 2,
+        super::MAX_LOCALS - 1,
     ] {
         let locals = "i32 ".repeat(locals as usize);
         let text = format!(
@@ -259,13 +259,13 @@ fn modules_are_found_however_deep_they_are() {
         let (open, close) = ("(component ".repeat(depth), ")".repeat(depth));
         binary(&format!("(component {open} {fill} {close} {fill})"))
     };
-    for depth in [0, 1, 5, MOST_DEPTH] {
+    for depth in [0, 1, 5, MAX_DEPTH] {
         let bytes = nested(depth);
         let replaced = component(&bytes).unwrap();
         assert!(replaced.len() > bytes.len() + 100, "{depth}");
         wasmparser::validate(&replaced).expect("a valid component");
     }
-    let error = component(&nested(MOST_DEPTH + 1)).unwrap_err();
+    let error = component(&nested(MAX_DEPTH + 1)).unwrap_err();
     assert!(error.contains("nest more than 32 deep"), "{error}");
 }
 
@@ -275,8 +275,8 @@ fn more_modules_and_components_than_a_toolchain_makes_are_refused() {
         let parts = "(component (core module)) ".repeat(count / 2);
         binary(&format!("(component {parts})"))
     };
-    assert!(component(&parts(MOST_PARTS)).is_ok());
-    let error = component(&parts(MOST_PARTS + 2)).unwrap_err();
+    assert!(component(&parts(MAX_PARTS)).is_ok());
+    let error = component(&parts(MAX_PARTS + 2)).unwrap_err();
     assert!(
         error.contains("more than 1000 core modules and components"),
         "{error}"

@@ -8,7 +8,7 @@ use std::io::Write;
 use super::super::code_file::CodeFile;
 use super::super::fuse::{self, Apart, CodeKey, Fused};
 use super::super::limits::line;
-use super::super::load::{LoadError, Room};
+use super::super::load::{InstancePool, LoadError};
 use super::super::shared_code::{ProgramFiles, SharedCode};
 use super::super::{bulk, componentize, pool};
 use crate::file_kind::{self, Foreign};
@@ -92,13 +92,13 @@ fn no_runtime(refusal: &fuse::Refusal) -> LoadError {
 /// # Errors
 ///
 /// It is of no kind, imports what the host does not have, or does not keep the contract.
-pub(super) fn try_out(room: &Room, files: &ProgramFiles) -> Result<(), LoadError> {
+pub(super) fn try_out(instances: &InstancePool, files: &ProgramFiles) -> Result<(), LoadError> {
     let compiled = files
-        .map(&room.engine)
+        .map(&instances.engine)
         .map_err(|error| LoadError::new(format!("can't be prepared: {}", line(&error))))?;
-    let kind = compiled.kind(&room.engine).map_err(LoadError::new)?;
-    compiled.imports(&room.engine);
-    room.link(&compiled, kind).map(drop)
+    let kind = compiled.kind(&instances.engine).map_err(LoadError::new)?;
+    compiled.imports(&instances.engine);
+    instances.link(&compiled, kind).map(drop)
 }
 
 /// The bytes that a file stands for, which may hold their text.

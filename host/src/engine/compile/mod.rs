@@ -26,7 +26,7 @@ use std::path::PathBuf;
 use wasmtime::Engine;
 
 use super::code_file::CodeFile;
-use super::load::{LoadError, Room};
+use super::load::{InstancePool, LoadError};
 use super::missing;
 use super::shared_code::{ProgramFiles, SharedCode, SharedCodes};
 use crate::printable;
@@ -61,7 +61,7 @@ impl Compiler {
     /// They can't be run here, take more than they may, or are not wanted any more.
     pub(super) fn compile(
         &self,
-        room: &Room,
+        instances: &InstancePool,
         bytes: &[u8],
         cancel: &CancelToken,
         shared: &SharedCodes,
@@ -70,7 +70,7 @@ impl Compiler {
             Self::Processes(pool) => pool
                 .run(Task::Compile, bytes, cancel, shared)
                 .map_err(failed)?,
-            Self::Here => compile_here(room, bytes, shared, code::compile)?,
+            Self::Here => compile_here(instances, bytes, shared, code::compile)?,
         };
         if !unfused.is_empty() {
             let why = printable::one_line(&unfused);
@@ -86,14 +86,14 @@ impl Compiler {
     /// It is none that this server can use, or takes more than it may.
     pub(super) fn runtime(
         &self,
-        room: &Room,
+        instances: &InstancePool,
         bytes: &[u8],
         cancel: &CancelToken,
         shared: &SharedCodes,
     ) -> Result<(ProgramFiles, CodeFile), LoadError> {
         let Self::Processes(pool) = self else {
-            let (files, _) = compile_here(room, bytes, shared, code::runtime)?;
-            let loader = in_memory(&code::loader(&room.engine, bytes)?)?;
+            let (files, _) = compile_here(instances, bytes, shared, code::runtime)?;
+            let loader = in_memory(&code::loader(&instances.engine, bytes)?)?;
             return Ok((files, loader));
         };
         let run = |task| pool.run(task, bytes, cancel, shared).map_err(failed);
@@ -110,7 +110,7 @@ impl Compiler {
     /// The application can't be loaded, or takes more than it may.
     pub(super) fn script(
         &self,
-        room: &Room,
+        instances: &InstancePool,
         plan: &[u8],
         parts: [&CodeFile; 3],
         mark: &str,
@@ -124,7 +124,7 @@ impl Compiler {
                 mark: mark.to_owned(),
                 folders: folders.to_vec(),
             };
-            let (state, said) = script.load(&room.engine)?;
+            let (state, said) = script.load(&instances.engine)?;
             return Ok((in_memory(&state)?, said));
         };
         pool.run_script(plan, parts, mark, folders, cancel)
@@ -132,9 +132,14 @@ impl Compiler {
     }
 
     /// The names of the imports of a file that this host does not have.
-    pub(super) fn missing(&self, room: &Room, bytes: &[u8], shared: &SharedCodes) -> Vec<String> {
+    pub(super) fn missing(
+        &self,
+        instances: &InstancePool,
+        bytes: &[u8],
+        shared: &SharedCodes,
+    ) -> Vec<String> {
         let Self::Processes(pool) = self else {
-            return missing::names(room, bytes);
+            return missing::names(instances, bytes);
         };
         match pool.run(Task::Missing, bytes, &CancelToken::new(), shared) {
             Ok((_, names)) => names.lines().map(str::to_owned).collect(),
@@ -145,7 +150,7 @@ impl Compiler {
 
 /// Compiles in this process. Gives a line for the log as well, or an empty one.
 fn compile_here(
-    room: &Room,
+    instances: &InstancePool,
     bytes: &[u8],
     shared: &SharedCodes,
     compile: impl FnOnce(&Engine, &[u8], &mut code::Ask<'_>) -> Result<code::Code, LoadError>,
@@ -162,7 +167,7 @@ fn compile_here(
             }
         })
     };
-    let code = compile(&room.engine, bytes, &mut common)?;
+    let code = compile(&instances.engine, bytes, &mut common)?;
     let own = in_memory(&code.bytes)?;
     let shared = match (known, code.shared) {
         (Some((_, Some(known))), Some(_)) => Some(known),
@@ -172,7 +177,7 @@ fn compile_here(
         _ => None,
     };
     let files = ProgramFiles { own, shared };
-    code::try_out(room, &files)?;
+    code::try_out(instances, &files)?;
     Ok((files, code.unfused.unwrap_or_default()))
 }
 

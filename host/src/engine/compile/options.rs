@@ -10,17 +10,17 @@ use crate::{machine, units};
 
 /// Compiling processes if nobody says how many, at most. Each compiles on all cores, so more of
 /// them win little and may hold their memory limit each.
-const MOST_DEFAULT_PROCESSES: usize = 4;
+const MAX_DEFAULT_PROCESSES: usize = 4;
 
 /// The limit on address space if nobody sets it: a share of the machine's memory, as a divisor.
 const ADDRESS_SPACE_SHARE: u64 = 2;
 
 /// The least that this share is, in bytes: a Django application, which is a component of 50 MB,
 /// needs 752 MiB of address space.
-const LEAST_DEFAULT_ADDRESS_SPACE_BYTES: u64 = 1 << 30;
+const MIN_DEFAULT_ADDRESS_SPACE_BYTES: u64 = 1 << 30;
 
 /// The most that this share is, in bytes: four times what the largest handlers need.
-const MOST_DEFAULT_ADDRESS_SPACE_BYTES: u64 = 4 << 30;
+const MAX_DEFAULT_ADDRESS_SPACE_BYTES: u64 = 4 << 30;
 
 /// Limits for the processes that compile handlers: the section `[compile]` of `wasgi.toml`. Each
 /// handler has all of them for itself. A handler that needs more is not loaded, and its last good
@@ -76,17 +76,17 @@ impl Options {
     pub(super) fn processes(&self) -> usize {
         let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
         self.processes
-            .map_or(cores.min(MOST_DEFAULT_PROCESSES), usize::from)
+            .map_or(cores.min(MAX_DEFAULT_PROCESSES), usize::from)
             .max(1)
     }
 
     /// Address space of one process, in bytes.
     pub(super) fn address_space_bytes(&self) -> u64 {
         self.address_space_bytes.unwrap_or_else(|| {
-            machine::memory_bytes().map_or(MOST_DEFAULT_ADDRESS_SPACE_BYTES, |bytes| {
+            machine::memory_bytes().map_or(MAX_DEFAULT_ADDRESS_SPACE_BYTES, |bytes| {
                 (bytes / ADDRESS_SPACE_SHARE).clamp(
-                    LEAST_DEFAULT_ADDRESS_SPACE_BYTES,
-                    MOST_DEFAULT_ADDRESS_SPACE_BYTES,
+                    MIN_DEFAULT_ADDRESS_SPACE_BYTES,
+                    MAX_DEFAULT_ADDRESS_SPACE_BYTES,
                 )
             })
         })

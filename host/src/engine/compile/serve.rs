@@ -14,7 +14,7 @@ use clap::Args;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 
 use super::super::code_file::CodeFile;
-use super::super::load::{LoadError, Room};
+use super::super::load::{InstancePool, LoadError};
 use super::super::shared_code::ProgramFiles;
 use super::super::{missing, pool};
 use super::code::{self, Code};
@@ -68,7 +68,7 @@ pub fn serve(limits: &Limits) -> anyhow::Result<()> {
     set_socket_timeout(socket, Timeout::Recv, Some(IDLE))
         .context("the standard input is no channel to a server")?;
     let engine = pool::compiler().map_err(anyhow::Error::from)?;
-    let room = Room::new(engine)?;
+    let instances = InstancePool::new(engine)?;
     for note in confine::confine(&inherited, &limits.folders) {
         send_reply(socket, &Reply::Note(note))?;
     }
@@ -79,36 +79,38 @@ pub fn serve(limits: &Limits) -> anyhow::Result<()> {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
             Err(error) => return Err(error).context("could not hear the server"),
         };
-        let reply = run(&room, job, limits, socket);
+        let reply = run(&instances, job, limits, socket);
         send_reply(socket, &reply).context("could not tell the server")?;
     }
 }
 
-fn run(room: &Room, job: Job, limits: &Limits, socket: BorrowedFd<'_>) -> Reply {
+fn run(instances: &InstancePool, job: Job, limits: &Limits, socket: BorrowedFd<'_>) -> Reply {
     let cpu_time = Duration::from_millis(limits.cpu_time);
     let result = confine::renew_cpu_time(cpu_time)
         .map_err(|error| format!("its processor time can't be limited: {error}"))
         .and_then(|()| read(job.input))
         .and_then(|bytes| match job.task {
             Task::Compile => {
-                let made = |common: &mut code::Ask<'_>| code::compile(&room.engine, &bytes, common);
-                write_code(room, made, File::from(job.output), limits, socket)
+                let made =
+                    |common: &mut code::Ask<'_>| code::compile(&instances.engine, &bytes, common);
+                write_code(instances, made, File::from(job.output), limits, socket)
             }
             Task::Missing => {
-                let names = on_thread(limits.stack, || Ok(missing::names(room, &bytes)))?;
+                let names = on_thread(limits.stack, || Ok(missing::names(instances, &bytes)))?;
                 Ok(names.join("\n"))
             }
             Task::Runtime => {
-                let made = |common: &mut code::Ask<'_>| code::runtime(&room.engine, &bytes, common);
-                write_code(room, made, File::from(job.output), limits, socket)
+                let made =
+                    |common: &mut code::Ask<'_>| code::runtime(&instances.engine, &bytes, common);
+                write_code(instances, made, File::from(job.output), limits, socket)
             }
             Task::Loader => {
-                let loader = on_thread(limits.stack, || code::loader(&room.engine, &bytes))?;
+                let loader = on_thread(limits.stack, || code::loader(&instances.engine, &bytes))?;
                 write(File::from(job.output), &loader).map(|()| String::new())
             }
             Task::Script => {
                 let script = Script::new(&bytes, job.parts, &limits.folders)?;
-                let (state, said) = on_thread(limits.stack, || script.load(&room.engine))?;
+                let (state, said) = on_thread(limits.stack, || script.load(&instances.engine))?;
                 write(File::from(job.output), &state).map(|()| said)
             }
         });
@@ -128,7 +130,7 @@ fn run(room: &Room, job: Job, limits: &Limits, socket: BorrowedFd<'_>) -> Reply 
 /// Has something compiled, writes the code, and tries it out. Gives a line for the log, or an empty
 /// one.
 fn write_code(
-    room: &Room,
+    instances: &InstancePool,
     made: impl FnOnce(&mut code::Ask<'_>) -> Result<Code, LoadError> + Send,
     mut output: File,
     limits: &Limits,
@@ -153,7 +155,9 @@ fn write_code(
         own: CodeFile::written(output),
         shared: shared.map(Arc::new),
     };
-    on_thread(TRIAL_STACK_BYTES as u64, || code::try_out(room, &files))?;
+    on_thread(TRIAL_STACK_BYTES as u64, || {
+        code::try_out(instances, &files)
+    })?;
     Ok(unfused.unwrap_or_default())
 }
 

@@ -36,7 +36,7 @@ use survey::{End, Survey};
 const PAGE_BYTES: u64 = 64 * 1024;
 
 /// Bytes that there can be addresses of.
-const MOST_BYTES: u64 = 1 << 32;
+const MAX_BYTES: u64 = 1 << 32;
 
 /// Pages that the adapter has: one for its state and one for its stack. Each comes from a call of
 /// its own; it never asks for another size.
@@ -44,7 +44,7 @@ const ROOM_PAGES: u64 = 2;
 
 /// Data that a module may have, by what wasmparser takes (`limits.rs`): a program that has them all
 /// is given no more, but other bytes in those that it has.
-const MOST_DATA: u32 = 100_000;
+const MAX_DATA: u32 = 100_000;
 
 /// The function that hands out memory, as the component model calls it.
 const REALLOC: &str = "cabi_realloc";
@@ -67,13 +67,13 @@ pub(super) fn make_room(module: &[u8]) -> Result<Cow<'_, [u8]>, String> {
     }
     let loads = survey.loads_around(&askers).map_err(broken)?;
     let mut annexe = Annexe::behind(survey.find_end(&loads)?, &survey);
-    if annexe.new_end() >= MOST_BYTES {
+    if annexe.new_end() >= MAX_BYTES {
         return Err("it has all the memory that there is".to_owned());
     }
-    annexe.is_full = survey.data_count >= MOST_DATA;
+    annexe.is_full = survey.data_count >= MAX_DATA;
     if annexe.is_full && !survey.can_change(annexe.end.address, annexe.new_end()) {
         return Err(format!(
-            "it has {MOST_DATA} data segments, as many as there may be"
+            "it has {MAX_DATA} data segments, as many as there may be"
         ));
     }
     let mut changed = Module::new();
@@ -348,7 +348,7 @@ mod tests {
 
     #[test]
     fn a_program_with_all_the_data_that_there_may_be_has_room() {
-        let more = "(data (i32.const 8192) \"x\") ".repeat(MOST_DATA as usize - 2);
+        let more = "(data (i32.const 8192) \"x\") ".repeat(MAX_DATA as usize - 2);
         // The end is read from two of them.
         let data = format!(
             r#"(data (i32.const 4103) "\ff\08\00\01") (data (i32.const 4105) "\00") {more}"#
@@ -366,7 +366,7 @@ mod tests {
             let end = instance.get_typed_func::<(), i64>(&mut store, "end");
             let end = end.expect("it is there").call(&mut store, ());
             assert_eq!(end.expect("it runs"), 0x4_0000);
-            assert_eq!(Survey::of(&changed).unwrap().data_count, MOST_DATA);
+            assert_eq!(Survey::of(&changed).unwrap().data_count, MAX_DATA);
         }
         // A byte that no datum has would have to be another.
         let data =

@@ -9,8 +9,8 @@ use std::collections::{HashMap, HashSet};
 use wasm_encoder::{ConstExpr, Instruction};
 use wasmparser::Operator;
 
+use super::component::Kind;
 use super::members::{Defined, Members, Source};
-use super::outer::Kind;
 use super::refusal::Result;
 
 /// A number.
@@ -160,7 +160,7 @@ mod tests {
             (global i32 {expression}))"#
         );
         let bytes = wat::parse_str(text).expect("a module");
-        let inner = super::super::inner::Inner::of(&bytes).expect("it is plain");
+        let inner = super::super::core_module::CoreModule::of(&bytes).expect("it is plain");
         let known = |index| (index == 0).then_some(Value::I32(7));
         fold(&inner.globals[0].init_expr, known)
     }

@@ -9,7 +9,7 @@ use wasm_encoder::{
     PrimitiveValType, TypeSection, ValType,
 };
 
-use super::outer::{Kind, Space};
+use super::component::{Kind, Space};
 use super::plan::Group;
 use super::refusal::{Result, refuse};
 use super::reindex::raw_module;

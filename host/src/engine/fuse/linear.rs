@@ -117,8 +117,8 @@ fn types_of_modules_and_of_the_component() {
             .collect();
         format!("(type (func (param {})))", params.join(" "))
     });
-    let outer = lines(COUNT, |n| {
+    let parsed = lines(COUNT, |n| {
         format!(r#"(type (record (field "a" u32) (field "b{n}" string)))"#)
     });
-    assert!(fuses(&between(&core, &outer, &core, "")));
+    assert!(fuses(&between(&core, &parsed, &core, "")));
 }

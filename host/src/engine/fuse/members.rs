@@ -5,20 +5,20 @@ use std::collections::HashMap;
 
 use wasmparser::{CanonicalFunction, ComponentAlias, ComponentInstance, Instance};
 
-use super::inner::Inner;
-use super::outer::{Kind, Outer, Part, Space};
+use super::component::{Kind, ParsedComponent, Part, Space};
+use super::core_module::CoreModule;
 use super::refusal::{Refusal, Result, refuse};
 
 /// Instances that are looked at. A program of Python's has fourteen, and the pool has room for this
 /// many (see `pool`).
-const MOST_MEMBERS: usize = 200;
+const MAX_MEMBERS: usize = 200;
 
 /// A core instance that is the only one of its module.
 pub(super) struct Member<'a> {
     /// Where it is instantiated, in the component's items.
     pub(super) place: usize,
     pub(super) module: u32,
-    pub(super) inner: Inner<'a>,
+    pub(super) inner: CoreModule<'a>,
     /// What its imports are, by kind: they have its first numbers.
     imports: HashMap<Kind, Vec<Source>>,
 }
@@ -41,7 +41,7 @@ pub(super) struct Defined {
 
 /// The members, in the order in which they are instantiated.
 pub(super) struct Members<'o, 'a> {
-    pub(super) outer: &'o Outer<'a>,
+    pub(super) parsed: &'o ParsedComponent<'a>,
     pub(super) list: Vec<Member<'a>>,
     by_instance: HashMap<u32, usize>,
     /// What instances that are made of exports have by which names, as far as it is known.
@@ -51,19 +51,19 @@ pub(super) struct Members<'o, 'a> {
 impl<'o, 'a> Members<'o, 'a> {
     /// All until something is instantiated that can't be one: what comes after that must stay
     /// after it.
-    pub(super) fn of(outer: &'o Outer<'a>) -> Self {
+    pub(super) fn of(parsed: &'o ParsedComponent<'a>) -> Self {
         let mut members = Self {
-            outer,
+            parsed,
             list: Vec::new(),
             by_instance: HashMap::new(),
             named: HashMap::new(),
         };
-        let uses = uses_of_modules(outer);
-        for (place, item) in outer.items.iter().enumerate() {
+        let uses = uses_of_modules(parsed);
+        for (place, item) in parsed.items.iter().enumerate() {
             match &item.part {
                 Part::CoreInstance(Instance::Instantiate { module_index, .. })
                     if uses.get(module_index) == Some(&1)
-                        && members.list.len() < MOST_MEMBERS
+                        && members.list.len() < MAX_MEMBERS
                         && members.join(place, *module_index).is_ok() => {}
                 Part::CoreInstance(Instance::Instantiate { .. })
                 | Part::Instance(ComponentInstance::Instantiate { .. }) => break,
@@ -96,18 +96,18 @@ impl<'o, 'a> Members<'o, 'a> {
     }
 
     fn join(&mut self, place: usize, module: u32) -> Result<()> {
-        let item = &self.outer.items[place];
+        let item = &self.parsed.items[place];
         let Part::CoreInstance(Instance::Instantiate { args, .. }) = &item.part else {
             return refuse("it is no instance of a module");
         };
         let Some((_, &Part::Module(bytes))) = self
-            .outer
+            .parsed
             .item((Space::Module, module))
             .map(|(place, item)| (place, &item.part))
         else {
             return refuse("a module comes from elsewhere");
         };
-        let inner = Inner::of(bytes)?;
+        let inner = CoreModule::of(bytes)?;
         let args: HashMap<&str, u32> = args.iter().map(|arg| (arg.name, arg.index)).collect();
         let mut imports = HashMap::new();
         for (kind, list) in &inner.imports {
@@ -134,7 +134,7 @@ impl<'o, 'a> Members<'o, 'a> {
     fn name(&mut self, instance: u32, exports: &'o [wasmparser::Export<'a>]) {
         let named = exports.iter().filter_map(|export| {
             let kind = Kind::of(export.kind).ok()?;
-            let (_, item) = self.outer.item((Space::Core(kind), export.index))?;
+            let (_, item) = self.parsed.item((Space::Core(kind), export.index))?;
             let source = match &item.part {
                 Part::Canonical(_) => (kind, Source::Canonical(export.index)),
                 Part::Alias(ComponentAlias::CoreInstanceExport {
@@ -161,7 +161,7 @@ impl<'o, 'a> Members<'o, 'a> {
     /// Whether a function of the component's is about handles alone: it needs of its resource no
     /// more than the destructor, and no memory.
     pub(super) fn is_of_handles(&self, canonical: u32) -> bool {
-        let item = self.outer.item((Space::Core(Kind::Func), canonical));
+        let item = self.parsed.item((Space::Core(Kind::Func), canonical));
         item.is_some_and(|(_, item)| {
             matches!(
                 item.part,
@@ -192,9 +192,9 @@ impl Member<'_> {
     }
 }
 
-fn uses_of_modules(outer: &Outer<'_>) -> HashMap<u32, usize> {
+fn uses_of_modules(parsed: &ParsedComponent<'_>) -> HashMap<u32, usize> {
     let mut uses = HashMap::new();
-    for item in &outer.items {
+    for item in &parsed.items {
         // An alias to it, or an export of it, is a use, too.
         for (space, index) in &item.needs {
             if *space == Space::Module {

@@ -12,11 +12,11 @@ use wasm_encoder::{
 };
 use wasmparser::{Element, ElementKind, FuncType};
 
+use super::component::Kind;
 use super::constant::Constants;
-use super::copy::Copy;
+use super::member_reencoder::MemberReencoder;
 use super::members::{Defined, Members, Source};
 use super::numbers::Numbers;
-use super::outer::Kind;
 use super::plan::{Group, Plan};
 use super::refusal::{Refusal, Result, refuse};
 use super::shims::Shims;
@@ -94,7 +94,7 @@ impl Merge<'_, '_, '_> {
         let mut referenced = Vec::new();
         let all = self.plan.members(self.group).iter();
         for &member in all.filter(|member| !self.shims.has_member(**member)) {
-            let mut copy = Copy::of(self.members, member, self.numbers, self.constants)?;
+            let mut copy = MemberReencoder::of(self.members, member, self.numbers, self.constants)?;
             self.member(member, &mut copy, &mut sections)?;
             referenced.extend(copy.referenced);
         }
@@ -182,7 +182,12 @@ impl Merge<'_, '_, '_> {
         }
     }
 
-    fn member(&self, member: usize, copy: &mut Copy, sections: &mut Sections) -> Result<()> {
+    fn member(
+        &self,
+        member: usize,
+        copy: &mut MemberReencoder,
+        sections: &mut Sections,
+    ) -> Result<()> {
         let inner = &self.members.list[member].inner;
         for ty in &inner.types {
             copy.types.push(sections.types.number(ty)?);

@@ -10,8 +10,8 @@
 //! and a second that fills tables. Others than a compiler don't see it. What isn't understood is
 //! refused, and then the component stays as it is.
 //!
-//! - `outer` and `inner` take a component and its modules apart; `members` are the instances in
-//!   question, with what they have from each other.
+//! - `component` and `core_module` take a component and its modules apart; `members` are the
+//!   instances in question, with what they have from each other.
 //! - `plan` says which of them become one, and why that changes nothing.
 //! - `numbers`, `constant`, `slots`, `shims`, `copy` and `merge` make the module; `reindex` and
 //!   `rewrite` the component.
@@ -20,16 +20,16 @@
 //! - `program`, `contract` and `glue` make a module of all of it that is called directly, where it
 //!   is an application that has nothing but the gateway.
 
+mod component;
 mod constant;
 mod contract;
-mod copy;
+mod core_module;
 mod frame;
 mod glue;
-mod inner;
+mod member_reencoder;
 mod members;
 mod merge;
 mod numbers;
-mod outer;
 mod plan;
 mod program;
 mod refusal;
@@ -42,9 +42,9 @@ mod split;
 use wasmparser::types::Types;
 use wasmparser::{Parser, ValidPayload, Validator};
 
+use component::ParsedComponent;
 pub(super) use contract::GATEWAY;
 use members::Members;
-use outer::Outer;
 use plan::Plan;
 pub(super) use refusal::Refusal;
 pub(super) use split::{GLOBAL_PREFIX, snapshot};
@@ -155,8 +155,8 @@ const MIN_SNAPSHOT_BYTES: u64 = 1 << 20;
 /// Says why it stays as it is. It may be that it is broken: that is for its compiler to say.
 pub(super) fn component(bytes: &[u8]) -> Result<Fused, Refusal> {
     let types = validate(bytes)?;
-    let outer = Outer::of(bytes)?;
-    let members = Members::of(&outer);
+    let parsed = ParsedComponent::of(bytes)?;
+    let members = Members::of(&parsed);
     match program::module(&members, &types) {
         Ok(module) => return Ok(Fused::Program(module)),
         Err(why) => tracing::debug!("not called directly: {why}"),
@@ -185,8 +185,8 @@ fn data_bytes(members: &Members<'_, '_>, plan: &Plan) -> u64 {
 /// Takes a component apart, however little data it has.
 pub(super) fn apart(bytes: &[u8]) -> Result<Apart, Refusal> {
     validate(bytes)?;
-    let outer = Outer::of(bytes)?;
-    let members = Members::of(&outer);
+    let parsed = ParsedComponent::of(bytes)?;
+    let members = Members::of(&parsed);
     match Plan::of(&members) {
         Some(plan) => rewrite::apart(&members, &plan, &Ends::default()),
         None => Err(Refusal::new("there is nothing to fuse")),
@@ -200,8 +200,8 @@ pub(super) fn apart(bytes: &[u8]) -> Result<Apart, Refusal> {
 /// Says what it has that is not understood, or lacks.
 pub(super) fn runtime(bytes: &[u8]) -> Result<Runtime, Refusal> {
     validate(bytes)?;
-    let outer = Outer::of(bytes)?;
-    let members = Members::of(&outer);
+    let parsed = ParsedComponent::of(bytes)?;
+    let members = Members::of(&parsed);
     let Some(plan) = Plan::of(&members) else {
         return Err(Refusal::new("there is nothing to fuse"));
     };
@@ -218,8 +218,8 @@ pub(super) fn runtime(bytes: &[u8]) -> Result<Runtime, Refusal> {
 /// Fuses a component to one of fewer core instances, even if it could be called directly.
 pub(super) fn members_of_component(bytes: &[u8]) -> Result<Vec<u8>, Refusal> {
     validate(bytes)?;
-    let outer = Outer::of(bytes)?;
-    let members = Members::of(&outer);
+    let parsed = ParsedComponent::of(bytes)?;
+    let members = Members::of(&parsed);
     match Plan::of(&members) {
         Some(plan) => rewrite::component(&members, &plan),
         None => Err(Refusal::new("there is nothing to fuse")),

@@ -5,9 +5,9 @@ use std::collections::{BTreeSet, HashMap};
 
 use wasmparser::FuncType;
 
+use super::component::{KINDS, Kind};
 use super::constant::Constants;
 use super::members::{Defined, Members, Source};
-use super::outer::{KINDS, Kind};
 use super::plan::{Group, Plan};
 use super::refusal::{Result, refuse};
 use super::shims::Shims;

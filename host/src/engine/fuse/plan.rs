@@ -20,8 +20,8 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use wasmparser::{DataKind, ElementKind, Instance};
 
+use super::component::{KINDS, Kind, Part, Space};
 use super::members::{Members, Source};
-use super::outer::{KINDS, Kind, Part, Space};
 use super::refusal::{Result, refuse};
 
 /// Two groups of members, by their places in the list.
@@ -198,8 +198,8 @@ impl Planner<'_, '_, '_> {
 
     /// Looks at the items before a place. The members among them are in their groups.
     fn look_before(&mut self, place: usize) {
-        let outer = self.members.outer;
-        for item in &outer.items[self.leanings.len()..place] {
+        let parsed = self.members.parsed;
+        for item in &parsed.items[self.leanings.len()..place] {
             let leaning = match (&item.part, item.defines) {
                 (Part::CoreInstance(Instance::Instantiate { .. }), (_, instance)) => {
                     let member = self.members.of_instance(instance);
@@ -209,7 +209,7 @@ impl Planner<'_, '_, '_> {
                     }
                 }
                 _ => {
-                    let needs = item.needs.iter().filter_map(|id| outer.item(*id));
+                    let needs = item.needs.iter().filter_map(|id| parsed.item(*id));
                     let leanings = needs.filter_map(|(place, _)| self.leanings.get(place));
                     leanings.copied().max().unwrap_or(Leaning::Neither)
                 }
@@ -220,7 +220,10 @@ impl Planner<'_, '_, '_> {
 
     /// What a function of the component's can't be had before.
     fn leaning(&self, function: u32) -> Leaning {
-        let item = self.members.outer.item((Space::Core(Kind::Func), function));
+        let item = self
+            .members
+            .parsed
+            .item((Space::Core(Kind::Func), function));
         let leaning = item.and_then(|(place, _)| self.leanings.get(place));
         leaning.copied().unwrap_or(Leaning::Second)
     }

@@ -11,13 +11,13 @@ use wasm_encoder::ExportKind;
 use wasmparser::types::Types;
 use wasmparser::{CanonicalFunction, CanonicalOption, ComponentAlias, ComponentInstance, Instance};
 
+use super::component::{Item, Kind, ParsedComponent, Part, Space};
 use super::constant::Constants;
 use super::contract::{APPLICATION, GATEWAY, Resource, Resources};
 use super::glue::{Glue, Lifted};
 use super::members::{Defined, Members, Source};
 use super::merge::{Exports, Merge};
 use super::numbers::Numbers;
-use super::outer::{Item, Kind, Outer, Part, Space};
 use super::plan::{Group, Plan};
 use super::refusal::{Refusal, Result, refuse};
 use super::shims::Shims;
@@ -26,7 +26,7 @@ use crate::engine::direct::abi::{Export, HostFunction};
 
 /// The module's bytes.
 pub(super) fn module(members: &Members<'_, '_>, types: &Types) -> Result<Vec<u8>> {
-    if members.outer.items.iter().any(is_of_others) {
+    if members.parsed.items.iter().any(is_of_others) {
         return refuse("it imports more than the gateway");
     }
     let resources = Resources::of(types)?;
@@ -126,13 +126,13 @@ struct Roles<'r, 'o, 'a> {
 }
 
 impl<'o, 'a> Roles<'_, 'o, 'a> {
-    fn outer(&self) -> &'o Outer<'a> {
-        self.members.outer
+    fn parsed(&self) -> &'o ParsedComponent<'a> {
+        self.members.parsed
     }
 
     /// What a function is that a core module imports.
     fn host_function(&mut self, canonical: u32) -> Result<HostFunction> {
-        let item = self.outer().item((Space::Core(Kind::Func), canonical));
+        let item = self.parsed().item((Space::Core(Kind::Func), canonical));
         let Some(Part::Canonical(function)) = item.map(|(_, item)| &item.part) else {
             return refuse("an import is no function of the component's");
         };
@@ -170,13 +170,13 @@ impl<'o, 'a> Roles<'_, 'o, 'a> {
 
     /// The function of the gateway's that a component's is.
     fn of_gateway(&self, function: u32) -> Result<HostFunction> {
-        let item = self.outer().item((Space::Func, function));
+        let item = self.parsed().item((Space::Func, function));
         if let Some(Part::Alias(ComponentAlias::InstanceExport {
             instance_index,
             name,
             ..
         })) = item.map(|(_, item)| &item.part)
-            && let Some((_, instance)) = self.outer().item((Space::Instance, *instance_index))
+            && let Some((_, instance)) = self.parsed().item((Space::Instance, *instance_index))
             && matches!(&instance.part, Part::Import(import) if import.name.name == GATEWAY)
             && let Some(function) = HostFunction::of_gateway(name)
         {
@@ -214,10 +214,10 @@ impl<'o, 'a> Roles<'_, 'o, 'a> {
         let mut functions = Vec::new();
         let arguments = self.arguments_of_application()?;
         for export in [Export::Call, Export::Next, Export::Close] {
-            let Some(function) = arguments.function(export.name(), self.outer()) else {
+            let Some(function) = arguments.function(export.name(), self.parsed()) else {
                 return refuse("an application's function is in another place");
             };
-            let item = self.outer().item((Space::Func, function));
+            let item = self.parsed().item((Space::Func, function));
             let Some(Part::Canonical(CanonicalFunction::Lift {
                 core_func_index,
                 options,
@@ -237,21 +237,21 @@ impl<'o, 'a> Roles<'_, 'o, 'a> {
 
     /// What the exported interface is made of.
     fn arguments_of_application(&self) -> Result<Application<'o, 'a>> {
-        let outer = self.outer();
-        let exported = outer.items.iter().find_map(|item| match &item.part {
+        let parsed = self.parsed();
+        let exported = parsed.items.iter().find_map(|item| match &item.part {
             Part::Export(export) if export.name.name == APPLICATION => Some(export.index),
             _ => None,
         });
-        let instance = exported.and_then(|index| outer.item((Space::Instance, index)));
+        let instance = exported.and_then(|index| parsed.item((Space::Instance, index)));
         match instance.map(|(_, item)| &item.part) {
-            Some(Part::Instance(instance)) => Application::of(instance, outer),
+            Some(Part::Instance(instance)) => Application::of(instance, parsed),
             _ => refuse("an application is made in another way"),
         }
     }
 
     /// The destructor of a body's blocks, if there is one.
     fn destructor(&self) -> Result<Option<Defined>> {
-        for item in &self.outer().items {
+        for item in &self.parsed().items {
             if let (Part::Type(wasmparser::ComponentType::Resource { dtor, .. }), (_, ty)) =
                 (&item.part, item.defines)
                 && self.resources.resource(ty)? == Resource::Blocks
@@ -264,7 +264,7 @@ impl<'o, 'a> Roles<'_, 'o, 'a> {
 
     /// What a core function or memory of the component's is in one of its core modules.
     fn defined(&self, kind: Kind, index: u32) -> Result<Defined> {
-        let item = self.outer().item((Space::Core(kind), index));
+        let item = self.parsed().item((Space::Core(kind), index));
         if let Some(Part::Alias(ComponentAlias::CoreInstanceExport {
             instance_index,
             name,
@@ -284,11 +284,14 @@ impl<'o, 'a> Roles<'_, 'o, 'a> {
 /// functions their names.
 enum Application<'o, 'a> {
     Plain(&'o [wasmparser::ComponentExport<'a>]),
-    Named(Outer<'a>, &'o [wasmparser::ComponentInstantiationArg<'a>]),
+    Named(
+        ParsedComponent<'a>,
+        &'o [wasmparser::ComponentInstantiationArg<'a>],
+    ),
 }
 
 impl<'o, 'a> Application<'o, 'a> {
-    fn of(instance: &'o ComponentInstance<'a>, outer: &Outer<'a>) -> Result<Self> {
+    fn of(instance: &'o ComponentInstance<'a>, parsed: &ParsedComponent<'a>) -> Result<Self> {
         let (component, arguments) = match instance {
             ComponentInstance::FromExports(exports) => return Ok(Self::Plain(exports)),
             ComponentInstance::Instantiate {
@@ -296,11 +299,11 @@ impl<'o, 'a> Application<'o, 'a> {
                 args,
             } => (*component_index, args),
         };
-        let item = outer.item((Space::Component, component));
+        let item = parsed.item((Space::Component, component));
         let Some(&Part::Component(_, bytes)) = item.map(|(_, item)| &item.part) else {
             return refuse("an application is another's");
         };
-        let inner = Outer::of(bytes)?;
+        let inner = ParsedComponent::of(bytes)?;
         let only_names = inner.items.iter().all(|item| {
             matches!(
                 (&item.part, item.defines.0),
@@ -315,11 +318,11 @@ impl<'o, 'a> Application<'o, 'a> {
     }
 
     /// The function of the outer component that is exported by a name.
-    fn function(&self, name: &str, outer: &Outer<'a>) -> Option<u32> {
+    fn function(&self, name: &str, parsed: &ParsedComponent<'a>) -> Option<u32> {
         match self {
             Self::Plain(exports) => {
                 let export = exports.iter().find(|export| export.name.name == name)?;
-                named(outer, (Space::Func, export.index)).map(|(_, index)| index)
+                named(parsed, (Space::Func, export.index)).map(|(_, index)| index)
             }
             Self::Named(inner, arguments) => {
                 let exported = inner.items.iter().find_map(|item| match &item.part {
@@ -332,7 +335,7 @@ impl<'o, 'a> Application<'o, 'a> {
                 };
                 let mut arguments = arguments.iter();
                 let argument = arguments.find(|argument| argument.name == import.name.name)?;
-                let (_, index) = named(outer, (Space::Func, argument.index))?;
+                let (_, index) = named(parsed, (Space::Func, argument.index))?;
                 Some(index)
             }
         }
@@ -340,11 +343,11 @@ impl<'o, 'a> Application<'o, 'a> {
 }
 
 /// The place and the number of a function, behind the names that exports give it.
-fn named(outer: &Outer<'_>, id: (Space, u32)) -> Option<(usize, u32)> {
+fn named(parsed: &ParsedComponent<'_>, id: (Space, u32)) -> Option<(usize, u32)> {
     let mut id = id;
     // Each turn looks at an earlier item.
     loop {
-        let (place, item) = outer.item(id)?;
+        let (place, item) = parsed.item(id)?;
         match &item.part {
             Part::Export(export) => id = (Space::Func, export.index),
             _ => return Some((place, id.1)),
@@ -365,7 +368,7 @@ impl Plan {
     fn whole(members: &Members<'_, '_>) -> Result<Self> {
         let mut instances = 0;
         let mut components = 0;
-        for item in &members.outer.items {
+        for item in &members.parsed.items {
             match &item.part {
                 Part::CoreInstance(Instance::Instantiate { .. }) => instances += 1,
                 Part::Instance(ComponentInstance::Instantiate { .. }) => components += 1,

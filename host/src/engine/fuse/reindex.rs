@@ -11,12 +11,12 @@ use wasm_encoder::{
 };
 use wasmparser::Parser;
 
-use super::outer::{Id, Kind, Part, Space};
+use super::component::{Id, Kind, Part, Space};
 use super::refusal::{Copied, Refusal, Result, refuse};
 
 /// Components within components that are followed: a toolchain nests one or two, and each is a call
 /// within a call here.
-const MOST_DEPTH: u32 = 20;
+const MAX_DEPTH: u32 = 20;
 
 /// Numbers by which an item is written.
 pub(super) struct Reindex<'m> {
@@ -218,7 +218,7 @@ impl ReencodeComponent for Reindex<'_> {
         bytes: &[u8],
         whole: &[u8],
     ) -> Copied<()> {
-        if self.depth >= MOST_DEPTH {
+        if self.depth >= MAX_DEPTH {
             return Err(Error::UserError(Refusal::new("its components nest deeply")));
         }
         component_utils::parse_component_subcomponent(self, component, parser, bytes, whole)

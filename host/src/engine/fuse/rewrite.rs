@@ -10,11 +10,11 @@ use wasm_encoder::{
 };
 use wasmparser::{CanonicalFunction, ComponentAlias, Instance};
 
+use super::component::{Id, Item, Kind, Part, Space};
 use super::constant::Constants;
 use super::members::{Defined, Members, Source};
 use super::merge::{CANONICAL, Exports, FIRST, Merge, name_of};
 use super::numbers::Numbers;
-use super::outer::{Id, Item, Kind, Part, Space};
 use super::plan::{Group, Plan};
 use super::refusal::{Result, refuse};
 use super::reindex::{Reindex, raw_module};
@@ -135,7 +135,7 @@ pub(super) struct Rewrite<'p, 'o, 'a> {
 
 impl Rewrite<'_, '_, '_> {
     fn items(&mut self, merges: &[Merge<'_, '_, '_>; 2]) -> Result<()> {
-        let outer = self.members.outer;
+        let parsed = self.members.parsed;
         let last = |group| {
             let list = self.plan.members(group).iter();
             list.map(|member| self.members.list[*member].place).max()
@@ -144,7 +144,7 @@ impl Rewrite<'_, '_, '_> {
         let second_place = last(Group::Second).unwrap_or(0).max(first_place);
         let [first, second] = merges;
         let mut waiting: Vec<&Item<'_>> = Vec::new();
-        for (place, item) in outer.items.iter().enumerate() {
+        for (place, item) in parsed.items.iter().enumerate() {
             if self.is_written(item) {
                 match self.is_ready(item) {
                     true => self.write(item)?,
@@ -215,7 +215,7 @@ impl Rewrite<'_, '_, '_> {
             }
             (Some((kind, Source::Defined(defined))), _) => self.alias_of(kind, defined)?,
             (None, part) => {
-                let whole = self.members.outer.whole;
+                let whole = self.members.parsed.whole;
                 Reindex::write(&self.numbers, part, whole, &mut self.component)?;
             }
         }
@@ -325,7 +325,7 @@ fn source_of(members: &Members<'_, '_>, plan: &Plan, item: &Item<'_>) -> Option<
 
 /// What somebody needs of all that only gives something a name.
 fn live(members: &Members<'_, '_>, plan: &Plan) -> HashSet<Id> {
-    let outer = members.outer;
+    let parsed = members.parsed;
     let canonical = |function: &u32| (Space::Core(Kind::Func), *function);
     let mut live: HashSet<Id> = plan.late.iter().map(canonical).collect();
     for member in plan.first.iter().chain(&plan.second) {
@@ -336,7 +336,7 @@ fn live(members: &Members<'_, '_>, plan: &Plan) -> HashSet<Id> {
         }
     }
     // Each needs only what comes before it.
-    for item in outer.items.iter().rev() {
+    for item in parsed.items.iter().rev() {
         let is_member = matches!(item.defines, (Space::CoreInstance, number)
             if members.of_instance(number).is_some_and(|member| plan.group(member).is_some()));
         if is_member || (is_pure(item) && !live.contains(&item.defines)) {
@@ -354,7 +354,7 @@ fn live(members: &Members<'_, '_>, plan: &Plan) -> HashSet<Id> {
 
 /// What others than members have of members.
 fn aliased(members: &Members<'_, '_>, plan: &Plan, live: &HashSet<Id>) -> HashSet<(Kind, Defined)> {
-    let items = members.outer.items.iter();
+    let items = members.parsed.items.iter();
     let wanted = items.filter(|item| live.contains(&item.defines));
     wanted
         .filter_map(|item| match source_of(members, plan, item)? {

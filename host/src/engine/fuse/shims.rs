@@ -9,9 +9,9 @@ use std::collections::{HashMap, HashSet};
 
 use wasmparser::{ElementItems, ElementKind, FuncType, FunctionBody, Operator};
 
+use super::component::Kind;
 use super::constant::{Constants, Value, fold};
 use super::members::{Defined, Members, Source};
-use super::outer::Kind;
 use super::plan::Plan;
 use super::refusal::Result;
 use super::slots::{Users, entries_of_shim};

@@ -8,9 +8,9 @@ use std::collections::HashMap;
 
 use wasmparser::{Element, ElementItems, ElementKind, Operator, RefType, TableInit};
 
+use super::component::Kind;
 use super::constant::{Constants, Value, fold};
 use super::members::{Defined, Members, Source};
-use super::outer::Kind;
 use super::plan::Plan;
 use super::refusal::Result;
 

@@ -15,7 +15,7 @@ use std::time::Duration;
 use super::{Program, Site, Texts, eventually};
 use crate::registry::{ProblemKind, Shared};
 use crate::reload::thread::{Order, Reloader};
-use crate::reload::watch::Sign;
+use crate::reload::watch::WatchEvent;
 use crate::reload::{Options, PagesChange, Reload, scan_once};
 
 /// No change may be found by looking: the event has to do it.
@@ -447,7 +447,7 @@ fn lost_events_are_made_up_for() {
         site.write("handlers/hello.wasm", wanted);
         // More than the inbox holds.
         for _ in 0..10_000 {
-            tell(Sign::Lost);
+            tell(WatchEvent::Lost);
         }
         eventually(wanted, || text() == wanted);
     }

@@ -29,7 +29,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::admission::Place;
+use super::admission::ConnectionPermit;
 use super::calls::CallId;
 use super::context::{Context, Start};
 use super::outbox::Outbox;
@@ -66,7 +66,7 @@ pub(super) struct Connection {
     broken: bool,
     /// What is left of our patience with a client that doesn't take its answer.
     patience: Patience,
-    place: Place,
+    permit: ConnectionPermit,
     /// It stands among those that have more to do.
     pub(super) in_line: bool,
 }
@@ -146,7 +146,7 @@ impl Connection {
         peer: SocketAddr,
         local: SocketAddr,
         service: Service,
-        place: Place,
+        permit: ConnectionPermit,
         cx: &Context,
     ) -> Self {
         Self {
@@ -164,7 +164,7 @@ impl Connection {
             ending: false,
             broken: false,
             patience: Patience::new(cx.settings.limits.write_allowance()),
-            place,
+            permit,
             in_line: false,
         }
     }

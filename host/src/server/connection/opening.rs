@@ -5,7 +5,7 @@ use std::io::{self, Read};
 
 use super::{Connection, Phase, Service, Source};
 use crate::http1::{CloseReason, Rejection};
-use crate::server::admission::Standing;
+use crate::server::admission::Admit;
 use crate::server::context::Context;
 use crate::server::proxy::HEADER_TIMEOUT;
 use crate::server::proxy::header::{self, Announced, HEADER_BYTES, Malformed};
@@ -36,10 +36,10 @@ impl Connection {
                     (self.peer, self.local) = (client, server);
                 }
                 self.phase = Phase::Reading;
-                match self.place.claim(self.peer.ip(), &cx.settings.limits) {
-                    Standing::Welcome => {}
-                    Standing::Refused => self.refuse(cx),
-                    Standing::Full => self.phase = Phase::Closed,
+                match self.permit.claim(self.peer.ip(), &cx.settings.limits) {
+                    Admit::Serve => {}
+                    Admit::Reject => self.refuse(cx),
+                    Admit::Drop => self.phase = Phase::Closed,
                 }
                 Ok(Received::Bytes { more: true })
             }

@@ -8,7 +8,7 @@ use wasmparser::{
     FunctionBody, Operator, Parser, Payload, TypeRef,
 };
 
-use super::{MOST_BYTES, PAGE_BYTES, REALLOC};
+use super::{MAX_BYTES, PAGE_BYTES, REALLOC};
 
 /// Bytes of the variable that says where the data end: Go's pointers have 64 bits.
 const END_BYTES: usize = 8;
@@ -58,7 +58,7 @@ impl<'m> Survey<'m> {
                 Payload::MemorySection(section) => {
                     for memory in section {
                         let bytes = memory?.initial.saturating_mul(PAGE_BYTES);
-                        survey.memory_bytes = bytes.min(MOST_BYTES);
+                        survey.memory_bytes = bytes.min(MAX_BYTES);
                     }
                 }
                 Payload::GlobalSection(section) => survey.globals_count = section.count(),

@@ -22,7 +22,7 @@ const HEAP: u64 = 64 * 1024;
 pub(super) const VALUES: u64 = 1 << 20;
 
 /// The longest list or string that a function may return, in bytes or entries.
-const MOST_RETURNED: u64 = 1 << 20;
+const MAX_RETURNED: u64 = 1 << 20;
 
 /// Bytes that have to have a value (where they are, and which), and an offset.
 type Place = (Vec<(usize, usize)>, usize);
@@ -386,7 +386,7 @@ impl Guest<'_> {
             return String::new();
         };
         let mut check = format!(
-            "(if (i32.gt_u (i32.load offset={} {result}) (i32.const {MOST_RETURNED}))
+            "(if (i32.gt_u (i32.load offset={} {result}) (i32.const {MAX_RETURNED}))
                (then (call $too_long)))",
             offset + 4
         );

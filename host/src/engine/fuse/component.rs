@@ -59,16 +59,16 @@ pub(super) enum Part<'a> {
 }
 
 /// A component, taken apart.
-pub(super) struct Outer<'a> {
+pub(super) struct ParsedComponent<'a> {
     pub(super) whole: &'a [u8],
     pub(super) items: Vec<Item<'a>>,
     by_id: HashMap<Id, usize>,
 }
 
-impl<'a> Outer<'a> {
+impl<'a> ParsedComponent<'a> {
     /// Takes a component apart. Each item needs only what comes before it.
     pub(super) fn of(whole: &'a [u8]) -> Result<Self> {
-        let mut outer = Self {
+        let mut parsed = Self {
             whole,
             items: Vec::new(),
             by_id: HashMap::new(),
@@ -94,10 +94,10 @@ impl<'a> Outer<'a> {
                 rest = behind;
             }
             for part in parts(payload, whole)? {
-                outer.push(part, &mut counts)?;
+                parsed.push(part, &mut counts)?;
             }
         }
-        Ok(outer)
+        Ok(parsed)
     }
 
     /// The item that defines this, and its place.

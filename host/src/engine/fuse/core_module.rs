@@ -8,12 +8,12 @@ use wasmparser::{
     Payload, RefType, Table, TypeRef, ValType,
 };
 
-use super::outer::Kind;
+use super::component::Kind;
 use super::refusal::{Result, refuse};
 
 /// A core module.
 #[derive(Default)]
-pub(super) struct Inner<'a> {
+pub(super) struct CoreModule<'a> {
     pub(super) types: Vec<FuncType>,
     /// By kind, as each has its own numbers.
     pub(super) imports: HashMap<Kind, Vec<Import<'a>>>,
@@ -32,7 +32,7 @@ pub(super) struct Inner<'a> {
     pub(super) function_names: Vec<(u32, &'a str)>,
 }
 
-impl<'a> Inner<'a> {
+impl<'a> CoreModule<'a> {
     /// Reads a module, if it has nothing that can't be merged.
     pub(super) fn of(bytes: &'a [u8]) -> Result<Self> {
         let mut inner = Self::default();

@@ -6,14 +6,14 @@ use wasm_encoder::reencode::{Error, Reencode, utils};
 use wasm_encoder::{ConstExpr, Instruction};
 use wasmparser::Operator;
 
+use super::component::Kind;
 use super::constant::{Constants, Value, fold};
 use super::members::Members;
 use super::numbers::Numbers;
-use super::outer::Kind;
 use super::refusal::{Copied, Refusal, Result};
 
 /// A member's numbers, and what they are in the merged module.
-pub(super) struct Copy {
+pub(super) struct MemberReencoder {
     functions: Vec<Option<u32>>,
     tables: Vec<Option<u32>>,
     memories: Vec<Option<u32>>,
@@ -27,7 +27,7 @@ pub(super) struct Copy {
     pub(super) referenced: BTreeSet<u32>,
 }
 
-impl Copy {
+impl MemberReencoder {
     pub(super) fn of(
         members: &Members<'_, '_>,
         member: usize,
@@ -64,7 +64,7 @@ fn number(numbers: &[Option<u32>], index: u32) -> Copied<u32> {
     }
 }
 
-impl Reencode for Copy {
+impl Reencode for MemberReencoder {
     type Error = Refusal;
 
     fn function_index(&mut self, index: u32) -> Copied<u32> {

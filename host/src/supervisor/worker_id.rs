@@ -9,15 +9,15 @@ use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
 
 /// Which worker a process is, and whose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Badge {
+pub struct WorkerId {
     /// From 1 on.
     pub number: u16,
     /// The supervisor's process ID.
     pub supervisor: i32,
 }
 
-impl Badge {
-    /// The badge of a worker of this process.
+impl WorkerId {
+    /// The ID of a worker of this process.
     pub(super) fn new(number: u16) -> Self {
         Self {
             number,
@@ -26,7 +26,7 @@ impl Badge {
     }
 
     /// The arguments of a worker: those of its supervisor, the program's name left out, and the
-    /// badge. So a list of processes shows who belongs to whom.
+    /// ID. So a list of processes shows who belongs to whom.
     pub(super) fn arguments(self, supervisor: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
         let mut arguments: Vec<OsString> = supervisor.into_iter().collect();
         // Right behind the command's name: at the end, there may be a `--` before it.
@@ -55,13 +55,13 @@ impl Badge {
     }
 }
 
-impl fmt::Display for Badge {
+impl fmt::Display for WorkerId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.number, self.supervisor)
     }
 }
 
-impl FromStr for Badge {
+impl FromStr for WorkerId {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -84,21 +84,21 @@ mod tests {
     use super::*;
     use crate::cli::{Cli, Command};
 
-    const BADGE: Badge = Badge {
+    const WORKER: WorkerId = WorkerId {
         number: 2,
         supervisor: 4711,
     };
 
     fn worker(arguments: &[&str]) -> Vec<OsString> {
-        BADGE.arguments(arguments.iter().map(OsString::from))
+        WORKER.arguments(arguments.iter().map(OsString::from))
     }
 
     #[test]
     fn a_badge_can_be_written_and_read() {
-        assert_eq!(BADGE.to_string(), "2/4711");
-        assert_eq!(BADGE.to_string().parse(), Ok(BADGE));
+        assert_eq!(WORKER.to_string(), "2/4711");
+        assert_eq!(WORKER.to_string().parse(), Ok(WORKER));
         for nonsense in ["", "2", "/", "2/", "/4711", "0/4711", "2/0", "2/-1", "a/b"] {
-            assert!(nonsense.parse::<Badge>().is_err(), "{nonsense}");
+            assert!(nonsense.parse::<WorkerId>().is_err(), "{nonsense}");
         }
     }
 
@@ -121,13 +121,13 @@ mod tests {
             else {
                 panic!("{arguments:?}");
             };
-            assert_eq!(serve.worker, Some(BADGE));
+            assert_eq!(serve.worker, Some(WORKER));
         }
     }
 
     #[test]
     fn whose_parent_is_another_process_is_no_worker() {
-        let own = Badge::new(1);
+        let own = WorkerId::new(1);
         let error = own.follow().expect_err("nobody is its own parent");
         assert!(error.to_string().contains("no supervisor"), "{error}");
         set_parent_process_death_signal(None).expect("it can be taken back");

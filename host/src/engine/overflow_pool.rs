@@ -1,8 +1,9 @@
-//! Room for thousands of requests at once, made by a thread of its own when it is needed: it takes
-//! some megabytes, and longer than all else of a start, as the stacks of that many are protected
-//! one by one. A server that never has hundreds of requests in work has neither.
+//! A pool for thousands of requests at once, made by a thread of its own when it is needed: it
+//! takes some megabytes, and longer than all else of a start, as the stacks of that many are
+//! protected one by one. A server that never has hundreds of requests in work has neither.
 //!
-//! Who finds no seat in the other pools waits until it is there, some hundredths of a second.
+//! A request that finds no permit in the other pools waits until it is there, some hundredths of a
+//! second.
 
 use std::future::poll_fn;
 use std::io;
@@ -13,13 +14,13 @@ use std::task::{Poll, Waker};
 use std::thread;
 
 use super::kind::Pre;
-use super::load::{Code, Room};
+use super::load::{Code, InstancePool};
 use super::pool;
 use crate::config::Budget;
 
 /// The pool, and the programs that are to be ready in it.
-pub(super) struct Crowd {
-    place: Arc<Place>,
+pub(super) struct OverflowPool {
+    shared: Arc<Shared>,
     programs: Sender<Weak<Code>>,
     offer: Mutex<Offer>,
     /// Whether asking for it may change anything.
@@ -28,9 +29,9 @@ pub(super) struct Crowd {
 
 /// What the pool's thread shares with those that wait for it.
 #[derive(Default)]
-struct Place {
-    /// Nothing in it: the system has no room.
-    room: OnceLock<Option<Room>>,
+struct Shared {
+    /// Nothing in it: the system has no memory for one.
+    pool: OnceLock<Option<InstancePool>>,
     waiting: Mutex<Vec<Waker>>,
 }
 
@@ -44,12 +45,12 @@ enum Offer {
     Taken,
 }
 
-impl Crowd {
+impl OverflowPool {
     /// Nothing, until it is offered.
     pub(super) fn new() -> Self {
         let (programs, expected) = mpsc::channel();
         Self {
-            place: Arc::default(),
+            shared: Arc::default(),
             programs,
             offer: Mutex::new(Offer::None(expected)),
             is_offered: AtomicBool::new(false),
@@ -78,15 +79,15 @@ impl Crowd {
             other => return *offer = other,
         };
         self.is_offered.store(false, Ordering::Release);
-        if let Err(error) = self.place.clone().open(expected, budget) {
+        if let Err(error) = self.shared.clone().open(expected, budget) {
             tracing::warn!("no thread to make room for many requests: {error}");
-            self.place.close();
+            self.shared.close();
         }
     }
 
     /// Has a program made ready when the pool is there.
     pub(super) fn expect(&self, code: &Arc<Code>) {
-        // Nobody takes it where there is no room.
+        // Nobody takes it where no pool is made.
         let _ = self.programs.send(Arc::downgrade(code));
     }
 
@@ -97,7 +98,7 @@ impl Crowd {
             if let Some(ready) = self.ready(code) {
                 return Poll::Ready(ready);
             }
-            lock(&self.place.waiting).push(context.waker().clone());
+            lock(&self.shared.waiting).push(context.waker().clone());
             // It may have come meanwhile, and nobody would have been told.
             self.ready(code).map_or(Poll::Pending, Poll::Ready)
         })
@@ -106,44 +107,44 @@ impl Crowd {
 
     /// The program in the pool, or that it does not come; nothing while that is open.
     fn ready<'code>(&self, code: &'code Code) -> Option<Option<&'code Pre>> {
-        if let Some(pre) = code.in_crowd.get() {
+        if let Some(pre) = code.in_overflow.get() {
             return Some(pre.as_ref());
         }
-        let is_refused = matches!(self.place.room.get(), Some(None));
+        let is_refused = matches!(self.shared.pool.get(), Some(None));
         let is_coming = matches!(*lock(&self.offer), Offer::Taken);
         (is_refused || !is_coming).then_some(None)
     }
 
     /// Advances the epoch.
     pub(super) fn tick(&self) {
-        if let Some(Some(room)) = self.place.room.get() {
-            room.engine.increment_epoch();
+        if let Some(Some(pool)) = self.shared.pool.get() {
+            pool.engine.increment_epoch();
         }
     }
 }
 
-impl Place {
+impl Shared {
     /// Starts the thread.
     fn open(self: Arc<Self>, programs: Receiver<Weak<Code>>, budget: Budget) -> io::Result<()> {
         thread::Builder::new()
-            .name("wasgi-crowd".into())
+            .name("wasgi-overflow".into())
             .spawn(move || {
-                let room = match pool::crowd_engine(&budget).map(Room::new) {
-                    Some(Ok(room)) => room,
+                let pool = match pool::overflow_engine(&budget).map(InstancePool::new) {
+                    Some(Ok(pool)) => pool,
                     Some(Err(error)) => {
                         tracing::warn!("{error:#}");
                         return self.close();
                     }
                     None => return self.close(),
                 };
-                let Some(room) = self.room.get_or_init(|| Some(room)) else {
+                let Some(pool) = self.pool.get_or_init(|| Some(pool)) else {
                     return;
                 };
                 while let Ok(first) = programs.recv() {
                     // All that are there, before anybody who waits for one of them is told.
                     for code in std::iter::once(first).chain(programs.try_iter()) {
                         if let Some(code) = code.upgrade() {
-                            code.join_crowd(room);
+                            code.prepare_in_overflow(pool);
                         }
                     }
                     self.wake();
@@ -152,9 +153,9 @@ impl Place {
             .map(drop)
     }
 
-    /// There is no room, and none will come.
+    /// There is no pool, and none will come.
     fn close(&self) {
-        let _ = self.room.set(None);
+        let _ = self.pool.set(None);
         self.wake();
     }
 
