@@ -16,6 +16,7 @@ pub mod gateway;
 pub mod http1;
 pub mod log;
 pub mod machine;
+pub mod permits;
 pub mod printable;
 pub mod published;
 pub mod registry;

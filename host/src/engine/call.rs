@@ -19,12 +19,12 @@ use super::load::Code;
 use super::memory::{Reservation, Short};
 use super::meter::Meter;
 use super::refused::Refused;
-use super::seats::Seat;
 use super::state::{MemoryDenied, State};
 use super::warm::Warm;
 use super::{HANDLES, Program, command, wasi_http};
 use crate::config::{Budget, Policy};
 use crate::gateway::{Environ, Exchange, Failure, Response, Sent, Step};
+use crate::permits::Permit;
 
 /// Ticks until a guest is first made to yield: it computes for one at least. With one, a request of
 /// twenty microseconds that a tick falls into would be taken for one that computes, and others
@@ -161,14 +161,14 @@ struct Request {
 }
 
 impl Request {
-    fn into_state(self, code: &Code, seat: Option<Seat>, reservation: Reservation) -> State {
+    fn into_state(self, code: &Code, permit: Option<Permit>, reservation: Reservation) -> State {
         let mut state = State::new(
             self.handler,
             self.environ,
             self.exchange,
             self.budget,
             self.meter,
-            seat,
+            permit,
             reservation,
         );
         state.refused = self.refused;
@@ -197,8 +197,8 @@ async fn run_on(code: Arc<Code>, request: Request, reuse: u32) -> Finished {
                 Ok(reservation) => reservation,
                 Err(short) => return Finished::turned_away(short),
             };
-            let (pre, seat) = code.place_to_stay().await;
-            let mut store = new_store(pre, request.into_state(&code, seat, reservation));
+            let (pre, permit) = code.place_to_stay().await;
+            let mut store = new_store(pre, request.into_state(&code, permit, reservation));
             code.prepare(store.data_mut());
             let instance = match pre {
                 Pre::Application(pre) => instantiate(pre, &mut store).await,
@@ -243,8 +243,8 @@ async fn run(code: Arc<Code>, request: Request) -> Finished {
         Ok(reservation) => reservation,
         Err(short) => return Finished::turned_away(short),
     };
-    let (pre, seat) = code.place().await;
-    let mut store = new_store(pre, request.into_state(&code, seat, reservation));
+    let (pre, permit) = code.place().await;
+    let mut store = new_store(pre, request.into_state(&code, permit, reservation));
     code.prepare(store.data_mut());
     let result = match pre {
         Pre::Application(pre) => match instantiate(pre, &mut store).await {

@@ -19,24 +19,24 @@ use super::overflow_pool::OverflowPool;
 use super::pool;
 use super::refused::Refused;
 use super::scripts::{Folders, Scripts, Tools, is_script};
-use super::seats::{Seat, Seats};
 use super::shared_code::{ProgramFiles, SharedCodes, key_of_state};
 use super::state::State;
 use super::warm::{Idle, Warm};
 use super::{Kind, direct, fuse};
 use crate::config::{self, Budget};
+use crate::permits::{Permit, Permits};
 use crate::registry::{Describe, Version};
 use crate::reload::{CancelToken, Load, LoadRequest};
 
 /// Compiles programs. Clones are the same engine.
 #[derive(Clone)]
 pub struct Engine {
-    /// Where small programs run while there is a seat. None where the system has no room for it.
-    small: Option<(InstancePool, Arc<Seats>)>,
-    /// Where others run while there is a seat.
+    /// Where small programs run while there is a permit. None where the system has no room for it.
+    small: Option<(InstancePool, Arc<Permits>)>,
+    /// Where others run while there is a permit.
     pub(super) first: InstancePool,
-    first_seats: Arc<Seats>,
-    /// Where those run that found no seat.
+    first_permits: Arc<Permits>,
+    /// Where those run that found no permit.
     overflow: Arc<OverflowPool>,
     /// What all instances together have of memory.
     memory: Arc<MemoryTotal>,
@@ -61,9 +61,9 @@ pub struct Program(pub(super) Arc<Code>);
 pub(super) struct Code {
     kind: Kind,
     /// In the pool for small programs, if it is one.
-    small: Option<(Pre, Arc<Seats>)>,
+    small: Option<(Pre, Arc<Permits>)>,
     pub(super) first: Pre,
-    first_seats: Arc<Seats>,
+    first_permits: Arc<Permits>,
     overflow: Arc<OverflowPool>,
     /// In the large pool, when that is there. Nothing in it: it can't be had there.
     pub(super) in_overflow: OnceLock<Option<Pre>>,
@@ -143,7 +143,7 @@ impl Engine {
             (first, small.join().unwrap_or(Ok(None)))
         });
         let (first, small) = (first?, small?);
-        let small = small.map(|pool| (pool, Arc::new(Seats::new(pool::SMALL_INSTANCES))));
+        let small = small.map(|pool| (pool, Arc::new(Permits::default())));
         let cache = code_cache.and_then(|at| {
             match CodeCache::open(at.folder, at.max_bytes, &first.engine) {
                 Ok(cache) => Some(Arc::new(cache)),
@@ -156,7 +156,7 @@ impl Engine {
         Ok(Self {
             small,
             first,
-            first_seats: Arc::new(Seats::new(pool::FIRST_INSTANCES)),
+            first_permits: Arc::new(Permits::default()),
             overflow: Arc::new(OverflowPool::new()),
             memory: Arc::new(MemoryTotal::new()),
             shared: SharedCodes::new(cache.clone()),
@@ -316,9 +316,9 @@ impl Engine {
         let kind = compiled.kind(engine).map_err(LoadError::new)?;
         let first = self.first.prepare(compiled, kind)?;
         let small = match &self.small {
-            Some((pool, seats)) if kind == Kind::Gateway && pool::is_small(compiled) => {
+            Some((pool, permits)) if kind == Kind::Gateway && pool::is_small(compiled) => {
                 let compiled = files.map(&pool.engine).map_err(unprepared)?;
-                Some((pool.prepare(&compiled, kind)?, seats.clone()))
+                Some((pool.prepare(&compiled, kind)?, permits.clone()))
             }
             _ => None,
         };
@@ -331,7 +331,7 @@ impl Engine {
             kind,
             small,
             first,
-            first_seats: self.first_seats.clone(),
+            first_permits: self.first_permits.clone(),
             overflow: self.overflow.clone(),
             in_overflow: OnceLock::new(),
             imports,
@@ -424,22 +424,24 @@ impl Code {
     }
 
     /// Where an instance is made that serves one request.
-    pub(super) async fn place(&self) -> (&Pre, Option<Seat>) {
-        if let Some((pre, seats)) = &self.small
-            && let Some(seat) = seats.take()
+    pub(super) async fn place(&self) -> (&Pre, Option<Permit>) {
+        if let Some((pre, permits)) = &self.small
+            && let Some(permit) = Permits::try_acquire(permits, pool::SMALL_INSTANCES as usize)
         {
-            return (pre, Some(seat));
+            return (pre, Some(permit));
         }
         self.place_to_stay().await
     }
 
-    /// Where an instance is made that may stay for others: not among the small ones, whose seats
+    /// Where an instance is made that may stay for others: not among the small ones, whose permits
     /// are for a moment.
-    pub(super) async fn place_to_stay(&self) -> (&Pre, Option<Seat>) {
-        let seat = self.first_seats.take();
-        match &seat {
+    pub(super) async fn place_to_stay(&self) -> (&Pre, Option<Permit>) {
+        let permit = Permits::try_acquire(&self.first_permits, pool::FIRST_INSTANCES as usize);
+        match &permit {
             // Before it is needed, so that nobody waits.
-            Some(seat) if seat.is_among_last(pool::LAST_INSTANCES) => self.overflow.ask(),
+            Some(permit) if permit.is_among_last(pool::LAST_INSTANCES as usize) => {
+                self.overflow.ask();
+            }
             Some(_) => {}
             None => {
                 if let Some(overflow) = self.overflow.join(self).await {
@@ -447,7 +449,7 @@ impl Code {
                 }
             }
         }
-        (&self.first, seat)
+        (&self.first, permit)
     }
 
     /// Readies what a request will need, where the host's stack has room for it.

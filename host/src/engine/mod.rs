@@ -39,7 +39,6 @@ mod overflow_pool;
 mod pool;
 mod refused;
 mod scripts;
-mod seats;
 mod shared_code;
 mod sleep;
 mod state;

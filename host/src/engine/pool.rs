@@ -15,7 +15,7 @@ const OVERFLOW_INSTANCES: u32 = 12_000;
 
 /// What is tried when the system refuses so much address space (a container's limit, an older
 /// processor).
-const SMALLER_CROWD: u32 = 2_000;
+const SMALLER_OVERFLOW: u32 = 2_000;
 
 /// Instances in the pool that is there from the start. Each stack's guard page is protected by a
 /// call of its own, some microseconds: this many are made within a millisecond.
@@ -29,8 +29,8 @@ pub(super) const LAST_INSTANCES: u32 = FIRST_INSTANCES / 4;
 /// where they wait, a system call more makes no difference.
 pub(super) const SMALL_INSTANCES: u32 = 64;
 
-/// Places in a pool beyond those that are counted: a store gives its seat back a moment before its
-/// instance, and who takes the seat meanwhile must find room. One for each thread would do.
+/// Places in a pool beyond those that are counted: a store gives its permit back a moment before its
+/// instance, and a request that takes the permit meanwhile must find room. One for each thread would do.
 const SPARE_INSTANCES: u32 = 16;
 
 /// What is tried for the first pool when the system refuses that, too. After it, instances are made
@@ -145,8 +145,8 @@ pub(super) fn overflow_engine(budget: &Budget) -> Option<wasmtime::Engine> {
         Ok(engine) => return Some(engine),
         Err(error) => error,
     };
-    let engine = pooled(pooling(SMALLER_CROWD, budget)).ok();
-    let count = FIRST_INSTANCES + engine.as_ref().map_or(0, |_| SMALLER_CROWD);
+    let engine = pooled(pooling(SMALLER_OVERFLOW, budget)).ok();
+    let count = FIRST_INSTANCES + engine.as_ref().map_or(0, |_| SMALLER_OVERFLOW);
     tracing::warn!(
         "room for {count} requests in work at a time, not {}: {refused:#}",
         FIRST_INSTANCES + OVERFLOW_INSTANCES

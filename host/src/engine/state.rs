@@ -18,10 +18,10 @@ use super::memory::{Reservation, Short};
 use super::meter::Meter;
 use super::refused::{Refused, Thing};
 use super::scripts::Folders;
-use super::seats::Seat;
 use super::wasi_http::NoNetwork;
 use crate::config::Budget;
 use crate::gateway::{self, Environ, Exchange, Failure, InputError, Response, Sent, Step};
+use crate::permits::Permit;
 
 /// The most that one `environ.read` returns, in bytes: a size that a guest may ask for is no
 /// size that the host must allocate.
@@ -76,7 +76,7 @@ pub(super) struct State {
     pub(super) direct: Direct,
     /// The place that the instance takes in a pool whose places are counted.
     #[expect(dead_code, reason = "held until the store is dropped")]
-    pub(super) seat: Option<Seat>,
+    pub(super) permit: Option<Permit>,
     /// What the handler was refused already.
     pub(super) refused: Refused,
     log: GuestLog,
@@ -100,7 +100,7 @@ impl State {
         exchange: Arc<Exchange>,
         budget: Budget,
         meter: Arc<Meter>,
-        seat: Option<Seat>,
+        permit: Option<Permit>,
         reservation: Reservation,
     ) -> Self {
         let log = GuestLog::new(handler, budget.log_bytes, exchange.trace().clone());
@@ -119,7 +119,7 @@ impl State {
             has_trapped: false,
             is_kept: false,
             direct: Direct::default(),
-            seat,
+            permit,
             errors: log.stream(Source::Errors),
             refused: Refused::default(),
             log,

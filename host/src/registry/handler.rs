@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-use super::gate::{Gate, Pass};
+use crate::permits::{Permit, Permits};
 use crate::router::Route;
 
 /// A compiled handler and where it came from. A new version of the file is a new `Handler`.
@@ -21,9 +21,9 @@ pub struct Handler<P> {
     pub program: P,
     /// Which bytes it was made of.
     pub version: Version,
-    /// Counts the requests in it. All versions of a name share one gate, so that requests which
+    /// Counts the requests in it. All versions of a name share them, so that requests which
     /// finish on an old version still count.
-    pub gate: Arc<Gate>,
+    pub permits: Arc<Permits>,
 }
 
 /// The content of a handler's file: two files with the same bytes have the same version.
@@ -32,8 +32,8 @@ pub struct Version([u8; 32]);
 
 impl<P> Handler<P> {
     /// Lets one more request in, unless `limit` requests are inside already.
-    pub fn enter(&self, limit: usize) -> Option<Pass> {
-        Gate::enter(&self.gate, limit)
+    pub fn enter(&self, limit: usize) -> Option<Permit> {
+        Permits::try_acquire(&self.permits, limit)
     }
 }
 
@@ -80,7 +80,7 @@ impl Handler<()> {
             file: format!("{stem}.wasm"),
             program: (),
             version: Version::of(stem.as_bytes()),
-            gate: Arc::default(),
+            permits: Arc::default(),
         }
     }
 }

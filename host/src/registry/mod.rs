@@ -6,7 +6,6 @@
 //!
 //! The compiled program is a type parameter, so nothing in here knows wasmtime.
 
-mod gate;
 mod handler;
 mod pending;
 mod problem;
@@ -19,7 +18,6 @@ use std::sync::Arc;
 
 use crate::router::{MatchedBy, RequestPath, Table};
 
-pub use gate::{Gate, Pass};
 pub use handler::{Handler, Version};
 pub use pending::{Claim, Pending};
 pub(crate) use problem::label;

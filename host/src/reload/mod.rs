@@ -49,7 +49,7 @@ use anyhow::Context;
 
 use crate::registry::{Registry, Shared, Version};
 use pages_thread::PagesThread;
-use queue::Permits;
+use queue::Capacity;
 use slots::{Slots, Trust};
 use thread::Order;
 
@@ -263,7 +263,7 @@ impl Drop for Reload {
 /// thousand handlers. [`Reload::start`] goes on from there.
 pub fn list<P>(folder: &Path) -> Scan<P> {
     let clock = SystemTime::now();
-    let mut slots = Slots::new(folder, Permits::of(workers().get()));
+    let mut slots = Slots::new(folder, Capacity::of(workers().get()));
     slots.look(Trust::AtOnce, Instant::now(), &mut |_| {});
     Scan { slots, clock }
 }

@@ -41,7 +41,7 @@ const MAX_LOADS: usize = 8;
 
 /// How many jobs run at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Permits {
+pub(super) struct Capacity {
     pub(super) lookups: usize,
     pub(super) loads: usize,
     /// Of the loads, those that are for long ones.
@@ -51,7 +51,7 @@ pub(super) struct Permits {
 /// Jobs that wait, and those that run.
 #[derive(Debug)]
 pub(super) struct Queue {
-    permits: Permits,
+    capacity: Capacity,
     lookups: VecDeque<Job>,
     short: VecDeque<Job>,
     long: VecDeque<Job>,
@@ -80,11 +80,11 @@ struct Running {
     cancel: CancelToken,
 }
 
-impl Permits {
+impl Capacity {
     /// For a machine with this many cores.
-    pub(super) fn of(cores: usize) -> Permits {
+    pub(super) fn of(cores: usize) -> Capacity {
         let loads = cores.clamp(2, MAX_LOADS);
-        Permits {
+        Capacity {
             // Two for each core: one reads while the other hashes.
             lookups: 2 * cores,
             loads,
@@ -95,9 +95,9 @@ impl Permits {
 
 impl Queue {
     /// Holds no job. At the start, loads wait until all that is pushed before was looked up.
-    pub(super) fn new(permits: Permits) -> Queue {
+    pub(super) fn new(capacity: Capacity) -> Queue {
         Queue {
-            permits,
+            capacity,
             lookups: VecDeque::new(),
             short: VecDeque::new(),
             long: VecDeque::new(),
@@ -120,7 +120,7 @@ impl Queue {
     /// [finished](Self::finished). For a load that begins for the first time, says which one it is
     /// of how many.
     pub(super) fn next(&mut self, now: Instant) -> Option<(Job, Option<Position>)> {
-        if self.count(Stage::LookUp) < self.permits.lookups
+        if self.count(Stage::LookUp) < self.capacity.lookups
             && let Some(job) = self.lookups.pop_front()
         {
             self.run(&job, now);
@@ -150,11 +150,11 @@ impl Queue {
             self.starting = false;
         }
         let running = self.count(Stage::Load);
-        if running >= self.permits.loads {
+        if running >= self.capacity.loads {
             return None;
         }
         let long_running = self.running.iter().filter(|one| one.is_long).count();
-        if long_running < self.permits.long
+        if long_running < self.capacity.long
             && let Some(job) = self.long.pop_front()
         {
             return Some(job);
@@ -163,7 +163,7 @@ impl Queue {
             return Some(job);
         }
         // One permit is left for the next short load, which then need not cancel this one.
-        if running + 1 < self.permits.loads {
+        if running + 1 < self.capacity.loads {
             return self.long.pop_front();
         }
         None
@@ -207,13 +207,13 @@ impl Queue {
     fn make_way(&mut self) {
         let loads = || self.running.iter().filter(|one| one.stage == Stage::Load);
         let ending = loads().filter(|one| one.cancel.is_cancelled()).count();
-        let free = self.permits.loads.saturating_sub(loads().count());
+        let free = self.capacity.loads.saturating_sub(loads().count());
         let wanted = self.short.len().saturating_sub(free + ending);
         let mut long: Vec<&Running> = loads()
             .filter(|one| one.is_long && !one.cancel.is_cancelled())
             .collect();
         long.sort_by_key(|one| one.since);
-        let spare = long.into_iter().skip(self.permits.long);
+        let spare = long.into_iter().skip(self.capacity.long);
         spare.rev().take(wanted).for_each(|one| one.cancel.cancel());
     }
 
@@ -256,8 +256,8 @@ impl Queue {
     }
 
     /// Has another number of jobs run at once.
-    pub(super) fn set_permits(&mut self, permits: Permits) {
-        self.permits = permits;
+    pub(super) fn set_capacity(&mut self, capacity: Capacity) {
+        self.capacity = capacity;
     }
 
     /// Cancels all that runs.

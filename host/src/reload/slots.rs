@@ -16,10 +16,11 @@ use std::time::{Duration, Instant, SystemTime};
 use super::application;
 use super::listing::{self, Folder, Found, Listing};
 use super::load::{Done, Job, Outcome, Stage};
-use super::queue::{Permits, Position, Queue, SLICE};
+use super::queue::{Capacity, Position, Queue, SLICE};
 use super::settle::{Hint, Settle, State};
 use super::slot::{Since, Slot, Work};
-use crate::registry::{Gate, Handler, Pending, Problem, ProblemKind, Registry, Version, label};
+use crate::permits::Permits;
+use crate::registry::{Handler, Pending, Problem, ProblemKind, Registry, Version, label};
 use crate::router::Shape;
 
 /// Loads of one route that are cancelled one after the other because a newer version has come. The
@@ -40,7 +41,7 @@ pub(super) struct Slots<P> {
     settle: Settle,
     /// Jobs to be run by somebody; each slot has one at most.
     pub(super) queue: Queue,
-    gates: HashMap<String, Weak<Gate>>,
+    permits: HashMap<String, Weak<Permits>>,
     /// Handlers that are folders, at the last look.
     applications: HashSet<String>,
     /// What the last look at the folder complained about.
@@ -77,15 +78,15 @@ pub(super) enum Trust {
 
 impl<P> Slots<P> {
     /// Nothing is known yet of the folder `given`.
-    pub(super) fn new(given: &Path, permits: Permits) -> Slots<P> {
+    pub(super) fn new(given: &Path, capacity: Capacity) -> Slots<P> {
         Slots {
             // Fails only for an empty path, or when the current folder is gone.
             path: std::path::absolute(given).unwrap_or_else(|_| given.to_owned()),
             given: given.to_owned(),
             slots: HashMap::new(),
             settle: Settle::default(),
-            queue: Queue::new(permits),
-            gates: HashMap::new(),
+            queue: Queue::new(capacity),
+            permits: HashMap::new(),
             applications: HashSet::new(),
             complaints: Vec::new(),
             retired: Vec::new(),
@@ -420,19 +421,20 @@ impl<P> Slots<P> {
     }
 
     fn handler(&mut self, job: Job, version: Version, program: P) -> Arc<Handler<P>> {
-        let known = self.gates.get(&job.name).and_then(Weak::upgrade);
-        let gate = known.unwrap_or_else(|| {
-            self.gates.retain(|_, gate| gate.strong_count() > 0);
+        let known = self.permits.get(&job.name).and_then(Weak::upgrade);
+        let permits = known.unwrap_or_else(|| {
+            self.permits.retain(|_, permits| permits.strong_count() > 0);
             Arc::default()
         });
-        self.gates.insert(job.name.clone(), Arc::downgrade(&gate));
+        self.permits
+            .insert(job.name.clone(), Arc::downgrade(&permits));
         Arc::new(Handler {
             name: job.name.into(),
             route: job.route,
             file: job.file,
             program,
             version,
-            gate,
+            permits,
         })
     }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::anyhow;
 
 use super::load::{Done, Job, Outcome};
-use super::queue::Permits;
+use super::queue::Capacity;
 use super::slots::{Difference, Slots, Trust};
 use super::watch::{Watch, WatchEvent};
 use super::{Load, OnStarted, Options, Scan, Started};
@@ -92,7 +92,9 @@ impl<L: Load> Reloader<L> {
         let (sender, inbox) = sync_channel(MAX_MESSAGES);
         let now = Instant::now();
         let mut slots = scan.slots;
-        slots.queue.set_permits(Permits::of(options.workers.get()));
+        slots
+            .queue
+            .set_capacity(Capacity::of(options.workers.get()));
         let reloader = Reloader {
             inbox,
             sender: sender.clone(),

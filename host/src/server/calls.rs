@@ -9,7 +9,8 @@ use super::wall_clock::WallClock;
 use crate::engine::{Call, Finished, Kind, Program};
 use crate::gateway::Exchange;
 use crate::http1::RequestHead;
-use crate::registry::{Handler, Pass};
+use crate::permits::Permit;
+use crate::registry::Handler;
 
 /// One call and what belongs to it.
 #[derive(Debug)]
@@ -32,7 +33,7 @@ pub(super) struct Running {
     /// Its client has gone, and it is to be ended where it is.
     pub(super) is_abandoned: bool,
     /// Its place among the handler's requests in work, given back when this is dropped.
-    pub(super) _pass: Pass,
+    pub(super) _permit: Permit,
 }
 
 /// Names one call. A place is used again, so a name that is no longer good finds nothing.

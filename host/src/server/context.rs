@@ -139,7 +139,7 @@ impl Context {
         let policy = settings.handlers.policy(&handler.name, &settings.budget);
         let policy = handler.program.kind().limit(policy);
         let budget = policy.budget;
-        let Some(pass) = handler.enter(budget.concurrent_requests) else {
+        let Some(permit) = handler.enter(budget.concurrent_requests) else {
             let failure = Failure::Busy(budget.concurrent_requests);
             self.turned_away.note(&handler.name, &failure, self.now);
             return Start::Refused {
@@ -177,7 +177,7 @@ impl Context {
             lane_role: LaneRole::Outside,
             clock: WallClock::new(budget.wall_time, self.now),
             is_abandoned: false,
-            _pass: pass,
+            _permit: permit,
         });
         self.started = Some(call);
         Start::Call {

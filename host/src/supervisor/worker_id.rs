@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn a_badge_can_be_written_and_read() {
+    fn an_id_can_be_written_and_read() {
         assert_eq!(WORKER.to_string(), "2/4711");
         assert_eq!(WORKER.to_string().parse(), Ok(WORKER));
         for nonsense in ["", "2", "/", "2/", "/4711", "0/4711", "2/0", "2/-1", "a/b"] {
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_has_its_supervisors_arguments_and_a_badge() {
+    fn a_worker_has_its_supervisors_arguments_and_an_id() {
         assert_eq!(
             worker(&["serve", "--processes", "2", "--", "site"]),
             ["serve", "--worker=2/4711", "--processes", "2", "--", "site"]

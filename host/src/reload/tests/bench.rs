@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 use super::{Program, Site, Texts};
 use crate::registry::Handler;
 use crate::reload::load::Job;
-use crate::reload::queue::Permits;
+use crate::reload::queue::Capacity;
 use crate::reload::settle::Hint;
 use crate::reload::slots::{Slots, Trust};
 
 /// Of a machine with two cores.
-pub(super) const PERMITS: Permits = Permits {
+pub(super) const CAPACITY: Capacity = Capacity {
     lookups: 2,
     loads: 2,
     long: 1,
@@ -34,7 +34,7 @@ impl Bench {
         for (file, text) in files {
             site.write(&format!("handlers/{file}"), text);
         }
-        let slots = Slots::new(&site.handlers(), PERMITS);
+        let slots = Slots::new(&site.handlers(), CAPACITY);
         let mut bench = Bench::at(site, slots);
         bench.slots.look(Trust::AtOnce, bench.now, &mut |_| {});
         bench.work();
@@ -45,7 +45,7 @@ impl Bench {
 
     /// Goes on with what is known of a site.
     pub(super) fn at(site: Site, mut slots: Slots<Program>) -> Bench {
-        slots.queue.set_permits(PERMITS);
+        slots.queue.set_capacity(CAPACITY);
         Bench {
             site,
             loader: Texts::default(),

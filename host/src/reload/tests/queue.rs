@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use super::bench::{MS, PERMITS};
+use super::bench::{CAPACITY, MS};
 use crate::reload::CancelToken;
 use crate::reload::load::{Job, Stage};
-use crate::reload::queue::{Permits, Position, Queue, SLICE};
+use crate::reload::queue::{Capacity, Position, Queue, SLICE};
 use crate::router::Route;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -46,10 +46,10 @@ struct Simulation {
 }
 
 impl Simulation {
-    fn new(permits: Permits) -> Simulation {
+    fn new(capacity: Capacity) -> Simulation {
         let now = Instant::now();
         Simulation {
-            queue: Queue::new(permits),
+            queue: Queue::new(capacity),
             begun: now,
             now,
             costs: HashMap::new(),
@@ -112,7 +112,7 @@ impl Simulation {
 
 #[test]
 fn two_files_that_compile_for_minutes_hold_up_twenty_others_for_a_slice() {
-    let mut loads = Simulation::new(PERMITS);
+    let mut loads = Simulation::new(CAPACITY);
     for stem in ["bad1", "bad2"] {
         loads.add(stem, 600 * SECOND);
     }
@@ -135,7 +135,7 @@ fn two_files_that_compile_for_minutes_hold_up_twenty_others_for_a_slice() {
 
 #[test]
 fn a_load_that_is_long_goes_on_while_nobody_waits() {
-    let mut loads = Simulation::new(PERMITS);
+    let mut loads = Simulation::new(CAPACITY);
     for stem in ["one", "two"] {
         loads.add(stem, 60 * SECOND);
     }
@@ -147,7 +147,7 @@ fn a_load_that_is_long_goes_on_while_nobody_waits() {
 
 #[test]
 fn a_load_that_gave_way_is_not_begun_where_the_next_short_one_would_cancel_it_again() {
-    let mut loads = Simulation::new(PERMITS);
+    let mut loads = Simulation::new(CAPACITY);
     for stem in ["one", "two"] {
         loads.add(stem, 60 * SECOND);
     }
@@ -163,7 +163,7 @@ fn a_load_that_gave_way_is_not_begun_where_the_next_short_one_would_cancel_it_ag
 
 #[test]
 fn long_loads_end_under_short_ones_that_never_end() {
-    let mut loads = Simulation::new(PERMITS);
+    let mut loads = Simulation::new(CAPACITY);
     loads.add("long", 10 * SECOND);
     // Twice as much as all permits can do.
     for at in 0..1_000 {
@@ -178,7 +178,7 @@ fn long_loads_end_under_short_ones_that_never_end() {
 
 #[test]
 fn a_cancelled_load_gives_its_permit_back_when_it_has_ended_and_no_other_is_cancelled_for_it() {
-    let mut queue = Queue::new(Permits {
+    let mut queue = Queue::new(Capacity {
         lookups: 2,
         loads: 3,
         long: 1,
@@ -212,7 +212,7 @@ fn a_cancelled_load_gives_its_permit_back_when_it_has_ended_and_no_other_is_canc
 #[test]
 fn no_more_run_at_once_than_there_are_permits() {
     for cores in [1, 2, 3, 8, 64] {
-        let permits = Permits::of(cores);
+        let permits = Capacity::of(cores);
         assert!(
             permits.long >= 1 && permits.long < permits.loads,
             "{permits:?}"
@@ -229,7 +229,7 @@ fn no_more_run_at_once_than_there_are_permits() {
 
 #[test]
 fn what_is_to_be_looked_up_never_waits_for_loads() {
-    let mut queue = Queue::new(PERMITS);
+    let mut queue = Queue::new(CAPACITY);
     let now = Instant::now();
     for stem in ["one", "two", "three"] {
         queue.push(Job::example(stem, Stage::Load));
@@ -248,7 +248,7 @@ fn what_is_to_be_looked_up_never_waits_for_loads() {
 
 #[test]
 fn the_first_loads_wait_until_it_is_known_how_many_there_are() {
-    let mut queue = Queue::new(PERMITS);
+    let mut queue = Queue::new(CAPACITY);
     let now = Instant::now();
     for stem in ["cached", "one", "two"] {
         queue.push(Job::example(stem, Stage::LookUp));
@@ -272,7 +272,7 @@ fn the_first_loads_wait_until_it_is_known_how_many_there_are() {
 
 #[test]
 fn a_look_up_that_takes_long_holds_up_no_load() {
-    let mut queue = Queue::new(PERMITS);
+    let mut queue = Queue::new(CAPACITY);
     let now = Instant::now();
     queue.push(Job::example("hangs", Stage::LookUp));
     assert!(queue.next(now).is_some());
@@ -285,7 +285,7 @@ fn a_look_up_that_takes_long_holds_up_no_load() {
 
 #[test]
 fn a_route_whose_load_was_long_comes_behind_those_that_may_be_short() {
-    let mut queue = Queue::new(PERMITS);
+    let mut queue = Queue::new(CAPACITY);
     let now = Instant::now();
     queue.push(Job {
         is_long: true,
