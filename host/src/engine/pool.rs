@@ -29,8 +29,9 @@ pub(super) const LAST_INSTANCES: u32 = FIRST_INSTANCES / 4;
 /// where they wait, a system call more makes no difference.
 pub(super) const SMALL_INSTANCES: u32 = 64;
 
-/// Places in a pool beyond those that are counted: a store gives its permit back a moment before its
-/// instance, and a request that takes the permit meanwhile must find room. One for each thread would do.
+/// Instances in a pool beyond those that there are permits for: a store gives its permit back a
+/// moment before its instance, and a request that takes the permit meanwhile must find an instance.
+/// One for each thread would do.
 const SPARE_INSTANCES: u32 = 16;
 
 /// What is tried for the first pool when the system refuses that, too. After it, instances are made
