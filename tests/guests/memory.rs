@@ -1,6 +1,7 @@
 //! Takes memory until there is none. With `?try` it can take a no, and tells how much it got. With
 //! `?hold=` it takes so many MiB and reads the request's body; then it answers, or with `&end=trap`
-//! it traps, and with `&end=send` it sends all that it has in one block.
+//! it traps, with `&end=spin` it computes for ever, and with `&end=send` it sends all that it has in
+//! one block.
 
 use wasgi_sdk::{Environ, Result, StartResponse};
 
@@ -41,6 +42,9 @@ fn hold(
     start_response.call("200 OK", &TEXT)?;
     match end {
         Some("trap") => std::process::abort(),
+        Some("spin") => loop {
+            std::hint::black_box(&held);
+        },
         Some("send") => Ok(held),
         _ => Ok(format!(
             "{} MiB",

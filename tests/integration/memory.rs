@@ -99,8 +99,9 @@ fn all_is_given_back_however_a_request_ends() {
         assert!([500, 503].contains(&server.get("/memory").status()));
     }
     // It is cut off at its time.
-    let mut clients = hold(&server, 3, "");
+    let mut clients = hold(&server, 3, "&end=spin");
     for client in &mut clients {
+        client.send("x");
         assert!([503, 504].contains(&client.response().status()));
     }
     expect_room_for_three(&server, "what was cut off is given back");
