@@ -171,7 +171,7 @@ impl Request {
             permit,
             reservation,
         );
-        state.refused = self.refused;
+        state.refused = Some(self.refused);
         state.set_folders(&code.folders);
         state
     }

@@ -77,8 +77,8 @@ pub(super) struct State {
     /// The place that the instance takes in a pool whose places are counted.
     #[expect(dead_code, reason = "held until the store is dropped")]
     pub(super) permit: Option<Permit>,
-    /// What the handler was refused already.
-    pub(super) refused: Refused,
+    /// What the handler was refused already. None of a store without a handler: all is news then.
+    pub(super) refused: Option<Refused>,
     log: GuestLog,
     errors: LineLog,
     /// What it sees of the file system, to read.
@@ -121,7 +121,7 @@ impl State {
             direct: Direct::default(),
             permit,
             errors: log.stream(Source::Errors),
-            refused: Refused::default(),
+            refused: None,
             log,
             folders: Folders::default(),
             wasi: None,
@@ -191,7 +191,11 @@ impl State {
     /// Tells the log what the guest was refused, in a line of its own: once for each version of a
     /// handler.
     pub(super) fn refuse(&mut self, thing: Thing, text: &str) {
-        if self.refused.is_news(thing) {
+        if self
+            .refused
+            .as_ref()
+            .is_none_or(|refused| refused.is_news(thing))
+        {
             self.log.note(text);
         }
     }

@@ -58,7 +58,8 @@ impl RequestPath {
             _ => return Err(NotAbsolute),
         };
         let mut decoded = Vec::with_capacity(raw.len().max(1));
-        let mut ends = Vec::new();
+        // As many as most paths have segments, in one piece.
+        let mut ends = Vec::with_capacity(4);
         let mut trailing_slash = false;
         let mut oddity = None;
         let mut segments = rest.split(|&byte| byte == b'/').peekable();
