@@ -237,7 +237,6 @@ fn a_handler_that_waits_ends_when_its_client_resets_the_connection() {
         "close-log",
         "wasi-http",
         "cgi-fail",
-        "cgi-echo",
         "read-all",
     ]);
     let server = Server::with(&site, &ENDLESS);
@@ -248,7 +247,6 @@ fn a_handler_that_waits_ends_when_its_client_resets_the_connection() {
         ("/cgi-fail/late?sleep", "/cgi-fail/late", 0),
         ("/read-all", "/read-all", 100),
         ("/wasi-http/count", "/wasi-http", 100),
-        ("/cgi-echo", "/cgi-echo", 100),
     ] {
         let client = begin(&server, short, |client| match body {
             0 => client.request("GET", target),
