@@ -47,6 +47,10 @@ const MACHETE: Tool = Tool {
     wheel: None,
 };
 
+/// The folders with packages. Not `handlers`: for cargo-machete the manifest there, which makes new
+/// handlers stand by themselves, is the workspace of the demos as well.
+const WITH_PACKAGES: [&str; 6] = ["benches", "fuzz", "guest-sdk", "host", "tests", "xtask"];
+
 /// Checks the dependencies of the workspace, and of the packages that are workspaces of their own.
 ///
 /// # Errors
@@ -70,7 +74,8 @@ pub(crate) fn lint(workspace: &Workspace) -> Result<()> {
     step("cargo machete");
     run(Command::new(machete)
         .current_dir(&workspace.root)
-        .arg("--skip-target-dir"))
+        .arg("--skip-target-dir")
+        .args(WITH_PACKAGES))
 }
 
 /// Checks for known faults, where the database of them can be fetched.
