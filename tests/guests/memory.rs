@@ -1,7 +1,7 @@
 //! Takes memory until there is none. With `?try` it can take a no, and tells how much it got. With
 //! `?hold=` it takes so many MiB and reads the request's body; then it answers, or with `&end=trap`
-//! it traps, with `&end=spin` it computes for ever, and with `&end=send` it sends all that it has in
-//! one block.
+//! it traps, with `&end=spin` it computes for ever, and with `&end=send` it sends all that it has
+//! in one block.
 
 use wasgi_sdk::{Environ, Result, StartResponse};
 
