@@ -16,7 +16,7 @@
 //!
 //! let mut out = Vec::new();
 //! let fields = [("Content-Type", &b"text/plain"[..])];
-//! let response = ResponseHead { status: 200, reason: "OK", fields: fields.iter().copied() };
+//! let response = ResponseHead { status: 200, reason: b"OK", fields: fields.iter().copied() };
 //! let stamp = Stamp { date: b"Sun, 06 Nov 1994 08:49:37 GMT", server: None };
 //! let _ = connection.start_response(&response, BodyLength::Known(5), &stamp, &mut out);
 //! let frame = connection.frame(5, &mut out);
