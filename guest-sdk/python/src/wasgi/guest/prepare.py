@@ -185,21 +185,9 @@ def _keep(kept: Files, plan: dict, place: explain.Place) -> None:
 def _try(application, path: str, place: explain.Place) -> None:
     """Asks for a page once, and ends the build if that fails."""
     environ = warm.environ_dict(path)
-    statuses = []
-
-    def start_response(status, headers, exc_info=None):
-        statuses.append(status)
-        return lambda block: None
-
     try:
-        blocks = application(environ, start_response)
-        try:
-            for _ in blocks:
-                pass
-        finally:
-            if hasattr(blocks, "close"):
-                blocks.close()
+        status = warm.ask(application, environ)
     except BaseException as error:
         fail(f"--warm {path}: {explain.line(error, place)}", explain.details(error, place))
-    if statuses and statuses[-1].startswith("5"):
-        fail(f"--warm {path}: answered with {statuses[-1]}", environ["wsgi.errors"].getvalue())
+    if status.startswith("5"):
+        fail(f"--warm {path}: answered with {status}", environ["wsgi.errors"].getvalue())

@@ -234,25 +234,13 @@ def _found(name: str, module, attributes):
 def _warm(application, made: type, path: str) -> None:
     """Leaves the application as it is after some requests."""
     environ = warm.environ_dict(path)
-    statuses = []
-
-    def start_response(status, headers, exc_info=None):
-        statuses.append(status)
-        return lambda block: None
-
     try:
-        blocks = application(environ, start_response)
-        try:
-            for _ in blocks:
-                pass
-        finally:
-            if hasattr(blocks, "close"):
-                blocks.close()
+        status = warm.ask(application, environ)
     except BaseException as error:
         raise _failed(error, f"warm path {path}: ") from None
-    if statuses and statuses[-1].startswith("5"):
+    if status.startswith("5"):
         said = environ["wsgi.errors"].getvalue()
-        raise LoadError(f"warm path {path}: answered with {statuses[-1]}", said)
+        raise LoadError(f"warm path {path}: answered with {status}", said)
     for _ in range(WARM_ROUNDS):
         warm.ask(made, path)
 

@@ -81,3 +81,21 @@ class _StartResponse:
 
     def write(self, block) -> None:
         pass
+
+
+def ask(application, environ: dict) -> str:
+    """Makes a request and reads all of its body. Gives the last status, "" if there was none."""
+    statuses = [""]
+
+    def start_response(status, headers, exc_info=None):
+        statuses.append(status)
+        return lambda block: None
+
+    blocks = application(environ, start_response)
+    try:
+        for _ in blocks:
+            pass
+    finally:
+        if hasattr(blocks, "close"):
+            blocks.close()
+    return statuses[-1]
