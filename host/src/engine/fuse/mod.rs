@@ -13,8 +13,8 @@
 //! - `component` and `core_module` take a component and its modules apart; `members` are the
 //!   instances in question, with what they have from each other.
 //! - `plan` says which of them become one, and why that changes nothing.
-//! - `numbers`, `constant`, `slots`, `shims`, `copy` and `merge` make the module; `reindex` and
-//!   `rewrite` the component.
+//! - `numbers`, `constant`, `slots`, `shims`, `member_reencoder` and `merge` make the module;
+//!   `reindex` and `rewrite` the component.
 //! - `split` takes the merged module of a snapshot apart, as code and state, and `frame` writes
 //!   what a component needs that has them as imports.
 //! - `program`, `contract` and `glue` make a module of all of it that is called directly, where it
