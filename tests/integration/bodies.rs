@@ -41,7 +41,7 @@ fn a_client_that_takes_nothing_stalls_nobody_and_fills_no_memory() {
         server.get("/hello");
         server.get("/big?n=1");
     }
-    let descriptors = server.descriptors();
+    let descriptors = server.standing_descriptors();
     let before = server.resident_bytes();
     let mut lazy: Vec<Client> = (0..8).map(|_| server.connect()).collect();
     for (number, client) in lazy.iter_mut().enumerate() {
@@ -152,7 +152,7 @@ fn a_client_that_sends_all_before_it_looks_gets_its_answer() {
 fn a_handler_that_waits_for_a_body_is_told_that_its_client_has_gone() {
     let site = Site::new().with_cases(["read-all"]);
     let server = Server::of(&site);
-    let before = server.descriptors();
+    let before = server.standing_descriptors();
     let mut client = server.connect();
     client.send("POST /read-all HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n");
     client.send("Expect: 100-continue\r\n\r\n");

@@ -126,7 +126,7 @@ fn many_failures_leave_nothing_behind() {
         server.get("/counter");
         server.get("/trap");
     }
-    let descriptors = server.descriptors();
+    let descriptors = server.standing_descriptors();
     for _ in 0..200 {
         assert_eq!(server.get("/trap").status(), 500);
         let mut client = server.connect();

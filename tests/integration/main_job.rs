@@ -352,7 +352,7 @@ fn clients_that_leave_are_forgotten() {
     let site = tour();
     let server = Server::of(&site);
     server.get("/hello");
-    let before = server.descriptors();
+    let before = server.standing_descriptors();
     for target in ["/", "/hello", "/sleep?ms=20", "/stream?n=5&ms=20", "/echo"] {
         for _ in 0..20 {
             let mut client = server.connect();

@@ -30,7 +30,7 @@ fn a_thousand_idle_connections_are_held_and_then_each_answers() {
         .with_page("index.html", "the page")
         .with_demos(["hello"]);
     let server = Server::with(&site, &["--idle-timeout", "3600"]);
-    let descriptors = server.descriptors();
+    let descriptors = server.standing_descriptors();
     let mut clients: Vec<Client> = (0..IDLE).map(|_| server.connect()).collect();
     for client in &mut clients {
         assert_eq!(client.get("/").text(), "the page");
@@ -80,7 +80,7 @@ fn connections_that_come_and_go_leave_nothing_behind() {
         .with_demos(["hello"]);
     let server = Server::of(&site);
     server.get("/hello");
-    let descriptors = server.descriptors();
+    let descriptors = server.standing_descriptors();
     std::thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {

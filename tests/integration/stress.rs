@@ -97,7 +97,7 @@ fn clients_that_do_anything_leave_nothing_behind() {
     let limit = CONCURRENT.to_string();
     let server = Server::with(&site, &["--max-concurrent", &limit]);
     server.get("/counter");
-    let descriptors = server.descriptors();
+    let descriptors = server.standing_descriptors();
     thread::scope(|scope| {
         for seed in 1..=4 {
             let server = &server;

@@ -66,7 +66,7 @@ fn handshakes_and_requests_come_in_any_pieces() {
 fn many_at_once_do_not_disturb_each_other() {
     let (site, certificate) = site();
     let server = Server::with(&site, &certificate.flags());
-    let descriptors = server.descriptors();
+    let descriptors = server.standing_descriptors();
     let mut idle: Vec<_> = (0..50)
         .map(|_| TlsClient::connect(server.addr(), &certificate))
         .collect();

@@ -8,11 +8,14 @@ use std::time::Instant;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::output::Output;
-use super::{LOOK, PATIENCE};
+use super::{LOOK, PATIENCE, eventually};
 
 /// What a server may grow by while it moves bodies that are larger, in bytes: its buffers, the
 /// guests' memory, and what a debug build's allocator keeps.
 pub(crate) const GROWTH_BYTES: u64 = 16 * 1024 * 1024;
+
+/// The name of the threads in which the `notify` crate watches, as long as the kernel keeps it.
+const WATCHING: &str = "notify-rs inoti";
 
 /// A running process, whose output is gathered. It is killed when this is dropped.
 #[derive(Debug)]
@@ -122,14 +125,29 @@ impl Process {
         fs::read_dir(path).expect("the process is there").count()
     }
 
+    /// How many descriptors it has open that it keeps open. It begins to watch its two folders
+    /// only when it has answered its first requests.
+    #[track_caller]
+    pub(crate) fn standing_descriptors(&self) -> usize {
+        eventually("it watches its folders", || self.threads(WATCHING) == 2);
+        self.descriptors()
+    }
+
     /// Whether it has a thread of this name, which that gives itself when it begins.
     pub(crate) fn has_thread(&self, name: &str) -> bool {
+        self.threads(name) > 0
+    }
+
+    /// How many threads of this name it has.
+    fn threads(&self, name: &str) -> usize {
         let path = format!("/proc/{}/task", self.child.id());
-        let mut threads = fs::read_dir(path).expect("the process is there").flatten();
-        threads.any(|thread| {
-            let own = fs::read_to_string(thread.path().join("comm")).unwrap_or_default();
-            own.trim_end() == name
-        })
+        let threads = fs::read_dir(path).expect("the process is there").flatten();
+        threads
+            .filter(|thread| {
+                let own = fs::read_to_string(thread.path().join("comm")).unwrap_or_default();
+                own.trim_end() == name
+            })
+            .count()
     }
 
     /// By how much its threads of this name give way to others (nice(2)).

@@ -106,7 +106,7 @@ fn replaced_versions_are_given_back() {
     // A thread that is idle keeps what it last served until it serves again.
     let server = Server::with(&site, &["--threads", "1"]);
     expect_text(&server, "/page", "0");
-    let before = server.descriptors();
+    let before = server.standing_descriptors();
     for version in 1..=20 {
         site.replace_handler("page.wat", guests::page(&version.to_string()));
         expect_text(&server, "/page", &version.to_string());
