@@ -186,7 +186,7 @@ def _try(application, path: str, place: explain.Place) -> None:
     """Asks for a page once, and ends the build if that fails."""
     environ = warm.environ_dict(path)
     try:
-        status = warm.ask(application, environ)
+        status = warm.request(application, environ)
     except BaseException as error:
         fail(f"--warm {path}: {explain.line(error, place)}", explain.details(error, place))
     if status.startswith("5"):

@@ -235,7 +235,7 @@ def _warm(application, made: type, path: str) -> None:
     """Leaves the application as it is after some requests."""
     environ = warm.environ_dict(path)
     try:
-        status = warm.ask(application, environ)
+        status = warm.request(application, environ)
     except BaseException as error:
         raise _failed(error, f"warm path {path}: ") from None
     if status.startswith("5"):

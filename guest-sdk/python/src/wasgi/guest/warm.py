@@ -83,7 +83,7 @@ class _StartResponse:
         pass
 
 
-def ask(application, environ: dict) -> str:
+def request(application, environ: dict) -> str:
     """Makes a request and reads all of its body. Gives the last status, "" if there was none."""
     statuses = [""]
 
