@@ -6,7 +6,7 @@ use crate::support::response::Framing;
 use crate::support::server::Server;
 use crate::support::site::Site;
 
-/// B1: "it has left for the client before the next is asked for"
+/// B1: "it sends a block to the client before it requests the next"
 #[test]
 fn b1_a_block_has_left_before_the_next_one_is_made() {
     let site = Site::new().with_demos(["echo"]);
@@ -17,7 +17,7 @@ fn b1_a_block_has_left_before_the_next_one_is_made() {
     server.stop();
 }
 
-/// B1: "No block is held back"
+/// B1: "The server delays no block"
 #[test]
 fn b1_blocks_leave_one_by_one_while_the_handler_sleeps() {
     let site = Site::new().with_demos(["stream"]);
@@ -32,7 +32,7 @@ fn b1_blocks_leave_one_by_one_while_the_handler_sleeps() {
     server.stop();
 }
 
-/// B2: "or lost its client"
+/// B2: "or when the client disconnects"
 #[test]
 fn b2_a_handler_is_told_that_its_client_has_gone() {
     let site = Site::new().with_cases(["close-log"]);
@@ -48,7 +48,7 @@ fn b2_a_handler_is_told_that_its_client_has_gone() {
     assert_eq!(ended.stderr_with(&["ERROR"]), 0, "{}", ended.everything());
 }
 
-/// B2: "`close` is called when the body has come to its end"
+/// B2: "The server calls `close` when the body ends or fails"
 #[test]
 fn b2_close_is_called_once_whatever_the_end() {
     let site = Site::new().with_cases(["close-log", "counter"]);
@@ -81,8 +81,7 @@ fn b2_close_is_called_once_whatever_the_end() {
     assert_eq!(ended.stderr_with(&["ERROR"]), 2, "{}", ended.everything());
 }
 
-/// B3: "Never more is sent than the Content-Length says, and no block is asked for after one too
-/// many."
+/// B3: "The server never sends more bytes than the Content-Length"
 #[test]
 fn b3_never_more_than_the_content_length() {
     let site = Site::new().with_cases(["long-body", "counter"]);
@@ -103,7 +102,7 @@ fn b3_never_more_than_the_content_length() {
     assert_eq!(ended.stderr_with(&["ERROR"]), 0, "{}", ended.everything());
 }
 
-/// B3: "If less comes, the connection is cut and the log says why."
+/// B3: "If the body is shorter, the server cuts the connection"
 #[test]
 fn b3_less_than_the_content_length_cuts_the_connection() {
     let site = Site::new().with_cases(["short-body"]);
@@ -144,7 +143,7 @@ fn b4_a_single_block_has_a_length_and_several_come_in_chunks() {
     server.stop();
 }
 
-/// B5: "HEAD, 1xx, 204, 205 and 304 have no body."
+/// B5: "Responses to HEAD and those with status 1xx, 204, 205 or 304 have no body."
 #[test]
 fn b5_some_responses_have_no_body() {
     let site = Site::new().with_cases(["head-204", "counter", "close-log"]);
@@ -169,7 +168,7 @@ fn b5_some_responses_have_no_body() {
     assert_eq!(ended.stderr_with(&["longer"]), 0, "{}", ended.everything());
 }
 
-/// B5: "Such a response is whole with its head"
+/// B5: "Such a response is complete with its head"
 #[test]
 fn b5_an_answer_without_a_body_is_whole_with_its_head_whatever_follows() {
     let cases = [
@@ -207,7 +206,7 @@ fn b5_an_answer_without_a_body_is_whole_with_its_head_whatever_follows() {
     server.stop();
 }
 
-/// B5: "HEAD, 1xx, 204, 205 and 304 have no body."
+/// B5: "Responses to HEAD and those with status 1xx, 204, 205 or 304 have no body."
 #[test]
 fn b5_an_answer_without_a_body_may_tell_the_length_of_one() {
     let site = Site::new().with_cases(["cgi-raw", "short-body", "counter"]);
@@ -251,7 +250,7 @@ fn what_is_done_when_the_response_is_over_reaches_nobody_and_waits_for_nothing()
     server.stop();
 }
 
-/// B4: "ended by the connection's end for HTTP/1.0"
+/// B4: "ended by closing the connection for HTTP/1.0"
 #[test]
 fn b4_the_end_of_the_connection_ends_blocks_for_http_1_0() {
     let site = Site::new().with_cases(["late-start", "counter"]);
@@ -269,7 +268,7 @@ fn b4_the_end_of_the_connection_ends_blocks_for_http_1_0() {
     server.stop();
 }
 
-/// B6: "Not there yet"
+/// B6: "Not implemented"
 #[test]
 fn b6_no_file_wrapper_is_offered() {
     let site = Site::new().with_cases(["variables"]);

@@ -37,7 +37,7 @@ fn ask(server: &Server, lines: &[&str]) -> Variables {
     Variables::of(&client.response())
 }
 
-/// E1: "Always there"
+/// E1: "Always present"
 #[test]
 fn e1_what_is_always_there() {
     let site = Site::new().with_cases(["variables"]);
@@ -73,7 +73,7 @@ fn e1_what_is_always_there() {
     server.stop();
 }
 
-/// E1: "`CONTENT_TYPE` and `CONTENT_LENGTH` where the request has them."
+/// E1: "`CONTENT_TYPE` and `CONTENT_LENGTH` are present if the request has these fields."
 #[test]
 fn e1_what_is_there_when_the_request_has_it() {
     let site = Site::new().with_cases(["variables"]);
@@ -102,7 +102,7 @@ fn e1_what_is_there_when_the_request_has_it() {
     server.stop();
 }
 
-/// E2: "`HTTP_*` mirrors the request's fields."
+/// E2: "`HTTP_*` variables contain the request's fields."
 #[test]
 fn e2_fields_are_variables() {
     let site = Site::new().with_cases(["variables"]);
@@ -143,7 +143,7 @@ fn e2_fields_are_variables() {
     server.stop();
 }
 
-/// E3: "one behind the other they are the decoded path"
+/// E3: "their concatenation is the decoded path"
 #[test]
 fn e3_script_name_and_path_info_are_the_path() {
     let site = Site::new();
@@ -193,7 +193,7 @@ fn e4_values_are_bytes() {
     server.stop();
 }
 
-/// E5: "Keys of our own are lower-case and begin with `wasgi.`"
+/// E5: "wasgi's own keys are lower-case and begin with `wasgi.`"
 #[test]
 fn e5_what_a_route_binds() {
     let site = Site::new();
@@ -215,7 +215,7 @@ fn e5_what_a_route_binds() {
     server.stop();
 }
 
-/// E1: "the target as it was sent, so that `%2F` is not lost"
+/// E1: "the target as it was sent, which preserves `%2F`"
 #[test]
 fn e1_an_encoded_slash_is_not_lost() {
     let site = Site::new();
@@ -234,7 +234,7 @@ fn e1_an_encoded_slash_is_not_lost() {
     server.stop();
 }
 
-/// E2: "A field with an underscore in its name is left out"
+/// E2: "A field with an underscore in its name is omitted"
 #[test]
 fn e2_a_forged_field_is_not_there_even_alone() {
     let site = Site::new().with_cases(["variables"]);

@@ -5,7 +5,7 @@ use crate::support::client::Ending;
 use crate::support::server::Server;
 use crate::support::site::Site;
 
-/// I1: "An SDK offers `read`, `readline`, `readlines` and iteration"
+/// I1: "An SDK provides `read`, `readline`, `readlines` and iteration"
 #[test]
 fn i1_lines_are_whole_wherever_the_client_breaks_them() {
     let site = Site::new().with_cases(["lines"]);
@@ -39,7 +39,7 @@ fn part_of(bytes: &[u8]) -> Vec<u8> {
     }
 }
 
-/// I2: "The body ends at its Content-Length, or at the end of a chunked body"
+/// I2: "The body ends at its Content-Length, or at the end of the chunked body"
 #[test]
 fn i2_a_body_ends_where_its_framing_says() {
     let site = Site::new().with_cases(["read-all"]);
@@ -56,7 +56,7 @@ fn i2_a_body_ends_where_its_framing_says() {
     server.stop();
 }
 
-/// I2: "Then `read` returns nothing, again and again."
+/// I2: "Each further `read` returns an empty block."
 #[test]
 fn i2_a_body_that_is_over_stays_over() {
     let site = Site::new().with_cases(["late", "faults"]);
@@ -77,7 +77,7 @@ fn i2_a_body_that_is_over_stays_over() {
     server.stop();
 }
 
-/// I3: "answered when the handler first waits for the body"
+/// I3: "when the handler first waits for the body"
 #[test]
 fn i3_100_continue_is_sent_when_the_handler_reads() {
     let site = Site::new().with_cases(["read-all", "read-none"]);
@@ -111,7 +111,7 @@ fn i3_100_continue_is_sent_when_the_handler_reads() {
     server.stop();
 }
 
-/// I4: "A handler that does not read does not make the server buffer without bound"
+/// I4: "rather than buffer without bound"
 #[test]
 fn i4_a_handler_that_does_not_read_slows_its_client_down() {
     let site = Site::new().with_cases(["read-slow"]);
@@ -132,7 +132,7 @@ fn i4_a_handler_that_does_not_read_slows_its_client_down() {
     drop(server);
 }
 
-/// I4: "the client is slowed down"
+/// I4: "the server stops reading from the client"
 #[test]
 fn i4_a_handler_that_reads_slowly_gets_all_of_it() {
     let site = Site::new().with_cases(["read-slow"]);

@@ -6,7 +6,7 @@ use crate::support::response::Framing;
 use crate::support::server::Server;
 use crate::support::site::Site;
 
-/// R1: "Fields are ordered pairs, repeats kept."
+/// R1: "Fields are ordered pairs; repeated fields are kept."
 #[test]
 fn r1_repeated_fields_are_kept_in_order() {
     let site = Site::new().with_cases(["set-cookies"]);
@@ -16,7 +16,7 @@ fn r1_repeated_fields_are_kept_in_order() {
     server.stop();
 }
 
-/// R1: "is refused at the call, with an error that says so"
+/// R1: "The call fails with a specific error"
 #[test]
 fn r1_what_may_not_be_sent_is_refused_at_the_call() {
     let site = Site::new().with_cases(["bad-header", "counter"]);
@@ -49,7 +49,7 @@ fn r1_what_may_not_be_sent_is_refused_at_the_call() {
     server.stop();
 }
 
-/// R1: "A reason and a value are bytes, as they go on the wire"
+/// R1: "The reason and field values are bytes and are sent unchanged"
 #[test]
 fn r1_every_byte_that_may_be_sent_is_sent() {
     let site = Site::new().with_cases(["binary"]);
@@ -120,7 +120,7 @@ fn r3_a_second_call_needs_exc_info() {
     server.stop();
 }
 
-/// R4: "Blocks given to `write` go before those that are returned."
+/// R4: "Blocks passed to `write` precede those that are returned."
 #[test]
 fn r4_written_blocks_go_before_returned_ones() {
     let site = Site::new().with_cases(["write-then-yield", "counter"]);
@@ -131,7 +131,7 @@ fn r4_written_blocks_go_before_returned_ones() {
     server.stop();
 }
 
-/// R5: "The server adds `Date`, `Server` and the message's framing."
+/// R5: "The server adds `Date`, `Server` and the message framing."
 #[test]
 fn r5_the_server_adds_date_server_and_framing() {
     let site = Site::new().with_cases(["counter", "late-start"]);
@@ -147,7 +147,7 @@ fn r5_the_server_adds_date_server_and_framing() {
     server.stop();
 }
 
-/// R6: "may first be called while the first block is being produced"
+/// R6: "may happen while the handler produces the first block"
 #[test]
 fn r6_start_response_may_be_called_with_the_first_block() {
     let site = Site::new().with_cases(["late-start", "no-start", "counter"]);
