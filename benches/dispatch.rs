@@ -15,7 +15,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use wasgi::config::{Budget, Policy};
 use wasgi::engine::{Call, Engine, Program};
 use wasgi::gateway::{Environ, Exchange, Head, Scheme};
-use wasgi::http1::{
+use wasgi_http1::{
     BodyLength, Connection, Finish, Incoming, Limits, RequestHead, ResponseHead, Stamp,
 };
 use wasgi::router::{RequestPath, Route, Table};

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use wasgi::http1::{Limits, RequestHead};
+use wasgi_http1::{Limits, RequestHead};
 
 /// What a load generator sends.
 pub const SHORT: &[u8] = b"GET /hello HTTP/1.1\r\nHost: 127.0.0.1:8000\r\n\r\n";

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use wasgi::http1::{BodyLength, Connection, Incoming, Limits, RequestHead, ResponseHead, Stamp};
+use wasgi_http1::{BodyLength, Connection, Incoming, Limits, RequestHead, ResponseHead, Stamp};
 use wasgi_benches::{BROWSER, SHORT};
 
 fn parse(c: &mut Criterion) {

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use wasgi::http1::{ChunkedDecoder, Limits, Piece};
+use wasgi_http1::{ChunkedDecoder, Limits, Piece};
 
 /// The body, what is left of the last part, and the verdict.
 fn decode(parts: &[&[u8]], max: usize) -> (Vec<u8>, String) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use libfuzzer_sys::fuzz_target;
-use wasgi::http1::{
+use wasgi_http1::{
     BodyLength, BodyProgress, Connection, Finish, Incoming, Limits, ResponseHead, Stamp, Step,
 };
 

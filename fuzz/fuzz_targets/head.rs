@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use wasgi::http1::{Limits, RequestHead};
+use wasgi_http1::{Limits, RequestHead};
 
 fuzz_target!(|bytes: &[u8]| {
     let limits = Limits::default();

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use libfuzzer_sys::fuzz_target;
-use wasgi::http1::{
+use wasgi_http1::{
     BodyLength, BodyProgress, Connection, Expiry, Finish, Incoming, Limits, ResponseHead, Stamp,
     Step,
 };

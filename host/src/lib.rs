@@ -13,7 +13,6 @@ pub mod drive;
 pub mod engine;
 pub mod file_kind;
 pub mod gateway;
-pub mod http1;
 pub mod log;
 pub mod machine;
 pub mod permits;
@@ -25,7 +24,9 @@ pub mod router;
 pub mod server;
 pub mod static_files;
 pub mod supervisor;
-pub mod units;
+
+pub use wasgi_http1 as http1;
+pub use wasgi_units as units;
 
 /// What the `Server` field and the `SERVER_SOFTWARE` variable say.
 pub const SERVER_SOFTWARE: &str = concat!("wasgi/", env!("CARGO_PKG_VERSION"));

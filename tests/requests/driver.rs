@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::http1::{
+use crate::{
     BodyLength, BodyProgress, Connection, Finish, Incoming, Limits, RequestHead, ResponseHead,
     Stamp, Step,
 };

@@ -1,5 +1,5 @@
 //! Requests as raw bytes (`valid/*.http`, `invalid/*.http`), each with what the server makes of
-//! them beside it (`*.txt`). This module is part of the library's unit tests.
+//! them beside it (`*.txt`). This module is part of the unit tests of `wasgi-http1`.
 //!
 //! Every fixture is fed at once, byte by byte, split in two at every place, and in random pieces;
 //! the answer has to be the same each time. `WASGI_BLESS=1` writes the expected answers anew: read
@@ -34,7 +34,7 @@ impl Fixture {
 /// The fixtures of a folder, in the order of their names.
 fn fixtures(folder: &str) -> Vec<Fixture> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../tests/requests")
+        .join("../../../tests/requests")
         .join(folder);
     let mut fixtures: Vec<Fixture> = fs::read_dir(folder)
         .expect("the folder is there")

@@ -4,11 +4,11 @@ use crate::complaint::{Complaint, assert_tidy, lines};
 use crate::rust::{Token, code, code_before_tests};
 use crate::tree::File;
 
-const HOST: &str = "host/src/";
+const HOST: &str = "host/";
 const SERVER: &str = "host/src/server/";
 const ENGINE: &str = "host/src/engine/";
 const TLS: &str = "host/src/server/tls/";
-const HTTP1: &str = "host/src/http1/";
+const HTTP1: &str = "host/crates/http1/src/";
 
 /// Words that belong to files, sockets and clocks. `Instant` is none, because the state machine is
 /// told the time in it, and neither is `IpAddr`: a client may write an address.
@@ -157,7 +157,7 @@ fn io_in_http1_is_found() {
         "use std::time::SystemTime;",
     ] {
         assert_eq!(
-            lines(rule, "host/src/http1/head.rs", line).len(),
+            lines(rule, "host/crates/http1/src/head.rs", line).len(),
             1,
             "{line}"
         );
@@ -169,7 +169,14 @@ fn http1_may_know_instants_and_its_tests_the_time() {
     let rule = http1_is_without_io;
     let fine = "use std::net::Ipv6Addr;\nuse std::time::Instant;\nfn f(now: Instant) {}\n// Instant::now\n\
                 #[cfg(test)]\nmod tests { fn t() { Instant::now(); } }";
-    assert!(lines(rule, "host/src/http1/head.rs", fine).is_empty());
-    assert!(lines(rule, "host/src/http1/body/tests.rs", "Instant::now();").is_empty());
+    assert!(lines(rule, "host/crates/http1/src/head.rs", fine).is_empty());
+    assert!(
+        lines(
+            rule,
+            "host/crates/http1/src/body/tests.rs",
+            "Instant::now();"
+        )
+        .is_empty()
+    );
     assert!(lines(rule, "host/src/server/mod.rs", "Instant::now();").is_empty());
 }

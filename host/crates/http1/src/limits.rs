@@ -7,7 +7,7 @@ use core::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::units;
+use wasgi_units as units;
 
 /// How much of everything one client may ask for.
 ///

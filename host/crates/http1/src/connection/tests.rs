@@ -4,7 +4,7 @@ use core::mem::size_of;
 use core::time::Duration;
 
 use super::*;
-use crate::http1::requests::driver::{Driver, Numbers, STAMP, answer, limits, origin};
+use crate::requests::driver::{Driver, Numbers, STAMP, answer, limits, origin};
 
 mod answers;
 mod anything;

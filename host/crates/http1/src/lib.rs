@@ -6,7 +6,7 @@
 //!
 //! ```
 //! use std::{sync::Arc, time::Instant};
-//! use wasgi::http1::{BodyLength, Connection, Incoming, Limits, ResponseHead, Stamp, Step};
+//! use wasgi_http1::{BodyLength, Connection, Incoming, Limits, ResponseHead, Stamp, Step};
 //!
 //! let now = Instant::now();
 //! let mut connection = Connection::new(Arc::new(Limits::default()), now);
@@ -36,12 +36,12 @@ pub use authority::split_authority;
 pub use body::{BodyProgress, Discard, RequestBody};
 pub use chunked::{ChunkedDecoder, Piece};
 pub use connection::Connection;
-pub(crate) use encode::is_bodiless;
+pub use encode::is_bodiless;
 pub use error::{BodyError, CloseReason, Rejection};
 pub use event::{Expiry, Incoming, Step};
 pub use head::{RequestHead, Version};
 pub use limits::Limits;
-pub(crate) use patience::{Allowance, Patience};
+pub use patience::{Allowance, Patience};
 pub use reason::reason;
 pub use response::{BodyLength, Finish, Frame, ResponseHead, Skipped, Stamp};
 
@@ -68,5 +68,5 @@ mod token;
 mod transaction;
 
 #[cfg(test)]
-#[path = "../../../tests/requests/mod.rs"]
+#[path = "../../../../tests/requests/mod.rs"]
 mod requests;

@@ -51,7 +51,7 @@ pub(super) fn wire_status(status: u16) -> u16 {
 
 /// Whether a response with this status has no body, whatever a handler gives (RFC 9110 sections
 /// 6.4.1 and 15.3.6).
-pub(crate) fn is_bodiless(status: u16) -> bool {
+pub fn is_bodiless(status: u16) -> bool {
     matches!(status, 204 | 205 | 304)
 }
 

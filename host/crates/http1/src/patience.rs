@@ -10,22 +10,23 @@ use std::time::Instant;
 /// nothing. What it comes to: the longest silence is [`most`](Allowance::most), and whoever is
 /// below the rate for long is cut off, however evenly it trickles.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Patience {
+pub struct Patience {
     left: Duration,
     waiting_since: Option<Instant>,
 }
 
 /// How much patience there is.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Allowance {
+pub struct Allowance {
     /// The longest silence, and what the store holds at most.
-    pub(crate) most: Duration,
+    pub most: Duration,
     /// So many bytes win a second back.
-    pub(crate) rate_bytes_per_second: u32,
+    pub rate_bytes_per_second: u32,
 }
 
 impl Patience {
-    pub(crate) fn new(allowance: Allowance) -> Self {
+    /// Full patience, while nobody waits.
+    pub fn new(allowance: Allowance) -> Self {
         Self {
             left: allowance.most,
             waiting_since: None,
@@ -33,12 +34,12 @@ impl Patience {
     }
 
     /// Somebody waits for bytes from now on, if nobody did before.
-    pub(crate) fn wait(&mut self, now: Instant) {
+    pub fn wait(&mut self, now: Instant) {
         self.waiting_since.get_or_insert(now);
     }
 
     /// So many bytes moved, and nobody waits any more.
-    pub(crate) fn moved(&mut self, bytes: u64, now: Instant, allowance: Allowance) {
+    pub fn moved(&mut self, bytes: u64, now: Instant, allowance: Allowance) {
         if let Some(since) = self.waiting_since.take() {
             self.left = self
                 .left
@@ -53,7 +54,7 @@ impl Patience {
     }
 
     /// When it is used up, if nothing moves. None while nobody waits.
-    pub(crate) fn deadline(&self) -> Option<Instant> {
+    pub fn deadline(&self) -> Option<Instant> {
         self.waiting_since?.checked_add(self.left)
     }
 }
