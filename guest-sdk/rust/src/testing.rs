@@ -13,7 +13,8 @@
 //! ```
 //!
 //! The server in memory keeps the contract's rules for heads and blocks (R1 to R4, R6, B2): a test
-//! fails where a request would. It adds no fields, and knows no budgets.
+//! fails where a request would. A head is checked by the server's own functions, with the server's
+//! default for its size. It adds no fields, and knows no other budgets.
 
 use crate::backend::{Head, Outgoing};
 use crate::body::{Blocks, Content};
@@ -215,6 +216,26 @@ mod tests {
             });
             assert_eq!(response.text(), "unchanged", "{status:?} {field:?}");
         }
+    }
+
+    #[test]
+    fn r1_lengths_and_sizes_that_the_server_refuses_are_refused() {
+        let refused = |fields: &[(&str, &str)], expected: &str| {
+            let response = call_wsgi(|_, start_response| {
+                match start_response.call("200 OK", fields).err() {
+                    Some(StartError::Refused(why)) => assert!(why.contains(expected), "{why}"),
+                    other => panic!("{expected}: {other:?}"),
+                }
+                start_response.call("200 OK", &TEXT)?;
+                Ok("unchanged".into())
+            });
+            assert_eq!(response.text(), "unchanged", "{expected}");
+        };
+        refused(&[("Content-Length", "abc")], "not a number");
+        let two = [("Content-Length", "5"), ("content-length", "6")];
+        refused(&two, "two different Content-Length");
+        refused(&[("X", &"a".repeat(64 * 1024))], "the limit is 65536");
+        refused(&[("X", "a"); 1001], "the limit is 1000");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use wasgi_fields::head::DEFAULT_MAX_HEAD_BYTES;
 
 use crate::units;
 
@@ -38,7 +39,7 @@ pub struct Budget {
     /// A response's status, field names and field values together, in bytes. A larger head is
     /// refused where the handler sets it.
     ///
-    /// 64 KiB: twice what servers commonly accept of a request's head.
+    /// The default is [`DEFAULT_MAX_HEAD_BYTES`], which says why.
     #[serde(rename = "response-head", with = "units::size")]
     pub response_head_bytes: usize,
     /// One block of a response's body, as the application returns it, in bytes. A longer one is not
@@ -63,7 +64,7 @@ impl Default for Budget {
             wall_time: Duration::from_secs(30),
             cpu_time: Duration::from_secs(5),
             concurrent_requests: 10_000,
-            response_head_bytes: 64 * 1024,
+            response_head_bytes: DEFAULT_MAX_HEAD_BYTES,
             block_bytes: 8 * 1024 * 1024,
             log_bytes: 64 * 1024,
         }

@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 
 use anyhow::{Context, bail, ensure};
+use wasgi_fields::bytes::{is_token, is_value_byte};
 
 use super::answer::{Answer, Field};
 use super::options::{Options, Rule, Security};
@@ -201,11 +202,7 @@ fn field(name: &str, value: &str) -> anyhow::Result<Field> {
 
 /// Whether a field may be sent as it is (RFC 9110 sections 5.1 and 5.5).
 pub(super) fn check(name: &str, value: &str) -> anyhow::Result<()> {
-    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    ensure!(
-        !name.is_empty() && name.bytes().all(is_name),
-        "{name:?} is no name for a field"
-    );
+    ensure!(is_token(name.as_bytes()), "{name:?} is no name for a field");
     if let Some(ours) = OURS.iter().find(|ours| ours.eq_ignore_ascii_case(name)) {
         bail!("the field {ours} is the server's to set");
     }
@@ -214,9 +211,7 @@ pub(super) fn check(name: &str, value: &str) -> anyhow::Result<()> {
 
 fn check_value(name: &str, value: &str) -> anyhow::Result<()> {
     ensure!(
-        value
-            .bytes()
-            .all(|byte| byte == b'\t' || (b' '..0x7f).contains(&byte) || byte >= 0x80),
+        value.bytes().all(is_value_byte),
         "the value of {name} has a control character: {value:?}"
     );
     Ok(())

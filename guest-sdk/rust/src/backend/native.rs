@@ -2,6 +2,8 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use wasgi_fields::head::{DEFAULT_MAX_HEAD_BYTES, check};
+
 use crate::error::Exception;
 use crate::input::InputError;
 use crate::start_response::{StartError, WriteError};
@@ -97,11 +99,7 @@ impl StartResponse {
         if !outgoing.blocks.is_empty() {
             return Err(StartError::HeadSent);
         }
-        check_status(status).map_err(StartError::Refused)?;
-        headers
-            .iter()
-            .try_for_each(|(name, value)| check_field(name, value))
-            .map_err(StartError::Refused)?;
+        check(status, headers, DEFAULT_MAX_HEAD_BYTES).map_err(StartError::Refused)?;
         outgoing.head = Some(Head {
             status: status.to_owned(),
             headers: headers.to_vec(),
@@ -123,60 +121,6 @@ impl StartResponse {
         }
         Ok(())
     }
-}
-
-/// Three digits from 200 on, and a reason behind a space, if there is one (R1).
-fn check_status(status: &[u8]) -> Result<(), String> {
-    let (code, rest) = status.split_at_checked(3).unwrap_or((status, b""));
-    let is_code =
-        code.len() == 3 && code.iter().all(u8::is_ascii_digit) && code >= b"200".as_slice();
-    let is_reason = rest.is_empty() || rest.starts_with(b" ");
-    if is_code && is_reason && !rest.iter().copied().any(is_control) {
-        return Ok(());
-    }
-    let status = String::from_utf8_lossy(status);
-    Err(format!("{status:?} is no status such as \"200 OK\""))
-}
-
-/// Fields of the connection (RFC 9110, section 7.6.1), which are the server's alone.
-const HOP_BY_HOP: [&str; 9] = [
-    "connection",
-    "keep-alive",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-];
-
-/// A token as the name, no control characters in the value (R1).
-fn check_field(name: &str, value: &[u8]) -> Result<(), String> {
-    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    if name.is_empty() || !name.bytes().all(is_token) {
-        return Err(format!("{name:?} is no name of a field"));
-    }
-    if HOP_BY_HOP
-        .iter()
-        .any(|reserved| name.eq_ignore_ascii_case(reserved))
-    {
-        return Err(format!(
-            "{name} is a field of the connection, which is the server's"
-        ));
-    }
-    if name.eq_ignore_ascii_case("status") {
-        return Err("the status is no field".to_owned());
-    }
-    if value.iter().copied().any(is_control) {
-        return Err(format!("the value of {name} has a control character"));
-    }
-    Ok(())
-}
-
-/// What may stand neither in a value nor in a reason (RFC 9110, section 5.5).
-fn is_control(byte: u8) -> bool {
-    byte.is_ascii_control() && byte != b'\t'
 }
 
 /// A poisoned lock means that a handler panicked, and the test with it; the values are still good.

@@ -2,7 +2,7 @@
 
 use core::net::Ipv6Addr;
 
-use super::token::is_host_byte;
+use wasgi_fields::bytes::is_host_byte;
 
 /// Whether this is `uri-host [ ":" port ]`; see [`split_authority`].
 pub(super) fn is_authority(bytes: &[u8]) -> bool {

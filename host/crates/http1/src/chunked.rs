@@ -16,9 +16,10 @@
 //! limited, and dropped: section 7.1.1 has unknown extensions ignored, section 7.1.2 lets a server
 //! discard trailers, and WSGI has no place for either.
 
+use wasgi_fields::bytes::{is_ows, is_tchar, is_value_byte};
+
 use super::error::BodyError;
 use super::limits::Limits;
-use super::token::{is_ows, is_tchar, is_value_byte};
 
 /// The digits of a chunk's size that are not counted as an extension: 64 bits. Only zeros in front
 /// can make it longer; the grammar allows them, and a body made of them is an attack.

@@ -10,8 +10,10 @@
 //! because this is the last place that sees them: what could end a line, or say anything about the
 //! message's framing, is skipped and counted.
 
+use wasgi_fields::bytes::{decimal, is_token, is_value_byte};
+use wasgi_fields::names::is_connection_field;
+
 use super::response::{BodyLength, ResponseHead, Skipped, Stamp};
-use super::token::{decimal, is_token, is_value_byte};
 
 /// Room for a head without its caller's fields, so that most heads are one allocation.
 const HEAD_BYTES: usize = 256;
@@ -122,14 +124,10 @@ impl Kind {
     fn of(name: &str) -> Self {
         let is = |known: &str| name.eq_ignore_ascii_case(known);
         match name.len() {
-            2 if is("TE") => Self::HopByHop,
             4 if is("Date") => Self::Date,
             6 if is("Server") => Self::Server,
-            7 if is("Trailer") || is("Upgrade") => Self::HopByHop,
-            10 if is("Connection") || is("Keep-Alive") => Self::HopByHop,
             14 if is("Content-Length") => Self::ContentLength,
-            16 if is("Proxy-Connection") => Self::HopByHop,
-            17 if is("Transfer-Encoding") => Self::HopByHop,
+            _ if is_connection_field(name) => Self::HopByHop,
             _ => Self::Other,
         }
     }

@@ -14,12 +14,13 @@
 //! list of codings has no empty elements; a request with both lengths is refused rather than
 //! repaired. Each of these has carried a smuggled request past somebody.
 
+use wasgi_fields::bytes::{decimal, is_token, trim};
+
 use super::authority::is_authority;
 use super::body::RequestBody;
 use super::error::Rejection;
 use super::head::Version;
 use super::limits::Limits;
-use super::token::{decimal, is_token, trim};
 
 /// What the message's own fields say, as far as they were read. Borrows their values.
 #[derive(Debug, Default)]

@@ -64,7 +64,6 @@ mod reason;
 mod request_line;
 mod response;
 mod scan;
-mod token;
 mod transaction;
 
 #[cfg(test)]

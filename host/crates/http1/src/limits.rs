@@ -5,9 +5,9 @@
 
 use core::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
 use wasgi_units as units;
+
+use serde::{Deserialize, Serialize};
 
 /// How much of everything one client may ask for.
 ///

@@ -18,10 +18,11 @@
 //! userinfo (RFC 9110 section 4.2.4): both are refused, since servers on the way differ in what
 //! they make of them.
 
+use wasgi_fields::bytes::{is_target_byte, is_token};
+
 use super::authority::{is_authority, split_authority};
 use super::error::Rejection;
 use super::head::{Span, Version};
-use super::token::{is_target_byte, is_token};
 
 /// The longest method. RFC 9112 section 3: one longer than any that we know is answered with 501.
 /// The longest registered one is UPDATEREDIRECTREF, of 17.

@@ -10,11 +10,11 @@
 //! on nothing else; that is why it is the same however the bytes were split.
 
 use memchr::memchr2;
+use wasgi_fields::bytes::{is_ows, is_tchar};
 
 use super::error::Rejection;
 use super::limits::Limits;
 use super::request_line::RequestLine;
-use super::token::{is_ows, is_tchar};
 
 /// A head whose end was found, and whose lines have legal ends and lengths.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -13,6 +13,8 @@
 
 use std::borrow::Cow;
 
+use wasgi_fields::bytes::is_tchar;
+
 use super::origin::{HOPS, Hop, Node, node, scheme};
 use crate::http1::RequestHead;
 
@@ -92,7 +94,7 @@ fn take(hop: &mut Hop, name: &[u8], value: &[u8]) -> Option<()> {
 fn token(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let end = bytes
         .iter()
-        .position(|byte| !(byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte)))
+        .position(|&byte| !is_tchar(byte))
         .unwrap_or(bytes.len());
     bytes
         .split_at_checked(end)

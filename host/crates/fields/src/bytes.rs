@@ -28,17 +28,20 @@ const fn class(others: &[u8], alphanumeric: bool) -> Class {
 }
 
 /// Whether the byte may be part of a token: a method, a field name, a coding.
-pub(super) fn is_tchar(byte: u8) -> bool {
+#[inline]
+pub fn is_tchar(byte: u8) -> bool {
     TCHAR[byte as usize]
 }
 
 /// Whether this is a token: at least one tchar, and nothing else.
-pub(super) fn is_token(bytes: &[u8]) -> bool {
+#[inline]
+pub fn is_token(bytes: &[u8]) -> bool {
     !bytes.is_empty() && bytes.iter().all(|&byte| is_tchar(byte))
 }
 
 /// Whether the byte may be part of a host's name.
-pub(super) fn is_host_byte(byte: u8) -> bool {
+#[inline]
+pub fn is_host_byte(byte: u8) -> bool {
     HOST[byte as usize]
 }
 
@@ -48,23 +51,27 @@ pub(super) fn is_host_byte(byte: u8) -> bool {
 /// Wider than the grammar (RFC 9112 section 3.2): browsers and tools send `|`, `"` and `{`, and
 /// every server takes them. No whitespace, no control character, and nothing but ASCII, though:
 /// servers differ in what they make of a raw byte above 127.
-pub(super) fn is_target_byte(byte: u8) -> bool {
+#[inline]
+pub fn is_target_byte(byte: u8) -> bool {
     byte.is_ascii_graphic() && byte != b'#'
 }
 
 /// Whether the byte may be part of a field value (RFC 9110 section 5.5): tab, space, visible ASCII,
 /// or not ASCII.
-pub(super) fn is_value_byte(byte: u8) -> bool {
+#[inline]
+pub fn is_value_byte(byte: u8) -> bool {
     (byte >= b' ' && byte != 0x7f) || byte == b'\t'
 }
 
 /// Optional whitespace (RFC 9110 section 5.6.3): space or tab.
-pub(super) fn is_ows(byte: u8) -> bool {
+#[inline]
+pub fn is_ows(byte: u8) -> bool {
     byte == b' ' || byte == b'\t'
 }
 
 /// Without the optional whitespace around it.
-pub(super) fn trim(mut bytes: &[u8]) -> &[u8] {
+#[inline]
+pub fn trim(mut bytes: &[u8]) -> &[u8] {
     while let [first, rest @ ..] = bytes
         && is_ows(*first)
     {
@@ -80,7 +87,8 @@ pub(super) fn trim(mut bytes: &[u8]) -> &[u8] {
 
 /// The number that 1*DIGIT says, up to `i64::MAX`: beyond it, what others on the way make of it is
 /// anyone's guess.
-pub(super) fn decimal(bytes: &[u8]) -> Option<u64> {
+#[inline]
+pub fn decimal(bytes: &[u8]) -> Option<u64> {
     if bytes.is_empty() {
         return None;
     }
