@@ -85,7 +85,7 @@ fn run(input: &[u8]) {
                 }
             }
             5 => {
-                let _ = connection.discard_body(now);
+                let _ = connection.discard_body();
             }
             6 => {
                 let length = match number {

@@ -67,7 +67,11 @@ fn last_answers() -> Vec<Last> {
             with_fields("Expect: 100-continue\r\nContent-Length: 10"),
         ),
         last(408, "GET / HT"),
-        last(408, with_fields("Content-Length: 10") + "half"),
+        last(
+            408,
+            with_fields("Content-Length: 10").replace("/none", "/read-all") + "half",
+        ),
+        last(404, with_fields("Content-Length: 10") + "half"),
         last(413, with_fields("Content-Length: 1048577")),
         last(
             413,
@@ -100,7 +104,9 @@ fn expect_cut_off(client: &mut Client, what: &str) {
 
 #[test]
 fn a_client_that_drips_is_cut_off_after_every_last_answer() {
-    let site = Site::new().with_page("index.html", "a page");
+    let site = Site::new()
+        .with_page("index.html", "a page")
+        .with_cases(["read-all"]);
     let server = Server::with(&site, &FLAGS);
     thread::scope(|scope| {
         for last in last_answers() {

@@ -13,6 +13,7 @@ mod check;
 mod cold_start;
 mod compression;
 mod contract;
+mod early;
 mod fairness;
 mod files;
 mod generated;

@@ -227,6 +227,12 @@ impl Client {
         socket.set_linger(Some(Duration::ZERO)).expect("an option");
     }
 
+    /// Has the system hold little of what this client sends.
+    pub(crate) fn buffer_little(&self) {
+        let socket = socket2::SockRef::from(&self.stream);
+        socket.set_send_buffer_size(4096).expect("an option");
+    }
+
     /// Whether nothing has come that was not asked for. Does not wait.
     pub(crate) fn is_quiet(&mut self) -> bool {
         self.stream.set_nonblocking(true).expect("a mode");

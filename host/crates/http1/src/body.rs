@@ -31,7 +31,7 @@ pub enum BodyProgress {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Discard {
-    /// More has to arrive: feed more bytes first.
+    /// More has to arrive.
     Incomplete,
     /// The body is over; the next request follows it.
     Done,

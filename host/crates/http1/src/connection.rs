@@ -139,7 +139,7 @@ impl Connection {
     /// The next request, once it is here and the one before is answered.
     pub fn next_request(&mut self, now: Instant) -> Option<Incoming> {
         if let State::Drain(intake) = &mut self.state {
-            let discard = intake.discard(&mut self.buffer, &self.limits, now);
+            let discard = intake.discard(&mut self.buffer, &self.limits);
             self.after_discard(discard, now);
         }
         if let Some(head) = self.read_head() {
@@ -191,24 +191,23 @@ impl Connection {
 
     /// Reads what is here of the request's body and throws it away: before an answer that doesn't
     /// depend on the body, but whose status a broken one should change. Doesn't ask the client to
-    /// send it.
-    pub fn discard_body(&mut self, now: Instant) -> Discard {
+    /// send it, and doesn't wait for it: what is [incomplete](Discard::Incomplete) is read when the
+    /// answer is over.
+    pub fn discard_body(&mut self) -> Discard {
         let State::Busy(transaction) = &mut self.state else {
             return Discard::Done;
         };
-        let discard = transaction
-            .intake
-            .discard(&mut self.buffer, &self.limits, now);
+        let discard = transaction.intake.discard(&mut self.buffer, &self.limits);
         if discard == Discard::TooMuch && !transaction.intake.is_continue_owed() {
             transaction.last.get_or_insert(CloseReason::BodyUnread);
         }
         discard
     }
 
-    /// Before an answer whose handler leaves the body, or what is left of it, unread: makes the
-    /// answer the last, and so has its head say it, where the body may be too long to throw away. A
-    /// client that learns of it only by the connection's end may have sent the next request by then
-    /// (RFC 9112 section 9.6).
+    /// Before an answer that leaves the body, or what is left of it, unread: makes the answer the
+    /// last, and so has its head say it, where the body may be too long to throw away. A client
+    /// that learns of it only by the connection's end may have sent the next request by then (RFC
+    /// 9112 section 9.6).
     pub fn leave_body(&mut self) {
         if let State::Busy(transaction) = &mut self.state
             && transaction.intake.may_be_too_much()
@@ -285,9 +284,7 @@ impl Connection {
         if let Some(reason) = transaction.why_closed() {
             return Step::Close(self.close(reason));
         }
-        let discard = transaction
-            .intake
-            .discard(&mut self.buffer, &self.limits, now);
+        let discard = transaction.intake.discard(&mut self.buffer, &self.limits);
         if discard == Discard::Incomplete {
             self.state = State::Drain(transaction.intake.clone());
         }
@@ -435,7 +432,11 @@ impl Connection {
     /// Where the rest of an answered request's body leads.
     fn after_discard(&mut self, discard: Discard, now: Instant) {
         match discard {
-            Discard::Incomplete => {}
+            Discard::Incomplete => {
+                if let State::Drain(intake) = &mut self.state {
+                    intake.wait(now);
+                }
+            }
             Discard::Done if self.is_stopping => {
                 self.close(CloseReason::Stopping);
             }

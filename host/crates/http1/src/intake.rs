@@ -79,13 +79,9 @@ impl Intake {
         }
     }
 
-    /// Throws away what is here of the body, as long as it is worth it.
-    pub(super) fn discard(
-        &mut self,
-        buffer: &mut ReceiveBuffer,
-        limits: &Limits,
-        now: Instant,
-    ) -> Discard {
+    /// Throws away what is here of the body, as long as it is worth it. Nobody waits for the rest
+    /// before [`wait`](Self::wait) is called.
+    pub(super) fn discard(&mut self, buffer: &mut ReceiveBuffer, limits: &Limits) -> Discard {
         loop {
             let is_too_much = match self.decoder {
                 Decoder::Length(outstanding) => outstanding > self.discard_bytes,
@@ -105,14 +101,16 @@ impl Intake {
                     self.fail(BodyError::CutShort, buffer);
                     return Discard::Failed(BodyError::CutShort);
                 }
-                Progress::Incomplete => {
-                    self.patience.wait(now);
-                    return Discard::Incomplete;
-                }
+                Progress::Incomplete => return Discard::Incomplete,
                 Progress::End => return Discard::Done,
                 Progress::Failed(error) => return Discard::Failed(error),
             }
         }
+    }
+
+    /// The rest of the body is waited for from now on.
+    pub(super) fn wait(&mut self, now: Instant) {
+        self.patience.wait(now);
     }
 
     /// Takes note of bytes that came: of the body, or of what follows it.

@@ -149,7 +149,6 @@ impl Connection {
             record.deadline = None;
         }
         let (status, why) = match &self.phase {
-            Phase::Answering(Source::Known(_)) => (408, OVERDUE_BODY),
             Phase::Answering(Source::Call(waiting)) if !waiting.head_sent => {
                 cx.calls.leave(waiting.call);
                 if waiting.body_done {

@@ -1,29 +1,23 @@
 //! Answers that are known from the start: pages, redirects, errors.
 
-use super::{Connection, Phase, Progress, Source};
+use super::{Connection, Phase, Source};
 use crate::http1::{BodyLength, Discard, Finish, ResponseHead, Stamp, reason};
 use crate::server::context::Context;
 use crate::static_files::{Answer, Content, Piece};
 
 impl Connection {
-    /// Reads the request's body away, so that a broken one is answered as such; then answers.
-    pub(super) fn read_away(&mut self, cx: &mut Context) -> Progress {
-        let failed = match self.http.discard_body(cx.now) {
-            Discard::Incomplete => return Progress::Stuck,
-            Discard::Done | Discard::TooMuch => None,
-            Discard::Failed(error) => Some(error),
-        };
-        let Phase::Answering(Source::Known(answer)) =
-            std::mem::replace(&mut self.phase, Phase::Answering(Source::Queued))
-        else {
-            return Progress::Stuck;
-        };
-        let answer = match failed {
-            Some(error) => cx.error(error.status(), error.why()),
-            None => *answer,
+    /// Answers a request at once, without waiting for its body: what is left of it is thrown away
+    /// when the answer is over. A body that is broken as far as it has come is answered as such.
+    pub(super) fn answer(&mut self, answer: Answer, cx: &mut Context) {
+        let answer = match self.http.discard_body() {
+            Discard::Failed(error) => cx.error(error.status(), error.why()),
+            Discard::Incomplete => {
+                self.http.leave_body();
+                answer
+            }
+            Discard::Done | Discard::TooMuch => answer,
         };
         self.queue(answer, cx);
-        Progress::Made
     }
 
     /// Puts a whole answer into the outbox.

@@ -39,7 +39,6 @@ use super::transport::{Received, Transport};
 use crate::gateway::Exchange;
 use crate::http1::{self, CloseReason, Expiry, Incoming, Patience, RequestBody, RequestHead};
 use crate::registry::Target;
-use crate::static_files::Answer;
 use coded::Coding;
 use linger::Linger;
 
@@ -103,8 +102,6 @@ enum Phase {
 enum Source {
     /// A handler is at work.
     Call(Box<Waiting>),
-    /// The answer is known, and waits for the request's body to be read to its end.
-    Known(Box<Answer>),
     /// All of it is in the outbox.
     Queued,
 }
@@ -334,17 +331,19 @@ impl Connection {
         match &self.phase {
             Phase::Reading => self.read_head(cx),
             Phase::Answering(Source::Call(_)) => self.exchange(cx),
-            Phase::Answering(Source::Known(_)) => self.read_away(cx),
             Phase::Answering(Source::Queued) if self.all_sent() => {
                 self.end_answer(cx);
                 Progress::Made
             }
+            Phase::Answering(Source::Queued) => {
+                // A client that sends all of its body before it reads would wait for this.
+                let _ = self.http.discard_body();
+                Progress::Stuck
+            }
             Phase::Closing(reason) if self.all_sent() => self.close(*reason, cx.now),
-            Phase::Opening { .. }
-            | Phase::Answering(Source::Queued)
-            | Phase::Closing(_)
-            | Phase::Lingering(_)
-            | Phase::Closed => Progress::Stuck,
+            Phase::Opening { .. } | Phase::Closing(_) | Phase::Lingering(_) | Phase::Closed => {
+                Progress::Stuck
+            }
         }
     }
 
@@ -397,12 +396,11 @@ impl Connection {
                 Start::Answer(cx.error(400, "This port speaks TLS: ask for it with https://."))
             }
         };
-        let coding = Coding::of(head, cx);
-        let source = match start {
-            Start::Answer(answer) => Source::Known(Box::new(answer)),
+        let answer = match start {
+            Start::Answer(answer) => answer,
             Start::Refused { answer, by } => {
                 record.target = Some(by);
-                Source::Known(Box::new(answer))
+                answer
             }
             Start::Call {
                 call,
@@ -410,16 +408,18 @@ impl Connection {
                 handler,
             } => {
                 record.target = Some(Target::Handler(handler));
-                Source::Call(Box::new(Waiting {
+                self.record = Some(Box::new(record));
+                self.phase = Phase::Answering(Source::Call(Box::new(Waiting {
                     call,
                     exchange,
                     body_done: !has_body,
                     head_sent: false,
-                    coding,
-                }))
+                    coding: Coding::of(head, cx),
+                })));
+                return;
             }
         };
         self.record = Some(Box::new(record));
-        self.phase = Phase::Answering(source);
+        self.answer(answer, cx);
     }
 }

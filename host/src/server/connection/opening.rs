@@ -3,7 +3,7 @@
 
 use std::io::{self, Read};
 
-use super::{Connection, Phase, Service, Source};
+use super::{Connection, Phase, Service};
 use crate::http1::{CloseReason, Rejection};
 use crate::server::admission::Admit;
 use crate::server::context::Context;
@@ -78,7 +78,7 @@ impl Connection {
     /// TLS can't go on. Its alert says so, if it can still be sent.
     pub(super) fn fail_tls(&mut self, cx: &mut Context, failed: &Failed) {
         tracing::debug!("{}: TLS failed: {}", self.peer, failed.0);
-        if let Phase::Answering(Source::Call(_) | Source::Known(_) | Source::Queued) = &self.phase {
+        if let Phase::Answering(_) = &self.phase {
             // A best effort: an answer was on its way, and can't be whole any more.
             let _ = self.transport.push();
             self.abandon(cx, "the client broke TLS");

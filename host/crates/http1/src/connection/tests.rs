@@ -155,7 +155,7 @@ fn calls_that_are_out_of_order_do_nothing() {
     );
     connection.send_continue(&mut out);
     assert_eq!(connection.read_body(10, &mut out, now), BodyProgress::End);
-    assert_eq!(connection.discard_body(now), Discard::Done);
+    assert_eq!(connection.discard_body(), Discard::Done);
     assert_eq!(connection.next_step(now), Step::NextRequest);
     assert_eq!(connection.expired(now), None);
     assert_eq!(connection.rejected_line(), b"");

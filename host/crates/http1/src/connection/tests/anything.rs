@@ -73,7 +73,7 @@ fn random_calls_never_break_the_framing_of_what_is_sent() {
                     assert!(out.is_empty() || out.starts_with(b"HTTP/1.1 200 "));
                 }
                 8 => drop(connection.next_step(now)),
-                9 => drop(connection.discard_body(now)),
+                9 => drop(connection.discard_body()),
                 10 => drop(connection.expired(now + seconds(numbers.below(100) as u64))),
                 _ => {
                     out.clear();

@@ -112,14 +112,15 @@ fn a_body_can_be_discarded_before_the_answer() {
     let head = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
     let (mut connection, now) = fed(head);
     request(&mut connection, now);
-    assert_eq!(connection.discard_body(now), Discard::Incomplete);
+    assert_eq!(connection.discard_body(), Discard::Incomplete);
+    assert_eq!(connection.deadline(), None, "nobody waits for it");
     connection.receive(b"5\r\nhello\r\n0\r\n\r\n", now);
-    assert_eq!(connection.discard_body(now), Discard::Done);
+    assert_eq!(connection.discard_body(), Discard::Done);
     assert_eq!(respond_whole(&mut connection, now).1, Step::NextRequest);
 
     let (mut connection, now) = fed(&[&head[..], b"5\r\nhelloX"].concat());
     request(&mut connection, now);
-    let Discard::Failed(error) = connection.discard_body(now) else {
+    let Discard::Failed(error) = connection.discard_body() else {
         panic!("it is broken")
     };
     assert_eq!(error.status(), 400);
@@ -130,7 +131,7 @@ fn a_body_can_be_discarded_before_the_answer() {
     let (mut connection, now) =
         fed(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 999999\r\n\r\n");
     request(&mut connection, now);
-    assert_eq!(connection.discard_body(now), Discard::TooMuch);
+    assert_eq!(connection.discard_body(), Discard::TooMuch);
     let (text, step) = respond_whole(&mut connection, now);
     assert!(text.contains("Connection: close\r\n"));
     assert_eq!(step, Step::Close(CloseReason::BodyUnread));
@@ -232,7 +233,7 @@ fn no_continue_is_sent_once_the_body_comes() {
 fn an_answer_without_the_continue_is_the_last() {
     let (mut connection, now) = fed(EXPECT);
     request(&mut connection, now);
-    assert_eq!(connection.discard_body(now), Discard::TooMuch);
+    assert_eq!(connection.discard_body(), Discard::TooMuch);
     let (text, step) = respond_whole(&mut connection, now);
     assert!(text.contains("Connection: close\r\n"));
     assert_eq!(step, Step::Close(CloseReason::ContinueUnsent));

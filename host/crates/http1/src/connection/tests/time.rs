@@ -122,6 +122,8 @@ fn bytes_win_back_no_more_than_the_whole_time() {
 fn draining_has_its_time_too() {
     let (mut connection, now) = fed(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n");
     request(&mut connection, now);
+    assert_eq!(connection.discard_body(), Discard::Incomplete);
+    assert_eq!(connection.deadline(), None, "the answer comes first");
     assert_eq!(respond_whole(&mut connection, now).1, Step::Drain);
     let deadline = connection.deadline().expect("somebody waits");
     let reason = CloseReason::BodyFailed(BodyError::TooSlow);
