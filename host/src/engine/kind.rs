@@ -8,6 +8,7 @@ use wasmtime_wasi_http::p2::bindings::ProxyPre;
 
 use super::application::ApplicationPre;
 use super::bindings::HandlerPre;
+use super::fuse;
 use super::state::State;
 use crate::config::Policy;
 
@@ -53,7 +54,7 @@ impl Kind {
     /// The interface that a handler of this kind exports, with the versions that will do.
     pub(super) const fn export(self) -> &'static str {
         match self {
-            Self::Gateway => "wasgi:gateway/application@0.1.0",
+            Self::Gateway => fuse::APPLICATION,
             Self::WasiHttp => "wasi:http/incoming-handler@0.2",
             Self::Command => "wasi:cli/run@0.2",
         }

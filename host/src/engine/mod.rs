@@ -13,17 +13,14 @@ mod application;
 mod backtrace;
 mod beside;
 mod bindings;
-mod bulk;
 mod cache;
 mod call;
 mod code_file;
 mod command;
 pub mod compile;
 mod compiled;
-mod componentize;
 mod direct;
 mod footprint;
-mod fuse;
 #[doc(hidden)]
 pub mod fuzzing;
 mod guest_log;
@@ -46,6 +43,8 @@ mod ticker;
 mod timers;
 mod warm;
 mod wasi_http;
+
+use wasgi_component::{bulk, componentize, fuse};
 
 /// The most handles that a component, or an application that is called directly, has at a time,
 /// with those that the host holds: wasmtime's own default. A request to a handler of the contract

@@ -210,6 +210,7 @@ mod tests {
     use wasmtime::component::Component;
 
     use super::*;
+    use crate::engine::fuse;
 
     #[test]
     fn what_one_engine_compiles_all_can_run() {
@@ -236,5 +237,19 @@ mod tests {
         };
         assert!(is_small(&component(0)) && is_small(&component(1)));
         assert!(!is_small(&component(2)));
+    }
+
+    #[test]
+    fn a_component_whose_modules_were_linked_fits_into_the_pool() {
+        let text = r#"(component
+            (core module $a (func $dig (export "f")))
+            (core module $b (import "a" "f" (func $f)) (memory 1)
+              (func $walk (export "run") (result i32) (call $f) (i32.const 0)))
+            (core instance $a (instantiate $a))
+            (core instance $main (instantiate $b (with "a" (instance $a))))
+            (func (export "run") (result u32) (canon lift (core func $main "run"))))"#;
+        let component = fuse::members_of_component(&wat::parse_str(text).unwrap()).unwrap();
+        let engine = first_engine(&Budget::default()).unwrap();
+        Component::new(&engine, component).unwrap();
     }
 }

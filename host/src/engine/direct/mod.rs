@@ -15,7 +15,6 @@
 //! What one may do is the same either way, and what a component's instance would trap at, this
 //! traps at. What it can't be sure of is never called like this: `fuse::program` says when.
 
-pub(super) mod abi;
 mod handles;
 mod host;
 mod instance;
@@ -25,6 +24,7 @@ mod returned;
 #[cfg(test)]
 mod tests;
 
+use wasgi_component::abi;
 use wasmtime::Memory;
 
 use handles::Handles;

@@ -43,18 +43,18 @@ use wasmparser::types::Types;
 use wasmparser::{Parser, ValidPayload, Validator};
 
 use component::ParsedComponent;
-pub(super) use contract::GATEWAY;
+pub use contract::{APPLICATION, GATEWAY};
 use members::Members;
 use plan::Plan;
-pub(super) use refusal::Refusal;
-pub(super) use split::{GLOBAL_PREFIX, snapshot};
+pub use refusal::Refusal;
+pub use split::{GLOBAL_PREFIX, snapshot};
 
 /// Goes into the names of compiled code: raise it when the same component comes out in another way,
 /// or what is said in `direct::abi` or done in `bulk` changes.
-pub(super) const REVISION: u32 = 6;
+pub const REVISION: u32 = 6;
 
 /// What a component has become.
-pub(super) enum Fused {
+pub enum Fused {
     /// A core module that the host calls directly (`direct`).
     Program(Vec<u8>),
     /// A component that does the same with fewer core instances.
@@ -65,20 +65,20 @@ pub(super) enum Fused {
 
 /// A component of a snapshot in three parts. The first two are the same for all snapshots of one
 /// interpreter, to the bit.
-pub(super) struct Apart {
+pub struct Apart {
     /// Names the code and the frame.
-    pub(super) key: CodeKey,
+    pub key: CodeKey,
     /// A core module with all functions, which imports its memory.
-    pub(super) code: Vec<u8>,
+    pub code: Vec<u8>,
     /// A component that imports the two others as core modules, [`CODE`] and [`STATE`].
-    pub(super) frame: Vec<u8>,
+    pub frame: Vec<u8>,
     /// A core module with the memory and what is in it, and no function.
-    pub(super) state: Vec<u8>,
+    pub state: Vec<u8>,
 }
 
 /// What is wanted of a component in parts.
 #[derive(Default)]
-pub(super) struct Ends {
+pub struct Ends {
     /// Functions of the code's that are exported by the names that they have in it.
     exported: &'static [&'static str],
     /// The frame is one for taking a snapshot.
@@ -86,23 +86,23 @@ pub(super) struct Ends {
 }
 
 /// What an interpreter without an application becomes.
-pub(super) struct Runtime {
+pub struct Runtime {
     /// The interpreter as it begins, in parts.
-    pub(super) apart: Apart,
+    pub apart: Apart,
     /// A frame for the same code which also exports [`CAPTURE`]; for that it imports [`MEMORY`] and
     /// [`GLOBAL`].
-    pub(super) loader: Vec<u8>,
+    pub loader: Vec<u8>,
 }
 
 /// A function of a loader's: resets what the C library and WASI's adapter know of the host, and
 /// calls the two functions below.
-pub(super) const CAPTURE: &str = "wasgi-capture";
+pub const CAPTURE: &str = "wasgi-capture";
 
 /// A function that a loader calls once, with all bytes of its memory.
-pub(super) const MEMORY: &str = "wasgi-memory";
+pub const MEMORY: &str = "wasgi-memory";
 
 /// A function that a loader calls for each global of a state, with its number and its bits.
-pub(super) const GLOBAL: &str = "wasgi-global";
+pub const GLOBAL: &str = "wasgi-global";
 
 /// What is reset in an interpreter before a snapshot is taken: what its preview 1 adapter has
 /// opened, and the folders that its C library has been given. Both ask anew in each instance.
@@ -111,7 +111,7 @@ const RESETS: &[&str] = &["reset_adapter_state", "__wasilibc_reset_preopens"];
 /// A hash of the code and the frame of a component in parts: what is compiled once for all
 /// components that have the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct CodeKey([u8; 32]);
+pub struct CodeKey([u8; 32]);
 
 impl CodeKey {
     fn of(code: &[u8], frame: &[u8]) -> Self {
@@ -122,26 +122,27 @@ impl CodeKey {
     }
 
     /// The name of an export by which a state says which code it belongs to.
-    pub(super) fn mark(self) -> String {
+    pub fn mark(self) -> String {
         format!("{CODE}:{}", blake3::Hash::from_bytes(self.0).to_hex())
     }
 
     /// The key in such a name.
-    pub(super) fn from_mark(name: &str) -> Option<Self> {
+    pub fn from_mark(name: &str) -> Option<Self> {
         let hex = name.strip_prefix(CODE)?.strip_prefix(':')?;
         Some(Self(*blake3::Hash::from_hex(hex).ok()?.as_bytes()))
     }
 
-    pub(super) fn as_bytes(&self) -> &[u8; 32] {
+    /// The hash.
+    pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
 }
 
 /// The name by which a frame imports its code.
-pub(super) const CODE: &str = "wasgi-code";
+pub const CODE: &str = "wasgi-code";
 
 /// The name by which a frame imports its state.
-pub(super) const STATE: &str = "wasgi-state";
+pub const STATE: &str = "wasgi-state";
 
 /// Data of a component from which on it is taken for one of a snapshot, in bytes. A Python
 /// interpreter begins with some 10 MiB; what others have as tables and texts is mostly less, and
@@ -153,7 +154,7 @@ const MIN_SNAPSHOT_BYTES: u64 = 1 << 20;
 /// # Errors
 ///
 /// Says why it stays as it is. It may be that it is broken: that is for its compiler to say.
-pub(super) fn component(bytes: &[u8]) -> Result<Fused, Refusal> {
+pub fn component(bytes: &[u8]) -> Result<Fused, Refusal> {
     let types = validate(bytes)?;
     let parsed = ParsedComponent::of(bytes)?;
     let members = Members::of(&parsed);
@@ -183,7 +184,7 @@ fn data_bytes(members: &Members<'_, '_>, plan: &Plan) -> u64 {
 }
 
 /// Takes a component apart, however little data it has.
-pub(super) fn apart(bytes: &[u8]) -> Result<Apart, Refusal> {
+pub fn apart(bytes: &[u8]) -> Result<Apart, Refusal> {
     validate(bytes)?;
     let parsed = ParsedComponent::of(bytes)?;
     let members = Members::of(&parsed);
@@ -198,7 +199,7 @@ pub(super) fn apart(bytes: &[u8]) -> Result<Apart, Refusal> {
 /// # Errors
 ///
 /// Says what it has that is not understood, or lacks.
-pub(super) fn runtime(bytes: &[u8]) -> Result<Runtime, Refusal> {
+pub fn runtime(bytes: &[u8]) -> Result<Runtime, Refusal> {
     validate(bytes)?;
     let parsed = ParsedComponent::of(bytes)?;
     let members = Members::of(&parsed);
@@ -216,7 +217,7 @@ pub(super) fn runtime(bytes: &[u8]) -> Result<Runtime, Refusal> {
 }
 
 /// Fuses a component to one of fewer core instances, even if it could be called directly.
-pub(super) fn members_of_component(bytes: &[u8]) -> Result<Vec<u8>, Refusal> {
+pub fn members_of_component(bytes: &[u8]) -> Result<Vec<u8>, Refusal> {
     validate(bytes)?;
     let parsed = ParsedComponent::of(bytes)?;
     let members = Members::of(&parsed);

@@ -26,7 +26,7 @@ const START: &str = "_start";
 const TYPE_SECTION: &str = "component-type";
 
 /// The component of a core module, or one line that says why there is none.
-pub(super) fn module(bytes: &[u8]) -> Result<Vec<u8>, String> {
+pub fn module(bytes: &[u8]) -> Result<Vec<u8>, String> {
     let outline = Outline::of(bytes)
         .ok_or("a core module that is cut short, or broken: is the file whole?")?;
     let has_start = outline.exports.iter().any(|name| name == START);
@@ -94,7 +94,7 @@ fn neither(outline: &Outline) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::componentize::outline::example;
+    use crate::componentize::outline::example;
 
     #[test]
     fn a_command_becomes_a_component() {

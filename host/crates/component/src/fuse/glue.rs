@@ -19,7 +19,7 @@ use wasmparser::{
 };
 
 use super::refusal::{Copied, Refusal, Result, refuse};
-use crate::engine::direct::abi::{Export, HOST, HostFunction, NOTHING};
+use crate::abi::{Export, HOST, HostFunction, NOTHING};
 
 /// A merged module, and what its parts are for. All numbers are the module's.
 pub(super) struct Glue<'m> {

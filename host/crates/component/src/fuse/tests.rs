@@ -504,15 +504,6 @@ fn in_order_of_two() -> String {
 }
 
 #[test]
-fn what_is_fused_fits_into_the_pool_of_the_server() {
-    let budget = crate::config::Budget::default();
-    let engine = super::super::pool::first_engine(&budget).expect("an engine");
-    let before = binary(&text(&with_resource(SHIM_TABLE, "", "")));
-    let after = component(&before).expect("it can be fused");
-    Component::new(&engine, after).expect("it fits");
-}
-
-#[test]
 fn a_trap_names_its_functions() {
     let before = binary(&text(
         r#"

@@ -10,22 +10,34 @@
 //! it has one.
 
 /// The module that the host's functions are imported from.
-pub(in crate::engine) const HOST: &str = "wasgi";
+pub const HOST: &str = "wasgi";
 
 /// A function that the host has for an application.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(in crate::engine) enum HostFunction {
+pub enum HostFunction {
+    /// `environ.get`.
     Get,
+    /// `environ.variables`.
     Variables,
+    /// `environ.read`.
     Read,
+    /// `environ.write-errors`.
     WriteErrors,
+    /// `start-response.call`.
     StartResponse,
+    /// `start-response.write`.
     Write,
+    /// `panicked`.
     Panicked,
+    /// Ends a handle of an environ.
     DropEnviron,
+    /// Ends a handle of a start-response.
     DropStartResponse,
+    /// Makes a handle of an application's blocks.
     NewBlocks,
+    /// What the application knows blocks by, for a handle.
     BlocksRep,
+    /// Ends a handle of blocks.
     DropBlocks,
     /// A place that was wanted: takes its address, and returns what is wanted next.
     Give,
@@ -37,10 +49,14 @@ pub(in crate::engine) enum HostFunction {
 
 /// What an application has for the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(in crate::engine) enum Export {
+pub enum Export {
+    /// Its linear memory.
     Memory,
+    /// `application.call`.
     Call,
+    /// `blocks.next`.
     Next,
+    /// `blocks.close`.
     Close,
     /// The destructor of a body's blocks.
     Destroy,
@@ -48,7 +64,7 @@ pub(in crate::engine) enum Export {
 
 impl HostFunction {
     /// The name, which for those of the gateway is the one in WIT.
-    pub(in crate::engine) const fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Get => "[method]environ.get",
             Self::Variables => "[method]environ.variables",
@@ -68,7 +84,7 @@ impl HostFunction {
     }
 
     /// The one of the gateway's that has this name in WIT.
-    pub(in crate::engine) fn of_gateway(name: &str) -> Option<Self> {
+    pub fn of_gateway(name: &str) -> Option<Self> {
         [
             Self::Get,
             Self::Variables,
@@ -83,7 +99,7 @@ impl HostFunction {
     }
 
     /// Whether its result has parts that the application allocates.
-    pub(in crate::engine) fn wants(self) -> bool {
+    pub fn wants(self) -> bool {
         matches!(
             self,
             Self::Get | Self::Variables | Self::Read | Self::StartResponse
@@ -92,7 +108,8 @@ impl HostFunction {
 }
 
 impl Export {
-    pub(in crate::engine) const fn name(self) -> &'static str {
+    /// The name that it is exported by.
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Memory => "memory",
             Self::Call => "call",
@@ -103,15 +120,15 @@ impl Export {
     }
 
     /// What a function is to [`HostFunction::Return`].
-    pub(in crate::engine) const fn number(self) -> u32 {
+    pub const fn number(self) -> u32 {
         self as u32
     }
 }
 
 /// Nothing is wanted any more.
-pub(in crate::engine) const NOTHING: i64 = -1;
+pub const NOTHING: i64 = -1;
 
 /// A place that is wanted: so many bytes, aligned to so many.
-pub(in crate::engine) fn want(size: u32, align: u32) -> i64 {
+pub fn want(size: u32, align: u32) -> i64 {
     i64::from(align) << 32 | i64::from(size)
 }

@@ -12,14 +12,13 @@ use wasmparser::component_types::{
 use wasmparser::types::{Types, TypesRef};
 
 use super::refusal::{Refusal, Result, refuse};
-use crate::engine::Kind;
-use crate::engine::direct::abi::{Export, HostFunction};
+use crate::abi::{Export, HostFunction};
 
 /// The interface that an application imports.
-pub(in crate::engine) const GATEWAY: &str = "wasgi:gateway/gateway@0.1.0";
+pub const GATEWAY: &str = "wasgi:gateway/gateway@0.1.0";
 
 /// And that which it exports.
-pub(super) const APPLICATION: &str = Kind::Gateway.export();
+pub const APPLICATION: &str = "wasgi:gateway/application@0.1.0";
 
 /// A resource of the contract.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -32,7 +32,7 @@ use wasm_encoder::{
 use wasmparser::{CodeSectionReader, Parser, Payload};
 
 use super::refusal::{Copied, Refusal, Result, refuse};
-pub(in crate::engine) use snapshot::snapshot;
+pub use snapshot::snapshot;
 use survey::Survey;
 use types::Types;
 
@@ -43,7 +43,7 @@ pub(super) const STATE: &str = "state";
 pub(super) const MEMORY: &str = "memory";
 
 /// What the name of a global begins with among the state's exports.
-pub(in crate::engine) const GLOBAL_PREFIX: &str = "global-";
+pub const GLOBAL_PREFIX: &str = "global-";
 
 /// The most globals that differ between states. Each is an import, and a value that is copied when
 /// an instance is made; a Python interpreter has three.

@@ -8,7 +8,7 @@ use wasmparser::BinaryReaderError;
 /// What it has that is not understood here, or can't be kept true. Nothing is wrong with it for
 /// that.
 #[derive(Debug)]
-pub(in crate::engine) struct Refusal(&'static str);
+pub struct Refusal(&'static str);
 
 /// What is done, or refused.
 pub(super) type Result<T> = std::result::Result<T, Refusal>;

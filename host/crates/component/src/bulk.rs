@@ -11,7 +11,7 @@
 //! Sections are copied byte by byte, but for types, functions and code. What can't be read stays as
 //! it is: the compiler says what is wrong with it.
 //!
-//! Tables have too few elements for that (see `pool`).
+//! Tables are left alone: those that the server takes have too few elements for that.
 
 mod helper;
 #[cfg(test)]
@@ -56,7 +56,7 @@ const CODE: u8 = 10;
 /// # Errors
 ///
 /// Says in a line what it has that is not looked into.
-pub(super) fn component(bytes: &[u8]) -> Result<Cow<'_, [u8]>, String> {
+pub fn component(bytes: &[u8]) -> Result<Cow<'_, [u8]>, String> {
     match level(bytes, 0, &mut 0) {
         Ok(Some(replaced)) => Ok(Cow::Owned(replaced)),
         Ok(None) | Err(Failure::Broken) => Ok(Cow::Borrowed(bytes)),

@@ -22,7 +22,7 @@ use super::plan::{Group, Plan};
 use super::refusal::{Refusal, Result, refuse};
 use super::shims::Shims;
 use super::slots::Slots;
-use crate::engine::direct::abi::{Export, HostFunction};
+use crate::abi::{Export, HostFunction};
 
 /// The module's bytes.
 pub(super) fn module(members: &Members<'_, '_>, types: &Types) -> Result<Vec<u8>> {

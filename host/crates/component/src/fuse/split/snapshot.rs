@@ -22,11 +22,7 @@ const WASM_PAGE_BYTES: usize = 64 * 1024;
 /// # Errors
 ///
 /// Some of the globals are no numbers.
-pub(in crate::engine) fn snapshot(
-    mark: &str,
-    memory: &[u8],
-    globals: &[(u32, ValType, u64)],
-) -> Result<Vec<u8>> {
+pub fn snapshot(mark: &str, memory: &[u8], globals: &[(u32, ValType, u64)]) -> Result<Vec<u8>> {
     let mut memories = MemorySection::new();
     let mut ty = any_memory();
     ty.minimum = memory.len().div_ceil(WASM_PAGE_BYTES) as u64;
