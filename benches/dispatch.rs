@@ -15,11 +15,11 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use wasgi::config::{Budget, Policy};
 use wasgi::engine::{Call, Engine, Program};
 use wasgi::gateway::{Environ, Exchange, Head, Scheme};
+use wasgi::router::{RequestPath, Route, Table};
+use wasgi_benches::{BROWSER, SHORT};
 use wasgi_http1::{
     BodyLength, Connection, Finish, Incoming, Limits, RequestHead, ResponseHead, Stamp,
 };
-use wasgi::router::{RequestPath, Route, Table};
-use wasgi_benches::{BROWSER, SHORT};
 
 /// The field values that a server puts in.
 const STAMP: Stamp<'static> = Stamp {

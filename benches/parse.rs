@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use wasgi_http1::{BodyLength, Connection, Incoming, Limits, RequestHead, ResponseHead, Stamp};
 use wasgi_benches::{BROWSER, SHORT};
+use wasgi_http1::{BodyLength, Connection, Incoming, Limits, RequestHead, ResponseHead, Stamp};
 
 fn parse(c: &mut Criterion) {
     let limits = Limits::default();
