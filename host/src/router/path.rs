@@ -12,6 +12,11 @@
 
 use std::fmt;
 
+use smallvec::SmallVec;
+
+/// Segments that need no allocation of their own: as many as most paths have.
+const USUAL_SEGMENTS: usize = 4;
+
 /// A request's path, decoded and free of dot segments.
 ///
 /// It is as long as the raw path at most (plus the `/` of an empty one), so the limit on the
@@ -22,7 +27,7 @@ pub struct RequestPath {
     /// with `/`.
     decoded: Vec<u8>,
     /// Where each segment ends in `decoded`. Ascending; each end is followed by `/` or by nothing.
-    ends: Vec<usize>,
+    ends: SmallVec<[usize; USUAL_SEGMENTS]>,
     oddity: Option<Oddity>,
 }
 
@@ -58,8 +63,7 @@ impl RequestPath {
             _ => return Err(NotAbsolute),
         };
         let mut decoded = Vec::with_capacity(raw.len().max(1));
-        // As many as most paths have segments, in one piece.
-        let mut ends = Vec::with_capacity(4);
+        let mut ends = SmallVec::new();
         let mut trailing_slash = false;
         let mut oddity = None;
         let mut segments = rest.split(|&byte| byte == b'/').peekable();

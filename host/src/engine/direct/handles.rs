@@ -1,9 +1,13 @@
 //! The numbers by which an application knows what is not its own to look into. They are given,
 //! counted and refused as `wasmtime` does it for a component.
 
+use smallvec::SmallVec;
 use wasmtime::{Result, bail, format_err};
 
 use crate::engine::HANDLES;
+
+/// Handles that need no allocation: those of a request whose body comes in blocks, and one more.
+const USUAL_HANDLES: usize = 4;
 
 /// What a handle stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,7 +20,7 @@ pub(super) enum Kind {
 /// An application's handles. The number that was given back last is the next to be given.
 #[derive(Debug, Default)]
 pub(super) struct Handles {
-    entries: Vec<Entry>,
+    entries: SmallVec<[Entry; USUAL_HANDLES]>,
     /// Numbers in use, and what the host holds.
     live: usize,
     /// The place of the next number, if that was given before.
