@@ -43,20 +43,28 @@ fn is_ipv6(bytes: &[u8]) -> bool {
 
 /// reg-name, or an IPv4address, which is one too. Percent-encoded bytes have their two digits.
 fn is_reg_name(bytes: &[u8]) -> bool {
-    if bytes.is_empty() || !bytes.iter().all(|&byte| is_host_byte(byte)) {
-        return false;
+    let mut rest = bytes;
+    while let [first, after @ ..] = rest {
+        rest = match (first, after) {
+            (b'%', [high, low, after @ ..])
+                if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() =>
+            {
+                after
+            }
+            (b'%', _) => return false,
+            (&byte, after) if is_host_byte(byte) => after,
+            _ => return false,
+        };
     }
-    bytes.split(|&byte| byte == b'%').skip(1).all(|after| {
-        matches!(after, [high, low, ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit())
-    })
+    !bytes.is_empty()
 }
 
 /// `1*DIGIT` that is a port.
 fn port_number(digits: &[u8]) -> Option<u16> {
-    if !digits.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    core::str::from_utf8(digits).ok()?.parse().ok()
+    digits.iter().try_fold(0_u16, |port, &byte| {
+        let digit = byte.is_ascii_digit().then(|| u16::from(byte - b'0'))?;
+        port.checked_mul(10)?.checked_add(digit)
+    })
 }
 
 #[cfg(test)]
