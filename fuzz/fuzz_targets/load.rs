@@ -10,6 +10,9 @@ use std::panic::{self, AssertUnwindSafe};
 use std::sync::Once;
 
 use libfuzzer_sys::fuzz_target;
+use wasgi_component::fuse::{self, Fused};
+use wasgi_component::{bulk, componentize};
+use wasmparser::Validator;
 
 /// What the path of a source file has in it that may panic.
 const MAY_PANIC: &str = "/wit-parser-";
@@ -28,5 +31,52 @@ fuzz_target!(|bytes: &[u8]| {
         }));
     });
     // Fails where wit-parser panics.
-    let _ = panic::catch_unwind(AssertUnwindSafe(|| wasgi::engine::fuzzing::load(bytes)));
+    let _ = panic::catch_unwind(AssertUnwindSafe(|| load(bytes)));
 });
+
+/// Does what is done to a handler's bytes before they are compiled, and sees that what is made of a
+/// valid component is valid. Tells whether the bytes could be a handler's.
+fn load(bytes: &[u8]) -> bool {
+    let binary = match bytes.starts_with(b"\0asm") {
+        true => bytes.to_vec(),
+        false => match wat::parse_bytes(bytes) {
+            Ok(binary) => binary.into_owned(),
+            Err(_) => return false,
+        },
+    };
+    let component = match binary.get(4..8) {
+        Some(b"\x0d\0\x01\0") => binary,
+        _ => match componentize::module(&binary) {
+            Ok(component) => component,
+            Err(line) => {
+                assert!(!line.contains('\n'), "one line: {line}");
+                return false;
+            }
+        },
+    };
+    let is_valid = Validator::new().validate_all(&component).is_ok();
+    let Ok(component) = bulk::component(&component) else {
+        return false;
+    };
+    let replaced = Validator::new().validate_all(&component).is_ok();
+    assert_eq!(
+        is_valid, replaced,
+        "what long copies become is as valid as it was"
+    );
+    for made in [
+        fuse::component(&component),
+        fuse::members_of_component(&component).map(Fused::Component),
+    ] {
+        if let (Ok(Fused::Component(made) | Fused::Program(made)), true) = (made, is_valid) {
+            let validated = Validator::new().validate_all(&made);
+            validated.expect("what is made of something valid is valid");
+        }
+    }
+    if let (Ok(apart), true) = (fuse::apart(&component), is_valid) {
+        for part in [&apart.code, &apart.frame, &apart.state] {
+            let validated = Validator::new().validate_all(part);
+            validated.expect("each part of something valid is valid");
+        }
+    }
+    is_valid
+}

@@ -2,12 +2,17 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use wasgi::static_files::fuzzing::{MAX_RANGES, ranges};
+use wasgi_fields::range::{Asked, MAX_RANGES, parse};
 
 fuzz_target!(|input: (u64, &[u8])| {
     let (whole, value) = input;
-    let mut parts = ranges(value, whole).unwrap_or_default();
+    let parts = match parse(value, whole) {
+        Asked::Whole | Asked::Unsatisfiable => Vec::new(),
+        Asked::Part(part) => vec![part],
+        Asked::Parts(parts) => parts,
+    };
     assert!(parts.len() <= MAX_RANGES);
+    let mut parts: Vec<_> = parts.iter().map(|part| (part.start, part.length)).collect();
     parts.sort_unstable();
     let mut end = None;
     for (start, length) in parts {

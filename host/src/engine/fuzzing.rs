@@ -6,7 +6,6 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use wasmparser::Validator;
 use wasmtime::component::Component;
 use wasmtime::{Module, Store};
 
@@ -18,57 +17,10 @@ use super::fuse::{self, Fused};
 use super::kind::Pre;
 use super::meter::Meter;
 use super::state::State;
-use super::{Engine, Kind, Program, bulk, componentize};
+use super::{Engine, Kind, Program, bulk};
 use crate::config::{Budget, Policy};
 use crate::gateway::{self, Environ, Exchange, Failure, Scheme, Trace};
 use crate::http1::{Limits, RequestHead};
-
-/// Does what is done to a handler's bytes before they are compiled, and sees that what is made of a
-/// valid component is valid. Tells whether the bytes could be a handler's.
-pub fn load(bytes: &[u8]) -> bool {
-    let binary = match bytes.starts_with(b"\0asm") {
-        true => bytes.to_vec(),
-        false => match wat::parse_bytes(bytes) {
-            Ok(binary) => binary.into_owned(),
-            Err(_) => return false,
-        },
-    };
-    let component = match binary.get(4..8) {
-        Some(b"\x0d\0\x01\0") => binary,
-        _ => match componentize::module(&binary) {
-            Ok(component) => component,
-            Err(line) => {
-                assert!(!line.contains('\n'), "one line: {line}");
-                return false;
-            }
-        },
-    };
-    let is_valid = Validator::new().validate_all(&component).is_ok();
-    let Ok(component) = bulk::component(&component) else {
-        return false;
-    };
-    let replaced = Validator::new().validate_all(&component).is_ok();
-    assert_eq!(
-        is_valid, replaced,
-        "what long copies become is as valid as it was"
-    );
-    for made in [
-        fuse::component(&component),
-        fuse::members_of_component(&component).map(Fused::Component),
-    ] {
-        if let (Ok(Fused::Component(made) | Fused::Program(made)), true) = (made, is_valid) {
-            let validated = Validator::new().validate_all(&made);
-            validated.expect("what is made of something valid is valid");
-        }
-    }
-    if let (Ok(apart), true) = (fuse::apart(&component), is_valid) {
-        for part in [&apart.code, &apart.frame, &apart.state] {
-            let validated = Validator::new().validate_all(part);
-            validated.expect("each part of something valid is valid");
-        }
-    }
-    is_valid
-}
 
 /// An application in each form that it can be run in: as it is, with its core modules fused, and
 /// called directly.

@@ -5,7 +5,8 @@
 //! If-Range agrees. A malformed date or range is as good as absent; a malformed list of entity-tags
 //! lists nothing from there on.
 
-use super::range::{self, Part};
+use wasgi_fields::range::{self, Part};
+
 use super::validators::Validators;
 
 /// The fields of a request that ask for an answer on a condition, or for a part of it.

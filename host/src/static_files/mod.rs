@@ -40,7 +40,6 @@ mod open_file;
 mod options;
 mod page;
 mod pattern;
-mod range;
 mod represent;
 mod resolve;
 mod root;
@@ -58,12 +57,12 @@ use std::time::SystemTime;
 
 use anyhow::Context;
 use tracing::{error, warn};
+use wasgi_fields::range::Part;
 
 use self::answer::METHODS;
 use self::conditional::{Conditions, Verdict};
 use self::listing::Listing;
 use self::page::{INLINE_MAX_BYTES, Page};
-use self::range::Part;
 use self::represent::{Chooser, Representation};
 use self::resolve::{Finder, Folder, Found, PageError};
 use self::root::Root;

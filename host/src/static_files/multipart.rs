@@ -3,9 +3,9 @@
 use std::hash::{BuildHasher, RandomState};
 
 use bytes::Bytes;
+use wasgi_fields::range::Part;
 
 use super::answer::{Content, Piece};
-use super::range::Part;
 
 /// The `Content-Type` of an answer, and its body.
 pub(super) struct Multipart {

@@ -7,11 +7,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use rustix::fs::Stat;
+use wasgi_fields::range::Part;
 
 use super::answer::{Content, FilePart, Piece};
 use super::content_type::ContentType;
 use super::open_file::OpenFile;
-use super::range::Part;
 use crate::content::Coding;
 
 /// The longest body that is read into memory at once, in bytes. About what a fresh TCP connection's

@@ -11,11 +11,11 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use tracing::error;
+use wasgi_fields::range::Part;
 
 use super::cache::Cache;
 use super::content_type::ContentType;
 use super::page::{INLINE_MAX_BYTES, Page, Revision, Source};
-use super::range::Part;
 use super::resolve::Finder;
 use super::rules::PageRules;
 use super::validators::Validators;

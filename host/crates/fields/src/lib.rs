@@ -3,8 +3,10 @@
 //!
 //! The server and the tests of a handler's SDK check a head with the same functions, so a head
 //! that passes in a test passes in the server. [`bytes`] has the classes of bytes, [`names`] the
-//! names with a meaning to a server, and [`head`] the rules of a response's head.
+//! names with a meaning to a server, [`head`] the rules of a response's head, and [`range`] which
+//! bytes a request asks for.
 
 pub mod bytes;
 pub mod head;
 pub mod names;
+pub mod range;

@@ -125,7 +125,7 @@ fn several_parts_are_refused_or_ignored() {
     assert_eq!(answer.status, 416);
     let said = field(&answer, "Content-Range");
     assert_eq!(said.as_deref(), Some("bytes */10"));
-    let many = vec!["0-0"; range::MAX_RANGES + 1].join(",");
+    let many = vec!["0-0"; wasgi_fields::range::MAX_RANGES + 1].join(",");
     for ignored in ["bytes=0-1,x", "bytes=4-5,3-2", &format!("bytes={many}")] {
         let answer = ask(ignored);
         assert_eq!((answer.status, body(&answer).len()), (200, 10), "{ignored}");

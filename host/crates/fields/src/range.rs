@@ -7,20 +7,20 @@
 
 /// Ranges of one field that are answered as such. Readers of PDF files, which ask for the most,
 /// stay below; a field with more is how a small request is made to cost a lot.
-pub(super) const MAX_RANGES: usize = 32;
+pub const MAX_RANGES: usize = 32;
 
 /// A part of a page, not empty and inside it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Part {
+pub struct Part {
     /// Position of its first byte.
-    pub(super) start: u64,
+    pub start: u64,
     /// In bytes, at least 1; `start + length` is at most the page's.
-    pub(super) length: u64,
+    pub length: u64,
 }
 
 /// What a `Range` field asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Asked {
+pub enum Asked {
     /// Nothing special: as without the field.
     Whole,
     /// This part.
@@ -41,7 +41,7 @@ enum Found {
 
 impl Part {
     /// The value of a `Content-Range` field for this part of `whole` bytes.
-    pub(super) fn content_range(self, whole: u64) -> String {
+    pub fn content_range(self, whole: u64) -> String {
         format!(
             "bytes {}-{}/{whole}",
             self.start,
@@ -70,7 +70,7 @@ impl Part {
 }
 
 /// Reads the value of a `Range` field for a page of `whole` bytes.
-pub(super) fn parse(value: &[u8], whole: u64) -> Asked {
+pub fn parse(value: &[u8], whole: u64) -> Asked {
     asked(value, whole).unwrap_or(Asked::Whole)
 }
 
