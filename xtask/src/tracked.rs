@@ -23,8 +23,8 @@ const FOLDERS: [&str; 2] = [HANDLERS, "html"];
 /// What the copy needs of the repository's top folder to be built.
 const BUILD_FILES: [&str; 2] = ["Cargo.lock", ".cargo/config.toml"];
 
-/// The folder that the handlers' manifests name their SDK in.
-const SDKS: &str = "guest-sdk";
+/// The folders of what the handlers' manifests depend on: the SDKs, and the SDKs' own dependencies.
+const LINKED: [&str; 2] = ["guest-sdk", "host/crates"];
 
 /// Brings the copy up to date, and returns its folder, which is a workspace of its own.
 ///
@@ -59,13 +59,22 @@ pub(crate) fn copy(workspace: &Workspace) -> Result<PathBuf> {
         &site.join("Cargo.toml"),
         manifest_of(&manifest, &members).as_bytes(),
     )?;
-    let sdks = site.join(SDKS);
-    if fs::read_link(&sdks).ok() != Some(workspace.root.join(SDKS)) {
-        let _ = fs::remove_file(&sdks);
-        symlink(workspace.root.join(SDKS), &sdks)
-            .with_context(|| format!("can't link {}", sdks.display()))?;
+    for folder in LINKED {
+        link(&workspace.root.join(folder), &site.join(folder))?;
     }
     Ok(site)
+}
+
+/// Makes `link` a symbolic link to `target`.
+fn link(target: &Path, link: &Path) -> Result<()> {
+    if fs::read_link(link).is_ok_and(|present| present == target) {
+        return Ok(());
+    }
+    if let Some(folder) = link.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    let _ = fs::remove_file(link);
+    symlink(target, link).with_context(|| format!("can't link {}", link.display()))
 }
 
 /// Whether a folder is the top of a repository of git's, and git is there.
