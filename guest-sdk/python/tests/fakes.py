@@ -144,9 +144,14 @@ def serve(wsgi_application, environ=None):
     """Answers a request as the host does. Returns the response, or raises what it was told."""
     from wasgi.guest.application import application_class
 
+    return answered(application_class(wsgi_application)(), environ)
+
+
+def answered(application, environ=None):
+    """What the binding's own `Application` answers, as `serve` has it."""
     environ = environ or Environ()
     response = Response()
-    body = application_class(wsgi_application)().call(environ, response)
+    body = application.call(environ, response)
     if isinstance(body, Body_Block):
         assert response.head, "no start_response"
         response.blocks.append(body.value)

@@ -1,0 +1,86 @@
+"""Stands in for componentize-py: imports the main module as it does, but in this Python and with this
+machine's files, and asks the application once. What it writes is no component: the answer, as JSON.
+
+`test_build.py` has it found. All else of a build is real.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import re
+import sys
+from pathlib import Path
+
+import fakes
+
+#: What goes by the memory of the sandbox's Python, and has nothing to do in another one.
+_OF_THE_SANDBOX = {"census": "take", "room": "leave"}
+
+#: Where the sandbox has the standard library.
+_LIBRARY = "/python"
+
+#: What the generic runtime is asked to load.
+_SCRIPT = """\
+def app(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"Hello from a script!"]
+"""
+
+
+def script() -> None:
+    """The command `componentize-py`."""
+    options = _options()
+    # In the build's own folder, which is gone afterwards.
+    library = Path(options.output).with_name("library")
+    (library / "encodings").mkdir(parents=True)
+    # Now: afterwards `open` is the sandbox's.
+    with open(options.output, "w", encoding="utf-8") as output:
+        json.dump(_answer(_imported(options, str(library))), output)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--quiet", action="store_true")
+    parser.add_argument("--wit-path", required=True)
+    parser.add_argument("--world", required=True)
+    parser.add_argument("command", choices=["componentize"])
+    parser.add_argument("main")
+    parser.add_argument("--output", required=True)
+    parser.add_argument("--python-path", action="append", required=True)
+    return parser.parse_args()
+
+
+def _imported(options: argparse.Namespace, library: str) -> dict:
+    """The main module, with this machine's folders in place of the sandbox's `/0`, `/1`…"""
+    sys.path[:0] = options.python_path
+    for module, function in _OF_THE_SANDBOX.items():
+        found = importlib.import_module(f"wasgi.guest.{module}")
+        assert callable(getattr(found, function)), f"{module}.{function}"
+        setattr(found, function, lambda: None)
+    importlib.import_module("wasgi.guest.gather").STANDARD_LIBRARY = library
+    main = Path(options.python_path[0], f"{options.main}.py")
+    source = main.read_text("utf-8").replace(f'"{_LIBRARY}"', repr(library))
+    source = re.sub(
+        r"(?<=['\"])/(\d+)(?=['\"/])", lambda found: options.python_path[int(found[1])], source
+    )
+    scope: dict = {}
+    exec(compile(source, str(main), "exec"), scope)
+    return scope
+
+
+def _answer(main: dict) -> dict:
+    if world := main.get("WitWorld"):
+        plan = {"path": sys.path, "script": {"file": "hello.py", "source": _SCRIPT}, "warm": ["/"]}
+        loaded = json.loads(world().load(json.dumps(plan)))
+        assert "error" not in loaded, loaded
+    response = fakes.answered(main["Application"](), fakes.Environ(**_VARIABLES))
+    return {"status": response.head[0], "body": b"".join(response.blocks).decode("utf-8")}
+
+
+#: A request's variables, as they cross.
+_VARIABLES = {
+    "REQUEST_METHOD": b"GET", "PATH_INFO": b"/asked", "SERVER_NAME": b"test", "SERVER_PORT": b"80",
+    "SERVER_PROTOCOL": b"HTTP/1.1", "wsgi__url_scheme": b"http", "wsgi__version": b"1.0",
+}  # fmt: skip
