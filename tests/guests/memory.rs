@@ -1,7 +1,9 @@
 //! Takes memory until there is none. With `?try` it can take a no, and tells how much it got. With
 //! `?hold=` it takes so many MiB and reads the request's body; then it answers, or with `&end=trap`
 //! it traps, with `&end=spin` it computes for ever, and with `&end=send` it sends all that it has
-//! in one block.
+//! in one block. With `?keep=` it keeps the request's body, and where it finds no memory for that
+//! it traps (`keep=trap`), fails (`keep=fail`), or answers with that status. With `?count` it reads
+//! the body without keeping it, and then takes memory until there is none.
 
 use wasgi_sdk::{Environ, Result, StartResponse};
 
@@ -16,6 +18,13 @@ fn application(environ: Environ, start_response: StartResponse) -> Result<String
     if let Some(mib) = query.get("hold").and_then(|mib| mib.parse::<usize>().ok()) {
         return hold(mib, query.get("end"), &environ, &start_response);
     }
+    if let Some(otherwise) = query.get("keep") {
+        return keep(otherwise, &environ, &start_response);
+    }
+    if query.get("count").is_some() {
+        let mut input = environ.input();
+        while input.block()?.is_some() {}
+    }
     let gentle = environ.query().get("try").is_some();
     let mut hoard: Vec<Vec<u8>> = Vec::new();
     loop {
@@ -28,6 +37,24 @@ fn application(environ: Environ, start_response: StartResponse) -> Result<String
     }
     start_response.call("200 OK", &TEXT)?;
     Ok(format!("{} MiB", hoard.len()))
+}
+
+fn keep(otherwise: &str, environ: &Environ, start_response: &StartResponse) -> Result<String> {
+    let mut kept: Vec<u8> = Vec::new();
+    let mut input = environ.input();
+    while let Some(block) = input.block()? {
+        if otherwise != "trap" && kept.try_reserve(block.len()).is_err() {
+            drop(kept);
+            if otherwise == "fail" {
+                return Err("no memory".into());
+            }
+            start_response.call(&format!("{otherwise} No Memory"), &TEXT)?;
+            return Ok("no memory".into());
+        }
+        kept.extend_from_slice(&block);
+    }
+    start_response.call("200 OK", &TEXT)?;
+    Ok(format!("{} bytes", kept.len()))
 }
 
 fn hold(

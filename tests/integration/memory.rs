@@ -83,6 +83,42 @@ fn requests_beyond_the_total_are_turned_away_and_all_else_goes_on() {
 }
 
 #[test]
+fn a_body_that_a_handler_has_no_memory_for_is_a_413_that_names_the_limit() {
+    let site = Site::new().with_cases(["memory"]);
+    let settings = "[budget]\nmemory = \"16MiB\"\n";
+    std::fs::write(site.path().join("wasgi.toml"), settings).expect("written");
+    let server = Server::of(&site);
+    let body = vec![b'x'; 24 << 20];
+    // Whether it traps, raises, or makes the answer itself that a framework makes of an exception.
+    for end in ["trap", "fail", "500"] {
+        let mut client = server.connect();
+        let refused = client.post(&format!("/memory?keep={end}"), &body);
+        assert_eq!(refused.status(), 413, "{end}");
+        assert!(
+            refused.text().contains("budget.memory is 16 MiB"),
+            "{end}: {}",
+            refused.text()
+        );
+    }
+    let log = server.error_log();
+    log.expect(&["POST /memory", "had no memory", "budget.memory", "it ran out"]);
+    log.expect(&["had no memory", "budget.memory", "it raised", "no memory"]);
+    log.expect(&["had no memory", "budget.memory", "answered with status 500"]);
+    // An answer that the handler chose is its own.
+    let mut client = server.connect();
+    let own = client.post("/memory?keep=507", &body);
+    assert_eq!((own.status(), own.text()), (507, "no memory"));
+    // What fits is served, and so is a longer body that is not kept.
+    let mut client = server.connect();
+    let kept = client.post("/memory?keep=trap", &body[..2 << 20]);
+    assert_eq!((kept.status(), kept.text()), (200, "2097152 bytes"));
+    // The body was short beside the memory: running out of it has another reason.
+    let failed = client.post("/memory?count", &body[..64 << 10]);
+    assert_eq!(failed.status(), 500);
+    server.stop();
+}
+
+#[test]
 fn all_is_given_back_however_a_request_ends() {
     let site = site("[handlers.memory]\nwall-time = \"2s\"\n");
     let server = Server::of(&site);

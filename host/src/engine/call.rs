@@ -228,12 +228,34 @@ async fn run_on(code: Arc<Code>, request: Request, reuse: u32) -> Finished {
                     _store: None,
                 };
             }
-            result => result.err(),
+            result => failure(result, store.data()),
         },
     };
     Finished {
         failure,
         _store: Some(store),
+    }
+}
+
+/// What went wrong with a request, if anything did. It is the request's body if that took the memory.
+fn failure(result: Result<(), Failure>, state: &State) -> Option<Failure> {
+    let failure = result.err()?;
+    match (&failure, state.body_denied) {
+        (
+            Failure::Exception(_)
+            | Failure::Panic(_)
+            | Failure::Trap(_)
+            | Failure::Memory(_)
+            | Failure::Exit(_)
+            | Failure::NotStarted
+            | Failure::BadResponse(_),
+            Some(read_bytes),
+        ) => Some(Failure::BodyMemory {
+            read_bytes,
+            budget_bytes: state.budget.memory_bytes,
+            failure: Some(Box::new(failure)),
+        }),
+        _ => Some(failure),
     }
 }
 
@@ -256,7 +278,7 @@ async fn run(code: Arc<Code>, request: Request) -> Finished {
         Pre::Command(pre) => Box::pin(command::run(pre, &mut store)).await,
     };
     Finished {
-        failure: result.err(),
+        failure: failure(result, store.data()),
         _store: Some(store),
     }
 }
@@ -291,6 +313,7 @@ async fn answer(application: &Application, store: &mut Store<State>) -> Result<(
 /// Sends a body that is whole, with the head and the end in one: nobody waits for the client.
 fn finish(store: &mut Store<State>, block: Vec<u8>) -> Result<(), Failure> {
     let state = store.data_mut();
+    refuse_body(state)?;
     state
         .exchange
         .trace()
@@ -326,6 +349,7 @@ async fn send_blocks(
             // R2: an empty block sends no head.
             continue;
         }
+        refuse_body(store.data())?;
         if !store.data_mut().send_head() {
             return Err(Failure::NotStarted);
         }
@@ -337,11 +361,30 @@ async fn send_blocks(
             break;
         }
     }
+    refuse_body(store.data())?;
     if !store.data_mut().send_head() {
         return Err(Failure::NotStarted);
     }
     store.data().exchange.end(Vec::new());
     Ok(())
+}
+
+/// Frameworks answer with status 500 where an exception reaches them, of which out of memory is one.
+///
+/// # Errors
+///
+/// When it was the request's body that took the memory, and no head has been sent.
+fn refuse_body(state: &State) -> Result<(), Failure> {
+    match (&state.response, state.body_denied) {
+        (Response::Ready(head), Some(read_bytes)) if head.status == 500 => {
+            Err(Failure::BodyMemory {
+                read_bytes,
+                budget_bytes: state.budget.memory_bytes,
+                failure: None,
+            })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Calls `close`, whatever became of the body (B2).

@@ -21,10 +21,15 @@ impl Footprint {
         self.now = self.after(from, to);
     }
 
+    /// What the budget leaves beside the memories as they were at their start.
+    pub(super) fn room(self, budget_bytes: usize) -> usize {
+        budget_bytes.saturating_sub(self.first)
+    }
+
     /// Whether three quarters of what it could grow by is used up, so that the next request may
     /// find no room. What it has taken it never gives back, and many a program leaks.
     pub(super) fn is_nearly_full(self, budget_bytes: usize) -> bool {
-        let room = budget_bytes.saturating_sub(self.first);
+        let room = self.room(budget_bytes);
         self.now.saturating_sub(self.first) > room / 4 * 3
     }
 }

@@ -27,6 +27,10 @@ use crate::permits::Permit;
 /// size that the host must allocate.
 const READ_BYTES: u64 = 64 * 1024;
 
+/// How often the bytes of a request's body may be in a guest's memory at a time, where the body is
+/// what took the memory: as received, decoded, and as objects of a language.
+const BODY_COPIES: u64 = 8;
+
 /// What of a status is kept in a trace, in bytes: it may be of any length where it is refused.
 const STATUS_BYTES: usize = 200;
 
@@ -59,6 +63,9 @@ pub(super) struct State {
     /// Why the last growth of memory was refused, if it was: a trap that follows is most likely
     /// about that.
     pub(super) memory_denied: Option<MemoryDenied>,
+    /// What the guest had read of the request's body, in bytes, when its budget left no memory to
+    /// go on, if the body was much of what took the memory.
+    pub(super) body_denied: Option<u64>,
     footprint: Footprint,
     /// What the instance has of the total of all instances' memory.
     pub(super) reservation: Reservation,
@@ -111,6 +118,7 @@ impl State {
             budget,
             failure: None,
             memory_denied: None,
+            body_denied: None,
             footprint: Footprint::default(),
             reservation,
             meter,
@@ -147,6 +155,7 @@ impl State {
         self.budget = budget;
         self.failure = None;
         self.memory_denied = None;
+        self.body_denied = None;
         self.meter = meter;
         self.closing_limit = None;
         self.request = self.request.wrapping_add(1);
@@ -175,6 +184,17 @@ impl State {
     /// Has the guest see these folders, from its first use of WASI on.
     pub(super) fn set_folders(&mut self, folders: &Folders) {
         self.folders = folders.clone();
+    }
+
+    /// Takes note of what was read of the request's body, if it is what the memory is for of which
+    /// the guest was refused `more_bytes`.
+    fn note_body(&mut self, more_bytes: usize) {
+        let read = self.exchange.read_bytes();
+        let held_bytes = read.saturating_mul(BODY_COPIES);
+        let room = self.footprint.room(self.budget.memory_bytes);
+        if held_bytes >= room.max(more_bytes) as u64 && read > 0 {
+            self.body_denied = Some(read);
+        }
     }
 
     /// Whether the next request may find no memory left.
@@ -345,6 +365,7 @@ impl ResourceLimiter for State {
         }
         if self.footprint.after(current, desired) > self.budget.memory_bytes {
             self.memory_denied = Some(MemoryDenied::Budget);
+            self.note_body(desired.saturating_sub(current));
         } else if let Err(short) = self.reservation.grow_memory(current, desired) {
             self.memory_denied = Some(MemoryDenied::Total(short));
         } else {

@@ -111,6 +111,8 @@ struct Body {
     awaited: bool,
     /// The handler has asked for some of it.
     was_asked_for: bool,
+    /// What the handler has read, in bytes.
+    read_bytes: u64,
 }
 
 impl Exchange {
@@ -177,6 +179,11 @@ impl Exchange {
             state.await_body(context.waker());
         }
         result.map_or(Poll::Pending, Poll::Ready)
+    }
+
+    /// How much of the body the handler has read, in bytes.
+    pub fn read_bytes(&self) -> u64 {
+        self.lock().body.read_bytes
     }
 
     /// Likewise, without waiting: `None` where nothing has arrived yet.
@@ -440,10 +447,12 @@ impl Body {
     /// Takes at most `size` bytes from the front; all of them without copying where it can.
     fn take(&mut self, size: usize) -> Vec<u8> {
         if self.start == 0 && self.bytes.len() <= size {
+            self.read_bytes += self.bytes.len() as u64;
             return std::mem::take(&mut self.bytes);
         }
         let end = self.bytes.len().min(self.start.saturating_add(size));
         let taken = self.bytes[self.start..end].to_vec();
+        self.read_bytes += taken.len() as u64;
         self.start = end;
         if self.start == self.bytes.len() {
             self.compact();

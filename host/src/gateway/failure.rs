@@ -37,6 +37,16 @@ pub enum Failure {
     Trap(String),
     /// The instance asked for more memory than its budget, and trapped. Bytes.
     Memory(usize),
+    /// The instance was refused more memory by its budget while it held much of the request's body:
+    /// the body is too long for this handler.
+    BodyMemory {
+        /// What it had read of the body, in bytes.
+        read_bytes: u64,
+        /// The budget, in bytes.
+        budget_bytes: usize,
+        /// How the handler failed, unless it answered with status 500.
+        failure: Option<Box<Failure>>,
+    },
     /// The request computed for longer than its budget.
     CpuTime(Duration),
     /// The request was in work for longer than its budget, the time not counted in which it waited
@@ -67,6 +77,7 @@ impl Failure {
     /// The status of the answer, where no head has been sent yet.
     pub fn status(&self) -> u16 {
         match self {
+            Self::BodyMemory { .. } => 413,
             Self::CpuTime(_) | Self::WallTime(_) => 504,
             Self::Busy(_) | Self::NoRoom | Self::NoMemory(_) | Self::TotalMemory(_) => 503,
             Self::Exception(_)
@@ -93,6 +104,22 @@ impl fmt::Display for Failure {
                 "ran out of memory: its budget is {} MiB (--max-memory)",
                 bytes / (1024 * 1024)
             ),
+            Self::BodyMemory {
+                read_bytes,
+                budget_bytes,
+                failure,
+            } => {
+                write!(
+                    f,
+                    "had no memory for the request's body after {read_bytes} bytes of it: its budget \
+                     is {} MiB (budget.memory)",
+                    budget_bytes / (1024 * 1024)
+                )?;
+                match failure {
+                    Some(failure) => write!(f, "; it {failure}"),
+                    None => write!(f, "; it answered with status 500"),
+                }
+            }
             Self::CpuTime(limit) => {
                 write!(f, "computed for longer than {limit:?} (--max-cpu-time)")
             }
@@ -220,6 +247,12 @@ mod tests {
         assert_eq!(Failure::Exit(1).status(), 500);
         assert_eq!(Failure::BadResponse("a\nb".into()).status(), 500);
         assert_eq!(Failure::Memory(1).status(), 500);
+        let body = Failure::BodyMemory {
+            read_bytes: 1,
+            budget_bytes: 1,
+            failure: None,
+        };
+        assert_eq!(body.status(), 413);
         assert_eq!(Failure::CpuTime(Duration::ZERO).status(), 504);
         assert_eq!(Failure::WallTime(Duration::ZERO).status(), 504);
         assert_eq!(Failure::Busy(1).status(), 503);

@@ -212,8 +212,17 @@ impl Context {
         self.shared.pages.error(status, reason(status), why)
     }
 
-    /// The answer to a request whose handler failed: the client learns that, and not why.
+    /// The answer to a request whose handler failed: the client learns that, and not why, unless it
+    /// can do something about it.
     pub(super) fn failure(&self, failure: &Failure) -> Answer {
+        if let Failure::BodyMemory { budget_bytes, .. } = failure {
+            let why = format!(
+                "The request's body is longer than this handler has memory for: its limit \
+                 budget.memory is {} MiB.",
+                budget_bytes / (1024 * 1024)
+            );
+            return self.error(failure.status(), &why);
+        }
         let why = match failure.status() {
             503 => {
                 let why = "The server has as much to do as it can. Try again in a moment.";

@@ -64,6 +64,10 @@ pub(super) fn failures(probe: &ProbeResult) -> Vec<Finding> {
             "budget",
             "look for what it waits for; a long answer may need a larger budget",
         ),
+        Failure::BodyMemory { .. } => (
+            "budget",
+            "read the body in blocks rather than whole, or raise the budget",
+        ),
         Failure::Memory(_) => (
             "budget",
             "send the body in blocks rather than whole, or raise the budget",
