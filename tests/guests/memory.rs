@@ -46,7 +46,7 @@ fn keep(otherwise: &str, environ: &Environ, start_response: &StartResponse) -> R
         if otherwise != "trap" && kept.try_reserve(block.len()).is_err() {
             drop(kept);
             if otherwise == "fail" {
-                return Err("no memory".into());
+                return Err(std::io::Error::other("no memory").into());
             }
             start_response.call(&format!("{otherwise} No Memory"), &TEXT)?;
             return Ok("no memory".into());

@@ -101,7 +101,12 @@ fn a_body_that_a_handler_has_no_memory_for_is_a_413_that_names_the_limit() {
         );
     }
     let log = server.error_log();
-    log.expect(&["POST /memory", "had no memory", "budget.memory", "it ran out"]);
+    log.expect(&[
+        "POST /memory",
+        "had no memory",
+        "budget.memory",
+        "it ran out",
+    ]);
     log.expect(&["had no memory", "budget.memory", "it raised", "no memory"]);
     log.expect(&["had no memory", "budget.memory", "answered with status 500"]);
     // An answer that the handler chose is its own.

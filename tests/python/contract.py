@@ -179,6 +179,8 @@ def deep_in_c(environ, start_response):
     import json
     import marshal
     import pickle
+    import types
+    import typing
     import xml.etree.ElementTree as tree
 
     def nested(depth, wrap=lambda inner: [inner]):
@@ -204,6 +206,7 @@ def deep_in_c(environ, start_response):
             return Deep(self.depth - 1) + other
 
     depth = int(environ["QUERY_STRING"])
+    variable = typing.TypeVar("variable")
     cases = {
         "loads": lambda: json.loads("[" * depth),
         "dumps": lambda: json.dumps(nested(depth)),
@@ -222,6 +225,15 @@ def deep_in_c(environ, start_response):
         "getattr": lambda: Deep(depth).name,
         "add": lambda: Deep(depth) + 1,
         "free": lambda: nested(depth) and None,
+        "hash": lambda: hash(nested(depth, lambda inner: (inner,))),
+        "hash_key": lambda: {nested(depth, lambda inner: (inner,)): 1},
+        "hash_slice": lambda: hash(nested(depth, lambda inner: slice(inner, 1))),
+        "hash_alias": lambda: hash(nested(depth, lambda inner: list[inner])),
+        "hash_method": lambda: hash(nested(depth, lambda inner: types.MethodType(inner or len, 1))),
+        "parameters": lambda: list[nested(depth, lambda inner: [inner or variable])][int],
+        "fold_sum": lambda: compile("1+" * depth + "1", "", "eval"),
+        "fold_attribute": lambda: compile("a" + ".a" * depth, "", "eval"),
+        "fold_call": lambda: compile("a" + "()" * depth, "", "eval"),
     }
     start_response("200 OK", TEXT)
     for name, case in cases.items():

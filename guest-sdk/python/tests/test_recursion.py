@@ -24,7 +24,7 @@ def component(module):
     return b"\0asm\x0d\0\1\0" + section(1, module) + section(0, text(b"end") + b"x")
 
 
-def module(*, calls=b"\x10\x01", name=b"leaf"):
+def module(*, calls=b"\x10\x01", name=b"leaf", other=b"x"):
     """Imports one function and the stack's address; has a guard, a function that may call it, and
     another."""
     types = vector(b"\x60" + vector(b"\x7f", b"\x7e") + vector(b"\x7f"), b"\x60\0\0")
@@ -34,7 +34,7 @@ def module(*, calls=b"\x10\x01", name=b"leaf"):
         text(b"env") + text(b"__stack_pointer") + b"\x03\x7f\x01",
     )
     functions = vector(b"\x01", b"\x00", b"\x00")
-    exports = vector(text(b"_Py_CheckRecursiveCall") + b"\0\x01", text(b"x") + b"\0\x02")
+    exports = vector(text(b"_Py_CheckRecursiveCall") + b"\0\x01", text(other) + b"\0\x02")
     bodies = [b"\0\x0b", b"\0" + calls + b"\x20\0\x0b", b"\0\x20\0\x0b"]
     code = vector(*(recursion._leb(len(body)) + body for body in bodies))
     named = vector(b"\x03" + text(name))
@@ -70,6 +70,19 @@ class Guarded(unittest.TestCase):
         _, found = bodies(guarded(component(module(calls=b"", name=b"list_dealloc"))))
         self.assertEqual(found[2], STEP[0] + b"\x04" + STEP[1])
         _, found = bodies(guarded(component(module(calls=b"", name=b"float_dealloc"))))
+        self.assertEqual(len(found), 3)
+
+    def test_one_that_asks_no_guard_is_behind_one_that_does(self):
+        hashes = module(calls=b"", name=b"tuple_hash", other=b"Py_EnterRecursiveCall")
+        _, found = bodies(guarded(component(hashes)))
+        asked = b"\x41\0\x10\x02\x04\x7f\x41\x7f\x05\x20\0\x20\1\x10\x04\x0b"
+        before, after = b"\0\x23\0\x41\x90\x03\x6b\x24\0", b"\x23\0\x41\x90\x03\x6a\x24\0\x0b"
+        self.assertEqual(found[2], before + asked + after)
+        folds = module(calls=b"", name=b"astfold_expr", other=b"Py_EnterRecursiveCall")
+        _, found = bodies(guarded(component(folds)))
+        self.assertEqual(found[2], before + asked.replace(b"\x41\x7f", b"\x41\0") + after)
+        # Where there is nobody to ask it stays as it is.
+        _, found = bodies(guarded(component(module(calls=b"", name=b"tuple_hash"))))
         self.assertEqual(len(found), 3)
 
     def test_what_is_around_the_module_stays(self):

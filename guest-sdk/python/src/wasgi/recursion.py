@@ -7,7 +7,8 @@ of `json`, take up nothing of the former, so that the guard never sees them.
 
 So each function that asks the guard, and each that frees an object, is put behind a small one that
 moves the address of the C stack by `STEP_BYTES` around the call. `wasgi.guest.stack` sets the
-limit that belongs to it.
+limit that belongs to it. Some functions that call themselves ask no guard, and CPython ends the
+process where they go too deep. They are put behind one that asks.
 """
 
 from __future__ import annotations
@@ -22,6 +23,22 @@ STEP_BYTES = 1024
 #: The parser's functions have a step of their own, since one pair of parentheses goes through 25 of
 #: them. Each takes 170 bytes of the engine's stack, and CPython allows 200 pairs.
 _PARSES, _PARSES_STEP_BYTES = b"_rule", 208
+
+#: What functions return that ask no guard and go as deep as an object or a syntax tree is, where
+#: there is an exception: hashes, types with parameters, and the folding of constants.
+_UNGUARDED = {
+    **dict.fromkeys([b"tuple_hash", b"slice_hash", b"ga_hash", b"union_hash", b"method_hash"], -1),
+    b"mappingproxy_hash": -1,
+    b"_Py_make_parameters": 0, b"_Py_subs_parameters": 0,
+    b"astfold_expr": 0, b"_PyCode_ConstantKey": 0,
+}  # fmt: skip
+
+#: They have a step of their own, as each takes less than 300 bytes of the engine's stack.
+_UNGUARDED_STEP_BYTES = 400
+
+#: Asks the guard, and is not 0 where it raised `RecursionError`. It takes the address of a text that
+#: ends the message, and what is at 0 is empty.
+_ASK = b"Py_EnterRecursiveCall"
 
 #: The interpreter's loop, which asks the guard in its own way.
 _LOOP = b"_PyEval_EvalFrameDefault"
@@ -44,7 +61,8 @@ _CUSTOM, _TYPE, _IMPORT, _FUNCTION, _EXPORT, _CODE = 0, 1, 2, 3, 7, 10
 #: The global that has the address.
 _STACK_POINTER = (b"env", b"__stack_pointer")
 
-_CALL, _END = b"\x10", b"\x0b"
+_CALL, _IF_I32, _ELSE, _END = b"\x10", b"\x04\x7f", b"\x05", b"\x0b"
+_NUMBER = {0: b"\x41\x00", -1: b"\x41\x7f"}
 
 
 class LayoutError(Exception):
@@ -99,20 +117,27 @@ def _with_steps(module: bytes, exports: dict[bytes, int]) -> bytes:
     names = _names(module)
     calls = [_CALL + form for name in _GUARDS if name in exports for form in _forms(exports[name])]
     guards = {exports[name] for name in _GUARDS if name in exports}
+    unguarded = _UNGUARDED if _ASK in exports else {}
     found = []
     for index, (start, end) in enumerate(bodies):
         name = names.get(imported + index, b"")
         frees = name.endswith(_FREES) and name not in _FREES_LEAF
         # The bytes of a call may as well be part of a number: such a function has a step too many.
         asks = any(module.find(call, start, end) >= 0 for call in calls)
-        if (frees or asks or name == _LOOP) and imported + index not in guards:
+        if (frees or asks or name == _LOOP or name in unguarded) and imported + index not in guards:
             found.append(index)
     steps, moved = {}, []
     for number, index in enumerate(found):
         inner = imported + len(bodies) + number
-        parses = names.get(imported + index, b"").endswith(_PARSES)
-        size = _PARSES_STEP_BYTES if parses else STEP_BYTES
-        steps[index] = _step(types[kinds[index]], inner, stack_pointer, size)
+        name = names.get(imported + index, b"")
+        arguments = b"".join(b"\x20" + _leb(at) for at in range(types[kinds[index]]))
+        call = arguments + _CALL + _leb(inner)
+        size = _PARSES_STEP_BYTES if name.endswith(_PARSES) else STEP_BYTES
+        if name in unguarded:
+            size = _UNGUARDED_STEP_BYTES
+            asked = _NUMBER[0] + _CALL + _leb(exports[_ASK])
+            call = asked + _IF_I32 + _NUMBER[unguarded[name]] + _ELSE + call + _END
+        steps[index] = _step(call, stack_pointer, size)
         moved.append(index)
     kept = [
         steps.get(index) or module[start:end] for index, (start, end) in enumerate(bodies)
@@ -131,13 +156,11 @@ def _with_steps(module: bytes, exports: dict[bytes, int]) -> bytes:
     return b"".join(parts)
 
 
-def _step(parameters: int, inner: int, stack_pointer: int, size: int) -> bytes:
-    """A function that moves the address, calls another with its own parameters, and moves it back."""
+def _step(call: bytes, stack_pointer: int, size: int) -> bytes:
+    """A function that moves the address around a call."""
     get, put = b"\x23" + _leb(stack_pointer), b"\x24" + _leb(stack_pointer)
     by = b"\x41" + _signed(size)
-    arguments = b"".join(b"\x20" + _leb(number) for number in range(parameters))
-    call = _CALL + _leb(inner)
-    return b"\0" + get + by + b"\x6b" + put + arguments + call + get + by + b"\x6a" + put + _END
+    return b"\0" + get + by + b"\x6b" + put + call + get + by + b"\x6a" + put + _END
 
 
 def _imports(module: bytes, section: _Section) -> tuple[int, int]:

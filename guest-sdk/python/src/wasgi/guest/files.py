@@ -19,9 +19,9 @@ _COMPRESS_FROM_BYTES = 512
 #: What is written is kept in pieces of this size, in bytes: a file that grows is not copied.
 PIECE_BYTES = 64 * 1024
 
-#: All that is in writable folders, in bytes. As large as the longest body that a server takes by
-#: default: what is above it, or above the handler's memory, is a full disk.
-WRITABLE_BYTES_MAX = 64 << 20
+#: All that is in writable folders, in bytes. It is in the handler's memory, whose budget is less
+#: nearly always: a server names that one where an upload does not fit.
+WRITABLE_BYTES_MAX = 1 << 30
 
 #: Entries in writable folders: each takes some hundred bytes of memory.
 _WRITABLE_ENTRIES_MAX = 20_000
