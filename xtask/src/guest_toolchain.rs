@@ -135,6 +135,18 @@ impl GuestToolchain {
         matches!(self, Self::Own)
     }
 
+    /// The compiler's name and version.
+    ///
+    /// # Errors
+    ///
+    /// When the compiler of the workspace at `root` does not tell its version.
+    pub(crate) fn compiler(&self, root: &Path) -> Result<String> {
+        match self {
+            Self::Own => Ok(format!("rustc {}", Rustc::query(root)?.release)),
+            Self::Debian(toolchain) => Ok(toolchain.describe()),
+        }
+    }
+
     /// What it is, for people.
     pub(crate) fn describe(&self) -> String {
         match self {

@@ -72,9 +72,9 @@ const TASKS: [Task; 15] = [
     },
     Task {
         name: "python-native",
-        arguments: "",
-        about: "Build what of the Python SDK is compiled, and put it into the source tree",
-        run: |workspace, _| python_native::build(workspace),
+        arguments: "[--check]",
+        about: "Build the compiled part of the Python SDK, or compare what is there",
+        run: python_native::run,
     },
     Task {
         name: "runtime",

@@ -91,15 +91,15 @@ impl CodeFile {
     /// Fails when the code was compiled for other settings than the engine's, or the system has no
     /// room for the mapping.
     pub(super) fn map(&self, engine: &Engine) -> wasmtime::Result<Mapped> {
+        #[allow(
+            unsafe_code,
+            reason = "loading compiled code is unsafe by nature; see below"
+        )]
         // SAFETY: the file has what wasmtime compiled and nobody changes it. Either it is sealed
         // (`seal`), or only this process writes to it (`written`), or it is an entry of the code
         // cache: this user's, in a folder of this user's, neither writable by anybody else; this
         // program writes to an entry only before it has its name; and its checksum was compared
         // through this descriptor (see `cache`). wasmtime itself checks version and settings.
-        #[allow(
-            unsafe_code,
-            reason = "loading compiled code is unsafe by nature; see above"
-        )]
         unsafe {
             if is_module(&self.0)? {
                 let file = self.0.try_clone()?;

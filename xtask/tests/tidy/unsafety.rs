@@ -46,6 +46,27 @@ fn unsafe_is_where_it_is_known(file: &File) -> Vec<Complaint> {
         .collect()
 }
 
+/// A block or an implementation that is unsafe says why it is sound, in a comment right above it.
+fn unsafe_says_why_it_is_sound(file: &File) -> Vec<Complaint> {
+    if file.extension() != "rs" {
+        return Vec::new();
+    }
+    let lines: Vec<&str> = file.text.lines().map(str::trim_start).collect();
+    let is_sound = |line: usize| {
+        let above = lines[..line - 1].iter().rev();
+        let mut comment = above.take_while(|line| line.starts_with("//"));
+        comment.any(|line| line.starts_with("// SAFETY: "))
+    };
+    let code = code(&file.text);
+    let promises = code
+        .windows(2)
+        .filter(|pair| pair[0].text == "unsafe" && ["{", "impl"].contains(&pair[1].text));
+    promises
+        .filter(|pair| !is_sound(pair[0].line))
+        .map(|pair| Complaint::new(file, pair[0].line, "no `// SAFETY:` right above it"))
+        .collect()
+}
+
 /// Whether a line forbids something, or denies it.
 fn forbids(text: &str, line: usize) -> bool {
     let line = text.lines().nth(line - 1).unwrap_or_default();
@@ -55,6 +76,20 @@ fn forbids(text: &str, line: usize) -> bool {
 #[test]
 fn unsafe_code_is_in_few_files() {
     assert_tidy(&[unsafe_is_where_it_is_known]);
+}
+
+#[test]
+fn unsafe_code_says_why_it_is_sound() {
+    assert_tidy(&[unsafe_says_why_it_is_sound]);
+    let rule = unsafe_says_why_it_is_sound;
+    let sound = "// SAFETY: it is.\n// Always.\nlet a = unsafe { g() };\n";
+    assert!(lines(rule, "a.rs", sound).is_empty());
+    assert_eq!(
+        lines(rule, "a.rs", format!("{sound}unsafe {{ g() }}\n")),
+        [4]
+    );
+    assert_eq!(lines(rule, "a.rs", "// why\nunsafe impl S for T {}"), [2]);
+    assert!(lines(rule, "a.rs", "unsafe fn f() {}\nunsafe extern \"C\" {}").is_empty());
 }
 
 #[test]

@@ -23,10 +23,12 @@ unsafe impl GlobalAlloc for CLibrary {
         if layout.align() > MALLOC_ALIGNMENT {
             return core::ptr::null_mut();
         }
+        // SAFETY: `malloc` takes any size.
         unsafe { malloc(layout.size()).cast() }
     }
 
     unsafe fn dealloc(&self, address: *mut u8, _: Layout) {
+        // SAFETY: the caller's contract: the address is one of `alloc`'s, and so of `malloc`'s.
         unsafe { free(address.cast()) }
     }
 }

@@ -42,6 +42,7 @@ struct Definition {
 
 // SAFETY: nothing in it is changed but by CPython, under its lock.
 unsafe impl Sync for Definition {}
+// SAFETY: nothing in it is changed by anybody.
 unsafe impl Sync for Method {}
 
 /// `METH_VARARGS`: the arguments come as a tuple.
@@ -112,6 +113,7 @@ const fn method(name: &'static CStr, function: Function) -> Method {
 /// Called by CPython, under its lock.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn PyInit__native() -> *mut Object {
+    // SAFETY: the definition is static, as are the names and functions that it refers to.
     unsafe { PyModule_Create2(&raw const DEFINITION, API_VERSION) }
 }
 

@@ -30,6 +30,7 @@ pub(crate) unsafe extern "C" fn set_limit(_: *mut Object, tuple: *mut Object) ->
     };
     // SAFETY: this thread has a state, since it runs Python.
     let state = unsafe { PyThreadState_Get() };
+    // SAFETY: it is that state.
     match unsafe { limits(state) } {
         Some(words) => {
             // SAFETY: three words in the state, as `limits` has found them.
@@ -55,8 +56,10 @@ unsafe fn limits(state: *mut c_void) -> Option<*mut [u32; 3]> {
     let here = &raw const state as u32;
     let words: *mut u32 = state.cast();
     (0..WORDS).find_map(|at| {
-        // SAFETY: the state is part of a larger structure, the interpreter's.
+        // SAFETY: the state is part of a larger structure, the interpreter's, which goes on for
+        // more than these words.
         let found = unsafe { words.add(at) }.cast::<[u32; 3]>();
+        // SAFETY: three words in that structure, which are numbers whatever they stand for.
         let [top, soft, hard] = unsafe { found.read() };
         let is_found = top >= here
             && here > soft
