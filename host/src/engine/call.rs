@@ -237,7 +237,7 @@ async fn run_on(code: Arc<Code>, request: Request, reuse: u32) -> Finished {
     }
 }
 
-/// What went wrong with a request, if anything did. It is the request's body if that took the memory.
+/// What went wrong with a request, if anything did: the request's body, if that took the memory.
 fn failure(result: Result<(), Failure>, state: &State) -> Option<Failure> {
     let failure = result.err()?;
     match (&failure, state.body_denied) {
@@ -369,7 +369,7 @@ async fn send_blocks(
     Ok(())
 }
 
-/// Frameworks answer with status 500 where an exception reaches them, of which out of memory is one.
+/// Frameworks answer an exception with status 500, and out of memory is one.
 ///
 /// # Errors
 ///
