@@ -372,11 +372,14 @@ fn deep_recursion_in_c_is_an_exception_and_no_trap() {
                 ("free", _) | ("unary", 2_000) => &["none"][..],
                 ("ast" | "unary", _) => &["MemoryError", "SyntaxError"],
                 ("marshal", _) => &["ValueError"],
+                // Some 2,300 levels are not too deep for these.
+                (name, 2_000) if name.starts_with("hash") => &["none", "RecursionError"],
+                ("fold_sum" | "fold_attribute", 2_000) => &["none", "RecursionError"],
                 _ => &["RecursionError"],
             };
             assert!(expected.contains(&end), "{depth} {line}");
         }
-        assert_eq!(ended.text().lines().count(), 17, "{}", ended.text());
+        assert_eq!(ended.text().lines().count(), 26, "{}", ended.text());
     }
     server.stop();
 }

@@ -3,6 +3,7 @@
 //!
 //! Each is a short script over cargo. What the server itself can do is in the package `wasgi`.
 
+mod axe;
 mod bench;
 mod dependencies;
 mod docs;
@@ -39,7 +40,7 @@ struct Task {
     run: fn(&Workspace, &[OsString]) -> Result<()>,
 }
 
-const TASKS: [Task; 15] = [
+const TASKS: [Task; 16] = [
     Task {
         name: "serve",
         arguments: "[ARGS…]",
@@ -75,6 +76,12 @@ const TASKS: [Task; 15] = [
         arguments: "[--check]",
         about: "Build the compiled part of the Python SDK, or compare what is there",
         run: python_native::run,
+    },
+    Task {
+        name: "axe",
+        arguments: "",
+        about: "Look at the pages with axe-core in Chromium, light and dark, phone and desktop",
+        run: axe::axe,
     },
     Task {
         name: "runtime",

@@ -1,0 +1,199 @@
+//! Looks for what keeps people from using the pages of the demo site and the server's own: axe-core
+//! over each of them in Chromium, light and dark, on a phone and on a desktop.
+//!
+//! Chromium, Node and npm are the machine's. axe-core comes from npm in one version, whose bytes are
+//! known. Where something is not there, this says so and does nothing.
+
+use std::env;
+use std::ffi::OsString;
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::guest_toolchain::GuestToolchain;
+use crate::guests;
+use crate::process::{run, step};
+use crate::tracked;
+use crate::workspace::Workspace;
+
+/// What axe-core is called at npm, with its version.
+const PACKAGE: &str = "axe-core@4.11.0";
+
+/// The file that npm writes, and the BLAKE3 hash of its bytes.
+const ARCHIVE: (&str, &str) = (
+    "axe-core-4.11.0.tgz",
+    "",
+);
+
+/// The one file of it that is needed.
+const SCRIPT: &str = "package/axe.min.js";
+
+/// The program that looks at pages, from the repository's top.
+const LOOK: &str = "tests/browser/axe.mjs";
+
+/// What Chromium is called by those who package it.
+const BROWSERS: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "chrome"];
+
+/// Pages of the demo site that its start does not link to, in this order of looking.
+const UNLINKED: [&str; 3] = ["/nothing", "/bottle/", "/django/"];
+
+/// `cargo xtask axe`: builds the site, serves it, and looks at its pages.
+///
+/// # Errors
+///
+/// When something does not build, axe-core can't be had, or there is a finding.
+pub(crate) fn axe(workspace: &Workspace, arguments: &[OsString]) -> Result<()> {
+    if let Some(argument) = arguments.first() {
+        bail!("axe takes no arguments, and {} is one", argument.display());
+    }
+    let browser = BROWSERS.iter().find_map(|name| find(name));
+    let (Some(browser), Some(_), Some(_)) = (browser, find("node"), find("npm")) else {
+        step("skipped: no Chromium, Node and npm on the path (Debian: chromium, nodejs, npm)");
+        return Ok(());
+    };
+    let script = script(&workspace.target.join("axe"))?;
+    let toolchain = GuestToolchain::ensure(&workspace.root)?;
+    let demos = guests::build_tracked(workspace, &toolchain, None, None)?;
+    let server = crate::build_server(workspace)?;
+    let demo_site = demo_site(workspace, &demos)?;
+    let bare_site = bare_site()?;
+    let demo = Server::start(&server, workspace, demo_site.path())?;
+    let bare = Server::start(&server, workspace, bare_site.path())?;
+    let mut look = Command::new("node");
+    look.arg(workspace.root.join(LOOK))
+        .arg(browser)
+        .arg(script)
+        .arg(format!("{}/", demo.url));
+    for path in UNLINKED {
+        let handler = format!("handlers/{}.wasm", path.trim_matches('/'));
+        if !path.ends_with('/') || demo_site.path().join(handler).is_file() {
+            look.arg(format!("{}{path}", demo.url));
+        }
+    }
+    look.arg(format!("{}/", bare.url))
+        .arg(format!("{}/nothing", bare.url));
+    run(&mut look)
+}
+
+/// A program on the path.
+fn find(name: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH")?;
+    env::split_paths(&path)
+        .map(|folder| folder.join(name))
+        .find(|file| file.is_file())
+}
+
+/// axe-core, from npm where it is not in the folder.
+fn script(folder: &Path) -> Result<PathBuf> {
+    let (name, hash) = ARCHIVE;
+    let archive = folder.join(name);
+    fs::create_dir_all(folder).with_context(|| format!("can't make {}", folder.display()))?;
+    if !archive.is_file() {
+        step(format!("npm pack {PACKAGE}"));
+        run(Command::new("npm")
+            .args(["pack", "--silent", PACKAGE])
+            .current_dir(folder))?;
+    }
+    let bytes = fs::read(&archive).with_context(|| format!("can't read {}", archive.display()))?;
+    let found = blake3::hash(&bytes).to_string();
+    ensure!(
+        found == hash,
+        "{} is not the {PACKAGE} that is known here: {found}, not {hash}",
+        archive.display()
+    );
+    run(Command::new("tar")
+        .args(["-xzf", name, SCRIPT])
+        .current_dir(folder))?;
+    Ok(folder.join(SCRIPT))
+}
+
+/// The demo site, with the Python demos where they are built.
+fn demo_site(workspace: &Workspace, demos: &Path) -> Result<tempfile::TempDir> {
+    let folder = tempfile::tempdir()?;
+    let handlers = folder.path().join("handlers");
+    copy(&tracked::copy(workspace)?.join("html"), &folder.path().join("html"))?;
+    copy(demos, &handlers)?;
+    let python = workspace.target.join("guests/python-demos");
+    if python.is_dir() {
+        copy(&python, &handlers)?;
+    } else {
+        step("`cargo xtask python` was not run: the pages of the Python demos are left out");
+    }
+    Ok(folder)
+}
+
+/// A site whose pages are the server's own: a list of what is in a folder, and errors.
+fn bare_site() -> Result<tempfile::TempDir> {
+    let folder = tempfile::tempdir()?;
+    for name in ["handlers", "html/a folder"] {
+        fs::create_dir_all(folder.path().join(name))?;
+    }
+    fs::write(folder.path().join("html/notes & more.txt"), "Notes.\n")?;
+    fs::write(folder.path().join("wasgi.toml"), "[pages]\nlisting = true\n")?;
+    Ok(folder)
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to)?;
+    let entries = from
+        .read_dir()
+        .with_context(|| format!("can't read {}", from.display()))?;
+    for entry in entries {
+        let entry = entry?;
+        let to = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &to)?;
+        } else {
+            fs::copy(entry.path(), &to)
+                .with_context(|| format!("can't copy {}", entry.path().display()))?;
+        }
+    }
+    Ok(())
+}
+
+/// A server of a site. It is killed when this is dropped.
+struct Server {
+    child: Child,
+    /// Where it answers, without a slash at the end.
+    url: String,
+}
+
+impl Server {
+    /// Starts it, and waits until all handlers are loaded.
+    fn start(program: &Path, workspace: &Workspace, site: &Path) -> Result<Self> {
+        let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
+        let mut child = Command::new(program)
+            .arg("serve")
+            .arg(site)
+            .args(["--addr", &address.to_string(), "--no-access-log", "--code-cache"])
+            .arg(workspace.target.join("axe/cache"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .context("can't start the server")?;
+        let said = child.stdout.take().context("no output")?;
+        let server = Self {
+            child,
+            url: format!("http://{address}"),
+        };
+        for line in BufReader::new(said).lines() {
+            if line?.starts_with("all handlers are loaded") {
+                return Ok(server);
+            }
+        }
+        bail!("the server has ended: `wasgi serve {}`", site.display())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Fails when it has ended, which is what is wanted.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
