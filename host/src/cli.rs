@@ -116,7 +116,7 @@ pub struct Wit {
     /// The folder to write to, which is made if it is not there
     #[arg(value_name = "DIR", default_value = "wit")]
     pub folder: PathBuf,
-    /// The world that is wanted
+    /// The world that is wanted; wasi:http/proxy@0.2.N for one of wasi:http
     #[arg(long, value_name = "NAME", default_value = "wasgi:gateway/handler")]
     pub world: String,
 }

@@ -271,6 +271,36 @@ fn wasgi_wit_writes_the_contract_and_leaves_other_files_alone() {
     );
 }
 
+#[test]
+fn wasgi_wit_writes_wasi_http_from_the_sources_that_cargo_keeps() {
+    let site = Site::bare();
+    let (cargo, folder) = (site.path().join("cargo"), site.path().join("wit"));
+    let ask = |world: &str| {
+        let mut command = wasgi(["wit", "--world", world]);
+        Process::start(command.arg(&folder).env("CARGO_HOME", &cargo)).wait()
+    };
+    assert!(ask("wasi:http").refusal().contains("cargo fetch"));
+
+    let sources = cargo.join("registry/src/index-1/wasmtime-wasi-http-48.9.9/wit/deps");
+    std::fs::create_dir_all(&sources).expect("made");
+    let text = "package wasi:http@0.2.12;\n\nworld proxy {\n}\n";
+    std::fs::write(sources.join("http.wit"), text).expect("written");
+    let written = ask("wasi:http/proxy@0.2.10");
+    assert!(written.status.success(), "{}", written.everything());
+    let read = |name| std::fs::read_to_string(folder.join(name)).expect("it is there");
+    assert_eq!(read("deps/http.wit"), text.replace("0.2.12", "0.2.10"));
+    assert!(read("world.wit").contains("world proxy {\n  include wasi:http/proxy@0.2.10;"));
+    // Another version is not mixed into it.
+    assert!(ask("wasi:http/proxy").refusal().contains("has something else in it"));
+
+    for (world, said) in [
+        ("wasi:http/proxy@0.3.0", "0.2.2 to 0.2.12"),
+        ("wasi:sockets", "wasi:http/proxy"),
+    ] {
+        assert!(ask(world).refusal().contains(said), "{world}");
+    }
+}
+
 /// The program, with the tests' code cache.
 fn with_cache(arguments: &[&str]) -> Ended {
     let mut command = wasgi(arguments);

@@ -1,4 +1,6 @@
-//! `wasgi wit`: the contract, for toolchains that build from a folder of WIT.
+//! `wasgi wit`: the contract, or `wasi:http`, for toolchains that build from a folder of WIT.
+
+mod wasi_http;
 
 use std::fs;
 use std::path::Path;
@@ -22,43 +24,43 @@ const WORLDS: [&str; 4] = [
     "handler",
 ];
 
-/// `wasgi wit`: writes the contract to a folder. A file there that says something else is left
-/// alone.
+/// `wasgi wit`: writes the contract, or `wasi:http`, to a folder. A file there that says something
+/// else is left alone.
 ///
 /// # Errors
 ///
 /// Fails when the world is another one, the folder can't be written to, or has another contract.
 pub fn wit(arguments: &cli::Wit) -> anyhow::Result<ExitCode> {
     let world = &arguments.world;
-    if world.starts_with("wasi:") {
+    let files = if world.starts_with("wasi:") {
+        wasi_http::files(world)?
+    } else if WORLDS.contains(&&**world) {
+        vec![(GATEWAY_FILE.into(), GATEWAY.to_owned())]
+    } else {
         bail!(
-            "--world {world}: WASI's interfaces come with the toolchain, which has to have those of \
-             its own version: docs/handlers.md says where"
-        );
-    }
-    if !WORLDS.contains(&&**world) {
-        bail!(
-            "--world {world}: there is no such world; there is {}",
+            "--world {world}: there is no such world; there are {} and wasi:http/proxy",
             WORLDS[0]
         );
+    };
+    for (name, text) in files {
+        write(&arguments.folder.join(name), &text)?;
     }
-    let folder = &arguments.folder;
-    fs::create_dir_all(folder).with_context(|| format!("{}: can't be made", folder.display()))?;
-    write(&folder.join(GATEWAY_FILE))?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn write(file: &Path) -> anyhow::Result<()> {
+fn write(file: &Path, text: &str) -> anyhow::Result<()> {
     let shown = file.display();
+    let folder = file.parent().unwrap_or(file);
+    fs::create_dir_all(folder).with_context(|| format!("{}: can't be made", folder.display()))?;
     match fs::read_to_string(file) {
-        Ok(present) if present == GATEWAY => {
+        Ok(present) if present == text => {
             println!("{shown} is up to date");
             return Ok(());
         }
         Ok(_) => bail!("{shown} has something else in it: remove it, or name another folder"),
         Err(_) => {}
     }
-    fs::write(file, GATEWAY).with_context(|| format!("{shown}: can't be written"))?;
+    fs::write(file, text).with_context(|| format!("{shown}: can't be written"))?;
     println!("wrote {shown}");
     Ok(())
 }
