@@ -2,12 +2,14 @@
 //! for each version of a handler, since the guest's own error may say little or nothing.
 //!
 //! A command has variables, those of its request. The adapter that makes a command a component asks
-//! for folders by itself, so of a command's files nothing is said.
+//! for folders by itself, so of a command's files nothing is said; and what componentize-py puts
+//! around an interpreter asks for variables by itself, once in each instance.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use wasmtime::component::{Linker, Resource};
+use wasmtime::{StoreContext, WasmBacktrace};
 use wasmtime_wasi::filesystem::{Descriptor, WasiFilesystemView};
 use wasmtime_wasi::p2::bindings::filesystem::preopens::Host;
 use wasmtime_wasi::p2::bindings::sockets::ip_name_lookup::ResolveAddressStream;
@@ -24,6 +26,10 @@ const VERSION: &str = "0.2.12";
 
 /// What a log line shows of a host's name, in bytes: the longest there is (RFC 1035 section 3.1).
 const NAME_BYTES: usize = 255;
+
+/// What is in the names, mangled or not, of functions that componentize-py puts around an
+/// interpreter.
+const PYTHON_RUNTIME: &str = "componentize_py_runtime";
 
 /// What is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,10 +101,10 @@ pub(super) fn add_files_and_variables_to_linker(
         .instance(&format!("wasi:cli/environment@{VERSION}"))?
         .func_wrap("get-environment", |mut store, (): ()| {
             let state: &mut State = store.data_mut();
-            state.refuse(
-                Thing::Variables,
-                "asked for the process's variables: handlers have none",
-            );
+            if state.is_news(Thing::Variables) && !is_asked_by_python_runtime(&store) {
+                let state: &mut State = store.data_mut();
+                state.note("asked for the process's variables: handlers have none");
+            }
             Ok((Vec::<(String, String)>::new(),))
         })?;
     linker
@@ -114,6 +120,13 @@ pub(super) fn add_files_and_variables_to_linker(
         })?;
     linker.allow_shadowing(false);
     Ok(())
+}
+
+/// Whether it is no program that asks, but what componentize-py puts around an interpreter.
+fn is_asked_by_python_runtime<'a>(store: impl Into<StoreContext<'a, State>>) -> bool {
+    let stack = WasmBacktrace::force_capture(store.into());
+    let mut names = stack.frames().iter().filter_map(|frame| frame.func_name());
+    names.any(|name| name.contains(PYTHON_RUNTIME))
 }
 
 fn no_network(state: &mut State, what: &str) {

@@ -211,13 +211,16 @@ impl State {
     /// Tells the log what the guest was refused, in a line of its own: once for each version of a
     /// handler.
     pub(super) fn refuse(&mut self, thing: Thing, text: &str) {
-        if self
-            .refused
-            .as_ref()
-            .is_none_or(|refused| refused.is_news(thing))
-        {
+        if self.is_news(thing) {
             self.log.note(text);
         }
+    }
+
+    /// Takes note of a thing that the guest was refused, and says whether it is the first time for
+    /// this version of a handler.
+    pub(super) fn is_news(&self, thing: Thing) -> bool {
+        let refused = self.refused.as_ref();
+        refused.is_none_or(|refused| refused.is_news(thing))
     }
 
     /// Tells the log what the host has to say of the guest, in a line of its own.
