@@ -8,7 +8,14 @@
 //! - `<!-- run: background until "TEXT" -->`: starts it, and waits until it says that.
 //! - `<!-- run: write FILE -->`: writes the block to a file.
 //! - `<!-- run: in place of "TEXT" in FILE -->`: puts the block where the text is.
+//! - `<!-- run: where PROGRAM -->`: runs it where there is such a program.
 //! - `<!-- run: no, WHY -->`: leaves it out.
+//!
+//! Two comments are for no block, and stand for what a page takes for granted:
+//!
+//! - `<!-- run: first COMMAND -->`: runs a command.
+//! - `<!-- run: serve FOLDER -->`: builds the server, puts `wasgi` on the path, and has it serve a
+//!   folder.
 //!
 //! The page's own address, 127.0.0.1:8000, is replaced by one that is free.
 
@@ -26,8 +33,16 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::process::step;
 use crate::workspace::Workspace;
 
-/// The page that is run where none is named.
-const README: &str = "README.md";
+/// The pages that are run where none is named: all that have commands.
+const PAGES: [&str; 7] = [
+    "README.md",
+    "docs/benchmarks.md",
+    "docs/handlers.md",
+    "docs/python.md",
+    "docs/tls.md",
+    "guest-sdk/python/README.md",
+    "guest-sdk/rust/README.md",
+];
 
 /// The address in the documentation.
 const ADDRESS: &str = "127.0.0.1:8000";
@@ -36,8 +51,9 @@ const ADDRESS: &str = "127.0.0.1:8000";
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// How often a command is tried whose output is not yet what the page says: a server takes up a
-/// changed handler a moment later.
-const TRIES: u32 = 60;
+/// changed handler a moment later, and one in Python when it is compiled, for which a slow machine
+/// takes two minutes.
+const TRIES: u32 = 240;
 
 /// How often it is looked whether a background command says what is waited for: half an hour, as
 /// the first build of the server is in it.
@@ -65,8 +81,8 @@ enum Action {
 
 /// `cargo xtask docs [PAGE…]`: runs pages, each in a fresh copy.
 pub(crate) fn docs(workspace: &Workspace, pages: &[OsString]) -> Result<()> {
-    let readme = [OsString::from(README)];
-    let pages = if pages.is_empty() { &readme[..] } else { pages };
+    let all = PAGES.map(OsString::from);
+    let pages = if pages.is_empty() { &all[..] } else { pages };
     for page in pages {
         let text = fs::read_to_string(workspace.root.join(page))
             .with_context(|| format!("can't read {}", page.display()))?;
@@ -92,7 +108,17 @@ fn parse(text: &str) -> Result<Vec<Action>> {
     let mut lines = text.lines();
     while let Some(line) = lines.next() {
         if let Some(rest) = line.strip_prefix("<!-- run: ") {
-            directive = Some(rest.trim_end_matches("-->").trim());
+            let rest = rest.trim_end_matches("-->").trim();
+            if let Some(command) = rest.strip_prefix("first ") {
+                actions.push(Action::Run {
+                    command: format!("{command}\n"),
+                    expected: Vec::new(),
+                });
+            } else if let Some(folder) = rest.strip_prefix("serve ") {
+                actions.extend(serve(folder));
+            } else {
+                directive = Some(rest);
+            }
             continue;
         }
         let Some(language) = line.strip_prefix("```") else {
@@ -103,6 +129,22 @@ fn parse(text: &str) -> Result<Vec<Action>> {
     }
     ensure!(directive.is_none(), "a directive without a block");
     Ok(actions)
+}
+
+/// What has a folder served, by a server that is built for it.
+fn serve(folder: &str) -> [Action; 2] {
+    let build = "cargo build --release --package wasgi\n\
+                 export PATH=\"$CARGO_TARGET_DIR/release:$PATH\"\n";
+    [
+        Action::Run {
+            command: build.to_owned(),
+            expected: Vec::new(),
+        },
+        Action::Start {
+            command: format!("wasgi serve {folder}\n"),
+            until: "all handlers are loaded".to_owned(),
+        },
+    ]
 }
 
 fn add(
@@ -129,6 +171,10 @@ fn add(
             command: text,
             until,
         });
+    } else if let Some(program) = directive.strip_prefix("where ") {
+        let command = format!("if command -v {program} >/dev/null; then\n{text}fi\n");
+        let expected = Vec::new();
+        actions.push(Action::Run { command, expected });
     } else if let Some(file) = directive.strip_prefix("write ") {
         let file = file.to_owned();
         actions.push(Action::Write { file, text });
@@ -189,7 +235,9 @@ fn matches(line: &str, parts: &[&str]) -> bool {
 
 /// A fresh copy of the repository, and what is started in it.
 struct Copy {
+    /// Where the copy is, and what pages put beside it.
     folder: tempfile::TempDir,
+    root: PathBuf,
     target: PathBuf,
     address: String,
 }
@@ -199,6 +247,7 @@ impl Copy {
     /// that the dependencies are compiled once.
     fn make(workspace: &Workspace) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("wasgi-docs-").tempdir()?;
+        let root = folder.path().join("wasgi");
         let mut list = Command::new("git");
         list.args(["ls-files", "-z"]).current_dir(&workspace.root);
         let listed = list.output().context("can't start git")?;
@@ -209,13 +258,14 @@ impl Copy {
             if name.is_empty() || !from.is_file() {
                 continue;
             }
-            let to = folder.path().join(name);
+            let to = root.join(name);
             fs::create_dir_all(to.parent().unwrap_or(&to))?;
             fs::copy(&from, &to).with_context(|| format!("can't copy {name}"))?;
         }
         let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
         Ok(Self {
             folder,
+            root,
             target: workspace.target.clone(),
             address: address.to_string(),
         })
@@ -227,13 +277,13 @@ impl Copy {
         for action in actions {
             match action {
                 Action::Write { file, text } => {
-                    let file = self.folder.path().join(file);
+                    let file = self.root.join(file);
                     fs::create_dir_all(file.parent().unwrap_or(&file))?;
                     fs::write(&file, text)
                         .with_context(|| format!("can't write {}", file.display()))?;
                 }
                 Action::Replace { file, old, new } => {
-                    let file = self.folder.path().join(file);
+                    let file = self.root.join(file);
                     let text = fs::read_to_string(&file)
                         .with_context(|| format!("can't read {}", file.display()))?;
                     ensure!(text.contains(old), "{} has no {old:?}", file.display());
@@ -282,7 +332,7 @@ impl Shell {
         path.push(std::env::var_os("PATH").unwrap_or_default());
         let mut child = Command::new("bash")
             .args(["--noprofile", "--norc"])
-            .current_dir(copy.folder.path())
+            .current_dir(&copy.root)
             .env("PATH", path)
             .env("CARGO_INSTALL_ROOT", &installed)
             .env("CARGO_TARGET_DIR", &copy.target)
@@ -412,6 +462,9 @@ mod tests {
                 run("two\n", &[]),
             ]
         );
+        let only = parse("<!-- run: where go -->\n```sh\ngo\n```\n").expect("it is a page");
+        let command = "if command -v go >/dev/null; then\ngo\nfi\n";
+        assert_eq!(only, [run(command, &[])]);
         assert!(parse("<!-- run: fly -->\n```sh\nx\n```\n").is_err());
         assert!(parse("<!-- run: no, why -->\n").is_err());
     }
@@ -430,8 +483,41 @@ mod tests {
     }
 
     #[test]
-    fn the_readme_can_be_run() {
-        let actions = parse(include_str!("../../README.md")).expect("its directives are in order");
-        assert!(actions.len() > 8, "{actions:?}");
+    fn every_page_with_commands_can_be_run() {
+        let root = Workspace::load().expect("cargo describes it").root;
+        let mut found = Vec::new();
+        for folder in ["", "docs", "guest-sdk/python", "guest-sdk/rust"] {
+            let entries = root.join(folder).read_dir().expect("a folder");
+            for path in entries.map(|entry| entry.expect("an entry").path()) {
+                if path.extension().is_none_or(|extension| extension != "md") {
+                    continue;
+                }
+                let text = fs::read_to_string(&path).expect("text");
+                let actions = parse(&text).unwrap_or_else(|error| {
+                    panic!("{}: {error:#}", path.display());
+                });
+                let has_commands = text.contains("\n```sh\n") || text.contains("\n```console\n");
+                if has_commands || !actions.is_empty() {
+                    let name = path.strip_prefix(&root).expect("below it");
+                    found.push(name.to_string_lossy().into_owned());
+                }
+            }
+        }
+        found.sort();
+        assert_eq!(found, PAGES);
+    }
+
+    #[test]
+    fn what_a_page_takes_for_granted_is_done_where_it_stands() {
+        let page = "<!-- run: first mkdir a -->\n\n<!-- run: serve a -->\n```sh\nb\n```\n";
+        let actions = parse(page).expect("it is a page");
+        let commands = actions.iter().map(|action| match action {
+            Action::Run { command, .. } | Action::Start { command, .. } => command.as_str(),
+            _ => "",
+        });
+        let commands: Vec<&str> = commands.collect();
+        assert_eq!(commands[0], "mkdir a\n");
+        assert!(commands[1].starts_with("cargo build "), "{commands:?}");
+        assert_eq!(commands[2..], ["wasgi serve a\n", "b\n"]);
     }
 }

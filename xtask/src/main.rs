@@ -104,7 +104,7 @@ const TASKS: [Task; 16] = [
     Task {
         name: "docs",
         arguments: "[PAGE…]",
-        about: "Run what README.md, or these pages, tell to run, top to bottom in a fresh copy",
+        about: "Run what the documents, or these pages, tell to run, in a fresh copy",
         run: docs::docs,
     },
     Task {
