@@ -291,7 +291,11 @@ fn wasgi_wit_writes_wasi_http_from_the_sources_that_cargo_keeps() {
     assert_eq!(read("deps/http.wit"), text.replace("0.2.12", "0.2.10"));
     assert!(read("world.wit").contains("world proxy {\n  include wasi:http/proxy@0.2.10;"));
     // Another version is not mixed into it.
-    assert!(ask("wasi:http/proxy").refusal().contains("has something else in it"));
+    assert!(
+        ask("wasi:http/proxy")
+            .refusal()
+            .contains("has something else in it")
+    );
 
     for (world, said) in [
         ("wasi:http/proxy@0.3.0", "0.2.2 to 0.2.12"),

@@ -1,8 +1,8 @@
 //! Looks for what keeps people from using the pages of the demo site and the server's own: axe-core
 //! over each of them in Chromium, light and dark, on a phone and on a desktop.
 //!
-//! Chromium, Node and npm are the machine's. axe-core comes from npm in one version, whose bytes are
-//! known. Where something is not there, this says so and does nothing.
+//! Chromium, Node and npm are the machine's. axe-core comes from npm in one version, whose bytes
+//! are known. Where something is not there, this says so and does nothing.
 
 use std::env;
 use std::ffi::OsString;
@@ -26,7 +26,7 @@ const PACKAGE: &str = "axe-core@4.11.0";
 /// The file that npm writes, and the BLAKE3 hash of its bytes.
 const ARCHIVE: (&str, &str) = (
     "axe-core-4.11.0.tgz",
-    "",
+    "7519e15b558d9deceb043ea103104bc396d5f7eb271a91ace69139dbdb0ec0f9",
 );
 
 /// The one file of it that is needed.
@@ -115,7 +115,10 @@ fn script(folder: &Path) -> Result<PathBuf> {
 fn demo_site(workspace: &Workspace, demos: &Path) -> Result<tempfile::TempDir> {
     let folder = tempfile::tempdir()?;
     let handlers = folder.path().join("handlers");
-    copy(&tracked::copy(workspace)?.join("html"), &folder.path().join("html"))?;
+    copy(
+        &tracked::copy(workspace)?.join("html"),
+        &folder.path().join("html"),
+    )?;
     copy(demos, &handlers)?;
     let python = workspace.target.join("guests/python-demos");
     if python.is_dir() {
@@ -133,7 +136,10 @@ fn bare_site() -> Result<tempfile::TempDir> {
         fs::create_dir_all(folder.path().join(name))?;
     }
     fs::write(folder.path().join("html/notes & more.txt"), "Notes.\n")?;
-    fs::write(folder.path().join("wasgi.toml"), "[pages]\nlisting = true\n")?;
+    fs::write(
+        folder.path().join("wasgi.toml"),
+        "[pages]\nlisting = true\n",
+    )?;
     Ok(folder)
 }
 
@@ -169,7 +175,12 @@ impl Server {
         let mut child = Command::new(program)
             .arg("serve")
             .arg(site)
-            .args(["--addr", &address.to_string(), "--no-access-log", "--code-cache"])
+            .args([
+                "--addr",
+                &address.to_string(),
+                "--no-access-log",
+                "--code-cache",
+            ])
             .arg(workspace.target.join("axe/cache"))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -33,7 +33,10 @@ pub(super) fn files(world: &str) -> anyhow::Result<Vec<File>> {
         bail!("--world {world}: of WASI, there is {}", NAMES[0]);
     }
     let patch = patch(version).with_context(|| {
-        format!("--world {world}: there are versions 0.2.{OLDEST} to 0.2.{NEWEST}, as {}@0.2.{NEWEST}", NAMES[0])
+        format!(
+            "--world {world}: there are versions 0.2.{OLDEST} to 0.2.{NEWEST}, as {}@0.2.{NEWEST}",
+            NAMES[0]
+        )
     })?;
     let sources = sources()?;
     let mut files = Vec::new();
@@ -45,7 +48,10 @@ pub(super) fn files(world: &str) -> anyhow::Result<Vec<File>> {
         let shown = path.display();
         let text = fs::read_to_string(&path).with_context(|| format!("{shown}: can't be read"))?;
         let text = as_of(&text, patch).with_context(|| shown.to_string())?;
-        files.push((Path::new("deps").join(path.file_name().unwrap_or_default()), text));
+        files.push((
+            Path::new("deps").join(path.file_name().unwrap_or_default()),
+            text,
+        ));
     }
     files.sort();
     files.push((PathBuf::from("world.wit"), own_world(patch)));
@@ -82,7 +88,10 @@ fn as_of(text: &str, patch: u32) -> anyhow::Result<String> {
             continue;
         }
         // With the comment above it.
-        while kept.last().is_some_and(|line| line.trim_start().starts_with("///")) {
+        while kept
+            .last()
+            .is_some_and(|line| line.trim_start().starts_with("///"))
+        {
             kept.pop();
         }
         if !lines.next().is_some_and(|item| item.ends_with(';')) {
@@ -136,7 +145,10 @@ mod tests {
     fn an_earlier_version_is_the_text_without_what_is_newer() {
         assert_eq!(as_of(TEXT, 12).expect("it is of this version"), TEXT);
         let earlier = as_of(TEXT, 10).expect("the newer item has one line");
-        assert!(earlier.starts_with("package wasi:cli@0.2.10;\n"), "{earlier}");
+        assert!(
+            earlier.starts_with("package wasi:cli@0.2.10;\n"),
+            "{earlier}"
+        );
         assert!(earlier.ends_with("  exit: func();\n}\n"), "{earlier}");
         assert!(as_of("@since(version = 0.2.12)\ninterface new {\n}\n", 10).is_err());
     }
@@ -157,6 +169,9 @@ mod tests {
             .split_once("name = \"wasmtime-wasi-http\"\nversion = \"")
             .expect("it is locked");
         let version = behind.split('"').next().unwrap_or_default();
-        assert!(format!("wasmtime-wasi-http-{version}").starts_with(CRATE), "{version}");
+        assert!(
+            format!("wasmtime-wasi-http-{version}").starts_with(CRATE),
+            "{version}"
+        );
     }
 }
