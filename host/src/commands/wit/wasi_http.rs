@@ -1,5 +1,5 @@
-//! The WIT of `wasi:http`, as the crate has it whose bindings the server is built on. It is read from
-//! where cargo keeps that crate's sources, so that nothing of it is part of this program.
+//! The WIT of `wasi:http`, as the crate has it whose bindings the server is built on. It is read
+//! from where cargo keeps that crate's sources, so that nothing of it is part of this program.
 
 use std::env;
 use std::fs;
@@ -137,9 +137,11 @@ fn entries(folder: &Path) -> Vec<PathBuf> {
 mod tests {
     use super::*;
 
-    const TEXT: &str = "package wasi:cli@0.2.12;\n\n@since(version = 0.2.0)\ninterface exit {\n  \
-                        /// Ends.\n  @since(version = 0.2.0)\n  exit: func();\n  /// With a code.\n  \
-                        ///\n  @since(version = 0.2.12)\n  exit-with-code: func(code: u8);\n}\n";
+    const TEXT: &str = concat!(
+        "package wasi:cli@0.2.12;\n\n@since(version = 0.2.0)\ninterface exit {\n",
+        "  /// Ends.\n  @since(version = 0.2.0)\n  exit: func();\n  /// With a code.\n",
+        "  ///\n  @since(version = 0.2.12)\n  exit-with-code: func(code: u8);\n}\n",
+    );
 
     #[test]
     fn an_earlier_version_is_the_text_without_what_is_newer() {
