@@ -1,29 +1,30 @@
-//! Durations, sizes and rates as people write them: `"30s"`, `"64MiB"`, `"500B/s"`.
+//! Durations, sizes and rates in configuration syntax: `"30s"`, `"64MiB"`, `"500B/s"`.
 //!
-//! Each is a module for serde's `with`, with `parse` and `show` beside. What `show` writes, `parse`
-//! reads, and it is the same value again. A number without a unit is none: whether it is seconds or
-//! milliseconds, bytes or mebibytes is what nobody remembers.
+//! Each type is a module for serde's `with` attribute, with `parse` and `show`. `parse` reads the
+//! output of `show` as the same value. A number without a unit is an error: a reader can't tell
+//! seconds from milliseconds, or bytes from mebibytes.
 
-/// Durations: `"250ms"`, `"30s"`, `"5m"`, `"1.5h"`, to the millisecond.
+/// Durations: `"250ms"`, `"30s"`, `"5m"`, `"1.5h"`, with a resolution of a millisecond.
 pub mod duration {
     use std::time::Duration;
 
     use serde::{Deserializer, Serializer};
 
-    /// The shortest one that is taken.
+    /// The minimum duration.
     pub const LEAST: Duration = Duration::from_millis(1);
 
-    /// The longest one that is taken: a day. What is to last longer has no need of a limit.
+    /// The maximum duration: a day. Anything longer needs no limit.
     pub const MOST: Duration = Duration::from_secs(24 * 60 * 60);
 
-    /// Units with their length in milliseconds, longest first.
+    /// Units and their length in milliseconds, longest first.
     const UNITS: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 
-    /// Reads a duration.
+    /// Parses a duration.
     ///
     /// # Errors
     ///
-    /// It has no number or no unit, or is not between [`LEAST`] and [`MOST`]; the text says so.
+    /// Fails if the text has no number or no unit, or the value is not between [`LEAST`] and
+    /// [`MOST`]; the error text says which.
     pub fn parse(text: &str) -> Result<Duration, String> {
         let (number, unit) = super::split(text);
         let unit = UNITS.iter().find(|(name, _)| *name == unit);
@@ -44,37 +45,37 @@ pub mod duration {
         }
     }
 
-    /// Writes a duration with the longest unit in which it is a whole number.
+    /// Formats a duration with the longest unit that makes it a whole number.
     pub fn show(duration: Duration) -> String {
         let milliseconds = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         super::whole(milliseconds, &UNITS)
     }
 
-    /// For serde.
+    /// Serializes a duration, for serde.
     ///
     /// # Errors
     ///
-    /// Fails when the serializer does.
+    /// Fails if the serializer fails.
     pub fn serialize<S: Serializer>(duration: &Duration, to: S) -> Result<S::Ok, S::Error> {
         to.serialize_str(&show(*duration))
     }
 
-    /// For serde.
+    /// Deserializes a duration, for serde.
     ///
     /// # Errors
     ///
-    /// What [`parse`] doesn't take, and what is no text.
+    /// Fails if the value isn't text or [`parse`] rejects it.
     pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
         super::deserialize(from, "a duration with a unit, such as \"30s\"", parse)
     }
 }
 
-/// Sizes: `"512B"`, `"64KiB"`, `"1GiB"`, into any type of whole number.
+/// Sizes: `"512B"`, `"64KiB"`, `"1GiB"`, into any integer type.
 pub mod size {
     use serde::de::Error;
     use serde::{Deserializer, Serializer};
 
-    /// Units with their size in bytes, largest first.
+    /// Units and their size in bytes, largest first.
     pub(super) const UNITS: [(&str, u64); 4] = [
         ("GiB", 1 << 30),
         ("MiB", 1 << 20),
@@ -82,14 +83,15 @@ pub mod size {
         ("B", 1),
     ];
 
-    /// The greatest size that is taken: 1,024 GiB, more than any one thing here should hold.
+    /// The maximum size: 1,024 GiB, more than any single limit needs.
     pub const MAX_BYTES: u64 = 1 << 40;
 
-    /// Reads a size, in bytes.
+    /// Parses a size, in bytes.
     ///
     /// # Errors
     ///
-    /// It is no whole number with a unit, or over [`MAX_BYTES`]; the text says so.
+    /// Fails if the text isn't a whole number with a unit, or exceeds [`MAX_BYTES`]; the error text
+    /// says which.
     pub fn parse(text: &str) -> Result<u64, String> {
         let (number, unit) = super::split(text);
         let unit = UNITS.iter().find(|(name, _)| *name == unit);
@@ -107,16 +109,16 @@ pub mod size {
         }
     }
 
-    /// Writes a size with the largest unit in which it is a whole number.
+    /// Formats a size with the largest unit that makes it a whole number.
     pub fn show(bytes: u64) -> String {
         super::whole(bytes, &UNITS)
     }
 
-    /// For serde.
+    /// Serializes a size, for serde.
     ///
     /// # Errors
     ///
-    /// Fails when the serializer does.
+    /// Fails if the serializer fails.
     pub fn serialize<T, S>(bytes: &T, to: S) -> Result<S::Ok, S::Error>
     where
         T: Copy + TryInto<u64>,
@@ -125,11 +127,11 @@ pub mod size {
         to.serialize_str(&show((*bytes).try_into().unwrap_or(u64::MAX)))
     }
 
-    /// For serde.
+    /// Deserializes a size, for serde.
     ///
     /// # Errors
     ///
-    /// What [`parse`] doesn't take, what is no text, and what doesn't fit.
+    /// Fails if the value isn't text, [`parse`] rejects it, or it doesn't fit into `T`.
     pub fn deserialize<'de, T, D>(from: D) -> Result<T, D::Error>
     where
         T: TryFrom<u64>,
@@ -145,11 +147,11 @@ pub mod rate {
     use serde::de::Error;
     use serde::{Deserializer, Serializer};
 
-    /// Reads a rate, in bytes per second.
+    /// Parses a rate, in bytes per second.
     ///
     /// # Errors
     ///
-    /// It is no size with `/s` behind it; the text says so.
+    /// Fails if the text isn't a size followed by `/s`; the error text says so.
     pub fn parse(text: &str) -> Result<u64, String> {
         let bytes = text.trim_end().strip_suffix("/s").map(super::size::parse);
         match bytes {
@@ -160,50 +162,50 @@ pub mod rate {
         }
     }
 
-    /// Writes a rate with the largest unit in which it is a whole number.
+    /// Formats a rate with the largest unit that makes it a whole number.
     pub fn show(bytes_per_second: u32) -> String {
         format!("{}/s", super::size::show(u64::from(bytes_per_second)))
     }
 
-    /// For serde.
+    /// Serializes a rate, for serde.
     ///
     /// # Errors
     ///
-    /// Fails when the serializer does.
+    /// Fails if the serializer fails.
     pub fn serialize<S: Serializer>(bytes_per_second: &u32, to: S) -> Result<S::Ok, S::Error> {
         to.serialize_str(&show(*bytes_per_second))
     }
 
-    /// For serde.
+    /// Deserializes a rate, for serde.
     ///
     /// # Errors
     ///
-    /// What [`parse`] doesn't take, what is no text, and 4 GiB per second or more.
+    /// Fails if the value isn't text, [`parse`] rejects it, or it is 4 GiB per second or more.
     pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<u32, D::Error> {
         let rate = super::deserialize(from, "a rate, such as \"500B/s\"", parse)?;
         u32::try_from(rate).map_err(|_| D::Error::custom("expected a rate below \"4GiB/s\""))
     }
 }
 
-/// A part of the machine's memory, or a size: `"50%"`, `"2GiB"`.
+/// A share of the machine's memory, or a size: `"50%"`, `"2GiB"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Share {
-    /// Hundredths of the memory that there is.
+    /// A percentage of the machine's memory.
     Percent(u32),
-    /// Bytes.
+    /// A size in bytes.
     Bytes(u64),
 }
 
 impl Share {
-    /// The greatest share that is taken, in hundredths: ten times what there is.
+    /// The maximum percentage: ten times the machine's memory.
     pub const MAX_PERCENT: u32 = 1000;
 
-    /// Reads a share.
+    /// Parses a share.
     ///
     /// # Errors
     ///
-    /// It is neither a size nor a whole number of hundredths from 1 to [`Self::MAX_PERCENT`]; the
-    /// text says so.
+    /// Fails if the text is neither a size nor a whole percentage from 1 to [`Self::MAX_PERCENT`];
+    /// the error text says so.
     pub fn parse(text: &str) -> Result<Self, String> {
         let Some(number) = text.trim_end().strip_suffix('%') else {
             return size::parse(text).map(Self::Bytes).map_err(|_| {
@@ -222,7 +224,7 @@ impl Share {
         }
     }
 
-    /// The share of `whole`, in bytes.
+    /// Returns the share of `whole`, in bytes.
     pub fn of(self, whole: u64) -> u64 {
         match self {
             Self::Percent(percent) => {
@@ -256,17 +258,17 @@ impl<'de> Deserialize<'de> for Share {
     }
 }
 
-/// Durations that need not be there. Skip those that aren't when writing.
+/// Optional durations. Pair with `skip_serializing_if`.
 pub mod optional_duration {
     use std::time::Duration;
 
     use serde::{Deserializer, Serializer};
 
-    /// For serde.
+    /// Serializes an optional duration, for serde.
     ///
     /// # Errors
     ///
-    /// Fails when the serializer does.
+    /// Fails if the serializer fails.
     pub fn serialize<S: Serializer>(duration: &Option<Duration>, to: S) -> Result<S::Ok, S::Error> {
         match duration {
             Some(duration) => super::duration::serialize(duration, to),
@@ -274,25 +276,25 @@ pub mod optional_duration {
         }
     }
 
-    /// For serde.
+    /// Deserializes an optional duration, for serde.
     ///
     /// # Errors
     ///
-    /// What is there is no duration.
+    /// Fails if the value isn't a duration.
     pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
         super::duration::deserialize(from).map(Some)
     }
 }
 
-/// Sizes that need not be there. Skip those that aren't when writing.
+/// Optional sizes. Pair with `skip_serializing_if`.
 pub mod optional_size {
     use serde::{Deserializer, Serializer};
 
-    /// For serde.
+    /// Serializes an optional size, for serde.
     ///
     /// # Errors
     ///
-    /// Fails when the serializer does.
+    /// Fails if the serializer fails.
     pub fn serialize<S: Serializer>(bytes: &Option<u64>, to: S) -> Result<S::Ok, S::Error> {
         match bytes {
             Some(bytes) => super::size::serialize(bytes, to),
@@ -300,11 +302,11 @@ pub mod optional_size {
         }
     }
 
-    /// For serde.
+    /// Deserializes an optional size, for serde.
     ///
     /// # Errors
     ///
-    /// What is there is no size.
+    /// Fails if the value isn't a size.
     pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
         super::size::deserialize(from).map(Some)
     }
@@ -315,7 +317,7 @@ use std::fmt;
 use serde::de::{Error, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// The number at the beginning of a text, and the unit behind it.
+/// Splits a text into its leading number and the unit after it.
 fn split(text: &str) -> (&str, &str) {
     let text = text.trim();
     let end = text
@@ -325,7 +327,7 @@ fn split(text: &str) -> (&str, &str) {
     (number, unit.trim_start())
 }
 
-/// A count in the first unit in which it is whole.
+/// Formats a count in the first unit that makes it a whole number.
 fn whole(count: u64, units: &[(&str, u64)]) -> String {
     let fits = |unit: &&(&str, u64)| count != 0 && count.is_multiple_of(unit.1);
     match units.iter().find(fits).or(units.last()) {
@@ -334,7 +336,7 @@ fn whole(count: u64, units: &[(&str, u64)]) -> String {
     }
 }
 
-/// Takes text, says what is expected in place of anything else, and parses.
+/// Deserializes text and parses it. An error for another type names the expected value.
 fn deserialize<'de, T, D>(
     from: D,
     expected: &'static str,
