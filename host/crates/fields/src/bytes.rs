@@ -1,17 +1,17 @@
-//! The characters of HTTP: which byte may stand where.
+//! The character classes of HTTP.
 
-/// One answer per byte, so that a check is a load and no branch.
+/// One entry per byte, so that a check is a load without a branch.
 type Class = [bool; 256];
 
-/// tchar (RFC 9110 section 5.6.2): letters, digits, and the visible characters that delimit
-/// nothing.
+/// tchar (RFC 9110 section 5.6.2): letters, digits, and the visible characters that are no
+/// delimiters.
 const TCHAR: Class = class(b"!#$%&'*+-.^_`|~", true);
 
-/// What a host's name may be made of (RFC 3986 section 3.2.2, reg-name): unreserved and sub-delims,
-/// and the percent sign, whose two digits are checked apart.
+/// The characters of a host name (RFC 3986 section 3.2.2, reg-name): unreserved, sub-delims, and
+/// the percent sign, whose two digits are checked separately.
 const HOST: Class = class(b"-._~!$&'()*+,;=%", true);
 
-/// Letters and digits, if they belong, and the others given.
+/// Returns the class of the bytes in `others`, and of letters and digits if `alphanumeric`.
 const fn class(others: &[u8], alphanumeric: bool) -> Class {
     let mut class = [false; 256];
     let mut byte = 0;
@@ -27,49 +27,49 @@ const fn class(others: &[u8], alphanumeric: bool) -> Class {
     class
 }
 
-/// Whether the byte may be part of a token: a method, a field name, a coding.
+/// Returns whether the byte may be part of a token: a method, a field name, a coding.
 #[inline]
 pub fn is_tchar(byte: u8) -> bool {
     TCHAR[byte as usize]
 }
 
-/// Whether this is a token: at least one tchar, and nothing else.
+/// Returns whether the bytes are a token: one or more tchar.
 #[inline]
 pub fn is_token(bytes: &[u8]) -> bool {
     !bytes.is_empty() && bytes.iter().all(|&byte| is_tchar(byte))
 }
 
-/// Whether the byte may be part of a host's name.
+/// Returns whether the byte may be part of a host name.
 #[inline]
 pub fn is_host_byte(byte: u8) -> bool {
     HOST[byte as usize]
 }
 
-/// Whether the byte may be part of a request-target as we take it: visible ASCII but `#`, which
-/// begins a fragment, and no form of a target has one (RFC 9112 section 3.2).
+/// Returns whether the byte is accepted in a request-target: visible ASCII except `#`, which begins
+/// a fragment; no form of a target has one (RFC 9112 section 3.2).
 ///
 /// Wider than the grammar (RFC 9112 section 3.2): browsers and tools send `|`, `"` and `{`, and
-/// every server takes them. No whitespace, no control character, and nothing but ASCII, though:
-/// servers differ in what they make of a raw byte above 127.
+/// every server accepts them. Whitespace, control characters and bytes above 127 are rejected:
+/// servers differ in how they interpret a raw byte above 127.
 #[inline]
 pub fn is_target_byte(byte: u8) -> bool {
     byte.is_ascii_graphic() && byte != b'#'
 }
 
-/// Whether the byte may be part of a field value (RFC 9110 section 5.5): tab, space, visible ASCII,
-/// or not ASCII.
+/// Returns whether the byte may be part of a field value (RFC 9110 section 5.5): tab, space,
+/// visible ASCII, or above 127.
 #[inline]
 pub fn is_value_byte(byte: u8) -> bool {
     (byte >= b' ' && byte != 0x7f) || byte == b'\t'
 }
 
-/// Optional whitespace (RFC 9110 section 5.6.3): space or tab.
+/// Returns whether the byte is optional whitespace (RFC 9110 section 5.6.3): space or tab.
 #[inline]
 pub fn is_ows(byte: u8) -> bool {
     byte == b' ' || byte == b'\t'
 }
 
-/// Without the optional whitespace around it.
+/// Removes surrounding optional whitespace.
 #[inline]
 pub fn trim(mut bytes: &[u8]) -> &[u8] {
     while let [first, rest @ ..] = bytes
@@ -85,8 +85,7 @@ pub fn trim(mut bytes: &[u8]) -> &[u8] {
     bytes
 }
 
-/// The number that 1*DIGIT says, up to `i64::MAX`: beyond it, what others on the way make of it is
-/// anyone's guess.
+/// Parses 1*DIGIT, up to `i64::MAX`. Other parsers on the path may treat larger values differently.
 #[inline]
 pub fn decimal(bytes: &[u8]) -> Option<u64> {
     if bytes.is_empty() {

@@ -1,36 +1,37 @@
-//! The rules of a response's head (R1 and B3 of the contract).
+//! The rules for a response head (R1 and B3 of the contract).
 
 use crate::bytes::{decimal, is_token, is_value_byte};
 use crate::names::is_hop_by_hop;
 
-/// Fields of one head. Servers commonly take a hundred of a client; a response has more where it
-/// sets many cookies, or links many things.
+/// The maximum number of fields in one head. Servers commonly accept a hundred from a client; a
+/// response can have more, with many cookies or links.
 pub const MAX_FIELDS_COUNT: usize = 1_000;
 
-/// A response's status, field names and field values together, in bytes, where no configuration
-/// says otherwise. 64 KiB: twice what servers commonly accept of a request's head.
+/// The default limit of a response's status, field names and field values together, in bytes. 64
+/// KiB: twice what servers commonly accept for a request head.
 pub const DEFAULT_MAX_HEAD_BYTES: usize = 64 * 1024;
 
-/// What a refusal shows of a status, a name or a value, in bytes: enough to know it by.
+/// The maximum number of bytes of a status, a name or a value in an error text: enough to identify
+/// it.
 const MAX_SHOWN_BYTES: usize = 100;
 
-/// What a head says that was checked.
+/// The values of a checked head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Checked<'a> {
     /// The status code, 200 to 999.
     pub status: u16,
-    /// The reason phrase. May be empty.
+    /// The reason phrase. Can be empty.
     pub reason: &'a [u8],
-    /// The value of `Content-Length`, in bytes, if there is such a field.
+    /// The value of `Content-Length`, in bytes, if present.
     pub length: Option<u64>,
 }
 
 /// Checks a head that an application wants to send: its size first, then the status, then each
-/// field. `max_bytes` is what the status, all names and all values may measure together.
+/// field. `max_bytes` limits the status, all names and all values together.
 ///
 /// # Errors
 ///
-/// The head may not be sent. The text says what of it, and why.
+/// Fails if the head may not be sent. The text names the part and the reason.
 pub fn check<'a>(
     status: &'a [u8],
     fields: &[(String, Vec<u8>)],
@@ -57,7 +58,7 @@ pub fn check<'a>(
     })
 }
 
-/// Checks that a head is no larger than it may be, before anything of it is looked at.
+/// Checks the size of a head before its contents.
 fn check_size(status: &[u8], fields: &[(String, Vec<u8>)], max_bytes: usize) -> Result<(), String> {
     let count = fields.len();
     if count > MAX_FIELDS_COUNT {
@@ -75,9 +76,10 @@ fn check_size(status: &[u8], fields: &[(String, Vec<u8>)], max_bytes: usize) -> 
     Ok(())
 }
 
-/// `"200 OK"`: three digits, a space and a reason (PEP 3333, "The start_response() Callable").
+/// Parses `"200 OK"`: three digits, a space and a reason (PEP 3333, "The start_response()
+/// Callable").
 ///
-/// 1xx is refused: interim responses are the host's to send, and 101 would end HTTP.
+/// Rejects 1xx: only the host sends interim responses, and 101 would end HTTP.
 fn parse_status(status: &[u8]) -> Result<(u16, &[u8]), String> {
     let wrong = || {
         format!(
@@ -143,7 +145,7 @@ fn check_value(name: &str, value: &[u8]) -> Result<(), String> {
     Ok(())
 }
 
-/// A length is digits, up to what everybody on the way can count with (`i64::MAX`).
+/// Parses a length: digits, up to `i64::MAX`, which every parser on the path can represent.
 fn parse_length(value: &[u8]) -> Result<u64, String> {
     decimal(value).ok_or_else(|| {
         format!(
@@ -153,19 +155,19 @@ fn parse_length(value: &[u8]) -> Result<u64, String> {
     })
 }
 
-/// The front of a text in quotes, with control characters by their escapes.
+/// Returns the start of a text in quotes, with control characters escaped.
 fn shown(text: &str) -> String {
     format!("{:?}{}", front(text), dots(text))
 }
 
-/// The front of bytes that are a text, most likely, in quotes.
+/// Returns the start of bytes, decoded as UTF-8 with replacements, in quotes.
 fn shown_bytes(bytes: &[u8]) -> String {
-    // One byte more than is shown says that there is more.
+    // One byte more than the limit, so that the result shows that there is more.
     let front = bytes.get(..=MAX_SHOWN_BYTES).unwrap_or(bytes);
     shown(&String::from_utf8_lossy(front))
 }
 
-/// The front of a name that is a token.
+/// Returns the start of a name that is a token.
 fn shown_bare(name: &str) -> String {
     format!("{}{}", front(name), dots(name))
 }
@@ -261,7 +263,7 @@ mod tests {
             refused("200 OK", &[("Content-Length", &name)]),
         ] {
             assert!(why.contains('…'), "{why}");
-            // Each byte that is shown takes six by its escape.
+            // An escape turns each shown byte into up to six.
             assert!(why.len() < 6 * MAX_SHOWN_BYTES + 100, "{why}");
         }
     }

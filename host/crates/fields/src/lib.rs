@@ -1,10 +1,10 @@
-//! What a status, a field name and a field value may be, as RFC 9110 says it, and what of them an
-//! application may send, as PEP 3333 says it.
+//! The rules for a status, a field name and a field value: what RFC 9110 allows, and what PEP 3333
+//! allows an application to send.
 //!
-//! The server and the tests of a handler's SDK check a head with the same functions, so a head
-//! that passes in a test passes in the server. [`bytes`] has the classes of bytes, [`names`] the
-//! names with a meaning to a server, [`head`] the rules of a response's head, and [`range`] which
-//! bytes a request asks for.
+//! The server and the native tests of a handler's SDK check a head with the same functions, so a
+//! head that passes in a test passes in the server. [`bytes`] has the classes of bytes, [`names`]
+//! the field names with a special meaning, [`head`] the rules for a response head, and [`range`]
+//! the bytes that a request asks for.
 
 pub mod bytes;
 pub mod head;

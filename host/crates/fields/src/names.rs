@@ -1,10 +1,10 @@
-//! Field names that mean something to whoever sends a message on.
+//! Field names with a meaning to an intermediary.
 
-/// Whether a field is about one connection (RFC 9110 section 7.6.1), so that only who owns the
-/// connection may send it. `Proxy-Connection` is in no RFC, and is treated as one by those who
-/// send it.
+/// Returns whether a field applies to one connection (RFC 9110 section 7.6.1), so that only the
+/// owner of the connection may send it. `Proxy-Connection` is in no RFC; its senders treat it as
+/// such a field.
 ///
-/// The length is compared first: most names end there.
+/// Compares the length first, which excludes most names.
 #[inline]
 pub fn is_connection_field(name: &str) -> bool {
     let is = |known: &str| name.eq_ignore_ascii_case(known);
@@ -18,8 +18,8 @@ pub fn is_connection_field(name: &str) -> bool {
     }
 }
 
-/// Whether PEP 3333 forbids a field to applications, by way of RFC 2616 section 13.5.1: the fields
-/// of a connection, and two that a client and its proxy have between them.
+/// Returns whether PEP 3333 forbids a field to applications, through RFC 2616 section 13.5.1: the
+/// connection fields, and two between a client and its proxy.
 pub fn is_hop_by_hop(name: &str) -> bool {
     is_connection_field(name)
         || name.eq_ignore_ascii_case("Proxy-Authenticate")
