@@ -1,4 +1,4 @@
-//! The way out: the answer to one request, from its head to what ends its body.
+//! The response to one request, from its head to the end of its body.
 
 use super::encode::{
     ConnectionOption, Delimiter, is_bodiless, wire_status, write_head, write_hexadecimal,
@@ -7,11 +7,11 @@ use super::error::CloseReason;
 use super::head::Version;
 use super::response::{BodyLength, Finish, Frame, ResponseHead, Skipped, Stamp};
 
-/// An answer, as far as it was written.
+/// The state of a response that is being written.
 #[derive(Debug)]
 pub(super) struct Answer {
     version: Version,
-    /// HEAD: the answer has a head alone.
+    /// The method is HEAD: the response consists of a head alone.
     to_head: bool,
     progress: Progress,
 }
@@ -25,7 +25,8 @@ enum Progress {
 }
 
 impl Answer {
-    /// An answer to a request that speaks `version`, and whose method may be HEAD.
+    /// Creates the state for the response to a request of HTTP version `version`. `to_head` says
+    /// whether the method is HEAD.
     pub(super) fn new(version: Version, to_head: bool) -> Self {
         Self {
             version,
@@ -34,8 +35,8 @@ impl Answer {
         }
     }
 
-    /// How the end of a body of this length is told (RFC 9112 section 6.3). HTTP/1.0 has no
-    /// chunks (section 6.1).
+    /// Returns how to mark the end of a body of this length (RFC 9112 section 6.3). HTTP/1.0 has no
+    /// chunked coding (section 6.1).
     pub(super) fn delimiter(&self, status: u16, length: BodyLength) -> Delimiter {
         match length {
             _ if self.to_head || is_bodiless(wire_status(status)) => Delimiter::NoBody,
@@ -45,7 +46,7 @@ impl Answer {
         }
     }
 
-    /// Writes the head. `is_last` if no request is read after this one.
+    /// Writes the head. `is_last` says whether the connection reads no further request.
     pub(super) fn start<'a, F>(
         &mut self,
         head: &ResponseHead<'a, F>,
@@ -71,8 +72,8 @@ impl Answer {
         self.progress != Progress::Unstarted
     }
 
-    /// Writes what goes before a block of the body. An empty block has to send nothing: as a chunk
-    /// it would end the body.
+    /// Writes the bytes that precede a block of the body. Writes nothing for an empty block: as a
+    /// chunk, it would end the body.
     pub(super) fn frame(&mut self, len: usize, out: &mut Vec<u8>) -> Frame {
         let Progress::Body(delimiter) = &mut self.progress else {
             return Frame::default();
@@ -100,7 +101,7 @@ impl Answer {
         }
     }
 
-    /// Writes what ends the body.
+    /// Writes the end of the body.
     pub(super) fn finish(&mut self, out: &mut Vec<u8>) -> Finish {
         self.progress = match self.progress {
             Progress::Body(Delimiter::Chunked) => {
@@ -119,7 +120,7 @@ impl Answer {
         }
     }
 
-    /// Why the connection has to be cut, if the answer isn't whole.
+    /// Returns why the connection must be cut if the response is incomplete.
     pub(super) fn why_cut(&self) -> Option<CloseReason> {
         match self.progress {
             Progress::Whole => None,

@@ -4,16 +4,16 @@ use core::net::Ipv6Addr;
 
 use wasgi_fields::bytes::is_host_byte;
 
-/// Whether this is `uri-host [ ":" port ]`; see [`split_authority`].
+/// Returns whether the bytes match `uri-host [ ":" port ]`; see [`split_authority`].
 pub(super) fn is_authority(bytes: &[u8]) -> bool {
     split_authority(bytes).is_some()
 }
 
-/// The host and the port of `uri-host [ ":" port ]` (RFC 9110 section 7.2, RFC 3986 section 3.2),
-/// or none if it isn't one. An IPv6 address keeps its brackets.
+/// Splits `uri-host [ ":" port ]` into host and port (RFC 9110 section 7.2, RFC 3986 section 3.2).
+/// Returns `None` if the bytes don't match. An IPv6 address keeps its brackets.
 ///
-/// The host is not empty (RFC 9110 section 4.2.1 rejects such http URIs), there is no userinfo
-/// (a Host field has no place for it), and the port is none, empty, or a number of at most 65,535.
+/// The host must not be empty (RFC 9110 section 4.2.1 rejects such http URIs), userinfo is invalid
+/// (a Host field doesn't allow it), and the port is absent, empty, or a number up to 65,535.
 pub fn split_authority(bytes: &[u8]) -> Option<(&[u8], Option<u16>)> {
     let host_end = match bytes {
         [b'[', ..] => bytes.iter().position(|&byte| byte == b']')? + 1,
@@ -35,13 +35,14 @@ pub fn split_authority(bytes: &[u8]) -> Option<(&[u8], Option<u16>)> {
     host_is_good.then_some((host, port))
 }
 
-/// IPv6address. A zone or an IPvFuture is none: the one means nothing to another machine, the other
-/// does not exist.
+/// Returns whether the bytes are an IPv6address. Rejects a zone, which has no meaning on another
+/// machine, and an IPvFuture, because no such version exists.
 fn is_ipv6(bytes: &[u8]) -> bool {
     core::str::from_utf8(bytes).is_ok_and(|text| text.parse::<Ipv6Addr>().is_ok())
 }
 
-/// reg-name, or an IPv4address, which is one too. Percent-encoded bytes have their two digits.
+/// Returns whether the bytes are a reg-name, which includes an IPv4address. A `%` must be followed
+/// by two hexadecimal digits.
 fn is_reg_name(bytes: &[u8]) -> bool {
     let mut rest = bytes;
     while let [first, after @ ..] = rest {
@@ -59,7 +60,7 @@ fn is_reg_name(bytes: &[u8]) -> bool {
     !bytes.is_empty()
 }
 
-/// `1*DIGIT` that is a port.
+/// Parses `1*DIGIT` as a port.
 fn port_number(digits: &[u8]) -> Option<u16> {
     digits.iter().try_fold(0_u16, |port, &byte| {
         let digit = byte.is_ascii_digit().then(|| u16::from(byte - b'0'))?;

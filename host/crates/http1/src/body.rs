@@ -1,43 +1,44 @@
-//! The body of a request: how it is framed, and what reading it comes to.
+//! The body of a request: its framing and the results of reading it.
 
 use super::error::BodyError;
 
 /// How a request's body is framed (RFC 9112 section 6.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RequestBody {
-    /// There is none.
+    /// The request has no body.
     None,
-    /// This many bytes. May be 0: `Content-Length: 0` was sent.
+    /// The number of bytes. Can be 0 if the client sent `Content-Length: 0`.
     Length(u64),
-    /// Chunks, to be decoded.
+    /// Encoded in chunks.
     Chunked,
 }
 
-/// What one read of a body came to.
+/// The result of one read of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum BodyProgress {
-    /// Nothing has arrived that could be read: feed more bytes first.
+    /// No data is available: feed more bytes first.
     Incomplete,
-    /// At least one byte was appended.
+    /// Appended at least one byte.
     Data,
-    /// The body is over. Nothing was appended, and nothing ever will be.
+    /// The body has ended. Appended nothing; later reads append nothing either.
     End,
-    /// The rest of the body can't be had.
+    /// The rest of the body can't be read.
     Failed(BodyError),
 }
 
-/// What came of throwing a body away.
+/// The result of discarding a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Discard {
-    /// More has to arrive.
+    /// More bytes must arrive first.
     Incomplete,
-    /// The body is over; the next request follows it.
+    /// The body has ended; the next request follows it.
     Done,
-    /// More is outstanding than `Limits::drain_bytes`, or the client waits for a `100 Continue`
-    /// before it sends any: not worth it. The connection will close after the answer.
+    /// Not worth reading: more bytes are outstanding than `Limits::drain_bytes`, or the client
+    /// waits for a `100 Continue` before it sends the body. The connection closes after the
+    /// response.
     TooMuch,
-    /// The body is broken. The connection will close after the answer.
+    /// The body is malformed. The connection closes after the response.
     Failed(BodyError),
 }

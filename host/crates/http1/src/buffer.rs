@@ -1,11 +1,11 @@
-//! What came from the peer and was not used yet: bytes, and the end.
+//! Received bytes that are not consumed yet, and whether the peer has ended its side.
 
 use core::mem;
 
-/// A queue of bytes in one piece.
+/// A queue of bytes in one contiguous allocation.
 ///
-/// `start <= bytes.len()`; what is before `start` is used up. Nothing is moved as long as the
-/// allocation has room behind.
+/// `start <= bytes.len()`; the bytes before `start` are consumed. Bytes don't move as long as the
+/// allocation has space at its end.
 #[derive(Debug, Default)]
 pub(super) struct ReceiveBuffer {
     bytes: Vec<u8>,
@@ -14,7 +14,7 @@ pub(super) struct ReceiveBuffer {
 }
 
 impl ReceiveBuffer {
-    /// The bytes, first received first.
+    /// Returns the unconsumed bytes, oldest first.
     pub(super) fn bytes(&self) -> &[u8] {
         self.bytes.get(self.start..).unwrap_or_default()
     }
@@ -35,7 +35,7 @@ impl ReceiveBuffer {
         self.bytes.extend_from_slice(more);
     }
 
-    /// Uses up the first `len` bytes.
+    /// Consumes the first `len` bytes.
     pub(super) fn consume(&mut self, len: usize) {
         self.start = (self.start + len).min(self.bytes.len());
         if self.is_empty() {
@@ -44,8 +44,8 @@ impl ReceiveBuffer {
         }
     }
 
-    /// Takes the first `len` bytes out. When they are all there is, which is the common case for a
-    /// head, they are not copied.
+    /// Removes and returns the first `len` bytes. Doesn't copy if the buffer holds no others, the
+    /// common case for a head.
     pub(super) fn take(&mut self, len: usize) -> Vec<u8> {
         if self.start == 0 && len >= self.bytes.len() {
             return mem::take(&mut self.bytes);
@@ -55,7 +55,7 @@ impl ReceiveBuffer {
         taken
     }
 
-    /// The peer sends no more.
+    /// Records that the peer has ended its side.
     pub(super) fn end(&mut self) {
         self.ended = true;
     }
@@ -64,7 +64,7 @@ impl ReceiveBuffer {
         self.ended
     }
 
-    /// Drops the bytes, and the memory.
+    /// Discards the bytes and frees the memory.
     pub(super) fn release(&mut self) {
         self.bytes = Vec::new();
         self.start = 0;

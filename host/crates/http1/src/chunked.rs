@@ -1,4 +1,4 @@
-//! The chunked transfer coding, decoded.
+//! A decoder for the chunked transfer coding.
 //!
 //! ```text
 //! chunked-body    = *chunk last-chunk trailer-section CRLF              RFC 9112 section 7.1
@@ -11,48 +11,48 @@
 //! trailer-section = *( field-line CRLF )                                section 7.1.2
 //! ```
 //!
-//! That grammar and nothing beside it: no size without digits, no sign, no `0x`, no space that
-//! isn't before a `;`, no LF without its CR anywhere. Extensions and trailers are read, checked,
-//! limited, and dropped: section 7.1.1 has unknown extensions ignored, section 7.1.2 lets a server
-//! discard trailers, and WSGI has no place for either.
+//! The decoder accepts exactly this grammar: no size without digits, no sign, no `0x`, no space
+//! except before a `;`, no LF without its CR. It reads, checks, limits and discards extensions and
+//! trailers: section 7.1.1 requires that unknown extensions are ignored, section 7.1.2 allows a
+//! server to discard trailers, and WSGI has no place for either.
 
 use wasgi_fields::bytes::{is_ows, is_tchar, is_value_byte};
 
 use super::error::BodyError;
 use super::limits::Limits;
 
-/// The digits of a chunk's size that are not counted as an extension: 64 bits. Only zeros in front
-/// can make it longer; the grammar allows them, and a body made of them is an attack.
+/// The number of digits of a chunk size that don't count as an extension: 64 bits. Only leading
+/// zeros can make a size longer. The grammar allows them, and an attacker can build a body of them.
 const SIZE_DIGITS_COUNT: u8 = 16;
 
-/// What the next bytes of a body come to.
+/// The result of decoding the next bytes of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Piece<'i> {
-    /// These bytes of the body. Not empty.
+    /// Bytes of the body. Not empty.
     Data(&'i [u8]),
-    /// The input is used up, and the body goes on.
+    /// All input is consumed, and the body is incomplete.
     Incomplete,
-    /// The body is over. What is left of the input is not part of it.
+    /// The body has ended. The remaining input is not part of it.
     End,
 }
 
-/// What the next byte is part of.
+/// The part of the grammar that the next byte belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// chunk-size: so many digits are here, or more if they are [`SIZE_DIGITS_COUNT`].
+    /// chunk-size: this many digits have been read; [`SIZE_DIGITS_COUNT`] means that many or more.
     Size(u8),
     /// BWS, then the `;` of an extension. Nothing else can follow whitespace.
     BeforeExtension,
     /// BWS after the `;`, then chunk-ext-name.
     ExtensionStart,
-    /// chunk-ext-name, of which at least one character is here.
+    /// chunk-ext-name, after at least one character.
     ExtensionName,
     /// BWS after chunk-ext-name, then `=` or `;`.
     AfterName,
     /// BWS after the `=`, then chunk-ext-val.
     ValueStart,
-    /// chunk-ext-val as a token, of which at least one character is here.
+    /// chunk-ext-val as a token, after at least one character.
     ValueToken,
     /// Inside the quotes of a quoted-string.
     Quoted,
@@ -62,39 +62,39 @@ enum State {
     AfterQuoted,
     /// The LF of a size line.
     SizeLf,
-    /// chunk-data: so many bytes are outstanding.
+    /// chunk-data: this many bytes are outstanding.
     Data(u64),
     /// The CR after chunk-data.
     DataCr,
     /// The LF after chunk-data.
     DataLf,
-    /// The start of a trailer line, or of the CRLF that ends it all.
+    /// The start of a trailer line, or of the final CRLF.
     TrailerStart,
-    /// field-name of a trailer, of which at least one character is here.
+    /// field-name of a trailer, after at least one character.
     TrailerName,
     /// field-value of a trailer.
     TrailerValue,
     /// The LF of a trailer line.
     TrailerLf,
-    /// The LF that ends it all.
+    /// The LF of the final CRLF.
     EndLf,
-    /// The body is over.
+    /// The body has ended.
     End,
 }
 
-/// Decodes one chunked body, however its bytes arrive.
+/// A decoder for one chunked body. The result doesn't depend on how the bytes are split.
 #[derive(Clone, Debug)]
 pub struct ChunkedDecoder {
     state: State,
-    /// The size of the current chunk.
+    /// The size of the current chunk, in bytes.
     size: u64,
-    /// All chunks so far: at most `Limits::body_bytes`.
+    /// The size of all chunks so far, in bytes: at most `Limits::body_bytes`.
     total: u64,
-    /// The current size line, without its CRLF.
+    /// The length of the current size line, without its CRLF.
     line_bytes: usize,
-    /// All extensions so far.
+    /// The length of all extensions so far.
     extensions_bytes: usize,
-    /// The trailer section so far.
+    /// The length of the trailer section so far.
     trailers_bytes: usize,
     trailers_count: usize,
 }
@@ -114,10 +114,11 @@ impl Default for ChunkedDecoder {
 }
 
 impl ChunkedDecoder {
-    /// Reads from the front of `input`, which it shortens by what it used, until it has some of the
-    /// body: at most `max` bytes, which is at least 1.
+    /// Decodes from the front of `input`, and shortens it by the bytes consumed, until there is
+    /// data from the body: at most `max` bytes. `max` must be at least 1.
     ///
-    /// Fails when the coding is broken or a limit is passed. There is no going on after that.
+    /// Fails if the coding is malformed or a limit is exceeded. The decoder can't continue after an
+    /// error.
     pub fn decode<'i>(
         &mut self,
         input: &mut &'i [u8],
@@ -139,7 +140,7 @@ impl ChunkedDecoder {
         }
     }
 
-    /// Takes data as it comes, up to the chunk's end.
+    /// Returns the available data, up to the end of the chunk.
     fn data<'i>(&mut self, outstanding: u64, input: &mut &'i [u8], max: usize) -> Piece<'i> {
         let len = input
             .len()
@@ -157,7 +158,7 @@ impl ChunkedDecoder {
         Piece::Data(data)
     }
 
-    /// The state after one more byte.
+    /// Returns the state after one more byte.
     fn step(&mut self, byte: u8, limits: &Limits) -> Result<State, BodyError> {
         match self.state {
             State::Size(digits) => self.size(digits, byte, limits),
@@ -179,13 +180,13 @@ impl ChunkedDecoder {
             | State::TrailerValue
             | State::TrailerLf
             | State::EndLf => self.trailer(byte, limits),
-            // Neither takes a byte: `decode` is done before.
+            // These states consume no byte: `decode` returns before.
             State::Data(_) | State::End => Ok(self.state),
             _ => self.extension(byte, limits),
         }
     }
 
-    /// chunk-size, and the first byte after it.
+    /// Reads chunk-size, and the first byte after it.
     fn size(&mut self, digits: u8, byte: u8, limits: &Limits) -> Result<State, BodyError> {
         if let Some(digit) = (byte as char).to_digit(16) {
             if self.size > u64::MAX >> 4 {
@@ -214,7 +215,7 @@ impl ChunkedDecoder {
         }
     }
 
-    /// The end of a size line: now the size counts.
+    /// Ends a size line and applies its size.
     fn size_lf(&mut self, byte: u8, limits: &Limits) -> Result<State, BodyError> {
         expect(
             byte,
@@ -223,7 +224,7 @@ impl ChunkedDecoder {
             "a chunk size line has a CR without an LF",
         )?;
         let size = core::mem::take(&mut self.size);
-        // Beyond this, what others on the way make of it is anyone's guess.
+        // Other parsers on the path may treat a larger size differently.
         if i64::try_from(size).is_err() {
             return Err(BodyError::Malformed("a chunk size is out of range"));
         }
@@ -238,7 +239,7 @@ impl ChunkedDecoder {
         })
     }
 
-    /// chunk-ext: one more of its characters.
+    /// Reads one character of chunk-ext.
     fn extension(&mut self, byte: u8, limits: &Limits) -> Result<State, BodyError> {
         let next = self.state.after_extension_byte(byte)?;
         if next != State::SizeLf {
@@ -247,7 +248,7 @@ impl ChunkedDecoder {
         Ok(next)
     }
 
-    /// A byte of a size line that the body could do without.
+    /// Counts a byte of a size line against the limits of extensions.
     fn note_extension_byte(&mut self, limits: &Limits) -> Result<(), BodyError> {
         self.line_bytes += 1;
         self.extensions_bytes += 1;
@@ -259,7 +260,7 @@ impl ChunkedDecoder {
         Ok(())
     }
 
-    /// trailer-section: one more of its characters.
+    /// Reads one character of trailer-section.
     fn trailer(&mut self, byte: u8, limits: &Limits) -> Result<State, BodyError> {
         let next = self.state.after_trailer_byte(byte)?;
         if matches!(next, State::EndLf | State::End) {
@@ -292,8 +293,8 @@ impl State {
             (Self::ValueStart, byte) if is_ows(byte) => Self::ValueStart,
             (Self::ValueStart, b'"') => Self::Quoted,
             (Self::ValueStart | Self::ValueToken, byte) if is_tchar(byte) => Self::ValueToken,
-            // quoted-string (RFC 9110 section 5.6.4): a backslash quotes one character, and neither
-            // it nor what is quoted is a control character.
+            // quoted-string (RFC 9110 section 5.6.4): a backslash quotes one character. Neither an
+            // unquoted nor a quoted character may be a control character.
             (Self::Quoted, b'"') => Self::AfterQuoted,
             (Self::Quoted, b'\\') => Self::QuotedPair,
             (Self::Quoted | Self::QuotedPair, byte) if is_value_byte(byte) => Self::Quoted,

@@ -1,4 +1,5 @@
-//! One HTTP/1.x connection, seen from the server, without its socket: every transition is in here.
+//! One HTTP/1.x connection as the server sees it, without its socket. All transitions are in this
+//! file.
 //!
 //! ```text
 //!   new ──▶ Idle ──────▶ Head ──────▶ Busy ──────▶ Drain
@@ -11,33 +12,33 @@
 //!              ▼                         ▼            ▼
 //!            Closed ◀────────────────────┴────────────┘
 //!
-//!   Idle ─▶ Head       a byte came that is no part of an empty line
-//!   Idle ─▶ Refused    too many empty lines came
+//!   Idle ─▶ Head       a byte arrived that is not part of an empty line
+//!   Idle ─▶ Refused    too many empty lines arrived
 //!   Idle ─▶ Closed     the peer ended its side, the deadline passed, or the server stops
-//!   Head ─▶ Busy       next_request: the head is whole and good
-//!   Head ─▶ Refused    next_request: it is bad, or cut short; or the deadline passed
-//!   Refused ─▶ Busy    next_request said so: what is answered now is the last
-//!   Busy ─▶ Idle       next_step: the answer is whole, the body is over, and it isn't the last
-//!   Busy ─▶ Drain      next_step: likewise, but the rest of the body has to come first
-//!   Busy ─▶ Closed     next_step: it is the last, or the answer isn't whole, or the body isn't
-//!                      worth reading or can't be read to its end
-//!   Drain ─▶ Idle      next_request: the body is over
-//!   Drain ─▶ Closed    next_request: too much of it came, or it is broken; or the deadline passed
+//!   Head ─▶ Busy       next_request: the head is complete and valid
+//!   Head ─▶ Refused    next_request: the head is invalid or cut short; or the deadline passed
+//!   Refused ─▶ Busy    next_request returned the rejection; its response is the last
+//!   Busy ─▶ Idle       next_step: response and body are complete, and it isn't the last response
+//!   Busy ─▶ Drain      next_step: as above, but the rest of the body must arrive first
+//!   Busy ─▶ Closed     next_step: it was the last response, or the response is incomplete, or the
+//!                      body isn't worth reading or can't be read to its end
+//!   Drain ─▶ Idle      next_request: the body has ended
+//!   Drain ─▶ Closed    next_request: the body is too long or malformed; or the deadline passed
 //! ```
 //!
-//! While it is busy there is a transaction: one request and its answer. Two things go on in it side
-//! by side, each with states of its own: the intake of the request's body, and the answer. Requests
-//! that were sent ahead wait in the buffer, unparsed, until the transaction before them is over; so
-//! answers are in order by construction. After a framing error no byte is parsed any more.
+//! A busy connection has a transaction: one request and its response. A transaction has two parts
+//! with independent states: the intake of the request body, and the response. Pipelined requests
+//! wait in the buffer, unparsed, until the current transaction is over, so responses are always in
+//! order. After a framing error, no further byte is parsed.
 //!
-//! The order of calls, by whoever owns the socket:
+//! The owner of the socket calls, in this order:
 //!
-//! - `receive` what the socket has, while `wants_bytes`, and `receive_end` at its end;
-//! - `next_request` until there is none. A request or a rejection is answered: `read_body` as the
-//!   handler wants it, `start_response`, `frame` for each block, `finish_response`, `next_step`;
+//! - `receive` with bytes from the socket, while `wants_bytes`, and `receive_end` at its end;
+//! - `next_request` until it returns nothing. For each request or rejection: `read_body` when the
+//!   handler wants data, `start_response`, `frame` for each block, `finish_response`, `next_step`;
 //! - `expired`, when `deadline` has passed.
 //!
-//! A call that is out of order does nothing: it writes nothing, and reads nothing.
+//! A call out of order has no effect: it writes nothing and reads nothing.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -54,11 +55,11 @@ use super::response::{BodyLength, Finish, Frame, ResponseHead, Skipped, Stamp};
 use super::scan::HeadScanner;
 use super::transaction::Transaction;
 
-/// The longest part of a rejected request's first line that is worth a line in a log.
+/// The maximum logged length of a rejected request's first line.
 const REJECTED_LINE_BYTES: usize = 256;
 
-/// One HTTP/1.x connection: bytes and the time go in, requests, bytes to send and a deadline come
-/// out.
+/// One HTTP/1.x connection: takes bytes and the current time, returns requests, bytes to send and a
+/// deadline.
 #[derive(Debug)]
 pub struct Connection {
     limits: Arc<Limits>,
@@ -68,31 +69,31 @@ pub struct Connection {
     is_stopping: bool,
 }
 
-/// Where a connection is. The graph is on top of this file.
+/// The state of a connection. The module documentation shows the graph.
 #[derive(Debug)]
 enum State {
-    /// Between two requests. Nothing of the next one is here, but for empty lines.
+    /// Between two requests. No part of the next one has arrived, except empty lines.
     Idle {
         deadline: Option<Instant>,
         newlines_count: usize,
     },
-    /// A part of a request's head is here.
+    /// A part of a request head has arrived.
     Head {
         deadline: Option<Instant>,
         scanner: HeadScanner,
     },
-    /// A request can't be taken, and `next_request` is to say so.
+    /// A request is rejected, and `next_request` has not returned the rejection yet.
     Refused(Rejection),
-    /// A request is being answered.
+    /// A request is in progress.
     Busy(Transaction),
-    /// A request was answered, and the rest of its body is thrown away.
+    /// A response is complete, and the rest of its request's body is being discarded.
     Drain(Intake),
-    /// No request is read any more.
+    /// No further request is read.
     Closed(CloseReason),
 }
 
 impl Connection {
-    /// A connection that was accepted at `now`.
+    /// Creates a connection that was accepted at `now`.
     pub fn new(limits: Arc<Limits>, now: Instant) -> Self {
         Self {
             state: idle(&limits, now),
@@ -103,7 +104,7 @@ impl Connection {
         }
     }
 
-    /// Takes bytes that the peer sent.
+    /// Receives bytes that the peer sent.
     pub fn receive(&mut self, bytes: &[u8], now: Instant) {
         if bytes.is_empty() || self.is_deaf() {
             return;
@@ -118,13 +119,13 @@ impl Connection {
         }
     }
 
-    /// Takes note that the peer ended its side. What it sent before is still answered.
+    /// Records that the peer has ended its side. Requests received before are still answered.
     pub fn receive_end(&mut self) {
         self.buffer.end();
     }
 
-    /// Whether bytes should be read from the peer now. No while as many as
-    /// `Limits::read_ahead_bytes` wait for a request to be answered.
+    /// Returns whether to read bytes from the peer now. False while `Limits::read_ahead_bytes` or
+    /// more are buffered during a transaction.
     pub fn wants_bytes(&self) -> bool {
         if self.buffer.is_ended() {
             return false;
@@ -136,7 +137,7 @@ impl Connection {
         }
     }
 
-    /// The next request, once it is here and the one before is answered.
+    /// Returns the next request if it is complete and the previous transaction is over.
     pub fn next_request(&mut self, now: Instant) -> Option<Incoming> {
         if let State::Drain(intake) = &mut self.state {
             let discard = intake.discard(&mut self.buffer, &self.limits);
@@ -158,8 +159,9 @@ impl Connection {
         }
     }
 
-    /// The first line of the request that was rejected, as far as it came and is worth a line in a
-    /// log: any bytes. Empty when no rejected request is being answered.
+    /// Returns the start of the first line of the rejected request, as far as it arrived and up to
+    /// the length to log. Can contain any bytes. Empty unless the current transaction is a
+    /// rejection.
     pub fn rejected_line(&self) -> &[u8] {
         match &self.state {
             State::Busy(Transaction {
@@ -177,7 +179,7 @@ impl Connection {
         }
     }
 
-    /// Reads at most `max` bytes of the request's body, decoded, to the end of `into`.
+    /// Appends at most `max` bytes of the decoded request body to `into`.
     pub fn read_body(&mut self, max: usize, into: &mut Vec<u8>, now: Instant) -> BodyProgress {
         match &mut self.state {
             State::Busy(transaction) => {
@@ -189,10 +191,10 @@ impl Connection {
         }
     }
 
-    /// Reads what is here of the request's body and throws it away: before an answer that doesn't
-    /// depend on the body, but whose status a broken one should change. Doesn't ask the client to
-    /// send it, and doesn't wait for it: what is [incomplete](Discard::Incomplete) is read when the
-    /// answer is over.
+    /// Reads the part of the request body that has arrived and discards it. Call this before a
+    /// response that doesn't depend on the body, so that a malformed body can change its status.
+    /// Neither asks the client for the body nor waits for it: an [incomplete](Discard::Incomplete)
+    /// body is read after the response.
     pub fn discard_body(&mut self) -> Discard {
         let State::Busy(transaction) = &mut self.state else {
             return Discard::Done;
@@ -204,10 +206,10 @@ impl Connection {
         discard
     }
 
-    /// Before an answer that leaves the body, or what is left of it, unread: makes the answer the
-    /// last, and so has its head say it, where the body may be too long to throw away. A client
-    /// that learns of it only by the connection's end may have sent the next request by then (RFC
-    /// 9112 section 9.6).
+    /// Call this before a response that leaves the body, or a part of it, unread. If the body may
+    /// be too long to discard, makes the response the last, so that its head says so. A client that
+    /// notices only by the end of the connection may have sent the next request by then (RFC 9112
+    /// section 9.6).
     pub fn leave_body(&mut self) {
         if let State::Busy(transaction) = &mut self.state
             && transaction.intake.may_be_too_much()
@@ -217,8 +219,8 @@ impl Connection {
         }
     }
 
-    /// Whether the client waits for a `100 Continue` (RFC 9110 section 10.1.1): it asked for one,
-    /// and neither a byte of its body nor the answer has been sent.
+    /// Returns whether the client waits for a `100 Continue` (RFC 9110 section 10.1.1): it asked
+    /// for one, has sent no byte of the body, and the response has not started.
     pub fn continue_owed(&self) -> bool {
         match &self.state {
             State::Busy(transaction) => transaction.intake.is_continue_owed(),
@@ -226,7 +228,7 @@ impl Connection {
         }
     }
 
-    /// Writes the `100 Continue`, if it is owed.
+    /// Writes the `100 Continue` if the client waits for one.
     pub fn send_continue(&mut self, out: &mut Vec<u8>) {
         if let State::Busy(transaction) = &mut self.state
             && transaction.intake.is_continue_owed()
@@ -236,9 +238,9 @@ impl Connection {
         }
     }
 
-    /// Writes the head of the answer, and decides how the end of its body is told.
+    /// Writes the head of the response and decides how to mark the end of its body.
     ///
-    /// Fields that could break the framing are not sent; they are counted in what is returned.
+    /// Omits fields that could break the framing; the return value counts them.
     pub fn start_response<'a, F>(
         &mut self,
         head: &ResponseHead<'a, F>,
@@ -259,8 +261,8 @@ impl Connection {
         }
     }
 
-    /// Writes what goes before a block of `len` bytes of the body, and says how many of them may go
-    /// out and what follows them. An empty block sends nothing.
+    /// Writes the bytes that precede a block of `len` bytes of the body. Returns how many bytes of
+    /// the block to send and the bytes that follow them. An empty block sends nothing.
     pub fn frame(&mut self, len: usize, out: &mut Vec<u8>) -> Frame {
         match &mut self.state {
             State::Busy(transaction) => transaction.answer.frame(len, out),
@@ -268,7 +270,7 @@ impl Connection {
         }
     }
 
-    /// Writes what ends the body.
+    /// Writes the end of the body.
     pub fn finish_response(&mut self, out: &mut Vec<u8>) -> Finish {
         match &mut self.state {
             State::Busy(transaction) => transaction.answer.finish(out),
@@ -276,7 +278,8 @@ impl Connection {
         }
     }
 
-    /// What to do once the answer's last byte is queued, or the answer is given up.
+    /// Returns what to do after the last byte of the response is queued, or the response is
+    /// abandoned.
     pub fn next_step(&mut self, now: Instant) -> Step {
         let State::Busy(transaction) = &mut self.state else {
             return self.step();
@@ -292,8 +295,8 @@ impl Connection {
         self.step()
     }
 
-    /// Takes no further request: closes a connection that is between two, and makes the answer that
-    /// is on its way the last one. A body that is only thrown away is not waited for.
+    /// Accepts no further request: closes an idle connection, and makes a response in progress the
+    /// last one. Doesn't wait for a body that is being discarded.
     pub fn stop(&mut self) {
         self.is_stopping = true;
         let reason = match self.state {
@@ -304,12 +307,13 @@ impl Connection {
         self.close(reason);
     }
 
-    /// Whether the connection is between two requests, with nothing of the next one here.
+    /// Returns whether the connection is between two requests, with no part of the next one
+    /// received.
     pub fn is_idle(&self) -> bool {
         matches!(self.state, State::Idle { .. })
     }
 
-    /// When [`expired`](Self::expired) has to be called, if nothing happens until then.
+    /// Returns when to call [`expired`](Self::expired) if nothing else happens before.
     pub fn deadline(&self) -> Option<Instant> {
         match &self.state {
             State::Idle { deadline, .. } | State::Head { deadline, .. } => *deadline,
@@ -341,7 +345,8 @@ impl Connection {
         }
     }
 
-    /// Whether what the peer sends is dropped unseen: where a request begins in it is unknown.
+    /// Returns whether to discard further bytes from the peer unparsed, because the start of the
+    /// next request in them is unknown.
     fn is_deaf(&self) -> bool {
         match &self.state {
             State::Busy(transaction) => matches!(
@@ -353,8 +358,8 @@ impl Connection {
         }
     }
 
-    /// Idle, with bytes in the buffer: skips empty lines (RFC 9112 section 2.2), and begins a head
-    /// with the first byte that is none. A CR alone may become an empty line yet.
+    /// In Idle, with bytes in the buffer: skips empty lines (RFC 9112 section 2.2), and begins a
+    /// head with the first byte that isn't part of one. A lone CR can still become an empty line.
     fn begin_head(&mut self, now: Instant) {
         let State::Idle { newlines_count, .. } = &mut self.state else {
             return;
@@ -379,7 +384,7 @@ impl Connection {
         }
     }
 
-    /// Head: is busy with the request if its head is whole, and refuses it if it is bad.
+    /// In Head: becomes Busy if the head is complete, and Refused if it is invalid.
     fn read_head(&mut self) -> Option<Arc<RequestHead>> {
         let State::Head { scanner, .. } = &mut self.state else {
             return None;
@@ -418,18 +423,18 @@ impl Connection {
         Arc::new(head)
     }
 
-    /// A request can't be taken. Its bytes are kept for the log.
+    /// Rejects a request. Keeps its bytes for the log.
     fn refuse(&mut self, rejection: Rejection) {
         self.state = State::Refused(rejection);
     }
 
-    /// Refused: is busy with the answer that says so, the last.
+    /// In Refused: becomes Busy with the error response, which is the last.
     fn begin_refusal(&mut self, rejection: Rejection) {
         let to_head = self.buffer.bytes().starts_with(b"HEAD ");
         self.state = State::Busy(Transaction::refusal(rejection, to_head, &self.limits));
     }
 
-    /// Where the rest of an answered request's body leads.
+    /// Sets the state after discarding a part of the body of an answered request.
     fn after_discard(&mut self, discard: Discard, now: Instant) {
         match discard {
             Discard::Incomplete => {

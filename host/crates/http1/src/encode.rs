@@ -1,4 +1,4 @@
-//! The head of a response, written so that nothing in it can break the framing.
+//! The head of a response, written so that no field can break the framing.
 //!
 //! ```text
 //! status-line   = HTTP-version SP status-code SP [ reason-phrase ]     RFC 9112 section 4
@@ -6,24 +6,25 @@
 //! field-line    = field-name ":" OWS field-value OWS                   RFC 9112 section 5
 //! ```
 //!
-//! The caller's fields were checked where the handler gave them. They are checked here again,
-//! because this is the last place that sees them: what could end a line, or say anything about the
-//! message's framing, is skipped and counted.
+//! The gateway already checked the caller's fields when the handler passed them. The encoder checks
+//! them again because nothing after it does: it skips and counts each field that could end a line
+//! or change the framing of the message.
 
 use wasgi_fields::bytes::{decimal, is_token, is_value_byte};
 use wasgi_fields::names::is_connection_field;
 
 use super::response::{BodyLength, ResponseHead, Skipped, Stamp};
 
-/// Room for a head without its caller's fields, so that most heads are one allocation.
+/// The initial capacity for a head without its caller's fields, so that most heads need one
+/// allocation.
 const HEAD_BYTES: usize = 256;
 
-/// How the end of a response's body is told.
+/// How the end of a response body is marked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Delimiter {
-    /// There is no body, whatever the length field says.
+    /// The response has no body, whatever its length field says.
     NoBody,
-    /// Content-Length: so many bytes are outstanding.
+    /// Content-Length: this many bytes are outstanding.
     Length(u64),
     /// Transfer-Encoding: chunked.
     Chunked,
@@ -31,18 +32,18 @@ pub(super) enum Delimiter {
     Close,
 }
 
-/// What the head says about the connection.
+/// The connection option that the head contains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ConnectionOption {
-    /// Nothing: HTTP/1.1 goes on by itself.
+    /// None: HTTP/1.1 is persistent by default.
     Unsaid,
-    /// `keep-alive`, which HTTP/1.0 has to be told.
+    /// `keep-alive`, which HTTP/1.0 requires.
     KeepAlive,
     Close,
 }
 
-/// The status that goes on the wire. A final answer has one of 200 to 999: a handler's 1xx would
-/// leave the client waiting for another answer, and a code has three digits.
+/// Returns the status to send: `status` if it is in 200 to 999, otherwise 500. After a handler's
+/// 1xx, the client would wait for another response, and a status code has three digits.
 pub(super) fn wire_status(status: u16) -> u16 {
     if (200..=999).contains(&status) {
         status
@@ -51,13 +52,13 @@ pub(super) fn wire_status(status: u16) -> u16 {
     }
 }
 
-/// Whether a response with this status has no body, whatever a handler gives (RFC 9110 sections
-/// 6.4.1 and 15.3.6).
+/// Returns whether a response with this status has no body, whatever the handler provides (RFC 9110
+/// sections 6.4.1 and 15.3.6).
 pub fn is_bodiless(status: u16) -> bool {
     matches!(status, 204 | 205 | 304)
 }
 
-/// Writes a head, and the length that it announces.
+/// Writes a head, including the body length.
 pub(super) fn write_head<'a, F>(
     head: &ResponseHead<'a, F>,
     delimiter: Delimiter,
@@ -84,10 +85,10 @@ where
     }
     match (delimiter, length) {
         (Delimiter::Length(length), _) => write_length(length, out),
-        // It has no content, but not by its status alone: clients look for a length.
+        // A 205 has no content, but its status alone doesn't say so: clients look for a length.
         (Delimiter::NoBody, _) if status == 205 => write_length(0, out),
-        // HEAD: what GET would have had (RFC 9110 section 8.6). A 204 has no length, and what a 304
-        // would have to say is the length of a body that nobody has at hand.
+        // For HEAD, send the length that GET would have (RFC 9110 section 8.6). A 204 has no
+        // length, and a 304 would need the length of a body that the server doesn't have.
         (Delimiter::NoBody, BodyLength::Known(length)) if !is_bodiless(status) => {
             write_length(length, out);
         }
@@ -103,19 +104,19 @@ where
     skipped
 }
 
-/// The fields that the caller gave itself, so that the server doesn't.
+/// Whether the caller provided fields that the server adds otherwise.
 #[derive(Default)]
 struct Present {
     date: bool,
     server: bool,
 }
 
-/// What a response field is to the encoder.
+/// The categories of response fields that the encoder distinguishes.
 enum Kind {
     Date,
     Server,
     ContentLength,
-    /// About this connection alone (RFC 9110 section 7.6.1), and so the server's to say.
+    /// A field for this connection alone (RFC 9110 section 7.6.1), which only the server may set.
     HopByHop,
     Other,
 }
@@ -144,7 +145,7 @@ fn write_fields<'a>(
     for (name, value) in fields {
         let is_sent = match Kind::of(name) {
             Kind::HopByHop => false,
-            // Ours to write; it is no loss if it says what we will.
+            // The encoder writes this field. One that agrees with its value is not counted.
             Kind::ContentLength => {
                 let says_the_same = decimal(value).map(BodyLength::Known) == Some(length);
                 if says_the_same || is_bodiless(status) {
@@ -189,20 +190,20 @@ fn write_length(length: u64, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// Whether all of it may be in a field value. Every byte is looked at, which compilers turn into
-/// vector code; stopping early would be slower for the values there are.
+/// Returns whether all bytes may be in a field value. Checks every byte, which compilers turn into
+/// vector code; stopping early would be slower for values of usual length.
 fn is_value(bytes: &[u8]) -> bool {
     bytes
         .iter()
         .fold(true, |good, &byte| good & is_value_byte(byte))
 }
 
-/// 1*DIGIT, without the formatting machinery: this is on the path of every answer.
+/// Writes 1*DIGIT without the formatting machinery, because every response needs it.
 fn write_decimal(number: u64, out: &mut Vec<u8>) {
     write_digits(number, 10, out);
 }
 
-/// 1*HEXDIG, for chunk sizes.
+/// Writes 1*HEXDIG, for chunk sizes.
 pub(super) fn write_hexadecimal(number: u64, out: &mut Vec<u8>) {
     write_digits(number, 16, out);
 }

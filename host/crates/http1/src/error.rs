@@ -1,17 +1,17 @@
-//! What can go wrong on a connection, and why it ends. Everything here is the peer's doing, or the
-//! answer's; the core itself has no errors.
+//! Errors on a connection, and the reasons why it ends. The peer or the response causes all of
+//! them; the core itself has no errors.
 //!
-//! A [`Rejection`] and a [`BodyError`] are the peer's fault and carry the status to answer with. A
-//! [`CloseReason`] is why no further request will be read.
+//! A [`Rejection`] and a [`BodyError`] are the peer's fault and carry the response status. A
+//! [`CloseReason`] says why no further request is read.
 
 use core::fmt;
 
-/// A request that can't be taken. Answer with its status, then close.
+/// A rejected request. Respond with its status, then close.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rejection {
-    /// The status to answer with.
+    /// The status of the response.
     pub status: u16,
-    /// What is wrong with the request: one clause, for the answer's body and the log.
+    /// What is wrong with the request: one clause, for the response body and the log.
     pub why: &'static str,
 }
 
@@ -32,29 +32,29 @@ impl fmt::Display for Rejection {
     }
 }
 
-/// Why the rest of a request's body can't be had.
+/// Why the rest of a request body can't be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BodyError {
-    /// The chunked coding is broken; says where.
+    /// The chunked coding is malformed; the text says where.
     Malformed(&'static str),
     /// The body is longer than `Limits::body_bytes`.
     TooLarge,
-    /// The chunk extensions are longer than their limits.
+    /// The chunk extensions exceed one of their limits.
     ExtensionsTooLarge,
-    /// The trailer section is over one of its limits.
+    /// The trailer section exceeds one of its limits.
     TrailersTooLarge,
-    /// The peer ended its side of the connection inside the body.
+    /// The peer ended its side of the connection before the end of the body.
     CutShort,
-    /// The peer kept us waiting for longer than `Limits::body_patience`.
+    /// The peer sent nothing for longer than `Limits::body_patience`.
     TooSlow,
 }
 
 impl BodyError {
-    /// The status to answer with, if no answer has been started.
+    /// Returns the status to respond with if no response has started.
     pub fn status(self) -> u16 {
         match self {
-            // RFC 9112 section 7.1.1 leaves open which 4xx too long an extension gets. It is no
-            // part of the content, so not 413.
+            // RFC 9112 section 7.1.1 doesn't say which 4xx to send for an extension that is too
+            // long. An extension is not part of the content, so not 413.
             Self::Malformed(_) | Self::CutShort | Self::ExtensionsTooLarge => 400,
             Self::TooLarge => 413,
             Self::TrailersTooLarge => 431,
@@ -62,7 +62,7 @@ impl BodyError {
         }
     }
 
-    /// What is wrong with the body: one clause, for the answer's body and the log.
+    /// Returns what is wrong with the body: one clause, for the response body and the log.
     pub fn why(self) -> &'static str {
         match self {
             Self::Malformed(why) => why,
@@ -86,37 +86,39 @@ impl std::error::Error for BodyError {}
 /// Why a connection reads no further request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CloseReason {
-    /// The peer ended its side between two requests: how most connections end.
+    /// The peer ended its side between two requests: the usual end of a connection.
     PeerFinished,
-    /// The request said `Connection: close`, or is HTTP/1.0 and didn't ask for more.
+    /// The request has `Connection: close`, or is HTTP/1.0 without `keep-alive`.
     PeerAsked,
-    /// There are too many connections: it is not to bring a request at all.
+    /// There are too many connections: this one may not send a request.
     Refused,
-    /// No request came within `Limits::idle_timeout`.
+    /// No request arrived within `Limits::idle_timeout`.
     Idle,
     /// `Limits::requests_per_connection_count` is reached.
     RequestLimit,
     /// The server is stopping ([`Connection::stop`](super::Connection::stop)).
     Stopping,
-    /// A request could not be taken, so where the next one would start is unknown.
+    /// A request was rejected, so the start of the next one is unknown.
     Rejected(Rejection),
-    /// The request's body is broken, so where the next request would start is unknown.
+    /// The request body is malformed, so the start of the next request is unknown.
     BodyFailed(BodyError),
-    /// More of the request's body is outstanding than `Limits::drain_bytes`.
+    /// The outstanding part of the request body exceeds `Limits::drain_bytes`.
     BodyUnread,
-    /// The request waits for a `100 Continue` that was not sent: whether its body comes is unknown.
+    /// The request waits for a `100 Continue` that was not sent, so the client may or may not send
+    /// the body.
     ContinueUnsent,
-    /// The end of the connection is the end of the answer (HTTP/1.0, length unknown).
+    /// The end of the connection marks the end of the response (HTTP/1.0, length unknown).
     EndsAnswer,
-    /// The answer came out shorter than its Content-Length: the peer must notice.
+    /// The response is shorter than its Content-Length: the peer must notice.
     AnswerShort,
-    /// The answer was given up before its end: the peer must notice.
+    /// The response was abandoned before its end: the peer must notice.
     AnswerUnfinished,
 }
 
 impl CloseReason {
-    /// Whether the peer may still be sending. Closing at once would then reset the connection, and
-    /// could take the answer with it (RFC 9112 section 9.6): end our side, and read on for a while.
+    /// Returns whether the peer may still be sending. Closing at once would then reset the
+    /// connection and could discard the response (RFC 9112 section 9.6): end our side, and read for
+    /// a while longer.
     pub fn lingers(self) -> bool {
         match self {
             Self::Rejected(_) | Self::BodyUnread | Self::ContinueUnsent => true,
@@ -130,8 +132,8 @@ impl CloseReason {
         }
     }
 
-    /// Whether the peer may be in the middle of a request's body, at a rate that is worth waiting
-    /// for. One that was too slow was waited for.
+    /// Returns whether the peer may still be sending a request body, at a rate worth waiting for.
+    /// False for a body that was too slow, which has already had its time.
     pub fn leaves_body(self) -> bool {
         match self {
             Self::Rejected(rejection) => rejection.status != 408,
@@ -141,8 +143,8 @@ impl CloseReason {
         }
     }
 
-    /// Whether the answer before the close is incomplete, so that its end has to look like an
-    /// accident (a reset) to the peer.
+    /// Returns whether the response before the close is incomplete, so that the peer must see an
+    /// abnormal end (a reset).
     pub fn cuts_answer(self) -> bool {
         matches!(self, Self::AnswerShort | Self::AnswerUnfinished)
     }

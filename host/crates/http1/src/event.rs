@@ -1,42 +1,42 @@
-//! What a connection tells whoever owns its socket.
+//! The events that a connection reports to the owner of its socket.
 
 use std::sync::Arc;
 
 use super::error::{CloseReason, Rejection};
 use super::head::RequestHead;
 
-/// What comes next on a connection.
+/// The next event on a connection.
 #[derive(Debug)]
 pub enum Incoming {
     /// A request to answer.
     Request(Arc<RequestHead>),
-    /// A request that can't be taken. Answer with its status as with a request's, then close.
+    /// A rejected request. Send a response with its status, then close.
     Rejected(Rejection),
-    /// No further request will come. Nothing is to be answered.
+    /// No further request will follow. Send no response.
     Closed(CloseReason),
 }
 
-/// What to do after an answer's last byte was queued.
+/// What to do after the last byte of a response is queued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Step {
-    /// Ask for the next request: it may be here already.
+    /// Call `next_request`: the next request may have arrived already.
     NextRequest,
-    /// Go on reading, and asking for the next request: the rest of this one's body is in between,
-    /// and is thrown away.
+    /// Keep reading and calling `next_request`: the rest of this request's body comes first and is
+    /// discarded.
     Drain,
-    /// Close, once everything is written.
+    /// Close after everything is written.
     Close(CloseReason),
 }
 
-/// What a deadline that passed has changed.
+/// The effect of a deadline that passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Expiry {
-    /// Close without a word.
+    /// Close without a response.
     Close(CloseReason),
-    /// `next_request` has a rejection (408).
+    /// `next_request` returns a rejection (408).
     Request,
-    /// `read_body` has a failure (408).
+    /// `read_body` returns a failure (408).
     Body,
 }

@@ -1,5 +1,5 @@
-//! What the fields of a head say about the message itself: how its body is framed, whether the
-//! connection goes on, which host is meant. One pass over the fields, then the rules.
+//! The fields of a head that describe the message itself: the framing of its body, the persistence
+//! of the connection, and the host. One pass reads the fields; then the rules apply.
 //!
 //! ```text
 //! Host              = uri-host [ ":" port ]                          RFC 9110 section 7.2
@@ -10,9 +10,9 @@
 //! Expect            = [ expectation *( OWS "," OWS expectation ) ]   RFC 9110 section 10.1.1
 //! ```
 //!
-//! Stricter than the RFCs let a server be: Content-Length comes once, even if the values agree; a
-//! list of codings has no empty elements; a request with both lengths is refused rather than
-//! repaired. Each of these has carried a smuggled request past somebody.
+//! The rules are stricter than the RFCs require: Content-Length appears at most once, even if the
+//! values agree; a list of codings has no empty elements; a request with both lengths is rejected,
+//! not repaired. Each of these cases has been used for request smuggling.
 
 use wasgi_fields::bytes::{decimal, is_token, trim};
 
@@ -22,7 +22,7 @@ use super::error::Rejection;
 use super::head::Version;
 use super::limits::Limits;
 
-/// What the message's own fields say, as far as they were read. Borrows their values.
+/// The framing fields of a message, as far as they were read. Borrows their values.
 #[derive(Debug, Default)]
 pub(super) struct Framing<'b> {
     host: Option<&'b [u8]>,
@@ -37,20 +37,20 @@ pub(super) struct Framing<'b> {
 /// The transfer codings of a message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Codings {
-    /// There is a Transfer-Encoding field.
+    /// A Transfer-Encoding field is present.
     any: bool,
-    /// `chunked` was the last one so far.
+    /// The last coding so far is `chunked`.
     chunked: bool,
-    /// There was another that we could name but don't implement.
+    /// At least one other coding is registered, but not implemented here.
     known: bool,
-    /// There was one that we never heard of.
+    /// At least one coding is unknown.
     unknown: bool,
 }
 
 impl<'b> Framing<'b> {
-    /// Takes note of a field, if it is one of those.
+    /// Records a field if it is one of those above.
     pub(super) fn note(&mut self, name: &[u8], value: &'b [u8]) -> Result<(), Rejection> {
-        // Lengths first: most fields are none of these, and are done after one comparison.
+        // Compare lengths first: most fields are none of these and need only one comparison.
         match name.len() {
             4 if name.eq_ignore_ascii_case(b"Host") => self.note_host(value),
             6 if name.eq_ignore_ascii_case(b"Expect") => {
@@ -67,8 +67,8 @@ impl<'b> Framing<'b> {
         }
     }
 
-    /// RFC 9112 section 3.2: more than one Host, or one that is invalid, is 400. Whether it may be
-    /// empty is for [`Self::host`] to say.
+    /// Records a Host field. RFC 9112 section 3.2: more than one Host, or an invalid one, is 400.
+    /// [`Self::host`] decides whether it may be empty.
     fn note_host(&mut self, value: &'b [u8]) -> Result<(), Rejection> {
         if self.host.replace(value).is_some() {
             return Err(Rejection::bad("there is more than one Host field"));
@@ -116,12 +116,12 @@ impl<'b> Framing<'b> {
         }
     }
 
-    /// The Host field's value. `is_named` says whether the target names a host itself.
+    /// Returns the value of the Host field. `is_named` says whether the target itself names a host.
     ///
-    /// RFC 9112 section 3.2: an HTTP/1.1 request without one is 400, even with an absolute target.
-    /// An empty one is what a client sends for a URI that has no authority; but every http URI has
-    /// one, and one whose host is empty is to be rejected (RFC 9110 section 4.2.1). HTTP/1.0 needs
-    /// no host.
+    /// RFC 9112 section 3.2: an HTTP/1.1 request without Host is 400, even with an absolute target.
+    /// A client sends an empty one for a URI without authority; but every http URI has one, and an
+    /// http URI with an empty host must be rejected (RFC 9110 section 4.2.1). HTTP/1.0 doesn't
+    /// require Host.
     pub(super) fn host(
         &self,
         version: Version,
@@ -135,7 +135,7 @@ impl<'b> Framing<'b> {
         }
     }
 
-    /// How the body is framed: the rules of RFC 9112 section 6.3 for a request, in their order.
+    /// Returns the framing of the body: the rules of RFC 9112 section 6.3 for a request, in order.
     pub(super) fn body(&self, version: Version, limits: &Limits) -> Result<RequestBody, Rejection> {
         match (self.codings.any, self.content_length) {
             (true, Some(_)) => Err(Rejection::bad(
@@ -153,8 +153,8 @@ impl<'b> Framing<'b> {
         }
     }
 
-    /// Whether the client waits for a `100 Continue`; RFC 9110 section 10.1.1 has that ignored in
-    /// HTTP/1.0. An expectation that we can't meet is 417 in any version.
+    /// Returns whether the client waits for a `100 Continue`. RFC 9110 section 10.1.1 says to
+    /// ignore it in HTTP/1.0. Any other expectation is 417 in every version.
     pub(super) fn expects_continue(&self, version: Version) -> Result<bool, Rejection> {
         if self.expects_other {
             return Err(Rejection::new(
@@ -165,7 +165,7 @@ impl<'b> Framing<'b> {
         Ok(self.expects_continue && version == Version::Http11)
     }
 
-    /// Whether another request may follow: the rules of RFC 9112 section 9.3, in their order.
+    /// Returns whether another request may follow: the rules of RFC 9112 section 9.3, in order.
     pub(super) fn keeps_alive(&self, version: Version) -> bool {
         match version {
             _ if self.close => false,
@@ -176,8 +176,8 @@ impl<'b> Framing<'b> {
 }
 
 impl Codings {
-    /// Takes note of the next coding. `chunked` is the last, comes once (RFC 9112 section 6.1) and
-    /// has no parameters (section 7.1).
+    /// Records the next coding. `chunked` must be the last, appear once (RFC 9112 section 6.1) and
+    /// have no parameters (section 7.1).
     fn note(&mut self, coding: &[u8]) -> Result<(), Rejection> {
         let name_end = coding
             .iter()
@@ -208,9 +208,9 @@ impl Codings {
         Ok(())
     }
 
-    /// Chunked alone is what we decode. Another coding is 501 (RFC 9112 section 6.1); but if we
-    /// understand the codings, and `chunked` isn't the last, the body has no end: 400 (section
-    /// 6.3).
+    /// Returns the framing. Only `chunked` alone is implemented. Another coding is 501 (RFC 9112
+    /// section 6.1); but if all codings are known and `chunked` isn't the last, the body has no
+    /// end: 400 (section 6.3).
     fn body(self) -> Result<RequestBody, Rejection> {
         if self.unknown || (self.known && self.chunked) {
             return Err(Rejection::new(

@@ -1,7 +1,7 @@
-//! The head of a request: what it says, and where in its bytes.
+//! The head of a request, parsed into ranges of its bytes.
 //!
 //! A [`RequestHead`] exists only for a head that passed every check, so its readers check nothing.
-//! The checks are made by `scan` (lines), `request_line`, `layout` (fields) and `framing`.
+//! The checks are in `scan` (lines), `request_line`, `layout` (fields) and `framing`.
 
 use core::fmt;
 
@@ -11,7 +11,7 @@ use super::layout::Layout;
 use super::limits::Limits;
 use super::scan::HeadScanner;
 
-/// The version of HTTP that a request speaks.
+/// The HTTP version of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Version {
     /// HTTP/1.0.
@@ -21,7 +21,7 @@ pub enum Version {
 }
 
 impl Version {
-    /// As in a request line: `HTTP/1.1`.
+    /// Returns the version as it appears in a request line: `HTTP/1.1`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Http10 => "HTTP/1.0",
@@ -30,7 +30,7 @@ impl Version {
     }
 }
 
-/// A range of the head's bytes. A head is far shorter than 4 GiB: its limits see to that.
+/// A range of the head's bytes. The limits keep a head far shorter than 4 GiB.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Span {
     pub(super) start: u32,
@@ -46,34 +46,35 @@ impl Span {
         }
     }
 
-    /// Where `part` is in `whole`, of which it is a slice.
+    /// Returns the range of `part` in `whole`. `part` must be a slice of `whole`.
     pub(super) fn locate(part: &[u8], whole: &[u8]) -> Self {
         let start = part.as_ptr().addr().wrapping_sub(whole.as_ptr().addr());
         Self::new(start, start.wrapping_add(part.len()))
     }
 
-    /// The bytes of `head` in this range.
+    /// Returns the bytes of `head` in this range.
     pub(super) fn of(self, head: &[u8]) -> &[u8] {
         head.get(self.start as usize..self.end as usize)
             .unwrap_or_default()
     }
 }
 
-/// A request's head. Owns its bytes: two allocations, whatever it holds.
+/// A request's head. Owns its bytes, with two allocations in total.
 pub struct RequestHead {
     bytes: Vec<u8>,
     layout: Layout,
 }
 
 impl RequestHead {
-    /// A head of these bytes, which end with it.
+    /// Creates a head from exactly its bytes.
     pub(super) fn new(bytes: Vec<u8>, layout: Layout) -> Self {
         Self { bytes, layout }
     }
 
-    /// The head at the start of `bytes` and its length, or none if more bytes are needed.
+    /// Parses the head at the start of `bytes`. Returns it with its length, or `None` if more bytes
+    /// are needed.
     ///
-    /// Fails with the answer to give, if it is no head that may be served.
+    /// Fails with a rejection if the head is invalid or exceeds a limit.
     pub fn parse(bytes: &[u8], limits: &Limits) -> Result<Option<(Self, usize)>, Rejection> {
         let Some(lines) = HeadScanner::default().scan(bytes, limits)? else {
             return Ok(None);
@@ -83,46 +84,47 @@ impl RequestHead {
         Ok(Some((Self::new(own, layout), lines.end)))
     }
 
-    /// The method, as sent: methods are case-sensitive (RFC 9110 section 9.1).
+    /// Returns the method as sent: methods are case-sensitive (RFC 9110 section 9.1).
     pub fn method(&self) -> &str {
         self.text(self.layout.method)
     }
 
-    /// The request-target, as sent.
+    /// Returns the request-target as sent.
     pub fn target(&self) -> &str {
         self.text(self.layout.target)
     }
 
-    /// The version that the request speaks.
+    /// Returns the HTTP version of the request.
     pub fn version(&self) -> Version {
         self.layout.version
     }
 
-    /// The target's path, percent-encoded as sent, without the query. Begins with `/`, or is `*`
-    /// for a request about the server as a whole (`OPTIONS *`).
+    /// Returns the path of the target, percent-encoded as sent, without the query. Begins with `/`,
+    /// or is `*` for a request about the whole server (`OPTIONS *`).
     pub fn path(&self) -> &[u8] {
         match self.slice(self.layout.path) {
-            // An absolute-form target may have no path: that is the root, or for OPTIONS the server
-            // as a whole (RFC 9112 section 3.2.4).
+            // An absolute-form target may have no path: that means the root, or for OPTIONS the
+            // whole server (RFC 9112 section 3.2.4).
             b"" if self.method() == "OPTIONS" && self.query() == b"" => b"*",
             b"" => b"/",
             path => path,
         }
     }
 
-    /// The target's query, percent-encoded as sent, without the `?`. Empty when there is none.
+    /// Returns the query of the target, percent-encoded as sent, without the `?`. Empty if there is
+    /// none.
     pub fn query(&self) -> &[u8] {
         self.slice(self.layout.query)
     }
 
-    /// The authority that the request is for, `host` or `host:port`: from an absolute-form target,
-    /// or else from the Host field (RFC 9112 section 3.2.2). Empty when the request names none.
+    /// Returns the authority of the request, `host` or `host:port`: from an absolute-form target,
+    /// or else from the Host field (RFC 9112 section 3.2.2). Empty if the request names none.
     pub fn authority(&self) -> &[u8] {
         self.slice(self.layout.authority)
     }
 
-    /// The authority that the target names itself, being in absolute form. Then the Host field is
-    /// not to be looked at (RFC 9112 section 3.2.2).
+    /// Returns the authority in the target, if it is in absolute form. The Host field must then be
+    /// ignored (RFC 9112 section 3.2.2).
     pub fn target_authority(&self) -> Option<&[u8]> {
         let (target, authority) = (self.layout.target, self.layout.authority);
         (target.start..target.end)
@@ -130,7 +132,7 @@ impl RequestHead {
             .then(|| self.slice(authority))
     }
 
-    /// The fields in their order: names as sent, values without the whitespace around them.
+    /// Returns the fields in order: names as sent, values without surrounding whitespace.
     pub fn fields(&self) -> impl ExactSizeIterator<Item = (&str, &[u8])> + Clone {
         self.layout
             .fields
@@ -138,7 +140,7 @@ impl RequestHead {
             .map(|field| (self.text(field.name), self.slice(field.value)))
     }
 
-    /// The value of the first field of this name, in any case.
+    /// Returns the value of the first field with this name. Ignores case.
     pub fn field(&self, name: &str) -> Option<&[u8]> {
         self.layout
             .fields
@@ -147,17 +149,17 @@ impl RequestHead {
             .map(|field| self.slice(field.value))
     }
 
-    /// How the request's body is framed.
+    /// Returns the framing of the request body.
     pub fn body(&self) -> RequestBody {
         self.layout.body
     }
 
-    /// Whether the client waits for a `100 Continue` before it sends the body.
+    /// Returns whether the client waits for a `100 Continue` before it sends the body.
     pub fn expects_continue(&self) -> bool {
         self.layout.expects_continue
     }
 
-    /// Whether the request lets the connection go on.
+    /// Returns whether the request allows the connection to persist.
     pub(super) fn keeps_alive(&self) -> bool {
         self.layout.keeps_alive
     }
@@ -166,7 +168,8 @@ impl RequestHead {
         span.of(&self.bytes)
     }
 
-    /// Methods, targets and names are checked to be ASCII or UTF-8 before a head exists.
+    /// Returns the text of a span. Methods, targets and names are known to be ASCII or UTF-8: a
+    /// head exists only after that check.
     fn text(&self, span: Span) -> &str {
         core::str::from_utf8(self.slice(span)).unwrap_or_default()
     }

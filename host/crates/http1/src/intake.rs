@@ -1,4 +1,4 @@
-//! The way in: the body of the request that is being answered.
+//! The intake of the body of the request in progress.
 
 use std::time::Instant;
 
@@ -9,21 +9,21 @@ use super::error::BodyError;
 use super::limits::Limits;
 use super::patience::{Allowance, Patience};
 
-/// A request's body, as far as it was read.
+/// The state of a request body that is being read.
 #[derive(Clone, Debug)]
 pub(super) struct Intake {
     decoder: Decoder,
     patience: Patience,
-    /// How many more bytes may be read only to be thrown away.
+    /// The number of bytes that may still be read and discarded.
     discard_bytes: u64,
     /// The client waits for a `100 Continue` before it sends the body.
     continue_owed: bool,
 }
 
-/// How the next bytes are to be read.
+/// How to read the next bytes.
 #[derive(Clone, Debug)]
 enum Decoder {
-    /// So many bytes are outstanding: at least 1.
+    /// This many bytes are outstanding: at least 1.
     Length(u64),
     Chunked(ChunkedDecoder),
     End,
@@ -58,7 +58,7 @@ impl Intake {
         while room > 0 {
             match self.next(buffer, room, limits, |data| into.extend_from_slice(data)) {
                 Progress::Data(len) => room -= len,
-                // What is in `into` counts first; the next call will find this again.
+                // Data in `into` takes precedence; the next call reaches this result again.
                 _ if room < max => return BodyProgress::Data,
                 Progress::Incomplete if buffer.is_ended() => {
                     self.fail(BodyError::CutShort, buffer);
@@ -79,8 +79,8 @@ impl Intake {
         }
     }
 
-    /// Throws away what is here of the body, as long as it is worth it. Nobody waits for the rest
-    /// before [`wait`](Self::wait) is called.
+    /// Discards the part of the body that has arrived, as long as the rest is within its limit. The
+    /// deadline for the rest starts when [`wait`](Self::wait) is called.
     pub(super) fn discard(&mut self, buffer: &mut ReceiveBuffer, limits: &Limits) -> Discard {
         loop {
             let is_too_much = match self.decoder {
@@ -108,31 +108,31 @@ impl Intake {
         }
     }
 
-    /// The rest of the body is waited for from now on.
+    /// Starts the deadline for the rest of the body.
     pub(super) fn wait(&mut self, now: Instant) {
         self.patience.wait(now);
     }
 
-    /// Takes note of bytes that came: of the body, or of what follows it.
+    /// Records the arrival of bytes, of the body or of data after it.
     pub(super) fn arrived(&mut self, bytes: usize, now: Instant, limits: &Limits) {
         self.patience.moved(bytes as u64, now, allowance(limits));
         self.continue_owed = false;
     }
 
-    /// The body is given up. Nothing that came after it can be made sense of.
+    /// Fails the body. The bytes after it can't be interpreted.
     pub(super) fn fail(&mut self, error: BodyError, buffer: &mut ReceiveBuffer) {
         self.decoder = Decoder::Failed(error);
         self.continue_owed = false;
         buffer.release();
     }
 
-    /// Whether the body has not been read to its end, and may be.
+    /// Returns whether a part of the body is unread and can still be read.
     pub(super) fn is_outstanding(&self) -> bool {
         matches!(self.decoder, Decoder::Length(_) | Decoder::Chunked(_))
     }
 
-    /// Whether more may be outstanding than is worth throwing away: also where nobody has said how
-    /// much it is.
+    /// Returns whether the outstanding part may exceed the discard limit. True if its length is
+    /// unknown.
     pub(super) fn may_be_too_much(&self) -> bool {
         match self.decoder {
             Decoder::Length(outstanding) => outstanding > self.discard_bytes,
@@ -152,12 +152,12 @@ impl Intake {
         self.continue_owed
     }
 
-    /// The client was told to send the body, or never will be.
+    /// Records that the client has been asked for the body, or won't be.
     pub(super) fn settle_continue(&mut self) {
         self.continue_owed = false;
     }
 
-    /// When the reader's patience ends, while it waits.
+    /// Returns the deadline of a pending read.
     pub(super) fn deadline(&self) -> Option<Instant> {
         match self.decoder {
             Decoder::Length(_) | Decoder::Chunked(_) => self.patience.deadline(),
@@ -165,7 +165,7 @@ impl Intake {
         }
     }
 
-    /// Reads on until there is some data, at most `max` bytes, and hands it over.
+    /// Reads until there is data, at most `max` bytes, and passes it to `hand_over`.
     fn next(
         &mut self,
         buffer: &mut ReceiveBuffer,
@@ -195,7 +195,7 @@ impl Intake {
     }
 }
 
-/// A [`Piece`] without its bytes, or what came instead.
+/// A [`Piece`] without its bytes, or the error.
 #[derive(Clone, Copy)]
 enum Progress {
     Data(usize),
@@ -232,7 +232,7 @@ impl Decoder {
     }
 }
 
-/// How long a body may keep its reader waiting.
+/// Returns how long to wait for a body.
 fn allowance(limits: &Limits) -> Allowance {
     Allowance {
         most: limits.body_patience,

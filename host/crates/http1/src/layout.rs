@@ -1,4 +1,4 @@
-//! The checks that a whole head has to pass, and where in its bytes the result is.
+//! The checks on a complete head, and the positions of its parts.
 
 use httparse::{EMPTY_HEADER, Error, Header, Status, parse_headers};
 
@@ -10,17 +10,17 @@ use super::limits::Limits;
 use super::request_line::Target;
 use super::scan::Lines;
 
-/// Heads with at most this many fields are taken apart on the stack. Browsers send about twenty.
+/// The maximum number of fields that are parsed on the stack. Browsers send about twenty.
 const STACK_FIELDS_COUNT: usize = 32;
 
-/// Where a field line has its name and its value.
+/// The positions of the name and the value of a field line.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct FieldSpan {
     pub(super) name: Span,
     pub(super) value: Span,
 }
 
-/// What a head says, as spans of its bytes.
+/// A parsed head, as spans of its bytes.
 #[derive(Debug)]
 pub(super) struct Layout {
     pub(super) fields: Box<[FieldSpan]>,
@@ -36,7 +36,7 @@ pub(super) struct Layout {
 }
 
 impl Layout {
-    /// Checks the head that `lines` found at the start of `bytes`.
+    /// Checks the head at the start of `bytes`, whose lines are in `lines`.
     pub(super) fn parse(bytes: &[u8], lines: &Lines, limits: &Limits) -> Result<Self, Rejection> {
         let fields = bytes.get(lines.fields_start..lines.end).unwrap_or_default();
         if lines.fields_count <= STACK_FIELDS_COUNT {
@@ -97,7 +97,7 @@ impl Layout {
     }
 }
 
-/// Takes the field lines apart.
+/// Parses the field lines.
 ///
 /// ```text
 /// field-line    = field-name ":" OWS field-value OWS                  RFC 9112 section 5
@@ -105,9 +105,9 @@ impl Layout {
 /// field-value   = *( VCHAR / obs-text / SP / HTAB ), no whitespace around it   section 5.5
 /// ```
 ///
-/// httparse holds to this grammar, but takes a bare LF for a line's end; the scanner has seen to
-/// that. Whitespace before the colon, which RFC 9112 section 5.1 wants answered with 400, is a
-/// character that no token has.
+/// httparse follows this grammar, but accepts a bare LF as a line ending; the scanner has already
+/// rejected those. Whitespace before the colon, which RFC 9112 section 5.1 answers with 400, is not
+/// a token character.
 fn tokenize<'b, 'h>(
     fields: &'b [u8],
     headers: &'h mut [Header<'b>],
@@ -120,7 +120,7 @@ fn tokenize<'b, 'h>(
         Err(Error::HeaderValue) => Err(Rejection::bad(
             "a field's value has a character that may not be there",
         )),
-        // The scanner found the end where it is, and counted the lines.
+        // The scanner has already found the end and counted the lines.
         Ok(_) | Err(_) => Err(Rejection::bad("the fields are malformed")),
     }
 }

@@ -1,8 +1,8 @@
-//! The server's side of HTTP/1.1 and HTTP/1.0 as a state machine that does no I/O.
+//! The server side of HTTP/1.1 and HTTP/1.0 as a state machine that does no I/O.
 //!
-//! Bytes and the time go in; requests, bytes to send and a deadline come out. There is no socket,
-//! no clock and no file in here, and nothing is known of handlers: so every byte sequence, split in
-//! every way, can be tried in a test. [`Connection`] has the states and the order of calls.
+//! Input is bytes and the current time; output is requests, bytes to send and a deadline. The crate
+//! uses no socket, clock or file and knows nothing about handlers, so a test can feed it any byte
+//! sequence, split at any position. [`Connection`] documents the states and the order of calls.
 //!
 //! ```
 //! use std::{sync::Arc, time::Instant};
@@ -27,10 +27,10 @@
 //! assert_eq!(connection.next_step(now), Step::NextRequest);
 //! ```
 //!
-//! By file: `connection` holds the states; `scan`, `request_line`, `authority`, `layout` and
-//! `framing` make a `head` of bytes, or an `error` with a status; `intake` reads its `body`, by
-//! `chunked` and with `patience`; `answer` and `encode` write the `response`.
-//! `docs/http-support.md` says what is supported, rule by rule.
+//! Files: `connection` holds the states. `scan`, `request_line`, `authority`, `layout` and
+//! `framing` parse bytes into a `head` or an `error` with a status. `intake` reads the request
+//! `body`, using `chunked` and `patience`. `answer` and `encode` write the `response`.
+//! `docs/http-support.md` lists the supported features, rule by rule.
 
 pub use authority::split_authority;
 pub use body::{BodyProgress, Discard, RequestBody};

@@ -1,7 +1,7 @@
-//! Every limit that the protocol core keeps, each with its unit last in its name.
+//! All limits of the protocol core. Each name ends with its unit.
 //!
-//! Not here: how long a response may take to be written, and how many connections there may be.
-//! Those belong to whoever owns the socket.
+//! The time to write a response and the number of connections are limited elsewhere, by the owner
+//! of the socket.
 
 use core::time::Duration;
 
@@ -9,113 +9,115 @@ use wasgi_units as units;
 
 use serde::{Deserialize, Serialize};
 
-/// How much of everything one client may ask for.
+/// The limits on one client.
 ///
-/// [`Limits::default`] has the values that the server starts with; each field says where its value
-/// comes from. One `Limits` is shared by all connections. In `wasgi.toml` they are in the section
-/// `[limits]`, under shorter names: the value says its unit there.
+/// [`Limits::default`] has the server's default values; each field documents where its value comes
+/// from. All connections share one `Limits`. In `wasgi.toml` they are in the section `[limits]`,
+/// under shorter names, because the values there contain their units.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
-    /// The longest request line, without its CRLF. Over it: 414.
+    /// Maximum length of the request line, without its CRLF. Exceeded: 414.
     ///
-    /// RFC 9112 section 3 asks for 8,000 octets at least. 8 KiB, as nginx and Apache have it: a
-    /// line that passes here also passes what is in front or behind.
+    /// RFC 9112 section 3 recommends at least 8,000 octets. 8 KiB is the limit of nginx and Apache,
+    /// so a line that passes here also passes proxies in front and servers behind.
     #[serde(rename = "request-line", with = "units::size")]
     pub request_line_bytes: usize,
-    /// The longest field line, without its CRLF. Over it: 431.
+    /// Maximum length of a field line, without its CRLF. Exceeded: 431.
     ///
-    /// Big cookies and bearer tokens reach 8 KiB, which is where nginx and Apache stop.
+    /// Large cookies and bearer tokens reach 8 KiB, the limit of nginx and Apache.
     #[serde(rename = "field-line", with = "units::size")]
     pub field_line_bytes: usize,
-    /// All field lines of a head together, CRLFs included. Over it: 431.
+    /// Maximum length of all field lines of a head together, including CRLFs. Exceeded: 431.
     ///
-    /// nginx takes four buffers of 8 KiB; twice that.
+    /// Twice the limit of nginx, which has four buffers of 8 KiB.
     #[serde(rename = "fields", with = "units::size")]
     pub fields_bytes: usize,
-    /// How many field lines a head may have. Over it: 431.
+    /// Maximum number of field lines in a head. Exceeded: 431.
     ///
     /// Browsers send about twenty. Apache and hyper stop at 100, most others at a limit in bytes
-    /// that lets far more in.
+    /// that allows far more.
     #[serde(rename = "field-count")]
     pub fields_count: usize,
-    /// Empty lines (CR LF) that are skipped before a request line. Over it: 400.
+    /// Maximum number of empty lines (CR LF) that are skipped before a request line. Exceeded: 400.
     ///
-    /// RFC 9112 section 2.2 asks for one at least; old clients send one after a body. Apache's
-    /// number.
+    /// RFC 9112 section 2.2 recommends at least one, because old clients send one after a body. The
+    /// value is Apache's.
     #[serde(rename = "leading-newlines")]
     pub leading_newlines_count: usize,
-    /// The longest body, after decoding. Over it: 413, at once where the request announces it.
+    /// Maximum length of a body after decoding. Exceeded: 413, at once if the request announces it.
     ///
-    /// Bodies are streamed, so this guards the handlers' patience rather than our memory.
+    /// Bodies are streamed, so this limit protects handlers from long input, not the server's
+    /// memory.
     #[serde(rename = "body", with = "units::size")]
     pub body_bytes: u64,
-    /// The longest chunk-size line with its extensions, without its CRLF. Over it: 400.
+    /// Maximum length of a chunk-size line with its extensions, without its CRLF. Exceeded: 400.
     ///
-    /// A size takes 16 digits; clients that sign chunks add an extension of about 90 bytes. None of
-    /// it is kept in memory, so this is what Apache has for any line.
+    /// A size takes 16 digits; clients that sign chunks add an extension of about 90 bytes. The
+    /// line is not kept in memory, so this uses Apache's limit for any line.
     #[serde(rename = "chunk-line", with = "units::size")]
     pub chunk_line_bytes: usize,
-    /// All chunk extensions of a body together. Over it: 400.
+    /// Maximum length of all chunk extensions of a body together. Exceeded: 400.
     ///
     /// They are read and ignored, so a body made of them is an attack (RFC 9112 section 7.1.1).
-    /// Enough for a signature on each 64 KiB chunk of a body of the greatest length.
+    /// Enough for a signature on each 64 KiB chunk of a body of the maximum length.
     #[serde(rename = "chunk-extensions", with = "units::size")]
     pub chunk_extensions_bytes: usize,
-    /// All field lines of a trailer section together, CRLFs included. Over it: 431.
+    /// Maximum length of all field lines of a trailer section, including CRLFs. Exceeded: 431.
     ///
-    /// Trailers are dropped as they come, so this is what it may cost to read them: as much as the
-    /// longest field line.
+    /// Trailers are discarded on arrival, so this limits only the cost of reading them: as much as
+    /// the longest field line.
     #[serde(rename = "trailers", with = "units::size")]
     pub trailers_bytes: usize,
-    /// How many field lines a trailer section may have. Over it: 431. A checksum or two is usual;
-    /// what a head may have, a trailer section may.
+    /// Maximum number of field lines in a trailer section. Exceeded: 431. One or two checksums are
+    /// usual; the limit is the one for a head.
     #[serde(rename = "trailer-count")]
     pub trailers_count: usize,
-    /// Received bytes that may wait in memory while a request is being answered: a body that nobody
-    /// reads yet, and requests that were sent ahead. Over it, [`wants_bytes`] says no.
+    /// Maximum number of received bytes that wait in memory during a transaction: unread body data,
+    /// and pipelined requests. When it is reached, [`wants_bytes`] returns false.
     ///
     /// One full read of a socket.
     ///
     /// [`wants_bytes`]: super::Connection::wants_bytes
     #[serde(rename = "read-ahead", with = "units::size")]
     pub read_ahead_bytes: usize,
-    /// How many requests one connection may bring. The answer to the last one says so.
+    /// Maximum number of requests per connection. The last response says `Connection: close`.
     ///
-    /// A connection costs nothing to keep, but one that never ends never moves to another thread.
+    /// An open connection costs nothing, but one that never ends never moves to another thread.
     #[serde(rename = "requests-per-connection")]
     pub requests_per_connection_count: u32,
-    /// How much of a body that nobody asked for is read and thrown away, so that the connection
-    /// can go on. Over it, the connection is closed.
+    /// Maximum number of bytes of an unread body that are read and discarded to keep the connection
+    /// open. Exceeded: the connection closes.
     ///
-    /// The number that Go's server uses: about what is in flight on a fast line.
+    /// The value that Go's server uses: about the amount in flight on a fast connection.
     #[serde(rename = "drain", with = "units::size")]
     pub drain_bytes: u64,
-    /// From a request's first byte to the end of its head, however the bytes trickle. Over it: 408.
+    /// Maximum time from a request's first byte to the end of its head. Progress doesn't extend it.
+    /// Exceeded: 408.
     ///
-    /// A third of what nginx gives between two reads, and here it is the total.
+    /// A third of the time that nginx allows between two reads, here for the whole head.
     #[serde(rename = "head-timeout", with = "units::duration")]
     pub head_timeout: Duration,
-    /// Between two requests, and from a connection's start to its first request's first byte.
+    /// Maximum idle time: between two requests, and from the start of a connection to the first
+    /// byte of its first request.
     ///
-    /// 75 s, which is nginx's number: more than the 60 s that balancers in front commonly keep a
-    /// connection, so that they close first, and send no request into a connection that is just
-    /// being closed.
+    /// 75 s, the value of nginx: more than the 60 s after which load balancers commonly close a
+    /// connection. They then close first, and don't send a request into a connection that is being
+    /// closed.
     #[serde(rename = "idle-timeout", with = "units::duration")]
     pub idle_timeout: Duration,
-    /// How long a body may keep its reader waiting, in one go or summed up.
+    /// Maximum time to wait for bytes of a body, in a single wait or accumulated.
     ///
-    /// Only time in which somebody waits for a byte counts. Bytes that arrive win time back: one
-    /// second for each [`body_rate_bytes_per_second`], up to this limit again. So the longest
-    /// silence is this long, and a trickle below the rate ends as well. Apache's mod_reqtimeout has
-    /// it so.
+    /// Only time spent waiting counts. Received bytes restore time: one second for each
+    /// [`body_rate_bytes_per_second`], up to this limit. So the longest silence equals this limit,
+    /// and a trickle below the rate ends as well. Apache's mod_reqtimeout works the same way.
     ///
     /// [`body_rate_bytes_per_second`]: Self::body_rate_bytes_per_second
     #[serde(rename = "body-timeout", with = "units::duration")]
     pub body_patience: Duration,
-    /// The rate below which a body uses up its [`body_patience`](Self::body_patience).
+    /// Minimum rate of a body. A slower one uses up its [`body_patience`](Self::body_patience).
     ///
-    /// Apache's number: a tenth of a dial-up line.
+    /// The value of Apache: a tenth of a dial-up line.
     #[serde(rename = "body-rate", with = "units::rate")]
     pub body_rate_bytes_per_second: u32,
 }

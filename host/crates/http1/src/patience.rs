@@ -1,31 +1,31 @@
-//! How long a peer may keep us waiting: for the bytes of its body, or, in the server, for it to
-//! take its answer.
+//! The time that a peer may take: to send its request body, or, in the server, to receive its
+//! response.
 
 use core::time::Duration;
 use std::time::Instant;
 
-/// A store of waiting time: waiting uses it up, bytes fill it again.
+/// A budget of waiting time: waiting uses it up, transferred bytes restore it.
 ///
-/// Only time in which somebody waits counts, so a handler that doesn't read costs its client
-/// nothing. What it comes to: the longest silence is [`most`](Allowance::most), and whoever is
-/// below the rate for long is cut off, however evenly it trickles.
+/// Only time spent waiting for the peer counts, so a handler that doesn't read costs its client
+/// nothing. The longest silence is [`most`](Allowance::most), and a peer that stays below the rate
+/// runs out of time, however evenly it sends.
 #[derive(Clone, Copy, Debug)]
 pub struct Patience {
     left: Duration,
     waiting_since: Option<Instant>,
 }
 
-/// How much patience there is.
+/// The parameters of [`Patience`].
 #[derive(Clone, Copy, Debug)]
 pub struct Allowance {
-    /// The longest silence, and what the store holds at most.
+    /// The longest silence, and the maximum of the budget.
     pub most: Duration,
-    /// So many bytes win a second back.
+    /// The number of bytes that restore one second.
     pub rate_bytes_per_second: u32,
 }
 
 impl Patience {
-    /// Full patience, while nobody waits.
+    /// Creates a full budget. Nothing waits yet.
     pub fn new(allowance: Allowance) -> Self {
         Self {
             left: allowance.most,
@@ -33,12 +33,12 @@ impl Patience {
         }
     }
 
-    /// Somebody waits for bytes from now on, if nobody did before.
+    /// Starts waiting for bytes, unless a wait is already in progress.
     pub fn wait(&mut self, now: Instant) {
         self.waiting_since.get_or_insert(now);
     }
 
-    /// So many bytes moved, and nobody waits any more.
+    /// Records that `bytes` were transferred, which ends the wait.
     pub fn moved(&mut self, bytes: u64, now: Instant, allowance: Allowance) {
         if let Some(since) = self.waiting_since.take() {
             self.left = self
@@ -53,7 +53,7 @@ impl Patience {
             .min(allowance.most);
     }
 
-    /// When it is used up, if nothing moves. None while nobody waits.
+    /// Returns when the budget runs out if nothing is transferred. `None` unless waiting.
     pub fn deadline(&self) -> Option<Instant> {
         self.waiting_since?.checked_add(self.left)
     }

@@ -1,9 +1,10 @@
 //! The reason phrases of status codes.
 
-/// The reason phrase of a status code (RFC 9110 section 15), or nothing for a code without one.
+/// Returns the reason phrase of a status code (RFC 9110 section 15), or an empty string for an
+/// unregistered code.
 pub fn reason(status: u16) -> &'static str {
     match status {
-        // The `http` crate has the names of RFC 7231 and RFC 4918 for these.
+        // The `http` crate uses the names of RFC 7231 and RFC 4918 for these.
         413 => "Content Too Large",
         422 => "Unprocessable Content",
         _ => http::StatusCode::from_u16(status)

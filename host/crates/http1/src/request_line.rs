@@ -12,11 +12,11 @@
 //! asterisk-form  = "*"
 //! ```
 //!
-//! Stricter than the RFC lets a server be: one space between the parts, none around them.
-//! More lenient: a target may have any visible character of ASCII but `#`. Clients send these, and
-//! most servers take them. No form of a target has a fragment, and an http URI that is sent has no
-//! userinfo (RFC 9110 section 4.2.4): both are refused, since servers on the way differ in what
-//! they make of them.
+//! Stricter than the RFC requires: exactly one space between the parts, none around them. More
+//! lenient: a target may contain any visible ASCII character except `#`. Clients send these, and
+//! most servers accept them. No form of a target has a fragment, and an http URI in a request must
+//! not have userinfo (RFC 9110 section 4.2.4): both are rejected, because servers on the path
+//! differ in how they interpret them.
 
 use wasgi_fields::bytes::{is_target_byte, is_token};
 
@@ -24,11 +24,11 @@ use super::authority::{is_authority, split_authority};
 use super::error::Rejection;
 use super::head::{Span, Version};
 
-/// The longest method. RFC 9112 section 3: one longer than any that we know is answered with 501.
-/// The longest registered one is UPDATEREDIRECTREF, of 17.
+/// The maximum length of a method. RFC 9112 section 3: a method longer than any known one is 501.
+/// The longest registered method is UPDATEREDIRECTREF, with 17 characters.
 const METHOD_BYTES: usize = 32;
 
-/// A request line that was checked: where its parts are.
+/// A checked request line: the positions of its parts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct RequestLine {
     pub(super) method: Span,
@@ -37,7 +37,7 @@ pub(super) struct RequestLine {
 }
 
 impl RequestLine {
-    /// Checks a line, without its CRLF, that begins at the head's first byte.
+    /// Checks a line, without its CRLF, that begins at the first byte of the head.
     pub(super) fn parse(line: &[u8]) -> Result<Self, Rejection> {
         let (method, rest) =
             split_at_space(line).ok_or(Rejection::bad("the request line has no target"))?;
@@ -64,8 +64,8 @@ impl RequestLine {
     }
 }
 
-/// RFC 9110 section 9.1: a method that can be none that anybody knows is answered with 501. Methods
-/// are case-sensitive, and all of them are written in capitals: `get` is not GET.
+/// Rejects a method that can't be a known one with 501 (RFC 9110 section 9.1). Methods are
+/// case-sensitive, and all known ones are in capitals: `get` is not GET.
 fn check_known(method: &[u8]) -> Result<(), Rejection> {
     let why = if method.len() > METHOD_BYTES {
         "the method is longer than any that is known"
@@ -77,8 +77,8 @@ fn check_known(method: &[u8]) -> Result<(), Rejection> {
     Err(Rejection::new(501, why))
 }
 
-/// RFC 9110 section 2.5: a higher minor version of HTTP/1 is processed as the highest we know;
-/// another major version is 505 (section 15.6.6). HTTP/0.9 sends none.
+/// Parses the version. RFC 9110 section 2.5: a higher minor version of HTTP/1 is processed as the
+/// highest known one; another major version is 505 (section 15.6.6). HTTP/0.9 sends none.
 fn parse_version(version: &[u8]) -> Result<Version, Rejection> {
     match version {
         b"HTTP/1.1" => Ok(Version::Http11),
@@ -95,17 +95,17 @@ fn parse_version(version: &[u8]) -> Result<Version, Rejection> {
     }
 }
 
-/// What a request-target asks for. All spans are in the head's bytes.
+/// The parsed request-target. All spans are positions in the head's bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Target {
     pub(super) path: Span,
     pub(super) query: Span,
-    /// The authority of an absolute-form target; then the Host field doesn't count.
+    /// The authority of an absolute-form target. If present, the Host field is ignored.
     pub(super) authority: Option<Span>,
 }
 
 impl Target {
-    /// Takes the target of a checked request line apart. `head` begins with that line.
+    /// Parses the target of a checked request line. `head` begins with that line.
     pub(super) fn parse(head: &[u8], line: &RequestLine) -> Result<Self, Rejection> {
         let target = line.target.of(head);
         let start = line.target.start as usize;
@@ -121,7 +121,7 @@ impl Target {
         }
     }
 
-    /// `absolute-path [ "?" query ]`. The path may be empty here.
+    /// Parses `absolute-path [ "?" query ]`. The path may be empty here.
     fn from_path(path: &[u8], start: usize) -> Self {
         let end = path.len();
         let question = path.iter().position(|&byte| byte == b'?');
@@ -132,8 +132,8 @@ impl Target {
         }
     }
 
-    /// `scheme "://" authority path-abempty [ "?" query ]`. The scheme is http or https: we are the
-    /// origin server of no other.
+    /// Parses `scheme "://" authority path-abempty [ "?" query ]`. The scheme must be http or
+    /// https, the only ones for which this server can be the origin.
     fn from_absolute(target: &[u8], start: usize) -> Result<Self, Rejection> {
         let scheme = ["http://", "https://"].into_iter().find(|scheme| {
             target
@@ -151,8 +151,8 @@ impl Target {
             .position(|byte| b"/?".contains(byte))
             .unwrap_or(after_scheme.len());
         let (authority, path) = after_scheme.split_at(authority_end);
-        // RFC 9110 section 4.2.4: a recipient treats userinfo as an error, as it is likely there to
-        // hide which host is meant.
+        // RFC 9110 section 4.2.4: a recipient treats userinfo as an error, because it probably
+        // obscures the authority.
         if authority.contains(&b'@') {
             return Err(Rejection::bad(
                 "the request-target's authority has userinfo: '@' may not be there",
@@ -172,8 +172,8 @@ impl Target {
     }
 }
 
-/// CONNECT asks for a tunnel, which an origin server needs not have (RFC 9110 section 9.3.6). Its
-/// target has a port (RFC 9112 section 3.2.3).
+/// Rejects CONNECT, which asks for a tunnel; an origin server need not implement it (RFC 9110
+/// section 9.3.6). Its target must have a port (RFC 9112 section 3.2.3).
 fn refuse_connect(target: &[u8]) -> Rejection {
     if matches!(split_authority(target), Some((_, Some(_)))) {
         Rejection::new(501, "this server makes no tunnels")

@@ -1,48 +1,48 @@
-//! What a response is made of, as the encoder takes it.
+//! The parts of a response, as the encoder's input.
 
 /// The head of a response.
 ///
-/// `F` gives the fields in their order; it is walked twice, so it has to be cheap to clone: an
-/// iterator over a slice, mapped.
+/// `F` yields the fields in order. The encoder iterates it twice, so cloning must be cheap: for
+/// example a mapped slice iterator.
 #[derive(Clone, Copy, Debug)]
 pub struct ResponseHead<'a, F> {
     /// The status code. One outside 200 to 999 is sent as 500.
     pub status: u16,
-    /// The reason phrase, any bytes. One that can't go on the wire is left out.
+    /// The reason phrase, any bytes. Omitted if it contains an invalid character.
     pub reason: &'a [u8],
-    /// Name and value of each field. Framing (Content-Length, Transfer-Encoding, Connection and
-    /// their like) is not for the caller to send: see [`Skipped`].
+    /// The name and value of each field. The caller must not send framing fields (Content-Length,
+    /// Transfer-Encoding, Connection and similar): see [`Skipped`].
     pub fields: F,
 }
 
 /// The length of a response's body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BodyLength {
-    /// This many bytes, sent as Content-Length. For HEAD, what GET would have had.
+    /// Known, in bytes; sent as Content-Length. For HEAD, the length that GET would have.
     Known(u64),
-    /// Unknown: chunked, or ended by the end of the connection for HTTP/1.0. For HEAD, no length is
-    /// said.
+    /// Unknown: chunked, or for HTTP/1.0 delimited by the end of the connection. For HEAD, no
+    /// length is sent.
     Unknown,
 }
 
-/// What the server adds to every answer, unless the answer has its own.
+/// The fields that the server adds to a response that lacks them.
 #[derive(Clone, Copy, Debug)]
 pub struct Stamp<'a> {
     /// The Date, as an IMF-fixdate (RFC 9110 section 5.6.7).
     pub date: &'a [u8; 29],
-    /// The Server, if it is to be told.
+    /// The value of Server, if it is enabled.
     pub server: Option<&'a str>,
 }
 
-/// The fields of a response that were not sent, because they could have broken its framing:
-/// hop-by-hop fields, a Content-Length that isn't the answer's, a name that is no token, a value
-/// with CR, LF or NUL.
+/// The response fields that were omitted because they could break the framing: hop-by-hop fields, a
+/// Content-Length that differs from the actual one, a name that isn't a token, a value with CR, LF
+/// or NUL.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[must_use]
 pub struct Skipped<'a> {
-    /// How many.
+    /// The number of omitted fields.
     pub count: usize,
-    /// The name of the first.
+    /// The name of the first omitted field.
     pub first: Option<&'a str>,
 }
 
@@ -50,10 +50,10 @@ pub struct Skipped<'a> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[must_use]
 pub struct Frame {
-    /// How many of the block's bytes go out: none where the response has no body, and never more
-    /// than its Content-Length says.
+    /// How many bytes of the block to send: none if the response has no body, and never more than
+    /// its Content-Length allows.
     pub take: usize,
-    /// What follows them.
+    /// The bytes to send after them.
     pub suffix: &'static [u8],
 }
 
@@ -61,8 +61,8 @@ pub struct Frame {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Finish {
-    /// Whole.
+    /// Complete.
     Whole,
-    /// Shorter than its Content-Length, or never started: the connection has to be cut.
+    /// Shorter than its Content-Length, or never started: the connection must be cut.
     Short,
 }

@@ -1,13 +1,14 @@
-//! Where a head ends: line by line, each byte looked at once, however the bytes arrive.
+//! A scanner that finds the end of a head line by line. It reads each byte once, regardless of how
+//! the bytes are split.
 //!
 //! ```text
 //! HTTP-message = start-line CRLF *( field-line CRLF ) CRLF [ message-body ]   RFC 9112 section 2.1
 //! ```
 //!
-//! A line ends in CR LF. A bare LF, which section 2.2 lets a recipient take as a line's end, and a
-//! bare CR, which it forbids, are both refused: two parsers on the way to us must not see different
-//! lines. Limits are checked where they are passed, so a verdict depends on the bytes before it and
-//! on nothing else; that is why it is the same however the bytes were split.
+//! A line ends in CR LF. The scanner rejects a bare LF, which section 2.2 lets a recipient accept
+//! as a line ending, and a bare CR, which it forbids: two parsers on the path must not see
+//! different lines. Limits are checked where they are exceeded, so a verdict depends only on the
+//! bytes before it. It is therefore independent of how the bytes were split.
 
 use memchr::memchr2;
 use wasgi_fields::bytes::{is_ows, is_tchar};
@@ -16,48 +17,48 @@ use super::error::Rejection;
 use super::limits::Limits;
 use super::request_line::RequestLine;
 
-/// A head whose end was found, and whose lines have legal ends and lengths.
+/// A head whose end was found and whose lines have valid endings and lengths.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Lines {
     pub(super) request_line: RequestLine,
-    /// Where the first field line begins.
+    /// The start of the first field line.
     pub(super) fields_start: usize,
-    /// How many field lines there are.
+    /// The number of field lines.
     pub(super) fields_count: usize,
-    /// Where the body begins: after the empty line.
+    /// The start of the body, after the empty line.
     pub(super) end: usize,
 }
 
-/// How far the search for a head's end has come.
+/// The progress of the search for the end of a head.
 ///
-/// `line_start <= scanned`, and no CR or LF is in between, but for a CR at `scanned` whose LF has
-/// not come yet.
+/// `line_start <= scanned`, and there is no CR or LF in between, except a CR at `scanned` whose LF
+/// has not arrived.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct HeadScanner {
     line_start: u32,
     scanned: u32,
     fields_count: u32,
-    /// The request line and the end of its CRLF, once it is here.
+    /// The request line and the end of its CRLF, once it is complete.
     request_line: Option<(RequestLine, u32)>,
 }
 
-/// A line's end, and what its content was.
+/// The result of the search for the end of a line.
 enum Line {
     /// More bytes are needed.
     Incomplete,
-    /// The line's content ends at this index, and its CRLF two further.
+    /// The content of the line ends at this index, and its CRLF two bytes later.
     EndsAt(usize),
 }
 
 impl HeadScanner {
-    /// Goes on with `bytes`: the head from its first byte to the last one received.
+    /// Continues with `bytes`: the head from its first byte to the last one received.
     pub(super) fn scan(
         &mut self,
         bytes: &[u8],
         limits: &Limits,
     ) -> Result<Option<Lines>, Rejection> {
-        // No method begins like this: a TLS handshake, a bare CR, garbage. Waiting for a line's end
-        // would be waiting for a timeout.
+        // No method begins like this: it is a TLS handshake, a bare CR or garbage. Waiting for the
+        // end of a line would end in a timeout.
         if bytes.first().is_some_and(|&byte| !is_tchar(byte)) {
             return Err(Rejection::bad("the request does not begin with a method"));
         }
@@ -89,10 +90,10 @@ impl HeadScanner {
         }
     }
 
-    /// Looks for the end of the current line, no further than the line may be long.
+    /// Searches for the end of the current line, up to the maximum length of that line.
     fn find_line(&mut self, bytes: &[u8], limits: &Limits) -> Result<Line, Rejection> {
         let (line_bytes, too_long) = self.line_limit(limits);
-        // One byte more than the line may have: that is where its CR is due.
+        // One byte more than the maximum length: the last place where its CR can be.
         let longest = (self.line_start as usize)
             .saturating_add(line_bytes)
             .saturating_add(1);
@@ -119,7 +120,8 @@ impl HeadScanner {
         }
     }
 
-    /// How long the current line may be, without its CRLF, and the verdict if it is longer.
+    /// Returns the maximum length of the current line, without its CRLF, and the rejection for a
+    /// longer one.
     fn line_limit(&self, limits: &Limits) -> (usize, Rejection) {
         let Some((_, fields_start)) = self.request_line else {
             let too_long = Rejection::new(414, "the request line is too long");
@@ -150,8 +152,8 @@ impl HeadScanner {
     }
 }
 
-/// An index into a head. Heads are at most as long as their limits, and those are bytes to be held
-/// in memory per connection: were one set beyond 4 GiB, the head would not be found whole.
+/// Converts an index into a head. Heads are limited in length, and their limits are memory per
+/// connection. With a limit above 4 GiB, the end of a longer head would not be found.
 fn to_u32(index: usize) -> u32 {
     u32::try_from(index).unwrap_or(u32::MAX)
 }
@@ -170,7 +172,7 @@ mod tests {
         }
     }
 
-    /// The verdict, and how many bytes it took: 0 if no verdict.
+    /// Returns the verdict and the number of bytes it needed: 0 if there is none.
     fn verdict(bytes: &[u8]) -> (Result<Option<Lines>, Rejection>, usize) {
         let mut scanner = HeadScanner::default();
         for len in 0..=bytes.len() {

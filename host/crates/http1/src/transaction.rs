@@ -1,4 +1,4 @@
-//! One request and its answer, side by side.
+//! One request and its response, which progress independently.
 
 use super::answer::Answer;
 use super::body::RequestBody;
@@ -9,18 +9,18 @@ use super::intake::Intake;
 use super::limits::Limits;
 use super::response::BodyLength;
 
-/// One request and its answer.
+/// One request and its response.
 #[derive(Debug)]
 pub(super) struct Transaction {
     pub(super) intake: Intake,
     pub(super) answer: Answer,
-    /// Why no request is read after this one, if that is so.
+    /// Why no request is read after this one; `None` if more may follow.
     pub(super) last: Option<CloseReason>,
 }
 
 impl Transaction {
-    /// The transaction of a request. Its body, or something, may be here already, and it may be the
-    /// last that the connection is allowed.
+    /// Creates the transaction of a request. `body_is_here` says whether bytes after the head have
+    /// arrived, `is_limit` whether this is the last request that the connection may send.
     pub(super) fn new(
         head: &RequestHead,
         body_is_here: bool,
@@ -40,7 +40,7 @@ impl Transaction {
         }
     }
 
-    /// The answer to a request that can't be taken. It assumes the least of the client.
+    /// Creates the transaction of a rejected request. Assumes the oldest client, HTTP/1.0.
     pub(super) fn refusal(rejection: Rejection, to_head: bool, limits: &Limits) -> Self {
         Self {
             intake: Intake::new(RequestBody::None, false, limits),
@@ -49,18 +49,18 @@ impl Transaction {
         }
     }
 
-    /// Why no request is read after this one, if that is so.
+    /// Returns why no request is read after this one, if there is a reason.
     pub(super) fn why_last(&self) -> Option<CloseReason> {
         self.last
             .or(self.intake.failure().map(CloseReason::BodyFailed))
     }
 
-    /// Why the connection ends now that the answer is over, if it does.
+    /// Returns why the connection must close now that the response has ended, if it must.
     pub(super) fn why_closed(&self) -> Option<CloseReason> {
         let reason = self.answer.why_cut().or(self.why_last())?;
         let may_be_sending = self.intake.is_outstanding();
         Some(match reason {
-            // It would have ended anyway; but its client may be in the middle of the body.
+            // The connection would end in any case, but the client may still be sending the body.
             CloseReason::PeerAsked | CloseReason::RequestLimit | CloseReason::EndsAnswer
                 if may_be_sending =>
             {
@@ -70,7 +70,7 @@ impl Transaction {
         })
     }
 
-    /// Decides, before the head says it, what is known now about the connection's future.
+    /// Decides on the persistence of the connection from what is known before the head is written.
     pub(super) fn settle_persistence(
         &mut self,
         status: u16,
@@ -78,7 +78,7 @@ impl Transaction {
         is_stopping: bool,
     ) {
         let reason = if self.intake.is_continue_owed() {
-            // The client may send the body all the same, or the next request in its place.
+            // The client may still send the body, or the next request in its place.
             self.intake.settle_continue();
             Some(CloseReason::ContinueUnsent)
         } else if self.answer.delimiter(status, length) == Delimiter::Close {

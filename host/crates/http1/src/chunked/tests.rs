@@ -1,9 +1,9 @@
-//! Bodies in the chunked coding, good and bad, decoded in every split.
+//! Valid and invalid bodies in the chunked coding, decoded in every split.
 
 use super::*;
 
-/// What a decoder makes of `parts`, fed one after the other, at most `max` bytes at a time: the
-/// body, and whether it is over.
+/// Decodes `parts`, fed in order, at most `max` bytes per call. Returns the body, and whether it
+/// has ended.
 fn decode(parts: &[&[u8]], max: usize, limits: &Limits) -> (Vec<u8>, Result<bool, BodyError>) {
     let mut decoder = ChunkedDecoder::default();
     let mut body = Vec::new();
@@ -29,7 +29,8 @@ fn decode(parts: &[&[u8]], max: usize, limits: &Limits) -> (Vec<u8>, Result<bool
     (body, Ok(false))
 }
 
-/// The same, with every split in two, byte by byte, and at once: they have to agree.
+/// Decodes the bytes as a whole, split in two at every position, and byte by byte. Asserts that the
+/// results agree.
 fn decode_all_ways(bytes: &[u8], limits: &Limits) -> (Vec<u8>, Result<bool, BodyError>) {
     let at_once = decode(&[bytes], usize::MAX, limits);
     let single: Vec<&[u8]> = bytes.chunks(1).collect();

@@ -1,4 +1,4 @@
-//! The state machine as a whole. Whole requests are fixtures in `tests/requests`.
+//! Tests of the state machine as a whole. Fixtures for whole requests are in `tests/requests`.
 
 use core::mem::size_of;
 use core::time::Duration;
@@ -17,7 +17,7 @@ const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 const EXPECT: &[u8] =
     b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n";
 
-/// A connection that was sent these bytes.
+/// Returns a connection that has received these bytes.
 fn fed(bytes: &[u8]) -> (Connection, Instant) {
     fed_with(Limits::default(), bytes)
 }
@@ -50,7 +50,7 @@ fn closed(connection: &mut Connection, now: Instant) -> CloseReason {
     }
 }
 
-/// Answers the request with this body, and says what comes after.
+/// Responds to the request with this body and returns the next step.
 fn respond(
     connection: &mut Connection,
     now: Instant,

@@ -1,8 +1,8 @@
-//! How answers are framed, and what becomes of those that go wrong.
+//! The framing of responses, and failed responses.
 
 use super::*;
 
-/// The answer's head (without status line, Date and Server), its body, and what comes after.
+/// Returns the response head (without status line, Date and Server), its body, and the next step.
 fn answer_to(
     request_bytes: &[u8],
     status: u16,

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// Pieces of requests, good and bad, for random sequences of them.
+/// Valid and invalid pieces of requests, combined into random sequences.
 const PIECES: [&[u8]; 24] = [
     GET,
     EXPECT,

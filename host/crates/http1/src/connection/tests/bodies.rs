@@ -1,4 +1,4 @@
-//! Request bodies: read, unread, thrown away, broken, and asked for.
+//! Request bodies: read, unread, discarded, malformed, and requested with `100 Continue`.
 
 use super::*;
 
@@ -71,7 +71,7 @@ fn an_answer_that_leaves_a_large_body_says_that_it_is_the_last() {
             "{fields}"
         );
     }
-    // A body that has come to its end is no reason.
+    // A body that has ended is no reason to close.
     let chunked = post("Transfer-Encoding: chunked") + "0\r\n\r\n";
     let (mut connection, now) = fed(chunked.as_bytes());
     request(&mut connection, now);

@@ -1,4 +1,4 @@
-//! How connections end, and which requests are still answered.
+//! The ends of connections, and the requests that are still answered.
 
 use super::*;
 

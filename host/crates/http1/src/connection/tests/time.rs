@@ -70,7 +70,7 @@ fn only_waiting_uses_up_the_bodys_time() {
     assert_eq!(BodyError::TooSlow.status(), 408);
 }
 
-/// For how long a body of one byte per `gap` is read.
+/// Returns how long a body of `bytes_per_gap` bytes per `gap` is read before it fails.
 fn trickle(gap: Duration, bytes_per_gap: usize) -> Option<Duration> {
     let (mut connection, start) =
         fed(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10000000\r\n\r\n");
