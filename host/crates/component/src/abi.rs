@@ -1,18 +1,19 @@
-//! What a fused application and the host call each other by.
+//! The interface between a fused application and the host.
 //!
-//! A function of the host's gets the flat parameters of the canonical ABI (component-model,
-//! CanonicalABI.md). Where its result has a list or a string, whose place is for the application to
-//! allocate, it returns what it [`wants`](want) first, and is [given](HostFunction::Give) one place
-//! after the other: the host itself never calls an application back. `fuse::glue` writes the loop.
+//! A host function takes the flat parameters of the canonical ABI (component-model,
+//! CanonicalABI.md). The application must allocate space for a list or a string in the result, but
+//! the host never calls an application back. Instead, such a function returns the space that it
+//! [wants](want) first, and the application passes one address after the other with
+//! [`Give`](HostFunction::Give). `fuse::glue` generates the loop.
 //!
-//! A function of the application's returns its result by
-//! [one of the host's](HostFunction::Return), which reads it, and then calls its `post-return`, if
-//! it has one.
+//! A function of the application passes its result to the host function
+//! [`Return`](HostFunction::Return), which reads it, and then calls its `post-return`, if it has
+//! one.
 
-/// The module that the host's functions are imported from.
+/// The module name of the host's functions.
 pub const HOST: &str = "wasgi";
 
-/// A function that the host has for an application.
+/// A host function that an application imports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum HostFunction {
     /// `environ.get`.
@@ -29,28 +30,28 @@ pub enum HostFunction {
     Write,
     /// `panicked`.
     Panicked,
-    /// Ends a handle of an environ.
+    /// Drops a handle of an environ.
     DropEnviron,
-    /// Ends a handle of a start-response.
+    /// Drops a handle of a start-response.
     DropStartResponse,
-    /// Makes a handle of an application's blocks.
+    /// Creates a handle for the application's blocks.
     NewBlocks,
-    /// What the application knows blocks by, for a handle.
+    /// Returns the application's representation of blocks, for a handle.
     BlocksRep,
-    /// Ends a handle of blocks.
+    /// Drops a handle of blocks.
     DropBlocks,
-    /// A place that was wanted: takes its address, and returns what is wanted next.
+    /// Supplies requested space: takes its address, and returns the next request.
     Give,
-    /// The result of a function: takes the function's [number](Export::number) and the result's
-    /// address. What comes after is `post-return`. One for all functions, as an instance is made
-    /// with each import.
+    /// Returns the result of a function: takes the [number](Export::number) of the function and the
+    /// address of the result. `post-return` comes next. One import serves all functions, because
+    /// each import adds to the cost of an instance.
     Return,
 }
 
-/// What an application has for the host.
+/// An export of an application.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Export {
-    /// Its linear memory.
+    /// The linear memory.
     Memory,
     /// `application.call`.
     Call,
@@ -63,7 +64,7 @@ pub enum Export {
 }
 
 impl HostFunction {
-    /// The name, which for those of the gateway is the one in WIT.
+    /// Returns the import name. For functions of the gateway, it is the name in WIT.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Get => "[method]environ.get",
@@ -83,7 +84,7 @@ impl HostFunction {
         }
     }
 
-    /// The one of the gateway's that has this name in WIT.
+    /// Returns the gateway function with this name in WIT.
     pub fn of_gateway(name: &str) -> Option<Self> {
         [
             Self::Get,
@@ -98,7 +99,7 @@ impl HostFunction {
         .find(|function| function.name() == name)
     }
 
-    /// Whether its result has parts that the application allocates.
+    /// Returns whether the application must allocate parts of the result.
     pub fn wants(self) -> bool {
         matches!(
             self,
@@ -108,7 +109,7 @@ impl HostFunction {
 }
 
 impl Export {
-    /// The name that it is exported by.
+    /// Returns the export name.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Memory => "memory",
@@ -119,16 +120,16 @@ impl Export {
         }
     }
 
-    /// What a function is to [`HostFunction::Return`].
+    /// Returns the number that identifies the function to [`HostFunction::Return`].
     pub const fn number(self) -> u32 {
         self as u32
     }
 }
 
-/// Nothing is wanted any more.
+/// The value of [`want`] for no further space.
 pub const NOTHING: i64 = -1;
 
-/// A place that is wanted: so many bytes, aligned to so many.
+/// Encodes a request for space, with size and alignment in bytes.
 pub fn want(size: u32, align: u32) -> i64 {
     i64::from(align) << 32 | i64::from(size)
 }

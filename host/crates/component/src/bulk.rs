@@ -1,17 +1,17 @@
-//! Long copies in pieces, so that a guest can be made to yield between them.
+//! Splits long copies into pieces, so that a guest can yield between them.
 //!
-//! `memory.fill`, `memory.copy` and `memory.init` are one instruction each, of any length:
-//! compiled code looks at the epoch before one, and not within it. So those of more than a piece
-//! are replaced in each core module, wherever it is in a component, by calls of functions that are
-//! added to the module: they do the same piece by piece, in a loop. What doesn't fit traps before
-//! a byte is written, as the instruction does. One of a constant length that is no longer than a
-//! piece stays, and one of another length is looked at first: most are short, and cost a
+//! `memory.fill`, `memory.copy` and `memory.init` are one instruction each, of any length: compiled
+//! code checks the epoch before such an instruction, but not during it. In each core module, at any
+//! depth in a component, this replaces instructions longer than a piece with calls to added
+//! functions, which copy in pieces, in a loop. A copy that is out of bounds traps before it writes
+//! a byte, as the instruction does. An instruction with a constant length of at most one piece
+//! stays. For any other length, the code compares it first: most copies are short and cost one
 //! comparison more.
 //!
-//! Sections are copied byte by byte, but for types, functions and code. What can't be read stays as
-//! it is: the compiler says what is wrong with it.
+//! Sections are copied byte by byte, except types, functions and code. Unreadable input stays as it
+//! is: the compiler reports what is wrong with it.
 //!
-//! Tables are left alone: those that the server takes have too few elements for that.
+//! Table instructions stay: the tables that the server accepts have too few elements to matter.
 
 mod helper;
 #[cfg(test)]
@@ -28,22 +28,24 @@ use wasmparser::{
 
 use helper::Helper;
 
-/// Bytes of a piece. A memory's first touch included, the slowest machine that this was measured on
-/// fills 2 MB in a millisecond, and so a piece in an eighth of one.
+/// The size of a piece. Including the first touch of the memory, the slowest machine measured fills
+/// 2 MB in a millisecond, and so a piece in an eighth of one.
 const PIECE_BYTES: u32 = 256 * 1024;
 
-/// Components within components. A toolchain nests one or two, and each level is copied once more.
+/// The maximum nesting of components. A toolchain nests one or two levels, and each level is copied
+/// once more.
 const MAX_DEPTH: usize = 32;
 
-/// Core modules and components within a component, at any depth. One of Python's has twenty. What
-/// validates them copies what it knows of the types so far for each, so that takes the square.
+/// The maximum number of core modules and components in a component, at any depth. A Python
+/// component has twenty. The validator copies its type information for each, so its time grows with
+/// the square.
 const MAX_PARTS: usize = 1_000;
 
-/// Locals that a function may have, by what wasmparser takes (`limits.rs`).
+/// The maximum number of locals in a function, as in wasmparser (`limits.rs`).
 const MAX_LOCALS: u32 = 50_000;
 
-/// The preambles of components and modules, and the sections that are looked into (component-model,
-/// Binary.md; core specification, section 5.5.2).
+/// The preamble of components and modules, and the sections that this module reads
+/// (component-model, Binary.md; core specification, section 5.5.2).
 const PREAMBLE_BYTES: usize = 8;
 const CORE_MODULE: u8 = 1;
 const COMPONENT: u8 = 4;
@@ -51,11 +53,11 @@ const TYPES: u8 = 1;
 const FUNCTIONS: u8 = 3;
 const CODE: u8 = 10;
 
-/// Replaces what copies long in all core modules of a component.
+/// Replaces long copies in all core modules of a component.
 ///
 /// # Errors
 ///
-/// Says in a line what it has that is not looked into.
+/// Fails if the component exceeds a limit; the text says which, in one line.
 pub fn component(bytes: &[u8]) -> Result<Cow<'_, [u8]>, String> {
     match level(bytes, 0, &mut 0) {
         Ok(Some(replaced)) => Ok(Cow::Owned(replaced)),
@@ -70,7 +72,7 @@ pub fn component(bytes: &[u8]) -> Result<Cow<'_, [u8]>, String> {
     }
 }
 
-/// Why something is left.
+/// Why a component or module is not transformed.
 enum Failure {
     Broken,
     Deep,
@@ -83,7 +85,7 @@ impl From<BinaryReaderError> for Failure {
     }
 }
 
-/// A component's bytes, replaced. None where there is nothing to replace.
+/// Transforms the bytes of a component. Returns `None` if nothing changes.
 fn level(bytes: &[u8], depth: usize, parts: &mut usize) -> Result<Option<Vec<u8>>, Failure> {
     if depth > MAX_DEPTH {
         return Err(Failure::Deep);
@@ -106,7 +108,7 @@ fn level(bytes: &[u8], depth: usize, parts: &mut usize) -> Result<Option<Vec<u8>
     Ok(replaced)
 }
 
-/// A section, and where it begins.
+/// A section and its start.
 struct Section<'a> {
     start: usize,
     id: u8,
@@ -115,8 +117,8 @@ struct Section<'a> {
 }
 
 impl Section<'_> {
-    /// Appends it to what is written of `bytes`, with other content if that has changed. Nothing is
-    /// written before something has.
+    /// Appends the section to `written`, with `changed` as its content if given. `written` starts
+    /// as a copy of the preceding `bytes` at the first change.
     fn write(&self, changed: Option<&[u8]>, bytes: &[u8], written: &mut Option<Vec<u8>>) {
         match (changed, written.as_mut()) {
             (None, None) => {}
@@ -130,7 +132,7 @@ impl Section<'_> {
     }
 }
 
-/// The sections of a component or a module.
+/// Returns the sections of a component or a module.
 fn sections(bytes: &[u8]) -> Result<Vec<Section<'_>>, Failure> {
     let mut reader = BinaryReader::new(bytes, 0);
     reader.read_bytes(PREAMBLE_BYTES)?;
@@ -151,14 +153,14 @@ fn sections(bytes: &[u8]) -> Result<Vec<Section<'_>>, Failure> {
     Ok(sections)
 }
 
-/// A core module's bytes, replaced. None where there is nothing to replace.
+/// Transforms the bytes of a core module. Returns `None` if nothing changes.
 fn module(bytes: &[u8]) -> Result<Option<Vec<u8>>, Failure> {
     let shape = Shape::of(bytes)?;
     let mut helpers = Helpers::new(shape);
     let Some(code) = helpers.code(bytes)? else {
         return Ok(None);
     };
-    // What names a function or a type that is not there would name one that is added.
+    // Otherwise an invalid index of a function or a type could come to name an added one.
     Validator::new_with_features(WasmFeatures::all()).validate_all(bytes)?;
     let mut replaced = None;
     for section in sections(bytes)? {
@@ -173,7 +175,7 @@ fn module(bytes: &[u8]) -> Result<Option<Vec<u8>>, Failure> {
     Ok(replaced)
 }
 
-/// A section that is a list, with more entries.
+/// Returns the content of a list section with additional entries.
 fn appended(content: &[u8], more: &[Vec<u8>]) -> Result<Vec<u8>, Failure> {
     let mut reader = BinaryReader::new(content, 0);
     let count = reader.read_var_u32()?;
@@ -184,14 +186,14 @@ fn appended(content: &[u8], more: &[Vec<u8>]) -> Result<Vec<u8>, Failure> {
     Ok(list)
 }
 
-/// What is to be known of a module.
+/// The parts of a module that this transformation needs.
 #[derive(Default)]
 struct Shape {
-    /// How many parameters each type has, if it is a function's.
+    /// The number of parameters of each type, 0 if it isn't a function type.
     params: Vec<u32>,
-    /// How many functions there are, imported ones among them.
+    /// The number of functions, including imported ones.
     functions: u32,
-    /// The types of those that are defined.
+    /// The types of the defined functions.
     defined: Vec<u32>,
     memories: Vec<MemoryType>,
 }
@@ -238,7 +240,7 @@ impl Shape {
     }
 }
 
-/// How many parameters a function of a type has.
+/// Returns the number of parameters of a function type.
 fn params(ty: &SubType) -> u32 {
     match &ty.composite_type.inner {
         CompositeInnerType::Func(ty) => ty.params().len() as u32,
@@ -246,7 +248,7 @@ fn params(ty: &SubType) -> u32 {
     }
 }
 
-/// The functions that are added to a module.
+/// The functions to add to a module.
 struct Helpers {
     shape: Shape,
     list: Vec<Helper>,
@@ -262,7 +264,8 @@ impl Helpers {
         }
     }
 
-    /// The code section of a module, with the helpers' own code. None where it has no use for any.
+    /// Returns the code section of a module, with the code of the helpers. Returns `None` if the
+    /// module needs no helper.
     fn code(&mut self, bytes: &[u8]) -> Result<Option<Vec<u8>>, Failure> {
         let mut all = sections(bytes)?.into_iter();
         let Some(section) = all.find(|section| section.id == CODE) else {
@@ -290,7 +293,7 @@ impl Helpers {
         Ok(Some(code))
     }
 
-    /// A function's body, with calls in place of what copies long.
+    /// Returns the body of a function, with calls in place of long copies.
     fn body<'a>(&mut self, body: &FunctionBody<'a>, params: u32) -> Result<Cow<'a, [u8]>, Failure> {
         let (bytes, base) = (body.as_bytes(), body.range().start);
         let mut operators = body.get_operators_reader()?;
@@ -302,7 +305,7 @@ impl Helpers {
             let operator = operators.read()?;
             let end = operators.original_position() - base;
             let helper = self.shape.helper(&operator);
-            // What is before it on the stack is how long it is.
+            // The preceding operator on the stack is the length.
             let is_short = constant.is_some_and(|length| length <= u64::from(PIECE_BYTES));
             if let (Some(helper), false) = (helper, is_short) {
                 let (written, lengths) = match &mut written {
@@ -329,7 +332,7 @@ impl Helpers {
         })
     }
 
-    /// The numbers of a helper.
+    /// Returns the indices of a helper.
     fn number(&mut self, helper: Helper) -> Numbers {
         let next = self.list.len() as u32;
         let place = *self.by_operation.entry(helper).or_insert(next);
@@ -342,18 +345,18 @@ impl Helpers {
         }
     }
 
-    /// The number of a helper's type, which that of a block follows.
+    /// Returns the index of a helper's type. The type of its block follows.
     fn type_of(&self, place: u32) -> u32 {
         (self.shape.params.len() as u32).saturating_add(2 * place)
     }
 
-    /// The helpers' types: two for each.
+    /// Returns the types of the helpers: two for each.
     fn types(&self) -> Vec<Vec<u8>> {
         let types = self.list.iter().flat_map(|helper| helper.types());
         types.collect()
     }
 
-    /// Their entries in the function section.
+    /// Returns the entries of the helpers in the function section.
     fn functions(&self) -> Vec<Vec<u8>> {
         let places = 0..self.list.len() as u32;
         places
@@ -366,19 +369,19 @@ impl Helpers {
     }
 }
 
-/// What a helper is called by.
+/// The indices of a helper.
 struct Numbers {
     function: u32,
-    /// The type of a block that has all its parameters but the last on the stack.
+    /// The type of a block that takes all parameters but the last from the stack.
     block: u32,
 }
 
-/// The locals that a length goes to while it is looked at, of 32 and of 64 bits. None in a function
-/// that may have no more locals.
+/// The locals that hold a length for the comparison, with 32 and with 64 bits. `None` in a function
+/// that can't have more locals.
 struct Lengths(Option<[u32; 2]>);
 
 impl Lengths {
-    /// Adds the locals to a function's body. Gives the body up to its first operator.
+    /// Adds the locals to the body of a function. Returns the body up to its first operator.
     fn added(body: &FunctionBody<'_>, params: u32) -> Result<(Vec<u8>, Self), Failure> {
         let (bytes, base) = (body.as_bytes(), body.range().start);
         let code = body.get_operators_reader()?.original_position() - base;
@@ -401,8 +404,8 @@ impl Lengths {
         Ok((written, Self(Some([count, count + 1]))))
     }
 
-    /// Writes an instruction that copies so that it does no more than a piece, and a call where
-    /// there is more.
+    /// Writes a comparison that runs the instruction for up to one piece, and calls the helper for
+    /// more.
     fn write(&self, helper: Helper, numbers: &Numbers, instruction: &[u8], into: &mut Vec<u8>) {
         let Some([short, long]) = self.0 else {
             Instruction::Call(numbers.function).encode(into);
@@ -436,7 +439,7 @@ impl Lengths {
 }
 
 impl Shape {
-    /// What is called in place of an operator, if it is one that copies.
+    /// Returns the helper for an operator, if it copies.
     fn helper(&self, operator: &Operator<'_>) -> Option<Helper> {
         let is_64 = |memory: u32| Some(self.memories.get(memory as usize)?.memory64);
         match *operator {

@@ -1,10 +1,10 @@
-//! From a core module to a component: a module that says what interfaces it has, or a program for
-//! WASI's preview 1.
+//! Converts a core module into a component: a module that declares its interfaces, or a program for
+//! WASI preview 1.
 //!
-//! A module of the first sort has custom sections `component-type…`, which `wit-bindgen` and the
-//! SDK write. One of the second sort exports `_start`, as a C compiler makes it. Both are
-//! encoded by `wit-component`, with the adapter that has preview 1's functions do WASI 0.2's; in
-//! `go`, room for that is made where a program has none.
+//! A module of the first kind has custom sections `component-type…`, written by `wit-bindgen` and
+//! the SDK. One of the second kind exports `_start`, as C compilers produce it. `wit-component`
+//! encodes both, with the adapter that implements preview 1 with WASI 0.2. `go` reserves memory for
+//! the adapter in a program that has none.
 
 mod go;
 mod outline;
@@ -19,13 +19,13 @@ use wit_component::ComponentEncoder;
 
 use outline::Outline;
 
-/// The function that a program for preview 1 begins with.
+/// The entry point of a program for preview 1.
 const START: &str = "_start";
 
-/// What the names begin with of the sections that tell a module's interfaces.
+/// The name prefix of the sections that declare a module's interfaces.
 const TYPE_SECTION: &str = "component-type";
 
-/// The component of a core module, or one line that says why there is none.
+/// Converts a core module into a component. An error is one line.
 pub fn module(bytes: &[u8]) -> Result<Vec<u8>, String> {
     let outline = Outline::of(bytes)
         .ok_or("a core module that is cut short, or broken: is the file whole?")?;
@@ -61,8 +61,8 @@ fn encode(bytes: &[u8], adapter: &[u8]) -> anyhow::Result<Vec<u8>> {
         .encode()
 }
 
-/// What to tell who brings a command of Go's that the adapter has no room in: better now than by a
-/// trap in each request.
+/// Returns the error for a Go command in which the adapter has no memory. Without it, each request
+/// would trap.
 fn unsuitable_go(why: &str) -> String {
     format!(
         "a command of Go's for WASI preview 1 that can't be made a component, because {why}: build \
@@ -70,9 +70,9 @@ fn unsuitable_go(why: &str) -> String {
     )
 }
 
-/// What to tell whoever made a module that is no handler.
+/// Returns the error for a module that is not a handler.
 fn neither(outline: &Outline) -> String {
-    /// The exports that a message names.
+    /// The maximum number of exports in the message.
     const SHOWN: usize = 8;
     let names: Vec<&str> = outline
         .exports
@@ -134,7 +134,7 @@ mod tests {
             let result = module(&whole[..end]);
             assert_eq!(result.is_ok(), end == without_data, "cut at {end}");
         }
-        // It exports `_start`, and that is no function without parameters.
+        // `_start` is exported, but is not a function without parameters.
         let error = module(&example::module(&["_start"])).expect_err("no function");
         assert!(error.contains("can't be made a component"), "{error}");
         assert!(!error.contains('\n'), "{error}");

@@ -1,13 +1,14 @@
-//! What is done to a handler's bytes before they are compiled: bytes in, bytes out.
+//! Transformations of a handler's bytes before they are compiled: bytes in, bytes out.
 //!
-//! - [`componentize`] makes a component of a core module.
-//! - [`bulk`] does long copies piece by piece, so that a guest can be made to yield between them.
-//! - [`fuse`] links a component's core modules ahead of time, and takes those that were made from a
-//!   snapshot apart, as code and state.
-//! - [`abi`] names what a module that is called without a component around it imports and exports.
+//! - [`componentize`] turns a core module into a component.
+//! - [`bulk`] splits long copies into pieces, so that a guest can yield between them.
+//! - [`fuse`] links the core modules of a component ahead of time, and splits a component made from
+//!   a snapshot into code and state.
+//! - [`abi`] names the imports and exports of a module that is called without a component around
+//!   it.
 //!
-//! Nothing is compiled or run here. What a stranger's file is made of is read with limits, and what
-//! isn't understood is refused or left as it is, with a reason.
+//! This crate neither compiles nor runs code. It reads untrusted input with limits. Input that it
+//! doesn't understand is rejected or left unchanged, with a reason.
 
 pub mod abi;
 pub mod bulk;

@@ -1,8 +1,8 @@
-//! The functions that copy piece by piece.
+//! The functions that copy in pieces.
 //!
-//! Each takes what its instruction takes, and is that instruction for what is no longer than a
-//! piece. Longer ranges are probed first, by instructions that copy nothing but are as far out of
-//! bounds as the whole would be.
+//! Each takes the parameters of its instruction, and runs that instruction for up to one piece. For
+//! longer ranges it first runs probes: instructions that copy nothing, but are as far out of bounds
+//! as the whole copy.
 
 use wasm_encoder::{BlockType, Encode, Function, InstructionSink, TypeSection, ValType};
 
@@ -24,13 +24,13 @@ pub(super) enum Helper {
     Init { data: u32, memory: u32, is_64: bool },
 }
 
-/// The parameters: where to, where from or what with, and how many bytes.
+/// The parameters: the destination, the source or fill value, and the number of bytes.
 const TO: u32 = 0;
 const FROM: u32 = 1;
 const COUNT: u32 = 2;
 
 impl Helper {
-    /// The types of its parameters.
+    /// Returns the types of the parameters.
     fn params(self) -> [ValType; 3] {
         match self {
             Self::Fill { is_64, .. } => [address(is_64), ValType::I32, address(is_64)],
@@ -41,12 +41,13 @@ impl Helper {
         }
     }
 
-    /// Whether its length has 64 bits.
+    /// Returns whether the length has 64 bits.
     pub(super) fn counts_64(self) -> bool {
         self.is_64(COUNT)
     }
 
-    /// Its type, and that of a block that is left to add the length, as entries of a type section.
+    /// Returns two entries of a type section: the helper's type, and the type of a block that
+    /// precedes the length.
     pub(super) fn types(self) -> [Vec<u8>; 2] {
         let params = self.params();
         [&params[..], &params[..COUNT as usize]].map(|params| {
@@ -54,12 +55,12 @@ impl Helper {
             types.ty().function(params.iter().copied(), []);
             let mut section = Vec::new();
             types.encode(&mut section);
-            // What is before the entry is the section's length and its count, of a byte each.
+            // The section's length and count precede the entry, one byte each.
             section.split_off(2)
         })
     }
 
-    /// Its body.
+    /// Returns the body.
     pub(super) fn code(self) -> Function {
         let mut function = Function::new([]);
         let mut code = function.instructions();
@@ -67,7 +68,7 @@ impl Helper {
         self.probe(&mut code);
         match self {
             Self::Copy { to_64, from_64, .. } => {
-                // Where the places overlap, what is written last must be what is read last.
+                // Where the ranges overlap, the bytes read last must be written last.
                 extended(&mut code, TO, to_64);
                 extended(&mut code, FROM, from_64);
                 code.i64_gt_u().if_(BlockType::Empty);
@@ -82,8 +83,7 @@ impl Helper {
         function
     }
 
-    /// Does as the instruction does for what is no longer than a piece, and for what ends where no
-    /// address is: that traps.
+    /// Runs the instruction for up to one piece, and for a range whose end overflows: that traps.
     fn whole(self, code: &mut InstructionSink<'_>) {
         extended(code, COUNT, self.is_64(COUNT));
         code.i64_const(PIECE_BYTES.into()).i64_le_u();
@@ -101,7 +101,7 @@ impl Helper {
         code.return_().end();
     }
 
-    /// Traps where the instruction would, by instructions of no length at the ends of its ranges.
+    /// Traps where the instruction would, using instructions of length 0 at the ends of its ranges.
     fn probe(self, code: &mut InstructionSink<'_>) {
         match self {
             Self::Fill { memory, .. } => self.probe_memory(code, TO, memory),
@@ -125,7 +125,7 @@ impl Helper {
         code.memory_fill(memory);
     }
 
-    /// Piece by piece, and then the rest.
+    /// Copies piece by piece, then the rest.
     fn forward(self, code: &mut InstructionSink<'_>) {
         code.loop_(BlockType::Empty);
         code.local_get(TO).local_get(FROM);
@@ -146,7 +146,7 @@ impl Helper {
         self.rest(code);
     }
 
-    /// Piece by piece from the end, and then the rest, which is the beginning.
+    /// Copies piece by piece from the end, then the rest, which is the start.
     fn backward(self, code: &mut InstructionSink<'_>) {
         code.loop_(BlockType::Empty);
         self.count_down(code);
@@ -169,13 +169,13 @@ impl Helper {
         code.local_set(COUNT);
     }
 
-    /// Goes on with the loop while there is more than a piece.
+    /// Repeats the loop while more than a piece is left.
     fn again(self, code: &mut InstructionSink<'_>) {
         extended(code, COUNT, self.is_64(COUNT));
         code.i64_const(PIECE_BYTES.into()).i64_gt_u().br_if(0);
     }
 
-    /// The instruction, with what is in the parameters.
+    /// Runs the instruction with the current values of the parameters.
     fn rest(self, code: &mut InstructionSink<'_>) {
         code.local_get(TO).local_get(FROM).local_get(COUNT);
         self.instruction(code);
@@ -189,18 +189,18 @@ impl Helper {
         };
     }
 
-    /// The end of a range, which may come to be before its beginning.
+    /// Computes the end of a range. It can overflow to a value before the start.
     fn end_of(self, code: &mut InstructionSink<'_>, range: u32) {
         code.local_get(range);
         match (self.is_64(range), self.is_64(COUNT)) {
             (true, true) => code.local_get(COUNT).i64_add(),
             (true, false) => code.local_get(COUNT).i64_extend_i32_u().i64_add(),
-            // A count is no wider than what it counts from.
+            // A count is never wider than its address.
             (false, _) => code.local_get(COUNT).i32_add(),
         };
     }
 
-    /// The parameters that are the beginnings of ranges.
+    /// Returns the parameters that are starts of ranges.
     fn ranges(self) -> &'static [u32] {
         match self {
             Self::Fill { .. } => &[TO],
@@ -208,13 +208,13 @@ impl Helper {
         }
     }
 
-    /// Whether a parameter has 64 bits.
+    /// Returns whether a parameter has 64 bits.
     fn is_64(self, parameter: u32) -> bool {
         self.params()[parameter as usize] == ValType::I64
     }
 }
 
-/// The type of what is an address in a memory, or counts its bytes.
+/// Returns the type of an address or a byte count in a memory.
 fn address(is_64: bool) -> ValType {
     match is_64 {
         true => ValType::I64,
@@ -222,7 +222,7 @@ fn address(is_64: bool) -> ValType {
     }
 }
 
-/// A parameter as 64 bits.
+/// Pushes a parameter as 64 bits.
 fn extended(code: &mut InstructionSink<'_>, parameter: u32, is_64: bool) {
     code.local_get(parameter);
     if !is_64 {

@@ -1,4 +1,4 @@
-//! What copies piece by piece does what the instruction does: the same bytes, the same traps.
+//! Tests that a copy in pieces matches the instruction: the same bytes, the same traps.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,7 +7,7 @@ use wasmtime::{Config, Engine, Instance, Memory, Module, Store, TypedFunc, Updat
 
 use super::{MAX_DEPTH, MAX_PARTS, PIECE_BYTES, component, module};
 
-/// Pages of the memory that most is done in: eight pieces.
+/// The size of the memory in most tests, in pages: eight pieces.
 const PAGES: u64 = 32;
 const BYTES: u64 = PAGES * 65_536;
 const DATA_BYTES: u64 = 3 * PIECE_BYTES as u64;
@@ -16,8 +16,8 @@ fn binary(text: &str) -> Vec<u8> {
     wat::parse_str(text).unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// A module with two memories, of which the first has addresses of the type `a`, and the second of
-/// `b`; and what copies in and between them.
+/// Returns a module with two memories, the first with address type `a`, the second with `b`, and
+/// functions that copy within and between them.
 fn text(a: &str, b: &str) -> String {
     let both = match (a, b) {
         ("i64", "i64") => "i64",
@@ -48,7 +48,7 @@ fn text(a: &str, b: &str) -> String {
     )
 }
 
-/// An instance, and what was done with it.
+/// An instance under test.
 struct Tried {
     store: Store<()>,
     instance: Instance,
@@ -75,7 +75,7 @@ impl Tried {
         }
     }
 
-    /// Calls a function with numbers of the types that it has. Gives the trap, if it trapped.
+    /// Calls a function with numbers, converted to its parameter types. Returns the trap, if any.
     fn call(&mut self, name: &str, values: [u64; 3]) -> Option<String> {
         let function = self.instance.get_func(&mut self.store, name).unwrap();
         let ty = function.ty(&self.store);
@@ -92,7 +92,7 @@ impl Tried {
     }
 }
 
-/// Numbers that look random, the same each time.
+/// A generator of reproducible pseudo-random numbers.
 struct Numbers(u64);
 
 impl Numbers {
@@ -103,7 +103,7 @@ impl Numbers {
         self.0
     }
 
-    /// One that means something, or is near to one that does.
+    /// Returns a value at or near a boundary.
     fn place(&mut self) -> u64 {
         let piece = u64::from(PIECE_BYTES);
         let near = match self.next() % 6 {
@@ -169,7 +169,7 @@ fn pieces_are_what_the_whole_would_be() {
     assert!(done > 100 && trapped > 100, "{done} {trapped}");
 }
 
-/// How often compiled code can be made to yield in a call.
+/// Returns how often compiled code checks the epoch in a call.
 fn checks(bytes: &[u8], values: (i32, i32, i32), name: &str) -> u64 {
     let engine = Engine::new(Config::new().epoch_interruption(true)).unwrap();
     let module = Module::new(&engine, bytes).expect("a valid module");
@@ -227,7 +227,7 @@ fn what_has_nothing_long_stays_as_it_is() {
         let bytes = binary(&text);
         assert_eq!(*component(&bytes).unwrap(), *bytes, "{body}");
     }
-    // Not a length: something is between.
+    // The constant is not the length: another operator follows it.
     let text = "(component (core module (memory 10) (func (param i32)
         (memory.fill (i32.const 0) (i32.const 1) (i32.const 0) (local.get 0) (i32.add)))))";
     let bytes = binary(text);

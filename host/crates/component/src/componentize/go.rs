@@ -1,18 +1,18 @@
-//! Room for the adapter in a command of Go's.
+//! Reserves memory for the adapter in a Go command.
 //!
-//! The adapter has its state and its stack in the command's memory. It asks for them by
-//! `cabi_realloc` where the command exports that, and grows the memory itself where not. Go's
-//! runtime exports no such function, and since Go 1.24 it asks for the memory's size once, when it
-//! starts, and takes whatever comes behind for its own: so would the adapter.
+//! The adapter keeps its state and its stack in the memory of the command. It allocates them with
+//! `cabi_realloc` if the command exports that, and otherwise grows the memory. Go's runtime exports
+//! no such function. Since Go 1.24, it reads the size of the memory once, at startup, and uses all
+//! memory beyond that for its heap, including the memory of the adapter.
 //!
-//! Its heap begins behind the program's data. Where those end is in a variable of the runtime's,
-//! `runtime.firstmoduledata.end`, that is read as it starts and never again. So that is moved: as
-//! if the program had one more variable behind the others. What is between is the adapter's, and a
-//! `cabi_realloc` that is added hands it out.
+//! The heap begins after the program's data. The runtime reads the end of the data from its
+//! variable `runtime.firstmoduledata.end` at startup and never again. This transformation raises
+//! that value, as if the program had one more variable after the others. The gap belongs to the
+//! adapter, and an added `cabi_realloc` hands it out.
 //!
-//! Nothing names the variable in a module. It is known by this: the function that asks for the
-//! memory's size, or one that calls it, loads it from a fixed address; and its value lies behind
-//! all data, and not behind the memory's end. Where that does not tell, the module is left alone.
+//! A module doesn't name the variable. It is recognized as follows: the function that reads the
+//! size of the memory, or one that calls it, loads the variable from a fixed address; and its value
+//! is after all data and within the memory. If that is ambiguous, the module stays unchanged.
 
 mod survey;
 
@@ -32,29 +32,29 @@ use wasmparser::{
 
 use survey::{End, Survey};
 
-/// Bytes of a page of WebAssembly's.
+/// The size of a WebAssembly page.
 const PAGE_BYTES: u64 = 64 * 1024;
 
-/// Bytes that there can be addresses of.
+/// The size of the address space.
 const MAX_BYTES: u64 = 1 << 32;
 
-/// Pages that the adapter has: one for its state and one for its stack. Each comes from a call of
-/// its own; it never asks for another size.
+/// The pages for the adapter: one for its state and one for its stack. It allocates each with a
+/// separate call and never requests another size.
 const ROOM_PAGES: u64 = 2;
 
-/// Data that a module may have, by what wasmparser takes (`limits.rs`): a program that has them all
-/// is given no more, but other bytes in those that it has.
+/// The maximum number of data segments in a module, as in wasmparser (`limits.rs`). In a program
+/// with that many, the bytes of existing segments change instead.
 const MAX_DATA: u32 = 100_000;
 
-/// The function that hands out memory, as the component model calls it.
+/// The name of the allocation function in the component model.
 const REALLOC: &str = "cabi_realloc";
 
-/// Makes room for the adapter in a command of Go's. One that has no need of it comes back as it is:
-/// before Go 1.24, the runtime takes what growing the memory gives it.
+/// Reserves memory for the adapter in a Go command. Returns a command unchanged if it doesn't need
+/// that: before Go 1.24, the runtime uses only the memory that it gets from growing.
 ///
 /// # Errors
 ///
-/// Says why that can't be done.
+/// Fails if the memory can't be reserved; the text says why.
 pub(super) fn make_room(module: &[u8]) -> Result<Cow<'_, [u8]>, String> {
     let broken = |error: BinaryReaderError| error.message().to_owned();
     let survey = Survey::of(module).map_err(broken)?;
@@ -83,14 +83,14 @@ pub(super) fn make_room(module: &[u8]) -> Result<Cow<'_, [u8]>, String> {
     Ok(Cow::Owned(changed.finish()))
 }
 
-/// Copies a module, and adds what it takes for the room.
+/// Copies a module with the additions for the reserved memory.
 struct Annexe {
     end: End,
-    /// The first address of the room.
+    /// The first reserved address.
     start: u64,
-    /// There may be no more data.
+    /// The module has the maximum number of data segments.
     is_full: bool,
-    /// The indices of what is added.
+    /// The indices of the additions.
     realloc_type: u32,
     realloc: u32,
     next: u32,
@@ -101,7 +101,7 @@ impl Annexe {
         let functions_count = u32::try_from(survey.bodies.len()).unwrap_or(u32::MAX);
         Self {
             end,
-            // Where the heap would have begun.
+            // The previous start of the heap.
             start: end.value.next_multiple_of(PAGE_BYTES),
             is_full: false,
             realloc_type: survey.types_count,
@@ -118,21 +118,21 @@ impl Annexe {
         self.start + ROOM_PAGES * PAGE_BYTES
     }
 
-    /// Hands out one page after the other.
+    /// Returns an allocator that hands out one page after the other.
     fn realloc_body(&self) -> Function {
         let page = PAGE_BYTES as i32;
         let mut function = Function::new([]);
         let [old_pointer, new_bytes] = [0, 3];
         function
             .instructions()
-            // What it has handed out stays as it is,
+            // Trap on reallocation,
             .local_get(old_pointer)
-            // comes in pages,
+            // on any size but a page,
             .local_get(new_bytes)
             .i32_const(page)
             .i32_ne()
             .i32_or()
-            // and is soon used up.
+            // and when all pages are used.
             .global_get(self.next)
             .i32_const(self.new_end() as i32)
             .i32_eq()
@@ -225,7 +225,7 @@ impl Reencode for Annexe {
     }
 
     fn parse_function_body(&mut self, code: &mut CodeSection, body: FunctionBody<'_>) -> Reencoded {
-        // Nothing that it names has another index now.
+        // All indices in it stay the same.
         code.raw(body.as_bytes());
         Ok(())
     }
@@ -241,7 +241,7 @@ impl Reencode for Annexe {
     ) -> Reencoded {
         utils::parse_data_section(self, data, section)?;
         if !self.is_full {
-            // Put there behind the others, and so instead of what they put there.
+            // Later segments overwrite the bytes of earlier ones.
             let place = ConstExpr::i32_const(self.end.address.cast_signed());
             data.active(0, &place, self.new_end().to_le_bytes());
         }
@@ -277,7 +277,7 @@ impl Reencode for Annexe {
         module: &mut Module,
         section: CustomSectionReader<'_>,
     ) -> Reencoded {
-        // As it is: whether it makes sense is no concern here.
+        // Copied unread: its content doesn't matter here.
         module.section(&CustomSection {
             name: section.name().into(),
             data: section.data().into(),
@@ -292,8 +292,8 @@ mod tests {
 
     use super::*;
 
-    /// A module that starts as Go's runtime does: of two pages, with `data` in it, and with `loads`
-    /// beside the question for the memory's size.
+    /// Returns a module that starts like Go's runtime: it has two pages, `data`, and `loads` next
+    /// to the instruction that reads the size of the memory.
     fn module(loads: &str, data: &str) -> Vec<u8> {
         wat::parse_str(text(loads, data)).expect("a module")
     }
@@ -315,7 +315,7 @@ mod tests {
 
     const LOAD: &str = "(drop (i64.load offset=8 (i32.wrap_i64 (i64.const 4096))))";
 
-    /// The end is at 4104; it is 0x10008, and its upper bytes are left out.
+    /// The variable is at 4104; its value is 0x10008, without the zero bytes at its top.
     const DATA: &str = r#"(data (i32.const 4103) "\ff\08\00\01") (data (i32.const 8192) "data")"#;
 
     #[test]
@@ -349,11 +349,11 @@ mod tests {
     #[test]
     fn a_program_with_all_the_data_that_there_may_be_has_room() {
         let more = "(data (i32.const 8192) \"x\") ".repeat(MAX_DATA as usize - 2);
-        // The end is read from two of them.
+        // The value spans two segments.
         let data = format!(
             r#"(data (i32.const 4103) "\ff\08\00\01") (data (i32.const 4105) "\00") {more}"#
         );
-        // With one less, there is one more.
+        // With one segment fewer, one can be added.
         let less = data.replacen(r#"(data (i32.const 8192) "x") "#, "", 1);
         for data in [data, less] {
             let Ok(Cow::Owned(changed)) = make_room(&module(LOAD, &data)) else {
@@ -368,7 +368,7 @@ mod tests {
             assert_eq!(end.expect("it runs"), 0x4_0000);
             assert_eq!(Survey::of(&changed).unwrap().data_count, MAX_DATA);
         }
-        // A byte that no datum has would have to be another.
+        // A byte that no segment holds would have to change.
         let data =
             format!(r#"(data (i32.const 4103) "\ff\f8\ff") (data (i32.const 8192) "x") {more}"#);
         let error = make_room(&module(LOAD, &data)).expect_err("there is no room");
@@ -391,7 +391,7 @@ mod tests {
             let error = make_room(&module(loads, data)).expect_err(part);
             assert!(error.contains(part), "{error}");
         }
-        // The same one twice is one.
+        // The same address twice counts once.
         let twice = LOAD.repeat(2);
         assert!(matches!(
             make_room(&module(&twice, DATA)),
@@ -421,7 +421,7 @@ mod tests {
     fn what_is_broken_is_an_error_wherever_it_breaks() {
         let whole = module(LOAD, DATA);
         for end in 0..whole.len() {
-            // Some of them are whole modules without their last sections.
+            // Some prefixes are complete modules without their last sections.
             if let Ok(Cow::Owned(changed)) = make_room(&whole[..end]) {
                 wasmtime::Module::new(&Engine::default(), changed).expect("a valid module");
             }

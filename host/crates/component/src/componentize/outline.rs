@@ -1,26 +1,26 @@
-//! What a core module is by its outside: its exports and its custom sections, by name; and whether
-//! Go's compiler has made it. Whether the code in it is valid is for others to check.
+//! The outline of a core module: its exports and custom sections, by name, and whether Go's
+//! compiler produced it. Doesn't validate the code.
 
 use wasmparser::{BinaryReaderError, Parser, Payload};
 
-/// What a module shows.
+/// The outline of a module.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Outline {
     pub(super) exports: Vec<String>,
     pub(super) custom_sections: Vec<String>,
-    /// It says so in one of two sections, of which either can be left out.
+    /// Go marks its modules in two sections; either can be missing.
     pub(super) is_of_go: bool,
 }
 
-/// The section that Go's linker writes unless it is told to leave it out (`-buildid=`),
+/// The section that Go's linker writes by default (`-buildid=` omits it).
 const GO_SECTION: &str = "go:buildid";
 
-/// and what it writes, always, into the section that names the tools.
+/// The section with the names of the tools. Go's linker always writes it.
 const PRODUCERS: &str = "producers";
 const GO_PRODUCER: &[u8] = b"Go cmd/compile";
 
 impl Outline {
-    /// Reads a module. None where its sections are cut short or broken.
+    /// Reads a module. Returns `None` if its sections are truncated or malformed.
     pub(super) fn of(module: &[u8]) -> Option<Self> {
         Self::read(module).ok()
     }
@@ -48,10 +48,10 @@ impl Outline {
     }
 }
 
-/// Modules for tests, assembled by hand.
+/// Hand-assembled modules for tests.
 #[cfg(test)]
 pub(super) mod example {
-    /// A section: its id, its length, its content. All of it is short.
+    /// Returns a section: its id, its length, its content, all short.
     fn section(id: u8, content: &[u8]) -> Vec<u8> {
         let length = u8::try_from(content.len()).expect("short");
         assert!(length < 128, "one byte of LEB128");
@@ -62,12 +62,12 @@ pub(super) mod example {
         [&[name.len() as u8], name.as_bytes()].concat()
     }
 
-    /// Two exports are the memory, which is all there is.
+    /// Returns a module that exports its memory under each of the names. It has nothing else.
     pub(crate) fn module(exports: &[&str]) -> Vec<u8> {
         let mut list = vec![exports.len() as u8];
         for export in exports {
             list.extend(name(export));
-            // Memory 0.
+            // A memory, with index 0.
             list.extend([2, 0]);
         }
         [
@@ -79,18 +79,18 @@ pub(super) mod example {
         .concat()
     }
 
-    /// A custom section with nothing in it but its name.
+    /// Returns a custom section with a name and no content.
     pub(crate) fn custom_section(text: &str) -> Vec<u8> {
         section(0, &name(text))
     }
 
-    /// The section that names the tools, with one that made the module.
+    /// Returns a producers section with one tool.
     pub(crate) fn producers(tool: &str) -> Vec<u8> {
         let parts = [name("producers"), vec![1], name("processed-by"), vec![1]];
         section(0, &[parts.concat(), name(tool), name("1.0")].concat())
     }
 
-    /// A command for preview 1 that writes `output` to its standard output.
+    /// Returns a command for preview 1 that writes `output` to its standard output.
     pub(crate) fn command(output: &[u8]) -> Vec<u8> {
         const I32: u8 = 0x7f;
         const CONST: u8 = 0x41;
@@ -109,7 +109,7 @@ pub(super) mod example {
             name("_start"),
             vec![0, 1],
         ];
-        // fd_write(1, iovec at 0, one of them, count to 8), and its result is dropped.
+        // fd_write(1, iovec at 0, one of them, count to 8); drop the result.
         let body = [
             0, CONST, 1, CONST, 0, CONST, 1, CONST, 8, 0x10, 0, 0x1a, 0x0b,
         ];
@@ -127,11 +127,11 @@ pub(super) mod example {
         .concat()
     }
 
-    /// The last section of that command.
+    /// Returns the last section of that command.
     pub(crate) fn command_data(output: &[u8]) -> Vec<u8> {
         const CONST: u8 = 0x41;
         let length = u8::try_from(output.len()).expect("short");
-        // The iovec: where the text is, and how long.
+        // The iovec: the address and length of the text.
         let iovec = [16, 0, 0, 0, length, 0, 0, 0];
         let data = [
             &[2, 0, CONST, 0, 0x0b, 8],

@@ -1,5 +1,5 @@
-//! A component from outside: what it defines, one after the other, and what each of these needs of
-//! those before it. The inside of a core module is for `inner`.
+//! The definitions of a component, in order, and the earlier definitions that each depends on.
+//! `core_module` parses the core modules.
 
 use std::collections::HashMap;
 
@@ -12,7 +12,7 @@ use wasmparser::{
 use super::refusal::{Result, refuse};
 use super::reindex::Reindex;
 
-/// What a core module imports, defines and exports.
+/// A kind of import, definition or export of a core module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum Kind {
     Func,
@@ -23,7 +23,7 @@ pub(super) enum Kind {
 
 pub(super) const KINDS: [Kind; 4] = [Kind::Func, Kind::Table, Kind::Memory, Kind::Global];
 
-/// What a component numbers.
+/// An index space of a component.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Space {
     Core(Kind),
@@ -35,7 +35,7 @@ pub(super) enum Space {
     Component,
 }
 
-/// One of a space, by its number in it.
+/// An index space and an index in it.
 pub(super) type Id = (Space, u32);
 
 /// One definition of a component.
@@ -45,7 +45,7 @@ pub(super) struct Item<'a> {
     pub(super) needs: Vec<Id>,
 }
 
-/// What is written for it.
+/// The content of a definition.
 pub(super) enum Part<'a> {
     Module(&'a [u8]),
     Component(Parser, &'a [u8]),
@@ -58,7 +58,7 @@ pub(super) enum Part<'a> {
     Export(ComponentExport<'a>),
 }
 
-/// A component, taken apart.
+/// A parsed component.
 pub(super) struct ParsedComponent<'a> {
     pub(super) whole: &'a [u8],
     pub(super) items: Vec<Item<'a>>,
@@ -66,7 +66,7 @@ pub(super) struct ParsedComponent<'a> {
 }
 
 impl<'a> ParsedComponent<'a> {
-    /// Takes a component apart. Each item needs only what comes before it.
+    /// Parses a component. Each item depends only on earlier items.
     pub(super) fn of(whole: &'a [u8]) -> Result<Self> {
         let mut parsed = Self {
             whole,
@@ -100,7 +100,7 @@ impl<'a> ParsedComponent<'a> {
         Ok(parsed)
     }
 
-    /// The item that defines this, and its place.
+    /// Returns the item that defines this, and its position.
     pub(super) fn item(&self, id: Id) -> Option<(usize, &Item<'a>)> {
         let place = *self.by_id.get(&id)?;
         Some((place, self.items.get(place)?))
@@ -126,7 +126,7 @@ impl<'a> ParsedComponent<'a> {
 }
 
 impl Part<'_> {
-    /// The space that it adds to.
+    /// Returns the index space that the part adds to.
     fn defines(&self) -> Result<Space> {
         Ok(match self {
             Part::Module(_) => Space::Module,
@@ -183,9 +183,9 @@ fn external(kind: ComponentExternalKind) -> Result<Space> {
     })
 }
 
-/// What a section defines.
+/// Returns the definitions in a section.
 fn parts<'a>(payload: Payload<'a>, whole: &'a [u8]) -> Result<Vec<Part<'a>>> {
-    /// One part for each of a section.
+    /// Makes one part of each entry of a section.
     macro_rules! each {
         ($section:expr, $part:expr) => {
             $section
@@ -204,7 +204,7 @@ fn parts<'a>(payload: Payload<'a>, whole: &'a [u8]) -> Result<Vec<Part<'a>>> {
             ..
         }
         | Payload::End(_) => Ok(Vec::new()),
-        // Names are by numbers that change, and who made it is of no use to a compiler.
+        // Names refer to indices that change, and a compiler doesn't need the producers.
         Payload::CustomSection(_) => Ok(Vec::new()),
         Payload::ModuleSection {
             unchecked_range, ..

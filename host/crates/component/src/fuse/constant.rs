@@ -1,8 +1,8 @@
-//! Globals whose value is known before anything runs.
+//! Globals whose value is known ahead of time.
 //!
-//! A shared library's place in memory and in the table is one: it is linked by globals that are set
-//! when the component is built. With numbers in their place, wasmtime can lay out table and memory
-//! when it compiles, and compiled code has no need to look them up.
+//! A shared library's position in the memory and in the table is such a global: the values are set
+//! when the component is built. With constants in their place, wasmtime can lay out table and
+//! memory at compilation, and compiled code doesn't need to load them.
 
 use std::collections::{HashMap, HashSet};
 
@@ -13,7 +13,7 @@ use super::component::Kind;
 use super::members::{Defined, Members, Source};
 use super::refusal::Result;
 
-/// A number.
+/// A constant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Value {
     I32(i32),
@@ -22,13 +22,13 @@ pub(super) enum Value {
     F64(u64),
 }
 
-/// Globals by what is known of them.
+/// The globals with known values.
 #[derive(Default)]
 pub(super) struct Constants(HashMap<Defined, Value>);
 
 impl Constants {
-    /// What is known of the globals of some members, which are all that can write to them but for
-    /// who has those that are `shown`.
+    /// Finds the known globals of some members. Only these members can write to them, except to
+    /// globals in `shown`, which others can access.
     pub(super) fn of(
         members: &Members<'_, '_>,
         list: &[usize],
@@ -57,7 +57,7 @@ impl Constants {
         Ok(constants)
     }
 
-    /// The value of a global, by its number in a member.
+    /// Returns the value of a global, by its index in a member.
     pub(super) fn value(
         &self,
         members: &Members<'_, '_>,
@@ -70,7 +70,7 @@ impl Constants {
         }
     }
 
-    /// The value of a global.
+    /// Returns the value of a global.
     pub(super) fn get(&self, defined: Defined) -> Option<Value> {
         self.0.get(&defined).copied()
     }
@@ -91,7 +91,7 @@ impl Value {
     }
 }
 
-/// The value of an expression, if all of it is known.
+/// Returns the value of an expression if all its operands are known.
 pub(super) fn fold(
     expression: &wasmparser::ConstExpr<'_>,
     global: impl Fn(u32) -> Option<Value>,
@@ -118,7 +118,7 @@ pub(super) fn fold(
     }
 }
 
-/// What the operators of constant expressions make of two numbers.
+/// Evaluates a binary operator of constant expressions.
 fn combine(operator: &Operator<'_>, left: Value, right: Value) -> Option<Value> {
     Some(match (operator, left, right) {
         (Operator::I32Add, Value::I32(a), Value::I32(b)) => Value::I32(a.wrapping_add(b)),

@@ -1,6 +1,5 @@
-//! Whether a component is of the contract to the letter: what it has of the gateway, and its
-//! application, with the types that `wit/gateway.wit` gives them. What calls it directly knows no
-//! other types.
+//! Checks whether a component follows the contract exactly: its imports from the gateway, and its
+//! application, must have the types in `wit/gateway.wit`. Direct calls support no other types.
 
 use std::collections::HashMap;
 
@@ -17,7 +16,7 @@ use crate::abi::{Export, HostFunction};
 /// The interface that an application imports.
 pub const GATEWAY: &str = "wasgi:gateway/gateway@0.1.0";
 
-/// And that which it exports.
+/// The interface that an application exports.
 pub const APPLICATION: &str = "wasgi:gateway/application@0.1.0";
 
 /// A resource of the contract.
@@ -28,7 +27,7 @@ pub(super) enum Resource {
     Blocks,
 }
 
-/// The resources of a component, by what the validator knows them by.
+/// The resources of a component, by the validator's ids.
 pub(super) struct Resources<'t> {
     types: TypesRef<'t>,
     by_id: HashMap<ResourceId, Resource>,
@@ -55,7 +54,7 @@ struct Function(&'static str, &'static [Type], Option<Type>);
 
 const BYTES: Type = Type::List(&Type::U8);
 
-/// A variable of the environ, and a field of a head.
+/// A variable of the environ, or a field of a head.
 const PAIR: Type = Type::Tuple(&[Type::String, BYTES]);
 
 const EXCEPTION: Type = Type::Record(&[
@@ -85,7 +84,7 @@ const START_RESPONSE: Type = Type::Borrow(Resource::StartResponse);
 
 const BLOCKS: Type = Type::Borrow(Resource::Blocks);
 
-/// What an application may import.
+/// The functions that an application may import.
 const IMPORTS: [Function; 7] = [
     Function(
         HostFunction::Get.name(),
@@ -121,7 +120,7 @@ const IMPORTS: [Function; 7] = [
     Function(HostFunction::Panicked.name(), &[EXCEPTION], None),
 ];
 
-/// What it has to export.
+/// The functions that an application must export.
 const EXPORTS: [Function; 3] = [
     Function(
         Export::Call.name(),
@@ -144,7 +143,7 @@ const EXPORTS: [Function; 3] = [
 ];
 
 impl<'t> Resources<'t> {
-    /// Checks a component's types.
+    /// Checks the types of a component.
     pub(super) fn of(types: &'t Types) -> Result<Self> {
         let types = types.as_ref();
         let mut resources = Self {
@@ -178,7 +177,7 @@ impl<'t> Resources<'t> {
         Ok(resources)
     }
 
-    /// The resource that a type of the component's is.
+    /// Returns the resource for a type of the component.
     pub(super) fn resource(&self, ty: u32) -> Result<Resource> {
         if let ComponentAnyTypeId::Resource(id) = self.types.component_any_type_at(ty)
             && let Some(resource) = self.by_id.get(&id.resource())
@@ -242,7 +241,7 @@ impl<'t> Resources<'t> {
         }
     }
 
-    /// Whether a type is this one. Goes no deeper than the contract's types do.
+    /// Returns whether a type equals this one. Recurses no deeper than the types of the contract.
     fn fits(&self, ty: &Type, given: &ComponentValType) -> bool {
         use ComponentDefinedType as Given;
         let given = match given {

@@ -1,5 +1,5 @@
-//! A core module, read whole: what is merged. What it says is valid, except for its functions'
-//! bodies, which nobody has looked into yet.
+//! A complete, parsed core module: the input of a merge. Its content is validated, except for the
+//! bodies of its functions.
 
 use std::collections::HashMap;
 
@@ -15,9 +15,9 @@ use super::refusal::{Result, refuse};
 #[derive(Default)]
 pub(super) struct CoreModule<'a> {
     pub(super) types: Vec<FuncType>,
-    /// By kind, as each has its own numbers.
+    /// By kind, because each kind has a separate index space.
     pub(super) imports: HashMap<Kind, Vec<Import<'a>>>,
-    /// The types of the functions that it defines.
+    /// The types of the defined functions.
     pub(super) functions: Vec<u32>,
     pub(super) tables: Vec<Table<'a>>,
     pub(super) memories: Vec<MemoryType>,
@@ -33,7 +33,7 @@ pub(super) struct CoreModule<'a> {
 }
 
 impl<'a> CoreModule<'a> {
-    /// Reads a module, if it has nothing that can't be merged.
+    /// Parses a module. Refuses one with features that can't be merged.
     pub(super) fn of(bytes: &'a [u8]) -> Result<Self> {
         let mut inner = Self::default();
         for payload in Parser::new(0).parse_all(bytes) {
@@ -45,12 +45,12 @@ impl<'a> CoreModule<'a> {
         }
     }
 
-    /// How many it imports of a kind: they have the first numbers.
+    /// Returns the number of imports of a kind. They have the first indices.
     pub(super) fn imported(&self, kind: Kind) -> u32 {
         self.imports.get(&kind).map_or(0, |list| list.len() as u32)
     }
 
-    /// The type of a function, imported or not.
+    /// Returns the type of a function, imported or defined.
     pub(super) fn function_type(&self, index: u32) -> Option<&FuncType> {
         let imported = self.imports.get(&Kind::Func).map_or(&[][..], Vec::as_slice);
         let ty = match imported.get(index as usize) {
@@ -108,7 +108,7 @@ impl<'a> CoreModule<'a> {
             Payload::CustomSection(section) => {
                 if let KnownCustom::Name(names) = section.as_known() {
                     for name in names {
-                        // Whatever is wrong with names changes nothing but names.
+                        // An error in the names affects nothing else.
                         let Ok(name) = name else { break };
                         self.read_names(name);
                     }
@@ -154,7 +154,7 @@ fn read_all<'a, T: wasmparser::FromReader<'a>>(
     Ok(())
 }
 
-/// Refuses a type that names another one of its module.
+/// Refuses a type that refers to another type of its module.
 fn plain(ty: ValType) -> Result<()> {
     match ty {
         ValType::Ref(RefType::FUNCREF | RefType::EXTERNREF) => Ok(()),

@@ -1,5 +1,5 @@
-//! What a component has around a module that was taken apart: the imports of its code and its
-//! state, and an instance of the state.
+//! The frame of a component around a module in parts: the imports of its code and its state, and an
+//! instance of the state.
 
 use wasm_encoder::{
     Alias, CanonicalFunctionSection, CanonicalOption, CodeSection, ComponentAliasSection,
@@ -17,13 +17,14 @@ use super::rewrite::Rewrite;
 use super::split::{self, Split};
 use super::{CAPTURE, CODE, GLOBAL, MEMORY, STATE};
 
-/// The numbers of the two modules' types: a component that has core types of its own is not fused.
+/// The indices of the types of the two modules. A component that has core types itself is not
+/// fused.
 const CODE_TYPE: u32 = 0;
 const STATE_TYPE: u32 = 1;
 
 impl Rewrite<'_, '_, '_> {
-    /// Imports a module's code and state, and has an instance of the state. Gives the number of
-    /// the code's module.
+    /// Imports a module's code and state, and instantiates the state. Returns the index of the code
+    /// module.
     pub(super) fn imported_modules(&mut self, split: &Split) -> u32 {
         let mut types = CoreTypeSection::new();
         types.ty().module(&split.code_type);
@@ -42,8 +43,8 @@ impl Rewrite<'_, '_, '_> {
         code
     }
 
-    /// Adds an export by which the host takes a snapshot: it calls the functions that the code
-    /// exports by their names, then tells the host each global of the state, and then the memory.
+    /// Adds an export through which the host takes a snapshot. It calls the functions that the code
+    /// exports by name, and then passes each global of the state, and the memory, to the host.
     pub(super) fn loader(&mut self) -> Result<()> {
         let code = self.instances.get(&Group::First).copied();
         let (Some(code), Some(state), Some((_, split))) = (code, self.state, &self.split) else {
@@ -105,7 +106,7 @@ impl Rewrite<'_, '_, '_> {
         self.count(Space::Core(space))
     }
 
-    /// The types of the two functions that the host has for it, and of the one that it has.
+    /// Adds the types of the two host functions and of the export.
     fn loader_types(&mut self) -> (u32, u32, u32) {
         let mut types = ComponentTypeSection::new();
         types.defined_type().list(PrimitiveValType::U8);
@@ -127,7 +128,7 @@ impl Rewrite<'_, '_, '_> {
     }
 }
 
-/// The core module that does so.
+/// Returns the core module that implements the capture.
 fn capture(split: &Split) -> Vec<u8> {
     const MEMORY_FUNCTION: u32 = 0;
     const GLOBAL_FUNCTION: u32 = 1;
@@ -168,7 +169,7 @@ fn capture(split: &Split) -> Vec<u8> {
         };
         code.call(GLOBAL_FUNCTION);
     }
-    // All of the memory: a list whose bytes the host reads where they are.
+    // All of the memory: a list whose bytes the host reads in place.
     code.i32_const(0).memory_size(0).i32_const(16).i32_shl();
     code.call(MEMORY_FUNCTION).end();
     let mut functions = FunctionSection::new();

@@ -1,12 +1,12 @@
-//! The last step to a program: a merged module, with the host's functions and the program's own
-//! under the names that `direct::abi` gives them.
+//! The last step of building a program: adds the host's functions and the program's exports to a
+//! merged module, under the names in `abi`.
 //!
-//! What the program returns it hands to the host, before `post-return` gives it back: that is
-//! written here, too.
+//! The program passes its results to the host before `post-return` frees them. The code for that is
+//! generated here as well.
 //!
-//! A function of the canonical ABI is one call for the program, and allocates what it returns by
-//! the program's `realloc`. The host's are several: what there is to allocate is asked for one
-//! after the other. What makes one of the other is written here, in the program's own language.
+//! To the program, a function of the canonical ABI is a single call, which allocates its result
+//! with the program's `realloc`. The host needs several calls instead: it requests the allocations
+//! one after the other. The generated code translates one into the other.
 
 use wasm_encoder::reencode::{self, Reencode, utils};
 use wasm_encoder::{
@@ -21,12 +21,12 @@ use wasmparser::{
 use super::refusal::{Copied, Refusal, Result, refuse};
 use crate::abi::{Export, HOST, HostFunction, NOTHING};
 
-/// A merged module, and what its parts are for. All numbers are the module's.
+/// A merged module and the roles of its parts. All indices are in that module.
 pub(super) struct Glue<'m> {
-    /// What each function is that it imports; it imports nothing else.
+    /// The role of each imported function. The module imports nothing else.
     pub(super) imports: Vec<(HostFunction, FuncType)>,
     pub(super) exports: Vec<(Export, ExportKind, u32)>,
-    /// The functions that the host calls and gets a result of.
+    /// The functions that the host calls for a result.
     pub(super) lifted: Vec<Lifted<u32>>,
     pub(super) realloc: Option<u32>,
     /// The destructor of a body's blocks.
@@ -34,7 +34,7 @@ pub(super) struct Glue<'m> {
     pub(super) merged: &'m [u8],
 }
 
-/// A function that the host calls, and whose result it reads.
+/// A function that the host calls and whose result it reads.
 pub(super) struct Lifted<F> {
     pub(super) export: Export,
     pub(super) function: F,
@@ -42,36 +42,36 @@ pub(super) struct Lifted<F> {
     pub(super) after: Option<F>,
 }
 
-/// The functions of the host's that are called from here alone, behind the program's imports.
+/// The host functions that only the generated code calls. They follow the program's imports.
 const ADDED: [HostFunction; 2] = [HostFunction::Give, HostFunction::Return];
 
-/// What is added to the module while it is copied.
+/// The additions to the module while it is copied.
 struct Writer<'g, 'm> {
     glue: &'g Glue<'m>,
-    /// The functions that the program calls in place of an import's.
+    /// The functions that the program calls instead of imports.
     wrappers: Vec<Wrapper>,
-    /// The place of each import's wrapper among these, if it has one.
+    /// The position of each import's wrapper among these, if it has one.
     wrapped: Vec<Option<u32>>,
-    /// How many types the merged module has, which is the number of the first new one.
+    /// The number of types in the merged module: the index of the first new one.
     types_before: u32,
-    /// How many functions the merged module has.
+    /// The number of functions in the merged module.
     functions: u32,
-    /// Types of imports as the program calls them, by the import's number.
+    /// The types of imports as the program calls them, by import index.
     called_as: Vec<u32>,
 }
 
-/// A function in place of an import.
+/// A function that replaces an import.
 struct Wrapper {
     import: u32,
     ty: FuncType,
     code: Code,
 }
 
-/// Writes a function in place of an import.
+/// Generates a function that replaces an import.
 type Code = fn(&Writer<'_, '_>, u32, &FuncType) -> Result<Function>;
 
 impl Glue<'_> {
-    /// The module's bytes.
+    /// Returns the bytes of the module.
     pub(super) fn module(&self) -> Result<Vec<u8>> {
         let mut wrappers = Vec::new();
         let mut wrapped = Vec::new();
@@ -102,26 +102,26 @@ impl Glue<'_> {
         Ok(module.finish())
     }
 
-    /// The number of a function of [`ADDED`] in the new module.
+    /// Returns the index of a function of [`ADDED`] in the new module.
     fn added(&self, function: HostFunction) -> Result<u32> {
         let place = ADDED.iter().position(|added| *added == function);
         let place = place.ok_or(Refusal::new("a function of the host's is not there"))?;
         Ok((self.imports.len() + place) as u32)
     }
 
-    /// The new number of a function that the merged module defines.
+    /// Returns the new index of a function that the merged module defines.
     fn moved(&self, function: u32) -> u32 {
         function + ADDED.len() as u32
     }
 }
 
 impl Writer<'_, '_> {
-    /// The place of what is called in place of an import.
+    /// Returns the position of the wrapper that replaces an import.
     fn wrapper(&self, import: u32) -> Option<u32> {
         self.wrapped.get(import as usize).copied().flatten()
     }
 
-    /// The number of what is called in the new module where the merged one calls a function.
+    /// Returns the index to call in the new module for a function of the merged one.
     fn renumbered(&self, function: u32) -> u32 {
         if function >= self.glue.imports.len() as u32 {
             return self.glue.moved(function);
@@ -132,20 +132,20 @@ impl Writer<'_, '_> {
         }
     }
 
-    /// The number of the first function that is added to those of the merged module: wrappers, then
-    /// one for each that is lifted.
+    /// Returns the index of the first function added after those of the merged module: wrappers,
+    /// then one per lifted function.
     fn first_new(&self) -> u32 {
         self.glue.moved(self.functions)
     }
 
-    /// The number of the first type that is not the merged module's: of `give`, of `next` and
-    /// `close`, of `call` and what takes a result, of each import that is called in another way.
+    /// Returns the index of an added type. The first are those of `give`, of `next` and `close`, of
+    /// `call` and the function that takes a result; then one per wrapped import.
     fn new_type(&self, place: u32) -> u32 {
         self.types_before + place
     }
 }
 
-/// Types that are added, in their order.
+/// The added types, in order.
 const TYPE_OF_GIVE: u32 = 0;
 const TYPE_OF_ONE: u32 = 1;
 const TYPE_OF_TWO: u32 = 2;
@@ -266,7 +266,7 @@ impl Reencode for Writer<'_, '_> {
 }
 
 impl Lifted<u32> {
-    /// Which of the types that are added is its.
+    /// Returns which of the added types it has.
     fn ty(&self) -> u32 {
         match self.export {
             Export::Call => TYPE_OF_TWO,
@@ -274,7 +274,7 @@ impl Lifted<u32> {
         }
     }
 
-    /// Calls the function, hands its result to the host, and calls `post-return`.
+    /// Calls the function, passes its result to the host, and calls `post-return`.
     fn code(&self, writer: &Writer<'_, '_>) -> Result<Function> {
         let parameters = match self.export {
             Export::Call => 2,
@@ -298,7 +298,7 @@ impl Lifted<u32> {
     }
 }
 
-/// Calls the host, and allocates for it until it wants nothing more.
+/// Calls the host, and allocates space until the host requests no more.
 fn allocate(writer: &Writer<'_, '_>, import: u32, ty: &FuncType) -> Result<Function> {
     let Some(realloc) = writer.glue.realloc else {
         return refuse("there is nothing to allocate with");
@@ -326,7 +326,7 @@ fn allocate(writer: &Writer<'_, '_>, import: u32, ty: &FuncType) -> Result<Funct
     Ok(function)
 }
 
-/// Gives a handle back, and destroys what it stood for.
+/// Drops a handle and destroys its value.
 fn destroy(writer: &Writer<'_, '_>, import: u32, _: &FuncType) -> Result<Function> {
     let mut function = Function::new([]);
     let mut code = function.instructions();

@@ -1,14 +1,15 @@
-//! Components that have very much of one thing: fusing them takes time in proportion to their size.
+//! Components with a very large number of one item: the time to fuse them must be linear in their
+//! size.
 //!
-//! What would take the square takes minutes here. The guard is the thread's own processor time, so
-//! that others on the machine don't count.
+//! Quadratic time would be minutes here. The guard measures the thread's processor time, so that
+//! other load on the machine doesn't count.
 
 use std::fmt::Write;
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// What each of these may take, of seconds that it does take and minutes that the square would.
+/// The limit for each test. Linear time is seconds, quadratic time is minutes.
 const GUARD: Duration = Duration::from_secs(40);
 
 fn processor_time() -> Duration {
@@ -16,7 +17,7 @@ fn processor_time() -> Duration {
     Duration::new(time.tv_sec.cast_unsigned(), time.tv_nsec as u32)
 }
 
-/// Fuses a component, within the guard.
+/// Fuses a component within the time limit.
 #[track_caller]
 fn fuses(text: &str) -> bool {
     let bytes = wat::parse_str(text).unwrap_or_else(|error| panic!("{error}"));
@@ -28,7 +29,7 @@ fn fuses(text: &str) -> bool {
     fused.is_ok()
 }
 
-/// A line for each of so many numbers.
+/// Returns one line for each number.
 fn lines(count: u32, line: impl Fn(u32) -> String) -> String {
     let mut text = String::new();
     for number in 0..count {
@@ -37,7 +38,7 @@ fn lines(count: u32, line: impl Fn(u32) -> String) -> String {
     text
 }
 
-/// A component whose second module imports what there is of the first, by way of `between`.
+/// Returns a component whose second module imports exports of the first, through `between`.
 fn between(exports: &str, between: &str, imports: &str, with: &str) -> String {
     format!(
         r#"(component
@@ -63,7 +64,7 @@ fn imports_by_exports() {
 
 #[test]
 fn names_by_instances_that_are_made_of_each_other() {
-    // As many instances as there may be, or nearly.
+    // Close to the maximum number of instances.
     const COUNT: u32 = 900;
     const NAMES: u32 = 40;
     let exports = lines(NAMES, |name| format!(r#"(export "{name}" (func $f))"#));
@@ -107,7 +108,7 @@ fn functions_of_the_components_by_imports_of_them() {
 #[test]
 fn types_of_modules_and_of_the_component() {
     const COUNT: u32 = 20_000;
-    // Each of another number, in its bits.
+    // Each type encodes a different number in its bits.
     let core = lines(COUNT, |n| {
         let params: Vec<_> = (0..16)
             .map(|bit| match n >> bit & 1 {

@@ -1,4 +1,4 @@
-//! Copies what a member's sections say, with the numbers of the merged module.
+//! Copies the sections of a member, with the indices of the merged module.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,7 @@ use super::members::Members;
 use super::numbers::Numbers;
 use super::refusal::{Copied, Refusal, Result};
 
-/// A member's numbers, and what they are in the merged module.
+/// Maps the indices of a member to those of the merged module.
 pub(super) struct MemberReencoder {
     functions: Vec<Option<u32>>,
     tables: Vec<Option<u32>>,
@@ -20,7 +20,7 @@ pub(super) struct MemberReencoder {
     globals: Vec<Option<u32>>,
     constants: Vec<Option<Value>>,
     pub(super) types: Vec<u32>,
-    /// Segments that there are from members before this one.
+    /// The number of segments of earlier members.
     pub(super) elements_before: u32,
     pub(super) data_before: u32,
     /// Functions of the merged module that code takes a reference to.

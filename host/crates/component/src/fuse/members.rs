@@ -1,5 +1,5 @@
-//! The core instances that may be fused, and what each of their imports comes to: something that
-//! one of them defines, or a function of the component's.
+//! The core instances that can be fused, and the target of each of their imports: a definition of
+//! one of them, or a function of the component.
 
 use std::collections::HashMap;
 
@@ -9,48 +9,48 @@ use super::component::{Kind, ParsedComponent, Part, Space};
 use super::core_module::CoreModule;
 use super::refusal::{Refusal, Result, refuse};
 
-/// Instances that are looked at. A program of Python's has fourteen, and the pool has room for this
-/// many (see `pool`).
+/// The maximum number of instances to consider. A Python program has fourteen, and the pool
+/// supports this many (see `pool`).
 const MAX_MEMBERS: usize = 200;
 
 /// A core instance that is the only one of its module.
 pub(super) struct Member<'a> {
-    /// Where it is instantiated, in the component's items.
+    /// The position of its instantiation among the component's items.
     pub(super) place: usize,
     pub(super) module: u32,
     pub(super) inner: CoreModule<'a>,
-    /// What its imports are, by kind: they have its first numbers.
+    /// The targets of its imports, by kind: they have the first indices.
     imports: HashMap<Kind, Vec<Source>>,
 }
 
-/// What a number in a member stands for.
+/// The target of an index in a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Source {
     Defined(Defined),
-    /// A function of the component's, by its number there.
+    /// A function of the component, by its index there.
     Canonical(u32),
 }
 
-/// Something that a member defines; its kind goes without saying.
+/// A definition of a member. Its kind is known from the context.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Defined {
     pub(super) member: usize,
-    /// Among those that the member defines: its imports don't count.
+    /// The index among the member's definitions, without its imports.
     pub(super) index: u32,
 }
 
-/// The members, in the order in which they are instantiated.
+/// The members, in the order of instantiation.
 pub(super) struct Members<'o, 'a> {
     pub(super) parsed: &'o ParsedComponent<'a>,
     pub(super) list: Vec<Member<'a>>,
     by_instance: HashMap<u32, usize>,
-    /// What instances that are made of exports have by which names, as far as it is known.
+    /// The known exports of synthetic instances (those made of exports), by name.
     named: HashMap<u32, HashMap<&'o str, (Kind, Source)>>,
 }
 
 impl<'o, 'a> Members<'o, 'a> {
-    /// All until something is instantiated that can't be one: what comes after that must stay
-    /// after it.
+    /// Collects all members up to the first instantiation that can't be one: later instances must
+    /// stay after that.
     pub(super) fn of(parsed: &'o ParsedComponent<'a>) -> Self {
         let mut members = Self {
             parsed,
@@ -76,7 +76,7 @@ impl<'o, 'a> Members<'o, 'a> {
         members
     }
 
-    /// What a number of a member stands for.
+    /// Returns the target of an index of a member.
     pub(super) fn source(&self, kind: Kind, member: usize, index: u32) -> Result<Source> {
         let Some(of) = self.list.get(member) else {
             return refuse("a member is not there");
@@ -84,12 +84,12 @@ impl<'o, 'a> Members<'o, 'a> {
         Ok(of.source(kind, member, index))
     }
 
-    /// The member that is instantiated as this.
+    /// Returns the member with this instance index.
     pub(super) fn of_instance(&self, instance: u32) -> Option<usize> {
         self.by_instance.get(&instance).copied()
     }
 
-    /// What a member exports by a name.
+    /// Returns a member's export by name.
     pub(super) fn export(&self, member: usize, name: &str) -> Option<(Kind, Source)> {
         let &(kind, index) = self.list.get(member)?.inner.exports.get(name)?;
         Some((kind, self.list[member].source(kind, member, index)))
@@ -130,7 +130,7 @@ impl<'o, 'a> Members<'o, 'a> {
         Ok(())
     }
 
-    /// Takes note of what an instance has that is made of exports.
+    /// Records the exports of a synthetic instance.
     fn name(&mut self, instance: u32, exports: &'o [wasmparser::Export<'a>]) {
         let named = exports.iter().filter_map(|export| {
             let kind = Kind::of(export.kind).ok()?;
@@ -150,7 +150,7 @@ impl<'o, 'a> Members<'o, 'a> {
         self.named.insert(instance, named);
     }
 
-    /// What a core instance exports by a name, be it a member or made of exports.
+    /// Returns an export of a core instance by name. The instance can be a member or synthetic.
     pub(super) fn export_of_instance(&self, instance: u32, name: &str) -> Option<(Kind, Source)> {
         match self.of_instance(instance) {
             Some(member) => self.export(member, name),
@@ -158,8 +158,8 @@ impl<'o, 'a> Members<'o, 'a> {
         }
     }
 
-    /// Whether a function of the component's is about handles alone: it needs of its resource no
-    /// more than the destructor, and no memory.
+    /// Returns whether a function of the component only handles handles: it depends on no more than
+    /// the destructor of its resource, and on no memory.
     pub(super) fn is_of_handles(&self, canonical: u32) -> bool {
         let item = self.parsed.item((Space::Core(Kind::Func), canonical));
         item.is_some_and(|(_, item)| {
@@ -195,7 +195,7 @@ impl Member<'_> {
 fn uses_of_modules(parsed: &ParsedComponent<'_>) -> HashMap<u32, usize> {
     let mut uses = HashMap::new();
     for item in &parsed.items {
-        // An alias to it, or an export of it, is a use, too.
+        // An alias to it, or an export of it, is also a use.
         for (space, index) in &item.needs {
             if *space == Space::Module {
                 *uses.entry(*index).or_insert(0) += 1;

@@ -1,4 +1,4 @@
-//! Several core modules as one.
+//! Merges several core modules into one.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
@@ -22,16 +22,16 @@ use super::refusal::{Refusal, Result, refuse};
 use super::shims::Shims;
 use super::slots::Slots;
 
-/// The module name by which a merged module imports functions of the component's.
+/// The module name by which a merged module imports functions of the component.
 pub(super) const CANONICAL: &str = "canonical";
 
-/// And that by which the second imports what the first has.
+/// The module name by which the second module imports definitions of the first.
 pub(super) const FIRST: &str = "first";
 
-/// The first's table of slots, where that is one of its own.
+/// The first module's table of slots, if it is a separate one.
 const SLOTS: &str = "slots";
 
-/// What there is to merge.
+/// The input of a merge.
 pub(super) struct Merge<'p, 'o, 'a> {
     pub(super) members: &'p Members<'o, 'a>,
     pub(super) plan: &'p Plan,
@@ -40,16 +40,16 @@ pub(super) struct Merge<'p, 'o, 'a> {
     pub(super) constants: &'p Constants,
     pub(super) slots: Slots,
     pub(super) shims: &'p Shims,
-    /// What others need, and by which name.
+    /// The definitions that others use, and their names.
     pub(super) exports: &'p Exports,
 }
 
-/// What others need of a group, and the names that it has there.
+/// The definitions of a group that others use, and their export names.
 #[derive(Default)]
 pub(super) struct Exports(BTreeMap<(Kind, Defined), String>);
 
 impl Exports {
-    /// The name of an export, which is new if it has none yet.
+    /// Adds an export and assigns a name, unless it already has one.
     pub(super) fn add(&mut self, kind: Kind, defined: Defined) {
         let next = self.0.len().to_string();
         self.0.entry((kind, defined)).or_insert(next);
@@ -60,7 +60,7 @@ impl Exports {
     }
 }
 
-/// The sections of a module on the way.
+/// The sections of a module under construction.
 #[derive(Default)]
 struct Sections {
     types: Types,
@@ -78,7 +78,7 @@ struct Sections {
     names: BTreeMap<u32, String>,
 }
 
-/// Each type once.
+/// Types without duplicates.
 #[derive(Default)]
 struct Types {
     section: TypeSection,
@@ -86,7 +86,7 @@ struct Types {
 }
 
 impl Merge<'_, '_, '_> {
-    /// The merged module's bytes. Their functions' bodies are as valid as they were before.
+    /// Returns the bytes of the merged module. The bodies of functions are as valid as before.
     pub(super) fn module(&self) -> Result<Vec<u8>> {
         let mut sections = Sections::default();
         self.imports(&mut sections)?;
@@ -102,7 +102,7 @@ impl Merge<'_, '_, '_> {
             sections.tables.table(self.own_table());
         }
         if !referenced.is_empty() {
-            // Where its own module declared it, it may have been by an export that is no more.
+            // Their module may have declared them by an export that no longer exists.
             let list = Cow::Owned(referenced);
             sections.elements.declared(Elements::Functions(list));
         }
@@ -125,7 +125,8 @@ impl Merge<'_, '_, '_> {
         Ok(())
     }
 
-    /// The functions that stand for those in slots; or what fills the slots.
+    /// Adds, in the first group, the functions that call slots; in the second, the elements that
+    /// fill the slots.
     fn slots(&self, sections: &mut Sections) -> Result<()> {
         let base = self.slots.base().cast_signed();
         match (self.group, self.slots) {
@@ -160,7 +161,7 @@ impl Merge<'_, '_, '_> {
         Ok(())
     }
 
-    /// The number of the table that has the slots.
+    /// Returns the index of the table with the slots.
     fn table_of(&self, slots: Slots) -> Result<u32> {
         match slots {
             Slots::Behind { table, .. } => self.number(Kind::Table, table),
@@ -228,7 +229,7 @@ impl Merge<'_, '_, '_> {
             copy.parse_function_body(&mut sections.code, body.clone())?;
         }
         for (index, name) in &inner.function_names {
-            // What is imported has its name where it is defined.
+            // An imported function is named where it is defined.
             if *index >= inner.imported(Kind::Func)
                 && let Ok(number) = copy.function_index(*index)
             {
@@ -238,8 +239,8 @@ impl Merge<'_, '_, '_> {
         Ok(())
     }
 
-    /// Whether an element is for a table that is left out. Who has one of these has no code that
-    /// could name the elements behind it.
+    /// Returns whether an element belongs to an omitted table. A member with such a table has no
+    /// code that could refer to later elements.
     fn is_left_out(&self, member: usize, element: &Element<'_>) -> Result<bool> {
         let ElementKind::Active { table_index, .. } = element.kind else {
             return Ok(false);
@@ -269,7 +270,7 @@ impl Merge<'_, '_, '_> {
         Ok(())
     }
 
-    /// The type by which the second imports what the first defines.
+    /// Returns the type with which the second module imports a definition of the first.
     fn type_of(&self, kind: Kind, defined: Defined, sections: &mut Sections) -> Result<EntityType> {
         let inner = &self.members.list[defined.member].inner;
         let place = defined.index as usize;
@@ -301,7 +302,7 @@ impl Merge<'_, '_, '_> {
         ty.ok_or(Refusal::new("an import is of nothing"))
     }
 
-    /// Makes room for the slots in the table that has them.
+    /// Enlarges the table that contains the slots.
     fn widen(&self, defined: Defined, ty: &mut wasmparser::TableType) {
         if let Slots::Behind { table, .. } = self.slots
             && table == defined
@@ -316,7 +317,7 @@ impl Merge<'_, '_, '_> {
         number.ok_or(Refusal::new("something is not where it is wanted"))
     }
 
-    /// The name of the member with the most functions: it is the program.
+    /// Returns the name of the member with the most functions, which is the program.
     fn name(&self) -> Option<&str> {
         let inner = |member: &usize| &self.members.list[*member].inner;
         let list = self.plan.members(self.group).iter();
@@ -331,7 +332,7 @@ impl Types {
             return Ok(*number);
         }
         let number = self.section.len();
-        // Its parts have no types of their own, so it is the same in each module.
+        // Its parts refer to no other types, so it is the same in each module.
         let encoded = wasm_encoder::FuncType::try_from(ty.clone());
         let Ok(encoded) = encoded else {
             return refuse("a type can't be copied");
@@ -376,12 +377,12 @@ impl Sections {
     }
 }
 
-/// The name by which a function of the component's is imported.
+/// Returns the import name of a function of the component.
 pub(super) fn name_of(canonical: u32) -> String {
     canonical.to_string()
 }
 
-/// A function that calls what is in a slot.
+/// Returns a function that calls the function in a slot.
 fn call(slot: i32, ty: &FuncType, type_number: u32, table: u32) -> Function {
     let mut function = Function::new([]);
     let mut code = function.instructions();

@@ -1,24 +1,25 @@
-//! A component of fewer core instances.
+//! Reduces the number of core instances of a component.
 //!
-//! An instance is made for each request, and a component's toolchain has it made of several: a
-//! program, a small module through which it calls what needs its memory, and another that fills
-//! that one's table; of Python's, fourteen, as it has a module for each shared library. Each takes
-//! time. A library's functions are put into a table of the program's, one by one and in each
-//! instance anew, where wasmtime would have laid out a module's own table when it compiled.
+//! Each request needs a new instance, and toolchains build a component from several core instances:
+//! a program, a small module through which it calls functions that need its memory, and another
+//! that fills the table of that module. A Python component has fourteen, because each shared
+//! library is a module. Each instance takes time. A library's functions are written to the table of
+//! the program one by one, anew in each instance, while wasmtime would lay out a module's own table
+//! at compilation.
 //!
-//! So what is linked within a component is linked here, once: its core modules become one, or one
-//! and a second that fills tables. Others than a compiler don't see it. What isn't understood is
-//! refused, and then the component stays as it is.
+//! This module links them ahead of time: the core modules become one, or one and a second that
+//! fills tables. Nothing but a compiler can see the difference. A component with a feature that is
+//! not understood is refused and stays unchanged.
 //!
-//! - `component` and `core_module` take a component and its modules apart; `members` are the
-//!   instances in question, with what they have from each other.
-//! - `plan` says which of them become one, and why that changes nothing.
-//! - `numbers`, `constant`, `slots`, `shims`, `member_reencoder` and `merge` make the module;
-//!   `reindex` and `rewrite` the component.
-//! - `split` takes the merged module of a snapshot apart, as code and state, and `frame` writes
-//!   what a component needs that has them as imports.
-//! - `program`, `contract` and `glue` make a module of all of it that is called directly, where it
-//!   is an application that has nothing but the gateway.
+//! - `component` and `core_module` parse a component and its modules. `members` are the instances
+//!   to merge, and their links.
+//! - `plan` decides which of them become one, and why that preserves the behaviour.
+//! - `numbers`, `constant`, `slots`, `shims`, `member_reencoder` and `merge` build the module;
+//!   `reindex` and `rewrite` build the component.
+//! - `split` divides the merged module of a snapshot into code and state, and `frame` writes the
+//!   component that imports them.
+//! - `program`, `contract` and `glue` build a single module that the host calls directly, for an
+//!   application that imports only the gateway.
 
 mod component;
 mod constant;
@@ -49,53 +50,53 @@ use plan::Plan;
 pub use refusal::Refusal;
 pub use split::{GLOBAL_PREFIX, snapshot};
 
-/// Goes into the names of compiled code: raise it when the same component comes out in another way,
-/// or what is said in `direct::abi` or done in `bulk` changes.
+/// Part of the names of compiled code. Increase it when the output for the same component changes,
+/// or when `abi` or `bulk` changes.
 pub const REVISION: u32 = 6;
 
-/// What a component has become.
+/// The result of fusing a component.
 pub enum Fused {
     /// A core module that the host calls directly (`direct`).
     Program(Vec<u8>),
-    /// A component that does the same with fewer core instances.
+    /// A component with the same behaviour and fewer core instances.
     Component(Vec<u8>),
-    /// The same of a component that was made from a snapshot.
+    /// A component made from a snapshot, in parts.
     Apart(Apart),
 }
 
-/// A component of a snapshot in three parts. The first two are the same for all snapshots of one
-/// interpreter, to the bit.
+/// A component made from a snapshot, in three parts. The first two are identical, bit for bit, for
+/// all snapshots of one interpreter.
 pub struct Apart {
-    /// Names the code and the frame.
+    /// Identifies the code and the frame.
     pub key: CodeKey,
     /// A core module with all functions, which imports its memory.
     pub code: Vec<u8>,
-    /// A component that imports the two others as core modules, [`CODE`] and [`STATE`].
+    /// A component that imports the other two as core modules, [`CODE`] and [`STATE`].
     pub frame: Vec<u8>,
-    /// A core module with the memory and what is in it, and no function.
+    /// A core module with the memory and its content, and no function.
     pub state: Vec<u8>,
 }
 
-/// What is wanted of a component in parts.
+/// Options for a component in parts.
 #[derive(Default)]
 pub struct Ends {
-    /// Functions of the code's that are exported by the names that they have in it.
+    /// Functions of the code to export, by their names in the name section.
     exported: &'static [&'static str],
-    /// The frame is one for taking a snapshot.
+    /// The frame is for taking a snapshot.
     is_loader: bool,
 }
 
-/// What an interpreter without an application becomes.
+/// An interpreter without an application.
 pub struct Runtime {
-    /// The interpreter as it begins, in parts.
+    /// The interpreter in its initial state, in parts.
     pub apart: Apart,
-    /// A frame for the same code which also exports [`CAPTURE`]; for that it imports [`MEMORY`] and
+    /// A frame for the same code that also exports [`CAPTURE`] and therefore imports [`MEMORY`] and
     /// [`GLOBAL`].
     pub loader: Vec<u8>,
 }
 
-/// A function of a loader's: resets what the C library and WASI's adapter know of the host, and
-/// calls the two functions below.
+/// A function that a loader exports: resets the host's values in the C library and WASI's adapter,
+/// then calls the two functions below.
 pub const CAPTURE: &str = "wasgi-capture";
 
 /// A function that a loader calls once, with all bytes of its memory.
@@ -104,12 +105,13 @@ pub const MEMORY: &str = "wasgi-memory";
 /// A function that a loader calls for each global of a state, with its number and its bits.
 pub const GLOBAL: &str = "wasgi-global";
 
-/// What is reset in an interpreter before a snapshot is taken: what its preview 1 adapter has
-/// opened, and the folders that its C library has been given. Both ask anew in each instance.
+/// Functions that reset an interpreter before a snapshot is taken: the files that its preview 1
+/// adapter has opened, and the preopened folders of its C library. Both are read again in each
+/// instance.
 const RESETS: &[&str] = &["reset_adapter_state", "__wasilibc_reset_preopens"];
 
-/// A hash of the code and the frame of a component in parts: what is compiled once for all
-/// components that have the same.
+/// A hash of the code and the frame of a component in parts. Components with the same key share one
+/// compilation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct CodeKey([u8; 32]);
 
@@ -121,18 +123,18 @@ impl CodeKey {
         Self(*hasher.finalize().as_bytes())
     }
 
-    /// The name of an export by which a state says which code it belongs to.
+    /// Returns the name of the export with which a state names its code.
     pub fn mark(self) -> String {
         format!("{CODE}:{}", blake3::Hash::from_bytes(self.0).to_hex())
     }
 
-    /// The key in such a name.
+    /// Parses the key from such a name.
     pub fn from_mark(name: &str) -> Option<Self> {
         let hex = name.strip_prefix(CODE)?.strip_prefix(':')?;
         Some(Self(*blake3::Hash::from_hex(hex).ok()?.as_bytes()))
     }
 
-    /// The hash.
+    /// Returns the hash.
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
@@ -144,16 +146,17 @@ pub const CODE: &str = "wasgi-code";
 /// The name by which a frame imports its state.
 pub const STATE: &str = "wasgi-state";
 
-/// Data of a component from which on it is taken for one of a snapshot, in bytes. A Python
-/// interpreter begins with some 10 MiB; what others have as tables and texts is mostly less, and
-/// its code is nobody else's.
+/// The minimum size of data, in bytes, of a component that is treated as a snapshot. A Python
+/// interpreter begins with about 10 MiB. The tables and texts of other components are mostly
+/// smaller, and they share their code with no other component.
 const MIN_SNAPSHOT_BYTES: u64 = 1 << 20;
 
 /// Fuses a component.
 ///
 /// # Errors
 ///
-/// Says why it stays as it is. It may be that it is broken: that is for its compiler to say.
+/// Fails if the component stays unchanged; the refusal says why. The component may be invalid,
+/// which its compiler reports.
 pub fn component(bytes: &[u8]) -> Result<Fused, Refusal> {
     let types = validate(bytes)?;
     let parsed = ParsedComponent::of(bytes)?;
@@ -174,7 +177,7 @@ pub fn component(bytes: &[u8]) -> Result<Fused, Refusal> {
     rewrite::component(&members, &plan).map(Fused::Component)
 }
 
-/// How many bytes are in the first group's memory when an instance begins.
+/// Returns the size of the initial data in the memory of the first group.
 fn data_bytes(members: &Members<'_, '_>, plan: &Plan) -> u64 {
     let first = plan.members(plan::Group::First).iter();
     first
@@ -183,7 +186,7 @@ fn data_bytes(members: &Members<'_, '_>, plan: &Plan) -> u64 {
         .fold(0, u64::saturating_add)
 }
 
-/// Takes a component apart, however little data it has.
+/// Splits a component into parts, regardless of the size of its data.
 pub fn apart(bytes: &[u8]) -> Result<Apart, Refusal> {
     validate(bytes)?;
     let parsed = ParsedComponent::of(bytes)?;
@@ -194,11 +197,11 @@ pub fn apart(bytes: &[u8]) -> Result<Apart, Refusal> {
     }
 }
 
-/// Takes an interpreter apart that has no application yet.
+/// Splits an interpreter without an application into parts.
 ///
 /// # Errors
 ///
-/// Says what it has that is not understood, or lacks.
+/// Fails if the interpreter has a feature that is not understood, or lacks a required one.
 pub fn runtime(bytes: &[u8]) -> Result<Runtime, Refusal> {
     validate(bytes)?;
     let parsed = ParsedComponent::of(bytes)?;
@@ -216,7 +219,7 @@ pub fn runtime(bytes: &[u8]) -> Result<Runtime, Refusal> {
     })
 }
 
-/// Fuses a component to one of fewer core instances, even if it could be called directly.
+/// Fuses a component into one with fewer core instances, even if the host could call it directly.
 pub fn members_of_component(bytes: &[u8]) -> Result<Vec<u8>, Refusal> {
     validate(bytes)?;
     let parsed = ParsedComponent::of(bytes)?;
@@ -227,14 +230,15 @@ pub fn members_of_component(bytes: &[u8]) -> Result<Vec<u8>, Refusal> {
     }
 }
 
-/// Checks all but the functions' bodies, so that what is taken apart is known to fit together.
+/// Validates everything except the bodies of functions, so that the parsed parts are known to be
+/// consistent.
 fn validate(bytes: &[u8]) -> Result<Types, Refusal> {
-    // No more than what is usual: what the engine would refuse may be left out by a merged module.
+    // Default features only: the merged module may omit a part that the engine would reject.
     let mut validator = Validator::new();
     let mut types = None;
     for payload in Parser::new(0).parse_all(bytes) {
         if let ValidPayload::End(of) = validator.payload(&payload?)? {
-            // The component itself is what ends last.
+            // The outermost component ends last.
             types = Some(of);
         }
     }

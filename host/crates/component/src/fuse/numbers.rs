@@ -1,5 +1,5 @@
-//! The numbers that things have in a merged module: first what it imports, then what its members
-//! define, one after the other.
+//! The indices of a merged module: first its imports, then the definitions of its members, in
+//! order.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -13,23 +13,23 @@ use super::refusal::{Result, refuse};
 use super::shims::Shims;
 use super::slots::Slots;
 
-/// What a merged module has, and under which numbers.
+/// The items of a merged module and their indices.
 pub(super) struct Numbers {
-    /// Functions of the component's that it imports, and their types.
+    /// Functions of the component that it imports, and their types.
     pub(super) canonical: Vec<(u32, FuncType)>,
-    /// What the other group defines and it imports.
+    /// Definitions of the other group that it imports.
     pub(super) borrowed: Vec<(Kind, Defined)>,
-    /// Functions of the component's that are called through slots: what stands for each, and its
-    /// type.
+    /// Functions of the component that are called through slots: the function that calls each, and
+    /// its type.
     pub(super) late: Vec<(u32, FuncType)>,
-    /// The table of the slots, if that is one of its own.
+    /// The table of the slots, if it is a separate one.
     pub(super) slots: Option<u32>,
     by_source: HashMap<(Kind, Source), u32>,
     counts: HashMap<Kind, u32>,
 }
 
 impl Numbers {
-    /// `shown` are those that others import by alias.
+    /// Assigns the indices. `shown` are the definitions that others alias.
     pub(super) fn of(
         members: &Members<'_, '_>,
         plan: &Plan,
@@ -87,7 +87,7 @@ impl Numbers {
         Ok(numbers)
     }
 
-    /// Gives what is left out the number of what is called in its place.
+    /// Maps an omitted function to the index of its replacement.
     fn leave_out(&mut self, members: &Members<'_, '_>, list: &[usize], shims: &Shims) {
         for &member in list.iter().filter(|member| shims.has_member(**member)) {
             for index in 0..members.list[member].inner.functions.len() as u32 {
@@ -101,12 +101,12 @@ impl Numbers {
         }
     }
 
-    /// The number of a thing, if the module has it.
+    /// Returns the index of an item, if the module has it.
     pub(super) fn get(&self, kind: Kind, source: Source) -> Option<u32> {
         self.by_source.get(&(kind, source)).copied()
     }
 
-    /// The numbers of all that a member imports and defines, by its own.
+    /// Returns the new indices of all imports and definitions of a member, by its old indices.
     pub(super) fn of_member(
         &self,
         members: &Members<'_, '_>,
@@ -192,7 +192,7 @@ impl Numbers {
     }
 }
 
-/// The types of functions of the component's, as the first of those says that import it.
+/// Returns the types of the component's functions, from the first member that imports each.
 fn types_of_canonical<'m>(members: &'m Members<'_, '_>, plan: &Plan) -> HashMap<u32, &'m FuncType> {
     let mut types = HashMap::new();
     for &member in plan.first.iter().chain(&plan.second) {

@@ -1,20 +1,20 @@
-//! Which instances become one.
+//! Decides which instances become one.
 //!
-//! The *first* group needs nothing but itself and functions of the component's that need nothing
-//! of it. The *second* are those that need the first: what wit-component calls fixups, which put
-//! functions into a table that need the first group's memory.
+//! Members of the *first* group depend only on each other, and on functions of the component that
+//! don't depend on the group. Members of the *second* group depend on the first. wit-component
+//! calls them fixups: they write functions that need the memory of the first group to a table.
 //!
-//! Functions about a handler's own resources (`[resource-new]…`) need the first group, too, for
-//! the resource's destructor is one of its functions: and the first group needs them. The
-//! component's maker has cut this knot for the destructor, by a function that takes the real one
-//! out of a table. Here it is cut again, the other way round: these functions are called through
+//! Functions of a handler's own resources (`[resource-new]…`) depend on the first group as well,
+//! because the destructor of the resource is one of its functions; and the first group depends on
+//! them. The component breaks this cycle for the destructor, with a function that loads the real
+//! one from a table. The merge breaks it in the other direction: it calls these functions through
 //! *slots* of a table, which the second group fills.
 //!
-//! What is instantiated together begins at one time: first all its tables, then its memory. So the
-//! order in which segments are put in their places changes, and nobody sees it as long as no code
-//! runs in between: a module with a start function is the last of its group. In the second group
-//! may be members that had been before some of the first: then none of them may run code, or write
-//! where the other writes.
+//! Members of one group are instantiated at the same time: first all tables, then the memory. This
+//! changes the order in which segments are written. The change is invisible as long as no code runs
+//! in between, so a module with a start function is the last of its group. The second group can
+//! contain members that preceded some of the first. None of those may run code, or write where the
+//! first group writes.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -24,18 +24,18 @@ use super::component::{KINDS, Kind, Part, Space};
 use super::members::{Members, Source};
 use super::refusal::{Result, refuse};
 
-/// Two groups of members, by their places in the list.
+/// The two groups of members, by their positions in the list.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Plan {
     pub(super) first: Vec<usize>,
     pub(super) second: Vec<usize>,
-    /// Functions of the component's that the first group calls through slots.
+    /// Functions of the component that the first group calls through slots.
     pub(super) late: BTreeSet<u32>,
-    /// The groups of members, by their places in the list.
+    /// The group of each member, by its position in the list.
     groups: Vec<Option<Group>>,
 }
 
-/// Which of the two.
+/// One of the two groups.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Group {
     First,
@@ -43,7 +43,7 @@ pub(super) enum Group {
 }
 
 impl Plan {
-    /// None where nothing would be won.
+    /// Plans the groups. Returns `None` if fusing would gain nothing.
     pub(super) fn of(members: &Members<'_, '_>) -> Option<Self> {
         let mut planner = Planner {
             members,
@@ -64,7 +64,8 @@ impl Plan {
         (after < before).then_some(plan)
     }
 
-    /// All in the first group: for a module that has functions of the component's from the start.
+    /// Puts all members into the first group, for a module whose component functions exist from the
+    /// start.
     pub(super) fn all(members: &Members<'_, '_>) -> Result<Self> {
         let mut plan = Self::default();
         let mut memories = HashSet::new();
@@ -92,7 +93,7 @@ impl Plan {
         self.groups[member] = Some(group);
     }
 
-    /// Whether there is a second module: slots have to be filled even if nothing else is in it.
+    /// Returns whether there is a second module. Slots need one even if the group has no members.
     pub(super) fn has_second(&self) -> bool {
         !self.second.is_empty() || !self.late.is_empty()
     }
@@ -104,26 +105,26 @@ impl Plan {
         }
     }
 
-    /// The group that a member is in.
+    /// Returns the group of a member.
     pub(super) fn group(&self, member: usize) -> Option<Group> {
         self.groups.get(member).copied().flatten()
     }
 }
 
-/// Takes one member after the other.
+/// Assigns one member after the other.
 struct Planner<'m, 'o, 'a> {
     members: &'m Members<'o, 'a>,
     plan: Plan,
-    /// What the component's items need, of those that come before the member that is looked at.
+    /// The dependency of each component item that precedes the current member.
     leanings: Vec<Leaning>,
-    /// The memories that the members of a group have: one at most.
+    /// The memories that the members of each group have: at most one.
     memories: HashMap<Group, HashSet<Option<Source>>>,
-    /// What members of the second group write to when they begin.
+    /// The targets that members of the second group write to at instantiation.
     writes: HashMap<usize, HashSet<(Kind, Option<Source>)>>,
 }
 
 impl Planner<'_, '_, '_> {
-    /// Puts a member into a group, if there is one for it.
+    /// Adds a member to a group, if one fits.
     fn assign(&mut self, member: usize) -> bool {
         if let Some(late) = self.late_in_first(member) {
             self.put(member, Group::First);
@@ -144,15 +145,16 @@ impl Planner<'_, '_, '_> {
         self.memories.entry(group).or_default().extend(memories);
     }
 
-    /// Whether a group with this member has no more than one memory: with two, each access would
-    /// have to be given another number, and wasmtime knows more about the only one.
+    /// Returns whether a group with this member has at most one memory. With two, the memory index
+    /// of each access would have to change, and wasmtime optimizes for a single memory.
     fn has_one_memory(&self, group: Group, member: usize) -> bool {
         let mut memories: HashSet<_> = memories_of(self.members, member).collect();
         memories.extend(self.memories.get(&group).into_iter().flatten());
         memories.len() <= 1
     }
 
-    /// The functions that it has to call through slots. None where it can't be in the first group.
+    /// Returns the functions that the member must call through slots. `None` if the member can't be
+    /// in the first group.
     fn late_in_first(&self, member: usize) -> Option<BTreeSet<u32>> {
         let (members, plan) = (self.members, &self.plan);
         let mut late = BTreeSet::new();
@@ -186,7 +188,7 @@ impl Planner<'_, '_, '_> {
             && self.has_one_memory(Group::Second, member)
     }
 
-    /// Whether it can't come before the second group.
+    /// Returns whether the member can't be instantiated before the second group.
     fn disturbs_second(&self, member: usize) -> bool {
         let written = writes(self.members, member);
         self.plan.second.iter().any(|other| {
@@ -196,7 +198,8 @@ impl Planner<'_, '_, '_> {
         })
     }
 
-    /// Looks at the items before a place. The members among them are in their groups.
+    /// Determines the dependencies of the items before a position. The members among them already
+    /// have their groups.
     fn look_before(&mut self, place: usize) {
         let parsed = self.members.parsed;
         for item in &parsed.items[self.leanings.len()..place] {
@@ -218,7 +221,7 @@ impl Planner<'_, '_, '_> {
         }
     }
 
-    /// What a function of the component's can't be had before.
+    /// Returns the dependency of a function of the component.
     fn leaning(&self, function: u32) -> Leaning {
         let item = self
             .members
@@ -229,7 +232,7 @@ impl Planner<'_, '_, '_> {
     }
 }
 
-/// What others define and a member imports, and functions of the component's.
+/// Returns the targets of a member's imports.
 fn sources<'m>(
     members: &'m Members<'_, '_>,
     member: usize,
@@ -240,7 +243,7 @@ fn sources<'m>(
         .copied()
 }
 
-/// The functions of the component's among these.
+/// Returns the functions of the component among these targets.
 fn canonical<'m>(
     members: &'m Members<'_, '_>,
     member: usize,
@@ -251,7 +254,7 @@ fn canonical<'m>(
     })
 }
 
-/// What something can't be had before.
+/// The group that an item depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Leaning {
     Neither,
@@ -263,7 +266,7 @@ fn runs_code(members: &Members<'_, '_>, member: usize) -> bool {
     members.list[member].inner.start.is_some()
 }
 
-/// The memories that a member has.
+/// Returns the memories that a member has.
 fn memories_of<'m>(
     members: &'m Members<'_, '_>,
     member: usize,
@@ -273,7 +276,7 @@ fn memories_of<'m>(
     (0..count).map(move |index| members.source(Kind::Memory, member, index).ok())
 }
 
-/// The tables and memories that a member's segments are put into when it begins.
+/// Returns the tables and memories that a member's segments are written to at instantiation.
 fn writes(members: &Members<'_, '_>, member: usize) -> HashSet<(Kind, Option<Source>)> {
     let inner = &members.list[member].inner;
     let tables = inner.elements.iter().filter_map(|element| {

@@ -1,11 +1,11 @@
-//! A component as one core module that the host calls directly, where it is an application of the
-//! gateway's and no more.
+//! Builds one core module that the host calls directly, from a component that is an application of
+//! the gateway and nothing else.
 //!
-//! What a component is beside its core modules says how values go in and out of them. For the few
-//! functions of the contract the host knows that (`direct`), and an instance of a module is made in
-//! two thirds of the time that it takes for a component's: `wasmtime` has the component, its
-//! resources and a second core instance for it to set up. All core modules become one, as the
-//! host's functions need nothing that would have to be there before.
+//! Apart from its core modules, a component only describes how values are passed. For the few
+//! functions of the contract, the host has that knowledge (`direct`). Instantiating a module takes
+//! two thirds of the time of a component, for which `wasmtime` sets up the component, its resources
+//! and a second core instance. All core modules become one, because the host's functions depend on
+//! nothing that would have to exist first.
 
 use wasm_encoder::ExportKind;
 use wasmparser::types::Types;
@@ -24,7 +24,7 @@ use super::shims::Shims;
 use super::slots::Slots;
 use crate::abi::{Export, HostFunction};
 
-/// The module's bytes.
+/// Returns the bytes of the module.
 pub(super) fn module(members: &Members<'_, '_>, types: &Types) -> Result<Vec<u8>> {
     if members.parsed.items.iter().any(is_of_others) {
         return refuse("it imports more than the gateway");
@@ -109,19 +109,19 @@ pub(super) fn module(members: &Members<'_, '_>, types: &Types) -> Result<Vec<u8>
     glue.module()
 }
 
-/// Whether an item is an import that is not the gateway's. What isn't there has to be told of, even
-/// if nobody calls it.
+/// Returns whether an item is an import from another interface than the gateway. A missing import
+/// must be reported even if it is never called.
 fn is_of_others(item: &Item<'_>) -> bool {
     matches!(&item.part, Part::Import(import) if import.name.name != GATEWAY)
 }
 
-/// What a component's functions are for.
+/// The roles of a component's functions.
 struct Roles<'r, 'o, 'a> {
     members: &'r Members<'o, 'a>,
     resources: &'r Resources<'r>,
-    /// The memory that values are in: the same one for all.
+    /// The memory that contains the values: the same one for all functions.
     memory: Option<Defined>,
-    /// What allocates in it: likewise.
+    /// The function that allocates in it: the same one for all functions.
     realloc: Option<Defined>,
 }
 
@@ -130,7 +130,7 @@ impl<'o, 'a> Roles<'_, 'o, 'a> {
         self.members.parsed
     }
 
-    /// What a function is that a core module imports.
+    /// Returns the role of a function that a core module imports.
     fn host_function(&mut self, canonical: u32) -> Result<HostFunction> {
         let item = self.parsed().item((Space::Core(Kind::Func), canonical));
         let Some(Part::Canonical(function)) = item.map(|(_, item)| &item.part) else {
@@ -168,7 +168,7 @@ impl<'o, 'a> Roles<'_, 'o, 'a> {
         }
     }
 
-    /// The function of the gateway's that a component's is.
+    /// Returns the gateway function for a function of the component.
     fn of_gateway(&self, function: u32) -> Result<HostFunction> {
         let item = self.parsed().item((Space::Func, function));
         if let Some(Part::Alias(ComponentAlias::InstanceExport {
@@ -185,8 +185,8 @@ impl<'o, 'a> Roles<'_, 'o, 'a> {
         refuse("it calls what is not the gateway's")
     }
 
-    /// Checks that values are passed in the usual way, and takes note of where. Gives what is to be
-    /// called after a function.
+    /// Checks that values are passed with the default options, and records their memory. Returns
+    /// the `post-return` function.
     fn options(&mut self, options: &[CanonicalOption]) -> Result<Option<Defined>> {
         let mut after = None;
         for option in options {
@@ -209,7 +209,7 @@ impl<'o, 'a> Roles<'_, 'o, 'a> {
         Ok(after)
     }
 
-    /// The functions that the application has.
+    /// Returns the functions of the application.
     fn application(&mut self) -> Result<Vec<Lifted<Defined>>> {
         let mut functions = Vec::new();
         let arguments = self.arguments_of_application()?;
@@ -235,7 +235,7 @@ impl<'o, 'a> Roles<'_, 'o, 'a> {
         Ok(functions)
     }
 
-    /// What the exported interface is made of.
+    /// Returns the definition of the exported interface.
     fn arguments_of_application(&self) -> Result<Application<'o, 'a>> {
         let parsed = self.parsed();
         let exported = parsed.items.iter().find_map(|item| match &item.part {
@@ -249,7 +249,7 @@ impl<'o, 'a> Roles<'_, 'o, 'a> {
         }
     }
 
-    /// The destructor of a body's blocks, if there is one.
+    /// Returns the destructor of a body's blocks, if there is one.
     fn destructor(&self) -> Result<Option<Defined>> {
         for item in &self.parsed().items {
             if let (Part::Type(wasmparser::ComponentType::Resource { dtor, .. }), (_, ty)) =
@@ -262,7 +262,7 @@ impl<'o, 'a> Roles<'_, 'o, 'a> {
         refuse("its blocks are another's")
     }
 
-    /// What a core function or memory of the component's is in one of its core modules.
+    /// Returns the definition, in a member, of a core function or memory of the component.
     fn defined(&self, kind: Kind, index: u32) -> Result<Defined> {
         let item = self.parsed().item((Space::Core(kind), index));
         if let Some(Part::Alias(ComponentAlias::CoreInstanceExport {
@@ -280,8 +280,7 @@ impl<'o, 'a> Roles<'_, 'o, 'a> {
     }
 }
 
-/// How an interface is exported: as it is, or by a component that does nothing but give the
-/// functions their names.
+/// The form of an exported interface: plain, or through a component that only names the functions.
 enum Application<'o, 'a> {
     Plain(&'o [wasmparser::ComponentExport<'a>]),
     Named(
@@ -317,7 +316,7 @@ impl<'o, 'a> Application<'o, 'a> {
         }
     }
 
-    /// The function of the outer component that is exported by a name.
+    /// Returns the function of the outer component with an export name.
     fn function(&self, name: &str, parsed: &ParsedComponent<'a>) -> Option<u32> {
         match self {
             Self::Plain(exports) => {
@@ -342,10 +341,10 @@ impl<'o, 'a> Application<'o, 'a> {
     }
 }
 
-/// The place and the number of a function, behind the names that exports give it.
+/// Returns the position and the index of a function, following the exports that name it.
 fn named(parsed: &ParsedComponent<'_>, id: (Space, u32)) -> Option<(usize, u32)> {
     let mut id = id;
-    // Each turn looks at an earlier item.
+    // Each iteration moves to an earlier item.
     loop {
         let (place, item) = parsed.item(id)?;
         match &item.part {
@@ -355,7 +354,7 @@ fn named(parsed: &ParsedComponent<'_>, id: (Space, u32)) -> Option<(usize, u32)>
     }
 }
 
-/// Takes what is the same in all places where it is said.
+/// Records a value that must be the same wherever it occurs.
 fn same(known: &mut Option<Defined>, found: Defined) -> Result<()> {
     match known.replace(found) {
         Some(before) if before != found => refuse("values are in several memories"),
@@ -364,7 +363,7 @@ fn same(known: &mut Option<Defined>, found: Defined) -> Result<()> {
 }
 
 impl Plan {
-    /// All of a component's core modules as one.
+    /// Builds a plan that merges all core modules of a component.
     fn whole(members: &Members<'_, '_>) -> Result<Self> {
         let mut instances = 0;
         let mut components = 0;
@@ -375,7 +374,7 @@ impl Plan {
                 _ => {}
             }
         }
-        // The one component is that which gives the application its names.
+        // The only nested component is the one that names the functions of the application.
         if instances != members.list.len() || components > 1 {
             return refuse("it is made of several parts");
         }

@@ -1,22 +1,22 @@
-//! Why a component stays as it is.
+//! The reasons why a component stays unchanged.
 
 use std::fmt;
 
 use wasm_encoder::reencode;
 use wasmparser::BinaryReaderError;
 
-/// What it has that is not understood here, or can't be kept true. Nothing is wrong with it for
-/// that.
+/// A feature of the component that is not understood here or can't be preserved. The component may
+/// still be valid.
 #[derive(Debug)]
 pub struct Refusal(&'static str);
 
-/// What is done, or refused.
+/// The result of a step, or a refusal.
 pub(super) type Result<T> = std::result::Result<T, Refusal>;
 
-/// The same, in the words of what copies.
+/// The result of a reencoder, or a refusal.
 pub(super) type Copied<T> = std::result::Result<T, reencode::Error<Refusal>>;
 
-/// Refuses, and says why.
+/// Returns a refusal with its reason.
 pub(super) fn refuse<T>(why: &'static str) -> Result<T> {
     Err(Refusal(why))
 }

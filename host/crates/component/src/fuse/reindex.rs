@@ -1,5 +1,4 @@
-//! Writes a definition of a component with other numbers for what it names; and tells what it
-//! names.
+//! Writes a definition of a component with new indices, and collects the indices that it refers to.
 
 use std::collections::HashMap;
 
@@ -14,27 +13,27 @@ use wasmparser::Parser;
 use super::component::{Id, Kind, Part, Space};
 use super::refusal::{Copied, Refusal, Result, refuse};
 
-/// Components within components that are followed: a toolchain nests one or two, and each is a call
-/// within a call here.
+/// The maximum nesting of components. A toolchain nests one or two levels, and each is a recursive
+/// call here.
 const MAX_DEPTH: u32 = 20;
 
-/// Numbers by which an item is written.
+/// The new indices for an item.
 pub(super) struct Reindex<'m> {
-    /// What has the numbers of a component or type within the one that is written has its own.
+    /// The current nesting depth. Items in a nested component or type use their own indices.
     depth: u32,
     numbers: Option<&'m HashMap<Id, u32>>,
     named: Vec<Id>,
 }
 
 impl<'m> Reindex<'m> {
-    /// What a part names.
+    /// Returns the items that a part refers to.
     pub(super) fn needs(part: &Part<'_>, whole: &[u8]) -> Result<Vec<Id>> {
         let mut this = Self::by(None);
         this.append(part, whole, &mut Component::new())?;
         Ok(this.named)
     }
 
-    /// Appends a part to a component, by the numbers that it has there.
+    /// Appends a part to a component, with its indices there.
     pub(super) fn write(
         numbers: &'m HashMap<Id, u32>,
         part: &Part<'_>,
@@ -60,7 +59,7 @@ impl<'m> Reindex<'m> {
     fn append(&mut self, part: &Part<'_>, whole: &[u8], component: &mut Component) -> Copied<()> {
         match part {
             Part::Module(bytes) => {
-                // Read where it is, when it is known to be wanted: it may be large.
+                // Encode the module only when it is written: it may be large.
                 if self.numbers.is_some() {
                     component.section(&raw_module(bytes));
                 }
@@ -107,21 +106,21 @@ impl<'m> Reindex<'m> {
         Ok(())
     }
 
-    /// The number here of what has `index` where it is named, `outwards` from there.
+    /// Returns the new number for `index` in an outer scope, `outwards` levels from its use.
     fn number(&mut self, space: Space, index: u32, outwards: u32) -> u32 {
         if self.depth != outwards {
             return index;
         }
         self.named.push((space, index));
         match self.numbers {
-            // What is missing is seen by `write`.
+            // `write` reports missing items.
             Some(numbers) => numbers.get(&(space, index)).copied().unwrap_or(u32::MAX),
             None => index,
         }
     }
 }
 
-/// A section with a core module as it is.
+/// Returns a section with an unchanged core module.
 pub(super) fn raw_module(bytes: &[u8]) -> RawSection<'_> {
     RawSection {
         id: ComponentSectionId::CoreModule.into(),

@@ -1,7 +1,7 @@
-//! The component anew, with merged modules in place of those of its members.
+//! Writes the component with merged modules in place of those of its members.
 //!
-//! All else comes in its order, but for what needs something of a member: that waits for the merged
-//! module, which is instantiated where the last of its members was.
+//! All other items keep their order, except items that depend on a member: these wait for the
+//! merged module, which is instantiated at the position of its last member.
 
 use std::collections::{HashMap, HashSet};
 
@@ -23,12 +23,13 @@ use super::slots::Slots;
 use super::split::{self, Split};
 use super::{Apart, CodeKey, Ends};
 
-/// The component with its members fused as planned.
+/// Writes the component with its members fused as planned.
 pub(super) fn component(members: &Members<'_, '_>, plan: &Plan) -> Result<Vec<u8>> {
     write(members, plan, None).map(|(component, _)| component)
 }
 
-/// The same without the first group's code and state, which it imports as core modules.
+/// Writes the component without the code and state of the first group, which it imports as core
+/// modules.
 pub(super) fn apart(members: &Members<'_, '_>, plan: &Plan, ends: &Ends) -> Result<Apart> {
     let (frame, split) = write(members, plan, Some(ends))?;
     let Some((merged, split)) = split else {
@@ -44,8 +45,8 @@ pub(super) fn apart(members: &Members<'_, '_>, plan: &Plan, ends: &Ends) -> Resu
     })
 }
 
-/// A frame for taking a snapshot, of a component that [`apart()`] takes apart with the same names
-/// exported.
+/// Writes a frame for taking a snapshot of a component that [`apart()`] splits with the same
+/// exported names.
 pub(super) fn loader(members: &Members<'_, '_>, plan: &Plan, ends: &Ends) -> Result<Vec<u8>> {
     write(members, plan, Some(ends)).map(|(frame, _)| frame)
 }
@@ -66,7 +67,7 @@ fn write(
     let slots = Slots::of(members, plan, &constants, |table| {
         is_aliased(Kind::Table, table)
     })?;
-    // What the first group calls is not there before the second.
+    // The replacements in the first group don't exist before the second.
     let shims = Shims::default();
     let numbers = |group| Numbers::of(members, plan, group, &constants, slots, &shims, is_aliased);
     let (first, second) = (numbers(Group::First)?, numbers(Group::Second)?);
@@ -108,26 +109,26 @@ fn write(
     Ok((rewrite.component.finish(), rewrite.split))
 }
 
-/// A merged module that was taken apart: its bytes, and the parts.
+/// A merged module that was split: its bytes and the parts.
 pub(super) type Merged = (Vec<u8>, Split);
 
-/// A component on the way.
+/// A component under construction.
 pub(super) struct Rewrite<'p, 'o, 'a> {
     members: &'p Members<'o, 'a>,
     plan: &'p Plan,
     live: HashSet<Id>,
-    /// The modules that are merged.
+    /// The modules to merge.
     modules: HashSet<u32>,
     pub(super) component: Component,
     counts: HashMap<Space, u32>,
-    /// The new numbers of what is there.
+    /// The new indices of the items written so far.
     numbers: HashMap<Id, u32>,
     exports: &'p Exports,
-    /// The instances of merged modules that are there.
+    /// The instances of merged modules written so far.
     pub(super) instances: HashMap<Group, u32>,
-    /// The first group's module is taken apart.
+    /// Set if the module of the first group is to be split.
     pub(super) ends: Option<&'p Ends>,
-    /// That module, when it was, as it had been and as it is then.
+    /// That module, after the split: its original bytes and the parts.
     pub(super) split: Option<Merged>,
     /// The instance of its state.
     pub(super) state: Option<u32>,
@@ -166,7 +167,7 @@ impl Rewrite<'_, '_, '_> {
         }
     }
 
-    /// Whether there is a place for it in the new component.
+    /// Returns whether the new component contains the item.
     fn is_written(&self, item: &Item<'_>) -> bool {
         let (space, number) = item.defines;
         let is_merged = match space {
@@ -180,7 +181,7 @@ impl Rewrite<'_, '_, '_> {
         !is_merged && (!is_pure(item) || self.live.contains(&item.defines))
     }
 
-    /// Whether all that it needs is there.
+    /// Returns whether all dependencies of the item are written.
     fn is_ready(&self, item: &Item<'_>) -> bool {
         match self.source_of(item) {
             Some((_, Source::Defined(defined))) => self
@@ -208,7 +209,7 @@ impl Rewrite<'_, '_, '_> {
     fn write(&mut self, item: &Item<'_>) -> Result<()> {
         match (self.source_of(item), &item.part) {
             (Some((kind, Source::Canonical(function))), _) => {
-                // Another name for what is there.
+                // Another name for an existing item.
                 let number = self.number((Space::Core(kind), function))?;
                 self.numbers.insert(item.defines, number);
                 return Ok(());
@@ -224,7 +225,7 @@ impl Rewrite<'_, '_, '_> {
         Ok(())
     }
 
-    /// What an alias into a member stands for.
+    /// Returns the target of an alias into a member.
     fn source_of(&self, item: &Item<'_>) -> Option<(Kind, Source)> {
         source_of(self.members, self.plan, item)
     }
@@ -282,7 +283,7 @@ impl Rewrite<'_, '_, '_> {
         Ok(())
     }
 
-    /// The new number of what is there.
+    /// Returns the new index of a written item.
     fn number(&self, id: Id) -> Result<u32> {
         match self.numbers.get(&id) {
             Some(number) => Ok(*number),
@@ -290,7 +291,7 @@ impl Rewrite<'_, '_, '_> {
         }
     }
 
-    /// The number of one more.
+    /// Returns the next index of a space and counts it.
     pub(super) fn count(&mut self, space: Space) -> u32 {
         let count = self.counts.entry(space).or_insert(0);
         *count += 1;
@@ -298,7 +299,7 @@ impl Rewrite<'_, '_, '_> {
     }
 }
 
-/// Whether it only gives something a name for others: then it can be left out if nobody asks.
+/// Returns whether an item only names others. It can be omitted if unused.
 fn is_pure(item: &Item<'_>) -> bool {
     match &item.part {
         Part::Alias(ComponentAlias::CoreInstanceExport { .. })
@@ -308,7 +309,7 @@ fn is_pure(item: &Item<'_>) -> bool {
     }
 }
 
-/// What an alias into a member stands for.
+/// Returns the target of an alias into a member.
 fn source_of(members: &Members<'_, '_>, plan: &Plan, item: &Item<'_>) -> Option<(Kind, Source)> {
     let Part::Alias(ComponentAlias::CoreInstanceExport {
         instance_index,
@@ -323,7 +324,7 @@ fn source_of(members: &Members<'_, '_>, plan: &Plan, item: &Item<'_>) -> Option<
     members.export(member, name)
 }
 
-/// What somebody needs of all that only gives something a name.
+/// Returns the items in use among those that only name others.
 fn live(members: &Members<'_, '_>, plan: &Plan) -> HashSet<Id> {
     let parsed = members.parsed;
     let canonical = |function: &u32| (Space::Core(Kind::Func), *function);
@@ -335,7 +336,7 @@ fn live(members: &Members<'_, '_>, plan: &Plan) -> HashSet<Id> {
             }
         }
     }
-    // Each needs only what comes before it.
+    // Each item depends only on earlier items.
     for item in parsed.items.iter().rev() {
         let is_member = matches!(item.defines, (Space::CoreInstance, number)
             if members.of_instance(number).is_some_and(|member| plan.group(member).is_some()));
@@ -352,7 +353,7 @@ fn live(members: &Members<'_, '_>, plan: &Plan) -> HashSet<Id> {
     live
 }
 
-/// What others than members have of members.
+/// Returns the definitions of members that non-members use.
 fn aliased(members: &Members<'_, '_>, plan: &Plan, live: &HashSet<Id>) -> HashSet<(Kind, Defined)> {
     let items = members.parsed.items.iter();
     let wanted = items.filter(|item| live.contains(&item.defines));

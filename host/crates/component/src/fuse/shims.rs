@@ -1,9 +1,9 @@
-//! Functions that do nothing but call what is in a fixed place of a table, left out.
+//! Removes functions that only call a fixed entry of a table.
 //!
-//! wit-component makes a module of them, and another that fills the table: a program calls the
-//! host by them, as the host's functions need its memory, which is not there before it. Where all
-//! is one module, and what is in the table is known, the program calls that; and an instance has a
-//! table less.
+//! wit-component puts these functions into a module, and adds another that fills the table: the
+//! program calls the host through them, because the host's functions need the program's memory,
+//! which doesn't exist before. In a single module with a known table, the program calls the target
+//! directly, and an instance needs one table less.
 
 use std::collections::{HashMap, HashSet};
 
@@ -16,18 +16,18 @@ use super::plan::Plan;
 use super::refusal::Result;
 use super::slots::{Users, entries_of_shim};
 
-/// What is left out, and what is called in its place.
+/// The omitted tables and functions, and the replacement of each function.
 #[derive(Default)]
 pub(super) struct Shims {
     tables: HashSet<Defined>,
     functions: HashMap<Defined, Source>,
 }
 
-/// What a table has, by place: a function, and its type.
+/// The entries of a table by position: a function and its type.
 type Entries = HashMap<u32, (Source, FuncType)>;
 
 impl Shims {
-    /// All of a plan's first group, for a module that all of it is in.
+    /// Finds all shims in the first group of a plan, for a module that contains the whole group.
     pub(super) fn of(
         members: &Members<'_, '_>,
         plan: &Plan,
@@ -57,12 +57,13 @@ impl Shims {
         Ok(shims)
     }
 
-    /// What is called in place of a function: the last of those that call each other.
+    /// Returns the replacement of a function: the last one of a chain of calls.
     pub(super) fn instead_of(&self, function: Defined) -> Option<Source> {
         self.functions.get(&function).copied()
     }
 
-    /// Whether a member is left out: it has nothing but a table, and functions that call it.
+    /// Returns whether a member is omitted: it has nothing but a table, and functions that call its
+    /// entries.
     pub(super) fn has_member(&self, member: usize) -> bool {
         self.tables.contains(&Defined { member, index: 0 })
     }
@@ -72,8 +73,8 @@ impl Shims {
     }
 }
 
-/// What each function comes to, where one may call another. One of those that call each other in a
-/// circle comes to one of them.
+/// Returns the final target of each function, because one can call another. A function in a cycle
+/// resolves to a member of the cycle.
 fn lasts(functions: &HashMap<Defined, Source>) -> HashMap<Defined, Source> {
     let mut lasts = HashMap::with_capacity(functions.len());
     for (function, called) in functions {
@@ -97,7 +98,7 @@ fn lasts(functions: &HashMap<Defined, Source>) -> HashMap<Defined, Source> {
     lasts
 }
 
-/// What is put into a table. None where not all of it is known.
+/// Returns the entries written to a table. `None` if some are unknown.
 fn entries(
     users: &Users<'_, '_, '_>,
     constants: &Constants,
@@ -122,14 +123,15 @@ fn entries(
                 return Ok(None);
             };
             let source = members.source(Kind::Func, member, function)?;
-            // What is put in later is what is there.
+            // A later entry overwrites an earlier one.
             entries.insert(place, (source, ty.clone()));
         }
     }
     Ok(Some(entries))
 }
 
-/// What each function of a member calls. None where one does something else, or would trap.
+/// Returns the function that each function of a member calls. `None` if one does anything else or
+/// would trap.
 fn functions(
     members: &Members<'_, '_>,
     member: usize,
@@ -153,7 +155,8 @@ fn functions(
     Ok(Some(functions))
 }
 
-/// The place of a table that a function calls with what it was called with, if it does only that.
+/// Returns the table entry that a function calls with its unchanged arguments, if it does only
+/// that.
 fn place(body: &FunctionBody<'_>, parameters: u32) -> Result<Option<u32>> {
     let mut operators = body.get_operators_reader()?;
     for parameter in 0..parameters {

@@ -1,8 +1,8 @@
-//! The table through which the first group calls functions that come after it.
+//! The table through which the first group calls functions that are defined later.
 //!
-//! Where wit-component has made such a table itself, the slots are added to it: each table costs an
-//! instance a page of memory. That is seen by nobody if the table has nothing but functions that
-//! call at a fixed place of it, and members without code, which fill it at fixed places.
+//! If wit-component has generated such a table, the slots are added to it, because each table costs
+//! an instance a page of memory. This is invisible if only two kinds of members use the table:
+//! functions that call a fixed entry, and members without code that fill fixed entries.
 
 use std::collections::HashMap;
 
@@ -14,14 +14,14 @@ use super::members::{Defined, Members, Source};
 use super::plan::Plan;
 use super::refusal::Result;
 
-/// Where the slots are.
+/// The position of the slots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Slots {
-    /// There is no need for any.
+    /// No slots are needed.
     None,
-    /// In a table of their own.
+    /// In a separate table.
     Own,
-    /// Behind the entries of a table that is there.
+    /// After the entries of an existing table.
     Behind { table: Defined, entries: u32 },
 }
 
@@ -48,7 +48,7 @@ impl Slots {
         Ok(Self::Own)
     }
 
-    /// The place of the first slot in its table.
+    /// Returns the position of the first slot in its table.
     pub(super) fn base(self) -> u32 {
         match self {
             Self::None | Self::Own => 0,
@@ -57,8 +57,8 @@ impl Slots {
     }
 }
 
-/// The size of a member's table, if the member is nothing but functions that call at a fixed place
-/// of it.
+/// Returns the size of a member's table, if the member has nothing but functions that call a fixed
+/// entry of it.
 pub(super) fn entries_of_shim(members: &Members<'_, '_>, member: usize) -> Result<Option<u32>> {
     let inner = &members.list[member].inner;
     let [table] = &inner.tables[..] else {
@@ -96,12 +96,12 @@ pub(super) fn entries_of_shim(members: &Members<'_, '_>, member: usize) -> Resul
     Ok(Some(entries))
 }
 
-/// Who has which of the tables that members define.
+/// The members that use each table that a member defines.
 pub(super) struct Users<'m, 'o, 'a> {
     pub(super) members: &'m Members<'o, 'a>,
     /// The members that import a table.
     importers: HashMap<Defined, Vec<usize>>,
-    /// The elements that are put into a table, with their members, in their order.
+    /// The elements written to a table, with their members, in order.
     elements: HashMap<Defined, Vec<(usize, usize)>>,
 }
 
@@ -135,7 +135,7 @@ impl<'m, 'o, 'a> Users<'m, 'o, 'a> {
         users
     }
 
-    /// The elements that are put into a table, with the member that each is of.
+    /// Returns the elements written to a table, each with its member.
     pub(super) fn elements(&self, table: Defined) -> impl Iterator<Item = (usize, &Element<'a>)> {
         let elements = self.elements.get(&table).into_iter().flatten();
         elements.map(|&(member, place)| {
@@ -144,7 +144,7 @@ impl<'m, 'o, 'a> Users<'m, 'o, 'a> {
         })
     }
 
-    /// Whether those that import a table have it only to fill it, within the entries that it has.
+    /// Returns whether the importers of a table only fill it, within its entries.
     pub(super) fn only_fill(
         &self,
         constants: &Constants,

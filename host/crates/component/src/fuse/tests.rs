@@ -1,5 +1,5 @@
-//! Components as they are and fused, side by side: they do the same, and the fused have as many
-//! core instances as they should.
+//! Compares components before and after fusing: they behave the same, and the fused ones have the
+//! expected number of core instances.
 
 use wasmparser::{Instance, Parser, Payload};
 use wasmtime::component::{Component, Linker};
@@ -7,7 +7,7 @@ use wasmtime::{Engine, Store};
 
 use super::{Fused, Refusal};
 
-/// Calls `run`, which gives a number; or says why it can't.
+/// Calls `run`, which returns a number, or returns why the call fails.
 fn run(component: &[u8]) -> Result<u32, String> {
     let engine = Engine::default();
     let run = || {
@@ -25,7 +25,7 @@ fn run(component: &[u8]) -> Result<u32, String> {
     run().map_err(|error: wasmtime::Error| format!("{error:?}"))
 }
 
-/// How many core modules a component instantiates, nested ones left out.
+/// Counts the core modules that a component instantiates, without nested components.
 fn count_instances(component: &[u8]) -> usize {
     let mut count = 0;
     let mut depth = 0;
@@ -45,7 +45,7 @@ fn count_instances(component: &[u8]) -> usize {
     count
 }
 
-/// Fuses a component to a component.
+/// Fuses a component into a component.
 fn component(bytes: &[u8]) -> Result<Vec<u8>, Refusal> {
     match super::component(bytes)? {
         Fused::Component(component) => Ok(component),
@@ -58,7 +58,7 @@ fn binary(text: &str) -> Vec<u8> {
     wat::parse_str(text).unwrap_or_else(|error| panic!("{error}\n{text}"))
 }
 
-/// A component with some definitions, of which `$main` exports `run`.
+/// Returns a component with these definitions, of which `$main` exports `run`.
 fn text(definitions: &str) -> String {
     format!(
         r#"(component {definitions}
@@ -66,8 +66,7 @@ fn text(definitions: &str) -> String {
     )
 }
 
-/// Fuses a component, sees that it gives a number before and after, and that there are so many
-/// core instances then.
+/// Fuses a component. Asserts its result before and after, and the number of core instances after.
 #[track_caller]
 fn fuses(definitions: &str, result: u32, instances: usize) -> Vec<u8> {
     let before = binary(&text(definitions));
@@ -78,7 +77,7 @@ fn fuses(definitions: &str, result: u32, instances: usize) -> Vec<u8> {
     after
 }
 
-/// Sees that a component stays as it is, for this reason.
+/// Asserts that a component stays unchanged, for this reason.
 #[track_caller]
 fn refuses(definitions: &str, result: u32, why: &str) {
     let before = binary(&text(definitions));
@@ -110,7 +109,7 @@ fn calls_go_across_modules_and_back() {
         42,
         1,
     );
-    // Nobody else needs them.
+    // The tables have no other users.
     assert!(!String::from_utf8_lossy(&after).contains("table"));
 }
 
@@ -153,7 +152,8 @@ fn memory_and_globals_are_the_same_ones_for_all() {
     );
 }
 
-/// A library that is placed by globals, as componentize-py places those of an interpreter.
+/// A library that is positioned by globals, like the libraries of an interpreter in
+/// componentize-py.
 const LIBRARIES: &str = r#"
     (core module $env
       (memory (export "memory") 1)
@@ -188,7 +188,7 @@ fn places_that_are_known_become_numbers() {
         }
     }
     assert_eq!(has, (2, 0), "segments of the table, and globals");
-    // An element that is placed by a global would not be laid out by wasmtime.
+    // wasmtime could not lay out an element that is positioned by a global.
     let text = after.windows(3).any(|bytes| bytes == [0x41, 4, 0x0b]);
     assert!(text, "i32.const 4");
 }
@@ -219,8 +219,8 @@ fn of_two_segments_in_one_place_the_later_one_stays() {
     );
 }
 
-/// Three instances that write to one memory: the first has it, the second writes in a start
-/// function, and the third has a segment.
+/// Returns three instances that write to one memory: the first defines it, the second writes in a
+/// start function, and the third has a segment.
 fn in_order(second: &str, third: &str) -> String {
     format!(
         r#"
@@ -241,16 +241,16 @@ const PUT_FIVE: &str = r#"(data (i32.const 0) "\05")"#;
 
 #[test]
 fn a_start_function_runs_when_it_did() {
-    // Behind all segments: one instance does.
+    // After all segments: one instance.
     fuses(&in_order(PUT_FIVE, ADD_TEN), 15, 1);
-    // Before one: that is another instance.
+    // Before a segment: a separate instance.
     fuses(&in_order(ADD_TEN, PUT_FIVE), 5, 2);
-    // Two of them: each the last of its instance.
+    // Two start functions: each is the last of its instance.
     fuses(&in_order(ADD_TEN, ADD_TEN), 21, 2);
 }
 
-/// A program with functions of its own resource and one of the host's that needs its memory, as
-/// wit-component links it: `shim` has the table through which the host's function and the
+/// Returns a program with functions of its own resource and a host function that needs its memory,
+/// as wit-component links it: `shim` defines the table through which the host function and the
 /// destructor are called, and `fixup` fills it.
 fn with_resource(shim: &str, fixup: &str, behind: &str) -> String {
     format!(
@@ -305,7 +305,7 @@ fn with_resource(shim: &str, fixup: &str, behind: &str) -> String {
 
 const SHIM_TABLE: &str = r#"(table (export "table") 2 2 funcref)"#;
 
-/// The sizes of the tables that a component's modules define.
+/// Returns the sizes of the tables that a component's modules define.
 fn table_sizes(component: &[u8]) -> Vec<u64> {
     let mut sizes = Vec::new();
     for payload in Parser::new(0).parse_all(component) {
@@ -328,7 +328,7 @@ fn functions_of_a_resource_are_called_through_slots() {
         [5, 1],
         "three slots behind the entries"
     );
-    // A table that could be seen to be larger has none added.
+    // No slots are added to a table whose size is observable.
     for (shim, fixup) in [
         (r#"(table (export "table") 2 funcref)"#, ""),
         (r#"(table (export "table") 2 3 funcref)"#, ""),
@@ -339,7 +339,7 @@ fn functions_of_a_resource_are_called_through_slots() {
     }
 }
 
-/// Behind the fixup, as componentize-py has its `__init`.
+/// Returns a module that follows the fixup, like `__init` of componentize-py.
 fn init(instance: &str, table: &str, place: u32) -> String {
     format!(
         r#"
@@ -364,9 +364,9 @@ fn an_instance_comes_before_a_fixup_that_it_does_not_disturb() {
         }
         counts
     };
-    // In the first module; and in the second the slots and the fixup's.
+    // In the first module; the second has the slots and the elements of the fixup.
     assert_eq!(elements(&init("main", "own", 0), 65), [1, 2]);
-    // Where it has another destructor than the fixup, it stays behind that.
+    // If it sets another destructor than the fixup, it stays after the fixup.
     assert_eq!(elements(&init("shim", "table", 1), 35), [0, 3]);
 }
 
@@ -446,7 +446,7 @@ fn segments_that_are_used_later_keep_their_content() {
 
 #[test]
 fn a_component_within_keeps_its_types() {
-    // It has a type of the outer one by its number.
+    // It refers to a type of the outer component by index.
     let before = binary(
         r#"(component
         (core module $a (func (export "f") (param i32)))
@@ -475,7 +475,7 @@ fn what_would_not_be_the_same_stays_as_it_is() {
     let once = r#"(core module $m (func (export "run") (result i32) (i32.const 1)))
         (core instance $main (instantiate $m))"#;
     refuses(once, 1, NOTHING);
-    // Of two instances of a module, each has globals of its own.
+    // Two instances of one module each have their own globals.
     let twice = format!("{once} (core instance $again (instantiate $m))");
     refuses(&twice, 1, NOTHING);
     let given = r#"
@@ -488,11 +488,11 @@ fn what_would_not_be_the_same_stays_as_it_is() {
         (core instance $c (instantiate $c (with "a" (instance $a))))
         (core instance $d (instantiate $c (with "a" (instance $a))))"#;
     refuses(given, 1, "as a whole");
-    // What comes after a start function can't come with it.
+    // Members after a start function can't join its group.
     refuses(&in_order_of_two(), 1, NOTHING);
 }
 
-/// A start function, and then one that sees what it has done.
+/// A start function, and then a reader of its effect.
 fn in_order_of_two() -> String {
     r#"(core module $a (global (export "g") (mut i32) (i32.const 0))
           (func $f (global.set 0 (i32.const 1))) (start $f))
@@ -528,7 +528,7 @@ fn what_is_broken_is_refused_wherever_it_breaks() {
     ] {
         let whole = binary(&text(definitions));
         for end in 0..whole.len() {
-            // Some of them are whole without their last sections.
+            // Some prefixes are complete without their last sections.
             let _ = super::component(&whole[..end]);
         }
         for place in 0..whole.len() {

@@ -1,5 +1,5 @@
-//! What is to be known of a command of Go's: what it has how many of, and where it says that its
-//! data end. Changes nothing.
+//! Counts the items of a Go command and finds the variable with the end of its data. Changes
+//! nothing.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -10,10 +10,10 @@ use wasmparser::{
 
 use super::{MAX_BYTES, PAGE_BYTES, REALLOC};
 
-/// Bytes of the variable that says where the data end: Go's pointers have 64 bits.
+/// The size of the variable: Go's pointers have 64 bits.
 const END_BYTES: usize = 8;
 
-/// What there is to know of a module.
+/// The facts about a module that the transformation needs.
 #[derive(Default)]
 pub(super) struct Survey<'m> {
     pub(super) types_count: u32,
@@ -23,12 +23,12 @@ pub(super) struct Survey<'m> {
     pub(super) globals_count: u32,
     pub(super) data_count: u32,
     memory_bytes: u64,
-    /// The data, by address, in the order in which they are put there.
+    /// The data with its addresses, in the order of initialization.
     data: Vec<(u64, &'m [u8])>,
     pub(super) has_realloc: bool,
 }
 
-/// Where the variable is that says where the data end, and what it says.
+/// The variable with the end of the data: its address and value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct End {
     pub(super) address: u32,
@@ -71,8 +71,8 @@ impl<'m> Survey<'m> {
         Ok(survey)
     }
 
-    /// Whether a variable can be given another value by changing the data alone: what no datum has
-    /// a byte of is zero, and has to stay it.
+    /// Returns whether changing only existing data can set a variable to another value. A byte that
+    /// no segment contains is zero and must stay so.
     pub(super) fn can_change(&self, address: u32, value: u64) -> bool {
         let mut bytes = (u64::from(address)..).zip(value.to_le_bytes());
         bytes.all(|(at, byte)| {
@@ -105,7 +105,7 @@ impl<'m> Survey<'m> {
         Ok(())
     }
 
-    /// The functions that ask for the memory's size, by index.
+    /// Returns the indices of the functions that read the size of the memory.
     pub(super) fn functions_with_size(&self) -> Result<HashSet<u32>, BinaryReaderError> {
         let mut found = HashSet::new();
         for (index, body) in (self.imported_functions_count..).zip(&self.bodies) {
@@ -119,7 +119,7 @@ impl<'m> Survey<'m> {
         Ok(found)
     }
 
-    /// The fixed addresses that `functions`, and those that call them, load whole pointers from.
+    /// Returns the fixed addresses from which `functions` and their callers load whole pointers.
     pub(super) fn loads_around(
         &self,
         functions: &HashSet<u32>,
@@ -132,7 +132,7 @@ impl<'m> Survey<'m> {
             for operator in body.get_operators_reader()? {
                 address = match operator? {
                     Operator::I32Const { value } => Some(value.cast_unsigned()),
-                    // As the instruction behind it does.
+                    // As the I32WrapI64 after it would do.
                     Operator::I64Const { value } => Some(value as u32),
                     Operator::I32WrapI64 => address,
                     Operator::I64Load { memarg } => {
@@ -155,10 +155,10 @@ impl<'m> Survey<'m> {
         Ok(found)
     }
 
-    /// The one of some variables that says where the data end.
+    /// Finds, among the variables at `addresses`, the one with the end of the data.
     pub(super) fn find_end(&self, addresses: &[u32]) -> Result<End, String> {
         let ends = self.data.iter().map(|(at, data)| at + data.len() as u64);
-        // Nothing ends at 0.
+        // Excludes 0, which is no end.
         let behind_data = ends.max().unwrap_or(0).max(1);
         let ends: BTreeMap<u32, u64> = self
             .values_at(addresses)
@@ -172,8 +172,8 @@ impl<'m> Survey<'m> {
         }
     }
 
-    /// What the variables at some addresses are when the program starts. Each datum is looked at
-    /// once, and each of its bytes as often as a variable begins near it.
+    /// Returns the values of the variables at the start of the program. Reads each segment once,
+    /// and each of its bytes once per variable near it.
     fn values_at(&self, addresses: &[u32]) -> BTreeMap<u32, u64> {
         let mut values: BTreeMap<u32, [u8; END_BYTES]> = BTreeMap::new();
         values.extend(addresses.iter().map(|address| (*address, [0; END_BYTES])));
@@ -189,7 +189,7 @@ impl<'m> Survey<'m> {
                     let place = at
                         .checked_sub(*start)
                         .and_then(|at| usize::try_from(at).ok());
-                    // What is put there last counts.
+                    // The last segment wins.
                     if let Some(datum) = place.and_then(|place| data.get(place)) {
                         *byte = *datum;
                     }
@@ -203,7 +203,7 @@ impl<'m> Survey<'m> {
     }
 }
 
-/// The address that a datum is put to, if it is a number.
+/// Returns the address of a segment if it is a constant.
 pub(super) fn place(offset: &wasmparser::ConstExpr<'_>) -> Result<Option<u64>, BinaryReaderError> {
     Ok(match offset.get_operators_reader().read()? {
         Operator::I32Const { value } => Some(value.cast_unsigned().into()),

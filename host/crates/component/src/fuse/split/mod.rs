@@ -1,18 +1,18 @@
-//! A module as two: its *code*, which imports its memory, and its *state*, which has that memory
-//! and no code.
+//! Splits a module in two: its *code*, which imports its memory, and its *state*, which contains
+//! that memory and no code.
 //!
-//! A component that is made from a snapshot is an interpreter, 20 MB of it compiled, and what its
-//! memory holds after an application was imported. The interpreter is the same for every
-//! application; compiling it takes seconds, and laying out the memory milliseconds. So the two are
-//! compiled apart, and the code once.
+//! A component made from a snapshot consists of an interpreter, 20 MB when compiled, and the
+//! content of its memory after an application was imported. The interpreter is the same for every
+//! application. Compiling it takes seconds, laying out the memory takes milliseconds. So the two
+//! are compiled separately, and the code only once.
 //!
-//! - The state exports the memory, and each initial value that may differ between two snapshots:
-//!   those of globals that code writes to. The code imports these as immutable globals, and its own
-//!   globals begin with them: code that uses a global finds it where it was.
-//! - Segments of data go with the memory. Segments of elements stay with the code, and so does the
-//!   start function, which runs when both are there, as it did.
+//! - The state exports the memory, and each initial value that can differ between two snapshots:
+//!   those of globals that code writes to. The code imports these as immutable globals and
+//!   initializes its own globals from them, so code that uses a global finds it at the same place.
+//! - Data segments belong to the memory. Element segments stay with the code, as does the start
+//!   function, which runs when both parts exist, as before.
 //!
-//! [`Split`] says what the two are to who writes the component around them.
+//! [`Split`] describes the two parts for the component around them.
 
 mod snapshot;
 mod survey;
@@ -39,38 +39,38 @@ use types::Types;
 /// The module name by which the code imports its state.
 pub(super) const STATE: &str = "state";
 
-/// The name of the memory among the state's exports.
+/// The export name of the memory in the state.
 pub(super) const MEMORY: &str = "memory";
 
-/// What the name of a global begins with among the state's exports.
+/// The prefix of the export names of globals in the state.
 pub const GLOBAL_PREFIX: &str = "global-";
 
-/// The most globals that differ between states. Each is an import, and a value that is copied when
-/// an instance is made; a Python interpreter has three.
+/// The maximum number of globals that differ between states. Each is an import, and a value to copy
+/// for each instance; a Python interpreter has three.
 const MAX_GLOBALS: usize = 256;
 
-/// A module, taken apart.
+/// A module that was split.
 pub(super) struct Split {
     pub(super) code: Vec<u8>,
-    /// What the code imports and exports.
+    /// The imports and exports of the code.
     pub(super) code_type: ModuleType,
-    /// What the code needs of its state.
+    /// The exports of the state that the code imports.
     pub(super) state_type: ModuleType,
-    /// Which of the module's globals are in the state, and their types.
+    /// The module's globals that are in the state, and their types.
     pub(super) globals: Vec<(u32, ValType)>,
-    /// The functions that the code exports by their names.
+    /// The functions that the code exports by name.
     pub(super) exported: Vec<String>,
-    /// The module's globals that may be written to.
+    /// The module's globals that code may write to.
     written: BTreeSet<u32>,
 }
 
-/// Takes a module apart. `exported` are names of functions in its name section: the code exports
-/// those that it has under their names.
+/// Splits a module. `exported` are names of functions in its name section: the code exports those
+/// that exist under these names.
 ///
 /// # Errors
 ///
-/// It has no memory of its own, more than one, or one that is shared or of 64 bits; its code names
-/// its data; or where its data goes is computed.
+/// Fails if the module doesn't define exactly one memory, or the memory is shared or has 64 bits;
+/// if the code refers to data segments; or if the address of a segment is computed.
 pub(super) fn split(module: &[u8], exported: &[&str]) -> Result<Split> {
     let exported = survey::functions_named(module, exported)?;
     let roots = exported.iter().map(|(_, function)| *function);
@@ -91,12 +91,12 @@ pub(super) fn split(module: &[u8], exported: &[&str]) -> Result<Split> {
     })
 }
 
-/// The name of a global among the state's exports.
+/// Returns the export name of a global in the state.
 pub(super) fn global_name(index: u32) -> String {
     format!("{GLOBAL_PREFIX}{index}")
 }
 
-/// A memory as the code imports it: of any size.
+/// Returns the type of the memory that the code imports: any size.
 pub(super) const fn any_memory() -> MemoryType {
     MemoryType {
         minimum: 0,
@@ -107,12 +107,12 @@ pub(super) const fn any_memory() -> MemoryType {
     }
 }
 
-/// The state of the module that [`split()`] has taken apart. It exports its memory a second time
-/// by the name `mark`.
+/// Returns the state of the module that [`split()`] has split. It exports its memory a second time,
+/// under the name `mark`.
 ///
 /// # Errors
 ///
-/// The module can't be taken apart.
+/// Fails if the module can't be split.
 pub(super) fn state(module: &[u8], split: &Split, mark: &str) -> Result<Vec<u8>> {
     let survey = Survey::of(module, &split.written, Vec::new())?;
     let mut same = RoundtripReencoder;
@@ -161,7 +161,7 @@ fn globals(survey: &Survey<'_>) -> Result<Vec<(u32, ValType)>> {
         .collect()
 }
 
-/// The type of a global's initial value.
+/// Returns the type of a global's initial value.
 fn immutable(ty: wasmparser::GlobalType) -> Result<GlobalType> {
     let mut same = RoundtripReencoder;
     let val_type = same.val_type(ty.content_type).map_err(foreign)?;
@@ -172,7 +172,7 @@ fn immutable(ty: wasmparser::GlobalType) -> Result<GlobalType> {
     })
 }
 
-/// The code on the way.
+/// The code module under construction.
 struct Code<'s, 'a> {
     survey: &'s Survey<'a>,
     shift: Shift,
@@ -206,7 +206,8 @@ impl<'s, 'a> Code<'s, 'a> {
         module: &mut Module,
         types: &mut Types,
     ) -> Result<()> {
-        // The state's imports come behind the module's own, before all sections that follow.
+        // The imports from the state follow the module's own imports and precede all later
+        // sections.
         let comes_before = matches!(
             payload,
             Payload::Version { .. } | Payload::TypeSection(_) | Payload::ImportSection(_)
@@ -268,7 +269,7 @@ impl<'s, 'a> Code<'s, 'a> {
                 self.shift.parse_function_section(&mut out, section)?;
                 module.section(&out);
             }
-            // In the state, or of no use without it.
+            // Part of the state, or useless without it.
             Payload::MemorySection(_)
             | Payload::DataSection(_)
             | Payload::DataCountSection { .. }
@@ -348,9 +349,9 @@ impl<'s, 'a> Code<'s, 'a> {
     }
 }
 
-/// Moves the globals behind those of the state, which are imported.
+/// Shifts the indices of globals past those of the state, which are imported.
 struct Shift {
-    /// Globals that the module itself imports.
+    /// The number of globals that the module itself imports.
     imported: u32,
     by: u32,
 }

@@ -1,5 +1,5 @@
-//! The state of an instance that has run: as a module's own, with what the instance's memory and
-//! globals hold then.
+//! The state of an instance that has run: like the state of a module, with the current content of
+//! the instance's memory and globals.
 
 use wasm_encoder::{
     ConstExpr, DataSection, ExportKind, ExportSection, GlobalSection, GlobalType, MemorySection,
@@ -9,19 +9,19 @@ use wasm_encoder::{
 use super::super::refusal::{Result, refuse};
 use super::{MEMORY, any_memory, global_name};
 
-/// Memory is written in pieces of this size, in bytes, without those that are all zeros: what the
-/// kernel maps.
+/// The unit in which memory is written, in bytes: the size of a kernel page. Pages of zeros are
+/// omitted.
 const PAGE_BYTES: usize = 4096;
 
-/// A page of WebAssembly's, in bytes.
+/// The size of a WebAssembly page, in bytes.
 const WASM_PAGE_BYTES: usize = 64 * 1024;
 
-/// Writes the state of an instance: for the code that `mark` names, with all of its memory, and its
-/// globals by their numbers and types, with their bits.
+/// Writes the state of an instance for the code that `mark` names. `memory` is all of its memory;
+/// `globals` are numbers, types and bits.
 ///
 /// # Errors
 ///
-/// Some of the globals are no numbers.
+/// Fails if a global isn't a number.
 pub fn snapshot(mark: &str, memory: &[u8], globals: &[(u32, ValType, u64)]) -> Result<Vec<u8>> {
     let mut memories = MemorySection::new();
     let mut ty = any_memory();
@@ -58,7 +58,7 @@ fn constant(val_type: ValType, bits: u64) -> Result<ConstExpr> {
     })
 }
 
-/// The pages of a memory that are not all zeros, those that follow each other together.
+/// Returns the pages of a memory that are not all zeros. Consecutive pages form one segment.
 fn data(memory: &[u8]) -> DataSection {
     let mut data = DataSection::new();
     let mut start = None;

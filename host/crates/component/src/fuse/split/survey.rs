@@ -1,4 +1,4 @@
-//! What a module has, as far as taking it apart needs it.
+//! The facts about a module that are needed to split it.
 
 use std::collections::BTreeSet;
 
@@ -11,36 +11,36 @@ use wasmparser::{
 use super::super::refusal::{Refusal, Result, refuse};
 use super::foreign;
 
-/// One look at a module.
+/// The result of reading a module once.
 pub(super) struct Survey<'a> {
     pub(super) memory: wasm_encoder::MemoryType,
     pub(super) imported_globals: u32,
-    /// The globals whose initial values are in the state, in their order.
+    /// The globals whose initial values are in the state, in order.
     pub(super) state_globals: Vec<StateGlobal<'a>>,
     pub(super) data: Vec<Segment<'a>>,
-    /// Functions that are exported by their names: the name, and the number.
+    /// Functions that are exported by name: the name and the index.
     pub(super) exported: Vec<(String, u32)>,
     functions: Vec<u32>,
     tables: Vec<wasmparser::TableType>,
     globals: Vec<wasmparser::GlobalType>,
 }
 
-/// A global that may begin with another value in another snapshot.
+/// A global whose initial value can differ between snapshots.
 pub(super) struct StateGlobal<'a> {
     pub(super) index: u32,
     pub(super) ty: wasmparser::GlobalType,
     pub(super) value: ConstExpr<'a>,
 }
 
-/// What is in the memory when an instance begins.
+/// Initial data of the memory.
 pub(super) struct Segment<'a> {
     pub(super) address: u32,
     pub(super) bytes: &'a [u8],
 }
 
 impl<'a> Survey<'a> {
-    /// Looks at a module; `written` are its globals that may be written to, and `exported` the
-    /// functions that are exported by their names.
+    /// Reads a module. `written` are the globals that code may write to, and `exported` the
+    /// functions that are exported by name.
     pub(super) fn of(
         module: &'a [u8],
         written: &BTreeSet<u32>,
@@ -90,7 +90,7 @@ impl<'a> Survey<'a> {
         }
     }
 
-    /// The type of something by its number.
+    /// Returns the type of an item by its index.
     pub(super) fn external(&self, kind: ExternalKind, index: u32) -> Result<EntityType> {
         let mut same = RoundtripReencoder;
         let place = index as usize;
@@ -167,7 +167,7 @@ impl<'a> Survey<'a> {
     }
 }
 
-/// The functions that have one of these names in a module's name section, each name once.
+/// Returns the functions with one of these names in a module's name section, each name once.
 pub(super) fn functions_named(module: &[u8], wanted: &[&str]) -> Result<Vec<(String, u32)>> {
     let mut found: Vec<(String, u32)> = Vec::new();
     if wanted.is_empty() {
@@ -196,7 +196,8 @@ pub(super) fn functions_named(module: &[u8], wanted: &[&str]) -> Result<Vec<(Str
     Ok(found)
 }
 
-/// A memory that another module may have: of 32 bits, not shared, of usual pages.
+/// Returns the type of a memory that another module can import: 32 bits, not shared, default page
+/// size. Refuses others.
 fn plain(ty: wasmparser::MemoryType) -> Result<wasm_encoder::MemoryType> {
     if ty.memory64 || ty.shared || ty.page_size_log2.is_some() {
         return refuse("its memory is shared or of another kind");
@@ -205,7 +206,7 @@ fn plain(ty: wasmparser::MemoryType) -> Result<wasm_encoder::MemoryType> {
     same.memory_type(ty).map_err(foreign)
 }
 
-/// Whether an expression is one number.
+/// Returns whether an expression is a single constant.
 fn is_number(expression: &ConstExpr<'_>) -> Result<bool> {
     let mut operators = expression.get_operators_reader();
     let is_number = matches!(

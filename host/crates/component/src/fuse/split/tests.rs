@@ -1,5 +1,5 @@
-//! Components whole and in parts, side by side: they do the same, and two snapshots of one program
-//! have the same code.
+//! Compares whole components with components in parts: they behave the same, and two snapshots of
+//! one program have the same code.
 
 use wasmtime::component::{Component, Linker};
 use wasmtime::{Engine, Module, Store};
@@ -11,7 +11,7 @@ fn binary(text: &str) -> Vec<u8> {
     wat::parse_str(text).unwrap_or_else(|error| panic!("{error}\n{text}"))
 }
 
-/// Calls `run` of a component some times, in an instance for each and then in one.
+/// Calls `run` of a component several times: in one instance per call, then in a shared one.
 fn run(engine: &Engine, component: &Component, linker: &Linker<()>) -> Vec<u32> {
     let mut results = Vec::new();
     for calls in [1, 1, 3] {
@@ -44,7 +44,7 @@ fn run_parts(parts: &Apart) -> Vec<u32> {
     run(&engine, &frame, &linker)
 }
 
-/// A component of two modules, of which the first has what `first` says and a function `next`.
+/// Returns a component of two modules. The first contains `first` and a function `next`.
 fn component(first: &str) -> Vec<u8> {
     binary(&format!(
         r#"(component
@@ -58,7 +58,7 @@ fn component(first: &str) -> Vec<u8> {
     ))
 }
 
-/// One that counts in its memory and in globals of all types.
+/// Returns a component that counts in its memory and in globals of all types.
 fn counter(pages: u32, text: &str, number: i64) -> Vec<u8> {
     component(&format!(
         r#"(memory {pages})
@@ -105,7 +105,7 @@ fn two_snapshots_of_a_program_have_the_same_code_and_states_of_their_own() {
     assert!(one.key == two.key && one.code == two.code && one.frame == two.frame);
     assert_ne!(one.state, two.state);
     assert_eq!(run_parts(&two), run_whole(&snapshots[1]));
-    // The state of the one fits the code of the other.
+    // Exchange the states: each fits the code of the other.
     let exchanged = Apart {
         state: two.state.clone(),
         ..one
@@ -169,7 +169,7 @@ fn what_cannot_be_kept_true_in_parts_stays_whole() {
             "{first}: {refusal:?}"
         );
     }
-    // Fusing would leave out globals that nobody else has.
+    // Split modules directly: fusing would omit globals that are used by no other module.
     let module = |first: &str| binary(&format!("(module {first} {next})"));
     for (first, why) in [
         (&*format!("(memory 1) {many}"), "too many of its globals"),

@@ -1,4 +1,4 @@
-//! The type of a core module, as a component that imports one has to spell it out.
+//! The type of a core module, as the component that imports it must declare it.
 
 use std::collections::HashMap;
 
@@ -9,12 +9,12 @@ use wasmparser::FuncType;
 use super::super::refusal::{Refusal, Result};
 use super::foreign;
 
-/// A module's type on the way.
+/// A module type under construction.
 pub(super) struct Types {
     ty: ModuleType,
-    /// The module's types of functions, by their numbers there.
+    /// The function types of the module, by their indices there.
     functions: Vec<FuncType>,
-    /// Those that have been written, by their numbers there.
+    /// The indices of types written so far, by their indices in the module.
     written: HashMap<u32, u32>,
 }
 
@@ -29,7 +29,7 @@ impl Default for Types {
 }
 
 impl Types {
-    /// Takes note of the types that the module has.
+    /// Records the types of the module.
     pub(super) fn add(&mut self, section: wasmparser::TypeSectionReader<'_>) -> Result<()> {
         for ty in section.into_iter_err_on_gc_types() {
             self.functions.push(ty?);
@@ -53,7 +53,7 @@ impl Types {
         self.ty
     }
 
-    /// The same with the number that a function's type has in the module's type.
+    /// Converts an entity type: a function's type index becomes its index in the module type.
     fn entity(&mut self, ty: EntityType) -> Result<EntityType> {
         let EntityType::Function(number) = ty else {
             return Ok(ty);

@@ -1,7 +1,7 @@
-//! Which globals a module's code may write to, functions left out that nothing can call.
+//! Determines which globals a module's code can write to, ignoring functions that can't be called.
 //!
-//! A linker leaves functions in a shared library that set its globals when it is loaded, one for
-//! each address that it has from another. In a snapshot that is done, and nobody calls them.
+//! A linker leaves functions in a shared library that set its globals at load time, one for each
+//! address from another library. In a snapshot, they have already run and have no callers.
 
 use std::collections::BTreeSet;
 
@@ -9,23 +9,23 @@ use wasmparser::{ElementItems, ExternalKind, FunctionBody, Operator, Parser, Pay
 
 use super::super::refusal::Result;
 
-/// What is called by whom.
+/// The call graph of a module.
 #[derive(Default)]
 struct Calls {
-    /// Functions that are imported: they come first.
+    /// The number of imported functions: they have the first indices.
     imported: u32,
-    /// Of each function that is defined, the last of its [`Self::callees`] and [`Self::sets`].
+    /// For each defined function, the ends of its ranges in [`Self::callees`] and [`Self::sets`].
     ends: Vec<(usize, usize)>,
     callees: Vec<u32>,
     sets: Vec<u32>,
-    /// Functions that may be called from outside, or by way of a table.
+    /// Functions that can be called from outside or through a table.
     roots: Vec<u32>,
-    /// Globals that others can write to.
+    /// Globals that other modules can write to.
     exported: Vec<u32>,
 }
 
-/// The numbers of the globals. `roots` are functions that are called from outside beside those that
-/// the module exports.
+/// Returns the indices of the globals. `roots` are functions that are called from outside, in
+/// addition to those that the module exports.
 pub(super) fn globals(module: &[u8], roots: Vec<u32>) -> Result<BTreeSet<u32>> {
     let mut calls = Calls {
         roots,
@@ -114,7 +114,7 @@ impl Calls {
         Ok(())
     }
 
-    /// What functions write that may be called.
+    /// Returns the globals that reachable functions write to.
     fn written(mut self) -> BTreeSet<u32> {
         let mut written = BTreeSet::from_iter(self.exported);
         let mut is_seen = vec![false; self.ends.len()];
