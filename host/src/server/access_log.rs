@@ -1,8 +1,8 @@
-//! A reactor's end of the access log: lines are gathered for a turn and handed over together.
+//! A reactor's part of the access log: collects the lines of a turn and sends them together.
 
 use crate::log::{Log, Source};
 
-/// Gathers lines. A clone has a buffer of its own.
+/// A collector of lines. A clone has a separate buffer.
 #[derive(Debug)]
 pub(super) struct AccessLog {
     log: Log,
@@ -17,12 +17,12 @@ impl AccessLog {
         }
     }
 
-    /// Where the next line goes.
+    /// Returns the buffer for the next line.
     pub(super) fn buffer(&mut self) -> &mut String {
         &mut self.lines
     }
 
-    /// Hands the lines over to the log's thread.
+    /// Sends the lines to the log thread.
     pub(super) fn flush(&mut self) {
         if !self.lines.is_empty() {
             let capacity = self.lines.len();

@@ -1,7 +1,7 @@
-//! Addresses to listen on, as people write them: `127.0.0.1:8000`, `[::1]:8000`, `localhost:8000`,
-//! `:8000`, `8000`; and why the system refuses one, in words.
+//! Listening addresses in configuration syntax: `127.0.0.1:8000`, `[::1]:8000`, `localhost:8000`,
+//! `:8000`, `8000`; and explanations for addresses that the system refuses.
 //!
-//! A module for serde's `with`, with `parse` beside.
+//! A module for serde's `with` attribute, with a `parse` function.
 
 use std::fmt;
 use std::io::{self, ErrorKind};
@@ -11,24 +11,24 @@ use rustix::io::Errno;
 use serde::de::{Error, Unexpected, Visitor};
 use serde::{Deserializer, Serializer};
 
-/// What an address looks like, for messages.
+/// The expected form of an address, for messages.
 const EXPECTED: &str = "an address such as \"127.0.0.1:8000\", \"[::1]:8000\", \"localhost:8000\" \
                         or a port";
 
-/// The longest name that DNS has, in bytes (RFC 1035 section 2.3.4).
+/// The maximum length of a DNS name, in bytes (RFC 1035 section 2.3.4).
 const MAX_NAME_BYTES: usize = 255;
 
-/// The first port that needs no privilege, by Linux's default (`ip_unprivileged_port_start`).
+/// The first port that requires no privilege, by Linux's default (`ip_unprivileged_port_start`).
 const FIRST_UNPRIVILEGED_PORT: u16 = 1024;
 
-/// Reads an address. A port alone is that port of 127.0.0.1; a name is looked up, and its first
-/// IPv4 address is taken before its first IPv6 address. The lookup waits as long as the system's
+/// Parses an address. A port alone means that port of 127.0.0.1. A name is resolved; its first IPv4
+/// address is preferred to its first IPv6 address. Resolving blocks as long as the system's
 /// resolver does.
 ///
 /// # Errors
 ///
-/// It is no address, has no port, or its name does not resolve; the text says so and what to
-/// write.
+/// Fails if the text is not an address, has no port, or its name does not resolve; the error text
+/// says what to write instead.
 pub fn parse(text: &str) -> Result<SocketAddr, String> {
     if let Ok(addr) = text.parse::<SocketAddr>() {
         return Ok(addr);
@@ -53,7 +53,7 @@ pub fn parse(text: &str) -> Result<SocketAddr, String> {
     resolve(host, port_number(port)?)
 }
 
-/// What is wrong with a text that is known to be a mistake, and what to write.
+/// Explains a common mistake, and what to write instead.
 fn mistaken(text: &str) -> Option<String> {
     if let Some((_, rest)) = text.split_once("://") {
         let host = rest.split('/').next().unwrap_or_default();
@@ -91,14 +91,14 @@ fn port_number(text: &str) -> Result<u16, String> {
         .map_err(|_| format!("expected a port from 0 to 65535, found {text:?}"))
 }
 
-/// The address of a name.
+/// Resolves a name to an address.
 fn resolve(host: &str, port: u16) -> Result<SocketAddr, String> {
     let bare = host
         .strip_prefix('[')
         .and_then(|host| host.strip_suffix(']'))
         .unwrap_or(host);
     let is_name_byte = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
-    // `fe80::1%eth0`: the system knows the numbers of its interfaces.
+    // For `fe80::1%eth0`, the system resolves the interface to its index.
     let is_scoped = bare != host && bare.contains('%');
     let is_name =
         !host.is_empty() && host.len() <= MAX_NAME_BYTES && host.bytes().all(is_name_byte);
@@ -119,7 +119,7 @@ fn resolve(host: &str, port: u16) -> Result<SocketAddr, String> {
         .ok_or_else(|| unresolved(&"it has no address"))
 }
 
-/// Why `addr`, which `flag` gives, can't be listened on, and what to do about it.
+/// Explains why `addr`, given by `flag`, can't be listened on, and what to do.
 pub(super) fn refusal(addr: SocketAddr, flag: &str, error: &io::Error) -> String {
     let (ip, port) = (addr.ip(), addr.port());
     let at = |port: u16| SocketAddr::new(ip, port);
@@ -159,7 +159,7 @@ pub(super) fn refusal(addr: SocketAddr, flag: &str, error: &io::Error) -> String
     format!("could not listen on {addr}: {why}")
 }
 
-/// A port that needs no privilege, and is not `port`.
+/// Returns a port that requires no privilege and differs from `port`.
 fn unprivileged(port: u16) -> u16 {
     match port {
         80 => 8080,
@@ -177,25 +177,25 @@ fn unspecified(ip: IpAddr) -> IpAddr {
     }
 }
 
-/// Whether it is a link-local IPv6 address without its interface.
+/// Returns whether this is a link-local IPv6 address without an interface.
 fn is_unscoped(addr: SocketAddr) -> bool {
     matches!(addr, SocketAddr::V6(addr) if addr.ip().is_unicast_link_local() && addr.scope_id() == 0)
 }
 
-/// For serde.
+/// Serializes an address, for serde.
 ///
 /// # Errors
 ///
-/// Fails when the serializer does.
+/// Fails if the serializer fails.
 pub fn serialize<S: Serializer>(addr: &SocketAddr, to: S) -> Result<S::Ok, S::Error> {
     to.collect_str(addr)
 }
 
-/// For serde: text as [`parse`] takes it, or a port as a whole number.
+/// Deserializes an address, for serde: text that [`parse`] accepts, or a port as an integer.
 ///
 /// # Errors
 ///
-/// What [`parse`] does not take, and what is neither text nor a port.
+/// Fails if [`parse`] rejects the text, or the value is neither text nor a port.
 pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<SocketAddr, D::Error> {
     struct Addr;
 
@@ -221,17 +221,17 @@ pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<SocketAddr, D::
     from.deserialize_any(Addr)
 }
 
-/// Addresses that need not be there. Skip those that aren't when writing.
+/// Optional addresses. Pair with `skip_serializing_if`.
 pub mod optional {
     use std::net::SocketAddr;
 
     use serde::{Deserializer, Serializer};
 
-    /// For serde.
+    /// Serializes an optional address, for serde.
     ///
     /// # Errors
     ///
-    /// Fails when the serializer does.
+    /// Fails if the serializer fails.
     pub fn serialize<S: Serializer>(addr: &Option<SocketAddr>, to: S) -> Result<S::Ok, S::Error> {
         match addr {
             Some(addr) => super::serialize(addr, to),
@@ -239,11 +239,11 @@ pub mod optional {
         }
     }
 
-    /// For serde.
+    /// Deserializes an optional address, for serde.
     ///
     /// # Errors
     ///
-    /// What is there is no address.
+    /// Fails if the value isn't an address.
     pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<SocketAddr>, D::Error> {
         super::deserialize(from).map(Some)
     }

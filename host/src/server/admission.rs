@@ -1,7 +1,7 @@
-//! How many connections there are, in all and from each address: whether one more may come in.
+//! Limits the number of open connections, in total and per client address.
 //!
-//! All reactors count together. The total is an atomic; addresses are dealt out to shards, each
-//! with a lock of its own that is held for one look into a table.
+//! All reactors share the counts. The total is an atomic. Addresses are distributed over shards,
+//! each with its own lock, which is held for one table lookup.
 
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
@@ -12,43 +12,43 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::options::Limits;
 
-/// Tables that the addresses are dealt out to. More than there are threads to meet at one.
+/// The number of shards. Larger than the usual number of threads, so that they rarely contend.
 const SHARDS: usize = 64;
 
-/// The count of open connections.
+/// The counts of open connections.
 #[derive(Debug)]
 pub(super) struct Admission {
     total: AtomicU32,
-    /// Entries are as many as there are connections at most: an address without one has none.
+    /// At most one entry per connection: an address without connections has no entry.
     shards: [Mutex<HashMap<Address, u32>>; SHARDS],
     hasher: RandomState,
 }
 
-/// A connection's permit, given back when this is dropped.
+/// A connection's permit, released on drop.
 #[derive(Debug)]
 pub(super) struct ConnectionPermit {
     admission: Arc<Admission>,
-    /// Whom it is counted for. Nobody in particular, before it is known who that is.
+    /// The address that it counts for; `None` while the client is unknown.
     address: Option<Address>,
 }
 
-/// What becomes of a connection, now that it is known whose it is.
+/// The decision on a connection, once its client is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Admit {
-    /// It may come in.
+    /// Serve it.
     Serve,
-    /// Its address has as many as it may: it is told so, and closed. It counts until then, and
-    /// there are as many of these to an address as of the others.
+    /// Its address is at its limit: send a rejection and close. It counts until then; the limit of
+    /// pending rejections per address equals the limit of its connections.
     Reject,
-    /// There are even too many to be told.
+    /// Too many rejections are pending: close without a response.
     Drop,
 }
 
-/// What counts as one address.
+/// The unit that counts as one address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Address {
     V4(u32),
-    /// A network of 64 bits: whoever has one address in there has them all (RFC 6177).
+    /// A network of 64 bits: a client with one address in it controls all of them (RFC 6177).
     V6Network(u64),
 }
 
@@ -61,14 +61,14 @@ impl Admission {
         })
     }
 
-    /// A permit for a connection, if there is one left.
+    /// Returns a permit for a connection, unless the total is at its limit.
     pub(super) fn enter(self: &Arc<Self>, limits: &Limits) -> Option<ConnectionPermit> {
         let before = self.total.fetch_add(1, Ordering::Relaxed);
         let permit = ConnectionPermit {
             admission: self.clone(),
             address: None,
         };
-        // Dropping the permit takes the one away again.
+        // Dropping the permit decrements the total.
         (before < limits.connections_count).then_some(permit)
     }
 
@@ -81,7 +81,7 @@ impl Admission {
 }
 
 impl ConnectionPermit {
-    /// Counts the connection for an address, and for no other.
+    /// Counts the connection for this address and no longer for the previous one.
     pub(super) fn claim(&mut self, address: IpAddr, limits: &Limits) -> Admit {
         self.give_up();
         let address = Address::of(address);
@@ -100,7 +100,7 @@ impl ConnectionPermit {
         }
     }
 
-    /// Counts the connection for nobody.
+    /// Removes the connection from the count of its address.
     fn give_up(&mut self) {
         let Some(address) = self.address.take() else {
             return;

@@ -1,5 +1,5 @@
-//! The listening sockets: one per reactor, all on the same address, so that the kernel deals out
-//! connections and no two reactors ever wait for each other.
+//! The listening sockets: one per reactor, all on the same address, so that the kernel distributes
+//! the connections and reactors never wait for each other.
 
 use std::io;
 use std::net::SocketAddr;
@@ -9,22 +9,21 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::addr;
 
-/// Connections that wait to be accepted, per reactor: what the kernel grants by default at most
+/// The length of the accept queue, per reactor: the kernel's default maximum
 /// (`net.core.somaxconn`).
 const BACKLOG: i32 = 4096;
 
-/// Who may be on an address before us.
+/// Which other processes may already use an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Claim {
-    /// Nobody.
+    /// None.
     Alone,
-    /// The processes that this one shares the address with. Their supervisor has seen to it that
-    /// nobody else is.
+    /// The processes that share the address with this one. Their supervisor has checked that no
+    /// other program uses it.
     Shared,
 }
 
-/// An address that is kept for sockets to come, of this process or of its children. No connection
-/// goes to it by itself.
+/// Reserves an address for later sockets of this process or its children. Accepts no connections.
 #[derive(Debug)]
 pub struct Reservation {
     addr: SocketAddr,
@@ -32,12 +31,12 @@ pub struct Reservation {
 }
 
 impl Reservation {
-    /// Takes an address, which `flag` gives. Port 0 picks a free one.
+    /// Reserves an address, given by `flag`. Port 0 selects a free port.
     ///
     /// # Errors
     ///
-    /// Fails when the address can't be had: taken by another program, not of this machine, or a
-    /// port that asks for privileges.
+    /// Fails if the address is unavailable: it is used by another program, doesn't belong to this
+    /// machine, or its port requires privileges.
     pub fn of(addr: SocketAddr, flag: &str) -> anyhow::Result<Self> {
         let socket = first(addr, Claim::Alone).map_err(|error| refused(addr, flag, &error))?;
         let addr = socket.local_addr()?.as_socket().unwrap_or(addr);
@@ -47,18 +46,18 @@ impl Reservation {
         })
     }
 
-    /// The address, with the port that was picked.
+    /// Returns the address, with the selected port.
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
 }
 
-/// Binds `count` sockets to one address, which `flag` gives. With port 0 they share the one that
-/// the first was given.
+/// Binds `count` sockets to one address, given by `flag`. With port 0, all share the port that the
+/// first one got.
 ///
 /// # Errors
 ///
-/// As [`Reservation::of`].
+/// Fails like [`Reservation::of`].
 pub(super) fn bind(
     addr: SocketAddr,
     count: usize,
@@ -85,10 +84,11 @@ fn refused(addr: SocketAddr, flag: &str, error: &io::Error) -> anyhow::Error {
     anyhow::anyhow!(addr::refusal(addr, flag, error))
 }
 
-/// The first socket of this process on an address. It doesn't listen yet.
+/// Returns this process's first socket on an address. It doesn't listen yet.
 fn first(addr: SocketAddr, claim: Claim) -> io::Result<Socket> {
-    // Sockets that share a port share it with any other of this user, another wasgi's included,
-    // and each would get a part of the connections. So first see that nobody is there.
+    // With SO_REUSEPORT, the kernel shares the port among all sockets of this user, including those
+    // of another wasgi, and each gets a part of the connections. So check first that the port is
+    // free.
     if claim == Claim::Alone {
         drop(socket(addr, false)?);
     }
@@ -101,7 +101,7 @@ fn socket(addr: SocketAddr, shared: bool) -> io::Result<Socket> {
         Type::STREAM.nonblocking().cloexec(),
         Some(Protocol::TCP),
     )?;
-    // Lets a restart have the port while old connections of it are still being forgotten.
+    // Allows a restart to bind while old connections are in TIME_WAIT.
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(shared)?;
     socket.bind(&addr.into())?;

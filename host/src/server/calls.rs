@@ -1,4 +1,4 @@
-//! The calls that a reactor has at work, each with the connection that waits for it.
+//! The calls of a reactor, each with the connection that waits for it.
 
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -12,31 +12,31 @@ use crate::http1::RequestHead;
 use crate::permits::Permit;
 use crate::registry::Handler;
 
-/// One call and what belongs to it.
+/// One call and its related state.
 #[derive(Debug)]
 pub(super) struct Running {
-    /// What was asked for, by which the log names it.
+    /// The request, as the log names it.
     pub(super) head: Arc<RequestHead>,
     pub(super) call: Call,
     pub(super) exchange: Arc<Exchange>,
-    /// Keeps the version that the request began with.
+    /// Keeps the version alive that the request started with.
     pub(super) handler: Arc<Handler<Program>>,
-    /// The connection that waits for the answer; none when the client has left, or has its answer
-    /// already.
+    /// The connection that waits for the response; `None` if the client has left or has received
+    /// the whole response.
     pub(super) connection: Option<usize>,
-    /// When it last gave the thread back, it had more to compute.
+    /// It had more to compute when it last yielded.
     pub(super) computing: bool,
-    /// How it stands to its handler's lane.
+    /// Its role in its handler's lane.
     pub(super) lane_role: LaneRole,
-    /// What it has of wall time.
+    /// Its wall time.
     pub(super) clock: WallClock,
-    /// Its client has gone, and it is to be ended where it is.
+    /// Its client has gone, and the call ends at its next turn.
     pub(super) is_abandoned: bool,
-    /// Its place among the handler's requests in work, given back when this is dropped.
+    /// Its permit among the handler's requests in flight, released on drop.
     pub(super) _permit: Permit,
 }
 
-/// Names one call. A place is used again, so a name that is no longer good finds nothing.
+/// Identifies a call. Places are reused; the serial number detects a stale ID.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct CallId {
     pub(super) place: usize,
@@ -50,14 +50,14 @@ impl CallId {
     }
 }
 
-/// A slab of calls. Places are used again, and with them their wakers.
+/// A slab of calls. Places are reused, together with their wakers.
 #[derive(Debug)]
 pub(super) struct Calls {
     inbox: Arc<Inbox>,
     places: Vec<Place>,
     free: Vec<usize>,
     count: usize,
-    /// How many calls there have been.
+    /// The number of calls so far.
     serial: u64,
 }
 
@@ -88,7 +88,7 @@ impl Calls {
         self.count == 0
     }
 
-    /// The serial number of the call at a place; 0 where there was none.
+    /// Returns the serial number of the call at a place; 0 if there was none.
     pub(super) fn serial_at(&self, place: usize) -> u64 {
         self.places.get(place).map_or(0, |place| place.serial)
     }
@@ -117,34 +117,34 @@ impl Calls {
         }
     }
 
-    /// The call at a place, if there is one.
+    /// Returns the call at a place, if any.
     pub(super) fn at(&self, place: usize) -> Option<&Running> {
         self.places.get(place)?.running.as_deref()
     }
 
-    /// The same, to change it.
+    /// Returns the call at a place, if any, for modification.
     pub(super) fn at_mut(&mut self, place: usize) -> Option<&mut Running> {
         self.places.get_mut(place)?.running.as_deref_mut()
     }
 
-    /// Takes out a call that has not begun.
+    /// Removes a call that has not started.
     pub(super) fn forget(&mut self, call: CallId) {
         if self.get_mut(call).is_some() {
             drop(self.remove(call.place));
         }
     }
 
-    /// Nobody waits for the call any more: its answer is complete.
+    /// Detaches the call from its connection: its response is complete.
     pub(super) fn detach(&mut self, call: CallId) {
         if let Some(running) = self.get_mut(call) {
             running.connection = None;
         }
     }
 
-    /// Nobody waits for the call any more: its client has gone. One that has not begun is taken
-    /// out. A handler of the contract that waits for something, or has a body to be closed, is
-    /// told, and goes on for a while, so that `close` is called (B2). Every other is ended when it
-    /// next has its turn.
+    /// Detaches the call from its connection: the client has gone. A call that has not started is
+    /// removed. A call to a handler of the contract that waits, or has a body to close, is notified
+    /// and continues for a while, so that `close` is called (B2). Any other call ends at its next
+    /// turn.
     pub(super) fn leave(&mut self, call: CallId) {
         let Some(running) = self.get_mut(call) else {
             return;
@@ -178,7 +178,7 @@ impl Calls {
         Some(running)
     }
 
-    /// Runs a call until it waits, yields or is done.
+    /// Runs a call until it waits, yields or ends.
     pub(super) fn poll(&mut self, place: usize) -> Poll<Finished> {
         let Some(place) = self.places.get_mut(place) else {
             return Poll::Pending;
@@ -188,12 +188,12 @@ impl Calls {
         };
         place.handle.rearm();
         let result = running.call.poll(&mut Context::from_waker(&place.waker));
-        // Whoever waits is woken by something else; who is woken by itself was made to yield.
+        // A waiting call is woken by another event; a call that is awake already was made to yield.
         running.computing = place.handle.is_woken();
         result
     }
 
-    /// Ends every call where it is.
+    /// Aborts every call.
     pub(super) fn clear(&mut self) {
         for place in 0..self.places.len() {
             drop(self.remove(place));

@@ -1,4 +1,4 @@
-//! What the connections of a reactor share: routes, pages, calls, buffers and the time.
+//! The state that the connections of a reactor share: routes, pages, calls, buffers and the time.
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
@@ -23,44 +23,44 @@ use crate::registry::{Handler, Match, Pending, Reader, Target};
 use crate::router::{MatchedBy, NotAbsolute, Oddity, RequestPath};
 use crate::static_files::{Answer, Content};
 
-/// Seconds after which a client that was turned away may come again: `Retry-After`.
+/// The time after which a rejected client may retry, in seconds: `Retry-After`.
 const RETRY_AFTER_SECONDS: &[u8] = b"1";
 
-/// What every connection of one reactor uses.
+/// The shared state of all connections of one reactor.
 #[derive(Debug)]
 pub(super) struct Context {
     pub(super) now: Instant,
     pub(super) date: Date,
     pub(super) calls: Calls,
-    /// The place of the connection that has its turn.
+    /// The place of the connection that is being driven.
     pub(super) place: usize,
-    /// The call that it has begun in this turn: to be polled for the first time.
+    /// The call that it has started in this turn, to be polled for the first time.
     pub(super) started: Option<CallId>,
-    /// Where sockets are read to.
+    /// The buffer for socket reads.
     pub(super) scratch: Box<[u8]>,
-    /// Where TLS seals to. Empty until it is needed.
+    /// The buffer for sealed TLS records. Empty until first used.
     pub(super) sealed: Vec<u8>,
-    /// A used buffer for the next response.
+    /// A recycled buffer for the next response.
     pub(super) spare: Vec<u8>,
     shared: Arc<Shared>,
     registry: Reader<Program>,
-    /// What is set, as of the beginning of this turn.
+    /// The settings as of the start of this turn.
     pub(super) settings: published::Reader<Settings>,
     access_log: AccessLog,
-    /// Requests that were turned away.
+    /// The rejected requests.
     pub(super) turned_away: TurnedAway,
-    /// A clone for each body that is being compressed, and one.
+    /// One clone for each body that is being compressed, plus one.
     pub(super) encoders: Arc<()>,
 }
 
-/// How a request is answered.
+/// The way a request is answered.
 #[derive(Debug)]
 pub(super) enum Start {
-    /// With this.
+    /// With this response.
     Answer(Answer),
-    /// With this, in place of a handler that can't take the request now.
+    /// With this response, instead of a handler that can't accept the request now.
     Refused { answer: Answer, by: Target<Program> },
-    /// By a handler, which is at work from now on.
+    /// By a call to a handler, which has started.
     Call {
         call: CallId,
         exchange: Arc<Exchange>,
@@ -88,11 +88,11 @@ impl Context {
         }
     }
 
-    /// Finds what answers a request, and begins.
+    /// Finds the handler or page for a request, and starts the response.
     ///
-    /// A handler whose name is the path goes before a page, and a page before a handler that only
-    /// matches a pattern. A handler gets a lone `%` and a NUL as it would from most servers for
-    /// applications; no page's path has them, and servers for files refuse them.
+    /// A handler whose name equals the path takes precedence over a page, and a page over a handler
+    /// that only matches a pattern. A handler receives a lone `%` and a NUL, as from most
+    /// application servers. No page's path contains them, and file servers reject them.
     pub(super) fn start(&mut self, head: Arc<RequestHead>, origin: Origin) -> Start {
         if head.path() == b"*" {
             return Start::Answer(server_options());
@@ -187,7 +187,7 @@ impl Context {
         }
     }
 
-    /// The answer for a handler that is being loaded for the first time.
+    /// Returns the response for a handler whose first version is being loaded.
     fn not_loaded(&self, pending: Arc<Pending>) -> Start {
         let why = "This part of the site is being loaded. Try again in a moment.";
         Start::Refused {
@@ -196,24 +196,24 @@ impl Context {
         }
     }
 
-    /// Which proxies are trusted.
+    /// Returns which proxies are trusted.
     pub(super) fn proxies(&self) -> &proxy::Options {
         &self.settings.proxy
     }
 
-    /// The answer to a request that should have come by https.
+    /// Returns the response to a request that should have used https.
     pub(super) fn redirect(&self, head: &RequestHead, origin: &Origin) -> Answer {
         redirect::to_https(head, origin, self.shared.https_port)
             .unwrap_or_else(|| self.error(400, "The request names no host to be sent on to."))
     }
 
-    /// An error page. `why` says what was wrong with the request.
+    /// Returns an error page. `why` says what was wrong with the request.
     pub(super) fn error(&self, status: u16, why: &str) -> Answer {
         self.shared.pages.error(status, reason(status), why)
     }
 
-    /// The answer to a request whose handler failed: the client learns that, and not why, unless it
-    /// can do something about it.
+    /// Returns the response to a request whose handler failed. It tells the client why only if the
+    /// client can do something about it.
     pub(super) fn failure(&self, failure: &Failure) -> Answer {
         if let Failure::BodyMemory { budget_bytes, .. } = failure {
             let why = format!(
@@ -234,7 +234,7 @@ impl Context {
         self.error(failure.status(), why)
     }
 
-    /// A 503 page that says when to come again (RFC 9110 section 10.2.3).
+    /// Returns a 503 page with `Retry-After` (RFC 9110 section 10.2.3).
     fn unavailable(&self, why: &str) -> Answer {
         let mut answer = self.error(503, why);
         let retry_after = ("Retry-After".into(), Cow::Borrowed(RETRY_AFTER_SECONDS));
@@ -242,7 +242,7 @@ impl Context {
         answer
     }
 
-    /// Adds a request's line to the access log.
+    /// Records discarded bytes. Returns whether to keep reading.
     pub(super) fn log(&mut self, peer: SocketAddr, record: &Record) {
         if self.settings.access_log {
             let time = self.date.log_text();
@@ -250,13 +250,13 @@ impl Context {
         }
     }
 
-    /// Hands the access log's lines over to its thread.
+    /// Sends the access log's lines to its thread.
     pub(super) fn flush_log(&mut self) {
         self.access_log.flush();
     }
 }
 
-/// The answer to `OPTIONS *`, which asks about the server as a whole (RFC 9110 section 9.3.7).
+/// Returns the response to `OPTIONS *`, which asks about the whole server (RFC 9110 section 9.3.7).
 fn server_options() -> Answer {
     Answer {
         status: 204,

@@ -1,4 +1,4 @@
-//! The time of day for the `Date` field and the access log, written once a second.
+//! The time of day for the `Date` field and the access log, formatted once a second.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -8,10 +8,10 @@ use crate::log::timestamp::{self, SECONDS_BYTES};
 #[derive(Debug)]
 pub(super) struct Date {
     text: [u8; 29],
-    /// When it was written.
+    /// The time of the text.
     wall: SystemTime,
-    /// The same second, as the access log has it. None until somebody asks for it: not every server
-    /// has an access log.
+    /// The same second in the format of the access log. Formatted on demand: not every server has
+    /// an access log.
     log_text: Option<[u8; SECONDS_BYTES]>,
     until: Instant,
 }
@@ -32,17 +32,17 @@ impl Date {
         &self.text
     }
 
-    /// The current time in UTC, to the second, as RFC 3339 has it.
+    /// Returns the current time in UTC, to the second, in RFC 3339 format.
     pub(super) fn log_text(&mut self) -> &str {
         let wall = self.wall;
         let text = self
             .log_text
             .get_or_insert_with(|| timestamp::whole_seconds(wall));
-        // It is ASCII.
+        // The text is ASCII.
         std::str::from_utf8(text).unwrap_or_default()
     }
 
-    /// Writes the date anew if the second is over.
+    /// Formats the date again if a new second has begun.
     pub(super) fn update(&mut self, now: Instant) {
         if now < self.until {
             return;

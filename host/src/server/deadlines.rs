@@ -1,23 +1,23 @@
-//! When to look at what again.
+//! A priority queue of deadlines.
 //!
-//! Deadlines move all the time (each request moves its connection's), so the heap is not told of
-//! every move. It has at most one live entry per place, at or before the true deadline; when that
-//! comes up, whoever owns the place looks at the true deadline and sets the next entry.
+//! Deadlines move often (each request moves its connection's), so the heap is not updated on every
+//! move. It has at most one live entry per place, at or before the true deadline. When the entry
+//! expires, the owner of the place checks the true deadline and sets the next entry.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::Instant;
 
-/// Deadlines of the places of a slab.
+/// The deadlines of the places of a slab.
 #[derive(Debug, Default)]
 pub(super) struct Deadlines {
     heap: BinaryHeap<Reverse<(Instant, usize)>>,
-    /// The live entry of each place. It outlives the place's tenant: the next one makes use of it.
+    /// The live entry of each place. It survives the occupant of the place: the next one uses it.
     armed: Vec<Option<Instant>>,
 }
 
 impl Deadlines {
-    /// Has `place` come up at `at`, or earlier.
+    /// Sets `place` to expire at `at` or earlier.
     pub(super) fn arm(&mut self, place: usize, at: Instant) {
         if place >= self.armed.len() {
             self.armed.resize(place + 1, None);
@@ -28,12 +28,12 @@ impl Deadlines {
         }
     }
 
-    /// When the next place comes up.
+    /// Returns when the next place expires.
     pub(super) fn next(&self) -> Option<Instant> {
         self.heap.peek().map(|Reverse((at, _))| *at)
     }
 
-    /// A place that has come up by `now`. It comes up again only if it is armed again.
+    /// Returns a place that has expired by `now`. It expires again only after another `arm`.
     pub(super) fn pop(&mut self, now: Instant) -> Option<usize> {
         while self.next()? <= now {
             let Reverse((at, place)) = self.heap.pop()?;

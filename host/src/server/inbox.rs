@@ -1,23 +1,23 @@
-//! How a reactor is told that there is work: by its own thread for free, by another one through a
-//! queue and mio's waker.
+//! The inbox of a reactor: its own thread posts wake-ups at no cost, other threads through a queue
+//! and mio's waker.
 
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Wake;
 
-/// What other threads can tell a reactor.
+/// A message from another thread to a reactor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Message {
-    /// A waiting call may go on.
+    /// A waiting call can continue.
     Wake(usize),
-    /// Take no new connection, and end when the last request is answered.
+    /// Accept no further connection, and end when the last request is answered.
     Drain,
-    /// End now.
+    /// End immediately.
     Stop,
 }
 
-/// A reactor's letter box. The queue holds at most one `Wake` per call, so it needs no limit.
+/// A reactor's inbox. The queue holds at most one `Wake` per call, so it needs no limit.
 #[derive(Debug)]
 pub(super) struct Inbox {
     waker: mio::Waker,
@@ -25,12 +25,12 @@ pub(super) struct Inbox {
 }
 
 thread_local! {
-    /// Calls that this thread's reactor may go on with, and whose reactor that is.
+    /// The calls of this thread's reactor that can continue, and the inbox of that reactor.
     static LOCAL: RefCell<Local> = const { RefCell::new(Local { inbox: 0, woken: Vec::new() }) };
 }
 
 struct Local {
-    /// The address of the reactor's inbox: tells reactors apart, is never followed.
+    /// The address of the reactor's inbox: identifies the reactor, never dereferenced.
     inbox: usize,
     woken: Vec<usize>,
 }
@@ -43,7 +43,7 @@ impl Inbox {
         })
     }
 
-    /// Makes this thread the inbox's own.
+    /// Makes this thread the owner of the inbox.
     pub(super) fn adopt(self: &Arc<Self>) {
         LOCAL.with_borrow_mut(|local| {
             local.inbox = self.address();
@@ -51,29 +51,29 @@ impl Inbox {
         });
     }
 
-    /// Takes what was woken by this thread. To be called by the inbox's own thread.
+    /// Takes the calls woken by this thread. Must be called on the inbox's own thread.
     pub(super) fn take_woken(&self, into: &mut Vec<usize>) {
         LOCAL.with_borrow_mut(|local| into.append(&mut local.woken));
     }
 
-    /// Whether something was woken by this thread.
+    /// Returns whether this thread has woken any call.
     pub(super) fn has_woken(&self) -> bool {
         LOCAL.with_borrow(|local| !local.woken.is_empty())
     }
 
-    /// Takes what other threads have sent.
+    /// Takes the messages of other threads.
     pub(super) fn take_messages(&self) -> Vec<Message> {
         std::mem::take(&mut self.queue.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Sends from any thread.
+    /// Sends a message from any thread.
     pub(super) fn send(&self, message: Message) {
         let first = {
             let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
             queue.push(message);
             queue.len() == 1
         };
-        // The reactor takes all there is when it wakes up: one wake-up is enough for all.
+        // The reactor takes all messages when it wakes up: one wake-up is enough for all.
         if first && let Err(error) = self.waker.wake() {
             tracing::error!("could not wake a reactor: {error}");
         }
@@ -97,13 +97,13 @@ impl Inbox {
     }
 }
 
-/// Wakes one call. It belongs to the call's place rather than to the call: a late wake-up for one
-/// that is over reaches its successor, for which it is one poll too many and nothing worse.
+/// The waker of one call. It belongs to the place of the call, not to the call: a late wake-up
+/// reaches the next call there and only causes a spurious poll.
 #[derive(Debug)]
 pub(super) struct CallWaker {
     inbox: Arc<Inbox>,
     call: usize,
-    /// Woken, and not polled since: once is enough.
+    /// Woken since the last poll: further wake-ups have no effect.
     woken: AtomicBool,
 }
 
@@ -116,12 +116,12 @@ impl CallWaker {
         })
     }
 
-    /// Whether it was woken since the last `rearm`.
+    /// Returns whether it was woken since the last `rearm`.
     pub(super) fn is_woken(&self) -> bool {
         self.woken.load(Ordering::Acquire)
     }
 
-    /// To be called before each poll: from here on, a wake-up counts again.
+    /// Enables wake-ups again. Must be called before each poll.
     pub(super) fn rearm(&self) {
         self.woken.store(false, Ordering::Release);
     }

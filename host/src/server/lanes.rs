@@ -1,12 +1,13 @@
-//! Who computes of the requests to a handler, and who waits until it is through.
+//! Serializes the calls of a handler that compute.
 //!
-//! Requests that compute for some milliseconds are all answered sooner, and with fewer instances,
-//! if one is through before the next begins: sixty that take turns have sixty instances, and none
-//! of their memory in the processor's cache. So a call that is made to yield has its handler's lane
-//! on this thread, and calls to the same handler wait behind it, without an instance. After
-//! [`LANE_TIME`] it leaves the lane, and takes turns with whoever computes.
+//! When requests compute for some milliseconds, running one to its end before the next starts
+//! answers all of them sooner and needs fewer instances: sixty that take turns have sixty
+//! instances, whose memory never stays in the processor's cache. So a call that is made to yield
+//! holds its handler's lane on this thread, and later calls to the same handler queue behind it,
+//! without an instance. After [`LANE_TIME`], it leaves the lane and takes turns with the other
+//! computing calls.
 //!
-//! Nobody waits behind another handler's calls, nor behind one that waits itself.
+//! No call waits behind another handler's calls, or behind a call that is waiting itself.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -14,29 +15,29 @@ use std::time::Duration;
 
 use super::calls::CallId;
 
-/// How long a call may compute before others of its handler no longer wait for it: what a page of
-/// a framework in Python takes in a fresh instance, some times over.
+/// The maximum time that a call holds the lane: several times what a page of a Python framework
+/// takes in a fresh instance.
 pub(super) const LANE_TIME: Duration = Duration::from_millis(20);
 
-/// How a call stands to its handler's lane.
+/// The role of a call in its handler's lane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum LaneRole {
-    /// It has not computed for a tick, or for more than [`LANE_TIME`].
+    /// It has computed for less than a tick, or for more than [`LANE_TIME`].
     Outside,
-    /// It has the lane.
+    /// It holds the lane.
     Holder,
-    /// It waits for the lane, and has not begun.
+    /// It waits for the lane and has not started.
     Queued,
 }
 
-/// The lanes of one thread. A handler has one while one of its calls computes.
+/// The lanes of one thread. A handler has a lane while one of its calls computes.
 #[derive(Debug)]
 pub(super) struct Lanes<H>(Vec<Lane<H>>);
 
 #[derive(Debug)]
 struct Lane<H> {
     handler: Arc<H>,
-    /// Those that have not begun, in the order in which they came.
+    /// The calls that have not started, oldest first.
     queued: VecDeque<CallId>,
 }
 
@@ -45,7 +46,7 @@ impl<H> Lanes<H> {
         Self(Vec::new())
     }
 
-    /// Has a call wait, if there is somebody to wait for.
+    /// Queues a call if the handler's lane is held. Returns whether it did.
     pub(super) fn join(&mut self, handler: &Arc<H>, call: CallId) -> bool {
         let Some(index) = self.of(handler) else {
             return false;
@@ -54,7 +55,7 @@ impl<H> Lanes<H> {
         true
     }
 
-    /// Gives a call the lane, if nobody has it.
+    /// Gives the lane to a call if the lane is free. Returns whether it did.
     pub(super) fn take(&mut self, handler: &Arc<H>) -> bool {
         if self.of(handler).is_some() {
             return false;
@@ -66,8 +67,8 @@ impl<H> Lanes<H> {
         true
     }
 
-    /// Who has the lane next, when the one that had it has left. It may be gone meanwhile: then
-    /// it is to be asked again.
+    /// Returns the next holder, after the previous one has left the lane. That call may be gone;
+    /// then call this again.
     pub(super) fn next(&mut self, handler: &Arc<H>) -> Option<CallId> {
         let index = self.of(handler)?;
         let next = self.0[index].queued.pop_front();

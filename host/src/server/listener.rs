@@ -1,4 +1,4 @@
-//! A place where connections come in: a listening socket, and whether it is worth asking.
+//! A listening socket, and whether connections may be pending on it.
 
 use std::io;
 use std::net::SocketAddr;
@@ -9,11 +9,11 @@ use mio::{Interest, Registry, Token};
 
 use super::connection::Service;
 
-/// How long no connection is accepted after the system refused one: for lack of descriptors, most
-/// likely, and trying at once again would only burn time.
+/// The pause after the system refuses a connection. The likely cause is a lack of descriptors; a
+/// retry at once would only waste time.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// How often the log is told of connections that could not be accepted, while that goes on.
+/// The minimum interval between log messages about failed accepts.
 const COMPLAINT_PAUSE: Duration = Duration::from_secs(10);
 
 /// A listening socket of one reactor.
@@ -21,20 +21,20 @@ const COMPLAINT_PAUSE: Duration = Duration::from_secs(10);
 pub(super) struct Listener {
     listener: TcpListener,
     accepting: Accepting,
-    /// Nothing is said of connections that could not be accepted before this.
+    /// The earliest time of the next log message about a failed accept.
     quiet_until: Option<Instant>,
-    /// What is served to those who come in here.
+    /// The service for connections to this socket.
     pub(super) service: Service,
 }
 
-/// Whether there may be connections to accept.
+/// Whether connections may be pending.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Accepting {
-    /// The kernel will say when there are.
+    /// None: the kernel notifies of the next.
     Wait,
     /// There may be more.
     Again,
-    /// Not before this.
+    /// Paused until this time.
     Pause(Instant),
 }
 
@@ -52,17 +52,17 @@ impl Listener {
         registry.register(&mut self.listener, token, Interest::READABLE)
     }
 
-    /// The kernel says that there are connections.
+    /// Records the kernel's notification of pending connections.
     pub(super) fn ready(&mut self) {
         self.accepting = Accepting::Again;
     }
 
-    /// Whether there may be connections to accept now.
+    /// Returns whether connections may be pending now.
     pub(super) fn is_busy(&self) -> bool {
         self.accepting == Accepting::Again
     }
 
-    /// Until when no connection is accepted.
+    /// Returns the end of the pause, if accepting is paused.
     pub(super) fn pause(&self) -> Option<Instant> {
         match self.accepting {
             Accepting::Pause(until) => Some(until),
@@ -70,7 +70,7 @@ impl Listener {
         }
     }
 
-    /// The next connection, if there is one to be had.
+    /// Accepts the next connection, if one is pending.
     pub(super) fn accept(&mut self, now: Instant) -> Option<(TcpStream, SocketAddr)> {
         match self.accepting {
             Accepting::Again => {}
@@ -86,7 +86,7 @@ impl Listener {
                         self.accepting = Accepting::Wait;
                         return None;
                     }
-                    // The client left while it waited, or a signal came: the next one is fine.
+                    // The client left the queue, or a signal arrived: try the next one.
                     io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted => {}
                     _ => {
                         self.complain(&error, now);
@@ -98,7 +98,7 @@ impl Listener {
         }
     }
 
-    /// Says that a connection could not be accepted, unless that was said a moment ago.
+    /// Logs that accept failed, at most once per interval.
     fn complain(&mut self, error: &io::Error, now: Instant) {
         if self.quiet_until.is_none_or(|until| now >= until) {
             tracing::warn!("could not accept a connection: {error}; trying again");
@@ -106,9 +106,9 @@ impl Listener {
         }
     }
 
-    /// Takes no further connection.
+    /// Closes the listening socket.
     pub(super) fn close(mut self, registry: &Registry) {
-        // Closing it takes it out of the epoll set as well; failing changes nothing.
+        // Closing it removes it from the epoll set as well, so an error has no effect.
         let _ = registry.deregister(&mut self.listener);
     }
 }

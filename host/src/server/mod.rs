@@ -1,17 +1,17 @@
-//! The server: one reactor per thread, each with a listening socket of its own. `mio` lives here
-//! and nowhere else.
+//! The server: one reactor per thread, each with its own listening socket. Only this module uses
+//! `mio`.
 //!
 //! - `reactor`: the event loop.
-//! - `connection`: one client, from its first byte to its last.
-//! - `context`: what the connections of a reactor share, and what answers a request.
-//! - `calls`, `inbox`: handlers at work, and how they are woken.
-//! - `admission`, `refusal`: how many connections there may be, and what one too many is told.
-//! - `options`: what can be set, and which of it may change while the server runs.
-//! - `transport`: what a connection's bytes go through, a socket or TLS above one.
-//! - [`tls`], [`proxy`]: the rules of both. No socket in there.
-//! - [`addr`]: how an address to listen on is written, and why one can't be had.
+//! - `connection`: one client connection, from its first byte to its last.
+//! - `context`: the state that the connections of a reactor share, and the choice of a response.
+//! - `calls`, `inbox`: running handlers, and how they are woken.
+//! - `admission`, `refusal`: limits on connections, and rejections.
+//! - `options`: the configuration, and which parts can change while the server runs.
+//! - `transport`: the bytes of a connection, through a socket or through TLS.
+//! - [`tls`], [`proxy`]: the rules of both, without a socket.
+//! - [`addr`]: the syntax of listening addresses, and explanations of bind errors.
 //! - `listener`, `redirect`, `deadlines`, `outbox`, `bind`, `date`, `status`, `record`,
-//!   `access_log`: one thing each.
+//!   `access_log`: one concept each.
 
 mod access_log;
 pub mod addr;
@@ -61,13 +61,13 @@ use crate::static_files::Pages;
 pub use self::bind::{Claim, Reservation};
 pub use self::options::{Limits, Options, Settings};
 
-/// The flag that says where to listen.
+/// The flag with the listening address.
 pub const ADDR_FLAG: &str = "--addr";
 
-/// The flag that says where to listen for those who are to be sent on to https.
+/// The flag with the listening address for clients that are redirected to https.
 pub const REDIRECT_FLAG: &str = "--redirect-http";
 
-/// What all reactors have in common.
+/// The state that all reactors share.
 #[derive(Debug)]
 struct Shared {
     registry: Arc<registry::Shared<Program>>,
@@ -76,11 +76,11 @@ struct Shared {
     admission: Arc<Admission>,
     access_log: AccessLog,
     tls: Option<Tls>,
-    /// The port that https is to be had on, for those who are sent there.
+    /// The https port in redirects.
     https_port: u16,
 }
 
-/// A running server. Dropping it stops it at once.
+/// A running server. Dropping it stops it immediately.
 #[derive(Debug)]
 pub struct Server {
     addr: SocketAddr,
@@ -93,13 +93,13 @@ pub struct Server {
 }
 
 impl Server {
-    /// Listens, and starts the reactors. They go by `settings` as they are published; `config` is
-    /// what stays as it is.
+    /// Listens, and starts the reactors. They follow `settings` as it is published; `config` has
+    /// the fixed part.
     ///
     /// # Errors
     ///
-    /// Fails when an address can't be had, the certificate is no good, or the system gives no
-    /// thread.
+    /// Fails if an address is unavailable, the certificate is invalid, or a thread can't be
+    /// created.
     pub fn start(
         config: &Config,
         settings: Arc<Published<Settings>>,
@@ -163,32 +163,32 @@ impl Server {
         })
     }
 
-    /// Where it listens: the port that was picked, where 0 was asked for.
+    /// Returns the listening address: with the selected port, if port 0 was requested.
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// Where it listens for those that are to be sent on to https.
+    /// Returns the listening address for clients that are redirected to https.
     pub fn redirect_addr(&self) -> Option<SocketAddr> {
         self.redirect_addr
     }
 
-    /// How it is to be asked.
+    /// Returns the scheme of its URLs.
     pub fn scheme(&self) -> Scheme {
         self.scheme
     }
 
-    /// Takes no new connection, and lets requests in flight come to their end.
+    /// Stops accepting connections and lets requests in flight finish.
     pub fn drain(&self) {
         self.send(Message::Drain);
     }
 
-    /// Ends requests in flight.
+    /// Aborts requests in flight.
     pub fn stop(&self) {
         self.send(Message::Stop);
     }
 
-    /// Whether the last reactor has ended.
+    /// Returns whether the last reactor has ended.
     pub fn is_done(&self) -> bool {
         self.threads.iter().all(JoinHandle::is_finished)
     }
@@ -210,7 +210,7 @@ impl Drop for Server {
     }
 }
 
-/// Listens on an address, once for each reactor. Says which address it is.
+/// Listens on an address, once for each reactor. Returns the address.
 fn open(
     addr: SocketAddr,
     threads: usize,
@@ -233,10 +233,10 @@ fn open(
 }
 
 fn run(reactor: Reactor, runtime: &tokio::runtime::Handle) {
-    // Where the timers of a guest's sleep find their driver.
+    // Timers of a guest's sleep need this runtime.
     let _entered = runtime.enter();
-    // A thread that is gone would leave its share of the connections waiting for ever: better to
-    // end the process, and have whoever supervises it start another.
+    // Without this thread, its share of the connections would wait forever. End the process, so
+    // that its supervisor can start another.
     let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| reactor.run()));
     match result {
         Ok(Ok(())) => {}

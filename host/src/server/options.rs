@@ -1,5 +1,5 @@
-//! What a server can be told: where it listens and how, and what it allows the other side of a
-//! connection beyond what the protocol core counts.
+//! The server's configuration: listening addresses, and the limits on connections that the protocol
+//! core doesn't enforce.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -18,98 +18,100 @@ use crate::units;
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Options {
-    /// Where to listen. Port 0 picks a free port.
+    /// The listening address. Port 0 selects a free port.
     ///
-    /// `127.0.0.1:8000`: the port that Python's own `http.server` and wsgiref's examples use, and
-    /// reachable from this machine alone unless asked for otherwise.
+    /// Default `127.0.0.1:8000`: the port that Python's `http.server` and the wsgiref examples use,
+    /// reachable only from this machine.
     #[serde(with = "super::addr")]
     pub addr: SocketAddr,
-    /// How many reactor threads; one for each processor if it isn't set, and one in all if there
-    /// are several processes.
+    /// The number of reactor threads. Default: one per processor, or one if there are several
+    /// processes.
     pub threads: Option<u16>,
-    /// How many processes serve, each with threads of its own. One is this process itself; more
-    /// are workers, and this process supervises them.
+    /// The number of serving processes, each with its own threads. With one, this process serves;
+    /// with more, workers serve, and this process supervises them.
     pub processes: u16,
-    /// Whether each request is logged on stdout.
+    /// Whether to log each request on stdout.
     pub access_log: bool,
-    /// What the error log holds. From `warn` on, the start does not show the routes, either.
+    /// The level of the error log. From `warn` on, the startup output omits the routes.
     pub log_level: log::Verbosity,
-    /// Whether answers have a `Server` field that names this program.
+    /// Whether responses have a `Server` field that names this program.
     pub server_field: bool,
-    /// How long requests in flight may go on after the first SIGINT or SIGTERM.
+    /// The time for requests in flight to finish after the first SIGINT or SIGTERM.
     ///
-    /// 30 s: what most supervisors wait between their SIGTERM and their SIGKILL, or less.
+    /// 30 s: at most what most supervisors wait between SIGTERM and SIGKILL.
     #[serde(with = "units::duration")]
     pub shutdown_grace: Duration,
 }
 
-/// The server's own part of the section `[limits]`: what the socket's owner counts.
+/// The server's part of the section `[limits]`: the limits that the owner of the socket enforces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
-    /// Connections that may be open at a time, on all threads. One more is closed at once.
+    /// Maximum number of open connections, over all threads. Further connections are closed
+    /// immediately.
     ///
-    /// As many as one address can have to one port of ours, which is what Linux's default range of
-    /// 28,232 local ports allows, and some. Idle, they take 32 MiB.
+    /// As many as one address can open to one of our ports, given Linux's default range of 28,232
+    /// local ports, and some more. While idle, they take 32 MiB.
     #[serde(rename = "connections")]
     pub connections_count: u32,
-    /// Connections that one address may have open at a time; of IPv6, one network of 64 bits, which
-    /// is what one customer has. One more is answered with 503, as nginx's `limit_conn` does it,
-    /// and closed.
+    /// Maximum number of open connections per address; for IPv6 per network of 64 bits, the usual
+    /// assignment to one customer. Further connections receive 503, as with nginx's `limit_conn`,
+    /// and are closed.
     ///
-    /// Half of all, so that no one address can have them all; and more than the ten thousand that
-    /// one proxy in front may bring.
+    /// Half of the total, so that no single address can use them all; and more than the ten
+    /// thousand that one proxy in front may open.
     #[serde(rename = "connections-per-address")]
     pub connections_per_address_count: u32,
-    /// The memory of all instances of all handlers together. A request for whose instance there is
-    /// none left is answered with 503, and the growth of one at work is refused.
+    /// Maximum memory of all instances of all handlers together. A request that needs an instance
+    /// beyond it receives 503, and a running instance can't grow beyond it.
     ///
-    /// Half of the machine's: the other half is for the system, its cache of files, and what the
-    /// server needs beside instances.
+    /// Half of the machine's memory: the other half is for the system, its file cache, and the
+    /// server's other needs.
     pub memory: units::Share,
-    /// From a request's head to its answer's last byte, however long the budget and the timeouts
-    /// within it are. Then status 408 or 504, or a cut connection.
+    /// Maximum time from a request's head to the last byte of its response, regardless of the
+    /// budget and the timeouts within it. Exceeded: status 408 or 504, or a cut connection.
     ///
-    /// An hour is a gigabyte at 300 KB/s.
+    /// In an hour, a client can receive a gigabyte at 300 KB/s.
     #[serde(rename = "request-timeout", with = "units::duration")]
     pub request_timeout: Duration,
-    /// How long a client may take nothing of what is sent to it, in one go or summed up; counted as
-    /// [`http1::Limits::body_patience`] is, and won back at [`Self::write_rate_bytes_per_second`].
+    /// Maximum time for which a client reads nothing of its response, in a single wait or
+    /// accumulated; counted like [`http1::Limits::body_patience`], and restored at
+    /// [`Self::write_rate_bytes_per_second`].
     ///
-    /// As long as nginx waits.
+    /// The value of nginx.
     #[serde(rename = "write-timeout", with = "units::duration")]
     pub write_patience: Duration,
-    /// The rate below which a client uses up its [`Self::write_patience`]: the one that a request's
-    /// body has to have, too.
+    /// The rate below which a client uses up its [`Self::write_patience`]: the same as for request
+    /// bodies.
     #[serde(rename = "write-rate", with = "units::rate")]
     pub write_rate_bytes_per_second: u32,
 }
 
-/// What may change while the server runs: an immutable snapshot, swapped whole. New connections go
-/// by the new one, and new requests, but for what the protocol core counts: that a connection
-/// keeps.
+/// The settings that can change while the server runs: an immutable snapshot, replaced as a whole.
+/// New connections and new requests use the new one, but a connection keeps its limits of the
+/// protocol core.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// What one request may cost,
+    /// The limits of one request.
     pub budget: Budget,
-    /// and what is different for some handlers.
+    /// The exceptions for individual handlers.
     pub handlers: Handlers,
-    /// What the protocol core allows.
+    /// The limits of the protocol core.
     pub http: Arc<http1::Limits>,
-    /// What the socket's owner allows.
+    /// The limits that the owner of the socket enforces.
     pub limits: Limits,
-    /// Which proxies are trusted, and with what.
+    /// The trusted proxies, and how they announce clients.
     pub proxy: Arc<proxy::Options>,
     /// Whether each request is logged.
     pub access_log: bool,
-    /// Whether answers have a `Server` field.
+    /// Whether responses have a `Server` field.
     pub server_field: bool,
-    /// What is compressed.
+    /// What to compress.
     pub compress: content::Options,
 }
 
 impl Settings {
-    /// The parts of a configuration that may change.
+    /// Extracts the settings that can change from a configuration.
     pub fn of(config: &Config) -> Self {
         Self {
             budget: config.budget,
@@ -123,14 +125,14 @@ impl Settings {
         }
     }
 
-    /// What the `Server` field says, if there is to be one.
+    /// Returns the value of the `Server` field, if it is enabled.
     pub(super) fn server(&self) -> Option<&'static str> {
         self.server_field.then_some(crate::SERVER_SOFTWARE)
     }
 }
 
 impl Limits {
-    /// How long a client may keep its answer waiting.
+    /// Returns how long a client may delay its response.
     pub(super) fn write_allowance(&self) -> http1::Allowance {
         http1::Allowance {
             most: self.write_patience,
@@ -140,8 +142,8 @@ impl Limits {
 }
 
 impl Options {
-    /// How many reactor threads a process has: what is set; or one for each processor, or one
-    /// where there are several processes.
+    /// Returns the number of reactor threads per process: the configured number, otherwise one per
+    /// processor, or one if there are several processes.
     pub fn threads(&self) -> usize {
         match self.threads {
             Some(threads) => usize::from(threads),

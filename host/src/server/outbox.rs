@@ -1,4 +1,4 @@
-//! What is on its way to a client: bytes and parts of files, in order.
+//! The output queue of a client: bytes and parts of files, in order.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
@@ -8,54 +8,54 @@ use bytes::Bytes;
 use super::transport::{Transport, Workspace};
 use crate::static_files::FilePart;
 
-/// Blocks up to this size are copied behind the bytes before them, in bytes: cheaper than a place
-/// in the list and an entry of `writev` of their own.
+/// The maximum size of a block that is copied to the end of the preceding bytes, in bytes: cheaper
+/// than a separate queue entry and `writev` slice.
 const COPY_BYTES: usize = 2 * 1024;
 
-/// Entries of one `writev`.
+/// The maximum number of slices in one `writev`.
 const SLICES: usize = 16;
 
-/// What one flush sends at most of files, in bytes, so that a client that takes all it can get
-/// leaves the others their turn. No more than the pages that one `sendfile` has in its pipe at a
-/// time (16, of which one may be begun): what comes in one piece is still in the processor's cache
-/// when the client copies it. With four clients on loopback, 10 MiB took half of the time that they
-/// took by 2 MiB at once; 32 KiB and 64 KiB are slower.
+/// The maximum amount of file data that one flush sends, in bytes, so that other clients get their
+/// turn even if one client reads at full speed. At most the pages that one `sendfile` holds in its
+/// pipe at a time (16, the first of which may be partial): data sent in one such piece is still in
+/// the processor's cache when the client copies it. With four clients on loopback, sending 10 MiB
+/// this way took half the time of 2 MiB at once; 32 KiB and 64 KiB are slower.
 const FLUSH_BYTES: usize = 56 * 1024;
 
-/// What is left of a file is sent at once up to this size, in bytes: a turn more would cost as much
-/// as it saves.
+/// The maximum rest of a file that is sent at once, in bytes: another turn would cost as much as it
+/// saves.
 const REST_BYTES: usize = 128 * 1024;
 
-/// A buffer up to this size is kept for the next response, in bytes.
+/// The maximum size of a buffer that is recycled for the next response, in bytes.
 const SPARE_BYTES: usize = 16 * 1024;
 
-/// Bytes and parts of files on their way to one client.
+/// Bytes and parts of files to send to one client.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
     pieces: VecDeque<Piece>,
-    /// How many bytes of the first piece have been sent.
+    /// The number of bytes of the first piece that have been sent.
     sent: usize,
 }
 
 #[derive(Debug)]
 enum Piece {
     Bytes(Vec<u8>),
-    /// Bytes that others may hold too.
+    /// Bytes with shared ownership.
     Shared(Bytes),
-    /// What is left of a part of a file.
+    /// The rest of a part of a file.
     File(FilePart),
 }
 
-/// How far one flush came.
+/// The result of a flush.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Flush {
-    /// Everything has left.
+    /// Everything is sent.
     Empty,
-    /// The socket takes no more for now.
+    /// The socket accepts no more for now.
     Blocked,
-    /// It might take more, but it is the others' turn.
+    /// The socket may accept more, but other clients get their turn first.
     Enough,
-    /// A file is shorter than it was when its length was promised, or was written over.
+    /// A file is shorter than when its length was declared, or was overwritten.
     FileChanged,
 }
 
@@ -64,8 +64,8 @@ impl Outbox {
         self.pieces.is_empty()
     }
 
-    /// The buffer to append small things to: heads, chunk sizes. `spare` is a used one to begin
-    /// with.
+    /// Returns a buffer to append small data to: heads, chunk sizes. Starts a new one with `spare`,
+    /// a recycled buffer.
     pub(super) fn tail(&mut self, spare: &mut Vec<u8>) -> &mut Vec<u8> {
         if !matches!(self.pieces.back(), Some(Piece::Bytes(_))) {
             self.pieces.push_back(Piece::Bytes(std::mem::take(spare)));
@@ -76,7 +76,7 @@ impl Outbox {
         }
     }
 
-    /// Appends a block, of which `take` bytes are to go out.
+    /// Appends the first `take` bytes of a block.
     pub(super) fn push(&mut self, mut block: Vec<u8>, take: usize, spare: &mut Vec<u8>) {
         block.truncate(take);
         if block.len() <= COPY_BYTES {
@@ -88,7 +88,7 @@ impl Outbox {
         }
     }
 
-    /// Appends bytes that are not this outbox's alone.
+    /// Appends bytes with shared ownership.
     pub(super) fn push_shared(&mut self, bytes: Bytes, spare: &mut Vec<u8>) {
         if bytes.len() > COPY_BYTES {
             self.pieces.push_back(Piece::Shared(bytes));
@@ -104,18 +104,18 @@ impl Outbox {
         }
     }
 
-    /// Throws away what has not been sent.
+    /// Discards unsent data.
     pub(super) fn clear(&mut self) {
         self.pieces.clear();
         self.sent = 0;
     }
 
-    /// Sends until there is nothing left, the socket takes no more, or this has been a turn's share
-    /// of files. Adds what was sent to `total`.
+    /// Sends until the queue is empty, the socket accepts no more, or the limit of file data per
+    /// turn is reached. Adds the number of bytes sent to `total`.
     ///
     /// # Errors
     ///
-    /// Fails when the connection is broken.
+    /// Fails if the connection is broken.
     pub(super) fn flush(
         &mut self,
         transport: &mut Transport,
@@ -143,7 +143,7 @@ impl Outbox {
                     }
                     continue;
                 }
-                // A buffer for framing that turned out to need none.
+                // A buffer for framing that needed none.
                 Piece::Bytes(bytes) if bytes.len() == self.sent => {
                     self.advance(0, spare);
                     continue;
@@ -170,7 +170,7 @@ impl Outbox {
         }
     }
 
-    /// Sends as many pieces of bytes as stand at the front, in one call.
+    /// Sends the byte pieces at the front of the queue in one call.
     fn write(&self, transport: &mut Transport, work: &mut Workspace<'_>) -> io::Result<usize> {
         let mut bytes = self.pieces.iter().map_while(Piece::bytes);
         let Some(first) = bytes.next() else {
@@ -195,7 +195,7 @@ impl Outbox {
         transport.send(&slices[..count], more, work)
     }
 
-    /// Drops what was sent from the front.
+    /// Removes sent data from the front.
     fn advance(&mut self, mut sent: usize, spare: &mut Vec<u8>) {
         while let Some(first) = self.pieces.front().and_then(Piece::bytes) {
             let left = first.len() - self.sent;
@@ -216,7 +216,8 @@ impl Outbox {
     }
 }
 
-/// Sends of a part of a file what the socket takes, up to a turn's share. `Empty` means all of it.
+/// Sends as much of a part of a file as the socket accepts and the turn allows. Returns `Empty`
+/// when all of it is sent.
 fn send_part(
     part: &mut FilePart,
     share: &mut usize,
@@ -245,7 +246,7 @@ fn send_part(
             Err(error) => return Err(error),
         }
     };
-    // Looked at once for all that went: a mixture is cut off before its end.
+    // Checked once after all data is sent: a mix of two versions is cut before its end.
     Ok(if part.file.is_one_version() {
         stopped
     } else {
@@ -272,7 +273,7 @@ mod tests {
     use super::*;
     use crate::static_files::OpenFile;
 
-    /// More than a turn's share, and no multiple of it.
+    /// Longer than one turn's limit, and not a multiple of it.
     const FILE_BYTES: u64 = 3 * FLUSH_BYTES as u64 + 12_345;
 
     #[test]

@@ -1,11 +1,11 @@
-//! One thread's event loop: its sockets, its calls, its deadlines. The whole loop is in
+//! One thread's event loop: its sockets, calls and deadlines. The whole loop is in
 //! [`Reactor::run`].
 //!
-//! A turn of the loop: wait for the kernel (not at all while a call may go on), serve the sockets
-//! that are ready, go on with the calls that what they waited for has woken, and look at what is
-//! due. Calls that compute stand in a queue of their own, and one of them goes on in each turn,
-//! for a tick at most (see `engine`): however many there are, the others wait for one tick. Of
-//! those to one handler, only one stands in it until it has been at it for long (see `lanes`).
+//! Each turn of the loop waits for the kernel (without blocking if a call can continue), serves the
+//! ready sockets, continues the woken calls, and handles expired deadlines. Computing calls have a
+//! separate queue, and one of them continues in each turn, for at most a tick (see `engine`):
+//! however many there are, all other work waits for one tick only. Of the calls to one handler,
+//! only one is in that queue until it has computed for a long time (see `lanes`).
 
 use std::collections::VecDeque;
 use std::io;
@@ -39,37 +39,38 @@ use crate::registry::Handler;
 
 const WAKER: Token = Token(usize::MAX);
 
-/// The token of the first listener; those of the others follow. Connections have the ones from
+/// The token of the first listener; the other listeners follow. Connections have the tokens from
 /// zero on.
 const FIRST_LISTENER: usize = usize::MAX - DOORS;
 
-/// How many listeners a reactor has at most: one to the site, one that sends on to it.
+/// The maximum number of listeners of a reactor: one for the site, one for redirects to it.
 const DOORS: usize = 2;
 
-/// Events that are taken from the kernel at a time. What does not fit comes with the next turn.
+/// The maximum number of events to take from the kernel at a time. The rest follows in the next
+/// turn.
 const EVENTS: usize = 1024;
 
-/// Connections that are accepted before the others get their turn.
+/// The maximum number of connections to accept before other work gets its turn.
 const ACCEPTS_PER_TURN: usize = 256;
 
-/// How long calls that compute have in a turn, before the kernel is asked again: as long as one of
-/// them has until it is made to yield. Those that had to wait and are short are all run: else some
-/// would always be left, and have those wait that come meanwhile.
+/// The time for computing calls in a turn, before the kernel is polled again: as long as one of
+/// them runs until it is made to yield. All queued calls that are short run in one turn: otherwise
+/// some would always be left over and delay those that arrive later.
 const COMPUTING_TIME: Duration = Duration::from_millis(1);
 
 /// A thread's event loop.
 pub(super) struct Reactor {
     poll: mio::Poll,
     inbox: Arc<Inbox>,
-    /// Where connections come in. None any more when it drains.
+    /// The listening sockets. Empty when draining.
     listeners: Vec<Listener>,
     connections: Slab<Connection>,
     connection_deadlines: Deadlines,
     call_deadlines: Deadlines,
-    /// Connections that have more to do, each once: a client that keeps on sending gets one turn as
-    /// any other.
+    /// Connections with more to do, without duplicates: a client that keeps sending gets one turn,
+    /// like any other.
     again: Vec<usize>,
-    /// Calls that have more to compute, the one that has waited longest first.
+    /// Calls with more to compute, longest waiting first.
     computing: VecDeque<usize>,
     lanes: Lanes<Handler<Program>>,
     cx: Context,
@@ -117,11 +118,11 @@ impl Reactor {
         self.inbox.clone()
     }
 
-    /// Runs until told to stop, or until told to drain and the last request is answered.
+    /// Runs until a stop message, or until a drain message and the last response.
     ///
     /// # Errors
     ///
-    /// Fails when the kernel can't be asked for events: nothing can go on then.
+    /// Fails if the kernel can't be polled for events.
     pub(super) fn run(mut self) -> anyhow::Result<()> {
         self.inbox.adopt();
         let mut events = Events::with_capacity(EVENTS);
@@ -186,8 +187,8 @@ impl Reactor {
         }
     }
 
-    /// Runs calls that compute, and those that had to wait for them. One that is made to yield has
-    /// its next turn when all others have had theirs.
+    /// Runs the computing calls, including those that waited for a lane. A call that is made to
+    /// yield continues after all others have had their turn.
     fn compute(&mut self) {
         let end = self.cx.now + COMPUTING_TIME;
         for _ in 0..self.cx.calls.len() {
@@ -202,7 +203,7 @@ impl Reactor {
         }
     }
 
-    /// How long the kernel may make us wait.
+    /// Returns how long to wait for the kernel.
     fn timeout(&self) -> Option<Duration> {
         let busy = !self.again.is_empty()
             || !self.computing.is_empty()
@@ -221,7 +222,7 @@ impl Reactor {
         .flatten()
         .min()?;
         let wait = next.saturating_duration_since(Instant::now());
-        // The kernel counts in milliseconds, and must not wake us before the time.
+        // The kernel counts milliseconds and must not wake the thread early.
         Some(wait + Duration::from_millis(u64::from(!wait.is_zero())))
     }
 
@@ -248,7 +249,7 @@ impl Reactor {
             return self.refusals.note(peer, &self.cx);
         };
         let admit = if settings.proxy.trusts(peer.ip()) {
-            // It brings the connections of others.
+            // A proxy's connections count for its clients.
             Admit::Serve
         } else {
             permit.claim(peer.ip(), &settings.limits)
@@ -259,8 +260,8 @@ impl Reactor {
         if admit == Admit::Drop {
             return;
         }
-        // Answers are written whole: waiting for more to send would only delay them. A socket
-        // that refuses is slower, and a socket without an address is gone already.
+        // Responses are written as a whole: waiting for more data would only delay them. An error
+        // here only makes the socket slower. A socket without an address is already closed.
         let _ = socket.set_nodelay(true);
         let Ok(local) = socket.local_addr() else {
             return;
@@ -300,9 +301,9 @@ impl Reactor {
         self.drive(key);
     }
 
-    /// Gives a connection its turn, and a call that it starts its first.
+    /// Drives a connection, and then the call that it starts.
     fn drive(&mut self, place: usize) {
-        // An instance is reset when this is dropped: after its answer was sent.
+        // Resets an instance on drop: after its response was sent.
         let mut _finished = None;
         loop {
             let Some(connection) = self.connections.get_mut(place) else {
@@ -310,12 +311,12 @@ impl Reactor {
             };
             self.cx.place = place;
             let turn = connection.drive(&mut self.cx);
-            // Taken before anything else: it must not be left for another connection's turn.
+            // Taken first: it must not remain for another connection's turn.
             let started = self.cx.started.take();
             if turn == Turn::Drop {
                 self.drop_connection(place);
                 if let Some(call) = started {
-                    // The client left before it began: there is nothing to close.
+                    // The client left before the call started: there is nothing to close.
                     self.cx.calls.forget(call);
                 }
                 return;
@@ -338,13 +339,13 @@ impl Reactor {
             return;
         };
         connection.log(&mut self.cx);
-        // Closing the socket takes it out of the epoll set as well; failing changes nothing.
+        // Closing the socket removes it from the epoll set as well, so an error has no effect.
         let _ = self.poll.registry().deregister(connection.socket_mut());
     }
 
     // Calls.
 
-    /// Goes on with a call that was woken, and with the connection that waits for it.
+    /// Continues a woken call, and the connection that waits for it.
     fn poll_call(&mut self, place: usize) {
         let Some(connection) = self.cx.calls.at(place).map(|running| running.connection) else {
             return;
@@ -356,7 +357,7 @@ impl Reactor {
         drop(finished);
     }
 
-    /// Runs a new call, or has it wait behind one of the same handler that computes.
+    /// Runs a new call, or queues it behind a computing call of the same handler.
     fn begin_call(&mut self, call: CallId) -> Option<Finished> {
         if let Some(running) = self.cx.calls.at_mut(call.place)
             && self.lanes.join(&running.handler, call)
@@ -370,7 +371,7 @@ impl Reactor {
         self.run_call(call.place)
     }
 
-    /// Runs a call until it waits, yields or is done.
+    /// Runs a call until it waits, yields or ends.
     fn run_call(&mut self, place: usize) -> Option<Finished> {
         let now = self.cx.now;
         let running = self.cx.calls.at_mut(place)?;
@@ -402,8 +403,8 @@ impl Reactor {
         }
     }
 
-    /// Gives a call that was made to yield its handler's lane, and takes it away from one that
-    /// waits, or has had it for long.
+    /// Gives the handler's lane to a call that was made to yield, and takes it from a call that
+    /// waits or has held it for too long.
     fn rank_call(&mut self, place: usize) {
         let Some(running) = self.cx.calls.at_mut(place) else {
             return;
@@ -418,7 +419,7 @@ impl Reactor {
         }
     }
 
-    /// Has the next call of a handler begin, as one that computes: it takes its turn.
+    /// Starts the next queued call of a handler as a computing call.
     fn free_lane(&mut self, handler: &Arc<Handler<Program>>) {
         while let Some(call) = self.lanes.next(handler) {
             match self.cx.calls.get_mut(call) {
@@ -433,7 +434,7 @@ impl Reactor {
         }
     }
 
-    /// Takes a call out, and tells the connection that waits for it if it went wrong.
+    /// Removes a call. If it failed, notifies the connection that waits for it.
     fn end_call(&mut self, place: usize, failure: Option<&Failure>) {
         let serial = self.cx.calls.serial_at(place);
         let Some(running) = self.cx.calls.remove(place) else {
@@ -447,8 +448,8 @@ impl Reactor {
         let request = RequestName::new(&running.head, serial);
         match failure {
             Failure::ClientGone => tracing::debug!(handler = name, "{}", request.told(failure)),
-            // That it could not go on is no fault of the handler's, and saying so is right: by an
-            // exception, or in ways of other kinds of handlers.
+            // The handler could not continue without its client, and correctly reports that: with
+            // an exception, or in the way of other kinds of handlers.
             Failure::Exception(_)
             | Failure::Trap(_)
             | Failure::Exit(_)
@@ -485,7 +486,7 @@ impl Reactor {
             let Some(running) = self.cx.calls.at(place) else {
                 continue;
             };
-            // One that waits for its client has none.
+            // A call that waits for its client has none.
             let Some(deadline) = running.clock.deadline() else {
                 continue;
             };
@@ -502,7 +503,7 @@ impl Reactor {
         }
     }
 
-    /// Takes no new connection and no further request.
+    /// Accepts no further connection or request.
     fn drain(&mut self) {
         self.draining = true;
         for listener in self.listeners.drain(..) {
@@ -517,7 +518,7 @@ impl Reactor {
         }
     }
 
-    /// Ends whatever is still at work.
+    /// Aborts everything in progress.
     fn stop(mut self) -> anyhow::Result<()> {
         let cut = self
             .connections

@@ -1,4 +1,4 @@
-//! What the access log says of one request.
+//! The access log line of one request.
 
 use std::fmt::{self, Write};
 use std::net::{IpAddr, SocketAddr};
@@ -11,30 +11,30 @@ use crate::http1::{RequestHead, is_bodiless};
 use crate::printable;
 use crate::registry::Target;
 
-/// Bytes of a rejected request's first line that are logged.
+/// The maximum logged length of a rejected request's first line, in bytes.
 const REJECTED_LINE_BYTES: usize = 200;
 
-/// Bytes of a request's target that a line of the error log has.
+/// The maximum length of a request target in a line of the error log, in bytes.
 const TARGET_BYTES: usize = 200;
 
-/// A request that is being answered.
+/// A request in progress.
 #[derive(Debug)]
 pub(super) struct Record {
     line: Line,
     began: Instant,
-    /// The client, where it is not the one that the connection is with.
+    /// The client, if it differs from the connection's peer.
     pub(super) client: Option<SocketAddr>,
-    /// What its path leads to; none for a page and for what was rejected.
+    /// The handler for its path; `None` for a page or a rejected request.
     pub(super) target: Option<Target<Program>>,
-    /// When the answer has to have been sent.
+    /// The deadline for sending the whole response.
     pub(super) deadline: Option<Instant>,
-    /// 0 until there is a head.
+    /// The status; 0 before the head.
     pub(super) status: u16,
-    /// Bytes that were sent, heads and framing included.
+    /// The number of bytes sent, including heads and framing.
     pub(super) bytes: u64,
-    /// How the error log names the request, where its handler failed.
+    /// The name of the request in the error log, if its handler failed.
     pub(super) failed: Option<Box<str>>,
-    /// Why the answer did not reach its end.
+    /// Why the response is incomplete.
     pub(super) cut: Option<&'static str>,
     overlong: bool,
 }
@@ -50,7 +50,7 @@ impl Record {
         Self::of(Line::Head(head), now)
     }
 
-    /// A request that is none: its first line, as far as it can be shown.
+    /// Creates the record of a rejected request from its first line, escaped and shortened.
     pub(super) fn rejected(line: &[u8], now: Instant) -> Self {
         let shown = &line[..line.len().min(REJECTED_LINE_BYTES)];
         Self::of(Line::Rejected(shown.escape_ascii().to_string()), now)
@@ -71,7 +71,7 @@ impl Record {
         }
     }
 
-    /// The handler's name, or the word for the pages.
+    /// Returns the handler's name, or `-` if there is none.
     pub(super) fn handler_name(&self) -> &str {
         match &self.target {
             Some(Target::Handler(handler)) => &handler.name,
@@ -80,7 +80,7 @@ impl Record {
         }
     }
 
-    /// The request in the error log: method and path.
+    /// Formats the request for the error log: method and path.
     pub(super) fn request(&self) -> impl fmt::Display {
         fmt::from_fn(|f| match &self.line {
             Line::Head(head) => show_request(head, f),
@@ -88,13 +88,13 @@ impl Record {
         })
     }
 
-    /// Whether it is a HEAD request, whose answer has no body.
+    /// Returns whether this is a HEAD request, whose response has no body.
     pub(super) fn is_head(&self) -> bool {
         matches!(&self.line, Line::Head(head) if head.method() == "HEAD")
     }
 
-    /// Says, once for a request, that a body is longer than its Content-Length (B3). Where an
-    /// answer has no body at all (B5), giving one is no fault.
+    /// Logs, once per request, that a body is longer than its Content-Length (B3). A body for a
+    /// response that can't have one (B5) is not an error.
     pub(super) fn note_overlong(&mut self) {
         let bodiless = match &self.line {
             Line::Head(_) => self.is_head() || is_bodiless(self.status),
@@ -109,11 +109,11 @@ impl Record {
         }
     }
 
-    /// Appends the access log's line: the time of day, client, request line, status, bytes,
-    /// milliseconds, handler, the request's number where the handler failed, and why the answer was
-    /// cut where it was.
+    /// Appends the access log line: the time of day, client, request line, status, bytes,
+    /// milliseconds, handler, the request's number if the handler failed, and the reason if the
+    /// response was cut.
     ///
-    /// Written by hand: with `write!`, a line took a tenth of what a page takes in all.
+    /// Formatted by hand: with `write!`, a line took a tenth of the total time of a page.
     pub(super) fn write(&self, time: &str, peer: SocketAddr, now: Instant, log: &mut String) {
         log.push_str(time);
         log.push(' ');
@@ -121,7 +121,7 @@ impl Record {
         log.push_str(" \"");
         match &self.line {
             Line::Head(head) => {
-                // A token, which has neither quotes nor backslashes.
+                // A method is a token, without quotes or backslashes.
                 log.push_str(head.method());
                 log.push(' ');
                 printable::push_quoted(log, head.target());
@@ -139,7 +139,7 @@ impl Record {
         let micros = now.saturating_duration_since(self.began).as_micros();
         let micros = u64::try_from(micros).unwrap_or(u64::MAX);
         log.push_str(number.format(micros / 1000));
-        // Three digits: the leading one is the thousands', which is cut off.
+        // Formats four digits and removes the first, so that leading zeros are kept.
         log.push('.');
         log.push_str(
             number
@@ -162,15 +162,15 @@ impl Record {
     }
 }
 
-/// How the error log names a request: method, path, and a number that its line in the access log
-/// has, too.
+/// The name of a request in the error log: method, path, and a number that also appears in its
+/// access log line.
 pub(super) struct RequestName<'head> {
     head: &'head RequestHead,
     id: String,
 }
 
 impl<'head> RequestName<'head> {
-    /// The request with this head, the `serial`th call of the reactor that this thread is.
+    /// Creates the name of the `serial`th call on this thread's reactor.
     pub(super) fn new(head: &'head RequestHead, serial: u64) -> Self {
         let thread = std::thread::current();
         let reactor = thread.name().and_then(|name| name.strip_prefix("wasgi-"));
@@ -180,7 +180,7 @@ impl<'head> RequestName<'head> {
         }
     }
 
-    /// A failure of the request, named on the first line.
+    /// Formats a failure of the request, with the name on the first line.
     pub(super) fn told(&self, failure: &Failure) -> String {
         let text = failure.to_string();
         match text.split_once('\n') {
@@ -189,7 +189,7 @@ impl<'head> RequestName<'head> {
         }
     }
 
-    /// The reactor's number and the call's.
+    /// Returns the number of the reactor and of the call.
     pub(super) fn id(&self) -> &str {
         &self.id
     }
@@ -202,7 +202,7 @@ impl fmt::Display for RequestName<'_> {
     }
 }
 
-/// Method and path, as much of it as a line takes.
+/// Formats method and path, up to the maximum length.
 fn show_request(head: &RequestHead, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let mut target = String::new();
     printable::push_quoted(&mut target, head.target());
@@ -215,7 +215,7 @@ fn show_request(head: &RequestHead, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     write!(f, "{} {shown}{cut}", head.method())
 }
 
-/// Appends an address, of IPv4 where it is one that IPv6 has mapped.
+/// Appends an address. An IPv4-mapped IPv6 address is written as IPv4.
 fn push_address(log: &mut String, address: IpAddr) {
     match address.to_canonical() {
         IpAddr::V4(address) => {
@@ -228,7 +228,7 @@ fn push_address(log: &mut String, address: IpAddr) {
             }
         }
         IpAddr::V6(address) => {
-            // A string takes all that is written.
+            // Writing to a string can't fail.
             let _ = write!(log, "{address}");
         }
     }

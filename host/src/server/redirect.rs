@@ -1,4 +1,4 @@
-//! Sending clients that come in the clear on to https.
+//! Redirects from http to https.
 
 use std::borrow::Cow;
 
@@ -6,13 +6,14 @@ use super::proxy::Origin;
 use crate::http1::{RequestHead, split_authority};
 use crate::static_files::{Answer, Content};
 
-/// What https means where no port is named (RFC 9110 section 4.2.2).
+/// The default port of https (RFC 9110 section 4.2.2).
 const HTTPS_PORT: u16 = 443;
 
-/// The same place by https, on this port. None if the request does not say where it is.
+/// Returns a redirect to the same URL with https and this port. `None` if the request names no
+/// host.
 ///
-/// For good (301), which clients may take for leave to make a GET of a POST: so with other methods
-/// than GET and HEAD it is 308, which keeps the method (RFC 9110 section 15.4.9).
+/// The redirect is permanent: 301 for GET and HEAD. Clients may turn a redirected POST into a GET
+/// after 301, so other methods get 308, which keeps the method (RFC 9110 section 15.4.9).
 pub(super) fn to_https(head: &RequestHead, origin: &Origin, port: u16) -> Option<Answer> {
     let host = match &origin.host {
         Some(host) => host,

@@ -1,4 +1,5 @@
-//! What a connection too many is told, and what the log says of those and of requests too many.
+//! The rejection of connections beyond the limit, and log messages about rejected connections and
+//! requests.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -6,24 +7,23 @@ use std::time::{Duration, Instant};
 use super::context::Context;
 use crate::gateway::Failure;
 
-/// How often the log says that connections or requests were refused. Who floods the server is not
-/// to flood the log as well.
+/// The minimum interval between log messages about rejections, so that a flood of requests doesn't
+/// flood the log.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What the client reads.
+/// The text for the client.
 const BODY: &str = "There are too many connections from your address. Close some, or come back.\n";
 
-/// What happens too often to be told each time.
+/// Limits the rate of a frequent log message.
 #[derive(Debug, Default)]
 struct Throttle {
     reported: Option<Instant>,
-    /// Since then.
+    /// The number of events since the last message.
     count: u64,
 }
 
 impl Throttle {
-    /// Counts one. Says how many there were since the last time that it said so, if it is time to
-    /// tell.
+    /// Counts an event. Returns the number since the last message if a message is due.
     fn note(&mut self, now: Instant) -> Option<u64> {
         self.count += 1;
         let is_recent = |at| now.saturating_duration_since(at) < REPORT_INTERVAL;
@@ -35,11 +35,11 @@ impl Throttle {
     }
 }
 
-/// Connections that one reactor has refused.
+/// The rejected connections of one reactor.
 #[derive(Debug, Default)]
 pub(super) struct Refusals(Throttle);
 
-/// Requests that one reactor has turned away, by the reason.
+/// The rejected requests of one reactor, by reason.
 #[derive(Debug, Default)]
 pub(super) struct TurnedAway {
     busy: Throttle,
@@ -48,8 +48,8 @@ pub(super) struct TurnedAway {
 }
 
 impl TurnedAway {
-    /// Takes note of a request to `handler` that was turned away, and says so in the log, now or
-    /// with the next. `false` if the failure is of another kind.
+    /// Records that a request to `handler` was rejected. Logs it now or with the next one. Returns
+    /// `false` if the failure is of another kind.
     pub(super) fn note(&mut self, handler: &str, failure: &Failure, now: Instant) -> bool {
         let throttle = match failure {
             Failure::Busy(_) => &mut self.busy,
@@ -71,7 +71,7 @@ impl TurnedAway {
 }
 
 impl Refusals {
-    /// Takes note of one, and says so in the log, now or with the next.
+    /// Records a rejected connection. Logs it now or with the next one.
     pub(super) fn note(&mut self, peer: SocketAddr, cx: &Context) {
         let Some(count) = self.0.note(cx.now) else {
             return;
@@ -87,8 +87,8 @@ impl Refusals {
     }
 }
 
-/// Writes the answer for a client whose address has its number of connections. It is given before
-/// the request is read, so that waiting to send one is no way to keep the connection.
+/// Writes the response for a client whose address is at its limit. It is sent before the request is
+/// read, so that a client can't keep the connection by delaying its request.
 pub(super) fn answer(out: &mut Vec<u8>, cx: &Context) {
     out.extend_from_slice(b"HTTP/1.1 503 Service Unavailable\r\nDate: ");
     out.extend_from_slice(cx.date.text());

@@ -1,7 +1,7 @@
-//! What a connection's bytes go through: a socket, and TLS above it where that is asked for.
+//! The byte stream of a connection: a socket, with TLS on top if enabled.
 //!
-//! Nothing in here waits. A call that can't go on says `WouldBlock`, as a socket does, and the
-//! caller comes back with the next edge.
+//! Nothing here blocks. A call that can't continue returns `WouldBlock`, as a socket does, and the
+//! caller retries after the next edge.
 
 use std::fs::File;
 use std::io::{self, IoSlice, Read, Write};
@@ -14,41 +14,40 @@ use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
 use super::tls::{Failed, HELD_BYTES, Opened, RECORD_BYTES, SEAL_BYTES, SEALED_BYTES, Session};
 use crate::gateway::Scheme;
 
-/// One read of a socket, in bytes: what a socket commonly holds. A part of a file that is to be
-/// sealed has to fit, and so has what is held of TLS records, with as much again to come.
+/// The size of a socket read, in bytes: what a socket commonly holds. A part of a file to seal must
+/// fit, and so must incomplete TLS records with as much again to follow.
 pub(super) const SCRATCH_BYTES: usize = 64 * 1024;
 
 const _: () = assert!(SCRATCH_BYTES >= SEAL_BYTES && SCRATCH_BYTES >= 2 * HELD_BYTES);
 
-/// A socket, and TLS above it or not.
+/// A socket, with or without TLS on top.
 #[derive(Debug)]
 pub(super) struct Transport {
     socket: TcpStream,
-    /// In a box: most servers have no TLS, and a session is larger than the rest of a connection.
+    /// Boxed: most servers don't use TLS, and a session is larger than the rest of a connection.
     session: Option<Box<Session>>,
 }
 
-/// A reactor's buffers, lent for one call.
+/// A reactor's buffers, borrowed for one call.
 #[derive(Debug)]
 pub(super) struct Workspace<'a> {
-    /// Where files are read to. [`SCRATCH_BYTES`] long.
+    /// The buffer for file reads. [`SCRATCH_BYTES`] long.
     pub(super) scratch: &'a mut [u8],
-    /// Where TLS seals to. Empty until it is needed.
+    /// The buffer for sealed records. Empty until first used.
     pub(super) sealed: &'a mut Vec<u8>,
 }
 
-/// What one read of the socket has brought.
+/// The result of one socket read.
 #[derive(Debug)]
 pub(super) enum Received {
-    /// Bytes, which were given away, or none that mean something yet. `more` says that the socket
-    /// may not be empty.
+    /// Bytes were passed on, or none are complete yet. `more` says that the socket may have more.
     Bytes { more: bool },
     /// The client has ended its side.
     End,
-    /// So many bytes, at the front of the buffer, of a client that speaks HTTP where TLS is spoken.
-    /// From now on this is a transport without TLS.
+    /// This many bytes, at the front of the buffer, of a client that speaks plain HTTP on a TLS
+    /// port. From now on, the transport doesn't use TLS.
     Clear(usize),
-    /// What came is not TLS, or not as it should be.
+    /// The input is not valid TLS.
     Failed(Failed),
 }
 
@@ -65,7 +64,7 @@ impl Transport {
         &mut self.socket
     }
 
-    /// What requests that come through it are.
+    /// Returns the scheme of its requests.
     pub(super) fn scheme(&self) -> Scheme {
         match self.session {
             Some(_) => Scheme::Https,
@@ -73,16 +72,16 @@ impl Transport {
         }
     }
 
-    /// When the client has to have done something that it hasn't: its handshake.
+    /// Returns the deadline for the client's handshake, if it is pending.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.session.as_ref()?.deadline()
     }
 
-    /// Reads once, and gives what came to `sink`.
+    /// Reads once, and passes the data to `sink`.
     ///
     /// # Errors
     ///
-    /// Fails when there is nothing to read for now, or the connection is broken.
+    /// Fails if no data is available now, or the connection is broken.
     pub(super) fn receive(
         &mut self,
         buffer: &mut [u8],
@@ -129,12 +128,12 @@ impl Transport {
         })
     }
 
-    /// Sends of `slices`, in order, as much as can be sent. Says how many bytes that were. `more`
-    /// says that a file follows at once, so that the kernel need not send a packet for these alone.
+    /// Sends `slices`, in order, as far as possible. Returns the number of bytes sent. `more` says
+    /// that a file follows immediately, so that the kernel can delay the packet.
     ///
     /// # Errors
     ///
-    /// Fails when nothing can be sent for now, or the connection is broken.
+    /// Fails if the socket accepts nothing now, or the connection is broken.
     pub(super) fn send(
         &mut self,
         slices: &[IoSlice<'_>],
@@ -155,12 +154,12 @@ impl Transport {
         }
     }
 
-    /// Sends at most `want` bytes of a file, from its byte `start` on. Says how many bytes that
-    /// were: none at its end. Fewer than there are say nothing: the socket may take more.
+    /// Sends at most `want` bytes of a file, starting at byte `start`. Returns the number of bytes
+    /// sent: 0 at the end of the file. The socket may accept more even after a short count.
     ///
     /// # Errors
     ///
-    /// Fails when nothing can be sent for now, or the connection or the file is broken.
+    /// Fails if the socket accepts nothing now, or if the connection or the file is broken.
     pub(super) fn send_file(
         &mut self,
         file: &File,
@@ -176,7 +175,7 @@ impl Transport {
                 want,
             )?);
         }
-        // First, so that nothing is read that can't be sent.
+        // Push first, so that no data is read that can't be sent.
         self.push()?;
         let room = want.min(SEAL_BYTES).min(work.scratch.len());
         let room = work.scratch.get_mut(..room).unwrap_or_default();
@@ -187,8 +186,8 @@ impl Transport {
         }
     }
 
-    /// Seals as much as fits, and sends it. What the socket doesn't take is kept: it counts as
-    /// sent.
+    /// Seals as much as fits, and sends it. Data that the socket doesn't accept is kept and counts
+    /// as sent.
     fn send_sealed(&mut self, slices: &[IoSlice<'_>], sealed: &mut Vec<u8>) -> io::Result<usize> {
         self.push()?;
         let Some(session) = &mut self.session else {
@@ -208,18 +207,18 @@ impl Transport {
         let written = if session.outgoing().is_empty() {
             or_nothing(self.socket.write(records))?
         } else {
-            // The announcement of new keys goes first.
+            // The key update message goes first.
             0
         };
         session.keep(records.get(written..).unwrap_or_default());
         Ok(taken)
     }
 
-    /// Sends what TLS has to send besides: handshakes, and what did not leave at once.
+    /// Sends pending TLS data: handshakes, and records that could not be sent before.
     ///
     /// # Errors
     ///
-    /// Fails when the socket doesn't take all of it for now, or the connection is broken.
+    /// Fails if the socket doesn't accept all of it now, or the connection is broken.
     pub(super) fn push(&mut self) -> io::Result<()> {
         let Some(session) = &mut self.session else {
             return Ok(());
@@ -235,16 +234,15 @@ impl Transport {
         Ok(())
     }
 
-    /// How many bytes [`push`](Self::push) has to send.
+    /// Returns the number of bytes that [`push`](Self::push) has to send.
     pub(super) fn waiting_bytes(&self) -> usize {
         self.session
             .as_ref()
             .map_or(0, |session| session.outgoing().len())
     }
 
-    /// Tells the client that nothing follows, where TLS has a word for that. Says whether there is
-    /// something to be pushed now that wasn't before. To be left out where an answer was cut: it is
-    /// by this that a client can tell.
+    /// Queues a close_notify, with TLS. Returns whether this call has queued data to push. Must not
+    /// be called after a cut response: the missing close_notify tells the client.
     pub(super) fn close(&mut self) -> bool {
         match &mut self.session {
             Some(session) if !session.is_closed() => {
@@ -256,13 +254,13 @@ impl Transport {
     }
 }
 
-/// Whether these are the first bytes of an HTTP request: a method is in capital letters, and a
-/// handshake begins with a 22.
+/// Returns whether these are the first bytes of an HTTP request: a method is in capital letters,
+/// and a handshake begins with byte 22.
 fn begins_in_the_clear(bytes: &[u8]) -> bool {
     bytes.first().is_some_and(u8::is_ascii_uppercase)
 }
 
-/// What can't be done now counts as nothing done.
+/// Converts an operation that would block into a count of zero.
 fn or_nothing(result: io::Result<usize>) -> io::Result<usize> {
     use io::ErrorKind::{Interrupted, WouldBlock};
     match result {

@@ -1,15 +1,15 @@
-//! How long a handler may take: wall time, without what its client takes.
+//! The wall time of a handler, without the time of its client.
 //!
-//! Time in which a handler waits for its client, for bytes of a body or for room to send, is the
-//! client's, and counts towards the client's limits: `limits.body-timeout` and `body-rate`,
-//! `write-timeout` and `write-rate`, and `request-timeout` for all of it. And whatever has left for
-//! the client begins the time anew: a stream of events that makes progress lives.
+//! Time in which a handler waits for its client, for bytes of a body or for space to send, is
+//! charged to the client's limits: `limits.body-timeout` and `body-rate`, `write-timeout` and
+//! `write-rate`, and `request-timeout` for the total. Data sent to the client resets the clock: a
+//! stream of events that makes progress can run on.
 
 use std::time::{Duration, Instant};
 
 use crate::gateway::Exchange;
 
-/// What a request has left of its handler's wall time.
+/// The remaining wall time of a request's handler.
 #[derive(Debug)]
 pub(super) struct WallClock {
     limit: Duration,
@@ -18,14 +18,14 @@ pub(super) struct WallClock {
 
 #[derive(Debug)]
 enum ClockState {
-    /// The handler is at work: when its time is up.
+    /// The handler is running: the deadline.
     Running(Instant),
-    /// It waits for its client: what is left.
+    /// The handler waits for its client: the remaining time.
     Stopped(Duration),
 }
 
 impl WallClock {
-    /// A clock that runs from `now` on.
+    /// Creates a clock that runs from `now` on.
     pub(super) fn new(limit: Duration, now: Instant) -> Self {
         Self {
             limit,
@@ -33,12 +33,12 @@ impl WallClock {
         }
     }
 
-    /// The budget: for how long a handler may work without giving its client anything.
+    /// Returns the budget: how long a handler may work without sending data to its client.
     pub(super) fn limit(&self) -> Duration {
         self.limit
     }
 
-    /// When the time is up. None while the handler waits for its client.
+    /// Returns the deadline; `None` while the handler waits for its client.
     pub(super) fn deadline(&self) -> Option<Instant> {
         match self.state {
             ClockState::Running(deadline) => Some(deadline),
@@ -46,10 +46,10 @@ impl WallClock {
         }
     }
 
-    /// To be called before the handler goes on.
+    /// Must be called before the handler continues.
     pub(super) fn go_on(&mut self, exchange: &Exchange, now: Instant) {
         if let ClockState::Stopped(left) = self.state {
-            // What has left for the client was waited for: so it is enough to ask here.
+            // The handler waits until data is sent, so checking for progress here is enough.
             let left = if exchange.take_progress() {
                 self.limit
             } else {
@@ -59,7 +59,7 @@ impl WallClock {
         }
     }
 
-    /// To be called when the handler rests.
+    /// Must be called when the handler pauses.
     pub(super) fn rest(&mut self, exchange: &Exchange, now: Instant) {
         if let ClockState::Running(deadline) = self.state
             && exchange.waits_for_client()
@@ -86,7 +86,7 @@ mod tests {
         let mut clock = WallClock::new(LIMIT, start);
         let mut now = start;
         for _ in 0..10 {
-            // A second of work, and a minute of waiting.
+            // A second of work and a minute of waiting.
             now += Duration::from_secs(1);
             assert!(poll(pin!(exchange.read(1)), &Arc::default()).is_pending());
             clock.rest(&exchange, now);
@@ -111,7 +111,7 @@ mod tests {
         assert_eq!(clock.deadline(), Some(start + LIMIT));
         assert!(poll(pin!(exchange.read(1)), &Arc::default()).is_pending());
         exchange.push_body(|into| into.push(b'x'));
-        // The body is there, and it does something else.
+        // The body is available, and the handler waits for something else.
         clock.rest(&exchange, start);
         assert_eq!(clock.deadline(), Some(start + LIMIT));
     }

@@ -1,7 +1,8 @@
-//! Handlers' answers that are compressed on their way out, where the configuration asks for it.
+//! Compression of handlers' responses, if enabled in the configuration.
 //!
-//! A block is compressed in slices, one a step, and the next only once the one before it has left:
-//! a handler that gives a hundred megabytes at once keeps neither the thread nor the memory.
+//! A block is compressed in slices, one per step, and each only after the previous one has been
+//! sent: a handler that returns a hundred megabytes at once occupies neither the thread nor the
+//! memory.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -12,22 +13,22 @@ use crate::gateway::{Head, Output};
 use crate::http1::{CloseReason, RequestHead};
 use crate::server::context::Context;
 
-/// How much is compressed in one step, in bytes: at most a millisecond.
+/// The amount of data that is compressed in one step, in bytes: at most a millisecond.
 const SLICE_BYTES: usize = 16 * 1024;
 
-/// The longest body that is compressed in one go, and gets a Content-Length, in bytes.
+/// The maximum length of a body that is compressed as a whole and gets a Content-Length, in bytes.
 const WHOLE_MAX_BYTES: u64 = SLICE_BYTES as u64;
 
-/// Bodies that one thread compresses at a time. Each takes up to a megabyte; one more goes out as
-/// it is.
+/// The maximum number of bodies that one thread compresses at a time. Each takes up to a megabyte;
+/// further bodies are sent uncompressed.
 const ENCODERS: usize = 64;
 
 /// Whether an answer is compressed.
 #[derive(Debug)]
 pub(super) enum Coding {
-    /// It isn't.
+    /// It is not.
     Off,
-    /// Its head will tell. With what the client likes best of ours.
+    /// Decided by its head. Contains the coding that the client prefers among ours.
     Undecided(Option<content::Coding>),
     /// It is.
     On(Box<Coder>),
@@ -37,20 +38,20 @@ pub(super) enum Coding {
 #[derive(Debug)]
 pub(super) struct Coder {
     encoder: Encoder,
-    /// What has not been compressed yet.
+    /// The blocks that are not fully compressed.
     blocks: VecDeque<Vec<u8>>,
-    /// How much of the first of them has been.
+    /// The number of compressed bytes of the first block.
     start: usize,
-    /// How much may come yet, if the handler has said (B3).
+    /// The number of outstanding bytes, if the handler has declared a length (B3).
     left: Option<u64>,
-    /// The handler has given its last block.
+    /// The handler has returned its last block.
     ended: bool,
-    /// Holds a place among the encoders.
+    /// Its permit among the encoders.
     _place: Arc<()>,
 }
 
 impl Coding {
-    /// For a request that a handler is to answer.
+    /// Returns the coding for the response of a handler to this request.
     pub(super) fn of(head: &RequestHead, cx: &Context) -> Self {
         if !cx.settings.compress.handlers {
             return Self::Off;
@@ -59,12 +60,12 @@ impl Coding {
         Self::Undecided(encodings.ranked(content::Coding::BY_SPEED).next())
     }
 
-    /// Whether the answer may have to be changed.
+    /// Returns whether the response may be compressed.
     pub(super) fn may_change(&self) -> bool {
         !matches!(self, Self::Off)
     }
 
-    /// Whether all that the handler gave has been put into the outbox.
+    /// Returns whether all output of the handler is in the outbox.
     pub(super) fn is_idle(&self) -> bool {
         match self {
             Self::Off | Self::Undecided(_) => true,
@@ -74,8 +75,7 @@ impl Coding {
 }
 
 impl Connection {
-    /// Takes what the handler has given, and puts it into the outbox in the form that it goes out
-    /// in.
+    /// Takes the handler's output, compresses it if necessary, and appends it to the outbox.
     pub(super) fn take_coded(&mut self, mut output: Output, cx: &mut Context) -> Progress {
         let Phase::Answering(Source::Call(waiting)) = &mut self.phase else {
             return Progress::Stuck;
@@ -123,7 +123,7 @@ impl Connection {
         self.code_on(output, cx)
     }
 
-    /// Compresses a short body whose end is known, so that its length can be said.
+    /// Compresses a short, complete body, so that the head can declare its length.
     fn put_whole(&mut self, mut coder: Coder, mut output: Output, cx: &mut Context) -> Progress {
         coder.add(std::mem::take(&mut output.blocks));
         let mut coded = Vec::new();
@@ -139,14 +139,14 @@ impl Connection {
             Err(_) => return self.cut(cx),
         }
         if let Some(head) = &mut output.head {
-            // One that is too short promises more than it has, and is cut (B3).
+            // A body that is too short declares more than it has, and its connection is cut (B3).
             head.length = Some(coded.len() as u64 + u64::from(is_short));
         }
         output.blocks.push_back(coded);
         self.put(output, cx)
     }
 
-    /// Goes on with a body that is being compressed.
+    /// Continues to compress a body.
     fn code_on(&mut self, output: Output, cx: &mut Context) -> Progress {
         let is_clear = self.all_sent();
         let Phase::Answering(Source::Call(waiting)) = &mut self.phase else {
@@ -162,7 +162,7 @@ impl Connection {
         }
         if output.ended {
             coder.ended = true;
-            // It may still have its `close` to run; nobody waits for that.
+            // The call may still run its `close`; the connection doesn't wait for that.
             cx.calls.detach(waiting.call);
         }
         if !is_clear {
@@ -183,7 +183,7 @@ impl Connection {
         Progress::Made
     }
 
-    /// All blocks have been compressed and sent.
+    /// Ends the body after all blocks are compressed and sent.
     fn end_coded(&mut self, cx: &mut Context) -> Progress {
         let Phase::Answering(Source::Call(waiting)) = &mut self.phase else {
             return Progress::Stuck;
@@ -203,7 +203,7 @@ impl Connection {
         Progress::Made
     }
 
-    /// Gives the answer up: it can't be compressed any further, for want of memory.
+    /// Abandons the response because compression has run out of memory.
     fn cut(&mut self, cx: &mut Context) -> Progress {
         self.leave_call(cx);
         self.phase = Phase::Closing(CloseReason::AnswerUnfinished);
@@ -212,7 +212,7 @@ impl Connection {
 }
 
 impl Coder {
-    /// Takes blocks, but for what is more than was promised; says whether there was more.
+    /// Adds blocks up to the declared length. Returns whether there was more.
     fn add(&mut self, blocks: VecDeque<Vec<u8>>) -> bool {
         let mut is_overlong = false;
         for mut block in blocks {
@@ -229,7 +229,7 @@ impl Coder {
         is_overlong
     }
 
-    /// Compresses some more; none if there is nothing.
+    /// Compresses the next slice; `None` if there is no data.
     fn next_slice(&mut self) -> Option<std::io::Result<Vec<u8>>> {
         let block = self.blocks.front()?;
         let end = block.len().min(self.start.saturating_add(SLICE_BYTES));
@@ -244,7 +244,7 @@ impl Coder {
     }
 }
 
-/// The length of a body, in bytes, as far as it can be told when its head is sent.
+/// Returns the length of a body, in bytes, if it is known when the head is sent.
 fn whole_length(head: &Head, blocks: &VecDeque<Vec<u8>>, ended: bool) -> Option<u64> {
     let given = || blocks.iter().map(|block| block.len() as u64).sum();
     head.length.or_else(|| ended.then(given))

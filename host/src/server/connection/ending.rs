@@ -1,4 +1,4 @@
-//! Sending what waits to be sent, and the ways in which an answer and a connection end.
+//! Sending queued data, and the ways in which a response and a connection end.
 
 use std::net::Shutdown;
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use crate::server::record::Record;
 use crate::server::refusal;
 use crate::server::transport::Workspace;
 
-/// What a client is told whose request's body was not here in time.
+/// The error text for a request body that did not arrive in time.
 const OVERDUE_BODY: &str = "the request's body took too long";
 
 impl Connection {
@@ -33,7 +33,7 @@ impl Connection {
         if let Some(record) = &mut self.record {
             record.bytes += sent;
         }
-        // What TLS held back counts when it leaves.
+        // Data that TLS held back counts when it leaves.
         let left = waiting.saturating_sub(self.transport.waiting_bytes()) as u64;
         if sent.max(left) > 0 {
             let allowance = cx.settings.limits.write_allowance();
@@ -69,12 +69,12 @@ impl Connection {
         }
     }
 
-    /// Whether nothing waits to be sent.
+    /// Returns whether no data is waiting to be sent.
     pub(super) fn all_sent(&self) -> bool {
         self.outbox.is_empty() && self.transport.waiting_bytes() == 0
     }
 
-    /// The last byte of an answer has left.
+    /// Ends the response after its last byte is sent.
     pub(super) fn end_answer(&mut self, cx: &mut Context) {
         self.log(cx);
         self.phase = match self.http.next_step(cx.now) {
@@ -83,10 +83,10 @@ impl Connection {
         };
     }
 
-    /// Ends the connection as its reason asks for, now that everything has been sent.
+    /// Ends the connection in the way its reason requires, after everything is sent.
     pub(super) fn close(&mut self, reason: CloseReason, now: Instant) -> Progress {
         if !reason.cuts_answer() && self.transport.close() {
-            // Its last word has to leave yet.
+            // The close_notify must be sent first.
             return Progress::Made;
         }
         self.phase = if reason.cuts_answer() {
@@ -100,7 +100,7 @@ impl Connection {
         Progress::Made
     }
 
-    /// Has the client see a broken connection, where an orderly end would pass for a whole answer.
+    /// Resets the connection, where an orderly close would make a truncated response look complete.
     pub(super) fn reset(&self) {
         let socket = socket2::SockRef::from(self.transport.socket());
         if let Err(error) = socket.set_linger(Some(Duration::ZERO)) {
@@ -108,7 +108,7 @@ impl Connection {
         }
     }
 
-    /// Gives up on the client: its answer can't reach it.
+    /// Abandons the client: its response can't reach it.
     pub(super) fn abandon(&mut self, cx: &mut Context, why: &'static str) {
         self.leave_call(cx);
         if let Some(record) = &mut self.record {
@@ -118,15 +118,16 @@ impl Connection {
         self.phase = Phase::Closed;
     }
 
-    /// Tells a handler that is at work for this connection that its client has gone.
+    /// Notifies the running handler, if any, that the client has gone.
     pub(super) fn leave_call(&self, cx: &mut Context) {
         if let Phase::Answering(Source::Call(waiting)) = &self.phase {
             cx.calls.leave(waiting.call);
         }
     }
 
-    /// Tells the client that its address has its number of connections, and closes. Under TLS there
-    /// is no word for that before a handshake, which would be a way to keep the connection.
+    /// Rejects the connection because its address is at its limit, and closes it. TLS has no
+    /// message for that before a handshake, and a handshake would let the client keep the
+    /// connection.
     pub(in crate::server) fn refuse(&mut self, cx: &mut Context) {
         if self.transport.scheme() == Scheme::Https {
             self.phase = Phase::Closed;
@@ -142,8 +143,8 @@ impl Connection {
         self.phase = Phase::Closing(CloseReason::Refused);
     }
 
-    /// The time for the whole request is up. An answer that hasn't begun is an error's: the
-    /// client's where its body is still being waited for. One that has is cut.
+    /// Ends a request that has exceeded its total time. If the response has not started, sends an
+    /// error, which blames the client while its body is outstanding. A started response is cut.
     pub(super) fn overdue(&mut self, cx: &mut Context) {
         if let Some(record) = &mut self.record {
             record.deadline = None;
@@ -163,13 +164,13 @@ impl Connection {
                 return;
             }
         };
-        // The rest of its body, if there is one, is not waited for either.
+        // The rest of the body, if any, is not read either.
         self.http.stop();
         let answer = cx.error(status, why);
         self.queue(answer, cx);
     }
 
-    /// Writes the access log's line, if a request is still without one.
+    /// Writes the access log line of a request that has none yet.
     pub(in crate::server) fn log(&mut self, cx: &mut Context) {
         if let Some(record) = self.record.take() {
             cx.log(record.client.unwrap_or(self.peer), &record);

@@ -1,5 +1,5 @@
-//! Answers that a handler gives: body bytes go in, head and blocks come out, as far as both sides
-//! can take them.
+//! Responses of handlers: transfers body data in, and head and blocks out, as far as both sides
+//! accept them.
 
 use super::{Connection, Phase, Progress, Source};
 use crate::gateway::{Failure, Head, InputError, Output};
@@ -7,14 +7,14 @@ use crate::http1::{BodyLength, BodyProgress, CloseReason, Finish, ResponseHead};
 use crate::server::context::Context;
 
 impl Connection {
-    /// Carries body bytes to the handler and blocks to the client, as far as both can take them.
+    /// Transfers body data to the handler and blocks to the client, as far as both accept them.
     pub(super) fn exchange(&mut self, cx: &mut Context) -> Progress {
         let fed = self.feed(cx);
         let drained = self.take_output(cx);
         if fed == Progress::Made { fed } else { drained }
     }
 
-    /// Hands over what has arrived of the request's body.
+    /// Passes the received part of the request body to the handler.
     pub(super) fn feed(&mut self, cx: &mut Context) -> Progress {
         let Phase::Answering(Source::Call(waiting)) = &mut self.phase else {
             return Progress::Stuck;
@@ -45,8 +45,8 @@ impl Connection {
                 waiting.body_done = true;
                 waiting.exchange.end_body(Err(InputError::from(error)));
                 if !waiting.head_sent {
-                    // The client is told what is wrong with its body, whatever the handler makes
-                    // of it.
+                    // The client receives the error in its body, whatever the handler does about
+                    // it.
                     let call = waiting.call;
                     cx.calls.leave(call);
                     let answer = cx.error(error.status(), error.why());
@@ -57,7 +57,7 @@ impl Connection {
         }
     }
 
-    /// Takes what the handler has given, and puts it into the outbox.
+    /// Takes the handler's output and appends it to the outbox.
     pub(super) fn take_output(&mut self, cx: &mut Context) -> Progress {
         let Phase::Answering(Source::Call(waiting)) = &mut self.phase else {
             return Progress::Stuck;
@@ -69,7 +69,7 @@ impl Connection {
         self.put(output, cx)
     }
 
-    /// Puts what the handler has given into the outbox, as it is.
+    /// Appends the handler's output to the outbox, unchanged.
     pub(super) fn put(&mut self, output: Output, cx: &mut Context) -> Progress {
         let Phase::Answering(Source::Call(waiting)) = &mut self.phase else {
             return Progress::Stuck;
@@ -90,13 +90,13 @@ impl Connection {
         } else if self.all_sent()
             && let Phase::Answering(Source::Call(waiting)) = &self.phase
         {
-            // Blocks of which nothing is to be sent (B5) have left as soon as they were taken.
+            // Blocks that are not sent at all (B5) count as sent when taken.
             waiting.exchange.sent();
         }
         progress
     }
 
-    /// Puts a block into the outbox, framed.
+    /// Appends a block to the outbox, with framing.
     pub(super) fn put_block(&mut self, block: Vec<u8>, cx: &mut Context) {
         let frame = self
             .http
@@ -134,10 +134,10 @@ impl Connection {
         self.start_response(&response, length, cx);
     }
 
-    /// The handler has given its last block.
+    /// Ends the response after the handler's last block.
     pub(super) fn end_output(&mut self, cx: &mut Context) {
         if let Phase::Answering(Source::Call(waiting)) = &self.phase {
-            // It may still have its `close` to run; nobody waits for that.
+            // The call may still run its `close`; the connection doesn't wait for that.
             cx.calls.detach(waiting.call);
         }
         match self.http.finish_response(self.outbox.tail(&mut cx.spare)) {
@@ -146,7 +146,7 @@ impl Connection {
         }
     }
 
-    /// The handler has given less than it promised (B3).
+    /// Handles a body that is shorter than declared (B3).
     pub(super) fn answer_short(&mut self) {
         if let Some(record) = &self.record {
             tracing::error!(
@@ -158,8 +158,8 @@ impl Connection {
         self.phase = Phase::Closing(CloseReason::AnswerShort);
     }
 
-    /// The call that this connection waits for has ended without a whole answer.
-    /// `request` is how the error log names it, and so does the access log then.
+    /// Handles the failure of the call that this connection waits for. `request` is the name of the
+    /// request in the error log, and then also in the access log.
     pub(in crate::server) fn call_failed(
         &mut self,
         failure: &Failure,

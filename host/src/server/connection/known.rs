@@ -1,4 +1,4 @@
-//! Answers that are known from the start: pages, redirects, errors.
+//! Responses that are known from the start: pages, redirects, errors.
 
 use super::{Connection, Phase, Source};
 use crate::http1::{BodyLength, Discard, Finish, ResponseHead, Stamp, reason};
@@ -6,8 +6,8 @@ use crate::server::context::Context;
 use crate::static_files::{Answer, Content, Piece};
 
 impl Connection {
-    /// Answers a request at once, without waiting for its body: what is left of it is thrown away
-    /// when the answer is over. A body that is broken as far as it has come is answered as such.
+    /// Answers a request at once, without waiting for its body: the rest of the body is discarded
+    /// after the response. If the received part of the body is malformed, sends that error instead.
     pub(super) fn answer(&mut self, answer: Answer, cx: &mut Context) {
         let answer = match self.http.discard_body() {
             Discard::Failed(error) => cx.error(error.status(), error.why()),
@@ -20,7 +20,7 @@ impl Connection {
         self.queue(answer, cx);
     }
 
-    /// Puts a whole answer into the outbox.
+    /// Appends a complete response to the outbox.
     pub(super) fn queue(&mut self, answer: Answer, cx: &mut Context) {
         let length = answer.body.length();
         let take = {
@@ -38,8 +38,8 @@ impl Connection {
             let size = usize::try_from(length).unwrap_or(usize::MAX);
             self.http.frame(size, tail).take
         };
-        // Nothing is taken of the answer to a HEAD, and of any other all that it was announced
-        // with.
+        // `take` is zero for a response to HEAD; for any other response it is the whole body, as
+        // declared.
         if take > 0 {
             self.push(answer.body, cx);
         }

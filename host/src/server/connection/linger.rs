@@ -1,29 +1,29 @@
-//! A lingering close: the server has ended its side, and reads on for a while so that the answer
-//! is not lost to a reset (RFC 9112 section 9.6).
+//! A lingering close: the server has ended its side, and keeps reading for a while so that a reset
+//! doesn't discard the response (RFC 9112 section 9.6).
 //!
-//! It has three limits: how slowly the client may send, for how long, and how many bytes. So a
-//! client that drips bytes keeps its descriptor for no longer than one that is silent, and one that
-//! floods is cut off.
+//! It has three limits: the client's rate, the time, and the number of bytes. So a client that
+//! sends single bytes keeps its descriptor no longer than a silent one, and a client that floods is
+//! cut off.
 
 use std::time::{Duration, Instant};
 
 use crate::http1::{Allowance, CloseReason, Patience};
 
-/// How long a lingering client may be silent: as long as it takes for the answer to arrive, with
-/// room. All of the time that a client has that is not in the middle of a request's body.
+/// The maximum silence of a client during a lingering close: enough for the response to arrive,
+/// with a margin. It is the total time for a client that is not in the middle of a request body.
 const LINGER_SILENCE: Duration = Duration::from_secs(2);
 
-/// How long a client may go on with a request's body: many clients look for an answer only when all
-/// of it has left. nginx's number.
+/// The maximum time for a client to continue sending a request body: many clients read the response
+/// only after sending all of it. The value of nginx.
 const LINGER_TIME: Duration = Duration::from_secs(30);
 
-/// The rate below which a client that goes on uses up its [`LINGER_SILENCE`], in bytes per second:
-/// an eighth of a slow uplink (1 Mbit/s). Who sends less is not in the middle of an upload that
-/// could end within [`LINGER_TIME`].
+/// The rate below which a sending client uses up its [`LINGER_SILENCE`], in bytes per second: an
+/// eighth of a slow uplink (1 Mbit/s). A slower client could not finish its upload within
+/// [`LINGER_TIME`].
 const LINGER_RATE_BYTES_PER_SECOND: u32 = 16 * 1024;
 
-/// How much a client may send, in bytes: twice the longest body that the server takes by default,
-/// so that one which is too long still gets its 413.
+/// The maximum number of bytes that a client may send: twice the default maximum body, so that a
+/// client with a body that is too long still receives its 413.
 const LINGER_BYTES: u64 = 128 * 1024 * 1024;
 
 const ALLOWANCE: Allowance = Allowance {
@@ -31,7 +31,7 @@ const ALLOWANCE: Allowance = Allowance {
     rate_bytes_per_second: LINGER_RATE_BYTES_PER_SECOND,
 };
 
-/// What is left of a lingering close's limits.
+/// The remaining limits of a lingering close.
 #[derive(Debug)]
 pub(super) struct Linger {
     patience: Patience,
@@ -40,7 +40,8 @@ pub(super) struct Linger {
 }
 
 impl Linger {
-    /// A close for this reason, which has sent its last byte at `now`.
+    /// Creates the limits for a connection that closes for this reason and has sent its last byte
+    /// at `now`.
     pub(super) fn new(reason: CloseReason, now: Instant) -> Self {
         let longest = match reason.leaves_body() {
             true => LINGER_TIME,
@@ -55,14 +56,14 @@ impl Linger {
         }
     }
 
-    /// When it is over, if nothing comes until then.
+    /// Returns when the lingering ends if nothing arrives before.
     pub(super) fn deadline(&self) -> Instant {
         self.patience
             .deadline()
             .map_or(self.end, |at| at.min(self.end))
     }
 
-    /// Takes note of bytes that were thrown away. Returns whether to read on.
+    /// Records discarded bytes. Returns whether to keep reading.
     pub(super) fn received(&mut self, bytes: usize, now: Instant) -> bool {
         let bytes = bytes as u64;
         self.patience.moved(bytes, now, ALLOWANCE);
@@ -71,7 +72,7 @@ impl Linger {
         self.bytes_left > 0 && now < self.deadline()
     }
 
-    /// Reads on for as long as the client may be silent, and no longer: the server stops.
+    /// Reduces the remaining time to the allowed silence, because the server stops.
     pub(super) fn stop(&mut self) {
         self.end = self.deadline();
     }
@@ -87,7 +88,7 @@ mod tests {
         why: "it is malformed",
     });
 
-    /// For how long a client is listened to that sends so many bytes in each interval.
+    /// Returns how long a client is read from if it sends `bytes` bytes per interval.
     fn lasts(reason: CloseReason, bytes: usize, interval: Duration) -> Duration {
         let start = Instant::now();
         let mut now = start;

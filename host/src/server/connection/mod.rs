@@ -1,7 +1,7 @@
-//! One client: its socket, its protocol state, and the request that is being answered.
+//! One client: its socket, its protocol state, and the request in progress.
 //!
-//! Everything that happens to a connection ends in [`Connection::drive`], which goes on until the
-//! socket or the handler has to be waited for:
+//! Every event on a connection leads to [`Connection::drive`], which continues until the connection
+//! must wait for the socket or the handler:
 //!
 //! ```text
 //!            head complete               answer queued and sent
@@ -12,10 +12,10 @@
 //!   Answering ──────────────▶ Closing ──▶ Lingering ──▶ Closed
 //! ```
 //!
-//! Where a proxy announces who its client is, `Opening` comes first.
+//! If a proxy announces its client with a PROXY header, `Opening` comes first.
 //!
-//! Interest in the socket is never changed: it is registered once, edge-triggered, for both
-//! directions, and the two flags `readable` and `writable` remember the edges.
+//! The registration of the socket never changes: it is registered once, edge-triggered, for both
+//! directions, and the flags `readable` and `writable` remember the edges.
 
 mod coded;
 mod ending;
@@ -42,8 +42,8 @@ use crate::registry::Target;
 use coded::Coding;
 use linger::Linger;
 
-/// Steps of one turn, after which other connections get theirs. A step is a read of the socket, a
-/// request or a block of an answer.
+/// The maximum number of steps per turn, after which other connections get theirs. A step is a read
+/// of the socket, a request or a block of a response.
 const STEPS_PER_TURN: u32 = 64;
 
 /// A client's connection.
@@ -59,25 +59,25 @@ pub(super) struct Connection {
     record: Option<Box<Record>>,
     readable: bool,
     writable: bool,
-    /// The client has ended its side: the next reads come to the end.
+    /// The client has ended its side: reads will reach the end.
     ending: bool,
     /// The client has reset the connection.
     broken: bool,
-    /// What is left of our patience with a client that doesn't take its answer.
+    /// The remaining time for a client that doesn't read its response.
     patience: Patience,
     permit: ConnectionPermit,
-    /// It stands among those that have more to do.
+    /// It is queued among the connections with more to do.
     pub(super) in_line: bool,
 }
 
-/// What the requests of a connection are answered with.
+/// The service for the requests of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Service {
     /// The site.
     Site,
-    /// The way to the site by https.
+    /// Redirects to the site by https.
     Redirect,
-    /// That it is the wrong protocol: they came in the clear to where TLS is spoken.
+    /// An error for clients that don't use TLS on a TLS port.
     Refusal,
 }
 
@@ -85,24 +85,24 @@ pub(super) enum Service {
 enum Phase {
     /// Waiting for the header of the PROXY protocol.
     Opening { until: Instant },
-    /// Waiting for a request's head.
+    /// Waiting for a request head.
     Reading,
-    /// A request is being answered.
+    /// A request is in progress.
     Answering(Source),
-    /// The last answer has to leave yet.
+    /// The last response is being sent.
     Closing(CloseReason),
-    /// Our side is closed; what the client still sends is read and thrown away, within limits.
+    /// Our side is closed; further input is read and discarded, within limits.
     Lingering(Box<Linger>),
-    /// To be dropped.
+    /// Ready to be dropped.
     Closed,
 }
 
-/// Where the answer comes from.
+/// The source of the response.
 #[derive(Debug)]
 enum Source {
-    /// A handler is at work.
+    /// A running handler.
     Call(Box<Waiting>),
-    /// All of it is in the outbox.
+    /// The outbox, which contains all of it.
     Queued,
 }
 
@@ -111,28 +111,28 @@ enum Source {
 struct Waiting {
     call: CallId,
     exchange: Arc<Exchange>,
-    /// The request's body has been handed over to its end.
+    /// The whole request body has been passed to the handler.
     body_done: bool,
     head_sent: bool,
     coding: Coding,
 }
 
-/// What the reactor does with a connection after a turn.
+/// What the reactor must do with a connection after a turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Turn {
     /// Wait for the socket, the handler or the deadline.
     Wait,
-    /// Come back soon: there is more to do.
+    /// Drive it again soon: there is more to do.
     Again,
     /// Drop it.
     Drop,
 }
 
-/// Whether a phase has something more to do.
+/// Whether a phase has made progress.
 #[derive(PartialEq, Eq)]
 enum Progress {
     Made,
-    /// It has more to do, when the others have had their turn.
+    /// It has more to do after the others have had their turn.
     Enough,
     Stuck,
 }
@@ -155,7 +155,7 @@ impl Connection {
             phase: Phase::Reading,
             outbox: Outbox::default(),
             record: None,
-            // The first bytes often come with the connection; an attempt tells.
+            // The first bytes often arrive with the connection, so try a read.
             readable: true,
             writable: true,
             ending: false,
@@ -170,7 +170,7 @@ impl Connection {
         self.transport.socket_mut()
     }
 
-    /// Takes note of what the socket is ready for.
+    /// Records the readiness of the socket.
     pub(super) fn ready(&mut self, event: &mio::event::Event) {
         self.readable |= event.is_readable();
         self.writable |= event.is_writable();
@@ -178,7 +178,7 @@ impl Connection {
         self.broken |= event.is_error();
     }
 
-    /// When this connection has to be looked at, if nothing happens until then.
+    /// Returns when to check this connection if nothing happens before.
     pub(super) fn deadline(&self) -> Option<Instant> {
         let write = self.patience.deadline();
         let whole = self.record.as_ref().and_then(|record| record.deadline);
@@ -192,13 +192,13 @@ impl Connection {
         [read, write, whole, handshake].into_iter().flatten().min()
     }
 
-    /// Acts on the deadline.
+    /// Acts on an expired deadline.
     pub(super) fn expire(&mut self, cx: &mut Context) {
         let now = cx.now;
         let is_over = |deadline: Option<Instant>| deadline.is_some_and(|at| now >= at);
         if is_over(self.patience.deadline()) && !self.takes_some(cx) {
             self.abandon(cx, "the client takes nothing, or too little");
-            // What the kernel still holds for it goes as well.
+            // Also discards the data for it in the kernel's buffer.
             self.reset();
             return;
         }
@@ -223,17 +223,17 @@ impl Connection {
         }
     }
 
-    /// Whether the client has taken enough of its answer after all, to be waited for again.
+    /// Returns whether the client has received enough of its response after all to get more time.
     ///
-    /// The kernel says that there is room only when a third of its buffer is free, which can be
-    /// megabytes: more than a slow client may take in the time that it has. So an attempt tells.
+    /// The kernel reports a writable socket only when a third of its buffer is free. That can be
+    /// megabytes, more than a slow client can receive in its time. So this tries to write.
     fn takes_some(&mut self, cx: &mut Context) -> bool {
         self.writable = true;
         self.flush(cx);
         self.patience.deadline().is_none_or(|at| cx.now < at)
     }
 
-    /// Takes no further request.
+    /// Accepts no further request.
     pub(super) fn stop(&mut self) {
         match &mut self.phase {
             Phase::Opening { .. } => self.phase = Phase::Closed,
@@ -243,12 +243,12 @@ impl Connection {
         self.http.stop();
     }
 
-    /// Whether it is in the middle of an answer.
+    /// Returns whether a response is in progress.
     pub(super) fn is_answering(&self) -> bool {
         matches!(self.phase, Phase::Answering(_) | Phase::Closing(_))
     }
 
-    /// Goes on until something has to be waited for, or others should have their turn.
+    /// Runs until the connection must wait, or other connections should get their turn.
     pub(super) fn drive(&mut self, cx: &mut Context) -> Turn {
         for _ in 0..STEPS_PER_TURN {
             let received = self.receive(cx);
@@ -270,10 +270,10 @@ impl Connection {
         Turn::Again
     }
 
-    /// Reads the socket once, if there may be something and somebody wants it.
+    /// Reads the socket once, if data may be available and is wanted.
     fn receive(&mut self, cx: &mut Context) -> Progress {
         if self.broken && self.is_answering() {
-            // Nothing may be wanted of it just now, and so a read would not tell.
+            // No data may be wanted now, so a read would not detect this.
             self.abandon(cx, "the client broke the connection");
             return Progress::Made;
         }
@@ -296,8 +296,8 @@ impl Connection {
         };
         match result {
             Ok(Received::Bytes { more }) => {
-                // A read that leaves room has emptied the socket: what comes later is an edge of
-                // its own. Only the end of the stream comes without one.
+                // A read that doesn't fill the buffer has emptied the socket: later data causes
+                // another edge. Only the end of the stream doesn't.
                 self.readable = more || self.ending;
                 Progress::Made
             }
@@ -326,7 +326,7 @@ impl Connection {
         }
     }
 
-    /// Does what the phase has to do next.
+    /// Runs the next step of the phase.
     fn step(&mut self, cx: &mut Context) -> Progress {
         match &self.phase {
             Phase::Reading => self.read_head(cx),
@@ -336,7 +336,7 @@ impl Connection {
                 Progress::Made
             }
             Phase::Answering(Source::Queued) => {
-                // A client that sends all of its body before it reads would wait for this.
+                // Read the body: a client that sends all of it before it reads would block.
                 let _ = self.http.discard_body();
                 Progress::Stuck
             }
@@ -367,9 +367,9 @@ impl Connection {
             }
             Some(Incoming::Closed(reason)) => {
                 self.phase = match reason {
-                    // The client may be in the middle of a body, its answer on the way.
+                    // The client may be sending a body while its response is on the way.
                     CloseReason::BodyUnread | CloseReason::BodyFailed(_) => Phase::Closing(reason),
-                    // All answers have left, and nothing that came is unanswered.
+                    // All responses are sent, and no received request is unanswered.
                     _ => {
                         self.farewell();
                         Phase::Closed
@@ -380,7 +380,7 @@ impl Connection {
         }
     }
 
-    /// Begins to answer a request.
+    /// Starts the response to a request.
     fn begin(&mut self, head: &Arc<RequestHead>, cx: &mut Context) {
         let has_body = head.body() != RequestBody::None;
         let mut record = Record::new(head.clone(), cx.now);

@@ -1,5 +1,5 @@
-//! What comes before a connection's first request: the header of the PROXY protocol, and TLS that
-//! turns out to be none. And what comes after its last: bytes that nobody wants.
+//! The start of a connection, before its first request: the PROXY header, and plain HTTP on a TLS
+//! port. Also the end, after its last request: input that is discarded.
 
 use std::io::{self, Read};
 
@@ -13,7 +13,7 @@ use crate::server::tls::Failed;
 use crate::server::transport::Received;
 
 impl Connection {
-    /// Has the connection begin with a header of the PROXY protocol.
+    /// Makes the connection expect a PROXY header first.
     pub(in crate::server) fn expect_header(mut self, now: std::time::Instant) -> Self {
         self.phase = Phase::Opening {
             until: now + HEADER_TIMEOUT,
@@ -21,8 +21,8 @@ impl Connection {
         self
     }
 
-    /// Looks for the header, and takes it out of the socket when it is whole. What follows stays
-    /// there, for TLS or HTTP to read.
+    /// Looks for the header, and consumes it from the socket when it is complete. Later bytes
+    /// remain in the socket for TLS or HTTP.
     pub(super) fn read_announcement(&mut self, cx: &mut Context) -> io::Result<Received> {
         let window = cx.scratch.get_mut(..HEADER_BYTES).unwrap_or_default();
         let count = self.transport.socket().peek(window)?;
@@ -30,7 +30,7 @@ impl Connection {
         match header::parse(bytes) {
             Ok(Some((announced, length))) => {
                 let header = cx.scratch.get_mut(..length).unwrap_or_default();
-                // It was just there, so it is there whole.
+                // The peek has shown that the whole header is available.
                 self.transport.socket_mut().read_exact(header)?;
                 if let Announced::Addresses { client, server } = announced {
                     (self.peer, self.local) = (client, server);
@@ -43,10 +43,10 @@ impl Connection {
                 }
                 Ok(Received::Bytes { more: true })
             }
-            // More of it is an edge of its own, as what is here is not taken.
+            // The peeked bytes stay in the socket, so more bytes cause another edge.
             Ok(None) if !self.ending && count > 0 => Err(io::ErrorKind::WouldBlock.into()),
             Ok(None) if count == 0 => {
-                // It has only seen whether somebody listens.
+                // A client that only checks whether the port is open.
                 self.phase = Phase::Closed;
                 Ok(Received::Bytes { more: false })
             }
@@ -55,8 +55,8 @@ impl Connection {
         }
     }
 
-    /// A trusted proxy has not said who its client is. Whatever it sends is not answered: who asks
-    /// for it is not known.
+    /// Closes the connection of a trusted proxy that has not announced its client. Sends no
+    /// response, because the client is unknown.
     fn refuse_header(&mut self, malformed: Malformed) -> io::Result<Received> {
         tracing::warn!(
             "{}: connection from a trusted proxy refused: {}",
@@ -67,19 +67,19 @@ impl Connection {
         Ok(Received::Bytes { more: false })
     }
 
-    /// The client speaks HTTP where TLS is spoken. Its first request is read, to be answered in the
-    /// clear that it is not served.
+    /// Handles a client that speaks plain HTTP on a TLS port. Reads its first request, and responds
+    /// without TLS that it is not served.
     pub(super) fn refuse_clear(&mut self, cx: &mut Context, count: usize) {
         self.service = Service::Refusal;
         let bytes = cx.scratch.get(..count).unwrap_or_default();
         self.http.receive(bytes, cx.now);
     }
 
-    /// TLS can't go on. Its alert says so, if it can still be sent.
+    /// Ends the connection after a TLS failure. Sends the alert, if possible.
     pub(super) fn fail_tls(&mut self, cx: &mut Context, failed: &Failed) {
         tracing::debug!("{}: TLS failed: {}", self.peer, failed.0);
         if let Phase::Answering(_) = &self.phase {
-            // A best effort: an answer was on its way, and can't be whole any more.
+            // A best effort: a response was in progress and can't be completed.
             let _ = self.transport.push();
             self.abandon(cx, "the client broke TLS");
         } else {
@@ -91,15 +91,15 @@ impl Connection {
         }
     }
 
-    /// Says that nothing follows, where nobody waits for anything.
+    /// Sends a close_notify to an idle client.
     pub(super) fn farewell(&mut self) {
         if self.transport.close() {
-            // A client that takes nothing will not miss it.
+            // Best effort: a client that doesn't read won't miss it.
             let _ = self.transport.push();
         }
     }
 
-    /// Reads what a client sends to a connection that has ended, and throws it away.
+    /// Reads and discards input on a connection that has ended.
     pub(super) fn read_rest(&mut self, cx: &mut Context) -> io::Result<Received> {
         let room = cx.scratch.len();
         let count = self.transport.socket_mut().read(&mut cx.scratch)?;

@@ -1,4 +1,4 @@
-//! `Forwarded`, RFC 7239.
+//! The `Forwarded` field, RFC 7239.
 //!
 //! ```text
 //! Forwarded         = 1#forwarded-element
@@ -6,10 +6,10 @@
 //! forwarded-pair    = token "=" ( token / quoted-string )                          section 4
 //! ```
 //!
-//! More is taken than that: spaces around a `;`, and in a value without quotes the characters that
-//! addresses have (`for=192.0.2.1:5000`), since proxies send both. A line that breaks the rules all
-//! the same says nothing, and neither do those before it: where its elements end is not known, and
-//! a client may have begun it.
+//! The parser is more lenient than that: it accepts spaces around a `;` and, in unquoted values,
+//! the characters of addresses (`for=192.0.2.1:5000`), because proxies send both. A malformed line
+//! invalidates itself and all lines before it: the ends of its elements are unknown, and a client
+//! may have written its start.
 
 use std::borrow::Cow;
 
@@ -18,7 +18,7 @@ use wasgi_fields::bytes::is_tchar;
 use super::origin::{HOPS, Hop, Node, node, scheme};
 use crate::http1::RequestHead;
 
-/// What the proxies say, the nearest first; [`HOPS`] of them at most.
+/// Returns the proxies' statements, nearest first; at most [`HOPS`].
 pub(super) fn hops(head: &RequestHead) -> Vec<Hop> {
     let lines: Vec<&[u8]> = head
         .fields()
@@ -39,14 +39,14 @@ pub(super) fn hops(head: &RequestHead) -> Vec<Hop> {
     hops
 }
 
-/// The elements of one line from the left, or none if it breaks the rules.
+/// Returns the elements of one line from the left, or `None` if it is malformed.
 fn elements(line: &[u8]) -> Option<Vec<Hop>> {
     let mut elements = Vec::new();
     let mut rest = line.trim_ascii();
     while !rest.is_empty() {
         let mut hop = Hop::default();
         let mut is_empty = true;
-        // One element: pairs up to a comma or the end.
+        // Parses one element: pairs up to a comma or the end.
         loop {
             rest = rest.trim_ascii_start();
             match rest {
@@ -65,7 +65,7 @@ fn elements(line: &[u8]) -> Option<Vec<Hop>> {
             }
         }
         if !is_empty {
-            // An element that does not say who it is for hides it.
+            // An element without `for` hides the client.
             hop.client.get_or_insert(Node::Hidden);
             elements.push(hop);
         }
@@ -74,7 +74,7 @@ fn elements(line: &[u8]) -> Option<Vec<Hop>> {
     Some(elements)
 }
 
-/// Takes over one pair, unless its name came before in the element (section 4 forbids that).
+/// Stores one pair, unless its name occurred earlier in the element (section 4 forbids that).
 fn take(hop: &mut Hop, name: &[u8], value: &[u8]) -> Option<()> {
     let came_before = if name.eq_ignore_ascii_case(b"for") {
         hop.client.replace(node(value)).is_some()
@@ -90,7 +90,7 @@ fn take(hop: &mut Hop, name: &[u8], value: &[u8]) -> Option<()> {
     (!came_before).then_some(())
 }
 
-/// A token, and what follows it.
+/// Splits a token from the bytes after it.
 fn token(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let end = bytes
         .iter()
@@ -101,7 +101,7 @@ fn token(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
         .filter(|(token, _)| !token.is_empty())
 }
 
-/// A value without its quotes, and what follows it.
+/// Splits a value, without its quotes, from the bytes after it.
 fn value(bytes: &[u8]) -> Option<(Cow<'_, [u8]>, &[u8])> {
     let Some(quoted) = bytes.strip_prefix(b"\"") else {
         let end = bytes

@@ -1,22 +1,22 @@
-//! Networks, as `10.0.0.0/8` and `2001:db8::/32`, and lists of those that are trusted.
+//! Networks such as `10.0.0.0/8` and `2001:db8::/32`.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
-/// A range of IP addresses that have their first bits in common (RFC 4632 section 3.1). A single
-/// address is one as well.
+/// A range of IP addresses with a common prefix (RFC 4632 section 3.1). A single address is a
+/// network, too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Network {
-    /// Its lowest address. IPv4, unless it can't be.
+    /// The lowest address. Stored as IPv4 where possible.
     first: IpAddr,
     prefix_bits: u8,
 }
 
 impl Network {
-    /// Whether `address` is in the network. An IPv4 address is the same one in the form that IPv6
-    /// sockets give it, `::ffff:192.0.2.1`.
+    /// Returns whether the network contains `address`. An IPv4 address and its IPv4-mapped form,
+    /// `::ffff:192.0.2.1`, which IPv6 sockets report, are equal.
     pub fn contains(&self, address: IpAddr) -> bool {
         match (self.first, address.to_canonical()) {
             (IpAddr::V4(first), IpAddr::V4(address)) => {
@@ -31,7 +31,7 @@ impl Network {
         }
     }
 
-    /// The network of `bits` bits that `address` is in.
+    /// Returns the network of `bits` bits that contains `address`.
     fn around(address: IpAddr, bits: u8) -> Self {
         let first = match address {
             IpAddr::V4(address) => {
@@ -53,7 +53,8 @@ impl Network {
 impl FromStr for Network {
     type Err = String;
 
-    /// Strict, as whoever is on this list can say who a client is: no host bits, no short forms.
+    /// Parses strictly, because every address on this list can announce any client: no host bits,
+    /// no short forms.
     fn from_str(text: &str) -> Result<Self, String> {
         let (address, bits) = match text.split_once('/') {
             Some((address, bits)) => (address, Some(bits)),

@@ -1,10 +1,9 @@
-//! Who a request comes from and what it was asked of, as far as proxies that can be trusted say.
+//! The client of a request and the URL that it used, as far as trusted proxies announce them.
 //!
-//! Each proxy on the way adds what it knows to the right of what is there. So the way is walked
-//! from the right: the connection's own peer is known; as long as it is a trusted proxy, what it
-//! added is believed, and the peer that it names is the next one. The first that isn't trusted is
-//! the client, and what stands to the left of it is the client's own word, which counts for
-//! nothing.
+//! Each proxy appends its statement to the right of the existing ones, so the path is followed from
+//! the right. The connection's peer is known. While the peer is a trusted proxy, its statement is
+//! accepted, and the address in it is the next peer. The first untrusted peer is the client.
+//! Statements to the left of it come from the client and are ignored.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -12,43 +11,43 @@ use super::{Fields, Options, forwarded, x_forwarded};
 use crate::gateway::Scheme;
 use crate::http1::{RequestHead, split_authority};
 
-/// The longest way that is looked at, in proxies. Real ones have three or four.
+/// The maximum number of proxies that are followed. Real paths have three or four.
 pub(super) const HOPS: usize = 32;
 
-/// Who a request comes from, and what it was asked of.
+/// The client of a request and the address that it used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::server) struct Origin {
-    /// The client. Its port is 0 where nobody says which it is.
+    /// The client. Its port is 0 if unknown.
     pub(in crate::server) peer: SocketAddr,
-    /// The address that it connected to; the port is the one that it asked for.
+    /// The address that the client connected to, with the port that it requested.
     pub(in crate::server) local: SocketAddr,
     pub(in crate::server) scheme: Scheme,
-    /// The host that it asked for, without its port, where a proxy says so.
+    /// The host that the client requested, without port, if a proxy announces it.
     pub(in crate::server) host: Option<Vec<u8>>,
 }
 
-/// What one proxy says.
+/// The statement of one proxy.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Hop {
     pub(super) client: Option<Node>,
     pub(super) scheme: Option<Scheme>,
-    /// The request's authority, as the client sent it: any bytes.
+    /// The authority of the request as the client sent it: any bytes.
     pub(super) authority: Option<Vec<u8>>,
     pub(super) port: Option<u16>,
 }
 
-/// Who a proxy got a request from.
+/// The peer of a proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Node {
-    /// This one.
+    /// A known address and port.
     Address(IpAddr, Option<u16>),
-    /// It does not say.
+    /// Not announced.
     Hidden,
 }
 
 impl Origin {
-    /// What `head` says of itself, on a connection between these two: the proxies on its way
-    /// included, if the last one is trusted.
+    /// Returns the origin of `head` on a connection between these two addresses. Follows the
+    /// proxies if the last one is trusted.
     pub(in crate::server) fn of(
         head: &RequestHead,
         peer: SocketAddr,
@@ -73,11 +72,11 @@ impl Origin {
         origin
     }
 
-    /// Goes along the hops, of which the first is the nearest.
+    /// Follows the hops, of which the first is the nearest.
     fn walk(&mut self, hops: &[Hop], options: &Options) {
         let mut said = Hop::default();
         for hop in hops {
-            // What the farther one does not say, the nearer one may have.
+            // If the farther proxy omits a value, the nearer one's applies.
             said.scheme = hop.scheme.or(said.scheme);
             said.authority = hop.authority.clone().or(said.authority);
             said.port = hop.port.or(said.port);
@@ -92,7 +91,7 @@ impl Origin {
         self.take(&said);
     }
 
-    /// Takes over what is said of the request.
+    /// Applies a proxy's statement about the request.
     fn take(&mut self, said: &Hop) {
         if let Some(scheme) = said.scheme {
             self.scheme = scheme;
@@ -103,7 +102,7 @@ impl Origin {
         if let Some(port) = port {
             self.local.set_port(port);
         } else if authority.is_some() || said.scheme.is_some() {
-            // An address without a port is one with the scheme's.
+            // An authority without a port means the scheme's default.
             self.local.set_port(match self.scheme {
                 Scheme::Http => 80,
                 Scheme::Https => 443,
@@ -112,7 +111,7 @@ impl Origin {
     }
 }
 
-/// `http` or `https`, in any case.
+/// Parses `http` or `https`. Ignores case.
 pub(super) fn scheme(text: &[u8]) -> Option<Scheme> {
     if text.eq_ignore_ascii_case(b"https") {
         Some(Scheme::Https)
@@ -123,8 +122,8 @@ pub(super) fn scheme(text: &[u8]) -> Option<Scheme> {
     }
 }
 
-/// An address, with or without a port: `192.0.2.1`, `192.0.2.1:5000`, `[2001:db8::1]:5000`, and
-/// `2001:db8::1`, which only some of the fields may have. Hidden if it is none.
+/// Parses an address with or without a port: `192.0.2.1`, `192.0.2.1:5000`, `[2001:db8::1]:5000`,
+/// and `2001:db8::1`, which only some of the fields allow. Returns `Hidden` for anything else.
 pub(super) fn node(text: &[u8]) -> Node {
     let parse = |text: &str| {
         if let Ok(address) = text.parse() {
@@ -144,7 +143,7 @@ pub(super) fn node(text: &[u8]) -> Node {
                 (IpAddr::V4(host.parse().ok()?), port)
             }
         };
-        // `_http` and the like stand for a port that is not told (RFC 7239 section 6).
+        // `_http` and similar names stand for an undisclosed port (RFC 7239 section 6).
         let port = if port.starts_with('_') {
             None
         } else if port.bytes().all(|byte| byte.is_ascii_digit()) {

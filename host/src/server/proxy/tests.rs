@@ -1,4 +1,4 @@
-//! What requests that come through proxies say of their clients.
+//! The origin of requests through proxies.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -35,7 +35,7 @@ fn head(fields: &[&str]) -> Arc<RequestHead> {
     }
 }
 
-/// Client, scheme, and host and port if they are not the connection's own.
+/// Returns client and scheme, and host and port if they differ from the connection's.
 fn origin(peer: &str, kind: Fields, fields: &[&str]) -> String {
     let origin = Origin::of(
         &head(fields),
@@ -79,7 +79,7 @@ fn a_stranger_is_not_believed_a_word() {
         assert_eq!(origin("192.0.2.1", kind, &fields), "192.0.2.1:5000");
     }
     assert_eq!(origin("10.0.0.1", Fields::None, &fields), "10.0.0.1:5000");
-    // A trusted proxy sets one kind of field, and passes the other on as it came.
+    // A trusted proxy sets one kind of field and forwards the other unchanged.
     assert_eq!(
         origin("10.0.0.1", Fields::XForwarded, &fields[4..]),
         "10.0.0.1:5000"
@@ -111,10 +111,10 @@ fn x_forwarded() {
             (&["X-Forwarded-For: 192.0.2.1:77"], "192.0.2.1:77"),
             (&["X-Forwarded-For: 2001:db8::1"], "2001:db8::1"),
             (&["X-Forwarded-For: [2001:db8::1]:7"], "[2001:db8::1]:7"),
-            // The client's own word is to the left of the client.
+            // Addresses to the left of the client are the client's own statement.
             (&["X-Forwarded-For: 1.2.3.4, 192.0.2.1"], "192.0.2.1"),
             (&["X-Forwarded-For: 10.9.9.9, 192.0.2.1"], "192.0.2.1"),
-            // Trusted ones are walked through, in one line or several.
+            // Trusted proxies are followed, in one line or several.
             (
                 &["X-Forwarded-For: 1.2.3.4, 192.0.2.1, 10.0.0.3,10.0.0.2"],
                 "192.0.2.1",
@@ -127,9 +127,9 @@ fn x_forwarded() {
                 ],
                 "192.0.2.1",
             ),
-            // Trusted ones all the way: the farthest is the client.
+            // All proxies are trusted: the farthest is the client.
             (&["X-Forwarded-For: 10.0.0.3, 10.0.0.2"], "10.0.0.3"),
-            // What is no address ends the way.
+            // The path ends at an invalid address.
             (&["X-Forwarded-For: unknown"], "10.0.0.1:5000"),
             (
                 &["X-Forwarded-For: 192.0.2.1, nonsense, 10.0.0.2"],
@@ -139,8 +139,8 @@ fn x_forwarded() {
             (&["X-Forwarded-For:"], "10.0.0.1:5000"),
             (&["X-Forwarded-For: 192.0.2.1:x"], "10.0.0.1:5000"),
             (&["X-Forwarded-For: 192.0.2.1:65536"], "10.0.0.1:5000"),
-            // The rest: of lists as long as the addresses', what goes with the client; of others,
-            // what the nearest proxy says.
+            // Other fields: a list as long as the addresses' has one entry per proxy; of any other,
+            // the nearest proxy's entry applies.
             (&["X-Forwarded-Proto: https"], "10.0.0.1:5000 https :443"),
             (&["X-Forwarded-Proto: HTTPS"], "10.0.0.1:5000 https :443"),
             (&["X-Forwarded-Proto: gopher"], "10.0.0.1:5000"),
@@ -234,7 +234,7 @@ fn forwarded() {
             ),
             (&["Forwarded: for=_hidden, for=10.0.0.2"], "10.0.0.2"),
             (&["Forwarded: proto=https"], "10.0.0.1:5000 https :443"),
-            // What breaks the rules says nothing, and nor does what is to the left of it.
+            // A malformed element invalidates itself and all to the left.
             (&["Forwarded: for=192.0.2.1;for=192.0.2.2"], "10.0.0.1:5000"),
             (&["Forwarded: for"], "10.0.0.1:5000"),
             (&["Forwarded: for="], "10.0.0.1:5000"),

@@ -1,20 +1,20 @@
-//! `X-Forwarded-For`, `-Proto`, `-Host`, `-Port`: no standard, but what proxies send.
+//! `X-Forwarded-For`, `-Proto`, `-Host`, `-Port`: not standardized, but used by most proxies.
 //!
-//! Each is a list, to which a proxy adds at the right; many set the last three anew instead. So of
-//! these, a list that is as long as the list of addresses is taken to go with it, and of any other,
-//! what stands at the right is the nearest proxy's word.
+//! Each is a list to which a proxy appends at the right; many proxies replace the last three
+//! instead. So if one of these lists is as long as the list of addresses, its entries correspond to
+//! the addresses. Of any other list, the rightmost entry is the nearest proxy's.
 
 use super::origin::{HOPS, Hop, Node, node, scheme};
 use crate::http1::RequestHead;
 
-/// What the proxies say, the nearest first; [`HOPS`] of them at most.
+/// Returns the proxies' statements, nearest first; at most [`HOPS`].
 pub(super) fn hops(head: &RequestHead) -> Vec<Hop> {
     let addresses = list(head, "x-forwarded-for");
     let schemes = list(head, "x-forwarded-proto");
     let hosts = list(head, "x-forwarded-host");
     let ports = list(head, "x-forwarded-port");
     let count = addresses.len();
-    // A request without addresses may say the rest all the same.
+    // A request without addresses may still have the other fields.
     let mut hops = vec![Hop::default(); count.max(1)];
     for (index, hop) in hops.iter_mut().enumerate() {
         hop.client = Some(addresses.get(index).map_or(Node::Hidden, |text| node(text)));
@@ -25,7 +25,7 @@ pub(super) fn hops(head: &RequestHead) -> Vec<Hop> {
     hops
 }
 
-/// The elements of a list field, from the right; [`HOPS`] of them at most.
+/// Returns the elements of a list field, from the right; at most [`HOPS`].
 fn list<'a>(head: &'a RequestHead, name: &str) -> Vec<&'a [u8]> {
     let mut elements: Vec<&[u8]> = Vec::new();
     for (field, value) in head.fields() {
@@ -38,7 +38,7 @@ fn list<'a>(head: &'a RequestHead, name: &str) -> Vec<&'a [u8]> {
     elements
 }
 
-/// What a list says of the hop at `index`, of `count`.
+/// Returns the entry of a list for the hop at `index`, of `count`.
 fn at<'a>(list: &[&'a [u8]], index: usize, count: usize) -> Option<&'a [u8]> {
     let index = if list.len() == count { index } else { 0 };
     list.get(index).copied()

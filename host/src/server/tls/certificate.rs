@@ -1,5 +1,4 @@
-//! The certificate and its key: where they come from, and how they are replaced while connections
-//! are served.
+//! The certificate and its key: loading them, and replacing them while connections are served.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -14,25 +13,26 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
-/// The largest file that is read, in bytes: a chain of a hundred certificates, or a wrong file.
+/// The maximum file size, in bytes. It allows for a hundred certificates; a larger file is a
+/// mistake.
 const FILE_BYTES: u64 = 1024 * 1024;
 
-/// The two files.
+/// The paths of the certificate and the key.
 #[derive(Clone, Debug)]
 pub(super) struct Files {
     pub(super) cert: PathBuf,
     pub(super) key: PathBuf,
 }
 
-/// What tells one state of the files from another.
+/// Identifies a version of the files.
 pub(super) type Stamp = [Option<(u64, u64, SystemTime)>; 2];
 
 impl Files {
-    /// Reads the certificate chain and the key, and sees that they belong together.
+    /// Loads the certificate chain and the key, and checks that they match.
     ///
     /// # Errors
     ///
-    /// Fails when a file can't be read, is not in PEM form, or the two are not each other's.
+    /// Fails if a file can't be read or is not in PEM format, or if the two don't match.
     pub(super) fn load(&self) -> anyhow::Result<CertifiedKey> {
         let cert = read(&self.cert)?;
         let shown = self.cert.display();
@@ -50,10 +50,10 @@ impl Files {
             .with_context(|| format!("{shown}: not a usable key for {}", self.cert.display()))
     }
 
-    /// The state that the files are in. One that is not there has none.
+    /// Returns the stamp of the files; `None` for a missing file.
     pub(super) fn stamp(&self) -> Stamp {
         [&self.cert, &self.key].map(|path| {
-            // Through links: certificates are commonly replaced by pointing one elsewhere.
+            // Follows symbolic links: certificates are commonly replaced by changing a link.
             let metadata = fs::metadata(path).ok()?;
             Some((metadata.ino(), metadata.len(), metadata.modified().ok()?))
         })
@@ -69,7 +69,7 @@ fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     fs::read(path).with_context(|| format!("could not read {shown}"))
 }
 
-/// Hands the current certificate to each handshake.
+/// Provides the current certificate to each handshake.
 #[derive(Debug)]
 pub(super) struct Current(RwLock<Arc<CertifiedKey>>);
 
@@ -78,7 +78,7 @@ impl Current {
         Self(RwLock::new(Arc::new(key)))
     }
 
-    /// From now on, handshakes have this one. The lock is held for one assignment.
+    /// Sets the certificate for later handshakes. The lock is held for one assignment.
     pub(super) fn replace(&self, key: CertifiedKey) {
         let key = Arc::new(key);
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = key;
@@ -93,7 +93,7 @@ impl Current {
 }
 
 impl ResolvesServerCert for Current {
-    /// There is one for all names: a client that asked for another will say so.
+    /// Returns the one certificate for all names: a client that expects another name fails.
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         Some(self.get())
     }

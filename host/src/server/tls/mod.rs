@@ -1,11 +1,11 @@
-//! TLS: what is served with it, with which certificate, and how that is replaced.
+//! TLS: the configuration, the certificate, and its replacement.
 //!
 //! - [`Options`]: `[tls]` in `wasgi.toml`.
-//! - `certificate`: the files, and the certificate that is in use.
-//! - `watch`: the thread that notices when the files change.
+//! - `certificate`: the files, and the current certificate.
+//! - `watch`: the thread that detects changes of the files.
 //! - `session`: one connection, without its socket.
 //!
-//! The protocol is rustls's, versions 1.2 and 1.3. There is no socket in here.
+//! rustls implements the protocol, versions 1.2 and 1.3. This module doesn't use sockets.
 
 mod certificate;
 mod session;
@@ -27,37 +27,37 @@ pub(super) use self::session::{
 };
 use self::watch::Watch;
 
-/// How long a client may take for its handshake, from its connection on: two or three round trips,
-/// each with room for a lost packet.
+/// The time for a client's handshake, from the start of its connection: two or three round trips,
+/// each with time for a lost packet.
 pub(super) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The protocols that are spoken inside (RFC 7301). A client that offers others only is refused.
+/// The supported application protocols (RFC 7301). A client that offers only others is rejected.
 const PROTOCOLS: [&[u8]; 2] = [b"http/1.1", b"http/1.0"];
 
-/// Whether and how to speak TLS: `[tls]` in `wasgi.toml`.
+/// Whether and how to use TLS: `[tls]` in `wasgi.toml`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Options {
-    /// The certificate, with the intermediate ones after it, in PEM form. It is read anew when it
-    /// changes. Default: none, and no TLS.
+    /// The certificate, followed by the intermediate ones, in PEM format. It is reloaded when it
+    /// changes. Default: none, without TLS.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cert: Option<PathBuf>,
-    /// The certificate's private key, in PEM form. Default: none.
+    /// The private key of the certificate, in PEM format. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<PathBuf>,
-    /// Where to listen in the clear as well, to send everybody on to https. Default: nowhere.
+    /// An additional listening address without TLS, which redirects to https. Default: none.
     #[serde(
         with = "super::addr::optional",
         skip_serializing_if = "Option::is_none"
     )]
     pub redirect_http: Option<SocketAddr>,
-    /// The port that clients are sent on to, if they reach this server by another one than it
-    /// listens on. Default: the one that it listens on.
+    /// The port in redirects, if clients reach this server by another port than the one it listens
+    /// on. Default: the listening port.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub redirect_port: Option<u16>,
 }
 
-/// TLS as it is served: the settings for each connection, and the thread that keeps them fresh.
+/// TLS in operation: the configuration for each connection, and the thread that updates it.
 #[derive(Debug)]
 pub(super) struct Tls {
     pub(super) config: Arc<ServerConfig>,
@@ -65,18 +65,18 @@ pub(super) struct Tls {
 }
 
 impl Options {
-    /// Whether TLS is asked for.
+    /// Returns whether TLS is enabled.
     pub fn is_on(&self) -> bool {
         self.cert.is_some() || self.key.is_some()
     }
 }
 
 impl Tls {
-    /// Loads the certificate, if there is to be one, and watches it from then on.
+    /// Loads the certificate, if one is configured, and watches it.
     ///
     /// # Errors
     ///
-    /// Fails when a file is missing or no good, or the options don't go together.
+    /// Fails if a file is missing or invalid, or the options are inconsistent.
     pub(super) fn start(options: &Options) -> anyhow::Result<Option<Self>> {
         let files = match (&options.cert, &options.key) {
             (Some(cert), Some(key)) => Files {
@@ -90,7 +90,7 @@ impl Tls {
             }
             (None, None) => return Ok(None),
         };
-        // First the stamp, then the files: what changes in between is noticed.
+        // Take the stamp before reading the files, so that a change in between is detected.
         let stamp = files.stamp();
         let current = Arc::new(Current::new(files.load()?));
         Ok(Some(Self {
@@ -100,7 +100,7 @@ impl Tls {
     }
 }
 
-/// The settings for all connections.
+/// Returns the configuration for all connections.
 fn config(current: Arc<Current>) -> anyhow::Result<ServerConfig> {
     let provider = Arc::new(ring::default_provider());
     let mut config = ServerConfig::builder_with_provider(provider)
@@ -109,8 +109,8 @@ fn config(current: Arc<Current>) -> anyhow::Result<ServerConfig> {
         .with_no_client_auth()
         .with_cert_resolver(current);
     config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
-    // Clients come back with a ticket that holds all there is to know of their session: nothing is
-    // kept here, and reactors share no table.
+    // Session tickets contain the whole session state: the server stores nothing, and reactors
+    // share no table.
     config.ticketer = ring::Ticketer::new().context("no key for session tickets")?;
     config.session_storage = Arc::new(NoServerSessionStorage {});
     Ok(config)

@@ -1,9 +1,8 @@
-//! One TLS connection without its socket: records go in, plaintext comes out, and the other way
-//! round. rustls does the work; this is where its states are gone through, and where what is on its
-//! way is kept.
+//! One TLS connection without its socket: records go in and plaintext comes out, and vice versa.
+//! rustls implements the protocol; this module steps through its states and keeps data in transit.
 //!
-//! Between two requests nothing is: records are read into the reactor's buffer and sealed in
-//! another of its buffers, and only what did not come whole, or did not leave whole, is kept here.
+//! Between two requests, a session keeps no data. Records are read into a buffer of the reactor and
+//! sealed in another. The session keeps only partially received and partially sent records.
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,73 +17,73 @@ use rustls::unbuffered::{
 /// The plaintext of a full record, in bytes (RFC 8446 section 5.1).
 pub(in crate::server) const RECORD_BYTES: usize = 16 * 1024;
 
-/// Plaintext that is sealed at a time, in bytes: four full records, as much as a socket commonly
-/// takes.
+/// The maximum plaintext to seal at a time, in bytes: four full records, as much as a socket
+/// commonly accepts.
 pub(in crate::server) const SEAL_BYTES: usize = 4 * RECORD_BYTES;
 
-/// What sealing adds to a record at most, in bytes: 5 of header, 8 of nonce and 16 of tag in TLS
-/// 1.2, 22 in TLS 1.3.
+/// The maximum overhead of a sealed record, in bytes: 5 for the header, 8 for the nonce and 16 for
+/// the tag in TLS 1.2, 22 in TLS 1.3.
 const RECORD_OVERHEAD_BYTES: usize = 32;
 
-/// Room for the announcement of new keys, which may go before a record, in bytes.
+/// Space for a key update message, which can precede a record, in bytes.
 const KEY_UPDATE_BYTES: usize = 64;
 
-/// Where records are sealed to, in bytes.
+/// The size of the buffer for sealed records, in bytes.
 pub(in crate::server) const SEALED_BYTES: usize =
     SEAL_BYTES + 4 * RECORD_OVERHEAD_BYTES + KEY_UPDATE_BYTES;
 
-/// Records of the client that may be here without being whole, in bytes. A certificate chain of a
-/// client would be the only long message; hellos have half a kilobyte to two.
+/// The maximum size of incomplete client records, in bytes. Only a client's certificate chain would
+/// be a long message; hellos have half a kilobyte to two.
 pub(in crate::server) const HELD_BYTES: usize = 32 * 1024;
 
-/// Room for a `close_notify`, in bytes: it has 24 to 31.
+/// Space for a `close_notify`, in bytes: it has 24 to 31.
 const CLOSE_NOTIFY_BYTES: usize = 64;
 
-/// One TLS connection, seen from the server.
+/// The server side of one TLS connection.
 pub(in crate::server) struct Session {
     tls: UnbufferedServerConnection,
-    /// The client's records that are not whole yet. At most [`HELD_BYTES`].
+    /// Incomplete client records. At most [`HELD_BYTES`].
     held: Vec<u8>,
-    /// Our records that have not left yet, of which `left` bytes have.
+    /// Server records to send. The first `left` bytes have been sent.
     outgoing: Vec<u8>,
     left: usize,
-    /// When the handshake has to be over.
+    /// The deadline of the handshake.
     deadline: Instant,
     phase: Phase,
 }
 
-/// How far a session has come.
+/// The phase of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    /// No byte has come.
+    /// No byte has arrived.
     New,
-    /// The client is not known to be done with the handshake.
+    /// The handshake is not complete.
     Handshake,
-    /// Requests and answers.
+    /// Requests and responses.
     Open,
-    /// Ours was the last word: an alert or a `close_notify`.
+    /// The server has sent its last record: an alert or a `close_notify`.
     Ended,
 }
 
-/// What came of the client's records.
+/// The result of processing client records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::server) enum Opened {
-    /// More may come.
+    /// More may follow.
     Open,
     /// The client has ended its side.
     Ended,
 }
 
-/// Why a session can't go on. An alert that says so to the client is on its way.
+/// Why a session failed. An alert for the client is queued.
 #[derive(Debug)]
 pub(in crate::server) struct Failed(pub(in crate::server) String);
 
 impl Session {
-    /// A session that has until `deadline` for its handshake.
+    /// Creates a session with `deadline` as the end of its handshake.
     ///
     /// # Errors
     ///
-    /// Fails where the configuration can't be served with.
+    /// Fails if the configuration is unusable.
     pub(in crate::server) fn new(
         config: Arc<ServerConfig>,
         deadline: Instant,
@@ -99,7 +98,7 @@ impl Session {
         })
     }
 
-    /// When the client has to be done with the handshake, until it is.
+    /// Returns the deadline of the handshake while it is in progress.
     pub(in crate::server) fn deadline(&self) -> Option<Instant> {
         match self.phase {
             Phase::New | Phase::Handshake => Some(self.deadline),
@@ -107,13 +106,13 @@ impl Session {
         }
     }
 
-    /// Whether no record has come yet.
+    /// Returns whether no record has arrived yet.
     pub(in crate::server) fn is_new(&self) -> bool {
         self.phase == Phase::New
     }
 
-    /// Puts what is held of the client's records in front of `buffer`, where those that follow are
-    /// to be read to. Says how many bytes that are.
+    /// Copies the incomplete client records to the front of `buffer`; the next read goes after
+    /// them. Returns their length.
     pub(in crate::server) fn resume(&self, buffer: &mut [u8]) -> usize {
         let Some(front) = buffer.get_mut(..self.held.len()) else {
             return 0;
@@ -122,12 +121,12 @@ impl Session {
         front.len()
     }
 
-    /// Takes records, of which the first ones are what `resume` put there, and gives what they say
-    /// to `sink`.
+    /// Processes records, of which the first are those from `resume`, and passes the plaintext to
+    /// `sink`.
     ///
     /// # Errors
     ///
-    /// Fails when they are none, or not the client's.
+    /// Fails if the bytes are not records, or not the client's.
     pub(in crate::server) fn open(
         &mut self,
         records: &mut [u8],
@@ -156,7 +155,8 @@ impl Session {
                 Ok(ConnectionState::EncodeTlsData(mut data)) => {
                     encode(&mut self.outgoing, |room| data.encode(room));
                 }
-                // They leave in the order in which they were made: for rustls they have left.
+                // Records leave in the order in which they were created, so rustls may consider
+                // them sent.
                 Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
                 Ok(ConnectionState::PeerClosed) => opened = Opened::Ended,
                 Ok(
@@ -164,7 +164,7 @@ impl Session {
                     | ConnectionState::BlockedHandshake
                     | ConnectionState::WriteTraffic(_),
                 ) => break,
-                // Early data, which was not offered.
+                // Early data, which the server doesn't offer.
                 Ok(_) => return Err(self.end("it sent early data")),
                 Err(error) => {
                     let rest = records.get_mut(start..).unwrap_or_default();
@@ -179,23 +179,23 @@ impl Session {
         if rest.len() > HELD_BYTES {
             return Err(self.end("its handshake is too long"));
         }
-        // An empty one takes no memory.
+        // An empty vector takes no memory.
         self.held = rest.to_vec();
         Ok(opened)
     }
 
-    /// Whether a record of `plain_bytes` can be sealed into `room_bytes`.
+    /// Returns whether a record of `plain_bytes` can be sealed into `room_bytes`.
     pub(in crate::server) fn fits(plain_bytes: usize, room_bytes: usize) -> bool {
         plain_bytes + RECORD_OVERHEAD_BYTES + KEY_UPDATE_BYTES <= room_bytes
     }
 
-    /// Seals one record, of [`RECORD_BYTES`] at most, at the front of `sealed`, where it has to
-    /// [fit](Self::fits). Says how long it has become. It has to leave after what is
-    /// [outgoing](Self::outgoing).
+    /// Seals one record, of at most [`RECORD_BYTES`], at the front of `sealed`, where it must
+    /// [fit](Self::fits). Returns its length. It must be sent after the [outgoing](Self::outgoing)
+    /// data.
     ///
     /// # Errors
     ///
-    /// Fails before the end of the handshake, and when the keys are worn out.
+    /// Fails before the end of the handshake, and when the keys are exhausted.
     pub(in crate::server) fn seal(
         &mut self,
         plain: &[u8],
@@ -207,12 +207,12 @@ impl Session {
         self.with_traffic(|traffic| traffic.encrypt(plain, sealed))
     }
 
-    /// Ends our side: the client can tell from it that nothing is missing. Only what was queued
-    /// before leaves.
+    /// Ends our side, so that the client knows that no data is missing. Only data queued before is
+    /// still sent.
     pub(in crate::server) fn close(&mut self) {
         if self.phase == Phase::Open {
             let mut notice = [0; CLOSE_NOTIFY_BYTES];
-            // Keys that are worn out can't close either: the client sees a cut connection.
+            // Exhausted keys can't seal a close_notify either: the client sees a cut connection.
             if let Ok(length) = self.with_traffic(|traffic| traffic.queue_close_notify(&mut notice))
             {
                 self.keep(notice.get(..length).unwrap_or_default());
@@ -221,22 +221,22 @@ impl Session {
         self.phase = Phase::Ended;
     }
 
-    /// Whether [`close`](Self::close) has nothing left to say.
+    /// Returns whether [`close`](Self::close) would have no effect.
     pub(in crate::server) fn is_closed(&self) -> bool {
         self.phase == Phase::Ended
     }
 
-    /// Our records that have yet to leave.
+    /// Returns the server records to send.
     pub(in crate::server) fn outgoing(&self) -> &[u8] {
         self.outgoing.get(self.left..).unwrap_or_default()
     }
 
-    /// Keeps records that could not leave, behind those that are there.
+    /// Queues records that could not be sent.
     pub(in crate::server) fn keep(&mut self, records: &[u8]) {
         self.outgoing.extend_from_slice(records);
     }
 
-    /// Takes note that the first `count` bytes of [`outgoing`](Self::outgoing) have left.
+    /// Records that the first `count` bytes of [`outgoing`](Self::outgoing) were sent.
     pub(in crate::server) fn sent(&mut self, count: usize) {
         self.left += count;
         if self.left >= self.outgoing.len() {
@@ -245,19 +245,20 @@ impl Session {
         }
     }
 
-    /// The memory that is held for what is on its way, in bytes.
+    /// Returns the memory for data in transit, in bytes.
     #[cfg(test)]
     pub(super) fn kept_capacity_bytes(&self) -> usize {
         self.held.capacity() + self.outgoing.capacity()
     }
 
-    /// Does what can be done between two of the client's records.
+    /// Runs an operation that rustls allows between two client records.
     fn with_traffic(
         &mut self,
         act: impl FnOnce(&mut WriteTraffic<'_, ServerConnectionData>) -> Result<usize, EncryptError>,
     ) -> Result<usize, Failed> {
         loop {
-            // What is held is looked at again, and stays where it is: no record in it is whole.
+            // This processes the incomplete records again, without effect: none of them is
+            // complete.
             let UnbufferedStatus { state, .. } = self.tls.process_tls_records(&mut self.held);
             match state {
                 Ok(ConnectionState::WriteTraffic(mut traffic)) => {
@@ -274,14 +275,14 @@ impl Session {
         }
     }
 
-    /// Ends the session without a word.
+    /// Ends the session without an alert.
     fn end(&mut self, why: &str) -> Failed {
         self.phase = Phase::Ended;
         Failed(why.into())
     }
 
-    /// Ends the session, and queues the alert that rustls has for the client after an error in
-    /// `records`. Not a call more than that takes: it would come upon the same error again.
+    /// Ends the session, and queues rustls's alert for an error in `records`. Stops when the alert
+    /// is queued: a further call would return the same error.
     fn fail(&mut self, records: &mut [u8], why: String) -> Failed {
         self.phase = Phase::Ended;
         while self.tls.wants_write()
@@ -304,7 +305,7 @@ impl fmt::Debug for Session {
     }
 }
 
-/// Appends what `write` writes. It says how much room it needs.
+/// Appends the output of `write`, which reports how much space it needs.
 fn encode(out: &mut Vec<u8>, mut write: impl FnMut(&mut [u8]) -> Result<usize, EncodeError>) {
     let Err(EncodeError::InsufficientSize(short)) = write(&mut []) else {
         return;

@@ -1,4 +1,4 @@
-//! Sessions against rustls's own client, without a socket; and certificates that change.
+//! Tests of sessions with rustls's client, without a socket; and of changing certificates.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -29,7 +29,7 @@ fn folder() -> tempfile::TempDir {
     tempfile::tempdir().expect("a temporary folder")
 }
 
-/// A server's settings, and the certificate that a client has to trust.
+/// Returns a server configuration, and the certificate that a client must trust.
 fn server() -> (Arc<ServerConfig>, CertificateDer<'static>) {
     let folder = folder();
     let key = make_certificate(folder.path()).load().expect("it is good");
@@ -61,7 +61,7 @@ fn session(config: &Arc<ServerConfig>) -> Session {
     Session::new(config.clone(), deadline).expect("a session")
 }
 
-/// Everything that the client has to send.
+/// Returns all pending data of the client.
 fn from_client(client: &mut ClientConnection) -> Vec<u8> {
     let mut records = Vec::new();
     while client.wants_write() {
@@ -70,7 +70,7 @@ fn from_client(client: &mut ClientConnection) -> Vec<u8> {
     records
 }
 
-/// Everything that the server has to send, to the client. What it says in plaintext.
+/// Passes all pending data of the server to the client. Returns the plaintext.
 fn to_client(
     session: &mut Session,
     client: &mut ClientConnection,
@@ -82,14 +82,14 @@ fn to_client(
     while !rest.is_empty() {
         client.read_tls(&mut rest).expect("a slice gives it");
         client.process_new_packets()?;
-        // What is there is read even if the end of it is not there.
+        // Reads the available data even without its end.
         let _ = client.reader().read_to_end(&mut plain);
     }
     Ok(plain)
 }
 
-/// Hands the session records in pieces, as a transport does: through a buffer in which what is held
-/// goes first.
+/// Passes records to the session in pieces, as a transport does: in a buffer that starts with the
+/// incomplete records.
 fn open(
     session: &mut Session,
     records: &[u8],
@@ -193,7 +193,7 @@ fn an_orderly_end_is_told_both_ways() {
         let records = from_client(&mut client);
         let (plain, opened) = open(&mut session, &records, records.len()).expect("good");
         assert_eq!((&*plain, opened), (&b"last"[..], Opened::Ended));
-        // A client that has ended its side gets its answer all the same.
+        // A client that has ended its side still receives its response.
         seal(&mut session, b"answer");
         session.close();
         assert!(session.is_closed());
@@ -247,7 +247,7 @@ fn what_is_no_tls_fails_with_an_alert_and_no_panic() {
         session.close();
         assert!(session.is_closed());
     }
-    // A hello that is cut short anywhere is no verdict.
+    // A truncated hello causes no error, wherever it ends.
     for length in 0..hello.len() {
         let mut session = session(&config);
         open(&mut session, &hello[..length], hello.len()).expect("not whole");
@@ -298,7 +298,7 @@ fn nothing_is_sealed_before_the_handshake() {
     assert!(session.seal(b"x", &mut sealed).is_err());
 }
 
-/// Replaces a file as tools do: by renaming, so that it is another one.
+/// Replaces a file by renaming another over it, as tools do.
 fn replace(path: &Path, text: &[u8]) {
     let new = path.with_extension("new");
     fs::write(&new, text).expect("the folder can be written to");
@@ -320,7 +320,7 @@ fn a_new_certificate_is_taken_and_a_broken_one_is_not() {
     look_until_settled();
     assert_eq!(current.get().cert, first);
 
-    // The certificate is there before its key.
+    // The certificate is replaced before its key.
     let next = make_certificate(other.path());
     replace(&files.cert, &fs::read(&next.cert).expect("it is there"));
     look_until_settled();

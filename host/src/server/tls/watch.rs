@@ -1,4 +1,4 @@
-//! The thread that notices when the certificate's files change, and has the new one used.
+//! The thread that detects changes of the certificate files and loads the new certificate.
 
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
@@ -9,14 +9,14 @@ use anyhow::Context as _;
 
 use super::certificate::{Current, Files, Stamp};
 
-/// How often the files are looked at. A certificate is replaced weeks before it ends; two system
-/// calls each time cost nothing.
+/// The polling interval. A certificate is replaced weeks before it expires; two system calls per
+/// poll cost nothing.
 const POLL_INTERVAL: Duration = Duration::from_secs(2);
 
-/// The watching thread. Dropping this ends it.
+/// The watching thread. It ends when this is dropped.
 #[derive(Debug)]
 pub(super) struct Watch {
-    /// Nothing is ever sent: that it is gone is the signal.
+    /// Nothing is sent: dropping the sender is the signal.
     stop: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -44,19 +44,19 @@ impl Drop for Watch {
     fn drop(&mut self) {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
-            // Its only way to fail is a panic, which has been reported by then.
+            // It can only fail by a panic, which has been reported by then.
             let _ = thread.join();
         }
     }
 }
 
-/// Follows the files from one state to the next.
+/// Detects new versions of the files.
 pub(super) struct Follow {
     files: Files,
     current: Arc<Current>,
-    /// The state that was loaded last, or could not be.
+    /// The last version that was loaded or failed to load.
     known: Stamp,
-    /// The state that was seen last.
+    /// The last version seen.
     seen: Stamp,
 }
 
@@ -70,8 +70,8 @@ impl Follow {
         }
     }
 
-    /// Looks at the files once. A change counts when it is the same the next time: certificate and
-    /// key are written one after the other, and in between they don't fit.
+    /// Checks the files once. A change takes effect when two successive checks agree: certificate
+    /// and key are written one after the other, and don't match in between.
     pub(super) fn look(&mut self) {
         let now = self.files.stamp();
         let settled = std::mem::replace(&mut self.seen, now) == now;

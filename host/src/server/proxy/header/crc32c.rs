@@ -1,10 +1,10 @@
-//! CRC-32C (Castagnoli), which a version 2 header may carry. Headers are short and come once per
-//! connection: bit by bit is fast enough, and needs no table.
+//! CRC-32C (Castagnoli), an optional part of a version 2 header. Headers are short and arrive once
+//! per connection: computing bit by bit is fast enough and needs no table.
 
 /// The polynomial 0x1EDC6F41, its bits in reverse (RFC 3385 section 3).
 const REVERSED_POLYNOMIAL: u32 = 0x82F6_3B78;
 
-/// The checksum of `parts`, one after the other.
+/// Returns the checksum of the concatenation of `parts`.
 pub(super) fn crc32c(parts: &[&[u8]]) -> u32 {
     let mut crc = u32::MAX;
     for byte in parts.iter().copied().flatten() {
@@ -21,7 +21,8 @@ pub(super) fn crc32c(parts: &[&[u8]]) -> u32 {
 mod tests {
     use super::*;
 
-    /// The first is the check value of the CRC catalogues, the others are of RFC 3720 appendix B.4.
+    /// The first is the check value of the CRC catalogues, the others are from RFC 3720 appendix
+    /// B.4.
     #[test]
     fn known_sums() {
         assert_eq!(crc32c(&[b"1234", b"", b"56789"]), 0xE306_9283);

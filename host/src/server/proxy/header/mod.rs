@@ -1,8 +1,8 @@
-//! The PROXY protocol, versions 1 and 2: what a proxy says of a connection before its first byte.
-//! The rules are in HAProxy's `doc/proxy-protocol.txt`.
+//! The PROXY protocol, versions 1 and 2: a proxy's announcement of a client before the first byte
+//! of a connection. HAProxy's `doc/proxy-protocol.txt` has the rules.
 //!
-//! Bytes go in, addresses come out. No socket, and no opinion on who may send a header: that is
-//! [`Options`](super::Options)'s.
+//! The parser takes bytes and returns addresses. It doesn't use sockets, and
+//! [`Options`](super::Options) decides who may send a header.
 
 mod crc32c;
 mod v1;
@@ -10,12 +10,12 @@ mod v2;
 
 use std::net::SocketAddr;
 
-/// The longest header, in bytes. Version 1 ends after 107; version 2 may carry 64 KiB of
-/// extensions, of which real proxies send some hundred bytes: a name, an identifier, a
+/// The maximum length of a header, in bytes. Version 1 ends after 107; version 2 can contain 64 KiB
+/// of extensions, of which real proxies send some hundred bytes: a name, an identifier, a
 /// certificate's subject.
 pub(in crate::server) const HEADER_BYTES: usize = 4 * 1024;
 
-/// What a header announces.
+/// The content of a header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::server) enum Announced {
     /// The two ends of the client's connection to the proxy.
@@ -23,19 +23,20 @@ pub(in crate::server) enum Announced {
         client: SocketAddr,
         server: SocketAddr,
     },
-    /// Nothing: the proxy speaks for itself (a health check), or for a client without an address.
+    /// No client: the connection is the proxy's own (a health check), or its client has no address.
     Nothing,
 }
 
-/// Why bytes are no header: one clause, for the log.
+/// Why bytes are not a header: one clause, for the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::server) struct Malformed(pub(in crate::server) &'static str);
 
-/// A header at the start of `bytes` and its length, or none if more bytes are needed.
+/// Parses the header at the start of `bytes`. Returns it with its length, or `None` if more bytes
+/// are needed.
 ///
 /// # Errors
 ///
-/// Fails as soon as the bytes can't become a header any more.
+/// Fails as soon as the bytes can't be the start of a header.
 pub(in crate::server) fn parse(bytes: &[u8]) -> Result<Option<(Announced, usize)>, Malformed> {
     if is_prefix(bytes, v2::SIGNATURE) {
         v2::parse(bytes)
@@ -46,7 +47,7 @@ pub(in crate::server) fn parse(bytes: &[u8]) -> Result<Option<(Announced, usize)
     }
 }
 
-/// Whether `bytes` begin with `signature`, as far as both go.
+/// Returns whether `bytes` and `signature` agree up to the shorter length.
 fn is_prefix(bytes: &[u8], signature: &[u8]) -> bool {
     bytes.iter().zip(signature).all(|(one, other)| one == other)
 }

@@ -9,13 +9,14 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::{Announced, Malformed};
 
-/// What it begins with.
+/// The first bytes of a header.
 pub(super) const SIGNATURE: &[u8] = b"PROXY ";
 
-/// The longest line, CRLF included, in bytes: the specification's own sum (section 2.1).
+/// The maximum length of a line, including CRLF, in bytes: computed in the specification (section
+/// 2.1).
 const LINE_BYTES: usize = 107;
 
-/// See [`parse`](super::parse).
+/// Parses a header of version 1; see [`parse`](super::parse).
 pub(super) fn parse(bytes: &[u8]) -> Result<Option<(Announced, usize)>, Malformed> {
     let window = bytes.get(..LINE_BYTES).unwrap_or(bytes);
     let Some(end) = window.iter().position(|byte| b"\r\n".contains(byte)) else {
@@ -35,7 +36,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Option<(Announced, usize)>, Malforme
     Ok(Some((announced(line)?, end + 2)))
 }
 
-/// What the line says, without its signature and its end.
+/// Parses a line without its signature and its end.
 fn announced(line: &str) -> Result<Announced, Malformed> {
     let mut words = line.split(' ');
     let family = words.next().unwrap_or_default();
@@ -74,7 +75,7 @@ fn address(family: &str, text: &str) -> Result<IpAddr, Malformed> {
     address.ok_or(Malformed("an address of a PROXY line is none"))
 }
 
-/// A port in decimal, without a sign and without leading zeros.
+/// Parses a decimal port without a sign or leading zeros.
 fn port(text: &str) -> Result<u16, Malformed> {
     let is_decimal = text.bytes().all(|byte| byte.is_ascii_digit());
     let is_short = text == "0" || !text.starts_with('0');
@@ -96,7 +97,7 @@ mod tests {
         }
     }
 
-    /// The verdict on `bytes`, after seeing that every shorter start of them has none.
+    /// Returns the verdict on `bytes`, after checking that each shorter prefix has none.
     fn verdict(bytes: &[u8]) -> Result<Option<(Announced, usize)>, Malformed> {
         let last = bytes.len().saturating_sub(1);
         for length in 0..last {

@@ -9,16 +9,16 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use super::crc32c::crc32c;
 use super::{Announced, HEADER_BYTES, Malformed, is_prefix};
 
-/// What it begins with: nothing that another protocol begins with.
+/// The first bytes of a header. No other protocol begins with them.
 pub(super) const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 
-/// Everything before the addresses, in bytes.
+/// The length of the part before the addresses, in bytes.
 const FIXED_BYTES: usize = 16;
 
-/// The type of the extension that holds a checksum of the header (section 2.2.4).
+/// The type of the extension with a checksum of the header (section 2.2.4).
 const TYPE_CRC32C: u8 = 0x03;
 
-/// See [`parse`](super::parse).
+/// Parses a header of version 2; see [`parse`](super::parse).
 pub(super) fn parse(bytes: &[u8]) -> Result<Option<(Announced, usize)>, Malformed> {
     if !is_prefix(bytes, SIGNATURE) {
         return Err(Malformed("it does not begin with a PROXY header"));
@@ -41,7 +41,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Option<(Announced, usize)>, Malforme
     let (announced, extensions) = addresses(family, body)?;
     check_extensions(header, extensions)?;
     let announced = if command & 0x0F == 0 {
-        // LOCAL: whatever is in the header is not about this connection.
+        // LOCAL: the addresses don't describe this connection.
         Announced::Nothing
     } else {
         announced
@@ -57,11 +57,11 @@ fn check_version(byte: u8) -> Result<(), Malformed> {
     }
 }
 
-/// What the addresses say, and what is after them.
+/// Parses the addresses. Returns them with the bytes that follow.
 fn addresses(family: u8, body: &[u8]) -> Result<(Announced, &[u8]), Malformed> {
     const SHORT: Malformed = Malformed("a PROXY header is shorter than its addresses");
     match family {
-        // The transport is not told.
+        // Unspecified transport.
         0x00 => Ok((Announced::Nothing, b"")),
         // IPv4, stream.
         0x11 => {
@@ -81,7 +81,7 @@ fn addresses(family: u8, body: &[u8]) -> Result<(Announced, &[u8]), Malformed> {
             let server = (Ipv6Addr::from(*server), u16::from_be_bytes([k, l]));
             Ok((both(client.into(), server.into()), rest))
         }
-        // A Unix socket, stream: two paths of 108 bytes, which mean nothing here.
+        // A Unix socket, stream: two paths of 108 bytes, which are ignored.
         0x31 => {
             let (_, rest) = body.split_first_chunk::<216>().ok_or(SHORT)?;
             Ok((Announced::Nothing, rest))
@@ -94,7 +94,8 @@ fn both(client: SocketAddr, server: SocketAddr) -> Announced {
     Announced::Addresses { client, server }
 }
 
-/// Sees that the extensions (type, length, value) fill the header, and that a checksum is right.
+/// Checks that the extensions (type, length, value) fill the header, and that a checksum is
+/// correct.
 fn check_extensions(header: &[u8], mut rest: &[u8]) -> Result<(), Malformed> {
     const CUT: Malformed = Malformed("an extension of a PROXY header is cut short");
     while !rest.is_empty() {
@@ -133,8 +134,8 @@ mod tests {
         )
     }
 
-    /// The header, and one more byte after it: the verdict must not come before it is whole, nor
-    /// depend on what follows.
+    /// Returns the verdict on the header, also with one more byte after it: the verdict must
+    /// neither come before the header is complete nor depend on later bytes.
     fn verdict(header: &[u8]) -> Result<Announced, Malformed> {
         for length in 0..header.len() {
             if let Err(error) = parse(&header[..length]) {
@@ -213,7 +214,7 @@ mod tests {
             broken[place] ^= 1;
             assert!(parse(&broken).is_err(), "{place}");
         }
-        // One of another length is no checksum of this kind.
+        // Wrong length for a checksum.
         let mut body = V4.to_vec();
         body.extend([TYPE_CRC32C, 0, 1, 0]);
         assert!(verdict(&self::header(0x21, 0x11, &body)).is_err());
