@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 
-use super::keys::keys;
+use super::keys::{Known, keys};
 use super::{Complaint, Config, Section, Visit, nearest, wording};
 
 /// The longest file that is read, in bytes: a hundred times one that says everything.
@@ -21,13 +21,6 @@ pub(super) struct Contents {
     pub(super) config: Config,
     /// The lines of the keys that are set, by `section.key`.
     pub(super) lines: BTreeMap<String, usize>,
-}
-
-/// A key that there is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Known {
-    pub(super) section: &'static str,
-    pub(super) key: &'static str,
 }
 
 /// A file's text. None if there is no such file and it need not be there.

@@ -4,6 +4,13 @@ use serde::de::value::Error;
 use serde::de::{Deserialize, Deserializer, Error as _, Visitor};
 use serde::forward_to_deserialize_any;
 
+/// A key that there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Known {
+    pub(super) section: &'static str,
+    pub(super) key: &'static str,
+}
+
 /// The keys of the section that `T` is, in the order of its fields. None for a type that is no
 /// struct, or has flattened parts.
 pub(super) fn keys<'de, T: Deserialize<'de>>() -> &'static [&'static str] {

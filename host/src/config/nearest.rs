@@ -1,6 +1,6 @@
 //! Which key was meant.
 
-use super::file::Known;
+use super::keys::Known;
 
 /// From this likeness on (Jaro-Winkler, 0 to 1) a key may have been meant. The one that clap takes
 /// for its suggestions.

@@ -8,13 +8,21 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use super::Bench;
 use super::load::{self, Found, Load};
-use super::machine::{Noise, Usage};
+use super::machine::{Cores, Noise, Usage};
 use super::peer::Peer;
 use super::server::{Server, free_address};
-use super::stage::Answer;
+use super::stage::{Answer, Stage};
 use crate::process::step;
+
+/// What all cases need.
+#[derive(Debug)]
+pub(super) struct Bench {
+    pub(super) stage: Stage,
+    pub(super) cores: Cores,
+    pub(super) rounds: usize,
+    pub(super) round_time: Duration,
+}
 
 /// One measurement.
 #[derive(Clone, Copy, Debug, Default)]

@@ -21,11 +21,12 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::Result;
 
 use self::case::{CASES, Case, Kind};
+use self::contest::Bench;
 pub(crate) use self::machine::Tree;
 use self::machine::{Cores, Noise, Usage};
 use self::options::Options;
@@ -49,15 +50,6 @@ pub(crate) const TOOLS: &str = "bench-tools";
 
 /// The component that `wasmtime serve` is given.
 const WASI_HTTP: &str = "wasi-http-hello";
-
-/// What all cases need.
-#[derive(Debug)]
-struct Bench {
-    stage: Stage,
-    cores: Cores,
-    rounds: usize,
-    round_time: Duration,
-}
 
 /// Measures, and writes what was found.
 ///

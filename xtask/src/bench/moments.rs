@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use super::Bench;
 use super::case::WASGI_THREADS;
+use super::contest::Bench;
 use super::contest::start_one;
 use super::load::{self, Load};
 use super::server::{Server, free_address, get};

@@ -3,6 +3,7 @@
 //! A rule is a function from one file, or from all, to complaints. Rules that clippy or rustdoc
 //! know are left to them.
 
+mod circles;
 mod complaint;
 mod fences;
 mod leftovers;

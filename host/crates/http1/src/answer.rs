@@ -4,8 +4,8 @@ use super::encode::{
     ConnectionOption, Delimiter, is_bodiless, wire_status, write_head, write_hexadecimal,
 };
 use super::error::CloseReason;
-use super::head::Version;
 use super::response::{BodyLength, Finish, Frame, ResponseHead, Skipped, Stamp};
+use super::version::Version;
 
 /// The state of a response that is being written.
 #[derive(Debug)]

@@ -19,8 +19,8 @@ use wasgi_fields::bytes::{decimal, is_token, trim};
 use super::authority::is_authority;
 use super::body::RequestBody;
 use super::error::Rejection;
-use super::head::Version;
 use super::limits::Limits;
+use super::version::Version;
 
 /// The framing fields of a message, as far as they were read. Borrows their values.
 #[derive(Debug, Default)]

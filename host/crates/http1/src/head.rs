@@ -10,54 +10,8 @@ use super::error::Rejection;
 use super::layout::Layout;
 use super::limits::Limits;
 use super::scan::HeadScanner;
-
-/// The HTTP version of a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Version {
-    /// HTTP/1.0.
-    Http10,
-    /// HTTP/1.1. A higher minor version is processed as this one (RFC 9110 section 2.5).
-    Http11,
-}
-
-impl Version {
-    /// Returns the version as it appears in a request line: `HTTP/1.1`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Http10 => "HTTP/1.0",
-            Self::Http11 => "HTTP/1.1",
-        }
-    }
-}
-
-/// A range of the head's bytes. The limits keep a head far shorter than 4 GiB.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Span {
-    pub(super) start: u32,
-    pub(super) end: u32,
-}
-
-impl Span {
-    pub(super) fn new(start: usize, end: usize) -> Self {
-        let index = |at| u32::try_from(at).unwrap_or(u32::MAX);
-        Self {
-            start: index(start),
-            end: index(end),
-        }
-    }
-
-    /// Returns the range of `part` in `whole`. `part` must be a slice of `whole`.
-    pub(super) fn locate(part: &[u8], whole: &[u8]) -> Self {
-        let start = part.as_ptr().addr().wrapping_sub(whole.as_ptr().addr());
-        Self::new(start, start.wrapping_add(part.len()))
-    }
-
-    /// Returns the bytes of `head` in this range.
-    pub(super) fn of(self, head: &[u8]) -> &[u8] {
-        head.get(self.start as usize..self.end as usize)
-            .unwrap_or_default()
-    }
-}
+use super::span::Span;
+use super::version::Version;
 
 /// A request's head. Owns its bytes, with two allocations in total.
 pub struct RequestHead {

@@ -5,10 +5,11 @@ use httparse::{EMPTY_HEADER, Error, Header, Status, parse_headers};
 use super::body::RequestBody;
 use super::error::Rejection;
 use super::framing::Framing;
-use super::head::{Span, Version};
 use super::limits::Limits;
 use super::request_line::Target;
 use super::scan::Lines;
+use super::span::Span;
+use super::version::Version;
 
 /// The maximum number of fields that are parsed on the stack. Browsers send about twenty.
 const STACK_FIELDS_COUNT: usize = 32;

@@ -39,11 +39,12 @@ pub use connection::Connection;
 pub use encode::is_bodiless;
 pub use error::{BodyError, CloseReason, Rejection};
 pub use event::{Expiry, Incoming, Step};
-pub use head::{RequestHead, Version};
+pub use head::RequestHead;
 pub use limits::Limits;
 pub use patience::{Allowance, Patience};
 pub use reason::reason;
 pub use response::{BodyLength, Finish, Frame, ResponseHead, Skipped, Stamp};
+pub use version::Version;
 
 mod answer;
 mod authority;
@@ -64,7 +65,9 @@ mod reason;
 mod request_line;
 mod response;
 mod scan;
+mod span;
 mod transaction;
+mod version;
 
 #[cfg(test)]
 #[path = "../../../../tests/requests/mod.rs"]

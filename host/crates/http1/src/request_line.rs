@@ -22,7 +22,8 @@ use wasgi_fields::bytes::{is_target_byte, is_token};
 
 use super::authority::{is_authority, split_authority};
 use super::error::Rejection;
-use super::head::{Span, Version};
+use super::span::Span;
+use super::version::Version;
 
 /// The maximum length of a method. RFC 9112 section 3: a method longer than any known one is 501.
 /// The longest registered method is UPDATEREDIRECTREF, with 17 characters.

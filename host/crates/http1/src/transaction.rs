@@ -4,10 +4,11 @@ use super::answer::Answer;
 use super::body::RequestBody;
 use super::encode::Delimiter;
 use super::error::{CloseReason, Rejection};
-use super::head::{RequestHead, Version};
+use super::head::RequestHead;
 use super::intake::Intake;
 use super::limits::Limits;
 use super::response::BodyLength;
+use super::version::Version;
 
 /// One request and its response.
 #[derive(Debug)]

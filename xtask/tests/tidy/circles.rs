@@ -1,0 +1,477 @@
+//! Which files of a crate need which others: no circle is of more than two files.
+//!
+//! An import is followed to the file that defines what is imported, through every `pub use` on the
+//! way; a `pub use` itself makes no file depend on another. Tests are left out: they may use
+//! everything.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::complaint::{Complaint, assert_none};
+use crate::rust::{Token, code, code_before_tests};
+use crate::tree::{File, tree};
+
+/// The folders with a crate's sources, each with a `lib.rs` or a `main.rs`.
+const CRATES: [&str; 2] = ["guest-sdk/rust/src/", "xtask/src/"];
+
+/// Folders with packages below, whose sources are in `src/`.
+const PACKAGES: [&str; 1] = ["host/crates/"];
+
+/// The largest circle that is no complaint: two files that are halves of one thing.
+const MAX_FILES: usize = 2;
+
+/// Files that are in a circle for now. This list only shrinks: one that is in none is a complaint.
+const KNOWN: &[&str] = &[
+    "host/src/engine/application.rs",
+    "host/src/engine/backtrace.rs",
+    "host/src/engine/bindings.rs",
+    "host/src/engine/call.rs",
+    "host/src/engine/code_file.rs",
+    "host/src/engine/command/mod.rs",
+    "host/src/engine/compile/child.rs",
+    "host/src/engine/compile/code.rs",
+    "host/src/engine/compile/mod.rs",
+    "host/src/engine/compile/pool.rs",
+    "host/src/engine/compile/protocol.rs",
+    "host/src/engine/compile/script.rs",
+    "host/src/engine/compiled.rs",
+    "host/src/engine/imports.rs",
+    "host/src/engine/kind.rs",
+    "host/src/engine/limits.rs",
+    "host/src/engine/load.rs",
+    "host/src/engine/memory.rs",
+    "host/src/engine/meter.rs",
+    "host/src/engine/missing.rs",
+    "host/src/engine/overflow_pool.rs",
+    "host/src/engine/pool.rs",
+    "host/src/engine/refused.rs",
+    "host/src/engine/scripts.rs",
+    "host/src/engine/shared_code.rs",
+    "host/src/engine/sleep.rs",
+    "host/src/engine/state.rs",
+    "host/src/engine/ticker.rs",
+    "host/src/engine/warm.rs",
+    "host/src/engine/wasi_http/mod.rs",
+    "host/src/engine/wasi_http/network.rs",
+    "host/src/engine/wasi_http/respond.rs",
+    "host/src/server/admission.rs",
+    "host/src/server/connection/coded.rs",
+    "host/src/server/connection/mod.rs",
+    "host/src/server/context.rs",
+    "host/src/server/listener.rs",
+    "host/src/server/mod.rs",
+    "host/src/server/options.rs",
+    "host/src/server/outbox.rs",
+    "host/src/server/proxy/forwarded.rs",
+    "host/src/server/proxy/mod.rs",
+    "host/src/server/proxy/origin.rs",
+    "host/src/server/proxy/x_forwarded.rs",
+    "host/src/server/reactor.rs",
+    "host/src/server/redirect.rs",
+    "host/src/server/refusal.rs",
+    "host/src/server/tls/session.rs",
+    "host/src/server/transport.rs",
+];
+
+/// How many `pub use` an import is followed through. More would be a circle of those.
+const MAX_STEPS: usize = 16;
+
+/// A module's place in its crate: the names from the crate's root.
+type Name = Vec<String>;
+
+/// What a file imports by one name: the name that it has there, and its path.
+struct Import {
+    name: String,
+    path: Vec<String>,
+    /// Whether others may import it from here. Such an import makes no edge.
+    is_public: bool,
+}
+
+struct Module {
+    file: String,
+    imports: Vec<Import>,
+    /// Paths that stand in the code, such as `crate::log::limits::LINE_BYTES`.
+    paths: Vec<Vec<String>>,
+}
+
+/// All modules of one crate, without tests.
+struct Crate(BTreeMap<Name, Module>);
+
+impl Crate {
+    fn new(folder: &str, files: &[File]) -> Self {
+        let own: Vec<&File> = files
+            .iter()
+            .filter(|file| file.path.starts_with(folder) && file.extension() == "rs")
+            .collect();
+        let of_tests = modules_of_tests(folder, &own);
+        let is_test = |name: &Name| {
+            name.iter().any(|part| part == "tests")
+                || of_tests.iter().any(|test| name.starts_with(test))
+        };
+        let modules = own.iter().map(|file| (name(folder, file), *file));
+        let modules = modules.filter(|(name, _)| !is_test(name));
+        Self(
+            modules
+                .map(|(name, file)| (name, Module::new(file)))
+                .collect(),
+        )
+    }
+
+    /// The module in which the item of a path is defined, seen from a module of this crate.
+    fn resolve(&self, from: &Name, path: &[String], steps: usize) -> Option<Name> {
+        let (first, mut rest) = path.split_first()?;
+        let mut at = match first.as_str() {
+            "crate" => Name::new(),
+            "self" => from.clone(),
+            "super" => {
+                let mut at = from.clone();
+                at.pop()?;
+                while let Some((next, after)) = rest.split_first()
+                    && next == "super"
+                {
+                    at.pop()?;
+                    rest = after;
+                }
+                at
+            }
+            _ => {
+                rest = path;
+                // The name of another crate is found nowhere.
+                let is_here =
+                    self.child(from, first).is_some() || self.import(from, first).is_some();
+                is_here.then(|| from.clone())?
+            }
+        };
+        while let Some((next, after)) = rest.split_first() {
+            if let Some(child) = self.child(&at, next) {
+                at = child;
+                rest = after;
+            } else if let Some(import) = self.import(&at, next).filter(|_| steps > 0) {
+                let path: Vec<String> = import.path.iter().chain(after).cloned().collect();
+                return self.resolve(&at, &path, steps - 1);
+            } else {
+                break;
+            }
+        }
+        Some(at)
+    }
+
+    fn child(&self, module: &Name, name: &str) -> Option<Name> {
+        let mut child = module.clone();
+        child.push(name.to_owned());
+        self.0.contains_key(&child).then_some(child)
+    }
+
+    fn import(&self, module: &Name, name: &str) -> Option<&Import> {
+        let imports = &self.0.get(module)?.imports;
+        imports.iter().find(|import| import.name == name)
+    }
+
+    /// Which modules each module needs.
+    fn needs(&self) -> BTreeMap<&Name, BTreeSet<Name>> {
+        let needs = self.0.iter().map(|(name, module)| {
+            let imported = module.imports.iter().filter(|import| !import.is_public);
+            let imported = imported.map(|import| &import.path);
+            let paths = imported.chain(&module.paths);
+            let mut needed: BTreeSet<Name> = paths
+                .filter_map(|path| self.resolve(name, path, MAX_STEPS))
+                .collect();
+            needed.remove(name);
+            (name, needed)
+        });
+        needs.collect()
+    }
+
+    /// The files of each circle that is too large, in order.
+    fn circles(&self) -> Vec<Vec<&str>> {
+        let needs = self.needs();
+        let reached: BTreeMap<&Name, BTreeSet<&Name>> = needs
+            .keys()
+            .map(|name| (*name, reach(&needs, name)))
+            .collect();
+        let mut circles = BTreeSet::new();
+        for (name, reached_from) in &reached {
+            let circle: BTreeSet<&str> = reached_from
+                .iter()
+                .filter(|other| reached.get(*other).is_some_and(|back| back.contains(name)))
+                .filter_map(|other| Some(self.0.get(*other)?.file.as_str()))
+                .collect();
+            if circle.len() > MAX_FILES {
+                circles.insert(circle);
+            }
+        }
+        circles
+            .into_iter()
+            .map(|files| files.into_iter().collect())
+            .collect()
+    }
+}
+
+/// All modules that a module needs, and those that they need.
+fn reach<'a>(needs: &'a BTreeMap<&Name, BTreeSet<Name>>, from: &Name) -> BTreeSet<&'a Name> {
+    let mut reached = BTreeSet::new();
+    let mut open: Vec<&Name> = needs.get(from).into_iter().flatten().collect();
+    while let Some(name) = open.pop() {
+        if reached.insert(name) {
+            open.extend(needs.get(name).into_iter().flatten());
+        }
+    }
+    reached
+}
+
+impl Module {
+    fn new(file: &File) -> Self {
+        let code = code_before_tests(&file.text);
+        let (mut imports, mut paths) = (Vec::new(), Vec::new());
+        let mut at = 0;
+        while let Some(token) = code.get(at) {
+            if token.text == "use" {
+                let is_public = is_public(&code[..at]);
+                at += 1;
+                let mut found = Vec::new();
+                use_tree(&code, &mut at, &mut Vec::new(), &mut found);
+                imports.extend(found.into_iter().map(|(name, path)| Import {
+                    name,
+                    path,
+                    is_public,
+                }));
+            } else if matches!(token.text, "crate" | "super" | "self") && is_path(&code, at) {
+                paths.push(path(&code, &mut at));
+            } else {
+                at += 1;
+            }
+        }
+        Self {
+            file: file.path.clone(),
+            imports,
+            paths,
+        }
+    }
+}
+
+/// Whether what stands before a `use` makes it a `pub use`, of any reach.
+fn is_public(before: &[Token<'_>]) -> bool {
+    let statement = before
+        .rsplit(|token| matches!(token.text, ";" | "{" | "}" | "]"))
+        .next();
+    statement.is_some_and(|words| words.iter().any(|token| token.text == "pub"))
+}
+
+/// Whether `::` follows.
+fn is_path(code: &[Token<'_>], at: usize) -> bool {
+    let is_colon = |at: usize| code.get(at).is_some_and(|token| token.text == ":");
+    is_colon(at + 1) && is_colon(at + 2)
+}
+
+/// The names of a path in the code, the first of them at `at`.
+fn path(code: &[Token<'_>], at: &mut usize) -> Vec<String> {
+    let mut path = Vec::new();
+    while let Some(token) = code.get(*at) {
+        path.push(token.text.to_owned());
+        let goes_on = is_path(code, *at);
+        *at += if goes_on { 3 } else { 1 };
+        if !goes_on {
+            break;
+        }
+    }
+    path
+}
+
+/// Reads what stands behind `use`, up to the end of the branch: each name, and its whole path.
+fn use_tree(
+    code: &[Token<'_>],
+    at: &mut usize,
+    before: &mut Vec<String>,
+    found: &mut Vec<(String, Vec<String>)>,
+) {
+    let depth = before.len();
+    while let Some(token) = code.get(*at) {
+        match token.text {
+            "{" => loop {
+                *at += 1;
+                if code.get(*at).is_none_or(|token| token.text == "}") {
+                    *at += 1;
+                    before.truncate(depth);
+                    return;
+                }
+                use_tree(code, at, before, found);
+                if code.get(*at).is_none_or(|token| token.text != ",") {
+                    *at += 1;
+                    before.truncate(depth);
+                    return;
+                }
+            },
+            ":" => *at += 1,
+            "as" => {
+                let name = code.get(*at + 1).map_or("_", |token| token.text);
+                if let Some((old, _)) = found.last_mut() {
+                    name.clone_into(old);
+                }
+                *at += 2;
+            }
+            "," | "}" | ";" => break,
+            name => {
+                before.push(name.to_owned());
+                *at += 1;
+                if code.get(*at).is_none_or(|token| token.text != ":") {
+                    // `a::{self}` is `a`.
+                    let whole = before.strip_suffix(&["self".to_owned()]).unwrap_or(before);
+                    let last = whole.last().cloned().unwrap_or_default();
+                    found.push((last, whole.to_vec()));
+                }
+            }
+        }
+    }
+    before.truncate(depth);
+}
+
+/// The modules that are declared for tests alone.
+fn modules_of_tests(folder: &str, files: &[&File]) -> Vec<Name> {
+    let mut tests = Vec::new();
+    for file in files {
+        let code = code(&file.text);
+        let attribute = ["#", "[", "cfg", "(", "test", ")", "]"];
+        for start in 0..code.len() {
+            let after = start + attribute.len();
+            let Some(window) = code.get(start..after) else {
+                break;
+            };
+            if !window.iter().map(|token| token.text).eq(attribute) {
+                continue;
+            }
+            let declaration = code[after..].iter().take_while(|token| token.text != ";");
+            let words: Vec<&str> = declaration.take(8).map(|token| token.text).collect();
+            if let Some(place) = words.iter().position(|word| *word == "mod")
+                && let Some(own) = words.get(place + 1)
+            {
+                let mut test = name(folder, file);
+                test.push((*own).to_owned());
+                tests.push(test);
+            }
+        }
+    }
+    tests
+}
+
+/// A file's module.
+fn name(folder: &str, file: &File) -> Name {
+    let path = file.path.strip_prefix(folder).unwrap_or_default();
+    let mut name: Name = path
+        .trim_end_matches(".rs")
+        .split('/')
+        .map(str::to_owned)
+        .collect();
+    let is_folder = |last: &String| matches!(last.as_str(), "mod" | "lib" | "main");
+    if name.last().is_some_and(is_folder) {
+        name.pop();
+    }
+    name
+}
+
+/// The folders with a crate's sources.
+fn folders(files: &[File]) -> BTreeSet<String> {
+    let below = files.iter().filter_map(|file| {
+        let packages = PACKAGES.iter().find(|it| file.path.starts_with(**it))?;
+        let package = file.path.strip_prefix(packages)?.split('/').next()?;
+        Some(format!("{packages}{package}/src/"))
+    });
+    let named = CRATES.iter().map(|&folder| folder.to_owned());
+    below.chain(named).chain(["host/src/".to_owned()]).collect()
+}
+
+#[test]
+fn no_circle_of_imports_is_of_more_than_two_files() {
+    let files = tree();
+    let mut complaints = Vec::new();
+    let mut in_circles = BTreeSet::new();
+    for folder in folders(&files) {
+        let of_crate = Crate::new(&folder, &files);
+        for circle in of_crate.circles() {
+            in_circles.extend(circle.iter().map(|file| (*file).to_owned()));
+            if let Some(new) = circle.iter().find(|file| !KNOWN.contains(file)) {
+                complaints.push(Complaint {
+                    path: (*new).to_owned(),
+                    line: 1,
+                    what: format!("in a circle of imports: {}", circle.join(", ")),
+                });
+            }
+        }
+    }
+    for known in KNOWN.iter().filter(|known| !in_circles.contains(**known)) {
+        complaints.push(Complaint {
+            path: (*known).to_owned(),
+            line: 1,
+            what: "in no circle any more: take it out of KNOWN".to_owned(),
+        });
+    }
+    assert_none(&complaints);
+}
+
+/// The circles of a crate that is made up of files with these names and texts.
+#[cfg(test)]
+fn circles_of(files: &[(&str, &str)]) -> Vec<Vec<String>> {
+    let files: Vec<File> = files
+        .iter()
+        .map(|(path, text)| File {
+            path: format!("a/src/{path}"),
+            text: (*text).to_owned(),
+        })
+        .collect();
+    let circles = Crate::new("a/src/", &files);
+    let circles = circles.circles().into_iter();
+    circles
+        .map(|circle| {
+            circle
+                .into_iter()
+                .map(|file| file["a/src/".len()..].to_owned())
+                .collect()
+        })
+        .collect()
+}
+
+#[test]
+fn a_circle_of_three_files_is_found() {
+    let circle = [
+        ("lib.rs", "mod a; mod b; mod c;"),
+        ("a.rs", "use crate::b::{B, BOTTOM};"),
+        ("b.rs", "fn f(c: super::c::C) {}"),
+        ("c.rs", "use super::{a::{self, A as Other}};"),
+    ];
+    assert_eq!(circles_of(&circle), [["a.rs", "b.rs", "c.rs"]]);
+    assert!(circles_of(&circle[..3]).is_empty());
+}
+
+#[test]
+fn a_circle_of_two_files_is_none() {
+    let files = [
+        ("lib.rs", "mod a; mod b;"),
+        ("a.rs", "use crate::b::B;"),
+        ("b.rs", "use crate::a::A;"),
+    ];
+    assert!(circles_of(&files).is_empty());
+}
+
+#[test]
+fn an_import_leads_to_the_file_that_defines_it() {
+    // `a` needs `c`, by way of two others, and `c` needs neither.
+    let files = [
+        ("lib.rs", "mod a; mod b;"),
+        ("a.rs", "use crate::b::C;"),
+        ("b/mod.rs", "mod c; mod d; pub(crate) use c::C;"),
+        ("b/c.rs", "use super::d::D;"),
+        ("b/d.rs", "use crate::a::A;"),
+    ];
+    assert_eq!(circles_of(&files), [["a.rs", "b/c.rs", "b/d.rs"]]);
+}
+
+#[test]
+fn tests_make_no_circle() {
+    let files = [
+        ("lib.rs", "mod a; mod b; mod c; #[cfg(test)] mod sample;"),
+        ("a.rs", "use crate::b::B;"),
+        ("b.rs", "use crate::c::C;"),
+        ("c.rs", "#[cfg(test)] mod tests { use crate::a::A; }"),
+        ("c/tests.rs", "use crate::a::A;"),
+        ("sample.rs", "use crate::a::A;"),
+    ];
+    assert!(circles_of(&files).is_empty());
+}
