@@ -79,7 +79,7 @@ pub(super) const CASES: &[Case] = &[
     },
     Case {
         name: "reused",
-        title: "Hello, by an instance that lives on",
+        title: "Hello, reused instances",
         about: "The same handler with `reuse`.",
         kind: Kind::Contest {
             answer: Answer::ReusedHello,
@@ -89,8 +89,8 @@ pub(super) const CASES: &[Case] = &[
     },
     Case {
         name: "wasi-http",
-        title: "Hello, a stock component of wasi:http, fresh",
-        about: "One file for both: Rust's standard library and its allocator, no settings of ours.",
+        title: "Hello, a stock wasi:http component, fresh",
+        about: "The same file for both: Rust's standard library and its allocator, none of our settings.",
         kind: Kind::Contest {
             answer: Answer::WasiHttpHello,
             peers: &[Peer::Bare, WASGI, WASMTIME],
@@ -100,7 +100,7 @@ pub(super) const CASES: &[Case] = &[
     Case {
         name: "file-1k",
         title: "A file of 1 KiB",
-        about: "The bare loop has it in memory.",
+        about: "The bare loop sends it from memory.",
         kind: Kind::Contest {
             answer: Answer::File(1 << 10),
             peers: FILE_PEERS,
@@ -110,7 +110,7 @@ pub(super) const CASES: &[Case] = &[
     Case {
         name: "file-100k",
         title: "A file of 100 KiB",
-        about: "The bare loop has it in memory.",
+        about: "The bare loop sends it from memory.",
         kind: Kind::Contest {
             answer: Answer::File(100 << 10),
             peers: FILE_PEERS,
@@ -120,8 +120,8 @@ pub(super) const CASES: &[Case] = &[
     Case {
         name: "file-10m",
         title: "A file of 10 MiB",
-        about: "The bare loop has it in memory, and copies it; the others need not. Here the client \
-                is the narrow place: compare the processor time.",
+        about: "The bare loop copies it from memory; the others don't have to. The client is the \
+                bottleneck here: compare the processor time.",
         kind: Kind::Contest {
             answer: Answer::File(10 << 20),
             peers: FILE_PEERS,
@@ -130,8 +130,8 @@ pub(super) const CASES: &[Case] = &[
     },
     Case {
         name: "threads",
-        title: "Hello, two threads or processes against one",
-        about: "Fresh instances. Nothing is pinned, and the load has the same processors.",
+        title: "Hello, two threads or processes compared with one",
+        about: "Fresh instances. Nothing is pinned; the load generator shares the processors.",
         kind: Kind::Contest {
             answer: Answer::Hello,
             peers: &[WASGI, WASGI_THREADS, WASGI_PROCESSES, WASMTIME],
@@ -140,8 +140,8 @@ pub(super) const CASES: &[Case] = &[
     },
     Case {
         name: "latency",
-        title: "Hello, latency at 70 % of each server's own peak",
-        about: "Fresh instances. Requests fall due at even distances, and their time counts from then.",
+        title: "Hello, latency at 70 % of each server's peak rate",
+        about: "Fresh instances. Requests are due at fixed intervals; latency counts from the due time.",
         kind: Kind::Paced {
             answer: Answer::Hello,
             peers: &[Peer::Bare, WASGI, WASMTIME],
@@ -149,27 +149,27 @@ pub(super) const CASES: &[Case] = &[
     },
     Case {
         name: "start",
-        title: "From the start to the first answer",
-        about: "The demo site, its handlers compiled before and kept; nothing pinned.",
+        title: "From start to first response",
+        about: "The demo site with cached handlers; nothing is pinned.",
         kind: Kind::Start,
     },
     Case {
         name: "reload",
-        title: "From the rename of a handler to its first answer",
-        about: "Two handlers in turn, compiled each time; nothing pinned. Meanwhile another \
-                handler is asked 500 times a second.",
+        title: "From renaming a handler to its first response",
+        about: "Two handlers in turn, compiled each time; nothing is pinned. Meanwhile another \
+                handler gets 500 requests per second.",
         kind: Kind::Reload,
     },
     Case {
         name: "idle",
         title: "Memory of the idle demo site",
-        about: "After one page and one handler were asked for.",
+        about: "After one request for a page and one for a handler.",
         kind: Kind::Idle,
     },
     Case {
         name: "sleepers",
-        title: "10,000 handlers asleep for a second",
-        about: "Each on a connection of its own, two threads, nothing pinned.",
+        title: "10,000 handlers that sleep for a second",
+        about: "Each on its own connection; two threads; nothing is pinned.",
         kind: Kind::Sleepers,
     },
 ];

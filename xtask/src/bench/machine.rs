@@ -100,8 +100,8 @@ impl Noise {
     pub(super) fn note(self) -> Option<String> {
         self.is_loud().then(|| {
             format!(
-                "**The machine was busy**: others took {:.0} % of a processor, and {:.0} % were \
-                 not there at all",
+                "**The machine was busy**: other processes used {:.0} % of a processor, and \
+                 {:.0} % were stolen by the hypervisor",
                 self.others * 100.0,
                 self.stolen * 100.0
             )

@@ -166,10 +166,10 @@ fn setting(bench: &Bench, options: &Options) -> Vec<String> {
         lines.push(format!("**{line}**"));
     };
     if options.quick {
-        warn("a quick run, to see whether all works: these are no figures".to_owned());
+        warn("a quick run to check that everything works: the figures mean nothing".to_owned());
     }
     if bench.cores.count < 2 {
-        warn("one processor, which servers and load have to share".to_owned());
+        warn("one processor, shared by servers and load generator".to_owned());
     }
     let load = machine::load_average();
     if load > LOAD_AVERAGE_LIMIT {

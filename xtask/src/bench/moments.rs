@@ -141,8 +141,8 @@ pub(super) fn reload(bench: &Bench) -> Result<Table> {
         "reloads",
         "median ms",
         "fastest to slowest ms",
-        "other's p99 µs before",
-        "meanwhile",
+        "other handler's p99 µs before",
+        "during",
         "ratio",
     ];
     Ok(Table::of_rows(&columns, vec![row]))

@@ -91,10 +91,10 @@ fn usage() -> String {
     format!(
         "cargo xtask bench [OPTIONS]\n\
          \x20 --write          write docs/benchmarks.md and its plot, not only to the terminal\n\
-         \x20 --rounds N       rounds of each contest [default: {ROUNDS}]\n\
-         \x20 --quick          two short rounds, to see whether all works\n\
+         \x20 --rounds N       rounds of each comparison [default: {ROUNDS}]\n\
+         \x20 --quick          two short rounds, to check that everything works\n\
          \x20 --only CASE      one case: {}\n\
-         \x20 --server FILE    a server that is built already, instead of this tree's",
+         \x20 --server FILE    a server that is already built, instead of this tree's",
         names.join(", ")
     )
 }

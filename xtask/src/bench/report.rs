@@ -17,6 +17,9 @@ const PLOT: &str = "docs/images/benchmarks.svg";
 const BEGIN: &str = "<!-- measured: begin -->";
 const END: &str = "<!-- measured: end -->";
 
+/// The width of prose in the repository's documents.
+const WIDTH_COLUMNS: usize = 100;
+
 /// All that was measured.
 #[derive(Debug, Default)]
 pub(super) struct Report {
@@ -30,10 +33,11 @@ impl Report {
     pub(super) fn markdown(&self) -> String {
         let mut text = String::new();
         for line in &self.setting {
-            text.push_str(&format!("- {line}\n"));
+            push_wrapped(&mut text, &format!("- {line}"));
         }
         for (case, table) in &self.cases {
-            text.push_str(&format!("\n### {}\n\n{}\n", case.title, case.about));
+            text.push_str(&format!("\n### {}\n\n", case.title));
+            push_wrapped(&mut text, case.about);
             if !table.rows.is_empty() {
                 text.push('\n');
                 push_row(&mut text, &table.columns);
@@ -48,7 +52,7 @@ impl Report {
                 text.push('\n');
             }
             for note in &table.notes {
-                text.push_str(&format!("- {note}\n"));
+                push_wrapped(&mut text, &format!("- {note}"));
             }
         }
         text
@@ -84,6 +88,46 @@ fn push_row(text: &mut String, cells: &[impl AsRef<str>]) {
         text.push_str(&format!("| {cell} "));
     }
     text.push_str("|\n");
+}
+
+/// Appends a paragraph or a list item, wrapped at [`WIDTH_COLUMNS`] between words. Code spans stay
+/// whole.
+fn push_wrapped(text: &mut String, paragraph: &str) {
+    let indent = if paragraph.starts_with("- ") {
+        "  "
+    } else {
+        ""
+    };
+    let mut column = 0;
+    for word in words(paragraph) {
+        let length = word.chars().count();
+        if column == 0 {
+            column = length;
+        } else if column + 1 + length <= WIDTH_COLUMNS {
+            text.push(' ');
+            column += 1 + length;
+        } else {
+            text.push('\n');
+            text.push_str(indent);
+            column = indent.len() + length;
+        }
+        text.push_str(&word);
+    }
+    text.push('\n');
+}
+
+/// The words of a paragraph. A code span is one word.
+fn words(paragraph: &str) -> Vec<String> {
+    let mut words: Vec<String> = Vec::new();
+    let mut is_code = false;
+    for part in paragraph.split(' ') {
+        match words.last_mut() {
+            Some(word) if is_code => word.push_str(&format!(" {part}")),
+            _ => words.push(part.to_owned()),
+        }
+        is_code ^= part.matches('`').count() % 2 == 1;
+    }
+    words
 }
 
 /// Puts a text between the marks.
@@ -125,6 +169,32 @@ mod tests {
         assert!(text.starts_with("- here\n\n### Hello"), "{text}");
         let rows = "| server | x |\n| --- | ---: |\n| a\\|b | 1 |\n\n- it was late\n";
         assert!(text.ends_with(rows), "{text}");
+    }
+
+    #[test]
+    fn a_long_line_is_wrapped_and_its_code_stays_whole() {
+        let wrapped = |paragraph: &str| {
+            let mut text = String::new();
+            push_wrapped(&mut text, paragraph);
+            text
+        };
+        let (half, end) = (
+            "x".repeat(WIDTH_COLUMNS / 2),
+            "y".repeat(WIDTH_COLUMNS / 2 - 1),
+        );
+        assert_eq!(wrapped(&format!("{half} {end}")), format!("{half} {end}\n"));
+        assert_eq!(
+            wrapped(&format!("{half} {half}")),
+            format!("{half}\n{half}\n")
+        );
+        assert_eq!(
+            wrapped(&format!("- {half} {half}")),
+            format!("- {half}\n  {half}\n")
+        );
+        assert_eq!(
+            wrapped(&format!("{half} `a {half} b` c")),
+            format!("{half}\n`a {half} b` c\n")
+        );
     }
 
     #[test]

@@ -54,12 +54,12 @@ impl Table {
         // With several of ours, the one with the most threads comes last.
         let mut last_first = series.iter().rev();
         let ours = last_first.find(|one| matches!(one.peer, Peer::Wasgi { .. }));
-        let ratio = format!("of {}", base.peer.title());
+        let ratio = format!("relative to {}", base.peer.title());
         table.columns = [
             "server",
             &ratio,
             "lowest to highest",
-            "wasgi to it",
+            "wasgi relative to it",
             "requests/s",
             "CPU µs/request",
             "p50 µs",
@@ -100,7 +100,9 @@ impl Table {
             }
             table.rows.push(row);
             if ratio.highest > ratio.lowest * SPREAD_LIMIT {
-                table.notes.push(format!("{title}: the rounds differ much"));
+                table
+                    .notes
+                    .push(format!("{title}: rounds vary by more than 25 %"));
             }
             table.bars.push(Bar {
                 label: title,
@@ -135,7 +137,7 @@ impl Table {
             "p50 µs",
             "p99 µs",
             "p99 to p50",
-            "load late, p99 µs",
+            "load generator delay, p99 µs",
         ];
         let mut table = Self::of_rows(&columns, rows);
         table.notes = notes;
@@ -232,7 +234,7 @@ mod tests {
             notes: vec!["nginx: not installed".to_owned()],
         };
         let table = Table::of_contest(contest, 100);
-        assert_eq!(table.columns[1], "of bare epoll loop");
+        assert_eq!(table.columns[1], "relative to bare epoll loop");
         assert_eq!(
             table.rows[0][..3],
             ["bare epoll loop", "1.00", "1.00 to 1.00"]
@@ -255,8 +257,8 @@ mod tests {
             notes: Vec::new(),
         };
         let notes = Table::of_contest(contest, 100).notes;
-        assert_eq!(notes[0], "nginx: the rounds differ much");
-        assert!(notes[1].contains("others took 50 %"), "{notes:?}");
+        assert_eq!(notes[0], "nginx: rounds vary by more than 25 %");
+        assert!(notes[1].contains("other processes used 50 %"), "{notes:?}");
     }
 
     #[test]
