@@ -1,28 +1,28 @@
-//! A counted number of permits: for requests in a handler, instances in a pool, connections.
+//! Counted permits, for requests in a handler, instances in a pool and connections.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Counts the permits that are taken. Any thread may take one, and no thread waits for one.
+/// A counter of acquired permits. Any thread can acquire a permit, and acquisition never blocks.
 #[derive(Debug, Default)]
 pub struct Permits {
     taken: AtomicUsize,
 }
 
-/// One permit, which is given back when this is dropped.
+/// One permit, released when it is dropped.
 #[derive(Debug)]
 #[must_use = "a permit is given back when it is dropped"]
 pub struct Permit {
     permits: Arc<Permits>,
-    /// How many there were to take when this one was, itself included.
+    /// The number of available permits when this one was acquired, itself included.
     left: usize,
 }
 
 impl Permits {
-    /// Takes one, unless `limit` are taken already. The limit is the caller's, since it can change
-    /// from one call to the next: with a new version of a handler, or with the configuration.
+    /// Acquires a permit, unless `limit` are acquired already. The caller passes the limit because
+    /// it can change between calls: with a new version of a handler, or with the configuration.
     pub fn try_acquire(permits: &Arc<Permits>, limit: usize) -> Option<Permit> {
-        // Relaxed: the count orders nothing but itself.
+        // Relaxed: no other memory access depends on the count.
         let one_more = |taken| (taken < limit).then_some(taken + 1);
         let before = permits
             .taken
@@ -34,14 +34,15 @@ impl Permits {
         })
     }
 
-    /// How many are taken now.
+    /// Returns the number of permits acquired now.
     pub fn taken(&self) -> usize {
         self.taken.load(Ordering::Relaxed)
     }
 }
 
 impl Permit {
-    /// Whether at most `count` were left when it was taken, itself included.
+    /// Reports whether at most `count` permits were available when this one was acquired, itself
+    /// included.
     pub fn is_among_last(&self, count: usize) -> bool {
         self.left <= count
     }

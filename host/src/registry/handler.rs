@@ -7,22 +7,22 @@ use std::sync::Arc;
 use crate::permits::{Permit, Permits};
 use crate::router::Route;
 
-/// A compiled handler and where it came from. A new version of the file is a new `Handler`.
+/// A compiled handler and its file. A new version of the file becomes a new `Handler`.
 #[derive(Debug)]
 pub struct Handler<P> {
     /// The file's path in the handlers folder without its extension: `hello`, `users/[id]`,
-    /// `api/index`. In the log and the access log it stands for the handler.
+    /// `api/index`. The log and the access log use it to identify the handler.
     pub name: Arc<str>,
-    /// What it answers to.
+    /// The route that the handler serves.
     pub route: Route,
     /// The file's path in the handlers folder, with `/` between its parts: `users/[id].wasm`.
     pub file: String,
-    /// What the loader made of the file.
+    /// The program that the loader created from the file.
     pub program: P,
-    /// Which bytes it was made of.
+    /// The content that `program` was created from.
     pub version: Version,
-    /// Counts the requests in it. All versions of a name share them, so that requests which
-    /// finish on an old version still count.
+    /// Counts the requests in the handler. All versions of a name share the counter, so that it
+    /// includes requests that finish on an old version.
     pub permits: Arc<Permits>,
 }
 
@@ -31,36 +31,36 @@ pub struct Handler<P> {
 pub struct Version([u8; 32]);
 
 impl<P> Handler<P> {
-    /// Lets one more request in, unless `limit` requests are inside already.
+    /// Acquires a permit for one more request, unless `limit` requests are active already.
     pub fn enter(&self, limit: usize) -> Option<Permit> {
         Permits::try_acquire(&self.permits, limit)
     }
 }
 
 impl Version {
-    /// The version that `bytes` are.
+    /// Returns the version of `bytes`.
     pub fn of(bytes: &[u8]) -> Version {
         Version(*blake3::hash(bytes).as_bytes())
     }
 
-    /// The version that all bytes are which `source` gives.
+    /// Reads `source` to its end and returns the version of its bytes.
     ///
     /// # Errors
     ///
-    /// Fails when the source does.
+    /// Fails if reading from the source fails.
     pub fn read(source: impl io::Read) -> io::Result<Version> {
         let mut hasher = blake3::Hasher::new();
         hasher.update_reader(source)?;
         Ok(Version(*hasher.finalize().as_bytes()))
     }
 
-    /// The BLAKE3 hash of the bytes, for keys.
+    /// Returns the BLAKE3 hash of the bytes, for use in keys.
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
 }
 
-/// The first 48 bits in hexadecimal: enough to tell the versions of a site apart.
+/// The first 48 bits in hexadecimal: enough to distinguish the versions of a site.
 impl fmt::Display for Version {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0
@@ -72,7 +72,7 @@ impl fmt::Display for Version {
 
 #[cfg(test)]
 impl Handler<()> {
-    /// A handler for tests, from a file `<stem>.wasm`.
+    /// Creates a handler for tests from a file `<stem>.wasm`.
     pub(crate) fn example(stem: &str) -> Handler<()> {
         Handler {
             name: stem.into(),
@@ -93,7 +93,7 @@ mod tests {
     fn a_version_is_its_bytes() {
         assert_eq!(Version::of(b"a"), Version::of(b"a"));
         assert_ne!(Version::of(b"a"), Version::of(b"b"));
-        // The BLAKE3 hash of nothing, from the reference's test vectors.
+        // The BLAKE3 hash of the empty input, from the reference's test vectors.
         assert_eq!(Version::of(b"").to_string(), "af1349b9f5f9");
     }
 }

@@ -1,10 +1,11 @@
-//! What is served now: an immutable snapshot of routes, the handlers behind them, and what is
-//! wrong in the handlers folder.
+//! An immutable snapshot of the routes, the handlers that serve them, and the problems in the
+//! handlers folder.
 //!
-//! A snapshot is never changed. Whoever finds a change (`reload`) builds a new one and publishes it
-//! in [`Shared`]; a request keeps the [`Handler`] that it began with for as long as it needs it.
+//! A snapshot never changes. When `reload` finds a change, it builds a new snapshot and publishes
+//! it in [`Shared`]. A request keeps the [`Handler`] that it started with for as long as it needs
+//! it.
 //!
-//! The compiled program is a type parameter, so nothing in here knows wasmtime.
+//! The compiled program is a type parameter, so this module does not depend on wasmtime.
 
 mod handler;
 mod pending;
@@ -31,7 +32,7 @@ pub use shared::{Reader, Shared};
 pub struct Registry<P> {
     folder: PathBuf,
     table: Table<Target<P>>,
-    /// The routes of pending handlers that claim no more than what nothing else answers.
+    /// The routes of pending handlers that claim only requests that nothing else answers.
     rest: Table<Arc<Pending>>,
     /// Sorted by name.
     handlers: Vec<Arc<Handler<P>>>,
@@ -40,36 +41,36 @@ pub struct Registry<P> {
     problems: Vec<Problem>,
 }
 
-/// What a route leads to.
+/// The target of a route.
 #[derive(Debug)]
 pub enum Target<P> {
-    /// A version that answers. The reference keeps it alive until the request is over.
+    /// A loaded version. The reference keeps it alive until the request ends.
     Handler(Arc<Handler<P>>),
-    /// None yet.
+    /// A handler without a loaded version.
     Pending(Arc<Pending>),
 }
 
-/// What a request is for, and how its path is shared out.
+/// The handler for a request, and how the request's path is divided.
 #[derive(Debug)]
 pub struct Match<P> {
-    /// Who answers.
+    /// The handler.
     pub target: Target<P>,
     /// Decoded. Empty, or starts with `/` (rule E3).
     pub script_name: Vec<u8>,
-    /// Decoded. Empty, or starts with `/`; behind `script_name` it makes the whole path (rule E3).
+    /// Decoded. Empty, or starts with `/`; appended to `script_name` it makes the whole path (rule
+    /// E3).
     pub path_info: Vec<u8>,
-    /// What the names in brackets stand for, in the order of the route. Decoded.
+    /// The values of the names in brackets, in the order of the route. Decoded.
     pub args: Vec<(String, Vec<u8>)>,
-    /// Whether a page with this path is hidden by the handler, or goes first.
+    /// Whether the handler takes precedence over a page with this path.
     pub by: MatchedBy,
 }
 
 impl<P> Registry<P> {
-    /// A snapshot of `folder` that serves `handlers`.
+    /// Creates a snapshot of `folder` that serves `handlers`.
     ///
-    /// Of two handlers with the same route the first is served, and the second becomes a problem:
-    /// `reload` decides such conflicts before it loads anything, by the rule in
-    /// `reload::listing`.
+    /// If two handlers have the same route, the first is served and the second becomes a problem:
+    /// `reload` resolves such conflicts before it loads anything, by the rule in `reload::listing`.
     pub fn new(
         folder: PathBuf,
         handlers: impl IntoIterator<Item = Arc<Handler<P>>>,
@@ -78,8 +79,8 @@ impl<P> Registry<P> {
         Registry::with_pending(folder, handlers, Vec::new(), problems)
     }
 
-    /// A snapshot of `folder` that serves `handlers`, with `pending` ones that are being loaded. A
-    /// pending handler whose route another one has is left out.
+    /// Creates a snapshot of `folder` that serves `handlers`, with `pending` handlers that are
+    /// being loaded. Omits a pending handler if its route is already in use.
     pub fn with_pending(
         folder: PathBuf,
         handlers: impl IntoIterator<Item = Arc<Handler<P>>>,
@@ -119,8 +120,8 @@ impl<P> Registry<P> {
         }
     }
 
-    /// What a path leads to, if there is a route: the longest and most literal one (see
-    /// [`crate::router::Table`]). Whether a page goes first is in [`Match::by`].
+    /// Finds the target of a path: the longest and most literal route (see
+    /// [`crate::router::Table`]). [`Match::by`] says whether a page takes precedence.
     pub fn find(&self, path: &RequestPath) -> Option<Match<P>> {
         let found = self.table.find(path)?;
         let (script_name, path_info) = path.split_after(found.taken);
@@ -133,22 +134,22 @@ impl<P> Registry<P> {
         })
     }
 
-    /// The pending handler for a path that neither a route nor a page answers, if there is one.
+    /// Returns the pending handler, if any, for a path that neither a route nor a page answers.
     pub fn find_rest(&self, path: &RequestPath) -> Option<Arc<Pending>> {
         self.rest.find(path).map(|found| Arc::clone(found.value))
     }
 
-    /// The handlers folder, as it was given.
+    /// Returns the handlers folder, as it was configured.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// Every handler that is served, sorted by name.
+    /// Returns all loaded handlers, sorted by name.
     pub fn handlers(&self) -> &[Arc<Handler<P>>] {
         &self.handlers
     }
 
-    /// The handler with this name: `hello`, `users/[id]`.
+    /// Returns the handler with this name: `hello`, `users/[id]`.
     pub fn handler(&self, name: &str) -> Option<&Arc<Handler<P>>> {
         let at = self
             .handlers
@@ -157,12 +158,12 @@ impl<P> Registry<P> {
         self.handlers.get(at)
     }
 
-    /// Every handler that is being loaded and has no version that answers, sorted by name.
+    /// Returns all handlers that are being loaded and have no loaded version, sorted by name.
     pub fn pending(&self) -> &[Arc<Pending>] {
         &self.pending
     }
 
-    /// The pending handler with this name.
+    /// Returns the pending handler with this name.
     pub fn pending_handler(&self, name: &str) -> Option<&Arc<Pending>> {
         let at = self
             .pending
@@ -171,12 +172,12 @@ impl<P> Registry<P> {
         self.pending.get(at)
     }
 
-    /// What is wrong in the folder, sorted by file.
+    /// Returns the problems in the folder, sorted by file.
     pub fn problems(&self) -> &[Problem] {
         &self.problems
     }
 
-    /// The names of all handlers whose files are there, whether they answer or not.
+    /// Returns the names of all handlers whose files exist, whether they are loaded or not.
     pub fn handler_names(&self) -> Vec<String> {
         let served = self
             .handlers()
@@ -188,7 +189,7 @@ impl<P> Registry<P> {
         served.chain(pending).chain(broken).collect()
     }
 
-    /// The routes as a table for people.
+    /// Returns the routes as a human-readable table.
     pub fn route_table(&self) -> RouteTable
     where
         P: Describe,
@@ -208,7 +209,7 @@ impl<P> Clone for Target<P> {
 
 #[cfg(test)]
 impl Target<()> {
-    /// The name of what it leads to, with a mark if that is pending.
+    /// Returns the name of the handler, with a mark if it is pending.
     fn shown(&self) -> String {
         match self {
             Self::Handler(handler) => handler.name.to_string(),
@@ -219,7 +220,7 @@ impl Target<()> {
 
 #[cfg(test)]
 impl Registry<()> {
-    /// A registry for tests, of the handlers in files `<stem>.wasm`.
+    /// Creates a registry for tests from the files `<stem>.wasm`.
     fn example(stems: &[&str]) -> Registry<()> {
         let handlers = stems.iter().map(|stem| Arc::new(Handler::example(stem)));
         Registry::new("handlers".into(), handlers, Vec::new())

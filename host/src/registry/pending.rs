@@ -1,28 +1,28 @@
-//! A route whose handler has no version that can answer yet.
+//! A route whose handler has no loaded version yet.
 
 use crate::router::Route;
 
-/// A handler's file whose first version is being loaded. Requests to its route are answered with
-/// 503 and `Retry-After` until then.
+/// A handler's file whose first version is being loaded. Until then, requests to its route get a
+/// 503 response with `Retry-After`.
 #[derive(Debug)]
 pub struct Pending {
-    /// The handler's name, as [`Handler::name`](super::Handler::name) will be.
+    /// The handler's name, as in [`Handler::name`](super::Handler::name).
     pub name: String,
-    /// What it will answer to.
+    /// The route that the handler will serve.
     pub route: Route,
     /// The file's path in the handlers folder, with `/` between its parts.
     pub file: String,
-    /// What its route means for others.
+    /// The requests that the handler claims while it is pending.
     pub claim: Claim,
 }
 
-/// Which requests a [`Pending`] handler keeps from others.
+/// The requests that a [`Pending`] handler claims.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Claim {
-    /// All that its route matches, as once it is loaded. For files that were there when the server
-    /// started: what pages or other routes would answer in its place is not what the site means.
+    /// All requests that its route matches, as when it is loaded. Used for files that exist when
+    /// the server starts: the site does not intend other routes or pages to answer in their place.
     Route,
-    /// Those that nothing else answers. For files that come later: what answered before them goes
-    /// on to answer until they are loaded.
+    /// Only requests that nothing else answers. Used for files added later: an existing route or
+    /// page continues to answer until they are loaded.
     Rest,
 }

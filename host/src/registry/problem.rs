@@ -1,4 +1,4 @@
-//! What is wrong with a file, in one line that says what to do about it.
+//! A problem with a file, described in one line that says how to fix it.
 
 use std::fmt;
 use std::path::Path;
@@ -7,36 +7,36 @@ use super::handler::Version;
 use crate::printable;
 use crate::router::Route;
 
-/// Characters of an error's text that are kept. A parser's complaint fits; a whole source line of
-/// minified text that it quotes does not.
+/// The maximum length of an error's text, in characters. A parser's message fits; a whole line of
+/// minified source that it quotes does not.
 const MAX_REASON_CHARS: usize = 600;
 
-/// Something that keeps a file from being served, or from being seen.
+/// A reason why a file is not served or not visible.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Problem {
-    /// Where: the file with the folder as it was given, `handlers/notes.txt`. Free of control
-    /// characters.
+    /// The file, prefixed with the folder as it was configured: `handlers/notes.txt`. Contains no
+    /// control characters.
     pub file: String,
-    /// Which sort of problem, for programs.
+    /// The kind of problem, for programs.
     pub kind: ProblemKind,
-    /// What is wrong and what to do, for people. One line, free of control characters.
+    /// The problem and how to fix it, for people. One line without control characters.
     pub text: String,
 }
 
-/// The sorts of [`Problem`].
+/// The kinds of [`Problem`].
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ProblemKind {
-    /// The file is not called `.wasm` or `.wat`.
+    /// The file's extension is neither `.wasm` nor `.wat`.
     NotAHandler,
-    /// The file's path makes no route.
+    /// The file's path is not a valid route.
     BadRoute,
-    /// Another file makes the same route, and that one is served.
+    /// Another file has the same route and is served instead.
     Conflict,
     /// The file or folder could not be read.
     Unreadable,
-    /// The file's content is no handler that runs here.
+    /// The file's content is not a handler that this server can run.
     Broken {
-        /// The content that was tried.
+        /// The content that failed to load.
         version: Version,
         /// The content that is served instead, if an earlier one loaded.
         serving: Option<Version>,
@@ -46,7 +46,7 @@ pub enum ProblemKind {
 }
 
 impl Problem {
-    /// A problem with the given text, whose line ends and hidden characters are replaced.
+    /// Creates a problem with the given text, with line ends and hidden characters replaced.
     pub fn new(file: String, kind: ProblemKind, text: &str) -> Problem {
         Problem {
             file,
@@ -55,14 +55,14 @@ impl Problem {
         }
     }
 
-    /// `file` makes a route that `winner` makes too.
+    /// Creates a problem for a `file` with the same route as `winner`.
     pub(crate) fn conflict(file: String, route: &Route, winner: &str) -> Problem {
         let text =
             format!("{route} is served by {winner} already: rename or remove one of the two");
         Problem::new(file, ProblemKind::Conflict, &text)
     }
 
-    /// The content of `file` does not load.
+    /// Creates a problem for a `file` whose content does not load.
     pub(crate) fn broken(
         file: String,
         route: &Route,
@@ -84,7 +84,7 @@ impl Problem {
 }
 
 impl Problem {
-    /// Whether it is of a file that can't be loaded or read.
+    /// Reports whether the file could not be loaded or read.
     pub(crate) fn keeps_from_loading(&self) -> bool {
         matches!(
             self.kind,
@@ -92,8 +92,8 @@ impl Problem {
         )
     }
 
-    /// The route that would be served if the file loaded, for a file in `folder` that does not,
-    /// where no earlier content of it is served.
+    /// Returns the route of a file in `folder` that does not load. None if an earlier version of
+    /// the file is served.
     pub(super) fn broken_route(&self, folder: &Path) -> Option<Route> {
         let ProblemKind::Broken { serving: None, .. } = self.kind else {
             return None;
@@ -101,7 +101,7 @@ impl Problem {
         Route::parse(self.name(folder)?).ok()
     }
 
-    /// What the handler would be called whose file in `folder` it is: `users/[id]`.
+    /// Returns the name of the handler that this file in `folder` defines: `users/[id]`.
     pub(super) fn name(&self, folder: &Path) -> Option<&str> {
         let folder = label(folder, Path::new(""));
         let file = self.file.strip_prefix(&folder)?.trim_start_matches('/');
@@ -110,7 +110,7 @@ impl Problem {
 }
 
 impl ProblemKind {
-    /// In a word, for programs.
+    /// Returns the kind as one word, for programs.
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::NotAHandler => "not-a-handler",
@@ -129,15 +129,15 @@ impl fmt::Display for Problem {
     }
 }
 
-/// How a file in a folder is named to people. A file's name is the word of whoever made the file:
-/// what is hidden in it must not reach a terminal or begin a new line in the log.
+/// Formats the path of a file in a folder for people. File names are untrusted: hidden characters
+/// in them must not reach a terminal or start a new line in the log.
 pub(crate) fn label(folder: &Path, file: &Path) -> String {
     let path = folder.join(file);
     printable::line_of_bytes(path.as_os_str().as_encoded_bytes()).to_string()
 }
 
-/// `text` with every run of white space and control characters as one space, other hidden
-/// characters by their escapes, and cut where it gets too long.
+/// Replaces every run of white space and control characters in `text` with one space and other
+/// hidden characters with their escapes, and cuts a text that is too long.
 fn one_line(text: &str) -> String {
     let words: Vec<&str> = text
         .split(|c: char| c.is_whitespace() || c.is_control())

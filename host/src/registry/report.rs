@@ -1,4 +1,4 @@
-//! The route table for people: what `wasgi serve` prints on start, and `wasgi routes` prints.
+//! The human-readable route table, printed by `wasgi routes` and by `wasgi serve` at startup.
 
 use std::fmt;
 
@@ -6,22 +6,22 @@ use serde_json::{Value, json};
 
 use super::{Problem, Registry, problem};
 
-/// What a compiled program tells about itself.
+/// Properties of a compiled program that the route table shows.
 pub trait Describe {
-    /// Which sort of handler it is, in a word or two.
+    /// Returns the kind of handler, in a word or two.
     fn kind(&self) -> &str;
 
-    /// The interfaces that it imports beyond those of its kind, as they are named: empty for one
-    /// that asks for nothing.
+    /// Returns the names of the interfaces that it imports beyond those of its kind. Empty if it
+    /// has no further imports.
     fn imports(&self) -> Vec<String>;
 }
 
-/// The routes, each with what serves it, and the problems.
+/// The routes, each with its handler, and the problems.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RouteTable {
-    /// One for each handler, sorted by route.
+    /// One row per handler, sorted by route.
     pub rows: Vec<Row>,
-    /// Sorted by file. More may be added, for example those of [`super::shadowed_pages`].
+    /// Sorted by file. The caller can add more, for example those of [`super::shadowed_pages`].
     pub problems: Vec<Problem>,
 }
 
@@ -30,24 +30,24 @@ pub struct RouteTable {
 pub struct Row {
     /// `/users/[id]`.
     pub route: String,
-    /// The file, with the folder as it was given.
+    /// The file, prefixed with the folder as it was configured.
     pub file: String,
     /// See [`Describe::kind`].
     pub kind: String,
     /// See [`Describe::imports`].
     pub imports: Vec<String>,
-    /// Whether it answers.
+    /// Whether the handler is loaded.
     pub state: RowState,
 }
 
-/// What a route's file has come to.
+/// The state of a route's handler.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RowState {
-    /// It loaded, and answers.
+    /// The handler is loaded and serves requests.
     Served,
-    /// It is being loaded for the first time: 503 until then.
+    /// The handler is being loaded for the first time. Requests get a 503 until then.
     Loading,
-    /// It did not load; why is among the problems.
+    /// The handler failed to load. The problems give the reason.
     Broken,
 }
 
@@ -87,7 +87,7 @@ impl RouteTable {
 }
 
 impl RowState {
-    /// In a word.
+    /// Returns the state as one word.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Served => "served",
@@ -98,8 +98,8 @@ impl RowState {
 }
 
 impl RouteTable {
-    /// For programs: `{"routes": [{"route", "file", "kind", "state", "imports"}], "problems":
-    /// [{"file", "kind", "text"}]}`.
+    /// Returns the table as JSON: `{"routes": [{"route", "file", "kind", "state", "imports"}],
+    /// "problems": [{"file", "kind", "text"}]}`.
     pub fn json(&self) -> Value {
         let routes: Vec<Value> = self
             .rows
@@ -130,7 +130,7 @@ impl RouteTable {
 }
 
 impl RouteTable {
-    /// What is wrong, without the routes.
+    /// Returns a table of the problems without the routes.
     pub fn problems_alone(&self) -> RouteTable {
         RouteTable {
             rows: Vec::new(),
@@ -138,7 +138,7 @@ impl RouteTable {
         }
     }
 
-    /// The table with what each handler imports.
+    /// Returns the table with the imports of each handler.
     pub fn verbose(&self) -> impl fmt::Display {
         fmt::from_fn(|f| self.write(f, true))
     }
@@ -172,7 +172,7 @@ impl RouteTable {
     }
 }
 
-/// A line for each route, its columns aligned; then a line for each problem.
+/// One line per route, with aligned columns, then one line per problem.
 impl fmt::Display for RouteTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.write(f, false)

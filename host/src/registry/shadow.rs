@@ -1,8 +1,8 @@
-//! Pages that can't be seen because a handler has their path.
+//! Finds pages that are not visible because a handler has the same path.
 //!
-//! The rule: a handler whose route is all names goes before the pages, a handler with a name in
-//! brackets, or for what is below an `index`, comes after them. So `handlers/hello.wasm` hides
-//! `html/hello`, `html/hello/` and everything in it, and `handlers/index.wasm` hides
+//! A handler whose route is entirely literal takes precedence over pages. A handler with a name in
+//! brackets, or an `index` for paths below its folder, yields to pages. So `handlers/hello.wasm`
+//! hides `html/hello`, `html/hello/` and everything in it, and `handlers/index.wasm` hides
 //! `html/index.html` and nothing else.
 
 use std::path::{Path, PathBuf};
@@ -11,9 +11,9 @@ use super::Registry;
 use super::problem::{self, Problem, ProblemKind};
 use crate::router::{Route, Segment};
 
-/// The pages below `pages` that the handlers of `registry` hide, those that are being loaded
-/// included: one problem for each handler that hides something. Looks at one or two names for each
-/// handler, not at the whole folder.
+/// Returns the pages below `pages` that the handlers of `registry` hide, including handlers that
+/// are being loaded. There is one problem for each handler that hides something. Checks one or two
+/// names per handler, not the whole folder.
 pub fn shadowed_pages<P>(pages: &Path, registry: &Registry<P>) -> Vec<Problem> {
     let mut problems = Vec::new();
     let served = registry
@@ -33,7 +33,7 @@ pub fn shadowed_pages<P>(pages: &Path, registry: &Registry<P>) -> Vec<Problem> {
     problems
 }
 
-/// The page, or the folder of pages, that a handler with this route hides: relative to `pages`.
+/// Returns the page or folder of pages that a handler with this route hides, relative to `pages`.
 fn hidden_page(pages: &Path, route: &Route) -> Option<PathBuf> {
     if !route.is_literal() {
         return None;
@@ -41,8 +41,7 @@ fn hidden_page(pages: &Path, route: &Route) -> Option<PathBuf> {
     let mut page = PathBuf::new();
     for segment in route.segments() {
         match segment {
-            // One component, whatever it is: a file's name has no slash, and is neither of the
-            // dots.
+            // Always one path component: a file's name has no slash, and is neither `.` nor `..`.
             Segment::Literal(name) => page.push(name),
             Segment::One(_) | Segment::Rest(_) => return None,
         }
@@ -54,7 +53,7 @@ fn hidden_page(pages: &Path, route: &Route) -> Option<PathBuf> {
     let path = pages.join(&page);
     if path.is_dir() {
         let mut entries = path.read_dir().ok()?;
-        // With its slash, to say that it is all of it.
+        // The trailing slash shows that the handler hides the whole folder.
         return entries.next().is_some().then(|| page.join(""));
     }
     path.exists().then_some(page)

@@ -1,14 +1,14 @@
-//! Where the current snapshot is published, and how the reactors notice a new one.
+//! Publishes the current snapshot to the reactors.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::Registry;
 
-/// The current [`Registry`], for every thread.
+/// The current [`Registry`], shared by all threads.
 ///
-/// A reactor that asks once per request should hold a [`Reader`]: as long as nothing has changed,
-/// that costs one load of an atomic and touches no lock and no reference count.
+/// A reactor that reads the registry once per request should hold a [`Reader`]: while nothing has
+/// changed, reading costs one atomic load and touches no lock and no reference count.
 #[derive(Debug)]
 pub struct Shared<P> {
     current: Mutex<Arc<Registry<P>>>,
@@ -34,47 +34,49 @@ impl<P> Shared<P> {
         }
     }
 
-    /// The snapshot that is served now.
+    /// Returns the current snapshot.
     pub fn current(&self) -> Arc<Registry<P>> {
         Arc::clone(&self.lock())
     }
 
-    /// Swaps the snapshot for a new one, and gives the old one back: the caller decides on which
-    /// thread its last reference goes, and with it the memory of compiled code.
+    /// Replaces the snapshot and returns the old one. The caller decides which thread drops the
+    /// last reference, which frees the memory of compiled code.
     pub fn publish(&self, registry: Registry<P>) -> Arc<Registry<P>> {
         let mut current = self.lock();
-        // Under the lock, so that a reader which sees the number finds the snapshot, or a newer
-        // one.
+        // Incremented under the lock, so that a reader that sees the new number finds the new
+        // snapshot, or a newer one.
         self.generation.fetch_add(1, Ordering::Release);
         std::mem::replace(&mut current, Arc::new(registry))
     }
 
-    /// How many snapshots were published after the first one.
+    /// Returns the number of snapshots published after the first one.
     pub fn generation(&self) -> u64 {
         self.generation.load(Ordering::Acquire)
     }
 
-    /// How many times something has changed in the folder of pages: for caches of pages and for
-    /// browsers that want to know.
+    /// Returns the number of changes in the folder of pages, for caches of pages and for browsers
+    /// that watch for changes.
     pub fn pages_generation(&self) -> u64 {
         self.pages_generation.load(Ordering::Acquire)
     }
 
-    /// Says that something has changed in the folder of pages.
+    /// Records a change in the folder of pages.
     pub fn pages_changed(&self) {
         self.pages_generation.fetch_add(1, Ordering::Release);
     }
 
-    /// A thread that panicked while it held the lock can't have left half a snapshot behind.
+    /// Locks the snapshot. A poisoned lock is harmless: a thread that panicked while holding it
+    /// cannot have left a partial snapshot behind.
     fn lock(&self) -> MutexGuard<'_, Arc<Registry<P>>> {
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl<P> Reader<P> {
-    /// A view that starts with the current snapshot.
+    /// Creates a view that starts with the current snapshot.
     pub fn new(shared: Arc<Shared<P>>) -> Reader<P> {
-        // The number first: read too early, it costs one needless look; too late, an update.
+        // Read the generation first: if it is too old, the cost is one needless refresh; if it were
+        // too new, the reader would miss an update.
         let generation = shared.generation();
         let registry = shared.current();
         Reader {
@@ -84,7 +86,7 @@ impl<P> Reader<P> {
         }
     }
 
-    /// The snapshot that is served now.
+    /// Returns the current snapshot.
     pub fn current(&mut self) -> &Arc<Registry<P>> {
         let generation = self.shared.generation();
         if generation != self.generation {
@@ -94,7 +96,7 @@ impl<P> Reader<P> {
         &self.registry
     }
 
-    /// What this is a view of.
+    /// Returns the [`Shared`] that this view reads.
     pub fn shared(&self) -> &Arc<Shared<P>> {
         &self.shared
     }

@@ -1,4 +1,4 @@
-//! From a request-target to what answers it.
+//! Maps a request-target to the handler that serves it.
 
 mod path;
 mod route;

@@ -1,61 +1,62 @@
-//! The path of a request: split into segments, decoded, and resolved, once, for everybody.
+//! The path of a request, split into segments, decoded and resolved once for all users.
 //!
-//! The order is what makes it safe. The raw path is split at `/` first and each segment decoded by
-//! itself afterwards, so an encoded slash (`%2F`) stays inside its segment and can never make a new
-//! one. Dot segments are looked for last, in the decoded segments, so `%2e%2e` is `..` and cannot
-//! hide; they are resolved as RFC 3986 section 5.2.4 says, which stops at the root. Decoding
-//! happens exactly once: `%252e` is the three characters `%2e`. A `%` without its two digits is
-//! just a `%`, as the URL standard's percent-decoding has it, and browsers and most servers.
+//! The order of these steps makes it safe. The raw path is split at `/` first and each segment is
+//! decoded separately afterwards, so an encoded slash (`%2F`) stays inside its segment and can
+//! never start a new one. Dot segments are resolved last, in the decoded segments, so `%2e%2e` is
+//! treated as `..`. Resolution follows RFC 3986 section 5.2.4, which stops at the root. Decoding
+//! happens exactly once: `%252e` is the three characters `%2e`. A `%` without two hexadecimal
+//! digits stands for a literal `%`, as in the URL standard's percent-decoding, browsers and most
+//! servers.
 //!
-//! This is about names only. It knows no files and no routes, and what a segment may hold is for
-//! those who use it to decide: see [`Oddity`], and `static_files::security`.
+//! This module handles names only. It knows nothing about files and routes, and its callers decide
+//! which bytes they allow in a segment: see [`Oddity`] and `static_files::security`.
 
 use std::fmt;
 
 use smallvec::SmallVec;
 
-/// Segments that need no allocation of their own: as many as most paths have.
+/// The number of segments stored without a heap allocation; most paths have no more.
 const USUAL_SEGMENTS: usize = 4;
 
 /// A request's path, decoded and free of dot segments.
 ///
-/// It is as long as the raw path at most (plus the `/` of an empty one), so the limit on the
-/// request line limits it too.
+/// It is at most as long as the raw path (plus the `/` of an empty one), so the limit on the
+/// request line bounds it too.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestPath {
-    /// `/` and a decoded segment, repeated, then `/` if the path ends with one. Never empty, starts
+    /// `/` and a decoded segment, repeated, then `/` if the path ends with one. Never empty; starts
     /// with `/`.
     decoded: Vec<u8>,
-    /// Where each segment ends in `decoded`. Ascending; each end is followed by `/` or by nothing.
+    /// The end of each segment in `decoded`. Ascending; each end is followed by `/` or by nothing.
     ends: SmallVec<[usize; USUAL_SEGMENTS]>,
     oddity: Option<Oddity>,
 }
 
-/// A path that does not start with `/`. The peer's fault: status 400.
+/// The error for a path that does not start with `/`. The peer's fault: status 400.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotAbsolute;
 
-/// What a path can have that no page's has. A handler whose values are bytes is given it as it is;
-/// to whom it can't be given, the request is the peer's fault: status 400.
+/// An irregularity that no page's path has. A handler whose values are bytes receives the path
+/// unchanged. If the handler cannot represent it, the request is the peer's fault: status 400.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Oddity {
-    /// A `%` that no two hexadecimal digits follow, and that stands for itself. RFC 9112 section
-    /// 3.2 wants an invalid target answered with 400.
+    /// A `%` without two hexadecimal digits after it, kept as a literal `%`. RFC 9112 section 3.2
+    /// recommends status 400 for an invalid target.
     LonePercent,
-    /// A NUL, as it is or as `%00`. No name of a file and no variable of a process can hold it, and
-    /// RFC 3986 section 7.3 has it rejected where it isn't expected. Where there are both, this is
-    /// the one that is told.
+    /// A NUL, literal or as `%00`. Neither a file name nor an environment variable can hold it, and
+    /// RFC 3986 section 7.3 recommends rejecting it where it isn't expected. Reported in preference
+    /// to [`LonePercent`](Self::LonePercent) if a path has both.
     Nul,
 }
 
 impl RequestPath {
-    /// Reads the path of a request-target, still percent-encoded and without its query.
+    /// Parses the path of a request-target, still percent-encoded and without its query.
     ///
-    /// An empty path is the root's (RFC 9112 section 3.2.1).
+    /// An empty path is the root (RFC 9112 section 3.2.1).
     ///
     /// # Errors
     ///
-    /// Refuses what does not start with `/`, such as `*`, the target of `OPTIONS *`.
+    /// Fails if the path does not start with `/`, such as `*`, the target of `OPTIONS *`.
     pub fn parse(raw: &[u8]) -> Result<RequestPath, NotAbsolute> {
         let rest = match raw {
             [] => raw,
@@ -95,15 +96,15 @@ impl RequestPath {
         })
     }
 
-    /// The whole decoded path: starts with `/`, and is what `SCRIPT_NAME` and `PATH_INFO` make
-    /// together (rule E3). An encoded slash is a plain one here.
+    /// Returns the whole decoded path: it starts with `/` and is the concatenation of `SCRIPT_NAME`
+    /// and `PATH_INFO` (rule E3). An encoded slash appears as a plain one.
     pub fn decoded(&self) -> &[u8] {
         &self.decoded
     }
 
-    /// The decoded segments from the left. `/a//b/` has three: `a`, an empty one, and `b`; the root
-    /// has none. A segment is never `.` or `..`, and can hold any byte, `/` too, and NUL where
-    /// [`oddity`](Self::oddity) says so.
+    /// Returns the decoded segments from left to right. `/a//b/` has three: `a`, an empty one, and
+    /// `b`; the root has none. A segment is never `.` or `..`, and can hold any byte, including
+    /// `/`, and NUL if [`oddity`](Self::oddity) reports it.
     pub fn segments(&self) -> impl DoubleEndedIterator<Item = &[u8]> + ExactSizeIterator {
         self.ends.iter().enumerate().map(|(index, &end)| {
             let before = index.checked_sub(1).and_then(|i| self.ends.get(i).copied());
@@ -111,26 +112,28 @@ impl RequestPath {
         })
     }
 
-    /// What it has that no page's path has, also in segments that a `..` took away.
+    /// Returns the irregularity of the raw path, if any, including the segments that a `..`
+    /// removed.
     pub fn oddity(&self) -> Option<Oddity> {
         self.oddity
     }
 
-    /// How many segments there are, empty ones included.
+    /// Returns the number of segments, empty ones included.
     pub fn segment_count(&self) -> usize {
         self.ends.len()
     }
 
-    /// Whether the path names a folder: it ends with `/`, as the root does, or ended with a dot
-    /// segment (`/a/.`).
+    /// Reports whether the path names a folder: it ends with `/`, as the root does, or ended with a
+    /// dot segment (`/a/.`).
     pub fn has_trailing_slash(&self) -> bool {
         self.ends.last() != Some(&self.decoded.len())
     }
 
-    /// The decoded path, cut behind its first `count` segments: `SCRIPT_NAME` and `PATH_INFO` for a
-    /// handler whose route has that many (rule E3).
+    /// Splits the decoded path after its first `count` segments: into `SCRIPT_NAME` and `PATH_INFO`
+    /// for a handler whose route has that many (rule E3).
     ///
-    /// Both are empty or start with `/`. A `count` beyond the last segment cuts behind that one.
+    /// Both parts are empty or start with `/`. A `count` beyond the last segment splits after the
+    /// last one.
     pub fn split_after(&self, count: usize) -> (&[u8], &[u8]) {
         let last = count.min(self.ends.len()).checked_sub(1);
         let end = last.and_then(|index| self.ends.get(index).copied());
@@ -157,7 +160,8 @@ impl fmt::Display for Oddity {
 
 impl std::error::Error for Oddity {}
 
-/// Appends `segment` to `out`, with its percent-escapes decoded. Tells what is odd about it.
+/// Appends `segment` to `out` with its percent-escapes decoded, and returns its irregularity, if
+/// any.
 fn decode_into(segment: &[u8], out: &mut Vec<u8>) -> Option<Oddity> {
     let mut left = segment;
     let mut oddity = None;
@@ -175,7 +179,7 @@ fn decode_into(segment: &[u8], out: &mut Vec<u8>) -> Option<Oddity> {
     oddity
 }
 
-/// The byte of the percent-escape that `bytes` begins with, and what follows it.
+/// Decodes the percent-escape at the start of `bytes`. Returns its byte and the rest of the input.
 fn escaped(bytes: &[u8]) -> Option<(u8, &[u8])> {
     let [b'%', high, low, rest @ ..] = bytes else {
         return None;
@@ -183,7 +187,7 @@ fn escaped(bytes: &[u8]) -> Option<(u8, &[u8])> {
     Some((hex_digit(*high)? << 4 | hex_digit(*low)?, rest))
 }
 
-/// The value of a hexadecimal digit, either case.
+/// Returns the value of a hexadecimal digit, in either case.
 fn hex_digit(byte: u8) -> Option<u8> {
     char::from(byte)
         .to_digit(16)
@@ -243,7 +247,7 @@ mod tests {
         }
     }
 
-    /// The shapes that traversal takes, and where each one ends: inside the root, always.
+    /// Path traversal patterns, each of which stays inside the root.
     #[test]
     fn traversal_is_resolved_inside_the_root() {
         let table: &[(&str, &str, &[&str])] = &[
@@ -279,10 +283,10 @@ mod tests {
             ),
             ("/%2e%2e%2fetc", "/../etc", &["../etc"]),
             ("/%2fetc%2fpasswd", "//etc/passwd", &["/etc/passwd"]),
-            // Decoded once, not twice.
+            // Each escape is decoded only once.
             ("/%252e%252e/etc", "/%2e%2e/etc", &["%2e%2e", "etc"]),
             ("/..%252fetc", "/..%2fetc", &["..%2fetc"]),
-            // These are names like any other here.
+            // The router treats these as ordinary names.
             (
                 "/..\\..\\etc\\passwd",
                 "/..\\..\\etc\\passwd",
@@ -316,7 +320,7 @@ mod tests {
             ("/a/%/../b", &["a", "b"]),
             ("/%%41", &["%A"]),
             ("/%4%41", &["%4A"]),
-            // Nothing is decoded twice, so none of these becomes a dot.
+            // Each escape is decoded only once, so none of these becomes a dot.
             ("/%%32%65/x", &["%2e", "x"]),
             ("/%2%65%2%65/x", &["%2e%2e", "x"]),
             ("/%%2e/x", &["%.", "x"]),
@@ -389,7 +393,7 @@ mod tests {
         }
     }
 
-    /// Every path of up to six characters over the alphabet that matters keeps the invariants.
+    /// Every path of up to six parts of the alphabet keeps the invariants.
     #[test]
     fn small_paths_exhaustively() {
         const ALPHABET: [&str; 6] = ["/", ".", "2", "%2e", "%2F", "%"];

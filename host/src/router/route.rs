@@ -1,36 +1,36 @@
-//! The route that a handler's file makes: `users/[id].wasm` is `/users/[id]`.
+//! The route of a handler, derived from its file: `users/[id].wasm` has the route `/users/[id]`.
 //!
-//! A route is read from the path of a file below the handlers folder and from nothing else. Which
-//! route a request takes is decided in [`super::table`].
+//! A route depends only on the file's path below the handlers folder. [`super::table`] decides
+//! which route a request takes.
 
 use std::fmt;
 
-/// Folders in a route, and so how deep the handlers folder is descended into. Deeper is more
-/// likely a mistake (a link farm, a build folder) than a site.
+/// The maximum number of segments in a route, and so the maximum depth of the handlers folder. A
+/// deeper folder is more likely a mistake (a link farm, a build folder) than a site.
 pub const MAX_SEGMENTS: usize = 16;
 
-/// What stands between two slashes of a route.
+/// One segment of a route, between two slashes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Segment {
-    /// `users`: exactly this, compared with the decoded segment of the request's path.
+    /// `users`: exactly this text, compared with the decoded segment of the request's path.
     Literal(String),
     /// `[id]`: any one segment that is not empty, bound to the name.
     One(String),
-    /// `[...rest]`: everything that is left of the path, one segment at least, bound to the name.
-    /// Always the last of its route.
+    /// `[...rest]`: the rest of the path, at least one segment, bound to the name. Always the last
+    /// segment of its route.
     Rest(String),
 }
 
-/// What a handler's file answers to.
+/// The route of a handler's file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
     segments: Vec<Segment>,
-    /// The file is its folder's `index`.
+    /// Whether the file is its folder's `index`.
     index: bool,
 }
 
-/// What two routes have in common when no request can tell them apart: `/users/[id]` and
-/// `/users/[name]`.
+/// The part of a route that decides which requests it matches. `/users/[id]` and `/users/[name]`
+/// have the same shape.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Shape(Vec<ShapeSegment>);
 
@@ -41,30 +41,30 @@ enum ShapeSegment {
     Rest,
 }
 
-/// Why a file's path makes no route. The text says what to do about it.
+/// The reason why a file's path is not a valid route. The message says how to fix it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BadRoute {
-    /// More than [`MAX_SEGMENTS`] segments.
+    /// The route has more than [`MAX_SEGMENTS`] segments.
     TooDeep,
-    /// A control character, which would disturb every log that names the route.
+    /// A segment contains a control character, which would corrupt log lines that name the route.
     Control(String),
-    /// A `[` or `]` that is not one of the two forms.
+    /// A segment contains a `[` or `]` outside the two valid forms.
     Brackets(String),
-    /// A name in brackets that cannot be the name of a variable.
+    /// A name in brackets is not a valid variable name.
     Name(String),
-    /// The same name twice in one route.
+    /// The route uses one name twice.
     NameTwice(String),
-    /// `[...rest]` with something behind it.
+    /// `[...rest]` is not the last segment.
     RestNotLast(String),
 }
 
 impl Route {
-    /// Reads a route from a file's path: relative to the handlers folder, without its extension,
-    /// `/` between segments. `index` as the last segment stands for the folder itself.
+    /// Parses a route from a file's path: relative to the handlers folder, without its extension,
+    /// with `/` between segments. `index` as the last segment stands for the folder itself.
     ///
     /// # Errors
     ///
-    /// See [`BadRoute`].
+    /// Fails with the reason listed in [`BadRoute`].
     pub fn parse(stem: &str) -> Result<Route, BadRoute> {
         let mut names: Vec<&str> = stem.split('/').collect();
         let index = names.last() == Some(&"index");
@@ -86,25 +86,25 @@ impl Route {
         Ok(Route { segments, index })
     }
 
-    /// The segments, from the left. None for the root.
+    /// Returns the segments from left to right. Empty for the root.
     pub fn segments(&self) -> &[Segment] {
         &self.segments
     }
 
-    /// Whether the file is called `index`: such a route is exactly its folder, and only when
-    /// nothing better is there does it answer for what is below it.
+    /// Reports whether the file is called `index`. Such a route matches its folder, and paths below
+    /// the folder only if no better route or page matches.
     pub fn is_index(&self) -> bool {
         self.index
     }
 
-    /// Whether every segment is literal.
+    /// Reports whether every segment is literal.
     pub fn is_literal(&self) -> bool {
         self.segments
             .iter()
             .all(|segment| matches!(segment, Segment::Literal(_)))
     }
 
-    /// What makes two routes the same.
+    /// Returns the shape of the route. Two routes with the same shape conflict.
     pub fn shape(&self) -> Shape {
         let segments = self.segments.iter().map(|segment| match segment {
             Segment::Literal(text) => ShapeSegment::Literal(text.clone()),
@@ -139,7 +139,7 @@ impl Segment {
         })
     }
 
-    /// The name in brackets, if this segment has one.
+    /// Returns the name in brackets, if this segment has one.
     pub fn variable(&self) -> Option<&str> {
         match self {
             Segment::Literal(_) => None,
@@ -148,8 +148,9 @@ impl Segment {
     }
 }
 
-/// A name becomes the end of `wasgi.route.<name>` and an argument in `wsgiorg.routing_args`, so it
-/// is kept to what needs no quoting in either.
+/// Reports whether `name` can be a variable name. It becomes the suffix of `wasgi.route.<name>` and
+/// an argument in `wsgiorg.routing_args`, so it is limited to characters that need no quoting in
+/// either.
 fn is_variable(name: &str) -> bool {
     name.starts_with(|first: char| first.is_ascii_alphabetic())
         && name

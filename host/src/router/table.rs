@@ -1,63 +1,66 @@
-//! Which route a request takes.
+//! Decides which route a request takes.
 //!
-//! A route of `k` segments matches a path whose first `k` segments fit; what is left of the path is
-//! the handler's `PATH_INFO`. Of the routes that match, this one wins:
+//! A route of `k` segments matches a path whose first `k` segments match; the rest of the path is
+//! the handler's `PATH_INFO`. If several routes match, the order of precedence is:
 //!
-//! 1. the longest, counted in the route's own segments (`[...rest]` counts as one);
-//! 2. then the most literal, compared segment by segment from the left: a literal before `[id]`
-//!    before `[...rest]`. One exception: an `[id]` that would leave some of the path over comes
-//!    after `[...rest]`, so that beside each other `[id]` takes one segment, and `[...rest]` more.
+//! 1. the longest route, counted in its own segments (`[...rest]` counts as one);
+//! 2. then the most literal one, compared segment by segment from the left: a literal before `[id]`
+//!    before `[...rest]`. One exception: an `[id]` that leaves part of the path unmatched comes
+//!    after `[...rest]`. If a folder has both, `[id]` gets paths of one segment and `[...rest]`
+//!    gets longer ones.
 //!
 //! So `/users/new` goes to `users/new` and not to `users/[id]`, and `/users/7/posts` to
 //! `users/[id]/posts`, while `/users/7/likes` falls back to `users/[...rest]`.
 //!
-//! The routes are a tree with a level for each segment. A lookup visits each node once at most, and
-//! never more than [`MAX_SEGMENTS`](super::route::MAX_SEGMENTS) levels of it, however long the
-//! path.
+//! The routes form a tree with a level for each segment. A lookup visits each node at most once,
+//! and at most [`MAX_SEGMENTS`](super::route::MAX_SEGMENTS) levels, regardless of the path's
+//! length.
 
 use std::collections::BTreeMap;
 
 use super::path::RequestPath;
 use super::route::{Route, Segment};
 
-/// Routes, and what each leads to.
+/// A set of routes, each with a value.
 #[derive(Debug)]
 pub struct Table<T> {
     root: Node<T>,
 }
 
-/// The route that a path takes.
+/// The route that matches a path.
 #[derive(Debug)]
 pub struct Found<'t, T> {
-    /// What the route leads to.
+    /// The value of the route.
     pub value: &'t T,
     /// The route itself.
     pub route: &'t Route,
-    /// How many of the path's segments make up `SCRIPT_NAME`; the others are `PATH_INFO`. All of
-    /// the route's but a `[...rest]`, whose part of the path is in `PATH_INFO` as well as bound.
+    /// The number of the path's segments in `SCRIPT_NAME`; the others form `PATH_INFO`. This is the
+    /// length of the route without `[...rest]`, whose part of the path is both in `PATH_INFO` and
+    /// bound.
     pub taken: usize,
-    /// Whether pages are asked before or after.
+    /// Whether the route takes precedence over pages.
     pub by: MatchedBy,
 }
 
-/// How sure a match is: a page with the same path is hidden by the one, and hides the other.
+/// The specificity of a match, which decides between a handler and a page with the same path:
+/// [`Name`](Self::Name) hides the page, [`Pattern`](Self::Pattern) yields to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MatchedBy {
-    /// Every segment is literal, and the path is the route's or below it; an `index` is its folder
-    /// exactly.
+    /// Every segment is literal, and the path equals the route or is below it. An `index` matches
+    /// exactly its folder.
     Name,
-    /// A name in brackets took part, or the path is below an `index`.
+    /// The route has a name in brackets, or the path is below an `index`.
     Pattern,
 }
 
 #[derive(Debug)]
 struct Node<T> {
-    /// Ordered rather than hashed: a few comparisons are less than the hash of a name, and names
-    /// that a client chooses can't make them more.
+    /// Ordered rather than hashed: a few comparisons cost less than hashing a name, and names that
+    /// a client chooses cannot increase the number of comparisons.
     literals: BTreeMap<Box<[u8]>, Node<T>>,
     one: Option<Box<Node<T>>>,
     rest: Option<Entry<T>>,
-    /// The route that ends here.
+    /// The route that ends at this node.
     here: Option<Entry<T>>,
 }
 
@@ -68,7 +71,7 @@ struct Entry<T> {
 }
 
 impl<T> Table<T> {
-    /// A table without routes.
+    /// Creates a table without routes.
     pub fn new() -> Table<T> {
         Table { root: Node::new() }
     }
@@ -77,7 +80,7 @@ impl<T> Table<T> {
     ///
     /// # Errors
     ///
-    /// A route of the same [shape](Route::shape) is there already: gives `value` back.
+    /// Returns `value` if the table already has a route of the same [shape](Route::shape).
     pub fn insert(&mut self, route: Route, value: T) -> Result<(), T> {
         let mut node = &mut self.root;
         let mut ends_in_rest = false;
@@ -102,7 +105,7 @@ impl<T> Table<T> {
         Ok(())
     }
 
-    /// The route that `path` takes, if any. Allocates nothing.
+    /// Finds the route that `path` takes, if any. Does not allocate.
     pub fn find(&self, path: &RequestPath) -> Option<Found<'_, T>> {
         let mut best = None;
         self.root.search(path, 0, &mut best);
@@ -117,8 +120,9 @@ impl<T> Default for Table<T> {
 }
 
 impl<T> Found<'_, T> {
-    /// What the names in brackets stand for in `path`, in the order of the route. Decoded bytes; a
-    /// tail as it is in the path, with its inner and trailing slashes.
+    /// Returns the values of the names in brackets in `path`, in the order of the route. The values
+    /// are decoded bytes. The value of a `[...rest]` keeps the inner and trailing slashes of the
+    /// path.
     pub fn args(&self, path: &RequestPath) -> Vec<(String, Vec<u8>)> {
         let mut args = Vec::new();
         for (segment, value) in self.route.segments().iter().zip(path.segments()) {
@@ -146,8 +150,9 @@ impl<T> Node<T> {
         }
     }
 
-    /// Leaves in `best` the best route of this node and below. Goes from the most literal to the
-    /// least, so of two routes of one length the first one seen is the better.
+    /// Stores the best route of this node and its descendants in `best`. Searches from the most to
+    /// the least literal, so of two routes with the same length the first one found takes
+    /// precedence.
     fn search<'t>(&'t self, path: &RequestPath, depth: usize, best: &mut Option<&'t Entry<T>>) {
         if let Some(name) = path.segments().nth(depth) {
             if let Some(node) = self.literals.get(name) {
@@ -181,7 +186,7 @@ impl<T> Node<T> {
         }
     }
 
-    /// Whether `entry` is the `[id]` of this very node.
+    /// Reports whether `entry` is the `[id]` of this node.
     fn is_one(&self, entry: &Entry<T>) -> bool {
         let one = self.one.as_ref().and_then(|node| node.here.as_ref());
         one.is_some_and(|one| std::ptr::eq(one, entry))
@@ -228,7 +233,7 @@ mod tests {
         RequestPath::parse(raw.as_bytes()).unwrap_or_else(|why| panic!("{raw}: {why}"))
     }
 
-    /// `file by SCRIPT_NAME|PATH_INFO name=value …`, or `-`.
+    /// Formats a match as `file by SCRIPT_NAME|PATH_INFO name=value …`, or `-` if no route matches.
     fn answer(table: &Table<String>, raw: &str) -> String {
         let path = path(raw);
         let Some(found) = table.find(&path) else {
@@ -360,7 +365,7 @@ mod tests {
         assert_eq!(answer(&table, "/7"), "[id] Pattern /7| id=7");
     }
 
-    /// The rule of the module's documentation, written down as a sort key: greater wins.
+    /// The precedence rule of the module documentation as a sort key: the greatest key wins.
     fn rank(route: &Route, path: &RequestPath) -> Option<(usize, Vec<u8>)> {
         let names: Vec<&[u8]> = path.segments().collect();
         let length = route.segments().len();
@@ -382,7 +387,7 @@ mod tests {
         Some((length, literalness))
     }
 
-    /// xorshift: the same numbers each time.
+    /// A xorshift generator, which returns the same numbers in each run.
     struct Random(u64);
 
     impl Random {
