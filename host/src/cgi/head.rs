@@ -1,28 +1,29 @@
-//! The head of a program's output: fields, each on a line, then an empty line (RFC 3875 section
+//! Parses the head of a program's output: one field per line, then an empty line (RFC 3875 section
 //! 6.3).
 //!
-//! Lines end with LF or CRLF. `Status` becomes the response's status, `Location` without one makes
-//! it a redirection, all other fields are the response's. A head is refused rather than mended:
-//! whoever wrote it is told why.
+//! Lines end with LF or CRLF. `Status` sets the response's status, `Location` without a `Status`
+//! makes the response a redirect, and all other fields are copied to the response. An invalid head
+//! is rejected, not repaired, with a message for the program's author.
 
 use std::fmt;
 
 use crate::gateway::{Failure, Head, Response, StartError};
 use crate::http1::reason;
 
-/// Fields of one head. As many as a request may have; servers commonly take a hundred.
+/// The maximum number of fields in a head. The limit for requests is the same; servers commonly use
+/// 100.
 const MAX_FIELDS: usize = 100;
 
 /// Reads a program's output up to the end of its head.
 #[derive(Debug)]
 pub struct HeadReader {
     bytes: Vec<u8>,
-    /// Where the line begins whose end has not come: `line_start <= bytes.len()`.
+    /// The start of the first incomplete line: `line_start <= bytes.len()`.
     line_start: usize,
     limit_bytes: usize,
 }
 
-/// A head, and what came behind it.
+/// A complete head and the output after it.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Started {
     /// The response's head, checked.
@@ -31,12 +32,12 @@ pub struct Started {
     pub body: Vec<u8>,
 }
 
-/// Why a program's output is no response: one line for whoever wrote the program.
+/// The reason why a program's output is not a valid response: one line for the program's author.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BadHead(String);
 
 impl HeadReader {
-    /// A reader that takes a head of `limit_bytes` at most, line ends included.
+    /// Creates a reader that accepts a head of up to `limit_bytes`, line ends included.
     pub fn new(limit_bytes: usize) -> Self {
         Self {
             bytes: Vec::new(),
@@ -45,12 +46,12 @@ impl HeadReader {
         }
     }
 
-    /// Takes the output that comes next. Gives the head when it is whole: once, and no more output
-    /// is to be fed then.
+    /// Consumes the next part of the output. Returns the head once it is complete; do not call this
+    /// again afterwards.
     ///
     /// # Errors
     ///
-    /// Fails when this is the beginning of no head, or of one that is too large.
+    /// Fails if the output is not the start of a valid head, or if the head is too large.
     pub fn feed(&mut self, output: &[u8]) -> Result<Option<Started>, BadHead> {
         self.bytes.extend_from_slice(output);
         while let Some((line, next)) = self.line() {
@@ -69,7 +70,7 @@ impl HeadReader {
         Ok(None)
     }
 
-    /// What is wrong when the program ends before the head does.
+    /// Returns the error for a program that exits before its head is complete.
     pub fn cut_short(&self) -> BadHead {
         if self.bytes.is_empty() {
             return bad(
@@ -79,7 +80,8 @@ impl HeadReader {
         bad("it ended within the head: an empty line ends the fields")
     }
 
-    /// The line that begins at `line_start`, without its end, and where the next one begins.
+    /// Returns the line that begins at `line_start`, without its end, and the start of the next
+    /// line.
     fn line(&self) -> Option<(&[u8], usize)> {
         let rest = self.bytes.get(self.line_start..)?;
         let length = memchr::memchr(b'\n', rest)?;
@@ -88,7 +90,7 @@ impl HeadReader {
         Some((line, self.line_start + length + 1))
     }
 
-    /// Tells the usual mistakes from each other, before the whole head is there.
+    /// Detects common mistakes before the whole head has arrived, with a specific message for each.
     fn check_line_start(&self, line: &[u8]) -> Result<(), BadHead> {
         if self.line_start == 0 && line.starts_with(b"HTTP/") {
             return Err(bad(
@@ -119,7 +121,8 @@ impl HeadReader {
         ))
     }
 
-    /// Makes a head of the lines before `line_start`, and a body of what is from `body_start` on.
+    /// Parses the lines before `line_start` as the head, and takes the output from `body_start` on
+    /// as the body.
     fn finish(&mut self, body_start: usize) -> Result<Started, BadHead> {
         let lines = self.bytes.get(..self.line_start).unwrap_or_default();
         let mut fields = Fields::default();
@@ -135,7 +138,7 @@ impl HeadReader {
     }
 }
 
-/// The fields of a head, those of CGI's own apart.
+/// The fields of a head, with those that CGI defines stored separately.
 #[derive(Debug, Default)]
 struct Fields {
     status: Option<Vec<u8>>,
@@ -155,7 +158,7 @@ impl Fields {
         if value.is_empty() {
             return Ok(());
         }
-        // What is no token is refused by the check that all heads go through.
+        // The check that all heads pass through later rejects a name that is not a token.
         let name = String::from_utf8_lossy(name).into_owned();
         let seen_before = match name.to_ascii_lowercase().as_str() {
             "status" => {
@@ -200,7 +203,7 @@ impl Fields {
     }
 }
 
-/// `404` as `404 Not Found`: the reason is optional in a `Status` field.
+/// Appends the reason phrase, which is optional in a `Status` field: `404` becomes `404 Not Found`.
 fn with_reason(status: Vec<u8>) -> Vec<u8> {
     let code = str::from_utf8(&status)
         .ok()
@@ -211,9 +214,9 @@ fn with_reason(status: Vec<u8>) -> Vec<u8> {
     }
 }
 
-/// The front of a line, for a message about it.
+/// Returns the start of a line, for a message about it.
 fn shown(line: &[u8]) -> String {
-    /// Enough to find the line by, in bytes.
+    /// Enough to find the line, in bytes.
     const FRONT_BYTES: usize = 60;
     let front = line.get(..FRONT_BYTES).unwrap_or(line);
     let dots = if front.len() < line.len() { "…" } else { "" };

@@ -1,8 +1,8 @@
-//! CGI/1.1 (RFC 3875), apart from how programs are run: what a program is told of its request, and
-//! what becomes of its answer.
+//! CGI/1.1 (RFC 3875): the translation of requests and responses. Execution of programs is in
+//! `engine`.
 //!
-//! - [`variables()`] is the environment of a program (section 4.1).
-//! - [`HeadReader`] takes the head off a program's output (section 6).
+//! - [`variables()`] returns the environment of a program (section 4.1).
+//! - [`HeadReader`] parses the head of a program's output (section 6).
 
 mod head;
 mod variables;

@@ -1,17 +1,17 @@
-//! What a program is told of its request: the meta-variables of RFC 3875 section 4.1.
+//! The environment of a CGI program: the meta-variables of RFC 3875 section 4.1.
 
 use crate::gateway::{Environ, Scheme};
 
-/// The prefix of variables that are the gateway's and no program's.
+/// The prefixes of variables that only the gateway uses. They are not passed to programs.
 const GATEWAY_PREFIXES: [&str; 3] = ["wsgi.", "wsgiorg.", "wasgi."];
 
-/// What a route's bound segments are called: `[id]` is `WASGI_ROUTE_ID`.
+/// The prefix of variables that hold a route's bound segments: `[id]` becomes `WASGI_ROUTE_ID`.
 const ROUTE_PREFIX: &str = "WASGI_ROUTE_";
 
-/// The environment of a program that answers a request: all there is in it.
+/// Returns the complete environment of a program that serves a request.
 ///
-/// Values are text in WASI. Bytes that are not UTF-8, which a path may have behind its `%`, are
-/// replaced with U+FFFD; `REQUEST_URI` has them as they were sent.
+/// Values in WASI are text. Bytes that are not UTF-8, which a path can contain percent-encoded, are
+/// replaced with U+FFFD; `REQUEST_URI` has them as the client sent them.
 pub fn variables(environ: &Environ) -> Vec<(String, String)> {
     let mut variables = vec![("GATEWAY_INTERFACE".to_owned(), "CGI/1.1".to_owned())];
     for (name, value) in environ.variables() {
@@ -22,11 +22,11 @@ pub fn variables(environ: &Environ) -> Vec<(String, String)> {
             variables.push((name, text(&value)));
         }
     }
-    // Names are not looked up for clients: "the server MAY substitute the REMOTE_ADDR value".
+    // Client names are not looked up: "the server MAY substitute the REMOTE_ADDR value".
     if let Some(address) = environ.get("REMOTE_ADDR") {
         variables.push(("REMOTE_HOST".to_owned(), text(&address)));
     }
-    // Not the RFC's, but what programs look for.
+    // Not in the RFC, but commonly used by programs.
     let scheme = environ.scheme.as_str().to_owned();
     variables.push(("REQUEST_SCHEME".to_owned(), scheme));
     if environ.scheme == Scheme::Https {
@@ -38,7 +38,7 @@ pub fn variables(environ: &Environ) -> Vec<(String, String)> {
     variables
 }
 
-/// A name that a shell could use: upper-case, with underscores.
+/// Returns a variable name in shell style: upper-case with underscores.
 fn route_variable(segment: &str) -> String {
     let name = segment.chars().map(|character| match character {
         letter if letter.is_ascii_alphanumeric() => letter.to_ascii_uppercase(),

@@ -1,4 +1,4 @@
-//! From a file's name to a program; or what is wrong with the file, for whoever made it.
+//! Loads a program from a file, or explains to its author why the file does not load.
 
 use std::fs::File;
 use std::io::Read;
@@ -12,7 +12,7 @@ use crate::reload::{self, MAX_HANDLER_BYTES};
 ///
 /// # Errors
 ///
-/// Fails with what is wrong with it, one finding for each import that is missing.
+/// Fails with the problems of the file, one finding for each missing import.
 pub(crate) fn load(engine: &Engine, path: &Path) -> Result<Program, Vec<Finding>> {
     let bytes = match path.is_dir() {
         true => application(path),
@@ -31,7 +31,7 @@ pub(crate) fn load(engine: &Engine, path: &Path) -> Result<Program, Vec<Finding>
         false => engine.missing(&bytes),
     };
     if missing.is_empty() {
-        // The engine's line has both in it.
+        // The engine's message has both the problem and its fix.
         return Err(vec![Finding::error("load", error.to_string(), "")]);
     }
     Err(missing.iter().map(explain).collect())

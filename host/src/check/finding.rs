@@ -1,30 +1,31 @@
-//! One thing that a handler does wrong.
+//! One problem of a handler.
 
-/// How bad it is.
+/// The severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
-    /// A rule is broken: the server refuses it, cuts it or answers with an error instead.
+    /// The handler breaks a rule: the server rejects its output, truncates it or responds with an
+    /// error instead.
     Error,
-    /// The server lets it pass or mends it, and others may not.
+    /// The server accepts or corrects the output, but other servers may not.
     Warning,
 }
 
-/// One thing that a handler does wrong.
+/// One problem of a handler.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// How bad it is.
+    /// The severity.
     pub level: Level,
-    /// The rule, as `docs/contract.md` numbers it; `load`, `budget` or `failure` for what is before
-    /// or beside these.
+    /// The number of the rule in `docs/contract.md`, or `load`, `budget` or `failure` for problems
+    /// that no rule covers.
     pub rule: &'static str,
-    /// What is wrong.
+    /// The problem.
     pub what: String,
-    /// What to do about it.
+    /// How to fix the problem.
     pub fix: String,
 }
 
 impl Level {
-    /// In a report.
+    /// Returns the level's name in a report.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Error => "error",
@@ -34,7 +35,7 @@ impl Level {
 }
 
 impl Finding {
-    /// A broken rule.
+    /// Creates a finding for a broken rule.
     pub(super) fn error(
         rule: &'static str,
         what: impl Into<String>,
@@ -48,7 +49,7 @@ impl Finding {
         }
     }
 
-    /// A doubtful habit.
+    /// Creates a finding for questionable but valid output.
     pub(super) fn warning(
         rule: &'static str,
         what: impl Into<String>,

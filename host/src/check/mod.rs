@@ -1,11 +1,11 @@
-//! `wasgi check`: what a handler does wrong, in plain words, as `wsgiref.validate` tells it of a
-//! Python application.
+//! `wasgi check`: reports what a handler does wrong, as `wsgiref.validate` does for a Python
+//! application.
 //!
-//! 1. `file`: the file is loaded. What does not load is explained, import by import.
-//! 2. `plan`: the handler gets a set of requests, through `drive`, and its steps are recorded.
-//! 3. `rules`: each answer is looked at, by rules that `docs/contract.md` numbers. Whatever the
-//!    gateway refused was refused by the gateway itself: there is no second set of checks in here.
-//! 4. `report`: what was found, once each, with the requests that showed it.
+//! 1. `file` loads the file, or explains each missing import of a file that does not load.
+//! 2. `plan` sends a set of requests to the handler, through `drive`, and records its steps.
+//! 3. `rules` examines each response by the rules that `docs/contract.md` numbers. The gateway
+//!    itself detects invalid output; this module does not duplicate its checks.
+//! 4. `report` lists each finding once, with the requests that triggered it.
 
 mod file;
 mod finding;
@@ -23,12 +23,12 @@ use crate::drive::{BadRequest, Driver, Mount};
 use crate::engine::{Engine, Program};
 use crate::registry::label;
 
-/// Checks one handler's file: loads it, and sends the requests of the plan to `target`, or to
-/// where the site has it whose handlers are in `folder`.
+/// Checks one handler's file: loads it and sends the requests of the plan to `target`. Without a
+/// `target`, it uses the handler's route in the site whose handlers are in `folder`.
 ///
 /// # Errors
 ///
-/// Fails when `target` is no path that can be requested.
+/// Fails if `target` is not a valid request-target.
 pub fn check(
     engine: &Engine,
     driver: &Driver,
@@ -56,13 +56,15 @@ fn drive(
     report: &mut FileReport,
 ) -> Result<(), BadRequest> {
     let policy = driver.policy(program, mount);
-    // An instance that serves several requests is to serve them here, too: one after the other.
+    // If instances serve several requests, the requests are sent one after the other, so that one
+    // instance serves them here too.
     let most_at_once = match policy.reuse {
         0 | 1 => policy.budget.concurrent_requests.max(1),
         _ => 1,
     };
     let mut plans = plan::plans(target.unwrap_or(mount.example())).into_iter();
-    // The first one goes alone: what never ends would never end for any of them.
+    // Send the first request alone: a handler that never finishes would not finish the others
+    // either.
     let mut results = run_probes(driver, program, mount, plans.by_ref().take(1))?;
     while plans.len() > 0 {
         if results.iter().any(plan::ProbeResult::is_hopeless) {

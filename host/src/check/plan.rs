@@ -1,16 +1,18 @@
-//! The requests that a handler is checked with, and what came of each.
+//! The requests that a handler is checked with, and the result of each.
 
 use crate::drive::{Client, Ended, Framing, Request, Stays, Upload};
 use crate::engine::Kind;
 use crate::gateway::Failure;
 
-/// Bytes of a body that are taken: what comes on and on is left then, which is no fault.
+/// The number of body bytes after which the client disconnects, since an endless body is not a
+/// fault.
 const BODY_BYTES: u64 = 8 * 1024 * 1024;
 
-/// A field that is as long as those of real clients get: a cookie of 4 KiB (RFC 6265 section 6.1).
+/// The length of a long field value from a real client, in bytes: a cookie of 4 KiB (RFC 6265
+/// section 6.1).
 const LONG_FIELD_BYTES: usize = 4096;
 
-/// A request, and when its client leaves.
+/// A request, and when its client disconnects.
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
     pub(super) name: &'static str,
@@ -18,25 +20,25 @@ pub(super) struct Plan {
     pub(super) leaves: Leaves,
 }
 
-/// When a client leaves.
+/// When a client disconnects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Leaves {
-    /// With its answer.
+    /// After the complete response.
     Never,
-    /// When it has seen a part of the body.
+    /// After the first part of the body.
     InTheBody,
-    /// When it has sent its request.
+    /// As soon as it has sent its request.
     AtOnce,
 }
 
-/// Takes an answer, and counts.
+/// Receives a response and counts the bytes of its body.
 #[derive(Debug)]
 pub(super) struct ProbeClient {
     leaves: Leaves,
     taken: u64,
 }
 
-/// A request and what came of it.
+/// A request and its result.
 #[derive(Debug)]
 pub(super) struct ProbeResult {
     pub(super) name: &'static str,
@@ -46,7 +48,7 @@ pub(super) struct ProbeResult {
     pub(super) ended: Ended<ProbeClient>,
 }
 
-/// Every request that a handler gets, the plainest one first.
+/// Returns all requests that a handler is checked with, the simplest first.
 pub(super) fn plans(target: &str) -> Vec<Plan> {
     let get = || Request::new("GET", target);
     let post = || Request::new("POST", target);
@@ -73,7 +75,7 @@ pub(super) fn plans(target: &str) -> Vec<Plan> {
         }),
         whole(
             "POST of a form",
-            // In pieces that end inside of a name, of an escape, and of a line.
+            // The pieces end inside a name, an escape and a line.
             post().with(form.0, form.1).with_body(&[
                 b"na",
                 b"me=J%C3",
@@ -120,7 +122,8 @@ fn odd_fields(request: Request) -> Request {
         .with("X-Long", &[b'x'; LONG_FIELD_BYTES])
 }
 
-/// Escapes of a slash, of bytes that are no UTF-8, and of nothing.
+/// A path and query with an escaped slash, escaped bytes that are not UTF-8, and an incomplete
+/// escape.
 fn odd_path(target: &str) -> Request {
     let path = target.split('?').next().unwrap_or(target);
     let path = path.trim_end_matches('/');
@@ -172,7 +175,7 @@ impl ProbeResult {
         }
     }
 
-    /// Whether there is no point in asking again.
+    /// Reports whether further requests would fail as well.
     pub(super) fn is_hopeless(&self) -> bool {
         matches!(
             self.ended.failure,
@@ -186,7 +189,7 @@ impl ProbeResult {
         )
     }
 
-    /// Bytes of the body that a client got.
+    /// Returns the number of body bytes that the client received.
     pub(super) fn taken_bytes(&self) -> u64 {
         self.ended.client.taken
     }

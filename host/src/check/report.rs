@@ -1,4 +1,4 @@
-//! What was found, for people and for programs.
+//! The findings, for people and for programs.
 
 use std::fmt;
 
@@ -7,33 +7,33 @@ use serde_json::{Value, json};
 use super::finding::{Finding, Level};
 use crate::printable;
 
-/// Requests that a finding names; of more, the others are counted.
+/// The maximum number of requests that the text of a finding names. The others are only counted.
 const NAMES_COUNT: usize = 3;
 
-/// What was found in one file.
+/// The findings of one file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileReport {
-    /// The file, as it was named. Free of control characters.
+    /// The file, as given on the command line. Contains no control characters.
     pub file: String,
-    /// Which sort of handler it is, if it loaded.
+    /// The kind of handler, if it loaded.
     pub kind: Option<String>,
-    /// How many requests it got.
+    /// The number of requests sent to it.
     pub requests_count: usize,
-    /// It did not get all of them, since one used up its budget.
+    /// Whether the remaining requests were skipped because one request used up its budget.
     pub is_cut_short: bool,
-    /// What was found, each once, the worst first.
+    /// The findings, each once, the most severe first, with the requests that triggered them.
     pub findings: Vec<(Finding, Vec<&'static str>)>,
 }
 
-/// What was found in all files.
+/// The findings of all files.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
-    /// One for each file, in the order of the command line.
+    /// One report per file, in the order of the command line.
     pub files: Vec<FileReport>,
 }
 
 impl FileReport {
-    /// Nothing, so far.
+    /// Creates a report without findings.
     pub(super) fn new(file: String) -> Self {
         Self {
             file,
@@ -44,7 +44,7 @@ impl FileReport {
         }
     }
 
-    /// Adds what a request has shown; no name for what was found without one.
+    /// Adds the findings of a request. The name is empty for findings that no request triggered.
     pub(super) fn add(&mut self, request: &'static str, findings: Vec<Finding>) {
         for finding in findings {
             let at = self
@@ -68,7 +68,7 @@ impl FileReport {
         self.findings.sort_by_key(|(finding, _)| finding.level);
     }
 
-    /// Whether a rule is broken.
+    /// Reports whether the handler breaks a rule.
     pub fn has_errors(&self) -> bool {
         self.count(Level::Error) > 0
     }
@@ -105,12 +105,13 @@ impl FileReport {
 }
 
 impl Report {
-    /// Whether a rule is broken in any of the files.
+    /// Reports whether any of the handlers breaks a rule.
     pub fn has_errors(&self) -> bool {
         self.files.iter().any(FileReport::has_errors)
     }
 
-    /// For programs: `{"ok": …, "files": [{"file", "kind", "requests", "ok", "findings"}]}`.
+    /// Returns the report as JSON: `{"ok": …, "files": [{"file", "kind", "requests", "ok",
+    /// "findings"}]}`.
     pub fn json(&self) -> Value {
         let files: Vec<Value> = self.files.iter().map(FileReport::json).collect();
         json!({ "ok": !self.has_errors(), "files": files })
@@ -123,7 +124,7 @@ impl fmt::Display for Report {
     }
 }
 
-/// A line for the file, then a few for each finding.
+/// One line for the file, then a few lines for each finding.
 impl fmt::Display for FileReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (errors, warnings) = (self.count(Level::Error), self.count(Level::Warning));

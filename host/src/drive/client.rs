@@ -1,27 +1,28 @@
-//! Who takes an answer.
+//! The receiver of a response.
 
-/// Whether a client is still there.
+/// Whether a client is still connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stays {
-    /// It takes more.
+    /// The client accepts more output.
     Yes,
-    /// It has gone: nothing that comes now reaches it.
+    /// The client has disconnected and receives no more output.
     No,
 }
 
-/// A client: takes its answer as it comes, at any speed, since the driver waits for it.
+/// A client. It receives the response as it is produced, and can be slow: the driver waits for it.
 pub trait Client {
-    /// The answer's head, as it is on the wire.
+    /// Receives the response's head, in its encoding on the wire.
     fn head(&mut self, status: u16, bytes: &[u8]);
 
-    /// A part of the answer's body, without its framing. Never empty.
+    /// Receives a part of the response's body, without its framing. Never empty.
     fn body(&mut self, bytes: &[u8]);
 
-    /// Asked after each turn of the handler, the first included.
+    /// Reports whether the client is still connected. Called after each turn of the handler, the
+    /// first included.
     fn stays(&self) -> Stays;
 
-    /// Whether each part of the body begins the handler's wall time anew, as a server has it. Else
-    /// it is for the whole answer, so that one without an end is given up.
+    /// Reports whether each part of the body restarts the handler's wall time, as on a server. If
+    /// not, the wall time covers the whole response, so that an endless response is aborted.
     fn takes_streams(&self) -> bool {
         false
     }

@@ -11,7 +11,7 @@ use crate::config::{Budget, Config, Handlers, Policy};
 use crate::engine::{Engine, Program, Ticker, Timers, Working};
 use crate::gateway::Trace;
 
-/// Has handlers answer on the thread that calls it.
+/// Runs handlers on the calling thread.
 #[derive(Debug)]
 pub struct Driver {
     _ticker: Ticker,
@@ -22,11 +22,12 @@ pub struct Driver {
 }
 
 impl Driver {
-    /// A driver of programs that `engine` has loaded; each request gets what `config` says.
+    /// Creates a driver for programs that `engine` has loaded. `config` sets the budget and policy
+    /// of each request.
     ///
     /// # Errors
     ///
-    /// Fails when the system gives no threads.
+    /// Fails if the system cannot create threads.
     pub fn new(engine: &Engine, config: &Config) -> anyhow::Result<Self> {
         let ticker = Ticker::start(engine, 1)?;
         let working = ticker.working(0).context("the ticker has no place left")?;
@@ -39,20 +40,20 @@ impl Driver {
         })
     }
 
-    /// What each request to a program gets.
+    /// Returns the policy for requests to a program.
     pub fn policy(&self, program: &Program, mount: &Mount) -> Policy {
         let policy = self.handlers.policy(mount.name(), &self.budget);
         program.kind().limit(policy)
     }
 
-    /// Sends requests to a program, all at once, each with a client of its own, and waits until the
-    /// last is over: for the budget's wall time at most, and what it takes to compute.
+    /// Sends requests to a program concurrently, each with its own client, and waits until the last
+    /// one ends. This takes at most the budget's wall time plus the time that the calls compute.
     ///
-    /// With `is_traced`, what the handler does is recorded.
+    /// With `is_traced`, records the steps of the handler.
     ///
     /// # Errors
     ///
-    /// Fails when one of them is no request; none is sent then.
+    /// Fails if one of the requests is invalid; then none is sent.
     pub fn send<C: Client>(
         &self,
         program: &Program,
@@ -60,7 +61,7 @@ impl Driver {
         requests: impl IntoIterator<Item = (Request, C)>,
         is_traced: bool,
     ) -> Result<Vec<Ended<C>>, BadRequest> {
-        // Where the timers of a guest's sleep find their driver.
+        // Guest timers find their driver through this context.
         let _entered = self.timers.handle().enter();
         let policy = self.policy(program, mount);
         let mut visits = Vec::new();
@@ -87,7 +88,7 @@ impl Driver {
                     _ => continue,
                 }
                 rests = false;
-                // Each is to have its wall time as if it were alone.
+                // Computation of one visit does not count against the wall time of the others.
                 let spent = before.elapsed();
                 for (_, other) in visits.iter_mut().enumerate().filter(|(n, _)| *n != at) {
                     other.deadline += spent;
@@ -101,7 +102,8 @@ impl Driver {
             };
             if rests {
                 self.working.set(false);
-                // A wake-up that came since has left its mark: then this returns at once.
+                // A wake-up since the last check has set the thread's token, so this returns at
+                // once.
                 thread::park_timeout(wait_until(next));
             }
         }

@@ -1,13 +1,13 @@
-//! Requests to a handler without a socket: what `wasgi check` and `wasgi run` have in common.
+//! Sends requests to a handler without a socket, for `wasgi check` and `wasgi run`.
 //!
-//! A request goes the way that it takes in the server, through the protocol core, the gateway and
-//! the engine, so a handler can't tell the difference. What is not here is the server's own:
-//! sockets, reactors, routes beside each other, the access log.
+//! A request takes the same path as in the server, through the protocol core, the gateway and the
+//! engine, so a handler cannot tell the difference. Sockets, reactors, precedence between routes
+//! and the access log are the server's and not included.
 //!
-//! - [`Request`] is what a client sends, and when it stops.
-//! - [`Mount`] is where a handler answers, from its file's name.
-//! - [`Client`] takes the answer.
-//! - [`Driver`] has a thread's handlers answer, several requests at once.
+//! - [`Request`] is the client's request, and the point where the client disconnects.
+//! - [`Mount`] is the route of a handler, derived from its file's name.
+//! - [`Client`] receives the response.
+//! - [`Driver`] runs several requests at once on one thread.
 
 mod client;
 mod driver;

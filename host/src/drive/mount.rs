@@ -1,4 +1,4 @@
-//! Where a handler answers that is no part of a site: its route, from its file's name.
+//! The route of a handler outside a site, derived from its file's name.
 
 use std::borrow::Cow;
 use std::path::{Component, Path};
@@ -7,20 +7,20 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::router::{RequestPath, Route, Segment, Table};
 
-/// The folder that a site has its handlers in: what is below it is a part of the route.
+/// The name of a site's handlers folder. The path below it is part of the route.
 const HANDLERS: &str = "handlers";
 
-/// What an example has for a segment in brackets.
+/// The value of a bracketed segment in an example path.
 const EXAMPLE: &str = "1";
 
-/// What is not unreserved in RFC 3986 section 2.3.
+/// The bytes to percent-encode: all but the unreserved characters of RFC 3986 section 2.3.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
     .remove(b'_')
     .remove(b'~');
 
-/// A handler's place among the paths.
+/// The route of a single handler.
 #[derive(Debug)]
 pub struct Mount {
     table: Table<()>,
@@ -28,7 +28,7 @@ pub struct Mount {
     name: String,
 }
 
-/// A request's path, shared out as [`crate::gateway::Environ`] has it.
+/// A request's path, divided as in [`crate::gateway::Environ`].
 #[derive(Debug)]
 pub(super) struct Share {
     pub(super) script_name: Vec<u8>,
@@ -37,9 +37,9 @@ pub(super) struct Share {
 }
 
 impl Mount {
-    /// The place of the handler in `file`, as the site has it whose handlers are in `folder`:
-    /// `users/[id].wasm` in there answers `/users/1`. A file from elsewhere has the place that it
-    /// would have in a site, and a name that makes no route is at the root.
+    /// Creates the mount of the handler in `file`, as in the site whose handlers are in `folder`:
+    /// `users/[id].wasm` in that folder serves `/users/1`. A file outside the folder gets the route
+    /// that it would have in a site, and a name that is not a valid route is mounted at the root.
     pub fn of(file: &Path, folder: &Path) -> Self {
         let name = name_in(folder, file).unwrap_or_else(|| name(file));
         let route = Route::parse(&name).or_else(|_| Route::parse("index"));
@@ -47,7 +47,7 @@ impl Mount {
         let mut example = String::from("/");
         if let Ok(route) = route {
             example = example_of(&route);
-            // The table is empty: no other route is in the way.
+            // The table is empty, so the route cannot conflict.
             let _ = table.insert(route, ());
         }
         Self {
@@ -57,18 +57,18 @@ impl Mount {
         }
     }
 
-    /// What the handler is called in the log: `users/[id]`.
+    /// Returns the handler's name in the log: `users/[id]`.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// A path that the handler answers, percent-encoded.
+    /// Returns an example of a path that the handler serves, percent-encoded.
     pub fn example(&self) -> &str {
         &self.example
     }
 
-    /// What the handler is told of a path. One that it would not be asked for is shared out as if
-    /// the handler were at the root.
+    /// Divides a path for the handler. A path that does not match the route is divided as if the
+    /// handler were mounted at the root.
     pub(super) fn share(&self, path: &RequestPath) -> Share {
         match self.table.find(path) {
             Some(found) => {
@@ -88,13 +88,13 @@ impl Mount {
     }
 }
 
-/// The name of a handler in a folder of handlers: its file's path in there, without extension. None
-/// where the file is not in there.
+/// Returns the name of a handler in a handlers folder: its file's path relative to the folder,
+/// without extension. None if the file is not below the folder.
 fn name_in(folder: &Path, file: &Path) -> Option<String> {
     let as_given = below(folder, file);
     as_given.or_else(|| {
-        // The same folder may have been written in another way. What the file itself is a link to
-        // does not matter.
+        // The two paths may spell the same folder differently. Only the file's folder is resolved,
+        // so that a handler that is a symbolic link keeps its name.
         let around = match file.parent()? {
             here if here.as_os_str().is_empty() => Path::new("."),
             around => around,
@@ -120,8 +120,8 @@ fn normal_parts(path: &Path) -> Vec<Cow<'_, str>> {
         .collect()
 }
 
-/// The name of a handler from anywhere: its file's path below the innermost folder that is called
-/// as folders of handlers are, without extension.
+/// Returns the name of a handler in any folder: its file's path below the innermost folder called
+/// `handlers`, without extension.
 fn name(file: &Path) -> String {
     let stem = file.with_extension("");
     let parts = normal_parts(&stem);

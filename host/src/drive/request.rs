@@ -1,4 +1,4 @@
-//! What a client sends: a request's head, and its body piece by piece.
+//! A client's request: the head, and the body piece by piece.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,50 +6,50 @@ use std::time::Instant;
 
 use crate::http1::{Connection, Incoming, Limits, RequestHead};
 
-/// A request, as a client means it.
+/// A request, before it is encoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
-    /// `GET`.
+    /// The method: `GET`.
     pub method: String,
     /// Path and query, percent-encoded.
     pub target: String,
     /// Whether it is sent as HTTP/1.0 rather than HTTP/1.1.
     pub is_old: bool,
-    /// Its fields. `Host` and the body's framing are added to them.
+    /// The fields. `Host` and the fields for the body's framing are added.
     pub fields: Vec<(String, Vec<u8>)>,
-    /// Its body.
+    /// The body.
     pub upload: Upload,
 }
 
-/// The body of a request, on its way.
+/// The body of a request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Upload {
-    /// How its end is told.
+    /// How the end of the body is marked.
     pub framing: Framing,
-    /// Its pieces. The next one comes when the handler has read the one before and wants more.
+    /// The pieces. Each piece is sent when the handler has read the one before and wants more.
     pub pieces: Vec<Vec<u8>>,
-    /// Whether the client goes away behind the last piece, and before the end.
+    /// Whether the client disconnects after the last piece, before the body is complete.
     pub is_cut: bool,
 }
 
-/// How the end of a request's body is told.
+/// How the end of a request's body is marked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Framing {
-    /// There is no body.
+    /// No body.
     #[default]
     None,
-    /// By its length, in bytes.
+    /// A length in bytes.
     Length(u64),
-    /// In chunks.
+    /// Chunked encoding.
     Chunked,
 }
 
-/// Why something is no request.
+/// The reason why a request is invalid.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BadRequest(String);
 
 impl Request {
-    /// A request without a body.
+    /// Creates a request without a body.
     pub fn new(method: &str, target: &str) -> Self {
         Self {
             method: method.to_owned(),
@@ -60,13 +60,13 @@ impl Request {
         }
     }
 
-    /// The same with a field.
+    /// Adds a field.
     pub fn with(mut self, name: &str, value: &[u8]) -> Self {
         self.fields.push((name.to_owned(), value.to_vec()));
         self
     }
 
-    /// The same with a body whose length is told.
+    /// Sets a body with a declared length.
     pub fn with_body(mut self, pieces: &[&[u8]]) -> Self {
         let length = pieces.iter().map(|piece| piece.len() as u64).sum();
         self.upload.framing = Framing::Length(length);
@@ -74,11 +74,11 @@ impl Request {
         self
     }
 
-    /// Sends the head on a connection of its own.
+    /// Sends the head on a new connection.
     ///
     /// # Errors
     ///
-    /// Fails where the protocol core would turn the request down, with its words.
+    /// Fails if the protocol core would reject the request, with its message.
     pub(super) fn send(&self, now: Instant) -> Result<(Connection, Arc<RequestHead>), BadRequest> {
         let mut connection = Connection::new(Arc::new(Limits::default()), now);
         connection.receive(&self.head()?, now);
@@ -131,7 +131,7 @@ impl Request {
 }
 
 impl Upload {
-    /// A piece as it is on the wire.
+    /// Encodes a piece for the wire.
     pub(super) fn encode(&self, piece: &[u8]) -> Vec<u8> {
         match self.framing {
             Framing::Chunked if piece.is_empty() => Vec::new(),
@@ -143,7 +143,7 @@ impl Upload {
         }
     }
 
-    /// What ends it on the wire, unless it is cut.
+    /// Returns the end of the body on the wire. Empty if the body is cut off.
     pub(super) fn end(&self) -> &'static [u8] {
         match self.framing {
             Framing::Chunked if !self.is_cut => b"0\r\n\r\n",
@@ -153,13 +153,13 @@ impl Upload {
 }
 
 impl BadRequest {
-    /// A request that makes no sense for another reason.
+    /// Creates an error from another reason.
     pub(super) fn of(reason: &impl fmt::Display) -> Self {
         Self(reason.to_string())
     }
 }
 
-/// What would end a line of the head early, and pass for another one.
+/// Rejects bytes that would end a line of the head early and start another one.
 fn check(text: &[u8]) -> Result<(), BadRequest> {
     if text.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
         let text = String::from_utf8_lossy(text);
@@ -168,7 +168,7 @@ fn check(text: &[u8]) -> Result<(), BadRequest> {
     Ok(())
 }
 
-/// What is in a target that no client sends, with how it is written.
+/// Rejects a target that no client sends, with a hint how to write it.
 fn check_target(target: &str) -> Result<(), BadRequest> {
     let is_absolute = target.contains("://") || target == "*";
     if !target.starts_with('/') && !is_absolute {

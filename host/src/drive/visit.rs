@@ -1,4 +1,4 @@
-//! One request on its way: a connection without a socket, and the call behind it.
+//! One request in progress: a connection without a socket, and its call.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -16,36 +16,37 @@ use crate::gateway::{Environ, Exchange, Failure, Head, InputError, Output, Schem
 use crate::http1::{BodyLength, BodyProgress, Connection, Finish, ResponseHead, Stamp};
 use crate::router::{Oddity, RequestPath};
 
-/// The client's address and the server's, as handlers are told.
+/// The addresses of the client and the server that handlers see.
 const PEER: ([u8; 4], u16) = ([127, 0, 0, 1], 50_000);
 const LOCAL: ([u8; 4], u16) = ([127, 0, 0, 1], 8000);
 
-/// What became of a request.
+/// The result of a request.
 #[derive(Debug)]
 pub struct Ended<C> {
-    /// Who took the answer.
+    /// The client that received the response.
     pub client: C,
-    /// What the handler did, if that was to be recorded.
+    /// The steps of the handler, if they were recorded.
     pub steps: Vec<Step>,
-    /// The answer's head, where there was one.
+    /// The response's head, if there was one.
     pub head: Option<Head>,
-    /// What went wrong, if anything did.
+    /// The failure, if there was one.
     pub failure: Option<Failure>,
-    /// Whether the answer came to its end, and was whole then.
+    /// Whether the response ended, and whether it was complete.
     pub finish: Option<Finish>,
-    /// Bytes of the body that could not be sent, because the answer has none or fewer.
+    /// The number of body bytes that were not sent because the response has no body or a shorter
+    /// one.
     pub surplus_bytes: u64,
-    /// The client had left before the answer's end.
+    /// Whether the client disconnected before the end of the response.
     pub was_left: bool,
 }
 
-/// One request at work.
+/// One request in progress.
 pub(super) struct Visit<C> {
     http: Connection,
     exchange: Arc<Exchange>,
     pieces: VecDeque<Vec<u8>>,
     upload: Upload,
-    /// The body's last byte was received by the protocol core, or its client went away.
+    /// The protocol core has received the body's last byte, or the client has disconnected.
     upload_done: bool,
     /// The exchange knows how the body ended.
     body_done: bool,
@@ -53,7 +54,7 @@ pub(super) struct Visit<C> {
     signal: Arc<Signal>,
     waker: Waker,
     wall_time: Duration,
-    /// When the wall time is up. The driver puts it off for what others compute.
+    /// The end of the wall time. The driver postpones it by the time that other visits compute.
     pub(super) deadline: Instant,
     ended: Ended<C>,
 }
@@ -77,7 +78,7 @@ impl Wake for Signal {
 }
 
 impl<C: Client> Visit<C> {
-    /// Sends the head. Nothing runs before the first turn.
+    /// Sends the head. The handler does not run before the first turn.
     pub(super) fn new(
         program: &Program,
         mount: &Mount,
@@ -143,12 +144,13 @@ impl<C: Client> Visit<C> {
         self.call.is_none()
     }
 
-    /// Whether something has happened that the handler waited for, or it has more to compute.
+    /// Reports whether an event occurred that the handler waited for, or whether it has more to
+    /// compute.
     pub(super) fn is_woken(&self) -> bool {
         self.signal.woken.load(Ordering::Acquire)
     }
 
-    /// Lets the handler run until it waits, yields or is done, and carries what both sides have.
+    /// Runs the handler until it waits, yields or finishes, and transfers input and output.
     pub(super) fn turn(&mut self) {
         self.signal.woken.store(false, Ordering::Release);
         let Some(call) = &mut self.call else {
@@ -165,7 +167,7 @@ impl<C: Client> Visit<C> {
         }
     }
 
-    /// Ends it if its wall time is up.
+    /// Aborts the call if its wall time is over.
     pub(super) fn expire(&mut self, now: Instant) {
         if self.call.is_some() && now >= self.deadline {
             self.call = None;
@@ -185,7 +187,7 @@ impl<C: Client> Visit<C> {
         }
     }
 
-    /// Hands over the request's body, a piece each time the handler wants one.
+    /// Transfers the request's body, one piece each time the handler wants input.
     fn feed(&mut self) {
         while !self.body_done && self.exchange.body_awaited() {
             let now = Instant::now();
@@ -204,7 +206,7 @@ impl<C: Client> Visit<C> {
                 BodyProgress::Failed(error) => {
                     self.body_done = true;
                     self.exchange.end_body(Err(InputError::from(error)));
-                    // The server tells its client by itself, where no head is out.
+                    // The server sends its own error response if no head has been sent.
                     if self.ended.head.is_none() {
                         self.leave();
                     }
@@ -213,7 +215,7 @@ impl<C: Client> Visit<C> {
         }
     }
 
-    /// Has the protocol core receive the next piece, or the end.
+    /// Passes the next piece, or the end, to the protocol core.
     fn receive(&mut self, now: Instant) {
         if let Some(piece) = self.pieces.pop_front() {
             self.http.receive(&self.upload.encode(&piece), now);
@@ -224,12 +226,12 @@ impl<C: Client> Visit<C> {
                 self.http.receive_end();
             }
         } else {
-            // Fewer bytes than were announced, and the client says no more.
+            // The client ends the stream after fewer bytes than it declared.
             self.http.receive_end();
         }
     }
 
-    /// Takes what the handler has given, as the server does, and has the client take it.
+    /// Takes the handler's output, as the server does, and passes it to the client.
     fn take_output(&mut self) {
         let Output {
             head,
@@ -273,7 +275,7 @@ impl<C: Client> Visit<C> {
             server: Some(crate::SERVER_SOFTWARE),
         };
         let mut wire = Vec::new();
-        // What is skipped was refused at the call already.
+        // Any field that this skips was rejected when the handler called `start_response`.
         let _ = self
             .http
             .start_response(&response, length, &stamp, &mut wire);

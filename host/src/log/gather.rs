@@ -1,5 +1,5 @@
-//! What a handler writes between two moments at which it gives its thread back goes to the log in
-//! one block: so the lines of a traceback stand together, whatever other threads log meanwhile.
+//! Collects the lines that a handler writes between two yields and logs them as one block, so that
+//! the lines of a traceback stay together even if other threads log at the same time.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -7,26 +7,25 @@ use std::sync::Arc;
 use super::ERROR_LOG;
 use super::queue::Source;
 
-/// A block that has more bytes than this is sent on: a traceback of some hundred lines fits.
+/// The size at which a block is sent, in bytes: enough for a traceback of a few hundred lines.
 const BLOCK_BYTES: usize = 32 * 1024;
 
 thread_local! {
     static BLOCK: RefCell<Block> = const { RefCell::new(Block::new()) };
 }
 
-/// The lines that wait.
+/// The collected lines.
 struct Block {
     is_open: bool,
     handler: Option<Arc<str>>,
     lines: Vec<u8>,
 }
 
-/// While it is there, what handlers write on this thread is gathered. Sends the rest when it is
-/// dropped.
+/// Collects the handlers' lines on this thread while it exists. Sends the rest when it is dropped.
 #[must_use]
 pub(crate) struct Gather(());
 
-/// Begins to gather.
+/// Starts collecting.
 pub(crate) fn gather() -> Gather {
     BLOCK.with_borrow_mut(|block| block.is_open = true);
     Gather(())
@@ -41,7 +40,8 @@ impl Drop for Gather {
     }
 }
 
-/// Takes a line of a handler's. False where nothing is gathered: then it is for the caller to send.
+/// Adds a handler's line to the block. Returns `false` if the thread is not collecting; the caller
+/// then sends the line.
 pub(super) fn take(handler: &Arc<str>, line: &str) -> bool {
     BLOCK.with_borrow_mut(|block| {
         if !block.is_open {
@@ -57,7 +57,7 @@ pub(super) fn take(handler: &Arc<str>, line: &str) -> bool {
     })
 }
 
-/// Sends what has been gathered on this thread, before something else is logged.
+/// Sends the lines collected on this thread, before another event is logged.
 pub(super) fn send() {
     BLOCK.with_borrow_mut(Block::send);
 }

@@ -1,34 +1,35 @@
-//! What a log may hold, and how fast a handler may write to it.
+//! The limits on the size of logs, and on how fast a handler can write to them.
 
 use serde::{Deserialize, Serialize};
 
 use crate::units;
 
-/// The logs' part of the section `[limits]` of `wasgi.toml`.
+/// The log settings of the section `[limits]` of `wasgi.toml`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
-    /// The longest line, in bytes, as it is written, without the time, level and name before it.
-    /// A handler's longer line becomes several. Of the server's own messages, and of what escapes
-    /// have made longer, the rest is cut off.
+    /// The maximum line length, in bytes, as written, without the time, level and name before it. A
+    /// longer line of a handler is split. A longer message of the server is truncated, as is a line
+    /// that only escapes made too long.
     ///
-    /// 8 KiB: log collectors commonly cut at 8 KiB or 16 KiB.
+    /// 8 KiB: log collectors commonly truncate at 8 KiB or 16 KiB.
     #[serde(rename = "log-line", with = "units::size")]
     pub line_bytes: usize,
-    /// What one handler may write to the error log on average, in bytes per second, with what the
-    /// log puts before each line. Its own output and the server's messages about it have this rate
-    /// each, so that the one does not displace the other. What is more is dropped.
+    /// The average rate at which one handler can write to the error log, in bytes per second,
+    /// including the prefix of each line. The handler's output and the server's messages about it
+    /// each have their own allowance, so that one does not displace the other. Excess lines are
+    /// dropped.
     ///
-    /// 256 KiB/s: 1,000 requests per second with two lines each; 22 GB a day of disk at the worst.
+    /// 256 KiB/s: 1,000 requests per second with two lines each; at most 22 GB of disk per day.
     #[serde(rename = "log-rate", with = "units::rate")]
     pub rate_bytes_per_second: u32,
-    /// What one handler may write to the error log at once, in bytes, after it was silent for long.
+    /// The burst that one handler can write to the error log after a long silence, in bytes.
     ///
-    /// 1 MiB: what sixteen requests may log by default.
+    /// 1 MiB: the default log limit of sixteen requests.
     #[serde(rename = "log-burst", with = "units::size")]
     pub burst_bytes: usize,
-    /// What waits for one log's output, in bytes. No handler gets more than half of what the others
-    /// have left free, so that a new line of another one always finds room.
+    /// The maximum size of one log's queue, in bytes. A handler gets at most half of the space that
+    /// is free, so that a new line of another handler always fits.
     ///
     /// 4 MiB: some 40,000 lines, a second or two at full load.
     #[serde(rename = "log-queue", with = "units::size")]

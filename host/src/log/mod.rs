@@ -1,11 +1,11 @@
-//! Where log lines go. Each output has a thread of its own that writes, so that a terminal or a
-//! pipe which takes nothing for a while, or a disk that is full, stalls that thread and no request.
+//! The logs. Each output has its own writer thread, so that a terminal or pipe that blocks, or a
+//! full disk, stalls that thread and not the requests.
 //!
-//! - `queue`: the lines that wait for an output; bounded in bytes, and fair between handlers.
-//! - `shared`, `output`: the queue between threads, and the thread that writes.
-//! - `subscriber`: from an event of `tracing`, or a handler's line, to a line of the error log.
-//! - `gather`: the lines that a handler writes in one turn, as one block.
-//! - `limits`: what can be set.
+//! - `queue`: the queued lines of an output; bounded in bytes, and fair between handlers.
+//! - `shared`, `output`: the queue shared between threads, and the writer thread.
+//! - `subscriber`: formats a `tracing` event or a handler's line as a line of the error log.
+//! - `gather`: collects the lines that a handler writes in one turn into one block.
+//! - `limits`: the settings.
 
 mod gather;
 mod limits;
@@ -32,11 +32,11 @@ pub(crate) use self::queue::Source;
 use self::shared::Shared;
 use self::subscriber::LogSubscriber;
 
-/// How long the end of the program waits for an output to take the last lines, and a relay for an
-/// output to take any.
+/// How long the process waits at exit for an output to accept the last lines, and how long a relay
+/// waits for an output to accept any.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// The lowest level that is logged where nothing else is said.
+/// The default log level.
 pub const LEVEL: LevelFilter = LevelFilter::INFO;
 
 /// What the error log holds: messages of this level and of those above it.
@@ -77,10 +77,10 @@ impl From<Verbosity> for LevelFilter {
     }
 }
 
-/// What handlers' lines are written by. One for the process, as `tracing` has one.
+/// Writes the handlers' lines. There is one per process, as for `tracing`.
 static ERROR_LOG: OnceLock<Arc<LogSubscriber>> = OnceLock::new();
 
-/// A log's way to its output. Clones share it.
+/// A handle to a log's queue. Clones share the log.
 #[derive(Clone, Debug)]
 pub struct Log(Arc<Handle>);
 
@@ -92,7 +92,7 @@ impl Log {
     ///
     /// # Errors
     ///
-    /// Fails when the system gives no thread.
+    /// Fails if the system cannot create a thread.
     pub fn start(
         name: &'static str,
         output: impl Write + Send + 'static,
@@ -109,23 +109,23 @@ impl Log {
         Ok(Self(Arc::new(Handle(shared))))
     }
 
-    /// Hands over whole lines. Never waits: when there is no room for them, they are dropped, and
-    /// the log says later how many that were.
+    /// Queues whole lines without blocking. If there is no room, the lines are dropped, and the log
+    /// later reports how many.
     pub(crate) fn send(&self, source: &Source, lines: Vec<u8>) {
         self.0.0.push(source, lines);
     }
 
-    /// Hands over whole lines, and waits for room as long as the output takes any.
+    /// Queues whole lines. Blocks until there is room, as long as the output makes progress.
     pub(crate) fn send_when_room(&self, source: &Source, lines: Vec<u8>) {
         self.0.0.push_when_room(source, lines);
     }
 
-    /// Hands over what the server itself has to say: whole lines.
+    /// Queues messages of the server itself: whole lines.
     pub fn announce(&self, lines: impl Into<Vec<u8>>) {
         self.send(&Source::Server, lines.into());
     }
 
-    /// Goes by other limits from now on.
+    /// Applies new limits.
     pub fn set_limits(&self, limits: &Limits) {
         self.0.0.set_limits(limits);
     }
@@ -135,21 +135,22 @@ impl Log {
         self.0.0.line_bytes()
     }
 
-    /// Waits until everything so far is written, or for two seconds: an output that takes nothing
-    /// loses its last lines, and keeps nobody from ending.
+    /// Waits until all queued lines are written, at most two seconds. An output that blocks loses
+    /// its last lines, but does not prevent the process from exiting.
     pub fn flush(&self) {
         self.0.0.flush(Instant::now() + PATIENCE);
     }
 }
 
-/// The last clone of a log ends its thread.
+/// Dropping the last clone of a log ends its thread.
 impl Drop for Handle {
     fn drop(&mut self) {
         self.0.close();
     }
 }
 
-/// Sends what `tracing` says to `log`, and what handlers write. The first call in a process counts.
+/// Installs `log` as the destination of `tracing` events and handlers' lines. Only the first call
+/// in a process has an effect.
 pub fn install(log: Log, level: LevelFilter, colours: bool) {
     let subscriber = Arc::new(LogSubscriber {
         log,
@@ -157,26 +158,27 @@ pub fn install(log: Log, level: LevelFilter, colours: bool) {
         colours,
     });
     if ERROR_LOG.set(subscriber.clone()).is_ok() {
-        // Fails where another one is installed, which then stays.
+        // Fails if another subscriber is installed, which then remains.
         let _ = tracing::subscriber::set_global_default(subscriber);
     }
 }
 
-/// Whether standard error shows colours: it is a terminal, and `NO_COLOR` is not set or empty
-/// (no-color.org).
+/// Reports whether standard error should show colours: it is a terminal, and `NO_COLOR` is unset or
+/// empty (no-color.org).
 pub fn wants_colours() -> bool {
     let is_off = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     !is_off && std::io::stderr().is_terminal()
 }
 
-/// Has the error log go by other limits from now on.
+/// Applies new limits to the error log.
 pub fn set_limits(limits: &Limits) {
     if let Some(subscriber) = ERROR_LOG.get() {
         subscriber.log.set_limits(limits);
     }
 }
 
-/// The longest line of a handler's that is logged whole, in bytes: see [`Limits::line_bytes`].
+/// Returns the maximum length of a handler's line that is logged whole, in bytes: see
+/// [`Limits::line_bytes`].
 pub(crate) fn line_bytes() -> usize {
     let installed = ERROR_LOG
         .get()
@@ -184,15 +186,14 @@ pub(crate) fn line_bytes() -> usize {
     installed.unwrap_or_else(|| Limits::default().line_bytes)
 }
 
-/// What a handler's line takes in the log at least, in bytes.
+/// Returns the minimum size of a handler's line in the log, in bytes.
 pub(crate) fn least_bytes(handler: &str, line: &[u8]) -> usize {
-    /// What is before a line and behind it, without the handler's name.
+    /// The prefix and the end of a line, without the handler's name.
     const FRAME_BYTES: usize = "2026-11-29T06:53:18.123456Z ERROR : \n".len();
     FRAME_BYTES + handler.len() + line.len()
 }
 
-/// Logs a line that a handler has written, without its end. Says how many bytes that takes in the
-/// log.
+/// Logs a handler's line, given without its end. Returns its size in the log, in bytes.
 pub(crate) fn handler_line(level: Level, handler: &Arc<str>, line: &[u8]) -> usize {
     let subscriber = ERROR_LOG.get();
     subscriber.map_or(0, |subscriber| {

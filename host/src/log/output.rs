@@ -1,4 +1,4 @@
-//! A log's output, and the thread that writes to it.
+//! A log's output and the thread that writes to it.
 
 use std::io::{self, ErrorKind, Write};
 use std::time::{Duration, SystemTime};
@@ -7,15 +7,15 @@ use super::shared::Shared;
 use super::timestamp;
 use crate::printable;
 
-/// How long an output that takes nothing at the moment is left alone before it is tried again: one
-/// that another process has made non-blocking, such as a terminal.
+/// The pause before retrying an output that would block, such as a terminal that another process
+/// has made non-blocking.
 const BLOCKED_PAUSE: Duration = Duration::from_millis(10);
 
-/// How long an output that failed is left alone before it is tried again. A disk that is full has
-/// room again when somebody has made some.
+/// The pause before retrying an output that failed. A full disk stays full until space is freed.
 const FAILED_PAUSE: Duration = Duration::from_secs(1);
 
-/// Writes what comes to the log called `name`, until the last handle of it is dropped.
+/// Writes the queued lines to the output of the log called `name`, until the log's last handle is
+/// dropped.
 pub(super) fn write_all(name: &str, mut output: impl Write, shared: &Shared) {
     let mut has_failed = false;
     while let Some(batch) = shared.take(report) {
@@ -27,7 +27,8 @@ pub(super) fn write_all(name: &str, mut output: impl Write, shared: &Shared) {
                      dropped when there are more than limits.log-queue holds"
                 );
             }
-            // Nobody will ever read the rest. A named pipe may get another reader, for what comes.
+            // The reader is gone, so the rest is discarded. A named pipe may get another reader for
+            // later lines.
             if error.kind() == ErrorKind::BrokenPipe || !shared.pause(FAILED_PAUSE) {
                 break;
             }
@@ -39,7 +40,7 @@ pub(super) fn write_all(name: &str, mut output: impl Write, shared: &Shared) {
     }
 }
 
-/// Writes what is left of `text` after its first `written` bytes, and counts it.
+/// Writes the rest of `text` after its first `written` bytes, and updates the count.
 fn write(output: &mut impl Write, text: &[u8], written: &mut usize) -> io::Result<()> {
     loop {
         let rest = text.get(*written..).unwrap_or_default();
@@ -63,7 +64,7 @@ fn write(output: &mut impl Write, text: &[u8], written: &mut usize) -> io::Resul
     }
 }
 
-/// A report of dropped lines as a line of its own.
+/// Formats a report of dropped lines as a separate log line.
 fn report(text: &str) -> String {
     let time = timestamp::micros(SystemTime::now());
     format!("{time}  WARN {}\n", printable::block(text))

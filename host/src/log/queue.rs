@@ -1,11 +1,12 @@
-//! The lines that wait for a log's output: bounded in bytes, and fair between those who write them.
+//! The queued lines of a log: bounded in bytes, and fair between their sources.
 //!
-//! Each source has an account. A handler's is a token bucket (its rate and burst), which keeps it
-//! from filling the disk. The queue itself is shared by dynamic thresholds: a source may have as
-//! many bytes in it as a fixed multiple of what is free. So one that writes without end gets a
-//! third of the queue, two get a quarter each, and a line of any other source still finds room.
+//! Each source has an account. A handler's account is a token bucket (with a rate and a burst),
+//! which keeps the handler from filling the disk. The queue's space is shared by dynamic
+//! thresholds: a source can occupy at most a fixed multiple of the free space. So one source that
+//! writes without end gets a third of the queue, two get a quarter each, and a line of any other
+//! source still fits.
 //!
-//! What is dropped is counted in the account, and told when the output takes lines again.
+//! The account counts dropped lines, and reports them when the output accepts lines again.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -16,42 +17,43 @@ use slab::Slab;
 use super::Limits;
 use crate::units::{rate, size};
 
-/// What a line takes in the queue beside its text, in bytes: its place, and what an allocator adds.
+/// The overhead of a queued line beside its text, in bytes: its queue entry and the allocator's
+/// overhead.
 const OVERHEAD_BYTES: usize = 64;
 
-/// How often the lines that were dropped are told of for each source.
+/// The minimum time between two reports of dropped lines of one source.
 pub(super) const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What is taken out of the queue for one write, in bytes: what a pipe holds.
+/// The size of one write, in bytes: the capacity of a pipe.
 const BATCH_BYTES: usize = 64 * 1024;
 
-/// Accounts from which on those without a use are looked for before another is opened. More than a
-/// site has handlers.
+/// The number of accounts from which unused ones are removed before a new one is opened. More than
+/// a site has handlers.
 const ACCOUNTS_COUNT: usize = 1024;
 
-/// Who writes a line.
+/// The source of a line.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Source {
     /// The server itself.
     Server,
-    /// The server, about a handler: failures of its requests.
+    /// The server's messages about a handler: failures of its requests.
     Handler(Arc<str>),
-    /// A handler: `wsgi.errors`, standard output and standard error.
+    /// A handler's output: `wsgi.errors`, standard output and standard error.
     Output(Arc<str>),
-    /// A worker process, whose lines its supervisor hands on.
+    /// A worker process, whose lines its supervisor forwards.
     Worker(u32),
 }
 
-/// The lines that wait.
+/// The queued lines.
 #[derive(Debug)]
 pub(super) struct Queue {
     limits: Limits,
     lines: VecDeque<Line>,
-    /// Of all lines, with [`OVERHEAD_BYTES`] for each.
+    /// The size of all lines, with [`OVERHEAD_BYTES`] for each.
     bytes: usize,
     accounts: Slab<Account>,
     numbers: HashMap<Source, usize>,
-    /// Whether an account has something to tell.
+    /// Whether any account has a pending report.
     has_dropped: bool,
 }
 
@@ -61,40 +63,40 @@ struct Line {
     text: Vec<u8>,
 }
 
-/// Lines that were taken out to be written together.
+/// Lines taken from the queue to be written together.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
-    /// Reports of dropped lines, then lines.
+    /// Reports of dropped lines, followed by the queued lines.
     pub(super) text: Vec<u8>,
-    /// How much of it is reports, in bytes,
+    /// The size of the reports at the start of `text`, in bytes.
     reports_bytes: usize,
-    /// what they tell of,
+    /// The accounts and counts that the reports cover.
     told: Vec<(usize, Dropped)>,
-    /// and the account and length of each piece behind them.
+    /// The account and length of each line after the reports.
     parts: Vec<(usize, usize)>,
 }
 
 #[derive(Debug)]
 struct Account {
     source: Source,
-    /// Of its lines in the queue, with [`OVERHEAD_BYTES`] for each.
+    /// The size of its queued lines, with [`OVERHEAD_BYTES`] for each.
     bytes: usize,
-    /// Its lines that are being written.
+    /// The number of its lines that are being written.
     writing: usize,
-    /// What it may write at once, in bytes, as of `filled`.
+    /// The tokens left, in bytes, at the time `filled`.
     tokens: u64,
     filled: Instant,
     dropped: Dropped,
-    /// When its dropped lines are to be told of.
+    /// When its dropped lines are due to be reported.
     report_at: Option<Instant>,
 }
 
-/// Lines of one source that were dropped, by the reason.
+/// The dropped lines of one source, by reason.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Dropped {
-    /// It wrote more than its rate.
+    /// The source exceeded its rate.
     rate: Count,
-    /// There was no room in the queue for it.
+    /// The queue was full.
     queue: Count,
     /// The output failed.
     output: Count,
@@ -122,23 +124,24 @@ impl Queue {
         self.limits = limits;
     }
 
-    /// Whether lines wait.
+    /// Reports whether the queue has no lines.
     pub(super) fn is_empty(&self) -> bool {
         self.lines.is_empty()
     }
 
-    /// Whether dropped lines have not been told of.
+    /// Reports whether dropped lines have not been reported yet.
     pub(super) fn has_dropped(&self) -> bool {
         self.has_dropped
     }
 
-    /// Whether `bytes` more of `source` have room now. What its rate would drop counts as such.
+    /// Reports whether `bytes` more of `source` fit in the queue now. Ignores the rate, which may
+    /// still drop the lines.
     pub(super) fn has_room(&mut self, source: &Source, bytes: usize, now: Instant) -> bool {
         let number = self.account(source, now);
         self.fits(number, bytes + OVERHEAD_BYTES)
     }
 
-    /// Takes whole lines of one source, or drops and counts them.
+    /// Queues whole lines of one source, or drops and counts them.
     pub(super) fn push(&mut self, source: &Source, text: Vec<u8>, now: Instant) -> bool {
         let number = self.account(source, now);
         let charge = text.len() + OVERHEAD_BYTES;
@@ -164,8 +167,8 @@ impl Queue {
         false
     }
 
-    /// Takes out lines to write together, the oldest first; before them the reports that are due,
-    /// or all reports where `all` says so. A report's line is made by `line`.
+    /// Takes lines to write together, the oldest first, preceded by the reports that are due, or by
+    /// all reports if `all` is set. `line` formats a report as a line.
     pub(super) fn take(&mut self, now: Instant, all: bool, line: impl Fn(&str) -> String) -> Batch {
         let mut batch = Batch::default();
         for (number, dropped, report) in self.reports(now, all) {
@@ -188,7 +191,7 @@ impl Queue {
         batch
     }
 
-    /// A batch has been written, or its output has failed for good after `written` bytes.
+    /// Completes a batch: it was written, or its output failed permanently after `written` bytes.
     pub(super) fn finish(&mut self, batch: &Batch, written: usize, now: Instant) {
         for (number, dropped) in &batch.told {
             if let Some(account) = self.accounts.get_mut(*number) {
@@ -216,7 +219,7 @@ impl Queue {
         }
     }
 
-    /// When the next dropped lines are to be told of.
+    /// Returns when the next report is due.
     pub(super) fn next_report(&self) -> Option<Instant> {
         if !self.has_dropped {
             return None;
@@ -225,8 +228,8 @@ impl Queue {
         times.filter_map(|(_, account)| account.report_at).min()
     }
 
-    /// Tells of the lines that were dropped, for each account whose time has come; for all of them
-    /// where `all` says so.
+    /// Returns the reports of dropped lines of each account whose report is due, or of all accounts
+    /// if `all` is set.
     fn reports(&mut self, now: Instant, all: bool) -> Vec<(usize, Dropped, String)> {
         if !self.has_dropped {
             return Vec::new();
@@ -253,12 +256,12 @@ impl Queue {
     fn fits(&self, number: usize, charge: usize) -> bool {
         let free = self.limits.queue_bytes.saturating_sub(self.bytes);
         let (own, most) = match self.accounts.get(number) {
-            // The server's own lines are few, and tell of what goes wrong: two thirds.
+            // The server's own lines are few and report faults, so they get two thirds.
             Some(account) if account.source == Source::Server => (account.bytes, free * 2),
             Some(account) => (account.bytes, free / 2),
             None => return false,
         };
-        // The first line of a source has room wherever it fits at all.
+        // The first line of a source is accepted whenever it fits at all.
         charge <= free && (own + charge <= most || own == 0)
     }
 
@@ -292,8 +295,8 @@ impl Queue {
 }
 
 impl Account {
-    /// Takes what a line costs from what the source may write at once. `false` if that is not
-    /// enough. A line longer than the whole burst passes when the bucket is full.
+    /// Charges a line to the source's tokens. Returns `false` if there are not enough. A line
+    /// longer than the whole burst is accepted if the bucket is full.
     fn pay(&mut self, bytes: usize, limits: &Limits, now: Instant) -> bool {
         if matches!(self.source, Source::Server | Source::Worker(_)) {
             return true;
@@ -321,7 +324,7 @@ impl Account {
         }
     }
 
-    /// Whether anything would be lost with it.
+    /// Reports whether closing the account would lose any state.
     fn is_used(&mut self, limits: &Limits, now: Instant) -> bool {
         self.fill(limits, now);
         self.bytes > 0
@@ -332,7 +335,7 @@ impl Account {
 }
 
 impl Count {
-    /// Counts what is dropped: whole lines.
+    /// Counts dropped text: whole lines.
     fn add(&mut self, text: &[u8]) {
         let ends = memchr::memchr_iter(b'\n', text).count();
         self.lines += ends.max(1) as u64;

@@ -1,4 +1,5 @@
-//! What those who log share with the thread that writes: the queue, and who waits at it.
+//! The state shared by the threads that log and the writer thread: the queue, and the threads
+//! waiting on it.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -7,30 +8,30 @@ use std::time::{Duration, Instant};
 use super::queue::{Batch, Queue, Source};
 use super::{Limits, PATIENCE};
 
-/// A queue of lines that threads share.
+/// A queue of lines shared between threads.
 #[derive(Debug)]
 pub(super) struct Shared {
     state: Mutex<State>,
-    /// Something has come for the thread that writes.
+    /// Signals the writer thread that there is work.
     filled: Condvar,
-    /// The thread that writes has taken or written something.
+    /// Signals that the writer thread has taken or written lines.
     moved: Condvar,
-    /// [`Limits::line_bytes`], to be had without the lock.
+    /// A copy of [`Limits::line_bytes`] that is readable without the lock.
     line_bytes: AtomicUsize,
 }
 
 #[derive(Debug)]
 struct State {
     queue: Queue,
-    /// Whether the thread that writes has taken lines and not finished them.
+    /// Whether the writer thread has taken lines and not finished them.
     is_writing: bool,
-    /// Whether the output took nothing for as long as somebody had the patience to wait.
+    /// Whether a caller has timed out waiting for the output to accept lines.
     is_stuck: bool,
-    /// Whether the output failed for good when it was last written to.
+    /// Whether the last write to the output failed permanently.
     is_broken: bool,
-    /// How many wait for all lines to be written.
+    /// The number of callers waiting for all lines to be written.
     flushing: usize,
-    /// There is nobody left who could write a line.
+    /// Whether all handles are dropped, so that no line can be added.
     is_closed: bool,
 }
 
@@ -60,13 +61,13 @@ impl Shared {
         self.line_bytes.load(Ordering::Relaxed)
     }
 
-    /// Takes whole lines, or drops them. Never waits.
+    /// Queues whole lines, or drops them. Never blocks.
     pub(super) fn push(&self, source: &Source, text: Vec<u8>) {
         let mut state = self.lock();
         self.add(&mut state, source, text, Instant::now());
     }
 
-    /// Takes whole lines; waits until there is room for them, for as long as the output takes any.
+    /// Queues whole lines. Blocks until they fit, as long as the output makes progress.
     pub(super) fn push_when_room(&self, source: &Source, text: Vec<u8>) {
         let mut state = self.lock();
         let mut until = Instant::now() + PATIENCE;
@@ -88,7 +89,7 @@ impl Shared {
     }
 
     fn add(&self, state: &mut State, source: &Source, text: Vec<u8>, now: Instant) {
-        // The thread is awake as long as it has something to write, or to tell.
+        // The thread is awake as long as it has lines or reports to write.
         let was_idle = state.queue.is_empty() && !state.is_writing;
         let is_taken = state.queue.push(source, text, now);
         if was_idle || !is_taken {
@@ -96,12 +97,13 @@ impl Shared {
         }
     }
 
-    /// Waits for lines, and takes them. None when no more will come.
+    /// Waits for lines and takes them. Returns `None` when the log is closed and empty.
     pub(super) fn take(&self, report: impl Fn(&str) -> String) -> Option<Batch> {
         let mut state = self.lock();
         loop {
             let now = Instant::now();
-            // Reports that nobody reads are tried again at their time, and not without a pause.
+            // After the output has failed, reports are retried only when they are due, to avoid a
+            // busy loop.
             let is_last = (state.flushing > 0 || state.is_closed) && !state.is_broken;
             let report_at = state.queue.next_report();
             let is_due = report_at.is_some_and(|at| is_last || at <= now);
@@ -129,7 +131,7 @@ impl Shared {
         }
     }
 
-    /// A batch has been written, or given up after its first `written` bytes.
+    /// Completes a batch: it was written, or abandoned after its first `written` bytes.
     pub(super) fn finish(&self, batch: &Batch, written: usize) {
         let mut state = self.lock();
         state.queue.finish(batch, written, Instant::now());
@@ -139,8 +141,7 @@ impl Shared {
         self.moved.notify_all();
     }
 
-    /// Waits before an output that failed is tried again. `false` if nobody is left whose lines it
-    /// could be.
+    /// Waits before retrying an output that failed. Returns `false` if the log is closed.
     pub(super) fn pause(&self, pause: Duration) -> bool {
         let until = Instant::now() + pause;
         let mut state = self.lock();
@@ -154,7 +155,7 @@ impl Shared {
         }
     }
 
-    /// Waits until everything so far is written, or until `until`.
+    /// Waits until all lines so far are written, or until `until`.
     pub(super) fn flush(&self, until: Instant) {
         let mut state = self.lock();
         state.flushing += 1;
@@ -173,13 +174,13 @@ impl Shared {
         state.flushing -= 1;
     }
 
-    /// No line will come any more.
+    /// Closes the log: no more lines will be added.
     pub(super) fn close(&self) {
         self.lock().is_closed = true;
         self.filled.notify_one();
     }
 
-    /// A panic while the lock is held leaves a queue that is whole.
+    /// Locks the state. A panic while the lock is held leaves the queue consistent.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,5 +1,5 @@
-//! Makes lines of what `tracing` tells: time, level, the handler's name where it is about one, and
-//! the message.
+//! Formats `tracing` events as lines: time, level, the handler's name if the event concerns one,
+//! and the message.
 
 use std::fmt::{self, Write};
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::printable;
 /// The name of an event's field that holds a handler's name.
 const HANDLER_FIELD: &str = "handler";
 
-/// What is cut off a line that is too long is told by this.
+/// Marks a truncated line.
 const CUT: &str = " …";
 
 /// Writes events to a log.
@@ -60,7 +60,7 @@ impl Subscriber for LogSubscriber {
         self.log.send(&source, line.into_bytes());
     }
 
-    // Nothing here has spans.
+    // The server uses no spans.
     fn new_span(&self, _: &Attributes<'_>) -> Id {
         Id::from_u64(1)
     }
@@ -75,7 +75,7 @@ impl Subscriber for LogSubscriber {
 }
 
 impl LogSubscriber {
-    /// Logs a line that a handler has written. Says how many bytes it takes in the log.
+    /// Logs a handler's line. Returns its size in the log, in bytes.
     pub(super) fn handler_line(&self, level: Level, handler: &Arc<str>, text: &[u8]) -> usize {
         if level > self.level {
             return 0;
@@ -97,10 +97,10 @@ impl LogSubscriber {
         bytes
     }
 
-    /// Begins a line.
+    /// Writes the prefix of a line.
     fn begin(&self, line: &mut String, level: Level, handler: Option<&str>) {
         let time = timestamp::micros(SystemTime::now());
-        // A string takes all that is written.
+        // Writing to a string never fails.
         let _ = if self.colours {
             write!(
                 line,
@@ -116,7 +116,7 @@ impl LogSubscriber {
     }
 }
 
-/// How a terminal is told a level's colour (ECMA-48, SGR).
+/// Returns the escape sequence for a level's colour (ECMA-48, SGR).
 fn colour(level: Level) -> &'static str {
     match level {
         Level::ERROR => "\x1b[31m",
@@ -127,7 +127,7 @@ fn colour(level: Level) -> &'static str {
     }
 }
 
-/// Appends a message, each line of which has `line_bytes` at most; and the line's end.
+/// Appends a message, each line of which is truncated to `line_bytes`, and a line end.
 fn push_message(line: &mut String, message: &str, line_bytes: usize) {
     let shown = printable::block(message).to_string();
     for (index, part) in shown.split('\n').enumerate() {
@@ -158,14 +158,14 @@ impl Visit for Parts {
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        // A string takes all that is written.
+        // Writing to a string never fails.
         let _ = match field.name() {
             "message" => write!(self.message, "{value:?}"),
             HANDLER_FIELD => {
                 self.handler = Some(format!("{value:?}"));
                 Ok(())
             }
-            // Of other crates' events.
+            // A field of another crate's event.
             name => write!(self.message, " {name}={value:?}"),
         };
     }

@@ -1,4 +1,4 @@
-//! Logs whose outputs are slow, full or gone, and what their lines look like.
+//! Logs with a slow, full or closed output, and the format of their lines.
 
 use std::io::{self, ErrorKind};
 use std::sync::Mutex;
@@ -6,13 +6,13 @@ use std::sync::mpsc::{self, Receiver, Sender};
 
 use super::*;
 
-/// How long anything may take before a test gives up.
+/// The time limit of each step, after which a test fails.
 const HANG: Duration = Duration::from_secs(60);
 
-/// What the log's thread is told to do with each write.
+/// The result of one write by the log's thread.
 type Verdict = io::Result<()>;
 
-/// An output whose every write waits for a verdict. Without anybody to give one, all goes well.
+/// An output whose every write waits for a verdict. Writes succeed once the sender is dropped.
 struct Gated {
     verdicts: Receiver<Verdict>,
     text: Arc<Mutex<Vec<u8>>>,
@@ -52,7 +52,7 @@ impl Fixture {
         }
     }
 
-    /// Lets all go well from now on, and waits for all lines.
+    /// Lets all further writes succeed, and waits for all lines.
     fn finish(self) -> Vec<String> {
         drop(self.verdicts);
         self.log.0.0.flush(Instant::now() + HANG);
@@ -81,7 +81,7 @@ fn an_output_that_takes_nothing_stalls_nobody_and_says_later_what_it_lost() {
         burst_bytes: 1 << 30,
         ..Limits::default()
     });
-    // Nobody reads, and nobody waits: each of these would hang.
+    // The output blocks and nothing may wait for it: each of these calls could hang.
     for _ in 0..10_000 {
         fixture.log.send(&output("greedy"), b"greedy\n".to_vec());
     }
@@ -130,7 +130,7 @@ fn a_reader_that_has_gone_keeps_nobody_from_ending() {
         .send(Err(ErrorKind::BrokenPipe.into()))
         .expect("it listens");
     fixture.log.announce("lost\n");
-    // Returns as soon as the line is given up, and would take a minute else.
+    // Returns as soon as the line is discarded; otherwise it would take a minute.
     fixture.log.0.0.flush(Instant::now() + HANG);
     fixture.log.announce("for the next reader\n");
     let lines = fixture.finish();
@@ -150,7 +150,7 @@ fn a_relay_waits_for_room_and_gives_up_where_nothing_moves() {
     let (done, is_done) = mpsc::channel();
     let log = fixture.log.clone();
     thread::spawn(move || {
-        // Far more than fits while the output is stuck.
+        // Far more than fits while the output is blocked.
         for _ in 0..100 {
             log.send_when_room(&Source::Worker(1), piece.clone());
         }

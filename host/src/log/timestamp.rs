@@ -1,11 +1,11 @@
-//! The time of day as logs have it: RFC 3339, in UTC.
+//! Timestamps for logs: RFC 3339, in UTC.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// A day's length, in seconds.
+/// The length of a day, in seconds.
 const DAY_SECONDS: u64 = 24 * 60 * 60;
 
-/// A point in time, to the microsecond: `2026-11-29T06:53:18.123456Z`.
+/// Formats a point in time with microseconds: `2026-11-29T06:53:18.123456Z`.
 pub(super) fn micros(time: SystemTime) -> String {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     let seconds = whole_seconds(time);
@@ -13,11 +13,11 @@ pub(super) fn micros(time: SystemTime) -> String {
     format!("{seconds}.{:06}Z", since.subsec_micros())
 }
 
-/// Bytes of a point in time, to the second.
+/// The length of a timestamp with seconds, in bytes.
 pub(crate) const SECONDS_BYTES: usize = 20;
 
-/// A point in time, to the second, in ASCII: `2026-11-29T06:53:18Z`. Allocates nothing: a server's
-/// threads do this once a second, between requests.
+/// Formats a point in time with seconds, in ASCII: `2026-11-29T06:53:18Z`. Does not allocate: the
+/// reactors call this once a second, between requests.
 pub(crate) fn whole_seconds(time: SystemTime) -> [u8; SECONDS_BYTES] {
     let unix = time
         .duration_since(UNIX_EPOCH)
@@ -43,11 +43,11 @@ fn write_digits(text: &mut [u8], mut number: u64) {
     }
 }
 
-/// Year, month and day of the Gregorian calendar, of a number of days since 1970-01-01. Years are
-/// counted from a March 1, so that a leap day is the last one of its year, in cycles of 400 years
+/// Converts a number of days since 1970-01-01 to year, month and day of the Gregorian calendar.
+/// Years start on March 1, so that a leap day is the last day of its year, in cycles of 400 years
 /// (146,097 days).
 fn date(days: u64) -> (u64, u64, u64) {
-    // From 0000-03-01.
+    // Days since 0000-03-01.
     let days = days + 719_468;
     let (cycle, day_of_cycle) = (days / 146_097, days % 146_097);
     let year_of_cycle =
@@ -82,7 +82,7 @@ mod tests {
             let text = whole_seconds(UNIX_EPOCH + Duration::from_secs(unix));
             assert_eq!(text, shown.as_bytes());
         }
-        // Every day for 500 years follows the one before.
+        // Each day for 500 years follows the one before.
         let mut before = date(0);
         for day in 1..500 * 365 {
             let after = date(day);

@@ -1,26 +1,26 @@
-//! How long a worker that has died stays away. No clock in here.
+//! How long a failed worker waits before it is restarted. This module does not read the clock.
 
 use std::time::Duration;
 
-/// What a worker waits for that died soon after it came: the processor's time is the others' too.
+/// The delay after a first early death: CPU time spent on restarts is lost to the other workers.
 const FIRST: Duration = Duration::from_millis(100);
 
-/// What it waits for at most, doubling from one death to the next: long enough that starting over
-/// and over costs the others little, and short enough that whoever repairs the cause need not wait.
+/// The maximum delay; it doubles from one death to the next. Long enough that constant restarts
+/// cost the others little, and short enough that recovery is quick once the cause is fixed.
 const MOST: Duration = Duration::from_secs(5);
 
-/// A worker that has lived for so long died of something new.
+/// The lifetime after which a worker counts as stable, so that its death has a new cause.
 const STEADY: Duration = Duration::from_secs(10);
 
-/// A worker's deaths in a row.
+/// A worker's consecutive deaths.
 #[derive(Debug, Default)]
 pub(super) struct BackOff {
-    /// What it waited for the last time; none if it has been steady.
+    /// The last delay, or none if the worker was stable.
     last: Option<Duration>,
 }
 
 impl BackOff {
-    /// It has died again after it had lived for some time. Says when it may come back.
+    /// Records a death after a lifetime of `lived`. Returns the delay before the restart.
     pub(super) fn died(&mut self, lived: Duration) -> Duration {
         if lived >= STEADY {
             self.last = None;

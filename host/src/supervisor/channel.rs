@@ -1,9 +1,9 @@
-//! What a supervisor and a worker say to each other: a socket pair, the worker's end of which is
-//! its standard input.
+//! The channel between a supervisor and a worker: a socket pair, with the worker's end as its
+//! standard input.
 //!
-//! Each side sends JSON objects, one per line. The supervisor sends orders: the configuration
-//! first, and again whenever it has changed. The worker sends reports: one when it serves, one when
-//! all its handlers are loaded, and then ends its side.
+//! Each side sends JSON objects, one per line. The supervisor sends orders: the configuration, at
+//! the start and after each change. The worker sends two reports, one when it serves and one when
+//! all its handlers are loaded, and then shuts down its side.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::Shutdown;
@@ -17,17 +17,19 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
 
-/// The longest order, in bytes: as JSON, some times the longest configuration file.
+/// The maximum length of an order, in bytes: several times the longest configuration file, for its
+/// encoding as JSON.
 const MAX_ORDER_BYTES: u64 = 8 << 20;
 
-/// The longest report, in bytes: a hundred for each of a hundred thousand routes, as JSON.
+/// The maximum length of a report, in bytes: a hundred thousand routes of a hundred bytes, encoded
+/// as JSON.
 const MAX_REPORT_BYTES: u64 = 16 << 20;
 
-/// How long a worker may take nothing of an order, and its supervisor of an announcement: each has
-/// a thread that does nothing but read, so more than this means that something is badly wrong.
+/// The timeout for writing an order or an announcement. Each side has a dedicated reader thread, so
+/// a longer delay means a serious fault.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// What a worker is told.
+/// An order to a worker.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Order {
     /// The configuration, as [`Config::handover`] writes it.
@@ -36,30 +38,30 @@ struct Order {
     colours: bool,
 }
 
-/// What a worker says. The texts are whole lines.
+/// A report from a worker. The texts are whole lines.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Report {
-    /// It serves, and its start has this to say.
+    /// The worker serves; the text is its startup announcement.
     Serves(String),
-    /// The handlers that were there at its start are loaded, of which this is to be said.
+    /// The handlers that existed at startup are loaded; the text describes the result.
     Loaded(String),
 }
 
-/// A supervisor's end.
+/// The supervisor's end.
 #[derive(Debug)]
 pub(super) struct ToWorker(UnixStream);
 
-/// A worker's end.
+/// The worker's end.
 #[derive(Debug)]
 pub struct ToSupervisor {
     orders: BufReader<UnixStream>,
 }
 
-/// Where a worker sends its reports.
+/// Sends a worker's reports.
 #[derive(Debug)]
 pub struct Reporter(UnixStream);
 
-/// Makes a channel. The second end is a worker's standard input.
+/// Creates a channel. The second end becomes a worker's standard input.
 pub(super) fn pair() -> anyhow::Result<(ToWorker, UnixStream)> {
     let (ours, theirs) = UnixStream::pair().context("could not make a channel to a worker")?;
     ours.set_write_timeout(Some(PATIENCE))?;
@@ -78,8 +80,8 @@ impl ToWorker {
         Ok(())
     }
 
-    /// Calls `reported` with each report of the worker, on a thread of its own, until the worker
-    /// ends its side or dies.
+    /// Calls `reported` with each report of the worker, on a new thread, until the worker shuts
+    /// down its side or exits.
     pub(super) fn listen(
         &self,
         mut reported: impl FnMut(Report) + Send + 'static,
@@ -98,7 +100,7 @@ impl ToWorker {
     }
 }
 
-/// The next report, if there is one.
+/// Reads the next report. Returns `None` if the channel is closed.
 fn read_report(reports: &mut impl BufRead) -> anyhow::Result<Option<Report>> {
     let mut line = Vec::new();
     reports
@@ -111,11 +113,11 @@ fn read_report(reports: &mut impl BufRead) -> anyhow::Result<Option<Report>> {
 }
 
 impl ToSupervisor {
-    /// The channel that this process was given as its standard input.
+    /// Returns the channel that this process has as its standard input.
     ///
     /// # Errors
     ///
-    /// The standard input is something else.
+    /// Fails if the standard input is not such a channel.
     pub fn stdin() -> anyhow::Result<Self> {
         let stdin = std::io::stdin().as_fd().try_clone_to_owned()?;
         let stream = UnixStream::from(stdin);
@@ -126,11 +128,11 @@ impl ToSupervisor {
         Ok(Self { orders })
     }
 
-    /// Waits for the next configuration, and whether the error log may be coloured.
+    /// Waits for the next configuration. Also returns whether the error log may be coloured.
     ///
     /// # Errors
     ///
-    /// The supervisor is gone, or says something else.
+    /// Fails if the supervisor has exited, or if its message is invalid.
     pub fn config(&mut self) -> anyhow::Result<(Config, bool)> {
         let mut line = Vec::new();
         (&mut self.orders)
@@ -144,26 +146,26 @@ impl ToSupervisor {
         Ok((config, order.colours))
     }
 
-    /// What reports to the supervisor.
+    /// Returns a sender of reports to the supervisor.
     ///
     /// # Errors
     ///
-    /// The process has no descriptor left.
+    /// Fails if the process has no file descriptor left.
     pub fn reporter(&self) -> anyhow::Result<Reporter> {
         Ok(Reporter(self.orders.get_ref().try_clone()?))
     }
 
-    /// Calls `apply` with each configuration to come, on a thread of its own.
+    /// Calls `apply` with each further configuration, on a new thread.
     ///
     /// # Errors
     ///
-    /// Fails when the system gives no thread.
+    /// Fails if the system cannot create a thread.
     pub fn follow(
         mut self,
         apply: impl Fn(&Config) -> anyhow::Result<()> + Send + 'static,
     ) -> anyhow::Result<()> {
         let follow = move || {
-            // Ends with the supervisor, whose end this process learns by a signal.
+            // Ends when the supervisor exits; the process receives a signal for that.
             while let Ok((config, _)) = self.config() {
                 if let Err(error) = apply(&config) {
                     tracing::error!("{error:#} (the settings stay as they were)");
@@ -179,11 +181,12 @@ impl ToSupervisor {
 }
 
 impl Reporter {
-    /// Sends a report. [`Report::Loaded`] is the last one: the supervisor hears no other after it.
+    /// Sends a report. [`Report::Loaded`] must be the last one: the supervisor reads no further
+    /// reports.
     ///
     /// # Errors
     ///
-    /// The supervisor is gone.
+    /// Fails if the supervisor has exited.
     pub fn send(&self, report: &Report) -> anyhow::Result<()> {
         let mut line = serde_json::to_vec(report)?;
         line.push(b'\n');

@@ -1,14 +1,15 @@
-//! Several processes that serve one site: a supervisor, which serves nobody itself, and its
-//! workers, each of them this program again with a [`WorkerId`] among its arguments.
+//! Several processes that serve one site: a supervisor, which serves no requests, and its workers.
+//! A worker is this program started again with a [`WorkerId`] among its arguments.
 //!
-//! - `supervise`: the supervisor's loop: starts workers, restarts those that die, ends them all.
-//! - `worker`: one of them, as a child process.
-//! - `worker_id`, `channel`: how a process knows that it is a worker, and what the two say to each
-//!   other.
-//! - `back_off`, `relay`: one thing each.
+//! - `supervise`: the supervisor's loop: starts workers, restarts those that die, and stops them
+//!   all.
+//! - `worker`: a worker as a child process.
+//! - `worker_id`, `channel`: how a process learns that it is a worker, and how the two communicate.
+//! - `back_off`: the delay before a restart.
+//! - `relay`: forwards a worker's output to the supervisor's logs.
 //!
-//! No socket of the network in here: the supervisor holds `server::Reservation`s of the addresses,
-//! and each worker binds sockets of its own to them.
+//! This module uses no network sockets: the supervisor holds `server::Reservation`s of the
+//! addresses, and each worker binds its own sockets to them.
 
 mod back_off;
 mod channel;
@@ -22,6 +23,7 @@ pub use supervise::{Reconfigure, Supervisor};
 pub use worker::Logs;
 pub use worker_id::WorkerId;
 
-/// The signal by which a supervisor has a worker end at once. A second SIGTERM won't do: an init
-/// system may send one to every process of a service, beside the one that the supervisor passes on.
+/// The signal that makes a worker exit immediately. A second SIGTERM is not suitable: an init
+/// system may send one to every process of a service, in addition to the one that the supervisor
+/// forwards.
 pub const END_AT_ONCE: i32 = signal_hook::consts::SIGUSR1;

@@ -1,5 +1,5 @@
-//! A worker's output, on its way to the supervisor's own: whole lines, so that those of two workers
-//! never run into each other.
+//! Forwards a worker's output to the supervisor's own, in whole lines, so that the lines of two
+//! workers are never mixed.
 
 use std::io::{ErrorKind, Read};
 use std::thread::{self, JoinHandle};
@@ -8,16 +8,16 @@ use anyhow::Context;
 
 use crate::log::{Log, Source};
 
-/// What is read of an output at a time.
+/// The size of one read, in bytes.
 const PIECE_BYTES: usize = 8 * 1024;
 
-/// The longest line, in bytes. What is longer may be cut by another worker's.
+/// The maximum length of a line, in bytes. A longer line may be interrupted by another worker's.
 const MAX_LINE_BYTES: usize = 256 * 1024;
 
-/// Starts a thread that hands what comes from the `output` of worker `number` on to `log`, until it
-/// ends. While the log's output is slow, the thread reads no more: then the worker's own log drops
-/// lines, which knows whose they are. Where the log's output takes nothing at all, the thread drops
-/// them, so that the worker never waits.
+/// Starts a thread that forwards the `output` of worker `number` to `log` until it ends. While the
+/// log's output is slow, the thread stops reading: the worker's own log then drops lines, and can
+/// name their source. If the log's output is blocked completely, the thread drops the lines, so
+/// that the worker never blocks.
 pub(super) fn start(
     name: &str,
     number: u32,
@@ -55,7 +55,7 @@ fn relay(mut output: impl Read, mut send: impl FnMut(Vec<u8>)) {
             send(std::mem::take(&mut waiting));
         }
     }
-    // It died in the middle of a line.
+    // The worker died in the middle of a line.
     if !waiting.is_empty() {
         waiting.push(b'\n');
         send(waiting);
@@ -68,7 +68,7 @@ mod tests {
 
     use super::*;
 
-    /// Gives each piece by itself.
+    /// Returns one piece per read.
     struct Pieces(std::vec::IntoIter<Vec<u8>>);
 
     impl Read for Pieces {

@@ -1,5 +1,5 @@
-//! The supervisor's loop. It sleeps until a signal comes, a worker speaks, the configuration has
-//! changed, or it is time for a worker to come back.
+//! The supervisor's loop. It sleeps until it receives a signal, a worker's report or a new
+//! configuration, or until a worker is due to restart.
 
 use std::process::{ExitCode, ExitStatus};
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -17,29 +17,29 @@ use super::channel::Report;
 use super::worker::{Logs, Worker, cause};
 use crate::config::Config;
 
-/// How long a worker may take to end beyond what its requests have: to write the last lines of its
-/// logs, mostly, for which it takes two seconds at most. Then it is killed.
+/// The time that a worker has to exit after the grace period of its requests: mostly to write the
+/// last lines of its logs, which takes at most two seconds. Then it is killed.
 const END_PATIENCE: Duration = Duration::from_secs(5);
 
-/// The processes that serve, and what becomes of them.
+/// The worker processes and their state.
 #[derive(Debug)]
 pub struct Supervisor {
     slots: Vec<Slot>,
     phase: Phase,
-    /// What workers go by, as [`Config::handover`] writes it.
+    /// The workers' configuration, as [`Config::handover`] writes it.
     config: String,
     grace: Duration,
-    /// What is to be said when the handlers of all workers are loaded; none once it was said.
+    /// The announcement for when the handlers of all workers are loaded; none once it is printed.
     loaded: Option<String>,
     logs: Logs,
     events: Receiver<Event>,
     sender: Sender<Event>,
 }
 
-/// The place of a worker.
+/// The slot of a worker.
 #[derive(Debug)]
 struct Slot {
-    /// From 1 on.
+    /// Counted from 1.
     number: u16,
     state: State,
     back_off: BackOff,
@@ -47,20 +47,20 @@ struct Slot {
 
 #[derive(Debug)]
 enum State {
-    /// It was not its turn yet, or it has ended for good.
+    /// Not started yet, or stopped permanently.
     Empty,
     Running(Worker),
-    /// It has died, and comes back at this time.
+    /// The worker has died and restarts at this time.
     Away(Instant),
 }
 
 #[derive(Debug)]
 enum Phase {
-    /// The first worker starts alone, so that what keeps any from starting is said once; then all
-    /// others. Has what the first has to say, once it serves.
+    /// The first worker starts alone, so that an error that affects all workers is reported once;
+    /// then all others start. Holds the first worker's announcement once it serves.
     Starting(Option<String>),
     Serving,
-    /// Those that still run at this time are killed.
+    /// Workers that still run at this time are killed.
     Stopping {
         until: Instant,
         code: ExitCode,
@@ -70,7 +70,7 @@ enum Phase {
 #[derive(Debug)]
 enum Event {
     Signal(i32),
-    /// The worker that is this process says this.
+    /// A report from the worker with this process ID.
     Reported(u32, Report),
     Reconfigured {
         config: String,
@@ -78,34 +78,34 @@ enum Event {
     },
 }
 
-/// Tells a supervisor of a new configuration. Clones tell the same one.
+/// Sends new configurations to a supervisor. Clones send to the same one.
 #[derive(Clone, Debug)]
 pub struct Reconfigure(Sender<Event>);
 
 impl Reconfigure {
-    /// Has all workers go by `config`.
+    /// Applies `config` to all workers.
     ///
     /// # Errors
     ///
-    /// It can't be handed on; see [`Config::handover`].
+    /// Fails if the configuration can't be serialized; see [`Config::handover`].
     pub fn to(&self, config: &Config) -> anyhow::Result<()> {
         let event = Event::Reconfigured {
             config: config.handover()?,
             grace: config.server.shutdown_grace,
         };
-        // A supervisor that has gone has no workers left.
+        // If the supervisor has ended, it has no workers left.
         let _ = self.0.send(event);
         Ok(())
     }
 }
 
 impl Supervisor {
-    /// A supervisor of `config.server.processes` workers, which have not been started yet, and
-    /// that `signals` are for: SIGCHLD, those that ask to end, and perhaps SIGHUP.
+    /// Creates a supervisor of `config.server.processes` workers, which are not started yet. It
+    /// handles `signals`: SIGCHLD, the termination signals, and optionally SIGHUP.
     ///
     /// # Errors
     ///
-    /// The configuration can't be handed on, or the system gives no thread.
+    /// Fails if the configuration can't be serialized, or if the system cannot create a thread.
     pub fn new(config: &Config, logs: Logs, mut signals: Signals) -> anyhow::Result<Self> {
         let (sender, events) = mpsc::channel();
         let to_supervisor = sender.clone();
@@ -137,18 +137,18 @@ impl Supervisor {
         })
     }
 
-    /// Who tells it of a new configuration.
+    /// Returns a sender of new configurations.
     pub fn reconfigure(&self) -> Reconfigure {
         Reconfigure(self.sender.clone())
     }
 
-    /// Starts the workers and sees to them, until a signal ends them all or one can't start.
-    /// `look` has the configuration's file read again. To be called on the main thread, as the
-    /// workers end with the thread that started them.
+    /// Starts the workers and supervises them, until a signal stops them all or one cannot start.
+    /// `look` triggers a reread of the configuration file. Must be called on the main thread, since
+    /// the workers end when the thread that started them ends.
     ///
     /// # Errors
     ///
-    /// The system gives no process for the first start.
+    /// Fails if the system cannot create a process for the first start.
     pub fn run(mut self, look: impl Fn()) -> anyhow::Result<ExitCode> {
         if let Some(first) = self.slots.first_mut() {
             first.start(&self.config, &self.logs, &self.sender)?;
@@ -172,7 +172,7 @@ impl Supervisor {
         }
     }
 
-    /// What comes next; nothing, if it is time to do something first.
+    /// Waits for the next event. Returns `None` when a deadline is due first.
     fn next_event(&self) -> Option<Event> {
         let deadlines = self.slots.iter().filter_map(|slot| match slot.state {
             State::Away(until) => Some(until),
@@ -182,7 +182,7 @@ impl Supervisor {
             Phase::Stopping { until, .. } => Some(until),
             Phase::Starting(_) | Phase::Serving => None,
         };
-        // There is always a sender, this one's own.
+        // The channel always has a sender: this supervisor's own.
         match deadlines.chain(end).min() {
             None => self.events.recv().ok(),
             Some(until) => {
@@ -192,12 +192,12 @@ impl Supervisor {
         }
     }
 
-    /// Does what it is time for.
+    /// Performs the actions that are due.
     fn on_time(&mut self, now: Instant) {
         if let Phase::Stopping { until, .. } = &mut self.phase
             && *until <= now
         {
-            // Killed processes end; being told of it takes a moment.
+            // It takes a moment until the exit of the killed processes is reported.
             *until = now + END_PATIENCE;
             for worker in self.workers() {
                 let pid = worker.pid();
@@ -216,7 +216,7 @@ impl Supervisor {
         }
     }
 
-    /// A worker serves.
+    /// Handles the report that a worker serves.
     fn started(&mut self, pid: u32, text: String) -> anyhow::Result<()> {
         let mut slots = self.slots.iter_mut();
         let Some(slot) = slots.find(|slot| slot.is(pid)) else {
@@ -248,7 +248,7 @@ impl Supervisor {
         Ok(())
     }
 
-    /// A worker's handlers are loaded.
+    /// Handles the report that a worker's handlers are loaded.
     fn loaded(&mut self, pid: u32, text: String) {
         for slot in &mut self.slots {
             if let State::Running(worker) = &mut slot.state
@@ -263,7 +263,7 @@ impl Supervisor {
         self.announce_loaded();
     }
 
-    /// Says, once, that the handlers of all workers are loaded.
+    /// Announces, once, that the handlers of all workers are loaded.
     fn announce_loaded(&mut self) {
         let count = self.workers().filter(|worker| worker.has_loaded).count();
         if matches!(self.phase, Phase::Serving)
@@ -274,7 +274,7 @@ impl Supervisor {
         }
     }
 
-    /// Says what the first worker has to say, for all.
+    /// Prints the first worker's announcement on behalf of all workers.
     fn announce(&self, announcement: &str) {
         let pids: Vec<String> = self.workers().map(|one| one.pid().to_string()).collect();
         let (count, pids) = (pids.len(), pids.join(", "));
@@ -282,7 +282,7 @@ impl Supervisor {
         self.logs.out.announce(text);
     }
 
-    /// Sees to the workers that have ended.
+    /// Handles the workers that have exited.
     fn look(&mut self) {
         for index in 0..self.slots.len() {
             let Some(slot) = self.slots.get_mut(index) else {
@@ -305,7 +305,7 @@ impl Supervisor {
         }
     }
 
-    /// A worker has ended. `who` says which and how.
+    /// Handles the exit of a worker. `who` describes the worker and how it ended.
     fn ended(
         &mut self,
         index: usize,
@@ -316,7 +316,7 @@ impl Supervisor {
     ) {
         match self.phase {
             Phase::Starting(_) => {
-                // One that ends by itself says why.
+                // A worker that exits with an error status has logged the reason itself.
                 if served || status.code().is_none_or(|code| code == 0) {
                     tracing::error!("{who} before all workers had started");
                 }
@@ -338,13 +338,13 @@ impl Supervisor {
                     tracing::error!("{who}; starting another{when}");
                 }
             }
-            // It may not have got so far as to watch for signals.
+            // A worker that did not serve yet may not have installed its signal handlers.
             Phase::Stopping { .. } if status.success() || !served => {}
             Phase::Stopping { .. } => tracing::warn!("{who} before its requests were done"),
         }
     }
 
-    /// A signal asks to end.
+    /// Handles a termination signal.
     fn stop(&mut self) {
         if let Phase::Stopping { until, .. } = &mut self.phase {
             tracing::warn!("stopping at once: a second signal came");
@@ -359,7 +359,7 @@ impl Supervisor {
         }
     }
 
-    /// Has all workers end in order.
+    /// Stops all workers gracefully.
     fn end_all(&mut self, code: ExitCode) {
         let until = Instant::now() + self.grace + END_PATIENCE;
         self.phase = Phase::Stopping { until, code };
@@ -372,7 +372,7 @@ impl Supervisor {
         }
     }
 
-    /// Has all workers go by a new configuration, those to come included.
+    /// Applies a new configuration to all workers, including those started later.
     fn send(&mut self, config: String, grace: Duration) {
         for slot in &mut self.slots {
             if let State::Running(worker) = &mut slot.state {
@@ -395,14 +395,14 @@ impl Slot {
     fn start(&mut self, config: &str, logs: &Logs, sender: &Sender<Event>) -> anyhow::Result<()> {
         let sender = sender.clone();
         let reported = move |pid, report| {
-            // A supervisor that has gone has nothing to say any more.
+            // If the supervisor has ended, the report is not needed.
             let _ = sender.send(Event::Reported(pid, report));
         };
         self.state = State::Running(Worker::start(self.number, config, logs, reported)?);
         Ok(())
     }
 
-    /// Whether its worker is this process.
+    /// Reports whether its worker is the process with this ID.
     fn is(&self, pid: u32) -> bool {
         matches!(&self.state, State::Running(worker) if worker.pid() == pid)
     }

@@ -1,4 +1,4 @@
-//! A worker, as its supervisor sees it: a child process, the channel to it, and its output.
+//! A worker as its supervisor sees it: a child process, the channel to it, and its output.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -15,32 +15,33 @@ use super::relay;
 use super::worker_id::WorkerId;
 use crate::log::Log;
 
-/// This program, even if its file has been replaced or removed since it was started: workers of two
-/// versions would not understand each other.
+/// This program, even if its file was replaced or removed since the start: workers of two versions
+/// could not communicate.
 const THIS_PROGRAM: &str = "/proc/self/exe";
 
-/// Where the output of workers goes.
+/// The destinations of the workers' output.
 #[derive(Clone, Debug)]
 pub struct Logs {
-    /// Their standard output,
+    /// Receives their standard output.
     pub out: Log,
-    /// and their standard error,
+    /// Receives their standard error.
     pub errors: Log,
-    /// which may be coloured.
+    /// Whether `errors` may be coloured.
     pub colours: bool,
 }
 
-/// A process that is running, or has not been looked at since. It is killed when this is dropped.
+/// A process that is running, or whose exit has not been collected yet. Dropping it kills the
+/// process.
 #[derive(Debug)]
 pub(super) struct Worker {
     child: Child,
     channel: ToWorker,
     relays: Vec<JoinHandle<()>>,
-    /// When it was started.
+    /// When the process was started.
     pub(super) since: Instant,
-    /// Whether it has said that it serves,
+    /// Whether it has reported that it serves.
     pub(super) serves: bool,
-    /// and that its handlers are loaded.
+    /// Whether it has reported that its handlers are loaded.
     pub(super) has_loaded: bool,
 }
 
@@ -48,7 +49,7 @@ impl Worker {
     /// Starts a worker with a configuration, as `Config::handover` writes it. Calls `reported` with
     /// its process ID and each of its reports.
     ///
-    /// Only the main thread may do so: a worker ends when the thread ends that started it.
+    /// Must be called on the main thread: a worker ends when the thread that started it ends.
     pub(super) fn start(
         number: u16,
         config: &str,
@@ -67,7 +68,7 @@ impl Worker {
         let child = command
             .spawn()
             .with_context(|| format!("could not start worker {number}"))?;
-        // From here on, whatever fails takes the process with it.
+        // From here on, any failure drops the worker, which kills the process.
         let mut worker = Self {
             child,
             channel,
@@ -94,7 +95,7 @@ impl Worker {
         self.child.id()
     }
 
-    /// Sends a configuration. A worker that can't take it will be gone in a moment.
+    /// Sends a configuration. A worker that cannot receive it is about to exit.
     pub(super) fn send(&mut self, config: &str, logs: &Logs) {
         if let Err(error) = self.channel.send(config, logs.colours) {
             let pid = self.pid();
@@ -102,19 +103,20 @@ impl Worker {
         }
     }
 
-    /// Sends a signal. Not to another process: its ID is its own until it was looked at.
+    /// Sends a signal. The process ID cannot belong to another process: it stays reserved until the
+    /// exit is collected.
     pub(super) fn signal(&self, signal: Signal) {
         if let Err(error) = kill_process(Pid::from_child(&self.child), signal) {
             tracing::warn!("could not send a signal to process {}: {error}", self.pid());
         }
     }
 
-    /// Whether it has ended, and how. All that it wrote is in the log by then.
+    /// Returns the exit status if the process has exited. All of its output is in the log by then.
     pub(super) fn look(&mut self) -> io::Result<Option<ExitStatus>> {
         let status = self.child.try_wait()?;
         if status.is_some() {
             for relay in self.relays.drain(..) {
-                // One that panicked has said so.
+                // A relay that panicked has already printed a message.
                 let _ = relay.join();
             }
         }
@@ -124,13 +126,13 @@ impl Worker {
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        // Both do nothing to a process that was seen to have ended.
+        // Both do nothing if the exit was already collected.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// How a process came to its end, in words.
+/// Describes how a process ended.
 pub(super) fn cause(status: ExitStatus) -> String {
     let Some(signal) = status.signal() else {
         return format!("ended with exit status {}", status.code().unwrap_or(0));
@@ -150,7 +152,7 @@ mod tests {
 
     #[test]
     fn a_cause_names_status_or_signal() {
-        // As `wait` has them: a status in the second byte, a signal in the first (wait(2)).
+        // Encoded as by `wait`: a status in the second byte, a signal in the first (wait(2)).
         for (raw, expected) in [
             (0, "ended with exit status 0"),
             (1 << 8, "ended with exit status 1"),

@@ -1,4 +1,5 @@
-//! What tells a process that it is a worker: the value of a flag, put among its supervisor's own.
+//! Identifies a process as a worker: the value of a flag that the supervisor adds to its own
+//! arguments.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -7,17 +8,17 @@ use std::str::FromStr;
 use anyhow::{Context, ensure};
 use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
 
-/// Which worker a process is, and whose.
+/// The number of a worker and its supervisor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WorkerId {
-    /// From 1 on.
+    /// Counted from 1.
     pub number: u16,
     /// The supervisor's process ID.
     pub supervisor: i32,
 }
 
 impl WorkerId {
-    /// The ID of a worker of this process.
+    /// Creates the ID of a worker of this process.
     pub(super) fn new(number: u16) -> Self {
         Self {
             number,
@@ -25,25 +26,25 @@ impl WorkerId {
         }
     }
 
-    /// The arguments of a worker: those of its supervisor, the program's name left out, and the
-    /// ID. So a list of processes shows who belongs to whom.
+    /// Returns the arguments of a worker: those of its supervisor, without the program's name, and
+    /// the ID. So a process list shows which worker belongs to which supervisor.
     pub(super) fn arguments(self, supervisor: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
         let mut arguments: Vec<OsString> = supervisor.into_iter().collect();
-        // Right behind the command's name: at the end, there may be a `--` before it.
+        // Directly after the command's name: at the end, the flag could follow a `--`.
         let place = arguments.len().min(1);
         arguments.insert(place, OsStr::new(&format!("--worker={self}")).to_owned());
         arguments
     }
 
-    /// Has this process get SIGTERM when its supervisor ends, however that comes.
+    /// Makes this process receive SIGTERM when its supervisor ends for any reason.
     ///
     /// # Errors
     ///
-    /// The supervisor has ended already, or was never there.
+    /// Fails if the supervisor has ended already, or if this process is not its child.
     pub fn follow(self) -> anyhow::Result<()> {
         set_parent_process_death_signal(Some(Signal::TERM))
             .context("could not ask to be told of the supervisor's end")?;
-        // Only now: had it ended in between, nobody would say so.
+        // Checked after the call above: if the supervisor ended before it, no signal is sent.
         ensure!(
             getppid() == Pid::from_raw(self.supervisor),
             "worker {} has no supervisor: process {} is not its parent (`--worker` is for \

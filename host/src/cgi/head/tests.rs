@@ -1,10 +1,10 @@
-//! Heads that programs write, whole and in pieces, and what is said of those that are none.
+//! Valid heads, whole and in pieces, and the errors for invalid ones.
 
 use super::*;
 
 const LIMIT: usize = 1024;
 
-/// Reads output that is all there.
+/// Parses output that arrives in one piece.
 fn read(output: &str) -> Result<Started, BadHead> {
     let mut reader = HeadReader::new(LIMIT);
     match reader.feed(output.as_bytes()) {
@@ -30,7 +30,7 @@ fn statuses() {
         ("Status: 404\n\n", 404, "Not Found"),
         ("Status:201\r\n\r\n", 201, "Created"),
         ("status: 299\nContent-Type: a/b\n\n", 299, ""),
-        // A local redirect goes by way of the client, as one to elsewhere does.
+        // A local redirect is sent to the client, as is a redirect to another host.
         ("Location: /elsewhere?x=1\n\n", 302, "Found"),
         ("Location: http://a.example/\n\n", 302, "Found"),
         ("LOCATION: /b\nStatus: 303 See Other\n\n", 303, "See Other"),
@@ -140,7 +140,7 @@ fn a_head_is_limited() {
     let bad = read(&format!("Content-Type: a/b\n{too_much}\n")).expect_err("too large");
     assert!(bad.to_string().contains("--max-response-head"), "{bad}");
 
-    // Nobody waits for a line's end for ever.
+    // The limit also applies to a line without an end.
     let mut reader = HeadReader::new(LIMIT);
     assert_eq!(reader.feed(&[b'x'; LIMIT]), Ok(None));
     assert!(reader.feed(b"x").is_err());

@@ -1,15 +1,15 @@
-//! The response's body, and the request's.
+//! Rules for the body of the response and of the request.
 
 use crate::check::finding::Finding;
 use crate::check::plan::ProbeResult;
 use crate::gateway::Step;
 use crate::http1::{Finish, is_bodiless};
 
-/// Reads at the end of a body that are taken for a misunderstanding. A reader that looks twice, and
-/// one below it that does too, make four.
+/// The number of reads at the end of a body above which the handler is considered faulty. A reader
+/// that reads twice at the end, on top of another that does so too, makes four.
 const READS_AT_END: usize = 100;
 
-/// B3, B5: a body is as long as it was said to be.
+/// B3, B5: the length of a body matches the declared length.
 pub(super) fn lengths(probe: &ProbeResult) -> Vec<Finding> {
     let Some(head) = &probe.ended.head else {
         return Vec::new();
@@ -102,7 +102,7 @@ pub(super) fn writes(probe: &ProbeResult) -> Vec<Finding> {
     findings
 }
 
-/// I2: the request's body has an end, and may be cut off.
+/// I2: the request's body ends, and can be cut off.
 pub(super) fn reads(probe: &ProbeResult) -> Vec<Finding> {
     let steps = &probe.ended.steps;
     let mut findings = Vec::new();

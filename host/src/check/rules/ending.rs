@@ -1,11 +1,11 @@
-//! How a request ended: failures, `close`, and the log.
+//! Rules for the end of a request: failures, `close` and the log.
 
 use crate::check::finding::Finding;
 use crate::check::plan::ProbeResult;
 use crate::engine::Kind;
 use crate::gateway::{Failure, Step};
 
-/// What ended a request before its answer was whole.
+/// Reports a failure that ended a request before its response was complete.
 pub(super) fn failures(probe: &ProbeResult) -> Vec<Finding> {
     let ended = &probe.ended;
     let Some(failure) = &ended.failure else {
@@ -27,13 +27,13 @@ pub(super) fn failures(probe: &ProbeResult) -> Vec<Finding> {
         what.insert_str(line, "; the head was out by then, so the connection is cut");
     }
     let (rule, fix) = match failure {
-        // That it could not go on is no fault of the handler's, and raising that is right.
+        // The client is gone, so raising an exception is correct.
         Failure::Exception(_) if gone => return Vec::new(),
         Failure::Exception(_) => (
             "failure",
             "handle it, and answer with a status that says what is wrong",
         ),
-        // Programs of the other kinds have no exceptions to raise: this is how they give up.
+        // Programs of the other kinds have no exceptions; a panic or trap is how they give up.
         Failure::Panic(_) | Failure::Trap(_) if gone && probe.kind != Kind::Gateway => {
             return Vec::new();
         }
@@ -84,7 +84,7 @@ pub(super) fn failures(probe: &ProbeResult) -> Vec<Finding> {
     vec![Finding::error(rule, what, fix)]
 }
 
-/// I5: what a request may log.
+/// I5: the limit on a request's log output.
 pub(super) fn log(probe: &ProbeResult) -> Vec<Finding> {
     if !probe.ended.steps.contains(&Step::LogFull) {
         return Vec::new();

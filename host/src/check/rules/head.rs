@@ -1,11 +1,11 @@
-//! The response's head: what was given to `start_response`.
+//! Rules for the head of the response, as passed to `start_response`.
 
 use crate::check::finding::Finding;
 use crate::check::plan::ProbeResult;
 use crate::gateway::{Failure, Head, StartError, Step};
 
-/// Fields of which there may be one (RFC 9110, where each is defined): of two, some take the first
-/// and some the last.
+/// Fields that may occur only once (RFC 9110, where each is defined). With two of them, some
+/// clients use the first and some the last.
 const SINGLE: [&str; 9] = [
     "content-type",
     "content-encoding",
@@ -18,7 +18,7 @@ const SINGLE: [&str; 9] = [
     "server",
 ];
 
-/// What has to come with a status.
+/// Fields that a status requires.
 const NEEDED: [(u16, &str, &str); 8] = [
     (301, "Location", "RFC 9110 section 15.4"),
     (302, "Location", "RFC 9110 section 15.4"),
@@ -30,7 +30,7 @@ const NEEDED: [(u16, &str, &str); 8] = [
     (426, "Upgrade", "RFC 9110 section 15.5.22"),
 ];
 
-/// R1, R3: what the gateway refused.
+/// R1, R3: calls that the gateway rejected.
 pub(super) fn calls_of_start_response(probe: &ProbeResult) -> Vec<Finding> {
     let mut findings = Vec::new();
     for step in &probe.ended.steps {
@@ -48,7 +48,7 @@ pub(super) fn calls_of_start_response(probe: &ProbeResult) -> Vec<Finding> {
                 "call it once; an error handler that starts over passes exc_info",
             ),
             StartError::HeadSent if matches!(probe.ended.failure, Some(Failure::Exception(_))) => {
-                // It raised the exception again, as the rule asks.
+                // The handler raised the exception again, as the rule requires.
                 continue;
             }
             StartError::HeadSent => Finding::error(
@@ -66,7 +66,7 @@ pub(super) fn calls_of_start_response(probe: &ProbeResult) -> Vec<Finding> {
     findings
 }
 
-/// R1: statuses that were let through.
+/// R1: questionable statuses that the gateway accepted.
 pub(super) fn statuses(probe: &ProbeResult) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (status, _) in accepted(probe) {
@@ -81,7 +81,7 @@ pub(super) fn statuses(probe: &ProbeResult) -> Vec<Finding> {
             let what = format!("the reason in {shown:?} is not ASCII, which clients garble");
             findings.push(Finding::warning("R1", what, "use the usual words"));
         }
-        // Three digits.
+        // The code has three digits, so the bytes compare like the numbers.
         if code >= b"600".as_slice() {
             let what = format!("the status {shown:?} is in no class that HTTP knows");
             let fix = "use a code below 600: clients take the others for 500";
@@ -89,7 +89,7 @@ pub(super) fn statuses(probe: &ProbeResult) -> Vec<Finding> {
         }
     }
     match &probe.ended.head {
-        // Saying that a method is not implemented is an answer.
+        // 501 is a valid response to an unknown method.
         Some(head) if head.status >= 500 && head.status != 501 => {
             let what = format!("answered with status {}", head.status);
             let fix =
@@ -101,7 +101,7 @@ pub(super) fn statuses(probe: &ProbeResult) -> Vec<Finding> {
     findings
 }
 
-/// R1, B3: fields that were let through.
+/// R1, B3: questionable fields that the gateway accepted.
 pub(super) fn fields(probe: &ProbeResult) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (_, fields) in accepted(probe) {
@@ -133,7 +133,7 @@ pub(super) fn fields(probe: &ProbeResult) -> Vec<Finding> {
     findings
 }
 
-/// Fields that belong to a status or to a body.
+/// Reports missing or superfluous fields for a status or a body.
 pub(super) fn fields_that_a_status_needs(probe: &ProbeResult) -> Vec<Finding> {
     let Some(head) = &probe.ended.head else {
         return Vec::new();
@@ -159,7 +159,7 @@ pub(super) fn fields_that_a_status_needs(probe: &ProbeResult) -> Vec<Finding> {
     findings
 }
 
-/// HEAD is GET without the body (RFC 9110 section 9.3.2).
+/// Reports differences between HEAD and GET beyond the missing body (RFC 9110 section 9.3.2).
 pub(super) fn differences(get: &ProbeResult, head: &ProbeResult) -> Vec<Finding> {
     let (Some(of_get), Some(of_head)) = (&get.ended.head, &head.ended.head) else {
         return Vec::new();
@@ -167,7 +167,7 @@ pub(super) fn differences(get: &ProbeResult, head: &ProbeResult) -> Vec<Finding>
     let fix = "answer HEAD as GET, with the body if you like: the server leaves it out";
     let mut findings = Vec::new();
     if of_get.status != of_head.status {
-        // Turning it down as unknown is an answer too.
+        // Rejecting HEAD as unknown is a valid response too.
         if !matches!(of_head.status, 405 | 501) {
             let what = format!(
                 "answers HEAD with status {} and GET with {}",
@@ -196,7 +196,7 @@ pub(super) fn differences(get: &ProbeResult, head: &ProbeResult) -> Vec<Finding>
     findings
 }
 
-/// What `start_response` was given and took.
+/// Returns the statuses and fields of the accepted calls to `start_response`.
 fn accepted(probe: &ProbeResult) -> impl Iterator<Item = (&[u8], &[(String, Vec<u8>)])> {
     probe.ended.steps.iter().filter_map(|step| match step {
         Step::Started {

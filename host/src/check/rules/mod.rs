@@ -1,5 +1,4 @@
-//! What is wrong, from what a handler did and what came of it: each rule is a function that looks
-//! at one answer.
+//! The rules. Each is a function that examines the steps and the response of one request.
 
 mod body;
 mod ending;
@@ -10,7 +9,7 @@ use super::plan::ProbeResult;
 
 type Rule = fn(&ProbeResult) -> Vec<Finding>;
 
-/// The rules for one answer.
+/// The rules for a single response.
 const RULES: [Rule; 10] = [
     head::calls_of_start_response,
     head::statuses,
@@ -24,12 +23,12 @@ const RULES: [Rule; 10] = [
     ending::log,
 ];
 
-/// What can be told of one answer.
+/// Applies the rules for a single response.
 pub(super) fn of_answer(probe: &ProbeResult) -> Vec<Finding> {
     RULES.iter().flat_map(|rule| rule(probe)).collect()
 }
 
-/// What can be told of the answers to GET and to HEAD together.
+/// Applies the rules that compare the responses to GET and HEAD.
 pub(super) fn of_pair(results: &[ProbeResult]) -> Vec<Finding> {
     let find = |method: &str| results.iter().find(|probe| probe.name == method);
     match (find("GET"), find("HEAD")) {

@@ -1,4 +1,4 @@
-//! Who gets room in the queue, and what is told of what did not.
+//! How the queue shares its space, and how it reports dropped lines.
 
 use super::*;
 
@@ -17,13 +17,13 @@ fn output(name: &str) -> Source {
     Source::Output(name.into())
 }
 
-/// The reports that are due.
+/// Returns the text of the reports that are due.
 fn reports(queue: &mut Queue, now: Instant, all: bool) -> Vec<String> {
     let reports = queue.reports(now, all).into_iter();
     reports.map(|(_, _, report)| report).collect()
 }
 
-/// How many of `count` lines find room.
+/// Queues `count` lines and returns how many fit.
 fn push(queue: &mut Queue, source: &Source, count: usize, now: Instant) -> usize {
     (0..count)
         .filter(|_| queue.push(source, LINE.to_vec(), now))
@@ -37,7 +37,7 @@ fn one_that_logs_without_end_takes_a_third_and_loses_its_own_lines() {
     let charge = LINE.len() + OVERHEAD_BYTES;
     let greedy = push(&mut queue, &output("greedy"), 100_000, now) * charge;
     assert!((30_000..=33_400).contains(&greedy), "{greedy}");
-    // Another one, and the server, find room for all that they usually say.
+    // Another source and the server still find room for their usual output.
     assert_eq!(push(&mut queue, &output("other"), 100, now), 100);
     assert_eq!(push(&mut queue, &Source::Server, 100, now), 100);
     assert_eq!(push(&mut queue, &output("greedy"), 1, now), 0);
@@ -91,7 +91,7 @@ fn a_handler_has_its_rate_and_its_burst() {
     };
     let mut queue = Queue::new(limits);
     assert_eq!(push(&mut queue, &output("a"), 100, now), 10);
-    // What the server says of it is counted by itself, and what others say.
+    // The server's messages about it and the lines of others have their own allowances.
     let failures = Source::Handler("a".into());
     assert_eq!(push(&mut queue, &failures, 5, now), 5);
     assert_eq!(push(&mut queue, &output("b"), 5, now), 5);
@@ -172,7 +172,7 @@ fn accounts_of_handlers_that_are_gone_are_closed() {
         push(&mut queue, &output(&number.to_string()), 1, now);
         let batch = queue.take(now, false, str::to_owned);
         queue.finish(&batch, batch.text.len(), now);
-        // Long enough for each bucket to be full again.
+        // Long enough to refill each bucket.
         queue.account(&Source::Server, now);
     }
     let later = now + Duration::from_secs(1 << 30);
