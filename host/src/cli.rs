@@ -1,8 +1,9 @@
-//! The command line: `wasgi serve`, `wasgi routes`, `wasgi config`; and in `trial`, `wasgi check`
-//! and `wasgi run`. What several have in common is in `budget`.
+//! The command line: `wasgi serve`, `wasgi routes` and `wasgi config`. The arguments of `wasgi
+//! check` and `wasgi run` are in `trial`, and arguments that several commands share are in
+//! `budget`.
 //!
-//! A flag that isn't given says nothing: defaults are `config`'s, and the file's values come before
-//! them.
+//! A flag that is not given has no value here: `config` has the defaults, and the file's values
+//! take precedence over them.
 
 mod budget;
 mod mistakes;
@@ -25,7 +26,7 @@ use crate::units::{duration, size};
 pub use budget::Budget;
 pub use trial::{Check, Run, Trial};
 
-/// What limits stand under in the help.
+/// The help heading of the limits.
 const LIMITS_HEADING: &str = "Limits (more in wasgi.toml)";
 
 /// Serves a folder of pages and a folder of sandboxed handlers.
@@ -35,14 +36,14 @@ const LIMITS_HEADING: &str = "Limits (more in wasgi.toml)";
 #[derive(Debug, Parser)]
 #[command(name = "wasgi", version, max_term_width = 100)]
 pub struct Cli {
-    /// What to do.
+    /// The command.
     #[command(subcommand)]
     pub command: Command,
 }
 
 impl Cli {
-    /// Reads this process's command line. Ends the process where it makes no sense, where it asks
-    /// for help, and where it asks for the version.
+    /// Parses this process's command line. Exits the process if the command line is invalid, or if
+    /// it asks for help or the version.
     pub fn of_process() -> Self {
         let arguments: Vec<OsString> = std::env::args_os().collect();
         Self::try_parse_from(&arguments)
@@ -50,7 +51,7 @@ impl Cli {
     }
 }
 
-/// What the program can do.
+/// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Serve a site until interrupted
@@ -70,7 +71,7 @@ pub enum Command {
     CompileForServer(compile::Limits),
 }
 
-/// Where a site is, and what it says of itself.
+/// The site's folders and configuration file.
 #[derive(Clone, Debug, Args)]
 pub struct Site {
     /// The folder that holds pages, handlers and wasgi.toml
@@ -105,7 +106,7 @@ pub struct Routes {
     /// Show what each handler imports, too
     #[arg(short, long)]
     pub verbose: bool,
-    /// Where the site is.
+    /// The site.
     #[command(flatten)]
     pub site: Site,
 }
@@ -124,7 +125,7 @@ pub struct Wit {
 /// `wasgi serve`.
 #[derive(Clone, Debug, Args)]
 pub struct Serve {
-    /// Where the site is.
+    /// The site.
     #[command(flatten)]
     pub site: Site,
     /// Where to listen: an address or a name with a port, or a port of 127.0.0.1; port 0 picks a
@@ -172,16 +173,16 @@ pub struct Serve {
     /// Connections from trusted proxies begin with a PROXY header
     #[arg(long)]
     pub proxy_protocol: bool,
-    /// What a request may cost.
+    /// The limits.
     #[command(flatten)]
     pub limits: Limits,
 }
 
-/// What one request may cost its handler, or ask of the server.
+/// The limits of a request and of a connection.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = LIMITS_HEADING)]
 pub struct Limits {
-    /// What it may cost.
+    /// The budget of a request.
     #[command(flatten)]
     pub budget: Budget,
     /// Requests that one handler may have in work at a time [default: 10000]
@@ -214,7 +215,7 @@ pub struct Limits {
 }
 
 impl Site {
-    /// Where the configuration comes from.
+    /// Returns the sources of the configuration.
     pub fn sources(&self) -> Sources {
         Sources {
             site: self.site.clone(),
@@ -222,7 +223,7 @@ impl Site {
         }
     }
 
-    /// Puts the flags that were given over what the file says.
+    /// Overrides the file's values with the flags that were given.
     pub fn set(&self, draft: &mut Draft) {
         let root = self.root.clone().map(Some);
         draft.flag("site.root", "--root", root.as_ref(), |it| &mut it.site.root);
@@ -246,13 +247,13 @@ impl Site {
         );
     }
 
-    /// The configuration of a site, for commands that don't serve, and a line for the log for each
-    /// overlap of its folders that is allowed.
+    /// Loads the configuration of a site, for commands that do not serve. Also returns a log
+    /// message for each overlap of its folders that is allowed.
     ///
     /// # Errors
     ///
-    /// The file or a flag is wrong, or visitors could read what is no page; see
-    /// [`ResolvedConfig::load`] and [`ResolvedConfig::check_layout`].
+    /// Fails if the file or a flag is invalid, or if visitors could read files that are not pages;
+    /// see [`ResolvedConfig::load`] and [`ResolvedConfig::check_layout`].
     pub fn load(&self) -> anyhow::Result<(ResolvedConfig, Vec<String>)> {
         let resolved = ResolvedConfig::load(&self.sources(), |draft| self.set(draft))?;
         let overlaps = resolved.check_layout(&self.sources())?;
@@ -261,7 +262,7 @@ impl Site {
 }
 
 impl Serve {
-    /// Puts the flags that were given over what the file says.
+    /// Overrides the file's values with the flags that were given.
     pub fn set(&self, draft: &mut Draft) {
         self.site.set(draft);
         draft.flag("server.addr", "--addr", self.addr.as_ref(), |it| {
@@ -344,13 +345,13 @@ impl Serve {
         );
     }
 
-    /// The configuration that `wasgi serve` goes by, and a line for the log for each overlap of the
-    /// site's folders that is allowed.
+    /// Loads the configuration for `wasgi serve`. Also returns a log message for each overlap of
+    /// the site's folders that is allowed.
     ///
     /// # Errors
     ///
-    /// The file or a flag is wrong, or visitors could read what is no page; see
-    /// [`ResolvedConfig::load`] and [`ResolvedConfig::check_layout`].
+    /// Fails if the file or a flag is invalid, or if visitors could read files that are not pages;
+    /// see [`ResolvedConfig::load`] and [`ResolvedConfig::check_layout`].
     pub fn load(&self) -> anyhow::Result<(ResolvedConfig, Vec<String>)> {
         let resolved = ResolvedConfig::load(&self.site.sources(), |draft| self.set(draft))?;
         let overlaps = resolved.check_layout(&self.site.sources())?;
@@ -427,7 +428,7 @@ impl Limits {
     }
 }
 
-/// A duration: a number of seconds, fractions allowed, or with a unit as in the file.
+/// Parses a duration: a number of seconds, fractions allowed, or with a unit as in the file.
 fn seconds(text: &str) -> Result<Duration, String> {
     if text.ends_with(|last: char| last.is_ascii_digit()) {
         duration::parse(&format!("{text}s"))
@@ -445,7 +446,7 @@ fn kibibytes(text: &str) -> Result<usize, String> {
     bytes(text, "KiB")
 }
 
-/// A size in a unit, unless it says another.
+/// Parses a size. A number without a unit is in `unit`.
 fn bytes(text: &str, unit: &str) -> Result<usize, String> {
     let bytes = if text.ends_with(|last: char| last.is_ascii_digit()) {
         size::parse(&format!("{text}{unit}"))?
@@ -465,7 +466,7 @@ mod tests {
     use super::*;
     use crate::config::Config;
 
-    /// What flags make of a site that has no file.
+    /// Returns the configuration of a site with these flags and no file.
     fn resolved(flags: &[&str]) -> ResolvedConfig {
         let folder = tempfile::tempdir().expect("a folder");
         let site = folder.path().to_str().expect("a name");
@@ -498,7 +499,7 @@ mod tests {
             let command = command.find_subcommand_mut(name).expect("it is there");
             command.render_long_help().to_string()
         };
-        // What a request may cost is said once for all of them.
+        // The limits of a request are defined once for all commands.
         for name in ["check", "run"] {
             let help = help(&mut command, name);
             assert!(help.contains("--max-cpu-time"), "{name}: {help}");
@@ -562,7 +563,7 @@ mod tests {
         let flags: Vec<&str> = flags.iter().flat_map(|line| line.split(' ')).collect();
         let resolved = resolved(&flags);
         assert_eq!(resolved.origins.len(), flags.len());
-        // Each key that is said to be a flag's has another value than the default.
+        // Each key that is attributed to a flag has a value other than the default.
         let shown = resolved.show();
         let default = crate::config::values(&Config::default());
         let values = crate::config::values(&resolved.config);

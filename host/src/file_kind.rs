@@ -1,14 +1,15 @@
-//! What a file that is no handler is, by its first bytes, so that a message can name it.
+//! Recognizes files that are not handlers by their first bytes, so that a message can name their
+//! type.
 
-/// Bytes that are looked at, at most: where a tar archive has its mark, and that.
+/// The number of bytes examined: up to the end of a tar archive's magic number.
 pub const LOOK_BYTES: usize = 262;
 
-/// What a file is, and what to do with it, in words that follow "is".
+/// The type of a file and advice on what to do with it. Both texts are written to follow "is".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Foreign {
-    /// With an article: `an ELF program`.
+    /// The type with an article: `an ELF program`.
     pub name: &'static str,
-    /// What makes a handler of it, or what to look at.
+    /// How to make a handler of it, or what to look at.
     pub advice: &'static str,
 }
 
@@ -19,7 +20,7 @@ const PAGE: &str = "pages go into html/";
 const PYTHON: &str = "`python -m wasgi build MODULE:APP -o FILE.wasm` makes a handler of a Python \
                       application";
 
-/// What files of a kind begin with, what they are, and what to do.
+/// The first bytes of each type, its name and the advice.
 const BEGINNINGS: [(&[u8], &str, &str); 27] = [
     (b"\x7fELF", "an ELF program", REBUILD),
     (b"MZ", "a Windows program", REBUILD),
@@ -62,11 +63,12 @@ const BEGINNINGS: [(&[u8], &str, &str); 27] = [
     (b"\xfe\xff", "text in UTF-16", "save it as UTF-8"),
 ];
 
-/// What a file is that begins with `bytes`, of which [`LOOK_BYTES`] are enough. None for
-/// WebAssembly, and for what is not known.
+/// Recognizes a file that begins with `bytes`, of which [`LOOK_BYTES`] are enough. None for
+/// WebAssembly and for unknown types.
 pub fn of(bytes: &[u8]) -> Option<Foreign> {
     let bytes = &bytes[..bytes.len().min(LOOK_BYTES)];
-    // The magic number's last two bytes, behind the version's two (CPython, importlib).
+    // The magic number ends with these two bytes, after the two bytes of the version (CPython,
+    // importlib).
     if bytes.get(2..4) == Some(b"\r\n") && bytes.get(1) == Some(&0x0d) {
         return Some(Foreign {
             name: "compiled Python (.pyc)",

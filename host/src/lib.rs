@@ -28,5 +28,5 @@ pub mod supervisor;
 pub use wasgi_http1 as http1;
 pub use wasgi_units as units;
 
-/// What the `Server` field and the `SERVER_SOFTWARE` variable say.
+/// The value of the `Server` field and of the `SERVER_SOFTWARE` variable.
 pub const SERVER_SOFTWARE: &str = concat!("wasgi/", env!("CARGO_PKG_VERSION"));

@@ -1,10 +1,10 @@
-//! What the machine, or the container that the process is in, has of memory.
+//! The memory of the machine, or of the container that the process runs in.
 
 use std::fs;
 use std::path::{Component, Path};
 
-/// The memory that this process and its like may use together, in bytes: the machine's, or less
-/// where a control group says so. None where the system does not tell.
+/// Returns the memory limit for this process and the others in its control groups, in bytes: the
+/// machine's memory, or a lower limit of a control group. None if the system does not report it.
 pub fn memory_bytes() -> Option<u64> {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
     let groups = group_limits(Path::new("/sys/fs/cgroup"), &read("/proc/self/cgroup"));
@@ -14,7 +14,7 @@ pub fn memory_bytes() -> Option<u64> {
         .min()
 }
 
-/// `MemTotal` of `/proc/meminfo` (proc(5)), which is in kibibytes.
+/// Parses `MemTotal` of `/proc/meminfo` (proc(5)), which is in kibibytes.
 fn machine_bytes(meminfo: &str) -> Option<u64> {
     let line = meminfo
         .lines()
@@ -23,8 +23,9 @@ fn machine_bytes(meminfo: &str) -> Option<u64> {
     kibibytes.checked_mul(1024)
 }
 
-/// The limits of the process's control groups, and of those that these are in: `memory.max` of
-/// version 2, `memory.limit_in_bytes` of version 1 (cgroups(7)). `own` is `/proc/self/cgroup`.
+/// Returns the limits of the process's control groups and their ancestors: `memory.max` of version
+/// 2, `memory.limit_in_bytes` of version 1 (cgroups(7)). `own` is the content of
+/// `/proc/self/cgroup`.
 fn group_limits(root: &Path, own: &str) -> Vec<u64> {
     let mut limits = Vec::new();
     for line in own.lines() {
@@ -41,7 +42,7 @@ fn group_limits(root: &Path, own: &str) -> Vec<u64> {
             continue;
         };
         let mut group = mount.clone();
-        // A container may see its own group as the root, whatever the path says.
+        // A container may see its own group as the root, regardless of the path.
         limits.extend(limit(&group.join(file)));
         for part in Path::new(path).components() {
             if let Component::Normal(part) = part {
@@ -53,7 +54,7 @@ fn group_limits(root: &Path, own: &str) -> Vec<u64> {
     limits
 }
 
-/// A limit in bytes. `max`, and what is not there, is none.
+/// Reads a limit in bytes. None for `max`, and if the file does not exist.
 fn limit(file: &Path) -> Option<u64> {
     fs::read_to_string(file).ok()?.trim().parse().ok()
 }

@@ -1,32 +1,31 @@
-//! Text from outside (a client, a guest, a file's name) made fit for a log line or a terminal: it
-//! can't move a cursor, ring a bell, pass for another line, or show its characters in another order
-//! than they are in. Whatever is escaped here can be told from text that only looks like it, as a
-//! backslash is escaped as well.
+//! Escapes text from outside (a client, a guest, a file's name) for a log line or a terminal, so
+//! that it can't move the cursor, ring the bell, forge another line, or display its characters in
+//! another order. Escapes are unambiguous, since backslashes are escaped as well.
 //!
 //! | function | for |
 //! |---|---|
 //! | [`one_line`], [`line_of_bytes`] | text that ends a line |
 //! | [`quoted`] | text between double quotes |
 //! | [`indented`] | text of several lines, such as a traceback |
-//! | [`block`] | a whole message, some of which was escaped by one of the above |
+//! | [`block`] | a whole message, part of which was escaped by one of the above |
 //! | [`json`] | the text of a JSON document |
 
 use std::fmt::{self, Write};
 
-/// What each line of a block but the first begins with.
+/// The start of each line of a block but the first.
 const INDENT: &str = "\n    ";
 
-/// Whether a character must not reach a log or a terminal as it is: control characters (C0, DEL and
-/// C1), and those of Unicode that are not seen, end a line, or change the order of what is shown
-/// (UAX #9, explicit directional formatting; UAX #14, mandatory breaks).
+/// Reports whether a character must be escaped in a log or a terminal: control characters (C0, DEL
+/// and C1), and Unicode characters that are invisible, end a line, or change the display order (UAX
+/// #9, explicit directional formatting; UAX #14, mandatory breaks).
 fn is_hidden(character: char) -> bool {
     match character {
-        // Most of what is logged.
+        // The most frequent characters first.
         ' '..='~' => false,
         '\0'..='\u{9f}' => true,
         // Soft hyphen; Arabic letter mark; Mongolian vowel separator.
         '\u{ad}' | '\u{61c}' | '\u{180e}' => true,
-        // Zero-width characters and marks of direction; line and paragraph separators, embeddings
+        // Zero-width characters and directional marks; line and paragraph separators, embeddings
         // and overrides; invisible operators, isolates and deprecated format characters.
         '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' => true,
         // The byte order mark; interlinear annotations; tags.
@@ -35,11 +34,11 @@ fn is_hidden(character: char) -> bool {
     }
 }
 
-/// Whether bytes are ASCII that can be shown and needs no escape anywhere: no quote, no backslash,
-/// no space.
+/// Reports whether all bytes are printable ASCII that needs no escape in any context: no quote, no
+/// backslash, no space.
 fn is_plain(bytes: &[u8]) -> bool {
     let is_plain = |byte: u8| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\';
-    // Without a branch for each byte.
+    // A fold avoids a branch for each byte.
     bytes.iter().fold(true, |all, &byte| all & is_plain(byte))
 }
 
@@ -55,7 +54,7 @@ fn escape(to: &mut impl Write, character: char) -> fmt::Result {
     }
 }
 
-/// Writes `text`, with what is hidden and what `also` takes by their escapes.
+/// Writes `text`, escaping hidden characters and those for which `also` returns true.
 fn write_escaped(
     to: &mut impl Write,
     text: &str,
@@ -72,8 +71,8 @@ fn write_escaped(
     to.write_str(&text[shown..])
 }
 
-/// Shows `text` in one line: hidden characters, line ends included, and backslashes by their
-/// escapes. A tab stays.
+/// Formats `text` on one line: hidden characters, including line ends, and backslashes are escaped.
+/// Tabs are kept.
 pub fn one_line(text: &str) -> impl fmt::Display + '_ {
     fmt::from_fn(move |f| write_line(f, text))
 }
@@ -87,8 +86,8 @@ fn write_line(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
     })
 }
 
-/// Shows bytes in one line as [`one_line`] shows text, and each byte that is not part of valid
-/// UTF-8 as `\xNN`.
+/// Formats bytes on one line as [`one_line`] formats text, with each byte that is not valid UTF-8
+/// as `\xNN`.
 pub fn line_of_bytes(bytes: &[u8]) -> impl fmt::Display + '_ {
     fmt::from_fn(move |f| {
         for chunk in bytes.utf8_chunks() {
@@ -101,36 +100,35 @@ pub fn line_of_bytes(bytes: &[u8]) -> impl fmt::Display + '_ {
     })
 }
 
-/// Shows `text` as what stands between two double quotes: as [`one_line`], and tabs and double
-/// quotes are escaped.
+/// Formats `text` for use between double quotes: like [`one_line`], but tabs and double quotes are
+/// escaped as well.
 pub fn quoted(text: &str) -> impl fmt::Display + '_ {
     fmt::from_fn(move |f| write_escaped(f, text, |c| matches!(c, '\\' | '"')))
 }
 
-/// Appends to a line what [`quoted`] shows of `text`.
+/// Appends `text` to a line, formatted as by [`quoted`].
 pub fn push_quoted(line: &mut String, text: &str) {
     if is_plain(text.as_bytes()) {
         line.push_str(text);
     } else {
-        // A string takes all that is written.
+        // Writing to a string never fails.
         let _ = write_escaped(line, text, |c| matches!(c, '\\' | '"'));
     }
 }
 
-/// Appends a field of a line whose fields are separated by spaces: as [`quoted`], and spaces are
-/// escaped.
+/// Appends a field to a line of fields separated by spaces: formatted as by [`quoted`], with spaces
+/// escaped as well.
 pub fn push_word(line: &mut String, text: &str) {
     if is_plain(text.as_bytes()) {
         line.push_str(text);
     } else {
         let is_special = |c: char| matches!(c, '\\' | '"') || c.is_whitespace();
-        // A string takes all that is written.
+        // Writing to a string never fails.
         let _ = write_escaped(line, text, is_special);
     }
 }
 
-/// Shows `text` line by line, each as [`one_line`] shows it; each but the first begins on a line of
-/// its own, indented.
+/// Formats `text` line by line, each as by [`one_line`]; each line but the first is indented.
 pub fn indented(text: &str) -> impl fmt::Display + '_ {
     fmt::from_fn(move |f| {
         for (index, line) in text.lines().enumerate() {
@@ -143,9 +141,9 @@ pub fn indented(text: &str) -> impl fmt::Display + '_ {
     })
 }
 
-/// Shows a whole message, some of which may have been escaped already: hidden characters by their
-/// escapes, and each line but the first indented, so that none passes for a message of its own. A
-/// backslash stays, as it may be part of an escape.
+/// Formats a whole message, part of which may already be escaped: hidden characters are escaped,
+/// and each line but the first is indented, so that it can't be mistaken for a separate message.
+/// Backslashes are kept, since they may be part of an escape.
 pub fn block(text: &str) -> impl fmt::Display + '_ {
     fmt::from_fn(move |f| {
         let mut lines = text.split('\n');
@@ -165,8 +163,8 @@ pub fn block(text: &str) -> impl fmt::Display + '_ {
     })
 }
 
-/// Shows a report of several lines, the parts of which were escaped: what is still hidden by its
-/// escape. Line ends stay.
+/// Formats a report of several lines, whose parts are already escaped: remaining hidden characters
+/// are escaped. Line ends are kept.
 pub fn report(text: &str) -> impl fmt::Display + '_ {
     fmt::from_fn(move |f| {
         text.split_inclusive('\n').try_for_each(|line| {
@@ -180,7 +178,8 @@ pub fn report(text: &str) -> impl fmt::Display + '_ {
     })
 }
 
-/// Shows a JSON document, with what is hidden in its strings as `\uNNNN`: the same document.
+/// Formats a JSON document with the hidden characters in its strings as `\uNNNN`, which is an
+/// equivalent document.
 pub fn json(text: &str) -> impl fmt::Display + '_ {
     fmt::from_fn(move |f| {
         for character in text.chars() {
@@ -197,7 +196,7 @@ pub fn json(text: &str) -> impl fmt::Display + '_ {
     })
 }
 
-/// The front of `text`, `bytes` long at most, cut between characters.
+/// Returns the start of `text`, at most `bytes` long, cut at a character boundary.
 pub fn front(text: &str, bytes: usize) -> &str {
     &text[..text.floor_char_boundary(bytes)]
 }
@@ -206,7 +205,7 @@ pub fn front(text: &str, bytes: usize) -> &str {
 mod tests {
     use super::*;
 
-    /// One of each kind that must not be seen as it is.
+    /// One character of each kind that must be escaped.
     const HIDDEN: &str = "\0\x07\x1b\r\n\x7f\u{85}\u{91}\u{9b}\u{ad}\u{61c}\u{180e}\u{200b}\u{200d}\
                           \u{200e}\u{200f}\u{2028}\u{2029}\u{202a}\u{202e}\u{2060}\u{2066}\u{2069}\
                           \u{feff}\u{fff9}\u{e0041}";

@@ -1,18 +1,18 @@
-//! A value that is swapped whole while many threads read it.
+//! A value that is replaced as a whole while many threads read it.
 
 use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// A value that is published, for every thread.
+/// A value published to all threads.
 #[derive(Debug)]
 pub struct Published<T> {
     current: Mutex<Arc<T>>,
     generation: AtomicU64,
 }
 
-/// One thread's view of a [`Published`]: the value that it saw last. To look for a newer one costs
-/// one load of an atomic as long as there is none.
+/// One thread's view of a [`Published`]: the value that it saw last. Checking for a newer value
+/// costs one atomic load if there is none.
 #[derive(Debug)]
 pub struct Reader<T> {
     published: Arc<Published<T>>,
@@ -29,25 +29,27 @@ impl<T> Published<T> {
         }
     }
 
-    /// The current value.
+    /// Returns the current value.
     pub fn current(&self) -> Arc<T> {
         Arc::clone(&self.current.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Swaps the value for a new one.
+    /// Replaces the value.
     pub fn publish(&self, value: T) {
         let value = Arc::new(value);
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        // Under the lock, so that a reader which sees the number finds the value, or a newer one.
+        // Incremented under the lock, so that a reader that sees the new number finds the new
+        // value, or a newer one.
         self.generation.fetch_add(1, Ordering::Release);
         *current = value;
     }
 }
 
 impl<T> Reader<T> {
-    /// A view that starts with the current value.
+    /// Creates a view that starts with the current value.
     pub fn new(published: Arc<Published<T>>) -> Self {
-        // The number first: read too early, it costs one needless look; too late, an update.
+        // Read the generation first: if it is too old, the cost is one needless refresh; if it were
+        // too new, the reader would miss an update.
         let generation = published.generation.load(Ordering::Acquire);
         Self {
             seen: published.current(),
@@ -56,7 +58,7 @@ impl<T> Reader<T> {
         }
     }
 
-    /// Looks for a newer value.
+    /// Updates the view to the current value.
     pub fn refresh(&mut self) {
         let generation = self.published.generation.load(Ordering::Acquire);
         if generation != self.generation {

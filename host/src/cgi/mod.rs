@@ -1,5 +1,5 @@
-//! CGI/1.1 (RFC 3875): the translation of requests and responses. Execution of programs is in
-//! `engine`.
+//! CGI/1.1 (RFC 3875): translates requests to environments and output to responses.
+//! `engine::command` runs the programs.
 //!
 //! - [`variables()`] returns the environment of a program (section 4.1).
 //! - [`HeadReader`] parses the head of a program's output (section 6).

@@ -2,7 +2,7 @@
 //! application.
 //!
 //! 1. `file` loads the file, or explains each missing import of a file that does not load.
-//! 2. `plan` sends a set of requests to the handler, through `drive`, and records its steps.
+//! 2. `plan` lists the requests. `drive` sends them to the handler and records its steps.
 //! 3. `rules` examines each response by the rules that `docs/contract.md` numbers. The gateway
 //!    itself detects invalid output; this module does not duplicate its checks.
 //! 4. `report` lists each finding once, with the requests that triggered it.

@@ -1,4 +1,4 @@
-//! What one request may cost its handler: the flags of every command that runs handlers.
+//! The flags for a request's budget, for every command that runs handlers.
 
 use std::time::Duration;
 
@@ -7,8 +7,7 @@ use clap::Args;
 use super::{LIMITS_HEADING, kibibytes, mebibytes, seconds};
 use crate::config::{Draft, Handler};
 
-/// What one request may cost its handler. A number without a unit is in the one that the help
-/// shows.
+/// The flags for a request's budget. A number without a unit has the unit shown in the help.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = LIMITS_HEADING)]
 pub struct Budget {
@@ -30,7 +29,7 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// Puts the flags that were given over what the file says in `[budget]`.
+    /// Overrides the values of `[budget]` in the file with the flags that were given.
     pub(super) fn set(&self, draft: &mut Draft) {
         let memory = self.max_memory.as_ref();
         draft.flag("budget.memory", "--max-memory", memory, |it| {
@@ -53,7 +52,7 @@ impl Budget {
         });
     }
 
-    /// Has a handler's own table say nothing of what the flags say.
+    /// Clears the values in a handler's table that the flags override.
     pub(super) fn go_before(&self, handler: &mut Handler) {
         if self.max_memory.is_some() {
             handler.memory_bytes = None;

@@ -1,4 +1,4 @@
-//! What to say of a command line that asks for something by a name that other servers have for it.
+//! Suggests the right flag or command for one that other servers use.
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
@@ -6,8 +6,8 @@ use std::path::Path;
 use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-/// Flags of other servers: their names, what stands here in their place, with `{}` for the value
-/// that was given, and a value to show if none was.
+/// Flags of other servers: their names, the advice, with `{}` for the given value, and an example
+/// value to show if none was given.
 const FLAGS: [(&[&str], &str, &str); 15] = [
     (
         &["--port", "-p", "-P", "--listen-port", "--http-port"],
@@ -105,7 +105,7 @@ const FLAGS: [(&[&str], &str, &str); 15] = [
     ),
 ];
 
-/// Commands of other programs, and the one that does the same here.
+/// Commands of other programs, each with the advice for its equivalent here.
 const COMMANDS: [(&[&str], &str); 4] = [
     (
         &[
@@ -135,8 +135,8 @@ const COMMANDS: [(&[&str], &str); 4] = [
     ),
 ];
 
-/// Has clap's error say what was meant, where that is known, and leave out its advice to pass a
-/// flag as a value, which no flag is.
+/// Adds advice to clap's error, if there is any for this mistake, and removes clap's hint to pass
+/// the flag as a value, which never applies.
 pub(super) fn explain(mut error: clap::Error, arguments: &[OsString]) -> clap::Error {
     let advice = match (error.kind(), error.get(ContextKind::InvalidArg)) {
         (ErrorKind::UnknownArgument, Some(ContextValue::String(flag))) => {
@@ -168,11 +168,11 @@ fn is_synonym(flag: &str) -> bool {
     FLAGS.iter().any(|(names, ..)| names.contains(&flag))
 }
 
-/// What to say of an unknown flag.
+/// Returns the advice for an unknown flag.
 fn of_flag(flag: &str, arguments: &[OsString]) -> Option<String> {
     let (_, advice, example) = FLAGS.iter().find(|(names, ..)| names.contains(&flag))?;
     let value = value_of(flag, arguments).unwrap_or_else(|| (*example).to_owned());
-    // A host that has its port already.
+    // A host that already includes a port.
     let advice = match value.contains(':') {
         true => advice
             .replace("{}:8000", "{}")
@@ -182,7 +182,7 @@ fn of_flag(flag: &str, arguments: &[OsString]) -> Option<String> {
     Some(advice.replace("{}", &value))
 }
 
-/// The value that a flag was given: behind `=`, behind the one letter, or the next argument.
+/// Returns the value of a flag: after `=`, after the one letter, or the next argument.
 fn value_of(flag: &str, arguments: &[OsString]) -> Option<String> {
     let at = arguments
         .iter()
@@ -196,14 +196,14 @@ fn value_of(flag: &str, arguments: &[OsString]) -> Option<String> {
     (!next.is_empty() && !next.starts_with('-')).then(|| next.to_owned())
 }
 
-/// Whether an argument is `--flag`, `--flag=value`, `-f` or `-fvalue`.
+/// Reports whether an argument is `--flag`, `--flag=value`, `-f` or `-fvalue`.
 fn is_given(argument: &str, flag: &str) -> bool {
     argument
         .strip_prefix(flag)
         .is_some_and(|rest| rest.is_empty() || rest.starts_with('=') || !flag.starts_with("--"))
 }
 
-/// What to say of an unknown command.
+/// Returns the advice for an unknown command.
 fn of_command(command: &str) -> Option<String> {
     let known = COMMANDS.iter().find(|(names, _)| names.contains(&command));
     if let Some((_, advice)) = known {
@@ -226,7 +226,7 @@ mod tests {
 
     use crate::cli::Cli;
 
-    /// What is said of a command line that makes no sense.
+    /// Returns the error for an invalid command line.
     fn said(line: &str) -> String {
         let arguments: Vec<_> = line.split(' ').map(Into::into).collect();
         let error = Cli::try_parse_from(&arguments).expect_err(line);

@@ -1,4 +1,4 @@
-//! `wasgi check` and `wasgi run`: handlers without a server.
+//! The arguments of `wasgi check` and `wasgi run`, which use handlers without a server.
 
 use std::path::PathBuf;
 
@@ -22,7 +22,7 @@ pub struct Check {
     /// Show on standard error what the handlers log
     #[arg(long)]
     pub log: bool,
-    /// The surroundings.
+    /// The site and the limits.
     #[command(flatten)]
     pub trial: Trial,
 }
@@ -48,13 +48,13 @@ pub struct Run {
     /// Leave out the answer's head
     #[arg(long)]
     pub body_only: bool,
-    /// The surroundings.
+    /// The site and the limits.
     #[command(flatten)]
     pub trial: Trial,
 }
 
-/// What a handler has around it, when it is tried without a server: what `wasgi.toml` says of the
-/// site and of this handler, and what flags say.
+/// The site and the limits for a handler that runs without a server: from `wasgi.toml` and from
+/// flags.
 #[derive(Debug, Args)]
 pub struct Trial {
     /// The folder that holds wasgi.toml and handlers
@@ -71,18 +71,19 @@ pub struct Trial {
     /// [default: wasgi/code in the user's cache folder]
     #[arg(long, value_name = "FOLDER")]
     pub code_cache: Option<PathBuf>,
-    /// What a request may cost.
+    /// The limits of a request.
     #[command(flatten)]
     pub budget: Budget,
 }
 
 impl Trial {
-    /// The configuration that a server of the site would have, but that flags go before what is
-    /// set for single handlers, too: here they are given for those that are tried.
+    /// Loads the configuration that a server of the site would have, except that flags take
+    /// precedence over the settings of individual handlers, too: here they apply to the handlers
+    /// under test.
     ///
     /// # Errors
     ///
-    /// The file or a flag is wrong; see [`ResolvedConfig::load`].
+    /// Fails if the file or a flag is invalid; see [`ResolvedConfig::load`].
     pub fn load(&self) -> anyhow::Result<ResolvedConfig> {
         let site = Site {
             site: self.site.clone(),

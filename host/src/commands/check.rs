@@ -1,4 +1,4 @@
-//! `wasgi check`: what handlers do wrong, in plain words.
+//! `wasgi check`: reports what handlers do wrong.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -10,14 +10,15 @@ use crate::engine::Engine;
 use crate::log::{self, Log};
 use crate::printable;
 
-/// The exit code for a command line that makes no sense, as clap has it.
+/// The exit code for an invalid command line, as in clap.
 const USAGE: u8 = 2;
 
-/// `wasgi check`: checks handlers against the contract. Exit code 1 if one of them breaks a rule.
+/// Runs `wasgi check`: checks handlers against the contract. Returns exit code 1 if one of them
+/// breaks a rule.
 ///
 /// # Errors
 ///
-/// Fails when the configuration is wrong, or the system gives no threads.
+/// Fails if the configuration is invalid, or if the system cannot create threads.
 pub fn check(arguments: &cli::Check) -> anyhow::Result<ExitCode> {
     let config = arguments.trial.load()?.config;
     let errors = Log::start("error", std::io::stderr(), &config.log)?;
@@ -45,7 +46,7 @@ pub fn check(arguments: &cli::Check) -> anyhow::Result<ExitCode> {
         printable::report(&report.to_string()).to_string()
     };
     errors.flush();
-    // Whoever reads may have read enough.
+    // An error means that the reader has closed the pipe, which is fine.
     let _ = std::io::stdout().write_all(shown.as_bytes());
     Ok(if report.has_errors() {
         ExitCode::FAILURE

@@ -1,4 +1,4 @@
-//! What the program's commands do: each in a file of its own. Their arguments are in `cli`.
+//! The program's commands, one per file. Their arguments are in `cli`.
 
 mod check;
 mod compile;

@@ -1,4 +1,4 @@
-//! `wasgi routes`: what `wasgi serve` would serve.
+//! `wasgi routes`: prints the routes that `wasgi serve` would serve.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -11,11 +11,12 @@ use crate::log::{self, Log};
 use crate::printable;
 use crate::reload;
 
-/// `wasgi routes`: shows what `wasgi serve` would serve. Exit code 1 if something is wrong.
+/// Runs `wasgi routes`: prints the routes that `wasgi serve` would serve. Returns exit code 1 if
+/// there are problems.
 ///
 /// # Errors
 ///
-/// Fails when there is no site.
+/// Fails if there is no site.
 pub fn routes(arguments: &cli::Routes) -> anyhow::Result<ExitCode> {
     let (resolved, overlaps) = arguments.site.load()?;
     let config = resolved.config;
@@ -37,7 +38,7 @@ pub fn routes(arguments: &cli::Routes) -> anyhow::Result<ExitCode> {
         };
         printable::report(&shown).to_string()
     };
-    // Whoever reads may have read enough.
+    // An error means that the reader has closed the pipe, which is fine.
     let _ = std::io::stdout().write_all(shown.as_bytes());
     errors.flush();
     Ok(if routes.problems.is_empty() {

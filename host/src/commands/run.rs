@@ -1,4 +1,4 @@
-//! `wasgi run`: one request to one handler, its answer on standard output.
+//! `wasgi run`: sends one request to one handler and prints the response to standard output.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -14,18 +14,19 @@ use crate::engine::Engine;
 use crate::http1::Finish;
 use crate::log::{self, Log};
 
-/// Bytes of a request's body that one piece of it has.
+/// The size of one piece of a request's body, in bytes.
 const PIECE_BYTES: usize = 64 * 1024;
 
-/// A status from here on is a failure of the handler's (RFC 9110 section 15.6), and the command's.
+/// The first status that is a failure of the handler (RFC 9110 section 15.6), and so of the
+/// command.
 const FIRST_FAILURE: u16 = 500;
 
-/// `wasgi run`: prints the answer to one request. Exit code 1 if it is not whole, or its status is
-/// 500 or above.
+/// Runs `wasgi run`: prints the response to one request. Returns exit code 1 if the response is
+/// incomplete, or if its status is 500 or above.
 ///
 /// # Errors
 ///
-/// Fails when there is no such handler, it does not load, or the request is none.
+/// Fails if the handler does not exist or does not load, or if the request is invalid.
 pub fn run(arguments: &cli::Run) -> anyhow::Result<ExitCode> {
     let config = arguments.trial.load()?.config;
     let errors = Log::start("error", io::stderr(), &config.log)?;
@@ -56,7 +57,7 @@ pub fn run(arguments: &cli::Run) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// Logs what went wrong, and says whether all is well.
+/// Logs the failures of a request. Returns whether it succeeded.
 fn tell(name: &str, ended: &Ended<Printer>) -> bool {
     if let Some(failure) = &ended.failure {
         tracing::error!(handler = name, "{failure}");
@@ -80,7 +81,7 @@ fn tell(name: &str, ended: &Ended<Printer>) -> bool {
         && status.is_some_and(|status| status < FIRST_FAILURE)
 }
 
-/// The handler's file: as it was named, or by its name in the folder of handlers.
+/// Finds the handler's file: at the given path, or by its name in the handlers folder.
 fn find(handler: &Path, folder: &Path) -> anyhow::Result<PathBuf> {
     if handler.is_file() {
         return Ok(handler.to_owned());
@@ -135,7 +136,7 @@ fn request(arguments: &cli::Run, mount: &Mount) -> anyhow::Result<Request> {
     Ok(request)
 }
 
-/// The method and the target, as they were given: `wasgi run hello /hello` leaves out the method.
+/// Returns the method and the target, as given: `wasgi run hello /hello` omits the method.
 fn method_and_target(arguments: &cli::Run) -> anyhow::Result<(Option<&str>, Option<&str>)> {
     let (method, target) = (arguments.method.as_deref(), arguments.path.as_deref());
     let is_target = |text: &&str| text.starts_with(['/', '?']) || text.contains("://");
@@ -160,11 +161,11 @@ fn read(data: &str) -> anyhow::Result<Vec<u8>> {
     Ok(body)
 }
 
-/// Prints an answer as it comes.
+/// Prints a response as it arrives.
 #[derive(Debug)]
 struct Printer {
     has_head: bool,
-    /// Whoever read has gone.
+    /// Whether the reader of the output has closed the pipe.
     is_broken: bool,
 }
 

@@ -1,5 +1,5 @@
-//! `wasgi serve`: from its start to its last request. One process that serves is in `service`; a
-//! process that has several others serve is here, too, and what such a one does is in `worker`.
+//! `wasgi serve`, from startup to the last request. A single serving process is implemented in
+//! `service`, a supervisor of several processes here, and each of its workers in `worker`.
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -17,11 +17,11 @@ use crate::log::{self, Log};
 use crate::server::{ADDR_FLAG, Claim, REDIRECT_FLAG, Reservation};
 use crate::supervisor::{Logs, Supervisor};
 
-/// `wasgi serve`: serves until SIGINT or SIGTERM.
+/// Runs `wasgi serve`: serves until SIGINT or SIGTERM.
 ///
 /// # Errors
 ///
-/// Fails when the server can't start.
+/// Fails if the server cannot start.
 pub fn serve(arguments: &cli::Serve) -> anyhow::Result<ExitCode> {
     if let Some(id) = arguments.worker {
         return work(id);
@@ -51,7 +51,7 @@ pub fn serve(arguments: &cli::Serve) -> anyhow::Result<ExitCode> {
     result
 }
 
-/// Serves.
+/// Serves in this process.
 fn run(
     arguments: &cli::Serve,
     config: &Config,
@@ -94,7 +94,7 @@ fn run(
     Ok(ExitCode::SUCCESS)
 }
 
-/// Has other processes serve.
+/// Supervises several serving processes.
 fn supervise(
     arguments: &cli::Serve,
     config: &Config,
@@ -102,7 +102,7 @@ fn supervise(
     logs: Logs,
 ) -> anyhow::Result<ExitCode> {
     let signals = watch_signals(&[SIGCHLD])?;
-    // Held to the end, so that the ports are there for workers to come.
+    // Held to the end, so that the ports stay reserved for later workers.
     let site = Reservation::of(config.server.addr, ADDR_FLAG)?;
     let redirect = config
         .tls
@@ -133,7 +133,7 @@ fn supervise(
     result
 }
 
-/// Watches the configuration's file, and has `apply` put what is new into force.
+/// Watches the configuration file and calls `apply` with each new configuration.
 fn watch_config(
     arguments: &cli::Serve,
     config: &Config,
@@ -148,13 +148,13 @@ fn watch_config(
     Watch::start(path, file, move || live.reload())
 }
 
-/// Signals that come from here on are kept until they are looked at: those that ask to end, and
+/// Catches signals from here on and queues them until they are read: the termination signals and
 /// `more`.
 fn watch_signals(more: &[i32]) -> anyhow::Result<Signals> {
     let mut signals = vec![SIGINT, SIGTERM];
     signals.extend(more);
-    // A terminal that is closed hangs up on what runs in it; elsewhere, this is how one asks for
-    // the configuration to be read again.
+    // In a terminal, SIGHUP means that the terminal was closed; elsewhere, it is the conventional
+    // request to reload the configuration.
     if !std::io::stdin().is_terminal() {
         signals.push(SIGHUP);
     }

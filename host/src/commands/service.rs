@@ -1,4 +1,4 @@
-//! A process that serves: the server itself, and what keeps it up to date.
+//! A serving process: the server itself, and the threads that keep it up to date.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -17,19 +17,19 @@ use crate::reload::{self, OnStarted, PagesChange, Reload, Scan, Started};
 use crate::server::{Claim, Server, Settings};
 use crate::static_files::Pages;
 
-/// How often the end of the requests in flight is looked for.
+/// The interval of checks for the end of the requests in flight.
 const DRAIN_POLL: Duration = Duration::from_millis(10);
 
-/// A running server that follows its folders. Dropping it stops it at once.
+/// A running server that follows changes of its folders. Dropping it stops the server at once.
 pub(super) struct Service {
-    // Dropped in this order: nothing is loaded any more for a server that stops.
+    // Dropped in this order: a server that is being stopped loads nothing more.
     reload: Reload,
     server: Server,
     controls: Controls,
     announcement: String,
 }
 
-/// What a new configuration takes effect through.
+/// Applies a new configuration to a running service.
 #[derive(Clone, Debug)]
 pub(super) struct Controls {
     settings: Arc<Published<Settings>>,
@@ -41,8 +41,8 @@ pub(super) struct Controls {
 }
 
 impl Service {
-    /// Starts to serve. `on_started` gets what is to be said, in whole lines, when all handlers
-    /// that are there now are loaded; not before [`announced`](Self::announced) was called.
+    /// Starts to serve. Calls `on_started` with an announcement, in whole lines, when all handlers
+    /// that exist now are loaded, but not before [`announced`](Self::announced) is called.
     pub(super) fn start(
         config: &Config,
         claim: Claim,
@@ -53,7 +53,8 @@ impl Service {
         let engine = Engine::new(&config.budget, &config.compile, config.site.code_cache())?
             .with_runtime(config.site.runtime());
         engine.limit_memory(config.instance_memory_bytes());
-        // What is cached is there at once; the rest is compiled while this serves already.
+        // Cached handlers are available at once; the rest is compiled while the server already
+        // serves.
         let scan = reload::list(handlers);
         let registry = Arc::new(registry::Shared::new(scan.registry()));
         let controls = Controls {
@@ -72,7 +73,7 @@ impl Service {
             let routes = registry_then.current().route_table();
             let mut lines = started_lines(started, of_start.get(), routes);
             if is_quiet {
-                // The last line, which ends the start.
+                // Keep the last line, which concludes the startup.
                 lines.drain(..lines.trim_end().rfind('\n').map_or(0, |at| at + 1));
             }
             on_started(printable::report(&lines).to_string());
@@ -99,7 +100,7 @@ impl Service {
         if let Some(addr) = server.redirect_addr() {
             announcement += &format!("sending http://{addr}/ on to https\n");
         }
-        // Nobody else sets it.
+        // Cannot fail: the cell is set only here.
         let _ = announced.set(routes);
         Ok(Self {
             reload,
@@ -109,12 +110,12 @@ impl Service {
         })
     }
 
-    /// What is served, what is wrong with it, and where: whole lines.
+    /// Returns the routes, the problems and the address: whole lines.
     pub(super) fn announcement(&self) -> &str {
         &self.announcement
     }
 
-    /// The announcement was made: what changes is logged from now on.
+    /// Records that the announcement was printed: further changes are logged.
     pub(super) fn announced(&self) {
         self.reload.announced();
     }
@@ -124,17 +125,18 @@ impl Service {
         self.controls.warn_of_unknown_handlers(handlers);
     }
 
-    /// What a new configuration takes effect through.
+    /// Returns the controls that apply a new configuration.
     pub(super) fn controls(&self) -> Controls {
         self.controls.clone()
     }
 
-    /// How long requests in flight may go on.
+    /// Returns how long requests in flight may continue after a stop signal.
     pub(super) fn grace(&self) -> Duration {
         *self.controls.grace.current()
     }
 
-    /// Takes no new connection, and waits for the requests in flight, or until `ends_at_once`.
+    /// Stops accepting connections, and waits until the requests in flight end, the grace period is
+    /// over, or `ends_at_once` returns true.
     pub(super) fn drain(&self, mut ends_at_once: impl FnMut() -> bool) {
         self.server.drain();
         let until = Instant::now() + self.grace();
@@ -152,7 +154,7 @@ impl Service {
 }
 
 impl Controls {
-    /// Says of which handlers something is set that are not there.
+    /// Logs a warning for each handler that has settings but does not exist.
     pub(super) fn warn_of_unknown_handlers(&self, handlers: &Handlers) {
         warn_of_unknown_handlers(handlers, &self.registry.current());
     }
@@ -169,7 +171,7 @@ impl Controls {
     }
 }
 
-/// Loads what was found, and watches both folders from now on.
+/// Loads the handlers that were found, and watches both folders from now on.
 fn follow(
     scan: Scan<Program>,
     root: &Path,
@@ -192,8 +194,8 @@ fn follow(
     Reload::start(scan, Some(root), engine, registry, options)
 }
 
-/// What is said when the handlers of a start are loaded: the routes that were `announced` without
-/// what serves them, and a line that ends the start.
+/// Returns the announcement for when the initial handlers are loaded: those routes that were
+/// `announced` as loading and are now served, and a line that concludes the startup.
 fn started_lines(started: Started, announced: Option<&RouteTable>, now: RouteTable) -> String {
     let announced = announced.map_or(&[][..], |routes| &routes.rows);
     let loading = announced
@@ -212,8 +214,8 @@ fn started_lines(started: Started, announced: Option<&RouteTable>, now: RouteTab
     format!("{news}all handlers are loaded{failed}\n")
 }
 
-/// Lets the process have as many descriptors as it may, one for each connection: the usual limit
-/// of 1,024 is there for the sake of programs that use `select`.
+/// Raises the limit on file descriptors, one of which each connection needs, to the hard limit. The
+/// usual soft limit of 1,024 exists for programs that use `select`.
 pub(super) fn raise_descriptor_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);

@@ -1,4 +1,4 @@
-//! What commands that look at a whole site have in common.
+//! Functions shared by the commands that work on a whole site.
 
 use std::path::Path;
 
@@ -9,8 +9,9 @@ use crate::engine::Program;
 use crate::printable;
 use crate::registry::{self, RouteTable, shadowed_pages};
 
-/// One folder may be missing: it may come later. With neither, the site is somewhere else. Logs
-/// what is missing, and the `overlaps` that are allowed.
+/// Checks that the site has at least one of its folders. One of them may be missing, and be added
+/// later; if both are missing, the path is wrong. Logs a missing folder, and the `overlaps` that
+/// are allowed.
 pub(super) fn check_folders(
     root: &Path,
     handlers: &Path,
@@ -38,7 +39,7 @@ pub(super) fn check_folders(
     Ok(())
 }
 
-/// What is where a folder should be.
+/// Describes what exists instead of a folder.
 fn missing(folder: &Path) -> &'static str {
     if folder.exists() {
         "a file and no folder"
@@ -47,7 +48,7 @@ fn missing(folder: &Path) -> &'static str {
     }
 }
 
-/// Says of which handlers something is set that are not there: `[handlers.typo]`.
+/// Logs a warning for each handler that has settings but does not exist: `[handlers.typo]`.
 pub(super) fn warn_of_unknown_handlers(
     handlers: &Handlers,
     registry: &registry::Registry<Program>,

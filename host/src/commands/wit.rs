@@ -1,4 +1,4 @@
-//! `wasgi wit`: the contract, or `wasi:http`, for toolchains that build from a folder of WIT.
+//! `wasgi wit`: writes the contract, or `wasi:http`, for toolchains that build from a folder of WIT.
 
 mod wasi_http;
 
@@ -10,13 +10,13 @@ use anyhow::{Context, bail};
 
 use crate::cli;
 
-/// The contract's text, which a test compares with the one that the host is built on.
+/// The contract's text; a test compares it with the one that the host is built on.
 const GATEWAY: &str = include_str!("../../../wit/gateway.wit");
 
 /// The file's name in the folder.
 const GATEWAY_FILE: &str = "gateway.wit";
 
-/// The names that the contract's world is known by.
+/// The accepted names of the contract's world.
 const WORLDS: [&str; 4] = [
     "wasgi:gateway/handler",
     "wasgi:gateway/handler@0.1.0",
@@ -24,12 +24,13 @@ const WORLDS: [&str; 4] = [
     "handler",
 ];
 
-/// `wasgi wit`: writes the contract, or `wasi:http`, to a folder. A file there that says something
-/// else is left alone.
+/// Runs `wasgi wit`: writes the contract, or `wasi:http`, to a folder. Does not overwrite a file with
+/// different content.
 ///
 /// # Errors
 ///
-/// Fails when the world is another one, the folder can't be written to, or has another contract.
+/// Fails if the world is unknown, if the folder cannot be written to, or if it has a different
+/// contract.
 pub fn wit(arguments: &cli::Wit) -> anyhow::Result<ExitCode> {
     let world = &arguments.world;
     let files = if world.starts_with("wasi:") {

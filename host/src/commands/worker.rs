@@ -1,4 +1,5 @@
-//! `wasgi serve` in a worker: serves as its supervisor says, and ends when that says so or ends.
+//! `wasgi serve` in a worker: serves as its supervisor orders, and exits when ordered or when the
+//! supervisor exits.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -16,10 +17,10 @@ use crate::supervisor::{END_AT_ONCE, Report, ToSupervisor, WorkerId};
 ///
 /// # Errors
 ///
-/// Fails when the server can't start, or has no supervisor.
+/// Fails if the server cannot start, or if the process has no supervisor.
 pub(super) fn work(id: WorkerId) -> anyhow::Result<ExitCode> {
-    // A terminal's signals come to all processes in it; what follows from them is for the
-    // supervisor to say. So SIGINT and SIGHUP are caught, and that is all.
+    // A terminal sends its signals to all of its processes, and the supervisor decides how to react
+    // to them. So SIGINT and SIGHUP are caught and ignored.
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, END_AT_ONCE])
         .context("could not watch for signals")?;
     id.follow()?;
@@ -33,13 +34,13 @@ pub(super) fn work(id: WorkerId) -> anyhow::Result<ExitCode> {
     let reporter = Arc::new(channel.reporter()?);
     let of_loading = reporter.clone();
     let on_started = move |text| {
-        // A supervisor that is gone ends this process.
+        // A send fails only if the supervisor has exited, which ends this process.
         let _ = of_loading.send(&Report::Loaded(text));
     };
     let result = Service::start(&config, Claim::Shared, &out, on_started).and_then(|service| {
         reporter.send(&Report::Serves(service.announcement().to_owned()))?;
         service.announced();
-        // One of them says so for all.
+        // One worker logs warnings on behalf of all.
         let speaks = id.number == 1;
         if speaks {
             service.warn_of_unknown_handlers(&config.handlers);
@@ -51,7 +52,7 @@ pub(super) fn work(id: WorkerId) -> anyhow::Result<ExitCode> {
             }
             controls.apply(config)
         })?;
-        // Not a second SIGTERM; see `END_AT_ONCE`.
+        // A second SIGTERM has no effect; see `END_AT_ONCE`.
         let first = signals
             .forever()
             .find(|signal| [SIGTERM, END_AT_ONCE].contains(signal));

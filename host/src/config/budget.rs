@@ -1,4 +1,4 @@
-//! What one request may cost its handler.
+//! The resource limits of one request.
 
 use std::time::Duration;
 
@@ -7,50 +7,51 @@ use wasgi_fields::head::DEFAULT_MAX_HEAD_BYTES;
 
 use crate::units;
 
-/// What one request may cost its handler: the section `[budget]` of `wasgi.toml`. Each handler has
-/// the same budget.
+/// The resource limits of one request: the section `[budget]` of `wasgi.toml`. All handlers have
+/// the same budget unless `[handlers]` overrides it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Budget {
-    /// Linear memory of one instance, in bytes. An instance that wants more is refused by
-    /// `memory.grow`, and most allocators then trap: status 500.
+    /// Linear memory of one instance, in bytes. Beyond it `memory.grow` fails, and most allocators
+    /// then trap: status 500.
     ///
     /// 256 MiB: a Python interpreter with a web framework loaded takes up to 60 MiB, and the
-    /// longest body (`limits.body`) fits in three times over: as it is joined, a copy of it is
-    /// made.
+    /// longest body (`limits.body`) fits three times: joining its parts makes a copy.
     #[serde(rename = "memory", with = "units::size")]
     pub memory_bytes: usize,
-    /// How long a handler may go without giving its client anything: from the request's head to the
-    /// first block, and from one block to the next. Time in which it waits for its client is not
-    /// counted. Then status 504, or a cut connection.
+    /// The maximum time without output for the client: from the request's head to the first block,
+    /// and from one block to the next. The time spent waiting for the client is not counted. When
+    /// it is exceeded, the response is status 504, or the connection is cut.
     ///
-    /// 30 s: half of what proxies commonly wait, so that the answer is ours.
+    /// 30 s: half of the usual timeout of proxies, so that the client gets this server's response.
     #[serde(with = "units::duration")]
     pub wall_time: Duration,
-    /// Time spent computing, waiting not counted. Then status 504, or a cut connection.
+    /// The maximum time spent computing, not counting time spent waiting. When it is exceeded, the
+    /// response is status 504, or the connection is cut.
     ///
-    /// 5 s: long for a web request, short for a loop that will never end.
+    /// 5 s: long for a web request, short for an endless loop.
     #[serde(with = "units::duration")]
     pub cpu_time: Duration,
-    /// Requests that one handler may have in work at a time, on all threads. Then status 503.
+    /// The maximum number of concurrent requests of one handler, on all threads. Further requests
+    /// get status 503.
     ///
-    /// Ten thousand connections, each with a request in work: C10K, to the letter.
+    /// 10,000: one request on each of ten thousand connections (the C10K problem).
     pub concurrent_requests: usize,
-    /// A response's status, field names and field values together, in bytes. A larger head is
-    /// refused where the handler sets it.
+    /// The maximum size of a response's status, field names and field values together, in bytes. A
+    /// larger head is rejected when the handler sets it.
     ///
-    /// The default is [`DEFAULT_MAX_HEAD_BYTES`], which says why.
+    /// The default is [`DEFAULT_MAX_HEAD_BYTES`], which documents the choice.
     #[serde(rename = "response-head", with = "units::size")]
     pub response_head_bytes: usize,
-    /// One block of a response's body, as the application returns it, in bytes. A longer one is not
-    /// taken: status 500, or a cut connection. A body of several blocks may have any length.
+    /// The maximum size of one block of a response's body, as the application returns it, in bytes.
+    /// A larger block is rejected: status 500, or a cut connection. A body of several blocks may
+    /// have any length.
     ///
-    /// 8 MiB: it is copied in one go, in some milliseconds, and nothing else happens on the thread
-    /// meanwhile.
+    /// 8 MiB: a block is copied at once, which blocks the thread for some milliseconds.
     #[serde(rename = "block", with = "units::size")]
     pub block_bytes: usize,
-    /// What one request may write to `wsgi.errors`, stdout and stderr, in bytes. What comes after
-    /// is dropped, and the log says so.
+    /// The maximum output of one request to `wsgi.errors`, stdout and stderr, in bytes. Further
+    /// output is dropped, and the log says so.
     ///
     /// A long traceback is 8 KiB.
     #[serde(rename = "log", with = "units::size")]

@@ -1,4 +1,4 @@
-//! Which values make sense, each by itself and together.
+//! Checks the ranges of values and their consistency.
 
 use std::time::Duration;
 
@@ -6,18 +6,18 @@ use super::{Complaint, Config};
 use crate::static_files;
 use crate::units::{self, duration, size};
 
-/// Whole numbers above this are typing errors, whatever they count.
+/// The maximum of most counts: a larger number is a typing error.
 const MANY: u64 = 1_000_000;
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 
-/// Checks what the types can't, in a configuration whose defaults have given way.
+/// Checks what the types cannot express, in a configuration whose defaults are already adjusted.
 ///
 /// # Errors
 ///
-/// A value is out of its range, or two that were set contradict each other.
+/// Fails if a value is out of range, or if two values that were set contradict each other.
 pub(super) fn check(config: &Config) -> Result<(), Complaint> {
     for range in counts(config) {
         range.check(|count| count.to_string())?;
@@ -42,7 +42,7 @@ pub(super) fn check(config: &Config) -> Result<(), Complaint> {
         .map_err(|why| Complaint::new(why.key, format!("{:#}", why.error)))
 }
 
-/// Keys that are of no use without another.
+/// Checks for keys that have no effect without another one.
 fn companions(config: &Config) -> Result<(), Complaint> {
     let (tls, proxy) = (&config.tls, &config.proxy);
     let (cert, key) = (tls.cert.is_some(), tls.key.is_some());
@@ -76,7 +76,7 @@ fn companions(config: &Config) -> Result<(), Complaint> {
     Ok(())
 }
 
-/// What is set for single handlers.
+/// Checks the settings of individual handlers.
 fn handlers(config: &Config) -> Result<(), Complaint> {
     for (name, handler) in config.handlers.iter() {
         let of = |key: &str, value: u64, least: u64, most: u64| {
@@ -101,7 +101,7 @@ fn handlers(config: &Config) -> Result<(), Complaint> {
     Ok(())
 }
 
-/// A value and the range that it has to be in.
+/// A value and its valid range.
 struct Bounds {
     key: &'static str,
     value: u64,
@@ -183,7 +183,7 @@ fn sizes(config: &Config) -> [Bounds; 22] {
             MIB,
             size::MAX_BYTES,
         ),
-        // RFC 9112 section 3 asks for 8,000 octets; who wants less has a reason.
+        // RFC 9112 section 3 recommends 8,000 octets; a lower limit is a deliberate choice.
         bounds(
             "limits.request-line",
             http.request_line_bytes as u64,
@@ -207,7 +207,7 @@ fn sizes(config: &Config) -> [Bounds; 22] {
             64 * MIB,
         ),
         bounds("limits.drain", http.drain_bytes, 0, GIB),
-        // A page of WebAssembly's to all that it can address.
+        // From one page of WebAssembly memory to the whole address space.
         bounds(
             "budget.memory",
             budget.memory_bytes as u64,
@@ -222,14 +222,15 @@ fn sizes(config: &Config) -> [Bounds; 22] {
         ),
         bounds("budget.block", budget.block_bytes as u64, 64 * KIB, 4 * GIB),
         bounds("budget.log", budget.log_bytes as u64, 0, GIB),
-        // A process reserves some 250 MiB of address space before it has seen a handler.
+        // A process reserves some 250 MiB of address space before it loads a handler.
         bounds(
             "compile.address-space",
             compile.address_space_bytes.unwrap_or(GIB),
             512 * MIB,
             size::MAX_BYTES,
         ),
-        // What the smallest handlers need, to a stack that leaves its process room for others.
+        // From the stack that the smallest handlers need, to one that leaves its process room for
+        // others.
         bounds("compile.stack", compile.stack_bytes, 256 * KIB, GIB),
         bounds("compile.output", compile.output_bytes, MIB, 64 * GIB),
         bounds("pages.cache", config.pages.cache_bytes as u64, 0, 64 * GIB),
@@ -237,7 +238,7 @@ fn sizes(config: &Config) -> [Bounds; 22] {
         bounds("compress.min-size", compress.min_bytes, 0, GIB),
         bounds("limits.log-line", log.line_bytes as u64, 80, 256 * KIB),
         bounds("limits.log-burst", log.burst_bytes as u64, KIB, GIB),
-        // Room for the longest piece that a worker's output is handed on in.
+        // The minimum holds the longest piece that a worker's output is forwarded in.
         bounds("limits.log-queue", log.queue_bytes as u64, MIB, GIB),
     ]
 }
@@ -253,14 +254,14 @@ fn rates(config: &Config) -> [Bounds; 3] {
     ]
 }
 
-/// Two values of which one can't be reached if it is more than the other.
+/// Two values, the first of which has no effect if it exceeds the second.
 struct Pair {
     part: Value,
     whole: Value,
     show: fn(u64) -> String,
 }
 
-/// A key's value, as a number that can be compared.
+/// A key's value, as a number for comparison.
 struct Value {
     key: &'static str,
     get: fn(&Config) -> u64,
@@ -273,11 +274,11 @@ impl Pair {
     }
 }
 
-/// Has what nobody has set give way to what is at odds with it: a part becomes as small as its
-/// whole is, a whole as large as its part.
+/// Adjusts defaults that contradict a value that was set: lowers a part to its whole, or raises a
+/// whole to its part.
 pub(super) fn yield_defaults(config: &mut Config, is_set: impl Fn(&str) -> bool) {
     let mut moved: Vec<&str> = Vec::new();
-    // What gave way in one pair is as good as set in the next one.
+    // A value that was adjusted for one pair counts as set for the next.
     for _ in 0..PAIRS.len() {
         for pair in &PAIRS {
             if !pair.is_at_odds(config) {
@@ -301,7 +302,7 @@ pub(super) fn yield_defaults(config: &mut Config, is_set: impl Fn(&str) -> bool)
     }
 }
 
-/// A duration of a configuration in whole milliseconds, which is what it is written in.
+/// Creates the value of a duration in whole milliseconds, the resolution of configuration files.
 macro_rules! milliseconds {
     ($key:literal, $($field:ident).+) => {
         Value {
@@ -351,7 +352,7 @@ const PAIRS: [Pair; 4] = [
     },
 ];
 
-/// What was checked to be in range fits.
+/// Converts a value that was checked to be in range.
 fn narrow(value: u64) -> u32 {
     u32::try_from(value).unwrap_or(u32::MAX)
 }

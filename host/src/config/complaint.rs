@@ -1,25 +1,25 @@
-//! What is wrong with a configuration, in one line.
+//! An error in a configuration, in one line.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// What is wrong with a configuration: where, which key, why. Shown as one line.
+/// An error in a configuration: its location, the key and the reason. Displayed as one line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Complaint {
-    /// The file, if it is a file's fault.
+    /// The file, if the error is in a file.
     pub file: Option<PathBuf>,
-    /// The line, from 1.
+    /// The line, counted from 1.
     pub line: Option<usize>,
-    /// The flag, if it is a flag's fault.
+    /// The flag, if the error is in a flag.
     pub flag: Option<&'static str>,
-    /// The key, `section.key`; empty if none is to blame.
+    /// The key, `section.key`. Empty if the error concerns no key.
     pub key: String,
-    /// What is wrong.
+    /// The reason.
     pub why: String,
 }
 
 impl Complaint {
-    /// About a key.
+    /// Creates an error about a key.
     pub(super) fn new(key: impl Into<String>, why: impl Into<String>) -> Self {
         Self {
             key: key.into(),
@@ -61,7 +61,7 @@ impl fmt::Display for Complaint {
         if !self.key.is_empty() {
             write!(f, "{}: ", self.key)?;
         }
-        // What a parser says may take several lines; a log's line is one.
+        // A parser's message can have several lines; a log message has one.
         let mut lines = self
             .why
             .lines()

@@ -1,4 +1,4 @@
-//! Reading `wasgi.toml`. Each section takes the keys that it knows; what is left over is unknown.
+//! Reads `wasgi.toml`. Each section takes the keys that it knows; any remaining key is unknown.
 
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read};
@@ -12,22 +12,22 @@ use toml::de::{DeTable, DeValue, ValueDeserializer};
 use super::keys::{Known, keys};
 use super::{Complaint, Config, Section, Visit, nearest, wording};
 
-/// The longest file that is read, in bytes: a hundred times one that says everything.
+/// The maximum size of the file, in bytes: a hundred times the size of a file that sets every key.
 const MAX_BYTES: u64 = 1 << 20;
 
-/// What a file says.
+/// The contents of a file.
 #[derive(Debug)]
 pub(super) struct Contents {
     pub(super) config: Config,
-    /// The lines of the keys that are set, by `section.key`.
+    /// The line of each key that is set, by `section.key`.
     pub(super) lines: BTreeMap<String, usize>,
 }
 
-/// A file's text. None if there is no such file and it need not be there.
+/// Reads a file's text. Returns `None` if the file does not exist and is not `required`.
 ///
 /// # Errors
 ///
-/// It can't be read, or is far too long.
+/// Fails if the file cannot be read, or is longer than 1 MiB.
 pub(super) fn text(path: &Path, required: bool) -> anyhow::Result<Option<String>> {
     let shown = path.display();
     let file = match std::fs::File::open(path) {
@@ -50,11 +50,11 @@ pub(super) fn text(path: &Path, required: bool) -> anyhow::Result<Option<String>
     Ok(Some(text))
 }
 
-/// Reads a file's text.
+/// Parses a file's text.
 ///
 /// # Errors
 ///
-/// It is no TOML, has an unknown key, or a value of the wrong kind.
+/// Fails if the text is not valid TOML, has an unknown key, or has a value of the wrong type.
 pub(super) fn read(text: &str) -> Result<Contents, Complaint> {
     let table = DeTable::parse(text).map_err(|error| {
         let at = error.span().map(|span| line_of(text, span.start));
@@ -77,7 +77,7 @@ pub(super) fn read(text: &str) -> Result<Contents, Complaint> {
     reading.end(config)
 }
 
-/// All keys that there are, in order.
+/// Returns all known keys, in order.
 pub(super) fn known() -> Vec<Known> {
     struct List(Vec<Known>);
     impl Visit for List {
@@ -97,16 +97,15 @@ pub(super) fn known() -> Vec<Known> {
 
 struct Reading<'t> {
     text: &'t str,
-    /// What nobody has taken yet.
+    /// The entries that no section has taken yet.
     table: DeTable<'t>,
     lines: BTreeMap<String, usize>,
-    /// The first thing that is wrong.
+    /// The first error.
     complaint: Option<Complaint>,
 }
 
 impl Reading<'_> {
-    /// Takes a section from its values, which stand between `span`. `places` says which key is
-    /// where.
+    /// Deserializes a section from its values. `places` maps each key to its location.
     fn take<T: Section>(
         &mut self,
         name: &'static str,
@@ -174,7 +173,7 @@ impl Visit for Reading<'_> {
                 let key = format!("{name}.{}", at.get_ref());
                 self.lines
                     .insert(key.clone(), line_of(self.text, at.span().start));
-                // The innermost comes first: it is to blame.
+                // The innermost key comes first, so that the error names it.
                 if let DeValue::Table(inner) = value.get_ref() {
                     let inner = inner.iter();
                     places.extend(
@@ -202,8 +201,8 @@ impl Reading<'_> {
     }
 }
 
-/// Where the keys of a table are, from the first to the end of the last; `[name]` itself may stand
-/// elsewhere.
+/// Returns the span of a table's keys, from the first key to the end of the last value. The header
+/// `[name]` itself can be elsewhere.
 fn inner_span(table: &Spanned<DeValue<'_>>) -> Option<Range<usize>> {
     let DeValue::Table(entries) = table.get_ref() else {
         return None;
@@ -213,7 +212,7 @@ fn inner_span(table: &Spanned<DeValue<'_>>) -> Option<Range<usize>> {
     Some(start..end)
 }
 
-/// A complaint about the first key that nobody has taken.
+/// Returns an error about the first key that no section has taken.
 fn unknown(text: &str, left: &DeTable<'_>) -> Option<Complaint> {
     let known = known();
     let mut first: Option<(usize, String, Option<String>)> = None;
@@ -254,7 +253,7 @@ fn keep_first<T>(first: &mut Option<(usize, String, T)>, one: (usize, String, T)
     }
 }
 
-/// The line, from 1, that a byte is in.
+/// Returns the line, counted from 1, that contains a byte.
 fn line_of(text: &str, at: usize) -> usize {
     let before = text.as_bytes().iter().take(at);
     1 + before.filter(|byte| **byte == b'\n').count()

@@ -1,4 +1,4 @@
-//! What is different for one handler.
+//! Settings for individual handlers.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,24 +8,25 @@ use serde::{Deserialize, Serialize};
 use super::{Budget, nearest};
 use crate::units;
 
-/// The section `[handlers]` of `wasgi.toml`: a table for each handler that differs, by its name,
-/// such as `[handlers.hello]` or `[handlers."users/[id]"]`; and `[handlers."*"]` for those that
-/// have none of their own.
+/// The section `[handlers]` of `wasgi.toml`: a table for each handler with its own settings, by its
+/// name, such as `[handlers.hello]` or `[handlers."users/[id]"]`; and `[handlers."*"]` for all
+/// other handlers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(transparent)]
 pub struct Handlers(BTreeMap<String, Handler>);
 
-/// The name that stands for every handler that has no table of its own.
+/// The name that stands for every handler without its own table.
 const EVERY: &str = "*";
 
-/// What can be set for one handler. What isn't is as in `[budget]`.
+/// The settings for one handler. Unset values are inherited from `[budget]`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Handler {
-    /// How many requests one instance may serve, one at a time; 1 if it isn't set: each request has
-    /// an instance of its own. An instance that fails is dropped, however many it has served.
+    /// The number of requests that one instance serves, one at a time. Defaults to 1, a new
+    /// instance for each request. An instance that fails is dropped, regardless of how many
+    /// requests it has served.
     pub reuse: Option<u32>,
-    /// See [`Budget::memory_bytes`], which is also the most that can be set here.
+    /// See [`Budget::memory_bytes`], which is also the maximum.
     #[serde(rename = "memory", with = "units::optional_size")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory_bytes: Option<u64>,
@@ -41,17 +42,17 @@ pub struct Handler {
     pub concurrent_requests: Option<usize>,
 }
 
-/// What one request to a handler may cost, and whether it gets an instance of its own.
+/// The resource limits of a request to a handler, and the reuse of its instances.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Policy {
-    /// What it may cost.
+    /// The resource limits.
     pub budget: Budget,
-    /// How many requests an instance serves, at most; 1 for one of its own for each.
+    /// The maximum number of requests that an instance serves; 1 for a new instance per request.
     pub reuse: u32,
 }
 
 impl Handlers {
-    /// Each name with what is set for it.
+    /// Returns each name with its settings.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Handler)> {
         self.0
             .iter()
@@ -63,7 +64,8 @@ impl Handlers {
         self.0.values_mut().for_each(change);
     }
 
-    /// The names for which something is set and that none of `known` is, each with the nearest one.
+    /// Returns the configured names that are not in `known`, each with the most similar known name,
+    /// if any.
     pub fn unknown<'h>(&'h self, known: &'h [String]) -> Vec<(&'h str, Option<&'h str>)> {
         let names = self.0.keys().map(String::as_str);
         let unknown = names.filter(|name| *name != EVERY && !known.iter().any(|one| one == name));
@@ -72,7 +74,7 @@ impl Handlers {
             .collect()
     }
 
-    /// What goes for the handler called `name`, where `budget` is what goes for all.
+    /// Returns the policy of the handler called `name`, based on the general `budget`.
     pub fn policy(&self, name: &str, budget: &Budget) -> Policy {
         let fresh = Policy {
             budget: *budget,

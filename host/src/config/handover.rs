@@ -1,4 +1,4 @@
-//! Handing a whole configuration on to another process of the same program.
+//! Serializes a whole configuration for another process of the same program.
 
 use std::collections::BTreeMap;
 
@@ -7,11 +7,12 @@ use anyhow::ensure;
 use super::{Config, file, show};
 
 impl Config {
-    /// The configuration as text, which [`Config::from_handover`] reads.
+    /// Serializes the configuration as text that [`Config::from_handover`] reads.
     ///
     /// # Errors
     ///
-    /// It doesn't survive the way: a path in it is no UTF-8.
+    /// Fails if the text does not restore the same configuration, since it contains a path that is
+    /// not UTF-8.
     pub fn handover(&self) -> anyhow::Result<String> {
         let text = show::show(self.clone(), &BTreeMap::new());
         let arrived = Self::from_handover(&text);
@@ -23,11 +24,12 @@ impl Config {
         Ok(text)
     }
 
-    /// What [`Config::handover`] wrote. It was checked before, and is not checked again.
+    /// Parses the output of [`Config::handover`]. The configuration was checked before, and is not
+    /// checked again.
     ///
     /// # Errors
     ///
-    /// The text is something else.
+    /// Fails if the text is anything else.
     pub fn from_handover(text: &str) -> anyhow::Result<Self> {
         let contents = file::read(text).map_err(|complaint| anyhow::anyhow!("{complaint}"))?;
         Ok(contents.config)

@@ -1,26 +1,26 @@
-//! The names of a section's keys, asked of the type itself: what serde would take is what there is.
+//! The names of a section's keys, obtained from the type itself: exactly those that serde accepts.
 
 use serde::de::value::Error;
 use serde::de::{Deserialize, Deserializer, Error as _, Visitor};
 use serde::forward_to_deserialize_any;
 
-/// A key that there is.
+/// A key that exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Known {
     pub(super) section: &'static str,
     pub(super) key: &'static str,
 }
 
-/// The keys of the section that `T` is, in the order of its fields. None for a type that is no
-/// struct, or has flattened parts.
+/// Returns the keys of the section `T`, in the order of its fields. Empty if the type is not a
+/// struct or has flattened fields.
 pub(super) fn keys<'de, T: Deserialize<'de>>() -> &'static [&'static str] {
     let mut keys: &'static [&'static str] = &[];
-    // Always an error: there is nothing to read from.
+    // Always fails, since the deserializer has no data.
     let _ = T::deserialize(Probe(&mut keys));
     keys
 }
 
-/// Takes note of the fields that are asked for, and gives none.
+/// A deserializer that records the fields it is asked for and provides no data.
 struct Probe<'k>(&'k mut &'static [&'static str]);
 
 impl<'de> Deserializer<'de> for Probe<'_> {

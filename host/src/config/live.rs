@@ -1,11 +1,11 @@
-//! Taking over a changed file while the server runs.
+//! Applies a changed file while the server runs.
 
 use super::show::values;
 use super::{Config, Draft, ResolvedConfig, Sources};
 
-/// The keys that are looked at once, at the start: sockets, threads, processes, folders,
-/// certificates' names, limits of the processes that compile, and what a pool of memory was made
-/// for. A section alone stands for all its keys.
+/// The keys that are only read at startup: sockets, threads, processes, folders, the paths of
+/// certificates, the limits of compiling processes, and the sizes of memory pools. A section name
+/// stands for all its keys.
 pub const RESTART_KEYS: &[&str] = &[
     "site",
     "server.addr",
@@ -17,7 +17,7 @@ pub const RESTART_KEYS: &[&str] = &[
     "tls",
 ];
 
-/// The configuration that the program goes by.
+/// The configuration in force.
 pub struct Live {
     sources: Sources,
     flags: Flags,
@@ -26,23 +26,24 @@ pub struct Live {
     was_there: bool,
 }
 
-/// Puts the flags over what the file says.
+/// Applies the flags on top of the file.
 type Flags = Box<dyn Fn(&mut Draft) + Send>;
 
 /// Puts a configuration into force.
 type Apply = Box<dyn FnMut(&Config) -> anyhow::Result<()> + Send>;
 
-/// What a new configuration has changed.
+/// The differences of a new configuration.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Changes {
-    /// Keys that are in force now.
+    /// Changed keys that are now in force.
     pub(super) taken: Vec<String>,
-    /// Keys that will be at the next start.
+    /// Changed keys that take effect at the next start.
     pub(super) later: Vec<String>,
 }
 
 impl Live {
-    /// What is reloaded, and how it is put into force. `running` is in force already.
+    /// Creates a reloader that calls `apply` with each new configuration. `running` is already in
+    /// force.
     pub fn new(
         sources: Sources,
         running: Config,
@@ -58,8 +59,8 @@ impl Live {
         }
     }
 
-    /// Reads the file again, and takes over what may change. Says in the log what that was; a file
-    /// that is broken or gone changes nothing.
+    /// Reads the file again and applies the changes that need no restart. Logs the changes. A file
+    /// that is invalid or gone changes nothing.
     pub fn reload(&mut self) {
         let file = self.sources.file();
         let shown = file.display();
@@ -69,7 +70,7 @@ impl Live {
         }
         let result =
             ResolvedConfig::load(&self.sources, |draft| (self.flags)(draft)).and_then(|resolved| {
-                // What overlaps by leave was told at the start.
+                // Overlaps that are allowed were logged at startup.
                 resolved.check_layout(&self.sources)?;
                 self.take(resolved.config)
             });
@@ -137,7 +138,7 @@ impl Changes {
     }
 }
 
-/// Whether a key is looked at only at the start.
+/// Reports whether a key is only read at startup.
 pub(super) fn needs_restart(key: &str) -> bool {
     let section = key.split('.').next().unwrap_or(key);
     RESTART_KEYS.contains(&key) || RESTART_KEYS.contains(&section)

@@ -1,18 +1,18 @@
-//! What the program is told: by `wasgi.toml`, by flags, and by nobody, which is the defaults.
+//! The configuration: from `wasgi.toml`, from flags, and from defaults.
 //!
-//! Each section of the file is a struct next to the code that goes by it; [`Config`] has them all,
-//! and [`Config::visit`] names them: a section that is added there can be read, checked for unknown
-//! keys, printed and reloaded. The steps from a file to a [`Config`]:
+//! Each section of the file is a struct in the module that uses it. [`Config`] contains all of
+//! them, and [`Config::visit`] lists them: a section that is added there is read, checked for
+//! unknown keys, printed and reloaded. The steps from a file to a [`Config`]:
 //!
-//! 1. `file`: TOML becomes sections. What no section knows (`keys`) is an error with the `nearest`.
-//! 2. The flags go over it ([`Draft::flag`]); `cli` has them.
-//! 3. `site`: paths that aren't set are filled in.
-//! 4. `check`: defaults give way to what was set; ranges and contradictions.
-//! 5. `overlap`, for who serves: is something among the pages that is not for visitors?
+//! 1. `file` parses TOML into sections. A key that no section knows (`keys`) is an error that names
+//!    the `nearest` one.
+//! 2. The flags override it ([`Draft::flag`]); they are defined in `cli`.
+//! 3. `site` fills in paths that are not set.
+//! 4. `check` adjusts defaults to the values that were set, and checks ranges and contradictions.
+//! 5. `overlap`, when serving, checks that the pages contain nothing private.
 //!
-//! [`ResolvedConfig::show`] prints the result as a file again. `live` does the same steps when the
-//! file changes, and `watch` tells it to; `handover` is how a worker process gets to know the
-//! result.
+//! [`ResolvedConfig::show`] prints the result as a file again. `live` repeats these steps when
+//! `watch` reports that the file changed, and `handover` passes the result to a worker process.
 //! `docs/configuration.md` has a table of all keys.
 
 mod budget;
@@ -49,64 +49,65 @@ pub(crate) use show::values;
 pub use site::{CodeCache, Site};
 pub use watch::{Stamp, Watch};
 
-/// The file in a site's folder that says what differs from the defaults.
+/// The configuration file in a site's folder.
 pub const FILE_NAME: &str = "wasgi.toml";
 
-/// Everything that can be set.
+/// The complete configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Config {
-    /// Where the folders are.
+    /// The folders of the site.
     pub site: Site,
-    /// Where the server listens, and how.
+    /// The addresses to listen on, and how to serve.
     pub server: server::Options,
-    /// What the client's side of a connection may cost: as the protocol core counts,
+    /// The limits on the client's side of a connection, as enforced by the protocol core.
     pub http: http1::Limits,
-    /// as the server counts,
+    /// The limits on clients and connections, as enforced by the server.
     pub limits: server::Limits,
-    /// and what the logs may hold.
+    /// The limits of the logs.
     pub log: log::Limits,
-    /// What one request may cost its handler.
+    /// The resource limits of one request.
     pub budget: Budget,
-    /// What compiling a handler may cost.
+    /// The resource limits of compiling a handler.
     pub compile: engine::compile::Options,
-    /// What is different for some handlers.
+    /// The settings for individual handlers.
     pub handlers: Handlers,
-    /// How pages are served,
+    /// How pages are served.
     pub pages: static_files::Options,
-    /// which fields go with them,
+    /// The security fields sent with pages.
     pub security: static_files::Security,
-    /// and what is compressed.
+    /// The settings for compression.
     pub compress: content::Options,
-    /// Whether and how to speak TLS.
+    /// The settings for TLS.
     pub tls: server::tls::Options,
-    /// Which proxies are trusted, and with what.
+    /// The trusted proxies, and what they may tell the server.
     pub proxy: server::proxy::Options,
 }
 
-/// A part of the configuration: keys and their values. A struct for serde, with
-/// `#[serde(default, deny_unknown_fields)]`.
+/// A part of the configuration: keys and their values. A struct for serde, with `#[serde(default,
+/// deny_unknown_fields)]`.
 pub trait Section: Default + PartialEq + Serialize + DeserializeOwned {}
 
 impl<T: Default + PartialEq + Serialize + DeserializeOwned> Section for T {}
 
-/// Something to be done with each section.
+/// An operation on each section.
 pub trait Visit {
-    /// Does it with the section called `name`. Two sections may share a name.
+    /// Visits the section called `name`. Two sections may share a name.
     fn section<T: Section>(&mut self, name: &'static str, section: &mut T);
 
-    /// Does it with the section called `name` that has tables whose names somebody chose.
+    /// Visits the section called `name`, whose tables have user-defined names.
     fn tables<T: Section>(&mut self, name: &'static str, tables: &mut T);
 }
 
 impl Config {
-    /// Goes through all sections, in the order in which they are printed.
+    /// Visits all sections, in the order in which they are printed.
     pub fn visit(&mut self, visitor: &mut impl Visit) {
         visitor.section("site", &mut self.site);
         visitor.section("server", &mut self.server);
         visitor.section("limits", &mut self.limits);
         visitor.section("limits", &mut self.http);
         visitor.section("limits", &mut self.log);
-        // Before the budget, whose `cpu-time` and `wall-time` are meant more often than its own.
+        // Before the budget: its `cpu-time` and `wall-time` are a more likely correction than those
+        // of this section.
         visitor.section("compile", &mut self.compile);
         visitor.section("budget", &mut self.budget);
         visitor.tables("handlers", &mut self.handlers);
@@ -117,7 +118,7 @@ impl Config {
         visitor.section("proxy", &mut self.proxy);
     }
 
-    /// All that the pages go by.
+    /// Returns all settings of the pages.
     pub fn page_options(&self) -> static_files::Options {
         static_files::Options {
             security: self.security.clone(),
@@ -126,16 +127,16 @@ impl Config {
         }
     }
 
-    /// The memory that the instances of one of the server's processes may have together, in bytes.
+    /// Returns the memory limit for all instances of one server process together, in bytes.
     pub fn instance_memory_bytes(&self) -> usize {
-        /// What there is at least, where the system does not tell.
+        /// The assumed size of a machine's memory if the system does not report it.
         const MIN_BYTES: u64 = 1 << 30;
         let whole = machine::memory_bytes().unwrap_or(MIN_BYTES);
         let bytes = self.limits.memory.of(whole) / u64::from(self.server.processes.max(1));
         usize::try_from(bytes).unwrap_or(usize::MAX)
     }
 
-    /// Has relative paths start at `folder`.
+    /// Resolves relative paths against `folder`.
     fn start_at(&mut self, folder: &Path) {
         self.site.start_at(folder);
         let files = [self.tls.cert.as_mut(), self.tls.key.as_mut()];
@@ -145,16 +146,16 @@ impl Config {
     }
 }
 
-/// Who said so.
+/// The origin of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// The file, in this line.
+    /// The file, at this line.
     File(usize),
     /// This flag.
     Flag(&'static str),
 }
 
-/// A configuration in the making.
+/// A configuration under construction.
 #[derive(Debug, Default)]
 pub struct Draft {
     config: Config,
@@ -162,7 +163,7 @@ pub struct Draft {
 }
 
 impl Draft {
-    /// Has a flag set `key`, if it was given.
+    /// Sets `key` to a flag's value, if the flag was given.
     pub fn flag<T: Clone>(
         &mut self,
         key: &str,
@@ -176,23 +177,23 @@ impl Draft {
         }
     }
 
-    /// Changes what the file says of single handlers.
+    /// Changes the settings of individual handlers from the file.
     pub fn change_handlers(&mut self, change: impl FnMut(&mut Handler)) {
         self.config.handlers.change(change);
     }
 }
 
-/// Where a configuration comes from.
+/// The sources of a configuration.
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
     /// The site's folder.
     pub site: PathBuf,
-    /// Another file than the one in there.
+    /// A file to use instead of the one in the site's folder.
     pub file: Option<PathBuf>,
 }
 
 impl Sources {
-    /// The file, which need not be there unless it was asked for.
+    /// Returns the file's path. The file may be missing unless it was explicitly named.
     pub fn file(&self) -> PathBuf {
         let in_site = || match self.site.as_os_str() {
             folder if folder == "." => FILE_NAME.into(),
@@ -202,21 +203,22 @@ impl Sources {
     }
 }
 
-/// A complete configuration, checked, and who said what of it.
+/// A complete, checked configuration, with the origin of each value.
 #[derive(Clone, Debug)]
 pub struct ResolvedConfig {
-    /// What is set.
+    /// The values.
     pub config: Config,
-    /// By key (`section.key`); what isn't in here is a default.
+    /// The origins by key (`section.key`); a key that is missing here has its default value.
     pub origins: BTreeMap<String, Origin>,
 }
 
 impl ResolvedConfig {
-    /// Reads the file, has `flags` go over it, fills in the defaults and checks the whole.
+    /// Reads the file, applies `flags` on top of it, fills in the defaults and checks the result.
     ///
     /// # Errors
     ///
-    /// One line: what can't be read, or which key is wrong, with its place and the reason.
+    /// Fails if the file cannot be read or a key is wrong, with one line that gives the location
+    /// and the reason.
     pub fn load(sources: &Sources, flags: impl FnOnce(&mut Draft)) -> anyhow::Result<Self> {
         site::check_folder(&sources.site)?;
         let path = sources.file();
@@ -225,13 +227,13 @@ impl ResolvedConfig {
             .map_err(|complaint| anyhow::anyhow!("{complaint}"))
     }
 
-    /// Checks that no visitor can read what is not a page: that the folder of pages has neither
-    /// the handlers, the configuration, a key nor compiled code in it, and is in none of these.
-    /// Returns a line for the log for each overlap that `site.allow-overlap` allows.
+    /// Checks that visitors can only read pages: the folder of pages must neither contain nor be
+    /// contained in the handlers, the configuration, a key or the compiled code. Returns a log
+    /// message for each overlap that `site.allow-overlap` allows.
     ///
     /// # Errors
     ///
-    /// One line: the key, what is in which folder, and how to lay it out.
+    /// Fails with one line that names the key and the overlapping folders, and suggests a layout.
     pub fn check_layout(&self, sources: &Sources) -> anyhow::Result<Vec<String>> {
         let path = sources.file();
         let overlaps = overlap::overlaps(&self.config, &path);
@@ -275,7 +277,7 @@ impl ResolvedConfig {
     }
 }
 
-/// The complaint with the place of its key: the line of `file`, or the flag.
+/// Adds the location of its key to an error: the line of `file`, or the flag.
 fn place(origins: &BTreeMap<String, Origin>, file: &Path, complaint: Complaint) -> Complaint {
     match origins.get(&complaint.key) {
         Some(Origin::File(line)) => complaint.at(*line).in_file(file),

@@ -1,19 +1,18 @@
-//! Which key was meant.
+//! Finds the key that a misspelled one was meant to be.
 
 use super::keys::Known;
 
-/// From this likeness on (Jaro-Winkler, 0 to 1) a key may have been meant. The one that clap takes
-/// for its suggestions.
+/// The minimum similarity (Jaro-Winkler, 0 to 1) for a suggestion. The same threshold as in clap.
 const LIKENESS: f64 = 0.7;
 
-/// What the same section counts for: a key there is meant rather than one with the same name
-/// elsewhere, and rather than one that is a little more alike.
+/// The bonus for a key of the same section: it is preferred to a key with the same name elsewhere,
+/// and to one that is slightly more similar.
 const SAME_SECTION: f64 = 0.15;
 
-/// What flags have before the name of a limit, and the file doesn't.
+/// The prefix of flags for limits, which the file's keys lack.
 const FLAG_PREFIX: &str = "max-";
 
-/// Keys that other servers have, and what says the same here.
+/// Keys of other servers, each with its equivalent here.
 const SYNONYMS: [(&[&str], &str); 8] = [
     (
         &["port", "listen-port", "http-port"],
@@ -57,7 +56,7 @@ const SYNONYMS: [(&[&str], &str); 8] = [
     ),
 ];
 
-/// What to say of a key that other servers have, if it is one.
+/// Returns the advice for a key of another server.
 pub(super) fn synonym(key: &str) -> Option<&'static str> {
     let key = key.replace('_', "-");
     SYNONYMS
@@ -66,7 +65,7 @@ pub(super) fn synonym(key: &str) -> Option<&'static str> {
         .map(|(_, advice)| *advice)
 }
 
-/// The one of `known` that is nearest to `word`, if one is near.
+/// Returns the entry of `known` that is most similar to `word`, if any is similar enough.
 pub(super) fn of<'k>(word: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
     known
         .map(|one| (likeness(one, word), one))
@@ -75,7 +74,7 @@ pub(super) fn of<'k>(word: &str, known: impl Iterator<Item = &'k str>) -> Option
         .map(|(_, one)| one)
 }
 
-/// The known key that is nearest to `section.key`, if one is near.
+/// Returns the known key that is most similar to `section.key`, if any is similar enough.
 pub(super) fn key(section: &str, key: &str, known: &[Known]) -> Option<String> {
     let bonus = |one: &Known| {
         if one.section == section {
@@ -93,14 +92,14 @@ pub(super) fn key(section: &str, key: &str, known: &[Known]) -> Option<String> {
         .map(|(_, one)| format!("{}.{}", one.section, one.key))
 }
 
-/// How much a key is like what was written, which may be a flag's name.
+/// Returns the similarity of a key to the input, which may be a flag's name.
 fn likeness(key: &str, written: &str) -> f64 {
     let bare = written.strip_prefix(FLAG_PREFIX).unwrap_or(written);
     strsim::jaro_winkler(key, written).max(strsim::jaro_winkler(key, bare))
 }
 
-/// The known section that is nearest to `section`, if one is near; or the key of that name, which
-/// lacks its section.
+/// Returns the known section that is most similar to `section`, if any is similar enough; or the
+/// key of that name, with its section.
 pub(super) fn section(section: &str, known: &[Known]) -> Option<String> {
     if known.iter().any(|one| one.key == section) {
         return key("", section, known);

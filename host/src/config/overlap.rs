@@ -1,10 +1,10 @@
-//! Folders that are not what they seem: a folder of pages that has the handlers, `wasgi.toml` or a
-//! private key in it would hand them out to whoever asks.
+//! Detects folders of pages that contain the handlers, `wasgi.toml` or a private key, and would
+//! make them public.
 //!
-//! Paths are compared as the file system sees them: links and `..` resolved, folders by device and
-//! inode, and what is mounted inside of a folder as a part of it. What isn't there yet counts by
-//! where it would be. A name that pages never have (`.git`, `old~`) leads to nothing that is
-//! served.
+//! Paths are compared as the file system resolves them: symbolic links and `..` are followed,
+//! folders are identified by device and inode, and a mount point inside a folder is part of it. A
+//! path that does not exist yet is compared by its future location. Names that are never served
+//! (`.git`, `old~`) are excluded.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -16,38 +16,39 @@ use std::path::{Component, Path, PathBuf};
 use super::{Complaint, Config};
 use crate::static_files;
 
-/// Symbolic links that are followed on the way to what isn't there: as many as Linux follows.
+/// The maximum number of symbolic links followed for a path that does not exist: the limit of
+/// Linux.
 const LINKS_MOST: usize = 40;
 
-/// What is mounted where, for this process (proc_pid_mountinfo(5)).
+/// The mount points of this process (proc_pid_mountinfo(5)).
 const MOUNTS: &str = "/proc/self/mountinfo";
 
-/// Something that is inside of a folder, and should not be.
+/// A path inside a folder that must not contain it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Overlap {
     key: &'static str,
     why: String,
-    /// Not even who asks for it is served this.
+    /// Whether `site.allow-overlap` does not apply.
     is_secret: bool,
 }
 
-/// Two paths of which the second one is not to be in the first one.
+/// A folder and a path that must not be inside it.
 struct Rule<'c> {
     /// The key that names the folder.
     key: &'static str,
     folder: &'c Path,
-    /// The part's path, and what it is.
+    /// The path that must be outside, and its description.
     part: &'c Path,
     part_is: &'static str,
-    /// What comes of it, and what to do.
+    /// The consequence and the remedy.
     why: &'static str,
     is_secret: bool,
-    /// Whether names that are hidden from visitors lead nowhere in the folder.
+    /// Whether names that are hidden from visitors are unreachable in the folder.
     hides_names: bool,
 }
 
 impl Overlap {
-    /// The complaint that ends the start, unless it is allowed.
+    /// Returns the error that prevents the start, unless the overlap is allowed.
     pub(super) fn complaint(&self) -> Complaint {
         let why = match self.is_secret {
             true => self.why.clone(),
@@ -56,18 +57,19 @@ impl Overlap {
         Complaint::new(self.key, why)
     }
 
-    /// Whether the start fails with this.
+    /// Reports whether the overlap prevents the start.
     pub(super) fn is_refused(&self, allowed: bool) -> bool {
         self.is_secret || !allowed
     }
 
-    /// One line for the log, where it is allowed.
+    /// Returns the log message for an allowed overlap.
     pub(super) fn warning(&self) -> String {
         format!("{}: {} (site.allow-overlap is set)", self.key, self.why)
     }
 }
 
-/// All overlaps of a site whose configuration is, or would be, in `file`; the worst first.
+/// Returns all overlaps of a site whose configuration is, or would be, in `file`; the most severe
+/// first.
 pub(super) fn overlaps(config: &Config, file: &Path) -> Vec<Overlap> {
     let mounts = fs::read(MOUNTS).unwrap_or_default();
     let mounts = mount_points(&mounts);
@@ -185,7 +187,7 @@ fn rules<'c>(config: &'c Config, file: &'c Path) -> impl Iterator<Item = Rule<'c
 }
 
 impl Rule<'_> {
-    /// Whether the part is in the folder, or in what is mounted there, or is the folder itself.
+    /// Reports whether the part is in the folder or in a mount below it, or is the folder itself.
     fn applies(&self, mounts: &[PathBuf]) -> bool {
         let (folder, part) = (resolved(self.folder), resolved(self.part));
         let mounted = mounts
@@ -200,13 +202,13 @@ impl Rule<'_> {
             })
     }
 
-    /// Whether a path that is relative to the folder has a name that leads nowhere.
+    /// Reports whether a path relative to the folder contains a hidden name, which is never served.
     fn hides(&self, relative: &Path) -> bool {
         self.hides_names && static_files::is_hidden(relative.as_os_str().as_bytes())
     }
 }
 
-/// The path from `folder` to `part`, if it is inside or the same. Both are resolved.
+/// Returns the path from `folder` to `part`, if it is inside or the same. Both are resolved.
 fn below<'p>(folder: &Path, part: &'p Path) -> Option<&'p Path> {
     let identity = identity(folder);
     part.ancestors()
@@ -214,13 +216,14 @@ fn below<'p>(folder: &Path, part: &'p Path) -> Option<&'p Path> {
         .and_then(|at| part.strip_prefix(at).ok())
 }
 
-/// What is there: its device and inode.
+/// Returns the device and inode of a file.
 fn identity(path: &Path) -> Option<(u64, u64)> {
     let metadata = fs::metadata(path).ok()?;
     Some((metadata.dev(), metadata.ino()))
 }
 
-/// The absolute path without links and `..`, as far as it is there; what isn't counts by its name.
+/// Resolves a path to an absolute one without links and `..`, as far as it exists; the remaining
+/// names are kept.
 fn resolved(path: &Path) -> PathBuf {
     if let Ok(path) = fs::canonicalize(path) {
         return path;
@@ -238,7 +241,7 @@ fn resolved(path: &Path) -> PathBuf {
             continue;
         }
         at.push(name);
-        // Of a link to what isn't there, too, it is the target that counts.
+        // The target of a link counts even if it does not exist.
         if let Ok(target) = fs::read_link(&at)
             && links < LINKS_MOST
         {
@@ -253,7 +256,7 @@ fn resolved(path: &Path) -> PathBuf {
     at
 }
 
-/// Puts a path's names before others.
+/// Inserts a path's components before others.
 fn push_front(names: &mut VecDeque<OsString>, path: &Path) {
     for component in path.components().rev() {
         match component {
@@ -264,7 +267,7 @@ fn push_front(names: &mut VecDeque<OsString>, path: &Path) {
     }
 }
 
-/// Where something is mounted: the fifth word of each line.
+/// Parses the mount points: the fifth field of each line.
 fn mount_points(mounts: &[u8]) -> Vec<PathBuf> {
     let lines = mounts.split(|&byte| byte == b'\n');
     lines
@@ -273,7 +276,7 @@ fn mount_points(mounts: &[u8]) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Spaces and line ends are in there as `\040` and `\012`.
+/// Decodes octal escapes, such as `\040` for a space and `\012` for a line end.
 fn unescaped(mut bytes: &[u8]) -> Vec<u8> {
     let mut plain = Vec::with_capacity(bytes.len());
     loop {
@@ -306,7 +309,7 @@ mod tests {
     use super::*;
     use crate::config::{Draft, Site};
 
-    /// A folder with html, handlers and wasgi.toml beside each other.
+    /// Creates a site with html, handlers and wasgi.toml next to each other.
     fn site() -> TempDir {
         let site = tempfile::tempdir().expect("a folder");
         for folder in ["html/deep", "handlers", "keys"] {
@@ -318,7 +321,7 @@ mod tests {
         site
     }
 
-    /// The keys that are complained of, in their order, where these are the folders and files.
+    /// Returns the keys that the overlaps of these folders and files are reported for, in order.
     fn keys(
         root: PathBuf,
         handlers: PathBuf,
@@ -357,7 +360,7 @@ mod tests {
             &at("wasgi.toml"),
         );
         assert_eq!(none, Vec::<String>::new());
-        // A folder whose name begins with another one's is not inside of it.
+        // A folder whose name starts with another folder's name is not inside it.
         let none = keys(
             at("html"),
             at("html-handlers"),
@@ -442,7 +445,7 @@ mod tests {
             );
             assert_eq!(found, Vec::<String>::new(), "{hidden}");
         }
-        // The one hidden folder that is served.
+        // The only hidden folder that is served.
         let found = keys(
             at("html"),
             at("html/.well-known/handlers"),
@@ -479,7 +482,7 @@ mod tests {
         assert_eq!(found, ["site.handlers folder of compiled code"]);
     }
 
-    /// What is mounted is told from its path by its inode, as a link's target is here.
+    /// A mount is found by its inode instead of its path, as is a link's target here.
     #[test]
     fn what_is_mounted_among_the_pages_is_found() {
         let site = site();

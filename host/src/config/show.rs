@@ -1,4 +1,4 @@
-//! Printing a configuration: `wasgi config`. What is printed is itself a file to be read.
+//! Prints a configuration, for `wasgi config`. The output is a valid configuration file.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -7,8 +7,8 @@ use super::keys::keys;
 use super::{Config, Origin, ResolvedConfig, Section, Visit};
 
 impl ResolvedConfig {
-    /// The configuration as TOML, with every key, and a comment for each that says where its value
-    /// comes from. Paths are absolute, so that the text says the same wherever it is put.
+    /// Returns the configuration as TOML, with every key and a comment that gives the origin of its
+    /// value. Paths are absolute, so that the text is valid in any folder.
     pub fn show(&self) -> String {
         let mut config = self.config.clone();
         if let Ok(folder) = std::env::current_dir() {
@@ -18,7 +18,7 @@ impl ResolvedConfig {
     }
 }
 
-/// A configuration as it is, with a comment on each key.
+/// Formats a configuration with a comment on each key.
 pub(super) fn show(mut config: Config, origins: &BTreeMap<String, Origin>) -> String {
     let mut show = Show {
         origins,
@@ -29,7 +29,7 @@ pub(super) fn show(mut config: Config, origins: &BTreeMap<String, Origin>) -> St
     show.out
 }
 
-/// The values of all keys as TOML has them, by `section.key`. What isn't set isn't in there.
+/// Returns the values of all keys as TOML, by `section.key`. Keys that are not set are missing.
 pub(crate) fn values(config: &Config) -> BTreeMap<String, toml::Value> {
     struct Values(BTreeMap<String, toml::Value>);
     impl Visit for Values {
@@ -90,7 +90,7 @@ impl Visit for Show<'_> {
 }
 
 impl Show<'_> {
-    /// A table whose name somebody chose.
+    /// Prints a table with a user-defined name.
     fn named(&mut self, section: &str, name: &str, value: &toml::Value) {
         let name_shown = toml::Value::from(name);
         let place = match self.origins.get(&format!("{section}.{name}")) {
@@ -109,7 +109,8 @@ impl Show<'_> {
     }
 }
 
-/// A section as a table. One that TOML can't write is empty; the tests print every section.
+/// Converts a section to a table. The table is empty if TOML cannot represent it; the tests print
+/// every section.
 fn table<T: Section>(section: &T) -> toml::Table {
     match toml::Value::try_from(section) {
         Ok(toml::Value::Table(table)) => table,

@@ -1,4 +1,4 @@
-//! Where a site's folders are.
+//! The folders of a site.
 
 use std::fs::File;
 use std::io::Read;
@@ -9,35 +9,35 @@ use serde::{Deserialize, Serialize};
 
 use crate::{file_kind, units};
 
-/// The section `[site]` of `wasgi.toml`. A path in there is seen from the file's own folder.
+/// The section `[site]` of `wasgi.toml`. Relative paths in it start at the file's folder.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Site {
-    /// The folder of pages; `html` in the site's folder if it isn't set.
+    /// The folder of pages; defaults to `html` in the site's folder.
     pub root: Option<PathBuf>,
-    /// The folder of handlers; `handlers` in the site's folder if it isn't set.
+    /// The folder of handlers; defaults to `handlers` in the site's folder.
     pub handlers: Option<PathBuf>,
-    /// Where compiled handlers are kept, so that a restart need not compile; `none` for nowhere,
-    /// and `wasgi/code` in the user's cache folder if it isn't set.
+    /// The cache folder of compiled handlers, so that a restart need not compile them. `none`
+    /// disables the cache. Defaults to `wasgi/code` in the user's cache folder.
     pub code_cache: Option<PathBuf>,
-    /// The folder of the runtimes for scripts, that `cargo xtask runtime` makes; `runtime` beside
-    /// the program or beside its folder if it isn't set.
+    /// The folder of runtimes for scripts, created by `cargo xtask runtime`. Defaults to `runtime`
+    /// next to the program or next to the program's folder.
     pub runtime: Option<PathBuf>,
-    /// Whether the server starts although the folder of pages has the handlers or `wasgi.toml` in
-    /// it, so that visitors can read them. A private key is never allowed there.
+    /// Whether the server starts even if the folder of pages contains the handlers or `wasgi.toml`,
+    /// so that visitors can read them. A private key is never allowed there.
     pub allow_overlap: bool,
-    /// The most that compiled handlers take on disk, in bytes; what was used least lately is
-    /// removed. 2 GiB: some thousand small handlers, or thirty Python applications.
+    /// The maximum disk space of compiled handlers, in bytes; the least recently used are removed.
+    /// 2 GiB: some thousand small handlers, or thirty Python applications.
     #[serde(rename = "code-cache-size", with = "units::size")]
     pub code_cache_bytes: u64,
 }
 
-/// Where compiled handlers are kept.
+/// The cache of compiled handlers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CodeCache<'site> {
     /// The folder.
     pub folder: &'site Path,
-    /// The most that they take there, in bytes on disk.
+    /// The maximum disk space, in bytes.
     pub max_bytes: u64,
 }
 
@@ -54,11 +54,11 @@ impl Default for Site {
     }
 }
 
-/// The word for having no cache of compiled handlers.
+/// The value that disables the cache of compiled handlers.
 const NO_CACHE: &str = "none";
 
 impl Site {
-    /// Has relative paths start at `folder`.
+    /// Resolves relative paths against `folder`.
     pub(super) fn start_at(&mut self, folder: &Path) {
         let code_cache = self
             .code_cache
@@ -77,7 +77,7 @@ impl Site {
         }
     }
 
-    /// Fills in what isn't set, for the site in `folder`.
+    /// Fills in unset values for the site in `folder`.
     pub(super) fn settle(&mut self, folder: &Path) {
         let default = |name: &str| within(folder, Path::new(name));
         self.root.get_or_insert_with(|| default("html"));
@@ -85,22 +85,22 @@ impl Site {
         self.code_cache = self.code_cache.take().or_else(default_code_cache);
     }
 
-    /// The folder of pages.
+    /// Returns the folder of pages.
     pub fn root(&self) -> &Path {
         self.root.as_deref().unwrap_or(Path::new("html"))
     }
 
-    /// The folder of handlers.
+    /// Returns the folder of handlers.
     pub fn handlers(&self) -> &Path {
         self.handlers.as_deref().unwrap_or(Path::new("handlers"))
     }
 
-    /// The folder of the runtimes for scripts, if there is one.
+    /// Returns the folder of the runtimes for scripts, if it is set or found.
     pub fn runtime(&self) -> Option<PathBuf> {
         self.runtime.clone().or_else(default_runtime)
     }
 
-    /// Where compiled handlers are kept, if they are to be.
+    /// Returns the cache of compiled handlers, unless it is disabled.
     pub fn code_cache(&self) -> Option<CodeCache<'_>> {
         let folder = self.code_cache.as_deref()?;
         (folder != NO_CACHE).then_some(CodeCache {
@@ -110,9 +110,9 @@ impl Site {
     }
 }
 
-/// The folder of compiled handlers for who doesn't say. None where the user has no folder at all.
+/// Returns the default folder of compiled handlers. None if the user has no home or cache folder.
 fn default_code_cache() -> Option<PathBuf> {
-    // The XDG base directory specification: a relative path there is to be ignored.
+    // The XDG base directory specification requires ignoring a relative path there.
     let set = |name| std::env::var_os(name).map(PathBuf::from);
     let absolute = |path: &PathBuf| path.is_absolute();
     let caches = set("XDG_CACHE_HOME")
@@ -121,8 +121,8 @@ fn default_code_cache() -> Option<PathBuf> {
     Some(caches.join("wasgi").join("code"))
 }
 
-/// The folder of the runtimes for who doesn't say: beside the program, or beside the folder that it
-/// is in.
+/// Returns the default folder of the runtimes: next to the program, or next to the program's
+/// folder.
 fn default_runtime() -> Option<PathBuf> {
     let program = std::env::current_exe().ok()?;
     let folder = program.parent()?;
@@ -131,7 +131,8 @@ fn default_runtime() -> Option<PathBuf> {
         .find(|folder| folder.is_dir())
 }
 
-/// A path seen from a folder; as it is for the current one, so that messages stay short.
+/// Resolves a path against a folder. The path stays unchanged for the current folder, so that
+/// messages stay short.
 pub(super) fn within(folder: &Path, path: &Path) -> PathBuf {
     if folder.as_os_str().is_empty() || folder == "." {
         path.into()
@@ -140,11 +141,11 @@ pub(super) fn within(folder: &Path, path: &Path) -> PathBuf {
     }
 }
 
-/// Checks that the site's folder is none of the files that people name in its place.
+/// Checks that the site is not a file.
 ///
 /// # Errors
 ///
-/// It is a file; the line says what to do with it.
+/// Fails if it is a file, with advice on its use.
 pub(super) fn check_folder(site: &Path) -> anyhow::Result<()> {
     if site.metadata().is_ok_and(|found| found.is_file()) {
         bail!("{}", not_a_folder(site, &beginning(site)));
@@ -152,16 +153,16 @@ pub(super) fn check_folder(site: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A file's first bytes; none where it can't be read.
+/// Reads a file's first bytes; empty if it cannot be read.
 fn beginning(file: &Path) -> Vec<u8> {
     let mut bytes = Vec::new();
     let limit = file_kind::LOOK_BYTES as u64;
-    // What was read until an error is as good as it gets.
+    // After an error, the bytes read so far are used.
     let _ = File::open(file).and_then(|file| file.take(limit).read_to_end(&mut bytes));
     bytes
 }
 
-/// What to do with a file that is named in place of a site.
+/// Describes how to use a file that was given instead of a site.
 fn not_a_folder(file: &Path, bytes: &[u8]) -> String {
     let shown = file.display();
     let extension = file

@@ -1,4 +1,4 @@
-//! Files, flags and defaults together; what the document says; what a reload changes.
+//! The combination of files, flags and defaults; the documentation of keys; reloading.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::live::{Changes, needs_restart};
 use super::*;
 
-/// What a file's text and some flags come to, for a site in `/site`.
+/// Resolves a file's text and flags for a site in `/site`.
 fn resolved(text: &str, flags: impl FnOnce(&mut Draft)) -> Result<ResolvedConfig, String> {
     let path = Path::new("/site/wasgi.toml");
     ResolvedConfig::of(path, Some(text), Path::new("/site"), flags)
@@ -23,7 +23,7 @@ fn config(text: &str) -> Config {
     resolved(text, |_| {}).expect(text).config
 }
 
-/// Keys that have a value only if somebody sets one.
+/// Keys without a default value.
 const UNSET_KEYS: [&str; 7] = [
     "handlers.*",
     "pages.fallback",
@@ -47,7 +47,7 @@ fn all_keys() -> BTreeSet<String> {
 #[test]
 fn by_default_a_handler_has_memory_for_the_longest_body_and_copies_of_it() {
     let config = config("");
-    // An interpreter with a framework, and the body as it is gathered, joined and kept.
+    // An interpreter with a framework, and the body as it is collected, joined and kept.
     let needed = (60 << 20) + 3 * config.http.body_bytes;
     assert!(config.budget.memory_bytes as u64 >= needed);
 }
@@ -298,7 +298,7 @@ fn a_value_of_the_wrong_type_is_told_without_the_words_of_a_program() {
                 "*" => format!("[{section}]\nhello = {value}\n"),
                 _ => format!("[{section}]\n{key} = {value}\n"),
             };
-            // Some of these are what the key takes.
+            // Some of these values are valid for the key.
             let Err(complaint) = resolved(&text, |_| {}) else {
                 continue;
             };

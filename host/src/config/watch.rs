@@ -1,8 +1,8 @@
-//! Notices that the file has changed.
+//! Detects changes of the file.
 //!
-//! It is looked at, four times a second, rather than watched: one `stat` finds a file that was
-//! written, replaced, linked elsewhere or mounted over, on every file system, and whether or not
-//! the kernel has watches left.
+//! The file is polled four times a second rather than watched: a `stat` detects a file that was
+//! written, replaced, linked elsewhere or mounted over, on every file system, and regardless of
+//! whether the kernel has watches left.
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
@@ -13,11 +13,11 @@ use std::time::Duration;
 
 use anyhow::Context;
 
-/// How often the file is looked at. A file that was changed is read when it has stayed as it is for
-/// as long: an editor may write it in several steps.
+/// The polling interval. A changed file is read once it has stayed the same for one interval: an
+/// editor may write it in several steps.
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 
-/// A file that is being watched. Dropping it ends that.
+/// A file that is being watched. Dropping this stops watching.
 #[derive(Debug)]
 #[must_use = "dropping it stops it"]
 pub struct Watch {
@@ -27,17 +27,17 @@ pub struct Watch {
 
 #[derive(Debug)]
 enum Order {
-    /// As if the file had changed.
+    /// Read the file as if it had changed.
     Look,
 }
 
 impl Watch {
-    /// Calls `on_change`, on a thread of its own, whenever the file has changed since `first` was
-    /// taken, and come to rest.
+    /// Calls `on_change`, on a new thread, whenever the file has changed since `first` was taken
+    /// and is stable again.
     ///
     /// # Errors
     ///
-    /// Fails when the system gives no thread.
+    /// Fails if the system cannot create a thread.
     pub fn start(
         file: PathBuf,
         first: Option<Stamp>,
@@ -54,10 +54,10 @@ impl Watch {
         })
     }
 
-    /// Has the file read again now, changed or not.
+    /// Triggers a read of the file now, whether it changed or not.
     pub fn look(&self) {
         if let Some(orders) = &self.orders {
-            // The thread is there as long as this is.
+            // The thread runs as long as `self` exists.
             let _ = orders.send(Order::Look);
         }
     }
@@ -67,7 +67,7 @@ impl Drop for Watch {
     fn drop(&mut self) {
         drop(self.orders.take());
         if let Some(thread) = self.thread.take() {
-            // Its only way to fail is a panic, which has been reported by then.
+            // The thread can only fail by a panic, which was already reported.
             let _ = thread.join();
         }
     }
@@ -96,7 +96,7 @@ fn run(
     }
 }
 
-/// What tells one state of a file from another.
+/// Identifies one state of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamp {
     device: u64,
@@ -107,8 +107,8 @@ pub struct Stamp {
 }
 
 impl Stamp {
-    /// The file's state now. None if it is not there. To be taken before the file is read: what
-    /// changes after that is noticed.
+    /// Returns the file's current state. None if it does not exist. Must be called before the file
+    /// is read, so that later changes are detected.
     pub fn of(file: &Path) -> Option<Self> {
         std::fs::metadata(file).ok().as_ref().map(Self::from)
     }
@@ -132,7 +132,7 @@ mod tests {
 
     use super::*;
 
-    /// Far more than a look takes, on a machine that is busy.
+    /// Far longer than a poll takes on a busy machine.
     const PATIENCE: Duration = Duration::from_secs(20);
 
     #[test]

@@ -1,18 +1,18 @@
-//! What serde and the TOML parser say of a value, in words for people who have seen neither Rust
-//! nor a parser.
+//! Translates the messages of serde and the TOML parser for readers who know neither Rust nor
+//! parsers.
 //!
-//! serde's own messages have fixed forms: `invalid type: string "5", expected usize`. Here each
-//! becomes what is expected, in the words of TOML, and what is there instead, as it is written.
-//! What this crate's own types say is in such words already, and stays.
+//! serde's messages have fixed forms: `invalid type: string "5", expected usize`. Each becomes the
+//! expected value, in TOML terms, and the value that was found, as it is written. The messages of
+//! this crate's own types are already in this form and stay unchanged.
 
 use super::nearest;
 
-/// Characters of a value that a message shows: enough to find it again.
+/// The maximum length of a quoted value in a message, in characters: enough to find it.
 const MAX_SHOWN_CHARS: usize = 40;
 
-/// What is to be said of a value that is written as `written`, where serde said `message`.
+/// Returns the error for a value written as `written`, for serde's `message`.
 pub(super) fn of_value(message: &str, written: &str) -> String {
-    // Behind the first line the TOML crate quotes the file.
+    // After the first line, the TOML crate quotes the file.
     let message = message.trim_end();
     let Some(what) = message
         .strip_prefix("invalid type: ")
@@ -35,7 +35,7 @@ pub(super) fn of_value(message: &str, written: &str) -> String {
     )
 }
 
-/// What is expected, by serde's word for it.
+/// Translates serde's name of the expected type.
 fn of_type(expected: &str) -> &str {
     match expected {
         "u8" => "a whole number from 0 to 255",
@@ -53,14 +53,14 @@ fn of_type(expected: &str) -> &str {
     }
 }
 
-/// Whether a number or a truth value stands in quotes.
+/// Reports whether a number or boolean is in quotes.
 fn is_quoted(found: &str, expected: &str) -> bool {
     let wanted = of_type(expected);
     let is_bare = wanted.starts_with("a whole number") || wanted == "a number";
     found.starts_with("string ") && (is_bare || wanted == "true or false")
 }
 
-/// What is to be said of a word that is none of those that there are.
+/// Returns the error for a word that is not one of the valid choices.
 fn of_choice(message: &str, written: &str) -> Option<String> {
     let rest = message.strip_prefix("unknown variant ")?;
     let (_, choices) = rest.split_once(", expected ")?;
@@ -68,7 +68,7 @@ fn of_choice(message: &str, written: &str) -> Option<String> {
     Some(format!("expected {choices}, found {}", shown(written)))
 }
 
-/// The key that serde does not know, and what is to be said of it. None for another message.
+/// Returns the key that serde does not know, and the error for it. None for any other message.
 pub(super) fn of_unknown_field(message: &str) -> Option<(String, String)> {
     let rest = message.strip_prefix("unknown field `")?;
     let (field, rest) = rest.split_once('`')?;
@@ -86,7 +86,7 @@ pub(super) fn of_unknown_field(message: &str) -> Option<(String, String)> {
     Some((field.to_owned(), why))
 }
 
-/// What is to be said of a text that is no TOML, where the parser said `message` of `line`.
+/// Returns the error for invalid TOML, for the parser's `message` about `line`.
 pub(super) fn of_syntax(message: &str, line: &str) -> String {
     let line = line.trim();
     let value = line.split_once('=').map(|(_, value)| value);
@@ -117,7 +117,7 @@ pub(super) fn of_syntax(message: &str, line: &str) -> String {
     }
 }
 
-/// A value as it is written, on one line and not too long.
+/// Returns the first line of a value as written, shortened if necessary.
 fn shown(written: &str) -> String {
     cut(written.lines().next().unwrap_or_default().trim())
 }

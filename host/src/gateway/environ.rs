@@ -1,6 +1,6 @@
 //! The request as a handler sees it: CGI variables and `wsgi.*` (rules E1 to E5).
 //!
-//! Variables are made when they are asked for: most handlers look at two or three of some thirty.
+//! Variables are created on demand: most handlers read two or three of some thirty.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -9,17 +9,17 @@ use std::sync::Arc;
 
 use crate::http1::{RequestBody, RequestHead, Version, split_authority};
 
-/// How the client reached the server: `wsgi.url_scheme`.
+/// The protocol by which the client reached the server: `wsgi.url_scheme`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scheme {
-    /// In the clear.
+    /// Unencrypted.
     Http,
     /// Through TLS.
     Https,
 }
 
 impl Scheme {
-    /// As it stands before the colon of a URL.
+    /// Returns the scheme as in a URL, before the colon.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Http => "http",
@@ -28,30 +28,31 @@ impl Scheme {
     }
 }
 
-/// One request, with what routing found out about it.
+/// One request with the results of routing.
 #[derive(Clone, Debug)]
 pub struct Environ {
     /// The request line and fields.
     pub head: Arc<RequestHead>,
-    /// The part of the path that chose the handler, decoded; empty for the root (E3).
+    /// The part of the path that selected the handler, decoded; empty for the root (E3).
     pub script_name: Vec<u8>,
     /// The rest of the path, decoded; empty, or begins with a slash (E3).
     pub path_info: Vec<u8>,
-    /// What the route's `[name]` segments stand for, decoded.
+    /// The values of the route's `[name]` segments, decoded.
     pub args: Vec<(String, Vec<u8>)>,
-    /// The client.
+    /// The client's address.
     pub peer: SocketAddr,
-    /// The address that it connected to.
+    /// The server's address that the client connected to.
     pub local: SocketAddr,
-    /// How it did.
+    /// The scheme.
     pub scheme: Scheme,
-    /// The host that it asked for, where a trusted proxy says so; else the request's own word.
+    /// The host that the client requested, if a trusted proxy reports it. Otherwise the request's
+    /// own host applies.
     pub host: Option<Vec<u8>>,
-    /// Whether the handler's instance serves this request and no other: `wsgi.run_once`.
+    /// Whether the handler's instance serves only this request: `wsgi.run_once`.
     pub run_once: bool,
 }
 
-/// The variables that are there for every request, in the order of `variables`.
+/// The variables of every request, in the order of `variables`.
 const ALWAYS: [&str; 18] = [
     "REQUEST_METHOD",
     "SCRIPT_NAME",
@@ -73,7 +74,7 @@ const ALWAYS: [&str; 18] = [
     "wsgi.input_terminated",
 ];
 
-/// The variables that are there when the request has them.
+/// The variables that a request has only in some cases.
 const SOMETIMES: [&str; 4] = [
     "CONTENT_TYPE",
     "CONTENT_LENGTH",
@@ -81,11 +82,12 @@ const SOMETIMES: [&str; 4] = [
     "wsgiorg.routing_args",
 ];
 
-/// What a route's bound segments are called, one variable each.
+/// The prefix of the variables for a route's bound segments.
 const ROUTE_PREFIX: &str = "wasgi.route.";
 
 impl Environ {
-    /// The value of one variable, as bytes (E4), or `None` if the request has no such variable.
+    /// Returns the value of one variable, as bytes (E4), or `None` if the request has no such
+    /// variable.
     pub fn get(&self, name: &str) -> Option<Cow<'_, [u8]>> {
         if let Some(field) = name.strip_prefix("HTTP_") {
             return match (field, self.head.target_authority()) {
@@ -116,13 +118,13 @@ impl Environ {
             },
             "wsgi.version" => text("1.0"),
             "wsgi.url_scheme" => text(self.scheme.as_str()),
-            // An instance has memory of its own and one request at a time, like a process: others
-            // of its kind run beside it, and none shares it.
+            // Like a process, an instance has its own memory and serves one request at a time:
+            // others run concurrently, and none shares its memory.
             "wsgi.multithread" => text("false"),
             "wsgi.multiprocess" => text("true"),
-            // Unless it serves several, it is like a process of CGI: no second call will come.
+            // An instance that serves one request is like a CGI process: it gets no second call.
             "wsgi.run_once" => text(if self.run_once { "true" } else { "false" }),
-            // A body without a length may be read to its end all the same (I2).
+            // A body without a length can be read to its end (I2).
             "wsgi.input_terminated" => text("true"),
             "wsgiorg.routing_args" if !self.args.is_empty() => owned(self.routing_args()),
             _ => {
@@ -133,7 +135,7 @@ impl Environ {
         })
     }
 
-    /// Every variable with its value, each name once.
+    /// Returns every variable with its value, each name once.
     pub fn variables(&self) -> Vec<(String, Cow<'_, [u8]>)> {
         let mut variables = Vec::with_capacity(ALWAYS.len() + 16);
         for name in ALWAYS.iter().chain(&SOMETIMES) {
@@ -145,8 +147,8 @@ impl Environ {
             variables.push((format!("{ROUTE_PREFIX}{name}"), Cow::Borrowed(&**value)));
         }
         let fields_from = variables.len();
-        // Each field is looked at once, however many a client sends: a handler may ask for all
-        // variables again and again.
+        // Each field is processed once, regardless of the number of fields: a handler may request
+        // all variables again and again.
         let names = variables.iter().map(|(name, _)| name.clone());
         let mut places: HashMap<String, usize> = names.zip(0..).collect();
         for (name, value) in self.head.fields() {
@@ -169,7 +171,8 @@ impl Environ {
         variables
     }
 
-    /// The value of the fields that an `HTTP_` variable stands for, repeats joined (E2).
+    /// Returns the value of the fields that an `HTTP_` variable stands for, with repeated fields
+    /// joined (E2).
     ///
     /// `suffix` is the variable's name without `HTTP_`.
     fn field(&self, suffix: &str) -> Option<Cow<'_, [u8]>> {
@@ -189,8 +192,9 @@ impl Environ {
         Some(Cow::Owned(joined))
     }
 
-    /// The host that the request was directed to (RFC 3875 section 4.1.14), without its port; the
-    /// server's own address for a client that names none. A proxy's word goes first.
+    /// Returns the host that the request was directed to (RFC 3875 section 4.1.14), without its
+    /// port, or the server's own address if the client names no host. A trusted proxy's value takes
+    /// precedence.
     fn server_name(&self) -> Cow<'_, [u8]> {
         if let Some(host) = &self.host {
             return Cow::Borrowed(host);
@@ -201,9 +205,9 @@ impl Environ {
         }
     }
 
-    /// `wsgiorg.routing_args` is a tuple of positional and named arguments. It crosses as the text
-    /// of that tuple in JSON, `[[], {"id": "7"}]`; bytes that are not UTF-8 are replaced, and the
-    /// `wasgi.route.*` variables have them as they were.
+    /// Formats `wsgiorg.routing_args`, a tuple of positional and named arguments, as JSON: `[[],
+    /// {"id": "7"}]`. Bytes that are not UTF-8 are replaced; the `wasgi.route.*` variables have the
+    /// original bytes.
     fn routing_args(&self) -> String {
         let mut json = String::from("[[], {");
         for (index, (name, value)) in self.args.iter().enumerate() {
@@ -219,10 +223,11 @@ impl Environ {
     }
 }
 
-/// Adds a repeated field's value to those before it (E2). `name` is the variable's, with `HTTP_` or
-/// without.
+/// Appends a repeated field's value to the previous ones (E2). `name` is the variable's, with or
+/// without `HTTP_`.
 fn join(values: &mut Vec<u8>, name: &str, value: &[u8]) {
-    // RFC 9110 section 5.3 joins with a comma; RFC 6265 section 5.4 has cookies apart.
+    // RFC 9110 section 5.3 joins with a comma; RFC 6265 section 5.4 separates cookies with a
+    // semicolon.
     let separator: &[u8] = match name.strip_prefix("HTTP_").unwrap_or(name) {
         "COOKIE" => b"; ",
         _ => b",",
@@ -231,9 +236,9 @@ fn join(values: &mut Vec<u8>, name: &str, value: &[u8]) {
     values.extend_from_slice(value);
 }
 
-/// The `HTTP_` variable of a request field, or `None` for a field that has none (E2): one with an
-/// underscore, which would pass for the one with a dash; `Proxy`, which programs take for their
-/// own setting; and the two that have variables of their own.
+/// Returns the `HTTP_` variable of a request field, or `None` for a field without one (E2): a name
+/// with an underscore, which would be confused with the one with a dash; `Proxy`, which programs
+/// mistake for their own setting; and the two fields that have separate variables.
 fn variable_name(field: &str) -> Option<String> {
     let suffix: String = field
         .bytes()
@@ -245,7 +250,7 @@ fn variable_name(field: &str) -> Option<String> {
     stands_for(&suffix, field).then(|| format!("HTTP_{suffix}"))
 }
 
-/// Whether `HTTP_<suffix>` is the variable of the request field called `field`.
+/// Reports whether `HTTP_<suffix>` is the variable of the request field called `field`.
 fn stands_for(suffix: &str, field: &str) -> bool {
     suffix.len() == field.len()
         && suffix

@@ -1,9 +1,9 @@
-//! Where a connection and a handler meet: body bytes in, head and blocks out, with backpressure
-//! both ways.
+//! Connects a connection and a handler: request body in, head and blocks out, with backpressure in
+//! both directions.
 //!
-//! The handler's side waits (its fiber yields to the reactor); the connection's side never does.
-//! Both are on the same thread, so the lock is never waited for: it is what lets the handler's
-//! future be `Send`, as the engine demands.
+//! The handler's side blocks (its fiber yields to the reactor); the connection's side never blocks.
+//! Both run on the same thread, so the lock is never contended: it makes the handler's future
+//! `Send`, as the engine requires.
 //!
 //! ```text
 //!   connection                                             handler
@@ -21,16 +21,16 @@ use std::task::{Context, Poll, Waker};
 use super::{Head, Trace};
 use crate::http1::{BodyError, RequestBody, RequestHead, is_bodiless};
 
-/// Why the request's body can't be read any further.
+/// The reason why the rest of the request's body cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InputError {
-    /// The client went away.
+    /// The client disconnected.
     Disconnected,
-    /// The client was silent for too long.
+    /// The client sent nothing for too long.
     TimedOut,
     /// The body is longer than the server accepts.
     TooLarge,
-    /// The body's framing is broken.
+    /// The body's framing is invalid.
     Malformed,
 }
 
@@ -47,25 +47,25 @@ impl From<BodyError> for InputError {
     }
 }
 
-/// What the handler has given since the connection last looked.
+/// The handler's output since the connection last took it.
 #[derive(Debug, Default)]
 pub struct Output {
     /// The response's head, once.
     pub head: Option<Head>,
     /// Blocks of the body, none of them empty.
     pub blocks: VecDeque<Vec<u8>>,
-    /// Set when no block will follow: the response is whole.
+    /// Set when no block will follow: the response is complete.
     pub ended: bool,
 }
 
-/// What became of a block that a handler gave.
+/// The result of sending a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sent {
-    /// It has left for the client.
+    /// The block was sent to the client.
     Left,
-    /// It is dropped, and so is every other: the response has no body (B5).
+    /// The block was dropped, as will be any further one: the response has no body (B5).
     Dropped,
-    /// No block is taken any more: the client went away, or the response is over.
+    /// The block was rejected: the client disconnected, or the response has ended.
     Refused,
 }
 
@@ -73,7 +73,7 @@ pub enum Sent {
 #[derive(Debug, Default)]
 pub struct Exchange {
     state: Mutex<State>,
-    /// The request is a HEAD: its response has no body.
+    /// Whether the request is a HEAD, so that its response has no body.
     is_head: bool,
     trace: Trace,
 }
@@ -82,21 +82,21 @@ pub struct Exchange {
 struct State {
     body: Body,
     output: Output,
-    /// Blocks that were given and have not left for the client, in bytes.
+    /// The size of the blocks that are not sent to the client yet, in bytes.
     unsent_bytes: usize,
     client_gone: bool,
-    /// The Content-Length that the head declared, and how much was given, in bytes (B3).
+    /// The declared Content-Length, and the number of body bytes that the handler gave so far (B3).
     length: Option<u64>,
     given_bytes: u64,
-    /// The handler has given its last block, or the response has no body and its head was given.
+    /// Whether the handler gave its last block, or the head of a response without a body.
     over: bool,
-    /// The response has no body (B5), and its head was given.
+    /// Whether the response has no body (B5). Set with its head.
     bodiless: bool,
-    /// The handler's body is an iterator of blocks, which is to be closed (B2).
+    /// Whether the handler's body is an iterator of blocks, which has to be closed (B2).
     iterates: bool,
-    /// Blocks have left for the client since somebody last asked.
+    /// Whether blocks were sent to the client since the last check.
     progressed: bool,
-    /// The handler, where it waits.
+    /// Wakes the handler if it waits.
     waker: Option<Waker>,
 }
 
@@ -104,28 +104,28 @@ struct State {
 #[derive(Debug, Default)]
 struct Body {
     bytes: Vec<u8>,
-    /// Where the unread bytes begin: `start <= bytes.len()`.
+    /// The start of the unread bytes: `start <= bytes.len()`.
     start: usize,
     end: Option<Result<(), InputError>>,
-    /// The handler has asked for more than there is.
+    /// Whether the handler waits for more bytes than have arrived.
     awaited: bool,
-    /// The handler has asked for some of it.
+    /// Whether the handler has read from the body at all.
     was_asked_for: bool,
-    /// What the handler has read, in bytes.
+    /// The number of bytes that the handler has read.
     read_bytes: u64,
 }
 
 impl Exchange {
-    /// How much of a request's body is held for a handler that has not read it, in bytes: one
-    /// read of the socket. What exceeds it stays in the kernel, and stops the client (I4).
+    /// The buffer for a request's body that the handler has not read, in bytes: one read of the
+    /// socket. Excess data stays in the kernel, which stops the client (I4).
     pub const BODY_BUFFER_BYTES: usize = 64 * 1024;
 
-    /// An exchange for a request; `has_body` tells whether body bytes will follow.
+    /// Creates an exchange for a request; `has_body` says whether body bytes will follow.
     pub fn new(has_body: bool) -> Self {
         Self::build(has_body, false)
     }
 
-    /// The exchange for a request.
+    /// Creates the exchange for a request.
     pub fn of(head: &RequestHead) -> Self {
         Self::build(head.body() != RequestBody::None, head.method() == "HEAD")
     }
@@ -145,29 +145,31 @@ impl Exchange {
         }
     }
 
-    /// The same, with the handler's steps recorded in `trace`.
+    /// Records the handler's steps in `trace`.
     #[must_use]
     pub fn with_trace(self, trace: Trace) -> Self {
         Self { trace, ..self }
     }
 
-    /// Where the handler's steps are noted.
+    /// Returns the trace of the handler's steps.
     pub fn trace(&self) -> &Trace {
         &self.trace
     }
 
-    // The handler's side.
+    // Methods for the handler's side.
 
-    /// Waits for body bytes and takes at most `size` of them; none at the end of the body.
+    /// Waits for body bytes and returns at most `size` of them; empty at the end of the body.
     ///
     /// # Errors
     ///
-    /// Fails when the rest of the body can't be had. What arrived before is read first.
+    /// Fails if the rest of the body is not available. The bytes that arrived before are returned
+    /// first.
     pub async fn read(&self, size: usize) -> Result<Vec<u8>, InputError> {
         poll_fn(|context| self.poll_read(size, context)).await
     }
 
-    /// Likewise, for those who wait in ways of their own.
+    /// Polls for body bytes as [`read`](Self::read) does, for callers that implement their own
+    /// futures.
     pub fn poll_read(
         &self,
         size: usize,
@@ -181,17 +183,18 @@ impl Exchange {
         result.map_or(Poll::Pending, Poll::Ready)
     }
 
-    /// How much of the body the handler has read, in bytes.
+    /// Returns how much of the body the handler has read, in bytes.
     pub fn read_bytes(&self) -> u64 {
         self.lock().body.read_bytes
     }
 
-    /// Likewise, without waiting: `None` where nothing has arrived yet.
+    /// Returns body bytes as [`read`](Self::read) does, without waiting: `None` if none have
+    /// arrived yet.
     pub fn try_read(&self, size: usize) -> Option<Result<Vec<u8>, InputError>> {
         self.lock().take_body(size)
     }
 
-    /// Waits until `try_read` has an answer.
+    /// Waits until `try_read` has a result.
     pub async fn readable(&self) {
         poll_fn(|context| {
             let mut state = self.lock();
@@ -204,9 +207,9 @@ impl Exchange {
         .await;
     }
 
-    /// Hands over the head. The connection sends it with the block that follows, or the end. A
-    /// response that has no body (B5) is whole with it: what the handler does from here on is
-    /// nothing to the client.
+    /// Passes on the head. The connection sends it together with the next block or the end. A
+    /// response without a body (B5) is complete with its head: the client sees nothing of any
+    /// further output.
     pub fn send_head(&self, head: Head) {
         let mut state = self.lock();
         state.length = head.length;
@@ -218,8 +221,8 @@ impl Exchange {
         state.output.head = Some(head);
     }
 
-    /// Hands over a block and waits until it has left for the client (B1), unless no block is
-    /// taken.
+    /// Passes on a block and waits until it is sent to the client (B1), unless the block is dropped
+    /// or rejected.
     pub async fn send_block(&self, block: Vec<u8>) -> Sent {
         let mut block = Some(block);
         poll_fn(|context| {
@@ -250,13 +253,14 @@ impl Exchange {
         .await
     }
 
-    /// Whether more was given than the Content-Length that was declared: no more is of any use.
+    /// Reports whether the handler gave more bytes than the Content-Length that it declared.
+    /// Further bytes are not sent.
     pub fn is_overfull(&self) -> bool {
         self.lock().is_overfull()
     }
 
-    /// Ends the response, with a last block that nobody waits for. From here on the request's body
-    /// reads as empty, and no block is taken.
+    /// Ends the response, with a last block that is not waited for. Afterwards the request's body
+    /// reads as empty, and blocks are rejected.
     pub fn end(&self, last: Vec<u8>) {
         let mut state = self.lock();
         if !last.is_empty() {
@@ -266,12 +270,12 @@ impl Exchange {
         state.over = true;
     }
 
-    /// Tells that the handler's body is an iterator of blocks, which is to be closed.
+    /// Records that the handler's body is an iterator of blocks, which has to be closed.
     pub fn iterate(&self) {
         self.lock().iterates = true;
     }
 
-    /// Waits until the client has gone.
+    /// Waits until the client has disconnected.
     pub async fn gone(&self) {
         poll_fn(|context| {
             let mut state = self.lock();
@@ -284,17 +288,17 @@ impl Exchange {
         .await;
     }
 
-    // Either side.
+    // Methods for both sides.
 
-    /// Whether the client has gone away.
+    /// Reports whether the client has disconnected.
     pub fn is_client_gone(&self) -> bool {
         self.lock().client_gone
     }
 
-    // The connection's side.
+    // Methods for the connection's side.
 
-    /// How many bytes of body may be pushed: none until half the buffer is free, so that a
-    /// handler which reads byte by byte does not make the host move the rest each time.
+    /// Returns how many bytes of body may be pushed. This is zero until half the buffer is free, so
+    /// that a handler that reads byte by byte does not make the host move the rest each time.
     pub fn body_room(&self) -> usize {
         let body = &self.lock().body;
         let room = Self::BODY_BUFFER_BYTES.saturating_sub(body.bytes.len() - body.start);
@@ -305,19 +309,20 @@ impl Exchange {
         }
     }
 
-    /// Whether the handler waits for body bytes: what answers `Expect: 100-continue` (I3).
+    /// Reports whether the handler waits for body bytes, which triggers the response to `Expect:
+    /// 100-continue` (I3).
     pub fn body_awaited(&self) -> bool {
         self.lock().body.awaited
     }
 
-    /// Whether the handler leaves the body, or what is left of it, unread, as far as one can tell:
-    /// it has given its last block, or has not asked for a byte.
+    /// Reports whether the handler apparently leaves the rest of the body unread: it has given its
+    /// last block, or has not read a byte.
     pub fn leaves_body(&self) -> bool {
         let state = self.lock();
         state.over || !state.body.was_asked_for
     }
 
-    /// Lets `fill` append body bytes, and wakes the handler if it waited for them.
+    /// Lets `fill` append body bytes, and wakes the handler if it waits for them.
     pub fn push_body<R>(&self, fill: impl FnOnce(&mut Vec<u8>) -> R) -> R {
         let mut state = self.lock();
         state.body.compact();
@@ -330,7 +335,7 @@ impl Exchange {
         result
     }
 
-    /// Ends the body, well or not.
+    /// Ends the body, successfully or with an error.
     pub fn end_body(&self, end: Result<(), InputError>) {
         let mut state = self.lock();
         if state.body.end.is_none() {
@@ -340,43 +345,43 @@ impl Exchange {
         }
     }
 
-    /// Takes what the handler has given.
+    /// Takes the handler's output.
     pub fn take_output(&self) -> Output {
         std::mem::take(&mut self.lock().output)
     }
 
-    /// Tells that all blocks taken so far have left for the client.
+    /// Records that all blocks taken so far were sent to the client.
     pub fn sent(&self) {
         let mut state = self.lock();
         if state.unsent_bytes > 0 {
             state.unsent_bytes = state.output.blocks.iter().map(Vec::len).sum();
             if state.unsent_bytes == 0 {
-                // Of blocks beyond the Content-Length nothing has left.
+                // Blocks beyond the Content-Length are not sent.
                 state.progressed = !state.is_overfull();
                 state.wake();
             }
         }
     }
 
-    /// Whether the handler waits for its client: for bytes of the request's body, or for the client
-    /// to take what it was given.
+    /// Reports whether the handler waits for its client: for bytes of the request's body, or until
+    /// its output is sent.
     pub fn waits_for_client(&self) -> bool {
         let state = self.lock();
         let waits_for_body = state.body.awaited && !state.has_body_news();
         !state.client_gone && (waits_for_body || state.unsent_bytes > 0)
     }
 
-    /// Whether blocks have left for the client since this was last asked.
+    /// Reports whether blocks were sent to the client since the last call.
     pub fn take_progress(&self) -> bool {
         std::mem::take(&mut self.lock().progressed)
     }
 
-    /// Whether the handler's body is an iterator of blocks, which is to be closed.
+    /// Reports whether the handler's body is an iterator of blocks, which has to be closed.
     pub fn iterates(&self) -> bool {
         self.lock().iterates
     }
 
-    /// Tells that the client went away: reads fail, and no block is taken any more.
+    /// Records that the client disconnected: reads fail, and blocks are rejected.
     pub fn client_gone(&self) {
         let mut state = self.lock();
         state.client_gone = true;
@@ -387,15 +392,15 @@ impl Exchange {
         state.wake();
     }
 
-    /// A panic while the lock is held can't leave the state half-changed: no step of any method
-    /// depends on the one before it having been finished.
+    /// Locks the state. A poisoned lock is harmless: no step of any method depends on completion of
+    /// the one before it, so a panic cannot leave the state inconsistent.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl State {
-    /// Body bytes, or the end, or nothing yet.
+    /// Returns body bytes or the end of the body, or `None` if nothing has arrived yet.
     fn take_body(&mut self, size: usize) -> Option<Result<Vec<u8>, InputError>> {
         if self.over || size == 0 {
             return Some(Ok(Vec::new()));
@@ -415,8 +420,8 @@ impl State {
         self.length.is_some_and(|length| self.given_bytes > length)
     }
 
-    /// Hands over the first block that goes with a head without a body, for whoever looks at what
-    /// handlers do wrong. The connection drops it.
+    /// Passes on the first block of a response without a body, so that `wasgi check` can report it.
+    /// The connection drops it.
     fn note_dropped(&mut self, block: Option<Vec<u8>>) {
         if self.output.head.is_some() && self.output.blocks.is_empty() {
             let block = block.filter(|block| !block.is_empty());
@@ -444,7 +449,8 @@ impl State {
 }
 
 impl Body {
-    /// Takes at most `size` bytes from the front; all of them without copying where it can.
+    /// Removes at most `size` bytes from the front. Returns the whole buffer without copying if
+    /// possible.
     fn take(&mut self, size: usize) -> Vec<u8> {
         if self.start == 0 && self.bytes.len() <= size {
             self.read_bytes += self.bytes.len() as u64;
@@ -460,7 +466,7 @@ impl Body {
         taken
     }
 
-    /// Gives back the room of what has been read, so that the buffer stays as small as its limit.
+    /// Removes the bytes that have been read, so that the buffer does not exceed its limit.
     fn compact(&mut self) {
         self.bytes.drain(..self.start);
         self.start = 0;

@@ -1,80 +1,80 @@
-//! Why a handler gave no whole answer: the handler's errors, each with the status that a client
-//! gets and one line for the log.
+//! The reasons why a handler gave no complete response, each with the status for the client and one
+//! line for the log.
 
 use std::fmt;
 use std::time::Duration;
 
 use crate::printable;
 
-/// What of an exception's kind is kept, in bytes: the name of a class, with its module.
+/// The maximum size of an exception's kind, in bytes: a class name with its module.
 const KIND_BYTES: usize = 256;
 
-/// What of an exception's message is kept, in bytes. A line of it is read by a person.
+/// The maximum size of an exception's message, in bytes: a line for a person to read.
 const MESSAGE_BYTES: usize = 4 * 1024;
 
-/// What of its traceback is kept, in bytes: a hundred places or so.
+/// The maximum size of a traceback, in bytes: some hundred frames.
 const TRACEBACK_BYTES: usize = 16 * 1024;
 
-/// An error that a handler raised, as it told the host.
+/// An error that a handler raised and reported to the host.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Exception {
-    /// `ValueError`, `panic`.
+    /// The kind: `ValueError`, `panic`.
     pub kind: String,
-    /// What it says.
+    /// The message.
     pub message: String,
-    /// Where it happened, one place per line.
+    /// The traceback, one frame per line.
     pub traceback: String,
 }
 
-/// Why a handler gave no whole answer.
+/// The reason why a handler gave no complete response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Failure {
     /// The application raised an exception.
     Exception(Exception),
-    /// The application panicked, and said so before it trapped.
+    /// The application panicked, and reported it before it trapped.
     Panic(Exception),
-    /// The instance trapped: what the engine says of it, with the guest's call stack.
+    /// The instance trapped: the engine's message, with the guest's call stack.
     Trap(String),
-    /// The instance asked for more memory than its budget, and trapped. Bytes.
+    /// The instance exceeded its memory budget and trapped. The budget in bytes.
     Memory(usize),
-    /// The instance was refused more memory by its budget while it held much of the request's body:
-    /// the body is too long for this handler.
+    /// The instance exceeded its memory budget while it held much of the request's body: the body is
+    /// too long for this handler.
     BodyMemory {
-        /// What it had read of the body, in bytes.
+        /// The part of the body that it had read, in bytes.
         read_bytes: u64,
         /// The budget, in bytes.
         budget_bytes: usize,
-        /// How the handler failed, unless it answered with status 500.
+        /// How the handler failed, unless it responded with status 500.
         failure: Option<Box<Failure>>,
     },
-    /// The request computed for longer than its budget.
+    /// The request exceeded its CPU time budget.
     CpuTime(Duration),
-    /// The request was in work for longer than its budget, the time not counted in which it waited
-    /// for its client.
+    /// The request exceeded its wall time budget, not counting the time spent waiting for the
+    /// client.
     WallTime(Duration),
-    /// The client went away, and the handler was ended where it was.
+    /// The client disconnected, and the handler was aborted.
     ClientGone,
-    /// The handler has as many requests in work as it may.
+    /// The handler has reached its limit of concurrent requests.
     Busy(usize),
-    /// The server has as many instances as it has room for.
+    /// The server has reached its limit of instances.
     NoRoom,
-    /// The server's instances together have as much memory as they may: bytes.
+    /// The server's instances have reached their common memory limit, in bytes.
     NoMemory(usize),
-    /// The instance asked for more memory when the server's instances together had as much as they
-    /// may, and trapped. Bytes.
+    /// The instance needed more memory when the server's instances had reached their common memory
+    /// limit, and trapped. The limit in bytes.
     TotalMemory(usize),
-    /// The instance could not be made for another reason.
+    /// The instance could not be created for another reason.
     Instantiation(String),
-    /// The body came without a call of `start_response` (R6).
+    /// The application returned a body without calling `start_response` (R6).
     NotStarted,
-    /// A command ended with an exit status that is not 0.
+    /// A command ended with a non-zero exit status.
     Exit(i32),
-    /// What came is no response that could be sent: why.
+    /// The output is not a valid response: the reason.
     BadResponse(String),
 }
 
 impl Failure {
-    /// The status of the answer, where no head has been sent yet.
+    /// Returns the status of the response, if no head has been sent yet.
     pub fn status(&self) -> u16 {
         match self {
             Self::BodyMemory { .. } => 413,
@@ -160,7 +160,7 @@ impl fmt::Display for Failure {
     }
 }
 
-/// On the log's line: what it is and says, then each place on an indented line of its own.
+/// The kind and message on the log's line, then each frame on its own indented line.
 impl fmt::Display for Exception {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = printable::front(&self.kind, KIND_BYTES);
@@ -173,7 +173,7 @@ impl fmt::Display for Exception {
 }
 
 impl Exception {
-    /// An exception with as much of each text as is logged.
+    /// Creates an exception, with each text truncated to its maximum size.
     pub fn new(kind: String, message: String, traceback: String) -> Self {
         Self {
             kind: cut(kind, KIND_BYTES),
@@ -195,7 +195,7 @@ impl Exception {
     }
 }
 
-/// The front of a text; what was held for the rest is given back.
+/// Truncates a text and frees the rest of its memory.
 fn cut(text: String, bytes: usize) -> String {
     if text.len() <= bytes {
         return text;
@@ -218,7 +218,7 @@ mod tests {
                 traceback: long(),
             },
         ] {
-            // Each byte that is kept takes six by its escape.
+            // Each byte that is kept takes up to six bytes as an escape.
             let most = 6 * (KIND_BYTES + MESSAGE_BYTES + TRACEBACK_BYTES) + 100;
             let shown = Failure::Exception(exception).to_string();
             assert!(shown.len() < most, "{} bytes", shown.len());

@@ -1,11 +1,12 @@
-//! The meeting point of a connection and a handler: WSGI's rules, apart from HTTP and from
+//! The connection between the server and a handler: WSGI's rules, independent of HTTP and of
 //! WebAssembly.
 //!
 //! - [`Environ`] is the request as a handler sees it (rules E1 to E5).
-//! - [`Response`] is what `start_response` has been told so far (R1 to R3, R6).
-//! - [`Exchange`] carries body bytes between the two sides, with backpressure (I1 to I4, B1, B2).
-//! - [`Trace`] is what a handler did, step by step, where somebody wants to know.
-//! - [`Failure`] is why a handler gave no whole answer, and what its client is told.
+//! - [`Response`] is the state of the response's head, set by `start_response` (R1 to R3, R6).
+//! - [`Exchange`] transfers body bytes between the two sides, with backpressure (I1 to I4, B1, B2).
+//! - [`Trace`] records the steps of a handler, if requested.
+//! - [`Failure`] is the reason why a handler gave no complete response, with the status for its
+//!   client.
 //!
 //! Rules are numbered in `docs/contract.md`.
 

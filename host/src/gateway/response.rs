@@ -1,51 +1,52 @@
-//! What `start_response` has been told so far: the rules of the response's head.
+//! The state of the response's head, as set by `start_response`, and its rules.
 
 use std::fmt;
 
-/// The head of a response, checked: it can be written to the wire as it is.
+/// The checked head of a response, ready to be written to the wire.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Head {
     /// The status code, 200 to 999.
     pub status: u16,
     /// The reason phrase: bytes, as on the wire. May be empty.
     pub reason: Vec<u8>,
-    /// The fields in the handler's order, repeats kept, without `Content-Length`.
+    /// The fields in the handler's order, with repeated ones kept, without `Content-Length`.
     pub fields: Vec<(String, Vec<u8>)>,
     /// The `Content-Length` that the handler declared, in bytes (B3).
     pub length: Option<u64>,
 }
 
-/// Why `start_response` refused a call. Nothing is changed by a refused call.
+/// The reason why a call of `start_response` was rejected. A rejected call changes nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StartError {
-    /// Called before, and no exc_info given (R3).
+    /// It was called before, and this call has no exc_info (R3).
     AlreadyStarted,
-    /// With exc_info, but the head has been sent (R3).
+    /// The call has exc_info, but the head has been sent (R3).
     HeadSent,
-    /// The values may not be sent (R1): which, and why.
+    /// The values are not allowed (R1): which, and why.
     Refused(String),
 }
 
-/// Where a response is between the handler's first word and the wire.
+/// The state of a response's head.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Response {
     /// `start_response` has not been called.
     #[default]
     NotStarted,
-    /// The head is known, and held back until there is a block to go with it (R2).
+    /// The head is set, and held back until a block is sent with it (R2).
     Ready(Head),
-    /// The head is on its way.
+    /// The head has been sent.
     Sent,
 }
 
 impl Response {
-    /// One call of `start_response`. With `exc_info` a head that has not been sent is replaced.
+    /// Performs one call of `start_response`. With `exc_info`, it replaces a head that has not been
+    /// sent.
     ///
-    /// `limit_bytes` is what the status and all fields may measure together.
+    /// `limit_bytes` is the maximum size of the status and all fields together.
     ///
     /// # Errors
     ///
-    /// As [`StartError`] says; the response is then as it was before.
+    /// Fails for the reasons in [`StartError`]; the response is then unchanged.
     pub fn start(
         &mut self,
         status: &[u8],
@@ -63,7 +64,7 @@ impl Response {
         Ok(())
     }
 
-    /// Takes the head to send it, if it is known and has not been sent.
+    /// Takes the head to send it, if it is set and has not been sent.
     pub fn send(&mut self) -> Option<Head> {
         match std::mem::replace(self, Self::Sent) {
             Self::Ready(head) => Some(head),
@@ -76,7 +77,7 @@ impl Response {
 }
 
 impl Head {
-    /// Checks what a handler wants to send (R1).
+    /// Checks the head of a handler's response (R1).
     fn check(
         status: &[u8],
         mut fields: Vec<(String, Vec<u8>)>,

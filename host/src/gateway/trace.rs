@@ -1,77 +1,79 @@
-//! What a handler did during one request, step by step, for those who judge it (`wasgi check`).
+//! Records the steps of a handler during one request, for `wasgi check`.
 //!
-//! A server doesn't record: then a [`Trace`] is nothing, and a step is not even made.
+//! A server does not record: its [`Trace`] is empty, and steps are not even created.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::StartError;
 
-/// Steps that are kept of one request. A handler that keeps the rules takes a few and one for each
-/// block; of one that goes round in circles, the first rounds tell all.
+/// The maximum number of steps recorded for a request. A correct handler takes a few and one for
+/// each block; for one in a loop, the first rounds are enough.
 pub const STEPS_COUNT: usize = 1000;
 
-/// What a handler did.
+/// A step of a handler.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// It called `start_response`.
+    /// The handler called `start_response`.
     Started {
-        /// The status and the fields as it gave them.
+        /// The status, as the handler gave it.
         status: Vec<u8>,
-        /// Empty if they were refused: they may be of any size then.
+        /// The fields, as the handler gave them. Empty if they were rejected, since they can then
+        /// have any size.
         fields: Vec<(String, Vec<u8>)>,
-        /// Whether it gave exc_info.
+        /// Whether the call had exc_info.
         exc_info: bool,
-        /// What it was told.
+        /// The result of the call.
         outcome: Result<(), StartError>,
     },
-    /// It called `write` with a block of so many bytes.
+    /// The handler called `write` with a block.
     Wrote {
-        /// The block's length.
+        /// The block's length, in bytes.
         bytes: usize,
-        /// Whether the block was taken.
+        /// Whether the block was accepted.
         taken: bool,
     },
-    /// It read from the request's body: so many bytes, none at the end.
+    /// The handler read from the request's body.
     Read {
-        /// Their count.
+        /// The number of bytes read; 0 at the end.
         bytes: usize,
     },
-    /// It read from the request's body, and was told that the rest can't be had.
+    /// The handler's read from the request's body failed, because the rest is not available.
     ReadFailed,
-    /// It returned a body that is whole, of so many bytes.
+    /// The handler returned a complete body.
     Returned {
-        /// Their count.
+        /// The body's length, in bytes.
         bytes: usize,
     },
-    /// It returned an iterator, which is asked for its blocks from here on.
+    /// The handler returned an iterator, which is asked for its blocks from here on.
     Iterates,
-    /// The iterator gave a block of so many bytes.
+    /// The iterator gave a block.
     Block {
-        /// Their count.
+        /// The block's length, in bytes.
         bytes: usize,
     },
-    /// The iterator has been told to close, and has; or says why not.
+    /// The iterator was closed, or failed to close with this message.
     Closed(Result<(), String>),
-    /// It wrote more to the log than a request may: the rest is dropped.
+    /// The handler exceeded the log limit of a request; the rest is dropped.
     LogFull,
 }
 
-/// The steps of one request, if they are recorded. Clones are the same trace.
+/// The steps of one request, if they are recorded. Clones share the trace.
 #[derive(Clone, Debug, Default)]
 pub struct Trace(Option<Arc<Mutex<Vec<Step>>>>);
 
 impl Trace {
-    /// A trace that records. The default one does not.
+    /// Creates a trace that records. The default trace does not.
     pub fn recording() -> Self {
         Self(Some(Arc::default()))
     }
 
-    /// Whether steps are kept: who has to copy something for a step asks first.
+    /// Reports whether steps are recorded. A caller that has to copy something for a step checks
+    /// this first.
     pub fn is_recording(&self) -> bool {
         self.0.is_some()
     }
 
-    /// Adds a step, which is only made where it is kept.
+    /// Adds a step. Calls `step` only if steps are recorded.
     pub fn note(&self, step: impl FnOnce() -> Step) {
         if let Some(steps) = &self.0 {
             let mut steps = steps.lock().unwrap_or_else(PoisonError::into_inner);
@@ -81,7 +83,7 @@ impl Trace {
         }
     }
 
-    /// The steps so far; none where they are not recorded.
+    /// Returns the steps so far; empty if they are not recorded.
     pub fn steps(&self) -> Vec<Step> {
         match &self.0 {
             Some(steps) => steps.lock().unwrap_or_else(PoisonError::into_inner).clone(),

@@ -1,11 +1,11 @@
-//! For tests: polls a future by hand, and counts how often it was woken.
+//! Polls futures in tests, and counts how often they are woken.
 
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake};
 
-/// How often a future that waits was woken.
+/// Counts how often a waiting future was woken.
 #[derive(Default)]
 pub(crate) struct Wakes(AtomicUsize);
 
@@ -21,7 +21,7 @@ impl Wakes {
     }
 }
 
-/// Polls a future once; one that is to be polled again comes as a pinned reference.
+/// Polls a future once. To poll a future again, pass it as a pinned reference.
 pub(crate) fn poll<T>(future: impl Future<Output = T>, wakes: &Arc<Wakes>) -> Poll<T> {
     pin!(future).poll(&mut Context::from_waker(&wakes.clone().into()))
 }

@@ -39,7 +39,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// The default log level.
 pub const LEVEL: LevelFilter = LevelFilter::INFO;
 
-/// What the error log holds: messages of this level and of those above it.
+/// The verbosity of the error log: it contains messages of this level and of more severe levels.
 #[derive(
     Clone,
     Copy,

@@ -355,7 +355,7 @@ impl Dropped {
         }
     }
 
-    /// In one line, for people.
+    /// Describes the dropped lines in one line.
     fn tell(&self, source: &Source, limits: &Limits) -> String {
         let who = match source {
             Source::Server => "wasgi".to_owned(),
@@ -389,7 +389,7 @@ impl Dropped {
     }
 }
 
-/// A number with its digits in groups of three: `12,345`.
+/// Formats a number with its digits in groups of three: `12,345`.
 pub(super) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
@@ -402,7 +402,7 @@ pub(super) fn grouped(number: u64) -> String {
     text
 }
 
-/// A size for people: `1.2 MB`.
+/// Formats a size for people: `1.2 MB`.
 fn about(bytes: u64) -> String {
     const UNITS: [(&str, f64); 3] = [("GB", 1e9), ("MB", 1e6), ("kB", 1e3)];
     let size = bytes as f64;

@@ -1,4 +1,4 @@
-//! Tests of the exchange: both sides by hand, without a connection or a guest.
+//! Tests that operate both sides of the exchange directly, without a connection or a guest.
 
 use std::pin::pin;
 use std::sync::Arc;
