@@ -1,4 +1,4 @@
-//! What the pages answer with: a status, fields, and a body that is in memory or in a file.
+//! A page's response: a status, fields, and a body in memory or in a file.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -11,14 +11,15 @@ use super::open_file::OpenFile;
 /// One field of a response's head. Its value has no control characters.
 pub type Field = (Cow<'static, str>, Cow<'static, [u8]>);
 
-/// A response, but for what the HTTP layer adds: `Date`, `Server`, `Content-Length`, `Connection`.
+/// A response without the fields that the HTTP layer adds: `Date`, `Server`, `Content-Length`,
+/// `Connection`.
 #[derive(Debug)]
 pub struct Answer {
     /// The status code.
     pub status: u16,
-    /// In the order in which they are to be sent.
+    /// The fields, in the order in which they are sent.
     pub fields: Vec<Field>,
-    /// To be left out of the answer to a HEAD request, with its length announced all the same.
+    /// The body. Not sent in response to HEAD, but its length is declared.
     pub body: Content,
 }
 
@@ -27,18 +28,18 @@ pub struct Answer {
 pub enum Content {
     /// No bytes.
     Empty,
-    /// All of it. Shared with a cache, possibly.
+    /// The whole body, possibly shared with a cache.
     Bytes(Bytes),
-    /// A part of a file, or all of it.
+    /// A file or a part of it.
     File(FilePart),
-    /// One piece after the other.
+    /// Several pieces, sent one after the other.
     Pieces(Vec<Piece>),
 }
 
 /// A piece of a body.
 #[derive(Debug)]
 pub enum Piece {
-    /// Bytes.
+    /// Bytes in memory.
     Bytes(Bytes),
     /// A part of a file.
     File(FilePart),
@@ -49,15 +50,15 @@ pub enum Piece {
 pub struct FilePart {
     /// The file.
     pub file: Arc<OpenFile>,
-    /// Position of the first byte to send.
+    /// The position of the first byte to send.
     pub start: u64,
-    /// How many bytes to send, from there. A promise that was true when it was made: the file may
-    /// have become shorter since, or have been written over. Then the connection has to be cut.
+    /// The number of bytes to send. It was correct when the response was created, but the file may
+    /// since have become shorter or been overwritten. The connection must then be cut.
     pub length: u64,
 }
 
 impl Content {
-    /// How many bytes it has.
+    /// Returns the length in bytes.
     pub fn length(&self) -> u64 {
         match self {
             Content::Empty => 0,
@@ -77,11 +78,11 @@ impl Piece {
     }
 }
 
-/// What every page allows, as the value of an `Allow` field (RFC 9110 section 10.2.1).
+/// The methods that every page allows, as the value of an `Allow` field (RFC 9110 section 10.2.1).
 pub(super) const METHODS: &str = "GET, HEAD, OPTIONS";
 
 impl Answer {
-    /// Nothing but a status.
+    /// Creates a response with only a status.
     pub(super) fn empty(status: u16) -> Answer {
         Answer {
             status,
@@ -90,7 +91,7 @@ impl Answer {
         }
     }
 
-    /// The built-in page of a status, with what else there is to say in `detail`.
+    /// Creates the built-in page for a status, with additional text in `detail`.
     pub(super) fn built_in(status: u16, reason: &str, detail: &str) -> Answer {
         let page = error_page(status, reason, detail);
         Answer {
@@ -100,7 +101,7 @@ impl Answer {
         .with("Content-Type", b"text/html; charset=utf-8")
     }
 
-    /// With one field more, at the end.
+    /// Appends a field.
     pub(super) fn with(
         mut self,
         name: &'static str,
@@ -110,7 +111,7 @@ impl Answer {
         self
     }
 
-    /// With one field more that the choice of this answer depended on, in `Vary`.
+    /// Adds a request field that selected this response to `Vary`.
     pub(super) fn varying_by(mut self, name: &'static str) -> Answer {
         let vary = self.fields.iter_mut().find(|(known, _)| known == "Vary");
         match vary {

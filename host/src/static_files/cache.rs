@@ -1,13 +1,13 @@
-//! A bounded store of what was read or made once. It never lets anybody wait.
+//! A bounded cache of values that were read or computed. It never blocks.
 //!
-//! Which entries go when it is full is decided by second chance: they stand in line, and one that
-//! was used since its last turn goes to the end of the line instead. So what is asked for again and
-//! again stays, whatever else is asked for once. It knows nothing of validity: who puts something
-//! in under a key decides what the key means, and when it still holds.
+//! Eviction is by second chance: entries form a queue, and an entry that was used since its last
+//! turn moves to the end of the queue instead of being evicted. So entries that are requested
+//! repeatedly stay, regardless of how many others are requested once. The cache does not check
+//! validity: its users choose keys whose entries remain valid, or check the entries themselves.
 //!
-//! All reactors share one. A lookup takes a lock for reading, for the time of a hash lookup; where
-//! another thread is just writing, it finds nothing instead of waiting, and where others are
-//! reading, nothing is put in. Both only cost the work that the cache would have saved.
+//! All reactors share one cache. A lookup holds a read lock for the time of a hash lookup. If
+//! another thread is writing, a lookup finds nothing instead of blocking; if others are reading, an
+//! insertion is skipped. Either costs only the work that the cache would have saved.
 
 use std::borrow::Borrow;
 use std::collections::{HashMap, VecDeque};
@@ -15,18 +15,18 @@ use std::hash::Hash;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{RwLock, TryLockError};
 
-/// What an entry weighs beside its content, in bytes: key, place in the line, table. Rather too
-/// much than too little, since it also limits how many entries there can be.
+/// The overhead of an entry beside its content, in bytes: key, queue entry, table. Rather an
+/// overestimate, since it also limits the number of entries.
 const ENTRY_BYTES: usize = 512;
 
-/// An entry weighs at most one part in this many of the whole: a cache that one entry fills is
-/// none.
+/// The minimum number of entries of the maximum size that must fit: a cache filled by one entry
+/// would be useless.
 const MIN_ENTRIES: usize = 8;
 
-/// Second chances that one insertion gives, so that its time is bounded.
+/// The maximum number of second chances in one insertion, which bounds its time.
 const MAX_CHANCES: usize = 32;
 
-/// A bounded store, from `K` to `V`, both cheap to clone.
+/// A bounded cache from `K` to `V`, both cheap to clone.
 #[derive(Debug)]
 pub(super) struct Cache<K, V> {
     table: RwLock<Table<K, V>>,
@@ -36,9 +36,9 @@ pub(super) struct Cache<K, V> {
 #[derive(Debug)]
 struct Table<K, V> {
     entries: HashMap<K, Entry<V>>,
-    /// Each key of `entries` once; the one in front is the next to go.
+    /// Each key of `entries` once; the first is the next candidate for eviction.
     line: VecDeque<K>,
-    /// What all entries weigh.
+    /// The total size of all entries.
     bytes: usize,
 }
 
@@ -50,7 +50,7 @@ struct Entry<V> {
 }
 
 impl<K: Clone + Eq + Hash, V: Clone> Cache<K, V> {
-    /// An empty one for up to `max_bytes`. With 0 it stays empty.
+    /// Creates an empty cache of up to `max_bytes`. With 0 it stays empty.
     pub(super) fn new(max_bytes: usize) -> Cache<K, V> {
         Cache {
             table: RwLock::new(Table {
@@ -62,7 +62,7 @@ impl<K: Clone + Eq + Hash, V: Clone> Cache<K, V> {
         }
     }
 
-    /// What was put in under this key, if it is still there.
+    /// Returns the value of this key, if it is cached.
     pub(super) fn get<Q>(&self, key: &Q) -> Option<V>
     where
         K: Borrow<Q>,
@@ -74,14 +74,15 @@ impl<K: Clone + Eq + Hash, V: Clone> Cache<K, V> {
             Err(TryLockError::WouldBlock) => return None,
         };
         let entry = table.entries.get(key)?;
-        // Read first: a write would take the line away from the other reactors' caches each time.
+        // Read first: an unconditional write would invalidate the cache line of the other reactors
+        // each time.
         if !entry.used.load(Ordering::Relaxed) {
             entry.used.store(true, Ordering::Relaxed);
         }
         Some(entry.value.clone())
     }
 
-    /// Puts in a value of so many bytes, in place of the one that was there under this key.
+    /// Inserts a value with this size, replacing the previous value of the key.
     pub(super) fn put(&self, key: K, value: V, bytes: usize) {
         let bytes = bytes.saturating_add(ENTRY_BYTES);
         if bytes > self.max_bytes / MIN_ENTRIES {
@@ -105,7 +106,7 @@ impl<K: Clone + Eq + Hash, V: Clone> Cache<K, V> {
         table.shrink(self.max_bytes);
     }
 
-    /// What all entries weigh, and how many there are.
+    /// Returns the total size and the number of the entries.
     #[cfg(test)]
     pub(super) fn size(&self) -> (usize, usize) {
         let table = self.table.read().expect("not poisoned");
@@ -115,7 +116,7 @@ impl<K: Clone + Eq + Hash, V: Clone> Cache<K, V> {
 }
 
 impl<K: Clone + Eq + Hash, V> Table<K, V> {
-    /// Lets entries go until the rest weighs `max_bytes` or less.
+    /// Evicts entries until the rest is at most `max_bytes` in size.
     fn shrink(&mut self, max_bytes: usize) {
         let mut chances = MAX_CHANCES;
         while self.bytes > max_bytes {
@@ -173,7 +174,7 @@ mod tests {
         assert_eq!(cache.get(&500), None);
     }
 
-    /// An insertion ends soon, even if everything has been used since the last.
+    /// The time of an insertion is bounded, even if all entries have been used since the last one.
     #[test]
     fn second_chances_are_counted() {
         let cache = Cache::<u32, u32>::new(1_000 * ENTRY_BYTES);

@@ -1,18 +1,18 @@
-//! Conditional requests: what a request makes of a page's validators.
+//! Conditional requests: evaluates a request's preconditions against a page's validators.
 //!
-//! RFC 9110 section 13.2.2 fixes the order in which the fields count, and [`Conditions::judge`] is
-//! that list: If-Match, else If-Unmodified-Since; If-None-Match, else If-Modified-Since; Range, if
-//! If-Range agrees. A malformed date or range is as good as absent; a malformed list of entity-tags
-//! lists nothing from there on.
+//! RFC 9110 section 13.2.2 defines the order of evaluation, which [`Conditions::judge`] follows:
+//! If-Match, else If-Unmodified-Since; If-None-Match, else If-Modified-Since; Range, if If-Range
+//! matches. A malformed date or range is ignored; a malformed list of entity-tags ends at the
+//! malformed member.
 
 use wasgi_fields::range::{self, Part};
 
 use super::validators::Validators;
 
-/// The fields of a request that ask for an answer on a condition, or for a part of it.
+/// The fields of a request that make it conditional or request a part.
 #[derive(Debug, Default)]
 pub(super) struct Conditions<'a> {
-    /// Lists, which can be spread over several fields. Empty when the request has none.
+    /// Lists, which can be spread over several fields. Empty if the request has none.
     if_match: Vec<&'a [u8]>,
     if_none_match: Vec<&'a [u8]>,
     if_modified_since: Single<'a>,
@@ -21,24 +21,24 @@ pub(super) struct Conditions<'a> {
     range: Single<'a>,
 }
 
-/// A field that may come once only.
+/// A field that may occur only once.
 #[derive(Clone, Copy, Debug, Default)]
 enum Single<'a> {
     #[default]
     Absent,
     Once(&'a [u8]),
-    /// Malformed, then: nobody can say which one is meant.
+    /// Treated as malformed, since the intended value is ambiguous.
     Repeated,
 }
 
-/// What is to be answered.
+/// The kind of response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// 200, all of it.
+    /// 200, the whole page.
     Whole,
     /// 206, with one part.
     Part(Part),
-    /// 206, with several.
+    /// 206, with several parts.
     Parts(Vec<Part>),
     /// 304.
     NotModified,
@@ -49,11 +49,11 @@ pub(super) enum Verdict {
 }
 
 impl<'a> Conditions<'a> {
-    /// Picks them out of a request's fields, in one pass.
+    /// Extracts the conditions from a request's fields in one pass.
     pub(super) fn from_fields(fields: impl Iterator<Item = (&'a str, &'a [u8])>) -> Conditions<'a> {
         let mut found = Conditions::default();
         for (name, value) in fields {
-            // Nearly every field is passed over by its first letter.
+            // The first letter excludes nearly every field.
             if !matches!(name.as_bytes().first(), Some(b'i' | b'I' | b'r' | b'R')) {
                 continue;
             }
@@ -75,15 +75,16 @@ impl<'a> Conditions<'a> {
         found
     }
 
-    /// Whether a part is asked for at all.
+    /// Reports whether the request asks for a part.
     pub(super) fn has_range(&self) -> bool {
         self.range.get().is_some()
     }
 
-    /// Judges a GET, or a HEAD, of a page with these validators and this many bytes. The steps are
-    /// those of RFC 9110 section 13.2.2; its first lines leave out what has no page.
+    /// Evaluates the conditions of a GET or HEAD for a page with these validators and this length.
+    /// The steps are those of RFC 9110 section 13.2.2; its initial requirements, on requests
+    /// without a page, do not apply.
     pub(super) fn judge(&self, page: &Validators, length: u64, is_get: bool) -> Verdict {
-        // 1 and 2.
+        // Steps 1 and 2.
         let holds = if !self.if_match.is_empty() {
             self.if_match
                 .iter()
@@ -97,7 +98,7 @@ impl<'a> Conditions<'a> {
         if !holds {
             return Verdict::PreconditionFailed;
         }
-        // 3 and 4.
+        // Steps 3 and 4.
         let known = if !self.if_none_match.is_empty() {
             self.if_none_match
                 .iter()
@@ -111,7 +112,7 @@ impl<'a> Conditions<'a> {
         if known {
             return Verdict::NotModified;
         }
-        // 5. A range means something to a GET only (section 14.2).
+        // Step 5. A range is only defined for GET (section 14.2).
         let may_be_part = match self.if_range {
             Single::Absent => true,
             Single::Once(if_range) => page.agrees_with(if_range),
@@ -145,17 +146,18 @@ impl<'a> Single<'a> {
     }
 }
 
-/// How entity-tags are compared (RFC 9110 section 8.8.3.2). Ours are always strong.
+/// How entity-tags are compared (RFC 9110 section 8.8.3.2). The server's own tags are always
+/// strong.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Comparison {
     /// A weak tag matches nothing.
     Strong,
-    /// `W/` does not count.
+    /// The prefix `W/` is ignored.
     Weak,
 }
 
-/// Whether `etag` is in a list of entity-tags, or the list is `*`, which any page matches. What
-/// follows a malformed member is not looked at.
+/// Reports whether `etag` is in a list of entity-tags, or whether the list is `*`, which any page
+/// matches. Ignores the rest of the list after a malformed member.
 fn is_listed(etag: &[u8], list: &[u8], comparison: Comparison) -> bool {
     let mut rest = list.trim_ascii();
     if rest == b"*" {
@@ -179,7 +181,7 @@ fn is_listed(etag: &[u8], list: &[u8], comparison: Comparison) -> bool {
         rest = behind.trim_ascii_start();
         let behind = rest.strip_prefix(b",");
         if behind.is_none() && !rest.is_empty() {
-            // A member that goes on behind its quotes is malformed itself.
+            // A member with further characters after its quotes is malformed.
             return false;
         }
         if tag == etag && (comparison == Comparison::Weak || !is_weak) {
@@ -192,7 +194,7 @@ fn is_listed(etag: &[u8], list: &[u8], comparison: Comparison) -> bool {
     }
 }
 
-/// The length of the quoted tag that `bytes` starts with, quotes included.
+/// Returns the length of the quoted tag that `bytes` starts with, quotes included.
 fn quoted_length(bytes: &[u8]) -> Option<usize> {
     let inside = bytes.strip_prefix(b"\"")?;
     Some(inside.iter().position(|&byte| byte == b'"')? + 2)
@@ -259,7 +261,7 @@ mod tests {
                 ],
                 Whole,
             ),
-            // If-None-Match takes the place of If-Modified-Since.
+            // If-None-Match overrides If-Modified-Since.
             (
                 &[("If-None-Match", "\"x\""), ("If-Modified-Since", LATER)],
                 Whole,
@@ -279,7 +281,7 @@ mod tests {
             (&[("If-Unmodified-Since", LATER)], Whole),
             (&[("If-Unmodified-Since", EARLIER)], PreconditionFailed),
             (&[("If-Unmodified-Since", "nonsense")], Whole),
-            // If-Match takes the place of If-Unmodified-Since.
+            // If-Match overrides If-Unmodified-Since.
             (
                 &[("If-Match", ETAG), ("If-Unmodified-Since", EARLIER)],
                 Whole,
@@ -288,7 +290,7 @@ mod tests {
                 &[("If-Match", "\"x\""), ("If-Unmodified-Since", LATER)],
                 PreconditionFailed,
             ),
-            // The first pair comes first.
+            // If-Match and If-Unmodified-Since are evaluated first.
             (
                 &[("If-None-Match", ETAG), ("If-Match", "\"x\"")],
                 PreconditionFailed,

@@ -1,8 +1,8 @@
-//! The media type of a page, from the ending of its name.
+//! The media type of a page, from its file name extension.
 //!
-//! What is text is said to be UTF-8, since that is what editors write; a page in another encoding
-//! can say so itself only where no charset is sent, which is a trade we take. XML is left alone: it
-//! has a declaration for that.
+//! Text types are declared as UTF-8, the encoding that editors write. The cost is that a page in
+//! another encoding cannot declare it in its content, since the charset of the field takes
+//! precedence. XML gets no charset, since it has its own declaration.
 
 use std::borrow::Cow;
 
@@ -11,16 +11,17 @@ use crate::content::Coding;
 /// The value of a `Content-Type` field.
 pub(super) type ContentType = Cow<'static, [u8]>;
 
-/// For names without a known ending: bytes, which a browser offers to save.
+/// The type for names without a known extension: bytes, which a browser offers to save.
 const UNKNOWN: &[u8] = b"application/octet-stream";
 
-/// The type of a file of this name, and the coding that its bytes are in.
+/// Returns the type of a file with this name, and the coding of its bytes.
 ///
-/// `app.js.gz` is a script in gzip. That is said of what a page loads, which would be of no use
-/// without; an archive, a log or a table is a file to be had as it is: `data.csv.gz` has the type
-/// of gzip and no coding, or a browser would unpack it and keep the name.
+/// `app.js.gz` is a script with the coding gzip. This applies to types that a page loads, which
+/// would not work otherwise. An archive, a log or a table is a download and served unchanged:
+/// `data.csv.gz` has the type of gzip and no coding, since a browser would decompress it and keep
+/// the name.
 pub(super) fn of_file(name: &[u8]) -> (ContentType, Option<Coding>) {
-    // The SVG specification: a file of this name is in gzip.
+    // The SVG specification defines files with this extension as gzip.
     if strip_ending(name, b".svgz").is_some() {
         return (of_name(name), Some(Coding::Gzip));
     }
@@ -35,13 +36,13 @@ pub(super) fn of_file(name: &[u8]) -> (ContentType, Option<Coding>) {
     (of_name(name), None)
 }
 
-/// A name without this ending, whose letters may be large.
+/// Removes an extension from a name, regardless of case.
 fn strip_ending<'a>(name: &'a [u8], ending: &[u8]) -> Option<&'a [u8]> {
     let (before, end) = name.split_at_checked(name.len().checked_sub(ending.len())?)?;
     end.eq_ignore_ascii_case(ending).then_some(before)
 }
 
-/// Whether a browser loads what is of this type for a page, or as one.
+/// Reports whether browsers load this type as a page or as part of one.
 fn is_loaded_by_pages(content_type: &[u8]) -> bool {
     let essence = content_type.split(|&byte| byte == b';').next();
     matches!(
@@ -58,7 +59,7 @@ fn is_loaded_by_pages(content_type: &[u8]) -> bool {
     )
 }
 
-/// The type of a page of this name.
+/// Returns the type of a page with this name.
 pub(super) fn of_name(name: &[u8]) -> ContentType {
     let file = name.rsplit(|&byte| byte == b'/').next().unwrap_or(name);
     let dot = file.iter().rposition(|&byte| byte == b'.');
@@ -69,7 +70,7 @@ pub(super) fn of_name(name: &[u8]) -> ContentType {
     guessed.map_or(Cow::Borrowed(UNKNOWN), with_charset)
 }
 
-/// The type as it is sent. Those that sites are made of cost no allocation.
+/// Adds the charset to a type. The common types do not allocate.
 fn with_charset(media_type: &'static str) -> ContentType {
     Cow::Borrowed(match media_type {
         "text/html" => b"text/html; charset=utf-8",

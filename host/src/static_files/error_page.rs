@@ -1,6 +1,6 @@
-//! The built-in page for a status: what a site without a page of its own for it shows.
+//! The built-in page for a status, used if the site has no page for it.
 
-/// What goes before the status. One style for light and dark, nothing loaded from anywhere.
+/// The text before the status. One style for light and dark mode, and no external resources.
 const BEFORE: &str = r#"<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
@@ -22,8 +22,8 @@ small { display: block; margin-top: 2rem; color: #565d70 }
 </style>
 "#;
 
-/// A page for a status: the number, its reason, and `detail`, which may be empty and may have
-/// several lines. Both texts are escaped, so they can be anything.
+/// Creates a page for a status: the number, its reason, and `detail`, which may be empty or have
+/// several lines. Both texts are escaped, so they may contain any characters.
 pub fn error_page(status: u16, reason: &str, detail: &str) -> Vec<u8> {
     let reason = escape(reason);
     let mut page = String::from(BEFORE);
@@ -38,7 +38,7 @@ pub fn error_page(status: u16, reason: &str, detail: &str) -> Vec<u8> {
     page.into_bytes()
 }
 
-/// `text` as HTML text, or as the value of a quoted attribute.
+/// Escapes `text` for use as HTML text or as the value of a quoted attribute.
 pub(super) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {

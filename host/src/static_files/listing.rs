@@ -1,4 +1,4 @@
-//! What is in a folder, as a page or as JSON.
+//! The contents of a folder, as a page or as JSON.
 
 use std::io;
 use std::time::{Duration, UNIX_EPOCH};
@@ -13,11 +13,11 @@ use super::resolve::Folder;
 use super::root::Root;
 use super::security::is_public;
 
-/// Entries that are shown. Each costs a call to the kernel, so these take a few milliseconds; more
-/// is nothing that people read.
+/// The maximum number of entries in a listing. Each costs a system call, so this many take a few
+/// milliseconds; people do not read longer lists.
 const MAX_ENTRIES: usize = 2_000;
 
-/// What goes before the title.
+/// The text before the title.
 const BEFORE: &str = r#"<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
@@ -32,7 +32,7 @@ td + td { text-align: right; white-space: nowrap; font-variant-numeric: tabular-
 </style>
 "#;
 
-/// A folder's content: folders first, then files, each sorted by the bytes of their names.
+/// A folder's contents: folders first, then files, each sorted by the bytes of their names.
 #[derive(Debug)]
 pub(super) struct Listing {
     entries: Vec<Entry>,
@@ -41,7 +41,7 @@ pub(super) struct Listing {
 
 #[derive(Debug, PartialEq, Eq)]
 struct Entry {
-    /// As the file system has it.
+    /// The name in the file system.
     name: Vec<u8>,
     kind: Kind,
     modified: String,
@@ -50,14 +50,14 @@ struct Entry {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Folder,
-    /// Of so many bytes.
+    /// The size in bytes.
     File(u64),
 }
 
-/// An entry in JSON, with the names that nginx gave them.
+/// An entry in JSON, with the field names of nginx.
 #[derive(Serialize)]
 struct JsonEntry<'a> {
-    /// What is no UTF-8 in it is replaced.
+    /// Bytes that are not UTF-8 are replaced.
     name: std::borrow::Cow<'a, str>,
     r#type: &'static str,
     /// An HTTP date.
@@ -67,8 +67,8 @@ struct JsonEntry<'a> {
 }
 
 impl Listing {
-    /// Reads a folder. What isn't served, isn't shown: hidden names and backups, what is neither
-    /// file nor folder, links that lead out.
+    /// Reads a folder. Omits entries that are not served: hidden names and backups, entries that
+    /// are neither files nor folders, and links that lead outside.
     pub(super) fn read(folder: &Folder, root: &Root) -> io::Result<Listing> {
         let mut entries = Vec::new();
         let mut is_cut = false;
@@ -92,7 +92,7 @@ impl Listing {
                 Ok((_, stat)) => Ok(stat),
                 Err(why) => Err(why),
             };
-            // It may have gone meanwhile.
+            // Skip an entry that was removed in the meantime.
             entries.extend(stat.ok().and_then(|stat| Entry::new(name, &stat)));
         }
         entries.sort_by(|one, other| {
@@ -102,7 +102,7 @@ impl Listing {
         Ok(Listing { entries, is_cut })
     }
 
-    /// As a page. `path` is the folder's, decoded.
+    /// Formats the listing as a page. `path` is the folder's decoded path.
     pub(super) fn html(&self, path: &[u8]) -> Vec<u8> {
         let title = escape(&String::from_utf8_lossy(path));
         let mut page = format!("{BEFORE}<title>{title}</title>\n<h1>{title}</h1>\n<table>\n");
@@ -114,8 +114,8 @@ impl Listing {
                 Kind::Folder => ("/", String::new()),
                 Kind::File(bytes) => ("", bytes.to_string()),
             };
-            // With `./` in front, no name can pass for a scheme (`javascript:`). What may be in a
-            // path need not be fit for an attribute: `&copy` is a sign.
+            // The prefix `./` prevents a name from being parsed as a scheme (`javascript:`). A
+            // valid path can still need escaping in an attribute: `&copy` is an entity.
             let path = percent_encode(&entry.name, NOT_IN_A_SEGMENT).to_string();
             page.push_str(&format!(
                 "<tr><td><a href=\"./{}{slash}\">{}{slash}</a><td>{size}<td>{}\n",
@@ -132,23 +132,23 @@ impl Listing {
         page.into_bytes()
     }
 
-    /// As JSON: an array with an object for each entry.
+    /// Formats the listing as JSON: an array with an object for each entry.
     pub(super) fn json(&self) -> Vec<u8> {
         let entries: Vec<_> = self.entries.iter().map(JsonEntry::from).collect();
-        // Nothing in there can fail to be written.
+        // These types always serialize.
         serde_json::to_vec_pretty(&entries).unwrap_or_default()
     }
 }
 
 impl Entry {
-    /// None for what is neither file nor folder.
+    /// Creates an entry. None if it is neither a file nor a folder.
     fn new(name: &[u8], stat: &Stat) -> Option<Entry> {
         let kind = match FileType::from_raw_mode(stat.st_mode) {
             FileType::Directory => Kind::Folder,
             FileType::RegularFile => Kind::File(u64::try_from(stat.st_size).unwrap_or(0)),
             _ => return None,
         };
-        /// The last second that an HTTP date can express.
+        /// The last second that an HTTP date can represent.
         const LAST_S: u64 = 253_402_300_799;
         let modified_s = u64::try_from(stat.st_mtime).unwrap_or(0).min(LAST_S);
         Some(Entry {

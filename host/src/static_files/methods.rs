@@ -1,7 +1,7 @@
-//! Which methods there are.
+//! The registered HTTP methods.
 
-/// The methods in IANA's registry (HTTP Method Registry, RFC 9110 section 16.1), in order. Another
-/// one is unrecognized, which is 501 rather than 405 (section 9.1).
+/// The methods in IANA's registry (HTTP Method Registry, RFC 9110 section 16.1), sorted. Any other
+/// method is unrecognized, and gets status 501 rather than 405 (section 9.1).
 const REGISTERED: [&str; 40] = [
     "ACL",
     "BASELINE-CONTROL",
@@ -45,7 +45,7 @@ const REGISTERED: [&str; 40] = [
     "VERSION-CONTROL",
 ];
 
-/// Whether anybody may know the method.
+/// Reports whether the method is registered.
 pub(super) fn is_known(method: &str) -> bool {
     REGISTERED.binary_search(&method).is_ok()
 }

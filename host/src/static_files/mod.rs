@@ -1,29 +1,30 @@
-//! The pages: files below one folder, as answers to GET and HEAD.
+//! Serves pages: the files below one folder, in response to GET and HEAD.
 //!
-//! A request for a page goes through these steps, and the first that has an answer ends it:
+//! A request for a page goes through these steps, until one of them produces a response:
 //!
-//! 1. `security`: is each name on the path one that may be seen? If not, there is no such page.
-//! 2. `resolve` finds the file: in the `cache`, if it is short, was asked for before, and the
-//!    kernel says that it has not changed since; or else the kernel opens it, through `root`, if it
-//!    is inside the folder. A regular file is a page; a folder is its `index.html`, and redirects
-//!    to its path with a `/` behind; by option, `/about` is `about.html`, and a folder without an
-//!    index has a `listing`. Nothing else is a page.
-//! 3. Methods other than GET and HEAD: OPTIONS says which there are, the others are refused.
-//! 4. `represent`: of the codings that the client takes (`content`), is there a file beside the
-//!    page that was compressed beforehand? Or should the page be compressed now?
-//! 5. `conditional`: has the client got it already? Does it want parts only (`range`, `multipart`)?
-//! 6. A short page is read at once and kept, a long one handed over as an open file.
-//! 7. `rules`: fields for every answer, and for this page.
+//! 1. `security` checks that each name on the path may be served. If not, there is no such page.
+//! 2. `resolve` finds the file: in the `cache`, if it is short, was requested before, and has not
+//!    changed since according to the kernel; otherwise the kernel opens it, through `root`, if it
+//!    is inside the folder. A regular file is a page. A folder is its `index.html`, and redirects
+//!    to its path with a trailing `/`. Options serve `about.html` at `/about`, and a `listing` for
+//!    a folder without an index. Nothing else is a page.
+//! 3. Methods other than GET and HEAD: OPTIONS returns the allowed methods, and the others are
+//!    rejected.
+//! 4. `represent` selects the encoding among those that the client accepts (`content`): a
+//!    precompressed file next to the page, or compression now.
+//! 5. `conditional` checks whether the client already has the page, and whether it requests only
+//!    parts (`range`, `multipart`).
+//! 6. A short page is read at once and cached, a long one is passed on as an open file.
+//! 7. `rules` adds the fields for all responses and for this page.
 //!
-//! A page that is kept costs one call to the kernel, `fstatat`; any other of the usual size four:
-//! `openat2`, `fstat`, `pread`, `close`. To each comes one for every coding in step 4 that the
-//! client likes and that has no file. They can wait for a disk, as everywhere; they never wait for
-//! a peer.
+//! A cached page costs one system call, `fstatat`; any other of the usual size costs four:
+//! `openat2`, `fstat`, `pread` and `close`. Step 4 adds one for each coding that the client prefers
+//! and that has no file. These calls can block on a disk, as in any server; they never block on a
+//! peer.
 //!
-//! It is not here that bytes meet a socket, that a handler goes before a page, or that a change of
-//! a file is noticed: each request looks at its file anew, so there is nothing to refresh but the
-//! folder itself ([`Pages::reopen`]). `docs/static-files.md` says the same for those who have a
-//! site.
+//! Writing bytes to a socket and precedence between handlers and pages are handled elsewhere. File
+//! changes need no notification: each request checks its file, so only the folder itself has to be
+//! refreshed ([`Pages::reopen`]). `docs/static-files.md` describes this behaviour for site owners.
 
 mod answer;
 mod cache;
@@ -79,23 +80,23 @@ pub use self::options::{Options, Rule, Security};
 pub(crate) use self::security::is_hidden;
 pub use self::settings::{Unusable, check};
 
-/// How often a page is opened anew because it became shorter while it was read. Whoever writes a
-/// file that often does it all the time.
+/// How often a page is reopened because it became shorter while it was read. A file that changes
+/// more often is written to constantly.
 const READ_ATTEMPTS: usize = 3;
 
-/// When to try again after a shortage, in seconds, for `Retry-After`. Descriptors and memory come
-/// back as soon as a few requests have ended.
+/// The value of `Retry-After` for a shortage, in seconds. Descriptors and memory are available
+/// again as soon as a few requests have ended.
 const RETRY_AFTER_S: &str = "1";
 
-/// A folder of pages. Shared by all reactor threads.
+/// A folder of pages, shared by all reactor threads.
 #[derive(Debug)]
 pub struct Pages {
     root: Root,
-    /// The lock is held to clone or replace the `Arc`, never for longer.
+    /// The lock is only held to clone or replace the `Arc`.
     settings: RwLock<Arc<Settings>>,
 }
 
-/// What is looked at of a request.
+/// The parts of a request that matter for pages.
 #[derive(Clone, Copy, Debug)]
 struct Request<'a, F> {
     method: &'a str,
@@ -108,7 +109,7 @@ impl Pages {
     ///
     /// # Errors
     ///
-    /// There is something else than a folder, it may not be entered, or an option can't be used.
+    /// Fails if `root` is not a folder or not accessible, or if an option is invalid.
     pub fn open(root: &Path, options: Options) -> anyhow::Result<Pages> {
         let settings = Settings::new(options)?;
         let opened = Root::open(root);
@@ -119,11 +120,11 @@ impl Pages {
         })
     }
 
-    /// Serves by other options from now on. A request that has begun ends by the old ones.
+    /// Applies new options. Requests in progress finish with the old ones.
     ///
     /// # Errors
     ///
-    /// One of them can't be used. Then the old ones stay.
+    /// Fails if an option is invalid. The old options then remain.
     pub fn set_options(&self, options: Options) -> anyhow::Result<()> {
         let settings = Arc::new(Settings::new(options)?);
         let mut current = self
@@ -131,26 +132,26 @@ impl Pages {
             .write()
             .unwrap_or_else(PoisonError::into_inner);
         let old = std::mem::replace(&mut *current, settings);
-        // Its caches are large, and nobody shall wait while they are freed.
+        // The old settings have large caches, so free them after releasing the lock.
         drop(current);
         drop(old);
         Ok(())
     }
 
-    /// To be called when the folder may have been replaced by another of the same name. Cheap when
-    /// it has not.
+    /// Reopens the folder if it was replaced by another of the same name. Cheap if it was not.
     pub fn reopen(&self) {
         self.root.reopen();
     }
 
-    /// The answer to a request for the page at `path`, or none if there is no such page. Whatever
-    /// the method: for a page that is there, one that it doesn't have is answered with 405, and one
-    /// that nobody knows with 501.
+    /// Returns the response for the page at `path`, or none if there is no such page. This applies
+    /// to all methods: for a page that exists, a method that it does not support gets status 405,
+    /// and an unknown method 501.
     pub fn answer(&self, head: &RequestHead, path: &RequestPath) -> Option<Answer> {
         self.view().respond(&Request::of(head), path)
     }
 
-    /// The answer to a request that nothing else answers: status 404, or the fallback page.
+    /// Returns the response to a request that nothing else serves: status 404, or the fallback
+    /// page.
     pub fn not_found(&self, head: &RequestHead) -> Answer {
         let view = self.view();
         if let Some(page) = view.fall_back(&Request::of(head), head.path()) {
@@ -160,8 +161,8 @@ impl Pages {
         view.error(404, "Not Found", &detail)
     }
 
-    /// An answer with an error status. The site's own page for it, `404.html` or `40x.html`, or
-    /// else the built-in one, which shows `detail`.
+    /// Returns a response with an error status: the site's own page for it, `404.html` or
+    /// `40x.html`, or else the built-in one, which shows `detail`.
     pub fn error(&self, status: u16, reason: &str, detail: &str) -> Answer {
         self.view().error(status, reason, detail)
     }
@@ -187,14 +188,14 @@ impl<'a> Request<'a, ()> {
     }
 }
 
-/// The pages as one request sees them.
+/// A request's view of the pages, with the settings at its start.
 struct View<'a> {
     root: &'a Root,
     settings: Arc<Settings>,
 }
 
 impl View<'_> {
-    /// Steps 1 to 7.
+    /// Performs steps 1 to 7.
     fn respond<'a, F>(&self, request: &Request<'a, F>, path: &RequestPath) -> Option<Answer>
     where
         F: Iterator<Item = (&'a str, &'a [u8])> + Clone,
@@ -232,9 +233,9 @@ impl View<'_> {
         Some(self.page_error(PageError::Busy))
     }
 
-    /// Steps 4 to 7: a page that is there, to a GET or a HEAD.
+    /// Performs steps 4 to 7 for an existing page and a GET or HEAD.
     ///
-    /// Fails with `UnexpectedEof` if the file has become shorter or was written since it was
+    /// Fails with `UnexpectedEof` if the file has become shorter or was written to since it was
     /// opened.
     fn deliver<'a, F>(&self, page: Page, request: &Request<'a, F>) -> io::Result<Answer>
     where
@@ -261,7 +262,7 @@ impl View<'_> {
                 let short = if is_get {
                     chooser.read_short(&form.page)?
                 } else {
-                    // Only its length is needed for a HEAD, so nothing is read.
+                    // HEAD needs only the length, so nothing is read.
                     None
                 };
                 let body = match short {
@@ -285,14 +286,14 @@ impl View<'_> {
         Ok(finish(answer, form, &rules))
     }
 
-    /// The page that answers where there is none, to a browser that wants a document.
+    /// Returns the fallback page for a missing page, if a browser requests a document.
     fn fall_back<'a, F>(&self, request: &Request<'a, F>, raw_path: &[u8]) -> Option<Answer>
     where
         F: Iterator<Item = (&'a str, &'a [u8])> + Clone,
     {
         let name = self.settings.fallback.as_deref()?;
         let path = RequestPath::parse(raw_path).ok()?;
-        // What is hidden is not there, not even as a part of the application.
+        // A hidden name is not served, not even by the fallback page.
         security::file_name(&path)?;
         let wants_document = matches!(request.method, "GET" | "HEAD")
             && content::accept::names_type(request.fields.clone(), "text/html");
@@ -309,7 +310,7 @@ impl View<'_> {
         }
     }
 
-    /// What is in a folder.
+    /// Returns the listing of a folder.
     fn list<'a, F>(
         &self,
         folder: &Folder,
@@ -361,13 +362,14 @@ impl View<'_> {
         self.settings.rules.finish(answer)
     }
 
-    /// The answer for a page that may be there but can't be had.
+    /// Returns the response for a page that may exist but cannot be served.
     fn page_error(&self, error: PageError) -> Answer {
         match error {
             PageError::Forbidden => {
                 self.error(403, "Forbidden", "The server may not read this page.")
             }
-            // The site's own page would need the descriptor that there is none of.
+            // Use the built-in page: the site's own page would need a file descriptor, and none are
+            // left.
             PageError::Busy => {
                 let answer = Answer::built_in(503, "Service Unavailable", "Try again in a moment.")
                     .with("Retry-After", RETRY_AFTER_S.as_bytes());
@@ -398,7 +400,7 @@ impl View<'_> {
         )
     }
 
-    /// The redirect to a folder's own path.
+    /// Redirects to a folder's path with a trailing slash.
     fn moved_into(&self, path: &RequestPath, query: &[u8]) -> Answer {
         let location = location::of_folder(path, query);
         let detail = format!("This is a folder, and its page is at {location}");
@@ -424,10 +426,11 @@ impl View<'_> {
     }
 }
 
-/// Several parts of a page, in one answer.
+/// Returns several parts of a page in one response.
 fn several(form: &Representation, parts: &[Part]) -> io::Result<Answer> {
     let total: u64 = parts.iter().map(|part| part.length).sum();
-    // Together, not each: what is read is kept in memory until the client has taken it.
+    // The limit applies to the total: bytes that are read stay in memory until the client has
+    // received them.
     let inline_max_bytes = if total <= INLINE_MAX_BYTES { total } else { 0 };
     let pieces = parts.iter().map(|part| {
         let piece = form.page.source.piece(*part, inline_max_bytes)?;
@@ -442,7 +445,7 @@ fn several(form: &Representation, parts: &[Part]) -> io::Result<Answer> {
     .with("Content-Type", joined.content_type))
 }
 
-/// Adds what is said of a page with 200, 206 and 304 alike.
+/// Adds the fields that responses with status 200, 206 and 304 have in common.
 fn finish(mut answer: Answer, form: Representation, rules: &PageRules<'_>) -> Answer {
     if answer.status != 304 {
         if let Some(coding) = form.coding {
@@ -462,7 +465,7 @@ fn finish(mut answer: Answer, form: Representation, rules: &PageRules<'_>) -> An
     rules.finish(answer)
 }
 
-/// All of a page of `length` bytes.
+/// Returns a part that covers all of a page of `length` bytes.
 fn all(length: u64) -> Part {
     Part { start: 0, length }
 }

@@ -1,4 +1,4 @@
-//! Several parts of a page in one answer: `multipart/byteranges` (RFC 9110 section 14.6).
+//! Several parts of a page in one response: `multipart/byteranges` (RFC 9110 section 14.6).
 
 use std::hash::{BuildHasher, RandomState};
 
@@ -7,13 +7,13 @@ use wasgi_fields::range::Part;
 
 use super::answer::{Content, Piece};
 
-/// The `Content-Type` of an answer, and its body.
+/// The `Content-Type` and the body of a response.
 pub(super) struct Multipart {
     pub(super) content_type: Vec<u8>,
     pub(super) body: Content,
 }
 
-/// Joins the parts, each with the bytes that belong to it, of a page of `whole` bytes.
+/// Joins parts, each with its bytes, of a page of `whole` bytes.
 pub(super) fn join(parts: Vec<(Part, Piece)>, content_type: &[u8], whole: u64) -> Multipart {
     let boundary = boundary();
     let mut pieces = Vec::with_capacity(2 * parts.len() + 1);
@@ -34,8 +34,8 @@ pub(super) fn join(parts: Vec<(Part, Piece)>, content_type: &[u8], whole: u64) -
     }
 }
 
-/// What stands between the parts. Nobody can have put it into a page: its 32 digits come from keys
-/// that this process drew at random, another pair for each call.
+/// Returns the delimiter between the parts. A page cannot contain it by design: its 32 digits come
+/// from random keys of this process, with new keys for each call.
 fn boundary() -> String {
     let random = || RandomState::new().hash_one(());
     format!("{:016x}{:016x}", random(), random())

@@ -1,20 +1,20 @@
-//! A page's file while it is read: open, and known by what it was like when it was found.
+//! An open file of a page, with the state in which it was found.
 
 use std::fs::File;
 
 use rustix::fs::Stat;
 
-/// A regular file, open for reading. Where it stands doesn't matter, and it is not moved.
+/// A regular file, open for reading. Its file position is not used or changed.
 #[derive(Debug)]
 pub struct OpenFile {
     file: File,
-    /// Its length in bytes, and when its content was changed last, in seconds and nanoseconds since
-    /// 1970. Another file that is put in its place by `rename` changes neither.
+    /// The length in bytes and the time of the last change to the content, in seconds and
+    /// nanoseconds since 1970. Replacing the file by `rename` changes neither.
     was: (i64, (i64, i64)),
 }
 
 impl OpenFile {
-    /// A file in the state that `stat` says.
+    /// Creates an open file in the state described by `stat`.
     pub(crate) fn new(file: File, stat: &Stat) -> Self {
         Self {
             file,
@@ -22,14 +22,14 @@ impl OpenFile {
         }
     }
 
-    /// The file itself.
+    /// Returns the file itself.
     pub fn file(&self) -> &File {
         &self.file
     }
 
-    /// Whether what was read up to now is of one version: nothing has been written over it. Where
-    /// the file has only become longer it is taken for one that is appended to, as logs are, and
-    /// what it had before is still there.
+    /// Reports whether all data read so far is of one version, so that the file was not
+    /// overwritten. A file that has only become longer is assumed to be appended to, as logs are,
+    /// so that its previous content is intact.
     pub fn is_one_version(&self) -> bool {
         let Ok(stat) = rustix::fs::fstat(&self.file) else {
             return false;
@@ -52,7 +52,7 @@ mod tests {
 
     use super::*;
 
-    /// Longer than the steps in which the kernel tells the time of a change.
+    /// Longer than the resolution of the kernel's change times.
     const A_TICK: Duration = Duration::from_millis(20);
 
     #[test]

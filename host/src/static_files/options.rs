@@ -1,4 +1,4 @@
-//! What can be chosen about the pages: the section `[pages]` of the configuration.
+//! The options for pages: the section `[pages]` of the configuration.
 
 use std::collections::BTreeMap;
 
@@ -10,42 +10,41 @@ use crate::{content, units};
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Options {
-    /// What the cache of short pages may hold, in bytes; 0 for no cache. A page in it still costs a
-    /// look at the file's state for each request, so that an edit is seen at once. 32 MiB: all
+    /// The maximum size of the cache of short pages, in bytes; 0 disables it. The state of a cached
+    /// page's file is checked for each request, so that an edit takes effect at once. 32 MiB: all
     /// short pages of nearly every site.
     #[serde(rename = "cache", with = "units::size")]
     pub cache_bytes: usize,
-    /// Whether `page.html.br`, `.zst` or `.gz` is sent in place of `page.html` to who takes it.
+    /// Whether `page.html.br`, `.zst` or `.gz` is sent instead of `page.html` to clients that
+    /// accept it.
     pub precompressed: bool,
-    /// Whether a folder without an index page is answered with a list of what is in it.
+    /// Whether a folder without an index page is served as a listing of its contents.
     pub listing: bool,
-    /// Whether `/about` is answered with `about.html`.
+    /// Whether `/about` serves `about.html`.
     pub clean_urls: bool,
-    /// The page, such as `index.html`, that answers in place of "404 Not Found" where a browser
-    /// asks for a document: for applications that find their way in the browser.
+    /// The page, such as `index.html`, that is served instead of "404 Not Found" when a browser
+    /// requests a document: for applications with routing in the browser.
     pub fallback: Option<String>,
-    /// The value of `Cache-Control` for pages; empty for none. `no-cache`: a copy may be kept, but
-    /// is good only after asking, which costs a 304. So an edit is seen at once.
+    /// The value of `Cache-Control` for pages; empty for none. `no-cache` allows a client to store
+    /// a copy, but it must revalidate it, which costs a 304. So an edit takes effect at once.
     pub cache_control: String,
-    /// What is different for some pages. Where several match, a later one wins.
+    /// Rules for some of the pages. If several match, the last one takes precedence.
     pub rules: Vec<Rule>,
-    /// The fields that tell browsers what not to do with any answer from here. A section of its
-    /// own.
+    /// The security fields of all responses. They have their own section.
     #[serde(skip)]
     pub security: Security,
-    /// Whether text is compressed for who takes it, where there is no file beside it that was
-    /// compressed beforehand. A section of its own.
+    /// The compression of text for clients that accept it, if there is no precompressed file. It
+    /// has its own section.
     #[serde(skip)]
     pub compress: content::Options,
 }
 
-/// Security fields: the section `[security]` of the configuration. Those that are empty are not
-/// sent.
+/// Security fields: the section `[security]` of the configuration. Empty ones are not sent.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Security {
-    /// Whether to send `X-Content-Type-Options: nosniff`: no browser shall guess another type than
-    /// it is told, and run as a script what somebody uploaded as a picture.
+    /// Whether to send `X-Content-Type-Options: nosniff`, so that no browser guesses a different
+    /// type, and runs an upload that is declared as an image as a script.
     pub nosniff: bool,
     /// `X-Frame-Options`, such as `DENY`.
     pub frame_options: String,
@@ -57,8 +56,8 @@ pub struct Security {
     pub permissions_policy: String,
     /// `Cross-Origin-Opener-Policy`, such as `same-origin`.
     pub cross_origin_opener_policy: String,
-    /// `Strict-Transport-Security`, such as `max-age=31536000`. Only if every visitor comes by
-    /// HTTPS, now and for as long as that says.
+    /// `Strict-Transport-Security`, such as `max-age=31536000`. Only for sites that all visitors
+    /// reach by HTTPS, now and for the whole declared time.
     pub strict_transport_security: String,
 }
 
@@ -66,15 +65,14 @@ pub struct Security {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Rule {
-    /// Which files: a path below the folder of pages, with a `/` in front. `*` is any number of
-    /// characters in one name, `**` any number across folders, `?` is one character.
+    /// The pattern for files: a path below the folder of pages, with a leading `/`. `*` matches any
+    /// number of characters in one name, `**` any number across folders, and `?` one character.
     pub path: String,
-    /// The media type, in place of the one that the file's ending stands for.
+    /// The media type, instead of the one for the file's extension.
     pub content_type: Option<String>,
     /// Replaces `cache-control`.
     pub cache_control: Option<String>,
-    /// More fields, each in place of one of the same name that would be sent otherwise; with an
-    /// empty value, none of that name is sent.
+    /// Further fields. Each replaces any field of the same name; an empty value removes it.
     pub fields: BTreeMap<String, String>,
 }
 

@@ -1,4 +1,4 @@
-//! A page: a regular file, open or in memory, and what the file system says about it.
+//! A page: a regular file, open or in memory, with its metadata.
 
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -14,50 +14,51 @@ use super::content_type::ContentType;
 use super::open_file::OpenFile;
 use crate::content::Coding;
 
-/// The longest body that is read into memory at once, in bytes. About what a fresh TCP connection's
-/// send buffer takes in one write; with more, a slow client would keep the copy waiting in memory.
+/// The maximum length of a body that is read into memory at once, in bytes. About the size of a new
+/// TCP connection's send buffer; the rest of a larger body would stay in memory while a slow client
+/// reads.
 pub(super) const INLINE_MAX_BYTES: u64 = 64 * 1024;
 
-/// How long a file must have been left alone for its state to stand for its content. Two changes
-/// closer to each other than the clock of its file system ticks look like one: 2 s on FAT, the
-/// slowest; some milliseconds on others.
+/// How long a file must be unchanged before its metadata identifies its content. Two changes within
+/// one tick of the file system's clock are indistinguishable: 2 s on FAT, the coarsest; some
+/// milliseconds on others.
 const SETTLED: Duration = Duration::from_secs(2);
 
 /// A page.
 #[derive(Clone, Debug)]
 pub(super) struct Page {
-    /// Of the file, relative to the root.
+    /// The file's name relative to the root.
     pub(super) name: Arc<[u8]>,
     pub(super) source: Source,
     pub(super) revision: Revision,
     pub(super) content_type: ContentType,
-    /// The coding that the file itself is in, as its name says: `app.js.gz`.
+    /// The coding of the file itself, according to its name: `app.js.gz`.
     pub(super) coding: Option<Coding>,
 }
 
-/// Where a page's bytes come from.
+/// The source of a page's bytes.
 #[derive(Clone, Debug)]
 pub(super) enum Source {
     /// A regular file, open for reading.
     File(Arc<OpenFile>),
-    /// All of them, here.
+    /// The whole content in memory.
     Memory(Bytes),
 }
 
-/// What changes when a file does.
+/// Metadata that changes whenever the file does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Revision {
-    /// Which file system the number of the file is from.
+    /// The file system that `inode` belongs to.
     pub(super) device: u64,
-    /// A file put in place of another has a number of its own.
+    /// The inode number. A file that replaces another has a different one.
     pub(super) inode: u64,
-    /// In bytes.
+    /// The length in bytes.
     pub(super) length: u64,
-    /// Nanoseconds since 1970 of the last change to the content, the name or the rights. Unlike the
-    /// time of modification it cannot be set back by `cp -p`, `rsync -t` or `touch`.
+    /// The time of the last change to the content, the name or the permissions, in nanoseconds
+    /// since 1970. Unlike the modification time, `cp -p`, `rsync -t` or `touch` cannot set it.
     pub(super) changed_ns: u64,
-    /// Seconds since 1970 of the last modification, which people know and may set, and the
-    /// nanoseconds behind them.
+    /// The time of the last modification, which users can set, in seconds since 1970 and additional
+    /// nanoseconds.
     pub(super) modified_s: i64,
     pub(super) modified_ns: u32,
 }
@@ -76,16 +77,17 @@ impl Revision {
         }
     }
 
-    /// Whether the file has been left alone for so long that a further change will show. Only then
-    /// may something be kept under this revision.
+    /// Reports whether the file has been unchanged for long enough that a further change will be
+    /// detectable. Only then may its content be cached under this revision.
     pub(super) fn is_settled(&self, now: SystemTime) -> bool {
         let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
         Duration::from_nanos(self.changed_ns).saturating_add(SETTLED) < now
     }
 
-    /// Whether what was made of the file `page` is from before its last modification.
+    /// Reports whether a file that was derived from `page` predates the last modification of
+    /// `page`.
     pub(super) fn is_older_than(&self, page: &Revision) -> bool {
-        // Some tools copy the time without what is below a second.
+        // Some tools copy the time without the fraction of a second.
         let ns = if self.modified_ns == 0 {
             0
         } else {
@@ -96,10 +98,10 @@ impl Revision {
 }
 
 impl Source {
-    /// All of a page of `length` bytes.
+    /// Reads a part of a page.
     ///
-    /// Fails with `UnexpectedEof` if the file has become shorter than that, or was written since it
-    /// was opened.
+    /// Fails with `UnexpectedEof` if the file has become shorter, or was written to since it was
+    /// opened.
     pub(super) fn read(&self, part: Part) -> io::Result<Bytes> {
         let too_short = || io::Error::from(io::ErrorKind::UnexpectedEof);
         let length = usize::try_from(part.length).map_err(|_| too_short())?;
@@ -123,10 +125,10 @@ impl Source {
         }
     }
 
-    /// A part of the page: its bytes, if there are not more than `inline_max_bytes`, or else the
-    /// place in the file where they are.
+    /// Returns a part of the page: its bytes, if there are at most `inline_max_bytes`, or else its
+    /// location in the file.
     ///
-    /// Fails with `UnexpectedEof` if the file has become shorter or was written.
+    /// Fails with `UnexpectedEof` if the file has become shorter or was written to.
     pub(super) fn piece(&self, part: Part, inline_max_bytes: u64) -> io::Result<Piece> {
         match self {
             Source::File(file) if part.length > inline_max_bytes => Ok(Piece::File(FilePart {

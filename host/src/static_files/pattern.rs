@@ -1,9 +1,9 @@
-//! Which paths a rule is for: patterns with `*`, `**` and `?`.
+//! Patterns with `*`, `**` and `?` that select the paths of a rule.
 
 use anyhow::ensure;
 
-/// Tokens of one pattern. As many as a word of the machine's largest has bits, but for the one that
-/// says that all were seen.
+/// The maximum number of tokens in a pattern: the number of bits in the largest integer type, minus
+/// one bit for the position after the last token.
 const MAX_TOKENS: usize = 127;
 
 /// A pattern for whole paths.
@@ -18,18 +18,19 @@ enum GlobToken {
     Byte(u8),
     /// `?`: any byte but `/`.
     One,
-    /// `*`: any number of bytes without a `/`.
+    /// `*`: any number of bytes other than `/`.
     InName,
     /// `**`: any number of bytes.
     Anywhere,
 }
 
 impl Pattern {
-    /// Reads a pattern.
+    /// Parses a pattern.
     ///
     /// # Errors
     ///
-    /// It does not start with `/`, so that it would match nothing, or it is too long.
+    /// Fails if the pattern does not start with `/` or `**`, so that it would match nothing, or if
+    /// it is too long.
     pub(super) fn parse(text: &str) -> anyhow::Result<Pattern> {
         ensure!(
             text.starts_with('/') || text.starts_with("**"),
@@ -57,10 +58,10 @@ impl Pattern {
         Ok(Pattern { tokens })
     }
 
-    /// Whether all of `path` matches.
+    /// Reports whether the pattern matches all of `path`.
     ///
-    /// All ways to match are followed at once, one bit for each place in the pattern, so the time
-    /// is proportional to the path's length whatever the stars.
+    /// Follows all possible matches at once, with one bit for each position in the pattern, so the
+    /// time is proportional to the path's length regardless of the number of stars.
     pub(super) fn matches(&self, path: &[u8]) -> bool {
         let mut places = self.skip_stars(1);
         for &byte in path {
@@ -85,7 +86,7 @@ impl Pattern {
         places & (1 << self.tokens.len()) != 0
     }
 
-    /// The same places, and those behind a star, which can stand for nothing.
+    /// Adds the positions after a star to `places`, since a star can match nothing.
     fn skip_stars(&self, mut places: u128) -> u128 {
         for (place, token) in self.tokens.iter().enumerate() {
             if places & (1 << place) != 0
@@ -150,7 +151,7 @@ mod tests {
         assert!(Pattern::parse("a").is_err() && Pattern::parse("").is_err());
     }
 
-    /// What makes a matcher that goes back and forth take for ever.
+    /// A pattern that takes exponential time in a backtracking matcher.
     #[test]
     fn many_stars_take_no_time() {
         let pattern = Pattern::parse(&format!("/{}b", "**a*".repeat(30))).expect("fits");

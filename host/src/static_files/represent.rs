@@ -1,10 +1,10 @@
-//! Which form of a page a client gets: as it is, or compressed.
+//! Selects the form of a page for a client: unchanged or compressed.
 //!
-//! A file beside the page with `.br`, `.zst` or `.gz` behind its name is the page in that coding,
-//! made beforehand; it is a file like any other, with ranges and validators of its own. It is not
-//! used when it is older than the page: somebody forgot to make it anew. Where there is none, a
-//! page of a size that doesn't keep a reactor busy is compressed here, and the result kept under
-//! the state of the file that it was made of.
+//! A file next to the page with `.br`, `.zst` or `.gz` appended to its name is the page in that
+//! coding, compressed beforehand. It is a file like any other, with ranges and its own validators.
+//! It is not used if it is older than the page, and therefore stale. Without such a file, a page
+//! that is small enough not to block a reactor is compressed here, and the result is cached under
+//! the state of its file.
 
 use std::io;
 use std::time::SystemTime;
@@ -21,42 +21,42 @@ use super::rules::PageRules;
 use super::validators::Validators;
 use crate::content::{Coding, Encodings, is_compressible};
 
-/// The longest page that is compressed here, in bytes: with the slowest coding, a few milliseconds,
-/// in which a reactor does nothing else. A longer one goes out as it is, unless it has been
+/// The maximum length of a page that is compressed here, in bytes: with the slowest coding, this
+/// blocks the reactor for a few milliseconds. A longer page is sent uncompressed, unless it was
 /// compressed beforehand.
 const COMPRESS_MAX_BYTES: u64 = 256 * 1024;
 
 /// Pages compressed here, by the state of the file and the coding.
 pub(super) type Compressed = Cache<(Revision, Coding), Attempt>;
 
-/// What came of compressing a page.
+/// The result of compressing a page.
 #[derive(Clone, Debug)]
 pub(super) enum Attempt {
     Smaller(Bytes),
-    /// It is better sent as it is, to who takes that.
+    /// Not smaller. Only used for a client that does not accept the uncompressed page.
     Useless(Bytes),
     Failed,
 }
 
-/// A page in the form that is sent.
+/// A page in the form in which it is sent.
 #[derive(Debug)]
 pub(super) struct Representation {
-    /// The file of this form, or the bytes that were made of it.
+    /// The file of this form, or the bytes derived from it.
     pub(super) page: Page,
-    /// In bytes.
+    /// The length in bytes.
     pub(super) length: u64,
-    /// Of the page itself, whatever the form.
+    /// The type of the page itself, regardless of the form.
     pub(super) content_type: ContentType,
     pub(super) coding: Option<Coding>,
     pub(super) validators: Validators,
-    /// Whether parts of it can be had. Not of what was compressed here: another version of this
-    /// program may compress it otherwise.
+    /// Whether ranges are supported. Not for pages compressed here: another version of this program
+    /// may compress them differently.
     pub(super) has_ranges: bool,
-    /// Whether another client might get another form.
+    /// Whether another client may get another form.
     pub(super) varies: bool,
 }
 
-/// Chooses the form of a page.
+/// Selects the form of a page.
 #[derive(Clone, Copy)]
 pub(super) struct Chooser<'a> {
     pub(super) finder: Finder<'a>,
@@ -65,9 +65,10 @@ pub(super) struct Chooser<'a> {
 }
 
 impl Chooser<'_> {
-    /// The form of `page` for a client that takes these codings, and wants a part or not.
+    /// Returns the form of `page` for a client that accepts these codings. `wants_part` says
+    /// whether it requests a range.
     ///
-    /// Fails if the page can't be read: with `UnexpectedEof` if its file has become shorter.
+    /// Fails if the page cannot be read, with `UnexpectedEof` if its file has become shorter.
     pub(super) fn choose(
         &self,
         page: Page,
@@ -79,8 +80,8 @@ impl Chooser<'_> {
             Some(content_type) => content_type.to_vec().into(),
             None => page.content_type.clone(),
         };
-        // It is the only form that there is, whatever the client takes. A rule that says what sort
-        // of archive it is wants it as it is.
+        // The file has only this form, regardless of the accepted codings. A rule that declares it
+        // as an archive makes it a download, without a coding.
         let is_coded = rules.content_type().is_none() || is_compressible(&content_type);
         if let Some(coding) = page.coding
             && is_coded
@@ -97,8 +98,8 @@ impl Chooser<'_> {
             {
                 return Ok(self.represent(beside, content_type, Some(coding), varies));
             }
-            // What is compressed here has no parts, and who refuses the page as it is must not get
-            // parts of it: then all of it is sent.
+            // A page compressed here has no ranges, and a client that does not accept the
+            // uncompressed page must not get ranges of it: it then gets the whole page.
             let whole_will_do = !wants_part || encodings.refuses_plain();
             let may_be_made = options.compress.pages && whole_will_do && !rules.no_transform();
             if may_be_made && let Some((bytes, coding)) = self.made(&page, &encodings)? {
@@ -134,7 +135,8 @@ impl Chooser<'_> {
         }
     }
 
-    /// All of a page that is short, and kept for the next request; or else none.
+    /// Reads all of a short page and caches it for the next request. None if the page is long or
+    /// already in memory.
     pub(super) fn read_short(&self, page: &Page) -> io::Result<Option<Bytes>> {
         let whole = Part {
             start: 0,
@@ -150,7 +152,7 @@ impl Chooser<'_> {
         Ok(Some(bytes))
     }
 
-    /// The file beside the page that was made of it beforehand, in the coding that suits best.
+    /// Returns the precompressed file next to the page, in the most suitable coding.
     fn beside(&self, page: &Page, encodings: &Encodings) -> Option<(Page, Coding)> {
         encodings.ranked(Coding::BY_SIZE).find_map(|coding| {
             let name = [&page.name, coding.ending().as_bytes()].concat();
@@ -159,7 +161,8 @@ impl Chooser<'_> {
         })
     }
 
-    /// The page compressed here, if that makes it smaller, or the page as it is won't do.
+    /// Returns the page compressed here, if that makes it smaller or if the client does not accept
+    /// the uncompressed page.
     fn made(&self, page: &Page, encodings: &Encodings) -> io::Result<Option<(Bytes, Coding)>> {
         let length = page.revision.length;
         let refuses_plain = encodings.refuses_plain();

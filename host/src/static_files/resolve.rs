@@ -1,4 +1,4 @@
-//! From a path to an open file: what is there, and what to make of a file system that refuses.
+//! Resolves a path to an open file, and translates errors of the file system.
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
@@ -18,49 +18,49 @@ use super::root::Root;
 use super::security;
 use crate::router::RequestPath;
 
-/// What a path leads to.
+/// The result of resolving a path.
 #[derive(Debug)]
 pub(super) enum Found {
     /// A regular file.
     Page(Page),
-    /// A folder that has something to show, asked for without the `/` at the end.
+    /// A folder that can be served, requested without the trailing `/`.
     Folder,
     /// A folder without an index page, to be listed.
     Listing(Folder),
 }
 
-/// A folder, open.
+/// An open folder.
 #[derive(Debug)]
 pub(super) struct Folder {
-    /// Relative to the root, without a `/` at either end; empty for the root itself.
+    /// The name relative to the root, without a `/` at either end; empty for the root itself.
     pub(super) name: Vec<u8>,
     pub(super) folder: OwnedFd,
 }
 
-/// Short pages in memory, by the names of their files. Each is good as long as its file is in the
-/// state that it was read in.
+/// Cached short pages, by the names of their files. Each is valid as long as its file is in the
+/// state in which it was read.
 pub(super) type Kept = Cache<Arc<[u8]>, Page>;
 
-/// Why a page that may be there can't be served. It has been logged.
+/// The reason why a page that may exist cannot be served. The reason has been logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PageError {
-    /// The file's rights keep the server out: 403.
+    /// The file's permissions exclude the server: 403.
     Forbidden,
-    /// Too many open files, or too little memory: 503, it may pass.
+    /// Too many open files, or too little memory: 503, since this is temporary.
     Busy,
-    /// Anything else that a file system can say: 500.
+    /// Any other error of the file system: 500.
     Broken,
 }
 
-/// What is behind one name.
+/// The kind of file with a name.
 enum Entry {
     File(Page),
     Folder,
-    /// A FIFO, a socket, a device.
+    /// A FIFO, a socket or a device.
     Other,
 }
 
-/// Looks for pages.
+/// Finds pages.
 #[derive(Clone, Copy)]
 pub(super) struct Finder<'a> {
     pub(super) root: &'a Root,
@@ -71,8 +71,8 @@ pub(super) struct Finder<'a> {
 impl Finder<'_> {
     /// Finds the page of `path`, or none.
     ///
-    /// The file of that very name comes first, then a folder's index, then with clean URLs the file
-    /// with `.html` behind, and last a folder to be listed.
+    /// The order of precedence is: the file of exactly that name, a folder's index, the file with
+    /// `.html` appended (with clean URLs), and a folder to be listed.
     pub(super) fn find(&self, path: &RequestPath) -> Result<Option<Found>, PageError> {
         let Some(name) = security::file_name(path) else {
             return Ok(None);
@@ -101,7 +101,7 @@ impl Finder<'_> {
         Ok((is_folder && self.options.listing).then_some(Found::Folder))
     }
 
-    /// The page in the file of that very name, or none, whatever the reason.
+    /// Returns the page in the file of exactly that name. None for any failure.
     pub(super) fn find_named(&self, name: &[u8]) -> Option<Page> {
         match self.look(name) {
             Ok(Some(Entry::File(page))) => Some(page),
@@ -109,7 +109,7 @@ impl Finder<'_> {
         }
     }
 
-    /// Keeps a page's bytes for the next request.
+    /// Caches a page's bytes for the next request.
     pub(super) fn keep(&self, page: &Page, bytes: &Bytes) {
         let kept = Page {
             source: Source::Memory(bytes.clone()),
@@ -118,8 +118,8 @@ impl Finder<'_> {
         self.kept.put(Arc::clone(&page.name), kept, bytes.len());
     }
 
-    /// Looks at what is at `name`: one call to the kernel for a page that is kept and has not
-    /// changed, else two to open it.
+    /// Examines the file called `name`: one system call for a cached page that has not changed,
+    /// otherwise two to open it.
     fn look(&self, name: &[u8]) -> Result<Option<Entry>, PageError> {
         if let Some(kept) = self.kept.get(name)
             && let Ok(stat) = self.root.stat(name)
@@ -161,12 +161,11 @@ impl Finder<'_> {
     }
 }
 
-/// What an error of the file system means to the client, and a line in the log where somebody has
-/// to do something about it.
+/// Translates an error of the file system to a response, and logs it if the operator has to act.
 fn refused<T>(name: &[u8], why: Errno) -> Result<Option<T>, PageError> {
     let page = name.escape_ascii();
     match why {
-        // No such name; a socket or a device without a driver says ENXIO or ENODEV.
+        // No such name; a socket, or a device without a driver, reports ENXIO or ENODEV.
         Errno::NOENT | Errno::NOTDIR | Errno::NAMETOOLONG | Errno::NXIO | Errno::NODEV => Ok(None),
         Errno::XDEV | Errno::LOOP => {
             warn!(

@@ -1,17 +1,17 @@
-//! The root folder, held open, and the one way to open what is in it.
+//! The root folder, held open, and the only way to open files in it.
 //!
-//! The kernel keeps us inside: `openat2` with `RESOLVE_BENEATH` resolves a name from the root's
-//! descriptor and fails as soon as a step would leave it, whatever is renamed meanwhile. Nothing
-//! is checked first and opened after, so there is no moment in between.
+//! The kernel confines access to the root: `openat2` with `RESOLVE_BENEATH` resolves a name from
+//! the root's descriptor and fails as soon as a step would leave it, regardless of concurrent
+//! renames. No check precedes the open, so there is no race between the two.
 //!
-//! Symbolic links to what is inside the root are followed; one that leads out is refused (`EXDEV`).
-//! The kernel refuses an absolute one, too, so that is looked up without the fence, and what it
-//! leads to opened within it, by its own path. Where the kernel or a sandbox around us has no
-//! `openat2`, a walk with `openat` and `O_NOFOLLOW` takes its place: it is as safe, but refuses
-//! every link (`ELOOP`, or `ENOTDIR` for one on the way).
+//! Symbolic links to targets inside the root are followed; a link that leads outside is rejected
+//! (`EXDEV`). The kernel also rejects absolute links, so these are resolved without confinement,
+//! and their target is opened by its own path with confinement. If the kernel or a sandbox has no
+//! `openat2`, a walk with `openat` and `O_NOFOLLOW` replaces it: it is as safe, but rejects every
+//! link (`ELOOP`, or `ENOTDIR` for a link to a folder on the way).
 //!
-//! Nothing here can wait for a peer: `O_NONBLOCK` opens a FIFO at once, and the caller turns away
-//! all but regular files.
+//! Nothing here can block on a peer: `O_NONBLOCK` opens a FIFO at once, and the caller rejects all
+//! but regular files.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -21,44 +21,45 @@ use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::{Errno, retry_on_intr};
 use tracing::{info, warn};
 
-/// How everything is opened: to read, never waiting, never inherited, never a terminal of ours.
+/// The flags for opening files: for reading, non-blocking, not inherited, and never as the
+/// controlling terminal.
 const READ: OFlags = OFlags::RDONLY
     .union(OFlags::NONBLOCK)
     .union(OFlags::CLOEXEC)
     .union(OFlags::NOCTTY);
 
-/// How a folder is held that is only there to open things in it.
+/// The flags for a folder that is only used to open files in it.
 const FOLDER: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
-/// What `openat2` is asked to refuse. Magic links (`/proc/self/fd/…`) are no way out either.
+/// The accesses that `openat2` must reject. Magic links (`/proc/self/fd/…`) are excluded as well.
 const CONTAINED: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_MAGICLINKS);
 
-/// How often an open is tried. The kernel gives up with `EAGAIN` when a rename, anywhere, came in
-/// between while it resolved a `..` of a link; openat2(2) says to try again. Four in a row is no
-/// accident.
+/// How often an open is attempted. The kernel fails with `EAGAIN` if a rename, anywhere, occurred
+/// while it resolved a `..` of a link; openat2(2) recommends trying again. Four failures in a row
+/// are unlikely to be a coincidence.
 const OPEN_ATTEMPTS: usize = 4;
 
-/// The folder that pages are in.
+/// The folder of pages.
 #[derive(Debug)]
 pub(super) struct Root {
     path: PathBuf,
     containment: Containment,
-    /// None while there is no folder at `path`. The lock is only written by [`Root::reopen`].
+    /// None while there is no folder at `path`. Only [`Root::reopen`] takes the write lock.
     folder: RwLock<Option<OwnedFd>>,
 }
 
-/// Who keeps a name inside the root.
+/// The mechanism that confines names to the root.
 #[derive(Clone, Copy, Debug)]
 enum Containment {
     /// The kernel, in one call.
     Kernel,
-    /// We, name by name.
+    /// This module, which opens one name at a time.
     Walk,
 }
 
 impl Root {
-    /// Opens the folder at `path`, which may be a symbolic link itself. It need not be there yet:
-    /// then nothing is found until [`Root::reopen`] finds it.
+    /// Opens the folder at `path`, which may itself be a symbolic link. It may be missing: then
+    /// nothing is found until [`Root::reopen`] finds it.
     pub(super) fn open(path: &Path) -> Result<Root, Errno> {
         let folder = match open_folder(path) {
             Ok(folder) => Some(folder),
@@ -82,30 +83,30 @@ impl Root {
         })
     }
 
-    /// Opens `name` for reading. It is relative to the root, has no dot segment and does not end
-    /// with `/`, as `security::file_name` makes it; any other is refused or not found.
+    /// Opens `name` for reading. The name is relative to the root, has no dot segment and does not
+    /// end with `/`, as `security::file_name` returns it; any other is rejected or not found.
     ///
-    /// What comes back can be a folder or a FIFO.
+    /// The result can be a folder or a FIFO.
     pub(super) fn open_file(&self, name: &[u8]) -> Result<OwnedFd, Errno> {
         self.open_as(name, READ)
     }
 
-    /// Opens the folder `name`, which is empty for the root itself, to list what is in it.
+    /// Opens the folder `name`, which is empty for the root itself, for listing its contents.
     pub(super) fn open_folder(&self, name: &[u8]) -> Result<OwnedFd, Errno> {
         let list = READ.union(OFlags::DIRECTORY);
         self.open_as(if name.is_empty() { b"." } else { name }, list)
     }
 
-    /// The state of what `name` leads to now, in one call to the kernel. It may lead out of the
-    /// root: this is only good to tell whether a file that was opened before is still the one.
+    /// Returns the state of the file that `name` leads to now, in one system call. The file may be
+    /// outside the root, so this may only be used to compare it with a file that was opened before.
     pub(super) fn stat(&self, name: &[u8]) -> Result<Stat, Errno> {
         let folder = self.folder.read().unwrap_or_else(PoisonError::into_inner);
         let folder = folder.as_ref().ok_or(Errno::NOENT)?;
         retry_on_intr(|| rustix::fs::statat(folder, name, AtFlags::empty()))
     }
 
-    /// Looks whether another folder is at the path now, and serves from that one if so. Without any
-    /// folder there, nothing is served until the next call finds one.
+    /// Checks whether another folder is at the path now, and if so serves from that one. If there
+    /// is no folder, nothing is served until the next call finds one.
     pub(super) fn reopen(&self) {
         let now = open_folder(&self.path);
         let mut folder = self.folder.write().unwrap_or_else(PoisonError::into_inner);
@@ -140,26 +141,26 @@ fn open_folder(path: &Path) -> Result<OwnedFd, Errno> {
     retry_on_intr(|| rustix::fs::open(path, FOLDER, Mode::empty()))
 }
 
-/// Opens `name`, which leads out of `folder` on its way, if what it leads to is inside: there is an
-/// absolute link, or one that goes up and comes back.
+/// Opens `name`, whose resolution leaves `folder`, if its target is inside: it contains an absolute
+/// link, or one that goes up and comes back.
 fn open_by_detour(folder: BorrowedFd<'_>, name: &[u8], how: OFlags) -> Result<OwnedFd, Errno> {
-    // Only to be looked at: nothing is opened that might notice.
+    // `O_PATH` only locates the file, without effects on devices or FIFOs.
     let look = OFlags::PATH.union(OFlags::CLOEXEC);
     let resolve = ResolveFlags::NO_MAGICLINKS;
     let target = retry_on_intr(|| rustix::fs::openat2(folder, name, look, Mode::empty(), resolve))?;
     let (root, target) = (real_path(folder)?, real_path(target.as_fd())?);
     match target.strip_prefix(&*root) {
-        // Whatever has happened meanwhile, it is looked for inside.
+        // The target is opened with confinement, so changes since the lookup do no harm.
         Some([b'/', inside @ ..]) => open_contained(folder, inside, how),
         Some([]) => open_contained(folder, b".", how),
         _ => Err(Errno::XDEV),
     }
 }
 
-/// Where an open file is, from the root of the file system.
+/// Returns the path of an open file from the root of the file system.
 fn real_path(file: BorrowedFd<'_>) -> Result<Vec<u8>, Errno> {
     let link = format!("/proc/self/fd/{}", file.as_raw_fd());
-    // Without `/proc`, nobody can tell that it is inside.
+    // Without `/proc`, the location cannot be determined.
     let path = rustix::fs::readlink(link, Vec::new()).map_err(|_| Errno::XDEV)?;
     Ok(path.into_bytes())
 }
@@ -176,8 +177,8 @@ fn open_contained(folder: BorrowedFd<'_>, name: &[u8], how: OFlags) -> Result<Ow
     retry_on_intr(open)
 }
 
-/// Opens `name` inside `folder` without following any link: each folder on the way is opened by
-/// itself, so that none can be swapped for a link behind us.
+/// Opens `name` inside `folder` without following any link: each folder on the way is opened
+/// separately, so that none can be replaced by a link in the meantime.
 fn open_by_walking(folder: BorrowedFd<'_>, name: &[u8], how: OFlags) -> Result<OwnedFd, Errno> {
     let open = |at: BorrowedFd<'_>, name: &[u8], how: OFlags| {
         retry_on_intr(|| rustix::fs::openat(at, name, how | OFlags::NOFOLLOW, Mode::empty()))
@@ -190,7 +191,7 @@ fn open_by_walking(folder: BorrowedFd<'_>, name: &[u8], how: OFlags) -> Result<O
     while let Some(name) = names.next() {
         let here = at.as_ref().map_or(folder, AsFd::as_fd);
         let is_last = names.peek().is_none();
-        // The root itself is `.`; anywhere else, a dot segment has no business here.
+        // `.` stands for the root itself; any other dot segment is rejected.
         if name == b".." || (name == b"." && !(is_last && at.is_none())) {
             return Err(Errno::XDEV);
         }
@@ -202,7 +203,7 @@ fn open_by_walking(folder: BorrowedFd<'_>, name: &[u8], how: OFlags) -> Result<O
     Err(Errno::NOENT)
 }
 
-/// Whether two descriptors are of the same folder.
+/// Reports whether two descriptors refer to the same folder.
 fn is_same(one: &OwnedFd, other: &OwnedFd) -> bool {
     match (rustix::fs::fstat(one), rustix::fs::fstat(other)) {
         (Ok(one), Ok(other)) => (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino),
@@ -218,7 +219,7 @@ mod tests {
 
     use super::*;
 
-    /// A root with pages, links in, out and around, a FIFO, and a secret beside it.
+    /// Creates a root with pages, links inside, outside and back, a FIFO, and a secret next to it.
     fn site() -> tempfile::TempDir {
         let dir = tempfile::tempdir().expect("temporary folder");
         let root = dir.path().join("html");

@@ -1,5 +1,5 @@
-//! The fields that the options add: security fields to every answer, `Cache-Control` and others to
-//! the pages that a rule is for.
+//! The fields that the options add: security fields for every response, `Cache-Control` and others
+//! for the pages that match a rule.
 
 use std::borrow::Cow;
 
@@ -10,8 +10,8 @@ use super::answer::{Answer, Field};
 use super::options::{Options, Rule, Security};
 use super::pattern::Pattern;
 
-/// Fields that are ours to set: each says how the body is framed or what it is, and another value
-/// would be a lie that a client or a proxy acts on.
+/// Fields that only the server sets. Each describes the framing or the content of the body, so that
+/// clients and proxies would misinterpret a body with another value.
 const OURS: [&str; 15] = [
     "Accept-Ranges",
     "Connection",
@@ -30,10 +30,10 @@ const OURS: [&str; 15] = [
     "Vary",
 ];
 
-/// All fields that the options ask for, checked.
+/// All fields that the options define, checked.
 #[derive(Debug)]
 pub(super) struct Rules {
-    /// For every answer.
+    /// The fields of every response.
     always: Vec<Field>,
     /// `Cache-Control` for pages, if any.
     cache_control: Option<Vec<u8>>,
@@ -52,7 +52,7 @@ impl Rules {
     ///
     /// # Errors
     ///
-    /// One of them can't be used; the error says which and why.
+    /// Fails if one of them is invalid; the error names it and the reason.
     pub(super) fn new(options: &Options) -> anyhow::Result<Rules> {
         let cache_control = options.cache_control.trim();
         check("Cache-Control", cache_control)?;
@@ -66,7 +66,7 @@ impl Rules {
         })
     }
 
-    /// Adds what goes with every answer.
+    /// Adds the fields of every response.
     pub(super) fn finish(&self, mut answer: Answer) -> Answer {
         for field in &self.always {
             set(&mut answer.fields, field);
@@ -74,7 +74,7 @@ impl Rules {
         answer
     }
 
-    /// What goes for the page in this file, whose name is relative to the root.
+    /// Returns the rules for the page in this file, whose name is relative to the root.
     pub(super) fn of_page(&self, name: &[u8]) -> PageRules<'_> {
         let mut matching = Vec::new();
         if !self.rules.is_empty() {
@@ -89,7 +89,7 @@ impl Rules {
     }
 }
 
-/// What goes for one page.
+/// The rules that apply to one page.
 #[derive(Debug)]
 pub(super) struct PageRules<'a> {
     rules: &'a Rules,
@@ -97,13 +97,13 @@ pub(super) struct PageRules<'a> {
 }
 
 impl PageRules<'_> {
-    /// The page's media type, if it is not to be guessed from its name.
+    /// Returns the page's media type, if a rule sets it.
     pub(super) fn content_type(&self) -> Option<&[u8]> {
         let mut matching = self.matching.iter().rev();
         matching.find_map(|rule| rule.content_type.as_deref())
     }
 
-    /// Whether nobody may change the form of the page (RFC 9111 section 5.2.2.6).
+    /// Reports whether the page must not be transformed (RFC 9111 section 5.2.2.6).
     pub(super) fn no_transform(&self) -> bool {
         let rules = self.matching.iter().rev();
         let mut fields = rules.flat_map(|rule| rule.fields.iter().rev());
@@ -118,7 +118,7 @@ impl PageRules<'_> {
         })
     }
 
-    /// Adds the fields that go with an answer about the page.
+    /// Adds the fields of a response about the page.
     pub(super) fn finish(&self, mut answer: Answer) -> Answer {
         if let Some(value) = &self.rules.cache_control {
             answer = answer.with("Cache-Control", value.clone());
@@ -131,7 +131,8 @@ impl PageRules<'_> {
     }
 }
 
-/// The path that the patterns see: the file's one name, whatever was asked for.
+/// Returns the path that patterns are matched against: the file's own name, regardless of the
+/// requested path.
 fn path_of(name: &[u8]) -> Vec<u8> {
     let mut path = Vec::with_capacity(name.len() + 1);
     for segment in name.split(|&byte| byte == b'/') {
@@ -164,11 +165,11 @@ impl Compiled {
     }
 }
 
-/// The security fields that are sent.
+/// Returns the security fields to send.
 ///
 /// # Errors
 ///
-/// One of them may not be sent.
+/// Fails if one of them is not a valid field.
 pub(super) fn security_fields(security: &Security) -> anyhow::Result<Vec<Field>> {
     let nosniff = if security.nosniff { "nosniff" } else { "" };
     let fields = [
@@ -200,7 +201,7 @@ fn field(name: &str, value: &str) -> anyhow::Result<Field> {
     Ok((Cow::Owned(name.to_owned()), Cow::Owned(value)))
 }
 
-/// Whether a field may be sent as it is (RFC 9110 sections 5.1 and 5.5).
+/// Checks whether a field is valid (RFC 9110 sections 5.1 and 5.5).
 pub(super) fn check(name: &str, value: &str) -> anyhow::Result<()> {
     ensure!(is_token(name.as_bytes()), "{name:?} is no name for a field");
     if let Some(ours) = OURS.iter().find(|ours| ours.eq_ignore_ascii_case(name)) {
@@ -217,7 +218,7 @@ fn check_value(name: &str, value: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Puts a field in place of those of the same name; one with an empty value leaves none.
+/// Replaces the fields of the same name; an empty value removes them.
 fn set(fields: &mut Vec<Field>, field: &Field) {
     fields.retain(|(name, _)| !name.eq_ignore_ascii_case(&field.0));
     if !field.1.is_empty() {

@@ -1,31 +1,31 @@
-//! Which names may be served at all, and what file a path means.
+//! Decides which names may be served, and which file a path refers to.
 //!
-//! This is the first of two walls, and it only looks at names: what is hidden by its name stays
-//! hidden, without asking the file system. The second one, `root`, is the kernel's: whatever the
-//! name, nothing outside the root is opened.
+//! This is the first of two barriers and only examines names: a hidden name is rejected without
+//! asking the file system. The second one, `root`, is enforced by the kernel: regardless of the
+//! name, no file outside the root is opened.
 
 use std::borrow::Cow;
 
 use crate::router::RequestPath;
 
-/// What a path that ends with `/` means.
+/// The file for a path that ends with `/`.
 const INDEX: &[u8] = b"index.html";
 
-/// The one hidden folder that is meant to be seen (RFC 8615), and only right below the root:
-/// certificates are obtained and contacts found through it.
+/// The only hidden folder that is served (RFC 8615), directly below the root: it is used to obtain
+/// certificates and to publish contacts.
 const WELL_KNOWN: &[u8] = b".well-known";
 
-/// How editors and people name what they keep from before: never meant for visitors, and often a
-/// configuration or a source whose real file is protected by its type.
+/// Name endings of backup files of editors and users. They are never intended for visitors, and
+/// often contain a configuration or source code whose original is not served because of its type.
 const BACKUP_ENDINGS: [&[u8]; 5] = [b"~", b"#", b".bak", b".orig", b".swp"];
 
-/// The file that `path` means, relative to the root and without a leading `/`; none if one of its
-/// names must not be served. The name is not empty and has no dot segment.
+/// Returns the file for `path`, relative to the root and without a leading `/`. None if one of its
+/// names must not be served. The result is not empty and has no dot segment.
 pub(super) fn file_name(path: &RequestPath) -> Option<Cow<'_, [u8]>> {
     if !are_public(path.segments()) {
         return None;
     }
-    // A leading empty segment would make the name absolute; the others the kernel ignores.
+    // A leading empty segment would make the name absolute; the kernel ignores the others.
     let relative = without_leading_slashes(path.decoded());
     Some(if path.has_trailing_slash() {
         Cow::Owned([relative, INDEX].concat())
@@ -34,7 +34,7 @@ pub(super) fn file_name(path: &RequestPath) -> Option<Cow<'_, [u8]>> {
     })
 }
 
-/// Whether a path that is relative to the root has a name that is never served.
+/// Reports whether a path relative to the root contains a name that is never served.
 pub(crate) fn is_hidden(relative: &[u8]) -> bool {
     let names = relative.split(|&byte| byte == b'/');
     !are_public(names.filter(|name| !name.is_empty()))
@@ -45,12 +45,12 @@ fn are_public<'n>(names: impl Iterator<Item = &'n [u8]>) -> bool {
     names.all(|(depth, name)| (depth == 0 && name == WELL_KNOWN) || is_public(name))
 }
 
-/// The index file of the folder `name`.
+/// Returns the index file of the folder `name`.
 pub(super) fn index_of(name: &[u8]) -> Vec<u8> {
     [name, b"/", INDEX].concat()
 }
 
-/// The folder whose index file is `name`, without a `/` at the end; empty for the root.
+/// Returns the folder whose index file is `name`, without a trailing `/`; empty for the root.
 pub(super) fn folder_of_index(name: &[u8]) -> Option<&[u8]> {
     let mut folder = name.strip_suffix(INDEX)?;
     while let Some(shorter) = folder.strip_suffix(b"/") {
@@ -59,18 +59,19 @@ pub(super) fn folder_of_index(name: &[u8]) -> Option<&[u8]> {
     Some(folder)
 }
 
-/// Whether one name on the way to a file may be seen. An empty one may: `//` is `/` to a file
-/// system.
+/// Reports whether one name on the path to a file may be served. An empty one may: a file system
+/// treats `//` like `/`.
 pub(super) fn is_public(name: &[u8]) -> bool {
     let hidden = name.starts_with(b".");
-    // Came as `%2F` or `%00`. No file name can hold them; what is behind the one was not seen as a
-    // name by `RequestPath`, and what is behind the other would not be seen by the kernel.
+    // These bytes were encoded as `%2F` or `%00`. No file name can contain them: `RequestPath` did
+    // not treat the text after the slash as a separate name, and the kernel would ignore the text
+    // after the NUL.
     let impossible = memchr::memchr2(b'/', 0, name).is_some();
     let backup = BACKUP_ENDINGS.iter().any(|ending| name.ends_with(ending));
     !(hidden || impossible || backup)
 }
 
-/// `bytes` from its first byte that is no `/`.
+/// Returns `bytes` from the first byte that is not `/`.
 fn without_leading_slashes(bytes: &[u8]) -> &[u8] {
     let start = bytes
         .iter()

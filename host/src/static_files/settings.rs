@@ -1,4 +1,4 @@
-//! The options in the form in which requests use them, with the caches that go with them.
+//! The options in the form that requests use, with their caches.
 
 use anyhow::{Context, bail, ensure};
 
@@ -10,20 +10,20 @@ use super::rules::{self, Rules};
 use super::security;
 use crate::router::RequestPath;
 
-/// Why options can't be used.
+/// The reason why options are invalid.
 #[derive(Debug)]
 pub struct Unusable {
-    /// Whose fault it is, as the configuration calls it.
+    /// The key in the configuration.
     pub key: &'static str,
-    /// What is wrong with it.
+    /// The error.
     pub error: anyhow::Error,
 }
 
-/// Whether options can be used.
+/// Checks whether options are valid.
 ///
 /// # Errors
 ///
-/// One of them can't be used.
+/// Fails with the first invalid option.
 pub fn check(options: &Options) -> Result<(), Unusable> {
     let unusable = |key| move |error| Unusable { key, error };
     if let Some(name) = &options.fallback {
@@ -36,7 +36,7 @@ pub fn check(options: &Options) -> Result<(), Unusable> {
     Ok(())
 }
 
-/// Checked options. They are swapped whole, and what was cached under the old ones goes with them.
+/// Checked options. They are replaced as a whole, together with the caches that depend on them.
 #[derive(Debug)]
 pub(super) struct Settings {
     pub(super) options: Options,
@@ -52,7 +52,7 @@ impl Settings {
     ///
     /// # Errors
     ///
-    /// One can't be used; the error says which and why.
+    /// Fails if an option is invalid; the error names it and the reason.
     pub(super) fn new(options: Options) -> anyhow::Result<Settings> {
         let fallback = options.fallback.as_deref().map(|name| {
             fallback_file(name).with_context(|| format!("the fallback {name:?} can't be served"))
@@ -67,7 +67,7 @@ impl Settings {
     }
 }
 
-/// The file of a page that is named in the options, with or without a `/` in front.
+/// Returns the file of a page that is named in the options, with or without a leading `/`.
 fn fallback_file(name: &str) -> anyhow::Result<Vec<u8>> {
     let raw = format!("/{}", name.trim_start_matches('/'));
     let path = RequestPath::parse(raw.as_bytes()).map_err(|why| anyhow::anyhow!("{why}"))?;

@@ -1,4 +1,4 @@
-//! The pages as a whole, on real folders.
+//! Tests of the pages as a whole, on real folders.
 
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, symlink};
@@ -14,7 +14,7 @@ mod parts;
 const PAGE: &str = "<h1>page</h1>";
 const SECRET: &str = "secret";
 
-/// A folder with a site in `html`, and secrets around and in it.
+/// A folder with a site in `html`, and secrets around and inside it.
 struct Site {
     dir: tempfile::TempDir,
     pages: Pages,
@@ -154,7 +154,7 @@ fn no_page() {
     }
 }
 
-/// Every shape of escape that we know of; none may show the secret, in or beside the root.
+/// Every known form of path traversal; none may expose the secret, in the root or next to it.
 #[test]
 fn nothing_but_the_site_is_served() {
     let site = Site::new();
@@ -307,7 +307,7 @@ fn methods() {
 fn a_date_that_says_nothing_is_no_validator() {
     let site = Site::new();
     let file = File::open(site.dir.path().join("html/style.css")).expect("file");
-    // As in an image of a container that is the same each time it is built.
+    // As in a reproducible container image.
     file.set_modified(std::time::UNIX_EPOCH).expect("a time");
     let answer = site.get("/style.css").expect("page");
     assert_eq!(
@@ -348,7 +348,7 @@ fn what_the_client_has_is_not_sent_again() {
     assert!(matches!(failed.body, Content::Empty));
 }
 
-/// The same length and, by `set_modified`, the same date: the tag is another one all the same.
+/// The length and, by `set_modified`, the date are the same; the tag differs nonetheless.
 #[test]
 fn each_change_has_its_own_tag() {
     let site = Site::new();
@@ -387,8 +387,8 @@ fn short_pages_are_read_and_long_ones_handed_over() {
     ));
 }
 
-/// A file that is written while it is served: the answer is refused or whole, never a promise that
-/// the bytes at hand don't keep.
+/// A file that is written to while it is served: the response is either an error or complete, and
+/// never declares a length that the data does not have.
 #[test]
 fn a_page_that_becomes_shorter_is_read_again() {
     let site = Site::new();
@@ -475,7 +475,7 @@ fn a_replaced_folder_and_a_missing_one() {
     );
 }
 
-/// Readers on several threads while the page is replaced by rename: each sees one version whole.
+/// Readers on several threads while the page is replaced by rename: each sees one complete version.
 #[test]
 fn shared_between_threads() {
     let site = Site::new();

@@ -1,42 +1,42 @@
-//! The validators of a page: what tells one state of it from another (RFC 9110 section 8.8).
+//! The validators of a page, which distinguish its states (RFC 9110 section 8.8).
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::page::Revision;
 use crate::content::Coding;
 
-/// The first second that no HTTP-date can express: the year 10000.
+/// The first second that an HTTP-date cannot represent: the year 10000.
 const YEAR_10000_S: u64 = 253_402_300_800;
 
-/// The first second that a page can be from: 1990. Images of containers that are the same each time
-/// they are built have all files from 1970, archives of npm from 1985, those of ZIP from 1980. Such
-/// a date stays when the content changes, so it tells nobody anything.
+/// The earliest accepted modification time: 1990. Reproducible container images date all files to
+/// 1970, npm archives to 1985, ZIP archives to 1980. Such a date does not change with the content,
+/// so it is useless as a validator.
 const FIRST_S: u64 = 631_152_000;
 
-/// How much older than the answer a date must be to be a strong validator, in seconds: the file may
-/// have changed twice in the second that its date names (RFC 9110 section 8.8.2.2).
+/// The minimum age of a date to be a strong validator, in seconds: the file may have changed twice
+/// in the second of its date (RFC 9110 section 8.8.2.2).
 const STRONG_DATE_AGE_S: u64 = 1;
 
-/// What tells one state of a page from another.
+/// The validators of a page.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Validators {
     /// A strong entity-tag with its quotes (RFC 9110 section 8.8.3).
     pub(super) etag: Vec<u8>,
-    /// Seconds since 1970, not in the future. None for a file from before the first page.
+    /// The modification time in seconds since 1970, not in the future. None for a date before 1990.
     pub(super) modified_s: Option<u64>,
     /// Whether the date is old enough to be a strong validator.
     date_is_strong: bool,
 }
 
 impl Validators {
-    /// The validators of a file, or of what `coding` makes of it: each form has a tag of its own.
+    /// Returns the validators of a file, or of its form in `coding`: each form has its own tag.
     pub(super) fn of(revision: &Revision, coding: Option<Coding>, now: SystemTime) -> Validators {
         let now_s = now
             .duration_since(UNIX_EPOCH)
             .map_or(0, |since| since.as_secs());
         let modified_s = u64::try_from(revision.modified_s).ok();
         let modified_s = modified_s.filter(|at| *at >= FIRST_S);
-        // RFC 9110 section 8.8.2.1: never later than the answer itself.
+        // RFC 9110 section 8.8.2.1: never later than the response itself.
         let modified_s = modified_s.map(|at| at.min(now_s).min(YEAR_10000_S - 1));
         Validators {
             etag: etag(
@@ -48,18 +48,20 @@ impl Validators {
         }
     }
 
-    /// The value of a `Last-Modified` field.
+    /// Returns the value of a `Last-Modified` field.
     pub(super) fn last_modified(&self) -> Option<String> {
         let modified = UNIX_EPOCH + Duration::from_secs(self.modified_s?);
         Some(httpdate::fmt_http_date(modified))
     }
 
-    /// Whether the page is unchanged since `date`; none if that is no date, or the page has none.
+    /// Reports whether the page is unchanged since `date`. None if `date` is invalid or the page
+    /// has no date.
     pub(super) fn unchanged_since(&self, date: &[u8]) -> Option<bool> {
         Some(self.modified_s? <= parse_date(date)?)
     }
 
-    /// Strong comparison, of the one that a client sends to continue a download (section 13.1.5).
+    /// Compares with the validator of If-Range, which continues a download (section 13.1.5). The
+    /// comparison is strong.
     pub(super) fn agrees_with(&self, if_range: &[u8]) -> bool {
         if if_range.starts_with(b"\"") || if_range.starts_with(b"W/") {
             if_range == self.etag
@@ -71,7 +73,7 @@ impl Validators {
     }
 }
 
-/// An entity-tag of these numbers: `"2a-400-17f3c0d2e8"`, or `"2a-400-17f3c0d2e8-gzip"`.
+/// Formats an entity-tag of these numbers: `"2a-400-17f3c0d2e8"`, or `"2a-400-17f3c0d2e8-gzip"`.
 fn etag(numbers: [u64; 3], coding: &str) -> Vec<u8> {
     /// Two quotes, three dashes, three numbers of 16 digits, and a coding.
     const LONGEST_BYTES: usize = 57;
@@ -102,7 +104,7 @@ fn push_hex(number: u64, out: &mut Vec<u8>) {
     );
 }
 
-/// Seconds since 1970 of an HTTP-date, in any of its three forms (RFC 9110 section 5.6.7).
+/// Parses an HTTP-date in any of its three forms to seconds since 1970 (RFC 9110 section 5.6.7).
 fn parse_date(text: &[u8]) -> Option<u64> {
     let text = std::str::from_utf8(text).ok()?;
     let date = httpdate::parse_http_date(text)
@@ -113,8 +115,8 @@ fn parse_date(text: &[u8]) -> Option<u64> {
         .map(|since| since.as_secs())
 }
 
-/// A date whose day of the week is not the one it names. The grammar allows that, the name says
-/// nothing that the date doesn't, and no server that we know of looks at it.
+/// Parses a date whose day of the week is wrong. The grammar allows that, the day is redundant, and
+/// no known server checks it.
 fn of_another_day(text: &str) -> Option<SystemTime> {
     const DAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
     let (named, rest) = text.split_at_checked(3)?;
@@ -125,7 +127,7 @@ fn of_another_day(text: &str) -> Option<SystemTime> {
         .find_map(|day| httpdate::parse_http_date(&format!("{day}{rest}")).ok())
 }
 
-/// A page for tests, and its validators.
+/// A page for tests and its validators.
 #[cfg(test)]
 pub(super) mod example {
     use super::*;
@@ -134,7 +136,7 @@ pub(super) mod example {
     pub(in crate::static_files) const MODIFIED_S: u64 = 784_111_777;
     pub(in crate::static_files) const MODIFIED: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
 
-    /// The validators as they are in an answer of this second.
+    /// Returns the validators as in a response of this second.
     pub(in crate::static_files) fn page_at(now_s: u64) -> Validators {
         let revision = Revision {
             inode: 0x2a,

@@ -1,46 +1,46 @@
-//! The `Range` field: which bytes of a page are asked for (RFC 9110 section 14).
+//! The `Range` field, which requests parts of a page (RFC 9110 section 14).
 //!
-//! A field in another unit than bytes, a malformed one, or one with more ranges than any reader
-//! needs is as good as none: the whole page is sent, as a server may (section 14.2). Ranges that
-//! overlap or touch are sent as one; the others keep the order in which they were asked for, since
-//! a client puts first what it needs first (section 15.3.7.2).
+//! A field with a unit other than bytes, a malformed field, and a field with more ranges than any
+//! client needs are ignored: the whole page is sent, as section 14.2 allows. Ranges that overlap or
+//! touch are merged; the others keep the requested order, since a client puts first what it needs
+//! first (section 15.3.7.2).
 
-/// Ranges of one field that are answered as such. Readers of PDF files, which ask for the most,
-/// stay below; a field with more is how a small request is made to cost a lot.
+/// The maximum number of ranges in a field. PDF readers, which request the most, stay below; a
+/// field with more is a way to make a small request costly.
 pub const MAX_RANGES: usize = 32;
 
 /// A part of a page, not empty and inside it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Part {
-    /// Position of its first byte.
+    /// The position of its first byte.
     pub start: u64,
-    /// In bytes, at least 1; `start + length` is at most the page's.
+    /// The length in bytes, at least 1; `start + length` is at most the page's length.
     pub length: u64,
 }
 
-/// What a `Range` field asks for.
+/// The meaning of a `Range` field.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Asked {
-    /// Nothing special: as without the field.
+    /// The whole page, as without the field.
     Whole,
-    /// This part.
+    /// One part.
     Part(Part),
-    /// Two parts or more, which neither overlap nor touch.
+    /// At least two parts, which neither overlap nor touch.
     Parts(Vec<Part>),
-    /// Only what the page does not have.
+    /// Only ranges outside the page.
     Unsatisfiable,
 }
 
-/// What one range of a field comes to.
+/// The result of one range.
 enum Found {
     Part(Part),
     Unsatisfiable,
-    /// The last bytes of a page that has none: all of it.
+    /// A suffix of an empty page: all of it.
     Nothing,
 }
 
 impl Part {
-    /// The value of a `Content-Range` field for this part of `whole` bytes.
+    /// Returns the value of a `Content-Range` field for this part of `whole` bytes.
     pub fn content_range(self, whole: u64) -> String {
         format!(
             "bytes {}-{}/{whole}",
@@ -49,12 +49,12 @@ impl Part {
         )
     }
 
-    /// Whether the two have a byte in common, or nothing between them.
+    /// Reports whether the two parts overlap or are adjacent.
     fn touches(self, other: Part) -> bool {
         self.start <= other.end() && other.start <= self.end()
     }
 
-    /// The part from the first byte of both to the last.
+    /// Returns the part from the first byte of both to the last.
     fn union(self, other: Part) -> Part {
         let start = self.start.min(other.start);
         Part {
@@ -63,18 +63,18 @@ impl Part {
         }
     }
 
-    /// The position behind its last byte.
+    /// Returns the position after its last byte.
     fn end(self) -> u64 {
         self.start + self.length
     }
 }
 
-/// Reads the value of a `Range` field for a page of `whole` bytes.
+/// Parses the value of a `Range` field for a page of `whole` bytes.
 pub fn parse(value: &[u8], whole: u64) -> Asked {
     asked(value, whole).unwrap_or(Asked::Whole)
 }
 
-/// None where the value has to be ignored.
+/// Parses the value of a `Range` field. None if the value has to be ignored.
 fn asked(value: &[u8], whole: u64) -> Option<Asked> {
     let (unit, ranges) = split_once(value.trim_ascii(), b'=')?;
     if !unit.eq_ignore_ascii_case(b"bytes") {
@@ -83,7 +83,7 @@ fn asked(value: &[u8], whole: u64) -> Option<Asked> {
     let mut parts: Vec<Part> = Vec::new();
     let mut count = 0;
     for range in ranges.split(|&byte| byte == b',').map(<[u8]>::trim_ascii) {
-        // Empty members are allowed (section 5.6.1.2), but not nothing else.
+        // Empty members are allowed (section 5.6.1.2), but at least one must not be empty.
         if range.is_empty() {
             continue;
         }
@@ -105,7 +105,7 @@ fn asked(value: &[u8], whole: u64) -> Option<Asked> {
     }
 }
 
-/// Reads one range: `first-last`, `first-` or `-suffix`. None if it is malformed.
+/// Parses one range: `first-last`, `first-` or `-suffix`. None if it is malformed.
 fn one(range: &[u8], whole: u64) -> Option<Found> {
     let (start, end) = match split_once(range, b'-')? {
         (b"", suffix) => {
@@ -130,7 +130,7 @@ fn one(range: &[u8], whole: u64) -> Option<Found> {
     })
 }
 
-/// Adds a part, as one with those that it touches, at the place of the first of these.
+/// Adds a part. Merges it with the parts that it touches, at the position of the first of these.
 fn add(mut part: Part, parts: &mut Vec<Part>) {
     let mut place = parts.len();
     while let Some(at) = parts.iter().position(|other| part.touches(*other)) {
@@ -140,8 +140,8 @@ fn add(mut part: Part, parts: &mut Vec<Part>) {
     parts.insert(place.min(parts.len()), part);
 }
 
-/// A number of digits only. One that is too large stands for the largest there is: no file is that
-/// long either.
+/// Parses a number of only digits. A number that is too large becomes the maximum, which exceeds
+/// the length of any file as well.
 fn parse_number(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() {
         return None;
@@ -152,7 +152,7 @@ fn parse_number(digits: &[u8]) -> Option<u64> {
     })
 }
 
-/// What is before and after the first `at`.
+/// Splits at the first `at`.
 fn split_once(bytes: &[u8], at: u8) -> Option<(&[u8], &[u8])> {
     let position = bytes.iter().position(|&byte| byte == at)?;
     let (before, behind) = bytes.split_at(position);
@@ -226,12 +226,12 @@ mod tests {
             ("bytes=,0-1,,4-5,", parts(&[(0, 2), (4, 2)])),
             ("bytes=0-0,-1", parts(&[(0, 1), (9, 1)])),
             ("bytes=8-,0-0,4-4", parts(&[(8, 2), (0, 1), (4, 1)])),
-            // What the page does not have is left out.
+            // Ranges outside the page are omitted.
             ("bytes=0-1,10-,4-5", parts(&[(0, 2), (4, 2)])),
             ("bytes=0-1,99999999999999999999-", part(0, 2)),
             ("bytes=10-,11-", Asked::Unsatisfiable),
             ("bytes=-0,10-", Asked::Unsatisfiable),
-            // What overlaps or touches is one, at the first one's place.
+            // Ranges that overlap or touch are merged, at the position of the first one.
             ("bytes=0-5,3-8", part(0, 9)),
             ("bytes=3-8,0-5", part(0, 9)),
             ("bytes=0-1,2-3", part(0, 4)),
@@ -239,7 +239,7 @@ mod tests {
             ("bytes=8-9,0-1,4-5,2-3", parts(&[(8, 2), (0, 6)])),
             ("bytes=0-1,8-9,5-6,1-5", parts(&[(0, 7), (8, 2)])),
             ("bytes=0-0,2-2,4-4,0-9", part(0, 10)),
-            // One that is malformed spoils them all.
+            // A malformed range invalidates the whole field.
             ("bytes=0-1,x", Asked::Whole),
             ("bytes=0-1,5-4", Asked::Whole),
             ("bytes=0-1;4-5", Asked::Whole),
@@ -265,8 +265,8 @@ mod tests {
         assert_eq!(parse(commas.as_bytes(), 10), part(0, 2));
     }
 
-    /// Whatever is asked for in whatever order: the parts are inside, apart from each other, and
-    /// cover exactly the bytes that were asked for.
+    /// For any ranges in any order, the parts are inside the page, separate, and cover exactly the
+    /// requested bytes.
     #[test]
     fn parts_cover_what_was_asked_for() {
         let mut state = 7_u64;

@@ -1,11 +1,11 @@
-//! Pages in the forms that clients take: compressed beforehand, compressed here, as they are.
+//! The forms of pages: compressed beforehand, compressed on request, and uncompressed.
 
 use std::time::Duration;
 
 use super::*;
 use crate::content::coding::{Coding, decompress};
 
-/// Text that is long enough to be compressed, and worth it.
+/// Text that is long and repetitive enough to be compressed.
 fn text() -> Vec<u8> {
     b"a line of text, again and again\n".repeat(200)
 }
@@ -23,7 +23,7 @@ fn vary(answer: &Answer) -> Option<String> {
     field(answer, "Vary")
 }
 
-/// Sets a file's time of modification to so many seconds before now.
+/// Sets a file's modification time to a number of seconds before now.
 fn age(site: &Site, name: &str, seconds: u64) {
     let path = site.dir.path().join("html").join(name);
     let file = File::options().write(true).open(path).expect("file");
@@ -47,7 +47,7 @@ fn compressed_beforehand() {
         ("identity, br;q=0.5", None, "plain"),
         ("deflate", None, "plain"),
         ("", None, "plain"),
-        // Nothing that we have will do: the plain page is better than a 406.
+        // No available coding is acceptable: the uncompressed page is better than a 406.
         ("identity;q=0, deflate", None, "plain"),
         ("*;q=0", None, "plain"),
     ];
@@ -109,10 +109,10 @@ fn only_files_beside_the_page() {
     symlink("../secret", html.join("app.js.gz")).expect("link");
     let answer = ask(&site, "/app.js", "br, gzip");
     assert_eq!((coding(&answer), body(&answer)), (None, b"plain".to_vec()));
-    // A form without its page is no page.
+    // A compressed file without its page is not a page.
     site.write("gone.js.gz", "gzipped");
     assert!(site.get("/gone.js").is_none());
-    // A picture is not asked for in other forms.
+    // A picture has no other forms.
     site.write("a.png", "picture");
     site.write("a.png.gz", "gzipped");
     let answer = ask(&site, "/a.png", "gzip");
@@ -144,7 +144,7 @@ fn compressed_here() {
         coding(&ask(&site, "/page.html", "gzip, br, zstd")).as_deref(),
         Some("zstd")
     );
-    // A part is one of the page as it is.
+    // A range is of the uncompressed page.
     let fields = [("Accept-Encoding", "gzip"), ("Range", "bytes=0-5")];
     let answer = site.ask("GET", "/page.html", &fields).expect("page");
     assert_eq!((answer.status, body(&answer)), (206, b"a line".to_vec()));
@@ -157,7 +157,7 @@ fn not_compressed_here() {
     site.write("short.html", "short");
     site.write("long.html", vec![b'x'; 300 * 1024]);
     site.write("page.bin", text());
-    // Text by its name, noise by its bytes: nothing is gained.
+    // Text by its name, noise by its content: compression gains nothing.
     let mut state = 1_u32;
     let noise = std::iter::repeat_with(|| {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -169,7 +169,7 @@ fn not_compressed_here() {
         assert_eq!(coding(&ask(&site, path, "gzip")), None, "{path}");
     }
     assert!(body(&ask(&site, "/noise.txt", "gzip")) == noise);
-    // But to who refuses the page as it is, if there is a coding to be had.
+    // A client that does not accept the uncompressed page gets a compressed one if possible.
     for encodings in ["gzip, identity;q=0", "gzip, *;q=0"] {
         for (path, whole) in [("/short.html", &b"short"[..]), ("/noise.txt", &noise)] {
             let answer = ask(&site, path, encodings);
@@ -177,7 +177,7 @@ fn not_compressed_here() {
             assert!(decompress(Coding::Gzip, &body(&answer)) == whole, "{path}");
         }
     }
-    // Nor parts of it.
+    // Such a client does not get ranges either.
     for encodings in ["gzip, identity;q=0", "gzip, *;q=0"] {
         let fields = [("Accept-Encoding", encodings), ("Range", "bytes=1-2")];
         let answer = site.ask("GET", "/short.html", &fields).expect("page");
@@ -236,7 +236,7 @@ fn a_compressed_file_that_is_asked_for_by_name_says_its_coding() {
     assert_eq!((answer.status, body(&answer)), (206, gzip[2..4].to_vec()));
     assert_eq!(coding(&answer).as_deref(), Some("gzip"));
 
-    // Who serves scripts for download says so.
+    // A rule can declare compressed scripts as downloads.
     let rule = Rule {
         path: "/x.js.gz".into(),
         content_type: Some("application/gzip".into()),

@@ -1,4 +1,4 @@
-//! What is kept in memory, and that nobody sees more of it than the time it saves.
+//! The caches, which must not be observable except by the time that they save.
 
 use std::thread::sleep;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::*;
 use crate::content::coding::{Coding, decompress};
 
-/// Longer than a file has to be left alone before it is kept.
+/// Longer than a file has to be unchanged before it is cached.
 const SETTLED: Duration = Duration::from_millis(2_100);
 
 fn kept(site: &Site) -> usize {
@@ -21,7 +21,7 @@ fn compressed(site: &Site) -> usize {
 fn an_edit_is_seen_by_the_next_request() {
     let site = Site::new();
     let html = site.dir.path().join("html");
-    // Just written: not kept, since another edit in the same instant would not show.
+    // Just written: not cached, since another edit at the same time would not be detected.
     let get = |path: &str| body(&site.get(path).expect(path));
     assert_eq!(get("/style.css"), b"p {}");
     assert_eq!(kept(&site), 0);
@@ -32,7 +32,7 @@ fn an_edit_is_seen_by_the_next_request() {
     }
     assert_eq!(kept(&site), 4);
 
-    // In place, of the same length, with the time set back.
+    // An edit in place, of the same length, with the time set back.
     let modified = fs::metadata(html.join("style.css")).and_then(|meta| meta.modified());
     site.write("style.css", "q {}");
     File::options()
@@ -41,22 +41,22 @@ fn an_edit_is_seen_by_the_next_request() {
         .and_then(|file| file.set_modified(modified?))
         .expect("time");
     assert_eq!(get("/style.css"), b"q {}");
-    // By rename.
+    // A replacement by rename.
     site.write("new", "new!");
     fs::rename(html.join("new"), html.join("index.html")).expect("rename");
     assert_eq!(get("/"), b"new!");
-    // By another folder in its place.
+    // Another folder in its place.
     fs::rename(html.join("docs"), html.join("old")).expect("rename");
     assert!(site.get("/docs/").is_none());
     fs::create_dir(html.join("docs")).expect("folder");
     site.write("docs/index.html", "another");
     assert_eq!(get("/docs/"), b"another");
-    // Gone, or not to be read any more.
+    // A file that was removed, or is no longer readable.
     fs::remove_file(html.join("empty.txt")).expect("removed");
     assert!(site.get("/empty.txt").is_none());
 }
 
-/// What is kept of a page is not shown where it leads out of the root by now.
+/// A cached page is not served once a link to it leads outside the root.
 #[test]
 fn a_link_that_leads_out_by_now() {
     let site = Site::new();

@@ -36,7 +36,7 @@ fn a_part_of_a_page() {
     assert_eq!(answer.status, 200);
 }
 
-/// The parts of a multipart body, each with its `Content-Range` and its bytes.
+/// Splits a multipart body into its parts, each with its `Content-Range` and its bytes.
 fn split(answer: &Answer) -> Vec<(String, Vec<u8>)> {
     let content_type = field(answer, "Content-Type").expect("a type");
     let boundary = content_type
@@ -75,7 +75,7 @@ fn several_parts() {
             site.ask("GET", "/text.txt", &[("Range", range)])
                 .expect("page")
         };
-        // Asked for in this order, and in this order they come.
+        // The parts are sent in the requested order.
         let answer = ask("bytes=50-59,0-0,-5");
         assert_eq!(answer.status, 206);
         assert_eq!(field(&answer, "Content-Range"), None);
@@ -91,7 +91,7 @@ fn several_parts() {
         let expected = expected.map(|(said, at)| (said, text[at].to_vec()));
         assert_eq!(split(&answer), expected);
 
-        // Nearly all of it: too much to be read at once if the page is long.
+        // Nearly the whole page: too much to be read at once if the page is long.
         let answer = ask("bytes=0-9,11-");
         let all: Vec<u8> = split(&answer)
             .into_iter()
@@ -102,7 +102,7 @@ fn several_parts() {
             if pieces.iter().any(|piece| matches!(piece, Piece::File(_))));
         assert_eq!(is_file, size > 1_000);
 
-        // What overlaps is one part, and needs no delimiters.
+        // Overlapping ranges are one part, without delimiters.
         let answer = ask("bytes=0-9,5-19");
         let said = Some(format!("bytes 0-19/{size}"));
         assert_eq!(
