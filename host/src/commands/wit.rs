@@ -1,4 +1,5 @@
-//! `wasgi wit`: writes the contract, or `wasi:http`, for toolchains that build from a folder of WIT.
+//! `wasgi wit`: writes the contract, or `wasi:http`, for toolchains that build from a folder of
+//! WIT.
 
 mod wasi_http;
 
@@ -24,8 +25,8 @@ const WORLDS: [&str; 4] = [
     "handler",
 ];
 
-/// Runs `wasgi wit`: writes the contract, or `wasi:http`, to a folder. Does not overwrite a file with
-/// different content.
+/// Runs `wasgi wit`: writes the contract, or `wasi:http`, to a folder. Does not overwrite a file
+/// with different content.
 ///
 /// # Errors
 ///

@@ -37,8 +37,8 @@ pub enum Failure {
     Trap(String),
     /// The instance exceeded its memory budget and trapped. The budget in bytes.
     Memory(usize),
-    /// The instance exceeded its memory budget while it held much of the request's body: the body is
-    /// too long for this handler.
+    /// The instance exceeded its memory budget while it held much of the request's body: the body
+    /// is too long for this handler.
     BodyMemory {
         /// The part of the body that it had read, in bytes.
         read_bytes: u64,

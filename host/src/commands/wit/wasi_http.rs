@@ -1,5 +1,5 @@
-//! The WIT of `wasi:http`, as the crate has it whose bindings the server is built on. It is read
-//! from where cargo keeps that crate's sources, so that nothing of it is part of this program.
+//! Writes the WIT of `wasi:http` from the crate with the bindings that the server is built on. The
+//! text is read from cargo's copy of the crate's sources, so that this program contains none of it.
 
 use std::env;
 use std::fs;
@@ -7,26 +7,29 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
-/// The crate, and its major version.
+/// The crate and its major version.
 const CRATE: &str = "wasmtime-wasi-http-48.";
 
 /// The patch version of WASI 0.2 in that crate.
 const NEWEST: u32 = 12;
 
-/// The first patch version whose text is that of the newest but for what says to be newer.
+/// The first patch version that can be derived from the text of the newest, by removing later
+/// additions.
 const OLDEST: u32 = 2;
 
-/// The world that is asked for, as `--world` names it.
+/// The accepted names for `--world`.
 const NAMES: [&str; 3] = ["wasi:http/proxy", "wasi:http/incoming-handler", "wasi:http"];
 
 /// A file to write: its path in the folder, and its text.
 pub(super) type File = (PathBuf, String);
 
-/// The files of a folder for `wasi:http`, in the version that the name ends with, or the newest.
+/// Returns the files of a folder for `wasi:http`, in the version at the end of the name, or the
+/// newest.
 ///
 /// # Errors
 ///
-/// Fails when there is no such version or package, or the crate's sources are not on this machine.
+/// Fails if the version or package does not exist, or if the crate's sources are not on this
+/// machine.
 pub(super) fn files(world: &str) -> anyhow::Result<Vec<File>> {
     let (name, version) = world.split_once('@').unwrap_or((world, ""));
     if !NAMES.contains(&name) {
@@ -58,7 +61,7 @@ pub(super) fn files(world: &str) -> anyhow::Result<Vec<File>> {
     Ok(files)
 }
 
-/// A package with a world, since some toolchains take no world of a dependency.
+/// Returns a package with its own world, since some toolchains accept no world of a dependency.
 fn own_world(patch: u32) -> String {
     format!(
         "package wasgi:site;\n\n\
@@ -67,7 +70,7 @@ fn own_world(patch: u32) -> String {
     )
 }
 
-/// The last number of a version that there is.
+/// Returns the patch number of a supported version.
 fn patch(version: &str) -> Option<u32> {
     if version.is_empty() {
         return Some(NEWEST);
@@ -76,7 +79,7 @@ fn patch(version: &str) -> Option<u32> {
     (OLDEST..=NEWEST).contains(&patch).then_some(patch)
 }
 
-/// The text as of an earlier version: with its number, and without what is newer.
+/// Converts the text to an earlier version: changes the version number and removes later additions.
 fn as_of(text: &str, patch: u32) -> anyhow::Result<String> {
     let mut kept: Vec<&str> = Vec::new();
     let mut lines = text.lines();
@@ -87,7 +90,7 @@ fn as_of(text: &str, patch: u32) -> anyhow::Result<String> {
             kept.push(line);
             continue;
         }
-        // With the comment above it.
+        // Remove the comment above the item as well.
         while kept
             .last()
             .is_some_and(|line| line.trim_start().starts_with("///"))
@@ -103,7 +106,7 @@ fn as_of(text: &str, patch: u32) -> anyhow::Result<String> {
     Ok(text.replace(&newest, &format!("@0.2.{patch}")))
 }
 
-/// The folder of the WIT in the crate's sources.
+/// Returns the folder of the WIT in the crate's sources.
 fn sources() -> anyhow::Result<PathBuf> {
     let cargo = env::var_os("CARGO_HOME").map(PathBuf::from);
     let home = || env::var_os("HOME").map(|home| Path::new(&home).join(".cargo"));
