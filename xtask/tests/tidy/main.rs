@@ -13,4 +13,5 @@ mod shape;
 mod suite;
 mod tree;
 mod unsafety;
+mod walks;
 mod wit;
