@@ -1,16 +1,17 @@
-//! What may cross from a guest, and what it may ask the host for: every limit of a value, in one
-//! place. Each is checked before the value is copied, formatted or walked, so that no call keeps
-//! the reactor's thread for long: `tests` makes every call that there is, with the largest values.
+//! The limits on values that a guest passes to the host, and on requests that it makes, in one
+//! place. Each is checked before the value is copied, formatted or traversed, so that no call
+//! occupies the reactor's thread for long: `tests` makes every available call with the largest
+//! values.
 //!
 //! | what | limit | where it is checked |
 //! |---|---|---|
-//! | all that one call passes | [`call_bytes`] | wasmtime (`hostcall_fuel`), or `direct::lift` |
-//! | what the application returns | [`returned_bytes`] | likewise |
+//! | all values that one call passes | [`call_bytes`] | wasmtime (`hostcall_fuel`), or `direct::lift` |
+//! | the result of an application's function | [`returned_bytes`] | wasmtime (`hostcall_fuel`), or `direct::lift` |
 //! | a response's head | `budget.response-head` | `gateway::response` |
-//! | an exception's texts | `gateway::failure` | when it is taken over |
-//! | what is logged | `budget.log` | `guest_log` |
+//! | an exception's texts | `gateway::failure` | when the exception is recorded |
+//! | log output | `budget.log` | `guest_log` |
 //! | random bytes, fields, handles | here | `wasmtime-wasi`, `wasmtime-wasi-http` |
-//! | names in a stack | `backtrace` | `backtrace` |
+//! | names in a stack trace | `backtrace` | `backtrace` |
 
 use std::fmt::{self, Write};
 
@@ -20,59 +21,61 @@ use super::state::State;
 use crate::config::Budget;
 use crate::printable;
 
-/// What one call passes to the host at most, in bytes: all its strings and lists, with an entry of
-/// a list counted at what the host holds for it. A response's head may be larger, and its calls
-/// with it.
+/// The default limit of all values that one call passes to the host, in bytes: its strings and
+/// lists, with each list entry counted at its size in the host. A response head can be larger, and
+/// raises the limit of its calls.
 ///
-/// A guest writes 64 KiB at a time to a stream of WASI's, and what it logs in a request is less.
-/// The slowest that can be done with a megabyte takes some milliseconds.
+/// A guest writes 64 KiB at a time to a WASI stream, and logs less than that per request. The
+/// slowest operation on a megabyte takes some milliseconds.
 const CALL_BYTES: usize = 1 << 20;
 
-/// What a call may pass beside a response's head, in bytes.
+/// The additional amount that a call may pass besides a response head, in bytes.
 const BESIDE_HEAD_BYTES: usize = 64 * 1024;
 
-/// What a guest gets of random bytes in one call at most, in bytes: they are made one by one, four
-/// nanoseconds each. Programs ask for keys, tens of bytes.
+/// The maximum number of random bytes per call: they are generated one by one, four nanoseconds
+/// each. Programs request keys, tens of bytes.
 pub(super) const RANDOM_BYTES: u64 = 256 * 1024;
 
-/// What one set of fields of `wasi:http` holds at most, in bytes, with what the host needs for
-/// each. Fields of a response that are within `budget.response-head` are within this.
+/// The maximum size of one set of `wasi:http` fields, in bytes, including the host's overhead for
+/// each field. Response fields within `budget.response-head` are within this limit.
 pub(super) const FIELDS_BYTES: usize = 128 * 1024;
 
-/// What the host keeps for a guest's WASI handles (streams, pollables, fields). A request needs a
-/// handful. What is behind one is memory of the host's, and no part of the guest's budget:
-/// [`FIELDS_BYTES`] at most, or a piece of a body, and so 128 MiB in all.
+/// The maximum number of a guest's WASI handles (streams, pollables, fields). A request needs a
+/// handful. The values behind handles are in the host's memory and not part of the guest's budget:
+/// each at most [`FIELDS_BYTES`] or a piece of a body, so 128 MiB in total.
 pub(super) const WASI_HANDLES: usize = 1_000;
 
-/// What is shown of an error in a log, in bytes, with its causes.
+/// The maximum length of an error with its causes in a log, in bytes.
 const ERROR_BYTES: usize = 4 * 1024;
 
-/// What one call may pass to the host, in bytes.
+/// Returns the limit of all values that one call passes to the host, in bytes.
 pub(super) fn call_bytes(budget: &Budget) -> usize {
     CALL_BYTES.max(budget.response_head_bytes.saturating_add(BESIDE_HEAD_BYTES))
 }
 
-/// What a function of the application may return, in bytes: a block of the body, or an exception.
+/// Returns the limit of the result of an application's function, in bytes: a block of the body, or
+/// an exception.
 pub(super) fn returned_bytes(budget: &Budget) -> usize {
     budget.block_bytes.max(BESIDE_HEAD_BYTES)
 }
 
-/// More than a limit allows. A guest that passes it traps.
+/// A value that exceeds a limit. The guest traps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum TooLong {
-    /// In one call of the host's; so many bytes are allowed.
+    /// Passed in a call to the host; contains the limit in bytes.
     Passed(usize),
-    /// As a result.
+    /// Returned as a result; contains the limit in bytes.
     Returned(usize),
 }
 
 impl TooLong {
-    /// What a trap is about, if it is about a limit of this module.
+    /// Returns the limit of this module that caused a trap, if any.
     pub(super) fn of(trap: &wasmtime::Error, budget: &Budget) -> Option<Self> {
         if let Some(known) = trap.downcast_ref() {
             return Some(*known);
         }
-        // wasmtime's own error has no public type. What a guest passes is read while it runs.
+        // wasmtime's own error has no public type. It is raised for passed values while the guest
+        // runs.
         if !limited(trap.root_cause(), ERROR_BYTES).ends_with(OUT_OF_FUEL) {
             return None;
         }
@@ -83,7 +86,7 @@ impl TooLong {
     }
 }
 
-/// The end of what wasmtime says where a component passes more than it may.
+/// The end of wasmtime's message when a component exceeds the limit.
 const OUT_OF_FUEL: &str = "fuel allocated for hostcalls has been exhausted";
 
 impl fmt::Display for TooLong {
@@ -106,8 +109,8 @@ impl fmt::Display for TooLong {
 
 impl std::error::Error for TooLong {}
 
-/// Has wasmtime hold a component to these limits: what it passes to a call while it runs, and what
-/// it returns at the end, of which there may be more.
+/// Sets these limits in wasmtime for a component: the values that it passes to a call while it
+/// runs, and the result at the end, which may be larger.
 pub(super) fn limit_values(
     mut context: StoreContextMut<'_, State>,
     event: CallHook,
@@ -122,20 +125,20 @@ pub(super) fn limit_values(
     Ok(())
 }
 
-/// The front of what `value` shows, `bytes` long at most. Nothing behind it is formatted, as far as
-/// `value` goes by what its writer says.
+/// Returns the first `bytes` bytes of the text of `value`. Formatting stops there if the `Display`
+/// implementation respects errors from its writer.
 pub(super) fn limited(value: &(impl fmt::Display + ?Sized), bytes: usize) -> String {
     let mut front = Front {
         text: String::new(),
         left: bytes,
     };
-    // Fails where it is cut.
+    // Fails at the limit.
     let _ = write!(front, "{value}");
     front.text
 }
 
-/// An error and its causes in one line, for a log. A guest's stack is not among them: it would be
-/// written with all names in it, however long.
+/// Formats an error and its causes in one line, for a log. Omits a guest's stack trace, which would
+/// contain all names at any length.
 pub(super) fn line(error: &wasmtime::Error) -> String {
     let mut line = String::new();
     for cause in error.chain() {
@@ -153,19 +156,19 @@ pub(super) fn line(error: &wasmtime::Error) -> String {
     line
 }
 
-/// What is behind an error, in one line, for a log.
+/// Formats the root cause of an error in one line, for a log.
 pub(super) fn cause(error: &wasmtime::Error) -> String {
     in_line(&limited(error.root_cause(), ERROR_BYTES))
 }
 
-/// What wasmtime begins a guest's stack with.
+/// The start of a guest's stack trace in wasmtime's errors.
 const STACK_HEADING: &str = "error while executing at wasm backtrace:";
 
 fn in_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// Takes what is written, up to a limit.
+/// A writer that stops at a limit.
 struct Front {
     text: String,
     left: usize,

@@ -1,4 +1,4 @@
-//! The file of an entry: compiled code, then a trailer with a checksum of all of it.
+//! The file format of an entry: compiled code, then a trailer with a checksum of all of it.
 //!
 //! ```text
 //! ┌───────────────────────────┬─────────┬─────────┬──────────┐
@@ -6,15 +6,14 @@
 //! └───────────────────────────┴─────────┴─────────┴──────────┘
 //! ```
 //!
-//! The code comes first, as wasmtime maps a file from its beginning and wants the images of
-//! memories in it at offsets that are multiples of a page. What follows it wasmtime doesn't look
-//! at. The hash covers the code, its size and the entry's name, so that a good file under the name
-//! of another is not taken for it. The code is hashed in pieces, on several threads where it is
-//! large.
+//! The code comes first, because wasmtime maps a file from its start and requires the memory images
+//! in it at multiples of the page size. It ignores data after the code. The hash covers the code,
+//! its size and the entry's name, so that a valid file under another name is rejected. The code is
+//! hashed in pieces, on several threads if it is large.
 //!
-//! The hash finds damage, but for a chance of 2^-128: it has 128 bits for each piece. It is no
-//! proof against somebody who can write the file, whom `folder` keeps out. So the pieces' hash
-//! is XXH3, which costs little more than to read the file, and a fifth of what BLAKE3 costs.
+//! The hash detects damage except with a probability of 2^-128: it has 128 bits for each piece. It
+//! can't protect against an attacker who can write the file; `folder` prevents that. So the pieces
+//! are hashed with XXH3, which costs little more than reading the file, and a fifth of BLAKE3.
 
 use std::fs::File;
 use std::io;
@@ -25,34 +24,34 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::Entry;
 
-/// What the trailer begins with. Another layout gets another number.
+/// The start of the trailer. Another layout gets another number.
 pub(super) const MARK: [u8; 8] = *b"wasgi c2";
 
-/// Bytes of the trailer.
+/// The size of the trailer.
 const TRAILER_BYTES: usize = MARK.len() + size_of::<u64>() + blake3::OUT_LEN;
 
-/// Bytes that are hashed by one thread at a time.
+/// The size of a piece that one thread hashes at a time.
 const PIECE_BYTES: u64 = 1 << 20;
 
-/// Bytes that are read at a time: what fits into a processor's second-level cache.
+/// The size of a read: fits into a processor's second-level cache.
 const READ_BYTES: usize = 128 << 10;
 
-/// Pieces that are worth a thread of their own, which takes some 50 µs to start: a piece takes some
-/// 100 to 200 to read and to hash.
+/// The minimum number of pieces per thread. Starting a thread takes some 50 µs; reading and hashing
+/// a piece takes some 100 to 200.
 const PIECES_PER_THREAD: u64 = 4;
 
-/// Threads that hash one entry: more are limited by the memory's speed.
+/// The maximum number of threads that hash one entry: more are limited by memory bandwidth.
 const MAX_THREADS: u64 = 4;
 
-/// Unit in which a file's holes are kept: a file system's usual block.
+/// The granularity of a file's holes: a file system's usual block size.
 const BLOCK_BYTES: usize = 4096;
 
-/// Writes code from one file to another, empty one, and the trailer behind it. Blocks of zeros
-/// become holes: the images of memories are full of them.
+/// Copies code to an empty file, and appends the trailer. Blocks of zeros become holes: memory
+/// images are full of them.
 ///
 /// # Errors
 ///
-/// The one can't be read or the other not written.
+/// Fails if reading or writing fails.
 pub(super) fn write(entry: &Entry, code: &File, to: &File) -> io::Result<()> {
     let size = code.metadata()?.len();
     let mut hashes = Vec::new();
@@ -69,18 +68,18 @@ pub(super) fn write(entry: &Entry, code: &File, to: &File) -> io::Result<()> {
     to.write_all_at(&trailer(entry, size, &hashes), size)
 }
 
-/// Whether a file is what [`write()`] wrote for this entry, to the last bit.
+/// Returns whether a file is exactly the output of [`write()`] for this entry.
 ///
 /// # Errors
 ///
-/// The file can't be read.
+/// Fails if the file can't be read.
 pub(super) fn is_whole(entry: &Entry, file: &File) -> io::Result<bool> {
     let Some(size) = file.metadata()?.len().checked_sub(TRAILER_BYTES as u64) else {
         return Ok(false);
     };
     let mut found = [0; TRAILER_BYTES];
     file.read_exact_at(&mut found, size)?;
-    // Before all is read, as far as it can be told: that of another layout, or cut off.
+    // Detects another layout or a truncated file before reading all of it.
     if found[..MARK.len()] != MARK || found[MARK.len()..][..8] != size.to_le_bytes() {
         return Ok(false);
     }
@@ -102,7 +101,7 @@ fn trailer(entry: &Entry, size: u64, hashes: &[u128]) -> [u8; TRAILER_BYTES] {
     trailer
 }
 
-/// The hashes of a file's pieces, up to `size`.
+/// Returns the hashes of a file's pieces, up to `size`.
 fn hashes(file: &File, size: u64) -> io::Result<Vec<u128>> {
     let pieces = size.div_ceil(PIECE_BYTES);
     let processors = thread::available_parallelism().map_or(1, |count| count.get() as u64);
@@ -132,7 +131,7 @@ fn hashes(file: &File, size: u64) -> io::Result<Vec<u128>> {
     })
 }
 
-/// Reads a piece of a file that has `size` bytes, shows all of it to `see`, and hashes it.
+/// Reads a piece of a file of `size` bytes, passes all of it to `see`, and hashes it.
 fn read_piece(
     file: &File,
     size: u64,
@@ -154,7 +153,7 @@ fn read_piece(
     Ok(hasher.digest128())
 }
 
-/// Writes bytes, but for blocks of zeros. `offset` is a multiple of a block.
+/// Writes bytes except blocks of zeros. `offset` must be a multiple of the block size.
 fn write_with_holes(file: &File, offset: u64, bytes: &[u8]) -> io::Result<()> {
     let is_hole = |block: &&[u8]| block.iter().all(|byte| *byte == 0);
     let mut blocks = bytes.chunks(BLOCK_BYTES).peekable();

@@ -1,8 +1,8 @@
-//! The cache's folder: an open directory that this user alone may write to, and the files in it.
+//! The cache's folder: an open directory that only this user may write to, and its files.
 //!
-//! The folder is opened once, from the root of the file system down, and each directory on the way
-//! is looked at through its own descriptor. From then on files are opened relative to the folder's
-//! descriptor, so that nobody can put another folder in its place.
+//! The folder is opened once, starting at the root of the file system, and each directory on the
+//! path is checked through its own descriptor. Files are then opened relative to the folder's
+//! descriptor, so that replacing the folder has no effect.
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
@@ -19,24 +19,24 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-/// Symbolic links that are followed on the way to the folder: as many as Linux follows.
+/// The maximum number of symbolic links on the path to the folder: Linux's limit.
 const MAX_LINKS: usize = 40;
 
-/// Permissions of others than the owner to write.
+/// The write permissions of users other than the owner.
 const WRITABLE_BY_OTHERS: u32 = 0o022;
 
 /// In a directory with this bit (`S_ISVTX`), such as `/tmp`, only a file's owner may rename it.
 const STICKY: u32 = 0o1000;
 
-/// An open directory, trusted at the time when it was opened.
+/// An open directory that was trusted when it was opened.
 #[derive(Debug)]
 pub(super) struct Folder(OwnedFd);
 
-/// A file in the folder, as a listing shows it.
+/// A file in a listing of the folder.
 #[derive(Debug)]
 pub(super) struct Listed {
     pub(super) name: OsString,
-    /// Bytes on disk. A file with holes has fewer of these than its length.
+    /// The size on disk, in bytes. With holes, it is less than the file's length.
     pub(super) bytes: u64,
     pub(super) modified: SystemTime,
 }
@@ -44,21 +44,21 @@ pub(super) struct Listed {
 /// Why a file of the folder was not opened.
 #[derive(Debug)]
 pub(super) enum Refusal {
-    /// There is none.
+    /// The file doesn't exist.
     Missing,
-    /// It is not a file that this program wrote: the reason, as in "is a symbolic link".
+    /// This program did not write the file: the reason, as in "is a symbolic link".
     Untrusted(&'static str),
     /// The system can't open it now.
     Unreadable(io::Error),
 }
 
 impl Folder {
-    /// Opens the folder, and makes it and those above it if they are not there.
+    /// Opens the folder. Creates it and its parents if they are missing.
     ///
     /// # Errors
     ///
-    /// Fails when it can't be made or opened, when it or a directory above it may be changed by
-    /// others than this user and root, and when compiled code can't be run from there.
+    /// Fails if the folder can't be created or opened, if users other than this one and root may
+    /// change it or a directory above it, or if code can't be executed from there.
     pub(super) fn open(path: &Path) -> anyhow::Result<Self> {
         let absolute = std::path::absolute(path).context("has no absolute path")?;
         let mut rest = parts(&absolute);
@@ -109,11 +109,11 @@ impl Folder {
         Ok(folder)
     }
 
-    /// Looks whether nobody but this user may write to the folder.
+    /// Checks that only this user may write to the folder.
     ///
     /// # Errors
     ///
-    /// Somebody else may, or the folder can't be looked at.
+    /// Fails if another user may write to it, or it can't be inspected.
     pub(super) fn check(&self) -> anyhow::Result<()> {
         let stat = rustix::fs::fstat(&self.0)?;
         if let Some(reason) = untrusted(&stat) {
@@ -125,14 +125,14 @@ impl Folder {
         Ok(())
     }
 
-    /// Opens a file of the folder to read it.
+    /// Opens a file of the folder for reading.
     ///
     /// # Errors
     ///
-    /// There is none, it is no regular file of this user's that nobody else may write to, or it
-    /// can't be opened.
+    /// Fails if the file doesn't exist or can't be opened, or if it is not a regular file that
+    /// belongs to this user and that no other user may write to.
     pub(super) fn read(&self, name: &OsStr) -> Result<File, Refusal> {
-        // Without waiting: a pipe would have the server wait for a writer.
+        // Nonblocking: opening a pipe would wait for a writer.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = match rustix::fs::openat(&self.0, name, flags, Mode::empty()) {
             Ok(file) => File::from(file),
@@ -152,12 +152,12 @@ impl Folder {
         }
     }
 
-    /// Makes a new file that is locked, so that no other process takes it for one whose writer has
-    /// gone. None if there is one of that name, or another process has just removed it.
+    /// Creates a new locked file. Other processes treat an unlocked one as abandoned by its writer.
+    /// Returns `None` if a file of that name exists, or another process has just removed it.
     ///
     /// # Errors
     ///
-    /// The system can't make it.
+    /// Fails if the system can't create the file.
     pub(super) fn create(&self, name: &OsStr) -> io::Result<Option<File>> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         let mode = Mode::RUSR | Mode::WUSR;
@@ -166,7 +166,7 @@ impl Folder {
             Err(Errno::EXIST) => return Ok(None),
             Err(error) => return Err(error.into()),
         };
-        // Whatever the process's file mode creation mask has left of it.
+        // Independent of the process's umask.
         rustix::fs::fchmod(&file, mode)?;
         let is_locked = rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok();
         if !is_locked || rustix::fs::fstat(&file)?.st_nlink == 0 {
@@ -175,14 +175,13 @@ impl Folder {
         Ok(Some(file.into()))
     }
 
-    /// Gives a file another name, in place of the file that has it, and has the system write that
-    /// to the disk.
+    /// Renames a file, replacing an existing one, and syncs the folder to the disk.
     pub(super) fn rename(&self, from: &OsStr, to: &OsStr) -> io::Result<()> {
         rustix::fs::renameat(&self.0, from, &self.0, to)?;
         Ok(rustix::fs::fsync(&self.0)?)
     }
 
-    /// Removes a file, or an empty folder.
+    /// Removes a file or an empty folder.
     pub(super) fn remove(&self, name: &OsStr) -> io::Result<()> {
         match rustix::fs::unlinkat(&self.0, name, AtFlags::empty()) {
             Err(Errno::ISDIR) => Ok(rustix::fs::unlinkat(&self.0, name, AtFlags::REMOVEDIR)?),
@@ -190,7 +189,7 @@ impl Folder {
         }
     }
 
-    /// Removes a file that no process has locked: one whose writer has gone.
+    /// Removes a file that no process has locked: its writer has exited.
     pub(super) fn remove_unlocked(&self, name: &OsStr) -> io::Result<()> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = rustix::fs::openat(&self.0, name, flags, Mode::empty())?;
@@ -198,16 +197,16 @@ impl Folder {
         self.remove(name)
     }
 
-    /// The regular files in the folder.
+    /// Lists the regular files in the folder.
     ///
     /// # Errors
     ///
-    /// The folder can't be read.
+    /// Fails if the folder can't be read.
     pub(super) fn list(&self) -> io::Result<Vec<Listed>> {
         let mut listed = Vec::new();
         for entry in Dir::read_from(&self.0)? {
             let entry = entry?;
-            // One that another process has just removed is not there any more.
+            // Fails if another process has just removed the file.
             let Ok(stat) =
                 rustix::fs::statat(&self.0, entry.file_name(), AtFlags::SYMLINK_NOFOLLOW)
             else {
@@ -225,17 +224,17 @@ impl Folder {
     }
 }
 
-/// Bytes that an open file takes on disk.
+/// Returns the size of an open file on disk, in bytes.
 ///
 /// # Errors
 ///
-/// It can't be looked at.
+/// Fails if the file can't be inspected.
 pub(super) fn on_disk(file: &File) -> io::Result<u64> {
     Ok(blocks(&rustix::fs::fstat(file)?))
 }
 
 fn blocks(stat: &Stat) -> u64 {
-    // In units of 512 bytes, whatever the file system's own are (stat(3type)).
+    // In units of 512 bytes, whatever the file system's block size (stat(3type)).
     u64::try_from(stat.st_blocks)
         .unwrap_or(0)
         .saturating_mul(512)
@@ -248,7 +247,7 @@ fn modified(stat: &Stat) -> SystemTime {
 
 const NO_FILE: &str = "is not a regular file";
 
-/// Why somebody else may write to a file or folder, if so.
+/// Returns why another user may write to a file or folder, if so.
 fn untrusted(stat: &Stat) -> Option<&'static str> {
     if stat.st_uid != rustix::process::geteuid().as_raw() {
         Some("belongs to another user")
@@ -259,11 +258,11 @@ fn untrusted(stat: &Stat) -> Option<&'static str> {
     }
 }
 
-/// A directory above the folder: who may write to it can put another in the folder's place.
+/// Checks a directory above the folder: a user who may write to it could replace the folder.
 fn check_above(shown: &Path, stat: &Stat) -> anyhow::Result<()> {
     check_owner(shown, stat)?;
-    // Many systems give each user a group of his own, and let it write. So this process's own group
-    // may.
+    // Many systems give each user a private group with write permission. So allow this process's
+    // own group.
     let own_group = stat.st_gid == rustix::process::getegid().as_raw();
     let others = if own_group { 0o002 } else { WRITABLE_BY_OTHERS };
     if stat.st_mode & others != 0 && stat.st_mode & STICKY == 0 {
@@ -285,7 +284,7 @@ fn check_owner(shown: &Path, stat: &Stat) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The steps of a path, without the root.
+/// Returns the components of a path, without the root.
 fn parts(path: &Path) -> VecDeque<OsString> {
     let parts = path.components().filter_map(|part| match part {
         Component::Normal(name) => Some(name.to_owned()),
@@ -295,18 +294,18 @@ fn parts(path: &Path) -> VecDeque<OsString> {
     parts.collect()
 }
 
-/// Opens a file of whatever sort to look at it and to go on from it.
+/// Opens a file of any type, to inspect it and to continue from it.
 fn open_path(at: impl AsFd, name: &OsStr) -> rustix::io::Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     rustix::fs::openat(at, name, flags, Mode::empty())
 }
 
-/// Makes a directory for this user alone, in one that nobody else may change.
+/// Creates a directory for this user alone, in one that no other user may change.
 fn make(at: &OwnedFd, name: &OsStr) -> rustix::io::Result<OwnedFd> {
     match rustix::fs::mkdirat(at, name, Mode::RWXU) {
-        // Whatever the process's file mode creation mask has left of it.
+        // Independent of the process's umask.
         Ok(()) => rustix::fs::chmodat(at, name, Mode::RWXU, AtFlags::empty())?,
-        // Another process has made it meanwhile.
+        // Another process has created it in the meantime.
         Err(Errno::EXIST) => {}
         Err(error) => return Err(error),
     }

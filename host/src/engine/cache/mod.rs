@@ -1,17 +1,17 @@
 //! Compiled code on disk, so that a restart need not compile.
 //!
-//! An entry's name is the hash of the file's bytes and of everything in the engine that
-//! decides what its code looks like.
+//! An entry's name is the hash of the file's bytes and of everything in the engine that affects the
+//! compiled code.
 //!
-//! Compiled code is trusted when it is loaded: it runs outside of any sandbox. So
+//! Compiled code is trusted when it is loaded: it runs outside any sandbox. Therefore
 //!
-//! - the folder must belong to this user and be writable by nobody else, and so must each entry
-//!   ([`folder`]). Both are looked at each time, through their descriptors;
-//! - an entry ends with a checksum of all of it ([`entry`]), which is compared each time that an
-//!   entry is opened, through the descriptor that is then mapped;
-//! - an entry is written under another name, locked, written to the disk and renamed, so that a
-//!   reader never sees half of one. What a process that was killed leaves behind is not locked, and
-//!   the next that opens the cache removes it ([`room`]).
+//! - the folder and each entry must belong to this user, and no other user may write to them
+//!   ([`folder`]). Both are checked on each access, through their descriptors;
+//! - an entry ends with a checksum of all of it ([`entry`]), which is verified whenever an entry is
+//!   opened, through the descriptor that is then mapped;
+//! - an entry is written under another name, locked, synced to the disk and renamed, so that a
+//!   reader never sees a partial one. A killed process leaves an unlocked file behind, which the
+//!   next process that opens the cache removes ([`room`]).
 
 mod entry;
 mod folder;
@@ -45,46 +45,46 @@ pub(super) struct CodeCache {
     /// Its path, for messages.
     shown: PathBuf,
     engine: blake3::Hash,
-    /// The most that all entries together take on disk, in bytes.
+    /// The maximum size of all entries on disk, in bytes.
     max_bytes: u64,
-    /// Entries that this process has begun to write: each has a name of its own.
+    /// The number of entries that this process has started to write: makes their names unique.
     written: AtomicU32,
-    /// Writing failed the last time, which was said.
+    /// The last write failed, which was logged.
     is_failing: AtomicBool,
 }
 
-/// Names compiled code in the cache: a hash of what it was made of, and how.
+/// The name of compiled code in the cache: a hash of its source and of how it was compiled.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Entry(blake3::Hash);
 
-/// One of the parts of a component that others have as well.
+/// A part that components share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Part {
     Code,
     Frame,
-    /// The frame by which an interpreter loads an application.
+    /// The frame with which an interpreter loads an application.
     Loader,
 }
 
 /// Why an entry is not used.
 #[derive(Debug)]
 enum Unusable {
-    /// The folder is not this user's alone any more.
+    /// Other users may write to the folder.
     Folder(anyhow::Error),
-    /// What is wrong with the entry: it is to be removed.
+    /// The entry is invalid and must be removed: the reason.
     Entry(String),
-    /// The system can't open the entry now, for want of a descriptor for example.
+    /// The system can't open the entry now, for example for lack of descriptors.
     Now(std::io::Error),
 }
 
 impl CodeCache {
-    /// Opens the cache, making the folder if it isn't there, and removes what has no room in
-    /// `max_bytes` on disk, what was not used for long, and what was never finished.
+    /// Opens the cache, creating the folder if it is missing. Removes entries beyond `max_bytes` on
+    /// disk, entries that were not used for long, and unfinished files.
     ///
     /// # Errors
     ///
-    /// Fails when the folder can't be made or opened, and when others than this user may write to
-    /// it or put another in its place.
+    /// Fails if the folder can't be created or opened, or if users other than this one may write to
+    /// it or replace it.
     pub(super) fn open(
         path: &Path,
         max_bytes: u64,
@@ -104,12 +104,12 @@ impl CodeCache {
             written: AtomicU32::new(0),
             is_failing: AtomicBool::new(false),
         };
-        // Whatever fails stays for another time.
+        // A failed cleanup is retried later.
         let _ = room::clear_out(&cache.folder, max_bytes);
         Ok(cache)
     }
 
-    /// Names the code of a file of this version.
+    /// Returns the entry for the code of a file of this version.
     pub(super) fn entry(&self, version: Version) -> Entry {
         let mut hasher = blake3::Hasher::new();
         hasher.update(self.engine.as_bytes());
@@ -117,12 +117,12 @@ impl CodeCache {
         Entry(hasher.finalize())
     }
 
-    /// Names a part of components whose code has this key.
+    /// Returns the entry for a part of components whose code has this key.
     pub(super) fn part(&self, key: CodeKey, part: Part) -> Entry {
         let mut hasher = blake3::Hasher::new();
         hasher.update(self.engine.as_bytes());
         hasher.update(key.as_bytes());
-        // Longer than a version's by this: never the same as one of those.
+        // The hashed data is longer than a version's, so the two never collide.
         hasher.update(match part {
             Part::Code => &b"code"[..],
             Part::Frame => b"frame",
@@ -131,8 +131,8 @@ impl CodeCache {
         Entry(hasher.finalize())
     }
 
-    /// Opens an entry, if it is there, and compares its checksum. What is damaged, or not this
-    /// user's alone, is removed, with a line in the log.
+    /// Opens an entry, if it exists, and verifies its checksum. Removes an entry that is damaged or
+    /// that other users may write to, and logs that.
     pub(super) fn read(&self, entry: &Entry) -> Option<CodeFile> {
         match self.look_up(entry) {
             Ok(file) => file,
@@ -165,18 +165,18 @@ impl CodeCache {
         match entry::is_whole(entry, &file) {
             Ok(true) => {}
             Ok(false) => return Err(Unusable::Entry("is damaged".into())),
-            // A block that the disk can't read, for one.
+            // For example, a block that the disk can't read.
             Err(error) => return Err(Unusable::Entry(format!("can't be read ({error})"))),
         }
-        // So that `room` sees that it is in use. Where that can't be written, nothing can be
-        // removed either.
+        // Tells `room` that it is in use. Where this can't be written, nothing can be removed
+        // either.
         let _ = file.set_modified(SystemTime::now());
         Ok(Some(CodeFile::checked(file)))
     }
 
-    /// Keeps code, and gives it back as a file of the cache: its pages are shared with all
-    /// processes that have it, and the kernel can drop them. None where it can't be kept, which is
-    /// said in the log once, not for each entry.
+    /// Stores code, and returns it as a file of the cache: its pages are shared with all processes
+    /// that map it, and the kernel can evict them. Returns `None` if storing fails. This is logged
+    /// once, not for each entry.
     pub(super) fn store(&self, entry: &Entry, code: &CodeFile) -> Option<CodeFile> {
         let written = self.write(entry, code);
         let failed = written.is_err();
@@ -194,7 +194,7 @@ impl CodeCache {
         }
     }
 
-    /// Removes an entry that can't be used, and says so.
+    /// Removes an unusable entry and logs it.
     pub(super) fn discard(&self, entry: &Entry, why: &str) {
         let name = entry.name();
         let removed = self.folder.remove(&name);
@@ -227,12 +227,12 @@ impl CodeCache {
         written
     }
 
-    /// Writes an entry to a new file and to the disk, and makes room for it.
+    /// Writes an entry to a new file, syncs it, and makes space for it.
     fn fill(&self, entry: &Entry, code: &CodeFile, file: &File) -> anyhow::Result<()> {
         entry::write(entry, code.file(), file)?;
         file.sync_all()?;
         let bytes = folder::on_disk(file)?;
-        // Before everything else is removed for it.
+        // Check first: don't remove all other entries for it.
         if bytes > self.max_bytes || room::clear_out(&self.folder, self.max_bytes)? > self.max_bytes
         {
             bail!(
@@ -244,9 +244,9 @@ impl CodeCache {
         Ok(())
     }
 
-    /// Makes a file to write an entry to, which no other process removes while it is open.
+    /// Creates a file for an entry. No other process removes it while it is open.
     fn create(&self, entry: &Entry) -> anyhow::Result<(OsString, File)> {
-        // A name is taken where another process had this one's ID, or has it in its own namespace.
+        // A name can exist if another process had this ID, or has it in another PID namespace.
         const TRIES: usize = 100;
         for _ in 0..TRIES {
             let count = self.written.fetch_add(1, Ordering::Relaxed);
@@ -265,25 +265,25 @@ impl Entry {
     }
 }
 
-/// A hash of all that decides what compiled code looks like, but for the program itself.
+/// Returns a hash of everything that affects compiled code except its source.
 fn fingerprint(engine: &wasmtime::Engine) -> blake3::Hash {
     let mut fingerprint = Fingerprint::default();
     engine
         .precompile_compatibility_hash()
         .hash(&mut fingerprint);
-    // How this program makes a component of a core module.
+    // The conversion of core modules to components.
     env!("CARGO_PKG_VERSION").hash(&mut fingerprint);
-    // How it fuses a component's core modules.
+    // The fusing of a component's core modules.
     fuse::REVISION.hash(&mut fingerprint);
-    // Decide how a memory's image is stored, and are not in the engine's own hash.
+    // These affect the stored memory images, and are not in the engine's own hash.
     pool::IMAGE_BYTES.hash(&mut fingerprint);
     image::REVISION.hash(&mut fingerprint);
-    // How an entry is laid out: one of another version is not damaged, but has another name.
+    // The layout of an entry: another version is not damage, but gets another name.
     entry::MARK.hash(&mut fingerprint);
     fingerprint.0.finalize()
 }
 
-/// A hasher without collisions, for what only knows `std::hash`.
+/// A collision-resistant hasher for types that implement `std::hash`.
 #[derive(Default)]
 struct Fingerprint(blake3::Hasher);
 

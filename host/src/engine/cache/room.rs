@@ -1,5 +1,5 @@
-//! What is removed from the folder: files of writers that have gone, entries that were not used
-//! for long, and those used least lately where all together take too much.
+//! Removes files from the folder: those of writers that have exited, entries that were not used for
+//! long, and the least recently used ones if all together are too large.
 
 use std::io;
 use std::path::Path;
@@ -7,21 +7,21 @@ use std::time::{Duration, SystemTime};
 
 use super::folder::{Folder, Listed};
 
-/// Entries that no start has used for this long are removed: four weeks. A handler that is still
-/// there and is compiled again pays once.
+/// The time after which unused entries are removed: four weeks. A handler that still exists is then
+/// compiled once more.
 const KEEP: Duration = Duration::from_secs(28 * 24 * 60 * 60);
 
-/// Removes what is not to stay, and returns how many bytes on disk the rest takes, with what is
-/// being written. That can be more than `max_bytes` where a file can't be removed.
+/// Removes obsolete files. Returns the size of the rest on disk, in bytes, including files that are
+/// being written. This can exceed `max_bytes` if a file can't be removed.
 ///
 /// # Errors
 ///
-/// The folder can't be read.
+/// Fails if the folder can't be read.
 pub(super) fn clear_out(folder: &Folder, max_bytes: u64) -> io::Result<u64> {
     let (mut entries, unfinished) = ours(folder.list()?);
     let mut total: u64 = entries.iter().map(|entry| entry.bytes).sum();
     for part in unfinished {
-        // One that is being written is locked.
+        // A file that is being written is locked.
         if !is_gone(&folder.remove_unlocked(&part.name)) {
             total = total.saturating_add(part.bytes);
         }
@@ -40,7 +40,7 @@ pub(super) fn clear_out(folder: &Folder, max_bytes: u64) -> io::Result<u64> {
     Ok(total)
 }
 
-/// Whether a file is not there any more: another process may have removed it first.
+/// Returns whether a file no longer exists: another process may have removed it first.
 fn is_gone(removed: &io::Result<()>) -> bool {
     match removed {
         Ok(()) => true,
@@ -48,7 +48,7 @@ fn is_gone(removed: &io::Result<()>) -> bool {
     }
 }
 
-/// Entries, and files that are to become entries. Whatever else is in the folder is not ours.
+/// Returns the entries and the unfinished entries. Other files in the folder are not ours.
 fn ours(files: Vec<Listed>) -> (Vec<Listed>, Vec<Listed>) {
     let extension = |file: &Listed| Path::new(&file.name).extension().map(ToOwned::to_owned);
     let ours = files

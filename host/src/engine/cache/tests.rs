@@ -1,4 +1,4 @@
-//! The cache, with what a disk, another user and another process can do to it.
+//! Tests of the cache, including interference by the disk, other users and other processes.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, PermissionsExt, chown, symlink};
@@ -14,7 +14,7 @@ use crate::engine::Engine;
 use crate::engine::compiled::Compiled;
 use crate::engine::shared_code::ProgramFiles;
 
-/// More than all entries of a test take.
+/// More than the size of all entries in a test.
 const ROOM: u64 = 1 << 30;
 
 struct Fixture {
@@ -48,7 +48,7 @@ impl Fixture {
         self.folder().join(entry.name())
     }
 
-    /// Stores bytes that look like no code, under the name of `name`'s.
+    /// Stores bytes that don't look like code, under the entry of `name`.
     #[track_caller]
     fn store(&self, name: &str, size: usize) -> Entry {
         let entry = self.cache.entry(Version::of(name.as_bytes()));
@@ -57,7 +57,7 @@ impl Fixture {
         entry
     }
 
-    /// Why the entry isn't used.
+    /// Returns why the entry is not used.
     #[track_caller]
     fn refused(&self, entry: &Entry) -> String {
         match self.cache.look_up(entry) {
@@ -77,7 +77,7 @@ impl Fixture {
 
     fn on_disk(&self) -> u64 {
         let files = fs::read_dir(self.folder()).unwrap();
-        // One that has just been removed takes nothing.
+        // A file that was just removed has no size.
         files
             .filter_map(|file| file.unwrap().metadata().ok())
             .map(|it| it.blocks() * 512)
@@ -85,7 +85,7 @@ impl Fixture {
     }
 }
 
-/// A file of bytes without zeros in a row, which are the same for the same name.
+/// Returns a file without runs of zeros, with the same content for the same name.
 fn noise(name: &str, size: usize) -> CodeFile {
     let file = CodeFile::memory_file().unwrap();
     let mut bytes = vec![0; size];
@@ -98,7 +98,7 @@ fn noise(name: &str, size: usize) -> CodeFile {
     CodeFile::seal(file).unwrap()
 }
 
-/// One of each kind of code, with an image of a memory.
+/// Returns one of each kind of code, with a memory image.
 fn compiled(engine: &wasmtime::Engine) -> [Compiled; 2] {
     let module = r#"(module
         (memory (export "m") 4)
@@ -114,12 +114,12 @@ fn compiled(engine: &wasmtime::Engine) -> [Compiled; 2] {
     ]
 }
 
-/// Numbers that are the same each time.
+/// A reproducible random number generator.
 struct Random(u64);
 
 impl Random {
     fn below(&mut self, limit: usize) -> usize {
-        // Steele and Vigna's SplitMix64.
+        // SplitMix64 by Steele and Vigna.
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -141,7 +141,7 @@ fn what_is_stored_is_mapped_as_what_it_was() {
         let read = fixture.cache.read(&entry).unwrap();
         for file in [code, stored, read] {
             let mapped = ProgramFiles::from(file).map(&fixture.engine).unwrap();
-            // What is mapped from the cache has the trailer at its end.
+            // A file mapped from the cache has the trailer at its end.
             let (mapped_bytes, bytes) = (mapped.serialize(), compiled.serialize());
             assert!(mapped_bytes.unwrap().starts_with(&bytes.unwrap()));
             let direct = |it: &Compiled| matches!(it, Compiled::Direct(_));
@@ -176,7 +176,7 @@ fn a_thousand_entries_with_flipped_bits_or_zeroed_pages_are_all_found_damaged() 
                 }
             }
             if bytes == whole {
-                // A page that had nothing but zeros, or a bit that was flipped back.
+                // A page of zeros was zeroed, or a bit was flipped back.
                 continue;
             }
             replace(&fixture.path(&entry), &bytes);
@@ -189,7 +189,7 @@ fn a_thousand_entries_with_flipped_bits_or_zeroed_pages_are_all_found_damaged() 
     }
 }
 
-/// Writes a file anew, as one that nobody else may write to.
+/// Replaces a file with a new one that no other user may write to.
 fn replace(path: &Path, bytes: &[u8]) {
     let _ = fs::remove_file(path);
     fs::write(path, bytes).unwrap();
@@ -218,7 +218,7 @@ fn each_byte_of_the_trailer_and_each_length_is_checked() {
 #[test]
 fn code_in_many_pieces_is_hashed_like_code_in_one() {
     let fixture = Fixture::new();
-    // Around the sizes at which a piece ends, or another thread begins.
+    // Sizes around the end of a piece and the start of another thread.
     for size in [
         0,
         1,
@@ -328,7 +328,7 @@ fn what_is_no_file_of_this_users_alone_is_refused_and_removed() {
         };
         put(&foreign, "belongs to another user");
     }
-    // The same file is good where it is as it was written.
+    // The same file is valid under its original name.
     fs::rename(&good, &path).unwrap();
     assert!(fixture.cache.read(&entry).is_some());
 }
@@ -381,9 +381,9 @@ fn a_folder_that_others_may_change_is_refused_with_the_reason() {
         open(&within("all").join("a/b/c")),
         "all may be written to by others",
     );
-    // Nobody may rename what is another's there.
+    // There, no user may rename another's files.
     open(&make("sticky", 0o1777).join("code")).unwrap();
-    // The user's own group: a system gives each user one.
+    // The user's own group: systems give each user one.
     open(&make("own-group", 0o770).join("code")).unwrap();
     symlink(make("real", 0o700), within("link")).unwrap();
     refused(open(&within("link")), "is a symbolic link");
@@ -414,12 +414,12 @@ fn a_folder_that_others_may_change_is_refused_with_the_reason() {
 fn the_folder_is_looked_at_each_time_and_not_by_its_name() {
     let fixture = Fixture::new();
     let entry = fixture.store("one", 100);
-    // Another in its place: the open one is used.
+    // The folder is replaced: the open one is still used.
     let aside = fixture.above.path().join("aside");
     fs::rename(fixture.folder(), &aside).unwrap();
     fs::create_dir(fixture.folder()).unwrap();
     assert!(fixture.cache.read(&entry).is_some());
-    // It may be written to by others, from now on.
+    // Other users may write to it from now on.
     fs::set_permissions(&aside, Permissions::from_mode(0o777)).unwrap();
     assert!(matches!(
         fixture.cache.look_up(&entry),
@@ -464,7 +464,7 @@ fn what_was_used_least_lately_is_removed_for_what_is_new() {
             entry
         })
         .collect();
-    // Reading one is a use, and so is storing it.
+    // Both reading and storing an entry count as uses.
     assert!(fixture.cache.read(&entries[0]).is_some());
     fixture.store("3 MiB", 3 << 20);
     let is_there = |entry: &&Entry| fixture.path(entry).exists();
@@ -501,7 +501,7 @@ fn an_opened_cache_is_within_its_limit_and_has_nothing_that_was_left_half_writte
     used(&old, days(2));
     used(&new, days(1));
     used(&unused, days(29));
-    // One whose writer is gone, one of an earlier version's, and one that is being written.
+    // An abandoned file, one of an earlier version, and one that is being written.
     replace(&fixture.folder().join("a.cwasm.1-2.part"), b"half");
     replace(&fixture.folder().join("b.7.part"), b"half");
     replace(&fixture.folder().join("notes.txt"), b"not ours");
@@ -537,12 +537,12 @@ fn two_that_share_a_folder_are_within_the_limit_together() {
             let fixture = &fixture;
             scope.spawn(move || {
                 for round in 0..40 {
-                    // Some of them are the same.
+                    // Some of the names are equal.
                     let name = format!("{} {round}", number * (round % 3));
                     let entry = cache.entry(Version::of(name.as_bytes()));
-                    // The other may remove it before it is read.
+                    // The other thread may remove it before it is read.
                     cache.store(&entry, &noise(&name, 300_000));
-                    // What is written now is beyond the limit until there is room for it.
+                    // A file that is being written exceeds the limit until space is made for it.
                     let most = LIMIT + 2 * (300_000 + 8192);
                     assert!(fixture.on_disk() <= most, "{}", fixture.on_disk());
                 }
@@ -590,6 +590,6 @@ fn a_program_with_two_bytes_far_apart_takes_little_room() {
         .try_into()
         .unwrap();
     let size = entry.unwrap().metadata().unwrap().len();
-    // The adapter for preview 1 takes some of it.
+    // A part of it is the adapter for preview 1.
     assert!(size < 1 << 20, "{size} bytes");
 }

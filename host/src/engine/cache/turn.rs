@@ -1,5 +1,5 @@
-//! Who compiles an entry: one of all that want it, in this process and in others with the same
-//! cache. The others wait until the entry is there.
+//! The turn to compile an entry: one of all loads that want it, in this process and in others with
+//! the same cache. The others wait until the entry exists.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -9,11 +9,10 @@ use std::time::Duration;
 use super::{CodeCache, Entry};
 use crate::reload::CancelToken;
 
-/// How often those that wait look whether it is their turn: little beside what compiling takes.
+/// The polling interval of waiting loads: short compared to compiling.
 const LOOK: Duration = Duration::from_millis(10);
 
-/// The right to compile an entry. It is given back when this is dropped, and by the system when the
-/// process ends.
+/// The right to compile an entry. Released on drop, or by the system when the process ends.
 #[derive(Debug)]
 #[must_use = "others compile the entry as soon as this is dropped"]
 pub(in crate::engine) struct Turn<'c> {
@@ -24,11 +23,10 @@ pub(in crate::engine) struct Turn<'c> {
 }
 
 impl CodeCache {
-    /// Waits until nobody else compiles this entry, who may have written it by then. None where it
-    /// is not wanted any more, and where the folder can't be written: then everybody compiles for
-    /// himself.
+    /// Waits until no other load compiles this entry, which may then exist. Returns `None` if the
+    /// load is cancelled, or if the folder can't be written: then each load compiles by itself.
     pub(in crate::engine) fn turn(&self, entry: &Entry, cancel: &CancelToken) -> Option<Turn<'_>> {
-        // One that was left behind is removed like a file that was never finished.
+        // An abandoned file is removed like an unfinished one.
         let name = OsString::from(format!("{}.turn.part", entry.0.to_hex()));
         while !cancel.is_cancelled() {
             self.folder.check().ok()?;
@@ -39,7 +37,7 @@ impl CodeCache {
                     _file: file,
                 });
             }
-            // Whoever had it may have died. Fails while it is locked.
+            // The previous holder may have died. Fails while the file is locked.
             let _ = self.folder.remove_unlocked(&name);
             thread::sleep(LOOK);
         }
@@ -49,7 +47,7 @@ impl CodeCache {
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        // What stays is removed by whoever wants the turn next.
+        // A remaining file is removed by the next load that wants the turn.
         let _ = self.cache.folder.remove(&self.name);
     }
 }
@@ -115,7 +113,7 @@ mod tests {
         let turn = cache.turn(&entry, &CancelToken::new()).expect("a turn");
         let name = turn.name.clone();
         drop(turn);
-        // As it would be left: there, and locked by nobody.
+        // An abandoned turn: the file exists and is not locked.
         fs::write(folder.path().join("code").join(name), "").expect("written");
         assert!(cache.turn(&entry, &CancelToken::new()).is_some());
     }

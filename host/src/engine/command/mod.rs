@@ -1,8 +1,8 @@
 //! Handlers of the world `wasi:cli/command` 0.2: programs with a `main`, run as CGI (RFC 3875).
 //!
-//! The request's variables are the environment, its body is the standard input, and what goes to
-//! the standard output is the response, with a head of CGI's; what goes to the standard error is
-//! logged. The program ends when its `main` does, and the instance with it.
+//! The request variables are the environment, the request body is the standard input, and the
+//! standard output is the response, with a CGI head. The standard error is logged. The program ends
+//! with its `main`, and the instance with it.
 
 mod stdin;
 mod stdout;
@@ -44,7 +44,7 @@ pub(super) async fn run(pre: &CommandPre<State>, store: &mut Store<State>) -> Re
     beside(guest, responder.carry()).await
 }
 
-/// Gives the program what it has of its request.
+/// Sets up the program's environment, standard streams and arguments for its request.
 fn set_up(state: &mut State, stdout: &Stdout) {
     let variables = cgi::variables(&state.environ);
     let stdin = Stdin::new(Arc::clone(&state.exchange));
@@ -57,8 +57,8 @@ fn set_up(state: &mut State, stdout: &Stdout) {
     });
 }
 
-/// What became of `main`. A program that fails says so by its exit status, and what it has written
-/// by then is no answer to be trusted.
+/// Interprets the result of `main`. A program that fails reports this by its exit status, and its
+/// output up to that point is not a reliable response.
 fn exit_status(result: wasmtime::Result<Result<(), ()>>, state: &mut State) -> Result<(), Failure> {
     match result {
         Ok(Ok(())) => Ok(()),
@@ -71,7 +71,7 @@ fn exit_status(result: wasmtime::Result<Result<(), ()>>, state: &mut State) -> R
     }
 }
 
-/// The client's side of a program's output.
+/// The part of a call that sends a program's output to the client.
 struct Responder {
     stdout: Stdout,
     exchange: Arc<Exchange>,
@@ -80,32 +80,33 @@ struct Responder {
 
 enum Progress {
     Reading(HeadReader),
-    /// The head is known, and goes out with the first bytes of the body, or the end.
+    /// The head is complete, and is sent with the first bytes of the body, or at the end.
     Ready(Head),
     Sent,
 }
 
 impl Responder {
-    /// Carries what the program writes, for as long as it does.
+    /// Sends the program's output until it ends.
     async fn carry(mut self) -> Result<Ended, Failure> {
         while let Some(output) = self.stdout.take().await {
             let Some(block) = self.body_of(output)? else {
                 continue;
             };
             if self.stdout.has_ended() {
-                // All of it is here.
+                // The output is complete.
                 return self.finish(block);
             }
             self.send_head();
             if self.exchange.send_block(block).await == Sent::Refused {
-                // As a signal ends a program that writes to a pipe which nobody reads.
+                // Like the signal that ends a program when it writes to a closed pipe.
                 return Ok(Ended::Both);
             }
         }
         self.finish(Vec::new())
     }
 
-    /// Takes the head off the output. What is left is the body's, if there is any.
+    /// Parses the head at the start of the output. Returns the rest, which belongs to the body, if
+    /// any.
     fn body_of(&mut self, output: Vec<u8>) -> Result<Option<Vec<u8>>, Failure> {
         let Progress::Reading(reader) = &mut self.head else {
             return Ok(Some(output));
@@ -125,7 +126,7 @@ impl Responder {
         }
     }
 
-    /// Sends the last block, or none, and the end. If it is the only one, its length is the body's
+    /// Sends the last block, if any, and the end. If it is the only block, the body gets its length
     /// (B4).
     fn finish(mut self, last: Vec<u8>) -> Result<Ended, Failure> {
         match &mut self.head {

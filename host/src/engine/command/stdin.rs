@@ -1,4 +1,4 @@
-//! A program's standard input: the request's body, from the exchange.
+//! A program's standard input: the request body, from the exchange.
 
 use std::io;
 use std::sync::Arc;
@@ -9,8 +9,8 @@ use wasmtime_wasi::p2::{InputStream, Pollable, StreamError, StreamResult};
 
 use crate::gateway::{Exchange, InputError};
 
-/// The most that one read returns, in bytes: a size that a guest may ask for is no size that the
-/// host must allocate.
+/// The maximum size of one read, in bytes: the host must not allocate whatever size a guest
+/// requests.
 const READ_BYTES: usize = 64 * 1024;
 
 /// The standard input. Clones read the same body.
@@ -32,7 +32,7 @@ impl IsTerminal for Stdin {
 }
 
 impl StdinStream for Stdin {
-    /// For WASI 0.3, which is not offered.
+    /// For WASI 0.3, which is not supported.
     fn async_stream(&self) -> Box<dyn tokio::io::AsyncRead + Send + Sync> {
         Box::new(tokio::io::empty())
     }

@@ -1,9 +1,9 @@
-//! A program's standard output: a buffer of one size, between the guest and what carries its output
-//! to the client.
+//! A program's standard output: a buffer of fixed size between the guest and the task that sends
+//! its output to the client.
 //!
-//! Both ends are in one call and take turns (see `beside`): what the guest has written when it
-//! rests is taken in the same turn, so nobody is woken for that. A guest that found the buffer full
-//! is woken when there is room.
+//! Both ends run in one call and take turns (see `beside`): output of the guest is taken in the
+//! same turn in which the guest pauses, so that needs no wake-up. A guest that found the buffer
+//! full is woken when there is space.
 
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,11 +13,10 @@ use bytes::Bytes;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError, StreamResult};
 
-/// What is held of output that the client has not taken, in bytes, beside as much that is on its
-/// way.
+/// The maximum amount of buffered output, in bytes. As much again can be in transit.
 const BUFFER_BYTES: usize = 64 * 1024;
 
-/// The standard output. Clones are the same one.
+/// The standard output. Clones share the buffer.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Stdout {
     buffer: Arc<Mutex<Buffer>>,
@@ -26,15 +25,15 @@ pub(super) struct Stdout {
 #[derive(Debug, Default)]
 struct Buffer {
     bytes: Vec<u8>,
-    /// The program is over: nothing more will be written.
+    /// The program has ended: there will be no more output.
     ended: bool,
-    /// The guest, where it waits for room.
+    /// The guest's waker, if it waits for space.
     writer: Option<Waker>,
 }
 
 impl Stdout {
-    /// Waits for output, and takes all of it; none at the end. To be awaited beside the guest, in
-    /// the same task and after it: it does not see to being woken.
+    /// Waits for output and takes all of it; `None` at the end. Must be awaited in the same task as
+    /// the guest, after it: it doesn't register a waker.
     pub(super) async fn take(&self) -> Option<Vec<u8>> {
         poll_fn(|_| {
             let mut buffer = self.lock();
@@ -52,18 +51,18 @@ impl Stdout {
         .await
     }
 
-    /// Tells that nothing more will be written.
+    /// Records that there will be no more output.
     pub(super) fn end(&self) {
         self.lock().ended = true;
     }
 
-    /// Whether nothing more will be written. What has been written may still have to be taken.
+    /// Returns whether all output has been written and taken.
     pub(super) fn has_ended(&self) -> bool {
         let buffer = self.lock();
         buffer.ended && buffer.bytes.is_empty()
     }
 
-    /// A panic while the lock is held can't leave the buffer half-changed.
+    /// Locks the buffer. A panic while the lock is held can't leave it inconsistent.
     fn lock(&self) -> MutexGuard<'_, Buffer> {
         self.buffer.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -76,7 +75,7 @@ impl IsTerminal for Stdout {
 }
 
 impl StdoutStream for Stdout {
-    /// For WASI 0.3, which is not offered.
+    /// For WASI 0.3, which is not supported.
     fn async_stream(&self) -> Box<dyn tokio::io::AsyncWrite + Send + Sync> {
         Box::new(tokio::io::sink())
     }
@@ -112,7 +111,7 @@ impl OutputStream for Stdout {
         Ok(())
     }
 
-    /// What is in the buffer is on its way: the guest need not wait for it.
+    /// Buffered output will be sent: the guest need not wait for it.
     fn flush(&mut self) -> StreamResult<()> {
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! A compiling process, as the server sees it.
+//! A compiling process, as seen by the server.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -22,24 +22,25 @@ use super::code::Common;
 use super::protocol::{self, Job, Reply};
 use crate::reload::CancelToken;
 
-/// This program, even if its file has been replaced or removed since it was started: two versions
-/// would not understand each other.
+/// This program, even if its file was replaced or removed after the start: different versions would
+/// not understand each other.
 const THIS_PROGRAM: &str = "/proc/self/exe";
 
-/// The command that is a compiling process; `cli` has it.
+/// The subcommand for a compiling process; `cli` defines it.
 const COMMAND: &str = "compile-for-server";
 
-/// What is kept of a process's standard error, in bytes: its last words, which say why it died.
+/// The maximum amount of a process's standard error to keep, in bytes: its last output, which says
+/// why it died.
 const LAST_WORDS_BYTES: usize = 4096;
 
-/// How often a process is looked at that has closed its standard error and is to end now.
+/// The polling interval for the exit of a process that has closed its standard error.
 const LOOK: Duration = Duration::from_millis(1);
 
-/// How long a process that was killed may take to be gone. A process that has gigabytes to give
-/// back takes a good part of a second.
+/// The time for a killed process to exit. A process that must free gigabytes takes a good part of a
+/// second.
 const DEATH: Duration = Duration::from_secs(10);
 
-/// A running process. It is killed when this is dropped: it has nothing to finish.
+/// A running process. Dropping it kills the process, which has nothing to finish.
 #[derive(Debug)]
 pub(super) struct Child {
     socket: OwnedFd,
@@ -47,23 +48,23 @@ pub(super) struct Child {
     end: Receiver<End>,
 }
 
-/// Kills a process. Clones are for the same one.
+/// Kills a process. Clones refer to the same process.
 #[derive(Clone, Debug)]
 pub(super) struct Killer(Arc<Mutex<process::Child>>);
 
-/// How a process has ended.
+/// The end of a process.
 #[derive(Debug)]
 pub(super) struct End {
     pub(super) status: ExitStatus,
     pub(super) last_words: Vec<u8>,
 }
 
-/// What became of a job.
+/// The outcome of a job.
 #[derive(Debug)]
 pub(super) enum Ran {
-    /// The process has answered, and can be given the next one.
+    /// The process has answered and can take the next job.
     Answered(Reply),
-    /// It has ended, or has to.
+    /// The process has ended or must be ended.
     Ended(Why),
 }
 
@@ -72,21 +73,21 @@ pub(super) enum Ran {
 pub(super) enum Why {
     /// It died.
     Died(End),
-    /// The job took longer than it may.
+    /// The job exceeded its time.
     TookTooLong,
-    /// Nobody wants the job any more.
+    /// The job was cancelled.
     Cancelled,
-    /// It said something that is no answer, or closed the channel and went on.
+    /// It sent an invalid answer, or closed the channel and continued.
     TalkedNonsense,
 }
 
 impl Child {
-    /// Starts a process that can read in `folders`, and nowhere else. When it has ended,
-    /// `on_end` is called, on a thread of its own.
+    /// Starts a process that can read in `folders` and nowhere else. When it has ended, `on_end` is
+    /// called on a separate thread.
     ///
     /// # Errors
     ///
-    /// The system has no process, thread or descriptor for it.
+    /// Fails if the system has no process, thread or descriptor for it.
     pub(super) fn start(
         options: &Options,
         folders: &[PathBuf],
@@ -97,13 +98,13 @@ impl Child {
         command.stdin(stdin);
         let (started, child) = mpsc::sync_channel(1);
         let (ended, end) = mpsc::channel();
-        // The process is killed when the thread ends that started it, so that has to be one that
-        // stays for as long.
+        // The kernel kills the process when the thread that started it ends, so that thread must
+        // live as long.
         thread::Builder::new()
             .name("wasgi-compile".into())
             .spawn(move || match command.spawn() {
                 Ok(mut child) => {
-                    // The channel's other end is the process's alone.
+                    // Close this process's copy of the channel's other end.
                     drop(command);
                     let stderr = child.stderr.take();
                     let killer = Killer(Arc::new(Mutex::new(child)));
@@ -125,9 +126,9 @@ impl Child {
         })
     }
 
-    /// Has the process do a job, and waits for it.
+    /// Runs a job in the process and waits for it.
     ///
-    /// `common` is what it is told of code that its file has in common with others, if it asks.
+    /// `common` provides the code that the file shares with others, if the process asks for it.
     pub(super) fn run(
         &self,
         job: &Job,
@@ -140,7 +141,7 @@ impl Child {
         let until = Instant::now() + wall_time;
         let answer = match protocol::send_job(&self.socket, job) {
             Ok(()) => self.answer(until, common),
-            // It is gone, and has seen nothing of it.
+            // The process has exited and has not received the job.
             Err(_) => Ok(None),
         };
         Ran::Ended(match answer {
@@ -152,18 +153,18 @@ impl Child {
         })
     }
 
-    /// Whether the process has ended.
+    /// Returns whether the process has ended.
     pub(super) fn has_ended(&self) -> bool {
         !matches!(self.killer.lock().try_wait(), Ok(None))
     }
 
-    /// Memory that the process holds, in bytes.
+    /// Returns the process's resident memory, in bytes.
     pub(super) fn resident_bytes(&self) -> Option<u64> {
         let file = format!("/proc/{}/status", self.killer.lock().id());
         resident_bytes(&fs::read_to_string(file).ok()?)
     }
 
-    /// Waits for an answer. None: the process has ended.
+    /// Waits for an answer. `None` if the process has ended.
     fn answer(
         &self,
         mut until: Instant,
@@ -192,7 +193,7 @@ impl Child {
                     has_asked = true;
                     let asked = Instant::now();
                     protocol::send_common(&self.socket, &common(key)?)?;
-                    // What it waits for others is not its own time.
+                    // Time spent waiting for others doesn't count.
                     until += asked.elapsed();
                 }
                 reply => return Ok(reply),
@@ -200,9 +201,9 @@ impl Child {
         }
     }
 
-    /// How the process has died that has closed its end of the channel.
+    /// Returns how the process died, after it has closed its end of the channel.
     fn died(&self) -> Why {
-        // Its end is decided by now, unless it goes on without the channel.
+        // It is about to exit, unless it continues without the channel.
         match self.end.recv_timeout(DEATH) {
             Ok(end) => Why::Died(end),
             Err(_) => Why::TalkedNonsense,
@@ -217,19 +218,19 @@ impl Drop for Child {
 }
 
 impl Killer {
-    /// Ends the process at once, if it has not ended yet.
+    /// Kills the process if it has not ended.
     pub(super) fn kill(&self) {
-        // Fails when it has ended.
+        // Fails if it has ended.
         let _ = self.lock().kill();
     }
 
-    /// A panic while it is locked leaves it whole.
+    /// Locks the process. A panic while the lock is held can't leave it inconsistent.
     fn lock(&self) -> MutexGuard<'_, process::Child> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The command line of a compiling process, which has nothing of this one's environment.
+/// Returns the command for a compiling process, with an empty environment.
 fn command(options: &Options, folders: &[PathBuf]) -> Command {
     let mut command = Command::new(THIS_PROGRAM);
     let stack_bytes = options.stack_bytes.to_string();
@@ -248,19 +249,19 @@ fn command(options: &Options, folders: &[PathBuf]) -> Command {
                 .flat_map(|folder| [OsStr::new("--folder"), folder.as_os_str()]),
         )
         .env_clear()
-        // The stack of threads that nobody sizes: the compiler's own.
+        // The stack size of threads without an explicit size, such as the compiler's.
         .env("RUST_MIN_STACK", stack_bytes)
-        // The compiler's threads: how many there are to be can't be read in there.
+        // The number of compiler threads: the confined process can't determine it.
         .env("RAYON_NUM_THREADS", cores.to_string())
         .current_dir("/")
-        // A terminal's signals are for the server.
+        // Terminal signals must only reach the server.
         .process_group(0)
         .stdout(Stdio::null())
         .stderr(Stdio::piped());
     command
 }
 
-/// What a process holds, by its `/proc/PID/status` (proc_pid_status(5)).
+/// Parses a process's resident memory from its `/proc/PID/status` (proc_pid_status(5)).
 fn resident_bytes(status: &str) -> Option<u64> {
     let line = status
         .lines()
@@ -269,23 +270,23 @@ fn resident_bytes(status: &str) -> Option<u64> {
     kibibytes.checked_mul(1024)
 }
 
-/// Keeps what a process says last, until it ends.
+/// Collects the last output of a process until it ends.
 fn watch(killer: &Killer, stderr: Option<process::ChildStderr>, ended: &Sender<End>) {
     let last_words = stderr.map(last_words).unwrap_or_default();
     let status = loop {
         match killer.lock().try_wait() {
             Ok(Some(status)) => break status,
             Ok(None) => {}
-            // Somebody else has waited for it, who can only be this process's owner.
+            // The process was already reaped, which only the owner can have done.
             Err(_) => return,
         }
         thread::sleep(LOOK);
     };
-    // Fails when nobody wants to know.
+    // Fails if the receiver is gone.
     let _ = ended.send(End { status, last_words });
 }
 
-/// The end of what comes from `stderr`.
+/// Returns the end of the output on `stderr`.
 fn last_words(mut stderr: impl Read) -> Vec<u8> {
     let mut words = Vec::new();
     let mut piece = [0; LAST_WORDS_BYTES];

@@ -1,5 +1,5 @@
-//! From a file's bytes to compiled code, and whether that can be run: all that parses what a
-//! stranger has written. Runs in a compiling process.
+//! Compiles a file's bytes and checks that the code can run: everything that parses untrusted
+//! input. Runs in a compiling process.
 
 use std::borrow::Cow;
 use std::fs::File;
@@ -13,33 +13,34 @@ use super::super::shared_code::{ProgramFiles, SharedCode};
 use super::super::{bulk, componentize, pool};
 use crate::file_kind::{self, Foreign};
 
-/// Compiled code, and how it came about.
+/// Compiled code, with its related results.
 pub(super) struct Code {
-    /// What a `CodeFile` has.
+    /// The content of a `CodeFile`.
     pub(super) bytes: Vec<u8>,
-    /// The other parts, where this is a state.
+    /// The other parts, if this is a state.
     pub(super) shared: Option<SharedCode>,
     /// Why the file was not fused, if it was not: a line for the log.
     pub(super) unfused: Option<String>,
 }
 
-/// What is known of the parts that a component may have in common with others.
+/// The parts that a component may share with others.
 pub(super) enum Common {
-    /// They have been compiled: the code, and the frame.
+    /// Already compiled: the code and the frame.
     Known(CodeFile, CodeFile),
-    /// They have not, and are to be written to these two files.
+    /// Not compiled: write them to these two files.
     Wanted(File, File),
 }
 
-/// Says what is known of them.
+/// Asks the server for the shared parts.
 pub(super) type Ask<'a> = dyn FnMut(CodeKey) -> Result<Common, LoadError> + 'a;
 
-/// Compiles the bytes of a `.wasm` or `.wat` file. `common` is asked once at most, for a component
+/// Compiles the bytes of a `.wasm` or `.wat` file. Calls `common` at most once, for a component
 /// that was made from a snapshot.
 ///
 /// # Errors
 ///
-/// They are no component and can't be made one, or do not compile; or `common` fails.
+/// Fails if the bytes are not a component and can't be converted to one, if they don't compile, or
+/// if `common` fails.
 pub(super) fn compile(
     engine: &wasmtime::Engine,
     bytes: &[u8],
@@ -59,7 +60,7 @@ pub(super) fn compile(
 ///
 /// # Errors
 ///
-/// It is none that this server can use, or does not compile; or `common` fails.
+/// Fails if the server can't use the interpreter, if it doesn't compile, or if `common` fails.
 pub(super) fn runtime(
     engine: &wasmtime::Engine,
     bytes: &[u8],
@@ -70,11 +71,11 @@ pub(super) fn runtime(
     compile_parts(engine, &runtime.apart, common)
 }
 
-/// Compiles the frame by which an interpreter loads an application.
+/// Compiles the frame with which an interpreter loads an application.
 ///
 /// # Errors
 ///
-/// It is none that this server can use, or does not compile.
+/// Fails if the server can't use the interpreter, or it doesn't compile.
 pub(super) fn loader(engine: &wasmtime::Engine, bytes: &[u8]) -> Result<Vec<u8>, LoadError> {
     let bytes = bulk::component(bytes).map_err(LoadError::new)?;
     let runtime = fuse::runtime(&bytes).map_err(|why| no_runtime(&why))?;
@@ -86,12 +87,13 @@ fn no_runtime(refusal: &fuse::Refusal) -> LoadError {
     LoadError::new(format!("is no runtime that this server can use: {refusal}"))
 }
 
-/// Does with compiled code what the server will do with it, but for making an instance: what fails
-/// or never ends there does so here.
+/// Runs the same steps on compiled code as the server will, except instantiation: a failure or an
+/// endless loop then happens here.
 ///
 /// # Errors
 ///
-/// It is of no kind, imports what the host does not have, or does not keep the contract.
+/// Fails if the code is of no known kind, imports functions that the host doesn't have, or violates
+/// the contract.
 pub(super) fn try_out(instances: &InstancePool, files: &ProgramFiles) -> Result<(), LoadError> {
     let compiled = files
         .map(&instances.engine)
@@ -101,7 +103,7 @@ pub(super) fn try_out(instances: &InstancePool, files: &ProgramFiles) -> Result<
     instances.link(&compiled, kind).map(drop)
 }
 
-/// The bytes that a file stands for, which may hold their text.
+/// Returns the binary for a file, which can contain the text format.
 fn binary(bytes: &[u8]) -> Result<Cow<'_, [u8]>, LoadError> {
     let is_text = std::str::from_utf8(bytes).is_ok_and(|text| {
         let text = text.trim_start_matches('\u{feff}').trim_start();
@@ -118,7 +120,7 @@ fn binary(bytes: &[u8]) -> Result<Cow<'_, [u8]>, LoadError> {
     })
 }
 
-/// What the bytes of a file are.
+/// The layer of a binary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Layer {
     /// A component.
@@ -128,8 +130,7 @@ enum Layer {
 }
 
 impl Layer {
-    /// Tells the layers apart, and a file of another kind from both, before a compiler says so in
-    /// words that help nobody.
+    /// Determines the layer, and rejects other files with a clearer message than a compiler's.
     fn of(bytes: &[u8]) -> Result<Self, LoadError> {
         // The preamble: magic, then version and layer (component-model, Binary.md).
         const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
@@ -156,7 +157,7 @@ impl Layer {
     }
 }
 
-/// Compiles a component, fused where that can be done.
+/// Compiles a component, fused if possible.
 fn compile_fused(
     engine: &wasmtime::Engine,
     bytes: &[u8],
@@ -196,7 +197,7 @@ fn compile_fused(
     })
 }
 
-/// Compiles a component in parts: its state, and what of the others is not known.
+/// Compiles a component in parts: its state, and those of the other parts that are unknown.
 fn compile_parts(
     engine: &wasmtime::Engine,
     apart: &Apart,

@@ -1,9 +1,9 @@
-//! What a compiling process may do, which is little: read one file and write one, both given to
-//! it, and compute. It takes everything else from itself before it looks at a handler's bytes.
+//! Confines a compiling process: it may read one file and write one, both given to it, and compute.
+//! It drops all other rights before it reads a handler's bytes.
 //!
-//! Limits on memory, files and descriptors are the kernel's oldest means, and always there.
-//! Landlock (Linux 5.13) and seccomp need a kernel that has them, and a processor that seccomp's
-//! filter is written for; without, a process goes on with what there is, and says so.
+//! Resource limits on memory, files and descriptors are always available. Landlock (Linux 5.13) and
+//! seccomp need kernel support, and seccomp's filter supports certain processors only. If they are
+//! missing, the process continues with what is available and reports it.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -21,38 +21,37 @@ use seccompiler::{
     SeccompRule,
 };
 
-/// Descriptors that a process may have open: its three standard ones, those of a job, and some that
-/// are open for a moment.
+/// The maximum number of open descriptors: the three standard ones, those of a job, and some
+/// temporary ones.
 const DESCRIPTORS: u64 = 16;
 
-/// Descriptors of a process that loads a script, which opens files itself.
+/// The maximum number of open descriptors of a process that loads a script, which opens files.
 const RUNNING_DESCRIPTORS: u64 = 128;
 
-/// Address space of a process that loads a script, beyond the limit, in bytes: what wasmtime
-/// reserves for the interpreter's memory (`pool`), guard pages included. The memory itself has a
-/// limit of its own.
+/// The additional address space of a process that loads a script, in bytes: wasmtime's reservation
+/// for the interpreter's memory (`pool`), including guard pages. That memory has a separate limit.
 const RESERVED_BYTES: u64 = 5 << 30;
 
-/// By how much a process gives way to those that serve (nice(2)): it gets a third of the time that
-/// one of them gets, if both want all of it.
+/// The niceness relative to serving processes (nice(2)): it gets a third of their processor time if
+/// both want all of it.
 const NICE: i32 = 5;
 
-/// Landlock's newest version that is asked for; an older kernel restricts what it knows.
+/// The newest Landlock version to request; an older kernel enforces the subset that it supports.
 const LANDLOCK: ABI = ABI::V6;
 
-/// What to prefer when the system is out of memory: this process, whose work can be done again
-/// (proc_pid_oom_score_adj(5)).
+/// Makes the kernel prefer to kill this process when memory runs out, because its work can be
+/// repeated (proc_pid_oom_score_adj(5)).
 const OUT_OF_MEMORY_SCORE: &str = "1000";
 
-/// Has this process be killed when the thread ends that started it.
+/// Makes the kernel kill this process when the thread that started it ends.
 ///
 /// # Errors
 ///
-/// That has ended already, or this process has another parent.
+/// Fails if that thread has ended already, or this process has another parent.
 pub(super) fn follow(parent: i32) -> anyhow::Result<()> {
     set_parent_process_death_signal(Some(Signal::KILL))
         .context("could not ask to be killed with the server")?;
-    // Only now: had it ended in between, nobody would say so.
+    // Check afterwards: if the parent ended in between, there would be no signal.
     ensure!(
         getppid() == Pid::from_raw(parent),
         "process {parent} is not the parent of this one (this command is the server's own)"
@@ -60,8 +59,9 @@ pub(super) fn follow(parent: i32) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The descriptors that this process has from who started the server, beside the three standard
-/// ones: all of the server's own are closed when a program is started. Nothing may be open yet.
+/// Returns the descriptors that this process has inherited from the program that started the
+/// server, except the three standard ones. The server's own descriptors are closed on exec. Must be
+/// called before this process opens any.
 pub(super) fn inherited_descriptors() -> Vec<u32> {
     let Ok(open) = fs::read_dir("/proc/self/fd") else {
         return Vec::new();
@@ -71,17 +71,17 @@ pub(super) fn inherited_descriptors() -> Vec<u32> {
         .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
         .filter(|number| *number > 2)
         .collect();
-    // Without the one that the list was read from.
+    // Exclude the descriptor that the list was read from.
     let is_open = |number: &u32| fs::read_link(format!("/proc/self/fd/{number}")).is_ok();
     open.into_iter().filter(is_open).collect()
 }
 
-/// Limits this process: its address space, and what it may write to one file. One that `runs` a
-/// script needs some more.
+/// Limits this process: its address space, and the size of a file that it writes. A process that
+/// `runs` a script needs more.
 ///
 /// # Errors
 ///
-/// It may have less already.
+/// Fails if a limit can't be set.
 pub(super) fn limit(memory_bytes: u64, output_bytes: u64, runs: bool) -> anyhow::Result<()> {
     let (memory_bytes, descriptors) = match runs {
         true => (
@@ -96,7 +96,7 @@ pub(super) fn limit(memory_bytes: u64, output_bytes: u64, runs: bool) -> anyhow:
         (Resource::Nofile, descriptors, "descriptors"),
         (Resource::Core, 0, "core dumps"),
     ] {
-        // Who started the server may have set less, which can't be raised.
+        // The server may have been started with a lower limit, which can't be raised.
         let inherited = rustix::process::getrlimit(resource).maximum;
         let most = inherited.map_or(most, |inherited| inherited.min(most));
         let limit = Rlimit {
@@ -106,15 +106,15 @@ pub(super) fn limit(memory_bytes: u64, output_bytes: u64, runs: bool) -> anyhow:
         rustix::process::setrlimit(resource, limit)
             .with_context(|| format!("could not limit {name}"))?;
     }
-    // Neither is needed for anything to work.
+    // Both are optional.
     let _ = rustix::process::nice(NICE);
     let _ = fs::write("/proc/self/oom_score_adj", OUT_OF_MEMORY_SCORE);
     Ok(())
 }
 
-/// Takes files, network, other processes, these descriptors and most of the kernel from this thread
-/// and all that it starts; what is in `folders` can be read. Gives a line for each means that this
-/// system does not have.
+/// Drops this thread's rights, and those of threads that it starts, to files, network, other
+/// processes, the inherited descriptors, and most system calls. The contents of `folders` remain
+/// readable. Returns a line for each mechanism that this system doesn't support.
 pub(super) fn confine(inherited: &[u32], folders: &[PathBuf]) -> Vec<String> {
     [
         ("no new privileges", no_new_privileges()),
@@ -133,7 +133,8 @@ fn no_new_privileges() -> anyhow::Result<()> {
     Ok(rustix::thread::set_no_new_privs(true)?)
 }
 
-/// No file, no folder but these, and these to read; no TCP port, no signal to another process.
+/// Denies all files and folders except reading in `folders`; denies TCP ports and signals to other
+/// processes.
 fn landlock(folders: &[PathBuf]) -> anyhow::Result<()> {
     let mut ruleset = Ruleset::default()
         .handle_access(AccessFs::from_all(LANDLOCK))?
@@ -153,7 +154,7 @@ fn landlock(folders: &[PathBuf]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Only the calls of the kernel that computing needs. Others fail as if the kernel did not know
+/// Allows only the system calls that computing needs. Others fail as if the kernel didn't support
 /// them, so that the C library falls back to older ones.
 fn seccomp(inherited: &[u32], runs: bool) -> anyhow::Result<()> {
     let filter = SeccompFilter::new(
@@ -167,7 +168,7 @@ fn seccomp(inherited: &[u32], runs: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Calls whose first argument is a descriptor: for the channel, and the files of a job.
+/// System calls whose first argument is a descriptor: for the channel, and the files of a job.
 const WITH_DESCRIPTOR: &[libc::c_long] = &[
     libc::SYS_read,
     libc::SYS_readv,
@@ -183,7 +184,7 @@ const WITH_DESCRIPTOR: &[libc::c_long] = &[
     libc::SYS_recvmsg,
 ];
 
-/// Calls that are allowed whatever their arguments.
+/// System calls that are allowed with any arguments.
 const ALLOWED: &[libc::c_long] = &[
     // Memory.
     libc::SYS_brk,
@@ -207,15 +208,15 @@ const ALLOWED: &[libc::c_long] = &[
     libc::SYS_restart_syscall,
     libc::SYS_exit,
     libc::SYS_exit_group,
-    // Time, and the limit on it.
+    // Time and sleep.
     libc::SYS_clock_gettime,
     libc::SYS_clock_nanosleep,
     libc::SYS_nanosleep,
-    // Seeds of hash tables.
+    // Hash table seeds.
     libc::SYS_getrandom,
 ];
 
-/// Calls that reading files needs.
+/// System calls for reading files.
 const OF_FILES: &[libc::c_long] = &[
     libc::SYS_openat,
     libc::SYS_openat2,
@@ -242,31 +243,31 @@ fn rules(inherited: &[u32], runs: bool) -> anyhow::Result<BTreeMap<i64, Vec<Secc
         let condition = SeccompCondition::new(argument, dword.clone(), operator, value)?;
         Ok(vec![SeccompRule::new(vec![condition])?])
     };
-    // Threads, not processes. `clone3` has its flags in memory, where no filter sees them: without
-    // it, the C library takes this one.
+    // Threads only, not processes. `clone3` has its flags in memory, where no filter can read them:
+    // without it, the C library uses `clone`.
     let thread = libc::CLONE_THREAD as u64;
     let threads = only(0, SeccompCmpOp::MaskedEq(thread), thread)?;
     rules.insert(libc::SYS_clone, threads);
-    // A thread's name.
+    // Only to set a thread's name.
     let name = only(0, SeccompCmpOp::Eq, libc::PR_SET_NAME as u64)?;
     rules.insert(libc::SYS_prctl, name);
-    // The size of an open file, and nothing of a path: the flags are this one alone.
+    // Only the size of an open file, not of a path: this flag must be the only one.
     let open = libc::AT_EMPTY_PATH as u64;
     rules.insert(libc::SYS_statx, only(2, SeccompCmpOp::Eq, open)?);
     rules.insert(libc::SYS_newfstatat, only(3, SeccompCmpOp::Eq, open)?);
     // Its own limits: 0 is the calling process.
     rules.insert(libc::SYS_prlimit64, only(0, SeccompCmpOp::Eq, 0)?);
     if runs {
-        // What is opened Landlock decides.
+        // Landlock decides which files can be opened.
         rules.extend(OF_FILES.iter().map(|call| (*call, Vec::new())));
     }
-    // Ending itself, as after a stack overflow.
+    // To abort itself, as after a stack overflow.
     let own = u64::from(std::process::id());
     rules.insert(libc::SYS_tgkill, only(0, SeccompCmpOp::Eq, own)?);
     Ok(rules)
 }
 
-/// A call's argument is none of these descriptors.
+/// Returns rules that exclude these descriptors from a system call's argument.
 fn none_of(argument: u8, descriptors: &[u32]) -> anyhow::Result<Vec<SeccompRule>> {
     if descriptors.is_empty() {
         return Ok(Vec::new());
@@ -281,11 +282,11 @@ fn none_of(argument: u8, descriptors: &[u32]) -> anyhow::Result<Vec<SeccompRule>
     Ok(vec![SeccompRule::new(conditions?)?])
 }
 
-/// Has the kernel end this process once it has computed for `more` from now on.
+/// Makes the kernel end this process after `more` processor time from now on.
 ///
 /// # Errors
 ///
-/// Who started the server has set less.
+/// Fails if the server was started with a lower limit.
 pub(super) fn renew_cpu_time(more: std::time::Duration) -> io::Result<()> {
     use rustix::time::{ClockId, clock_gettime};
     let used = clock_gettime(ClockId::ProcessCPUTime);
@@ -293,7 +294,7 @@ pub(super) fn renew_cpu_time(more: std::time::Duration) -> io::Result<()> {
         u64::try_from(used.tv_sec).unwrap_or(0),
         u32::try_from(used.tv_nsec).unwrap_or(0),
     );
-    // Whole seconds are what the kernel counts.
+    // The kernel counts whole seconds.
     let most = (used + more).as_millis().div_ceil(1000);
     let limit = Rlimit {
         current: Some(u64::try_from(most).unwrap_or(u64::MAX)),
@@ -326,7 +327,7 @@ mod tests {
         assert!(inherited_descriptors().iter().all(|number| *number > 2));
     }
 
-    /// Runs a test's part on a thread of its own: what it loses, the others keep.
+    /// Runs a part of a test on a separate thread, so that only that thread loses its rights.
     fn confined(part: impl FnOnce() + Send + 'static) {
         thread::spawn(part).join().expect("no panic");
     }

@@ -1,15 +1,15 @@
-//! Compiling in processes of their own: the server does nothing with a handler's bytes but hash
-//! them, hand them to such a process, and map what it wrote.
+//! Compiles in separate processes: the server only hashes a handler's bytes, passes them to such a
+//! process, and maps its output.
 //!
-//! A handler's file is a stranger's, and parsers and compilers recurse, allocate and compute as it
-//! says. So all of that happens in a child process (`serve`, which is this program again with a
-//! hidden command), which has limits, and nothing else that it could reach (`confine`).
+//! A handler's file is untrusted, and it controls how parsers and compilers recurse, allocate and
+//! compute. So all of that happens in a child process (`serve`, which runs this program with a
+//! hidden subcommand) with resource limits and no access to anything else (`confine`).
 //!
 //! - [`Options`] are the limits.
-//! - `pool` has the processes: it starts one when it is needed, keeps it for the next job, and says
-//!   in one line what a process died of. `child` is one of them, as the server sees it.
-//! - `protocol` is what the two say to each other.
-//! - `code` is the work itself: from bytes to code, and whether that can be run.
+//! - `pool` manages the processes: it starts one when it is needed, keeps it for the next job, and
+//!   explains in one line why a process died. `child` is the server's side of one process.
+//! - `protocol` has the messages between the two.
+//! - `code` does the work: it compiles bytes to code, and checks that it can run.
 
 mod child;
 mod code;
@@ -39,26 +39,26 @@ pub use options::Options;
 pub(super) use script::GUEST_FOLDERS;
 pub use serve::{Limits, serve};
 
-/// Where handlers are compiled. Clones are the same.
+/// The place where handlers are compiled. Clones share it.
 #[derive(Clone, Debug)]
 pub(super) enum Compiler {
-    /// In processes of their own.
+    /// In separate processes.
     Processes(Pool),
-    /// In this one, without limits: for tests and benches, whose own program knows no such command.
+    /// In this process, without limits: for tests and benches, whose programs lack the subcommand.
     Here,
 }
 
 impl Compiler {
-    /// Compiles in processes that have these limits. None is started before it is needed.
+    /// Compiles in processes with these limits. Starts none before it is needed.
     pub(super) fn new(options: &Options) -> Self {
         Self::Processes(Pool::new(*options))
     }
 
-    /// Compiles the bytes of a `.wasm` or `.wat` file, and tries out what comes of it.
+    /// Compiles the bytes of a `.wasm` or `.wat` file, and checks that the result can run.
     ///
     /// # Errors
     ///
-    /// They can't be run here, take more than they may, or are not wanted any more.
+    /// Fails if the bytes can't run here, exceed a limit, or the load is cancelled.
     pub(super) fn compile(
         &self,
         instances: &InstancePool,
@@ -83,7 +83,7 @@ impl Compiler {
     ///
     /// # Errors
     ///
-    /// It is none that this server can use, or takes more than it may.
+    /// Fails if the server can't use the interpreter, or it exceeds a limit.
     pub(super) fn runtime(
         &self,
         instances: &InstancePool,
@@ -102,12 +102,12 @@ impl Compiler {
         Ok((files, loader.own))
     }
 
-    /// Has an interpreter load an application by a plan, which it reads in `folders`. Gives its
-    /// state then, and what the application wrote.
+    /// Makes an interpreter load an application by a plan; it can read in `folders`. Returns the
+    /// resulting state and the application's output.
     ///
     /// # Errors
     ///
-    /// The application can't be loaded, or takes more than it may.
+    /// Fails if the application can't be loaded or exceeds a limit.
     pub(super) fn script(
         &self,
         instances: &InstancePool,
@@ -131,7 +131,7 @@ impl Compiler {
             .map_err(failed)
     }
 
-    /// The names of the imports of a file that this host does not have.
+    /// Returns the names of a file's imports that this host doesn't have.
     pub(super) fn missing(
         &self,
         instances: &InstancePool,
@@ -148,7 +148,7 @@ impl Compiler {
     }
 }
 
-/// Compiles in this process. Gives a line for the log as well, or an empty one.
+/// Compiles in this process. Also returns a line for the log, possibly empty.
 fn compile_here(
     instances: &InstancePool,
     bytes: &[u8],
@@ -181,7 +181,7 @@ fn compile_here(
     Ok((files, code.unfused.unwrap_or_default()))
 }
 
-/// A file in memory with this code.
+/// Returns an in-memory file with this code.
 fn in_memory(code: &[u8]) -> Result<CodeFile, LoadError> {
     CodeFile::memory_file()
         .and_then(|mut file| {

@@ -1,5 +1,5 @@
-//! The compiling processes of one server: started when they are needed, kept for a while, and no
-//! more than so many.
+//! The compiling processes of one server: started on demand, kept for a while, and limited in
+//! number.
 
 use std::fmt;
 use std::fs::File;
@@ -25,38 +25,38 @@ use crate::printable;
 use crate::reload::CancelToken;
 use crate::units::{duration, size};
 
-/// A process that holds more than this after a job ends, in bytes: the next one starts with none of
-/// it. One that has compiled small handlers holds half.
+/// The maximum resident memory of a process that is kept after a job, in bytes: otherwise, the next
+/// job starts a new process. A process that has compiled small handlers has half.
 const KEEP_RESIDENT_BYTES: u64 = 96 << 20;
 
-/// How often a job is begun whose process ended through no fault of its own: it had waited for long
-/// enough, or somebody killed it, as the kernel does when memory is short.
+/// The maximum number of attempts for a job whose process ended for another reason: it had been
+/// idle for too long, or it was killed, as the kernel does when memory is short.
 const ATTEMPTS: usize = 4;
 
-/// Processes that compile. Clones are the same pool.
+/// A pool of compiling processes. Clones share the pool.
 #[derive(Clone)]
 pub(in crate::engine) struct Pool(Arc<Shared>);
 
 struct Shared {
     options: Options,
     state: Mutex<State>,
-    /// A permit has come back, or somebody has given up.
+    /// Signalled when a permit is released or a caller has given up.
     changed: Condvar,
 }
 
 #[derive(Default)]
 struct State {
-    /// Processes that wait for a job; the last one has waited for the shortest time.
+    /// Idle processes; the last one has been idle for the shortest time.
     idle: Vec<Child>,
-    /// Permits that are out. Each is for one process.
+    /// The number of permits in use. Each allows one process.
     permits: usize,
 }
 
-/// The right to have one process compile.
+/// The permit to run one compiling process.
 struct Permit<'pool>(&'pool Shared);
 
 impl Pool {
-    /// No process yet.
+    /// Creates a pool without processes.
     pub(super) fn new(options: Options) -> Self {
         Self(Arc::new(Shared {
             options,
@@ -65,12 +65,12 @@ impl Pool {
         }))
     }
 
-    /// Has a process do `task` with a handler's bytes. Waits until one is free, and until it has.
-    /// Gives what it wrote, sealed, and what it said.
+    /// Runs `task` for a handler's bytes in a process. Blocks until a process is free and has
+    /// finished. Returns its output, sealed, and its text.
     ///
     /// # Errors
     ///
-    /// The bytes can't be loaded, or take more than they may; or nobody wants it any more.
+    /// Fails if the bytes can't be loaded or exceed a limit, or the load is cancelled.
     pub(super) fn run(
         &self,
         task: Task,
@@ -98,7 +98,7 @@ impl Pool {
             let mut common = |key| asked.answer(key, cancel);
             match child.run(&job, options.wall_time, cancel, &mut common) {
                 Ran::Answered(Reply::Done(text)) => {
-                    // Before anything of it is looked at.
+                    // Seal the output before reading any of it.
                     let own = sealed(job.output, options)?;
                     let shared = asked.finish(options)?;
                     permit.keep(child);
@@ -122,13 +122,13 @@ impl Pool {
         })
     }
 
-    /// Has a process of its own load a script by `plan`, which it reads in `folders`. Waits until
-    /// one may be started, and until it has. Gives the state that it wrote, sealed, and what the
-    /// script wrote to its standard output and error.
+    /// Loads a script by `plan` in a separate process, which can read in `folders`. Blocks until
+    /// the process has a permit and has finished. Returns the state that it wrote, sealed, and the
+    /// script's standard output and error.
     ///
     /// # Errors
     ///
-    /// The script can't be loaded, or takes more than it may; or nobody wants it any more.
+    /// Fails if the script can't be loaded or exceeds a limit, or the load is cancelled.
     pub(super) fn run_script(
         &self,
         plan: &[u8],
@@ -165,8 +165,7 @@ impl Pool {
         }
     }
 
-    /// Starts a process. When it ends while it waits for a job, which it does by itself after a
-    /// while, its descriptors are closed.
+    /// Starts a process. An idle process exits after a while; its descriptors are then closed.
     fn start(&self) -> anyhow::Result<Child> {
         let shared = Arc::downgrade(&self.0);
         Child::start(&self.0.options, &[], move || {
@@ -186,7 +185,7 @@ impl Pool {
     fn permit(&self, cancel: &CancelToken) -> anyhow::Result<Permit<'_>> {
         let shared = self.0.clone();
         let _on_cancel = cancel.on_cancel(move || {
-            // Under the lock, so that nobody is just about to wait.
+            // Notify under the lock, so that no thread is just about to wait.
             let _state = shared.lock();
             shared.changed.notify_all();
         });
@@ -204,7 +203,7 @@ impl Pool {
     }
 }
 
-/// What a process has asked for of code that its file has in common with others.
+/// A process's question for code that its file shares with others.
 struct Asked<'s> {
     shared: &'s SharedCodes,
     /// Held while the process compiles the code.
@@ -212,10 +211,10 @@ struct Asked<'s> {
     answer: Option<Answer>,
 }
 
-/// What the process was told.
+/// The answer to a process.
 enum Answer {
     Known(Arc<SharedCode>),
-    /// To compile it, and write the code and the frame to these files.
+    /// Compile it, and write the code and the frame to these files.
     Wanted(CodeKey, File, File),
 }
 
@@ -228,7 +227,7 @@ impl<'s> Asked<'s> {
         }
     }
 
-    /// The answer, after whoever compiles the same just now.
+    /// Returns the answer. If another process is compiling the same code, waits for it.
     fn answer(&mut self, key: CodeKey, cancel: &CancelToken) -> io::Result<Common> {
         let mut known = self.shared.find(key);
         if known.is_none() {
@@ -247,7 +246,7 @@ impl<'s> Asked<'s> {
         Ok(common)
     }
 
-    /// The code, where the process's own file is a state.
+    /// Returns the shared code, if the process's own file is a state.
     fn finish(self, options: &Options) -> anyhow::Result<Option<Arc<SharedCode>>> {
         Ok(match self.answer {
             None => None,
@@ -262,12 +261,12 @@ impl<'s> Asked<'s> {
 }
 
 impl Permit<'_> {
-    /// A process that waits for a job.
+    /// Takes an idle process.
     fn idle(&self) -> Option<Child> {
         self.0.lock().idle.pop()
     }
 
-    /// Has a process wait for another job, unless it holds much memory.
+    /// Keeps a process for another job, unless it uses much memory.
     fn keep(&self, child: Child) {
         let resident = child.resident_bytes();
         if resident.is_some_and(|bytes| bytes <= KEEP_RESIDENT_BYTES) {
@@ -284,7 +283,7 @@ impl Drop for Permit<'_> {
 }
 
 impl Shared {
-    /// A panic while it is locked leaves it whole.
+    /// Locks the state. A panic while the lock is held can't leave it inconsistent.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -296,10 +295,10 @@ impl fmt::Debug for Pool {
     }
 }
 
-/// What is said of a load that nobody wants any more.
+/// The error for a cancelled load.
 const CANCELLED: &str = "not loaded: it is not wanted any more";
 
-/// What a process has written, as it will stay.
+/// Seals the output of a process.
 fn sealed(output: OwnedFd, options: &Options) -> anyhow::Result<CodeFile> {
     let code = CodeFile::seal(File::from(output))
         .map_err(|error| anyhow!("not loaded: its compiled code can't be sealed: {error}"))?;
@@ -313,8 +312,8 @@ fn no_room(error: &io::Error) -> anyhow::Error {
     anyhow!("no memory or descriptor to compile it: {error}")
 }
 
-/// Whether a process ended so that its job may just as well be tried again: by itself, which it
-/// does when no job comes, or by a signal that only others send.
+/// Returns whether a process ended for a reason unrelated to its job, which can then be retried: it
+/// exited because it was idle, or a signal that only other processes send killed it.
 fn is_not_the_jobs_fault(status: ExitStatus) -> bool {
     const OF_OTHERS: [Signal; 5] = [
         Signal::KILL,
@@ -330,7 +329,7 @@ fn is_not_the_jobs_fault(status: ExitStatus) -> bool {
             .is_some_and(|signal| OF_OTHERS.contains(&signal))
 }
 
-/// In words for who made the handler, or runs the server.
+/// Explains the end of a process to the author of the handler or the operator.
 fn explain(why: &Why, options: &Options) -> String {
     let end = match why {
         Why::Cancelled => return CANCELLED.into(),
@@ -351,7 +350,7 @@ fn explain(why: &Why, options: &Options) -> String {
         }
         Some(Signal::XFSZ) => too_large(options),
         _ if words.contains("memory allocation of") => out_of_memory(options),
-        // What Rust says when a thread has run into its guard page.
+        // Rust's message when a thread reaches its guard page.
         _ if words.contains("overflowed its stack") => {
             let limit = size::show(options.stack_bytes);
             let what = format!("more than {limit} of stack: it is nested too deeply");
@@ -361,7 +360,7 @@ fn explain(why: &Why, options: &Options) -> String {
     }
 }
 
-/// What a process died of that is no limit of ours.
+/// Explains the death of a process that exceeded none of our limits.
 fn died(end: &End, words: &str) -> String {
     let last = words.lines().map(str::trim).rfind(|line| !line.is_empty());
     let last = last.map(|line| format!(": {}", printable::one_line(line)));

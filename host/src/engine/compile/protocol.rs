@@ -1,13 +1,13 @@
-//! What the server and a compiling process say to each other, over a socket pair that keeps
-//! messages apart. The compiling process's end is its standard input.
+//! The messages between the server and a compiling process, over a socket pair that preserves
+//! message boundaries. The compiling process's end is its standard input.
 //!
-//! - The server sends a [`Job`]: one byte that says what to do, and two descriptors, the file to
-//!   read and the file to write.
+//! - The server sends a [`Job`]: one byte for the task, and two descriptors, the file to read and
+//!   the file to write.
 //! - The process answers with a [`Reply`]: one byte and a text.
-//! - Before that it may ask once for code that its file has in common with others, and gets a
+//! - Before that, it may ask once for code that its file shares with others, and receives a
 //!   [`Common`]: one byte, and two descriptors.
 //!
-//! What a process answers is not trusted: it is bounded in length, and any text can be in it.
+//! Replies are untrusted: their length is limited, and their text can be anything.
 
 use std::borrow::Cow;
 use std::fs::File;
@@ -27,52 +27,53 @@ use super::super::fuse::CodeKey;
 use super::code::Common;
 use crate::printable;
 
-/// The longest text of a reply, in bytes. An error is one line; a longer one is cut.
+/// The maximum length of a reply's text, in bytes. An error is one line; a longer text is cut.
 const MAX_TEXT_BYTES: usize = 4096;
 
-/// The most descriptors that come with a job, or with an answer.
+/// The maximum number of descriptors with a job or an answer.
 const MAX_FILES: usize = 6;
 
-/// What a compiling process is to do.
+/// A job for a compiling process.
 #[derive(Debug)]
 pub(super) struct Job {
     pub(super) task: Task,
-    /// A handler's file.
+    /// The handler's file.
     pub(super) input: OwnedFd,
-    /// Where compiled code goes.
+    /// The file for compiled code.
     pub(super) output: OwnedFd,
-    /// Compiled code that the task needs: none, or of [`Task::Script`] four.
+    /// Compiled code that the task needs: empty, or four files for [`Task::Script`].
     pub(super) parts: Vec<OwnedFd>,
 }
 
-/// What is to be done with a handler's file.
+/// The task for a handler's file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::engine) enum Task {
-    /// Compile it, and write its code.
+    /// Compile it and write its code.
     Compile,
-    /// Name the imports that the host does not have.
+    /// Name the imports that the host doesn't have.
     Missing,
-    /// Compile an interpreter without an application, and write its state.
+    /// Compile an interpreter without an application and write its state.
     Runtime,
-    /// Compile the frame by which such an interpreter loads an application.
+    /// Compile the frame with which such an interpreter loads an application.
     Loader,
-    /// Load an application by a plan, and write the state. The parts are the interpreter's code,
-    /// its loader, its state, and the mark of the code that the new state is for.
+    /// Load an application by a plan and write the state. The parts are the interpreter's code, its
+    /// loader, its state, and the mark of the code that the new state belongs to.
     Script,
 }
 
-/// What a compiling process says.
+/// A message from a compiling process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Reply {
-    /// What it can't do without, once, before its first answer: a line for the log.
+    /// A line for the log about missing mechanisms of confinement. Sent once, before the first
+    /// answer.
     Note(String),
-    /// Whether there is code by the name of this key.
+    /// Asks whether code with this key exists.
     Ask(CodeKey),
-    /// The job is done. The text is what the task asks for.
+    /// The job is done. The text is the result of the task.
     Done(String),
-    /// The file can't be loaded: one line that says why.
+    /// The file can't be loaded: one line with the reason.
     Refused(String),
-    /// The job took more memory than there is for it: one line that says where.
+    /// The job ran out of memory: one line that says where.
     OutOfMemory(String),
 }
 
@@ -113,7 +114,7 @@ impl Reply {
     }
 }
 
-/// Makes a channel: the server's end, and the one that is a compiling process's standard input.
+/// Creates a channel: the server's end, and the end that becomes the process's standard input.
 pub(super) fn channel() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(socketpair(
         AddressFamily::UNIX,
@@ -127,7 +128,7 @@ pub(super) fn channel() -> io::Result<(OwnedFd, OwnedFd)> {
 ///
 /// # Errors
 ///
-/// The process is gone.
+/// Fails if the process has exited.
 pub(super) fn send_job(socket: impl AsFd, job: &Job) -> io::Result<()> {
     send_files(
         socket,
@@ -139,11 +140,11 @@ pub(super) fn send_job(socket: impl AsFd, job: &Job) -> io::Result<()> {
     )
 }
 
-/// Waits for a job. None when there will be none any more: the server is gone.
+/// Waits for a job. Returns `None` if the server has exited.
 ///
 /// # Errors
 ///
-/// No job came within the socket's timeout, or something else did.
+/// Fails if no job arrived within the socket's timeout, or the message is not a job.
 pub(super) fn receive_job(socket: impl AsFd) -> io::Result<Option<Job>> {
     let Some((kind, files)) = receive_files(socket)? else {
         return Ok(None);
@@ -172,7 +173,7 @@ pub(super) fn receive_job(socket: impl AsFd) -> io::Result<Option<Job>> {
 ///
 /// # Errors
 ///
-/// The process is gone.
+/// Fails if the process has exited.
 pub(super) fn send_common(socket: impl AsFd, common: &Common) -> io::Result<()> {
     let (kind, files) = match common {
         Common::Known(code, frame) => (b'k', [code.file().as_fd(), frame.file().as_fd()]),
@@ -181,11 +182,11 @@ pub(super) fn send_common(socket: impl AsFd, common: &Common) -> io::Result<()> 
     send_files(socket, kind, &files)
 }
 
-/// Waits for the answer to [`Reply::Ask`], which may take as long as compiling does.
+/// Waits for the answer to [`Reply::Ask`], which can take as long as compiling.
 ///
 /// # Errors
 ///
-/// The server is gone, or something else came.
+/// Fails if the server has exited, or the message is not an answer.
 pub(super) fn receive_common(socket: impl AsFd) -> io::Result<Common> {
     loop {
         match receive_files(&socket) {
@@ -204,7 +205,7 @@ pub(super) fn receive_common(socket: impl AsFd) -> io::Result<Common> {
                 };
             }
             Ok(None) => return Err(io::ErrorKind::UnexpectedEof.into()),
-            // The socket's timeout is for the next job.
+            // The socket's timeout applies to the next job only.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => return Err(error),
         }
@@ -227,7 +228,7 @@ fn send_files(socket: impl AsFd, kind: u8, files: &[BorrowedFd<'_>]) -> io::Resu
     Ok(())
 }
 
-/// Waits for one byte and some descriptors. None when nothing will come any more.
+/// Receives one byte and some descriptors. Returns `None` if the other end is closed.
 fn receive_files(socket: impl AsFd) -> io::Result<Option<(u8, Vec<OwnedFd>)>> {
     let mut message = [0];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FILES))];
@@ -253,7 +254,7 @@ fn receive_files(socket: impl AsFd) -> io::Result<Option<(u8, Vec<OwnedFd>)>> {
 ///
 /// # Errors
 ///
-/// The server is gone.
+/// Fails if the server has exited.
 pub(super) fn send_reply(socket: impl AsFd, reply: &Reply) -> io::Result<()> {
     let (kind, text) = reply.parts();
     let mut message = vec![kind];
@@ -262,16 +263,16 @@ pub(super) fn send_reply(socket: impl AsFd, reply: &Reply) -> io::Result<()> {
     Ok(())
 }
 
-/// Takes a reply that has arrived. None when none will come any more: the process has ended.
+/// Receives a reply that has arrived. Returns `None` if the process has ended.
 ///
 /// # Errors
 ///
-/// What arrived is no reply.
+/// Fails if the message is not a reply.
 pub(super) fn receive_reply(socket: impl AsFd) -> io::Result<Option<Reply>> {
     let mut message = [0; MAX_TEXT_BYTES + 1];
     let (_, bytes) = match recv(socket, &mut message[..], RecvFlags::empty()) {
         Ok(received) => received,
-        // It has ended with a job in its inbox.
+        // The process ended with an unread job.
         Err(Errno::CONNRESET) => return Ok(None),
         Err(error) => return Err(error.into()),
     };
@@ -284,11 +285,11 @@ pub(super) fn receive_reply(socket: impl AsFd) -> io::Result<Option<Reply>> {
         .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))
 }
 
-/// A file in memory that nobody can change, with these bytes.
+/// Creates an immutable in-memory file with these bytes.
 ///
 /// # Errors
 ///
-/// The system has no memory or no descriptor for it.
+/// Fails if the system has no memory or descriptor for it.
 pub(super) fn sealed(bytes: &[u8]) -> io::Result<OwnedFd> {
     let mut file = File::from(memory_file()?);
     file.write_all(bytes)?;
@@ -297,13 +298,13 @@ pub(super) fn sealed(bytes: &[u8]) -> io::Result<OwnedFd> {
     Ok(file.into())
 }
 
-/// An empty file in memory.
+/// Creates an empty in-memory file.
 ///
 /// # Errors
 ///
-/// The system has no memory or no descriptor for it.
+/// Fails if the system has no memory or descriptor for it.
 pub(super) fn memory_file() -> io::Result<OwnedFd> {
-    /// What a list of a process's files shows.
+    /// The name in the list of a process's files.
     const NAME: &str = "wasgi-handler";
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
     match memfd_create(NAME, flags | MemfdFlags::NOEXEC_SEAL) {
@@ -313,11 +314,11 @@ pub(super) fn memory_file() -> io::Result<OwnedFd> {
     }
 }
 
-/// Sees to it that a file in memory stays as it is, whoever has it open.
+/// Makes an in-memory file immutable for everyone who has it open.
 ///
 /// # Errors
 ///
-/// Somebody has it mapped for writing.
+/// Fails if it is mapped for writing.
 pub(super) fn seal(file: impl AsFd) -> io::Result<()> {
     let seals = SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
     Ok(fcntl_add_seals(file, seals)?)
@@ -382,7 +383,7 @@ mod tests {
         };
         written.write_all(b"new").expect("it can be written");
         assert_eq!(code.metadata().expect("its size").len(), 3);
-        // A job is no answer.
+        // A job is not an answer.
         let (input, output) = (sealed(b"").expect("a file"), memory_file().expect("a file"));
         let task = Task::Compile;
         send_job(

@@ -1,5 +1,5 @@
-//! The compiling process: takes jobs from its standard input until that ends or none comes for a
-//! while.
+//! The compiling process: takes jobs from its standard input until that is closed or it has been
+//! idle for a while.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -23,42 +23,42 @@ use super::protocol::{Job, Reply, Task, receive_common, receive_job, send_reply}
 use super::script::Script;
 use crate::printable;
 
-/// How long a process waits for its next job: long enough for who saves a file again and again,
-/// and short enough that its memory is soon given back.
+/// The maximum idle time of a process: long enough for repeated saves of a file, and short enough
+/// to free its memory soon.
 const IDLE: Duration = Duration::from_secs(5);
 
-/// Stack of the thread on which code is tried out, in bytes: half of what the server's threads
-/// have, so that nothing can overflow there that has passed here.
+/// The stack size of the thread on which code is tried out, in bytes: half of the server's
+/// threads', so that code that passes here can't overflow a stack there.
 const TRIAL_STACK_BYTES: usize = 1 << 20;
 
-/// What the server tells a compiling process: its arguments.
+/// The arguments of a compiling process.
 #[derive(Clone, Debug, Args)]
 pub struct Limits {
     /// The server's process ID.
     #[arg(long)]
     pub(super) parent: i32,
-    /// Address space, in bytes.
+    /// The address space limit, in bytes.
     #[arg(long)]
     pub(super) memory: u64,
-    /// Processor time of each job, in milliseconds.
+    /// The processor time limit of each job, in milliseconds.
     #[arg(long)]
     pub(super) cpu_time: u64,
-    /// Stack of a thread that compiles, in bytes.
+    /// The stack size of a compiling thread, in bytes.
     #[arg(long)]
     pub(super) stack: u64,
-    /// Compiled code of one job, in bytes.
+    /// The maximum size of one job's compiled code, in bytes.
     #[arg(long)]
     pub(super) output: u64,
-    /// A folder that a script is loaded from, and may be read.
+    /// A readable folder with a script to load.
     #[arg(long = "folder")]
     pub(super) folders: Vec<PathBuf>,
 }
 
-/// Compiles what the server sends, until that ends or sends nothing for a while.
+/// Compiles the server's jobs until the server exits or sends nothing for a while.
 ///
 /// # Errors
 ///
-/// This process was not started by a server, or can't be limited.
+/// Fails if this process was not started by a server, or can't be limited.
 pub fn serve(limits: &Limits) -> anyhow::Result<()> {
     confine::follow(limits.parent)?;
     let inherited = confine::inherited_descriptors();
@@ -127,8 +127,7 @@ fn run(instances: &InstancePool, job: Job, limits: &Limits, socket: BorrowedFd<'
     }
 }
 
-/// Has something compiled, writes the code, and tries it out. Gives a line for the log, or an empty
-/// one.
+/// Writes the compiled code and tries it out. Returns a line for the log, possibly empty.
 fn write_code(
     instances: &InstancePool,
     made: impl FnOnce(&mut code::Ask<'_>) -> Result<Code, LoadError> + Send,
@@ -179,7 +178,7 @@ fn read(input: impl Into<File>) -> Result<Vec<u8>, String> {
     read().map_err(|error: io::Error| format!("its file can't be read: {error}"))
 }
 
-/// Runs `part` on a thread of its own with a stack of so many bytes. A panic is an error.
+/// Runs `part` on a separate thread with this stack size. Turns a panic into an error.
 fn on_thread<T: Send>(
     stack_bytes: u64,
     part: impl FnOnce() -> Result<T, LoadError> + Send,
@@ -201,8 +200,8 @@ fn on_thread<T: Send>(
     })
 }
 
-/// Whether an error's text says that the system gave no memory: wasmtime's and the standard
-/// library's have the system's own words.
+/// Returns whether an error's text says that the system ran out of memory: wasmtime and the
+/// standard library use the system's text.
 fn is_out_of_memory(text: &str) -> bool {
     text.contains("Cannot allocate memory") || text.contains("os error 12")
 }

@@ -1,15 +1,16 @@
-//! The numbers by which an application knows what is not its own to look into. They are given,
-//! counted and refused as `wasmtime` does it for a component.
+//! The handles of an application for the host's values. They are assigned, counted and rejected as
+//! `wasmtime` does for a component.
 
 use smallvec::SmallVec;
 use wasmtime::{Result, bail, format_err};
 
 use crate::engine::HANDLES;
 
-/// Handles that need no allocation: those of a request whose body comes in blocks, and one more.
+/// The number of handles without heap allocation: those of a request whose body is a sequence of
+/// blocks, plus one.
 const USUAL_HANDLES: usize = 4;
 
-/// What a handle stands for.
+/// The type of a handle's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Environ,
@@ -17,29 +18,29 @@ pub(super) enum Kind {
     Blocks,
 }
 
-/// An application's handles. The number that was given back last is the next to be given.
+/// The handles of an application. The handle that was released last is assigned next.
 #[derive(Debug, Default)]
 pub(super) struct Handles {
     entries: SmallVec<[Entry; USUAL_HANDLES]>,
-    /// Numbers in use, and what the host holds.
+    /// The number of handles in use, including those that the host holds.
     live: usize,
-    /// The place of the next number, if that was given before.
+    /// The position of the next handle, if it was in use before.
     free: Option<u32>,
 }
 
 #[derive(Clone, Copy, Debug)]
 enum Entry {
     Used(Kind, u32),
-    /// The place that was given back before this one.
+    /// The position that was released before this one.
     Free(Option<u32>),
 }
 
 impl Handles {
-    /// A number for something, which is `rep` to whoever made it. None is 0.
+    /// Assigns a handle to a value that its creator represents as `rep`. 0 is never a handle.
     ///
     /// # Errors
     ///
-    /// Fails when there are too many.
+    /// Fails if there are too many.
     pub(super) fn add(&mut self, kind: Kind, rep: u32) -> Result<u32> {
         self.hold()?;
         let entry = Entry::Used(kind, rep);
@@ -54,11 +55,11 @@ impl Handles {
         Ok(self.entries.len() as u32)
     }
 
-    /// Counts what the host holds: a handle of its own, or one that is lent for a call.
+    /// Counts a handle that the host holds: its own, or one borrowed for a call.
     ///
     /// # Errors
     ///
-    /// Fails when there are too many.
+    /// Fails if there are too many.
     pub(super) fn hold(&mut self) -> Result<()> {
         if self.live >= HANDLES {
             bail!("an application has more than {HANDLES} handles");
@@ -67,17 +68,17 @@ impl Handles {
         Ok(())
     }
 
-    /// The host holds one less.
+    /// Uncounts a handle that the host holds.
     pub(super) fn release(&mut self) {
         self.live = self.live.saturating_sub(1);
     }
 
-    /// What a number stands for, lent to the host for a call that is over before the application
-    /// goes on.
+    /// Returns the value of a handle, borrowed by the host for a call that ends before the
+    /// application continues.
     ///
     /// # Errors
     ///
-    /// Fails where it is of nothing, or of something else, or where there are too many.
+    /// Fails if the handle is invalid or of another type, or if there are too many.
     pub(super) fn lend(&mut self, kind: Kind, handle: u32) -> Result<u32> {
         let rep = self.get(kind, handle)?;
         self.hold()?;
@@ -85,11 +86,11 @@ impl Handles {
         Ok(rep)
     }
 
-    /// What a number stands for.
+    /// Returns the value of a handle.
     ///
     /// # Errors
     ///
-    /// Fails where it is of nothing, or of something else.
+    /// Fails if the handle is invalid or of another type.
     pub(super) fn get(&self, kind: Kind, handle: u32) -> Result<u32> {
         match self.entries.get((handle as usize).wrapping_sub(1)) {
             Some(Entry::Used(found, rep)) if *found == kind => Ok(*rep),
@@ -97,11 +98,11 @@ impl Handles {
         }
     }
 
-    /// What a number stood for. The number is given back.
+    /// Releases a handle and returns its value.
     ///
     /// # Errors
     ///
-    /// Fails where it is of nothing, or of something else.
+    /// Fails if the handle is invalid or of another type.
     pub(super) fn remove(&mut self, kind: Kind, handle: u32) -> Result<u32> {
         let rep = self.get(kind, handle)?;
         self.entries[handle as usize - 1] = Entry::Free(self.free.replace(handle - 1));

@@ -1,6 +1,5 @@
-//! The functions that an application imports: each takes its parameters out of the application's
-//! memory, does what the gateway's function of that name does (`state`), and begins with the
-//! result.
+//! The functions that an application imports. Each reads its parameters from the application's
+//! memory, calls the gateway function of the same name (`state`), and starts to write the result.
 
 use wasmtime::component::Resource;
 use wasmtime::{Caller, Linker, Memory, Result, bail, format_err};
@@ -18,10 +17,10 @@ use crate::engine::state::State;
 /// A flat parameter.
 pub(super) type Word = u32;
 
-/// An exception's words: an address and a length for each of its texts.
+/// The words of an exception: an address and a length for each of its texts.
 type Texts = [(Word, Word); 3];
 
-/// Has all functions of the host's ready.
+/// Adds all host functions to the linker.
 pub(in crate::engine) fn add_to_linker(linker: &mut Linker<State>) -> Result<()> {
     linker.func_wrap(HOST, HostFunction::Get.name(), get)?;
     linker.func_wrap(HOST, HostFunction::Variables.name(), variables)?;
@@ -175,7 +174,7 @@ async fn write(
     let block = Lift::passed(memory, &state.budget).bytes(address, length)?;
     let written = HostStartResponse::write(state, this, block).await?;
     let (memory, _) = enter(&mut caller)?;
-    // An error's byte has to have its place where there is none, too, and stays as it is then.
+    // The place of the error byte must be valid even without an error; it is then unchanged.
     place_of_bytes(memory, result, 2)?;
     match written {
         Ok(()) => put(memory, result, &[0]),
@@ -210,7 +209,8 @@ fn drop_start_response(mut caller: Caller<'_, State>, this: Word) -> Result<()> 
     drop_handle(&mut caller, Kind::StartResponse, this).map(drop)
 }
 
-/// Gives what the blocks are to the application: what destroys them is one of its functions.
+/// Drops a handle of blocks. Returns the application's representation of them, because their
+/// destructor is one of the application's functions.
 fn drop_blocks(mut caller: Caller<'_, State>, blocks: Word) -> Result<Word> {
     drop_handle(&mut caller, Kind::Blocks, blocks)
 }
@@ -235,7 +235,7 @@ fn blocks_rep(caller: Caller<'_, State>, blocks: Word) -> Result<Word> {
     caller.data().direct.handles.get(Kind::Blocks, blocks)
 }
 
-/// A place that the application has allocated.
+/// Takes the address of space that the application has allocated.
 fn give(mut caller: Caller<'_, State>, address: Word) -> Result<i64> {
     let memory = memory(caller.data())?;
     let (memory, state) = memory.data_and_store_mut(&mut caller);
@@ -250,7 +250,7 @@ fn give(mut caller: Caller<'_, State>, address: Word) -> Result<i64> {
     Ok(wanted)
 }
 
-/// The application's memory, and the state, where it may call.
+/// Returns the application's memory and the state, if the application may call the host.
 pub(super) fn enter<'c>(
     caller: &'c mut Caller<'_, State>,
 ) -> Result<(&'c mut [u8], &'c mut State)> {
@@ -259,7 +259,7 @@ pub(super) fn enter<'c>(
     Ok(memory.data_and_store_mut(caller))
 }
 
-/// Sees that an application may call the host.
+/// Checks that an application may call the host.
 fn leave(phase: &Phase) -> Result<()> {
     match phase {
         Phase::Working => Ok(()),
@@ -278,14 +278,14 @@ fn handle<T: 'static>(state: &mut State, kind: Kind, handle: Word) -> Result<Res
     Ok(Resource::new_borrow(rep))
 }
 
-/// Has the application allocate for the rest of a result.
+/// Requests allocations for the rest of a result.
 fn lower(state: &mut State, lowering: Lowering) -> Result<i64> {
     let wanted = lowering.wants()?;
     state.direct.phase = Phase::Allocating(lowering);
     Ok(wanted)
 }
 
-/// Writes the last of a result that needs no more than that.
+/// Writes the end of a result that needs no allocation.
 fn done(memory: &mut [u8], address: Word, bytes: &[u8]) -> Result<i64> {
     put(memory, address, bytes)?;
     Ok(NOTHING)

@@ -1,4 +1,4 @@
-//! Instances of applications that are called directly, and the functions that these have.
+//! Instances of applications that are called directly, and their exported functions.
 
 use wasmtime::{
     InstancePre, Module, ModuleExport, Result, Store, TypedFunc, WasmParams, format_err,
@@ -12,7 +12,7 @@ use crate::engine::application::Answer;
 use crate::engine::bindings::wasgi::gateway::gateway::Exception;
 use crate::engine::state::State;
 
-/// Linked and ready to instantiate.
+/// A linked program, ready to be instantiated.
 #[derive(Clone)]
 pub(in crate::engine) struct Pre {
     pre: InstancePre<State>,
@@ -26,7 +26,7 @@ pub(in crate::engine) struct Instance {
     call: TypedFunc<(u32, u32), ()>,
 }
 
-/// Where the application's functions are among what the module exports.
+/// The indices of the application's functions among the exports of the module.
 #[derive(Clone, Copy)]
 struct Exports {
     memory: ModuleExport,
@@ -37,9 +37,11 @@ struct Exports {
 }
 
 impl Pre {
+    /// Looks up the exports.
+    ///
     /// # Errors
     ///
-    /// Fails where the module has not what `abi` says.
+    /// Fails if the module lacks an export that `abi` requires.
     pub(in crate::engine) fn new(pre: InstancePre<State>) -> Result<Self> {
         let exports = Exports::of(pre.module())?;
         Ok(Self { pre, exports })
@@ -69,7 +71,7 @@ impl Pre {
 }
 
 impl Instance {
-    /// `application(environ, start_response)`.
+    /// Calls `application(environ, start_response)`.
     pub(in crate::engine) async fn call(
         &self,
         store: &mut Store<State>,
@@ -84,7 +86,7 @@ impl Instance {
         }
     }
 
-    /// The next of a body's blocks.
+    /// Returns the next block of a body.
     pub(in crate::engine) async fn next(
         &self,
         store: &mut Store<State>,
@@ -98,7 +100,7 @@ impl Instance {
         }
     }
 
-    /// The end of a body's blocks.
+    /// Closes the blocks of a body.
     pub(in crate::engine) async fn close(
         &self,
         store: &mut Store<State>,
@@ -112,7 +114,7 @@ impl Instance {
         }
     }
 
-    /// Gives a body's blocks back.
+    /// Destroys the blocks of a body.
     pub(in crate::engine) async fn destroy(
         &self,
         store: &mut Store<State>,
@@ -129,7 +131,7 @@ impl Instance {
     }
 }
 
-/// Calls one of the application's functions, and gives what it has returned.
+/// Calls a function of the application and returns its result.
 async fn returned<P: WasmParams + Sync>(
     store: &mut Store<State>,
     function: &TypedFunc<P, ()>,

@@ -1,5 +1,5 @@
-//! Values in an application's memory, as the canonical ABI lays them out, to values of the host's.
-//! Every address and length is the application's word, and checked.
+//! Reads values from an application's memory, in the layout of the canonical ABI. Every address and
+//! length comes from the application and is checked.
 
 use wasmtime::{Result, bail, format_err};
 
@@ -7,10 +7,10 @@ use crate::config::Budget;
 use crate::engine::bindings::wasgi::gateway::gateway::Exception;
 use crate::engine::limits::{self, TooLong};
 
-/// A name and a value: two addresses, each with its length, in bytes.
+/// The size of a name and a value, in bytes: two addresses, each with a length.
 pub(super) const PAIR_BYTES: u32 = 16;
 
-/// An application's memory, for one call.
+/// The memory of an application during one call.
 pub(super) struct Lift<'m> {
     memory: &'m [u8],
     left: usize,
@@ -18,14 +18,14 @@ pub(super) struct Lift<'m> {
 }
 
 impl<'m> Lift<'m> {
-    /// For what a call of the host's passes. Every list and string counts as often as it is named:
-    /// an application can name the same bytes a million times.
+    /// Reads the parameters of a call to the host. Every list and string counts each time it is
+    /// referenced: an application can reference the same bytes a million times.
     pub(super) fn passed(memory: &'m [u8], budget: &Budget) -> Self {
         let limit = limits::call_bytes(budget);
         Self::new(memory, limit, TooLong::Passed(limit))
     }
 
-    /// For what a function of the application's returns.
+    /// Reads the result of an application's function.
     pub(super) fn returned(memory: &'m [u8], budget: &Budget) -> Self {
         let limit = limits::returned_bytes(budget);
         Self::new(memory, limit, TooLong::Returned(limit))
@@ -39,7 +39,7 @@ impl<'m> Lift<'m> {
         }
     }
 
-    /// A list of bytes.
+    /// Reads a list of bytes.
     pub(super) fn bytes(&mut self, address: u32, length: u32) -> Result<Vec<u8>> {
         self.spend(length as usize)?;
         self.slice(address, length).map(<[u8]>::to_vec)
@@ -51,11 +51,11 @@ impl<'m> Lift<'m> {
         Ok(std::str::from_utf8(bytes)?.to_owned())
     }
 
-    /// A list of pairs of a string and bytes.
+    /// Reads a list of pairs of a string and bytes.
     pub(super) fn pairs(&mut self, address: u32, length: u32) -> Result<Vec<(String, Vec<u8>)>> {
         let size = length.checked_mul(PAIR_BYTES);
         let size = size.ok_or_else(|| format_err!("a list has {length} entries"))?;
-        // Its entries count with what they take here, as for a component.
+        // Entries count with their size in the host, as they do for a component.
         self.spend((length as usize).saturating_mul(size_of::<(String, Vec<u8>)>()))?;
         aligned(address)?;
         let list = self.slice(address, size)?;
@@ -68,7 +68,7 @@ impl<'m> Lift<'m> {
         Ok(pairs)
     }
 
-    /// An exception that is passed as six numbers.
+    /// Reads an exception that is passed as six words.
     pub(super) fn exception(
         &mut self,
         [kind, message, traceback]: [(u32, u32); 3],
@@ -80,7 +80,7 @@ impl<'m> Lift<'m> {
         })
     }
 
-    /// An exception in memory.
+    /// Reads an exception from memory.
     pub(super) fn exception_at(&mut self, address: u32) -> Result<Exception> {
         let words = self.words::<6>(address)?;
         let [
@@ -98,7 +98,7 @@ impl<'m> Lift<'m> {
         ])
     }
 
-    /// Some words in memory, one after the other.
+    /// Reads consecutive words from memory.
     pub(super) fn words<const COUNT: usize>(&self, address: u32) -> Result<[u32; COUNT]> {
         aligned(address)?;
         let mut words = [0; COUNT];
@@ -108,12 +108,12 @@ impl<'m> Lift<'m> {
         Ok(words)
     }
 
-    /// Sees that there is room for a result of so many bytes, with words in it.
+    /// Checks that a result of `size` bytes, which contains words, fits at an address.
     pub(super) fn place(&self, address: u32, size: usize) -> Result<()> {
         place(self.memory, address, size)
     }
 
-    /// Which case of so many a value is.
+    /// Reads which case a variant has.
     pub(super) fn case(&self, address: u32, cases: u8) -> Result<u8> {
         let Some(&case) = self.memory.get(address as usize) else {
             return Err(outside());
@@ -137,7 +137,7 @@ impl<'m> Lift<'m> {
     }
 }
 
-/// Sees that a value that is passed as a number is a case of so many.
+/// Checks that a case that is passed as a number is valid.
 pub(super) fn checked_case(case: u32, cases: u32) -> Result<u32> {
     match case < cases {
         true => Ok(case),
@@ -145,7 +145,7 @@ pub(super) fn checked_case(case: u32, cases: u32) -> Result<u32> {
     }
 }
 
-/// Sees that a list of words, or something with words in it, is where one may be.
+/// Checks the alignment of a value that contains words.
 fn aligned(address: u32) -> Result<()> {
     match address % 4 {
         0 => Ok(()),
@@ -153,13 +153,13 @@ fn aligned(address: u32) -> Result<()> {
     }
 }
 
-/// Sees that something with words in it has its place in memory.
+/// Checks that a value that contains words fits at an address.
 pub(super) fn place(memory: &[u8], address: u32, size: usize) -> Result<()> {
     aligned(address)?;
     place_of_bytes(memory, address, size)
 }
 
-/// Sees that so many bytes have their place in memory.
+/// Checks that this many bytes fit at an address.
 pub(super) fn place_of_bytes(memory: &[u8], address: u32, size: usize) -> Result<()> {
     let start = address as usize;
     match memory.get(start..start + size) {

@@ -1,7 +1,7 @@
-//! Results of the host's into an application's memory, as the canonical ABI lays them out.
+//! Writes results of the host to an application's memory, in the layout of the canonical ABI.
 //!
-//! Lists and strings go where the application allocates for them: it is asked for one place after
-//! the other, and given none of them twice.
+//! The application allocates the space for lists and strings. It is asked for one allocation at a
+//! time, and each is used once.
 
 use std::collections::VecDeque;
 
@@ -10,43 +10,44 @@ use wasmtime::Result;
 use super::abi::{NOTHING, want};
 use super::lift::{PAIR_BYTES, outside, place};
 
-/// What is left of a result: its lists and strings.
+/// The lists and strings of a result that are not written yet.
 pub(super) enum Lowering {
     /// A list of bytes, or a string.
     Bytes(Part),
-    /// A list of pairs of a string and bytes, and where its address and count go.
+    /// A list of pairs of a string and bytes, and the place of its address and count.
     Pairs(u32, Vec<(String, Vec<u8>)>),
-    /// What is in such a list, which has its place; its own address and count come last.
+    /// The contents of such a list after it is allocated; its own address and count are written
+    /// last.
     Entries(VecDeque<Part>, Slot),
     /// Nothing.
     Done,
 }
 
-/// Where an address and a count go, and what these are: a list's, when all that is in it has its
-/// place. An application could see it in the order that the canonical ABI says, if it looks while
-/// it allocates.
+/// The place and the values of a list's address and count, which are written after all its
+/// contents. An application could observe the order of the canonical ABI if it reads the place
+/// during an allocation.
 pub(super) struct Slot {
     slot: u32,
     words: [u32; 2],
 }
 
-/// Bytes, and where their address and length go.
+/// Bytes, and the place of their address and length.
 pub(super) struct Part {
     bytes: Vec<u8>,
     slot: u32,
 }
 
 impl Lowering {
-    /// A list of bytes, or a string.
+    /// Creates the lowering of a list of bytes, or a string.
     pub(super) fn of_bytes(bytes: Vec<u8>, slot: u32) -> Self {
         Self::Bytes(Part { bytes, slot })
     }
 
-    /// What the application is to allocate next.
+    /// Returns the next allocation that the application must make.
     ///
     /// # Errors
     ///
-    /// Fails where it is more than there are addresses for.
+    /// Fails if it is larger than the address space.
     pub(super) fn wants(&self) -> Result<i64> {
         let (count, each, align) = match self {
             Self::Bytes(part) => (part.bytes.len(), 1, 1),
@@ -63,11 +64,11 @@ impl Lowering {
         size.map(|size| want(size, align)).ok_or_else(outside)
     }
 
-    /// Puts what was wanted where the application has allocated for it.
+    /// Writes the next value to the space that the application has allocated.
     ///
     /// # Errors
     ///
-    /// Fails where that is no place, or none was wanted.
+    /// Fails if the space is invalid or was not requested.
     pub(super) fn give(&mut self, memory: &mut [u8], address: u32) -> Result<()> {
         match self {
             Self::Bytes(part) => {
@@ -106,11 +107,11 @@ impl Part {
     }
 }
 
-/// The parts of a list of pairs at an address.
+/// Returns the contents of a list of pairs at an address.
 fn entries(address: u32, pairs: Vec<(String, Vec<u8>)>) -> VecDeque<Part> {
     let mut parts = VecDeque::with_capacity(pairs.len() * 2);
     for (index, (name, value)) in (0..).zip(pairs) {
-        // All of the list has its place in memory.
+        // The whole list is known to fit into memory.
         let entry = address.wrapping_add(index * PAIR_BYTES);
         parts.push_back(Part {
             bytes: name.into_bytes(),
@@ -124,7 +125,7 @@ fn entries(address: u32, pairs: Vec<(String, Vec<u8>)>) -> VecDeque<Part> {
     parts
 }
 
-/// Writes bytes to where an application has said.
+/// Writes bytes to an address from an application.
 pub(super) fn put(memory: &mut [u8], address: u32, bytes: &[u8]) -> Result<()> {
     let start = address as usize;
     let place = memory
@@ -159,7 +160,7 @@ mod tests {
         let mut memory = vec![0; 128];
         let mut lowering = Lowering::Pairs(8, pairs.clone());
         let mut wanted = Vec::new();
-        // The list first, then what each of its entries says.
+        // The list first, then the contents of each entry.
         for address in [16, 60, 70, 80, 90] {
             wanted.push(lowering.wants().unwrap());
             lowering.give(&mut memory, address).unwrap();

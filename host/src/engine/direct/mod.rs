@@ -1,19 +1,19 @@
-//! Applications that are called directly: without a component's instance around them.
+//! Applications that are called directly, without a component's instance around them.
 //!
-//! An instance is made for each request, and what a component has beside its program costs as much
-//! again as the program: resources, their tables, functions that are lifted and lowered by a
-//! description of their types, a core instance that ties them together. An application that has
-//! nothing but the gateway needs none of it: the contract's functions are few, and what the
-//! canonical ABI (component-model, CanonicalABI.md) makes of them is written down here once. So
-//! `fuse` makes a core module of it, whose imports and exports are named in `abi`.
+//! Each request needs a new instance. Besides its program, a component has parts that cost as much
+//! again: resources, their tables, functions that are lifted and lowered from descriptions of their
+//! types, and a core instance that connects them. An application that imports only the gateway
+//! needs none of these: the contract has few functions, and this module implements their canonical
+//! ABI (component-model, CanonicalABI.md) once. `fuse` turns such an application into a core
+//! module, whose imports and exports are named in `abi`.
 //!
-//! - `lift` takes values out of an application's memory, and `lower` puts them in.
-//! - `handles` are the numbers by which it knows an environ, a start-response and its blocks.
-//! - `host` has the functions that it imports, `Instance` those that it exports, `returned` what
-//!   these return.
+//! - `lift` reads values from an application's memory, and `lower` writes them.
+//! - `handles` are the application's handles for an environ, a start-response and its blocks.
+//! - `host` has the functions that it imports, `Instance` those that it exports, `returned` the
+//!   results of these.
 //!
-//! What one may do is the same either way, and what a component's instance would trap at, this
-//! traps at. What it can't be sure of is never called like this: `fuse::program` says when.
+//! The semantics are the same either way: this traps wherever a component's instance would.
+//! `fuse::program` rejects an application for which that can't be guaranteed.
 
 mod handles;
 mod host;
@@ -33,24 +33,24 @@ pub(super) use instance::{Instance, Pre};
 use lower::Lowering;
 use returned::Returned;
 
-/// What a store holds for an application that is called directly.
+/// The state of a store for an application that is called directly.
 #[derive(Default)]
 pub(super) struct Direct {
-    /// Where its values are. None before there is an instance.
+    /// The memory that contains its values. `None` before instantiation.
     memory: Option<Memory>,
     handles: Handles,
     phase: Phase,
 }
 
-/// What an application is at, and so what it may call (`may_leave`, as the canonical ABI has it).
+/// The phase of an application, which determines whether it may call the host (`may_leave` in the
+/// canonical ABI).
 #[derive(Default)]
 enum Phase {
-    /// Its own work: it may call the host.
+    /// Its own code is running: it may call the host.
     #[default]
     Working,
-    /// It allocates for a result of the host's, and may call nothing.
+    /// It allocates space for a result of the host, and may not call.
     Allocating(Lowering),
-    /// It has returned, and its result was read. What it does after that (`post-return`) may call
-    /// nothing.
+    /// It has returned, and its result was read. Its further code (`post-return`) may not call.
     Returned(Returned),
 }

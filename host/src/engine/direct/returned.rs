@@ -1,7 +1,7 @@
-//! What an application's functions return, read from its memory.
+//! Reads the results of an application's functions from its memory.
 //!
-//! The application calls a function of the host's with its result's address. What `fuse::glue` has
-//! it call next (`post-return`) may give back what was read, and call nothing.
+//! The application calls a host function with the address of its result. The function that
+//! `fuse::glue` calls next (`post-return`) may free the result, and may not call the host.
 
 use wasmtime::{Caller, Result, bail};
 
@@ -14,22 +14,21 @@ use crate::engine::application::Answer;
 use crate::engine::bindings::wasgi::gateway::gateway::Exception;
 use crate::engine::state::State;
 
-/// What each function's result takes, in bytes: an exception is the largest part of it.
+/// The size of a function's result, in bytes: determined by an exception, its largest part.
 const RESULT_BYTES: usize = 28;
 
-/// What a function of the application's has returned.
+/// The result of an application's function.
 pub(super) enum Returned {
     Call(Result<Answer<u32>, Exception>),
     Next(Result<Option<Vec<u8>>, Exception>),
     Close(Result<(), Exception>),
 }
 
-/// Takes the result of one of the application's functions, which is named by its number.
+/// Reads the result of one of the application's functions, which is identified by its number.
 ///
 /// # Errors
 ///
-/// Fails where the number is of no function that has a result, or the result is not as it should
-/// be.
+/// Fails if the number belongs to no function with a result, or the result is invalid.
 pub(super) fn read(mut caller: Caller<'_, State>, function: Word, result: Word) -> Result<()> {
     let (memory, state) = enter(&mut caller)?;
     let mut lift = Lift::returned(memory, &state.budget);
@@ -38,7 +37,7 @@ pub(super) fn read(mut caller: Caller<'_, State>, function: Word, result: Word) 
     let returned = if function == Export::Call.number() {
         Returned::Call(answer(&mut lift, handles, result)?)
     } else if function == Export::Next.number() {
-        // The blocks were lent for the call.
+        // The blocks were borrowed for the call.
         handles.release();
         Returned::Next(block(&mut lift, result)?)
     } else if function == Export::Close.number() {
@@ -51,7 +50,7 @@ pub(super) fn read(mut caller: Caller<'_, State>, function: Word, result: Word) 
     Ok(())
 }
 
-/// `result<body, exception>`
+/// Reads `result<body, exception>`.
 fn answer(
     lift: &mut Lift<'_>,
     handles: &mut Handles,
@@ -68,14 +67,14 @@ fn answer(
         _ => {
             let [blocks] = lift.words(result.wrapping_add(8))?;
             let rep = handles.remove(Kind::Blocks, blocks)?;
-            // Now it is the host's.
+            // The host owns it now.
             handles.hold()?;
             Answer::Blocks(rep)
         }
     }))
 }
 
-/// `result<option<list<u8>>, exception>`
+/// Reads `result<option<list<u8>>, exception>`.
 fn block(lift: &mut Lift<'_>, result: Word) -> Result<Result<Option<Vec<u8>>, Exception>> {
     if lift.case(result, 2)? != 0 {
         return lift.exception_at(result.wrapping_add(4)).map(Err);
@@ -89,7 +88,7 @@ fn block(lift: &mut Lift<'_>, result: Word) -> Result<Result<Option<Vec<u8>>, Ex
     }))
 }
 
-/// `result<_, exception>`
+/// Reads `result<_, exception>`.
 fn closed(lift: &mut Lift<'_>, result: Word) -> Result<Result<(), Exception>> {
     if lift.case(result, 2)? != 0 {
         return lift.exception_at(result.wrapping_add(4)).map(Err);

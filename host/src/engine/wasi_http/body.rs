@@ -1,8 +1,8 @@
-//! Bodies of responses that have none: those to HEAD, and those with a status such as 304.
+//! Responses without a body: those to HEAD, and those with a status such as 304.
 //!
-//! The bindings hold a body to its Content-Length, and the guest is told when it gives less. Of
-//! such a response the length is that of the body which GET would have had (RFC 9110 section 8.6),
-//! and nothing of it is given.
+//! The bindings check a body against its Content-Length and report a shorter one to the guest. In
+//! such a response, the length is that of the body for GET (RFC 9110 section 8.6), and no body is
+//! written.
 
 use wasmtime::component::{Linker, Resource};
 use wasmtime_wasi_http::WasiHttpView;
@@ -14,17 +14,18 @@ use super::network::BLOCK_BYTES;
 use crate::engine::state::State;
 use crate::http1::is_bodiless;
 
-/// The interface of responses, by the name under which the bindings define it: one by another name
-/// would stand beside it.
+/// The interface of responses, with the version that the bindings use: another name would add a
+/// second definition.
 const TYPES: &str = "wasi:http/types@0.2.12";
 
-/// Blocks that may wait between the guest and what carries its body: as many as the bindings have.
+/// The maximum number of blocks between the guest and the task that sends its body: the same as in
+/// the bindings.
 const WAITING_BLOCKS: usize = 1;
 
-/// What `body` gives.
+/// The result of `body`.
 type Given = (Result<Resource<HostOutgoingBody>, ()>,);
 
-/// Replaces the bindings' own `outgoing-response.body` for responses that have no body.
+/// Replaces the bindings' `outgoing-response.body` for responses without a body.
 pub(in crate::engine) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     linker.allow_shadowing(true);
     linker.instance(TYPES)?.func_wrap(

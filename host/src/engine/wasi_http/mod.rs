@@ -1,9 +1,9 @@
-//! Handlers of the world `wasi:http/proxy` 0.2: the request and the response as resources, through
-//! `wasmtime-wasi-http`'s bindings, over the same exchange that other handlers have.
+//! Handlers of the world `wasi:http/proxy` 0.2: requests and responses are resources, in the
+//! bindings of `wasmtime-wasi-http`, on top of the same exchange as for other handlers.
 //!
-//! The guest's `handle` sets a response at some time, and writes its body to a stream; beside it
-//! the response is carried to the client (see `beside`). There is no server of hyper's in between:
-//! nothing but its types for bodies.
+//! The guest's `handle` sets a response at some time and writes its body to a stream. Meanwhile,
+//! the same call sends the response to the client (see `beside`). hyper's server is not involved,
+//! only its body types.
 
 mod body;
 mod network;
@@ -45,7 +45,7 @@ pub(super) async fn run(pre: &ProxyPre<State>, store: &mut Store<State>) -> Resu
         let handler = proxy.wasi_http_incoming_handler();
         let handled = handler.call_handle(&mut *store, request, outparam).await;
         let state = store.data_mut();
-        // A body that the guest has not finished, or a response that it never set, comes no more.
+        // After this, the guest can't finish a body or set a response.
         state.drop_wasi();
         match handled {
             Ok(()) => Ok(Ended::Done),
@@ -55,7 +55,7 @@ pub(super) async fn run(pre: &ProxyPre<State>, store: &mut Store<State>) -> Resu
     beside(guest, responder.carry(answer)).await
 }
 
-/// The arguments of `handle`.
+/// Returns the arguments of `handle`.
 fn resources(
     state: &mut State,
     sender: oneshot::Sender<Answer>,

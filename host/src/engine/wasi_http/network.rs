@@ -1,4 +1,4 @@
-//! What a `wasi:http` handler may do beyond its own request: nothing. It has no network.
+//! The network access of a `wasi:http` handler: none.
 
 use std::future::Future;
 
@@ -13,24 +13,24 @@ use crate::engine::refused::Thing;
 use crate::engine::state::State;
 use crate::printable;
 
-/// The most that a guest writes to its response's body at a time, in bytes. Four such blocks are
-/// held for a client that takes none: two in the bindings' channel, one that may be the last, one
-/// on its way.
+/// The maximum size of one write to the response body, in bytes. The host holds four such blocks
+/// for a client that doesn't read: two in the bindings' channel, one that may be the last, one in
+/// transit.
 pub(super) const BLOCK_BYTES: usize = 64 * 1024;
 
-/// What the log shows of whom a request was for, in bytes: the longest name of a host, and a port
-/// (RFC 1035 section 3.1).
+/// The maximum length of a request's authority in the log, in bytes: the longest host name, and a
+/// port (RFC 1035 section 3.1).
 const AUTHORITY_BYTES: usize = 255 + ":65535".len();
 
-/// The interface that requests are sent by. Any 0.2 matches.
+/// The interface for outgoing requests. Any 0.2 version matches.
 const OUTGOING_HANDLER: &str = "wasi:http/outgoing-handler@0.2.0";
 
-/// What `handle` is called with, and what it gives.
+/// The parameters and the result of `handle`.
 type Arguments = (Resource<OutgoingRequest>, Option<Resource<RequestOptions>>);
 type Handled = (Result<Resource<FutureIncomingResponse>, ErrorCode>,);
 
-/// Offers that interface, and refuses at the call, before anything of the request is written. The
-/// bindings' own `handle` would have the guest find that out while it writes.
+/// Provides that interface, and rejects each call before any part of the request is written. With
+/// the bindings' `handle`, the guest would learn that only while it writes.
 pub(in crate::engine) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     linker.instance(OUTGOING_HANDLER)?.func_wrap(
         "handle",
@@ -50,14 +50,15 @@ pub(in crate::engine) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::
     )
 }
 
-/// What the bindings ask of their host: to refuse as well, should they come to send anything.
+/// The hooks that the bindings require: they also reject requests, should the bindings ever send
+/// one.
 #[derive(Debug)]
 pub(in crate::engine) struct NoNetwork;
 
-/// What comes of sending a request, for the guest to wait for.
+/// The pending response to an outgoing request.
 type Sending = dyn Future<Output = Result<(Response<WasiBody>, Box<Worker>), Error>> + Send;
 
-/// What goes on with a request that was sent.
+/// The task that drives an outgoing request.
 type Worker = dyn Future<Output = Result<(), Error>> + Send;
 
 impl WasiHttpHooks for NoNetwork {

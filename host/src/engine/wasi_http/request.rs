@@ -1,4 +1,5 @@
-//! A request as `wasi:http` has it: method, URL, fields, and a body that is read from the exchange.
+//! Converts a request to `wasi:http`: method, URL, fields, and a body that is read from the
+//! exchange.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,11 +14,11 @@ use wasmtime_wasi_http::Error;
 
 use crate::gateway::{Environ, Exchange, InputError};
 
-/// The most of a body that is handed to a guest's stream at a time, in bytes.
+/// The maximum size of a body block for a guest's stream, in bytes.
 const BLOCK_BYTES: usize = 64 * 1024;
 
-/// What stands in a path or query by its escape only (RFC 3986 section 3.3): clients send such
-/// characters all the same, and `http`'s parser takes no part of them.
+/// The characters that must be escaped in a path or query (RFC 3986 section 3.3): clients send them
+/// unescaped, and the parser of `http` rejects them.
 const ESCAPED: &AsciiSet = &CONTROLS
     .add(b' ')
     .add(b'"')
@@ -32,7 +33,7 @@ const ESCAPED: &AsciiSet = &CONTROLS
     .add(b'|')
     .add(b'}');
 
-/// The request, with its whole path: what of it chose the handler is not told apart.
+/// Returns the request with its whole path: the part that selected the handler is not separate.
 pub(super) fn of(
     environ: &Environ,
     exchange: Arc<Exchange>,
@@ -43,8 +44,7 @@ pub(super) fn of(
     *request.uri_mut() = uri(environ)?;
     let fields = request.headers_mut();
     for (name, value) in head.fields() {
-        // What passed the server's checks passes these. The bindings leave out what is about the
-        // connection.
+        // Fields that passed the server's checks pass these. The bindings omit connection fields.
         let (Ok(name), Ok(value)) = (
             HeaderName::from_bytes(name.as_bytes()),
             HeaderValue::from_bytes(value),
@@ -61,7 +61,7 @@ fn uri(environ: &Environ) -> wasmtime::Result<Uri> {
     let mut target = percent_encode(head.path(), ESCAPED).to_string();
     if !head.query().is_empty() {
         target.push('?');
-        // A question mark is an ordinary character from here on (RFC 3986 section 3.4).
+        // In the query, a question mark is an ordinary character (RFC 3986 section 3.4).
         const IN_QUERY: &AsciiSet = &ESCAPED.remove(b'?');
         target.extend(percent_encode(head.query(), IN_QUERY));
     }
@@ -73,8 +73,8 @@ fn uri(environ: &Environ) -> wasmtime::Result<Uri> {
     Ok(uri)
 }
 
-/// What the request was directed to: by a trusted proxy's word, by its own, or else the address
-/// that it came to.
+/// Returns the authority of the request: from a trusted proxy, from the request itself, or else the
+/// address that received it.
 fn authority(environ: &Environ) -> wasmtime::Result<Authority> {
     let named = environ.host.as_deref().unwrap_or(environ.head.authority());
     match Authority::try_from(named) {
@@ -83,7 +83,7 @@ fn authority(environ: &Environ) -> wasmtime::Result<Authority> {
     }
 }
 
-/// A request's body: what the exchange has of it, as it arrives.
+/// A request body, read from the exchange as it arrives.
 pub(super) struct RequestBody {
     exchange: Arc<Exchange>,
 }

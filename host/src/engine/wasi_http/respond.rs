@@ -1,4 +1,4 @@
-//! Carries a guest's response to its client: the head when it is set, the body as it is written.
+//! Sends a guest's response to its client: the head when it is set, the body as it is written.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -20,10 +20,10 @@ use crate::gateway::{Exchange, Failure, Head, Response, Sent};
 use crate::http1::{is_bodiless, reason};
 use crate::printable;
 
-/// What a guest gives for a response.
+/// The guest's response or error.
 pub(super) type Answer = Result<http::Response<HyperOutgoingBody>, ErrorCode>;
 
-/// The client's side of a response.
+/// The part of a call that sends the response to the client.
 pub(super) struct Responder {
     exchange: Arc<Exchange>,
     head_limit_bytes: usize,
@@ -42,7 +42,7 @@ impl Responder {
         }
     }
 
-    /// Waits for the response, and carries it to its end.
+    /// Waits for the response and sends all of it.
     pub(super) async fn carry(
         mut self,
         answer: oneshot::Receiver<Answer>,
@@ -59,15 +59,14 @@ impl Responder {
         if has_body {
             return self.carry_body(body).await;
         }
-        // Whatever is written, and whether it is as long as it was said to be, is nothing to the
-        // client; and no failure of the guest's.
+        // The client gets no body, whatever its content and length, and the guest doesn't fail.
         self.send_head();
         self.exchange.end(Vec::new());
         while let Some(Ok(_)) = next(&mut body).await {}
         Ok(Ended::Done)
     }
 
-    /// The head, by the rules that every handler's head keeps (R1).
+    /// Checks the head against the rules for every handler's head (R1).
     fn check(&self, parts: &http::response::Parts) -> Result<Head, Failure> {
         let status = parts.status.as_u16();
         let status = format!("{status} {}", reason(status));
@@ -84,8 +83,8 @@ impl Responder {
     }
 
     async fn carry_body(mut self, mut body: HyperOutgoingBody) -> Result<Ended, Failure> {
-        // A block is held back for as long as it may turn out to be the only one: not at all, if
-        // the guest has not ended the body by now.
+        // Hold back a block while it can still be the only one: not if the body has not ended by
+        // now.
         let mut held = None;
         loop {
             let frame = if held.is_none() && self.head.is_none() {
@@ -117,7 +116,7 @@ impl Responder {
             if let Some(block) = to_send {
                 self.send_head();
                 if self.exchange.send_block(block.into()).await != Sent::Left {
-                    // The guest is told when it writes again: its stream is closed.
+                    // The guest learns this at its next write: its stream is closed.
                     return Ok(Ended::Done);
                 }
             }
@@ -130,7 +129,7 @@ impl Responder {
         }
     }
 
-    /// Sends the last block, or none, and the end. If it is the only one, its length is the body's
+    /// Sends the last block, if any, and the end. If it is the only block, the body gets its length
     /// (B4).
     fn finish(mut self, last: Option<Bytes>) {
         let last = Vec::from(last.unwrap_or_default());
@@ -149,14 +148,15 @@ async fn next(body: &mut HyperOutgoingBody) -> NextFrame {
     poll_fn(|context| Pin::new(&mut *body).poll_frame(context)).await
 }
 
-/// The next piece of a body, if it is there.
+/// Returns the next piece of a body if it is available.
 async fn next_now(body: &mut HyperOutgoingBody) -> Poll<NextFrame> {
     poll_fn(|context| Poll::Ready(Pin::new(&mut *body).poll_frame(context))).await
 }
 
-/// What a guest says of its own error, as far as a log's line should go.
+/// Describes a guest's error code, limited to the length of a log line.
 fn describe(code: &ErrorCode) -> String {
-    /// A message, in bytes, with the places behind it that some SDKs add.
+    /// The maximum length of a message, in bytes, including the source locations that some SDKs
+    /// append.
     const MESSAGE_BYTES: usize = 4 * 1024;
     let text = match code {
         ErrorCode::InternalError(Some(text)) => printable::front(text, MESSAGE_BYTES).to_owned(),

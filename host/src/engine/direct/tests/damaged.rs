@@ -1,4 +1,4 @@
-//! Applications with a bit of their file changed.
+//! Applications in files with one bit changed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,8 +12,8 @@ use crate::engine::code_file::CodeFile;
 use crate::engine::compiled::Compiled;
 use crate::gateway::Failure;
 
-/// An application that does a little of everything, with one bit of it changed: where it can still
-/// be called directly, it is still alike.
+/// An application that uses each feature, with one bit changed: if it can still be called directly,
+/// it behaves the same as the component.
 #[test]
 fn what_is_damaged_is_damaged_alike() {
     const CHANGES: usize = 300;
@@ -36,7 +36,7 @@ fn what_is_damaged_is_damaged_alike() {
     let engine = Engine::compiling_here(&budget, None).unwrap();
     let ticking = Arc::new(());
     let (weak, ticked) = (Arc::downgrade(&ticking), engine.clone());
-    // What has come to compute for ever is made to end.
+    // Ends programs that now compute forever.
     std::thread::spawn(move || {
         while weak.strong_count() > 0 {
             std::thread::sleep(Duration::from_millis(1));
@@ -61,7 +61,8 @@ fn what_is_damaged_is_damaged_alike() {
     assert!(direct > CHANGES / 10, "{direct} could be called directly");
 }
 
-/// Sees that a file does the same either way, if it can be called directly.
+/// Asserts that a file behaves the same either way, if it can be called directly. Returns whether
+/// it can.
 fn is_alike(engine: &Engine, bytes: &[u8], budget: Budget, change: &str) -> bool {
     let Ok(direct) = engine.load(bytes) else {
         return false;
@@ -76,7 +77,7 @@ fn is_alike(engine: &Engine, bytes: &[u8], budget: Budget, change: &str) -> bool
         let policy = Policy { budget, reuse: 1 };
         answer_with(&program, INPUT, policy)
     });
-    // How far it comes in its time is not always the same.
+    // How far it gets within its time varies.
     let is_late = |outcome: &Outcome| matches!(outcome.failure, Some(Failure::CpuTime(_)));
     if !(is_late(&direct) || is_late(&component)) {
         assert_eq!(direct, component, "{change}");

@@ -1,5 +1,6 @@
-//! The same applications, called directly and as components: nobody can tell which is which, by
-//! what the server gets or by what the application finds in its memory.
+//! Compares applications that are called directly with the same applications as components: neither
+//! the server, through the output, nor the application, through its memory, can tell the
+//! difference.
 
 mod damaged;
 mod semantics;
@@ -19,7 +20,7 @@ use crate::engine::{Call, Engine, Program};
 use crate::gateway::{Environ, Exchange, Failure, InputError, Scheme, Step, Trace};
 use crate::http1::{Limits, RequestHead};
 
-/// What an application does, in the words of `application.wat`.
+/// The functions of an application, inserted into `application.wat`.
 #[derive(Clone, Copy)]
 struct Text {
     realloc: &'static str,
@@ -62,7 +63,7 @@ fn binary(text: &str) -> Vec<u8> {
     wat::parse_str(text).unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// What a request has come to.
+/// The outcome of a request.
 #[derive(Debug, PartialEq, Eq)]
 struct Outcome {
     steps: Vec<Step>,
@@ -71,13 +72,13 @@ struct Outcome {
     failure: Option<Failure>,
 }
 
-/// The request's body as it arrives.
+/// The request body.
 #[derive(Clone, Copy)]
 struct Input(&'static [u8], Result<(), InputError>);
 
 const INPUT: Input = Input(b"hello", Ok(()));
 
-/// A program called directly, and the same as a component.
+/// Returns a program called directly, and the same program as a component.
 fn both(bytes: &[u8]) -> [Program; 2] {
     let engine = Engine::compiling_here(&Budget::default(), None).unwrap();
     let direct = engine.load(bytes).unwrap();
@@ -86,7 +87,7 @@ fn both(bytes: &[u8]) -> [Program; 2] {
     [direct, component]
 }
 
-/// A program as the component that it is, with nothing done to it.
+/// Loads a program as an unchanged component.
 fn as_component(engine: &Engine, bytes: &[u8]) -> Program {
     let component = Component::new(&engine.first.engine, bytes).unwrap();
     let code = CodeFile::of(&Compiled::Component(component)).unwrap();
@@ -143,7 +144,7 @@ fn answer_with(program: &Program, input: Input, policy: Policy) -> Outcome {
         }
     };
     take();
-    // What a trap is called is the one thing that differs.
+    // Only the texts of traps differ.
     let failure = finished.failure.map(|failure| match failure {
         Failure::Trap(_) => Failure::Trap(String::new()),
         other => other,
@@ -164,7 +165,7 @@ fn answer_with(program: &Program, input: Input, policy: Policy) -> Outcome {
     }
 }
 
-/// Sees that an application answers one request alike, and gives the answer.
+/// Asserts that an application responds the same way either way, and returns the response.
 #[track_caller]
 fn alike_with(text: Text, input: Input) -> Outcome {
     let programs = both(&text.binary());
@@ -178,7 +179,7 @@ fn alike(text: Text) -> Outcome {
     alike_with(text, INPUT)
 }
 
-/// Sees that it ends in a trap, either way.
+/// Asserts that it traps either way.
 #[track_caller]
 fn traps(text: Text) {
     let outcome = alike(text);
@@ -311,7 +312,7 @@ fn blocks_come_one_by_one_and_are_closed() {
     let outcome = alike(BLOCKS);
     assert_eq!(outcome.failure, None);
     assert_eq!(outcome.body.len(), 16 + 32);
-    // The first thing on record is what is called behind `call`.
+    // The first record is from the `post-return` of `call`.
     assert_eq!(outcome.body[0], 0xa);
     assert_eq!(outcome.steps.last(), Some(&Step::Closed(Ok(()))));
 }
@@ -331,7 +332,7 @@ fn blocks_are_the_applications_own_to_look_into() {
                (call $whole)",
         ..TEXT
     });
-    // The destructor has been called in its place.
+    // The destructor was called at the right time.
     let words: Vec<u8> = outcome.body.chunks(4).map(|word| word[0]).take(8).collect();
     assert_eq!(words, [3, 4, 7, 8, 0xd, 7, 3, 1]);
 }
@@ -396,21 +397,21 @@ fn what_an_application_may_not_pass_traps() {
     };
     let returns = |words: &str| format!("(call $ok (local.get 1)) (call $result {words})");
     for call in [
-        // Status: outside.
+        // Status: out of bounds.
         start(&format!("(i32.const 65530) (i32.const 7) (i32.const 0) (i32.const 0) (i32.const 0) {none} (i32.const 64)")),
-        // Fields: not aligned, outside, too many, their names outside.
+        // Fields: misaligned, out of bounds, too many, names out of bounds.
         list("(i32.const 290) (i32.const 1)"),
         list("(i32.const 65528) (i32.const 1)"),
         list("(i32.const 288) (i32.const -1)"),
         list("(i32.const 256) (i32.const 1)"),
-        // No case of an option.
+        // Invalid case of an option.
         start(&format!("(i32.const 256) (i32.const 6) (i32.const 0) (i32.const 0) (i32.const 2) {none} (i32.const 64)")),
-        // A result that has no place.
+        // A result that doesn't fit.
         result("(i32.const 65536)"),
         result("(i32.const 65524)"),
         result("(i32.const 65)"),
         result("(i32.const -4)"),
-        // What is returned: no case, outside, not aligned, of no blocks.
+        // Results: invalid case, out of bounds, misaligned, no blocks.
         returns("(i32.const 2) (i32.const 0) (i32.const 0) (i32.const 0)"),
         returns("(i32.const 0) (i32.const 2) (i32.const 0) (i32.const 0)"),
         returns("(i32.const 0) (i32.const 0) (i32.const 65536) (i32.const 1)"),
@@ -426,9 +427,9 @@ fn what_an_application_may_not_pass_traps() {
         "(call $read (local.get 0) (i64.const 9) (i32.const 65528)) (call $ok (local.get 1)) (call $whole)".to_owned(),
         "(call $write (local.get 1) (i32.const 392) (i32.const 7) (i32.const 65535)) (call $ok (local.get 1)) (call $whole)".to_owned(),
         "(call $ok (local.get 1)) (drop (call $whole)) (i32.const -4)".to_owned(),
-        // A name that is no text.
+        // A name that is not UTF-8.
         "(call $get (local.get 0) (i32.const 272) (i32.const 6) (i32.const 64)) (call $ok (local.get 1)) (call $whole)".to_owned(),
-        // Handles: of nothing, of another thing, dropped.
+        // Handles: unassigned, of another type, dropped.
         "(call $get (i32.const 0) (i32.const 320) (i32.const 14) (i32.const 64)) (call $whole)".to_owned(),
         "(call $get (i32.const 9) (i32.const 320) (i32.const 14) (i32.const 64)) (call $whole)".to_owned(),
         "(call $get (local.get 1) (i32.const 320) (i32.const 14) (i32.const 64)) (call $whole)".to_owned(),
@@ -470,7 +471,7 @@ fn what_allocates_is_not_believed() {
         (list, "(i32.const 4098)"),
         (list, "(i32.const -16)"),
         (list, "(i32.const 65528)"),
-        // Calls the host meanwhile.
+        // Calls the host during an allocation.
         (call, "(call_indirect (i32.const 0)) (i32.const 4096)"),
     ] {
         traps(Text {
@@ -484,7 +485,7 @@ fn what_allocates_is_not_believed() {
 #[test]
 fn an_instance_that_serves_several_goes_on_alike() {
     let texts = [
-        // What it has allocated, and what was called behind its back, adds up.
+        // Its allocations, and the calls that it makes during them, add up.
         Text {
             call: "(call $note (global.get $requests))
                    (call $get (local.get 0) (i32.const 320) (i32.const 14) (i32.const 64))
@@ -496,14 +497,14 @@ fn an_instance_that_serves_several_goes_on_alike() {
             call: "(call $ok (local.get 1)) (call $raise)",
             ..TEXT
         },
-        // Handles that are dropped are given again.
+        // Dropped handles are assigned again.
         Text {
             call: "(call $note (local.get 0)) (call $note (local.get 1)) (call $ok (local.get 1))
                    (call $drop-environ (local.get 0)) (call $drop-start (local.get 1))
                    (call $whole)",
             ..TEXT
         },
-        // One that is kept is of no use for the next request.
+        // A handle that was kept is invalid in the next request.
         Text {
             call: "(if (global.get $kept)
                      (then (call $get (global.get $kept) (i32.const 320) (i32.const 14) (i32.const 64))))

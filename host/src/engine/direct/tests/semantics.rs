@@ -1,12 +1,12 @@
-//! What an application may do at which time, what it sees of the host's work, and what is called of
-//! it: the canonical ABI's rules, kept either way.
+//! What an application may do and when, what it sees of the host, and which of its functions are
+//! called: the rules of the canonical ABI, which both ways follow.
 
 use super::{BLOCKS, INPUT, Outcome, TEXT, Text, alike, answer, both, traps};
 use crate::engine::HANDLES;
 use crate::gateway::{Failure, Step};
 
-/// The places of the table that hold calls of the host: all but the last may be made only while an
-/// application is at its own work.
+/// The entries of the table that contain calls to the host. All but the last are allowed only while
+/// the application's own code runs.
 const REENTERING: std::ops::Range<u32> = 0..5;
 const REP: u32 = 5;
 
@@ -14,7 +14,7 @@ fn reenters(place: u32) -> &'static str {
     format!("(call_indirect (i32.const {place}))").leak()
 }
 
-/// Answers with a whole body, and has made a blocks of its own.
+/// Responds with a whole body, and has created a `blocks`.
 const WHOLE: Text = Text {
     call: "(global.set $blocks (call $new (i32.const 77)))
            (call $get (local.get 0) (i32.const 320) (i32.const 14) (i32.const 64))
@@ -68,7 +68,7 @@ fn what_comes_after_a_return_is_called_whatever_is_returned() {
     ] {
         traps(Text { after, ..text });
     }
-    // Only behind the second block, and only behind the end.
+    // Only after the second block, and only after the end.
     for turn in [2, 5] {
         let trapping = format!(
             "(if (i32.eq (i32.load (i32.const 500)) (i32.const {turn})) (then unreachable))"
@@ -83,7 +83,7 @@ fn what_comes_after_a_return_is_called_whatever_is_returned() {
     }
 }
 
-/// Sees that blocks are not closed, as something trapped before.
+/// Asserts that the blocks are not closed, because of an earlier trap.
 fn not_closed(outcome: &Outcome) {
     let is_closed = |step: &Step| matches!(step, Step::Closed(_));
     assert!(!outcome.steps.iter().any(is_closed), "{outcome:?}");
@@ -99,7 +99,7 @@ fn nothing_is_called_after_a_trap_whatever_it_was_about() {
     });
     assert!(matches!(outcome.failure, Some(Failure::Memory(_))));
     not_closed(&outcome);
-    // Memory was refused, and then a value can't be read.
+    // Memory was refused, and then a value is invalid.
     let outcome = alike(Text {
         next: "(drop (memory.grow (i32.const 8000)))
                (call $result (i32.const 7) (i32.const 0) (i32.const 0) (i32.const 0))",
@@ -111,10 +111,10 @@ fn nothing_is_called_after_a_trap_whatever_it_was_about() {
         "unreachable",
         "(call $panicked (i32.const 360) (i32.const 4) (i32.const 368) (i32.const 7)
            (i32.const 376) (i32.const 10)) unreachable",
-        // No value, and one outside of memory.
+        // An invalid value, and one that is out of bounds.
         "(call $result (i32.const 7) (i32.const 0) (i32.const 0) (i32.const 0))",
         "(call $result (i32.const 0) (i32.const 1) (i32.const 65536) (i32.const 1))",
-        // The host's own refusal.
+        // An error of the host itself.
         "(call $drop-environ (i32.const 9)) unreachable",
     ] {
         let outcome = alike(Text { next, ..BLOCKS });
@@ -125,7 +125,7 @@ fn nothing_is_called_after_a_trap_whatever_it_was_about() {
 
 #[test]
 fn a_result_is_there_in_the_order_of_the_canonical_abi() {
-    // What allocates looks at the result's place, and at what was allocated before.
+    // The allocator reads the place of the result, and the earlier allocations.
     let looks = "(call $note (i32.load (i32.const 64))) (call $note (i32.load (i32.const 68)))
                  (call $note (i32.load (i32.const 4096))) (call $note (i32.load (i32.const 4100)))
                  (call $note (i32.load (i32.const 4104))) (call $allocate)";
@@ -142,7 +142,7 @@ fn a_result_is_there_in_the_order_of_the_canonical_abi() {
         let call = format!("{clear} {call} (call $ok (local.get 1)) (call $whole)");
         for realloc in [
             looks,
-            // Everything in one place, and that of the result.
+            // All allocations at the same address, or in the result.
             "(call $note (i32.load (i32.const 64))) (i32.const 4096)",
             "(call $note (i32.load (i32.const 64))) (i32.const 64)",
             "(call $note (i32.load (i32.const 64))) (i32.const 68)",
@@ -156,7 +156,7 @@ fn a_result_is_there_in_the_order_of_the_canonical_abi() {
     }
 }
 
-/// Makes so many blocks.
+/// Creates `count` blocks.
 fn make(count: usize) -> String {
     format!(
         "(i32.store (i32.const 600) (i32.const {count}))
@@ -170,7 +170,7 @@ fn make(count: usize) -> String {
 #[test]
 fn handles_are_counted_alike() {
     let answers = "(call $ok (local.get 1)) (call $whole)";
-    // An environ and a start-response are there; one more is lent to the host in a call.
+    // An environ and a start-response exist; the host borrows one more during a call.
     let fits = HANDLES - 3;
     for (count, then, is_trap) in [
         (fits, answers, false),
@@ -188,7 +188,7 @@ fn handles_are_counted_alike() {
         });
         assert_eq!(outcome.failure.is_some(), is_trap, "{count} {then}");
     }
-    // The host has the blocks, and lends them to the application.
+    // The host owns the blocks and lends them to the application.
     for (count, is_trap) in [(HANDLES - 4, false), (HANDLES - 3, true)] {
         let made = "(i32.store (i32.const 500) (i32.const 9))
              (call $result (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0))";
@@ -219,7 +219,7 @@ fn handles_that_blocks_leave_are_counted_alike() {
 
 #[test]
 fn a_list_counts_with_what_its_entries_take_on_the_host() {
-    // Two million eight hundred thousand fields, of nothing: 45 MB of memory, 134 MB of the host's.
+    // 2.8 million empty fields: 45 MB of guest memory, 134 MB of host memory.
     traps(Text {
         call: "(drop (memory.grow (i32.const 1000)))
                (call $start (local.get 1) (i32.const 256) (i32.const 6)

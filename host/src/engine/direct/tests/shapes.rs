@@ -1,11 +1,13 @@
-//! What is called directly, what of it is left out, and what stays a component.
+//! Tests which applications are called directly, which of their parts are omitted, and which stay
+//! components.
 
 use super::{INPUT, TEXT, Text, answer, binary, both};
 use crate::config::Budget;
 use crate::engine::Engine;
 use crate::engine::fuse::{self, Fused};
 
-/// The application with a module in between, through which it calls `get`: as a toolchain does it.
+/// Returns the application with an intermediate module through which it calls `get`, as toolchains
+/// do.
 fn shimmed(text: Text, shim: &str, fill: &str) -> Vec<u8> {
     let text = text.text();
     let shim = format!(
@@ -63,22 +65,22 @@ fn what_only_calls_through_a_table_is_left_out_where_that_changes_nothing() {
     let other = "(func $other (param i32 i32 i32 i32)) (elem (i32.const 0) func $other)";
     let swapped = "(local.get 0) (local.get 2) (local.get 1) (local.get 3) \
                    (call_indirect (type $get) (i32.const 0))";
-    // One table is the application's own.
+    // One table belongs to the application.
     for (shim, fill, tables, is_trap) in [
         (&*plain, fill, 1, false),
-        // Filled twice: the last counts.
+        // Filled twice: the last element wins.
         (
             &plain,
             "(elem (i32.const 0) func $get) (elem (i32.const 0) func $get)",
             1,
             false,
         ),
-        // Filled by something with code, or not at all.
+        // Filled by a member with code, or not at all.
         (&plain, other, 2, false),
         (&plain, "", 2, true),
-        // A call with something else.
+        // A call with different arguments.
         (swapped, fill, 2, true),
-        // Of another type than what is there.
+        // A type that differs from the entry's.
         (
             "(call_indirect (param i32) (local.get 0) (i32.const 0))",
             fill,
@@ -131,11 +133,11 @@ fn a_destructor_that_is_a_function_of_the_hosts_behind_a_table_is_called() {
     }
     let [direct, component] = both(&binary(&text)).map(|program| answer(&program, INPUT, 1));
     assert_eq!(direct, component);
-    // The environ's number is free again, and the one after it is the next.
+    // The environ's handle is free again, and the one after it comes next.
     assert_eq!((direct.body[0], direct.body[4]), (1, 3));
 }
 
-/// Sees that an application stays a component when something of it is another way, and answers.
+/// Asserts that an application with one change stays a component, and responds.
 #[track_caller]
 fn stays_a_component(from: &str, to: &str) {
     let text = Text {
@@ -170,7 +172,7 @@ fn what_has_more_than_the_gateway_stays_a_component() {
 #[test]
 fn what_is_not_of_the_usual_shape_stays_a_component() {
     for (from, to) in [
-        // Code that runs before it is called.
+        // A start function.
         (
             "(func $reenter",
             "(func $begin) (start $begin) (func $reenter",
@@ -180,13 +182,13 @@ fn what_is_not_of_the_usual_shape_stays_a_component() {
             "(func $gateway \"[method]environ.get\")",
             "(func $gateway \"[method]environ.get\") string-encoding=utf16",
         ),
-        // In two memories.
+        // Two memories.
         (
             "(core instance $memory (instantiate $memory-module))",
             "(core module $other (memory 1)) (core instance (instantiate $other))
              (core instance $memory (instantiate $memory-module))",
         ),
-        // Allocated by two functions.
+        // Two allocation functions.
         (
             "(core func $variables (canon lower (func $gateway \"[method]environ.variables\")
     (memory $mem) (realloc $realloc)))",

@@ -1,4 +1,4 @@
-//! Applications that copy long: how often they can be made to yield meanwhile.
+//! Tests how often applications with long copies can be made to yield.
 
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -9,18 +9,18 @@ use crate::config::{Budget, Policy};
 use crate::engine::{Call, Engine, Program};
 use crate::gateway::Exchange;
 
-/// What is copied at a time, in bytes: more than 100 MB are touched, and then again.
+/// The size of one copy, in bytes: it touches more than 100 MB, twice.
 const BYTES: u32 = 50 << 20;
 
-/// How often it is copied, and yields that this takes at least: some for each. Done whole, it
-/// yields once for each, and before and behind.
+/// The number of copies, and the minimum number of yields: several per copy. An undivided copy
+/// yields once, plus before the first and after the last.
 const COPIES: usize = 8;
 const YIELDS: usize = 3 * COPIES;
 
 const BEGIN: &str = "(drop (memory.grow (i32.const 1800))) (call $ok (local.get 1))";
 
-/// Runs a request, while the epoch advances. Gives how often it was polled, and how long the
-/// longest poll took.
+/// Runs a request while the epoch advances. Returns the number of polls and the duration of the
+/// longest.
 fn polls(engine: &Engine, program: &Program) -> (usize, Duration) {
     let exchange = Arc::new(Exchange::new(true));
     exchange.end_body(Ok(()));
@@ -87,7 +87,7 @@ fn what_copies_long_in_a_component_yields_too() {
         call: format!("{BEGIN} {} (call $whole)", fill.repeat(COPIES)).leak(),
         ..TEXT
     };
-    // Of two parts, so that it is not called directly.
+    // Two instances, so that it is not called directly.
     let bytes = binary(&text.text().replacen(
         "(core instance $memory",
         "(core module $nothing) (core instance (instantiate $nothing))
@@ -99,7 +99,7 @@ fn what_copies_long_in_a_component_yields_too() {
     assert!(!program.is_direct());
     let (count, _) = polls(&engine, &program);
     assert!(count >= YIELDS, "{count}");
-    // As it was compiled before.
+    // Without splitting copies.
     let component = as_component(&engine, &text.binary());
     let (count, longest) = polls(&engine, &component);
     println!("whole: {count} polls, the longest of {longest:?}");

@@ -1,4 +1,4 @@
-//! Makes a guest that calls one function, with values as large as they can be.
+//! Generates a guest that calls one function with the largest possible values.
 
 use std::fmt::Write;
 
@@ -9,37 +9,37 @@ use wit_parser::{Function, Handle, Int, Type, TypeDefKind, TypeId};
 use super::wit::World;
 use crate::engine::Kind;
 
-/// The guest's memory, in bytes: what leaves room for another page or two in a default budget.
+/// The size of the guest's memory, in bytes: leaves space for one or two more pages in the default
+/// budget.
 const MEMORY_BYTES: u64 = 120 << 20;
 
-/// Where results and other small things are, in bytes.
+/// The address of results and other small values.
 const AREA: u64 = 1024;
 
-/// Where the host's results are allocated, in bytes.
+/// The address at which the host's results are allocated.
 const HEAP: u64 = 64 * 1024;
 
-/// Where the values begin that are passed, in bytes.
+/// The address of the passed values.
 pub(super) const VALUES: u64 = 1 << 20;
 
-/// The longest list or string that a function may return, in bytes or entries.
+/// The maximum length of a list or string that a function returns, in bytes or entries.
 const MAX_RETURNED: u64 = 1 << 20;
 
-/// Bytes that have to have a value (where they are, and which), and an offset.
+/// The bytes that must have certain values (their positions and values), and an offset.
 type Place = (Vec<(usize, usize)>, usize);
 
-/// How large the values are.
+/// The size of the values.
 #[derive(Clone, Copy)]
 pub(super) struct Shape {
-    /// All strings and lists together.
+    /// The total size of all strings and lists.
     pub(super) bytes: u64,
-    /// What each word of memory is. In a list of strings, each is that long.
+    /// The value of each word in memory. In a list of strings, also the length of each string.
     pub(super) word: u32,
     pub(super) encoding: StringEncoding,
 }
 
 impl Shape {
-    /// All of the memory, with nothing in it: whoever looks at the lengths first need not look at
-    /// that.
+    /// All of the memory, filled with zeros: code that checks lengths first never reads it.
     pub(super) const HUGE: Self = Self {
         bytes: MEMORY_BYTES - VALUES,
         word: 0,
@@ -47,36 +47,36 @@ impl Shape {
     };
 }
 
-/// A guest in the making.
+/// A guest under construction.
 struct Guest<'w> {
     world: &'w World,
     kind: Kind,
     shape: Shape,
-    /// Functions that it imports, by their number in the world.
+    /// The imported functions, by their indices in the world.
     imports: Vec<usize>,
-    /// What it does first: it gets what it needs.
+    /// Its first instructions, which obtain the parameters.
     begin: String,
     globals: usize,
     area: u64,
-    /// What each word of its memory is, as an expression.
+    /// The value of each word of its memory, as an expression.
     word: String,
 }
 
-/// A flat value: an expression of `i32`, or a number of any type.
+/// A flat value: an `i32` expression, or a number of any type.
 enum Flat {
     Number(i64),
     Word(String),
 }
 
-/// Which values are passed.
+/// The size of the passed values.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Size {
     Small,
     Large,
 }
 
-/// A guest that calls a function of its world, or only gets ready to. None where no guest can have
-/// what the function is called with.
+/// Returns a guest that calls a function of its world, or only prepares the call. `None` if no
+/// guest can obtain the parameters.
 pub(super) fn guest(kind: Kind, function: usize, shape: Shape, calls: bool) -> Option<Vec<u8>> {
     let world = super::wit::world(kind);
     let mut guest = Guest {
@@ -95,7 +95,7 @@ pub(super) fn guest(kind: Kind, function: usize, shape: Shape, calls: bool) -> O
     Some(component(world, &text, shape.encoding))
 }
 
-/// An application that returns so from one of its functions: its result, as it lies in memory.
+/// Returns an application in which the result of one function has this representation in memory.
 pub(super) fn returning(function: &str, result: &str) -> Vec<u8> {
     let place = |name: &str, other: u64| if name == function { AREA } else { other };
     application(
@@ -108,7 +108,7 @@ pub(super) fn returning(function: &str, result: &str) -> Vec<u8> {
              (data (i32.const 600) \"200 OK\")
              (data (i32.const {AREA}) \"{result}\")"
         ),
-        // At 256 are blocks, and at 512 there is nothing: the end of them.
+        // At 256 is a body of blocks; at 512 are zeros, which mean the end of the blocks.
         &format!(
             "(call $start (local.get 1) (i32.const 600) (i32.const 6) (i32.const 0) (i32.const 0)
                (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0)
@@ -123,7 +123,7 @@ pub(super) fn returning(function: &str, result: &str) -> Vec<u8> {
     )
 }
 
-/// An application that traps in a function of this name.
+/// Returns an application that traps in a function of this name.
 pub(super) fn trapping(name: &str) -> Vec<u8> {
     let function = format!("(func ${name} unreachable)");
     application(&function, &format!("(call ${name}) (i32.const 0)"), 0, 0)
@@ -149,7 +149,7 @@ fn application(items: &str, call: &str, next: u64, close: u64) -> Vec<u8> {
     )
 }
 
-/// A component of a core module's text.
+/// Converts the text of a core module into a component.
 fn component(world: &World, text: &str, encoding: StringEncoding) -> Vec<u8> {
     let mut module = wat::parse_str(text).unwrap_or_else(|error| panic!("{error}"));
     embed_component_metadata(&mut module, &world.resolve, world.id, encoding).expect("metadata");
@@ -163,7 +163,7 @@ impl Guest<'_> {
         &super::wit::world(self.kind).functions[number].function
     }
 
-    /// A call, and where its result is: what to run, and an expression.
+    /// Returns the code of a call, and the expression for its result.
     fn call(
         &mut self,
         number: usize,
@@ -292,7 +292,7 @@ impl Guest<'_> {
         Some(())
     }
 
-    /// One case of several: the last that has a length, or the last.
+    /// Selects one of several cases: the last with a length, or the last.
     fn case(
         &mut self,
         ty: &Type,
@@ -324,8 +324,8 @@ impl Guest<'_> {
         Some(())
     }
 
-    /// A handle of a resource, as an expression: what its kind is called with, or what one of the
-    /// functions gives.
+    /// Returns a handle of a resource as an expression: a parameter of the guest, or the result of
+    /// a function.
     fn handle(&mut self, resource: TypeId, seen: &mut Vec<usize>) -> Option<String> {
         let name = self.world.resolve.types[resource].name.as_deref();
         match (self.kind, name) {
@@ -375,7 +375,8 @@ impl Guest<'_> {
         None
     }
 
-    /// Sees that the list in a result is no longer than what may be passed.
+    /// Returns code that checks that the list in a result is no longer than the limit for passing
+    /// it.
     fn check_length(&self, number: usize, result: &str) -> String {
         let is_list = |ty: &Type| {
             self.world.alias(ty) == Type::String
@@ -399,8 +400,8 @@ impl Guest<'_> {
         check
     }
 
-    /// Where in a function's result a resource is: as the result itself, or in memory, if some
-    /// bytes say so.
+    /// Finds a resource in a function's result: the result itself, or a place in memory, on the
+    /// condition that some bytes have certain values.
     #[expect(
         clippy::option_option,
         reason = "whether it is there, and whether in memory"
@@ -415,7 +416,7 @@ impl Guest<'_> {
         Some((!is_it(result)).then_some(found))
     }
 
-    /// Where in a value what is looked for begins.
+    /// Returns the position of a matching type in a value.
     fn find(&self, ty: &Type, at: usize, is_it: &dyn Fn(&Type) -> bool) -> Option<Place> {
         if is_it(ty) {
             return Some((Vec::new(), at));
@@ -441,7 +442,7 @@ impl Guest<'_> {
         }
     }
 
-    /// The core module, with what it does last.
+    /// Returns the core module, with its last instructions.
     fn module(&self, call: &str) -> String {
         let mut text = String::from("(module");
         for &number in &self.imports {

@@ -1,4 +1,4 @@
-//! Every function that guests import, with the largest values that they can pass.
+//! Calls every function that guests can import, with the largest possible values.
 
 mod guest;
 mod wit;
@@ -23,14 +23,14 @@ use guest::{Shape, VALUES, guest, returning, trapping};
 
 const KINDS: [Kind; 3] = [Kind::Gateway, Kind::Command, Kind::WasiHttp];
 
-/// Polls of a call that waits for ever, as nobody wakes it.
+/// The number of polls of a call that would wait forever.
 const POLLS_COUNT: usize = 10;
 
-/// What came of a guest.
+/// The outcome of running a guest.
 struct Outcome {
-    /// Why it gave no answer; empty if it gave one, or waits.
+    /// Why it gave no response; empty if it gave one or is waiting.
     failure: String,
-    /// The processor's time that it took.
+    /// The processor time that it took.
     cpu_time: Duration,
 }
 
@@ -39,7 +39,7 @@ fn engine() -> &'static Engine {
     ENGINE.get_or_init(|| Engine::compiling_here(&Budget::default(), None).expect("an engine"))
 }
 
-/// A guest's program; and that of an application that would be called directly as a component.
+/// Loads a guest. An application that is called directly is also loaded as a component.
 fn programs(bytes: &[u8]) -> Vec<Program> {
     let engine = engine();
     let program = engine.load(bytes).expect("it loads");
@@ -94,14 +94,14 @@ fn environ() -> Environ {
     }
 }
 
-/// The processor's time that this thread has taken.
+/// Returns the processor time of this thread.
 fn cpu_time() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
-/// What no guest can have: files, sockets, answers from elsewhere, and errors of streams that do
-/// not fail at once.
+/// Values that no guest can obtain: files, sockets, responses from other servers, and errors of
+/// streams that don't fail at once.
 const NOT_TO_BE_HAD: [&str; 6] = [
     "wasi:filesystem/types@",
     "wasi:sockets/",
@@ -139,7 +139,7 @@ fn a_call_that_passes_all_of_memory_is_refused_before_it_is_read() {
     assert!(tried > 100, "{tried} calls");
 }
 
-/// What an application returns, as its result lies in memory: words from the first one on.
+/// Returns an application in which a function's result in memory consists of these words.
 fn returned(function: &str, words: &[u32]) -> String {
     let data: String = words
         .iter()
@@ -192,8 +192,8 @@ fn what_an_application_returns_has_a_limit_either_way() {
     }
 }
 
-/// A name of C++ that stands for 2 to the power of 36 words: each parameter is a pair of two of the
-/// one before.
+/// Uses a mangled C++ name that expands to 2 to the power of 36 words: each parameter is a pair of
+/// two of the previous one.
 #[test]
 fn a_trap_is_told_whatever_the_function_is_called() {
     let mut name = String::from("_Z1f4pairIiiE");
@@ -208,7 +208,7 @@ fn a_trap_is_told_whatever_the_function_is_called() {
     }
 }
 
-/// Prints what the slowest calls take that are not refused. Run it by hand:
+/// Prints the time of the slowest calls within the limits. Run it manually:
 /// `cargo test -p wasgi --lib -- --ignored --nocapture the_largest_calls`.
 #[test]
 #[ignore = "figures for people, of a machine that does nothing else"]
@@ -241,7 +241,7 @@ fn the_largest_calls_that_are_taken() {
                         encoding,
                     };
                     let most = call_bytes(&Budget::default()) as u64;
-                    // Entries of a list count for more than they take in the guest's memory.
+                    // List entries count for more than their size in the guest's memory.
                     let _ = [1, 2, 3, 4, 6, 8, 12, 16]
                         .iter()
                         .any(|part| add(of(most / part / 16 * 16), name));
@@ -256,7 +256,7 @@ fn the_largest_calls_that_are_taken() {
     }
 }
 
-/// The processor's time of one call; none where it is refused for its length, or can't be made.
+/// Returns the processor time of one call; `None` if it exceeds a limit or is impossible.
 fn cost(kind: Kind, number: usize, shape: Shape) -> Option<Duration> {
     let with = programs(&guest(kind, number, shape, true)?);
     let without = programs(&guest(kind, number, shape, false)?);

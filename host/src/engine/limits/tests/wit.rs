@@ -1,4 +1,4 @@
-//! The worlds that guests are written for, from the WIT that the server's own bindings are made of.
+//! The worlds of the test guests, from the WIT of the server's own bindings.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -8,24 +8,24 @@ use wit_parser::{Function, Resolve, SizeAlign, Type, TypeDefKind, TypeId, WorldI
 
 use crate::engine::Kind;
 
-/// A world, and all that a guest of it can call.
+/// A world and all functions that its guests can call.
 pub(super) struct World {
     pub(super) resolve: Resolve,
     pub(super) id: WorldId,
     pub(super) sizes: SizeAlign,
     pub(super) functions: Vec<Import>,
-    /// The version of WASI in it.
+    /// Its WASI version.
     pub(super) version: String,
 }
 
 /// A function that guests import.
 pub(super) struct Import {
-    /// The interface, as a core module names it.
+    /// The interface name in a core module.
     pub(super) interface: String,
     pub(super) function: Function,
 }
 
-/// The world of handlers of a kind.
+/// Returns the world for handlers of a kind.
 pub(super) fn world(kind: Kind) -> &'static World {
     static WORLDS: [OnceLock<World>; 3] = [const { OnceLock::new() }; 3];
     let (place, source) = match kind {
@@ -85,7 +85,7 @@ impl World {
         }
     }
 
-    /// A type, its aliases seen through.
+    /// Resolves the aliases of a type.
     pub(super) fn alias(&self, ty: &Type) -> Type {
         match ty {
             Type::Id(id) => match &self.resolve.types[*id].kind {
@@ -96,7 +96,7 @@ impl World {
         }
     }
 
-    /// What a type is made of. None for one that is of no others.
+    /// Returns the structure of a type; `None` for a primitive type.
     pub(super) fn kind(&self, ty: &Type) -> Option<&TypeDefKind> {
         match self.alias(ty) {
             Type::Id(id) => Some(&self.resolve.types[id].kind),
@@ -104,7 +104,7 @@ impl World {
         }
     }
 
-    /// The resource that a name stands for.
+    /// Resolves the aliases of a resource.
     pub(super) fn resource(&self, id: TypeId) -> TypeId {
         match &self.resolve.types[id].kind {
             TypeDefKind::Type(Type::Id(alias)) => self.resource(*alias),
@@ -112,7 +112,7 @@ impl World {
         }
     }
 
-    /// Whether a value of this type has a length.
+    /// Returns whether a value of this type has a length.
     pub(super) fn has_length(&self, ty: &Type) -> bool {
         let any = |mut types: Vec<&Type>| types.drain(..).any(|ty| self.has_length(ty));
         match self.kind(ty) {
@@ -136,7 +136,7 @@ impl Import {
     }
 }
 
-/// Where the crate that binds WASI has its WIT.
+/// Returns the WIT folder of the crate with the WASI bindings.
 fn wasi_wit() -> PathBuf {
     let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
     let output = Command::new(env!("CARGO"))
