@@ -80,7 +80,7 @@ pub(super) const CASES: &[Case] = &[
     Case {
         name: "reused",
         title: "Hello, reused instances",
-        about: "The same handler with `reuse`.",
+        about: "The handler `hello` with `reuse`.",
         kind: Kind::Contest {
             answer: Answer::ReusedHello,
             peers: &[Peer::Bare, WASGI, WASMTIME_REUSED],
@@ -90,7 +90,7 @@ pub(super) const CASES: &[Case] = &[
     Case {
         name: "wasi-http",
         title: "Hello, a stock wasi:http component, fresh",
-        about: "The same file for both: Rust's standard library and its allocator, none of our settings.",
+        about: "Both servers run one file: Rust's standard library and its allocator, none of our settings.",
         kind: Kind::Contest {
             answer: Answer::WasiHttpHello,
             peers: &[Peer::Bare, WASGI, WASMTIME],
