@@ -5,8 +5,8 @@
 //!
 //! | what | limit | where it is checked |
 //! |---|---|---|
-//! | all values that one call passes | [`call_bytes`] | wasmtime (`hostcall_fuel`), or `direct::lift` |
-//! | the result of an application's function | [`returned_bytes`] | wasmtime (`hostcall_fuel`), or `direct::lift` |
+//! | the values of one call | [`call_bytes`] | wasmtime (`hostcall_fuel`), or `direct::lift` |
+//! | an application's result | [`returned_bytes`] | wasmtime (`hostcall_fuel`), or `direct::lift` |
 //! | a response's head | `budget.response-head` | `gateway::response` |
 //! | an exception's texts | `gateway::failure` | when the exception is recorded |
 //! | log output | `budget.log` | `guest_log` |
