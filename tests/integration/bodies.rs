@@ -1,4 +1,5 @@
-//! Bodies, both ways: whole, in order, at the speed of the slower side, and in little memory.
+//! Request and response bodies: complete, in order, at the speed of the slower side, and with
+//! little memory.
 
 use crate::support::body::{MIB, checksum, chunked, noise};
 use crate::support::client::{Client, Ending};
@@ -13,7 +14,7 @@ fn ten_mebibytes_come_back_as_they_were_and_memory_stays_flat() {
     let site = Site::new().with_demos(["echo"]);
     let server = Server::of(&site);
     let mut client = server.connect();
-    // What is set up at the first use is not counted.
+    // The first use allocates, which is not counted.
     assert_eq!(client.post("/echo", b"once").body, b"once");
     let mark = server.mark_memory();
 
@@ -36,7 +37,7 @@ fn a_client_that_takes_nothing_stalls_nobody_and_fills_no_memory() {
         .with_demos(["hello"])
         .with_cases(["big"]);
     let server = Server::of(&site);
-    // On both threads, so that both have served everything once.
+    // Both threads should have served every target once.
     for _ in 0..20 {
         server.get("/hello");
         server.get("/big?n=1");
@@ -61,7 +62,7 @@ fn a_client_that_takes_nothing_stalls_nobody_and_fills_no_memory() {
     let growth = server.resident_bytes().saturating_sub(before);
     assert!(growth < GROWTH_BYTES, "grew by {growth} bytes");
 
-    // Whoever begins to read gets all of it.
+    // A client that starts to read receives everything.
     let (body, ending) = lazy.pop().expect("one of them").rest();
     assert_eq!(body.len(), 64 * MIB);
     assert_eq!(ending, Ending::Closed);
@@ -114,7 +115,8 @@ fn a_big_body_that_nobody_reads_closes_the_connection_behind_the_answer() {
             client.send(format!(
                 "POST {target} HTTP/1.1\r\nHost: a\r\n{framing}\r\n\r\n"
             ));
-            // More than the server reads away, and less than it takes while it closes.
+            // Exceeds what the server discards before it responds, but not what it discards while
+            // it closes.
             client.send("80000\r\n");
             client.send(vec![b'x'; 0x80000]);
             assert_eq!(client.response().status(), status, "{target}, {framing}");
@@ -124,14 +126,14 @@ fn a_big_body_that_nobody_reads_closes_the_connection_behind_the_answer() {
     server.stop();
 }
 
-/// Many clients look for an answer only when all of the body has left.
+/// Many clients read the response only after they have sent the whole body.
 #[test]
 fn a_client_that_sends_all_before_it_looks_gets_its_answer() {
     let site = Site::new()
         .with_page("page.html", "the page")
         .with_cases(["read-none"]);
     let server = Server::of(&site);
-    // More than the buffers of two sockets hold.
+    // Exceeds the buffers of two sockets.
     let body = vec![b'x'; 48 * MIB];
     for (target, length, status) in [
         ("/page.html", 48 * MIB, 405),
@@ -186,7 +188,7 @@ fn a_failure_is_told_to_a_client_that_has_not_sent_its_body() {
     let server = Server::of(&site);
     let mut client = server.connect();
     client.send("POST /trap HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhalf");
-    // The other half never comes.
+    // The second half is never sent.
     assert_eq!(client.response().status(), 500);
     server.stop();
 }
@@ -229,7 +231,7 @@ fn an_answer_that_leaves_a_large_body_unread_says_that_it_is_the_last() {
             );
         }
     }
-    // A body that is read, or is short enough to be thrown away, has the connection go on.
+    // If the body is read, or short enough to be discarded, the connection stays open.
     for (target, length) in [("/read-none", 1000), ("/read-all", MIB), ("/echo", MIB)] {
         let mut client = server.connect();
         let response = client.post(target, &noise(length));

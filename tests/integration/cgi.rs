@@ -1,4 +1,4 @@
-//! Commands as CGI: programs with a `main`, and core modules for preview 1, dropped into the folder
+//! Commands that run as CGI: programs with a `main` and core modules for preview 1, in the folder
 //! of handlers.
 
 use crate::support::body::{MIB, noise};
@@ -8,7 +8,7 @@ use crate::support::guests;
 use crate::support::server::Server;
 use crate::support::site::Site;
 
-/// A target that has `cgi-raw` write `output`.
+/// Returns a target for which `cgi-raw` writes `output`.
 fn raw(output: &str) -> String {
     let mut target = String::from("/cgi-raw?output=");
     for byte in output.bytes() {
@@ -24,7 +24,7 @@ fn a_command_answers_with_what_it_writes() {
     let hello = server.get(&raw("Content-Type: text/plain\n\nHello\n"));
     assert_eq!((hello.status(), hello.text()), (200, "Hello\n"));
     assert_eq!(hello.field("Content-Type"), Some("text/plain"));
-    // All of it was there at once, so its length is known (B4).
+    // The program had ended before the head was sent, so the length is known (B4).
     assert_eq!(hello.field("Content-Length"), Some("6"));
 
     let missing = server.get(&raw("Status: 404 Not Here\r\nX-A: b\r\n\r\n"));
@@ -152,7 +152,7 @@ fn a_program_that_does_not_read_slows_its_client_down_and_fills_no_memory() {
     let mut client = server.connect();
     client.begin_post("/cgi-fail?sleep", 32 * MIB);
     assert!(client.send_until_blocked(&noise(32 * MIB)) < 32 * MIB);
-    // And one who reads nothing of what comes back.
+    // A client that doesn't read the response is slowed down too.
     let mut lazy = server.connect();
     lazy.begin_post("/cgi-echo", 64 * MIB);
     assert!(lazy.send_until_blocked(&noise(64 * MIB)) < 64 * MIB);
@@ -232,7 +232,7 @@ fn each_way_to_fail_has_its_status_and_its_line() {
         assert_eq!(response.status(), status, "{how}");
         server.error_log().expect(&["ERROR", why]);
 
-        // What has begun is cut.
+        // A response that has begun is cut.
         if how != "nothing" {
             let mut client = server.connect();
             client.request("GET", &format!("/cgi-fail/late?{how}"));
@@ -282,14 +282,14 @@ fn a_program_that_fails_has_no_whole_answer() {
         server.get(&format!("{target}&exit=0")).text(),
         "all is well"
     );
-    // What it wrote may have left before it failed; then the end tells.
+    // If its output was sent before it failed, the cut connection shows the failure.
     let mut client = server.connect();
     client.request("GET", &format!("{target}&exit=3"));
     match client.try_response_to("GET") {
         Ok(failed) => assert_eq!(failed.status(), 500),
         Err(cut) => assert_eq!(cut.ending, Ending::Reset),
     }
-    // WASI 0.2 tells success from failure, and no more.
+    // WASI 0.2 exit codes distinguish only success and failure.
     server
         .error_log()
         .expect(&["ERROR", "cgi-raw: exited with status 1"]);
@@ -318,7 +318,7 @@ fn a_client_that_leaves_ends_the_program() {
     let site = Site::new().with_cases(["cgi-stream", "cgi-echo"]);
     let server = Server::with(&site, &["--max-concurrent", "1"]);
     let mut client = server.connect();
-    // It would go on for half an hour.
+    // The program would run for half an hour.
     client.request("GET", "/cgi-stream?100000");
     assert_eq!(client.head().status, 200);
     client.chunk();
@@ -369,7 +369,7 @@ fn a_new_version_is_served_whatever_its_kind() {
     eventually("the component is served", || {
         server.get("/page").text() == "Hello from wasi:http\n"
     });
-    // The kind is told where the routes are.
+    // The list of routes shows the kind.
     let routes = crate::support::command::wasgi(["routes"])
         .arg(site.path())
         .output()
@@ -390,8 +390,8 @@ fn a_core_module_that_tells_its_interfaces_is_served() {
     server.stop();
 }
 
-/// Checks a demo handler that tells of its request, and sends bodies back. Does nothing where it
-/// was not built.
+/// Checks a demo handler that describes its request and echoes bodies. Does nothing if it was not
+/// built.
 fn expect_demo(name: &str) {
     let Some(program) = guests::optional_demo(name) else {
         return;

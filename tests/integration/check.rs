@@ -1,4 +1,4 @@
-//! `wasgi check` finds what is wrong and nothing else; `wasgi run` shows one answer.
+//! `wasgi check` finds faults without false alarms; `wasgi run` shows one response.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -10,11 +10,11 @@ use crate::support::guests;
 use crate::support::process::{Ended, Process};
 use crate::support::site::Site;
 
-/// What a fault is to be found as: its name in `tests/guests/faults.rs`, the level, the rule, and a
-/// part of what is said.
+/// An expected finding: the fault's name in `tests/guests/faults.rs`, the level, the rule, and a
+/// part of the message.
 type Fault = (&'static str, &'static str, &'static str, &'static str);
 
-/// The program with the tests' code cache, and a budget that is soon used up.
+/// Runs the program with the tests' code cache and a small budget.
 fn with_budget<S: AsRef<OsStr>>(command: &str, arguments: impl IntoIterator<Item = S>) -> Ended {
     let mut wasgi = wasgi([command, "--max-cpu-time=0.3", "--max-wall-time=3"]);
     wasgi.args(["--max-memory=32", "--code-cache"]);
@@ -22,7 +22,7 @@ fn with_budget<S: AsRef<OsStr>>(command: &str, arguments: impl IntoIterator<Item
     Process::start(&mut wasgi).wait()
 }
 
-/// The report on one file, as JSON, and whether the program was content.
+/// Returns the JSON report on one file, and whether the program exited with success.
 #[track_caller]
 fn report(file: &Path, path: &str) -> (Value, bool) {
     let arguments = [
@@ -40,7 +40,7 @@ fn report(file: &Path, path: &str) -> (Value, bool) {
     (json["files"][0].clone(), is_content)
 }
 
-/// Checks that a finding is there.
+/// Checks that the report contains a finding.
 #[track_caller]
 fn expect(file: &Value, level: &str, rule: &str, part: &str) {
     let findings = file["findings"].as_array().expect("a list");

@@ -1,4 +1,4 @@
-//! A server that listens before its handlers are compiled, and handlers that take long to compile.
+//! Servers that listen before their handlers are compiled, and handlers that are slow to compile.
 
 use std::fs;
 use std::path::Path;
@@ -9,17 +9,18 @@ use crate::support::server::Server;
 use crate::support::site::Site;
 use crate::support::{eventually, guests};
 
-/// Local variables of a handler that compiles for some seconds. The time is their square.
+/// The number of locals for which a handler compiles for some seconds. The time grows with the
+/// square.
 const SECONDS: usize = 6_000;
 
-/// Serves a site with compiled code kept in `cache`, and doesn't wait for its handlers.
+/// Serves a site with its code cache in `cache`, and doesn't wait for its handlers.
 fn serve(site: &Site, cache: &Path, flags: &[&str]) -> Server {
     let mut command = wasgi(["serve", "--addr", "127.0.0.1:0", "--code-cache"]);
     command.arg(cache).args(flags).arg(site.path());
     Server::listening(Process::start(&mut command))
 }
 
-/// A folder for compiled code, in which the handlers of `site` are.
+/// Returns a code cache that contains the handlers of `site`.
 fn cache_of(site: &Site) -> tempfile::TempDir {
     let cache = tempfile::tempdir().expect("a folder");
     let server = serve(site, cache.path(), &[]);
@@ -37,7 +38,7 @@ fn a_slow_handler_keeps_nobody_from_answering_and_answers_503_until_it_is_loaded
     site.write_handler("shop.wat", guests::slow_page("the shop", SECONDS));
     let server = serve(&site, cache.path(), &[]);
     let mut client = server.connect();
-    // It may have been loaded by the time that this test goes on, on a busy machine.
+    // On a busy machine, the handler may be loaded before the test continues.
     let mut is_loaded = false;
     for method in ["GET", "HEAD", "POST", "GET"] {
         client.request(method, "/shop/basket");

@@ -1,4 +1,4 @@
-//! Compression on the way to a client that takes it: of pages, and of what handlers give.
+//! Compression of pages and of handlers' responses for clients that accept it.
 
 use std::io::Read;
 
@@ -36,7 +36,7 @@ fn plain(response: &Response) -> String {
     text
 }
 
-/// A site whose handler `text` is compressed.
+/// Creates a site that compresses the responses of its handler `text`.
 fn site() -> Site {
     let site = Site::new().with_cases(["text"]);
     std::fs::write(
@@ -82,7 +82,8 @@ fn a_handlers_text_is_compressed_whole_or_as_it_comes() {
     let server = Server::of(&site);
     let mut client = server.connect();
     for coding in ["gzip", "br", "zstd"] {
-        // A short one has a length; one in blocks and one that is long come in chunks.
+        // A short response in one block has a length; a long one, or one in several blocks, is
+        // chunked.
         for (target, whole, has_length) in [
             ("/text?size=5000", text(5_000), true),
             ("/text?size=5000&length=5000", text(5_000), true),
@@ -108,7 +109,7 @@ fn a_handlers_text_is_compressed_whole_or_as_it_comes() {
             assert!(plain(&response) == whole, "{target}");
         }
     }
-    // Another client gets the same as it is, and is told that it is a choice.
+    // A client that doesn't accept the encoding gets the uncompressed text, with `Vary`.
     let response = ask(&mut client, "GET", "/text?size=5000", "gzip;q=0");
     assert_eq!(response.field("Content-Encoding"), None);
     assert_eq!(response.field("Vary"), Some("Accept-Encoding"));
@@ -148,7 +149,7 @@ fn b5_the_answer_to_head_has_no_body() {
 fn b3_a_declared_length_is_kept_to() {
     let site = site();
     let server = Server::of(&site);
-    // Too long: what is too much is not sent.
+    // Too long: the excess is not sent.
     for target in [
         "/text?size=5000&length=4000",
         "/text?n=9&size=3000&length=4000",
@@ -157,7 +158,7 @@ fn b3_a_declared_length_is_kept_to() {
         assert!(plain(&response).starts_with(&text(3_000)), "{target}");
         assert_eq!(plain(&response).len(), 4_000, "{target}");
     }
-    // Too short: the client is told by the end of the connection.
+    // Too short: the connection is cut.
     for target in [
         "/text?size=5000&length=6000",
         "/text?n=9&size=3000&length=60000",

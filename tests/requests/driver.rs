@@ -1,5 +1,5 @@
-//! A server in miniature around one [`Connection`]: it reads each body to its end, answers, and
-//! writes down what happened. The tests of the protocol core are written with it.
+//! A minimal server around one [`Connection`]: it reads each body to its end, responds, and records
+//! what happened. The protocol core's tests use it.
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -10,15 +10,15 @@ use crate::{
     Stamp, Step,
 };
 
-/// The bytes of every answer's body.
+/// The body of every response.
 pub(crate) const BODY: &[u8] = b"hello";
 
-/// A moment to count from. The core has no clock of its own.
+/// Returns a starting time. The core has no clock.
 pub(crate) fn origin() -> Instant {
     Instant::now()
 }
 
-/// Limits that are shared.
+/// Returns the default limits.
 pub(crate) fn limits() -> Arc<Limits> {
     Arc::new(Limits::default())
 }
@@ -28,7 +28,7 @@ pub(crate) const STAMP: Stamp<'static> = Stamp {
     server: Some("wasgi"),
 };
 
-/// Writes a whole answer with this body, in one block.
+/// Writes a complete response with this body, in one block.
 pub(crate) fn answer(
     connection: &mut Connection,
     status: u16,
@@ -49,13 +49,13 @@ pub(crate) fn answer(
     connection.finish_response(out)
 }
 
-/// The miniature server.
+/// The minimal server.
 pub(crate) struct Driver {
     pub(crate) connection: Connection,
     now: Instant,
-    /// The request whose body is being read, and what of it is here.
+    /// The request whose body is being read, and the part of it that has been received.
     reading: Option<(Arc<RequestHead>, Vec<u8>)>,
-    /// What happened, a line each.
+    /// What happened, one event per line.
     pub(crate) transcript: String,
     /// Every byte that was sent.
     pub(crate) sent: Vec<u8>,
@@ -75,7 +75,7 @@ impl Driver {
         }
     }
 
-    /// A server that was sent `parts`, one after the other.
+    /// Creates a server and feeds it `parts` in order.
     pub(crate) fn fed(limits: Arc<Limits>, parts: &[&[u8]]) -> Self {
         let mut driver = Self::new(limits);
         for part in parts {
@@ -94,7 +94,7 @@ impl Driver {
         while self.turn() {}
     }
 
-    /// What happened, and what the connection does now.
+    /// Returns the transcript and the connection's current state.
     pub(crate) fn report(&self) -> String {
         let now = match () {
             () if self.is_closed => "",
@@ -104,7 +104,7 @@ impl Driver {
         format!("{}{now}", self.transcript)
     }
 
-    /// One step of the server; false when there is nothing to do before more bytes come.
+    /// Performs one step. Returns false if nothing can be done before more bytes arrive.
     fn turn(&mut self) -> bool {
         if self.is_closed {
             return false;
@@ -197,7 +197,7 @@ impl Driver {
     }
 }
 
-/// A generator of numbers that are the same in every run (xorshift64).
+/// A reproducible pseudo-random number generator (xorshift64).
 pub(crate) struct Numbers(u64);
 
 impl Numbers {
@@ -205,7 +205,7 @@ impl Numbers {
         Self(seed.max(1))
     }
 
-    /// A number below `end`, which is not 0.
+    /// Returns a number below `end`, which must not be 0.
     pub(crate) fn below(&mut self, end: usize) -> usize {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
@@ -213,7 +213,7 @@ impl Numbers {
         usize::try_from(self.0 % end as u64).expect("less than a usize")
     }
 
-    /// `bytes` in pieces of random length.
+    /// Splits `bytes` into pieces of random length.
     pub(crate) fn split<'b>(&mut self, mut bytes: &'b [u8]) -> Vec<&'b [u8]> {
         let mut parts = Vec::new();
         while !bytes.is_empty() {

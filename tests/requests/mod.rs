@@ -1,8 +1,8 @@
-//! Requests as raw bytes (`valid/*.http`, `invalid/*.http`), each with what the server makes of
-//! them beside it (`*.txt`). This module is part of the unit tests of `wasgi-http1`.
+//! Requests as raw bytes (`valid/*.http`, `invalid/*.http`), each next to the server's expected
+//! reaction (`*.txt`). This module is part of the unit tests of `wasgi-http1`.
 //!
-//! Every fixture is fed at once, byte by byte, split in two at every place, and in random pieces;
-//! the answer has to be the same each time. `WASGI_BLESS=1` writes the expected answers anew: read
+//! Every fixture is fed at once, byte by byte, split in two at every offset, and in random pieces;
+//! the reaction must be the same each time. `WASGI_BLESS=1` rewrites the expected reactions: read
 //! the diff before you commit it.
 
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use driver::{Driver, Numbers, limits};
 
 pub(crate) mod driver;
 
-/// What would be served if anything were parsed after a request that can't be taken.
+/// A request that would be served if the server parsed anything after a rejected request.
 const SMUGGLED: &[u8] = b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n";
 
 struct Fixture {
@@ -31,7 +31,7 @@ impl Fixture {
     }
 }
 
-/// The fixtures of a folder, in the order of their names.
+/// Returns the fixtures of a folder, sorted by name.
 fn fixtures(folder: &str) -> Vec<Fixture> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../../../tests/requests")

@@ -1,9 +1,9 @@
-//! Bodies to send, and what is to come back.
+//! Request bodies, and the responses that tests expect.
 
-/// One MiB, in bytes.
+/// The bytes in one MiB.
 pub(crate) const MIB: usize = 1024 * 1024;
 
-/// Bytes without a pattern that a mistake could hide in.
+/// Returns pseudo-random bytes: a regular pattern could hide a reordering.
 pub(crate) fn noise(length: usize) -> Vec<u8> {
     let mut state = 0x2545_f491_4f6c_dd1d_u64;
     let mut next = || {
@@ -15,14 +15,14 @@ pub(crate) fn noise(length: usize) -> Vec<u8> {
     (0..length).map(|_| next()).collect()
 }
 
-/// FNV-1a, as the guest `read-all` tells it.
+/// Returns the FNV-1a hash, as the guest `read-all` computes it.
 pub(crate) fn checksum(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |sum, byte| {
         (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
     })
 }
 
-/// A body in chunks of many sizes.
+/// Encodes a body in chunks of many sizes.
 pub(crate) fn chunked(body: &[u8]) -> Vec<u8> {
     let sizes = [1, 10, 100, 1000, 10_000, 100_000, 1_000_000];
     let mut sizes = sizes.iter().cycle();

@@ -1,4 +1,4 @@
-//! A client on a raw socket: sends any bytes, and takes responses apart exactly.
+//! A client on a raw socket: sends any bytes, and parses responses strictly.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -8,38 +8,38 @@ use std::time::Duration;
 use super::PATIENCE;
 use super::response::{Framing, Head, Response};
 
-/// After this long without a byte taken, nobody reads at the other end.
+/// A write that makes no progress for this long is blocked: the peer isn't reading.
 const BLOCKED: Duration = Duration::from_millis(500);
 
-/// One connection to the server.
+/// A connection to the server.
 #[derive(Debug)]
 pub(crate) struct Client {
     stream: TcpStream,
-    /// What was received and not looked at.
+    /// Bytes that were received and not yet parsed.
     buffer: Vec<u8>,
 }
 
 /// How the server ended a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ending {
-    /// In order.
+    /// With a FIN.
     Closed,
-    /// By a reset: the client is to notice that something is missing.
+    /// With a reset, so that the client notices an incomplete response.
     Reset,
 }
 
-/// A response that ended before it was whole.
+/// A response that ended before it was complete.
 #[derive(Debug)]
 pub(crate) struct Cut {
-    /// None if even that was not whole.
+    /// None if the head was incomplete too.
     pub(crate) head: Option<Head>,
-    /// What came of the body, decoded.
+    /// The part of the body that was received, decoded.
     pub(crate) body: Vec<u8>,
     pub(crate) ending: Ending,
 }
 
 impl Client {
-    /// Connects.
+    /// Connects to `addr`.
     pub(crate) fn connect(addr: SocketAddr) -> Client {
         let stream = TcpStream::connect_timeout(&addr, PATIENCE).expect("the server is there");
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
@@ -51,7 +51,7 @@ impl Client {
         }
     }
 
-    /// Another handle of the same socket, to send from another thread.
+    /// Returns another handle of the socket, for sending from another thread.
     pub(crate) fn stream(&self) -> TcpStream {
         self.stream.try_clone().expect("a descriptor")
     }
@@ -68,21 +68,21 @@ impl Client {
         self.send(request(method, target));
     }
 
-    /// Sends a GET and takes the response.
+    /// Sends a GET and receives the response.
     #[track_caller]
     pub(crate) fn get(&mut self, target: &str) -> Response {
         self.request("GET", target);
         self.response()
     }
 
-    /// Sends a request with a body of known length and takes the response.
+    /// Sends a request with a body of known length and receives the response.
     #[track_caller]
     pub(crate) fn post(&mut self, target: &str, body: &[u8]) -> Response {
         self.begin_post(target, body.len());
         self.exchange(body)
     }
 
-    /// Sends the head of a request with a body of known length, which is to come.
+    /// Sends the head of a request with a body of known length. The caller sends the body.
     #[track_caller]
     pub(crate) fn begin_post(&mut self, target: &str, length: usize) {
         self.send(format!(
@@ -90,8 +90,8 @@ impl Client {
         ));
     }
 
-    /// Sends bytes while the response to them is taken: an echo of many takes no more of them than
-    /// it gets rid of.
+    /// Sends bytes in another thread while receiving the response. An echo handler reads a large
+    /// body only as fast as its client receives the response.
     #[track_caller]
     pub(crate) fn exchange(&mut self, bytes: &[u8]) -> Response {
         let mut stream = self.stream();
@@ -102,8 +102,8 @@ impl Client {
         response
     }
 
-    /// Sends blocks to one who sends them back, each when the one before it has come back. The
-    /// request's head was sent; with `has_head`, that of the response was taken.
+    /// Sends blocks to an echo handler, each after the previous one has been received back. The
+    /// request's head must have been sent and, if `has_head` is true, the response's head received.
     #[track_caller]
     pub(crate) fn expect_blocks_back(&mut self, has_head: bool) {
         for number in 0..20 {
@@ -118,23 +118,23 @@ impl Client {
         assert_eq!(self.chunk(), b"");
     }
 
-    /// Ends our side of the connection: the server reads to the end and can answer still.
+    /// Shuts down the sending side. The server reads the end of the input and can still respond.
     pub(crate) fn finish_sending(&mut self) {
         self.stream.shutdown(Shutdown::Write).expect("shut down");
     }
 
-    /// Sends, unless the server has closed the connection.
+    /// Sends bytes. Fails if the server has closed the connection.
     pub(crate) fn try_send(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.stream.write_all(bytes)
     }
 
-    /// Ends our side, unless there is nothing left to end.
+    /// Shuts down the sending side, if it is still open.
     pub(crate) fn try_finish_sending(&mut self) {
-        // Fails when the server has reset the connection, which the next read shows.
+        // Fails if the server has reset the connection, which the next read detects.
         let _ = self.stream.shutdown(Shutdown::Write);
     }
 
-    /// Sends as much as the sockets take when nobody reads at the other end, and says how much.
+    /// Sends until the sockets' buffers are full, and returns the number of bytes sent.
     pub(crate) fn send_until_blocked(&mut self, mut bytes: &[u8]) -> usize {
         let length = bytes.len();
         let pause = Some(BLOCKED);
@@ -149,13 +149,13 @@ impl Client {
         length - bytes.len()
     }
 
-    /// Takes a response to anything but HEAD.
+    /// Receives a response to any method except HEAD.
     #[track_caller]
     pub(crate) fn response(&mut self) -> Response {
         self.response_to("GET")
     }
 
-    /// Takes a response to a request with this method.
+    /// Receives a response to a request with this method.
     #[track_caller]
     pub(crate) fn response_to(&mut self, method: &str) -> Response {
         match self.try_response_to(method) {
@@ -164,7 +164,7 @@ impl Client {
         }
     }
 
-    /// Takes a response that was cut.
+    /// Receives a response that is incomplete. Panics if it is complete.
     #[track_caller]
     pub(crate) fn cut_response(&mut self) -> Cut {
         match self.try_response_to("GET") {
@@ -173,7 +173,7 @@ impl Client {
         }
     }
 
-    /// Takes a head, and nothing of what follows it.
+    /// Receives a head, but no body.
     #[track_caller]
     pub(crate) fn head(&mut self) -> Head {
         match self.try_head() {
@@ -182,20 +182,20 @@ impl Client {
         }
     }
 
-    /// Takes one chunk as it was framed; the last one is empty.
+    /// Receives one chunk as the server framed it. The last chunk is empty.
     #[track_caller]
     pub(crate) fn chunk(&mut self) -> Vec<u8> {
         self.try_chunk().expect("the chunk is whole")
     }
 
-    /// Takes the head of a 200 and the first chunk behind it.
+    /// Receives the head of a 200 response and the first chunk after it.
     #[track_caller]
     pub(crate) fn chunk_behind_head(&mut self) -> Vec<u8> {
         assert_eq!(self.head().status, 200);
         self.chunk()
     }
 
-    /// Takes everything up to the end of the connection.
+    /// Receives everything up to the end of the connection.
     #[track_caller]
     pub(crate) fn rest(&mut self) -> (Vec<u8>, Ending) {
         let ending = loop {
@@ -206,7 +206,7 @@ impl Client {
         (std::mem::take(&mut self.buffer), ending)
     }
 
-    /// The end of the connection, before which nothing more may come.
+    /// Waits for the end of the connection. Panics if any bytes precede it.
     #[track_caller]
     pub(crate) fn ending(&mut self) -> Ending {
         let (rest, ending) = self.rest();
@@ -214,26 +214,26 @@ impl Client {
         ending
     }
 
-    /// Waits for some bytes, or the end, and forgets them.
+    /// Waits for some bytes or the end, and discards them.
     pub(crate) fn take_something(&mut self) {
-        // How the connection ends is not what is looked at.
+        // It doesn't matter how the connection ends.
         let _ = self.receive();
         self.buffer.clear();
     }
 
-    /// Has the connection broken, not closed, when this is dropped.
+    /// Makes the connection end with a reset when this is dropped.
     pub(crate) fn reset_when_dropped(&self) {
         let socket = socket2::SockRef::from(&self.stream);
         socket.set_linger(Some(Duration::ZERO)).expect("an option");
     }
 
-    /// Has the system hold little of what this client sends.
+    /// Makes the socket's send buffer small.
     pub(crate) fn buffer_little(&self) {
         let socket = socket2::SockRef::from(&self.stream);
         socket.set_send_buffer_size(4096).expect("an option");
     }
 
-    /// Whether nothing has come that was not asked for. Does not wait.
+    /// Returns whether no bytes are waiting. Doesn't block.
     pub(crate) fn is_quiet(&mut self) -> bool {
         self.stream.set_nonblocking(true).expect("a mode");
         let result = self.stream.peek(&mut [0]);
@@ -241,7 +241,7 @@ impl Client {
         self.buffer.is_empty() && result.is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
     }
 
-    /// Takes a response; or what came of it, if the connection ends before.
+    /// Receives a response. Fails with the incomplete response if the connection ends early.
     #[track_caller]
     pub(crate) fn try_response_to(&mut self, method: &str) -> Result<Response, Cut> {
         let head = self.try_head().map_err(|ending| Cut {
@@ -326,7 +326,7 @@ impl Client {
         Ok(chunk)
     }
 
-    /// Where `wanted` begins in what is received next.
+    /// Returns the offset of `wanted` in the buffer, receiving more bytes until it is found.
     #[track_caller]
     fn find(&mut self, wanted: &[u8]) -> Result<usize, Ending> {
         loop {
@@ -338,7 +338,7 @@ impl Client {
         }
     }
 
-    /// Waits for some more bytes.
+    /// Waits for more bytes.
     #[track_caller]
     fn receive(&mut self) -> Result<(), Ending> {
         let mut bytes = [0; 64 * 1024];
@@ -362,7 +362,7 @@ impl Client {
     }
 }
 
-/// A request without a body, as bytes.
+/// Formats a request without a body.
 pub(crate) fn request(method: &str, target: &str) -> String {
     format!("{method} {target} HTTP/1.1\r\nHost: test\r\n\r\n")
 }

@@ -6,7 +6,8 @@ use std::process::Command;
 
 use super::process::{Ended, Process};
 
-/// The program, which finds nothing of the user's: its cache is a folder of the tests.
+/// Builds a command for the program. Its cache folder is one of the tests', so it doesn't use the
+/// user's files.
 pub(crate) fn wasgi<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_wasgi"));
     command.args(arguments);
@@ -17,14 +18,14 @@ pub(crate) fn wasgi<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> 
     command
 }
 
-/// Runs the program to its end.
+/// Runs the program until it exits.
 #[track_caller]
 pub(crate) fn run<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Ended {
     Process::start(&mut wasgi(arguments)).wait()
 }
 
-/// Where the tests have compiled code kept: in a debug build, compiling a handler takes longer
-/// than most tests.
+/// Returns the folder in which tests cache compiled code: in a debug build, compiling a handler
+/// takes longer than most tests.
 pub(crate) fn code_cache() -> PathBuf {
     PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("code")
 }

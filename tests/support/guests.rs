@@ -1,31 +1,32 @@
-//! The handlers that tests serve: the demos, the misbehaving ones, and pages made on the spot.
+//! The handlers that tests serve: the demos, the misbehaving cases, and generated pages.
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 const PAGE: &str = include_str!("page.wat");
 
-/// The longest page that [`page`] takes, in bytes: what its memory has room for.
+/// The maximum length of a page for [`page`], in bytes, which its memory can hold.
 const PAGE_BYTES: usize = 64 * 1024;
 
-/// The folder of the demo handlers that `cargo xtask test` has built from what the repository
-/// tracks. Never `handlers/`, which is the user's.
+/// Returns the folder of the demo handlers, which `cargo xtask test` builds from tracked sources.
+/// It isn't `handlers/`, which belongs to the user.
 pub(crate) fn demos() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("../guests/demos")
 }
 
-/// The demo site's pages, as the repository tracks them.
+/// Returns the folder of the demo site's pages, as the repository tracks them.
 pub(crate) fn demo_pages() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("../guests/site/html")
 }
 
-/// The component of a demo handler, by its route: `hello`, `users/[id]`.
+/// Returns the component of a demo handler, by its route: `hello`, `users/[id]`.
 #[track_caller]
 pub(crate) fn demo(route: &str) -> PathBuf {
     built(demos().join(format!("{route}.wasm")))
 }
 
-/// A demo handler whose toolchain not everybody has. Says so where it was not built.
+/// Returns a demo handler that needs an optional toolchain. Prints a line and returns none if it
+/// was not built.
 pub(crate) fn optional_demo(route: &str) -> Option<PathBuf> {
     let file = demos().join(format!("{route}.wasm"));
     if file.is_file() {
@@ -38,7 +39,7 @@ pub(crate) fn optional_demo(route: &str) -> Option<PathBuf> {
     None
 }
 
-/// The component of a case in `tests/guests/`.
+/// Returns the component of a case in `tests/guests/`.
 #[track_caller]
 pub(crate) fn case(name: &str) -> PathBuf {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("..");
@@ -55,8 +56,8 @@ fn built(file: PathBuf) -> PathBuf {
     file
 }
 
-/// A handler, as text, that answers every request with `page`. Compiles in no time, so that a test
-/// can have as many versions as it wants.
+/// Returns a handler, in text format, that responds to every request with `page`. It compiles so
+/// quickly that a test can use many versions.
 pub(crate) fn page(page: &str) -> String {
     assert!(page.len() <= PAGE_BYTES, "the page has no room");
     let mut bytes = String::with_capacity(page.len() * 3);
@@ -67,12 +68,12 @@ pub(crate) fn page(page: &str) -> String {
         .replace("{{page}}", &bytes)
 }
 
-/// Like [`page`], with a function that nobody calls and that takes long to compile: with 6,000
-/// `locals` some seconds, and four times as long with twice as many.
+/// Returns a handler like that of [`page`] with an unused function that compiles slowly: some
+/// seconds for 6,000 `locals`, and four times as long for twice as many.
 pub(crate) fn slow_page(text: &str, locals: usize) -> String {
     let mut function = format!("(func (local{}) (loop", " i32".repeat(locals));
     for local in 0..locals {
-        // All of them are alive all the time, and each depends on another one.
+        // All locals are live throughout the loop, and each depends on another one.
         let other = (local * 7 + 1) % locals;
         write!(
             function,

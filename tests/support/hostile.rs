@@ -1,7 +1,7 @@
-//! Files that are made to keep whoever loads them busy: deep, many, large, or cut off. None is more
-//! than 2 MB, and each is well formed as far as its kind allows.
+//! Files that are expensive to load: deeply nested, long, large, or truncated. Each has at most 2
+//! MB and is as well-formed as its kind allows.
 
-/// A file, and what it is called.
+/// A file and its name.
 #[derive(Clone, Debug)]
 pub(crate) struct Hostile {
     pub(crate) name: &'static str,
@@ -40,7 +40,7 @@ const I32_CONST: u8 = 0x41;
 const I32_ADD: u8 = 0x6a;
 const NO_RESULT: u8 = 0x40;
 
-/// One of each kind.
+/// Returns one file of each kind.
 pub(crate) fn all() -> Vec<Hostile> {
     [
         ("types-1k", nested_types(1_000)),
@@ -58,16 +58,17 @@ pub(crate) fn all() -> Vec<Hostile> {
     .into()
 }
 
-/// A component that declares component types, each inside of the one before.
+/// Returns a component that declares nested component types, to the given depth.
 pub(crate) fn nested_types(depth: usize) -> Vec<u8> {
-    // A component type of one declaration, which is a type.
+    // Each level is a component type with one declaration, which is itself a type.
     let outer = [0x41, 0x01, 0x01].repeat(depth);
     let innermost = [0x41, 0x00];
     let types = [&[1][..], &outer, &innermost].concat();
     [COMPONENT, &section(COMPONENT_TYPES, &types)].concat()
 }
 
-/// A core module that tells its interfaces in such types: `wit-component` reads the section.
+/// Returns a core module that describes its interfaces with nested component types, in the section
+/// that `wit-component` reads.
 pub(crate) fn module_with_nested_types(depth: usize) -> Vec<u8> {
     let content = [&name("component-type:x")[..], &nested_types(depth)].concat();
     let mut module = command(&[], &[], &[]);
@@ -75,9 +76,9 @@ pub(crate) fn module_with_nested_types(depth: usize) -> Vec<u8> {
     module
 }
 
-/// Components, each inside of the one before.
+/// Returns components that are nested to the given depth.
 pub(crate) fn nested_components(depth: usize) -> Vec<u8> {
-    // The sizes are known from the inside, and written from the outside.
+    // The sizes have to be computed from the inside out, and are written from the outside in.
     let mut sizes = vec![COMPONENT.len()];
     for _ in 0..depth {
         let inner = sizes.last().copied().unwrap_or_default();
@@ -93,7 +94,7 @@ pub(crate) fn nested_components(depth: usize) -> Vec<u8> {
     bytes
 }
 
-/// A function of loops inside each other that pass a thousand values on.
+/// Returns a function of nested loops, each of which has a thousand parameters.
 pub(crate) fn block_parameters(depth: usize) -> Vec<u8> {
     const VALUES: usize = 1_000;
     let many = vector(&vec![vec![I32]; VALUES]);
@@ -106,7 +107,7 @@ pub(crate) fn block_parameters(depth: usize) -> Vec<u8> {
     command(&[ty], &[0], &[body(0, &code)])
 }
 
-/// A loop that changes many locals, with many ways out of blocks.
+/// Returns a loop that assigns to many locals and contains many blocks with branches out of them.
 pub(crate) fn locals_and_blocks(locals: usize, blocks: usize) -> Vec<u8> {
     let mut code = vec![LOOP, NO_RESULT];
     for local in 0..locals {
@@ -121,7 +122,7 @@ pub(crate) fn locals_and_blocks(locals: usize, blocks: usize) -> Vec<u8> {
     command(&[], &[0], &[body(locals, &code)])
 }
 
-/// A function of nothing but calls.
+/// Returns a function that consists of calls.
 pub(crate) fn calls(count: usize) -> Vec<u8> {
     let ty = vec![0x60, 1, I32, 1, I32];
     let mut code = vec![I32_CONST, 0];
@@ -131,14 +132,15 @@ pub(crate) fn calls(count: usize) -> Vec<u8> {
     command(&[ty], &[1, 0], &[called, body(0, &code)])
 }
 
-/// A command without its last bytes.
+/// Returns a command without its last three bytes.
 pub(crate) fn truncated() -> Vec<u8> {
     let mut bytes = command(&[], &[], &[]);
     bytes.truncate(bytes.len() - 3);
     bytes
 }
 
-/// A module with a memory and an empty `_start`, and these types, functions and bodies behind it.
+/// Returns a module with a memory and an empty `_start`, followed by the given types, functions and
+/// bodies.
 fn command(types: &[Vec<u8>], functions: &[usize], bodies: &[Vec<u8>]) -> Vec<u8> {
     let types = [&[vec![0x60, 0, 0]], types].concat();
     let functions: Vec<Vec<u8>> = [&[0], functions].concat().into_iter().map(number).collect();
@@ -158,7 +160,7 @@ fn command(types: &[Vec<u8>], functions: &[usize], bodies: &[Vec<u8>]) -> Vec<u8
     .concat()
 }
 
-/// A function's body, with locals of type `i32`.
+/// Encodes a function's body, with locals of type `i32`.
 fn body(locals: usize, code: &[u8]) -> Vec<u8> {
     let groups = match locals {
         0 => Vec::new(),
@@ -180,7 +182,7 @@ fn name(text: &str) -> Vec<u8> {
     [&number(text.len())[..], text.as_bytes()].concat()
 }
 
-/// A number as LEB128 has it (core specification, 5.2.2).
+/// Encodes a number as LEB128 (core specification, 5.2.2).
 pub(crate) fn number(mut value: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
     loop {

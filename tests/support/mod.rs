@@ -1,8 +1,8 @@
-//! What the integration tests share: sites to serve, the server's process, and clients that send
-//! and see every byte.
+//! Code that the integration tests share: sites to serve, the server's process, and clients that
+//! control and inspect every byte.
 //!
-//! Nothing in here measures time. Whatever is waited for has [`PATIENCE`], which is long enough for
-//! a busy machine and a debug build, and only ends tests that would otherwise never end.
+//! Nothing here measures time. Every wait is limited by [`PATIENCE`], which is long enough for a
+//! busy machine and a debug build, and only ends tests that would otherwise hang.
 
 pub(crate) mod body;
 pub(crate) mod client;
@@ -20,13 +20,13 @@ pub(crate) mod tls;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long anything is waited for before a test fails.
+/// The time limit for every wait of a test.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How often something that can't be waited for is looked at.
+/// The polling interval for conditions that have no notification.
 pub(crate) const LOOK: Duration = Duration::from_millis(5);
 
-/// Looks until `condition` holds.
+/// Polls until `condition` holds. Panics after [`PATIENCE`].
 #[track_caller]
 pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     let until = Instant::now() + PATIENCE;

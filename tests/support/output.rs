@@ -1,5 +1,5 @@
-//! What a process writes, line by line, gathered on a thread of its own so that the process never
-//! waits for us.
+//! Collects a process's output line by line in a separate thread, so that the process never blocks
+//! on a full pipe.
 
 use std::io::{BufRead, BufReader, Read};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use super::PATIENCE;
 
-/// The lines of one output so far.
+/// The lines of one output stream so far.
 #[derive(Debug)]
 pub(crate) struct Output {
     shared: Arc<Shared>,
@@ -28,7 +28,7 @@ struct State {
 }
 
 impl Output {
-    /// Begins to gather what comes from `source`.
+    /// Starts to collect lines from `source`.
     pub(crate) fn of(source: impl Read + Send + 'static) -> Output {
         let shared = Arc::new(Shared::default());
         let reader = thread::spawn({
@@ -41,12 +41,12 @@ impl Output {
         }
     }
 
-    /// Every line so far.
+    /// Returns all lines so far.
     pub(crate) fn lines(&self) -> Vec<String> {
         self.shared.lock().lines.clone()
     }
 
-    /// Waits for the first line that `wanted` takes; none if the output ends before.
+    /// Waits for the first line that `wanted` accepts. Returns none if the output ends first.
     #[track_caller]
     pub(crate) fn find(&self, wanted: impl Fn(&str) -> bool) -> Option<String> {
         let until = Instant::now() + PATIENCE;
@@ -71,7 +71,7 @@ impl Output {
         }
     }
 
-    /// Waits for a line that has all of `parts` in it.
+    /// Waits for a line that contains all `parts`.
     #[track_caller]
     pub(crate) fn expect(&self, parts: &[&str]) -> String {
         let wanted = |line: &str| parts.iter().all(|part| line.contains(part));
@@ -81,7 +81,7 @@ impl Output {
         }
     }
 
-    /// Waits for the output's end, and gives all its lines.
+    /// Waits for the output to end, and returns all its lines.
     pub(crate) fn finish(mut self) -> Vec<String> {
         if let Some(reader) = self.reader.take() {
             reader.join().expect("the reading thread does not panic");

@@ -1,4 +1,4 @@
-//! A child process that never outlives its test, and what the kernel knows about it.
+//! A child process that never outlives its test, and the kernel's data about it.
 
 use std::fs;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -10,23 +10,23 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::output::Output;
 use super::{LOOK, PATIENCE, eventually};
 
-/// What a server may grow by while it moves bodies that are larger, in bytes: its buffers, the
-/// guests' memory, and what a debug build's allocator keeps.
+/// The growth in memory that is allowed to a server while it transfers bodies that are larger than
+/// this, in bytes: its buffers, the guests' memory, and what a debug build's allocator retains.
 pub(crate) const GROWTH_BYTES: u64 = 16 * 1024 * 1024;
 
-/// The name of the threads in which the `notify` crate watches, as long as the kernel keeps it.
+/// The name of the `notify` crate's watcher threads, truncated as the kernel does.
 const WATCHING: &str = "notify-rs inoti";
 
-/// A running process, whose output is gathered. It is killed when this is dropped.
+/// A running process whose output is collected. Dropping it kills the process.
 #[derive(Debug)]
 pub(crate) struct Process {
     child: Child,
-    /// None once it was waited for.
+    /// None after the process has been waited for.
     pub(crate) stdout: Option<Output>,
     pub(crate) stderr: Option<Output>,
 }
 
-/// What a process has left behind.
+/// The exit status and the output of a process that has ended.
 #[derive(Debug)]
 pub(crate) struct Ended {
     pub(crate) status: ExitStatus,
@@ -34,17 +34,17 @@ pub(crate) struct Ended {
     pub(crate) stderr: Vec<String>,
 }
 
-/// The memory of a process at some moment, in bytes.
+/// The resident memory of a process at some moment, in bytes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Mark(u64);
 
 impl Process {
-    /// Starts it, with no input.
+    /// Starts the process, with an empty standard input.
     pub(crate) fn start(command: &mut Command) -> Process {
         Process::start_writing_to(command, Stdio::piped())
     }
 
-    /// Likewise, with its output going where the test wants it.
+    /// Starts the process, with an empty standard input and the given standard output.
     pub(crate) fn start_writing_to(command: &mut Command, stdout: Stdio) -> Process {
         let mut child = command
             .stdin(Stdio::null())
@@ -61,17 +61,17 @@ impl Process {
         }
     }
 
-    /// Its process ID.
+    /// Returns the process ID.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// Sends it a signal.
+    /// Sends a signal to the process.
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(self.pid(), signal).expect("the process is there");
     }
 
-    /// Whether it has ended.
+    /// Returns whether the process has ended.
     pub(crate) fn has_ended(&mut self) -> bool {
         self.child
             .try_wait()
@@ -79,7 +79,7 @@ impl Process {
             .is_some()
     }
 
-    /// Waits until it ends by itself.
+    /// Waits until the process exits.
     #[track_caller]
     pub(crate) fn wait(mut self) -> Ended {
         let until = Instant::now() + PATIENCE;
@@ -100,45 +100,46 @@ impl Process {
         }
     }
 
-    /// Memory that it holds, in bytes.
+    /// Returns the resident memory, in bytes.
     pub(crate) fn resident_bytes(&self) -> u64 {
         self.status_bytes("VmRSS:")
     }
 
-    /// Remembers what memory it holds, and counts the most anew from here on.
+    /// Returns the current resident memory, and resets the kernel's record of the peak.
     pub(crate) fn mark_memory(&self) -> Mark {
         let path = format!("/proc/{}/clear_refs", self.child.id());
         fs::write(path, "5").expect("the peak can be reset");
         Mark(self.resident_bytes())
     }
 
-    /// Checks that it has not held much more since then, at any moment.
+    /// Checks that the peak since `since` stayed within [`GROWTH_BYTES`].
     #[track_caller]
     pub(crate) fn expect_little_growth(&self, since: Mark) {
         let growth = self.status_bytes("VmHWM:").saturating_sub(since.0);
         assert!(growth < GROWTH_BYTES, "grew by {growth} bytes");
     }
 
-    /// How many descriptors it has open.
+    /// Returns the number of open descriptors.
     pub(crate) fn descriptors(&self) -> usize {
         let path = format!("/proc/{}/fd", self.child.id());
         fs::read_dir(path).expect("the process is there").count()
     }
 
-    /// How many descriptors it has open that it keeps open. It begins to watch its two folders
-    /// only when it has answered its first requests.
+    /// Returns the number of open descriptors once the server watches its two folders, which it
+    /// starts to do after its first responses.
     #[track_caller]
     pub(crate) fn standing_descriptors(&self) -> usize {
         eventually("it watches its folders", || self.threads(WATCHING) == 2);
         self.descriptors()
     }
 
-    /// Whether it has a thread of this name, which that gives itself when it begins.
+    /// Returns whether the process has a thread of this name. A thread sets its name when it
+    /// starts.
     pub(crate) fn has_thread(&self, name: &str) -> bool {
         self.threads(name) > 0
     }
 
-    /// How many threads of this name it has.
+    /// Returns the number of threads of this name.
     fn threads(&self, name: &str) -> usize {
         let path = format!("/proc/{}/task", self.child.id());
         let threads = fs::read_dir(path).expect("the process is there").flatten();
@@ -150,26 +151,26 @@ impl Process {
             .count()
     }
 
-    /// By how much its threads of this name give way to others (nice(2)).
+    /// Returns the nice values of the threads of this name (nice(2)).
     pub(crate) fn nice_of_threads(&self, name: &str) -> Vec<i32> {
         let path = format!("/proc/{}/task", self.child.id());
         let threads = fs::read_dir(path).expect("the process is there").flatten();
         let stats = threads.filter_map(|thread| {
             let stat = fs::read_to_string(thread.path().join("stat")).ok()?;
             let (own, fields) = stat.split_once('(')?.1.rsplit_once(')')?;
-            // The 19th field of all, the 17th behind the name (proc_pid_stat(5)).
+            // Field 19, which is the 17th after the name (proc_pid_stat(5)).
             let nice = fields.split_whitespace().nth(16)?;
             (own == name).then(|| nice.parse().expect("a number"))
         });
         stats.collect()
     }
 
-    /// How long it has computed, in clock ticks, of which there are 100 in a second.
+    /// Returns the CPU time that the process has used, in clock ticks of 10 ms.
     pub(crate) fn cpu_ticks(&self) -> u64 {
         let path = format!("/proc/{}/stat", self.child.id());
         let stat = fs::read_to_string(path).expect("the process is there");
-        // Behind the name, which may hold anything, the state is the first field; utime and stime
-        // are the 12th and the 13th (proc_pid_stat(5)).
+        // The name may contain anything. The first field after it is the state; utime and stime are
+        // the 12th and 13th (proc_pid_stat(5)).
         let (_, fields) = stat.rsplit_once(')').expect("a name");
         let ticks = fields.split_whitespace().skip(11).take(2);
         ticks
@@ -195,27 +196,28 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Both fail only when it has ended, which is what is wanted.
+        // Both calls fail only if the process has already ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
 impl Ended {
-    /// How many lines of its error log have all of `parts` in them.
+    /// Returns how many lines of the error log contain all `parts`.
     pub(crate) fn stderr_with(&self, parts: &[&str]) -> usize {
         let has_all = |line: &&String| parts.iter().all(|part| line.contains(part));
         self.stderr.iter().filter(has_all).count()
     }
 
-    /// Checks that a line of its error log has all of `parts` in it.
+    /// Checks that a line of the error log contains all `parts`.
     #[track_caller]
     pub(crate) fn expect_stderr(&self, parts: &[&str]) {
         let found = self.stderr_with(parts) > 0;
         assert!(found, "no line with {parts:?}: {}", self.everything());
     }
 
-    /// The one line of a program that could not do what it was asked to: on standard error.
+    /// Returns the line on standard error with which a program rejected its command. Checks that it
+    /// is the only output and that the exit code is 1.
     #[track_caller]
     pub(crate) fn refusal(&self) -> &str {
         assert_eq!(self.status.code(), Some(1), "{}", self.everything());
@@ -226,12 +228,12 @@ impl Ended {
         line
     }
 
-    /// Whether there is a warning or an error in its error log.
+    /// Returns whether the error log contains a warning or an error.
     pub(crate) fn has_complaints(&self) -> bool {
         self.stderr_with(&[" WARN "]) + self.stderr_with(&["ERROR "]) > 0
     }
 
-    /// Everything that it wrote, for the text of a failure.
+    /// Returns the status and all output, for the message of a failed assertion.
     pub(crate) fn everything(&self) -> String {
         format!(
             "{}\nstdout:\n{}\nstderr:\n{}",

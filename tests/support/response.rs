@@ -1,5 +1,4 @@
-//! A response as it came over the wire, taken apart strictly: whatever a server may not send makes
-//! the test fail.
+//! A strict parser of responses: the test fails for anything that a server must not send.
 
 /// A status line and its fields.
 #[derive(Clone, Debug)]
@@ -10,7 +9,7 @@ pub(crate) struct Head {
     fields: Vec<(String, String)>,
 }
 
-/// How a body's end is told.
+/// How the end of a body is determined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Framing {
     None,
@@ -19,7 +18,7 @@ pub(crate) enum Framing {
     Close,
 }
 
-/// A whole response.
+/// A complete response.
 #[derive(Clone, Debug)]
 pub(crate) struct Response {
     pub(crate) head: Head,
@@ -28,7 +27,7 @@ pub(crate) struct Response {
 }
 
 impl Head {
-    /// Takes apart the bytes of a head, without the empty line at its end.
+    /// Parses the bytes of a head, without the empty line at its end.
     #[track_caller]
     pub(crate) fn parse(bytes: &[u8]) -> Head {
         let text = std::str::from_utf8(bytes).expect("the head is text");
@@ -47,7 +46,7 @@ impl Head {
         head
     }
 
-    /// The value of a field that is there once; none if it is not there.
+    /// Returns the value of a field, or none if it is absent. Panics if the field is repeated.
     #[track_caller]
     pub(crate) fn field(&self, name: &str) -> Option<&str> {
         let values = self.all(name);
@@ -55,19 +54,20 @@ impl Head {
         values.first().copied()
     }
 
-    /// All values of a field.
+    /// Returns all values of a field.
     pub(crate) fn all(&self, name: &str) -> Vec<&str> {
         let named = |field: &&(String, String)| field.0.eq_ignore_ascii_case(name);
         let fields = self.fields.iter().filter(named);
         fields.map(|(_, value)| value.as_str()).collect()
     }
 
-    /// The names of all fields, in their order.
+    /// Returns the names of all fields, in order.
     pub(crate) fn names(&self) -> Vec<&str> {
         self.fields.iter().map(|(name, _)| name.as_str()).collect()
     }
 
-    /// How the body's end is told (RFC 9112 section 6.3), for a request with this method.
+    /// Returns how the body's end is determined (RFC 9112 section 6.3) in a response to this
+    /// method.
     #[track_caller]
     pub(crate) fn framing(&self, method: &str) -> Framing {
         let length = self.field("Content-Length");
@@ -98,13 +98,13 @@ impl Response {
         self.head.status
     }
 
-    /// See [`Head::field`].
+    /// Returns the value of a field, as [`Head::field`] does.
     #[track_caller]
     pub(crate) fn field(&self, name: &str) -> Option<&str> {
         self.head.field(name)
     }
 
-    /// The body as text.
+    /// Returns the body as text.
     #[track_caller]
     pub(crate) fn text(&self) -> &str {
         std::str::from_utf8(&self.body).expect("the body is text")

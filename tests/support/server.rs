@@ -1,4 +1,4 @@
-//! The real program, serving a site on a port of its own.
+//! The real program, which serves a site on a port that the system chose.
 
 use std::net::SocketAddr;
 use std::ops::{Deref, DerefMut};
@@ -12,7 +12,7 @@ use super::process::{Ended, Process};
 use super::response::Response;
 use super::site::Site;
 
-/// A running server. It is killed when this is dropped; [`Server::stop`] ends it in order.
+/// A running server. Dropping it kills the process; [`Server::stop`] shuts it down.
 #[derive(Debug)]
 pub(crate) struct Server {
     process: Process,
@@ -26,7 +26,7 @@ impl Server {
         Server::with(site, &[])
     }
 
-    /// Serves a site on two threads, with these flags.
+    /// Serves a site with these flags, on two threads unless they include `--threads`.
     #[track_caller]
     pub(crate) fn with(site: &Site, flags: &[&str]) -> Server {
         let mut command = wasgi(["serve", "--addr", "127.0.0.1:0"]);
@@ -40,7 +40,7 @@ impl Server {
         Server::started(Process::start(&mut command))
     }
 
-    /// Waits until a process listens, and its handlers are loaded.
+    /// Waits until the process listens and its handlers are loaded.
     #[track_caller]
     pub(crate) fn started(process: Process) -> Server {
         let server = Server::listening(process);
@@ -48,7 +48,7 @@ impl Server {
         server
     }
 
-    /// Waits until a process listens. Its handlers may be loaded later.
+    /// Waits until the process listens. Its handlers may be loaded later.
     #[track_caller]
     pub(crate) fn listening(mut process: Process) -> Server {
         let listening = process.stdout.as_ref().and_then(|stdout| {
@@ -63,23 +63,23 @@ impl Server {
         }
     }
 
-    /// Where it listens.
+    /// Returns the address that the server listens on.
     pub(crate) fn addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// A new connection to it.
+    /// Opens a connection to the server.
     pub(crate) fn connect(&self) -> Client {
         Client::connect(self.addr)
     }
 
-    /// Asks for something on a connection of its own.
+    /// Sends a GET on a new connection and returns the response.
     #[track_caller]
     pub(crate) fn get(&self, target: &str) -> Response {
         self.ask("GET", target)
     }
 
-    /// Likewise, with any method.
+    /// Sends a request with any method on a new connection and returns the response.
     #[track_caller]
     pub(crate) fn ask(&self, method: &str, target: &str) -> Response {
         let mut client = self.connect();
@@ -91,24 +91,24 @@ impl Server {
         response
     }
 
-    /// The access log.
+    /// Returns the access log.
     pub(crate) fn access_log(&self) -> &Output {
         self.process.stdout.as_ref().expect("it is running")
     }
 
-    /// The error log.
+    /// Returns the error log.
     pub(crate) fn error_log(&self) -> &Output {
         self.process.stderr.as_ref().expect("it is running")
     }
 
-    /// Asks it to stop, and waits until it has: in order, or the test fails.
+    /// Sends SIGTERM and waits for the server to exit. Panics unless it exits with success.
     #[track_caller]
     pub(crate) fn stop(self) -> Ended {
         self.process.signal(Signal::TERM);
         self.wait()
     }
 
-    /// Waits until it has ended in order.
+    /// Waits for the server to exit. Panics unless it exits with success.
     #[track_caller]
     pub(crate) fn wait(self) -> Ended {
         let ended = self.process.wait();
@@ -117,7 +117,7 @@ impl Server {
     }
 }
 
-/// A server is its process, with an address.
+/// Gives access to the process's methods.
 impl Deref for Server {
     type Target = Process;
 

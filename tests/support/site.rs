@@ -7,14 +7,14 @@ use tempfile::TempDir;
 
 use super::guests;
 
-/// A folder with `html/` and `handlers/` in it, gone when this is dropped.
+/// A folder that contains `html/` and `handlers/`. Dropping it deletes the folder.
 #[derive(Debug)]
 pub(crate) struct Site {
     folder: TempDir,
 }
 
 impl Site {
-    /// One with nothing in the two folders.
+    /// Creates a site with two empty folders.
     pub(crate) fn new() -> Site {
         let site = Site::bare();
         fs::create_dir(site.html()).expect("a folder");
@@ -22,7 +22,7 @@ impl Site {
         site
     }
 
-    /// An empty folder.
+    /// Creates an empty folder.
     pub(crate) fn bare() -> Site {
         let folder = tempfile::Builder::new().prefix("wasgi-site-").tempdir();
         Site {
@@ -36,7 +36,7 @@ impl Site {
         self
     }
 
-    /// Adds demo handlers, each at its own route.
+    /// Adds demo handlers, each at its usual route.
     #[track_caller]
     pub(crate) fn with_demos<const N: usize>(self, routes: [&str; N]) -> Site {
         for route in routes {
@@ -45,7 +45,7 @@ impl Site {
         self
     }
 
-    /// Adds cases of `tests/guests/`, each at its own name.
+    /// Adds cases of `tests/guests/`, each at the route of its name.
     #[track_caller]
     pub(crate) fn with_cases<const N: usize>(self, names: [&str; N]) -> Site {
         for name in names {
@@ -54,44 +54,45 @@ impl Site {
         self
     }
 
-    /// Adds a handler that answers with `page`, whose file is `<name>.wat`.
+    /// Adds a handler that responds with `page`, as the file `<name>.wat`.
     pub(crate) fn with_page_handler(self, name: &str, page: &str) -> Site {
         self.write_handler(&format!("{name}.wat"), guests::page(page));
         self
     }
 
-    /// Writes a page in its place.
+    /// Writes a page in place.
     pub(crate) fn write_page(&self, name: &str, content: impl AsRef<[u8]>) {
         write(&self.html().join(name), content.as_ref());
     }
 
-    /// Writes a handler in its place.
+    /// Writes a handler in place.
     pub(crate) fn write_handler(&self, name: &str, content: impl AsRef<[u8]>) {
         write(&self.handlers().join(name), content.as_ref());
     }
 
-    /// The folder itself.
+    /// Returns the site's folder.
     pub(crate) fn path(&self) -> &Path {
         self.folder.path()
     }
 
-    /// The folder of pages.
+    /// Returns the folder of pages.
     pub(crate) fn html(&self) -> PathBuf {
         self.path().join("html")
     }
 
-    /// The folder of handlers.
+    /// Returns the folder of handlers.
     pub(crate) fn handlers(&self) -> PathBuf {
         self.path().join("handlers")
     }
 
-    /// Puts a copy of `file` into the folder of handlers, whole from its first moment.
+    /// Copies `file` into the folder of handlers atomically.
     pub(crate) fn install(&self, name: &str, file: &Path) {
         let content = fs::read(file).expect("the handler can be read");
         self.replace_handler(name, &content);
     }
 
-    /// Writes a handler aside and renames it, so that it is whole from its first moment.
+    /// Writes a handler to a temporary file and renames it, so that the server never sees a partial
+    /// file.
     pub(crate) fn replace_handler(&self, name: &str, content: impl AsRef<[u8]>) {
         let aside = self.path().join("aside");
         fs::write(&aside, content).expect("written");

@@ -15,7 +15,7 @@ use super::PATIENCE;
 
 const NAME: &str = "localhost";
 
-/// A certificate and its key, in a folder.
+/// A certificate and its key, as files in a folder.
 #[derive(Clone, Debug)]
 pub(crate) struct Certificate {
     pub(crate) cert: PathBuf,
@@ -23,7 +23,7 @@ pub(crate) struct Certificate {
 }
 
 impl Certificate {
-    /// Makes one, and writes it over the one that is there.
+    /// Creates a certificate and writes it, replacing an existing one.
     pub(crate) fn make(folder: &Path) -> Certificate {
         let made = rcgen::generate_simple_self_signed([NAME.to_owned()]).expect("a certificate");
         let certificate = Certificate {
@@ -38,12 +38,12 @@ impl Certificate {
         certificate
     }
 
-    /// The flags that have it served.
+    /// Returns the server's flags for this certificate.
     pub(crate) fn flags(&self) -> [&str; 4] {
         ["--tls-cert", text(&self.cert), "--tls-key", text(&self.key)]
     }
 
-    /// What a client has to trust to take it.
+    /// Returns the roots with which a client trusts the certificate.
     fn roots(&self) -> RootCertStore {
         let mut roots = RootCertStore::empty();
         let certificate = CertificateDer::from_pem_file(&self.cert).expect("it is good");
@@ -56,20 +56,20 @@ fn text(path: &Path) -> &str {
     path.to_str().expect("a temporary path is text")
 }
 
-/// Writes a file aside and renames it, so that it is whole from its first moment.
+/// Writes a file to a temporary name and renames it, so that no reader sees a partial file.
 pub(crate) fn replace(path: &Path, text: &[u8]) {
     let aside = path.with_extension("aside");
     fs::write(&aside, text).expect("written");
     fs::rename(aside, path).expect("renamed");
 }
 
-/// One connection, which trusts one certificate.
+/// A TLS connection that trusts one certificate.
 #[derive(Debug)]
 pub(crate) struct TlsClient {
     stream: StreamOwned<ClientConnection, Pieces>,
 }
 
-/// A socket that sends a few bytes at a time.
+/// A socket that sends a limited number of bytes at a time.
 #[derive(Debug)]
 struct Pieces {
     socket: TcpStream,
@@ -77,12 +77,12 @@ struct Pieces {
 }
 
 impl TlsClient {
-    /// Connects. The handshake comes with the first bytes.
+    /// Connects. The handshake happens with the first bytes.
     pub(crate) fn connect(addr: SocketAddr, trusted: &Certificate) -> TlsClient {
         TlsClient::in_pieces(addr, trusted, b"", usize::MAX)
     }
 
-    /// Sends `before` in the clear; from there on TLS, in pieces of this size.
+    /// Sends `before` unencrypted, then uses TLS in writes of at most this size.
     pub(crate) fn in_pieces(
         addr: SocketAddr,
         trusted: &Certificate,
@@ -114,27 +114,27 @@ impl TlsClient {
         self.stream.flush()
     }
 
-    /// Has the connection broken, not closed, when this is dropped.
+    /// Makes the connection end with a reset when this is dropped.
     pub(crate) fn reset_when_dropped(&self) {
         let socket = socket2::SockRef::from(&self.stream.sock.socket);
         socket.set_linger(Some(Duration::ZERO)).expect("an option");
     }
 
-    /// Takes so many bytes.
+    /// Receives exactly `count` bytes.
     pub(crate) fn take(&mut self, count: usize) -> io::Result<Vec<u8>> {
         let mut bytes = vec![0; count];
         self.stream.read_exact(&mut bytes)?;
         Ok(bytes)
     }
 
-    /// Takes everything up to the end. Fails where TLS does not say that it is the end.
+    /// Receives everything up to the end. Fails if TLS doesn't announce the end (`close_notify`).
     pub(crate) fn rest(&mut self) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
         self.stream.read_to_end(&mut bytes)?;
         Ok(bytes)
     }
 
-    /// Asks for something on this connection, as its last request, and takes the answer.
+    /// Sends a GET as the last request on this connection and returns the response.
     pub(crate) fn get(&mut self, target: &str) -> io::Result<String> {
         self.send(format!(
             "GET {target} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"

@@ -1,4 +1,4 @@
-//! Numbers that are the same in every run, and the binary format's few building blocks.
+//! Reproducible random numbers, and the building blocks of the binary format.
 
 /// The preamble of a core module (core specification, 5.5.16).
 pub(super) const MODULE: &[u8] = b"\0asm\x01\0\0\0";
@@ -6,7 +6,7 @@ pub(super) const MODULE: &[u8] = b"\0asm\x01\0\0\0";
 /// The preamble of a component (component-model, Binary.md).
 pub(super) const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
 
-/// How long a preamble is.
+/// The length of a preamble.
 pub(super) const PREAMBLE_BYTES: usize = 8;
 
 // Sections of a core module.
@@ -27,12 +27,12 @@ pub(super) const COMPONENT_TYPES: u8 = 7;
 
 pub(super) const END: u8 = 0x0b;
 
-/// A generator of numbers (xorshift64).
+/// A pseudo-random number generator (xorshift64).
 pub(super) struct Numbers(u64);
 
 impl Numbers {
     pub(super) fn new(seed: u64) -> Self {
-        // Seeds that are close to each other are to begin with different numbers.
+        // Similar seeds should produce different first numbers.
         let mut numbers = Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).max(1));
         numbers.next();
         numbers
@@ -45,13 +45,13 @@ impl Numbers {
         self.0
     }
 
-    /// A number below `end`; 0 where `end` is.
+    /// Returns a number below `end`, or 0 if `end` is 0.
     pub(super) fn below(&mut self, end: usize) -> usize {
         let end = (end as u64).max(1);
         usize::try_from(self.next() % end).expect("less than a usize")
     }
 
-    /// A number from `least` to below `end`, small ones as likely as large ones.
+    /// Returns a number from `least` to below `end`, with an even distribution of magnitudes.
     pub(super) fn up_to(&mut self, least: usize, end: usize) -> usize {
         let shift = self.below(24);
         least + self.below((end.saturating_sub(least) >> shift).max(1))
@@ -66,7 +66,7 @@ impl Numbers {
     }
 }
 
-/// A number as LEB128 has it (core specification, 5.2.2).
+/// Encodes a number as LEB128 (core specification, 5.2.2).
 pub(super) fn number(mut value: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
     loop {
@@ -80,7 +80,7 @@ pub(super) fn number(mut value: usize) -> Vec<u8> {
     }
 }
 
-/// The number at the start of `bytes`, and how many bytes it has.
+/// Decodes the number at the start of `bytes`, and returns it with its length in bytes.
 pub(super) fn read_number(bytes: &[u8]) -> Option<(usize, usize)> {
     let mut value = 0;
     for (at, byte) in bytes.iter().enumerate().take(5) {
@@ -100,12 +100,12 @@ pub(super) fn name(text: &[u8]) -> Vec<u8> {
     [&number(text.len())[..], text].concat()
 }
 
-/// So many copies of one item.
+/// Encodes a vector of `count` copies of one item.
 pub(super) fn repeated(item: &[u8], count: usize) -> Vec<u8> {
     [number(count), item.repeat(count)].concat()
 }
 
-/// A section of a file: its kind and what is in it.
+/// A section of a file: its ID and its content.
 #[derive(Clone, Debug)]
 pub(super) struct Section {
     pub(super) id: u8,
@@ -118,7 +118,7 @@ impl Section {
     }
 }
 
-/// A valid file in parts: its preamble, and its sections.
+/// Splits a valid file into its preamble and its sections.
 pub(super) fn split(file: &[u8]) -> (Vec<u8>, Vec<Section>) {
     let (preamble, mut rest) = file.split_at(PREAMBLE_BYTES.min(file.len()));
     let mut sections = Vec::new();
@@ -135,22 +135,22 @@ pub(super) fn split(file: &[u8]) -> (Vec<u8>, Vec<Section>) {
     (preamble.to_vec(), sections)
 }
 
-/// A file of its parts.
+/// Assembles a file from its parts.
 pub(super) fn join(preamble: &[u8], sections: &[Section]) -> Vec<u8> {
     let sections: Vec<u8> = sections.iter().flat_map(Section::bytes).collect();
     [preamble, &sections].concat()
 }
 
-/// A command for WASI preview 1: a memory, an empty `_start`, and `sections` where they belong.
-/// Types, functions and codes are behind that of `_start`.
+/// A command for WASI preview 1: a memory, an empty `_start`, and additional items in the right
+/// order. Additional types, functions and codes follow those of `_start`.
 pub(super) struct Command {
     pub(super) types: Vec<Vec<u8>>,
     pub(super) functions: Vec<usize>,
     pub(super) codes: Vec<Vec<u8>>,
-    /// Whole sections between the functions' and the exports'.
+    /// Complete sections between the function section and the export section.
     pub(super) between: Vec<u8>,
     pub(super) exports: Vec<Vec<u8>>,
-    /// Whole sections behind the code.
+    /// Complete sections after the code section.
     pub(super) behind: Vec<u8>,
 }
 
@@ -188,7 +188,7 @@ pub(super) fn vector(items: &[Vec<u8>]) -> Vec<u8> {
     [number(items.len()), items.concat()].concat()
 }
 
-/// A function's code: groups of locals, each so many of one type, and instructions.
+/// Encodes a function's code: groups of locals, each a count and a type, and instructions.
 pub(super) fn code(locals: &[(usize, u8)], instructions: &[u8]) -> Vec<u8> {
     let groups: Vec<Vec<u8>> = locals
         .iter()

@@ -1,4 +1,4 @@
-//! Valid files with one thing wrong.
+//! Valid files with one fault.
 
 use super::FILE_BYTES_MOST;
 use super::binary::{
@@ -6,12 +6,12 @@ use super::binary::{
     read_number, section, split,
 };
 
-/// Ends anywhere.
+/// Truncates the file at a random offset.
 pub(super) fn cut(numbers: &mut Numbers, file: &[u8]) -> Vec<u8> {
     file[..numbers.below(file.len())].to_vec()
 }
 
-/// Has one section changed.
+/// Applies a change to one section.
 fn with_one(
     numbers: &mut Numbers,
     file: &[u8],
@@ -25,7 +25,7 @@ fn with_one(
     join(&preamble, &sections)
 }
 
-/// A section ends anywhere, and says so.
+/// Truncates a section and updates its declared length.
 pub(super) fn section_cut(numbers: &mut Numbers, file: &[u8]) -> Vec<u8> {
     with_one(numbers, file, |numbers, sections, at| {
         let length = numbers.below(sections[at].content.len());
@@ -33,7 +33,7 @@ pub(super) fn section_cut(numbers: &mut Numbers, file: &[u8]) -> Vec<u8> {
     })
 }
 
-/// A section ends anywhere, and takes what follows for the rest of it.
+/// Truncates a section but not its declared length, so that it extends into the following one.
 pub(super) fn section_cut_unsaid(numbers: &mut Numbers, file: &[u8]) -> Vec<u8> {
     let (preamble, sections) = split(file);
     let at = numbers.below(sections.len());
@@ -50,7 +50,7 @@ pub(super) fn section_cut_unsaid(numbers: &mut Numbers, file: &[u8]) -> Vec<u8> 
     bytes
 }
 
-/// A section comes again and again.
+/// Repeats a section many times.
 pub(super) fn section_repeated(numbers: &mut Numbers, file: &[u8]) -> Vec<u8> {
     with_one(numbers, file, |numbers, sections, at| {
         let again = sections[at].clone();
@@ -60,14 +60,14 @@ pub(super) fn section_repeated(numbers: &mut Numbers, file: &[u8]) -> Vec<u8> {
     })
 }
 
-/// A section is missing.
+/// Removes a section.
 pub(super) fn section_dropped(numbers: &mut Numbers, file: &[u8]) -> Vec<u8> {
     with_one(numbers, file, |_, sections, at| {
         sections.remove(at);
     })
 }
 
-/// Sections are not in their order.
+/// Swaps sections.
 pub(super) fn sections_shuffled(numbers: &mut Numbers, file: &[u8]) -> Vec<u8> {
     let (preamble, mut sections) = split(file);
     for _ in 0..1 + numbers.below(4) {
@@ -79,7 +79,7 @@ pub(super) fn sections_shuffled(numbers: &mut Numbers, file: &[u8]) -> Vec<u8> {
     join(&preamble, &sections)
 }
 
-/// A section is not as long as it says.
+/// Declares a wrong length for a section.
 pub(super) fn size_lies(numbers: &mut Numbers, file: &[u8]) -> Vec<u8> {
     let (preamble, sections) = split(file);
     let at = numbers.below(sections.len());
@@ -99,7 +99,7 @@ pub(super) fn size_lies(numbers: &mut Numbers, file: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// A section has not as many items as it says.
+/// Declares a wrong number of items in a section.
 pub(super) fn count_lies(numbers: &mut Numbers, file: &[u8]) -> Vec<u8> {
     with_one(numbers, file, |numbers, sections, at| {
         let content = &mut sections[at].content;
@@ -112,7 +112,7 @@ pub(super) fn count_lies(numbers: &mut Numbers, file: &[u8]) -> Vec<u8> {
     })
 }
 
-/// Some bits are others.
+/// Flips some bits.
 pub(super) fn bits_flipped(numbers: &mut Numbers, file: &[u8]) -> Vec<u8> {
     let mut bytes = file.to_vec();
     for _ in 0..numbers.up_to(1, 200) {
@@ -124,7 +124,7 @@ pub(super) fn bits_flipped(numbers: &mut Numbers, file: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Bytes that mean nothing stand anywhere in a section.
+/// Inserts random bytes into a section.
 pub(super) fn bytes_inserted(numbers: &mut Numbers, file: &[u8]) -> Vec<u8> {
     with_one(numbers, file, |numbers, sections, at| {
         let place = numbers.below(sections[at].content.len() + 1);
@@ -134,7 +134,7 @@ pub(super) fn bytes_inserted(numbers: &mut Numbers, file: &[u8]) -> Vec<u8> {
     })
 }
 
-/// A valid file, or what may be one, deep inside of others.
+/// Nests a file in components, at many levels.
 pub(super) fn wrapped(numbers: &mut Numbers, file: &[u8]) -> Vec<u8> {
     let mut bytes = file.to_vec();
     for _ in 0..numbers.up_to(1, 500) {
@@ -146,7 +146,8 @@ pub(super) fn wrapped(numbers: &mut Numbers, file: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Sections that mean nothing: many, or with long names, or with content for which there are rules.
+/// Adds custom sections of random content: many, long, or with a long list of names that tools
+/// interpret.
 pub(super) fn custom_sections(numbers: &mut Numbers, file: &[u8]) -> Vec<u8> {
     let known: [&[u8]; 5] = [b"name", b"producers", b"dylink.0", b"target_features", b"x"];
     let mut bytes = file.to_vec();
@@ -159,7 +160,8 @@ pub(super) fn custom_sections(numbers: &mut Numbers, file: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// What tells a module's interfaces means nothing.
+/// Overwrites bytes in the section that describes a module's interfaces, or adds such a section
+/// with random content.
 pub(super) fn interfaces_garbled(numbers: &mut Numbers, file: &[u8]) -> Vec<u8> {
     let (preamble, mut sections) = split(file);
     let is_told = |section: &Section| {
@@ -195,7 +197,7 @@ pub(super) fn interfaces_garbled(numbers: &mut Numbers, file: &[u8]) -> Vec<u8> 
     join(&preamble, &sections)
 }
 
-/// Begins as one file, and goes on as another.
+/// Combines the beginning of one file with the rest of another.
 pub(super) fn joined(numbers: &mut Numbers, first: &[u8], second: &[u8]) -> Vec<u8> {
     let (preamble, mut sections) = split(first);
     let (_, others) = split(second);

@@ -1,4 +1,4 @@
-//! Files of which there is too much of one thing.
+//! Files that contain an excessive amount of one thing.
 
 use super::FILE_BYTES_MOST;
 use super::binary::{
@@ -7,7 +7,7 @@ use super::binary::{
     repeated, section,
 };
 
-// Types of values.
+// Value types.
 const I32: u8 = 0x7f;
 const I64: u8 = 0x7e;
 const F64: u8 = 0x7c;
@@ -28,12 +28,12 @@ const I32_ADD: u8 = 0x6a;
 const UNREACHABLE: u8 = 0x00;
 const NO_RESULT: u8 = 0x40;
 
-/// Types of components, each declared inside of the next.
+/// Component types, nested.
 pub(super) fn types_nested(numbers: &mut Numbers) -> Vec<u8> {
     nested_types(numbers, 0x41)
 }
 
-/// Types of instances, each declared inside of the next.
+/// Instance types, nested.
 pub(super) fn instance_types_nested(numbers: &mut Numbers) -> Vec<u8> {
     nested_types(numbers, 0x42)
 }
@@ -45,14 +45,14 @@ fn nested_types(numbers: &mut Numbers, kind: u8) -> Vec<u8> {
     if numbers.below(2) == 0 {
         return component;
     }
-    // As a module tells its interfaces.
+    // A module describes its interfaces in such a section.
     let mut command = Command::new();
     let content = [name(b"component-type:x"), component].concat();
     command.behind = section(CUSTOM, &content);
     command.bytes()
 }
 
-/// Components, each inside of the one before.
+/// Components, nested.
 pub(super) fn components_nested(numbers: &mut Numbers) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut size = COMPONENT.len();
@@ -70,7 +70,7 @@ pub(super) fn components_nested(numbers: &mut Numbers) -> Vec<u8> {
     bytes
 }
 
-/// A command with one more function, of this type and with this code.
+/// Returns a command with one more function, of this type and with this code.
 fn with_function(ty: Vec<u8>, code: Vec<u8>) -> Vec<u8> {
     let mut command = Command::new();
     command.types.push(ty);
@@ -79,7 +79,7 @@ fn with_function(ty: Vec<u8>, code: Vec<u8>) -> Vec<u8> {
     command.bytes()
 }
 
-/// Blocks inside each other.
+/// Nested blocks.
 pub(super) fn blocks_nested(numbers: &mut Numbers) -> Vec<u8> {
     let depth = numbers.up_to(100, 1_000_000);
     let begin: &[u8] = match numbers.below(3) {
@@ -91,7 +91,7 @@ pub(super) fn blocks_nested(numbers: &mut Numbers) -> Vec<u8> {
     with_function(vec![0x60, 0, 0], code(&[], &instructions))
 }
 
-/// Loops inside each other that pass many values on.
+/// Nested loops with many parameters.
 pub(super) fn block_parameters(numbers: &mut Numbers) -> Vec<u8> {
     let values = numbers.up_to(1, 1_000);
     let depth = numbers.up_to(100, 100_000);
@@ -109,7 +109,7 @@ pub(super) fn block_parameters(numbers: &mut Numbers) -> Vec<u8> {
     command.bytes()
 }
 
-/// Locals, as many as there may be and more, and code that changes each of them.
+/// Locals, up to and beyond the permitted number, and code that assigns to each.
 pub(super) fn locals(numbers: &mut Numbers) -> Vec<u8> {
     let ty = VALUE_TYPES[numbers.below(VALUE_TYPES.len())];
     let groups = numbers.up_to(1, 20_000);
@@ -131,7 +131,7 @@ pub(super) fn locals(numbers: &mut Numbers) -> Vec<u8> {
     )
 }
 
-/// Types of functions, with many parameters or few.
+/// Function types, with many or few parameters.
 pub(super) fn types(numbers: &mut Numbers) -> Vec<u8> {
     let parameters = numbers.up_to(0, 2_000);
     let ty = [&[0x60][..], &repeated(&[I64], parameters), &[0]].concat();
@@ -139,7 +139,7 @@ pub(super) fn types(numbers: &mut Numbers) -> Vec<u8> {
     [MODULE, &section(TYPES, &repeated(&ty, count))].concat()
 }
 
-/// Functions that do nothing, or call the one before.
+/// Functions that are empty or call the previous one.
 pub(super) fn functions(numbers: &mut Numbers) -> Vec<u8> {
     let count = numbers.up_to(1_000, 1_000_000);
     let calls = numbers.up_to(0, FILE_BYTES_MOST / 2 / count);
@@ -165,7 +165,7 @@ pub(super) fn functions(numbers: &mut Numbers) -> Vec<u8> {
     .concat()
 }
 
-/// Imports, of what there is or is not.
+/// Imports, of existing and of unknown functions.
 pub(super) fn imports(numbers: &mut Numbers) -> Vec<u8> {
     let known: [(&[u8], &[u8]); 4] = [
         (b"wasi_snapshot_preview1", b"proc_exit"),
@@ -184,7 +184,7 @@ pub(super) fn imports(numbers: &mut Numbers) -> Vec<u8> {
     .concat()
 }
 
-/// Exports, with long names or many of them.
+/// Exports: many, or with long names.
 pub(super) fn exports(numbers: &mut Numbers) -> Vec<u8> {
     let mut command = Command::new();
     let count = numbers.up_to(100, 200_000);
@@ -197,7 +197,7 @@ pub(super) fn exports(numbers: &mut Numbers) -> Vec<u8> {
     command.bytes()
 }
 
-/// Segments of data: as many as there may be and more, or long ones.
+/// Data segments: up to and beyond the permitted number, or long ones.
 pub(super) fn data(numbers: &mut Numbers) -> Vec<u8> {
     let mut command = Command::new();
     let count = numbers.up_to(1, 300_000);
@@ -209,7 +209,7 @@ pub(super) fn data(numbers: &mut Numbers) -> Vec<u8> {
     command.bytes()
 }
 
-/// A jump to very many places.
+/// A branch table with very many targets.
 pub(super) fn branches(numbers: &mut Numbers) -> Vec<u8> {
     let targets = numbers.up_to(1_000, 1_000_000);
     let depth = numbers.up_to(1, 10_000);
@@ -226,7 +226,7 @@ pub(super) fn branches(numbers: &mut Numbers) -> Vec<u8> {
     with_function(vec![0x60, 0, 0], code(&[], &instructions.concat()))
 }
 
-/// A memory, a table and globals that are as large or as many as numbers can say.
+/// A memory, a table and globals: very large, or very many.
 pub(super) fn sizes(numbers: &mut Numbers) -> Vec<u8> {
     let pages = number(numbers.up_to(0, 1 << 17));
     let elements = number(numbers.up_to(0, 1 << 33));
@@ -241,15 +241,17 @@ pub(super) fn sizes(numbers: &mut Numbers) -> Vec<u8> {
     command.bytes()
 }
 
-/// Long names for what fails: with control characters, or such that grow when they are read.
+/// A trapping function with a long name: with control characters, or one that expands when it is
+/// demangled.
+/// are demangled.
 pub(super) fn names(numbers: &mut Numbers) -> Vec<u8> {
     let length = numbers.up_to(1, FILE_BYTES_MOST / 2);
     let text = match numbers.below(4) {
         0 => b"\n".repeat(length),
         1 => "\u{202e}\u{2028}".as_bytes().repeat(length / 6),
         2 => [b"_Z1f", &b"S_S0_"[..].repeat(length / 5)[..]].concat(),
-        // A template whose argument is used twice in the next one, and so on: 2 to the power of
-        // their number.
+        // A template whose argument occurs twice in the next one, and so on: the expansion doubles
+        // with each.
         _ => {
             let mut text = b"_ZN1aI1bE".to_vec();
             for number in 0..(length / 8).min(3_000) {
@@ -266,7 +268,7 @@ pub(super) fn names(numbers: &mut Numbers) -> Vec<u8> {
     command.bytes()
 }
 
-/// Nothing but noise, behind a preamble or not.
+/// Random bytes, with or without a preamble.
 pub(super) fn noise(numbers: &mut Numbers) -> Vec<u8> {
     let preambles = [b"", MODULE, COMPONENT];
     let preamble = preambles[numbers.below(preambles.len())];

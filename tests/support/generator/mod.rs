@@ -1,7 +1,8 @@
-//! Hostile files by the hundred: what is deep, many, long, large, cut off, or not what it says.
+//! Generates hostile files: deeply nested, long, large, with many items, truncated, or with wrong
+//! lengths.
 //!
-//! Half of the kinds are made of valid modules and components, which are damaged in one place:
-//! those come further than what is wrong from its first byte. The same seed gives the same files.
+//! Half of the kinds are valid modules and components with one fault: these get further than files
+//! that are invalid from the first byte. The same seed produces the same files.
 
 mod binary;
 mod damaged;
@@ -10,36 +11,36 @@ mod text;
 
 use binary::Numbers;
 
-/// The most that a file has, in bytes: what a handler may have is more, and takes longer to write
-/// than it is worth here.
+/// The maximum length of a file, in bytes. A server accepts longer handlers, but they take too long
+/// to write here.
 const FILE_BYTES_MOST: usize = 4 * 1024 * 1024;
 
 /// A file for the folder of handlers.
 #[derive(Clone, Debug)]
 pub(crate) struct Generated {
-    /// Its name without the extension, which is its route: `h0007-cut`.
+    /// The name without its extension, which is its route: `h0007-cut`.
     pub(crate) route: String,
-    /// With the extension.
+    /// The name with its extension.
     pub(crate) file: String,
     pub(crate) bytes: Vec<u8>,
 }
 
-/// One kind of file, and what makes one.
+/// A kind of file, and the function that generates one.
 struct Kind {
     name: &'static str,
     extension: &'static str,
     make: Make,
 }
 
-/// What makes a file: of nothing, or of a valid one.
+/// How a file is made: from nothing, or from valid files.
 enum Make {
     New(fn(&mut Numbers) -> Vec<u8>),
     Damage(fn(&mut Numbers, &[u8]) -> Vec<u8>),
-    /// The second one is valid as well.
+    /// Both files are valid.
     Join(fn(&mut Numbers, &[u8], &[u8]) -> Vec<u8>),
 }
 
-/// Makes files without an end, each of another kind than the one before.
+/// An infinite iterator of files, which cycles through the kinds.
 pub(crate) struct Generator {
     numbers: Numbers,
     /// Valid modules and components.
@@ -48,8 +49,8 @@ pub(crate) struct Generator {
 }
 
 impl Generator {
-    /// A generator that makes the same files for the same seed and the same valid files, of which
-    /// there is at least one.
+    /// Creates a generator. The same seed and valid files, of which there must be at least one,
+    /// produce the same output.
     pub(crate) fn new(seed: u64, seeds: Vec<Vec<u8>>) -> Self {
         assert!(!seeds.is_empty(), "there is nothing to damage");
         Self {
@@ -59,7 +60,7 @@ impl Generator {
         }
     }
 
-    /// How many kinds there are: so many files in a row are all of them.
+    /// Returns the number of kinds. This many consecutive files include each kind once.
     pub(crate) fn kinds() -> usize {
         KINDS.len()
     }

@@ -1,9 +1,9 @@
-//! WebAssembly's text, which may be in the folder of handlers as well.
+//! Files in WebAssembly's text format, which the folder of handlers may also contain.
 
 use super::FILE_BYTES_MOST;
 use super::binary::Numbers;
 
-/// Text that is deep, long, or no text at all.
+/// Text that is deeply nested, long, or invalid.
 pub(super) fn text(numbers: &mut Numbers) -> Vec<u8> {
     let count = numbers.up_to(10, FILE_BYTES_MOST / 2);
     let few = count.min(FILE_BYTES_MOST / 32);
