@@ -1,13 +1,14 @@
 /* A handler in C: a CGI program (RFC 3875), compiled for WASI preview 1.
  *
- * A GET tells what the program knows of its request; whatever has a body gets that back, block by
- * block as it comes. Everything is in the environment, on stdin and on stdout, as ever. */
+ * A GET shows the program's view of the request; a request with a body gets the body back, block by
+ * block as it arrives. As usual for CGI, the request is in the environment and on stdin, and the
+ * response goes to stdout. */
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* What is read and written at a time, in bytes. */
+/* The size of the buffer, in bytes. */
 enum { BLOCK_BYTES = 16 * 1024 };
 
 static const char *variable(const char *name) {
@@ -15,7 +16,7 @@ static const char *variable(const char *name) {
   return value != NULL ? value : "";
 }
 
-/* What a client sends is text to show, and no HTML. */
+/* Writes text with HTML's special characters escaped: the values come from the client. */
 static void print_escaped(const char *text) {
   for (; *text != '\0'; text++) {
     switch (*text) {
@@ -47,7 +48,7 @@ static int show_request(void) {
   return 0;
 }
 
-/* A body that came in chunks has no CONTENT_LENGTH: it is read to its end in any case. */
+/* A chunked body has no CONTENT_LENGTH, so the body is always read to its end. */
 static int send_body_back(void) {
   static char block[BLOCK_BYTES];
   size_t length, total = 0;

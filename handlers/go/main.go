@@ -1,7 +1,7 @@
 // A handler in Go: a CGI program (RFC 3875), compiled for WASI preview 1.
 //
-// To Go's own library it is a server like any other: net/http's handlers, which net/http/cgi calls
-// once. A GET tells what the program knows of its request; whatever has a body gets that back.
+// It uses Go's standard library: net/http's handlers, which net/http/cgi calls once. A GET shows
+// the program's view of the request; a request with a body gets the body back.
 package main
 
 import (
@@ -17,7 +17,7 @@ import (
 )
 
 func main() {
-	// What is logged goes to the server's log, with the handler's name and a time of its own.
+	// The server's log adds the handler's name and the time to each line.
 	log.SetFlags(0)
 	routes := http.NewServeMux()
 	routes.HandleFunc("GET /", showRequest)
@@ -34,7 +34,7 @@ func showRequest(w http.ResponseWriter, r *http.Request) {
 		"<link rel=\"icon\" href=\"/favicon.svg\">\n<link rel=\"stylesheet\" href=\"/style.css\">\n",
 		"<main class=\"container\">\n<h1>CGI in Go</h1>\n<dl>\n")
 	show := func(name, value string) {
-		// What a client sends is text to show, and no HTML.
+		// The values come from the client, so they are escaped.
 		fmt.Fprintf(w, "<dt>%s\n<dd><code>%s</code>\n",
 			html.EscapeString(name), html.EscapeString(value))
 	}
@@ -58,7 +58,7 @@ func sendBodyBack(w http.ResponseWriter, r *http.Request) {
 	body := io.Reader(os.Stdin)
 	if r.ContentLength > 0 {
 		body = r.Body
-	} // A body that came in chunks has no length: net/http/cgi knows of none then.
+	} // net/http/cgi ignores chunked bodies, which have no length, so read stdin.
 	kind := r.Header.Get("Content-Type")
 	if kind == "" {
 		kind = "application/octet-stream"
@@ -66,7 +66,7 @@ func sendBodyBack(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", kind)
 	total, err := io.Copy(w, body)
 	if err != nil {
-		// An exit status other than 0 says that the answer is not whole.
+		// An exit status other than 0 tells the server that the response is incomplete.
 		log.Fatal(err)
 	}
 	log.Printf("sent %d bytes back", total)

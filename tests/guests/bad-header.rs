@@ -1,4 +1,4 @@
-//! Tries to send what may not be sent (R1): `?case=` says what. Answers with the refusal.
+//! Passes a forbidden status or field (R1), selected by `?case=`. Responds with the refusal.
 
 use wasgi_sdk::{Environ, Result, StartError, StartResponse};
 

@@ -1,4 +1,4 @@
-//! Has a field of `?bytes=` bytes. Tells the refusal, where there is one.
+//! Sends a field of `?bytes=` bytes. Responds with the refusal if the server refuses it.
 
 use wasgi_sdk::{Environ, Result, StartError, StartResponse};
 

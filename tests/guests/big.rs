@@ -1,4 +1,4 @@
-//! Sends `?n=` MiB in blocks of 64 KiB, each filled with its number, modulo 256.
+//! Sends `?n=` MiB in blocks of 64 KiB, each filled with its number modulo 256.
 
 use wasgi_sdk::{Body, Environ, Result, StartResponse};
 

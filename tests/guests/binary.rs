@@ -1,4 +1,4 @@
-//! Sends every byte there is: in its body, and in its reason and a field as far as one may.
+//! Sends every byte: in its body, and in its reason and a field as far as they are allowed there.
 
 use wasgi_sdk::{Environ, Result, StartResponse};
 

@@ -1,6 +1,6 @@
-//! Writes `closed` to the error log when its body is closed (B2). It has `?n=` blocks of 4 KiB, one
-//! every `?ms=`, from the second on every `?rest=`; with `?raise`, closing raises an error, and
-//! with `?break` the second block does.
+//! Writes `closed` to the error log when its body is closed (B2). The body has `?n=` blocks of 4
+//! KiB, with a pause of `?ms=` before each, or of `?rest=` from the second on. With `?raise`
+//! closing raises an error; with `?break` the second block does.
 
 use std::io::Write;
 use std::thread;

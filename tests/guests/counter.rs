@@ -1,8 +1,8 @@
-//! Counts its requests: in fresh memory, each is the first. With `?panic` it panics, with `?raise`
-//! it raises an error; with `?keep` it keeps the environ for later, and with `?kept` it uses that
-//! one.
-//! With `?compute` it takes some milliseconds, and with `?forever` more than it has. With `?leak`
-//! it loses a MiB for good.
+//! Counts the requests that its memory has seen: with a new instance, each is the first.
+//!
+//! With `?panic` it panics, and with `?raise` it raises an error. With `?keep` it stores the
+//! environ, and with `?kept` it uses the stored one. With `?compute` it computes for some
+//! milliseconds, and with `?forever` longer than its budget. With `?leak` it leaks a MiB.
 
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -37,7 +37,7 @@ fn application(environ: Environ, start_response: StartResponse) -> Result<String
     Ok(count.to_string())
 }
 
-/// Turns that the compiler can't leave out.
+/// Executes turns that the compiler can't optimize away.
 fn compute(turns: u64) {
     for turn in 0..turns {
         std::hint::black_box(turn);

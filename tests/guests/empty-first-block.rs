@@ -1,4 +1,4 @@
-//! Yields an empty block, which sends no head (R2): it can still be replaced behind it.
+//! Yields an empty block, which sends no head (R2), and then replaces the head.
 
 use wasgi_sdk::{Body, Environ, Error, Result, StartResponse};
 

@@ -1,6 +1,6 @@
-//! Writes `?n=` lines to the error log, and one to each of standard output and standard error, with
-//! what `?say=` says behind each. With `?newlines=` it writes so many empty lines at once, and
-//! nothing else.
+//! Writes `?n=` lines to the error log and one each to standard output and standard error, all with
+//! the text of `?say=` at their end. With `?newlines=` it instead writes this many empty lines in
+//! one call.
 
 use std::io::Write;
 

@@ -1,4 +1,4 @@
-//! Raises an error when its head and two blocks are out.
+//! Raises an error after its head and two blocks have been sent.
 
 use wasgi_sdk::{Body, Environ, Error, Result, StartResponse};
 

@@ -1,4 +1,4 @@
-//! Raises an error that has a cause, and says what `?say=` says.
+//! Raises an error that has a cause, and has the message `?say=`.
 
 use wasgi_sdk::{Environ, Error, Result, StartResponse};
 

@@ -1,5 +1,5 @@
-//! Breaks one rule of the contract for each `?fault=`, for `wasgi check` to find. Without one it
-//! keeps them all.
+//! Violates one rule of the contract, selected by `?fault=`, for `wasgi check` to find. Without a
+//! fault it follows all rules.
 
 use std::hint::black_box;
 use std::io::{Read, Write};
@@ -15,7 +15,7 @@ fn application(environ: Environ, start_response: StartResponse) -> Result<Body> 
     let query = environ.query();
     let fault = query.get("fault").unwrap_or_default();
     if let Some((status, fields)) = head(fault) {
-        // A refusal changes nothing, so a plain head can follow.
+        // A refused call has no effect, so a plain head can follow.
         if start_response.call(status, &fields).is_err() {
             start_response.call("200 OK", &[TEXT])?;
         }
@@ -38,7 +38,7 @@ fn application(environ: Environ, start_response: StartResponse) -> Result<Body> 
     }
 }
 
-/// What `start_response` is given.
+/// Returns the arguments of `start_response`.
 fn head(fault: &str) -> Option<(&'static str, Vec<(&'static str, &'static str)>)> {
     let with = |name, value| ("200 OK", vec![TEXT, (name, value)]);
     let status = |status| (status, vec![TEXT]);
@@ -76,7 +76,7 @@ fn head(fault: &str) -> Option<(&'static str, Vec<(&'static str, &'static str)>)
     })
 }
 
-/// A body that does not fit its head.
+/// Returns a body that doesn't match its head.
 fn framing(fault: &str, start_response: &StartResponse) -> Result<Body> {
     let (status, fields): (&str, &[(&str, &str)]) = match fault {
         "length-short" => ("200 OK", &[TEXT, ("Content-Length", "9")]),
@@ -90,7 +90,7 @@ fn framing(fault: &str, start_response: &StartResponse) -> Result<Body> {
     Ok(Body::blocks(["bo", "dy"]))
 }
 
-/// What ends a request.
+/// Ends the request with a failure.
 fn failure(fault: &str, start_response: &StartResponse) -> Result<Body> {
     match fault {
         "exception" => Err(Error::new("ValueError", "no value")),
@@ -124,7 +124,7 @@ fn deep(level: u64) -> u64 {
     black_box(deep(level[0] + 1)) + level[1]
 }
 
-/// What is done with the request's body, and with the log.
+/// Misuses the request's body or the log.
 fn input(fault: &str, environ: &Environ, start_response: &StartResponse) -> Result<Body> {
     let mut input = environ.input();
     match fault {
@@ -135,7 +135,7 @@ fn input(fault: &str, environ: &Environ, start_response: &StartResponse) -> Resu
             }
         }
         "read-on" => {
-            // Wants so many bytes, whatever there are.
+            // Requires this many bytes, and keeps reading at the end of the body.
             let mut wanted = [0; 1024];
             let mut read = 0;
             while read < wanted.len() {
@@ -144,12 +144,12 @@ fn input(fault: &str, environ: &Environ, start_response: &StartResponse) -> Resu
         }
         "swallow" => {
             let mut body = Vec::new();
-            // An error is taken for the end.
+            // Treats an error like the end of the body.
             let _ = input.read_to_end(&mut body);
         }
         _ => {
             let mut writer = start_response.call("200 OK", &[TEXT])?;
-            // Three have to be taken, whether anybody is there or not.
+            // Requires that three blocks are accepted, even if the client has disconnected.
             let mut taken = 0;
             while taken < 3 {
                 taken += usize::from(writer.write(b"tick").is_ok());
@@ -161,7 +161,7 @@ fn input(fault: &str, environ: &Environ, start_response: &StartResponse) -> Resu
     Ok("body".into())
 }
 
-/// Calls that come in the wrong order, or not at all.
+/// Makes calls in the wrong order, or omits one.
 fn order(fault: &str, start_response: &StartResponse) -> Result<Body> {
     if matches!(fault, "no-start" | "no-start-blocks") {
         return Ok(match fault {

@@ -1,4 +1,4 @@
-//! Calls `start_response` while its first block is made (R6).
+//! Calls `start_response` while it produces its first block (R6).
 
 use wasgi_sdk::{Body, Environ, Result, StartResponse};
 

@@ -1,4 +1,4 @@
-//! Writes more than its Content-Length says, a block every 100 ms, without an end.
+//! Writes more than its Content-Length: an endless sequence of blocks, one every 100 ms.
 
 use std::io::Write;
 use std::thread;

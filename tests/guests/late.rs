@@ -1,5 +1,5 @@
-//! Goes on when its response is over: as its body is closed, it reads the request's body, which it
-//! has not read before, and writes a block (`?write`). Tells the log what it got.
+//! Continues after its response has ended: when its body is closed, it reads the request's body,
+//! which it has not read before, and writes a block (`?write`). Writes the results to the log.
 
 use std::io::Write;
 

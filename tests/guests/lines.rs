@@ -1,4 +1,4 @@
-//! Tells the lines of the request's body, each with its length, by way of `read_until` (I1).
+//! Lists the lines of the request's body, each with its length, as `read_until` returns them (I1).
 
 use std::io::BufRead;
 

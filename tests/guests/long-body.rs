@@ -1,5 +1,5 @@
-//! Has a body of 10 bytes and declares 5 (B3). With `?blocks` it comes in blocks, with `?endless`
-//! in more of them than there is time for.
+//! Sends a body of 10 bytes but declares 5 (B3). With `?blocks` it yields them in blocks, and with
+//! `?endless` it yields more blocks than there is time for.
 
 use wasgi_sdk::{Body, Environ, Result, StartResponse};
 

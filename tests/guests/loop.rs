@@ -1,4 +1,4 @@
-//! Never ends. With `?late`, not before the head and a block are out. With `?short`, it ends at
+//! Loops endlessly. With `?late` it first sends the head and a block. With `?short` it ends at
 //! once.
 
 use std::hint::black_box;

@@ -1,15 +1,15 @@
-//! Takes memory until there is none. With `?try` it can take a no, and tells how much it got. With
-//! `?hold=` it takes so many MiB and reads the request's body; then it answers, or with `&end=trap`
-//! it traps, with `&end=spin` it computes for ever, and with `&end=send` it sends all that it has
-//! in one block. With `?keep=` it keeps the request's body, and where it finds no memory for that
-//! it traps (`keep=trap`), fails (`keep=fail`), or answers with that status. With `?count` it reads
-//! the body without keeping it, and then takes memory until there is none.
+//! Allocates memory until none is left. With `?try` it handles a failed allocation, and reports how
+//! much it got. With `?hold=` it allocates this many MiB and reads the request's body; it then
+//! responds, or traps with `&end=trap`, computes endlessly with `&end=spin`, or sends all of its
+//! memory in one block with `&end=send`. With `?keep=` it keeps the request's body in memory; if
+//! there is not enough, it traps (`keep=trap`), fails (`keep=fail`), or responds with that status.
+//! With `?count` it reads the body without keeping it, and then allocates memory until none is left.
 
 use wasgi_sdk::{Environ, Result, StartResponse};
 
 const TEXT: [(&str, &str); 1] = [("Content-Type", "text/plain; charset=utf-8")];
 
-/// One MiB.
+/// The bytes in one MiB.
 const BLOCK_BYTES: usize = 1024 * 1024;
 
 #[wasgi_sdk::handler]

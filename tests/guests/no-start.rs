@@ -1,4 +1,4 @@
-//! Never calls `start_response`. The body is whole, or in `?blocks`, or `?empty`.
+//! Never calls `start_response`. The body is one block, or `?blocks`, or `?empty`.
 
 use wasgi_sdk::{Body, Environ, StartResponse};
 

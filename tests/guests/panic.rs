@@ -1,4 +1,4 @@
-//! Panics, with its own message in it.
+//! Panics with a message.
 
 use wasgi_sdk::{Environ, Result, StartResponse};
 

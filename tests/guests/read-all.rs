@@ -1,4 +1,4 @@
-//! Reads the whole body. Tells its length and its checksum (FNV-1a, 64 bits).
+//! Reads the whole body. Responds with its length and checksum (FNV-1a, 64 bits).
 
 use wasgi_sdk::{Environ, Result, StartResponse};
 

@@ -1,4 +1,4 @@
-//! Answers without a look at the body.
+//! Responds without reading the body.
 
 use wasgi_sdk::{Environ, Result, StartResponse};
 

@@ -1,4 +1,4 @@
-//! Reads the body in pieces of `?size=` bytes, one every `?ms=`. Tells its length.
+//! Reads the body in pieces of `?size=` bytes, one every `?ms=`. Responds with its length.
 
 use std::io::Read;
 use std::thread;

@@ -1,4 +1,4 @@
-//! Sets two cookies, in two fields of one name (R1).
+//! Sets two cookies in two fields of the same name (R1).
 
 use wasgi_sdk::{Environ, Result, StartResponse};
 

@@ -1,4 +1,4 @@
-//! Has a body of 5 bytes and declares 10 (B3). With `?blocks` it comes in blocks.
+//! Sends a body of 5 bytes but declares 10 (B3). With `?blocks` it yields it in blocks.
 
 use wasgi_sdk::{Body, Environ, Result, StartResponse};
 

@@ -1,4 +1,4 @@
-//! Computes for some hundred milliseconds (`?millions=` of turns), then answers.
+//! Computes for some hundred milliseconds (`?millions=` of turns), then responds.
 
 use wasgi_sdk::{Environ, Result, StartResponse};
 
@@ -13,7 +13,7 @@ fn application(environ: Environ, start_response: StartResponse) -> Result<String
         .unwrap_or(200_u64);
     let mut value = 88_172_645_463_325_252_u64;
     for _ in 0..millions * 1_000_000 {
-        // Marsaglia's xorshift: each turn needs the one before.
+        // Marsaglia's xorshift: each turn depends on the previous one.
         value ^= value << 13;
         value ^= value >> 7;
         value ^= value << 17;

@@ -1,4 +1,4 @@
-//! Recurses until its stack is used up.
+//! Recurses until its stack overflows.
 
 use std::hint::black_box;
 

@@ -1,5 +1,5 @@
-//! Sends `?n=` blocks of text, each `?size=` bytes long, with an entity-tag. `?length=` is declared
-//! as Content-Length; `?control=` is sent as Cache-Control.
+//! Sends `?n=` blocks of text, each of `?size=` bytes, with an entity-tag. `?length=` becomes the
+//! Content-Length, and `?control=` the Cache-Control.
 
 use wasgi_sdk::{Body, Environ, Result, StartResponse};
 

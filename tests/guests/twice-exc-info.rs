@@ -1,5 +1,5 @@
-//! Starts over with exc_info (R3): the head is replaced. With `?late` the first one is out by then,
-//! and the error is raised again.
+//! Starts over with exc_info (R3), which replaces the head. With `?late` the first head has already
+//! been sent, and it raises the error again.
 
 use std::io::Write;
 

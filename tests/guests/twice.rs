@@ -1,5 +1,5 @@
-//! Calls `start_response` twice without exc_info (R3). With `?tell` it goes on, and tells what it
-//! was told.
+//! Calls `start_response` twice without exc_info (R3). With `?tell` it handles the error and
+//! responds with it.
 
 use wasgi_sdk::{Environ, Result, StartResponse};
 

@@ -1,6 +1,5 @@
-//! Tells every variable of its request, a line for each: the name, `=`, and the value with what is
-//! not printable escaped. Behind them, the value that asking for each by its name gives, if it is
-//! another one.
+//! Lists every variable of its request, one per line: the name, `=`, and the escaped value. If
+//! `get` returns another value for the name, that follows.
 
 use wasgi_sdk::{Environ, Result, StartResponse};
 

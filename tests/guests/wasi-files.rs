@@ -1,4 +1,5 @@
-//! Tries to reach what a handler may not: files, the environment, the network. Tells what it got.
+//! Tries to access files, the environment and the network, which are not granted. Responds with the
+//! results.
 
 use std::net::{TcpListener, TcpStream, ToSocketAddrs, UdpSocket};
 use std::{env, fs, io};

@@ -1,5 +1,5 @@
-//! Answers that need nothing of the request's body are sent before it comes. Its rest is read away
-//! behind them, and the connection goes on where that can be done.
+//! Responses that don't depend on the request's body are sent before it arrives. The server then
+//! discards the rest of the body, and keeps the connection open if possible.
 
 use std::thread;
 use std::time::Duration;
@@ -9,11 +9,12 @@ use crate::support::client::{Client, Ending};
 use crate::support::server::Server;
 use crate::support::site::Site;
 
-/// A server that waits for a body for an hour: an answer that is held back until the body comes, or
-/// is too late, fails the test.
+/// The flags of a server that waits an hour for a body: a response that waits for the body makes
+/// the test fail.
 const PATIENT: [&str; 4] = ["--body-timeout", "3600", "--request-timeout", "3600"];
 
-/// What answers without the body: targets of pages and of handlers of each kind, and the status.
+/// Requests that are answered without their body: the targets of pages and of handlers of each
+/// kind, and the status.
 const TARGETS: [(&str, u16); 12] = [
     ("/", 405),
     ("/none", 404),
@@ -53,7 +54,7 @@ fn an_answer_that_needs_no_body_does_not_wait_for_one_of_a_known_length() {
         let response = client.response();
         assert_eq!(response.status(), status, "{target}");
         assert_eq!(response.field("connection"), None, "{target}");
-        // Its rest comes after the answer, and a request behind it.
+        // The rest of the body follows the response, and then another request.
         client.send([b'x'; 100]);
         assert_eq!(client.get("/").text(), "a page", "after {target}");
     }
@@ -70,7 +71,7 @@ fn an_answer_that_needs_no_body_does_not_wait_for_one_of_an_unknown_length() {
             client.send(begun);
             let response = client.response();
             assert_eq!(response.status(), status, "{target}");
-            // It may be too long to be read away.
+            // The body may be too long to be discarded.
             assert_eq!(response.field("connection"), Some("close"), "{target}");
             assert_eq!(client.ending(), Ending::Closed, "{target}");
         }
@@ -105,7 +106,7 @@ fn a_client_that_waits_to_be_told_to_send_its_body_gets_the_answer_in_place_of_t
             let mut client = begin(&server, target, &fields);
             let response = client.response();
             assert_eq!(response.status(), status, "{target}");
-            // Whether its body comes is unknown.
+            // The server can't know whether the client will send the body.
             assert_eq!(response.field("connection"), Some("close"), "{target}");
             assert_eq!(client.ending(), Ending::Closed, "{target}");
         }
@@ -120,7 +121,7 @@ fn a_request_that_finds_its_handler_busy_is_refused_before_its_body_has_come() {
     let server = Server::with(&site, &flags);
     let waits = "Content-Length: 2\r\nExpect: 100-continue";
     let mut first = begin(&server, "/read-all", waits);
-    // It is at work, and waits for its body.
+    // The first request is running and waits for its body.
     assert_eq!(first.head().status, 100);
     let mut second = begin(&server, "/read-all", "Content-Length: 100");
     let response = second.response();
@@ -196,18 +197,18 @@ fn a_client_that_ends_its_side_in_the_middle_of_its_body_has_its_answer_and_is_c
     server.stop();
 }
 
-/// Many clients look for an answer only when all of their body has left.
+/// Many clients read the response only after they have sent the whole body.
 #[test]
 fn a_body_is_read_away_while_a_long_answer_waits_to_be_taken() {
     const BODY_BYTES: usize = 256 * 1024;
-    /// More than the buffers of two sockets hold.
+    /// Exceeds the buffers of two sockets.
     const ANSWER_BYTES: usize = 32 << 20;
     let site = Site::new().with_page("404.html", vec![b'x'; ANSWER_BYTES]);
     let server = Server::with(&site, &PATIENT);
     let mut client = server.connect();
     client.buffer_little();
     client.begin_post("/none", BODY_BYTES);
-    // The answer fills the sockets before the body comes.
+    // The response fills the sockets' buffers before the body arrives.
     assert_eq!(client.head().status, 404);
     client.send(vec![b'x'; BODY_BYTES]);
     client.finish_sending();

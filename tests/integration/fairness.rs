@@ -1,5 +1,5 @@
-//! A client that asks for a lot gets its turn, and no more than its turn; a request that computes,
-//! likewise.
+//! Fair scheduling: neither a client that sends many requests nor a request that computes delays
+//! the others without bound.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -8,10 +8,11 @@ use crate::support::client::request;
 use crate::support::server::Server;
 use crate::support::site::Site;
 
-/// Requests that the flood has in one packet, more than one turn answers.
+/// The number of requests that the flood sends in one packet: more than the server answers in one
+/// turn.
 const BURST: usize = 400;
 
-/// Answers that the measuring client waits for.
+/// The number of responses that the measuring client waits for.
 const MEASURED: usize = 100;
 
 #[test]
@@ -40,7 +41,7 @@ fn a_flood_of_pipelined_requests_does_not_shut_out_a_neighbour() {
         over.store(true, Ordering::Relaxed);
         flood.join().expect("the flood ends")
     });
-    // The flood is answered too: all of it, in order, to its end.
+    // The flood is answered too: completely and in order.
     assert!(
         flooded >= BURST && flooded.is_multiple_of(BURST),
         "{flooded}"

@@ -1,4 +1,4 @@
-//! Pages: what is served, and that nothing else ever is.
+//! Pages: which files are served, and that no other file ever is.
 
 use std::fs;
 use std::os::unix::fs::{FileExt, symlink};
@@ -12,7 +12,7 @@ use crate::support::site::Site;
 
 const SECRET: &str = "nobody may read this";
 
-/// Request targets that try to leave `html/`, or to see what is hidden in it.
+/// Request targets that try to leave `html/` or to access hidden files in it.
 const ATTEMPTS: [&[u8]; 55] = [
     b"/../secret.txt",
     b"/../../../../../../../../etc/passwd",
@@ -60,13 +60,13 @@ const ATTEMPTS: [&[u8]; 55] = [
     b"http://test/../secret.txt",
     b"http://test/%2e%2e/secret.txt",
     b"file:///etc/passwd",
-    // Links that lead out.
+    // Symbolic links that lead out of the folder.
     b"/out.txt",
     b"/parent/secret.txt",
     b"/parent",
     b"/etc-link/passwd",
     b"/proc-link/self/environ",
-    // Hidden, and left by an editor.
+    // Hidden files and editors' backup files.
     b"/.env",
     b"/.git/config",
     b"/docs/.hidden",
@@ -134,7 +134,7 @@ fn what_no_name_of_a_page_has_is_for_handlers_only() {
         "/100%25.html%00",
         "/100%25.html%00.png",
         "/nothing%00/../100%25.html",
-        // The environment of a program ends a value at a NUL.
+        // A NUL would end the variable in a program's environment.
         "/cgi-raw/a%00b",
         "/cgi-raw/a%00/../b",
     ] {
@@ -199,7 +199,7 @@ fn what_is_no_regular_file_is_not_served_and_blocks_nobody() {
     special("fifo", FileType::Fifo, 0).expect("a FIFO");
     let socket = std::os::unix::net::UnixListener::bind(site.html().join("socket"));
     socket.expect("a socket");
-    // The device of /dev/zero, which never ends. Only some may make one.
+    // The device of /dev/zero, which is endless. Creating one needs a privilege.
     let zero = special("zero", FileType::CharacterDevice, rustix::fs::makedev(1, 5));
     let names = ["/fifo", "/socket", "/zero"];
     let server = Server::with(&site, &["--threads", "1"]);
@@ -281,7 +281,7 @@ fn a_folder_without_its_slash_is_redirected() {
     assert_eq!(response.status(), 301);
     assert_eq!(response.field("Location"), Some("/docs/?page=2"));
     assert_eq!(server.get("/docs/").text(), "the docs");
-    // A browser would take what follows two slashes for a host.
+    // A browser would interpret the part after two slashes as a host.
     let location = server.get("//docs");
     assert_eq!(location.field("Location"), Some("/docs/"));
     server.stop();
@@ -289,7 +289,7 @@ fn a_folder_without_its_slash_is_redirected() {
 
 #[test]
 fn a_big_page_comes_whole_and_the_connection_goes_on() {
-    // More than any socket buffer, and no multiple of anything.
+    // Larger than any socket buffer, and not a multiple of any buffer size.
     let big: Vec<u8> = (0..12_345_677_u32).map(|n| (n % 251) as u8).collect();
     let site = Site::new()
         .with_page("big.bin", &big)
@@ -337,7 +337,7 @@ fn a_page_that_shrinks_while_it_is_sent_is_cut() {
     let mut client = server.connect();
     client.request("GET", "/big.bin");
     assert_eq!(client.head().status, 200);
-    // What the socket has taken is far less than this.
+    // The sockets have buffered far less than this.
     let file = fs::File::options()
         .write(true)
         .open(site.html().join("big.bin"));
@@ -374,7 +374,7 @@ fn a_page_that_is_written_over_while_it_is_sent_is_cut_and_one_that_is_replaced_
     };
     let (mut over, mut replaced) = (begun("/over.bin"), begun("/replaced.bin"));
 
-    // Of the same length, so that only the time of the change tells.
+    // The length stays the same, so only the modification time shows the change.
     let file = fs::File::options()
         .write(true)
         .open(site.html().join("over.bin"));
@@ -465,7 +465,7 @@ fn a_handlers_name_goes_before_a_page_and_a_page_before_a_pattern() {
     ] {
         assert_eq!(server.get(target).text(), text, "{target}");
     }
-    // What a page can't answer, the pattern may.
+    // If a page doesn't support the method, the pattern may.
     assert_eq!(server.ask("POST", "/users/me").text(), "some user");
     server.access_log().expect(&["problem: ", "html/hello"]);
     server.stop();

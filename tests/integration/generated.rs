@@ -1,5 +1,5 @@
-//! Hostile files by the hundred, of which the suite has one of each kind. `cargo xtask hostile`
-//! drops hundreds of them into a server as it is released, and measures.
+//! Generated hostile files, one of each kind. `cargo xtask hostile` drops hundreds of them into a
+//! release build and measures.
 
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,10 +11,10 @@ use crate::support::guests;
 use crate::support::server::Server;
 use crate::support::site::Site;
 
-/// What the files are made from. Any number is as good.
+/// The seed of the files. Any number works.
 const SEED: u64 = 12;
 
-/// Low limits, so that what runs into them does so soon.
+/// Low limits, which the files reach quickly.
 const LIMITS: &str = "[compile]\naddress-space = \"768MiB\"\ncpu-time = \"3s\"\n\
                       [budget]\ncpu-time = \"200ms\"\nwall-time = \"1s\"\n";
 
@@ -33,7 +33,8 @@ fn serve(site: &Site) -> Server {
     Server::with(site, &["--code-cache", cache.to_str().expect("text")])
 }
 
-/// Ends a thread when it goes, also where an assertion fails.
+/// Sets a flag when it is dropped, also when an assertion fails, so that the thread that polls the
+/// flag ends.
 struct Ends<'a>(&'a AtomicBool);
 
 impl Drop for Ends<'_> {
@@ -79,7 +80,7 @@ fn one_hostile_file_of_each_kind_stops_nothing_else() {
             eventually(&what, || {
                 let mut client = server.connect();
                 client.request("GET", &target);
-                // What a hostile handler answers, if it is one, is its own affair.
+                // If a hostile file is a valid handler, its response doesn't matter.
                 client
                     .try_response_to("GET")
                     .map_or(true, |answer| answer.status() != 503)

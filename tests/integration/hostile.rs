@@ -1,7 +1,7 @@
-//! Handlers' files that are made to take the server down with them when they are loaded.
+//! Handler files that try to exhaust or crash the server while they are loaded.
 //!
-//! They are loaded in processes of their own, whose limits are low here, so that they are reached
-//! soon.
+//! The server loads them in separate processes, whose limits are low in these tests so that they
+//! are reached quickly.
 
 use std::fs;
 use std::path::Path;
@@ -15,10 +15,11 @@ use crate::support::process::{Ended, Process};
 use crate::support::server::Server;
 use crate::support::site::Site;
 
-/// Enough for the small handlers of these tests in a debug build, and for nothing hostile.
+/// Limits that suffice for these tests' small handlers in a debug build, but not for the hostile
+/// files.
 const LIMITS: &str = "[compile]\naddress-space = \"512MiB\"\ncpu-time = \"2s\"\n";
 
-/// What the log says of a file that is over some limit.
+/// The log message for a file that exceeds a limit.
 const OVER: &str = "not loaded: compiling takes ";
 
 fn site(config: &str) -> Site {
@@ -29,7 +30,7 @@ fn site(config: &str) -> Site {
     site
 }
 
-/// Serves a site whose compiled code nobody else has.
+/// Serves a site with a private code cache.
 fn serve(site: &Site, flags: &[&str]) -> Server {
     let cache = site.path().join("code");
     let cache = cache.to_str().expect("a name");
@@ -40,7 +41,7 @@ fn serve(site: &Site, flags: &[&str]) -> Server {
     Server::with(site, &flags)
 }
 
-/// The page is there at once, and the good handler as soon as it is compiled.
+/// Checks that the page is available at once, and the good handler as soon as it is compiled.
 #[track_caller]
 fn expect_service(server: &Server) {
     assert_eq!(server.get("/").text(), "the page");
@@ -49,8 +50,9 @@ fn expect_service(server: &Server) {
     });
 }
 
-/// The file is dropped into a running server, is there when one starts, and when several processes
-/// do: each serves on, and says in one line which limit was reached.
+/// Checks three cases: the file is dropped into a running server, exists when a server starts, or
+/// when one with several processes starts. In each case the server continues to serve, and one log
+/// line names the limit that was reached.
 #[track_caller]
 fn expect_refusal(hostile: &Hostile, why: &str) {
     let name = hostile.name;
@@ -67,7 +69,7 @@ fn expect_refusal(hostile: &Hostile, why: &str) {
     for flags in [&[][..], &["--processes", "2"]] {
         let server = serve(&site, flags);
         expect_service(&server);
-        // With the routes, if it was refused before those were printed.
+        // A file that is rejected before the routes are printed is reported with them.
         eventually("the refusal is told", || {
             let told = [server.access_log().lines(), server.error_log().lines()].concat();
             let has_all = |told: &String| line.iter().all(|part| told.contains(part));
@@ -75,7 +77,7 @@ fn expect_refusal(hostile: &Hostile, why: &str) {
         });
         expect_service(&server);
         let ended = server.stop();
-        // What the supervisor says of a worker that has died.
+        // The supervisor's message about a worker that died.
         assert_eq!(
             ended.stderr_with(&["was killed"]),
             0,
@@ -139,7 +141,7 @@ fn what_is_no_handler_is_refused_with_its_reason() {
     }
 }
 
-/// Found by the fuzz target `load`: wit-parser takes such a section for impossible.
+/// Found by the fuzz target `load`: wit-parser considers such a section impossible and panics.
 #[test]
 fn a_file_that_makes_the_compiler_panic_is_refused() {
     let file = "../fuzz/corpus/load/alias-of-another-owners-type";
@@ -200,7 +202,7 @@ fn the_version_before_a_hostile_one_serves_on() {
     let site = site(LIMITS);
     let server = serve(&site, &[]);
     expect_service(&server);
-    // The text of a component may be hostile as well as its bytes.
+    // The text format may be hostile too.
     let text = format!("{}{}", "(component ".repeat(50_000), ")".repeat(50_000));
     site.replace_handler("good.wat", text);
     let line = server.error_log().expect(&["handlers/good.wat: "]);
@@ -233,7 +235,7 @@ fn commands_without_a_server_load_in_the_same_way() {
     }
 }
 
-/// The compiling processes of a server.
+/// Returns the compile processes of a server.
 fn compiling(server: u32) -> Vec<Pid> {
     let parent = format!("--parent={server}");
     let processes = fs::read_dir("/proc").expect("it is mounted");
@@ -262,7 +264,7 @@ fn a_process_that_compiles_has_nothing_but_its_work() {
     let status = file_of(process, "status");
     let has = |line: &str| status.lines().any(|it| it == line);
     assert!(has("NoNewPrivs:\t1"), "{status}");
-    // A filter, where the kernel has them.
+    // A seccomp filter is installed if the kernel supports it.
     assert!(
         has("Seccomp:\t2") || !Path::new("/proc/sys/kernel/seccomp").exists(),
         "{status}"
@@ -334,7 +336,7 @@ fn a_start_from_the_cache_compiles_nothing() {
 
 #[test]
 fn a_version_whose_process_is_killed_is_loaded_all_the_same() {
-    /// A hundred are for who looks for something rare: `WASGI_TEST_KILLS=100`.
+    /// A hundred rounds can find rarer faults: `WASGI_TEST_KILLS=100`.
     const ROUNDS: usize = 10;
     let rounds = std::env::var("WASGI_TEST_KILLS");
     let rounds = rounds.map_or(ROUNDS, |count| count.parse().expect("a number"));
@@ -345,7 +347,7 @@ fn a_version_whose_process_is_killed_is_loaded_all_the_same() {
     for round in 0..rounds {
         let page = format!("version {round}");
         site.replace_handler("good.wat", crate::support::guests::page(&page));
-        // At another moment each time, from before it has begun to after it was done.
+        // The time of the kill varies from before the compilation starts to after it has ended.
         let until = std::time::Duration::from_millis(round as u64 % 25 * 4);
         std::thread::sleep(until);
         for process in compiling(server.id()) {

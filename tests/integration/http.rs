@@ -1,5 +1,5 @@
-//! The fixtures of `tests/requests/` through the real server: what the protocol core makes of them
-//! is what a client gets, however the bytes arrive.
+//! Sends the fixtures of `tests/requests/` to the real server: however the bytes arrive, the client
+//! gets the responses that the protocol core specifies.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,10 +10,10 @@ use crate::support::guests;
 use crate::support::server::Server;
 use crate::support::site::Site;
 
-/// Longer fixtures are not sent byte by byte: they are about lengths, and each byte is a packet.
+/// Longer fixtures are not sent byte by byte: they test lengths, and each byte is a packet.
 const SPLIT_MAX_BYTES: usize = 2048;
 
-/// One request to be answered: with which method, and which status.
+/// An expected response: the request's method, and the status.
 type Exchange = (String, u16);
 
 struct Fixture {
@@ -22,7 +22,7 @@ struct Fixture {
     exchanges: Vec<Exchange>,
 }
 
-/// Every fixture, with the statuses that the text beside it gives.
+/// Returns all fixtures, with the statuses of their expected reactions.
 fn fixtures() -> Vec<Fixture> {
     let requests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/requests");
     let mut fixtures = Vec::new();
@@ -61,7 +61,7 @@ fn exchanges(report: &str) -> Vec<Exchange> {
     exchanges
 }
 
-/// The status of what is not the handler's to answer.
+/// Returns the status if the server answers the path without a handler.
 fn own_status(path: &str) -> Option<u16> {
     match path {
         _ if path.starts_with("\"*\" ") => Some(204),
@@ -69,7 +69,7 @@ fn own_status(path: &str) -> Option<u16> {
     }
 }
 
-/// A handler behind every path that reads all of the body.
+/// Creates a site with a handler behind every path, which reads the whole body.
 fn site() -> Site {
     let site = Site::new();
     for name in ["index.wasm", "[...rest].wasm"] {
@@ -119,7 +119,7 @@ fn every_fixture_is_answered_alike_byte_by_byte() {
         }
         let mut client = server.connect();
         for byte in fixture.bytes.chunks(1) {
-            // The answer may be there before the last byte, and the connection closed.
+            // The server may respond and close the connection before the last byte is sent.
             if client.try_send(byte).is_err() {
                 break;
             }
@@ -136,7 +136,7 @@ fn nothing_is_answered_after_a_request_that_cant_be_taken() {
     let server = Server::with(&site, &["--no-access-log"]);
     for fixture in fixtures() {
         let parent = fixture.path.parent().and_then(Path::file_name);
-        // A prefix of a request is completed by what follows it.
+        // The following request completes a fixture that is only a prefix.
         let is_whole = fixture.exchanges.len() == 1 && fixture.bytes.ends_with(b"\r\n\r\n");
         if parent != Some("invalid".as_ref()) || !is_whole {
             continue;
@@ -156,7 +156,7 @@ fn a_head_that_trickles_is_given_up() {
     let mut stream = client.stream();
     let trickle = std::thread::spawn(move || {
         use std::io::Write;
-        // Each byte comes in time; the head never does.
+        // Each byte arrives promptly, but the head as a whole exceeds its time limit.
         for byte in b"GET / HTTP/1.1\r\nX: ".iter().chain([b'x'; 5000].iter()) {
             if stream.write_all(&[*byte]).is_err() {
                 return true;

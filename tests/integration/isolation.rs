@@ -1,5 +1,5 @@
-//! What a handler does is its own affair: a failure ends one request and no other, and nothing of
-//! one request is left for the next.
+//! Isolation: a failure ends only its own request, and no state of a request is visible to the
+//! next.
 
 use crate::support::client::{Client, Ending};
 use crate::support::eventually;
@@ -14,7 +14,7 @@ fn memory_is_fresh_for_each_request() {
     for _ in 0..50 {
         assert_eq!(client.get("/counter").text(), "1");
     }
-    // All at work at the same time, several times over.
+    // All requests run at the same time, several times in a row.
     let mut clients: Vec<Client> = (0..200).map(|_| server.connect()).collect();
     for _ in 0..3 {
         for client in &mut clients {
@@ -104,7 +104,7 @@ fn each_way_to_fail_has_its_status_its_line_and_no_consequence() {
         if !line.is_empty() {
             server.error_log().expect(line);
         }
-        // Why it failed is for the log, and nobody else.
+        // The reason of the failure is only in the log.
         for secret in ["asked to", "four hundred", "src/", "wasm"] {
             assert!(
                 !response.text().contains(secret),
@@ -171,7 +171,8 @@ fn a_failure_behind_the_head_cuts_the_connection() {
         assert_eq!((&*cut.body, cut.ending), (body, Ending::Reset), "{target}");
         server.error_log().expect(&[&["ERROR"], line].concat());
 
-        // For HTTP/1.0 the end of the connection is the end of the body, and this one is not.
+        // In HTTP/1.0 the end of the connection ends the body, so an incomplete body ends with a
+        // reset.
         let mut client = server.connect();
         client.send(format!("GET {target} HTTP/1.0\r\n\r\n"));
         assert_eq!(client.cut_response().ending, Ending::Reset, "{target}");
@@ -209,7 +210,7 @@ fn time_spent_waiting_is_not_computing() {
 fn a_handler_that_computes_gets_to_its_end() {
     let site = Site::new().with_cases(["spin-then-answer"]);
     let server = Server::of(&site);
-    // Several ticks, on several connections at once.
+    // Each request runs for several ticks, on several connections at once.
     let mut clients: Vec<Client> = (0..6).map(|_| server.connect()).collect();
     for client in &mut clients {
         client.request("GET", "/spin-then-answer?millions=20");
@@ -239,7 +240,8 @@ fn ten_endless_loops_leave_room_for_others() {
         assert_eq!(server.get("/sleep?ms=1").status(), 200);
     }
     assert!(loops.iter_mut().all(Client::is_quiet), "they compute still");
-    // They would go on for a day, and the server is not asked to wait for them.
+    // The loops would run for a day; the server isn't stopped in order, so the test doesn't wait
+    // for them.
 }
 
 #[test]
@@ -308,7 +310,7 @@ fn a_place_in_work_is_given_back_by_whoever_fails_or_leaves() {
         assert!(matches!(status, 500 | 504), "{how}: {status}");
     }
     for _ in 0..5 {
-        // A place is given back when the call ends, which may be behind the answer.
+        // The permit is released when the call ends, which may be after the response.
         eventually("there is room", || {
             let mut client = server.connect();
             client.request("GET", "/exception-mid-stream");
@@ -389,9 +391,9 @@ fn the_log_is_limited() {
         ended.everything()
     );
     let lines = ended.stderr_with(&["errors: line "]);
-    // Each takes some 50 bytes, with its time, level and name.
+    // Each line takes about 50 bytes, including its time, level and name.
     assert!((15..30).contains(&lines), "{}", ended.everything());
-    // The second request has a budget of its own.
+    // The second request has its own budget.
     assert_eq!(ended.stderr_with(&["to standard error"]), 1);
 }
 

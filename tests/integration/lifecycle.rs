@@ -12,7 +12,7 @@ use crate::support::server::Server;
 use crate::support::site::Site;
 use crate::support::{eventually, guests};
 
-/// A request to `/echo` that is in work for sure, and stays so: half of its body is back already.
+/// Starts a request to `/echo` that stays in flight: half of its body has been echoed.
 fn begin_echo(server: &Server) -> Client {
     let mut client = server.connect();
     client.send("POST /echo HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n");
@@ -29,8 +29,8 @@ fn finish_echo(mut client: Client) {
     assert_eq!(client.ending(), Ending::Closed);
 }
 
-/// Waits until every thread of the server has closed its listening socket, and so knows that it is
-/// to stop.
+/// Waits until all threads of the server have closed their listening sockets, and so have started
+/// to shut down.
 #[track_caller]
 fn expect_refused(server: &Server) {
     eventually("new connections are refused", || {
@@ -62,7 +62,7 @@ fn the_answer_to_a_request_that_a_signal_finds_in_work_says_close() {
     assert_eq!(client.head().status, 100, "it is in work");
     server.signal(Signal::TERM);
     expect_refused(&server);
-    // A request that was sent ahead is not answered any more.
+    // A request that was pipelined after it is no longer answered.
     client.send("body");
     client.request("GET", "/read-all");
     let response = client.response();
@@ -98,7 +98,7 @@ fn the_time_for_requests_in_flight_is_limited() {
 
 #[test]
 fn idle_connections_dont_delay_the_end() {
-    // They could go on for an hour, and the server would wait for them for as long.
+    // The server would wait an hour for idle connections and for requests in flight.
     let patient = ["--idle-timeout", "3600", "--shutdown-grace", "3600"];
     let site = Site::new().with_page("index.html", "the page");
     let server = Server::with(&site, &patient);
@@ -117,7 +117,7 @@ fn idle_connections_dont_delay_the_end() {
 fn a_log_that_nobody_reads_stalls_neither_requests_nor_the_end() {
     let site = Site::new().with_page("index.html", "the page");
     let (process, addr, log) = serve_with_log(&site);
-    // The pipe takes some 64 KiB and the queue some 4,000 turns of the reactor.
+    // The pipe holds about 64 KiB, and the queue about 4,000 turns of the reactor.
     let mut client = Client::connect(addr);
     for _ in 0..8_000 {
         assert_eq!(client.get("/").status(), 200);
@@ -142,14 +142,14 @@ fn a_log_whose_reader_is_gone_is_no_reason_to_stop() {
     assert!(ended.status.success(), "{}", ended.everything());
 }
 
-/// A server whose access log is the test's to read, or not.
+/// Starts a server whose access log is written to a pipe that the test may leave unread.
 fn serve_with_log(site: &Site) -> (Process, SocketAddr, PipeReader) {
     let (reader, writer) = std::io::pipe().expect("a pipe");
     let mut command = wasgi(["serve", "--addr", "127.0.0.1:0", "--code-cache", "none"]);
     let process = Process::start_writing_to(command.arg(site.path()), writer.into());
     let mut start = String::new();
     let mut byte = [0];
-    // Byte by byte: what stands behind the line is to stay in the pipe.
+    // Reads single bytes, so that everything after the line stays in the pipe.
     while !start.ends_with("/\n") {
         (&reader).read_exact(&mut byte).expect("a byte");
         start.push(char::from(byte[0]));
@@ -174,7 +174,7 @@ fn a_port_that_is_taken_is_one_clear_line() {
 #[test]
 fn an_address_of_nobody_is_one_clear_line() {
     let site = Site::new();
-    // RFC 5737: for documentation, so on no machine.
+    // RFC 5737: reserved for documentation, so no machine has this address.
     let ended = serve(&site, &["--addr", "192.0.2.1:80"]);
     let line = ended.refusal();
     assert!(line.contains("192.0.2.1:80"), "{line}");
@@ -257,7 +257,7 @@ fn the_start_says_what_is_served_and_what_is_wrong() {
     let listening = position("listening on").expect("it says where it listens");
     let loaded = position("all handlers are loaded").expect("it says that, too");
     assert!(listening < loaded, "{}", ended.everything());
-    // What was compiled is shown once it is, and before that as something to come.
+    // A compiled handler is listed when it is loaded, and before that as not loaded yet.
     let start: Vec<&String> = ended.stdout[..loaded]
         .iter()
         .filter(|line| !line.contains("not loaded yet"))
@@ -273,7 +273,7 @@ fn the_start_says_what_is_served_and_what_is_wrong() {
     ] {
         assert_eq!(lines_with(&parts), 1, "{start:?}");
     }
-    // Found in time for the announcement, or logged.
+    // The problem is either part of the announcement or logged later.
     let problem = ["handlers/broken.wasm", "neither WebAssembly"];
     let told = lines_with(&problem) + ended.stderr_with(&problem);
     assert_eq!(told, 1, "{}", ended.everything());

@@ -1,5 +1,5 @@
-//! Connections after their last answer: a client that goes on sending a byte at a time is cut off,
-//! whatever it was answered, and one that sends what is left of its body gets the answer.
+//! Connections after their last response: a client that keeps sending a byte at a time is cut off
+//! whatever the response was, and a client that sends the rest of its body receives the response.
 
 use std::io::{self, Write};
 use std::thread;
@@ -10,11 +10,11 @@ use crate::support::server::Server;
 use crate::support::site::Site;
 use crate::support::tls::{Certificate, TlsClient};
 
-/// Between two bytes of a client that drips.
+/// The interval between two bytes of a slow client.
 const DRIP: Duration = Duration::from_millis(50);
 
-/// A client that drips is cut off after two seconds. A server without a minimum rate waits for
-/// thirty: this is far from both, for the sake of busy machines.
+/// A slow client is cut off after two seconds. A server without a minimum rate would wait for
+/// thirty. This limit is far from both, for busy machines.
 const CUT_OFF_WITHIN: Duration = Duration::from_secs(16);
 
 const FLAGS: [&str; 8] = [
@@ -28,7 +28,7 @@ const FLAGS: [&str; 8] = [
     "3600",
 ];
 
-/// The last answer of a connection, and what it takes to get it.
+/// The last response of a connection, and the request that leads to it.
 struct Last {
     status: u16,
     request: Vec<u8>,
@@ -45,7 +45,7 @@ fn with_fields(fields: &str) -> String {
     format!("POST /none HTTP/1.1\r\nHost: test\r\n{fields}\r\n\r\n")
 }
 
-/// One request for each way in which an answer can be the last.
+/// Returns one request for each reason for which a response is the last of its connection.
 fn last_answers() -> Vec<Last> {
     let long = "x".repeat(20_000);
     vec![
@@ -86,7 +86,7 @@ fn last_answers() -> Vec<Last> {
     ]
 }
 
-/// Sends a byte at a time until the server has closed, and says how long that took.
+/// Sends a byte at a time until the server closes the connection, and returns how long that took.
 fn drip(mut send: impl FnMut() -> io::Result<()>) -> Duration {
     let start = Instant::now();
     while send().is_ok() && start.elapsed() < CUT_OFF_WITHIN {
@@ -181,7 +181,7 @@ fn a_client_that_sends_the_rest_of_its_body_gets_the_answer() {
     ] {
         let mut client = server.connect();
         client.send(with_fields(&fields));
-        // All of it leaves before the answer is looked at, as with simple clients.
+        // The client sends everything before it reads the response, as simple clients do.
         let length = if status == 404 { 1_000_000 } else { REST_BYTES };
         client.send(vec![b'x'; length]);
         assert_eq!(client.response().status(), status, "{fields}");

@@ -1,5 +1,5 @@
-//! What gets into the logs: no more than the limits say, from everybody his share, and nothing that
-//! could disturb a terminal.
+//! The logs: limited in size, shared fairly among handlers, and without characters that could
+//! disturb a terminal.
 
 use std::io::Read;
 use std::net::SocketAddr;
@@ -13,12 +13,12 @@ use crate::support::process::Process;
 use crate::support::server::Server;
 use crate::support::site::Site;
 
-/// Characters that turn a line around, end it, or are not seen.
+/// Characters that reverse a line, end it, or are invisible.
 const HIDDEN: [char; 7] = [
     '\u{85}', '\u{9b}', '\u{200b}', '\u{2028}', '\u{202e}', '\u{2066}', '\u{feff}',
 ];
 
-/// A site with the case `errors` under these names.
+/// Creates a site with the case `errors` under these names.
 fn site_of(names: [&str; 2], settings: &str) -> Site {
     let errors = crate::support::guests::case("errors");
     let site = Site::new();
@@ -55,7 +55,8 @@ fn a_handler_that_logs_without_end_loses_no_line_but_its_own() {
         assert_eq!(lines, 12, "round {round}");
     }
     assert_eq!(ended.stderr_with(&["modest: ", "dropped"]), 0);
-    // What it has beyond its burst is a second's worth for each second, and each is a line.
+    // Beyond its burst, the handler may log at its rate for as long as the test runs, and each
+    // entry is a line.
     let kept = ended.stderr_with(&["WARN greedy: "]);
     assert!((1000..200_000).contains(&kept), "{kept}");
 }
@@ -74,7 +75,7 @@ fn an_error_log_that_nobody_reads_stalls_no_request() {
     drop(command);
     let addr = listening(process.stdout.take().expect("a pipe"));
     let mut client = Client::connect(addr);
-    // Far more than a pipe and the queue take.
+    // Far more than a pipe and the queue hold.
     for _ in 0..200 {
         let response = client.get("/greedy?n=1000&say=123456789012345678901234567890");
         assert_eq!(response.text(), "1000 lines");
@@ -98,7 +99,8 @@ fn an_error_log_that_nobody_reads_stalls_no_request() {
     );
 }
 
-/// Where a server listens, by its first lines. What follows is read and forgotten.
+/// Returns the address on which a server listens, from its first line. The rest of the output is
+/// read and discarded.
 fn listening(mut out: impl Read + Send + 'static) -> SocketAddr {
     let mut text = String::new();
     let mut byte = [0];
@@ -204,7 +206,7 @@ fn an_error_of_the_configuration_cant_disturb_a_terminal() {
 
 #[test]
 fn colours_are_for_those_who_want_them() {
-    // Standard error is no terminal here, so there are none either way.
+    // Standard error isn't a terminal here, so there are no colours in either case.
     let site = Site::new();
     std::fs::remove_dir(site.html()).expect("removed");
     let mut command = wasgi(["serve", "--addr", "127.0.0.1:0"]);

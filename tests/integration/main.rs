@@ -1,8 +1,7 @@
-//! The whole program, from outside: each test starts the real server on a site of its own, and
-//! talks to it over sockets, files and signals.
+//! Tests of the complete program: each test starts the real server with its own site, and uses
+//! sockets, files and signals.
 //!
-//! `cargo xtask test` builds the handlers that are served. How long something takes is never
-//! looked at: see `support`.
+//! `cargo xtask test` builds the handlers that are served. No test measures time: see `support`.
 
 #[path = "../support/mod.rs"]
 mod support;

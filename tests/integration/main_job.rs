@@ -1,4 +1,4 @@
-//! What wasgi is for: pages from one folder, handlers from another, over one connection.
+//! The main use of wasgi: pages from one folder, handlers from another, over one connection.
 
 use std::os::unix::fs::symlink;
 
@@ -53,7 +53,7 @@ fn the_tour() {
     assert!(!ended.has_complaints(), "{}", ended.everything());
 }
 
-/// Where the links of a page lead that stay on its site.
+/// Returns the targets of a page's links within its site.
 fn links(page: &str) -> Vec<String> {
     let attributes = ["href=\"/", "src=\"/", "action=\"/"];
     let values = attributes
@@ -88,9 +88,9 @@ fn every_link_of_the_repositorys_own_site_leads_somewhere() {
         let expected = match link.as_str() {
             "/fail?how=loop" => 504,
             "/no-such-page" => 404,
-            // The page tells how to make it.
+            // The page explains how to create this handler.
             "/greet?name=Ada" => 404,
-            // Built by `cargo xtask python`, and elsewhere for the tests.
+            // Built by `cargo xtask python`, and in another folder for the tests.
             "/flask/" => 404,
             "/cgi" if guests::optional_demo("cgi").is_none() => 404,
             "/go" if guests::optional_demo("go").is_none() => 404,
@@ -177,7 +177,7 @@ fn requests_sent_ahead_are_answered_in_order() {
     let site = tour();
     let server = Server::of(&site);
     let mut client = server.connect();
-    // One write; slow ones and quick ones, handlers, pages and bodies.
+    // One write with slow and fast requests for handlers and pages, with and without bodies.
     let mut requests = String::new();
     for round in 0..20 {
         requests += &format!(
@@ -209,7 +209,7 @@ fn more_requests_ahead_than_are_kept_are_answered_all_the_same() {
     let site = tour();
     let server = Server::of(&site);
     let mut client = server.connect();
-    // 5,000 requests of some 40 bytes: three times what the server reads ahead.
+    // 5,000 requests of about 40 bytes are three times the server's read-ahead limit.
     const COUNT: usize = 5000;
     let mut stream = client.stream();
     let sender = std::thread::spawn(move || {
@@ -251,7 +251,7 @@ fn head_has_the_head_of_get_and_no_body() {
             get.field("Content-Type"),
             "{target}"
         );
-        // Whatever is left over would be the next response's beginning.
+        // Any leftover bytes would be the start of the next response.
         assert_eq!(
             client.get("/style.css").text(),
             "h1 { color: teal }",
@@ -274,7 +274,7 @@ fn options() {
             .field("Allow")
             .is_some_and(|allow| allow.contains("DELETE"))
     );
-    // A handler's methods are the handler's affair.
+    // A handler decides which methods it supports.
     client.request("OPTIONS", "/echo");
     assert!(client.response().text().starts_with("OPTIONS /echo"));
     client.request("DELETE", "/echo");
@@ -305,7 +305,7 @@ fn http_1_0_ends_with_the_connection_unless_asked_otherwise() {
         assert_eq!(response.field("Connection"), Some("keep-alive"));
         assert_eq!(response.text(), "h1 { color: teal }");
     }
-    // Here the end of the connection is the end of the answer, whatever was asked.
+    // The end of the connection ends the body, so the request for keep-alive can't be granted.
     client.send("GET /stream?n=2&ms=0 HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
     let response = client.response();
     assert_eq!(response.field("Connection"), Some("close"));
@@ -358,7 +358,7 @@ fn clients_that_leave_are_forgotten() {
             let mut client = server.connect();
             client.request("GET", target);
         }
-        // In the middle of a head, and of a body.
+        // Disconnects in the middle of a head, and of a body.
         server.connect().send("GET / HT");
         server
             .connect()

@@ -1,4 +1,4 @@
-//! Many at once: what the first step of this story, one process per client, could not do.
+//! Large numbers of connections and requests at the same time.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -7,13 +7,14 @@ use crate::support::eventually;
 use crate::support::server::Server;
 use crate::support::site::Site;
 
-/// Connections that nothing happens on.
+/// The number of idle connections.
 const IDLE: usize = 1000;
 
-/// Requests that sleep at the same time.
+/// The number of requests that sleep at the same time.
 const SLEEPERS: usize = 2000;
 
-/// Lets the tests have as many descriptors as they may: each connection is one, here and there.
+/// Raises the limit of open descriptors: each connection needs one in the test and one in the
+/// server.
 fn raise_descriptor_limit() {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit {
@@ -54,7 +55,8 @@ fn two_thousand_sleepers_are_all_answered() {
     raise_descriptor_limit();
     let site = Site::new().with_demos(["sleep"]);
     let server = Server::with(&site, &["--max-wall-time", "60"]);
-    // Room for so many is made for them, and those that come before it is there wait for it.
+    // The overflow pool is created on demand, and the requests that arrive before it exists wait
+    // for it.
     assert_eq!(server.get("/sleep?ms=1").status(), 200);
     assert!(!server.has_thread("wasgi-overflow"));
     let mut clients: Vec<Client> = (0..SLEEPERS).map(|_| server.connect()).collect();

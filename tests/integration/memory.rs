@@ -1,4 +1,4 @@
-//! The memory of all instances together: never more than the limit, whatever the requests come to.
+//! The total memory of all instances, which never exceeds its limit.
 
 use crate::support::client::Client;
 use crate::support::eventually;
@@ -6,13 +6,13 @@ use crate::support::guests;
 use crate::support::server::Server;
 use crate::support::site::Site;
 
-/// Requests that are sent at once: far more than there is memory for.
+/// The number of simultaneous requests: far more than there is memory for.
 const REQUESTS: usize = 24;
 
-/// What each takes and fills, in MiB.
+/// The memory that each request allocates and fills, in MiB.
 const HELD_MIB: u64 = 100;
 
-/// What there is for all, in MiB: enough for three.
+/// The limit for all instances, in MiB: enough for three.
 const LIMIT_MIB: u64 = 350;
 
 fn site(more: &str) -> Site {
@@ -24,7 +24,7 @@ fn site(more: &str) -> Site {
     site
 }
 
-/// Has so many requests hold their memory and wait for the end of their bodies.
+/// Starts `count` requests that hold their memory and wait for the end of their bodies.
 fn hold(server: &Server, count: usize, end: &str) -> Vec<Client> {
     let clients = (0..count).map(|_| {
         let mut client = server.connect();
@@ -34,7 +34,8 @@ fn hold(server: &Server, count: usize, end: &str) -> Vec<Client> {
     clients.collect()
 }
 
-/// Three may hold their memory at a time, so all that was taken before has been given back.
+/// Checks that three requests can hold their memory, which means that all earlier memory has been
+/// released.
 #[track_caller]
 fn expect_room_for_three(server: &Server, after: &str) {
     eventually(after, || {
@@ -51,7 +52,7 @@ fn requests_beyond_the_total_are_turned_away_and_all_else_goes_on() {
     let server = Server::of(&site);
     let before = server.resident_bytes();
     let mut clients = hold(&server, REQUESTS, "");
-    // Those that find no memory are told so, whether or not their bodies have come.
+    // Requests without memory are rejected, whether or not their bodies have arrived.
     let mut turned_away = Vec::new();
     eventually("most are turned away", || {
         clients.retain_mut(|client| {
@@ -128,18 +129,18 @@ fn all_is_given_back_however_a_request_ends() {
     let site = site("[handlers.memory]\nwall-time = \"2s\"\n");
     let server = Server::of(&site);
     for _ in 0..3 {
-        // It traps.
+        // The handler traps.
         for mut client in hold(&server, 3, "&end=trap") {
             client.send("x");
             assert!([500, 503].contains(&client.response().status()));
         }
-        // Its client leaves.
+        // The client disconnects.
         drop(hold(&server, 3, ""));
         expect_room_for_three(&server, "what clients left behind is given back");
-        // It takes more than its own budget.
+        // The handler exceeds its own budget.
         assert!([500, 503].contains(&server.get("/memory").status()));
     }
-    // It is cut off at its time.
+    // The handler exceeds its time.
     let mut clients = hold(&server, 3, "&end=spin");
     for client in &mut clients {
         client.send("x");
@@ -154,8 +155,8 @@ fn instances_that_wait_for_another_request_go_first() {
     let site = site("[handlers.\"*\"]\nreuse = 1000\n");
     site.install("other.wasm", &guests::case("memory"));
     let server = Server::of(&site);
-    // They wait, with the 60 MiB that each has grown to: less than has them replaced as leaking.
-    // The other handler gets it when it grows.
+    // The idle instances have grown to 60 MiB each, which is below the size at which they would be
+    // replaced as leaking. The other handler gets their memory when it grows.
     for handler in ["memory", "other", "memory", "other"] {
         let mut clients: Vec<Client> = (0..5).map(|_| server.connect()).collect();
         for client in &mut clients {
@@ -184,7 +185,7 @@ fn the_limit_is_live() {
         second[0].send("x");
         let is_refused = second[0].response().status() == 503;
         if !is_refused {
-            // The first one was, while the memory of those before was given back.
+            // The first request was rejected while the memory of earlier ones was being released.
             first = hold(&server, 1, "");
         }
         is_refused

@@ -1,4 +1,4 @@
-//! What a first hour goes wrong with: each mistake is answered in one line that says what to do.
+//! Messages for the mistakes of new users: each gets one line that says what to do.
 
 use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
@@ -8,7 +8,7 @@ use crate::support::command::{code_cache, run, wasgi};
 use crate::support::process::{Ended, Process};
 use crate::support::site::Site;
 
-/// What `wasgi serve` says of a site that it can't serve, with these flags.
+/// Returns the line with which `wasgi serve` rejects a site with these flags.
 #[track_caller]
 fn refusal(site: &Path, flags: &[&str]) -> String {
     let mut command = wasgi(["serve", "--code-cache", "none"]);
@@ -16,7 +16,7 @@ fn refusal(site: &Path, flags: &[&str]) -> String {
     ended.refusal().to_owned()
 }
 
-/// What the command line's own check says: usage errors end with code 2.
+/// Returns the message of a usage error, which has exit code 2.
 #[track_caller]
 fn usage(arguments: &[&str]) -> String {
     let ended = run(arguments);
@@ -30,7 +30,7 @@ fn an_address_that_cant_be_had_is_told_with_what_to_do() {
     let refusal = |flags: &[&str]| refusal(site.path(), flags);
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
     let taken = taken.local_addr().expect("an address").to_string();
-    // RFC 5737 and RFC 3849: for documentation, so on no machine.
+    // RFC 5737 and RFC 3849: reserved for documentation, so no machine has these addresses.
     for (addr, said) in [
         ("192.0.2.1:8080", "this machine has no address 192.0.2.1"),
         ("[2001:db8::1]:8080", "this machine has no "),
@@ -60,7 +60,7 @@ fn a_port_that_needs_a_privilege_is_told_with_another_one() {
         use std::os::unix::fs::PermissionsExt;
         let mode = PermissionsExt::from_mode(0o755);
         std::fs::set_permissions(site.path(), mode).expect("a mode");
-        // Nobody: that drops all capabilities.
+        // The user `nobody`: changing to it drops all capabilities.
         command.uid(65_534);
     }
     let ended = Process::start(command.arg(site.path())).wait();
@@ -290,7 +290,7 @@ fn wasgi_wit_writes_wasi_http_from_the_sources_that_cargo_keeps() {
     let read = |name| std::fs::read_to_string(folder.join(name)).expect("it is there");
     assert_eq!(read("deps/http.wit"), text.replace("0.2.12", "0.2.10"));
     assert!(read("world.wit").contains("world proxy {\n  include wasi:http/proxy@0.2.10;"));
-    // Another version is not mixed into it.
+    // The folder already contains another version.
     assert!(
         ask("wasi:http/proxy")
             .refusal()
@@ -305,7 +305,7 @@ fn wasgi_wit_writes_wasi_http_from_the_sources_that_cargo_keeps() {
     }
 }
 
-/// The program, with the tests' code cache.
+/// Runs the program with the tests' code cache.
 fn with_cache(arguments: &[&str]) -> Ended {
     let mut command = wasgi(arguments);
     Process::start(command.arg("--code-cache").arg(code_cache())).wait()

@@ -1,4 +1,4 @@
-//! A site whose folder of pages has something in it that is not for visitors does not start.
+//! A site does not start if its folder of pages contains files that must not be published.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -10,13 +10,13 @@ use crate::support::server::Server;
 use crate::support::site::Site;
 use crate::support::tls::Certificate;
 
-/// Arguments for a site, as text.
+/// Returns the arguments of a command for a site, as text.
 fn arguments<'a>(command: &'a str, site: &'a Path, more: &[&'a str]) -> Vec<&'a str> {
     let site = site.to_str().expect("a temporary path is text");
     [&[command, site][..], more].concat()
 }
 
-/// The one line in which each command that has to do with serving refuses the site.
+/// Returns the one line with which each command that reads the site rejects it.
 #[track_caller]
 fn refusals(site: &Path, more: &[&str]) -> Vec<String> {
     ["serve", "routes", "config"]
@@ -46,7 +46,7 @@ fn pages_with_the_configuration_or_handlers_among_them_are_refused() {
         assert!(line.contains("html beside wasgi.toml"), "{line}");
         assert!(line.contains("--allow-overlap"), "{line}");
     }
-    // The configuration elsewhere; the folder of handlers is missing, and may come.
+    // The configuration is elsewhere, and the folder of handlers doesn't exist yet.
     fs::remove_dir(site.handlers()).expect("removed");
     let elsewhere = Site::new();
     let file = elsewhere.path().join("other.toml");
@@ -58,7 +58,7 @@ fn pages_with_the_configuration_or_handlers_among_them_are_refused() {
             "{line}"
         );
     }
-    // By another name.
+    // A symbolic link gives the folder a second name.
     symlink(site.html(), site.handlers()).expect("a link");
     for line in refusals(site.path(), &[]) {
         assert!(

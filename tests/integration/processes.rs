@@ -1,4 +1,4 @@
-//! Several processes that serve one site, and the one that sees to them.
+//! Several worker processes that serve one site, and their supervisor.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,15 +16,15 @@ use crate::support::server::Server;
 use crate::support::site::Site;
 use crate::support::{PATIENCE, eventually};
 
-/// Connections of which each of two workers gets one, but for once in 2^63 times: the kernel deals
-/// them out by a hash of their addresses.
+/// The number of connections at which each of two workers gets at least one, except with a
+/// probability of 1 in 2^63: the kernel distributes them by a hash of their addresses.
 const MANY: usize = 64;
 
-/// More than what the sockets between a server and a client take, in bytes: the answer is in work
-/// until the client has read some of it.
+/// Exceeds the buffers of the sockets between a server and a client, in bytes: the response stays
+/// in flight until the client reads.
 const LARGE_PAGE_BYTES: usize = 32 << 20;
 
-/// A site served by two workers.
+/// Serves a site with two workers.
 fn two(site: &Site, flags: &[&str]) -> Server {
     let flags: Vec<&str> = ["--processes", "2", "--threads", "1"]
         .into_iter()
@@ -39,13 +39,13 @@ fn page() -> Site {
         .with_page_handler("hello", "the handler")
 }
 
-/// The processes that a supervisor has started, by their number.
+/// Returns the worker processes of a supervisor, by their number.
 fn workers(server: &Server) -> BTreeMap<u16, Pid> {
     let supervisor = server.id();
     let processes = fs::read_dir("/proc").expect("it is mounted");
     let pids = processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
     let worker = |pid: i32| {
-        // Processes of other tests may come and go meanwhile.
+        // Processes of other tests may start and end meanwhile.
         let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).ok()?;
         let id = line
             .split('\0')
@@ -61,7 +61,7 @@ fn workers(server: &Server) -> BTreeMap<u16, Pid> {
     pids.filter_map(worker).collect()
 }
 
-/// How many sockets a process has open.
+/// Returns the number of sockets that a process has open.
 fn sockets(pid: Pid) -> usize {
     let folder = format!("/proc/{}/fd", pid.as_raw_nonzero());
     let entries = fs::read_dir(folder).expect("the process is there");
@@ -72,7 +72,7 @@ fn sockets(pid: Pid) -> usize {
         .count()
 }
 
-/// Whether a process has ended: gone, or not yet buried by whoever has to.
+/// Returns whether a process has ended, which includes a zombie that its parent has not waited for.
 fn has_ended(pid: Pid) -> bool {
     let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));
     stat.map_or(true, |stat| {
@@ -81,7 +81,7 @@ fn has_ended(pid: Pid) -> bool {
     })
 }
 
-/// Asks for a page whose answer stays in work.
+/// Requests a page whose response stays in flight.
 fn begin_large(server: &Server) -> Client {
     let mut client = server.connect();
     client.request("GET", "/large.bin");
@@ -89,7 +89,7 @@ fn begin_large(server: &Server) -> Client {
     client
 }
 
-/// Takes the rest of that answer.
+/// Receives the rest of that response.
 #[track_caller]
 fn finish_large(mut client: Client) {
     let (body, ending) = client.rest();
@@ -166,7 +166,7 @@ fn a_worker_that_is_killed_comes_back_and_the_other_serves_on() {
         line.contains(&before[&1].as_raw_nonzero().to_string()),
         "{line}"
     );
-    // Whether or not the worker is back: nobody is refused.
+    // No connection is refused, whether or not the worker has been replaced.
     for _ in 0..MANY {
         assert_eq!(server.get("/hello").text(), "the handler");
     }
@@ -228,7 +228,7 @@ fn a_signal_ends_all_when_their_requests_are_done() {
 
 #[test]
 fn signals_to_the_whole_group_end_in_order_too() {
-    // As a terminal sends SIGINT, and an init system SIGTERM.
+    // As a terminal sends SIGINT and an init system sends SIGTERM.
     let site = page().with_page("large.bin", vec![b'a'; LARGE_PAGE_BYTES]);
     for signal in [Signal::TERM, Signal::INT] {
         let server = two(&site, &[]);
@@ -236,7 +236,7 @@ fn signals_to_the_whole_group_end_in_order_too() {
         server.signal(signal);
         server.error_log().expect(&["stopping"]);
         for worker in workers(&server).values() {
-            // One that has nothing to do may have ended.
+            // An idle worker may already have ended.
             let _ = kill_process(*worker, signal);
         }
         finish_large(client);
@@ -280,12 +280,12 @@ fn what_changes_is_said_once_and_reaches_all_even_those_that_come_later() {
     assert!(server.get("/").field("Server").is_some());
     fs::write(&file, "[server]\nserver-field = false\nprocesses = 3\n").expect("written");
     let line = server.error_log().expect(&["taken over"]);
-    // The flag goes before the file.
+    // The flag takes precedence over the file.
     assert!(line.ends_with("taken over: server.server-field"), "{line}");
     eventually("both have taken it over", || {
         (0..MANY).all(|_| server.get("/").field("Server").is_none())
     });
-    // What is broken changes nothing, whoever starts by then.
+    // An invalid file changes nothing, not even for workers that start afterwards.
     fs::write(&file, "[server]\nserver-field = 7\n").expect("written");
     server
         .error_log()
@@ -402,7 +402,7 @@ fn no_request_is_lost_but_those_that_the_dead_one_had() {
     let site = page();
     let server = two(&site, &["--no-access-log"]);
     let addr = server.addr();
-    // The clients go on as long as this is there.
+    // The clients run until this is dropped.
     let going = Arc::new(());
     let clients: Vec<_> = (0..CLIENTS)
         .map(|_| {
@@ -437,16 +437,16 @@ fn no_request_is_lost_but_those_that_the_dead_one_had() {
         lost += more_lost;
     }
     println!("{lost} lost, {good} answered");
-    // Each client has one request at a time, and may lose two of them to each death: the kernel
-    // closes a dying process's sockets one by one, so that a client whose connection is gone may
-    // come back before the listening socket is.
+    // Each client has one request at a time, and each death may cost it two: the kernel closes a
+    // dying process's sockets one by one, so a client whose connection was closed may reconnect
+    // before the listening socket is closed.
     let most = 2 * CLIENTS * DEATHS;
     assert!(lost <= most, "{lost} lost, {good} answered");
     assert!(good > most, "{lost} lost, {good} answered");
     server.stop();
 }
 
-/// What comes of one request on a connection of its own.
+/// Sends one request on a new connection and returns the result.
 fn ask(addr: SocketAddr) -> io::Result<String> {
     let mut stream = TcpStream::connect(addr)?;
     stream.set_read_timeout(Some(PATIENCE))?;

@@ -19,14 +19,14 @@ fn site() -> Site {
     Site::new().with_page("index.html", "a page")
 }
 
-/// The client that the access log names for `target`.
+/// Returns the client that the access log names for `target`.
 fn client_of(server: &Server, target: &str) -> String {
     let part = format!(" \"GET {target} ");
     let line = server
         .access_log()
         .find(|line| line.contains(&part))
         .expect("a line");
-    // Behind the time.
+    // The field after the time.
     line.split(' ').nth(1).unwrap_or_default().to_owned()
 }
 

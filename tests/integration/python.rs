@@ -1,7 +1,7 @@
-//! Handlers in Python, through the server: the demos as a browser sees them, and the rules of the
-//! contract over an application that was written for no server in particular.
+//! Python handlers behind the server: the demos as a browser sees them, and the contract's rules
+//! with an application that was not written for a particular server.
 //!
-//! `cargo xtask python` builds them. Where it was not run, each test says so and does nothing.
+//! `cargo xtask python` builds them. If it has not run, each test prints a line and does nothing.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -12,10 +12,11 @@ use crate::support::response::{Framing, Response};
 use crate::support::server::Server;
 use crate::support::site::Site;
 
-/// A body that takes many reads: more than twice what one call of the host gives.
+/// The length of a body that needs many reads: more than twice the maximum that one host call
+/// returns.
 const LARGE_BODY_BYTES: usize = 200_000;
 
-/// A site with one Python handler, served; or none, and why.
+/// Serves a site with one Python handler. If that was not built, prints why and returns none.
 #[track_caller]
 fn served(name: &str) -> Option<(Site, Server)> {
     let file = component(name);
@@ -33,8 +34,8 @@ fn served(name: &str) -> Option<(Site, Server)> {
     Some((site, server))
 }
 
-/// Has the site's handler compiled and kept, one at a time and for as long as it takes: the
-/// interpreter is large, and a server that is waited for has to find it done.
+/// Compiles the site's handler into the cache, one site at a time and without a time limit: the
+/// interpreter is large, and a server whose start is awaited has to find it compiled.
 fn compile(site: &Site) {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
@@ -58,7 +59,7 @@ fn component(name: &str) -> PathBuf {
     guests.join(folder).join(format!("{name}.wasm"))
 }
 
-/// Asks with fields of one's own and a body.
+/// Sends a request with additional fields and a body.
 #[track_caller]
 fn ask(client: &mut Client, method: &str, target: &str, fields: &str, body: &str) -> Response {
     let length = body.len();
@@ -68,7 +69,7 @@ fn ask(client: &mut Client, method: &str, target: &str, fields: &str, body: &str
     client.response_to(method)
 }
 
-/// Submits a form, with the cookies of an earlier response.
+/// Submits a form with the cookies of an earlier response.
 #[track_caller]
 fn submit(client: &mut Client, target: &str, cookie: &str, form: &str) -> Response {
     let fields = format!(
@@ -78,7 +79,7 @@ fn submit(client: &mut Client, target: &str, cookie: &str, form: &str) -> Respon
     ask(client, "POST", target, &fields, form)
 }
 
-/// The cookies that a response sets, as a request sends them back.
+/// Returns the cookies that a response sets, in the form in which a request sends them.
 fn cookies(response: &Response) -> String {
     let set = response.head.all("Set-Cookie");
     let pairs = set
@@ -88,7 +89,7 @@ fn cookies(response: &Response) -> String {
     pairs.collect::<Vec<_>>().join("; ")
 }
 
-/// The value of a form's hidden field.
+/// Returns the value of a form's hidden field.
 #[track_caller]
 fn hidden<'a>(page: &'a str, name: &str) -> &'a str {
     let field = format!("name=\"{name}\" value=\"");
@@ -154,7 +155,7 @@ fn django_has_a_form_a_database_and_the_admin() {
     let kept = submit(&mut client, "/django/", &cookies(&page), &form);
     assert!(kept.text().contains("Buy tea"), "{}", kept.text());
     assert!(kept.text().contains("2 in all"));
-    // A fresh instance has the database as it was built.
+    // A new instance has the database as it was at the build.
     assert!(client.get("/django/").text().contains("1 in all"));
     assert_eq!(submit(&mut client, "/django/", "", "text=x").status(), 403);
 
@@ -368,7 +369,8 @@ fn deep_recursion_in_c_is_an_exception_and_no_trap() {
         for line in ended.text().lines() {
             let (name, end) = line.split_once(": ").expect("name and end");
             let expected = match (name, depth) {
-                // It is unfinished, and that is found at the end of what is read.
+                // The source is incomplete, and the parser only notices at the end of the part that
+                // it reads.
                 ("free", _) | ("unary", 2_000) => &["none"][..],
                 ("ast" | "unary", _) => &["MemoryError", "SyntaxError"],
                 ("marshal", _) => &["ValueError"],
@@ -389,7 +391,7 @@ fn logins_have_compiled_hashes() {
     let Some((_site, server)) = served("python-contract") else {
         return;
     };
-    // A debug server has little time left for the handler's own budget: this is no measurement.
+    // In a debug build the hashes take most of the handler's budget. This is not a measurement.
     let keys = server.get("/python-contract/hashes");
     assert_eq!(keys.status(), 200, "{:?}", server.error_log().lines());
     let keys: Vec<&str> = keys.text().split(' ').collect();

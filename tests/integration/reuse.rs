@@ -1,13 +1,14 @@
-//! Instances that serve several requests, where the configuration says so.
+//! Instances that serve several requests, as the configuration permits.
 
 use crate::support::client::request;
 use crate::support::server::Server;
 use crate::support::site::Site;
 
-/// Requests that are sent before the first is answered.
+/// The number of requests that are sent before the first is answered.
 const AT_ONCE: usize = 16;
 
-/// A site with handlers whose instances serve three requests, and one that is fresh each time.
+/// Creates a site with handlers whose instances serve three requests, and one whose instances serve
+/// one.
 fn site() -> Site {
     let site = Site::new().with_cases(["counter", "variables"]);
     let counter = crate::support::guests::case("counter");
@@ -76,7 +77,7 @@ fn an_instance_that_leaks_is_replaced_before_it_is_full() {
             response.text().trim().parse().expect("a number")
         })
         .collect();
-    // Each has served more than one, and none so many that it would have had no room.
+    // Each instance served more than one request, but not so many that it ran out of memory.
     assert!(counts.contains(&2), "{counts:?}");
     assert!(counts.iter().all(|count| *count < 8), "{counts:?}");
     server.stop();
@@ -88,7 +89,7 @@ fn a_request_uses_nothing_of_the_one_before() {
     let server = Server::with(&site, &["--threads", "1"]);
     let mut client = server.connect();
     assert_eq!(client.get("/counter?keep").text().trim(), "1");
-    // The environ that was kept is not the new request's.
+    // The environ that was kept doesn't give access to the new request.
     assert_eq!(client.get("/counter?kept").status(), 500);
     server
         .error_log()

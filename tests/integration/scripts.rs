@@ -1,7 +1,7 @@
-//! Scripts: applications in Python as they are written, served without a build.
+//! Scripts: Python applications that are served from their sources, without a build.
 //!
-//! `cargo xtask runtime` builds what loads them. Where it was not run, each test says so and does
-//! nothing.
+//! `cargo xtask runtime` builds the runtime that loads them. If it has not run, each test prints a
+//! line and does nothing.
 
 use std::fs;
 use std::path::Path;
@@ -11,7 +11,7 @@ use crate::support::eventually;
 use crate::support::server::Server;
 use crate::support::site::Site;
 
-/// An application that answers with some text.
+/// Returns an application that responds with some text.
 fn answering(text: &str) -> String {
     format!(
         "def app(environ, start_response):\n    start_response('200 OK', [('Content-Type', \
@@ -19,8 +19,8 @@ fn answering(text: &str) -> String {
     )
 }
 
-/// A site with these files in the handlers folder and this configuration, served. None where there
-/// is no runtime.
+/// Serves a site with these files in the handlers folder and this configuration. Returns none if
+/// there is no runtime.
 #[track_caller]
 fn served(files: &[(&str, &str)], settings: &str) -> Option<(Site, Server)> {
     let runtime = Path::new(env!("CARGO_TARGET_TMPDIR")).join("../runtime/python/python.wasm");
@@ -33,7 +33,7 @@ fn served(files: &[(&str, &str)], settings: &str) -> Option<(Site, Server)> {
         write(&site, name, content);
     }
     fs::write(site.path().join("wasgi.toml"), settings).expect("written");
-    // The interpreter is large: a server that is waited for has to find it compiled.
+    // The interpreter is large, and a server whose start is awaited has to find it compiled.
     let mut routes = wasgi(["routes", "--code-cache"]);
     routes.arg(code_cache()).arg(site.path());
     routes.output().expect("the program starts");
@@ -47,7 +47,7 @@ fn logs(server: &Server, text: &str) {
     server.error_log().expect(&[text]);
 }
 
-/// Waits until a path is answered with a status.
+/// Waits until a path is answered with this status.
 #[track_caller]
 fn until_status(server: &Server, path: &str, status: u16) {
     eventually(&format!("{path} answers {status}"), || {
@@ -55,7 +55,7 @@ fn until_status(server: &Server, path: &str, status: u16) {
     });
 }
 
-/// Waits until a path is answered with a text.
+/// Waits until a path is answered with this text.
 #[track_caller]
 fn until(server: &Server, path: &str, text: &str) {
     eventually(&format!("{path} answers {text}"), || {
@@ -192,7 +192,7 @@ fn a_hostile_script_fails_with_one_line_and_costs_no_other() {
         return;
     };
     for line in [
-        // Whichever limit is reached first: the machine may have no time for it.
+        // Either limit may be reached first: a busy machine may have no CPU time for it.
         "forever.py: not loaded: compiling takes ",
         "sleeps.py: not loaded: compiling takes longer than 6s (compile.wall-time)",
         "allocates.py: not loaded: MemoryError (allocates.py:3)",
@@ -216,7 +216,7 @@ fn a_server_without_a_runtime_says_which_file_is_missing() {
     let Some((_site, server)) = served(&files, settings) else {
         return;
     };
-    // Known before it listens.
+    // The failure is known before the server listens.
     let parts = [
         "hello.py: not loaded: the runtime for Python can't be read",
         "nowhere/python/python.wasm",

@@ -1,4 +1,4 @@
-//! `wasgi.toml`: what it says is what the server does, also when it changes.
+//! `wasgi.toml`: the server follows the configuration, also when it changes.
 
 use std::fs;
 use std::io::Read;
@@ -15,14 +15,14 @@ use crate::support::site::Site;
 
 const PAGE: &[u8] = b"<p>here</p>";
 
-/// A site with a page and a configuration.
+/// Creates a site with a page and a configuration.
 fn site(settings: &str) -> Site {
     let site = Site::new().with_page("page.html", PAGE);
     write(&site, settings);
     site
 }
 
-/// Replaces the configuration, whole.
+/// Replaces the configuration atomically.
 fn write(site: &Site, settings: &str) {
     let aside = site.path().join("aside.toml");
     fs::write(&aside, settings).expect("written");
@@ -99,7 +99,7 @@ fn an_address_at_its_limit_gets_503_and_places_come_back() {
         assert_eq!(client.get("/page.html").head.status, 200);
     }
 
-    // Told before it asks for anything.
+    // The client is rejected before it sends a request.
     let mut third = server.connect();
     let refusal = third.response();
     assert_eq!(refusal.head.status, 503);
@@ -165,7 +165,7 @@ fn a_request_that_takes_too_long_ends_whatever_it_waits_for() {
 #[test]
 fn a_client_that_does_not_take_its_answer_is_cut_off() {
     let settings = "[limits]\nwrite-timeout = \"300ms\"\n";
-    // More than the buffers of two sockets hold.
+    // Exceeds the buffers of two sockets.
     let site = site(settings).with_page("large.bin", vec![b'x'; 64 << 20]);
     let server = Server::of(&site);
     let mut client = server.connect();
@@ -179,8 +179,8 @@ fn a_client_that_does_not_take_its_answer_is_cut_off() {
     server.stop();
 }
 
-/// The kernel tells that its buffer has room again when a third of it has, which takes this client
-/// longer than the server waits for one that takes nothing.
+/// The kernel reports that its buffer has room when a third of it is free. This client needs longer
+/// for that than the write timeout, which applies to clients that receive nothing.
 #[test]
 fn a_client_that_takes_its_answer_slowly_is_not_cut_off() {
     let settings = "[limits]\nwrite-timeout = \"1s\"\n";

@@ -1,5 +1,4 @@
-//! What only shows in the long run: things that are not given back, work that never ends, and
-//! states that nobody thought of.
+//! Faults that only show in the long run: leaks, work that never ends, and unexpected states.
 
 use std::process::Command;
 use std::thread;
@@ -12,8 +11,7 @@ use crate::support::process::Process;
 use crate::support::server::Server;
 use crate::support::site::Site;
 
-/// A generator of numbers that are as good as random, and the same each time (Marsaglia's
-/// xorshift).
+/// A reproducible pseudo-random number generator (Marsaglia's xorshift).
 struct Numbers(u64);
 
 impl Numbers {
@@ -25,7 +23,7 @@ impl Numbers {
     }
 }
 
-/// What a client may send, each a whole request.
+/// The requests that a client may send.
 const REQUESTS: [&str; 16] = [
     "GET / HTTP/1.1\r\nHost: a\r\n\r\n",
     "GET /big.bin HTTP/1.1\r\nHost: a\r\n\r\n",
@@ -45,8 +43,8 @@ const REQUESTS: [&str; 16] = [
     "nonsense\r\n\r\n",
 ];
 
-/// Sends some requests, the last one in part perhaps, takes some of the answers, or none, and
-/// leaves in one of several ways.
+/// Sends some requests, possibly an incomplete one at the end, receives some or none of the
+/// responses, and disconnects in one of several ways.
 fn visit(server: &Server, numbers: &mut Numbers) {
     let mut client = server.connect();
     for _ in 0..=numbers.below(4) {
@@ -56,7 +54,7 @@ fn visit(server: &Server, numbers: &mut Numbers) {
             true => client.try_send(&request[..numbers.below(request.len())]),
             false => client.try_send(request),
         };
-        // The server closes behind some answers.
+        // The server closes the connection after some responses.
         if sent.is_err() || is_part {
             break;
         }
@@ -112,8 +110,8 @@ fn clients_that_do_anything_leave_nothing_behind() {
     eventually("their descriptors are closed", || {
         server.descriptors() <= descriptors
     });
-    // Every place in every handler is free again: as many requests as there may be are in work at
-    // the same time.
+    // All permits of every handler are free again: the maximum number of requests can run at the
+    // same time.
     for handler in ["echo", "read-all"] {
         let begin = |_| {
             let mut client = server.connect();
@@ -144,8 +142,8 @@ fn clients_that_do_anything_leave_nothing_behind() {
 fn memory_stays_flat_over_thousands_of_requests() {
     const ROUNDS: usize = 60;
     const AHEAD: usize = 100;
-    // What one request leaked, times some thousands, would be more than that: an access log's
-    // line, a waker and a deadline together are.
+    // A leak in each request, multiplied by some thousands, would exceed this: even the size of an
+    // access log line, a waker and a deadline would.
     const GROWTH_BYTES: u64 = 2 * 1024 * 1024;
     let site = busy_site();
     let server = Server::with(&site, &["--threads", "1", "--no-access-log"]);
@@ -197,7 +195,7 @@ fn waiting_costs_nothing() {
 
     let before = server.cpu_ticks();
     thread::sleep(Duration::from_secs(2));
-    // Of 200 that there are in this time, on each processor.
+    // Of the 200 ticks that each processor has in this time.
     let ticks = server.cpu_ticks() - before;
     assert!(ticks < 20, "{ticks} hundredths of a second");
     drop((
@@ -234,7 +232,8 @@ fn a_server_without_descriptors_recovers() {
     let server = Server::started(Process::start(&mut command));
     let mut clients: Vec<Client> = (0..200).map(|_| server.connect()).collect();
     server.error_log().expect(&["WARN", "could not accept"]);
-    // Those that it has taken are served, if not with files: there is no descriptor for one.
+    // Accepted connections are served, but possibly without files, since no descriptor is left to
+    // open one.
     assert_eq!(clients[0].get("/counter").text(), "1");
     let page = clients[0].get("/");
     assert!(matches!(page.status(), 200 | 503), "{}", page.status());
@@ -266,7 +265,7 @@ fn a_client_that_resets_in_the_middle_of_everything_is_no_error() {
     client.finish_sending();
     assert_eq!(client.ending(), Ending::Closed);
     let ended = server.stop();
-    // The handlers that fail do so for reasons of their own.
+    // These handlers fail on purpose.
     let own = ["trap: ", "exception-mid-stream: ", "short-body: "];
     let own: usize = own
         .iter()
@@ -288,7 +287,8 @@ fn the_failure_of_a_request_whose_client_has_left_is_nobody_elses() {
         "86400",
     ];
     let server = Server::with(&site, &flags);
-    // Keeps the thread busy, so that a request and its client's end are found at the same time.
+    // Keeps the thread busy, so that it sees a request and its client's disconnection at the same
+    // time.
     let mut busy = server.connect();
     busy.request("GET", "/loop?late");
     assert_eq!(busy.chunk_behind_head(), b"begun");

@@ -1,4 +1,4 @@
-//! HTTPS: the same server behind TLS, its certificate, and the ways in for those without TLS.
+//! HTTPS: the server behind TLS, its certificates, and the treatment of plain HTTP.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -10,7 +10,7 @@ use crate::support::server::Server;
 use crate::support::site::Site;
 use crate::support::tls::{Certificate, TlsClient, replace};
 
-/// More than any buffer on the way holds, and no multiple of a record.
+/// Exceeds all buffers between server and client, and is not a multiple of a record's size.
 const LARGE_BYTES: usize = 5_000_003;
 
 fn site() -> (Site, Certificate) {
@@ -41,7 +41,7 @@ fn pages_and_handlers_are_served_and_the_end_is_told() {
     assert_eq!(body.len(), LARGE_BYTES);
     assert!(body.bytes().all(|byte| byte == b'x'));
 
-    // Several on one connection, sent ahead.
+    // Several pipelined requests on one connection.
     let mut client = connect();
     let request = "GET /hello HTTP/1.1\r\nHost: test\r\n\r\n";
     client.send(request.repeat(20)).expect("sent");
@@ -101,7 +101,7 @@ fn a_page_that_shrinks_while_it_is_sent_does_not_look_whole() {
     let (site, certificate) = site();
     let server = Server::with(&site, &certificate.flags());
     let mut client = TlsClient::connect(server.addr(), &certificate);
-    // Without a length at its end, only TLS could tell that it is cut.
+    // Without a length, only the end of TLS shows whether the body is complete.
     let large = vec![b'y'; 64 * 1024 * 1024];
     site.write_page("shrinking.bin", &large);
     client
@@ -133,7 +133,7 @@ fn a_request_in_the_clear_is_told_so_in_the_clear() {
         assert!(String::from_utf8_lossy(&response.body).contains("https://"));
         assert_eq!(client.ending(), Ending::Closed);
     }
-    // Neither the one protocol nor the other.
+    // Neither TLS nor HTTP.
     let mut client = server.connect();
     client.send(b"\x00\x01\x02\x03\x04\x05\x06\x07");
     client.try_finish_sending();
@@ -186,13 +186,13 @@ fn a_new_certificate_is_used_and_a_broken_one_is_not() {
     eventually("the new certificate is in use", || {
         match TlsClient::connect(server.addr(), &certificate).get("/") {
             Ok(got) => answer = got,
-            // A client that trusts the new one alone does not take the old one.
+            // A client that trusts only the new certificate rejects the old one.
             Err(error) => assert_eq!(error.kind(), ErrorKind::InvalidData, "{error}"),
         }
         !answer.is_empty()
     });
     assert!(answer.contains("a page"), "{answer}");
-    // A connection that has begun goes on.
+    // An existing connection continues.
     let answer = before.get("/hello").expect("an answer");
     assert!(answer.contains("a handler"), "{answer}");
 

@@ -1,11 +1,11 @@
-//! `wasgi check` and `wasgi run` go by the site's settings, those for single handlers included.
+//! `wasgi check` and `wasgi run` apply the site's settings, including those for single handlers.
 
 use crate::support::command::{code_cache, wasgi};
 use crate::support::guests;
 use crate::support::process::{Ended, Process};
 use crate::support::site::Site;
 
-/// The program on a site: a command and its arguments.
+/// Runs a command with these arguments on a site.
 fn on(site: &Site, arguments: &[&str]) -> Ended {
     let mut wasgi = wasgi(arguments);
     wasgi.arg("--site").arg(site.path());
@@ -17,7 +17,7 @@ fn configure(site: &Site, text: &str) {
     std::fs::write(site.path().join("wasgi.toml"), text).expect("written");
 }
 
-/// How many MiB the handler `memory` gets of a site.
+/// Returns the memory limit, in MiB, that the handler `memory` gets on a site.
 #[track_caller]
 fn memory(site: &Site, flags: &[&str]) -> u32 {
     let arguments = [
@@ -51,7 +51,7 @@ fn a_handlers_own_table_counts_and_flags_go_before_it() {
     }
     assert!(memory(&site, &[]) < 16);
     assert!(memory(&site, &["--max-memory=48"]) > 16);
-    // Less than the table has: that is no contradiction.
+    // A value below the table's is not a contradiction.
     assert!(memory(&site, &["--max-memory=8"]) < 8);
 }
 
@@ -70,7 +70,7 @@ fn a_handler_has_the_name_that_the_site_has_for_it() {
 #[test]
 fn a_handler_that_is_used_again_is_checked_so() {
     let site = Site::new().with_demos(["environ"]);
-    // Its second request traps.
+    // The handler's second request traps.
     let once = "(if (i32.load (i32.const 160)) (then unreachable))
         (i32.store (i32.const 160) (i32.const 1))
         (call $start-response-call (local.get";
@@ -90,7 +90,7 @@ fn a_handler_that_is_used_again_is_checked_so() {
         ended.everything()
     );
 
-    // And it is told so, as it is when it is served.
+    // Its environ says so, as it does when it is served.
     let told = |line: &str| line.contains("wsgi.run_once") && line.contains("false");
     let ended = on(&site, &["run", "environ"]);
     assert!(

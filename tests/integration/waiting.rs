@@ -1,5 +1,5 @@
-//! Who waits for whom. What a handler has of wall time is for the handler: its client's slowness is
-//! no part of it, and has limits of its own. And whoever works for a client that has gone ends.
+//! Waiting: a handler's wall time excludes the time for which its client keeps it waiting, which
+//! has separate limits. Handlers whose client has disconnected are ended.
 
 use std::fs;
 use std::io::Read;
@@ -14,15 +14,15 @@ use crate::support::server::Server;
 use crate::support::site::Site;
 use crate::support::tls::{Certificate, TlsClient};
 
-/// What a handler has in these tests, in seconds: much less than its client takes, and much more
-/// than it needs itself, also on a busy machine.
+/// The handler's wall time in these tests, in seconds: much less than its client takes, and much
+/// more than it needs, even on a busy machine.
 const WALL_TIME: [&str; 2] = ["--max-wall-time", "2"];
 
-/// How long a client takes that is too slow for [`WALL_TIME`], in steps.
+/// The steps of a client that takes longer than [`WALL_TIME`].
 const STEPS: usize = 40;
 const STEP: Duration = Duration::from_millis(100);
 
-/// No budget ends a handler that has these.
+/// Budgets that no handler of these tests reaches.
 const ENDLESS: [&str; 6] = [
     "--max-cpu-time",
     "86400",
@@ -56,7 +56,7 @@ fn a_slow_upload_takes_nothing_of_the_handlers_wall_time() {
 
 #[test]
 fn a_slow_download_takes_nothing_of_the_handlers_wall_time() {
-    // More than the buffers of two sockets hold.
+    // Exceeds the buffers of two sockets.
     const MEBIBYTES: usize = 16;
     let site = Site::new().with_cases(["big", "wasi-http"]);
     let server = Server::with(&site, &WALL_TIME);
@@ -119,7 +119,7 @@ fn a_stream_that_makes_progress_lives_without_a_server() {
     assert!(ended.status.success(), "{}", ended.everything());
 }
 
-/// Blocks that a client gets nothing of are no progress.
+/// Blocks of which nothing is sent to the client don't count as progress.
 #[test]
 fn who_gives_nothing_to_its_client_has_its_wall_time_and_no_more() {
     let site = Site::new().with_cases(["close-log", "cgi-fail", "late-writes"]);
@@ -141,8 +141,8 @@ fn who_gives_nothing_to_its_client_has_its_wall_time_and_no_more() {
     server.stop();
 }
 
-/// What ends a request whose client keeps its handler waiting, where the handler's own budgets
-/// don't.
+/// The limits that end a request whose client keeps its handler waiting, since the handler's own
+/// budgets don't.
 #[test]
 fn a_client_that_keeps_a_handler_waiting_is_ended_by_its_own_limits() {
     let site = Site::new().with_cases(["read-all", "big", "counter"]);
@@ -167,7 +167,7 @@ fn a_client_that_keeps_a_handler_waiting_is_ended_by_its_own_limits() {
     server.stop();
 }
 
-/// However evenly both sides go on.
+/// The limit applies even if both sides make steady progress.
 #[test]
 fn a_request_that_never_ends_is_ended_by_the_request_timeout() {
     let site = Site::new().with_cases(["close-log", "wasi-http", "cgi-stream", "read-all"]);
@@ -216,7 +216,8 @@ fn a_handler_that_computes_ends_when_its_client_resets_the_connection() {
         for has_more in [false, true] {
             let client = begin(&server, short, |client| {
                 if has_more {
-                    // More than the server reads ahead: it does not look at the socket any more.
+                    // Exceeds what the server reads ahead, so it doesn't look at the socket any
+                    // more.
                     client.begin_post(target, 64 << 20);
                     client.send_until_blocked(&vec![0; 64 << 20]);
                 } else {
@@ -258,13 +259,13 @@ fn a_handler_that_waits_ends_when_its_client_resets_the_connection() {
         has_room(&server, short);
     }
     let ended = server.stop();
-    // One for each with a sleep in its body, and for those that found room.
+    // One for each request with a sleep in its body, and for those that got a permit.
     let closed = ended.stderr_with(&["close-log: closed"]);
     assert!(closed >= 4, "{}", ended.everything());
     assert_eq!(ended.stderr_with(&["ERROR"]), 0, "{}", ended.everything());
 }
 
-/// Between two of its blocks, it is called once more.
+/// The server closes the body between two of its blocks.
 #[test]
 fn a_body_whose_next_block_is_soon_there_is_closed_when_its_client_resets() {
     let site = Site::new().with_cases(["close-log"]);
@@ -298,7 +299,7 @@ fn a_handler_that_computes_ends_when_its_client_resets_tls() {
     server.stop();
 }
 
-/// A request that waits for a place or for its turn has nothing to be told.
+/// A request that waits for a permit or for its turn has no handler to notify.
 #[test]
 fn a_request_that_has_not_begun_ends_when_its_client_resets_the_connection() {
     const CLIENTS: usize = 10;
@@ -319,7 +320,7 @@ fn a_request_that_has_not_begun_ends_when_its_client_resets_the_connection() {
     for client in &mut clients {
         client.request("GET", "/spin-then-answer?millions=1000000000");
     }
-    // As many as before find room: none of them is left.
+    // As many requests as before are accepted: none of the earlier ones is left.
     eventually("the last is refused", || {
         let mut last = server.connect();
         last.request("GET", "/spin-then-answer?millions=0");
@@ -329,7 +330,7 @@ fn a_request_that_has_not_begun_ends_when_its_client_resets_the_connection() {
     server.stop();
 }
 
-/// Who has ended its side after the request waits for the answer.
+/// A client that shuts down its sending side after the request still waits for the response.
 #[test]
 fn a_client_that_has_ended_its_side_gets_its_answer() {
     let site = Site::new().with_demos(["sleep"]).with_cases([
@@ -354,8 +355,8 @@ fn a_client_that_has_ended_its_side_gets_its_answer() {
     server.stop();
 }
 
-/// Has a request take its handler's only place, and stay there. The one before gives its place back
-/// behind its answer: so this one may be refused, and is sent again then.
+/// Starts a request that occupies the handler's only permit. The previous request releases the
+/// permit after its response, so this one may be rejected; it is then sent again.
 fn begin(server: &Server, short: &str, send: impl Fn(&mut Client)) -> Client {
     let mut begun = None;
     eventually("it is at work", || {
@@ -374,7 +375,7 @@ fn begin(server: &Server, short: &str, send: impl Fn(&mut Client)) -> Client {
     begun.expect("a client")
 }
 
-/// Whether a 503 has come. Does not wait.
+/// Returns whether a 503 has been received. Doesn't block.
 fn is_refused(client: &Client) -> bool {
     let stream = client.stream();
     let mut line = [0; 12];
@@ -384,7 +385,7 @@ fn is_refused(client: &Client) -> bool {
     peeked.is_ok_and(|count| line.get(..count) == Some(b"HTTP/1.1 503"))
 }
 
-/// Waits until the handler's only place is free.
+/// Waits until the handler's only permit is free.
 fn has_room(server: &Server, short: &str) {
     eventually("there is room", || server.get(short).status() == 200);
 }

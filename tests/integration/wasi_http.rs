@@ -1,5 +1,5 @@
-//! Components of the world `wasi:http/proxy`, written with somebody else's SDK (wstd), dropped into
-//! the folder of handlers.
+//! Components of the world `wasi:http/proxy`, written with a third-party SDK (wstd), in the folder
+//! of handlers.
 
 use crate::support::body::{MIB, noise};
 use crate::support::client::{Client, Ending};
@@ -25,8 +25,8 @@ fn a_component_answers() {
         (200, "Hello from wasi:http\n")
     );
     assert_eq!(hello.field("Content-Type"), Some("text/plain"));
-    // If all of it is there at once, its length is known (B4). A guest that is made to yield
-    // between its writing and its end has it sent in two pieces, so not each time.
+    // A body that is complete when its head is sent has a length (B4). If the guest is interrupted
+    // between writing and ending the body, it is sent in two pieces, so not every response has one.
     eventually("its length is known", || {
         client.get("/wasi-http").field("Content-Length") == Some("21")
     });
@@ -38,7 +38,7 @@ fn a_component_answers() {
         let shown = status.to_string();
         assert_eq!(response.field("X-Status"), Some(&*shown));
     }
-    // As long as its head says, or nothing at all.
+    // The body has the declared length, or the response fails.
     assert_eq!(client.get("/wasi-http/length?5").text(), "12345");
     for target in ["/wasi-http", "/wasi-http/length?5", "/wasi-http/stream?3"] {
         client.request("HEAD", target);
@@ -65,7 +65,7 @@ fn an_answer_without_a_body_may_tell_the_length_of_one() {
             assert_eq!((response.status(), response.text()), (status, ""));
         }
     }
-    // One that has a body is held to it.
+    // A response with a body must have the declared length.
     client.request("GET", "/wasi-http/announced");
     match client.try_response_to("GET") {
         Ok(response) => assert_eq!(response.status(), 500),
@@ -97,7 +97,7 @@ fn it_sees_its_request_and_nothing_else() {
     ] {
         assert!(text.lines().any(|one| one == line), "{line}: {text}");
     }
-    // No part of HTTP's own affairs, and no name of a host that we would have to make up.
+    // Neither connection-specific fields nor an invented Host are passed.
     assert!(!text.contains("connection:"), "{text}");
     client.send("GET /wasi-http/seen HTTP/1.0\r\n\r\n");
     let response = client.response();
@@ -113,7 +113,7 @@ fn it_sees_its_request_and_nothing_else() {
 fn it_has_no_network() {
     let site = site();
     let server = Server::of(&site);
-    // Somebody who would answer.
+    // The server itself would respond.
     let target = format!("/wasi-http/outgoing?http://{}/counter", server.addr());
     let response = server.get(&target);
     assert!(
@@ -156,7 +156,7 @@ fn a_body_streams_both_ways() {
     let server = Server::of(&site);
     let mut client = server.connect();
     client.send("POST /wasi-http/echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
-    // The head does not wait for the body.
+    // The head is sent before the body is complete.
     assert_eq!(client.head().status, 200);
     client.expect_blocks_back(true);
 
@@ -208,7 +208,7 @@ fn each_way_to_fail_has_its_status_and_its_line() {
         server.error_log().expect(&["ERROR", why]);
         assert_eq!(server.get("/counter").text(), "1", "after {target}");
     }
-    // A body that fails has wstd drop it unfinished and then panic: either is what is logged.
+    // When a body fails, wstd drops it unfinished and then panics: either may be logged.
     for target in ["/wasi-http/late-trap", "/wasi-http/late-fail"] {
         let mut client = server.connect();
         client.request("GET", target);
@@ -216,17 +216,17 @@ fn each_way_to_fail_has_its_status_and_its_line() {
         assert_eq!(cut.head.map(|head| head.status), Some(200), "{target}");
         assert_eq!(cut.body, b"onetwo", "{target}");
     }
-    // No more than it says, and no less (B3).
+    // The body never exceeds the declared length, and is never shorter (B3).
     assert_eq!(server.connect().get("/wasi-http/length?3").text(), "123");
     let mut client = server.connect();
     client.request("GET", "/wasi-http/length?9");
     match client.try_response_to("GET") {
         Ok(response) => assert_eq!(response.status(), 500),
-        // What it wrote had left.
+        // A part of the body had been sent.
         Err(cut) => assert_eq!(cut.ending, Ending::Reset),
     }
     let ended = server.stop();
-    // One for each, the two lengths included.
+    // One for each failure, including the two with wrong lengths.
     assert_eq!(ended.stderr_with(&["ERROR"]), 11, "{}", ended.everything());
 }
 
@@ -258,7 +258,7 @@ fn a_client_that_leaves_ends_the_work_for_it() {
     let site = site();
     let server = Server::with(&site, &["--max-concurrent", "1"]);
     let mut client = server.connect();
-    // It would go on for half an hour.
+    // The handler would run for half an hour.
     client.request("GET", "/wasi-http/stream?100000");
     assert_eq!(client.head().status, 200);
     client.chunk();
@@ -268,8 +268,8 @@ fn a_client_that_leaves_ends_the_work_for_it() {
         server.get("/wasi-http").status() == 200
     });
 
-    // The last answer may have left a moment before its place was free: then this one is turned
-    // away.
+    // The previous response may have been sent just before its permit was released; this request is
+    // then rejected.
     let mut client = server.connect();
     eventually("it is at work", || {
         client = server.connect();

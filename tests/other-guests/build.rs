@@ -1,4 +1,4 @@
-//! Has the linker leave out its last step for the library: it stays a core module.
+//! Skips the last step of linking for the library, so that it remains a core module.
 
 fn main() {
     println!("cargo::rustc-link-arg-cdylib=--skip-wit-component");

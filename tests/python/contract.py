@@ -1,4 +1,5 @@
-"""One WSGI application for many rules: the path's last segment says which."""
+"""A WSGI application for the tests of the contract: the path's last segment selects the
+function."""
 
 import sys
 from pathlib import Path
@@ -8,7 +9,7 @@ TEXT = [("Content-Type", "text/plain")]
 
 
 class Closing:
-    """Blocks that tell the log when they are closed."""
+    """Blocks that log when they are closed."""
 
     def __init__(self, blocks, errors):
         self.blocks = iter(blocks)
@@ -124,7 +125,7 @@ def prints(environ, start_response):
 
 
 def late(environ, start_response):
-    """Imports what nothing has imported, reads a file, and asks for a codec by name."""
+    """Imports a new module, reads a file, and looks up codecs by name."""
     import this_is_late
 
     assert "plistlib" not in sys.modules
@@ -149,7 +150,7 @@ def file(environ, start_response):
 
 
 def upload(environ, start_response):
-    """Goes to a temporary file, as frameworks do with large uploads."""
+    """Stores the body in a temporary file, as frameworks do with large uploads."""
     import tempfile
 
     with tempfile.SpooledTemporaryFile(max_size=1000) as kept:
@@ -172,8 +173,7 @@ def deep(environ, start_response):
 
 
 def deep_in_c(environ, start_response):
-    """Takes many of CPython's functions that call themselves as deep as they go, and says how each
-    ended."""
+    """Recurses deeply in many C functions of CPython, and lists the exception of each."""
     import ast
     import copy
     import json
@@ -246,7 +246,7 @@ def deep_in_c(environ, start_response):
 
 
 def hashes(environ, start_response):
-    """A login as Django has it, and one as Werkzeug has it."""
+    """Hashes a password as Django does and as Werkzeug does."""
     import hashlib
 
     start_response("200 OK", TEXT)
@@ -257,7 +257,7 @@ def hashes(environ, start_response):
 
 
 def system(environ, start_response):
-    """What frameworks ask of the system."""
+    """Calls the system functions that frameworks use."""
     import getpass
     import os
     import shutil
@@ -294,12 +294,12 @@ def coroutine(environ, start_response):
     return [asyncio.run(main())]
 
 
-#: Opened while the component is built, and read later.
+# Opened at the build, and read at run time.
 HANDLE = open(__file__)
 
 
 async def asgi(scope, receive, send):
-    """An ASGI application: gives its body back, block by block."""
+    """Echoes the body block by block, as an ASGI application."""
     if scope["type"] == "lifespan":
         await receive()
         scope["state"]["start"] = b"started "
@@ -316,13 +316,13 @@ async def asgi(scope, receive, send):
 
 
 def application(environ, start_response):
-    """Does what the path says."""
+    """Calls the function that the path names."""
     name = environ["PATH_INFO"].rpartition("/")[2]
     return globals()[name](environ, start_response)
 
 
 def plain(environ, start_response):
-    """Keeps every rule that the validator knows: for its eyes."""
+    """Follows every rule that `wsgiref.validate` checks."""
     sent = environ["wsgi.input"].read(100) + b"".join(environ["wsgi.input"].readlines(100))
     environ["wsgi.errors"].flush()
     body = b"%d bytes\n" % len(sent)

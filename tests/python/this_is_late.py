@@ -1,3 +1,3 @@
-"""Imported while a request is answered, when there is no file system any more."""
+"""Imported during a request, when there is no file system any more."""
 
 ANSWER = 42

@@ -1,5 +1,5 @@
-//! Errors: one that is the client's and gets a status, and one that is the handler's and becomes an
-//! exception, which the server logs with its place and its causes.
+//! Two kinds of errors: a client's error, which gets a status, and a handler's error, which is an
+//! exception that the server logs with its place and its causes.
 
 use std::fmt;
 use std::num::ParseIntError;
@@ -7,7 +7,7 @@ use std::num::ParseIntError;
 use wasgi_sdk::http::{Response, StatusCode};
 use wasgi_sdk::{Request, RequestExt, Result};
 
-/// What the articles cost, from a file that someone keeps by hand.
+/// The prices of the articles, from a file that is edited by hand.
 const PRICES: &str = "tea 290\ncoffee 3oo\n";
 
 #[derive(Debug)]
@@ -38,7 +38,7 @@ fn price(request: Request) -> Result<Response<String>> {
             .status(StatusCode::NOT_FOUND)
             .body(message)?);
     };
-    // Any error will do for `?`.
+    // `?` accepts any error.
     let cents: u32 = price
         .parse()
         .map_err(|cause| PriceError { article, cause })?;

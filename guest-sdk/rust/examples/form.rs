@@ -1,4 +1,4 @@
-//! A form: `GET` shows it, `POST` reads what was typed. In the form on the `http` crate.
+//! A form with the `http` crate: `GET` shows it, and `POST` reads the submitted values.
 
 use wasgi_sdk::http::{Method, Response, StatusCode};
 use wasgi_sdk::{Html, Request, RequestExt, Result, escape};

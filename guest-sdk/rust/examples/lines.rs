@@ -1,5 +1,5 @@
-//! Numbers the lines of the request's body, and sends each back as it comes: neither the body nor
-//! the response is ever in memory whole.
+//! Numbers the lines of the request's body, and returns each as it arrives: neither the body nor
+//! the response is ever in memory as a whole.
 
 use std::io::BufRead;
 
@@ -23,7 +23,7 @@ mod tests {
 
     #[test]
     fn every_line_has_a_number() {
-        // The body arrives in two pieces, and a line is in both.
+        // The body arrives in two pieces, which split a line.
         let request = Environ::builder()
             .method("POST")
             .body("first\nsec")

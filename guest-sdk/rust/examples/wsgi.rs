@@ -1,6 +1,6 @@
-//! The form of WSGI: `environ`, `start_response` and a body, just as PEP 3333 has them.
+//! WSGI's interface as in PEP 3333: `environ`, `start_response` and a body.
 //!
-//! Counts down from `?from=`, a block per number.
+//! Counts down from `?from=`, with one block per number.
 
 use std::io::Write;
 
@@ -15,14 +15,14 @@ fn application(environ: Environ, start_response: StartResponse) -> Result<Body> 
     let from: u32 = match environ.query().get("from").unwrap_or("3").parse() {
         Ok(from) => from,
         Err(error) => {
-            // `wsgi.errors`: the server's log.
+            // `wsgi.errors` is the server's log.
             writeln!(environ.errors(), "?from= is no number: {error}")?;
             start_response.call("400 Bad Request", &[("Content-Type", "text/plain")])?;
             return Ok("?from= is no number\n".into());
         }
     };
     start_response.call("200 OK", &[("Content-Type", "text/plain")])?;
-    // Each block is on its way to the client before the next is made.
+    // Each block is on its way to the client before the next is produced.
     Ok(Body::blocks(
         (0..=from).rev().map(|number| format!("{number}\n")),
     ))

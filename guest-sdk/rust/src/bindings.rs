@@ -1,5 +1,5 @@
-//! Generated from `wit/`: the contract as Rust items. Nothing here is written by hand, and nothing
-//! outside of `backend::wasm` and `export` uses it.
+//! Rust items that `wit-bindgen` generates from the contract in `wit/`. Only `backend::wasm` and
+//! `export` use them.
 
 #![allow(missing_docs, unreachable_pub, unused_qualifications, unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! The body of a response: whole, or block by block.
+//! The body of a response: a single block, or several.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -7,13 +7,13 @@ use std::io::{self, Read};
 use crate::error::{Error, Result};
 use crate::input::Input;
 
-/// Most bytes that one block of [`Body::from_reader`] has.
+/// The maximum length of a block that [`Body::from_reader`] produces, in bytes.
 const BLOCK_MAX_BYTES: usize = 16 * 1024;
 
 /// The body of a response.
 ///
-/// A body that is there whole gets a `Content-Length` from the server; one that comes block by
-/// block is sent in chunks, each on its way before the next is asked for (B1, B4).
+/// The server adds a `Content-Length` to a body that is a single block. It sends a body in several
+/// blocks chunked, and requests a block only when the previous one is on its way (B1, B4).
 pub struct Body {
     pub(crate) content: Content,
 }
@@ -23,54 +23,55 @@ pub(crate) enum Content {
     Blocks(Box<dyn Blocks>),
 }
 
-/// A body that is produced block by block, where an iterator is not enough: the iterable of WSGI
-/// with its `close`.
+/// A body that is produced block by block, with a `close`: WSGI's iterable. Use it if an iterator
+/// is not enough.
 pub trait Blocks {
-    /// The next block, or none at the end. An empty block sends nothing.
+    /// Returns the next block, or none at the end. An empty block sends nothing.
     ///
     /// # Errors
-    /// Whatever the handler raises: the server cuts the connection if the head has been sent.
+    /// Any error that the handler raises: the server cuts the connection if the head has been sent.
     fn next(&mut self) -> Result<Option<Vec<u8>>>;
 
-    /// The end: called once, whether the body came to its end, failed, or its client went away
-    /// (B2). What is dropped with this needs no `close`.
+    /// Ends the body. Called once, whether the body ended, failed, or its client disconnected (B2).
+    /// Not needed for values that are dropped with `self`.
     ///
     /// # Errors
-    /// Whatever the handler raises: the server logs it.
+    /// Any error that the handler raises: the server logs it.
     fn close(&mut self) -> Result<()> {
         Ok(())
     }
 }
 
-/// What a response's body can be made of: text, bytes, the request's body, a [`Body`].
+/// A type that can be the body of a response: text, bytes, the request's body, a [`Body`].
 pub trait IntoBody {
-    /// What the body is, where the form on `http` is used and its response has no `Content-Type`.
+    /// The media type of the body, for handlers that use the `http` crate and set no
+    /// `Content-Type`.
     const CONTENT_TYPE: Option<&'static str> = None;
 
-    /// Makes the body.
+    /// Converts the value to a body.
     fn into_body(self) -> Body;
 }
 
-/// What [`Body::blocks`] takes as a block: bytes or text, or a result of them, whose error is then
-/// raised.
+/// A type that can be a block of [`Body::blocks`]: bytes or text, or a `Result` of them, whose
+/// error is raised.
 pub trait IntoBlock {
-    /// Makes the block.
+    /// Converts the value to a block.
     ///
     /// # Errors
-    /// The error that this was.
+    /// Returns the error of the `Result`, if it is one.
     fn into_block(self) -> Result<Vec<u8>>;
 }
 
 impl Body {
-    /// No bytes.
+    /// Creates a body without bytes.
     pub const fn empty() -> Self {
         Self {
             content: Content::Whole(Cow::Borrowed(&[])),
         }
     }
 
-    /// The blocks of an iterator, each asked for when the one before is on its way. The iterator is
-    /// dropped at the end, whatever that end is.
+    /// Creates a body of an iterator's blocks. Each is requested when the previous one is on its
+    /// way. The iterator is dropped when the body ends for any reason.
     pub fn blocks<I>(blocks: I) -> Self
     where
         I: IntoIterator<Item: IntoBlock, IntoIter: 'static>,
@@ -78,19 +79,19 @@ impl Body {
         Self::streamed(FromIterator(blocks.into_iter()))
     }
 
-    /// What a reader gives, up to its end.
+    /// Creates a body of the bytes that a reader returns, up to its end.
     pub fn from_reader(reader: impl Read + 'static) -> Self {
         Self::streamed(FromReader(reader))
     }
 
-    /// The general form of a body in blocks.
+    /// Creates a body of any [`Blocks`].
     pub fn streamed(blocks: impl Blocks + 'static) -> Self {
         Self {
             content: Content::Blocks(Box::new(blocks)),
         }
     }
 
-    /// Has `close` called at the end of the body, whatever that end is (B2).
+    /// Calls `close` when the body ends for any reason (B2).
     pub fn on_close(self, close: impl FnOnce() -> Result<()> + 'static) -> Self {
         Self::streamed(OnClose {
             blocks: self.into_blocks(),
@@ -98,7 +99,7 @@ impl Body {
         })
     }
 
-    /// This body in blocks, however it was made.
+    /// Converts the body to blocks.
     pub(crate) fn into_blocks(self) -> Box<dyn Blocks> {
         match self.content {
             Content::Whole(bytes) => Box::new(FromIterator(std::iter::once(bytes.into_owned()))),

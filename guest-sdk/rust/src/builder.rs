@@ -1,14 +1,14 @@
-//! Makes up an environ, for tests of handlers.
+//! Builds an environ for tests of handlers.
 
 use crate::backend;
 use crate::environ::{Environ, variable_of};
 use crate::input::InputError;
 use crate::percent::decode;
 
-/// An environ in the making: `GET /` over HTTP/1.1, with the variables that a server always gives
-/// (E1), until told otherwise.
+/// Builds an [`Environ`]. The initial values are those of `GET /` over HTTP/1.1, with all variables
+/// that a server always sets (E1).
 ///
-/// Nothing is checked: a test may want what no server would send.
+/// The values are not checked, so that a test can use values that no server would send.
 #[derive(Clone, Debug)]
 pub struct EnvironBuilder {
     variables: Vec<(String, Vec<u8>)>,
@@ -17,7 +17,7 @@ pub struct EnvironBuilder {
 }
 
 impl Environ {
-    /// Begins to make up an environ. Not there in a component.
+    /// Creates a builder. Not available in a component.
     pub fn builder() -> EnvironBuilder {
         let builder = EnvironBuilder {
             variables: Vec::new(),
@@ -48,7 +48,8 @@ impl Environ {
             .path("/")
     }
 
-    /// What has been written to `wsgi.errors` so far. Not there in a component.
+    /// Returns the text that has been written to `wsgi.errors` so far. Not available in a
+    /// component.
     pub fn logged(&self) -> String {
         let errors = backend::lock(&self.backend().errors);
         String::from_utf8_lossy(&errors).into_owned()
@@ -56,12 +57,12 @@ impl Environ {
 }
 
 impl EnvironBuilder {
-    /// `REQUEST_METHOD`.
+    /// Sets `REQUEST_METHOD`.
     pub fn method(self, method: &str) -> Self {
         self.variable("REQUEST_METHOD", method)
     }
 
-    /// The path and query as a client would send them, such as `/users/7?sort=up`: sets
+    /// Sets the path and the query as a client would send them, such as `/users/7?sort=up`: sets
     /// `REQUEST_URI`, `RAW_URI`, `PATH_INFO` (decoded) and `QUERY_STRING`.
     pub fn path(self, target: &str) -> Self {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
@@ -71,8 +72,8 @@ impl EnvironBuilder {
             .variable("QUERY_STRING", query)
     }
 
-    /// Where the handler is, such as `/users`: moves that from the beginning of `PATH_INFO` to
-    /// `SCRIPT_NAME` (E3). To be called after [`path`](Self::path).
+    /// Sets the path of the handler, such as `/users`: moves that prefix of `PATH_INFO` to
+    /// `SCRIPT_NAME` (E3). Call it after [`path`](Self::path).
     pub fn mounted_at(self, path: &str) -> Self {
         let mount = decode(path.as_bytes());
         let rest = self
@@ -83,8 +84,8 @@ impl EnvironBuilder {
             .variable("PATH_INFO", rest.unwrap_or_default())
     }
 
-    /// A request field, in the variable that it belongs in. One that is there already is joined
-    /// with it (E2).
+    /// Adds a request field, in the variable that represents it. If the field is already set, the
+    /// values are joined (E2).
     pub fn header(self, name: &str, value: impl AsRef<[u8]>) -> Self {
         let variable = variable_of(name);
         let separator = if variable == "HTTP_COOKIE" { "; " } else { "," };
@@ -95,12 +96,12 @@ impl EnvironBuilder {
         self.variable(&variable, joined)
     }
 
-    /// What a segment of the route is bound to: `route("id", "7")`.
+    /// Sets the value of a segment of the route: `route("id", "7")`.
     pub fn route(self, name: &str, value: impl AsRef<[u8]>) -> Self {
         self.variable(&format!("wasgi.route.{name}"), value)
     }
 
-    /// Any variable.
+    /// Sets a variable.
     pub fn variable(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
         self = self.without(name);
         self.variables
@@ -108,27 +109,27 @@ impl EnvironBuilder {
         self
     }
 
-    /// Takes a variable away.
+    /// Removes a variable.
     pub fn without(mut self, name: &str) -> Self {
         self.variables.retain(|(variable, _)| variable != name);
         self
     }
 
-    /// The request's body, and its `CONTENT_LENGTH`. Called again, it adds a block that arrives
-    /// later.
+    /// Sets the request's body and its `CONTENT_LENGTH`. Each further call adds a block that
+    /// arrives later.
     pub fn body(mut self, block: impl AsRef<[u8]>) -> Self {
         self.body.push(block.as_ref().to_vec());
         let length: usize = self.body.iter().map(Vec::len).sum();
         self.variable("CONTENT_LENGTH", length.to_string())
     }
 
-    /// Has reading the body fail behind what [`body`](Self::body) gave.
+    /// Makes reading the body fail after the blocks of [`body`](Self::body).
     pub fn body_fails(mut self, failure: InputError) -> Self {
         self.failure = Some(failure);
         self
     }
 
-    /// The environ.
+    /// Returns the environ.
     pub fn build(self) -> Environ {
         let blocks = self.body.into_iter().rev().collect();
         Environ::new(backend::Environ {

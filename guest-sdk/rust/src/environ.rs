@@ -1,4 +1,4 @@
-//! `environ`: what a handler is told about the request.
+//! `environ`: the request as a handler sees it.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,10 +10,10 @@ use crate::params::Params;
 
 /// `environ`: the request's variables, its body and the error log.
 ///
-/// Variables are asked for one by one, which is much cheaper than taking them all. Values are
-/// bytes, as they were on the wire (E4); [`text`](Self::text) is for the many that are text.
+/// Requesting single variables is much cheaper than requesting all. Values are bytes, as they were
+/// on the wire (E4); [`text`](Self::text) converts the many that are text.
 ///
-/// A clone is the same environ, and costs next to nothing.
+/// A clone refers to the same environ and is cheap.
 #[derive(Clone)]
 pub struct Environ {
     inner: Arc<backend::Environ>,
@@ -31,64 +31,67 @@ impl Environ {
         &self.inner
     }
 
-    /// The value of a variable, such as `PATH_INFO`, or none where the request has no such one.
+    /// Returns the value of a variable, such as `PATH_INFO`, or none if the request doesn't have
+    /// it.
     pub fn get(&self, name: &str) -> Option<Vec<u8>> {
         self.inner.get(name)
     }
 
-    /// The value of a variable as text. What is no UTF-8 becomes U+FFFD.
+    /// Returns the value of a variable as text. Invalid UTF-8 becomes U+FFFD.
     pub fn text(&self, name: &str) -> Option<String> {
         self.get(name).map(lossy)
     }
 
-    /// Every variable, each name once. The streams are no variables: see [`input`](Self::input) and
-    /// [`errors`](Self::errors).
+    /// Returns all variables, each name once. The streams are not included: see
+    /// [`input`](Self::input) and [`errors`](Self::errors).
     pub fn variables(&self) -> Vec<(String, Vec<u8>)> {
         self.inner.variables()
     }
 
-    /// `wsgi.input`: the request's body. To be taken once: a second one misses what the first has
-    /// read.
+    /// Returns `wsgi.input`: the request's body. Call it once: a second `Input` misses the bytes
+    /// that the first has read.
     pub fn input(&self) -> Input {
         Input::new(Arc::clone(&self.inner))
     }
 
-    /// `wsgi.errors`: the server's error log.
+    /// Returns `wsgi.errors`: the server's error log.
     pub fn errors(&self) -> Errors {
         Errors::new(Arc::clone(&self.inner))
     }
 
-    /// `REQUEST_METHOD`: `GET`, `POST`, …
+    /// Returns `REQUEST_METHOD`: `GET`, `POST`, …
     pub fn method(&self) -> String {
         self.text("REQUEST_METHOD").unwrap_or_default()
     }
 
-    /// `SCRIPT_NAME`: the part of the path that led here. Empty, or starts with `/` (E3).
+    /// Returns `SCRIPT_NAME`: the part of the path that leads to this handler. It is empty or
+    /// starts with `/` (E3).
     pub fn script_name(&self) -> String {
         self.text("SCRIPT_NAME").unwrap_or_default()
     }
 
-    /// `PATH_INFO`: the rest of the path, decoded. Empty, or starts with `/` (E3).
+    /// Returns `PATH_INFO`: the rest of the path, decoded. It is empty or starts with `/` (E3).
     pub fn path_info(&self) -> String {
         self.text("PATH_INFO").unwrap_or_default()
     }
 
-    /// `QUERY_STRING`, decoded: `?name=value&…`.
+    /// Returns `QUERY_STRING`, decoded: `?name=value&…`.
     pub fn query(&self) -> Params {
         Params::parse(&self.get("QUERY_STRING").unwrap_or_default())
     }
 
-    /// The value of a request field, such as `Accept-Language`, whichever variable it is in.
+    /// Returns the value of a request field, such as `Accept-Language`, from the variable that
+    /// represents it.
     pub fn header(&self, name: &str) -> Option<Vec<u8>> {
         self.get(&variable_of(name))
     }
 
-    /// `CONTENT_LENGTH`, in bytes: none where the body is chunked, or there is none.
+    /// Returns `CONTENT_LENGTH` in bytes, or none if there is no body or it is chunked.
     pub fn content_length(&self) -> Option<u64> {
         self.text("CONTENT_LENGTH")?.parse().ok()
     }
 
-    /// What a segment of the route is bound to: `id` of `users/[id].wasm`, `rest` of
+    /// Returns the value of a segment of the route: `id` of `users/[id].wasm`, `rest` of
     /// `files/[...rest].wasm`.
     pub fn route(&self, name: &str) -> Option<String> {
         self.text(&format!("wasgi.route.{name}"))
@@ -105,7 +108,7 @@ impl fmt::Debug for Environ {
     }
 }
 
-/// The variable that a request field is in (E2).
+/// Returns the name of the variable that represents a request field (E2).
 pub(crate) fn variable_of(field: &str) -> String {
     let name = field.replace('-', "_").to_ascii_uppercase();
     match &*name {
@@ -114,7 +117,7 @@ pub(crate) fn variable_of(field: &str) -> String {
     }
 }
 
-/// Bytes as text, with U+FFFD for what is no UTF-8.
+/// Converts bytes to text. Invalid UTF-8 becomes U+FFFD.
 pub(crate) fn lossy(bytes: Vec<u8>) -> String {
     String::from_utf8(bytes)
         .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())

@@ -1,23 +1,24 @@
-//! What went wrong in a handler, on its way to the server's log.
+//! The errors of a handler, as the server logs them.
 //!
-//! [`Error`] holds any error, much like `anyhow::Error`: `?` turns every [`std::error::Error`] into
-//! one and notes the place. It becomes an [`Exception`], the contract's form, at the very end.
+//! [`Error`] holds any error, like `anyhow::Error`: `?` converts every [`std::error::Error`] to it
+//! and records the place. At the end it is converted to an [`Exception`], the contract's type.
 
 use std::any::type_name;
 use std::error::Error as StdError;
 use std::fmt;
 use std::panic::Location;
 
-/// What a fallible function of a handler returns.
+/// The result of a fallible function of a handler.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Any error, with the place where `?` met it.
+/// Any error, with the place of the `?` that converted it.
 ///
-/// A handler that returns one has raised an exception: the server logs it and answers with status
-/// 500, or cuts the connection if the head is out already. To answer with another status, return a
-/// response that has it.
+/// If a handler returns an error, the server logs it as an exception and responds with status 500,
+/// or cuts the connection if the head has already been sent. To respond with another status, return
+/// a response that has it.
 ///
-/// Like `anyhow::Error` it is no [`std::error::Error`] itself, so that `?` can take all of those.
+/// Like `anyhow::Error`, this type doesn't implement [`std::error::Error`], so that `?` can convert
+/// every type that does.
 pub struct Error(Box<Raised>);
 
 struct Raised {
@@ -26,25 +27,25 @@ struct Raised {
     place: Option<&'static Location<'static>>,
 }
 
-/// An error as the contract passes it: what a server logs and, where it is told to, shows.
+/// An error in the contract's form. The server logs it and, if configured to, shows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Exception {
-    /// What it is: the name of the error's type, such as `ParseIntError`, or `panic`.
+    /// The name of the error's type, such as `ParseIntError`, or `panic`.
     pub kind: String,
-    /// What it says.
+    /// The error message.
     pub message: String,
-    /// The place it was raised at, if known, and its causes, one per line.
+    /// The place where the error was raised, if known, and its causes, one per line.
     pub traceback: String,
 }
 
 impl Error {
-    /// An error that says `message`.
+    /// Creates an error with this message.
     #[track_caller]
     pub fn msg(message: impl fmt::Display) -> Self {
         Self::new("Error", message)
     }
 
-    /// An error of a kind of one's own, such as `ConfigError`.
+    /// Creates an error of any kind, such as `ConfigError`.
     #[track_caller]
     pub fn new(kind: impl Into<String>, message: impl fmt::Display) -> Self {
         let cause = Box::new(Message(message.to_string()));
@@ -55,7 +56,7 @@ impl Error {
         }))
     }
 
-    /// The error of a handler that returns one of another type: its place is not known.
+    /// Converts the error of a handler that returns another type. The place is unknown.
     pub(crate) fn returned<E: Into<Box<dyn StdError>>>(error: E) -> Self {
         match error.into().downcast::<Boxed>() {
             Ok(boxed) => boxed.0,
@@ -67,12 +68,12 @@ impl Error {
         }
     }
 
-    /// The error that this was made from.
+    /// Returns the error that this was converted from.
     pub fn cause(&self) -> &(dyn StdError + 'static) {
         &*self.0.cause
     }
 
-    /// What the server is told.
+    /// Returns the exception that the server logs.
     pub fn exception(&self) -> Exception {
         let mut traceback = self
             .0
@@ -108,7 +109,7 @@ impl<E: StdError + 'static> From<E> for Error {
     }
 }
 
-/// So that a handler may return this error where any other is allowed.
+/// Lets a handler return this error as a `Box<dyn Error>`.
 impl From<Error> for Box<dyn StdError> {
     fn from(error: Error) -> Self {
         Box::new(Boxed(error))
@@ -151,7 +152,7 @@ impl fmt::Debug for Message {
 
 impl StdError for Message {}
 
-/// An [`Error`] inside of a `Box<dyn Error>`, from which `Error::returned` takes it out again.
+/// An [`Error`] in a `Box<dyn Error>`, from which `Error::returned` extracts it.
 struct Boxed(Error);
 
 impl fmt::Display for Boxed {
@@ -172,8 +173,8 @@ impl StdError for Boxed {
     }
 }
 
-/// The name of an error's type: `ParseIntError`, and with its path where it is only called `Error`,
-/// as in `std::io::error::Error`. A box hides the type, so it is an `Error`.
+/// Returns the name of an error's type: `ParseIntError`, or the path if the name is only `Error`,
+/// as in `std::io::error::Error`. A box hides the type, so the name is `Error`.
 fn kind_of<E>() -> String {
     let path = type_name::<E>();
     let path = &path[..path.find('<').unwrap_or(path.len())];

@@ -8,14 +8,14 @@ use crate::backend;
 
 /// `wsgi.errors`: the server's error log, which puts the handler's name before each line (I5).
 ///
-/// Every call of `write` is one call of the server; `writeln!` makes one only, as text is gathered
-/// here until its line ends. Dropping this, or [`Write::flush`], sends a line that has not ended.
+/// A line is buffered until it ends, so `writeln!` makes one call to the server rather than one for
+/// each of its pieces. An incomplete line is sent by [`Write::flush`] or when this is dropped.
 pub struct Errors {
     environ: Arc<backend::Environ>,
     line: Vec<u8>,
 }
 
-/// The longest line that is gathered before it is sent: longer ones go out in pieces.
+/// The maximum length of the line buffer, in bytes. Longer lines are sent in pieces.
 const LINE_MAX_BYTES: usize = 4096;
 
 impl Errors {

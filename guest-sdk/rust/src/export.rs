@@ -1,4 +1,4 @@
-//! The component's side of the contract: the exported application, which calls the handler.
+//! The export of the component: the contract's application, which calls the handler.
 
 #![allow(missing_docs, unreachable_pub)] // For the expansion of `__export!` alone.
 
@@ -14,12 +14,12 @@ use crate::environ::Environ;
 use crate::error::{Error, Exception, Result};
 use crate::start_response::StartResponse;
 
-/// The handler that `#[handler]` was put on.
+/// The handler that `#[handler]` marks.
 pub trait Application: 'static {
     fn call(environ: Environ, start_response: StartResponse) -> Result<Body>;
 }
 
-/// `A` as the contract has it.
+/// Implements the contract's interface for `A`.
 pub struct Exported<A>(PhantomData<A>);
 
 impl<A: Application> exported::Guest for Exported<A> {
@@ -46,8 +46,8 @@ impl<A: Application> exported::Guest for Exported<A> {
     }
 }
 
-/// A body on its way. The server is done with one call before it makes the next, so the cell is
-/// never found borrowed.
+/// A body that is being sent. The server ends each call before the next, so the cell is never
+/// borrowed twice.
 pub struct Blocks(RefCell<Box<dyn body::Blocks>>);
 
 impl exported::GuestBlocks for Blocks {
@@ -64,8 +64,8 @@ fn raised(error: &Error) -> gateway::Exception {
     error.exception().into()
 }
 
-/// Tells the server what panicked and where, before the trap that follows tells it that something
-/// did.
+/// Tells the server the message and the place of a panic, before the trap that follows, which has
+/// neither.
 fn report(info: &PanicHookInfo<'_>) {
     let exception = Exception {
         kind: "panic".to_owned(),

@@ -1,4 +1,4 @@
-//! What a function must look like to be a handler.
+//! The signatures that a handler can have.
 
 use std::error::Error as StdError;
 
@@ -9,10 +9,10 @@ use crate::request::{self, Request};
 use crate::response::{self, IntoResponse};
 use crate::start_response::StartResponse;
 
-/// A function that answers a request, in one of two forms.
+/// A function that handles a request, with one of two signatures.
 ///
-/// `Form` is [`Wsgi`] or [`Http`]; the compiler finds it by the function's arguments. What is
-/// neither does not compile:
+/// `Form` is [`Wsgi`] or [`Http`]; the compiler infers it from the function's arguments. A function
+/// with another signature doesn't compile:
 ///
 /// ```compile_fail,E0277
 /// #[wasgi_sdk::handler]
@@ -28,18 +28,19 @@ use crate::start_response::StartResponse;
             `wasgi_sdk::Error` or one that `Box<dyn std::error::Error>` can be made from"
 )]
 pub trait Handler<Form> {
-    /// Answers one request.
+    /// Handles one request.
     ///
     /// # Errors
-    /// What the function raised.
+    /// Returns the error that the function returned.
     fn handle(&self, environ: Environ, start_response: StartResponse) -> Result<Body>;
 }
 
-/// The form of WSGI: `fn(Environ, StartResponse)` that returns a body, or a `Result` of one.
+/// The signature of WSGI: `fn(Environ, StartResponse)` that returns a body, or a `Result` of one.
 #[derive(Debug)]
 pub enum Wsgi {}
 
-/// The form on the `http` crate: `fn(Request)` that returns a response, or a `Result` of one.
+/// The signature with the `http` crate: `fn(Request)` that returns a response, or a `Result` of
+/// one.
 #[derive(Debug)]
 pub enum Http {}
 
@@ -64,12 +65,12 @@ where
     }
 }
 
-/// What a handler in the form of WSGI returns: a body, or a `Result` of one.
+/// A return type of a WSGI handler: a body, or a `Result` of one.
 pub trait BodyOrError {
-    /// The body, or the error in the form that the server is told it.
+    /// Returns the body.
     ///
     /// # Errors
-    /// The error that this was.
+    /// Returns the error of the `Result`, converted to [`Error`].
     fn body_or_error(self) -> Result<Body>;
 }
 
@@ -85,12 +86,12 @@ impl<T: IntoBody, E: Into<Box<dyn StdError>>> BodyOrError for Result<T, E> {
     }
 }
 
-/// What a handler in the form on `http` returns: a response, or a `Result` of one.
+/// A return type of a handler with the `http` crate: a response, or a `Result` of one.
 pub trait ResponseOrError {
-    /// The response, or the error in the form that the server is told it.
+    /// Returns the response.
     ///
     /// # Errors
-    /// The error that this was.
+    /// Returns the error of the `Result`, converted to [`Error`].
     fn response_or_error(self) -> Result<http::Response<Body>>;
 }
 

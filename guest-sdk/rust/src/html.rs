@@ -1,8 +1,8 @@
-//! HTML: a body that says it is, and text made safe to stand in one.
+//! HTML: a body with its media type, and escaping.
 
 use crate::body::{Body, IntoBody};
 
-/// A body that is HTML, and says so where its response has no `Content-Type`.
+/// An HTML body. Sets `Content-Type` to `text/html` if the response has none.
 #[derive(Clone, Debug)]
 pub struct Html<T>(pub T);
 
@@ -14,8 +14,8 @@ impl<T: IntoBody> IntoBody for Html<T> {
     }
 }
 
-/// Text to stand in an element or in a quoted attribute: `<` becomes `&lt;`, and so on. Whatever
-/// comes from a client goes through this.
+/// Escapes text for an HTML element or a quoted attribute: `<` becomes `&lt;`, and so on. Escape
+/// all text that comes from a client.
 pub fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for char in text.chars() {

@@ -6,32 +6,34 @@ use std::sync::Arc;
 
 use crate::backend;
 
-/// Most bytes that one call asks the server for. It gives what it has, which is seldom more.
+/// The maximum number of bytes that one call requests from the server, which returns what has
+/// arrived and rarely more than this.
 const BLOCK_MAX_BYTES: u64 = 64 * 1024;
 
 /// `wsgi.input`: the request's body.
 ///
-/// Reads wait for the client, and end with the body whether it was sent with a length or in chunks
-/// (I2). Nothing is read ahead of what one call of the server returns, and a body that is not read
-/// is not held in memory anywhere (I4).
+/// Reads wait for the client, and end at the end of the body, whether it has a length or is chunked
+/// (I2). At most the block that one call returned is buffered; the server doesn't buffer a body
+/// that the handler doesn't read (I4).
 ///
-/// A body given back as the response's is passed on block by block, without a copy.
+/// If it is returned as the response's body, it is passed on block by block without a copy.
 pub struct Input {
     environ: Arc<backend::Environ>,
     block: Vec<u8>,
     taken: usize,
 }
 
-/// Why the request's body can't be read any further: what an [`io::Error`] of [`Input`] holds.
+/// Why the rest of the request's body can't be read: the inner error of an [`io::Error`] of
+/// [`Input`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InputError {
-    /// The client went away before it had sent the whole body.
+    /// The client disconnected before it had sent the whole body.
     Disconnected,
     /// The client sent nothing for longer than the server waits.
     TimedOut,
     /// The body is longer than the server accepts.
     TooLarge,
-    /// The body's framing is broken.
+    /// The body's framing is invalid.
     Malformed,
 }
 
@@ -44,10 +46,10 @@ impl Input {
         }
     }
 
-    /// The next bytes of the body, as many as the server has at hand, or none at its end.
+    /// Returns the next bytes of the body, as many as have arrived, or none at its end.
     ///
     /// # Errors
-    /// The reason, as [`InputError`], when the rest of the body can't be had.
+    /// Fails with an [`InputError`] if the rest of the body can't be read.
     pub fn block(&mut self) -> io::Result<Option<Vec<u8>>> {
         if self.taken == self.block.len() {
             self.refill()?;

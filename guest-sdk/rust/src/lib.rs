@@ -11,16 +11,16 @@
 //! }
 //! ```
 //!
-//! Built as a `cdylib` for `wasm32-wasip2`, it is a component to drop into a server's `handlers/`.
-//! Each request gets an instance of its own: nothing is left of one when the next comes.
+//! Built as a `cdylib` for `wasm32-wasip2`, it is a component for a server's `handlers/` folder.
+//! Each request gets a new instance, which keeps no state from earlier ones.
 //!
-//! # Two forms
+//! # Two signatures
 //!
-//! The comfortable one is above: a function of a [`Request`] of the [`http`] crate, which returns
-//! anything that is a response ([`IntoResponse`]), or a `Result` of that.
+//! The convenient signature is shown above: a function of a [`Request`] of the [`http`] crate,
+//! which returns any type that converts to a response ([`IntoResponse`]), or a `Result` of one.
 //!
-//! The other is WSGI itself, and the fastest: a function of an [`Environ`] and a [`StartResponse`],
-//! which returns a body ([`IntoBody`]), or a `Result` of one.
+//! The other is WSGI's, and the faster: a function of an [`Environ`] and a [`StartResponse`], which
+//! returns a body ([`IntoBody`]), or a `Result` of one.
 //!
 //! ```
 //! use wasgi_sdk::{Environ, Result, StartResponse};
@@ -35,19 +35,19 @@
 //! # Errors
 //!
 //! An error that a handler returns is an exception: the server logs it with its kind, message,
-//! place and causes, and answers with status 500. [`Error`] takes any error through `?` and notes
-//! the place; other error types will do as well. A panic is told with its message and place too,
-//! and ends the instance.
+//! place and causes, and responds with status 500. [`Error`] converts any error with `?` and
+//! records the place; other error types work too. A panic is also logged with its message and
+//! place, and ends the instance.
 //!
 //! # Bodies
 //!
-//! A [`Body`] is bytes or text, an iterator of blocks ([`Body::blocks`]), a reader
-//! ([`Body::from_reader`]) or a [`Blocks`] of one's own. The request's body is an [`Input`], which
-//! is `Read` and `BufRead`, and can be returned as the response's.
+//! A [`Body`] consists of bytes or text, an iterator of blocks ([`Body::blocks`]), a reader
+//! ([`Body::from_reader`]) or your own [`Blocks`]. The request's body is an [`Input`], which
+//! implements `Read` and `BufRead`, and can be returned as the response's.
 //!
 //! # Tests
 //!
-//! Natively the same types work in memory, so a handler is tested as the plain function it is: see
+//! In native builds the same types work in memory, so a handler is tested as a normal function: see
 //! [`testing`].
 
 mod backend;
@@ -92,12 +92,12 @@ pub use crate::request::{Request, RequestExt};
 pub use crate::response::{IntoResponse, Response};
 pub use crate::start_response::{StartError, StartResponse, WriteError, Writer};
 
-/// Has the README's code tested.
+/// Tests the code in the README.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
 
-/// For the expansion of `#[handler]` alone.
+/// Used only by the expansion of `#[handler]`.
 #[doc(hidden)]
 pub mod __private {
     pub use crate::handler::Handler;
@@ -137,7 +137,7 @@ macro_rules! __export {
     };
 }
 
-/// Natively there is nothing to export: only says so if the function can't be a handler.
+/// Checks that the function can be a handler. A native build has no export.
 #[cfg(not(target_arch = "wasm32"))]
 #[doc(hidden)]
 #[macro_export]
@@ -151,7 +151,7 @@ macro_rules! __export {
     };
 }
 
-/// Has it tested that one handler compiles and that two don't.
+/// Tests that a package with one handler compiles and that one with two doesn't.
 ///
 /// ```
 /// #[wasgi_sdk::handler]
@@ -171,9 +171,9 @@ macro_rules! __export {
 #[cfg(doctest)]
 struct OneHandler;
 
-/// Names something at the top of the handler's package. A second handler names it again, which the
-/// compiler refuses, with both places, before a linker would complain of a symbol that nobody has
-/// written.
+/// Defines an item at the root of the handler's package. With a second handler it is defined twice,
+/// so the compiler reports both places, before the linker would report a duplicate symbol that the
+/// author doesn't know.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __once {

@@ -1,24 +1,22 @@
-//! Names with values, as in a query string or a submitted form.
+//! Name-value pairs of a query string or a submitted form.
 
 use std::io::{self, Read};
 
 use crate::environ::lossy;
 use crate::percent;
 
-/// Most bytes of a form that [`Params::read_form`] takes from a body. Forms with files in them are
-/// of another type (`multipart/form-data`), so what is left is text that someone typed.
+/// The maximum length of a form that [`Params::read_form`] reads, in bytes. Forms with files have
+/// another type (`multipart/form-data`), so this covers only text that a person typed.
 pub const FORM_MAX_BYTES: u64 = 1024 * 1024;
 
-/// The pairs of a query string or a form (`application/x-www-form-urlencoded`), decoded, in their
-/// order.
+/// The decoded pairs of a query string or a form (`application/x-www-form-urlencoded`), in order.
 ///
-/// What is no UTF-8 once decoded becomes U+FFFD, and a broken `%` escape stays as it is: this never
-/// fails.
+/// Parsing never fails: invalid UTF-8 becomes U+FFFD, and an invalid `%` escape is left unchanged.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Params(Vec<(String, String)>);
 
 impl Params {
-    /// Takes `name=value&name=value` apart.
+    /// Parses `name=value&name=value`.
     pub fn parse(encoded: &[u8]) -> Self {
         let pair = |pair: &[u8]| {
             let equals = pair.iter().position(|&byte| byte == b'=');
@@ -40,7 +38,7 @@ impl Params {
     /// Reads a form from a request's body.
     ///
     /// # Errors
-    /// What reading the body fails with; `InvalidData` when it is longer than [`FORM_MAX_BYTES`].
+    /// Fails if reading the body fails, and with `InvalidData` if it exceeds [`FORM_MAX_BYTES`].
     pub fn read_form(body: impl Read) -> io::Result<Self> {
         let mut form = Vec::new();
         body.take(FORM_MAX_BYTES + 1).read_to_end(&mut form)?;
@@ -53,25 +51,25 @@ impl Params {
         Ok(Self::parse(&form))
     }
 
-    /// The first value with this name.
+    /// Returns the first value with this name.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.all(name).next()
     }
 
-    /// Every value with this name.
+    /// Returns all values with this name.
     pub fn all(&self, name: &str) -> impl Iterator<Item = &str> {
         self.iter()
             .filter(move |pair| pair.0 == name)
             .map(|pair| pair.1)
     }
 
-    /// Every pair.
+    /// Returns all pairs.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(name, value)| (&**name, &**value))
     }
 }
 
-/// Undoes `+` for a space, and escapes.
+/// Decodes `+` as a space, and percent-escapes.
 fn decode(encoded: &[u8]) -> String {
     let spaced: Vec<u8> = encoded
         .iter()

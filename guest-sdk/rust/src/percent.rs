@@ -1,6 +1,6 @@
 //! Percent-encoding (RFC 3986, section 2.1).
 
-/// Escapes each byte that is no letter, digit or one of `signs`.
+/// Escapes each byte that is not a letter, a digit or one of `signs`.
 pub(crate) fn encode(bytes: &[u8], signs: &[u8]) -> String {
     let mut encoded = String::with_capacity(bytes.len());
     for &byte in bytes {
@@ -13,7 +13,7 @@ pub(crate) fn encode(bytes: &[u8], signs: &[u8]) -> String {
     encoded
 }
 
-/// Undoes every escape. What only looks like one stays as it is.
+/// Decodes all escapes. Invalid escapes are left unchanged.
 pub(crate) fn decode(encoded: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(encoded.len());
     let mut rest = encoded;

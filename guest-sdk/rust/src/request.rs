@@ -1,4 +1,4 @@
-//! The request as the `http` crate has it.
+//! The request as a type of the `http` crate.
 
 use std::io;
 
@@ -11,30 +11,30 @@ use crate::input::Input;
 use crate::params::Params;
 use crate::percent::encode;
 
-/// A request whose body is read from the client as it comes.
+/// A request whose body is read from the client as it arrives.
 ///
-/// Its URI is the path and the query as the client sent them. The [`Environ`] it was made from is
-/// among its extensions; [`RequestExt`] finds it.
+/// Its URI is the path and the query as the client sent them. Its [`Environ`] is an extension of
+/// the request; [`RequestExt`] returns it.
 pub type Request = http::Request<Input>;
 
-/// What a handler often wants of a [`Request`].
+/// Methods of a [`Request`] for handlers.
 pub trait RequestExt {
-    /// The environ that the request was made from.
+    /// Returns the request's environ.
     ///
     /// # Panics
-    /// If the extensions it is among were cleared.
+    /// Panics if the request's extensions were cleared.
     fn environ(&self) -> &Environ;
 
-    /// What a segment of the route is bound to: `id` of `users/[id].wasm`.
+    /// Returns the value of a segment of the route: `id` of `users/[id].wasm`.
     fn route(&self, name: &str) -> Option<String>;
 
-    /// The query string, decoded.
+    /// Returns the decoded query string.
     fn query(&self) -> Params;
 
     /// Reads the body as a form.
     ///
     /// # Errors
-    /// As [`Params::read_form`].
+    /// Fails as [`Params::read_form`] does.
     fn form(&mut self) -> io::Result<Params>;
 }
 
@@ -59,7 +59,8 @@ impl RequestExt for Request {
     }
 }
 
-/// Makes the request. This asks for every variable, as it can't know which fields will be wanted.
+/// Converts an environ to a request. It requests all variables, since it can't know which fields
+/// the handler will use.
 pub(crate) fn from_environ(environ: Environ) -> Result<Request> {
     let mut request = Request::new(environ.input());
     let mut target = Target::default();
@@ -93,7 +94,8 @@ fn version(protocol: &[u8]) -> Version {
     }
 }
 
-/// The field that a variable mirrors, if it does: `HTTP_ACCEPT_LANGUAGE` is `accept-language`.
+/// Returns the field that a variable represents, if any: `HTTP_ACCEPT_LANGUAGE` is
+/// `accept-language`.
 fn field(variable: &str, value: &[u8]) -> Option<(HeaderName, HeaderValue)> {
     let name = match variable {
         "CONTENT_TYPE" | "CONTENT_LENGTH" => variable,
@@ -103,7 +105,7 @@ fn field(variable: &str, value: &[u8]) -> Option<(HeaderName, HeaderValue)> {
     Some((name, HeaderValue::from_bytes(value).ok()?))
 }
 
-/// What the URI can be made of.
+/// The variables from which the URI is built.
 #[derive(Default)]
 struct Target {
     sent: Vec<u8>,
@@ -113,8 +115,8 @@ struct Target {
 }
 
 impl Target {
-    /// The request-target as it was sent, if `http` takes it; else put together from the decoded
-    /// path and the query.
+    /// Returns the request-target as it was sent, if the `http` crate accepts it. Otherwise builds
+    /// it from the decoded path and the query.
     fn uri(self) -> Result<Uri> {
         if !self.sent.is_empty()
             && let Ok(uri) = Uri::try_from(self.sent)
@@ -133,10 +135,12 @@ impl Target {
     }
 }
 
-/// What stands in a path as it is (RFC 3986, section 3.3), beside letters and digits.
+/// The characters of a path that need no escape (RFC 3986, section 3.3), in addition to letters and
+/// digits.
 const PATH_SIGNS: &[u8] = b"/-._~!$&'()*+,;=:@";
 
-/// What stands in a query as it is (section 3.4): escapes too, as a query is passed on encoded.
+/// The characters of a query that need no escape (RFC 3986, section 3.4). They include `%`, since
+/// the query is still encoded.
 const QUERY_SIGNS: &[u8] = b"/-._~!$&'()*+,;=:@?%";
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The response as the `http` crate has it.
+//! The response as a type of the `http` crate.
 
 use http::StatusCode;
 use http::header::{CONTENT_TYPE, HeaderValue};
@@ -10,10 +10,10 @@ use crate::start_response::StartResponse;
 /// A response with a body of any kind.
 pub type Response = http::Response<Body>;
 
-/// What a handler can return: a response of the `http` crate, or a body alone, which is sent with
+/// A return type of a handler: a response of the `http` crate, or only a body, which is sent with
 /// status 200.
 pub trait IntoResponse {
-    /// Makes the response. One whose body is text and that has no `Content-Type` gets one.
+    /// Converts the value to a response. Adds a `Content-Type` to text if there is none.
     fn into_response(self) -> Response;
 }
 
@@ -33,7 +33,7 @@ impl<B: IntoBody> IntoResponse for B {
     }
 }
 
-/// Starts the response, and leaves its body to be sent.
+/// Starts the response and returns its body.
 pub(crate) fn send(response: Response, start_response: &StartResponse) -> Result<Body> {
     let (head, body) = response.into_parts();
     let status = format!("{} {}", head.status.as_str(), reason(head.status));
@@ -45,10 +45,10 @@ pub(crate) fn send(response: Response, start_response: &StartResponse) -> Result
     Ok(body)
 }
 
-/// The reason phrase of a status (RFC 9110 section 15).
+/// Returns the reason phrase of a status (RFC 9110 section 15).
 fn reason(status: StatusCode) -> &'static str {
     match status {
-        // The `http` crate has the names of RFC 7231 and RFC 4918 for these.
+        // For these statuses the `http` crate has the names of RFC 7231 and RFC 4918.
         StatusCode::PAYLOAD_TOO_LARGE => "Content Too Large",
         StatusCode::UNPROCESSABLE_ENTITY => "Unprocessable Content",
         _ => status.canonical_reason().unwrap_or("Unknown"),

@@ -1,4 +1,4 @@
-//! `start_response`: how a handler begins its response.
+//! `start_response`: begins the response.
 
 use std::fmt;
 use std::io;
@@ -7,14 +7,15 @@ use std::sync::Arc;
 use crate::backend;
 use crate::error::{Error, Exception};
 
-/// Most bytes of a block that [`Writer`] passes in one call, of which the server takes a megabyte.
+/// The maximum length of a block that [`Writer`] passes in one call, in bytes. The server accepts 1
+/// MiB.
 const BLOCK_MAX_BYTES: usize = 512 * 1024;
 
 /// `start_response`: sets the response's status and fields.
 ///
-/// It sends nothing: the head goes out with the first block that is not empty, or with the end of
-/// the body (R2). A clone is the same `start_response`; it may be moved into the body's iterator
-/// and called there, while the first block is made (R6).
+/// Sends nothing: the server sends the head with the first non-empty block or at the end of the
+/// body (R2). A clone refers to the same `start_response`; it may be moved into the body's iterator
+/// and called there for the first block (R6).
 #[derive(Clone)]
 pub struct StartResponse {
     inner: Arc<backend::StartResponse>,
@@ -22,30 +23,30 @@ pub struct StartResponse {
 
 /// `write`: sends blocks before those of the body that the handler returns (R4).
 ///
-/// Each call of `write` is one block, of 512 KiB at most, and returns when it is on its way to the
-/// client: gather small pieces with [`std::io::BufWriter`], or return a body, which is the better
-/// way where it will do.
+/// Each call of `write` sends one block of at most 512 KiB, and returns when it is on its way to
+/// the client. Combine small pieces with [`std::io::BufWriter`], or preferably return a body.
 pub struct Writer {
     inner: Arc<backend::StartResponse>,
 }
 
-/// Why a call of [`StartResponse`] was refused. The response's state is as it was before.
+/// Why a call of [`StartResponse`] was refused. The response's state is unchanged.
 #[derive(Clone, PartialEq, Eq)]
 pub enum StartError {
-    /// It was called before; to start over after a failure, use [`StartResponse::restart`] (R3).
+    /// It was called before. To start over after a failure, use [`StartResponse::restart`] (R3).
     AlreadyStarted,
-    /// The head is on its way already (R3).
+    /// The head has already been sent (R3).
     HeadSent,
-    /// The status or a field is not one that may be sent (R1). Says which, and why.
+    /// The status or a field is not allowed (R1). The text says which, and why.
     Refused(String),
 }
 
-/// Why a block was not taken: what an [`io::Error`] of [`Writer`] holds.
+/// Why a block was not accepted: the inner error of an [`io::Error`] of [`Writer`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WriteError {
     /// [`StartResponse`] has not been called yet.
     NotStarted,
-    /// The client went away, or the server gave up on it. No block will be taken any more.
+    /// The client disconnected, or the server closed the connection. Further blocks will be
+    /// refused.
     Disconnected,
 }
 
@@ -61,12 +62,12 @@ impl StartResponse {
         &self.inner
     }
 
-    /// Sets the status, such as `404 Not Found`, and the fields, sent in their order and repeated
-    /// ones kept (R1). The server adds `Date`, `Server` and the message's framing (R5).
+    /// Sets the status, such as `404 Not Found`, and the fields, which are sent in order with
+    /// repeated names kept (R1). The server adds `Date`, `Server` and the message framing (R5).
     ///
     /// # Errors
-    /// [`StartError::AlreadyStarted`] on a second call, [`StartError::Refused`] where the values
-    /// may not be sent.
+    /// [`StartError::AlreadyStarted`] on a second call, [`StartError::Refused`] if a value is not
+    /// allowed.
     pub fn call(&self, status: &str, headers: &[(&str, &str)]) -> Result<Writer, StartError> {
         let headers = headers
             .iter()
@@ -74,10 +75,10 @@ impl StartResponse {
         self.start(status.as_bytes(), headers, None)
     }
 
-    /// The same with a status and values that are bytes.
+    /// Sets the status and the fields as [`call`](Self::call) does, from bytes.
     ///
     /// # Errors
-    /// As [`call`](Self::call).
+    /// Fails as [`call`](Self::call) does.
     pub fn call_bytes<'a>(
         &self,
         status: impl AsRef<[u8]>,
@@ -86,12 +87,12 @@ impl StartResponse {
         self.start(status.as_ref(), headers, None)
     }
 
-    /// Starts over, from an error handler: the head is replaced if it has not been sent (R3). This
-    /// is `start_response` with `exc_info`, which is `error`; the server logs it.
+    /// Starts over from an error handler: replaces the head if it has not been sent (R3). This is
+    /// `start_response` with `error` as its `exc_info`, which the server logs.
     ///
     /// # Errors
-    /// `error` itself where the head is on its way already, so that `?` raises it again as the
-    /// contract asks. Another one where the values may not be sent.
+    /// Returns `error` itself if the head has already been sent, so that `?` raises it again as the
+    /// contract requires. Returns another error if a value is not allowed.
     pub fn restart(
         &self,
         status: &str,
@@ -130,7 +131,7 @@ impl io::Write for Writer {
         Ok(block.len())
     }
 
-    /// Nothing to do: a block that `write` took is on its way.
+    /// Does nothing: a block that `write` accepted is on its way.
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
@@ -160,7 +161,7 @@ impl fmt::Display for StartError {
     }
 }
 
-/// What `Display` says: the derived form would bring the escaping of strings into every handler.
+/// Formats as `Display` does: the derived form would add the escaping of strings to every handler.
 impl fmt::Debug for StartError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, formatter)

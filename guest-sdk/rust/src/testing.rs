@@ -1,4 +1,4 @@
-//! Calls a handler natively, without a server and without WebAssembly.
+//! Calls a handler in a native build, without a server and without WebAssembly.
 //!
 //! ```
 //! use wasgi_sdk::{Environ, Request, RequestExt, testing};
@@ -12,9 +12,9 @@
 //! assert_eq!(response.text(), "Hello, Ada!");
 //! ```
 //!
-//! The server in memory keeps the contract's rules for heads and blocks (R1 to R4, R6, B2): a test
-//! fails where a request would. A head is checked by the server's own functions, with the server's
-//! default for its size. It adds no fields, and knows no other budgets.
+//! The simulated server follows the contract's rules for heads and blocks (R1 to R4, R6, B2): a
+//! test fails where a request would. It checks a head with the server's own functions and the
+//! server's default limit. It adds no fields, and applies no other budgets.
 
 use crate::backend::{Head, Outgoing};
 use crate::body::{Blocks, Content};
@@ -25,22 +25,23 @@ use crate::start_response::{StartResponse, WriteError};
 
 const NOT_STARTED: &str = "the body began before start_response was called";
 
-/// What a client would have received, and what the server would have logged.
+/// The response that a client would have received, and the server's log.
 #[derive(Clone, Debug, Default)]
 pub struct Response {
-    /// The status, such as `200 OK`. `500 Internal Server Error` where no head was sent.
+    /// The status, such as `200 OK`. It is `500 Internal Server Error` if no head was sent.
     pub status: String,
-    /// The fields, in their order.
+    /// The fields, in order.
     pub headers: Vec<(String, Vec<u8>)>,
-    /// The blocks of the body that were sent, in their order, without the empty ones.
+    /// The blocks of the body that were sent, in order, without empty ones.
     pub blocks: Vec<Vec<u8>>,
-    /// What was written to `wsgi.errors`.
+    /// The text that was written to `wsgi.errors`.
     pub errors: String,
-    /// What the handler raised: while it was called, while a block was made, or in `close`.
+    /// The exceptions that the handler raised: when it was called, when it produced a block, or in
+    /// `close`.
     pub exceptions: Vec<Exception>,
 }
 
-/// Calls a handler, and takes its whole response.
+/// Calls a handler and receives its complete response.
 #[expect(
     clippy::needless_pass_by_value,
     reason = "handlers are functions, named without an `&`"
@@ -49,7 +50,7 @@ pub fn call<Form>(handler: impl Handler<Form>, environ: Environ) -> Response {
     exchange(&handler, &environ, None)
 }
 
-/// Calls a handler for a client that goes away once it has taken so many blocks (B2).
+/// Calls a handler for a client that disconnects after this many blocks (B2).
 #[expect(
     clippy::needless_pass_by_value,
     reason = "handlers are functions, named without an `&`"
@@ -63,7 +64,7 @@ pub fn call_and_leave<Form>(
 }
 
 impl Response {
-    /// The number of the status.
+    /// Returns the numeric status code.
     pub fn code(&self) -> u16 {
         self.status
             .split(' ')
@@ -72,12 +73,12 @@ impl Response {
             .unwrap_or_default()
     }
 
-    /// The first value of a field, if it has one and that is text.
+    /// Returns the first value of a field that is text, if any.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.all(name).first().copied()
     }
 
-    /// Every value of a field that is text.
+    /// Returns all values of a field that are text.
     pub fn all(&self, name: &str) -> Vec<&str> {
         let named = self
             .headers
@@ -88,12 +89,12 @@ impl Response {
             .collect()
     }
 
-    /// The body.
+    /// Returns the body.
     pub fn body(&self) -> Vec<u8> {
         self.blocks.concat()
     }
 
-    /// The body as text. What is no UTF-8 becomes U+FFFD.
+    /// Returns the body as text. Invalid UTF-8 becomes U+FFFD.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body()).into_owned()
     }
@@ -128,7 +129,7 @@ fn exchange<Form>(
     finish(outgoing, environ.logged(), [sent, closed])
 }
 
-/// Sends every block, until there is none or the client has gone.
+/// Sends all blocks, unless the client disconnects.
 fn send_all(start_response: &StartResponse, blocks: &mut dyn Blocks) -> Result<()> {
     while let Some(block) = blocks.next()? {
         if !send(start_response, &block)? {
@@ -138,7 +139,7 @@ fn send_all(start_response: &StartResponse, blocks: &mut dyn Blocks) -> Result<(
     Ok(())
 }
 
-/// Sends a block. Whether there is a client for another one.
+/// Sends a block. Returns whether the client accepts another one.
 fn send(start_response: &StartResponse, block: &[u8]) -> Result<bool> {
     if block.is_empty() {
         return Ok(true);
@@ -150,7 +151,7 @@ fn send(start_response: &StartResponse, block: &[u8]) -> Result<bool> {
     }
 }
 
-/// What the client has in the end. A failure before the head is a response of its own.
+/// Returns the client's view at the end. A failure before the head is a response with status 500.
 fn finish(outgoing: Outgoing, errors: String, results: [Result<()>; 2]) -> Response {
     let failed = results[0].is_err();
     let raised = results

@@ -1,4 +1,5 @@
-//! The SDK brings a copy of the contract, as a published package can't reach out of its folder.
+//! Checks the SDK's copy of the contract. A published package can't refer to files outside its
+//! folder.
 
 const OWN: &str = include_str!("../wit/gateway.wit");
 const REPOSITORY: &str = include_str!("../../../wit/gateway.wit");

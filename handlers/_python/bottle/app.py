@@ -1,4 +1,4 @@
-"""Bottle: routes with parts, a query, JSON, and a body that is streamed."""
+"""Bottle: routes with parameters, a query, JSON, and a streamed body."""
 
 import bottle
 
@@ -17,19 +17,19 @@ PAGE = bottle.SimpleTemplate(
 
 @app.get("/")
 def greet():
-    """A page that greets whom the query names."""
+    """Returns a page that greets the name in the query."""
     return PAGE.render(name=bottle.request.query.getunicode("name", "world"))
 
 
 @app.get("/sum/<a:int>/<b:int>")
 def add(a, b):
-    """Two numbers and their sum, as JSON."""
+    """Returns two numbers and their sum as JSON."""
     return {"a": a, "b": b, "sum": a + b}
 
 
 @app.get("/count/<last:int>")
 def count(last):
-    """Numbers, a line each, every line sent by itself."""
+    """Streams numbers, one line at a time."""
     bottle.response.content_type = "text/plain"
     for number in range(1, min(last, 1000) + 1):
         yield f"{number}\n"
@@ -37,5 +37,5 @@ def count(last):
 
 @app.post("/length")
 def length():
-    """How long the body is."""
+    """Returns the length of the request's body."""
     return {"length": sum(len(line) for line in bottle.request.body)}

@@ -1,4 +1,4 @@
-"""The Bottle application, through WebTest, which Bottle's documentation recommends."""
+"""Tests the Bottle application with WebTest, as Bottle's documentation recommends."""
 
 import unittest
 

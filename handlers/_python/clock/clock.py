@@ -1,10 +1,10 @@
-"""The time, by the shortest WSGI application there is: a function that calls start_response."""
+"""Shows the time with a minimal WSGI application: a function that calls start_response."""
 
 import time
 
 
 def application(environ, start_response):
-    """Answers with the server's time."""
+    """Responds with the server's time."""
     body = f"{time.ctime()}\n".encode()
     start_response(
         "200 OK",

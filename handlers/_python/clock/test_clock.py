@@ -1,4 +1,4 @@
-"""The clock, called as a server calls it, under the eyes of `wsgiref.validate`."""
+"""Tests the clock by calling it as a server would, checked by `wsgiref.validate`."""
 
 import unittest
 from wsgiref.util import setup_testing_defaults

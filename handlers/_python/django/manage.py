@@ -1,4 +1,4 @@
-"""Django's own command: `python manage.py test`."""
+"""Django's command-line tool: `python manage.py test`."""
 
 import os
 import sys

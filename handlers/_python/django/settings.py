@@ -1,8 +1,8 @@
-"""Settings of the Django demo: everything is in memory.
+"""Settings of the Django demo, which keeps everything in memory.
 
-The database is SQLite in the instance's own memory. It is made and filled while the handler is
-built, so every request finds it as it was then, and what a request writes is gone with it. The
-session is in a signed cookie, which is why a login lasts.
+The database is SQLite in the instance's memory. It is created and filled at the build, so every
+request starts with that state, and its changes are discarded afterwards. The session is in a signed
+cookie, so a login persists.
 """
 
 import secrets
@@ -10,10 +10,10 @@ from pathlib import Path
 
 BASE_DIR = Path(__file__).resolve().parent
 
-# Made when the handler is built, and the same in each of its instances.
+# Generated at the build, and the same in all instances.
 SECRET_KEY = secrets.token_hex(32)
 DEBUG = False
-# The server in front knows which hosts are its own.
+# The server in front knows its host names.
 ALLOWED_HOSTS = ["*"]
 
 INSTALLED_APPS = [
@@ -55,12 +55,12 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"
 MESSAGE_STORAGE = "django.contrib.messages.storage.cookie.CookieStorage"
 
-# A login costs the sandbox's processor more than a server's with OpenSSL; see pages/hashers.py.
+# A login needs more CPU time in the sandbox than with OpenSSL; see pages/hashers.py.
 PASSWORD_HASHERS = ["pages.hashers.FewerRounds"]
 
 USE_TZ = True
 TIME_ZONE = "UTC"
-# Where urls.py serves them, seen from outside: the handler is django.wasm.
+# The URL path at which urls.py serves them: the handler is django.wasm.
 STATIC_URL = "/django/static/"
 LOGGING = {
     "version": 1,

@@ -1,4 +1,4 @@
-"""The WSGI application, with a database that is ready: tables, a user, a first note."""
+"""The WSGI application, with a prepared database: tables, a user, and a first note."""
 
 import os
 

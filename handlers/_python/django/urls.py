@@ -1,4 +1,4 @@
-"""Which page answers where."""
+"""Maps paths to pages."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from django.views.static import serve
 
 from pages import views
 
-# Of a real site, `collectstatic` would put these into the server's html/ folder.
+# On a real site, `collectstatic` would copy these into the server's html/ folder.
 ADMIN_FILES = Path(django.contrib.admin.__file__).parent / "static"
 
 urlpatterns = [

@@ -1,26 +1,25 @@
 """A guest book: Flask with templates, a form, and a session in a signed cookie.
 
-A fresh instance answers each request, so what is to last is in the cookie.
+Each request gets a new instance, so state that should persist is in the cookie.
 """
 
 import secrets
 
 from flask import Flask, redirect, render_template, request, session, url_for
 
-#: What one visitor's cookie has room for.
+# Limits that keep a visitor's entries within the size of a cookie.
 ENTRIES_MAX = 5
 NAME_CHARACTERS_MAX = 40
 TEXT_CHARACTERS_MAX = 120
 
 app = Flask(__name__)
-# Made when the handler is built, and the same in each of its instances: cookies hold until the
-# next build.
+# Generated at the build, and the same in all instances: cookies are valid until the next build.
 app.secret_key = secrets.token_bytes(32)
 
 
 @app.get("/")
 def book():
-    """The page: a form, and what this visitor wrote."""
+    """Shows a form and this visitor's entries."""
     session["visits"] = session.get("visits", 0) + 1
     return render_template(
         "book.html",
@@ -34,7 +33,7 @@ def book():
 
 @app.post("/")
 def write():
-    """Takes an entry, and sends the browser back to the page."""
+    """Adds an entry and redirects to the page."""
     name = request.form.get("name", "").strip()[:NAME_CHARACTERS_MAX]
     text = request.form.get("text", "").strip()[:TEXT_CHARACTERS_MAX]
     if not name or not text:
@@ -47,6 +46,6 @@ def write():
 
 @app.post("/forget")
 def forget():
-    """Empties the session."""
+    """Clears the session."""
     session.clear()
     return redirect(url_for("book"), 303)

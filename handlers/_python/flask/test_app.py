@@ -1,4 +1,4 @@
-"""The guest book, through Flask's own test client."""
+"""Tests the guest book with Flask's test client."""
 
 import unittest
 

@@ -1,5 +1,5 @@
-//! The request, sent back: its body as it came, or else its method and fields, as a page for who
-//! asks for one and as text for others.
+//! Echoes the request: returns its body or, if there is none, its method and fields, as HTML if the
+//! client accepts that and as text otherwise.
 
 use std::fmt::Write;
 
@@ -7,7 +7,7 @@ use wasgi_sdk::http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue}
 use wasgi_sdk::http::{Method, Response};
 use wasgi_sdk::{Body, Request, Result, escape};
 
-/// What the body is if the client did not say.
+/// The media type of the response if the request has none.
 const BYTES: HeaderValue = HeaderValue::from_static("application/octet-stream");
 
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
@@ -22,8 +22,8 @@ fn echo(request: Request) -> Result<Response<Body>> {
     }
 }
 
-/// The body goes back as it comes: each block is sent before the next is read, so a body of any
-/// size takes the memory of one block.
+/// Returns the body as it arrives: the server sends each block before it reads the next, so a body
+/// of any size needs the memory of one block.
 fn body_of(request: Request) -> Result<Response<Body>> {
     let (head, body) = request.into_parts();
     let mut response = Response::new(Body::from(body));

@@ -1,4 +1,4 @@
-//! Every variable of the request, as a table.
+//! Shows every variable of the request in a table.
 
 use wasgi_sdk::{Environ, Result, StartResponse, escape};
 
@@ -22,7 +22,7 @@ fn environ(environ: Environ, start_response: StartResponse) -> Result<String> {
     Ok(page.replace("{body}", &body))
 }
 
-/// Bytes that are no UTF-8 are shown as ISO-8859-1, as Python's WSGI has them.
+/// Formats one row. Bytes that are not UTF-8 are shown as ISO-8859-1, as in Python's WSGI.
 fn row(name: &str, value: &[u8]) -> String {
     let value = match std::str::from_utf8(value) {
         Ok(text) => text.to_owned(),

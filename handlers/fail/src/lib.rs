@@ -1,4 +1,4 @@
-//! Every way to fail, to see what the server makes of it: `?how=panic` and so on.
+//! Fails in a way that the query selects (`?how=panic`), to show how the server reacts.
 
 use std::hint::black_box;
 

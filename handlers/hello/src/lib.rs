@@ -1,8 +1,8 @@
-//! The fixed page: a handler at its smallest, and its fastest.
+//! A constant page: the smallest and fastest handler.
 
 use wasgi_sdk::{Environ, Result, StartResponse};
 
-/// The page, as it is sent.
+/// The complete page.
 const PAGE: &str = include_str!("page.html");
 
 #[wasgi_sdk::handler]

@@ -1,15 +1,15 @@
-//! An answer that takes its time. While it sleeps, the server's thread does other work.
+//! Responds after a pause. While it sleeps, the server's thread does other work.
 
 use std::thread;
 use std::time::Duration;
 
 use wasgi_sdk::{Environ, Result, StartResponse};
 
-/// Milliseconds to sleep if `?ms=` does not say.
+/// The pause in milliseconds if the query has no `ms`.
 const SLEEP_MS: u64 = 1000;
 
-/// Most milliseconds to sleep: longer than a server waits for a handler by default, so that it can
-/// be seen to give up on one.
+/// The maximum pause in milliseconds: longer than the server's default limit for a handler, so that
+/// a user can see the server end one.
 const SLEEP_MAX_MS: u64 = 60_000;
 
 #[wasgi_sdk::handler]

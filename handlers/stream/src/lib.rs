@@ -1,15 +1,15 @@
-//! A block at a time: what is made slowly is sent as it is made.
+//! Streams a response block by block, each as soon as it is produced.
 
 use std::thread;
 use std::time::Duration;
 
 use wasgi_sdk::{Body, Environ, Result, StartResponse};
 
-/// Blocks if `?n=` does not say, and at most.
+/// The default number of blocks if the query has no `n`, and the maximum.
 const BLOCKS: u64 = 20;
 const BLOCKS_MAX: u64 = 1000;
 
-/// Milliseconds between blocks if `?ms=` does not say, and at most.
+/// The default pause between blocks in milliseconds if the query has no `ms`, and the maximum.
 const PAUSE_MS: u64 = 100;
 const PAUSE_MAX_MS: u64 = 10_000;
 
@@ -20,7 +20,7 @@ fn stream(environ: Environ, start_response: StartResponse) -> Result<Body> {
     let blocks = number("n").unwrap_or(BLOCKS).min(BLOCKS_MAX);
     let pause = Duration::from_millis(number("ms").unwrap_or(PAUSE_MS).min(PAUSE_MAX_MS));
 
-    // Browsers hold text back until they have guessed its type, unless told not to.
+    // Without this field, browsers buffer text until they have guessed its type.
     let fields = [
         ("Content-Type", "text/plain; charset=utf-8"),
         ("X-Content-Type-Options", "nosniff"),

@@ -1,4 +1,4 @@
-//! The time: a page that is made for each request.
+//! Shows the time, on a page that is generated for each request.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -24,7 +24,7 @@ fn time(_request: Request) -> Result<Response<Html<String>>> {
         .body(Html(page.replace("{body}", &body)))?)
 }
 
-/// A time in seconds since 1970 as ISO 8601 has it, in UTC.
+/// Formats seconds since 1970 as ISO 8601 in UTC.
 fn utc(seconds: u64) -> String {
     let (year, month, day) = date(seconds / SECONDS_PER_DAY);
     let second = seconds % SECONDS_PER_DAY;
@@ -32,7 +32,7 @@ fn utc(seconds: u64) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}")
 }
 
-/// Year, month and day of a day since 1970 in the Gregorian calendar.
+/// Converts days since 1970 to year, month and day of the Gregorian calendar.
 fn date(mut day: u64) -> (u64, u64, u64) {
     let mut year = 1970;
     while day >= days_of_year(year) {

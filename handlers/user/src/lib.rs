@@ -1,4 +1,4 @@
-//! A segment of the path: `users/[id].wasm` answers `/users/7`, and is told the 7.
+//! Uses a segment of the path: `users/[id].wasm` answers `/users/7` and receives `7` as `id`.
 
 use wasgi_sdk::http::{Response, StatusCode};
 use wasgi_sdk::{Html, Request, RequestExt, Result, escape};

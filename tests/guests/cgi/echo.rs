@@ -1,4 +1,4 @@
-//! A command: sends its body back, block by block as it comes.
+//! A command that echoes its body, block by block as it arrives.
 
 use std::io::{Read, Write};
 

@@ -1,4 +1,4 @@
-//! A command: tells what it finds in its surroundings.
+//! A command that lists its environment and arguments, and tries to access files and the network.
 
 use std::io::Read;
 

@@ -1,5 +1,5 @@
-//! A command: fails in the way that its query names, at once or, with a path of `/late`, after a
-//! part of its answer.
+//! A command that fails in the way that its query names: at once or, for a path of `/late`, after a
+//! part of its response.
 
 use std::io::Write;
 use std::time::Duration;
@@ -9,7 +9,7 @@ fn main() {
     if std::env::var("PATH_INFO").is_ok_and(|path| path == "/late") {
         print!("Content-Type: text/plain\n\nbegun");
         std::io::stdout().flush().expect("flushed");
-        // Until it has left.
+        // Waits until the output has been sent.
         std::thread::sleep(Duration::from_millis(20));
     }
     match how.as_str() {

@@ -1,5 +1,5 @@
-//! A command: writes what its query says, percent-decoded, and nothing else. `?exit=3&output=…`
-//! has it end with that status.
+//! A command that writes its percent-decoded query and nothing else. With `?exit=3&output=…` it
+//! writes that output and exits with that status.
 
 use std::io::Write;
 

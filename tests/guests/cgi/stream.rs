@@ -1,5 +1,5 @@
-//! A command: writes as many lines as its query says, with a pause before each, and tells the log
-//! of every one.
+//! A command that writes as many lines as its query says, with a pause before each, and logs each
+//! of them.
 
 use std::io::Write;
 use std::time::Duration;
@@ -14,7 +14,7 @@ fn main() {
     for number in 1..=lines {
         std::thread::sleep(Duration::from_millis(20));
         eprintln!("line {number}");
-        // A client that has left is no failure.
+        // A client that has disconnected is not a failure.
         let written = writeln!(stdout, "line {number}").and_then(|()| stdout.flush());
         if written.is_err() {
             return;

@@ -1,4 +1,4 @@
-//! How a response goes on and ends: rules B1 to B6.
+//! How a response continues and ends: rules B1 to B6.
 
 use super::get_and_go_on;
 use crate::support::client::Ending;
@@ -38,7 +38,7 @@ fn b2_a_handler_is_told_that_its_client_has_gone() {
     let site = Site::new().with_cases(["close-log"]);
     let server = Server::of(&site);
     let mut client = server.connect();
-    // It would go on for a minute.
+    // The handler would run for a minute.
     client.request("GET", "/close-log?n=6000&ms=10");
     assert_eq!(client.head().status, 200);
     client.chunk();
@@ -69,7 +69,7 @@ fn b2_close_is_called_once_whatever_the_end() {
     let cut = client.cut_response();
     assert_eq!((cut.body.len(), cut.ending), (4096, Ending::Reset));
 
-    // What close raises is the log's affair: the body is out.
+    // An exception from `close` is only logged: the body has been sent.
     let raised = get_and_go_on(&server, "/close-log?raise");
     assert_eq!(raised.body.len(), 3 * 4096);
     server
@@ -119,7 +119,7 @@ fn b3_less_than_the_content_length_cuts_the_connection() {
             "{target}"
         );
     }
-    // Nothing of the body is sent to HEAD, so nothing is missing.
+    // A response to HEAD has no body, so none is missing.
     let mut client = server.connect();
     client.request("HEAD", "/short-body");
     assert_eq!(
@@ -189,7 +189,7 @@ fn b5_an_answer_without_a_body_is_whole_with_its_head_whatever_follows() {
         "/cgi-fail/late?trap",
         "/cgi-fail/late?exit",
         "/cgi-fail/late?loop",
-        // Nobody would wait for the end of this one.
+        // This handler would take far too long to wait for.
         "/close-log?n=4000000000&rest=1000",
     ] {
         client.request("HEAD", target);
@@ -216,7 +216,7 @@ fn b5_an_answer_without_a_body_may_tell_the_length_of_one() {
         let head = format!("Status:%20{status}%0aContent-Type:%20a/b%0aContent-Length:%205%0a%0a");
         format!("/cgi-raw?output={head}")
     };
-    // To HEAD it is the length that GET has (RFC 9110 section 8.6).
+    // In a response to HEAD, it is the length that GET would have (RFC 9110 section 8.6).
     for target in ["/short-body", &cgi(200)] {
         client.request("HEAD", target);
         let response = client.response_to("HEAD");
@@ -239,7 +239,7 @@ fn b5_an_answer_without_a_body_may_tell_the_length_of_one() {
 fn what_is_done_when_the_response_is_over_reaches_nobody_and_waits_for_nothing() {
     let site = Site::new().with_cases(["late"]);
     let server = Server::with(&site, &["--max-wall-time", "86400"]);
-    // The body is outstanding, and never comes.
+    // The body is never sent.
     let mut client = server.connect();
     client.send("POST /late HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n");
     assert_eq!(client.response().text(), "over");

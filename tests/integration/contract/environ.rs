@@ -1,11 +1,11 @@
-//! What a handler is told: rules E1 to E5.
+//! The environ that a handler receives: rules E1 to E5.
 
 use crate::support::guests;
 use crate::support::response::Response;
 use crate::support::server::Server;
 use crate::support::site::Site;
 
-/// What `tests/guests/variables.rs` tells.
+/// The variables that `tests/guests/variables.rs` lists.
 struct Variables(Vec<(String, String)>);
 
 impl Variables {
@@ -19,7 +19,7 @@ impl Variables {
         Variables(lines.collect())
     }
 
-    /// The value of a variable, which is there once at most.
+    /// Returns the value of a variable. Panics if the variable is repeated.
     #[track_caller]
     fn get(&self, name: &str) -> Option<&str> {
         let mut values = self.0.iter().filter(|(known, _)| known == name);
@@ -29,7 +29,7 @@ impl Variables {
     }
 }
 
-/// The variables of a request, sent as these lines.
+/// Returns the variables of a request that consists of these lines.
 #[track_caller]
 fn ask(server: &Server, lines: &[&str]) -> Variables {
     let mut client = server.connect();

@@ -12,7 +12,7 @@ fn i1_lines_are_whole_wherever_the_client_breaks_them() {
     let server = Server::of(&site);
     let lines = "1: \\n\n4: one\\n\n5: two\\r\\n\n4: \\xff\\x00!\\n\n4: last\n";
     let body = b"\none\ntwo\r\n\xff\x00!\nlast";
-    // Every way to break it into two, and byte by byte: what is sent is sent at once.
+    // Splits the body at every offset; each part is a chunk that is sent separately.
     for cut in 0..=body.len() {
         let mut client = server.connect();
         client.send("POST /lines HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
@@ -31,7 +31,7 @@ fn i1_lines_are_whole_wherever_the_client_breaks_them() {
     server.stop();
 }
 
-/// A chunk; nothing for nothing, since an empty chunk is the end.
+/// Encodes a chunk. Returns nothing for no bytes, since an empty chunk would end the body.
 fn part_of(bytes: &[u8]) -> Vec<u8> {
     match bytes.len() {
         0 => Vec::new(),
@@ -61,7 +61,8 @@ fn i2_a_body_ends_where_its_framing_says() {
 fn i2_a_body_that_is_over_stays_over() {
     let site = Site::new().with_cases(["late", "faults"]);
     let server = Server::of(&site);
-    // Ten bytes are there, and it wants 1024: each read behind the end gives nothing, at once.
+    // The body has ten bytes and the handler requests 1024: each read after the end returns an
+    // empty block at once.
     let server_times_out = Server::with(&site, &["--max-cpu-time", "0.2"]);
     let mut client = server_times_out.connect();
     let response = client.post("/faults?fault=read-on", b"ten bytes.");
@@ -71,7 +72,7 @@ fn i2_a_body_that_is_over_stays_over() {
         "it went on reading, and never waited"
     );
     server_times_out.stop();
-    // Where there is no body, there is nothing to wait for either.
+    // Without a body, a read doesn't wait either.
     assert_eq!(server.get("/late").text(), "over");
     server.error_log().expect(&["late: read: Ok(None)"]);
     server.stop();
@@ -96,7 +97,7 @@ fn i3_100_continue_is_sent_when_the_handler_reads() {
     client.send("body");
     assert!(client.response().text().starts_with("4 bytes"));
 
-    // It is not sent where the body is here already, or where nobody wants it.
+    // It is not sent if the body has already arrived, or if the handler doesn't read it.
     client.send(expecting("/read-all") + "body");
     assert!(client.response().text().starts_with("4 bytes"));
     for target in ["/read-none", "/missing"] {
@@ -104,7 +105,8 @@ fn i3_100_continue_is_sent_when_the_handler_reads() {
         client.send(expecting(target));
         let response = client.response();
         assert_ne!(response.status(), 100, "{target}");
-        // Whether the body comes is unknown, so what follows can't be a request.
+        // The server can't know whether the client will send the body, so it can't interpret the
+        // following bytes.
         assert_eq!(response.field("Connection"), Some("close"), "{target}");
         assert_eq!(client.ending(), Ending::Closed, "{target}");
     }
@@ -124,7 +126,7 @@ fn i4_a_handler_that_does_not_read_slows_its_client_down() {
     let mut client = server.connect();
     let length = 32 * MIB;
     client.begin_post("/read-slow?size=1&ms=60000", length);
-    // Sockets hold a few megabytes. What is beyond that has to wait.
+    // Sockets buffer a few megabytes. The client can't send more.
     let sent = client.send_until_blocked(&noise(length));
     assert!(sent < length, "all of it went somewhere");
     server.expect_little_growth(mark);

@@ -1,5 +1,4 @@
-//! The rules of `docs/contract.md`, by their numbers: each test is named after a rule, and quotes
-//! it.
+//! The rules of `docs/contract.md`: each test is named after a rule and quotes it.
 
 mod body;
 mod environ;
@@ -9,8 +8,8 @@ mod start_response;
 use crate::support::response::Response;
 use crate::support::server::Server;
 
-/// Sends a GET on a connection of its own, and another one on it behind the answer: whatever was
-/// wrong with the first must not be seen by the second.
+/// Sends a GET, and another request on the same connection: a fault in the first response must not
+/// affect the second.
 #[track_caller]
 fn get_and_go_on(server: &Server, target: &str) -> Response {
     let mut client = server.connect();

@@ -67,7 +67,7 @@ fn r1_every_byte_that_may_be_sent_is_sent() {
     let status_line = [b"HTTP/1.1 200 ".as_slice(), &field, b"\r\n"].concat();
     assert!(bytes.starts_with(&status_line), "{}", bytes.escape_ascii());
     let line = [b"X-Bytes:".as_slice(), &field, b"\r\n"].concat();
-    // The space in front of the value is the value's own first byte, or the field's.
+    // A leading space may belong to the value or to the field's syntax.
     let text: Vec<u8> = bytes
         .windows(2)
         .filter(|pair| *pair != b"  ")
@@ -83,10 +83,10 @@ fn r1_every_byte_that_may_be_sent_is_sent() {
 fn r2_calling_start_response_sends_nothing() {
     let site = Site::new().with_cases(["empty-first-block", "twice", "counter"]);
     let server = Server::of(&site);
-    // The head is still there to be replaced behind an empty block.
+    // After an empty block, the head can still be replaced.
     let replaced = get_and_go_on(&server, "/empty-first-block");
     assert_eq!((replaced.status(), replaced.text()), (503, "replaced"));
-    // And behind an exception: the client gets a whole answer of the server's.
+    // After an exception too: the client gets a complete response from the server.
     let failed = get_and_go_on(&server, "/twice");
     assert_eq!(failed.status(), 500);
     server.stop();
@@ -155,7 +155,7 @@ fn r6_start_response_may_be_called_with_the_first_block() {
     let response = get_and_go_on(&server, "/late-start");
     assert_eq!(response.status(), 201);
     assert_eq!(response.text(), "block 1\nblock 2\nblock 3\n");
-    // But not later.
+    // But no later.
     for target in ["/no-start", "/no-start?blocks", "/no-start?empty"] {
         assert_eq!(get_and_go_on(&server, target).status(), 500, "{target}");
     }

@@ -1,4 +1,4 @@
-//! Files that are no handlers: named in the log, and no harm to what is served.
+//! Invalid files: the log names them, and they don't affect the handlers that are served.
 
 use std::fs;
 
@@ -22,7 +22,7 @@ fn a_truncated_file_leaves_the_last_good_version_serving() {
     ]);
     assert_eq!(server.get("/hello").body, page);
 
-    // Another one goes on being reloaded, and the trouble is told once.
+    // Other handlers are still reloaded, and the failure is logged once.
     site.replace_handler("other.wat", guests::page("other"));
     expect_text(&server, "/other", "other");
     site.replace_handler("hello.wasm", &whole);
@@ -127,7 +127,7 @@ fn a_file_that_is_written_slowly_is_served_when_it_is_whole() {
     let (first, second) = text.split_at(text.len() / 2);
     let file = site.handlers().join("page.wat");
     fs::write(&file, first).expect("written");
-    // Long enough for the half to be tried and found wanting.
+    // The log shows that the server has tried to load the incomplete file.
     server.error_log().expect(&["ERROR", "page.wat"]);
     assert_eq!(server.get("/page").text(), "one");
     fs::write(&file, [first, second].concat()).expect("written");

@@ -1,4 +1,4 @@
-//! Handlers that come, change, move and go.
+//! Handlers that are added, changed, moved and deleted.
 
 use std::fs;
 
@@ -14,10 +14,10 @@ fn a_new_file_is_served() {
     assert_eq!(server.get("/new").status(), 404);
     site.write_handler("new.wat", guests::page("new"));
     expect_text(&server, "/new", "new");
-    // In folders that are new as well, and bound by a pattern.
+    // In new folders, and with a pattern.
     site.write_handler("deep/er/[id].wat", guests::page("deep"));
     expect_text(&server, "/deep/er/7", "deep");
-    // A component, not only its text.
+    // A binary component, in addition to the text format.
     site.install("hello.wasm", &guests::demo("hello"));
     eventually("/hello is there", || server.get("/hello").status() == 200);
     let ended = server.stop();
@@ -88,7 +88,7 @@ fn a_renamed_file_has_another_route() {
     rename("before.wat", "after.wat");
     expect_text(&server, "/after", "page");
     expect_missing(&server, "/before");
-    // Withdrawn and taken up again without a copy.
+    // A rename withdraws a handler, and another restores it, without a copy.
     rename("after.wat", "_after.wat");
     expect_missing(&server, "/after");
     rename("_after.wat", "after.wat");

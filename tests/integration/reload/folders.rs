@@ -1,4 +1,4 @@
-//! Folders that are replaced, links, and pages.
+//! Replaced folders, symbolic links, and pages.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -24,7 +24,7 @@ fn the_folder_of_handlers_can_be_replaced() {
     expect_text(&server, "/new", "new");
     expect_text(&server, "/both", "after");
     expect_missing(&server, "/old");
-    // The new folder is watched as the old one was, and the old one no more.
+    // The server watches the new folder, and no longer the old one.
     site.replace_handler("new.wat", guests::page("newer"));
     expect_text(&server, "/new", "newer");
     next.replace_handler("old.wat", guests::page("nobody sees this"));
@@ -121,7 +121,7 @@ fn a_link_to_a_handler_follows_its_target() {
     symlink(&target, site.handlers().join("page.wat")).expect("a link");
     let server = Server::of(&site);
     assert_eq!(server.get("/page").text(), "one");
-    // Nobody tells: it is found by looking.
+    // Changes behind a link produce no event: they are found by polling.
     elsewhere.replace_handler("built.wat", guests::page("two"));
     expect_text(&server, "/page", "two");
     fs::remove_file(target).expect("removed");
@@ -129,7 +129,8 @@ fn a_link_to_a_handler_follows_its_target() {
     server.stop();
 }
 
-/// As Kubernetes mounts a ConfigMap, and replaces it: links lead through `..data`, which is moved.
+/// A Kubernetes ConfigMap is mounted and replaced in this way: links lead through `..data`, which
+/// is replaced.
 #[test]
 fn a_volume_is_served_through_its_links_and_switched_over_whole() {
     let site = Site::new();
@@ -171,7 +172,8 @@ fn a_volume_is_served_through_its_links_and_switched_over_whole() {
     );
 }
 
-/// Thousands of folders that come and go cost half a core.
+/// Thousands of folders that come and go cost half a core, so the watcher's threads have a lower
+/// priority.
 #[test]
 fn who_watches_pages_gives_way_to_a_handler_that_is_reloaded() {
     let site = Site::new().with_page("index.html", "a page");
@@ -181,7 +183,7 @@ fn who_watches_pages_gives_way_to_a_handler_that_is_reloaded() {
     eventually("they give way", || {
         server.nice_of_threads("wasgi-pages") == [nice + 10]
     });
-    // The kernel's events come through a thread for each of the two.
+    // The kernel's events arrive on one thread for each of the two watchers.
     eventually("and so does what tells of changes", || {
         let mut watchers = server.nice_of_threads("notify-rs inoti");
         watchers.sort_unstable();
@@ -190,7 +192,7 @@ fn who_watches_pages_gives_way_to_a_handler_that_is_reloaded() {
     server.stop();
 }
 
-/// Puts each of two folders in the place of the other.
+/// Exchanges two folders.
 fn swap_folders(one: &Path, other: &Path) {
     use rustix::fs::{CWD, RenameFlags, renameat_with};
     renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE).expect("swapped");

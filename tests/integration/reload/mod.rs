@@ -1,4 +1,4 @@
-//! What is in the folders is what is served.
+//! Reloading: the server serves the current contents of the folders.
 
 mod broken;
 mod files;
@@ -8,7 +8,7 @@ mod under_load;
 use crate::support::eventually;
 use crate::support::server::Server;
 
-/// Waits until `target` answers with `text`.
+/// Waits until `target` is answered with `text`.
 #[track_caller]
 fn expect_text(server: &Server, target: &str, text: &str) {
     eventually(&format!("{target} answers {text:?}"), || {

@@ -1,4 +1,4 @@
-//! Handlers that change while they are at work, and faster than anybody can look.
+//! Handlers that change while they serve requests, and in quick succession.
 
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -83,7 +83,7 @@ fn fifty_replacements_under_load_are_never_seen() {
         let loads: Vec<_> = (0..4).map(|_| scope.spawn(load)).collect();
         for version in 1..=VERSIONS {
             site.replace_handler("page.wat", guests::page(&page(version)));
-            // Some in quick succession, some when the one before is served.
+            // Some follow each other quickly; for some the previous version is served first.
             if version % 5 == 0 {
                 expect_text(&server, "/page", &page(version));
             }
@@ -103,7 +103,7 @@ fn fifty_replacements_under_load_are_never_seen() {
 #[test]
 fn replaced_versions_are_given_back() {
     let site = Site::new().with_page_handler("page", "0");
-    // A thread that is idle keeps what it last served until it serves again.
+    // An idle thread keeps the last version that it served until it serves again.
     let server = Server::with(&site, &["--threads", "1"]);
     expect_text(&server, "/page", "0");
     let before = server.standing_descriptors();
@@ -151,7 +151,7 @@ fn a_hundred_rewrites_end_with_the_last() {
         site.write_handler("page.wat", guests::page(&version.to_string()));
     }
     expect_text(&server, "/page", "100");
-    // Of what came between, some may have been found half written, and told.
+    // Some of the versions in between may have been found incomplete, and logged.
     server.stop();
 }
 
@@ -160,7 +160,7 @@ fn a_storm_of_events_hides_nothing() {
     let site = Site::new().with_page_handler("page", "0");
     let server = Server::of(&site);
     for number in 0..4000 {
-        // Five events each; the kernel's queue holds some 16,000.
+        // Five events each; the kernel's queue holds about 16,000.
         site.write_page("storm.html", number.to_string());
         site.write_handler("_storm.wat", number.to_string());
         if number == 2000 {

@@ -1,5 +1,5 @@
-//! A handler as any other, but for its last step, which `build.rs` takes away: it is a core module
-//! that tells its interfaces.
+//! A handler whose last step of linking is skipped by `build.rs`: it is a core module that
+//! describes its interfaces.
 
 use wasgi_sdk::{Environ, Result, StartResponse};
 

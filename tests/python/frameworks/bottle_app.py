@@ -1,4 +1,4 @@
-"""Bottle: a page, a body of 150 kB, an upload, a file."""
+"""Bottle: a page, a body of 150 kB, an upload, and a file."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""CherryPy: a page, an upload, static files."""
+"""CherryPy: a page, an upload, and static files."""
 
 import os
 
@@ -16,7 +16,7 @@ class Root:
 
 
 def app(environ, start_response):
-    # CherryPy matches the place where it is mounted.
+    # CherryPy needs to know the path at which it is mounted.
     place = environ["SCRIPT_NAME"]
     if place not in cherrypy.tree.apps:
         static = {

@@ -1,9 +1,9 @@
-"""Builds an application of each framework that the documentation names, in a new virtual environment
-with nothing but what it names, and asks it through the server.
+"""Builds an application with each framework that the documentation names, in a new virtual
+environment with only its own packages, and sends it requests through the server.
 
     cargo xtask python-frameworks [NAME…]
 
-Prints a table. Takes some minutes for each, and packages from PyPI.
+Prints a table. Takes some minutes for each framework, and downloads packages from PyPI.
 """
 
 from __future__ import annotations
@@ -25,15 +25,16 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent.parent
 SDK = ROOT / "guest-sdk/python"
 
-#: How long the server may take to compile a handler, in seconds, on a machine that is busy.
+# The time limit for the server to compile a handler on a busy machine, in seconds.
 COMPILE_SECONDS = 300
 
-#: An upload that Django keeps in a file, and the largest that a server takes by default, in bytes.
+# The sizes, in bytes, of an upload that Django stores in a file, and of one near the server's
+# default limit.
 FILE_BYTES, LARGE_BYTES = 20_000_000, 60_000_000
 
 
 class Failure(Exception):
-    """What was answered, and is not what it should be."""
+    """A response that differs from the expected one."""
 
 
 @dataclasses.dataclass
@@ -45,12 +46,12 @@ class Answer:
 
 
 class Site:
-    """A handler, as a client sees it."""
+    """A handler as a client sees it."""
 
     def __init__(self, port: int, name: str) -> None:
         self.port, self.name = port, name
         self.cookies: dict[str, str] = {}
-        #: How long the requests took that are told of, in seconds.
+        # The durations, in seconds, of the requests that the table lists.
         self.times: dict[str, float] = {}
 
     def ask(self, method: str, path: str, body: bytes = b"", **fields: str) -> Answer:
@@ -73,7 +74,7 @@ class Site:
         return expect(self.ask("GET", path, **fields), 200, wanted, path)
 
     def upload(self, path: str, size: int, wanted: str, **more: str) -> Answer:
-        """Sends a form with a file of so many bytes."""
+        """Sends a form with a file of this many bytes."""
         parts = [f'name="{name}"\r\n\r\n{value}'.encode() for name, value in more.items()]
         content = b'name="file"; filename="a.bin"\r\nContent-Type: application/octet-stream\r\n\r\n'
         parts.append(content + b"x" * size)
@@ -176,14 +177,14 @@ def quart(site: Site) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Framework:
-    """An application, what it needs and what it is asked."""
+    """An application, its packages, and its requests."""
 
     packages: tuple[str, ...]
     check: Callable[[Site], None]
     target: str = ""
     warm: tuple[str, ...] = ("/",)
     options: tuple[str, ...] = ()
-    #: What a build that is to fail says.
+    # A part of the message of a build that should fail.
     refusal: str = ""
 
 
@@ -207,7 +208,7 @@ FRAMEWORKS = {
 
 
 def make_django(folder: Path, python: Path) -> None:
-    """Django's own start of a project, with all its defaults, and a view for uploads."""
+    """Creates a project with Django's own template and defaults, and a view for uploads."""
     run([python, "-m", "django", "startproject", "mysite", folder])
     (folder / "mysite/urls.py").write_text(
         (folder / "mysite/urls.py").read_text()
@@ -232,7 +233,8 @@ def make_django(folder: Path, python: Path) -> None:
 
 
 def run(command: list, cwd: Path | None = None, env: dict[str, str] | None = None) -> str:
-    """Runs a command without this process's environment, and returns what it wrote."""
+    """Runs a command without this process's environment, and returns what it wrote to standard
+    error."""
     clean = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}
     done = subprocess.run(
         [str(part) for part in command], cwd=cwd, env={**clean, **(env or {})},
@@ -244,7 +246,7 @@ def run(command: list, cwd: Path | None = None, env: dict[str, str] | None = Non
 
 
 def drive(name: str, framework: Framework, work: Path, wasgi: Path, keep: bool) -> str:
-    """Builds and asks one, and returns a row of the table."""
+    """Builds and tests one framework, and returns its row of the table."""
     folder = work / name
     python = folder / "venv/bin/python"
     pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
@@ -268,7 +270,7 @@ def drive(name: str, framework: Framework, work: Path, wasgi: Path, keep: bool) 
     site = folder / "site"
     (site / "handlers").mkdir(parents=True, exist_ok=True)
     (site / "html").mkdir(exist_ok=True)
-    # So that what Django keeps in its database is there for the next request.
+    # The next request should see what Django stored in its database.
     reuse = f"[handlers.{name}]\nreuse = 1000\n" if name == "django" else ""
     (site / "wasgi.toml").write_text(reuse)
     component = site / f"handlers/{name}.wasm"

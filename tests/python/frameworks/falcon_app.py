@@ -1,4 +1,4 @@
-"""Falcon: a resource, a form in parts, a static route."""
+"""Falcon: a resource, a multipart form, and a static route."""
 
 import pathlib
 

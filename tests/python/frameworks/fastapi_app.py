@@ -1,4 +1,4 @@
-"""FastAPI, whose models are checked by compiled code: the build says so."""
+"""FastAPI, whose models need compiled code, which the build reports."""
 
 from fastapi import FastAPI
 

@@ -1,4 +1,4 @@
-"""Flask: pages, an upload, a login with its own default hash, an `async def` view, a stream."""
+"""Flask: pages, an upload, a login with its default hash, an `async def` view, and a stream."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""pypiserver over a folder with one package."""
+"""pypiserver for a folder with one package."""
 
 import os
 

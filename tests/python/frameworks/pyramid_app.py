@@ -1,4 +1,4 @@
-"""Pyramid: a view, an upload, a static view."""
+"""Pyramid: a view, an upload, and a static view."""
 
 from pyramid.config import Configurator
 from pyramid.response import Response

@@ -1,4 +1,4 @@
-"""Quart: a coroutine, a function, an upload, a stream, a template."""
+"""Quart: a coroutine, a function, an upload, a stream, and a template."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""Starlette: a coroutine, a function, a form in parts, a stream, files, a lifespan."""
+"""Starlette: a coroutine, a function, a multipart form, a stream, files, and a lifespan."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""web.py: a page, an upload."""
+"""web.py: a page and an upload."""
 
 import web
 

@@ -1,4 +1,4 @@
-"""WhiteNoise before a small application: files with types, validators and ranges."""
+"""WhiteNoise in front of a small application: files with types, validators and ranges."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""WsgiDAV: a share of files that are read, and one that is written to while an instance lives."""
+"""WsgiDAV: a share with files to read, and one that is written to while an instance lives."""
 
 import os
 

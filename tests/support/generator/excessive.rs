@@ -243,7 +243,6 @@ pub(super) fn sizes(numbers: &mut Numbers) -> Vec<u8> {
 
 /// A trapping function with a long name: with control characters, or one that expands when it is
 /// demangled.
-/// are demangled.
 pub(super) fn names(numbers: &mut Numbers) -> Vec<u8> {
     let length = numbers.up_to(1, FILE_BYTES_MOST / 2);
     let text = match numbers.below(4) {

@@ -1,14 +1,14 @@
 //! The `handler` attribute of `wasgi-sdk`.
 //!
-//! All it does is find the function's name and hand that to a macro of the SDK. What the function
-//! may look like is decided there, by traits, so that the compiler explains a wrong signature.
+//! It only finds the function's name and passes it to a macro of the SDK. There, traits decide
+//! which signatures are valid, so that the compiler explains an invalid one.
 
 use proc_macro::{Delimiter, Group, Ident, Punct, Spacing, Span, TokenStream, TokenTree};
 
-/// Makes a function the handler of this component: what the server calls for each request.
+/// Makes a function the handler of this component, which the server calls for each request.
 ///
-/// See the documentation of `wasgi-sdk` for the forms it may have. A package has one handler: a
-/// second one does not compile, and the error names `only_one_wasgi_sdk_handler_per_package`.
+/// See the documentation of `wasgi-sdk` for the signatures. A package has one handler: a second one
+/// does not compile, and the error names `only_one_wasgi_sdk_handler_per_package`.
 #[proc_macro_attribute]
 pub fn handler(arguments: TokenStream, function: TokenStream) -> TokenStream {
     if let Some(argument) = arguments.into_iter().next() {
@@ -23,14 +23,15 @@ pub fn handler(arguments: TokenStream, function: TokenStream) -> TokenStream {
     output
 }
 
-/// `#[allow(clippy::needless_pass_by_value)]`: a handler is given what it is given.
+/// Returns `#[allow(clippy::needless_pass_by_value)]`: a handler can't choose its parameters'
+/// types.
 fn allow_needless_pass_by_value() -> TokenStream {
     "#[allow(clippy::needless_pass_by_value)]"
         .parse()
         .unwrap_or_default()
 }
 
-/// The name behind the first `fn` that is not inside of brackets or braces.
+/// Returns the name after the first `fn` that is not within brackets or braces.
 fn function_name(function: TokenStream) -> Option<Ident> {
     let mut tokens = function.into_iter();
     tokens.find(|token| matches!(token, TokenTree::Ident(word) if word.to_string() == "fn"))?;
@@ -40,14 +41,14 @@ fn function_name(function: TokenStream) -> Option<Ident> {
     }
 }
 
-/// `::wasgi_sdk::<name>! { <arguments> }`
+/// Returns `::wasgi_sdk::<name>! { <arguments> }`.
 fn call(name: &str, arguments: TokenStream) -> TokenStream {
     let mut output = path(&["wasgi_sdk", name]);
     output.extend(bang(arguments, Span::call_site()));
     output
 }
 
-/// `::core::compile_error! { "<message>" }`, pointing at `span`.
+/// Returns `::core::compile_error! { "<message>" }`, with the location `span`.
 fn error(message: &str, span: Span) -> TokenStream {
     let mut text = TokenTree::Literal(proc_macro::Literal::string(message));
     text.set_span(span);

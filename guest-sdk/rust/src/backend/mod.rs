@@ -1,7 +1,7 @@
-//! What is behind an environ and a `start_response`: the server's resources in a component, and
-//! values in memory natively, so that handlers can be tested as the plain functions they are.
+//! The implementation of an environ and a `start_response`: the server's resources in a component,
+//! and values in memory in a native build, so that handlers can be tested as normal functions.
 //!
-//! Both have the same methods: `Environ::{get, variables, read, write_errors}` and
+//! Both implement `Environ::{get, variables, read, write_errors}` and
 //! `StartResponse::{call, write}`.
 
 #[cfg(not(target_arch = "wasm32"))]

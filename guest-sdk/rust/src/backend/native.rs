@@ -1,4 +1,4 @@
-//! A server in memory, which keeps the rules of the contract for one request.
+//! A simulated server, which enforces the contract's rules for one request.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -16,7 +16,7 @@ pub(crate) struct Environ {
     pub(crate) errors: Mutex<Vec<u8>>,
 }
 
-/// A request's body: its blocks, the last one first, and how it ends.
+/// A request's body: its blocks in reverse order, and how it ends.
 #[derive(Default)]
 pub(crate) struct Incoming {
     pub(crate) blocks: Vec<Vec<u8>>,
@@ -27,13 +27,13 @@ pub(crate) struct Incoming {
 #[derive(Default)]
 pub(crate) struct StartResponse(Mutex<Outgoing>);
 
-/// What a client would have received.
+/// The response that a client would have received.
 #[derive(Default)]
 pub(crate) struct Outgoing {
     pub(crate) head: Option<Head>,
     pub(crate) blocks: Vec<Vec<u8>>,
     pub(crate) exc_info: Vec<Exception>,
-    /// How many blocks the client takes before it goes away; all if none.
+    /// The number of blocks after which the client disconnects, if it does.
     pub(crate) blocks_max: Option<usize>,
 }
 
@@ -43,7 +43,7 @@ pub(crate) struct Head {
 }
 
 impl Outgoing {
-    /// Whether there is a client for another block.
+    /// Returns whether the client accepts another block.
     pub(crate) fn wants_blocks(&self) -> bool {
         self.blocks_max.is_none_or(|max| self.blocks.len() < max)
     }
@@ -123,7 +123,8 @@ impl StartResponse {
     }
 }
 
-/// A poisoned lock means that a handler panicked, and the test with it; the values are still good.
+/// Locks a mutex. A poisoned lock means that a handler panicked, which fails the test; the values
+/// are still valid.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

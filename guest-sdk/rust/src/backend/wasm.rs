@@ -5,11 +5,12 @@ use crate::error::Exception;
 use crate::input::InputError;
 use crate::start_response::{StartError, WriteError};
 
-/// Most bytes that are logged in one call: the server takes a megabyte, and logs less than that of
-/// a request.
+/// The maximum number of bytes that are logged in one call. The server accepts 1 MiB in a call, and
+/// logs less than that for a request.
 const PIECE_MAX_BYTES: usize = 64 * 1024;
 
-/// Most bytes of each of an exception's texts: the server logs less, and takes a megabyte of all.
+/// The maximum length of each text of an exception, in bytes. The server logs less, and accepts 1
+/// MiB in total.
 const TEXT_MAX_BYTES: usize = 64 * 1024;
 
 pub(crate) struct Environ(pub(crate) gateway::Environ);

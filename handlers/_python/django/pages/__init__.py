@@ -1,1 +1,1 @@
-"""One page with a form, and what it stores."""
+"""A page with a form, and its stored notes."""

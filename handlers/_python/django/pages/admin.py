@@ -1,4 +1,4 @@
-"""What the admin manages."""
+"""Registers the models that the admin site manages."""
 
 from django.contrib import admin
 

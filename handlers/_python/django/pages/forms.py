@@ -1,4 +1,4 @@
-"""The form of the page."""
+"""The page's form."""
 
 from django import forms
 
@@ -6,7 +6,7 @@ from pages.models import Note
 
 
 class NoteForm(forms.ModelForm):
-    """Takes one note."""
+    """A form for one note."""
 
     class Meta:
         model = Note

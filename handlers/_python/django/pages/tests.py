@@ -1,4 +1,4 @@
-"""The site, through Django's own test client."""
+"""Tests the site with Django's test client."""
 
 import re
 

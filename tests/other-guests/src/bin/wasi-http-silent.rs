@@ -1,4 +1,4 @@
-//! A handler that returns without a response; with `?late`, after a response whose body it has
+//! A handler that returns without a response or, with `?late`, after a response whose body it has
 //! neither finished nor dropped.
 
 use wasip2::exports::http::incoming_handler::{Guest, IncomingRequest, ResponseOutparam};

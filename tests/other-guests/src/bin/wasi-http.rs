@@ -1,4 +1,4 @@
-//! A handler written with wstd. What it does is the last part of the path.
+//! A handler written with wstd. The last segment of the path selects what it does.
 
 use std::convert::Infallible;
 use std::fmt::{self, Write};
@@ -43,7 +43,7 @@ async fn main(request: Request<Body>) -> Result<Response<Body>, Error> {
         "big-head" => Ok(Response::builder()
             .header("X-Big", "x".repeat(query.parse()?))
             .body(Body::empty())?),
-        // As a framework answers HEAD, and a cache's question: a length, and no body.
+        // As a framework responds to HEAD or to a cache's revalidation: a length without a body.
         "announced" => Ok(Response::builder()
             .status(query.parse().unwrap_or(200))
             .header("Content-Length", "5")
@@ -62,7 +62,7 @@ fn text(text: &str) -> Result<Response<Body>> {
         .body(text.to_owned().into())?)
 }
 
-/// Tells what it sees of its request and of its surroundings.
+/// Lists its request and its environment.
 async fn seen(request: Request<Body>) -> Result<Response<Body>> {
     let (parts, _) = request.into_parts();
     let mut seen = format!("{} {}\n", parts.method, parts.uri);
@@ -79,14 +79,14 @@ async fn seen(request: Request<Body>) -> Result<Response<Body>> {
     text(&seen)
 }
 
-/// Reads the whole body before it answers.
+/// Reads the whole body before it responds.
 async fn count(request: Request<Body>) -> Result<Response<Body>> {
     let mut body = request.into_body();
     let length = body.contents().await.context("the body")?.len();
     text(&format!("{length} bytes"))
 }
 
-/// Blocks with a pause before each.
+/// Produces blocks, with a pause before each.
 fn stream(blocks: u32) -> Body {
     Body::from_try_stream(unfold(0, move |number| async move {
         if number == blocks {
@@ -98,7 +98,7 @@ fn stream(blocks: u32) -> Body {
     }))
 }
 
-/// Two blocks, and then what `end` does.
+/// Produces two blocks, then the result of `end`.
 fn late(end: fn() -> Result<Bytes, fmt::Error>) -> Body {
     Body::from_try_stream(unfold(0, move |number| async move {
         wstd::task::sleep(Duration::from_millis(20)).await;
