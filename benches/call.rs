@@ -1,8 +1,8 @@
-//! One request in a fresh instance, without sockets: store, instance, call, reset. And its parts:
-//! the store alone, and a handler by hand that does next to nothing, which is what an instance
-//! costs. And fresh instances on two threads at once.
+//! One request in a new instance, without sockets: store, instance, call, reset. Also its parts:
+//! the store alone, and a minimal hand-written handler, which shows the cost of an instance. Also
+//! new instances on two threads at the same time.
 //!
-//! Takes the demo handlers, so `cargo xtask build` comes first.
+//! Uses the demo handlers, so run `cargo xtask build` first.
 
 use std::net::Ipv4Addr;
 use std::path::Path;
@@ -44,8 +44,8 @@ fn call(c: &mut Criterion) {
     }
 }
 
-/// How long it takes so many threads to make so many calls each: as long as one, if none of them
-/// ever waits for another.
+/// Returns the time in which `count` threads make `rounds` calls each. It is that of one thread if
+/// they never wait for each other.
 fn on_threads(program: &Program, policy: Policy, count: usize, rounds: u64) -> Duration {
     let start = Barrier::new(count + 1);
     let began = std::thread::scope(|scope| {
@@ -73,7 +73,7 @@ fn once(program: &Program, policy: Policy) {
     assert!(exchange.take_output().ended);
 }
 
-/// A call of which nothing has run yet.
+/// Creates a call that has not started.
 fn prepare(program: &Program, policy: Policy) -> (Call, Arc<Exchange>) {
     let environ = Environ {
         head: head(SHORT),

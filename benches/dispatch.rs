@@ -1,8 +1,8 @@
-//! One whole request to a handler, from the bytes that came to the bytes that leave, without
-//! sockets: head, path, route, fresh instance, call, answer.
+//! A complete request to a handler, from the received bytes to the sent bytes, without sockets:
+//! head, path, route, new instance, call, response.
 //!
-//! Takes the demo handlers, so `cargo xtask build` comes first. What the server has around it,
-//! a connection's buffers and deadlines and the log, is not in it.
+//! Uses the demo handlers, so run `cargo xtask build` first. It doesn't include a connection's
+//! buffers and deadlines, and the log.
 
 use std::hint::black_box;
 use std::net::Ipv4Addr;
@@ -21,7 +21,7 @@ use wasgi_http1::{
     BodyLength, Connection, Finish, Incoming, Limits, RequestHead, ResponseHead, Stamp,
 };
 
-/// The field values that a server puts in.
+/// The field values that a server adds.
 const STAMP: Stamp<'static> = Stamp {
     date: b"Sun, 06 Nov 1994 08:49:37 GMT",
     server: Some("wasgi"),
@@ -35,7 +35,7 @@ fn dispatch(c: &mut Criterion) {
     let bytes = std::fs::read(&file)
         .unwrap_or_else(|error| panic!("{}: {error}: run `cargo xtask build`", file.display()));
     let program = engine.load(&bytes).expect("a handler");
-    // The same handler for what a load generator and what a browser asks for.
+    // One handler, with the requests of a load generator and of a browser.
     let mut table = Table::new();
     for route in ["hello", "users/[id]"] {
         let route = Route::parse(route).expect("a route");
@@ -117,7 +117,7 @@ fn send_head(head: &Head, connection: &mut Connection, out: &mut Vec<u8>) {
         fields: fields.map(|(name, value)| (name.as_str(), value.as_slice())),
     };
     let length = head.length.map_or(BodyLength::Unknown, BodyLength::Known);
-    // What is skipped for a HEAD request, which this is not.
+    // The result matters only for HEAD requests.
     let _ = connection.start_response(&response, length, &STAMP, out);
 }
 

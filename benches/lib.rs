@@ -1,13 +1,13 @@
-//! What the benches share: requests as clients send them.
+//! Requests that the benchmarks share, as clients send them.
 
 use std::sync::Arc;
 
 use wasgi_http1::{Limits, RequestHead};
 
-/// What a load generator sends.
+/// A load generator's request.
 pub const SHORT: &[u8] = b"GET /hello HTTP/1.1\r\nHost: 127.0.0.1:8000\r\n\r\n";
 
-/// What a browser sends.
+/// A browser's request.
 pub const BROWSER: &[u8] = b"GET /users/7?full=1 HTTP/1.1\r\n\
     Host: 127.0.0.1:8000\r\n\
     Connection: keep-alive\r\n\
@@ -22,7 +22,7 @@ pub const BROWSER: &[u8] = b"GET /users/7?full=1 HTTP/1.1\r\n\
     Sec-Fetch-Mode: navigate\r\n\
     Sec-Fetch-Site: none\r\n\r\n";
 
-/// The head of a request that is known to be good.
+/// Parses the head of a valid request.
 pub fn head(request: &[u8]) -> Arc<RequestHead> {
     match RequestHead::parse(request, &Limits::default()) {
         Ok(Some((head, _))) => Arc::new(head),

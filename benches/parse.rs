@@ -1,4 +1,4 @@
-//! From a request's bytes to its head, and a whole turn of the protocol core.
+//! Parsing a request's head, and a complete turn of the protocol core.
 
 use std::hint::black_box;
 use std::sync::Arc;

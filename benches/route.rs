@@ -1,4 +1,4 @@
-//! From a path to a route.
+//! Finding the route of a path.
 
 use std::hint::black_box;
 

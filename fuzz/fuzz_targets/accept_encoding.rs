@@ -1,5 +1,5 @@
-//! Accept-Encoding: each coding is wanted once at most, never if it is refused or not named, and
-//! two fields say the same as their list.
+//! Accept-Encoding: each coding is accepted at most once, and never if it is refused or absent; two
+//! fields are equivalent to their combined list.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -18,7 +18,7 @@ fuzz_target!(|input: (&[u8], &[u8])| {
         let refusal = format!("{coding};q=0,").into_bytes();
         assert!(!codings(&[&refusal, one, other]).contains(coding));
     }
-    // A list is cut where it becomes too long, each field by itself.
+    // Each field is truncated separately when it is too long.
     if one.len() + other.len() < 60 {
         assert_eq!(codings(&[&[one, b",", other].concat()]), wanted);
     }

@@ -1,10 +1,10 @@
-//! The chunked coding: the same body, end and error, however the bytes are split.
+//! The chunked coding: the body, the end and the error are the same however the bytes are split.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use wasgi_http1::{ChunkedDecoder, Limits, Piece};
 
-/// The body, what is left of the last part, and the verdict.
+/// Returns the body, the rest of the last part, and the verdict.
 fn decode(parts: &[&[u8]], max: usize) -> (Vec<u8>, String) {
     let (mut decoder, mut body) = (ChunkedDecoder::default(), Vec::new());
     for mut part in parts.iter().copied() {

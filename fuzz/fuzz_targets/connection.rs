@@ -1,4 +1,4 @@
-//! A connection: bytes in any split, each request read and answered, are answered alike.
+//! A connection: requests are parsed and answered the same way however the bytes are split.
 #![no_main]
 
 use std::sync::Arc;
@@ -9,7 +9,8 @@ use wasgi_http1::{
     BodyLength, BodyProgress, Connection, Finish, Incoming, Limits, ResponseHead, Stamp, Step,
 };
 
-/// What a server sees and sends that reads every body to its end and answers in chunks.
+/// Returns the requests and responses of a server that reads every body to its end and sends
+/// chunked responses.
 fn serve(parts: &[&[u8]]) -> Vec<String> {
     let now = Instant::now();
     let mut connection = Connection::new(Arc::new(Limits::default()), now);

@@ -1,4 +1,4 @@
-//! A request's head: whatever the bytes, it is refused, wanting, or sound.
+//! A request's head: any bytes are rejected, incomplete, or parsed consistently.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -22,7 +22,7 @@ fuzz_target!(|bytes: &[u8]| {
             assert!(!name.is_empty() && !value.iter().any(|byte| b"\r\n\0".contains(byte)));
             assert!(head.field(&name.to_uppercase()).is_some());
         }
-        // Nothing of a head is enough for one.
+        // No prefix of a head is a complete head.
         assert!(matches!(
             RequestHead::parse(&bytes[..len - 1], &limits),
             Ok(None)

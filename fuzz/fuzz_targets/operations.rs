@@ -1,8 +1,7 @@
-//! A connection, used in any order: whatever is called when, it neither panics nor forgets what it
-//! has promised.
+//! A connection whose methods are called in any order neither panics nor breaks its promises.
 //!
-//! The input is a list of operations; each is a byte that names it, one that is its number, and for
-//! some as many bytes as that says.
+//! The input is a list of operations. Each consists of a byte that selects it, a byte with a
+//! number, and for some operations that many further bytes.
 #![no_main]
 
 use std::sync::Arc;
@@ -14,12 +13,13 @@ use wasgi_http1::{
     Step,
 };
 
-/// What we know of the connection from what it has said.
+/// The expected state of the connection, according to its results.
 #[derive(Default)]
 struct Known {
-    /// A request was taken, and its answer has not ended.
+    /// A request was received, and its response has not ended.
     in_request: bool,
-    /// The answer has begun; with how many bytes of body left to send, if that was said.
+    /// The response has begun; the value is the number of bytes of its body that are left, if
+    /// known.
     answering: Option<Option<u64>>,
     closed: bool,
 }
@@ -120,7 +120,7 @@ fn run(input: &[u8]) {
             }
             8 if known.in_request => {
                 let mut out = Vec::new();
-                // A response that was never begun is short of everything.
+                // A response that was never begun lacks its whole body.
                 let finish = connection.finish_response(&mut out);
                 if known.answering.is_none() {
                     assert_eq!(finish, Finish::Short);

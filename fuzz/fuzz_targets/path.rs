@@ -1,4 +1,4 @@
-//! A path: whatever the bytes, the file that it means is below the root, and not hidden.
+//! A path: for any bytes, the file that it refers to is below the root, and not hidden.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -3,7 +3,7 @@
 //! responds, or traps with `&end=trap`, computes endlessly with `&end=spin`, or sends all of its
 //! memory in one block with `&end=send`. With `?keep=` it keeps the request's body in memory; if
 //! there is not enough, it traps (`keep=trap`), fails (`keep=fail`), or responds with that status.
-//! With `?count` it reads the body without keeping it, and then allocates memory until none is left.
+//! With `?count` it reads the body without keeping it, then allocates memory until none is left.
 
 use wasgi_sdk::{Environ, Result, StartResponse};
 

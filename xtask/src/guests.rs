@@ -1,7 +1,7 @@
-//! Builds handlers and puts them in their places.
+//! Builds handlers and installs them.
 //!
-//! They are built for their own target with their own profile, in a target folder of their own:
-//! the toolchain may be another one than the host's.
+//! They are built for their own target and profile in a separate target folder, since their
+//! toolchain may differ from the host's.
 
 use std::fs;
 use std::io;
@@ -22,8 +22,8 @@ const PROFILE: &str = "guest";
 /// The package that Rust handlers are written with.
 const SDK: &str = "wasgi-sdk";
 
-/// The profile's settings, for packages that are no members of the workspace: cargo takes profiles
-/// from a workspace's top manifest alone.
+/// The profile's settings, for packages outside the workspace: cargo reads profiles only from a
+/// workspace's root manifest.
 const PROFILE_SETTINGS: [&str; 6] = [
     "inherits = \"release\"",
     "opt-level = \"s\"",
@@ -33,21 +33,21 @@ const PROFILE_SETTINGS: [&str; 6] = [
     "strip = true",
 ];
 
-/// Handlers that were built, and those that were not.
+/// The handlers that were built, and those that failed.
 #[derive(Debug, Default)]
 pub(crate) struct Built {
-    /// Each file below `handlers/` with the folder of its sources, from the repository's top.
+    /// Each file in `handlers/` with the folder of its sources, relative to the repository's root.
     pub(crate) files: Vec<(PathBuf, PathBuf)>,
-    /// A line for each handler that was not built.
+    /// One line for each handler that was not built.
     pub(crate) failures: Vec<String>,
 }
 
-/// Builds the site's handlers in Rust that `wanted` takes to `handlers/<route>.wasm`. One that does
-/// not build keeps none of the others from it.
+/// Builds the site's Rust handlers that `wanted` selects to `handlers/<route>.wasm`. A handler that
+/// fails to build doesn't prevent the others from being built.
 ///
 /// # Errors
 ///
-/// When cargo can't be started, or a file can't be written.
+/// Fails if cargo can't be started, or a file can't be written.
 pub(crate) fn build_demos(
     workspace: &Workspace,
     toolchain: &GuestToolchain,
@@ -95,8 +95,8 @@ pub(crate) fn build_demos(
     Ok(built)
 }
 
-/// Gives a package that has no lock file the workspace's, of which cargo keeps what it needs: so
-/// nothing is asked of the network, and what both need is compiled once.
+/// Copies the workspace's lock file to a package that has none; cargo keeps the entries that it
+/// needs. This avoids network access, and shared dependencies are compiled once.
 fn lend_lock(workspace: &Workspace, demo: &Demo) -> Result<()> {
     let (lock, own) = (
         workspace.root.join("Cargo.lock"),
@@ -108,12 +108,13 @@ fn lend_lock(workspace: &Workspace, demo: &Demo) -> Result<()> {
     Ok(())
 }
 
-/// Builds those of the site's handlers that are commands, each from a source with a name, to
-/// `handlers/<name>.wasm`. One that does not build keeps none of the others from it.
+/// Builds the site's handlers that are commands, each from a named source, to
+/// `handlers/<name>.wasm`. A handler that fails to build doesn't prevent the others from being
+/// built.
 ///
 /// # Errors
 ///
-/// When a file can't be written.
+/// Fails if a file can't be written.
 pub(crate) fn build_commands(
     workspace: &Workspace,
     sources: &[(String, PathBuf)],
@@ -138,13 +139,13 @@ pub(crate) fn build_commands(
     Ok(result)
 }
 
-/// Builds the demo handlers as the repository tracks them (see [`tracked`]) to
-/// `guests/demos/<route>.wasm` in the target folder, for tests and measurements; those in C and Go
-/// where their toolchains are. Returns that folder.
+/// Builds the tracked demo handlers (see [`tracked`]) to `guests/demos/<route>.wasm` in the target
+/// folder, for tests and measurements. Handlers in C and Go are built if their toolchains are
+/// available. Returns that folder.
 ///
 /// # Errors
 ///
-/// When one does not build, or a file can't be written.
+/// Fails if a handler does not build, or a file can't be written.
 pub(crate) fn build_tracked(
     workspace: &Workspace,
     toolchain: &GuestToolchain,
@@ -207,7 +208,7 @@ pub(crate) fn build_tracked(
 ///
 /// # Errors
 ///
-/// When one does not build, or its file can't be written.
+/// Fails if a handler does not build, or its file can't be written.
 pub(crate) fn build_cases(workspace: &Workspace, toolchain: &GuestToolchain) -> Result<()> {
     let Some(guests) = workspace.test_guests() else {
         step("no test handlers to build");
@@ -223,7 +224,7 @@ pub(crate) fn build_cases(workspace: &Workspace, toolchain: &GuestToolchain) -> 
         let manifest = manifest.to_string_lossy();
         let selection = ["--bins", "--lib", "--manifest-path", &*manifest];
         let others = build(workspace, toolchain, &selection)?;
-        // What they are built on belongs to the workspace, and is no handler.
+        // Their dependencies in the workspace are not handlers.
         built.extend(others.into_iter().filter(|one| one.manifest == *manifest));
     }
     for artifact in &built {
@@ -235,11 +236,11 @@ pub(crate) fn build_cases(workspace: &Workspace, toolchain: &GuestToolchain) -> 
     Ok(())
 }
 
-/// Builds one package that is no handler of the demo site, and says where its component is.
+/// Builds a package that is not a handler of the demo site, and returns the path of its component.
 ///
 /// # Errors
 ///
-/// When it does not build.
+/// Fails if it does not build.
 pub(crate) fn build_package(
     workspace: &Workspace,
     toolchain: &GuestToolchain,
@@ -253,12 +254,12 @@ pub(crate) fn build_package(
         .file)
 }
 
-/// Runs clippy over the handlers for their own target: the host's clippy does not see what only
-/// they compile. Does nothing where their toolchain has no clippy.
+/// Runs clippy on the handlers for their own target, since the host's clippy doesn't see code that
+/// is compiled only for it. Does nothing if the toolchain has no clippy.
 ///
 /// # Errors
 ///
-/// When there is a warning.
+/// Fails if there is a warning.
 pub(crate) fn lint(
     workspace: &Workspace,
     toolchain: &GuestToolchain,
@@ -295,7 +296,7 @@ pub(crate) fn lint(
     process::run(&mut cargo)
 }
 
-/// The target folder of guest builds.
+/// Returns the target folder of guest builds.
 fn folder(workspace: &Workspace) -> PathBuf {
     workspace.target.join("guests")
 }
@@ -305,18 +306,18 @@ fn folder(workspace: &Workspace) -> PathBuf {
 struct Artifact {
     /// The manifest of its package.
     manifest: PathBuf,
-    /// Its crate's name.
+    /// The name of its crate.
     name: String,
     file: PathBuf,
 }
 
 impl Artifact {
-    /// Reads all of cargo's messages.
+    /// Parses all of cargo's messages.
     fn all(messages: &str) -> Vec<Self> {
         messages.lines().filter_map(Self::parse).collect()
     }
 
-    /// Reads one line of cargo's messages. None where it tells of something else.
+    /// Parses one of cargo's messages. Returns none if it doesn't describe a component.
     fn parse(line: &str) -> Option<Self> {
         let message: Value = serde_json::from_str(line).ok()?;
         if message["reason"] != "compiler-artifact" {
@@ -345,7 +346,7 @@ fn build(
     Ok(Artifact::all(&process::text_of(&mut cargo)?))
 }
 
-/// Builds what can be built of a selection.
+/// Builds as many packages of a selection as possible.
 fn build_some(
     workspace: &Workspace,
     toolchain: &GuestToolchain,
@@ -364,7 +365,7 @@ fn cargo_build(workspace: &Workspace, toolchain: &GuestToolchain, selection: &[&
     cargo
 }
 
-/// How every handler is built, and where.
+/// Adds the options that determine how every handler is built, and where.
 fn add_profile(cargo: &mut Command, workspace: &Workspace) {
     cargo
         .args(["--target", TARGET, "--profile", PROFILE])
@@ -373,8 +374,8 @@ fn add_profile(cargo: &mut Command, workspace: &Workspace) {
         .arg(folder(workspace));
 }
 
-/// Copies a file by rename, so that nobody who watches the place sees half of it. Leaves the place
-/// alone where it has the same content already, and says whether it wrote.
+/// Copies a file by renaming a draft, so that a watcher never sees a partial file. Does nothing if
+/// the destination already has the same content. Returns whether it wrote.
 pub(crate) fn install(file: &Path, place: &Path) -> Result<bool> {
     let content = fs::read(file).with_context(|| format!("can't read {}", file.display()))?;
     match fs::read(place) {
@@ -392,8 +393,8 @@ fn write_by_rename(content: &[u8], place: &Path) -> io::Result<()> {
         return Err(io::ErrorKind::InvalidInput.into());
     };
     fs::create_dir_all(folder)?;
-    // In the same folder, because a rename can't leave the file system; with a dot in front,
-    // because the server takes no such file for a handler.
+    // In the same folder, because a rename can't cross file systems; with a leading dot, because
+    // the server ignores such files.
     let draft = folder.join(format!(
         ".{}.{}",
         name.to_string_lossy(),
@@ -401,7 +402,7 @@ fn write_by_rename(content: &[u8], place: &Path) -> io::Result<()> {
     ));
     let written = fs::write(&draft, content).and_then(|()| fs::rename(&draft, place));
     if written.is_err() {
-        // The failure that counts is the first one.
+        // The first failure is the one to report.
         let _ = fs::remove_file(&draft);
     }
     written

@@ -1,6 +1,7 @@
-//! `cargo xtask instructions`: what one request costs in instructions, beside what it cost before.
+//! `cargo xtask instructions`: counts the instructions of a request, and compares the count with
+//! the previous one.
 //!
-//! The counting is `bench-tools`'; this builds, starts it, and keeps the last figure.
+//! `bench-tools` counts; this builds and starts it, and stores the count.
 
 use std::ffi::OsString;
 use std::fs;
@@ -18,25 +19,26 @@ use crate::guests;
 use crate::process::step;
 use crate::workspace::Workspace;
 
-/// Where the last figure is kept.
+/// The file with the last count.
 const KEPT: &str = "benches/instructions.txt";
 
-/// Requests that are counted, one by one. Each takes about half a second, stepped through.
+/// The number of requests to count. Single-stepping takes about half a second for each.
 const REQUESTS: &str = "10";
 
-/// How long all may take. On a busy machine a step waits for its turn.
+/// The time limit for the whole count. On a busy machine each step waits for its turn.
 const LIMIT: Duration = Duration::from_secs(180);
 
-/// A difference below this is noise: hash maps are laid out differently in each process.
+/// The difference, in percent, that is considered noise: the layout of hash maps differs between
+/// processes.
 const NOISE_PERCENT: f64 = 2.0;
 
-/// Counts, and prints. With `--write` the figure is kept; with `--server FILE` a server is taken
-/// that is built already. That counting fails, as where processes may not be traced, is said and is
-/// no error: no change is worse for it.
+/// Counts, and prints the result. With `--write` it stores the count; with `--server FILE` it uses
+/// a server that has already been built. If counting fails, for example because tracing is not
+/// permitted, it prints a line and succeeds, since that doesn't indicate a regression.
 ///
 /// # Errors
 ///
-/// When an argument means nothing, or something does not build.
+/// Fails if an argument is invalid, or if a package does not build.
 pub(crate) fn instructions(workspace: &Workspace, arguments: &[OsString]) -> Result<()> {
     let (mut write, mut server) = (false, None);
     let mut words = arguments.iter();
@@ -94,7 +96,7 @@ fn count(workspace: &Workspace, demos: &Path, tools: &Path, server: &Path) -> Re
     let started = Instant::now();
     while child.try_wait()?.is_none() {
         if started.elapsed() > LIMIT {
-            // The server that it traces is ended with it: the kernel sees to that.
+            // The kernel ends the traced server with it.
             child.kill()?;
             child.wait()?;
             bail!("not done in {} s", LIMIT.as_secs());
@@ -110,7 +112,7 @@ fn count(workspace: &Workspace, demos: &Path, tools: &Path, server: &Path) -> Re
     parse(&said).context("the counter said something else")
 }
 
-/// The figure in `instructions N`, whatever stands around it.
+/// Returns the count of the line `instructions N`, and ignores all other lines.
 fn parse(text: &str) -> Option<u64> {
     let line = text.lines().find_map(|l| l.strip_prefix("instructions "))?;
     line.trim().parse().ok()

@@ -1,7 +1,7 @@
-//! The project's own commands, run as `cargo xtask <command>`: set-up, build, serve, test, lint,
+//! The project's commands, run as `cargo xtask <command>`: set up, build, serve, test, lint,
 //! measure.
 //!
-//! Each is a short script over cargo. What the server itself can do is in the package `wasgi`.
+//! Each is a short script around cargo. The server's own commands are in the package `wasgi`.
 
 mod axe;
 mod bench;
@@ -31,10 +31,10 @@ use crate::guest_toolchain::{CToolchain, GoToolchain, GuestToolchain};
 use crate::process::{run, step};
 use crate::workspace::Workspace;
 
-/// One command of this program.
+/// A command of this program.
 struct Task {
     name: &'static str,
-    /// What may stand behind the name.
+    /// The arguments that may follow the name.
     arguments: &'static str,
     about: &'static str,
     run: fn(&Workspace, &[OsString]) -> Result<()>,
@@ -159,7 +159,7 @@ fn main() -> ExitCode {
     };
     let asks_for_help = |argument: &OsString| argument == "--help" || argument == "-h";
     if task.has_own_help() {
-        // `wasgi serve --help`, and what measures has options of its own.
+        // Both `wasgi serve --help` and the benchmarks have their own help.
     } else if rest.first().is_some_and(asks_for_help) {
         print!("{}", task.help());
         return ExitCode::SUCCESS;
@@ -174,7 +174,7 @@ fn main() -> ExitCode {
 }
 
 impl Task {
-    /// Whether it explains its own arguments.
+    /// Returns whether the command describes its own arguments.
     fn has_own_help(&self) -> bool {
         ["serve", "bench", "hostile", "soak"].contains(&self.name)
     }
@@ -206,7 +206,7 @@ fn setup(workspace: &Workspace, _: &[OsString]) -> Result<()> {
     Ok(())
 }
 
-/// The toolchains of handlers in C and in Go, where they are: nothing else needs them.
+/// The toolchains of handlers in C and Go, if available. Nothing else needs them.
 struct Toolchains {
     c: Result<CToolchain>,
     go: Result<GoToolchain>,
@@ -227,7 +227,7 @@ impl Toolchains {
         }
     }
 
-    /// Says which are not here.
+    /// Prints which toolchains are missing.
     fn say_what_is_missing(&self) {
         let skip = |language: &str, error: &anyhow::Error, where_possible: &str| {
             step(format!(
@@ -244,8 +244,8 @@ impl Toolchains {
     }
 }
 
-/// Builds the server and all handlers, or some handlers. What does not build is named at the end,
-/// and keeps nothing else from being built.
+/// Builds the server and all handlers, or some handlers. Lists failures at the end; a failure
+/// doesn't prevent the rest from being built.
 fn build(workspace: &Workspace, names: &[OsString]) -> Result<()> {
     let mut failures = build_handlers(workspace, names)?;
     if names.is_empty()
@@ -256,7 +256,7 @@ fn build(workspace: &Workspace, names: &[OsString]) -> Result<()> {
     report(&failures)
 }
 
-/// Fails if something failed.
+/// Fails if there are failures.
 fn report(failures: &[String]) -> Result<()> {
     for failure in failures {
         step(format!("not built: {failure}"));
@@ -268,7 +268,7 @@ fn report(failures: &[String]) -> Result<()> {
     }
 }
 
-/// Builds the handlers of these names, or all. Returns a line for each that was not built.
+/// Builds the handlers with these names, or all. Returns one line for each that was not built.
 fn build_handlers(workspace: &Workspace, names: &[OsString]) -> Result<Vec<String>> {
     let toolchain = GuestToolchain::ensure(&workspace.root)?;
     let mut found = workspace.demos();
@@ -339,7 +339,7 @@ fn build_handlers(workspace: &Workspace, names: &[OsString]) -> Result<Vec<Strin
     Ok(failures)
 }
 
-/// The files that all handlers are built to.
+/// Returns the names of the files that handlers are built to.
 fn file_names(demos: &[workspace::Demo], commands: &[&[(String, PathBuf)]]) -> BTreeSet<String> {
     let routes = demos.iter().map(|demo| &demo.route);
     let commands = commands
@@ -351,7 +351,7 @@ fn file_names(demos: &[workspace::Demo], commands: &[&[(String, PathBuf)]]) -> B
         .collect()
 }
 
-/// Installs the server where cargo installs programs.
+/// Installs the server in cargo's folder for programs.
 fn install(workspace: &Workspace, arguments: &[OsString]) -> Result<()> {
     if let Some(argument) = arguments.first() {
         bail!(
@@ -367,7 +367,7 @@ fn install(workspace: &Workspace, arguments: &[OsString]) -> Result<()> {
         .arg(&workspace.target))
 }
 
-/// Builds the server and says where it is.
+/// Builds the server and returns its path.
 fn build_server(workspace: &Workspace) -> Result<PathBuf> {
     step("building the server");
     run(workspace
@@ -395,7 +395,7 @@ fn serve(workspace: &Workspace, arguments: &[OsString]) -> Result<()> {
     for failure in &failures {
         step(format!("not built: {failure}"));
     }
-    // In place of this process, so that signals and the exit status are the server's own.
+    // Replaces this process, so that signals and the exit status are the server's.
     let error = Command::new(&server)
         .arg("serve")
         .arg(&workspace.root)
@@ -423,7 +423,7 @@ fn test(workspace: &Workspace, filters: &[OsString]) -> Result<()> {
     Ok(())
 }
 
-/// Checks that what the tests don't build builds.
+/// Checks that the packages outside of the tests compile.
 fn check_outsiders(workspace: &Workspace) -> Result<()> {
     for manifest in workspace.outsiders() {
         step(format!(
@@ -434,7 +434,7 @@ fn check_outsiders(workspace: &Workspace) -> Result<()> {
         cargo
             .args(["--all-targets", "--manifest-path"])
             .arg(manifest);
-        // One folder for all of them: most of what they need is the same.
+        // They share a folder, since most of their dependencies are the same.
         run(cargo
             .arg("--target-dir")
             .arg(workspace.target.join("outsiders")))?;
@@ -464,7 +464,8 @@ fn lint(workspace: &Workspace, arguments: &[OsString]) -> Result<()> {
         .cargo("clippy")
         .args(["--workspace", "--all-targets"])
         .args(strict))?;
-    // By itself: what the counter of instructions needs is switched on for no other package.
+    // Linted separately: otherwise the features of the instruction counter would be enabled for all
+    // packages.
     run(workspace
         .cargo("clippy")
         .args(["--package", bench::TOOLS, "--all-targets", "--all-features"])

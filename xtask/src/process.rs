@@ -1,6 +1,6 @@
-//! Running other programs: each way of running one, with errors that say which program it was.
+//! Runs other programs, with errors that name the program.
 //!
-//! Nothing here knows what the programs do.
+//! This module doesn't depend on what the programs do.
 
 use std::fmt::Display;
 use std::io::Read;
@@ -10,19 +10,19 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-/// How often a program that may not take longer than a limit is looked at.
+/// The polling interval for a program with a time limit.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Says on the terminal what is done next, in one line.
+/// Prints a line about the next step.
 pub(crate) fn step(what: impl Display) {
     eprintln!("xtask: {what}");
 }
 
-/// Runs a program to its end, with its output on the terminal.
+/// Runs a program until it exits, with its output on the terminal.
 ///
 /// # Errors
 ///
-/// When it can't be started, or fails.
+/// Fails if it can't be started, or fails.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     let name = name_of(command);
     let status = command
@@ -34,12 +34,12 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Runs a program to its end and returns what it wrote to its standard output; its standard error
-/// goes to the terminal.
+/// Runs a program until it exits and returns its standard output. Its standard error goes to the
+/// terminal.
 ///
 /// # Errors
 ///
-/// When it can't be started, or fails, or writes what is not UTF-8.
+/// Fails if it can't be started, fails, or writes invalid UTF-8.
 pub(crate) fn text_of(command: &mut Command) -> Result<String> {
     let name = name_of(command);
     let output = command
@@ -52,12 +52,12 @@ pub(crate) fn text_of(command: &mut Command) -> Result<String> {
     String::from_utf8(output.stdout).with_context(|| format!("{name} wrote what is not UTF-8"))
 }
 
-/// Runs a program to its end and returns what it wrote to its standard output, and whether it
-/// succeeded; its standard error goes to the terminal.
+/// Runs a program until it exits and returns its standard output, and whether it succeeded. Its
+/// standard error goes to the terminal.
 ///
 /// # Errors
 ///
-/// When it can't be started, or writes what is not UTF-8.
+/// Fails if it can't be started, or writes invalid UTF-8.
 pub(crate) fn text_and_success_of(command: &mut Command) -> Result<(String, bool)> {
     let name = name_of(command);
     let output = command
@@ -69,12 +69,12 @@ pub(crate) fn text_and_success_of(command: &mut Command) -> Result<(String, bool
     Ok((text, output.status.success()))
 }
 
-/// Runs a program to its end, or until `limit` is over, without showing what it says.
+/// Runs a program until it exits or exceeds `limit`, without showing its output.
 ///
 /// # Errors
 ///
-/// When it can't be started, is not done in time, or fails: then with the line of its standard
-/// error that says why.
+/// Fails if it can't be started, exceeds the limit, or fails; the error then contains the line of
+/// its standard error that gives the reason.
 pub(crate) fn run_quietly(command: &mut Command, limit: Duration) -> Result<()> {
     let name = name_of(command);
     let mut child = command
@@ -83,11 +83,11 @@ pub(crate) fn run_quietly(command: &mut Command, limit: Duration) -> Result<()> 
         .stderr(Stdio::piped())
         .spawn()
         .with_context(|| format!("can't start {name}"))?;
-    // Read on a thread of its own, so that a program that says much does not wait for us.
+    // Read by a separate thread, so that the program doesn't block on a full pipe.
     let complaint = child.stderr.take().map(|mut stderr| {
         thread::spawn(move || {
             let mut bytes = Vec::new();
-            // What was read until an error is as good as it gets.
+            // If reading fails, the output so far is used.
             let _ = stderr.read_to_end(&mut bytes);
             String::from_utf8_lossy(&bytes).into_owned()
         })
@@ -110,7 +110,7 @@ pub(crate) fn run_quietly(command: &mut Command, limit: Duration) -> Result<()> 
     Ok(())
 }
 
-/// Waits for a child and says whether it ended by itself; kills it when `limit` is over.
+/// Waits for a child and returns whether it exited in time. Kills it after `limit`.
 fn finish_within(child: &mut Child, limit: Duration) -> std::io::Result<bool> {
     let started = Instant::now();
     while started.elapsed() < limit {
@@ -124,15 +124,15 @@ fn finish_within(child: &mut Child, limit: Duration) -> std::io::Result<bool> {
     Ok(false)
 }
 
-/// The line that says why a program failed: the first one that is marked as an error, in the way of
-/// rustup or of apt, else the last one.
+/// Returns the line that says why a program failed: the first line that is marked as an error, as
+/// rustup and apt do, or else the last line.
 fn reason_in(said: &str) -> Option<&str> {
     let lines = || said.lines().map(str::trim).filter(|line| !line.is_empty());
     let marked = lines().find_map(|l| l.strip_prefix("error: ").or_else(|| l.strip_prefix("E: ")));
     marked.or_else(|| lines().next_back())
 }
 
-/// The program and its first argument, as in `cargo build`: enough to know it by.
+/// Returns the program and its first argument, such as `cargo build`, to identify it in messages.
 fn name_of(command: &Command) -> String {
     let program = command.get_program();
     let program = std::path::Path::new(program).file_name().unwrap_or(program);
@@ -214,6 +214,6 @@ mod tests {
         );
     }
 
-    /// Longer than any of these programs takes on a busy machine.
+    /// Exceeds the run time of all these programs on a busy machine.
     const SOON: Duration = Duration::from_secs(30);
 }

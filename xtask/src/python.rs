@@ -1,7 +1,7 @@
-//! Handlers written in Python: a virtual environment with what they need, the demo components,
-//! and the tests that run without WebAssembly.
+//! Handlers in Python: a virtual environment with their dependencies, the demo components, and the
+//! tests that run without WebAssembly.
 //!
-//! Nothing else here needs Python: where there is none, this says so and does nothing.
+//! Nothing else here needs Python. Without Python, this prints a line and does nothing.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use crate::process::{run, step};
 use crate::tracked;
 use crate::workspace::{HANDLERS, Workspace};
 
-/// The Python package that handlers are built with.
+/// The Python package that builds handlers.
 const SDK: &str = "guest-sdk/python";
 
 /// The folder of the Python demos' sources.
@@ -24,18 +24,18 @@ const DEMOS_FOLDER: &str = "handlers/_python";
 /// The folder of the application that the integration tests serve.
 const CASES_FOLDER: &str = "tests/python";
 
-/// Succeeds where it is a Python that can make virtual environments, and is new enough.
+/// Succeeds if Python is new enough and can create virtual environments.
 const PROBE: &str = "import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))";
 
-/// One component to build.
+/// A component to build.
 struct Component {
-    /// Its file's name, without the ending.
+    /// The name of its file, without the extension.
     name: &'static str,
-    /// Where its sources are, from the repository's top.
+    /// The folder of its sources, relative to the repository's root.
     folder: &'static str,
-    /// What is served: `module:callable`.
+    /// The application to serve, as `module:callable`.
     target: &'static str,
-    /// What it is asked for while it is built.
+    /// The paths that the build requests.
     warm: &'static [&'static str],
 }
 
@@ -66,7 +66,7 @@ const DEMOS: [Component; 4] = [
     },
 ];
 
-/// What the integration tests serve beside the demos.
+/// The components that the integration tests serve, in addition to the demos.
 const CASES: [Component; 3] = [
     Component {
         name: "python-asgi",
@@ -88,12 +88,12 @@ const CASES: [Component; 3] = [
     },
 ];
 
-/// Installs what is needed below the target folder, and builds the Python demos and test
-/// handlers. Those that are newer than their sources are left alone.
+/// Installs the dependencies in the target folder, and builds the Python demos and test handlers.
+/// Skips those that are newer than their sources.
 ///
 /// # Errors
 ///
-/// When a package can't be installed, or a component does not build.
+/// Fails if a package can't be installed, or a component does not build.
 pub(crate) fn build(workspace: &Workspace) -> Result<()> {
     if !is_there() {
         step("no Python 3.10 or later with venv and pip: the Python handlers are not built");
@@ -114,7 +114,7 @@ pub(crate) fn build(workspace: &Workspace) -> Result<()> {
         let name = format!("{}.wasm", component.name);
         let (for_tests, output) = (demos.join(&name), workspace.root.join(HANDLERS).join(&name));
         component.build(workspace, &python, &site, &for_tests)?;
-        // A user's changes are the user's: tests go by what the repository tracks.
+        // The tests use tracked sources, independent of a user's changes.
         if tracked::is_same(
             &site.join(component.folder),
             &workspace.root.join(component.folder),
@@ -127,12 +127,12 @@ pub(crate) fn build(workspace: &Workspace) -> Result<()> {
     Ok(())
 }
 
-/// Builds the runtime with which the server loads scripts, below the target folder, where a server
-/// that was built there finds it. One that is newer than its sources is left alone.
+/// Builds the runtime that loads scripts in the target folder, where a server that was built there
+/// finds it. Skips it if it is newer than its sources.
 ///
 /// # Errors
 ///
-/// When a package can't be installed, or it does not build.
+/// Fails if a package can't be installed, or the runtime does not build.
 pub(crate) fn build_runtime(workspace: &Workspace) -> Result<()> {
     if !is_there() {
         step("no Python 3.10 or later with venv and pip: the runtime for scripts is not built");
@@ -160,11 +160,11 @@ fn runtime(workspace: &Workspace, python: &Path) -> Result<()> {
     run(&mut command)
 }
 
-/// Runs the SDK's own tests, and the demos' if what they need is installed.
+/// Runs the SDK's tests, and those of the demos if their dependencies are installed.
 ///
 /// # Errors
 ///
-/// When one fails.
+/// Fails if a test fails.
 pub(crate) fn test(workspace: &Workspace) -> Result<()> {
     if !is_there() {
         step("no Python 3.10 or later: the Python tests are left out");
@@ -198,12 +198,12 @@ pub(crate) fn test(workspace: &Workspace) -> Result<()> {
     Ok(())
 }
 
-/// Builds an application of each framework that the documentation names, or of those named here,
-/// each in a virtual environment of its own, and asks it through a server.
+/// Builds an application with each framework that the documentation names, or with those named
+/// here, each in a separate virtual environment, and sends it requests through a server.
 ///
 /// # Errors
 ///
-/// When one of them does not do what it should.
+/// Fails if an application doesn't behave as expected.
 pub(crate) fn frameworks(
     workspace: &Workspace,
     server: &Path,
@@ -226,7 +226,7 @@ pub(crate) fn frameworks(
 }
 
 impl Component {
-    /// Builds it from its folder below `top`.
+    /// Builds the component from its folder in `top`.
     fn build(&self, workspace: &Workspace, python: &Path, top: &Path, output: &Path) -> Result<()> {
         let sources = [
             top.join(self.folder),
@@ -261,12 +261,12 @@ fn is_there() -> bool {
     probe.status().is_ok_and(|status| status.success())
 }
 
-/// The virtual environment's interpreter, whether it is there or not.
+/// Returns the path of the virtual environment's interpreter, which may not exist.
 fn interpreter(workspace: &Workspace) -> PathBuf {
     workspace.target.join("python/venv/bin/python")
 }
 
-/// Makes the virtual environment, or brings it up to date, and returns its interpreter.
+/// Creates or updates the virtual environment, and returns its interpreter.
 fn environment(workspace: &Workspace) -> Result<PathBuf> {
     let folder = workspace.target.join("python");
     let python = interpreter(workspace);
@@ -276,7 +276,7 @@ fn environment(workspace: &Workspace) -> Result<PathBuf> {
         wanted +=
             &fs::read_to_string(file).with_context(|| format!("can't read {}", file.display()))?;
     }
-    // What was installed last, so that nothing is asked of the network without need.
+    // The requirements that were installed last, to avoid unnecessary network access.
     let stamp = folder.join("installed.txt");
     if python.is_file() && fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
         return Ok(python);
@@ -296,7 +296,7 @@ fn environment(workspace: &Workspace) -> Result<PathBuf> {
     Ok(python)
 }
 
-/// The files that name what to install: the SDK's, and each demo's.
+/// Returns the files with the requirements of the SDK and of each demo.
 fn requirements(workspace: &Workspace) -> Result<Vec<PathBuf>> {
     let demos = workspace.root.join(DEMOS_FOLDER);
     let mut files = vec![workspace.root.join(SDK).join("requirements.txt")];
@@ -322,7 +322,7 @@ fn unittest(workspace: &Workspace, python: &Path, folder: &str) -> Command {
     command
 }
 
-/// Whether a file is newer than all that is in these files and folders.
+/// Returns whether a file is newer than all of these files and folders.
 fn is_newer(file: &Path, sources: &[PathBuf]) -> bool {
     let Some(built) = modified(file) else {
         return false;
@@ -332,7 +332,7 @@ fn is_newer(file: &Path, sources: &[PathBuf]) -> bool {
         .all(|source| newest(source).is_some_and(|source| source < built))
 }
 
-/// When a file, or the last one in a folder, was changed.
+/// Returns the latest modification time of a file, or of any file in a folder.
 fn newest(path: &Path) -> Option<SystemTime> {
     let mut last = modified(path);
     if path.is_dir() {

@@ -1,10 +1,10 @@
-//! What of the Python SDK is compiled: one library of WebAssembly, which is linked into each
-//! component. It is built from `guest-sdk/python/native` and is part of the repository, since
-//! those who install the SDK have no compiler for it.
+//! The compiled part of the Python SDK: a WebAssembly library that is linked into each component.
+//! It is built from `guest-sdk/python/native` and is tracked in the repository, since users of the
+//! SDK have no compiler for it.
 //!
-//! A record beside the sources says of what and by what it was built. A test compares it with the
-//! sources and the library; `cargo xtask python-native --check` builds again, which gives the same
-//! bytes wherever the compiler is the same.
+//! A record beside the sources contains hashes of the sources and the library, and the compiler's
+//! version. A test compares it with the files; `cargo xtask python-native --check` rebuilds the
+//! library, which gives the same bytes with the same compiler.
 
 use std::ffi::OsString;
 use std::fs;
@@ -21,25 +21,25 @@ use crate::workspace::Workspace;
 /// The library's sources.
 const CRATE: &str = "guest-sdk/python/native";
 
-/// Where it is for Python, by the name that makes it a module there.
+/// The library's path, whose name makes it a Python module.
 const LIBRARY: &str = "guest-sdk/python/src/wasgi/guest/_native.cpython-314-wasm32-wasi.so";
 
-/// The record of what it was built of.
+/// The record of the build's inputs.
 const RECORD: &str = "guest-sdk/python/native/built.txt";
 
-/// The compiled crate, as an archive of objects, and how the object of the crate itself is called.
+/// The compiled crate, which is an archive of objects, and the name of the crate's own object.
 const ARCHIVE: &str = "libwasgi_python_native.a";
 const OBJECT: &str = "wasgi_python_native";
 
 /// The function that Python calls to import the module.
 const ENTRY: &str = "PyInit__native";
 
-/// `cargo xtask python-native [--check]`: builds the library and puts it in its place, with its
-/// record; or compares it with the one that is there.
+/// Implements `cargo xtask python-native [--check]`: builds the library and installs it with its
+/// record, or compares it with the installed one.
 ///
 /// # Errors
 ///
-/// When it does not build, or is another one than is there.
+/// Fails if it does not build, or differs from the installed one.
 pub(crate) fn run(workspace: &Workspace, arguments: &[OsString]) -> Result<()> {
     let is_check = match arguments {
         [] => false,
@@ -72,7 +72,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[OsString]) -> Result<()> {
     );
 }
 
-/// What the library was built of: a hash of the sources, one of the library, and the compiler.
+/// Returns the record: a hash of the sources, a hash of the library, and the compiler.
 fn record(root: &Path, library: &[u8], compiler: &str) -> Result<String> {
     let sources = sources(root)?;
     let library = blake3::hash(library);
@@ -81,7 +81,7 @@ fn record(root: &Path, library: &[u8], compiler: &str) -> Result<String> {
     ))
 }
 
-/// A hash over the names and contents of all that the library is built from.
+/// Returns a hash of the names and contents of the library's sources.
 fn sources(root: &Path) -> Result<blake3::Hash> {
     let folder = root.join(CRATE);
     let mut files = vec![folder.join("Cargo.toml"), folder.join("Cargo.lock")];
@@ -97,7 +97,7 @@ fn sources(root: &Path) -> Result<blake3::Hash> {
     for file in files {
         let content = fs::read(&file).with_context(|| format!("can't read {}", file.display()))?;
         let name = file.file_name().unwrap_or_default();
-        // With its length in front, so that no other files give the same bytes.
+        // The length prefix prevents other files from producing the same bytes.
         hasher.update(name.as_encoded_bytes());
         hasher.update(format!("\0{}\0", content.len()).as_bytes());
         hasher.update(&content);
@@ -105,7 +105,7 @@ fn sources(root: &Path) -> Result<blake3::Hash> {
     Ok(hasher.finalize())
 }
 
-/// Builds the library below the target folder, and returns where it is.
+/// Builds the library in the target folder, and returns its path.
 fn build(workspace: &Workspace) -> Result<PathBuf> {
     let target = workspace.target.join("python/native");
     step("building the Python SDK's compiled part");
@@ -120,7 +120,7 @@ fn build(workspace: &Workspace) -> Result<PathBuf> {
         .arg(workspace.root.join(CRATE).join("Cargo.toml"))
         .arg("--target-dir")
         .arg(&target)
-        // A library that is linked late does not know its address.
+        // The address of a dynamically linked library is unknown at build time.
         .env("RUSTFLAGS", "-C relocation-model=pic");
     process::run(&mut cargo)?;
     let built = target.join(guest_toolchain::TARGET).join("release");
@@ -136,7 +136,8 @@ fn build(workspace: &Workspace) -> Result<PathBuf> {
                 "--gc-sections",
             ])
             .arg(format!("--export={ENTRY}"))
-            // Python's functions and the C library's are found when the component is linked.
+            // The functions of Python and of the C library are resolved when the component is
+            // linked.
             .arg("--unresolved-symbols=import-dynamic")
             .arg("-o")
             .arg(&output)
@@ -145,8 +146,8 @@ fn build(workspace: &Workspace) -> Result<PathBuf> {
     Ok(output)
 }
 
-/// Takes the crate's own object out of an archive: link-time optimization has put all that is
-/// called into it, and the others are not made for a library.
+/// Extracts the crate's own object from an archive: link-time optimization has moved all called
+/// functions into it, and the other objects are not compiled for a shared library.
 fn extract(archive: &Path, folder: &Path) -> Result<PathBuf> {
     if folder.exists() {
         fs::remove_dir_all(folder).with_context(|| format!("can't empty {}", folder.display()))?;

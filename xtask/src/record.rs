@@ -1,6 +1,6 @@
-//! What `cargo xtask build` has put into `handlers/`, and from which sources: a list beside the
-//! files, so that one whose sources are gone can be named. It goes on serving otherwise, and
-//! nobody knows where it comes from.
+//! The list of files that `cargo xtask build` wrote to `handlers/`, with the folders of their
+//! sources. It identifies handlers whose sources have been removed, which would otherwise be served
+//! forever without a known origin.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,20 +11,20 @@ use anyhow::{Context, Result};
 
 use crate::workspace::HANDLERS;
 
-/// The list's name. It begins with a dot, so the server takes no notice of it.
+/// The name of the list. It starts with a dot, so the server ignores it.
 const NAME: &str = ".built";
 
-/// Each file in `handlers/` that was built, with the folder of its sources. Both are paths from
-/// the repository's top folder.
+/// Each file in `handlers/` that was built, with the folder of its sources. Both are paths relative
+/// to the repository's root.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Record(BTreeMap<String, String>);
 
 impl Record {
-    /// Reads the list; an empty one where there is none.
+    /// Reads the list, which is empty if the file doesn't exist.
     ///
     /// # Errors
     ///
-    /// When it is there and can't be read.
+    /// Fails if the file exists and can't be read.
     pub(crate) fn read(root: &Path) -> Result<Self> {
         let file = file(root);
         let text = match fs::read_to_string(&file) {
@@ -39,14 +39,14 @@ impl Record {
         ))
     }
 
-    /// Takes note of a file and the folder of its sources.
+    /// Records a file and the folder of its sources.
     pub(crate) fn note(&mut self, built: &Path, source: &Path) {
         let text = |path: &Path| path.to_string_lossy().into_owned();
         self.0.insert(text(built), text(source));
     }
 
-    /// Files that are there and whose sources build them no more, which `built` does: the gone
-    /// source, or another route. Files that are gone are forgotten.
+    /// Returns the recorded files that exist but are no longer built by their sources, because the
+    /// sources were removed or have another route. Removes files that don't exist from the list.
     pub(crate) fn orphans(
         &mut self,
         root: &Path,
@@ -64,7 +64,7 @@ impl Record {
     ///
     /// # Errors
     ///
-    /// When it can't be written.
+    /// Fails if it can't be written.
     pub(crate) fn write(&self, root: &Path) -> Result<()> {
         let lines = self.0.iter();
         let text: String = lines

@@ -1,9 +1,9 @@
-//! The demo site as the repository tracks it: a copy of its pages and of its handlers' sources,
-//! below the target folder. Tests go by this copy, so that whatever a user has in `handlers/` and
-//! `html/` neither breaks them nor slows them down.
+//! The demo site as the repository tracks it: a copy of its pages and of its handlers' sources in
+//! the target folder. Tests use this copy, so that a user's files in `handlers/` and `html/`
+//! neither break them nor slow them down.
 //!
-//! What is staged in git's index counts: a new demo is tested once it was added (`git add`). The
-//! SDKs that the handlers are built with are those of the working tree.
+//! The copy contains what is staged in git's index: a new demo is tested after `git add`. The SDKs
+//! that the handlers are built with are those of the working tree.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -20,17 +20,17 @@ use crate::workspace::{HANDLERS, Workspace};
 /// The folders that are copied.
 const FOLDERS: [&str; 2] = [HANDLERS, "html"];
 
-/// What the copy needs of the repository's top folder to be built.
+/// The files of the repository's root that the copy's build needs.
 const BUILD_FILES: [&str; 2] = ["Cargo.lock", ".cargo/config.toml"];
 
-/// The folders of what the handlers' manifests depend on: the SDKs, and the SDKs' own dependencies.
+/// The folders of the handlers' path dependencies: the SDKs, and the SDKs' own dependencies.
 const LINKED: [&str; 2] = ["guest-sdk", "host/crates"];
 
-/// Brings the copy up to date, and returns its folder, which is a workspace of its own.
+/// Updates the copy, and returns its folder, which is a separate workspace.
 ///
 /// # Errors
 ///
-/// When git fails, or the copy can't be written.
+/// Fails if git fails, or the copy can't be written.
 pub(crate) fn copy(workspace: &Workspace) -> Result<PathBuf> {
     let site = workspace.target.join("guests/site");
     fs::create_dir_all(&site).with_context(|| format!("can't make {}", site.display()))?;
@@ -77,7 +77,7 @@ fn link(target: &Path, link: &Path) -> Result<()> {
     symlink(target, link).with_context(|| format!("can't link {}", link.display()))
 }
 
-/// Whether a folder is the top of a repository of git's, and git is there.
+/// Returns whether a folder is the root of a git repository, and git is installed.
 fn is_repository(root: &Path) -> bool {
     let mut git = Command::new("git");
     git.args(["rev-parse", "--show-prefix"]).current_dir(root);
@@ -85,7 +85,7 @@ fn is_repository(root: &Path) -> bool {
     output.is_ok_and(|output| output.status.success() && output.stdout.trim_ascii().is_empty())
 }
 
-/// Writes what git's index has of the folders.
+/// Writes the folders' files from git's index.
 fn export(root: &Path, to: &Path) -> Result<()> {
     let mut list = Command::new("git");
     list.args(["ls-files", "-z", "--"]).args(FOLDERS);
@@ -109,10 +109,11 @@ fn export(root: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The manifest of the copy's workspace: the repository's, with the copy's handlers as members.
+/// Returns the manifest of the copy's workspace: the repository's, with the copy's handlers as
+/// members.
 fn manifest_of(manifest: &str, members: &[String]) -> String {
-    // What the handlers inherit, and how they are built; other profiles name packages that the copy
-    // does not have.
+    // The sections that the handlers inherit and that determine how they are built. Other profiles
+    // name packages that the copy doesn't have.
     let is_kept =
         |section: &&str| section.starts_with("workspace.") || section.starts_with("profile.guest]");
     let sections = manifest.split("\n[").skip(1).filter(is_kept);
@@ -127,7 +128,7 @@ fn manifest_of(manifest: &str, members: &[String]) -> String {
     )
 }
 
-/// The handlers that are packages of cargo's.
+/// Returns the handlers that are cargo packages.
 fn members(handlers: &Path) -> Result<Vec<String>> {
     let mut members = Vec::new();
     for entry in fs::read_dir(handlers)? {
@@ -143,8 +144,8 @@ fn members(handlers: &Path) -> Result<Vec<String>> {
     Ok(members)
 }
 
-/// Has `to` hold what `from` does. Files that are the same are left alone, so that cargo does not
-/// take them for changed.
+/// Updates `to` to have the contents of `from`. Leaves identical files untouched, so that cargo
+/// doesn't rebuild them.
 fn update(from: &Path, to: &Path) -> Result<()> {
     fs::create_dir_all(to)?;
     let names = |folder: &Path| -> Result<BTreeSet<_>> {
@@ -171,7 +172,7 @@ fn update(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Whether two folders hold the same files, but for what Python leaves behind.
+/// Returns whether two folders have the same files, except for Python's caches.
 pub(crate) fn is_same(one: &Path, other: &Path) -> bool {
     let names = |folder: &Path| -> Option<BTreeSet<_>> {
         let entries = fs::read_dir(folder).ok()?.flatten();
@@ -202,7 +203,7 @@ fn write_if_other(file: &Path, content: &[u8]) -> Result<()> {
     fs::write(file, content).with_context(|| format!("can't write {}", file.display()))
 }
 
-/// Copies a folder without what is built in it.
+/// Copies a folder without its build outputs.
 fn copy_folder(from: &Path, to: &Path) -> Result<()> {
     fs::create_dir_all(to)?;
     for entry in fs::read_dir(from).with_context(|| format!("can't read {}", from.display()))? {

@@ -1,6 +1,6 @@
-//! The workspace as cargo describes it: where it is, and which of its packages are handlers.
+//! The workspace as cargo describes it: its location, and which of its packages are handlers.
 //!
-//! Reads manifests through `cargo metadata`; builds nothing.
+//! Reads manifests with `cargo metadata`; builds nothing.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -13,53 +13,53 @@ use serde_json::Value;
 
 use crate::process;
 
-/// The folder of the handlers: their sources, and what is built from them.
+/// The folder of the handlers: their sources and the built files.
 pub(crate) const HANDLERS: &str = "handlers";
 
 /// The folder of the package whose examples are the tests' handlers.
 const TEST_GUESTS: &str = "tests/guests";
 
-/// The folder of the tests' handlers that are a workspace of their own.
+/// The folder of the tests' handlers that are a separate workspace.
 const OTHER_GUESTS: &str = "tests/other-guests";
 
-/// The folders of packages that are workspaces of their own, because they need much that nothing
-/// else does.
+/// The folders of packages that are separate workspaces, because they have many dependencies that
+/// nothing else needs.
 const OUTSIDERS: [&str; 2] = ["benches", "fuzz"];
 
 /// The workspace of this repository.
 #[derive(Debug)]
 pub(crate) struct Workspace {
-    /// The repository's top folder.
+    /// The repository's root.
     pub(crate) root: PathBuf,
     /// Cargo's target folder.
     pub(crate) target: PathBuf,
     packages: Vec<Package>,
 }
 
-/// One handler in Rust of the site.
+/// A Rust handler of the site.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Demo {
-    /// Its package's name.
+    /// The name of its package.
     pub(crate) package: String,
-    /// Its manifest, by which cargo names what it built.
+    /// Its manifest, with which cargo identifies the built file.
     pub(crate) manifest: PathBuf,
-    /// Where it is served, without a slash in front: `hello`, `users/[id]`.
+    /// Its path without the leading slash: `hello`, `users/[id]`.
     pub(crate) route: String,
-    /// Whether it is a member of the workspace. One that is not has a lock file of its own.
+    /// Whether it is a member of the workspace. Otherwise it has its own lock file.
     pub(crate) is_member: bool,
 }
 
-/// The handlers in Rust, and a line for each package below `handlers/` that makes none.
+/// The Rust handlers, and one line for each package in `handlers/` that can't be built as one.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Demos {
-    /// In the order of their routes.
+    /// Sorted by route.
     pub(crate) demos: Vec<Demo>,
-    /// What is wrong with which package, and what to do.
+    /// The problem of each such package, and what to do about it.
     pub(crate) complaints: Vec<String>,
 }
 
 impl Demo {
-    /// The folder of its package.
+    /// Returns the folder of its package.
     pub(crate) fn folder(&self) -> &Path {
         self.manifest.parent().unwrap_or(Path::new(""))
     }
@@ -68,29 +68,29 @@ impl Demo {
 /// The package of the tests' handlers.
 #[derive(Debug, PartialEq)]
 pub(crate) struct TestGuests {
-    /// Its package's name.
+    /// The name of the package.
     pub(crate) package: String,
 }
 
 impl Workspace {
-    /// Asks cargo about the workspace that this program belongs to.
+    /// Queries cargo about the workspace that this program belongs to.
     ///
     /// # Errors
     ///
-    /// When cargo fails, which it does with a broken manifest.
+    /// Fails if cargo fails, for example for an invalid manifest.
     pub(crate) fn load() -> Result<Self> {
-        // Asked for now, because two clones that share a target folder share this program too: what
-        // it was compiled with may be the other one's.
+        // Read at run time: two clones that share a target folder also share this program, so the
+        // compiled-in path may be that of the other clone.
         let package = env::var_os("CARGO_MANIFEST_DIR");
         let package = package.unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
         Self::load_from(Path::new(&package))
     }
 
-    /// Asks cargo about the workspace that a folder belongs to.
+    /// Queries cargo about the workspace that a folder belongs to.
     ///
     /// # Errors
     ///
-    /// When cargo fails, which it does with a broken manifest.
+    /// Fails if cargo fails, for example for an invalid manifest.
     pub(crate) fn load_from(folder: &Path) -> Result<Self> {
         let mut metadata = Command::new(cargo());
         metadata
@@ -111,7 +111,7 @@ impl Workspace {
         })
     }
 
-    /// One without packages, at a place.
+    /// Creates a workspace without packages.
     #[cfg(test)]
     pub(crate) fn at(root: &Path, target: &Path) -> Self {
         Self {
@@ -121,9 +121,8 @@ impl Workspace {
         }
     }
 
-    /// The site's handlers in Rust: packages of the workspace below `handlers/`, and packages there
-    /// that are no members of it. What is wrong with one of them keeps none of the others from
-    /// being built.
+    /// Returns the site's Rust handlers: members of the workspace in `handlers/`, and independent
+    /// packages there. A problem with one of them doesn't prevent the others from being built.
     pub(crate) fn demos(&self) -> Demos {
         let folder = self.root.join(HANDLERS);
         let members = self.packages.iter();
@@ -146,7 +145,7 @@ impl Workspace {
         demos
     }
 
-    /// Adds a package's handler, or what is wrong with it.
+    /// Adds a package's handler, or a complaint about it.
     fn add(
         &self,
         package: &Package,
@@ -187,13 +186,14 @@ impl Workspace {
         by_route.insert(route.clone(), demo);
     }
 
-    /// A path from the repository's top folder, where it is below it.
+    /// Returns a path relative to the repository's root, if it is below it.
     pub(crate) fn shown(&self, path: &Path) -> String {
         let below = path.strip_prefix(&self.root).unwrap_or(path);
         below.display().to_string()
     }
 
-    /// The manifests of packages below `handlers/` that are no members of the workspace, sorted.
+    /// Returns the manifests of the packages in `handlers/` that are not members of the workspace,
+    /// sorted.
     fn own_manifests(&self) -> Vec<PathBuf> {
         let Ok(entries) = self.root.join(HANDLERS).read_dir() else {
             return Vec::new();
@@ -211,7 +211,7 @@ impl Workspace {
         own
     }
 
-    /// The tests' handlers, or none where the workspace has no such package.
+    /// Returns the tests' handlers, or none if the workspace has no such package.
     pub(crate) fn test_guests(&self) -> Option<TestGuests> {
         let folder = self.root.join(TEST_GUESTS);
         let package = self
@@ -223,25 +223,25 @@ impl Workspace {
         })
     }
 
-    /// The manifest of the tests' handlers that are a workspace of their own, if it is there.
+    /// Returns the manifest of the tests' handlers that are a separate workspace, if it exists.
     pub(crate) fn other_guests(&self) -> Option<PathBuf> {
         let manifest = self.root.join(OTHER_GUESTS).join("Cargo.toml");
         manifest.is_file().then_some(manifest)
     }
 
-    /// The demo site's handlers in C: the source, `handlers/<name>/<name>.c`, with the name, which
-    /// is the route.
+    /// Returns the demo site's handlers in C: the name, which is the route, and the source,
+    /// `handlers/<name>/<name>.c`.
     pub(crate) fn c_demos(&self) -> Vec<(String, PathBuf)> {
         self.demos_with(|name| format!("{name}.c"))
     }
 
-    /// The demo site's handlers in Go: the manifest, `handlers/<name>/go.mod`, with the name, which
-    /// is the route.
+    /// Returns the demo site's handlers in Go: the name, which is the route, and the manifest,
+    /// `handlers/<name>/go.mod`.
     pub(crate) fn go_demos(&self) -> Vec<(String, PathBuf)> {
         self.demos_with(|_| "go.mod".to_owned())
     }
 
-    /// The folders of handlers that have a certain file, and that.
+    /// Returns the names of the handlers' folders that contain a certain file, with that file.
     fn demos_with(&self, file: impl Fn(&str) -> String) -> Vec<(String, PathBuf)> {
         let Ok(entries) = self.root.join(HANDLERS).read_dir() else {
             return Vec::new();
@@ -258,7 +258,8 @@ impl Workspace {
         demos
     }
 
-    /// The manifests of the packages that are workspaces of their own, from the repository's top.
+    /// Returns the manifests of the packages that are separate workspaces, relative to the
+    /// repository's root.
     pub(crate) fn outsiders(&self) -> Vec<PathBuf> {
         let manifests = OUTSIDERS
             .iter()
@@ -268,12 +269,12 @@ impl Workspace {
             .collect()
     }
 
-    /// Whether the workspace has a package of this name.
+    /// Returns whether the workspace has a package of this name.
     pub(crate) fn has_package(&self, name: &str) -> bool {
         self.packages.iter().any(|package| package.name == name)
     }
 
-    /// A cargo command in the workspace.
+    /// Returns a cargo command in the workspace.
     pub(crate) fn cargo(&self, subcommand: &str) -> Command {
         let mut command = Command::new(cargo());
         command.arg(subcommand).current_dir(&self.root);
@@ -281,23 +282,23 @@ impl Workspace {
     }
 }
 
-/// The cargo that runs this program, or the one in the path.
+/// Returns the cargo that runs this program, or the one in the path.
 fn cargo() -> OsString {
     env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
 }
 
-/// What is read from one manifest.
+/// The parts of a manifest that this program uses.
 #[derive(Debug)]
 struct Package {
     name: String,
     manifest: PathBuf,
     is_cdylib: bool,
-    /// `package.metadata.wasgi.route`.
+    /// The value of `package.metadata.wasgi.route`.
     route: Option<String>,
 }
 
 impl Package {
-    /// Asks cargo about one package.
+    /// Queries cargo about one package.
     fn load(manifest: &Path) -> Result<Self> {
         let mut metadata = Command::new(cargo());
         metadata
@@ -355,7 +356,7 @@ impl Package {
     }
 }
 
-/// Refuses what could not be the path of a file under `handlers/`, or would not be served there.
+/// Rejects a route that can't be the path of a file in `handlers/`, or would not be served.
 fn check_route(route: &str) -> Result<()> {
     ensure!(
         !route.contains('\\') && !route.contains('\0'),
@@ -381,7 +382,7 @@ fn text<'a>(value: &'a Value, key: &str) -> Result<&'a str> {
 mod tests {
     use super::*;
 
-    /// A package at `/w/<folder>`, with the given metadata.
+    /// Returns the metadata of a package at `/w/<folder>`.
     fn package(name: &str, folder: &str, kind: &str, metadata: &str) -> String {
         format!(
             r#"{{"name":"{name}","manifest_path":"/w/{folder}/Cargo.toml",

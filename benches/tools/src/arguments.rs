@@ -1,12 +1,12 @@
-//! The words behind a command: `--name value` pairs, and what stands behind `--`.
+//! The arguments of a command: `--name value` pairs, and the words after `--`.
 //!
-//! No more than these programs need, which only `xtask` starts.
+//! Supports only the needs of these programs, which only `xtask` starts.
 
 use std::str::FromStr;
 
 use anyhow::{Context, Result, anyhow, bail};
 
-/// The words that nobody has taken yet.
+/// The words that have not been consumed.
 #[derive(Debug)]
 pub(crate) struct Arguments {
     words: Vec<String>,
@@ -14,7 +14,7 @@ pub(crate) struct Arguments {
 }
 
 impl Arguments {
-    /// Splits at the first `--`.
+    /// Splits the words at the first `--`.
     pub(crate) fn new(words: impl Iterator<Item = String>) -> Self {
         let mut words: Vec<String> = words.collect();
         let rest = match words.iter().position(|word| word == "--") {
@@ -24,13 +24,13 @@ impl Arguments {
         Self { words, rest }
     }
 
-    /// Takes a value that has to be there.
+    /// Consumes a required value.
     pub(crate) fn need<T: FromStr>(&mut self, name: &str) -> Result<T> {
         self.take(name)?
             .with_context(|| format!("{name} is missing"))
     }
 
-    /// Takes a value that may be there.
+    /// Consumes an optional value.
     pub(crate) fn take<T: FromStr>(&mut self, name: &str) -> Result<Option<T>> {
         let Some(at) = self.words.iter().position(|word| word == name) else {
             return Ok(None);
@@ -46,19 +46,19 @@ impl Arguments {
             .map_err(|_| anyhow!("the value of {name} is not of its kind"))
     }
 
-    /// Takes a word that stands alone, and says whether it was there.
+    /// Consumes a flag, and returns whether it was present.
     pub(crate) fn flag(&mut self, name: &str) -> bool {
         let at = self.words.iter().position(|word| word == name);
         at.is_some_and(|at| self.words.remove(at) == name)
     }
 
-    /// Takes what stands behind `--`.
+    /// Consumes the words after `--`.
     #[cfg(any(feature = "instructions", test))]
     pub(crate) fn rest(&mut self) -> Vec<String> {
         std::mem::take(&mut self.rest)
     }
 
-    /// Refuses what is left over.
+    /// Fails if any words are left.
     pub(crate) fn finish(&self) -> Result<()> {
         match self.words.iter().chain(&self.rest).next() {
             Some(word) => bail!("{word} means nothing here"),

@@ -1,9 +1,9 @@
-//! The least that a server on one epoll loop can do: it looks for the ends of request heads, and
-//! writes the same answer for each.
+//! A minimal server on one epoll loop: it finds the ends of request heads, and writes the same
+//! response for each.
 //!
-//! It is what the others are measured by: what is slower than this is slower by its own work, not
-//! by the kernel's. It reads no request's path and no body, and has no deadline and no limit, so it
-//! is no server for anything else.
+//! It is the baseline for the other servers: the difference is their own work, and not the
+//! kernel's. It reads neither paths nor bodies, and has no deadlines or limits, so it has no other
+//! use.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -14,19 +14,19 @@ use rustix::event::epoll::{self, EventData, EventFlags};
 
 use crate::arguments::Arguments;
 
-/// Events taken at once. More than the connections of any case but one.
+/// The maximum number of events per wait: more than the connections of any case but one.
 const EVENTS: usize = 256;
 
-/// Room for what is read at once: hundreds of requests of a load generator.
+/// The size of the read buffer: room for hundreds of requests of a load generator.
 const READ_BYTES: usize = 16 * 1024;
 
-/// The event of the listening socket. Connections have their place in the list.
+/// The event of the listening socket. Connections are identified by their index.
 const LISTENER: u64 = u64::MAX;
 
 /// The end of a request's head.
 const END: &[u8] = b"\r\n\r\n";
 
-/// What to serve, and where.
+/// The address, and the response.
 #[derive(Debug)]
 pub(crate) struct Options {
     address: SocketAddr,
@@ -34,7 +34,7 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    /// Takes its arguments.
+    /// Parses the arguments.
     pub(crate) fn take(arguments: &mut Arguments) -> Result<Self> {
         let options = Self {
             address: arguments.need("--addr")?,
@@ -45,11 +45,11 @@ impl Options {
     }
 }
 
-/// Serves until it is ended.
+/// Serves until the process is killed.
 ///
 /// # Errors
 ///
-/// When it can't listen, or the kernel refuses to tell of events.
+/// Fails if it can't listen, or if waiting for events fails.
 pub(crate) fn serve(options: &Options) -> Result<()> {
     let listener = TcpListener::bind(options.address)
         .with_context(|| format!("can't listen on {}", options.address))?;
@@ -95,7 +95,8 @@ fn accept(
     epoll: impl std::os::fd::AsFd,
     connections: &mut Vec<Option<Connection>>,
 ) -> Result<()> {
-    // One that is gone again, or for which there is no descriptor, is somebody else's trouble.
+    // Accepting fails if the client has disconnected or no descriptor is available. Both are
+    // ignored.
     while let Ok((stream, _)) = listener.accept() {
         stream.set_nonblocking(true)?;
         stream.set_nodelay(true)?;
@@ -113,7 +114,7 @@ fn accept(
     Ok(())
 }
 
-/// A head and a body, ready to be sent.
+/// Returns a complete response.
 fn answer(body_bytes: usize) -> Vec<u8> {
     let mut answer = format!(
         "HTTP/1.1 200 OK\r\nServer: bare\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\
@@ -127,11 +128,11 @@ fn answer(body_bytes: usize) -> Vec<u8> {
 #[derive(Debug)]
 struct Connection<S = TcpStream> {
     stream: S,
-    /// How much of [`END`] has been read, `< 4`.
+    /// The number of bytes of [`END`] that have been matched, at most 3.
     matched: usize,
-    /// Answers that are not sent completely.
+    /// The number of responses that have not been sent completely.
     owed: usize,
-    /// How much of the first of them is sent.
+    /// How many bytes of the first of them have been sent.
     sent: usize,
 }
 
@@ -145,7 +146,7 @@ impl<S: Read + Write> Connection<S> {
         }
     }
 
-    /// Reads what there is, and answers it.
+    /// Reads the available requests, and responds to them.
     fn turn(&mut self, answer: &[u8], buffer: &mut [u8]) -> io::Result<()> {
         loop {
             let read = match self.stream.read(buffer) {
@@ -156,7 +157,7 @@ impl<S: Read + Write> Connection<S> {
             };
             self.owed += ends(&mut self.matched, &buffer[..read]);
             self.flush(answer)?;
-            // A socket that gave less than there was room for has no more.
+            // A short read means that the socket has no more data.
             if read < buffer.len() {
                 return Ok(());
             }
@@ -179,7 +180,7 @@ impl<S: Read + Write> Connection<S> {
     }
 }
 
-/// How many heads end in these bytes, if so much of an end came before them.
+/// Returns how many heads end in these bytes, given how much of an end precedes them.
 fn ends(matched: &mut usize, bytes: &[u8]) -> usize {
     let mut count = 0;
     for &byte in bytes {
@@ -211,7 +212,7 @@ mod tests {
         }
     }
 
-    /// A socket that is fed by a list, and takes little at a time.
+    /// A socket with prepared input, which accepts a few bytes at a time.
     struct Narrow {
         input: Vec<u8>,
         output: Vec<u8>,

@@ -1,4 +1,4 @@
-//! Requests one after the other on one connection, for those who count what they cost.
+//! Sequential requests on one connection, for measuring their cost.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -6,28 +6,27 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
-/// How long an answer may take. A server whose instructions are stepped through takes a thousand
-/// times as long as it would otherwise.
+/// The time limit for a response. A server that is single-stepped is a thousand times slower.
 const ANSWER_LIMIT: Duration = Duration::from_secs(60);
 
-/// How often a server that is starting is tried.
+/// The polling interval for a server that is starting.
 const TRY_INTERVAL: Duration = Duration::from_millis(10);
 
-/// Room for an answer's head and body together.
+/// The maximum length of a response, head and body together.
 const ANSWER_BYTES: usize = 64 * 1024;
 
-/// A connection that is asked for one path over and over.
+/// A connection that requests one path repeatedly.
 #[derive(Debug)]
 pub(crate) struct Client {
     stream: TcpStream,
     request: Vec<u8>,
-    /// The length of an answer: the first one's, and the others have to be the same.
+    /// The length of the first response, which all others must have too.
     length: usize,
 }
 
 impl Client {
-    /// Connects, as soon as there is somebody to connect to, and asks until the answer is 200: a
-    /// server may listen before it can answer. Gives up after `limit`.
+    /// Connects when the server listens, and repeats the request until the response has status 200,
+    /// since a server may listen before it can respond. Fails after `limit`.
     pub(crate) fn connect(address: SocketAddr, path: &str, limit: Duration) -> Result<Self> {
         let started = Instant::now();
         let stream = loop {
@@ -58,8 +57,8 @@ impl Client {
         }
     }
 
-    /// Reads an answer to its end, which is known by its length field, and gives its length. None
-    /// where its status is not 200.
+    /// Reads a response with a Content-Length, and returns its total length. Returns none if its
+    /// status is not 200.
     fn read_first(&mut self) -> Result<Option<usize>> {
         let mut response = crate::load::Response::new();
         let mut buffer = vec![0; ANSWER_BYTES];
@@ -76,7 +75,7 @@ impl Client {
         }
     }
 
-    /// Asks, and waits for the answer.
+    /// Sends the request, and waits for the response.
     pub(crate) fn ask(&mut self) -> Result<()> {
         self.stream.write_all(&self.request)?;
         let mut left = self.length;

@@ -1,12 +1,11 @@
-//! Counts the instructions that a server's thread executes for a request, by stepping through it
-//! one instruction at a time.
+//! Counts the instructions that a server's thread executes for a request, by single-stepping it.
 //!
-//! That needs neither a processor's counters, which virtual machines hide, nor an emulator, which
-//! can't reserve the address space that a pool of instances needs. The figure does not depend on
-//! what else the machine does: all other threads of the server stand still, so no clock ticks, and
-//! requests come one after the other. Nor does it depend on the machine's speed: the least of
-//! several counts is taken, as a request may take so long that a second passes, and the server
-//! formats the next date. What the kernel does for the thread is not in it.
+//! This needs neither performance counters, which virtual machines hide, nor an emulator, which
+//! can't reserve the address space of an instance pool. The count is independent of other load: all
+//! other threads of the server are stopped, so no clock ticks, and requests are sequential. It is
+//! also independent of the machine's speed: the minimum of several counts is used, because during a
+//! slow request a second may pass, so that the server formats the next date. The kernel's work for
+//! the thread is not included.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -25,45 +24,46 @@ use nix::unistd::Pid;
 use crate::arguments::Arguments;
 use crate::fetch::Client;
 
-/// How long a server may take until it listens.
+/// The time limit for a server to listen.
 const START_LIMIT: Duration = Duration::from_secs(30);
 
-/// Requests before the first that is counted: what is made once and kept is there by then.
+/// The number of requests before the first count: afterwards everything that is created once
+/// exists.
 const WARM_UP_REQUESTS: usize = 100;
 
-/// How often a thread is looked at that is about to block, and how often it has to be found asleep
-/// in a row. While it is stepped through it never sleeps.
+/// The polling interval for a thread that is about to block, and how many times in a row it must be
+/// asleep. A thread that is being stepped never sleeps.
 const LOOK_INTERVAL: Duration = Duration::from_millis(2);
 const ASLEEP_COUNT: u32 = 5;
 
-/// How long a thread may take to block, once its last answer has come.
+/// The time limit for a thread to block after its last response.
 const BLOCK_LIMIT: Duration = Duration::from_secs(10);
 
-/// What tells the tracer that its thread is blocked for good. The server never sees it.
+/// The signal that tells the tracer that its thread has blocked. The server never receives it.
 const END: Signal = Signal::SIGURG;
 
-/// How long a thread may take to stop when it is told to.
+/// The time limit for a thread to stop after a request to do so.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
 
-/// How long no thread of a server may have run before they are stopped, how often that is looked
-/// at, and how long it may take until it is so. A server looks at its files four times a second.
+/// How long no thread of a server may run before they are stopped, the polling interval, and the
+/// time limit. A server polls its files four times per second.
 const REST_TIME: Duration = Duration::from_millis(100);
 const REST_INTERVAL: Duration = Duration::from_millis(10);
 const REST_LIMIT: Duration = Duration::from_secs(60);
 
-/// The server, and what to ask it for.
+/// The server, and the request.
 #[derive(Debug)]
 pub(crate) struct Options {
     address: SocketAddr,
     path: String,
-    /// The name of the thread that serves.
+    /// The name of the thread that serves requests.
     thread: String,
     requests: u64,
     server: Vec<String>,
 }
 
 impl Options {
-    /// Takes its arguments.
+    /// Parses the arguments.
     pub(crate) fn take(arguments: &mut Arguments) -> Result<Self> {
         let options = Self {
             address: arguments.need("--addr")?,
@@ -79,11 +79,11 @@ impl Options {
     }
 }
 
-/// Starts the server, counts, prints the instructions of one request, and ends the server.
+/// Starts the server, counts and prints the instructions of one request, and ends the server.
 ///
 /// # Errors
 ///
-/// When the server does not answer, or its threads may not be traced.
+/// Fails if the server does not respond, or its threads can't be traced.
 pub(crate) fn count(options: &Options) -> Result<()> {
     let (program, arguments) = options.server.split_first().context("no server")?;
     let child = Command::new(program)
@@ -97,8 +97,8 @@ pub(crate) fn count(options: &Options) -> Result<()> {
     for _ in 0..WARM_UP_REQUESTS {
         client.ask()?;
     }
-    // A thread that is stopped in the middle of what it does at the start may hold a lock that the
-    // counted one needs.
+    // A thread that is stopped during start-up work could hold a lock that the counted thread
+    // needs.
     server.rest()?;
     let thread = Traced::take(&server, &options.thread)?;
     let (mut without, mut with) = (u64::MAX, u64::MAX);
@@ -115,13 +115,12 @@ pub(crate) fn count(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// A server that is ended when it is no longer needed.
+/// A server. Dropping it kills the process.
 #[derive(Debug)]
 struct Server(Child);
 
 impl Server {
-    /// Waits until it has done what it does beside its first answers: until none of its threads
-    /// runs.
+    /// Waits until the server has finished its start-up work: until none of its threads runs.
     fn rest(&self) -> Result<()> {
         let started = Instant::now();
         let mut last = (started, None);
@@ -139,12 +138,12 @@ impl Server {
         Ok(())
     }
 
-    /// How often its threads have been given a processor, and how many they are. None while one of
-    /// them has it or wants it.
+    /// Returns the number of context switches of its threads, and the number of threads. Returns
+    /// none while a thread runs or is runnable.
     fn switches(&self) -> Result<Option<(u64, usize)>> {
         let (mut switches, mut count) = (0, 0);
         for task in fs::read_dir(self.tasks())?.flatten() {
-            // One that has ended is seen by their number.
+            // The number of threads reveals one that has ended.
             let status = fs::read_to_string(task.path().join("status")).unwrap_or_default();
             for line in status.lines() {
                 let (name, value) = line.split_once(':').unwrap_or_default();
@@ -161,7 +160,7 @@ impl Server {
         Ok(Some((switches, count)))
     }
 
-    /// Where the kernel lists its threads.
+    /// Returns the folder in which the kernel lists its threads.
     fn tasks(&self) -> PathBuf {
         format!("/proc/{}/task", self.0.id()).into()
     }
@@ -169,31 +168,31 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Not waited for: while its threads are traced, a process's end is only told when each of
-        // theirs was asked for. This program is about to end too, and the kernel cleans up. One
-        // that has ended by itself can't be killed, which is just as well.
+        // Not waited for: while the threads are traced, the end of a process is only reported after
+        // that of each thread has been collected. This program is about to end too, and the kernel
+        // cleans up. Fails only if the process has already ended.
         let _ = self.0.kill();
     }
 }
 
-/// A thread that is stepped through. The process's other threads stand still. A step is always
-/// under way: the thread is about to stop behind it, or blocked in the kernel until something
-/// comes.
+/// A thread that is single-stepped. The process's other threads are stopped. A step is always in
+/// progress: the thread is about to stop after it, or is blocked in the kernel.
 #[derive(Debug)]
 struct Traced {
     id: Pid,
 }
 
 impl Traced {
-    /// Stops all threads of a server. The thread that calls it has to do the stepping, too.
+    /// Stops all threads of a server. The same thread must then perform the stepping.
     fn take(server: &Server, name: &str) -> Result<Self> {
-        // However this program ends, no server is left that nobody steps through any more.
+        // The server is killed when this program ends for any reason, since its threads would stay
+        // stopped.
         let options = ptrace::Options::PTRACE_O_EXITKILL;
         let mut found = None;
         for task in fs::read_dir(server.tasks())?.flatten() {
             let id = Pid::from_raw(task.file_name().to_string_lossy().parse()?);
             match ptrace::seize(id, options) {
-                // It was there for the start alone, and has ended.
+                // A temporary thread that has ended.
                 Err(Errno::ESRCH) => continue,
                 seized => seized.context("the kernel does not let processes be traced here")?,
             }
@@ -208,12 +207,12 @@ impl Traced {
         Ok(Self { id })
     }
 
-    /// Counts the steps while a client asks so often, and gives the client back.
+    /// Counts the steps while a client sends `requests` requests. Returns the client.
     fn steps(&self, mut client: Client, requests: u64) -> Result<(Client, u64)> {
         let thread = self.id;
         let asking = thread::spawn(move || {
             let result = (0..requests).try_for_each(|_| client.ask());
-            // Only now, as the server may have work to do behind its last answer.
+            // Only now, since the server may have work to do after its last response.
             wait_until_blocked(thread)?;
             signal::kill(thread, END)?;
             result.map(|()| client)
@@ -232,20 +231,20 @@ impl Traced {
             let stopped = waitpid(self.id, Some(WaitPidFlag::__WALL))?;
             match stopped {
                 WaitStatus::Stopped(_, Signal::SIGTRAP) => {
-                    // A repeated string instruction stops at each repetition, and is one.
+                    // A repeated string instruction stops at each repetition, but counts once.
                     let place = place(self.id)?;
                     count += u64::from(place.is_none() || place != last_place);
                     last_place = place;
                 }
                 WaitStatus::Stopped(_, END) => {}
-                // Meant for the server: one of its processes has ended, say.
+                // A signal for the server, for example that a child process has ended.
                 WaitStatus::Stopped(_, signal) => {
                     ptrace::step(self.id, signal)?;
                     continue;
                 }
                 other => bail!("the server's thread did not step: {other:?}"),
             }
-            // Without the signal: it was for this program.
+            // Without the signal, which was for this program.
             ptrace::step(self.id, None)?;
             if matches!(stopped, WaitStatus::Stopped(_, END)) {
                 return Ok(count);
@@ -254,7 +253,7 @@ impl Traced {
     }
 }
 
-/// Waits until a thread has been asleep for some time, whether it got anywhere before or not.
+/// Waits until a thread has been asleep for some time.
 fn wait_until_blocked(id: Pid) -> Result<()> {
     let stat = format!("/proc/{id}/stat");
     let started = Instant::now();
@@ -265,7 +264,7 @@ fn wait_until_blocked(id: Pid) -> Result<()> {
         }
         thread::sleep(LOOK_INTERVAL);
         let stat = fs::read_to_string(&stat).context("the server has ended")?;
-        // Behind the name, which is in brackets and may have spaces.
+        // The name precedes it in parentheses, and may contain spaces.
         let state = stat.rsplit(") ").next().unwrap_or_default();
         asleep = if state.starts_with('S') {
             asleep + 1
@@ -285,16 +284,16 @@ fn wait_for_stop(id: Pid) -> Result<()> {
     Ok(())
 }
 
-/// The address of the instruction that comes next.
+/// Returns the address of the next instruction.
 #[cfg(target_arch = "x86_64")]
 fn place(id: Pid) -> Result<Option<i64>> {
-    /// Where the kernel's `struct user` has the register: behind sixteen others of eight bytes.
+    /// The register's offset in the kernel's `struct user`: after sixteen others of eight bytes.
     const RIP_OFFSET: usize = 16 * 8;
     let offset = std::ptr::without_provenance_mut(RIP_OFFSET);
     Ok(Some(ptrace::read_user(id, offset)?))
 }
 
-/// Unknown, and not needed: other processors have no instruction that repeats itself.
+/// Not needed: other architectures have no repeated instructions.
 #[cfg(not(target_arch = "x86_64"))]
 fn place(_: Pid) -> Result<Option<i64>> {
     Ok(None)

@@ -1,8 +1,8 @@
-//! The programs that `cargo xtask bench` and `cargo xtask instructions` measure with, in one
-//! binary: a bare server to compare with, a load generator, and a counter of instructions.
+//! The programs with which `cargo xtask bench` and `cargo xtask instructions` measure, in one
+//! binary: a bare server as the baseline, a load generator, and an instruction counter.
 //!
-//! They are beside `xtask` because they have to be fast, and so are built with optimisation. What
-//! they find they print as lines of `name value`.
+//! They are separate from `xtask` because they must be fast, and so are built with optimization.
+//! They print their results as lines of `name value`.
 
 #![forbid(unsafe_code)]
 

@@ -1,5 +1,5 @@
-//! The demo site's fixed page as a component of `wasi:http`: what a server of such components is
-//! measured with. It is for wasm only, and nothing at all elsewhere.
+//! The demo site's constant page as a `wasi:http` component, to measure servers of such components.
+//! It is empty for targets other than wasm.
 
 #![cfg(target_arch = "wasm32")]
 
@@ -27,7 +27,7 @@ impl wasi::exports::http::incoming_handler::Guest for Hello {
         let body = response.body().expect("it is asked for once");
         ResponseOutparam::set(outparam, Ok(response));
         let stream = body.write().expect("it is asked for once");
-        // A client that has gone takes nothing, and there is nobody to tell.
+        // Fails if the client has disconnected, which needs no handling.
         let _ = stream.blocking_write_and_flush(PAGE.as_bytes());
         drop(stream);
         let _ = OutgoingBody::finish(body, None);

@@ -1,40 +1,41 @@
-//! The cases: what is measured, of whom, and how.
+//! The cases: what is measured, with which servers, and how.
 
 use super::peer::{Peer, REUSE};
 use super::stage::Answer;
 
-/// One case: a table in the report.
+/// A case, which is a table in the report.
 #[derive(Debug)]
 pub(super) struct Case {
-    /// For `--only`.
+    /// The name for `--only`.
     pub(super) name: &'static str,
     pub(super) title: &'static str,
-    /// What its figures mean, for the report.
+    /// An explanation of its figures for the report.
     pub(super) about: &'static str,
     pub(super) kind: Kind,
 }
 
-/// How it is measured.
+/// How a case is measured.
 #[derive(Debug)]
 pub(super) enum Kind {
-    /// All it can, in alternating rounds. Ratios are to the first one.
+    /// At full load, in alternating rounds. Ratios are relative to the first server.
     Contest {
         answer: Answer,
         peers: &'static [Peer],
         pinned: bool,
     },
-    /// At 70 % of what each can, after a round that finds out how much that is.
+    /// At 70 % of each server's maximum rate, which a preceding round determines.
     Paced {
         answer: Answer,
         peers: &'static [Peer],
     },
-    /// From the start of the process to its first answer.
+    /// The time from the start of the process to its first response.
     Start,
-    /// From the rename of a handler to its first answer, and what others feel of it.
+    /// The time from the rename of a handler to its first response, and the effect on other
+    /// requests.
     Reload,
-    /// Memory of a server that does nothing.
+    /// The memory of an idle server.
     Idle,
-    /// Many handlers asleep at once.
+    /// Many handlers that sleep at the same time.
     Sleepers,
 }
 
@@ -58,7 +59,7 @@ const WASMTIME_REUSED: Peer = Peer::Wasmtime {
 };
 const FILE_PEERS: &[Peer] = &[Peer::Bare, WASGI, Peer::Nginx, Peer::StaticWebServer];
 
-/// All cases, in the report's order. One that a server has not learnt yet is reported as that.
+/// All cases, in the order of the report. The report notes servers that don't support a case.
 pub(super) const CASES: &[Case] = &[
     Case {
         name: "hello",

@@ -1,7 +1,7 @@
-//! A contest: servers of one case, measured in turns, round after round.
+//! A contest: the servers of a case are measured in turns, round after round.
 //!
-//! Each round measures each server once, so that what changes on the machine changes for all of
-//! them; what is compared are the figures of one round.
+//! Each round measures each server once, so that changes of the machine affect all of them; only
+//! figures of the same round are compared.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ use super::server::{Server, free_address};
 use super::stage::{Answer, Stage};
 use crate::process::step;
 
-/// What all cases need.
+/// The data that all cases need.
 #[derive(Debug)]
 pub(super) struct Bench {
     pub(super) stage: Stage,
@@ -28,24 +28,24 @@ pub(super) struct Bench {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Sample {
     pub(super) rate: f64,
-    /// Processor time of the server for one request, in µs.
+    /// The server's CPU time per request, in µs.
     pub(super) cpu_us: f64,
     pub(super) p50_us: f64,
     pub(super) p99_us: f64,
-    /// How late the load generator itself was with one request of a hundred.
+    /// The 99th percentile of the load generator's own delay, in µs.
     pub(super) late_p99_us: f64,
     pub(super) resident_kib: f64,
     pub(super) noise: Noise,
 }
 
-/// One server's measurements: one for each round.
+/// The measurements of a server, one per round.
 #[derive(Clone, Debug)]
 pub(super) struct Series {
     pub(super) peer: Peer,
     pub(super) samples: Vec<Sample>,
 }
 
-/// What a case found, and what it could not.
+/// The results of a case, and notes about failures.
 #[derive(Debug, Default)]
 pub(super) struct Contest {
     pub(super) series: Vec<Series>,
@@ -58,7 +58,7 @@ struct Contender {
     series: Series,
 }
 
-/// Starts all peers that there are; those that can't be are noted.
+/// Starts all available peers, and notes those that can't be started.
 fn start(
     bench: &Bench,
     answer: Answer,
@@ -86,7 +86,7 @@ fn start(
 ///
 /// # Errors
 ///
-/// When it is not installed, or does not answer.
+/// Fails if it is not installed, or does not respond.
 pub(super) fn start_one(bench: &Bench, answer: Answer, peer: Peer, pinned: bool) -> Result<Server> {
     let stage = &bench.stage;
     let program = stage.program(peer).context("not installed")?;
@@ -124,7 +124,7 @@ pub(super) fn full(bench: &Bench, answer: Answer, peers: &[Peer], pinned: bool) 
     }
 }
 
-/// Measures peers at a part of what each can, in alternating rounds.
+/// Measures peers at a fraction of their maximum rates, in alternating rounds.
 pub(super) fn paced(bench: &Bench, answer: Answer, peers: &[Peer], part: f64) -> Contest {
     let mut notes = Vec::new();
     let mut contenders = start(bench, answer, peers, true, &mut notes);
@@ -135,7 +135,7 @@ pub(super) fn paced(bench: &Bench, answer: Answer, peers: &[Peer], part: f64) ->
     };
     for round in 1..=bench.rounds {
         step(format!("  round {round} of {}", bench.rounds));
-        // What it can is found out in each round anew: it changes with the machine.
+        // The maximum rate is determined again in each round, because it changes with the machine.
         measure_all(bench, answer, &mut contenders, |_| full, true, &mut notes);
         let peaks: Vec<Series> = contenders.iter().map(|c| c.series.clone()).collect();
         let load = |peer: Peer| {
@@ -150,7 +150,7 @@ pub(super) fn paced(bench: &Bench, answer: Answer, peers: &[Peer], part: f64) ->
     }
     let series = contenders.into_iter().map(|contender| {
         let mut series = contender.series;
-        // Every other one is the peak.
+        // Every other sample is a maximum rate.
         let mut index = 0;
         series.samples.retain(|_| {
             index += 1;
@@ -164,7 +164,7 @@ pub(super) fn paced(bench: &Bench, answer: Answer, peers: &[Peer], part: f64) ->
     }
 }
 
-/// Measures each once. One that fails is noted and takes no further part.
+/// Measures each server once. A server that fails is noted and removed.
 fn measure_all(
     bench: &Bench,
     answer: Answer,
@@ -219,7 +219,7 @@ fn measure(
     })
 }
 
-/// Refuses figures of a server that does not do its work.
+/// Rejects the figures of a server that doesn't respond correctly.
 fn check(found: &Found) -> Result<()> {
     ensure!(found.answered > 0.0, "no request was answered");
     ensure!(

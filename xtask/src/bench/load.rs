@@ -1,4 +1,4 @@
-//! One run of the load generator: what it is asked for, and what it found.
+//! A run of the load generator: its arguments, and its results.
 
 use std::io::Read;
 use std::net::SocketAddr;
@@ -12,55 +12,55 @@ use rustix::thread::CpuSet;
 
 use super::server::spawn_on;
 
-/// Connections of a contest. As many as `wrk` is usually given.
+/// The number of connections of a contest: a usual value for `wrk`.
 pub(super) const CONNECTIONS: u32 = 64;
 
-/// Connections for answers above [`LARGE_BYTES`]: with many of them, most of what a round sends
-/// would belong to answers that it does not see the end of.
+/// The number of connections for responses from [`LARGE_BYTES`] on: with many, most of the data
+/// sent in a round would belong to responses that end after it.
 pub(super) const CONNECTIONS_FOR_LARGE: u32 = 4;
 
-/// An answer that takes a millisecond and more.
+/// The length of a response that takes at least a millisecond.
 const LARGE_BYTES: usize = 1 << 20;
 
-/// Time before what is counted: until the buffers of both sides have found their size.
+/// The time before the measurement, in which the buffers of both sides adapt their sizes.
 const WARM_UP: Duration = Duration::from_millis(300);
 
-/// How much longer than its plan a run may take before it is ended.
+/// How much a run may exceed its planned time before it is ended.
 const OVERRUN_LIMIT: Duration = Duration::from_secs(40);
 
-/// What to send, and when.
+/// The plan of a run.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Load {
-    /// As much as can be, for so long.
+    /// The maximum rate, for a given time.
     Full {
         time: Duration,
         threads: usize,
         connections: u32,
     },
-    /// So many a second, for so long.
+    /// A fixed rate, for a given time.
     Paced { time: Duration, per_second: f64 },
-    /// One request on each of so many connections.
+    /// One request on each connection.
     Once { connections: u32 },
 }
 
-/// What became of the requests.
+/// The results of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Found {
-    /// Good answers in the time that counts.
+    /// Good responses within the measured time.
     pub(super) answered: f64,
-    /// All good answers.
+    /// All good responses.
     pub(super) all: f64,
     pub(super) failed: f64,
     pub(super) seconds: f64,
     pub(super) p50_us: f64,
     pub(super) p99_us: f64,
-    /// How late the load generator itself came to one request of a hundred.
+    /// The 99th percentile of the load generator's own delay, in µs.
     pub(super) late_p99_us: f64,
-    /// Processor time of the load generator itself.
+    /// The CPU time of the load generator.
     pub(super) cpu_seconds: f64,
 }
 
-/// How many connections to ask for answers of this size on.
+/// Returns the number of connections for responses of this length.
 pub(super) fn connections(answer_bytes: usize) -> u32 {
     if answer_bytes < LARGE_BYTES {
         CONNECTIONS
@@ -69,11 +69,11 @@ pub(super) fn connections(answer_bytes: usize) -> u32 {
     }
 }
 
-/// Runs the load generator; `watch` is called every few milliseconds meanwhile.
+/// Runs the load generator, and calls `watch` every few milliseconds.
 ///
 /// # Errors
 ///
-/// When it fails, or does not end.
+/// Fails if it fails, or does not end.
 pub(super) fn run(
     tools: &Path,
     cpus: &CpuSet,
@@ -97,7 +97,7 @@ pub(super) fn run(
         Load::Once { .. } => OVERRUN_LIMIT,
     };
     let started = Instant::now();
-    // What it says is a few lines, which the pipe has room for.
+    // Its output has a few lines, which fit in the pipe.
     let status = loop {
         if let Some(status) = child.try_wait()? {
             break status;
@@ -170,7 +170,7 @@ impl Found {
         })
     }
 
-    /// Good answers in a second.
+    /// Returns the good responses per second.
     pub(super) fn rate(&self) -> f64 {
         self.answered / self.seconds
     }

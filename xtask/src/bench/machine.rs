@@ -1,4 +1,4 @@
-//! The machine that is measured on: which processors there are, and who else uses them.
+//! The machine that the benchmark runs on: its processors, and other users of them.
 //!
 //! Reads `/proc`; measures nothing itself.
 
@@ -8,26 +8,28 @@ use std::fs;
 use anyhow::{Context, Result};
 use rustix::thread::{CpuSet, sched_getaffinity};
 
-/// Ticks in a second, in which `/proc` counts processor time: fixed for programs on Linux.
+/// The ticks per second in which `/proc` counts CPU time: constant for programs on Linux.
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// Processor time that others may take, as a share of one processor, before it is said.
+/// The CPU time of other processes above which the report has a note, as a fraction of one
+/// processor.
 const OTHERS_LIMIT: f64 = 0.05;
 
 /// The processors to measure on.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Cores {
-    /// All that this process may use.
+    /// All processors that this process may use.
     pub(super) all: CpuSet,
-    /// The server's.
+    /// The server's processors.
     pub(super) server: CpuSet,
-    /// The load generator's.
+    /// The load generator's processors.
     pub(super) load: CpuSet,
     pub(super) count: usize,
 }
 
 impl Cores {
-    /// Takes the first two that this process may use; where there is one, both share it.
+    /// Selects the first two processors that this process may use. If there is only one, both share
+    /// it.
     pub(super) fn find() -> Result<Self> {
         let all = sched_getaffinity(None).context("can't ask for the processors")?;
         let mut ids = (0..CpuSet::MAX_CPU).filter(|&id| all.is_set(id));
@@ -46,17 +48,17 @@ impl Cores {
     }
 }
 
-/// Processor time of the whole machine since it started, in seconds.
+/// The CPU time of the whole machine since its start, in seconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Usage {
-    /// Of programs, in their own code and in the kernel's.
+    /// The time of programs, in user and kernel mode.
     pub(super) used: f64,
-    /// What the host that this machine runs on gave to others.
+    /// The time that the hypervisor gave to other machines.
     pub(super) stolen: f64,
 }
 
 impl Usage {
-    /// Reads it.
+    /// Reads the current values.
     pub(super) fn now() -> Result<Self> {
         let text = fs::read_to_string("/proc/stat").context("can't read /proc/stat")?;
         Self::parse(&text).context("/proc/stat is not as expected")
@@ -75,7 +77,7 @@ impl Usage {
     }
 }
 
-/// What disturbed a measurement, as shares of one processor.
+/// Disturbances of a measurement, as fractions of one processor.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Noise {
     pub(super) others: f64,
@@ -83,7 +85,8 @@ pub(super) struct Noise {
 }
 
 impl Noise {
-    /// What was used in `seconds` by others than those who are measured, who used `own` seconds.
+    /// Returns the CPU time that other processes used in `seconds`, given that the measured ones
+    /// used `own` seconds.
     pub(super) fn between(before: Usage, after: Usage, own: f64, seconds: f64) -> Self {
         Self {
             others: ((after.used - before.used - own) / seconds).max(0.0),
@@ -91,12 +94,12 @@ impl Noise {
         }
     }
 
-    /// Whether it is enough to spoil a figure.
+    /// Returns whether the noise invalidates a figure.
     fn is_loud(self) -> bool {
         self.others > OTHERS_LIMIT || self.stolen > OTHERS_LIMIT
     }
 
-    /// What the report says of it, where it is loud.
+    /// Returns a note for the report if the noise is loud.
     pub(super) fn note(self) -> Option<String> {
         self.is_loud().then(|| {
             format!(
@@ -116,7 +119,7 @@ impl Noise {
     }
 }
 
-/// Processor time of this program and all that it has started and seen the end of, in seconds.
+/// Returns the CPU time of this program and of its children that have ended, in seconds.
 pub(super) fn own_seconds() -> f64 {
     Stat::read(std::process::id()).map_or(0.0, |stat| stat.cpu_seconds + stat.ended_seconds)
 }
@@ -126,12 +129,12 @@ pub(super) fn own_seconds() -> f64 {
 pub(crate) struct Tree(Vec<u32>);
 
 impl Tree {
-    /// The process alone.
+    /// Contains only one process.
     pub(crate) fn only(process: u32) -> Self {
         Self(vec![process])
     }
 
-    /// Those that live now.
+    /// Finds the current descendants of a process.
     pub(crate) fn of(root: u32) -> Self {
         let mut children: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
         for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
@@ -155,13 +158,13 @@ impl Tree {
         &self.0
     }
 
-    /// Processor time that they have used, in seconds.
+    /// Returns the CPU time that they have used, in seconds.
     pub(super) fn cpu_seconds(&self) -> f64 {
         let stats = self.0.iter().filter_map(|&id| Stat::read(id));
         stats.map(|stat| stat.cpu_seconds).sum()
     }
 
-    /// Memory that they have, in KiB. What they share is counted for each.
+    /// Returns their resident memory, in KiB. Shared memory is counted for each.
     pub(crate) fn resident_kib(&self) -> f64 {
         let texts = self.0.iter();
         let texts = texts.filter_map(|id| fs::read_to_string(format!("/proc/{id}/status")).ok());
@@ -174,12 +177,12 @@ fn resident_kib(status: &str) -> Option<f64> {
     line.split_whitespace().next()?.parse().ok()
 }
 
-/// One process as `/proc/PID/stat` has it.
+/// The state of a process in `/proc/PID/stat`.
 #[derive(Debug, PartialEq)]
 struct Stat {
     parent: u32,
     cpu_seconds: f64,
-    /// Of its children that have ended.
+    /// The CPU time of its children that have ended.
     ended_seconds: f64,
 }
 
@@ -189,7 +192,7 @@ impl Stat {
     }
 
     fn parse(text: &str) -> Option<Self> {
-        // The name is in brackets, and may have spaces and brackets itself.
+        // The name is in parentheses, and may contain spaces and parentheses.
         let (_, fields) = text.rsplit_once(") ")?;
         let fields: Vec<&str> = fields.split(' ').collect();
         let ticks = |index: usize| fields.get(index)?.parse::<f64>().ok();
@@ -201,7 +204,7 @@ impl Stat {
     }
 }
 
-/// What the machine is, for the report.
+/// Returns a description of the machine for the report.
 pub(super) fn describe(cores: &Cores) -> String {
     let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let mut models = cpuinfo.lines().filter_map(|l| l.strip_prefix("model name"));
@@ -211,7 +214,7 @@ pub(super) fn describe(cores: &Cores) -> String {
     format!("{} × {model}, Linux {}", cores.count, kernel.trim_end())
 }
 
-/// How many programs wanted a processor in the last minute, on average.
+/// Returns the load average of the last minute.
 pub(super) fn load_average() -> f64 {
     let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let first = text.split(' ').next().unwrap_or_default();

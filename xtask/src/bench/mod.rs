@@ -1,8 +1,9 @@
-//! `cargo xtask bench`: the server beside others, in alternating rounds on processors of their own.
+//! `cargo xtask bench`: compares the server with others, in alternating rounds on separate
+//! processors.
 //!
-//! It builds what it needs, starts the servers, has `bench-tools` ask them, and reports ratios.
-//! What is not installed, or fails, is reported and does not stop the rest. How to read the result
-//! is in `docs/benchmarks.md`.
+//! It builds the programs, starts the servers, sends them requests with `bench-tools`, and reports
+//! ratios. Servers that are not installed or fail are reported, and don't stop the others.
+//! `docs/benchmarks.md` explains the results.
 
 mod case;
 mod contest;
@@ -39,24 +40,24 @@ use crate::guests;
 use crate::process::{run, step};
 use crate::workspace::Workspace;
 
-/// The part of its peak rate at which a server's latency is looked at.
+/// The fraction of its maximum rate at which a server's latency is measured.
 const PACED_PART: f64 = 0.7;
 
-/// Above this many programs that want a processor, the machine is not idle.
+/// The load average above which the machine is not idle.
 const LOAD_AVERAGE_LIMIT: f64 = 0.5;
 
-/// The package with the bare loop, the load generator and the counter.
+/// The package with the bare loop, the load generator and the instruction counter.
 pub(crate) const TOOLS: &str = "bench-tools";
 
-/// The component that `wasmtime serve` is given.
+/// The component for `wasmtime serve`.
 const WASI_HTTP: &str = "wasi-http-hello";
 
-/// Measures, and writes what was found.
+/// Measures, and writes the report.
 ///
 /// # Errors
 ///
-/// When an argument means nothing, something of this repository does not build, or the report can't
-/// be written.
+/// Fails if an argument is invalid, something of this repository does not build, or the report
+/// can't be written.
 pub(crate) fn bench(workspace: &Workspace, arguments: &[OsString]) -> Result<()> {
     let options = Options::parse(arguments)?;
     let bench = prepare(workspace, &options)?;
@@ -68,7 +69,7 @@ pub(crate) fn bench(workspace: &Workspace, arguments: &[OsString]) -> Result<()>
         step(case.title);
         report.cases.push((case, measure(&bench, case)));
     }
-    // What servers say names their files; where this machine keeps them is nobody's business.
+    // Servers' messages contain paths; the report shows them relative to the repository.
     let homes = [
         (format!("{}/", workspace.target.display()), "target/"),
         (format!("{}/", workspace.root.display()), ""),
@@ -89,7 +90,7 @@ pub(crate) fn bench(workspace: &Workspace, arguments: &[OsString]) -> Result<()>
     Ok(())
 }
 
-/// Builds the programs beside the server; says where they are.
+/// Builds the benchmark's own programs, and returns the path of the binary.
 pub(crate) fn build_tools(workspace: &Workspace) -> Result<PathBuf> {
     step("building the bench's own programs");
     run(workspace
@@ -140,18 +141,18 @@ fn measure(bench: &Bench, case: &Case) -> Table {
     })
 }
 
-/// Measures, and notes when others used the machine meanwhile.
+/// Measures, and adds a note if other processes used the machine.
 fn quietly(measure: impl FnOnce() -> Result<Table>) -> Result<Table> {
     let (began, usage, own) = (Instant::now(), Usage::now()?, machine::own_seconds());
     let mut table = measure()?;
-    // By now all that was started has ended.
+    // All started processes have ended by now.
     let own = machine::own_seconds() - own;
     let noise = Noise::between(usage, Usage::now()?, own, began.elapsed().as_secs_f64());
     table.notes.extend(noise.note());
     Ok(table)
 }
 
-/// What the report says before its first figure.
+/// Returns the lines that precede the report's first figure.
 fn setting(bench: &Bench, options: &Options) -> Vec<String> {
     let mut lines = vec![machine::describe(&bench.cores)];
     let seconds = bench.round_time.as_secs_f64();
@@ -186,8 +187,8 @@ fn setting(bench: &Bench, options: &Options) -> Vec<String> {
     lines
 }
 
-/// The strangers among the servers: those that are there, with their versions; those that are not,
-/// with the line that installs them.
+/// Returns the third-party servers: the installed ones with their versions, and the others with the
+/// commands that install them.
 fn peers(bench: &Bench, options: &Options) -> (Vec<String>, Vec<String>) {
     let mut strangers = BTreeMap::new();
     for case in CASES.iter().filter(|case| options.includes(case.name)) {
@@ -208,7 +209,7 @@ fn peers(bench: &Bench, options: &Options) -> (Vec<String>, Vec<String>) {
     (there, missing)
 }
 
-/// The first line that a program says of its version.
+/// Returns the first line of a program's version.
 fn version(program: &Path, peer: Peer) -> Option<String> {
     let output = Command::new(program)
         .arg(peer.version_flag())

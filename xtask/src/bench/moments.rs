@@ -1,4 +1,4 @@
-//! The cases that are not about rates: how long something takes once, and how much memory it needs.
+//! The cases that don't measure a rate: durations of single events, and memory.
 
 use std::fs;
 use std::path::Path;
@@ -17,31 +17,31 @@ use super::stage::Answer;
 use super::table::{Table, median};
 use crate::workspace::HANDLERS;
 
-/// Handlers that sleep at once.
+/// The number of handlers that sleep at the same time.
 const SLEEPERS: u32 = 10_000;
 
-/// How long an idle server is left alone before its memory is looked at.
+/// How long a server is idle before its memory is measured.
 const REST: Duration = Duration::from_secs(1);
 
-/// How long a renamed handler may take to answer.
+/// The time limit for a renamed handler to respond.
 const RELOAD_LIMIT: Duration = Duration::from_secs(20);
 
-/// How often it is asked. An answer takes less.
+/// The polling interval, which is longer than a response takes.
 const ASK_INTERVAL: Duration = Duration::from_millis(1);
 
-/// Between a reload and the next rename, so that each is one by itself.
+/// The pause between a reload and the next rename, so that reloads don't overlap.
 const RELOAD_PAUSE: Duration = Duration::from_millis(100);
 
-/// Requests a second to the handler that is not replaced.
+/// The rate of requests to the handler that is not replaced.
 const NEIGHBOUR_RATE: f64 = 500.0;
 
-/// What takes its turn in the place of `reload`: about 45 and 140 KiB, and told apart by their
-/// answers.
+/// The versions that alternate in the place of `reload`: about 45 and 140 KiB, with different
+/// responses.
 const VERSIONS: [&str; 2] = ["hello.wasm", "echo.wasm"];
 
-/// From the start of the process to its first good answer, by the demo site.
+/// Measures the time from the start of the process to its first good response, with the demo site.
 pub(super) fn start(bench: &Bench) -> Result<Table> {
-    // The first one compiles, and is not counted.
+    // The first start compiles, and is not counted.
     let _ = demo_site(bench)?;
     let times: Vec<f64> = (0..2 * bench.rounds)
         .map(|_| Ok(demo_site(bench)?.start_time.as_secs_f64() * 1e3))
@@ -57,7 +57,7 @@ pub(super) fn start(bench: &Bench) -> Result<Table> {
     ))
 }
 
-/// Memory of the demo site when nobody asks for anything.
+/// Measures the memory of the demo site when it is idle.
 pub(super) fn idle(bench: &Bench) -> Result<Table> {
     let server = demo_site(bench)?;
     let (status, _) = get(server.address, "/")?;
@@ -68,7 +68,8 @@ pub(super) fn idle(bench: &Bench) -> Result<Table> {
     Ok(Table::of_rows(&["server", "RSS MiB"], vec![row]))
 }
 
-/// Memory of many requests whose handlers sleep, and when all are answered.
+/// Measures the memory while many requests sleep in their handlers, and after all have been
+/// answered.
 pub(super) fn sleepers(bench: &Bench) -> Result<Table> {
     let server = start_one(bench, Answer::Hello, WASGI_THREADS, false)?;
     let tree = server.tree();
@@ -97,7 +98,8 @@ pub(super) fn sleepers(bench: &Bench) -> Result<Table> {
     Ok(Table::of_rows(&columns, vec![row]))
 }
 
-/// From a handler's rename to its first answer, and the latency of another one meanwhile.
+/// Measures the time from a handler's rename to its first response, and the latency of another
+/// handler meanwhile.
 pub(super) fn reload(bench: &Bench) -> Result<Table> {
     let folder = bench.stage.folder.join("reload");
     let built = bench.stage.root.join(HANDLERS);
@@ -148,7 +150,7 @@ pub(super) fn reload(bench: &Bench) -> Result<Table> {
     Ok(Table::of_rows(&columns, vec![row]))
 }
 
-/// The 99th percentile of a handler that is not replaced, in µs.
+/// Returns the 99th percentile of a handler that is not replaced, in µs.
 fn neighbour(bench: &Bench, server: &Server) -> Result<f64> {
     let load = Load::Paced {
         time: bench.round_time,
@@ -158,7 +160,7 @@ fn neighbour(bench: &Bench, server: &Server) -> Result<f64> {
     Ok(load::run(tools, all, server.address, "/hello", load, || {})?.p99_us)
 }
 
-/// Renames a version into its place and waits for its first answer; in ms.
+/// Renames a version into place and waits for its first response. Returns the time in ms.
 fn replace(server: &Server, version: &Path, folder: &Path) -> Result<f64> {
     let (_, old) = get(server.address, "/reload")?;
     place(version, folder)?;
@@ -177,7 +179,7 @@ fn place(version: &Path, folder: &Path) -> Result<()> {
     fs::rename(&aside, folder.join("reload.wasm")).context("can't rename")
 }
 
-/// This repository's site, all processors, code kept.
+/// Starts this repository's site on all processors, with cached code.
 fn demo_site(bench: &Bench) -> Result<Server> {
     let address = free_address()?;
     let mut command = Command::new(&bench.stage.wasgi);

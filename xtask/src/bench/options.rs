@@ -1,4 +1,4 @@
-//! What may stand behind `cargo xtask bench`.
+//! The arguments of `cargo xtask bench`.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -8,35 +8,35 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::case::CASES;
 
-/// Enough for a median, and for a round or two that others have spoilt.
+/// The default number of rounds: enough for a median even if one or two are disturbed.
 const ROUNDS: usize = 7;
 
 /// How long a server is measured in a round.
 const ROUND_TIME: Duration = Duration::from_secs(3);
 
-/// For trying out: it says whether all works, and little about how fast it is.
+/// The values for a quick test: it shows whether everything works, but gives no reliable rates.
 const QUICK_ROUNDS: usize = 2;
 const QUICK_ROUND_TIME: Duration = Duration::from_millis(700);
 
-/// What to measure, how thoroughly, and where to write it.
+/// The cases, the precision, and the output.
 #[derive(Debug, PartialEq)]
 pub(super) struct Options {
     pub(super) rounds: usize,
     pub(super) round_time: Duration,
     pub(super) quick: bool,
-    /// The one case to measure.
+    /// The only case to measure.
     pub(super) only: Option<String>,
     pub(super) write: bool,
-    /// A server that is built already.
+    /// A server that has already been built.
     pub(super) server: Option<PathBuf>,
 }
 
 impl Options {
-    /// Reads them.
+    /// Parses the arguments.
     ///
     /// # Errors
     ///
-    /// When there is one that means nothing, with all that do.
+    /// Fails for an invalid argument, and lists the valid ones.
     pub(super) fn parse(arguments: &[OsString]) -> Result<Self> {
         let mut options = Self {
             rounds: ROUNDS,
@@ -80,7 +80,7 @@ impl Options {
         Ok(options)
     }
 
-    /// Whether a case is to be measured.
+    /// Returns whether a case is to be measured.
     pub(super) fn includes(&self, name: &str) -> bool {
         self.only.as_deref().is_none_or(|only| only == name)
     }

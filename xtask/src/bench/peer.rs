@@ -1,7 +1,7 @@
-//! The servers that are measured: how each is called, found, installed and started.
+//! The measured servers: their names, and how they are found, installed and started.
 //!
-//! Each is set up as one would who knows it: no access log, no limit on the requests of a
-//! connection, one worker.
+//! Each is configured as an expert would: without an access log, without a limit on the requests
+//! per connection, and with one worker.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -12,14 +12,14 @@ use super::stage::{Answer, Stage, VENV};
 /// A server program.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Peer {
-    /// The loop that says nothing but one answer: what the others are measured by.
+    /// The loop that always sends the same response: the baseline for the others.
     Bare,
-    /// This project's, with so many threads in each of so many processes.
+    /// This project's server, with a number of threads in each of a number of processes.
     Wasgi {
         threads: usize,
         processes: usize,
     },
-    /// `wasmtime serve`: a fresh instance for each request, or one for so many.
+    /// `wasmtime serve`, with a new instance for each request or for a number of requests.
     Wasmtime {
         requests_per_instance: u32,
     },
@@ -29,11 +29,11 @@ pub(super) enum Peer {
     StaticWebServer,
 }
 
-/// Instances that serve this many requests are hardly ever made.
+/// With this many requests per instance, almost no instances are created.
 pub(super) const REUSE: u32 = 1_000_000;
 
 impl Peer {
-    /// What it is called in tables.
+    /// Returns the name in tables.
     pub(super) fn title(self) -> String {
         match self {
             Self::Bare => "bare epoll loop".to_owned(),
@@ -57,7 +57,7 @@ impl Peer {
         }
     }
 
-    /// Its program, where it is none of ours.
+    /// Returns the program's name, unless it is part of this repository.
     pub(super) fn program(self) -> Option<&'static str> {
         match self {
             Self::Bare | Self::Wasgi { .. } => None,
@@ -69,7 +69,8 @@ impl Peer {
         }
     }
 
-    /// The line that installs it; the Python ones go where they are looked for.
+    /// Returns the command that installs it. Python servers are installed in the virtual
+    /// environment that is searched first.
     pub(super) fn install(self) -> String {
         let pip =
             |package: &str| format!("python3 -m venv {VENV} && {VENV}/bin/pip install {package}");
@@ -83,7 +84,7 @@ impl Peer {
         }
     }
 
-    /// How it is asked for its version.
+    /// Returns the flag that prints its version.
     pub(super) fn version_flag(self) -> &'static str {
         match self {
             Self::Nginx => "-v",
@@ -91,7 +92,7 @@ impl Peer {
         }
     }
 
-    /// The command that starts it.
+    /// Returns the command that starts it.
     pub(super) fn command(
         self,
         program: PathBuf,
@@ -148,7 +149,7 @@ impl Peer {
                 ]);
             }
             Self::Gunicorn => {
-                // Its default worker closes each connection; this one keeps them.
+                // The default worker closes each connection; this one keeps it open.
                 command.current_dir(&stage.peers).args([
                     "--workers",
                     "1",
@@ -165,7 +166,8 @@ impl Peer {
             }
             Self::StaticWebServer => {
                 command.args(["--host", &ip, "--port", &port, "--log-level", "error"]);
-                // It compresses for who asks for it, if it was built to, and the load does not.
+                // If built with compression, it compresses for clients that accept it, which the
+                // load generator doesn't.
                 command.args(["--threads-multiplier", "1"]);
                 command.arg("--root").arg(&stage.pages);
             }

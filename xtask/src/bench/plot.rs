@@ -1,39 +1,39 @@
-//! The plot: a bar for each ratio, as SVG.
+//! The plot: one bar for each ratio, as SVG.
 
 use std::fmt::Write;
 
 use super::table::Bar;
 
 const WIDTH: f64 = 760.0;
-/// Where bars begin: the labels are to the left of it.
+/// The left edge of the bars. The labels are to the left of it.
 const LEFT: f64 = 250.0;
-/// Room for the figures behind the bars.
+/// The space for the figures to the right of the bars.
 const RIGHT: f64 = 70.0;
 const ROW: f64 = 22.0;
 const TITLE: f64 = 34.0;
 
-/// Bars of one case.
+/// The bars of one case.
 #[derive(Clone, Debug)]
 pub(super) struct Group {
     pub(super) title: String,
     pub(super) bars: Vec<Bar>,
 }
 
-/// Draws the groups below each other, each on a scale of its own from zero.
+/// Draws the groups below each other, each with its own scale from zero.
 pub(super) fn svg(groups: &[Group]) -> String {
     let mut body = String::new();
     let mut top = 8.0;
     for group in groups.iter().filter(|group| !group.bars.is_empty()) {
         top = draw(&mut body, group, top);
     }
-    // Colours that can be read on a light page as well as on a dark one.
+    // The colours are readable on light and dark pages.
     format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {top}\" width=\"{WIDTH}\" \
          height=\"{top}\" font-family=\"sans-serif\" font-size=\"13\" fill=\"#888\">\n{body}</svg>\n"
     )
 }
 
-/// Draws a group and returns where the next one begins.
+/// Draws a group and returns the position of the next one.
 fn draw(svg: &mut String, group: &Group, top: f64) -> f64 {
     let most = group.bars.iter().map(|bar| bar.range.1.max(bar.value));
     let most = most.fold(f64::MIN_POSITIVE, f64::max);
@@ -90,7 +90,7 @@ fn escape(text: &str) -> String {
             '&' => escaped.write_str("&amp;"),
             other => escaped.write_char(other),
         };
-        // A string takes whatever is written to it.
+        // Writing to a string can't fail.
         let _ = written;
     }
     escaped

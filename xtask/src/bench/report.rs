@@ -1,4 +1,4 @@
-//! The report: tables as Markdown, between two marks in `docs/benchmarks.md`.
+//! The report: tables in Markdown, between two markers in `docs/benchmarks.md`.
 
 use std::fs;
 use std::path::Path;
@@ -9,27 +9,27 @@ use super::case::Case;
 use super::plot::{self, Group};
 use super::table::Table;
 
-/// The report's place, and the plot's beside it.
+/// The file of the report, and that of its plot.
 const DOCUMENT: &str = "docs/benchmarks.md";
 const PLOT: &str = "docs/images/benchmarks.svg";
 
-/// What is between these is written by the bench; the rest by people.
+/// The benchmark replaces the text between these markers; the rest is written by people.
 const BEGIN: &str = "<!-- measured: begin -->";
 const END: &str = "<!-- measured: end -->";
 
 /// The width of prose in the repository's documents.
 const WIDTH_COLUMNS: usize = 100;
 
-/// All that was measured.
+/// All results.
 #[derive(Debug, Default)]
 pub(super) struct Report {
-    /// Machine, versions, rounds: a line each.
+    /// The machine, versions and rounds, one per line.
     pub(super) setting: Vec<String>,
     pub(super) cases: Vec<(&'static Case, Table)>,
 }
 
 impl Report {
-    /// As text for a terminal, or for the document.
+    /// Returns the report as Markdown, for a terminal or for the document.
     pub(super) fn markdown(&self) -> String {
         let mut text = String::new();
         for line in &self.setting {
@@ -58,7 +58,7 @@ impl Report {
         text
     }
 
-    /// Writes document, with its text as [`Self::markdown`] has it, and plot.
+    /// Writes the document, with `text` from [`Self::markdown`], and the plot.
     pub(super) fn write(&self, root: &Path, text: &str) -> Result<()> {
         let file = root.join(DOCUMENT);
         let old = fs::read_to_string(&file).with_context(|| format!("can't read {DOCUMENT}"))?;
@@ -70,7 +70,7 @@ impl Report {
         self.write_plot(&root.join(PLOT))
     }
 
-    /// Writes the plot alone.
+    /// Writes only the plot.
     pub(super) fn write_plot(&self, file: &Path) -> Result<()> {
         let groups = self.cases.iter().map(|(case, table)| Group {
             title: case.title.to_owned(),
@@ -83,7 +83,7 @@ impl Report {
 
 fn push_row(text: &mut String, cells: &[impl AsRef<str>]) {
     for cell in cells {
-        // What a server said may be in it.
+        // The cell may contain a server's message.
         let cell = cell.as_ref().replace('|', "\\|");
         text.push_str(&format!("| {cell} "));
     }
@@ -116,7 +116,7 @@ fn push_wrapped(text: &mut String, paragraph: &str) {
     text.push('\n');
 }
 
-/// The words of a paragraph. A code span is one word.
+/// Splits a paragraph into words. A code span is one word.
 fn words(paragraph: &str) -> Vec<String> {
     let mut words: Vec<String> = Vec::new();
     let mut is_code = false;
@@ -130,7 +130,7 @@ fn words(paragraph: &str) -> Vec<String> {
     words
 }
 
-/// Puts a text between the marks.
+/// Replaces the text between the markers.
 fn replace(document: &str, measured: &str) -> Option<String> {
     let (before, rest) = document.split_once(BEGIN)?;
     let (_, after) = rest.split_once(END)?;

@@ -1,4 +1,4 @@
-//! A server that runs while it is measured: started on its processors, asked, and ended again.
+//! A running server in a measurement: starts it on its processors, sends requests, and ends it.
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -14,35 +14,36 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use super::machine::Tree;
 
-/// How long a server may take until it answers: compiling a handler without optimisation takes
-/// seconds on a busy machine.
+/// The time limit for a server to respond: compiling a handler without optimization takes seconds
+/// on a busy machine.
 const START_LIMIT: Duration = Duration::from_secs(30);
 
-/// How long it may take to end when it is told to, before it is killed.
+/// The time limit for a shutdown. After it the server is killed.
 const END_LIMIT: Duration = Duration::from_secs(5);
 
-/// How long one answer may take.
+/// The time limit for a response.
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 
-/// How often a server that does not listen yet is tried: what a start is measured to.
+/// The polling interval until a server listens, which is the precision of a measured start.
 const TRY_INTERVAL: Duration = Duration::from_micros(200);
 
-/// A running server. It is ended when this is dropped.
+/// A running server. Dropping it ends the processes.
 #[derive(Debug)]
 pub(super) struct Server {
     child: Child,
     pub(super) address: SocketAddr,
-    /// From before it was started to its first good answer.
+    /// The time from just before the start to the first good response.
     pub(super) start_time: Duration,
 }
 
 impl Server {
-    /// Starts a server on these processors and waits for its first answer with status 200. What it
-    /// says goes to a file.
+    /// Starts a server on these processors and waits for its first response with status 200. Its
+    /// output goes to a file.
     ///
     /// # Errors
     ///
-    /// When it can't be started, ends, or does not answer in time: then with what it said last.
+    /// Fails if it can't be started, ends, or does not respond in time. The error contains the last
+    /// line of its output.
     pub(super) fn start(
         command: &mut Command,
         cpus: &CpuSet,
@@ -81,7 +82,7 @@ impl Server {
         Ok(server)
     }
 
-    /// Its processes.
+    /// Returns its processes.
     pub(super) fn tree(&self) -> Tree {
         Tree::of(self.child.id())
     }
@@ -93,12 +94,12 @@ impl Drop for Server {
     }
 }
 
-/// Ends a process and what it has started: politely first.
+/// Ends a process and its descendants: first with SIGTERM.
 fn end(child: &mut Child) {
     let tree = Tree::of(child.id());
     let signal = |id: u32, signal| {
         let pid = i32::try_from(id).ok().and_then(Pid::from_raw);
-        // One that has ended is what is wanted.
+        // Fails only if the process has already ended.
         let _ = pid.map(|pid| kill_process(pid, signal));
     };
     if !matches!(child.try_wait(), Ok(None)) {
@@ -118,7 +119,7 @@ fn end(child: &mut Child) {
     let _ = child.wait();
 }
 
-/// Starts a process on these processors: it inherits those of the thread that starts it.
+/// Starts a process on these processors, which it inherits from the starting thread.
 pub(super) fn spawn_on(cpus: &CpuSet, command: &mut Command) -> Result<Child> {
     let own = sched_getaffinity(None)?;
     sched_setaffinity(None, cpus).context("can't choose the processors")?;
@@ -127,13 +128,13 @@ pub(super) fn spawn_on(cpus: &CpuSet, command: &mut Command) -> Result<Child> {
     child.with_context(|| format!("can't start {}", command.get_program().display()))
 }
 
-/// An address on this machine that nobody listens on.
+/// Returns an unused address of this machine.
 pub(super) fn free_address() -> Result<SocketAddr> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no port is free")?;
     Ok(listener.local_addr()?)
 }
 
-/// Asks for a path on a connection of its own; returns status and body.
+/// Requests a path on a new connection. Returns the status and the body.
 pub(super) fn get(address: SocketAddr, path: &str) -> Result<(u16, Vec<u8>)> {
     let mut stream = TcpStream::connect_timeout(&address, ANSWER_LIMIT)?;
     stream.set_read_timeout(Some(ANSWER_LIMIT))?;
@@ -143,7 +144,7 @@ pub(super) fn get(address: SocketAddr, path: &str) -> Result<(u16, Vec<u8>)> {
     )?;
     let mut answer = Vec::new();
     let mut buffer = vec![0; 64 * 1024];
-    // Not to the connection's end alone: the bare loop leaves it open.
+    // Don't wait for the end of the connection: the bare loop keeps it open.
     loop {
         let read = stream.read(&mut buffer)?;
         answer.extend_from_slice(&buffer[..read]);
@@ -154,7 +155,8 @@ pub(super) fn get(address: SocketAddr, path: &str) -> Result<(u16, Vec<u8>)> {
     }
 }
 
-/// A whole answer's status and body. Without a length it is whole when the connection has ended.
+/// Returns the status and the body of a complete response. Without a length it is complete when the
+/// connection has ended.
 fn parse(answer: &[u8], ended: bool) -> Option<(u16, Vec<u8>)> {
     let end = answer.windows(4).position(|four| four == b"\r\n\r\n")?;
     let head = std::str::from_utf8(&answer[..end]).ok()?;
@@ -173,7 +175,7 @@ fn parse(answer: &[u8], ended: bool) -> Option<(u16, Vec<u8>)> {
     Some((status, body.to_vec()))
 }
 
-/// What a server said that may be the reason: its first complaint, or else its last line.
+/// Returns a server's message that may be the reason: its first error, or else its last line.
 fn reason(log: &Path) -> String {
     let text = fs::read(log).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
@@ -186,7 +188,7 @@ fn reason(log: &Path) -> String {
     line.unwrap_or("without a word").to_owned()
 }
 
-/// Where a program is: in the path, or in one of these folders.
+/// Returns the path of a program: in the path, or in one of these folders.
 pub(super) fn find_program(name: &str, folders: &[PathBuf]) -> Option<PathBuf> {
     use std::os::unix::fs::PermissionsExt;
     let path = std::env::var_os("PATH").unwrap_or_default();

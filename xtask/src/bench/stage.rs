@@ -1,4 +1,4 @@
-//! What the servers are given to serve: pages of three sizes, handlers, and their configuration.
+//! The content that the servers serve: pages of three sizes, handlers, and their configuration.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -11,34 +11,34 @@ use super::peer::{Peer, REUSE};
 use super::server::find_program;
 use crate::workspace::{HANDLERS, Workspace};
 
-/// What is asked for.
+/// The requested content.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Answer {
-    /// The fixed page, by a handler of the Rust SDK in a fresh instance.
+    /// The constant page, by a handler of the Rust SDK in a new instance.
     Hello,
-    /// The same, by an instance that lives on.
+    /// The constant page, by an instance that serves many requests.
     ReusedHello,
-    /// The same, by a component of `wasi:http` with the standard library.
+    /// The constant page, by a `wasi:http` component that uses the standard library.
     WasiHttpHello,
-    /// A file of so many bytes.
+    /// A file of this length, in bytes.
     File(usize),
 }
 
-/// Where Python servers are installed, seen from the repository.
+/// The folder in which Python servers are installed, relative to the repository's root.
 pub(super) const VENV: &str = "target/bench/venv";
 
-/// The sizes of the files.
+/// The lengths of the files.
 pub(super) const FILES_BYTES: [usize; 3] = [1 << 10, 100 << 10, 10 << 20];
 
-/// Where everything is.
+/// The paths of all files.
 #[derive(Debug)]
 pub(super) struct Stage {
     /// In the target folder.
     pub(super) folder: PathBuf,
     pub(super) pages: PathBuf,
-    /// The Python servers' application.
+    /// The folder of the Python servers' application.
     pub(super) peers: PathBuf,
-    /// This repository.
+    /// The repository's root.
     pub(super) root: PathBuf,
     pub(super) wasgi: PathBuf,
     pub(super) tools: PathBuf,
@@ -46,7 +46,7 @@ pub(super) struct Stage {
 }
 
 impl Stage {
-    /// Writes what is to be served.
+    /// Writes the content.
     pub(super) fn set(
         workspace: &Workspace,
         wasgi: PathBuf,
@@ -83,17 +83,18 @@ impl Stage {
         Ok(stage)
     }
 
-    /// Where Python servers are looked for before the path.
+    /// Returns the folder in which Python servers are searched before the path.
     fn venv(&self) -> PathBuf {
         self.root.join(VENV)
     }
 
-    /// A component of `wasi:http`, alone in its folder: not every server takes it.
+    /// Returns the path of the `wasi:http` component. It is alone in its folder, because not every
+    /// server supports it.
     pub(super) fn wasi_http(&self) -> PathBuf {
         self.folder.join("wasi-http/hello.wasm")
     }
 
-    /// Where a peer's program is. None if it is not installed.
+    /// Returns the path of a peer's program, or none if it is not installed.
     pub(super) fn program(&self, peer: Peer) -> Option<PathBuf> {
         match peer {
             Peer::Bare => Some(self.tools.clone()),
@@ -102,7 +103,7 @@ impl Stage {
         }
     }
 
-    /// What to ask for it.
+    /// Returns the request's path for this content.
     pub(super) fn path(&self, answer: Answer) -> String {
         match answer {
             Answer::Hello | Answer::ReusedHello | Answer::WasiHttpHello => "/hello".to_owned(),
@@ -110,7 +111,7 @@ impl Stage {
         }
     }
 
-    /// The bytes of its body.
+    /// Returns the length of the response's body, in bytes.
     pub(super) fn length(&self, answer: Answer) -> usize {
         match answer {
             Answer::Hello | Answer::ReusedHello | Answer::WasiHttpHello => self.page_bytes,
@@ -118,7 +119,7 @@ impl Stage {
         }
     }
 
-    /// The arguments of our server, but for address and threads.
+    /// Adds our server's arguments, except for its address and threads.
     pub(super) fn wasgi_arguments(&self, command: &mut Command, answer: Answer) {
         let handlers = match answer {
             Answer::WasiHttpHello => "wasi-http",
@@ -137,7 +138,7 @@ impl Stage {
     pub(super) fn configure_nginx(&self, address: SocketAddr) -> Result<()> {
         let page = "x".repeat(self.page_bytes);
         let pages = self.pages.display();
-        // `user` is for who runs it as root, and ignored for all others.
+        // `user` applies only if it is run as root.
         let text = format!(
             "user root;\nworker_processes 1;\npid nginx.pid;\n\
              events {{ worker_connections 4096; }}\n\

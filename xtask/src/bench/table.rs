@@ -1,13 +1,13 @@
-//! From measurements to the rows of the report: medians, and ratios within a round.
+//! Converts measurements to rows of the report: medians, and ratios within a round.
 
 use super::contest::{Contest, Series};
 use super::machine::Noise;
 use super::peer::Peer;
 
-/// A ratio that differs more than this between the lowest and the highest round says little.
+/// The ratio between the highest and the lowest round above which a result is unreliable.
 const SPREAD_LIMIT: f64 = 1.25;
 
-/// Answers larger than this are told by what each KiB of them costs, too.
+/// The length, in bytes, above which the table also shows the cost of each KiB.
 const SIZED_BYTES: usize = 64 << 10;
 
 /// A table of the report.
@@ -15,9 +15,9 @@ const SIZED_BYTES: usize = 64 << 10;
 pub(super) struct Table {
     pub(super) columns: Vec<String>,
     pub(super) rows: Vec<Vec<String>>,
-    /// What the plot shows of it.
+    /// The bars for the plot.
     pub(super) bars: Vec<Bar>,
-    /// What could not be measured, and what casts doubt on what was.
+    /// Failures, and doubts about the results.
     pub(super) notes: Vec<String>,
 }
 
@@ -26,12 +26,12 @@ pub(super) struct Table {
 pub(super) struct Bar {
     pub(super) label: String,
     pub(super) value: f64,
-    /// Lowest and highest round.
+    /// The lowest and the highest round.
     pub(super) range: (f64, f64),
 }
 
 impl Table {
-    /// A table of what was found in one go, without rounds.
+    /// Creates a table of results without rounds.
     pub(super) fn of_rows(columns: &[&str], rows: Vec<Vec<String>>) -> Self {
         Self {
             columns: columns.iter().map(|&column| column.to_owned()).collect(),
@@ -40,7 +40,7 @@ impl Table {
         }
     }
 
-    /// A contest's table: ratios are those to the first series.
+    /// Creates a contest's table. Ratios are relative to the first series.
     pub(super) fn of_contest(contest: Contest, body_bytes: usize) -> Self {
         let Contest { series, notes } = contest;
         let mut table = Self {
@@ -51,7 +51,7 @@ impl Table {
             return table;
         };
         let sized = body_bytes > SIZED_BYTES;
-        // With several of ours, the one with the most threads comes last.
+        // If there are several of ours, the one with the most threads is last.
         let mut last_first = series.iter().rev();
         let ours = last_first.find(|one| matches!(one.peer, Peer::Wasgi { .. }));
         let ratio = format!("relative to {}", base.peer.title());
@@ -114,7 +114,7 @@ impl Table {
         table
     }
 
-    /// The table of latencies at a part of the peak rate.
+    /// Creates the table of latencies at a fraction of the maximum rate.
     pub(super) fn of_latency(contest: Contest) -> Self {
         let Contest { series, notes } = contest;
         let mut rows = Vec::new();
@@ -159,7 +159,7 @@ fn noise_note(series: &[Series]) -> Option<String> {
     Some(format!("{note}, in the worst round"))
 }
 
-/// What one server did of what another did, round by round.
+/// One server's rates relative to another's, over all rounds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Ratio {
     median: f64,
@@ -168,7 +168,7 @@ struct Ratio {
 }
 
 impl Ratio {
-    /// None without a round that both took part in.
+    /// Returns none if no round includes both.
     fn of(rates: &[f64], base: &[f64]) -> Option<Self> {
         let ratios: Vec<f64> = rates
             .iter()
@@ -183,7 +183,7 @@ impl Ratio {
     }
 }
 
-/// The value in the middle; of an even number, the mean of the two.
+/// Returns the median; for an even number of values, the mean of the middle two.
 pub(super) fn median(values: &[f64]) -> Option<f64> {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);

@@ -1,10 +1,10 @@
-//! The toolchain of handlers in C: clang and `wasi-libc`, where Debian's packages put them.
+//! The toolchain of handlers in C: clang and `wasi-libc`, as Debian's packages install them.
 //!
-//! The linker is the one that comes with rustup's toolchain, where there is one: `wasi-libc` may be
-//! a newer one than the release's own `wasm-ld` can link.
+//! The linker is that of rustup's toolchain, if there is one, because `wasi-libc` may be too new
+//! for the release's `wasm-ld`.
 //!
-//! It makes core modules for WASI preview 1, which the server runs as CGI. Nothing else depends on
-//! it: where it can't be had, handlers in C are left out.
+//! It builds core modules for WASI preview 1, which the server runs as CGI. Nothing else depends on
+//! it: if it can't be installed, handlers in C are skipped.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -16,13 +16,14 @@ use anyhow::{Context, Result};
 use super::{Rustc, debian};
 use crate::process;
 
-/// What the compiler is called.
+/// The compiler's program.
 const CLANG: &str = "clang";
 
-/// How long one file may take to compile; it takes a fraction of a second.
+/// The time limit to compile a file, which normally takes a fraction of a second.
 const COMPILE_TIME_LIMIT: Duration = Duration::from_secs(120);
 
-/// The target and its libraries, and a lean program: a small stack, nothing for a debugger.
+/// The target and its libraries, and options for a small program: a small stack, and no debug
+/// information.
 const FLAGS: [&str; 8] = [
     "--target=wasm32-wasi",
     "--sysroot=/usr",
@@ -34,7 +35,7 @@ const FLAGS: [&str; 8] = [
     "-Wl,-z,stack-size=30720",
 ];
 
-/// A compiler of C that has been seen to build a command.
+/// A C compiler that has successfully built a command.
 #[derive(Debug)]
 pub(crate) struct CToolchain {
     /// The linker, if it is not the compiler's own.
@@ -42,11 +43,11 @@ pub(crate) struct CToolchain {
 }
 
 impl CToolchain {
-    /// Finds the toolchain, by building the smallest program.
+    /// Finds the toolchain, by building a minimal program.
     ///
     /// # Errors
     ///
-    /// Says what is missing.
+    /// Names the missing part.
     pub(crate) fn find(root: &Path) -> Result<Self> {
         let folder = tempfile::tempdir().context("no temporary folder")?;
         let source = folder.path().join("empty.c");
@@ -60,11 +61,11 @@ impl CToolchain {
         Ok(toolchain)
     }
 
-    /// Finds the toolchain, and installs it first where that is needed and possible.
+    /// Finds the toolchain, and installs it if necessary and possible.
     ///
     /// # Errors
     ///
-    /// When it is not there and can't be installed.
+    /// Fails if it can't be installed.
     pub(crate) fn ensure(root: &Path) -> Result<Self> {
         Self::find(root).or_else(|missing| {
             debian::install_for_c().with_context(|| format!("{missing:#}"))?;
@@ -72,11 +73,11 @@ impl CToolchain {
         })
     }
 
-    /// Compiles one file to a command for WASI preview 1.
+    /// Compiles a file to a command for WASI preview 1.
     ///
     /// # Errors
     ///
-    /// When it does not compile, with the compiler's first complaint.
+    /// Fails if it does not compile, with the compiler's first error.
     pub(crate) fn compile(&self, source: &Path, output: &Path) -> Result<()> {
         let mut clang = Command::new(CLANG);
         clang.args(FLAGS).arg("-o").arg(output).arg(source);

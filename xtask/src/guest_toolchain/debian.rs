@@ -1,8 +1,8 @@
-//! Guests without rustup's target: Debian's `rustc-web` compiles the standard library from
-//! `rust-web-src` for `wasm32-wasip2`, on the C library `wasi-libc`.
+//! Builds guests without rustup's target: Debian's `rustc-web` compiles the standard library from
+//! `rust-web-src` for `wasm32-wasip2`, with the C library `wasi-libc`.
 //!
-//! `wasi-libc` has to come from the backports suite, the release's own is too old for the target.
-//! The linkers are those of the workspace's own toolchain, which has them even where it lacks the
+//! `wasi-libc` must come from the backports suite, since the release's own is too old for the
+//! target. The linkers are those of the workspace's toolchain, which has them even without the
 //! target's library.
 
 use std::ffi::{OsStr, OsString};
@@ -19,20 +19,20 @@ use crate::process::{self, step};
 /// The compiler of `rustc-web`.
 const RUSTC: &str = "/usr/bin/rustc";
 
-/// Where `wasi-libc` puts the target's libraries.
+/// The folder in which `wasi-libc` installs the target's libraries.
 const LIBRARIES: &str = "/usr/lib/wasm32-wasip2";
 
 /// The standard library's sources in a compiler's sysroot.
 const STD_SOURCES: &str = "lib/rustlib/src/rust/library/Cargo.toml";
 
-/// Where apt is told about package sources.
+/// The files in which apt's package sources are configured.
 const SOURCES_LIST: &str = "/etc/apt/sources.list";
 const SOURCES_DIRECTORY: &str = "/etc/apt/sources.list.d";
 
-/// How long one call of apt may take: the packages are 150 MB.
+/// The time limit of one call of apt: the packages have 150 MB.
 const APT_TIME_LIMIT: Duration = Duration::from_secs(900);
 
-/// Debian's packages, found complete.
+/// Debian's packages, installed completely.
 #[derive(Debug)]
 pub(crate) struct Toolchain {
     release: String,
@@ -41,11 +41,11 @@ pub(crate) struct Toolchain {
 }
 
 impl Toolchain {
-    /// Finds what the packages install, and the linkers of `own`.
+    /// Finds the files that the packages install, and the linkers of `own`.
     ///
     /// # Errors
     ///
-    /// Names the first thing that is missing or too old.
+    /// Names the first file that is missing or too old.
     pub(super) fn find(own: &Rustc) -> Result<Self> {
         let exists = |path: PathBuf| {
             ensure!(path.exists(), "{} is missing", path.display());
@@ -68,7 +68,7 @@ impl Toolchain {
         })
     }
 
-    /// What makes cargo build a guest with it.
+    /// Returns the environment in which cargo builds a guest with it.
     pub(super) fn vars(&self) -> impl Iterator<Item = (&'static str, OsString)> {
         let mut flags = OsString::from("-Clink-self-contained=no -L");
         flags.push(LIBRARIES);
@@ -76,7 +76,7 @@ impl Toolchain {
         flags.push(&self.module_linker);
         [
             ("RUSTC", RUSTC.into()),
-            // The standard library is built by an option of cargo that is not stable yet.
+            // Cargo's option to build the standard library is unstable.
             ("RUSTC_BOOTSTRAP", "1".into()),
             ("CARGO_UNSTABLE_BUILD_STD", "std,panic_abort".into()),
             (
@@ -97,7 +97,7 @@ impl Toolchain {
 ///
 /// # Errors
 ///
-/// When this is not Debian, or not root, or apt fails.
+/// Fails if this is not Debian, the user is not root, or apt fails.
 pub(super) fn install() -> Result<()> {
     let release = release()?;
     add_backports(&release)?;
@@ -105,17 +105,17 @@ pub(super) fn install() -> Result<()> {
     install_packages(&["rustc-web", "rust-web-src", &libraries])
 }
 
-/// Installs what handlers in C are built with.
+/// Installs the packages for handlers in C.
 ///
 /// # Errors
 ///
-/// When this is not Debian, or not root, or apt fails.
+/// Fails if this is not Debian, the user is not root, or apt fails.
 pub(super) fn install_for_c() -> Result<()> {
     release()?;
     install_packages(&["clang", "lld", "libclang-rt-dev-wasm32", "wasi-libc"])
 }
 
-/// The release that this is, if anything can be installed.
+/// Returns the running release. Fails if packages can't be installed.
 fn release() -> Result<Release> {
     let about = fs::read_to_string("/etc/os-release").unwrap_or_default();
     let release = Release::parse(&about).context("this is not Debian")?;
@@ -128,7 +128,7 @@ fn install_packages(packages: &[&str]) -> Result<()> {
     step("apt-get update");
     process::run_quietly(apt().arg("update"), APT_TIME_LIMIT)?;
     step(format!("apt-get install {}", packages.join(" ")));
-    // Nothing may be removed for it: a `rustc` that somebody else needs conflicts with this one.
+    // No package may be removed: a `rustc` that another program needs conflicts with this one.
     let options = ["install", "--yes", "--no-install-recommends", "--no-remove"];
     process::run_quietly(apt().args(options).args(packages), APT_TIME_LIMIT)
 }
@@ -139,7 +139,7 @@ fn apt() -> Command {
     command
 }
 
-/// Adds the backports suite to apt's sources, from the same server as the release itself.
+/// Adds the backports suite to apt's sources, with the same server as the release itself.
 fn add_backports(release: &Release) -> Result<()> {
     let suite = release.backports();
     let sources = package_sources()?;
@@ -154,7 +154,7 @@ fn add_backports(release: &Release) -> Result<()> {
     fs::write(&path, derived.text()).with_context(|| format!("can't write {}", path.display()))
 }
 
-/// The package sources that apt reads.
+/// Returns the package sources that apt reads.
 fn package_sources() -> Result<Vec<Source>> {
     let mut paths = vec![PathBuf::from(SOURCES_LIST)];
     if let Ok(entries) = fs::read_dir(SOURCES_DIRECTORY) {
@@ -181,7 +181,7 @@ fn package_sources() -> Result<Vec<Source>> {
 enum Source {
     /// `deb [options] uri suite component…`, one per line.
     Lines(String),
-    /// Fields such as `URIs: …`, in stanzas with empty lines between them.
+    /// Fields such as `URIs: …`, in stanzas that are separated by empty lines.
     Stanzas(String),
 }
 
@@ -199,7 +199,7 @@ impl Source {
         }
     }
 
-    /// Whether the suite is named outside of comments.
+    /// Returns whether the suite is named outside of comments.
     fn has_suite(&self, suite: &str) -> bool {
         let lines = self
             .text()
@@ -210,7 +210,7 @@ impl Source {
             .any(|word| word == suite)
     }
 
-    /// The release's entry in this file, made one for its backports.
+    /// Returns the release's entry in this file, changed to its backports.
     fn with_suite(&self, release: &Release) -> Option<Self> {
         match self {
             Self::Lines(text) => text
@@ -272,7 +272,8 @@ fn stanza_with_suite(stanza: &str, release: &Release) -> Option<String> {
     Some(derived)
 }
 
-/// The fields of a stanza; a value keeps its further lines, which start with a space.
+/// Returns the fields of a stanza. A value includes its continuation lines, which start with a
+/// space.
 fn fields_of(stanza: &str) -> Vec<(&str, String)> {
     let mut fields: Vec<(&str, String)> = Vec::new();
     for line in stanza.lines().filter(|line| !line.starts_with('#')) {
@@ -291,12 +292,13 @@ fn fields_of(stanza: &str) -> Vec<(&str, String)> {
 /// A release of Debian.
 #[derive(Debug, PartialEq)]
 struct Release {
-    /// `bookworm`.
+    /// For example `bookworm`.
     codename: String,
 }
 
 impl Release {
-    /// Reads os-release(5). None where it is another distribution's, or a Debian without codename.
+    /// Parses os-release(5). Returns none for another distribution, or for a Debian without a
+    /// codename.
     fn parse(about: &str) -> Option<Self> {
         let value = |key: &str| {
             let value = about
@@ -317,7 +319,7 @@ impl Release {
     }
 }
 
-/// Whether a version such as `1.96.0` is at least one such as `1.95`.
+/// Returns whether a version such as `1.96.0` is at least one such as `1.95`.
 fn is_at_least(version: &str, wanted: &str) -> bool {
     let numbers = |text: &str| -> Vec<u32> {
         let plain = text.split(['-', '+', '~']).next().unwrap_or_default();

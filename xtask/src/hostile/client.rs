@@ -1,4 +1,4 @@
-//! A client that keeps its connection, as long as the server does.
+//! A client that keeps its connection open as long as the server does.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -6,20 +6,20 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-/// How long one answer may take before it counts as none.
+/// The time limit for a response.
 const ANSWER_LIMIT: Duration = Duration::from_secs(60);
 
-/// The longest answer that is read, in bytes.
+/// The maximum length of a response, in bytes.
 const ANSWER_BYTES_MOST: u64 = 64 * 1024 * 1024;
 
-/// One client, and its connection while there is one.
+/// A client, and its connection if it is open.
 #[derive(Debug)]
 pub(super) struct Client {
     address: SocketAddr,
     stream: Option<BufReader<TcpStream>>,
 }
 
-/// An answer that came whole.
+/// A complete response.
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) status: u16,
@@ -34,21 +34,21 @@ impl Client {
         }
     }
 
-    /// Asks for something.
+    /// Sends a GET.
     ///
     /// # Errors
     ///
-    /// When there is no connection, or the answer does not come whole and in time.
+    /// Fails if it can't connect, or the response is incomplete or late.
     pub(super) fn get(&mut self, target: &str) -> Result<Answer> {
         let request = format!("GET {target} HTTP/1.1\r\nHost: test\r\n\r\n");
         self.ask(request.as_bytes())
     }
 
-    /// Sends a body, and takes the answer to it.
+    /// Sends a body and receives the response.
     ///
     /// # Errors
     ///
-    /// When there is no connection, or the answer does not come whole and in time.
+    /// Fails if it can't connect, or the response is incomplete or late.
     pub(super) fn post(&mut self, target: &str, body: &[u8]) -> Result<Answer> {
         let head = format!(
             "POST {target} HTTP/1.1\r\nHost: test\r\nContent-Length: {}\r\n\r\n",
@@ -79,7 +79,7 @@ fn connect(address: SocketAddr) -> Result<TcpStream> {
     Ok(stream)
 }
 
-/// Reads an answer, and says whether the connection stays.
+/// Reads a response, and returns whether the connection stays open.
 fn read(stream: &mut impl BufRead) -> Result<(Answer, bool)> {
     let status_line = line(stream)?;
     let status = status_line.split(' ').nth(1).and_then(|s| s.parse().ok());

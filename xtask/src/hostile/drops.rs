@@ -1,4 +1,4 @@
-//! Dropping files into the folder of handlers.
+//! Drops files into the folder of handlers.
 
 use std::fs;
 use std::path::PathBuf;
@@ -8,15 +8,15 @@ use anyhow::{Context, Result, ensure};
 use super::generator::{Generated, Generator};
 use super::server::Site;
 
-/// A file that was dropped in.
+/// A file that has been dropped.
 #[derive(Clone, Debug)]
 pub(super) struct Dropped {
-    /// What asks for it.
+    /// The request target of its route.
     pub(super) target: String,
     pub(super) path: PathBuf,
 }
 
-/// Hostile files, each dropped in when it is taken.
+/// An iterator of hostile files, which writes each when it returns it.
 pub(super) struct Drops {
     generator: Generator,
     handlers: PathBuf,
@@ -24,11 +24,11 @@ pub(super) struct Drops {
 }
 
 impl Drops {
-    /// Of the site's own handlers, and of nothing.
+    /// Creates an iterator that generates files from the site's own handlers and from nothing.
     ///
     /// # Errors
     ///
-    /// When there are no handlers.
+    /// Fails if there are no handlers.
     pub(super) fn new(site: &Site, seed: u64) -> Result<Self> {
         let mut files: Vec<PathBuf> = fs::read_dir(&site.originals)
             .with_context(|| format!("can't read {}", site.originals.display()))?
@@ -36,7 +36,8 @@ impl Drops {
             .map(|entry| entry.path())
             .filter(|path| path.extension().is_some_and(|ending| ending == "wasm"))
             .collect();
-        // The same files for the same seed, in whatever order the folder has them.
+        // Sorted, so that a seed gives the same files whatever the order of the folder's entries
+        // is.
         files.sort();
         let seeds: Vec<Vec<u8>> = files
             .iter()

@@ -1,5 +1,5 @@
-//! One kind of request, again and again, at a bounded rate: how many came back, and how long the
-//! longest took.
+//! Sends one kind of request repeatedly at a bounded rate, and measures how many responses arrive
+//! and how long the slowest takes.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -14,33 +14,33 @@ use rustix::process::setpriority_process;
 use super::client::{Answer, Client};
 use super::server::{ECHO, HELLO, PAGE, PAGE_TEXT};
 
-/// The priority of a client, as `nice` has it, where it may have that: it measures the server, not
-/// how long it waits for a processor itself.
+/// The nice value of a client, if that is permitted: it should measure the server, and not its own
+/// wait for a processor.
 const PRIORITY: i32 = -19;
 
-/// How many bytes an upload has.
+/// The length of an upload, in bytes.
 const UPLOAD_BYTES: usize = 256 * 1024;
 
-/// Failures that are told in words; more are only counted.
+/// The number of failures that are described; further ones are only counted.
 const TOLD_MOST: u64 = 10;
 
-/// What is asked for.
+/// A kind of request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Task {
     Page,
     Handler,
-    /// A body to a handler that sends it back.
+    /// An upload to an echo handler.
     Upload,
 }
 
-/// Requests of one kind, on a thread of their own.
+/// Requests of one kind, in a separate thread.
 #[derive(Debug)]
 pub(super) struct Load {
     ends: Arc<AtomicBool>,
     thread: JoinHandle<Outcome>,
 }
 
-/// What became of them.
+/// The results of the requests.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Outcome {
     pub(super) answered: u64,
@@ -50,7 +50,7 @@ pub(super) struct Outcome {
 }
 
 impl Load {
-    /// Asks once in each interval, or as soon as the last answer is there, if that is later.
+    /// Sends a request in each interval, or after the previous response if that is later.
     pub(super) fn start(address: SocketAddr, task: Task, interval: Duration) -> Self {
         let ends = Arc::new(AtomicBool::new(false));
         let thread = thread::spawn({
@@ -60,11 +60,11 @@ impl Load {
         Self { ends, thread }
     }
 
-    /// Ends it.
+    /// Ends the load.
     ///
     /// # Errors
     ///
-    /// When its thread broke.
+    /// Fails if its thread panicked.
     pub(super) fn finish(self) -> Result<Outcome> {
         self.ends.store(true, Ordering::Relaxed);
         self.thread.join().map_err(|_| anyhow!("a client broke"))
@@ -72,7 +72,7 @@ impl Load {
 }
 
 fn run(address: SocketAddr, task: Task, interval: Duration, ends: &AtomicBool) -> Outcome {
-    // Only root may.
+    // Only root may do so.
     let _ = setpriority_process(None, PRIORITY);
     let upload: Vec<u8> = (0..UPLOAD_BYTES).map(|at| (at % 251) as u8).collect();
     let mut client = Client::new(address);

@@ -1,4 +1,4 @@
-//! What may stand behind `cargo xtask hostile` and `cargo xtask soak`.
+//! The arguments of `cargo xtask hostile` and `cargo xtask soak`.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -7,22 +7,22 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 
-/// What to do, and what has to hold.
+/// The parameters of a run, and its limits.
 #[derive(Debug, PartialEq)]
 pub(super) struct Options {
-    /// How many files.
+    /// The number of files.
     pub(super) count: usize,
-    /// Between two files.
+    /// The interval between two files.
     pub(super) interval: Duration,
-    /// What the files are made from.
+    /// The seed of the files.
     pub(super) seed: u64,
-    /// How long a page may take.
+    /// The time limit for a page.
     pub(super) within: Duration,
-    /// How long a soak takes.
+    /// The duration of a soak.
     pub(super) time: Duration,
-    /// A server that is built already.
+    /// A server that has already been built.
     pub(super) server: Option<PathBuf>,
-    /// More flags for the server.
+    /// Additional flags for the server.
     pub(super) flags: Vec<OsString>,
 }
 
@@ -41,11 +41,11 @@ impl Default for Options {
 }
 
 impl Options {
-    /// Reads them.
+    /// Parses the arguments.
     ///
     /// # Errors
     ///
-    /// When there is one that means nothing.
+    /// Fails for an invalid argument.
     pub(super) fn parse(arguments: &[OsString]) -> Result<Self> {
         let mut options = Self::default();
         let mut words = arguments.iter();

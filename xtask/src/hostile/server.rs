@@ -22,37 +22,37 @@ pub(super) const PAGE_TEXT: &str = "<!doctype html><title>A page</title>It is he
 pub(super) const HELLO: &str = "/hello";
 pub(super) const ECHO: &str = "/echo";
 
-/// What the site's `wasgi.toml` says: lower limits than by default, so that files which reach them
-/// do so in seconds, and all are through in minutes.
+/// The site's `wasgi.toml`: limits below the default, so that files reach them within seconds, and
+/// all files are processed within minutes.
 const CONFIG: &str = "[compile]\ncpu-time = \"5s\"\nwall-time = \"20s\"\n";
 
 /// The site's good handlers.
 const GOOD: [&str; 2] = ["hello.wasm", "echo.wasm"];
 
-/// How long it may take to the first page before it counts as never.
+/// The time limit for the first page.
 const START_LIMIT: Duration = Duration::from_secs(120);
 
-/// How long it may take until the good handlers answer.
+/// The time limit until the good handlers respond.
 const READY_LIMIT: Duration = Duration::from_secs(120);
 
-/// How long it may take to end when it is told to.
+/// The time limit for a shutdown.
 const STOP_LIMIT: Duration = Duration::from_secs(40);
 
-/// A site of its own below the target folder: a page and two handlers.
+/// A separate site in the target folder: a page and two handlers.
 #[derive(Debug)]
 pub(super) struct Site {
     folder: PathBuf,
     program: PathBuf,
-    /// Where the demo site's handlers are.
+    /// The folder of the demo site's handlers.
     pub(super) originals: PathBuf,
 }
 
 impl Site {
-    /// Builds what it needs, and makes it anew.
+    /// Builds the programs, and creates the site.
     ///
     /// # Errors
     ///
-    /// When something does not build, or can't be written.
+    /// Fails if something does not build, or can't be written.
     pub(super) fn make(workspace: &Workspace, options: &Options, name: &str) -> Result<Self> {
         let toolchain = GuestToolchain::ensure(&workspace.root)?;
         let originals = guests::build_tracked(workspace, &toolchain, None, None)?;
@@ -84,7 +84,8 @@ impl Site {
         self.folder.join("handlers")
     }
 
-    /// Where files are written before they are moved into the folder of handlers.
+    /// Returns the folder in which files are written before they are moved to the folder of
+    /// handlers.
     pub(super) fn aside(&self) -> PathBuf {
         self.folder.join("aside")
     }
@@ -93,11 +94,11 @@ impl Site {
         self.folder.join("code")
     }
 
-    /// Throws the compiled code away.
+    /// Deletes the compiled code.
     ///
     /// # Errors
     ///
-    /// When that fails.
+    /// Fails if the files can't be deleted.
     pub(super) fn empty_cache(&self) -> Result<()> {
         fs::remove_dir_all(self.cache()).context("can't empty the cache")?;
         fs::create_dir(self.cache()).context("can't make the cache's folder")
@@ -108,22 +109,22 @@ impl Site {
     }
 }
 
-/// A running server. It is killed when this is dropped.
+/// A running server. Dropping it kills the process.
 #[derive(Debug)]
 pub(super) struct Server {
     child: Child,
     pub(super) address: SocketAddr,
-    /// From before it was started to its first page.
+    /// The time from just before the start to the first page.
     pub(super) start_time: Duration,
     log: PathBuf,
 }
 
 impl Server {
-    /// Starts it, and waits for a page and the good handlers.
+    /// Starts the server, and waits for a page and the good handlers.
     ///
     /// # Errors
     ///
-    /// When it does not start, or they don't come in time.
+    /// Fails if it doesn't start, or they don't respond in time.
     pub(super) fn start(site: &Site, options: &Options) -> Result<Self> {
         let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
         let log = File::options().create(true).append(true).open(site.log())?;
@@ -166,9 +167,11 @@ impl Server {
         }
     }
 
+    /// Checks that the server is running.
+    ///
     /// # Errors
     ///
-    /// When it has ended.
+    /// Fails if it has ended.
     pub(super) fn expect_alive(&mut self) -> Result<()> {
         match self.child.try_wait()? {
             None => Ok(()),
@@ -176,7 +179,7 @@ impl Server {
         }
     }
 
-    /// The memory that the process has, in bytes, and that of those it has started.
+    /// Returns the resident memory of the process, in bytes, and that of its children.
     pub(super) fn resident_bytes(&self) -> (u64, u64) {
         let all = Tree::of(self.child.id()).resident_kib();
         let own = Tree::only(self.child.id()).resident_kib();
@@ -184,11 +187,11 @@ impl Server {
         (bytes(own), bytes(all - own))
     }
 
-    /// Ends it in order.
+    /// Shuts the server down.
     ///
     /// # Errors
     ///
-    /// When it does not end in order and in time.
+    /// Fails if it doesn't exit with success in time.
     pub(super) fn stop(mut self) -> Result<()> {
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
         let pid = pid.context("it has no process ID")?;
@@ -207,7 +210,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Fails when it has ended, which is what is wanted.
+        // Both calls fail only if the process has already ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -1,4 +1,4 @@
-//! `cargo xtask soak`: minutes of load while hostile files are dropped in.
+//! `cargo xtask soak`: minutes of load while hostile files are dropped.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -16,8 +16,8 @@ use super::server::{Server, Site};
 use crate::process::step;
 use crate::workspace::Workspace;
 
-/// What is asked for, and how often: some three hundred requests a second, which leaves both
-/// processors of a small machine room for compiling.
+/// The requests and their intervals: about three hundred requests per second, which leaves both
+/// processors of a small machine time for compiling.
 const LOADS: [(Task, Duration); 5] = [
     (Task::Page, Duration::from_millis(10)),
     (Task::Page, Duration::from_millis(10)),
@@ -26,31 +26,31 @@ const LOADS: [(Task, Duration); 5] = [
     (Task::Upload, Duration::from_millis(100)),
 ];
 
-/// Between two hostile files.
+/// The interval between two hostile files.
 const DROP_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Hostile files that are in the folder at a time. The oldest goes when one more comes: a folder of
-/// six hundred broken ones is `cargo xtask hostile`'s affair.
+/// The maximum number of hostile files in the folder. Each new file replaces the oldest: a folder
+/// with six hundred invalid files is tested by `cargo xtask hostile`.
 const FILES_MOST: usize = 30;
 
-/// How much of the time goes by before the memory is first looked at: caches and pools are filled
-/// by then.
+/// The fraction of the time after which the memory is first measured: by then, caches and pools are
+/// filled.
 const WARM_UP_SHARE: u32 = 10;
 
-/// How far memory may grow, in bytes.
+/// The maximum growth of the memory, in bytes.
 const GROWTH_BYTES_MOST: u64 = 20 * 1024 * 1024;
 
-/// How many samples, one a second, a figure of memory is the median of.
+/// The number of samples, one per second, of which a memory figure is the median.
 const SAMPLES: usize = 9;
 
 const MIB: f64 = 1024.0 * 1024.0;
 
-/// Keeps a server busy while hostile files are dropped in.
+/// Keeps a server busy while hostile files are dropped.
 ///
 /// # Errors
 ///
-/// When an argument means nothing, something does not build, or the server does not hold: it ends,
-/// a request to something else fails, or its memory grows.
+/// Fails if an argument is invalid, something does not build, or the server fails: it ends, another
+/// request fails, or its memory grows.
 pub(crate) fn soak(workspace: &Workspace, arguments: &[OsString]) -> Result<()> {
     let options = Options::parse(arguments)?;
     let site = Site::make(workspace, &options, "soak")?;
@@ -87,7 +87,7 @@ pub(crate) fn soak(workspace: &Workspace, arguments: &[OsString]) -> Result<()> 
     Ok(())
 }
 
-/// What was seen of the server's memory, in bytes.
+/// Samples of the server's memory, in bytes.
 #[derive(Debug, Default)]
 struct Memory {
     begin: Vec<u64>,
@@ -97,7 +97,7 @@ struct Memory {
     files: usize,
 }
 
-/// Drops a file in each second, asks for the one before, and looks at the server's memory.
+/// Drops a file every second, requests the previous one, and measures the server's memory.
 fn attack(server: &mut Server, site: &Site, options: &Options) -> Result<Memory> {
     let begin = Instant::now();
     let warm = begin + options.time / WARM_UP_SHARE;
@@ -127,10 +127,10 @@ fn attack(server: &mut Server, site: &Site, options: &Options) -> Result<Memory>
     Ok(memory)
 }
 
-/// Has a hostile handler run, if it is one. What it answers is its own affair.
+/// Calls a hostile handler, if it is one. Its response is ignored.
 fn call(server: &Server, target: &str) {
     let (address, target) = (server.address, target.to_owned());
-    // On a thread of its own, as it may take as long as its budget.
+    // In a separate thread, since it may take as long as its budget permits.
     thread::spawn(move || Client::new(address).get(&target).map(drop));
 }
 

@@ -1,14 +1,14 @@
-//! What a rule finds wrong, and how a test shows it.
+//! Complaints about files, and the assertions that report them.
 
 use std::fmt::{self, Display};
 
 use crate::tree::{File, tree};
 
-/// Something in a file that breaks a rule.
+/// A violation of a rule in a file.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Complaint {
     pub(crate) path: String,
-    /// Counted from 1.
+    /// Starts at 1.
     pub(crate) line: usize,
     pub(crate) what: String,
 }
@@ -29,23 +29,23 @@ impl Display for Complaint {
     }
 }
 
-/// What looks at one file.
+/// A check of one file.
 pub(crate) type Rule = fn(&File) -> Vec<Complaint>;
 
-/// Fails with all that the rules find in the repository.
+/// Fails with all complaints of the rules about the repository.
 pub(crate) fn assert_tidy(rules: &[Rule]) {
     let tree = tree();
     let complaints = rules.iter().flat_map(|rule| tree.iter().flat_map(rule));
     assert_none(&complaints.collect::<Vec<_>>());
 }
 
-/// Fails with all the complaints, one per line.
+/// Fails with all complaints, one per line.
 pub(crate) fn assert_none(complaints: &[Complaint]) {
     let list: Vec<String> = complaints.iter().map(ToString::to_string).collect();
     assert!(list.is_empty(), "\n{}\n", list.join("\n"));
 }
 
-/// The lines that a rule complains about in a file made up for a test.
+/// Returns the lines of a rule's complaints about a file that a test made up.
 pub(crate) fn lines(rule: Rule, path: &str, text: impl Into<String>) -> Vec<usize> {
     let file = File {
         path: path.to_owned(),

@@ -1,4 +1,5 @@
-//! Which part of the host may know what: the fences that `docs/ARCHITECTURE.md` describes.
+//! Which part of the host may use which crates and system interfaces: the fences that
+//! `docs/ARCHITECTURE.md` describes.
 
 use crate::complaint::{Complaint, assert_tidy, lines};
 use crate::rust::{Token, code, code_before_tests};
@@ -12,8 +13,8 @@ const COMPONENT_TESTS: [&str; 2] = ["/tests.rs", "/linear.rs"];
 const TLS: &str = "host/src/server/tls/";
 const HTTP1: [&str; 2] = ["host/crates/fields/src/", "host/crates/http1/src/"];
 
-/// Words that belong to files, sockets and clocks. `Instant` is none, because the state machine is
-/// told the time in it, and neither is `IpAddr`: a client may write an address.
+/// Names of files, sockets and clocks. `Instant` is not among them, because the state machine
+/// receives the time as one, and neither is `IpAddr`, because a client may send an address.
 const OUTSIDE_WORLD: [&str; 13] = [
     "File",
     "OpenOptions",
@@ -30,7 +31,7 @@ const OUTSIDE_WORLD: [&str; 13] = [
     "socket2",
 ];
 
-/// mio is under `server/` and nowhere else.
+/// mio is used only under `server/`.
 fn mio_is_in_the_server(file: &File) -> Vec<Complaint> {
     if !is_of_the_host(file) || file.path.starts_with(SERVER) {
         return Vec::new();
@@ -38,8 +39,8 @@ fn mio_is_in_the_server(file: &File) -> Vec<Complaint> {
     complain(file, &code(&file.text), |word| word == "mio", SERVER)
 }
 
-/// wasmtime, with all its crates, is under `engine/` and nowhere else, but for tests that run what
-/// they have made.
+/// wasmtime and its crates are used only under `engine/`, except by tests that run a module that
+/// they have built.
 fn wasmtime_is_in_the_engine(file: &File) -> Vec<Complaint> {
     if !is_of_the_host(file) || file.path.starts_with(ENGINE) {
         return Vec::new();
@@ -52,7 +53,7 @@ fn wasmtime_is_in_the_engine(file: &File) -> Vec<Complaint> {
     complain(file, &code, |word| word.starts_with("wasmtime"), ENGINE)
 }
 
-/// rustls is under `server/tls/` and nowhere else.
+/// rustls is used only under `server/tls/`.
 fn rustls_is_in_tls(file: &File) -> Vec<Complaint> {
     if !is_of_the_host(file) || file.path.starts_with(TLS) {
         return Vec::new();
@@ -60,7 +61,7 @@ fn rustls_is_in_tls(file: &File) -> Vec<Complaint> {
     complain(file, &code(&file.text), |word| word == "rustls", TLS)
 }
 
-/// HTTP knows no file, no socket and no clock. Its tests may ask for the time.
+/// The HTTP core uses no files, sockets or clocks. Its tests may read the clock.
 fn http1_is_without_io(file: &File) -> Vec<Complaint> {
     let is_inside = HTTP1.iter().any(|folder| file.path.starts_with(folder));
     if !is_inside || file.path.ends_with("/tests.rs") {
@@ -85,7 +86,7 @@ fn http1_is_without_io(file: &File) -> Vec<Complaint> {
     complaints
 }
 
-/// A manifest names the crates that are fenced.
+/// Returns whether a file is a Rust source of the host. Manifests name the fenced crates.
 fn is_of_the_host(file: &File) -> bool {
     file.path.starts_with(HOST) && file.extension() == "rs"
 }

@@ -1,20 +1,20 @@
-//! What is left over from writing: notes to oneself, stubs, tests that were switched off.
+//! Leftovers of development: notes, stubs, and disabled tests.
 
 use crate::complaint::{Complaint, assert_tidy, lines};
 use crate::rust::code;
 use crate::tree::File;
 
-/// Notes that say that something is unfinished. Put together so that this file has none.
+/// Notes about unfinished work. They are concatenated so that this file contains none.
 const NOTES: [&str; 3] = [
     concat!("TO", "DO"),
     concat!("FIX", "ME"),
     concat!("XX", "X"),
 ];
 
-/// Macros for code that is not there, or not meant to stay.
+/// Macros for missing code, or for code that is not meant to stay.
 const STUBS: [&str; 3] = ["todo", "unimplemented", "dbg"];
 
-/// What is unfinished is finished, or written down as an issue.
+/// Unfinished work is finished, or recorded as an issue.
 fn no_notes(file: &File) -> Vec<Complaint> {
     let mut complaints = Vec::new();
     for (index, line) in file.text.lines().enumerate() {
@@ -30,7 +30,7 @@ fn no_notes(file: &File) -> Vec<Complaint> {
     complaints
 }
 
-/// No macro stands for missing code, in tests neither.
+/// No macro stands for missing code, also not in tests.
 fn no_stubs(file: &File) -> Vec<Complaint> {
     if file.extension() != "rs" {
         return Vec::new();
@@ -50,7 +50,7 @@ fn no_stubs(file: &File) -> Vec<Complaint> {
         .collect()
 }
 
-/// A test that is switched off says why.
+/// A disabled test gives a reason.
 fn no_silent_ignore(file: &File) -> Vec<Complaint> {
     if file.extension() != "rs" {
         return Vec::new();

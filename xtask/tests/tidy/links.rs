@@ -1,11 +1,11 @@
-//! Documents that point to files point to files that are there.
+//! Documents and comments refer only to files that exist.
 
 use std::path::Path;
 
 use crate::complaint::{Complaint, assert_tidy, lines};
 use crate::tree::{File, root};
 
-/// The folders whose files are named in texts. What is in `handlers/` and `target/` may be built.
+/// The folders whose files are checked. Files in `handlers/` and `target/` may be build outputs.
 const FOLDERS: [&str; 8] = [
     "benches/",
     "docs/",
@@ -17,7 +17,7 @@ const FOLDERS: [&str; 8] = [
     "xtask/",
 ];
 
-/// Every link of a document, `[text](target)`, leads to a file, if not to another site.
+/// Every link of a document, `[text](target)`, leads to another site or to an existing file.
 fn links_lead_somewhere(file: &File) -> Vec<Complaint> {
     if file.extension() != "md" {
         return Vec::new();
@@ -38,7 +38,7 @@ fn links_lead_somewhere(file: &File) -> Vec<Complaint> {
     complaints
 }
 
-/// Every file that a document or a comment names, `` `host/src/lib.rs` ``, is there.
+/// Every file that a document or a comment names, such as `` `host/src/lib.rs` ``, exists.
 fn named_files_exist(file: &File) -> Vec<Complaint> {
     let is_read: fn(&str) -> bool = match file.extension() {
         "md" => |_| true,
@@ -61,13 +61,13 @@ fn named_files_exist(file: &File) -> Vec<Complaint> {
     complaints
 }
 
-/// Whether it is a path in this repository, and no pattern of several.
+/// Returns whether a text is a path in this repository, rather than a pattern.
 fn is_path(name: &str) -> bool {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '_' | '-');
     FOLDERS.iter().any(|folder| name.starts_with(folder)) && name.chars().all(is_plain)
 }
 
-/// The lines outside of code blocks, with their numbers.
+/// Returns the lines outside of code blocks, with their numbers.
 fn prose(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let mut in_block = false;
     text.lines().enumerate().filter_map(move |(index, line)| {
@@ -80,12 +80,12 @@ fn prose(text: &str) -> impl Iterator<Item = (usize, &str)> {
     })
 }
 
-/// A line without what is between backticks.
+/// Returns a line without its code spans.
 fn without_code(line: &str) -> String {
     line.split('`').step_by(2).collect()
 }
 
-/// What the links in a line lead to.
+/// Returns the targets of the links in a line.
 fn targets(line: &str) -> impl Iterator<Item = &str> {
     line.split("](")
         .skip(1)

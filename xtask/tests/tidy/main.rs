@@ -1,7 +1,7 @@
-//! Rules of this repository that no compiler checks, each with a test that shows it can fail.
+//! Rules of this repository that no compiler checks, each with a test that it can fail.
 //!
-//! A rule is a function from one file, or from all, to complaints. Rules that clippy or rustdoc
-//! know are left to them.
+//! A rule is a function from one file, or from all files, to complaints. Rules that clippy or
+//! rustdoc can check are left to them.
 
 mod circles;
 mod complaint;

@@ -1,11 +1,12 @@
-//! Takes Rust apart into words, marks, comments and literals: enough to tell what is code.
+//! A lexer for Rust that separates words, punctuation, comments and literals: enough to recognize
+//! code.
 
-/// A piece of a Rust file.
+/// A token of a Rust file.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Token<'a> {
     pub(crate) kind: Kind,
     pub(crate) text: &'a str,
-    /// The line that it starts on, counted from 1.
+    /// The line on which it starts, from 1.
     pub(crate) line: usize,
 }
 
@@ -16,11 +17,11 @@ pub(crate) enum Kind {
     /// One character of punctuation.
     Mark,
     Comment,
-    /// A text or a character.
+    /// A string or a character.
     Literal,
 }
 
-/// All the tokens of a file.
+/// Returns all tokens of a file.
 pub(crate) fn tokens(text: &str) -> Vec<Token<'_>> {
     let mut tokens = Vec::new();
     let (mut rest, mut line) = (text, 1);
@@ -40,7 +41,7 @@ pub(crate) fn tokens(text: &str) -> Vec<Token<'_>> {
     tokens
 }
 
-/// The words and marks of a file, without its tests, which stand last.
+/// Returns the words and punctuation of a file, without its tests, which are last.
 pub(crate) fn code_before_tests(text: &str) -> Vec<Token<'_>> {
     let mut code = code(text);
     let marks = ["#", "[", "cfg", "(", "test", ")", "]", "mod"];
@@ -51,14 +52,15 @@ pub(crate) fn code_before_tests(text: &str) -> Vec<Token<'_>> {
     code
 }
 
-/// The words and marks of a file.
+/// Returns the words and punctuation of a file.
 pub(crate) fn code(text: &str) -> Vec<Token<'_>> {
     let mut tokens = tokens(text);
     tokens.retain(|token| matches!(token.kind, Kind::Word | Kind::Mark));
     tokens
 }
 
-/// What `rest` starts with, and how many bytes of it. Space is nothing.
+/// Returns the kind and the length, in bytes, of the token at the start of `rest`. White space has
+/// no kind.
 fn measure(rest: &str, first: char) -> (Option<Kind>, usize) {
     if first.is_whitespace() {
         return (None, first.len_utf8());
@@ -79,7 +81,7 @@ fn measure(rest: &str, first: char) -> (Option<Kind>, usize) {
     }
 }
 
-/// The length of a comment that may hold others.
+/// Returns the length of a block comment, which may be nested.
 fn block_comment(rest: &str) -> usize {
     let mut depth = 0;
     let mut at = 0;
@@ -101,7 +103,7 @@ fn block_comment(rest: &str) -> usize {
     rest.len()
 }
 
-/// The length of a text, plain or raw, with its prefix.
+/// Returns the length of a string literal, plain or raw, including its prefix.
 fn text_literal(rest: &str) -> Option<usize> {
     let prefix = rest.len() - rest.trim_start_matches(['b', 'c']).len();
     let after = &rest[prefix.min(1)..];
@@ -117,7 +119,7 @@ fn text_literal(rest: &str) -> Option<usize> {
     Some(start + 1 + hashes + 1 + length)
 }
 
-/// The length of a character, but not of a lifetime.
+/// Returns the length of a character literal, or none for a lifetime.
 fn character(rest: &str) -> Option<usize> {
     let body = rest.strip_prefix('\'')?;
     let mut characters = body.chars();
@@ -128,7 +130,7 @@ fn character(rest: &str) -> Option<usize> {
     (characters.next() == Some('\'')).then(|| 1 + first.len_utf8() + 1)
 }
 
-/// The length up to and with the closing mark, with escapes passed over.
+/// Returns the length up to and including the closing mark. Skips escapes.
 fn closing(body: &str, mark: char) -> Option<usize> {
     let mut escaped = false;
     for (at, character) in body.char_indices() {

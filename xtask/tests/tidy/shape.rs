@@ -1,16 +1,16 @@
-//! The shape of a source file: its length, its width, and what it says of itself on top.
+//! The shape of a source file: its length, the width of its comments, and its introduction.
 
 use crate::complaint::{Complaint, assert_tidy, lines};
 use crate::tree::File;
 
-/// More lines than this are more than one noun. Good files stay below 400; with tests of their own
-/// some need more.
+/// The maximum length of a file. A longer file has more than one subject. Most files should stay
+/// below 400 lines; some need more for their tests.
 const LENGTH_LIMIT_LINES: usize = 600;
 
-/// As wide as the code, for which rustfmt takes care.
+/// The maximum width of a comment: that of the code, which rustfmt enforces.
 const COMMENT_WIDTH_COLUMNS: usize = 100;
 
-/// A source file is not long.
+/// Source files don't exceed the length limit.
 fn files_are_short(file: &File) -> Vec<Complaint> {
     let length = file.text.lines().count();
     if file.extension() != "rs" || length <= LENGTH_LIMIT_LINES {
@@ -20,7 +20,7 @@ fn files_are_short(file: &File) -> Vec<Complaint> {
     vec![Complaint::new(file, LENGTH_LIMIT_LINES + 1, what)]
 }
 
-/// Comments are wrapped. An address, which can't be, may stick out.
+/// Comments are wrapped, except for URLs.
 fn comments_are_narrow(file: &File) -> Vec<Complaint> {
     if !matches!(file.extension(), "rs" | "wit") {
         return Vec::new();
@@ -37,7 +37,7 @@ fn comments_are_narrow(file: &File) -> Vec<Complaint> {
         .collect()
 }
 
-/// A source file says on top what it is.
+/// A source file starts with a doc comment.
 fn files_introduce_themselves(file: &File) -> Vec<Complaint> {
     if file.extension() != "rs" || file.text.starts_with("//! ") {
         return Vec::new();

@@ -1,15 +1,15 @@
-//! The contract's rules and their tests are the same: each rule has a test that bears its name and
-//! quotes it, and each such test is in the contract's table.
+//! The contract's rules match their tests: each rule has a test with its name that quotes it, and
+//! each such test is in the contract's table.
 
 use std::collections::BTreeMap;
 
 use crate::complaint::{Complaint, assert_none};
 use crate::tree::File;
 
-/// The rules, and the table of tests.
+/// The file with the rules and the table of tests.
 const CONTRACT: &str = "docs/contract.md";
 
-/// Where the tests are.
+/// The folder of the tests.
 const SUITE: &str = "tests/integration/contract/";
 
 /// A test that is named after a rule.
@@ -17,7 +17,7 @@ struct Test<'a> {
     file: &'a File,
     line: usize,
     name: &'a str,
-    /// Its doc comment, in one line.
+    /// The doc comment, as one line.
     doc: String,
 }
 
@@ -69,7 +69,8 @@ fn rules_and_tests_agree(tree: &[File]) -> Vec<Complaint> {
     complaints
 }
 
-/// The rows of the tables with this head: the rule, its line and what stands beside it.
+/// Returns the rows of the tables with this header: the rule, its line number, and the second
+/// column.
 fn table<'a>(file: &'a File, head: &str) -> BTreeMap<String, (usize, &'a str)> {
     let mut rows = BTreeMap::new();
     let mut inside = false;
@@ -111,7 +112,7 @@ fn tests(tree: &[File]) -> Vec<Test<'_>> {
     tests
 }
 
-/// `R3` of `r3_a_second_call`.
+/// Returns the rule in a test's name: `R3` of `r3_a_second_call`.
 fn rule_of(test: &str) -> Option<String> {
     let (front, _) = test.split_once('_')?;
     let rule = front.to_ascii_uppercase();
@@ -124,7 +125,7 @@ fn is_rule(text: &str) -> bool {
         && text.ends_with(|last: char| last.is_ascii_digit())
 }
 
-/// What is between backticks.
+/// Returns the code spans of a text.
 fn code(text: &str) -> Vec<&str> {
     text.split('`').skip(1).step_by(2).collect()
 }

@@ -1,4 +1,4 @@
-//! The repository's own text files.
+//! The text files of the repository.
 
 use std::env;
 use std::fs;
@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 /// A text file of the repository.
 #[derive(Debug)]
 pub(crate) struct File {
-    /// From the repository's top folder, with `/` between the names.
+    /// The path from the repository's root, with `/` as separator.
     pub(crate) path: String,
     pub(crate) text: String,
 }
 
 impl File {
-    /// What follows the last dot of its name.
+    /// Returns the extension of the file's name.
     pub(crate) fn extension(&self) -> &str {
         Path::new(&self.path)
             .extension()
@@ -22,8 +22,8 @@ impl File {
     }
 }
 
-/// The repository's top folder: that of the clone whose tests run, not of the one that they were
-/// compiled in, which is another where two share a target folder.
+/// Returns the repository's root: that of the clone whose tests run. It may differ from the clone
+/// in which they were compiled, if two share a target folder.
 pub(crate) fn root() -> PathBuf {
     let package = env::var("CARGO_MANIFEST_DIR").expect("cargo runs the tests");
     Path::new(&package)
@@ -32,7 +32,7 @@ pub(crate) fn root() -> PathBuf {
         .to_owned()
 }
 
-/// Every file that is UTF-8, but for those that nobody here wrote.
+/// Returns all UTF-8 files, except for generated and third-party files.
 pub(crate) fn tree() -> Vec<File> {
     let root = root();
     let mut files = Vec::new();
@@ -63,7 +63,7 @@ fn gather(root: &Path, folder: &Path, files: &mut Vec<File>) {
     }
 }
 
-/// Build output, version control, caches, and what others wrote.
+/// Returns whether a path is build output, version control, a cache, or third-party.
 fn is_foreign(path: &str) -> bool {
     let name = path.rsplit('/').next().unwrap_or_default();
     name == "target"

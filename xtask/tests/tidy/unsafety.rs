@@ -1,29 +1,29 @@
-//! Where `unsafe` may be, and where the lint against it may be silenced.
+//! Where `unsafe` is allowed, and where the lint against it may be disabled.
 
 use crate::complaint::{Complaint, assert_none, assert_tidy, lines};
 use crate::rust::code;
 use crate::tree::{File, tree};
 
-/// Files with unsafe code. Each says why at the place.
+/// Files with unsafe code. Each explains it where it is used.
 const WITH_UNSAFE_CODE: [&str; 6] = [
-    // A module for CPython in the sandbox, whose interface is C: objects, memory, a thread's state.
+    // A module for CPython in the sandbox, whose C API covers objects, memory and thread state.
     "guest-sdk/python/native/src/hashes.rs",
     "guest-sdk/python/native/src/memory.rs",
     "guest-sdk/python/native/src/python.rs",
     "guest-sdk/python/native/src/stack.rs",
-    // Functions of libc that are replaced take pointers.
+    // Functions that replace libc's take pointers.
     "guest-sdk/rust/src/stdio.rs",
     // Loads compiled code.
     "host/src/engine/code_file.rs",
 ];
 
-/// Files with generated code, which the lint has to let pass.
+/// Files with generated code, for which the lint is disabled.
 const WITH_GENERATED_CODE: [&str; 2] = [
     "guest-sdk/rust/src/bindings.rs",
     "host/src/engine/bindings.rs",
 ];
 
-/// No `unsafe`, and nothing that would permit it, outside of the files above.
+/// `unsafe`, and attributes that permit it, appear only in the files above.
 fn unsafe_is_where_it_is_known(file: &File) -> Vec<Complaint> {
     if file.extension() != "rs" || WITH_UNSAFE_CODE.contains(&file.path.as_str()) {
         return Vec::new();
@@ -46,7 +46,7 @@ fn unsafe_is_where_it_is_known(file: &File) -> Vec<Complaint> {
         .collect()
 }
 
-/// A block or an implementation that is unsafe says why it is sound, in a comment right above it.
+/// An unsafe block or implementation has a comment right above it that says why it is sound.
 fn unsafe_says_why_it_is_sound(file: &File) -> Vec<Complaint> {
     if file.extension() != "rs" {
         return Vec::new();
@@ -67,7 +67,7 @@ fn unsafe_says_why_it_is_sound(file: &File) -> Vec<Complaint> {
         .collect()
 }
 
-/// Whether a line forbids something, or denies it.
+/// Returns whether a line forbids or denies a lint.
 fn forbids(text: &str, line: usize) -> bool {
     let line = text.lines().nth(line - 1).unwrap_or_default();
     line.contains("forbid(") || line.contains("deny(")

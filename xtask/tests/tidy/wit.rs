@@ -1,5 +1,4 @@
-//! Every item of the contract is documented and says since when it is there, and its copies are
-//! copies.
+//! Every item of the contract is documented and has a `@since`, and the SDKs' copies are identical.
 
 use crate::complaint::{Complaint, assert_none, assert_tidy, lines};
 use crate::tree::File;
@@ -12,7 +11,7 @@ fn items_are_documented(file: &File) -> Vec<Complaint> {
         .collect()
 }
 
-/// Every item has a `@since`; fields and cases have that of their type.
+/// Every item has a `@since`, which applies to its fields and cases.
 fn items_are_dated(file: &File) -> Vec<Complaint> {
     let undated = items(file).into_iter().filter(|item| {
         item.kind == Kind::Item && !item.dated && !item.text.starts_with("package ")
@@ -22,7 +21,7 @@ fn items_are_dated(file: &File) -> Vec<Complaint> {
         .collect()
 }
 
-/// A package that is published takes its copy of the contract along: it has to be the same.
+/// A published package contains a copy of the contract, which must be identical.
 fn copies_are_the_same(tree: &[File]) -> Vec<Complaint> {
     let originals: Vec<_> = tree
         .iter()
@@ -52,20 +51,20 @@ struct Item<'a> {
 
 #[derive(Debug, PartialEq)]
 enum Kind {
-    /// An interface, a type, a function, a world.
+    /// An interface, a type, a function or a world.
     Item,
-    /// A field of a record, a case of a variant, an enum or flags.
+    /// A field of a record, or a case of a variant, an enum or flags.
     Part,
 }
 
-/// The items of a WIT file of ours, read by its lines: as it is formatted, an item begins one.
+/// Returns the items of one of our WIT files, parsed line by line: each item starts a line.
 fn items(file: &File) -> Vec<Item<'_>> {
     let mut items = Vec::new();
     if file.extension() != "wit" || file.path.contains("/deps/") {
         return items;
     }
     let (mut documented, mut dated) = (false, false);
-    // Inside of the parentheses of a function's parameters, and of the braces of a type with parts.
+    // The nesting of a function's parameters, and whether we are in a type with parts.
     let (mut parentheses, mut in_parts) = (0_usize, false);
     for (index, line) in file.text.lines().enumerate() {
         let line = line.trim();
@@ -96,8 +95,8 @@ fn items(file: &File) -> Vec<Item<'_>> {
     items
 }
 
-/// Whether a line of code declares something new. An import, an export and a `use` name something
-/// that is declared elsewhere.
+/// Returns whether a line of code declares an item. An import, an export and a `use` refer to an
+/// item that is declared elsewhere.
 fn is_declaration(code: &str) -> bool {
     let first = code.split([' ', '{']).next().unwrap_or_default();
     code.starts_with(|c: char| c.is_ascii_alphabetic() || c == '%')

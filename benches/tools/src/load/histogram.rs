@@ -1,19 +1,19 @@
-//! How long requests took: counts in buckets that grow with the time, so that any time is known to
-//! two percent, whatever its size.
+//! A histogram of response times, with buckets that grow with the time: the relative error is at
+//! most two percent.
 
 use std::time::Duration;
 
-/// Buckets for each doubling of the time, as a power of two: 64, so 1.6 % each.
+/// The number of buckets per doubling of the time, as a power of two: 64, so 1.6 % each.
 const STEP_BITS: u32 = 6;
 
 const STEPS: usize = 1 << STEP_BITS;
 
-/// Times of up to `2^42` ns, 73 minutes. What takes longer counts as that.
+/// The maximum time: `2^42` ns, 73 minutes. Longer times count as this.
 const TIME_BITS: u32 = 42;
 
 const BUCKETS: usize = (TIME_BITS - STEP_BITS + 1) as usize * STEPS;
 
-/// Times and how often they were seen.
+/// Times and their counts.
 #[derive(Clone, Debug)]
 pub(crate) struct Histogram {
     counts: Vec<u64>,
@@ -28,13 +28,13 @@ impl Histogram {
         }
     }
 
-    /// Counts one.
+    /// Adds one time.
     pub(crate) fn add(&mut self, time: Duration) {
         self.counts[bucket(time)] += 1;
         self.total += 1;
     }
 
-    /// Takes over what another has seen.
+    /// Adds the counts of another histogram.
     pub(crate) fn merge(&mut self, other: &Self) {
         for (count, more) in self.counts.iter_mut().zip(&other.counts) {
             *count += more;
@@ -42,7 +42,7 @@ impl Histogram {
         self.total += other.total;
     }
 
-    /// The time that so many of a hundred did not exceed. Zero if nothing was counted.
+    /// Returns the time that this percentage did not exceed, or zero without any counts.
     pub(crate) fn percentile(&self, percent: f64) -> Duration {
         let wanted = (self.total as f64 * percent / 100.0).ceil().max(1.0) as u64;
         let mut seen = 0;
@@ -65,12 +65,12 @@ fn bucket(time: Duration) -> usize {
     let Some(shift) = bits.checked_sub(STEP_BITS + 1) else {
         return nanos as usize;
     };
-    // The leading bit and the next six say which of its doubling's buckets it is.
+    // The leading bit and the following six bits select the bucket within its doubling.
     let leading = (nanos >> shift) as usize;
     shift as usize * STEPS + leading
 }
 
-/// The longest time that a bucket counts.
+/// Returns the longest time that a bucket counts.
 fn upper_bound(bucket: usize) -> Duration {
     if bucket < 2 * STEPS {
         return Duration::from_nanos(bucket as u64);

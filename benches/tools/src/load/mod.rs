@@ -1,9 +1,9 @@
-//! The load generator: connections that each send a request, read its answer, and send the next.
+//! The load generator: connections that each send a request, read the response, and send the next.
 //!
-//! Two ways of going on. Without a rate, a connection's next request follows its last answer at
-//! once: that finds out how much a server can do. With a rate, requests fall due at even distances,
-//! and how long one took is counted from when it was due, also where it had to wait for a free
-//! connection: a server that stops for a moment makes all those late that should have come in it.
+//! It has two modes. Without a rate, each connection sends its next request right after a response,
+//! which measures the server's maximum rate. With a rate, requests are due at regular intervals,
+//! and a response time starts when the request was due, even if it had to wait for a free
+//! connection: a server that pauses delays all requests that are due during the pause.
 
 mod histogram;
 mod response;
@@ -24,19 +24,19 @@ use crate::arguments::Arguments;
 #[cfg(feature = "instructions")]
 pub(crate) use self::response::Response;
 
-/// Descriptors beside those of the connections: standard streams, and an epoll for each thread.
+/// The descriptors in addition to those of the connections: standard streams, and an epoll for each
+/// thread.
 const OTHER_DESCRIPTORS: u64 = 64;
 
-/// How long after its end a run waits for answers that are under way, and how long all may take
-/// where each connection sends one request.
+/// How long a run waits after its end for responses in flight, and the time limit for all responses
+/// if each connection sends one request.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// The priority of a generator that sends by the clock, as `nice` has it, where it may have that.
-/// Without it, it waits for up to a tick of the kernel's clock each time that something else wants
-/// its processor.
+/// The nice value of a generator with a rate, if that is permitted. Otherwise it waits for up to a
+/// tick of the kernel's clock each time that another process uses its processor.
 const PACED_PRIORITY: i32 = -19;
 
-/// What to ask for, and how.
+/// The request and the plan.
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
     address: SocketAddr,
@@ -49,11 +49,11 @@ pub(crate) struct Options {
 /// When requests are sent.
 #[derive(Clone, Copy, Debug)]
 enum Plan {
-    /// One for each connection, all at once.
+    /// One on each connection, all at once.
     Once,
     /// For some time, each as soon as its connection is free.
     Closed { warm_up: Duration, time: Duration },
-    /// For some time, so many in a second.
+    /// For some time, at a fixed rate per second.
     Paced {
         warm_up: Duration,
         time: Duration,
@@ -62,7 +62,7 @@ enum Plan {
 }
 
 impl Options {
-    /// Takes its arguments.
+    /// Parses the arguments.
     pub(crate) fn take(arguments: &mut Arguments) -> Result<Self> {
         let plan = if arguments.flag("--once") {
             Plan::Once
@@ -104,21 +104,21 @@ impl Options {
     }
 }
 
-/// What became of the requests.
+/// The results of the requests.
 #[derive(Debug)]
 struct Outcome {
-    /// Good answers within the measured time.
+    /// Good responses within the measured time.
     answered: u64,
-    /// Good answers, those of the warm-up and of the last moments too.
+    /// Good responses, including those of the warm-up and after the end.
     all: u64,
-    /// Other answers, none at all, and connections that broke.
+    /// Other responses, missing responses, and broken connections.
     failed: u64,
     times: Histogram,
-    /// How late this program itself came to the requests that fell due: it can't send while it does
-    /// not run.
+    /// The delay of this program itself with requests that are due: it can't send while it is not
+    /// running.
     late: Histogram,
-    /// From the measured time's begin to its end, or to the last answer where each connection sends
-    /// one request.
+    /// The duration from the start of the measured time to its end, or to the last response if each
+    /// connection sends one request.
     measured: Duration,
 }
 
@@ -144,15 +144,15 @@ impl Outcome {
     }
 }
 
-/// Sends requests and prints what became of them.
+/// Sends requests and prints the results.
 ///
 /// # Errors
 ///
-/// When it can't connect, or the process may not have so many connections.
+/// Fails if it can't connect, or the process may not open enough connections.
 pub(crate) fn run(options: &Options) -> Result<()> {
     allow_descriptors(options.connections as u64 + OTHER_DESCRIPTORS)?;
     if matches!(options.plan, Plan::Paced { .. }) {
-        // Only root may. How late it was then is among what it prints.
+        // Only root may do so. The printed delay shows the effect.
         let _ = setpriority_process(None, PACED_PRIORITY);
     }
     let workers: Vec<Worker> = (0..options.threads)
@@ -174,7 +174,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// How many of `all` the thread with this index has.
+/// Returns the part of `all` that belongs to the thread with this index.
 fn share(all: usize, threads: usize, index: usize) -> usize {
     all / threads + usize::from(index < all % threads)
 }

@@ -1,30 +1,30 @@
-//! Where a response ends, and whether it is a good one: what a load generator reads of HTTP.
+//! The end of a response and whether it is good: the part of HTTP that a load generator reads.
 //!
-//! A response has to say its length. Chunked ones are refused rather than misread: no server that
-//! is measured here has a reason to send one.
+//! A response must have a length. Chunked responses are rejected: none of the measured servers has
+//! a reason to send one.
 
-/// A head that is longer is no answer to what is asked here.
+/// The maximum length of a head: the expected responses are shorter.
 const HEAD_LIMIT_BYTES: usize = 16 * 1024;
 
 /// A response that is being read.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Response {
-    /// So much of its head has come.
+    /// The part of the head that has been received.
     Head(Vec<u8>),
-    /// So many bytes of its body have not.
+    /// The number of bytes of the body that are missing.
     Body { left: u64, verdict: Verdict },
 }
 
-/// What a head says.
+/// The result of parsing a head.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Verdict {
-    /// Status 200.
+    /// The status is 200.
     pub(crate) good: bool,
-    /// The server closes the connection behind it.
+    /// The server closes the connection after it.
     pub(crate) closes: bool,
 }
 
-/// It can't be read.
+/// The response can't be parsed.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Unreadable;
 
@@ -33,8 +33,8 @@ impl Response {
         Self::Head(Vec::new())
     }
 
-    /// Takes bytes that have come; says what the response was when they complete it. What would
-    /// come behind its end is nothing that was asked for, and is not looked at.
+    /// Adds received bytes. Returns the verdict when they complete the response. Bytes after its
+    /// end were not requested, and are ignored.
     pub(crate) fn take(&mut self, bytes: &[u8]) -> Result<Option<Verdict>, Unreadable> {
         let (verdict, left) = match self {
             Self::Head(begun) if begun.is_empty() => match parse(bytes)? {
@@ -66,7 +66,7 @@ impl Response {
     }
 }
 
-/// Reads a head; the number is where the response ends, counted from its first byte.
+/// Parses a head. The number is the offset of the response's end from its first byte.
 fn parse(bytes: &[u8]) -> Result<Option<(Verdict, u64)>, Unreadable> {
     let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else {
         return if bytes.len() > HEAD_LIMIT_BYTES {

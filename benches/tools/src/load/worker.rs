@@ -1,4 +1,4 @@
-//! One thread of the load generator: its connections, and an epoll of its own.
+//! A thread of the load generator, with its connections and its own epoll.
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
@@ -14,20 +14,20 @@ use rustix::event::epoll::{self, EventData, EventFlags};
 use super::response::{Response, Unreadable, Verdict};
 use super::{Options, Outcome, PATIENCE, Plan};
 
-/// Events taken at once.
+/// The maximum number of events per wait.
 const EVENTS: usize = 256;
 
-/// Room for what is read at once, so that large bodies take few calls.
+/// The size of the read buffer: large, so that large bodies need few calls.
 const READ_BYTES: usize = 256 * 1024;
 
-/// How long a wait without anything to do may last: so often the time is looked at.
+/// The maximum time of a wait, after which the clock is checked.
 const WAIT: Duration = Duration::from_millis(5);
 
-/// So long before a request is due the thread stays awake: a kernel's timer may be late by 50 µs.
+/// How long before a request is due the thread stays awake: a kernel timer may be late by 50 µs.
 const SPIN: Duration = Duration::from_micros(60);
 
-/// Failures after which a thread gives up: a server that refuses everything would be asked in a
-/// tight loop.
+/// The number of failures after which a thread gives up: a server that rejects everything would be
+/// called in a tight loop.
 const FAILURE_LIMIT: u64 = 1000;
 
 /// A thread's part of the load.
@@ -36,13 +36,13 @@ pub(super) struct Worker {
     address: SocketAddr,
     request: Vec<u8>,
     plan: Plan,
-    /// Which part of the rate is this thread's.
+    /// This thread's fraction of the rate.
     part: f64,
     epoll: OwnedFd,
     connections: Vec<Connection>,
-    /// Connections without a request, where requests fall due by the clock.
+    /// Connections without a request, if there is a rate.
     free: Vec<usize>,
-    /// Requests that are due and wait for a free connection: when they were.
+    /// The due times of requests that wait for a free connection.
     waiting: VecDeque<Instant>,
     outcome: Outcome,
 }
@@ -51,11 +51,11 @@ pub(super) struct Worker {
 struct Connection {
     stream: TcpStream,
     response: Response,
-    /// When its request was sent, or due. None while it has none.
+    /// When its request was sent or due. None if it has none.
     since: Option<Instant>,
 }
 
-/// The moments that a plan is made of.
+/// The times that define a plan.
 #[derive(Clone, Copy, Debug)]
 struct Times {
     begin: Instant,
@@ -80,7 +80,7 @@ impl Times {
 }
 
 impl Worker {
-    /// Opens its connections.
+    /// Opens the connections.
     pub(super) fn connect(options: &Options, count: usize) -> Result<Self> {
         let mut worker = Self {
             address: options.address,
@@ -114,7 +114,7 @@ impl Worker {
         Ok(stream)
     }
 
-    /// Goes through with the plan.
+    /// Executes the plan.
     pub(super) fn run(mut self, start: Instant) -> Result<Outcome> {
         let times = Times::of(self.plan, start);
         let mut due = match self.plan {
@@ -153,10 +153,10 @@ impl Worker {
         Ok(self.finish(times))
     }
 
-    /// How long there is nothing to do if no answer comes.
+    /// Returns how long there is nothing to do unless a response arrives.
     fn wait(&self, due: Option<&Due>, now: Instant) -> Duration {
         match due {
-            // Where requests wait for a connection, only an answer helps.
+            // While requests wait for a connection, only a response allows progress.
             Some(due) if self.waiting.is_empty() => {
                 let until = due.next().saturating_duration_since(now);
                 until.saturating_sub(SPIN).min(WAIT)
@@ -165,7 +165,7 @@ impl Worker {
         }
     }
 
-    /// Whether nothing more is to come that counts.
+    /// Returns whether nothing more is expected that counts.
     fn is_done(&self, now: Instant, times: Times) -> bool {
         match self.plan {
             Plan::Closed { .. } => now >= times.end,
@@ -180,7 +180,7 @@ impl Worker {
             self.outcome.measured = time;
         }
         if !matches!(self.plan, Plan::Closed { .. }) {
-            // What was not answered at all is the slowest there was, not nothing.
+            // A missing response counts as the slowest, rather than as none.
             let unanswered = self.connections.iter().filter_map(|c| c.since);
             for since in unanswered.chain(self.waiting.drain(..)) {
                 self.outcome.failed += 1;
@@ -210,14 +210,14 @@ impl Worker {
     fn send(&mut self, index: usize, since: Instant) -> Result<()> {
         let connection = &mut self.connections[index];
         connection.since = Some(since);
-        // A request is smaller than any socket's buffer, and the buffer is empty.
+        // The socket's buffer is empty and larger than a request.
         match (&connection.stream).write(&self.request) {
             Ok(written) if written == self.request.len() => Ok(()),
             _ => self.replace(index, true),
         }
     }
 
-    /// Reads what came on a connection.
+    /// Reads the received bytes of a connection.
     fn turn(&mut self, index: usize, buffer: &mut [u8], times: Times) -> Result<()> {
         let connection = &mut self.connections[index];
         let taken = match (&connection.stream).read(buffer) {
@@ -228,7 +228,7 @@ impl Worker {
         match taken {
             Ok(None) => Ok(()),
             Ok(Some(verdict)) => self.answered(index, verdict, times),
-            // A server may close a connection that it has nothing to answer on.
+            // A server may close an idle connection.
             Err(Unreadable) => {
                 let failed = self.connections[index].since.is_some();
                 self.replace(index, failed)
@@ -252,7 +252,7 @@ impl Worker {
         self.go_on(index, now, times.end)
     }
 
-    /// Counts a good answer if it is within the measured time.
+    /// Counts a good response if it is within the measured time.
     fn count(&mut self, since: Instant, now: Instant, times: Times) {
         let counts = match self.plan {
             Plan::Once => true,
@@ -268,7 +268,7 @@ impl Worker {
         }
     }
 
-    /// What a connection does when it is free again.
+    /// Decides what a connection does when it is free again.
     fn go_on(&mut self, index: usize, now: Instant, end: Instant) -> Result<()> {
         match self.plan {
             Plan::Once => Ok(()),
@@ -284,7 +284,7 @@ impl Worker {
         }
     }
 
-    /// Opens a new connection in place of one that has ended.
+    /// Opens a new connection to replace one that has ended.
     fn replace(&mut self, index: usize, failed: bool) -> Result<()> {
         if failed {
             self.outcome.failed += 1;
@@ -319,7 +319,7 @@ impl Worker {
     }
 }
 
-/// The moments at which requests fall due.
+/// The times at which requests are due.
 #[derive(Debug)]
 struct Due {
     start: Instant,
@@ -340,7 +340,7 @@ impl Due {
         self.start + Duration::from_secs_f64(self.count as f64 / self.per_second)
     }
 
-    /// The next one, if it is not after `now`.
+    /// Returns the next time, if it is not after `now`.
     fn next_until(&mut self, now: Instant) -> Option<Instant> {
         let moment = self.next();
         if moment > now {
