@@ -142,6 +142,7 @@ impl Service {
         let until = Instant::now() + self.grace();
         while !self.server.is_done() {
             if ends_at_once() {
+                self.reload.hurry();
                 return;
             }
             if Instant::now() >= until {

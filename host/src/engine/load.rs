@@ -26,7 +26,7 @@ use super::{Kind, direct, fuse};
 use crate::config::{self, Budget};
 use crate::permits::{Permit, Permits};
 use crate::registry::{Describe, Version};
-use crate::reload::{CancelToken, Load, LoadRequest};
+use crate::reload::{CancelToken, Later, Load, LoadRequest};
 
 /// Compiles programs. Clones are the same engine.
 #[derive(Clone)]
@@ -196,19 +196,24 @@ impl Engine {
     /// As [`Self::load`], and for scripts when their import fails.
     pub fn load_path(&self, path: &Path, bytes: &[u8]) -> Result<Program, LoadError> {
         let name = path.file_stem().unwrap_or_default().to_string_lossy();
+        let later = Later::default();
         let request = LoadRequest {
             name: &name,
             path,
             bytes,
             version: Version::of(bytes),
             cancel: &CancelToken::new(),
+            later: &later,
         };
-        self.load_request(&request)
+        let program = self.load_request(&request);
+        later.run();
+        program
     }
 
     fn load_request(&self, request: &LoadRequest<'_>) -> Result<Program, LoadError> {
         if !is_script(request.path) {
-            return self.load_version(request.bytes, request.version, request.cancel);
+            let LoadRequest { cancel, later, .. } = request;
+            return self.load_version(request.bytes, request.version, cancel, Some(later));
         }
         if let Some(program) = self.kept_script(request.path, request.version) {
             return program;
@@ -241,15 +246,16 @@ impl Engine {
     /// Fails when the bytes are no component and can't be made one, of no [`Kind`], too large for
     /// the budget, import what the host does not have, or take more to compile than they may.
     pub fn load(&self, bytes: &[u8]) -> Result<Program, LoadError> {
-        self.load_version(bytes, Version::of(bytes), &CancelToken::new())
+        self.load_version(bytes, Version::of(bytes), &CancelToken::new(), None)
     }
 
-    /// Loads bytes whose version is known.
+    /// Loads bytes whose version is known. What is compiled is kept at once, or `later`.
     fn load_version(
         &self,
         bytes: &[u8],
         version: Version,
         cancel: &CancelToken,
+        later: Option<&Later>,
     ) -> Result<Program, LoadError> {
         let entry = self
             .cache
@@ -263,7 +269,10 @@ impl Engine {
                 .compile(&self.first, bytes, cancel, &self.shared)?;
         // From the disk, code and memory's image are pages that the kernel can drop: 100 MB of
         // them for a Python program.
-        let kept = entry.and_then(|(cache, entry)| cache.store(&entry, &own));
+        let kept = entry.and_then(|(cache, entry)| match later {
+            Some(later) => cache.store_later(entry, &own, later),
+            None => cache.store(&entry, &own),
+        });
         let own = kept.unwrap_or(own);
         self.program(ProgramFiles { own, shared })
     }

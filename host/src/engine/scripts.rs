@@ -166,7 +166,7 @@ impl Scripts {
         }
         let entry = tools.cache.and_then(|cache| {
             let entry = self.entry(cache, request.version)?;
-            cache.store(&entry, &state)
+            cache.store_later(entry, &state, request.later)
         });
         Ok(ProgramFiles {
             own: entry.unwrap_or(state),

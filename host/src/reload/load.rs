@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::anyhow;
 
 use super::source::{self, Content};
-use super::{CancelToken, Load, LoadRequest};
+use super::{CancelToken, Later, Load, LoadRequest, Renewal};
 use crate::registry::Version;
 use crate::router::{Route, Shape};
 
@@ -49,6 +49,14 @@ pub(super) struct Done<P> {
     pub(super) outcome: Outcome<P>,
 }
 
+/// A program that is to be served in place of another one of the same version.
+pub(super) struct Renewed<P> {
+    pub(super) file: String,
+    pub(super) shape: Shape,
+    pub(super) version: Version,
+    pub(super) program: P,
+}
+
 pub(super) enum Outcome<P> {
     /// The file is gone.
     Gone,
@@ -87,25 +95,83 @@ impl Job {
         }
     }
 
-    /// Does what its stage says. Blocks on the file and on the loader; a loader that panics has
-    /// failed to load.
-    pub(super) fn run<L: Load>(self, loader: &L) -> Done<L::Program> {
+    /// Does what its stage says, and reports what became of it. Blocks on the file and on the
+    /// loader; a loader that panics has failed to load. After the report, what the loader has left
+    /// for later is done; that may come to another program to serve.
+    pub(super) fn run<L: Load>(
+        self,
+        loader: &L,
+        report: impl FnOnce(Done<L::Program>),
+    ) -> Option<Renewed<L::Program>> {
         let begun = Instant::now();
-        let outcome = match self.stage {
-            Stage::LookUp => self.look_up(loader, begun),
-            Stage::Load => self.load(loader, begun),
+        if self.stage == Stage::LookUp {
+            let outcome = self.look_up(loader, begun);
+            report(Done { job: self, outcome });
+            return None;
+        }
+        let (bytes, version) = match self.read() {
+            Ok(read) => read,
+            Err(outcome) => {
+                report(Done { job: self, outcome });
+                return None;
+            }
         };
-        Done { job: self, outcome }
+        let cancel = self.cancel.clone();
+        let turn = || loader.turn(version, &cancel);
+        // Without a turn, it may be loaded twice.
+        let turn = catch_unwind(AssertUnwindSafe(turn)).ok();
+        let later = Later::default();
+        let outcome = self.load(loader, &bytes, version, &later, begun);
+        drop(bytes);
+        let (path, file, shape) = (self.path.clone(), self.file.clone(), self.shape.clone());
+        report(Done { job: self, outcome });
+        let renewal = later.run();
+        drop(turn);
+        if renewal == Renewal::Unneeded {
+            return None;
+        }
+        let recall = || loader.recall(&path, version);
+        let program = catch_unwind(AssertUnwindSafe(recall)).ok().flatten()?;
+        Some(Renewed {
+            file,
+            shape,
+            version,
+            program,
+        })
     }
 
-    /// Does all stages that are left, one after the other.
-    pub(super) fn run_to_end<L: Load>(self, loader: &L) -> Done<L::Program> {
-        let done = self.run(loader);
-        if !matches!(done.outcome, Outcome::Unknown) {
-            return done;
+    /// Does all stages that are left, one after the other, and reports what became of it.
+    pub(super) fn run_to_end<L: Load>(self, loader: &L, report: impl FnOnce(Done<L::Program>)) {
+        let mut job = self;
+        if job.stage == Stage::LookUp {
+            let mut outcome = None;
+            job.run(loader, |done| outcome = Some(done));
+            let Some(done) = outcome else { return };
+            if !matches!(done.outcome, Outcome::Unknown) {
+                return report(done);
+            }
+            job = Job {
+                stage: Stage::Load,
+                ..done.job
+            };
         }
-        let stage = Stage::Load;
-        Job { stage, ..done.job }.run(loader)
+        job.run(loader, report);
+    }
+
+    /// What became of the stage.
+    #[cfg(test)]
+    pub(super) fn done<L: Load>(self, loader: &L) -> Done<L::Program> {
+        let mut reported = None;
+        self.run(loader, |done| reported = Some(done));
+        reported.expect("it reports")
+    }
+
+    /// What became of all stages.
+    #[cfg(test)]
+    pub(super) fn done_to_end<L: Load>(self, loader: &L) -> Done<L::Program> {
+        let mut reported = None;
+        self.run_to_end(loader, |done| reported = Some(done));
+        reported.expect("it reports")
     }
 
     /// The outcome, where the file's bytes are not needed for it: what they are the hash of is
@@ -138,33 +204,42 @@ impl Job {
         }
     }
 
-    fn load<L: Load>(&self, loader: &L, begun: Instant) -> Outcome<L::Program> {
+    /// The file's bytes and their version; or the outcome, where they are not to be loaded.
+    fn read<P>(&self) -> Result<(Vec<u8>, Version), Outcome<P>> {
         if self.cancel.is_cancelled() {
-            return Outcome::Cancelled;
+            return Err(Outcome::Cancelled);
         }
         let bytes = match source::read(&self.path) {
             Ok(Content::Whole(bytes)) => bytes,
             Ok(Content::Torn(bytes)) if self.overdue => bytes,
-            Ok(Content::Torn(_)) => return Outcome::Torn,
-            Ok(Content::Gone) => return Outcome::Gone,
-            Err(error) => return Outcome::Unreadable(error),
+            Ok(Content::Torn(_)) => return Err(Outcome::Torn),
+            Ok(Content::Gone) => return Err(Outcome::Gone),
+            Err(error) => return Err(Outcome::Unreadable(error)),
         };
         let version = Version::of(&bytes);
-        if let Some(known) = self.outcome_of(version) {
-            return known;
+        match self.outcome_of(version) {
+            Some(known) => Err(known),
+            None => Ok((bytes, version)),
         }
+    }
+
+    fn load<L: Load>(
+        &self,
+        loader: &L,
+        bytes: &[u8],
+        version: Version,
+        later: &Later,
+        begun: Instant,
+    ) -> Outcome<L::Program> {
         let request = LoadRequest {
             name: &self.name,
             path: &self.path,
-            bytes: &bytes,
+            bytes,
             version,
             cancel: &self.cancel,
+            later,
         };
-        let load = || {
-            let _turn = loader.turn(version, &self.cancel);
-            loader.load(&request)
-        };
-        match catch_unwind(AssertUnwindSafe(load)) {
+        match catch_unwind(AssertUnwindSafe(|| loader.load(&request))) {
             Ok(Ok(program)) => Outcome::Loaded(version, program, begun.elapsed()),
             _ if self.cancel.is_cancelled() => Outcome::Cancelled,
             Ok(Err(error)) => Outcome::Broken(version, error),

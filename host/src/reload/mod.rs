@@ -25,6 +25,7 @@
 
 mod application;
 mod cancel;
+mod later;
 mod listing;
 mod load;
 mod pages;
@@ -55,6 +56,7 @@ use thread::Order;
 
 pub use application::manifest;
 pub use cancel::{CancelToken, OnCancel};
+pub use later::{Later, Renewal};
 pub use listing::{MAX_ENTRIES, MAX_STRAYS, SOURCE_MARKERS};
 pub use pages::{OnPages, PagesChange};
 pub use source::MAX_HANDLER_BYTES;
@@ -69,6 +71,12 @@ pub const SAFETY_RESCAN: Duration = Duration::from_secs(2);
 /// 18, so most sites are whole by then; and pages are to answer within 50 ms of the start, of which
 /// the rest of a start takes some 8.
 pub const START_BUDGET: Duration = Duration::from_millis(25);
+
+/// How long a reloader that stops waits for loads that have been served and do what was left for
+/// [`Later`]. Writing compiled code to a disk takes 5 to 100 ms, and up to a second where others
+/// keep the disk busy; ten times that. What is not done by then is lost, and done again after the
+/// next start.
+pub const STOP_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Turns a file's bytes into a program that can be run.
 pub trait Load: Send + Sync + 'static {
@@ -92,7 +100,7 @@ pub trait Load: Send + Sync + 'static {
 
     /// Waits until nobody else loads this version, in this process or in another one that keeps
     /// what it loads in the same place, or until the load is cancelled. What is returned is held
-    /// while [`load`](Self::load) runs.
+    /// while [`load`](Self::load) runs, and what it left for [`Later`].
     fn turn(&self, _version: Version, _cancel: &CancelToken) -> impl Sized {}
 }
 
@@ -110,6 +118,8 @@ pub struct LoadRequest<'a> {
     /// Is cancelled when the result is not wanted any more: a newer version of the file has come,
     /// or another load needs the permit.
     pub cancel: &'a CancelToken,
+    /// Takes what is to be done when the program is served.
+    pub later: &'a Later,
 }
 
 /// What a look at the handlers folder has found, to serve it and to go on from.
@@ -147,8 +157,8 @@ pub struct Options {
     pub on_started: Option<OnStarted>,
 }
 
-/// A running reloader. Dropping it stops it: its thread is waited for, and loads that are under way
-/// are cancelled.
+/// A running reloader. Dropping it stops it: its thread is waited for, loads that are under way are
+/// cancelled, and what was left for [`Later`] is waited for, for up to [`STOP_PATIENCE`].
 #[must_use = "dropping it stops it"]
 pub struct Reload {
     order: Box<dyn Fn(Order) + Send + Sync>,
@@ -229,6 +239,11 @@ impl Reload {
     pub fn announced(&self) {
         (self.order)(Order::Tell);
     }
+
+    /// Has a stop not wait for what was left for [`Later`].
+    pub fn hurry(&self) {
+        (self.order)(Order::Hurry);
+    }
 }
 
 impl<P> Scan<P> {
@@ -288,7 +303,7 @@ pub fn scan_once<L: Load>(folder: &Path, loader: &L) -> Scan<L::Program> {
             scope.spawn(move || {
                 while let Some(job) = next() {
                     // Fails only when the receiver has panicked.
-                    let _ = done.send(job.run_to_end(loader));
+                    job.run_to_end(loader, |job_done| drop(done.send(job_done)));
                 }
             });
         }

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::application;
 use super::listing::{self, Folder, Found, Listing};
-use super::load::{Done, Job, Outcome, Stage};
+use super::load::{Done, Job, Outcome, Renewed, Stage};
 use super::queue::{Capacity, Position, Queue, SLICE};
 use super::settle::{Hint, Settle, State};
 use super::slot::{Since, Slot, Work};
@@ -334,6 +334,29 @@ impl<P> Slots<P> {
                 let handler = self.handler(job, version, program);
                 self.serve(handler, is_told.then_some(took));
             }
+        }
+    }
+
+    /// Serves a program in place of the one of the same version that was loaded from the same file,
+    /// if that is served still. Nobody is told: it answers as that one did.
+    pub(super) fn renew(&mut self, renewed: Renewed<P>) {
+        let Some(slot) = self.slots.get_mut(&renewed.shape) else {
+            return;
+        };
+        let is_it = |handler: &&mut Arc<Handler<P>>| {
+            handler.version == renewed.version && handler.file == renewed.file
+        };
+        if let Some(handler) = slot.serving.as_mut().filter(is_it) {
+            let next = Handler {
+                name: handler.name.clone(),
+                route: handler.route.clone(),
+                file: renewed.file,
+                program: renewed.program,
+                version: renewed.version,
+                permits: handler.permits.clone(),
+            };
+            self.retired
+                .push(std::mem::replace(handler, Arc::new(next)));
         }
     }
 

@@ -3,16 +3,18 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{
+    self, Receiver, RecvTimeoutError, Sender, SyncSender, TrySendError, sync_channel,
+};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::anyhow;
 
-use super::load::{Done, Job, Outcome};
+use super::load::{Done, Job, Outcome, Renewed};
 use super::queue::Capacity;
 use super::slots::{Difference, Slots, Trust};
 use super::watch::{Watch, WatchEvent};
-use super::{Load, OnStarted, Options, Scan, Started};
+use super::{Load, OnStarted, Options, STOP_PATIENCE, Scan, Started};
 use crate::registry::{Problem, ProblemKind, Shared};
 
 /// Messages that can wait for the thread. Events that find no room become one look at everything.
@@ -37,6 +39,7 @@ const PENDING_DELAY: Duration = Duration::from_millis(50);
 enum Message<P> {
     WatchEvent(WatchEvent),
     Done(Box<Done<P>>),
+    Renewed(Box<Renewed<P>>),
     Order(Order),
 }
 
@@ -51,6 +54,8 @@ impl<P> From<WatchEvent> for Message<P> {
 pub(super) enum Order {
     /// Log what changes from now on, and what has changed since the start.
     Tell,
+    /// Don't wait for what was left for later when it is stopped.
+    Hurry,
     Stop,
 }
 
@@ -68,6 +73,11 @@ pub(super) struct Reloader<L: Load> {
     scanned: SystemTime,
     on_started: Option<OnStarted>,
     loader: Arc<L>,
+    /// Each thread that loads has a clone, and drops it at its end.
+    loading: Sender<()>,
+    has_loaded: Receiver<()>,
+    /// How long it is waited for at the end.
+    stop_patience: Duration,
     shared: Arc<Shared<L::Program>>,
     safety_rescan: Duration,
     next_safety: Instant,
@@ -95,6 +105,7 @@ impl<L: Load> Reloader<L> {
         slots
             .queue
             .set_capacity(Capacity::of(options.workers.get()));
+        let (loading, has_loaded) = mpsc::channel();
         let reloader = Reloader {
             inbox,
             sender: sender.clone(),
@@ -105,6 +116,9 @@ impl<L: Load> Reloader<L> {
             scanned: scan.clock,
             on_started: options.on_started,
             loader,
+            loading,
+            has_loaded,
+            stop_patience: STOP_PATIENCE,
             shared,
             safety_rescan: options.safety_rescan,
             next_safety: now + options.safety_rescan,
@@ -152,6 +166,11 @@ impl<L: Load> Reloader<L> {
             }
         }
         self.slots.queue.cancel_all();
+        // What those that load have to say is of no interest any more, and nobody waits to say it.
+        drop(self.inbox);
+        drop(self.loading);
+        // Fails when the last has ended, or has not in time.
+        let _ = self.has_loaded.recv_timeout(self.stop_patience);
     }
 
     /// From here on, the kernel announces changes. What has changed between the scan and now is
@@ -223,7 +242,9 @@ impl<L: Load> Reloader<L> {
         match message {
             Message::Order(Order::Stop) => return false,
             Message::Order(Order::Tell) => self.tells = true,
+            Message::Order(Order::Hurry) => self.stop_patience = Duration::ZERO,
             Message::Done(done) => self.slots.finish(*done, Instant::now()),
+            Message::Renewed(renewed) => self.slots.renew(*renewed),
             Message::WatchEvent(event) => self.take_event(event),
         }
         true
@@ -277,12 +298,17 @@ impl<L: Load> Reloader<L> {
     fn start(&mut self, job: Job) {
         let loader = Arc::clone(&self.loader);
         let sender = self.sender.clone();
+        let loading = self.loading.clone();
         let unstarted = job.clone();
         let work = move || {
-            let done = Box::new(job.run(&*loader));
-            drop(loader);
-            // Fails when the reloader has stopped: then nobody wants to know.
-            let _ = sender.send(Message::Done(done));
+            // Sending fails when the reloader has stopped: then nobody wants to know.
+            let renewed = job.run(&*loader, |done| {
+                drop(sender.send(Message::Done(Box::new(done))));
+            });
+            if let Some(renewed) = renewed {
+                let _ = sender.send(Message::Renewed(Box::new(renewed)));
+            }
+            drop((loader, loading));
         };
         let builder = std::thread::Builder::new().name("wasgi-load".to_owned());
         if let Err(error) = builder.spawn(work) {

@@ -26,6 +26,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::hash::{Hash, Hasher};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::SystemTime;
 
@@ -35,8 +36,19 @@ use self::folder::{Folder, Refusal};
 use super::code_file::CodeFile;
 use super::fuse::CodeKey;
 use super::{fuse, image, pool};
+use crate::permits::Permits;
 use crate::registry::Version;
+use crate::reload::{Later, Renewal};
 use crate::units::size;
+
+/// Entries that are written at a time while their programs are served. Each may hold a program that
+/// is not wanted any more in memory, and a thread. One more is written before it is served.
+const WRITES_LATER: usize = 4;
+
+/// Code that is longer than this is mapped from its entry when that is written, in bytes: the
+/// memory file that the compiler wrote can't be dropped when memory is short. Of what is shorter, a
+/// handler of Rust or C with some 200 KiB, that is not worth another program.
+const REMAP_BYTES: u64 = 1 << 20;
 
 /// A folder of compiled code.
 #[derive(Debug)]
@@ -51,6 +63,8 @@ pub(super) struct CodeCache {
     written: AtomicU32,
     /// The last write failed, which was logged.
     is_failing: AtomicBool,
+    /// One for each entry that is written while its program is served.
+    writes_later: Arc<Permits>,
 }
 
 /// The name of compiled code in the cache: a hash of its source and of how it was compiled.
@@ -103,6 +117,7 @@ impl CodeCache {
             max_bytes,
             written: AtomicU32::new(0),
             is_failing: AtomicBool::new(false),
+            writes_later: Arc::default(),
         };
         // A failed cleanup is retried later.
         let _ = room::clear_out(&cache.folder, max_bytes);
@@ -178,20 +193,49 @@ impl CodeCache {
     /// that map it, and the kernel can evict them. Returns `None` if storing fails. This is logged
     /// once, not for each entry.
     pub(super) fn store(&self, entry: &Entry, code: &CodeFile) -> Option<CodeFile> {
+        self.put(entry, code).then(|| self.read(entry))?
+    }
+
+    /// Keeps code when its program is served, and says whether it is then to be mapped from the
+    /// cache. The memory file is served first: to have an entry on the disk takes up to a second
+    /// where others keep the disk busy. Where too many are being written already, it is kept now,
+    /// as [`store`](Self::store) does.
+    pub(super) fn store_later(
+        self: &Arc<Self>,
+        entry: Entry,
+        code: &CodeFile,
+        later: &Later,
+    ) -> Option<CodeFile> {
+        let Some(permit) = Permits::try_acquire(&self.writes_later, WRITES_LATER) else {
+            return self.store(&entry, code);
+        };
+        let (cache, code) = (self.clone(), code.clone());
+        later.put(move || {
+            let _permit = permit;
+            let is_long = code
+                .file()
+                .metadata()
+                .is_ok_and(|it| it.len() > REMAP_BYTES);
+            match cache.put(&entry, &code) && is_long {
+                true => Renewal::Recall,
+                false => Renewal::Unneeded,
+            }
+        });
+        None
+    }
+
+    /// Writes an entry. False where it can't be written, which is said in the log once, not for
+    /// each entry.
+    fn put(&self, entry: &Entry, code: &CodeFile) -> bool {
         let written = self.write(entry, code);
         let failed = written.is_err();
         let was_failing = self.is_failing.swap(failed, Ordering::Relaxed);
         match written {
-            Ok(()) => self.read(entry),
-            Err(error) if was_failing => {
-                tracing::debug!("code cache: {error:#}");
-                None
-            }
-            Err(error) => {
-                self.tell(&error);
-                None
-            }
+            Ok(()) => {}
+            Err(error) if was_failing => tracing::debug!("code cache: {error:#}"),
+            Err(error) => self.tell(&error),
         }
+        !failed
     }
 
     /// Removes an unusable entry and logs it.

@@ -1,5 +1,7 @@
 //! Tests of the cache, including interference by the disk, other users and other processes.
 
+mod later;
+
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, PermissionsExt, chown, symlink};
 use std::thread;

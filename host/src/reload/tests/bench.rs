@@ -87,7 +87,7 @@ impl Bench {
 
     /// Runs a job to its end.
     pub(super) fn finish(&mut self, job: Job) {
-        let done = job.run_to_end(&self.loader);
+        let done = job.done_to_end(&self.loader);
         self.slots.finish(done, self.now);
     }
 

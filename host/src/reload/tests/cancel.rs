@@ -22,7 +22,7 @@ impl Bench {
             if job.stage == Stage::Load {
                 return job;
             }
-            let done = job.run(&self.loader);
+            let done = job.done(&self.loader);
             assert!(matches!(done.outcome, Outcome::Unknown));
             self.slots.finish(done, self.now);
         }
@@ -53,7 +53,7 @@ fn a_load_that_ends_before_it_hears_of_the_cancel_is_served() {
     let mut bench = Bench::new(&[("hello.wasm", "one.")]);
     bench.replace_hello("two.");
     let job = bench.next_load();
-    let done = job.run(&bench.loader);
+    let done = job.done(&bench.loader);
     bench.replace_hello("three.");
     assert!(done.job.cancel.is_cancelled());
     bench.slots.finish(done, bench.now);
@@ -133,7 +133,7 @@ fn a_file_that_is_rewritten_faster_than_it_compiles_is_served() {
         while let Some(job) = bench.next_job() {
             match job.stage {
                 Stage::LookUp => {
-                    let done = job.run(&bench.loader);
+                    let done = job.done(&bench.loader);
                     bench.slots.finish(done, bench.now);
                 }
                 Stage::Load => load = Some((job, now_ms + COMPILES_MS)),

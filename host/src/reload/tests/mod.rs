@@ -2,6 +2,7 @@
 
 mod bench;
 mod cancel;
+mod later;
 mod queue;
 mod running;
 mod scan;

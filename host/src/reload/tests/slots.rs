@@ -156,7 +156,7 @@ fn a_file_that_changes_while_it_is_loaded_is_loaded_again() {
     bench.hint("hello.wasm", Hint::Moved);
     bench.wait(5);
     let job = bench.look_for_job();
-    let done = job.run_to_end(&bench.loader);
+    let done = job.done_to_end(&bench.loader);
     bench.site.replace("handlers/hello.wasm", "half and half.");
     bench.hint("hello.wasm", Hint::Moved);
     bench.wait(5);
@@ -176,7 +176,7 @@ fn a_file_that_goes_away_while_it_is_loaded_is_withdrawn_afterwards() {
     bench.hint("hello.wasm", Hint::Moved);
     bench.wait(5);
     let job = bench.look_for_job();
-    let done = job.run_to_end(&bench.loader);
+    let done = job.done_to_end(&bench.loader);
     bench.site.remove("handlers/hello.wasm");
     bench.hint("hello.wasm", Hint::Gone);
     bench.wait(60);
@@ -214,7 +214,7 @@ fn a_file_that_never_rests_is_tried_as_it_is_and_nothing_is_said() {
         if let Some(job) = bench.next_job() {
             assert!(job.overdue);
             jobs += 1;
-            let done = job.run_to_end(&bench.loader);
+            let done = job.done_to_end(&bench.loader);
             bench.hint("hello.wasm", Hint::Touched);
             bench.slots.finish(done, bench.now);
         }

@@ -155,7 +155,7 @@ fn a_new_file_has_what_is_left_of_its_route_while_it_is_loaded() {
     bench.wait(200);
     let job = bench.look_for_job();
     assert_eq!(pending(&bench.slots.registry()), [], "it may be the same");
-    let done = job.run(&bench.loader);
+    let done = job.done(&bench.loader);
     bench.slots.finish(done, bench.now);
     assert_eq!(pending(&bench.slots.registry()), [("new", Claim::Rest)]);
     bench.work();
@@ -170,7 +170,7 @@ fn a_version_that_serves_is_never_pending() {
     bench.hint("hello.wasm", Hint::Moved);
     bench.wait(5);
     let job = bench.look_for_job();
-    let done = job.run(&bench.loader);
+    let done = job.done(&bench.loader);
     bench.slots.finish(done, bench.now);
     assert_eq!(pending(&bench.slots.registry()), []);
     bench.assert_hello(Some("one."), &[]);
@@ -186,7 +186,7 @@ fn the_start_says_what_is_being_compiled_and_how_long_it_took() {
     let mut bench = Bench::at(site, slots);
     // As the thread does, one stage at a time.
     while let Some(job) = bench.next_job() {
-        let done = job.run(&bench.loader);
+        let done = job.done(&bench.loader);
         bench.slots.finish(done, bench.now);
     }
     let changes = std::mem::take(&mut bench.slots.changes);

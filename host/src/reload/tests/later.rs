@@ -1,0 +1,149 @@
+//! Programs that are served before all is done for them.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::{Program, Site, Texts, eventually};
+use crate::registry::{Shared, Version};
+use crate::reload::{Later, Load, LoadRequest, Options, Reload, Renewal, STOP_PATIENCE, list};
+
+/// Leaves work for later for each program: it waits until nobody holds `gate`.
+#[derive(Default)]
+struct Keeper {
+    texts: Texts,
+    gate: Arc<Mutex<()>>,
+    has_kept: Arc<AtomicBool>,
+    /// The work panics.
+    panics: bool,
+}
+
+impl Load for Keeper {
+    type Program = Program;
+
+    fn load(&self, request: &LoadRequest<'_>) -> anyhow::Result<Program> {
+        let (gate, has_kept, panics) = (self.gate.clone(), self.has_kept.clone(), self.panics);
+        request.later.put(move || {
+            drop(gate.lock());
+            assert!(!panics, "work that panics");
+            thread::sleep(Duration::from_millis(50));
+            has_kept.store(true, Ordering::Relaxed);
+            Renewal::Recall
+        });
+        self.texts.load(request)
+    }
+
+    fn recall(&self, _path: &Path, _version: Version) -> Option<Program> {
+        let program = || Program {
+            text: "recalled.".to_owned(),
+            drops: Arc::default(),
+        };
+        self.has_kept.load(Ordering::Relaxed).then(program)
+    }
+}
+
+fn start(site: &Site, loader: &Arc<Keeper>) -> (Reload, Arc<Shared<Program>>) {
+    let scan = list(&site.handlers());
+    let shared = Arc::new(Shared::new(scan.registry()));
+    let options = Options::default();
+    let reload = Reload::start(scan, None, loader.clone(), shared.clone(), options);
+    (reload.expect("a thread"), shared)
+}
+
+fn is_served(shared: &Shared<Program>, text: &str) -> bool {
+    let registry = shared.current();
+    let hello = registry.handler("hello");
+    hello.is_some_and(|hello| hello.program.text == text)
+}
+
+#[test]
+fn a_program_is_served_before_what_was_left_for_later_is_done_and_renewed_after() {
+    let site = Site::new();
+    site.write("handlers/hello.wasm", "one.");
+    let loader = Arc::new(Keeper::default());
+    let gate = loader.gate.lock().expect("no panic");
+    let (reload, shared) = start(&site, &loader);
+    eventually("it is served", || is_served(&shared, "one."));
+    assert!(!loader.has_kept.load(Ordering::Relaxed));
+    drop(gate);
+    eventually("it is renewed", || is_served(&shared, "recalled."));
+    let registry = shared.current();
+    let hello = registry.handler("hello").expect("it is there");
+    assert_eq!(hello.version, Version::of(b"one."));
+    drop(reload);
+}
+
+#[test]
+fn a_version_that_was_replaced_meanwhile_is_not_renewed() {
+    let site = Site::new();
+    site.write("handlers/hello.wasm", "one.");
+    let loader = Arc::new(Keeper::default());
+    let gate = loader.gate.lock().expect("no panic");
+    let (reload, shared) = start(&site, &loader);
+    eventually("it is served", || is_served(&shared, "one."));
+    site.replace("handlers/hello.wasm", "two.");
+    eventually("the next is served", || is_served(&shared, "two."));
+    drop(gate);
+    eventually("the next is renewed", || is_served(&shared, "recalled."));
+    let registry = shared.current();
+    let hello = registry.handler("hello").expect("it is there");
+    assert_eq!(hello.version, Version::of(b"two."));
+    drop(reload);
+}
+
+#[test]
+fn work_that_panics_costs_its_renewal_and_nothing_else() {
+    let site = Site::new();
+    site.write("handlers/hello.wasm", "one.");
+    let loader = Arc::new(Keeper {
+        panics: true,
+        ..Keeper::default()
+    });
+    let (reload, shared) = start(&site, &loader);
+    eventually("it is served", || is_served(&shared, "one."));
+    site.replace("handlers/hello.wasm", "two.");
+    eventually("the next is served", || is_served(&shared, "two."));
+    drop(reload);
+}
+
+#[test]
+fn a_stop_waits_for_what_was_left_for_later() {
+    let site = Site::new();
+    site.write("handlers/hello.wasm", "one.");
+    let loader = Arc::new(Keeper::default());
+    let gate = loader.gate.lock().expect("no panic");
+    let (reload, shared) = start(&site, &loader);
+    eventually("it is served", || is_served(&shared, "one."));
+    thread::scope(|scope| {
+        let stops = scope.spawn(|| drop(reload));
+        drop(gate);
+        stops.join().expect("it stops");
+        assert!(loader.has_kept.load(Ordering::Relaxed));
+    });
+}
+
+#[test]
+fn a_stop_at_once_does_not_wait() {
+    let site = Site::new();
+    site.write("handlers/hello.wasm", "one.");
+    let loader = Arc::new(Keeper::default());
+    let gate = loader.gate.lock().expect("no panic");
+    let (reload, shared) = start(&site, &loader);
+    eventually("it is served", || is_served(&shared, "one."));
+    reload.hurry();
+    let begun = Instant::now();
+    drop(reload);
+    assert!(begun.elapsed() < STOP_PATIENCE);
+    drop(gate);
+}
+
+#[test]
+fn work_is_done_once() {
+    let later = Later::default();
+    assert_eq!(later.run(), Renewal::Unneeded);
+    later.put(|| Renewal::Recall);
+    assert_eq!(later.run(), Renewal::Recall);
+    assert_eq!(later.run(), Renewal::Unneeded);
+}
