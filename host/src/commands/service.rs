@@ -1,6 +1,7 @@
 //! A serving process: the server itself, and the threads that keep it up to date.
 
 use std::collections::HashSet;
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::thread;
@@ -78,7 +79,8 @@ impl Service {
             }
             on_started(printable::report(&lines).to_string());
         });
-        let reload = follow(scan, root, &engine, &registry, pages, on_started)?;
+        let loads = config.compile.processes();
+        let reload = follow(scan, root, &engine, &registry, pages, on_started, loads)?;
         let server = Server::start(
             config,
             controls.settings.clone(),
@@ -180,6 +182,7 @@ fn follow(
     registry: &Arc<registry::Shared<Program>>,
     pages: Arc<Pages>,
     on_started: OnStarted,
+    loads: NonZeroUsize,
 ) -> anyhow::Result<Reload> {
     let on_pages = move |change| {
         if change == PagesChange::Replaced {
@@ -189,6 +192,7 @@ fn follow(
     let options = reload::Options {
         on_pages: Some(Box::new(on_pages)),
         on_started: Some(on_started),
+        loads,
         ..Default::default()
     };
     let (engine, registry) = (Arc::new(engine.clone()), registry.clone());

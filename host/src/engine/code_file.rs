@@ -1,8 +1,8 @@
 //! Compiled code in an open file that nobody changes: what is mapped into an engine.
 //!
 //! Compiled code runs outside of any sandbox. A process that serves therefore makes a [`CodeFile`]
-//! in two ways only: from a memory file (`memfd`) that the kernel has sealed against writing, and
-//! from an entry of the code cache whose checksum was right when it was read through the same
+//! in two ways only: from a memory file (`memfd`) that the kernel has sealed against writing, which
+//! may be a copy of what another process wrote, and from an entry of the code cache whose checksum was right when it was read through the same
 //! descriptor.
 
 use std::fs::File;
@@ -22,6 +22,20 @@ const SEALS: SealFlags = SealFlags::SEAL
     .union(SealFlags::SHRINK)
     .union(SealFlags::GROW)
     .union(SealFlags::WRITE);
+
+/// The same for a file that nobody but this process has ever had, and that is mapped nowhere: there
+/// is no writer to wait for. To seal against writers that there may be, the kernel waits until no
+/// processor holds one of the file's pages, for up to a second where processors are busy.
+const SEALS_OF_OWN: SealFlags = SealFlags::SEAL
+    .union(SealFlags::SHRINK)
+    .union(SealFlags::GROW)
+    .union(SealFlags::FUTURE_WRITE);
+
+/// The longest code that is copied rather than sealed where it is, in bytes: that takes 10 ms.
+const COPY_MAX_BYTES: u64 = 32 << 20;
+
+/// Bytes that are copied at a time: what fits into a processor's second-level cache.
+const COPY_BYTES: usize = 128 << 10;
 
 /// Compiled code in an open file. Clones are the same file.
 #[derive(Clone, Debug)]
@@ -68,6 +82,35 @@ impl CodeFile {
         Ok(Self(Arc::new(file)))
     }
 
+    /// Takes a memory file that another process has written, as it is now: a copy, or the file
+    /// itself where it is long, sealed like one of [`Self::seal`].
+    ///
+    /// # Errors
+    ///
+    /// Fails when the file is longer than `max_bytes`, changes meanwhile or can't be sealed, and
+    /// when there is no memory or descriptor for a copy.
+    pub(super) fn take_over(file: File, max_bytes: u64) -> io::Result<Self> {
+        let size = file.metadata()?.len();
+        if size > COPY_MAX_BYTES {
+            let code = Self::seal(file)?;
+            check_size(code.0.metadata()?.len(), max_bytes)?;
+            return Ok(code);
+        }
+        check_size(size, max_bytes)?;
+        let own = Self::memory_file()?;
+        let mut buffer = vec![0; COPY_BYTES];
+        let mut offset = 0;
+        while offset < size {
+            let left = usize::try_from(size - offset).unwrap_or(usize::MAX);
+            let bytes = &mut buffer[..left.min(COPY_BYTES)];
+            file.read_exact_at(bytes, offset)?;
+            own.write_all_at(bytes, offset)?;
+            offset += bytes.len() as u64;
+        }
+        rustix::fs::fcntl_add_seals(&own, SEALS_OF_OWN)?;
+        Ok(Self(Arc::new(own)))
+    }
+
     /// Takes a file of the code cache whose checksum is right.
     pub(super) fn checked(file: File) -> Self {
         Self(Arc::new(file))
@@ -96,7 +139,7 @@ impl CodeFile {
             reason = "loading compiled code is unsafe by nature; see below"
         )]
         // SAFETY: the file has what wasmtime compiled and nobody changes it. Either it is sealed
-        // (`seal`), or only this process writes to it (`written`), or it is an entry of the code
+        // (`seal`, `take_over`), or only this process writes to it (`written`), or it is an entry of the code
         // cache: this user's, in a folder of this user's, neither writable by anybody else; this
         // program writes to an entry only before it has its name; and its checksum was compared
         // through this descriptor (see `cache`). wasmtime itself checks version and settings.
@@ -125,6 +168,13 @@ impl CodeFile {
     }
 }
 
+fn check_size(size: u64, max_bytes: u64) -> io::Result<()> {
+    match size <= max_bytes {
+        true => Ok(()),
+        false => Err(io::ErrorKind::FileTooLarge.into()),
+    }
+}
+
 /// Whether compiled code is a module's rather than a component's. wasmtime refuses to load the one
 /// as the other.
 fn is_module(file: &File) -> io::Result<bool> {
@@ -135,4 +185,39 @@ fn is_module(file: &File) -> io::Result<bool> {
     let mut flags = [0; 4];
     file.read_exact_at(&mut flags, FLAGS_OFFSET)?;
     Ok(u32::from_ne_bytes(flags) & MODULE != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_another_process_has_written_does_not_change_once_it_is_taken_over() {
+        for size in [0, 5, COPY_BYTES as u64 + 1, COPY_MAX_BYTES + 1] {
+            let file = CodeFile::memory_file().unwrap();
+            file.set_len(size).unwrap();
+            file.write_all_at(b"code", 0).unwrap();
+            let size = file.metadata().unwrap().len();
+            let others = file.try_clone().unwrap();
+            let code = CodeFile::take_over(file, u64::MAX).unwrap();
+            // Fails where it is the same file, and else changes another one.
+            let _ = others.write_all_at(b"evil", 0);
+            let mut begins = [0; 4];
+            code.file().read_exact_at(&mut begins, 0).unwrap();
+            assert_eq!(&begins, b"code");
+            assert_eq!(code.file().metadata().unwrap().len(), size);
+            assert!(code.file().write_all_at(b"x", 0).is_err());
+            assert!(code.file().set_len(1).is_err() && code.file().set_len(size + 1).is_err());
+        }
+    }
+
+    #[test]
+    fn what_is_longer_than_it_may_be_is_not_taken_over() {
+        for size in [100, COPY_MAX_BYTES + 1] {
+            let file = CodeFile::memory_file().unwrap();
+            file.set_len(size).unwrap();
+            let error = CodeFile::take_over(file, size - 1).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::FileTooLarge);
+        }
+    }
 }

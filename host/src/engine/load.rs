@@ -14,6 +14,7 @@ use super::compiled::Compiled;
 use super::imports::Linkers;
 use super::kind::Pre;
 use super::limits::line;
+pub use super::load_error::LoadError;
 use super::memory::{Beginning, IsListed, MemoryTotal, Reservation, Short};
 use super::overflow_pool::OverflowPool;
 use super::pool;
@@ -26,7 +27,7 @@ use super::{Kind, direct, fuse};
 use crate::config::{self, Budget};
 use crate::permits::{Permit, Permits};
 use crate::registry::{Describe, Version};
-use crate::reload::{CancelToken, Later, Load, LoadRequest};
+use crate::reload::{CancelToken, Later, Load, LoadRequest, Shortage};
 
 /// Compiles programs. Clones are the same engine.
 #[derive(Clone)]
@@ -88,11 +89,6 @@ pub(super) struct Code {
     /// What its instances were refused.
     pub(super) refused: Refused,
 }
-
-/// Why a file is no program that can be run: one line for the person who made it, which says
-/// what to do.
-#[derive(Debug)]
-pub struct LoadError(String);
 
 impl Engine {
     /// An engine whose instances get what `budget` says. It compiles in processes of this very
@@ -417,7 +413,7 @@ impl InstancePool {
 
 #[allow(clippy::needless_pass_by_value, reason = "as map_err gives it")]
 fn unprepared(error: wasmtime::Error) -> LoadError {
-    LoadError::new(format!("can't be prepared: {}", line(&error)))
+    LoadError::of_system(format!("can't be prepared: {}", line(&error)))
 }
 
 impl Code {
@@ -504,7 +500,11 @@ impl Load for Engine {
     type Program = Program;
 
     fn load(&self, request: &LoadRequest<'_>) -> anyhow::Result<Program> {
-        Ok(self.load_request(request)?)
+        self.load_request(request)
+            .map_err(|error| match error.is_shortage() {
+                true => Shortage::new(error.to_string()).into(),
+                false => error.into(),
+            })
     }
 
     fn recall(&self, path: &Path, version: Version) -> Option<Program> {
@@ -544,20 +544,6 @@ impl fmt::Debug for Program {
             .finish_non_exhaustive()
     }
 }
-
-impl LoadError {
-    pub(super) fn new(line: impl Into<String>) -> Self {
-        Self(line.into())
-    }
-}
-
-impl fmt::Display for LoadError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for LoadError {}
 
 /// A missing import, in words for someone who has never seen a linker.
 fn link_error(error: &wasmtime::Error, kind: Kind) -> String {

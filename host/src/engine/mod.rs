@@ -29,6 +29,7 @@ mod imports;
 mod kind;
 mod limits;
 mod load;
+mod load_error;
 mod memory;
 mod meter;
 mod missing;

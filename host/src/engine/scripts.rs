@@ -223,8 +223,8 @@ impl Scripts {
         let compiled = tools
             .compiler
             .runtime(tools.pool, &bytes, cancel, tools.shared);
-        let (mut files, mut loader) = compiled
-            .map_err(|error| LoadError::new(format!("not loaded: {}: {error}", path.display())))?;
+        let (mut files, mut loader) =
+            compiled.map_err(|error| error.within(&format!("not loaded: {}", path.display())))?;
         let mapped = files.own.map(&tools.pool.engine);
         let key = match &mapped {
             Ok(Mapped::Module(state)) => key_of_state(state),
@@ -284,7 +284,7 @@ impl Scripts {
             .as_deref()
             .unwrap_or(Path::new(""))
             .join(COMPONENT);
-        LoadError::new(format!(
+        LoadError::of_system(format!(
             "not loaded: the runtime for Python can't be read: {}: {error}; `cargo xtask runtime` \
              makes it, and site.runtime says where it is",
             path.display()

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::anyhow;
 
 use super::source::{self, Content};
-use super::{CancelToken, Later, Load, LoadRequest, Renewal};
+use super::{CancelToken, Later, Load, LoadRequest, Renewal, Shortage};
 use crate::registry::Version;
 use crate::router::{Route, Shape};
 
@@ -64,6 +64,8 @@ pub(super) enum Outcome<P> {
     Torn,
     /// The file can't be read.
     Unreadable(anyhow::Error),
+    /// The system has too little of something to read or load it now.
+    Short(anyhow::Error),
     /// The content is what is served already.
     Same,
     /// The content is what failed before.
@@ -82,6 +84,14 @@ impl<P> Outcome<P> {
     /// Whether there is a program.
     pub(super) fn is_loaded(&self) -> bool {
         matches!(self, Outcome::Loaded(..))
+    }
+
+    /// A file that could not be read.
+    fn unread(error: anyhow::Error) -> Self {
+        match Shortage::is_cause_of(&error) {
+            true => Outcome::Short(error),
+            false => Outcome::Unreadable(error),
+        }
     }
 }
 
@@ -181,7 +191,7 @@ impl Job {
             return match source::read(&self.path) {
                 Ok(Content::Gone) => Outcome::Gone,
                 Ok(Content::Whole(_) | Content::Torn(_)) => Outcome::Unknown,
-                Err(error) => Outcome::Unreadable(error),
+                Err(error) => Outcome::unread(error),
             };
         };
         self.outcome_of(version).unwrap_or_else(|| {
@@ -214,7 +224,7 @@ impl Job {
             Ok(Content::Torn(bytes)) if self.overdue => bytes,
             Ok(Content::Torn(_)) => return Err(Outcome::Torn),
             Ok(Content::Gone) => return Err(Outcome::Gone),
-            Err(error) => return Err(Outcome::Unreadable(error)),
+            Err(error) => return Err(Outcome::unread(error)),
         };
         let version = Version::of(&bytes);
         match self.outcome_of(version) {
@@ -242,6 +252,7 @@ impl Job {
         match catch_unwind(AssertUnwindSafe(|| loader.load(&request))) {
             Ok(Ok(program)) => Outcome::Loaded(version, program, begun.elapsed()),
             _ if self.cancel.is_cancelled() => Outcome::Cancelled,
+            Ok(Err(error)) if error.is::<Shortage>() => Outcome::Short(error),
             Ok(Err(error)) => Outcome::Broken(version, error),
             Err(_) => Outcome::Broken(version, anyhow!("loading it made the loader panic")),
         }

@@ -32,6 +32,7 @@ mod pages;
 mod pages_thread;
 mod queue;
 mod settle;
+mod shortage;
 mod slot;
 mod slots;
 mod source;
@@ -59,6 +60,7 @@ pub use cancel::{CancelToken, OnCancel};
 pub use later::{Later, Renewal};
 pub use listing::{MAX_ENTRIES, MAX_STRAYS, SOURCE_MARKERS};
 pub use pages::{OnPages, PagesChange};
+pub use shortage::Shortage;
 pub use source::MAX_HANDLER_BYTES;
 
 /// How often the folders are looked at although nothing was announced: network file systems, bind
@@ -78,6 +80,9 @@ pub const START_BUDGET: Duration = Duration::from_millis(25);
 /// next start.
 pub const STOP_PATIENCE: Duration = Duration::from_secs(10);
 
+/// Loads at once where nobody says how many: one for long ones, and one that is left to others.
+const LOADS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1);
+
 /// Turns a file's bytes into a program that can be run.
 pub trait Load: Send + Sync + 'static {
     /// What is served. Dropped on the reloader's thread, when its last request is over.
@@ -89,7 +94,8 @@ pub trait Load: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// The bytes are no handler that can run here; the text is shown to whoever wrote them.
+    /// The bytes are no handler that can run here; the text is shown to whoever wrote them. Or the
+    /// system has too little of something ([`Shortage`]).
     fn load(&self, request: &LoadRequest<'_>) -> anyhow::Result<Self::Program>;
 
     /// The program of this version, if it can be had without the file's bytes. Called before
@@ -141,8 +147,10 @@ pub type OnStarted = Box<dyn FnOnce(Started) + Send>;
 
 /// How to watch.
 pub struct Options {
-    /// The processors to use: how many files are looked up and loaded at once follows from it.
+    /// The processors to use: how many files are looked up at once follows from it.
     pub workers: NonZeroUsize,
+    /// Files that are loaded at once: as many as the loader loads at a time.
+    pub loads: NonZeroUsize,
     /// How long [`Reload::start`] waits for handlers that the loader knows.
     pub start_budget: Duration,
     /// How often to look although nothing was announced.
@@ -170,6 +178,7 @@ impl Default for Options {
     fn default() -> Self {
         Options {
             workers: workers(),
+            loads: LOADS,
             start_budget: START_BUDGET,
             safety_rescan: SAFETY_RESCAN,
             events: true,
@@ -278,7 +287,7 @@ impl Drop for Reload {
 /// thousand handlers. [`Reload::start`] goes on from there.
 pub fn list<P>(folder: &Path) -> Scan<P> {
     let clock = SystemTime::now();
-    let mut slots = Slots::new(folder, Capacity::of(workers().get()));
+    let mut slots = Slots::new(folder, Capacity::new(workers().get(), LOADS.get()));
     slots.look(Trust::AtOnce, Instant::now(), &mut |_| {});
     Scan { slots, clock }
 }

@@ -36,15 +36,16 @@ pub(super) const SLICE: Duration = Duration::from_secs(2);
 /// to compile is known by then. Reading a file of 30 MB from a disk takes that long.
 const LOOKUP_PATIENCE: Duration = Duration::from_millis(100);
 
-/// Loads at once, at most: each may take some GB of memory.
-const MAX_LOADS: usize = 8;
+/// Where there is one permit for loads: short ones that begin while a long one waits, before that
+/// goes first and runs to its end. They take sixteen seconds together at most.
+const MAX_PASSED: usize = 8;
 
 /// How many jobs run at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Capacity {
     pub(super) lookups: usize,
     pub(super) loads: usize,
-    /// Of the loads, those that are for long ones.
+    /// Of the loads, those that are for long ones. None where there is one load at once.
     pub(super) long: usize,
 }
 
@@ -60,6 +61,8 @@ pub(super) struct Queue {
     starting: bool,
     /// Short loads that were begun since none was there.
     begun: usize,
+    /// Short loads that were begun while a long one waited.
+    passed: usize,
 }
 
 /// Which load it is of those that were there together.
@@ -81,9 +84,9 @@ struct Running {
 }
 
 impl Capacity {
-    /// For a machine with this many cores.
-    pub(super) fn of(cores: usize) -> Capacity {
-        let loads = cores.clamp(2, MAX_LOADS);
+    /// For a machine with this many cores, and a loader that loads so many files at a time: a load
+    /// that has a permit never waits for another one.
+    pub(super) fn new(cores: usize, loads: usize) -> Capacity {
         Capacity {
             // Two for each core: one reads while the other hashes.
             lookups: 2 * cores,
@@ -104,6 +107,7 @@ impl Queue {
             running: Vec::new(),
             starting: true,
             begun: 0,
+            passed: 0,
         }
     }
 
@@ -154,19 +158,26 @@ impl Queue {
             return None;
         }
         let long_running = self.running.iter().filter(|one| one.is_long).count();
-        if long_running < self.capacity.long
+        if (long_running < self.capacity.long || self.is_long_due())
             && let Some(job) = self.long.pop_front()
         {
             return Some(job);
         }
         if let Some(job) = self.short.pop_front() {
+            self.passed += usize::from(!self.long.is_empty());
             return Some(job);
         }
-        // One permit is left for the next short load, which then need not cancel this one.
-        if running + 1 < self.capacity.loads {
+        // One permit is left for the next short load, which then need not cancel this one; unless
+        // there is no other.
+        if running + 1 < self.capacity.loads || self.capacity.loads == 1 {
             return self.long.pop_front();
         }
         None
+    }
+
+    /// Whether long loads, which have no permit of their own, have waited for enough short ones.
+    fn is_long_due(&self) -> bool {
+        self.capacity.long == 0 && self.passed >= MAX_PASSED
     }
 
     fn run(&mut self, job: &Job, now: Instant) {
@@ -182,7 +193,11 @@ impl Queue {
     /// The job of this route has ended. Says whether it was a long load.
     pub(super) fn finished(&mut self, shape: &Shape) -> bool {
         let at = self.running.iter().position(|one| one.shape == *shape);
-        let was_long = at.is_some_and(|at| self.running.swap_remove(at).is_long);
+        let ended = at.map(|at| self.running.swap_remove(at));
+        let was_long = ended.as_ref().is_some_and(|one| one.is_long);
+        if ended.is_some_and(|one| one.is_long && !one.cancel.is_cancelled()) {
+            self.passed = 0;
+        }
         if self.count(Stage::Load) + self.short.len() + self.long.len() == 0 {
             self.begun = 0;
         }
@@ -213,7 +228,8 @@ impl Queue {
             .filter(|one| one.is_long && !one.cancel.is_cancelled())
             .collect();
         long.sort_by_key(|one| one.since);
-        let spare = long.into_iter().skip(self.capacity.long);
+        let own = self.capacity.long + usize::from(self.is_long_due());
+        let spare = long.into_iter().skip(own);
         spare.rev().take(wanted).for_each(|one| one.cancel.cancel());
     }
 

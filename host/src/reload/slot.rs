@@ -8,6 +8,7 @@ use super::CancelToken;
 use super::listing::{Found, Stamp};
 use super::load::{Job, Stage};
 use super::queue::Queue;
+use super::shortage;
 use crate::registry::{Claim, Handler, Pending, Problem, ProblemKind};
 use crate::router::Route;
 
@@ -31,6 +32,10 @@ pub(super) struct Slot<P> {
     pub(super) superseded: u8,
     /// Its last load took long.
     pub(super) is_long: bool,
+    /// Loads in a row that the system had too little for.
+    pub(super) shortages: u32,
+    /// When it is tried again after one.
+    pub(super) retry_at: Option<Instant>,
     /// It was there at the start, and nothing has become of it yet.
     pub(super) at_start: bool,
 }
@@ -86,6 +91,8 @@ impl<P> Slot<P> {
             not_before: None,
             superseded: 0,
             is_long: false,
+            shortages: 0,
+            retry_at: None,
             at_start,
         }
     }
@@ -93,6 +100,16 @@ impl<P> Slot<P> {
     /// Something has become of its file: from now on, its route is served or not.
     pub(super) fn settled(&mut self) {
         self.pending = None;
+        self.at_start = false;
+        self.shortages = 0;
+        self.retry_at = None;
+    }
+
+    /// The system had too little of something to load it. Its route is answered with 503 where no
+    /// version is served.
+    pub(super) fn try_later(&mut self, now: Instant) {
+        self.shortages = self.shortages.saturating_add(1);
+        self.retry_at = now.checked_add(shortage::pause(self.shortages));
         self.at_start = false;
     }
 

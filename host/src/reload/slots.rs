@@ -151,11 +151,13 @@ impl<P> Slots<P> {
         }
     }
 
-    /// Whatever could not be read is tried again at the next look.
-    pub(super) fn doubt_the_unreadable(&mut self) {
+    /// Whatever could not be read is tried again at the next look; what the system had too little
+    /// for, after a pause.
+    pub(super) fn doubt_the_unreadable(&mut self, now: Instant) {
         for slot in self.slots.values_mut() {
             let kind = slot.failure.as_ref().map(|failure| &failure.kind);
-            if kind == Some(&ProblemKind::Unreadable) {
+            let is_due = slot.retry_at.is_none_or(|at| at <= now);
+            if kind == Some(&ProblemKind::Unreadable) && is_due {
                 slot.seen = None;
             }
         }
@@ -313,6 +315,11 @@ impl<P> Slots<P> {
                 let text = format!("{error:#}");
                 slot.failure = Some(Problem::new(file, ProblemKind::Unreadable, &text));
                 slot.settled();
+            }
+            Outcome::Short(error) => {
+                let text = format!("{error:#}: tried again later");
+                slot.failure = Some(Problem::new(file, ProblemKind::Unreadable, &text));
+                slot.try_later(now);
             }
             Outcome::Same => {
                 slot.settled();

@@ -104,7 +104,7 @@ impl<L: Load> Reloader<L> {
         let mut slots = scan.slots;
         slots
             .queue
-            .set_capacity(Capacity::of(options.workers.get()));
+            .set_capacity(Capacity::new(options.workers.get(), options.loads.get()));
         let (loading, has_loaded) = mpsc::channel();
         let reloader = Reloader {
             inbox,
@@ -194,7 +194,7 @@ impl<L: Load> Reloader<L> {
         }
         if self.next_safety <= now {
             self.next_safety = now + self.safety_rescan;
-            self.slots.doubt_the_unreadable();
+            self.slots.doubt_the_unreadable(now);
             self.look(Trust::AfterAWhile, now);
         } else if self.next_hint().is_some_and(|due| due <= now) {
             self.look(Trust::AfterAWhile, now);
@@ -315,7 +315,7 @@ impl<L: Load> Reloader<L> {
             let error = anyhow!(error).context("no thread to load it with");
             let done = Done {
                 job: unstarted,
-                outcome: Outcome::Unreadable(error),
+                outcome: Outcome::Short(error),
             };
             self.slots.finish(done, Instant::now());
         }

@@ -3,6 +3,7 @@
 mod broken;
 mod files;
 mod folders;
+mod shortages;
 mod under_load;
 
 use crate::support::eventually;

@@ -77,6 +77,8 @@ pub(super) enum Why {
     TookTooLong,
     /// The job was cancelled.
     Cancelled,
+    /// The server had no memory or descriptor for what the process asked for.
+    NoRoom(io::Error),
     /// It sent an invalid answer, or closed the channel and continued.
     TalkedNonsense,
 }
@@ -149,6 +151,7 @@ impl Child {
             Ok(Some(reply)) => return Ran::Answered(reply),
             Ok(None) => self.died(),
             Err(error) if error.kind() == io::ErrorKind::TimedOut => Why::TookTooLong,
+            Err(error) if is_no_room(&error) => Why::NoRoom(error),
             Err(_) => Why::TalkedNonsense,
         })
     }
@@ -228,6 +231,12 @@ impl Killer {
     fn lock(&self) -> MutexGuard<'_, process::Child> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether the system had no memory or descriptor.
+pub(super) fn is_no_room(error: &io::Error) -> bool {
+    let errno = Errno::from_io_error(error);
+    matches!(errno, Some(Errno::NOMEM | Errno::MFILE | Errno::NFILE))
 }
 
 /// Returns the command for a compiling process, with an empty environment.

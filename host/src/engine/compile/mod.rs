@@ -30,7 +30,7 @@ use super::load::{InstancePool, LoadError};
 use super::missing;
 use super::shared_code::{ProgramFiles, SharedCode, SharedCodes};
 use crate::printable;
-use crate::reload::CancelToken;
+use crate::reload::{CancelToken, Shortage};
 use code::Common;
 use pool::Pool;
 use protocol::Task;
@@ -193,9 +193,12 @@ fn in_memory(code: &[u8]) -> Result<CodeFile, LoadError> {
 
 #[allow(clippy::needless_pass_by_value, reason = "as map_err gives it")]
 fn failed(error: anyhow::Error) -> LoadError {
-    LoadError::new(format!("{error:#}"))
+    match error.is::<Shortage>() {
+        true => LoadError::shortage(error.to_string()),
+        false => LoadError::new(format!("{error:#}")),
+    }
 }
 
 fn no_memory(error: &std::io::Error) -> LoadError {
-    LoadError::new(format!("no memory for its code: {error}"))
+    LoadError::from(error).within("no memory for its code")
 }

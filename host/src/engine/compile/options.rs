@@ -10,7 +10,7 @@ use crate::{machine, units};
 
 /// The maximum of the default number of compiling processes. Each compiles on all cores, so more
 /// would gain little, and each may use its memory limit.
-const MAX_DEFAULT_PROCESSES: usize = 4;
+const MAX_DEFAULT_PROCESSES: NonZeroUsize = NonZeroUsize::new(4).unwrap();
 
 /// The default limit on address space: a fraction of the machine's memory, as a divisor.
 const ADDRESS_SPACE_SHARE: u64 = 2;
@@ -71,12 +71,13 @@ impl Default for Options {
 }
 
 impl Options {
-    /// Returns the maximum number of compiling processes.
-    pub(super) fn processes(&self) -> usize {
-        let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        self.processes
-            .map_or(cores.min(MAX_DEFAULT_PROCESSES), usize::from)
-            .max(1)
+    /// Returns the maximum number of compiling processes: as many files are loaded at a time.
+    pub fn processes(&self) -> NonZeroUsize {
+        let cores = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        let set = self.processes.map(usize::from).map(NonZeroUsize::new);
+        set.map_or(cores.min(MAX_DEFAULT_PROCESSES), |set| {
+            set.unwrap_or(NonZeroUsize::MIN)
+        })
     }
 
     /// Returns the maximum address space of one process, in bytes.

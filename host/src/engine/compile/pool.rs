@@ -18,11 +18,11 @@ use super::super::code_file::CodeFile;
 use super::super::fuse::CodeKey;
 use super::super::shared_code::{ProgramFiles, SharedCode, SharedCodes};
 use super::Options;
-use super::child::{Child, End, Ran, Why};
+use super::child::{Child, End, Ran, Why, is_no_room};
 use super::code::Common;
-use super::protocol::{self, Job, Reply, Task};
+use super::protocol::{self, Job, NO_THREAD, Reply, Task};
 use crate::printable;
-use crate::reload::CancelToken;
+use crate::reload::{CancelToken, Shortage};
 use crate::units::{duration, size};
 
 /// The maximum resident memory of a process that is kept after a job, in bytes: otherwise, the next
@@ -107,12 +107,13 @@ impl Pool {
                 Ran::Answered(Reply::OutOfMemory(_)) => bail!(out_of_memory(options)),
                 Ran::Answered(Reply::Refused(text) | Reply::Note(text)) => {
                     permit.keep(child);
-                    bail!("{}", printable::one_line(&text));
+                    return Err(refused(&text));
                 }
                 Ran::Answered(Reply::Ask(_)) => bail!(explain(&Why::TalkedNonsense, options)),
                 Ran::Ended(Why::Died(end)) if is_not_the_jobs_fault(end.status) => {
                     last = Some(end);
                 }
+                Ran::Ended(Why::NoRoom(error)) => return Err(no_room(&error)),
                 Ran::Ended(why) => bail!(explain(&why, options)),
             }
         }
@@ -152,15 +153,14 @@ impl Pool {
                 protocol::sealed(mark.as_bytes()).map_err(no_room)?,
             ],
         };
-        let child = Child::start(options, folders, || {})?;
+        let child = Child::start(options, folders, || {}).map_err(no_process)?;
         let mut common = |_| Err(io::ErrorKind::InvalidData.into());
         match child.run(&job, options.wall_time, cancel, &mut common) {
             Ran::Answered(Reply::Done(text)) => Ok((sealed(job.output, options)?, text)),
             Ran::Answered(Reply::OutOfMemory(_)) => bail!(out_of_memory(options)),
-            Ran::Answered(Reply::Refused(text) | Reply::Note(text)) => {
-                bail!("{}", printable::one_line(&text));
-            }
+            Ran::Answered(Reply::Refused(text) | Reply::Note(text)) => Err(refused(&text)),
             Ran::Answered(Reply::Ask(_)) => bail!(explain(&Why::TalkedNonsense, options)),
+            Ran::Ended(Why::NoRoom(error)) => Err(no_room(error)),
             Ran::Ended(why) => bail!(explain(&why, options)),
         }
     }
@@ -180,6 +180,7 @@ impl Pool {
             drop(state);
             drop::<Vec<Child>>(ended);
         })
+        .map_err(no_process)
     }
 
     fn permit(&self, cancel: &CancelToken) -> anyhow::Result<Permit<'_>> {
@@ -189,7 +190,7 @@ impl Pool {
             let _state = shared.lock();
             shared.changed.notify_all();
         });
-        let most = self.0.options.processes();
+        let most = self.0.options.processes().get();
         let mut state = self.0.lock();
         while state.permits >= most && !cancel.is_cancelled() {
             let waited = self.0.changed.wait(state);
@@ -300,16 +301,32 @@ const CANCELLED: &str = "not loaded: it is not wanted any more";
 
 /// Seals the output of a process.
 fn sealed(output: OwnedFd, options: &Options) -> anyhow::Result<CodeFile> {
-    let code = CodeFile::seal(File::from(output))
-        .map_err(|error| anyhow!("not loaded: its compiled code can't be sealed: {error}"))?;
-    if code.file().metadata()?.len() > options.output_bytes {
-        bail!(too_large(options));
-    }
-    Ok(code)
+    CodeFile::take_over(File::from(output), options.output_bytes).map_err(|error| {
+        match error.kind() {
+            io::ErrorKind::FileTooLarge => anyhow!(too_large(options)),
+            _ if is_no_room(&error) => no_room(&error),
+            _ => anyhow!("not loaded: its compiled code can't be sealed: {error}"),
+        }
+    })
 }
 
 fn no_room(error: &io::Error) -> anyhow::Error {
-    anyhow!("no memory or descriptor to compile it: {error}")
+    Shortage::new(format!("no memory or descriptor to compile it: {error}")).into()
+}
+
+/// A process does not start, which is no fault of what it was to compile.
+#[allow(clippy::needless_pass_by_value, reason = "as map_err gives it")]
+fn no_process(error: anyhow::Error) -> anyhow::Error {
+    Shortage::new(format!("{error:#}")).into()
+}
+
+/// What a process says of a file that it does not load.
+fn refused(text: &str) -> anyhow::Error {
+    let text = printable::one_line(text).to_string();
+    match text.starts_with(NO_THREAD) {
+        true => Shortage::new(text).into(),
+        false => anyhow!(text),
+    }
 }
 
 /// Returns whether a process ended for a reason unrelated to its job, which can then be retried: it
@@ -333,6 +350,7 @@ fn is_not_the_jobs_fault(status: ExitStatus) -> bool {
 fn explain(why: &Why, options: &Options) -> String {
     let end = match why {
         Why::Cancelled => return CANCELLED.into(),
+        Why::NoRoom(error) => return no_room(error).to_string(),
         Why::TookTooLong => {
             let limit = duration::show(options.wall_time);
             return over(&format!("longer than {limit}"), "wall-time");

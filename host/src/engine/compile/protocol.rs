@@ -61,6 +61,9 @@ pub(in crate::engine) enum Task {
     Script,
 }
 
+/// The beginning of a refusal for want of a thread, which is not the file's fault.
+pub(super) const NO_THREAD: &str = "no thread to compile it";
+
 /// A message from a compiling process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Reply {

@@ -19,7 +19,7 @@ use super::super::shared_code::ProgramFiles;
 use super::super::{missing, pool};
 use super::code::{self, Code};
 use super::confine;
-use super::protocol::{Job, Reply, Task, receive_common, receive_job, send_reply};
+use super::protocol::{Job, NO_THREAD, Reply, Task, receive_common, receive_job, send_reply};
 use super::script::Script;
 use crate::printable;
 
@@ -187,7 +187,7 @@ fn on_thread<T: Send>(
         let thread = thread::Builder::new()
             .stack_size(usize::try_from(stack_bytes).unwrap_or(usize::MAX))
             .spawn_scoped(scope, part)
-            .map_err(|error| format!("no thread to compile it: {error}"))?;
+            .map_err(|error| format!("{NO_THREAD}: {error}"))?;
         match thread.join() {
             Ok(result) => result.map_err(|error| error.to_string()),
             Err(panic) => {

@@ -210,13 +210,32 @@ fn a_cancelled_load_gives_its_permit_back_when_it_has_ended_and_no_other_is_canc
 }
 
 #[test]
+fn with_one_permit_a_long_load_gives_way_to_some_short_ones_and_then_runs_to_its_end() {
+    let mut loads = Simulation::new(Capacity::new(1, 1));
+    loads.add("long", 10 * SECOND);
+    loads.run_until(3 * SECOND);
+    // One comes every two seconds, so it never has ten for itself.
+    for number in 0..40 {
+        let name = format!("short{number}");
+        loads.add(&name, SECOND / 2);
+        loads.run_until((3 + 2 * (number + 1)) * SECOND);
+        if number == 0 {
+            assert!(loads.ended(&name).is_some(), "it does not wait");
+        }
+    }
+    let ended = loads.ended("long").expect("it ends");
+    assert!(ended < 40 * SECOND, "{ended:?}");
+    assert_eq!(loads.cancelled["long"], 8);
+    loads.run_until(3_600 * SECOND);
+    assert_eq!(loads.done.len(), 41);
+}
+
+#[test]
 fn no_more_run_at_once_than_there_are_permits() {
-    for cores in [1, 2, 3, 8, 64] {
-        let permits = Capacity::of(cores);
-        assert!(
-            permits.long >= 1 && permits.long < permits.loads,
-            "{permits:?}"
-        );
+    for loads in [1, 2, 3, 8, 64] {
+        let permits = Capacity::new(2, loads);
+        assert!(permits.long < permits.loads, "{permits:?}");
+        assert_eq!(permits.long == 0, loads == 1, "{permits:?}");
         let mut loads = Simulation::new(permits);
         for number in 0..100 {
             loads.add(&format!("h{number}"), SECOND * (number % 7));

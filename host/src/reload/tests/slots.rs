@@ -327,16 +327,49 @@ fn a_file_that_cant_be_read_is_tried_again_quietly() {
     bench.hint("hello.wasm", Hint::Moved);
     bench.wait(5);
     let job = bench.look_for_job();
-    let outcome = Outcome::Unreadable(anyhow::anyhow!("too many open files"));
+    let outcome = Outcome::Unreadable(anyhow::anyhow!("permission denied"));
     bench.slots.finish(Done { job, outcome }, bench.now);
-    let unreadable = "handlers/hello.wasm: too many open files";
+    let unreadable = "handlers/hello.wasm: permission denied";
     bench.assert_hello(Some("one."), &[unreadable]);
     bench.settle();
     bench.assert_hello(Some("one."), &[unreadable]);
     // The safety rescan.
-    bench.slots.doubt_the_unreadable();
+    bench.slots.doubt_the_unreadable(bench.now);
     bench.settle();
     bench.assert_hello(Some("two."), &[]);
+}
+
+#[test]
+fn what_the_system_had_too_little_for_is_tried_again_after_pauses() {
+    let mut bench = Bench::new(&[]);
+    bench.site.write("handlers/hello.wasm", "one.");
+    bench.hint("hello.wasm", Hint::Moved);
+    bench.wait(5);
+    let mut job = bench.look_for_job();
+    for pause in [1_000, 2_000, 4_000] {
+        let outcome = Outcome::Short(anyhow::anyhow!("no process"));
+        bench.slots.finish(Done { job, outcome }, bench.now);
+        bench.assert_hello(
+            None,
+            &["handlers/hello.wasm: no process: tried again later"],
+        );
+        let registry = bench.slots.registry();
+        assert_eq!(registry.pending().len(), 1, "it answers 503");
+        assert!(bench.slots.has_started());
+        bench.wait(pause - 100);
+        bench.slots.doubt_the_unreadable(bench.now);
+        bench.look();
+        assert!(!bench.has_jobs() && bench.slots.next_due().is_none());
+        bench.wait(100);
+        bench.slots.doubt_the_unreadable(bench.now);
+        bench.look();
+        // It must look the same a little later.
+        bench.wait(60);
+        job = bench.look_for_job();
+    }
+    bench.finish(job);
+    bench.assert_hello(Some("one."), &[]);
+    assert_eq!(bench.slots.registry().pending().len(), 0);
 }
 
 #[test]

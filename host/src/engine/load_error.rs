@@ -1,0 +1,95 @@
+//! Why a file is no program that can be run.
+
+use std::fmt;
+use std::io;
+
+use rustix::io::Errno;
+
+/// What the system says when it has no process or thread, no memory, or no descriptor to give.
+const SHORTAGES: [Errno; 4] = [Errno::AGAIN, Errno::NOMEM, Errno::MFILE, Errno::NFILE];
+
+/// Why a file is no program that can be run: one line for the person who made it, which says
+/// what to do.
+#[derive(Debug)]
+pub struct LoadError {
+    line: String,
+    is_shortage: bool,
+}
+
+impl LoadError {
+    /// Something is wrong with the file.
+    pub(super) fn new(line: impl Into<String>) -> Self {
+        Self {
+            line: line.into(),
+            is_shortage: false,
+        }
+    }
+
+    /// The system had no process, thread, memory or descriptor to load it. Later, it may have.
+    pub(super) fn shortage(line: impl Into<String>) -> Self {
+        Self {
+            line: line.into(),
+            is_shortage: true,
+        }
+    }
+
+    /// An error whose line may have the system's own words in it: of this process, and not of one
+    /// that compiles, whose memory has a limit.
+    pub(super) fn of_system(line: impl Into<String>) -> Self {
+        let line = line.into();
+        let is_shortage = SHORTAGES.iter().any(|errno| {
+            // As the standard library and `rustix` write it.
+            line.contains(&format!("(os error {})", errno.raw_os_error()))
+        });
+        Self { line, is_shortage }
+    }
+
+    /// Whether the file may well be loaded later, as it is.
+    pub(super) fn is_shortage(&self) -> bool {
+        self.is_shortage
+    }
+
+    /// The same, with something in front of its line.
+    pub(super) fn within(self, what: &str) -> Self {
+        Self {
+            line: format!("{what}: {}", self.line),
+            ..self
+        }
+    }
+}
+
+impl From<&io::Error> for LoadError {
+    fn from(error: &io::Error) -> Self {
+        Self::of_system(error.to_string())
+    }
+}
+
+impl fmt::Display for LoadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.line)
+    }
+}
+
+impl std::error::Error for LoadError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_system_has_too_little_of_is_told_from_what_is_wrong_with_a_file() {
+        for (errno, is_shortage) in [
+            (Errno::AGAIN, true),
+            (Errno::NOMEM, true),
+            (Errno::MFILE, true),
+            (Errno::NFILE, true),
+            (Errno::NOENT, false),
+            (Errno::INVAL, false),
+        ] {
+            let error = LoadError::from(&io::Error::from(errno));
+            assert_eq!(error.is_shortage(), is_shortage, "{error}");
+            let error = error.within("not loaded");
+            assert_eq!(error.is_shortage(), is_shortage, "{error}");
+        }
+    }
+}
