@@ -2,8 +2,8 @@
 //!
 //! Compiled code runs outside of any sandbox. A process that serves therefore makes a [`CodeFile`]
 //! in two ways only: from a memory file (`memfd`) that the kernel has sealed against writing, which
-//! may be a copy of what another process wrote, and from an entry of the code cache whose checksum was right when it was read through the same
-//! descriptor.
+//! may be a copy of what another process wrote, and from an entry of the code cache whose checksum
+//! was right when it was read through the same descriptor.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -139,10 +139,11 @@ impl CodeFile {
             reason = "loading compiled code is unsafe by nature; see below"
         )]
         // SAFETY: the file has what wasmtime compiled and nobody changes it. Either it is sealed
-        // (`seal`, `take_over`), or only this process writes to it (`written`), or it is an entry of the code
-        // cache: this user's, in a folder of this user's, neither writable by anybody else; this
-        // program writes to an entry only before it has its name; and its checksum was compared
-        // through this descriptor (see `cache`). wasmtime itself checks version and settings.
+        // (`seal`, `take_over`), or only this process writes to it (`written`), or it is an entry
+        // of the code cache: this user's, in a folder of this user's, neither writable by anybody
+        // else; this program writes to an entry only before it has its name; and its checksum was
+        // compared through this descriptor (see `cache`). wasmtime itself checks version and
+        // settings.
         unsafe {
             if is_module(&self.0)? {
                 let file = self.0.try_clone()?;

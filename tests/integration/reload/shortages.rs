@@ -9,8 +9,8 @@ use crate::support::guests;
 use crate::support::server::Server;
 use crate::support::site::Site;
 
-/// Descriptors that a server has left when its handler changes. To look at the folder takes one, and
-/// to read the file; to have it compiled takes more than the largest of these.
+/// Descriptors that a server has left when its handler changes. To look at the folder takes one,
+/// and to read the file; to have it compiled takes more than the largest of these.
 const LEFT: [usize; 8] = [0, 1, 2, 3, 4, 5, 6, 8];
 
 /// Limits the numbers of a server's descriptors.
