@@ -485,7 +485,7 @@ mod tests {
     }
 
     #[test]
-    fn no_flag_is_the_defaults() {
+    fn without_flags_all_values_are_defaults() {
         let mut resolved = resolved(&[]);
         assert!(resolved.origins.is_empty());
         resolved.config.site = Default::default();
@@ -575,7 +575,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_refused() {
+    fn invalid_values_are_rejected() {
         for flag in [
             "--max-memory=0",
             "--max-memory=1.5",

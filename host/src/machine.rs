@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_machine_tells_its_memory() {
+    fn the_memory_of_the_machine_is_read() {
         let meminfo = "MemTotal:       24683520 kB\nMemFree:  1 kB\n";
         assert_eq!(machine_bytes(meminfo), Some(24_683_520 * 1024));
         assert_eq!(machine_bytes("MemFree: 1 kB\n"), None);
@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn every_group_above_counts() {
+    fn limits_of_all_ancestor_groups_are_returned() {
         let folder = tempfile::tempdir().expect("a folder");
         let root = folder.path();
         fs::create_dir_all(root.join("a/b")).expect("made");

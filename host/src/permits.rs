@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_more_are_taken_than_the_limit() {
+    fn no_more_permits_are_acquired_than_the_limit() {
         let permits = Arc::new(Permits::default());
         let first = Permits::try_acquire(&permits, 2).expect("one of two");
         let second = Permits::try_acquire(&permits, 2).expect("two of two");

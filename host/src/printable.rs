@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn each_line_of_a_block_is_seen_to_belong_to_it() {
+    fn each_line_of_a_block_but_the_first_is_indented() {
         let text = "a: \\u{1b}\nERROR b\n    c\x1b\n";
         assert_eq!(
             block(text).to_string(),

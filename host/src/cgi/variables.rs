@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_request_does_not_have_is_not_there() {
+    fn absent_request_data_defines_no_variable() {
         let mut environ = environ("GET / HTTP/1.0\r\n\r\n");
         environ.scheme = Scheme::Http;
         let names: Vec<_> = variables(&environ)

@@ -183,7 +183,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_finding_is_told_once_the_worst_first() {
+    fn each_finding_is_listed_once_the_most_severe_first() {
         let mut report = FileReport::new("a.wasm".into());
         report.requests_count = 5;
         let warning = || Finding::warning("R1", "odd", "");
@@ -207,7 +207,7 @@ a.wasm: 1 error, 1 warning in 5 requests
     }
 
     #[test]
-    fn warnings_alone_are_fine_and_json_has_all_of_it() {
+    fn warnings_are_not_errors_and_json_has_all_findings() {
         let mut report = FileReport::new("a.wasm".into());
         report.add("GET", vec![Finding::warning("R1", "odd", "fix")]);
         let report = Report {

@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flag_of_another_server_is_told_with_the_one_that_does_the_same() {
+    fn a_flag_of_another_server_is_rejected_with_the_equivalent_flag() {
         for (line, advice) in [
             (
                 "wasgi serve --port 8000",
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn a_command_that_is_none_is_told_with_the_one_that_was_meant() {
+    fn an_unknown_command_is_rejected_with_the_intended_one() {
         for (line, advice) in [
             ("wasgi start", "did you mean `wasgi serve`?"),
             ("wasgi .", "did you mean `wasgi serve .`?"),

@@ -119,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_handlers_own_table_goes_before_the_one_for_all() {
+    fn a_handlers_own_table_takes_precedence_over_the_general_one() {
         let text = "[hello]\nreuse = 5\n[\"users/[id]\"]\ncpu-time = \"1s\"\n[\"*\"]\nreuse = 9\n";
         let handlers: Handlers = toml::from_str(text).expect("good");
         let budget = Budget::default();
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_of_no_handler_is_told_with_the_nearest_name() {
+    fn a_table_of_an_unknown_handler_is_reported_with_the_nearest_name() {
         let text = "[hello]\nreuse = 5\n[helo]\nreuse = 5\n[zzz]\nreuse = 1\n[\"*\"]\nreuse = 9\n";
         let handlers: Handlers = toml::from_str(text).expect("good");
         let known = ["hello".to_owned(), "users/[id]".to_owned()];

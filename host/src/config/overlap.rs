@@ -349,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn folders_beside_each_other_are_fine() {
+    fn separate_folders_do_not_overlap() {
         let site = site();
         let at = |path: &str| site.path().join(path);
         let none = keys(
@@ -372,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_is_among_the_pages_is_found() {
+    fn everything_private_among_the_pages_is_found() {
         let site = site();
         let at = |path: &str| site.path().join(path);
         let all = keys(
@@ -432,7 +432,7 @@ mod tests {
     }
 
     #[test]
-    fn hidden_names_among_the_pages_are_served_to_nobody() {
+    fn hidden_names_among_the_pages_do_not_overlap() {
         let site = site();
         let at = |path: &str| site.path().join(path);
         for hidden in ["html/.git/handlers", "html/.handlers", "html/deep/.x/y"] {
@@ -484,7 +484,7 @@ mod tests {
 
     /// A mount is found by its inode instead of its path, as is a link's target here.
     #[test]
-    fn what_is_mounted_among_the_pages_is_found() {
+    fn a_mount_among_the_pages_is_found() {
         let site = site();
         let at = |path: &str| site.path().join(path);
         symlink(at("handlers"), at("html/mounted here")).expect("a link");

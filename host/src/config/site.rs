@@ -204,7 +204,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_in_place_of_a_site_is_told_with_what_to_do() {
+    fn a_file_instead_of_a_site_is_rejected_with_advice() {
         for (file, bytes, said) in [
             (
                 "hello.wasm",
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_holds_both_and_each_can_be_elsewhere() {
+    fn a_site_holds_both_folders_unless_they_are_set() {
         let mut site = Site {
             root: Some("www".into()),
             code_cache: Some("none".into()),

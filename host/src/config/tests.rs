@@ -53,7 +53,7 @@ fn by_default_a_handler_has_memory_for_the_longest_body_and_copies_of_it() {
 }
 
 #[test]
-fn a_file_says_what_differs() {
+fn a_file_overrides_the_defaults() {
     let config = config(
         "[server]\naddr = \"[::1]:80\"\nthreads = 3\naccess-log = false\n\
          [limits]\nbody = \"1GiB\"\nconnections = 5\nbody-rate = \"1KiB/s\"\n\
@@ -72,7 +72,7 @@ fn a_file_says_what_differs() {
 }
 
 #[test]
-fn several_processes_have_one_thread_each_unless_somebody_says_otherwise() {
+fn several_processes_have_one_thread_each_by_default() {
     let threads = |text: &str| config(text).server.threads();
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     assert_eq!(threads(""), processors);
@@ -103,7 +103,7 @@ fn flags_win_over_the_file() {
 }
 
 #[test]
-fn what_is_wrong_is_said_in_one_line() {
+fn an_error_is_one_line() {
     for (text, expected) in [
         (
             "[limits]\n\nmax-boddy = \"1MiB\"\nbod = \"1MiB\"",
@@ -217,7 +217,7 @@ fn what_is_wrong_is_said_in_one_line() {
 }
 
 #[test]
-fn a_key_that_other_servers_have_is_told_with_the_one_that_does_the_same() {
+fn a_key_of_another_server_is_rejected_with_the_equivalent_key() {
     for (text, said) in [
         (
             "[server]\nport = 8000",
@@ -262,7 +262,7 @@ fn an_address_is_text_or_a_port() {
 }
 
 #[test]
-fn a_value_of_the_wrong_type_is_told_without_the_words_of_a_program() {
+fn a_wrong_type_is_explained_without_terms_of_rust() {
     let foreign = [
         "invalid type",
         "invalid value",
@@ -316,7 +316,7 @@ fn a_value_of_the_wrong_type_is_told_without_the_words_of_a_program() {
 }
 
 #[test]
-fn a_line_that_is_no_toml_is_told_in_plain_words() {
+fn invalid_toml_is_explained_in_plain_words() {
     for (text, said) in [
         (
             "[server]\naddr = localhost:8000 # here\n",
@@ -369,7 +369,7 @@ fn a_flag_out_of_its_range_is_named() {
 }
 
 #[test]
-fn a_default_gives_way_and_is_no_contradiction() {
+fn a_default_is_adjusted_to_a_value_that_is_set() {
     let config =
         config("[limits]\nconnections = 5\nfields = \"1KiB\"\n[budget]\ncpu-time = \"2h\"\n");
     assert_eq!(config.limits.connections_per_address_count, 5);
@@ -380,7 +380,7 @@ fn a_default_gives_way_and_is_no_contradiction() {
 }
 
 #[test]
-fn what_is_printed_is_a_file_that_says_the_same() {
+fn the_printed_configuration_is_an_equivalent_file() {
     let text = "[site]\ncode-cache = \"none\"\n[server]\nthreads = 2\nserver-field = false\n\
                 [limits]\nrequest-timeout = \"90s\"\n[tls]\ncert = \"c\"\nkey = \"k\"\n\
                 [proxy]\ntrusted = [\"::1\", \"10.0.0.0/8\"]\nfields = \"forwarded\"\n";
@@ -479,7 +479,7 @@ fn the_document_has_every_key_and_no_other() {
 }
 
 #[test]
-fn a_change_is_taken_over_or_said_to_need_a_restart() {
+fn a_change_is_applied_or_reported_to_need_a_restart() {
     let old = config("");
     let new = config(
         "[server]\naddr = \"127.0.0.1:1\"\nthreads = 9\n[limits]\nbody = \"1MiB\"\n\
@@ -533,7 +533,7 @@ fn a_good_file_takes_effect_and_a_broken_or_missing_one_changes_nothing() {
 }
 
 #[test]
-fn a_file_that_was_asked_for_has_to_be_there() {
+fn a_file_that_is_named_must_exist() {
     let folder = tempfile::tempdir().expect("a folder");
     let sources = Sources {
         site: folder.path().into(),

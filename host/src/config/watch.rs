@@ -136,7 +136,7 @@ mod tests {
     const PATIENCE: Duration = Duration::from_secs(20);
 
     #[test]
-    fn a_change_is_told_once_and_an_order_at_once() {
+    fn a_change_is_reported_once_and_an_order_at_once() {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("wasgi.toml");
         let (told, changes) = channel();

@@ -134,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_message_of_serdes_is_said_in_the_words_of_toml() {
+    fn each_message_of_serde_is_translated_to_terms_of_toml() {
         for (message, written, said) in [
             (
                 "invalid type: string \"5\", expected usize",
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_key_of_a_table_is_told_with_the_one_that_was_meant() {
+    fn an_unknown_key_of_a_table_is_reported_with_the_nearest_one() {
         let message = "unknown field `reused`, expected one of `reuse`, `memory`";
         let (field, why) = of_unknown_field(message).expect("it is one");
         assert_eq!(

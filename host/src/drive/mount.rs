@@ -153,7 +153,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_place_is_as_in_a_site() {
+    fn a_file_outside_a_site_has_the_route_of_a_site() {
         for (file, name, example) in [
             ("hello.wasm", "hello", "/hello"),
             ("/a/b/hello.wat", "hello", "/hello"),
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_is_shared_out_and_a_foreign_one_is_all_path_info() {
+    fn a_path_is_divided_and_a_foreign_one_is_all_path_info() {
         let mount = Mount::of(Path::new("users/[id].wasm"), Path::new(""));
         let share = |path: &str| mount.share(&RequestPath::parse(path.as_bytes()).expect("a path"));
         let found = share("/users/7/posts");

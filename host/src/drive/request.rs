@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_needed_is_added() {
+    fn host_and_framing_fields_are_added() {
         let head = send(&Request::new("POST", "/a?b").with_body(&[b"one", b"two"])).unwrap();
         assert_eq!(head.field("content-length"), Some(&b"6"[..]));
         assert_eq!(head.authority(), b"localhost:8000");
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_request_is_refused_with_the_reason() {
+    fn an_invalid_request_is_rejected_with_the_reason() {
         let refused = |request: &Request| send(request).unwrap_err().to_string();
         let lines = Request::new("GET", "/").with("X", b"a\r\nY: b");
         assert!(refused(&lines).contains("line break"));

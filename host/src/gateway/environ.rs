@@ -466,7 +466,7 @@ mod tests {
     }
 
     #[test]
-    fn a_target_that_names_a_host_goes_before_the_host_field() {
+    fn the_host_of_the_target_takes_precedence_over_the_host_field() {
         for (request, host) in [
             ("GET http://a:81/ HTTP/1.1\r\nHost: b\r\n\r\n", Some("a:81")),
             ("GET http://a/ HTTP/1.1\r\nHost:\r\n\r\n", Some("a")),
@@ -485,7 +485,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_trusted_proxy_says_goes_first() {
+    fn the_host_from_a_trusted_proxy_takes_precedence() {
         let mut environ = environ(REQUEST);
         environ.scheme = Scheme::Https;
         environ.host = Some(b"public.example".to_vec());

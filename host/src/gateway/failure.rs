@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn the_status_tells_whose_fault_it_is() {
+    fn the_status_depends_on_the_fault() {
         assert_eq!(Failure::NotStarted.status(), 500);
         assert_eq!(Failure::Exit(1).status(), 500);
         assert_eq!(Failure::BadResponse("a\nb".into()).status(), 500);

@@ -97,14 +97,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_is_made_where_nothing_is_recorded() {
+    fn a_step_is_only_created_if_it_is_recorded() {
         let trace = Trace::default();
         trace.note(|| panic!("a step that nobody wants"));
         assert!(trace.steps().is_empty());
     }
 
     #[test]
-    fn the_first_steps_are_kept() {
+    fn only_the_first_steps_are_recorded() {
         let trace = Trace::recording();
         for bytes in 0..2 * STEPS_COUNT {
             trace.clone().note(|| Step::Block { bytes });

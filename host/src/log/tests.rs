@@ -75,7 +75,7 @@ fn subscriber(log: &Log) -> LogSubscriber {
 }
 
 #[test]
-fn an_output_that_takes_nothing_stalls_nobody_and_says_later_what_it_lost() {
+fn a_blocked_output_blocks_no_caller_and_reports_its_losses() {
     let fixture = Fixture::new(&Limits {
         queue_bytes: 64 * 1024,
         burst_bytes: 1 << 30,
@@ -123,7 +123,7 @@ fn a_full_disk_loses_no_line_that_still_finds_room() {
 }
 
 #[test]
-fn a_reader_that_has_gone_keeps_nobody_from_ending() {
+fn a_closed_output_does_not_delay_the_exit() {
     let fixture = Fixture::new(&Limits::default());
     fixture
         .verdicts
@@ -141,7 +141,7 @@ fn a_reader_that_has_gone_keeps_nobody_from_ending() {
 }
 
 #[test]
-fn a_relay_waits_for_room_and_gives_up_where_nothing_moves() {
+fn a_relay_waits_for_room_and_gives_up_without_progress() {
     let fixture = Fixture::new(&Limits {
         queue_bytes: 1024,
         ..Limits::default()

@@ -233,7 +233,7 @@ mod tests {
     use crate::router::Route;
 
     #[test]
-    fn a_match_shares_out_the_path() {
+    fn a_match_divides_the_path() {
         let registry = Registry::example(&["hello", "users/[id]"]);
         let path = RequestPath::parse(b"/users/a%20b/c").expect("a path");
         let found = registry.find(&path).expect("a match");

@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_cant_turn_its_line_around() {
+    fn a_name_cant_change_the_direction_of_its_line() {
         let file = label(Path::new("handlers"), Path::new("a\u{202e}msaw.b\u{2028}"));
         assert_eq!(file, "handlers/a\\u{202e}msaw.b\\u{2028}");
         let problem = Problem::new(file, ProblemKind::NotAHandler, "x\u{2066}y");

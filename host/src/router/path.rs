@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn ordinary_paths() {
+    fn a_path_is_split_and_then_decoded() {
         let table: &[(&str, &str, &[&str], bool)] = &[
             ("", "/", &[], true),
             ("/", "/", &[], true),
@@ -306,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn a_percent_sign_without_digits_is_one() {
+    fn a_percent_sign_without_digits_is_literal() {
         let table: &[(&str, &[&str])] = &[
             ("/%", &["%"]),
             ("/100%", &["100%"]),
@@ -341,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn a_nul_is_told() {
+    fn a_nul_is_reported() {
         let table: &[(&str, &[&str])] = &[
             ("/%00", &["\0"]),
             ("/style.css%00.html", &["style.css\0.html"]),
@@ -360,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_start_with_a_slash_is_refused() {
+    fn a_path_without_a_leading_slash_is_rejected() {
         for raw in ["*", "etc/passwd", "../etc/passwd", "\\etc", "%2fetc"] {
             assert_eq!(
                 RequestPath::parse(raw.as_bytes()),
@@ -395,7 +395,7 @@ mod tests {
 
     /// Every path of up to six parts of the alphabet keeps the invariants.
     #[test]
-    fn small_paths_exhaustively() {
+    fn every_short_path_keeps_the_invariants() {
         const ALPHABET: [&str; 6] = ["/", ".", "2", "%2e", "%2F", "%"];
         let mut paths = vec![String::from("/")];
         for _ in 0..6 {

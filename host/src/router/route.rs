@@ -244,7 +244,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn files_and_the_routes_they_make() {
+    fn the_path_of_a_file_determines_its_route() {
         let table = [
             ("hello", "/hello"),
             ("hello.v2", "/hello.v2"),
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn files_that_make_no_route() {
+    fn a_file_without_a_valid_route_is_rejected() {
         let deep = "a/".repeat(MAX_SEGMENTS) + "b";
         let table = [
             (deep.as_str(), BadRoute::TooDeep),
@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn the_shape_forgets_names_and_index() {
+    fn the_shape_ignores_names_and_index() {
         let same = [
             ("users/[id]", "users/[name]"),
             ("[a]/x", "[b]/x"),

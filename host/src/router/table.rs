@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn names_take_what_is_below_them() {
+    fn a_literal_route_matches_the_paths_below_it() {
         let table = table(&["hello", "api/users", "api/index"]);
         let cases = [
             ("/hello", "hello Name /hello|"),
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn the_root_index() {
+    fn the_root_index_matches_every_path() {
         let table = table(&["index"]);
         assert_eq!(answer(&table, "/"), "index Name |/");
         assert_eq!(answer(&table, "/a/b"), "index Pattern |/a/b");
@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn brackets_bind() {
+    fn names_in_brackets_bind_segments() {
         let table = table(&["users/[id]", "users/[id]/posts/[post]", "files/[...rest]"]);
         let cases = [
             ("/users", "-"),
@@ -356,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn a_second_route_of_the_same_shape_is_refused() {
+    fn a_second_route_of_the_same_shape_is_rejected() {
         let mut table = table(&["[id]", "api", "x/[...a]"]);
         for stem in ["[name]", "api/index", "x/[...b]"] {
             let route = Route::parse(stem).expect("a route");
@@ -424,7 +424,7 @@ mod tests {
     }
 
     #[test]
-    fn agrees_with_trying_every_route() {
+    fn a_lookup_agrees_with_trying_every_route() {
         let mut random = Random(0x9e37_79b9_7f4a_7c15);
         let mut matched = 0;
         for _ in 0..2_000 {

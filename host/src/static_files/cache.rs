@@ -139,7 +139,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_put_in_is_there() {
+    fn an_inserted_value_is_found() {
         let cache = Cache::<u32, &str>::new(1 << 20);
         cache.put(1, "one", 3);
         cache.put(2, "two", 3);
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn it_stays_within_its_limit() {
+    fn the_size_stays_within_the_limit() {
         let max_bytes = 100 * ENTRY_BYTES;
         let cache = Cache::<u32, u32>::new(max_bytes);
         for number in 0..10_000 {
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_used_stays() {
+    fn an_entry_that_is_used_is_not_evicted() {
         let cache = Cache::<u32, u32>::new(10 * ENTRY_BYTES);
         cache.put(0, 0, 0);
         for number in 1..1_000 {
@@ -176,7 +176,7 @@ mod tests {
 
     /// The time of an insertion is bounded, even if all entries have been used since the last one.
     #[test]
-    fn second_chances_are_counted() {
+    fn an_insertion_gives_a_bounded_number_of_second_chances() {
         let cache = Cache::<u32, u32>::new(1_000 * ENTRY_BYTES);
         for number in 0..1_000 {
             cache.put(number, number, 0);
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_large_stays_out() {
+    fn a_value_that_is_too_large_is_not_inserted() {
         let cache = Cache::<u32, u32>::new(80 * ENTRY_BYTES);
         cache.put(1, 1, 10 * ENTRY_BYTES);
         assert_eq!(cache.get(&1), None);
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_waits() {
+    fn a_contended_cache_never_blocks() {
         let cache = Cache::<u32, u32>::new(1 << 20);
         cache.put(1, 1, 0);
         let reading = cache.table.read().expect("free");

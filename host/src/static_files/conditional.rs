@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn the_order_of_preconditions() {
+    fn preconditions_are_evaluated_in_the_order_of_the_rfc() {
         use Verdict::{NotModified, PreconditionFailed, Whole};
         let weak = &format!("W/{ETAG}");
         let listed = &format!(" \"x\" ,, W/\"y\",{ETAG}, \"z\"");
@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn ranges_and_if_range() {
+    fn a_range_needs_a_matching_if_range() {
         let part = || {
             Verdict::Part(Part {
                 start: 2,
@@ -359,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fresh_date_is_no_strong_validator() {
+    fn a_recent_date_is_not_a_strong_validator() {
         let fields = [
             ("Range", &b"bytes=2-4"[..]),
             ("If-Range", MODIFIED.as_bytes()),

@@ -94,7 +94,7 @@ mod tests {
     use crate::content::is_compressible;
 
     #[test]
-    fn types_by_ending() {
+    fn the_extension_determines_the_type() {
         let table = [
             ("index.html", "text/html; charset=utf-8"),
             ("a/b.HTM", "text/html; charset=utf-8"),
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn what_pages_load_is_in_the_coding_that_its_name_says() {
+    fn a_resource_of_a_page_has_the_coding_of_its_name() {
         let svg = "image/svg+xml; charset=utf-8";
         let script = "text/javascript; charset=utf-8";
         let gzip = "application/gzip";
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn what_becomes_smaller() {
+    fn types_that_gain_from_compression_are_compressible() {
         for (name, smaller) in [
             ("a.html", true),
             ("a.css", true),

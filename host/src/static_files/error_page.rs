@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn says_what_it_is() {
+    fn the_page_shows_status_and_detail() {
         let page = String::from_utf8(error_page(404, "Not Found", "no page\nhere")).expect("UTF-8");
         assert!(page.contains("<title>404 Not Found</title>"));
         assert!(page.contains("<pre>no page\nhere</pre>"));
@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_gets_through_as_markup() {
+    fn both_texts_are_escaped() {
         let nasty = "</pre><script>\"'&";
         let page = String::from_utf8(error_page(500, nasty, nasty)).expect("UTF-8");
         assert!(!page.contains("<script"));

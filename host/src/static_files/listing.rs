@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_served_is_shown() {
+    fn only_served_entries_are_listed() {
         let dir = site(&["b.html", "A.txt", ".env", "a~", "x.bak", "c"]);
         let sub = dir.path().join("html/sub");
         for (target, link) in [
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_gets_through_as_markup() {
+    fn names_are_escaped() {
         let dir = site(&[
             "<script>alert(1)<",
             "javascript:alert(1)",
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn as_json() {
+    fn json_has_name_type_size_and_time() {
         let dir = site(&["a\"b"]);
         let json: serde_json::Value = serde_json::from_slice(&list(&dir).json()).expect("JSON");
         assert_eq!(json[0]["name"], "z-folder");
@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn a_large_folder_is_cut() {
+    fn a_large_folder_is_truncated() {
         let dir = site(&[]);
         for number in 0..MAX_ENTRIES + 5 {
             fs::write(dir.path().join(format!("html/sub/{number}")), "").expect("file");

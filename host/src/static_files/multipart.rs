@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn as_the_rfc_shows_it() {
+    fn parts_are_delimited_as_in_the_rfc() {
         let part = |start, length| Part { start, length };
         let piece = |text: &'static str| Piece::Bytes(Bytes::from_static(text.as_bytes()));
         let parts = vec![(part(7, 2), piece("ab")), (part(0, 1), piece("c"))];

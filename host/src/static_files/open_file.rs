@@ -56,7 +56,7 @@ mod tests {
     const A_TICK: Duration = Duration::from_millis(20);
 
     #[test]
-    fn what_is_written_over_shows_and_what_is_appended_does_not() {
+    fn overwriting_is_detected_and_appending_is_not() {
         let folder = tempfile::tempdir().expect("a folder");
         let name = folder.path().join("page");
         std::fs::write(&name, "0123456789").expect("written");

@@ -111,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn read_as_they_are_written() {
+    fn options_survive_serialization() {
         let text = r#"{
             "clean-urls": true,
             "fallback": "app.html",

@@ -156,7 +156,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn settled_after_a_while() {
+    fn a_revision_settles_after_two_seconds() {
         let now = SystemTime::now();
         let ns = |time: SystemTime| {
             let since = time.duration_since(UNIX_EPOCH).expect("after 1970");
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn older_than_the_page() {
+    fn a_file_is_older_by_its_modification_time() {
         let modified = |modified_s, modified_ns| Revision {
             modified_s,
             modified_ns,
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn no_more_than_there_is() {
+    fn a_read_beyond_the_end_fails() {
         let source = Source::Memory(Bytes::from_static(b"0123"));
         let part = |start, length| Part { start, length };
         assert_eq!(source.read(part(1, 3)).expect("inside"), "123");

@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_matches() {
+    fn one_star_stays_in_a_folder_and_two_cross_folders() {
         let table = [
             ("/a", "/a", true),
             ("/a", "/ab", false),
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_pattern() {
+    fn a_pattern_above_the_limit_is_rejected() {
         let pattern = Pattern::parse(&format!("/{}", "?".repeat(MAX_TOKENS - 1))).expect("fits");
         assert!(pattern.matches(format!("/{}", "x".repeat(MAX_TOKENS - 1)).as_bytes()));
         assert!(!pattern.matches(format!("/{}", "x".repeat(MAX_TOKENS)).as_bytes()));
@@ -153,7 +153,7 @@ mod tests {
 
     /// A pattern that takes exponential time in a backtracking matcher.
     #[test]
-    fn many_stars_take_no_time() {
+    fn many_stars_do_not_slow_a_match() {
         let pattern = Pattern::parse(&format!("/{}b", "**a*".repeat(30))).expect("fits");
         assert!(!pattern.matches(format!("/{}", "a".repeat(8_000)).as_bytes()));
     }

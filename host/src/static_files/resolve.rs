@@ -193,7 +193,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_errors_mean() {
+    fn an_error_is_a_missing_page_or_a_page_error() {
         let table = [
             (Errno::NOENT, None),
             (Errno::NOTDIR, None),

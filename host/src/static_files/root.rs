@@ -342,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn folders_to_list() {
+    fn only_folders_inside_the_root_open_for_listing() {
         let site = site();
         for root in open_both(&site) {
             for name in ["", "docs", "docs/deep"] {

@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn a_later_rule_wins() {
+    fn a_later_rule_takes_precedence() {
         let rules = rules(vec![
             rule("/**", &[("X-A", "1"), ("x-b", "1")]),
             rule("/a/*.css", &[("X-a", "2"), ("Cache-Control", "max-age=9")]),
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_refused() {
+    fn invalid_fields_and_patterns_are_rejected() {
         for (name, value) in [
             ("", "x"),
             ("a b", "x"),
@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn security_fields_are_a_choice() {
+    fn only_configured_security_fields_are_sent() {
         let security = Security {
             nosniff: false,
             frame_options: "DENY".into(),
@@ -326,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn types_by_rule() {
+    fn a_later_rule_sets_the_content_type() {
         let with = |path: &str, content_type: &str| Rule {
             path: path.into(),
             content_type: Some(content_type.into()),
@@ -341,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn who_may_transform() {
+    fn no_transform_comes_from_the_rule_or_the_default() {
         let with = |value: &str| rule("/a", &[("cache-control", value)]);
         let rules = rules(vec![with("No-Transform, max-age=5"), rule("/b", &[])]).expect("rules");
         let may_not = |rules: &Rules, name: &[u8]| rules.of_page(name).no_transform();

@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_path_means() {
+    fn a_path_maps_to_a_file_or_an_index() {
         let table = [
             ("/", "index.html"),
             ("/style.css", "style.css"),
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_never_served() {
+    fn hidden_names_and_backups_are_not_served() {
         let table = [
             "/.env",
             "/.git/config",

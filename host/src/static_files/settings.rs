@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fallbacks() {
+    fn a_fallback_is_a_file_that_may_be_served() {
         let settings = |fallback: &str| {
             Settings::new(Options {
                 fallback: Some(fallback.into()),

@@ -104,7 +104,7 @@ fn body(answer: &Answer) -> Vec<u8> {
 }
 
 #[test]
-fn a_page() {
+fn a_file_or_an_index_is_a_page() {
     let site = Site::new();
     for path in [
         "/",
@@ -134,7 +134,7 @@ fn a_page() {
 }
 
 #[test]
-fn no_page() {
+fn a_missing_file_is_no_page() {
     let site = Site::new();
     let long = format!("/{}", "a".repeat(300));
     let deep = "/a".repeat(3000);
@@ -192,7 +192,7 @@ fn nothing_but_the_site_is_served() {
 }
 
 #[test]
-fn links_that_stay_inside() {
+fn links_that_stay_inside_are_followed() {
     let site = Site::new();
     let html = site.dir.path().join("html");
     symlink("index.html", html.join("home")).expect("link");
@@ -214,7 +214,7 @@ fn links_that_stay_inside() {
 }
 
 #[test]
-fn only_regular_files() {
+fn only_regular_files_are_served() {
     let site = Site::new();
     let html = site.dir.path().join("html");
     fs::create_dir(html.join("odd")).expect("folder");
@@ -269,7 +269,7 @@ fn a_folder_redirects_into_itself() {
 }
 
 #[test]
-fn methods() {
+fn a_page_has_get_head_and_options() {
     let site = Site::new();
     let head = site.ask("HEAD", "/style.css", &[]).expect("HEAD");
     let get = site.get("/style.css").expect("GET");
@@ -304,7 +304,7 @@ fn methods() {
 }
 
 #[test]
-fn a_date_that_says_nothing_is_no_validator() {
+fn a_date_before_1990_is_not_a_validator() {
     let site = Site::new();
     let file = File::open(site.dir.path().join("html/style.css")).expect("file");
     // As in a reproducible container image.
@@ -325,7 +325,7 @@ fn a_date_that_says_nothing_is_no_validator() {
 }
 
 #[test]
-fn what_the_client_has_is_not_sent_again() {
+fn a_page_that_the_client_has_is_not_sent_again() {
     let site = Site::new();
     let first = site.get("/").expect("page");
     let etag = field(&first, "ETag").expect("ETag");
@@ -372,7 +372,7 @@ fn each_change_has_its_own_tag() {
 }
 
 #[test]
-fn short_pages_are_read_and_long_ones_handed_over() {
+fn short_pages_are_read_and_long_ones_passed_as_files() {
     let site = Site::new();
     let limit = usize::try_from(INLINE_MAX_BYTES).expect("small");
     for (length, inline) in [(1, true), (limit, true), (limit + 1, false)] {
@@ -417,7 +417,7 @@ fn a_page_that_becomes_shorter_is_read_again() {
 }
 
 #[test]
-fn error_pages() {
+fn an_error_page_is_the_sites_own_or_built_in() {
     let site = Site::new();
     let answer = site.pages.error(404, "Not Found", "nothing at /<x>");
     assert_eq!(answer.status, 404);
@@ -447,7 +447,7 @@ fn error_pages() {
 }
 
 #[test]
-fn a_replaced_folder_and_a_missing_one() {
+fn a_replaced_or_late_folder_is_served_after_reopen() {
     let site = Site::new();
     let html = site.dir.path().join("html");
     fs::rename(&html, site.dir.path().join("before")).expect("away");
@@ -477,7 +477,7 @@ fn a_replaced_folder_and_a_missing_one() {
 
 /// Readers on several threads while the page is replaced by rename: each sees one complete version.
 #[test]
-fn shared_between_threads() {
+fn concurrent_readers_see_complete_versions() {
     let site = Site::new();
     let versions = ["a".repeat(20_000), "b".repeat(30_000)];
     site.write("page", &versions[0]);

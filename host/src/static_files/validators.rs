@@ -154,7 +154,7 @@ mod tests {
     use super::example::{MODIFIED, MODIFIED_S, page_at};
     use super::*;
     #[test]
-    fn validators_are_what_the_file_is() {
+    fn validators_derive_from_the_file() {
         let page = page_at(MODIFIED_S + 60);
         assert_eq!(page.etag, b"\"2a-a-ff\"");
         assert_eq!(page.last_modified().as_deref(), Some(MODIFIED));
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn the_day_of_the_week_does_not_count() {
+    fn the_day_of_the_week_is_ignored() {
         for date in [
             MODIFIED,
             "Mon, 06 Nov 1994 08:49:37 GMT",
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn dates_that_cannot_be_said() {
+    fn dates_outside_1990_to_9999_are_omitted_or_clamped() {
         let at = |modified_s, now_s| {
             let revision = Revision {
                 modified_s,

@@ -37,7 +37,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_dies_at_once_waits_twice_as_long_each_time_up_to_a_limit() {
+    fn early_deaths_double_the_delay_up_to_the_maximum() {
         let mut back_off = BackOff::default();
         let waits: Vec<u128> = (0..9)
             .map(|_| back_off.died(Duration::ZERO).as_millis())
@@ -46,7 +46,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_lived_for_long_comes_back_at_once_and_starts_over() {
+    fn a_stable_worker_restarts_at_once_and_resets_the_delay() {
         let mut back_off = BackOff::default();
         assert_eq!(back_off.died(STEADY), Duration::ZERO);
         back_off.died(Duration::ZERO);

@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn reports_arrive_whole_and_a_death_is_none() {
+    fn reports_arrive_whole_and_a_closed_channel_ends_them() {
         let (worker, supervisor) = channel();
         let (heard, reports) = mpsc::channel();
         worker

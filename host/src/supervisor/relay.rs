@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_sent_is_whole_lines() {
+    fn only_whole_lines_are_forwarded() {
         let pieces = ["one\ntw", "o\nth", "r", "ee\n", "four"];
         let pieces = pieces.map(|piece| piece.as_bytes().to_vec()).to_vec();
         let sent = relayed(pieces);
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_without_end_is_not_kept_for_ever() {
+    fn an_endless_line_is_forwarded_in_pieces() {
         let pieces = vec![vec![b'a'; PIECE_BYTES]; 100];
         let sent = relayed(pieces);
         assert!(sent.len() > 2);

@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn whose_parent_is_another_process_is_no_worker() {
+    fn a_process_with_another_parent_is_not_a_worker() {
         let own = WorkerId::new(1);
         let error = own.follow().expect_err("nobody is its own parent");
         assert!(error.to_string().contains("no supervisor"), "{error}");

@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn of_ten_bytes() {
+    fn a_range_selects_a_part_of_ten_bytes() {
         let table = [
             ("bytes=0-0", part(0, 1)),
             ("bytes=0-9", part(0, 10)),
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn several_of_ten_bytes() {
+    fn several_ranges_are_merged_if_they_touch() {
         let table = [
             ("bytes=0-1,4-5", parts(&[(0, 2), (4, 2)])),
             ("bytes=4-5,0-1", parts(&[(4, 2), (0, 2)])),
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn too_many_are_none() {
+    fn too_many_ranges_are_ignored() {
         let field = |count: usize| {
             let ranges: Vec<String> = (0..count).map(|i| format!("{}-{0}", 2 * i)).collect();
             format!("bytes={}", ranges.join(","))
@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn of_an_empty_page() {
+    fn an_empty_page_has_no_part() {
         assert_eq!(parse(b"bytes=0-", 0), Asked::Unsatisfiable);
         assert_eq!(parse(b"bytes=0-5", 0), Asked::Unsatisfiable);
         assert_eq!(parse(b"bytes=-5", 0), Asked::Whole);
@@ -317,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn of_the_longest_page() {
+    fn ranges_of_the_longest_page_do_not_overflow() {
         let asked = parse(b"bytes=0-18446744073709551615", u64::MAX);
         assert_eq!(asked, part(0, u64::MAX));
         let Asked::Part(part) = asked else {

@@ -23,7 +23,7 @@ fn fields(head: &Head) -> Vec<(&str, &str)> {
 }
 
 #[test]
-fn statuses() {
+fn the_status_is_explicit_or_a_default() {
     for (output, status, reason) in [
         ("Content-Type: text/plain\n\n", 200, "OK"),
         ("Status: 404 Not Here\n\n", 404, "Not Here"),
@@ -64,7 +64,7 @@ fn fields_are_kept_in_order_and_cgis_own_are_taken_out() {
 }
 
 #[test]
-fn a_head_may_come_in_any_pieces() {
+fn a_head_can_arrive_in_any_pieces() {
     let output = b"Status: 201\r\nContent-Type: text/plain\r\n\r\n\r\nbody";
     let whole = HeadReader::new(LIMIT)
         .feed(output)
@@ -90,7 +90,7 @@ fn a_head_may_come_in_any_pieces() {
 }
 
 #[test]
-fn what_is_no_head_is_told_why() {
+fn an_invalid_head_is_rejected_with_the_reason() {
     for (output, why) in [
         ("", "wrote nothing"),
         ("Content-Type: text/plain\n", "within the head"),
@@ -131,7 +131,7 @@ fn what_is_no_head_is_told_why() {
 }
 
 #[test]
-fn a_head_is_limited() {
+fn a_head_above_the_limit_is_rejected() {
     let field = "X-Field: 0123456789\n";
     let fits = field.repeat((LIMIT - 40) / field.len());
     read(&format!("Content-Type: a/b\n{fits}\n")).expect("a head within the limit");

@@ -32,7 +32,7 @@ fn i2_a_read_waits_for_bytes_and_ends_with_none() {
 }
 
 #[test]
-fn i2_whoever_looks_without_waiting_takes_nothing_from_whoever_waits() {
+fn i2_a_read_without_waiting_takes_nothing_from_a_waiting_reader() {
     let exchange = Exchange::new(true);
     let wakes = Arc::new(Wakes::default());
     assert_eq!(exchange.try_read(10), None);
@@ -51,7 +51,7 @@ fn i2_whoever_looks_without_waiting_takes_nothing_from_whoever_waits() {
 }
 
 #[test]
-fn what_arrived_before_an_error_is_read_first() {
+fn bytes_before_an_error_are_read_first() {
     let exchange = Exchange::new(true);
     let wakes = Arc::default();
     exchange.push_body(|into| into.push(b'x'));

@@ -53,7 +53,7 @@ fn one_that_logs_without_end_takes_a_third_and_loses_its_own_lines() {
 }
 
 #[test]
-fn a_newline_costs_what_it_takes() {
+fn a_newline_is_charged_with_its_overhead() {
     let now = Instant::now();
     let mut queue = Queue::new(limits());
     let mut taken = 0;
@@ -65,7 +65,7 @@ fn a_newline_costs_what_it_takes() {
 }
 
 #[test]
-fn nobody_fills_the_queue_not_even_all_together() {
+fn no_set_of_sources_fills_the_queue() {
     let now = Instant::now();
     let mut queue = Queue::new(limits());
     let handlers: Vec<_> = (0..50).map(|n| output(&format!("h{n}"))).collect();
@@ -83,7 +83,7 @@ fn nobody_fills_the_queue_not_even_all_together() {
 }
 
 #[test]
-fn a_handler_has_its_rate_and_its_burst() {
+fn a_handler_is_limited_to_its_rate_and_its_burst() {
     let now = Instant::now();
     let limits = Limits {
         burst_bytes: 10 * LINE.len(),
@@ -110,7 +110,7 @@ fn a_handler_has_its_rate_and_its_burst() {
 }
 
 #[test]
-fn dropped_lines_are_told_of_once_in_an_interval_and_at_the_end() {
+fn dropped_lines_are_reported_once_per_interval_and_at_the_end() {
     let now = Instant::now();
     let limits = Limits {
         burst_bytes: LINE.len(),
@@ -129,7 +129,7 @@ fn dropped_lines_are_told_of_once_in_an_interval_and_at_the_end() {
 }
 
 #[test]
-fn what_an_output_did_not_take_is_lost_and_told() {
+fn lines_that_an_output_did_not_accept_are_reported_as_lost() {
     let now = Instant::now();
     let mut queue = Queue::new(limits());
     push(&mut queue, &output("a"), 2, now);
@@ -145,7 +145,7 @@ fn what_an_output_did_not_take_is_lost_and_told() {
 }
 
 #[test]
-fn a_report_that_was_not_written_is_told_again() {
+fn a_report_that_was_not_written_is_repeated() {
     let now = Instant::now();
     let limits = Limits {
         burst_bytes: LINE.len(),
@@ -182,7 +182,7 @@ fn accounts_of_handlers_that_are_gone_are_closed() {
 }
 
 #[test]
-fn numbers_are_for_people() {
+fn numbers_and_sizes_are_formatted_for_people() {
     assert_eq!(grouped(999), "999");
     assert_eq!(grouped(1_234_567), "1,234,567");
     assert_eq!(about(999), "999 B");

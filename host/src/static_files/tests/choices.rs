@@ -9,7 +9,7 @@ fn options(change: impl FnOnce(&mut Options)) -> Options {
 }
 
 #[test]
-fn clean_urls() {
+fn clean_urls_need_the_option() {
     let site = Site::new();
     site.write("about.html", "about");
     site.write("docs/guide.html", "guide");
@@ -39,7 +39,7 @@ fn clean_urls() {
 }
 
 #[test]
-fn listings() {
+fn listings_need_the_option() {
     let site = Site::new();
     site.write("docs/empty/a.txt", "a");
     site.write("docs/empty/.hidden", SECRET);
@@ -82,7 +82,7 @@ fn listings() {
 }
 
 #[test]
-fn a_fallback_for_documents() {
+fn a_browser_gets_the_fallback_for_a_missing_document() {
     let site = Site::new();
     site.write("app.html", "<app>");
     let view = |accept: &'static str, method: &'static str, path: &str| {
@@ -124,7 +124,7 @@ fn a_fallback_for_documents() {
 }
 
 #[test]
-fn pages_for_families_of_errors() {
+fn a_page_for_one_status_takes_precedence_over_its_family() {
     let site = Site::new();
     site.write("404.html", "not here");
     site.write("50x.html", "broken");
@@ -143,7 +143,7 @@ fn pages_for_families_of_errors() {
 }
 
 #[test]
-fn fields_by_rule_and_for_all() {
+fn rules_add_fields_to_matching_pages() {
     let rule = |path: &str| Rule {
         path: path.into(),
         ..Rule::default()
@@ -192,7 +192,7 @@ fn fields_by_rule_and_for_all() {
 }
 
 #[test]
-fn options_that_cannot_be_used_change_nothing() {
+fn invalid_options_change_nothing() {
     let site = Site::with(options(|options| options.clean_urls = true));
     site.write("about.html", "about");
     let broken = options(|options| options.fallback = Some(".env".into()));

@@ -32,7 +32,7 @@ fn age(site: &Site, name: &str, seconds: u64) {
 }
 
 #[test]
-fn compressed_beforehand() {
+fn a_precompressed_file_is_sent_in_the_best_coding() {
     let site = Site::new();
     site.write("app.js", "plain");
     for (ending, content) in [("br", "brotli"), ("zst", "zstandard"), ("gz", "gzipped")] {
@@ -82,7 +82,7 @@ fn compressed_beforehand() {
 }
 
 #[test]
-fn a_stale_file_beside_is_not_used() {
+fn a_stale_precompressed_file_is_not_used() {
     let site = Site::new();
     site.write("app.js", "plain");
     site.write("app.js.gz", "gzipped");
@@ -101,7 +101,7 @@ fn a_stale_file_beside_is_not_used() {
 }
 
 #[test]
-fn only_files_beside_the_page() {
+fn only_a_regular_file_next_to_the_page_is_a_form() {
     let site = Site::new();
     site.write("app.js", "plain");
     let html = site.dir.path().join("html");
@@ -120,7 +120,7 @@ fn only_files_beside_the_page() {
 }
 
 #[test]
-fn compressed_here() {
+fn a_page_without_a_precompressed_file_is_compressed() {
     let site = Site::new();
     site.write("page.html", text());
     let plain = ask(&site, "/page.html", "identity");
@@ -152,7 +152,7 @@ fn compressed_here() {
 }
 
 #[test]
-fn not_compressed_here() {
+fn compression_without_a_gain_is_skipped() {
     let site = Site::new();
     site.write("short.html", "short");
     site.write("long.html", vec![b'x'; 300 * 1024]);
@@ -210,7 +210,7 @@ fn not_compressed_here() {
 }
 
 #[test]
-fn a_compressed_file_that_is_asked_for_by_name_says_its_coding() {
+fn a_compressed_file_requested_by_name_declares_its_coding() {
     let site = Site::new();
     let gzip = Coding::Gzip.compress(&text()).expect("gzip");
     for name in ["x.svgz", "x.js.gz", "x.tar.gz"] {

@@ -58,7 +58,7 @@ fn an_edit_is_seen_by_the_next_request() {
 
 /// A cached page is not served once a link to it leads outside the root.
 #[test]
-fn a_link_that_leads_out_by_now() {
+fn a_cached_page_is_not_served_through_a_link_outside() {
     let site = Site::new();
     let html = site.dir.path().join("html");
     symlink("docs", html.join("link")).expect("link");
@@ -73,7 +73,7 @@ fn a_link_that_leads_out_by_now() {
 }
 
 #[test]
-fn compressed_once() {
+fn a_settled_page_is_compressed_once() {
     let site = Site::new();
     let text = "a line of text, again and again\n".repeat(100);
     site.write("page.html", &text);
@@ -94,7 +94,7 @@ fn compressed_once() {
 }
 
 #[test]
-fn no_cache_by_option() {
+fn a_cache_size_of_zero_disables_the_caches() {
     let site = Site::with(Options {
         cache_bytes: 0,
         compress: content::Options {

@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn a_part_of_a_page() {
+fn a_range_gets_one_part() {
     let site = Site::new();
     let large: Vec<u8> = (0..INLINE_MAX_BYTES * 2).map(|i| (i % 251) as u8).collect();
     site.write("large", &large);
@@ -66,7 +66,7 @@ fn split(answer: &Answer) -> Vec<(String, Vec<u8>)> {
 }
 
 #[test]
-fn several_parts() {
+fn several_ranges_get_a_multipart_response() {
     let site = Site::new();
     for size in [100, INLINE_MAX_BYTES as usize * 2] {
         let text: Vec<u8> = (0..size).map(|i| b'a' + (i % 26) as u8).collect();
@@ -114,7 +114,7 @@ fn several_parts() {
 }
 
 #[test]
-fn several_parts_are_refused_or_ignored() {
+fn unsatisfiable_ranges_get_416_and_malformed_ones_the_page() {
     let site = Site::new();
     site.write("text.txt", "0123456789");
     let ask = |range: &str| {
