@@ -12,7 +12,7 @@ pub struct Published<T> {
 }
 
 /// One thread's view of a [`Published`]: the value that it saw last. Checking for a newer value
-/// costs one atomic load if there is none.
+/// costs one atomic load if the value is unchanged.
 #[derive(Debug)]
 pub struct Reader<T> {
     published: Arc<Published<T>>,
