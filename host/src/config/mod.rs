@@ -106,8 +106,8 @@ impl Config {
         visitor.section("limits", &mut self.limits);
         visitor.section("limits", &mut self.http);
         visitor.section("limits", &mut self.log);
-        // Before the budget: for a misspelled key, `cpu-time` and `wall-time` of `[budget]` are more
-        // likely corrections than those of `[compile]`, and the last match is suggested.
+        // Before the budget: for a misspelled key, `cpu-time` and `wall-time` of `[budget]` are
+        // more likely corrections than those of `[compile]`, and the last match is suggested.
         visitor.section("compile", &mut self.compile);
         visitor.section("budget", &mut self.budget);
         visitor.tables("handlers", &mut self.handlers);
