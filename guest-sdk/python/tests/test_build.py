@@ -15,8 +15,11 @@ TESTS = Path(__file__).resolve().parent
 SEARCHED = [TESTS / "standin", TESTS, TESTS.parent / "src"]
 
 WSGI = """\
+import argparse
 from pathlib import Path
 from late import told
+
+argparse.ArgumentParser()
 
 def application(environ, start_response):
     start_response("200 OK", [("Content-Type", "text/plain")])

@@ -114,7 +114,8 @@ def django(site: Site) -> None:
     site.get("/admin/", "Site administration")
     site.get("/admin/auth/user/", "ada")
     site.get("/static/admin/css/base.css", "--primary")
-    site.upload("/upload", FILE_BYTES, f"a.bin {FILE_BYTES} True")
+    for size in (FILE_BYTES, LARGE_BYTES):
+        site.upload("/upload", size, f"a.bin {size} True")
     site.get("/async", "later")
 
 
@@ -175,6 +176,17 @@ def quart(site: Site) -> None:
     site.upload("/upload", 5_000_000, "a.bin 5000000")
 
 
+def fastapi1(site: Site) -> None:
+    plain_uploads(site)
+    for body, status, wanted in (
+        (b'{"name": "tea"}', 200, '{"item":{"name":"tea","price":1.0},"number":3}'),
+        (b'{"price": "much"}', 422, "field required"),
+    ):
+        answer = site.ask("POST", "/items", body, Content_Type="application/json")
+        expect(answer, status, wanted, "a model")
+    site.get("/openapi.json", '"Item"')
+
+
 @dataclasses.dataclass(frozen=True)
 class Framework:
     """An application, its packages, and its requests."""
@@ -201,6 +213,7 @@ FRAMEWORKS = {
     "pypiserver": Framework(("pypiserver", "legacy-cgi"), pypiserver, warm=("/simple/",)),
     "starlette": Framework(("starlette", "python-multipart"), starlette),
     "quart": Framework(("quart",), quart),
+    "fastapi1": Framework(("fastapi<0.116", "pydantic<2", "python-multipart"), fastapi1),
     "fastapi": Framework(
         ("fastapi",), plain_uploads, refusal="pydantic_core holds compiled code"
     ),

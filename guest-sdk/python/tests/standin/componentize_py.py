@@ -32,6 +32,8 @@ def app(environ, start_response):
 def script() -> None:
     """The command `componentize-py`."""
     options = _options()
+    # The sandbox has no arguments at all.
+    sys.argv.clear()
     # In the build's own folder, which is gone afterwards.
     library = Path(options.output).with_name("library")
     (library / "encodings").mkdir(parents=True)

@@ -19,6 +19,9 @@ def install(system) -> None:
     """
     import posix
 
+    if not sys.argv:
+        # As of a program that is no file. `argparse` and `runpy` look at the first without asking.
+        sys.argv.append("")
     for name, function in _functions(system).items():
         if not hasattr(os, name):
             setattr(os, name, function)

@@ -23,7 +23,7 @@ STANDARD_LIBRARY = "/python"
 
 #: Of the standard library: what has no use without a terminal, a screen, a compiler or processes.
 _NOT_NEEDED = frozenset(
-    """_pyrepl ctypes curses dbm ensurepip idlelib pydoc_data site-packages test
+    """_pyrepl ctypes curses ensurepip idlelib pydoc_data site-packages test
     tkinter turtle.py turtledemo venv lib config-3.14-wasm32-wasi""".split()
 )
 
