@@ -16,13 +16,19 @@ SEARCHED = [TESTS / "standin", TESTS, TESTS.parent / "src"]
 
 WSGI = """\
 import argparse
+import shelve
 from pathlib import Path
 from late import told
 
 argparse.ArgumentParser()
 
 def application(environ, start_response):
+    argparse.ArgumentParser()
     start_response("200 OK", [("Content-Type", "text/plain")])
+    with shelve.open("/tmp/wasgi-test-shelf") as shelf:
+        shelf["told"] = told
+    with shelve.open("/tmp/wasgi-test-shelf") as shelf:
+        assert shelf["told"] == told
     kept = Path(__file__).with_name("kept.txt").read_text()
     return [f"{environ['PATH_INFO']} {kept} {told}".encode()]
 """

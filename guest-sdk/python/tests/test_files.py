@@ -269,7 +269,7 @@ class Written(Program):
             """
         )
         self.assertEqual(
-            out.splitlines(), ["18 0 /sandbox/home", "/sandbox/home True", str(64 << 20)]
+            out.splitlines(), ["18 0 /sandbox/home", "/sandbox/home True", str(1 << 30)]
         )
 
 

@@ -77,6 +77,8 @@ def _answer(main: dict) -> dict:
         plan = {"path": sys.path, "script": {"file": "hello.py", "source": _SCRIPT}, "warm": ["/"]}
         loaded = json.loads(world().load(json.dumps(plan)))
         assert "error" not in loaded, loaded
+    # It empties them in each instance.
+    sys.argv.clear()
     response = fakes.answered(main["Application"](), fakes.Environ(**_VARIABLES))
     return {"status": response.head[0], "body": b"".join(response.blocks).decode("utf-8")}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+from wasgi.guest import compat
 from wasgi.guest.body import body
 from wasgi.guest.environ import environ_dict
 from wasgi.guest.exception import record
@@ -24,7 +25,7 @@ def application_class(wsgi_application):
 
             if self.is_fresh:
                 self.is_fresh = False
-                _reseed()
+                _begin()
             try:
                 result = wsgi_application(environ_dict(environ), StartResponse(start_response))
                 return body(result)
@@ -35,8 +36,9 @@ def application_class(wsgi_application):
     return Application
 
 
-def _reseed() -> None:
-    """Gives the instance random numbers of its own: the generator's state at the build is part
-    of the snapshot, and every instance would draw the same ones."""
+def _begin() -> None:
+    """Gives the instance what is no part of the snapshot: arguments, which componentize-py empties,
+    and random numbers of its own, as the generator's state at the build is the same in all."""
+    compat.set_arguments()
     if random := sys.modules.get("random"):
         random.seed()

@@ -19,9 +19,7 @@ def install(system) -> None:
     """
     import posix
 
-    if not sys.argv:
-        # As of a program that is no file. `argparse` and `runpy` look at the first without asking.
-        sys.argv.append("")
+    set_arguments()
     for name, function in _functions(system).items():
         if not hasattr(os, name):
             setattr(os, name, function)
@@ -34,6 +32,13 @@ def install(system) -> None:
     shutil = sys.modules.get("shutil")
     if shutil is not None and not hasattr(shutil, "disk_usage"):
         _add_disk_usage(shutil)
+
+
+def set_arguments() -> None:
+    """Gives the program its name, if it has no arguments at all: empty, as of one that is no file.
+    `argparse` and `runpy` look at it without asking whether it is there."""
+    if not sys.argv:
+        sys.argv.append("")
 
 
 def _functions(system) -> dict[str, object]:

@@ -19,7 +19,7 @@ _FORMAT, _ROLLBACK = slice(18, 20), b"\1\1"
 
 def install(system) -> None:
     """Has `sqlite3.connect` look into the tree of a `wasgi.guest.system.System`."""
-    late.change({"sqlite3.dbapi2": lambda module: _change(module, system)})
+    late.change({"sqlite3.dbapi2": lambda module: _change(module, system), "dbm": _change_dbm})
 
 
 def _change(sqlite, system) -> None:
@@ -36,6 +36,11 @@ def _change(sqlite, system) -> None:
         return databases.connect(name, *arguments, **(keywords | {"uri": True}))
 
     sqlite.connect = connect
+
+
+def _change_dbm(dbm) -> None:
+    """Has `dbm` and `shelve` write files: a database of SQLite's is none, and not found again."""
+    dbm._names = ["dbm.dumb"]
 
 
 def _path(database, is_uri: bool) -> str | None:
