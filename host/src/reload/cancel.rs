@@ -1,13 +1,14 @@
-//! Ending a load before it is done.
+//! Cancels a load that is in progress.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Tells a load that its result is not wanted any more. Clones are the same token.
+/// Tells a load that its result is no longer wanted. Clones share the token.
 ///
-/// A loader asks [`is_cancelled`](Self::is_cancelled) between steps, and registers what ends a step
-/// early with [`on_cancel`](Self::on_cancel), for example killing a child process.
+/// A loader calls [`is_cancelled`](Self::is_cancelled) between steps. With
+/// [`on_cancel`](Self::on_cancel) it registers a callback that ends a step early, for example by
+/// killing a child process.
 #[derive(Clone, Default)]
 pub struct CancelToken(Arc<Inner>);
 
@@ -23,8 +24,8 @@ struct Callbacks {
     waiting: Vec<(u64, Box<dyn FnOnce() + Send>)>,
 }
 
-/// A callback that is registered with a [`CancelToken`]. Dropping it removes the callback: after
-/// the drop it is not running and never runs.
+/// A callback registered with a [`CancelToken`]. Dropping it removes the callback: after the drop,
+/// it is not running and never runs.
 #[must_use = "dropping it removes the callback"]
 pub struct OnCancel {
     token: CancelToken,
@@ -32,29 +33,29 @@ pub struct OnCancel {
 }
 
 impl CancelToken {
-    /// A token that is not cancelled.
+    /// Creates a token that is not cancelled.
     pub fn new() -> CancelToken {
         CancelToken::default()
     }
 
-    /// Whether the result is not wanted any more.
+    /// Returns whether the result is no longer wanted.
     pub fn is_cancelled(&self) -> bool {
         self.0.is_cancelled.load(Ordering::Acquire)
     }
 
-    /// Cancels: runs each registered callback once, on this thread. Cancelling again does nothing.
+    /// Cancels: runs each registered callback once, on this thread. A second call has no effect.
     pub fn cancel(&self) {
         let mut callbacks = self.lock();
         self.0.is_cancelled.store(true, Ordering::Release);
-        // Under the lock, so that a callback which is removed meanwhile is waited for.
+        // Under the lock, so that removing a callback in the meantime waits for it.
         for (_, callback) in callbacks.waiting.drain(..) {
             callback();
         }
     }
 
-    /// Has `callback` called once when the token is cancelled, on the thread that cancels; at once,
-    /// on this thread, if the token is cancelled already. The callback must be short, must not
-    /// panic, and must not use the token.
+    /// Registers `callback` to be called once when the token is cancelled, on the cancelling
+    /// thread. If the token is already cancelled, calls it now, on this thread. The callback must
+    /// be short, must not panic, and must not use the token.
     pub fn on_cancel(&self, callback: impl FnOnce() + Send + 'static) -> OnCancel {
         let mut callbacks = self.lock();
         let id = callbacks.next_id;

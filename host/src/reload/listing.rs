@@ -1,22 +1,22 @@
-//! What is in the handlers folder: names and stamps, nothing is opened.
+//! Lists the handlers folder: names and stamps, without opening files.
 //!
 //! Which files are handlers:
 //!
-//! - `*.wasm`, `*.wat` and `*.py`, in the folder and in folders below it; [`Route`] says what they
-//!   answer to.
-//! - Folders below the top that hold a Python application (see [`application::MARKERS`]).
-//! - Nothing whose name starts with `.` or `_`, and no folder that does; nor what editors and
-//!   downloads leave for a moment (see [`is_ignored`]). Of these nothing is said.
-//! - No folder below the top that holds the sources of a handler (see [`SOURCE_MARKERS`]); and at
-//!   the top nothing of what builds them all.
-//! - A link to a file is a file, wherever it leads: who may write here decides what runs here. A
-//!   link to a folder is one if it stays within the handlers folder, and leads to none that it is
-//!   in: a mounted volume's `sub -> ..data/sub`.
-//! - Anything else is a [`Problem`], so that nobody wonders why a file does not answer.
+//! - `*.wasm`, `*.wat` and `*.py`, in the folder and in folders below it; [`Route`] defines the
+//!   paths that they answer.
+//! - Folders below the top level that contain a Python application (see [`application::MARKERS`]).
+//! - Files and folders whose name starts with `.` or `_` are ignored, as are temporary files of
+//!   editors and downloads (see [`is_ignored`]). They are not reported.
+//! - Folders below the top level that contain the sources of a handler are ignored (see
+//!   [`SOURCE_MARKERS`]), and at the top level the files of a common build.
+//! - A link to a file counts as a file, wherever it leads: a user who may write here decides what
+//!   runs here. A link to a folder is followed if its target is within the handlers folder and
+//!   doesn't contain the link: a mounted volume's `sub -> ..data/sub`.
+//! - Anything else is a [`Problem`], to explain why a file has no route.
 //!
-//! Where several files make the same route one of them is served, and each of the others is a
-//! problem: `api.wasm` goes before `api/index.wasm`, then `.wasm` before `.wat` before `.py` before
-//! a folder, then whichever comes first in the order of bytes (`[id].wasm` before `[name].wasm`).
+//! If several files have the same route, one of them is served, and each of the others is a
+//! problem: `api.wasm` precedes `api/index.wasm`, then `.wasm` precedes `.wat`, `.py` and a folder,
+//! in this order, then the first in byte order wins (`[id].wasm` before `[name].wasm`).
 
 use std::collections::HashMap;
 use std::fs::{self, Metadata};
@@ -30,7 +30,7 @@ use super::application;
 use crate::registry::{Problem, ProblemKind, label};
 use crate::router::{MAX_SEGMENTS, Route, Shape};
 
-/// A folder that holds one of these holds a project, which is built somewhere and not served.
+/// A folder that contains one of these is a project, which is built elsewhere and not served.
 pub const SOURCE_MARKERS: [&str; 6] = [
     "Cargo.toml",
     "pyproject.toml",
@@ -40,31 +40,31 @@ pub const SOURCE_MARKERS: [&str; 6] = [
     "Makefile",
 ];
 
-/// Names that are looked at for one listing. Beyond that somebody has named the wrong folder, and
-/// looking every few seconds would cost more than the server.
+/// The maximum number of names in one listing. A larger folder is probably the wrong one, and
+/// listing it every few seconds would cost more than the server.
 pub const MAX_ENTRIES: usize = 20_000;
 
-/// Files that are no handlers which are named one by one; the rest are counted.
+/// The maximum number of unrelated files that are reported individually; the rest are counted.
 pub const MAX_STRAYS: usize = 20;
 
-/// Whether a file at the top is there to build the handlers.
+/// Returns whether a file at the top level belongs to a build of the handlers.
 fn is_of_a_build(name: &str) -> bool {
     SOURCE_MARKERS.contains(&name) || name == "Cargo.lock"
 }
 
-/// One look at the folder.
+/// The result of listing the folder once.
 #[derive(Debug, Default)]
 pub(super) struct Listing {
-    /// The files that are to be served, one for each route, sorted by file.
+    /// The files to serve, one per route, sorted by file.
     pub(super) handlers: Vec<Found>,
-    /// What is wrong, with the file's path in the folder.
+    /// The problems, each with the file's path in the folder.
     pub(super) problems: Vec<(String, Problem)>,
-    /// Files and folders that could not be looked at, by their path in the folder: whatever was
-    /// known of them, and of what is below them, still holds. `""` is the folder itself.
+    /// Files and folders that could not be inspected, by their path in the folder: earlier
+    /// knowledge about them, and about everything below them, remains valid. `""` is the folder
+    /// itself.
     unseen: Vec<String>,
     entries: usize,
-    /// Where the folders are, without links, that lead to the one that is looked at: the handlers
-    /// folder first.
+    /// The canonical paths of the folders from the handlers folder to the current one.
     way: Vec<PathBuf>,
 }
 
@@ -73,14 +73,14 @@ pub(super) struct Listing {
 pub(super) struct Found {
     /// Its path in the folder: `users/[id].wasm`.
     pub(super) file: String,
-    /// The same without the extension.
+    /// The path without the extension.
     pub(super) name: String,
     pub(super) route: Route,
     pub(super) shape: Shape,
     pub(super) stamp: Stamp,
 }
 
-/// What changes when a file's content changes (or may have).
+/// Identifies a version of a file: differs if the content has changed or may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Stamp {
     device: u64,
@@ -101,7 +101,7 @@ impl Stamp {
         }
     }
 
-    /// Takes in that of a file below.
+    /// Combines it with the stamp of a file in the folder.
     pub(super) fn add(&mut self, name: &Path, other: &Self) {
         let mut hasher = DefaultHasher::new();
         (self.inode, name, other.device, other.inode, other.bytes).hash(&mut hasher);
@@ -112,7 +112,7 @@ impl Stamp {
         self.changed = self.changed.max(other.changed);
     }
 
-    /// Whether the file was last changed before `time`, as far as its own times say.
+    /// Returns whether the file's own times say that it was last changed before `time`.
     pub(super) fn is_before(&self, time: SystemTime) -> bool {
         let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
         let last = self.changed.max(self.modified);
@@ -120,17 +120,17 @@ impl Stamp {
     }
 }
 
-/// A folder to look at, and how it is named to people.
+/// A folder to list, and its name in messages.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Folder<'a> {
     /// Absolute.
     pub(super) path: &'a Path,
-    /// As it was given.
+    /// As configured.
     pub(super) given: &'a Path,
 }
 
-/// Looks at the folder and everything below it. Calls `visit` with each folder before its names are
-/// read, so that one who begins to watch it there misses nothing.
+/// Lists the folder and everything below it. Calls `visit` with each folder before reading its
+/// names, so that a watch that starts there misses nothing.
 pub(super) fn list(folder: Folder<'_>, visit: &mut dyn FnMut(&Path)) -> Listing {
     let mut listing = Listing::default();
     let real = fs::canonicalize(folder.path).unwrap_or_else(|_| folder.path.to_owned());
@@ -141,8 +141,8 @@ pub(super) fn list(folder: Folder<'_>, visit: &mut dyn FnMut(&Path)) -> Listing 
     listing
 }
 
-/// Whether a name is nobody's handler and nobody's mistake: hidden, disabled, or left for a moment
-/// by an editor or a download.
+/// Returns whether to ignore a name silently: hidden, disabled, or a temporary file of an editor or
+/// a download.
 pub(super) fn is_ignored(name: &str) -> bool {
     const PASSING: [&str; 8] = [
         "~",
@@ -154,14 +154,14 @@ pub(super) fn is_ignored(name: &str) -> bool {
         "___jb_tmp___",
         "___jb_old___",
     ];
-    // Vim tries whether it can write to a folder by making a file called 4913.
+    // Vim tests whether a folder is writable by creating a file named 4913.
     name.starts_with(['.', '_', '#'])
         || name == "4913"
         || PASSING.iter().any(|ending| name.ends_with(ending))
 }
 
 impl Listing {
-    /// Whether nothing is known of `file` this time.
+    /// Returns whether this listing has no information about `file`.
     pub(super) fn is_unseen(&self, file: &str) -> bool {
         self.unseen.iter().any(|unseen| {
             let below = file.strip_prefix(unseen.as_str());
@@ -265,7 +265,7 @@ impl Listing {
         self.found(folder, file, name, stamp);
     }
 
-    /// A folder that is one handler.
+    /// Adds a folder that is one handler.
     fn application(&mut self, folder: Folder<'_>, below: &str, visit: &mut dyn FnMut(&Path)) {
         match application::stamp(&folder.path.join(below), visit) {
             Ok(stamp) => self.found(folder, below.to_owned(), below.to_owned(), stamp),
@@ -286,7 +286,7 @@ impl Listing {
         }
     }
 
-    /// Takes out every file whose route a better one has.
+    /// Removes every file whose route belongs to a file with precedence.
     fn settle_conflicts(&mut self, folder: Folder<'_>) {
         self.handlers
             .sort_by(|a, b| a.precedence().cmp(&b.precedence()));
@@ -337,7 +337,7 @@ impl Listing {
         }
     }
 
-    /// Leaves the first few files that are no handlers, and counts the others.
+    /// Keeps the first few unrelated files, and counts the others.
     fn limit_strays(&mut self, folder: Folder<'_>) {
         let mut strays = 0;
         self.problems.retain(|(_, problem)| {
@@ -351,7 +351,7 @@ impl Listing {
     }
 }
 
-/// What to do with a file that is no handler: for a source, the command that builds one of it.
+/// Says what to do about an unrelated file: for a source file, the command to build it.
 fn not_a_handler(file: &str) -> String {
     let (_, name) = file.rsplit_once('/').unwrap_or(("", file));
     let (stem, extension) = name.rsplit_once('.').unwrap_or((name, ""));
@@ -394,32 +394,32 @@ fn not_a_handler(file: &str) -> String {
 }
 
 impl Found {
-    /// Whether it is an application that is a folder.
+    /// Returns whether it is an application in a folder.
     pub(super) fn is_folder(&self) -> bool {
         self.name == self.file
     }
 
-    /// Of two files with the same route the one with the lesser precedence is served.
+    /// Returns a sort key: of the files with the same route, the one with the least key is served.
     fn precedence(&self) -> (bool, usize, &str) {
         const ENDINGS: [&str; 3] = [".wasm", ".wat", ".py"];
         let is = |ending: &&str| self.file.ends_with(*ending);
-        // A folder has none of these.
+        // A folder has no such ending.
         let kind = ENDINGS.iter().position(is).unwrap_or(ENDINGS.len());
         (self.route.is_index(), kind, &self.file)
     }
 }
 
 enum Look {
-    /// Where it is, without links.
+    /// The canonical path.
     Folder(PathBuf),
     File(Stamp),
-    /// It was there a moment ago.
+    /// It has just disappeared.
     Gone,
-    /// Neither, and what it is.
+    /// Neither; the text says what it is.
     Other(&'static str),
 }
 
-/// Looks at what is called `name` in the folder that `way` leads to.
+/// Inspects `name` in the folder that is last in `way`.
 fn look(path: &Path, name: &Path, way: &[PathBuf]) -> io::Result<Look> {
     let gone_or = |error: io::Error, gone| match error.kind() {
         io::ErrorKind::NotFound => Ok(gone),
@@ -454,7 +454,7 @@ fn look(path: &Path, name: &Path, way: &[PathBuf]) -> io::Result<Look> {
     })
 }
 
-/// What is at the end of a link to a folder.
+/// Resolves a link to a folder.
 fn follow(real: PathBuf, way: &[PathBuf]) -> Look {
     let leads_back = |folder: &PathBuf| folder.starts_with(&real);
     if !way
@@ -469,10 +469,10 @@ fn follow(real: PathBuf, way: &[PathBuf]) -> Look {
     }
 }
 
-/// The names in a folder, sorted, so that two looks at the same folder say the same.
+/// Returns the names in a folder, sorted, so that repeated listings agree.
 fn read_names(path: &Path) -> io::Result<Vec<PathBuf>> {
     let mut names = Vec::new();
-    // One more than the limit is enough to know that there are too many.
+    // One more than the limit shows that there are too many.
     for entry in fs::read_dir(path)?.take(MAX_ENTRIES + 1) {
         names.push(PathBuf::from(entry?.file_name()));
     }

@@ -1,5 +1,5 @@
-//! One file, from its bytes to a program: hash, read, load. The slow part, and the only one that
-//! runs on other threads. Which job runs when is decided in `queue`.
+//! Loads one file: hash, read, load. This is the slow part, and the only one on other threads.
+//! `queue` decides which job runs when.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use super::{CancelToken, Later, Load, LoadRequest, Renewal, Shortage};
 use crate::registry::Version;
 use crate::router::{Route, Shape};
 
-/// A file to load, and what is known of its content.
+/// A file to load, with what is known about its content.
 #[derive(Clone, Debug)]
 pub(super) struct Job {
     /// Absolute.
@@ -21,29 +21,29 @@ pub(super) struct Job {
     pub(super) name: String,
     pub(super) route: Route,
     pub(super) shape: Shape,
-    /// What is served from this very file: not loaded again.
+    /// The version served from this file: not loaded again.
     pub(super) serving: Option<Version>,
-    /// What did not load: not tried again.
+    /// The version that failed to load: not tried again.
     pub(super) failed: Option<Version>,
-    /// The file does not come to rest: take it as it is.
+    /// The file keeps changing: use it as it is.
     pub(super) overdue: bool,
     pub(super) stage: Stage,
     /// Its load is expected to take long.
     pub(super) is_long: bool,
-    /// Ends its load.
+    /// Cancels its load.
     pub(super) cancel: CancelToken,
 }
 
-/// How far a [`Job`] is.
+/// The stage of a [`Job`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
-    /// The file is to be hashed, and looked for among what is known.
+    /// Hash the file and compare it with known versions.
     LookUp,
-    /// It is not known, and to be loaded.
+    /// Load the file, whose version is unknown.
     Load,
 }
 
-/// What became of a [`Job`].
+/// The result of a [`Job`].
 pub(super) struct Done<P> {
     pub(super) job: Job,
     pub(super) outcome: Outcome<P>,
@@ -58,7 +58,7 @@ pub(super) struct Renewed<P> {
 }
 
 pub(super) enum Outcome<P> {
-    /// The file is gone.
+    /// The file no longer exists.
     Gone,
     /// The file changed while it was read.
     Torn,
@@ -66,22 +66,22 @@ pub(super) enum Outcome<P> {
     Unreadable(anyhow::Error),
     /// The system has too little of something to read or load it now.
     Short(anyhow::Error),
-    /// The content is what is served already.
+    /// The content is already being served.
     Same,
-    /// The content is what failed before.
+    /// The content has failed before.
     FailedBefore,
-    /// The file was looked up, and is to be loaded.
+    /// The file was looked up and must be loaded.
     Unknown,
-    /// The load was cancelled before it was done.
+    /// The load was cancelled.
     Cancelled,
-    /// The content does not load.
+    /// The content doesn't load.
     Broken(Version, anyhow::Error),
-    /// A program, and how long it took from the file to it.
+    /// A program, and the time from the file to it.
     Loaded(Version, P, Duration),
 }
 
 impl<P> Outcome<P> {
-    /// Whether there is a program.
+    /// Returns whether there is a program.
     pub(super) fn is_loaded(&self) -> bool {
         matches!(self, Outcome::Loaded(..))
     }
@@ -96,7 +96,7 @@ impl<P> Outcome<P> {
 }
 
 impl Job {
-    /// The job once more, after it was cancelled.
+    /// Returns the job to be run again after it was cancelled.
     pub(super) fn again(self) -> Job {
         Job {
             is_long: true,

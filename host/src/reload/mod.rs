@@ -1,27 +1,26 @@
-//! Hot reload: what is in the handlers folder is what is served.
+//! Hot reload: serves the current contents of the handlers folder.
 //!
-//! A change goes through these steps, each in its own file:
+//! A change passes through these steps, each in its own file:
 //!
-//! 1. `watch`: the kernel says that something happened to a path. That is a hint and no more.
-//! 2. `settle`: wait until the path has come to rest.
-//! 3. `listing`: look at the whole folder, names and stamps only. This is the truth, so an event
-//!    that was lost, a folder that was replaced, and a file system that tells nothing come out
-//!    right, only later.
-//! 4. `slots`: which routes have a file that is not the one they were loaded from?
-//! 5. `queue`: which of them is looked up or loaded next, and which load gives way.
-//! 6. `load`: on another thread, hash the file, and have it loaded if the content is new. Files
-//!    that change while they are read are read again.
-//! 7. `slots` and [`Shared::publish`](crate::registry::Shared::publish): a new snapshot with the
-//!    new version in it; or the old version stays, and the problem is reported.
+//! 1. `watch`: the kernel reports an event on a path. That is only a hint.
+//! 2. `settle`: wait until the path has stopped changing.
+//! 3. `listing`: list the whole folder, names and stamps only. The listing is authoritative, so
+//!    lost events, a replaced folder, or a file system without events only cause a delay.
+//! 4. `slots`: determine which routes have a file that differs from the loaded one.
+//! 5. `queue`: decide which of them is looked up or loaded next, and which load is preempted.
+//! 6. `load`: on another thread, hash the file, and load it if the content is new. A file that
+//!    changes while it is read is read again.
+//! 7. `slots` and [`Shared::publish`](crate::registry::Shared::publish): publish a snapshot with
+//!    the new version; or keep the old version and report the problem.
 //!
-//! At the start ([`list`], then [`Reload::start`]) nobody waits for a handler to be compiled: what
-//! the loader knows already is there within [`START_BUDGET`], and the rest is loaded while the
-//! server serves. A route without a version that can answer is
+//! At startup ([`list`], then [`Reload::start`]), the server doesn't wait for handlers to be
+//! compiled: those known to the loader are available within [`START_BUDGET`], and the rest is
+//! loaded while the server serves. A route without a working version is
 //! [pending](crate::registry::Pending).
 //!
-//! A broken file never takes a route away: the last good version serves on until the file is mended
-//! or removed. Nothing is ever written into a watched folder, and reading is no event, so the
-//! reloader can't wake itself. The pages are watched by a thread of their own: see `pages`.
+//! A broken file never removes a route: the last good version is served until the file is repaired
+//! or removed. The reloader never writes into a watched folder, and reads cause no events, so it
+//! can't wake itself. A separate thread watches the pages: see `pages`.
 
 mod application;
 mod cancel;
@@ -63,15 +62,14 @@ pub use pages::{OnPages, PagesChange};
 pub use shortage::Shortage;
 pub use source::MAX_HANDLER_BYTES;
 
-/// How often the folders are looked at although nothing was announced: network file systems, bind
-/// mounts of some virtual machines, and targets of links change without a word. A look costs a
-/// `stat` for each file.
+/// The interval of listings without events: network file systems, bind mounts of some virtual
+/// machines, and targets of links can change without events. A listing costs a `stat` per file.
 pub const SAFETY_RESCAN: Duration = Duration::from_secs(2);
 
-/// How long a start waits for handlers that are loaded from a cache, before the server listens
-/// without them. A handler of 46 KB takes 0.1 ms of a core, a Flask application of 31 MB takes
-/// 18, so most sites are whole by then; and pages are to answer within 50 ms of the start, of which
-/// the rest of a start takes some 8.
+/// The maximum time that startup waits for handlers that are loaded from a cache, before the server
+/// listens without them. A handler of 46 KB takes 0.1 ms of a core, a Flask application of 31 MB
+/// takes 18, so most sites are complete by then. Pages should be served within 50 ms of the start,
+/// of which the rest of the startup takes some 8.
 pub const START_BUDGET: Duration = Duration::from_millis(25);
 
 /// How long a reloader that stops waits for loads that have been served and do what was left for
@@ -83,14 +81,14 @@ pub const STOP_PATIENCE: Duration = Duration::from_secs(10);
 /// Loads at once where nobody says how many: one for long ones, and one that is left to others.
 const LOADS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1);
 
-/// Turns a file's bytes into a program that can be run.
+/// Turns the bytes of a file into a runnable program.
 pub trait Load: Send + Sync + 'static {
-    /// What is served. Dropped on the reloader's thread, when its last request is over.
+    /// The type that is served. Dropped on the reloader's thread after its last request.
     type Program: Send + Sync + 'static;
 
-    /// Compiles and checks the content of a handler's file. Called on worker threads, on several at
-    /// once. Returns soon after the request is [cancelled](LoadRequest::cancel); what it returns
-    /// then is an error of any text, which nobody sees, or the program if that was done already.
+    /// Compiles and checks the content of a handler's file. Called on worker threads, concurrently.
+    /// Returns soon after the request is [cancelled](LoadRequest::cancel); it then returns any
+    /// error, whose text is ignored, or the program if that is already complete.
     ///
     /// # Errors
     ///
@@ -98,8 +96,8 @@ pub trait Load: Send + Sync + 'static {
     /// system has too little of something ([`Shortage`]).
     fn load(&self, request: &LoadRequest<'_>) -> anyhow::Result<Self::Program>;
 
-    /// The program of this version, if it can be had without the file's bytes. Called before
-    /// [`load`](Self::load), in the same way.
+    /// Returns the program of this version if it is available without the file's bytes. Called
+    /// before [`load`](Self::load), under the same conditions.
     fn recall(&self, _path: &Path, _version: Version) -> Option<Self::Program> {
         None
     }
@@ -110,58 +108,58 @@ pub trait Load: Send + Sync + 'static {
     fn turn(&self, _version: Version, _cancel: &CancelToken) -> impl Sized {}
 }
 
-/// A handler's file that is to be loaded.
+/// A handler's file to load.
 #[derive(Clone, Copy, Debug)]
 pub struct LoadRequest<'a> {
     /// The handler's name: the file's path in the handlers folder without its extension.
     pub name: &'a str,
-    /// The file's path, absolute; of an application that is a folder, the folder's.
+    /// The absolute path of the file, or of the folder of an application.
     pub path: &'a Path,
-    /// All of the file's content; of a folder, the paths and hashes of all its files.
+    /// The complete content of the file; for a folder, the paths and hashes of all its files.
     pub bytes: &'a [u8],
-    /// The version that `bytes` are.
+    /// The version of `bytes`.
     pub version: Version,
-    /// Is cancelled when the result is not wanted any more: a newer version of the file has come,
-    /// or another load needs the permit.
+    /// Cancelled when the result is no longer wanted: there is a newer version of the file, or
+    /// another load needs the permit.
     pub cancel: &'a CancelToken,
     /// Takes what is to be done when the program is served.
     pub later: &'a Later,
 }
 
-/// What a look at the handlers folder has found, to serve it and to go on from.
+/// The result of listing the handlers folder, to serve and to continue from.
 pub struct Scan<P> {
     slots: Slots<P>,
-    /// When it was begun.
+    /// The time at which the listing began.
     clock: SystemTime,
 }
 
-/// What has become of the handlers that were there at the start.
+/// The result of loading the handlers that existed at startup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Started {
-    /// Files that can't be loaded or read.
+    /// The number of files that can't be loaded or read.
     pub failed: usize,
 }
 
-/// Who is told that the handlers of the start are loaded, on the thread of the reloader.
+/// Called when the handlers of the startup are loaded, on the reloader's thread.
 pub type OnStarted = Box<dyn FnOnce(Started) + Send>;
 
-/// How to watch.
+/// Options for reloading.
 pub struct Options {
     /// The processors to use: how many files are looked up at once follows from it.
     pub workers: NonZeroUsize,
     /// Files that are loaded at once: as many as the loader loads at a time.
     pub loads: NonZeroUsize,
-    /// How long [`Reload::start`] waits for handlers that the loader knows.
+    /// The maximum time that [`Reload::start`] waits for handlers that are known to the loader.
     pub start_budget: Duration,
-    /// How often to look although nothing was announced.
+    /// The interval of listings without events.
     pub safety_rescan: Duration,
-    /// Whether to have the kernel announce changes. Without, only the safety rescan finds them.
+    /// Whether to use the kernel's events. Otherwise, only the periodic listings find changes.
     pub events: bool,
-    /// Is told of changes to the pages, after
-    /// [`Shared::pages_generation`](crate::registry::Shared::pages_generation) has moved on.
+    /// Called after changes to the pages, when
+    /// [`Shared::pages_generation`](crate::registry::Shared::pages_generation) has increased.
     pub on_pages: Option<OnPages>,
-    /// Is told, once, when all handlers that were there at the start are loaded or have failed to;
-    /// not before [`Reload::announced`] was called.
+    /// Called once, when all handlers that existed at startup are loaded or have failed; not before
+    /// [`Reload::announced`] was called.
     pub on_started: Option<OnStarted>,
 }
 
@@ -189,17 +187,17 @@ impl Default for Options {
 }
 
 impl Reload {
-    /// Keeps `shared`, which holds what the scan has found, up to date with the handlers folder
-    /// from now on; what is loaded already is loaded again when its file changes. Changes in the
-    /// folder `pages` are told, nothing else.
+    /// Keeps `shared`, which holds the result of the scan, in sync with the handlers folder from
+    /// now on. Loaded handlers are loaded again when their files change. Changes in the folder
+    /// `pages` are only reported.
     ///
-    /// Returns when all that the scan has found is loaded, or after [`Options::start_budget`].
-    /// Until [`announced`](Self::announced) is called, nothing is logged.
+    /// Returns when everything found by the scan is loaded, or after [`Options::start_budget`].
+    /// Logs nothing until [`announced`](Self::announced) is called.
     ///
     /// # Errors
     ///
-    /// The thread can't be started. A folder that is missing, and a kernel that has no watches
-    /// left, are no errors: the one is waited for, the other is logged.
+    /// Fails if the thread can't be started. A missing folder, which the reloader waits for, and a
+    /// lack of kernel watches, which it logs, are not errors.
     pub fn start<L: Load>(
         scan: Scan<L::Program>,
         pages: Option<&Path>,
@@ -225,7 +223,7 @@ impl Reload {
             .name("wasgi-reload".to_owned())
             .spawn(move || reloader.run(budget, &ready))
             .context("the thread that watches the folders can't be started")?;
-        // Fails when the thread has panicked.
+        // Fails if the thread has panicked.
         let _ = is_ready.recv();
         let mut reload = Reload {
             order: Box::new(order),
@@ -243,8 +241,8 @@ impl Reload {
         Ok(reload)
     }
 
-    /// What is served was announced: from now on, changes and problems are logged, beginning with
-    /// those that have come up since [`start`](Self::start) returned.
+    /// Starts to log changes and problems, beginning with those since [`start`](Self::start)
+    /// returned. Call this after announcing what is served.
     pub fn announced(&self) {
         (self.order)(Order::Tell);
     }
@@ -256,7 +254,7 @@ impl Reload {
 }
 
 impl<P> Scan<P> {
-    /// A snapshot of what was found.
+    /// Returns a snapshot of what was found.
     pub fn registry(&self) -> Registry<P> {
         self.slots.registry()
     }
@@ -277,14 +275,14 @@ impl Drop for Reload {
             stop();
         }
         for thread in self.threads.drain(..) {
-            // Fails if the thread has panicked: it is gone then, which is what is wanted.
+            // Fails if the thread has panicked: then it has stopped as well.
             let _ = thread.join();
         }
     }
 }
 
-/// Looks at the handlers folder and loads nothing: names and stamps alone, some 2.5 ms for a
-/// thousand handlers. [`Reload::start`] goes on from there.
+/// Lists the handlers folder without loading: only names and stamps, some 2.5 ms for a thousand
+/// handlers. [`Reload::start`] continues from there.
 pub fn list<P>(folder: &Path) -> Scan<P> {
     let clock = SystemTime::now();
     let mut slots = Slots::new(folder, Capacity::new(workers().get(), LOADS.get()));
@@ -292,9 +290,8 @@ pub fn list<P>(folder: &Path) -> Scan<P> {
     Scan { slots, clock }
 }
 
-/// Looks at the handlers folder once and loads what is there, several files at a time: for `wasgi
-/// routes`. Blocks until all are loaded; logs nothing, since what is wrong is in
-/// [`Registry::problems`].
+/// Lists the handlers folder once and loads its files, several at a time: for `wasgi routes`.
+/// Blocks until all are loaded. Logs nothing, because problems are in [`Registry::problems`].
 pub fn scan_once<L: Load>(folder: &Path, loader: &L) -> Scan<L::Program> {
     let mut scan = list(folder);
     let jobs = scan.slots.queue.take_all();
@@ -311,7 +308,7 @@ pub fn scan_once<L: Load>(folder: &Path, loader: &L) -> Scan<L::Program> {
             let next = &next;
             scope.spawn(move || {
                 while let Some(job) = next() {
-                    // Fails only when the receiver has panicked.
+                    // Fails only if the receiver has panicked.
                     job.run_to_end(loader, |job_done| drop(done.send(job_done)));
                 }
             });
@@ -325,7 +322,7 @@ pub fn scan_once<L: Load>(folder: &Path, loader: &L) -> Scan<L::Program> {
     scan
 }
 
-/// As many as there are cores to use.
+/// Returns the number of usable cores.
 fn workers() -> NonZeroUsize {
     std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }

@@ -1,8 +1,8 @@
-//! The folder of pages: what has changed in it, for caches and for open browsers.
+//! Watches the pages folder for changes, for caches and for open browsers.
 //!
-//! Pages are read anew for each request, or checked before they are used, so nothing here decides
-//! what is served; this only tells that it is time to look again. Changes come in batches: a
-//! generator that writes five hundred pages is one change.
+//! Pages are read for each request, or checked before use, so this doesn't decide what is served;
+//! it only signals that it is time to look again. Changes are batched: a generator that writes five
+//! hundred pages causes one change.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -12,36 +12,37 @@ use std::time::{Duration, Instant};
 use super::settle::Hint;
 use super::watch::{Identity, Watch};
 
-/// Paths that are told one by one. Of more it is only said that everything may have changed.
+/// The maximum number of paths in a change. A larger change is reported as "everything".
 const MAX_PATHS: usize = 1_000;
 
-/// Folders of pages that are watched. The kernel's own limit for a user can be as low as 8,192.
+/// The maximum number of watched pages folders. The kernel's own limit per user can be as low as
+/// 8,192.
 const MAX_FOLDERS: usize = 4_096;
 
-/// A batch ends when nothing has happened for this long: several files are saved together, and a
-/// browser should fetch them once.
+/// The time without events that ends a batch: several files are saved together, and a browser
+/// should reload once.
 const QUIET: Duration = Duration::from_millis(30);
 
-/// Nor does it wait longer than this.
+/// The maximum duration of a batch.
 const PATIENCE: Duration = Duration::from_millis(300);
 
-/// What has changed in the folder of pages.
+/// A change in the pages folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PagesChange {
-    /// These paths, relative to the folder and sorted: files, and folders, which stand for
-    /// everything below them. Each may be new, changed, or gone.
+    /// These paths, relative to the folder and sorted: files, and folders, which include everything
+    /// below them. Each may be new, changed or removed.
     Paths(Vec<PathBuf>),
-    /// Nobody knows what.
+    /// Unknown paths.
     Everything,
-    /// The folder itself is another one, has appeared, or has gone: whoever holds it open must open
-    /// it again. Everything may have changed.
+    /// The folder itself was replaced, created or removed: anyone that holds it open must reopen
+    /// it. Everything may have changed.
     Replaced,
 }
 
-/// Who is told of changes, on the thread that watches the pages, which it must not keep waiting.
+/// Called on changes, on the thread that watches the pages, which it must not block.
 pub type OnPages = Box<dyn Fn(PagesChange) + Send>;
 
-/// The folder of pages as it is watched.
+/// The watched pages folder.
 pub(super) struct Pages {
     /// Absolute.
     path: PathBuf,
@@ -49,14 +50,14 @@ pub(super) struct Pages {
     batch: Option<Batch>,
 }
 
-/// Changes that have not come to rest.
+/// Changes that have not settled.
 struct Batch {
     what: What,
     due: Instant,
     overdue: Instant,
 }
 
-/// What a batch has gathered, from the least on.
+/// The contents of a batch, smallest first.
 enum What {
     Paths(BTreeSet<PathBuf>),
     Everything,
@@ -64,9 +65,9 @@ enum What {
 }
 
 impl Pages {
-    /// Begins to watch `folder` and every folder below it.
+    /// Starts to watch `folder` and every folder below it.
     pub(super) fn new(folder: &Path, watch: &mut Watch) -> Pages {
-        // Fails only for an empty path, or when the current folder is gone.
+        // Fails only for an empty path, or if the current folder no longer exists.
         let path = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
         let mut pages = Pages {
             identity: None,
@@ -77,18 +78,18 @@ impl Pages {
         pages
     }
 
-    /// Compares the folder with what it was when somebody opened it: it may have been replaced
-    /// before it was watched.
+    /// Compares the folder with the one that was opened earlier: it may have been replaced before
+    /// it was watched.
     pub(super) fn compare(&mut self, opened: Option<Identity>, now: Instant) {
         if self.identity != opened {
             self.add(What::Replaced, now);
         }
     }
 
-    /// Something was seen of a path.
+    /// Handles an event on a path.
     pub(super) fn note(&mut self, path: &Path, hint: Hint, watch: &mut Watch, now: Instant) {
         if self.path.starts_with(path) {
-            // Even if it is the same folder: it may have lost its watch by moving to and fro.
+            // Even if it is the same folder: moving it away and back may have removed its watch.
             let before = self.identity;
             self.watch_all(watch);
             if self.identity != before {
@@ -103,19 +104,19 @@ impl Pages {
             return;
         }
         if hint != Hint::Gone && path.is_dir() {
-            // At once, not when the batch ends: from here on its files speak for themselves.
+            // Now, not when the batch ends: from here on, its files cause their own events.
             watch_below(path, watch);
         }
         self.add(What::Paths(BTreeSet::from([page.to_owned()])), now);
     }
 
-    /// Something was missed.
+    /// Handles lost events.
     pub(super) fn doubt_everything(&mut self, watch: &mut Watch, now: Instant) {
         self.watch_all(watch);
         self.add(What::Everything, now);
     }
 
-    /// Looks whether the folder is the same one still.
+    /// Checks whether the folder was replaced.
     pub(super) fn check(&mut self, watch: &mut Watch, now: Instant) {
         if Identity::of(&self.path) != self.identity {
             self.watch_all(watch);
@@ -123,12 +124,12 @@ impl Pages {
         }
     }
 
-    /// When [`Pages::take_due`] has something.
+    /// Returns when [`Pages::take_due`] has a change.
     pub(super) fn next_due(&self) -> Option<Instant> {
         self.batch.as_ref().map(|batch| batch.due)
     }
 
-    /// The changes that have come to rest.
+    /// Takes the changes that have settled.
     pub(super) fn take_due(&mut self, now: Instant) -> Option<PagesChange> {
         let batch = self.batch.take_if(|batch| batch.due <= now)?;
         Some(match batch.what {
@@ -156,7 +157,7 @@ impl Pages {
 }
 
 impl What {
-    /// Takes in more.
+    /// Merges another batch.
     fn add(&mut self, more: What) {
         match (&mut *self, more) {
             (What::Replaced, _) => {}
@@ -172,12 +173,14 @@ impl What {
     }
 }
 
-/// Whether a name can be part of a page's path: hidden files and editors' backups are never served.
+/// Returns whether a name can be part of a page's path: hidden files and editors' backups are never
+/// served.
 fn is_seen(name: &str) -> bool {
     name == ".well-known" || !(name.starts_with('.') || name.ends_with('~'))
 }
 
-/// Watches a folder and those below it, before it is read, so that nothing is missed in between.
+/// Watches a folder and those below it. Each watch starts before the folder is read, so that no
+/// change in between is missed.
 fn watch_below(folder: &Path, watch: &mut Watch) {
     if watch.len() >= MAX_FOLDERS && !watch.has(folder) {
         return watch.tell_limit(folder, MAX_FOLDERS);

@@ -1,5 +1,5 @@
-//! The thread that watches the folder of pages: its own, so that thousands of folders that come and
-//! go keep no handler from being reloaded.
+//! The thread that watches the pages folder. It is separate so that thousands of folders that are
+//! created and removed don't delay the reloading of handlers.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,16 +11,16 @@ use super::pages::{OnPages, Pages, PagesChange};
 use super::thread::{MAX_MESSAGES, teller};
 use super::watch::{Identity, Watch, WatchEvent};
 
-/// The least time between two times that all folders are looked at because events were lost.
+/// The minimum interval between two scans of all folders after lost events.
 const DOUBT_SPACING: Duration = Duration::from_secs(1);
 
-/// And as a multiple of the time that the last look took: looking at thousands of folders takes a
-/// fifth of a core at most.
+/// The minimum interval as a multiple of the last scan's duration: scanning thousands of folders
+/// takes at most a fifth of a core.
 const DOUBT_SPACING_FACTOR: u32 = 4;
 
-/// By how much the thread gives way to those that serve and to the processes that compile
-/// (nice(2)): folders of pages that come and go without end cost half a core, and would take it
-/// from a handler that is reloaded. Beside a process that compiles it gets a quarter of a core.
+/// The niceness relative to serving threads and compiling processes (nice(2)): pages folders that
+/// are constantly created and removed cost half a core, which would delay the reloading of
+/// handlers. Next to a compiling process, the thread gets a quarter of a core.
 const NICE: i32 = 10;
 
 pub(super) enum Message {
@@ -34,23 +34,24 @@ impl From<WatchEvent> for Message {
     }
 }
 
-/// Everything that the thread owns.
+/// The state of the thread.
 pub(super) struct PagesThread {
     folder: PathBuf,
-    /// Which folder that was before the thread was started.
+    /// The identity of the folder before the thread was started.
     opened: Option<Identity>,
     inbox: Receiver<Message>,
     sender: SyncSender<Message>,
-    /// Events found no room in the inbox, or events none in the kernel.
+    /// Events were lost because the inbox or the kernel's queue was full.
     lost: Arc<AtomicBool>,
-    /// Whether the kernel announces changes.
+    /// Whether to use the kernel's events.
     events: bool,
     safety_rescan: Duration,
     on_pages: OnPages,
 }
 
 impl PagesThread {
-    /// A thread's work, to be [run](Self::run), and what stops it. `on_pages` is told of changes.
+    /// Creates the thread's state, to be [run](Self::run), and a function that stops it. `on_pages`
+    /// is called on changes.
     pub(super) fn new(
         folder: &Path,
         events: bool,
@@ -69,7 +70,7 @@ impl PagesThread {
             on_pages,
         };
         let stop = move || {
-            // Fails when the thread is gone already.
+            // Fails if the thread has ended.
             let _ = sender.send(Message::Stop);
         };
         (thread, stop)
@@ -77,8 +78,8 @@ impl PagesThread {
 
     /// Runs until it is stopped.
     pub(super) fn run(self) {
-        // The watcher's own thread is made by this one, and has what it has. Where that may not be
-        // asked for, changes of pages are seen in their turn.
+        // The watcher's thread is created by this one and inherits its niceness. If it can't be
+        // set, changes of pages are handled at normal priority.
         let _ = rustix::process::nice(NICE);
         let mut watch = match (self.events, std::path::absolute(&self.folder)) {
             (true, Ok(root)) => Watch::new(vec![root], teller(&self.sender, &self.lost)),
@@ -115,7 +116,8 @@ impl PagesThread {
         }
     }
 
-    /// Waits until `due` for the next message, and takes in every one that is there. False: stop.
+    /// Waits until `due` for the next message, and handles all available ones. Returns `false` to
+    /// stop.
     fn receive(&self, due: Instant, pages: &mut Pages, watch: &mut Watch) -> bool {
         let wait = due.saturating_duration_since(Instant::now());
         let first = match self.inbox.recv_timeout(wait) {
@@ -123,7 +125,7 @@ impl PagesThread {
             Err(RecvTimeoutError::Timeout) => return true,
             Err(RecvTimeoutError::Disconnected) => return false,
         };
-        // A bounded number, so that events which never end don't keep the rest waiting.
+        // Limited, so that an endless stream of events doesn't block other work.
         let more = std::iter::from_fn(|| self.inbox.try_recv().ok()).take(MAX_MESSAGES);
         for message in std::iter::once(first).chain(more) {
             match message {

@@ -1,25 +1,26 @@
-//! Which job runs next, and which load gives way to others.
+//! Decides which job runs next, and which load is preempted.
 //!
-//! A job has two stages. Its *look-up* hashes the file and asks the loader for a program that it
-//! knows already: milliseconds, and most of it reading. Its *load* compiles: milliseconds to
-//! minutes of the processor. Each stage has permits of its own, so cached handlers never wait for
-//! those that compile.
+//! A job has two stages. Its *look-up* hashes the file and asks the loader for an already known
+//! program: milliseconds, mostly for reading. Its *load* compiles: from milliseconds to minutes of
+//! processor time. Each stage has its own permits, so cached handlers never wait for those that
+//! compile.
 //!
-//! How long a load takes is not known before, so it is treated as a multi-level feedback queue
-//! does: as a short one first, and once it has run for [`SLICE`], as a long one.
+//! The duration of a load is unknown in advance, so it is treated as in a multi-level feedback
+//! queue: first as a short load, and after it has run for [`SLICE`], as a long one.
 //!
-//! - Each stage is first in, first out, and a route has one job at most: a file that changes all
-//!   the time goes to the end each time.
-//! - A few permits are for long loads. Short loads have all others to themselves, whatever long
-//!   ones are there; each side uses what the other leaves.
-//! - A load that becomes long goes on while nobody waits. When a short one waits for a permit, the
-//!   long load that began last is cancelled, unless long loads have no more permits than are
-//!   theirs. It is queued again, as a long one, and starts from the beginning when a permit is free
-//!   for it.
-//! - A route whose last load was long begins as a long one the next time.
+//! - Each stage is first in, first out, and a route has at most one job: a file that changes all
+//!   the time goes to the end of the queue each time.
+//! - A few permits are for long loads. Short loads have all others, however many long ones there
+//!   are; each group can use permits that the other leaves free.
+//! - A load that becomes long continues while no load waits. When a short one waits for a permit,
+//!   the most recently started long load is cancelled, unless long loads use only their own
+//!   permits. It is queued again, as a long one, and starts from the beginning when a permit is
+//!   free for it.
+//! - A route whose last load was long starts as a long one the next time.
 //!
-//! So a short load waits for [`SLICE`] at most for each full set of loads of unknown length before
-//! it, and long ones make progress all the time. No clock and no thread in here: `now` comes in.
+//! So a short load waits at most [`SLICE`] for each full set of loads of unknown length before it,
+//! and long ones always make progress. This module uses no clock and no thread: `now` is a
+//! parameter.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -28,19 +29,19 @@ use super::CancelToken;
 use super::load::{Job, Stage};
 use crate::router::Shape;
 
-/// How long a load is taken for a short one. A handler of Rust or C compiles in 0.05 to 0.5 s, one
-/// with an interpreter in 2 to 10 s; what gives way at this point has lost this much work at most.
+/// The time for which a load counts as short. A handler in Rust or C compiles in 0.05 to 0.5 s, one
+/// with an interpreter in 2 to 10 s; a load preempted at this point loses at most this much work.
 pub(super) const SLICE: Duration = Duration::from_secs(2);
 
-/// How long the first loads wait for a look-up that is under way, so that how many files there are
-/// to compile is known by then. Reading a file of 30 MB from a disk takes that long.
+/// The maximum time that the first loads wait for a look-up in progress, so that the number of
+/// files to compile is known by then. Reading a file of 30 MB from a disk takes that long.
 const LOOKUP_PATIENCE: Duration = Duration::from_millis(100);
 
 /// Where there is one permit for loads: short ones that begin while a long one waits, before that
 /// goes first and runs to its end. They take sixteen seconds together at most.
 const MAX_PASSED: usize = 8;
 
-/// How many jobs run at once.
+/// The numbers of concurrent jobs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Capacity {
     pub(super) lookups: usize,
@@ -49,7 +50,7 @@ pub(super) struct Capacity {
     pub(super) long: usize,
 }
 
-/// Jobs that wait, and those that run.
+/// The waiting and running jobs.
 #[derive(Debug)]
 pub(super) struct Queue {
     capacity: Capacity,
@@ -57,18 +58,18 @@ pub(super) struct Queue {
     short: VecDeque<Job>,
     long: VecDeque<Job>,
     running: Vec<Running>,
-    /// Files that were there at the start are being looked up: loads wait for that.
+    /// The files that existed at startup are being looked up: loads wait for that.
     starting: bool,
-    /// Short loads that were begun since none was there.
+    /// The number of short loads started since there were none.
     begun: usize,
     /// Short loads that were begun while a long one waited.
     passed: usize,
 }
 
-/// Which load it is of those that were there together.
+/// The position of a load among those that are queued together.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Position {
-    /// From 1 on.
+    /// Starts at 1.
     pub(super) number: usize,
     pub(super) of: usize,
 }
@@ -88,7 +89,7 @@ impl Capacity {
     /// that has a permit never waits for another one.
     pub(super) fn new(cores: usize, loads: usize) -> Capacity {
         Capacity {
-            // Two for each core: one reads while the other hashes.
+            // Two per core: one reads while the other hashes.
             lookups: 2 * cores,
             loads,
             long: loads / 2,
@@ -97,7 +98,8 @@ impl Capacity {
 }
 
 impl Queue {
-    /// Holds no job. At the start, loads wait until all that is pushed before was looked up.
+    /// Creates an empty queue. Loads wait until all jobs pushed before the first `next` are looked
+    /// up.
     pub(super) fn new(capacity: Capacity) -> Queue {
         Queue {
             capacity,
@@ -111,7 +113,7 @@ impl Queue {
         }
     }
 
-    /// Adds a job for its stage. Its route has no other one.
+    /// Adds a job for its stage. Its route must not have another one.
     pub(super) fn push(&mut self, job: Job) {
         match job.stage {
             Stage::LookUp => self.lookups.push_back(job),
@@ -120,9 +122,9 @@ impl Queue {
         }
     }
 
-    /// Takes out the next job that may run now; it counts as running until it is
-    /// [finished](Self::finished). For a load that begins for the first time, says which one it is
-    /// of how many.
+    /// Removes and returns the next job that may run now; it counts as running until it is
+    /// [finished](Self::finished). For a load that starts for the first time, also returns its
+    /// position.
     pub(super) fn next(&mut self, now: Instant) -> Option<(Job, Option<Position>)> {
         if self.count(Stage::LookUp) < self.capacity.lookups
             && let Some(job) = self.lookups.pop_front()
@@ -190,7 +192,7 @@ impl Queue {
         });
     }
 
-    /// The job of this route has ended. Says whether it was a long load.
+    /// Records that the job of this route has ended. Returns whether it was a long load.
     pub(super) fn finished(&mut self, shape: &Shape) -> bool {
         let at = self.running.iter().position(|one| one.shape == *shape);
         let ended = at.map(|at| self.running.swap_remove(at));
@@ -204,8 +206,8 @@ impl Queue {
         was_long
     }
 
-    /// Marks the loads that have run for a slice as long ones and tells their routes; and cancels
-    /// those that have to give way.
+    /// Marks the loads that have run for a slice as long and returns their routes. Cancels loads
+    /// that must be preempted.
     pub(super) fn advance(&mut self, now: Instant) -> Vec<Shape> {
         let mut long = Vec::new();
         for one in &mut self.running {
@@ -218,7 +220,7 @@ impl Queue {
         long
     }
 
-    /// Cancels long loads that run on permits which short ones wait for.
+    /// Cancels long loads that use permits for which short ones wait.
     fn make_way(&mut self) {
         let loads = || self.running.iter().filter(|one| one.stage == Stage::Load);
         let ending = loads().filter(|one| one.cancel.is_cancelled()).count();
@@ -233,8 +235,8 @@ impl Queue {
         spare.rev().take(wanted).for_each(|one| one.cancel.cancel());
     }
 
-    /// When to [advance](Self::advance), or to ask for the [next](Self::next) job, although
-    /// nothing has happened.
+    /// Returns when to [advance](Self::advance), or to request the [next](Self::next) job, if
+    /// nothing happens before.
     pub(super) fn next_due(&self) -> Option<Instant> {
         let due = |one: &Running| match one.stage {
             Stage::LookUp if self.starting => Some(one.since + LOOKUP_PATIENCE),
@@ -244,8 +246,8 @@ impl Queue {
         self.running.iter().filter_map(due).min()
     }
 
-    /// Cancels the route's load if one runs. Says whether it did: false, too, for one that is
-    /// cancelled already.
+    /// Cancels the route's load if one is running. Returns whether it did: false also if it is
+    /// already cancelled.
     pub(super) fn cancel(&self, shape: &Shape) -> bool {
         let is_it = |one: &&Running| {
             one.shape == *shape && one.stage == Stage::Load && !one.cancel.is_cancelled()
@@ -254,7 +256,7 @@ impl Queue {
         load.inspect(|load| load.cancel.cancel()).is_some()
     }
 
-    /// Takes out the route's job if it waits. Says whether it did.
+    /// Removes the route's job if it is waiting. Returns whether it did.
     pub(super) fn remove(&mut self, shape: &Shape) -> bool {
         let mut removed = false;
         for jobs in [&mut self.lookups, &mut self.short, &mut self.long] {
@@ -265,23 +267,23 @@ impl Queue {
         removed
     }
 
-    /// Takes out all jobs that wait.
+    /// Removes all waiting jobs.
     pub(super) fn take_all(&mut self) -> Vec<Job> {
         let jobs = [&mut self.lookups, &mut self.short, &mut self.long];
         jobs.into_iter().flat_map(std::mem::take).collect()
     }
 
-    /// Has another number of jobs run at once.
+    /// Changes the numbers of concurrent jobs.
     pub(super) fn set_capacity(&mut self, capacity: Capacity) {
         self.capacity = capacity;
     }
 
-    /// Cancels all that runs.
+    /// Cancels all running jobs.
     pub(super) fn cancel_all(&self) {
         self.running.iter().for_each(|one| one.cancel.cancel());
     }
 
-    /// Jobs that wait.
+    /// Returns the number of waiting jobs.
     #[cfg(test)]
     pub(super) fn waiting(&self) -> usize {
         self.lookups.len() + self.short.len() + self.long.len()

@@ -1,52 +1,53 @@
-//! When a file that was touched has come to rest.
+//! Decides when a changed file has settled.
 //!
-//! A file is written in steps, and only the writer knows which one is the last. So a change is
-//! acted on when nothing more has happened for a while. How long depends on what was seen: a rename
-//! brings a finished file, a close ends most writes, and anything else says little. A file that
-//! never rests is acted on anyway after some time.
+//! A file is written in steps, and only the writer knows which one is the last. So a change takes
+//! effect when there was no further event for a while. The delay depends on the event: a rename
+//! delivers a finished file, a close ends most writes, and other events say little. A file that
+//! never settles takes effect after a maximum time.
 //!
-//! No clock and no file in here: what happened and `now` come in, and when to look again comes out.
+//! This module uses no clock and no file: events and `now` are parameters, and it returns when to
+//! look again.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use super::listing::Stamp;
 
-/// Files that can be waited for at once. More than this are not edited by hand: what comes on top
-/// is found by listing the folder, which is about to happen anyway.
+/// The maximum number of pending files. More are not edited by hand: a listing of the folder, which
+/// is due anyway, finds the rest.
 const MAX_WAITING: usize = 4_096;
 
-/// What was seen of a file.
+/// An event on a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Hint {
-    /// It was moved here: whole, unless its writer is careless.
+    /// Moved here: complete, unless its writer is careless.
     Moved,
-    /// Somebody closed it after writing.
+    /// Closed after writing.
     Written,
-    /// It was made or changed, and may be about to change more.
+    /// Created or changed; more changes may follow.
     Touched,
-    /// It was removed or moved away, perhaps to be replaced at once.
+    /// Removed or moved away, perhaps to be replaced immediately.
     Gone,
 }
 
-/// Files that are waited for, by their path in the folder (`""` is the folder itself).
+/// The pending files, by their path in the folder (`""` is the folder itself).
 #[derive(Debug, Default)]
 pub(super) struct Settle {
     waiting: HashMap<String, Waiting>,
 }
 
-/// Where a file stands.
+/// The state of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
-    /// Nothing was seen of it.
+    /// There was no event.
     Unknown,
     /// It may still be changing.
     Waiting,
     /// It is time to act.
     Due {
-        /// What it looked like when it was first suspected, for a change that nothing announced.
+        /// The stamp when the change was first suspected, for a change without an event.
         stamp: Option<Stamp>,
-        /// It was waited for long enough: act even if it is changing still.
+        /// The maximum time is over: act even if it is still changing.
         overdue: bool,
     },
 }
@@ -60,14 +61,14 @@ struct Waiting {
 }
 
 impl Hint {
-    /// Whether a path is not what it was: what was below it may be somewhere else now.
+    /// Returns whether the path itself was moved: the files below it may now be elsewhere.
     pub(super) fn moves(self) -> bool {
         matches!(self, Hint::Moved | Hint::Gone)
     }
 
-    /// How long nothing more must happen. The time from a rename to the new version answering is
-    /// meant to be below 150 ms, compilation included; an editor's truncate-and-write, and its
-    /// remove-and-create, take a few milliseconds.
+    /// Returns the required time without events. From a rename to the first response of the new
+    /// version should take less than 150 ms, including compilation. An editor's truncate-and-write,
+    /// and its remove-and-create, take a few milliseconds.
     fn quiet(self) -> Duration {
         Duration::from_millis(match self {
             Hint::Moved => 5,
@@ -76,8 +77,8 @@ impl Hint {
         })
     }
 
-    /// How long a file that does not rest is waited for. A file that is still being written after
-    /// two seconds may be a log or a slow copy: trying it costs a failed load and nothing else.
+    /// Returns the maximum time to wait for a file to settle. A file that is still being written
+    /// after two seconds may be a log or a slow copy: trying it costs only a failed load.
     fn patience(self) -> Duration {
         Duration::from_millis(match self {
             Hint::Moved | Hint::Written => 300,
@@ -87,7 +88,7 @@ impl Hint {
 }
 
 impl Settle {
-    /// Something was seen of `file`. The last thing seen decides how long it is waited for.
+    /// Records an event on `file`. The last event determines how long to wait.
     pub(super) fn note(&mut self, file: &str, hint: Hint, now: Instant) {
         if self.waiting.len() >= MAX_WAITING && !self.waiting.contains_key(file) {
             return self.note_known("", hint, now);
@@ -107,7 +108,7 @@ impl Settle {
         self.waiting.insert(file.to_owned(), waiting);
     }
 
-    /// `file` was found changed, and no event said so: it must look the same again in a while.
+    /// Records a change of `file` without an event: it must look the same again after a while.
     pub(super) fn suspect(&mut self, file: &str, stamp: Stamp, now: Instant) {
         self.note(file, Hint::Touched, now);
         if let Some(waiting) = self.waiting.get_mut(file) {
@@ -115,7 +116,7 @@ impl Settle {
         }
     }
 
-    /// Where `file` stands.
+    /// Returns the state of `file`.
     pub(super) fn state(&self, file: &str, now: Instant) -> State {
         match self.waiting.get(file) {
             None => State::Unknown,
@@ -127,24 +128,24 @@ impl Settle {
         }
     }
 
-    /// Looks at `file` no earlier than `until`.
+    /// Delays `file` until at least `until`.
     pub(super) fn postpone(&mut self, file: &str, until: Instant) {
         if let Some(waiting) = self.waiting.get_mut(file) {
             waiting.due = waiting.due.max(until);
         }
     }
 
-    /// `file` is taken care of.
+    /// Removes `file`, which has been handled.
     pub(super) fn clear(&mut self, file: &str) {
         self.waiting.remove(file);
     }
 
-    /// Every file that is due was looked at: those that are no handlers are forgotten.
+    /// Removes all files that are due: they were handled or are not handlers.
     pub(super) fn clear_due(&mut self, now: Instant) {
         self.waiting.retain(|_, waiting| waiting.due > now);
     }
 
-    /// When the next file is due.
+    /// Returns when the next file is due.
     pub(super) fn next_due(&self) -> Option<Instant> {
         self.waiting.values().map(|waiting| waiting.due).min()
     }
@@ -156,7 +157,7 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
-    /// When a file becomes due, in milliseconds, after hints at the given milliseconds.
+    /// Returns when a file becomes due, in milliseconds, after hints at the given milliseconds.
     fn due_after(hints: &[(u32, Hint)]) -> u128 {
         let start = Instant::now();
         let mut settle = Settle::default();
@@ -207,7 +208,7 @@ mod tests {
         assert_eq!(settle.state("a", start + MS * 5), due(false));
         assert_eq!(settle.state("a", start + MS * 300), due(true));
         assert_eq!(settle.state("b", start), State::Unknown);
-        // Long overdue, and touched again: due at once, never in the past of the hint.
+        // Long overdue, and changed again: due immediately, never before the hint.
         settle.note("a", Hint::Moved, start + MS * 500);
         assert_eq!(settle.state("a", start + MS * 500), due(true));
     }

@@ -1,4 +1,4 @@
-//! One route's slot: which file makes it, what of it is served, what is wrong with it.
+//! The slot of one route: its file, the served version, and its problem.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,23 +12,23 @@ use super::shortage;
 use crate::registry::{Claim, Handler, Pending, Problem, ProblemKind};
 use crate::router::Route;
 
-/// The least time between two loads of one route. A file that is rewritten all the time costs ten
-/// compilations a second at most, and the last version is served this much later at worst.
+/// The minimum interval between two loads of one route. A constantly rewritten file costs at most
+/// ten compilations a second, and the last version is served at most this much later.
 const LOAD_SPACING: Duration = Duration::from_millis(100);
 
-/// What is known of one route.
+/// The state of one route.
 pub(super) struct Slot<P> {
-    /// The file that has the route.
+    /// The file with the route.
     pub(super) file: String,
-    /// What it looked like when it was last read. None: it must be read (again).
+    /// Its stamp when it was last read. `None` if it must be read (again).
     pub(super) seen: Option<Stamp>,
     pub(super) serving: Option<Arc<Handler<P>>>,
-    /// Its first version is being loaded.
+    /// Set while its first version is being loaded.
     pub(super) pending: Option<Arc<Pending>>,
     pub(super) failure: Option<Problem>,
     pub(super) work: Work,
     pub(super) not_before: Option<Instant>,
-    /// Loads in a row that were cancelled because the file had changed.
+    /// The number of consecutive loads that were cancelled because the file had changed.
     pub(super) superseded: u8,
     /// Its last load took long.
     pub(super) is_long: bool,
@@ -36,7 +36,7 @@ pub(super) struct Slot<P> {
     pub(super) shortages: u32,
     /// When it is tried again after one.
     pub(super) retry_at: Option<Instant>,
-    /// It was there at the start, and nothing has become of it yet.
+    /// It existed at startup and has no result yet.
     pub(super) at_start: bool,
 }
 
@@ -44,15 +44,15 @@ pub(super) struct Slot<P> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Work {
     Idle,
-    /// A job is in the queue or runs.
+    /// A job is waiting or running.
     Loading {
-        /// What the file looked like the last time.
+        /// The stamp of the file at the last look.
         stamp: Stamp,
         since: Since,
     },
 }
 
-/// What has happened to a route's file since a job was made for it.
+/// The changes to a route's file since its job was created.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Since {
     Nothing,
@@ -71,7 +71,7 @@ impl Work {
         matches!(self, Work::Loading { since, .. } if since != Since::Nothing)
     }
 
-    /// The file may have changed.
+    /// Records that the file may have changed.
     pub(super) fn doubt(&mut self) {
         if let Work::Loading { since, .. } = self {
             *since = Since::Changed.max(*since);
@@ -97,7 +97,7 @@ impl<P> Slot<P> {
         }
     }
 
-    /// Something has become of its file: from now on, its route is served or not.
+    /// Records a result for its file: the route is now served or not.
     pub(super) fn settled(&mut self) {
         self.pending = None;
         self.at_start = false;
@@ -127,7 +127,7 @@ impl<P> Slot<P> {
         });
     }
 
-    /// Its route is answered with 503 until a first version is loaded.
+    /// Makes the route answer 503 until a first version is loaded.
     pub(super) fn expect(&mut self, name: &str, route: &Route) {
         if self.serving.is_some()
             || self
@@ -148,7 +148,7 @@ impl<P> Slot<P> {
         }));
     }
 
-    /// The job that loads `found` into this slot.
+    /// Returns the job that loads `found` into this slot.
     pub(super) fn begin(
         &mut self,
         found: &Found,

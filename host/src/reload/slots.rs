@@ -1,12 +1,12 @@
-//! What is known of each route: which file makes it, what of it is served, what is wrong with it.
+//! The state of all routes: their files, served versions, and problems.
 //!
-//! A slot belongs to a route and not to a file, so that a handler which moves from `hello.wat` to
-//! `hello.wasm`, or whose `[id]` gets another name, is replaced like any other: the old version
-//! serves until the new one is loaded.
+//! A slot belongs to a route, not to a file. A handler that moves from `hello.wat` to `hello.wasm`,
+//! or whose `[id]` is renamed, is therefore replaced like any other: the old version serves until
+//! the new one is loaded.
 //!
-//! This decides what is to be loaded and what is published; it opens no file and starts no thread.
-//! The listing says what is there now. Hints only say when to look, and none of them has to arrive
-//! for a change to be found: see [`Settle`].
+//! This module decides what to load and what to publish; it opens no file and starts no thread. The
+//! listing is authoritative. Hints only determine when to look, and a change is found even if all
+//! its hints are lost: see [`Settle`].
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -23,64 +23,64 @@ use crate::permits::Permits;
 use crate::registry::{Handler, Pending, Problem, ProblemKind, Registry, Version, label};
 use crate::router::Shape;
 
-/// Loads of one route that are cancelled one after the other because a newer version has come. The
-/// next one runs to its end and is served, however often the file changes: a file that is rewritten
-/// faster than it compiles is served some versions late, and not never.
+/// The maximum number of consecutive loads of one route that are cancelled because of a newer
+/// version. The next one runs to its end and is served, however often the file changes: a file that
+/// is rewritten faster than it compiles is served some versions late, but is served.
 const MAX_SUPERSEDED: u8 = 3;
 
-/// How old a change has to be for a file's times to tell it from the next one: some file systems
-/// count in whole seconds, and one that is elsewhere has a clock of its own.
+/// The minimum age of a change for a file's times to distinguish it from the next one: some file
+/// systems store whole seconds, and a remote one has its own clock.
 const FRESH: Duration = Duration::from_secs(3);
 
-/// The handlers folder as it is known, between two looks at it.
+/// The known state of the handlers folder, between two listings.
 pub(super) struct Slots<P> {
     /// Absolute.
     path: PathBuf,
     given: PathBuf,
     slots: HashMap<Shape, Slot<P>>,
     settle: Settle,
-    /// Jobs to be run by somebody; each slot has one at most.
+    /// Jobs to run; at most one per slot.
     pub(super) queue: Queue,
     permits: HashMap<String, Weak<Permits>>,
-    /// Handlers that are folders, at the last look.
+    /// Handlers that are folders, as of the last listing.
     applications: HashSet<String>,
-    /// What the last look at the folder complained about.
+    /// The problems of the last listing.
     complaints: Vec<Problem>,
-    /// Handlers that are served no more, kept until their last request is over: their memory is
-    /// given back on this thread, where nobody waits for it.
+    /// Handlers that are no longer served, kept until their last request is over: their memory is
+    /// then freed on this thread, which delays no request.
     retired: Vec<Arc<Handler<P>>>,
-    /// A line for each change, for whoever logs them.
+    /// One line per change, to be logged.
     pub(super) changes: Vec<String>,
-    /// The folder was looked at.
+    /// The folder has been listed.
     was_listed: bool,
-    /// Handlers that the loader knows are served without a line: the announcement has them.
+    /// Don't report handlers that the loader knows already: the announcement contains them.
     pub(super) quiet: bool,
 }
 
-/// What a snapshot lacks.
+/// How a snapshot differs from the current state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Difference {
     None,
-    /// Handlers that are being loaded for the first time, and nothing else.
+    /// Only in handlers that are being loaded for the first time.
     Pending,
-    /// What is served, or what is wrong.
+    /// In what is served, or in problems.
     Served,
 }
 
-/// How far a change that nothing has announced is trusted.
+/// When to act on a change without an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Trust {
     /// It must look the same a little later.
     AfterAWhile,
-    /// It is taken as it is: at the start, nobody is expected to write.
+    /// Immediately: at startup, files are not expected to be changing.
     AtOnce,
 }
 
 impl<P> Slots<P> {
-    /// Nothing is known yet of the folder `given`.
+    /// Creates an empty state for the folder `given`.
     pub(super) fn new(given: &Path, capacity: Capacity) -> Slots<P> {
         Slots {
-            // Fails only for an empty path, or when the current folder is gone.
+            // Fails only for an empty path, or if the current folder no longer exists.
             path: std::path::absolute(given).unwrap_or_else(|_| given.to_owned()),
             given: given.to_owned(),
             slots: HashMap::new(),
@@ -96,12 +96,12 @@ impl<P> Slots<P> {
         }
     }
 
-    /// The folder, absolute.
+    /// Returns the absolute path of the folder.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Something was seen of a path, anywhere: it counts if it is in the folder or leads to it.
+    /// Records an event on a path. It matters if the path is in the folder or leads to it.
     pub(super) fn note(&mut self, path: &Path, hint: Hint, now: Instant) {
         if self.path.starts_with(path) {
             return self.settle.note("", hint, now);
@@ -117,31 +117,30 @@ impl<P> Slots<P> {
             return;
         }
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        // A hidden name that is moved can be what a link leads through: `..data` of a mounted
-        // volume.
+        // A moved hidden name can be part of a link's path: `..data` of a mounted volume.
         let passing = matches!(hint, Hint::Touched | Hint::Written);
         if !(passing && listing::is_ignored(&name)) {
             self.settle.note(&file.to_string_lossy(), hint, now);
         }
     }
 
-    /// The application, a folder that is one handler, in which a path is.
+    /// Returns the application (a folder that is one handler) that contains a path.
     fn application_of(&self, file: &Path) -> Option<String> {
         let above = file.ancestors().skip(1).filter_map(Path::to_str);
         let mut known = above.filter_map(|folder| self.applications.get(folder));
         known.next().cloned()
     }
 
-    /// Nothing that was known of the files' content is sure any more: each is read again.
+    /// Marks all files to be read again.
     pub(super) fn doubt_everything(&mut self) {
         for slot in self.slots.values_mut() {
             slot.seen = None;
         }
     }
 
-    /// Files that were changed just before `clock`, or after it, are read again: before anybody
-    /// watches a folder, a second change within the grain of a file's times is seen by its content
-    /// alone.
+    /// Marks files to be read again that were changed just before `clock`, or after it. As long as
+    /// the folder is not watched, only the content shows a second change within the resolution of a
+    /// file's times.
     pub(super) fn doubt_the_fresh(&mut self, clock: SystemTime) {
         let settled = clock.checked_sub(FRESH);
         for slot in self.slots.values_mut() {
@@ -163,13 +162,13 @@ impl<P> Slots<P> {
         }
     }
 
-    /// When the folder is to be looked at next, if a hint asks for it.
+    /// Returns when a hint requires the next look at the folder.
     pub(super) fn next_due(&self) -> Option<Instant> {
         self.settle.next_due()
     }
 
-    /// Looks at the folder: what has come to rest is queued, what is gone for good is
-    /// withdrawn. `visit` sees each folder before it is read.
+    /// Lists the folder: queues files that have settled, and withdraws those that are gone. `visit`
+    /// is called with each folder before it is read.
     pub(super) fn look(&mut self, trust: Trust, now: Instant, visit: &mut dyn FnMut(&Path)) {
         let folder = Folder {
             path: &self.path,
@@ -184,7 +183,7 @@ impl<P> Slots<P> {
         self.withdraw_missing(&listing, now);
         let known = std::mem::take(&mut self.complaints);
         for (file, problem) in listing.problems {
-            // A file that has just appeared may be gone in a moment.
+            // A file that has just appeared may soon be gone.
             let settled = self.settle.state(&file, now) != State::Waiting;
             if settled || trust == Trust::AtOnce || known.contains(&problem) {
                 self.complaints.push(problem);
@@ -195,7 +194,7 @@ impl<P> Slots<P> {
         self.was_listed = true;
     }
 
-    /// Decides whether a file is to be loaded now.
+    /// Decides whether to load a file now.
     fn consider(&mut self, found: &Found, trust: Trust, now: Instant) {
         let slot = self
             .slots
@@ -207,7 +206,7 @@ impl<P> Slots<P> {
             State::Unknown if trust == Trust::AfterAWhile => {
                 return self.settle.suspect(&found.file, found.stamp, now);
             }
-            // Who does not wait takes the file as it is.
+            // Without waiting, the file is used as it is.
             State::Unknown => true,
             State::Waiting => return,
             State::Due {
@@ -240,7 +239,7 @@ impl<P> Slots<P> {
         self.queue.push(job);
     }
 
-    /// Withdraws what is not in the listing and stays away.
+    /// Withdraws handlers that are not in the listing and stay away.
     fn withdraw_missing(&mut self, listing: &Listing, now: Instant) {
         let present: HashSet<&Shape> = listing.handlers.iter().map(|found| &found.shape).collect();
         let settle = &mut self.settle;
@@ -254,7 +253,7 @@ impl<P> Slots<P> {
             match settle.state(&slot.file, now) {
                 State::Unknown => settle.note(&slot.file, Hint::Gone, now),
                 State::Waiting => {}
-                // What runs is waited for.
+                // Wait for a running job.
                 State::Due { .. } if slot.work.is_on() && !queue.remove(shape) => {
                     queue.cancel(shape);
                     slot.work.doubt();
@@ -271,7 +270,7 @@ impl<P> Slots<P> {
         });
     }
 
-    /// Takes in what became of a job.
+    /// Handles the result of a job.
     pub(super) fn finish(&mut self, done: Done<P>, now: Instant) {
         let Done { job, outcome } = done;
         let was_long = self.queue.finished(&job.shape);
@@ -305,7 +304,7 @@ impl<P> Slots<P> {
                 slot.seen = None;
                 self.settle.note(&job.file, Hint::Touched, now);
             }
-            // Already changing again: whoever writes it is not done, and need not hear of it.
+            // It is already changing again: its writer is not done and needs no error yet.
             Outcome::Broken(..) if self.settle.state(&job.file, now) != State::Unknown => {}
             Outcome::Gone => {
                 slot.seen = None;
@@ -367,7 +366,7 @@ impl<P> Slots<P> {
         }
     }
 
-    /// Moves the queue along to `now`.
+    /// Advances the queue to `now`.
     pub(super) fn advance(&mut self, now: Instant) {
         for shape in self.queue.advance(now) {
             let Some(slot) = self.slots.get(&shape) else {
@@ -385,7 +384,7 @@ impl<P> Slots<P> {
         }
     }
 
-    /// Takes out the next job that is to run now.
+    /// Removes and returns the next job to run now.
     pub(super) fn next_job(&mut self, now: Instant) -> Option<Job> {
         let (job, position) = self.queue.next(now)?;
         if job.stage == Stage::Load && !self.has_started() {
@@ -398,19 +397,19 @@ impl<P> Slots<P> {
         Some(job)
     }
 
-    /// Whether something has become of all files that were there at the start.
+    /// Returns whether all files that existed at startup have a result.
     pub(super) fn has_started(&self) -> bool {
         !self.slots.values().any(|slot| slot.at_start)
     }
 
-    /// The handlers and problems as they are known now.
+    /// Returns the current handlers and problems.
     pub(super) fn registry(&self) -> Registry<P> {
         let handlers = self.serving().cloned();
         let pending = self.pending().cloned().collect();
         Registry::with_pending(self.given.clone(), handlers, pending, self.problems())
     }
 
-    /// How `registry` differs from what is known now.
+    /// Returns how `registry` differs from the current state.
     pub(super) fn difference(&self, registry: &Registry<P>) -> Difference {
         let is_served = |handler: &Arc<Handler<P>>| {
             let served = registry.handler(&handler.name);
@@ -442,7 +441,7 @@ impl<P> Slots<P> {
         self.slots.values().filter_map(|slot| slot.pending.as_ref())
     }
 
-    /// Sorted.
+    /// Returns the problems, sorted.
     fn problems(&self) -> Vec<Problem> {
         let failures = self.slots.values().filter_map(|slot| slot.failure.as_ref());
         let mut problems: Vec<Problem> = failures.chain(&self.complaints).cloned().collect();
@@ -468,7 +467,7 @@ impl<P> Slots<P> {
         })
     }
 
-    /// Serves a version, and says so where it is said how long loading it took.
+    /// Serves a version. Reports it, with the loading time `took`, if given.
     fn serve(&mut self, handler: Arc<Handler<P>>, took: Option<Duration>) {
         let Some(slot) = self.slots.get_mut(&handler.route.shape()) else {
             return;
@@ -485,7 +484,7 @@ impl<P> Slots<P> {
         self.retired.extend(slot.serving.replace(handler));
     }
 
-    /// Lets go of the handlers that nobody uses any more.
+    /// Drops retired handlers that are no longer in use.
     fn release_retired(&mut self) {
         self.retired
             .retain(|handler| Arc::strong_count(handler) > 1);

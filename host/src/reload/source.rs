@@ -1,4 +1,4 @@
-//! Reading a handler's file: a regular one, not too big, and whole.
+//! Reads a handler's file: it must be a regular file, not too large, and complete.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -11,17 +11,17 @@ use super::application;
 use super::listing::Stamp;
 use crate::registry::Version;
 
-/// The largest file that is taken for a handler. A Python interpreter with a framework and its
-/// libraries is a component of some 30 MiB; this leaves room for several of those in one.
+/// The maximum size of a handler's file. A Python interpreter with a framework and its libraries is
+/// a component of some 30 MiB; this allows several of those in one.
 pub const MAX_HANDLER_BYTES: u64 = 256 * 1024 * 1024;
 
-/// What was in a file.
+/// The content of a file.
 pub(super) enum Content {
-    /// There is no such file any more.
+    /// The file no longer exists.
     Gone,
-    /// It changed while it was read: these bytes may be a mixture.
+    /// It changed while it was read: the bytes may be a mixture of versions.
     Torn(Vec<u8>),
-    /// All of it.
+    /// The complete content.
     Whole(Vec<u8>),
 }
 
@@ -29,7 +29,7 @@ pub(super) enum Content {
 ///
 /// # Errors
 ///
-/// It can't be read, is no regular file, or is larger than [`MAX_HANDLER_BYTES`].
+/// Fails if the file can't be read, is not a regular file, or is larger than [`MAX_HANDLER_BYTES`].
 pub(super) fn read(path: &Path) -> anyhow::Result<Content> {
     if is_application(path) {
         return application::manifest(path).map(Content::Whole);
@@ -58,8 +58,8 @@ pub(super) fn read(path: &Path) -> anyhow::Result<Content> {
     }
 }
 
-/// The version of what is in the file at `path`, if it can be had: without holding all of it, for
-/// who wants to know only whether it is another one.
+/// Returns the version of the file at `path`, if possible. Doesn't hold the whole content in
+/// memory, because the caller only needs to detect a change.
 pub(super) fn version(path: &Path) -> Option<Version> {
     if is_application(path) {
         return Some(Version::of(&application::manifest(path).ok()?));
@@ -71,7 +71,7 @@ pub(super) fn version(path: &Path) -> Option<Version> {
     Version::read(file.take(MAX_HANDLER_BYTES)).ok()
 }
 
-/// Whether a path is that of an application: of a folder that has what makes it one.
+/// Returns whether a path is an application: a folder that contains one of the markers.
 fn is_application(path: &Path) -> bool {
     path.is_dir()
         && application::MARKERS
@@ -80,12 +80,12 @@ fn is_application(path: &Path) -> bool {
 }
 
 fn open(path: &Path) -> rustix::io::Result<File> {
-    // Without NONBLOCK, opening a FIFO would wait for somebody to write into it.
+    // Without NONBLOCK, opening a FIFO would wait for a writer.
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     rustix::fs::open(path, flags, Mode::empty()).map(File::from)
 }
 
-/// Everything in `file`, or nothing if that is more than the limit.
+/// Reads all of `file`. Returns `None` if it exceeds the limit.
 fn read_limited(file: &mut File, expected: u64) -> io::Result<Option<Vec<u8>>> {
     if expected > MAX_HANDLER_BYTES {
         return Ok(None);
@@ -135,7 +135,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("big.wasm");
         let file = File::create(&path).expect("created");
-        // Sparse: takes no room on the disk.
+        // Sparse: uses no space on the disk.
         file.set_len(MAX_HANDLER_BYTES + 1).expect("sized");
         assert_eq!(error(&path), "larger than 256 MiB, which no handler may be");
     }

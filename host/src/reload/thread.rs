@@ -1,4 +1,4 @@
-//! The reloader's thread: waits for events and results, and moves everything else along.
+//! The reloader's thread: waits for events and results, and drives the other parts.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -17,23 +17,23 @@ use super::watch::{Watch, WatchEvent};
 use super::{Load, OnStarted, Options, STOP_PATIENCE, Scan, Started};
 use crate::registry::{Problem, ProblemKind, Shared};
 
-/// Messages that can wait for the thread. Events that find no room become one look at everything.
+/// The maximum number of queued messages. Events that don't fit cause one complete rescan.
 pub(super) const MAX_MESSAGES: usize = 4_096;
 
-/// The least time between two looks at the handlers folder, so that events which come one by one,
-/// and never end, cost a few looks and not one each.
+/// The minimum interval between two listings of the handlers folder, so that an endless stream of
+/// single events doesn't cause a listing each.
 const LOOK_SPACING: Duration = Duration::from_millis(5);
 
-/// And as a multiple of the time that the last look took: looking at a huge folder takes a fifth of
-/// a core at most.
+/// The minimum interval as a multiple of the last listing's duration: listing a huge folder takes
+/// at most a fifth of a core.
 const LOOK_SPACING_FACTOR: u32 = 4;
 
-/// The least time between two times that everything is read again because events were lost. Where
-/// they are lost again and again, that would be all that this thread does.
+/// The minimum interval between two complete rescans after lost events. If events are lost
+/// repeatedly, the thread would otherwise do nothing else.
 const DOUBT_SPACING: Duration = Duration::from_secs(1);
 
-/// How long a new file is loaded before its route is known to be there: most are loaded by then,
-/// and one that is would only have the snapshot be built twice.
+/// The time that a new file is loaded before its pending route is published: most files are loaded
+/// by then, and their snapshots need not be built twice.
 const PENDING_DELAY: Duration = Duration::from_millis(50);
 
 enum Message<P> {
@@ -49,27 +49,27 @@ impl<P> From<WatchEvent> for Message<P> {
     }
 }
 
-/// What the thread is asked to do.
+/// A command to the thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Order {
-    /// Log what changes from now on, and what has changed since the start.
+    /// Log changes from now on, and those since the start.
     Tell,
     /// Don't wait for what was left for later when it is stopped.
     Hurry,
     Stop,
 }
 
-/// Everything that the thread owns.
+/// The state of the thread.
 pub(super) struct Reloader<L: Load> {
     inbox: Receiver<Message<L::Program>>,
     sender: SyncSender<Message<L::Program>>,
-    /// Events found no room in the inbox, or events none in the kernel.
+    /// Events were lost because the inbox or the kernel's queue was full.
     lost: Arc<AtomicBool>,
     watch: Watch,
-    /// Whether the kernel announces changes.
+    /// Whether to use the kernel's events.
     events: bool,
     slots: Slots<L::Program>,
-    /// When the scan was begun that this goes on from.
+    /// The time at which the scan that this continues from began.
     scanned: SystemTime,
     on_started: Option<OnStarted>,
     loader: Arc<L>,
@@ -85,14 +85,14 @@ pub(super) struct Reloader<L: Load> {
     next_doubt: Instant,
     /// When to publish which handlers are being loaded.
     publish_at: Option<Instant>,
-    /// Whether changes and problems are logged.
+    /// Whether to log changes and problems.
     tells: bool,
-    /// Problems that were told.
+    /// The problems that were logged.
     told: Vec<Problem>,
 }
 
 impl<L: Load> Reloader<L> {
-    /// A reloader that is to be [run](Reloader::run), and what gives it orders.
+    /// Creates a reloader, to be [run](Reloader::run), and a function that sends it commands.
     pub(super) fn new(
         scan: Scan<L::Program>,
         loader: Arc<L>,
@@ -129,19 +129,19 @@ impl<L: Load> Reloader<L> {
             told: Vec::new(),
         };
         let order = move |order| {
-            // Fails when the thread is gone already.
+            // Fails if the thread has ended.
             let _ = sender.send(Message::Order(order));
         };
         (reloader, order)
     }
 
-    /// What the kernel's events come through.
+    /// Returns the function that receives the kernel's events.
     #[cfg(test)]
     pub(super) fn teller(&self) -> impl Fn(WatchEvent) + Send + use<L> {
         teller(&self.sender, &self.lost)
     }
 
-    /// Runs until it is stopped. Says `ready` when all that was found by the scan is loaded, or
+    /// Runs until it is stopped. Signals `ready` when everything found by the scan is loaded, or
     /// after `budget`.
     pub(super) fn run(mut self, budget: Duration, ready: &SyncSender<()>) {
         let until = Instant::now() + budget;
@@ -153,10 +153,10 @@ impl<L: Load> Reloader<L> {
             }
             goes_on = self.receive(Some(until));
         }
-        // Who announces what is served sees these in the registry.
+        // The announcement reports these from the registry.
         self.slots.quiet = false;
         self.told = self.shared.current().problems().to_vec();
-        // Fails when nobody waits.
+        // Fails if the receiver is gone.
         let _ = ready.send(());
         if goes_on {
             self.begin_to_watch();
@@ -173,8 +173,7 @@ impl<L: Load> Reloader<L> {
         let _ = self.has_loaded.recv_timeout(self.stop_patience);
     }
 
-    /// From here on, the kernel announces changes. What has changed between the scan and now is
-    /// found by looking once more.
+    /// Starts to use the kernel's events. Another look finds changes between the scan and now.
     fn begin_to_watch(&mut self) {
         if self.events {
             let root = self.slots.path().to_owned();
@@ -185,7 +184,7 @@ impl<L: Load> Reloader<L> {
         self.go_on();
     }
 
-    /// Looks at what it is time to look at.
+    /// Runs the checks that are due.
     fn look_where_due(&mut self) {
         let now = Instant::now();
         if self.next_doubt <= now && self.lost.swap(false, Ordering::Relaxed) {
@@ -201,7 +200,7 @@ impl<L: Load> Reloader<L> {
         }
     }
 
-    /// Starts what can be started, and publishes and tells what has changed.
+    /// Starts jobs that can start, and publishes and logs changes.
     fn go_on(&mut self) {
         self.start_jobs();
         self.publish();
@@ -210,8 +209,8 @@ impl<L: Load> Reloader<L> {
         }
     }
 
-    /// Waits for the next thing to do, or `until` a time, and takes in every message that is there.
-    /// False: stop.
+    /// Waits for the next event or deadline, or until `until`, and handles all available messages.
+    /// Returns `false` to stop.
     fn receive(&mut self, until: Option<Instant>) -> bool {
         let now = Instant::now();
         let lost = self.lost.load(Ordering::Relaxed);
@@ -231,13 +230,13 @@ impl<L: Load> Reloader<L> {
             Err(RecvTimeoutError::Timeout) => return true,
             Err(RecvTimeoutError::Disconnected) => return false,
         };
-        // A bounded number, so that events which never end don't keep the rest waiting.
+        // Limited, so that an endless stream of events doesn't block other work.
         let more = std::iter::from_fn(|| self.inbox.try_recv().ok()).take(MAX_MESSAGES);
         let messages: Vec<_> = std::iter::once(first).chain(more).collect();
         messages.into_iter().all(|message| self.take(message))
     }
 
-    /// Takes in one message. False: stop.
+    /// Handles one message. Returns `false` to stop.
     fn take(&mut self, message: Message<L::Program>) -> bool {
         match message {
             Message::Order(Order::Stop) => return false,
@@ -266,7 +265,7 @@ impl<L: Load> Reloader<L> {
         self.next_safety = now;
     }
 
-    /// When a hint asks for a look at the handlers folder.
+    /// Returns when a hint requires a look at the handlers folder.
     fn next_hint(&self) -> Option<Instant> {
         self.slots.next_due().map(|due| due.max(self.next_look))
     }
@@ -293,8 +292,8 @@ impl<L: Load> Reloader<L> {
         }
     }
 
-    /// A thread for each job: one is started within microseconds, and none is kept for the hours in
-    /// which nothing changes.
+    /// Starts a thread for each job: starting one takes microseconds, and none remains during the
+    /// hours without changes.
     fn start(&mut self, job: Job) {
         let loader = Arc::clone(&self.loader);
         let sender = self.sender.clone();
@@ -321,7 +320,7 @@ impl<L: Load> Reloader<L> {
         }
     }
 
-    /// Publishes what has changed, if it is time.
+    /// Publishes changes, if it is time.
     fn publish(&mut self) {
         let now = Instant::now();
         let due = match self.slots.difference(&self.shared.current()) {
@@ -335,7 +334,7 @@ impl<L: Load> Reloader<L> {
         }
     }
 
-    /// Logs what has changed.
+    /// Logs changes.
     fn tell(&mut self) {
         for change in self.slots.changes.drain(..) {
             tracing::info!("{change}");
@@ -362,7 +361,7 @@ impl<L: Load> Reloader<L> {
     }
 }
 
-/// Brings events to the thread without ever waiting for it.
+/// Returns a function that sends events to the thread without ever blocking.
 pub(super) fn teller<M: From<WatchEvent> + Send + 'static>(
     sender: &SyncSender<M>,
     lost: &Arc<AtomicBool>,
@@ -371,7 +370,7 @@ pub(super) fn teller<M: From<WatchEvent> + Send + 'static>(
     let lost = Arc::clone(lost);
     move |event| {
         if let Err(TrySendError::Full(_)) = sender.try_send(event.into()) {
-            // The inbox is full of messages, so the thread is about to wake up and see this.
+            // The inbox is full, so the thread is about to wake up and will see this.
             lost.store(true, Ordering::Relaxed);
         }
     }

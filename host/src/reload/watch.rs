@@ -1,14 +1,14 @@
-//! The kernel's word that something has changed: `notify`, one folder at a time.
+//! The kernel's file events: `notify`, one folder at a time.
 //!
-//! Folders are watched and not files, since a file that is replaced takes its watch along; and one
-//! folder at a time and not whole trees, so that a handler's sources and their build folders, which
-//! can be huge and busy, are left out. Of each tree the way that leads to it is watched too: that
-//! shows the folder itself being replaced, removed, or made after the start.
+//! Folders are watched instead of files, because a file that is replaced takes its watch along.
+//! Each folder is watched separately, not whole trees, to exclude a handler's sources and their
+//! build folders, which can be huge and busy. The parent folders of each tree are watched as well,
+//! to detect that the folder itself is replaced, removed, or created after the start.
 //!
-//! A watch is the kernel's, on an inode, while everything else here is about paths. So before a
-//! folder is read [`Watch::ensure`] looks whether it is the same one still.
+//! The kernel attaches a watch to an inode, while all other code here uses paths. So before a
+//! folder is read, [`Watch::ensure`] checks whether it is still the same one.
 //!
-//! Nothing here has to work. Whatever is not announced is found by looking: see
+//! Watching is best effort. Changes without events are found by listing: see
 //! [`super::Options::safety_rescan`].
 
 use std::collections::{BTreeMap, HashSet};
@@ -25,30 +25,30 @@ use notify::{
 
 use super::settle::Hint;
 
-/// Changes, and files that are closed after writing. Not opening: the kernel would queue an event
-/// for each page that is served, which costs more than opening the file does, and under load the
-/// queue would overflow. (`notify` 8 can't leave it out, and so it is 9.)
+/// Changes, and files that are closed after writing. Opening is excluded: the kernel would queue an
+/// event for each served page, which costs more than opening the file, and under load the queue
+/// would overflow. (`notify` 8 can't exclude it, so this requires 9.)
 const EVENTS: EventKindMask = EventKindMask::CORE.union(EventKindMask::ACCESS_CLOSE);
 
-/// What the kernel told.
+/// An event from the kernel.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum WatchEvent {
-    /// Something happened to a path.
+    /// An event on a path.
     Seen(PathBuf, Hint),
-    /// Something happened, and nobody knows to what: look at everything.
+    /// Events were lost: rescan everything.
     Lost,
 }
 
-/// The folders that are watched now.
+/// The watched folders.
 pub(super) struct Watch {
     watcher: Option<RecommendedWatcher>,
-    /// By path, so that what is below a folder is found without looking at all others.
+    /// Ordered by path, so that folders below another are found without a full search.
     watched: BTreeMap<PathBuf, Identity>,
-    /// The trouble with watching was told once; it is the same for every folder.
+    /// A problem with watching was logged; it is the same for every folder.
     told: bool,
 }
 
-/// Which folder a path leads to: an inode's number is soon used again, its birth is not.
+/// The identity of a folder: inode numbers are soon reused, but with another birth time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Identity {
     device: u64,
@@ -57,7 +57,7 @@ pub(super) struct Identity {
 }
 
 impl Identity {
-    /// None if there is no such folder, or it can't be looked at.
+    /// Returns the identity of a folder; `None` if it doesn't exist or can't be inspected.
     pub(super) fn of(path: &Path) -> Option<Identity> {
         let metadata = fs::metadata(path).ok()?;
         metadata.is_dir().then(|| Identity {
@@ -69,8 +69,8 @@ impl Identity {
 }
 
 impl Watch {
-    /// Watches nothing yet. What happens to `roots`, to what is in them and to what leads to them
-    /// is told to `tell`, on a thread of its own that must not be kept waiting.
+    /// Creates an empty set of watches. Events on `roots`, their contents and their parents are
+    /// passed to `tell`, on a separate thread that it must not block.
     pub(super) fn new(roots: Vec<PathBuf>, tell: impl Fn(WatchEvent) + Send + 'static) -> Watch {
         let concerns = move |path: &Path| {
             let concerned = |root: &PathBuf| path.starts_with(root) || root.starts_with(path);
@@ -93,7 +93,7 @@ impl Watch {
         watch
     }
 
-    /// Never sees anything.
+    /// Creates a watch without events.
     pub(super) fn blind() -> Watch {
         Watch {
             watcher: None,
@@ -102,7 +102,7 @@ impl Watch {
         }
     }
 
-    /// From now on `folder` itself is watched: the names in it, and the files of these names.
+    /// Watches `folder` itself: the names in it, and the files with these names.
     pub(super) fn ensure(&mut self, folder: &Path) {
         let Some(identity) = Identity::of(folder) else {
             return self.forget(folder);
@@ -122,13 +122,13 @@ impl Watch {
         }
     }
 
-    /// From now on the folder that `path` is in is watched, or as far as there is a way to it.
+    /// Watches the parent folder of `path`, or its nearest existing ancestor.
     pub(super) fn ensure_way_to(&mut self, path: &Path) {
         let mut known = None;
         loop {
             let nearest = path.ancestors().skip(1).find(|folder| folder.is_dir());
-            // Looked for once more after watching it: the next part of the way may have been made
-            // in between.
+            // Search again after watching: the next part of the path may have been created in the
+            // meantime.
             if nearest == known {
                 return;
             }
@@ -139,31 +139,31 @@ impl Watch {
         }
     }
 
-    /// `path` is not what it was: neither it nor anything below it is watched any more.
+    /// Removes the watches on `path` and everything below it, because it was replaced or removed.
     pub(super) fn forget(&mut self, path: &Path) {
         self.drop_watches_below(path, |_| true);
     }
 
-    /// Below `root`, watches only what is in `folders`.
+    /// Removes all watches below `root` except those on `folders`.
     pub(super) fn keep_only(&mut self, root: &Path, folders: &HashSet<PathBuf>) {
         self.drop_watches_below(root, |folder| !folders.contains(folder));
     }
 
-    /// Whether a folder at this path is watched; it may be another one by now.
+    /// Returns whether a folder at this path is watched; it may have been replaced since.
     pub(super) fn has(&self, folder: &Path) -> bool {
         self.watched.contains_key(folder)
     }
 
-    /// How many folders are watched.
+    /// Returns the number of watched folders.
     pub(super) fn len(&self) -> usize {
         self.watched.len()
     }
 
-    /// Drops the watches on `root` and on folders below it, of those that `which` names.
+    /// Removes the watches on `root` and folders below it for which `which` is true.
     fn drop_watches_below(&mut self, root: &Path, which: impl Fn(&Path) -> bool) {
         let from_root = (Bound::Included(root), Bound::Unbounded);
         let from_root = self.watched.range::<Path, _>(from_root);
-        // Paths are in the order of their components: what is below a folder follows on it.
+        // Paths are ordered by components, so a folder is directly followed by those below it.
         let below = from_root.take_while(|(folder, _)| folder.starts_with(root));
         let dropped: Vec<PathBuf> = below
             .map(|(folder, _)| folder)
@@ -173,13 +173,13 @@ impl Watch {
         for folder in dropped {
             self.watched.remove(&folder);
             if let Some(watcher) = &mut self.watcher {
-                // Fails where the folder is gone, and its watch with it.
+                // Fails if the folder is gone, and its watch with it.
                 let _ = watcher.unwatch(&folder);
             }
         }
     }
 
-    /// Says, once, that `folder` and others are not watched since `limit` others are.
+    /// Logs, once, that `folder` and others are not watched because `limit` folders are.
     pub(super) fn tell_limit(&mut self, folder: &Path, limit: usize) {
         if !std::mem::replace(&mut self.told, true) {
             let folder = folder.display();
@@ -188,7 +188,7 @@ impl Watch {
     }
 
     fn tell_trouble(&mut self, error: &notify::Error) {
-        // A folder that has just gone, and one that may not be read, are known from the listing.
+        // The listing reports a folder that has just disappeared or can't be read.
         let expected = match &error.kind {
             ErrorKind::PathNotFound | ErrorKind::WatchNotFound => true,
             ErrorKind::Io(error) => error.kind() == std::io::ErrorKind::PermissionDenied,
@@ -207,7 +207,7 @@ impl Watch {
     }
 }
 
-/// What an event means for the files it names.
+/// Translates an event into hints for its files.
 fn events(event: notify::Result<Event>) -> Vec<WatchEvent> {
     let Ok(event) = event else {
         return vec![WatchEvent::Lost];
@@ -217,11 +217,11 @@ fn events(event: notify::Result<Event>) -> Vec<WatchEvent> {
     }
     let hint = match event.kind {
         EventKind::Access(AccessKind::Close(AccessMode::Write)) => Hint::Written,
-        // Reading changes nothing, and this process reads here all the time.
+        // Reading changes nothing, and this process reads all the time.
         EventKind::Access(_) => return Vec::new(),
         EventKind::Modify(ModifyKind::Name(RenameMode::From)) | EventKind::Remove(_) => Hint::Gone,
         EventKind::Modify(ModifyKind::Name(RenameMode::To)) => Hint::Moved,
-        // The two above, told once more.
+        // Repeats the two events above.
         EventKind::Modify(ModifyKind::Name(RenameMode::Both)) => return Vec::new(),
         EventKind::Create(_) | EventKind::Modify(_) | EventKind::Any | EventKind::Other => {
             Hint::Touched
@@ -342,7 +342,7 @@ mod tests {
             watch.forget(&path(number));
         }
         assert!(watch.watched.is_empty());
-        // Looking at all watches for each would take minutes.
+        // Searching all watches for each would take minutes.
         assert!(begun.elapsed() < std::time::Duration::from_secs(30));
     }
 

@@ -1,4 +1,4 @@
-//! Tests of the listing, on real folders.
+//! Tests of the listing on real folders.
 
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
@@ -59,7 +59,7 @@ fn what_is_a_handler_and_what_is_not_said() {
         "api/users.wasm",
         "users/[id].wasm",
         "index.wasm",
-        // Hidden, disabled, or about to go away.
+        // Hidden, disabled, or temporary.
         ".hidden.wasm",
         "_off.wasm",
         "_drafts/x.wasm",
@@ -79,7 +79,7 @@ fn what_is_a_handler_and_what_is_not_said() {
         "js/package.json",
         "go/go.mod",
         "c/Makefile",
-        // What builds them all.
+        // A common build.
         "Cargo.toml",
         "Cargo.lock",
         "Makefile",
@@ -256,7 +256,7 @@ fn a_link_to_a_file_is_a_file() {
     assert_ne!(tree.list().handlers[0].stamp, before.handlers[0].stamp);
 }
 
-/// As Kubernetes mounts a ConfigMap with `items`: one link for each first part of a path.
+/// A ConfigMap with `items` as mounted by Kubernetes: one link for each first component of a path.
 #[test]
 fn a_link_to_a_folder_within_is_a_folder() {
     let tree = Tree::new(&[
@@ -294,7 +294,7 @@ fn a_link_to_a_folder_within_is_a_folder() {
 fn a_link_to_a_folder_is_not_followed_out_or_in_circles() {
     let elsewhere = Tree::new(&["x.wasm"]);
     let tree = Tree::new(&["a/x.wasm", "b/y.wasm", "c/d/z.wasm"]);
-    // A folder beside, whose path begins alike.
+    // A sibling folder whose path has the same prefix.
     let beside = format!("{}-beside", tree.0.path().display());
     fs::create_dir(&beside).expect("a folder");
     for (name, target) in [
@@ -329,7 +329,7 @@ fn a_link_to_a_folder_is_not_followed_out_or_in_circles() {
         5,
         "{lines:?}"
     );
-    // Those of each folder, in each place that it is in.
+    // One for each folder, at each path that leads to it.
     assert_eq!(count("a link to a folder that it is in"), 6, "{lines:?}");
     assert_eq!(lines.len(), 11, "{lines:?}");
     fs::remove_dir(beside).expect("removed");

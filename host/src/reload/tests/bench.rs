@@ -1,4 +1,4 @@
-//! A handlers folder, what is known of it, and a clock that the test moves.
+//! A handlers folder, its state, and a clock that the test controls.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use crate::reload::queue::Capacity;
 use crate::reload::settle::Hint;
 use crate::reload::slots::{Slots, Trust};
 
-/// Of a machine with two cores.
+/// The capacity of a machine with two cores.
 pub(super) const CAPACITY: Capacity = Capacity {
     lookups: 2,
     loads: 2,
@@ -19,7 +19,7 @@ pub(super) const CAPACITY: Capacity = Capacity {
 
 pub(super) const MS: Duration = Duration::from_millis(1);
 
-/// A handlers folder, what is known of it, and a clock.
+/// A handlers folder, its state, and a clock.
 pub(super) struct Bench {
     pub(super) site: Site,
     pub(super) loader: Texts,
@@ -28,7 +28,7 @@ pub(super) struct Bench {
 }
 
 impl Bench {
-    /// With these files in the folder, loaded.
+    /// Creates a folder with these files, and loads them.
     pub(super) fn new(files: &[(&str, &str)]) -> Bench {
         let site = Site::new();
         for (file, text) in files {
@@ -38,12 +38,12 @@ impl Bench {
         let mut bench = Bench::at(site, slots);
         bench.slots.look(Trust::AtOnce, bench.now, &mut |_| {});
         bench.work();
-        // Past the spacing of loads.
+        // Longer than the spacing of loads.
         bench.wait(1_000);
         bench
     }
 
-    /// Goes on with what is known of a site.
+    /// Continues from the state of a site.
     pub(super) fn at(site: Site, mut slots: Slots<Program>) -> Bench {
         slots.queue.set_capacity(CAPACITY);
         Bench {
@@ -67,7 +67,7 @@ impl Bench {
         self.slots.look(Trust::AfterAWhile, self.now, &mut |_| {});
     }
 
-    /// Looks, and takes out the only job that this makes.
+    /// Lists the folder and returns the only resulting job.
     pub(super) fn look_for_job(&mut self) -> Job {
         self.look();
         let job = self.next_job().expect("a job");
@@ -75,7 +75,7 @@ impl Bench {
         job
     }
 
-    /// The next job that is to run now.
+    /// Returns the next job to run now.
     pub(super) fn next_job(&mut self) -> Option<Job> {
         self.slots.advance(self.now);
         self.slots.next_job(self.now)
@@ -91,14 +91,14 @@ impl Bench {
         self.slots.finish(done, self.now);
     }
 
-    /// Runs every job.
+    /// Runs all jobs.
     pub(super) fn work(&mut self) {
         while let Some(job) = self.next_job() {
             self.finish(job);
         }
     }
 
-    /// Looks and works whenever something is due, until nothing is.
+    /// Lists and loads whenever something is due, until nothing is.
     pub(super) fn settle(&mut self) {
         self.look();
         self.work();
@@ -117,7 +117,7 @@ impl Bench {
         self.slots.registry().handler(name).cloned()
     }
 
-    /// What a handler's program says.
+    /// Returns the text of a handler's program.
     pub(super) fn text(&self, name: &str) -> Option<String> {
         Some(self.served(name)?.program.text.clone())
     }
@@ -131,7 +131,7 @@ impl Bench {
             .collect()
     }
 
-    /// The text of `hello` and the problems, which most tests are about.
+    /// Asserts the text of `hello` and the problems, which most tests check.
     #[track_caller]
     pub(super) fn assert_hello(&self, text: Option<&str>, problems: &[&str]) {
         assert_eq!(self.text("hello").as_deref(), text);

@@ -1,4 +1,4 @@
-//! Loads that are cancelled because their file has changed, at made-up times.
+//! Loads that are cancelled because their file has changed, in simulated time.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use crate::reload::load::{Done, Job, Outcome, Stage};
 use crate::reload::settle::Hint;
 
 impl Bench {
-    /// Puts a new version of `hello` in place, and waits until it is noticed.
+    /// Replaces `hello` with a new version, and waits until that is noticed.
     fn replace_hello(&mut self, text: &str) {
         self.site.replace("handlers/hello.wasm", text);
         self.hint("hello.wasm", Hint::Moved);
@@ -15,7 +15,7 @@ impl Bench {
         self.look();
     }
 
-    /// The next load. Files that are to be looked up before are unknown.
+    /// Returns the next load. Files that are looked up before are unknown.
     pub(super) fn next_load(&mut self) -> Job {
         loop {
             let job = self.next_job().expect("a job");
@@ -140,7 +140,7 @@ fn a_file_that_is_rewritten_faster_than_it_compiles_is_served() {
             }
         }
     }
-    // Three that are cancelled after 150 ms each, and one that is left alone: some 1.6 s.
+    // Three that are cancelled after 150 ms each, and one that completes: some 1.6 s.
     assert!((30..=40).contains(&served.len()), "{}", served.len());
     assert!(cancelled <= 3 * (served.len() + 1), "{cancelled}");
     served.dedup();

@@ -1,4 +1,5 @@
-//! Tests of the reloader: its decisions at made-up times, and the whole of it on real folders.
+//! Tests of the reloader: its decisions in simulated time, and the complete reloader on real
+//! folders.
 
 mod bench;
 mod cancel;
@@ -19,18 +20,19 @@ use anyhow::bail;
 
 use super::{Load, LoadRequest};
 
-/// Takes any text for a program, but for one that is cut short (`…` without its end) or says so.
+/// A loader that accepts any text as a program, except a truncated one (`…` without its end) or one
+/// that says it is broken.
 #[derive(Default)]
 pub(super) struct Texts {
-    /// The name of the handler, and its text, for each call.
+    /// The handler's name and its text, for each call.
     loads: Mutex<Vec<(String, String)>>,
     /// The threads on which programs were dropped.
     drops: Arc<Mutex<Vec<String>>>,
-    /// While held, texts that start with `slow` don't finish.
+    /// While this is locked, texts that start with `slow` don't finish.
     slow: Mutex<()>,
 }
 
-/// What [`Texts`] makes of a text.
+/// The program that [`Texts`] loads.
 #[derive(Debug)]
 pub(super) struct Program {
     text: String,
@@ -66,7 +68,7 @@ impl Drop for Program {
 }
 
 impl Texts {
-    /// How often a handler was loaded.
+    /// Returns how often a handler was loaded.
     fn count(&self, name: &str) -> usize {
         let loads = self.loads.lock().expect("no panic");
         loads.iter().filter(|(loaded, _)| loaded == name).count()
@@ -77,7 +79,7 @@ impl Texts {
 pub(super) struct Site(tempfile::TempDir);
 
 impl Site {
-    /// With an empty folder `handlers` in it.
+    /// Creates a site with an empty folder `handlers`.
     fn new() -> Site {
         let site = Site::bare();
         fs::create_dir(site.handlers()).expect("a folder");
@@ -96,16 +98,16 @@ impl Site {
         self.path("handlers")
     }
 
-    /// Writes into the file where it is, making its folders.
+    /// Writes the file in place, creating its folders.
     fn write(&self, file: &str, text: &str) {
         let path = self.path(file);
         fs::create_dir_all(path.parent().expect("a parent")).expect("a folder");
         fs::write(path, text).expect("written");
     }
 
-    /// Puts a whole new file in the place of the old one.
+    /// Replaces the file by renaming a new one over it.
     fn replace(&self, file: &str, text: &str) {
-        // Outside the folder that is watched, as a careful editor or deploy script would.
+        // Outside the watched folder, as a careful editor or deploy script would.
         let new = self.path("new-file");
         fs::write(&new, text).expect("written");
         fs::rename(new, self.path(file)).expect("moved");
@@ -120,8 +122,7 @@ impl Site {
     }
 }
 
-/// Waits until it is so. The deadline is for machines that are busy with something else; nothing is
-/// measured by it.
+/// Waits until a condition holds. The deadline allows for busy machines; the test measures nothing.
 #[track_caller]
 fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     let begun = Instant::now();

@@ -1,4 +1,4 @@
-//! Who is loaded when, at made-up times: jobs that take as long as the test says.
+//! The order of loads in simulated time: jobs take as long as the test says.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use crate::router::Route;
 const SECOND: Duration = Duration::from_secs(1);
 
 impl Job {
-    /// A job for tests, for the file `<stem>.wasm`.
+    /// Creates a job for tests, for the file `<stem>.wasm`.
     fn example(stem: &str, stage: Stage) -> Job {
         let route = Route::parse(stem).expect("a route");
         Job {
@@ -31,16 +31,16 @@ impl Job {
     }
 }
 
-/// A queue, and loads that run on a clock of their own.
+/// A queue, and loads that run on a simulated clock.
 struct Simulation {
     queue: Queue,
     begun: Instant,
     now: Instant,
     costs: HashMap<String, Duration>,
     running: Vec<(Job, Instant)>,
-    /// Which loads have ended, and when.
+    /// The loads that have ended, and when.
     done: Vec<(String, Duration)>,
-    /// How often loads were cancelled.
+    /// How often each load was cancelled.
     cancelled: HashMap<String, u32>,
     most_at_once: usize,
 }
@@ -66,7 +66,7 @@ impl Simulation {
         self.queue.push(Job::example(stem, Stage::Load));
     }
 
-    /// Lets everything happen until this much time has passed since the beginning.
+    /// Runs the simulation until this much time has passed since the start.
     fn run_until(&mut self, elapsed: Duration) {
         let end = self.begun + elapsed;
         loop {
@@ -81,7 +81,7 @@ impl Simulation {
         self.now = end;
     }
 
-    /// What happens now: loads end, others are cancelled, and the next ones begin.
+    /// Runs the current instant: loads end, others are cancelled, and the next ones start.
     fn happen(&mut self) {
         let now = self.now;
         for (job, _) in self.running.extract_if(.., |(_, ends)| *ends <= now) {
@@ -127,7 +127,7 @@ fn two_files_that_compile_for_minutes_hold_up_twenty_others_for_a_slice() {
             "{number}: {ended:?}"
         );
     }
-    // Neither are the slow ones forgotten: one has gone on all the time.
+    // The slow ones make progress as well: one has run all the time.
     assert_eq!(loads.ended("bad1"), Some(600 * SECOND));
     assert_eq!(loads.ended("bad2"), Some(1_200 * SECOND));
     assert_eq!(loads.cancelled, HashMap::from([("bad2".to_owned(), 1)]));
@@ -165,7 +165,7 @@ fn a_load_that_gave_way_is_not_begun_where_the_next_short_one_would_cancel_it_ag
 fn long_loads_end_under_short_ones_that_never_end() {
     let mut loads = Simulation::new(CAPACITY);
     loads.add("long", 10 * SECOND);
-    // Twice as much as all permits can do.
+    // Twice the capacity of all permits.
     for at in 0..1_000 {
         loads.run_until(50 * MS * at);
         for number in 0..2 {
@@ -319,7 +319,7 @@ fn a_route_whose_load_was_long_comes_behind_those_that_may_be_short() {
     while let Some((job, _)) = queue.next(now) {
         order.push(job.name);
     }
-    // The one permit that is for long loads is taken, the other one is kept for short ones.
+    // The permit for long loads is in use; the other one is reserved for short ones.
     assert_eq!(order, ["one", "short"]);
     queue.finished(&Job::example("short", Stage::Load).shape);
     assert!(queue.next(now).is_none());

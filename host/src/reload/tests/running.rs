@@ -1,5 +1,5 @@
-//! The whole reloader on real folders, with the kernel's events. Waits for what must come, as long
-//! as a busy machine needs; measures nothing.
+//! The complete reloader on real folders, with the kernel's events. Waits for expected results as
+//! long as a busy machine needs; measures nothing.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -18,7 +18,7 @@ use crate::reload::thread::{Order, Reloader};
 use crate::reload::watch::WatchEvent;
 use crate::reload::{Options, PagesChange, Reload, scan_once};
 
-/// No change may be found by looking: the event has to do it.
+/// Long enough that no change is found by a periodic listing: the event must report it.
 const NEVER: Duration = Duration::from_secs(3_600);
 
 /// A site that is served and watched.
@@ -62,8 +62,8 @@ impl Running {
         running
     }
 
-    /// The watches are made on the reloader's thread: a change from before they are there would be
-    /// found without an event, by the first look.
+    /// Waits until the watches exist. They are created on the reloader's thread; an earlier change
+    /// would be found without an event, by the first look.
     fn wait_until_it_watches(&self) {
         let before = self.shared.pages_generation();
         let html = self.site.path("html");
@@ -92,7 +92,7 @@ impl Running {
         eventually("withdrawn", || self.text(name).is_none());
     }
 
-    /// Waits for the one problem there is to be with `file`.
+    /// Waits until the only problem is with `file`.
     #[track_caller]
     fn complains(&self, file: &str) {
         eventually(file, || {
@@ -106,7 +106,7 @@ impl Running {
         std::mem::take(&mut *self.pages.lock().expect("no panic"))
     }
 
-    /// Waits until the change of a page was told.
+    /// Waits until the change of a page is reported.
     #[track_caller]
     fn tells(&self, page: &str) {
         let page = PathBuf::from(page);
@@ -118,7 +118,7 @@ impl Running {
     }
 }
 
-/// A site with a folder of pages and one handler, watched.
+/// Returns a watched site with a pages folder and one handler.
 fn hello() -> Running {
     let site = Site::new();
     site.write("html/index.html", "");
@@ -170,14 +170,14 @@ fn every_way_to_save_is_seen_and_the_route_never_goes_away() {
     // Truncate and write.
     site.write("handlers/hello.wasm", "by writing.");
     running.serves("hello", "by writing.");
-    // Move the old one away, make a new one, remove the old one.
+    // Move the old file away, create a new one, remove the old one.
     site.write("handlers/4913", "");
     site.remove("handlers/4913");
     site.rename("handlers/hello.wasm", "handlers/hello.wasm~");
     site.write("handlers/hello.wasm", "with a backup.");
     site.remove("handlers/hello.wasm~");
     running.serves("hello", "with a backup.");
-    // A hard link to what a build has left.
+    // A hard link to a build output.
     site.write("built", "by a link.");
     fs::hard_link(site.path("built"), site.path("handlers/.link")).expect("a link");
     site.rename("handlers/.link", "handlers/hello.wasm");
@@ -194,7 +194,7 @@ fn a_slow_copy_is_served_when_it_is_whole() {
     let mut file = File::create(path).expect("created");
     for piece in ["a ", "slow ", "copy"] {
         file.write_all(piece.as_bytes()).expect("written");
-        // Longer than a write needs to settle, so that the half file may well be tried.
+        // Longer than a write needs to settle, so that the half file may be tried.
         thread::sleep(Duration::from_millis(100));
         assert_eq!(running.text("hello").as_deref(), Some("one."));
     }
@@ -213,7 +213,7 @@ fn a_broken_file_is_told_once_and_the_old_version_serves() {
     running.complains("handlers/hello.wasm");
     let generation = running.shared.generation();
     let loads = running.loader.count("hello");
-    // The same bytes again, in each way; and another file, to know that they were seen.
+    // The same bytes again, in each way; and another file, to know that the events were handled.
     running.site.replace("handlers/hello.wasm", "broken");
     running.site.write("handlers/hello.wasm", "broken");
     running.site.write("handlers/other.wasm", "other.");
@@ -241,8 +241,8 @@ fn a_hundred_rewrites_are_a_few_loads_and_the_last_one_wins() {
     }
     running.serves("hello", "rewrite 99.");
     let loads = running.loader.count("hello") - before;
-    // One in a hundred milliseconds; a machine that took three seconds for this loop may have
-    // thirty of them.
+    // One per hundred milliseconds; a machine that took three seconds for this loop may have
+    // thirty.
     assert!(loads < 50, "{loads} loads");
 }
 
@@ -254,7 +254,7 @@ fn a_request_finishes_on_its_version_and_the_reloader_cleans_up() {
     running.serves("hello", "two.");
     assert_eq!(request.program.text, "one.");
     drop(request);
-    // The next look, for whatever reason, lets the old one go.
+    // The next look, for whatever reason, releases the old one.
     running.site.write("handlers/other.wasm", "other.");
     eventually("the program is dropped", || {
         !running.loader.drops.lock().expect("no panic").is_empty()
@@ -291,20 +291,20 @@ fn the_folder_itself_can_come_go_and_be_replaced() {
     site.write("html/index.html", "");
     let running = Running::start(site);
     running.complains("handlers/");
-    // Made after the start, with and without its files.
+    // Created after the start, with and without its files.
     running.site.write("handlers/hello.wasm", "made.");
     running.serves("hello", "made.");
     assert_eq!(running.shared.current().problems(), []);
     running.site.write("handlers/hello.wasm", "changed.");
     running.serves("hello", "changed.");
-    // Moved away, and another one moved in.
+    // Moved away and replaced.
     running.site.write("next/hello.wasm", "moved in.");
     running.site.rename("handlers", "old");
     running.site.rename("next", "handlers");
     running.serves("hello", "moved in.");
     running.site.write("handlers/hello.wasm", "changed again.");
     running.serves("hello", "changed again.");
-    // Gone, and made anew.
+    // Removed and created again.
     fs::remove_dir_all(running.site.handlers()).expect("removed");
     running.withdraws("hello");
     running.site.write("handlers/hello.wasm", "anew.");
@@ -334,7 +334,7 @@ fn a_folder_that_moves_to_and_fro_is_watched_again() {
         site.rename(folder, "elsewhere");
         site.rename("elsewhere", folder);
     }
-    // Until the moves are through, their own events could bring the change to light.
+    // Wait until the moves are handled: their own events could reveal the change.
     thread::sleep(Duration::from_millis(300));
     site.write("handlers/hello.wasm", "changed.");
     running.serves("hello", "changed.");
@@ -379,7 +379,7 @@ fn folders_below_are_watched_however_they_come() {
     running.withdraws("inside/c/x");
     running.site.write("handlers/renamed/c/x.wasm", "renamed.");
     running.serves("renamed/c/x", "renamed.");
-    // Becomes a folder of sources.
+    // It becomes a folder of sources.
     running.site.write("handlers/renamed/Cargo.toml", "");
     running.withdraws("renamed/c/x");
 }
@@ -525,7 +525,7 @@ fn reading_is_no_change() {
         fs::read(site.path("handlers/hello.wasm")).expect("read");
         fs::read_dir(site.path("html")).expect("read").count();
     }
-    // Changes on top, to know that the events of the reading are through.
+    // Further changes, to know that the events of the reading were handled.
     site.write("handlers/other.wasm", "other.");
     running.serves("other", "other.");
     site.write("html/last.html", "");
@@ -546,7 +546,7 @@ fn reading_is_no_change() {
 fn dropping_it_stops_it() {
     let mut running = hello();
     drop(running.reload.take());
-    // Nobody but the test holds the loader and the registry any more: the thread is gone.
+    // Only the test holds the loader and the registry: the thread has ended.
     eventually("the workers are gone", || {
         Arc::strong_count(&running.loader) == 1
     });

@@ -1,4 +1,4 @@
-//! The one look that a start takes.
+//! The single listing at startup.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -8,7 +8,7 @@ use super::{Program, Site, Texts};
 use crate::registry::{ProblemKind, Version};
 use crate::reload::{Load, LoadRequest, scan_once};
 
-/// Has every program whose bytes it has seen, and counts who asks.
+/// A loader that recalls all bytes it has seen, and counts the calls.
 #[derive(Default)]
 struct Knowing {
     texts: Texts,

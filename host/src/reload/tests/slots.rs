@@ -1,4 +1,4 @@
-//! What the reloader decides, at made-up times: no thread, no watch, no waiting.
+//! The decisions of the reloader in simulated time: no threads, watches or waiting.
 
 use std::os::unix::fs::symlink;
 use std::sync::Arc;
@@ -31,7 +31,7 @@ fn a_change_that_nothing_announced_must_look_the_same_twice() {
     bench.site.write("handlers/hello.wasm", "tw");
     bench.look();
     bench.wait(60);
-    // In the meantime somebody wrote the rest, and nothing told it either.
+    // In the meantime the rest was written, again without an event.
     bench.site.write("handlers/hello.wasm", "two, longer.");
     bench.look();
     assert!(!bench.has_jobs());
@@ -47,7 +47,7 @@ fn an_announced_change_is_read_even_if_the_file_looks_the_same() {
     let mut bench = Bench::new(&[("hello.wasm", "one.")]);
     bench.hint("hello.wasm", Hint::Written);
     bench.settle();
-    // Read, and found to be the same: not loaded.
+    // Read and found to be the same: not loaded.
     assert_eq!(bench.loader.count("hello"), 1);
     bench.assert_hello(Some("one."), &[]);
 }
@@ -104,7 +104,7 @@ fn a_broken_file_keeps_the_last_good_version() {
     bench.settle();
     bench.assert_hello(Some("one."), &[broken]);
 
-    // The same bytes once more: not tried, and the problem is the same one.
+    // The same bytes again: not tried, and the problem is unchanged.
     let before = bench.slots.registry();
     bench.site.replace("handlers/hello.wasm", "two");
     bench.hint("hello.wasm", Hint::Moved);
@@ -112,14 +112,14 @@ fn a_broken_file_keeps_the_last_good_version() {
     assert_eq!(bench.loader.count("hello"), 2);
     assert_eq!(bench.slots.difference(&before), Difference::None);
 
-    // Other bytes with the same mistake: a new problem, although it reads the same.
+    // Other bytes with the same mistake: a new problem with the same text.
     bench.site.replace("handlers/hello.wasm", "owt");
     bench.hint("hello.wasm", Hint::Moved);
     bench.settle();
     bench.assert_hello(Some("one."), &[broken]);
     assert_eq!(bench.slots.difference(&before), Difference::Served);
 
-    // Back to what is served: not loaded again.
+    // Back to the served version: not loaded again.
     bench.site.replace("handlers/hello.wasm", "one.");
     bench.hint("hello.wasm", Hint::Moved);
     bench.settle();
@@ -163,7 +163,7 @@ fn a_file_that_changes_while_it_is_loaded_is_loaded_again() {
     bench.look();
     assert!(!bench.has_jobs(), "two jobs for one slot");
     bench.slots.finish(done, bench.now);
-    // Nobody is told that half a file does not load.
+    // The failed load of half a file is not reported.
     bench.assert_hello(Some("one."), &[]);
     bench.settle();
     bench.assert_hello(Some("half and half."), &[]);
@@ -220,7 +220,7 @@ fn a_file_that_never_rests_is_tried_as_it_is_and_nothing_is_said() {
         }
         bench.assert_hello(Some("one."), &[]);
     }
-    // Five seconds, patience of two.
+    // Five seconds, with a maximum wait of two.
     assert_eq!(jobs, 2);
 }
 
@@ -235,7 +235,7 @@ fn loads_of_one_route_keep_a_distance() {
         bench.look();
         bench.work();
     }
-    // A second of renames, each of which has settled: one load at first, and ten for the spacing.
+    // A second of renames, each of which settles: one load at first, and ten after the spacing.
     let loads = bench.loader.count("hello");
     assert!((10..=12).contains(&loads), "{loads}");
     bench.settle();
@@ -257,7 +257,7 @@ fn a_route_outlives_the_name_of_its_file() {
     bench.hint("users/[name].wasm", Hint::Moved);
     bench.wait(200);
     bench.look();
-    // Before the new ones are loaded, the old ones serve.
+    // The old versions serve until the new ones are loaded.
     assert_eq!(bench.served("hello").expect("hello").file, "hello.wat");
     assert!(bench.served("users/[id]").is_some());
     bench.settle();
@@ -333,7 +333,7 @@ fn a_file_that_cant_be_read_is_tried_again_quietly() {
     bench.assert_hello(Some("one."), &[unreadable]);
     bench.settle();
     bench.assert_hello(Some("one."), &[unreadable]);
-    // The safety rescan.
+    // The periodic listing.
     bench.slots.doubt_the_unreadable(bench.now);
     bench.settle();
     bench.assert_hello(Some("two."), &[]);
@@ -386,7 +386,7 @@ fn what_was_missed_is_found_by_reading_everything() {
 fn a_folder_that_cant_be_listed_keeps_what_is_known_of_it() {
     let mut bench = Bench::new(&[("hello.wasm", "one.")]);
     bench.site.rename("handlers", "away");
-    // What stands there is no folder: not the same as no folder at all.
+    // A file in the folder's place differs from no folder at all.
     bench.site.write("handlers", "");
     bench.settle();
     bench.wait(10_000);
@@ -409,7 +409,7 @@ fn a_stray_file_is_told_when_it_has_settled_and_stays_told() {
     bench.assert_hello(None, &[]);
     bench.settle();
     bench.assert_hello(None, &[stray]);
-    // It is edited: the complaint must not go away and come back.
+    // It is edited: the problem must not disappear and return.
     bench.hint("notes.txt", Hint::Touched);
     bench.look();
     bench.assert_hello(None, &[stray]);
@@ -429,7 +429,7 @@ fn files_of_editors_ask_for_no_look() {
         bench.hint(name, Hint::Written);
     }
     assert_eq!(bench.slots.next_due(), None);
-    // A hidden name that is moved can be what a link leads through.
+    // A moved hidden name can be part of a link's path.
     bench.hint("..data", Hint::Moved);
     assert!(bench.slots.next_due().is_some());
 }
@@ -479,7 +479,7 @@ fn going_on_from_a_scan_loads_only_what_has_changed() {
     let mut bench = Bench {
         slots: scan.slots,
         loader,
-        // Past the spacing of loads.
+        // Longer than the spacing of loads.
         now: Instant::now() + Duration::from_secs(1),
         site,
     };
@@ -505,7 +505,7 @@ fn a_file_is_not_read_again_if_its_times_tell_enough() {
     };
     bench.slots.doubt_the_fresh(SystemTime::now() + an_hour);
     assert_eq!(jobs(&mut bench), 0);
-    // They were changed a moment ago, or by a clock that is not this one.
+    // They were changed a moment ago, or by another clock.
     for clock in [SystemTime::now(), SystemTime::now() - an_hour] {
         bench.slots.doubt_the_fresh(clock);
         assert_eq!(jobs(&mut bench), 2);

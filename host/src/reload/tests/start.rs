@@ -1,4 +1,4 @@
-//! A start that does not wait for what is to be compiled.
+//! A startup that doesn't wait for compilation.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use crate::registry::{Claim, Describe, Registry, RowState, Shared};
 use crate::reload::settle::Hint;
 use crate::reload::{Options, Reload, Started, list};
 
-/// A server's start on a site.
+/// A server's startup with a site.
 struct Start {
     loader: Arc<Texts>,
     shared: Arc<Shared<Program>>,
@@ -20,7 +20,7 @@ struct Start {
 }
 
 impl Start {
-    /// Starts with a loader that may have been told to be slow.
+    /// Starts with a loader that can be slow.
     fn on(site: &Site, loader: Arc<Texts>, start_budget: Duration) -> Start {
         let scan = list(&site.handlers());
         let shared = Arc::new(Shared::new(scan.registry()));
@@ -67,7 +67,7 @@ fn a_start_waits_for_what_loads_in_time_and_for_nothing_else() {
     site.write("handlers/slow.wasm", "slow.");
     let loader = Arc::new(Texts::default());
     let slow = loader.slow.lock().expect("no panic");
-    // Ends without the slow one.
+    // Returns without the slow one.
     let start = Start::on(&site, loader.clone(), Duration::from_millis(1));
     eventually("the other one is served", || start.is_served("hello"));
     assert_eq!(pending(&start.shared.current()), [("slow", Claim::Route)]);
@@ -76,7 +76,7 @@ fn a_start_waits_for_what_loads_in_time_and_for_nothing_else() {
     assert_eq!(pending(&start.shared.current()), []);
     drop(start);
 
-    // With all the time in the world, what is there when it returns is all that there is.
+    // With unlimited time, everything is loaded when it returns.
     let start = Start::on(&site, loader, Duration::from_secs(3_600));
     assert!(start.is_served("hello") && start.is_served("slow"));
     assert_eq!(start.loader.count("hello"), 2);
@@ -149,7 +149,7 @@ fn a_new_file_has_what_is_left_of_its_route_while_it_is_loaded() {
     bench.finish(job);
     assert_eq!(pending(&bench.slots.registry()), [], "it is broken");
 
-    // Mended, it may be there in a moment.
+    // After a repair, it may soon be available.
     bench.site.replace("handlers/new.wasm", "new.");
     bench.hint("new.wasm", Hint::Moved);
     bench.wait(200);
@@ -184,7 +184,7 @@ fn the_start_says_what_is_being_compiled_and_how_long_it_took() {
     }
     let slots = list(&site.handlers()).slots;
     let mut bench = Bench::at(site, slots);
-    // As the thread does, one stage at a time.
+    // Like the thread: one stage at a time.
     while let Some(job) = bench.next_job() {
         let done = job.done(&bench.loader);
         bench.slots.finish(done, bench.now);
@@ -206,7 +206,7 @@ fn the_start_says_what_is_being_compiled_and_how_long_it_took() {
     );
     assert!(loaded[1].ends_with(" ms)"), "{}", loaded[1]);
 
-    // Afterwards, a load is one line.
+    // Later, a load is one line.
     bench.site.replace("handlers/shop.wasm", "another text.");
     bench.settle();
     let changes = &bench.slots.changes;
