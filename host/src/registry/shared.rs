@@ -95,11 +95,6 @@ impl<P> Reader<P> {
         }
         &self.registry
     }
-
-    /// Returns the [`Shared`] that this view reads.
-    pub fn shared(&self) -> &Arc<Shared<P>> {
-        &self.shared
-    }
 }
 
 #[cfg(test)]

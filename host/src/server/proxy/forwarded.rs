@@ -15,7 +15,7 @@ use std::borrow::Cow;
 
 use wasgi_fields::bytes::is_tchar;
 
-use super::origin::{HOPS, Hop, Node, node, scheme};
+use super::hop::{HOPS, Hop, Node, node, scheme};
 use crate::http1::RequestHead;
 
 /// Returns the proxies' statements, nearest first; at most [`HOPS`].

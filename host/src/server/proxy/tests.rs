@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::super::hop::HOPS;
 use super::*;
 use crate::http1::{self, Incoming};
 

@@ -4,7 +4,7 @@
 //! instead. So if one of these lists is as long as the list of addresses, its entries correspond to
 //! the addresses. Of any other list, the rightmost entry is the nearest proxy's.
 
-use super::origin::{HOPS, Hop, Node, node, scheme};
+use super::hop::{HOPS, Hop, Node, node, scheme};
 use crate::http1::RequestHead;
 
 /// Returns the proxies' statements, nearest first; at most [`HOPS`].

@@ -64,13 +64,6 @@ pub(super) struct Tls {
     _watch: Watch,
 }
 
-impl Options {
-    /// Returns whether TLS is enabled.
-    pub fn is_on(&self) -> bool {
-        self.cert.is_some() || self.key.is_some()
-    }
-}
-
 impl Tls {
     /// Loads the certificate, if one is configured, and watches it.
     ///
