@@ -31,8 +31,8 @@ const LIMITS_HEADING: &str = "Limits (more in wasgi.toml)";
 
 /// Serves a folder of pages and a folder of sandboxed handlers.
 ///
-/// `html/about.html` is /about.html. `handlers/hello.wasm` is /hello, and each request runs in a
-/// sandbox of its own. Change a file, and the next request has it.
+/// `html/about.html` is served at /about.html, and `handlers/hello.wasm` answers at /hello. Each
+/// request runs in a fresh sandbox. A changed file is served as soon as it is saved.
 #[derive(Debug, Parser)]
 #[command(name = "wasgi", version, max_term_width = 100)]
 pub struct Cli {
@@ -58,13 +58,13 @@ pub enum Command {
     Serve(Box<Serve>),
     /// Show what serves each route, without serving
     Routes(Routes),
-    /// Check handlers against the contract, without serving: what they do wrong, and what to do
+    /// Check handlers against the contract, without serving, and explain each problem
     Check(Check),
-    /// Send one request to one handler, without serving, and print the answer
+    /// Send one request to a handler, without serving, and print the response
     Run(Run),
-    /// Write the contract for handlers, in WIT, for toolchains that ask for a `wit` folder
+    /// Write the WIT of the handler contract to a folder, for component toolchains
     Wit(Wit),
-    /// Print the configuration that `wasgi serve` would go by, with the same flags, as TOML
+    /// Print the configuration that `wasgi serve` would use with the same flags, as TOML
     Config(Box<Serve>),
     /// Compile what a server sends: for servers only
     #[command(hide = true)]
@@ -74,11 +74,11 @@ pub enum Command {
 /// The site's folders and configuration file.
 #[derive(Clone, Debug, Args)]
 pub struct Site {
-    /// The folder that holds pages, handlers and wasgi.toml
+    /// The folder with html, handlers and wasgi.toml
     #[arg(value_name = "SITE", default_value = ".")]
     pub site: PathBuf,
-    /// The file that says what differs from the defaults; flags go before it
-    /// [default: SITE/wasgi.toml, if it is there]
+    /// The configuration file; flags take precedence over it [default: SITE/wasgi.toml, if it
+    /// exists]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// The folder of pages [default: SITE/html]
@@ -87,12 +87,12 @@ pub struct Site {
     /// The folder of handlers [default: SITE/handlers]
     #[arg(long, value_name = "FOLDER")]
     pub handlers: Option<PathBuf>,
-    /// Where compiled handlers are kept, so that a restart need not compile; `none` for nowhere
+    /// The folder for compiled handlers, which makes restarts fast; `none` disables it
     /// [default: wasgi/code in the user's cache folder]
     #[arg(long, value_name = "FOLDER")]
     pub code_cache: Option<PathBuf>,
-    /// Serve although the folder of pages has the handlers or wasgi.toml in it, where visitors can
-    /// read them
+    /// Serve even if the folder of pages contains the handlers or wasgi.toml, which visitors can
+    /// then read
     #[arg(long)]
     pub allow_overlap: bool,
 }
@@ -103,7 +103,7 @@ pub struct Routes {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
-    /// Show what each handler imports, too
+    /// Also show what each handler imports
     #[arg(short, long)]
     pub verbose: bool,
     /// The site.
@@ -114,10 +114,10 @@ pub struct Routes {
 /// `wasgi wit`.
 #[derive(Debug, Args)]
 pub struct Wit {
-    /// The folder to write to, which is made if it is not there
+    /// The folder to write to; created if it doesn't exist
     #[arg(value_name = "DIR", default_value = "wit")]
     pub folder: PathBuf,
-    /// The world that is wanted; wasi:http/proxy@0.2.N for one of wasi:http
+    /// The world to write: wasgi:gateway/handler, or wasi:http/proxy@0.2.N
     #[arg(long, value_name = "NAME", default_value = "wasgi:gateway/handler")]
     pub world: String,
 }
@@ -128,46 +128,44 @@ pub struct Serve {
     /// The site.
     #[command(flatten)]
     pub site: Site,
-    /// Where to listen: an address or a name with a port, or a port of 127.0.0.1; port 0 picks a
-    /// free port [default: 127.0.0.1:8000]
+    /// The address to listen on: an address or a name with a port, or a port of 127.0.0.1; port 0
+    /// picks a free port [default: 127.0.0.1:8000]
     #[arg(long, value_name = "HOST:PORT", value_parser = addr::parse)]
     pub addr: Option<SocketAddr>,
-    /// Threads that serve, in each process [default: one for each processor; 1 if there are
-    /// several processes]
+    /// Serving threads per process [default: one per processor; 1 with several processes]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
-    /// Processes that serve, each walled off from the others and started again when it dies
-    /// [default: 1]
+    /// Serving processes, isolated from each other; one that dies is replaced [default: 1]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub processes: Option<u16>,
     /// Which worker of which supervisor this is: for supervisors only.
     #[arg(long, hide = true, value_name = "NUMBER/SUPERVISOR")]
     pub worker: Option<supervisor::WorkerId>,
-    /// Leave out the line per request on standard output
+    /// Don't write a line per request to standard output
     #[arg(long)]
     pub no_access_log: bool,
-    /// What the error log holds: this and what is graver [default: info]
+    /// The least severe level of messages in the error log [default: info]
     #[arg(long, value_name = "LEVEL", conflicts_with = "quiet")]
     pub log_level: Option<log::Verbosity>,
-    /// Say only what goes wrong: neither the routes at the start nor the line per request
+    /// Log only warnings and errors: no routes at startup, no line per request
     #[arg(short, long)]
     pub quiet: bool,
-    /// Leave out the field that names this program in each answer
+    /// Don't send the Server field
     #[arg(long)]
     pub no_server_field: bool,
-    /// How long requests in flight may go on after SIGINT or SIGTERM [default: 30]
+    /// How long requests in flight may take after SIGINT or SIGTERM [default: 30]
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub shutdown_grace: Option<Duration>,
-    /// The certificate, in PEM form; its chain after it. With it, HTTPS is served
+    /// Serve HTTPS with this certificate, in PEM, followed by its chain
     #[arg(long, value_name = "FILE")]
     pub tls_cert: Option<PathBuf>,
-    /// The certificate's private key, in PEM form
+    /// The certificate's private key, in PEM
     #[arg(long, value_name = "FILE")]
     pub tls_key: Option<PathBuf>,
-    /// Where to listen for plain HTTP, to send it on to HTTPS
+    /// An address for plain HTTP, whose requests are redirected to HTTPS
     #[arg(long, value_name = "HOST:PORT", value_parser = addr::parse)]
     pub redirect_http: Option<SocketAddr>,
-    /// A proxy that may say who a client is (X-Forwarded-For); can be given several times
+    /// A proxy whose X-Forwarded fields are trusted; repeatable
     #[arg(long, value_name = "NETWORK")]
     pub trust_proxy: Vec<proxy::Network>,
     /// Connections from trusted proxies begin with a PROXY header
@@ -185,31 +183,31 @@ pub struct Limits {
     /// The budget of a request.
     #[command(flatten)]
     pub budget: Budget,
-    /// Requests that one handler may have in work at a time [default: 10000]
+    /// Concurrent requests per handler [default: 10000]
     #[arg(long, value_name = "N")]
     pub max_concurrent: Option<usize>,
-    /// Body of a request [default: 64]
+    /// Largest request body [default: 64]
     #[arg(long, value_name = "MIB", value_parser = mebibytes)]
     pub max_body: Option<usize>,
-    /// Connections at a time; one more is closed [default: 32768]
+    /// Open connections; further ones are closed [default: 32768]
     #[arg(long, value_name = "N")]
     pub max_connections: Option<u32>,
-    /// Connections of one address at a time; one more gets 503 [default: 16384]
+    /// Open connections per address; further ones get a 503 [default: 16384]
     #[arg(long, value_name = "N")]
     pub max_connections_per_address: Option<u32>,
     /// How long a request's head may take to arrive [default: 20]
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub head_timeout: Option<Duration>,
-    /// How long a body may keep its reader waiting [default: 20]
+    /// How long a handler may wait for a request body [default: 20]
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub body_timeout: Option<Duration>,
-    /// How long a connection may wait for its next request [default: 75]
+    /// How long a connection may be idle between requests [default: 75]
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub idle_timeout: Option<Duration>,
-    /// How long a client may take nothing of its answer [default: 60]
+    /// How long a client may read nothing of its response [default: 60]
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub write_timeout: Option<Duration>,
-    /// Time from a request's head to its answer's last byte, pages included [default: 3600]
+    /// Time from a request's head to the last byte of its response, also for pages [default: 3600]
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub request_timeout: Option<Duration>,
 }

@@ -11,19 +11,19 @@ use crate::config::{Draft, Handler};
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = LIMITS_HEADING)]
 pub struct Budget {
-    /// Memory of one instance [default: 256]
+    /// Memory of an instance [default: 256]
     #[arg(long, value_name = "MIB", value_parser = mebibytes)]
     pub max_memory: Option<usize>,
-    /// Time from a request's head to its response's end [default: 30]
+    /// Longest time until a handler's next output, waiting for the client not counted [default: 30]
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub max_wall_time: Option<Duration>,
-    /// Time a request may compute, waiting not counted [default: 5]
+    /// CPU time of a request [default: 5]
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub max_cpu_time: Option<Duration>,
-    /// Status and fields of a response together [default: 64]
+    /// Size of a response's status and fields [default: 64]
     #[arg(long, value_name = "KIB", value_parser = kibibytes)]
     pub max_response_head: Option<usize>,
-    /// What a request may write to the error log [default: 64]
+    /// Size of a request's output to the error log [default: 64]
     #[arg(long, value_name = "KIB", value_parser = kibibytes)]
     pub max_log: Option<usize>,
 }

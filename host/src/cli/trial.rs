@@ -13,13 +13,13 @@ pub struct Check {
     /// The handlers' files
     #[arg(value_name = "FILE", required = true)]
     pub files: Vec<PathBuf>,
-    /// Path and query that the requests ask for, percent-encoded [default: as in a site]
+    /// Path and query of the requests, percent-encoded [default: the handler's route]
     #[arg(long, value_name = "PATH")]
     pub path: Option<String>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
-    /// Show on standard error what the handlers log
+    /// Write what the handlers log to standard error
     #[arg(long)]
     pub log: bool,
     /// The site and the limits.
@@ -36,16 +36,16 @@ pub struct Run {
     /// The method [default: GET, or POST with a body]
     #[arg(value_name = "METHOD")]
     pub method: Option<String>,
-    /// Path and query, percent-encoded [default: as in a site, such as /hello or /users/1]
+    /// Path and query, percent-encoded [default: the handler's route, such as /hello or /users/1]
     #[arg(value_name = "PATH")]
     pub path: Option<String>,
-    /// A field of the request; can be given several times
+    /// A field of the request; repeatable
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
     pub fields: Vec<String>,
-    /// The request's body; @FILE for a file's content, @- for standard input
+    /// The request's body; @FILE for the contents of a file, @- for standard input
     #[arg(short, long, value_name = "DATA")]
     pub data: Option<String>,
-    /// Leave out the answer's head
+    /// Don't print the response's head
     #[arg(long)]
     pub body_only: bool,
     /// The site and the limits.
@@ -57,17 +57,17 @@ pub struct Run {
 /// flags.
 #[derive(Debug, Args)]
 pub struct Trial {
-    /// The folder that holds wasgi.toml and handlers
+    /// The folder with wasgi.toml and handlers
     #[arg(long, value_name = "SITE", default_value = ".")]
     pub site: PathBuf,
-    /// The file that says what differs from the defaults, for all handlers or for one; flags go
-    /// before both [default: SITE/wasgi.toml, if it is there]
+    /// The configuration file; flags take precedence over it, also over a handler's own table
+    /// [default: SITE/wasgi.toml, if it exists]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// The folder of handlers [default: SITE/handlers]
     #[arg(long, value_name = "FOLDER")]
     pub handlers: Option<PathBuf>,
-    /// Where compiled handlers are kept; `none` for nowhere
+    /// The folder for compiled handlers; `none` disables it
     /// [default: wasgi/code in the user's cache folder]
     #[arg(long, value_name = "FOLDER")]
     pub code_cache: Option<PathBuf>,

@@ -57,12 +57,12 @@ pub const LEVEL: LevelFilter = LevelFilter::INFO;
 pub enum Verbosity {
     /// Failures of handlers and of the server.
     Error,
-    /// What may be a mistake as well, and what handlers write to their errors.
+    /// Also possible mistakes, and what handlers write to `wsgi.errors` or standard error.
     Warn,
-    /// What changes as well, and what handlers write to their standard output.
+    /// Also changes, and what handlers write to standard output.
     #[default]
     Info,
-    /// What helps to find a fault in the server.
+    /// Also details that help to debug the server.
     Debug,
 }
 
