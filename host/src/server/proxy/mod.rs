@@ -3,7 +3,8 @@
 //! - [`Options`]: the trusted proxies, and how they announce clients.
 //! - `network`: address ranges.
 //! - `header`: the PROXY protocol, before the first byte of a connection.
-//! - `forwarded`, `x_forwarded`: the fields of a request; `hop`: the statement of one proxy in them.
+//! - `forwarded`, `x_forwarded`: the fields of a request.
+//! - `hop`: the statement of one proxy in them.
 //! - `origin`: the combined result for one request.
 //!
 //! This module doesn't use sockets.
