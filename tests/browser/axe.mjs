@@ -17,6 +17,9 @@ const MAX_PAGES = 100;
 /** How long a page may take to load, in milliseconds, on a machine that is busy. */
 const LOAD_MS = 60_000;
 
+/** Pages that are a framework's own. */
+const OTHERS = /\/django\/admin\//;
+
 const SCREENS = {
   phone: { width: 390, height: 844, deviceScaleFactor: 2, mobile: true },
   desktop: { width: 1280, height: 800, deviceScaleFactor: 1, mobile: false },
@@ -121,7 +124,7 @@ async function pages(tab, urls) {
     const links = await tab.value("[...document.links].map((link) => link.href.split('#')[0])");
     for (const link of links) {
       const isOwn = new URL(link).origin === new URL(url).origin;
-      if (isOwn && !found.has(link) && (await isPage(link))) found.add(link);
+      if (isOwn && !OTHERS.test(link) && !found.has(link) && (await isPage(link))) found.add(link);
     }
   }
   return found;

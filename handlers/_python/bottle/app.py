@@ -9,8 +9,10 @@ PAGE = bottle.SimpleTemplate(
 <html lang="en">
 <meta charset="utf-8">
 <title>Bottle</title>
+<main>
 <h1>Hello, {{name}}!</h1>
-<form>Your name: <input name="name" value="{{name}}"> <button>Greet</button></form>
+<form><label>Your name: <input name="name" value="{{name}}"></label> <button>Greet</button></form>
+</main>
 """
 )
 

@@ -24,11 +24,15 @@ const BEFORE: &str = r#"<!doctype html>
 <meta name="viewport" content="width=device-width">
 <meta name="color-scheme" content="light dark">
 <style>
-body { max-width: 50rem; margin: 2rem auto; padding: 0 1rem; font: 1rem/1.6 system-ui, sans-serif }
+body { margin: 0; font: 1rem/1.6 system-ui, sans-serif; color: #1d2330; background: #f6f7fb }
+main { max-width: 50rem; margin: 0 auto; padding: 2rem 1rem; box-sizing: border-box }
+a { color: #4535c8 }
 h1 { font-size: 1.4rem; overflow-wrap: anywhere }
 table { width: 100%; border-collapse: collapse }
 td { padding: .15rem .5rem; vertical-align: top; overflow-wrap: anywhere }
-td + td { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; opacity: .7 }
+td + td { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; color: #565d70 }
+@media (prefers-color-scheme: dark) {
+  body { color: #e6e8f0; background: #14161f } a { color: #a99cff } td + td { color: #a6acbd } }
 </style>
 "#;
 
@@ -105,7 +109,8 @@ impl Listing {
     /// Formats the listing as a page. `path` is the folder's decoded path.
     pub(super) fn html(&self, path: &[u8]) -> Vec<u8> {
         let title = escape(&String::from_utf8_lossy(path));
-        let mut page = format!("{BEFORE}<title>{title}</title>\n<h1>{title}</h1>\n<table>\n");
+        let mut page = format!("{BEFORE}<title>{title}</title>\n");
+        page.push_str(&format!("<main>\n<h1>{title}</h1>\n<table>\n"));
         if path.iter().any(|&byte| byte != b'/') {
             page.push_str("<tr><td><a href=\"../\">../</a><td><td>\n");
         }
@@ -128,7 +133,7 @@ impl Listing {
         if self.is_cut {
             page.push_str(&format!("<p>Only {MAX_ENTRIES} are shown.</p>\n"));
         }
-        page.push_str("</html>\n");
+        page.push_str("</main>\n</html>\n");
         page.into_bytes()
     }
 
