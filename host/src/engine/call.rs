@@ -237,7 +237,8 @@ async fn run_on(code: Arc<Code>, request: Request, reuse: u32) -> Finished {
     }
 }
 
-/// What went wrong with a request, if anything did: the request's body, if that took the memory.
+/// Returns the failure of a request, if any. If the request body caused a lack of memory, the
+/// failure says so.
 fn failure(result: Result<(), Failure>, state: &State) -> Option<Failure> {
     let failure = result.err()?;
     match (&failure, state.body_denied) {
@@ -369,11 +370,12 @@ async fn send_blocks(
     Ok(())
 }
 
-/// Frameworks answer an exception with status 500, and out of memory is one.
+/// Detects a response to a lack of memory: frameworks answer an exception with status 500, and
+/// running out of memory is one.
 ///
 /// # Errors
 ///
-/// When it was the request's body that took the memory, and no head has been sent.
+/// Fails if the request body caused the lack of memory and no head has been sent.
 fn refuse_body(state: &State) -> Result<(), Failure> {
     match (&state.response, state.body_denied) {
         (Response::Ready(head), Some(read_bytes)) if head.status == 500 => {

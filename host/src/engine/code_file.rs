@@ -23,18 +23,19 @@ const SEALS: SealFlags = SealFlags::SEAL
     .union(SealFlags::GROW)
     .union(SealFlags::WRITE);
 
-/// The same for a file that nobody but this process has ever had, and that is mapped nowhere: there
-/// is no writer to wait for. To seal against writers that there may be, the kernel waits until no
-/// processor holds one of the file's pages, for up to a second where processors are busy.
+/// The seals of a file that only this process has ever had open, and that is not mapped: without
+/// other writers, the kernel need not wait. To seal against possible writers, the kernel waits
+/// until no processor holds one of the file's pages, for up to a second if processors are busy.
 const SEALS_OF_OWN: SealFlags = SealFlags::SEAL
     .union(SealFlags::SHRINK)
     .union(SealFlags::GROW)
     .union(SealFlags::FUTURE_WRITE);
 
-/// The longest code that is copied rather than sealed where it is, in bytes: that takes 10 ms.
+/// The maximum size of code that is copied instead of sealed in place, in bytes: copying it takes
+/// 10 ms.
 const COPY_MAX_BYTES: u64 = 32 << 20;
 
-/// Bytes that are copied at a time: what fits into a processor's second-level cache.
+/// The number of bytes to copy at a time: fits into a processor's second-level cache.
 const COPY_BYTES: usize = 128 << 10;
 
 /// Compiled code in an open file. Clones are the same file.
@@ -82,13 +83,13 @@ impl CodeFile {
         Ok(Self(Arc::new(file)))
     }
 
-    /// Takes a memory file that another process has written, as it is now: a copy, or the file
-    /// itself where it is long, sealed like one of [`Self::seal`].
+    /// Takes the current content of a memory file that another process has written: a copy, or the
+    /// file itself if it is long, sealed like one of [`Self::seal`].
     ///
     /// # Errors
     ///
-    /// Fails when the file is longer than `max_bytes`, changes meanwhile or can't be sealed, and
-    /// when there is no memory or descriptor for a copy.
+    /// Fails if the file is longer than `max_bytes`, changes meanwhile or can't be sealed, or if
+    /// there is no memory or descriptor for a copy.
     pub(super) fn take_over(file: File, max_bytes: u64) -> io::Result<Self> {
         let size = file.metadata()?.len();
         if size > COPY_MAX_BYTES {
@@ -138,12 +139,12 @@ impl CodeFile {
             unsafe_code,
             reason = "loading compiled code is unsafe by nature; see below"
         )]
-        // SAFETY: the file has what wasmtime compiled and nobody changes it. Either it is sealed
-        // (`seal`, `take_over`), or only this process writes to it (`written`), or it is an entry
-        // of the code cache: this user's, in a folder of this user's, neither writable by anybody
-        // else; this program writes to an entry only before it has its name; and its checksum was
-        // compared through this descriptor (see `cache`). wasmtime itself checks version and
-        // settings.
+        // SAFETY: wasmtime has compiled the file's content, and no process can change it. Either it
+        // is sealed (`seal`, `take_over`), or only this process writes to it (`written`), or it is
+        // an entry of the code cache: it belongs to this user, in a folder of this user, and no
+        // other user may write to either; this program writes to an entry only before it has its
+        // name; and its checksum was verified through this descriptor (see `cache`). wasmtime
+        // itself checks version and settings.
         unsafe {
             if is_module(&self.0)? {
                 let file = self.0.try_clone()?;
@@ -201,7 +202,7 @@ mod tests {
             let size = file.metadata().unwrap().len();
             let others = file.try_clone().unwrap();
             let code = CodeFile::take_over(file, u64::MAX).unwrap();
-            // Fails where it is the same file, and else changes another one.
+            // Fails if it is the same file; otherwise changes only the other file.
             let _ = others.write_all_at(b"evil", 0);
             let mut begins = [0; 4];
             code.file().read_exact_at(&mut begins, 0).unwrap();

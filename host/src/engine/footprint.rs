@@ -21,7 +21,7 @@ impl Footprint {
         self.now = self.after(from, to);
     }
 
-    /// What the budget leaves beside the memories as they were at their start.
+    /// Returns how much the budget leaves for growth of the memories, in bytes.
     pub(super) fn room(self, budget_bytes: usize) -> usize {
         budget_bytes.saturating_sub(self.first)
     }

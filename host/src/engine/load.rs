@@ -245,7 +245,7 @@ impl Engine {
         self.load_version(bytes, Version::of(bytes), &CancelToken::new(), None)
     }
 
-    /// Loads bytes whose version is known. What is compiled is kept at once, or `later`.
+    /// Loads bytes whose version is known. Stores the compiled code now, or `later`.
     fn load_version(
         &self,
         bytes: &[u8],

@@ -1,11 +1,11 @@
-//! Why a file is no program that can be run.
+//! Why a file can't be loaded as a program.
 
 use std::fmt;
 use std::io;
 
 use rustix::io::Errno;
 
-/// What the system says when it has no process or thread, no memory, or no descriptor to give.
+/// The system's errors for a lack of processes or threads, memory, or descriptors.
 const SHORTAGES: [Errno; 4] = [Errno::AGAIN, Errno::NOMEM, Errno::MFILE, Errno::NFILE];
 
 /// Why a file is no program that can be run: one line for the person who made it, which says
@@ -17,7 +17,7 @@ pub struct LoadError {
 }
 
 impl LoadError {
-    /// Something is wrong with the file.
+    /// Creates an error that is the file's fault.
     pub(super) fn new(line: impl Into<String>) -> Self {
         Self {
             line: line.into(),
@@ -25,7 +25,8 @@ impl LoadError {
         }
     }
 
-    /// The system had no process, thread, memory or descriptor to load it. Later, it may have.
+    /// Creates an error for a lack of processes, threads, memory or descriptors, which can be
+    /// temporary.
     pub(super) fn shortage(line: impl Into<String>) -> Self {
         Self {
             line: line.into(),
@@ -33,23 +34,23 @@ impl LoadError {
         }
     }
 
-    /// An error whose line may have the system's own words in it: of this process, and not of one
-    /// that compiles, whose memory has a limit.
+    /// Creates an error from a line that may contain the system's text. The line must come from
+    /// this process, not from a compiling one, whose memory is limited.
     pub(super) fn of_system(line: impl Into<String>) -> Self {
         let line = line.into();
         let is_shortage = SHORTAGES.iter().any(|errno| {
-            // As the standard library and `rustix` write it.
+            // The format of the standard library and `rustix`.
             line.contains(&format!("(os error {})", errno.raw_os_error()))
         });
         Self { line, is_shortage }
     }
 
-    /// Whether the file may well be loaded later, as it is.
+    /// Returns whether loading the unchanged file may succeed later.
     pub(super) fn is_shortage(&self) -> bool {
         self.is_shortage
     }
 
-    /// The same, with something in front of its line.
+    /// Returns the error with `what` in front of its line.
     pub(super) fn within(self, what: &str) -> Self {
         Self {
             line: format!("{what}: {}", self.line),

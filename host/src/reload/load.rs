@@ -49,7 +49,7 @@ pub(super) struct Done<P> {
     pub(super) outcome: Outcome<P>,
 }
 
-/// A program that is to be served in place of another one of the same version.
+/// A program that replaces another one of the same version.
 pub(super) struct Renewed<P> {
     pub(super) file: String,
     pub(super) shape: Shape,
@@ -64,7 +64,7 @@ pub(super) enum Outcome<P> {
     Torn,
     /// The file can't be read.
     Unreadable(anyhow::Error),
-    /// The system has too little of something to read or load it now.
+    /// The system lacks a resource to read or load it now.
     Short(anyhow::Error),
     /// The content is already being served.
     Same,
@@ -86,7 +86,7 @@ impl<P> Outcome<P> {
         matches!(self, Outcome::Loaded(..))
     }
 
-    /// A file that could not be read.
+    /// Returns the outcome for a file that could not be read.
     fn unread(error: anyhow::Error) -> Self {
         match Shortage::is_cause_of(&error) {
             true => Outcome::Short(error),
@@ -105,9 +105,9 @@ impl Job {
         }
     }
 
-    /// Does what its stage says, and reports what became of it. Blocks on the file and on the
-    /// loader; a loader that panics has failed to load. After the report, what the loader has left
-    /// for later is done; that may come to another program to serve.
+    /// Runs its stage and reports the result. Blocks on the file and on the loader; a panic in the
+    /// loader counts as a failed load. After the report, runs the loader's deferred work, which can
+    /// result in another program to serve.
     pub(super) fn run<L: Load>(
         self,
         loader: &L,
@@ -150,7 +150,7 @@ impl Job {
         })
     }
 
-    /// Does all stages that are left, one after the other, and reports what became of it.
+    /// Runs all remaining stages and reports the result.
     pub(super) fn run_to_end<L: Load>(self, loader: &L, report: impl FnOnce(Done<L::Program>)) {
         let mut job = self;
         if job.stage == Stage::LookUp {
@@ -168,7 +168,7 @@ impl Job {
         job.run(loader, report);
     }
 
-    /// What became of the stage.
+    /// Runs the stage and returns the result.
     #[cfg(test)]
     pub(super) fn done<L: Load>(self, loader: &L) -> Done<L::Program> {
         let mut reported = None;
@@ -176,7 +176,7 @@ impl Job {
         reported.expect("it reports")
     }
 
-    /// What became of all stages.
+    /// Runs all stages and returns the result.
     #[cfg(test)]
     pub(super) fn done_to_end<L: Load>(self, loader: &L) -> Done<L::Program> {
         let mut reported = None;
@@ -184,8 +184,8 @@ impl Job {
         reported.expect("it reports")
     }
 
-    /// The outcome, where the file's bytes are not needed for it: what they are the hash of is
-    /// served, has failed, or is known to the loader.
+    /// Returns the outcome if the file's hash is enough to know it: this version is served, has
+    /// failed, or is known to the loader. Otherwise returns `Unknown`.
     fn look_up<L: Load>(&self, loader: &L, begun: Instant) -> Outcome<L::Program> {
         let Some(version) = source::version(&self.path) else {
             return match source::read(&self.path) {
@@ -195,7 +195,7 @@ impl Job {
             };
         };
         self.outcome_of(version).unwrap_or_else(|| {
-            // A loader that panics here may say why when it loads.
+            // A loader that panics here may report why when it loads.
             let program = catch_unwind(AssertUnwindSafe(|| loader.recall(&self.path, version)));
             match program {
                 Ok(Some(program)) => Outcome::Loaded(version, program, begun.elapsed()),
@@ -214,7 +214,7 @@ impl Job {
         }
     }
 
-    /// The file's bytes and their version; or the outcome, where they are not to be loaded.
+    /// Returns the file's bytes and their version, or the outcome if they must not be loaded.
     fn read<P>(&self) -> Result<(Vec<u8>, Version), Outcome<P>> {
         if self.cancel.is_cancelled() {
             return Err(Outcome::Cancelled);

@@ -72,13 +72,13 @@ pub const SAFETY_RESCAN: Duration = Duration::from_secs(2);
 /// of which the rest of the startup takes some 8.
 pub const START_BUDGET: Duration = Duration::from_millis(25);
 
-/// How long a reloader that stops waits for loads that have been served and do what was left for
-/// [`Later`]. Writing compiled code to a disk takes 5 to 100 ms, and up to a second where others
-/// keep the disk busy; ten times that. What is not done by then is lost, and done again after the
-/// next start.
+/// The maximum time that a stopping reloader waits for the deferred work ([`Later`]) of loads whose
+/// programs are served. Writing compiled code to a disk takes 5 to 100 ms, and up to a second if
+/// other processes keep the disk busy; the limit is ten times that. Unfinished work is lost, and
+/// repeated after the next start.
 pub const STOP_PATIENCE: Duration = Duration::from_secs(10);
 
-/// Loads at once where nobody says how many: one for long ones, and one that is left to others.
+/// The default number of concurrent loads: one for long ones, and one for the others.
 const LOADS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1);
 
 /// Turns the bytes of a file into a runnable program.
@@ -102,9 +102,9 @@ pub trait Load: Send + Sync + 'static {
         None
     }
 
-    /// Waits until nobody else loads this version, in this process or in another one that keeps
-    /// what it loads in the same place, or until the load is cancelled. What is returned is held
-    /// while [`load`](Self::load) runs, and what it left for [`Later`].
+    /// Waits until no other load of this version is in progress, in this process or in another one
+    /// with the same storage, or until the load is cancelled. The return value is held while
+    /// [`load`](Self::load) and its deferred work ([`Later`]) run.
     fn turn(&self, _version: Version, _cancel: &CancelToken) -> impl Sized {}
 }
 
@@ -122,7 +122,7 @@ pub struct LoadRequest<'a> {
     /// Cancelled when the result is no longer wanted: there is a newer version of the file, or
     /// another load needs the permit.
     pub cancel: &'a CancelToken,
-    /// Takes what is to be done when the program is served.
+    /// Takes work to run after the program is served.
     pub later: &'a Later,
 }
 
@@ -145,9 +145,9 @@ pub type OnStarted = Box<dyn FnOnce(Started) + Send>;
 
 /// Options for reloading.
 pub struct Options {
-    /// The processors to use: how many files are looked up at once follows from it.
+    /// The number of processors to use: determines how many files are looked up concurrently.
     pub workers: NonZeroUsize,
-    /// Files that are loaded at once: as many as the loader loads at a time.
+    /// The number of concurrent loads: as many as the loader supports.
     pub loads: NonZeroUsize,
     /// The maximum time that [`Reload::start`] waits for handlers that are known to the loader.
     pub start_budget: Duration,
@@ -163,8 +163,8 @@ pub struct Options {
     pub on_started: Option<OnStarted>,
 }
 
-/// A running reloader. Dropping it stops it: its thread is waited for, loads that are under way are
-/// cancelled, and what was left for [`Later`] is waited for, for up to [`STOP_PATIENCE`].
+/// A running reloader. Dropping it stops it: cancels loads in progress and waits for its thread,
+/// and for deferred work ([`Later`]) for up to [`STOP_PATIENCE`].
 #[must_use = "dropping it stops it"]
 pub struct Reload {
     order: Box<dyn Fn(Order) + Send + Sync>,
@@ -247,7 +247,7 @@ impl Reload {
         (self.order)(Order::Tell);
     }
 
-    /// Has a stop not wait for what was left for [`Later`].
+    /// Makes stopping not wait for deferred work ([`Later`]).
     pub fn hurry(&self) {
         (self.order)(Order::Hurry);
     }

@@ -37,8 +37,9 @@ pub(super) const SLICE: Duration = Duration::from_secs(2);
 /// files to compile is known by then. Reading a file of 30 MB from a disk takes that long.
 const LOOKUP_PATIENCE: Duration = Duration::from_millis(100);
 
-/// Where there is one permit for loads: short ones that begin while a long one waits, before that
-/// goes first and runs to its end. They take sixteen seconds together at most.
+/// With a single permit for loads: the maximum number of short loads that start while a long one
+/// waits. The long one then goes first and runs to its end. The short ones take at most sixteen
+/// seconds together.
 const MAX_PASSED: usize = 8;
 
 /// The numbers of concurrent jobs.
@@ -46,7 +47,7 @@ const MAX_PASSED: usize = 8;
 pub(super) struct Capacity {
     pub(super) lookups: usize,
     pub(super) loads: usize,
-    /// Of the loads, those that are for long ones. None where there is one load at once.
+    /// The number of loads reserved for long ones; 0 if there is a single permit.
     pub(super) long: usize,
 }
 
@@ -62,7 +63,7 @@ pub(super) struct Queue {
     starting: bool,
     /// The number of short loads started since there were none.
     begun: usize,
-    /// Short loads that were begun while a long one waited.
+    /// The number of short loads started while a long one waited.
     passed: usize,
 }
 
@@ -85,8 +86,8 @@ struct Running {
 }
 
 impl Capacity {
-    /// For a machine with this many cores, and a loader that loads so many files at a time: a load
-    /// that has a permit never waits for another one.
+    /// Returns the capacity for a machine with this many cores, and a loader that supports `loads`
+    /// concurrent loads: a load with a permit never waits for another one.
     pub(super) fn new(cores: usize, loads: usize) -> Capacity {
         Capacity {
             // Two per core: one reads while the other hashes.
@@ -169,15 +170,16 @@ impl Queue {
             self.passed += usize::from(!self.long.is_empty());
             return Some(job);
         }
-        // One permit is left for the next short load, which then need not cancel this one; unless
-        // there is no other.
+        // Keep one permit for the next short load, which then need not cancel this one, unless it
+        // is the only one.
         if running + 1 < self.capacity.loads || self.capacity.loads == 1 {
             return self.long.pop_front();
         }
         None
     }
 
-    /// Whether long loads, which have no permit of their own, have waited for enough short ones.
+    /// Returns whether long loads, which have no reserved permit, have waited for enough short
+    /// ones.
     fn is_long_due(&self) -> bool {
         self.capacity.long == 0 && self.passed >= MAX_PASSED
     }

@@ -1,4 +1,4 @@
-//! Loads that fail for want of something that the system may have again later.
+//! Loads that fail for a temporary lack of a resource.
 
 use std::fmt;
 use std::io;
@@ -6,25 +6,25 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 
-/// How long it takes at least until a load that the system had too little for is tried again: each
-/// time twice as long as the time before, from the first to the last. A try costs the hash of a
-/// file, and what takes all processes or descriptors takes them for seconds or for hours.
+/// The minimum and maximum pause before a load is retried after a shortage; the pause doubles each
+/// time. A retry costs the hash of a file, and a shortage of processes or descriptors lasts seconds
+/// or hours.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LAST_PAUSE: Duration = Duration::from_secs(64);
 
-/// The system had no process, thread, memory or descriptor to load a file. That is no fault of the
-/// file, which is loaded again after a while, with pauses that become longer. A
-/// [loader's](super::Load::load) error is taken for one of these if it is this type.
+/// The system had no process, thread, memory or descriptor to load a file. That is not the file's
+/// fault, so the load is retried after increasing pauses. A [loader's](super::Load::load) error of
+/// this type reports a shortage.
 #[derive(Debug)]
 pub struct Shortage(String);
 
 impl Shortage {
-    /// With a line that says what was wanted.
+    /// Creates a shortage from a line that names the missing resource.
     pub fn new(line: impl Into<String>) -> Shortage {
         Shortage(line.into())
     }
 
-    /// Whether an error has come of a shortage.
+    /// Returns whether a shortage caused an error.
     pub(super) fn is_cause_of(error: &anyhow::Error) -> bool {
         let is_short = |errno| {
             matches!(
@@ -42,7 +42,7 @@ impl Shortage {
     }
 }
 
-/// How long to wait after so many failures in a row, one at least.
+/// Returns the pause after this many consecutive failures, at least one.
 pub(super) fn pause(failures: u32) -> Duration {
     let doublings = failures.saturating_sub(1).min(16);
     FIRST_PAUSE.saturating_mul(1 << doublings).min(LAST_PAUSE)

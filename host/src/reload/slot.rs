@@ -32,9 +32,9 @@ pub(super) struct Slot<P> {
     pub(super) superseded: u8,
     /// Its last load took long.
     pub(super) is_long: bool,
-    /// Loads in a row that the system had too little for.
+    /// The number of consecutive loads that failed for a shortage.
     pub(super) shortages: u32,
-    /// When it is tried again after one.
+    /// When to retry after a shortage.
     pub(super) retry_at: Option<Instant>,
     /// It existed at startup and has no result yet.
     pub(super) at_start: bool,
@@ -105,15 +105,14 @@ impl<P> Slot<P> {
         self.retry_at = None;
     }
 
-    /// The system had too little of something to load it. Its route is answered with 503 where no
-    /// version is served.
+    /// Handles a shortage. If no version is served, the route answers 503.
     pub(super) fn try_later(&mut self, now: Instant) {
         self.shortages = self.shortages.saturating_add(1);
         self.retry_at = now.checked_add(shortage::pause(self.shortages));
         self.at_start = false;
     }
 
-    /// Has `job` loaded, which reads the file anew.
+    /// Queues `job`, which reads the file again.
     pub(super) fn go_on(&mut self, job: Job, queue: &mut Queue) {
         if let Work::Loading { since, .. } = &mut self.work
             && *since == Since::Changed

@@ -150,8 +150,8 @@ impl<P> Slots<P> {
         }
     }
 
-    /// Whatever could not be read is tried again at the next look; what the system had too little
-    /// for, after a pause.
+    /// Marks unreadable files to be read again at the next look; after a shortage, only when the
+    /// pause is over.
     pub(super) fn doubt_the_unreadable(&mut self, now: Instant) {
         for slot in self.slots.values_mut() {
             let kind = slot.failure.as_ref().map(|failure| &failure.kind);
@@ -343,8 +343,8 @@ impl<P> Slots<P> {
         }
     }
 
-    /// Serves a program in place of the one of the same version that was loaded from the same file,
-    /// if that is served still. Nobody is told: it answers as that one did.
+    /// Replaces a program with another of the same version and file, if that one is still being
+    /// served. Reports nothing, because it behaves the same.
     pub(super) fn renew(&mut self, renewed: Renewed<P>) {
         let Some(slot) = self.slots.get_mut(&renewed.shape) else {
             return;

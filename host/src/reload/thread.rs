@@ -54,7 +54,7 @@ impl<P> From<WatchEvent> for Message<P> {
 pub(super) enum Order {
     /// Log changes from now on, and those since the start.
     Tell,
-    /// Don't wait for what was left for later when it is stopped.
+    /// Don't wait for deferred work when stopping.
     Hurry,
     Stop,
 }
@@ -73,10 +73,10 @@ pub(super) struct Reloader<L: Load> {
     scanned: SystemTime,
     on_started: Option<OnStarted>,
     loader: Arc<L>,
-    /// Each thread that loads has a clone, and drops it at its end.
+    /// Each loading thread has a clone and drops it at its end.
     loading: Sender<()>,
     has_loaded: Receiver<()>,
-    /// How long it is waited for at the end.
+    /// The maximum time to wait for loading threads when stopping.
     stop_patience: Duration,
     shared: Arc<Shared<L::Program>>,
     safety_rescan: Duration,
@@ -166,10 +166,10 @@ impl<L: Load> Reloader<L> {
             }
         }
         self.slots.queue.cancel_all();
-        // What those that load have to say is of no interest any more, and nobody waits to say it.
+        // The results of loading threads are no longer needed, and no thread blocks on sending one.
         drop(self.inbox);
         drop(self.loading);
-        // Fails when the last has ended, or has not in time.
+        // Fails when the last thread has ended, or on timeout.
         let _ = self.has_loaded.recv_timeout(self.stop_patience);
     }
 
@@ -300,7 +300,7 @@ impl<L: Load> Reloader<L> {
         let loading = self.loading.clone();
         let unstarted = job.clone();
         let work = move || {
-            // Sending fails when the reloader has stopped: then nobody wants to know.
+            // Sending fails if the reloader has stopped: the result is then not needed.
             let renewed = job.run(&*loader, |done| {
                 drop(sender.send(Message::Done(Box::new(done))));
             });

@@ -41,13 +41,14 @@ use crate::registry::Version;
 use crate::reload::{Later, Renewal};
 use crate::units::size;
 
-/// Entries that are written at a time while their programs are served. Each may hold a program that
-/// is not wanted any more in memory, and a thread. One more is written before it is served.
+/// The maximum number of entries that are being written while their programs are served. Each can
+/// hold memory, possibly for an obsolete program, and a thread. Further entries are written before
+/// their programs are served.
 const WRITES_LATER: usize = 4;
 
-/// Code that is longer than this is mapped from its entry when that is written, in bytes: the
-/// memory file that the compiler wrote can't be dropped when memory is short. Of what is shorter, a
-/// handler of Rust or C with some 200 KiB, that is not worth another program.
+/// The minimum size of code that is mapped from its entry after the entry is written, in bytes: the
+/// memory file from the compiler can't be evicted when memory is short. For smaller code, such as a
+/// handler in Rust or C with some 200 KiB, that is not worth another program.
 const REMAP_BYTES: u64 = 1 << 20;
 
 /// A folder of compiled code.
@@ -63,7 +64,7 @@ pub(super) struct CodeCache {
     written: AtomicU32,
     /// The last write failed, which was logged.
     is_failing: AtomicBool,
-    /// One for each entry that is written while its program is served.
+    /// One permit for each entry that is being written while its program is served.
     writes_later: Arc<Permits>,
 }
 
@@ -196,10 +197,10 @@ impl CodeCache {
         self.put(entry, code).then(|| self.read(entry))?
     }
 
-    /// Keeps code when its program is served, and says whether it is then to be mapped from the
-    /// cache. The memory file is served first: to have an entry on the disk takes up to a second
-    /// where others keep the disk busy. Where too many are being written already, it is kept now,
-    /// as [`store`](Self::store) does.
+    /// Stores code after its program is served, and says whether to map it from the cache then. The
+    /// memory file is served first, because syncing an entry to the disk takes up to a second if
+    /// other processes keep the disk busy. If too many entries are being written already, stores
+    /// the code now, as [`store`](Self::store) does.
     pub(super) fn store_later(
         self: &Arc<Self>,
         entry: Entry,
@@ -224,8 +225,7 @@ impl CodeCache {
         None
     }
 
-    /// Writes an entry. False where it can't be written, which is said in the log once, not for
-    /// each entry.
+    /// Writes an entry. Returns `false` on failure, which is logged once, not for each entry.
     fn put(&self, entry: &Entry, code: &CodeFile) -> bool {
         let written = self.write(entry, code);
         let failed = written.is_err();

@@ -77,7 +77,7 @@ pub(super) enum Why {
     TookTooLong,
     /// The job was cancelled.
     Cancelled,
-    /// The server had no memory or descriptor for what the process asked for.
+    /// The server had no memory or descriptor for the process's request.
     NoRoom(io::Error),
     /// It sent an invalid answer, or closed the channel and continued.
     TalkedNonsense,
@@ -233,7 +233,7 @@ impl Killer {
     }
 }
 
-/// Whether the system had no memory or descriptor.
+/// Returns whether the error is a lack of memory or descriptors.
 pub(super) fn is_no_room(error: &io::Error) -> bool {
     let errno = Errno::from_io_error(error);
     matches!(errno, Some(Errno::NOMEM | Errno::MFILE | Errno::NFILE))

@@ -71,7 +71,8 @@ impl Default for Options {
 }
 
 impl Options {
-    /// Returns the maximum number of compiling processes: as many files are loaded at a time.
+    /// Returns the maximum number of compiling processes, which is also the number of concurrent
+    /// loads.
     pub fn processes(&self) -> NonZeroUsize {
         let cores = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         let set = self.processes.map(usize::from).map(NonZeroUsize::new);

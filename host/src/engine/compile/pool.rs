@@ -314,13 +314,14 @@ fn no_room(error: &io::Error) -> anyhow::Error {
     Shortage::new(format!("no memory or descriptor to compile it: {error}")).into()
 }
 
-/// A process does not start, which is no fault of what it was to compile.
+/// Returns the error for a process that doesn't start, which is not the fault of the file to
+/// compile.
 #[allow(clippy::needless_pass_by_value, reason = "as map_err gives it")]
 fn no_process(error: anyhow::Error) -> anyhow::Error {
     Shortage::new(format!("{error:#}")).into()
 }
 
-/// What a process says of a file that it does not load.
+/// Converts a process's refusal of a file into an error.
 fn refused(text: &str) -> anyhow::Error {
     let text = printable::one_line(text).to_string();
     match text.starts_with(NO_THREAD) {

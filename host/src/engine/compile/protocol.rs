@@ -61,7 +61,7 @@ pub(in crate::engine) enum Task {
     Script,
 }
 
-/// The beginning of a refusal for want of a thread, which is not the file's fault.
+/// The start of a refusal for lack of a thread, which is not the file's fault.
 pub(super) const NO_THREAD: &str = "no thread to compile it";
 
 /// A message from a compiling process.

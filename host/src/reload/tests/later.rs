@@ -1,4 +1,4 @@
-//! Programs that are served before all is done for them.
+//! Programs that are served before their deferred work is done.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,7 +10,7 @@ use super::{Program, Site, Texts, eventually};
 use crate::registry::{Shared, Version};
 use crate::reload::{Later, Load, LoadRequest, Options, Reload, Renewal, STOP_PATIENCE, list};
 
-/// Leaves work for later for each program: it waits until nobody holds `gate`.
+/// A loader that defers work for each program: the work waits while a test holds `gate`.
 #[derive(Default)]
 struct Keeper {
     texts: Texts,

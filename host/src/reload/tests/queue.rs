@@ -214,7 +214,7 @@ fn with_one_permit_a_long_load_gives_way_to_some_short_ones_and_then_runs_to_its
     let mut loads = Simulation::new(Capacity::new(1, 1));
     loads.add("long", 10 * SECOND);
     loads.run_until(3 * SECOND);
-    // One comes every two seconds, so it never has ten for itself.
+    // One arrives every two seconds, so the long load never has ten in a row.
     for number in 0..40 {
         let name = format!("short{number}");
         loads.add(&name, SECOND / 2);

@@ -1,4 +1,4 @@
-//! Entries that are written when their programs are served.
+//! Entries that are written after their programs are served.
 
 use super::*;
 
@@ -21,7 +21,7 @@ fn code_is_kept_when_its_program_is_served_and_mapped_anew_where_it_is_long() {
         assert_eq!(later.run(), renewal);
         assert!(cache.read(&entry(name)).is_some());
     }
-    // No more programs wait for the disk than may be.
+    // The number of programs that wait for the disk is limited.
     let waiting: Vec<Later> = (0..WRITES_LATER).map(|_| Later::default()).collect();
     for (number, later) in waiting.iter().enumerate() {
         let name = number.to_string();
