@@ -1,6 +1,4 @@
-"""Builds a component: runs componentize-py over a small main module, and reads its mind when it
-fails.
-"""
+"""Builds a component: runs componentize-py on a small main module, and explains its failures."""
 
 from __future__ import annotations
 
@@ -22,13 +20,13 @@ from wasgi.packages import Packages, PackagesError, interpreter, staged_applicat
 from wasgi.snapshot import Snapshot, SnapshotError
 from wasgi.target import Target
 
-#: The module that componentize-py wraps. Not the name of the world, which it generates itself.
+#: The module that componentize-py wraps. It must differ from the world's name, which is generated.
 MAIN_MODULE = "wasgi_main"
 
 #: The folder with the contract.
 WIT = Path(__file__).resolve().parent / "wit"
 
-#: Longer than any build takes, in seconds: Django with its admin takes half a minute.
+#: The time limit of a build, in seconds: Django with its admin takes half a minute.
 _TIMEOUT_SECONDS = 900
 
 _MAIN = """\
@@ -39,7 +37,7 @@ Application = prepare({plan!r})
 
 
 class BuildError(Exception):
-    """Why there is no component: one line, and what may help to understand it."""
+    """The reason why no component was built: one line, and optional details."""
 
     def __init__(self, line: str, details: str = "") -> None:
         super().__init__(line)
@@ -48,28 +46,28 @@ class BuildError(Exception):
 
 @dataclasses.dataclass
 class Build:
-    """One component to be built."""
+    """The parameters of a component to build."""
 
     target: Target
     output: Path
     #: The application's own folders.
     paths: list[Path]
-    #: Modules to import beside the application.
+    #: Modules to import in addition to the application.
     imports: list[str] = dataclasses.field(default_factory=list)
-    #: Paths to ask the application for before the snapshot is taken.
+    #: Paths to request before the snapshot is taken.
     warm: list[str] = dataclasses.field(default_factory=list)
-    #: Installed packages to take along though nothing has imported them.
+    #: Installed packages to include even if nothing imports them.
     include: list[str] = dataclasses.field(default_factory=list)
-    #: The interpreter whose packages are taken, if it is not to be found.
+    #: The interpreter whose packages are used, instead of the one that is found.
     python: Path | None = None
-    #: Takes a line for the user.
+    #: Prints a line for the user.
     tell: Callable[[str], None] = lambda line: None
 
     def run(self) -> int:
-        """Writes the component, whole or not at all, and returns its size in bytes.
+        """Writes the component atomically, and returns its size in bytes.
 
         Raises:
-            BuildError: where the application can't be imported, or componentize-py fails.
+            BuildError: if the application can't be imported, or componentize-py fails.
         """
         self._check()
         self._look_at_sources()
@@ -108,7 +106,7 @@ class Build:
             raise BuildError(f"can't write {self.output}: there is no folder {self.output.parent}")
 
     def _look_at_sources(self) -> None:
-        """Ends the build at once where a module of the application's is no Python."""
+        """Ends the build early if a module of the application is not valid Python."""
         paths = [path.resolve() for path in self.paths]
         mistake = sources.first_mistake(self.target.module, paths)
         if mistake is None:
@@ -119,7 +117,7 @@ class Build:
         self.tell(f"{mistake} (for Python {own}; the sandbox, which has {theirs}, will tell)")
 
     def _packages(self) -> Packages:
-        """What is installed for the application, after a line that says where that is."""
+        """Returns the packages that are installed for the application. Prints their location."""
         packages = Packages.of(self.python or interpreter(self.paths))
         theirs = _dotted(sandbox.PYTHON)
         is_other = packages.version != sandbox.PYTHON
@@ -133,8 +131,8 @@ class Build:
         return packages
 
     def _search_path(self, folder: Path, main: Path, packages: Packages) -> list["_Searched"]:
-        """Where modules are found: the main module's folder, the application's, this package, and
-        what is installed."""
+        """Returns the search path for modules: the main module's folder, the application's, this
+        package, and the installed packages."""
         own = Path(__file__).resolve().parent.parent
         found = [_Searched("main", main, main)]
         for number, path in enumerate(self.paths):
@@ -150,8 +148,8 @@ class Build:
         return found
 
     def _plan(self, search: list["_Searched"]) -> dict[str, object]:
-        """What the sandbox's side is told. `prepare` documents it."""
-        # componentize-py counts the folders, and so they are called in the sandbox.
+        """Returns the plan for the sandbox, which `prepare` documents."""
+        # In the sandbox, componentize-py names the folders by their index.
         names = {f"/{number}": str(each.name) for number, each in enumerate(search)}
         kinds = {f"/{number}": each.kind for number, each in enumerate(search)}
         return {
@@ -170,17 +168,17 @@ class Build:
 
 @dataclasses.dataclass(frozen=True)
 class _Searched:
-    """A folder in which the sandbox finds modules."""
+    """A folder on the sandbox's search path."""
 
-    #: `main`, `own` or `installed`.
+    #: One of `main`, `own` and `installed`.
     kind: str
     place: Path
-    #: What it is called to the user.
+    #: The path to show to the user.
     name: Path
 
 
 def _time_zones(places: list[Path], folder: Path) -> Path | None:
-    """A folder with the package of time zones that is installed beside this one, where the
+    """Returns a folder with the time zone package that is installed beside this one, if the
     application's packages have none."""
     spec = importlib.util.find_spec("tzdata")
     if spec is None or spec.origin is None or any((each / "tzdata").is_dir() for each in places):
@@ -202,21 +200,22 @@ def componentize(
     world: str = "handler",
     wit: Path = WIT,
 ) -> None:
-    """Has componentize-py make a component of a module, for a world of those in the folder `wit`.
-    `empty` is an empty folder.
+    """Runs componentize-py to build a component from a module, for a world in the folder `wit`.
+    `empty` must be an empty folder.
 
     Raises:
-        BuildError: where it can't.
+        BuildError: if it fails.
     """
     command = [sys.executable, "-c", "from componentize_py import script; script()"]
     command += ["--quiet", "--wit-path", str(wit), "--world", world]
     command += ["componentize", main_module, "--output", str(output)]
     for folder in search_path:
         command += ["--python-path", str(folder)]
-    # It would add the packages of this environment, of pipenv's or of whichever Python is first.
+    # Otherwise it would add the packages of this environment, of pipenv, or of the first Python on
+    # the path.
     environment = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
     environment["PATH"] = str(empty)
-    # Its errors are read, and a backtrace of its own code is of no use to anybody here.
+    # Its errors are parsed, and a backtrace of its own code doesn't help users.
     environment["RUST_BACKTRACE"] = "0"
     try:
         done = subprocess.run(
@@ -234,7 +233,7 @@ def componentize(
 
 
 def _reported(main_folder: Path, output: str) -> BuildError | None:
-    """The reason that the sandbox gave, with what the application printed before it."""
+    """Returns the reason that the sandbox reported, with the application's output before it."""
     try:
         report = json.loads((main_folder / FILE_NAME).read_text("utf-8"))
         line, details = report["line"], report["details"]
@@ -245,7 +244,7 @@ def _reported(main_folder: Path, output: str) -> BuildError | None:
 
 
 def _understand(output: str) -> BuildError:
-    """The reason in what componentize-py wrote, where the sandbox could not give one."""
+    """Derives the reason from componentize-py's output, if the sandbox could not report one."""
     if "fuel allocated for hostcalls" in output:
         return BuildError(
             "once imported, the application takes more memory than the 128 MiB that "
@@ -255,8 +254,8 @@ def _understand(output: str) -> BuildError:
 
 
 def lightened(component: bytes) -> bytes:
-    """The component with objects that are no longer counted. If that can't be done it is as good as
-    before, and slower."""
+    """Returns the component with immortal objects. If that fails, returns it unchanged, which is
+    correct but slower."""
     try:
         snapshot = Snapshot(component)
         immortalize(snapshot)
@@ -267,7 +266,8 @@ def lightened(component: bytes) -> bytes:
 
 
 def guarded(component: bytes) -> bytes:
-    """The component in which deep recursion is an exception. If that can't be done, it traps."""
+    """Returns the component in which deep recursion raises an exception. If that fails, deep
+    recursion traps."""
     try:
         return recursion.guarded(component)
     except recursion.LayoutError as error:
@@ -276,8 +276,8 @@ def guarded(component: bytes) -> bytes:
 
 
 def _install(content: bytes, output: Path) -> int:
-    """Puts the component in its place by a rename: a server that watches sees it whole."""
-    # With a dot in front, because the server takes no such file for a handler.
+    """Installs the component by a rename, so that a watching server never sees a partial file."""
+    # The name starts with a dot, because the server ignores such files.
     aside = output.with_name(f".{output.name}.{os.getpid()}")
     try:
         aside.write_bytes(content)

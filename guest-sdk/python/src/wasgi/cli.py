@@ -11,7 +11,7 @@ from wasgi import runtime
 from wasgi.build import Build, BuildError
 from wasgi.target import Target, TargetError
 
-#: Exit status for arguments that can't be understood, as argparse has it.
+#: The exit status for invalid arguments, as in argparse.
 _USAGE = 2
 
 

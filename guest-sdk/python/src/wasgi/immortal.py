@@ -1,17 +1,20 @@
-"""Makes the objects of a snapshot immortal: the interpreter no longer counts references to them.
+"""Makes the objects of a snapshot immortal, so that the interpreter doesn't count references to
+them.
 
-Each count is a write to the snapshot, which copies a page for the request. CPython leaves the
-count of an immortal object alone (PEP 683), has no way for a program to make one, and needs
-none here: a snapshot is data. `wasgi.guest.census` lists the objects, and this sets their counts.
+Each change of a count is a write to the snapshot, which copies a page for the request. CPython
+doesn't change the count of an immortal object (PEP 683). It offers programs no way to make an
+object immortal, and none is needed here: a snapshot is data. `wasgi.guest.census` lists the
+objects, and this module sets their counts.
 
-Why that is sound: immortal objects are a part of CPython, which asks for them wherever it counts,
-but for one instruction that is replaced here. It changes an object in place only if its count is
-one, which now is never. Should something count nevertheless, there is room for 2**28 in either
-direction. The list itself holds each object, so none of them is gone by the time of the
-snapshot. And each is looked at first: a count that can be, and a type that is on the list too.
+This is sound because CPython itself supports immortal objects: it checks for them wherever it
+counts, except in one instruction that is replaced here. It changes an object in place only if its
+count is one, which never happens now. If a count should still change, there is room for 2**28 in
+either direction. The list holds a reference to each object, so all of them exist when the snapshot
+is taken. Each object is also validated: its count must be plausible, and its type must be on the
+list.
 
-What it means: such an object is not freed, so neither is what it still holds. Those that do
-something when they are freed are not on the list.
+As a consequence, such an object is never freed, and neither are the objects that it still refers
+to. Objects whose deallocation has side effects are not on the list.
 """
 
 from __future__ import annotations
@@ -23,30 +26,30 @@ import zlib
 from wasgi.guest import census
 from wasgi.snapshot import Snapshot, SnapshotError
 
-#: `_Py_IMMORTAL_INITIAL_REFCNT` of CPython 3.14 where a pointer has 32 bits.
+#: `_Py_IMMORTAL_INITIAL_REFCNT` of CPython 3.14 for 32-bit pointers.
 IMMORTAL = 5 << 28
 
-#: `_Py_IMMORTAL_MINIMUM_REFCNT` there: a count from here on is not a count.
+#: `_Py_IMMORTAL_MINIMUM_REFCNT` of CPython 3.14: counts from here on mark immortal objects.
 _IMMORTAL_FROM = 1 << 30
 
-#: More references than a program's memory of 128 MiB has room for.
+#: The maximum plausible count: a memory of 128 MiB has no room for more references.
 _COUNT_MAX = 128 << 20 >> 2
 
-#: From here on the sign is set: nothing that the interpreter writes.
+#: From here on the sign bit is set, which the interpreter never does.
 _COUNT_END = 1 << 31
 
 _WORD = struct.Struct("<I")
 
 
 def immortalize(snapshot: Snapshot) -> int:
-    """Changes the count of every listed object, and returns how many were changed.
+    """Changes the count of each listed object, and returns the number of changed counts.
 
     Raises:
-        SnapshotError: where there is no list, or something on it is not what it should be. The
-            snapshot is then of no use: the component it was made of is.
+        SnapshotError: if there is no list, or one of its objects is not as expected. The snapshot
+            is then unusable, but the component that it was made from is not.
     """
     note = _note(snapshot)
-    # A list: its count, its type, its length, and where its items are.
+    # The fields of a list: its count, its type, its length, and the address of its items.
     _, _, length, items = snapshot.words(note.alive, 4)
     if length != note.count:
         raise SnapshotError("the list of its objects is not where it should be")
@@ -69,7 +72,7 @@ def immortalize(snapshot: Snapshot) -> int:
 
 @dataclasses.dataclass(frozen=True)
 class _Note:
-    """What the guest left; `census.NOTE` documents it."""
+    """The guest's note; `census.NOTE` documents it."""
 
     alive: int
     count: int
@@ -93,9 +96,9 @@ def _note(snapshot: Snapshot) -> _Note:
 
 
 def _stop_counting_constants(snapshot: Snapshot, note: _Note, address: int) -> None:
-    """Has code load its constants, which are on the list too, without counting them: code that ran
-    before has settled on the instruction that counts whatever the constant is."""
-    # Its count, its type, its length in units of two bytes.
+    """Makes code load its constants, which are on the list too, without counting them. Code that
+    has already run uses a specialized instruction that always counts."""
+    # Its count, its type, and its length in units of two bytes.
     _, _, units = snapshot.words(address, 3)
     start = address + note.code_offset
     code = snapshot.read(start, 2 * units)

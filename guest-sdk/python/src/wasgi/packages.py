@@ -1,6 +1,5 @@
-"""Where an application's packages are: the interpreter that they are installed for, the folders that
-it finds modules in, and what of it WebAssembly's file system can't reach by itself.
-"""
+"""Finds an application's packages: the interpreter that they are installed for, its search path,
+and the parts that WebAssembly's file system can't access directly."""
 
 from __future__ import annotations
 
@@ -12,18 +11,18 @@ import subprocess
 import sys
 from pathlib import Path
 
-#: Names of a virtual environment's folder beside an application.
+#: The names of a virtual environment's folder next to an application.
 _ENVIRONMENT_NAMES = (".venv", "venv")
 
-#: How long another interpreter may take to say what it has, in seconds. It takes 50 ms.
+#: The time limit for a query to another interpreter, in seconds. It normally takes 50 ms.
 _ASK_SECONDS = 60
 
-#: The most that is copied because it is linked from elsewhere, in bytes: as much as componentize-py
-#: can store of all that an application is.
+#: The maximum size of linked files to copy, in bytes: the maximum that componentize-py can store of
+#: a whole application.
 _LINKED_BYTES_MAX = 128 << 20
 
-#: Prints what an interpreter has: its folders, its version, and the packages that are mapped to
-#: folders by an import hook, as setuptools does for `pip install -e`.
+#: Prints an interpreter's folders, its version, and the packages that an import hook maps to
+#: folders, as setuptools does for `pip install -e`.
 _ASK = """\
 import json, os, sys, sysconfig
 mapped = {}
@@ -44,29 +43,29 @@ print(json.dumps({
 
 
 class PackagesError(Exception):
-    """Packages that can't be found or taken: one line."""
+    """The packages can't be found or copied. The message is one line."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Packages:
-    """What one interpreter has installed."""
+    """The packages that are installed for one interpreter."""
 
-    #: Where it finds modules beyond the standard library, in its own order: `site-packages`, what
-    #: `.pth` files add, PYTHONPATH.
+    #: The folders on its search path other than the standard library, in order: `site-packages`,
+    #: those from `.pth` files, PYTHONPATH.
     folders: list[Path]
-    #: Packages that `pip install -e` maps to folders elsewhere, by name.
+    #: The packages that `pip install -e` maps to other folders, by name.
     mapped: dict[str, Path]
-    #: Of the interpreter: major and minor.
+    #: The interpreter's major and minor version.
     version: tuple[int, int]
     #: The environment's folder.
     prefix: Path
 
     @classmethod
     def of(cls, interpreter: Path) -> "Packages":
-        """Asks an interpreter.
+        """Queries an interpreter.
 
         Raises:
-            PackagesError: where it does not run.
+            PackagesError: if it can't be run.
         """
         try:
             done = subprocess.run(
@@ -88,13 +87,13 @@ class Packages:
         )
 
     def staged(self, folder: Path) -> list[tuple[Path, Path]]:
-        """The folders as the sandbox can read them, each with the one that it stands for.
+        """Returns the folders in a form that the sandbox can read, each with the original folder.
 
-        What is linked from elsewhere or mapped is copied below `folder`, since the sandbox's file
-        system does not follow a link out of a folder.
+        Linked and mapped packages are copied to `folder`, since the sandbox's file system doesn't
+        follow links out of a folder.
 
         Raises:
-            PackagesError: where that is too much to copy.
+            PackagesError: if their size exceeds the limit.
         """
         found: list[tuple[Path, Path]] = []
         copier = _Copier(_LINKED_BYTES_MAX)
@@ -117,14 +116,14 @@ class Packages:
 
 
 def _without_safe_path() -> dict[str, str]:
-    """This environment, in which `_ASK` finds the current folder where it expects it."""
+    """Returns the environment variables with which `_ASK` finds the current folder as expected."""
     return {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
 
 
 def interpreter(paths: list[Path]) -> Path:
-    """The interpreter whose packages are taken: the one that runs this, if it is one of a virtual
-    environment; or else the one of an activated environment, or of one beside the application; or
-    else the one that runs this."""
+    """Returns the interpreter whose packages are used: the running one if it belongs to a virtual
+    environment; otherwise that of an activated environment, or of one next to the application;
+    otherwise the running one."""
     if sys.prefix == sys.base_prefix:
         candidates = [os.environ.get("VIRTUAL_ENV", "")]
         for path in paths:
@@ -140,18 +139,18 @@ def _interpreter_in(environment: Path) -> Path | None:
     if not (environment / "pyvenv.cfg").is_file():
         return None
     for place in ("bin/python", "Scripts/python.exe"):
-        # Not resolved: by the name that it is called with it finds its environment.
+        # Not resolved: the interpreter finds its environment by the path with which it is called.
         if (environment / place).is_file():
             return (environment / place).absolute()
     return None
 
 
 def staged_application(path: Path, aside: Path) -> Path:
-    """A folder of the application as the sandbox can read it: itself, or a copy below `aside` where
-    something in it is linked from elsewhere.
+    """Returns a folder of the application in a form that the sandbox can read: the folder itself,
+    or a copy in `aside` if it contains links to other places.
 
     Raises:
-        PackagesError: where that is too much to copy.
+        PackagesError: if the size exceeds the limit.
     """
     path = path.resolve()
     if not any(leads_out(entry, path) for entry in _entries(path)):
@@ -161,8 +160,8 @@ def staged_application(path: Path, aside: Path) -> Path:
 
 
 def leads_out(entry: Path, top: Path) -> bool:
-    """Whether this, or something in it, is a link that the sandbox can't follow: one to an absolute
-    path, or out of `top`."""
+    """Returns whether a path is or contains a link that the sandbox can't follow: one that is
+    absolute, or leads out of `top`."""
     if entry.is_symlink():
         return entry.exists() and (
             os.path.isabs(os.readlink(entry)) or not _is_within(entry.resolve(), top.resolve())
@@ -173,7 +172,7 @@ def leads_out(entry: Path, top: Path) -> bool:
 
 
 def is_environment(folder: Path) -> bool:
-    """Whether a folder is a virtual environment, which is no part of an application."""
+    """Returns whether a folder is a virtual environment, which doesn't belong to an application."""
     return (folder / "pyvenv.cfg").is_file()
 
 
@@ -189,14 +188,14 @@ def _is_within(path: Path, top: Path) -> bool:
 
 
 class _Copier:
-    """Copies trees, with what their links lead to in the links' place, up to a size."""
+    """Copies trees and the targets of their links, up to a maximum size."""
 
     def __init__(self, bytes_max: int) -> None:
         self._bytes_max = bytes_max
         self._bytes = 0
 
     def copy_module(self, source: Path, target: Path) -> None:
-        """Copies a package's folder, or a module that is named with or without its ending."""
+        """Copies a package's folder, or a module that is named with or without its extension."""
         file = source if source.is_file() else source.with_name(f"{source.name}.py")
         if source.is_dir():
             self.copy(source, target)
@@ -205,8 +204,8 @@ class _Copier:
             self.copy(file, target.with_name(f"{target.name}{file.suffix}"))
 
     def copy(self, source: Path, target: Path, above: tuple[Path, ...] = ()) -> None:
-        """Copies a file or a tree. A link that leads back to a folder above is left out, and so is
-        what can't be read."""
+        """Copies a file or a tree. Skips links that lead back to a parent folder, and unreadable
+        files."""
         real = source.resolve()
         if real in above or is_environment(source) or source.name == "__pycache__":
             return

@@ -1,31 +1,32 @@
-"""Makes deep recursion in CPython's C code a `RecursionError`, where it would trap.
+"""Makes deep recursion in CPython's C code raise a `RecursionError` instead of trapping.
 
-CPython 3.14 guards its recursion by the address of the C stack. WebAssembly has two stacks: what
-has an address lies in the linear memory, and everything else on the engine's own stack, which a
-program does not see and which is full first. Functions whose variables need no address, such as the scanner
-of `json`, take up nothing of the former, so that the guard never sees them.
+CPython 3.14 limits its recursion by the address of the C stack. WebAssembly has two stacks:
+variables that have an address are in the linear memory, and all others are on the engine's stack,
+which a program can't observe and which overflows first. Functions whose variables need no address,
+such as the scanner of `json`, don't use the former stack at all, so the guard doesn't notice them.
 
-So each function that asks the guard, and each that frees an object, is put behind a small one that
-moves the address of the C stack by `STEP_BYTES` around the call. `wasgi.guest.stack` sets the
-limit that belongs to it. Some functions that call themselves ask no guard, and CPython ends the
-process where they go too deep. They are put behind one that asks.
+Therefore each function that calls the guard, and each that frees an object, is wrapped in a small
+function that moves the address of the C stack by `STEP_BYTES` around the call. `wasgi.guest.stack`
+sets the matching limit. Some recursive functions don't call the guard, and CPython ends the process
+if they recurse too deeply. They are wrapped in a function that calls it.
 """
 
 from __future__ import annotations
 
 import dataclasses
 
-#: By how much the address moves, in bytes. With what lies between two of them such a function takes
-#: 200 to 900 bytes of the engine's stack, which has 1 MiB (`WASM_STACK_BYTES` in
-#: `host/src/engine/pool.rs`). The limit (`wasgi.guest.stack.LIMIT_BYTES`) is reached first.
+#: The number of bytes by which the address moves. Including the unwrapped functions between two
+#: wrapped ones, a wrapped function uses 200 to 900 bytes of the engine's stack of 1 MiB
+#: (`WASM_STACK_BYTES` in `host/src/engine/pool.rs`). The limit (`wasgi.guest.stack.LIMIT_BYTES`) is
+#: reached first.
 STEP_BYTES = 1024
 
-#: The parser's functions have a step of their own, since one pair of parentheses goes through 25 of
-#: them. Each takes 170 bytes of the engine's stack, and CPython allows 200 pairs.
+#: The parser's functions have a separate step, since one pair of parentheses involves 25 of them.
+#: Each uses 170 bytes of the engine's stack, and CPython allows 200 pairs.
 _PARSES, _PARSES_STEP_BYTES = b"_rule", 208
 
-#: What functions return that ask no guard and go as deep as an object or a syntax tree is, where
-#: there is an exception: hashes, types with parameters, and the folding of constants.
+#: The return values, in case of an exception, of functions that don't call the guard and recurse as
+#: deeply as an object or a syntax tree: hashes, types with parameters, and constant folding.
 _UNGUARDED = {
     **dict.fromkeys([b"tuple_hash", b"slice_hash", b"ga_hash", b"union_hash", b"method_hash"], -1),
     b"mappingproxy_hash": -1,
@@ -33,20 +34,20 @@ _UNGUARDED = {
     b"astfold_expr": 0, b"_PyCode_ConstantKey": 0,
 }  # fmt: skip
 
-#: They have a step of their own, as each takes less than 300 bytes of the engine's stack.
+#: They have a separate step, since each uses less than 300 bytes of the engine's stack.
 _UNGUARDED_STEP_BYTES = 400
 
-#: Asks the guard, and is not 0 where it raised `RecursionError`. It takes the address of a text that
-#: ends the message, and what is at 0 is empty.
+#: Calls the guard, and returns a value other than 0 if that raised `RecursionError`. Its argument
+#: is the address of a text that ends the message; the text at address 0 is empty.
 _ASK = b"Py_EnterRecursiveCall"
 
-#: The interpreter's loop, which asks the guard in its own way.
+#: The interpreter's loop, which calls the guard in a different way.
 _LOOP = b"_PyEval_EvalFrameDefault"
 
-#: Functions that ask the guard call one of these.
+#: Functions that use the guard call one of these.
 _GUARDS = (b"_Py_CheckRecursiveCall", b"_Py_ReachedRecursionLimitWithMargin")
 
-#: Functions that free an object, and those of objects that refer to no other.
+#: Functions that free an object, and those for objects without references to others.
 _FREES = b"_dealloc"
 _FREES_LEAF = frozenset(
     [b"unicode_dealloc", b"long_dealloc", b"float_dealloc", b"complex_dealloc", b"object_dealloc"]
@@ -54,11 +55,11 @@ _FREES_LEAF = frozenset(
 
 _COMPONENT = b"\0asm\x0d\0\1\0"
 _HEADER_BYTES = 8
-#: Sections by number: a module within a component, and those of a module.
+#: Section IDs: of a module in a component, and of a module's own sections.
 _CORE_MODULE = 1
 _CUSTOM, _TYPE, _IMPORT, _FUNCTION, _EXPORT, _CODE = 0, 1, 2, 3, 7, 10
 
-#: The global that has the address.
+#: The global that contains the stack pointer.
 _STACK_POINTER = (b"env", b"__stack_pointer")
 
 _CALL, _IF_I32, _ELSE, _END = b"\x10", b"\x04\x7f", b"\x05", b"\x0b"
@@ -66,14 +67,14 @@ _NUMBER = {0: b"\x41\x00", -1: b"\x41\x7f"}
 
 
 class LayoutError(Exception):
-    """The component is not laid out as expected: one line that says how."""
+    """The component has an unexpected layout. The message is one line."""
 
 
 def guarded(component: bytes) -> bytes:
-    """The component with its functions behind small ones.
+    """Returns the component with its functions wrapped.
 
     Raises:
-        LayoutError: where it has no module of CPython's, or one that is laid out differently.
+        LayoutError: if it has no CPython module, or one with a different layout.
     """
     if component[:_HEADER_BYTES] != _COMPONENT:
         raise LayoutError("it is no component")
@@ -95,7 +96,7 @@ def guarded(component: bytes) -> bytes:
 @dataclasses.dataclass(frozen=True)
 class _Section:
     number: int
-    #: Where it begins, with its number; and its content.
+    #: The offset of its ID, and that of its content.
     begin: int
     start: int
     end: int
@@ -122,7 +123,7 @@ def _with_steps(module: bytes, exports: dict[bytes, int]) -> bytes:
     for index, (start, end) in enumerate(bodies):
         name = names.get(imported + index, b"")
         frees = name.endswith(_FREES) and name not in _FREES_LEAF
-        # The bytes of a call may as well be part of a number: such a function has a step too many.
+        # The bytes of a call may be part of a number: such a function has an unnecessary step.
         asks = any(module.find(call, start, end) >= 0 for call in calls)
         if (frees or asks or name == _LOOP or name in unguarded) and imported + index not in guards:
             found.append(index)
@@ -157,14 +158,14 @@ def _with_steps(module: bytes, exports: dict[bytes, int]) -> bytes:
 
 
 def _step(call: bytes, stack_pointer: int, size: int) -> bytes:
-    """A function that moves the address around a call."""
+    """Returns a function that moves the stack pointer around a call."""
     get, put = b"\x23" + _leb(stack_pointer), b"\x24" + _leb(stack_pointer)
     by = b"\x41" + _signed(size)
     return b"\0" + get + by + b"\x6b" + put + call + get + by + b"\x6a" + put + _END
 
 
 def _imports(module: bytes, section: _Section) -> tuple[int, int]:
-    """How many functions are imported, and which global has the address of the stack."""
+    """Returns the number of imported functions, and the index of the stack pointer's global."""
     count, at = _number(module, section.start)
     functions = globals_ = 0
     stack_pointer = None
@@ -192,7 +193,7 @@ def _imports(module: bytes, section: _Section) -> tuple[int, int]:
 
 
 def _types(module: bytes, section: _Section) -> list[int]:
-    """The number of parameters of each type."""
+    """Returns the number of parameters of each type."""
     count, at = _number(module, section.start)
     found = []
     for _ in range(count):
@@ -206,7 +207,7 @@ def _types(module: bytes, section: _Section) -> list[int]:
 
 
 def _kinds(module: bytes, section: _Section) -> list[int]:
-    """The type of each function."""
+    """Returns the type of each function."""
     count, at = _number(module, section.start)
     found = []
     for _ in range(count):
@@ -216,7 +217,7 @@ def _kinds(module: bytes, section: _Section) -> list[int]:
 
 
 def _bodies(module: bytes, section: _Section) -> list[tuple[int, int]]:
-    """Where each function's body begins and ends."""
+    """Returns the start and the end of each function's body."""
     count, at = _number(module, section.start)
     found = []
     for _ in range(count):
@@ -227,7 +228,7 @@ def _bodies(module: bytes, section: _Section) -> list[tuple[int, int]]:
 
 
 def _exports(module: bytes) -> dict[bytes, int]:
-    """The functions that are exported, by name."""
+    """Returns the exported functions by name."""
     found = {}
     for section in _sections(module, _HEADER_BYTES, len(module)):
         if section.number == _EXPORT:
@@ -242,7 +243,7 @@ def _exports(module: bytes) -> dict[bytes, int]:
 
 
 def _names(module: bytes) -> dict[int, bytes]:
-    """The names of functions, as far as the module has them."""
+    """Returns the names of functions, as far as the module contains them."""
     for section in _sections(module, _HEADER_BYTES, len(module)):
         if section.number != _CUSTOM:
             continue
@@ -261,7 +262,7 @@ def _names(module: bytes) -> dict[int, bytes]:
 
 
 def _limits(module: bytes, at: int) -> int:
-    """Where the limits of a table or a memory end."""
+    """Returns the end of the limits of a table or a memory."""
     flags = module[at]
     _, at = _number(module, at + 1)
     return _number(module, at)[1] if flags & 1 else at
@@ -273,7 +274,7 @@ def _text(content: bytes, at: int) -> tuple[bytes, int]:
 
 
 def _number(content: bytes, at: int) -> tuple[int, int]:
-    """A whole number (LEB128), and where it ends."""
+    """Decodes an unsigned number (LEB128), and returns it with its end."""
     value = shift = 0
     while True:
         byte = content[at]
@@ -292,7 +293,7 @@ def _leb(value: int) -> bytes:
 
 
 def _signed(value: int) -> bytes:
-    """A positive number as a signed one (LEB128)."""
+    """Encodes a positive number as a signed one (LEB128)."""
     found = bytearray()
     while value > 0x3F:
         found.append(value & 0x7F | 0x80)
@@ -301,6 +302,6 @@ def _signed(value: int) -> bytes:
 
 
 def _forms(value: int) -> list[bytes]:
-    """A number in its shortest form, and in that which a linker leaves room for."""
+    """Returns a number in its shortest encoding, and in the padded one that linkers use."""
     padded = bytes((value >> 7 * part) & 0x7F | (0x80 if part < 4 else 0) for part in range(5))
     return [_leb(value), padded]

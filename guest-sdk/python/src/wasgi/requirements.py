@@ -1,6 +1,5 @@
-"""What installed packages require of the sandbox's Python and not of the one that they were
-installed for: a package that was left out as not needed, and is.
-"""
+"""Finds packages that installed packages require for the sandbox's Python, but not for the Python
+that they were installed for, so that pip skipped them."""
 
 from __future__ import annotations
 
@@ -19,13 +18,14 @@ _ORDERS = {
     ast.LtE: operator.le, ast.Gt: operator.gt, ast.GtE: operator.ge,
 }  # fmt: skip
 
-#: The longest marker that is read, in characters.
+#: The maximum length of a marker, in characters.
 _MARKER_LENGTH_MAX = 1_000
 
 
 def missing(folders: list[Path], version: tuple[int, int]) -> list[tuple[str, str]]:
-    """Pairs of an installed package and one that it requires in the sandbox, not of the Python of
-    this version that it was installed for, and that is not installed in these folders."""
+    """Returns pairs of an installed package and a package that it requires in the sandbox but
+    not in the Python `version` that it was installed for, and that is not installed in these
+    folders."""
     installed = list(metadata.distributions(path=[str(folder) for folder in folders]))
     names = {_normal(each.metadata["Name"] or "") for each in installed}
     dotted = ".".join(map(str, version))
@@ -49,8 +49,8 @@ def missing(folders: list[Path], version: tuple[int, int]) -> list[tuple[str, st
 
 
 def companions(folders: list[Path]) -> dict[str, list[str]]:
-    """For each module at the top of an installed package, those of the packages that it requires, with
-    any extra: what it may import late."""
+    """Returns, for each top-level module of an installed package, the modules of the packages that
+    it requires, with any extra, which it may import late."""
     installed = {}
     for each in metadata.distributions(path=[str(folder) for folder in folders]):
         installed.setdefault(_normal(each.metadata["Name"] or ""), each)
@@ -67,15 +67,15 @@ def companions(folders: list[Path]) -> dict[str, list[str]]:
 
 
 def _tops(distribution: metadata.Distribution) -> list[str]:
-    """The modules that a package has at the top."""
+    """Returns the top-level modules of a package."""
     names = {Path(str(file)).parts[0] for file in distribution.files or []}
     modules = {name.removesuffix(".py") for name in names}
     return sorted(name for name in modules if name.isidentifier() and name != "__pycache__")
 
 
 def holds(marker: str, values: dict[str, str] = SANDBOX) -> bool:
-    """Whether an environment marker (PEP 508) holds with these values. One that can't be read does
-    not."""
+    """Returns whether an environment marker (PEP 508) holds with these values. An invalid marker
+    doesn't hold."""
     if len(marker) > _MARKER_LENGTH_MAX:
         return False
     try:

@@ -1,6 +1,5 @@
-"""Builds the generic runtime: a folder with an interpreter that has no application yet, and the
-standard library that it reads while a script is loaded.
-"""
+"""Builds the generic runtime: a folder with an interpreter without an application, and the standard
+library that it reads when it loads a script."""
 
 from __future__ import annotations
 
@@ -14,14 +13,14 @@ from wasgi.build import WIT, BuildError, componentize, guarded, lightened
 #: The interpreter's file in the runtime's folder.
 COMPONENT = "python.wasm"
 
-#: The folder of the standard library in it.
+#: The folder of the standard library in the runtime's folder.
 LIBRARY = "lib"
 
 #: The module that componentize-py wraps.
 _MAIN_MODULE = "wasgi_main"
 
-#: The world of an interpreter without an application. The plan and the answer of `load` are JSON,
-#: between one version of the server and the runtime that was built with it.
+#: The world of an interpreter without an application. The plan and the result of `load` are JSON,
+#: whose format may change with each version: the server and the runtime are built together.
 _WIT = """\
 package wasgi:gateway@0.1.0;
 
@@ -31,8 +30,8 @@ world runtime {
 }
 """
 
-# Where the sandbox has the standard library while a component is built, and where this module's
-# own folder is, which it can write to.
+# The sandbox's folder of the standard library during the build, and this module's folder, which is
+# writable.
 _MAIN = """\
 import shutil
 
@@ -48,15 +47,15 @@ class WitWorld:
         return script.load(plan)
 """
 
-#: What of the standard library no handler has a use for.
+#: Parts of the standard library that no handler can use.
 _LEFT_OUT = ("idlelib", "lib2to3", "ensurepip", "tkinter", "turtledemo", "test", "pydoc_data")
 
 
 def build(folder: Path) -> int:
-    """Writes the runtime to a folder, whole or not at all, and returns its size in bytes.
+    """Writes the runtime to a folder atomically, and returns its size in bytes.
 
     Raises:
-        BuildError: where componentize-py fails, or the folder can't be written.
+        BuildError: if componentize-py fails, or the folder can't be written.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".runtime-", dir=folder.parent) as temporary:

@@ -1,11 +1,11 @@
-"""What is known of the sandbox without running it: its Python, and what that lacks."""
+"""Facts about the sandbox that are known without running it: its Python, and missing modules."""
 
 from __future__ import annotations
 
-#: CPython's version in componentize-py: major and minor.
+#: The major and minor version of componentize-py's CPython.
 PYTHON = (3, 14)
 
-#: `sys.platform`, `platform.system()` and so on there, as requirements ask for them.
+#: The sandbox's values of `sys.platform`, `platform.system()` and so on, for requirements.
 MARKERS = {
     "python_version": "3.14",
     "python_full_version": "3.14.0",
@@ -21,7 +21,8 @@ MARKERS = {
     "extra": "",
 }
 
-#: Modules that the standard library had, and the version that has them no more (PEP 594 and 632).
+#: Modules that were removed from the standard library, and the version that removed them (PEP 594
+#: and 632).
 REMOVED = {
     **dict.fromkeys(["asynchat", "asyncore", "distutils", "imp", "smtpd"], "3.12"),
     **dict.fromkeys(
@@ -31,7 +32,7 @@ REMOVED = {
     ),
 }
 
-#: What brings a removed module back, as a package of its own.
+#: Packages that restore removed modules.
 BROUGHT_BACK = {
     "asynchat": "pyasynchat", "asyncore": "pyasyncore", "distutils": "setuptools",
     "audioop": "audioop-lts", "cgi": "legacy-cgi", "cgitb": "legacy-cgi",

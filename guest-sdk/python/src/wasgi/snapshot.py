@@ -1,6 +1,5 @@
-"""The memory in a component: what is at an address, and changing it. Not a reader of WebAssembly:
-it looks for one thing, and refuses what it does not expect.
-"""
+"""Reads and changes the memory in a component by address. This is not a general WebAssembly parser:
+it supports only the expected layout, and rejects any other."""
 
 from __future__ import annotations
 
@@ -8,15 +7,15 @@ import bisect
 import struct
 from collections.abc import Iterator
 
-#: Magic number, version and layer of a component, and of a module in it.
+#: The magic number, version and layer of a component, and of a module in it.
 _COMPONENT = b"\0asm\x0d\0\1\0"
 _MODULE = b"\0asm\1\0\0\0"
 
-#: Sections by number: a module within a component, and data within a module.
+#: Section IDs: of a module in a component, and of data in a module.
 _CORE_MODULE = 1
 _DATA = 11
 
-#: How a segment of the first memory with a constant address begins, and how the address ends.
+#: The start of a segment of memory 0 with a constant address, and the end of the address.
 _ACTIVE_I32_CONST = b"\0\x41"
 _END = 0x0B
 
@@ -24,29 +23,29 @@ _WORD_BYTES = 4
 
 
 class SnapshotError(Exception):
-    """The component is not laid out as expected: one line that says how."""
+    """The component has an unexpected layout. The message is one line."""
 
 
 class Snapshot:
-    """A component's memory as it is when an instance begins."""
+    """A component's memory in the initial state of an instance."""
 
     def __init__(self, component: bytes | bytearray) -> None:
-        """Reads where the segments are.
+        """Finds the segments.
 
         Raises:
-            SnapshotError: where it is no component, or there is not exactly one module with data.
+            SnapshotError: if this is not a component, or not exactly one module has data.
         """
         #: The component with all changes.
         self.component = bytearray(component)
         try:
-            # Address, place in the component, and length of each.
+            # The address, the offset in the component, and the length of each segment.
             self._segments = sorted(self._find_segments())
         except (IndexError, struct.error):
             raise SnapshotError("the component ends too early") from None
         self._addresses = [address for address, _, _ in self._segments]
 
     def read(self, address: int, size: int) -> bytes:
-        """The bytes at an address. What the component leaves out is zeros."""
+        """Returns the bytes at an address. Bytes outside of all segments are zero."""
         found = bytearray(size)
         for start, place, length in self._places(address, size):
             at = start - address
@@ -54,14 +53,14 @@ class Snapshot:
         return bytes(found)
 
     def words(self, address: int, count: int) -> tuple[int, ...]:
-        """So many words of 32 bits."""
+        """Returns `count` words of 32 bits."""
         return struct.unpack(f"<{count}I", self.read(address, count * _WORD_BYTES))
 
     def write(self, address: int, content: bytes) -> None:
-        """Changes what is at an address.
+        """Writes bytes at an address.
 
         Raises:
-            SnapshotError: where the component leaves something of it out.
+            SnapshotError: if some of them are outside of all segments.
         """
         places = list(self._places(address, len(content)))
         if sum(length for _, _, length in places) != len(content):
@@ -71,7 +70,7 @@ class Snapshot:
             self.component[place : place + length] = content[at : at + length]
 
     def behind(self, mark: bytes, size: int) -> Iterator[bytes]:
-        """The bytes behind each place where the mark is."""
+        """Returns the bytes that follow each occurrence of the mark."""
         place = self.component.find(mark)
         while place >= 0:
             place += len(mark)
@@ -79,7 +78,7 @@ class Snapshot:
             place = self.component.find(mark, place)
 
     def _places(self, address: int, size: int) -> Iterator[tuple[int, int, int]]:
-        """Of each stretch that there is: its address, its place in the component, its length."""
+        """Returns the address, the offset in the component, and the length of each stored range."""
         end = address + size
         index = max(bisect.bisect_right(self._addresses, address) - 1, 0)
         while index < len(self._segments) and self._addresses[index] < end:
@@ -117,7 +116,7 @@ class Snapshot:
             behind = place + len(_ACTIVE_I32_CONST)
             if self.component[place:behind] != _ACTIVE_I32_CONST:
                 raise SnapshotError("a segment has no constant address")
-            # Its sign is of no interest: no memory here reaches half of the address space.
+            # The sign doesn't matter: no memory here exceeds half of the address space.
             address, place = self._number(behind)
             if self.component[place] != _END:
                 raise SnapshotError("a segment's address is computed")
@@ -129,7 +128,7 @@ class Snapshot:
         return segments
 
     def _number(self, place: int) -> tuple[int, int]:
-        """A number in LEB128, and where it ends."""
+        """Decodes a number in LEB128, and returns it with its end."""
         number = shift = 0
         while True:
             byte = self.component[place]

@@ -1,6 +1,5 @@
-"""Reads the application's own modules before a build: what is no Python is told in a fraction of a
-second, and not when the sandbox comes across it.
-"""
+"""Checks the application's modules before a build, so that invalid Python is reported in a fraction
+of a second rather than when the sandbox reaches it."""
 
 from __future__ import annotations
 
@@ -13,15 +12,15 @@ from pathlib import Path
 
 from wasgi.sandbox import PYTHON
 
-#: Modules that are read, at most. Those beyond are left to the sandbox.
+#: The maximum number of modules to check. The sandbox reports errors in the rest.
 _MODULES_MAX = 2_000
 
-#: One module, in bytes. A longer one is left to the sandbox.
+#: The maximum length of a module to check, in bytes. The sandbox reports errors in longer ones.
 _MODULE_BYTES_MAX = 4 << 20
 
-#: Forms that a newer Python reads and an older one may not: `except*` and unpacking in an index
-#: (3.11), `type` statements and type parameters (3.12), `except` with several types and no
-#: parentheses, template strings (3.14).
+#: Syntax that a newer Python accepts and an older one may not: `except*` and unpacking in an index
+#: (3.11), `type` statements and type parameters (3.12), `except` with several types without
+#: parentheses, and template strings (3.14).
 _NEWER = re.compile(
     r"""except\s*\* | \[\s*\* | ,\s*\*\w+\s*\] | ^\s*type\s+\w+\s*[=\[]
     | \b(?:def|class)\s+\w+\s*\[ | except\s+[\w.]+\s*, | \b[tT][rR]?['"] | \b[rR][tT]['"]""",
@@ -36,9 +35,9 @@ class Mistake:
     path: Path
     line: int
     message: str
-    #: The line itself, as it stands in the file.
+    #: The text of the line in the file.
     text: str
-    #: Whether the sandbox's Python, which may be newer, is sure not to compile it either.
+    #: Whether the sandbox's Python, which may be newer, certainly can't compile it either.
     is_certain: bool
 
     def __str__(self) -> str:
@@ -46,8 +45,8 @@ class Mistake:
 
 
 def first_mistake(module: str, paths: list[Path]) -> Mistake | None:
-    """The first module that can't be compiled among the application's module, and those of its own
-    folders that it imports or names in a string, as Django's settings do."""
+    """Returns the first module that can't be compiled, among the application's module and those
+    modules in its folders that it imports or names in a string, as Django's settings do."""
     waiting, seen = [module], set()
     while waiting and len(seen) < _MODULES_MAX:
         for file in _files(waiting.pop(), paths):
@@ -69,10 +68,10 @@ def first_mistake(module: str, paths: list[Path]) -> Mistake | None:
 
 def _compiled(source: bytes, file: Path) -> ast.Module:
     with warnings.catch_warnings():
-        # An invalid escape is told by whoever imports it.
+        # The module's importer reports an invalid escape.
         warnings.simplefilter("ignore")
         tree = ast.parse(source, str(file))
-        # Some mistakes are found by the compiler alone: `return` outside a function.
+        # Only the compiler detects some errors, such as `return` outside of a function.
         compile(source, str(file), "exec", dont_inherit=True)
         return tree
 
@@ -96,15 +95,15 @@ def _read(file: Path) -> bytes | None:
         if file.stat().st_size > _MODULE_BYTES_MAX:
             return None
         source = file.read_bytes()
-        # A declared encoding that is none is the compiler's to tell.
+        # The compiler reports an invalid encoding declaration.
         return source if source.strip() else None
     except OSError:
         return None
 
 
 def _files(module: str, paths: list[Path]) -> list[Path]:
-    """The files of a module of the application's own, and of the packages that it is in. A package
-    that is named brings its modules along: Django imports `models` and `urls` of it by itself."""
+    """Returns the files of one of the application's modules, and of the packages that contain it.
+    For a package, returns its modules too: Django imports its `models` and `urls` implicitly."""
     if not all(part.isidentifier() for part in module.split(".")):
         return []
     parts = module.split(".")
@@ -125,7 +124,7 @@ def _files(module: str, paths: list[Path]) -> list[Path]:
 
 
 def _package(file: Path, paths: list[Path]) -> str:
-    """The dotted name of the package that a file is in."""
+    """Returns the dotted name of the package that contains a file."""
     for top in paths:
         if top in file.parents:
             return ".".join(file.parent.relative_to(top).parts)
@@ -133,7 +132,7 @@ def _package(file: Path, paths: list[Path]) -> str:
 
 
 def _named(tree: ast.Module, package: str) -> list[str]:
-    """Modules that a module imports, or names in a string."""
+    """Returns the modules that a module imports or names in a string."""
     names = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -147,6 +146,6 @@ def _named(tree: ast.Module, package: str) -> list[str]:
             names += [base, *(f"{base}.{alias.name}".strip(".") for alias in node.names)]
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
             if len(node.value) < 100:
-                # Of a dotted name the module is what stands before the last dot, perhaps.
+                # In a dotted name, the part before the last dot may be the module.
                 names += [node.value, node.value.rpartition(".")[0]]
     return [name for name in names if name]

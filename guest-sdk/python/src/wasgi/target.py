@@ -1,34 +1,34 @@
-"""What is to be served: ``module:callable``, as it stands on the command line."""
+"""The application to serve: ``module:callable``, as on the command line."""
 
 from __future__ import annotations
 
 import dataclasses
 import re
 
-# A Python name, or several with dots between.
+# A Python name, or several separated by dots.
 _DOTTED = r"[^\W\d]\w*(?:\.[^\W\d]\w*)*"
 
 
 class TargetError(ValueError):
-    """A target that can't be read: one line that says what is wrong."""
+    """A target that can't be parsed. The message is one line."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Target:
-    """A WSGI application by the place where it is found."""
+    """The location of a WSGI application."""
 
     module: str
-    #: The application's name in the module; dots lead into what the name before stands for.
+    #: The application's name in the module. It may contain dots for attributes.
     attribute: str
-    #: Whether the name is that of a function that makes the application: ``app:create_app()``.
+    #: Whether the name is that of a factory function: ``app:create_app()``.
     is_factory: bool
 
     @classmethod
     def parse(cls, text: str) -> "Target":
-        """Reads ``module:callable`` or ``module:factory()``.
+        """Parses ``module:callable`` or ``module:factory()``.
 
         Raises:
-            TargetError: where it is neither.
+            TargetError: if it is neither.
         """
         pattern = rf"(?P<module>{_DOTTED}):(?P<attribute>{_DOTTED})(?P<call>\(\))?"
         match = re.fullmatch(pattern, text)
@@ -44,7 +44,7 @@ class Target:
 
 
 def _guess(text: str) -> str | None:
-    """What was meant by the name of a file, or of a module alone."""
+    """Guesses the intended target from the name of a file or a module."""
     module, _, attribute = text.partition(":")
     module = module.removesuffix(".py").strip("/").replace("/", ".")
     guess = f"{module}:{attribute or 'app'}"

@@ -1,4 +1,4 @@
-"""What the server calls, over a WSGI application."""
+"""The class that the server calls, for a WSGI application."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from wasgi.guest.start_response import StartResponse
 
 
 def application_class(wsgi_application):
-    """A class whose instances answer the contract's ``call`` with this application."""
+    """Returns a class whose instances implement the contract's ``call`` with this application."""
 
     class Application:
-        """Made while the component is built, and part of its snapshot."""
+        """Instantiated at the build, and part of the snapshot."""
 
         is_fresh = True
 
         def call(self, environ, start_response):
-            """Answers one request."""
+            """Handles one request."""
             from componentize_py_types import Err
 
             if self.is_fresh:
@@ -30,15 +30,16 @@ def application_class(wsgi_application):
                 result = wsgi_application(environ_dict(environ), StartResponse(start_response))
                 return body(result)
             except BaseException as error:
-                # SystemExit and KeyboardInterrupt as well: there is no process to end.
+                # Also SystemExit and KeyboardInterrupt: there is no process to end.
                 raise Err(record(error)) from None
 
     return Application
 
 
 def _begin() -> None:
-    """Gives the instance what is no part of the snapshot: arguments, which componentize-py empties,
-    and random numbers of its own, as the generator's state at the build is the same in all."""
+    """Initializes state that isn't part of the snapshot: the program's arguments, which
+    componentize-py clears, and the seed of the random numbers, since the generator's state from the
+    build is the same in all instances."""
     compat.set_arguments()
     if random := sys.modules.get("random"):
         random.seed()

@@ -1,9 +1,9 @@
-"""Serves an ASGI application through the contract: as a WSGI application that runs it on an event
-loop of its own, one request after the other.
+"""Serves an ASGI application with the contract: a WSGI application that runs it on its own event
+loop, one request after the other.
 
-The loop runs while the server waits for the next block, and no longer: a block is with the client
-before the application sends the next (B1). What the application does after its last block, such as
-a background task, it does when the response is over, within `close`.
+The loop runs only while the server waits for the next block, so each block is on its way to the
+client before the application sends the next (B1). Work after the last block, such as a background
+task, runs after the response, in `close`.
 """
 
 from __future__ import annotations
@@ -13,20 +13,21 @@ import importlib
 import inspect
 import sys
 
-#: How much of a request's body one message brings, in bytes.
+#: The maximum part of a request's body in one message, in bytes.
 BODY_BYTES_MAX = 64 * 1024
 
-#: What of ASGI is spoken. From 2.4 on `send` raises an `OSError` where the client has gone.
+#: The supported version of ASGI. From 2.4 on, `send` raises an `OSError` if the client has
+#: disconnected.
 _VERSION = {"version": "3.0", "spec_version": "2.4"}
 
 
 class LifespanFailed(Exception):
-    """The application answered the start with `lifespan.startup.failed`."""
+    """The application sent `lifespan.startup.failed`."""
 
 
 def is_asgi(application) -> bool:
-    """Whether this is an ASGI application: a coroutine function, an object with one for
-    `__call__`, or a function with three parameters `(scope, receive, send)`."""
+    """Returns whether this is an ASGI application: a coroutine function, an object whose `__call__`
+    is one, or a function with the three parameters `(scope, receive, send)`."""
     call = application if inspect.isroutine(application) else getattr(application, "__call__", None)
     if inspect.iscoroutinefunction(application) or inspect.iscoroutinefunction(call):
         return True
@@ -44,7 +45,7 @@ def is_asgi(application) -> bool:
 
 
 class WsgiOfAsgi:
-    """An ASGI application as a WSGI one."""
+    """Wraps an ASGI application as a WSGI application."""
 
     def __init__(self, application) -> None:
         import asyncio
@@ -52,15 +53,15 @@ class WsgiOfAsgi:
         self._application = _single(application)
         self._loop = asyncio.new_event_loop()
         self._state: dict = {}
-        # Suspended for as long as the application lives.
+        # Suspended for the lifetime of the application.
         self._lifespan = None
 
     def start(self) -> None:
-        """Runs the application's lifespan up to its start, once, while the component is built. An
-        application that does not know of it is served all the same.
+        """Runs the start of the application's lifespan, once, at the build. An application that
+        doesn't support lifespans is served all the same.
 
         Raises:
-            LifespanFailed: where the application says that it can't start.
+            LifespanFailed: if the application reports that it can't start.
         """
         lifespan = _Lifespan(self._application, self._loop, self._state)
         self._lifespan = _task(self._loop, lifespan.run())
@@ -68,7 +69,7 @@ class WsgiOfAsgi:
         if lifespan.failure is not None:
             raise LifespanFailed(lifespan.failure)
         if "anyio" in sys.modules:
-            # AnyIO imports this at the first request.
+            # AnyIO imports this module at the first request.
             importlib.import_module("anyio._backends._asyncio")
 
     def __call__(self, environ, start_response):
@@ -82,7 +83,7 @@ class WsgiOfAsgi:
 
 
 class _Response:
-    """The blocks of a response whose application is still at work."""
+    """The blocks of a response whose application is still running."""
 
     def __init__(self, exchange: "_Exchange", first: bytes) -> None:
         self._exchange = exchange
@@ -104,7 +105,7 @@ class _Response:
 
 
 class _Exchange:
-    """One request, and its response as far as it has come."""
+    """A request, and the state of its response."""
 
     def __init__(self, environ: dict, loop, state: dict) -> None:
         self._environ = environ
@@ -112,11 +113,11 @@ class _Exchange:
         self._scope = scope(environ, state)
         self._task = None
         self._start: dict | None = None
-        #: A message that was sent and not taken yet.
+        #: The message that was sent but not yet consumed.
         self._block: bytes | None = None
-        #: What `send` waits for until its message is taken.
+        #: The future for which `send` waits until its message is consumed.
         self._taken = None
-        #: What `receive` waits for when it has brought the body.
+        #: The future for which `receive` waits after the whole body.
         self._gone = loop.create_future()
         self._bytes_read = 0
         self._is_body_read = False
@@ -128,11 +129,11 @@ class _Exchange:
         self._task = _task(self._loop, application(self._scope, self._receive, self._send))
 
     def next_block(self) -> bytes:
-        """Runs the application until it has sent a block or is done.
+        """Runs the application until it sends a block or ends.
 
         Raises:
-            RuntimeError: where it is done, and has not sent all of a response.
-            Exception: what the application raised.
+            RuntimeError: if it ended without a complete response.
+            Exception: the application's exception.
         """
         if self._taken is not None and not self._taken.done():
             self._taken.set_result(None)
@@ -145,7 +146,7 @@ class _Exchange:
         return block
 
     def head(self) -> tuple[str, list[tuple[str, str]]]:
-        """The status and the fields, as `start_response` takes them."""
+        """Returns the status and the fields as the arguments of `start_response`."""
         status = int(self._start["status"])
         try:
             reason = http.HTTPStatus(status).phrase
@@ -159,8 +160,8 @@ class _Exchange:
         return f"{status} {reason}", fields
 
     def is_done(self) -> bool:
-        """Whether the application has nothing to do behind its last block. Lets it go on as far as
-        it comes without waiting."""
+        """Returns whether the application has nothing to do after its last block. Runs it as far as
+        possible without waiting."""
         for _ in range(3):
             if self._task.done():
                 break
@@ -172,9 +173,9 @@ class _Exchange:
         return False
 
     def finish(self) -> None:
-        """Runs the application to its end, which it is told of if that comes early."""
+        """Runs the application to its end. If that is early, notifies it of a disconnect."""
         if self._task.done():
-            # An exception was raised where the block was asked for, or comes too late for anyone.
+            # An exception was raised with its block, or is too late to be raised.
             if not self._task.cancelled() and self.is_last:
                 self._task.result()
             return
@@ -198,7 +199,8 @@ class _Exchange:
             self._loop.on_idle = None
 
     def _disconnect(self) -> bool:
-        """Tells the application that its client has gone. So it is, or nothing else can happen."""
+        """Notifies the application that its client has disconnected, either because it has or
+        because no other event can occur."""
         self._is_disconnected = True
         if self._gone.done():
             return False
@@ -253,7 +255,7 @@ class _Exchange:
 
 
 class _Lifespan:
-    """The conversation about an application's start, which never comes to its end."""
+    """The lifespan protocol, which never reaches the shutdown."""
 
     def __init__(self, application, loop, state: dict) -> None:
         self._application = application
@@ -268,7 +270,7 @@ class _Lifespan:
         try:
             await self._application(scope, self._receive, self._send)
         except Exception:
-            # It does not know of lifespans: so the specification says.
+            # The application doesn't support lifespans, which the specification permits.
             self._state.clear()
 
     async def _receive(self) -> dict:
@@ -287,12 +289,12 @@ class _Lifespan:
 
 
 def scope(environ: dict, state: dict) -> dict:
-    """A request's scope."""
+    """Returns a request's scope."""
     root = environ.get("SCRIPT_NAME", "")
     target = environ.get("REQUEST_URI") or environ.get("RAW_URI") or ""
     raw_path = target.partition("?")[0].encode("latin-1")
     if not raw_path.startswith(b"/"):
-        # A whole URL, or `*`.
+        # An absolute URL, or `*`.
         raw_path = None
     client = environ.get("REMOTE_ADDR")
     return {
@@ -309,7 +311,7 @@ def scope(environ: dict, state: dict) -> dict:
         "client": (client, int(environ.get("REMOTE_PORT") or 0)) if client else None,
         "server": (environ["SERVER_NAME"], int(environ["SERVER_PORT"])),
         "state": state,
-        # What is in no other place, such as `wasgi.route.*`.
+        # Variables without another place, such as `wasgi.route.*`.
         "wsgi_environ": environ,
     }
 
@@ -330,7 +332,8 @@ def _text(path: str) -> str:
 
 
 def _single(application):
-    """The application in the form of ASGI 3, which takes all three at once."""
+    """Returns the application with the signature of ASGI 3, which takes all three arguments at
+    once."""
     call = application if inspect.isroutine(application) else getattr(application, "__call__", None)
     if inspect.iscoroutinefunction(application) or inspect.iscoroutinefunction(call):
         return application
@@ -348,20 +351,20 @@ def _single(application):
 
 
 async def _shielded(future) -> None:
-    """Waits for a future that others wait for too: a wait that is cancelled leaves it alone."""
+    """Waits for a future that others wait for too: cancelling the wait doesn't cancel it."""
     import asyncio
 
     await asyncio.shield(future)
 
 
 def _task(loop, coroutine):
-    """A task that stops the loop at its end."""
+    """Creates a task that stops the loop at its end."""
     task = loop.create_task(coroutine)
     task.add_done_callback(lambda _: loop.stop())
     return task
 
 
 def _run_until(loop, is_enough) -> None:
-    """Runs a loop until this holds. Whoever changes that stops the loop."""
+    """Runs a loop until the condition holds. Code that changes the condition stops the loop."""
     while not is_enough():
         loop.run_forever()

@@ -1,21 +1,21 @@
-"""What an application returns, as the contract's body."""
+"""Converts an application's return value to the contract's body."""
 
 from __future__ import annotations
 
 from wasgi.guest.exception import record
 from wasgi.guest.start_response import checked
 
-#: The longest block that is given to the server, which takes 8 MiB by default. What is longer goes
-#: in pieces of this size.
+#: The maximum length of a block, which is the server's default limit, in bytes. Longer blocks are
+#: split.
 BLOCK_BYTES = 8 * 1024 * 1024
 
-#: What an application's iterable gives.
+#: The subject of error messages about a block.
 _TAKER = "the application's iterable is to give"
 
 
 class FileWrapper:
-    """``wsgi.file_wrapper``: a file as an iterable of blocks. The server can't send the file by
-    itself, as handlers have none of the system's (B6)."""
+    """``wsgi.file_wrapper``: a file as an iterable of blocks. The server can't send the file
+    directly, since handlers have no system files (B6)."""
 
     def __init__(self, filelike, block_size: int = 64 * 1024) -> None:
         self.filelike = filelike
@@ -33,7 +33,8 @@ class FileWrapper:
 
 
 class Blocks:
-    """An application's iterable as the contract's resource: a block at a time (B1)."""
+    """An application's iterable as the contract's resource, which returns one block at a time
+    (B1)."""
 
     def __init__(self, iterable) -> None:
         self._iterable = iterable
@@ -42,7 +43,7 @@ class Blocks:
         self._rest = b""
 
     def next(self) -> bytes | None:
-        """The next block, or none at the end."""
+        """Returns the next block, or none at the end."""
         from componentize_py_types import Err
 
         try:
@@ -58,12 +59,13 @@ class Blocks:
             raise Err(record(error)) from None
 
     def _piece(self, block: memoryview) -> bytes:
-        """The front of a block that is too long, whose rest comes next."""
+        """Returns the first part of a block that is too long, and keeps the rest for the next
+        call."""
         self._rest = block[BLOCK_BYTES:]
         return bytes(block[:BLOCK_BYTES])
 
     def close(self) -> None:
-        """Calls the iterable's own ``close``, if it has one, and never twice (B2)."""
+        """Calls the iterable's ``close`` once, if it has one (B2)."""
         from componentize_py_types import Err
 
         if self._is_closed:
@@ -78,13 +80,13 @@ class Blocks:
 
 
 def body(result) -> object:
-    """The body that an application's result stands for.
+    """Converts an application's result to a body.
 
-    A list or tuple of at most one block is sent whole, which gives it a Content-Length (B4), unless
-    it is too long for that.
+    A list or tuple of at most one block is sent as a single block, which gives it a Content-Length
+    (B4), unless it is too long.
 
     Raises:
-        TypeError: where it is no iterable of bytes.
+        TypeError: if it is not an iterable of bytes.
     """
     from wit_world.exports import application
 
@@ -93,7 +95,7 @@ def body(result) -> object:
         if len(whole) <= BLOCK_BYTES:
             return application.Body_Block(whole)
     if isinstance(result, (str, bytes)):
-        # Each of its characters or numbers would be taken for a block.
+        # Each of its characters or numbers would be interpreted as a block.
         raise TypeError(
             f"the application is to return an iterable of bytes, not {type(result).__name__}: "
             "put it into a list"

@@ -1,8 +1,7 @@
-"""Lists the objects that the snapshot has, for the build to make them immortal
-(`wasgi.immortal`).
+"""Lists the objects of the snapshot, so that the build can make them immortal (`wasgi.immortal`).
 
-Runs in the sandbox, last of all. It finds what it can reach and need not find everything: an object
-that is not on the list keeps an ordinary reference count.
+Runs in the sandbox, as the last step. The list contains all objects that it can reach, but it need
+not be complete: other objects keep an ordinary reference count.
 """
 
 from __future__ import annotations
@@ -13,42 +12,42 @@ import struct
 import types
 import zlib
 
-#: Stands before the list's place in the snapshot, and by itself in other places too: as this
-#: constant, and where copies of it were.
+#: Precedes the note in the snapshot. The mark also occurs elsewhere: as this constant, and in
+#: leftover copies.
 MARK = b"what is alive in this snapshot: "
 
-#: Behind the mark, little-endian: the address of the list and its length; the address of the type
-#: of code, and where in code its instructions begin; the two instructions below; and what to skip
-#: behind each instruction, in units of two bytes. At the end a checksum over all of it, that tells
-#: the note from another copy of the mark.
+#: The data after the mark, little-endian: the address of the list and its length; the address of
+#: the code type, and the offset of the instructions in a code object; the two instructions below;
+#: and the number of units of two bytes to skip after each instruction. A checksum at the end
+#: distinguishes the note from other occurrences of the mark.
 NOTE = struct.Struct("<IIIIBB256s")
 CHECKSUM = struct.Struct("<I")
 
-#: Stands for an instruction of which nothing is known.
+#: Marks an instruction without known length.
 UNKNOWN = 255
 
-#: The instruction that loads a constant and counts it, and the one that does not. The interpreter
-#: chooses when the code first runs, and does not look again.
+#: The instruction that loads a constant and counts the reference, and the one that doesn't count.
+#: The interpreter chooses when the code first runs, and keeps its choice.
 _COUNTING, _NOT_COUNTING = "LOAD_CONST_MORTAL", "LOAD_CONST_IMMORTAL"
 
-#: Objects lie at multiples of this, in bytes.
+#: The alignment of objects, in bytes.
 _ALIGNMENT = 8
 
-#: As much memory as componentize-py can store, in bytes.
+#: The maximum memory that componentize-py can store, in bytes.
 _MEMORY_BYTES = 128 << 20
 
-#: What is to go when nobody refers to it, though its type has no ``__del__``: a view keeps its
-#: buffer from being resized, and a frame belongs to what runs.
+#: Types whose objects must be freed when they are no longer referenced, though they have no
+#: ``__del__``: a view prevents its buffer from being resized, and a frame belongs to running code.
 _MORTAL = (memoryview, types.FrameType)
 
-# The list, which also keeps what is on it alive: the address of something that is gone may be that
-# of anything. And the note of where it is.
+# The list also keeps its objects alive: the address of a freed object could be reused. The note
+# contains the list's address.
 _alive: list = []
 _note = b""
 
 
 def take() -> None:
-    """Lists what is alive, and leaves a note of it for the build."""
+    """Lists the live objects, and stores the note for the build."""
     global _note
     _fill(_alive)
     instructions = opcode._specialized_opmap
@@ -65,13 +64,13 @@ def take() -> None:
 
 
 def _lengths() -> bytes:
-    """What to skip behind each instruction."""
+    """Returns the number of units to skip after each instruction."""
     lengths = bytearray([UNKNOWN]) * 256
     caches = opcode._inline_cache_entries
     for name, number in opcode.opmap.items():
         if number < len(lengths):
             lengths[number] = caches.get(name.removeprefix("INSTRUMENTED_"), 0)
-    # These stand in front of an instruction, and hide which.
+    # These precede an instruction, and hide which one it is.
     for name in ("INSTRUMENTED_LINE", "INSTRUMENTED_INSTRUCTION", "ENTER_EXECUTOR"):
         if name in opcode.opmap:
             lengths[opcode.opmap[name]] = UNKNOWN
@@ -82,14 +81,14 @@ def _lengths() -> bytes:
 
 
 def is_mortal(kind: type) -> bool:
-    """Whether objects of this type do something when they go: files, generators, and what has a
-    ``__del__`` of its own."""
+    """Returns whether freeing objects of this type has side effects: files, generators, and types
+    with a ``__del__``."""
     return issubclass(kind, _MORTAL) or hasattr(kind, "__del__")
 
 
 def _fill(alive: list) -> None:
-    """Adds every object within reach, from those that the collector knows of."""
-    # A bit for each place where an object may be: a set of 150,000 numbers would leave 10 MB.
+    """Adds all objects that are reachable from those that the collector knows."""
+    # A bit for each possible address: a set of 150,000 numbers would leave 10 MB.
     seen = bytearray(_MEMORY_BYTES // _ALIGNMENT // 8)
 
     def add(found) -> None:
@@ -100,7 +99,7 @@ def _fill(alive: list) -> None:
                 alive.append(thing)
 
     add(gc.get_objects())
-    # It grows meanwhile.
+    # The list grows during the loop.
     for thing in alive:
         if thing is not alive:
             add(_behind(thing))
@@ -108,19 +107,20 @@ def _fill(alive: list) -> None:
 
 
 def _behind(thing):
-    """What an object refers to; also where the collector does not look, as there are no circles."""
-    # Not `isinstance`, which asks lazy objects for a class, and so wakes them.
+    """Yields an object's references, also those that the collector doesn't track because they can't
+    form cycles."""
+    # `isinstance` would query the class of lazy objects, which would initialize them.
     kind = type(thing)
     yield kind
     yield from gc.get_referents(thing)
     if issubclass(kind, dict):
         yield from dict.keys(thing)
     elif issubclass(kind, type):
-        # The collector knows nothing of the interpreter's own types.
+        # The collector doesn't track the interpreter's own types.
         yield from (thing.__name__, thing.__qualname__, thing.__mro__, thing.__bases__)
         yield from vars(thing).values()
     elif kind is types.CodeType:
         yield from (thing.co_name, thing.co_qualname, thing.co_filename)
         yield from (thing.co_consts, thing.co_names, thing.co_linetable, thing.co_exceptiontable)
-        # Tuples made for this call, of names that stay.
+        # The tuples are created by this call; the names in them persist.
         yield from (*thing.co_varnames, *thing.co_cellvars, *thing.co_freevars)

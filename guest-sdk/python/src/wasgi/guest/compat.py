@@ -1,4 +1,4 @@
-"""What frameworks expect of CPython and this one, compiled for the sandbox, does not have."""
+"""Features that frameworks expect of CPython, and that the sandbox's build lacks."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import os
 import sys
 import types
 
-#: Who a handler is: user and group, and the folders that it can write to.
+#: A handler's user and group, and its writable folders.
 USER_NAME, USER_ID = "handler", 1000
 HOME, TEMPORARY = "/home/handler", "/tmp"
 
 
 def install(system) -> None:
-    """Fills the gaps. To be called before the application is imported.
+    """Adds the features. Must be called before the application is imported.
 
-    `system` has `statvfs`: `wasgi.guest.system.System`.
+    `system` provides `statvfs`: `wasgi.guest.system.System`.
     """
     import posix
 
@@ -66,7 +66,7 @@ def _functions(system) -> dict[str, object]:
 
 
 def _passwords() -> types.ModuleType:
-    """The module `pwd`, of one user."""
+    """Returns the module `pwd`, with one user."""
     import collections
 
     module = types.ModuleType("pwd", "The user of the sandbox.")
@@ -89,7 +89,7 @@ def _passwords() -> types.ModuleType:
 
 
 def _groups() -> types.ModuleType:
-    """The module `grp`, of one group."""
+    """Returns the module `grp`, with one group."""
     import collections
 
     module = types.ModuleType("grp", "The group of the sandbox.")
@@ -111,7 +111,7 @@ def _groups() -> types.ModuleType:
 
 
 def _processes() -> types.ModuleType:
-    """The compiled part of `multiprocessing`, which servers import for types that they name."""
+    """Returns the compiled part of `multiprocessing`, which servers import for type names."""
     module = types.ModuleType("_multiprocessing", "The sandbox has no processes.")
 
     class SemLock:
@@ -131,7 +131,7 @@ _MODULES = {"pwd": _passwords, "grp": _groups, "_multiprocessing": _processes}
 
 
 def _add_disk_usage(shutil) -> None:
-    """`shutil.disk_usage`, where `shutil` was imported before there was an `os.statvfs`."""
+    """Adds `shutil.disk_usage`, if `shutil` was imported before `os.statvfs` existed."""
     import collections
 
     usage = collections.namedtuple("usage", "total used free")

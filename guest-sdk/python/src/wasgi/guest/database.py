@@ -1,7 +1,7 @@
-"""SQLite databases in files. SQLite opens files by itself, and finds none in a handler: so a file is
-read into a database in memory, which all connections of the instance share.
+"""SQLite databases in files. SQLite opens files directly, and a handler has none, so a file is read
+into an in-memory database that all connections of the instance share.
 
-What an instance writes is there until it ends, and the file is as it was built.
+An instance's changes last until it ends; the file keeps its contents from the build.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ import urllib.parse
 from wasgi.guest import late
 from wasgi.guest.files import Folder, KeptFile, WritableFile
 
-#: Where a database's header says how it is written and read, and what stands there for a journal
-#: that is rolled back: a write-ahead log needs files beside it.
+#: The header's field for the format, and its value for a rollback journal: a write-ahead log would
+#: need additional files.
 _FORMAT, _ROLLBACK = slice(18, 20), b"\1\1"
 
 
 def install(system) -> None:
-    """Has `sqlite3.connect` look into the tree of a `wasgi.guest.system.System`."""
+    """Makes `sqlite3.connect` use the tree of a `wasgi.guest.system.System`, and `dbm` use files."""
     late.change({"sqlite3.dbapi2": lambda module: _change(module, system), "dbm": _change_dbm})
 
 
@@ -26,7 +26,7 @@ def _change(sqlite, system) -> None:
     databases = _Databases(sqlite.connect, system)
 
     def connect(database, *arguments, **keywords):
-        """`sqlite3.connect`."""
+        """Replaces `sqlite3.connect`."""
         path = _path(database, keywords.get("uri", False))
         if path is None:
             return databases.connect(database, *arguments, **keywords)
@@ -39,12 +39,13 @@ def _change(sqlite, system) -> None:
 
 
 def _change_dbm(dbm) -> None:
-    """Has `dbm` and `shelve` write files: a database of SQLite's is none, and not found again."""
+    """Makes `dbm` and `shelve` use plain files: an SQLite database isn't a file of the tree, so it
+    would not be found again."""
     dbm._names = ["dbm.dumb"]
 
 
 def _path(database, is_uri: bool) -> str | None:
-    """The file that is asked for, or none where it is no file's name."""
+    """Returns the requested file, or none if the name isn't that of a file."""
     try:
         path = os.fsdecode(database)
     except TypeError:
@@ -59,7 +60,7 @@ def _path(database, is_uri: bool) -> str | None:
 
 
 class _Databases:
-    """The databases that were opened, each with a connection that keeps it alive."""
+    """The opened databases, each with a connection that keeps it alive."""
 
     def __init__(self, connect, system) -> None:
         self.connect = connect
@@ -67,8 +68,8 @@ class _Databases:
         self._keepers: dict[str, object] = {}
 
     def name(self, path: str) -> str | None:
-        """How SQLite knows the database of a file, which is read now if this is the first time. None
-        where there can be no such file."""
+        """Returns SQLite's name for the database of a file, which is read on first use. Returns
+        none if there can't be such a file."""
         name = f"file:{urllib.parse.quote(path)}?vfs=memdb"
         if path not in self._keepers:
             node = self._system.lookup(path)

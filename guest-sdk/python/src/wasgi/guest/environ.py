@@ -1,4 +1,4 @@
-"""The environ as a dictionary."""
+"""Converts the environ to a dictionary."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from wasgi.guest.body import FileWrapper
 from wasgi.guest.errors import Errors
 from wasgi.guest.input import wsgi_input
 
-#: Variables that cross as the texts ``true`` and ``false``.
+#: Variables that are passed as the texts ``true`` and ``false``.
 _FLAGS = (
     "wsgi.multithread",
     "wsgi.multiprocess",
@@ -18,9 +18,9 @@ _FLAGS = (
 
 
 def environ_dict(environ: object) -> dict[str, object]:
-    """A new dictionary with every variable of the request, as PEP 3333 wants it.
+    """Returns a new dictionary with all variables of the request, as PEP 3333 requires.
 
-    Values are native strings, each byte a character of ISO-8859-1 (E4).
+    Values are native strings, in which each byte is a character of ISO-8859-1 (E4).
     """
     variables: dict[str, object] = {
         name: value.decode("iso-8859-1") for name, value in environ.variables()
@@ -39,7 +39,7 @@ def environ_dict(environ: object) -> dict[str, object]:
 
 
 def _routing_args(crossed: object) -> tuple[tuple, dict]:
-    """``[[], {"id": "7"}]`` as the pair of positional and named arguments that it means."""
-    # It crosses as UTF-8, and has been decoded as what all other variables are.
+    """Parses ``[[], {"id": "7"}]`` into the pair of positional and named arguments."""
+    # The JSON is UTF-8, but has been decoded as ISO-8859-1 like all variables.
     positional, named = json.loads(str(crossed).encode("iso-8859-1"))
     return tuple(positional), named

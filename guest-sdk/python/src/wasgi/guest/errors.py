@@ -1,16 +1,17 @@
-"""``wsgi.errors``: a text stream to the server's log."""
+"""``wsgi.errors``: a text stream that writes to the server's log."""
 
 from __future__ import annotations
 
 import io
 
 
-#: What is written in one call: the server takes a megabyte, and logs less than that of a request.
+#: The maximum length of one call's text, in bytes: the server accepts 1 MiB, and logs less than
+#: that for a request.
 _PIECE_BYTES = 64 * 1024
 
 
 class Errors(io.TextIOBase):
-    """Writes go to the log at once; the server puts the handler's name before each line (I5)."""
+    """Logs each write at once; the server puts the handler's name before each line (I5)."""
 
     encoding = "utf-8"
     errors = "backslashreplace"

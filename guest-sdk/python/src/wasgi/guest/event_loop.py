@@ -1,9 +1,10 @@
-"""asyncio without sockets and threads: an event loop that runs what is ready, and sleeps until the
-next timer by the sandbox's clock.
+"""asyncio without sockets and threads: an event loop that runs ready callbacks, and sleeps until
+the next timer with the sandbox's clock.
 
-`install` makes it asyncio's own, as soon as somebody imports asyncio: `asyncio.run`, `async def`
-views of a WSGI framework and the ASGI adapter run on it. What another thread would do is done at
-once: `run_in_executor`, `asyncio.to_thread`, `ThreadPoolExecutor.submit`, AnyIO's worker threads.
+`install` makes it asyncio's default when asyncio is first imported: `asyncio.run`, `async def`
+views of a WSGI framework and the ASGI adapter use it. Functions for other threads are called
+synchronously: `run_in_executor`, `asyncio.to_thread`, `ThreadPoolExecutor.submit`, AnyIO's worker
+threads.
 """
 
 from __future__ import annotations
@@ -14,34 +15,33 @@ from collections.abc import Callable
 
 from wasgi.guest import late
 
-#: The longest sleep, in seconds. A loop whose timer is later looks at its clock meanwhile.
+#: The maximum sleep, in seconds. Then the loop checks its clock again.
 _SLEEP_SECONDS_MAX = 3_600
 
 
 def install() -> None:
-    """Has the modules changed when they are imported."""
+    """Arranges for the modules to be changed when they are imported."""
     late.change(_CHANGES)
 
 
 def _change_asyncio(unix_events) -> None:
-    """`asyncio.unix_events`: the loop that `asyncio.run` and `new_event_loop` make."""
+    """Changes `asyncio.unix_events`: the loop that `asyncio.run` and `new_event_loop` create."""
     from asyncio import base_events
 
     class EventLoop(base_events.BaseEventLoop):
-        """An event loop without a selector: nothing comes from outside."""
+        """An event loop without a selector: there are no external events."""
 
         def __init__(self, selector=None) -> None:
             super().__init__()
             self._selector = _Sleeper(self)
-            #: Called where the loop would wait for ever. Returns whether there is something to do
-            #: now.
+            #: Called instead of waiting forever. Returns whether there is something to do now.
             self.on_idle: Callable[[], bool] | None = None
 
         def _process_events(self, events) -> None:
             pass
 
         def _write_to_self(self) -> None:
-            """Nothing sleeps while another thread calls: there is none."""
+            """Does nothing: no other thread exists that could wake the loop."""
 
         def run_in_executor(self, executor, function, *arguments):
             self._check_closed()
@@ -67,7 +67,7 @@ def _change_asyncio(unix_events) -> None:
 
 
 class _Sleeper:
-    """In place of a loop's selector."""
+    """Replaces a loop's selector."""
 
     def __init__(self, loop) -> None:
         self._loop = loop
@@ -92,7 +92,7 @@ class _Sleeper:
 
 
 def _change_threads(thread) -> None:
-    """`concurrent.futures.thread`: what is submitted is done at once."""
+    """Changes `concurrent.futures.thread`: submitted functions are called at once."""
 
     def submit(self, function, /, *arguments, **keywords):
         if self._shutdown:
@@ -103,7 +103,7 @@ def _change_threads(thread) -> None:
 
 
 def _change_anyio(backend) -> None:
-    """`anyio._backends._asyncio`: the same for AnyIO's worker threads."""
+    """Changes `anyio._backends._asyncio`: functions for worker threads are called at once."""
 
     async def run_sync_in_worker_thread(cls, function, arguments, *_, **__):
         await backend.AsyncIOBackend.checkpoint()
@@ -120,8 +120,8 @@ _CHANGES = {
 
 
 def _run_aside(function, /, *arguments, **keywords):
-    """Calls a function as if in another thread, which has no running loop. Returns a future that is
-    done."""
+    """Calls a function as if in another thread, without a running loop. Returns a completed
+    future."""
     from concurrent.futures import Future
 
     events = sys.modules.get("asyncio.events")
@@ -141,12 +141,12 @@ def _run_aside(function, /, *arguments, **keywords):
 
 
 def _copy(outcome, future) -> None:
-    """Gives a loop's future the outcome of another that is done."""
+    """Copies the outcome of a completed future to a loop's future."""
     error = outcome.exception()
     if error is None:
         future.set_result(outcome.result())
     elif isinstance(error, StopIteration):
-        # A future can't raise this: asyncio's own rule.
+        # asyncio doesn't permit this exception in a future.
         future.set_exception(RuntimeError(f"a function in an executor raised {error!r}"))
     else:
         future.set_exception(error)

@@ -1,20 +1,20 @@
-"""Live exceptions as the contract's record of three texts."""
+"""Converts exceptions to the contract's record of three texts."""
 
 from __future__ import annotations
 
 import traceback
 from types import TracebackType
 
-#: What is passed of a text, in characters: the server logs less, and takes a megabyte of all.
+#: The maximum length of each text, in characters: the server logs less, and accepts 1 MiB in total.
 _TEXT_LENGTH = 32 * 1024
 
-#: Files of this package: their places in a traceback say nothing to an application's author.
+#: The folder of this package, whose frames don't help an application's author.
 _OWN_FOLDER = __file__.rpartition("/")[0] + "/"
 
 
 def record(error: BaseException) -> object:
-    """What the server is told of an exception: its class, its message, and the traceback of it
-    and its causes as Python prints them."""
+    """Returns the record of an exception: its class, its message, and the traceback of it and its
+    causes, as Python prints them."""
     from wit_world.imports import gateway
 
     return gateway.Exception(
@@ -25,7 +25,8 @@ def record(error: BaseException) -> object:
 
 
 def _name(kind: type[BaseException]) -> str:
-    """``ValueError``, and ``jinja2.exceptions.TemplateNotFound``: as in a traceback."""
+    """Returns a class's name as in a traceback: ``ValueError``,
+    ``jinja2.exceptions.TemplateNotFound``."""
     if kind.__module__ in ("builtins", "__main__"):
         return kind.__qualname__
     return f"{kind.__module__}.{kind.__qualname__}"
@@ -43,13 +44,13 @@ def _traceback(error: BaseException) -> str:
         places = _without_own(error.__traceback__)
         lines = traceback.format_exception(type(error), error, places)
     except Exception:
-        # A broken __str__ or an exhausted stack: better the bare places than none.
+        # For a broken __str__ or an exhausted stack, print only the frames.
         lines = traceback.format_tb(error.__traceback__)
     return "".join(lines).rstrip("\n")
 
 
 def _without_own(places: TracebackType | None) -> TracebackType | None:
-    """Without the places of this package before the application's first one."""
+    """Removes this package's frames before the application's first one."""
     first = places
     while first is not None and first.tb_frame.f_code.co_filename.startswith(_OWN_FOLDER):
         first = first.tb_next

@@ -1,4 +1,5 @@
-"""Why an application can't be imported, in one line: where in it, what happened, what to do."""
+"""Explains in one line why an application can't be imported: the place, the error, and what to
+do."""
 
 from __future__ import annotations
 
@@ -9,14 +10,14 @@ import traceback
 
 from wasgi.sandbox import BROUGHT_BACK, REMOVED
 
-#: Endings of compiled modules.
+#: The extensions of compiled modules.
 _COMPILED = (".so", ".pyd", ".dylib")
 
 _NO_VARIABLES = (
     "a handler has no environment variables: keep settings in a module, or give a default"
 )
 
-#: What the interpreter says where the sandbox lacks something, and what that is.
+#: The interpreter's messages for features that the sandbox lacks, and their explanations.
 _LACKS = (
     ("can't start new thread", "the sandbox has no threads"),
     ("wasi does not support processes", "the sandbox has no processes"),
@@ -24,41 +25,42 @@ _LACKS = (
 
 
 class Place:
-    """The folders of the sandbox, and what they are called outside."""
+    """The folders of the sandbox, and their paths outside."""
 
     def __init__(self, names: dict[str, str], own: list[str], installed: list[str]) -> None:
         self.names, self.own, self.installed = names, own, installed
 
     def outside(self, path: str) -> str:
-        """A path as the user knows it."""
+        """Returns a path as the user knows it."""
         for folder, name in self.names.items():
             if path == folder or path.startswith(f"{folder}/"):
                 return name + path.removeprefix(folder)
         return path
 
     def relative(self, path: str) -> str:
-        """A path of the application as it is called in its folder."""
+        """Returns a path of the application relative to its folder."""
         for folder in self.own:
             if path.startswith(f"{folder}/"):
                 return path.removeprefix(f"{folder}/")
         return self.outside(path)
 
     def translated(self, text: str) -> str:
-        """A traceback with the names of files as the user knows them."""
+        """Replaces the paths in a traceback with those that the user knows."""
         return re.sub(
             r'(?<=File ")(/\d+)(?=/)', lambda found: self.names.get(found[0], found[0]), text
         )
 
 
 def line(error: BaseException, place: Place) -> str:
-    """The line for the user."""
+    """Returns the line for the user."""
     where = _where(error, place)
     what, hint = _what(error, place)
     return f"{where}{what}{f'; {hint}' if hint else ''}"
 
 
 def details(error: BaseException, place: Place) -> str:
-    """The traceback, from the application on, with names as the user knows them."""
+    """Returns the traceback from the application's first frame on, with paths as the user knows
+    them."""
     frames = error.__traceback__
     while frames is not None and not _is_within(frames.tb_frame.f_code.co_filename, place.own):
         frames = frames.tb_next
@@ -67,13 +69,13 @@ def details(error: BaseException, place: Place) -> str:
 
 
 def told(error: BaseException) -> str:
-    """The exception as Python prints it, in one line."""
+    """Returns the exception as Python prints it, in one line."""
     lines = traceback.format_exception_only(type(error), error)
     return " ".join(lines[-1].split())
 
 
 def _where(error: BaseException, place: Place) -> str:
-    """The last line of the application's own that took part, with a colon behind."""
+    """Returns the place of the last frame in the application's own code, followed by a colon."""
     if isinstance(error, SyntaxError) and error.filename and error.lineno:
         return f"{place.relative(error.filename)}, line {error.lineno}: "
     found = ""
@@ -84,7 +86,7 @@ def _where(error: BaseException, place: Place) -> str:
 
 
 def _what(error: BaseException, place: Place) -> tuple[str, str]:
-    """What happened, and what to do."""
+    """Returns the error, and what to do."""
     if isinstance(error, SyntaxError):
         return f"{type(error).__name__}: {error.msg}", ""
     for each in _chain(error):
@@ -96,7 +98,7 @@ def _what(error: BaseException, place: Place) -> tuple[str, str]:
                     "the sandbox",
                     "use one that is written in Python alone",
                 )
-    # The last one: what came before it was tried in its place, or the other way round.
+    # The last one is relevant: earlier ones were attempts at alternatives, or the reverse.
     for each in reversed(_chain(error)):
         if isinstance(each, ModuleNotFoundError) and each.name:
             return _missing(each.name, place)
@@ -109,7 +111,7 @@ def _what(error: BaseException, place: Place) -> tuple[str, str]:
 
 
 def _chain(error: BaseException | None):
-    """An exception, and what led to it, innermost first."""
+    """Returns an exception and its causes, innermost first."""
     found = []
     while error is not None and error not in found:
         found.append(error)
@@ -118,7 +120,7 @@ def _chain(error: BaseException | None):
 
 
 def _compiled(error: ImportError, place: Place) -> str | None:
-    """The file of compiled code that an import was for, from its package on."""
+    """Returns the compiled file that an import needs, relative to its package's parent."""
     names = [error.name or ""]
     if wanted := re.match(r"cannot import name '(\w+)' from", str(error)):
         names.append(f"{error.name}.{wanted[1]}")
@@ -146,7 +148,7 @@ def _missing(name: str, place: Place) -> tuple[str, str]:
             f"the package {brought} brings it back" if brought else "",
         )
     if top in sys.stdlib_module_names:
-        # `_ssl` is the compiled part of `ssl`, which is what was asked for.
+        # `_ssl` is the compiled part of `ssl`, which the application imported.
         public = top.lstrip("_")
         name = public if public in sys.stdlib_module_names else name
         return f"the standard library's module {name} is missing from the sandbox", ""
@@ -156,7 +158,7 @@ def _missing(name: str, place: Place) -> tuple[str, str]:
 
 
 def _asked_for_variable(error: BaseException, place: Place) -> bool:
-    """Whether an exception comes of a variable that is not there."""
+    """Returns whether an exception was caused by a missing environment variable."""
     if re.search(r"environment variable", str(error), re.IGNORECASE):
         return True
     frames = list(traceback.walk_tb(error.__traceback__))

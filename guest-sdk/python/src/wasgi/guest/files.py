@@ -1,8 +1,8 @@
-"""The handler's file system: files that the application had when it was built, read-only, and an
-empty `/tmp` and home folder that can be written to, all in memory.
+"""The handler's file system, in memory: the application's files as of the build, which are
+read-only, and an empty `/tmp` and home folder, which are writable.
 
-A tree of folders and files by absolute path. `wasgi.guest.system` puts it where Python's own
-functions look.
+It is a tree of folders and files by absolute path. `wasgi.guest.system` makes Python's functions
+use it.
 """
 
 from __future__ import annotations
@@ -13,32 +13,32 @@ import stat
 import time
 import zlib
 
-#: Files smaller than this are kept as they are, in bytes: there is little to save.
+#: The size from which files are compressed, in bytes: smaller ones would save little.
 _COMPRESS_FROM_BYTES = 512
 
-#: What is written is kept in pieces of this size, in bytes: a file that grows is not copied.
+#: The size of the pieces that store written data, in bytes: a growing file is not copied.
 PIECE_BYTES = 64 * 1024
 
-#: All that is in writable folders, in bytes. It is in the handler's memory, whose budget is less
-#: nearly always: a server names that one where an upload does not fit.
+#: The maximum size of all files in writable folders, in bytes. They are in the handler's memory,
+#: whose budget is almost always smaller; if an upload doesn't fit, the server names the budget.
 WRITABLE_BYTES_MAX = 1 << 30
 
-#: Entries in writable folders: each takes some hundred bytes of memory.
+#: The maximum number of entries in writable folders: each takes some hundred bytes of memory.
 _WRITABLE_ENTRIES_MAX = 20_000
 
-#: The longest name of a file, and the longest path, in characters, as on Linux.
+#: The maximum length of a file's name and of a path, in characters, as on Linux.
 _NAME_LENGTH_MAX, _PATH_LENGTH_MAX = 255, 4_096
 
 
 def failure(number: int, path: object = None) -> OSError:
-    """The exception that a call of the system raises."""
+    """Returns the exception of a system call."""
     return OSError(number, os.strerror(number), path) if path is not None else OSError(
         number, os.strerror(number)
     )
 
 
 class Node:
-    """A file or folder."""
+    """A file or a folder."""
 
     def __init__(self, mode: int, number: int) -> None:
         self.mode = mode
@@ -50,7 +50,7 @@ class Node:
         return 0
 
     def status(self) -> os.stat_result:
-        """What `os.stat` says."""
+        """Returns the result of `os.stat`."""
         seconds = self.mtime_ns // 1_000_000_000
         moment = self.mtime_ns / 1e9
         times = (seconds, seconds, seconds)
@@ -69,7 +69,7 @@ class Folder(Node):
 
 
 class KeptFile(Node):
-    """A file of the application's, compressed where that saves something."""
+    """A file of the application, compressed if that saves space."""
 
     def __init__(self, content: bytes, number: int, is_compressed: bool = True) -> None:
         super().__init__(stat.S_IFREG | 0o444, number)
@@ -83,7 +83,7 @@ class KeptFile(Node):
         return self._size
 
     def kept_bytes(self) -> int:
-        """What it takes up."""
+        """Returns the memory that it occupies."""
         return len(self._content)
 
     def content(self) -> bytes:
@@ -91,7 +91,7 @@ class KeptFile(Node):
 
 
 class WritableFile(Node):
-    """A file in pieces, all of one size but the last."""
+    """A file in pieces, which all have the same size except the last."""
 
     def __init__(self, number: int, space: "Space") -> None:
         super().__init__(stat.S_IFREG | 0o600, number)
@@ -120,10 +120,10 @@ class WritableFile(Node):
         return found[start : start + size]
 
     def write(self, position: int, block) -> int:
-        """Writes bytes, and zeros before them where the file is shorter.
+        """Writes bytes, and zeros before them if the file is shorter.
 
         Raises:
-            OSError: ENOSPC where they don't fit.
+            OSError: ENOSPC if there is not enough space.
         """
         block = memoryview(block).cast("B")
         end = position + len(block)
@@ -139,7 +139,7 @@ class WritableFile(Node):
         return len(block)
 
     def resize(self, size: int) -> None:
-        """Cuts the file, or puts zeros behind it."""
+        """Truncates the file, or extends it with zeros."""
         self._space.take(size - self._size)
         try:
             whole, rest = divmod(size, PIECE_BYTES)
@@ -167,17 +167,17 @@ class WritableFile(Node):
 
 
 class Space:
-    """What is left for files that are written."""
+    """The space that is left for written files."""
 
     def __init__(self, bytes_max: int = WRITABLE_BYTES_MAX) -> None:
         self.bytes_max = bytes_max
         self.used = 0
 
     def take(self, size: int) -> None:
-        """Takes so much, or gives it back.
+        """Reserves or releases space.
 
         Raises:
-            OSError: ENOSPC where there is less.
+            OSError: ENOSPC if there is not enough.
         """
         if self.used + size > self.bytes_max:
             raise failure(errno.ENOSPC)
@@ -192,15 +192,15 @@ class Files:
         self._numbers = 1
         self._entries = 0
         self.root = Folder(self._numbers)
-        #: What the application's files take up, compressed.
+        #: The memory that the application's files occupy, compressed.
         self.size_bytes = 0
         for path in writable:
             self._folder(path, is_writable=True).is_writable = True
 
-    # What is kept, while the component is built.
+    # Storing files, at the build.
 
     def add(self, path: str, content: bytes, status: os.stat_result) -> None:
-        """Keeps a file."""
+        """Stores a file."""
         folder, _, name = path.rpartition("/")
         node = KeptFile(content, self._number())
         node.mtime_ns = status.st_mtime_ns
@@ -209,18 +209,18 @@ class Files:
         self.size_bytes += node.kept_bytes()
 
     def add_folder(self, path: str, status: os.stat_result) -> None:
-        """Keeps a folder, whose files may be added before or after it."""
+        """Stores a folder, whose files may be added before or after it."""
         self._folder(path).mtime_ns = status.st_mtime_ns
 
     def names(self, path: str) -> list[str] | None:
-        """What is in a folder, or none where there is no such folder."""
+        """Returns the names in a folder, or none if there is no such folder."""
         node = self.find(path)
         return list(node.entries) if isinstance(node, Folder) else None
 
-    # What the system's calls do.
+    # System calls.
 
     def find(self, path: str) -> Node | None:
-        """The node at an absolute path without dots, or none."""
+        """Returns the node at an absolute path without dots, or none."""
         node = self.root
         for name in path.split("/"):
             if name:
@@ -232,15 +232,16 @@ class Files:
         return node
 
     def is_writable(self, path: str) -> bool:
-        """Whether entries can be made at this path: it is in a writable folder."""
+        """Returns whether entries can be created at this path, which means that it is in a writable
+        folder."""
         parent = self.find(path.rpartition("/")[0] or "/")
         return isinstance(parent, Folder) and parent.is_writable
 
     def parent(self, path: str) -> tuple[Folder, str]:
-        """The folder in which an entry is to be changed, and its name.
+        """Returns the folder in which an entry is to be changed, and the entry's name.
 
         Raises:
-            OSError: where there is no such folder, or it is read-only.
+            OSError: if there is no such folder, or it is read-only.
         """
         above, _, name = path.rpartition("/")
         if len(name) > _NAME_LENGTH_MAX or len(path) > _PATH_LENGTH_MAX:
@@ -255,7 +256,7 @@ class Files:
         return folder, name
 
     def create(self, path: str) -> WritableFile:
-        """Makes an empty file, in place of what is there."""
+        """Creates an empty file, and replaces an existing one."""
         folder, name = self.parent(path)
         self._take_entry(path)
         node = WritableFile(self._number(), self.space)

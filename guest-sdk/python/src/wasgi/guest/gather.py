@@ -1,5 +1,5 @@
-"""Finds the files that an application may ask for later. Runs while a component is built, when
-there is a file system."""
+"""Collects the files that an application may read later. Runs at the build, while there is a file
+system."""
 
 from __future__ import annotations
 
@@ -8,46 +8,50 @@ import sys
 
 from wasgi.guest.files import Files
 
-#: All files of one component together, in bytes, compressed. They are part of each instance's
-#: memory, whose budget is 128 MiB unless the server is told otherwise. Django has 10 MiB.
+#: The maximum size of all files of a component, in bytes, compressed. They are part of each
+#: instance's memory, whose default limit is 128 MiB. Django has 10 MiB.
 TOTAL_BYTES_MAX = 24 << 20
 
-#: One file, in bytes. It is read whole, and componentize-py takes 128 MiB of memory at the most.
+#: The maximum size of a file, in bytes. It is read into memory, of which componentize-py can store
+#: at most 128 MiB.
 FILE_BYTES_MAX = 8 << 20
 
-#: Packages that are kept because others require them, together, in bytes, compressed.
+#: The maximum size of the packages that are included because others require them, in bytes,
+#: compressed.
 COMPANIONS_BYTES_MAX = 4 << 20
 
-#: Where the standard library is in the sandbox.
+#: The folder of the standard library in the sandbox.
 STANDARD_LIBRARY = "/python"
 
-#: Of the standard library: what has no use without a terminal, a screen, a compiler or processes.
+#: Parts of the standard library that are useless without a terminal, a screen, a compiler or
+#: processes.
 _NOT_NEEDED = frozenset(
     """_pyrepl ctypes curses ensurepip idlelib pydoc_data site-packages test
     tkinter turtle.py turtledemo venv lib config-3.14-wasm32-wasi""".split()
 )
 
-#: Folders of tools, which hold nothing that an application reads: version control, caches, and
-#: packages of another language. The build says so where it leaves one out of an application.
+#: Tool folders without files that an application reads: version control, caches, and packages of
+#: another language. The build reports each that it omits from an application.
 _TOOLS = frozenset(
     """.git .hg .svn .tox .nox .mypy_cache .pytest_cache .ruff_cache node_modules""".split()
 )
 
-#: Of installed packages: native code of another machine, and what translations are made of.
+#: Useless files of installed packages: native code of another platform, and the sources of
+#: translations.
 _USELESS_INSTALLED = (".so", ".pyd", ".dll", ".dylib", ".a", ".po", ".pot")
 
-#: What `importlib.metadata` reads of an installed package.
+#: The files of an installed package that `importlib.metadata` reads.
 _METADATA = frozenset(["METADATA", "entry_points.txt", "top_level.txt", "RECORD"])
 
-#: How a component begins: magic number, version and layer.
+#: The start of a component: magic number, version and layer.
 _COMPONENT = b"\0asm\x0d\0\1\0"
 
-#: Folders within each other, at most.
+#: The maximum depth of nested folders.
 _DEPTH_MAX = 100
 
 
 class TooLarge(Exception):
-    """There is more than may be kept: a file, and how it is too much."""
+    """The files exceed a limit: a path, and which limit it exceeds."""
 
     def __init__(self, path: str, reason: str) -> None:
         super().__init__(path, reason)
@@ -56,22 +60,22 @@ class TooLarge(Exception):
 
 
 class Gatherer:
-    """Everything in the application's own folders, what is imported or named of the installed ones,
+    """Collects all files in the application's folders, the imported or named installed packages,
     and the standard library."""
 
     def __init__(self, files: Files) -> None:
         self.files = files
-        #: Paths of the application's that are left out, and may be missed.
+        #: Paths of the application that are omitted, and may be missed.
         self.left_out: list[str] = []
 
     def standard_library(self) -> None:
         self._tree(STANDARD_LIBRARY, is_own=False, skip=_NOT_NEEDED)
 
     def installed(self, folder: str, include: list[str]) -> None:
-        """Of a folder of installed packages, those that are imported or named.
+        """Collects the packages in a folder that are imported or named.
 
         Raises:
-            TooLarge: where that is more than fits.
+            TooLarge: if they exceed the limit.
         """
         wanted = {name.partition(".")[0] for name in sys.modules} | set(include)
         names = sorted(os.listdir(folder))
@@ -87,8 +91,8 @@ class Gatherer:
                     self._file(path, is_own=False)
 
     def companions(self, folders: list[str], required: dict[str, list[str]]) -> None:
-        """Packages that nothing has imported yet and that those imported require (`required`, by the
-        names of modules): what they import late. As far as there is room for them."""
+        """Collects packages that are not imported yet but required by imported ones (`required`, by
+        module name), since they may be imported late. Stops when the limit is reached."""
         reached = {name.partition(".")[0] for name in sys.modules}
         waiting = sorted(reached)
         room = self.files.size_bytes + COMPANIONS_BYTES_MAX
@@ -113,20 +117,20 @@ class Gatherer:
                 self._file(f"{folder}/{name}.py", is_own=False)
 
     def own(self, folder: str) -> None:
-        """All that is in a folder of the application's.
+        """Collects all files in a folder of the application.
 
         Raises:
-            TooLarge: where that is more than fits.
+            TooLarge: if they exceed the limit.
         """
         self._tree(folder, is_own=True)
 
     def _tree(self, top: str, *, is_own: bool, skip=frozenset(), only=None, above=()) -> None:
         status = os.stat(top)
-        # By what the system calls it: a link may lead back to a folder above.
+        # Identified by device and inode: a link may lead back to a parent folder.
         if (status.st_dev, status.st_ino) in above or len(above) > _DEPTH_MAX:
             return
         above = (*above, (status.st_dev, status.st_ino))
-        # Before the tree has the folder, which is then what is listed.
+        # Listed before the folder is added to the tree, which would then be listed instead.
         names = sorted(os.listdir(top))
         self.files.add_folder(top, status)
         for name in names:
@@ -150,13 +154,12 @@ class Gatherer:
             if is_own and path.endswith(".wasm") and self._is_component(path):
                 self.left_out.append(path)
                 return
-            # Asked before it is read: memory that was taken once is part of the snapshot.
+            # Checked before reading: memory that has been allocated once is part of the snapshot.
             if status.st_size > FILE_BYTES_MAX:
                 raise TooLarge(path, f"has more than {FILE_BYTES_MAX >> 20} MiB")
             content = _content(path)
         except OSError:
-            # A broken link, or a file that may not be read: it would not have been read later
-            # either.
+            # A broken link, or an unreadable file, which could not have been read later either.
             if is_own:
                 self.left_out.append(path)
             return
@@ -166,7 +169,7 @@ class Gatherer:
 
     @staticmethod
     def _is_component(path: str) -> bool:
-        """Whether a file is a component, such as the one that an earlier build wrote."""
+        """Returns whether a file is a component, such as the output of an earlier build."""
         with open(path, "rb") as file:
             return file.read(len(_COMPONENT)) == _COMPONENT
 

@@ -1,8 +1,9 @@
-"""`hashlib.pbkdf2_hmac` and `hashlib.scrypt`, which CPython takes from OpenSSL, and the sandbox has
-none.
+"""`hashlib.pbkdf2_hmac` and `hashlib.scrypt`, for which CPython needs OpenSSL, which the sandbox
+doesn't have.
 
-Both are compiled (`guest-sdk/python/native`), in a module that is linked into the component. Without
-it `pbkdf2_hmac` is written in Python, some hundred times slower, and there is no `scrypt`.
+Both are compiled (`guest-sdk/python/native`) in a module that is linked into the component. Without
+it, `pbkdf2_hmac` uses a Python implementation that is about a hundred times slower, and there is no
+`scrypt`.
 """
 
 from __future__ import annotations
@@ -15,18 +16,18 @@ try:
 except ImportError:
     _native = None
 
-#: The hashes that the compiled `pbkdf2_hmac` knows.
+#: The hashes that the compiled `pbkdf2_hmac` supports.
 _COMPILED = frozenset(["sha1", "sha224", "sha256", "sha384", "sha512"])
 
-#: What `hashlib.scrypt` takes at the most where the caller does not say, in bytes: OpenSSL's.
+#: The default memory limit of `hashlib.scrypt`, in bytes: that of OpenSSL.
 _SCRYPT_BYTES_MAX = 32 << 20
 
-#: What a handler's memory has room for, in bytes.
+#: The maximum size of a handler's memory, in bytes.
 _MEMORY_BYTES = (1 << 31) - 1
 
 
 def install() -> None:
-    """Adds to `hashlib` what it lacks."""
+    """Adds the missing functions to `hashlib`."""
     if not hasattr(hashlib, "pbkdf2_hmac"):
         hashlib.pbkdf2_hmac = pbkdf2_hmac
     if not hasattr(hashlib, "scrypt") and _native is not None:
@@ -34,7 +35,7 @@ def install() -> None:
 
 
 def pbkdf2_hmac(hash_name, password, salt, iterations, dklen=None) -> bytes:
-    """`hashlib.pbkdf2_hmac` (RFC 8018 section 5.2)."""
+    """Implements `hashlib.pbkdf2_hmac` (RFC 8018 section 5.2)."""
     if not isinstance(hash_name, str):
         raise TypeError(f"hash_name is to be str, not {type(hash_name).__name__}")
     name = hash_name.lower().replace("-", "")
@@ -56,7 +57,7 @@ def pbkdf2_hmac(hash_name, password, salt, iterations, dklen=None) -> bytes:
 
 
 def scrypt(password, *, salt, n, r, p, maxmem=0, dklen=64) -> bytes:
-    """`hashlib.scrypt` (RFC 7914)."""
+    """Implements `hashlib.scrypt` (RFC 7914)."""
     password, salt = _bytes(password, "password"), _bytes(salt, "salt")
     if n < 2 or n & (n - 1):
         raise ValueError("n must be a power of 2.")
@@ -65,8 +66,8 @@ def scrypt(password, *, salt, n, r, p, maxmem=0, dklen=64) -> bytes:
     needed = 128 * r * (n + p + 2)
     if needed > (maxmem or _SCRYPT_BYTES_MAX) or needed > _MEMORY_BYTES:
         raise ValueError("Invalid parameter combination for n, r, p, maxmem: memory limit exceeded")
-    # Taken and given back, so that what does not fit is a MemoryError: in compiled code it would be
-    # the end of the instance.
+    # Allocates and frees the memory, so that a lack of it is a MemoryError: in compiled code it
+    # would end the instance.
     bytearray(needed)
     return _native.scrypt(password, salt, n.bit_length() - 1, r, p, dklen)
 

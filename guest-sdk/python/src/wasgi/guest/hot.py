@@ -1,9 +1,8 @@
-"""Brings the code that requests run together in memory. Runs in the sandbox while a component is
-built.
+"""Moves the code that requests run to adjacent memory. Runs in the sandbox, at the build.
 
-The interpreter writes into the bytecode that it runs: each conditional jump keeps a history of
-where it went. An import leaves a function's code wherever there was room, so that a request would
-copy a page of the snapshot for nearly each function it calls.
+The interpreter writes to the bytecode that it runs: each conditional jump records which way it
+went. After an import, functions' code is scattered over memory, so a request would copy a page of
+the snapshot for almost each function that it calls.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from types import CodeType, FunctionType
 
 
 def observe(run: Callable[[], None]) -> list[CodeType]:
-    """The code that runs meanwhile."""
+    """Returns the code that runs during a call."""
     seen: dict[int, CodeType] = {}
 
     def note(frame, event, argument) -> None:
@@ -30,12 +29,12 @@ def observe(run: Callable[[], None]) -> list[CodeType]:
 
 
 def gather(hot: list[CodeType]) -> None:
-    """Gives the functions of this code a copy of it, one behind the other."""
+    """Replaces the code of these functions with adjacent copies."""
     functions = [thing for thing in gc.get_objects() if type(thing) is FunctionType]
-    # By identity: equal code may belong to functions that are not.
+    # Identified by identity: equal code may belong to functions that are not hot.
     wanted = {id(code) for code in hot}
     copies: dict[int, CodeType] = {}
-    # These first, so that what follows does not come between.
+    # Copied first, so that no other allocation lies between them.
     for code in hot:
         _copied(code, wanted, copies)
     for function in functions:
@@ -45,7 +44,7 @@ def gather(hot: list[CodeType]) -> None:
 
 
 def _copied(code: CodeType, wanted: set[int], copies: dict[int, CodeType]) -> CodeType:
-    """A copy of code that is wanted, or has such code within; other code as it is."""
+    """Returns a copy of code that is wanted or contains wanted code, and other code unchanged."""
     if id(code) not in copies:
         constants = tuple(
             _copied(constant, wanted, copies) if isinstance(constant, CodeType) else constant

@@ -5,16 +5,16 @@ from __future__ import annotations
 import errno
 import io
 
-#: What one call asks the server for, in bytes: the most that it gives at a time.
+#: The number of bytes that one call requests, which is the maximum that the server returns.
 BLOCK_BYTES = 64 * 1024
 
 
 class InputError(OSError):
-    """The rest of the request's body can't be had, and why."""
+    """The rest of the request's body can't be read. The message says why."""
 
 
 class _Raw(io.RawIOBase):
-    """The contract's ``read``, as the raw stream below a buffered one."""
+    """The contract's ``read``, as the raw stream of a buffered one."""
 
     def __init__(self, environ: object) -> None:
         self._environ = environ
@@ -30,7 +30,7 @@ class _Raw(io.RawIOBase):
 
     def readall(self) -> bytes:
         first = self._read(BLOCK_BYTES)
-        # Where the length is known, all of it is in memory once, and no copy of it.
+        # If the length is known, the body is read into one buffer without a copy.
         rest = self._length() - self._bytes_read
         body = io.BytesIO(bytes(len(first) + rest) if first and rest > 0 else b"")
         body.write(first)
@@ -40,7 +40,7 @@ class _Raw(io.RawIOBase):
         return body.getvalue()
 
     def _length(self) -> int:
-        """The body's length, or 0 where it is not known."""
+        """Returns the body's length, or 0 if it is unknown."""
         length = self._environ.get("CONTENT_LENGTH") or b""
         return int(length) if length.isdigit() else 0
 
@@ -56,10 +56,10 @@ class _Raw(io.RawIOBase):
 
 
 def wsgi_input(environ: object) -> io.BufferedReader:
-    """A file object with ``read``, ``readline``, ``readlines`` and iteration (I1).
+    """Returns a file object with ``read``, ``readline``, ``readlines`` and iteration (I1).
 
-    ``read(n)`` waits for ``n`` bytes or the body's end, as a file does. Nothing is read before
-    the application asks (I3), and no more ahead than one call of the server returns (I4).
+    ``read(n)`` waits for ``n`` bytes or the body's end, as for a file. Nothing is read before the
+    application requests it (I3), and at most the result of one server call is read ahead (I4).
     """
     return io.BufferedReader(_Raw(environ), BLOCK_BYTES)
 

@@ -1,4 +1,4 @@
-"""Changes modules when somebody imports them, and not before: nobody else pays for them."""
+"""Changes modules when they are imported, so that the cost arises only if they are used."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from types import ModuleType
 
 
 def change(changes: dict[str, Callable[[ModuleType], None]]) -> None:
-    """Has each module changed by its function: at once if it is imported already, or else when its
-    own loader has run it."""
+    """Changes each module with its function: at once if it is already imported, otherwise when its
+    loader has run it."""
     waiting = {}
     for name, function in changes.items():
         if module := sys.modules.get(name):
@@ -21,7 +21,7 @@ def change(changes: dict[str, Callable[[ModuleType], None]]) -> None:
 
 
 class _Changer:
-    """A finder that has an answer for each of its modules once."""
+    """A finder that finds each of its modules once."""
 
     def __init__(self, changes: dict[str, Callable[[ModuleType], None]]) -> None:
         self._changes = changes
@@ -30,7 +30,7 @@ class _Changer:
         function = self._changes.pop(name, None)
         if function is None:
             return None
-        # This finder no longer has an answer for the name, so the others give theirs.
+        # This finder no longer finds the name, so the other finders are used.
         spec = importlib.util.find_spec(name)
         if spec is None or spec.loader is None:
             return None

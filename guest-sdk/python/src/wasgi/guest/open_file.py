@@ -1,4 +1,4 @@
-"""Open files of the handler's tree: what a descriptor stands for, and `io.FileIO` over one."""
+"""Open files of the handler's tree: the state of a descriptor, and an `io.FileIO` for it."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _FileIO = io.FileIO
 
 
 class OpenFile:
-    """What a descriptor stands for."""
+    """The state of a descriptor."""
 
     def __init__(self, node: Node, flags: int, path: str, absolute: str) -> None:
         access = flags & (os.O_RDONLY | os.O_WRONLY | os.O_RDWR)
         self.node = node
-        #: As it was given, for exceptions; and where it is in the tree.
+        #: The path as it was given, for exceptions, and the path in the tree.
         self.path, self.absolute = path, absolute
         self.position = 0
         self.can_write = access in (os.O_WRONLY, os.O_RDWR)
@@ -66,12 +66,12 @@ class OpenFile:
         self.node.resize(size)
 
 
-#: What a closed file has: nothing.
+#: The state of a closed file.
 _CLOSED = OpenFile(Node(0, 0), os.O_RDONLY, "", "")
 
 
 def file_class(system) -> type:
-    """`io.FileIO` over a descriptor of either kind, the system's or one of a
+    """Returns a class `io.FileIO` for the system's descriptors and for those of a
     `wasgi.guest.system.System`."""
 
     class FileIO(_FileIO):
@@ -131,7 +131,7 @@ def file_class(system) -> type:
                 return super().close()
             if self._number >= 0:
                 number, self._number = self._number, -1
-                # Who keeps a closed file does not keep what it takes up.
+                # Releases the file's memory even if the closed object is kept.
                 self._opened = _CLOSED
                 if self._closes:
                     system.os_close(number)
@@ -222,7 +222,7 @@ def file_class(system) -> type:
 
 
 def parsed_mode(mode: str) -> tuple[str, bool]:
-    """What `open` was asked for, as `r`, `w`, `x` or `a` with or without `+`; and whether the file
+    """Parses the mode of `open` to `r`, `w`, `x` or `a` with or without `+`, and whether the file
     is binary."""
     if not isinstance(mode, str):
         raise TypeError(f"invalid mode: {mode!r}")

@@ -1,6 +1,5 @@
-"""Makes the snapshot: imports the application and leaves nothing that a request would have to do
-first. Runs in the sandbox while a component is built; what it returns is what the server calls.
-"""
+"""Prepares the snapshot: imports the application, and performs all initialization that a request
+would otherwise need. Runs in the sandbox, at the build; returns the class that the server calls."""
 
 from __future__ import annotations
 
@@ -20,13 +19,13 @@ from wasgi.guest.files import Files
 from wasgi.guest.report import fail
 from wasgi.guest.system import System
 
-#: How often each path of `--warm` is asked for once the code is where it stays. The interpreter
-#: adapts its bytecode to what it has met some times, and what it has not adapted it counts in:
-#: writes to pages of the snapshot.
+#: The number of requests to each path of `--warm` once the code is in its final place. The
+#: interpreter adapts its bytecode after some executions; code that is not adapted updates counters,
+#: which are writes to pages of the snapshot.
 WARM_ROUNDS = 32
 
-#: Imported late by the standard library itself, in places where nobody expects an import: codecs
-#: by name, host names, dates, tracebacks.
+#: Modules that the standard library imports late, in unexpected places: codecs by name, host names,
+#: dates, tracebacks.
 _LATE = (
     "encodings.ascii", "encodings.cp1252", "encodings.idna", "encodings.iso8859_1",
     "encodings.latin_1", "encodings.punycode", "encodings.utf_16", "encodings.utf_8",
@@ -34,17 +33,17 @@ _LATE = (
     "random", "secrets", "json", "html.entities", "email.message", "mimetypes",
 )  # fmt: skip
 
-#: The same, where installed: time zones, of which the sandbox has none, are read from `tzdata`.
+#: Imported late if installed: time zones, which the sandbox lacks, are read from `tzdata`.
 _OPTIONAL = ("tzdata.zoneinfo",)
 
 
 def prepare(plan: dict) -> type:
-    """Does what `Build` planned, and returns the class that answers requests.
+    """Performs the steps that `Build` planned, and returns the class that handles requests.
 
-    `plan` has the application (`module`, `attribute`, `is_factory`), modules to import beside it
-    (`imports`), paths to ask it for (`warm`), and the folders of the sandbox's file system:
-    `main_folder`, `own_folders`, `installed_folders`, and `names`, what each is called outside.
-    `companions` has which modules of installed packages require which.
+    `plan` contains the application (`module`, `attribute`, `is_factory`), modules to import in
+    addition (`imports`), paths to request (`warm`), and the folders of the sandbox's file system:
+    `main_folder`, `own_folders`, `installed_folders`, and `names`, their paths outside.
+    `companions` says which modules of installed packages require which.
     """
     sys.dont_write_bytecode = True
     report.begin(plan["main_folder"])
@@ -60,17 +59,18 @@ def prepare(plan: dict) -> type:
     stack.guard()
     gc.collect()
     census.take()
-    # Frees what the interpreter itself has put aside, too.
+    # Also frees the interpreter's own caches.
     gc.collect()
     room.leave()
-    # What is there now stays: a collection at run time need not look at it, which would copy
-    # nearly every page of the snapshot.
+    # All objects are permanent now: a collection at run time need not traverse them, which would
+    # copy almost every page of the snapshot.
     gc.freeze()
     return made
 
 
 def _warm(application, made: type, plan: dict, system: System, place: explain.Place) -> None:
-    """Leaves the application as it is after some requests, and what they write to in one place."""
+    """Brings the application to the state after some requests, with the data that they write to in
+    one place."""
     paths = plan["warm"]
     for path in paths:
         _try(application, path, place)
@@ -87,7 +87,7 @@ def _import_late(imports: list[str], place: explain.Place) -> None:
     for name in _LATE:
         importlib.import_module(name)
     for name in _OPTIONAL:
-        # Not `find_spec`, which raises where the package around a module is missing.
+        # `find_spec` would raise an exception if a parent package is missing.
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
     for name in imports:
@@ -127,7 +127,7 @@ def _application(plan: dict, place: explain.Place):
 
 
 def _wsgi(found, name: str, is_made: bool, place: explain.Place):
-    """What was found as a WSGI application, which it is or is made."""
+    """Returns the object as a WSGI application. Wraps it if it is an ASGI application."""
     if not callable(found):
         fail(f"{name} is no application: {type(found).__name__} can't be called")
     if asgi.is_asgi(found):
@@ -135,7 +135,7 @@ def _wsgi(found, name: str, is_made: bool, place: explain.Place):
         try:
             application.start()
         except asgi.LifespanFailed as error:
-            # What it says is often a traceback.
+            # The message is often a traceback.
             told = str(error).strip()
             fail(f"{name}: its lifespan failed at the start: {told.splitlines()[-1]}", told)
         except Exception as error:
@@ -147,13 +147,13 @@ def _wsgi(found, name: str, is_made: bool, place: explain.Place):
         hint = "" if is_made else f"; if it makes the application, write {name}()"
         fail(f"{name} does not take (environ, start_response): {error}{hint}")
     except ValueError:
-        # It has no signature that could be looked at.
+        # It has no signature to check.
         pass
     return found
 
 
 def _callables(module) -> list[str]:
-    """Names that may have been meant: callables of the module's own, a few of them."""
+    """Returns a few of the module's own callables, as suggestions."""
     names = [
         name for name, value in vars(module).items()
         if not name.startswith("_") and callable(value) and not isinstance(value, type)
@@ -162,7 +162,7 @@ def _callables(module) -> list[str]:
 
 
 def _keep(kept: Files, plan: dict, place: explain.Place) -> None:
-    """Keeps the files that may be asked for later."""
+    """Stores the files that may be read later."""
     gatherer = gather.Gatherer(kept)
     try:
         gatherer.standard_library()
@@ -183,7 +183,7 @@ def _keep(kept: Files, plan: dict, place: explain.Place) -> None:
 
 
 def _try(application, path: str, place: explain.Place) -> None:
-    """Asks for a page once, and ends the build if that fails."""
+    """Requests a page once, and ends the build if that fails."""
     environ = warm.environ_dict(path)
     try:
         status = warm.request(application, environ)

@@ -1,6 +1,5 @@
-"""How the sandbox tells the build why it failed, and what else the user is to know: files beside the
-main module.
-"""
+"""Reports from the sandbox to the build, as files next to the main module: why it failed, and other
+information for the user."""
 
 from __future__ import annotations
 
@@ -10,18 +9,18 @@ import os
 import sys
 from typing import NoReturn
 
-#: The report's name, in the main module's folder.
+#: The name of the report, in the main module's folder.
 FILE_NAME = "wasgi-report.json"
 
-#: Lines for the user where the build succeeds.
+#: The name of the file with lines for the user if the build succeeds.
 NOTES_NAME = "wasgi-notes.txt"
 
 _folder = ""
 
 
 def begin(folder: str) -> None:
-    """Sets the folder of reports. What the application prints meanwhile no longer ends the build
-    where componentize-py takes no more of it."""
+    """Sets the folder of reports. From here on, output of the application doesn't end the build
+    when componentize-py stops reading it."""
     global _folder
     _folder = folder
     sys.stdout = _patient(sys.stdout)
@@ -29,7 +28,7 @@ def begin(folder: str) -> None:
 
 
 def note(line: str) -> None:
-    """Tells the user something, without ending the build."""
+    """Prints a line for the user, without ending the build."""
     try:
         with open(f"{_folder}/{NOTES_NAME}", "a", encoding="utf-8") as file:
             file.write(f"{line}\n")
@@ -38,7 +37,7 @@ def note(line: str) -> None:
 
 
 def fail(line: str, details: str = "") -> NoReturn:
-    """Ends the build with one line for the user, and what may help beside it."""
+    """Ends the build with one line for the user, and optional details."""
     report = json.dumps({"line": line, "details": details})
     with open(f"{_folder}/{FILE_NAME}", "w", encoding="utf-8") as file:
         file.write(report)
@@ -46,7 +45,7 @@ def fail(line: str, details: str = "") -> NoReturn:
 
 
 class _Patient(io.RawIOBase):
-    """A descriptor that is written to as long as somebody reads."""
+    """A descriptor that ignores writes after its reader has gone."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -64,13 +63,13 @@ class _Patient(io.RawIOBase):
             while rest:
                 rest = rest[os.write(self._descriptor, rest) :]
         except OSError:
-            # Nobody reads any more.
+            # The reader has gone.
             pass
         return size
 
 
 def _patient(stream) -> io.TextIOWrapper:
-    # Not buffered, as Python's own are under PYTHONUNBUFFERED: an instance ends without a flush.
+    # Unbuffered, like Python's own streams with PYTHONUNBUFFERED: an instance ends without a flush.
     raw = _Patient(stream.fileno())
     return io.TextIOWrapper(
         raw, "utf-8", "backslashreplace", line_buffering=True, write_through=True

@@ -1,37 +1,38 @@
-"""Leaves requests a place of their own in memory. Runs in the sandbox, at the end of a build.
+"""Reserves a contiguous part of memory for requests. Runs in the sandbox, at the end of a build.
 
-An import leaves small gaps in all of the memory, and whatever a request allocates would go into
-them, a write to a different page each time. So the gaps are filled, and what is free is one piece
+An import leaves small gaps everywhere in memory. A request's allocations would use them, and each
+would write to a different page. Therefore the gaps are filled, so that the free memory is one piece
 at the end.
 """
 
 from __future__ import annotations
 
-#: What is free at the end, in bytes: several times what a small request allocates. It is zeros, and
-#: no part of the component's file.
+#: The size of the free memory at the end, in bytes: several times the allocations of a small
+#: request. It consists of zeros, which are not stored in the component's file.
 ROOM_BYTES = 2 << 20
 
-#: The largest gap that is filled, in bytes. Larger ones are pieces by themselves.
+#: The maximum size of a gap that is filled, in bytes. Larger gaps are contiguous enough.
 _GAP_BYTES_MAX = 256 << 10
 
-#: Up to here the interpreter allocates in steps of `_STEP_BYTES`, each from pages of its own;
-#: above it the C library does.
+#: The maximum size that the interpreter allocates itself, in steps of `_STEP_BYTES` with separate
+#: pages for each; the C library allocates larger ones.
 _SMALL_BYTES_MAX = 512
 _STEP_BYTES = 8
 
-#: What an empty `bytes` takes, in bytes.
+#: The size of an empty `bytes`, in bytes.
 _BYTES_OVERHEAD = 17
 
-#: More than there are gaps of a size. A bound for an allocator that behaves differently.
+#: The maximum number of fillings for each size: more than there are gaps. It limits the loop for an
+#: allocator that behaves differently.
 _FILLINGS_MAX = 200_000
 
-# What fills the gaps.
+# The objects that fill the gaps.
 _fillings: list = []
 
 
 def leave() -> None:
-    """Fills the gaps that are there now. What is freed afterwards is a gap again."""
-    # Nothing that fits into a gap may come to lie behind it.
+    """Fills all current gaps. Memory that is freed afterwards is a gap again."""
+    # Allocated first, so that objects that fit into a gap are placed before it.
     end = bytes(ROOM_BYTES)
     border = id(end)
     for size in _sizes():
@@ -40,7 +41,7 @@ def leave() -> None:
 
 
 def _sizes():
-    """From the largest down: a small one would break a large gap into pieces."""
+    """Yields sizes from the largest down: a small filling would split a large gap."""
     size = _GAP_BYTES_MAX
     while size > _SMALL_BYTES_MAX:
         yield size
@@ -49,7 +50,7 @@ def _sizes():
 
 
 def _fill(size: int, border: int) -> None:
-    """Takes all that is free in this size before an address."""
+    """Allocates all free memory of this size below an address."""
     for _ in range(_FILLINGS_MAX):
         filling = _filling(size)
         if id(filling) >= border:
@@ -58,8 +59,8 @@ def _fill(size: int, border: int) -> None:
 
 
 def _filling(size: int) -> object:
-    """An object of exactly this size."""
+    """Returns an object of exactly this size."""
     if size > 2 * _STEP_BYTES:
-        # Of zeros, which take no place in the component's file.
+        # It consists of zeros, which are not stored in the component's file.
         return bytes(size - _BYTES_OVERHEAD)
     return float(size) + len(_fillings) if size > _STEP_BYTES else object()

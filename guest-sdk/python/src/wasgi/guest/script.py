@@ -1,7 +1,6 @@
-"""The generic runtime: an interpreter that has no application yet. `base` readies it while the
-runtime is built; the server has it load a script, takes a snapshot, and starts each request from
-that.
-"""
+"""The generic runtime: an interpreter without an application. `base` prepares it when the runtime
+is built. The server then makes it load a script, takes a snapshot, and starts each request from
+that."""
 
 from __future__ import annotations
 
@@ -19,14 +18,14 @@ import types
 from wasgi.guest import asgi, census, room, setup, stack, warm
 from wasgi.guest.application import application_class
 
-#: What an application is called where nobody says so, in the order in which it is looked for.
+#: The default names of an application, in the order in which they are searched.
 ATTRIBUTES = ("app", "application")
 
-#: The modules of an application's folder that may have it, in this order.
+#: The modules of an application's folder that may contain it, in this order.
 MODULES = ("app", "wsgi", "main")
 
-#: What web frameworks and most applications import of the standard library. It is imported once,
-#: when the runtime is built; a script that imports one of these finds it there.
+#: Standard library modules that web frameworks and most applications import. They are imported
+#: once, when the runtime is built, and are then available to all scripts.
 _STANDARD = (
     "abc", "argparse", "array", "ast", "base64", "binascii", "bisect", "calendar", "cgitb",
     "cmath", "codecs", "collections.abc", "configparser", "contextlib", "contextvars", "copy",
@@ -49,14 +48,14 @@ _STANDARD = (
     "xml.etree.ElementTree", "xml.sax", "zipfile", "zlib", "zoneinfo", "_strptime",
 )  # fmt: skip
 
-#: The binding's own, which is imported late.
+#: Modules of the binding that are imported late.
 _BINDING = (
     "componentize_py_types", "wit_world", "wit_world.exports", "wit_world.exports.application",
     "wit_world.imports", "wit_world.imports.gateway",
 )  # fmt: skip
 
-#: How often each warm path is asked for: the interpreter adapts its bytecode to what it has met
-#: some times.
+#: The number of requests to each warm path: the interpreter adapts its bytecode after some
+#: executions.
 WARM_ROUNDS = 8
 
 _made = None
@@ -64,7 +63,7 @@ _system = None
 
 
 class LoadError(Exception):
-    """Why there is no application: one line, and a traceback or nothing."""
+    """The script can't be loaded: one line, and an optional traceback."""
 
     def __init__(self, line: str, details: str = "") -> None:
         super().__init__(line)
@@ -72,15 +71,15 @@ class LoadError(Exception):
 
 
 class Application:
-    """What the server calls, when a script is loaded."""
+    """The class that the server calls once a script is loaded."""
 
     def call(self, environ, start_response):
-        """Answers one request."""
+        """Handles one request."""
         return _made.call(environ, start_response)
 
 
 def base() -> None:
-    """Readies the runtime, while it is built."""
+    """Prepares the runtime, when it is built."""
     global _system
     sys.dont_write_bytecode = True
     _system = setup.install(("/app",))
@@ -94,17 +93,17 @@ def base() -> None:
     census.take()
     gc.collect()
     room.leave()
-    # A collection while a script is loaded need not look at it.
+    # A collection while a script is loaded need not traverse these objects.
     gc.freeze()
 
 
 def load(plan: str) -> str:
-    """Loads a script by a plan in JSON, and says in JSON what became of it: `application`, or
+    """Loads a script according to a JSON plan, and returns the result as JSON: `application`, or
     `error` and `details`.
 
-    The plan has `path`, the folders in which modules are found; `script` with `file` and `source`
-    for a script of one file, or `folder` for an application's; `application`, where it is said, as
-    `module:name`; and `warm`, paths to ask it for.
+    The plan contains `path`, the search path for modules; `script` with `file` and `source` for a
+    single-file script, or with `folder` for an application's folder; optionally `application`, as
+    `module:name`; and `warm`, paths to request.
     """
     try:
         return json.dumps({"application": _load(json.loads(plan))})
@@ -139,7 +138,7 @@ def _load(plan: dict) -> str:
 
 
 def _started(name: str, application: asgi.WsgiOfAsgi) -> asgi.WsgiOfAsgi:
-    """An ASGI application whose lifespan has begun."""
+    """Starts an ASGI application's lifespan, and returns the application."""
     try:
         application.start()
     except asgi.LifespanFailed as error:
@@ -152,14 +151,14 @@ def _started(name: str, application: asgi.WsgiOfAsgi) -> asgi.WsgiOfAsgi:
 
 
 def _one_file(file: str, source: str):
-    """Runs a script of one file, and returns its application with its name."""
+    """Runs a single-file script, and returns its application with its name."""
     stem = file.rpartition("/")[2].removesuffix(".py")
-    # One that is called as a module of the library's must not be in its place.
+    # A script whose name is that of a library module must not replace it.
     name = stem if stem.isidentifier() and stem not in sys.modules else "wasgi_script"
     module = types.ModuleType(name)
     module.__file__ = f"/app/{file}"
     sys.modules[name] = module
-    # So that a traceback has its lines.
+    # Makes its lines available to tracebacks.
     lines = source.splitlines(keepends=True)
     linecache.cache[module.__file__] = (len(source), None, lines, module.__file__)
     try:
@@ -170,7 +169,7 @@ def _one_file(file: str, source: str):
 
 
 def _folder(folder: str, said: str | None):
-    """Imports what a folder has, and returns its application with its name."""
+    """Imports an application from a folder, and returns it with its name."""
     if said:
         module, _, attribute = said.partition(":")
         return _found(module, _imported(module), [attribute])
@@ -190,7 +189,7 @@ def _has(folder: str, module: str) -> bool:
 
 
 def _django(folder: str) -> list[str]:
-    """The modules `*.wsgi` of projects as Django makes them."""
+    """Returns the `*.wsgi` modules of projects with Django's layout."""
     return sorted(
         f"{entry.name}.wsgi" for entry in os.scandir(folder)
         if entry.name.isidentifier() and os.path.isfile(os.path.join(entry.path, "wsgi.py"))
@@ -210,7 +209,7 @@ def _imported(name: str):
 
 
 def _found(name: str, module, attributes):
-    """The first that a module has of these."""
+    """Returns the first of these attributes that a module has."""
     for attribute in attributes:
         found = module
         for part in attribute.removesuffix("()").split("."):
@@ -232,7 +231,7 @@ def _found(name: str, module, attributes):
 
 
 def _warm(application, made: type, path: str) -> None:
-    """Leaves the application as it is after some requests."""
+    """Brings the application to the state after some requests."""
     environ = warm.environ_dict(path)
     try:
         status = warm.request(application, environ)
@@ -246,7 +245,7 @@ def _warm(application, made: type, path: str) -> None:
 
 
 def _failed(error: BaseException, front: str = "") -> LoadError:
-    """What an exception is for who wrote the script: what and where in one line."""
+    """Describes an exception to the script's author in one line: what happened, and where."""
     where = ""
     if isinstance(error, SyntaxError) and error.filename:
         where = f" ({_shown(error.filename)}:{error.lineno})"
@@ -268,7 +267,7 @@ def _told(error: BaseException) -> str:
 
 
 def _traceback(error: BaseException) -> str:
-    """The traceback from the script on, without the runtime's own frames."""
+    """Returns the traceback from the script's first frame on, without those of the runtime."""
     own = error.__traceback__
     while own is not None and own.tb_frame.f_code.co_filename == __file__:
         own = own.tb_next

@@ -1,4 +1,4 @@
-"""Gives an interpreter what a handler finds, however it came to be in its sandbox."""
+"""Sets up the interpreter's environment for a handler, both for a build and for scripts."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from wasgi.guest.system import System
 
 
 def install(own_folders: tuple[str, ...] = ()) -> System:
-    """Puts files, an event loop, databases, and what the sandbox's CPython lacks where Python
-    programs look for them. To be called once, before the application is imported.
+    """Installs files, an event loop, databases, and features that the sandbox's CPython lacks. Must
+    be called once, before the application is imported.
 
-    The `System` that it returns looks for files in its own tree, which has a writable temporary
-    folder and home folder and whatever is added to it, and then in WASI's folders. `own_folders` are
-    the application's: a module there that imports `ssl` is told that there is none.
+    The `System` that it returns searches for files in its own tree, which has a writable temporary
+    folder and home folder and everything that is added to it, and then in WASI's folders.
+    `own_folders` are the application's: importing `ssl` there fails, as the module doesn't exist.
     """
     system = System(Files(writable=(compat.TEMPORARY, compat.HOME)))
     system.install()

@@ -6,7 +6,8 @@ import errno
 
 from wasgi.guest.exception import record
 
-#: The longest block that ``write`` passes in one call, of which the server takes a megabyte.
+#: The maximum length of a block that ``write`` passes in one call, in bytes. The server accepts 1
+#: MiB.
 _PIECE_BYTES = 512 * 1024
 
 
@@ -17,17 +18,17 @@ class StartResponse:
         self._start_response = start_response
 
     def __call__(self, status, headers, exc_info=None):
-        """Sets status and fields, and sends nothing (R2). Returns ``write``.
+        """Sets the status and the fields, and sends nothing (R2). Returns ``write``.
 
         Raises:
-            TypeError, ValueError: the status or a field is not one that may be sent (R1).
-            AssertionError: it was called before, and ``exc_info`` is missing (R3).
-            Exception: the one in ``exc_info``, where the head has been sent (R3).
+            TypeError, ValueError: if the status or a field is not allowed (R1).
+            AssertionError: if it was called before, and ``exc_info`` is missing (R3).
+            Exception: the one in ``exc_info``, if the head has been sent (R3).
         """
         from componentize_py_types import Err
 
         try:
-            # By the PEP's own example, what is false is none: `()`, `False`.
+            # As in the PEP's example, a false value means none: `()`, `False`.
             cause = _exception(exc_info) if exc_info else None
             exception = None if cause is None else record(cause)
             fields = _fields(headers)
@@ -40,10 +41,11 @@ class StartResponse:
             except Err as error:
                 refusal = error.value
             if refusal is not None:
-                # Out here, so that the traceback has nothing of the error that crossed.
+                # Raised outside of the handler, so that the traceback doesn't contain the
+                # contract's error.
                 self._refuse(refusal, cause, exc_info)
         finally:
-            # A frame that holds a traceback of itself is a circle.
+            # A frame that refers to its own traceback is a cycle.
             exc_info = cause = None
         return self.write
 
@@ -77,8 +79,8 @@ class StartResponse:
 
 
 def _exception(exc_info) -> BaseException:
-    """The exception of a triple as `sys.exc_info()` gives it, whose second may be missing. Where all
-    are, as outside of an `except`, one that says so."""
+    """Returns the exception of a triple as from `sys.exc_info()`, whose second item may be missing.
+    If all are missing, as outside of an `except`, returns an exception that says so."""
     if isinstance(exc_info, BaseException):
         return exc_info
     if not isinstance(exc_info, tuple) or len(exc_info) != 3:
@@ -92,7 +94,7 @@ def _exception(exc_info) -> BaseException:
 
 
 def checked(block: object, taker: str) -> bytes:
-    """A block as bytes; str is refused in words that say what to do."""
+    """Returns a block as bytes. Rejects str with a message that says what to do."""
     if isinstance(block, bytes):
         return block
     if isinstance(block, (bytearray, memoryview)):
@@ -115,7 +117,7 @@ def _fields(headers) -> list[tuple[str, bytes]]:
 
 
 def _latin_1(what: str, text: str) -> bytes:
-    """The bytes of a native string (PEP 3333, "A Note On String Types")."""
+    """Returns the bytes of a native string (PEP 3333, "A Note On String Types")."""
     try:
         return text.encode("iso-8859-1")
     except UnicodeEncodeError:

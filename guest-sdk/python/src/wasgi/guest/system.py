@@ -1,10 +1,11 @@
-"""Python's functions for files, over the handler's own tree of files (`wasgi.guest.files`).
+"""Replaces Python's file functions with functions on the handler's own tree of files
+(`wasgi.guest.files`).
 
-A handler has no file system of the machine's. `System.install` replaces what `os`, `io` and
-`builtins` open and look at files with, before the application is imported, so that it is the
-replacement that an application takes for itself: as a default argument, as a class attribute, by
-`from os import stat`. What is not in the tree goes on to the system, which has the folders of the
-build while there is one.
+A handler has no access to the machine's file system. `System.install` replaces the functions of
+`os`, `io` and `builtins` that access files before the application is imported, so that the
+application gets the replacements even where it stores a function: as a default argument, as a class
+attribute, or by `from os import stat`. Paths outside of the tree are passed on to the system, which
+has the build's folders during a build.
 """
 
 from __future__ import annotations
@@ -22,18 +23,18 @@ from wasgi.guest import open_file
 from wasgi.guest.files import Files, Folder, KeptFile, Node, WritableFile, failure
 from wasgi.guest.open_file import OpenFile, file_class, parsed_mode
 
-#: The first descriptor of an open file of the tree. The system's own are below: 0 to 2.
+#: The first descriptor of the tree's open files. The system's descriptors are below: 0 to 2.
 FIRST_DESCRIPTOR = 100
 
-#: Open files at a time, as `ulimit -n` has it.
+#: The maximum number of open files, as for `ulimit -n`.
 _DESCRIPTORS_MAX = 1_024
 
-#: The largest file that is read into memory when it is opened while the component is built, in
-#: bytes. The handle is of use later, too. Others are read from the system.
+#: The maximum size of a file that is read into memory when it is opened at the build, in bytes, so
+#: that the handle remains usable later. Larger files are read from the system.
 _READ_AT_BUILD_BYTES_MAX = 8 << 20
 
 class _Entry:
-    """What `os.scandir` gives for one name: an `os.DirEntry`."""
+    """An entry of `os.scandir`, like an `os.DirEntry`."""
 
     def __init__(self, folder, name, node: Node) -> None:
         self.name = name
@@ -88,14 +89,14 @@ class _Scan:
 
 
 class System:
-    """The functions, each with the name and the arguments of the one that it replaces."""
+    """The replacement functions, each with the name and the arguments of the original."""
 
     def __init__(self, files: Files) -> None:
         self.files = files
         self.real = {name: getattr(os, name) for name in self._names() if hasattr(os, name)}
         self.real_open = io.open
         self._open_files: dict[int, OpenFile] = {}
-        #: Whether there is a file system: the build's.
+        #: Whether there is a file system: that of the build.
         self.is_building = True
 
     @staticmethod
@@ -103,13 +104,13 @@ class System:
         return [name.removeprefix("os_") for name in vars(System) if name.startswith("os_")]
 
     def install(self) -> None:
-        """Puts the functions in place of the system's, in every module that has them."""
+        """Replaces the system's functions in every module that refers to them."""
         replaced = {id(real): getattr(self, f"os_{name}") for name, real in self.real.items()}
         replaced[id(io.open)] = self.open
         replaced[id(io.open_code)] = self.open_code
         replaced[id(io.FileIO)] = file_class(self)
         for module in list(sys.modules.values()):
-            # These call what is replaced.
+            # These modules call the original functions.
             if getattr(module, "__name__", "") in (__name__, open_file.__name__):
                 continue
             for name, value in list(getattr(module, "__dict__", {}).items()):
@@ -126,7 +127,7 @@ class System:
 
     def open(self, file, mode="r", buffering=-1, encoding=None, errors=None, newline=None,
              closefd=True, opener=None):
-        """`open`."""
+        """Replaces `open`."""
         kind, is_binary = parsed_mode(mode)
         if is_binary and (encoding, errors, newline) != (None, None, None):
             raise ValueError("binary mode doesn't take an encoding, errors or newline argument")
@@ -146,7 +147,7 @@ class System:
                 buffered = io.BufferedWriter(raw, size)
             if is_binary:
                 return buffered
-            # Files are UTF-8 here: there is no locale that could say otherwise.
+            # The default encoding is UTF-8: no locale could specify another one.
             text = io.TextIOWrapper(buffered, encoding or "utf-8", errors, newline, is_line)
             text.mode = mode
             return text
@@ -155,7 +156,7 @@ class System:
             raise
 
     def open_code(self, path):
-        """`io.open_code`, by which modules are read. The system's would come back here."""
+        """Replaces `io.open_code`, which reads modules. The original would call this module."""
         if self._node(path) is not None:
             return self.open(path, "rb")
         return self.real_open(path, "rb")
@@ -352,7 +353,7 @@ class System:
     def os_chmod(self, path, mode, *, dir_fd=None, follow_symlinks=True):
         node = self._node(path, dir_fd)
         if node is None:
-            # The sandbox has no rights of files: WASI's call always fails.
+            # The sandbox has no file permissions: WASI's call always fails.
             self.os_stat(path, dir_fd=dir_fd)
             return
         self._writable(node, path)
@@ -387,22 +388,22 @@ class System:
     def os_getcwdb(self):
         return os.fsencode(self.os_getcwd())
 
-    #: The current folder, once there was a change to one of the tree's.
+    #: The current folder, once it has been changed to one of the tree's.
     cwd: str | None = None
 
     def statvfs(self, path):
-        """`os.statvfs`, which the sandbox's Python does not have: the room that is left to write
-        in."""
+        """Implements `os.statvfs`, which the sandbox's Python lacks: the space that is left for
+        writing."""
         self.os_stat(path)
         block, space = 4096, self.files.space
         total, free = space.bytes_max // block, (space.bytes_max - space.used) // block
         return os.statvfs_result((block, block, total, free, free, 0, 0, 0, 0, 255))
 
-    # What these have in common.
+    # Shared helpers.
 
     def _path(self, path, dir_fd=None) -> str | None:
-        """A path as the tree has it: absolute, without dots. None for a descriptor, and for what is
-        relative to one of the system's."""
+        """Returns a path in the tree's form: absolute, without dots. Returns none for a descriptor,
+        and for a path relative to a system descriptor."""
         if isinstance(path, int):
             return None
         path = os.fsdecode(path)
@@ -428,13 +429,13 @@ class System:
         return None if absolute is None else self.files.find(absolute)
 
     def _ours(self, path, dir_fd=None) -> str | None:
-        """The absolute path, where an entry of the tree is to be changed or made."""
+        """Returns the absolute path if an entry of the tree is to be changed or created."""
         absolute = self._path(path, dir_fd)
         if absolute is None:
             return None
         if self.files.find(absolute) is not None or self.files.is_writable(absolute):
             return absolute
-        # In a folder that is kept: the tree says that it is read-only.
+        # In a folder of the application: the tree reports that it is read-only.
         parent = self.files.find(absolute.rpartition("/")[0] or "/")
         return absolute if not self.is_building and parent is not None else None
 
@@ -443,7 +444,7 @@ class System:
             raise failure(errno.EROFS, path)
 
     def _opened(self, absolute: str, path, flags: int) -> OpenFile | None:
-        """An open file of the tree, or none where the system is to be asked."""
+        """Returns an open file of the tree, or none if the system should handle the path."""
         node = self.files.find(absolute)
         if node is None:
             if flags & os.O_CREAT and self._ours(absolute):
@@ -463,7 +464,8 @@ class System:
         return OpenFile(node, flags, path, absolute)
 
     def _read_now(self, path, flags: int) -> OpenFile | None:
-        """A file of the build's system, read whole, so that what was opened is of use later."""
+        """Opens a file of the build's system and reads it into memory, so that the handle remains
+        usable later."""
         if flags & (os.O_RDONLY | os.O_WRONLY | os.O_RDWR) != os.O_RDONLY or flags & os.O_CREAT:
             return None
         try:
@@ -487,12 +489,12 @@ class System:
         return number
 
     def absolute(self, path) -> str:
-        """A path as the tree has it: absolute, without dots."""
+        """Returns a path in the tree's form: absolute, without dots."""
         return self._path(path) or "/"
 
     def lookup(self, path: str) -> Node | None:
-        """The file or folder at an absolute path; while the component is built, the system's files
-        as well."""
+        """Returns the file or folder at an absolute path. During a build, includes the system's
+        files."""
         node = self.files.find(path)
         if node is None and self.is_building:
             opened = self._read_now(path, os.O_RDONLY)
@@ -500,7 +502,7 @@ class System:
         return node
 
     def opened(self, descriptor: int) -> OpenFile | None:
-        """The open file that a descriptor stands for, if it is one of the tree's."""
+        """Returns the open file of a descriptor, if it is one of the tree's."""
         return self._open_files.get(descriptor)
 
 
@@ -511,8 +513,7 @@ def _folder(node: Node, path) -> Folder:
 
 
 def _replace_held(replaced: dict[int, object]) -> None:
-    """Replaces what modules that are imported already hold as a default argument or as an attribute
-    of a class."""
+    """Replaces functions that imported modules hold as default arguments or as class attributes."""
     for thing in gc.get_objects():
         if type(thing) is FunctionType and thing.__module__ not in (__name__, open_file.__name__):
             held = thing.__defaults__ or ()

@@ -1,7 +1,9 @@
-"""The module `ssl`, for installed packages that import it and can do without: servers and clients
-that nobody uses in a handler, which has no sockets. It has names, and whoever uses one is told.
+"""The module `ssl`, for installed packages that import it without needing it, such as for servers
+and clients that a handler can't use, since it has no sockets. Its names exist, but using one raises
+an error.
 
-The standard library and the application itself find no such module, as the sandbox has none.
+For the standard library and the application's own modules, the module doesn't exist, as in the
+sandbox.
 """
 
 from __future__ import annotations
@@ -12,18 +14,18 @@ import os
 import sys
 import types
 
-#: Parts of the import system, which stand between the module that imports and the finder.
+#: Files of the import system, whose frames are between the importing module and the finder.
 _IMPORTS = ("<frozen importlib", "importlib/__init__.py")
 
 
 def install(own_folders: tuple[str, ...]) -> None:
-    """Has installed packages find the module, where the interpreter has none of its own."""
+    """Provides the module to installed packages, if the interpreter has none."""
     if importlib.util.find_spec("_ssl") is None:
         sys.meta_path.insert(0, _Finder(own_folders))
 
 
 class _Finder:
-    """Gives the module to installed packages, by the file of the module that imports it."""
+    """Provides the module only to installed packages, identified by the importing module's file."""
 
     def __init__(self, own_folders: tuple[str, ...]) -> None:
         library = os.path.dirname(os.__file__)
@@ -51,7 +53,7 @@ class _Finder:
 
 
 def _importer() -> str:
-    """The file whose code imports just now."""
+    """Returns the file whose code is importing."""
     frame = sys._getframe(2)
     while frame is not None and any(part in frame.f_code.co_filename for part in _IMPORTS):
         frame = frame.f_back
@@ -59,11 +61,11 @@ def _importer() -> str:
 
 
 class _Error(OSError):
-    """`ssl.SSLError`."""
+    """Replaces `ssl.SSLError`."""
 
 
 class _Kind(type):
-    """The class of `ssl`'s classes, of which some are enumerations: `TLSVersion.TLSv1_2`."""
+    """The metaclass of `ssl`'s classes, some of which are enumerations: `TLSVersion.TLSv1_2`."""
 
     def __getattr__(cls, name):
         if name.startswith("_"):
@@ -75,7 +77,8 @@ class _Kind(type):
 
 
 class _Names(types.ModuleType):
-    """A module that has every name: errors, constants and classes by how they are written."""
+    """A module in which every name exists: as an exception, a constant or a class, according to its
+    spelling."""
 
     def __getattr__(self, name):
         if name.startswith("_"):

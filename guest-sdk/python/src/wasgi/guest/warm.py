@@ -1,19 +1,18 @@
-"""Requests to an application while it is built: the interpreter adapts to what it meets, here and
-not in each instance again.
-"""
+"""Sends requests to an application at the build, so that the interpreter adapts its bytecode once
+rather than in each instance."""
 
 from __future__ import annotations
 
 import io
 
-#: The variables that a request for a page has, but for those that say which.
+#: The variables of a request for a page, except for its path.
 _VARIABLES = {
     "REQUEST_METHOD": "GET", "SCRIPT_NAME": "", "SERVER_NAME": "localhost", "SERVER_PORT": "80",
     "SERVER_PROTOCOL": "HTTP/1.1", "HTTP_HOST": "localhost", "REMOTE_ADDR": "127.0.0.1",
     "REMOTE_PORT": "1", "wsgi.url_scheme": "http",
 }  # fmt: skip
 
-#: The flags of the first instance, as they cross.
+#: The flags of the first instance, as the server passes them.
 _FLAGS = {
     "wsgi.multithread": "false", "wsgi.multiprocess": "true", "wsgi.run_once": "true",
     "wsgi.input_terminated": "true",
@@ -21,7 +20,7 @@ _FLAGS = {
 
 
 def environ_dict(path: str) -> dict[str, object]:
-    """The environ of a request for this path, as an application sees it."""
+    """Returns the environ of a request for this path, as an application sees it."""
     return {
         **_variables(path),
         **{name: flag == "true" for name, flag in _FLAGS.items()},
@@ -32,8 +31,8 @@ def environ_dict(path: str) -> dict[str, object]:
 
 
 def ask(application_class: type, path: str) -> None:
-    """Asks for this path as the server does, through the whole binding. What the application
-    answers, or raises, is nobody's business."""
+    """Requests this path as the server does, through the whole binding. Ignores the response and
+    any exception."""
     from componentize_py_types import Err
 
     try:
@@ -54,7 +53,7 @@ def _variables(path: str) -> dict[str, str]:
 
 
 class _Environ:
-    """The contract's environ, of a request without a body."""
+    """The contract's environ of a request without a body."""
 
     def __init__(self, path: str) -> None:
         crossing = {**_variables(path), **_FLAGS, "wsgi.version": "1.0"}
@@ -84,7 +83,8 @@ class _StartResponse:
 
 
 def request(application, environ: dict) -> str:
-    """Makes a request and reads all of its body. Gives the last status, "" if there was none."""
+    """Sends a request and reads the whole body. Returns the last status, or "" if there was
+    none."""
     statuses = [""]
 
     def start_response(status, headers, exc_info=None):
