@@ -1,6 +1,6 @@
 """The contract's resources and the modules that componentize-py would generate, in plain Python.
 
-Import this before anything of `wasgi.guest`.
+Import this before any module of `wasgi.guest`.
 """
 
 import enum
@@ -87,7 +87,7 @@ class Environ:
         self._fails = fails
         self._variables = {name.replace("__", "."): value for name, value in variables.items()}
         self.log = b""
-        #: The sizes that were asked for.
+        #: The requested sizes.
         self.reads = []
 
     def variables(self):
@@ -111,7 +111,7 @@ class Environ:
 
 
 class Response:
-    """A response, by the host's rules R2 to R4 and R6."""
+    """A response that follows the host's rules R2 to R4 and R6."""
 
     def __init__(self):
         self.head = None
@@ -141,14 +141,15 @@ class Response:
 
 
 def serve(wsgi_application, environ=None):
-    """Answers a request as the host does. Returns the response, or raises what it was told."""
+    """Handles a request as the host does. Returns the response, or raises the exception that the
+    host would log."""
     from wasgi.guest.application import application_class
 
     return answered(application_class(wsgi_application)(), environ)
 
 
 def answered(application, environ=None):
-    """What the binding's own `Application` answers, as `serve` has it."""
+    """Handles a request with the binding's `Application`, which `serve` wraps."""
     environ = environ or Environ()
     response = Response()
     body = application.call(environ, response)

@@ -1,4 +1,4 @@
-"""ASGI applications and coroutines, on the event loop of the sandbox."""
+"""ASGI applications and coroutines on the sandbox's event loop."""
 
 import asyncio
 import io
@@ -18,7 +18,7 @@ SOURCE = str(Path(__file__).resolve().parent.parent / "src")
 
 
 class Programs(unittest.TestCase):
-    """Programs in an interpreter whose event loop is the sandbox's."""
+    """Programs in an interpreter that uses the sandbox's event loop."""
 
     def runs(self, program: str) -> str:
         before = "from wasgi.guest import event_loop; event_loop.install()\nimport asyncio\n"
@@ -127,7 +127,7 @@ class Recognized(unittest.TestCase):
 
 
 class Served(unittest.TestCase):
-    """Requests to ASGI applications, through the whole binding."""
+    """Requests to ASGI applications through the whole binding."""
 
     def setUp(self):
         event_loop_module = sys.modules["asyncio.unix_events"]

@@ -1,4 +1,5 @@
-"""The binding between the contract and WSGI, rule by rule (docs/contract.md), without WebAssembly."""
+"""The binding between the contract and WSGI, rule by rule (docs/contract.md), without
+WebAssembly."""
 
 import io
 import sys
@@ -90,7 +91,7 @@ class TheInput(unittest.TestCase):
         tracemalloc.stop()
         self.assertEqual(body, b"".join(blocks))
         self.assertLess(peak, 9_000_000)
-        # A length that is wrong is no matter: the server's end is.
+        # A wrong length doesn't matter: the server decides where the body ends.
         short = wsgi_input(Environ([b"abc"], CONTENT_LENGTH=b"10"))
         self.assertEqual(short.read(), b"abc")
         self.assertEqual(wsgi_input(Environ([b"abcd"], CONTENT_LENGTH=b"2")).read(), b"abcd")
@@ -335,7 +336,7 @@ class TheBody(unittest.TestCase):
 
 
 class WhatIsLong(unittest.TestCase):
-    """No call passes, and no block is, more than a server takes."""
+    """No call passes more, and no block is longer, than a server accepts."""
 
     MOST_PASSED = 1024 * 1024
     MOST_RETURNED = 8 * 1024 * 1024

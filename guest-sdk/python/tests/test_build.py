@@ -1,6 +1,6 @@
-"""A whole build, from the command line to an answer, with a stand-in for componentize-py: it needs no
-WebAssembly, and runs all that a build runs but what lays out the sandbox's memory.
-"""
+"""A complete build, from the command line to a response, with a stand-in for componentize-py. It
+needs no WebAssembly, and runs all steps of a build except those that lay out the sandbox's
+memory."""
 
 import json
 import os

@@ -1,6 +1,5 @@
-"""No Python file of the repository defines a name twice at one level: the second would hide the first
-without a word.
-"""
+"""No Python file of the repository defines a name twice at one level, since the second definition
+would silently replace the first."""
 
 import ast
 import unittest
@@ -8,20 +7,21 @@ from pathlib import Path
 
 SDK = Path(__file__).resolve().parent.parent
 
-#: The folders with Python, from the repository's top.
+#: The folders with Python files, relative to the repository's root.
 FOLDERS = ("guest-sdk/python", "handlers/_python", "tests/python")
 
-#: Decorators under which a name is defined again on purpose.
+#: Decorators with which a name is redefined on purpose.
 _ADDS_TO = {"setter", "getter", "deleter", "overload", "register"}
 
 _FUNCTION = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 def defined_twice(tree: ast.AST) -> list[tuple[str, int]]:
-    """The names that are defined again at the same level, with the line of the second time.
+    """Returns the names that are redefined at the same level, with the line of the second
+    definition.
 
-    A level is the body of a module, a class or a function; the branches of a condition or a `try`
-    are levels of their own, since one of them is taken.
+    A level is the body of a module, a class or a function. The branches of a condition or a `try`
+    are separate levels, since only one of them is executed.
     """
     found = []
     for node in ast.walk(tree):
@@ -38,7 +38,7 @@ def defined_twice(tree: ast.AST) -> list[tuple[str, int]]:
 
 
 def _defines(statement: ast.stmt) -> list[str]:
-    """What a statement defines as a function, a class or an import."""
+    """Returns the names of functions, classes or imports that a statement defines."""
     if isinstance(statement, (*_FUNCTION, ast.ClassDef)):
         names = {
             part.attr if isinstance(part, ast.Attribute) else getattr(part, "id", "")
@@ -47,7 +47,7 @@ def _defines(statement: ast.stmt) -> list[str]:
         }
         return [] if names & _ADDS_TO or statement.name == "_" else [statement.name]
     if isinstance(statement, (ast.Import, ast.ImportFrom)):
-        # `import a.b` and `import a.c` both define `a`, to the same effect.
+        # `import a.b` and `import a.c` both define `a`, with the same effect.
         return [each.asname or each.name for each in statement.names]
     return []
 

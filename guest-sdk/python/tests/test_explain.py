@@ -1,4 +1,4 @@
-"""Why an application can't be imported, in one line."""
+"""One-line explanations of why an application can't be imported."""
 
 import os
 import subprocess
@@ -23,7 +23,7 @@ class Explained(unittest.TestCase):
         self.place = explain.Place(names, [str(self.own)], [str(self.installed)])
 
     def line(self, source):
-        """What is told of a module of the application's that raises."""
+        """Returns the explanation for a module of the application that raises an exception."""
         path = str(self.own / "app.py")
         try:
             exec(compile(source, path, "exec"), {"__name__": "app"})
@@ -96,7 +96,8 @@ class Explained(unittest.TestCase):
 
 class Tls(unittest.TestCase):
     def runs(self, own):
-        """What a package prints that imports `ssl`, if it is installed or one's own."""
+        """Returns the output of a package that imports `ssl`, either installed or part of the
+        application."""
         program = (
             "import sys; from unittest import mock; from wasgi.guest import tls\n"
             "with mock.patch('importlib.util.find_spec', return_value=None):\n"

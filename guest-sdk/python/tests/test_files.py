@@ -1,6 +1,6 @@
-"""The handler's files, and what stands in for what the sandbox lacks.
+"""The handler's files, and the replacements for features that the sandbox lacks.
 
-Each test that replaces Python's functions runs in an interpreter of its own.
+Each test that replaces Python's functions runs in a separate interpreter.
 """
 
 import os
@@ -35,7 +35,7 @@ def sealed(folder):
 
 class Program(unittest.TestCase):
     def runs(self, program: str, folder: str = "") -> str:
-        """What a program prints that finds a handler's files."""
+        """Returns the output of a program that uses a handler's files."""
         done = subprocess.run(
             [sys.executable, "-c", BEFORE + textwrap.dedent(program), folder],
             env={**os.environ, "PYTHONPATH": SOURCE},
@@ -47,7 +47,7 @@ class Program(unittest.TestCase):
 
 
 class Kept(Program):
-    """Files that are gone by the time they are asked for."""
+    """Files that no longer exist on disk when they are read."""
 
     def setUp(self):
         holder = tempfile.TemporaryDirectory()
@@ -275,7 +275,8 @@ class Written(Program):
 
 class Gathered(unittest.TestCase):
     def gathered(self, *names):
-        """What is kept of a folder with these files, and what is left out."""
+        """Returns the files that are collected from a folder with these files, and those that are
+        omitted."""
         with tempfile.TemporaryDirectory() as folder:
             for name in names:
                 Path(folder, name).parent.mkdir(exist_ok=True, parents=True)

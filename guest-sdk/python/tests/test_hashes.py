@@ -1,4 +1,4 @@
-"""`pbkdf2_hmac` as it is where nothing is compiled, beside OpenSSL's."""
+"""The Python implementation of `pbkdf2_hmac`, compared with OpenSSL's."""
 
 import hashlib
 import unittest

@@ -1,4 +1,4 @@
-"""What the sandbox does to an application's objects before its snapshot is taken."""
+"""The changes to an application's objects before its snapshot is taken."""
 
 import io
 import unittest

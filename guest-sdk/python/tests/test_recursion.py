@@ -1,4 +1,4 @@
-"""Functions behind small ones, in a module that is made here."""
+"""Wrapped functions, in a module that the test generates."""
 
 import unittest
 
@@ -25,8 +25,8 @@ def component(module):
 
 
 def module(*, calls=b"\x10\x01", name=b"leaf", other=b"x"):
-    """Imports one function and the stack's address; has a guard, a function that may call it, and
-    another."""
+    """Returns a module that imports a function and the stack pointer, and has a guard, a function
+    that may call it, and another function."""
     types = vector(b"\x60" + vector(b"\x7f", b"\x7e") + vector(b"\x7f"), b"\x60\0\0")
     imports = vector(
         text(b"env") + text(b"f") + b"\0\0",
@@ -53,7 +53,7 @@ def bodies(built):
     return kinds, [inner[start:end] for start, end in recursion._bodies(inner, sections[10])]
 
 
-#: `address -= 1024; inner(a, b); address += 1024`, of which the index of `inner` is left out.
+#: `address -= 1024; inner(a, b); address += 1024`, without the index of `inner`.
 STEP = (b"\0\x23\0\x41\x80\x08\x6b\x24\0\x20\0\x20\1\x10", b"\x23\0\x41\x80\x08\x6a\x24\0\x0b")
 
 
@@ -81,7 +81,7 @@ class Guarded(unittest.TestCase):
         folds = module(calls=b"", name=b"astfold_expr", other=b"Py_EnterRecursiveCall")
         _, found = bodies(guarded(component(folds)))
         self.assertEqual(found[2], before + asked.replace(b"\x41\x7f", b"\x41\0") + after)
-        # Where there is nobody to ask it stays as it is.
+        # Without a guard in the module, it stays unchanged.
         _, found = bodies(guarded(component(module(calls=b"", name=b"tuple_hash"))))
         self.assertEqual(len(found), 3)
 

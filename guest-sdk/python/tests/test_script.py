@@ -1,4 +1,5 @@
-"""How a script is loaded: what is found by convention, and what is said when it is not."""
+"""How a script is loaded: the conventions by which an application is found, and the messages if
+none is."""
 
 import json
 import subprocess
@@ -10,7 +11,7 @@ from pathlib import Path
 
 SOURCES = Path(__file__).resolve().parent.parent / "src"
 
-# In a process of its own: a load changes the interpreter for good.
+# In a separate process: loading changes the interpreter permanently.
 LOAD = f"""\
 import sys
 sys.path.insert(0, {str(SOURCES)!r})
@@ -26,7 +27,7 @@ def {name}(environ, start_response):
 
 
 def load(plan) -> dict:
-    """What becomes of a plan."""
+    """Returns the result of a plan."""
     command = [sys.executable, "-c", LOAD, json.dumps({"path": [*sys.path[1:]], **plan})]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode != 0:

@@ -1,4 +1,4 @@
-"""The memory in a component, and what the build changes in it."""
+"""The memory in a component, and the build's changes to it."""
 
 import contextlib
 import io
@@ -20,7 +20,7 @@ def number(value: int) -> bytes:
     while value >= 0x80:
         low.append(value & 0x7F | 0x80)
         value >>= 7
-    # A zero more, so that no bit of it is a sign.
+    # An additional zero, so that no bit is interpreted as a sign.
     return bytes(low) + (bytes([value | 0x80, 0]) if value & 0x40 else bytes([value]))
 
 
@@ -33,7 +33,8 @@ def segment(address: int, content: bytes) -> bytes:
 
 
 def component(*segments: tuple[int, bytes]) -> bytes:
-    """With a module without data, one with these segments, and a section behind."""
+    """Returns a component with a module without data, a module with these segments, and a section
+    after them."""
     data = number(len(segments)) + b"".join(segment(*each) for each in segments)
     with_data = MODULE + section(5, b"\1\0\1") + section(11, data)
     return (
@@ -81,7 +82,7 @@ class ReadsAndWrites(unittest.TestCase):
                 Snapshot(refused)
 
 
-#: Of the sandbox's interpreter in these tests: instruction 1 has two units behind it.
+#: The length of instruction 1 in these tests' interpreter: two units.
 COUNTING, NOT_COUNTING, LONG = 7, 8, 1
 LENGTHS = bytes(0 if index != LONG else 2 for index in range(255)) + bytes([census.UNKNOWN])
 
@@ -90,7 +91,7 @@ CODE_OFFSET = 16
 
 
 class Interpreter:
-    """Memory with a handful of objects and the guest's note of them."""
+    """A memory with some objects and the guest's note about them."""
 
     def __init__(self) -> None:
         self.counts = {TYPE: 0x5000_0000, CODE_TYPE: 12, TEXT: 3, CODE: 1}
@@ -116,7 +117,7 @@ class Interpreter:
         segments[ITEMS] = struct.pack(f"<{len(self.counts)}I", *self.counts)
         for index, note in enumerate(self.notes):
             segments[0x1000 + 0x1000 * index] = note
-        # The mark alone: where it was a constant.
+        # Only the mark: a leftover of the constant.
         segments[0x8000] = census.MARK + b"and something else"
         return component(*segments.items())
 
@@ -136,13 +137,13 @@ class MakesImmortal(unittest.TestCase):
         counts = {address: snapshot.words(address, 1)[0] for address in self.interpreter.counts}
         immortal = dict.fromkeys([CODE_TYPE, TEXT, CODE], IMMORTAL)
         self.assertEqual(counts, {TYPE: 0x7000_0000, **immortal})
-        # Its type, its length.
+        # Its type and its length.
         self.assertEqual(snapshot.words(TEXT + 4, 2), (TYPE, 5))
 
     def test_constants_are_no_longer_counted(self):
         snapshot = Snapshot(self.interpreter.component())
         immortalize(snapshot)
-        # What looks like the instruction behind another is its data.
+        # Bytes that look like the instruction but follow another one are its data.
         expected = bytes([NOT_COUNTING, 0, LONG, 0, COUNTING, 0, COUNTING, 0, NOT_COUNTING, 5])
         self.assertEqual(snapshot.read(CODE + CODE_OFFSET, len(expected)), expected)
 

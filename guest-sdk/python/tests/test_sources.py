@@ -1,4 +1,4 @@
-"""What is looked at before the sandbox: modules that are no Python, packages and where they are."""
+"""Checks before the sandbox starts: invalid modules, packages, and their locations."""
 
 import os
 import subprocess
@@ -22,7 +22,7 @@ class Folder(unittest.TestCase):
 
     def write(self, **files):
         for name, content in files.items():
-            # `a__b_py` is a/b.py, and `a__INIT` a/__init__.py.
+            # `a__b_py` is a/b.py, and `a__INIT` is a/__init__.py.
             name = name.replace("__", "/").replace("_py", ".py").replace("INIT", "__init__.py")
             path = self.top / name
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""What stands on the command line."""
+"""The command line's arguments."""
 
 import contextlib
 import io
@@ -48,7 +48,7 @@ class CommandLine(unittest.TestCase):
     "componentize-py is not installed",
 )
 class Builds(unittest.TestCase):
-    """Real builds that fail. Those that succeed are the demos."""
+    """Builds that fail. The demos are the builds that succeed."""
 
     def fails(self, source, target="app:app", *arguments):
         with tempfile.TemporaryDirectory() as folder:
@@ -62,7 +62,7 @@ class Builds(unittest.TestCase):
             self.assertEqual(status, 1)
             self.assertFalse(output.exists())
         lines = errors.getvalue().splitlines()
-        # One line says whose packages they are.
+        # One line says where the packages are.
         return lines[-1], [line for line in lines[:-1] if "packages are those" not in line]
 
     def test_a_module_that_is_not_there(self):

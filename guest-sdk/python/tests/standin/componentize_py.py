@@ -1,7 +1,8 @@
-"""Stands in for componentize-py: imports the main module as it does, but in this Python and with this
-machine's files, and asks the application once. What it writes is no component: the answer, as JSON.
+"""A stand-in for componentize-py: imports the main module as it does, but in this Python and with
+this machine's files, and sends the application one request. Its output is not a component but the
+response, as JSON.
 
-`test_build.py` has it found. All else of a build is real.
+`test_build.py` puts it on the search path. All other parts of a build are real.
 """
 
 from __future__ import annotations
@@ -15,13 +16,13 @@ from pathlib import Path
 
 import fakes
 
-#: What goes by the memory of the sandbox's Python, and has nothing to do in another one.
+#: Functions that depend on the memory of the sandbox's Python, and don't apply to others.
 _OF_THE_SANDBOX = {"census": "take", "room": "leave"}
 
-#: Where the sandbox has the standard library.
+#: The folder of the standard library in the sandbox.
 _LIBRARY = "/python"
 
-#: What the generic runtime is asked to load.
+#: The script for the generic runtime.
 _SCRIPT = """\
 def app(environ, start_response):
     start_response("200 OK", [("Content-Type", "text/plain")])
@@ -30,14 +31,14 @@ def app(environ, start_response):
 
 
 def script() -> None:
-    """The command `componentize-py`."""
+    """Implements the command `componentize-py`."""
     options = _options()
-    # The sandbox has no arguments at all.
+    # The sandbox has no arguments.
     sys.argv.clear()
-    # In the build's own folder, which is gone afterwards.
+    # In the build's own folder, which is deleted afterwards.
     library = Path(options.output).with_name("library")
     (library / "encodings").mkdir(parents=True)
-    # Now: afterwards `open` is the sandbox's.
+    # Opened now, because afterwards `open` is the sandbox's.
     with open(options.output, "w", encoding="utf-8") as output:
         json.dump(_answer(_imported(options, str(library))), output)
 
@@ -55,7 +56,7 @@ def _options() -> argparse.Namespace:
 
 
 def _imported(options: argparse.Namespace, library: str) -> dict:
-    """The main module, with this machine's folders in place of the sandbox's `/0`, `/1`…"""
+    """Imports the main module, with this machine's folders instead of the sandbox's `/0`, `/1`…"""
     sys.path[:0] = options.python_path
     for module, function in _OF_THE_SANDBOX.items():
         found = importlib.import_module(f"wasgi.guest.{module}")
@@ -83,7 +84,7 @@ def _answer(main: dict) -> dict:
     return {"status": response.head[0], "body": b"".join(response.blocks).decode("utf-8")}
 
 
-#: A request's variables, as they cross.
+#: The variables of a request, as the server passes them.
 _VARIABLES = {
     "REQUEST_METHOD": b"GET", "PATH_INFO": b"/asked", "SERVER_NAME": b"test", "SERVER_PORT": b"80",
     "SERVER_PROTOCOL": b"HTTP/1.1", "wsgi__url_scheme": b"http", "wsgi__version": b"1.0",
