@@ -1,5 +1,5 @@
-// The panels under "Try it". Each is a form that works without this script; with it, the answer
-// comes into the page, with what there is to see about it.
+// The panels under "Try it". Each is a form that works without this script; with it, the page shows
+// the response and some information about it.
 "use strict";
 
 /** What each panel does when it is sent: gets the form and a function that shows a line. */
@@ -23,19 +23,19 @@ const tries = {
       if (done) break;
       show(`${since(start).padStart(7)}  ${value.trimEnd()}`);
     }
-    show(`${since(start).padStart(7)}  the end`);
+    show(`${since(start).padStart(7)}  end of response`);
   },
 
   async sleep(form, show) {
     const start = performance.now();
     const sleepers = Array.from({ length: 6 }, async (_, i) => {
-      // A name of its own for each: browsers make requests for the same thing wait for each other.
+      // A different URL for each: browsers serialize requests for the same URL.
       const response = await fetch(`${form.action}?ms=1000&sleeper=${i + 1}`);
       await response.text();
       show(`sleeper ${i + 1}: ${response.status} after ${since(start)}`);
     });
     await Promise.all(sleepers);
-    show(`six seconds of sleep in ${since(start)}`);
+    show(`six seconds of sleep took ${since(start)}`);
   },
 
   async fail(form, show) {
@@ -59,11 +59,11 @@ const tries = {
       await new Promise((resume) => setTimeout(resume, 50));
     } while (!answered);
     await broken;
-    show(`/hello meanwhile: ${asked} asked, the slowest answer took ${slowest.toFixed(1)} ms`);
+    show(`/hello meanwhile: ${asked} requests, the slowest response took ${slowest.toFixed(1)} ms`);
   },
 };
 
-/** The time since a moment, to read. */
+/** Formats the time since a moment. */
 function since(start) {
   return `${((performance.now() - start) / 1000).toFixed(2)} s`;
 }
@@ -87,7 +87,7 @@ for (const form of document.querySelectorAll("form[data-try]")) {
     try {
       await tries[form.dataset.try](form, show);
     } catch (error) {
-      show(`No answer: ${error.message}`);
+      show(`No response: ${error.message}`);
     } finally {
       button.disabled = false;
     }

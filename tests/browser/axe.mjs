@@ -1,5 +1,5 @@
-// Opens every page of a site in Chromium, light and dark, on a phone and on a desktop, and has axe-core
-// look for what keeps people from using it.
+// Opens every page of a site in Chromium, light and dark, on a phone and on a desktop, and checks its
+// accessibility with axe-core.
 //
 //     node axe.mjs CHROMIUM AXE.JS URL...
 //
@@ -11,10 +11,10 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-/** More pages than a site here has: an end to links that lead to ever new ones. */
+/** The maximum number of pages: more than the sites here have. It ends endless chains of links. */
 const MAX_PAGES = 100;
 
-/** How long a page may take to load, in milliseconds, on a machine that is busy. */
+/** The time limit to load a page on a busy machine, in milliseconds. */
 const LOAD_MS = 60_000;
 
 /** Pages that are a framework's own. */
@@ -25,7 +25,7 @@ const SCREENS = {
   desktop: { width: 1280, height: 800, deviceScaleFactor: 1, mobile: false },
 };
 
-/** A Chromium that is told what to do through two pipes, messages with a zero behind each. */
+/** A Chromium that is controlled through two pipes, with messages that end with a zero byte. */
 class Browser {
   #folder = mkdtempSync(join(tmpdir(), "wasgi-axe-"));
   #process;
@@ -79,7 +79,7 @@ class Browser {
     });
   }
 
-  /** Opens a tab, and returns what sends to it. */
+  /** Opens a tab, and returns a function that sends messages to it. */
   async tab() {
     const { targetId } = await this.send("Target.createTarget", { url: "about:blank" });
     const { sessionId } = await this.send("Target.attachToTarget", { targetId, flatten: true });
@@ -107,7 +107,7 @@ class Browser {
   }
 }
 
-/** Whether an answer to a browser is a page. */
+/** Returns whether a browser's response is a page. */
 async function isPage(url) {
   const stop = new AbortController();
   const answer = await fetch(url, { headers: { accept: "text/html" }, signal: stop.signal });
@@ -115,7 +115,7 @@ async function isPage(url) {
   return (answer.headers.get("content-type") ?? "").startsWith("text/html");
 }
 
-/** The pages, each with all that it links to where its URL ends with a slash. */
+/** Returns the pages, and for URLs that end with a slash all pages that they link to. */
 async function pages(tab, urls) {
   const found = new Set(urls);
   for (const url of found) {
