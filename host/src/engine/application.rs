@@ -1,5 +1,4 @@
-//! An instance of an application, as `call` has it answer: a component's, or one that is called
-//! directly.
+//! An instance of an application, as `call` uses it: in a component, or called directly.
 
 use wasmtime::component::{Resource, ResourceAny};
 use wasmtime::{Result, Store, Trap};
@@ -10,7 +9,7 @@ use super::bindings::{Handler, HandlerPre};
 use super::direct;
 use super::state::State;
 
-/// An application, linked and ready to instantiate.
+/// A linked application, ready to be instantiated.
 #[derive(Clone)]
 pub(super) enum ApplicationPre {
     Component(HandlerPre<State>),
@@ -27,15 +26,15 @@ pub(super) enum Application {
     Direct(direct::Instance),
 }
 
-/// What an application has returned.
+/// The result of an application.
 pub(super) enum Answer<B> {
     /// The whole body.
     Block(Vec<u8>),
-    /// What gives it, block by block.
+    /// A handle that returns the body block by block.
     Blocks(B),
 }
 
-/// A body's blocks, to whoever has them.
+/// The handle of a body's blocks.
 #[derive(Clone, Copy)]
 pub(super) enum Blocks {
     Component(ResourceAny),
@@ -68,11 +67,11 @@ impl<B> Answer<B> {
 }
 
 impl Application {
-    /// `application(environ, start_response)`, for the request that the store holds.
+    /// Calls `application(environ, start_response)` for the request in the store.
     ///
     /// # Errors
     ///
-    /// Fails with a trap, or where there was one before.
+    /// Fails with a trap, or after an earlier trap.
     pub(super) async fn call(
         &self,
         store: &mut Store<State>,
@@ -101,11 +100,11 @@ impl Application {
         leave(store, result)
     }
 
-    /// The next block, or none.
+    /// Returns the next block, or `None` at the end.
     ///
     /// # Errors
     ///
-    /// Fails with a trap, or where there was one before.
+    /// Fails with a trap, or after an earlier trap.
     pub(super) async fn next(
         &self,
         store: &mut Store<State>,
@@ -123,11 +122,11 @@ impl Application {
         leave(store, result)
     }
 
-    /// The end of the blocks.
+    /// Closes the blocks.
     ///
     /// # Errors
     ///
-    /// Fails with a trap, or where there was one before.
+    /// Fails with a trap, or after an earlier trap.
     pub(super) async fn close(
         &self,
         store: &mut Store<State>,
@@ -145,11 +144,11 @@ impl Application {
         leave(store, result)
     }
 
-    /// Gives the blocks back to the application.
+    /// Drops the application's blocks.
     ///
     /// # Errors
     ///
-    /// Fails with a trap, or where there was one before.
+    /// Fails with a trap, or after an earlier trap.
     pub(super) async fn destroy(&self, store: &mut Store<State>, blocks: Blocks) -> Result<()> {
         enter(store)?;
         let result = match (self, blocks) {
@@ -165,8 +164,8 @@ impl Application {
     }
 }
 
-/// Sees that an instance may be called: not after a trap, be it one of memory that was refused, or
-/// of a value that could not be read.
+/// Checks that an instance may be called: not after a trap, including traps for denied memory or an
+/// invalid value.
 fn enter(store: &Store<State>) -> Result<()> {
     match store.data().has_trapped {
         true => Err(Trap::CannotEnterComponent.into()),
@@ -174,7 +173,7 @@ fn enter(store: &Store<State>) -> Result<()> {
     }
 }
 
-/// Remembers a trap.
+/// Records a trap.
 fn leave<T>(store: &mut Store<State>, result: Result<T>) -> Result<T> {
     store.data_mut().has_trapped |= result.is_err();
     result

@@ -1,6 +1,6 @@
-//! A guest's call stack for the log. Each name in it is the guest's word: it is cut before anything
-//! is made of it, and what is made of it is written up to a limit and no further. So no stack takes
-//! longer than another, whatever its functions are called.
+//! A guest's call stack for the log. All names in it are untrusted: each is cut before it is
+//! demangled, and the demangled name is written up to a limit. So every stack takes about the same
+//! time, whatever its functions are called.
 
 use std::fmt::Write;
 
@@ -9,17 +9,17 @@ use wasmtime::WasmBacktrace;
 use super::limits::limited;
 use crate::printable;
 
-/// Frames of a guest's stack that a trap's log line names.
+/// The maximum number of stack frames in a trap's log line.
 const FRAMES_COUNT: usize = 8;
 
-/// The longest mangled name that is demangled, in bytes. Rust's have some hundreds, and a few
-/// thousand where generic types are nested deeply.
+/// The maximum length of a mangled name that is demangled, in bytes. Names in Rust have some
+/// hundreds, and a few thousand with deeply nested generic types.
 const MANGLED_BYTES: usize = 4 * 1024;
 
-/// What is shown of the name of a function or module, in bytes.
+/// The maximum length of a function or module name in the output, in bytes.
 const NAME_BYTES: usize = 256;
 
-/// Appends the innermost frames of a stack to a trap's text, each on an indented line of its own.
+/// Appends the innermost frames of a stack to a trap's text, each on a separate indented line.
 pub(super) fn push_frames(text: &mut String, backtrace: &WasmBacktrace) {
     for (number, frame) in backtrace.frames().iter().take(FRAMES_COUNT).enumerate() {
         let module = shown(frame.module().name().unwrap_or("<unknown>"));
@@ -27,7 +27,7 @@ pub(super) fn push_frames(text: &mut String, backtrace: &WasmBacktrace) {
             Some(name) => demangled(name),
             None => format!("<wasm function {}>", frame.func_index()),
         };
-        // A string takes all that is written.
+        // Writing to a string can't fail.
         let _ = match frame.module_offset() {
             Some(offset) => write!(text, "\n    {number}: {offset:#x} - {module}!{function}"),
             None => write!(text, "\n    {number}: {module}!{function}"),
@@ -35,9 +35,8 @@ pub(super) fn push_frames(text: &mut String, backtrace: &WasmBacktrace) {
     }
 }
 
-/// A function's name as its programmer wrote it, if it is one of Rust's; else as it is. Names of
-/// C++ stay mangled: one of a few hundred bytes can stand for gigabytes, as each substitution may
-/// name two others.
+/// Demangles a Rust function name; returns other names unchanged. C++ names stay mangled: a few
+/// hundred bytes can expand to gigabytes, because each substitution can refer to two others.
 fn demangled(name: &str) -> String {
     if name.len() > MANGLED_BYTES {
         return shown(name);
@@ -48,7 +47,7 @@ fn demangled(name: &str) -> String {
     }
 }
 
-/// The front of a name, fit for a log.
+/// Returns the start of a name, escaped for a log.
 fn shown(name: &str) -> String {
     let front = printable::front(name, NAME_BYTES);
     let dots = if front.len() < name.len() { "…" } else { "" };
@@ -84,8 +83,8 @@ mod tests {
         }
     }
 
-    /// A name with a list of types of which each is a pair of the one before it: in full, the last
-    /// has 2 to the power of `count` parts.
+    /// Returns a name with a list of types in which each is a pair of the previous one: expanded,
+    /// the last has 2 to the power of `count` parts.
     fn doubling(count: usize) -> String {
         let mut name = String::from("IC1aTuuE");
         let mut before = "IC1a".len();
@@ -98,7 +97,7 @@ mod tests {
         format!("_R{name}E")
     }
 
-    /// A number above 0 as Rust's mangling writes it (RFC 2603, base-62-number).
+    /// Encodes a number above 0 in Rust's mangling (RFC 2603, base-62-number).
     fn base_62(number: usize) -> String {
         let mut digits = Vec::new();
         let mut rest = number - 1;

@@ -1,4 +1,4 @@
-//! A guest and what carries its output, side by side in one call.
+//! Runs a guest concurrently with the task that sends its output, within one call.
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
@@ -6,19 +6,19 @@ use std::task::{Context, Poll};
 
 use crate::gateway::Failure;
 
-/// How one side of a call came to its end.
+/// How one side of a call ended.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Ended {
-    /// The other side goes on.
+    /// The other side continues.
     Done,
-    /// The other side is of no use any more, and ends where it is.
+    /// The other side is no longer needed and is dropped.
     Both,
 }
 
-/// Runs a guest and what carries its output until both are done, or one of them ends both.
+/// Runs a guest and the task that sends its output until both are done, or one of them ends both.
 ///
-/// In each turn the guest goes first: what it has written by then is carried in the same turn, and
-/// an answer that is whole by then leaves as one. Neither needs to wake the other up for that.
+/// In each turn the guest runs first: its output is sent in the same turn, and a response that is
+/// complete by then is sent as a whole. Neither needs to wake the other for that.
 pub(super) async fn beside(
     guest: impl Future<Output = Result<Ended, Failure>>,
     carrier: impl Future<Output = Result<Ended, Failure>>,
@@ -27,8 +27,8 @@ pub(super) async fn beside(
     let mut carrier = pin!(carrier);
     let (mut guest_done, mut carrier_done) = (false, false);
     poll_fn(|context| {
-        // What a guest has written before it failed is not carried: a failure is a plain answer for
-        // as long as nothing has left.
+        // Don't send the output of a guest that has failed: as long as nothing is sent, a failure
+        // gets an error response.
         if let Some(over) = go_on(guest.as_mut(), &mut guest_done, context) {
             return Poll::Ready(over);
         }
@@ -44,7 +44,7 @@ pub(super) async fn beside(
     .await
 }
 
-/// Polls a side that has not ended. Gives what the call ends with, if it ends now.
+/// Polls a side that has not ended. Returns the result of the call if it ends now.
 fn go_on(
     side: Pin<&mut impl Future<Output = Result<Ended, Failure>>>,
     done: &mut bool,

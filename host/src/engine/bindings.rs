@@ -1,4 +1,4 @@
-//! What `wit/` says, as Rust: generated code only. Each file of this folder that implements an
+//! Rust bindings for `wit/`: generated code only. Each file of this folder that implements an
 //! interface names it.
 
 #![allow(

@@ -1,5 +1,5 @@
-//! One request in an instance: make it or take one that is warm, call the application, send what it
-//! gives, close.
+//! One request in an instance: creates an instance or takes a warm one, calls the application,
+//! sends its output, and closes it.
 
 use std::fmt;
 use std::future::Future;
@@ -26,39 +26,39 @@ use crate::config::{Budget, Policy};
 use crate::gateway::{Environ, Exchange, Failure, Response, Sent, Step};
 use crate::permits::Permit;
 
-/// Ticks until a guest is first made to yield: it computes for one at least. With one, a request of
-/// twenty microseconds that a tick falls into would be taken for one that computes, and others
-/// would wait behind it.
+/// The number of ticks until a guest is first made to yield: it has computed for at least one. With
+/// 1, a request of twenty microseconds that happens to cross a tick would count as computing, and
+/// others would wait behind it.
 const FIRST_TICKS: u64 = 2;
 
-/// Requests that one instance serves at most, whatever `reuse` says: one that gives nothing back
-/// has two more of its [`HANDLES`] with each.
+/// The maximum number of requests per instance, whatever `reuse` says: an instance that releases
+/// nothing uses two more of its [`HANDLES`] with each.
 const REQUESTS_PER_INSTANCE: u32 = 20_000;
 
-/// How long a guest may compute after its client has gone, to come to its next block and to be
-/// closed, or to unwind from a read or a write that failed: what a page of a framework in Python
-/// takes, twice.
+/// The maximum time that a guest may compute after its client has gone, to reach its next block and
+/// be closed, or to unwind from a failed read or write: twice what a page of a Python framework
+/// takes.
 pub(super) const CLOSING_TIME: Duration = Duration::from_millis(50);
 
-/// A request at work in an instance of its own. Dropping it ends the guest where it is.
+/// A request that runs in an instance. Dropping it aborts the guest.
 pub struct Call {
     meter: Arc<Meter>,
     work: Pin<Box<dyn Future<Output = Finished> + Send>>,
 }
 
-/// A call that has come to its end. The instance's memory is reset when this is dropped, which
-/// can wait until the answer is on its way.
+/// A call that has ended. The instance's memory is reset on drop, which can wait until the response
+/// is on its way.
 pub struct Finished {
-    /// What went wrong, if anything did. The handler's output up to there is in the exchange.
+    /// The failure, if any. The handler's output up to there is in the exchange.
     pub failure: Option<Failure>,
-    /// None if the instance waits for another request.
+    /// `None` if the instance waits for another request.
     _store: Option<Store<State>>,
 }
 
 impl Call {
-    /// Prepares a call. Nothing runs, and no instance is made or taken, before the first poll.
+    /// Prepares a call. No code runs, and no instance is created or taken, before the first poll.
     ///
-    /// `handler` is the name that goes before each line that the guest logs.
+    /// `handler` is the name in front of each line that the guest logs.
     pub fn new(
         program: &Program,
         handler: Arc<str>,
@@ -85,12 +85,12 @@ impl Call {
         Self { meter, work }
     }
 
-    /// How long the guest has computed. Less than a tick counts as nothing.
+    /// Returns how long the guest has computed. Less than a tick counts as zero.
     pub fn computed(&self) -> Duration {
         self.meter.used()
     }
 
-    /// Runs the guest until it waits, yields or is done.
+    /// Runs the guest until it waits, yields or ends.
     pub fn poll(&mut self, context: &mut Context<'_>) -> Poll<Finished> {
         self.meter.resume();
         let result = self.work.as_mut().poll(context);
@@ -100,7 +100,7 @@ impl Call {
 }
 
 impl Finished {
-    /// There is no memory for an instance.
+    /// Returns the failure for a lack of memory for an instance.
     fn turned_away(short: Short) -> Self {
         Self {
             failure: Some(Failure::NoMemory(short.limit)),
@@ -131,7 +131,7 @@ pub(super) fn new_store(pre: &Pre, state: State) -> Store<State> {
         store.call_hook(limits::limit_values);
         store.set_max_component_handles(HANDLES);
     }
-    // Instantiation runs the guest's start functions already.
+    // Instantiation already runs the guest's start functions.
     store.set_epoch_deadline(FIRST_TICKS);
     store.limiter(|state| state);
     store.epoch_deadline_callback(|mut context| {
@@ -150,7 +150,7 @@ pub(super) fn new_store(pre: &Pre, state: State) -> Store<State> {
     store
 }
 
-/// What a call is made of.
+/// The parameters of a call.
 struct Request {
     handler: Arc<str>,
     environ: Environ,
@@ -177,8 +177,8 @@ impl Request {
     }
 }
 
-/// Runs a request in an instance that has served, or may serve another. Only one that has answered
-/// as it should goes on: what a failure leaves behind, nobody knows.
+/// Runs a request in an instance that has served, or may serve another. Only an instance that has
+/// answered without a failure is reused: after a failure, its state is unknown.
 async fn run_on(code: Arc<Code>, request: Request, reuse: u32) -> Finished {
     let warm = code.idle.take().filter(|warm| warm.served < reuse);
     let (mut store, instance, served) = match warm {
@@ -260,7 +260,7 @@ fn failure(result: Result<(), Failure>, state: &State) -> Option<Failure> {
     }
 }
 
-/// Runs a request in an instance of its own.
+/// Runs a request in a separate instance.
 async fn run(code: Arc<Code>, request: Request) -> Finished {
     let reservation = match code.reserve() {
         Ok(reservation) => reservation,
@@ -274,7 +274,7 @@ async fn run(code: Arc<Code>, request: Request) -> Finished {
             Ok(application) => answer(&application, &mut store).await,
             Err(failure) => Err(failure),
         },
-        // In memory of their own: each request of the first kind would have room for the largest.
+        // Boxed: otherwise, each request of the first kind would have the size of the largest.
         Pre::WasiHttp(pre) => Box::pin(wasi_http::run(pre, &mut store)).await,
         Pre::Command(pre) => Box::pin(command::run(pre, &mut store)).await,
     };
@@ -293,7 +293,7 @@ async fn instantiate(
     made.map_err(|error| instantiation_failure(&error, store.data_mut()))
 }
 
-/// Calls the application and sends its body, as PEP 3333 tells a server to.
+/// Calls the application and sends its body, as PEP 3333 specifies for servers.
 async fn answer(application: &Application, store: &mut Store<State>) -> Result<(), Failure> {
     let body = application.call(store).await;
     match flatten(body, store)? {
@@ -301,17 +301,17 @@ async fn answer(application: &Application, store: &mut Store<State>) -> Result<(
         Answer::Blocks(blocks) => {
             let sent = send_blocks(application, store, blocks).await;
             if store.data().has_trapped {
-                // Nothing of it can be called any more, whatever the trap was about.
+                // After a trap, whatever its cause, the instance can't be called.
                 return sent;
             }
             let closed = close(application, store, blocks).await;
-            // The first failure is the one to tell of.
+            // Report the first failure.
             sent.and(closed)
         }
     }
 }
 
-/// Sends a body that is whole, with the head and the end in one: nobody waits for the client.
+/// Sends a complete body together with the head and the end: doesn't wait for the client.
 fn finish(store: &mut Store<State>, block: Vec<u8>) -> Result<(), Failure> {
     let state = store.data_mut();
     refuse_body(state)?;
@@ -320,8 +320,8 @@ fn finish(store: &mut Store<State>, block: Vec<u8>) -> Result<(), Failure> {
         .trace()
         .note(|| Step::Returned { bytes: block.len() });
     if let Response::Ready(head) = &mut state.response {
-        // B4: the length of a single block is known. A declared one stands, and is checked
-        // against what comes (B3).
+        // B4: the length of a single block is known. A declared length takes precedence, and is
+        // checked against the actual one (B3).
         head.length.get_or_insert(block.len() as u64);
     }
     if !state.send_head() {
@@ -331,7 +331,7 @@ fn finish(store: &mut Store<State>, block: Vec<u8>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Sends a body block by block, each on its way before the next is asked for (B1).
+/// Sends a body block by block. Each is on its way before the next is requested (B1).
 async fn send_blocks(
     application: &Application,
     store: &mut Store<State>,
@@ -389,7 +389,7 @@ fn refuse_body(state: &State) -> Result<(), Failure> {
     }
 }
 
-/// Calls `close`, whatever became of the body (B2).
+/// Calls `close`, whatever the outcome of the body (B2).
 async fn close(
     application: &Application,
     store: &mut Store<State>,
@@ -404,7 +404,7 @@ async fn close(
         })
     });
     closed?;
-    // Of a fresh instance nothing is left anyway.
+    // A fresh instance is dropped as a whole.
     if store.data().is_kept {
         let dropped = application.destroy(store, blocks).await;
         dropped.map_err(|trap| trap_failure(&trap, store.data_mut()))?;
@@ -412,7 +412,7 @@ async fn close(
     Ok(())
 }
 
-/// Tells an application's own exception from a trap.
+/// Distinguishes an application's exception from a trap.
 fn flatten<T>(
     result: wasmtime::Result<Result<T, Exception>>,
     store: &mut Store<State>,
@@ -424,7 +424,7 @@ fn flatten<T>(
     }
 }
 
-/// The cause behind a trap, as far as it is known.
+/// Returns the cause of a trap, as far as it is known.
 pub(super) fn trap_failure(trap: &wasmtime::Error, state: &mut State) -> Failure {
     if let Some(failure) = state.failure.take() {
         return failure;
@@ -435,7 +435,7 @@ pub(super) fn trap_failure(trap: &wasmtime::Error, state: &mut State) -> Failure
     Failure::Trap(why(trap, &state.budget))
 }
 
-/// The failure that follows from memory that a guest was refused, if it was.
+/// Returns the failure for memory that was denied to a guest, if any.
 fn denied(state: &State) -> Option<Failure> {
     state.memory_denied.map(|denied| match denied {
         MemoryDenied::Budget => Failure::Memory(state.budget.memory_bytes),
@@ -443,7 +443,7 @@ fn denied(state: &State) -> Option<Failure> {
     })
 }
 
-/// Why an instance could not be made. Its start functions may have run, and be what failed.
+/// Returns why an instance could not be created. Its start functions may have run and failed.
 pub(super) fn instantiation_failure(error: &wasmtime::Error, state: &mut State) -> Failure {
     if let Some(failure) = state.failure.take() {
         return failure;
@@ -459,7 +459,7 @@ pub(super) fn instantiation_failure(error: &wasmtime::Error, state: &mut State) 
     }
 }
 
-/// What ended a guest, and where in it.
+/// Returns what ended a guest, and where.
 fn why(trap: &wasmtime::Error, budget: &Budget) -> String {
     let mut text = match (trap.downcast_ref::<Trap>(), TooLong::of(trap, budget)) {
         (Some(code), _) => code.to_string(),

@@ -1,9 +1,9 @@
-//! Compiled code in an open file that nobody changes: what is mapped into an engine.
+//! Compiled code in an open, immutable file that can be mapped into an engine.
 //!
-//! Compiled code runs outside of any sandbox. A process that serves therefore makes a [`CodeFile`]
-//! in two ways only: from a memory file (`memfd`) that the kernel has sealed against writing, which
-//! may be a copy of what another process wrote, and from an entry of the code cache whose checksum
-//! was right when it was read through the same descriptor.
+//! Compiled code runs outside any sandbox. A serving process therefore creates a [`CodeFile`] in
+//! two ways only: from a memory file (`memfd`) that the kernel has sealed against writing, which
+//! can be a copy of another process's output, and from an entry of the code cache whose checksum
+//! was verified through the same descriptor.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -17,7 +17,7 @@ use wasmtime::{Engine, Module};
 
 use super::compiled::Compiled;
 
-/// What keeps a memory file as it is, for everyone and for good.
+/// The seals that make a memory file permanently immutable for all processes.
 const SEALS: SealFlags = SealFlags::SEAL
     .union(SealFlags::SHRINK)
     .union(SealFlags::GROW)
@@ -38,7 +38,7 @@ const COPY_MAX_BYTES: u64 = 32 << 20;
 /// The number of bytes to copy at a time: fits into a processor's second-level cache.
 const COPY_BYTES: usize = 128 << 10;
 
-/// Compiled code in an open file. Clones are the same file.
+/// Compiled code in an open file. Clones refer to the same file.
 #[derive(Clone, Debug)]
 pub(super) struct CodeFile(Arc<File>);
 
@@ -49,35 +49,35 @@ pub(super) enum Mapped {
 }
 
 impl CodeFile {
-    /// Copies what was compiled into a sealed memory file.
+    /// Copies compiled code into a sealed memory file.
     ///
     /// # Errors
     ///
-    /// Fails when there is no memory or no descriptor for it.
+    /// Fails if there is no memory or descriptor for it.
     pub(super) fn of(compiled: &Compiled) -> anyhow::Result<Self> {
         let mut file = Self::memory_file()?;
         file.write_all(&compiled.serialize()?)?;
         Ok(Self::seal(file)?)
     }
 
-    /// An empty memory file for compiled code, which can be sealed.
+    /// Creates an empty memory file for compiled code, which can be sealed.
     ///
     /// # Errors
     ///
-    /// Fails when there is no descriptor for it.
+    /// Fails if there is no descriptor for it.
     pub(super) fn memory_file() -> io::Result<File> {
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
         Ok(File::from(rustix::fs::memfd_create("wasgi-code", flags)?))
     }
 
-    /// Takes a memory file with compiled code, and has the kernel refuse each later change of it:
-    /// by this process, and by another that has a descriptor of the same file.
+    /// Seals a memory file with compiled code: the kernel then rejects all changes, by this process
+    /// and by others with a descriptor of the same file.
     ///
-    /// The bytes must come from a compiler that is trusted: see [`Self::map`].
+    /// The bytes must come from a trusted compiler: see [`Self::map`].
     ///
     /// # Errors
     ///
-    /// Fails when the file can't be sealed, and when it is mapped writable somewhere.
+    /// Fails if the file can't be sealed, or is mapped writable.
     pub(super) fn seal(file: File) -> io::Result<Self> {
         rustix::fs::fcntl_add_seals(&file, SEALS)?;
         Ok(Self(Arc::new(file)))
@@ -112,18 +112,18 @@ impl CodeFile {
         Ok(Self(Arc::new(own)))
     }
 
-    /// Takes a file of the code cache whose checksum is right.
+    /// Wraps a file of the code cache with a verified checksum.
     pub(super) fn checked(file: File) -> Self {
         Self(Arc::new(file))
     }
 
-    /// Takes a file that this process has just written, in which nobody else writes: in a process
-    /// that compiles.
+    /// Wraps a file that this process has just written and that no other process writes: in a
+    /// compiling process.
     pub(super) fn written(file: File) -> Self {
         Self(Arc::new(file))
     }
 
-    /// The file itself, to read from.
+    /// Returns the file for reading.
     pub(super) fn file(&self) -> &File {
         &self.0
     }
@@ -132,8 +132,8 @@ impl CodeFile {
     ///
     /// # Errors
     ///
-    /// Fails when the code was compiled for other settings than the engine's, or the system has no
-    /// room for the mapping.
+    /// Fails if the code was compiled for other settings than the engine's, or the system has no
+    /// space for the mapping.
     pub(super) fn map(&self, engine: &Engine) -> wasmtime::Result<Mapped> {
         #[allow(
             unsafe_code,
@@ -150,12 +150,12 @@ impl CodeFile {
                 let file = self.0.try_clone()?;
                 return Module::deserialize_open_file(engine, file).map(Mapped::Module);
             }
-            // The same open file by its name: for components wasmtime asks for one.
+            // The name of the same open file: for components, wasmtime requires one.
             let path = format!("/proc/self/fd/{}", self.0.as_raw_fd());
             let component = if File::open(&path).is_ok() {
                 Component::deserialize_file(engine, path)
             } else {
-                // Where `/proc` is not mounted or may not be read, in memory of this process's own.
+                // If `/proc` is not mounted or not readable, use private memory.
                 Component::deserialize(engine, self.read()?)
             };
             component.map(Mapped::Component)
@@ -177,7 +177,7 @@ fn check_size(size: u64, max_bytes: u64) -> io::Result<()> {
     }
 }
 
-/// Whether compiled code is a module's rather than a component's. wasmtime refuses to load the one
+/// Returns whether compiled code is a module rather than a component. wasmtime refuses to load one
 /// as the other.
 fn is_module(file: &File) -> io::Result<bool> {
     // The flags in the header of an ELF file (elf(5), `e_flags`), and wasmtime's bit in them

@@ -1,4 +1,4 @@
-//! A handler's code, compiled: a component's, or that of an application which is called directly.
+//! A handler's compiled code: a component, or an application that is called directly.
 
 use wasmtime::component::Component;
 use wasmtime::component::types::ComponentItem;
@@ -7,28 +7,29 @@ use wasmtime::{Engine, Module, ResourcesRequired};
 use super::Kind;
 use super::kind;
 
-/// Compiled code. Clones are the same code.
+/// Compiled code. Clones share it.
 #[derive(Clone)]
 pub(super) enum Compiled {
     Component(Component),
-    /// An application of the gateway's, which imports nothing else.
+    /// An application that imports only the gateway.
     Direct(Module),
     /// A component that was made from a snapshot.
     InParts(InParts),
 }
 
-/// A component whose code others have as well. Clones are the same.
+/// A component whose code is shared with others. Clones share all parts.
 #[derive(Clone)]
 pub(super) struct InParts {
-    /// The component, which imports the two others.
+    /// The component, which imports the other two.
     pub(super) frame: Component,
     pub(super) code: Module,
-    /// Its memory, and what is in it when an instance begins.
+    /// Its memory with the initial content.
     pub(super) state: Module,
 }
 
 impl Compiled {
-    /// The bytes that the code can be had from again; of one in parts, the state's.
+    /// Returns the bytes from which the code can be loaded again; for a component in parts, those
+    /// of the state.
     pub(super) fn serialize(&self) -> wasmtime::Result<Vec<u8>> {
         match self {
             Self::Component(component) => component.serialize(),
@@ -37,7 +38,7 @@ impl Compiled {
         }
     }
 
-    /// Readies what each instance's memory begins with.
+    /// Prepares the initial memory of instances.
     pub(super) fn initialize_copy_on_write_image(&self) -> wasmtime::Result<()> {
         match self {
             Self::Component(component) => component.initialize_copy_on_write_image(),
@@ -46,7 +47,7 @@ impl Compiled {
         }
     }
 
-    /// What an instance takes, if it is known.
+    /// Returns the resources that an instance needs, if known.
     pub(super) fn resources_required(&self) -> Option<ResourcesRequired> {
         match self {
             Self::Component(component) => component.resources_required(),
@@ -65,7 +66,7 @@ impl Compiled {
         }
     }
 
-    /// How long the compiled file is, in bytes: what fills an instance's memory is part of it.
+    /// Returns the size of the compiled file, in bytes, including the initial memory of instances.
     pub(super) fn file_bytes(&self) -> usize {
         let range = match self {
             Self::Component(component) => component.image_range(),
@@ -75,7 +76,7 @@ impl Compiled {
         range.end.addr().saturating_sub(range.start.addr())
     }
 
-    /// Which sort of handler it is, or what to tell whoever made it.
+    /// Returns the kind of handler, or the error for its author.
     pub(super) fn kind(&self, engine: &Engine) -> Result<Kind, String> {
         match self {
             Self::Component(component) => kind::detect(component, engine),
@@ -84,7 +85,7 @@ impl Compiled {
         }
     }
 
-    /// What it asks of the host.
+    /// Returns the names of its imports from the host.
     pub(super) fn imports(&self, engine: &Engine) -> Vec<String> {
         let component = match self {
             Self::Component(component) => component,
@@ -95,7 +96,7 @@ impl Compiled {
             .component_type()
             .imports(engine)
             .filter(|(_, item)| match &item.ty {
-                // An import of types alone asks nothing of the host.
+                // An import of types alone requires nothing from the host.
                 ComponentItem::ComponentInstance(instance) => !instance
                     .exports(engine)
                     .all(|(_, item)| matches!(item.ty, ComponentItem::Type(_))),

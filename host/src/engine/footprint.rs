@@ -1,6 +1,6 @@
-//! How large a guest's memory has become.
+//! The size of a guest's memory.
 
-/// The size of a guest's memories together, at their start and now, in bytes.
+/// The total size of a guest's memories, initially and now, in bytes.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Footprint {
     first: usize,
@@ -8,12 +8,12 @@ pub(super) struct Footprint {
 }
 
 impl Footprint {
-    /// The size after one of the memories has grown.
+    /// Returns the total size after one of the memories has grown.
     pub(super) fn after(self, from: usize, to: usize) -> usize {
         self.now.saturating_add(to.saturating_sub(from))
     }
 
-    /// Takes note of a growth. The first one of a memory, from nothing, is how it is made.
+    /// Records the growth of a memory. Growth from zero is its creation.
     pub(super) fn grow(&mut self, from: usize, to: usize) {
         if from == 0 {
             self.first = self.first.saturating_add(to);
@@ -26,8 +26,8 @@ impl Footprint {
         budget_bytes.saturating_sub(self.first)
     }
 
-    /// Whether three quarters of what it could grow by is used up, so that the next request may
-    /// find no room. What it has taken it never gives back, and many a program leaks.
+    /// Returns whether three quarters of the possible growth are used up, so that the next request
+    /// may run out of memory. Memory never shrinks, and many programs leak.
     pub(super) fn is_nearly_full(self, budget_bytes: usize) -> bool {
         let room = self.room(budget_bytes);
         self.now.saturating_sub(self.first) > room / 4 * 3

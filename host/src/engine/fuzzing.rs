@@ -1,4 +1,5 @@
-//! What the fuzz targets reach of this module. Not for use: it changes with what is inside.
+//! The interface of this module for the fuzz targets. Not for other use: it changes with the
+//! implementation.
 
 use std::fmt;
 use std::future::Future;
@@ -22,25 +23,25 @@ use crate::config::{Budget, Policy};
 use crate::gateway::{self, Environ, Exchange, Failure, Scheme, Trace};
 use crate::http1::{Limits, RequestHead};
 
-/// An application in each form that it can be run in: as it is, with its core modules fused, and
-/// called directly.
+/// An application in each form in which it can run: unchanged, with fused core modules, and called
+/// directly.
 pub struct Forms(Vec<(&'static str, Program)>);
 
-/// What is done with an instance.
+/// A call to an instance.
 #[derive(Clone, Copy, Debug)]
 pub enum Step {
     /// `application.call`.
     Call,
-    /// `blocks.next`, of the blocks that were returned last.
+    /// `blocks.next`, of the most recently returned blocks.
     Next,
     /// `blocks.close`.
     Close,
-    /// The end of the blocks' handle.
+    /// Drops the handle of the blocks.
     Destroy,
 }
 
 impl Forms {
-    /// None where the component is none that can be run.
+    /// Returns the forms of a component; `None` if it can't run.
     pub fn of(engine: &Engine, component: &[u8]) -> Option<Self> {
         let mut forms = Vec::new();
         let wasmtime = &engine.first.engine;
@@ -68,13 +69,13 @@ impl Forms {
             .map(Self)
     }
 
-    /// How many there are.
+    /// Returns the number of forms.
     pub fn count(&self) -> usize {
         self.0.len()
     }
 
-    /// Serves some requests, one after the other in an instance that serves several, and takes
-    /// some steps in another. Panics where the forms differ.
+    /// Serves some requests in one instance that is reused, and takes some steps in another
+    /// instance. Panics if the forms differ.
     pub fn compare(&self, requests: u32, steps: &[Step], body: &[u8]) {
         let mut all = self.0.iter().map(|(name, program)| {
             let served: Vec<_> = (0..requests)
@@ -109,7 +110,7 @@ fn environ() -> Environ {
     }
 }
 
-/// A request's two ends, and what came of it so far.
+/// The client's side of a request, with its results so far.
 struct Client {
     exchange: Arc<Exchange>,
     trace: Trace,
@@ -129,7 +130,7 @@ impl Client {
         }
     }
 
-    /// Takes what was sent, so that the next block can be.
+    /// Takes the output, so that the next block can be sent.
     fn take(&mut self) {
         let output = self.exchange.take_output();
         if let Some(head) = output.head {
@@ -150,11 +151,11 @@ impl Client {
         }
     }
 
-    /// What the client got, and what was done.
+    /// Returns the client's results and the trace.
     fn finish(mut self, result: String) -> Vec<String> {
         self.take();
         let steps = self.trace.steps();
-        // What a trap is called is the one thing that differs.
+        // Only the texts of traps differ.
         self.received.extend(steps.iter().map(|step| match step {
             gateway::Step::Closed(Err(why)) if why.starts_with("trapped") => "trapped".to_owned(),
             step => format!("{step:?}"),
@@ -164,7 +165,7 @@ impl Client {
     }
 }
 
-/// One request, from its beginning to its end.
+/// Runs one complete request.
 fn serve(program: &Program, body: &[u8], reuse: u32) -> Vec<String> {
     let budget = Budget::default();
     let mut client = Client::new(body);
@@ -173,14 +174,14 @@ fn serve(program: &Program, body: &[u8], reuse: u32) -> Vec<String> {
     let mut call = Call::new(program, "fuzzed".into(), environ(), exchange, policy);
     let finished = client.run(|context| call.poll(context));
     client.finish(match finished.failure {
-        // So does what names the functions of a start that traps.
+        // The function names in a trap of a start function differ as well.
         Some(Failure::Trap(_)) => "trapped".to_owned(),
         Some(Failure::Instantiation(_)) => "no instance".to_owned(),
         failure => format!("{failure:?}"),
     })
 }
 
-/// Takes steps in an instance, whatever comes of each.
+/// Takes steps in an instance, regardless of their results.
 fn walk(program: &Program, steps: &[Step], body: &[u8]) -> Vec<String> {
     let mut client = Client::new(body);
     let Pre::Application(pre) = &program.0.first else {
@@ -214,7 +215,7 @@ fn walk(program: &Program, steps: &[Step], body: &[u8]) -> Vec<String> {
     client.finish(format!("{results:?}"))
 }
 
-/// Takes one step. Those that need blocks do nothing where there are none.
+/// Takes one step. Steps that need blocks have no effect without any.
 async fn take(
     step: Step,
     application: &Application,
@@ -226,7 +227,7 @@ async fn take(
         (Step::Call, _) => match application.call(store).await {
             Ok(Ok(Answer::Block(block))) => format!("{block:?}"),
             Ok(Ok(Answer::Blocks(given))) => {
-                // Those before stay with nobody.
+                // Earlier blocks are leaked.
                 *blocks = Some(given);
                 "blocks".to_owned()
             }

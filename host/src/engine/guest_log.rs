@@ -1,5 +1,5 @@
-//! What a guest says: `wsgi.errors`, stdout and stderr, line by line to the log, with the
-//! handler's name on each (I5).
+//! A guest's output: `wsgi.errors`, stdout and stderr, line by line to the log, with the handler's
+//! name on each line (I5).
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -11,10 +11,10 @@ use tracing::Level;
 use crate::gateway::{Step, Trace};
 use crate::log;
 
-/// What a stream of WASI takes at a time, in bytes.
+/// The maximum size of one write to a WASI stream, in bytes.
 const PERMIT_BYTES: usize = 64 * 1024;
 
-/// Where what the guest says comes from.
+/// The source of a guest's output.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Source {
     Errors,
@@ -22,18 +22,18 @@ pub(super) enum Source {
     Stderr,
 }
 
-/// The log of one request. Clones write to the same one.
+/// The log of one request. Clones write to the same log.
 #[derive(Clone, Debug)]
 pub(super) struct GuestLog {
     handler: Arc<str>,
-    /// What the request may still log, in bytes.
+    /// The remaining log budget of the request, in bytes.
     budget: Arc<Mutex<usize>>,
-    /// The longest line that is logged whole, in bytes. A longer one is broken.
+    /// The maximum length of a line, in bytes. A longer line is split.
     line_bytes: usize,
     trace: Trace,
 }
 
-/// One stream of text: holds back a line until its end has come.
+/// One text stream: holds a line back until it is complete.
 #[derive(Debug)]
 pub(super) struct LineLog {
     log: GuestLog,
@@ -42,8 +42,8 @@ pub(super) struct LineLog {
 }
 
 impl GuestLog {
-    /// A log for a request to `handler`, which takes `budget` bytes and drops the rest. Each line
-    /// counts with what the log puts before it.
+    /// Creates a log for a request to `handler`. It accepts `budget` bytes and drops the rest. Each
+    /// line counts with its prefix in the log.
     pub(super) fn new(handler: Arc<str>, budget: usize, trace: Trace) -> Self {
         Self {
             handler,
@@ -53,12 +53,12 @@ impl GuestLog {
         }
     }
 
-    /// Has the next request to the same handler begin, with a budget of its own.
+    /// Starts the next request to the same handler, with a new budget.
     pub(super) fn renew(&self, budget: usize) {
         *self.budget.lock().unwrap_or_else(PoisonError::into_inner) = budget;
     }
 
-    /// One of the request's streams.
+    /// Returns one of the request's streams.
     pub(super) fn stream(&self, source: Source) -> LineLog {
         LineLog {
             log: self.clone(),
@@ -67,7 +67,8 @@ impl GuestLog {
         }
     }
 
-    /// Logs a line. `false` where the budget is used up: nothing more of the request's is logged.
+    /// Logs a line. Returns `false` if the budget is used up: nothing more of the request is
+    /// logged.
     fn line(&self, source: Source, line: &[u8]) -> bool {
         let mut budget = self.budget.lock().unwrap_or_else(PoisonError::into_inner);
         if *budget == 0 {
@@ -94,7 +95,7 @@ impl GuestLog {
         *budget > 0
     }
 
-    /// Logs what the host has to say of the request, within the request's budget.
+    /// Logs a message of the host about the request, within the request's budget.
     pub(super) fn note(&self, text: &str) {
         let mut budget = self.budget.lock().unwrap_or_else(PoisonError::into_inner);
         let bytes = log::least_bytes(&self.handler, text.as_bytes());
@@ -110,8 +111,8 @@ impl GuestLog {
 }
 
 impl LineLog {
-    /// Takes text, and logs the lines that it completes. Of a request that has used up its budget
-    /// not even the lines' ends are looked for.
+    /// Takes text, and logs the lines that it completes. Doesn't even search for line ends when the
+    /// budget is used up.
     pub(super) fn write(&mut self, mut text: &[u8]) {
         if self.log.is_full() {
             return;
@@ -125,8 +126,8 @@ impl LineLog {
         self.hold(text);
     }
 
-    /// Keeps a line's beginning, and logs as much of it as is too long for one line. `false` where
-    /// the budget is used up.
+    /// Buffers the start of a line, and logs the part that exceeds the maximum length. Returns
+    /// `false` if the budget is used up.
     fn hold(&mut self, mut text: &[u8]) -> bool {
         while self.partial.len() + text.len() > self.log.line_bytes {
             let (now, later) = text.split_at(self.log.line_bytes - self.partial.len());
@@ -155,7 +156,7 @@ impl Drop for LineLog {
     }
 }
 
-/// A stream of WASI whose bytes go to the log.
+/// A WASI stream that writes to the log.
 #[derive(Clone, Debug)]
 pub(super) struct LogStream {
     log: GuestLog,

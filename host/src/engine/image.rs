@@ -1,35 +1,37 @@
-//! Whether the memories of a program are stored as images: as they begin, holes included, so that
-//! they are mapped into an instance and not copied.
+//! Decides whether the memories of a program are stored as images: the initial content, including
+//! holes, so that instances map it instead of copying it.
 //!
-//! wasmtime stores the image of a memory where its engine takes images of that size. A program with
-//! a byte at the beginning of a memory and another at its end has 70 bytes, and an image of 125
-//! MiB: that much is allocated to compile it, and was written to the code cache for each version.
-//! So images with holes are for programs whose images are in proportion to what is in them.
+//! wasmtime stores a memory as an image if its engine accepts images of that size. A program with
+//! one byte at the start of a memory and another at its end has 70 bytes, and an image of 125 MiB:
+//! that much is allocated to compile it, and was written to the code cache for each version. So
+//! images with holes are for programs whose images are in proportion to their data.
 
 use std::collections::BTreeMap;
 
 use wasmparser::{BinaryReaderError, DataKind, DataSectionReader, Operator, Parser, Payload};
 
-/// Goes into the names of compiled code: raise it when other programs have images.
+/// Part of the names of compiled code. Increase it when the choice of programs with images changes.
 pub(super) const REVISION: u32 = 1;
 
-/// Bytes of images that any program may have: wasmtime's own limit for one that is nearly empty.
+/// The maximum size of images that any program may have: wasmtime's own limit for a nearly empty
+/// one.
 const SMALL_BYTES: u64 = 1 << 20;
 
-/// How many bytes of images there may be for each byte of data in the program. Those of Python
-/// programs are about half full.
+/// The maximum image bytes for each byte of data in the program. Images of Python programs are
+/// about half full.
 const BYTES_PER_BYTE: u64 = 4;
 
-/// Whether the images of all memories of a component or a module are in proportion to its data.
+/// Returns whether the images of all memories of a component or a module are in proportion to its
+/// data.
 ///
-/// The bytes need not be valid: what is no program has no images.
+/// The bytes need not be valid: input that is not a program has no images.
 pub(super) fn are_in_proportion(wasm: &[u8]) -> bool {
     let mut total = Extent::default();
     for payload in Parser::new(0).parse_all(wasm) {
         let Ok(payload) = payload else {
             break;
         };
-        // A module has one, and all modules of a component are parsed.
+        // A module has one such section, and all modules of a component are parsed.
         if let Payload::DataSection(section) = payload
             && total.add(section).is_err()
         {
@@ -39,7 +41,7 @@ pub(super) fn are_in_proportion(wasm: &[u8]) -> bool {
     total.image_bytes <= SMALL_BYTES.saturating_add(total.data_bytes.saturating_mul(BYTES_PER_BYTE))
 }
 
-/// What is put into memories, and what their images take.
+/// The amount of data in memories, and the size of their images.
 #[derive(Default)]
 struct Extent {
     data_bytes: u64,
@@ -48,7 +50,7 @@ struct Extent {
 
 impl Extent {
     fn add(&mut self, section: DataSectionReader<'_>) -> Result<(), BinaryReaderError> {
-        // From the first byte of a memory that is set to the last.
+        // For each memory, the range from the first to the last initialized byte.
         let mut memories: BTreeMap<u32, (u64, u64)> = BTreeMap::new();
         for segment in section {
             let segment = segment?;
@@ -62,7 +64,7 @@ impl Extent {
             let start = match offset_expr.get_operators_reader().read()? {
                 Operator::I32Const { value } => u64::from(value.cast_unsigned()),
                 Operator::I64Const { value } => value.cast_unsigned(),
-                // A module with such a one has no image.
+                // A module with such a segment has no image.
                 _ => continue,
             };
             if segment.data.is_empty() {
@@ -98,7 +100,7 @@ mod tests {
         };
         assert!(two(1, 0) && two(1, 65_535) && two(16, 1_000_000));
         assert!(!two(17, 1_100_000) && !two(2000, 131_000_000) && !two(65_536, u32::MAX));
-        // One segment has an image without holes, wherever it is.
+        // One segment has an image without holes, at any address.
         assert!(are_in_proportion_in(
             r#"(module (memory 2000) (data (i32.const 131000000) "b"))"#
         ));

@@ -1,5 +1,5 @@
-//! What the host offers to guests: the gateway, and WASI without files, network or environment; to
-//! those of `wasi:http`, that.
+//! The host's imports for guests: the gateway, and WASI without files, network or environment; for
+//! `wasi:http` handlers, also that.
 
 use wasmtime::component::{HasSelf, Linker};
 use wasmtime_wasi_http::p2::bindings::http::types;
@@ -13,15 +13,15 @@ use super::sleep;
 use super::state::State;
 use super::wasi_http;
 
-/// Everything that handlers may import.
+/// All functions that handlers may import.
 pub(super) struct Linkers {
     general: Linker<State>,
-    /// Commands have variables, those of their requests.
+    /// Commands have environment variables: those of their requests.
     commands: Linker<State>,
-    /// Handlers of the other kinds have no use for `wasi:http`: none may be asked for anything.
-    /// One that needs it is told so when it is loaded, and not at each request.
+    /// Other kinds of handlers can't use `wasi:http`, because all requests would be rejected. A
+    /// handler that needs it fails when it is loaded, not at each request.
     wasi_http: Linker<State>,
-    /// Applications that are called directly.
+    /// For applications that are called directly.
     direct: wasmtime::Linker<State>,
 }
 
@@ -49,12 +49,12 @@ impl Linkers {
         })
     }
 
-    /// What an application may import that is called directly.
+    /// Returns the imports for an application that is called directly.
     pub(super) fn direct(&self) -> &wasmtime::Linker<State> {
         &self.direct
     }
 
-    /// What a handler of this kind may import.
+    /// Returns the imports for a handler of this kind.
     pub(super) fn of(&self, kind: Kind) -> &Linker<State> {
         match kind {
             Kind::WasiHttp => &self.wasi_http,

@@ -1,4 +1,4 @@
-//! Which sort of handler a component is: by what it exports.
+//! Determines the kind of a handler from a component's exports.
 
 use std::fmt;
 
@@ -12,11 +12,11 @@ use super::fuse;
 use super::state::State;
 use crate::config::Policy;
 
-/// Which sort of handler a program is. Where it exports what several are known by, the first one
-/// in this order is taken.
+/// The kind of handler of a program. If its exports match several kinds, the first in this order
+/// applies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Of this project's own world: `wit/gateway.wit`.
+    /// Of this project's world: `wit/gateway.wit`.
     Gateway,
     /// Of the world `wasi:http/proxy`.
     WasiHttp,
@@ -24,7 +24,7 @@ pub enum Kind {
     Command,
 }
 
-/// Linked and ready to instantiate, as its kind demands.
+/// A linked program of its kind, ready to be instantiated.
 #[derive(Clone)]
 pub(super) enum Pre {
     Application(ApplicationPre),
@@ -35,14 +35,14 @@ pub(super) enum Pre {
 impl Kind {
     const ALL: [Self; 3] = [Self::Gateway, Self::WasiHttp, Self::Command];
 
-    /// The kind of a component with these exports, if it is any.
+    /// Returns the kind of a component with these exports, if any.
     fn of(exports: &[&str]) -> Option<Self> {
         Self::ALL
             .into_iter()
             .find(|kind| exports.iter().any(|export| kind.is_known_by(export)))
     }
 
-    /// In a word, for people.
+    /// Returns the name for users.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Gateway => "wasgi",
@@ -51,7 +51,7 @@ impl Kind {
         }
     }
 
-    /// The interface that a handler of this kind exports, with the versions that will do.
+    /// Returns the interface that a handler of this kind exports, with the accepted versions.
     pub(super) const fn export(self) -> &'static str {
         match self {
             Self::Gateway => fuse::APPLICATION,
@@ -60,7 +60,7 @@ impl Kind {
         }
     }
 
-    /// What the names begin with of those imports that every handler of this kind has.
+    /// Returns the name prefix of the imports that every handler of this kind has.
     pub(super) fn own_imports(self) -> &'static str {
         match self {
             Self::Gateway => "wasgi:gateway/",
@@ -69,8 +69,8 @@ impl Kind {
         }
     }
 
-    /// What is left of a policy for a handler of this kind: the other kinds have no word for being
-    /// called again.
+    /// Restricts a policy to what a handler of this kind supports: other kinds can't be called
+    /// again in the same instance.
     pub fn limit(self, mut policy: Policy) -> Policy {
         if self != Self::Gateway {
             policy.reuse = 1;
@@ -78,7 +78,8 @@ impl Kind {
         policy
     }
 
-    /// Whether what it is told are strings that end at a NUL: one that has a NUL would be another.
+    /// Returns whether its input strings end at a NUL, so that a string with a NUL would be
+    /// truncated.
     pub fn has_c_strings(self) -> bool {
         self == Self::Command
     }
@@ -86,13 +87,13 @@ impl Kind {
     fn is_known_by(self, export: &str) -> bool {
         match export.strip_prefix(self.export()) {
             Some("") => true,
-            // `0.2` stands for every `0.2.x`.
+            // `0.2` matches every `0.2.x`.
             Some(rest) => self != Self::Gateway && rest.starts_with('.'),
             None => false,
         }
     }
 
-    /// Checks that the exports are what they are called.
+    /// Checks the types of the exports.
     pub(super) fn prepare(self, pre: InstancePre<State>) -> wasmtime::Result<Pre> {
         Ok(match self {
             Self::Gateway => Pre::Application(ApplicationPre::Component(HandlerPre::new(pre)?)),
@@ -103,7 +104,7 @@ impl Kind {
 }
 
 impl Pre {
-    /// Whether it is called without a component around it.
+    /// Returns whether it is called without a component around it.
     pub(super) fn is_direct(&self) -> bool {
         matches!(self, Self::Application(ApplicationPre::Direct(_)))
     }
@@ -117,7 +118,7 @@ impl Pre {
     }
 }
 
-/// The kind of a component, or what to tell whoever made it.
+/// Returns the kind of a component, or the error for its author.
 pub(super) fn detect(component: &Component, engine: &wasmtime::Engine) -> Result<Kind, String> {
     let ty = component.component_type();
     let exports: Vec<&str> = ty.exports(engine).map(|(name, _)| name).collect();
@@ -125,7 +126,7 @@ pub(super) fn detect(component: &Component, engine: &wasmtime::Engine) -> Result
 }
 
 fn no_kind(exports: &[&str]) -> String {
-    /// The exports that a message names: enough to tell which component this is.
+    /// The maximum number of exports in the message: enough to identify the component.
     const SHOWN: usize = 8;
     let mut has = exports
         .iter()

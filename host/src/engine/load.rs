@@ -1,4 +1,4 @@
-//! From a file's bytes to a program that is ready to instantiate, or one line that says why not.
+//! Loads a file's bytes into a program that is ready to instantiate, or returns a one-line error.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -29,17 +29,18 @@ use crate::permits::{Permit, Permits};
 use crate::registry::{Describe, Version};
 use crate::reload::{CancelToken, Later, Load, LoadRequest, Shortage};
 
-/// Compiles programs. Clones are the same engine.
+/// Compiles programs. Clones share the engine.
 #[derive(Clone)]
 pub struct Engine {
-    /// Where small programs run while there is a permit. None where the system has no room for it.
+    /// The pool for small programs while it has a permit. `None` if the system has no memory for
+    /// it.
     small: Option<(InstancePool, Arc<Permits>)>,
-    /// Where others run while there is a permit.
+    /// The pool for other programs while it has a permit.
     pub(super) first: InstancePool,
     first_permits: Arc<Permits>,
-    /// Where those run that found no permit.
+    /// The pool for instances that found no permit.
     overflow: Arc<OverflowPool>,
-    /// What all instances together have of memory.
+    /// The memory of all instances together.
     memory: Arc<MemoryTotal>,
     cache: Option<Arc<CodeCache>>,
     shared: SharedCodes,
@@ -47,7 +48,7 @@ pub struct Engine {
     compiler: Compiler,
 }
 
-/// A pool of instances, and what is linked into them.
+/// A pool of instances, and their linked imports.
 #[derive(Clone)]
 pub(super) struct InstancePool {
     pub(super) engine: wasmtime::Engine,
@@ -58,7 +59,7 @@ pub(super) struct InstancePool {
 #[derive(Clone)]
 pub struct Program(pub(super) Arc<Code>);
 
-/// What the clones of a program share.
+/// The shared state of a program's clones.
 pub(super) struct Code {
     kind: Kind,
     /// In the pool for small programs, if it is one.
@@ -66,37 +67,37 @@ pub(super) struct Code {
     pub(super) first: Pre,
     first_permits: Arc<Permits>,
     overflow: Arc<OverflowPool>,
-    /// In the large pool, when that is there. Nothing in it: it can't be had there.
+    /// In the large pool, once that exists. `None` in the cell: it is not available there.
     pub(super) in_overflow: OnceLock<Option<Pre>>,
-    /// Its compiled code, for each pool that it comes to.
+    /// Its compiled code, for each pool that it is prepared in.
     pub(super) files: ProgramFiles,
-    /// What its instances see of the file system.
+    /// The folders that its instances see.
     pub(super) folders: Folders,
     #[cfg(test)]
     is_direct: bool,
-    /// The names of what it imports, such as `wasi:clocks/wall-clock@0.2.6`.
+    /// The names of its imports, such as `wasi:clocks/wall-clock@0.2.6`.
     imports: Vec<String>,
-    /// It is of the contract and imports what one sleeps with. Then WASI is set up before the guest
-    /// runs: doing it on the guest's stack takes that to its second page, which each one that
-    /// sleeps would keep.
+    /// It is of the contract and imports functions for sleeping. Then WASI is set up before the
+    /// guest runs: setting it up on the guest's stack would extend that to its second page, which
+    /// each sleeping guest would keep.
     may_sleep: bool,
     pub(super) idle: Idle,
-    /// What an instance begins with.
+    /// The initial memory of an instance.
     beginning: Beginning,
-    /// What all instances of all programs have.
+    /// The memory of all instances of all programs.
     memory: Arc<MemoryTotal>,
     is_listed: IsListed,
-    /// What its instances were refused.
+    /// The requests that were denied to its instances.
     pub(super) refused: Refused,
 }
 
 impl Engine {
-    /// An engine whose instances get what `budget` says. It compiles in processes of this very
-    /// program, `wasgi`, with the limits of `compile`. Compiled code is kept in `code_cache`.
+    /// Creates an engine whose instances have the limits in `budget`. It compiles in processes of
+    /// this program, `wasgi`, with the limits in `compile`. Stores compiled code in `code_cache`.
     ///
     /// # Errors
     ///
-    /// Fails when the system gives no memory for it, or can't run compiled code.
+    /// Fails if the system has no memory for it, or can't run compiled code.
     pub fn new(
         budget: &Budget,
         compile: &compile::Options,
@@ -105,12 +106,12 @@ impl Engine {
         Self::with(budget, Compiler::new(compile), code_cache)
     }
 
-    /// An engine that compiles in this process, without limits: for tests and benches, whose own
-    /// program can't be a compiling process. A server must not have it.
+    /// Creates an engine that compiles in this process, without limits: for tests and benches,
+    /// whose programs can't be compiling processes. A server must not use it.
     ///
     /// # Errors
     ///
-    /// Fails when the system gives no memory for it, or can't run compiled code.
+    /// Fails if the system has no memory for it, or can't run compiled code.
     #[doc(hidden)]
     pub fn compiling_here(
         budget: &Budget,
@@ -124,7 +125,7 @@ impl Engine {
         compiler: Compiler,
         code_cache: Option<config::CodeCache<'_>>,
     ) -> anyhow::Result<Self> {
-        // Both at once: each takes milliseconds of a start.
+        // Concurrently: each takes milliseconds of the startup.
         let (first, small) = std::thread::scope(|scope| {
             let small = scope.spawn(|| {
                 pool::small_engine(budget)
@@ -135,7 +136,7 @@ impl Engine {
                 .map_err(anyhow::Error::from)
                 .context("could not set up the WebAssembly engine")
                 .and_then(InstancePool::new);
-            // One that panicked is one that there is no room for.
+            // A panic counts as a lack of memory.
             (first, small.join().unwrap_or(Ok(None)))
         });
         let (first, small) = (first?, small?);
@@ -162,7 +163,7 @@ impl Engine {
         })
     }
 
-    /// The same engine with the runtimes for scripts in a folder.
+    /// Sets the folder with the runtimes for scripts.
     #[must_use]
     pub fn with_runtime(mut self, folder: Option<PathBuf>) -> Self {
         self.scripts = Scripts::new(folder);
@@ -174,22 +175,22 @@ impl Engine {
         self.memory.set_limit(bytes);
     }
 
-    /// What all instances together have of memory, in bytes, as [`Self::limit_memory`] counts it.
+    /// Returns the memory of all instances together, in bytes, as [`Self::limit_memory`] counts it.
     pub fn memory_used(&self) -> usize {
         self.memory.used()
     }
 
-    /// Makes room for thousands of requests at once when it is needed. A server wants it; without
-    /// it, there is room for some hundreds.
+    /// Allows thousands of concurrent requests, with a pool that is created on demand. A server
+    /// needs it; without it, some hundreds are possible.
     pub fn enable_overflow_pool(&self, budget: &Budget) {
         self.overflow.offer(*budget);
     }
 
-    /// Loads what is at a path: a `.wasm` or `.wat` file, or a script.
+    /// Loads the file or folder at a path: a `.wasm` or `.wat` file, or a script.
     ///
     /// # Errors
     ///
-    /// As [`Self::load`], and for scripts when their import fails.
+    /// Fails like [`Self::load`], and for scripts if their import fails.
     pub fn load_path(&self, path: &Path, bytes: &[u8]) -> Result<Program, LoadError> {
         let name = path.file_stem().unwrap_or_default().to_string_lossy();
         let later = Later::default();
@@ -225,7 +226,7 @@ impl Engine {
         self.link(&compiled, files, self.scripts.folders(request.path))
     }
 
-    /// A script whose state is in the cache.
+    /// Loads a script whose state is in the cache.
     fn kept_script(&self, path: &Path, version: Version) -> Option<Result<Program, LoadError>> {
         let cache = self.cache.as_ref()?;
         let entry = self.scripts.entry(cache, version)?;
@@ -234,13 +235,14 @@ impl Engine {
 
     /// Compiles and checks the bytes of a `.wasm` or `.wat` file.
     ///
-    /// Takes as long as compiling takes, from milliseconds to many seconds: not for a reactor's
+    /// Blocks as long as compiling takes, from milliseconds to many seconds: not for a reactor's
     /// thread.
     ///
     /// # Errors
     ///
-    /// Fails when the bytes are no component and can't be made one, of no [`Kind`], too large for
-    /// the budget, import what the host does not have, or take more to compile than they may.
+    /// Fails if the bytes are not a component and can't be converted to one, are of no [`Kind`],
+    /// are too large for the budget, import functions that the host doesn't have, or exceed a limit
+    /// of compilation.
     pub fn load(&self, bytes: &[u8]) -> Result<Program, LoadError> {
         self.load_version(bytes, Version::of(bytes), &CancelToken::new(), None)
     }
@@ -263,8 +265,8 @@ impl Engine {
         let ProgramFiles { own, shared } =
             self.compiler
                 .compile(&self.first, bytes, cancel, &self.shared)?;
-        // From the disk, code and memory's image are pages that the kernel can drop: 100 MB of
-        // them for a Python program.
+        // From the disk, code and memory image are pages that the kernel can evict: 100 MB of them
+        // for a Python program.
         let kept = entry.and_then(|(cache, entry)| match later {
             Some(later) => cache.store_later(entry, &own, later),
             None => cache.store(&entry, &own),
@@ -273,13 +275,13 @@ impl Engine {
         self.program(ProgramFiles { own, shared })
     }
 
-    /// The names of the imports of a file that this host does not have. Compiles it.
+    /// Returns the names of a file's imports that this host doesn't have. Compiles it.
     pub(super) fn missing_names(&self, bytes: &[u8]) -> Vec<String> {
         self.compiler.missing(&self.first, bytes, &self.shared)
     }
 
-    /// A program whose compiled code is in the cache, or why it can't be run. None where it is to
-    /// be compiled.
+    /// Returns a program whose compiled code is in the cache, or why it can't run. `None` if it
+    /// must be compiled.
     fn kept(
         &self,
         entry: Option<&(&Arc<CodeCache>, Entry)>,
@@ -303,14 +305,14 @@ impl Engine {
         }
     }
 
-    /// A program of compiled code.
+    /// Returns a program of compiled code.
     pub(super) fn program(&self, files: impl Into<ProgramFiles>) -> Result<Program, LoadError> {
         let files = files.into();
         let compiled = files.map(&self.first.engine).map_err(unprepared)?;
         self.link(&compiled, files, Folders::default())
     }
 
-    /// Checks what was compiled, and has it ready in the pools.
+    /// Checks compiled code and prepares it in the pools.
     fn link(
         &self,
         compiled: &Compiled,
@@ -355,7 +357,7 @@ impl Engine {
         Ok(Program(code))
     }
 
-    /// Advances the epoch: guests that compute yield. Called by the ticker.
+    /// Advances the epoch: computing guests yield. Called by the ticker.
     pub(super) fn tick(&self) {
         self.first.engine.increment_epoch();
         if let Some((pool, _)) = &self.small {
@@ -376,16 +378,16 @@ impl InstancePool {
         })
     }
 
-    /// Has it ready, so that an instance is made with as little work as can be.
+    /// Prepares a program so that creating an instance takes as little work as possible.
     fn prepare(&self, compiled: &Compiled, kind: Kind) -> Result<Pre, LoadError> {
-        // Now rather than at the first request, which may find the process without a descriptor.
+        // Now, not at the first request, which may find the process without a descriptor.
         compiled
             .initialize_copy_on_write_image()
             .map_err(unprepared)?;
         self.link(compiled, kind)
     }
 
-    /// Links it, and checks that it is what its kind demands.
+    /// Links a program, and checks that it matches its kind.
     pub(super) fn link(&self, compiled: &Compiled, kind: Kind) -> Result<Pre, LoadError> {
         let linker = self.linkers.of(kind);
         let pre = match compiled {
@@ -417,18 +419,18 @@ fn unprepared(error: wasmtime::Error) -> LoadError {
 }
 
 impl Code {
-    /// Takes the memory that an instance begins with.
+    /// Reserves the initial memory of an instance.
     pub(super) fn reserve(&self) -> Result<Reservation, Short> {
         MemoryTotal::reserve(&self.memory, self.beginning)
     }
 
-    /// Has an instance wait for its next request, until it is needed or its memory is.
+    /// Keeps an instance for its next request, until it or its memory is needed.
     pub(super) fn keep(self: &Arc<Self>, warm: Warm) {
         self.memory.list(self, &self.is_listed);
         self.idle.put(warm);
     }
 
-    /// Where an instance is made that serves one request.
+    /// Returns the pool for an instance that serves one request.
     pub(super) async fn place(&self) -> (&Pre, Option<Permit>) {
         if let Some((pre, permits)) = &self.small
             && let Some(permit) = Permits::try_acquire(permits, pool::SMALL_INSTANCES as usize)
@@ -438,12 +440,12 @@ impl Code {
         self.place_to_stay().await
     }
 
-    /// Where an instance is made that may stay for others: not among the small ones, whose permits
-    /// are for a moment.
+    /// Returns the pool for an instance that may stay for other requests: not the pool for small
+    /// programs, whose permits are short-lived.
     pub(super) async fn place_to_stay(&self) -> (&Pre, Option<Permit>) {
         let permit = Permits::try_acquire(&self.first_permits, pool::FIRST_INSTANCES as usize);
         match &permit {
-            // Before it is needed, so that nobody waits.
+            // Request it early, so that no request waits.
             Some(permit) if permit.is_among_last(pool::LAST_INSTANCES as usize) => {
                 self.overflow.ask();
             }
@@ -457,14 +459,14 @@ impl Code {
         (&self.first, permit)
     }
 
-    /// Readies what a request will need, where the host's stack has room for it.
+    /// Prepares resources of a request while it runs on the host's stack.
     pub(super) fn prepare(&self, state: &mut State) {
         if self.may_sleep {
             state.set_up_wasi(|_| {});
         }
     }
 
-    /// Makes the program ready in the large pool.
+    /// Prepares the program in the large pool.
     pub(super) fn prepare_in_overflow(&self, pool: &InstancePool) {
         let compiled = self.files.map(&pool.engine).map_err(unprepared);
         match compiled.and_then(|compiled| pool.prepare(&compiled, self.kind)) {
@@ -478,12 +480,12 @@ impl Code {
 }
 
 impl Program {
-    /// Which sort of handler it is.
+    /// Returns the kind of handler.
     pub fn kind(&self) -> Kind {
         self.0.kind
     }
 
-    /// Whether it is called directly: nobody but tests can tell.
+    /// Returns whether it is called directly. Only tests need to know.
     #[cfg(test)]
     pub(super) fn is_direct(&self) -> bool {
         self.0.is_direct
@@ -512,7 +514,7 @@ impl Load for Engine {
             return self.kept_script(path, version)?.ok();
         }
         let cache = self.cache.as_ref()?;
-        // What can't be run says so when it is loaded from its bytes.
+        // A program that can't run reports this when it is loaded from its bytes.
         let entry = cache.entry(version);
         self.kept(Some(&(cache, entry)), Folders::default())?.ok()
     }
@@ -545,7 +547,7 @@ impl fmt::Debug for Program {
     }
 }
 
-/// A missing import, in words for someone who has never seen a linker.
+/// Explains a missing import to users who don't know about linking.
 fn link_error(error: &wasmtime::Error, kind: Kind) -> String {
     let cause = line(error);
     let offer = match kind {

@@ -1,14 +1,15 @@
-//! What all instances together have of memory: a total that no request takes beyond its limit.
+//! Limits the memory of all instances together. No request can exceed the limit.
 //!
-//! What is counted is what guests *may touch*, as the kernel gives it to them whenever they do:
-//! linear memories at their size, and tables. A page that a program's own file fills is an
-//! exception: it is the file's until the guest writes to it, and few are. A Python program begins
-//! with 20 to 60 MiB of them, of which a request writes to an eighth or less; so a quarter of them
-//! is counted ([`IMAGE_SHARE`]).
+//! Memory counts when a guest *may touch* it, because the kernel provides it at that time: linear
+//! memories at their size, and tables. Pages that a program's file initializes are an exception:
+//! they belong to the file until the guest writes to them, which is rare. A Python program begins
+//! with 20 to 60 MiB of such pages, of which a request writes to an eighth or less; so a quarter of
+//! them counts ([`IMAGE_SHARE`]).
 //!
-//! A request takes what its program begins with before there is an instance, with one atomic
-//! operation, and gives all back with another when its store is dropped. Growth is added when it
-//! happens. Where the total is short, instances that wait for another request (`reuse`) go first.
+//! A request reserves the initial memory of its program before the instance exists, with one atomic
+//! operation, and releases everything with another when its store is dropped. Growth is added when
+//! it happens. If the total is too small, idle instances, which wait for another request (`reuse`),
+//! are dropped first.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -18,18 +19,19 @@ use wasmtime::ResourcesRequired;
 
 use super::load::Code;
 
-/// A page of WebAssembly's, in bytes.
+/// The size of a WebAssembly page, in bytes.
 const PAGE_BYTES: usize = 64 * 1024;
 
-/// An element of a table, in bytes: a pointer.
+/// The size of a table element, in bytes: a pointer.
 const ELEMENT_BYTES: usize = size_of::<usize>();
 
-/// Of the memory that a program's file fills, one part in so many is counted. A request to the
-/// demo's Flask application touches some 670 pages of 4 KiB (see `pool`), 2.6 MiB, where Python
+/// The fraction of memory initialized by the program's file that counts, as a divisor. A request to
+/// the demo's Flask application touches some 670 pages of 4 KiB (see `pool`), 2.6 MiB, while Python
 /// programs begin with 20 to 60 MiB.
 const IMAGE_SHARE: usize = 4;
 
-/// Smaller files are not looked at: their programs' memory is counted whole.
+/// The minimum file size for that exception: the memory of programs with smaller files counts in
+/// full.
 const MIN_IMAGE_BYTES: usize = 1 << 20;
 
 /// The total of one process.
@@ -41,37 +43,37 @@ pub(super) struct MemoryTotal {
     idle: Mutex<Vec<Weak<Code>>>,
 }
 
-/// What an instance of a program begins with.
+/// The initial memory of an instance of a program.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Beginning {
-    /// Linear memory and tables, in bytes: as much as that or less.
+    /// An upper bound of linear memory and tables, in bytes.
     bytes: usize,
-    /// What of it is counted.
+    /// The part of it that counts.
     charge: usize,
 }
 
-/// What one instance has taken of the total. It is given back when this is dropped.
+/// The memory that one instance has reserved. Released on drop.
 pub(super) struct Reservation {
     total: Arc<MemoryTotal>,
     charged: usize,
     beginning: Beginning,
-    /// What of the beginning's bytes has not been used by a memory or a table yet.
+    /// The initial bytes that no memory or table has used yet.
     unused_bytes: usize,
 }
 
-/// The total is short.
+/// The total is too small.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Short {
-    /// What all instances together may have, in bytes.
+    /// The limit of all instances together, in bytes.
     pub(super) limit: usize,
 }
 
-/// That a program is in the list of those which may have idle instances.
+/// Whether a program is in the list of those that may have idle instances.
 #[derive(Debug, Default)]
 pub(super) struct IsListed(AtomicBool);
 
 impl MemoryTotal {
-    /// A total without a limit.
+    /// Creates a total without a limit.
     pub(super) fn new() -> Self {
         Self {
             limit: AtomicUsize::new(usize::MAX),
@@ -80,21 +82,21 @@ impl MemoryTotal {
         }
     }
 
-    /// Limits what is taken from now on. What has been taken stays.
+    /// Limits later reservations. Existing ones remain.
     pub(super) fn set_limit(&self, bytes: usize) {
         self.limit.store(bytes, Ordering::Relaxed);
     }
 
-    /// What is taken now, in bytes.
+    /// Returns the reserved memory, in bytes.
     pub(super) fn used(&self) -> usize {
         self.used.load(Ordering::Relaxed)
     }
 
-    /// Takes what an instance begins with, before it is made.
+    /// Reserves the initial memory of an instance before it is created.
     ///
     /// # Errors
     ///
-    /// The total is short, even with all idle instances gone.
+    /// Fails if the total is too small even after dropping all idle instances.
     pub(super) fn reserve(total: &Arc<Self>, beginning: Beginning) -> Result<Reservation, Short> {
         total.take(beginning.charge)?;
         Ok(Reservation {
@@ -105,7 +107,7 @@ impl MemoryTotal {
         })
     }
 
-    /// Has the idle instances of a program dropped when the total is short.
+    /// Allows the idle instances of a program to be dropped when the total is too small.
     pub(super) fn list(&self, code: &Arc<Code>, is_listed: &IsListed) {
         if !is_listed.0.swap(true, Ordering::Relaxed) {
             let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
@@ -117,7 +119,7 @@ impl MemoryTotal {
     fn take(&self, bytes: usize) -> Result<(), Short> {
         loop {
             let limit = self.limit.load(Ordering::Relaxed);
-            // Relaxed: the count orders nothing but itself.
+            // Relaxed: the counter orders no other memory.
             let more = |used: usize| used.checked_add(bytes).filter(|used| *used <= limit);
             let taken = self
                 .used
@@ -131,7 +133,7 @@ impl MemoryTotal {
         }
     }
 
-    /// Drops an idle instance. `false` if there is none.
+    /// Drops an idle instance. Returns `false` if there is none.
     fn evict(&self) -> bool {
         let codes = self
             .idle
@@ -151,8 +153,8 @@ impl MemoryTotal {
 }
 
 impl Beginning {
-    /// What an instance needs, of a program whose compiled file has `file_bytes`. Nothing is known
-    /// before it is made of a component that imports modules.
+    /// Returns the initial memory of a program whose compiled file has `file_bytes`. For a
+    /// component that imports modules, it is unknown in advance.
     pub(super) fn of(needed: Option<&ResourcesRequired>, file_bytes: usize) -> Self {
         let Some(needed) = needed else {
             return Self::default();
@@ -176,7 +178,7 @@ impl Beginning {
         }
     }
 
-    /// What is counted of some of its bytes.
+    /// Returns the part of `bytes` that counts.
     fn share(&self, bytes: usize) -> usize {
         let share = bytes as u128 * self.charge as u128 / (self.bytes as u128).max(1);
         usize::try_from(share).unwrap_or(usize::MAX)
@@ -184,18 +186,18 @@ impl Beginning {
 }
 
 impl Reservation {
-    /// Takes what a linear memory grows by. Its first size is what the program begins with.
+    /// Reserves the growth of a linear memory. Its initial size is part of the beginning.
     pub(super) fn grow_memory(&mut self, from: usize, to: usize) -> Result<(), Short> {
         self.grow(from == 0, to.saturating_sub(from))
     }
 
-    /// Takes what a table grows by, in elements. Its first size is what the program begins with.
+    /// Reserves the growth of a table, in elements. Its initial size is part of the beginning.
     pub(super) fn grow_table(&mut self, from: usize, to: usize) -> Result<(), Short> {
         let more = to.saturating_sub(from).saturating_mul(ELEMENT_BYTES);
         self.grow(from == 0, more)
     }
 
-    /// The instance has been made: what was taken for more or larger memories is given back.
+    /// Releases the unused part of the initial reservation, after the instance was created.
     pub(super) fn settle(&mut self) {
         let unused = std::mem::take(&mut self.unused_bytes);
         if unused > 0 {
@@ -261,7 +263,7 @@ mod tests {
         let beginning = beginning(1, 2, 0);
         let mut first = MemoryTotal::reserve(&total, beginning).expect("room");
         assert_eq!(total.used(), 2 * PAGE_BYTES + 16);
-        // What it begins with has been taken already.
+        // The initial memory is already reserved.
         first.grow_memory(0, 2 * PAGE_BYTES).expect("taken");
         first.grow_table(0, 2).expect("taken");
         first.settle();

@@ -1,7 +1,7 @@
-//! How long a request has computed: CPU time of its thread while its fiber ran.
+//! Measures how long a request has computed: the CPU time of its thread while its fiber ran.
 //!
-//! Asking the kernel for a thread's CPU time costs a system call, so nobody asks until a request
-//! has been at it for a whole tick. Most are done long before.
+//! Reading a thread's CPU time costs a system call, so it is not read until a request has computed
+//! for a whole tick. Most requests end long before.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -9,17 +9,17 @@ use std::time::Duration;
 use super::ticker::TICK;
 
 /// The CPU time of one request. Shared by the request's store, which checks it at each tick, and
-/// the call, which stops it while the fiber rests.
+/// the call, which stops it while the fiber is suspended.
 #[derive(Debug, Default)]
 pub(super) struct Meter {
-    /// Nanoseconds that were used up to the start of this slice.
+    /// The CPU time before this slice, in nanoseconds.
     used: AtomicU64,
-    /// The thread's CPU time at the start of this slice, in nanoseconds; 0 while nobody measures.
+    /// The thread's CPU time at the start of this slice, in nanoseconds; 0 while not measuring.
     slice: AtomicU64,
 }
 
 impl Meter {
-    /// Called at a tick, inside of the fiber: how long the request has computed so far.
+    /// Returns how long the request has computed so far. Called at a tick, inside the fiber.
     pub(super) fn tick(&self) -> Duration {
         let now = thread_cpu_time();
         let slice = self.slice.swap(now, Ordering::Relaxed);
@@ -32,19 +32,20 @@ impl Meter {
         Duration::from_nanos(self.used.fetch_add(spent, Ordering::Relaxed) + spent)
     }
 
-    /// How long the request had computed when its fiber last rested: 0 if that was within a tick.
+    /// Returns how long the request had computed when its fiber was last suspended: 0 if that was
+    /// within a tick.
     pub(super) fn used(&self) -> Duration {
         Duration::from_nanos(self.used.load(Ordering::Relaxed))
     }
 
-    /// Called before the fiber runs.
+    /// Must be called before the fiber runs.
     pub(super) fn resume(&self) {
         if self.slice.load(Ordering::Relaxed) != 0 {
             self.slice.store(thread_cpu_time(), Ordering::Relaxed);
         }
     }
 
-    /// Called when the fiber rests.
+    /// Must be called when the fiber is suspended.
     pub(super) fn pause(&self) {
         let slice = self.slice.load(Ordering::Relaxed);
         if slice != 0 {
@@ -54,7 +55,7 @@ impl Meter {
     }
 }
 
-/// Nanoseconds of CPU time that this thread has used; never 0.
+/// Returns the CPU time of this thread in nanoseconds; never 0.
 fn thread_cpu_time() -> u64 {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);

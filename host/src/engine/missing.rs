@@ -1,5 +1,5 @@
-//! What a component asks for that nobody here has, in words for someone who has never seen a
-//! linker.
+//! Explains the imports of a component that the host doesn't have, for users who don't know about
+//! linking.
 
 use wasmtime::Trap;
 use wasmtime::component::types::ComponentItem;
@@ -15,13 +15,13 @@ use super::{Engine, Kind, componentize, kind};
 pub struct Missing {
     /// Its name, such as `wasi:http/outgoing-handler@0.2.6`.
     pub import: String,
-    /// What it is.
+    /// Its meaning.
     pub meaning: &'static str,
     /// What to do about it.
     pub remedy: &'static str,
 }
 
-/// What is known of an interface, by the front of its name: the first that fits.
+/// Explanations of interfaces, by name prefix: the first match applies.
 const KNOWN: [(&str, &str, &str); 13] = [
     (
         "wasgi:gateway/",
@@ -106,16 +106,18 @@ impl Missing {
 }
 
 impl Engine {
-    /// Every import of a component that this host does not have. Empty for what is no component.
+    /// Returns every import of a component that this host doesn't have. Empty if the bytes are not
+    /// a component.
     ///
-    /// Compiles it, so it takes as long as [`Engine::load`]: for files that did not load.
+    /// Compiles the component, so it takes as long as [`Engine::load`]: for files that did not
+    /// load.
     pub fn missing(&self, bytes: &[u8]) -> Vec<Missing> {
         let names = self.missing_names(bytes);
         names.iter().map(|name| Missing::of(name)).collect()
     }
 }
 
-/// The names of all imports that `pool` does not have.
+/// Returns the names of all imports that `pool` doesn't have.
 pub(super) fn names(pool: &InstancePool, bytes: &[u8]) -> Vec<String> {
     let module = componentize::module(bytes);
     let bytes = module.as_deref().unwrap_or(bytes);
@@ -126,7 +128,7 @@ pub(super) fn names(pool: &InstancePool, bytes: &[u8]) -> Vec<String> {
     let mut linker = pool.linkers.of(kind).clone();
     linker.allow_shadowing(true);
     let mut names: Vec<String> = Vec::new();
-    // Linking tells of one at a time. So that it gets to the next, the one before is filled in.
+    // Linking reports one at a time. Define it so that the next attempt reports another.
     while let Err(error) = linker.instantiate_pre(&component) {
         let error = line(&error);
         let Some(import) = error.split('`').nth(1) else {
@@ -142,8 +144,8 @@ pub(super) fn names(pool: &InstancePool, bytes: &[u8]) -> Vec<String> {
     names
 }
 
-/// Gives an imported instance functions that nobody will call. None if there is no such instance,
-/// or if the linker does not take something of it.
+/// Defines an imported instance with functions that are never called. Returns `None` if there is no
+/// such instance, or the linker rejects a part of it.
 fn fill_in(
     linker: &mut Linker<State>,
     engine: &wasmtime::Engine,

@@ -1,13 +1,12 @@
-//! Runs handlers: WebAssembly lives here and nowhere else.
+//! Runs handlers. Only this module uses wasmtime.
 //!
-//! - [`Engine`] has a file compiled (`compile`) to a [`Program`]: checked, linked and ready to
-//!   instantiate. Its
-//!   [`Kind`] says how it is run: as the contract says (`call`), by `wasi_http` or as a `command`.
+//! - [`Engine`] compiles a file (`compile`) to a [`Program`]: checked, linked and ready to
+//!   instantiate. Its [`Kind`] determines how it runs: as the contract says (`call`), by
+//!   `wasi_http` or as a `command`.
 //! - [`Call`] is one request in an instance of a program, fresh or `warm`: a future that the
-//!   reactor polls.
-//!   It runs on a fiber of its own, so a guest that waits gives the thread back.
+//!   reactor polls. It runs on a separate fiber, so a guest that waits yields the thread.
 //! - [`Ticker`] is the thread that makes computing guests yield, and [`Timers`] the one that wakes
-//!   those that sleep.
+//!   sleeping guests.
 
 mod application;
 mod backtrace;
@@ -47,9 +46,9 @@ mod wasi_http;
 
 use wasgi_component::{bulk, componentize, fuse};
 
-/// The most handles that a component, or an application that is called directly, has at a time,
-/// with those that the host holds: wasmtime's own default. A request to a handler of the contract
-/// needs three.
+/// The maximum number of handles of a component, or of an application that is called directly, at
+/// one time, including those that the host holds: wasmtime's default. A request to a handler of the
+/// contract needs three.
 const HANDLES: usize = 100_000;
 
 pub use call::{Call, Finished};

@@ -1,8 +1,8 @@
-//! A pool for thousands of requests at once, made by a thread of its own when it is needed: it
-//! takes some megabytes, and longer than all else of a start, as the stacks of that many are
-//! protected one by one. A server that never has hundreds of requests in work has neither.
+//! A pool for thousands of concurrent requests. A separate thread creates it on demand: it takes
+//! some megabytes, and longer than the rest of the startup, because that many stacks are protected
+//! one by one. A server that never has hundreds of concurrent requests doesn't create it.
 //!
-//! A request that finds no permit in the other pools waits until it is there, some hundredths of a
+//! A request that finds no permit in the other pools waits for this pool, some hundredths of a
 //! second.
 
 use std::future::poll_fn;
@@ -18,35 +18,35 @@ use super::load::{Code, InstancePool};
 use super::pool;
 use crate::config::Budget;
 
-/// The pool, and the programs that are to be ready in it.
+/// The pool, and the programs to prepare in it.
 pub(super) struct OverflowPool {
     shared: Arc<Shared>,
     programs: Sender<Weak<Code>>,
     offer: Mutex<Offer>,
-    /// Whether asking for it may change anything.
+    /// Whether requesting it can have an effect.
     is_offered: AtomicBool,
 }
 
-/// What the pool's thread shares with those that wait for it.
+/// The state shared by the pool's thread and the requests that wait for it.
 #[derive(Default)]
 struct Shared {
-    /// Nothing in it: the system has no memory for one.
+    /// `None` in the cell: the system has no memory for the pool.
     pool: OnceLock<Option<InstancePool>>,
     waiting: Mutex<Vec<Waker>>,
 }
 
-/// Whether the pool is made when somebody asks for it.
+/// Whether the pool is created on demand.
 enum Offer {
-    /// Not yet, or not at all.
+    /// Not yet, or never.
     None(Receiver<Weak<Code>>),
-    /// Yes, like this.
+    /// Yes, with this budget.
     Open(Receiver<Weak<Code>>, Budget),
-    /// Somebody has asked.
+    /// It has been requested.
     Taken,
 }
 
 impl OverflowPool {
-    /// Nothing, until it is offered.
+    /// Creates a disabled pool.
     pub(super) fn new() -> Self {
         let (programs, expected) = mpsc::channel();
         Self {
@@ -57,7 +57,7 @@ impl OverflowPool {
         }
     }
 
-    /// From now on the pool is made when it is asked for.
+    /// Enables the creation on demand.
     pub(super) fn offer(&self, budget: Budget) {
         let mut offer = lock(&self.offer);
         *offer = match std::mem::replace(&mut *offer, Offer::Taken) {
@@ -67,8 +67,8 @@ impl OverflowPool {
         self.is_offered.store(true, Ordering::Release);
     }
 
-    /// Has the pool made, and each program in it that was loaded or will be, if that is offered and
-    /// nobody has asked before. The thread ends with the engine.
+    /// Starts to create the pool, with each program that was or will be loaded, if that is enabled
+    /// and was not requested before. The thread ends with the engine.
     pub(super) fn ask(&self) {
         if !self.is_offered.load(Ordering::Acquire) {
             return;
@@ -85,13 +85,13 @@ impl OverflowPool {
         }
     }
 
-    /// Has a program made ready when the pool is there.
+    /// Prepares a program as soon as the pool exists.
     pub(super) fn expect(&self, code: &Arc<Code>) {
-        // Nobody takes it where no pool is made.
+        // Fails if no pool is being created.
         let _ = self.programs.send(Arc::downgrade(code));
     }
 
-    /// The program in the pool, as soon as it is there. None where no pool is to come.
+    /// Waits for the program in the pool. Returns `None` if there will be no pool.
     pub(super) async fn join<'code>(&self, code: &'code Code) -> Option<&'code Pre> {
         self.ask();
         poll_fn(|context| {
@@ -99,13 +99,14 @@ impl OverflowPool {
                 return Poll::Ready(ready);
             }
             lock(&self.shared.waiting).push(context.waker().clone());
-            // It may have come meanwhile, and nobody would have been told.
+            // It may have become ready in the meantime, without a wake-up.
             self.ready(code).map_or(Poll::Pending, Poll::Ready)
         })
         .await
     }
 
-    /// The program in the pool, or that it does not come; nothing while that is open.
+    /// Returns the program in the pool, or `Some(None)` if there will be none; `None` while that is
+    /// undecided.
     fn ready<'code>(&self, code: &'code Code) -> Option<Option<&'code Pre>> {
         if let Some(pre) = code.in_overflow.get() {
             return Some(pre.as_ref());
@@ -141,7 +142,7 @@ impl Shared {
                     return;
                 };
                 while let Ok(first) = programs.recv() {
-                    // All that are there, before anybody who waits for one of them is told.
+                    // Prepare all queued programs before waking the requests that wait for them.
                     for code in std::iter::once(first).chain(programs.try_iter()) {
                         if let Some(code) = code.upgrade() {
                             code.prepare_in_overflow(pool);
@@ -153,7 +154,7 @@ impl Shared {
             .map(drop)
     }
 
-    /// There is no pool, and none will come.
+    /// Records that there will be no pool.
     fn close(&self) {
         let _ = self.pool.set(None);
         self.wake();
@@ -165,7 +166,7 @@ impl Shared {
     }
 }
 
-/// A panic while one of these is held leaves it whole.
+/// Locks a mutex. A panic while the lock is held can't leave the value inconsistent.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,5 +1,5 @@
-//! How instances are made: settings of the engine and its pooling allocator, with the reason and
-//! the measurement behind each.
+//! The settings of the engine and its pooling allocator, with the reason and the measurement for
+//! each.
 
 use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig};
 
@@ -7,91 +7,92 @@ use super::compiled::Compiled;
 use super::image;
 use crate::config::Budget;
 
-/// Instances that may be alive at a time beside those of the pools below. More than one handler may
-/// have in work by default, so that one full handler leaves room for the others. A live instance
-/// takes about five of the 65,530 mappings that Linux gives a process by default, which is the
-/// limit behind this one.
+/// The maximum number of live instances besides those of the pools below. It is larger than the
+/// default limit of requests to one handler, so that a fully loaded handler leaves instances for
+/// the others. A live instance takes about five of the 65,530 mappings that Linux allows a process
+/// by default, which is the underlying limit.
 const OVERFLOW_INSTANCES: u32 = 12_000;
 
-/// What is tried when the system refuses so much address space (a container's limit, an older
+/// The number to try if the system refuses that much address space (a container's limit, an older
 /// processor).
 const SMALLER_OVERFLOW: u32 = 2_000;
 
-/// Instances in the pool that is there from the start. Each stack's guard page is protected by a
-/// call of its own, some microseconds: this many are made within a millisecond.
+/// The number of instances in the pool that exists from the start. Protecting each stack's guard
+/// page takes a separate call of some microseconds: this many are created within a millisecond.
 pub(super) const FIRST_INSTANCES: u32 = 128;
 
-/// So many free places of those are left when the pool for many is asked for.
+/// The pool for many instances is requested when only this many of those are free.
 pub(super) const LAST_INSTANCES: u32 = FIRST_INSTANCES / 4;
 
-/// Instances of small programs that are reset without asking the kernel. Each keeps all of its
-/// memory, 4 MiB together; but few requests are at work at a time where requests are short, and
-/// where they wait, a system call more makes no difference.
+/// The number of instances of small programs that are reset without system calls. Each keeps all of
+/// its memory, 4 MiB together. Short requests rarely overlap, and for waiting requests, another
+/// system call makes no difference.
 pub(super) const SMALL_INSTANCES: u32 = 64;
 
-/// Instances in a pool beyond those that there are permits for: a store gives its permit back a
-/// moment before its instance, and a request that takes the permit meanwhile must find an instance.
-/// One for each thread would do.
+/// The number of instances in a pool beyond its permits: a store releases its permit just before
+/// its instance, and a request that takes the permit in between must find an instance. One per
+/// thread would be enough.
 const SPARE_INSTANCES: u32 = 16;
 
-/// What is tried for the first pool when the system refuses that, too. After it, instances are made
-/// on demand.
+/// The number to try for the first pool if the system refuses that, too. After it, instances are
+/// created on demand.
 const FEWER_INSTANCES: u32 = 30;
 
-/// Address space per memory, in bytes: all that a 32-bit address can reach, so that no access
-/// needs a check of its bounds. It is reserved, not used.
+/// The address space per memory, in bytes: everything that a 32-bit address can reach, so that no
+/// access needs a bounds check. It is reserved, not used.
 const MEMORY_RESERVATION: u64 = 4 << 30;
 
-/// Stack for a guest's own calls, in bytes: twice wasmtime's default. What is not touched takes
-/// no memory. CPython raises `RecursionError` before it is full
-/// (`guest-sdk/python/src/wasgi/recursion.py` is made for this size), with room for 400 calls
-/// from C into Python. Guests built by the Rust SDK use little of it.
+/// The stack size for a guest's calls, in bytes: twice wasmtime's default. Untouched stack takes no
+/// memory. CPython raises `RecursionError` before the stack is full
+/// (`guest-sdk/python/src/wasgi/recursion.py` is made for this size), with space for 400 calls from
+/// C into Python. Guests built with the Rust SDK use little of it.
 const WASM_STACK_BYTES: usize = 1024 * 1024;
 
-/// Stack of a fiber, in bytes: the guest's, and room for the host functions that it calls.
+/// The stack size of a fiber, in bytes: the guest's stack, and space for the host functions that it
+/// calls.
 const FIBER_STACK_BYTES: usize = WASM_STACK_BYTES + 256 * 1024;
 
-/// Memory of an instance that is reset in place when it is dropped, in bytes, rather than given
-/// back to the kernel. Giving it back costs system calls and page faults, which threads of one
-/// process also take turns at. What a small guest touches is far less.
+/// The amount of an instance's memory that is reset in place on drop, in bytes, instead of being
+/// returned to the kernel. Returning it costs system calls and page faults, for which the threads
+/// of a process contend. Small guests touch far less.
 const KEEP_RESIDENT_BYTES: usize = 256 * 1024;
 
-/// The most memory that a small program begins with, in WebAssembly's pages of 64 KiB: what the
-/// SDK's programs have (see `.cargo/config.toml`). All of it is reset after each request, and the
-/// kernel is asked nothing. A second page would make that dearer than the question which pages were
-/// touched: on one machine 23 µs a request rather than 20, on another as much.
+/// The maximum initial memory of a small program, in WebAssembly pages of 64 KiB: that of programs
+/// built with the SDK (see `.cargo/config.toml`). All of it is reset after each request without a
+/// system call. With a second page, that would cost more than asking the kernel which pages were
+/// touched: on one machine 23 µs a request instead of 20, on another the same.
 const SMALL_MEMORY_PAGES: u64 = 1;
 
-/// Core instances per component. A component of one toolchain has two or three; a Python one has
-/// one per shared library.
+/// The maximum number of core instances per component. Most toolchains produce two or three; a
+/// Python component has one per shared library.
 const CORE_INSTANCES_PER_COMPONENT: u32 = 200;
 
-/// Tables per component: the program's, and one for functions that need its memory. A component of
-/// several programs has as many of each.
+/// The maximum number of tables per component: the program's, and one for functions that need its
+/// memory. A component of several programs has these for each.
 const TABLES_PER_COMPONENT: u32 = 20;
 
-/// Elements in a guest's table. A Python interpreter needs some 6,000.
+/// The maximum number of elements in a guest's table. A Python interpreter needs some 6,000.
 const TABLE_ELEMENTS: usize = 40_000;
 
-/// The largest image of a program's memory that is mapped as it is, holes included, in bytes, if
-/// the program's images are in proportion to its data. Others wasmtime copies into each new
-/// instance. A Python program's is 20 to 60 MiB with everything imported: copying that of a Flask
-/// application made a request touch 5,900 pages and take 17 ms, where mapping it makes that 670
-/// pages and 5 ms.
+/// The maximum size of a program's memory image that is mapped unchanged, holes included, in bytes,
+/// if the program's images are in proportion to its data. wasmtime copies other images into each
+/// new instance. A Python program with all its imports has 20 to 60 MiB. With copying, a request to
+/// a Flask application touched 5,900 pages and took 17 ms; with mapping, it touches 670 pages and
+/// takes 5 ms.
 pub(super) const IMAGE_BYTES: u64 = 256 << 20;
 
-/// Instance slots that are kept warm, so that the memory image of a program need not be mapped
-/// again for each request.
+/// The number of instance slots that are kept warm, so that a program's memory image need not be
+/// mapped for each request.
 const WARM_SLOTS: u32 = 256;
 
-/// An engine for small programs, if the system has room for one.
+/// Returns an engine for small programs, if the system has memory for one.
 pub(super) fn small_engine(budget: &Budget) -> Option<wasmtime::Engine> {
     let mut pool = pooling(SMALL_INSTANCES + SPARE_INSTANCES, budget);
     pool.pagemap_scan(Enabled::No);
     pooled(pool).ok()
 }
 
-/// Whether a program begins with so little memory that all of it may be reset.
+/// Returns whether a program's initial memory is small enough to reset all of it.
 pub(super) fn is_small(code: &Compiled) -> bool {
     code.resources_required().is_some_and(|needed| {
         needed.num_memories <= 1
@@ -99,20 +100,20 @@ pub(super) fn is_small(code: &Compiled) -> bool {
     })
 }
 
-/// An engine that compiles for all others, and makes no instances.
+/// Returns an engine that compiles for all others and creates no instances.
 ///
 /// # Errors
 ///
-/// Fails when the system can't run compiled code.
+/// Fails if the system can't run compiled code.
 pub(super) fn compiler() -> wasmtime::Result<wasmtime::Engine> {
     wasmtime::Engine::new(&base())
 }
 
-/// An engine that has room for what is usual.
+/// Returns an engine for the usual number of instances.
 ///
 /// # Errors
 ///
-/// Fails when the system can't run compiled code.
+/// Fails if the system can't run compiled code.
 pub(super) fn first_engine(budget: &Budget) -> wasmtime::Result<wasmtime::Engine> {
     pooled(pooling(FIRST_INSTANCES + SPARE_INSTANCES, budget))
         .or_else(|_| pooled(pooling(FEWER_INSTANCES, budget)))
@@ -122,12 +123,12 @@ pub(super) fn first_engine(budget: &Budget) -> wasmtime::Result<wasmtime::Engine
         })
 }
 
-/// The engine that compiles a component or a module: this one, or one that stores no images with
-/// holes, whose code runs in this one all the same (see [`image`]).
+/// Returns the engine that compiles a component or a module: this one, or one that stores no images
+/// with holes, whose code also runs in this one (see [`image`]).
 ///
 /// # Errors
 ///
-/// Fails when there is no memory for another engine.
+/// Fails if there is no memory for another engine.
 pub(super) fn compiling_engine(
     engine: &wasmtime::Engine,
     wasm: &[u8],
@@ -140,7 +141,7 @@ pub(super) fn compiling_engine(
     wasmtime::Engine::new(&config)
 }
 
-/// An engine with room for thousands of instances, if the system has it.
+/// Returns an engine for thousands of instances, if the system has memory for it.
 pub(super) fn overflow_engine(budget: &Budget) -> Option<wasmtime::Engine> {
     let refused = match pooled(pooling(OVERFLOW_INSTANCES, budget)) {
         Ok(engine) => return Some(engine),
@@ -165,7 +166,7 @@ fn base() -> Config {
     let mut config = Config::new();
     config
         .wasm_component_model(true)
-        // One request, one task: what concurrent tasks in a store need is not set up.
+        // One request is one task: don't set up support for concurrent tasks in a store.
         .concurrency_support(false)
         // A computing guest yields at each tick (see `ticker`).
         .epoch_interruption(true)
@@ -197,8 +198,8 @@ fn pooling(instances: u32, budget: &Budget) -> PoolingAllocationConfig {
         .max_unused_warm_slots(WARM_SLOTS)
         .linear_memory_keep_resident(KEEP_RESIDENT_BYTES)
         .table_keep_resident(KEEP_RESIDENT_BYTES)
-        // Finds the pages that a guest touched without walking the others; where the kernel
-        // doesn't have it (before Linux 6.7), all kept memory is reset.
+        // Finds the pages that a guest touched without visiting the others; if the kernel doesn't
+        // support that (before Linux 6.7), all kept memory is reset.
         .pagemap_scan(Enabled::Auto);
     pool
 }

@@ -1,9 +1,9 @@
-//! What guests ask for and don't get: files, sockets and variables. Each is told in the log, once
-//! for each version of a handler, since the guest's own error may say little or nothing.
+//! Denied requests of guests: files, sockets and variables. Each is logged once per version of a
+//! handler, because the guest's own error may say little or nothing.
 //!
-//! A command has variables, those of its request. The adapter that makes a command a component asks
-//! for folders by itself, so of a command's files nothing is said; and what componentize-py puts
-//! around an interpreter asks for variables by itself, once in each instance.
+//! A command has variables: those of its request. The adapter that turns a command into a component
+//! always requests folders, so for commands, denied files are not logged. The code that
+//! componentize-py adds to an interpreter always requests variables, once in each instance.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -20,18 +20,17 @@ use wasmtime_wasi::p2::bindings::sockets::udp::UdpSocket;
 use super::state::State;
 use crate::printable;
 
-/// The version by which `wasmtime-wasi` defines its interfaces: one by another name would stand
-/// beside it.
+/// The version of the interfaces in `wasmtime-wasi`: another name would add a second definition.
 const VERSION: &str = "0.2.12";
 
-/// What a log line shows of a host's name, in bytes: the longest there is (RFC 1035 section 3.1).
+/// The maximum length of a host name in a log line, in bytes: the longest one possible (RFC 1035
+/// section 3.1).
 const NAME_BYTES: usize = 255;
 
-/// What is in the names, mangled or not, of functions that componentize-py puts around an
-/// interpreter.
+/// A part of the names, mangled or not, of functions that componentize-py adds to an interpreter.
 const PYTHON_RUNTIME: &str = "componentize_py_runtime";
 
-/// What is refused.
+/// The kind of denied request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Thing {
     Files,
@@ -39,12 +38,12 @@ pub(super) enum Thing {
     Network,
 }
 
-/// What a version of a handler was refused already. Clones are the same.
+/// The kinds of requests that were already denied to a version of a handler. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Refused(Arc<AtomicU8>);
 
 impl Refused {
-    /// Takes note of a thing, and says whether it is the first time.
+    /// Records a denial. Returns whether it is the first of its kind.
     pub(super) fn is_news(&self, thing: Thing) -> bool {
         let bit = match thing {
             Thing::Files => 1,
@@ -55,7 +54,7 @@ impl Refused {
     }
 }
 
-/// Replaces what the bindings have for asking for sockets: the refusal comes at once.
+/// Replaces the bindings' functions that request sockets: they fail immediately.
 pub(super) fn add_network_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     linker.allow_shadowing(true);
     linker
@@ -92,7 +91,7 @@ pub(super) fn add_network_to_linker(linker: &mut Linker<State>) -> wasmtime::Res
     Ok(())
 }
 
-/// Replaces what the bindings have for asking for variables and folders, of which there are none.
+/// Replaces the bindings' functions that request variables and folders: there are none.
 pub(super) fn add_files_and_variables_to_linker(
     linker: &mut Linker<State>,
 ) -> wasmtime::Result<()> {
@@ -122,7 +121,8 @@ pub(super) fn add_files_and_variables_to_linker(
     Ok(())
 }
 
-/// Whether it is no program that asks, but what componentize-py puts around an interpreter.
+/// Returns whether the request comes from the code that componentize-py adds to an interpreter, not
+/// from the program.
 fn is_asked_by_python_runtime<'a>(store: impl Into<StoreContext<'a, State>>) -> bool {
     let stack = WasmBacktrace::force_capture(store.into());
     let mut names = stack.frames().iter().filter_map(|frame| frame.func_name());

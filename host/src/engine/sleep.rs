@@ -1,8 +1,8 @@
-//! Sleeping: the timers of WASI's monotonic clock, which end early where the client goes away.
+//! Sleeping: timers of WASI's monotonic clock that end early if the client goes away.
 //!
-//! A guest that sleeps is in a call of the host's, and can be told nothing until it wakes up: the
-//! next block that it gives is refused, and then its body is closed (B2). The bindings' own timers
-//! would have it sleep on for nobody.
+//! A sleeping guest is in a call to the host and can't be notified before it wakes up: then its
+//! next block is rejected, and its body is closed (B2). With the bindings' own timers, it would
+//! sleep on without a client.
 
 use std::future::{Future, pending, poll_fn};
 use std::pin::pin;
@@ -19,11 +19,11 @@ use wasmtime_wasi::p2::{DynPollable, Pollable, subscribe};
 use super::state::State;
 use crate::gateway::Exchange;
 
-/// The interface of the timers, by the name under which `wasmtime-wasi` defines it: one by another
-/// name would stand beside it.
+/// The interface of the timers, as named in `wasmtime-wasi`: another name would add a second
+/// definition.
 const MONOTONIC_CLOCK: &str = "wasi:clocks/monotonic-clock@0.2.12";
 
-/// Replaces the bindings' own timers.
+/// Replaces the bindings' timers.
 pub(super) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     linker.allow_shadowing(true);
     let mut clock = linker.instance(MONOTONIC_CLOCK)?;
@@ -52,19 +52,19 @@ fn timer(state: &mut State, nanoseconds: u64) -> wasmtime::Result<(Resource<DynP
     Ok((subscribe(table, timer)?,))
 }
 
-/// What a guest waits for that sleeps.
+/// The timer of a sleeping guest.
 struct Timer {
     deadline: Deadline,
     exchange: Arc<Exchange>,
 }
 
 enum Deadline {
-    /// Whoever polls for it again and again has to give the thread back in between.
+    /// A guest that polls repeatedly must yield the thread in between.
     Past {
         yielded: bool,
     },
     At(Instant),
-    /// Beyond what a clock can say.
+    /// Beyond the range of the clock.
     Never,
 }
 
@@ -115,7 +115,7 @@ mod tests {
         exchange.client_gone();
         assert_eq!(wakes.count(), 1);
         assert!(poll(ready, &wakes).is_ready());
-        // Who sleeps again goes on at once.
+        // A further sleep ends immediately.
         assert!(poll(timer.ready(), &wakes).is_ready());
     }
 }

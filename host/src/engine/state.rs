@@ -1,4 +1,4 @@
-//! What a store holds for its one request, and the gateway's functions over it.
+//! The data of a store for its one request, and the gateway's functions.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,30 +23,30 @@ use crate::config::Budget;
 use crate::gateway::{self, Environ, Exchange, Failure, InputError, Response, Sent, Step};
 use crate::permits::Permit;
 
-/// The most that one `environ.read` returns, in bytes: a size that a guest may ask for is no
-/// size that the host must allocate.
+/// The maximum size of one `environ.read`, in bytes: the host must not allocate whatever size a
+/// guest requests.
 const READ_BYTES: u64 = 64 * 1024;
 
-/// How often the bytes of a request's body may be in a guest's memory at a time, where the body is
-/// what took the memory: as received, decoded, and as objects of a language.
+/// The assumed maximum number of copies of a request body in a guest's memory, to decide whether
+/// the body caused a lack of memory: as received, decoded, and as objects of a language.
 const BODY_COPIES: u64 = 8;
 
-/// What of a status is kept in a trace, in bytes: it may be of any length where it is refused.
+/// The maximum length of a status in a trace, in bytes: a rejected status can be of any length.
 const STATUS_BYTES: usize = 200;
 
-/// Stands for the request's `environ` in the guest's handle table. The handle's number is that of
-/// the request in its store.
+/// Represents the request's `environ` in the guest's handle table. The handle's rep is the number
+/// of the request in its store.
 #[allow(unreachable_pub, reason = "the generated bindings export it again")]
 pub struct EnvironToken;
 
-/// Stands for the request's `start-response`, likewise.
+/// Represents the request's `start-response` in the guest's handle table, with the same rep.
 #[allow(unreachable_pub, reason = "the generated bindings export it again")]
 pub struct StartResponseToken;
 
-/// Whose limit a growth of memory would have passed.
+/// The limit that a growth of memory would have exceeded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum MemoryDenied {
-    /// The instance's own budget.
+    /// The instance's budget.
     Budget,
     /// The total of all instances.
     Total(Short),
@@ -58,37 +58,38 @@ pub(super) struct State {
     pub(super) exchange: Arc<Exchange>,
     pub(super) response: Response,
     pub(super) budget: Budget,
-    /// Set by whoever ends the guest with a trap and knows better than the trap's text.
+    /// Set by host code that ends the guest with a trap and knows a more exact reason.
     pub(super) failure: Option<Failure>,
-    /// Why the last growth of memory was refused, if it was: a trap that follows is most likely
-    /// about that.
+    /// Why the last growth of memory was denied, if it was: a trap that follows is most likely
+    /// caused by that.
     pub(super) memory_denied: Option<MemoryDenied>,
-    /// What the guest had read of the request's body, in bytes, when its budget left no memory to
-    /// go on, if the body was much of what took the memory.
+    /// The number of bytes of the request body that the guest had read when it ran out of its
+    /// budget, if the body was a large part of its memory.
     pub(super) body_denied: Option<u64>,
     footprint: Footprint,
-    /// What the instance has of the total of all instances' memory.
+    /// The instance's reservation in the memory of all instances.
     pub(super) reservation: Reservation,
     /// How long the request has computed.
     pub(super) meter: Arc<Meter>,
-    /// What the request may have computed in all, where its client has gone.
+    /// The limit on the request's total computing time after its client has gone.
     closing_limit: Option<Duration>,
-    /// Names the request: what an instance keeps of one is no good for the next.
+    /// The number of the request: handles kept from an earlier one are invalid.
     pub(super) request: u32,
-    /// Something of its instance has trapped: nothing of it is called any more.
+    /// The instance has trapped: no code of it may be called.
     pub(super) has_trapped: bool,
-    /// Another request may follow in the same instance.
+    /// The same instance may serve another request.
     pub(super) is_kept: bool,
-    /// Where the application is called directly.
+    /// The state for an application that is called directly.
     pub(super) direct: Direct,
-    /// The place that the instance takes in a pool whose places are counted.
+    /// The permit of the instance in its pool, if the pool counts them.
     #[expect(dead_code, reason = "held until the store is dropped")]
     pub(super) permit: Option<Permit>,
-    /// What the handler was refused already. None of a store without a handler: all is news then.
+    /// Earlier denials to the handler. `None` for a store without a handler: then each denial
+    /// counts as the first.
     pub(super) refused: Option<Refused>,
     log: GuestLog,
     errors: LineLog,
-    /// What it sees of the file system, to read.
+    /// The folders that it can read.
     folders: Folders,
     wasi: Option<Box<Wasi>>,
 }
@@ -136,7 +137,7 @@ impl State {
         }
     }
 
-    /// What the request that is over has written and not ended with a line goes to the log.
+    /// Logs the last, incomplete line of a request that is over.
     pub(super) fn end_request(&mut self) {
         self.errors = self.log.stream(Source::Errors);
     }
@@ -162,11 +163,11 @@ impl State {
         self.log.renew(budget.log_bytes);
     }
 
-    /// Whether a handle is of the request at work.
+    /// Checks that a handle belongs to the current request.
     ///
     /// # Errors
     ///
-    /// Traps if it is of one that is over, which an instance that serves several may have kept.
+    /// Traps if it belongs to an earlier request, from which a reused instance may have kept it.
     fn check<T: 'static>(&self, handle: &Resource<T>) -> Result<()> {
         if handle.rep() == self.request {
             return Ok(());
@@ -176,18 +177,18 @@ impl State {
         ))
     }
 
-    /// Makes WASI, with what a kind of handler has of it beyond the others.
+    /// Sets up WASI, with the additions for a kind of handler.
     pub(super) fn set_up_wasi(&mut self, configure: impl FnOnce(&mut WasiCtxBuilder)) {
         self.wasi = Some(Wasi::new(&self.log, &self.folders, configure));
     }
 
-    /// Has the guest see these folders, from its first use of WASI on.
+    /// Makes these folders visible to the guest when it first uses WASI.
     pub(super) fn set_folders(&mut self, folders: &Folders) {
         self.folders = folders.clone();
     }
 
-    /// Takes note of what was read of the request's body, if it is what the memory is for of which
-    /// the guest was refused `more_bytes`.
+    /// Records how much of the request body was read, if the body accounts for the memory of which
+    /// the guest was denied `more_bytes`.
     fn note_body(&mut self, more_bytes: usize) {
         let read = self.exchange.read_bytes();
         let held_bytes = read.saturating_mul(BODY_COPIES);
@@ -197,43 +198,41 @@ impl State {
         }
     }
 
-    /// Whether the next request may find no memory left.
+    /// Returns whether the next request may run out of memory.
     pub(super) fn is_nearly_full(&self) -> bool {
         self.footprint.is_nearly_full(self.budget.memory_bytes)
     }
 
-    /// What the request may compute in all, now that its client has gone and it has `used` so
-    /// much.
+    /// Returns the limit on the request's total computing time, given that its client has gone and
+    /// that it has computed for `used`.
     pub(super) fn time_to_close(&mut self, used: Duration) -> Duration {
         *self.closing_limit.get_or_insert(used + CLOSING_TIME)
     }
 
-    /// Tells the log what the guest was refused, in a line of its own: once for each version of a
-    /// handler.
+    /// Logs a denial in a separate line, once per version of a handler.
     pub(super) fn refuse(&mut self, thing: Thing, text: &str) {
         if self.is_news(thing) {
             self.log.note(text);
         }
     }
 
-    /// Takes note of a thing that the guest was refused, and says whether it is the first time for
-    /// this version of a handler.
+    /// Records a denial. Returns whether it is the first of its kind for this version of a handler.
     pub(super) fn is_news(&self, thing: Thing) -> bool {
         let refused = self.refused.as_ref();
         refused.is_none_or(|refused| refused.is_news(thing))
     }
 
-    /// Tells the log what the host has to say of the guest, in a line of its own.
+    /// Logs a message of the host about the guest in a separate line.
     pub(super) fn note(&mut self, text: &str) {
         self.log.note(text);
     }
 
-    /// Closes what the guest has left open. For a guest that is not called again.
+    /// Closes all resources that the guest has left open. The guest must not be called again.
     pub(super) fn drop_wasi(&mut self) {
         self.wasi = None;
     }
 
-    /// Sends the head, unless that was done, so that a block can follow it. `false` when there is
+    /// Sends the head unless it was sent, so that a block can follow. Returns `false` if there is
     /// no head to send.
     pub(super) fn send_head(&mut self) -> bool {
         if let Some(head) = self.response.send() {
@@ -302,7 +301,7 @@ impl wit::HostStartResponse for State {
         self.check(&this)?;
         let exc_info = exc_info.map(gateway::Exception::from);
         if let Some(exception) = &exc_info {
-            // An application that handles its own error tells nobody but us.
+            // An application that handles its own error reports it only here.
             self.note(&format!("start_response with exc_info: {exception}"));
         }
         let limit = self.budget.response_head_bytes;
@@ -354,7 +353,7 @@ impl wit::HostStartResponse for State {
 }
 
 impl ResourceLimiter for State {
-    /// The budget is for all memories of an instance together.
+    /// The budget applies to all memories of an instance together.
     fn memory_growing(
         &mut self,
         current: usize,
@@ -363,7 +362,7 @@ impl ResourceLimiter for State {
     ) -> Result<bool> {
         self.memory_denied = None;
         if maximum.is_some_and(|maximum| desired > maximum) {
-            // By the program's own word. What was taken for it would not be given back.
+            // The program's own maximum. A reservation for it would not be released.
             return Ok(false);
         }
         if self.footprint.after(current, desired) > self.budget.memory_bytes {
@@ -393,8 +392,8 @@ impl ResourceLimiter for State {
 }
 
 impl Wasi {
-    /// Clocks, randomness, and streams to the log; no files but those in `folders`, no
-    /// network, no environment, no arguments, but for what `configure` adds.
+    /// Sets up clocks, randomness, and streams to the log, with no files except those in `folders`,
+    /// no network, environment or arguments, except what `configure` adds.
     fn new(
         log: &GuestLog,
         folders: &Folders,
@@ -411,7 +410,7 @@ impl Wasi {
             .allow_ip_name_lookup(false)
             .max_random_size(RANDOM_BYTES);
         for (folder, name) in folders.iter() {
-            // One that is gone is one that the guest does not find.
+            // A folder that no longer exists is invisible to the guest.
             let _ = context.preopened_dir(folder, name, FsPerms::ReadOnly);
         }
         configure(&mut context);
@@ -427,7 +426,7 @@ impl Wasi {
 }
 
 impl WasiView for State {
-    /// WASI is made when a guest first uses it, unless it was before.
+    /// Sets up WASI on the guest's first use, unless it was set up before.
     fn ctx(&mut self) -> WasiCtxView<'_> {
         let wasi = self
             .wasi

@@ -1,7 +1,7 @@
-//! The epoch: one thread per process that ticks while guests are at work, so that a guest which
-//! computes gives its thread back at each tick.
+//! The epoch: one thread per process ticks while guests are running, so that a computing guest
+//! yields its thread at each tick.
 //!
-//! An idle server has nothing to interrupt, so its ticker sleeps until a reactor has work.
+//! An idle server has no guests to interrupt, so its ticker sleeps until a reactor has work.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,22 +12,22 @@ use anyhow::Context;
 
 use super::Engine;
 
-/// How long a guest may compute before it yields to the reactor. With ten guests that compute on
-/// one thread, another request waits for ten of these.
+/// The maximum time that a guest computes before it yields to the reactor. With ten computing
+/// guests on one thread, another request waits for ten ticks.
 pub(super) const TICK: Duration = Duration::from_millis(1);
 
-/// Ticks without any work after which the ticker goes to sleep: long enough that a steady trickle
-/// of requests does not wake it each time.
+/// The number of idle ticks after which the ticker sleeps: large enough that steady, infrequent
+/// requests don't wake it each time.
 const IDLE_TICKS: u32 = 50;
 
-/// The ticking thread. It stops when this is dropped.
+/// The ticking thread. Dropping it stops the thread.
 #[derive(Debug)]
 pub struct Ticker {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
 }
 
-/// A reactor's word to the ticker: whether it has guests at work.
+/// Tells the ticker whether a reactor has running guests.
 #[derive(Clone, Debug)]
 pub struct Working {
     flag: Arc<AtomicBool>,
@@ -47,7 +47,7 @@ impl Ticker {
     ///
     /// # Errors
     ///
-    /// Fails when the system gives no thread.
+    /// Fails if the thread can't be created.
     pub fn start(engine: &Engine, reactors: usize) -> anyhow::Result<Self> {
         let flags = (0..reactors).map(|_| Arc::default()).collect();
         let shared = Arc::new(Shared {
@@ -69,7 +69,7 @@ impl Ticker {
         })
     }
 
-    /// The word of one reactor, counted from 0.
+    /// Returns the flag of one reactor, counted from 0.
     pub fn working(&self, reactor: usize) -> Option<Working> {
         Some(Working {
             flag: self.shared.flags.get(reactor)?.clone(),
@@ -84,14 +84,14 @@ impl Drop for Ticker {
         self.shared.stop.store(true, Ordering::SeqCst);
         if let Some(thread) = self.thread.take() {
             thread.thread().unpark();
-            // The thread's only way to fail is a panic, which has been reported by then.
+            // The thread can only fail by a panic, which has been reported by then.
             let _ = thread.join();
         }
     }
 }
 
 impl Working {
-    /// Says whether this reactor has guests at work. Cheap when nothing has changed.
+    /// Sets whether this reactor has running guests. Cheap if nothing has changed.
     pub fn set(&self, working: bool) {
         if self.flag.load(Ordering::Relaxed) == working {
             return;
@@ -121,8 +121,9 @@ impl Shared {
         }
     }
 
-    /// Sleeps until a reactor has work. `asleep` is set before the flags are looked at and a
-    /// reactor sets its flag before it looks at `asleep`, so one of the two sees the other.
+    /// Sleeps until a reactor has work. The ticker sets `asleep` before it checks the flags, and a
+    /// reactor sets its flag before it checks `asleep`, so at least one of them sees the other's
+    /// change.
     fn sleep(&self) {
         self.asleep.store(true, Ordering::SeqCst);
         while !self.is_working() && !self.stop.load(Ordering::SeqCst) {

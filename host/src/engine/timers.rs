@@ -1,11 +1,11 @@
-//! The timers of guests that sleep.
+//! The timers of sleeping guests.
 
 use std::thread::JoinHandle;
 
 use anyhow::Context;
 
-/// The thread that drives the timers of guests which sleep: WASI's implementation keeps them in a
-/// tokio runtime. Nothing else runs there. It stops when this is dropped.
+/// The thread that drives the timers of sleeping guests: WASI's implementation keeps them in a
+/// tokio runtime. Nothing else runs there. Dropping it stops the thread.
 #[derive(Debug)]
 pub struct Timers {
     handle: tokio::runtime::Handle,
@@ -18,7 +18,7 @@ impl Timers {
     ///
     /// # Errors
     ///
-    /// Fails when the system gives no thread.
+    /// Fails if the thread can't be created.
     pub fn start() -> anyhow::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
@@ -29,7 +29,7 @@ impl Timers {
         let thread = std::thread::Builder::new()
             .name("wasgi-timers".into())
             .spawn(move || {
-                // Dropping the sender is the signal as well.
+                // Dropping the sender is also the signal.
                 let _ = runtime.block_on(stopped);
             })
             .context("could not start the timers' thread")?;
@@ -40,7 +40,7 @@ impl Timers {
         })
     }
 
-    /// What a thread that polls calls has to have entered while it does.
+    /// Returns the runtime that a thread must enter while it polls calls.
     pub fn handle(&self) -> &tokio::runtime::Handle {
         &self.handle
     }
@@ -50,7 +50,7 @@ impl Drop for Timers {
     fn drop(&mut self) {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
-            // Its only way to fail is a panic, which has been reported by then.
+            // It can only fail by a panic, which has been reported by then.
             let _ = thread.join();
         }
     }

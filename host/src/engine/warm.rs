@@ -1,4 +1,4 @@
-//! Instances that wait for their next request, where a handler's policy lets one serve several.
+//! Idle instances that wait for their next request, if a handler's policy lets one serve several.
 
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
@@ -8,30 +8,30 @@ use wasmtime::Store;
 use super::application::Application;
 use super::state::State;
 
-/// Instances that wait, for one program. As many as were at work at a time are enough, and a
-/// handler that computes has one on each thread; more than this have been waiting for the network,
-/// and are made anew when they are needed.
+/// The maximum number of idle instances of one program. As many as run at a time are enough, and a
+/// handler that computes has one on each thread; more were needed only while waiting for the
+/// network, and are created again on demand.
 const IDLE: usize = 64;
 
-/// An instance that has served, and may go on.
+/// An instance that has served a request and may serve another.
 pub(super) struct Warm {
     pub(super) store: Store<State>,
     pub(super) instance: Application,
-    /// How many requests it has served.
+    /// The number of requests it has served.
     pub(super) served: u32,
 }
 
-/// The instances of one program that wait. They go when the program does.
+/// The idle instances of one program. They are dropped with the program.
 #[derive(Default)]
 pub(super) struct Idle(Mutex<Vec<Warm>>);
 
 impl Idle {
-    /// The one that was used last, whose memory is still in the processor's cache.
+    /// Takes the instance that was used last, whose memory is still in the processor's cache.
     pub(super) fn take(&self) -> Option<Warm> {
         self.lock().pop()
     }
 
-    /// Has an instance wait. One too many is dropped.
+    /// Stores an idle instance. Drops it if there are too many.
     pub(super) fn put(&self, warm: Warm) {
         let mut idle = self.lock();
         if idle.len() < IDLE {
@@ -39,7 +39,7 @@ impl Idle {
         }
     }
 
-    /// A panic while the lock is held leaves a list that is whole.
+    /// Locks the list. A panic while the lock is held can't leave it inconsistent.
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Warm>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
