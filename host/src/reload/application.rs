@@ -1,4 +1,4 @@
-//! Applications in folders: which folders are applications, and their files.
+//! Applications that are folders: which folders are, and what is in them.
 
 use std::fs::{self, File, Metadata};
 use std::io;
@@ -8,20 +8,20 @@ use anyhow::{Context, bail};
 
 use super::listing::Stamp;
 
-/// A folder that contains one of these is a Python application and answers at the folder's route.
+/// A folder that holds one of these is a Python application, and answers at the folder's route.
 pub(super) const MARKERS: [&str; 4] = ["app.py", "wsgi.py", "main.py", "manage.py"];
 
-/// The maximum number of files in an application: a Django project has some hundreds.
+/// Files of an application that are looked at: a Django project has some hundreds.
 const MAX_FILES: usize = 10_000;
 
-/// The maximum total size of the files, in bytes: the same as for a single file.
+/// What they take together, in bytes: as much as the largest handler's file.
 const MAX_BYTES: u64 = super::MAX_HANDLER_BYTES;
 
-/// The maximum nesting of folders.
+/// Folders in each other.
 const MAX_DEPTH: usize = 32;
 
-/// The folders with installed packages next to an application's own files. Their contents are not
-/// listed: an installation changes the time of the folder.
+/// Where packages are installed beside an application's own files. They are not looked into: when
+/// something is installed, the folder's time changes.
 const PACKAGES: [&str; 2] = [".packages", ".venv/lib"];
 
 /// A file of an application.
@@ -31,14 +31,13 @@ struct Entry {
     metadata: Metadata,
 }
 
-/// Returns whether a name in an application's folder is not one of its files: hidden, or written by
-/// Python.
+/// Whether a name in an application's folder is none of its files: hidden, or what Python writes.
 pub(super) fn is_ignored(name: &str) -> bool {
     name.starts_with('.') || name == "__pycache__" || name.ends_with(".pyc") || name.ends_with('~')
 }
 
-/// Returns a stamp that changes when one of an application's files changes. Calls `visit` with each
-/// folder before reading its names.
+/// What changes when one of an application's files changes. Calls `visit` with each folder before
+/// its names are read.
 pub(super) fn stamp(folder: &Path, visit: &mut dyn FnMut(&Path)) -> io::Result<Stamp> {
     let own = fs::metadata(folder)?;
     let mut stamp = Stamp::of(&own);
@@ -53,11 +52,11 @@ pub(super) fn stamp(folder: &Path, visit: &mut dyn FnMut(&Path)) -> io::Result<S
     Ok(stamp)
 }
 
-/// Returns the paths and hashes of all files of an application; its version is the hash of this.
+/// The paths and hashes of all files of an application: what its version is the hash of.
 ///
 /// # Errors
 ///
-/// Fails if a file can't be read, or if the files are too many or too large.
+/// A file can't be read; or there are too many, or too large ones.
 pub fn manifest(folder: &Path) -> anyhow::Result<Vec<u8>> {
     let entries = entries(folder, &mut |_| {}).context("can't be read")?;
     if entries.len() > MAX_FILES {
@@ -81,7 +80,7 @@ pub fn manifest(folder: &Path) -> anyhow::Result<Vec<u8>> {
         });
         match file {
             Ok(()) => {}
-            // A file that has just been removed is not part of it.
+            // It is gone since: then it is no part of it.
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             Err(error) => {
                 return Err(error)
@@ -102,7 +101,7 @@ pub fn manifest(folder: &Path) -> anyhow::Result<Vec<u8>> {
     Ok(manifest)
 }
 
-/// Returns all files, sorted; at most one more than the limit.
+/// All files, sorted; one more than the limit where there are more.
 fn entries(folder: &Path, visit: &mut dyn FnMut(&Path)) -> io::Result<Vec<Entry>> {
     let mut found = Vec::new();
     let mut folders = vec![(PathBuf::new(), 0)];
@@ -115,7 +114,7 @@ fn entries(folder: &Path, visit: &mut dyn FnMut(&Path)) -> io::Result<Vec<Entry>
                 continue;
             }
             let name = below.join(entry.file_name());
-            // A link to a file counts as a file; links to folders are not followed.
+            // A link to a file is a file; one to a folder is not followed.
             let is_folder = entry.file_type()?.is_dir();
             if is_folder && depth < MAX_DEPTH {
                 folders.push((name, depth + 1));
@@ -196,7 +195,7 @@ mod tests {
     fn too_much_is_refused() {
         let folder = folder(&[("app.py", "a")]);
         let large = File::create(folder.path().join("large")).expect("created");
-        // Sparse: uses no space on the disk.
+        // Sparse: takes no room on the disk.
         large.set_len(MAX_BYTES).expect("sized");
         let error = manifest(folder.path()).expect_err("too large");
         assert!(error.to_string().contains("256 MiB of files"), "{error}");
