@@ -8,8 +8,7 @@ use rustix::io::Errno;
 /// The system's errors for a lack of processes or threads, memory, or descriptors.
 const SHORTAGES: [Errno; 4] = [Errno::AGAIN, Errno::NOMEM, Errno::MFILE, Errno::NFILE];
 
-/// Why a file is no program that can be run: one line for the person who made it, which says
-/// what to do.
+/// Why a file can't run as a program: one line for its author, which says what to do.
 #[derive(Debug)]
 pub struct LoadError {
     line: String,
