@@ -1,9 +1,9 @@
-//! A handler's file, whatever is in it: it is taken apart without a panic, and what is made of
-//! something valid is valid. All but compiling it.
+//! A handler's file: any contents are processed without a panic, and valid input gives valid
+//! output. Covers all processing before the compilation.
 //!
-//! wit-parser, which reads the types that a core module tells, takes some sections for impossible
-//! and panics. The compiling process makes an error of that, and so does this target; a panic of
-//! anything else is a finding.
+//! wit-parser, which parses a core module's description of its interfaces, panics for some sections
+//! that it considers impossible. The compile process converts that to an error, and this target
+//! ignores it; any other panic is a finding.
 #![no_main]
 
 use std::panic::{self, AssertUnwindSafe};
@@ -14,14 +14,14 @@ use wasgi_component::fuse::{self, Fused};
 use wasgi_component::{bulk, componentize};
 use wasmparser::Validator;
 
-/// What the path of a source file has in it that may panic.
+/// A part of the paths of source files that may panic.
 const MAY_PANIC: &str = "/wit-parser-";
 
 static HOOK: Once = Once::new();
 
 fuzz_target!(|bytes: &[u8]| {
     HOOK.call_once(|| {
-        // libFuzzer's own, which ends the process.
+        // libFuzzer's hook, which ends the process.
         let ends = panic::take_hook();
         panic::set_hook(Box::new(move |info| {
             let place = info.location().map_or("", |location| location.file());
@@ -30,12 +30,12 @@ fuzz_target!(|bytes: &[u8]| {
             }
         }));
     });
-    // Fails where wit-parser panics.
+    // Fails if wit-parser panics.
     let _ = panic::catch_unwind(AssertUnwindSafe(|| load(bytes)));
 });
 
-/// Does what is done to a handler's bytes before they are compiled, and sees that what is made of a
-/// valid component is valid. Tells whether the bytes could be a handler's.
+/// Processes a handler's bytes as before a compilation, and checks that a valid component gives
+/// valid output. Returns whether the bytes could be a handler.
 fn load(bytes: &[u8]) -> bool {
     let binary = match bytes.starts_with(b"\0asm") {
         true => bytes.to_vec(),

@@ -1,4 +1,4 @@
-//! A Range field: the parts are inside the page and apart from each other, and not too many.
+//! A Range field: the parts are within the page, don't overlap or touch, and are not too many.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -16,7 +16,7 @@ fuzz_target!(|input: (u64, &[u8])| {
     parts.sort_unstable();
     let mut end = None;
     for (start, length) in parts {
-        // Two that touch would have been one.
+        // Adjacent parts would have been merged.
         assert!(length > 0 && end.is_none_or(|end| start > end));
         end = start.checked_add(length);
         assert!(end.is_some_and(|end| end <= whole));

@@ -26,7 +26,7 @@ fn tour() -> Site {
 }
 
 #[test]
-fn the_tour() {
+fn pages_and_handlers_of_every_kind_answer() {
     let site = tour();
     let server = Server::of(&site);
     assert!(server.get("/").text().contains("the front page"));
@@ -262,7 +262,7 @@ fn head_has_the_head_of_get_and_no_body() {
 }
 
 #[test]
-fn options() {
+fn options_reaches_the_server_and_handlers() {
     let site = tour();
     let server = Server::of(&site);
     let mut client = server.connect();

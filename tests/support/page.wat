@@ -1,5 +1,5 @@
-;; A handler written by hand: it answers every request with one page, which is in its data.
-;; `support/wat.rs` puts the page in; the marks are {{length}} and {{page}}.
+;; A hand-written handler that answers every request with a page from its data segment.
+;; `support/guests.rs` inserts the page at the markers {{length}} and {{page}}.
 (component
   (import "wasgi:gateway/gateway@0.1.0" (instance $gateway
     (export "environ" (type $environ (sub resource)))
@@ -20,10 +20,10 @@
   (alias export $gateway "start-response" (type $start-response))
   (alias export $gateway "exception" (type $exception))
 
-  ;; Memory comes first: the host's functions are lowered with it.
+  ;; The memory is defined first, because lowering the host's functions needs it.
   (core module $memory-module
     (memory (export "memory") 2)
-    ;; Only a refusal's text is ever put here, and nobody reads it: one place is enough.
+    ;; Used only for the text of a refusal, which is never read: a fixed address is enough.
     (func (export "realloc") (param i32 i32 i32 i32) (result i32) i32.const 1024))
   (core instance $memory (instantiate $memory-module))
   (core func $start-response-call (canon lower
@@ -37,7 +37,7 @@
     (data (i32.const 16) "200 OK")
     (data (i32.const 32) "Content-Type")
     (data (i32.const 48) "text/plain")
-    ;; The one field: where its name and its value are, and how long.
+    ;; The only field: the addresses and lengths of its name and value.
     (data (i32.const 64) "\20\00\00\00\0c\00\00\00\30\00\00\00\0a\00\00\00")
     (data (i32.const 65536) "{{page}}")
     (func (export "call") (param $environ i32) (param $start-response i32) (result i32)
@@ -53,7 +53,7 @@
       (i32.store (i32.const 136) (i32.const 65536))
       (i32.store (i32.const 140) (i32.const {{length}}))
       (i32.const 128))
-    ;; No body of this handler comes in blocks.
+    ;; This handler never returns a body in blocks.
     (func (export "next") (param i32) (result i32) unreachable)
     (func (export "close") (param i32) (result i32) unreachable))
   (core instance $main (instantiate $main-module
@@ -72,7 +72,7 @@
   (func $close (param "self" (borrow $blocks)) (result (result (error $exception)))
     (canon lift (core func $main "close") (memory (core memory $memory "memory"))))
 
-  ;; The exported interface as a component of its own: only so can its types be named.
+  ;; The exported interface as a separate component, which is the only way to name its types.
   (component $application-component
     (import "environ" (type $environ (sub resource)))
     (import "start-response" (type $start-response (sub resource)))

@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn byte_by_byte() {
+    fn a_response_that_comes_byte_by_byte_is_complete_with_its_last() {
         let bytes = b"HTTP/1.1 404 No\r\nContent-Length: 2\r\nConnection: close\r\n\r\nab";
         let mut response = Response::new();
         let mut verdicts: Vec<_> = bytes.iter().map(|byte| response.take(&[*byte])).collect();
