@@ -167,7 +167,7 @@ fn memory_stays_flat_over_thousands_of_requests() {
 }
 
 #[test]
-fn waiting_costs_nothing() {
+fn waiting_uses_no_processor_time() {
     let site = busy_site();
     let server = Server::of(&site);
     let begin = |text: &str| {

@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn types() {
+    fn a_type_is_accepted_only_if_it_is_named_and_not_refused() {
         let table = [
             ("text/html,application/xhtml+xml,*/*;q=0.8", true, false),
             ("TEXT/HTML;q=0.1", true, false),

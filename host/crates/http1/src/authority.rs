@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn authorities() {
+    fn an_authority_is_a_host_with_an_optional_port() {
         let good = [
             "localhost",
             "localhost:8000",

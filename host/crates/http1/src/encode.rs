@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plain_head() {
+    fn a_head_is_written_as_status_line_and_fields() {
         let (text, skipped) = encode(&[("Content-Type", b"text/plain"), ("X", b"")]);
         assert_eq!(
             text,
@@ -350,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers() {
+    fn numbers_are_written_as_the_standard_library_formats_them() {
         for number in [0, 1, 9, 10, 255, 4096, u64::from(u32::MAX), u64::MAX] {
             let (mut decimal, mut hexadecimal) = (Vec::new(), Vec::new());
             write_decimal(number, &mut decimal);

@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn lengths() {
+    fn a_content_length_is_digits_within_the_limit() {
         let table = [
             ("0", Ok(RequestBody::Length(0))),
             ("5", Ok(RequestBody::Length(5))),
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn codings() {
+    fn chunked_is_the_only_transfer_coding() {
         let table: [(&[&str], Result<RequestBody, u16>); 21] = [
             (&["chunked"], Ok(RequestBody::Chunked)),
             (&["Chunked"], Ok(RequestBody::Chunked)),
@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn persistence() {
+    fn the_version_and_the_connection_field_decide_persistence() {
         let table: [(Version, &[&str], bool); 8] = [
             (Version::Http11, &[], true),
             (Version::Http11, &["close"], false),
@@ -335,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn expectations() {
+    fn an_expectation_other_than_100_continue_is_417() {
         let table = [
             ("100-continue", Ok(true)),
             ("100-Continue", Ok(true)),

@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn request_lines() {
+    fn a_request_line_is_accepted_or_rejected_with_its_status() {
         let table = [
             ("GET / HTTP/1.1", 200),
             ("GET / HTTP/1.0", 200),
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn targets() {
+    fn a_target_is_accepted_if_http_permits_it() {
         let table = [
             ("GET /a?b=c|d\"{}`^\\ HTTP/1.1", 200),
             ("GET /caf\u{e9} HTTP/1.1", 400),
@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn target_parts() {
+    fn a_target_is_split_into_path_query_and_authority() {
         let table: [(&str, &str, &str, Option<&str>); 8] = [
             ("/", "/", "", None),
             ("/a?b?c", "/a", "b?c", None),

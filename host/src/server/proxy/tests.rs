@@ -102,7 +102,7 @@ fn an_ipv4_proxy_on_an_ipv6_socket_is_the_same_one() {
 }
 
 #[test]
-fn x_forwarded() {
+fn the_client_is_taken_from_x_forwarded_for() {
     check(
         Fields::XForwarded,
         &[
@@ -197,7 +197,7 @@ fn x_forwarded() {
 }
 
 #[test]
-fn forwarded() {
+fn the_client_is_taken_from_forwarded() {
     check(
         Fields::Forwarded,
         &[

@@ -52,7 +52,7 @@ fn between(exports: &str, between: &str, imports: &str, with: &str) -> String {
 }
 
 #[test]
-fn imports_by_exports() {
+fn many_imports_of_many_exports_are_fused() {
     const COUNT: u32 = 40_000;
     let exports = lines(COUNT, |n| format!(r#"(export "{n}" (func $f))"#));
     let named = lines(COUNT, |n| format!(r#"(export "{n}" (func $a "{n}"))"#));

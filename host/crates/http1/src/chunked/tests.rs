@@ -57,7 +57,7 @@ fn status(bytes: &[u8], limits: &Limits) -> u16 {
 }
 
 #[test]
-fn good_bodies() {
+fn valid_chunks_are_decoded() {
     let table: [(&[u8], &[u8]); 18] = [
         (b"0\r\n\r\n", b""),
         (b"000\r\n\r\n", b""),
@@ -105,7 +105,7 @@ fn every_prefix_of_a_good_body_is_incomplete() {
 }
 
 #[test]
-fn bad_bodies() {
+fn invalid_chunks_are_rejected() {
     let table: [&[u8]; 48] = [
         b"\r\n",
         b"\n",
@@ -167,7 +167,7 @@ fn bad_bodies() {
 }
 
 #[test]
-fn bad_trailers() {
+fn invalid_trailers_are_rejected() {
     let table: [&[u8]; 10] = [
         b"0\r\nA\r\n\r\n",
         b"0\r\n: b\r\n\r\n",

@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn good_lines() {
+    fn valid_lines_name_the_addresses() {
         let longest = "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff";
         let long = format!("PROXY TCP6 {longest} {longest} 65535 65535\r\n");
         let unknown = format!("PROXY UNKNOWN {longest} {longest} 65535 65535\r\n");
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_lines() {
+    fn invalid_lines_are_rejected() {
         for line in [
             "PROXY \r\n",
             "PROXY TCP4\r\n",

@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn good_headers() {
+    fn valid_headers_name_the_addresses() {
         let v6: Vec<u8> = (0..36).collect();
         let announced = both(
             "[1:203:405:607:809:a0b:c0d:e0f]:8225".parse().expect("one"),
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_headers() {
+    fn invalid_headers_are_rejected() {
         let cut = [&V4[..], &[0x02, 0, 3, b'a']].concat();
         let too_short = [&V4[..], &[0x02, 0]].concat();
         for header in [

@@ -24,7 +24,7 @@ fn answer_to(
 }
 
 #[test]
-fn framing_of_answers() {
+fn an_answer_is_framed_by_its_version_status_and_length() {
     const GET10: &[u8] = b"GET / HTTP/1.0\r\n\r\n";
     const KEEP10: &[u8] = b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n";
     const CLOSE: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
