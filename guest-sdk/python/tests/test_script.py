@@ -96,6 +96,10 @@ class OneFile(unittest.TestCase):
 
 
 class Folders(unittest.TestCase):
+    def needs_tomllib(self):
+        if sys.version_info < (3, 11):
+            self.skipTest("this Python has no tomllib")
+
     def test_the_application_is_found_by_convention(self):
         app = APPLICATION.format(name="app")
         application = APPLICATION.format(name="application")
@@ -114,11 +118,54 @@ class Folders(unittest.TestCase):
                 self.assertEqual(folder(files), {"application": found})
 
     def test_it_may_be_said(self):
+        self.needs_tomllib()
         files = {"shop/__init__.py": "def create_app():\n    return print\n"}
-        answer = folder(files, application="shop:create_app()")
+        said = '[tool.wasgi]\napplication = "{}"\n'
+        answer = folder({**files, "pyproject.toml": said.format("shop:create_app()")})
         self.assertEqual(answer, {"application": "shop:create_app()"})
-        answer = folder(files, application="store:app")
+        answer = folder({**files, "pyproject.toml": said.format("store:app")})
         self.assertEqual(answer["error"], "there is no module store")
+        answer = folder({**files, "pyproject.toml": said.format("shop")})
+        self.assertTrue(
+            answer["error"].startswith("pyproject.toml: tool.wasgi.application: 'shop'"), answer
+        )
+
+    def test_it_is_asked_for_the_paths_that_are_to_be_warm(self):
+        self.needs_tomllib()
+        source = """
+            count = 0
+            def app(environ, start_response):
+                global count
+                count += 1
+                status = "500 No" if environ["PATH_INFO"] == "/no" else "200 OK"
+                start_response(status, [("Content-Type", "text/plain")])
+                assert environ["PATH_INFO"] != "/raises"
+                return [str(count).encode()]
+            """
+        for path, expected in [
+            ("/", None),
+            ("/no", "warm path /no: answered with 500 No"),
+            ("/raises", "warm path /raises: AssertionError"),
+        ]:
+            files = {
+                "app.py": textwrap.dedent(source),
+                "pyproject.toml": f'[tool.wasgi]\nwarm = ["{path}"]\n',
+            }
+            answer = folder(files)
+            self.assertTrue(answer.get("error", "").startswith(expected or ""), answer)
+            self.assertEqual("error" in answer, expected is not None, answer)
+
+    def test_packages_may_be_in_the_folder(self):
+        self.needs_tomllib()
+        files = {"app.py": "from package import app\n", "vendor/package.py": "app = print\n"}
+        said = '[tool.wasgi]\npackages = "{}"\n'
+        answer = folder({**files, "pyproject.toml": said.format("vendor")})
+        self.assertEqual(answer, {"application": "app:app"})
+        answer = folder({**files, "pyproject.toml": said.format("vendr")})
+        self.assertEqual(
+            answer["error"],
+            "pyproject.toml: tool.wasgi.packages: there is no folder vendr in the application's",
+        )
 
     def test_its_modules_import_each_other(self):
         files = {"app.py": "from lib.views import app\n", "lib/views.py": "app = print\n"}

@@ -1,6 +1,7 @@
-"""The generic runtime: an interpreter without an application. `base` prepares it when the runtime
-is built. The server then makes it load a script, takes a snapshot, and starts each request from
-that."""
+"""The generic runtime: an interpreter that has no application yet. `base` readies it while the
+runtime is built; the server has it load a script, or a layer of packages (`wasgi.guest.layer`) and
+then a script, takes a snapshot, and starts each request from that.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +16,9 @@ import sys
 import traceback
 import types
 
-from wasgi.guest import asgi, census, room, setup, stack, warm
+from wasgi.guest import asgi, census, room, settings, setup, stack, warm
 from wasgi.guest.application import application_class
+from wasgi.guest.layer import Layer
 
 #: The default names of an application, in the order in which they are searched.
 ATTRIBUTES = ("app", "application")
@@ -41,7 +43,7 @@ _STANDARD = (
     "opcode", "operator", "os", "pathlib", "pickle", "pkgutil", "platform", "pprint", "queue",
     "quopri", "random", "re", "reprlib", "secrets", "select", "shlex", "shutil", "signal",
     "socket", "socketserver", "sqlite3", "ssl", "stat", "statistics", "string", "string.templatelib",
-    "stringprep", "struct", "tempfile", "textwrap", "threading", "time", "token", "tokenize",
+    "stringprep", "struct", "tempfile", "textwrap", "threading", "time", "token", "tokenize", "tomllib",
     "traceback", "types", "typing", "unicodedata", "unittest", "unittest.mock", "urllib.error",
     "urllib.parse", "urllib.request", "uuid", "warnings", "weakref", "wsgiref.handlers",
     "wsgiref.headers", "wsgiref.simple_server", "wsgiref.util", "wsgiref.validate",
@@ -60,6 +62,7 @@ WARM_ROUNDS = 8
 
 _made = None
 _system = None
+_layer = Layer()
 
 
 class LoadError(Exception):
@@ -98,43 +101,72 @@ def base() -> None:
 
 
 def load(plan: str) -> str:
-    """Loads a script according to a JSON plan, and returns the result as JSON: `application`, or
-    `error` and `details`.
+    """Does as a plan in JSON says, and says in JSON what became of it: `application`, its name, and
+    `modules`; or `error` and `details`.
 
-    The plan contains `path`, the search path for modules; `script` with `file` and `source` for a
-    single-file script, or with `folder` for an application's folder; optionally `application`, as
-    `module:name`; and `warm`, paths to request.
+    The plan has `path`, the folders in which modules are found, and one of:
+
+    - `script`: the `file` and `source` of a script of one file;
+    - `folder`: an application's, of which its settings are read there. `packages` may say which of
+      `path` is its packages' folder; then `modules` in the answer is what a layer should have;
+    - `layer`: the names of modules to import before an application, and `packages`.
     """
     try:
-        return json.dumps({"application": _load(json.loads(plan))})
+        return json.dumps(_load(json.loads(plan)))
     except LoadError as error:
         return json.dumps({"error": str(error), "details": error.details})
+    except settings.SettingsError as error:
+        return json.dumps({"error": str(error), "details": ""})
 
 
-def _load(plan: dict) -> str:
+def _load(plan: dict) -> dict:
     global _made
     sys.path[:] = plan["path"]
     sys.path_importer_cache.clear()
     importlib.invalidate_caches()
+    if (names := plan.get("layer")) is not None:
+        _layer.take(names, plan["packages"])
+        gc.collect()
+        gc.freeze()
+        return {"application": None}
+    folder, paths = plan.get("folder"), ()
     if script := plan.get("script"):
         name, application = _one_file(script["file"], script["source"])
     else:
-        os.chdir(plan["folder"])
-        name, application = _folder(plan["folder"], plan.get("application"))
+        os.chdir(folder)
+        said = settings.read(folder)
+        if said.packages:
+            sys.path.insert(0, _packages(folder, said.packages))
+        if "packages" in plan:
+            _layer.offer(folder)
+        name, application = _folder(folder, said.application)
+        paths = said.warm
     if not callable(application):
         raise LoadError(f"{name} is no application: {type(application).__name__} can't be called")
     if asgi.is_asgi(application):
         application = _started(name, asgi.WsgiOfAsgi(application))
     made = application_class(application)
-    for path in plan.get("warm", ()):
+    for path in paths:
         _warm(application, made, path)
+    answer = {"application": name}
+    if "packages" in plan:
+        answer["modules"] = _layer.wanted(tuple(set(plan["path"]) - {folder}))
     if _system is not None:
         _system.is_building = False
     stack.guard()
     gc.collect()
     gc.freeze()
     _made = made()
-    return name
+    return answer
+
+
+def _packages(folder: str, name: str) -> str:
+    """A folder of packages that the settings name."""
+    path = os.path.join(folder, name)
+    if not os.path.isdir(path):
+        key = f"{settings.FILE}: tool.wasgi.packages"
+        raise LoadError(f"{key}: there is no folder {name} in the application's")
+    return path
 
 
 def _started(name: str, application: asgi.WsgiOfAsgi) -> asgi.WsgiOfAsgi:
