@@ -1,27 +1,39 @@
-//! Applications that are folders: which folders are, and what is in them.
+//! Applications in folders: which folders are applications, and their files.
 
-use std::fs::{self, File, Metadata};
-use std::io;
+use std::ffi::OsStr;
+use std::fs::{self, Metadata};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
 use super::listing::Stamp;
+use super::source;
 
 /// A folder that holds one of these is a Python application, and answers at the folder's route.
-pub(super) const MARKERS: [&str; 4] = ["app.py", "wsgi.py", "main.py", "manage.py"];
+const MARKERS: [&str; 4] = ["app.py", "wsgi.py", "main.py", "manage.py"];
 
-/// Files of an application that are looked at: a Django project has some hundreds.
+/// So is one where this file has [`SETTINGS_MARK`] in it.
+const SETTINGS: &str = "pyproject.toml";
+const SETTINGS_MARK: &[u8] = b"tool.wasgi";
+
+/// Bytes of it that are looked at: as many as are read of an application's settings.
+const MAX_SETTINGS_BYTES: u64 = 64 << 10;
+
+/// The maximum number of files in an application: a Django project has some hundreds.
 const MAX_FILES: usize = 10_000;
+
+/// Names in an application's folder, those included that are none of its files.
+const MAX_NAMES: usize = 50_000;
 
 /// What they take together, in bytes: as much as the largest handler's file.
 const MAX_BYTES: u64 = super::MAX_HANDLER_BYTES;
 
-/// Folders in each other.
+/// The maximum nesting of folders.
 const MAX_DEPTH: usize = 32;
 
-/// Where packages are installed beside an application's own files. They are not looked into: when
-/// something is installed, the folder's time changes.
+/// The folders with installed packages next to an application's own files. Their contents are not
+/// listed: an installation changes the time of the folder.
 const PACKAGES: [&str; 2] = [".packages", ".venv/lib"];
 
 /// A file of an application.
@@ -31,9 +43,58 @@ struct Entry {
     metadata: Metadata,
 }
 
-/// Whether a name in an application's folder is none of its files: hidden, or what Python writes.
+/// Returns whether a name in an application's folder is not one of its files: hidden, or written by
+/// Python.
 pub(super) fn is_ignored(name: &str) -> bool {
     name.starts_with('.') || name == "__pycache__" || name.ends_with(".pyc") || name.ends_with('~')
+}
+
+/// What is in an application's folder.
+#[derive(Default)]
+struct Entries {
+    /// All files, sorted.
+    files: Vec<Entry>,
+    names: usize,
+    /// Something that is neither a file nor a folder, if there is one: opening it may wait for ever.
+    special: Option<PathBuf>,
+}
+
+impl Entries {
+    fn are_too_many(&self) -> bool {
+        self.files.len() > MAX_FILES || self.names > MAX_NAMES
+    }
+}
+
+/// Whether a folder is an application, by the names in it.
+pub(super) fn is_application<'n>(folder: &Path, names: impl Iterator<Item = &'n OsStr>) -> bool {
+    let mut has_settings = false;
+    for name in names {
+        if MARKERS.iter().any(|marker| name == *marker) {
+            return true;
+        }
+        has_settings |= name == SETTINGS;
+    }
+    has_settings && has_own_settings(folder)
+}
+
+/// Whether a path is that of an application.
+pub(super) fn is_one(path: &Path) -> bool {
+    let is_there = |name: &&&str| path.join(name).is_file();
+    let found: Vec<_> = MARKERS.iter().chain([&SETTINGS]).filter(is_there).collect();
+    is_application(path, found.into_iter().map(OsStr::new))
+}
+
+fn has_own_settings(folder: &Path) -> bool {
+    let Ok(file) = source::open(&folder.join(SETTINGS)) else {
+        return false;
+    };
+    let mut text = Vec::new();
+    let is_file = file.metadata().is_ok_and(|metadata| metadata.is_file());
+    is_file
+        && file.take(MAX_SETTINGS_BYTES).read_to_end(&mut text).is_ok()
+        && text
+            .windows(SETTINGS_MARK.len())
+            .any(|part| part == SETTINGS_MARK)
 }
 
 /// What changes when one of an application's files changes. Calls `visit` with each folder before
@@ -41,7 +102,7 @@ pub(super) fn is_ignored(name: &str) -> bool {
 pub(super) fn stamp(folder: &Path, visit: &mut dyn FnMut(&Path)) -> io::Result<Stamp> {
     let own = fs::metadata(folder)?;
     let mut stamp = Stamp::of(&own);
-    for entry in entries(folder, visit)? {
+    for entry in entries(folder, visit)?.files {
         stamp.add(&entry.name, &Stamp::of(&entry.metadata));
     }
     for name in PACKAGES {
@@ -52,44 +113,44 @@ pub(super) fn stamp(folder: &Path, visit: &mut dyn FnMut(&Path)) -> io::Result<S
     Ok(stamp)
 }
 
-/// The paths and hashes of all files of an application: what its version is the hash of.
+/// Returns the paths and hashes of all files of an application; its version is the hash of this.
 ///
 /// # Errors
 ///
-/// A file can't be read; or there are too many, or too large ones.
+/// A file can't be read; there are too many, or too large ones; or something is no file.
 pub fn manifest(folder: &Path) -> anyhow::Result<Vec<u8>> {
     let entries = entries(folder, &mut |_| {}).context("can't be read")?;
-    if entries.len() > MAX_FILES {
+    if entries.are_too_many() {
         bail!(
             "has more than {MAX_FILES} files, which no application may have (those in folders whose \
              names start with a dot don't count)"
         );
     }
-    let bytes = entries.iter().map(|entry| entry.metadata.len());
+    if let Some(special) = entries.special {
+        bail!(
+            "{}: neither a file nor a folder, which no application may have: remove it",
+            special.display()
+        );
+    }
+    let bytes = entries.files.iter().map(|entry| entry.metadata.len());
     if bytes.fold(0, u64::saturating_add) > MAX_BYTES {
         let limit = MAX_BYTES >> 20;
         bail!("has more than {limit} MiB of files, which no application may have");
     }
     let mut manifest = Vec::new();
-    for entry in entries {
-        let mut hasher = blake3::Hasher::new();
-        let file = File::open(folder.join(&entry.name)).and_then(|file| {
-            hasher
-                .update_reader(io::Read::take(file, MAX_BYTES))
-                .map(drop)
-        });
-        match file {
-            Ok(()) => {}
+    for entry in entries.files {
+        let hash = match hash(&folder.join(&entry.name)) {
+            Ok(hash) => hash,
             // It is gone since: then it is no part of it.
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             Err(error) => {
                 return Err(error)
                     .with_context(|| format!("{}: can't be read", entry.name.display()));
             }
-        }
+        };
         manifest.extend_from_slice(entry.name.as_os_str().as_encoded_bytes());
         manifest.push(0);
-        manifest.extend_from_slice(hasher.finalize().as_bytes());
+        manifest.extend_from_slice(hash.as_bytes());
     }
     for name in PACKAGES {
         if let Ok(metadata) = fs::metadata(folder.join(name)) {
@@ -101,39 +162,55 @@ pub fn manifest(folder: &Path) -> anyhow::Result<Vec<u8>> {
     Ok(manifest)
 }
 
-/// All files, sorted; one more than the limit where there are more.
-fn entries(folder: &Path, visit: &mut dyn FnMut(&Path)) -> io::Result<Vec<Entry>> {
-    let mut found = Vec::new();
+/// The hash of a file, which is looked at once more: another may be in its place by now.
+fn hash(path: &Path) -> io::Result<blake3::Hash> {
+    let file = source::open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::ErrorKind::NotFound.into());
+    }
+    let mut hasher = blake3::Hasher::new();
+    hasher.update_reader(file.take(MAX_BYTES))?;
+    Ok(hasher.finalize())
+}
+
+/// All that is in the folder; where there are too many names, some of it.
+fn entries(folder: &Path, visit: &mut dyn FnMut(&Path)) -> io::Result<Entries> {
+    let mut found = Entries::default();
     let mut folders = vec![(PathBuf::new(), 0)];
     while let Some((below, depth)) = folders.pop() {
         let path = folder.join(&below);
         visit(&path);
         for entry in fs::read_dir(&path)? {
             let entry = entry?;
+            found.names += 1;
+            if found.are_too_many() {
+                return Ok(found);
+            }
             if is_ignored(&entry.file_name().to_string_lossy()) {
                 continue;
             }
             let name = below.join(entry.file_name());
-            // A link to a file is a file; one to a folder is not followed.
+            // A link to a file counts as a file; links to folders are not followed.
             let is_folder = entry.file_type()?.is_dir();
             if is_folder && depth < MAX_DEPTH {
                 folders.push((name, depth + 1));
-            } else if let Ok(metadata) = fs::metadata(folder.join(&name))
-                && metadata.is_file()
-            {
-                found.push(Entry { name, metadata });
-            }
-            if found.len() > MAX_FILES {
-                return Ok(found);
+            } else if let Ok(metadata) = fs::metadata(folder.join(&name)) {
+                if metadata.is_file() {
+                    found.files.push(Entry { name, metadata });
+                } else if !metadata.is_dir() {
+                    found.special = Some(name);
+                }
             }
         }
     }
-    found.sort_by(|one, other| one.name.cmp(&other.name));
+    found.files.sort_by(|one, other| one.name.cmp(&other.name));
     Ok(found)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
     use super::*;
 
     fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
@@ -195,9 +272,59 @@ mod tests {
     fn too_much_is_refused() {
         let folder = folder(&[("app.py", "a")]);
         let large = File::create(folder.path().join("large")).expect("created");
-        // Sparse: takes no room on the disk.
+        // Sparse: uses no space on the disk.
         large.set_len(MAX_BYTES).expect("sized");
         let error = manifest(folder.path()).expect_err("too large");
         assert!(error.to_string().contains("256 MiB of files"), "{error}");
+    }
+
+    #[test]
+    fn what_is_neither_a_file_nor_a_folder_is_named_and_not_opened() {
+        let folder = folder(&[("app.py", "a")]);
+        let fifo = folder.path().join("data");
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            &fifo,
+            rustix::fs::FileType::Fifo,
+            0o600.into(),
+            0,
+        )
+        .expect("made");
+        // Would wait for a writer if it were opened.
+        let error = manifest(folder.path()).expect_err("a pipe");
+        assert!(
+            error.to_string().starts_with("data: neither a file"),
+            "{error}"
+        );
+        fs::rename(&fifo, folder.path().join(".data")).expect("renamed");
+        manifest(folder.path()).expect("hidden names are none of it");
+        assert!(hash(&folder.path().join(".data")).is_err());
+    }
+
+    #[test]
+    fn names_that_are_no_files_of_it_count_as_well() {
+        let folder = folder(&[("app.py", "a")]);
+        let entries = |names| Entries {
+            names,
+            ..entries(folder.path(), &mut |_| {}).expect("it can be read")
+        };
+        assert!(!entries(MAX_NAMES).are_too_many());
+        assert!(entries(MAX_NAMES + 1).are_too_many());
+        fs::write(folder.path().join(".hidden"), "").expect("written");
+        fs::create_dir(folder.path().join("empty")).expect("made");
+        let found = super::entries(folder.path(), &mut |_| {}).expect("it can be read");
+        assert_eq!((found.files.len(), found.names), (1, 3));
+    }
+
+    #[test]
+    fn settings_make_a_folder_an_application() {
+        let with = |name, text| is_one(folder(&[(name, text)]).path());
+        assert!(with("app.py", "") && with("manage.py", ""));
+        assert!(with(
+            "pyproject.toml",
+            "[tool.wasgi]\napplication = 'a:b'\n"
+        ));
+        assert!(!with("pyproject.toml", "[project]\nname = 'a'\n"));
+        assert!(!with("other.py", ""));
     }
 }

@@ -1,10 +1,11 @@
-//! Lists the handlers folder: names and stamps, without opening files.
+//! Lists the handlers folder: names and stamps, without opening any file but `pyproject.toml`.
 //!
 //! Which files are handlers:
 //!
 //! - `*.wasm`, `*.wat` and `*.py`, in the folder and in folders below it; [`Route`] defines the
 //!   paths that they answer.
-//! - Folders below the top level that contain a Python application (see [`application::MARKERS`]).
+//! - Folders below the top level that contain a Python application (see
+//!   [`application::is_application`]).
 //! - Files and folders whose name starts with `.` or `_` are ignored, as are temporary files of
 //!   editors and downloads (see [`is_ignored`]). They are not reported.
 //! - Folders below the top level that contain the sources of a handler are ignored (see
@@ -183,13 +184,8 @@ impl Listing {
             Ok(names) => names,
             Err(error) => return self.unreadable_folder(folder, below, &error),
         };
-        let is_application = |name: &PathBuf| {
-            let markers = application::MARKERS.iter();
-            markers
-                .into_iter()
-                .any(|marker| name.as_os_str() == *marker)
-        };
-        if depth > 0 && names.iter().any(is_application) {
+        let all = names.iter().map(|name| name.as_os_str());
+        if depth > 0 && application::is_application(&path, all) {
             return self.application(folder, below, visit);
         }
         let is_marker = |name: &PathBuf| SOURCE_MARKERS.iter().any(|m| name.as_os_str() == *m);

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::anyhow;
 
 use super::source::{self, Content};
-use super::{CancelToken, Later, Load, LoadRequest, Renewal, Shortage};
+use super::{CancelToken, Later, Load, LoadRequest, Renewal, Shortage, application};
 use crate::registry::Version;
 use crate::router::{Route, Shape};
 
@@ -249,7 +249,15 @@ impl Job {
             cancel: &self.cancel,
             later,
         };
-        match catch_unwind(AssertUnwindSafe(|| loader.load(&request))) {
+        let loaded = catch_unwind(AssertUnwindSafe(|| loader.load(&request)));
+        // An application's files are read while it is loaded: some may be of a later version.
+        if !self.overdue
+            && application::is_one(&self.path)
+            && source::version(&self.path) != Some(version)
+        {
+            return Outcome::Torn;
+        }
+        match loaded {
             Ok(Ok(program)) => Outcome::Loaded(version, program, begun.elapsed()),
             _ if self.cancel.is_cancelled() => Outcome::Cancelled,
             Ok(Err(error)) if error.is::<Shortage>() => Outcome::Short(error),

@@ -31,7 +31,7 @@ pub(super) enum Content {
 ///
 /// Fails if the file can't be read, is not a regular file, or is larger than [`MAX_HANDLER_BYTES`].
 pub(super) fn read(path: &Path) -> anyhow::Result<Content> {
-    if is_application(path) {
+    if application::is_one(path) {
         return application::manifest(path).map(Content::Whole);
     }
     let mut file = match open(path) {
@@ -61,7 +61,7 @@ pub(super) fn read(path: &Path) -> anyhow::Result<Content> {
 /// Returns the version of the file at `path`, if possible. Doesn't hold the whole content in
 /// memory, because the caller only needs to detect a change.
 pub(super) fn version(path: &Path) -> Option<Version> {
-    if is_application(path) {
+    if application::is_one(path) {
         return Some(Version::of(&application::manifest(path).ok()?));
     }
     let file = open(path).ok()?;
@@ -71,15 +71,8 @@ pub(super) fn version(path: &Path) -> Option<Version> {
     Version::read(file.take(MAX_HANDLER_BYTES)).ok()
 }
 
-/// Returns whether a path is an application: a folder that contains one of the markers.
-fn is_application(path: &Path) -> bool {
-    path.is_dir()
-        && application::MARKERS
-            .iter()
-            .any(|name| path.join(name).is_file())
-}
-
-fn open(path: &Path) -> rustix::io::Result<File> {
+/// Opens a file for reading, without waiting where it is a FIFO.
+pub(super) fn open(path: &Path) -> rustix::io::Result<File> {
     // Without NONBLOCK, opening a FIFO would wait for a writer.
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     rustix::fs::open(path, flags, Mode::empty()).map(File::from)
