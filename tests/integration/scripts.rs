@@ -131,12 +131,123 @@ fn a_folder_answers_with_its_modules_files_and_packages() {
 }
 
 #[test]
+fn the_next_edit_begins_with_packages_that_were_imported_before() {
+    let app = |text: &str| {
+        format!(
+            "import package\n\ndef app(environ, start_response):\n    \
+             start_response('200 OK', [('Content-Type', 'text/plain')])\n    \
+             return [f'{text} {{package.first}} {{package.at}}'.encode()]\n"
+        )
+    };
+    let package = "import time\nfirst = 'first'\nat = time.time_ns()\n";
+    let files = [
+        ("shop/app.py", &*app("text")),
+        ("shop/.packages/package.py", package),
+    ];
+    let Some((site, server)) = served(&files, "") else {
+        return;
+    };
+    until_status(&server, "/shop", 200);
+    // When the package was imported, by an application that says `text`.
+    let imported_at = |text: &str| {
+        write(&site, "shop/app.py", &app(text));
+        let mut at = String::new();
+        eventually(&format!("/shop answers {text}"), || {
+            let answer = server.get("/shop").text().to_owned();
+            at = answer.rsplit(' ').next().unwrap_or_default().to_owned();
+            answer.starts_with(&format!("{text} first "))
+        });
+        at
+    };
+    // The layer is made in the background.
+    let mut edits = 0;
+    let mut last = String::new();
+    eventually("two edits have one import", || {
+        edits += 1;
+        let at = imported_at(&format!("edit-{edits}"));
+        std::mem::replace(&mut last, at.clone()) == at
+    });
+    // What is installed has changed: the layer is another one.
+    write(
+        &site,
+        "shop/.packages/package.py",
+        "first = 'second'\nat = 5\n",
+    );
+    write(&site, "shop/app.py", &app("changed"));
+    until(&server, "/shop", "changed second 5");
+    server.stop();
+}
+
+#[test]
+fn an_application_says_in_pyproject_what_convention_does_not() {
+    let module = "from vendored import text\n\ndef make():\n    count = 0\n    \
+                  def app(environ, start_response):\n        nonlocal count\n        \
+                  count += 1\n        \
+                  start_response('200 OK', [('Content-Type', 'text/plain')])\n        \
+                  return [f'{text} {count > 1}'.encode()]\n    return app\n";
+    let settings = "[tool.wasgi]\napplication = \"shop.web:make()\"\nwarm = [\"/\"]\n\
+                    packages = \"vendor\"\n";
+    let files = [
+        ("shop/pyproject.toml", settings),
+        ("shop/shop/web.py", module),
+        ("shop/vendor/vendored.py", "text = 'vendored'\n"),
+        ("wrong/app.py", "app = print\n"),
+        ("wrong/pyproject.toml", "[tool.wasgi]\naplication = 'a:b'\n"),
+    ];
+    let Some((_site, server)) = served(&files, "") else {
+        return;
+    };
+    until(&server, "/shop", "vendored True");
+    logs(
+        &server,
+        "wrong: not loaded: pyproject.toml: tool.wasgi.'aplication': no such key: use application",
+    );
+    server.stop();
+}
+
+#[test]
+fn sources_and_settings_are_never_served_as_text() {
+    let answer = answering("environ['PATH_INFO'].encode()");
+    let files = [
+        ("hello.py", &*answer),
+        ("shop/app.py", &*answer),
+        ("shop/.env", "SECRET=1\n"),
+    ];
+    let Some((_site, server)) = served(&files, "") else {
+        return;
+    };
+    until_status(&server, "/hello", 200);
+    until_status(&server, "/shop", 200);
+    assert_eq!(server.get("/hello.py").status(), 404);
+    for path in ["/shop/.env", "/shop/app.py", "/shop/../shop/.env"] {
+        let answer = server.get(path);
+        assert!(!answer.text().contains("SECRET"), "{path}: {answer:?}");
+        assert!(
+            !answer.text().contains("start_response"),
+            "{path}: {answer:?}"
+        );
+    }
+    assert_eq!(
+        server.get("/shop/.env").text(),
+        "/.env",
+        "it is a path of the application's"
+    );
+    server.stop();
+}
+
+#[test]
 fn requests_have_random_numbers_and_clocks_of_their_own() {
-    let app = "import random, secrets, time, uuid\nat = time.time()\ncount = 0\n\
+    let app = "import os, random, secrets, tempfile, time, uuid\nat = time.time()\n\
+               early = random.Random()\nrandom.random()\nsecrets.token_hex()\nuuid.uuid1()\n\
+               uuid.uuid7()\ncount = 0\n\
                def app(environ, start_response):\n    global count\n    count += 1\n    \
                start_response('200 OK', [('Content-Type', 'text/plain')])\n    \
-               return [f'{random.random()} {secrets.token_hex()} {uuid.uuid4()} {time.time() - at} \
-               {count}'.encode()]\n";
+               own = [random.random(), random.SystemRandom().random(), secrets.token_hex(), \
+               os.urandom(8).hex(), uuid.uuid1(), uuid.uuid4(), uuid.uuid6(), uuid.uuid7(), \
+               time.time() - at, time.time_ns(), time.monotonic_ns(), random.Random().random(), \
+               tempfile.mktemp()]\n    \
+               same = [count, hash('text'), early.random()]\n    \
+               return [' '.join(map(str, own + same)).encode()]\n";
     let Some((_site, server)) = served(&[("dice.py", app)], "") else {
         return;
     };
@@ -145,15 +256,13 @@ fn requests_have_random_numbers_and_clocks_of_their_own() {
     let [one, two] = answers
         .each_ref()
         .map(|text| text.split_whitespace().collect::<Vec<_>>());
-    for (one, two) in one.iter().zip(&two).take(4) {
-        assert_ne!(one, two);
+    assert_eq!((one.len(), two.len()), (16, 16), "{answers:?}");
+    for (place, (one, two)) in one.iter().zip(&two).enumerate() {
+        // Each request is in an instance of its own, with the seed of its texts' hashes, and what
+        // a generator that was made at import is to give next.
+        assert_eq!(one == two, place >= 13, "{place}: {answers:?}");
     }
-    assert_eq!(
-        one.last(),
-        Some(&"1"),
-        "each request is in an instance of its own"
-    );
-    assert_eq!(two.last(), Some(&"1"));
+    assert_eq!(one[13], "1");
     server.stop();
 }
 
@@ -187,14 +296,14 @@ fn a_hostile_script_fails_with_one_line_and_costs_no_other() {
         .iter()
         .map(|(name, text)| (*name, text.as_str()))
         .collect();
-    let settings = "[compile]\ncpu-time = \"2s\"\nwall-time = \"6s\"\n";
+    let settings = "[compile]\ncpu-time = \"2s\"\nimport-time = \"6s\"\n";
     let Some((site, server)) = served(&files, settings) else {
         return;
     };
     for line in [
         // Either limit may be reached first: a busy machine may have no CPU time for it.
-        "forever.py: not loaded: compiling takes ",
-        "sleeps.py: not loaded: compiling takes longer than 6s (compile.wall-time)",
+        "forever.py: not loaded: ",
+        "sleeps.py: not loaded: importing it takes longer than 6s (compile.import-time)",
         "allocates.py: not loaded: MemoryError (allocates.py:3)",
         "forks.py: not loaded: AttributeError: module 'os' has no attribute 'fork'",
         "opens.py: not loaded: FileNotFoundError",
@@ -206,6 +315,49 @@ fn a_hostile_script_fails_with_one_line_and_costs_no_other() {
     }
     until(&server, "/good", "good");
     assert!(!site.path().join("handlers/writes/new.py").exists());
+    server.stop();
+}
+
+#[test]
+fn what_an_application_may_not_have_in_its_folder_is_one_line() {
+    use std::os::unix::fs::symlink;
+
+    let answer = answering("b'good'");
+    let files = [
+        ("good.py", &*answer),
+        ("fifo/app.py", &*answer),
+        ("huge/app.py", &*answer),
+        ("many/app.py", &*answer),
+        ("links/app.py", "print(open('/app/out').read())\n"),
+        ("long.py", &"#".repeat(5 << 20)),
+    ];
+    let Some((site, server)) = served(&files, "") else {
+        return;
+    };
+    until(&server, "/fifo", "good");
+    let handlers = site.path().join("handlers");
+    let pipe = handlers.join("fifo/pipe");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.expect("it starts").success());
+    let huge = fs::File::create(handlers.join("huge/data")).expect("created");
+    huge.set_len(1 << 30).expect("sized");
+    symlink("/etc/passwd", handlers.join("links/out")).expect("made");
+    for number in 0..10_001 {
+        fs::write(handlers.join(format!("many/{number}.txt")), "").expect("written");
+    }
+    for line in [
+        "fifo: pipe: neither a file nor a folder, which no application may have: remove it",
+        "huge: has more than 256 MiB of files, which no application may have",
+        "many: has more than 10000 files, which no application may have",
+        "long.py: not loaded: larger than 4 MiB, which no script may be",
+        "links: not loaded: ",
+    ] {
+        logs(&server, line);
+    }
+    let told = server.error_log().find(|line| line.contains("root:"));
+    assert_eq!(told, None, "nothing of the file is told");
+    until(&server, "/good", "good");
+    assert_eq!(server.get("/fifo").text(), "good", "the version before it");
     server.stop();
 }
 

@@ -130,20 +130,16 @@ class Folders(unittest.TestCase):
             answer["error"].startswith("pyproject.toml: tool.wasgi.application: 'shop'"), answer
         )
 
-    def test_it_is_asked_for_the_paths_that_are_to_be_warm(self):
+    def test_a_warm_path_that_fails_is_named(self):
         self.needs_tomllib()
         source = """
-            count = 0
             def app(environ, start_response):
-                global count
-                count += 1
                 status = "500 No" if environ["PATH_INFO"] == "/no" else "200 OK"
                 start_response(status, [("Content-Type", "text/plain")])
                 assert environ["PATH_INFO"] != "/raises"
-                return [str(count).encode()]
+                return [b"hello"]
             """
         for path, expected in [
-            ("/", None),
             ("/no", "warm path /no: answered with 500 No"),
             ("/raises", "warm path /raises: AssertionError"),
         ]:
@@ -151,9 +147,7 @@ class Folders(unittest.TestCase):
                 "app.py": textwrap.dedent(source),
                 "pyproject.toml": f'[tool.wasgi]\nwarm = ["{path}"]\n',
             }
-            answer = folder(files)
-            self.assertTrue(answer.get("error", "").startswith(expected or ""), answer)
-            self.assertEqual("error" in answer, expected is not None, answer)
+            self.assertIn(expected, folder(files)["error"])
 
     def test_packages_may_be_in_the_folder(self):
         self.needs_tomllib()

@@ -170,6 +170,14 @@ impl Engine {
         self
     }
 
+    /// The same engine, which imports the packages of a script once, in the background, for its
+    /// next loads. A server wants it; what loads once does not.
+    #[must_use]
+    pub fn with_layers(mut self) -> Self {
+        self.scripts.enable_layers();
+        self
+    }
+
     /// Limits the memory of all instances together, in bytes, from now on.
     pub fn limit_memory(&self, bytes: usize) {
         self.memory.set_limit(bytes);

@@ -6,26 +6,32 @@
 //! import the application, and takes its state then ([`compile`](super::compile)); each request's
 //! instance begins with that. In the sandbox an instance sees the same folders that the script was
 //! loaded from, to read.
+//!
+//! `runtime` has the compiled runtime, and `layer` what an application's packages are kept as.
+
+mod layer;
+mod runtime;
 
 use std::fmt;
 use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::cache::{CodeCache, Entry, Part};
-use super::code_file::{CodeFile, Mapped};
-use super::compile::{Compiler, GUEST_FOLDERS};
+use super::cache::{CodeCache, Entry};
+use super::compile::{
+    Compiler, GUEST_APPLICATION, GUEST_LIBRARY, GUEST_PACKAGES, LoadedScript, ScriptJob,
+};
 use super::load::{InstancePool, LoadError};
-use super::shared_code::{ProgramFiles, SharedCodes, key_of_state};
+use super::shared_code::{ProgramFiles, SharedCodes};
 use crate::registry::Version;
-use crate::reload::{CancelToken, LoadRequest};
+use crate::reload::{self, LoadRequest};
+use layer::{Layers, Wanted};
+use runtime::RuntimeFolder;
 
-/// The interpreter's component in a runtime's folder, and the folder of its library.
-const COMPONENT: &str = "python.wasm";
-const LIBRARY: &str = "lib";
+/// The largest script of one file, in bytes: several times the largest module of Python's library.
+const MAX_SCRIPT_BYTES: usize = 4 << 20;
 
 /// Where the packages of an application are looked for in its folder: what `pip install --target`
 /// was given, or a virtual environment.
@@ -35,19 +41,9 @@ const ENVIRONMENT: &str = ".venv";
 /// The runtime of one server. Clones are the same.
 #[derive(Clone)]
 pub(super) struct Scripts {
-    folder: Option<PathBuf>,
-    ready: Arc<Mutex<Option<Arc<Runtime>>>>,
-}
-
-/// A runtime that is compiled.
-struct Runtime {
-    /// What the component's file was like then.
-    stamp: [u8; 32],
-    /// The interpreter's state without an application, and its code.
-    files: ProgramFiles,
-    loader: CodeFile,
-    /// The name of the code.
-    mark: String,
+    runtime: RuntimeFolder,
+    /// What makes layers of packages, where that is worth while.
+    layers: Option<Layers>,
 }
 
 /// What an instance of a script sees of the file system, to read: each folder, and what it is
@@ -63,6 +59,9 @@ struct Plan<'a> {
     script: Option<OneFile<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     folder: Option<&'static str>,
+    /// Which of the path is the folder of its packages.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    packages: Option<&'static str>,
 }
 
 #[derive(Serialize)]
@@ -88,27 +87,32 @@ impl Scripts {
     /// Scripts that are run by the runtime in this folder, if there is one.
     pub(super) fn new(folder: Option<PathBuf>) -> Self {
         Self {
-            folder: folder.map(|folder| folder.join("python")),
-            ready: Arc::default(),
+            runtime: RuntimeFolder::new(folder.map(|folder| folder.join("python"))),
+            layers: None,
         }
+    }
+
+    /// Makes layers of packages from now on, which the next load of an application begins with.
+    pub(super) fn enable_layers(&mut self) {
+        self.layers.get_or_insert_default();
     }
 
     /// The folders that a script's instances see.
     pub(super) fn folders(&self, path: &Path) -> Folders {
-        let Some(runtime) = &self.folder else {
+        let Some(library) = self.runtime.library() else {
             return Arc::default();
         };
-        let mut folders = vec![runtime.join(LIBRARY)];
+        let mut folders = vec![(library, GUEST_LIBRARY)];
         if path.is_dir() {
-            folders.push(path.to_owned());
-            folders.extend(packages(path));
+            folders.push((path.to_owned(), GUEST_APPLICATION));
+            folders.extend(packages(path).map(|packages| (packages, GUEST_PACKAGES)));
         }
-        folders.into_iter().zip(GUEST_FOLDERS).collect()
+        folders.into()
     }
 
     /// Names the state of a script of this version in a cache. None where there is no runtime.
     pub(super) fn entry(&self, cache: &CodeCache, version: Version) -> Option<Entry> {
-        let mut key = self.stamp().ok()?.to_vec();
+        let mut key = self.runtime.stamp().ok()?.to_vec();
         key.extend_from_slice(version.as_bytes());
         Some(cache.entry(Version::of(&key)))
     }
@@ -123,40 +127,31 @@ impl Scripts {
         request: &LoadRequest<'_>,
         tools: &Tools<'_>,
     ) -> Result<ProgramFiles, LoadError> {
-        let runtime = self.runtime(tools, request.cancel)?;
         let folders = self.folders(request.path);
-        let paths: Vec<PathBuf> = folders.iter().map(|(path, _)| path.clone()).collect();
-        // The library comes last, so that an application's own module goes before it.
-        let path = folders.iter().rev().map(|(_, name)| *name).collect();
-        let is_folder = paths.len() > 1;
-        let source = match is_folder {
-            true => "",
-            false => std::str::from_utf8(request.bytes)
-                .map_err(|_| LoadError::new("not loaded: its text is not UTF-8"))?,
-        };
-        let name = request.path.file_name().unwrap_or_default();
-        let file = name.to_string_lossy();
-        let plan = Plan {
-            path,
-            script: (!is_folder).then_some(OneFile {
-                file: &file,
-                source,
-            }),
-            folder: is_folder.then_some(GUEST_FOLDERS[1]),
-        };
-        let plan = serde_json::to_vec(&plan)
-            .map_err(|error| LoadError::new(format!("not loaded: {error}")))?;
+        let plan = plan(request, &folders)?;
+        let runtime = self.runtime.runtime(tools, request.cancel)?;
         let Some(code) = &runtime.files.shared else {
             return Err(LoadError::new("not loaded: the runtime has no code"));
         };
-        let (state, said) = tools.compiler.script(
-            tools.pool,
-            &plan,
-            [&code.code, &runtime.loader, &runtime.files.own],
-            &runtime.mark,
-            &paths,
-            request.cancel,
-        )?;
+        let layer = self.layer(request.path, &folders, tools);
+        let kept = layer.as_ref();
+        let kept = kept.and_then(|(cache, entry)| layer::kept(cache, entry, tools.pool, &runtime));
+        let job = ScriptJob {
+            plan: &plan,
+            parts: [
+                &code.code,
+                &runtime.loader,
+                kept.as_ref().unwrap_or(&runtime.files.own),
+            ],
+            mark: &runtime.mark,
+            folders: &folders,
+        };
+        let loaded = tools.compiler.script(tools.pool, &job, request.cancel)?;
+        let LoadedScript {
+            state,
+            said,
+            modules,
+        } = loaded;
         for line in said.lines() {
             tracing::info!(
                 handler = request.name,
@@ -164,7 +159,30 @@ impl Scripts {
                 crate::printable::one_line(line)
             );
         }
+        if let (Some(layers), Some((cache, entry))) = (&self.layers, layer)
+            && !modules.is_empty()
+        {
+            layers.want(Wanted {
+                cache,
+                entry,
+                replaces: kept.is_some(),
+                name: request.name.to_owned(),
+                modules,
+                folders: folders
+                    .iter()
+                    .filter(|(_, name)| *name != GUEST_APPLICATION)
+                    .cloned()
+                    .collect(),
+                runtime: runtime.clone(),
+                pool: tools.pool.clone(),
+                compiler: tools.compiler.clone(),
+            });
+        }
         let entry = tools.cache.and_then(|cache| {
+            // What was imported may be of a later version, where a file has changed meanwhile.
+            if !is_unchanged(request) {
+                return None;
+            }
             let entry = self.entry(cache, request.version)?;
             cache.store_later(entry, &state, request.later)
         });
@@ -174,122 +192,60 @@ impl Scripts {
         })
     }
 
-    /// The runtime, which is compiled if it was not, or is another one by now.
-    fn runtime(&self, tools: &Tools<'_>, cancel: &CancelToken) -> Result<Arc<Runtime>, LoadError> {
-        let stamp = self.stamp()?;
-        // Who else needs it waits until it is there.
-        let mut ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(runtime) = ready.as_ref().filter(|runtime| runtime.stamp == stamp) {
-            return Ok(runtime.clone());
-        }
-        let runtime = match self.kept(stamp, tools) {
-            Some(runtime) => runtime,
-            None => self.compiled(stamp, tools, cancel)?,
-        };
-        let runtime = Arc::new(runtime);
-        *ready = Some(runtime.clone());
-        Ok(runtime)
-    }
-
-    /// What the cache has of it.
-    fn kept(&self, stamp: [u8; 32], tools: &Tools<'_>) -> Option<Runtime> {
-        let cache = tools.cache?;
-        let own = cache.read(&cache.entry(Version::of(&stamp)))?;
-        let Ok(Mapped::Module(state)) = own.map(&tools.pool.engine) else {
-            return None;
-        };
-        let key = key_of_state(&state)?;
-        let shared = tools.shared.find(key)?;
-        let loader = cache.read(&cache.part(key, Part::Loader))?;
-        Some(Runtime {
-            stamp,
-            files: ProgramFiles {
-                own,
-                shared: Some(shared),
-            },
-            loader,
-            mark: key.mark(),
-        })
-    }
-
-    fn compiled(
+    /// The layer of an application's packages in the cache, where it may have one.
+    fn layer(
         &self,
-        stamp: [u8; 32],
+        application: &Path,
+        folders: &Folders,
         tools: &Tools<'_>,
-        cancel: &CancelToken,
-    ) -> Result<Runtime, LoadError> {
-        let path = self.component()?;
-        let bytes = fs::read(&path).map_err(|error| self.missing(&error))?;
-        let compiled = tools
-            .compiler
-            .runtime(tools.pool, &bytes, cancel, tools.shared);
-        let (mut files, mut loader) =
-            compiled.map_err(|error| error.within(&format!("not loaded: {}", path.display())))?;
-        let mapped = files.own.map(&tools.pool.engine);
-        let key = match &mapped {
-            Ok(Mapped::Module(state)) => key_of_state(state),
-            _ => None,
-        };
-        let Some(key) = key else {
-            let path = path.display();
-            return Err(LoadError::new(format!("not loaded: {path} is no runtime")));
-        };
-        if let Some(cache) = tools.cache {
-            let state = cache.store(&cache.entry(Version::of(&stamp)), &files.own);
-            files.own = state.unwrap_or(files.own);
-            loader = cache
-                .store(&cache.part(key, Part::Loader), &loader)
-                .unwrap_or(loader);
+    ) -> Option<(Arc<CodeCache>, Entry)> {
+        let cache = tools.cache?;
+        let packages = place(folders, GUEST_PACKAGES)?;
+        let version = layer::version(self.runtime.stamp().ok()?, application, packages)?;
+        Some((cache.clone(), cache.entry(version)))
+    }
+}
+
+/// What the interpreter is told to load.
+fn plan(request: &LoadRequest<'_>, folders: &Folders) -> Result<Vec<u8>, LoadError> {
+    let has = |name| place(folders, name).map(|_| name);
+    let folder = has(GUEST_APPLICATION);
+    let name = request.path.file_name().unwrap_or_default();
+    let file = name.to_string_lossy();
+    let source = match folder {
+        Some(_) => "",
+        None if request.bytes.len() > MAX_SCRIPT_BYTES => {
+            let limit = MAX_SCRIPT_BYTES >> 20;
+            let line = format!("not loaded: larger than {limit} MiB, which no script may be");
+            return Err(LoadError::new(line));
         }
-        Ok(Runtime {
-            stamp,
-            files,
-            loader,
-            mark: key.mark(),
-        })
-    }
+        None => std::str::from_utf8(request.bytes)
+            .map_err(|_| LoadError::new("not loaded: its text is not UTF-8"))?,
+    };
+    let plan = Plan {
+        // The library comes last, so that an application's own module goes before it.
+        path: folders.iter().rev().map(|(_, name)| *name).collect(),
+        script: folder.is_none().then_some(OneFile {
+            file: &file,
+            source,
+        }),
+        folder,
+        packages: has(GUEST_PACKAGES),
+    };
+    serde_json::to_vec(&plan).map_err(|error| LoadError::new(format!("not loaded: {error}")))
+}
 
-    /// What tells one runtime from another: where its file is, its size and its time. Reading all
-    /// of it would take longer than the rest of a start.
-    fn stamp(&self) -> Result<[u8; 32], LoadError> {
-        let path = self.component()?;
-        let metadata = fs::metadata(&path).map_err(|error| self.missing(&error))?;
-        let mut hasher = blake3::Hasher::new();
-        hasher
-            .update(b"runtime")
-            .update(path.as_os_str().as_encoded_bytes());
-        for number in [
-            metadata.size(),
-            metadata.mtime().cast_unsigned(),
-            metadata.mtime_nsec().cast_unsigned(),
-        ] {
-            hasher.update(&number.to_le_bytes());
-        }
-        Ok(*hasher.finalize().as_bytes())
-    }
+/// Where a folder of the sandbox's is.
+fn place<'f>(folders: &'f Folders, name: &str) -> Option<&'f Path> {
+    let folder = folders.iter().find(|(_, known)| *known == name);
+    folder.map(|(path, _)| path.as_path())
+}
 
-    fn component(&self) -> Result<PathBuf, LoadError> {
-        let folder = self.folder.as_ref();
-        folder.map(|folder| folder.join(COMPONENT)).ok_or_else(|| {
-            LoadError::new(
-                "not loaded: this server has no runtime for Python: `cargo xtask runtime` makes \
-                 it, and site.runtime says where it is",
-            )
-        })
-    }
-
-    fn missing(&self, error: &std::io::Error) -> LoadError {
-        let path = self
-            .folder
-            .as_deref()
-            .unwrap_or(Path::new(""))
-            .join(COMPONENT);
-        LoadError::of_system(format!(
-            "not loaded: the runtime for Python can't be read: {}: {error}; `cargo xtask runtime` \
-             makes it, and site.runtime says where it is",
-            path.display()
-        ))
-    }
+/// Whether an application's folder is what its version says; a script of one file has been read.
+fn is_unchanged(request: &LoadRequest<'_>) -> bool {
+    !request.path.is_dir()
+        || reload::manifest(request.path)
+            .is_ok_and(|manifest| Version::of(&manifest) == request.version)
 }
 
 /// The packages of an application, if it has any.
@@ -308,7 +264,7 @@ fn packages(folder: &Path) -> Option<PathBuf> {
 impl fmt::Debug for Scripts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Scripts")
-            .field("folder", &self.folder)
+            .field("runtime", &self.runtime.path())
             .finish_non_exhaustive()
     }
 }

@@ -55,7 +55,8 @@ struct Entries {
     /// All files, sorted.
     files: Vec<Entry>,
     names: usize,
-    /// Something that is neither a file nor a folder, if there is one: opening it may wait for ever.
+    /// Something that is neither a file nor a folder, if there is one: opening it may wait for
+    /// ever.
     special: Option<PathBuf>,
 }
 

@@ -92,7 +92,7 @@ impl Child {
     /// Fails if the system has no process, thread or descriptor for it.
     pub(super) fn start(
         options: &Options,
-        folders: &[PathBuf],
+        folders: &[(PathBuf, &'static str)],
         on_end: impl FnOnce() + Send + 'static,
     ) -> anyhow::Result<Self> {
         let (socket, stdin) = protocol::channel().context("no channel to a compiling process")?;
@@ -240,7 +240,7 @@ pub(super) fn is_no_room(error: &io::Error) -> bool {
 }
 
 /// Returns the command for a compiling process, with an empty environment.
-fn command(options: &Options, folders: &[PathBuf]) -> Command {
+fn command(options: &Options, folders: &[(PathBuf, &'static str)]) -> Command {
     let mut command = Command::new(THIS_PROGRAM);
     let stack_bytes = options.stack_bytes.to_string();
     let cores = thread::available_parallelism().map_or(1, usize::from);
@@ -252,11 +252,15 @@ fn command(options: &Options, folders: &[PathBuf]) -> Command {
         .arg(format!("--cpu-time={}", options.cpu_time.as_millis()))
         .arg(format!("--stack={stack_bytes}"))
         .arg(format!("--output={}", options.output_bytes))
-        .args(
-            folders
-                .iter()
-                .flat_map(|folder| [OsStr::new("--folder"), folder.as_os_str()]),
-        )
+        .args(folders.iter().flat_map(|(folder, name)| {
+            let name = OsStr::new(name);
+            [
+                OsStr::new("--folder"),
+                folder.as_os_str(),
+                OsStr::new("--called"),
+                name,
+            ]
+        }))
         .env_clear()
         // The stack size of threads without an explicit size, such as the compiler's.
         .env("RUST_MIN_STACK", stack_bytes)

@@ -36,7 +36,7 @@ use pool::Pool;
 use protocol::Task;
 
 pub use options::Options;
-pub(super) use script::GUEST_FOLDERS;
+pub(super) use script::{GUEST_APPLICATION, GUEST_LIBRARY, GUEST_PACKAGES};
 pub use serve::{Limits, serve};
 
 /// The place where handlers are compiled. Clones share it.
@@ -46,6 +46,30 @@ pub(super) enum Compiler {
     Processes(Pool),
     /// In this process, without limits: for tests and benches, whose programs lack the subcommand.
     Here,
+}
+
+/// What an interpreter is to load.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ScriptJob<'a> {
+    /// JSON for the interpreter.
+    pub(super) plan: &'a [u8],
+    /// The interpreter's code, its loader, and the state that it begins with.
+    pub(super) parts: [&'a CodeFile; 3],
+    /// The name of the code that the new state is for.
+    pub(super) mark: &'a str,
+    /// What the interpreter sees of the file system, to read, and what each folder is called there.
+    pub(super) folders: &'a [(PathBuf, &'static str)],
+}
+
+/// What an interpreter has become.
+#[derive(Debug)]
+pub(super) struct LoadedScript {
+    pub(super) state: CodeFile,
+    /// What the application wrote to its standard output and error.
+    pub(super) said: String,
+    /// The modules that a layer of its packages should have, in the order of their imports. Empty
+    /// where there need be none.
+    pub(super) modules: Vec<String>,
 }
 
 impl Compiler {
@@ -102,7 +126,7 @@ impl Compiler {
         Ok((files, loader.own))
     }
 
-    /// Makes an interpreter load an application by a plan; it can read in `folders`. Returns the
+    /// Makes an interpreter do what a plan says; it can read in the job's folders. Returns the
     /// resulting state and the application's output.
     ///
     /// # Errors
@@ -111,24 +135,18 @@ impl Compiler {
     pub(super) fn script(
         &self,
         instances: &InstancePool,
-        plan: &[u8],
-        parts: [&CodeFile; 3],
-        mark: &str,
-        folders: &[PathBuf],
+        job: &ScriptJob<'_>,
         cancel: &CancelToken,
-    ) -> Result<(CodeFile, String), LoadError> {
+    ) -> Result<LoadedScript, LoadError> {
         let Self::Processes(pool) = self else {
-            let script = script::Script {
-                plan: plan.to_vec(),
-                parts: parts.map(CodeFile::clone),
-                mark: mark.to_owned(),
-                folders: folders.to_vec(),
-            };
-            let (state, said) = script.load(&instances.engine)?;
-            return Ok((in_memory(&state)?, said));
+            let loaded = script::Script::of(job).load(&instances.engine)?;
+            return Ok(LoadedScript {
+                state: in_memory(&loaded.state)?,
+                said: loaded.said,
+                modules: loaded.modules,
+            });
         };
-        pool.run_script(plan, parts, mark, folders, cancel)
-            .map_err(failed)
+        pool.run_script(job, cancel).map_err(failed)
     }
 
     /// Returns the names of a file's imports that this host doesn't have.

@@ -45,6 +45,12 @@ pub struct Options {
     /// Five minutes: other work may leave a process only a part of its processors.
     #[serde(with = "units::duration")]
     pub wall_time: Duration,
+    /// The maximum time for one script's import, from passing its plan to a process; `wall_time`
+    /// if that is less.
+    ///
+    /// A minute: Django's demo takes two seconds without a layer of its packages.
+    #[serde(with = "units::duration")]
+    pub import_time: Duration,
     /// The stack size of each thread that parses or compiles, in bytes.
     ///
     /// 2 MiB: Rust's default. Parsers recurse for each level of a type or a component.
@@ -64,6 +70,7 @@ impl Default for Options {
             address_space_bytes: None,
             cpu_time: Duration::from_secs(120),
             wall_time: Duration::from_secs(300),
+            import_time: Duration::from_secs(60),
             stack_bytes: 2 << 20,
             output_bytes: 512 << 20,
         }

@@ -3,10 +3,9 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io;
+use std::io::{self, Read, Seek, SeekFrom};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -17,10 +16,10 @@ use super::super::cache::Turn;
 use super::super::code_file::CodeFile;
 use super::super::fuse::CodeKey;
 use super::super::shared_code::{ProgramFiles, SharedCode, SharedCodes};
-use super::Options;
 use super::child::{Child, End, Ran, Why, is_no_room};
 use super::code::Common;
 use super::protocol::{self, Job, NO_THREAD, Reply, Task};
+use super::{LoadedScript, Options, ScriptJob};
 use crate::printable;
 use crate::reload::{CancelToken, Shortage};
 use crate::units::{duration, size};
@@ -28,6 +27,9 @@ use crate::units::{duration, size};
 /// The maximum resident memory of a process that is kept after a job, in bytes: otherwise, the next
 /// job starts a new process. A process that has compiled small handlers has half.
 const KEEP_RESIDENT_BYTES: u64 = 96 << 20;
+
+/// The maximum size of the module names that a process writes, in bytes: Django's demo has 12 KiB.
+const MAX_NAMES_BYTES: u64 = 1 << 20;
 
 /// The maximum number of attempts for a job whose process ended for another reason: it had been
 /// idle for too long, or it was killed, as the kernel does when memory is short.
@@ -123,44 +125,55 @@ impl Pool {
         })
     }
 
-    /// Loads a script by `plan` in a separate process, which can read in `folders`. Blocks until
-    /// the process has a permit and has finished. Returns the state that it wrote, sealed, and the
-    /// script's standard output and error.
+    /// Does what a script's job says in a separate process. Blocks until the process has a permit
+    /// and has finished.
     ///
     /// # Errors
     ///
     /// Fails if the script can't be loaded or exceeds a limit, or the load is cancelled.
     pub(super) fn run_script(
         &self,
-        plan: &[u8],
-        parts: [&CodeFile; 3],
-        mark: &str,
-        folders: &[PathBuf],
+        script: &ScriptJob<'_>,
         cancel: &CancelToken,
-    ) -> anyhow::Result<(CodeFile, String)> {
+    ) -> anyhow::Result<LoadedScript> {
         let _permit = self.permit(cancel)?;
         let options = &self.0.options;
         let no_room = |error: io::Error| no_room(&error);
-        let [code, loader, state] = parts.map(|part| part.file().try_clone());
+        let [code, loader, state] = script.parts.map(|part| part.file().try_clone());
+        let modules = CodeFile::memory_file().map_err(no_room)?;
         let job = Job {
             task: Task::Script,
-            input: protocol::sealed(plan).map_err(no_room)?,
+            input: protocol::sealed(script.plan).map_err(no_room)?,
             output: CodeFile::memory_file().map_err(no_room)?.into(),
             parts: vec![
                 code.map_err(no_room)?.into(),
                 loader.map_err(no_room)?.into(),
                 state.map_err(no_room)?.into(),
-                protocol::sealed(mark.as_bytes()).map_err(no_room)?,
+                protocol::sealed(script.mark.as_bytes()).map_err(no_room)?,
+                modules.try_clone().map_err(no_room)?.into(),
             ],
         };
-        let child = Child::start(options, folders, || {}).map_err(no_process)?;
+        let child = Child::start(options, script.folders, || {}).map_err(no_process)?;
         let mut common = |_| Err(io::ErrorKind::InvalidData.into());
-        match child.run(&job, options.wall_time, cancel, &mut common) {
-            Ran::Answered(Reply::Done(text)) => Ok((sealed(job.output, options)?, text)),
+        let limit = options.import_time.min(options.wall_time);
+        match child.run(&job, limit, cancel, &mut common) {
+            Ran::Answered(Reply::Done(said)) => Ok(LoadedScript {
+                state: sealed(job.output, options)?,
+                said,
+                modules: names(&modules).map_err(no_room)?,
+            }),
             Ran::Answered(Reply::OutOfMemory(_)) => bail!(out_of_memory(options)),
             Ran::Answered(Reply::Refused(text) | Reply::Note(text)) => Err(refused(&text)),
             Ran::Answered(Reply::Ask(_)) => bail!(explain(&Why::TalkedNonsense, options)),
             Ran::Ended(Why::NoRoom(error)) => Err(no_room(error)),
+            Ran::Ended(Why::TookTooLong) => {
+                let (limit, key) = match limit < options.wall_time {
+                    true => (limit, "import-time"),
+                    false => (limit, "wall-time"),
+                };
+                let limit = duration::show(limit);
+                bail!("not loaded: importing it takes longer than {limit} (compile.{key})")
+            }
             Ran::Ended(why) => bail!(explain(&why, options)),
         }
     }
@@ -308,6 +321,19 @@ fn sealed(output: OwnedFd, options: &Options) -> anyhow::Result<CodeFile> {
             _ => anyhow!("not loaded: its compiled code can't be sealed: {error}"),
         }
     })
+}
+
+/// The names that a process wrote, one in each line: none where there are more than may be.
+fn names(file: &File) -> io::Result<Vec<String>> {
+    let mut file = file;
+    if file.metadata()?.len() > MAX_NAMES_BYTES {
+        return Ok(Vec::new());
+    }
+    file.seek(SeekFrom::Start(0))?;
+    let mut text = Vec::new();
+    file.take(MAX_NAMES_BYTES).read_to_end(&mut text)?;
+    let text = String::from_utf8_lossy(&text);
+    Ok(text.lines().map(str::to_owned).collect())
 }
 
 fn no_room(error: &io::Error) -> anyhow::Error {

@@ -31,7 +31,7 @@ use crate::printable;
 const MAX_TEXT_BYTES: usize = 4096;
 
 /// The maximum number of descriptors with a job or an answer.
-const MAX_FILES: usize = 6;
+const MAX_FILES: usize = 7;
 
 /// A job for a compiling process.
 #[derive(Debug)]
@@ -41,7 +41,7 @@ pub(super) struct Job {
     pub(super) input: OwnedFd,
     /// The file for compiled code.
     pub(super) output: OwnedFd,
-    /// Compiled code that the task needs: empty, or four files for [`Task::Script`].
+    /// Compiled code that the task needs: empty, or five files for [`Task::Script`].
     pub(super) parts: Vec<OwnedFd>,
 }
 
@@ -57,7 +57,8 @@ pub(in crate::engine) enum Task {
     /// Compile the frame with which such an interpreter loads an application.
     Loader,
     /// Load an application by a plan and write the state. The parts are the interpreter's code, its
-    /// loader, its state, and the mark of the code that the new state belongs to.
+    /// loader, its state, the mark of the code that the new state belongs to, and a file to write
+    /// the names of modules to.
     Script,
 }
 

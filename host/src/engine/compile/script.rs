@@ -1,4 +1,5 @@
-//! Loads a script: starts an interpreter, has it import the application, and takes a snapshot.
+//! Loads a script: starts an interpreter, has it import the application or its packages, and takes
+//! a snapshot.
 //! Runs in a compiling process that can read the script's folders, and no others.
 
 use std::io::{Read, Seek, SeekFrom};
@@ -16,6 +17,7 @@ use super::super::code_file::{CodeFile, Mapped};
 use super::super::limits::line;
 use super::super::load::LoadError;
 use super::super::{fuse, pool};
+use super::ScriptJob;
 
 /// The most linear memory of an interpreter while it loads an application, in bytes: twice of what
 /// an instance has by default.
@@ -36,13 +38,24 @@ pub(super) struct Script {
     pub(super) parts: [CodeFile; 3],
     /// The name of the code that the new state is for.
     pub(super) mark: String,
-    /// The folders that the interpreter sees, in the order of [`GUEST_FOLDERS`].
-    pub(super) folders: Vec<PathBuf>,
+    /// The folders that the interpreter sees, and what each is called there.
+    pub(super) folders: Vec<(PathBuf, String)>,
 }
 
-/// What the folders of a script are called in the sandbox: the interpreter's library, the
-/// application, and its packages.
-pub(in crate::engine) const GUEST_FOLDERS: [&str; 3] = ["/python", "/app", "/packages"];
+/// What came of it.
+pub(super) struct Outcome {
+    /// The compiled state.
+    pub(super) state: Vec<u8>,
+    /// What the application wrote.
+    pub(super) said: String,
+    /// The modules that a layer should have.
+    pub(super) modules: Vec<String>,
+}
+
+/// What the folders of a script are called in the sandbox.
+pub(in crate::engine) const GUEST_LIBRARY: &str = "/python";
+pub(in crate::engine) const GUEST_APPLICATION: &str = "/app";
+pub(in crate::engine) const GUEST_PACKAGES: &str = "/packages";
 
 /// What the interpreter says of its load.
 #[derive(Deserialize, Serialize)]
@@ -50,6 +63,8 @@ struct Answer {
     error: Option<String>,
     #[serde(default)]
     details: String,
+    #[serde(default)]
+    modules: Vec<String>,
 }
 
 /// The data of the store.
@@ -62,13 +77,13 @@ struct Context {
 }
 
 impl Script {
-    /// Takes the parts of a job.
+    /// Takes the parts of a job. Gives the file as well to which the modules go.
     pub(super) fn new(
         plan: &[u8],
         parts: Vec<OwnedFd>,
-        folders: &[PathBuf],
-    ) -> Result<Self, String> {
-        let Ok([code, loader, state, mark]) = <[OwnedFd; 4]>::try_from(parts) else {
+        folders: Vec<(PathBuf, String)>,
+    ) -> Result<(Self, OwnedFd), String> {
+        let Ok([code, loader, state, mark, modules]) = <[OwnedFd; 5]>::try_from(parts) else {
             return Err("the server sent no interpreter".into());
         };
         let mut text = String::new();
@@ -76,20 +91,34 @@ impl Script {
         file.seek(SeekFrom::Start(0))
             .and_then(|_| file.read_to_string(&mut text))
             .map_err(|error| format!("the server's words can't be read: {error}"))?;
-        Ok(Self {
+        let script = Self {
             plan: plan.to_vec(),
             parts: [code, loader, state].map(|file| CodeFile::written(file.into())),
             mark: text,
-            folders: folders.to_vec(),
-        })
+            folders,
+        };
+        Ok((script, modules))
     }
 
-    /// Loads it. Gives the compiled state, and what the application wrote.
+    /// That of a job, to be loaded in this process.
+    pub(super) fn of(job: &ScriptJob<'_>) -> Self {
+        let folders = job.folders.iter();
+        Self {
+            plan: job.plan.to_vec(),
+            parts: job.parts.map(CodeFile::clone),
+            mark: job.mark.to_owned(),
+            folders: folders
+                .map(|(path, name)| (path.clone(), (*name).to_owned()))
+                .collect(),
+        }
+    }
+
+    /// Loads it.
     ///
     /// # Errors
     ///
     /// The application can't be loaded: one line.
-    pub(super) fn load(&self, engine: &Engine) -> Result<(Vec<u8>, String), LoadError> {
+    pub(super) fn load(&self, engine: &Engine) -> Result<Outcome, LoadError> {
         let output = MemoryOutputPipe::new(OUTPUT_BYTES);
         let loaded = self.run(engine, &output).map_err(|error| {
             let said = String::from_utf8_lossy(&output.contents()).into_owned();
@@ -102,12 +131,16 @@ impl Script {
         })?;
         let state = fuse::snapshot(&self.mark, &loaded.memory, &loaded.globals)
             .map_err(|refusal| LoadError::new(refusal.to_string()))?;
-        drop(loaded);
+        let Loaded { modules, .. } = loaded;
         let compiled = pool::compiling_engine(engine, &state)
             .and_then(|engine| engine.precompile_module(&state))
             .map_err(|error| LoadError::new(format!("can't be kept: {}", line(&error))))?;
         let said = output.contents();
-        Ok((compiled, String::from_utf8_lossy(&said).into_owned()))
+        Ok(Outcome {
+            state: compiled,
+            said: String::from_utf8_lossy(&said).into_owned(),
+            modules,
+        })
     }
 
     fn run(&self, engine: &Engine, output: &MemoryOutputPipe) -> wasmtime::Result<Loaded> {
@@ -140,7 +173,7 @@ impl Script {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .build()?;
-        runtime.block_on(async {
+        let modules = runtime.block_on(async {
             let instance = linker.instantiate_async(&mut store, &loader).await?;
             let load = instance.get_typed_func::<(&str,), (String,)>(&mut store, "load")?;
             let plan = std::str::from_utf8(&self.plan)?;
@@ -150,7 +183,8 @@ impl Script {
                 return Err(wasmtime::Error::msg(with_details(&error, &answer.details)));
             }
             let capture = instance.get_typed_func::<(), ()>(&mut store, fuse::CAPTURE)?;
-            capture.call_async(&mut store, ()).await
+            capture.call_async(&mut store, ()).await?;
+            Ok(answer.modules)
         })?;
         let Context {
             memory, globals, ..
@@ -163,6 +197,7 @@ impl Script {
         Ok(Loaded {
             memory,
             globals: globals.collect::<wasmtime::Result<_>>()?,
+            modules,
         })
     }
 
@@ -174,7 +209,7 @@ impl Script {
             .allow_tcp(false)
             .allow_udp(false)
             .allow_ip_name_lookup(false);
-        for (folder, name) in self.folders.iter().zip(GUEST_FOLDERS) {
+        for (folder, name) in &self.folders {
             wasi.preopened_dir(folder, name, FsPerms::ReadOnly)?;
         }
         Ok(Context {
@@ -216,6 +251,7 @@ fn gateway(linker: &mut Linker<Context>) -> wasmtime::Result<()> {
 struct Loaded {
     memory: Vec<u8>,
     globals: Vec<(u32, ValType, u64)>,
+    modules: Vec<String>,
 }
 
 impl WasiView for Context {

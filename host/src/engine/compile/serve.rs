@@ -52,6 +52,9 @@ pub struct Limits {
     /// A readable folder with a script to load.
     #[arg(long = "folder")]
     pub(super) folders: Vec<PathBuf>,
+    /// What each of these is called in the sandbox.
+    #[arg(long = "called")]
+    pub(super) names: Vec<String>,
 }
 
 /// Compiles the server's jobs until the server exits or sends nothing for a while.
@@ -109,9 +112,12 @@ fn run(instances: &InstancePool, job: Job, limits: &Limits, socket: BorrowedFd<'
                 write(File::from(job.output), &loader).map(|()| String::new())
             }
             Task::Script => {
-                let script = Script::new(&bytes, job.parts, &limits.folders)?;
-                let (state, said) = on_thread(limits.stack, || script.load(&instances.engine))?;
-                write(File::from(job.output), &state).map(|()| said)
+                let folders = limits.folders.iter().cloned().zip(limits.names.clone());
+                let (script, modules) = Script::new(&bytes, job.parts, folders.collect())?;
+                let loaded = on_thread(limits.stack, || script.load(&instances.engine))?;
+                write(File::from(job.output), &loaded.state)?;
+                write(File::from(modules), loaded.modules.join("\n").as_bytes())?;
+                Ok(loaded.said)
             }
         });
     match result {

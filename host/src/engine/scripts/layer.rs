@@ -1,0 +1,270 @@
+//! Layers: an application's packages, imported before it is.
+//!
+//! Importing a framework from its sources takes a second; importing an application of one file on
+//! top of it some hundredths. So an interpreter that has imported the packages is kept as a state,
+//! in the code cache, for each application and what is installed for it; a load begins with that.
+//! Which modules it has is what the last load has imported from the packages and the library. It is
+//! made in the background, so the load that finds none does not wait for it.
+
+use std::collections::VecDeque;
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Instant;
+
+use serde::Serialize;
+
+use super::super::cache::{CodeCache, Entry};
+use super::super::code_file::{CodeFile, Mapped};
+use super::super::compile::{Compiler, ScriptJob};
+use super::super::load::InstancePool;
+use super::super::shared_code::key_of_state;
+use super::runtime::Runtime;
+use super::{Folders, GUEST_LIBRARY, GUEST_PACKAGES};
+use crate::registry::Version;
+use crate::reload::CancelToken;
+
+/// Names in a folder of packages that are looked at to tell it from what it was: Django has 6,000.
+/// Packages of more files are imported at each load.
+const MAX_FILES: usize = 50_000;
+
+/// Layers that wait to be made. What finds no room is made after another load.
+const MAX_WAITING: usize = 64;
+
+/// What makes layers, one at a time. Clones are the same.
+#[derive(Clone, Default)]
+pub(super) struct Layers(Arc<Mutex<Waiting>>);
+
+#[derive(Default)]
+struct Waiting {
+    layers: VecDeque<Wanted>,
+    /// There is a thread that makes them.
+    is_running: bool,
+}
+
+/// A layer that is to be made.
+pub(super) struct Wanted {
+    pub(super) entry: Entry,
+    /// In place of one that has fewer modules.
+    pub(super) replaces: bool,
+    /// The handler's name, for the log.
+    pub(super) name: String,
+    pub(super) modules: Vec<String>,
+    /// The packages and the library.
+    pub(super) folders: Folders,
+    pub(super) runtime: Arc<Runtime>,
+    pub(super) pool: InstancePool,
+    pub(super) compiler: Compiler,
+    pub(super) cache: Arc<CodeCache>,
+}
+
+/// What the interpreter is told.
+#[derive(Serialize)]
+struct Plan<'a> {
+    path: [&'static str; 2],
+    packages: &'static str,
+    layer: &'a [String],
+}
+
+/// Names the layer of an application with these packages. None where there are too many files, or
+/// they can't be looked at.
+pub(super) fn version(runtime: [u8; 32], application: &Path, packages: &Path) -> Option<Version> {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(b"layer").update(&runtime);
+    for path in [application, packages] {
+        let path = path.as_os_str().as_encoded_bytes();
+        hasher.update(&(path.len() as u64).to_le_bytes());
+        hasher.update(path);
+    }
+    let mut left = MAX_FILES;
+    add_folder(&mut hasher, packages, &mut left).ok()?;
+    (left > 0).then(|| Version::of(hasher.finalize().as_bytes()))
+}
+
+/// Adds the names, sizes and times of all files below a folder, as long as some are left.
+fn add_folder(hasher: &mut blake3::Hasher, folder: &Path, left: &mut usize) -> io::Result<()> {
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&folder)? {
+            *left = left.saturating_sub(1);
+            if *left == 0 {
+                return Ok(());
+            }
+            names.push(entry?.file_name());
+        }
+        names.sort();
+        for name in names {
+            // What Python writes beside a source.
+            if name == "__pycache__" {
+                continue;
+            }
+            let path = folder.join(&name);
+            // A link is not followed, nor is it in the sandbox if it leads out.
+            let metadata = fs::symlink_metadata(&path)?;
+            if metadata.is_dir() {
+                folders.push(path.clone());
+                continue;
+            }
+            let path = path.as_os_str().as_encoded_bytes();
+            hasher.update(&(path.len() as u64).to_le_bytes());
+            hasher.update(path);
+            for number in [
+                metadata.size(),
+                metadata.mtime().cast_unsigned(),
+                metadata.mtime_nsec().cast_unsigned(),
+            ] {
+                hasher.update(&number.to_le_bytes());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The layer in the cache, if there is one for this runtime's code.
+pub(super) fn kept(
+    cache: &CodeCache,
+    entry: &Entry,
+    pool: &InstancePool,
+    runtime: &Runtime,
+) -> Option<CodeFile> {
+    let file = cache.read(entry)?;
+    let mapped = file.map(&pool.engine);
+    let is_for_code = matches!(&mapped, Ok(Mapped::Module(state))
+        if key_of_state(state).is_some_and(|key| key.mark() == runtime.mark));
+    is_for_code.then_some(file)
+}
+
+impl Layers {
+    /// Has a layer made, soon.
+    pub(super) fn want(&self, wanted: Wanted) {
+        let mut waiting = self.lock();
+        waiting.layers.retain(|other| other.name != wanted.name);
+        if waiting.layers.len() >= MAX_WAITING {
+            return;
+        }
+        waiting.layers.push_back(wanted);
+        if waiting.is_running {
+            return;
+        }
+        let layers = self.clone();
+        let thread = thread::Builder::new()
+            .name("wasgi-layers".into())
+            .spawn(move || layers.run());
+        // Without a thread it is made after another load.
+        waiting.is_running = thread.is_ok();
+    }
+
+    fn run(&self) {
+        loop {
+            let next = {
+                let mut waiting = self.lock();
+                let next = waiting.layers.pop_front();
+                waiting.is_running = next.is_some();
+                next
+            };
+            let Some(wanted) = next else {
+                return;
+            };
+            wanted.make();
+        }
+    }
+
+    /// A panic while it is locked leaves it whole.
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Wanted {
+    /// Makes the layer, and keeps it. What fails is of no consequence: the packages are imported at
+    /// each load.
+    fn make(&self) {
+        let begun = Instant::now();
+        let cancel = CancelToken::new();
+        // Another process may be at it, or have been.
+        let _turn = self.cache.turn(&self.entry, &cancel);
+        let is_kept = || kept(&self.cache, &self.entry, &self.pool, &self.runtime).is_some();
+        if !self.replaces && is_kept() {
+            return;
+        }
+        let Some(code) = &self.runtime.files.shared else {
+            return;
+        };
+        let plan = Plan {
+            path: [GUEST_PACKAGES, GUEST_LIBRARY],
+            packages: GUEST_PACKAGES,
+            layer: &self.modules,
+        };
+        let Ok(plan) = serde_json::to_vec(&plan) else {
+            return;
+        };
+        let job = ScriptJob {
+            plan: &plan,
+            parts: [&code.code, &self.runtime.loader, &self.runtime.files.own],
+            mark: &self.runtime.mark,
+            folders: &self.folders,
+        };
+        match self.compiler.script(&self.pool, &job, &cancel) {
+            Ok(loaded) => {
+                self.cache.store(&self.entry, &loaded.state);
+                let (count, took) = (self.modules.len(), begun.elapsed());
+                tracing::debug!(
+                    handler = self.name,
+                    "a layer of {count} modules is kept for its next load ({} ms)",
+                    took.as_millis()
+                );
+            }
+            Err(error) => {
+                tracing::debug!(handler = self.name, "its packages make no layer: {error}");
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_layer_is_named_by_runtime_application_and_what_is_installed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let packages = folder.path().join("packages");
+        let module = packages.join("package/module.py");
+        fs::create_dir_all(packages.join("package/__pycache__")).expect("made");
+        fs::write(&module, "x = 1").expect("written");
+        let named = |runtime, application: &str| {
+            version([runtime; 32], Path::new(application), &packages).expect("it has a name")
+        };
+        let first = named(1, "/a");
+        assert_eq!(named(1, "/a"), first);
+        assert_ne!(named(2, "/a"), first);
+        assert_ne!(named(1, "/b"), first);
+        fs::write(packages.join("package/__pycache__/module.pyc"), "x").expect("written");
+        assert_eq!(named(1, "/a"), first);
+        fs::write(&module, "x = 12").expect("written");
+        assert_ne!(named(1, "/a"), first, "a file has changed");
+        let second = named(1, "/a");
+        fs::rename(&module, packages.join("package/renamed.py")).expect("renamed");
+        assert_ne!(named(1, "/a"), second);
+        assert!(version([1; 32], Path::new("/a"), &folder.path().join("none")).is_none());
+    }
+
+    #[test]
+    fn a_folder_of_too_many_files_has_no_layer() {
+        let folder = tempfile::tempdir().expect("a folder");
+        for name in 0..5 {
+            fs::write(folder.path().join(name.to_string()), "").expect("written");
+        }
+        let mut hasher = blake3::Hasher::new();
+        let mut left = 5;
+        add_folder(&mut hasher, folder.path(), &mut left).expect("it can be read");
+        assert_eq!(left, 0);
+        let mut left = 6;
+        add_folder(&mut hasher, folder.path(), &mut left).expect("it can be read");
+        assert_eq!(left, 1);
+    }
+}

@@ -1,0 +1,317 @@
+//! A language's runtime: found in its folder, compiled when it is first needed, and kept.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use super::super::cache::Part;
+use super::super::code_file::{CodeFile, Mapped};
+use super::super::load::LoadError;
+use super::super::shared_code::{ProgramFiles, key_of_state};
+use super::Tools;
+use crate::registry::Version;
+use crate::reload::CancelToken;
+
+/// The interpreter's component in a runtime's folder, and the folder of its library.
+const COMPONENT: &str = "python.wasm";
+const LIBRARY: &str = "lib";
+
+/// A runtime that is compiled.
+pub(super) struct Runtime {
+    /// What the component's file was like then.
+    stamp: [u8; 32],
+    /// The interpreter's state without an application, and its code.
+    pub(super) files: ProgramFiles,
+    pub(super) loader: CodeFile,
+    /// The name of the code.
+    pub(super) mark: String,
+}
+
+/// The folder of a runtime. Clones are the same.
+#[derive(Clone)]
+pub(super) struct RuntimeFolder {
+    path: Option<PathBuf>,
+    ready: Arc<Ready>,
+}
+
+/// The runtime of a folder, for all that need it.
+#[derive(Default)]
+struct Ready {
+    state: Mutex<State>,
+    /// Somebody has compiled it, or has failed to, or has given up to wait for that.
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    runtime: Option<Arc<Runtime>>,
+    is_compiling: bool,
+}
+
+/// The right to compile the runtime. The next one has it when this is dropped.
+struct Turn<'r>(&'r Ready);
+
+impl RuntimeFolder {
+    /// A runtime in this folder, if there is one.
+    pub(super) fn new(path: Option<PathBuf>) -> Self {
+        Self {
+            path,
+            ready: Arc::default(),
+        }
+    }
+
+    /// The folder, if there is one.
+    pub(super) fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
+    }
+
+    /// The folder of the language's library.
+    pub(super) fn library(&self) -> Option<PathBuf> {
+        self.path.as_ref().map(|path| path.join(LIBRARY))
+    }
+
+    /// The runtime, which is compiled if it was not, or is another one by now. Of several that need
+    /// it one compiles it, and the others wait until it has or they are cancelled.
+    ///
+    /// # Errors
+    ///
+    /// There is none, it can't be used, or it is not wanted any more.
+    pub(super) fn runtime(
+        &self,
+        tools: &Tools<'_>,
+        cancel: &CancelToken,
+    ) -> Result<Arc<Runtime>, LoadError> {
+        let stamp = self.stamp()?;
+        let turn = match self.ready.turn(stamp, cancel)? {
+            Ok(runtime) => return Ok(runtime),
+            Err(turn) => turn,
+        };
+        let runtime = match kept(stamp, tools) {
+            Some(runtime) => runtime,
+            None => self.compiled(stamp, tools, cancel)?,
+        };
+        Ok(turn.done(runtime))
+    }
+
+    /// What tells one runtime from another: where its file is, its size and its time. Reading all
+    /// of it would take longer than the rest of a start.
+    ///
+    /// # Errors
+    ///
+    /// There is none, or it can't be looked at.
+    pub(super) fn stamp(&self) -> Result<[u8; 32], LoadError> {
+        let path = self.component()?;
+        let metadata = fs::metadata(&path).map_err(|error| missing(&path, &error))?;
+        let mut hasher = blake3::Hasher::new();
+        hasher
+            .update(b"runtime")
+            .update(path.as_os_str().as_encoded_bytes());
+        for number in [
+            metadata.size(),
+            metadata.mtime().cast_unsigned(),
+            metadata.mtime_nsec().cast_unsigned(),
+        ] {
+            hasher.update(&number.to_le_bytes());
+        }
+        Ok(*hasher.finalize().as_bytes())
+    }
+
+    fn component(&self) -> Result<PathBuf, LoadError> {
+        let path = self.path.as_ref();
+        path.map(|path| path.join(COMPONENT)).ok_or_else(|| {
+            LoadError::new(
+                "not loaded: this server has no runtime for Python: `cargo xtask runtime` makes \
+                 it, and site.runtime says where it is",
+            )
+        })
+    }
+
+    fn compiled(
+        &self,
+        stamp: [u8; 32],
+        tools: &Tools<'_>,
+        cancel: &CancelToken,
+    ) -> Result<Runtime, LoadError> {
+        let path = self.component()?;
+        let bytes = fs::read(&path).map_err(|error| missing(&path, &error))?;
+        let compiled = tools
+            .compiler
+            .runtime(tools.pool, &bytes, cancel, tools.shared);
+        let (mut files, mut loader) =
+            compiled.map_err(|error| error.within(&format!("not loaded: {}", path.display())))?;
+        let mapped = files.own.map(&tools.pool.engine);
+        let key = match &mapped {
+            Ok(Mapped::Module(state)) => key_of_state(state),
+            _ => None,
+        };
+        let Some(key) = key else {
+            let path = path.display();
+            return Err(LoadError::new(format!("not loaded: {path} is no runtime")));
+        };
+        if let Some(cache) = tools.cache {
+            let state = cache.store(&cache.entry(Version::of(&stamp)), &files.own);
+            files.own = state.unwrap_or(files.own);
+            loader = cache
+                .store(&cache.part(key, Part::Loader), &loader)
+                .unwrap_or(loader);
+        }
+        Ok(Runtime {
+            stamp,
+            files,
+            loader,
+            mark: key.mark(),
+        })
+    }
+}
+
+/// What the cache has of a runtime.
+fn kept(stamp: [u8; 32], tools: &Tools<'_>) -> Option<Runtime> {
+    let cache = tools.cache?;
+    let own = cache.read(&cache.entry(Version::of(&stamp)))?;
+    let Ok(Mapped::Module(state)) = own.map(&tools.pool.engine) else {
+        return None;
+    };
+    let key = key_of_state(&state)?;
+    let shared = tools.shared.find(key)?;
+    let loader = cache.read(&cache.part(key, Part::Loader))?;
+    Some(Runtime {
+        stamp,
+        files: ProgramFiles {
+            own,
+            shared: Some(shared),
+        },
+        loader,
+        mark: key.mark(),
+    })
+}
+
+fn missing(path: &Path, error: &std::io::Error) -> LoadError {
+    LoadError::of_system(format!(
+        "not loaded: the runtime for Python can't be read: {}: {error}; `cargo xtask runtime` \
+         makes it, and site.runtime says where it is",
+        path.display()
+    ))
+}
+
+impl Ready {
+    /// The runtime with this stamp, or the right to compile it.
+    ///
+    /// # Errors
+    ///
+    /// It is not wanted any more.
+    fn turn(
+        self: &Arc<Self>,
+        stamp: [u8; 32],
+        cancel: &CancelToken,
+    ) -> Result<Result<Arc<Runtime>, Turn<'_>>, LoadError> {
+        let ready = self.clone();
+        let _on_cancel = cancel.on_cancel(move || {
+            // Under the lock, so that nobody is just about to wait.
+            let _state = ready.lock();
+            ready.changed.notify_all();
+        });
+        let mut state = self.lock();
+        loop {
+            let known = state.runtime.as_ref();
+            if let Some(runtime) = known.filter(|runtime| runtime.stamp == stamp) {
+                return Ok(Ok(runtime.clone()));
+            }
+            if cancel.is_cancelled() {
+                return Err(LoadError::new("not loaded: it is not wanted any more"));
+            }
+            if !state.is_compiling {
+                state.is_compiling = true;
+                return Ok(Err(Turn(self)));
+            }
+            let waited = self.changed.wait(state);
+            state = waited.unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// A panic while it is locked leaves it whole.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Turn<'_> {
+    fn done(self, runtime: Runtime) -> Arc<Runtime> {
+        let runtime = Arc::new(runtime);
+        self.0.lock().runtime = Some(runtime.clone());
+        runtime
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.lock().is_compiling = false;
+        self.0.changed.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::thread;
+
+    use super::*;
+
+    fn runtime(stamp: [u8; 32]) -> Runtime {
+        let file = || CodeFile::seal(CodeFile::memory_file().expect("a file")).expect("sealed");
+        Runtime {
+            stamp,
+            files: ProgramFiles::from(file()),
+            loader: file(),
+            mark: String::new(),
+        }
+    }
+
+    #[test]
+    fn one_compiles_it_and_all_others_have_it() {
+        let ready = Arc::new(Ready::default());
+        let compiled = AtomicUsize::new(0);
+        thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    let turn = ready.turn([1; 32], &CancelToken::new()).expect("wanted");
+                    if let Err(turn) = turn {
+                        compiled.fetch_add(1, Ordering::SeqCst);
+                        turn.done(runtime([1; 32]));
+                    }
+                });
+            }
+        });
+        assert_eq!(compiled.into_inner(), 1);
+    }
+
+    #[test]
+    fn who_waits_can_give_up_and_goes_on_where_the_first_one_fails() {
+        let ready = Arc::new(Ready::default());
+        let cancel = CancelToken::new();
+        let first = ready.turn([1; 32], &cancel).expect("wanted");
+        let Err(first) = first else {
+            panic!("there is none yet");
+        };
+        thread::scope(|scope| {
+            let waits = scope.spawn(|| ready.turn([1; 32], &cancel).is_err());
+            let follows = scope.spawn(|| ready.turn([1; 32], &CancelToken::new()).is_ok());
+            cancel.cancel();
+            assert!(waits.join().expect("no panic"), "it has given up");
+            drop(first);
+            assert!(follows.join().expect("no panic"), "it has the turn");
+        });
+    }
+
+    #[test]
+    fn another_file_is_another_runtime() {
+        let ready = Arc::new(Ready::default());
+        let cancel = CancelToken::new();
+        let Ok(Err(turn)) = ready.turn([1; 32], &cancel) else {
+            panic!("there is none yet");
+        };
+        turn.done(runtime([1; 32]));
+        assert!(matches!(ready.turn([1; 32], &cancel), Ok(Ok(_))));
+        assert!(matches!(ready.turn([2; 32], &cancel), Ok(Err(_))));
+    }
+}
