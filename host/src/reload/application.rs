@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 
 use super::listing::Stamp;
-use super::source;
+use super::open::open;
 
 /// A folder that holds one of these is a Python application, and answers at the folder's route.
 const MARKERS: [&str; 4] = ["app.py", "wsgi.py", "main.py", "manage.py"];
@@ -86,7 +86,7 @@ pub(super) fn is_one(path: &Path) -> bool {
 }
 
 fn has_own_settings(folder: &Path) -> bool {
-    let Ok(file) = source::open(&folder.join(SETTINGS)) else {
+    let Ok(file) = open(&folder.join(SETTINGS)) else {
         return false;
     };
     let mut text = Vec::new();
@@ -165,7 +165,7 @@ pub fn manifest(folder: &Path) -> anyhow::Result<Vec<u8>> {
 
 /// The hash of a file, which is looked at once more: another may be in its place by now.
 fn hash(path: &Path) -> io::Result<blake3::Hash> {
-    let file = source::open(path)?;
+    let file = open(path)?;
     if !file.metadata()?.is_file() {
         return Err(io::ErrorKind::NotFound.into());
     }

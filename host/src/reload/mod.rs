@@ -27,6 +27,7 @@ mod cancel;
 mod later;
 mod listing;
 mod load;
+mod open;
 mod pages;
 mod pages_thread;
 mod queue;

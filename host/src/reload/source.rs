@@ -5,10 +5,10 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use anyhow::{Context, bail};
-use rustix::fs::{Mode, OFlags};
 
 use super::application;
 use super::listing::Stamp;
+use super::open::open;
 use crate::registry::Version;
 
 /// The maximum size of a handler's file. A Python interpreter with a framework and its libraries is
@@ -71,13 +71,6 @@ pub(super) fn version(path: &Path) -> Option<Version> {
     Version::read(file.take(MAX_HANDLER_BYTES)).ok()
 }
 
-/// Opens a file for reading, without waiting where it is a FIFO.
-pub(super) fn open(path: &Path) -> rustix::io::Result<File> {
-    // Without NONBLOCK, opening a FIFO would wait for a writer.
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    rustix::fs::open(path, flags, Mode::empty()).map(File::from)
-}
-
 /// Reads all of `file`. Returns `None` if it exceeds the limit.
 fn read_limited(file: &mut File, expected: u64) -> io::Result<Option<Vec<u8>>> {
     if expected > MAX_HANDLER_BYTES {
@@ -119,7 +112,7 @@ mod tests {
         assert_eq!(error(folder.path()), "not a regular file");
         assert_eq!(error(Path::new("/dev/zero")), "not a regular file");
         let fifo = folder.path().join("x.wasm");
-        rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, Mode::RUSR).expect("a FIFO");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, rustix::fs::Mode::RUSR).expect("a FIFO");
         assert_eq!(error(&fifo), "not a regular file");
     }
 

@@ -45,6 +45,8 @@ const KNOWN: &[&str] = &[
     "host/src/engine/pool.rs",
     "host/src/engine/refused.rs",
     "host/src/engine/scripts.rs",
+    "host/src/engine/scripts/layer.rs",
+    "host/src/engine/scripts/runtime.rs",
     "host/src/engine/shared_code.rs",
     "host/src/engine/sleep.rs",
     "host/src/engine/state.rs",
