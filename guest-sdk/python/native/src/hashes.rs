@@ -7,13 +7,14 @@ use pbkdf2::pbkdf2_hmac as derive;
 
 use crate::python::{self, Arguments, Object};
 
-/// `pbkdf2_hmac(name, password, salt, iterations, length)`, all but the last two bytes.
+/// Implements `pbkdf2_hmac(name, password, salt, iterations, length)`, where the first three
+/// arguments are bytes.
 ///
 /// # Safety
 ///
-/// Called by CPython, with a tuple.
+/// The caller must be CPython, with a tuple of arguments.
 pub(crate) unsafe extern "C" fn pbkdf2_hmac(_: *mut Object, tuple: *mut Object) -> *mut Object {
-    // SAFETY: see above.
+    // SAFETY: CPython passes a tuple, which outlives the call.
     let arguments = unsafe { Arguments::new(tuple) };
     derived(&arguments).unwrap_or(ptr::null_mut())
 }
@@ -34,13 +35,13 @@ fn derived(arguments: &Arguments) -> Option<*mut Object> {
     Some(python::bytes(&key))
 }
 
-/// `scrypt(password, salt, log_n, r, p, length)`.
+/// Implements `scrypt(password, salt, log_n, r, p, length)`.
 ///
 /// # Safety
 ///
-/// Called by CPython, with a tuple.
+/// The caller must be CPython, with a tuple of arguments.
 pub(crate) unsafe extern "C" fn scrypt(_: *mut Object, tuple: *mut Object) -> *mut Object {
-    // SAFETY: see above.
+    // SAFETY: CPython passes a tuple, which outlives the call.
     let arguments = unsafe { Arguments::new(tuple) };
     stretched(&arguments).unwrap_or(ptr::null_mut())
 }

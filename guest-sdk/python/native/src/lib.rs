@@ -1,8 +1,8 @@
-//! The Python module `wasgi.guest._native`: what the sandbox's CPython lacks, and what Python is
-//! too slow for. It is linked into a component as a shared library (`cargo xtask python-native`
-//! builds it).
+//! The Python module `wasgi.guest._native`: functions that the sandbox's CPython lacks, or that
+//! would be too slow in Python. It is linked into a component as a shared library, which
+//! `cargo xtask python-native` builds.
 //!
-//! `wasgi.guest.hashes` and `wasgi.guest.stack` check what they pass, and are the only callers.
+//! Its only callers are `wasgi.guest.hashes` and `wasgi.guest.stack`, which check their arguments.
 
 #![no_std]
 

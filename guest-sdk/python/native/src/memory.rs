@@ -1,4 +1,4 @@
-//! Memory from the C library that the whole component shares, and what happens on a panic.
+//! The allocator, which uses the component's shared C library, and the panic handler.
 
 use core::alloc::{GlobalAlloc, Layout};
 use core::ffi::c_void;
@@ -13,22 +13,22 @@ struct CLibrary;
 #[global_allocator]
 static ALLOCATOR: CLibrary = CLibrary;
 
-/// What `malloc` aligns to where a pointer has 32 bits, in bytes.
+/// The alignment of `malloc` for 32-bit pointers, in bytes.
 const MALLOC_ALIGNMENT: usize = 8;
 
-// SAFETY: `malloc` and `free` keep the contract for alignments up to theirs, and larger ones are
+// SAFETY: `malloc` and `free` fulfil the contract for alignments up to theirs, and larger ones are
 // refused.
 unsafe impl GlobalAlloc for CLibrary {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         if layout.align() > MALLOC_ALIGNMENT {
             return core::ptr::null_mut();
         }
-        // SAFETY: `malloc` takes any size.
+        // SAFETY: `malloc` accepts any size.
         unsafe { malloc(layout.size()).cast() }
     }
 
     unsafe fn dealloc(&self, address: *mut u8, _: Layout) {
-        // SAFETY: the caller's contract: the address is one of `alloc`'s, and so of `malloc`'s.
+        // SAFETY: by the caller's contract, the address is from `alloc`, and so from `malloc`.
         unsafe { free(address.cast()) }
     }
 }

@@ -1,11 +1,11 @@
-//! CPython's interface for modules, as much of it as is called here, and the module itself.
+//! The part of CPython's C API that is used here, and the module's definition.
 
 use core::ffi::{CStr, c_char, c_int, c_longlong, c_void};
 use core::{ptr, slice};
 
 use crate::{hashes, stack};
 
-/// A Python object, of which nothing is known here.
+/// An opaque Python object.
 #[repr(C)]
 pub(crate) struct Object {
     _private: [u8; 0],
@@ -13,7 +13,7 @@ pub(crate) struct Object {
 
 type Function = unsafe extern "C" fn(*mut Object, *mut Object) -> *mut Object;
 
-/// `PyMethodDef`.
+/// The C structure `PyMethodDef`.
 #[repr(C)]
 struct Method {
     name: *const c_char,
@@ -22,7 +22,7 @@ struct Method {
     doc: *const c_char,
 }
 
-/// `PyModuleDef`, with `PyModuleDef_Base` in front.
+/// The C structure `PyModuleDef`, including `PyModuleDef_Base`.
 #[repr(C)]
 struct Definition {
     count: isize,
@@ -40,15 +40,15 @@ struct Definition {
     free: *const c_void,
 }
 
-// SAFETY: nothing in it is changed but by CPython, under its lock.
+// SAFETY: only CPython modifies it, while holding its lock.
 unsafe impl Sync for Definition {}
-// SAFETY: nothing in it is changed by anybody.
+// SAFETY: it is never modified.
 unsafe impl Sync for Method {}
 
-/// `METH_VARARGS`: the arguments come as a tuple.
+/// `METH_VARARGS`: the arguments are passed as a tuple.
 const TUPLE: c_int = 1;
 
-/// `PYTHON_API_VERSION`.
+/// The value of `PYTHON_API_VERSION`.
 const API_VERSION: c_int = 1013;
 
 unsafe extern "C" {
@@ -106,33 +106,36 @@ const fn method(name: &'static CStr, function: Function) -> Method {
     }
 }
 
-/// What CPython calls to import the module.
+/// Creates the module when CPython imports it.
 ///
 /// # Safety
 ///
-/// Called by CPython, under its lock.
+/// The caller must be CPython, holding its lock.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn PyInit__native() -> *mut Object {
     // SAFETY: the definition is static, as are the names and functions that it refers to.
     unsafe { PyModule_Create2(&raw const DEFINITION, API_VERSION) }
 }
 
-/// The arguments of a call: a tuple.
+/// The arguments of a call, which are a tuple.
 pub(crate) struct Arguments(*mut Object);
 
 impl Arguments {
+    /// Wraps a tuple.
+    ///
     /// # Safety
     ///
-    /// `tuple` is what CPython called a function of this module with, and outlives this.
+    /// `tuple` must be the argument of CPython's call of a function in this module, and outlive
+    /// this.
     pub(crate) unsafe fn new(tuple: *mut Object) -> Self {
         Self(tuple)
     }
 
-    /// The bytes at an index. None with an exception set where there are none.
+    /// Returns the bytes at an index. Otherwise returns none and sets an exception.
     pub(crate) fn bytes(&self, index: isize) -> Option<&[u8]> {
         let (mut content, mut size) = (ptr::null_mut(), 0);
-        // SAFETY: a tuple by the constructor's contract; its items live as long as it does, and
-        // bytes don't change.
+        // SAFETY: it is a tuple, by the constructor's contract; its items live as long as it does,
+        // and bytes are immutable.
         unsafe {
             let item = PyTuple_GetItem(self.0, index);
             if item.is_null() || PyBytes_AsStringAndSize(item, &mut content, &mut size) != 0 {
@@ -145,9 +148,10 @@ impl Arguments {
         }
     }
 
-    /// The whole number at an index, if it fits. None with an exception set where it does not.
+    /// Returns the integer at an index. If there is none or it doesn't fit, returns none and sets
+    /// an exception.
     pub(crate) fn number<N: TryFrom<c_longlong>>(&self, index: isize) -> Option<N> {
-        // SAFETY: a tuple by the constructor's contract.
+        // SAFETY: it is a tuple, by the constructor's contract.
         let number = unsafe {
             let item = PyTuple_GetItem(self.0, index);
             if item.is_null() {
@@ -155,7 +159,7 @@ impl Arguments {
             }
             PyLong_AsLongLong(item)
         };
-        // SAFETY: asks for the state of this thread.
+        // SAFETY: only reads the state of this thread.
         if number == -1 && !unsafe { PyErr_Occurred() }.is_null() {
             return None;
         }
@@ -166,20 +170,20 @@ impl Arguments {
     }
 }
 
-/// Bytes as an object, or null with an exception set where there is no memory.
+/// Converts bytes to an object. Returns null and sets an exception if there is not enough memory.
 pub(crate) fn bytes(content: &[u8]) -> *mut Object {
     let size = isize::try_from(content.len()).unwrap_or(isize::MAX);
-    // SAFETY: so many bytes are there.
+    // SAFETY: the slice has this length.
     unsafe { PyBytes_FromStringAndSize(content.as_ptr().cast(), size) }
 }
 
-/// A number as an object.
+/// Converts a number to an object.
 pub(crate) fn number(value: i64) -> *mut Object {
-    // SAFETY: any value is one.
+    // SAFETY: every value is valid.
     unsafe { PyLong_FromLongLong(value) }
 }
 
-/// Sets a `ValueError`, and returns what stands for an exception.
+/// Sets a `ValueError`, and returns null, which indicates an exception.
 pub(crate) fn refuse(text: &CStr) -> *mut Object {
     // SAFETY: the text is copied, and ends with a zero.
     unsafe { PyErr_SetString(PyExc_ValueError, text.as_ptr()) };

@@ -1,44 +1,44 @@
-//! The guard of CPython against a stack that is full.
+//! CPython's guard against a stack overflow.
 //!
-//! CPython 3.14 compares the address of the C stack with a limit, and raises `RecursionError`
-//! behind it. WebAssembly has two stacks: addresses are those in the linear memory, and what
-//! overflows first is the engine's own, of which a program sees nothing (`wasgi.recursion`).
+//! CPython 3.14 compares the address of the C stack with a limit, and raises `RecursionError` below
+//! it. WebAssembly has two stacks: addresses refer to the one in the linear memory, but the
+//! engine's own stack, which a program can't observe, overflows first (`wasgi.recursion`).
 
 use core::ffi::c_void;
 use core::ptr;
 
 use crate::python::{self, Arguments, Object, PyThreadState_Get};
 
-/// How far below the limit the stack is at its end, in bytes: what handles the exception has so
-/// much. CPython aborts there.
+/// The distance from the limit to the end of the stack, in bytes, which is available for handling
+/// the exception. CPython aborts at the end.
 const MARGIN_BYTES: u32 = 48 << 10;
 
-/// Words of a thread's state that are looked through.
+/// The number of words of a thread's state that are searched.
 const WORDS: usize = 512;
 
-/// `set_stack_limit(bytes)`: lets the C stack have so many bytes from its beginning on before
-/// `RecursionError` is raised. Returns how many it had.
+/// Implements `set_stack_limit(bytes)`: sets how many bytes of the C stack may be used before
+/// `RecursionError` is raised. Returns the previous value.
 ///
 /// # Safety
 ///
-/// Called by CPython, with a tuple.
+/// The caller must be CPython, with a tuple of arguments.
 pub(crate) unsafe extern "C" fn set_limit(_: *mut Object, tuple: *mut Object) -> *mut Object {
-    // SAFETY: see above.
+    // SAFETY: CPython passes a tuple, which outlives the call.
     let arguments = unsafe { Arguments::new(tuple) };
     let Some(limit) = arguments.number::<u32>(0) else {
         return ptr::null_mut();
     };
     // SAFETY: this thread has a state, since it runs Python.
     let state = unsafe { PyThreadState_Get() };
-    // SAFETY: it is that state.
+    // SAFETY: the pointer is this thread's state.
     match unsafe { limits(state) } {
         Some(words) => {
-            // SAFETY: three words in the state, as `limits` has found them.
+            // SAFETY: `limits` found these three words in the state.
             let [top, soft, _] = unsafe { words.read() };
             if limit > top.saturating_sub(MARGIN_BYTES) {
                 return python::refuse(c"there is no such stack");
             }
-            // SAFETY: the same three words.
+            // SAFETY: they are the same three words.
             unsafe { words.write([top, top - limit, top - limit - MARGIN_BYTES]) };
             python::number(i64::from(top - soft))
         }
@@ -46,20 +46,21 @@ pub(crate) unsafe extern "C" fn set_limit(_: *mut Object, tuple: *mut Object) ->
     }
 }
 
-/// Where a thread's state has the top of its stack, the soft limit and the hard one: three words of
-/// which the address of a variable here is between the first two, and the third a little less.
+/// Finds the three words of a thread's state that contain the top of its stack, the soft limit and
+/// the hard limit. The address of a local variable is between the first two, and the third is
+/// slightly below the second.
 ///
 /// # Safety
 ///
-/// `state` is a thread's state.
+/// `state` must be a thread's state.
 unsafe fn limits(state: *mut c_void) -> Option<*mut [u32; 3]> {
     let here = &raw const state as u32;
     let words: *mut u32 = state.cast();
     (0..WORDS).find_map(|at| {
-        // SAFETY: the state is part of a larger structure, the interpreter's, which goes on for
-        // more than these words.
+        // SAFETY: the state is part of the interpreter's structure, which extends beyond these
+        // words.
         let found = unsafe { words.add(at) }.cast::<[u32; 3]>();
-        // SAFETY: three words in that structure, which are numbers whatever they stand for.
+        // SAFETY: three words in that structure, which are valid as numbers.
         let [top, soft, hard] = unsafe { found.read() };
         let is_found = top >= here
             && here > soft
