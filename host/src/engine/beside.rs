@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn either_may_end_both() {
+    fn either_side_can_end_the_call() {
         let ended = || ready(Ok(Ended::Both));
         assert_eq!(run(ended(), pending()), Poll::Ready(Ok(())));
         assert_eq!(run(pending(), ended()), Poll::Ready(Ok(())));

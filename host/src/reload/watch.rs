@@ -241,7 +241,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn events_and_what_they_mean() {
+    fn events_are_translated_into_hints() {
         let table = [
             (EventKind::Access(AccessKind::Open(AccessMode::Any)), None),
             (EventKind::Access(AccessKind::Close(AccessMode::Read)), None),

@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_place_by_https() {
+    fn a_redirect_leads_to_the_same_url_with_https() {
         for (request, port, status, location) in [
             (
                 "GET / HTTP/1.1\r\nHost: a.b\r\n\r\n",

@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keeps_the_order() {
+    fn bytes_leave_the_buffer_in_order() {
         let mut buffer = ReceiveBuffer::default();
         buffer.append(b"abc");
         buffer.append(b"def");
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn reuses_its_front() {
+    fn consumed_space_is_reused_without_growing() {
         let mut buffer = ReceiveBuffer::default();
         buffer.append(&[1; 64]);
         let capacity = buffer.capacity();

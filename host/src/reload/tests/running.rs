@@ -127,7 +127,7 @@ fn hello() -> Running {
 }
 
 #[test]
-fn new_changed_renamed_deleted() {
+fn new_changed_renamed_and_deleted_files_take_effect() {
     let running = hello();
     running.site.write("handlers/api/new.wasm", "new.");
     running.serves("api/new", "new.");
@@ -456,7 +456,7 @@ fn lost_events_are_made_up_for() {
 }
 
 #[test]
-fn pages_are_told() {
+fn changes_of_pages_are_reported() {
     let running = hello();
     let site = &running.site;
     let generation = running.shared.pages_generation();

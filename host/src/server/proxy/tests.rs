@@ -68,7 +68,7 @@ fn check(kind: Fields, table: &[(&[&str], &str)]) {
 }
 
 #[test]
-fn a_stranger_is_not_believed_a_word() {
+fn fields_of_an_untrusted_peer_are_ignored() {
     let fields = [
         "X-Forwarded-For: 1.2.3.4",
         "X-Forwarded-Proto: https",

@@ -148,7 +148,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_read() {
+    fn an_outline_lists_exports_and_custom_sections() {
         let outline = Outline::of(&example::module(&["memory", "other"])).expect("a module");
         assert_eq!(outline.exports, ["memory", "other"]);
         assert_eq!(outline.custom_sections, ["a-custom-section"]);

@@ -63,7 +63,7 @@ fn many_imports_of_many_exports_are_fused() {
 }
 
 #[test]
-fn names_by_instances_that_are_made_of_each_other() {
+fn names_through_nested_instances_take_linear_time() {
     // Close to the maximum number of instances.
     const COUNT: u32 = 900;
     const NAMES: u32 = 40;
@@ -84,7 +84,7 @@ fn names_by_instances_that_are_made_of_each_other() {
 }
 
 #[test]
-fn functions_of_the_components_by_imports_of_them() {
+fn imports_of_component_functions_take_linear_time() {
     const COUNT: u32 = 40_000;
     let lowered = lines(COUNT, |n| {
         format!("(core func $l{n} (canon lower (func $host)))")
@@ -106,7 +106,7 @@ fn functions_of_the_components_by_imports_of_them() {
 }
 
 #[test]
-fn types_of_modules_and_of_the_component() {
+fn types_of_modules_and_of_the_component_take_linear_time() {
     const COUNT: u32 = 20_000;
     // Each type encodes a different number in its bits.
     let core = lines(COUNT, |n| {
