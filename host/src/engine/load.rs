@@ -170,8 +170,8 @@ impl Engine {
         self
     }
 
-    /// The same engine, which imports the packages of a script once, in the background, for its
-    /// next loads. A server wants it; what loads once does not.
+    /// Enables layers: the packages of a script are imported once, in the background, for its later
+    /// loads. For servers; not worthwhile for a single load.
     #[must_use]
     pub fn with_layers(mut self) -> Self {
         self.scripts.enable_layers();

@@ -1,13 +1,13 @@
-//! Scripts: applications in a language that is interpreted, as they are written.
+//! Scripts: applications in an interpreted language, from source.
 //!
 //! The server has a *runtime* for the language: a component with the interpreter and the binding to
-//! the contract, which the project's set-up makes, and the language's library as files. It is
-//! compiled once, in parts (`shared_code`). For each script a compiling process starts it, has it
-//! import the application, and takes its state then ([`compile`](super::compile)); each request's
-//! instance begins with that. In the sandbox an instance sees the same folders that the script was
-//! loaded from, to read.
+//! the contract, which the project's setup builds, and the language's library as files. It is
+//! compiled once, in parts (`shared_code`). For each script, a compiling process starts it, lets it
+//! import the application, and takes a snapshot of its state ([`compile`](super::compile)); the
+//! instance of each request begins with that state. In the sandbox, an instance can read the same
+//! folders that the script was loaded from.
 //!
-//! `runtime` has the compiled runtime, and `layer` what an application's packages are kept as.
+//! `runtime` has the compiled runtime, and `layer` the imported packages of an application.
 
 mod layer;
 mod runtime;
@@ -30,36 +30,36 @@ use crate::reload::{self, LoadRequest};
 use layer::{Layers, Wanted};
 use runtime::RuntimeFolder;
 
-/// The largest script of one file, in bytes: several times the largest module of Python's library.
+/// The maximum size of a script in a single file, in bytes: several times the largest module of
+/// Python's library.
 const MAX_SCRIPT_BYTES: usize = 4 << 20;
 
-/// Where the packages of an application are looked for in its folder: what `pip install --target`
-/// was given, or a virtual environment.
+/// The folders in an application's folder that are searched for its packages: the target of
+/// `pip install --target`, or a virtual environment.
 const PACKAGES: &str = ".packages";
 const ENVIRONMENT: &str = ".venv";
 
-/// The runtime of one server. Clones are the same.
+/// The runtime of one server. Clones share it.
 #[derive(Clone)]
 pub(super) struct Scripts {
     runtime: RuntimeFolder,
-    /// What makes layers of packages, where that is worth while.
+    /// Creates layers of packages, if that is enabled.
     layers: Option<Layers>,
 }
 
-/// What an instance of a script sees of the file system, to read: each folder, and what it is
-/// called there.
+/// The folders that an instance of a script can read, each with its name in the sandbox.
 pub(super) type Folders = Arc<[(PathBuf, &'static str)]>;
 
-/// What the interpreter is told.
+/// The plan for the interpreter.
 #[derive(Serialize)]
 struct Plan<'a> {
-    /// Where modules are found.
+    /// The search path for modules.
     path: Vec<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     script: Option<OneFile<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     folder: Option<&'static str>,
-    /// Which of the path is the folder of its packages.
+    /// The entry of the path that is the folder of its packages.
     #[serde(skip_serializing_if = "Option::is_none")]
     packages: Option<&'static str>,
 }
@@ -70,7 +70,7 @@ struct OneFile<'a> {
     source: &'a str,
 }
 
-/// What a script's load needs of an engine.
+/// The parts of an engine that loading a script needs.
 pub(super) struct Tools<'e> {
     pub(super) pool: &'e InstancePool,
     pub(super) compiler: &'e Compiler,
@@ -78,13 +78,13 @@ pub(super) struct Tools<'e> {
     pub(super) shared: &'e SharedCodes,
 }
 
-/// Whether a handler's path is that of a script: a file of Python's, or a folder.
+/// Returns whether a handler's path is a script: a Python file, or a folder.
 pub(super) fn is_script(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "py") || path.is_dir()
 }
 
 impl Scripts {
-    /// Scripts that are run by the runtime in this folder, if there is one.
+    /// Creates the scripts with the runtime in this folder, if any.
     pub(super) fn new(folder: Option<PathBuf>) -> Self {
         Self {
             runtime: RuntimeFolder::new(folder.map(|folder| folder.join("python"))),
@@ -92,12 +92,12 @@ impl Scripts {
         }
     }
 
-    /// Makes layers of packages from now on, which the next load of an application begins with.
+    /// Enables layers of packages: later loads of an application begin with its layer.
     pub(super) fn enable_layers(&mut self) {
         self.layers.get_or_insert_default();
     }
 
-    /// The folders that a script's instances see.
+    /// Returns the folders that a script's instances can read.
     pub(super) fn folders(&self, path: &Path) -> Folders {
         let Some(library) = self.runtime.library() else {
             return Arc::default();
@@ -110,18 +110,18 @@ impl Scripts {
         folders.into()
     }
 
-    /// Names the state of a script of this version in a cache. None where there is no runtime.
+    /// Returns the cache entry for the state of a script of this version. `None` without a runtime.
     pub(super) fn entry(&self, cache: &CodeCache, version: Version) -> Option<Entry> {
         let mut key = self.runtime.stamp().ok()?.to_vec();
         key.extend_from_slice(version.as_bytes());
         Some(cache.entry(Version::of(&key)))
     }
 
-    /// Loads a script, and keeps its state in the cache.
+    /// Loads a script, and stores its state in the cache.
     ///
     /// # Errors
     ///
-    /// There is no runtime, or it can't be used; or the application can't be imported.
+    /// Fails if there is no usable runtime, or the application can't be imported.
     pub(super) fn load(
         &self,
         request: &LoadRequest<'_>,
@@ -179,7 +179,7 @@ impl Scripts {
             });
         }
         let entry = tools.cache.and_then(|cache| {
-            // What was imported may be of a later version, where a file has changed meanwhile.
+            // If a file has changed in the meantime, the import may have used a later version.
             if !is_unchanged(request) {
                 return None;
             }
@@ -192,7 +192,7 @@ impl Scripts {
         })
     }
 
-    /// The layer of an application's packages in the cache, where it may have one.
+    /// Returns the cache entry for the layer of an application's packages, if it can have one.
     fn layer(
         &self,
         application: &Path,
@@ -206,7 +206,7 @@ impl Scripts {
     }
 }
 
-/// What the interpreter is told to load.
+/// Returns the plan for the interpreter.
 fn plan(request: &LoadRequest<'_>, folders: &Folders) -> Result<Vec<u8>, LoadError> {
     let has = |name| place(folders, name).map(|_| name);
     let folder = has(GUEST_APPLICATION);
@@ -223,7 +223,7 @@ fn plan(request: &LoadRequest<'_>, folders: &Folders) -> Result<Vec<u8>, LoadErr
             .map_err(|_| LoadError::new("not loaded: its text is not UTF-8"))?,
     };
     let plan = Plan {
-        // The library comes last, so that an application's own module goes before it.
+        // The library comes last, so that an application's own modules take precedence.
         path: folders.iter().rev().map(|(_, name)| *name).collect(),
         script: folder.is_none().then_some(OneFile {
             file: &file,
@@ -235,20 +235,21 @@ fn plan(request: &LoadRequest<'_>, folders: &Folders) -> Result<Vec<u8>, LoadErr
     serde_json::to_vec(&plan).map_err(|error| LoadError::new(format!("not loaded: {error}")))
 }
 
-/// Where a folder of the sandbox's is.
+/// Returns the path of a sandbox folder on the host.
 fn place<'f>(folders: &'f Folders, name: &str) -> Option<&'f Path> {
     let folder = folders.iter().find(|(_, known)| *known == name);
     folder.map(|(path, _)| path.as_path())
 }
 
-/// Whether an application's folder is what its version says; a script of one file has been read.
+/// Returns whether an application's folder still matches its version. The content of a single-file
+/// script is in the request.
 fn is_unchanged(request: &LoadRequest<'_>) -> bool {
     !request.path.is_dir()
         || reload::manifest(request.path)
             .is_ok_and(|manifest| Version::of(&manifest) == request.version)
 }
 
-/// The packages of an application, if it has any.
+/// Returns the folder with an application's packages, if any.
 fn packages(folder: &Path) -> Option<PathBuf> {
     let packages = folder.join(PACKAGES);
     if packages.is_dir() {

@@ -1,9 +1,9 @@
-//! Code that several handlers have in common: an interpreter's, compiled once, kept in the code
-//! cache once, and mapped once into each pool.
+//! Code that several handlers share: an interpreter's, compiled once, stored in the code cache
+//! once, and mapped once into each pool.
 //!
-//! A component that was made from a snapshot is compiled in parts (`fuse::Apart`): the code and the
-//! frame, which are the same for all snapshots of one interpreter, and the state. A handler's own
-//! file is the state, and names its code by a hash ([`CodeKey`]).
+//! A component made from a snapshot is compiled in parts (`fuse::Apart`): the code and the frame,
+//! which are the same for all snapshots of one interpreter, and the state. A handler's own file is
+//! the state, and identifies its code by a hash ([`CodeKey`]).
 
 use std::collections::HashMap;
 use std::fmt;
@@ -18,12 +18,12 @@ use super::compiled::{Compiled, InParts};
 use super::fuse::CodeKey;
 use crate::reload::CancelToken;
 
-/// The files that a program's compiled code is in. Clones are the same files.
+/// The files with a program's compiled code. Clones refer to the same files.
 #[derive(Clone, Debug)]
 pub(super) struct ProgramFiles {
-    /// Its own: all of it, or its state.
+    /// Its own file: all of the code, or the state.
     pub(super) own: CodeFile,
-    /// What it has in common with others, where its own file is a state.
+    /// The code that it shares with others, if its own file is a state.
     pub(super) shared: Option<Arc<SharedCode>>,
 }
 
@@ -31,11 +31,11 @@ pub(super) struct ProgramFiles {
 pub(super) struct SharedCode {
     pub(super) code: CodeFile,
     pub(super) frame: CodeFile,
-    /// As they are mapped into the pools that have asked: three at most.
+    /// The code as mapped into the pools that have requested it: at most three.
     mapped: Mutex<Vec<(Component, Module)>>,
 }
 
-/// All shared code of one server: what some handler has, and what the code cache has.
+/// All shared code of one server: that of loaded handlers, and that in the code cache.
 #[derive(Clone, Debug)]
 pub(super) struct SharedCodes {
     known: Arc<Mutex<HashMap<CodeKey, Weak<SharedCode>>>>,
@@ -47,8 +47,8 @@ impl ProgramFiles {
     ///
     /// # Errors
     ///
-    /// Fails when the code was compiled for other settings than the engine's, or the system has no
-    /// room for the mapping.
+    /// Fails if the code was compiled for other settings than the engine's, or the system has no
+    /// space for the mapping.
     pub(super) fn map(&self, engine: &Engine) -> wasmtime::Result<Compiled> {
         match (self.own.map(engine)?, &self.shared) {
             (Mapped::Component(component), None) => Ok(Compiled::Component(component)),
@@ -96,7 +96,7 @@ impl SharedCode {
 }
 
 impl SharedCodes {
-    /// Nothing but what the cache has.
+    /// Creates a collection that initially has only the code in the cache.
     pub(super) fn new(cache: Option<Arc<CodeCache>>) -> Self {
         Self {
             known: Arc::default(),
@@ -104,7 +104,7 @@ impl SharedCodes {
         }
     }
 
-    /// The code with this key, if it was compiled before.
+    /// Returns the code with this key, if it was compiled before.
     pub(super) fn find(&self, key: CodeKey) -> Option<Arc<SharedCode>> {
         let mut known = lock(&self.known);
         if let Some(shared) = known.get(&key).and_then(Weak::upgrade) {
@@ -118,14 +118,14 @@ impl SharedCodes {
         Some(shared)
     }
 
-    /// Waits until nobody else compiles the code with this key, who may have kept it by then. None
-    /// where there is no cache to keep it in.
+    /// Waits until no other load compiles the code with this key, which may then be stored. Returns
+    /// `None` if there is no cache to store it in.
     pub(super) fn turn(&self, key: CodeKey, cancel: &CancelToken) -> Option<Turn<'_>> {
         let cache = self.cache.as_ref()?;
         cache.turn(&cache.part(key, Part::Code), cancel)
     }
 
-    /// Keeps what was compiled.
+    /// Stores compiled code.
     pub(super) fn put(&self, key: CodeKey, code: CodeFile, frame: CodeFile) -> Arc<SharedCode> {
         let keep = |part, file| match &self.cache {
             Some(cache) => cache.store(&cache.part(key, part), &file).unwrap_or(file),
@@ -140,7 +140,7 @@ impl SharedCodes {
     }
 }
 
-/// The key of the code that a compiled module is the state of, if it is one.
+/// Returns the key of the code to which a compiled module is the state, if it is one.
 pub(super) fn key_of_state(module: &Module) -> Option<CodeKey> {
     let mut exports = module.exports();
     exports.find_map(|export| CodeKey::from_mark(export.name()))
@@ -152,7 +152,7 @@ impl fmt::Debug for SharedCode {
     }
 }
 
-/// A panic while one of these is held leaves it whole.
+/// Locks a mutex. A panic while the lock is held can't leave the value inconsistent.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -169,7 +169,7 @@ mod tests {
     use crate::registry::Version;
     use crate::reload::Load;
 
-    /// A command as a snapshot: of more than a megabyte, that starts with `first`.
+    /// Returns a command as a snapshot of more than a megabyte that starts with `first`.
     fn snapshot(first: &str) -> Vec<u8> {
         let data = "x".repeat(1 << 20);
         let text = format!(

@@ -10,23 +10,24 @@ use anyhow::{Context, bail};
 use super::listing::Stamp;
 use super::open::open;
 
-/// A folder that holds one of these is a Python application, and answers at the folder's route.
+/// A folder that contains one of these is a Python application and answers at the folder's route.
 const MARKERS: [&str; 4] = ["app.py", "wsgi.py", "main.py", "manage.py"];
 
-/// So is one where this file has [`SETTINGS_MARK`] in it.
+/// A folder in which this file contains [`SETTINGS_MARK`] is an application as well.
 const SETTINGS: &str = "pyproject.toml";
 const SETTINGS_MARK: &[u8] = b"tool.wasgi";
 
-/// Bytes of it that are looked at: as many as are read of an application's settings.
+/// The number of bytes of that file that are searched: the same as for reading an application's
+/// settings.
 const MAX_SETTINGS_BYTES: u64 = 64 << 10;
 
 /// The maximum number of files in an application: a Django project has some hundreds.
 const MAX_FILES: usize = 10_000;
 
-/// Names in an application's folder, those included that are none of its files.
+/// The maximum number of names in an application's folder, including ignored ones.
 const MAX_NAMES: usize = 50_000;
 
-/// What they take together, in bytes: as much as the largest handler's file.
+/// The maximum total size of the files, in bytes: the same as for a single file.
 const MAX_BYTES: u64 = super::MAX_HANDLER_BYTES;
 
 /// The maximum nesting of folders.
@@ -49,14 +50,13 @@ pub(super) fn is_ignored(name: &str) -> bool {
     name.starts_with('.') || name == "__pycache__" || name.ends_with(".pyc") || name.ends_with('~')
 }
 
-/// What is in an application's folder.
+/// The contents of an application's folder.
 #[derive(Default)]
 struct Entries {
     /// All files, sorted.
     files: Vec<Entry>,
     names: usize,
-    /// Something that is neither a file nor a folder, if there is one: opening it may wait for
-    /// ever.
+    /// An item that is neither a file nor a folder, if any: opening it could block forever.
     special: Option<PathBuf>,
 }
 
@@ -66,7 +66,7 @@ impl Entries {
     }
 }
 
-/// Whether a folder is an application, by the names in it.
+/// Returns whether a folder with these names is an application.
 pub(super) fn is_application<'n>(folder: &Path, names: impl Iterator<Item = &'n OsStr>) -> bool {
     let mut has_settings = false;
     for name in names {
@@ -78,7 +78,7 @@ pub(super) fn is_application<'n>(folder: &Path, names: impl Iterator<Item = &'n 
     has_settings && has_own_settings(folder)
 }
 
-/// Whether a path is that of an application.
+/// Returns whether a path is an application.
 pub(super) fn is_one(path: &Path) -> bool {
     let is_there = |name: &&&str| path.join(name).is_file();
     let found: Vec<_> = MARKERS.iter().chain([&SETTINGS]).filter(is_there).collect();
@@ -98,8 +98,8 @@ fn has_own_settings(folder: &Path) -> bool {
             .any(|part| part == SETTINGS_MARK)
 }
 
-/// What changes when one of an application's files changes. Calls `visit` with each folder before
-/// its names are read.
+/// Returns a stamp that changes when one of an application's files changes. Calls `visit` with each
+/// folder before reading its names.
 pub(super) fn stamp(folder: &Path, visit: &mut dyn FnMut(&Path)) -> io::Result<Stamp> {
     let own = fs::metadata(folder)?;
     let mut stamp = Stamp::of(&own);
@@ -118,7 +118,8 @@ pub(super) fn stamp(folder: &Path, visit: &mut dyn FnMut(&Path)) -> io::Result<S
 ///
 /// # Errors
 ///
-/// A file can't be read; there are too many, or too large ones; or something is no file.
+/// Fails if a file can't be read, if the files are too many or too large, or if an item is neither
+/// a file nor a folder.
 pub fn manifest(folder: &Path) -> anyhow::Result<Vec<u8>> {
     let entries = entries(folder, &mut |_| {}).context("can't be read")?;
     if entries.are_too_many() {
@@ -142,7 +143,7 @@ pub fn manifest(folder: &Path) -> anyhow::Result<Vec<u8>> {
     for entry in entries.files {
         let hash = match hash(&folder.join(&entry.name)) {
             Ok(hash) => hash,
-            // It is gone since: then it is no part of it.
+            // A file that has just been removed is not part of it.
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             Err(error) => {
                 return Err(error)
@@ -163,7 +164,7 @@ pub fn manifest(folder: &Path) -> anyhow::Result<Vec<u8>> {
     Ok(manifest)
 }
 
-/// The hash of a file, which is looked at once more: another may be in its place by now.
+/// Returns the hash of a file. Checks its type again, because it may have been replaced.
 fn hash(path: &Path) -> io::Result<blake3::Hash> {
     let file = open(path)?;
     if !file.metadata()?.is_file() {
@@ -174,7 +175,7 @@ fn hash(path: &Path) -> io::Result<blake3::Hash> {
     Ok(hasher.finalize())
 }
 
-/// All that is in the folder; where there are too many names, some of it.
+/// Returns the contents of the folder; an incomplete list if there are too many names.
 fn entries(folder: &Path, visit: &mut dyn FnMut(&Path)) -> io::Result<Entries> {
     let mut found = Entries::default();
     let mut folders = vec![(PathBuf::new(), 0)];
@@ -291,7 +292,7 @@ mod tests {
             0,
         )
         .expect("made");
-        // Would wait for a writer if it were opened.
+        // Opening it would wait for a writer.
         let error = manifest(folder.path()).expect_err("a pipe");
         assert!(
             error.to_string().starts_with("data: neither a file"),

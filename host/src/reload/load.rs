@@ -250,7 +250,7 @@ impl Job {
             later,
         };
         let loaded = catch_unwind(AssertUnwindSafe(|| loader.load(&request)));
-        // An application's files are read while it is loaded: some may be of a later version.
+        // An application's files are read during the load: some may be of a later version.
         if !self.overdue
             && application::is_one(&self.path)
             && source::version(&self.path) != Some(version)

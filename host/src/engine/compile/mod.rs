@@ -48,27 +48,27 @@ pub(super) enum Compiler {
     Here,
 }
 
-/// What an interpreter is to load.
+/// A script for an interpreter to load.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ScriptJob<'a> {
     /// JSON for the interpreter.
     pub(super) plan: &'a [u8],
-    /// The interpreter's code, its loader, and the state that it begins with.
+    /// The interpreter's code, its loader, and its initial state.
     pub(super) parts: [&'a CodeFile; 3],
     /// The name of the code that the new state is for.
     pub(super) mark: &'a str,
-    /// What the interpreter sees of the file system, to read, and what each folder is called there.
+    /// The folders that the interpreter can read, each with its name in the sandbox.
     pub(super) folders: &'a [(PathBuf, &'static str)],
 }
 
-/// What an interpreter has become.
+/// The result of loading a script.
 #[derive(Debug)]
 pub(super) struct LoadedScript {
     pub(super) state: CodeFile,
-    /// What the application wrote to its standard output and error.
+    /// The application's standard output and error.
     pub(super) said: String,
     /// The modules that a layer of its packages should have, in the order of their imports. Empty
-    /// where there need be none.
+    /// if no layer is needed.
     pub(super) modules: Vec<String>,
 }
 

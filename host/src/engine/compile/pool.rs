@@ -323,7 +323,7 @@ fn sealed(output: OwnedFd, options: &Options) -> anyhow::Result<CodeFile> {
     })
 }
 
-/// The names that a process wrote, one in each line: none where there are more than may be.
+/// Reads the names that a process wrote, one per line. Returns none if they exceed the limit.
 fn names(file: &File) -> io::Result<Vec<String>> {
     let mut file = file;
     if file.metadata()?.len() > MAX_NAMES_BYTES {

@@ -1,6 +1,5 @@
-//! Loads a script: starts an interpreter, has it import the application or its packages, and takes
-//! a snapshot.
-//! Runs in a compiling process that can read the script's folders, and no others.
+//! Loads a script: starts an interpreter, lets it import the application or its packages, and takes
+//! a snapshot. Runs in a compiling process that can only read the script's folders.
 
 use std::io::{Read, Seek, SeekFrom};
 use std::os::fd::OwnedFd;
@@ -19,45 +18,45 @@ use super::super::load::LoadError;
 use super::super::{fuse, pool};
 use super::ScriptJob;
 
-/// The most linear memory of an interpreter while it loads an application, in bytes: twice of what
-/// an instance has by default.
+/// The maximum linear memory of an interpreter while it loads an application, in bytes: twice the
+/// default of an instance.
 const MEMORY_BYTES: usize = 256 << 20;
 
-/// What an application may write to its standard output and error while it is loaded, in bytes.
-/// Writing more fails.
+/// The maximum output of an application to its standard output and error while it is loaded, in
+/// bytes. Writing more fails.
 const OUTPUT_BYTES: usize = 256 << 10;
 
-/// What is shown of that, in bytes.
+/// The maximum amount of that output in a message, in bytes.
 const SHOWN_BYTES: usize = 2048;
 
-/// What a script is loaded by.
+/// The parameters of a script's load.
 pub(super) struct Script {
-    /// JSON for the interpreter.
+    /// The plan for the interpreter, in JSON.
     pub(super) plan: Vec<u8>,
     /// The interpreter's code, its loader, and its state.
     pub(super) parts: [CodeFile; 3],
-    /// The name of the code that the new state is for.
+    /// The mark of the code that the new state belongs to.
     pub(super) mark: String,
-    /// The folders that the interpreter sees, and what each is called there.
+    /// The folders that are visible to the interpreter, each with its name in the sandbox.
     pub(super) folders: Vec<(PathBuf, String)>,
 }
 
-/// What came of it.
+/// The result of a load.
 pub(super) struct Outcome {
     /// The compiled state.
     pub(super) state: Vec<u8>,
-    /// What the application wrote.
+    /// The application's output.
     pub(super) said: String,
     /// The modules that a layer should have.
     pub(super) modules: Vec<String>,
 }
 
-/// What the folders of a script are called in the sandbox.
+/// The names of a script's folders in the sandbox.
 pub(in crate::engine) const GUEST_LIBRARY: &str = "/python";
 pub(in crate::engine) const GUEST_APPLICATION: &str = "/app";
 pub(in crate::engine) const GUEST_PACKAGES: &str = "/packages";
 
-/// What the interpreter says of its load.
+/// The interpreter's report on its load.
 #[derive(Deserialize, Serialize)]
 struct Answer {
     error: Option<String>,
@@ -77,7 +76,7 @@ struct Context {
 }
 
 impl Script {
-    /// Takes the parts of a job. Gives the file as well to which the modules go.
+    /// Extracts the parts of a job. Also returns the file for the names of the modules.
     pub(super) fn new(
         plan: &[u8],
         parts: Vec<OwnedFd>,
@@ -100,7 +99,7 @@ impl Script {
         Ok((script, modules))
     }
 
-    /// That of a job, to be loaded in this process.
+    /// Creates the script of a job, to be loaded in this process.
     pub(super) fn of(job: &ScriptJob<'_>) -> Self {
         let folders = job.folders.iter();
         Self {
@@ -113,11 +112,11 @@ impl Script {
         }
     }
 
-    /// Loads it.
+    /// Loads the script.
     ///
     /// # Errors
     ///
-    /// The application can't be loaded: one line.
+    /// Fails if the application can't be loaded: one line.
     pub(super) fn load(&self, engine: &Engine) -> Result<Outcome, LoadError> {
         let output = MemoryOutputPipe::new(OUTPUT_BYTES);
         let loaded = self.run(engine, &output).map_err(|error| {
@@ -222,7 +221,7 @@ impl Script {
     }
 }
 
-/// The gateway while there is no request: all that is called of it traps.
+/// Defines the gateway outside a request: every call of it traps.
 fn gateway(linker: &mut Linker<Context>) -> wasmtime::Result<()> {
     const FUNCTIONS: [&str; 7] = [
         "[method]environ.get",
@@ -247,7 +246,7 @@ fn gateway(linker: &mut Linker<Context>) -> wasmtime::Result<()> {
     Ok(())
 }
 
-/// An interpreter that has an application.
+/// An interpreter with a loaded application.
 struct Loaded {
     memory: Vec<u8>,
     globals: Vec<(u32, ValType, u64)>,
@@ -263,19 +262,19 @@ impl WasiView for Context {
     }
 }
 
-/// An error in one line, with the places in the application that led to it behind it.
+/// Formats an error in one line, followed by the application's stack frames.
 fn with_details(error: &str, details: &str) -> String {
     const OWN: [&str; 2] = ["File \"/app/", "File \"/packages/"];
     let is_own = |line: &&str| OWN.iter().any(|front| line.starts_with(front));
     let places: Vec<_> = details.lines().map(str::trim).filter(is_own).collect();
     match places.len() {
-        // The line has it.
+        // The error line already contains it.
         0 | 1 => error.to_owned(),
         _ => format!("{error} [{}]", places.join("; ")),
     }
 }
 
-/// The types of a state's globals by their numbers.
+/// Returns the types of a state's globals by their numbers.
 fn types(state: &Module) -> Vec<(u32, ValType)> {
     let of = |ty: &wasmtime::ValType| match ty {
         wasmtime::ValType::I64 => ValType::I64,

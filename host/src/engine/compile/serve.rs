@@ -52,7 +52,7 @@ pub struct Limits {
     /// A readable folder with a script to load.
     #[arg(long = "folder")]
     pub(super) folders: Vec<PathBuf>,
-    /// What each of these is called in the sandbox.
+    /// The name of each folder in the sandbox.
     #[arg(long = "called")]
     pub(super) names: Vec<String>,
 }

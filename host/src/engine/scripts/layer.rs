@@ -1,10 +1,10 @@
-//! Layers: an application's packages, imported before it is.
+//! Layers: an application's packages, imported before the application.
 //!
-//! Importing a framework from its sources takes a second; importing an application of one file on
-//! top of it some hundredths. So an interpreter that has imported the packages is kept as a state,
-//! in the code cache, for each application and what is installed for it; a load begins with that.
-//! Which modules it has is what the last load has imported from the packages and the library. It is
-//! made in the background, so the load that finds none does not wait for it.
+//! Importing a framework from source takes a second; importing a single-file application on top of
+//! it takes some hundredths. So for each application and its installed packages, the state of an
+//! interpreter that has imported the packages is stored in the code cache, and a load begins with
+//! that state. The layer contains the modules that the last load has imported from the packages and
+//! the library. It is created in the background, so a load without a layer doesn't wait for it.
 
 use std::collections::VecDeque;
 use std::fs;
@@ -27,28 +27,28 @@ use super::{Folders, GUEST_LIBRARY, GUEST_PACKAGES};
 use crate::registry::Version;
 use crate::reload::CancelToken;
 
-/// Names in a folder of packages that are looked at to tell it from what it was: Django has 6,000.
-/// Packages of more files are imported at each load.
+/// The maximum number of names in a packages folder that are read to detect changes: Django has
+/// 6,000. Larger packages are imported at each load.
 const MAX_FILES: usize = 50_000;
 
-/// Layers that wait to be made. What finds no room is made after another load.
+/// The maximum number of queued layers. A layer that doesn't fit is created after another load.
 const MAX_WAITING: usize = 64;
 
-/// What makes layers, one at a time. Clones are the same.
+/// Creates layers, one at a time. Clones share the queue.
 #[derive(Clone, Default)]
 pub(super) struct Layers(Arc<Mutex<Waiting>>);
 
 #[derive(Default)]
 struct Waiting {
     layers: VecDeque<Wanted>,
-    /// There is a thread that makes them.
+    /// A thread is creating layers.
     is_running: bool,
 }
 
-/// A layer that is to be made.
+/// A layer to create.
 pub(super) struct Wanted {
     pub(super) entry: Entry,
-    /// In place of one that has fewer modules.
+    /// It replaces one with fewer modules.
     pub(super) replaces: bool,
     /// The handler's name, for the log.
     pub(super) name: String,
@@ -61,7 +61,7 @@ pub(super) struct Wanted {
     pub(super) cache: Arc<CodeCache>,
 }
 
-/// What the interpreter is told.
+/// The plan for the interpreter.
 #[derive(Serialize)]
 struct Plan<'a> {
     path: [&'static str; 2],
@@ -69,8 +69,8 @@ struct Plan<'a> {
     layer: &'a [String],
 }
 
-/// Names the layer of an application with these packages. None where there are too many files, or
-/// they can't be looked at.
+/// Returns the version of the layer for an application with these packages. `None` if they have too
+/// many files or can't be read.
 pub(super) fn version(runtime: [u8; 32], application: &Path, packages: &Path) -> Option<Version> {
     let mut hasher = blake3::Hasher::new();
     hasher.update(b"layer").update(&runtime);
@@ -84,7 +84,7 @@ pub(super) fn version(runtime: [u8; 32], application: &Path, packages: &Path) ->
     (left > 0).then(|| Version::of(hasher.finalize().as_bytes()))
 }
 
-/// Adds the names, sizes and times of all files below a folder, as long as some are left.
+/// Hashes the names, sizes and times of all files below a folder. `left` limits their number.
 fn add_folder(hasher: &mut blake3::Hasher, folder: &Path, left: &mut usize) -> io::Result<()> {
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {
@@ -98,12 +98,12 @@ fn add_folder(hasher: &mut blake3::Hasher, folder: &Path, left: &mut usize) -> i
         }
         names.sort();
         for name in names {
-            // What Python writes beside a source.
+            // Python's compiled files.
             if name == "__pycache__" {
                 continue;
             }
             let path = folder.join(&name);
-            // A link is not followed, nor is it in the sandbox if it leads out.
+            // Links are not followed. Those that lead outside are invisible in the sandbox.
             let metadata = fs::symlink_metadata(&path)?;
             if metadata.is_dir() {
                 folders.push(path.clone());
@@ -124,7 +124,7 @@ fn add_folder(hasher: &mut blake3::Hasher, folder: &Path, left: &mut usize) -> i
     Ok(())
 }
 
-/// The layer in the cache, if there is one for this runtime's code.
+/// Returns the layer from the cache, if there is one for this runtime's code.
 pub(super) fn kept(
     cache: &CodeCache,
     entry: &Entry,
@@ -139,7 +139,7 @@ pub(super) fn kept(
 }
 
 impl Layers {
-    /// Has a layer made, soon.
+    /// Queues a layer.
     pub(super) fn want(&self, wanted: Wanted) {
         let mut waiting = self.lock();
         waiting.layers.retain(|other| other.name != wanted.name);
@@ -154,7 +154,7 @@ impl Layers {
         let thread = thread::Builder::new()
             .name("wasgi-layers".into())
             .spawn(move || layers.run());
-        // Without a thread it is made after another load.
+        // Without a thread, it is created after another load.
         waiting.is_running = thread.is_ok();
     }
 
@@ -173,19 +173,19 @@ impl Layers {
         }
     }
 
-    /// A panic while it is locked leaves it whole.
+    /// Locks the queue. A panic while the lock is held can't leave it inconsistent.
     fn lock(&self) -> MutexGuard<'_, Waiting> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Wanted {
-    /// Makes the layer, and keeps it. What fails is of no consequence: the packages are imported at
+    /// Creates the layer and stores it. A failure has no consequence: the packages are imported at
     /// each load.
     fn make(&self) {
         let begun = Instant::now();
         let cancel = CancelToken::new();
-        // Another process may be at it, or have been.
+        // Another process may be creating it, or may have created it.
         let _turn = self.cache.turn(&self.entry, &cancel);
         let is_kept = || kept(&self.cache, &self.entry, &self.pool, &self.runtime).is_some();
         if !self.replaces && is_kept() {

@@ -1,4 +1,4 @@
-//! A language's runtime: found in its folder, compiled when it is first needed, and kept.
+//! A language's runtime: found in its folder, compiled on first use, and kept.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -17,29 +17,29 @@ use crate::reload::CancelToken;
 const COMPONENT: &str = "python.wasm";
 const LIBRARY: &str = "lib";
 
-/// A runtime that is compiled.
+/// A compiled runtime.
 pub(super) struct Runtime {
-    /// What the component's file was like then.
+    /// The stamp of the component's file when it was compiled.
     stamp: [u8; 32],
     /// The interpreter's state without an application, and its code.
     pub(super) files: ProgramFiles,
     pub(super) loader: CodeFile,
-    /// The name of the code.
+    /// The mark of the code.
     pub(super) mark: String,
 }
 
-/// The folder of a runtime. Clones are the same.
+/// The folder of a runtime. Clones share the compiled runtime.
 #[derive(Clone)]
 pub(super) struct RuntimeFolder {
     path: Option<PathBuf>,
     ready: Arc<Ready>,
 }
 
-/// The runtime of a folder, for all that need it.
+/// The compiled runtime of a folder, shared by all loads.
 #[derive(Default)]
 struct Ready {
     state: Mutex<State>,
-    /// Somebody has compiled it, or has failed to, or has given up to wait for that.
+    /// Signalled when a load has compiled it, has failed to, or has stopped waiting.
     changed: Condvar,
 }
 
@@ -49,11 +49,11 @@ struct State {
     is_compiling: bool,
 }
 
-/// The right to compile the runtime. The next one has it when this is dropped.
+/// The right to compile the runtime. Dropping it passes the right to the next load.
 struct Turn<'r>(&'r Ready);
 
 impl RuntimeFolder {
-    /// A runtime in this folder, if there is one.
+    /// Creates the handle of the runtime in this folder, if any.
     pub(super) fn new(path: Option<PathBuf>) -> Self {
         Self {
             path,
@@ -61,22 +61,22 @@ impl RuntimeFolder {
         }
     }
 
-    /// The folder, if there is one.
+    /// Returns the folder, if any.
     pub(super) fn path(&self) -> Option<&Path> {
         self.path.as_deref()
     }
 
-    /// The folder of the language's library.
+    /// Returns the folder of the language's library.
     pub(super) fn library(&self) -> Option<PathBuf> {
         self.path.as_ref().map(|path| path.join(LIBRARY))
     }
 
-    /// The runtime, which is compiled if it was not, or is another one by now. Of several that need
-    /// it one compiles it, and the others wait until it has or they are cancelled.
+    /// Returns the runtime. Compiles it first if it was not compiled or has been replaced. One of
+    /// several loads compiles it; the others wait until that is done or they are cancelled.
     ///
     /// # Errors
     ///
-    /// There is none, it can't be used, or it is not wanted any more.
+    /// Fails if there is no usable runtime, or the load is cancelled.
     pub(super) fn runtime(
         &self,
         tools: &Tools<'_>,
@@ -94,12 +94,12 @@ impl RuntimeFolder {
         Ok(turn.done(runtime))
     }
 
-    /// What tells one runtime from another: where its file is, its size and its time. Reading all
-    /// of it would take longer than the rest of a start.
+    /// Returns a stamp of the runtime: its path, size and time. Reading the whole file would take
+    /// longer than the rest of the startup.
     ///
     /// # Errors
     ///
-    /// There is none, or it can't be looked at.
+    /// Fails if there is no runtime, or it can't be inspected.
     pub(super) fn stamp(&self) -> Result<[u8; 32], LoadError> {
         let path = self.component()?;
         let metadata = fs::metadata(&path).map_err(|error| missing(&path, &error))?;
@@ -165,7 +165,7 @@ impl RuntimeFolder {
     }
 }
 
-/// What the cache has of a runtime.
+/// Returns a runtime from the cache.
 fn kept(stamp: [u8; 32], tools: &Tools<'_>) -> Option<Runtime> {
     let cache = tools.cache?;
     let own = cache.read(&cache.entry(Version::of(&stamp)))?;
@@ -195,11 +195,11 @@ fn missing(path: &Path, error: &std::io::Error) -> LoadError {
 }
 
 impl Ready {
-    /// The runtime with this stamp, or the right to compile it.
+    /// Waits for the runtime with this stamp, or for the right to compile it.
     ///
     /// # Errors
     ///
-    /// It is not wanted any more.
+    /// Fails if the load is cancelled.
     fn turn(
         self: &Arc<Self>,
         stamp: [u8; 32],
@@ -207,7 +207,7 @@ impl Ready {
     ) -> Result<Result<Arc<Runtime>, Turn<'_>>, LoadError> {
         let ready = self.clone();
         let _on_cancel = cancel.on_cancel(move || {
-            // Under the lock, so that nobody is just about to wait.
+            // Notify under the lock, so that no thread is just about to wait.
             let _state = ready.lock();
             ready.changed.notify_all();
         });
@@ -229,7 +229,7 @@ impl Ready {
         }
     }
 
-    /// A panic while it is locked leaves it whole.
+    /// Locks the state. A panic while the lock is held can't leave it inconsistent.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
