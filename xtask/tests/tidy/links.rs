@@ -191,7 +191,7 @@ fn code_spans(text: &str) -> Vec<(usize, String)> {
 }
 
 /// Returns the lines outside of code blocks, with their numbers.
-fn outside_of_blocks(text: &str) -> impl Iterator<Item = (usize, &str)> {
+pub(crate) fn outside_of_blocks(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let mut in_block = false;
     text.lines().enumerate().filter_map(move |(index, line)| {
         let is_fence = line
