@@ -207,7 +207,7 @@ pub struct Limits {
     /// How long a client may read nothing of its response [default: 60]
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub write_timeout: Option<Duration>,
-    /// Time from a request's head to the last byte of its response, also for pages [default: 3600]
+    /// Time from a request's head to the end of its response [default: 3600]
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub request_timeout: Option<Duration>,
 }

@@ -14,7 +14,7 @@ pub struct Budget {
     /// Memory of an instance [default: 256]
     #[arg(long, value_name = "MIB", value_parser = mebibytes)]
     pub max_memory: Option<usize>,
-    /// Longest time until a handler's next output, waiting for the client not counted [default: 30]
+    /// Time until a handler gives its next output [default: 30]
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub max_wall_time: Option<Duration>,
     /// CPU time of a request [default: 5]
