@@ -93,8 +93,8 @@ pub trait Load: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// The bytes are no handler that can run here; the text is shown to whoever wrote them. Or the
-    /// system has too little of something ([`Shortage`]).
+    /// Fails if the bytes are not a handler that can run here; the text is shown to its author.
+    /// Also fails if the system lacks a resource ([`Shortage`]).
     fn load(&self, request: &LoadRequest<'_>) -> anyhow::Result<Self::Program>;
 
     /// Returns the program of this version if it is available without the file's bytes. Called

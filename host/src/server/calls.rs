@@ -188,7 +188,8 @@ impl Calls {
         };
         place.handle.rearm();
         let result = running.call.poll(&mut Context::from_waker(&place.waker));
-        // A waiting call is woken by another event; a call that is awake already was made to yield.
+        // A waiting call is woken by another event; a call that has woken itself was made to
+        // yield.
         running.computing = place.handle.is_woken();
         result
     }

@@ -17,9 +17,9 @@ const SLICES: usize = 16;
 
 /// The maximum amount of file data that one flush sends, in bytes, so that other clients get their
 /// turn even if one client reads at full speed. At most the pages that one `sendfile` holds in its
-/// pipe at a time (16, the first of which may be partial): data sent in one such piece is still in
-/// the processor's cache when the client copies it. With four clients on loopback, sending 10 MiB
-/// this way took half the time of 2 MiB at once; 32 KiB and 64 KiB are slower.
+/// pipe at a time (16, one of which may be partial): data sent in one such piece is still in the
+/// processor's cache when the client copies it. With four clients on loopback, 10 MiB took half the
+/// time that they took with flushes of 2 MiB; 32 KiB and 64 KiB are slower.
 const FLUSH_BYTES: usize = 56 * 1024;
 
 /// The maximum rest of a file that is sent at once, in bytes: another turn would cost as much as it

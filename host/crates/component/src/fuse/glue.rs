@@ -6,7 +6,7 @@
 //!
 //! To the program, a function of the canonical ABI is a single call, which allocates its result
 //! with the program's `realloc`. The host needs several calls instead: it requests the allocations
-//! one after the other. The generated code translates one into the other.
+//! one after the other. The generated code converts between the two.
 
 use wasm_encoder::reencode::{self, Reencode, utils};
 use wasm_encoder::{
