@@ -110,15 +110,15 @@ fn a_body_that_a_handler_has_no_memory_for_is_a_413_that_names_the_limit() {
     ]);
     log.expect(&["had no memory", "budget.memory", "it raised", "no memory"]);
     log.expect(&["had no memory", "budget.memory", "answered with status 500"]);
-    // An answer that the handler chose is its own.
+    // The handler's own response is sent unchanged.
     let mut client = server.connect();
     let own = client.post("/memory?keep=507", &body);
     assert_eq!((own.status(), own.text()), (507, "no memory"));
-    // What fits is served, and so is a longer body that is not kept.
+    // A body that fits is accepted, and so is a longer one that is not kept.
     let mut client = server.connect();
     let kept = client.post("/memory?keep=trap", &body[..2 << 20]);
     assert_eq!((kept.status(), kept.text()), (200, "2097152 bytes"));
-    // The body was short beside the memory: running out of it has another reason.
+    // The body is short compared to the memory, so it isn't the reason for the lack of memory.
     let failed = client.post("/memory?count", &body[..64 << 10]);
     assert_eq!(failed.status(), 500);
     server.stop();

@@ -148,7 +148,8 @@ fn the_next_edit_begins_with_packages_that_were_imported_before() {
         return;
     };
     until_status(&server, "/shop", 200);
-    // When the package was imported, by an application that says `text`.
+    // Returns the time at which the package was imported, for an application that responds with
+    // `text`.
     let imported_at = |text: &str| {
         write(&site, "shop/app.py", &app(text));
         let mut at = String::new();
@@ -159,7 +160,7 @@ fn the_next_edit_begins_with_packages_that_were_imported_before() {
         });
         at
     };
-    // The layer is made in the background.
+    // The layer is created in the background.
     let mut edits = 0;
     let mut last = String::new();
     eventually("two edits have one import", || {
@@ -167,7 +168,7 @@ fn the_next_edit_begins_with_packages_that_were_imported_before() {
         let at = imported_at(&format!("edit-{edits}"));
         std::mem::replace(&mut last, at.clone()) == at
     });
-    // What is installed has changed: the layer is another one.
+    // The installed packages have changed, so the layer is a new one.
     write(
         &site,
         "shop/.packages/package.py",
@@ -258,8 +259,8 @@ fn requests_have_random_numbers_and_clocks_of_their_own() {
         .map(|text| text.split_whitespace().collect::<Vec<_>>());
     assert_eq!((one.len(), two.len()), (16, 16), "{answers:?}");
     for (place, (one, two)) in one.iter().zip(&two).enumerate() {
-        // Each request is in an instance of its own, with the seed of its texts' hashes, and what
-        // a generator that was made at import is to give next.
+        // Each request starts from the snapshot, so its hash seed and the state of a generator that
+        // was created at import are the same.
         assert_eq!(one == two, place >= 13, "{place}: {answers:?}");
     }
     assert_eq!(one[13], "1");

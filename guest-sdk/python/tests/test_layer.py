@@ -1,4 +1,4 @@
-"""What an import does with a layer of packages: the same as without."""
+"""Imports have the same effect with and without a layer of packages."""
 
 import json
 import subprocess
@@ -10,7 +10,7 @@ from pathlib import Path
 
 SOURCES = Path(__file__).resolve().parent.parent / "src"
 
-# In a process of its own: a layer changes the interpreter for good.
+# In a separate process: a layer changes the interpreter permanently.
 RUN = f"""\
 import json, sys
 sys.path.insert(0, {str(SOURCES)!r})
@@ -40,7 +40,8 @@ PACKAGES = {
 
 
 def run(code: str, names: list, application: dict = {}) -> str:
-    """What a program prints that begins with a layer of these modules, which print before."""
+    """Returns the output of a program that starts with a layer of these modules, whose own output
+    precedes it."""
     with tempfile.TemporaryDirectory() as place:
         for folder, files in [("packages", PACKAGES), ("app", application)]:
             Path(place, folder).mkdir()
@@ -70,7 +71,8 @@ class ALayer(unittest.TestCase):
             """
         listed, attributes = run(code, ["one", "one.late", "other"]).splitlines()
         self.assertEqual(listed, "['one', 'one.inner', 'other']")
-        # What nobody has imported is no attribute, though it waits; nothing runs again.
+        # A module that has not been imported is not an attribute, though it is in the layer;
+        # nothing runs again.
         self.assertTrue(attributes.startswith("True False <_frozen_importlib_external"), attributes)
 
     def test_an_import_finds_what_waits_in_each_way(self):

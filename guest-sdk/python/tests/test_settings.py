@@ -1,4 +1,4 @@
-"""The settings of an application: what is taken, and what is said of a mistake."""
+"""An application's settings: the accepted values, and the messages for mistakes."""
 
 import sys
 import tempfile

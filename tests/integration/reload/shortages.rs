@@ -1,4 +1,4 @@
-//! A system that has too little of something when a handler is loaded.
+//! A shortage of system resources while a handler is loaded.
 
 use std::thread;
 
@@ -9,11 +9,11 @@ use crate::support::guests;
 use crate::support::server::Server;
 use crate::support::site::Site;
 
-/// Descriptors that a server has left when its handler changes. To look at the folder takes one,
-/// and to read the file; to have it compiled takes more than the largest of these.
+/// The numbers of descriptors that are left to a server when its handler changes. Reading the
+/// folder needs one, and so does reading the file; compiling needs more than the largest of these.
 const LEFT: [usize; 8] = [0, 1, 2, 3, 4, 5, 6, 8];
 
-/// Limits the numbers of a server's descriptors.
+/// Limits the server's number of descriptors.
 fn limit(server: &Server, descriptors: usize) {
     let pid = Pid::from_raw(server.id().cast_signed()).expect("a process");
     let current = Some(descriptors as u64);
@@ -30,7 +30,7 @@ fn a_handler_that_no_descriptor_was_left_for_is_loaded_when_there_are_some_again
     let cache = tempfile::tempdir().expect("a folder");
     let cache = cache.path().to_str().expect("text");
     let flags = ["--threads", "1", "--code-cache", cache];
-    // From here on, the first version needs no process that compiles.
+    // From here on, the first version needs no compile process.
     let site = || Site::new().with_page_handler("page", "one");
     Server::with(&site(), &flags).stop();
     thread::scope(|scope| {

@@ -1,4 +1,4 @@
-"""FastAPI with Pydantic 1, which is there in Python alone."""
+"""FastAPI with Pydantic 1, which has a pure Python version."""
 
 from fastapi import FastAPI, Query, UploadFile
 from pydantic import BaseModel

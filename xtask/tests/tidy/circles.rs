@@ -1,8 +1,7 @@
-//! Which files of a crate need which others: no circle is of more than two files.
+//! Import cycles between the files of a crate: none has more than two files.
 //!
-//! An import is followed to the file that defines what is imported, through every `pub use` on the
-//! way; a `pub use` itself makes no file depend on another. Tests are left out: they may use
-//! everything.
+//! An import is followed to the file that defines the item, through every `pub use` in between; a
+//! `pub use` itself is not a dependency. Tests are ignored: they may use everything.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,16 +9,16 @@ use crate::complaint::{Complaint, assert_none};
 use crate::rust::{Token, code, code_before_tests};
 use crate::tree::{File, tree};
 
-/// The folders with a crate's sources, each with a `lib.rs` or a `main.rs`.
+/// Folders that contain a crate's sources, with a `lib.rs` or a `main.rs`.
 const CRATES: [&str; 2] = ["guest-sdk/rust/src/", "xtask/src/"];
 
-/// Folders with packages below, whose sources are in `src/`.
+/// Folders that contain packages, whose sources are in `src/`.
 const PACKAGES: [&str; 1] = ["host/crates/"];
 
-/// The largest circle that is no complaint: two files that are halves of one thing.
+/// The maximum number of files in a cycle: two files may be halves of one unit.
 const MAX_FILES: usize = 2;
 
-/// Files that are in a circle for now. This list only shrinks: one that is in none is a complaint.
+/// Files that are still in a larger cycle. The list may only shrink: others are an error.
 const KNOWN: &[&str] = &[
     "host/src/engine/application.rs",
     "host/src/engine/backtrace.rs",
@@ -64,24 +63,24 @@ const KNOWN: &[&str] = &[
     "host/src/server/refusal.rs",
 ];
 
-/// How many `pub use` an import is followed through. More would be a circle of those.
+/// The maximum number of `pub use` through which an import is followed. More would be a cycle.
 const MAX_STEPS: usize = 16;
 
-/// A module's place in its crate: the names from the crate's root.
+/// A module's path in its crate: the names from the crate's root.
 type Name = Vec<String>;
 
-/// What a file imports by one name: the name that it has there, and its path.
+/// An import of a file: the local name, and the path.
 struct Import {
     name: String,
     path: Vec<String>,
-    /// Whether others may import it from here. Such an import makes no edge.
+    /// Whether other modules may import it from here. Such an import is not a dependency.
     is_public: bool,
 }
 
 struct Module {
     file: String,
     imports: Vec<Import>,
-    /// Paths that stand in the code, such as `crate::log::limits::LINE_BYTES`.
+    /// Paths in the code, such as `crate::log::limits::LINE_BYTES`.
     paths: Vec<Vec<String>>,
 }
 
@@ -108,7 +107,7 @@ impl Crate {
         )
     }
 
-    /// The module in which the item of a path is defined, seen from a module of this crate.
+    /// Returns the module that defines the item of a path, as seen from a module of this crate.
     fn resolve(&self, from: &Name, path: &[String], steps: usize) -> Option<Name> {
         let (first, mut rest) = path.split_first()?;
         let mut at = match first.as_str() {
@@ -127,7 +126,7 @@ impl Crate {
             }
             _ => {
                 rest = path;
-                // The name of another crate is found nowhere.
+                // The name of another crate is not found.
                 let is_here =
                     self.child(from, first).is_some() || self.import(from, first).is_some();
                 is_here.then(|| from.clone())?
@@ -158,7 +157,7 @@ impl Crate {
         imports.iter().find(|import| import.name == name)
     }
 
-    /// Which modules each module needs.
+    /// Returns the dependencies of each module.
     fn needs(&self) -> BTreeMap<&Name, BTreeSet<Name>> {
         let needs = self.0.iter().map(|(name, module)| {
             let imported = module.imports.iter().filter(|import| !import.is_public);
@@ -173,7 +172,7 @@ impl Crate {
         needs.collect()
     }
 
-    /// The files of each circle that is too large, in order.
+    /// Returns the files of each cycle that is too large, in order.
     fn circles(&self) -> Vec<Vec<&str>> {
         let needs = self.needs();
         let reached: BTreeMap<&Name, BTreeSet<&Name>> = needs
@@ -198,7 +197,7 @@ impl Crate {
     }
 }
 
-/// All modules that a module needs, and those that they need.
+/// Returns all direct and indirect dependencies of a module.
 fn reach<'a>(needs: &'a BTreeMap<&Name, BTreeSet<Name>>, from: &Name) -> BTreeSet<&'a Name> {
     let mut reached = BTreeSet::new();
     let mut open: Vec<&Name> = needs.get(from).into_iter().flatten().collect();
@@ -227,7 +226,7 @@ impl Module {
                     is_public,
                 }));
             } else if is_visibility(&code, at) {
-                // `pub(in crate::server)` needs nothing of it.
+                // `pub(in crate::server)` is not a dependency.
                 at += 1;
                 path(&code, &mut at);
             } else if matches!(token.text, "crate" | "super" | "self") && is_path(&code, at) {
@@ -244,7 +243,7 @@ impl Module {
     }
 }
 
-/// Whether what stands before a `use` makes it a `pub use`, of any reach.
+/// Returns whether the tokens before a `use` make it a `pub use` with any visibility.
 fn is_public(before: &[Token<'_>]) -> bool {
     let statement = before
         .rsplit(|token| matches!(token.text, ";" | "{" | "}" | "]"))
@@ -252,19 +251,19 @@ fn is_public(before: &[Token<'_>]) -> bool {
     statement.is_some_and(|words| words.iter().any(|token| token.text == "pub"))
 }
 
-/// Whether it is the `in` of a visibility, `pub(in crate::server)`.
+/// Returns whether the token is the `in` of a visibility, `pub(in crate::server)`.
 fn is_visibility(code: &[Token<'_>], at: usize) -> bool {
     let start = at.checked_sub(2).and_then(|start| code.get(start..=at));
     start.is_some_and(|words| words.iter().map(|it| it.text).eq(["pub", "(", "in"]))
 }
 
-/// Whether `::` follows.
+/// Returns whether `::` follows.
 fn is_path(code: &[Token<'_>], at: usize) -> bool {
     let is_colon = |at: usize| code.get(at).is_some_and(|token| token.text == ":");
     is_colon(at + 1) && is_colon(at + 2)
 }
 
-/// The names of a path in the code, the first of them at `at`.
+/// Returns the names of the path that starts at `at`.
 fn path(code: &[Token<'_>], at: &mut usize) -> Vec<String> {
     let mut path = Vec::new();
     while let Some(token) = code.get(*at) {
@@ -278,7 +277,7 @@ fn path(code: &[Token<'_>], at: &mut usize) -> Vec<String> {
     path
 }
 
-/// Reads what stands behind `use`, up to the end of the branch: each name, and its whole path.
+/// Parses a branch of a `use`: returns each name with its complete path.
 fn use_tree(
     code: &[Token<'_>],
     at: &mut usize,
@@ -326,7 +325,7 @@ fn use_tree(
     before.truncate(depth);
 }
 
-/// The modules that are declared for tests alone.
+/// Returns the modules that are declared only for tests.
 fn modules_of_tests(folder: &str, files: &[&File]) -> Vec<Name> {
     let mut tests = Vec::new();
     for file in files {
@@ -354,7 +353,7 @@ fn modules_of_tests(folder: &str, files: &[&File]) -> Vec<Name> {
     tests
 }
 
-/// A file's module.
+/// Returns a file's module.
 fn name(folder: &str, file: &File) -> Name {
     let path = file.path.strip_prefix(folder).unwrap_or_default();
     let mut name: Name = path
@@ -369,7 +368,7 @@ fn name(folder: &str, file: &File) -> Name {
     name
 }
 
-/// The folders with a crate's sources.
+/// Returns the folders with a crate's sources.
 fn folders(files: &[File]) -> BTreeSet<String> {
     let below = files.iter().filter_map(|file| {
         let packages = PACKAGES.iter().find(|it| file.path.starts_with(**it))?;
@@ -408,7 +407,7 @@ fn no_circle_of_imports_is_of_more_than_two_files() {
     assert_none(&complaints);
 }
 
-/// The circles of a crate that is made up of files with these names and texts.
+/// Returns the cycles of a crate that consists of files with these names and texts.
 #[cfg(test)]
 fn circles_of(files: &[(&str, &str)]) -> Vec<Vec<String>> {
     let files: Vec<File> = files
@@ -454,7 +453,7 @@ fn a_circle_of_two_files_is_none() {
 
 #[test]
 fn an_import_leads_to_the_file_that_defines_it() {
-    // `a` needs `c`, by way of two others, and `c` needs neither.
+    // `a` depends on `c` through two others; `c` depends on neither.
     let files = [
         ("lib.rs", "mod a; mod b;"),
         ("a.rs", "use crate::b::C;"),

@@ -1,20 +1,20 @@
-//! The walks through the code in the architecture's description lead somewhere: each step names a
-//! file that exists and what it defines, and an earlier step of the same walk uses that, or it
-//! implements what an earlier step defines.
+//! Checks the walks through the code in the description of the architecture: each step names an
+//! existing file and its definitions, and an earlier step of the walk uses one of these, or the
+//! step implements a definition of an earlier step.
 
 use crate::complaint::{Complaint, assert_none};
 use crate::tree::{File, tree};
 
 const ARCHITECTURE: &str = "docs/ARCHITECTURE.md";
 
-/// The heading of the section, and that of one walk.
+/// The section's heading, and the start of each walk's heading.
 const SECTION: &str = "## Walks through the code";
 const WALK: &str = "### ";
 
 /// The keywords that define a name in Rust.
 const DEFINITIONS: [&str; 7] = ["fn", "struct", "enum", "trait", "mod", "type", "const"];
 
-/// One step: a path, and the names that the file is said to define.
+/// A step: a path, and the names that the document says the file defines.
 struct Step<'a> {
     line: usize,
     path: &'a str,
@@ -54,7 +54,7 @@ fn walks_lead_somewhere(tree: &[File]) -> Vec<Complaint> {
     complaints
 }
 
-/// The steps of each walk: the numbered items below its heading.
+/// Returns the steps of each walk: the numbered items below its heading.
 fn walks(page: &File) -> Vec<Vec<Step<'_>>> {
     let mut walks: Vec<Vec<Step<'_>>> = Vec::new();
     let mut is_inside = false;
@@ -77,7 +77,7 @@ fn walks(page: &File) -> Vec<Vec<Step<'_>>> {
     walks
 }
 
-/// Whether a Rust file defines something of this name.
+/// Returns whether a Rust file defines an item with this name.
 fn defines(text: &str, name: &str) -> bool {
     let is_definition = |line: &str| {
         let mut words = line.split(|c: char| !c.is_alphanumeric() && c != '_');
@@ -86,7 +86,7 @@ fn defines(text: &str, name: &str) -> bool {
     text.lines().any(is_definition)
 }
 
-/// Whether a name occurs as a whole word.
+/// Returns whether a name occurs as a whole word.
 fn has_word(text: &str, name: &str) -> bool {
     text.split(|c: char| !c.is_alphanumeric() && c != '_')
         .any(|word| word == name)

@@ -1,9 +1,9 @@
-"""The packages' layer: modules that were imported before the application, which finds them there.
+"""The layer of packages: modules that are imported before the application, which then finds them.
 
-A layer is imported once per change of what is installed, and each load of the application begins
-with it. What an import statement does is the same with and without one: a module of the layer is
-neither in `sys.modules` nor an attribute of its parent until it is imported, and then so is what its
-own import would have imported.
+A layer is created once for each change of the installed packages, and each load of the application
+starts with it. An import statement has the same effect with and without a layer: a module of the
+layer is neither in `sys.modules` nor an attribute of its parent until it is imported; then the
+modules that its own import would have imported are too.
 """
 
 from __future__ import annotations
@@ -16,31 +16,31 @@ from collections.abc import Iterable
 from importlib import _bootstrap
 from importlib.machinery import ModuleSpec
 
-#: The most modules of a layer. Django's demo has 400.
+#: The maximum number of modules in a layer. Django's demo has 400.
 NAMES_MAX = 5_000
 
-#: The longest name of a module that goes into a layer, in characters.
+#: The maximum length of a module's name in a layer, in characters.
 NAME_LENGTH_MAX = 200
 
 
 class Layer:
-    """A finder of modules that wait for who imports them."""
+    """A finder of modules that were imported in advance."""
 
     def __init__(self) -> None:
-        #: All that was to be imported, whether that succeeded or not.
+        #: All modules that were to be imported, whether that succeeded or not.
         self.names: list[str] = []
         self._waiting: dict = {}
-        # What each module has imported.
+        # The modules that each module has imported.
         self._needs: dict[str, set[str]] = {}
-        # Which of the modules were attributes of their parents.
+        # The modules that were attributes of their parents.
         self._bound: set[str] = set()
-        # What was looked for and not found: top-level names.
+        # The top-level names that were searched and not found.
         self._absent: set[str] = set()
         self._is_refused = False
 
     def take(self, names: Iterable[str], folder: str) -> None:
-        """Imports these modules, and has those that are from `folder` wait. What can't be imported
-        without the application is left to it."""
+        """Imports these modules, and sets aside those from `folder`. Modules that can't be imported
+        without the application are left to it."""
         self.names = list(names)
         before = set(sys.modules)
         with _Recorder(self._needs, self._absent):
@@ -61,12 +61,12 @@ class Layer:
                 del attributes[child]
                 self._bound.add(name)
             if _attributes(module).get("__spec__") is None:
-                # Made by its parent, not found.
+                # Created by its parent, rather than found.
                 self._needs.setdefault(parent, set()).add(name)
 
     def offer(self, application: str) -> None:
-        """Has imports find the modules, unless the application's folder has one that an import of
-        them has looked for and not found."""
+        """Makes imports find the modules, unless the application's folder contains a module that an
+        import of one of them didn't find."""
         names = {name.removesuffix(".py") for name in os.listdir(application)}
         if self._absent & names:
             self._is_refused = True
@@ -74,9 +74,9 @@ class Layer:
             sys.meta_path.insert(0, self)
 
     def wanted(self, folders: tuple[str, ...]) -> list[str]:
-        """What the next layer should have: all modules that come from these folders, in the order
-        of their imports. Empty where this layer has tried them all already, or can't be used, or
-        there are too many."""
+        """Returns the modules of the next layer: all modules from these folders, in the order of
+        their imports. Returns none if this layer has already tried all of them, can't be used, or
+        would have too many."""
         known = set(self.names)
         new = [
             name for name, module in sys.modules.items()
@@ -88,7 +88,7 @@ class Layer:
         return names if new and not self._is_refused and len(names) <= NAMES_MAX else []
 
     def find_spec(self, name, path=None, target=None):
-        """Finds a module that waits."""
+        """Finds a module of the layer that has not been imported yet."""
         module = self._waiting.get(name)
         if module is None:
             return None
@@ -99,13 +99,13 @@ class Layer:
         return spec
 
     def create_module(self, spec):
-        """Gives the module, and puts it and what it needs among those that are imported."""
+        """Returns the module, and adds it and its dependencies to the imported modules."""
         module = self._waiting[spec.name]
         self._admit(spec.name)
         return module
 
     def exec_module(self, module) -> None:
-        """Nothing: it has run."""
+        """Does nothing: the module has already been executed."""
         known = module.__spec__.loader_state
         if known is not None:
             module.__spec__ = known
@@ -128,7 +128,7 @@ class Layer:
 
 
 class _Recorder:
-    """Notes which module imports which, while it is entered."""
+    """Records which module imports which, while it is active."""
 
     def __init__(self, needs: dict[str, set[str]], absent: set[str]) -> None:
         self._needs = needs
@@ -145,7 +145,7 @@ class _Recorder:
         sys.meta_path.remove(self)
 
     def find_spec(self, name, path=None, target=None):
-        """Notes a first import, of whatever sort, for the module whose body runs."""
+        """Records a first import of any kind for the module whose body is running."""
         frame = sys._getframe(1)
         while frame is not None and frame.f_code.co_name != "<module>":
             frame = frame.f_back
@@ -168,7 +168,7 @@ class _Recorder:
             self._note(importer, name)
             for attribute in fromlist or ():
                 if attribute == "*":
-                    # `__all__` may name modules.
+                    # `__all__` may contain the names of modules.
                     for exported in getattr(module, "__all__", ()):
                         self._note(importer, f"{name}.{exported}")
                 else:
@@ -185,12 +185,13 @@ def _root(name: str) -> str:
 
 
 def _attributes(module) -> dict:
-    """A module's own names. Not `getattr`: what stands in a module's place may wake when asked."""
+    """Returns a module's own names. `getattr` could initialize a lazy object that replaces a
+    module."""
     return getattr(module, "__dict__", {})
 
 
 def _is_from(module, folder: str) -> bool:
-    """Whether a module's file is in a folder, or one of the folders that it stands for."""
+    """Returns whether a module's file, or one of the folders that it represents, is in a folder."""
     spec = _attributes(module).get("__spec__")
     places = [getattr(spec, "origin", None)]
     places += getattr(spec, "submodule_search_locations", None) or ()

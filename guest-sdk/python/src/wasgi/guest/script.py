@@ -101,14 +101,15 @@ def base() -> None:
 
 
 def load(plan: str) -> str:
-    """Does as a plan in JSON says, and says in JSON what became of it: `application`, its name, and
+    """Follows a JSON plan, and returns the result as JSON: `application` with its name, and
     `modules`; or `error` and `details`.
 
-    The plan has `path`, the folders in which modules are found, and one of:
+    The plan contains `path`, the search path for modules, and one of:
 
-    - `script`: the `file` and `source` of a script of one file;
-    - `folder`: an application's, of which its settings are read there. `packages` may say which of
-      `path` is its packages' folder; then `modules` in the answer is what a layer should have;
+    - `script`: the `file` and `source` of a single-file script;
+    - `folder`: an application's folder, whose settings are read. `packages` may say which entry of
+      `path` is the folder of its packages; `modules` in the result then lists the modules for a
+      layer;
     - `layer`: the names of modules to import before an application, and `packages`.
     """
     try:
@@ -161,7 +162,7 @@ def _load(plan: dict) -> dict:
 
 
 def _packages(folder: str, name: str) -> str:
-    """A folder of packages that the settings name."""
+    """Returns the path of the folder of packages that the settings name."""
     path = os.path.join(folder, name)
     if not os.path.isdir(path):
         key = f"{settings.FILE}: tool.wasgi.packages"

@@ -1,36 +1,36 @@
-"""What an application says of itself: `[tool.wasgi]` in the `pyproject.toml` of its folder."""
+"""An application's settings: `[tool.wasgi]` in the `pyproject.toml` of its folder."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
 
-#: The file, in the application's folder.
+#: The name of the file in the application's folder.
 FILE = "pyproject.toml"
 
-#: The largest file that is read, in bytes. It is for people to write.
+#: The maximum length of the file, in bytes. It is written by hand.
 FILE_BYTES_MAX = 64 << 10
 
-#: The longest value, in characters.
+#: The maximum length of a value, in characters.
 VALUE_LENGTH_MAX = 1_000
 
-#: The most paths that an application is asked for while it is loaded.
+#: The maximum number of paths that are requested while an application is loaded.
 WARM_PATHS_MAX = 32
 
 
 class SettingsError(Exception):
-    """What is wrong: one line that names the file and the key."""
+    """The settings are invalid. The message is one line that names the file and the key."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """The keys, each with what is so where it is not there."""
+    """The keys, with their defaults."""
 
-    #: `module:name` or `module:function()`; by convention where it is None.
+    #: `module:name` or `module:function()`; None selects it by convention.
     application: str | None = None
-    #: Paths to ask for before the snapshot.
+    #: The paths to request before the snapshot.
     warm: tuple[str, ...] = ()
-    #: A folder of packages in the application's.
+    #: The folder of packages in the application's folder.
     packages: str | None = None
 
 
@@ -38,7 +38,7 @@ def read(folder: str) -> Settings:
     """Reads the settings of the application in a folder.
 
     Raises:
-        SettingsError: the file can't be read, or a key is unknown or has no good value.
+        SettingsError: if the file can't be read, or a key is unknown or has an invalid value.
     """
     try:
         with open(os.path.join(folder, FILE), "rb") as file:
