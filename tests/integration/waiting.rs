@@ -242,10 +242,11 @@ fn a_handler_that_waits_ends_when_its_client_resets_the_connection() {
         "read-all",
     ]);
     let server = Server::with(&site, &ENDLESS);
+    let mut waiting = 0;
     for (target, short, body) in [
         ("/sleep?ms=36000000", "/sleep?ms=0", 0),
-        ("/close-log?n=1&ms=36000000", "/close-log?n=0", 0),
-        ("/close-log?n=2&rest=36000000", "/close-log?n=0", 0),
+        ("/close-log?say&n=1&ms=36000000", "/close-log?n=0", 0),
+        ("/close-log?say&n=2&rest=36000000", "/close-log?n=0", 0),
         ("/cgi-fail/late?sleep", "/cgi-fail/late", 0),
         ("/read-all", "/read-all", 100),
         ("/wasi-http/count", "/wasi-http", 100),
@@ -255,6 +256,15 @@ fn a_handler_that_waits_ends_when_its_client_resets_the_connection() {
             0 => client.request("GET", target),
             _ => client.begin_post(target, body),
         });
+        if target.contains("say") {
+            // Before it has a body, there is nothing to close.
+            waiting += 1;
+            eventually("it waits in its body", || {
+                let lines = server.error_log().lines();
+                let waits = |line: &&String| line.contains("close-log: waits");
+                lines.iter().filter(waits).count() == waiting
+            });
+        }
         reset(client);
         has_room(&server, short);
     }
