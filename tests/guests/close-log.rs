@@ -1,7 +1,7 @@
 //! Writes `closed` to the error log when its body is closed (B2). The body has `?n=` blocks of 4
-//! KiB, with a pause of `?ms=` before each, or of `?rest=` from the second on; with `?say` it writes
-//! `waits` before a pause. With `?raise` closing raises an error; with `?break` the second block
-//! does.
+//! KiB, with a pause of `?ms=` before each, or of `?rest=` from the second on; with `?say` it
+//! writes `waits` before a pause. With `?raise` closing raises an error; with `?break` the second
+//! block does.
 
 use std::io::Write;
 use std::thread;
