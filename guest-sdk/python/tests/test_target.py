@@ -62,8 +62,11 @@ class Builds(unittest.TestCase):
             self.assertEqual(status, 1)
             self.assertFalse(output.exists())
         lines = errors.getvalue().splitlines()
-        # One line says where the packages are.
-        return lines[-1], [line for line in lines[:-1] if "packages are those" not in line]
+        # Lines about the environment that the build has found: where its packages are, and which
+        # of them need others.
+        found = ("packages are those", " requires ")
+        details = [line for line in lines[:-1] if not any(text in line for text in found)]
+        return lines[-1], details
 
     def test_a_module_that_is_not_there(self):
         line, details = self.fails("", "other:app")
