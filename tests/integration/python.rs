@@ -342,7 +342,7 @@ fn modules_files_and_codecs_are_found_late() {
     assert_eq!(answer.status(), 200, "{:?}", server.error_log().lines());
     assert!(answer.body.starts_with(b"42 True FMT_XML \x82"));
     let own = server.get("/python-contract/file");
-    assert!(own.text().starts_with("\"\"\"One WSGI application"));
+    assert!(own.text().starts_with("\"\"\"A WSGI application"));
     assert!(own.text().contains("validated = validator(plain)"));
     server.stop();
 }
@@ -420,8 +420,8 @@ fn files_and_the_user_are_where_programs_look() {
     assert_eq!(told.status(), 200, "{:?}", server.error_log().lines());
     assert_eq!(
         told.text(),
-        "[200000, b'\"\"\"One', 'Read-only file system', 1000, 18, 'handler', '/home/handler', \
-         True, 'tmp', '\"\"\"One WS']"
+        "[200000, b'\"\"\"A W', 'Read-only file system', 1000, 18, 'handler', '/home/handler', \
+         True, 'tmp', '\"\"\"A WSGI']"
     );
     server.stop();
 }
