@@ -374,3 +374,28 @@ fn a_server_without_a_runtime_says_which_file_is_missing() {
     server.access_log().expect(&parts);
     server.stop();
 }
+
+#[test]
+fn without_a_runtime_a_file_and_a_folder_fail_with_the_same_line() {
+    let site = Site::new();
+    write(&site, "hello.py", &answering("b'hello'"));
+    write(&site, "shop/app.py", &answering("b'shop'"));
+    fs::write(
+        site.path().join("wasgi.toml"),
+        "[site]\nruntime = \"nowhere\"\n",
+    )
+    .expect("written");
+    let mut routes = wasgi(["routes", "--code-cache", "none"]);
+    let output = routes
+        .arg(site.path())
+        .output()
+        .expect("the program starts");
+    let text = String::from_utf8_lossy(&output.stdout);
+    for name in ["hello.py", "shop"] {
+        let is_told = |line: &str| {
+            line.contains(&format!("handlers/{name}: "))
+                && line.contains("`cargo xtask runtime` makes it, and site.runtime says where")
+        };
+        assert!(text.lines().any(is_told), "{name}: {text}");
+    }
+}

@@ -127,6 +127,8 @@ impl Scripts {
         request: &LoadRequest<'_>,
         tools: &Tools<'_>,
     ) -> Result<ProgramFiles, LoadError> {
+        // First, because without a runtime there are no folders, and the plan would be wrong.
+        self.runtime.stamp()?;
         let folders = self.folders(request.path);
         let plan = plan(request, &folders)?;
         let runtime = self.runtime.runtime(tools, request.cancel)?;
