@@ -5,8 +5,7 @@ use std::io;
 
 use rustix::io::Errno;
 
-/// The system's errors for a lack of processes or threads, memory, or descriptors.
-const SHORTAGES: [Errno; 4] = [Errno::AGAIN, Errno::NOMEM, Errno::MFILE, Errno::NFILE];
+use crate::reload::Shortage;
 
 /// Why a file can't run as a program: one line for its author, which says what to do.
 #[derive(Debug)]
@@ -24,6 +23,15 @@ impl LoadError {
         }
     }
 
+    /// Creates an error from a line about an error of the system.
+    pub(super) fn of_io(line: impl Into<String>, error: &io::Error) -> Self {
+        let errno = Errno::from_io_error(error);
+        Self {
+            line: line.into(),
+            is_shortage: errno.is_some_and(|errno| Shortage::ERRNOS.contains(&errno)),
+        }
+    }
+
     /// Creates an error for a lack of processes, threads, memory or descriptors, which can be
     /// temporary.
     pub(super) fn shortage(line: impl Into<String>) -> Self {
@@ -33,11 +41,12 @@ impl LoadError {
         }
     }
 
-    /// Creates an error from a line that may contain the system's text. The line must come from
-    /// this process, not from a compiling one, whose memory is limited.
+    /// Creates an error from a line that may contain the system's text, for errors of wasmtime,
+    /// which keep no error number. The line must come from this process, not from a compiling one,
+    /// whose memory is limited, and which has reported all that a file's own names can cause.
     pub(super) fn of_system(line: impl Into<String>) -> Self {
         let line = line.into();
-        let is_shortage = SHORTAGES.iter().any(|errno| {
+        let is_shortage = Shortage::ERRNOS.iter().any(|errno| {
             // The format of the standard library and `rustix`.
             line.contains(&format!("(os error {})", errno.raw_os_error()))
         });
@@ -60,7 +69,7 @@ impl LoadError {
 
 impl From<&io::Error> for LoadError {
     fn from(error: &io::Error) -> Self {
-        Self::of_system(error.to_string())
+        Self::of_io(error.to_string(), error)
     }
 }
 

@@ -24,14 +24,12 @@ impl Shortage {
         Shortage(line.into())
     }
 
+    /// The system's errors for a lack of processes or threads, memory, or descriptors.
+    pub(crate) const ERRNOS: [Errno; 4] = [Errno::AGAIN, Errno::NOMEM, Errno::MFILE, Errno::NFILE];
+
     /// Returns whether a shortage caused an error.
     pub(super) fn is_cause_of(error: &anyhow::Error) -> bool {
-        let is_short = |errno| {
-            matches!(
-                errno,
-                Errno::AGAIN | Errno::NOMEM | Errno::MFILE | Errno::NFILE
-            )
-        };
+        let is_short = |errno| Self::ERRNOS.contains(&errno);
         error.chain().any(|cause| {
             let of_io = cause.downcast_ref::<io::Error>();
             let errno = of_io.and_then(Errno::from_io_error);

@@ -36,6 +36,7 @@ use pool::Pool;
 use protocol::Task;
 
 pub use options::Options;
+pub(super) use pool::CANCELLED;
 pub(super) use script::{GUEST_APPLICATION, GUEST_LIBRARY, GUEST_PACKAGES};
 pub use serve::{Limits, serve};
 

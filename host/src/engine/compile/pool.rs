@@ -310,7 +310,7 @@ impl fmt::Debug for Pool {
 }
 
 /// The error for a cancelled load.
-const CANCELLED: &str = "not loaded: it is not wanted any more";
+pub(in crate::engine) const CANCELLED: &str = "not loaded: it is not wanted any more";
 
 /// Seals the output of a process.
 fn sealed(output: OwnedFd, options: &Options) -> anyhow::Result<CodeFile> {

@@ -7,6 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::super::cache::Part;
 use super::super::code_file::{CodeFile, Mapped};
+use super::super::compile::CANCELLED;
 use super::super::load::LoadError;
 use super::super::shared_code::{ProgramFiles, key_of_state};
 use super::Tools;
@@ -187,11 +188,12 @@ fn kept(stamp: [u8; 32], tools: &Tools<'_>) -> Option<Runtime> {
 }
 
 fn missing(path: &Path, error: &std::io::Error) -> LoadError {
-    LoadError::of_system(format!(
+    let line = format!(
         "not loaded: the runtime for Python can't be read: {}: {error}; `cargo xtask runtime` \
          makes it, and site.runtime says where it is",
         path.display()
-    ))
+    );
+    LoadError::of_io(line, error)
 }
 
 impl Ready {
@@ -218,7 +220,7 @@ impl Ready {
                 return Ok(Ok(runtime.clone()));
             }
             if cancel.is_cancelled() {
-                return Err(LoadError::new("not loaded: it is not wanted any more"));
+                return Err(LoadError::new(CANCELLED));
             }
             if !state.is_compiling {
                 state.is_compiling = true;
