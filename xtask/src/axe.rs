@@ -13,10 +13,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
+use processes::{run, step};
 
 use crate::guest_toolchain::GuestToolchain;
 use crate::guests;
-use crate::process::{run, step};
 use crate::tracked;
 use crate::workspace::Workspace;
 

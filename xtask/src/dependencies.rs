@@ -7,8 +7,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use processes::{run, step};
 
-use crate::process::{self, run, step};
 use crate::workspace::Workspace;
 
 /// The rules for dependencies.
@@ -49,7 +49,15 @@ const MACHETE: Tool = Tool {
 
 /// The folders with packages. `handlers` is not among them: cargo-machete would treat its manifest,
 /// which makes new handlers independent, as the demos' workspace.
-const WITH_PACKAGES: [&str; 6] = ["benches", "fuzz", "guest-sdk", "host", "tests", "xtask"];
+const WITH_PACKAGES: [&str; 7] = [
+    "benches",
+    "fuzz",
+    "guest-sdk",
+    "host",
+    "tests",
+    "tools",
+    "xtask",
+];
 
 /// Checks the dependencies of the workspace, and of the packages that are separate workspaces.
 ///
@@ -83,7 +91,7 @@ fn check_advisories(workspace: &Workspace, deny: &Path, others: &[PathBuf]) -> R
     let mut fetch = deny_in(workspace, deny);
     // There is no user to enter a password.
     fetch.args(["fetch", "db"]).env("GIT_TERMINAL_PROMPT", "0");
-    if let Err(error) = process::run_quietly(&mut fetch, FETCH_TIME_LIMIT) {
+    if let Err(error) = processes::run_quietly(&mut fetch, FETCH_TIME_LIMIT) {
         step(format!(
             "NOT CHECKED: advisories about dependencies: RustSec's database can't be fetched: \
              {error:#}"
@@ -162,7 +170,7 @@ impl Tool {
             .arg("--root")
             .arg(folder)
             .arg(self.name);
-        process::run_quietly(&mut cargo, INSTALL_TIME_LIMIT)
+        processes::run_quietly(&mut cargo, INSTALL_TIME_LIMIT)
             .with_context(|| format!("{} can't be had", self.name))
     }
 }
@@ -178,5 +186,5 @@ fn install_wheel(requirements: &str, folder: &Path) -> Result<()> {
         .arg(folder)
         .arg("--requirement")
         .arg(file.path());
-    process::run_quietly(&mut pip, INSTALL_TIME_LIMIT)
+    processes::run_quietly(&mut pip, INSTALL_TIME_LIMIT)
 }

@@ -30,8 +30,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use processes::step;
 
-use crate::process::step;
 use crate::workspace::Workspace;
 
 /// The pages that are run by default: all that have commands.

@@ -16,8 +16,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use processes::step;
 
-use crate::process::{self, step};
 pub(crate) use c::CToolchain;
 pub(crate) use go::GoToolchain;
 
@@ -84,7 +84,7 @@ impl GuestToolchain {
             step(format!("rustup target add {TARGET}"));
             let mut rustup = Command::new("rustup");
             rustup.args(["target", "add", TARGET]).current_dir(root);
-            process::run_quietly(&mut rustup, RUSTUP_TIME_LIMIT)?;
+            processes::run_quietly(&mut rustup, RUSTUP_TIME_LIMIT)?;
             if !own.has_target() {
                 bail!(
                     "rustup added {TARGET} to another toolchain than {}",
@@ -176,7 +176,7 @@ impl Rustc {
 
     fn query_program(program: &OsStr, directory: &Path) -> Result<Self> {
         let ask = |arguments: &[&str]| {
-            process::text_of(Command::new(program).args(arguments).current_dir(directory))
+            processes::text_of(Command::new(program).args(arguments).current_dir(directory))
         };
         let version = ask(&["-vV"])?;
         let value_of = |key: &str| {

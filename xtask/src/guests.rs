@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+use processes::step;
 use serde_json::Value;
 
 use crate::guest_toolchain::{CToolchain, GoToolchain, GuestToolchain, TARGET};
-use crate::process::{self, step};
 use crate::tracked;
 use crate::workspace::{Demo, HANDLERS, Workspace};
 
@@ -176,7 +176,7 @@ pub(crate) fn build_tracked(
             .flat_map(|demo| ["--package", &demo.package]),
     );
     toolchain.apply_to(&mut cargo);
-    let artifacts = Artifact::all(&process::text_of(&mut cargo)?);
+    let artifacts = Artifact::all(&processes::text_of(&mut cargo)?);
     for demo in &demos.demos {
         let artifact = artifacts
             .iter()
@@ -293,7 +293,7 @@ pub(crate) fn lint(
         .args(packages.iter().flat_map(|package| ["--package", package]))
         .args(arguments);
     toolchain.apply_to(&mut cargo);
-    process::run(&mut cargo)
+    processes::run(&mut cargo)
 }
 
 /// Returns the target folder of guest builds.
@@ -343,7 +343,7 @@ fn build(
     selection: &[&str],
 ) -> Result<Vec<Artifact>> {
     let mut cargo = cargo_build(workspace, toolchain, selection);
-    Ok(Artifact::all(&process::text_of(&mut cargo)?))
+    Ok(Artifact::all(&processes::text_of(&mut cargo)?))
 }
 
 /// Builds as many packages of a selection as possible.
@@ -353,7 +353,7 @@ fn build_some(
     selection: &[&str],
 ) -> Result<Vec<Artifact>> {
     let mut cargo = cargo_build(workspace, toolchain, selection);
-    let (messages, _) = process::text_and_success_of(&mut cargo)?;
+    let (messages, _) = processes::text_and_success_of(&mut cargo)?;
     Ok(Artifact::all(&messages))
 }
 

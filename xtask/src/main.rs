@@ -10,8 +10,6 @@ mod docs;
 mod guest_toolchain;
 mod guests;
 mod hostile;
-mod instructions;
-mod process;
 mod python;
 mod python_native;
 mod record;
@@ -26,9 +24,9 @@ use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail};
+use processes::{run, step};
 
 use crate::guest_toolchain::{CToolchain, GoToolchain, GuestToolchain};
-use crate::process::{run, step};
 use crate::workspace::Workspace;
 
 /// A command of this program.
@@ -117,7 +115,7 @@ const TASKS: [Task; 16] = [
         name: "instructions",
         arguments: "",
         about: "Count the instructions of one request, beside the last count that was kept",
-        run: instructions::instructions,
+        run: bench::instructions,
     },
     Task {
         name: "hostile",
@@ -468,7 +466,12 @@ fn lint(workspace: &Workspace, arguments: &[OsString]) -> Result<()> {
     // packages.
     run(workspace
         .cargo("clippy")
-        .args(["--package", bench::TOOLS, "--all-targets", "--all-features"])
+        .args([
+            "--package",
+            bench::PACKAGE,
+            "--all-targets",
+            "--all-features",
+        ])
         .args(strict))?;
     guests::lint(workspace, &toolchain, &strict)?;
     step("cargo doc");

@@ -9,9 +9,9 @@ use std::process::{Command, Stdio};
 use std::time::SystemTime;
 
 use anyhow::{Context, Result};
+use processes::{run, step};
 
 use crate::guests;
-use crate::process::{run, step};
 use crate::tracked;
 use crate::workspace::{HANDLERS, Workspace};
 

@@ -12,10 +12,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
+use processes::step;
 
 use crate::guest_toolchain::{self, GuestToolchain};
-use crate::process;
-use crate::process::step;
 use crate::workspace::Workspace;
 
 /// The library's sources.
@@ -122,12 +121,12 @@ fn build(workspace: &Workspace) -> Result<PathBuf> {
         .arg(&target)
         // The address of a dynamically linked library is unknown at build time.
         .env("RUSTFLAGS", "-C relocation-model=pic");
-    process::run(&mut cargo)?;
+    processes::run(&mut cargo)?;
     let built = target.join(guest_toolchain::TARGET).join("release");
     let objects = target.join("objects");
     let object = extract(&built.join(ARCHIVE), &objects)?;
     let output = target.join("library.so");
-    process::run(
+    processes::run(
         Command::new(guest_toolchain::linker(&workspace.root)?)
             .args([
                 "-shared",
@@ -153,7 +152,7 @@ fn extract(archive: &Path, folder: &Path) -> Result<PathBuf> {
         fs::remove_dir_all(folder).with_context(|| format!("can't empty {}", folder.display()))?;
     }
     fs::create_dir_all(folder).with_context(|| format!("can't make {}", folder.display()))?;
-    process::run(Command::new("ar").arg("x").arg(archive).current_dir(folder))?;
+    processes::run(Command::new("ar").arg("x").arg(archive).current_dir(folder))?;
     let entries = folder
         .read_dir()
         .with_context(|| format!("can't read {}", folder.display()))?;

@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
+use processes::step;
 
-use crate::process::step;
 use crate::workspace::{HANDLERS, Workspace};
 
 /// The folders that are copied.

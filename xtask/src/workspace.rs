@@ -11,8 +11,6 @@ use std::process::Command;
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
-use crate::process;
-
 /// The folder of the handlers: their sources and the built files.
 pub(crate) const HANDLERS: &str = "handlers";
 
@@ -96,7 +94,7 @@ impl Workspace {
         metadata
             .args(["metadata", "--format-version=1", "--no-deps"])
             .current_dir(folder);
-        Self::parse(&process::text_of(&mut metadata)?).context("can't read cargo's metadata")
+        Self::parse(&processes::text_of(&mut metadata)?).context("can't read cargo's metadata")
     }
 
     fn parse(metadata: &str) -> Result<Self> {

@@ -14,7 +14,6 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use super::{Rustc, debian};
-use crate::process;
 
 /// The compiler's program.
 const CLANG: &str = "clang";
@@ -86,7 +85,7 @@ impl CToolchain {
             flag.push(linker);
             clang.arg(flag);
         }
-        process::run_quietly(&mut clang, COMPILE_TIME_LIMIT)
+        processes::run_quietly(&mut clang, COMPILE_TIME_LIMIT)
             .with_context(|| format!("can't compile {}", source.display()))
     }
 }

@@ -12,9 +12,9 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use processes::step;
 
 use super::Rustc;
-use crate::process::{self, step};
 
 /// The compiler of `rustc-web`.
 const RUSTC: &str = "/usr/bin/rustc";
@@ -119,18 +119,18 @@ pub(super) fn install_for_c() -> Result<()> {
 fn release() -> Result<Release> {
     let about = fs::read_to_string("/etc/os-release").unwrap_or_default();
     let release = Release::parse(&about).context("this is not Debian")?;
-    let user = process::text_of(Command::new("id").arg("-u"))?;
+    let user = processes::text_of(Command::new("id").arg("-u"))?;
     ensure!(user.trim() == "0", "only root can install packages");
     Ok(release)
 }
 
 fn install_packages(packages: &[&str]) -> Result<()> {
     step("apt-get update");
-    process::run_quietly(apt().arg("update"), APT_TIME_LIMIT)?;
+    processes::run_quietly(apt().arg("update"), APT_TIME_LIMIT)?;
     step(format!("apt-get install {}", packages.join(" ")));
     // No package may be removed: a `rustc` that another program needs conflicts with this one.
     let options = ["install", "--yes", "--no-install-recommends", "--no-remove"];
-    process::run_quietly(apt().args(options).args(packages), APT_TIME_LIMIT)
+    processes::run_quietly(apt().args(options).args(packages), APT_TIME_LIMIT)
 }
 
 fn apt() -> Command {

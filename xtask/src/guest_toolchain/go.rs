@@ -8,8 +8,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-
-use crate::process::{self, step};
+use processes::step;
 
 /// The toolchain's program.
 const GO: &str = "go";
@@ -84,7 +83,7 @@ impl GoToolchain {
             .env("GOOS", "wasip1")
             .env("GOARCH", "wasm")
             .current_dir(folder);
-        process::run_quietly(&mut go, COMPILE_TIME_LIMIT)
+        processes::run_quietly(&mut go, COMPILE_TIME_LIMIT)
             .with_context(|| format!("can't compile {}", folder.display()))
     }
 
@@ -124,7 +123,7 @@ fn install(target: &Path) -> Result<()> {
         .arg("--target")
         .arg(folder(target))
         .arg(PACKAGE);
-    process::run_quietly(&mut pip, INSTALL_TIME_LIMIT)
+    processes::run_quietly(&mut pip, INSTALL_TIME_LIMIT)
 }
 
 /// Returns the minor release that `go env GOVERSION` names: 24 of `go1.24.11`.

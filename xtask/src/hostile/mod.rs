@@ -23,13 +23,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
+use processes::step;
 
 use self::client::Client;
 use self::drops::{Dropped, Drops};
 use self::load::{Load, Task};
 use self::options::Options;
 use self::server::{Server, Site};
-use crate::process::step;
 use crate::workspace::Workspace;
 
 pub(crate) use self::soak::soak;

@@ -8,11 +8,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use processes::Tree;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::client::Client;
 use super::options::Options;
-use crate::bench::Tree;
 use crate::guest_toolchain::GuestToolchain;
 use crate::guests;
 use crate::workspace::Workspace;

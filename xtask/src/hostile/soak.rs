@@ -7,13 +7,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use processes::step;
 
 use super::client::Client;
 use super::drops::{Dropped, Drops};
 use super::load::{Load, Outcome, Task};
 use super::options::Options;
 use super::server::{Server, Site};
-use crate::process::step;
 use crate::workspace::Workspace;
 
 /// The requests and their intervals: about three hundred requests per second, which leaves both

@@ -13,7 +13,7 @@ use crate::tree::{File, tree};
 const CRATES: [&str; 2] = ["guest-sdk/rust/src/", "xtask/src/"];
 
 /// Folders that contain packages, whose sources are in `src/`.
-const PACKAGES: [&str; 1] = ["host/crates/"];
+const PACKAGES: [&str; 2] = ["host/crates/", "tools/"];
 
 /// The maximum number of files in a cycle: two files may be halves of one unit.
 const MAX_FILES: usize = 2;

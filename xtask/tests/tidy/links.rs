@@ -7,13 +7,14 @@ use crate::complaint::{Complaint, assert_tidy, lines};
 use crate::tree::{File, root};
 
 /// The folders whose files are checked. Files in `handlers/` and `target/` may be build outputs.
-const FOLDERS: [&str; 8] = [
+const FOLDERS: [&str; 9] = [
     "benches/",
     "docs/",
     "fuzz/",
     "guest-sdk/",
     "host/",
     "tests/",
+    "tools/",
     "wit/",
     "xtask/",
 ];

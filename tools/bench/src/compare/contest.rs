@@ -7,13 +7,13 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use processes::step;
 
 use super::load::{self, Found, Load};
 use super::machine::{Cores, Noise, Usage};
 use super::peer::Peer;
 use super::server::{Server, free_address};
 use super::stage::{Answer, Stage};
-use crate::process::step;
 
 /// The data that all cases need.
 #[derive(Debug)]
@@ -203,7 +203,7 @@ fn measure(
     let tree = server.tree();
     let (began, cpu, usage) = (Instant::now(), tree.cpu_seconds(), Usage::now()?);
     let path = bench.stage.path(answer);
-    let found = load::run(&bench.stage.tools, cpus, server.address, &path, load, || {})?;
+    let found = load::run(&bench.stage.own, cpus, server.address, &path, load, || {})?;
     let used = tree.cpu_seconds() - cpu;
     let own = used + found.cpu_seconds;
     let noise = Noise::between(usage, Usage::now()?, own, seconds_since(began));

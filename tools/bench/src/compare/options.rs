@@ -1,6 +1,5 @@
 //! The arguments of `cargo xtask bench`.
 
-use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -20,7 +19,7 @@ const QUICK_ROUND_TIME: Duration = Duration::from_millis(700);
 
 /// The cases, the precision, and the output.
 #[derive(Debug, PartialEq)]
-pub(super) struct Options {
+pub(crate) struct Options {
     pub(super) rounds: usize,
     pub(super) round_time: Duration,
     pub(super) quick: bool,
@@ -37,7 +36,7 @@ impl Options {
     /// # Errors
     ///
     /// Fails for an invalid argument, and lists the valid ones.
-    pub(super) fn parse(arguments: &[OsString]) -> Result<Self> {
+    pub(super) fn parse(arguments: &[String]) -> Result<Self> {
         let mut options = Self {
             rounds: ROUNDS,
             round_time: ROUND_TIME,
@@ -52,15 +51,19 @@ impl Options {
             let mut value = || {
                 words
                     .next()
-                    .with_context(|| format!("{} has no value", word.display()))
+                    .with_context(|| format!("{word} needs a value"))
             };
-            match word.to_str() {
-                Some("--quick") => options.quick = true,
-                Some("--write") => options.write = true,
-                Some("--rounds") => rounds = Some(value()?.to_string_lossy().parse::<usize>()?),
-                Some("--only") => options.only = Some(value()?.to_string_lossy().into_owned()),
-                Some("--server") => options.server = Some(value()?.into()),
-                _ => bail!("{} means nothing here\n\n{}", word.display(), usage()),
+            match word.as_str() {
+                "--quick" => options.quick = true,
+                "--write" => options.write = true,
+                "--rounds" => {
+                    let count = value()?;
+                    let parsed = count.parse::<usize>();
+                    rounds = Some(parsed.with_context(|| format!("--rounds {count}"))?);
+                }
+                "--only" => options.only = Some(value()?.clone()),
+                "--server" => options.server = Some(value()?.into()),
+                _ => bail!("unknown option {word}\n\n{}", usage()),
             }
         }
         if options.quick {
@@ -68,14 +71,14 @@ impl Options {
             options.round_time = QUICK_ROUND_TIME;
         }
         options.rounds = rounds.unwrap_or(options.rounds);
-        ensure!(options.rounds > 0, "no round is too few");
+        ensure!(options.rounds > 0, "--rounds must be greater than zero");
         ensure!(
             !(options.write && options.only.is_some()),
-            "--write writes all cases, so it does not go with --only"
+            "--write writes all cases, and can't be combined with --only"
         );
         if let Some(only) = &options.only {
             let known = CASES.iter().any(|case| case.name == only);
-            ensure!(known, "there is no case {only}\n\n{}", usage());
+            ensure!(known, "unknown case {only}\n\n{}", usage());
         }
         Ok(options)
     }
@@ -86,10 +89,11 @@ impl Options {
     }
 }
 
-fn usage() -> String {
+/// Returns the usage of the options.
+pub(super) fn usage() -> String {
     let names: Vec<_> = CASES.iter().map(|case| case.name).collect();
     format!(
-        "cargo xtask bench [OPTIONS]\n\
+        "Usage: cargo xtask bench [OPTIONS]\n\n\
          \x20 --write          write docs/benchmarks.md and its plot, not only to the terminal\n\
          \x20 --rounds N       rounds of each comparison [default: {ROUNDS}]\n\
          \x20 --quick          two short rounds, to check that everything works\n\
@@ -104,7 +108,7 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Result<Options> {
-        let words: Vec<OsString> = text.split_whitespace().map(OsString::from).collect();
+        let words: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
         Options::parse(&words)
     }
 

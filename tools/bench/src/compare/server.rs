@@ -9,10 +9,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use processes::Tree;
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
-
-use super::machine::Tree;
 
 /// The time limit for a server to respond: compiling a handler without optimization takes seconds
 /// on a busy machine.

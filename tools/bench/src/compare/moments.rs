@@ -13,9 +13,8 @@ use super::contest::Bench;
 use super::contest::start_one;
 use super::load::{self, Load};
 use super::server::{Server, free_address, get};
-use super::stage::Answer;
+use super::stage::{Answer, HANDLERS};
 use super::table::{Table, median};
-use crate::workspace::HANDLERS;
 
 /// The number of handlers that sleep at the same time.
 const SLEEPERS: u32 = 10_000;
@@ -77,9 +76,9 @@ pub(super) fn sleepers(bench: &Bench) -> Result<Table> {
     let load = Load::Once {
         connections: SLEEPERS,
     };
-    let (tools, all) = (&bench.stage.tools, &bench.cores.all);
+    let (own, all) = (&bench.stage.own, &bench.cores.all);
     let watch = || most = most.max(tree.resident_kib());
-    let found = load::run(tools, all, server.address, "/sleep?ms=1000", load, watch)?;
+    let found = load::run(own, all, server.address, "/sleep?ms=1000", load, watch)?;
     let each = (most - before) / f64::from(SLEEPERS);
     let row = vec![
         "wasgi".to_owned(),
@@ -156,8 +155,8 @@ fn neighbour(bench: &Bench, server: &Server) -> Result<f64> {
         time: bench.round_time,
         per_second: NEIGHBOUR_RATE,
     };
-    let (tools, all) = (&bench.stage.tools, &bench.cores.all);
-    Ok(load::run(tools, all, server.address, "/hello", load, || {})?.p99_us)
+    let (own, all) = (&bench.stage.own, &bench.cores.all);
+    Ok(load::run(own, all, server.address, "/hello", load, || {})?.p99_us)
 }
 
 /// Renames a version into place and waits for its first response. Returns the time in ms.

@@ -8,7 +8,7 @@ use wasi::http::types::{
 };
 
 /// The page that the handler `hello` sends.
-const PAGE: &str = include_str!("../../../handlers/hello/src/page.html");
+const PAGE: &str = include_str!("../../../../handlers/hello/src/page.html");
 
 struct Hello;
 

@@ -1,15 +1,16 @@
 //! The content that the servers serve: pages of three sizes, handlers, and their configuration.
 
+use std::env;
 use std::fs;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result};
 
+use super::inputs::Inputs;
 use super::peer::{Peer, REUSE};
 use super::server::find_program;
-use crate::workspace::{HANDLERS, Workspace};
 
 /// The requested content.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -23,6 +24,9 @@ pub(super) enum Answer {
     /// A file of this length, in bytes.
     File(usize),
 }
+
+/// The folder of the built handlers, relative to the repository's root.
+pub(super) const HANDLERS: &str = "handlers";
 
 /// The folder in which Python servers are installed, relative to the repository's root.
 pub(super) const VENV: &str = "target/bench/venv";
@@ -41,26 +45,22 @@ pub(super) struct Stage {
     /// The repository's root.
     pub(super) root: PathBuf,
     pub(super) wasgi: PathBuf,
-    pub(super) tools: PathBuf,
+    /// This program, which is also the load generator and the bare loop.
+    pub(super) own: PathBuf,
     page_bytes: usize,
 }
 
 impl Stage {
     /// Writes the content.
-    pub(super) fn set(
-        workspace: &Workspace,
-        wasgi: PathBuf,
-        tools: PathBuf,
-        wasi_http: &Path,
-    ) -> Result<Self> {
-        let folder = workspace.target.join("bench");
-        let page = fs::read(workspace.root.join("handlers/hello/src/page.html"))?;
+    pub(super) fn set(inputs: &Inputs, wasgi: PathBuf) -> Result<Self> {
+        let folder = inputs.target.join("bench");
+        let page = fs::read(inputs.root.join("handlers/hello/src/page.html"))?;
         let stage = Self {
             pages: folder.join("pages"),
-            peers: workspace.root.join("benches/peers"),
-            root: workspace.root.clone(),
+            peers: inputs.root.join("tools/bench/peers"),
+            root: inputs.root.clone(),
             wasgi,
-            tools,
+            own: env::current_exe().context("the path of this program is unknown")?,
             page_bytes: page.len(),
             folder,
         };
@@ -77,7 +77,8 @@ impl Stage {
             fs::copy(&built, stage.folder.join("handlers").join(name))
                 .with_context(|| format!("can't copy {}", built.display()))?;
         }
-        fs::copy(wasi_http, stage.wasi_http())?;
+        fs::copy(&inputs.wasi_http, stage.wasi_http())
+            .with_context(|| format!("can't copy {}", inputs.wasi_http.display()))?;
         let reuse = format!("[handlers.hello]\nreuse = {REUSE}\n");
         fs::write(stage.folder.join("reuse.toml"), reuse)?;
         Ok(stage)
@@ -97,7 +98,7 @@ impl Stage {
     /// Returns the path of a peer's program, or none if it is not installed.
     pub(super) fn program(&self, peer: Peer) -> Option<PathBuf> {
         match peer {
-            Peer::Bare => Some(self.tools.clone()),
+            Peer::Bare => Some(self.own.clone()),
             Peer::Wasgi { .. } => Some(self.wasgi.clone()),
             _ => find_program(peer.program()?, &[self.venv().join("bin")]),
         }

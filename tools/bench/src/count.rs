@@ -20,6 +20,7 @@ use nix::sys::ptrace;
 use nix::sys::signal::{self, Signal};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
+use serde_json::json;
 
 use crate::arguments::Arguments;
 use crate::fetch::Client;
@@ -73,18 +74,22 @@ impl Options {
             server: arguments.rest(),
         };
         arguments.finish()?;
-        ensure!(!options.server.is_empty(), "no server stands behind `--`");
-        ensure!(options.requests > 0, "no request is too few");
+        ensure!(
+            !options.server.is_empty(),
+            "the server's command must follow `--`"
+        );
+        ensure!(options.requests > 0, "--requests must be greater than zero");
         Ok(options)
     }
 }
 
-/// Starts the server, counts and prints the instructions of one request, and ends the server.
+/// Starts the server, counts the instructions of one request, prints the count as JSON, and ends
+/// the server.
 ///
 /// # Errors
 ///
 /// Fails if the server does not respond, or its threads can't be traced.
-pub(crate) fn count(options: &Options) -> Result<()> {
+pub(crate) fn run(options: &Options) -> Result<()> {
     let (program, arguments) = options.server.split_first().context("no server")?;
     let child = Command::new(program)
         .args(arguments)
@@ -111,7 +116,7 @@ pub(crate) fn count(options: &Options) -> Result<()> {
         with = with.min(count);
     }
     let own = with.checked_sub(without).context("a request took less")?;
-    println!("instructions {own}");
+    println!("{}", json!({ "instructions": own }));
     Ok(())
 }
 

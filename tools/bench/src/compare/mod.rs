@@ -1,12 +1,12 @@
-//! `cargo xtask bench`: compares the server with others, in alternating rounds on separate
-//! processors.
+//! `bench compare`: compares the server with others, in alternating rounds on separate processors.
 //!
-//! It builds the programs, starts the servers, sends them requests with `bench-tools`, and reports
-//! ratios. Servers that are not installed or fail are reported, and don't stop the others.
-//! `docs/benchmarks.md` explains the results.
+//! It starts the servers, sends them requests with `bench load`, and reports ratios. Servers that
+//! are not installed or fail are reported, and don't stop the others. `docs/benchmarks.md` explains
+//! the results.
 
 mod case;
 mod contest;
+mod inputs;
 mod load;
 mod machine;
 mod moments;
@@ -19,26 +19,23 @@ mod stage;
 mod table;
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::Path;
+use std::process::{self, Stdio};
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+use processes::step;
 
-use self::case::{CASES, Case, Kind};
+use self::case::{CASES, Case, Measurement};
 use self::contest::Bench;
-pub(crate) use self::machine::Tree;
+use self::inputs::Inputs;
 use self::machine::{Cores, Noise, Usage};
 use self::options::Options;
 use self::peer::Peer;
 use self::report::Report;
 use self::stage::Stage;
 use self::table::Table;
-use crate::guest_toolchain::GuestToolchain;
-use crate::guests;
-use crate::process::{run, step};
-use crate::workspace::Workspace;
+use crate::arguments::Arguments;
 
 /// The fraction of its maximum rate at which a server's latency is measured.
 const PACED_PART: f64 = 0.7;
@@ -46,23 +43,57 @@ const PACED_PART: f64 = 0.7;
 /// The load average above which the machine is not idle.
 const LOAD_AVERAGE_LIMIT: f64 = 0.5;
 
-/// The package with the bare loop, the load generator and the instruction counter.
-pub(crate) const TOOLS: &str = "bench-tools";
+/// The command `compare`.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// Prints the usage of the options.
+    Help,
+    /// Only checks the options.
+    Check,
+    /// Measures.
+    Measure(Options, Inputs),
+}
 
-/// The component for `wasmtime serve`.
-const WASI_HTTP: &str = "wasi-http-hello";
+impl Command {
+    /// Parses the arguments. The options of `cargo xtask bench` follow `--`.
+    ///
+    /// # Errors
+    ///
+    /// Fails for an invalid argument, and lists the valid ones.
+    pub(crate) fn take(arguments: &mut Arguments) -> Result<Self> {
+        let words = arguments.rest();
+        if words.iter().any(|word| word == "--help" || word == "-h") {
+            return Ok(Self::Help);
+        }
+        let options = Options::parse(&words)?;
+        if arguments.flag("--check") {
+            arguments.finish()?;
+            return Ok(Self::Check);
+        }
+        let inputs = Inputs::take(arguments)?;
+        arguments.finish()?;
+        Ok(Self::Measure(options, inputs))
+    }
 
-/// Measures, and writes the report.
-///
-/// # Errors
-///
-/// Fails if an argument is invalid, something of this repository does not build, or the report
-/// can't be written.
-pub(crate) fn bench(workspace: &Workspace, arguments: &[OsString]) -> Result<()> {
-    let options = Options::parse(arguments)?;
-    let bench = prepare(workspace, &options)?;
+    /// Measures, and writes the report.
+    ///
+    /// # Errors
+    ///
+    /// Fails if an input is missing, or the report can't be written.
+    pub(crate) fn run(&self) -> Result<()> {
+        match self {
+            Self::Help => println!("{}", options::usage()),
+            Self::Check => {}
+            Self::Measure(options, inputs) => compare(options, inputs)?,
+        }
+        Ok(())
+    }
+}
+
+fn compare(options: &Options, inputs: &Inputs) -> Result<()> {
+    let bench = prepare(options, inputs)?;
     let mut report = Report {
-        setting: setting(&bench, &options),
+        setting: setting(&bench, options),
         cases: Vec::new(),
     };
     for case in CASES.iter().filter(|case| options.includes(case.name)) {
@@ -71,8 +102,8 @@ pub(crate) fn bench(workspace: &Workspace, arguments: &[OsString]) -> Result<()>
     }
     // Servers' messages contain paths; the report shows them relative to the repository.
     let homes = [
-        (format!("{}/", workspace.target.display()), "target/"),
-        (format!("{}/", workspace.root.display()), ""),
+        (format!("{}/", inputs.target.display()), "target/"),
+        (format!("{}/", inputs.root.display()), ""),
     ];
     let mut text = report.markdown();
     for (home, name) in &homes {
@@ -80,7 +111,7 @@ pub(crate) fn bench(workspace: &Workspace, arguments: &[OsString]) -> Result<()>
     }
     println!("{text}");
     if options.write {
-        report.write(&workspace.root, &text)?;
+        report.write(&inputs.root, &text)?;
         step("wrote docs/benchmarks.md and docs/images/benchmarks.svg");
     } else {
         let plot = bench.stage.folder.join("benchmarks.svg");
@@ -90,26 +121,12 @@ pub(crate) fn bench(workspace: &Workspace, arguments: &[OsString]) -> Result<()>
     Ok(())
 }
 
-/// Builds the benchmark's own programs, and returns the path of the binary.
-pub(crate) fn build_tools(workspace: &Workspace) -> Result<PathBuf> {
-    step("building the bench's own programs");
-    run(workspace
-        .cargo("build")
-        .args(["--release", "--package", TOOLS, "--all-features"]))?;
-    Ok(workspace.target.join("release").join(TOOLS))
-}
-
-fn prepare(workspace: &Workspace, options: &Options) -> Result<Bench> {
-    let toolchain = GuestToolchain::ensure(&workspace.root)?;
-    crate::build_handlers(workspace, &[])?;
-    let wasi_http = guests::build_package(workspace, &toolchain, WASI_HTTP)?;
-    let tools = build_tools(workspace)?;
-    let wasgi = match &options.server {
-        Some(server) => server.canonicalize()?,
-        None => crate::build_server(workspace)?,
-    };
+fn prepare(options: &Options, inputs: &Inputs) -> Result<Bench> {
+    let server = options.server.as_ref().unwrap_or(&inputs.wasgi);
+    let wasgi = server.canonicalize();
+    let wasgi = wasgi.with_context(|| format!("no server {}", server.display()))?;
     Ok(Bench {
-        stage: Stage::set(workspace, wasgi, tools, &wasi_http)?,
+        stage: Stage::set(inputs, wasgi)?,
         cores: Cores::find()?,
         rounds: options.rounds,
         round_time: options.round_time,
@@ -117,8 +134,8 @@ fn prepare(workspace: &Workspace, options: &Options) -> Result<Bench> {
 }
 
 fn measure(bench: &Bench, case: &Case) -> Table {
-    let table = match case.kind {
-        Kind::Contest {
+    let table = match case.measurement {
+        Measurement::Contest {
             answer,
             peers,
             pinned,
@@ -126,14 +143,14 @@ fn measure(bench: &Bench, case: &Case) -> Table {
             let contest = contest::full(bench, answer, peers, pinned);
             Ok(Table::of_contest(contest, bench.stage.length(answer)))
         }
-        Kind::Paced { answer, peers } => {
+        Measurement::Paced { answer, peers } => {
             let contest = contest::paced(bench, answer, peers, PACED_PART);
             Ok(Table::of_latency(contest))
         }
-        Kind::Start => quietly(|| moments::start(bench)),
-        Kind::Reload => quietly(|| moments::reload(bench)),
-        Kind::Idle => moments::idle(bench),
-        Kind::Sleepers => quietly(|| moments::sleepers(bench)),
+        Measurement::Start => quietly(|| moments::start(bench)),
+        Measurement::Reload => quietly(|| moments::reload(bench)),
+        Measurement::Idle => moments::idle(bench),
+        Measurement::Sleepers => quietly(|| moments::sleepers(bench)),
     };
     table.unwrap_or_else(|error| Table {
         notes: vec![format!("not measured: {error:#}")],
@@ -143,10 +160,10 @@ fn measure(bench: &Bench, case: &Case) -> Table {
 
 /// Measures, and adds a note if other processes used the machine.
 fn quietly(measure: impl FnOnce() -> Result<Table>) -> Result<Table> {
-    let (began, usage, own) = (Instant::now(), Usage::now()?, machine::own_seconds());
+    let (began, usage, own) = (Instant::now(), Usage::now()?, processes::own_seconds());
     let mut table = measure()?;
     // All started processes have ended by now.
-    let own = machine::own_seconds() - own;
+    let own = processes::own_seconds() - own;
     let noise = Noise::between(usage, Usage::now()?, own, began.elapsed().as_secs_f64());
     table.notes.extend(noise.note());
     Ok(table)
@@ -192,7 +209,9 @@ fn setting(bench: &Bench, options: &Options) -> Vec<String> {
 fn peers(bench: &Bench, options: &Options) -> (Vec<String>, Vec<String>) {
     let mut strangers = BTreeMap::new();
     for case in CASES.iter().filter(|case| options.includes(case.name)) {
-        if let Kind::Contest { peers, .. } | Kind::Paced { peers, .. } = case.kind {
+        if let Measurement::Contest { peers, .. } | Measurement::Paced { peers, .. } =
+            case.measurement
+        {
             let named = peers
                 .iter()
                 .filter_map(|&peer| Some((peer.program()?, peer)));
@@ -211,7 +230,7 @@ fn peers(bench: &Bench, options: &Options) -> (Vec<String>, Vec<String>) {
 
 /// Returns the first line of a program's version.
 fn version(program: &Path, peer: Peer) -> Option<String> {
-    let output = Command::new(program)
+    let output = process::Command::new(program)
         .arg(peer.version_flag())
         .stdin(Stdio::null())
         .output()

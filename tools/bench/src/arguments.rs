@@ -1,7 +1,8 @@
 //! The arguments of a command: `--name value` pairs, and the words after `--`.
 //!
-//! Supports only the needs of these programs, which only `xtask` starts.
+//! Supports only the needs of this program, which only `xtask` and this program start.
 
+use std::ffi::OsString;
 use std::str::FromStr;
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -15,13 +16,20 @@ pub(crate) struct Arguments {
 
 impl Arguments {
     /// Splits the words at the first `--`.
-    pub(crate) fn new(words: impl Iterator<Item = String>) -> Self {
-        let mut words: Vec<String> = words.collect();
+    ///
+    /// # Errors
+    ///
+    /// Fails if a word is not UTF-8.
+    pub(crate) fn new(words: impl Iterator<Item = OsString>) -> Result<Self> {
+        let mut words = words
+            .map(OsString::into_string)
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|word| anyhow!("{} is not UTF-8", word.display()))?;
         let rest = match words.iter().position(|word| word == "--") {
             Some(at) => words.split_off(at).split_off(1),
             None => Vec::new(),
         };
-        Self { words, rest }
+        Ok(Self { words, rest })
     }
 
     /// Consumes a required value.
@@ -37,13 +45,13 @@ impl Arguments {
         };
         self.words.remove(at);
         if at == self.words.len() {
-            bail!("{name} has no value");
+            bail!("{name} needs a value");
         }
         let value = self.words.remove(at);
         let value = value.parse();
         value
             .map(Some)
-            .map_err(|_| anyhow!("the value of {name} is not of its kind"))
+            .map_err(|_| anyhow!("{name} has an invalid value"))
     }
 
     /// Consumes a flag, and returns whether it was present.
@@ -53,7 +61,6 @@ impl Arguments {
     }
 
     /// Consumes the words after `--`.
-    #[cfg(any(feature = "instructions", test))]
     pub(crate) fn rest(&mut self) -> Vec<String> {
         std::mem::take(&mut self.rest)
     }
@@ -61,7 +68,7 @@ impl Arguments {
     /// Fails if any words are left.
     pub(crate) fn finish(&self) -> Result<()> {
         match self.words.iter().chain(&self.rest).next() {
-            Some(word) => bail!("{word} means nothing here"),
+            Some(word) => bail!("unexpected argument {word}"),
             None => Ok(()),
         }
     }
@@ -72,7 +79,7 @@ mod tests {
     use super::*;
 
     fn arguments(text: &str) -> Arguments {
-        Arguments::new(text.split_whitespace().map(str::to_owned))
+        Arguments::new(text.split_whitespace().map(OsString::from)).expect("it is UTF-8")
     }
 
     #[test]

@@ -11,12 +11,12 @@ pub(super) struct Case {
     pub(super) title: &'static str,
     /// An explanation of its figures for the report.
     pub(super) about: &'static str,
-    pub(super) kind: Kind,
+    pub(super) measurement: Measurement,
 }
 
 /// How a case is measured.
 #[derive(Debug)]
-pub(super) enum Kind {
+pub(super) enum Measurement {
     /// At full load, in alternating rounds. Ratios are relative to the first server.
     Contest {
         answer: Answer,
@@ -65,7 +65,7 @@ pub(super) const CASES: &[Case] = &[
         name: "hello",
         title: "Hello, a fresh instance for each request",
         about: "A handler of the Rust SDK; the same page from other kinds of servers.",
-        kind: Kind::Contest {
+        measurement: Measurement::Contest {
             answer: Answer::Hello,
             peers: &[
                 Peer::Bare,
@@ -82,7 +82,7 @@ pub(super) const CASES: &[Case] = &[
         name: "reused",
         title: "Hello, reused instances",
         about: "The handler `hello` with `reuse`.",
-        kind: Kind::Contest {
+        measurement: Measurement::Contest {
             answer: Answer::ReusedHello,
             peers: &[Peer::Bare, WASGI, WASMTIME_REUSED],
             pinned: true,
@@ -92,7 +92,7 @@ pub(super) const CASES: &[Case] = &[
         name: "wasi-http",
         title: "Hello, a stock wasi:http component, fresh",
         about: "Both servers run one file: Rust's standard library and its allocator, none of our settings.",
-        kind: Kind::Contest {
+        measurement: Measurement::Contest {
             answer: Answer::WasiHttpHello,
             peers: &[Peer::Bare, WASGI, WASMTIME],
             pinned: true,
@@ -102,7 +102,7 @@ pub(super) const CASES: &[Case] = &[
         name: "file-1k",
         title: "A file of 1 KiB",
         about: "The bare loop sends it from memory.",
-        kind: Kind::Contest {
+        measurement: Measurement::Contest {
             answer: Answer::File(1 << 10),
             peers: FILE_PEERS,
             pinned: true,
@@ -112,7 +112,7 @@ pub(super) const CASES: &[Case] = &[
         name: "file-100k",
         title: "A file of 100 KiB",
         about: "The bare loop sends it from memory.",
-        kind: Kind::Contest {
+        measurement: Measurement::Contest {
             answer: Answer::File(100 << 10),
             peers: FILE_PEERS,
             pinned: true,
@@ -123,7 +123,7 @@ pub(super) const CASES: &[Case] = &[
         title: "A file of 10 MiB",
         about: "The bare loop copies it from memory; the others don't have to. The client is the \
                 bottleneck here: compare the processor time.",
-        kind: Kind::Contest {
+        measurement: Measurement::Contest {
             answer: Answer::File(10 << 20),
             peers: FILE_PEERS,
             pinned: true,
@@ -133,7 +133,7 @@ pub(super) const CASES: &[Case] = &[
         name: "threads",
         title: "Hello, two threads or processes compared with one",
         about: "Fresh instances. Nothing is pinned; the load generator shares the processors.",
-        kind: Kind::Contest {
+        measurement: Measurement::Contest {
             answer: Answer::Hello,
             peers: &[WASGI, WASGI_THREADS, WASGI_PROCESSES, WASMTIME],
             pinned: false,
@@ -143,7 +143,7 @@ pub(super) const CASES: &[Case] = &[
         name: "latency",
         title: "Hello, latency at 70 % of each server's peak rate",
         about: "Fresh instances. Requests are due at fixed intervals; latency counts from the due time.",
-        kind: Kind::Paced {
+        measurement: Measurement::Paced {
             answer: Answer::Hello,
             peers: &[Peer::Bare, WASGI, WASMTIME],
         },
@@ -152,26 +152,26 @@ pub(super) const CASES: &[Case] = &[
         name: "start",
         title: "From start to first response",
         about: "The demo site with cached handlers; nothing is pinned.",
-        kind: Kind::Start,
+        measurement: Measurement::Start,
     },
     Case {
         name: "reload",
         title: "From renaming a handler to its first response",
         about: "Two handlers in turn, compiled each time; nothing is pinned. Meanwhile another \
                 handler gets 500 requests per second.",
-        kind: Kind::Reload,
+        measurement: Measurement::Reload,
     },
     Case {
         name: "idle",
         title: "Memory of the idle demo site",
         about: "After one request for a page and one for a handler.",
-        kind: Kind::Idle,
+        measurement: Measurement::Idle,
     },
     Case {
         name: "sleepers",
         title: "10,000 handlers that sleep for a second",
         about: "Each on its own connection; two threads; nothing is pinned.",
-        kind: Kind::Sleepers,
+        measurement: Measurement::Sleepers,
     },
 ];
 
@@ -191,10 +191,10 @@ mod tests {
     #[test]
     fn every_file_that_is_asked_for_is_there() {
         for case in CASES {
-            if let Kind::Contest {
+            if let Measurement::Contest {
                 answer: Answer::File(bytes),
                 ..
-            } = case.kind
+            } = case.measurement
             {
                 assert!(FILES_BYTES.contains(&bytes), "{}", case.name);
             }
@@ -204,7 +204,7 @@ mod tests {
     #[test]
     fn a_contest_has_somebody_to_compare_with() {
         for case in CASES {
-            if let Kind::Contest { peers, .. } = case.kind {
+            if let Measurement::Contest { peers, .. } = case.measurement {
                 assert!(peers.len() > 1, "{}", case.name);
                 assert_eq!(peers[0].program(), None, "{}: always there", case.name);
             }

@@ -5,7 +5,7 @@
 //! and a response time starts when the request was due, even if it had to wait for a free
 //! connection: a server that pauses delays all requests that are due during the pause.
 
-mod histogram;
+mod durations;
 mod response;
 mod worker;
 
@@ -16,8 +16,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Resource, Rlimit, getrlimit, setpriority_process, setrlimit};
 use rustix::time::{ClockId, clock_gettime};
+use serde_json::json;
 
-use self::histogram::Histogram;
+use self::durations::Durations;
 use self::worker::Worker;
 use crate::arguments::Arguments;
 
@@ -76,7 +77,7 @@ impl Options {
                     time,
                     per_second,
                 },
-                Some(rate) => bail!("a rate of {rate} is none"),
+                Some(rate) => bail!("--rate must be greater than zero, not {rate}"),
                 None => Plan::Closed { warm_up, time },
             }
         };
@@ -90,7 +91,7 @@ impl Options {
         arguments.finish()?;
         ensure!(
             options.threads > 0 && options.connections >= options.threads,
-            "each thread needs a connection"
+            "--threads must be between 1 and the number of connections"
         );
         Ok(options)
     }
@@ -113,34 +114,34 @@ struct Outcome {
     all: u64,
     /// Other responses, missing responses, and broken connections.
     failed: u64,
-    times: Histogram,
+    times: Durations,
     /// The delay of this program itself with requests that are due: it can't send while it is not
     /// running.
-    late: Histogram,
+    late: Durations,
     /// The duration from the start of the measured time to its end, or to the last response if each
     /// connection sends one request.
     measured: Duration,
 }
 
 impl Outcome {
-    fn new() -> Self {
-        Self {
+    fn new() -> Result<Self> {
+        Ok(Self {
             answered: 0,
             all: 0,
             failed: 0,
-            times: Histogram::new(),
-            late: Histogram::new(),
+            times: Durations::new()?,
+            late: Durations::new()?,
             measured: Duration::ZERO,
-        }
+        })
     }
 
-    fn merge(&mut self, other: &Self) {
+    fn merge(&mut self, other: &Self) -> Result<()> {
         self.answered += other.answered;
         self.all += other.all;
         self.failed += other.failed;
-        self.times.merge(&other.times);
-        self.late.merge(&other.late);
         self.measured = self.measured.max(other.measured);
+        self.times.merge(&other.times)?;
+        self.late.merge(&other.late)
     }
 }
 
@@ -163,11 +164,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         .into_iter()
         .map(|worker| thread::spawn(move || worker.run(start)))
         .collect();
-    let mut outcome = Outcome::new();
+    let mut outcome = Outcome::new()?;
     for thread in threads {
         match thread.join() {
-            Ok(part) => outcome.merge(&part?),
-            Err(_) => bail!("a thread broke"),
+            Ok(part) => outcome.merge(&part?)?,
+            Err(_) => bail!("a thread panicked"),
         }
     }
     print(&outcome);
@@ -181,16 +182,19 @@ fn share(all: usize, threads: usize, index: usize) -> usize {
 
 fn print(outcome: &Outcome) {
     let micros = |time: Duration| time.as_secs_f64() * 1e6;
-    println!("answered {}", outcome.answered);
-    println!("all {}", outcome.all);
-    println!("failed {}", outcome.failed);
-    println!("seconds {:.6}", outcome.measured.as_secs_f64());
-    println!("p50-us {:.1}", micros(outcome.times.percentile(50.0)));
-    println!("p99-us {:.1}", micros(outcome.times.percentile(99.0)));
-    println!("max-us {:.1}", micros(outcome.times.percentile(100.0)));
-    println!("late-p99-us {:.1}", micros(outcome.late.percentile(99.0)));
     let cpu = clock_gettime(ClockId::ProcessCPUTime);
-    println!("cpu-us {}", cpu.tv_sec * 1_000_000 + cpu.tv_nsec / 1000);
+    let results = json!({
+        "answered": outcome.answered,
+        "all": outcome.all,
+        "failed": outcome.failed,
+        "seconds": outcome.measured.as_secs_f64(),
+        "p50-us": micros(outcome.times.percentile(50.0)),
+        "p99-us": micros(outcome.times.percentile(99.0)),
+        "max-us": micros(outcome.times.percentile(100.0)),
+        "late-p99-us": micros(outcome.late.percentile(99.0)),
+        "cpu-us": cpu.tv_sec * 1_000_000 + cpu.tv_nsec / 1000,
+    });
+    println!("{results}");
 }
 
 fn allow_descriptors(wanted: u64) -> Result<()> {
@@ -203,12 +207,14 @@ fn allow_descriptors(wanted: u64) -> Result<()> {
         maximum: limit.maximum,
     };
     setrlimit(Resource::Nofile, raised).with_context(|| {
-        format!("it needs {wanted} descriptors, and may have fewer (see `ulimit -Hn`)")
+        format!("{wanted} descriptors are needed, and the limit is lower (see `ulimit -Hn`)")
     })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsString;
+
     use super::*;
 
     #[test]
@@ -223,8 +229,8 @@ mod tests {
     fn a_plan_is_understood_or_refused() {
         let take = |text: &str| {
             let all = format!("--addr 127.0.0.1:1 --path / --connections 2 {text}");
-            let words: Vec<String> = all.split(' ').map(str::to_owned).collect();
-            Options::take(&mut Arguments::new(words.into_iter())).map(|options| options.plan)
+            let words = all.split(' ').map(OsString::from);
+            Options::take(&mut Arguments::new(words)?).map(|options| options.plan)
         };
         assert!(matches!(take("--once"), Ok(Plan::Once)));
         assert!(matches!(take("--seconds 2"), Ok(Plan::Closed { .. })));

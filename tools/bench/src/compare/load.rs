@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use rustix::thread::CpuSet;
+use serde_json::Value;
 
 use super::server::spawn_on;
 
@@ -69,20 +70,20 @@ pub(super) fn connections(answer_bytes: usize) -> u32 {
     }
 }
 
-/// Runs the load generator, and calls `watch` every few milliseconds.
+/// Runs the load generator, `own load`, and calls `watch` every few milliseconds.
 ///
 /// # Errors
 ///
 /// Fails if it fails, or does not end.
 pub(super) fn run(
-    tools: &Path,
+    own: &Path,
     cpus: &CpuSet,
     address: SocketAddr,
     path: &str,
     load: Load,
     mut watch: impl FnMut(),
 ) -> Result<Found> {
-    let mut command = Command::new(tools);
+    let mut command = Command::new(own);
     command.args(["load", "--addr", &address.to_string(), "--path", path]);
     command.args(arguments(load));
     let mut child = spawn_on(
@@ -97,7 +98,7 @@ pub(super) fn run(
         Load::Once { .. } => OVERRUN_LIMIT,
     };
     let started = Instant::now();
-    // Its output has a few lines, which fit in the pipe.
+    // Its output is one line, which fits in the pipe.
     let status = loop {
         if let Some(status) = child.try_wait()? {
             break status;
@@ -105,7 +106,7 @@ pub(super) fn run(
         if started.elapsed() > limit {
             child.kill()?;
             child.wait()?;
-            bail!("the load generator did not end");
+            bail!("the load generator did not finish in time");
         }
         watch();
         thread::sleep(Duration::from_millis(5));
@@ -117,14 +118,14 @@ pub(super) fn run(
             .take()
             .context("it has a pipe")?
             .read_to_string(&mut said)?;
-        return Found::parse(&said).context("the load generator said something else");
+        return Found::parse(&said).context("the load generator's results can't be parsed");
     }
     child
         .stderr
         .take()
         .context("it has a pipe")?
         .read_to_string(&mut said)?;
-    bail!("{}", said.trim().trim_start_matches("bench-tools load: "));
+    bail!("{}", said.trim().trim_start_matches("bench load: "));
 }
 
 fn arguments(load: Load) -> Vec<String> {
@@ -153,11 +154,8 @@ fn arguments(load: Load) -> Vec<String> {
 
 impl Found {
     fn parse(said: &str) -> Option<Self> {
-        let value = |name: &str| {
-            let mut lines = said.lines().filter_map(|line| line.split_once(' '));
-            let (_, value) = lines.find(|(key, _)| *key == name)?;
-            value.parse::<f64>().ok()
-        };
+        let results: Value = serde_json::from_str(said).ok()?;
+        let value = |name: &str| results[name].as_f64();
         Some(Self {
             answered: value("answered")?,
             all: value("all")?,
@@ -181,14 +179,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_generator_says_is_understood() {
-        let said = "answered 300\nall 310\nfailed 1\nseconds 2.0\np50-us 10.5\np99-us 20.5\n\
-                    max-us 30\nlate-p99-us 5.5\ncpu-us 1500000\n";
+    fn the_load_generators_results_are_parsed() {
+        let said = r#"{"answered":300,"all":310,"failed":1,"seconds":2.0,"p50-us":10.5,
+                       "p99-us":20.5,"max-us":30,"late-p99-us":5.5,"cpu-us":1500000}"#;
         let found = Found::parse(said).expect("all is there");
         assert_eq!((found.rate(), found.cpu_seconds), (150.0, 1.5));
         assert_eq!((found.p50_us, found.p99_us), (10.5, 20.5));
         assert_eq!(found.late_p99_us, 5.5);
-        assert_eq!(Found::parse("answered 300\n"), None);
+        assert_eq!(Found::parse(r#"{"answered":300}"#), None);
     }
 
     #[test]

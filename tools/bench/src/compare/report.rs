@@ -199,7 +199,7 @@ mod tests {
 
     #[test]
     fn the_document_has_its_marks() {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
         let document = fs::read_to_string(root.join(DOCUMENT)).expect("it is there");
         assert!(replace(&document, "x").is_some());
     }

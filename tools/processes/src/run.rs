@@ -1,9 +1,8 @@
 //! Runs other programs, with errors that name the program.
-//!
-//! This module doesn't depend on what the programs do.
 
 use std::fmt::Display;
 use std::io::Read;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,9 +12,11 @@ use anyhow::{Context, Result, bail};
 /// The polling interval for a program with a time limit.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Prints a line about the next step.
-pub(crate) fn step(what: impl Display) {
-    eprintln!("xtask: {what}");
+/// Prints a line about the next step, with the name of the running program.
+pub fn step(what: impl Display) {
+    let program = std::env::args_os().next().unwrap_or_default();
+    let name = Path::new(&program).file_name().unwrap_or(&program);
+    eprintln!("{}: {what}", name.display());
 }
 
 /// Runs a program until it exits, with its output on the terminal.
@@ -23,7 +24,7 @@ pub(crate) fn step(what: impl Display) {
 /// # Errors
 ///
 /// Fails if it can't be started, or fails.
-pub(crate) fn run(command: &mut Command) -> Result<()> {
+pub fn run(command: &mut Command) -> Result<()> {
     let name = name_of(command);
     let status = command
         .status()
@@ -40,7 +41,7 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
 /// # Errors
 ///
 /// Fails if it can't be started, fails, or writes invalid UTF-8.
-pub(crate) fn text_of(command: &mut Command) -> Result<String> {
+pub fn text_of(command: &mut Command) -> Result<String> {
     let name = name_of(command);
     let output = command
         .stderr(Stdio::inherit())
@@ -49,7 +50,7 @@ pub(crate) fn text_of(command: &mut Command) -> Result<String> {
     if !output.status.success() {
         bail!("{name} failed ({})", output.status);
     }
-    String::from_utf8(output.stdout).with_context(|| format!("{name} wrote what is not UTF-8"))
+    String::from_utf8(output.stdout).with_context(|| format!("the output of {name} is not UTF-8"))
 }
 
 /// Runs a program until it exits and returns its standard output, and whether it succeeded. Its
@@ -58,14 +59,14 @@ pub(crate) fn text_of(command: &mut Command) -> Result<String> {
 /// # Errors
 ///
 /// Fails if it can't be started, or writes invalid UTF-8.
-pub(crate) fn text_and_success_of(command: &mut Command) -> Result<(String, bool)> {
+pub fn text_and_success_of(command: &mut Command) -> Result<(String, bool)> {
     let name = name_of(command);
     let output = command
         .stderr(Stdio::inherit())
         .output()
         .with_context(|| format!("can't start {name}"))?;
     let text = String::from_utf8(output.stdout);
-    let text = text.with_context(|| format!("{name} wrote what is not UTF-8"))?;
+    let text = text.with_context(|| format!("the output of {name} is not UTF-8"))?;
     Ok((text, output.status.success()))
 }
 
@@ -75,7 +76,7 @@ pub(crate) fn text_and_success_of(command: &mut Command) -> Result<(String, bool
 ///
 /// Fails if it can't be started, exceeds the limit, or fails; the error then contains the line of
 /// its standard error that gives the reason.
-pub(crate) fn run_quietly(command: &mut Command, limit: Duration) -> Result<()> {
+pub fn run_quietly(command: &mut Command, limit: Duration) -> Result<()> {
     let name = name_of(command);
     let mut child = command
         .stdin(Stdio::null())
@@ -93,7 +94,7 @@ pub(crate) fn run_quietly(command: &mut Command, limit: Duration) -> Result<()> 
         })
     });
     if !finish_within(&mut child, limit).with_context(|| format!("can't wait for {name}"))? {
-        bail!("{name} was not done in {} s", limit.as_secs());
+        bail!("{name} did not finish within {} s", limit.as_secs());
     }
     let status = child
         .wait()
@@ -135,7 +136,7 @@ fn reason_in(said: &str) -> Option<&str> {
 /// Returns the program and its first argument, such as `cargo build`, to identify it in messages.
 fn name_of(command: &Command) -> String {
     let program = command.get_program();
-    let program = std::path::Path::new(program).file_name().unwrap_or(program);
+    let program = Path::new(program).file_name().unwrap_or(program);
     let mut name = program.to_string_lossy().into_owned();
     let first = command
         .get_args()
@@ -186,7 +187,7 @@ mod tests {
         let started = Instant::now();
         let limit = Duration::from_millis(200);
         let error = run_quietly(&mut shell("exec sleep 60"), limit).expect_err("60 s is too long");
-        assert!(error.to_string().contains("was not done"), "{error}");
+        assert!(error.to_string().contains("did not finish"), "{error}");
         assert!(started.elapsed() < SOON, "it was waited for");
     }
 

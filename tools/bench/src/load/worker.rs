@@ -91,7 +91,7 @@ impl Worker {
             connections: Vec::with_capacity(count),
             free: Vec::new(),
             waiting: VecDeque::new(),
-            outcome: Outcome::new(),
+            outcome: Outcome::new()?,
         };
         for index in 0..count {
             let stream = worker.open(index)?;

@@ -1,0 +1,10 @@
+//! Runs other programs for the project's tools, with errors that name the program, and reads the
+//! processor time and memory of running ones.
+
+#![forbid(unsafe_code)]
+
+mod run;
+mod tree;
+
+pub use self::run::{run, run_quietly, step, text_and_success_of, text_of};
+pub use self::tree::{Tree, own_seconds};
