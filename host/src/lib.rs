@@ -16,6 +16,7 @@ pub mod gateway;
 pub mod log;
 pub mod machine;
 pub mod permits;
+pub mod policy;
 pub mod printable;
 pub mod published;
 pub mod registry;

@@ -5,7 +5,8 @@ use std::time::Duration;
 use clap::Args;
 
 use super::{LIMITS_HEADING, kibibytes, mebibytes, seconds};
-use crate::config::{Draft, Handler};
+use crate::config::Draft;
+use crate::policy::Handler;
 
 /// The flags for a request's budget. A number without a unit has the unit shown in the help.
 #[derive(Clone, Debug, Args)]

@@ -27,7 +27,7 @@ pub fn check(arguments: &cli::Check) -> anyhow::Result<ExitCode> {
     }
     let engine = Engine::new(&config.budget, &config.compile, config.site.code_cache())?
         .with_runtime(config.site.runtime());
-    let driver = Driver::new(&engine, &config)?;
+    let driver = Driver::new(&engine, config.budget, config.handlers.clone())?;
     let mut report = Report::default();
     for file in &arguments.files {
         let target = arguments.path.as_deref();

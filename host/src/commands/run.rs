@@ -43,7 +43,7 @@ pub fn run(arguments: &cli::Run) -> anyhow::Result<ExitCode> {
             bail!("{}: {}", file.display(), what.join("; "));
         }
     };
-    let driver = Driver::new(&engine, &config)?;
+    let driver = Driver::new(&engine, config.budget, config.handlers.clone())?;
     let printer = Printer::new(!arguments.body_only);
     let ended = driver
         .send(&program, &mount, [(request, printer)], false)

@@ -15,7 +15,7 @@ use crate::printable;
 use crate::published::Published;
 use crate::registry::{self, RouteTable, Row, RowState};
 use crate::reload::{self, OnStarted, PagesChange, Reload, Scan, Started};
-use crate::server::{Claim, Server, Settings};
+use crate::server::{Claim, Listen, Server, Settings};
 use crate::static_files::Pages;
 
 /// The interval of checks for the end of the requests in flight.
@@ -60,7 +60,7 @@ impl Service {
         let scan = reload::list(handlers);
         let registry = Arc::new(registry::Shared::new(scan.registry()));
         let controls = Controls {
-            settings: Arc::new(Published::new(Settings::of(config))),
+            settings: Arc::new(Published::new(config.settings())),
             pages: Arc::new(Pages::open(root, config.page_options())?),
             grace: Arc::new(Published::new(config.server.shutdown_grace)),
             access_log: out.clone(),
@@ -82,14 +82,18 @@ impl Service {
         });
         let loads = config.compile.processes();
         let reload = follow(scan, root, &engine, &registry, pages, on_started, loads)?;
+        let listen = Listen {
+            options: &config.server,
+            tls: &config.tls,
+            claim,
+        };
         let server = Server::start(
-            config,
+            listen,
             controls.settings.clone(),
             &engine,
             registry.clone(),
             controls.pages.clone(),
             out.clone(),
-            claim,
         )?;
         engine.enable_overflow_pool(&config.budget);
         let routes = route_table(root, &registry.current());
@@ -166,7 +170,7 @@ impl Controls {
     /// Puts a configuration into force.
     pub(super) fn apply(&self, config: &Config) -> anyhow::Result<()> {
         self.pages.set_options(config.page_options())?;
-        self.settings.publish(Settings::of(config));
+        self.settings.publish(config.settings());
         self.grace.publish(config.server.shutdown_grace);
         log::set_limits(&config.log);
         self.access_log.set_limits(&config.log);

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::bail;
 
-use crate::config::Handlers;
+use crate::config::{Handlers, unknown_handlers};
 use crate::engine::Program;
 use crate::printable;
 use crate::registry::{self, RouteTable, shadowed_pages};
@@ -54,7 +54,7 @@ pub(super) fn warn_of_unknown_handlers(
     registry: &registry::Registry<Program>,
 ) {
     let known = registry.handler_names();
-    for (name, nearest) in handlers.unknown(&known) {
+    for (name, nearest) in unknown_handlers(handlers, &known) {
         let shown = printable::one_line(name);
         match nearest {
             Some(nearest) => tracing::warn!(

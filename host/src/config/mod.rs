@@ -15,11 +15,9 @@
 //! `watch` reports that the file changed, and `handover` passes the result to a worker process.
 //! `docs/configuration.md` has a table of all keys.
 
-mod budget;
 mod check;
 mod complaint;
 mod file;
-mod handlers;
 mod handover;
 mod keys;
 mod live;
@@ -34,16 +32,18 @@ mod wording;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::policy::Handler;
 use crate::{content, engine, http1, log, machine, server, static_files};
 
-pub use budget::Budget;
+pub use crate::policy::{Budget, Handlers, Policy};
 pub use complaint::Complaint;
-pub use handlers::{Handler, Handlers, Policy};
 pub use live::{Live, RESTART_KEYS};
+pub use nearest::unknown_handlers;
 #[cfg(test)]
 pub(crate) use show::values;
 pub use site::{CodeCache, Site};
@@ -124,6 +124,20 @@ impl Config {
             security: self.security.clone(),
             compress: self.compress,
             ..self.pages.clone()
+        }
+    }
+
+    /// Returns the server's settings that can change while it runs.
+    pub fn settings(&self) -> server::Settings {
+        server::Settings {
+            budget: self.budget,
+            handlers: self.handlers.clone(),
+            http: Arc::new(self.http.clone()),
+            limits: self.limits,
+            proxy: Arc::new(self.proxy.clone()),
+            access_log: self.server.access_log,
+            compress: self.compress,
+            server_field: self.server.server_field,
         }
     }
 

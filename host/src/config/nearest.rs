@@ -1,6 +1,7 @@
 //! Finds the key that a misspelled one was meant to be.
 
 use super::keys::Known;
+use crate::policy::Handlers;
 
 /// The minimum similarity (Jaro-Winkler, 0 to 1) for a suggestion. The same threshold as in clap.
 const LIKENESS: f64 = 0.7;
@@ -74,6 +75,19 @@ pub(super) fn of<'k>(word: &str, known: impl Iterator<Item = &'k str>) -> Option
         .map(|(_, one)| one)
 }
 
+/// Returns the names in `handlers` that are not in `known`, each with the most similar known name,
+/// if any.
+pub fn unknown_handlers<'h>(
+    handlers: &'h Handlers,
+    known: &'h [String],
+) -> Vec<(&'h str, Option<&'h str>)> {
+    let known = || known.iter().map(String::as_str);
+    let unknown = handlers
+        .names()
+        .filter(|name| !known().any(|one| one == *name));
+    unknown.map(|name| (name, of(name, known()))).collect()
+}
+
 /// Returns the known key that is most similar to `section.key`, if any is similar enough.
 pub(super) fn key(section: &str, key: &str, known: &[Known]) -> Option<String> {
     let bonus = |one: &Known| {
@@ -111,4 +125,20 @@ pub(super) fn section(section: &str, known: &[Known]) -> Option<String> {
         .max_by(|(one, _), (other, _)| one.total_cmp(other))
         .map(|(_, one)| format!("[{}]", one.section))
         .or_else(|| key("", section, known))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_of_an_unknown_handler_is_reported_with_the_nearest_name() {
+        let text = "[hello]\nreuse = 5\n[helo]\nreuse = 5\n[zzz]\nreuse = 1\n[\"*\"]\nreuse = 9\n";
+        let handlers: Handlers = toml::from_str(text).expect("good");
+        let known = ["hello".to_owned(), "users/[id]".to_owned()];
+        assert_eq!(
+            unknown_handlers(&handlers, &known),
+            [("helo", Some("hello")), ("zzz", None)]
+        );
+    }
 }

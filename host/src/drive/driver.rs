@@ -7,9 +7,9 @@ use anyhow::Context;
 
 use super::visit::{Ended, Visit};
 use super::{BadRequest, Client, Mount, Request};
-use crate::config::{Budget, Config, Handlers, Policy};
 use crate::engine::{Engine, Program, Ticker, Timers, Working};
 use crate::gateway::Trace;
+use crate::policy::{Budget, Handlers, Policy};
 
 /// Runs handlers on the calling thread.
 #[derive(Debug)]
@@ -22,21 +22,21 @@ pub struct Driver {
 }
 
 impl Driver {
-    /// Creates a driver for programs that `engine` has loaded. `config` sets the budget and policy
-    /// of each request.
+    /// Creates a driver for programs that `engine` has loaded. A request has the budget `budget`,
+    /// with the exceptions of `handlers`.
     ///
     /// # Errors
     ///
     /// Fails if the system cannot create threads.
-    pub fn new(engine: &Engine, config: &Config) -> anyhow::Result<Self> {
+    pub fn new(engine: &Engine, budget: Budget, handlers: Handlers) -> anyhow::Result<Self> {
         let ticker = Ticker::start(engine, 1)?;
         let working = ticker.working(0).context("the ticker has no place left")?;
         Ok(Self {
             _ticker: ticker,
             working,
             timers: Timers::start()?,
-            budget: config.budget,
-            handlers: config.handlers.clone(),
+            budget,
+            handlers,
         })
     }
 

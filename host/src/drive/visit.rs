@@ -10,10 +10,10 @@ use std::time::{Duration, Instant, SystemTime};
 use super::Mount;
 use super::client::{Client, Stays};
 use super::request::{BadRequest, Request, Upload};
-use crate::config::Policy;
 use crate::engine::{Call, Program};
 use crate::gateway::{Environ, Exchange, Failure, Head, InputError, Output, Scheme, Step, Trace};
 use crate::http1::{BodyLength, BodyProgress, Connection, Finish, ResponseHead, Stamp};
+use crate::policy::Policy;
 use crate::router::{Oddity, RequestPath};
 
 /// The addresses of the client and the server that handlers see.

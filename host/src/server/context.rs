@@ -5,19 +5,21 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::access_log::AccessLog;
 use super::calls::{CallId, Calls, Running};
 use super::date::Date;
 use super::lanes::LaneRole;
+use super::options::Settings;
 use super::proxy::{self, Origin};
 use super::record::Record;
 use super::redirect;
 use super::refusal::TurnedAway;
+use super::shared::Shared;
 use super::transport::SCRATCH_BYTES;
 use super::wall_clock::WallClock;
-use super::{Settings, Shared, access_log::AccessLog};
 use crate::engine::{Call, Program};
 use crate::gateway::{Environ, Exchange, Failure};
-use crate::http1::{RequestHead, reason};
+use crate::http1::{RequestHead, Stamp, reason};
 use crate::published;
 use crate::registry::{Handler, Match, Pending, Reader, Target};
 use crate::router::{MatchedBy, NotAbsolute, Oddity, RequestPath};
@@ -193,6 +195,14 @@ impl Context {
         Start::Refused {
             answer: self.unavailable(why),
             by: Target::Pending(pending),
+        }
+    }
+
+    /// Returns the fields that the server adds to each response.
+    pub(super) fn stamp(&self) -> Stamp<'_> {
+        Stamp {
+            date: self.date.text(),
+            server: self.settings.server(),
         }
     }
 

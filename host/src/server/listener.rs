@@ -7,8 +7,6 @@ use std::time::{Duration, Instant};
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
 
-use super::connection::Service;
-
 /// The pause after the system refuses a connection. The likely cause is a lack of descriptors; a
 /// retry at once would only waste time.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -25,6 +23,17 @@ pub(super) struct Listener {
     quiet_until: Option<Instant>,
     /// The service for connections to this socket.
     pub(super) service: Service,
+}
+
+/// The service for the requests of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Service {
+    /// The site.
+    Site,
+    /// Redirects to the site by https.
+    Redirect,
+    /// An error for clients that don't use TLS on a TLS port.
+    Refusal,
 }
 
 /// Whether connections may be pending.

@@ -32,6 +32,7 @@ mod reactor;
 mod record;
 mod redirect;
 mod refusal;
+mod shared;
 pub mod tls;
 mod transport;
 mod wall_clock;
@@ -44,12 +45,11 @@ use anyhow::Context as _;
 
 use self::access_log::AccessLog;
 use self::admission::Admission;
-use self::connection::Service;
 use self::inbox::{Inbox, Message};
-use self::listener::Listener;
+use self::listener::{Listener, Service};
 use self::reactor::Reactor;
+use self::shared::Shared;
 use self::tls::Tls;
-use crate::config::Config;
 use crate::engine::{Engine, Program, Ticker, Timers};
 use crate::gateway::Scheme;
 use crate::log::Log;
@@ -67,17 +67,15 @@ pub const ADDR_FLAG: &str = "--addr";
 /// The flag with the listening address for clients that are redirected to https.
 pub const REDIRECT_FLAG: &str = "--redirect-http";
 
-/// The state that all reactors share.
-#[derive(Debug)]
-struct Shared {
-    registry: Arc<registry::Shared<Program>>,
-    pages: Arc<Pages>,
-    settings: Arc<Published<Settings>>,
-    admission: Arc<Admission>,
-    access_log: AccessLog,
-    tls: Option<Tls>,
-    /// The https port in redirects.
-    https_port: u16,
+/// Where and how to listen: the part of the configuration that is fixed while the server runs.
+#[derive(Clone, Copy, Debug)]
+pub struct Listen<'c> {
+    /// The address, and the number of threads.
+    pub options: &'c Options,
+    /// The certificate, and the address of redirects.
+    pub tls: &'c tls::Options,
+    /// Whether other processes listen on the same addresses.
+    pub claim: Claim,
 }
 
 /// A running server. Dropping it stops it immediately.
@@ -93,28 +91,27 @@ pub struct Server {
 }
 
 impl Server {
-    /// Listens, and starts the reactors. They follow `settings` as it is published; `config` has
-    /// the fixed part.
+    /// Listens, and starts the reactors. They follow `settings` as it is published.
     ///
     /// # Errors
     ///
     /// Fails if an address is unavailable, the certificate is invalid, or a thread can't be
     /// created.
     pub fn start(
-        config: &Config,
+        listen: Listen<'_>,
         settings: Arc<Published<Settings>>,
         engine: &Engine,
         registry: Arc<registry::Shared<Program>>,
         pages: Arc<Pages>,
         access_log: Log,
-        claim: Claim,
     ) -> anyhow::Result<Self> {
-        let tls = Tls::start(&config.tls)?;
-        let threads_count = config.server.threads();
-        let site = config.server.addr;
+        let Listen { options, claim, .. } = listen;
+        let tls = Tls::start(listen.tls)?;
+        let threads_count = options.threads();
+        let site = options.addr;
         let (addr, mut listeners) = open(site, threads_count, ADDR_FLAG, Service::Site, claim)?;
         let mut redirect_addr = None;
-        if let Some(redirect) = config.tls.redirect_http {
+        if let Some(redirect) = listen.tls.redirect_http {
             let service = Service::Redirect;
             let (addr, more) = open(redirect, threads_count, REDIRECT_FLAG, service, claim)?;
             redirect_addr = Some(addr);
@@ -133,7 +130,7 @@ impl Server {
             admission: Admission::new(),
             access_log: AccessLog::new(access_log),
             tls,
-            https_port: config.tls.redirect_port.unwrap_or(addr.port()),
+            https_port: listen.tls.redirect_port.unwrap_or(addr.port()),
         });
         let timers = Timers::start()?;
         let ticker = Ticker::start(engine, threads_count)?;

@@ -8,10 +8,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::proxy;
-use crate::config::{Budget, Config, Handlers};
 use crate::content;
 use crate::http1;
 use crate::log;
+use crate::policy::{Budget, Handlers};
 use crate::units;
 
 /// The section `[server]` of `wasgi.toml`.
@@ -111,20 +111,6 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Extracts the settings that can change from a configuration.
-    pub fn of(config: &Config) -> Self {
-        Self {
-            budget: config.budget,
-            handlers: config.handlers.clone(),
-            http: Arc::new(config.http.clone()),
-            limits: config.limits,
-            proxy: Arc::new(config.proxy.clone()),
-            access_log: config.server.access_log,
-            compress: config.compress,
-            server_field: config.server.server_field,
-        }
-    }
-
     /// Returns the value of the `Server` field, if it is enabled.
     pub(super) fn server(&self) -> Option<&'static str> {
         self.server_field.then_some(crate::SERVER_SOFTWARE)

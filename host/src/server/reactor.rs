@@ -19,17 +19,17 @@ use mio::net::TcpStream;
 use mio::{Events, Interest, Token};
 use slab::Slab;
 
-use super::Shared;
 use super::admission::Admit;
 use super::calls::{CallId, Calls};
-use super::connection::{Connection, Service, Turn};
+use super::connection::{Connection, Turn};
 use super::context::Context;
 use super::deadlines::Deadlines;
 use super::inbox::{Inbox, Message};
 use super::lanes::{LANE_TIME, LaneRole, Lanes};
-use super::listener::Listener;
+use super::listener::{Listener, Service};
 use super::record::RequestName;
 use super::refusal::Refusals;
+use super::shared::Shared;
 use super::tls::{HANDSHAKE_TIMEOUT, Session};
 use super::transport::Transport;
 use crate::engine::{Finished, Program, Working};
@@ -246,7 +246,7 @@ impl Reactor {
     fn connected(&mut self, mut socket: TcpStream, peer: SocketAddr, service: Service) {
         let settings = &self.cx.settings;
         let Some(mut permit) = self.shared.admission.enter(&settings.limits) else {
-            return self.refusals.note(peer, &self.cx);
+            return self.refusals.note(peer, &settings.limits, self.cx.now);
         };
         let admit = if settings.proxy.trusts(peer.ip()) {
             // A proxy's connections count for its clients.
@@ -255,7 +255,7 @@ impl Reactor {
             permit.claim(peer.ip(), &settings.limits)
         };
         if admit != Admit::Serve {
-            self.refusals.note(peer, &self.cx);
+            self.refusals.note(peer, &settings.limits, self.cx.now);
         }
         if admit == Admit::Drop {
             return;

@@ -4,8 +4,9 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use super::context::Context;
+use super::options::Limits;
 use crate::gateway::Failure;
+use crate::http1::Stamp;
 
 /// The minimum interval between log messages about rejections, so that a flood of requests doesn't
 /// flood the log.
@@ -72,11 +73,10 @@ impl TurnedAway {
 
 impl Refusals {
     /// Records a rejected connection. Logs it now or with the next one.
-    pub(super) fn note(&mut self, peer: SocketAddr, cx: &Context) {
-        let Some(count) = self.0.note(cx.now) else {
+    pub(super) fn note(&mut self, peer: SocketAddr, limits: &Limits, now: Instant) {
+        let Some(count) = self.0.note(now) else {
             return;
         };
-        let limits = &cx.settings.limits;
         tracing::warn!(
             "too many connections (limits.connections = {}, limits.connections-per-address = {}): \
              refused {count} since the last such line, this one from {}",
@@ -89,10 +89,10 @@ impl Refusals {
 
 /// Writes the response for a client whose address is at its limit. It is sent before the request is
 /// read, so that a client can't keep the connection by delaying its request.
-pub(super) fn answer(out: &mut Vec<u8>, cx: &Context) {
+pub(super) fn answer(out: &mut Vec<u8>, stamp: &Stamp<'_>) {
     out.extend_from_slice(b"HTTP/1.1 503 Service Unavailable\r\nDate: ");
-    out.extend_from_slice(cx.date.text());
-    if let Some(server) = cx.settings.server() {
+    out.extend_from_slice(stamp.date);
+    if let Some(server) = stamp.server {
         out.extend_from_slice(b"\r\nServer: ");
         out.extend_from_slice(server.as_bytes());
     }

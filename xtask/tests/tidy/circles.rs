@@ -54,13 +54,6 @@ const KNOWN: &[&str] = &[
     "host/src/engine/wasi_http/mod.rs",
     "host/src/engine/wasi_http/network.rs",
     "host/src/engine/wasi_http/respond.rs",
-    "host/src/server/connection/coded.rs",
-    "host/src/server/connection/mod.rs",
-    "host/src/server/context.rs",
-    "host/src/server/listener.rs",
-    "host/src/server/mod.rs",
-    "host/src/server/reactor.rs",
-    "host/src/server/refusal.rs",
 ];
 
 /// The maximum number of `pub use` through which an import is followed. More would be a cycle.

@@ -31,6 +31,16 @@ const OUTSIDE_WORLD: [&str; 13] = [
     "socket2",
 ];
 
+/// The parts of the host that know the whole configuration. All others get their own section of it.
+/// The engine is here for the types that it still takes from there.
+const OVER_CONFIG: [&str; 5] = [
+    "host/src/cli",
+    "host/src/commands/",
+    "host/src/config/",
+    "host/src/engine/",
+    "host/src/supervisor/",
+];
+
 /// mio is used only under `server/`.
 fn mio_is_in_the_server(file: &File) -> Vec<Complaint> {
     if !is_of_the_host(file) || file.path.starts_with(SERVER) {
@@ -86,6 +96,21 @@ fn http1_is_without_io(file: &File) -> Vec<Complaint> {
     complaints
 }
 
+/// What `config` combines doesn't name it: each part defines its own section.
+fn config_is_above_its_sections(file: &File) -> Vec<Complaint> {
+    let is_over = OVER_CONFIG.iter().any(|over| file.path.starts_with(over));
+    if is_over || !is_of_the_host(file) {
+        return Vec::new();
+    }
+    let code = code_before_tests(&file.text);
+    let uses = code.windows(4).filter(|window| {
+        let words = window.iter().map(|token| token.text);
+        words.eq(["crate", ":", ":", "config"])
+    });
+    uses.map(|window| Complaint::new(file, window[0].line, "names the whole configuration"))
+        .collect()
+}
+
 /// Returns whether a file is a Rust source of the host. Manifests name the fenced crates.
 fn is_of_the_host(file: &File) -> bool {
     file.path.starts_with(HOST) && file.extension() == "rs"
@@ -116,6 +141,7 @@ fn the_fences_stand() {
         wasmtime_is_in_the_engine,
         rustls_is_in_tls,
         http1_is_without_io,
+        config_is_above_its_sections,
     ]);
 }
 

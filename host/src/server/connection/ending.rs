@@ -137,7 +137,7 @@ impl Connection {
         record.status = 503;
         self.record = Some(record);
         let mut answer = Vec::new();
-        refusal::answer(&mut answer, cx);
+        refusal::answer(&mut answer, &cx.stamp());
         let length = answer.len();
         self.outbox.push(answer, length, &mut cx.spare);
         self.phase = Phase::Closing(CloseReason::Refused);

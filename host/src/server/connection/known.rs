@@ -74,6 +74,7 @@ impl Connection {
         if let Some(record) = &mut self.record {
             record.status = head.status;
         }
+        // `Context::stamp` would borrow the buffers too.
         let stamp = Stamp {
             date: cx.date.text(),
             server: cx.settings.server(),

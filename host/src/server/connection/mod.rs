@@ -32,6 +32,7 @@ use std::time::Instant;
 use super::admission::ConnectionPermit;
 use super::calls::CallId;
 use super::context::{Context, Start};
+use super::listener::Service;
 use super::outbox::Outbox;
 use super::proxy::Origin;
 use super::record::Record;
@@ -68,17 +69,6 @@ pub(super) struct Connection {
     permit: ConnectionPermit,
     /// It is queued among the connections with more to do.
     pub(super) in_line: bool,
-}
-
-/// The service for the requests of a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Service {
-    /// The site.
-    Site,
-    /// Redirects to the site by https.
-    Redirect,
-    /// An error for clients that don't use TLS on a TLS port.
-    Refusal,
 }
 
 #[derive(Debug)]

@@ -3,10 +3,11 @@
 
 use std::io::{self, Read};
 
-use super::{Connection, Phase, Service};
+use super::{Connection, Phase};
 use crate::http1::{CloseReason, Rejection};
 use crate::server::admission::Admit;
 use crate::server::context::Context;
+use crate::server::listener::Service;
 use crate::server::proxy::HEADER_TIMEOUT;
 use crate::server::proxy::header::{self, Announced, HEADER_BYTES, Malformed};
 use crate::server::tls::Failed;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Budget, nearest};
+use super::{Budget, Policy};
 use crate::units;
 
 /// The section `[handlers]` of `wasgi.toml`: a table for each handler with its own settings, by its
@@ -42,15 +42,6 @@ pub struct Handler {
     pub concurrent_requests: Option<usize>,
 }
 
-/// The resource limits of a request to a handler, and the reuse of its instances.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Policy {
-    /// The resource limits.
-    pub budget: Budget,
-    /// The maximum number of requests that an instance serves; 1 for a new instance per request.
-    pub reuse: u32,
-}
-
 impl Handlers {
     /// Returns each name with its settings.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Handler)> {
@@ -60,18 +51,14 @@ impl Handlers {
     }
 
     /// Changes each table.
-    pub(super) fn change(&mut self, change: impl FnMut(&mut Handler)) {
+    pub fn change(&mut self, change: impl FnMut(&mut Handler)) {
         self.0.values_mut().for_each(change);
     }
 
-    /// Returns the configured names that are not in `known`, each with the most similar known name,
-    /// if any.
-    pub fn unknown<'h>(&'h self, known: &'h [String]) -> Vec<(&'h str, Option<&'h str>)> {
+    /// Returns the names of the handlers with a table of their own.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
         let names = self.0.keys().map(String::as_str);
-        let unknown = names.filter(|name| *name != EVERY && !known.iter().any(|one| one == name));
-        unknown
-            .map(|name| (name, nearest::of(name, known.iter().map(String::as_str))))
-            .collect()
+        names.filter(|name| *name != EVERY)
     }
 
     /// Returns the policy of the handler called `name`, based on the general `budget`.
@@ -132,17 +119,6 @@ mod tests {
         assert_eq!(users.cpu_time, Duration::from_secs(1));
         assert_eq!(users.wall_time, budget.wall_time);
         assert_eq!(Handlers::default().policy("hello", &budget).reuse, 1);
-    }
-
-    #[test]
-    fn a_table_of_an_unknown_handler_is_reported_with_the_nearest_name() {
-        let text = "[hello]\nreuse = 5\n[helo]\nreuse = 5\n[zzz]\nreuse = 1\n[\"*\"]\nreuse = 9\n";
-        let handlers: Handlers = toml::from_str(text).expect("good");
-        let known = ["hello".to_owned(), "users/[id]".to_owned()];
-        assert_eq!(
-            handlers.unknown(&known),
-            [("helo", Some("hello")), ("zzz", None)]
-        );
     }
 
     #[test]

@@ -1,0 +1,25 @@
+//! The state that all reactors share.
+
+use std::sync::Arc;
+
+use super::access_log::AccessLog;
+use super::admission::Admission;
+use super::options::Settings;
+use super::tls::Tls;
+use crate::engine::Program;
+use crate::published::Published;
+use crate::registry;
+use crate::static_files::Pages;
+
+/// The state that all reactors share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) registry: Arc<registry::Shared<Program>>,
+    pub(super) pages: Arc<Pages>,
+    pub(super) settings: Arc<Published<Settings>>,
+    pub(super) admission: Arc<Admission>,
+    pub(super) access_log: AccessLog,
+    pub(super) tls: Option<Tls>,
+    /// The https port in redirects.
+    pub(super) https_port: u16,
+}
