@@ -13,11 +13,11 @@ use wasmtime::{PoolConcurrencyLimitError, Store, Trap, UpdateDeadline, WasmBackt
 use super::application::{Answer, Application, ApplicationPre, Blocks};
 use super::backtrace;
 use super::bindings::wasgi::gateway::gateway::Exception;
+use super::clock::meter::Meter;
 use super::kind::Pre;
 use super::limits::{self, TooLong, line};
 use super::load::Code;
 use super::memory::{Reservation, Short};
-use super::meter::Meter;
 use super::refused::Refused;
 use super::state::{MemoryDenied, State};
 use super::warm::Warm;

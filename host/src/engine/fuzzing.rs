@@ -12,11 +12,11 @@ use wasmtime::{Module, Store};
 
 use super::application::{Answer, Application, Blocks};
 use super::call::{Call, new_store};
+use super::clock::meter::Meter;
 use super::code_file::CodeFile;
 use super::compiled::Compiled;
 use super::fuse::{self, Fused};
 use super::kind::Pre;
-use super::meter::Meter;
 use super::state::State;
 use super::{Engine, Kind, Program, bulk};
 use crate::config::{Budget, Policy};

@@ -7,9 +7,9 @@ use wasmtime_wasi_http::{WasiHttp, WasiHttpView};
 
 use super::Kind;
 use super::bindings::wasgi::gateway::gateway;
+use super::clock::sleep;
 use super::direct;
 use super::refused;
-use super::sleep;
 use super::state::State;
 use super::wasi_http;
 

@@ -10,12 +10,12 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use super::bindings::wasgi::gateway::gateway as wit;
 use super::call::CLOSING_TIME;
+use super::clock::meter::Meter;
 use super::direct::Direct;
 use super::footprint::Footprint;
 use super::guest_log::{GuestLog, LineLog, LogStream, Source};
 use super::limits::{FIELDS_BYTES, RANDOM_BYTES, WASI_HANDLES};
 use super::memory::{Reservation, Short};
-use super::meter::Meter;
 use super::refused::{Refused, Thing};
 use super::scripts::Folders;
 use super::wasi_http::NoNetwork;

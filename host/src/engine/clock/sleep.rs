@@ -16,7 +16,7 @@ use wasmtime_wasi::WasiView;
 use wasmtime_wasi::p2::bindings::clocks::monotonic_clock::Host;
 use wasmtime_wasi::p2::{DynPollable, Pollable, subscribe};
 
-use super::state::State;
+use crate::engine::state::State;
 use crate::gateway::Exchange;
 
 /// The interface of the timers, as named in `wasmtime-wasi`: another name would add a second
@@ -24,7 +24,7 @@ use crate::gateway::Exchange;
 const MONOTONIC_CLOCK: &str = "wasi:clocks/monotonic-clock@0.2.12";
 
 /// Replaces the bindings' timers.
-pub(super) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+pub(in crate::engine) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     linker.allow_shadowing(true);
     let mut clock = linker.instance(MONOTONIC_CLOCK)?;
     clock.func_wrap("subscribe-duration", |mut store, (nanoseconds,): (u64,)| {

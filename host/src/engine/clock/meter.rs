@@ -11,7 +11,7 @@ use super::ticker::TICK;
 /// The CPU time of one request. Shared by the request's store, which checks it at each tick, and
 /// the call, which stops it while the fiber is suspended.
 #[derive(Debug, Default)]
-pub(super) struct Meter {
+pub(in crate::engine) struct Meter {
     /// The CPU time before this slice, in nanoseconds.
     used: AtomicU64,
     /// The thread's CPU time at the start of this slice, in nanoseconds; 0 while not measuring.
@@ -20,7 +20,7 @@ pub(super) struct Meter {
 
 impl Meter {
     /// Returns how long the request has computed so far. Called at a tick, inside the fiber.
-    pub(super) fn tick(&self) -> Duration {
+    pub(in crate::engine) fn tick(&self) -> Duration {
         let now = thread_cpu_time();
         let slice = self.slice.swap(now, Ordering::Relaxed);
         // The first slice began somewhere within the tick that ends now.
@@ -34,19 +34,19 @@ impl Meter {
 
     /// Returns how long the request had computed when its fiber was last suspended: 0 if that was
     /// within a tick.
-    pub(super) fn used(&self) -> Duration {
+    pub(in crate::engine) fn used(&self) -> Duration {
         Duration::from_nanos(self.used.load(Ordering::Relaxed))
     }
 
     /// Must be called before the fiber runs.
-    pub(super) fn resume(&self) {
+    pub(in crate::engine) fn resume(&self) {
         if self.slice.load(Ordering::Relaxed) != 0 {
             self.slice.store(thread_cpu_time(), Ordering::Relaxed);
         }
     }
 
     /// Must be called when the fiber is suspended.
-    pub(super) fn pause(&self) {
+    pub(in crate::engine) fn pause(&self) {
         let slice = self.slice.load(Ordering::Relaxed);
         if slice != 0 {
             self.used
