@@ -15,14 +15,14 @@ use super::imports::Linkers;
 use super::kind::Pre;
 use super::limits::line;
 pub use super::load_error::LoadError;
-use super::memory::{Beginning, IsListed, MemoryTotal, Reservation, Short};
-use super::overflow_pool::OverflowPool;
-use super::pool;
+use super::pools::memory::{Beginning, IsListed, MemoryTotal, Reservation, Short};
+use super::pools::overflow::OverflowPool;
+use super::pools::settings;
+use super::pools::warm::{Idle, Warm};
 use super::refused::Refused;
 use super::scripts::{Folders, Scripts, Tools, is_script};
 use super::shared_code::{ProgramFiles, SharedCodes, key_of_state};
 use super::state::State;
-use super::warm::{Idle, Warm};
 use super::{Kind, direct, fuse};
 use crate::config::{self, Budget};
 use crate::permits::{Permit, Permits};
@@ -128,11 +128,11 @@ impl Engine {
         // Concurrently: each takes milliseconds of the startup.
         let (first, small) = std::thread::scope(|scope| {
             let small = scope.spawn(|| {
-                pool::small_engine(budget)
+                settings::small_engine(budget)
                     .map(InstancePool::new)
                     .transpose()
             });
-            let first = pool::first_engine(budget)
+            let first = settings::first_engine(budget)
                 .map_err(anyhow::Error::from)
                 .context("could not set up the WebAssembly engine")
                 .and_then(InstancePool::new);
@@ -331,7 +331,7 @@ impl Engine {
         let kind = compiled.kind(engine).map_err(LoadError::new)?;
         let first = self.first.prepare(compiled, kind)?;
         let small = match &self.small {
-            Some((pool, permits)) if kind == Kind::Gateway && pool::is_small(compiled) => {
+            Some((pool, permits)) if kind == Kind::Gateway && settings::is_small(compiled) => {
                 let compiled = files.map(&pool.engine).map_err(unprepared)?;
                 Some((pool.prepare(&compiled, kind)?, permits.clone()))
             }
@@ -441,7 +441,7 @@ impl Code {
     /// Returns the pool for an instance that serves one request.
     pub(super) async fn place(&self) -> (&Pre, Option<Permit>) {
         if let Some((pre, permits)) = &self.small
-            && let Some(permit) = Permits::try_acquire(permits, pool::SMALL_INSTANCES as usize)
+            && let Some(permit) = Permits::try_acquire(permits, settings::SMALL_INSTANCES as usize)
         {
             return (pre, Some(permit));
         }
@@ -451,10 +451,10 @@ impl Code {
     /// Returns the pool for an instance that may stay for other requests: not the pool for small
     /// programs, whose permits are short-lived.
     pub(super) async fn place_to_stay(&self) -> (&Pre, Option<Permit>) {
-        let permit = Permits::try_acquire(&self.first_permits, pool::FIRST_INSTANCES as usize);
+        let permit = Permits::try_acquire(&self.first_permits, settings::FIRST_INSTANCES as usize);
         match &permit {
             // Request it early, so that no request waits.
-            Some(permit) if permit.is_among_last(pool::LAST_INSTANCES as usize) => {
+            Some(permit) if permit.is_among_last(settings::LAST_INSTANCES as usize) => {
                 self.overflow.ask();
             }
             Some(_) => {}

@@ -24,21 +24,17 @@ mod footprint;
 #[doc(hidden)]
 pub mod fuzzing;
 mod guest_log;
-mod image;
 mod imports;
 mod kind;
 mod limits;
 mod load;
 mod load_error;
-mod memory;
 mod missing;
-mod overflow_pool;
-mod pool;
+mod pools;
 mod refused;
 mod scripts;
 mod shared_code;
 mod state;
-mod warm;
 mod wasi_http;
 
 use wasgi_component::{bulk, componentize, fuse};

@@ -15,7 +15,7 @@ use super::direct::Direct;
 use super::footprint::Footprint;
 use super::guest_log::{GuestLog, LineLog, LogStream, Source};
 use super::limits::{FIELDS_BYTES, RANDOM_BYTES, WASI_HANDLES};
-use super::memory::{Reservation, Short};
+use super::pools::memory::{Reservation, Short};
 use super::refused::{Refused, Thing};
 use super::scripts::Folders;
 use super::wasi_http::NoNetwork;

@@ -17,7 +17,7 @@ import dataclasses
 
 #: The number of bytes by which the address moves. Including the unwrapped functions between two
 #: wrapped ones, a wrapped function uses 200 to 900 bytes of the engine's stack of 1 MiB
-#: (`WASM_STACK_BYTES` in `host/src/engine/pool.rs`). The limit (`wasgi.guest.stack.LIMIT_BYTES`) is
+#: (`WASM_STACK_BYTES` in `host/src/engine/pools/settings.rs`). The limit (`wasgi.guest.stack.LIMIT_BYTES`) is
 #: reached first.
 STEP_BYTES = 1024
 

@@ -34,8 +34,9 @@ use anyhow::{Context, bail};
 
 use self::folder::{Folder, Refusal};
 use super::code_file::CodeFile;
+use super::fuse;
 use super::fuse::CodeKey;
-use super::{fuse, image, pool};
+use super::pools::{image, settings};
 use crate::permits::Permits;
 use crate::registry::Version;
 use crate::reload::{Later, Renewal};
@@ -320,7 +321,7 @@ fn fingerprint(engine: &wasmtime::Engine) -> blake3::Hash {
     // The fusing of a component's core modules.
     fuse::REVISION.hash(&mut fingerprint);
     // These affect the stored memory images, and are not in the engine's own hash.
-    pool::IMAGE_BYTES.hash(&mut fingerprint);
+    settings::IMAGE_BYTES.hash(&mut fingerprint);
     image::REVISION.hash(&mut fingerprint);
     // The layout of an entry: another version is not damage, but gets another name.
     entry::MARK.hash(&mut fingerprint);

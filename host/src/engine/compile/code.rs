@@ -9,8 +9,9 @@ use super::super::code_file::CodeFile;
 use super::super::fuse::{self, Apart, CodeKey, Fused};
 use super::super::limits::line;
 use super::super::load::{InstancePool, LoadError};
+use super::super::pools::settings;
 use super::super::shared_code::{ProgramFiles, SharedCode};
-use super::super::{bulk, componentize, pool};
+use super::super::{bulk, componentize};
 use crate::file_kind::{self, Foreign};
 
 /// Compiled code, with its related results.
@@ -165,9 +166,9 @@ fn compile_fused(
 ) -> Result<Code, LoadError> {
     let bytes = &bulk::component(bytes).map_err(LoadError::new)?;
     let fused = match fuse::component(bytes) {
-        Ok(Fused::Program(module)) => pool::compiling_engine(engine, &module)
+        Ok(Fused::Program(module)) => settings::compiling_engine(engine, &module)
             .and_then(|engine| engine.precompile_module(&module)),
-        Ok(Fused::Component(fused)) => pool::compiling_engine(engine, &fused)
+        Ok(Fused::Component(fused)) => settings::compiling_engine(engine, &fused)
             .and_then(|engine| engine.precompile_component(&fused)),
         Ok(Fused::Apart(apart)) => return compile_parts(engine, &apart, common),
         Err(refusal) => Err(wasmtime::Error::msg(refusal.to_string())),
@@ -182,8 +183,8 @@ fn compile_fused(
         }
         Err(why) => Some(line(&why)),
     };
-    let compiled =
-        pool::compiling_engine(engine, bytes).and_then(|engine| engine.precompile_component(bytes));
+    let compiled = settings::compiling_engine(engine, bytes)
+        .and_then(|engine| engine.precompile_component(bytes));
     let bytes = compiled.map_err(|error| {
         LoadError::new(format!(
             "does not compile: {} (is the file whole?)",
@@ -216,7 +217,7 @@ fn compile_parts(
             (code, written(frame, &compiled)?)
         }
     };
-    let state = pool::compiling_engine(engine, &apart.state)
+    let state = settings::compiling_engine(engine, &apart.state)
         .and_then(|engine| engine.precompile_module(&apart.state))
         .map_err(failed)?;
     Ok(Code {

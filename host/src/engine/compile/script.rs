@@ -13,9 +13,10 @@ use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
 use super::super::code_file::{CodeFile, Mapped};
+use super::super::fuse;
 use super::super::limits::line;
 use super::super::load::LoadError;
-use super::super::{fuse, pool};
+use super::super::pools::settings;
 use super::ScriptJob;
 
 /// The maximum linear memory of an interpreter while it loads an application, in bytes: twice the
@@ -131,7 +132,7 @@ impl Script {
         let state = fuse::snapshot(&self.mark, &loaded.memory, &loaded.globals)
             .map_err(|refusal| LoadError::new(refusal.to_string()))?;
         let Loaded { modules, .. } = loaded;
-        let compiled = pool::compiling_engine(engine, &state)
+        let compiled = settings::compiling_engine(engine, &state)
             .and_then(|engine| engine.precompile_module(&state))
             .map_err(|error| LoadError::new(format!("can't be kept: {}", line(&error))))?;
         let said = output.contents();

@@ -15,8 +15,9 @@ use rustix::net::sockopt::{Timeout, set_socket_timeout};
 
 use super::super::code_file::CodeFile;
 use super::super::load::{InstancePool, LoadError};
+use super::super::missing;
+use super::super::pools::settings;
 use super::super::shared_code::ProgramFiles;
-use super::super::{missing, pool};
 use super::code::{self, Code};
 use super::confine;
 use super::protocol::{Job, NO_THREAD, Reply, Task, receive_common, receive_job, send_reply};
@@ -70,7 +71,7 @@ pub fn serve(limits: &Limits) -> anyhow::Result<()> {
     let socket = stdin.as_fd();
     set_socket_timeout(socket, Timeout::Recv, Some(IDLE))
         .context("the standard input is no channel to a server")?;
-    let engine = pool::compiler().map_err(anyhow::Error::from)?;
+    let engine = settings::compiler().map_err(anyhow::Error::from)?;
     let instances = InstancePool::new(engine)?;
     for note in confine::confine(&inherited, &limits.folders) {
         send_reply(socket, &Reply::Note(note))?;

@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use wasmtime::ResourcesRequired;
 
-use super::load::Code;
+use crate::engine::load::Code;
 
 /// The size of a WebAssembly page, in bytes.
 const PAGE_BYTES: usize = 64 * 1024;
@@ -36,7 +36,7 @@ const MIN_IMAGE_BYTES: usize = 1 << 20;
 
 /// The total of one process.
 #[derive(Debug)]
-pub(super) struct MemoryTotal {
+pub(in crate::engine) struct MemoryTotal {
     limit: AtomicUsize,
     used: AtomicUsize,
     /// Programs that may have idle instances.
@@ -45,7 +45,7 @@ pub(super) struct MemoryTotal {
 
 /// The initial memory of an instance of a program.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Beginning {
+pub(in crate::engine) struct Beginning {
     /// An upper bound of linear memory and tables, in bytes.
     bytes: usize,
     /// The part of it that counts.
@@ -53,7 +53,7 @@ pub(super) struct Beginning {
 }
 
 /// The memory that one instance has reserved. Released on drop.
-pub(super) struct Reservation {
+pub(in crate::engine) struct Reservation {
     total: Arc<MemoryTotal>,
     charged: usize,
     beginning: Beginning,
@@ -63,18 +63,18 @@ pub(super) struct Reservation {
 
 /// The total is too small.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Short {
+pub(in crate::engine) struct Short {
     /// The limit of all instances together, in bytes.
-    pub(super) limit: usize,
+    pub(in crate::engine) limit: usize,
 }
 
 /// Whether a program is in the list of those that may have idle instances.
 #[derive(Debug, Default)]
-pub(super) struct IsListed(AtomicBool);
+pub(in crate::engine) struct IsListed(AtomicBool);
 
 impl MemoryTotal {
     /// Creates a total without a limit.
-    pub(super) fn new() -> Self {
+    pub(in crate::engine) fn new() -> Self {
         Self {
             limit: AtomicUsize::new(usize::MAX),
             used: AtomicUsize::new(0),
@@ -83,12 +83,12 @@ impl MemoryTotal {
     }
 
     /// Limits later reservations. Existing ones remain.
-    pub(super) fn set_limit(&self, bytes: usize) {
+    pub(in crate::engine) fn set_limit(&self, bytes: usize) {
         self.limit.store(bytes, Ordering::Relaxed);
     }
 
     /// Returns the reserved memory, in bytes.
-    pub(super) fn used(&self) -> usize {
+    pub(in crate::engine) fn used(&self) -> usize {
         self.used.load(Ordering::Relaxed)
     }
 
@@ -97,7 +97,10 @@ impl MemoryTotal {
     /// # Errors
     ///
     /// Fails if the total is too small even after dropping all idle instances.
-    pub(super) fn reserve(total: &Arc<Self>, beginning: Beginning) -> Result<Reservation, Short> {
+    pub(in crate::engine) fn reserve(
+        total: &Arc<Self>,
+        beginning: Beginning,
+    ) -> Result<Reservation, Short> {
         total.take(beginning.charge)?;
         Ok(Reservation {
             total: total.clone(),
@@ -108,7 +111,7 @@ impl MemoryTotal {
     }
 
     /// Allows the idle instances of a program to be dropped when the total is too small.
-    pub(super) fn list(&self, code: &Arc<Code>, is_listed: &IsListed) {
+    pub(in crate::engine) fn list(&self, code: &Arc<Code>, is_listed: &IsListed) {
         if !is_listed.0.swap(true, Ordering::Relaxed) {
             let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
             idle.retain(|code| code.strong_count() > 0);
@@ -155,7 +158,7 @@ impl MemoryTotal {
 impl Beginning {
     /// Returns the initial memory of a program whose compiled file has `file_bytes`. For a
     /// component that imports modules, it is unknown in advance.
-    pub(super) fn of(needed: Option<&ResourcesRequired>, file_bytes: usize) -> Self {
+    pub(in crate::engine) fn of(needed: Option<&ResourcesRequired>, file_bytes: usize) -> Self {
         let Some(needed) = needed else {
             return Self::default();
         };
@@ -187,18 +190,18 @@ impl Beginning {
 
 impl Reservation {
     /// Reserves the growth of a linear memory. Its initial size is part of the beginning.
-    pub(super) fn grow_memory(&mut self, from: usize, to: usize) -> Result<(), Short> {
+    pub(in crate::engine) fn grow_memory(&mut self, from: usize, to: usize) -> Result<(), Short> {
         self.grow(from == 0, to.saturating_sub(from))
     }
 
     /// Reserves the growth of a table, in elements. Its initial size is part of the beginning.
-    pub(super) fn grow_table(&mut self, from: usize, to: usize) -> Result<(), Short> {
+    pub(in crate::engine) fn grow_table(&mut self, from: usize, to: usize) -> Result<(), Short> {
         let more = to.saturating_sub(from).saturating_mul(ELEMENT_BYTES);
         self.grow(from == 0, more)
     }
 
     /// Releases the unused part of the initial reservation, after the instance was created.
-    pub(super) fn settle(&mut self) {
+    pub(in crate::engine) fn settle(&mut self) {
         let unused = std::mem::take(&mut self.unused_bytes);
         if unused > 0 {
             let back = self.beginning.share(unused).min(self.charged);

@@ -5,8 +5,8 @@ use std::sync::{Mutex, PoisonError};
 
 use wasmtime::Store;
 
-use super::application::Application;
-use super::state::State;
+use crate::engine::application::Application;
+use crate::engine::state::State;
 
 /// The maximum number of idle instances of one program. As many as run at a time are enough, and a
 /// handler that computes has one on each thread; more were needed only while waiting for the
@@ -14,25 +14,25 @@ use super::state::State;
 const IDLE: usize = 64;
 
 /// An instance that has served a request and may serve another.
-pub(super) struct Warm {
-    pub(super) store: Store<State>,
-    pub(super) instance: Application,
+pub(in crate::engine) struct Warm {
+    pub(in crate::engine) store: Store<State>,
+    pub(in crate::engine) instance: Application,
     /// The number of requests it has served.
-    pub(super) served: u32,
+    pub(in crate::engine) served: u32,
 }
 
 /// The idle instances of one program. They are dropped with the program.
 #[derive(Default)]
-pub(super) struct Idle(Mutex<Vec<Warm>>);
+pub(in crate::engine) struct Idle(Mutex<Vec<Warm>>);
 
 impl Idle {
     /// Takes the instance that was used last, whose memory is still in the processor's cache.
-    pub(super) fn take(&self) -> Option<Warm> {
+    pub(in crate::engine) fn take(&self) -> Option<Warm> {
         self.lock().pop()
     }
 
     /// Stores an idle instance. Drops it if there are too many.
-    pub(super) fn put(&self, warm: Warm) {
+    pub(in crate::engine) fn put(&self, warm: Warm) {
         let mut idle = self.lock();
         if idle.len() < IDLE {
             idle.push(warm);

@@ -3,9 +3,9 @@
 
 use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig};
 
-use super::compiled::Compiled;
 use super::image;
 use crate::config::Budget;
+use crate::engine::compiled::Compiled;
 
 /// The maximum number of live instances besides those of the pools below. It is larger than the
 /// default limit of requests to one handler, so that a fully loaded handler leaves instances for
@@ -19,15 +19,15 @@ const SMALLER_OVERFLOW: u32 = 2_000;
 
 /// The number of instances in the pool that exists from the start. Protecting each stack's guard
 /// page takes a separate call of some microseconds: this many are created within a millisecond.
-pub(super) const FIRST_INSTANCES: u32 = 128;
+pub(in crate::engine) const FIRST_INSTANCES: u32 = 128;
 
 /// The pool for many instances is requested when only this many of those are free.
-pub(super) const LAST_INSTANCES: u32 = FIRST_INSTANCES / 4;
+pub(in crate::engine) const LAST_INSTANCES: u32 = FIRST_INSTANCES / 4;
 
 /// The number of instances of small programs that are reset without system calls. Each keeps all of
 /// its memory, 4 MiB together. Short requests rarely overlap, and for waiting requests, another
 /// system call makes no difference.
-pub(super) const SMALL_INSTANCES: u32 = 64;
+pub(in crate::engine) const SMALL_INSTANCES: u32 = 64;
 
 /// The number of instances in a pool beyond its permits: a store releases its permit just before
 /// its instance, and a request that takes the permit in between must find an instance. One per
@@ -79,21 +79,21 @@ const TABLE_ELEMENTS: usize = 40_000;
 /// new instance. A Python program with all its imports has 20 to 60 MiB. With copying, a request to
 /// a Flask application touched 5,900 pages and took 17 ms; with mapping, it touches 670 pages and
 /// takes 5 ms.
-pub(super) const IMAGE_BYTES: u64 = 256 << 20;
+pub(in crate::engine) const IMAGE_BYTES: u64 = 256 << 20;
 
 /// The number of instance slots that are kept warm, so that a program's memory image need not be
 /// mapped for each request.
 const WARM_SLOTS: u32 = 256;
 
 /// Returns an engine for small programs, if the system has memory for one.
-pub(super) fn small_engine(budget: &Budget) -> Option<wasmtime::Engine> {
+pub(in crate::engine) fn small_engine(budget: &Budget) -> Option<wasmtime::Engine> {
     let mut pool = pooling(SMALL_INSTANCES + SPARE_INSTANCES, budget);
     pool.pagemap_scan(Enabled::No);
     pooled(pool).ok()
 }
 
 /// Returns whether a program's initial memory is small enough to reset all of it.
-pub(super) fn is_small(code: &Compiled) -> bool {
+pub(in crate::engine) fn is_small(code: &Compiled) -> bool {
     code.resources_required().is_some_and(|needed| {
         needed.num_memories <= 1
             && needed.max_initial_memory_size.unwrap_or(0) <= SMALL_MEMORY_PAGES
@@ -105,7 +105,7 @@ pub(super) fn is_small(code: &Compiled) -> bool {
 /// # Errors
 ///
 /// Fails if the system can't run compiled code.
-pub(super) fn compiler() -> wasmtime::Result<wasmtime::Engine> {
+pub(in crate::engine) fn compiler() -> wasmtime::Result<wasmtime::Engine> {
     wasmtime::Engine::new(&base())
 }
 
@@ -114,7 +114,7 @@ pub(super) fn compiler() -> wasmtime::Result<wasmtime::Engine> {
 /// # Errors
 ///
 /// Fails if the system can't run compiled code.
-pub(super) fn first_engine(budget: &Budget) -> wasmtime::Result<wasmtime::Engine> {
+pub(in crate::engine) fn first_engine(budget: &Budget) -> wasmtime::Result<wasmtime::Engine> {
     pooled(pooling(FIRST_INSTANCES + SPARE_INSTANCES, budget))
         .or_else(|_| pooled(pooling(FEWER_INSTANCES, budget)))
         .or_else(|error| {
@@ -129,7 +129,7 @@ pub(super) fn first_engine(budget: &Budget) -> wasmtime::Result<wasmtime::Engine
 /// # Errors
 ///
 /// Fails if there is no memory for another engine.
-pub(super) fn compiling_engine(
+pub(in crate::engine) fn compiling_engine(
     engine: &wasmtime::Engine,
     wasm: &[u8],
 ) -> wasmtime::Result<wasmtime::Engine> {
@@ -142,7 +142,7 @@ pub(super) fn compiling_engine(
 }
 
 /// Returns an engine for thousands of instances, if the system has memory for it.
-pub(super) fn overflow_engine(budget: &Budget) -> Option<wasmtime::Engine> {
+pub(in crate::engine) fn overflow_engine(budget: &Budget) -> Option<wasmtime::Engine> {
     let refused = match pooled(pooling(OVERFLOW_INSTANCES, budget)) {
         Ok(engine) => return Some(engine),
         Err(error) => error,

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use wasmparser::{BinaryReaderError, DataKind, DataSectionReader, Operator, Parser, Payload};
 
 /// Part of the names of compiled code. Increase it when the choice of programs with images changes.
-pub(super) const REVISION: u32 = 1;
+pub(in crate::engine) const REVISION: u32 = 1;
 
 /// The maximum size of images that any program may have: wasmtime's own limit for a nearly empty
 /// one.
@@ -25,7 +25,7 @@ const BYTES_PER_BYTE: u64 = 4;
 /// data.
 ///
 /// The bytes need not be valid: input that is not a program has no images.
-pub(super) fn are_in_proportion(wasm: &[u8]) -> bool {
+pub(in crate::engine) fn are_in_proportion(wasm: &[u8]) -> bool {
     let mut total = Extent::default();
     for payload in Parser::new(0).parse_all(wasm) {
         let Ok(payload) = payload else {

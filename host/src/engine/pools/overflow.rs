@@ -13,13 +13,13 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::task::{Poll, Waker};
 use std::thread;
 
-use super::kind::Pre;
-use super::load::{Code, InstancePool};
-use super::pool;
+use super::settings;
 use crate::config::Budget;
+use crate::engine::kind::Pre;
+use crate::engine::load::{Code, InstancePool};
 
 /// The pool, and the programs to prepare in it.
-pub(super) struct OverflowPool {
+pub(in crate::engine) struct OverflowPool {
     shared: Arc<Shared>,
     programs: Sender<Weak<Code>>,
     offer: Mutex<Offer>,
@@ -47,7 +47,7 @@ enum Offer {
 
 impl OverflowPool {
     /// Creates a disabled pool.
-    pub(super) fn new() -> Self {
+    pub(in crate::engine) fn new() -> Self {
         let (programs, expected) = mpsc::channel();
         Self {
             shared: Arc::default(),
@@ -58,7 +58,7 @@ impl OverflowPool {
     }
 
     /// Enables the creation on demand.
-    pub(super) fn offer(&self, budget: Budget) {
+    pub(in crate::engine) fn offer(&self, budget: Budget) {
         let mut offer = lock(&self.offer);
         *offer = match std::mem::replace(&mut *offer, Offer::Taken) {
             Offer::None(expected) => Offer::Open(expected, budget),
@@ -69,7 +69,7 @@ impl OverflowPool {
 
     /// Starts to create the pool, with each program that was or will be loaded, if that is enabled
     /// and was not requested before. The thread ends with the engine.
-    pub(super) fn ask(&self) {
+    pub(in crate::engine) fn ask(&self) {
         if !self.is_offered.load(Ordering::Acquire) {
             return;
         }
@@ -86,13 +86,13 @@ impl OverflowPool {
     }
 
     /// Prepares a program as soon as the pool exists.
-    pub(super) fn expect(&self, code: &Arc<Code>) {
+    pub(in crate::engine) fn expect(&self, code: &Arc<Code>) {
         // Fails if no pool is being created.
         let _ = self.programs.send(Arc::downgrade(code));
     }
 
     /// Waits for the program in the pool. Returns `None` if there will be no pool.
-    pub(super) async fn join<'code>(&self, code: &'code Code) -> Option<&'code Pre> {
+    pub(in crate::engine) async fn join<'code>(&self, code: &'code Code) -> Option<&'code Pre> {
         self.ask();
         poll_fn(|context| {
             if let Some(ready) = self.ready(code) {
@@ -117,7 +117,7 @@ impl OverflowPool {
     }
 
     /// Advances the epoch.
-    pub(super) fn tick(&self) {
+    pub(in crate::engine) fn tick(&self) {
         if let Some(Some(pool)) = self.shared.pool.get() {
             pool.engine.increment_epoch();
         }
@@ -130,7 +130,7 @@ impl Shared {
         thread::Builder::new()
             .name("wasgi-overflow".into())
             .spawn(move || {
-                let pool = match pool::overflow_engine(&budget).map(InstancePool::new) {
+                let pool = match settings::overflow_engine(&budget).map(InstancePool::new) {
                     Some(Ok(pool)) => pool,
                     Some(Err(error)) => {
                         tracing::warn!("{error:#}");
