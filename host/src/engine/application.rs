@@ -6,8 +6,8 @@ use wasmtime::{Result, Store, Trap};
 use super::bindings::exports::wasgi::gateway::application::Body;
 use super::bindings::wasgi::gateway::gateway::Exception;
 use super::bindings::{Handler, HandlerPre};
+use super::call::state::State;
 use super::direct;
-use super::state::State;
 
 /// A linked application, ready to be instantiated.
 #[derive(Clone)]

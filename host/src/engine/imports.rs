@@ -7,10 +7,10 @@ use wasmtime_wasi_http::{WasiHttp, WasiHttpView};
 
 use super::Kind;
 use super::bindings::wasgi::gateway::gateway;
+use super::call::state::State;
 use super::clock::sleep;
 use super::direct;
 use super::refused;
-use super::state::State;
 use super::wasi_http;
 
 /// All functions that handlers may import.

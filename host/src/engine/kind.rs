@@ -8,8 +8,8 @@ use wasmtime_wasi_http::p2::bindings::ProxyPre;
 
 use super::application::ApplicationPre;
 use super::bindings::HandlerPre;
+use super::call::state::State;
 use super::fuse;
-use super::state::State;
 use crate::config::Policy;
 
 /// The kind of handler of a program. If its exports match several kinds, the first in this order

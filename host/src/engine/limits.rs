@@ -17,7 +17,7 @@ use std::fmt::{self, Write};
 
 use wasmtime::{CallHook, StoreContextMut, WasmBacktrace};
 
-use super::state::State;
+use super::call::state::State;
 use crate::config::Budget;
 use crate::printable;
 

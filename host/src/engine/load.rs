@@ -8,6 +8,7 @@ use anyhow::Context;
 
 use super::application::ApplicationPre;
 use super::cache::{CodeCache, Entry};
+use super::call::state::State;
 use super::code_file::Mapped;
 use super::compile::{self, Compiler};
 use super::compiled::Compiled;
@@ -22,7 +23,6 @@ use super::pools::warm::{Idle, Warm};
 use super::refused::Refused;
 use super::scripts::{Folders, Scripts, Tools, is_script};
 use super::shared_code::{ProgramFiles, SharedCodes, key_of_state};
-use super::state::State;
 use super::{Kind, direct, fuse};
 use crate::config::{self, Budget};
 use crate::permits::{Permit, Permits};

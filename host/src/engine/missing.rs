@@ -5,9 +5,9 @@ use wasmtime::Trap;
 use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, Linker, ResourceType};
 
+use super::call::state::State;
 use super::limits::line;
 use super::load::InstancePool;
-use super::state::State;
 use super::{Engine, Kind, componentize, kind};
 
 /// An import that can't be satisfied.

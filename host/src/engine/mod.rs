@@ -9,7 +9,6 @@
 //!   sleeping guests.
 
 mod application;
-mod backtrace;
 mod beside;
 mod bindings;
 mod cache;
@@ -20,10 +19,8 @@ mod command;
 pub mod compile;
 mod compiled;
 mod direct;
-mod footprint;
 #[doc(hidden)]
 pub mod fuzzing;
-mod guest_log;
 mod imports;
 mod kind;
 mod limits;
@@ -34,7 +31,6 @@ mod pools;
 mod refused;
 mod scripts;
 mod shared_code;
-mod state;
 mod wasi_http;
 
 use wasgi_component::{bulk, componentize, fuse};

@@ -17,7 +17,7 @@ use wasmtime_wasi::p2::bindings::sockets::network::{ErrorCode, IpAddressFamily, 
 use wasmtime_wasi::p2::bindings::sockets::tcp::TcpSocket;
 use wasmtime_wasi::p2::bindings::sockets::udp::UdpSocket;
 
-use super::state::State;
+use super::call::state::State;
 use crate::printable;
 
 /// The version of the interfaces in `wasmtime-wasi`: another name would add a second definition.

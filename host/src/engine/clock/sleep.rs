@@ -16,7 +16,7 @@ use wasmtime_wasi::WasiView;
 use wasmtime_wasi::p2::bindings::clocks::monotonic_clock::Host;
 use wasmtime_wasi::p2::{DynPollable, Pollable, subscribe};
 
-use crate::engine::state::State;
+use crate::engine::call::state::State;
 use crate::gateway::Exchange;
 
 /// The interface of the timers, as named in `wasmtime-wasi`: another name would add a second

@@ -14,8 +14,8 @@ use wasmtime_wasi::I32Exit;
 use wasmtime_wasi::p2::bindings::CommandPre;
 
 use super::beside::{Ended, beside};
+use super::call::state::State;
 use super::call::{instantiation_failure, trap_failure};
-use super::state::State;
 use crate::cgi::{self, HeadReader, Started};
 use crate::gateway::{Exchange, Failure, Head, Sent};
 use stdin::Stdin;

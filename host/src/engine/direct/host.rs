@@ -12,7 +12,7 @@ use super::{Phase, returned};
 use crate::engine::bindings::wasgi::gateway::gateway::{
     Host, HostEnviron, HostStartResponse, InputError, StartError, WriteError,
 };
-use crate::engine::state::State;
+use crate::engine::call::state::State;
 
 /// A flat parameter.
 pub(super) type Word = u32;

@@ -10,7 +10,7 @@ use super::handles::Kind;
 use super::returned::Returned;
 use crate::engine::application::Answer;
 use crate::engine::bindings::wasgi::gateway::gateway::Exception;
-use crate::engine::state::State;
+use crate::engine::call::state::State;
 
 /// A linked program, ready to be instantiated.
 #[derive(Clone)]

@@ -12,7 +12,7 @@ use super::host::{Word, enter};
 use super::lift::Lift;
 use crate::engine::application::Answer;
 use crate::engine::bindings::wasgi::gateway::gateway::Exception;
-use crate::engine::state::State;
+use crate::engine::call::state::State;
 
 /// The size of a function's result, in bytes: determined by an exception, its largest part.
 const RESULT_BYTES: usize = 28;

@@ -11,7 +11,7 @@ use wasmtime_wasi_http::p2::body::{HostOutgoingBody, StreamContext};
 use wasmtime_wasi_http::p2::types::HostOutgoingResponse;
 
 use super::network::BLOCK_BYTES;
-use crate::engine::state::State;
+use crate::engine::call::state::State;
 use crate::http1::is_bodiless;
 
 /// The interface of responses, with the version that the bindings use: another name would add a

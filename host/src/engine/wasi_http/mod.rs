@@ -22,9 +22,9 @@ use wasmtime_wasi_http::p2::bindings::http::types::{
 };
 
 use super::beside::{Ended, beside};
+use super::call::state::State;
 use super::call::{instantiation_failure, trap_failure};
 use super::limits::line;
-use super::state::State;
 use crate::gateway::{Failure, Scheme};
 pub(super) use body::add_to_linker as add_body_to_linker;
 pub(super) use network::{NoNetwork, add_to_linker as add_network_to_linker};

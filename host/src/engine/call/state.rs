@@ -8,18 +8,18 @@ use wasmtime::{ResourceLimiter, Result};
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
-use super::bindings::wasgi::gateway::gateway as wit;
-use super::call::CLOSING_TIME;
-use super::clock::meter::Meter;
-use super::direct::Direct;
 use super::footprint::Footprint;
 use super::guest_log::{GuestLog, LineLog, LogStream, Source};
-use super::limits::{FIELDS_BYTES, RANDOM_BYTES, WASI_HANDLES};
-use super::pools::memory::{Reservation, Short};
-use super::refused::{Refused, Thing};
-use super::scripts::Folders;
-use super::wasi_http::NoNetwork;
 use crate::config::Budget;
+use crate::engine::bindings::wasgi::gateway::gateway as wit;
+use crate::engine::call::CLOSING_TIME;
+use crate::engine::clock::meter::Meter;
+use crate::engine::direct::Direct;
+use crate::engine::limits::{FIELDS_BYTES, RANDOM_BYTES, WASI_HANDLES};
+use crate::engine::pools::memory::{Reservation, Short};
+use crate::engine::refused::{Refused, Thing};
+use crate::engine::scripts::Folders;
+use crate::engine::wasi_http::NoNetwork;
 use crate::gateway::{self, Environ, Exchange, Failure, InputError, Response, Sent, Step};
 use crate::permits::Permit;
 
@@ -45,7 +45,7 @@ pub struct StartResponseToken;
 
 /// The limit that a growth of memory would have exceeded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum MemoryDenied {
+pub(in crate::engine) enum MemoryDenied {
     /// The instance's budget.
     Budget,
     /// The total of all instances.
@@ -53,40 +53,40 @@ pub(super) enum MemoryDenied {
 }
 
 /// The data of a store.
-pub(super) struct State {
-    pub(super) environ: Environ,
-    pub(super) exchange: Arc<Exchange>,
-    pub(super) response: Response,
-    pub(super) budget: Budget,
+pub(in crate::engine) struct State {
+    pub(in crate::engine) environ: Environ,
+    pub(in crate::engine) exchange: Arc<Exchange>,
+    pub(in crate::engine) response: Response,
+    pub(in crate::engine) budget: Budget,
     /// Set by host code that ends the guest with a trap and knows a more exact reason.
-    pub(super) failure: Option<Failure>,
+    pub(in crate::engine) failure: Option<Failure>,
     /// Why the last growth of memory was denied, if it was: a trap that follows is most likely
     /// caused by that.
-    pub(super) memory_denied: Option<MemoryDenied>,
+    pub(in crate::engine) memory_denied: Option<MemoryDenied>,
     /// The number of bytes of the request body that the guest had read when it ran out of its
     /// budget, if the body was a large part of its memory.
-    pub(super) body_denied: Option<u64>,
+    pub(in crate::engine) body_denied: Option<u64>,
     footprint: Footprint,
     /// The instance's reservation in the memory of all instances.
-    pub(super) reservation: Reservation,
+    pub(in crate::engine) reservation: Reservation,
     /// How long the request has computed.
-    pub(super) meter: Arc<Meter>,
+    pub(in crate::engine) meter: Arc<Meter>,
     /// The limit on the request's total computing time after its client has gone.
     closing_limit: Option<Duration>,
     /// The number of the request: handles kept from an earlier one are invalid.
-    pub(super) request: u32,
+    pub(in crate::engine) request: u32,
     /// The instance has trapped: no code of it may be called.
-    pub(super) has_trapped: bool,
+    pub(in crate::engine) has_trapped: bool,
     /// The same instance may serve another request.
-    pub(super) is_kept: bool,
+    pub(in crate::engine) is_kept: bool,
     /// The state for an application that is called directly.
-    pub(super) direct: Direct,
+    pub(in crate::engine) direct: Direct,
     /// The permit of the instance in its pool, if the pool counts them.
     #[expect(dead_code, reason = "held until the store is dropped")]
-    pub(super) permit: Option<Permit>,
+    pub(in crate::engine) permit: Option<Permit>,
     /// Earlier denials to the handler. `None` for a store without a handler: then each denial
     /// counts as the first.
-    pub(super) refused: Option<Refused>,
+    pub(in crate::engine) refused: Option<Refused>,
     log: GuestLog,
     errors: LineLog,
     /// The folders that it can read.
@@ -102,7 +102,7 @@ struct Wasi {
 }
 
 impl State {
-    pub(super) fn new(
+    pub(in crate::engine) fn new(
         handler: Arc<str>,
         environ: Environ,
         exchange: Arc<Exchange>,
@@ -138,12 +138,12 @@ impl State {
     }
 
     /// Logs the last, incomplete line of a request that is over.
-    pub(super) fn end_request(&mut self) {
+    pub(in crate::engine) fn end_request(&mut self) {
         self.errors = self.log.stream(Source::Errors);
     }
 
     /// Prepares for another request to the same handler.
-    pub(super) fn renew(
+    pub(in crate::engine) fn renew(
         &mut self,
         environ: Environ,
         exchange: Arc<Exchange>,
@@ -178,12 +178,12 @@ impl State {
     }
 
     /// Sets up WASI, with the additions for a kind of handler.
-    pub(super) fn set_up_wasi(&mut self, configure: impl FnOnce(&mut WasiCtxBuilder)) {
+    pub(in crate::engine) fn set_up_wasi(&mut self, configure: impl FnOnce(&mut WasiCtxBuilder)) {
         self.wasi = Some(Wasi::new(&self.log, &self.folders, configure));
     }
 
     /// Makes these folders visible to the guest when it first uses WASI.
-    pub(super) fn set_folders(&mut self, folders: &Folders) {
+    pub(in crate::engine) fn set_folders(&mut self, folders: &Folders) {
         self.folders = folders.clone();
     }
 
@@ -199,42 +199,42 @@ impl State {
     }
 
     /// Returns whether the next request may run out of memory.
-    pub(super) fn is_nearly_full(&self) -> bool {
+    pub(in crate::engine) fn is_nearly_full(&self) -> bool {
         self.footprint.is_nearly_full(self.budget.memory_bytes)
     }
 
     /// Returns the limit on the request's total computing time, given that its client has gone and
     /// that it has computed for `used`.
-    pub(super) fn time_to_close(&mut self, used: Duration) -> Duration {
+    pub(in crate::engine) fn time_to_close(&mut self, used: Duration) -> Duration {
         *self.closing_limit.get_or_insert(used + CLOSING_TIME)
     }
 
     /// Logs a denial in a separate line, once per version of a handler.
-    pub(super) fn refuse(&mut self, thing: Thing, text: &str) {
+    pub(in crate::engine) fn refuse(&mut self, thing: Thing, text: &str) {
         if self.is_news(thing) {
             self.log.note(text);
         }
     }
 
     /// Records a denial. Returns whether it is the first of its kind for this version of a handler.
-    pub(super) fn is_news(&self, thing: Thing) -> bool {
+    pub(in crate::engine) fn is_news(&self, thing: Thing) -> bool {
         let refused = self.refused.as_ref();
         refused.is_none_or(|refused| refused.is_news(thing))
     }
 
     /// Logs a message of the host about the guest in a separate line.
-    pub(super) fn note(&mut self, text: &str) {
+    pub(in crate::engine) fn note(&mut self, text: &str) {
         self.log.note(text);
     }
 
     /// Closes all resources that the guest has left open. The guest must not be called again.
-    pub(super) fn drop_wasi(&mut self) {
+    pub(in crate::engine) fn drop_wasi(&mut self) {
         self.wasi = None;
     }
 
     /// Sends the head unless it was sent, so that a block can follow. Returns `false` if there is
     /// no head to send.
-    pub(super) fn send_head(&mut self) -> bool {
+    pub(in crate::engine) fn send_head(&mut self) -> bool {
         if let Some(head) = self.response.send() {
             self.exchange.send_head(head);
         }

@@ -1,6 +1,11 @@
 //! One request in an instance: creates an instance or takes a warm one, calls the application,
 //! sends its output, and closes it.
 
+mod backtrace;
+mod footprint;
+pub(super) mod guest_log;
+pub(super) mod state;
+
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -11,7 +16,6 @@ use std::time::Duration;
 use wasmtime::{PoolConcurrencyLimitError, Store, Trap, UpdateDeadline, WasmBacktrace};
 
 use super::application::{Answer, Application, ApplicationPre, Blocks};
-use super::backtrace;
 use super::bindings::wasgi::gateway::gateway::Exception;
 use super::clock::meter::Meter;
 use super::kind::Pre;
@@ -20,11 +24,11 @@ use super::load::Code;
 use super::pools::memory::{Reservation, Short};
 use super::pools::warm::Warm;
 use super::refused::Refused;
-use super::state::{MemoryDenied, State};
 use super::{HANDLES, Program, command, wasi_http};
 use crate::config::{Budget, Policy};
 use crate::gateway::{Environ, Exchange, Failure, Response, Sent, Step};
 use crate::permits::Permit;
+use state::{MemoryDenied, State};
 
 /// The number of ticks until a guest is first made to yield: it has computed for at least one. With
 /// 1, a request of twenty microseconds that happens to cross a tick would count as computing, and

@@ -16,7 +16,7 @@ const PERMIT_BYTES: usize = 64 * 1024;
 
 /// The source of a guest's output.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Source {
+pub(in crate::engine) enum Source {
     Errors,
     Stdout,
     Stderr,
@@ -24,7 +24,7 @@ pub(super) enum Source {
 
 /// The log of one request. Clones write to the same log.
 #[derive(Clone, Debug)]
-pub(super) struct GuestLog {
+pub(in crate::engine) struct GuestLog {
     handler: Arc<str>,
     /// The remaining log budget of the request, in bytes.
     budget: Arc<Mutex<usize>>,
@@ -35,7 +35,7 @@ pub(super) struct GuestLog {
 
 /// One text stream: holds a line back until it is complete.
 #[derive(Debug)]
-pub(super) struct LineLog {
+pub(in crate::engine) struct LineLog {
     log: GuestLog,
     source: Source,
     partial: Vec<u8>,
@@ -44,7 +44,7 @@ pub(super) struct LineLog {
 impl GuestLog {
     /// Creates a log for a request to `handler`. It accepts `budget` bytes and drops the rest. Each
     /// line counts with its prefix in the log.
-    pub(super) fn new(handler: Arc<str>, budget: usize, trace: Trace) -> Self {
+    pub(in crate::engine) fn new(handler: Arc<str>, budget: usize, trace: Trace) -> Self {
         Self {
             handler,
             budget: Arc::new(Mutex::new(budget)),
@@ -54,12 +54,12 @@ impl GuestLog {
     }
 
     /// Starts the next request to the same handler, with a new budget.
-    pub(super) fn renew(&self, budget: usize) {
+    pub(in crate::engine) fn renew(&self, budget: usize) {
         *self.budget.lock().unwrap_or_else(PoisonError::into_inner) = budget;
     }
 
     /// Returns one of the request's streams.
-    pub(super) fn stream(&self, source: Source) -> LineLog {
+    pub(in crate::engine) fn stream(&self, source: Source) -> LineLog {
         LineLog {
             log: self.clone(),
             source,
@@ -96,7 +96,7 @@ impl GuestLog {
     }
 
     /// Logs a message of the host about the request, within the request's budget.
-    pub(super) fn note(&self, text: &str) {
+    pub(in crate::engine) fn note(&self, text: &str) {
         let mut budget = self.budget.lock().unwrap_or_else(PoisonError::into_inner);
         let bytes = log::least_bytes(&self.handler, text.as_bytes());
         if bytes <= *budget {
@@ -113,7 +113,7 @@ impl GuestLog {
 impl LineLog {
     /// Takes text, and logs the lines that it completes. Doesn't even search for line ends when the
     /// budget is used up.
-    pub(super) fn write(&mut self, mut text: &[u8]) {
+    pub(in crate::engine) fn write(&mut self, mut text: &[u8]) {
         if self.log.is_full() {
             return;
         }
@@ -158,13 +158,13 @@ impl Drop for LineLog {
 
 /// A WASI stream that writes to the log.
 #[derive(Clone, Debug)]
-pub(super) struct LogStream {
+pub(in crate::engine) struct LogStream {
     log: GuestLog,
     source: Source,
 }
 
 impl LogStream {
-    pub(super) fn new(log: &GuestLog, source: Source) -> Self {
+    pub(in crate::engine) fn new(log: &GuestLog, source: Source) -> Self {
         Self {
             log: log.clone(),
             source,

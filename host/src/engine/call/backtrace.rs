@@ -6,7 +6,7 @@ use std::fmt::Write;
 
 use wasmtime::WasmBacktrace;
 
-use super::limits::limited;
+use crate::engine::limits::limited;
 use crate::printable;
 
 /// The maximum number of stack frames in a trap's log line.
@@ -20,7 +20,7 @@ const MANGLED_BYTES: usize = 4 * 1024;
 const NAME_BYTES: usize = 256;
 
 /// Appends the innermost frames of a stack to a trap's text, each on a separate indented line.
-pub(super) fn push_frames(text: &mut String, backtrace: &WasmBacktrace) {
+pub(in crate::engine) fn push_frames(text: &mut String, backtrace: &WasmBacktrace) {
     for (number, frame) in backtrace.frames().iter().take(FRAMES_COUNT).enumerate() {
         let module = shown(frame.module().name().unwrap_or("<unknown>"));
         let function = match frame.func_name() {

@@ -2,19 +2,19 @@
 
 /// The total size of a guest's memories, initially and now, in bytes.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Footprint {
+pub(in crate::engine) struct Footprint {
     first: usize,
     now: usize,
 }
 
 impl Footprint {
     /// Returns the total size after one of the memories has grown.
-    pub(super) fn after(self, from: usize, to: usize) -> usize {
+    pub(in crate::engine) fn after(self, from: usize, to: usize) -> usize {
         self.now.saturating_add(to.saturating_sub(from))
     }
 
     /// Records the growth of a memory. Growth from zero is its creation.
-    pub(super) fn grow(&mut self, from: usize, to: usize) {
+    pub(in crate::engine) fn grow(&mut self, from: usize, to: usize) {
         if from == 0 {
             self.first = self.first.saturating_add(to);
         }
@@ -22,13 +22,13 @@ impl Footprint {
     }
 
     /// Returns how much the budget leaves for growth of the memories, in bytes.
-    pub(super) fn room(self, budget_bytes: usize) -> usize {
+    pub(in crate::engine) fn room(self, budget_bytes: usize) -> usize {
         budget_bytes.saturating_sub(self.first)
     }
 
     /// Returns whether three quarters of the possible growth are used up, so that the next request
     /// may run out of memory. Memory never shrinks, and many programs leak.
-    pub(super) fn is_nearly_full(self, budget_bytes: usize) -> bool {
+    pub(in crate::engine) fn is_nearly_full(self, budget_bytes: usize) -> bool {
         let room = self.room(budget_bytes);
         self.now.saturating_sub(self.first) > room / 4 * 3
     }
