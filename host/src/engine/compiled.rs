@@ -5,7 +5,7 @@ use wasmtime::component::types::ComponentItem;
 use wasmtime::{Engine, Module, ResourcesRequired};
 
 use super::Kind;
-use super::kind;
+use super::worlds::kind;
 
 /// Compiled code. Clones share it.
 #[derive(Clone)]

@@ -10,14 +10,14 @@ use std::task::{Context, Poll, Waker};
 use wasmtime::component::Component;
 use wasmtime::{Module, Store};
 
-use super::application::{Answer, Application, Blocks};
 use super::call::state::State;
 use super::call::{Call, new_store};
 use super::clock::meter::Meter;
 use super::code_file::CodeFile;
 use super::compiled::Compiled;
 use super::fuse::{self, Fused};
-use super::kind::Pre;
+use super::worlds::gateway::application::{Answer, Application, Blocks};
+use super::worlds::kind::Pre;
 use super::{Engine, Kind, Program, bulk};
 use crate::config::{Budget, Policy};
 use crate::gateway::{self, Environ, Exchange, Failure, Scheme, Trace};

@@ -6,23 +6,23 @@ use std::sync::{Arc, OnceLock};
 
 use anyhow::Context;
 
-use super::application::ApplicationPre;
 use super::cache::{CodeCache, Entry};
 use super::call::state::State;
 use super::code_file::Mapped;
 use super::compile::{self, Compiler};
 use super::compiled::Compiled;
-use super::imports::Linkers;
-use super::kind::Pre;
 use super::limits::line;
 pub use super::load_error::LoadError;
 use super::pools::memory::{Beginning, IsListed, MemoryTotal, Reservation, Short};
 use super::pools::overflow::OverflowPool;
 use super::pools::settings;
 use super::pools::warm::{Idle, Warm};
-use super::refused::Refused;
 use super::scripts::{Folders, Scripts, Tools, is_script};
 use super::shared_code::{ProgramFiles, SharedCodes, key_of_state};
+use super::worlds::gateway::application::ApplicationPre;
+use super::worlds::imports::Linkers;
+use super::worlds::kind::Pre;
+use super::worlds::refused::Refused;
 use super::{Kind, direct, fuse};
 use crate::config::{self, Budget};
 use crate::permits::{Permit, Permits};

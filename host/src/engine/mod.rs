@@ -8,30 +8,22 @@
 //! - [`Ticker`] is the thread that makes computing guests yield, and [`Timers`] the one that wakes
 //!   sleeping guests.
 
-mod application;
-mod beside;
-mod bindings;
 mod cache;
 mod call;
 mod clock;
 mod code_file;
-mod command;
 pub mod compile;
 mod compiled;
 mod direct;
 #[doc(hidden)]
 pub mod fuzzing;
-mod imports;
-mod kind;
 mod limits;
 mod load;
 mod load_error;
-mod missing;
 mod pools;
-mod refused;
 mod scripts;
 mod shared_code;
-mod wasi_http;
+mod worlds;
 
 use wasgi_component::{bulk, componentize, fuse};
 
@@ -42,6 +34,6 @@ const HANDLES: usize = 100_000;
 
 pub use call::{Call, Finished};
 pub use clock::{Ticker, Timers, Working};
-pub use kind::Kind;
 pub use load::{Engine, LoadError, Program};
-pub use missing::Missing;
+pub use worlds::kind::Kind;
+pub use worlds::missing::Missing;

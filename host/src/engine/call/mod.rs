@@ -15,16 +15,17 @@ use std::time::Duration;
 
 use wasmtime::{PoolConcurrencyLimitError, Store, Trap, UpdateDeadline, WasmBacktrace};
 
-use super::application::{Answer, Application, ApplicationPre, Blocks};
-use super::bindings::wasgi::gateway::gateway::Exception;
 use super::clock::meter::Meter;
-use super::kind::Pre;
 use super::limits::{self, TooLong, line};
 use super::load::Code;
 use super::pools::memory::{Reservation, Short};
 use super::pools::warm::Warm;
-use super::refused::Refused;
-use super::{HANDLES, Program, command, wasi_http};
+use super::worlds::gateway::application::{Answer, Application, ApplicationPre, Blocks};
+use super::worlds::gateway::bindings::wasgi::gateway::gateway::Exception;
+use super::worlds::kind::Pre;
+use super::worlds::refused::Refused;
+use super::worlds::{command, wasi_http};
+use super::{HANDLES, Program};
 use crate::config::{Budget, Policy};
 use crate::gateway::{Environ, Exchange, Failure, Response, Sent, Step};
 use crate::permits::Permit;

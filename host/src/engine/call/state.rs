@@ -11,15 +11,15 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 use super::footprint::Footprint;
 use super::guest_log::{GuestLog, LineLog, LogStream, Source};
 use crate::config::Budget;
-use crate::engine::bindings::wasgi::gateway::gateway as wit;
 use crate::engine::call::CLOSING_TIME;
 use crate::engine::clock::meter::Meter;
 use crate::engine::direct::Direct;
 use crate::engine::limits::{FIELDS_BYTES, RANDOM_BYTES, WASI_HANDLES};
 use crate::engine::pools::memory::{Reservation, Short};
-use crate::engine::refused::{Refused, Thing};
 use crate::engine::scripts::Folders;
-use crate::engine::wasi_http::NoNetwork;
+use crate::engine::worlds::gateway::bindings::wasgi::gateway::gateway as wit;
+use crate::engine::worlds::refused::{Refused, Thing};
+use crate::engine::worlds::wasi_http::NoNetwork;
 use crate::gateway::{self, Environ, Exchange, Failure, InputError, Response, Sent, Step};
 use crate::permits::Permit;
 

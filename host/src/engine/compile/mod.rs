@@ -27,8 +27,8 @@ use wasmtime::Engine;
 
 use super::code_file::CodeFile;
 use super::load::{InstancePool, LoadError};
-use super::missing;
 use super::shared_code::{ProgramFiles, SharedCode, SharedCodes};
+use super::worlds::missing;
 use crate::printable;
 use crate::reload::{CancelToken, Shortage};
 use code::Common;

@@ -15,9 +15,9 @@ use rustix::net::sockopt::{Timeout, set_socket_timeout};
 
 use super::super::code_file::CodeFile;
 use super::super::load::{InstancePool, LoadError};
-use super::super::missing;
 use super::super::pools::settings;
 use super::super::shared_code::ProgramFiles;
+use super::super::worlds::missing;
 use super::code::{self, Code};
 use super::confine;
 use super::protocol::{Job, NO_THREAD, Reply, Task, receive_common, receive_job, send_reply};

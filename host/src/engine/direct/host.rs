@@ -9,10 +9,10 @@ use super::handles::Kind;
 use super::lift::{Lift, checked_case, place, place_of_bytes};
 use super::lower::{Lowering, put};
 use super::{Phase, returned};
-use crate::engine::bindings::wasgi::gateway::gateway::{
+use crate::engine::call::state::State;
+use crate::engine::worlds::gateway::bindings::wasgi::gateway::gateway::{
     Host, HostEnviron, HostStartResponse, InputError, StartError, WriteError,
 };
-use crate::engine::call::state::State;
 
 /// A flat parameter.
 pub(super) type Word = u32;

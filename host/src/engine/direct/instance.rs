@@ -8,9 +8,9 @@ use super::Phase;
 use super::abi::Export;
 use super::handles::Kind;
 use super::returned::Returned;
-use crate::engine::application::Answer;
-use crate::engine::bindings::wasgi::gateway::gateway::Exception;
 use crate::engine::call::state::State;
+use crate::engine::worlds::gateway::application::Answer;
+use crate::engine::worlds::gateway::bindings::wasgi::gateway::gateway::Exception;
 
 /// A linked program, ready to be instantiated.
 #[derive(Clone)]

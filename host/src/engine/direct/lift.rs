@@ -4,8 +4,8 @@
 use wasmtime::{Result, bail, format_err};
 
 use crate::config::Budget;
-use crate::engine::bindings::wasgi::gateway::gateway::Exception;
 use crate::engine::limits::{self, TooLong};
+use crate::engine::worlds::gateway::bindings::wasgi::gateway::gateway::Exception;
 
 /// The size of a name and a value, in bytes: two addresses, each with a length.
 pub(super) const PAIR_BYTES: u32 = 16;

@@ -10,9 +10,9 @@ use super::abi::Export;
 use super::handles::{Handles, Kind};
 use super::host::{Word, enter};
 use super::lift::Lift;
-use crate::engine::application::Answer;
-use crate::engine::bindings::wasgi::gateway::gateway::Exception;
 use crate::engine::call::state::State;
+use crate::engine::worlds::gateway::application::Answer;
+use crate::engine::worlds::gateway::bindings::wasgi::gateway::gateway::Exception;
 
 /// The size of a function's result, in bytes: determined by an exception, its largest part.
 const RESULT_BYTES: usize = 28;

@@ -15,8 +15,8 @@ use std::thread;
 
 use super::settings;
 use crate::config::Budget;
-use crate::engine::kind::Pre;
 use crate::engine::load::{Code, InstancePool};
+use crate::engine::worlds::kind::Pre;
 
 /// The pool, and the programs to prepare in it.
 pub(in crate::engine) struct OverflowPool {

@@ -5,8 +5,8 @@ use std::sync::{Mutex, PoisonError};
 
 use wasmtime::Store;
 
-use crate::engine::application::Application;
 use crate::engine::call::state::State;
+use crate::engine::worlds::gateway::application::Application;
 
 /// The maximum number of idle instances of one program. As many as run at a time are enough, and a
 /// handler that computes has one on each thread; more were needed only while waiting for the

@@ -17,7 +17,7 @@ use wasmtime_wasi::p2::bindings::sockets::network::{ErrorCode, IpAddressFamily, 
 use wasmtime_wasi::p2::bindings::sockets::tcp::TcpSocket;
 use wasmtime_wasi::p2::bindings::sockets::udp::UdpSocket;
 
-use super::call::state::State;
+use crate::engine::call::state::State;
 use crate::printable;
 
 /// The version of the interfaces in `wasmtime-wasi`: another name would add a second definition.
@@ -32,7 +32,7 @@ const PYTHON_RUNTIME: &str = "componentize_py_runtime";
 
 /// The kind of denied request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Thing {
+pub(in crate::engine) enum Thing {
     Files,
     Variables,
     Network,
@@ -40,11 +40,11 @@ pub(super) enum Thing {
 
 /// The kinds of requests that were already denied to a version of a handler. Clones share it.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Refused(Arc<AtomicU8>);
+pub(in crate::engine) struct Refused(Arc<AtomicU8>);
 
 impl Refused {
     /// Records a denial. Returns whether it is the first of its kind.
-    pub(super) fn is_news(&self, thing: Thing) -> bool {
+    pub(in crate::engine) fn is_news(&self, thing: Thing) -> bool {
         let bit = match thing {
             Thing::Files => 1,
             Thing::Variables => 2,
@@ -55,7 +55,7 @@ impl Refused {
 }
 
 /// Replaces the bindings' functions that request sockets: they fail immediately.
-pub(super) fn add_network_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+pub(in crate::engine) fn add_network_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     linker.allow_shadowing(true);
     linker
         .instance(&format!("wasi:sockets/tcp-create-socket@{VERSION}"))?
@@ -92,7 +92,7 @@ pub(super) fn add_network_to_linker(linker: &mut Linker<State>) -> wasmtime::Res
 }
 
 /// Replaces the bindings' functions that request variables and folders: there are none.
-pub(super) fn add_files_and_variables_to_linker(
+pub(in crate::engine) fn add_files_and_variables_to_linker(
     linker: &mut Linker<State>,
 ) -> wasmtime::Result<()> {
     linker.allow_shadowing(true);

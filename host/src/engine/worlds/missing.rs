@@ -5,10 +5,11 @@ use wasmtime::Trap;
 use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, Linker, ResourceType};
 
-use super::call::state::State;
-use super::limits::line;
-use super::load::InstancePool;
-use super::{Engine, Kind, componentize, kind};
+use super::kind;
+use crate::engine::call::state::State;
+use crate::engine::limits::line;
+use crate::engine::load::InstancePool;
+use crate::engine::{Engine, Kind, componentize};
 
 /// An import that can't be satisfied.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -118,7 +119,7 @@ impl Engine {
 }
 
 /// Returns the names of all imports that `pool` doesn't have.
-pub(super) fn names(pool: &InstancePool, bytes: &[u8]) -> Vec<String> {
+pub(in crate::engine) fn names(pool: &InstancePool, bytes: &[u8]) -> Vec<String> {
     let module = componentize::module(bytes);
     let bytes = module.as_deref().unwrap_or(bytes);
     let Ok(component) = Component::new(&pool.engine, bytes) else {

@@ -6,11 +6,11 @@ use wasmtime::component::{Component, InstancePre};
 use wasmtime_wasi::p2::bindings::CommandPre;
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
 
-use super::application::ApplicationPre;
-use super::bindings::HandlerPre;
-use super::call::state::State;
-use super::fuse;
+use super::gateway::application::ApplicationPre;
+use super::gateway::bindings::HandlerPre;
 use crate::config::Policy;
+use crate::engine::call::state::State;
+use crate::engine::fuse;
 
 /// The kind of handler of a program. If its exports match several kinds, the first in this order
 /// applies.
@@ -26,7 +26,7 @@ pub enum Kind {
 
 /// A linked program of its kind, ready to be instantiated.
 #[derive(Clone)]
-pub(super) enum Pre {
+pub(in crate::engine) enum Pre {
     Application(ApplicationPre),
     WasiHttp(ProxyPre<State>),
     Command(CommandPre<State>),
@@ -52,7 +52,7 @@ impl Kind {
     }
 
     /// Returns the interface that a handler of this kind exports, with the accepted versions.
-    pub(super) const fn export(self) -> &'static str {
+    pub(in crate::engine) const fn export(self) -> &'static str {
         match self {
             Self::Gateway => fuse::APPLICATION,
             Self::WasiHttp => "wasi:http/incoming-handler@0.2",
@@ -61,7 +61,7 @@ impl Kind {
     }
 
     /// Returns the name prefix of the imports that every handler of this kind has.
-    pub(super) fn own_imports(self) -> &'static str {
+    pub(in crate::engine) fn own_imports(self) -> &'static str {
         match self {
             Self::Gateway => "wasgi:gateway/",
             Self::WasiHttp => "wasi:http/types@",
@@ -94,7 +94,7 @@ impl Kind {
     }
 
     /// Checks the types of the exports.
-    pub(super) fn prepare(self, pre: InstancePre<State>) -> wasmtime::Result<Pre> {
+    pub(in crate::engine) fn prepare(self, pre: InstancePre<State>) -> wasmtime::Result<Pre> {
         Ok(match self {
             Self::Gateway => Pre::Application(ApplicationPre::Component(HandlerPre::new(pre)?)),
             Self::WasiHttp => Pre::WasiHttp(ProxyPre::new(pre)?),
@@ -105,11 +105,11 @@ impl Kind {
 
 impl Pre {
     /// Returns whether it is called without a component around it.
-    pub(super) fn is_direct(&self) -> bool {
+    pub(in crate::engine) fn is_direct(&self) -> bool {
         matches!(self, Self::Application(ApplicationPre::Direct(_)))
     }
 
-    pub(super) fn engine(&self) -> &wasmtime::Engine {
+    pub(in crate::engine) fn engine(&self) -> &wasmtime::Engine {
         match self {
             Self::Application(pre) => pre.engine(),
             Self::WasiHttp(pre) => pre.engine(),
@@ -119,7 +119,10 @@ impl Pre {
 }
 
 /// Returns the kind of a component, or the error for its author.
-pub(super) fn detect(component: &Component, engine: &wasmtime::Engine) -> Result<Kind, String> {
+pub(in crate::engine) fn detect(
+    component: &Component,
+    engine: &wasmtime::Engine,
+) -> Result<Kind, String> {
     let ty = component.component_type();
     let exports: Vec<&str> = ty.exports(engine).map(|(name, _)| name).collect();
     Kind::of(&exports).ok_or_else(|| no_kind(&exports))

@@ -14,15 +14,18 @@ use wasmtime_wasi::I32Exit;
 use wasmtime_wasi::p2::bindings::CommandPre;
 
 use super::beside::{Ended, beside};
-use super::call::state::State;
-use super::call::{instantiation_failure, trap_failure};
 use crate::cgi::{self, HeadReader, Started};
+use crate::engine::call::state::State;
+use crate::engine::call::{instantiation_failure, trap_failure};
 use crate::gateway::{Exchange, Failure, Head, Sent};
 use stdin::Stdin;
 use stdout::Stdout;
 
 /// Answers the request of a store.
-pub(super) async fn run(pre: &CommandPre<State>, store: &mut Store<State>) -> Result<(), Failure> {
+pub(in crate::engine) async fn run(
+    pre: &CommandPre<State>,
+    store: &mut Store<State>,
+) -> Result<(), Failure> {
     let stdout = Stdout::default();
     set_up(store.data_mut(), &stdout);
     let responder = Responder {

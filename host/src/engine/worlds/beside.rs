@@ -8,7 +8,7 @@ use crate::gateway::Failure;
 
 /// How one side of a call ended.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Ended {
+pub(in crate::engine) enum Ended {
     /// The other side continues.
     Done,
     /// The other side is no longer needed and is dropped.
@@ -19,7 +19,7 @@ pub(super) enum Ended {
 ///
 /// In each turn the guest runs first: its output is sent in the same turn, and a response that is
 /// complete by then is sent as a whole. Neither needs to wake the other for that.
-pub(super) async fn beside(
+pub(in crate::engine) async fn beside(
     guest: impl Future<Output = Result<Ended, Failure>>,
     carrier: impl Future<Output = Result<Ended, Failure>>,
 ) -> Result<(), Failure> {

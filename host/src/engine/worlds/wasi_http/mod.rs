@@ -22,16 +22,19 @@ use wasmtime_wasi_http::p2::bindings::http::types::{
 };
 
 use super::beside::{Ended, beside};
-use super::call::state::State;
-use super::call::{instantiation_failure, trap_failure};
-use super::limits::line;
+use crate::engine::call::state::State;
+use crate::engine::call::{instantiation_failure, trap_failure};
+use crate::engine::limits::line;
 use crate::gateway::{Failure, Scheme};
-pub(super) use body::add_to_linker as add_body_to_linker;
-pub(super) use network::{NoNetwork, add_to_linker as add_network_to_linker};
+pub(in crate::engine) use body::add_to_linker as add_body_to_linker;
+pub(in crate::engine) use network::{NoNetwork, add_to_linker as add_network_to_linker};
 use respond::{Answer, Responder};
 
 /// Answers the request of a store.
-pub(super) async fn run(pre: &ProxyPre<State>, store: &mut Store<State>) -> Result<(), Failure> {
+pub(in crate::engine) async fn run(
+    pre: &ProxyPre<State>,
+    store: &mut Store<State>,
+) -> Result<(), Failure> {
     let proxy = pre
         .instantiate_async(&mut *store)
         .await

@@ -10,7 +10,7 @@ use wasmtime_wasi_http::p2::bindings::http::types::{
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks, WasiHttpView};
 
 use crate::engine::call::state::State;
-use crate::engine::refused::Thing;
+use crate::engine::worlds::refused::Thing;
 use crate::printable;
 
 /// The maximum size of one write to the response body, in bytes. The host holds four such blocks

@@ -5,16 +5,16 @@ use wasmtime::component::{HasSelf, Linker};
 use wasmtime_wasi_http::p2::bindings::http::types;
 use wasmtime_wasi_http::{WasiHttp, WasiHttpView};
 
-use super::Kind;
-use super::bindings::wasgi::gateway::gateway;
-use super::call::state::State;
-use super::clock::sleep;
-use super::direct;
+use super::gateway::bindings::wasgi::gateway::gateway;
 use super::refused;
 use super::wasi_http;
+use crate::engine::Kind;
+use crate::engine::call::state::State;
+use crate::engine::clock::sleep;
+use crate::engine::direct;
 
 /// All functions that handlers may import.
-pub(super) struct Linkers {
+pub(in crate::engine) struct Linkers {
     general: Linker<State>,
     /// Commands have environment variables: those of their requests.
     commands: Linker<State>,
@@ -26,7 +26,7 @@ pub(super) struct Linkers {
 }
 
 impl Linkers {
-    pub(super) fn new(engine: &wasmtime::Engine) -> wasmtime::Result<Self> {
+    pub(in crate::engine) fn new(engine: &wasmtime::Engine) -> wasmtime::Result<Self> {
         let mut general = Linker::new(engine);
         gateway::add_to_linker::<_, HasSelf<State>>(&mut general, |state| state)?;
         wasmtime_wasi::p2::add_to_linker_async(&mut general)?;
@@ -50,12 +50,12 @@ impl Linkers {
     }
 
     /// Returns the imports for an application that is called directly.
-    pub(super) fn direct(&self) -> &wasmtime::Linker<State> {
+    pub(in crate::engine) fn direct(&self) -> &wasmtime::Linker<State> {
         &self.direct
     }
 
     /// Returns the imports for a handler of this kind.
-    pub(super) fn of(&self, kind: Kind) -> &Linker<State> {
+    pub(in crate::engine) fn of(&self, kind: Kind) -> &Linker<State> {
         match kind {
             Kind::WasiHttp => &self.wasi_http,
             Kind::Gateway => &self.general,

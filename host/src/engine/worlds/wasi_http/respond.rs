@@ -13,9 +13,9 @@ use wasmtime_wasi_http::Error;
 use wasmtime_wasi_http::p2::bindings::http::types::ErrorCode;
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
-use crate::engine::beside::Ended;
 use crate::engine::call::state::State;
 use crate::engine::limits::limited;
+use crate::engine::worlds::beside::Ended;
 use crate::gateway::{Exchange, Failure, Head, Response, Sent};
 use crate::http1::{is_bodiless, reason};
 use crate::printable;

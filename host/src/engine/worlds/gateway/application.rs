@@ -6,12 +6,12 @@ use wasmtime::{Result, Store, Trap};
 use super::bindings::exports::wasgi::gateway::application::Body;
 use super::bindings::wasgi::gateway::gateway::Exception;
 use super::bindings::{Handler, HandlerPre};
-use super::call::state::State;
-use super::direct;
+use crate::engine::call::state::State;
+use crate::engine::direct;
 
 /// A linked application, ready to be instantiated.
 #[derive(Clone)]
-pub(super) enum ApplicationPre {
+pub(in crate::engine) enum ApplicationPre {
     Component(HandlerPre<State>),
     Direct(direct::Pre),
 }
@@ -21,13 +21,13 @@ pub(super) enum ApplicationPre {
     clippy::large_enum_variant,
     reason = "a request has one, and most have the large one: a box would be an allocation"
 )]
-pub(super) enum Application {
+pub(in crate::engine) enum Application {
     Component(Handler),
     Direct(direct::Instance),
 }
 
 /// The result of an application.
-pub(super) enum Answer<B> {
+pub(in crate::engine) enum Answer<B> {
     /// The whole body.
     Block(Vec<u8>),
     /// A handle that returns the body block by block.
@@ -36,20 +36,23 @@ pub(super) enum Answer<B> {
 
 /// The handle of a body's blocks.
 #[derive(Clone, Copy)]
-pub(super) enum Blocks {
+pub(in crate::engine) enum Blocks {
     Component(ResourceAny),
     Direct(u32),
 }
 
 impl ApplicationPre {
-    pub(super) fn engine(&self) -> &wasmtime::Engine {
+    pub(in crate::engine) fn engine(&self) -> &wasmtime::Engine {
         match self {
             Self::Component(pre) => pre.engine(),
             Self::Direct(pre) => pre.engine(),
         }
     }
 
-    pub(super) async fn instantiate(&self, store: &mut Store<State>) -> Result<Application> {
+    pub(in crate::engine) async fn instantiate(
+        &self,
+        store: &mut Store<State>,
+    ) -> Result<Application> {
         Ok(match self {
             Self::Component(pre) => Application::Component(pre.instantiate_async(store).await?),
             Self::Direct(pre) => Application::Direct(pre.instantiate(store).await?),
@@ -72,7 +75,7 @@ impl Application {
     /// # Errors
     ///
     /// Fails with a trap, or after an earlier trap.
-    pub(super) async fn call(
+    pub(in crate::engine) async fn call(
         &self,
         store: &mut Store<State>,
     ) -> Result<Result<Answer<Blocks>, Exception>> {
@@ -105,7 +108,7 @@ impl Application {
     /// # Errors
     ///
     /// Fails with a trap, or after an earlier trap.
-    pub(super) async fn next(
+    pub(in crate::engine) async fn next(
         &self,
         store: &mut Store<State>,
         blocks: Blocks,
@@ -127,7 +130,7 @@ impl Application {
     /// # Errors
     ///
     /// Fails with a trap, or after an earlier trap.
-    pub(super) async fn close(
+    pub(in crate::engine) async fn close(
         &self,
         store: &mut Store<State>,
         blocks: Blocks,
@@ -149,7 +152,11 @@ impl Application {
     /// # Errors
     ///
     /// Fails with a trap, or after an earlier trap.
-    pub(super) async fn destroy(&self, store: &mut Store<State>, blocks: Blocks) -> Result<()> {
+    pub(in crate::engine) async fn destroy(
+        &self,
+        store: &mut Store<State>,
+        blocks: Blocks,
+    ) -> Result<()> {
         enter(store)?;
         let result = match (self, blocks) {
             (Self::Component(_), Blocks::Component(blocks)) => {

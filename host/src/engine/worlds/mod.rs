@@ -1,0 +1,16 @@
+//! The kinds of handlers: what each imports and exports, and how it serves a request.
+//!
+//! - `kind` determines the kind of a component.
+//! - `imports` has the functions that each kind can import; `refused` and `missing` are about those
+//!   that it can't use.
+//! - `gateway`, `wasi_http` and `command` call a handler of their kind. In the last two, the guest
+//!   runs beside the code that sends its response (`beside`).
+
+mod beside;
+pub(super) mod command;
+pub(super) mod gateway;
+pub(super) mod imports;
+pub(super) mod kind;
+pub(super) mod missing;
+pub(super) mod refused;
+pub(super) mod wasi_http;
