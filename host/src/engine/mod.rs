@@ -1,12 +1,12 @@
 //! Runs handlers. Only this module uses wasmtime.
 //!
-//! - [`Engine`] compiles a file (`compile`) to a [`Program`]: checked, linked and ready to
-//!   instantiate. Its [`Kind`] determines how it runs: as the contract says (`call`), by
-//!   `wasi_http` or as a `command`.
-//! - [`Call`] is one request in an instance of a program, fresh or `warm`: a future that the
-//!   reactor polls. It runs on a separate fiber, so a guest that waits yields the thread.
+//! - [`Engine`] loads a file (`load`) into a [`Program`]: compiled (`compile`, `cache`, `scripts`),
+//!   checked, linked and ready to instantiate in the `pools`. Its [`Kind`] determines how it serves
+//!   a request (`worlds`, `direct`).
+//! - [`Call`] is one request in an instance of a program, fresh or warm: a future that the reactor
+//!   polls (`call`). It runs on a separate fiber, so a guest that waits yields the thread.
 //! - [`Ticker`] is the thread that makes computing guests yield, and [`Timers`] the one that wakes
-//!   sleeping guests.
+//!   sleeping guests (`clock`). `limits` has the other limits on a guest.
 
 mod cache;
 mod call;
@@ -15,11 +15,11 @@ mod code_file;
 pub mod compile;
 mod compiled;
 mod direct;
+mod error;
 #[doc(hidden)]
 pub mod fuzzing;
 mod limits;
 mod load;
-mod load_error;
 mod pools;
 mod scripts;
 mod shared_code;

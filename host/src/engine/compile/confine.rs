@@ -29,7 +29,8 @@ const DESCRIPTORS: u64 = 16;
 const RUNNING_DESCRIPTORS: u64 = 128;
 
 /// The additional address space of a process that loads a script, in bytes: wasmtime's reservation
-/// for the interpreter's memory (`pool`), including guard pages. That memory has a separate limit.
+/// for the interpreter's memory (`pools::settings`), including guard pages. That memory has a
+/// separate limit.
 const RESERVED_BYTES: u64 = 5 << 30;
 
 /// The niceness relative to serving processes (nice(2)): it gets a third of their processor time if

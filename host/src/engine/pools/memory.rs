@@ -26,8 +26,8 @@ const PAGE_BYTES: usize = 64 * 1024;
 const ELEMENT_BYTES: usize = size_of::<usize>();
 
 /// The fraction of memory initialized by the program's file that counts, as a divisor. A request to
-/// the demo's Flask application touches some 670 pages of 4 KiB (see `pool`), 2.6 MiB, while Python
-/// programs begin with 20 to 60 MiB.
+/// the demo's Flask application touches some 670 pages of 4 KiB (see `settings`), 2.6 MiB, while
+/// Python programs begin with 20 to 60 MiB.
 const IMAGE_SHARE: usize = 4;
 
 /// The minimum file size for that exception: the memory of programs with smaller files counts in
