@@ -8,6 +8,7 @@ use std::path::Path;
 
 use crate::support::command::{code_cache, wasgi};
 use crate::support::eventually;
+use crate::support::process::Process;
 use crate::support::server::Server;
 use crate::support::site::Site;
 
@@ -23,6 +24,18 @@ fn answering(text: &str) -> String {
 /// there is no runtime.
 #[track_caller]
 fn served(files: &[(&str, &str)], settings: &str) -> Option<(Site, Server)> {
+    let site = site_with(files, settings)?;
+    // The interpreter is large, and a server whose start is awaited has to find it compiled.
+    let mut routes = wasgi(["routes", "--code-cache"]);
+    routes.arg(code_cache()).arg(site.path());
+    routes.output().expect("the program starts");
+    let server = Server::of(&site);
+    Some((site, server))
+}
+
+/// Creates a site with these files in the handlers folder and this configuration. Returns none if
+/// there is no runtime.
+fn site_with(files: &[(&str, &str)], settings: &str) -> Option<Site> {
     let runtime = Path::new(env!("CARGO_TARGET_TMPDIR")).join("../runtime/python/python.wasm");
     if !runtime.is_file() {
         eprintln!("SKIPPED: there is no runtime; `cargo xtask runtime` builds it");
@@ -33,12 +46,7 @@ fn served(files: &[(&str, &str)], settings: &str) -> Option<(Site, Server)> {
         write(&site, name, content);
     }
     fs::write(site.path().join("wasgi.toml"), settings).expect("written");
-    // The interpreter is large, and a server whose start is awaited has to find it compiled.
-    let mut routes = wasgi(["routes", "--code-cache"]);
-    routes.arg(code_cache()).arg(site.path());
-    routes.output().expect("the program starts");
-    let server = Server::of(&site);
-    Some((site, server))
+    Some(site)
 }
 
 /// Waits for a line in the log.
@@ -397,5 +405,61 @@ fn without_a_runtime_a_file_and_a_folder_fail_with_the_same_line() {
                 && line.contains("`cargo xtask runtime` makes it, and site.runtime says where")
         };
         assert!(text.lines().any(is_told), "{name}: {text}");
+    }
+}
+
+#[test]
+fn run_and_check_take_a_script_by_its_name_its_file_and_its_folder() {
+    let answer = answering("environ['SCRIPT_NAME'].encode()");
+    let files = [
+        ("hello.py", &*answer),
+        ("api/shop/app.py", &*answer),
+        ("relative/app.py", "app = None\n"),
+        ("broken/app.py", "import nothing_like_it\n"),
+        ("plain/readme.txt", "no application\n"),
+    ];
+    let Some(site) = site_with(&files, "") else {
+        return;
+    };
+    let handlers = site.path().join("handlers");
+    let run = |folder: &Path, arguments: &[&str]| {
+        let mut command = wasgi(arguments);
+        command.current_dir(folder).arg("--site").arg(site.path());
+        command.arg("--code-cache").arg(code_cache());
+        Process::start(&mut command).wait()
+    };
+    for (folder, handler, route) in [
+        ("", "hello", "/hello"),
+        ("", "handlers/hello.py", "/hello"),
+        ("", "api/shop", "/api/shop"),
+        ("handlers", "api/shop", "/api/shop"),
+        ("handlers/api/shop", ".", "/api/shop"),
+    ] {
+        let folder = site.path().join(folder);
+        let ended = run(&folder, &["run", handler, "--body-only"]);
+        let told = ended.everything();
+        assert!(ended.status.success(), "{handler}: {told}");
+        assert!(told.contains(route), "{handler}: {told}");
+    }
+    for handler in ["hello.py", "api/shop", "api/shop/."] {
+        let ended = run(&handlers, &["check", handler]);
+        let told = ended.everything();
+        assert!(ended.status.success(), "{handler}: {told}");
+        assert!(told.contains("nothing to complain of"), "{handler}: {told}");
+    }
+    for (arguments, part) in [
+        // Loaded here for the first time, from a path relative to the current folder.
+        (["check", "relative"], "app has no app or application"),
+        (["check", "broken"], "No module named 'nothing_like_it'"),
+        (["run", "broken"], "No module named 'nothing_like_it'"),
+        (["run", "plain"], "is a folder, and no application"),
+        (["check", "plain"], "is a folder, and no application"),
+        (["run", "hello.js"], "there is no handler hello.js"),
+        (["run", "none.py"], "there is no file none.py"),
+    ] {
+        let ended = run(&handlers, &arguments);
+        let told = ended.everything();
+        assert!(!ended.status.success(), "{arguments:?}: {told}");
+        assert!(told.contains(part), "{arguments:?}: {told}");
     }
 }

@@ -19,7 +19,8 @@ pub(crate) fn load(engine: &Engine, path: &Path) -> Result<Program, Vec<Finding>
         false => read(path),
     };
     let bytes = bytes.map_err(|why| {
-        let fix = "name a handler's file: wasgi check handlers/hello.wasm";
+        let fix = "name a handler's file, or an application's folder: wasgi check \
+                   handlers/hello.wasm";
         vec![Finding::error("load", why, fix)]
     })?;
     let error = match engine.load_path(path, &bytes) {
@@ -46,6 +47,10 @@ fn explain(missing: &Missing) -> Finding {
 }
 
 fn application(path: &Path) -> Result<Vec<u8>, String> {
+    if !reload::is_application(path) {
+        let markers = reload::MARKERS.join(", ");
+        return Err(format!("is a folder, and no application: it has none of {markers}"));
+    }
     reload::manifest(path).map_err(|error| format!("{error:#}"))
 }
 

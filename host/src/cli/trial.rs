@@ -10,7 +10,7 @@ use crate::config::ResolvedConfig;
 /// `wasgi check`.
 #[derive(Debug, Args)]
 pub struct Check {
-    /// The handlers' files
+    /// The handlers: files, or the folders of applications
     #[arg(value_name = "FILE", required = true)]
     pub files: Vec<PathBuf>,
     /// Path and query of the requests, percent-encoded [default: the handler's route]
@@ -30,7 +30,7 @@ pub struct Check {
 /// `wasgi run`.
 #[derive(Debug, Args)]
 pub struct Run {
-    /// The handler: a file, or its name in the handlers folder (hello, api/users)
+    /// The handler: a file, an application's folder, or its name in the handlers folder (api/users)
     #[arg(value_name = "HANDLER")]
     pub handler: PathBuf,
     /// The method [default: GET, or POST with a body]

@@ -13,6 +13,7 @@ use crate::drive::{Client, Driver, Ended, Framing, Mount, Request, Stays};
 use crate::engine::Engine;
 use crate::http1::Finish;
 use crate::log::{self, Log};
+use crate::reload;
 
 /// The size of one piece of a request's body, in bytes.
 const PIECE_BYTES: usize = 64 * 1024;
@@ -81,26 +82,31 @@ fn tell(name: &str, ended: &Ended<Printer>) -> bool {
         && status.is_some_and(|status| status < FIRST_FAILURE)
 }
 
-/// Finds the handler's file: at the given path, or by its name in the handlers folder.
+/// Finds the handler: at the given path, or by its name in the handlers folder. Of several handlers
+/// of a name, returns the one that a server serves.
 fn find(handler: &Path, folder: &Path) -> anyhow::Result<PathBuf> {
-    if handler.is_file() {
+    if handler.is_file() || reload::is_application(handler) {
         return Ok(handler.to_owned());
     }
-    let named = ["wasm", "wat"].map(|extension| {
+    let named = reload::EXTENSIONS.map(|extension| {
         let mut name = folder.join(handler).into_os_string();
         name.push(".");
         name.push(extension);
         PathBuf::from(name)
     });
-    let is_file_name = matches!(
-        handler.extension().and_then(|it| it.to_str()),
-        Some("wasm" | "wat")
-    );
+    let is_file_name = handler.extension().is_some_and(|extension| {
+        let is_it = |known: &&str| extension == *known;
+        reload::EXTENSIONS.iter().any(|known| is_it(&known))
+    });
+    let in_folder = folder.join(handler);
     match named.iter().find(|file| file.is_file()) {
         Some(file) => Ok(file.clone()),
+        None if reload::is_application(&in_folder) => Ok(in_folder),
         None if handler.is_dir() => bail!(
-            "{} is a folder: name a handler's file, or its name in the handlers folder",
-            handler.display()
+            "{} is a folder, and no application: name a handler's file, a folder with {}, or a \
+             handler's name in the handlers folder",
+            handler.display(),
+            reload::MARKERS.join(", ")
         ),
         None if is_file_name => bail!("there is no file {}", handler.display()),
         None => bail!(

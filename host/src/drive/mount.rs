@@ -1,7 +1,7 @@
 //! The route of a handler outside a site, derived from its file's name.
 
 use std::borrow::Cow;
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
@@ -40,8 +40,15 @@ impl Mount {
     /// Creates the mount of the handler in `file`, as in the site whose handlers are in `folder`:
     /// `users/[id].wasm` in that folder serves `/users/1`. A file outside the folder gets the route
     /// that it would have in a site, and a name that is not a valid route is mounted at the root.
+    ///
+    /// An application's folder is a handler like a file.
     pub fn of(file: &Path, folder: &Path) -> Self {
-        let name = name_in(folder, file).unwrap_or_else(|| name(file));
+        let named = match file.file_name() {
+            // `.` and `..` name a folder as well.
+            None => file.canonicalize().unwrap_or_else(|_| file.to_owned()),
+            Some(_) => file.to_owned(),
+        };
+        let name = name_in(folder, &named).unwrap_or_else(|| name(&named));
         let route = Route::parse(&name).or_else(|_| Route::parse("index"));
         let mut table = Table::new();
         let mut example = String::from("/");
@@ -105,10 +112,18 @@ fn name_in(folder: &Path, file: &Path) -> Option<String> {
 }
 
 fn below(folder: &Path, file: &Path) -> Option<String> {
-    let rest = file.strip_prefix(folder).ok()?.with_extension("");
+    let rest = without_extension(file.strip_prefix(folder).ok()?, file);
     let is_plain = |part: Component<'_>| matches!(part, Component::Normal(_));
     let is_below = rest.components().all(is_plain) && !rest.as_os_str().is_empty();
     is_below.then(|| normal_parts(&rest).join("/"))
+}
+
+/// Returns `path` without the extension of `file`. A folder has none, whatever its name.
+fn without_extension(path: &Path, file: &Path) -> PathBuf {
+    match file.is_dir() {
+        true => path.to_owned(),
+        false => path.with_extension(""),
+    }
 }
 
 fn normal_parts(path: &Path) -> Vec<Cow<'_, str>> {
@@ -123,7 +138,7 @@ fn normal_parts(path: &Path) -> Vec<Cow<'_, str>> {
 /// Returns the name of a handler in any folder: its file's path below the innermost folder called
 /// `handlers`, without extension.
 fn name(file: &Path) -> String {
-    let stem = file.with_extension("");
+    let stem = without_extension(file, file);
     let parts = normal_parts(&stem);
     let folder = parts.iter().rposition(|part| part == HANDLERS);
     let first = match folder {
@@ -190,6 +205,22 @@ mod tests {
             let mount = Mount::of(&site.path().join(file), &folder);
             assert_eq!(mount.name(), name, "{file}");
         }
+    }
+
+    #[test]
+    fn an_application_has_the_name_of_its_folder() {
+        let site = tempfile::tempdir().expect("a folder");
+        let handlers = site.path().join("handlers");
+        std::fs::create_dir_all(handlers.join("api/shop.v2")).expect("folders");
+        for file in ["api/shop.v2", "api/shop.v2/."] {
+            let file = handlers.join(file);
+            for folder in [&*handlers, Path::new("/no/such/folder")] {
+                let mount = Mount::of(&file, folder);
+                assert_eq!(mount.example(), "/api/shop.v2", "{}", file.display());
+            }
+        }
+        let parent = Mount::of(&handlers.join("api/shop.v2/.."), &handlers);
+        assert_eq!(parent.name(), "api");
     }
 
     #[test]

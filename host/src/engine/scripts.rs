@@ -104,8 +104,10 @@ impl Scripts {
         };
         let mut folders = vec![(library, GUEST_LIBRARY)];
         if path.is_dir() {
-            folders.push((path.to_owned(), GUEST_APPLICATION));
-            folders.extend(packages(path).map(|packages| (packages, GUEST_PACKAGES)));
+            // A compiling process has another current folder.
+            let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+            folders.push((path.clone(), GUEST_APPLICATION));
+            folders.extend(packages(&path).map(|packages| (packages, GUEST_PACKAGES)));
         }
         folders.into()
     }

@@ -11,7 +11,7 @@ use super::listing::Stamp;
 use super::open::open;
 
 /// A folder that contains one of these is a Python application and answers at the folder's route.
-const MARKERS: [&str; 4] = ["app.py", "wsgi.py", "main.py", "manage.py"];
+pub const MARKERS: [&str; 4] = ["app.py", "wsgi.py", "main.py", "manage.py"];
 
 /// A folder in which this file contains [`SETTINGS_MARK`] is an application as well.
 const SETTINGS: &str = "pyproject.toml";
@@ -79,7 +79,7 @@ pub(super) fn is_application<'n>(folder: &Path, names: impl Iterator<Item = &'n 
 }
 
 /// Returns whether a path is an application.
-pub(super) fn is_one(path: &Path) -> bool {
+pub fn is_one(path: &Path) -> bool {
     let is_there = |name: &&&str| path.join(name).is_file();
     let found: Vec<_> = MARKERS.iter().chain([&SETTINGS]).filter(is_there).collect();
     is_application(path, found.into_iter().map(OsStr::new))

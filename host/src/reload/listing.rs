@@ -48,6 +48,10 @@ pub const MAX_ENTRIES: usize = 20_000;
 /// The maximum number of unrelated files that are reported individually; the rest are counted.
 pub const MAX_STRAYS: usize = 20;
 
+/// The extensions of handlers' files, without the dot. Of files with the same route, the one whose
+/// extension comes first is served, and a folder comes last.
+pub const EXTENSIONS: [&str; 3] = ["wasm", "wat", "py"];
+
 /// Returns whether a file at the top level belongs to a build of the handlers.
 fn is_of_a_build(name: &str) -> bool {
     SOURCE_MARKERS.contains(&name) || name == "Cargo.lock"
@@ -249,11 +253,8 @@ impl Listing {
     }
 
     fn file(&mut self, folder: Folder<'_>, file: String, stamp: Stamp) {
-        let stem = file
-            .strip_suffix(".wasm")
-            .or_else(|| file.strip_suffix(".wat"))
-            .or_else(|| file.strip_suffix(".py"));
-        let Some(stem) = stem else {
+        let stem = |extension: &&str| file.strip_suffix(*extension)?.strip_suffix('.');
+        let Some(stem) = EXTENSIONS.iter().find_map(stem) else {
             let text = not_a_handler(&file);
             return self.problem(folder, &file, ProblemKind::NotAHandler, &text);
         };
@@ -397,10 +398,12 @@ impl Found {
 
     /// Returns a sort key: of the files with the same route, the one with the least key is served.
     fn precedence(&self) -> (bool, usize, &str) {
-        const ENDINGS: [&str; 3] = [".wasm", ".wat", ".py"];
-        let is = |ending: &&str| self.file.ends_with(*ending);
-        // A folder has no such ending.
-        let kind = ENDINGS.iter().position(is).unwrap_or(ENDINGS.len());
+        let extension = match self.is_folder() {
+            true => "",
+            false => self.file.rsplit_once('.').map_or("", |(_, extension)| extension),
+        };
+        let place = EXTENSIONS.iter().position(|known| extension == *known);
+        let kind = place.unwrap_or(EXTENSIONS.len());
         (self.route.is_index(), kind, &self.file)
     }
 }

@@ -55,10 +55,10 @@ use queue::Capacity;
 use slots::{Slots, Trust};
 use thread::Order;
 
-pub use application::manifest;
+pub use application::{MARKERS, is_one as is_application, manifest};
 pub use cancel::{CancelToken, OnCancel};
 pub use later::{Later, Renewal};
-pub use listing::{MAX_ENTRIES, MAX_STRAYS, SOURCE_MARKERS};
+pub use listing::{EXTENSIONS, MAX_ENTRIES, MAX_STRAYS, SOURCE_MARKERS};
 pub use pages::{OnPages, PagesChange};
 pub use shortage::Shortage;
 pub use source::MAX_HANDLER_BYTES;
