@@ -286,6 +286,29 @@ fn what_a_handler_is_refused_is_told_once_for_each_thing() {
 }
 
 #[test]
+fn a_command_that_asks_for_files_is_told_the_first_one_and_one_without_files_nothing() {
+    let site = Site::new().with_cases(["cgi-environ", "cgi-echo"]);
+    let server = Server::of(&site);
+    for _ in 0..3 {
+        let answer = server.get("/cgi-environ");
+        assert!(answer.text().contains("\nfile: false\n"), "{answer:?}");
+        assert!(answer.text().contains("\nfolder: false\n"), "{answer:?}");
+        assert_eq!(server.get("/cgi-echo").status(), 200);
+    }
+    let ended = server.stop();
+    let line = "WARN cgi-environ: asked for the file \"/etc/passwd\": handlers have no files";
+    for parts in [&[line][..], &["WARN cgi-environ: asked for", "file"]] {
+        assert_eq!(ended.stderr_with(parts), 1, "{}", ended.everything());
+    }
+    assert_eq!(
+        ended.stderr_with(&["WARN cgi-echo"]),
+        0,
+        "{}",
+        ended.everything()
+    );
+}
+
+#[test]
 fn a_quiet_server_says_only_what_goes_wrong() {
     let site = Site::new()
         .with_page("index.html", "the page")

@@ -49,7 +49,9 @@ fn explain(missing: &Missing) -> Finding {
 fn application(path: &Path) -> Result<Vec<u8>, String> {
     if !reload::is_application(path) {
         let markers = reload::MARKERS.join(", ");
-        return Err(format!("is a folder, and no application: it has none of {markers}"));
+        return Err(format!(
+            "is a folder, and no application: it has none of {markers}"
+        ));
     }
     reload::manifest(path).map_err(|error| format!("{error:#}"))
 }

@@ -96,7 +96,7 @@ fn find(handler: &Path, folder: &Path) -> anyhow::Result<PathBuf> {
     });
     let is_file_name = handler.extension().is_some_and(|extension| {
         let is_it = |known: &&str| extension == *known;
-        reload::EXTENSIONS.iter().any(|known| is_it(&known))
+        reload::EXTENSIONS.iter().any(is_it)
     });
     let in_folder = folder.join(handler);
     match named.iter().find(|file| file.is_file()) {

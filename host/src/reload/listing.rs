@@ -400,7 +400,10 @@ impl Found {
     fn precedence(&self) -> (bool, usize, &str) {
         let extension = match self.is_folder() {
             true => "",
-            false => self.file.rsplit_once('.').map_or("", |(_, extension)| extension),
+            false => self
+                .file
+                .rsplit_once('.')
+                .map_or("", |(_, extension)| extension),
         };
         let place = EXTENSIONS.iter().position(|known| extension == *known);
         let kind = place.unwrap_or(EXTENSIONS.len());

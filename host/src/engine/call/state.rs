@@ -187,6 +187,11 @@ impl State {
         self.folders = folders.clone();
     }
 
+    /// Returns whether the guest can read a folder.
+    pub(in crate::engine) fn has_folders(&self) -> bool {
+        !self.folders.is_empty()
+    }
+
     /// Records how much of the request body was read, if the body accounts for the memory of which
     /// the guest was denied `more_bytes`.
     fn note_body(&mut self, more_bytes: usize) {

@@ -5,6 +5,7 @@ use wasmtime::component::{HasSelf, Linker};
 use wasmtime_wasi_http::p2::bindings::http::types;
 use wasmtime_wasi_http::{WasiHttp, WasiHttpView};
 
+use super::command;
 use super::gateway::bindings::wasgi::gateway::gateway;
 use super::refused;
 use super::wasi_http;
@@ -32,7 +33,8 @@ impl Linkers {
         wasmtime_wasi::p2::add_to_linker_async(&mut general)?;
         sleep::add_to_linker(&mut general)?;
         refused::add_network_to_linker(&mut general)?;
-        let commands = general.clone();
+        let mut commands = general.clone();
+        command::add_files_to_linker(&mut commands)?;
         refused::add_files_and_variables_to_linker(&mut general)?;
         let mut http = general.clone();
         let options = types::LinkOptions::default();

@@ -2,8 +2,9 @@
 //! handler, because the guest's own error may say little or nothing.
 //!
 //! A command has variables: those of its request. The adapter that turns a command into a component
-//! always requests folders, so for commands, denied files are not logged. The code that
-//! componentize-py adds to an interpreter always requests variables, once in each instance.
+//! always requests folders, so for commands the files themselves are logged (`command/files.rs`).
+//! The code that componentize-py adds to an interpreter always requests variables, once in each
+//! instance.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -21,7 +22,7 @@ use crate::engine::call::state::State;
 use crate::printable;
 
 /// The version of the interfaces in `wasmtime-wasi`: another name would add a second definition.
-const VERSION: &str = "0.2.12";
+pub(super) const VERSION: &str = "0.2.12";
 
 /// The maximum length of a host name in a log line, in bytes: the longest one possible (RFC 1035
 /// section 3.1).

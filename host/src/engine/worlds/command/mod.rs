@@ -4,6 +4,7 @@
 //! standard output is the response, with a CGI head. The standard error is logged. The program ends
 //! with its `main`, and the instance with it.
 
+mod files;
 mod stdin;
 mod stdout;
 
@@ -18,6 +19,7 @@ use crate::cgi::{self, HeadReader, Started};
 use crate::engine::call::state::State;
 use crate::engine::call::{instantiation_failure, trap_failure};
 use crate::gateway::{Exchange, Failure, Head, Sent};
+pub(super) use files::add_to_linker as add_files_to_linker;
 use stdin::Stdin;
 use stdout::Stdout;
 
