@@ -52,8 +52,8 @@ impl GuestToolchain {
         match env::var(CHOICE).unwrap_or_default().as_str() {
             "" => Self::ensure_any(root, &own),
             "rustup" => Self::ensure_own(root, &own),
-            "debian" => Self::ensure_debian(&own),
-            other => bail!("{CHOICE} is to be `rustup` or `debian`, not `{other}`"),
+            "debian" => Self::ensure_debian(root, &own),
+            other => bail!("{CHOICE} must be `rustup` or `debian`, not `{other}`"),
         }
     }
 
@@ -68,13 +68,12 @@ impl GuestToolchain {
             Ok(toolchain) => return Ok(toolchain),
             Err(refusal) => refusal,
         };
-        step(format!(
-            "rustup can't add it ({refusal:#}), trying Debian's packages"
-        ));
-        Self::ensure_debian(own).with_context(|| {
+        step(format!("rustup can't add {TARGET}: {refusal:#}"));
+        Self::ensure_debian(root, own).with_context(|| {
             format!(
                 "the target {TARGET} is missing: run `rustup target add {TARGET}` where rustup has \
-                 a network, or `cargo xtask setup` as root on Debian"
+                 a network, or `{} rust` as root on Debian",
+                debian::SCRIPT
             )
         })
     }
@@ -87,7 +86,7 @@ impl GuestToolchain {
             processes::run_quietly(&mut rustup, RUSTUP_TIME_LIMIT)?;
             if !own.has_target() {
                 bail!(
-                    "rustup added {TARGET} to another toolchain than {}",
+                    "rustup added {TARGET} to a toolchain other than {}",
                     own.sysroot.display()
                 );
             }
@@ -95,14 +94,19 @@ impl GuestToolchain {
         Ok(Self::Own)
     }
 
-    fn ensure_debian(own: &Rustc) -> Result<Self> {
+    fn ensure_debian(root: &Path, own: &Rustc) -> Result<Self> {
         if let Ok(toolchain) = debian::Toolchain::find(own) {
             return Ok(Self::Debian(toolchain));
         }
-        debian::install()?;
+        step(format!(
+            "running {} rust, which adds Debian's backports to apt's package sources and installs \
+             rustc-web, rust-web-src and wasi-libc",
+            debian::SCRIPT
+        ));
+        debian::install(root, "rust")?;
         debian::Toolchain::find(own)
             .map(Self::Debian)
-            .context("Debian's packages are not enough")
+            .context("Debian's packages are installed, and handlers still can't be built with them")
     }
 
     /// Sets the environment that a cargo command needs to build guests, and removes variables that

@@ -12,6 +12,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use processes::step;
 
 use super::{Rustc, debian};
 
@@ -67,8 +68,14 @@ impl CToolchain {
     /// Fails if it can't be installed.
     pub(crate) fn ensure(root: &Path) -> Result<Self> {
         Self::find(root).or_else(|missing| {
-            debian::install_for_c().with_context(|| format!("{missing:#}"))?;
-            Self::find(root).context("Debian's packages are not enough")
+            step(format!(
+                "no compiler for handlers in C ({missing:#}): running {} c, which installs clang \
+                 and wasi-libc",
+                debian::SCRIPT
+            ));
+            debian::install(root, "c")?;
+            Self::find(root)
+                .context("Debian's packages are installed, and handlers in C still don't build")
         })
     }
 
