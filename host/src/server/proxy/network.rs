@@ -1,52 +1,22 @@
 //! Networks such as `10.0.0.0/8` and `2001:db8::/32`.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::str::FromStr;
+
+use ipnet::IpNet;
 
 /// A range of IP addresses with a common prefix (RFC 4632 section 3.1). A single address is a
 /// network, too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Network {
-    /// The lowest address. Stored as IPv4 where possible.
-    first: IpAddr,
-    prefix_bits: u8,
-}
+pub struct Network(IpNet);
 
 impl Network {
     /// Returns whether the network contains `address`. An IPv4 address and its IPv4-mapped form,
     /// `::ffff:192.0.2.1`, which IPv6 sockets report, are equal.
     pub fn contains(&self, address: IpAddr) -> bool {
-        match (self.first, address.to_canonical()) {
-            (IpAddr::V4(first), IpAddr::V4(address)) => {
-                let differ = u32::from(first) ^ u32::from(address);
-                differ.leading_zeros() >= u32::from(self.prefix_bits)
-            }
-            (IpAddr::V6(first), IpAddr::V6(address)) => {
-                let differ = u128::from(first) ^ u128::from(address);
-                differ.leading_zeros() >= u32::from(self.prefix_bits)
-            }
-            _ => false,
-        }
-    }
-
-    /// Returns the network of `bits` bits that contains `address`.
-    fn around(address: IpAddr, bits: u8) -> Self {
-        let first = match address {
-            IpAddr::V4(address) => {
-                let mask = u32::MAX.checked_shl(32 - u32::from(bits)).unwrap_or(0);
-                IpAddr::V4((u32::from(address) & mask).into())
-            }
-            IpAddr::V6(address) => {
-                let mask = u128::MAX.checked_shl(128 - u32::from(bits)).unwrap_or(0);
-                IpAddr::V6(Ipv6Addr::from(u128::from(address) & mask))
-            }
-        };
-        Self {
-            first,
-            prefix_bits: bits,
-        }
+        self.0.contains(&address.to_canonical())
     }
 }
 
@@ -67,32 +37,38 @@ impl FromStr for Network {
             let canonical = address.to_canonical();
             return Err(format!("`{text}` is an IPv4 address: write {canonical}"));
         }
-        let most = if address.is_ipv4() { 32 } else { 128 };
-        let bits = match bits {
-            None => most,
+        let single = IpNet::from(address);
+        let network = match bits {
+            None => single,
             Some(bits) if bits.bytes().all(|byte| byte.is_ascii_digit()) => bits
                 .parse()
                 .ok()
-                .filter(|bits| *bits <= most)
-                .ok_or_else(|| format!("`{text}`: a prefix has 0 to {most} bits"))?,
+                .and_then(|bits| IpNet::new(address, bits).ok())
+                .ok_or_else(|| {
+                    format!(
+                        "`{text}`: a prefix has 0 to {} bits",
+                        single.max_prefix_len()
+                    )
+                })?,
             Some(_) => return Err(format!("`{text}`: a prefix is a number of bits")),
         };
-        let network = Self::around(address, bits);
-        if network.first != address {
+        if network != network.trunc() {
             return Err(format!(
-                "`{text}` is an address inside of a network: write {network}"
+                "`{text}` is an address inside of a network: write {}",
+                Self(network.trunc())
             ));
         }
-        Ok(network)
+        Ok(Self(network))
     }
 }
 
 impl fmt::Display for Network {
+    /// Writes a single address without its prefix length.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let most = if self.first.is_ipv4() { 32 } else { 128 };
-        match self.prefix_bits {
-            bits if bits == most => self.first.fmt(f),
-            bits => write!(f, "{}/{bits}", self.first),
+        if self.0.prefix_len() == self.0.max_prefix_len() {
+            self.0.addr().fmt(f)
+        } else {
+            self.0.fmt(f)
         }
     }
 }
