@@ -7,6 +7,8 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use serde::{Serialize, Serializer};
+
 use crate::http1::{RequestBody, RequestHead, Version, split_authority};
 
 /// The protocol by which the client reached the server: `wsgi.url_scheme`.
@@ -205,21 +207,23 @@ impl Environ {
         }
     }
 
-    /// Formats `wsgiorg.routing_args`, a tuple of positional and named arguments, as JSON: `[[],
-    /// {"id": "7"}]`. Bytes that are not UTF-8 are replaced; the `wasgi.route.*` variables have the
-    /// original bytes.
+    /// Formats `wsgiorg.routing_args`, a tuple of positional and named arguments, as JSON:
+    /// `[[],{"id":"7"}]`. Bytes that are not UTF-8 are replaced; the `wasgi.route.*` variables have
+    /// the original bytes.
     fn routing_args(&self) -> String {
-        let mut json = String::from("[[], {");
-        for (index, (name, value)) in self.args.iter().enumerate() {
-            if index > 0 {
-                json.push_str(", ");
-            }
-            push_json(&mut json, name);
-            json.push_str(": ");
-            push_json(&mut json, &String::from_utf8_lossy(value));
-        }
-        json.push_str("}]");
-        json
+        let positional = [(); 0];
+        // Serializing text to memory doesn't fail.
+        serde_json::to_string(&(positional, NamedArgs(&self.args))).unwrap_or_default()
+    }
+}
+
+/// The arguments of a route as a map, in the order of the pattern.
+struct NamedArgs<'a>(&'a [(String, Vec<u8>)]);
+
+impl Serialize for NamedArgs<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let args = self.0.iter();
+        serializer.collect_map(args.map(|(name, value)| (name, String::from_utf8_lossy(value))))
     }
 }
 
@@ -262,23 +266,6 @@ fn stands_for(suffix: &str, field: &str) -> bool {
                 other => variable == other.to_ascii_uppercase(),
             })
         && !matches!(suffix, "PROXY" | "CONTENT_TYPE" | "CONTENT_LENGTH")
-}
-
-fn push_json(json: &mut String, text: &str) {
-    json.push('"');
-    for character in text.chars() {
-        match character {
-            '"' | '\\' => {
-                json.push('\\');
-                json.push(character);
-            }
-            control if control.is_control() => {
-                json.push_str(&format!("\\u{:04x}", u32::from(control)));
-            }
-            other => json.push(other),
-        }
-    }
-    json.push('"');
 }
 
 fn text(text: &str) -> Cow<'_, [u8]> {
@@ -356,7 +343,7 @@ mod tests {
             ("wsgi.multithread", "false"),
             ("wsgi.multiprocess", "true"),
             ("wsgi.run_once", "true"),
-            ("wsgiorg.routing_args", r#"[[], {"id": "7"}]"#),
+            ("wsgiorg.routing_args", r#"[[],{"id":"7"}]"#),
             ("wasgi.route.id", "7"),
         ] {
             assert_eq!(get(&environ, name).as_deref(), Some(value), "{name}");
@@ -453,7 +440,7 @@ mod tests {
             ("b".into(), b"".to_vec()),
         ];
         let json = get(&environ, "wsgiorg.routing_args");
-        let expected = "[[], {\"a\": \"\\\"\\\\\\u000a\u{fffd}\", \"b\": \"\"}]";
+        let expected = "[[],{\"a\":\"\\\"\\\\\\n\u{fffd}\",\"b\":\"\"}]";
         assert_eq!(json.as_deref(), Some(expected));
     }
 

@@ -203,7 +203,7 @@ fn e5_what_a_route_binds() {
     let server = Server::of(&site);
     let user = Variables::of(&server.get("/users/%22J%C3%BCrgen%22"));
     assert_eq!(user.get("wasgi.route.id"), Some("\\\"J\\xc3\\xbcrgen\\\""));
-    let json = "[[], {\\\"id\\\": \\\"\\\\\\\"J\\xc3\\xbcrgen\\\\\\\"\\\"}]";
+    let json = "[[],{\\\"id\\\":\\\"\\\\\\\"J\\xc3\\xbcrgen\\\\\\\"\\\"}]";
     assert_eq!(user.get("wsgiorg.routing_args"), Some(json));
     let file = Variables::of(&server.get("/files/7/a/b.txt"));
     assert_eq!(file.get("wasgi.route.user"), Some("7"));
