@@ -13,7 +13,7 @@ use crate::engine::{Engine, Program};
 use crate::log::{self, Log, Verbosity};
 use crate::printable;
 use crate::published::Published;
-use crate::registry::{self, RouteTable, Row, RowState};
+use crate::registry::{Registry, RouteTable, Row, RowState};
 use crate::reload::{self, OnStarted, PagesChange, Reload, Scan, Started};
 use crate::server::{Claim, Listen, Server, Settings};
 use crate::static_files::Pages;
@@ -38,7 +38,7 @@ pub(super) struct Controls {
     grace: Arc<Published<Duration>>,
     access_log: Log,
     engine: Engine,
-    registry: Arc<registry::Shared<Program>>,
+    registry: Arc<Published<Registry<Program>>>,
 }
 
 impl Service {
@@ -58,7 +58,7 @@ impl Service {
         // Cached handlers are available at once; the rest is compiled while the server already
         // serves.
         let scan = reload::list(handlers);
-        let registry = Arc::new(registry::Shared::new(scan.registry()));
+        let registry = Arc::new(Published::new(scan.registry()));
         let controls = Controls {
             settings: Arc::new(Published::new(config.settings())),
             pages: Arc::new(Pages::open(root, config.page_options())?),
@@ -184,7 +184,7 @@ fn follow(
     scan: Scan<Program>,
     root: &Path,
     engine: &Engine,
-    registry: &Arc<registry::Shared<Program>>,
+    registry: &Arc<Published<Registry<Program>>>,
     pages: Arc<Pages>,
     on_started: OnStarted,
     loads: NonZeroUsize,

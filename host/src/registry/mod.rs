@@ -2,8 +2,8 @@
 //! handlers folder.
 //!
 //! A snapshot never changes. When `reload` finds a change, it builds a new snapshot and publishes
-//! it in [`Shared`]. A request keeps the [`Handler`] that it started with for as long as it needs
-//! it.
+//! it in [`Published`](crate::published::Published). A request keeps the [`Handler`] that it
+//! started with for as long as it needs it.
 //!
 //! The compiled program is a type parameter, so this module does not depend on wasmtime.
 
@@ -12,7 +12,6 @@ mod pending;
 mod problem;
 mod report;
 mod shadow;
-mod shared;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,7 +24,6 @@ pub(crate) use problem::label;
 pub use problem::{Problem, ProblemKind};
 pub use report::{Describe, RouteTable, Row, RowState};
 pub use shadow::shadowed_pages;
-pub use shared::{Reader, Shared};
 
 /// One state of the handlers folder.
 #[derive(Debug)]

@@ -10,8 +10,8 @@
 //! 5. `queue`: decide which of them is looked up or loaded next, and which load is preempted.
 //! 6. `load`: on another thread, hash the file, and load it if the content is new. A file that
 //!    changes while it is read is read again.
-//! 7. `slots` and [`Shared::publish`](crate::registry::Shared::publish): publish a snapshot with
-//!    the new version; or keep the old version and report the problem.
+//! 7. `slots` and [`Published::publish`]: publish a snapshot with the new version; or keep the old
+//!    version and report the problem.
 //!
 //! At startup ([`list`], then [`Reload::start`]), the server doesn't wait for handlers to be
 //! compiled: those known to the loader are available within [`START_BUDGET`], and the rest is
@@ -49,7 +49,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context;
 
-use crate::registry::{Registry, Shared, Version};
+use crate::published::Published;
+use crate::registry::{Registry, Version};
 use pages_thread::PagesThread;
 use queue::Capacity;
 use slots::{Slots, Trust};
@@ -156,8 +157,7 @@ pub struct Options {
     pub safety_rescan: Duration,
     /// Whether to use the kernel's events. Otherwise, only the periodic listings find changes.
     pub events: bool,
-    /// Called after changes to the pages, when
-    /// [`Shared::pages_generation`](crate::registry::Shared::pages_generation) has increased.
+    /// Called after changes to the pages.
     pub on_pages: Option<OnPages>,
     /// Called once, when all handlers that existed at startup are loaded or have failed; not before
     /// [`Reload::announced`] was called.
@@ -203,19 +203,12 @@ impl Reload {
         scan: Scan<L::Program>,
         pages: Option<&Path>,
         loader: Arc<L>,
-        shared: Arc<Shared<L::Program>>,
+        shared: Arc<Published<Registry<L::Program>>>,
         mut options: Options,
     ) -> anyhow::Result<Reload> {
         let budget = options.start_budget;
         let pages = pages.map(|folder| {
-            let generation = Arc::clone(&shared);
-            let on_pages = options.on_pages.take();
-            let on_pages = Box::new(move |change| {
-                generation.pages_changed();
-                if let Some(on_pages) = &on_pages {
-                    on_pages(change);
-                }
-            });
+            let on_pages = options.on_pages.take().unwrap_or_else(|| Box::new(drop));
             PagesThread::new(folder, options.events, options.safety_rescan, on_pages)
         });
         let (reloader, order) = thread::Reloader::new(scan, loader, shared, options);

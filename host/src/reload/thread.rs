@@ -15,7 +15,8 @@ use super::queue::Capacity;
 use super::slots::{Difference, Slots, Trust};
 use super::watch::{Watch, WatchEvent};
 use super::{Load, OnStarted, Options, STOP_PATIENCE, Scan, Started};
-use crate::registry::{Problem, ProblemKind, Shared};
+use crate::published::Published;
+use crate::registry::{Problem, ProblemKind, Registry};
 
 /// The maximum number of queued messages. Events that don't fit cause one complete rescan.
 pub(super) const MAX_MESSAGES: usize = 4_096;
@@ -78,7 +79,7 @@ pub(super) struct Reloader<L: Load> {
     has_loaded: Receiver<()>,
     /// The maximum time to wait for loading threads when stopping.
     stop_patience: Duration,
-    shared: Arc<Shared<L::Program>>,
+    shared: Arc<Published<Registry<L::Program>>>,
     safety_rescan: Duration,
     next_safety: Instant,
     next_look: Instant,
@@ -96,7 +97,7 @@ impl<L: Load> Reloader<L> {
     pub(super) fn new(
         scan: Scan<L::Program>,
         loader: Arc<L>,
-        shared: Arc<Shared<L::Program>>,
+        shared: Arc<Published<Registry<L::Program>>>,
         options: Options,
     ) -> (Reloader<L>, impl Fn(Order) + Send + Sync + use<L>) {
         let (sender, inbox) = sync_channel(MAX_MESSAGES);

@@ -21,7 +21,7 @@ use crate::engine::{Call, Program};
 use crate::gateway::{Environ, Exchange, Failure};
 use crate::http1::{RequestHead, Stamp, reason};
 use crate::published;
-use crate::registry::{Handler, Match, Pending, Reader, Target};
+use crate::registry::{Handler, Match, Pending, Registry, Target};
 use crate::router::{MatchedBy, NotAbsolute, Oddity, RequestPath};
 use crate::static_files::{Answer, Content};
 
@@ -45,7 +45,7 @@ pub(super) struct Context {
     /// A recycled buffer for the next response.
     pub(super) spare: Vec<u8>,
     shared: Arc<Shared>,
-    registry: Reader<Program>,
+    registry: published::Reader<Registry<Program>>,
     /// The settings as of the start of this turn.
     pub(super) settings: published::Reader<Settings>,
     access_log: AccessLog,
@@ -81,7 +81,7 @@ impl Context {
             scratch: vec![0; SCRATCH_BYTES].into_boxed_slice(),
             sealed: Vec::new(),
             spare: Vec::new(),
-            registry: Reader::new(shared.registry.clone()),
+            registry: published::Reader::new(shared.registry.clone()),
             settings: published::Reader::new(shared.settings.clone()),
             access_log: shared.access_log.clone(),
             turned_away: TurnedAway::default(),

@@ -55,7 +55,7 @@ use crate::gateway::Scheme;
 use crate::log::Log;
 use crate::printable;
 use crate::published::Published;
-use crate::registry;
+use crate::registry::Registry;
 use crate::static_files::Pages;
 
 pub use self::bind::{Claim, Reservation};
@@ -101,7 +101,7 @@ impl Server {
         listen: Listen<'_>,
         settings: Arc<Published<Settings>>,
         engine: &Engine,
-        registry: Arc<registry::Shared<Program>>,
+        registry: Arc<Published<Registry<Program>>>,
         pages: Arc<Pages>,
         access_log: Log,
     ) -> anyhow::Result<Self> {

@@ -8,13 +8,13 @@ use super::options::Settings;
 use super::tls::Tls;
 use crate::engine::Program;
 use crate::published::Published;
-use crate::registry;
+use crate::registry::Registry;
 use crate::static_files::Pages;
 
 /// The state that all reactors share.
 #[derive(Debug)]
 pub(super) struct Shared {
-    pub(super) registry: Arc<registry::Shared<Program>>,
+    pub(super) registry: Arc<Published<Registry<Program>>>,
     pub(super) pages: Arc<Pages>,
     pub(super) settings: Arc<Published<Settings>>,
     pub(super) admission: Arc<Admission>,

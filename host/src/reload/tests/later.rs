@@ -7,7 +7,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::{Program, Site, Texts, eventually};
-use crate::registry::{Shared, Version};
+use crate::published::Published;
+use crate::registry::{Registry, Version};
 use crate::reload::{Later, Load, LoadRequest, Options, Reload, Renewal, STOP_PATIENCE, list};
 
 /// A loader that defers work for each program: the work waits while a test holds `gate`.
@@ -44,15 +45,15 @@ impl Load for Keeper {
     }
 }
 
-fn start(site: &Site, loader: &Arc<Keeper>) -> (Reload, Arc<Shared<Program>>) {
+fn start(site: &Site, loader: &Arc<Keeper>) -> (Reload, Arc<Published<Registry<Program>>>) {
     let scan = list(&site.handlers());
-    let shared = Arc::new(Shared::new(scan.registry()));
+    let shared = Arc::new(Published::new(scan.registry()));
     let options = Options::default();
     let reload = Reload::start(scan, None, loader.clone(), shared.clone(), options);
     (reload.expect("a thread"), shared)
 }
 
-fn is_served(shared: &Shared<Program>, text: &str) -> bool {
+fn is_served(shared: &Published<Registry<Program>>, text: &str) -> bool {
     let registry = shared.current();
     let hello = registry.handler("hello");
     hello.is_some_and(|hello| hello.program.text == text)

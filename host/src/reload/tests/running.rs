@@ -13,7 +13,8 @@ use std::thread;
 use std::time::Duration;
 
 use super::{Program, Site, Texts, eventually};
-use crate::registry::{ProblemKind, Shared};
+use crate::published::Published;
+use crate::registry::{ProblemKind, Registry};
 use crate::reload::thread::{Order, Reloader};
 use crate::reload::watch::WatchEvent;
 use crate::reload::{Options, PagesChange, Reload, scan_once};
@@ -25,7 +26,7 @@ const NEVER: Duration = Duration::from_secs(3_600);
 struct Running {
     site: Site,
     loader: Arc<Texts>,
-    shared: Arc<Shared<Program>>,
+    shared: Arc<Published<Registry<Program>>>,
     pages: Arc<Mutex<Vec<PagesChange>>>,
     reload: Option<Reload>,
 }
@@ -42,7 +43,7 @@ impl Running {
     fn start_with(site: Site, mut options: Options) -> Running {
         let loader = Arc::new(Texts::default());
         let scan = scan_once(&site.handlers(), &*loader);
-        let shared = Arc::new(Shared::new(scan.registry()));
+        let shared = Arc::new(Published::new(scan.registry()));
         let pages: Arc<Mutex<Vec<PagesChange>>> = Arc::default();
         let told = Arc::clone(&pages);
         options.on_pages = Some(Box::new(move |change| {
@@ -65,15 +66,13 @@ impl Running {
     /// Waits until the watches exist. They are created on the reloader's thread; an earlier change
     /// would be found without an event, by the first look.
     fn wait_until_it_watches(&self) {
-        let before = self.shared.pages_generation();
         let html = self.site.path("html");
         let probe = html.join("probe");
         if html.is_dir() {
             eventually("pages are watched", || {
                 fs::write(&probe, "").expect("written");
-                self.shared.pages_generation() > before
+                !self.take_pages().is_empty()
             });
-            self.pages.lock().expect("no panic").clear();
         }
     }
 
@@ -351,7 +350,7 @@ fn a_folder_that_appears_with_its_parents() {
     site.write("html/index.html", "");
     let loader = Arc::new(Texts::default());
     let scan = scan_once(&site.path("srv/site/handlers"), &*loader);
-    let shared = Arc::new(Shared::new(scan.registry()));
+    let shared = Arc::new(Published::new(scan.registry()));
     let options = Options {
         safety_rescan: NEVER,
         ..Options::default()
@@ -428,7 +427,7 @@ fn lost_events_are_made_up_for() {
     site.write("handlers/hello.wasm", "one.");
     let loader = Arc::new(Texts::default());
     let scan = scan_once(&site.handlers(), &*loader);
-    let shared = Arc::new(Shared::new(scan.registry()));
+    let shared = Arc::new(Published::new(scan.registry()));
     let options = Options {
         safety_rescan: NEVER,
         events: false,
@@ -459,10 +458,8 @@ fn lost_events_are_made_up_for() {
 fn changes_of_pages_are_reported() {
     let running = hello();
     let site = &running.site;
-    let generation = running.shared.pages_generation();
     site.write("html/index.html", "changed");
     running.tells("index.html");
-    assert!(running.shared.pages_generation() > generation);
     site.write("html/a/b/new.html", "new");
     running.tells("a/b/new.html");
     site.write("html/a/b/new.html", "changed");

@@ -7,14 +7,15 @@ use std::time::Duration;
 
 use super::bench::Bench;
 use super::{Program, Site, Texts, eventually};
-use crate::registry::{Claim, Describe, Registry, RowState, Shared};
+use crate::published::Published;
+use crate::registry::{Claim, Describe, Registry, RowState};
 use crate::reload::settle::Hint;
 use crate::reload::{Options, Reload, Started, list};
 
 /// A server's startup with a site.
 struct Start {
     loader: Arc<Texts>,
-    shared: Arc<Shared<Program>>,
+    shared: Arc<Published<Registry<Program>>>,
     reload: Reload,
     started: Receiver<Started>,
 }
@@ -23,7 +24,7 @@ impl Start {
     /// Starts with a loader that can be slow.
     fn on(site: &Site, loader: Arc<Texts>, start_budget: Duration) -> Start {
         let scan = list(&site.handlers());
-        let shared = Arc::new(Shared::new(scan.registry()));
+        let shared = Arc::new(Published::new(scan.registry()));
         let (tell, started) = channel();
         let options = Options {
             workers: NonZeroUsize::new(2).expect("two"),
