@@ -1,11 +1,12 @@
 //! The command line: `wasgi serve`, `wasgi routes` and `wasgi config`. The arguments of `wasgi
-//! check` and `wasgi run` are in `trial`, and arguments that several commands share are in
-//! `budget`.
+//! check` and `wasgi run` are in `trial`, those of `wasgi deps` in `deps`, and arguments that several
+//! commands share are in `budget`.
 //!
 //! A flag that is not given has no value here: `config` has the defaults, and the file's values
 //! take precedence over them.
 
 mod budget;
+mod deps;
 mod mistakes;
 mod trial;
 
@@ -24,6 +25,7 @@ use crate::supervisor;
 use crate::units::{duration, size};
 
 pub use budget::Budget;
+pub use deps::Deps;
 pub use trial::{Check, Run, Trial};
 
 /// The help heading of the limits.
@@ -62,6 +64,8 @@ pub enum Command {
     Check(Check),
     /// Send one request to a handler, without serving, and print the response
     Run(Run),
+    /// Install the packages that applications in folders require, for the sandbox
+    Deps(Deps),
     /// Write the WIT of the handler contract to a folder, for component toolchains
     Wit(Wit),
     /// Print the configuration that `wasgi serve` would use with the same flags, as TOML

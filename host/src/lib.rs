@@ -9,6 +9,7 @@ pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod content;
+pub mod deps;
 pub mod drive;
 pub mod engine;
 pub mod file_kind;

@@ -12,6 +12,7 @@ mod check;
 mod cold_start;
 mod compression;
 mod contract;
+mod deps;
 mod early;
 mod fairness;
 mod files;

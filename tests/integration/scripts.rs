@@ -450,8 +450,14 @@ fn run_and_check_take_a_script_by_its_name_its_file_and_its_folder() {
     for (arguments, part) in [
         // Loaded here for the first time, from a path relative to the current folder.
         (["check", "relative"], "app has no app or application"),
-        (["check", "broken"], "No module named 'nothing_like_it'"),
-        (["run", "broken"], "No module named 'nothing_like_it'"),
+        (
+            ["check", "broken"],
+            "there is no module nothing_like_it (app.py:1)",
+        ),
+        (
+            ["run", "broken"],
+            "there is no module nothing_like_it (app.py:1)",
+        ),
         (["run", "plain"], "is a folder, and no application"),
         (["check", "plain"], "is a folder, and no application"),
         (["run", "hello.js"], "there is no handler hello.js"),

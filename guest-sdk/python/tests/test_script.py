@@ -165,11 +165,41 @@ class Folders(unittest.TestCase):
         files = {"app.py": "from lib.views import app\n", "lib/views.py": "app = print\n"}
         self.assertEqual(folder(files), {"application": "app:app"})
 
-    def test_what_is_not_installed_is_named(self):
-        answer = folder({"app.py": "import flaskk\n"})
+    def test_what_is_not_installed_is_named_with_what_installs_it(self):
+        self.needs_tomllib()
+        for name, hint in (
+            ("requirements.txt", "`wasgi deps` installs what requirements.txt names"),
+            ("pyproject.toml", "`wasgi deps` installs what pyproject.toml names"),
+            ("other.txt", "name its package in requirements.txt, and run `wasgi deps`"),
+        ):
+            answer = folder({"app.py": "import flaskk\n", name: ""})
+            self.assertEqual(answer["error"], f"there is no module flaskk; {hint}")
+        answer = one_file("import flaskk\n")
         self.assertEqual(
             answer["error"],
-            "ModuleNotFoundError: No module named 'flaskk': is it installed for this application?",
+            "there is no module flaskk (hello.py:1); a script of one file has no packages: make it "
+            "a folder with app.py and requirements.txt",
+        )
+
+    def test_a_package_with_compiled_code_is_named(self):
+        files = {
+            "app.py": "import core\n",
+            "packages/core/__init__.py": "from . import _core\n",
+            "packages/core/_core.cpython-314-x86_64-linux-gnu.so": "",
+        }
+        with tempfile.TemporaryDirectory() as place:
+            for name, content in files.items():
+                path = Path(place, name)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(content, encoding="utf-8")
+            packages = str(Path(place, "packages"))
+            answer = load({
+                "path": [place, packages, *sys.path[1:]], "folder": place, "packages": packages,
+            })  # fmt: skip
+        self.assertEqual(
+            answer["error"],
+            "the package core holds compiled code (core/_core.cpython-314-x86_64-linux-gnu.so), "
+            "which can't run in the sandbox; use one that is written in Python alone",
         )
 
     def test_what_was_looked_for_is_named(self):

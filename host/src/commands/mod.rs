@@ -3,6 +3,7 @@
 mod check;
 mod compile;
 mod config;
+mod deps;
 mod routes;
 mod run;
 mod serve;
@@ -14,6 +15,7 @@ mod worker;
 pub use check::check;
 pub use compile::compile_for_server;
 pub use config::config;
+pub use deps::deps;
 pub use routes::routes;
 pub use run::run;
 pub use serve::serve;

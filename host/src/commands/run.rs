@@ -2,18 +2,17 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 
+use super::site::find_handler;
 use crate::check;
 use crate::cli;
 use crate::drive::{Client, Driver, Ended, Framing, Mount, Request, Stays};
 use crate::engine::Engine;
 use crate::http1::Finish;
 use crate::log::{self, Log};
-use crate::reload;
 
 /// The size of one piece of a request's body, in bytes.
 const PIECE_BYTES: usize = 64 * 1024;
@@ -32,7 +31,7 @@ pub fn run(arguments: &cli::Run) -> anyhow::Result<ExitCode> {
     let config = arguments.trial.load()?.config;
     let errors = Log::start("error", io::stderr(), &config.log)?;
     log::install(errors.clone(), log::LEVEL, log::wants_colours());
-    let file = find(&arguments.handler, config.site.handlers())?;
+    let file = find_handler(&arguments.handler, config.site.handlers())?;
     let mount = Mount::of(&file, config.site.handlers());
     let request = request(arguments, &mount)?;
     let engine = Engine::new(&config.budget, &config.compile, config.site.code_cache())?
@@ -80,41 +79,6 @@ fn tell(name: &str, ended: &Ended<Printer>) -> bool {
     ended.failure.is_none()
         && ended.finish == Some(Finish::Whole)
         && status.is_some_and(|status| status < FIRST_FAILURE)
-}
-
-/// Finds the handler: at the given path, or by its name in the handlers folder. Of several handlers
-/// of a name, returns the one that a server serves.
-fn find(handler: &Path, folder: &Path) -> anyhow::Result<PathBuf> {
-    if handler.is_file() || reload::is_application(handler) {
-        return Ok(handler.to_owned());
-    }
-    let named = reload::EXTENSIONS.map(|extension| {
-        let mut name = folder.join(handler).into_os_string();
-        name.push(".");
-        name.push(extension);
-        PathBuf::from(name)
-    });
-    let is_file_name = handler.extension().is_some_and(|extension| {
-        let is_it = |known: &&str| extension == *known;
-        reload::EXTENSIONS.iter().any(is_it)
-    });
-    let in_folder = folder.join(handler);
-    match named.iter().find(|file| file.is_file()) {
-        Some(file) => Ok(file.clone()),
-        None if reload::is_application(&in_folder) => Ok(in_folder),
-        None if handler.is_dir() => bail!(
-            "{} is a folder, and no application: name a handler's file, a folder with {}, or a \
-             handler's name in the handlers folder",
-            handler.display(),
-            reload::MARKERS.join(", ")
-        ),
-        None if is_file_name => bail!("there is no file {}", handler.display()),
-        None => bail!(
-            "there is no handler {}: neither a file of that name nor {}",
-            handler.display(),
-            named[0].display()
-        ),
-    }
 }
 
 fn request(arguments: &cli::Run, mount: &Mount) -> anyhow::Result<Request> {

@@ -1,6 +1,6 @@
 //! Functions shared by the commands that work on a whole site.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 
@@ -8,6 +8,7 @@ use crate::config::{Handlers, unknown_handlers};
 use crate::engine::Program;
 use crate::printable;
 use crate::registry::{self, RouteTable, shadowed_pages};
+use crate::reload;
 
 /// Checks that the site has at least one of its folders. One of them may be missing, and be added
 /// later; if both are missing, the path is wrong. Logs a missing folder, and the `overlaps` that
@@ -70,4 +71,39 @@ pub(super) fn route_table(root: &Path, registry: &registry::Registry<Program>) -
     let mut routes = registry.route_table();
     routes.problems.extend(shadowed_pages(root, registry));
     routes
+}
+
+/// Finds the handler: at the given path, or by its name in the handlers folder. Of several handlers
+/// of a name, returns the one that a server serves.
+pub(super) fn find_handler(handler: &Path, folder: &Path) -> anyhow::Result<PathBuf> {
+    if handler.is_file() || reload::is_application(handler) {
+        return Ok(handler.to_owned());
+    }
+    let named = reload::EXTENSIONS.map(|extension| {
+        let mut name = folder.join(handler).into_os_string();
+        name.push(".");
+        name.push(extension);
+        PathBuf::from(name)
+    });
+    let is_file_name = handler.extension().is_some_and(|extension| {
+        let is_it = |known: &&str| extension == *known;
+        reload::EXTENSIONS.iter().any(is_it)
+    });
+    let in_folder = folder.join(handler);
+    match named.iter().find(|file| file.is_file()) {
+        Some(file) => Ok(file.clone()),
+        None if reload::is_application(&in_folder) => Ok(in_folder),
+        None if handler.is_dir() => bail!(
+            "{} is a folder, and no application: name a handler's file, a folder with {}, or a \
+             handler's name in the handlers folder",
+            handler.display(),
+            reload::MARKERS.join(", ")
+        ),
+        None if is_file_name => bail!("there is no file {}", handler.display()),
+        None => bail!(
+            "there is no handler {}: neither a file of that name nor {}",
+            handler.display(),
+            named[0].display()
+        ),
+    }
 }

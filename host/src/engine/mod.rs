@@ -35,5 +35,6 @@ const HANDLES: usize = 100_000;
 pub use call::{Call, Finished};
 pub use clock::{Ticker, Timers, Working};
 pub use load::{Engine, LoadError, Program};
+pub use scripts::PACKAGES;
 pub use worlds::kind::Kind;
 pub use worlds::missing::Missing;

@@ -34,9 +34,9 @@ use runtime::RuntimeFolder;
 /// Python's library.
 const MAX_SCRIPT_BYTES: usize = 4 << 20;
 
-/// The folders in an application's folder that are searched for its packages: the target of
-/// `pip install --target`, or a virtual environment.
-const PACKAGES: &str = ".packages";
+/// The folders in an application's folder that are searched for its packages: the target of `wasgi
+/// deps` and of `pip install --target`, or a virtual environment.
+pub const PACKAGES: &str = ".packages";
 const ENVIRONMENT: &str = ".venv";
 
 /// The runtime of one server. Clones share it.

@@ -165,6 +165,17 @@ pub(super) fn is_ignored(name: &str) -> bool {
         || PASSING.iter().any(|ending| name.ends_with(ending))
 }
 
+/// Returns the folders in a handlers folder that are applications, sorted.
+pub fn applications(folder: &Path) -> Vec<PathBuf> {
+    let given = Folder {
+        path: folder,
+        given: folder,
+    };
+    let handlers = list(given, &mut |_| {}).handlers;
+    let folders = handlers.iter().filter(|found| found.is_folder());
+    folders.map(|found| folder.join(&found.file)).collect()
+}
+
 impl Listing {
     /// Returns whether this listing has no information about `file`.
     pub(super) fn is_unseen(&self, file: &str) -> bool {

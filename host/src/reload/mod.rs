@@ -59,7 +59,7 @@ use thread::Order;
 pub use application::{MARKERS, is_one as is_application, manifest};
 pub use cancel::{CancelToken, OnCancel};
 pub use later::{Later, Renewal};
-pub use listing::{EXTENSIONS, MAX_ENTRIES, MAX_STRAYS, SOURCE_MARKERS};
+pub use listing::{EXTENSIONS, MAX_ENTRIES, MAX_STRAYS, SOURCE_MARKERS, applications};
 pub use pages::{OnPages, PagesChange};
 pub use shortage::Shortage;
 pub use source::MAX_HANDLER_BYTES;

@@ -1,5 +1,6 @@
 """Builds an application with each framework that the documentation names, in a new virtual
-environment with only its own packages, and sends it requests through the server.
+environment with only its own packages, and sends it requests through the server: to the component,
+and to the same application as a script, whose packages `wasgi deps` installs.
 
     cargo xtask python-frameworks [NAME…]
 
@@ -196,8 +197,9 @@ class Framework:
     target: str = ""
     warm: tuple[str, ...] = ("/",)
     options: tuple[str, ...] = ()
-    # A part of the message of a build that should fail.
+    # A part of the message of a build that should fail, and of `wasgi deps`.
     refusal: str = ""
+    script_refusal: str = ""
 
 
 FRAMEWORKS = {
@@ -215,7 +217,8 @@ FRAMEWORKS = {
     "quart": Framework(("quart",), quart),
     "fastapi1": Framework(("fastapi<0.116", "pydantic<2", "python-multipart"), fastapi1),
     "fastapi": Framework(
-        ("fastapi",), plain_uploads, refusal="pydantic_core holds compiled code"
+        ("fastapi",), plain_uploads, refusal="pydantic_core holds compiled code",
+        script_refusal="the package pydantic_core (",
     ),
 }
 
@@ -259,7 +262,7 @@ def run(command: list, cwd: Path | None = None, env: dict[str, str] | None = Non
 
 
 def drive(name: str, framework: Framework, work: Path, wasgi: Path, keep: bool) -> str:
-    """Builds and tests one framework, and returns its row of the table."""
+    """Tests one framework both ways, and returns the cells of its row of the table."""
     folder = work / name
     python = folder / "venv/bin/python"
     pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
@@ -280,14 +283,18 @@ def drive(name: str, framework: Framework, work: Path, wasgi: Path, keep: bool) 
         shutil.copy(HERE / f"{name}_app.py", app)
         for extra in ("static", "packages"):
             shutil.copytree(HERE / extra, app / extra)
-    site = folder / "site"
-    (site / "handlers").mkdir(parents=True, exist_ok=True)
-    (site / "html").mkdir(exist_ok=True)
-    # The next request should see what Django stored in its database.
-    reuse = f"[handlers.{name}]\nreuse = 1000\n" if name == "django" else ""
-    (site / "wasgi.toml").write_text(reuse)
-    component = site / f"handlers/{name}.wasm"
     target = framework.target or f"{name}_app:app"
+    row = as_component(name, framework, folder, app, python, target, work, wasgi)
+    return f"{row} | {as_script(name, framework, folder, app, target, work, wasgi)}"
+
+
+def as_component(
+    name: str, framework: Framework, folder: Path, app: Path, python: Path, target: str,
+    work: Path, wasgi: Path,
+) -> str:  # fmt: skip
+    """Builds and tests a component, and returns its cell of the table."""
+    site = make_site(name, folder / "site")
+    component = site / f"handlers/{name}.wasm"
     command = [python, "-m", "wasgi", "build", target, "-o", component, *framework.options]
     for path in framework.warm:
         command += ["--warm", path]
@@ -303,8 +310,50 @@ def drive(name: str, framework: Framework, work: Path, wasgi: Path, keep: bool) 
     built = time.monotonic() - started
     asked = served(name, framework, site, work, wasgi)
     size = component.stat().st_size / 1e6
-    times = "".join(f"; {what} {1000 * seconds:.0f} ms" for what, seconds in asked.times.items())
-    return f"works: {size:.0f} MB, built in {built:.0f} s{times}"
+    return f"works: {size:.0f} MB, built in {built:.0f} s{told_times(asked)}"
+
+
+def as_script(
+    name: str, framework: Framework, folder: Path, app: Path, target: str, work: Path,
+    wasgi: Path,
+) -> str:  # fmt: skip
+    """Installs the packages of a script, tests it, and returns its cell of the table."""
+    site = make_site(name, folder / "script")
+    script = site / f"handlers/{name}"
+    shutil.copytree(app, script)
+    (script / "requirements.txt").write_text("\n".join(framework.packages) + "\n")
+    warm = ", ".join(f'"{path}"' for path in framework.warm)
+    (script / "pyproject.toml").write_text(
+        f'[tool.wasgi]\napplication = "{target}"\nwarm = [{warm}]\n'
+    )
+    started = time.monotonic()
+    deps = [wasgi, "deps", "--site", site, "--code-cache", work / "cache", name]
+    try:
+        run(deps)
+    except Failure as failure:
+        if framework.script_refusal and framework.script_refusal in str(failure):
+            return f"`wasgi deps` says: {str(failure).splitlines()[-1]}"
+        raise
+    if framework.script_refusal:
+        raise Failure("the packages are installed, and were to be refused")
+    installed = time.monotonic() - started
+    asked = served(name, framework, site, work, wasgi)
+    return f"works: installed in {installed:.0f} s{told_times(asked)}"
+
+
+def make_site(name: str, site: Path) -> Path:
+    """Creates a site without handlers."""
+    shutil.rmtree(site, ignore_errors=True)
+    (site / "handlers").mkdir(parents=True)
+    (site / "html").mkdir()
+    # The next request should see what Django stored in its database.
+    reuse = f"[handlers.{name}]\nreuse = 1000\n" if name == "django" else ""
+    (site / "wasgi.toml").write_text(reuse)
+    return site
+
+
+def told_times(asked: Site) -> str:
+    return "".join(f"; {what} {1000 * seconds:.0f} ms" for what, seconds in asked.times.items())
 
 
 def served(name: str, framework: Framework, folder: Path, work: Path, wasgi: Path) -> Site:

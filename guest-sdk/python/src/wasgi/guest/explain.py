@@ -25,10 +25,17 @@ _LACKS = (
 
 
 class Place:
-    """The folders of the sandbox, and their paths outside."""
+    """The folders of the sandbox, and their paths outside. `hint` says how to install a missing
+    package, with `{top}` for the name of its module."""
 
-    def __init__(self, names: dict[str, str], own: list[str], installed: list[str]) -> None:
-        self.names, self.own, self.installed = names, own, installed
+    def __init__(
+        self,
+        names: dict[str, str],
+        own: list[str],
+        installed: list[str],
+        hint: str = "is it installed there? (pip install {top})",
+    ) -> None:
+        self.names, self.own, self.installed, self.hint = names, own, installed, hint
 
     def outside(self, path: str) -> str:
         """Returns a path as the user knows it."""
@@ -54,8 +61,8 @@ class Place:
 def line(error: BaseException, place: Place) -> str:
     """Returns the line for the user."""
     where = _where(error, place)
-    what, hint = _what(error, place)
-    return f"{where}{what}{f'; {hint}' if hint else ''}"
+    text, hint = what(error, place)
+    return f"{where}{text}{f'; {hint}' if hint else ''}"
 
 
 def details(error: BaseException, place: Place) -> str:
@@ -85,7 +92,7 @@ def _where(error: BaseException, place: Place) -> str:
     return found
 
 
-def _what(error: BaseException, place: Place) -> tuple[str, str]:
+def what(error: BaseException, place: Place) -> tuple[str, str]:
     """Returns the error, and what to do."""
     if isinstance(error, SyntaxError):
         return f"{type(error).__name__}: {error.msg}", ""
@@ -154,7 +161,7 @@ def _missing(name: str, place: Place) -> tuple[str, str]:
         return f"the standard library's module {name} is missing from the sandbox", ""
     installed = [place.names.get(folder, folder) for folder in place.installed]
     among = f" in {installed[-1]}" if installed else ""
-    return f"there is no module {name}{among}", f"is it installed there? (pip install {top})"
+    return f"there is no module {name}{among}", place.hint.format(top=top)
 
 
 def _asked_for_variable(error: BaseException, place: Place) -> bool:

@@ -16,7 +16,7 @@ import sys
 import traceback
 import types
 
-from wasgi.guest import asgi, census, room, settings, setup, stack, warm
+from wasgi.guest import asgi, census, explain, room, settings, setup, stack, warm
 from wasgi.guest.application import application_class
 from wasgi.guest.layer import Layer
 
@@ -56,6 +56,15 @@ _BINDING = (
     "wit_world.imports", "wit_world.imports.gateway",
 )  # fmt: skip
 
+#: What to do about a missing package, for an application with requirements, without them, and for a
+#: single-file script.
+_INSTALL = "`wasgi deps` installs what {file} names"
+_REQUIRE = "name its package in requirements.txt, and run `wasgi deps`"
+_MOVE = "a script of one file has no packages: make it a folder with app.py and requirements.txt"
+
+#: The files that can name requirements.
+_REQUIREMENTS = ("requirements.txt", settings.FILE)
+
 #: The number of requests to each warm path: the interpreter adapts its bytecode after some
 #: executions.
 WARM_ROUNDS = 8
@@ -63,6 +72,7 @@ WARM_ROUNDS = 8
 _made = None
 _system = None
 _layer = Layer()
+_place = explain.Place({}, ["/app"], [])
 
 
 class LoadError(Exception):
@@ -131,6 +141,9 @@ def _load(plan: dict) -> dict:
         gc.freeze()
         return {"application": None}
     folder, paths = plan.get("folder"), ()
+    _place.installed = [plan["packages"]] if "packages" in plan else []
+    _place.names = {path: ".packages" for path in _place.installed}
+    _place.hint = _hint(folder)
     if script := plan.get("script"):
         name, application = _one_file(script["file"], script["source"])
     else:
@@ -159,6 +172,16 @@ def _load(plan: dict) -> dict:
     gc.freeze()
     _made = made()
     return answer
+
+
+def _hint(folder: str | None) -> str:
+    """Returns what to do about a missing package."""
+    if folder is None:
+        return _MOVE
+    for file in _REQUIREMENTS:
+        if os.path.isfile(os.path.join(folder, file)):
+            return _INSTALL.format(file=file)
+    return _REQUIRE
 
 
 def _packages(folder: str, name: str) -> str:
@@ -235,8 +258,7 @@ def _imported(name: str):
     except ModuleNotFoundError as error:
         if error.name == name:
             raise LoadError(f"there is no module {name}") from None
-        line = f"{_told(error)}: is it installed for this application?"
-        raise LoadError(line, _traceback(error)) from None
+        raise _failed(error) from None
     except BaseException as error:
         raise _failed(error) from None
 
@@ -287,16 +309,13 @@ def _failed(error: BaseException, front: str = "") -> LoadError:
         own = [frame for frame in frames if frame.filename.startswith("/app/")]
         if own:
             where = f" ({_shown(own[-1].filename)}:{own[-1].lineno})"
-    return LoadError(f"{front}{_told(error)}{where}", _traceback(error))
+    text, hint = explain.what(error, _place)
+    hint = f"; {hint}" if hint else ""
+    return LoadError(f"{front}{text}{where}{hint}", _traceback(error))
 
 
 def _shown(filename: str) -> str:
     return filename.removeprefix("/app/")
-
-
-def _told(error: BaseException) -> str:
-    lines = traceback.format_exception_only(type(error), error)
-    return " ".join(lines[-1].split())
 
 
 def _traceback(error: BaseException) -> str:
