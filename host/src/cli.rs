@@ -1,6 +1,6 @@
 //! The command line: `wasgi serve`, `wasgi routes` and `wasgi config`. The arguments of `wasgi
-//! check` and `wasgi run` are in `trial`, those of `wasgi deps` in `deps`, and arguments that several
-//! commands share are in `budget`.
+//! check` and `wasgi run` are in `trial`, those of `wasgi deps` in `deps`, and arguments that
+//! several commands share are in `budget`.
 //!
 //! A flag that is not given has no value here: `config` has the defaults, and the file's values
 //! take precedence over them.

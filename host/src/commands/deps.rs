@@ -12,8 +12,8 @@ use crate::engine::Engine;
 use crate::printable;
 use crate::reload;
 
-/// Runs `wasgi deps`: installs the packages of each application. Returns exit code 1 if those of one
-/// of them can't be installed.
+/// Runs `wasgi deps`: installs the packages of each application. Returns exit code 1 if those of
+/// one of them can't be installed.
 ///
 /// # Errors
 ///

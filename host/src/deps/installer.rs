@@ -184,7 +184,14 @@ impl fmt::Display for Installer {
 
 fn uv(command: &mut Command) {
     command
-        .args(["pip", "install", "--quiet", "--no-progress", "--no-build"])
+        .args([
+            "pip",
+            "install",
+            "--quiet",
+            "--no-progress",
+            "--no-build",
+            "--no-python-downloads",
+        ])
         .args(["--python-version", PYTHON])
         .args(["--python-platform", "x86_64-unknown-linux-gnu"]);
 }

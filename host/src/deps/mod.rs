@@ -1,9 +1,9 @@
 //! `wasgi deps`: installs the packages of applications in folders.
 //!
-//! The packages that an application's `requirements.txt` or `pyproject.toml` names are downloaded by
-//! an installer of the user's machine (`installer`), as wheels only, so that no code of a package
-//! runs outside a sandbox. They go to a new folder beside the application's files, are inspected
-//! (`packages`), and replace the earlier ones as a whole (`replace`).
+//! The packages that an application's `requirements.txt` or `pyproject.toml` names are downloaded
+//! by an installer of the user's machine (`installer`), as wheels only, so that no code of a
+//! package runs outside a sandbox. They go to a new folder beside the application's files, are
+//! inspected (`packages`), and replace the earlier ones as a whole (`replace`).
 //!
 //! The installer, the requirements and the downloads are input: each has a limit, and a failure
 //! leaves the earlier packages in place.

@@ -47,7 +47,8 @@ impl Packages {
     ///
     /// # Errors
     ///
-    /// Fails if it exceeds a limit, or if it contains something that is neither a file nor a folder.
+    /// Fails if it exceeds a limit, or if it contains something that is neither a file nor a
+    /// folder.
     pub(super) fn inspect(folder: &Path) -> anyhow::Result<Self> {
         let files = files(folder)?;
         let is_compiled = |name: &&String| {
