@@ -5,6 +5,7 @@ use std::io;
 
 use rustix::io::Errno;
 
+use super::limits::line;
 use crate::reload::Shortage;
 
 /// Why a file can't run as a program: one line for its author, which says what to do.
@@ -51,6 +52,12 @@ impl LoadError {
             line.contains(&format!("(os error {})", errno.raw_os_error()))
         });
         Self { line, is_shortage }
+    }
+
+    /// Creates an error for compiled code that can't be mapped or prepared in this process.
+    #[allow(clippy::needless_pass_by_value, reason = "as map_err gives it")]
+    pub(super) fn unprepared(error: wasmtime::Error) -> Self {
+        Self::of_system(format!("can't be prepared: {}", line(&error)))
     }
 
     /// Returns whether loading the unchanged file may succeed later.

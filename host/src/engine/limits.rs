@@ -15,9 +15,8 @@
 
 use std::fmt::{self, Write};
 
-use wasmtime::{CallHook, StoreContextMut, WasmBacktrace};
+use wasmtime::WasmBacktrace;
 
-use super::call::state::State;
 use crate::config::Budget;
 use crate::printable;
 
@@ -44,6 +43,11 @@ pub(super) const FIELDS_BYTES: usize = 128 * 1024;
 /// handful. The values behind handles are in the host's memory and not part of the guest's budget:
 /// each at most [`FIELDS_BYTES`] or a piece of a body, so 128 MiB in total.
 pub(super) const WASI_HANDLES: usize = 1_000;
+
+/// The maximum number of handles of a component, or of an application that is called directly, at
+/// one time, including those that the host holds: wasmtime's default. A request to a handler of the
+/// contract needs three.
+pub(super) const HANDLES: usize = 100_000;
 
 /// The maximum length of an error with its causes in a log, in bytes.
 const ERROR_BYTES: usize = 4 * 1024;
@@ -108,22 +112,6 @@ impl fmt::Display for TooLong {
 }
 
 impl std::error::Error for TooLong {}
-
-/// Sets these limits in wasmtime for a component: the values that it passes to a call while it
-/// runs, and the result at the end, which may be larger.
-pub(super) fn limit_values(
-    mut context: StoreContextMut<'_, State>,
-    event: CallHook,
-) -> wasmtime::Result<()> {
-    let budget = &context.data().budget;
-    let bytes = match event {
-        CallHook::CallingHost => call_bytes(budget),
-        CallHook::ReturningFromWasm => returned_bytes(budget),
-        CallHook::CallingWasm | CallHook::ReturningFromHost => return Ok(()),
-    };
-    context.set_hostcall_fuel(bytes);
-    Ok(())
-}
 
 /// Returns the first `bytes` bytes of the text of `value`. Formatting stops there if the `Display`
 /// implementation respects errors from its writer.

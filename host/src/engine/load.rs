@@ -2,31 +2,32 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use anyhow::Context;
 
+use super::Kind;
 use super::cache::{CodeCache, Entry};
-use super::call::state::State;
+use super::call::refusals::Refused;
 use super::code_file::Mapped;
 use super::compile::{self, Compiler};
 use super::compiled::Compiled;
-pub use super::error::LoadError;
+use super::error::LoadError;
 use super::limits::line;
-use super::pools::memory::{Beginning, IsListed, MemoryTotal, Reservation, Short};
+use super::pools::instances::InstancePool;
+use super::pools::memory::{Beginning, IsListed, MemoryTotal};
 use super::pools::overflow::OverflowPool;
 use super::pools::settings;
-use super::pools::warm::{Idle, Warm};
-use super::scripts::{Folders, Scripts, Tools, is_script};
+use super::pools::warm::Idle;
+use super::program::{Code, Program};
+use super::scripts::folders::Folders;
+use super::scripts::tools::Tools;
+use super::scripts::{Scripts, is_script};
 use super::shared_code::{ProgramFiles, SharedCodes, key_of_state};
-use super::worlds::gateway::application::ApplicationPre;
-use super::worlds::imports::Linkers;
-use super::worlds::kind::Pre;
-use super::worlds::refused::Refused;
-use super::{Kind, direct, fuse};
+use super::worlds::missing::Missing;
 use crate::config::{self, Budget};
-use crate::permits::{Permit, Permits};
-use crate::registry::{Describe, Version};
+use crate::permits::Permits;
+use crate::registry::Version;
 use crate::reload::{CancelToken, Later, Load, LoadRequest, Shortage};
 
 /// Compiles programs. Clones share the engine.
@@ -46,49 +47,6 @@ pub struct Engine {
     shared: SharedCodes,
     scripts: Scripts,
     compiler: Compiler,
-}
-
-/// A pool of instances, and their linked imports.
-#[derive(Clone)]
-pub(super) struct InstancePool {
-    pub(super) engine: wasmtime::Engine,
-    pub(super) linkers: Arc<Linkers>,
-}
-
-/// A handler's code: compiled, checked against the contract and linked.
-#[derive(Clone)]
-pub struct Program(pub(super) Arc<Code>);
-
-/// The shared state of a program's clones.
-pub(super) struct Code {
-    kind: Kind,
-    /// In the pool for small programs, if it is one.
-    small: Option<(Pre, Arc<Permits>)>,
-    pub(super) first: Pre,
-    first_permits: Arc<Permits>,
-    overflow: Arc<OverflowPool>,
-    /// In the large pool, once that exists. `None` in the cell: it is not available there.
-    pub(super) in_overflow: OnceLock<Option<Pre>>,
-    /// Its compiled code, for each pool that it is prepared in.
-    pub(super) files: ProgramFiles,
-    /// The folders that its instances see.
-    pub(super) folders: Folders,
-    #[cfg(test)]
-    is_direct: bool,
-    /// The names of its imports, such as `wasi:clocks/wall-clock@0.2.6`.
-    imports: Vec<String>,
-    /// It is of the contract and imports functions for sleeping. Then WASI is set up before the
-    /// guest runs: setting it up on the guest's stack would extend that to its second page, which
-    /// each sleeping guest would keep.
-    may_sleep: bool,
-    pub(super) idle: Idle,
-    /// The initial memory of an instance.
-    beginning: Beginning,
-    /// The memory of all instances of all programs.
-    memory: Arc<MemoryTotal>,
-    is_listed: IsListed,
-    /// The requests that were denied to its instances.
-    pub(super) refused: Refused,
 }
 
 impl Engine {
@@ -230,7 +188,9 @@ impl Engine {
             shared: &self.shared,
         };
         let files = self.scripts.load(request, &tools)?;
-        let compiled = files.map(&self.first.engine).map_err(unprepared)?;
+        let compiled = files
+            .map(&self.first.engine)
+            .map_err(LoadError::unprepared)?;
         self.link(&compiled, files, self.scripts.folders(request.path))
     }
 
@@ -283,9 +243,14 @@ impl Engine {
         self.program(ProgramFiles { own, shared })
     }
 
-    /// Returns the names of a file's imports that this host doesn't have. Compiles it.
-    pub(super) fn missing_names(&self, bytes: &[u8]) -> Vec<String> {
-        self.compiler.missing(&self.first, bytes, &self.shared)
+    /// Returns every import of a component that this host doesn't have. Empty if the bytes are not
+    /// a component.
+    ///
+    /// Compiles the component, so it takes as long as [`Engine::load`]: for files that did not
+    /// load.
+    pub fn missing(&self, bytes: &[u8]) -> Vec<Missing> {
+        let names = self.compiler.missing(&self.first, bytes, &self.shared);
+        names.iter().map(|name| Missing::new(name)).collect()
     }
 
     /// Returns a program whose compiled code is in the cache, or why it can't run. `None` if it
@@ -316,7 +281,9 @@ impl Engine {
     /// Returns a program of compiled code.
     pub(super) fn program(&self, files: impl Into<ProgramFiles>) -> Result<Program, LoadError> {
         let files = files.into();
-        let compiled = files.map(&self.first.engine).map_err(unprepared)?;
+        let compiled = files
+            .map(&self.first.engine)
+            .map_err(LoadError::unprepared)?;
         self.link(&compiled, files, Folders::default())
     }
 
@@ -332,7 +299,7 @@ impl Engine {
         let first = self.first.prepare(compiled, kind)?;
         let small = match &self.small {
             Some((pool, permits)) if kind == Kind::Gateway && settings::is_small(compiled) => {
-                let compiled = files.map(&pool.engine).map_err(unprepared)?;
+                let compiled = files.map(&pool.engine).map_err(LoadError::unprepared)?;
                 Some((pool.prepare(&compiled, kind)?, permits.clone()))
             }
             _ => None,
@@ -348,11 +315,10 @@ impl Engine {
             first,
             first_permits: self.first_permits.clone(),
             overflow: self.overflow.clone(),
-            in_overflow: OnceLock::new(),
+            in_overflow: self.overflow.expect(kind, files),
             imports,
             #[cfg(test)]
             is_direct: matches!(compiled, Compiled::Direct(_)),
-            files,
             folders,
             may_sleep,
             idle: Idle::default(),
@@ -361,7 +327,6 @@ impl Engine {
             is_listed: IsListed::default(),
             refused: Refused::default(),
         });
-        self.overflow.expect(&code);
         Ok(Program(code))
     }
 
@@ -372,131 +337,6 @@ impl Engine {
             pool.engine.increment_epoch();
         }
         self.overflow.tick();
-    }
-}
-
-impl InstancePool {
-    pub(super) fn new(engine: wasmtime::Engine) -> anyhow::Result<Self> {
-        let linkers = Linkers::new(&engine)
-            .map_err(anyhow::Error::from)
-            .context("could not set up the host's functions")?;
-        Ok(Self {
-            engine,
-            linkers: Arc::new(linkers),
-        })
-    }
-
-    /// Prepares a program so that creating an instance takes as little work as possible.
-    fn prepare(&self, compiled: &Compiled, kind: Kind) -> Result<Pre, LoadError> {
-        // Now, not at the first request, which may find the process without a descriptor.
-        compiled
-            .initialize_copy_on_write_image()
-            .map_err(unprepared)?;
-        self.link(compiled, kind)
-    }
-
-    /// Links a program, and checks that it matches its kind.
-    pub(super) fn link(&self, compiled: &Compiled, kind: Kind) -> Result<Pre, LoadError> {
-        let linker = self.linkers.of(kind);
-        let pre = match compiled {
-            Compiled::Component(component) => linker.instantiate_pre(component),
-            Compiled::InParts(parts) => {
-                let mut linker = linker.clone();
-                let mut root = linker.root();
-                root.module(fuse::CODE, &parts.code)
-                    .and_then(|()| root.module(fuse::STATE, &parts.state))
-                    .and_then(|()| linker.instantiate_pre(&parts.frame))
-            }
-            Compiled::Direct(module) => {
-                let pre = self.linkers.direct().instantiate_pre(module);
-                let pre = pre.and_then(direct::Pre::new);
-                let pre = pre.map(ApplicationPre::Direct).map_err(unprepared)?;
-                return Ok(Pre::Application(pre));
-            }
-        };
-        let pre = pre.map_err(|error| LoadError::new(link_error(&error, kind)))?;
-        kind.prepare(pre).map_err(|error| {
-            LoadError::new(format!("does not keep the contract: {}", line(&error)))
-        })
-    }
-}
-
-#[allow(clippy::needless_pass_by_value, reason = "as map_err gives it")]
-fn unprepared(error: wasmtime::Error) -> LoadError {
-    LoadError::of_system(format!("can't be prepared: {}", line(&error)))
-}
-
-impl Code {
-    /// Reserves the initial memory of an instance.
-    pub(super) fn reserve(&self) -> Result<Reservation, Short> {
-        MemoryTotal::reserve(&self.memory, self.beginning)
-    }
-
-    /// Keeps an instance for its next request, until it or its memory is needed.
-    pub(super) fn keep(self: &Arc<Self>, warm: Warm) {
-        self.memory.list(self, &self.is_listed);
-        self.idle.put(warm);
-    }
-
-    /// Returns the pool for an instance that serves one request.
-    pub(super) async fn place(&self) -> (&Pre, Option<Permit>) {
-        if let Some((pre, permits)) = &self.small
-            && let Some(permit) = Permits::try_acquire(permits, settings::SMALL_INSTANCES as usize)
-        {
-            return (pre, Some(permit));
-        }
-        self.place_to_stay().await
-    }
-
-    /// Returns the pool for an instance that may stay for other requests: not the pool for small
-    /// programs, whose permits are short-lived.
-    pub(super) async fn place_to_stay(&self) -> (&Pre, Option<Permit>) {
-        let permit = Permits::try_acquire(&self.first_permits, settings::FIRST_INSTANCES as usize);
-        match &permit {
-            // Request it early, so that no request waits.
-            Some(permit) if permit.is_among_last(settings::LAST_INSTANCES as usize) => {
-                self.overflow.ask();
-            }
-            Some(_) => {}
-            None => {
-                if let Some(overflow) = self.overflow.join(self).await {
-                    return (overflow, None);
-                }
-            }
-        }
-        (&self.first, permit)
-    }
-
-    /// Prepares resources of a request while it runs on the host's stack.
-    pub(super) fn prepare(&self, state: &mut State) {
-        if self.may_sleep {
-            state.set_up_wasi(|_| {});
-        }
-    }
-
-    /// Prepares the program in the large pool.
-    pub(super) fn prepare_in_overflow(&self, pool: &InstancePool) {
-        let compiled = self.files.map(&pool.engine).map_err(unprepared);
-        match compiled.and_then(|compiled| pool.prepare(&compiled, self.kind)) {
-            Ok(pre) => drop(self.in_overflow.set(Some(pre))),
-            Err(error) => {
-                tracing::warn!("a handler has less room than it might: it {error}");
-                drop(self.in_overflow.set(None));
-            }
-        }
-    }
-}
-
-impl Program {
-    /// Returns the kind of handler.
-    pub fn kind(&self) -> Kind {
-        self.0.kind
-    }
-
-    /// Returns whether it is called directly. Only tests need to know.
-    #[cfg(test)]
-    pub(super) fn is_direct(&self) -> bool {
-        self.0.is_direct
     }
 }
 
@@ -530,43 +370,5 @@ impl Load for Engine {
     fn turn(&self, version: Version, cancel: &CancelToken) -> impl Sized {
         let cache = self.cache.as_ref()?;
         cache.turn(&cache.entry(version), cancel)
-    }
-}
-
-impl Describe for Program {
-    fn kind(&self) -> &str {
-        Program::kind(self).as_str()
-    }
-
-    fn imports(&self) -> Vec<String> {
-        let own = Program::kind(self).own_imports();
-        let beyond = |name: &&String| !name.starts_with(own);
-        self.0.imports.iter().filter(beyond).cloned().collect()
-    }
-}
-
-impl fmt::Debug for Program {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Program")
-            .field("kind", &Program::kind(self))
-            .field("imports", &self.0.imports)
-            .field("idle", &self.0.idle)
-            .finish_non_exhaustive()
-    }
-}
-
-/// Explains a missing import to users who don't know about linking.
-fn link_error(error: &wasmtime::Error, kind: Kind) -> String {
-    let cause = line(error);
-    let offer = match kind {
-        Kind::Gateway | Kind::Command => "wasgi:gateway@0.1.0 and WASI 0.2 without wasi:http",
-        Kind::WasiHttp => "WASI 0.2, wasi:http included",
-    };
-    match cause.split('`').nth(1) {
-        Some(import) => format!(
-            "needs {import}, which this server does not offer: a {kind} handler has {offer} \
-             ({cause})"
-        ),
-        None => format!("can't be linked: {cause}"),
     }
 }

@@ -21,20 +21,18 @@ pub mod fuzzing;
 mod limits;
 mod load;
 mod pools;
+mod program;
 mod scripts;
 mod shared_code;
 mod worlds;
 
 use wasgi_component::{bulk, componentize, fuse};
 
-/// The maximum number of handles of a component, or of an application that is called directly, at
-/// one time, including those that the host holds: wasmtime's default. A request to a handler of the
-/// contract needs three.
-const HANDLES: usize = 100_000;
-
 pub use call::{Call, Finished};
 pub use clock::{Ticker, Timers, Working};
-pub use load::{Engine, LoadError, Program};
+pub use error::LoadError;
+pub use load::Engine;
+pub use program::Program;
 pub use scripts::PACKAGES;
 pub use worlds::kind::Kind;
 pub use worlds::missing::Missing;

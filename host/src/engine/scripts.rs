@@ -9,8 +9,10 @@
 //!
 //! `runtime` has the compiled runtime, and `layer` the imported packages of an application.
 
+pub(super) mod folders;
 mod layer;
 mod runtime;
+pub(super) mod tools;
 
 use std::fmt;
 use std::fs;
@@ -20,15 +22,15 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::cache::{CodeCache, Entry};
-use super::compile::{
-    Compiler, GUEST_APPLICATION, GUEST_LIBRARY, GUEST_PACKAGES, LoadedScript, ScriptJob,
-};
-use super::load::{InstancePool, LoadError};
-use super::shared_code::{ProgramFiles, SharedCodes};
+use super::compile::{GUEST_APPLICATION, GUEST_LIBRARY, GUEST_PACKAGES, LoadedScript, ScriptJob};
+use super::error::LoadError;
+use super::shared_code::ProgramFiles;
 use crate::registry::Version;
 use crate::reload::{self, LoadRequest};
+use folders::Folders;
 use layer::{Layers, Wanted};
 use runtime::RuntimeFolder;
+use tools::Tools;
 
 /// The maximum size of a script in a single file, in bytes: several times the largest module of
 /// Python's library.
@@ -46,9 +48,6 @@ pub(super) struct Scripts {
     /// Creates layers of packages, if that is enabled.
     layers: Option<Layers>,
 }
-
-/// The folders that an instance of a script can read, each with its name in the sandbox.
-pub(super) type Folders = Arc<[(PathBuf, &'static str)]>;
 
 /// The plan for the interpreter.
 #[derive(Serialize)]
@@ -68,14 +67,6 @@ struct Plan<'a> {
 struct OneFile<'a> {
     file: &'a str,
     source: &'a str,
-}
-
-/// The parts of an engine that loading a script needs.
-pub(super) struct Tools<'e> {
-    pub(super) pool: &'e InstancePool,
-    pub(super) compiler: &'e Compiler,
-    pub(super) cache: Option<&'e Arc<CodeCache>>,
-    pub(super) shared: &'e SharedCodes,
 }
 
 /// Returns whether a handler's path is a script: a Python file, or a folder.

@@ -163,7 +163,7 @@ mod tests {
     use std::path::Path;
 
     use super::super::Engine as Handlers;
-    use super::super::load::Program;
+    use super::super::Program;
     use super::*;
     use crate::config::{self, Budget};
     use crate::registry::Version;
@@ -203,7 +203,7 @@ mod tests {
     }
 
     fn shared(program: &Program) -> Arc<SharedCode> {
-        let shared = &program.0.files.shared;
+        let shared = &program.0.in_overflow.files.shared;
         shared.clone().expect("it is in parts")
     }
 
@@ -236,7 +236,12 @@ mod tests {
         let one = snapshot("one");
         let of = CodeCache::open(&cache, 1 << 30, &handlers(None).first.engine).expect("a cache");
         let program = handlers(Some(&cache)).load(&one).expect("it loads");
-        let state = program.0.files.own.map(&handlers(None).first.engine);
+        let state = program
+            .0
+            .in_overflow
+            .files
+            .own
+            .map(&handlers(None).first.engine);
         let Ok(Mapped::Module(state)) = state else {
             panic!("a state is a module");
         };

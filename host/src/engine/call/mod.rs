@@ -4,7 +4,10 @@
 mod backtrace;
 mod footprint;
 pub(super) mod guest_log;
+pub(super) mod refusals;
 pub(super) mod state;
+pub(super) mod store;
+pub(super) mod trap;
 
 use std::fmt;
 use std::future::Future;
@@ -13,37 +16,28 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use wasmtime::{PoolConcurrencyLimitError, Store, Trap, UpdateDeadline, WasmBacktrace};
+use wasmtime::Store;
 
 use super::clock::meter::Meter;
-use super::limits::{self, TooLong, line};
-use super::load::Code;
 use super::pools::memory::{Reservation, Short};
 use super::pools::warm::Warm;
-use super::worlds::gateway::application::{Answer, Application, ApplicationPre, Blocks};
+use super::program::{Code, Program};
+use super::worlds::gateway::answer::Answer;
+use super::worlds::gateway::application::{Application, ApplicationPre, Blocks};
 use super::worlds::gateway::bindings::wasgi::gateway::gateway::Exception;
-use super::worlds::kind::Pre;
-use super::worlds::refused::Refused;
+use super::worlds::pre::Pre;
 use super::worlds::{command, wasi_http};
-use super::{HANDLES, Program};
 use crate::config::{Budget, Policy};
 use crate::gateway::{Environ, Exchange, Failure, Response, Sent, Step};
 use crate::permits::Permit;
-use state::{MemoryDenied, State};
-
-/// The number of ticks until a guest is first made to yield: it has computed for at least one. With
-/// 1, a request of twenty microseconds that happens to cross a tick would count as computing, and
-/// others would wait behind it.
-const FIRST_TICKS: u64 = 2;
+use refusals::Refused;
+use state::State;
+use store::{FIRST_TICKS, new_store};
+use trap::{instantiation_failure, trap_failure};
 
 /// The maximum number of requests per instance, whatever `reuse` says: an instance that releases
 /// nothing uses two more of its [`HANDLES`] with each.
 const REQUESTS_PER_INSTANCE: u32 = 20_000;
-
-/// The maximum time that a guest may compute after its client has gone, to reach its next block and
-/// be closed, or to unwind from a failed read or write: twice what a page of a Python framework
-/// takes.
-pub(super) const CLOSING_TIME: Duration = Duration::from_millis(50);
 
 /// A request that runs in an instance. Dropping it aborts the guest.
 pub struct Call {
@@ -128,31 +122,6 @@ impl fmt::Debug for Finished {
             .field("failure", &self.failure)
             .finish_non_exhaustive()
     }
-}
-
-pub(super) fn new_store(pre: &Pre, state: State) -> Store<State> {
-    let mut store = Store::new(pre.engine(), state);
-    if !pre.is_direct() {
-        store.call_hook(limits::limit_values);
-        store.set_max_component_handles(HANDLES);
-    }
-    // Instantiation already runs the guest's start functions.
-    store.set_epoch_deadline(FIRST_TICKS);
-    store.limiter(|state| state);
-    store.epoch_deadline_callback(|mut context| {
-        let state = context.data_mut();
-        let cpu_time = state.budget.cpu_time;
-        let used = state.meter.tick();
-        state.failure = if used >= cpu_time {
-            Some(Failure::CpuTime(cpu_time))
-        } else if state.exchange.is_client_gone() && used >= state.time_to_close(used) {
-            Some(Failure::ClientGone)
-        } else {
-            return Ok(UpdateDeadline::Yield(1));
-        };
-        Err(Trap::Interrupt.into())
-    });
-    store
 }
 
 /// The parameters of a call.
@@ -427,52 +396,4 @@ fn flatten<T>(
         Ok(Err(exception)) => Err(Failure::Exception(exception.into())),
         Err(trap) => Err(trap_failure(&trap, store.data_mut())),
     }
-}
-
-/// Returns the cause of a trap, as far as it is known.
-pub(super) fn trap_failure(trap: &wasmtime::Error, state: &mut State) -> Failure {
-    if let Some(failure) = state.failure.take() {
-        return failure;
-    }
-    if let Some(failure) = denied(state) {
-        return failure;
-    }
-    Failure::Trap(why(trap, &state.budget))
-}
-
-/// Returns the failure for memory that was denied to a guest, if any.
-fn denied(state: &State) -> Option<Failure> {
-    state.memory_denied.map(|denied| match denied {
-        MemoryDenied::Budget => Failure::Memory(state.budget.memory_bytes),
-        MemoryDenied::Total(short) => Failure::TotalMemory(short.limit),
-    })
-}
-
-/// Returns why an instance could not be created. Its start functions may have run and failed.
-pub(super) fn instantiation_failure(error: &wasmtime::Error, state: &mut State) -> Failure {
-    if let Some(failure) = state.failure.take() {
-        return failure;
-    }
-    if let Some(failure) = denied(state) {
-        failure
-    } else if error.downcast_ref::<PoolConcurrencyLimitError>().is_some() {
-        Failure::NoRoom
-    } else if error.downcast_ref::<WasmBacktrace>().is_some() {
-        Failure::Instantiation(why(error, &state.budget))
-    } else {
-        Failure::Instantiation(line(error))
-    }
-}
-
-/// Returns what ended a guest, and where.
-fn why(trap: &wasmtime::Error, budget: &Budget) -> String {
-    let mut text = match (trap.downcast_ref::<Trap>(), TooLong::of(trap, budget)) {
-        (Some(code), _) => code.to_string(),
-        (None, Some(limit)) => limit.to_string(),
-        (None, None) => limits::cause(trap),
-    };
-    if let Some(stack) = trap.downcast_ref() {
-        backtrace::push_frames(&mut text, stack);
-    }
-    text
 }

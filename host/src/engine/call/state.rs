@@ -1,4 +1,4 @@
-//! The data of a store for its one request, and the gateway's functions.
+//! The data of a store for its one request.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,38 +10,25 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use super::footprint::Footprint;
 use super::guest_log::{GuestLog, LineLog, LogStream, Source};
+use super::refusals::{Refused, Thing};
 use crate::config::Budget;
-use crate::engine::call::CLOSING_TIME;
 use crate::engine::clock::meter::Meter;
 use crate::engine::direct::Direct;
 use crate::engine::limits::{FIELDS_BYTES, RANDOM_BYTES, WASI_HANDLES};
 use crate::engine::pools::memory::{Reservation, Short};
-use crate::engine::scripts::Folders;
-use crate::engine::worlds::gateway::bindings::wasgi::gateway::gateway as wit;
-use crate::engine::worlds::refused::{Refused, Thing};
-use crate::engine::worlds::wasi_http::NoNetwork;
-use crate::gateway::{self, Environ, Exchange, Failure, InputError, Response, Sent, Step};
+use crate::engine::scripts::folders::Folders;
+use crate::engine::worlds::wasi_http::hooks::NoNetwork;
+use crate::gateway::{Environ, Exchange, Failure, Response};
 use crate::permits::Permit;
-
-/// The maximum size of one `environ.read`, in bytes: the host must not allocate whatever size a
-/// guest requests.
-const READ_BYTES: u64 = 64 * 1024;
 
 /// The assumed maximum number of copies of a request body in a guest's memory, to decide whether
 /// the body caused a lack of memory: as received, decoded, and as objects of a language.
 const BODY_COPIES: u64 = 8;
 
-/// The maximum length of a status in a trace, in bytes: a rejected status can be of any length.
-const STATUS_BYTES: usize = 200;
-
-/// Represents the request's `environ` in the guest's handle table. The handle's rep is the number
-/// of the request in its store.
-#[allow(unreachable_pub, reason = "the generated bindings export it again")]
-pub struct EnvironToken;
-
-/// Represents the request's `start-response` in the guest's handle table, with the same rep.
-#[allow(unreachable_pub, reason = "the generated bindings export it again")]
-pub struct StartResponseToken;
+/// The maximum time that a guest may compute after its client has gone, to reach its next block and
+/// be closed, or to unwind from a failed read or write: twice what a page of a Python framework
+/// takes.
+const CLOSING_TIME: Duration = Duration::from_millis(50);
 
 /// The limit that a growth of memory would have exceeded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,7 +75,7 @@ pub(in crate::engine) struct State {
     /// counts as the first.
     pub(in crate::engine) refused: Option<Refused>,
     log: GuestLog,
-    errors: LineLog,
+    pub(in crate::engine) errors: LineLog,
     /// The folders that it can read.
     folders: Folders,
     wasi: Option<Box<Wasi>>,
@@ -168,7 +155,7 @@ impl State {
     /// # Errors
     ///
     /// Traps if it belongs to an earlier request, from which a reused instance may have kept it.
-    fn check<T: 'static>(&self, handle: &Resource<T>) -> Result<()> {
+    pub(in crate::engine) fn check<T: 'static>(&self, handle: &Resource<T>) -> Result<()> {
         if handle.rep() == self.request {
             return Ok(());
         }
@@ -244,116 +231,6 @@ impl State {
             self.exchange.send_head(head);
         }
         self.response == Response::Sent
-    }
-}
-
-impl wit::Host for State {
-    fn panicked(&mut self, exception: wit::Exception) -> Result<()> {
-        self.failure = Some(Failure::Panic(exception.into()));
-        Ok(())
-    }
-}
-
-impl wit::HostEnviron for State {
-    fn get(&mut self, this: Resource<EnvironToken>, name: String) -> Result<Option<Vec<u8>>> {
-        self.check(&this)?;
-        Ok(self.environ.get(&name).map(|value| value.into_owned()))
-    }
-
-    fn variables(&mut self, this: Resource<EnvironToken>) -> Result<Vec<(String, Vec<u8>)>> {
-        self.check(&this)?;
-        let variables = self.environ.variables();
-        Ok(variables
-            .into_iter()
-            .map(|(name, value)| (name, value.into_owned()))
-            .collect())
-    }
-
-    async fn read(
-        &mut self,
-        this: Resource<EnvironToken>,
-        size: u64,
-    ) -> Result<Result<Vec<u8>, wit::InputError>> {
-        self.check(&this)?;
-        let size = usize::try_from(size.min(READ_BYTES)).unwrap_or(0);
-        let read = self.exchange.read(size).await;
-        self.exchange.trace().note(|| match &read {
-            Ok(block) => Step::Read { bytes: block.len() },
-            Err(_) => Step::ReadFailed,
-        });
-        Ok(read.map_err(wit::InputError::from))
-    }
-
-    fn write_errors(&mut self, this: Resource<EnvironToken>, text: Vec<u8>) -> Result<()> {
-        self.check(&this)?;
-        self.errors.write(&text);
-        Ok(())
-    }
-
-    fn drop(&mut self, _: Resource<EnvironToken>) -> Result<()> {
-        Ok(())
-    }
-}
-
-impl wit::HostStartResponse for State {
-    fn call(
-        &mut self,
-        this: Resource<StartResponseToken>,
-        status: Vec<u8>,
-        headers: Vec<(String, Vec<u8>)>,
-        exc_info: Option<wit::Exception>,
-    ) -> Result<Result<(), wit::StartError>> {
-        self.check(&this)?;
-        let exc_info = exc_info.map(gateway::Exception::from);
-        if let Some(exception) = &exc_info {
-            // An application that handles its own error reports it only here.
-            self.note(&format!("start_response with exc_info: {exception}"));
-        }
-        let limit = self.budget.response_head_bytes;
-        let trace = self.exchange.trace();
-        let given = trace.is_recording().then(|| headers.clone());
-        let result = self
-            .response
-            .start(&status, headers, exc_info.is_some(), limit);
-        trace.note(|| Step::Started {
-            status: status.get(..STATUS_BYTES).unwrap_or(&status).to_owned(),
-            fields: given.filter(|_| result.is_ok()).unwrap_or_default(),
-            exc_info: exc_info.is_some(),
-            outcome: result.clone(),
-        });
-        Ok(result.map_err(wit::StartError::from))
-    }
-
-    async fn write(
-        &mut self,
-        this: Resource<StartResponseToken>,
-        block: Vec<u8>,
-    ) -> Result<Result<(), wit::WriteError>> {
-        self.check(&this)?;
-        let bytes = block.len();
-        let trace = self.exchange.trace();
-        if self.response == Response::NotStarted {
-            trace.note(|| Step::Wrote {
-                bytes,
-                taken: false,
-            });
-            return Ok(Err(wit::WriteError::NotStarted));
-        }
-        if block.is_empty() {
-            return Ok(Ok(()));
-        }
-        self.send_head();
-        let taken = self.exchange.send_block(block).await != Sent::Refused;
-        self.exchange.trace().note(|| Step::Wrote { bytes, taken });
-        Ok(if taken {
-            Ok(())
-        } else {
-            Err(wit::WriteError::Disconnected)
-        })
-    }
-
-    fn drop(&mut self, _: Resource<StartResponseToken>) -> Result<()> {
-        Ok(())
     }
 }
 
@@ -452,38 +329,6 @@ impl WasiHttpView for State {
             hooks: &mut wasi.network,
             table: &mut wasi.table,
             ctx: &mut wasi.http,
-        }
-    }
-}
-
-impl From<wit::Exception> for gateway::Exception {
-    fn from(exception: wit::Exception) -> Self {
-        let wit::Exception {
-            kind,
-            message,
-            traceback,
-        } = exception;
-        Self::new(kind, message, traceback)
-    }
-}
-
-impl From<InputError> for wit::InputError {
-    fn from(error: InputError) -> Self {
-        match error {
-            InputError::Disconnected => Self::Disconnected,
-            InputError::TimedOut => Self::TimedOut,
-            InputError::TooLarge => Self::TooLarge,
-            InputError::Malformed => Self::Malformed,
-        }
-    }
-}
-
-impl From<gateway::StartError> for wit::StartError {
-    fn from(error: gateway::StartError) -> Self {
-        match error {
-            gateway::StartError::AlreadyStarted => Self::AlreadyStarted,
-            gateway::StartError::HeadSent => Self::HeadSent,
-            gateway::StartError::Refused(why) => Self::Refused(why),
         }
     }
 }

@@ -6,7 +6,9 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::ticker::TICK;
+/// The maximum time that a guest computes before it yields to the reactor. With ten computing
+/// guests on one thread, another request waits for ten ticks.
+pub(in crate::engine) const TICK: Duration = Duration::from_millis(1);
 
 /// The CPU time of one request. Shared by the request's store, which checks it at each tick, and
 /// the call, which stops it while the fiber is suspended.

@@ -6,15 +6,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle, Thread};
-use std::time::Duration;
 
 use anyhow::Context;
 
+use super::meter::TICK;
 use crate::engine::Engine;
-
-/// The maximum time that a guest computes before it yields to the reactor. With ten computing
-/// guests on one thread, another request waits for ten ticks.
-pub(in crate::engine) const TICK: Duration = Duration::from_millis(1);
 
 /// The number of idle ticks after which the ticker sleeps: large enough that steady, infrequent
 /// requests don't wake it each time.

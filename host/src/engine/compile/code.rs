@@ -6,9 +6,10 @@ use std::fs::File;
 use std::io::Write;
 
 use super::super::code_file::CodeFile;
+use super::super::error::LoadError;
 use super::super::fuse::{self, Apart, CodeKey, Fused};
 use super::super::limits::line;
-use super::super::load::{InstancePool, LoadError};
+use super::super::pools::instances::InstancePool;
 use super::super::pools::settings;
 use super::super::shared_code::{ProgramFiles, SharedCode};
 use super::super::{bulk, componentize};

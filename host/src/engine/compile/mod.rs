@@ -26,7 +26,8 @@ use std::path::PathBuf;
 use wasmtime::Engine;
 
 use super::code_file::CodeFile;
-use super::load::{InstancePool, LoadError};
+use super::error::LoadError;
+use super::pools::instances::InstancePool;
 use super::shared_code::{ProgramFiles, SharedCode, SharedCodes};
 use super::worlds::missing;
 use crate::printable;

@@ -13,9 +13,9 @@ use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
 use super::super::code_file::{CodeFile, Mapped};
+use super::super::error::LoadError;
 use super::super::fuse;
 use super::super::limits::line;
-use super::super::load::LoadError;
 use super::super::pools::settings;
 use super::ScriptJob;
 

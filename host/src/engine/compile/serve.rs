@@ -14,7 +14,8 @@ use clap::Args;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 
 use super::super::code_file::CodeFile;
-use super::super::load::{InstancePool, LoadError};
+use super::super::error::LoadError;
+use super::super::pools::instances::InstancePool;
 use super::super::pools::settings;
 use super::super::shared_code::ProgramFiles;
 use super::super::worlds::missing;

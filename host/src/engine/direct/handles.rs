@@ -4,7 +4,7 @@
 use smallvec::SmallVec;
 use wasmtime::{Result, bail, format_err};
 
-use crate::engine::HANDLES;
+use crate::engine::limits::HANDLES;
 
 /// The number of handles without heap allocation: those of a request whose body is a sequence of
 /// blocks, plus one.

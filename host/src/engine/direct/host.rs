@@ -2,13 +2,14 @@
 //! memory, calls the gateway function of the same name (`state`), and starts to write the result.
 
 use wasmtime::component::Resource;
-use wasmtime::{Caller, Linker, Memory, Result, bail, format_err};
+use wasmtime::{Caller, Linker, Result, bail};
 
 use super::abi::{HOST, HostFunction, NOTHING};
 use super::handles::Kind;
 use super::lift::{Lift, checked_case, place, place_of_bytes};
 use super::lower::{Lowering, put};
-use super::{Phase, returned};
+use super::returned;
+use super::state::Phase;
 use crate::engine::call::state::State;
 use crate::engine::worlds::gateway::bindings::wasgi::gateway::gateway::{
     Host, HostEnviron, HostStartResponse, InputError, StartError, WriteError,
@@ -217,13 +218,13 @@ fn drop_blocks(mut caller: Caller<'_, State>, blocks: Word) -> Result<Word> {
 
 fn drop_handle(caller: &mut Caller<'_, State>, kind: Kind, handle: Word) -> Result<Word> {
     let direct = &mut caller.data_mut().direct;
-    leave(&direct.phase)?;
+    direct.phase.check_leave()?;
     direct.handles.remove(kind, handle)
 }
 
 fn new_blocks(mut caller: Caller<'_, State>, rep: Word) -> Result<Word> {
     let direct = &mut caller.data_mut().direct;
-    leave(&direct.phase)?;
+    direct.phase.check_leave()?;
     direct.handles.add(Kind::Blocks, rep)
 }
 
@@ -237,7 +238,7 @@ fn blocks_rep(caller: Caller<'_, State>, blocks: Word) -> Result<Word> {
 
 /// Takes the address of space that the application has allocated.
 fn give(mut caller: Caller<'_, State>, address: Word) -> Result<i64> {
-    let memory = memory(caller.data())?;
+    let memory = caller.data().direct.memory()?;
     let (memory, state) = memory.data_and_store_mut(&mut caller);
     let Phase::Allocating(lowering) = &mut state.direct.phase else {
         bail!("nothing was wanted");
@@ -254,23 +255,9 @@ fn give(mut caller: Caller<'_, State>, address: Word) -> Result<i64> {
 pub(super) fn enter<'c>(
     caller: &'c mut Caller<'_, State>,
 ) -> Result<(&'c mut [u8], &'c mut State)> {
-    leave(&caller.data().direct.phase)?;
-    let memory = memory(caller.data())?;
+    caller.data().direct.phase.check_leave()?;
+    let memory = caller.data().direct.memory()?;
     Ok(memory.data_and_store_mut(caller))
-}
-
-/// Checks that an application may call the host.
-fn leave(phase: &Phase) -> Result<()> {
-    match phase {
-        Phase::Working => Ok(()),
-        Phase::Allocating(_) => bail!("an application called while it allocated for a result"),
-        Phase::Returned(_) => bail!("an application called after it had returned"),
-    }
-}
-
-pub(super) fn memory(state: &State) -> Result<Memory> {
-    let memory = state.direct.memory;
-    memory.ok_or_else(|| format_err!("an application called before it was there"))
 }
 
 fn handle<T: 'static>(state: &mut State, kind: Kind, handle: Word) -> Result<Resource<T>> {

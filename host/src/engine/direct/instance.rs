@@ -4,12 +4,11 @@ use wasmtime::{
     InstancePre, Module, ModuleExport, Result, Store, TypedFunc, WasmParams, format_err,
 };
 
-use super::Phase;
 use super::abi::Export;
 use super::handles::Kind;
-use super::returned::Returned;
+use super::state::{Phase, Returned};
 use crate::engine::call::state::State;
-use crate::engine::worlds::gateway::application::Answer;
+use crate::engine::worlds::gateway::answer::Answer;
 use crate::engine::worlds::gateway::bindings::wasgi::gateway::gateway::Exception;
 
 /// A linked program, ready to be instantiated.

@@ -21,36 +21,12 @@ mod instance;
 mod lift;
 mod lower;
 mod returned;
+mod state;
 #[cfg(test)]
 mod tests;
 
 use wasgi_component::abi;
-use wasmtime::Memory;
 
-use handles::Handles;
 pub(super) use host::add_to_linker;
 pub(super) use instance::{Instance, Pre};
-use lower::Lowering;
-use returned::Returned;
-
-/// The state of a store for an application that is called directly.
-#[derive(Default)]
-pub(super) struct Direct {
-    /// The memory that contains its values. `None` before instantiation.
-    memory: Option<Memory>,
-    handles: Handles,
-    phase: Phase,
-}
-
-/// The phase of an application, which determines whether it may call the host (`may_leave` in the
-/// canonical ABI).
-#[derive(Default)]
-enum Phase {
-    /// Its own code is running: it may call the host.
-    #[default]
-    Working,
-    /// It allocates space for a result of the host, and may not call.
-    Allocating(Lowering),
-    /// It has returned, and its result was read. Its further code (`post-return`) may not call.
-    Returned(Returned),
-}
+pub(super) use state::Direct;

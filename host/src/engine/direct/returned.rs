@@ -5,24 +5,17 @@
 
 use wasmtime::{Caller, Result, bail};
 
-use super::Phase;
 use super::abi::Export;
 use super::handles::{Handles, Kind};
 use super::host::{Word, enter};
 use super::lift::Lift;
+use super::state::{Phase, Returned};
 use crate::engine::call::state::State;
-use crate::engine::worlds::gateway::application::Answer;
+use crate::engine::worlds::gateway::answer::Answer;
 use crate::engine::worlds::gateway::bindings::wasgi::gateway::gateway::Exception;
 
 /// The size of a function's result, in bytes: determined by an exception, its largest part.
 const RESULT_BYTES: usize = 28;
-
-/// The result of an application's function.
-pub(super) enum Returned {
-    Call(Result<Answer<u32>, Exception>),
-    Next(Result<Option<Vec<u8>>, Exception>),
-    Close(Result<(), Exception>),
-}
 
 /// Reads the result of one of the application's functions, which is identified by its number.
 ///

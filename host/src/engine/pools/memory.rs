@@ -17,8 +17,6 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use wasmtime::ResourcesRequired;
 
-use crate::engine::load::Code;
-
 /// The size of a WebAssembly page, in bytes.
 const PAGE_BYTES: usize = 64 * 1024;
 
@@ -34,13 +32,19 @@ const IMAGE_SHARE: usize = 4;
 /// full.
 const MIN_IMAGE_BYTES: usize = 1 << 20;
 
+/// A program that may have idle instances.
+pub(in crate::engine) trait Evict: Send + Sync {
+    /// Drops an idle instance, which releases its memory. Returns `false` if there is none.
+    fn evict(&self) -> bool;
+}
+
 /// The total of one process.
 #[derive(Debug)]
 pub(in crate::engine) struct MemoryTotal {
     limit: AtomicUsize,
     used: AtomicUsize,
     /// Programs that may have idle instances.
-    idle: Mutex<Vec<Weak<Code>>>,
+    idle: Mutex<Vec<Weak<dyn Evict>>>,
 }
 
 /// The initial memory of an instance of a program.
@@ -111,11 +115,16 @@ impl MemoryTotal {
     }
 
     /// Allows the idle instances of a program to be dropped when the total is too small.
-    pub(in crate::engine) fn list(&self, code: &Arc<Code>, is_listed: &IsListed) {
+    pub(in crate::engine) fn list<P: Evict + 'static>(
+        &self,
+        program: &Arc<P>,
+        is_listed: &IsListed,
+    ) {
         if !is_listed.0.swap(true, Ordering::Relaxed) {
             let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-            idle.retain(|code| code.strong_count() > 0);
-            idle.push(Arc::downgrade(code));
+            idle.retain(|program| program.strong_count() > 0);
+            let program = Arc::downgrade(program);
+            idle.push(program);
         }
     }
 
@@ -138,16 +147,13 @@ impl MemoryTotal {
 
     /// Drops an idle instance. Returns `false` if there is none.
     fn evict(&self) -> bool {
-        let codes = self
+        let programs = self
             .idle
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
-        let warm = codes
-            .iter()
-            .filter_map(Weak::upgrade)
-            .find_map(|code| code.idle.take());
-        warm.is_some()
+        let mut programs = programs.iter().filter_map(Weak::upgrade);
+        programs.any(|program| program.evict())
     }
 
     fn give_back(&self, bytes: usize) {

@@ -13,18 +13,30 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::task::{Poll, Waker};
 use std::thread;
 
+use super::instances::InstancePool;
 use super::settings;
 use crate::config::Budget;
-use crate::engine::load::{Code, InstancePool};
-use crate::engine::worlds::kind::Pre;
+use crate::engine::error::LoadError;
+use crate::engine::shared_code::ProgramFiles;
+use crate::engine::worlds::kind::Kind;
+use crate::engine::worlds::pre::Pre;
 
 /// The pool, and the programs to prepare in it.
 pub(in crate::engine) struct OverflowPool {
     shared: Arc<Shared>,
-    programs: Sender<Weak<Code>>,
+    programs: Sender<Weak<InOverflow>>,
     offer: Mutex<Offer>,
     /// Whether requesting it can have an effect.
     is_offered: AtomicBool,
+}
+
+/// A program that is prepared in the pool as soon as that exists.
+pub(in crate::engine) struct InOverflow {
+    kind: Kind,
+    /// Its compiled code, for each pool that it is prepared in.
+    pub(in crate::engine) files: ProgramFiles,
+    /// `None` in the cell: it is not available there.
+    pre: OnceLock<Option<Pre>>,
 }
 
 /// The state shared by the pool's thread and the requests that wait for it.
@@ -38,9 +50,9 @@ struct Shared {
 /// Whether the pool is created on demand.
 enum Offer {
     /// Not yet, or never.
-    None(Receiver<Weak<Code>>),
+    None(Receiver<Weak<InOverflow>>),
     /// Yes, with this budget.
-    Open(Receiver<Weak<Code>>, Budget),
+    Open(Receiver<Weak<InOverflow>>, Budget),
     /// It has been requested.
     Taken,
 }
@@ -86,29 +98,35 @@ impl OverflowPool {
     }
 
     /// Prepares a program as soon as the pool exists.
-    pub(in crate::engine) fn expect(&self, code: &Arc<Code>) {
+    pub(in crate::engine) fn expect(&self, kind: Kind, files: ProgramFiles) -> Arc<InOverflow> {
+        let program = Arc::new(InOverflow {
+            kind,
+            files,
+            pre: OnceLock::new(),
+        });
         // Fails if no pool is being created.
-        let _ = self.programs.send(Arc::downgrade(code));
+        let _ = self.programs.send(Arc::downgrade(&program));
+        program
     }
 
     /// Waits for the program in the pool. Returns `None` if there will be no pool.
-    pub(in crate::engine) async fn join<'code>(&self, code: &'code Code) -> Option<&'code Pre> {
+    pub(in crate::engine) async fn join<'p>(&self, program: &'p InOverflow) -> Option<&'p Pre> {
         self.ask();
         poll_fn(|context| {
-            if let Some(ready) = self.ready(code) {
+            if let Some(ready) = self.ready(program) {
                 return Poll::Ready(ready);
             }
             lock(&self.shared.waiting).push(context.waker().clone());
             // It may have become ready in the meantime, without a wake-up.
-            self.ready(code).map_or(Poll::Pending, Poll::Ready)
+            self.ready(program).map_or(Poll::Pending, Poll::Ready)
         })
         .await
     }
 
     /// Returns the program in the pool, or `Some(None)` if there will be none; `None` while that is
     /// undecided.
-    fn ready<'code>(&self, code: &'code Code) -> Option<Option<&'code Pre>> {
-        if let Some(pre) = code.in_overflow.get() {
+    fn ready<'p>(&self, program: &'p InOverflow) -> Option<Option<&'p Pre>> {
+        if let Some(pre) = program.pre.get() {
             return Some(pre.as_ref());
         }
         let is_refused = matches!(self.shared.pool.get(), Some(None));
@@ -124,9 +142,27 @@ impl OverflowPool {
     }
 }
 
+impl InOverflow {
+    fn prepare(&self, pool: &InstancePool) {
+        let compiled = self.files.map(&pool.engine);
+        let compiled = compiled.map_err(LoadError::unprepared);
+        match compiled.and_then(|compiled| pool.prepare(&compiled, self.kind)) {
+            Ok(pre) => drop(self.pre.set(Some(pre))),
+            Err(error) => {
+                tracing::warn!("a handler has less room than it might: it {error}");
+                drop(self.pre.set(None));
+            }
+        }
+    }
+}
+
 impl Shared {
     /// Starts the thread.
-    fn open(self: Arc<Self>, programs: Receiver<Weak<Code>>, budget: Budget) -> io::Result<()> {
+    fn open(
+        self: Arc<Self>,
+        programs: Receiver<Weak<InOverflow>>,
+        budget: Budget,
+    ) -> io::Result<()> {
         thread::Builder::new()
             .name("wasgi-overflow".into())
             .spawn(move || {
@@ -143,9 +179,9 @@ impl Shared {
                 };
                 while let Ok(first) = programs.recv() {
                     // Prepare all queued programs before waking the requests that wait for them.
-                    for code in std::iter::once(first).chain(programs.try_iter()) {
-                        if let Some(code) = code.upgrade() {
-                            code.prepare_in_overflow(pool);
+                    for program in std::iter::once(first).chain(programs.try_iter()) {
+                        if let Some(program) = program.upgrade() {
+                            program.prepare(pool);
                         }
                     }
                     self.wake();

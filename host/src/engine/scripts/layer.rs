@@ -19,11 +19,11 @@ use serde::Serialize;
 
 use super::super::cache::{CodeCache, Entry};
 use super::super::code_file::{CodeFile, Mapped};
-use super::super::compile::{Compiler, ScriptJob};
-use super::super::load::InstancePool;
+use super::super::compile::{Compiler, GUEST_LIBRARY, GUEST_PACKAGES, ScriptJob};
+use super::super::pools::instances::InstancePool;
 use super::super::shared_code::key_of_state;
+use super::folders::Folders;
 use super::runtime::Runtime;
-use super::{Folders, GUEST_LIBRARY, GUEST_PACKAGES};
 use crate::registry::Version;
 use crate::reload::CancelToken;
 

@@ -8,9 +8,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use super::super::cache::Part;
 use super::super::code_file::{CodeFile, Mapped};
 use super::super::compile::CANCELLED;
-use super::super::load::LoadError;
+use super::super::error::LoadError;
 use super::super::shared_code::{ProgramFiles, key_of_state};
-use super::Tools;
+use super::tools::Tools;
 use crate::registry::Version;
 use crate::reload::CancelToken;
 

@@ -2,14 +2,9 @@
 
 use std::fmt;
 
-use wasmtime::component::{Component, InstancePre};
-use wasmtime_wasi::p2::bindings::CommandPre;
-use wasmtime_wasi_http::p2::bindings::ProxyPre;
+use wasmtime::component::Component;
 
-use super::gateway::application::ApplicationPre;
-use super::gateway::bindings::HandlerPre;
 use crate::config::Policy;
-use crate::engine::call::state::State;
 use crate::engine::fuse;
 
 /// The kind of handler of a program. If its exports match several kinds, the first in this order
@@ -22,14 +17,6 @@ pub enum Kind {
     WasiHttp,
     /// A program with a `main`, run as CGI: of the world `wasi:cli/command`.
     Command,
-}
-
-/// A linked program of its kind, ready to be instantiated.
-#[derive(Clone)]
-pub(in crate::engine) enum Pre {
-    Application(ApplicationPre),
-    WasiHttp(ProxyPre<State>),
-    Command(CommandPre<State>),
 }
 
 impl Kind {
@@ -90,30 +77,6 @@ impl Kind {
             // `0.2` matches every `0.2.x`.
             Some(rest) => self != Self::Gateway && rest.starts_with('.'),
             None => false,
-        }
-    }
-
-    /// Checks the types of the exports.
-    pub(in crate::engine) fn prepare(self, pre: InstancePre<State>) -> wasmtime::Result<Pre> {
-        Ok(match self {
-            Self::Gateway => Pre::Application(ApplicationPre::Component(HandlerPre::new(pre)?)),
-            Self::WasiHttp => Pre::WasiHttp(ProxyPre::new(pre)?),
-            Self::Command => Pre::Command(CommandPre::new(pre)?),
-        })
-    }
-}
-
-impl Pre {
-    /// Returns whether it is called without a component around it.
-    pub(in crate::engine) fn is_direct(&self) -> bool {
-        matches!(self, Self::Application(ApplicationPre::Direct(_)))
-    }
-
-    pub(in crate::engine) fn engine(&self) -> &wasmtime::Engine {
-        match self {
-            Self::Application(pre) => pre.engine(),
-            Self::WasiHttp(pre) => pre.engine(),
-            Self::Command(pre) => pre.engine(),
         }
     }
 }

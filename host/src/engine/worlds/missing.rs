@@ -5,11 +5,11 @@ use wasmtime::Trap;
 use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, Linker, ResourceType};
 
-use super::kind;
+use super::kind::{self, Kind};
 use crate::engine::call::state::State;
+use crate::engine::componentize;
 use crate::engine::limits::line;
-use crate::engine::load::InstancePool;
-use crate::engine::{Engine, Kind, componentize};
+use crate::engine::pools::instances::InstancePool;
 
 /// An import that can't be satisfied.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,7 +95,8 @@ const KNOWN: [(&str, &str, &str); 13] = [
 ];
 
 impl Missing {
-    fn of(import: &str) -> Self {
+    /// Explains an import.
+    pub(in crate::engine) fn new(import: &str) -> Self {
         let known = KNOWN.iter().find(|(front, ..)| import.starts_with(front));
         let (_, meaning, remedy) = known.copied().unwrap_or_default();
         Self {
@@ -103,18 +104,6 @@ impl Missing {
             meaning,
             remedy,
         }
-    }
-}
-
-impl Engine {
-    /// Returns every import of a component that this host doesn't have. Empty if the bytes are not
-    /// a component.
-    ///
-    /// Compiles the component, so it takes as long as [`Engine::load`]: for files that did not
-    /// load.
-    pub fn missing(&self, bytes: &[u8]) -> Vec<Missing> {
-        let names = self.missing_names(bytes);
-        names.iter().map(|name| Missing::of(name)).collect()
     }
 }
 
@@ -175,8 +164,8 @@ fn fill_in(
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::config::Budget;
+    use crate::engine::Engine;
 
     #[test]
     fn every_missing_import_is_told_and_explained() {

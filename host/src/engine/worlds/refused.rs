@@ -6,9 +6,6 @@
 //! The code that componentize-py adds to an interpreter always requests variables, once in each
 //! instance.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
-
 use wasmtime::component::{Linker, Resource};
 use wasmtime::{StoreContext, WasmBacktrace};
 use wasmtime_wasi::filesystem::{Descriptor, WasiFilesystemView};
@@ -18,6 +15,7 @@ use wasmtime_wasi::p2::bindings::sockets::network::{ErrorCode, IpAddressFamily, 
 use wasmtime_wasi::p2::bindings::sockets::tcp::TcpSocket;
 use wasmtime_wasi::p2::bindings::sockets::udp::UdpSocket;
 
+use crate::engine::call::refusals::Thing;
 use crate::engine::call::state::State;
 use crate::printable;
 
@@ -30,30 +28,6 @@ const NAME_BYTES: usize = 255;
 
 /// A part of the names, mangled or not, of functions that componentize-py adds to an interpreter.
 const PYTHON_RUNTIME: &str = "componentize_py_runtime";
-
-/// The kind of denied request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::engine) enum Thing {
-    Files,
-    Variables,
-    Network,
-}
-
-/// The kinds of requests that were already denied to a version of a handler. Clones share it.
-#[derive(Clone, Debug, Default)]
-pub(in crate::engine) struct Refused(Arc<AtomicU8>);
-
-impl Refused {
-    /// Records a denial. Returns whether it is the first of its kind.
-    pub(in crate::engine) fn is_news(&self, thing: Thing) -> bool {
-        let bit = match thing {
-            Thing::Files => 1,
-            Thing::Variables => 2,
-            Thing::Network => 4,
-        };
-        self.0.fetch_or(bit, Ordering::Relaxed) & bit == 0
-    }
-}
 
 /// Replaces the bindings' functions that request sockets: they fail immediately.
 pub(in crate::engine) fn add_network_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
@@ -133,18 +107,4 @@ fn is_asked_by_python_runtime<'a>(store: impl Into<StoreContext<'a, State>>) -> 
 fn no_network(state: &mut State, what: &str) {
     let text = format!("asked for {what}, and was refused: handlers have no network");
     state.refuse(Thing::Network, &text);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_thing_is_news_once() {
-        let refused = Refused::default();
-        assert!(refused.is_news(Thing::Files));
-        assert!(refused.clone().is_news(Thing::Network));
-        assert!(!refused.is_news(Thing::Files));
-        assert!(Refused::default().is_news(Thing::Files));
-    }
 }

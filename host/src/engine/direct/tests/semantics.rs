@@ -2,7 +2,7 @@
 //! called: the rules of the canonical ABI, which both ways follow.
 
 use super::{BLOCKS, INPUT, Outcome, TEXT, Text, alike, answer, both, traps};
-use crate::engine::HANDLES;
+use crate::engine::limits::HANDLES;
 use crate::gateway::{Failure, Step};
 
 /// The entries of the table that contain calls to the host. All but the last are allowed only while

@@ -22,7 +22,8 @@ use wasmtime_wasi::p2::bindings::filesystem::types::{
 };
 use wasmtime_wasi::{FsPerms, OpenMode};
 
-use super::super::refused::{Thing, VERSION};
+use super::super::refused::VERSION;
+use crate::engine::call::refusals::Thing;
 use crate::engine::call::state::State;
 use crate::printable;
 

@@ -17,7 +17,7 @@ use wasmtime_wasi::p2::bindings::CommandPre;
 use super::beside::{Ended, beside};
 use crate::cgi::{self, HeadReader, Started};
 use crate::engine::call::state::State;
-use crate::engine::call::{instantiation_failure, trap_failure};
+use crate::engine::call::trap::{instantiation_failure, trap_failure};
 use crate::gateway::{Exchange, Failure, Head, Sent};
 pub(super) use files::add_to_linker as add_files_to_linker;
 use stdin::Stdin;

@@ -3,6 +3,7 @@
 use wasmtime::component::{Resource, ResourceAny};
 use wasmtime::{Result, Store, Trap};
 
+use super::answer::Answer;
 use super::bindings::exports::wasgi::gateway::application::Body;
 use super::bindings::wasgi::gateway::gateway::Exception;
 use super::bindings::{Handler, HandlerPre};
@@ -24,14 +25,6 @@ pub(in crate::engine) enum ApplicationPre {
 pub(in crate::engine) enum Application {
     Component(Handler),
     Direct(direct::Instance),
-}
-
-/// The result of an application.
-pub(in crate::engine) enum Answer<B> {
-    /// The whole body.
-    Block(Vec<u8>),
-    /// A handle that returns the body block by block.
-    Blocks(B),
 }
 
 /// The handle of a body's blocks.
@@ -57,15 +50,6 @@ impl ApplicationPre {
             Self::Component(pre) => Application::Component(pre.instantiate_async(store).await?),
             Self::Direct(pre) => Application::Direct(pre.instantiate(store).await?),
         })
-    }
-}
-
-impl<B> Answer<B> {
-    fn map<C>(self, blocks: impl FnOnce(B) -> C) -> Answer<C> {
-        match self {
-            Self::Block(block) => Answer::Block(block),
-            Self::Blocks(given) => Answer::Blocks(blocks(given)),
-        }
     }
 }
 

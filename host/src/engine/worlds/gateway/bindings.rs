@@ -26,7 +26,7 @@ wasmtime::component::bindgen!({
     },
     exports: { default: async },
     with: {
-        "wasgi:gateway/gateway.environ": crate::engine::call::state::EnvironToken,
-        "wasgi:gateway/gateway.start-response": crate::engine::call::state::StartResponseToken,
+        "wasgi:gateway/gateway.environ": super::tokens::EnvironToken,
+        "wasgi:gateway/gateway.start-response": super::tokens::StartResponseToken,
     },
 });

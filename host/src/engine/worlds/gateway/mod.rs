@@ -1,5 +1,9 @@
-//! Handlers of this project's world, `wit/gateway.wit`: the generated `bindings`, and an
-//! `application`, which is called through them or directly.
+//! Handlers of this project's world, `wit/gateway.wit`: the generated `bindings`, with the `tokens`
+//! that represent their resources, the functions of the `host`, and an `application`, which is called
+//! through the bindings or directly.
 
+pub(in crate::engine) mod answer;
 pub(in crate::engine) mod application;
 pub(in crate::engine) mod bindings;
+mod host;
+pub(in crate::engine) mod tokens;

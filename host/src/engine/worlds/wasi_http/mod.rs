@@ -6,6 +6,7 @@
 //! only its body types.
 
 mod body;
+pub(in crate::engine) mod hooks;
 mod network;
 mod request;
 mod respond;
@@ -23,11 +24,11 @@ use wasmtime_wasi_http::p2::bindings::http::types::{
 
 use super::beside::{Ended, beside};
 use crate::engine::call::state::State;
-use crate::engine::call::{instantiation_failure, trap_failure};
+use crate::engine::call::trap::{instantiation_failure, trap_failure};
 use crate::engine::limits::line;
 use crate::gateway::{Failure, Scheme};
 pub(in crate::engine) use body::add_to_linker as add_body_to_linker;
-pub(in crate::engine) use network::{NoNetwork, add_to_linker as add_network_to_linker};
+pub(in crate::engine) use network::add_to_linker as add_network_to_linker;
 use respond::{Answer, Responder};
 
 /// Answers the request of a store.

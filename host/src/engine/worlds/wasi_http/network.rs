@@ -1,22 +1,14 @@
 //! The network access of a `wasi:http` handler: none.
 
-use std::future::Future;
-
-use http::{Request, Response};
 use wasmtime::component::{Linker, Resource};
 use wasmtime_wasi_http::p2::bindings::http::types::{
     ErrorCode, FutureIncomingResponse, OutgoingRequest,
 };
-use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks, WasiHttpView};
+use wasmtime_wasi_http::{RequestOptions, WasiHttpView};
 
+use crate::engine::call::refusals::Thing;
 use crate::engine::call::state::State;
-use crate::engine::worlds::refused::Thing;
 use crate::printable;
-
-/// The maximum size of one write to the response body, in bytes. The host holds four such blocks
-/// for a client that doesn't read: two in the bindings' channel, one that may be the last, one in
-/// transit.
-pub(super) const BLOCK_BYTES: usize = 64 * 1024;
 
 /// The maximum length of a request's authority in the log, in bytes: the longest host name, and a
 /// port (RFC 1035 section 3.1).
@@ -48,30 +40,4 @@ pub(in crate::engine) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::
             Ok((Err(ErrorCode::HttpRequestDenied),))
         },
     )
-}
-
-/// The hooks that the bindings require: they also reject requests, should the bindings ever send
-/// one.
-#[derive(Debug)]
-pub(in crate::engine) struct NoNetwork;
-
-/// The pending response to an outgoing request.
-type Sending = dyn Future<Output = Result<(Response<WasiBody>, Box<Worker>), Error>> + Send;
-
-/// The task that drives an outgoing request.
-type Worker = dyn Future<Output = Result<(), Error>> + Send;
-
-impl WasiHttpHooks for NoNetwork {
-    fn send_request(
-        &mut self,
-        _: Request<WasiBody>,
-        _: Option<RequestOptions>,
-        _: Box<Worker>,
-    ) -> Box<Sending> {
-        Box::new(async { Err(Error::HttpRequestDenied) })
-    }
-
-    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
-        BLOCK_BYTES
-    }
 }

@@ -1,0 +1,60 @@
+//! Why a guest ended: the failure for a trap, and its text for the log.
+
+use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
+
+use super::backtrace;
+use super::state::{MemoryDenied, State};
+use crate::config::Budget;
+use crate::engine::limits::{self, TooLong, line};
+use crate::gateway::Failure;
+
+/// Returns the cause of a trap, as far as it is known.
+pub(in crate::engine) fn trap_failure(trap: &wasmtime::Error, state: &mut State) -> Failure {
+    if let Some(failure) = state.failure.take() {
+        return failure;
+    }
+    if let Some(failure) = denied(state) {
+        return failure;
+    }
+    Failure::Trap(why(trap, &state.budget))
+}
+
+/// Returns the failure for memory that was denied to a guest, if any.
+fn denied(state: &State) -> Option<Failure> {
+    state.memory_denied.map(|denied| match denied {
+        MemoryDenied::Budget => Failure::Memory(state.budget.memory_bytes),
+        MemoryDenied::Total(short) => Failure::TotalMemory(short.limit),
+    })
+}
+
+/// Returns why an instance could not be created. Its start functions may have run and failed.
+pub(in crate::engine) fn instantiation_failure(
+    error: &wasmtime::Error,
+    state: &mut State,
+) -> Failure {
+    if let Some(failure) = state.failure.take() {
+        return failure;
+    }
+    if let Some(failure) = denied(state) {
+        failure
+    } else if error.downcast_ref::<PoolConcurrencyLimitError>().is_some() {
+        Failure::NoRoom
+    } else if error.downcast_ref::<WasmBacktrace>().is_some() {
+        Failure::Instantiation(why(error, &state.budget))
+    } else {
+        Failure::Instantiation(line(error))
+    }
+}
+
+/// Returns what ended a guest, and where.
+fn why(trap: &wasmtime::Error, budget: &Budget) -> String {
+    let mut text = match (trap.downcast_ref::<Trap>(), TooLong::of(trap, budget)) {
+        (Some(code), _) => code.to_string(),
+        (None, Some(limit)) => limit.to_string(),
+        (None, None) => limits::cause(trap),
+    };
+    if let Some(stack) = trap.downcast_ref() {
+        backtrace::push_frames(&mut text, stack);
+    }
+    text
+}

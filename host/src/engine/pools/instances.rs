@@ -1,0 +1,93 @@
+//! A pool of instances, in which programs are linked.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+
+use crate::engine::compiled::Compiled;
+use crate::engine::error::LoadError;
+use crate::engine::limits::line;
+use crate::engine::worlds::gateway::application::ApplicationPre;
+use crate::engine::worlds::imports::Linkers;
+use crate::engine::worlds::kind::Kind;
+use crate::engine::worlds::pre::Pre;
+use crate::engine::{direct, fuse};
+
+/// A pool of instances, and their linked imports.
+#[derive(Clone)]
+pub(in crate::engine) struct InstancePool {
+    pub(in crate::engine) engine: wasmtime::Engine,
+    pub(in crate::engine) linkers: Arc<Linkers>,
+}
+
+impl InstancePool {
+    pub(in crate::engine) fn new(engine: wasmtime::Engine) -> anyhow::Result<Self> {
+        let linkers = Linkers::new(&engine)
+            .map_err(anyhow::Error::from)
+            .context("could not set up the host's functions")?;
+        Ok(Self {
+            engine,
+            linkers: Arc::new(linkers),
+        })
+    }
+
+    /// Prepares a program so that creating an instance takes as little work as possible.
+    pub(in crate::engine) fn prepare(
+        &self,
+        compiled: &Compiled,
+        kind: Kind,
+    ) -> Result<Pre, LoadError> {
+        // Now, not at the first request, which may find the process without a descriptor.
+        compiled
+            .initialize_copy_on_write_image()
+            .map_err(LoadError::unprepared)?;
+        self.link(compiled, kind)
+    }
+
+    /// Links a program, and checks that it matches its kind.
+    pub(in crate::engine) fn link(
+        &self,
+        compiled: &Compiled,
+        kind: Kind,
+    ) -> Result<Pre, LoadError> {
+        let linker = self.linkers.of(kind);
+        let pre = match compiled {
+            Compiled::Component(component) => linker.instantiate_pre(component),
+            Compiled::InParts(parts) => {
+                let mut linker = linker.clone();
+                let mut root = linker.root();
+                root.module(fuse::CODE, &parts.code)
+                    .and_then(|()| root.module(fuse::STATE, &parts.state))
+                    .and_then(|()| linker.instantiate_pre(&parts.frame))
+            }
+            Compiled::Direct(module) => {
+                let pre = self.linkers.direct().instantiate_pre(module);
+                let pre = pre.and_then(direct::Pre::new);
+                let pre = pre
+                    .map(ApplicationPre::Direct)
+                    .map_err(LoadError::unprepared)?;
+                return Ok(Pre::Application(pre));
+            }
+        };
+        let pre = pre.map_err(|error| LoadError::new(link_error(&error, kind)))?;
+        Pre::new(kind, pre).map_err(|error| {
+            LoadError::new(format!("does not keep the contract: {}", line(&error)))
+        })
+    }
+}
+
+/// Explains a missing import to users who don't know about linking.
+fn link_error(error: &wasmtime::Error, kind: Kind) -> String {
+    let cause = line(error);
+    let offer = match kind {
+        Kind::Gateway | Kind::Command => "wasgi:gateway@0.1.0 and WASI 0.2 without wasi:http",
+        Kind::WasiHttp => "WASI 0.2, wasi:http included",
+    };
+    match cause.split('`').nth(1) {
+        Some(import) => format!(
+            "needs {import}, which this server does not offer: a {kind} handler has {offer} \
+             ({cause})"
+        ),
+        None => format!("can't be linked: {cause}"),
+    }
+}

@@ -1,0 +1,46 @@
+//! A program that is linked and ready to be instantiated.
+
+use wasmtime::component::InstancePre;
+use wasmtime_wasi::p2::bindings::CommandPre;
+use wasmtime_wasi_http::p2::bindings::ProxyPre;
+
+use super::gateway::application::ApplicationPre;
+use super::gateway::bindings::HandlerPre;
+use super::kind::Kind;
+use crate::engine::call::state::State;
+
+/// A linked program of its kind, ready to be instantiated.
+#[derive(Clone)]
+pub(in crate::engine) enum Pre {
+    Application(ApplicationPre),
+    WasiHttp(ProxyPre<State>),
+    Command(CommandPre<State>),
+}
+
+impl Pre {
+    /// Prepares a linked component of a kind.
+    ///
+    /// # Errors
+    ///
+    /// Fails if an export has another type than the kind's world says.
+    pub(in crate::engine) fn new(kind: Kind, pre: InstancePre<State>) -> wasmtime::Result<Self> {
+        Ok(match kind {
+            Kind::Gateway => Self::Application(ApplicationPre::Component(HandlerPre::new(pre)?)),
+            Kind::WasiHttp => Self::WasiHttp(ProxyPre::new(pre)?),
+            Kind::Command => Self::Command(CommandPre::new(pre)?),
+        })
+    }
+
+    /// Returns whether it is called without a component around it.
+    pub(in crate::engine) fn is_direct(&self) -> bool {
+        matches!(self, Self::Application(ApplicationPre::Direct(_)))
+    }
+
+    pub(in crate::engine) fn engine(&self) -> &wasmtime::Engine {
+        match self {
+            Self::Application(pre) => pre.engine(),
+            Self::WasiHttp(pre) => pre.engine(),
+            Self::Command(pre) => pre.engine(),
+        }
+    }
+}
