@@ -46,7 +46,7 @@ pub use live::{Live, RESTART_KEYS};
 pub use nearest::unknown_handlers;
 #[cfg(test)]
 pub(crate) use show::values;
-pub use site::{CodeCache, Site};
+pub use site::Site;
 pub use watch::{Stamp, Watch};
 
 /// The configuration file in a site's folder.

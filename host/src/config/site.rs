@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::bail;
 use serde::{Deserialize, Serialize};
 
+use crate::engine::CacheFolder;
 use crate::{file_kind, units};
 
 /// The section `[site]` of `wasgi.toml`. Relative paths in it start at the file's folder.
@@ -30,15 +31,6 @@ pub struct Site {
     /// 2 GiB: some thousand small handlers, or thirty Python applications.
     #[serde(rename = "code-cache-size", with = "units::size")]
     pub code_cache_bytes: u64,
-}
-
-/// The cache of compiled handlers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CodeCache<'site> {
-    /// The folder.
-    pub folder: &'site Path,
-    /// The maximum disk space, in bytes.
-    pub max_bytes: u64,
 }
 
 impl Default for Site {
@@ -101,9 +93,9 @@ impl Site {
     }
 
     /// Returns the cache of compiled handlers, unless it is disabled.
-    pub fn code_cache(&self) -> Option<CodeCache<'_>> {
+    pub fn code_cache(&self) -> Option<CacheFolder<'_>> {
         let folder = self.code_cache.as_deref()?;
-        (folder != NO_CACHE).then_some(CodeCache {
+        (folder != NO_CACHE).then_some(CacheFolder {
             folder,
             max_bytes: self.code_cache_bytes,
         })

@@ -21,9 +21,9 @@ use super::worlds::gateway::answer::Answer;
 use super::worlds::gateway::application::{Application, Blocks};
 use super::worlds::pre::Pre;
 use super::{Engine, Kind, Program, bulk};
-use crate::config::{Budget, Policy};
 use crate::gateway::{self, Environ, Exchange, Failure, Scheme, Trace};
 use crate::http1::{Limits, RequestHead};
+use crate::policy::{Budget, Policy};
 
 /// An application in each form in which it can run: unchanged, with fused core modules, and called
 /// directly.

@@ -17,7 +17,7 @@ use std::fmt::{self, Write};
 
 use wasmtime::WasmBacktrace;
 
-use crate::config::Budget;
+use crate::policy::Budget;
 use crate::printable;
 
 /// The default limit of all values that one call passes to the host, in bytes: its strings and

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use anyhow::Context;
 
 use super::Kind;
-use super::cache::{CodeCache, Entry};
+use super::cache::{CacheFolder, CodeCache, Entry};
 use super::call::refusals::Refused;
 use super::code_file::Mapped;
 use super::compile::{self, Compiler};
@@ -25,8 +25,8 @@ use super::scripts::tools::Tools;
 use super::scripts::{Scripts, is_script};
 use super::shared_code::{ProgramFiles, SharedCodes, key_of_state};
 use super::worlds::missing::Missing;
-use crate::config::{self, Budget};
 use crate::permits::Permits;
+use crate::policy::Budget;
 use crate::registry::Version;
 use crate::reload::{CancelToken, Later, Load, LoadRequest, Shortage};
 
@@ -59,7 +59,7 @@ impl Engine {
     pub fn new(
         budget: &Budget,
         compile: &compile::Options,
-        code_cache: Option<config::CodeCache<'_>>,
+        code_cache: Option<CacheFolder<'_>>,
     ) -> anyhow::Result<Self> {
         Self::with(budget, Compiler::new(compile), code_cache)
     }
@@ -73,7 +73,7 @@ impl Engine {
     #[doc(hidden)]
     pub fn compiling_here(
         budget: &Budget,
-        code_cache: Option<config::CodeCache<'_>>,
+        code_cache: Option<CacheFolder<'_>>,
     ) -> anyhow::Result<Self> {
         Self::with(budget, Compiler::Here, code_cache)
     }
@@ -81,7 +81,7 @@ impl Engine {
     fn with(
         budget: &Budget,
         compiler: Compiler,
-        code_cache: Option<config::CodeCache<'_>>,
+        code_cache: Option<CacheFolder<'_>>,
     ) -> anyhow::Result<Self> {
         // Concurrently: each takes milliseconds of the startup.
         let (first, small) = std::thread::scope(|scope| {

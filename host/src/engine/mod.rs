@@ -28,6 +28,7 @@ mod worlds;
 
 use wasgi_component::{bulk, componentize, fuse};
 
+pub use cache::CacheFolder;
 pub use call::{Call, Finished};
 pub use clock::{Ticker, Timers, Working};
 pub use error::LoadError;

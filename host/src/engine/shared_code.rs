@@ -162,10 +162,10 @@ mod tests {
     use std::fs;
     use std::path::Path;
 
-    use super::super::Engine as Handlers;
     use super::super::Program;
+    use super::super::{CacheFolder, Engine as Handlers};
     use super::*;
-    use crate::config::{self, Budget};
+    use crate::policy::Budget;
     use crate::registry::Version;
     use crate::reload::Load;
 
@@ -195,7 +195,7 @@ mod tests {
     }
 
     fn handlers(cache: Option<&Path>) -> Handlers {
-        let cache = cache.map(|folder| config::CodeCache {
+        let cache = cache.map(|folder| CacheFolder {
             folder,
             max_bytes: 1 << 30,
         });

@@ -72,7 +72,8 @@ struct Import {
 struct Module {
     file: String,
     imports: Vec<Import>,
-    /// Paths in the code, such as `crate::log::limits::LINE_BYTES`.
+    /// Paths in the code, such as `crate::log::limits::LINE_BYTES` or, with an import of `limits`,
+    /// `limits::LINE_BYTES`.
     paths: Vec<Vec<String>>,
 }
 
@@ -81,9 +82,14 @@ struct Crate(BTreeMap<Name, Module>);
 
 impl Crate {
     fn new(folder: &str, files: &[File]) -> Self {
+        // The program of a package with a library is another crate.
+        let has_library = files
+            .iter()
+            .any(|file| file.path == format!("{folder}lib.rs"));
         let own: Vec<&File> = files
             .iter()
             .filter(|file| file.path.starts_with(folder) && file.extension() == "rs")
+            .filter(|file| !(has_library && file.path == format!("{folder}main.rs")))
             .collect();
         let of_tests = modules_of_tests(folder, &own);
         let is_test = |name: &Name| {
@@ -221,7 +227,7 @@ impl Module {
                 // `pub(in crate::server)` is not a dependency.
                 at += 1;
                 path(&code, &mut at);
-            } else if matches!(token.text, "crate" | "super" | "self") && is_path(&code, at) {
+            } else if is_path(&code, at) {
                 paths.push(path(&code, &mut at));
             } else {
                 at += 1;

@@ -41,12 +41,21 @@ pub(crate) fn tokens(text: &str) -> Vec<Token<'_>> {
     tokens
 }
 
-/// Returns the words and punctuation of a file, without its tests, which are last.
+/// Returns the words and punctuation of a file, without its tests, which are last. A declaration of
+/// tests in another file, `mod tests;`, can be anywhere.
 pub(crate) fn code_before_tests(text: &str) -> Vec<Token<'_>> {
     let mut code = code(text);
     let marks = ["#", "[", "cfg", "(", "test", ")", "]", "mod"];
-    let is_start = |window: &[Token<'_>]| window.iter().map(|token| token.text).eq(marks);
-    if let Some(start) = code.windows(marks.len()).position(is_start) {
+    let is_tests = |window: &[Token<'_>]| {
+        window.last().is_some_and(|token| token.text == "{")
+            && window
+                .iter()
+                .map(|token| token.text)
+                .take(marks.len())
+                .eq(marks)
+    };
+    // The name of the module, and its brace.
+    if let Some(start) = code.windows(marks.len() + 2).position(is_tests) {
         code.truncate(start);
     }
     code
@@ -211,5 +220,11 @@ mod tests {
             "one function is not the tests"
         );
         assert!(!code.iter().any(|token| token.text == "c"));
+    }
+
+    #[test]
+    fn code_below_a_declaration_of_tests_in_another_file_is_code() {
+        let code = code_before_tests("#[cfg(test)]\nmod tests;\nuse a::b;");
+        assert!(code.iter().any(|token| token.text == "b"));
     }
 }

@@ -15,6 +15,7 @@
 
 mod entry;
 mod folder;
+mod options;
 mod room;
 #[cfg(test)]
 mod tests;
@@ -33,6 +34,7 @@ use std::time::SystemTime;
 use anyhow::{Context, bail};
 
 use self::folder::{Folder, Refusal};
+pub use self::options::CacheFolder;
 use super::code_file::CodeFile;
 use super::fuse;
 use super::fuse::CodeKey;

@@ -11,10 +11,10 @@ use wasmtime::Module;
 use wasmtime::component::Component;
 
 use super::*;
-use crate::config::{self, Budget};
-use crate::engine::Engine;
 use crate::engine::compiled::Compiled;
 use crate::engine::shared_code::ProgramFiles;
+use crate::engine::{CacheFolder, Engine};
+use crate::policy::Budget;
 
 /// More than the size of all entries in a test.
 const ROOM: u64 = 1 << 30;
@@ -578,7 +578,7 @@ fn code_in_a_sealed_memory_file_does_not_change() {
 fn a_program_with_two_bytes_far_apart_takes_little_room() {
     let above = tempfile::tempdir().unwrap();
     let folder = above.path().join("code");
-    let at = config::CodeCache {
+    let at = CacheFolder {
         folder: &folder,
         max_bytes: ROOM,
     };

@@ -1,5 +1,5 @@
-//! The kinds of requests that were denied to a handler: each is logged once per version, because the
-//! guest's own error may say little or nothing.
+//! The kinds of requests that were denied to a handler: each is logged once per version, because
+//! the guest's own error may say little or nothing.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};

@@ -11,7 +11,6 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 use super::footprint::Footprint;
 use super::guest_log::{GuestLog, LineLog, LogStream, Source};
 use super::refusals::{Refused, Thing};
-use crate::config::Budget;
 use crate::engine::clock::meter::Meter;
 use crate::engine::direct::Direct;
 use crate::engine::limits::{FIELDS_BYTES, RANDOM_BYTES, WASI_HANDLES};
@@ -20,6 +19,7 @@ use crate::engine::scripts::folders::Folders;
 use crate::engine::worlds::wasi_http::hooks::NoNetwork;
 use crate::gateway::{Environ, Exchange, Failure, Response};
 use crate::permits::Permit;
+use crate::policy::Budget;
 
 /// The assumed maximum number of copies of a request body in a guest's memory, to decide whether
 /// the body caused a lack of memory: as received, decoded, and as objects of a language.

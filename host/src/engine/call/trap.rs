@@ -4,9 +4,9 @@ use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
 
 use super::backtrace;
 use super::state::{MemoryDenied, State};
-use crate::config::Budget;
 use crate::engine::limits::{self, TooLong, line};
 use crate::gateway::Failure;
+use crate::policy::Budget;
 
 /// Returns the cause of a trap, as far as it is known.
 pub(in crate::engine) fn trap_failure(trap: &wasmtime::Error, state: &mut State) -> Failure {

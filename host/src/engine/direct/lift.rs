@@ -3,9 +3,9 @@
 
 use wasmtime::{Result, bail, format_err};
 
-use crate::config::Budget;
 use crate::engine::limits::{self, TooLong};
 use crate::engine::worlds::gateway::bindings::wasgi::gateway::gateway::Exception;
+use crate::policy::Budget;
 
 /// The size of a name and a value, in bytes: two addresses, each with a length.
 pub(super) const PAIR_BYTES: u32 = 16;

@@ -171,7 +171,7 @@ mod tests {
             wanted,
             [want(32, 4), want(1, 1), want(2, 1), want(0, 1), want(3, 1)]
         );
-        let mut lift = Lift::passed(&memory, &crate::config::Budget::default());
+        let mut lift = Lift::passed(&memory, &crate::policy::Budget::default());
         let [address, count] = lift.words(8).unwrap();
         assert_eq!((address, count), (16, 2));
         assert_eq!(lift.pairs(address, count).unwrap(), pairs);
@@ -199,7 +199,7 @@ mod tests {
         for (address, list) in [(16, [0, 0]), (40, [0, 0]), (41, [16, 1])] {
             lowering.give(&mut memory, address).unwrap();
             assert_eq!(
-                Lift::passed(&memory, &crate::config::Budget::default())
+                Lift::passed(&memory, &crate::policy::Budget::default())
                     .words(0)
                     .unwrap(),
                 list

@@ -15,11 +15,11 @@ use std::thread;
 
 use super::instances::InstancePool;
 use super::settings;
-use crate::config::Budget;
 use crate::engine::error::LoadError;
 use crate::engine::shared_code::ProgramFiles;
 use crate::engine::worlds::kind::Kind;
 use crate::engine::worlds::pre::Pre;
+use crate::policy::Budget;
 
 /// The pool, and the programs to prepare in it.
 pub(in crate::engine) struct OverflowPool {

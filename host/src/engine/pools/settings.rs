@@ -4,8 +4,8 @@
 use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 use super::image;
-use crate::config::Budget;
 use crate::engine::compiled::Compiled;
+use crate::policy::Budget;
 
 /// The maximum number of live instances besides those of the pools below. It is larger than the
 /// default limit of requests to one handler, so that a fully loaded handler leaves instances for

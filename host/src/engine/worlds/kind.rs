@@ -4,8 +4,8 @@ use std::fmt;
 
 use wasmtime::component::Component;
 
-use crate::config::Policy;
 use crate::engine::fuse;
+use crate::policy::Policy;
 
 /// The kind of handler of a program. If its exports match several kinds, the first in this order
 /// applies.

@@ -164,8 +164,8 @@ fn fill_in(
 
 #[cfg(test)]
 mod tests {
-    use crate::config::Budget;
     use crate::engine::Engine;
+    use crate::policy::Budget;
 
     #[test]
     fn every_missing_import_is_told_and_explained() {

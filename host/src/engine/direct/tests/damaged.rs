@@ -6,11 +6,11 @@ use std::time::Duration;
 use wasmtime::component::Component;
 
 use super::{BLOCKS, INPUT, Outcome, Text, answer_with};
-use crate::config::{Budget, Policy};
 use crate::engine::Engine;
 use crate::engine::code_file::CodeFile;
 use crate::engine::compiled::Compiled;
 use crate::gateway::Failure;
+use crate::policy::{Budget, Policy};
 
 /// An application that uses each feature, with one bit changed: if it can still be called directly,
 /// it behaves the same as the component.

@@ -13,12 +13,12 @@ use std::task::{Context, Poll, Waker};
 
 use wasmtime::component::Component;
 
-use crate::config::{Budget, Policy};
 use crate::engine::code_file::CodeFile;
 use crate::engine::compiled::Compiled;
 use crate::engine::{Call, Engine, Program};
 use crate::gateway::{Environ, Exchange, Failure, InputError, Scheme, Step, Trace};
 use crate::http1::{Limits, RequestHead};
+use crate::policy::{Budget, Policy};
 
 /// The functions of an application, inserted into `application.wat`.
 #[derive(Clone, Copy)]

@@ -2,9 +2,9 @@
 //! components.
 
 use super::{INPUT, TEXT, Text, answer, binary, both};
-use crate::config::Budget;
 use crate::engine::Engine;
 use crate::engine::fuse::{self, Fused};
+use crate::policy::Budget;
 
 /// Returns the application with an intermediate module through which it calls `get`, as toolchains
 /// do.

@@ -5,9 +5,9 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use super::{TEXT, Text, as_component, binary, environ};
-use crate::config::{Budget, Policy};
 use crate::engine::{Call, Engine, Program};
 use crate::gateway::Exchange;
+use crate::policy::{Budget, Policy};
 
 /// The size of one copy, in bytes: it touches more than 100 MB, twice.
 const BYTES: u32 = 50 << 20;

@@ -13,12 +13,12 @@ use wasmtime::component::Component;
 use wit_component::StringEncoding;
 
 use super::*;
-use crate::config::Policy;
 use crate::engine::code_file::CodeFile;
 use crate::engine::compiled::Compiled;
 use crate::engine::{Call, Engine, Kind, Program};
 use crate::gateway::{Environ, Exchange, Scheme};
 use crate::http1::{Limits, RequestHead};
+use crate::policy::Policy;
 use guest::{Shape, VALUES, guest, returning, trapping};
 
 const KINDS: [Kind; 3] = [Kind::Gateway, Kind::Command, Kind::WasiHttp];
