@@ -38,7 +38,7 @@ struct Task {
     run: fn(&Workspace, &[OsString]) -> Result<()>,
 }
 
-const TASKS: [Task; 16] = [
+const TASKS: [Task; 17] = [
     Task {
         name: "serve",
         arguments: "[ARGS…]",
@@ -130,6 +130,12 @@ const TASKS: [Task; 16] = [
         run: hostile::soak,
     },
     Task {
+        name: "churn",
+        arguments: "[OPTIONS]",
+        about: "Reload a handler while 6,000 folders of pages are created, renamed and removed",
+        run: hostile::churn,
+    },
+    Task {
         name: "setup",
         arguments: "",
         about: "Only install what handlers are built with; every other command does it too",
@@ -174,7 +180,7 @@ fn main() -> ExitCode {
 impl Task {
     /// Returns whether the command describes its own arguments.
     fn has_own_help(&self) -> bool {
-        ["serve", "bench", "hostile", "soak"].contains(&self.name)
+        ["serve", "bench", "hostile", "soak", "churn"].contains(&self.name)
     }
 
     fn help(&self) -> String {

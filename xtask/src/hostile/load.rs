@@ -16,7 +16,7 @@ use super::server::{ECHO, HELLO, PAGE, PAGE_TEXT};
 
 /// The nice value of a client, if that is permitted: it should measure the server, and not its own
 /// wait for a processor.
-const PRIORITY: i32 = -19;
+pub(super) const PRIORITY: i32 = -19;
 
 /// The length of an upload, in bytes.
 const UPLOAD_BYTES: usize = 256 * 1024;
@@ -126,13 +126,14 @@ impl Outcome {
             eprintln!("xtask: {task:?} failed: {what}");
         }
     }
+}
 
-    fn percentile(&self, percent: usize) -> Duration {
-        let mut times = self.times.clone();
-        times.sort_unstable();
-        let at = times.len().saturating_sub(1) * percent / 100;
-        times.get(at).copied().unwrap_or_default()
-    }
+/// Returns the time that `percent` of the requests do not exceed.
+pub(super) fn percentile(times: &[Duration], percent: usize) -> Duration {
+    let mut times = times.to_vec();
+    times.sort_unstable();
+    let at = times.len().saturating_sub(1) * percent / 100;
+    times.get(at).copied().unwrap_or_default()
 }
 
 impl fmt::Display for Outcome {
@@ -143,8 +144,8 @@ impl fmt::Display for Outcome {
             "{} answered, {} failed; p50 {:.1} ms, p99 {:.1} ms, longest {:.1} ms",
             self.answered,
             self.failed,
-            ms(self.percentile(50)),
-            ms(self.percentile(99)),
+            ms(percentile(&self.times, 50)),
+            ms(percentile(&self.times, 99)),
             ms(self.longest)
         )
     }

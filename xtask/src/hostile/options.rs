@@ -1,4 +1,4 @@
-//! The arguments of `cargo xtask hostile` and `cargo xtask soak`.
+//! The arguments of `cargo xtask hostile`, `cargo xtask soak` and `cargo xtask churn`.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -10,15 +10,15 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 /// The parameters of a run, and its limits.
 #[derive(Debug, PartialEq)]
 pub(super) struct Options {
-    /// The number of files.
+    /// The number of files, or of folders.
     pub(super) count: usize,
-    /// The interval between two files.
+    /// The interval between two files, or two reloads.
     pub(super) interval: Duration,
     /// The seed of the files.
     pub(super) seed: u64,
     /// The time limit for a page.
     pub(super) within: Duration,
-    /// The duration of a soak.
+    /// The duration of a soak, or of all phases.
     pub(super) time: Duration,
     /// A server that has already been built.
     pub(super) server: Option<PathBuf>,
@@ -47,7 +47,16 @@ impl Options {
     ///
     /// Fails for an invalid argument.
     pub(super) fn parse(arguments: &[OsString]) -> Result<Self> {
-        let mut options = Self::default();
+        Self::default().with(arguments)
+    }
+
+    /// Parses the arguments; `self` has the defaults.
+    ///
+    /// # Errors
+    ///
+    /// Fails for an invalid argument.
+    pub(super) fn with(self, arguments: &[OsString]) -> Result<Self> {
+        let mut options = self;
         let mut words = arguments.iter();
         while let Some(word) = words.next() {
             let mut value = || {

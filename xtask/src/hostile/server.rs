@@ -84,6 +84,10 @@ impl Site {
         self.folder.join("handlers")
     }
 
+    pub(super) fn pages(&self) -> PathBuf {
+        self.folder.join("html")
+    }
+
     /// Returns the folder in which files are written before they are moved to the folder of
     /// handlers.
     pub(super) fn aside(&self) -> PathBuf {
@@ -177,6 +181,11 @@ impl Server {
             None => Ok(()),
             Some(status) => bail!("the server has ended ({status}): {}", last_line(&self.log)),
         }
+    }
+
+    /// Returns the process ID.
+    pub(super) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Returns the resident memory of the process, in bytes, and that of its children.
