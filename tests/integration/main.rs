@@ -33,6 +33,7 @@ mod proxy;
 mod python;
 mod reload;
 mod reuse;
+mod saves;
 mod scripts;
 mod settings;
 mod stress;

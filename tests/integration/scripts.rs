@@ -23,7 +23,7 @@ fn answering(text: &str) -> String {
 /// Serves a site with these files in the handlers folder and this configuration. Returns none if
 /// there is no runtime.
 #[track_caller]
-fn served(files: &[(&str, &str)], settings: &str) -> Option<(Site, Server)> {
+pub(crate) fn served(files: &[(&str, &str)], settings: &str) -> Option<(Site, Server)> {
     let site = site_with(files, settings)?;
     // The interpreter is large, and a server whose start is awaited has to find it compiled.
     let mut routes = wasgi(["routes", "--code-cache"]);
