@@ -24,6 +24,7 @@
 
 mod application;
 mod cancel;
+mod inotify;
 mod later;
 mod listing;
 mod load;

@@ -15,6 +15,11 @@ use super::watch::{Identity, Watch};
 /// The maximum number of paths in a change. A larger change is reported as "everything".
 const MAX_PATHS: usize = 1_000;
 
+/// The maximum number of events in a batch. More are a flood: each causes up to three system calls,
+/// and a scan of all folders afterwards costs less. A batch lasts at most 300 ms, and a generator
+/// that writes a thousand pages in this time causes 3,000 events.
+const MAX_EVENTS: usize = 4_096;
+
 /// The maximum number of watched pages folders. The kernel's own limit per user can be as low as
 /// 8,192.
 const MAX_FOLDERS: usize = 4_096;
@@ -55,6 +60,8 @@ struct Batch {
     what: What,
     due: Instant,
     overdue: Instant,
+    /// The number of events.
+    events: usize,
 }
 
 /// The contents of a batch, smallest first.
@@ -110,6 +117,21 @@ impl Pages {
         self.add(What::Paths(BTreeSet::from([page.to_owned()])), now);
     }
 
+    /// Returns whether there are more events than it is worth to follow.
+    pub(super) fn is_flooded(&self) -> bool {
+        self.batch
+            .as_ref()
+            .is_some_and(|batch| batch.events > MAX_EVENTS)
+    }
+
+    /// Handles the end of the events that were too many.
+    pub(super) fn end_flood(&mut self) {
+        if let Some(batch) = &mut self.batch {
+            batch.what.add(What::Everything);
+            batch.events = 0;
+        }
+    }
+
     /// Handles lost events.
     pub(super) fn doubt_everything(&mut self, watch: &mut Watch, now: Instant) {
         self.watch_all(watch);
@@ -150,7 +172,9 @@ impl Pages {
             what: What::Paths(BTreeSet::new()),
             due: now,
             overdue: now + PATIENCE,
+            events: 0,
         });
+        batch.events += 1;
         batch.due = (now + QUIET).min(batch.overdue.max(now));
         batch.what.add(what);
     }
@@ -267,6 +291,35 @@ mod tests {
         }
         let change = pages.take_due(start + QUIET);
         assert_eq!(change, Some(PagesChange::Everything));
+    }
+
+    #[test]
+    fn more_events_than_it_is_worth_to_follow_are_a_flood() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut pages = pages(folder.path());
+        let start = Instant::now();
+        let page = folder.path().join("a.html");
+        let mut note = |pages: &mut Pages| {
+            pages.note(&page, Hint::Gone, &mut Watch::blind(), start);
+        };
+        for _ in 0..MAX_EVENTS {
+            note(&mut pages);
+        }
+        assert!(!pages.is_flooded());
+        note(&mut pages);
+        assert!(pages.is_flooded());
+        pages.end_flood();
+        assert!(!pages.is_flooded());
+        assert_eq!(
+            pages.take_due(start + PATIENCE),
+            Some(PagesChange::Everything)
+        );
+        note(&mut pages);
+        assert_eq!(
+            pages.take_due(start + PATIENCE),
+            Some(paths(&["a.html"])),
+            "each batch counts its own"
+        );
     }
 
     #[test]

@@ -15,12 +15,11 @@ use super::watch::{Identity, Watch, WatchEvent};
 const DOUBT_SPACING: Duration = Duration::from_secs(1);
 
 /// The minimum interval as a multiple of the last scan's duration: scanning thousands of folders
-/// takes at most a fifth of a core.
-const DOUBT_SPACING_FACTOR: u32 = 4;
+/// takes at most a tenth of a core.
+const DOUBT_SPACING_FACTOR: u32 = 9;
 
-/// The niceness relative to serving threads and compiling processes (nice(2)): pages folders that
-/// are constantly created and removed cost half a core, which would delay the reloading of
-/// handlers. Next to a compiling process, the thread gets a quarter of a core.
+/// The niceness relative to serving threads and compiling processes (nice(2)): during a flood of
+/// changes, watching the pages must not delay the reloading of handlers.
 const NICE: i32 = 10;
 
 pub(super) enum Message {
@@ -81,10 +80,8 @@ impl PagesThread {
         // The watcher's thread is created by this one and inherits its niceness. If it can't be
         // set, changes of pages are handled at normal priority.
         let _ = rustix::process::nice(NICE);
-        let mut watch = match (self.events, std::path::absolute(&self.folder)) {
-            (true, Ok(root)) => Watch::new(vec![root], teller(&self.sender, &self.lost)),
-            _ => Watch::blind(),
-        };
+        let mut watch = Watch::blind();
+        self.start(&mut watch);
         let mut pages = Pages::new(&self.folder, &mut watch);
         pages.compare(self.opened, Instant::now());
         let mut next_safety = Instant::now() + self.safety_rescan;
@@ -98,7 +95,20 @@ impl PagesThread {
                 return;
             }
             let now = Instant::now();
+            if pages.is_flooded() {
+                // A generator writes the whole site, or something is wrong. One scan afterwards
+                // costs less than following each change.
+                watch.stop();
+                pages.end_flood();
+                if !self.discard_events() {
+                    return;
+                }
+                self.lost.store(true, Ordering::Relaxed);
+                next_doubt = next_doubt.max(now + DOUBT_SPACING);
+            }
             if next_doubt <= now && self.lost.swap(false, Ordering::Relaxed) {
+                // Anew, because folders that are gone may still be among the watched ones.
+                self.start(&mut watch);
                 pages.doubt_everything(&mut watch, now);
                 let spacing = now.elapsed() * DOUBT_SPACING_FACTOR;
                 next_doubt = Instant::now() + spacing.max(DOUBT_SPACING);
@@ -114,6 +124,21 @@ impl PagesThread {
                 (self.on_pages)(change);
             }
         }
+    }
+
+    /// Starts to use the kernel's events, without any folder.
+    fn start(&self, watch: &mut Watch) {
+        if let (true, Ok(root)) = (self.events, std::path::absolute(&self.folder)) {
+            watch.start_anew(vec![root], teller(&self.sender, &self.lost));
+        }
+    }
+
+    /// Empties the inbox. Returns `false` to stop.
+    fn discard_events(&self) -> bool {
+        let messages = std::iter::from_fn(|| self.inbox.try_recv().ok());
+        messages
+            .take(MAX_MESSAGES)
+            .all(|message| matches!(message, Message::WatchEvent(_)))
     }
 
     /// Waits until `due` for the next message, and handles all available ones. Returns `false` to
@@ -140,5 +165,50 @@ impl PagesThread {
             }
         }
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::sync::mpsc::channel;
+
+    use super::super::settle::Hint;
+    use super::*;
+
+    const DEADLINE: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn after_a_flood_everything_is_told_and_then_each_change_again() {
+        let site = tempfile::tempdir().expect("a folder");
+        let folder = site.path().join("html");
+        fs::create_dir(&folder).expect("a folder");
+        let (sender, changes) = channel();
+        let on_pages = Box::new(move |change| {
+            // Fails when the test is over.
+            let _ = sender.send(change);
+        });
+        let (thread, stop) = PagesThread::new(&folder, true, DEADLINE * 60, on_pages);
+        let flood = thread.sender.clone();
+        let thread = std::thread::spawn(move || thread.run());
+        for number in 0..2 * MAX_MESSAGES {
+            let path = folder.join(format!("{number}.html"));
+            let event = Message::WatchEvent(WatchEvent::Seen(path, Hint::Gone));
+            flood.send(event).expect("it runs");
+        }
+        // Without an event that is seen: it is found by the scan.
+        fs::create_dir(folder.join("new")).expect("a folder");
+        let next = || changes.recv_timeout(DEADLINE).expect("a change");
+        while next() != PagesChange::Everything {}
+        let page = folder.join("new/page.html");
+        let told = PagesChange::Paths(vec!["new/page.html".into()]);
+        loop {
+            fs::write(&page, "A page").expect("written");
+            if next() == told {
+                break;
+            }
+        }
+        stop();
+        thread.join().expect("it stops");
     }
 }

@@ -1,4 +1,4 @@
-//! The kernel's file events: `notify`, one folder at a time.
+//! The watched folders.
 //!
 //! Folders are watched instead of files, because a file that is replaced takes its watch along.
 //! Each folder is watched separately, not whole trees, to exclude a handler's sources and their
@@ -18,30 +18,15 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use notify::event::{AccessKind, AccessMode, ModifyKind, RenameMode};
-use notify::{
-    Config, ErrorKind, Event, EventKind, EventKindMask, RecommendedWatcher, RecursiveMode, Watcher,
-};
+use rustix::io::Errno;
 
-use super::settle::Hint;
+use super::inotify::Inotify;
 
-/// Changes, and files that are closed after writing. Opening is excluded: the kernel would queue an
-/// event for each served page, which costs more than opening the file, and under load the queue
-/// would overflow. (`notify` 8 can't exclude it, so this requires 9.)
-const EVENTS: EventKindMask = EventKindMask::CORE.union(EventKindMask::ACCESS_CLOSE);
-
-/// An event from the kernel.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum WatchEvent {
-    /// An event on a path.
-    Seen(PathBuf, Hint),
-    /// Events were lost: rescan everything.
-    Lost,
-}
+pub(super) use super::inotify::WatchEvent;
 
 /// The watched folders.
 pub(super) struct Watch {
-    watcher: Option<RecommendedWatcher>,
+    kernel: Option<Inotify>,
     /// Ordered by path, so that folders below another are found without a full search.
     watched: BTreeMap<PathBuf, Identity>,
     /// A problem with watching was logged; it is the same for every folder.
@@ -72,31 +57,44 @@ impl Watch {
     /// Creates an empty set of watches. Events on `roots`, their contents and their parents are
     /// passed to `tell`, on a separate thread that it must not block.
     pub(super) fn new(roots: Vec<PathBuf>, tell: impl Fn(WatchEvent) + Send + 'static) -> Watch {
+        let mut watch = Watch::blind();
+        watch.start_anew(roots, tell);
+        watch
+    }
+
+    /// Removes all watches and starts to pass events to `tell`, as [`Watch::new`] does. Problems
+    /// that were logged are not logged again.
+    pub(super) fn start_anew(
+        &mut self,
+        roots: Vec<PathBuf>,
+        tell: impl Fn(WatchEvent) + Send + 'static,
+    ) {
+        self.stop();
         let concerns = move |path: &Path| {
             let concerned = |root: &PathBuf| path.starts_with(root) || root.starts_with(path);
             roots.iter().any(concerned)
         };
-        let mut watch = Watch::blind();
-        let handler = move |event: notify::Result<Event>| {
-            for event in events(event) {
-                match &event {
-                    WatchEvent::Seen(path, _) if !concerns(path) => {}
-                    _ => tell(event),
-                }
-            }
+        let tell = move |event| match &event {
+            WatchEvent::Seen(path, _) if !concerns(path) => {}
+            _ => tell(event),
         };
-        let config = Config::default().with_event_kinds(EVENTS);
-        match RecommendedWatcher::new(handler, config) {
-            Ok(watcher) => watch.watcher = Some(watcher),
-            Err(error) => watch.tell_trouble(&error),
+        match Inotify::new(tell) {
+            Ok(kernel) => self.kernel = Some(kernel),
+            Err(error) => self.tell_trouble(&error),
         }
-        watch
+    }
+
+    /// Removes all watches. There are no further events.
+    pub(super) fn stop(&mut self) {
+        // Closing it removes all its watches at once.
+        self.kernel = None;
+        self.watched.clear();
     }
 
     /// Creates a watch without events.
     pub(super) fn blind() -> Watch {
         Watch {
-            watcher: None,
+            kernel: None,
             watched: BTreeMap::new(),
             told: false,
         }
@@ -111,10 +109,10 @@ impl Watch {
             return;
         }
         self.forget(folder);
-        let Some(watcher) = &mut self.watcher else {
+        let Some(kernel) = &self.kernel else {
             return;
         };
-        match watcher.watch(folder, RecursiveMode::NonRecursive) {
+        match kernel.add(folder) {
             Ok(()) => {
                 self.watched.insert(folder.to_owned(), identity);
             }
@@ -172,9 +170,8 @@ impl Watch {
             .collect();
         for folder in dropped {
             self.watched.remove(&folder);
-            if let Some(watcher) = &mut self.watcher {
-                // Fails if the folder is gone, and its watch with it.
-                let _ = watcher.unwatch(&folder);
+            if let Some(kernel) = &self.kernel {
+                kernel.remove(&folder);
             }
         }
     }
@@ -187,18 +184,18 @@ impl Watch {
         }
     }
 
-    fn tell_trouble(&mut self, error: &notify::Error) {
+    fn tell_trouble(&mut self, error: &std::io::Error) {
         // The listing reports a folder that has just disappeared or can't be read.
-        let expected = match &error.kind {
-            ErrorKind::PathNotFound | ErrorKind::WatchNotFound => true,
-            ErrorKind::Io(error) => error.kind() == std::io::ErrorKind::PermissionDenied,
-            _ => false,
-        };
-        if expected || std::mem::replace(&mut self.told, true) {
+        let expected = [Errno::NOENT, Errno::NOTDIR, Errno::ACCESS];
+        let errno = Errno::from_io_error(error);
+        if errno.is_some_and(|errno| expected.contains(&errno))
+            || std::mem::replace(&mut self.told, true)
+        {
             return;
         }
-        let advice = match &error.kind {
-            ErrorKind::MaxFilesWatch => " (raise fs.inotify.max_user_watches)",
+        let advice = match errno {
+            Some(Errno::NOSPC) => " (raise fs.inotify.max_user_watches)",
+            Some(Errno::MFILE) => " (raise fs.inotify.max_user_instances)",
             _ => "",
         };
         tracing::warn!(
@@ -207,79 +204,10 @@ impl Watch {
     }
 }
 
-/// Translates an event into hints for its files.
-fn events(event: notify::Result<Event>) -> Vec<WatchEvent> {
-    let Ok(event) = event else {
-        return vec![WatchEvent::Lost];
-    };
-    if event.need_rescan() {
-        return vec![WatchEvent::Lost];
-    }
-    let hint = match event.kind {
-        EventKind::Access(AccessKind::Close(AccessMode::Write)) => Hint::Written,
-        // Reading changes nothing, and this process reads all the time.
-        EventKind::Access(_) => return Vec::new(),
-        EventKind::Modify(ModifyKind::Name(RenameMode::From)) | EventKind::Remove(_) => Hint::Gone,
-        EventKind::Modify(ModifyKind::Name(RenameMode::To)) => Hint::Moved,
-        // Repeats the two events above.
-        EventKind::Modify(ModifyKind::Name(RenameMode::Both)) => return Vec::new(),
-        EventKind::Create(_) | EventKind::Modify(_) | EventKind::Any | EventKind::Other => {
-            Hint::Touched
-        }
-    };
-    let seen = event
-        .paths
-        .into_iter()
-        .map(|path| WatchEvent::Seen(path, hint));
-    seen.collect()
-}
-
 #[cfg(test)]
 mod tests {
-    use notify::event::{CreateKind, DataChange, Flag, RemoveKind};
-
+    use super::super::settle::Hint;
     use super::*;
-
-    #[test]
-    fn events_are_translated_into_hints() {
-        let table = [
-            (EventKind::Access(AccessKind::Open(AccessMode::Any)), None),
-            (EventKind::Access(AccessKind::Close(AccessMode::Read)), None),
-            (
-                EventKind::Access(AccessKind::Close(AccessMode::Write)),
-                Some(Hint::Written),
-            ),
-            (EventKind::Create(CreateKind::File), Some(Hint::Touched)),
-            (
-                EventKind::Modify(ModifyKind::Data(DataChange::Any)),
-                Some(Hint::Touched),
-            ),
-            (
-                EventKind::Modify(ModifyKind::Name(RenameMode::From)),
-                Some(Hint::Gone),
-            ),
-            (
-                EventKind::Modify(ModifyKind::Name(RenameMode::To)),
-                Some(Hint::Moved),
-            ),
-            (EventKind::Modify(ModifyKind::Name(RenameMode::Both)), None),
-            (EventKind::Remove(RemoveKind::File), Some(Hint::Gone)),
-        ];
-        for (kind, hint) in table {
-            let event = Event::new(kind).add_path("/h/a.wasm".into());
-            let expected: Vec<WatchEvent> = hint
-                .map(|hint| WatchEvent::Seen("/h/a.wasm".into(), hint))
-                .into_iter()
-                .collect();
-            assert_eq!(events(Ok(event)), expected, "{kind:?}");
-        }
-        let overflow = Event::new(EventKind::Other).set_flag(Flag::Rescan);
-        assert_eq!(events(Ok(overflow)), [WatchEvent::Lost]);
-        assert_eq!(
-            events(Err(notify::Error::generic("broken"))),
-            [WatchEvent::Lost]
-        );
-    }
 
     #[test]
     fn a_path_that_leads_elsewhere_is_watched_anew() {
@@ -325,6 +253,39 @@ mod tests {
         assert!(!watch.watched.contains_key(&below));
         watch.forget(site.path());
         assert!(watch.watched.is_empty());
+    }
+
+    #[test]
+    fn what_starts_anew_has_no_folder_of_before() {
+        let site = tempfile::tempdir().expect("a folder");
+        let path = |name: &str| site.path().join(name);
+        for name in ["gone", "there"] {
+            fs::create_dir(path(name)).expect("a folder");
+        }
+        let (tell, told) = std::sync::mpsc::channel();
+        let start = |watch: &mut Watch, number: usize| {
+            let tell = tell.clone();
+            watch.start_anew(vec![site.path().to_owned()], move |event| {
+                // Fails when the test is over.
+                let _ = tell.send((number, event));
+            });
+        };
+        let mut watch = Watch::blind();
+        start(&mut watch, 1);
+        watch.ensure(&path("gone"));
+        watch.ensure(&path("there"));
+        start(&mut watch, 2);
+        assert_eq!(watch.len(), 0);
+        watch.ensure(&path("there"));
+        fs::write(path("gone/x"), "").expect("written");
+        fs::write(path("there/x"), "").expect("written");
+        let deadline = std::time::Duration::from_secs(60);
+        assert_eq!(
+            told.recv_timeout(deadline).expect("an event"),
+            (2, WatchEvent::Seen(path("there/x"), Hint::Touched))
+        );
+        watch.stop();
+        assert_eq!(watch.len(), 0);
     }
 
     #[test]

@@ -172,7 +172,7 @@ fn a_volume_is_served_through_its_links_and_switched_over_whole() {
     );
 }
 
-/// Thousands of folders that come and go cost half a core, so the watcher's threads have a lower
+/// A flood of changes of pages must not delay a handler, so the watcher's threads have a lower
 /// priority.
 #[test]
 fn who_watches_pages_gives_way_to_a_handler_that_is_reloaded() {
@@ -185,7 +185,7 @@ fn who_watches_pages_gives_way_to_a_handler_that_is_reloaded() {
     });
     // The kernel's events arrive on one thread for each of the two watchers.
     eventually("and so does what tells of changes", || {
-        let mut watchers = server.nice_of_threads("notify-rs inoti");
+        let mut watchers = server.nice_of_threads("wasgi-watch");
         watchers.sort_unstable();
         watchers == [nice, nice + 10]
     });
