@@ -1,10 +1,12 @@
 //! `cargo xtask churn`: a handler is reloaded while thousands of folders of pages come and go.
 //!
 //! Quiet phases alternate with phases in which another thread creates, renames and removes folders
-//! of pages without a pause, at normal priority, as `mkdir`, `mv` and `rm -r` in a loop would. In
-//! both, a handler is replaced each second, by two kinds of bytes in turn: bytes that the server
-//! has not seen, which are compiled, and bytes that it has, whose code is in its cache. A reload is
-//! measured from the rename that replaces the file to the first response of the new version.
+//! of pages without a pause, at normal priority, as `mkdir`, `mv` and `rm -r` in a loop would. The
+//! pages are in memory (`/dev/shm`), because a disk would limit the speed, and differently each time.
+//! In both phases a handler is replaced each second, by two kinds of bytes in turn: bytes that the
+//! server has not seen, which are compiled, and bytes that it has, whose code is in its cache. A
+//! reload is measured from the rename that replaces the file to the first response of the new
+//! version.
 
 use std::ffi::OsString;
 use std::fs;
@@ -24,6 +26,9 @@ use super::server::{HELLO, Server, Site};
 use super::usage::Usage;
 use crate::process::step;
 use crate::workspace::Workspace;
+
+/// A file system in memory.
+const MEMORY: &str = "/dev/shm";
 
 /// The number of quiet phases, and of phases with churn. They alternate, so that a change of the
 /// machine's speed affects both.
@@ -62,6 +67,8 @@ pub(crate) fn churn(workspace: &Workspace, arguments: &[OsString]) -> Result<()>
     };
     let options = options.with(arguments)?;
     let site = Site::make(workspace, &options, "churn")?;
+    let memory = tempfile::tempdir_in(MEMORY).with_context(|| format!("can't use {MEMORY}"))?;
+    site.move_pages(memory.path())?;
     let mut server = Server::start(&site, &options)?;
     let mut versions = Versions::new(&site)?;
     // Only root may do so. The server has been started with the normal priority.

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -86,6 +87,17 @@ impl Site {
 
     pub(super) fn pages(&self) -> PathBuf {
         self.folder.join("html")
+    }
+
+    /// Replaces the folder of pages by a link to `folder`, which gets a copy of the page.
+    ///
+    /// # Errors
+    ///
+    /// Fails if a file or link can't be written.
+    pub(super) fn move_pages(&self, folder: &Path) -> Result<()> {
+        fs::write(folder.join("index.html"), PAGE_TEXT).context("can't write a page")?;
+        fs::remove_dir_all(self.pages()).context("can't remove the folder of pages")?;
+        symlink(folder, self.pages()).context("can't make a link")
     }
 
     /// Returns the folder in which files are written before they are moved to the folder of
