@@ -299,7 +299,7 @@ mod tests {
         let mut pages = pages(folder.path());
         let start = Instant::now();
         let page = folder.path().join("a.html");
-        let mut note = |pages: &mut Pages| {
+        let note = |pages: &mut Pages| {
             pages.note(&page, Hint::Gone, &mut Watch::blind(), start);
         };
         for _ in 0..MAX_EVENTS {
