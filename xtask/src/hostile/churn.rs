@@ -17,6 +17,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
+use processes::step;
 use rustix::process::setpriority_process;
 
 use super::client::Client;
@@ -24,7 +25,6 @@ use super::load::{PRIORITY, percentile};
 use super::options::Options;
 use super::server::{HELLO, Server, Site};
 use super::usage::Usage;
-use crate::process::step;
 use crate::workspace::Workspace;
 
 /// A file system in memory.
