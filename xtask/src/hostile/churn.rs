@@ -2,8 +2,8 @@
 //!
 //! Quiet phases alternate with phases in which another thread creates, renames and removes folders
 //! of pages without a pause, at normal priority, as `mkdir`, `mv` and `rm -r` in a loop would. The
-//! pages are in memory (`/dev/shm`), because a disk would limit the speed, and differently each time.
-//! In both phases a handler is replaced each second, by two kinds of bytes in turn: bytes that the
+//! pages are in memory (`/dev/shm`), because a disk limits the speed, and differently each time. In
+//! both phases a handler is replaced each second, by two kinds of bytes in turn: bytes that the
 //! server has not seen, which are compiled, and bytes that it has, whose code is in its cache. A
 //! reload is measured from the rename that replaces the file to the first response of the new
 //! version.
