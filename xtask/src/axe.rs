@@ -59,7 +59,7 @@ pub(crate) fn axe(workspace: &Workspace, arguments: &[OsString]) -> Result<()> {
     let script = script(&workspace.target.join("axe"))?;
     let toolchain = GuestToolchain::ensure(&workspace.root)?;
     let demos = guests::build_tracked(workspace, &toolchain, None, None)?;
-    let server = crate::build_server(workspace)?;
+    let server = crate::server::build(workspace)?;
     let demo_site = demo_site(workspace, &demos)?;
     let bare_site = bare_site()?;
     let demo = Server::start(&server, workspace, demo_site.path())?;

@@ -43,7 +43,7 @@ pub(crate) fn bench(workspace: &Workspace, arguments: &[OsString]) -> Result<()>
     let wasi_http = guests::build_package(workspace, &toolchain, WASI_HTTP)?;
     let wasgi = workspace.target.join("release/wasgi");
     if !arguments.iter().any(|word| word == "--server") {
-        crate::build_server(workspace)?;
+        crate::server::build(workspace)?;
     }
     let mut command = compare();
     with_path(&mut command, "--root", &workspace.root);
@@ -77,7 +77,7 @@ pub(crate) fn instructions(workspace: &Workspace, arguments: &[OsString]) -> Res
     let mut command = Command::new(build(workspace)?);
     let server = match server {
         Some(server) => server,
-        None => crate::build_server(workspace)?,
+        None => crate::server::build(workspace)?,
     };
     command.arg("instructions");
     with_path(&mut command, "--root", &workspace.root);

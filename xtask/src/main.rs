@@ -13,6 +13,7 @@ mod hostile;
 mod python;
 mod python_native;
 mod record;
+mod server;
 mod tracked;
 mod workspace;
 
@@ -253,7 +254,7 @@ impl Toolchains {
 fn build(workspace: &Workspace, names: &[OsString]) -> Result<()> {
     let mut failures = build_handlers(workspace, names)?;
     if names.is_empty()
-        && let Err(error) = build_server(workspace)
+        && let Err(error) = server::build(workspace)
     {
         failures.push(format!("the server: {error:#}"));
     }
@@ -371,15 +372,6 @@ fn install(workspace: &Workspace, arguments: &[OsString]) -> Result<()> {
         .arg(&workspace.target))
 }
 
-/// Builds the server and returns its path.
-fn build_server(workspace: &Workspace) -> Result<PathBuf> {
-    step("building the server");
-    run(workspace
-        .cargo("build")
-        .args(["--release", "--package", "wasgi"]))?;
-    Ok(workspace.target.join("release/wasgi"))
-}
-
 fn runtime(workspace: &Workspace, _: &[OsString]) -> Result<()> {
     python::build_runtime(workspace)
 }
@@ -389,13 +381,13 @@ fn python(workspace: &Workspace, _: &[OsString]) -> Result<()> {
 }
 
 fn python_frameworks(workspace: &Workspace, names: &[OsString]) -> Result<()> {
-    let server = build_server(workspace)?;
+    let server = server::build(workspace)?;
     python::frameworks(workspace, &server, names)
 }
 
 fn serve(workspace: &Workspace, arguments: &[OsString]) -> Result<()> {
     let failures = build_handlers(workspace, &[])?;
-    let server = build_server(workspace)?;
+    let server = server::build(workspace)?;
     for failure in &failures {
         step(format!("not built: {failure}"));
     }

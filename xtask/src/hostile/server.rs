@@ -59,7 +59,7 @@ impl Site {
         let originals = guests::build_tracked(workspace, &toolchain, None, None)?;
         let program = match &options.server {
             Some(program) => program.clone(),
-            None => crate::build_server(workspace)?,
+            None => crate::server::build(workspace)?,
         };
         let site = Self {
             folder: workspace.target.join(name),

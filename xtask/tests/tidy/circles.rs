@@ -59,14 +59,6 @@ const KNOWN: &[&str] = &[
     "host/src/static_files/represent.rs",
     "host/src/static_files/settings.rs",
     "host/src/static_files/validators.rs",
-    "xtask/src/axe.rs",
-    "xtask/src/bench.rs",
-    "xtask/src/hostile/drops.rs",
-    "xtask/src/hostile/load.rs",
-    "xtask/src/hostile/mod.rs",
-    "xtask/src/hostile/server.rs",
-    "xtask/src/hostile/soak.rs",
-    "xtask/src/main.rs",
 ];
 
 /// The maximum number of `pub use` through which an import is followed. More would be a cycle.
