@@ -1,8 +1,10 @@
 //! Python handlers behind the server: the demos as a browser sees them, and the contract's rules
-//! with an application that was not written for a particular server.
+//! with an application that was not written for a particular server, as a component and as a
+//! script.
 //!
 //! `cargo xtask python` builds them. If it has not run, each test prints a line and does nothing.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -15,6 +17,13 @@ use crate::support::site::Site;
 /// The length of a body that needs many reads: more than twice the maximum that one host call
 /// returns.
 const LARGE_BODY_BYTES: usize = 200_000;
+
+/// The components of the tests, and their applications in `tests/python/contract.py`.
+const APPLICATIONS: [(&str, &str); 3] = [
+    ("python-asgi", "asgi"),
+    ("python-contract", "application"),
+    ("python-validated", "validated"),
+];
 
 /// Serves a site with one Python handler. If that was not built, prints why and returns none.
 #[track_caller]
@@ -32,6 +41,34 @@ fn served(name: &str) -> Option<(Site, Server)> {
     compile(&site);
     let server = Server::of(&site);
     Some((site, server))
+}
+
+/// Serves the application of a component of the tests twice: the component, and its sources as a
+/// script. Prints which of them is not built.
+fn both(name: &str) -> Vec<(Site, Server)> {
+    let mut sites: Vec<_> = served(name).into_iter().collect();
+    let runtime = Path::new(env!("CARGO_TARGET_TMPDIR")).join("../runtime/python/python.wasm");
+    if !runtime.is_file() {
+        eprintln!("SKIPPED: there is no runtime; `cargo xtask runtime` builds it");
+        return sites;
+    }
+    let site = Site::new();
+    let folder = site.handlers().join(name);
+    fs::create_dir(&folder).expect("created");
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/python");
+    for module in ["contract.py", "this_is_late.py"] {
+        fs::copy(sources.join(module), folder.join(module)).expect("copied");
+    }
+    let (_, callable) = APPLICATIONS
+        .iter()
+        .find(|(known, _)| *known == name)
+        .expect("it is known");
+    let settings = format!("[tool.wasgi]\napplication = \"contract:{callable}\"\n");
+    fs::write(folder.join("pyproject.toml"), settings).expect("written");
+    compile(&site);
+    let server = Server::of(&site);
+    sites.push((site, server));
+    sites
 }
 
 /// Compiles the site's handler into the cache, one site at a time and without a time limit: the
@@ -196,286 +233,271 @@ fn bottle_routes_and_streams() {
 
 #[test]
 fn e4_values_are_native_strings_and_flags_are_what_the_pep_says() {
-    let Some((_site, server)) = served("python-contract") else {
-        return;
-    };
-    let mut client = server.connect();
-    let target = "/python-contract/%C3%A9/variables?q=%C3%A9";
-    let answer = ask(&mut client, "GET", target, "X-Cafe: caf\u{e9}\r\n", "");
-    for line in [
-        "PATH_INFO='/Ã©/variables'",
-        "QUERY_STRING='q=%C3%A9'",
-        "SCRIPT_NAME='/python-contract'",
-        "HTTP_X_CAFE='cafÃ©'",
-        "wsgi.version=(1, 0)",
-        "wsgi.multithread=False",
-        "wsgi.run_once=True",
-        "wsgi.url_scheme='http'",
-    ] {
-        assert!(
-            answer.text().lines().any(|found| found == line),
-            "no {line} in\n{}",
-            answer.text()
-        );
+    for (_site, server) in both("python-contract") {
+        let mut client = server.connect();
+        let target = "/python-contract/%C3%A9/variables?q=%C3%A9";
+        let answer = ask(&mut client, "GET", target, "X-Cafe: caf\u{e9}\r\n", "");
+        for line in [
+            "PATH_INFO='/Ã©/variables'",
+            "QUERY_STRING='q=%C3%A9'",
+            "SCRIPT_NAME='/python-contract'",
+            "HTTP_X_CAFE='cafÃ©'",
+            "wsgi.version=(1, 0)",
+            "wsgi.multithread=False",
+            "wsgi.run_once=True",
+            "wsgi.url_scheme='http'",
+        ] {
+            assert!(
+                answer.text().lines().any(|found| found == line),
+                "no {line} in\n{}",
+                answer.text()
+            );
+        }
+        server.stop();
     }
-    server.stop();
 }
 
 #[test]
 fn i1_bodies_are_read_by_lines_and_blocks() {
-    let Some((_site, server)) = served("python-contract") else {
-        return;
-    };
-    let mut client = server.connect();
-    let lines = client.post("/python-contract/lines", b"one\nthree\n\nend");
-    assert_eq!(lines.text(), "4 6 1 3 ");
-    let body: Vec<u8> = (0..LARGE_BODY_BYTES).map(|n| (n % 251) as u8).collect();
-    assert!(client.post("/python-contract/echo", &body).body == body);
-    let size = client.post("/python-contract/upload", &body);
-    assert_eq!(size.text(), LARGE_BODY_BYTES.to_string());
-    server.stop();
+    for (_site, server) in both("python-contract") {
+        let mut client = server.connect();
+        let lines = client.post("/python-contract/lines", b"one\nthree\n\nend");
+        assert_eq!(lines.text(), "4 6 1 3 ");
+        let body: Vec<u8> = (0..LARGE_BODY_BYTES).map(|n| (n % 251) as u8).collect();
+        assert!(client.post("/python-contract/echo", &body).body == body);
+        let size = client.post("/python-contract/upload", &body);
+        assert_eq!(size.text(), LARGE_BODY_BYTES.to_string());
+        server.stop();
+    }
 }
 
 #[test]
 fn r3_start_response_is_called_once_or_with_exc_info() {
-    let Some((_site, server)) = served("python-contract") else {
-        return;
-    };
-    assert_eq!(server.get("/python-contract/twice").status(), 500);
-    server
-        .error_log()
-        .expect(&["AssertionError", "this call has no exc_info"]);
-    let recovered = server.get("/python-contract/recover");
-    assert_eq!((recovered.status(), recovered.text()), (503, "sorry"));
+    for (_site, server) in both("python-contract") {
+        assert_eq!(server.get("/python-contract/twice").status(), 500);
+        server
+            .error_log()
+            .expect(&["AssertionError", "this call has no exc_info"]);
+        let recovered = server.get("/python-contract/recover");
+        assert_eq!((recovered.status(), recovered.text()), (503, "sorry"));
 
-    let mut client = server.connect();
-    client.request("GET", "/python-contract/too_late");
-    let cut = client.cut_response();
-    assert_eq!(cut.head.expect("it was sent").status, 200);
-    assert_eq!(cut.body, b"sent");
-    server
-        .error_log()
-        .expect(&["python-contract: raised ValueError: too late"]);
-    server.stop();
+        let mut client = server.connect();
+        client.request("GET", "/python-contract/too_late");
+        let cut = client.cut_response();
+        assert_eq!(cut.head.expect("it was sent").status, 200);
+        assert_eq!(cut.body, b"sent");
+        server
+            .error_log()
+            .expect(&["python-contract: raised ValueError: too late"]);
+        server.stop();
+    }
 }
 
 #[test]
 fn r4_and_r6_blocks_come_in_order_and_the_start_may_come_late() {
-    let Some((_site, server)) = served("python-contract") else {
-        return;
-    };
-    let written = server.get("/python-contract/write");
-    assert_eq!(written.text(), "written and returned");
-    let late = server.get("/python-contract/late_start");
-    assert_eq!((late.status(), late.text()), (201, "late"));
-    server.stop();
+    for (_site, server) in both("python-contract") {
+        let written = server.get("/python-contract/write");
+        assert_eq!(written.text(), "written and returned");
+        let late = server.get("/python-contract/late_start");
+        assert_eq!((late.status(), late.text()), (201, "late"));
+        server.stop();
+    }
 }
 
 #[test]
 fn b2_close_is_called_once_whatever_the_end_is() {
-    let Some((_site, mut server)) = served("python-contract") else {
-        return;
-    };
-    assert_eq!(server.get("/python-contract/close").text(), "ab");
-    let mut client = server.connect();
-    client.request("GET", "/python-contract/close_after_error");
-    assert_eq!(client.cut_response().body, b"a");
-    let mut client = server.connect();
-    client.request("GET", "/python-contract/endless");
-    assert!(!client.chunk_behind_head().is_empty());
-    drop(client);
+    for (_site, mut server) in both("python-contract") {
+        assert_eq!(server.get("/python-contract/close").text(), "ab");
+        let mut client = server.connect();
+        client.request("GET", "/python-contract/close_after_error");
+        assert_eq!(client.cut_response().body, b"a");
+        let mut client = server.connect();
+        client.request("GET", "/python-contract/endless");
+        assert!(!client.chunk_behind_head().is_empty());
+        drop(client);
 
-    let closed = |line: &&String| line.contains("python-contract: closed");
-    crate::support::eventually("the third body is closed", || {
-        server.error_log().lines().iter().filter(closed).count() == 3
-    });
-    assert!(server.get("/python-contract/close").status() == 200);
-    assert!(!server.has_ended());
-    let ended = server.stop();
-    assert_eq!(ended.stderr.iter().filter(closed).count(), 4);
+        let closed = |line: &&String| line.contains("python-contract: closed");
+        crate::support::eventually("the third body is closed", || {
+            server.error_log().lines().iter().filter(closed).count() == 3
+        });
+        assert!(server.get("/python-contract/close").status() == 200);
+        assert!(!server.has_ended());
+        let ended = server.stop();
+        assert_eq!(ended.stderr.iter().filter(closed).count(), 4);
+    }
 }
 
 #[test]
 fn an_exception_is_in_the_log_with_its_whole_traceback() {
-    let Some((_site, server)) = served("python-contract") else {
-        return;
-    };
-    assert_eq!(server.get("/python-contract/exception").status(), 500);
-    let log = server.error_log();
-    log.expect(&["python-contract: raised RuntimeError: outermost"]);
-    for part in [
-        "KeyError: 'innermost'",
-        "raise KeyError(\"innermost\")",
-        "contract.py\", line",
-        "The above exception was the direct cause",
-        "raise RuntimeError(\"outermost\") from error",
-    ] {
-        log.expect(&[part]);
+    for (_site, server) in both("python-contract") {
+        assert_eq!(server.get("/python-contract/exception").status(), 500);
+        let log = server.error_log();
+        log.expect(&["python-contract: raised RuntimeError: outermost"]);
+        for part in [
+            "KeyError: 'innermost'",
+            "raise KeyError(\"innermost\")",
+            "contract.py\", line",
+            "The above exception was the direct cause",
+            "raise RuntimeError(\"outermost\") from error",
+        ] {
+            log.expect(&[part]);
+        }
+        server.stop();
     }
-    server.stop();
 }
 
 #[test]
 fn i5_what_is_printed_is_in_the_log() {
-    let Some((_site, server)) = served("python-contract") else {
-        return;
-    };
-    assert_eq!(server.get("/python-contract/prints").text(), "printed");
-    for line in [
-        "to standard output",
-        "to standard error",
-        "to wsgi.errors: é",
-    ] {
-        server
-            .error_log()
-            .expect(&[&format!("python-contract: {line}")]);
+    for (_site, server) in both("python-contract") {
+        assert_eq!(server.get("/python-contract/prints").text(), "printed");
+        for line in [
+            "to standard output",
+            "to standard error",
+            "to wsgi.errors: é",
+        ] {
+            server
+                .error_log()
+                .expect(&[&format!("python-contract: {line}")]);
+        }
+        server.stop();
     }
-    server.stop();
 }
 
 #[test]
 fn modules_files_and_codecs_are_found_late() {
-    let Some((_site, server)) = served("python-contract") else {
-        return;
-    };
-    let answer = server.get("/python-contract/late");
-    assert_eq!(answer.status(), 200, "{:?}", server.error_log().lines());
-    assert!(answer.body.starts_with(b"42 True FMT_XML \x82"));
-    let own = server.get("/python-contract/file");
-    assert!(own.text().starts_with("\"\"\"A WSGI application"));
-    assert!(own.text().contains("validated = validator(plain)"));
-    server.stop();
+    for (_site, server) in both("python-contract") {
+        let answer = server.get("/python-contract/late");
+        assert_eq!(answer.status(), 200, "{:?}", server.error_log().lines());
+        assert!(answer.body.starts_with(b"42 True FMT_XML \x82"));
+        let own = server.get("/python-contract/file");
+        assert!(own.text().starts_with("\"\"\"A WSGI application"));
+        assert!(own.text().contains("validated = validator(plain)"));
+        server.stop();
+    }
 }
 
 #[test]
 fn instances_share_no_random_numbers_and_survive_deep_recursion() {
-    let Some((_site, server)) = served("python-contract") else {
-        return;
-    };
-    let first = server.get("/python-contract/draws").body;
-    assert_ne!(first, server.get("/python-contract/draws").body);
-    assert_eq!(server.get("/python-contract/deep").text(), "came back");
-    server.stop();
+    for (_site, server) in both("python-contract") {
+        let first = server.get("/python-contract/draws").body;
+        assert_ne!(first, server.get("/python-contract/draws").body);
+        assert_eq!(server.get("/python-contract/deep").text(), "came back");
+        server.stop();
+    }
 }
 
 #[test]
 fn deep_recursion_in_c_is_an_exception_and_no_trap() {
-    let Some((_site, server)) = served("python-contract") else {
-        return;
-    };
-    for depth in [2_000, 20_000] {
-        let ended = server.get(&format!("/python-contract/deep_in_c?{depth}"));
-        assert_eq!(ended.status(), 200, "{:?}", server.error_log().lines());
-        for line in ended.text().lines() {
-            let (name, end) = line.split_once(": ").expect("name and end");
-            let expected = match (name, depth) {
-                // The source is incomplete, and the parser only notices at the end of the part that
-                // it reads.
-                ("free", _) | ("unary", 2_000) => &["none"][..],
-                ("ast" | "unary", _) => &["MemoryError", "SyntaxError"],
-                ("marshal", _) => &["ValueError"],
-                // The limit for these is about 2,300 levels.
-                (name, 2_000) if name.starts_with("hash") => &["none", "RecursionError"],
-                ("fold_sum" | "fold_attribute" | "parameters", 2_000) => {
-                    &["none", "RecursionError"]
-                }
-                _ => &["RecursionError"],
-            };
-            assert!(expected.contains(&end), "{depth} {line}");
+    for (_site, server) in both("python-contract") {
+        for depth in [2_000, 20_000] {
+            let ended = server.get(&format!("/python-contract/deep_in_c?{depth}"));
+            assert_eq!(ended.status(), 200, "{:?}", server.error_log().lines());
+            for line in ended.text().lines() {
+                let (name, end) = line.split_once(": ").expect("name and end");
+                let expected = match (name, depth) {
+                    // The source is incomplete, and the parser only notices at the end of the part
+                    // that it reads.
+                    ("free", _) | ("unary", 2_000) => &["none"][..],
+                    ("ast" | "unary", _) => &["MemoryError", "SyntaxError"],
+                    ("marshal", _) => &["ValueError"],
+                    // The limit for these is about 2,300 levels.
+                    (name, 2_000) if name.starts_with("hash") => &["none", "RecursionError"],
+                    ("fold_sum" | "fold_attribute" | "parameters", 2_000) => {
+                        &["none", "RecursionError"]
+                    }
+                    _ => &["RecursionError"],
+                };
+                assert!(expected.contains(&end), "{depth} {line}");
+            }
+            assert_eq!(ended.text().lines().count(), 26, "{}", ended.text());
         }
-        assert_eq!(ended.text().lines().count(), 26, "{}", ended.text());
+        server.stop();
     }
-    server.stop();
 }
 
 #[test]
 fn logins_have_compiled_hashes() {
-    let Some((_site, server)) = served("python-contract") else {
-        return;
-    };
-    // In a debug build the hashes take most of the handler's budget. This is not a measurement.
-    let keys = server.get("/python-contract/hashes");
-    assert_eq!(keys.status(), 200, "{:?}", server.error_log().lines());
-    let keys: Vec<&str> = keys.text().split(' ').collect();
-    assert_eq!(
-        keys[0],
-        "8965b7dff1aceb0e161c0d1a0d484bc9506409fa887fd9a3f0411b7c81e96c12"
-    );
-    assert_eq!(
-        keys[1],
-        "ea6c014dc72d6f8ccd1ed92ace1d41f0d8de8957cae9313626"
-    );
-    assert!(
-        keys[2].starts_with("fdbabe1c9d3472007856e7190d01e9fe7c6ad7cbc8237830e77376634b373162")
-    );
-    server.stop();
+    for (_site, server) in both("python-contract") {
+        // In a debug build the hashes take most of the handler's budget. This is not a measurement.
+        let keys = server.get("/python-contract/hashes");
+        assert_eq!(keys.status(), 200, "{:?}", server.error_log().lines());
+        let keys: Vec<&str> = keys.text().split(' ').collect();
+        assert_eq!(
+            keys[0],
+            "8965b7dff1aceb0e161c0d1a0d484bc9506409fa887fd9a3f0411b7c81e96c12"
+        );
+        assert_eq!(
+            keys[1],
+            "ea6c014dc72d6f8ccd1ed92ace1d41f0d8de8957cae9313626"
+        );
+        assert!(
+            keys[2].starts_with("fdbabe1c9d3472007856e7190d01e9fe7c6ad7cbc8237830e77376634b373162")
+        );
+        server.stop();
+    }
 }
 
 #[test]
 fn files_and_the_user_are_where_programs_look() {
-    let Some((_site, server)) = served("python-contract") else {
-        return;
-    };
-    let told = server.get("/python-contract/system");
-    assert_eq!(told.status(), 200, "{:?}", server.error_log().lines());
-    assert_eq!(
-        told.text(),
-        "[200000, b'\"\"\"A W', 'Read-only file system', 1000, 18, 'handler', '/home/handler', \
+    for (_site, server) in both("python-contract") {
+        let told = server.get("/python-contract/system");
+        assert_eq!(told.status(), 200, "{:?}", server.error_log().lines());
+        assert_eq!(
+            told.text(),
+            "[200000, b'\"\"\"A W', 'Read-only file system', 1000, 18, 'handler', '/home/handler', \
          True, 'tmp', '\"\"\"A WSGI']"
-    );
-    server.stop();
+        );
+        server.stop();
+    }
 }
 
 #[test]
 fn coroutines_run_without_sockets() {
-    let Some((_site, server)) = served("python-contract") else {
-        return;
-    };
-    let told = server.get("/python-contract/coroutine");
-    assert_eq!(
-        told.text(),
-        "from a coroutine",
-        "{:?}",
-        server.error_log().lines()
-    );
-    server.stop();
+    for (_site, server) in both("python-contract") {
+        let told = server.get("/python-contract/coroutine");
+        assert_eq!(
+            told.text(),
+            "from a coroutine",
+            "{:?}",
+            server.error_log().lines()
+        );
+        server.stop();
+    }
 }
 
 #[test]
 fn an_asgi_application_streams_in_both_directions() {
-    let Some((_site, server)) = served("python-asgi") else {
-        return;
-    };
-    let mut client = server.connect();
-    let body: Vec<u8> = (0..LARGE_BODY_BYTES).map(|n| (n % 251) as u8).collect();
-    let answer = client.post("/python-asgi/a", &body);
-    assert_eq!((answer.status(), answer.field("x-a")), (200, Some("1")));
-    let start = b"started /python-asgi/a ";
-    assert!(answer.body.starts_with(start));
-    assert!(answer.body[start.len()..] == body);
-    assert_eq!(client.get("/python-asgi").text(), "started /python-asgi ");
-    server.stop();
+    for (_site, server) in both("python-asgi") {
+        let mut client = server.connect();
+        let body: Vec<u8> = (0..LARGE_BODY_BYTES).map(|n| (n % 251) as u8).collect();
+        let answer = client.post("/python-asgi/a", &body);
+        assert_eq!((answer.status(), answer.field("x-a")), (200, Some("1")));
+        let start = b"started /python-asgi/a ";
+        assert!(answer.body.starts_with(start));
+        assert!(answer.body[start.len()..] == body);
+        assert_eq!(client.get("/python-asgi").text(), "started /python-asgi ");
+        server.stop();
+    }
 }
 
 #[test]
 fn the_validator_of_wsgiref_has_no_complaint() {
-    let Some((_site, server)) = served("python-validated") else {
-        return;
-    };
-    let mut client = server.connect();
-    let body = vec![b'x'; LARGE_BODY_BYTES];
-    for _ in 0..3 {
-        assert_eq!(client.get("/python-validated/a?b=c").text(), "0 bytes\n");
-        let posted = client.post("/python-validated", &body);
-        assert_eq!(posted.status(), 200);
-        client.request("HEAD", "/python-validated");
-        assert_eq!(client.response_to("HEAD").status(), 200);
-    }
-    client.finish_sending();
-    assert_eq!(client.rest().1, Ending::Closed);
-    let ended = server.stop();
-    for line in &ended.stderr {
-        let is_told = line.contains("python-validated:") && !line.contains(": loaded, serves");
-        assert!(!is_told, "{line}");
+    for (_site, server) in both("python-validated") {
+        let mut client = server.connect();
+        let body = vec![b'x'; LARGE_BODY_BYTES];
+        for _ in 0..3 {
+            assert_eq!(client.get("/python-validated/a?b=c").text(), "0 bytes\n");
+            let posted = client.post("/python-validated", &body);
+            assert_eq!(posted.status(), 200);
+            client.request("HEAD", "/python-validated");
+            assert_eq!(client.response_to("HEAD").status(), 200);
+        }
+        client.finish_sending();
+        assert_eq!(client.rest().1, Ending::Closed);
+        let ended = server.stop();
+        for line in &ended.stderr {
+            let is_told = line.contains("python-validated:") && !line.contains(": loaded, serves");
+            assert!(!is_told, "{line}");
+        }
     }
 }

@@ -24,7 +24,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::io::{BufRead, BufReader, Lines, Write};
 use std::net::{Ipv4Addr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -32,6 +32,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use processes::step;
 
+use crate::tracked;
 use crate::workspace::Workspace;
 
 /// The pages that are run by default: all that have commands.
@@ -244,24 +245,14 @@ struct Copy {
 }
 
 impl Copy {
-    /// Copies the tracked files from the working tree. The target folder is the caller's, so that
-    /// the dependencies are compiled once.
+    /// Copies the tracked files from the working tree; all files of a source archive. The target
+    /// folder is the caller's, so that the dependencies are compiled once.
     fn make(workspace: &Workspace) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("wasgi-docs-").tempdir()?;
         let root = folder.path().join("wasgi");
-        let mut list = Command::new("git");
-        list.args(["ls-files", "-z"]).current_dir(&workspace.root);
-        let listed = list.output().context("can't start git")?;
-        ensure!(listed.status.success(), "git ls-files failed");
-        for name in listed.stdout.split(|byte| *byte == 0) {
-            let name = std::str::from_utf8(name)?;
-            let from = workspace.root.join(name);
-            if name.is_empty() || !from.is_file() {
-                continue;
-            }
-            let to = root.join(name);
-            fs::create_dir_all(to.parent().unwrap_or(&to))?;
-            fs::copy(&from, &to).with_context(|| format!("can't copy {name}"))?;
+        match tracked::is_repository(&workspace.root) {
+            true => copy_tracked(&workspace.root, &root)?,
+            false => tracked::copy_folder(&workspace.root, &root)?,
         }
         let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
         Ok(Self {
@@ -312,6 +303,25 @@ impl Copy {
         });
         lines.collect()
     }
+}
+
+/// Copies the files that git tracks.
+fn copy_tracked(from: &Path, to: &Path) -> Result<()> {
+    let mut list = Command::new("git");
+    list.args(["ls-files", "-z"]).current_dir(from);
+    let listed = list.output().context("can't start git")?;
+    ensure!(listed.status.success(), "git ls-files failed");
+    for name in listed.stdout.split(|byte| *byte == 0) {
+        let name = std::str::from_utf8(name)?;
+        let from = from.join(name);
+        if name.is_empty() || !from.is_file() {
+            continue;
+        }
+        let to = to.join(name);
+        fs::create_dir_all(to.parent().unwrap_or(&to))?;
+        fs::copy(&from, &to).with_context(|| format!("can't copy {name}"))?;
+    }
+    Ok(())
 }
 
 /// One shell for a whole page: the effects of a command persist for the next one.

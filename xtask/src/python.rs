@@ -199,7 +199,8 @@ pub(crate) fn test(workspace: &Workspace) -> Result<()> {
 }
 
 /// Builds an application with each framework that the documentation names, or with those named
-/// here, each in a separate virtual environment, and sends it requests through a server.
+/// here, each in a separate virtual environment, and sends it requests through a server: to the
+/// component, and to the same application as a script.
 ///
 /// # Errors
 ///
@@ -209,6 +210,7 @@ pub(crate) fn frameworks(
     server: &Path,
     names: &[std::ffi::OsString],
 ) -> Result<()> {
+    build_runtime(workspace)?;
     let mut command = Command::new("python3");
     command
         .arg(

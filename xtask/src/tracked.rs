@@ -78,7 +78,7 @@ fn link(target: &Path, link: &Path) -> Result<()> {
 }
 
 /// Returns whether a folder is the root of a git repository, and git is installed.
-fn is_repository(root: &Path) -> bool {
+pub(crate) fn is_repository(root: &Path) -> bool {
     let mut git = Command::new("git");
     git.args(["rev-parse", "--show-prefix"]).current_dir(root);
     let output = git.stderr(Stdio::null()).output();
@@ -204,7 +204,7 @@ fn write_if_other(file: &Path, content: &[u8]) -> Result<()> {
 }
 
 /// Copies a folder without its build outputs.
-fn copy_folder(from: &Path, to: &Path) -> Result<()> {
+pub(crate) fn copy_folder(from: &Path, to: &Path) -> Result<()> {
     fs::create_dir_all(to)?;
     for entry in fs::read_dir(from).with_context(|| format!("can't read {}", from.display()))? {
         let path = entry?.path();

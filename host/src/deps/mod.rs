@@ -39,6 +39,8 @@ pub enum Installed {
         count: usize,
         /// The packages whose compiled modules were left out, each with the name of one.
         without_compiled: Vec<(String, String)>,
+        /// Those that can't be imported without them, each with the one that it needs.
+        unusable: Vec<(String, String)>,
     },
 }
 
@@ -47,7 +49,8 @@ pub enum Installed {
 /// # Errors
 ///
 /// Fails if its requirements can't be read or installed, if what was installed exceeds a limit, or
-/// if a package can't be imported without its compiled modules. Then the earlier packages remain.
+/// if packages with compiled modules can't be tried in the sandbox. Then the earlier packages
+/// remain.
 pub fn install(
     application: &Path,
     installer: &Installer,
@@ -63,13 +66,18 @@ pub fn install(
     }
     let packages = Packages::inspect(&staging.packages())
         .with_context(|| format!("what {installer} has installed"))?;
+    let mut unusable = Vec::new();
     if packages.has_compiled() {
         packages.empty_compiled_modules()?;
-        sandbox::import(engine, &packages, staging.folder())?;
+        unusable = sandbox::import(engine, &packages, staging.folder())?;
     }
+    let is_unusable = |name: &str| unusable.iter().any(|(unusable, _)| unusable == name);
+    let mut without_compiled = packages.compiled();
+    without_compiled.retain(|(name, _)| !is_unusable(name));
     let installed = Installed::Packages {
         count: packages.count(),
-        without_compiled: packages.compiled(),
+        without_compiled,
+        unusable,
     };
     staging.replace(&application.join(PACKAGES))?;
     Ok(installed)
@@ -82,11 +90,19 @@ impl fmt::Display for Installed {
             Self::Packages {
                 count,
                 without_compiled,
+                unusable,
             } => {
                 let plural = if *count == 1 { "" } else { "s" };
                 write!(f, "installed {count} package{plural}")?;
                 for (package, module) in without_compiled {
                     write!(f, "; {package} without its compiled code ({module})")?;
+                }
+                for (package, module) in unusable {
+                    write!(
+                        f,
+                        "; {package} can't be imported, because its compiled code ({module}) can't \
+                         run in the sandbox"
+                    )?;
                 }
                 Ok(())
             }

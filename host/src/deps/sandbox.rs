@@ -14,10 +14,11 @@ use crate::printable;
 /// The front of the message of an import that needs a compiled module.
 const MARK: &str = "wasgi-deps:";
 
-/// An application that imports packages: only an import that fails for the lack of one of these
-/// compiled modules is a failure. What else a package needs, its application decides.
+/// An application that imports packages. Lists those that fail for the lack of one of their
+/// compiled modules. What else a package needs, its application decides.
 const APPLICATION: &str = "\
 import importlib
+import json
 
 
 def needed(error, compiled):
@@ -31,15 +32,16 @@ def needed(error, compiled):
         error = error.__cause__ or error.__context__
 
 
+found = {}
 for package, modules, compiled in PACKAGES:
     for module in modules:
-        file = None
         try:
             importlib.import_module(module)
         except BaseException as error:
-            file = needed(error, compiled)
-        if file:
-            raise LookupError(f'MARK{package} ({file})')
+            if file := needed(error, compiled):
+                found[package] = file
+if found:
+    raise LookupError('MARK' + json.dumps(list(found.items())))
 
 
 def app(environ, start_response):
@@ -48,19 +50,22 @@ def app(environ, start_response):
 ";
 
 /// Imports the packages that have compiled modules, as an application in `folder`, which contains
-/// the folder of packages.
+/// the folder of packages. Returns those that can't be imported without them, each with the file
+/// that it needs.
 ///
 /// # Errors
 ///
-/// Fails if one of them can't be imported without them, or if the sandbox can't be started.
-pub(super) fn import(engine: &Engine, packages: &Packages, folder: &Path) -> anyhow::Result<()> {
+/// Fails if the sandbox can't be started, or the import doesn't end.
+pub(super) fn import(
+    engine: &Engine,
+    packages: &Packages,
+    folder: &Path,
+) -> anyhow::Result<Vec<(String, String)>> {
     let plan: Vec<_> = packages
         .with_compiled()
         .map(|package| {
-            let compiled = package
-                .compiled
-                .iter()
-                .map(|file| (module(file), json!(file)));
+            let compiled = package.compiled.iter();
+            let compiled = compiled.map(|file| (module(file), json!(file)));
             let compiled: serde_json::Map<_, _> = compiled.collect();
             json!([package.name, package.modules, compiled])
         })
@@ -71,20 +76,14 @@ pub(super) fn import(engine: &Engine, packages: &Packages, folder: &Path) -> any
     let file = folder.join("app.py");
     fs::write(&file, source).with_context(|| format!("{}: can't be written", file.display()))?;
     let Err(findings) = check::load(engine, folder) else {
-        return Ok(());
+        return Ok(Vec::new());
     };
     let told = findings.first().map_or("", |finding| &finding.what);
-    match told.split_once(MARK) {
-        Some((_, rest)) => {
-            let needs = rest
-                .rsplit_once(" (app.py")
-                .map_or(rest, |(needs, _)| needs);
-            bail!(
-                "the package {needs} holds compiled code, which can't run in the sandbox; use one \
-                 that is written in Python alone",
-            )
-        }
-        None => bail!(
+    let list = told.split_once(MARK).map(|(_, list)| list);
+    let mut values = serde_json::Deserializer::from_str(list.unwrap_or_default()).into_iter();
+    match values.next() {
+        Some(Ok(found)) => Ok(found),
+        _ => bail!(
             "the packages with compiled code can't be tried without it: {}",
             printable::one_line(told)
         ),

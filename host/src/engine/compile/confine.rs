@@ -211,6 +211,7 @@ const ALLOWED: &[libc::c_long] = &[
     libc::SYS_exit_group,
     // Time and sleep.
     libc::SYS_clock_gettime,
+    libc::SYS_clock_getres,
     libc::SYS_clock_nanosleep,
     libc::SYS_nanosleep,
     // Hash table seeds.

@@ -16,7 +16,7 @@ import sys
 import traceback
 import types
 
-from wasgi.guest import asgi, census, explain, room, settings, setup, stack, warm
+from wasgi.guest import asgi, census, compat, explain, room, settings, setup, stack, warm
 from wasgi.guest.application import application_class
 from wasgi.guest.layer import Layer
 
@@ -132,6 +132,7 @@ def load(plan: str) -> str:
 
 def _load(plan: dict) -> dict:
     global _made
+    compat.set_arguments()
     sys.path[:] = plan["path"]
     sys.path_importer_cache.clear()
     importlib.invalidate_caches()

@@ -88,6 +88,27 @@ class _Scan:
         self._entries = iter(())
 
 
+#: Functions that can change WASI's folders.
+_CHANGING = (
+    "link", "mkdir", "open", "rename", "rmdir", "symlink", "truncate", "unlink", "utime",
+)  # fmt: skip
+
+
+def _read_only(function):
+    """Returns a function that reports the refusal to change a read-only folder as every other
+    system does: WASI reports `EPERM`."""
+
+    def call(*arguments, **keywords):
+        try:
+            return function(*arguments, **keywords)
+        except PermissionError as error:
+            if error.errno != errno.EPERM:
+                raise
+            raise failure(errno.EROFS, error.filename) from None
+
+    return call
+
+
 class System:
     """The replacement functions, each with the name and the arguments of the original."""
 
@@ -122,6 +143,9 @@ class System:
                     known.discard(real)
                     known.add(getattr(self, f"os_{name}"))
         _replace_held(replaced)
+        for name in _CHANGING:
+            if name in self.real:
+                self.real[name] = _read_only(self.real[name])
 
     # Files as Python opens them.
 
