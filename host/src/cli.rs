@@ -1,35 +1,28 @@
 //! The command line: `wasgi serve`, `wasgi routes` and `wasgi config`. The arguments of `wasgi
-//! check` and `wasgi run` are in `trial`, those of `wasgi deps` in `deps`, and arguments that
-//! several commands share are in `budget`.
+//! check` and `wasgi run` are in `trial`, those of `wasgi deps` in `deps`, and the flags of
+//! configuration keys in `flags`.
 //!
 //! A flag that is not given has no value here: `config` has the defaults, and the file's values
 //! take precedence over them.
 
-mod budget;
 mod deps;
+mod flags;
 mod mistakes;
 mod trial;
 
 use std::ffi::OsString;
-use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{Draft, ResolvedConfig, Sources};
+use crate::config::{Draft, ResolvedConfig, Sources, Value};
 use crate::engine::compile;
 use crate::log;
-use crate::server::{addr, proxy};
 use crate::supervisor;
-use crate::units::{duration, size};
+use flags::{Flags, OfBudget, OfClients, OfLimits, OfServer, OfSite};
 
-pub use budget::Budget;
 pub use deps::Deps;
 pub use trial::{Check, Run, Trial};
-
-/// The help heading of the limits.
-const LIMITS_HEADING: &str = "Limits (more in wasgi.toml)";
 
 /// Serves a folder of pages and a folder of sandboxed handlers.
 ///
@@ -85,20 +78,9 @@ pub struct Site {
     /// exists]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// The folder of pages [default: SITE/html]
-    #[arg(long, value_name = "FOLDER")]
-    pub root: Option<PathBuf>,
-    /// The folder of handlers [default: SITE/handlers]
-    #[arg(long, value_name = "FOLDER")]
-    pub handlers: Option<PathBuf>,
-    /// The folder for compiled handlers, which makes restarts fast; `none` disables it
-    /// [default: wasgi/code in the user's cache folder]
-    #[arg(long, value_name = "FOLDER")]
-    pub code_cache: Option<PathBuf>,
-    /// Serve even if the folder of pages contains the handlers or wasgi.toml, which visitors can
-    /// then read
-    #[arg(long)]
-    pub allow_overlap: bool,
+    /// The flags of its keys.
+    #[command(flatten)]
+    keys: Flags<OfSite>,
 }
 
 /// `wasgi routes`.
@@ -132,88 +114,24 @@ pub struct Serve {
     /// The site.
     #[command(flatten)]
     pub site: Site,
-    /// The address to listen on: an address or a name with a port, or a port of 127.0.0.1; port 0
-    /// picks a free port [default: 127.0.0.1:8000]
-    #[arg(long, value_name = "HOST:PORT", value_parser = addr::parse)]
-    pub addr: Option<SocketAddr>,
-    /// Serving threads per process [default: one per processor; 1 with several processes]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    pub threads: Option<u16>,
-    /// Serving processes, isolated from each other; one that dies is replaced [default: 1]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    pub processes: Option<u16>,
+    /// The flags of the keys in `[server]`.
+    #[command(flatten)]
+    server: Flags<OfServer>,
+    /// Log only warnings and errors: no routes at startup, no line per request
+    #[arg(short, long, conflicts_with = "server.log-level")]
+    pub quiet: bool,
     /// Which worker of which supervisor this is: for supervisors only.
     #[arg(long, hide = true, value_name = "NUMBER/SUPERVISOR")]
     pub worker: Option<supervisor::WorkerId>,
-    /// Don't write a line per request to standard output
-    #[arg(long)]
-    pub no_access_log: bool,
-    /// The least severe level of messages in the error log [default: info]
-    #[arg(long, value_name = "LEVEL", conflicts_with = "quiet")]
-    pub log_level: Option<log::Verbosity>,
-    /// Log only warnings and errors: no routes at startup, no line per request
-    #[arg(short, long)]
-    pub quiet: bool,
-    /// Don't send the Server field
-    #[arg(long)]
-    pub no_server_field: bool,
-    /// How long requests in flight may take after SIGINT or SIGTERM [default: 30]
-    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
-    pub shutdown_grace: Option<Duration>,
-    /// Serve HTTPS with this certificate, in PEM, followed by its chain
-    #[arg(long, value_name = "FILE")]
-    pub tls_cert: Option<PathBuf>,
-    /// The certificate's private key, in PEM
-    #[arg(long, value_name = "FILE")]
-    pub tls_key: Option<PathBuf>,
-    /// An address for plain HTTP, whose requests are redirected to HTTPS
-    #[arg(long, value_name = "HOST:PORT", value_parser = addr::parse)]
-    pub redirect_http: Option<SocketAddr>,
-    /// A proxy whose X-Forwarded fields are trusted; repeatable
-    #[arg(long, value_name = "NETWORK")]
-    pub trust_proxy: Vec<proxy::Network>,
-    /// Connections from trusted proxies begin with a PROXY header
-    #[arg(long)]
-    pub proxy_protocol: bool,
-    /// The limits.
+    /// The flags of the keys in `[tls]` and `[proxy]`.
     #[command(flatten)]
-    pub limits: Limits,
-}
-
-/// The limits of a request and of a connection.
-#[derive(Clone, Debug, Args)]
-#[command(next_help_heading = LIMITS_HEADING)]
-pub struct Limits {
-    /// The budget of a request.
+    clients: Flags<OfClients>,
+    /// The flags of the keys in `[budget]`.
     #[command(flatten)]
-    pub budget: Budget,
-    /// Concurrent requests per handler [default: 10000]
-    #[arg(long, value_name = "N")]
-    pub max_concurrent: Option<usize>,
-    /// Largest request body [default: 64]
-    #[arg(long, value_name = "MIB", value_parser = mebibytes)]
-    pub max_body: Option<usize>,
-    /// Open connections; further ones are closed [default: 32768]
-    #[arg(long, value_name = "N")]
-    pub max_connections: Option<u32>,
-    /// Open connections per address; further ones get a 503 [default: 16384]
-    #[arg(long, value_name = "N")]
-    pub max_connections_per_address: Option<u32>,
-    /// How long a request's head may take to arrive [default: 20]
-    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
-    pub head_timeout: Option<Duration>,
-    /// How long a handler may wait for a request body [default: 20]
-    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
-    pub body_timeout: Option<Duration>,
-    /// How long a connection may be idle between requests [default: 75]
-    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
-    pub idle_timeout: Option<Duration>,
-    /// How long a client may read nothing of its response [default: 60]
-    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
-    pub write_timeout: Option<Duration>,
-    /// Time from a request's head to the end of its response [default: 3600]
-    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
-    pub request_timeout: Option<Duration>,
+    budget: Flags<OfBudget>,
+    /// The flags of the keys in `[limits]`.
+    #[command(flatten)]
+    limits: Flags<OfLimits>,
 }
 
 impl Site {
@@ -225,30 +143,6 @@ impl Site {
         }
     }
 
-    /// Overrides the file's values with the flags that were given.
-    pub fn set(&self, draft: &mut Draft) {
-        let root = self.root.clone().map(Some);
-        draft.flag("site.root", "--root", root.as_ref(), |it| &mut it.site.root);
-        let handlers = self.handlers.clone().map(Some);
-        draft.flag("site.handlers", "--handlers", handlers.as_ref(), |it| {
-            &mut it.site.handlers
-        });
-        let code_cache = self.code_cache.clone().map(Some);
-        draft.flag(
-            "site.code-cache",
-            "--code-cache",
-            code_cache.as_ref(),
-            |it| &mut it.site.code_cache,
-        );
-        let allow_overlap = self.allow_overlap.then_some(true);
-        draft.flag(
-            "site.allow-overlap",
-            "--allow-overlap",
-            allow_overlap.as_ref(),
-            |it| &mut it.site.allow_overlap,
-        );
-    }
-
     /// Loads the configuration of a site, for commands that do not serve. Also returns a log
     /// message for each overlap of its folders that is allowed.
     ///
@@ -257,7 +151,7 @@ impl Site {
     /// Fails if the file or a flag is invalid, or if visitors could read files that are not pages;
     /// see [`ResolvedConfig::load`] and [`ResolvedConfig::check_layout`].
     pub fn load(&self) -> anyhow::Result<(ResolvedConfig, Vec<String>)> {
-        let resolved = ResolvedConfig::load(&self.sources(), |draft| self.set(draft))?;
+        let resolved = ResolvedConfig::load(&self.sources(), |draft| self.keys.set(draft))?;
         let overlaps = resolved.check_layout(&self.sources())?;
         Ok((resolved, overlaps))
     }
@@ -266,85 +160,16 @@ impl Site {
 impl Serve {
     /// Overrides the file's values with the flags that were given.
     pub fn set(&self, draft: &mut Draft) {
-        self.site.set(draft);
-        draft.flag("server.addr", "--addr", self.addr.as_ref(), |it| {
-            &mut it.server.addr
-        });
-        let threads = self.threads.map(Some);
-        draft.flag("server.threads", "--threads", threads.as_ref(), |it| {
-            &mut it.server.threads
-        });
-        let processes = self.processes.as_ref();
-        draft.flag("server.processes", "--processes", processes, |it| {
-            &mut it.server.processes
-        });
-        let off = |flag: bool| flag.then_some(false);
-        let access_log = off(self.no_access_log);
-        draft.flag(
-            "server.access-log",
-            "--no-access-log",
-            access_log.as_ref(),
-            |it| &mut it.server.access_log,
-        );
-        let log_level = self.log_level.as_ref();
-        draft.flag("server.log-level", "--log-level", log_level, |it| {
-            &mut it.server.log_level
-        });
-        let quiet = self.quiet.then_some(log::Verbosity::Warn);
-        draft.flag("server.log-level", "--quiet", quiet.as_ref(), |it| {
-            &mut it.server.log_level
-        });
-        let no_access_log = off(self.quiet);
-        draft.flag(
-            "server.access-log",
-            "--quiet",
-            no_access_log.as_ref(),
-            |it| &mut it.server.access_log,
-        );
-        let server_field = off(self.no_server_field);
-        draft.flag(
-            "server.server-field",
-            "--no-server-field",
-            server_field.as_ref(),
-            |it| &mut it.server.server_field,
-        );
-        let grace = self.shutdown_grace.as_ref();
-        draft.flag("server.shutdown-grace", "--shutdown-grace", grace, |it| {
-            &mut it.server.shutdown_grace
-        });
-        self.set_tls(draft);
-        self.set_proxy(draft);
+        self.site.keys.set(draft);
+        self.server.set(draft);
+        if self.quiet {
+            let level = Value::Level(log::Verbosity::Warn);
+            draft.flag_of("server.log-level", "--quiet", &level);
+            draft.flag_of("server.access-log", "--quiet", &Value::Switch(false));
+        }
+        self.clients.set(draft);
+        self.budget.set(draft);
         self.limits.set(draft);
-    }
-
-    fn set_tls(&self, draft: &mut Draft) {
-        let cert = self.tls_cert.clone().map(Some);
-        draft.flag("tls.cert", "--tls-cert", cert.as_ref(), |it| {
-            &mut it.tls.cert
-        });
-        let key = self.tls_key.clone().map(Some);
-        draft.flag("tls.key", "--tls-key", key.as_ref(), |it| &mut it.tls.key);
-        let redirect = self.redirect_http.map(Some);
-        draft.flag(
-            "tls.redirect-http",
-            "--redirect-http",
-            redirect.as_ref(),
-            |it| &mut it.tls.redirect_http,
-        );
-    }
-
-    fn set_proxy(&self, draft: &mut Draft) {
-        let trusted = Some(&self.trust_proxy).filter(|networks| !networks.is_empty());
-        draft.flag("proxy.trusted", "--trust-proxy", trusted, |it| {
-            &mut it.proxy.trusted
-        });
-        let protocol = self.proxy_protocol.then_some(true);
-        draft.flag(
-            "proxy.protocol",
-            "--proxy-protocol",
-            protocol.as_ref(),
-            |it| &mut it.proxy.protocol,
-        );
     }
 
     /// Loads the configuration for `wasgi serve`. Also returns a log message for each overlap of
@@ -361,108 +186,10 @@ impl Serve {
     }
 }
 
-impl Limits {
-    fn set(&self, draft: &mut Draft) {
-        self.budget.set(draft);
-        let concurrent = self.max_concurrent.as_ref();
-        draft.flag(
-            "budget.concurrent-requests",
-            "--max-concurrent",
-            concurrent,
-            |it| &mut it.budget.concurrent_requests,
-        );
-        self.set_connections(draft);
-        self.set_timeouts(draft);
-    }
-
-    fn set_connections(&self, draft: &mut Draft) {
-        let body = self.max_body.map(|bytes| bytes as u64);
-        draft.flag("limits.body", "--max-body", body.as_ref(), |it| {
-            &mut it.http.body_bytes
-        });
-        let connections = self.max_connections.as_ref();
-        draft.flag(
-            "limits.connections",
-            "--max-connections",
-            connections,
-            |it| &mut it.limits.connections_count,
-        );
-        let (key, flag) = (
-            "limits.connections-per-address",
-            "--max-connections-per-address",
-        );
-        let per_address = self.max_connections_per_address.as_ref();
-        draft.flag(key, flag, per_address, |it| {
-            &mut it.limits.connections_per_address_count
-        });
-    }
-
-    fn set_timeouts(&self, draft: &mut Draft) {
-        draft.flag(
-            "limits.head-timeout",
-            "--head-timeout",
-            self.head_timeout.as_ref(),
-            |it| &mut it.http.head_timeout,
-        );
-        draft.flag(
-            "limits.body-timeout",
-            "--body-timeout",
-            self.body_timeout.as_ref(),
-            |it| &mut it.http.body_patience,
-        );
-        draft.flag(
-            "limits.idle-timeout",
-            "--idle-timeout",
-            self.idle_timeout.as_ref(),
-            |it| &mut it.http.idle_timeout,
-        );
-        let write = self.write_timeout.as_ref();
-        draft.flag("limits.write-timeout", "--write-timeout", write, |it| {
-            &mut it.limits.write_patience
-        });
-        let request = self.request_timeout.as_ref();
-        draft.flag(
-            "limits.request-timeout",
-            "--request-timeout",
-            request,
-            |it| &mut it.limits.request_timeout,
-        );
-    }
-}
-
-/// Parses a duration: a number of seconds, fractions allowed, or with a unit as in the file.
-fn seconds(text: &str) -> Result<Duration, String> {
-    if text.ends_with(|last: char| last.is_ascii_digit()) {
-        duration::parse(&format!("{text}s"))
-            .map_err(|_| "expected seconds, from 0.001 to 86400".into())
-    } else {
-        duration::parse(text)
-    }
-}
-
-fn mebibytes(text: &str) -> Result<usize, String> {
-    bytes(text, "MiB")
-}
-
-fn kibibytes(text: &str) -> Result<usize, String> {
-    bytes(text, "KiB")
-}
-
-/// Parses a size. A number without a unit is in `unit`.
-fn bytes(text: &str, unit: &str) -> Result<usize, String> {
-    let bytes = if text.ends_with(|last: char| last.is_ascii_digit()) {
-        size::parse(&format!("{text}{unit}"))?
-    } else {
-        size::parse(text)?
-    };
-    match usize::try_from(bytes) {
-        Ok(bytes) if bytes > 0 => Ok(bytes),
-        _ => Err("expected more than nothing".into()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use clap::CommandFactory;
 
     use super::*;

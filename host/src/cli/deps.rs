@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::Site;
-use crate::config::ResolvedConfig;
+use super::flags::{Flags, OfFolders};
+use crate::config::{ResolvedConfig, Sources};
 
 /// `wasgi deps`.
 #[derive(Debug, Args)]
@@ -19,12 +19,9 @@ pub struct Deps {
     /// The configuration file [default: SITE/wasgi.toml, if it exists]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// The folder of handlers [default: SITE/handlers]
-    #[arg(long, value_name = "FOLDER")]
-    pub handlers: Option<PathBuf>,
-    /// The folder for compiled code; `none` disables it [default: wasgi/code in the user's cache]
-    #[arg(long, value_name = "FOLDER")]
-    pub code_cache: Option<PathBuf>,
+    /// The flags of its folders.
+    #[command(flatten)]
+    keys: Flags<OfFolders>,
 }
 
 impl Deps {
@@ -34,14 +31,10 @@ impl Deps {
     ///
     /// Fails if the file or a flag is invalid; see [`ResolvedConfig::load`].
     pub fn load(&self) -> anyhow::Result<ResolvedConfig> {
-        let site = Site {
+        let sources = Sources {
             site: self.site.clone(),
-            config: self.config.clone(),
-            root: None,
-            handlers: self.handlers.clone(),
-            code_cache: self.code_cache.clone(),
-            allow_overlap: false,
+            file: self.config.clone(),
         };
-        ResolvedConfig::load(&site.sources(), |draft| site.set(draft))
+        ResolvedConfig::load(&sources, |draft| self.keys.set(draft))
     }
 }

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{Budget, Site};
-use crate::config::ResolvedConfig;
+use super::flags::{Flags, OfTrial};
+use crate::config::{ResolvedConfig, Sources};
 
 /// `wasgi check`.
 #[derive(Debug, Args)]
@@ -64,16 +64,9 @@ pub struct Trial {
     /// [default: SITE/wasgi.toml, if it exists]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// The folder of handlers [default: SITE/handlers]
-    #[arg(long, value_name = "FOLDER")]
-    pub handlers: Option<PathBuf>,
-    /// The folder for compiled handlers; `none` disables it
-    /// [default: wasgi/code in the user's cache folder]
-    #[arg(long, value_name = "FOLDER")]
-    pub code_cache: Option<PathBuf>,
-    /// The limits of a request.
+    /// The flags of keys.
     #[command(flatten)]
-    pub budget: Budget,
+    keys: Flags<OfTrial>,
 }
 
 impl Trial {
@@ -85,18 +78,13 @@ impl Trial {
     ///
     /// Fails if the file or a flag is invalid; see [`ResolvedConfig::load`].
     pub fn load(&self) -> anyhow::Result<ResolvedConfig> {
-        let site = Site {
+        let sources = Sources {
             site: self.site.clone(),
-            config: self.config.clone(),
-            root: None,
-            handlers: self.handlers.clone(),
-            code_cache: self.code_cache.clone(),
-            allow_overlap: false,
+            file: self.config.clone(),
         };
-        ResolvedConfig::load(&site.sources(), |draft| {
-            site.set(draft);
-            self.budget.set(draft);
-            draft.change_handlers(|handler| self.budget.go_before(handler));
+        ResolvedConfig::load(&sources, |draft| {
+            self.keys.set(draft);
+            draft.clear_for_handlers(self.keys.keys());
         })
     }
 }

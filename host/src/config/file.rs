@@ -9,8 +9,8 @@ use anyhow::{Context, bail};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 
-use super::keys::{Known, keys};
-use super::{Complaint, Config, Section, Visit, nearest, wording};
+use super::keys::keys;
+use super::{Complaint, Config, KEYS, Section, Visit, nearest, wording};
 
 /// The maximum size of the file, in bytes: a hundred times the size of a file that sets every key.
 const MAX_BYTES: u64 = 1 << 20;
@@ -75,24 +75,6 @@ pub(super) fn read(text: &str) -> Result<Contents, Complaint> {
     let mut config = Config::default();
     config.visit(&mut reading);
     reading.end(config)
-}
-
-/// Returns all known keys, in order.
-pub(super) fn known() -> Vec<Known> {
-    struct List(Vec<Known>);
-    impl Visit for List {
-        fn section<T: Section>(&mut self, section: &'static str, _: &mut T) {
-            let known = keys::<T>().iter().map(|key| Known { section, key });
-            self.0.extend(known);
-        }
-
-        fn tables<T: Section>(&mut self, section: &'static str, _: &mut T) {
-            self.0.push(Known { section, key: "*" });
-        }
-    }
-    let mut list = List(Vec::new());
-    Config::default().visit(&mut list);
-    list.0
 }
 
 struct Reading<'t> {
@@ -214,22 +196,21 @@ fn inner_span(table: &Spanned<DeValue<'_>>) -> Option<Range<usize>> {
 
 /// Returns an error about the first key that no section has taken.
 fn unknown(text: &str, left: &DeTable<'_>) -> Option<Complaint> {
-    let known = known();
     let mut first: Option<(usize, String, Option<String>)> = None;
     for (section, value) in left {
         let name = section.get_ref().as_ref();
-        let is_known = known.iter().any(|one| one.section == name);
+        let is_known = KEYS.iter().any(|key| key.section() == name);
         match value.get_ref() {
             DeValue::Table(entries) if is_known => {
                 for key in entries.keys() {
-                    let nearest = nearest::key(name, key.get_ref(), &known);
+                    let nearest = nearest::key(name, key.get_ref());
                     let shown = format!("{name}.{}", key.get_ref());
                     keep_first(&mut first, (key.span().start, shown, nearest));
                 }
             }
             _ if is_known => {}
             _ => {
-                let nearest = nearest::section(name, &known);
+                let nearest = nearest::section(name);
                 keep_first(&mut first, (section.span().start, name.into(), nearest));
             }
         }

@@ -4,13 +4,6 @@ use serde::de::value::Error;
 use serde::de::{Deserialize, Deserializer, Error as _, Visitor};
 use serde::forward_to_deserialize_any;
 
-/// A key that exists.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Known {
-    pub(super) section: &'static str,
-    pub(super) key: &'static str,
-}
-
 /// Returns the keys of the section `T`, in the order of its fields. Empty if the type is not a
 /// struct or has flattened fields.
 pub(super) fn keys<'de, T: Deserialize<'de>>() -> &'static [&'static str] {

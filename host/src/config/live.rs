@@ -1,21 +1,11 @@
 //! Applies a changed file while the server runs.
 
-use super::show::values;
-use super::{Config, Draft, ResolvedConfig, Sources};
+use std::collections::BTreeSet;
 
-/// The keys that are only read at startup: sockets, threads, processes, folders, the paths of
-/// certificates, the limits of compiling processes, and the sizes of memory pools. A section name
-/// stands for all its keys.
-pub const RESTART_KEYS: &[&str] = &[
-    "site",
-    "server.addr",
-    "server.threads",
-    "server.processes",
-    "server.log-level",
-    "budget.memory",
-    "compile",
-    "tls",
-];
+use super::show::values;
+use super::table::HANDLER_KEYS;
+use super::{Config, Draft, KEYS, Key, ResolvedConfig, Sources};
+use crate::policy::Handler;
 
 /// The configuration in force.
 pub struct Live {
@@ -72,7 +62,7 @@ impl Live {
             ResolvedConfig::load(&self.sources, |draft| (self.flags)(draft)).and_then(|resolved| {
                 // Overlaps that are allowed were logged at startup.
                 resolved.check_layout(&self.sources)?;
-                self.take(resolved.config)
+                self.take(&resolved.config)
             });
         match result {
             Ok(changes) => {
@@ -83,16 +73,8 @@ impl Live {
         }
     }
 
-    pub(super) fn take(&mut self, mut config: Config) -> anyhow::Result<Changes> {
-        let changes = Changes::between(&self.running, &config);
-        let running = &self.running;
-        config.site = running.site.clone();
-        config.server.addr = running.server.addr;
-        config.server.threads = running.server.threads;
-        config.server.processes = running.server.processes;
-        config.server.log_level = running.server.log_level;
-        config.budget.memory_bytes = running.budget.memory_bytes;
-        config.tls = running.tls.clone();
+    pub(super) fn take(&mut self, config: &Config) -> anyhow::Result<Changes> {
+        let (changes, config) = Changes::between(&self.running, config);
         if !changes.taken.is_empty() {
             (self.apply)(&config)?;
         }
@@ -111,15 +93,24 @@ impl std::fmt::Debug for Live {
 }
 
 impl Changes {
-    pub(super) fn between(old: &Config, new: &Config) -> Self {
-        let (old, new) = (values(old), values(new));
-        let keys: std::collections::BTreeSet<&String> = old.keys().chain(new.keys()).collect();
-        let changed = keys
-            .into_iter()
-            .filter(|key| old.get(*key) != new.get(*key))
-            .cloned();
-        let (later, taken) = changed.partition(|key| needs_restart(key));
-        Self { taken, later }
+    /// Compares a new configuration with the running one. Also returns the one to put into force:
+    /// the new one, with the running values of keys that need a restart.
+    pub(super) fn between(running: &Config, new: &Config) -> (Self, Config) {
+        let mut kept = new.clone();
+        keep(KEYS, &mut kept, running);
+        kept.handlers.change(|name, table| {
+            let none = Handler::default();
+            keep(
+                HANDLER_KEYS,
+                table,
+                running.handlers.get(name).unwrap_or(&none),
+            );
+        });
+        let changes = Self {
+            taken: different(running, &kept),
+            later: different(&kept, new),
+        };
+        (changes, kept)
     }
 
     fn log(&self, file: &str) {
@@ -138,8 +129,19 @@ impl Changes {
     }
 }
 
-/// Reports whether a key is only read at startup.
-pub(super) fn needs_restart(key: &str) -> bool {
-    let section = key.split('.').next().unwrap_or(key);
-    RESTART_KEYS.contains(&key) || RESTART_KEYS.contains(&section)
+/// Sets the keys that are only read at startup to their running values.
+fn keep<T>(keys: &[Key<T>], table: &mut T, running: &T) {
+    for key in keys.iter().filter(|key| !key.is_live) {
+        (key.place.copy)(table, running);
+    }
+}
+
+/// Returns the keys whose values differ.
+fn different(old: &Config, new: &Config) -> Vec<String> {
+    let (old, new) = (values(old), values(new));
+    let keys: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+    let changed = keys
+        .into_iter()
+        .filter(|key| old.get(*key) != new.get(*key));
+    changed.cloned().collect()
 }

@@ -2,31 +2,35 @@
 //!
 //! Each section of the file is a struct in the module that uses it. [`Config`] contains all of
 //! them, and [`Config::visit`] lists them: a section that is added there is read, checked for
-//! unknown keys, printed and reloaded. The steps from a file to a [`Config`]:
+//! unknown keys, printed and reloaded. `table` has all that is known about each key: a `key` has a
+//! name, bounds, a flag and a line in `docs/configuration.md`, and is live or needs a restart. The
+//! steps from a file to a [`Config`]:
 //!
 //! 1. `file` parses TOML into sections. A key that no section knows (`keys`) is an error that names
 //!    the `nearest` one.
-//! 2. The flags override it ([`Draft::flag`]); they are defined in `cli`.
+//! 2. The flags override it ([`Draft::flag`]); `cli` parses them into a `value`.
 //! 3. `site` fills in paths that are not set.
 //! 4. `check` adjusts defaults to the values that were set, and checks ranges and contradictions.
 //! 5. `overlap`, when serving, checks that the pages contain nothing private.
 //!
 //! [`ResolvedConfig::show`] prints the result as a file again. `live` repeats these steps when
 //! `watch` reports that the file changed, and `handover` passes the result to a worker process.
-//! `docs/configuration.md` has a table of all keys.
 
 mod check;
 mod complaint;
 mod file;
 mod handover;
+mod key;
 mod keys;
 mod live;
 mod nearest;
 mod overlap;
 mod show;
 mod site;
+mod table;
 #[cfg(test)]
 mod tests;
+mod value;
 mod watch;
 mod wording;
 
@@ -39,14 +43,18 @@ use serde::de::DeserializeOwned;
 
 use crate::policy::Handler;
 use crate::{content, engine, http1, log, machine, server, static_files};
+use table::HANDLER_KEYS;
 
 pub use crate::policy::{Budget, Handlers, Policy};
 pub use complaint::Complaint;
-pub use live::{Live, RESTART_KEYS};
+pub use key::{Flag, FlagKind, Key};
+pub use live::Live;
 pub use nearest::unknown_handlers;
 #[cfg(test)]
 pub(crate) use show::values;
 pub use site::Site;
+pub use table::KEYS;
+pub use value::Value;
 pub use watch::{Stamp, Watch};
 
 /// The configuration file in a site's folder.
@@ -177,23 +185,40 @@ pub struct Draft {
 }
 
 impl Draft {
-    /// Sets `key` to a flag's value, if the flag was given.
-    pub fn flag<T: Clone>(
-        &mut self,
-        key: &str,
-        flag: &'static str,
-        value: Option<&T>,
-        place: impl FnOnce(&mut Config) -> &mut T,
-    ) {
-        if let Some(value) = value {
-            *place(&mut self.config) = value.clone();
-            self.origins.insert(key.into(), Origin::Flag(flag));
+    /// Sets a key to the value of its flag.
+    pub fn flag(&mut self, key: &Key<Config>, value: &Value) {
+        if let Some(flag) = key.flag {
+            self.set(key, flag.name, value);
         }
     }
 
-    /// Changes the settings of individual handlers from the file.
-    pub fn change_handlers(&mut self, change: impl FnMut(&mut Handler)) {
-        self.config.handlers.change(change);
+    /// Sets the key called `name` to a value that another flag stands for.
+    pub fn flag_of(&mut self, name: &str, flag: &'static str, value: &Value) {
+        if let Some(key) = KEYS.iter().find(|key| key.name == name) {
+            self.set(key, flag, value);
+        }
+    }
+
+    fn set(&mut self, key: &Key<Config>, flag: &'static str, value: &Value) {
+        let is_set = (key.place.set)(&mut self.config, value);
+        debug_assert!(
+            is_set,
+            "{flag} has a value of another type than {}",
+            key.name
+        );
+        self.origins.insert(key.name.into(), Origin::Flag(flag));
+    }
+
+    /// Clears the keys in the tables of individual handlers that stand in place of `keys`, so that
+    /// the values of `keys` apply to all handlers.
+    pub fn clear_for_handlers<'k>(&mut self, keys: impl Iterator<Item = &'k Key<Config>>) {
+        for key in keys.filter(|key| key.section() == "budget") {
+            let is_same = |own: &&Key<Handler>| key.name.ends_with(&format!(".{}", own.name));
+            if let Some(own) = HANDLER_KEYS.iter().find(is_same) {
+                let clear = |table: &mut Handler| (own.place.copy)(table, &Handler::default());
+                self.config.handlers.change(|_, table| clear(table));
+            }
+        }
     }
 }
 

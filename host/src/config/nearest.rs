@@ -1,6 +1,6 @@
 //! Finds the key that a misspelled one was meant to be.
 
-use super::keys::Known;
+use super::{Config, KEYS, Key};
 use crate::policy::Handlers;
 
 /// The minimum similarity (Jaro-Winkler, 0 to 1) for a suggestion. The same threshold as in clap.
@@ -88,22 +88,23 @@ pub fn unknown_handlers<'h>(
     unknown.map(|name| (name, of(name, known()))).collect()
 }
 
-/// Returns the known key that is most similar to `section.key`, if any is similar enough.
-pub(super) fn key(section: &str, key: &str, known: &[Known]) -> Option<String> {
-    let bonus = |one: &Known| {
-        if one.section == section {
-            SAME_SECTION
-        } else {
-            0.0
-        }
+/// Returns the key that is most similar to `section.key`, if any is similar enough.
+pub(super) fn key(section: &str, key: &str) -> Option<String> {
+    let bonus = |one: &Key<Config>| match one.section() == section {
+        true => SAME_SECTION,
+        false => 0.0,
     };
-    known
-        .iter()
-        .map(|one| (likeness(one.key, key), one))
+    KEYS.iter()
+        .map(|one| (likeness(bare(one), key), one))
         .filter(|(likeness, _)| *likeness >= LIKENESS)
         .map(|(likeness, one)| (likeness + bonus(one), one))
         .max_by(|(one, _), (other, _)| one.total_cmp(other))
-        .map(|(_, one)| format!("{}.{}", one.section, one.key))
+        .map(|(_, one)| one.name.to_owned())
+}
+
+/// Returns a key's name without its section.
+fn bare(key: &Key<Config>) -> &'static str {
+    key.name.split_once('.').map_or(key.name, |(_, bare)| bare)
 }
 
 /// Returns the similarity of a key to the input, which may be a flag's name.
@@ -112,19 +113,17 @@ fn likeness(key: &str, written: &str) -> f64 {
     strsim::jaro_winkler(key, written).max(strsim::jaro_winkler(key, bare))
 }
 
-/// Returns the known section that is most similar to `section`, if any is similar enough; or the
-/// key of that name, with its section.
-pub(super) fn section(section: &str, known: &[Known]) -> Option<String> {
-    if known.iter().any(|one| one.key == section) {
-        return key("", section, known);
+/// Returns the section that is most similar to `section`, if any is similar enough; or the key of
+/// that name, with its section.
+pub(super) fn section(section: &str) -> Option<String> {
+    if KEYS.iter().any(|one| bare(one) == section) {
+        return key("", section);
     }
-    known
-        .iter()
-        .map(|one| (strsim::jaro_winkler(one.section, section), one))
-        .filter(|(likeness, _)| *likeness >= LIKENESS)
-        .max_by(|(one, _), (other, _)| one.total_cmp(other))
-        .map(|(_, one)| format!("[{}]", one.section))
-        .or_else(|| key("", section, known))
+    let sections = KEYS.iter().map(Key::section);
+    match of(section, sections) {
+        Some(nearest) => Some(format!("[{nearest}]")),
+        None => key("", section),
+    }
 }
 
 #[cfg(test)]

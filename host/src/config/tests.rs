@@ -1,11 +1,13 @@
 //! The combination of files, flags and defaults; the documentation of keys; reloading.
 
-use std::collections::BTreeSet;
+mod docs;
+
 use std::path::Path;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use super::live::{Changes, needs_restart};
+use super::keys::keys;
+use super::live::Changes;
 use super::*;
 
 /// Resolves a file's text and flags for a site in `/site`.
@@ -23,25 +25,63 @@ fn config(text: &str) -> Config {
     resolved(text, |_| {}).expect(text).config
 }
 
-/// Keys without a default value.
-const UNSET_KEYS: [&str; 7] = [
-    "handlers.*",
-    "pages.fallback",
-    "server.threads",
-    "tls.cert",
-    "tls.key",
-    "tls.redirect-http",
-    "tls.redirect-port",
-];
+fn key(name: &str) -> &'static Key<Config> {
+    KEYS.iter().find(|key| key.name == name).expect(name)
+}
 
-fn all_keys() -> BTreeSet<String> {
-    let known = file::known();
-    let keys: BTreeSet<String> = known
+/// Returns the keys that serde reads, in order.
+fn keys_of_types() -> Vec<String> {
+    struct List(Vec<String>);
+    impl Visit for List {
+        fn section<T: Section>(&mut self, section: &'static str, _: &mut T) {
+            let keys = keys::<T>().iter();
+            self.0.extend(keys.map(|key| format!("{section}.{key}")));
+        }
+
+        fn tables<T: Section>(&mut self, section: &'static str, _: &mut T) {
+            self.0.push(format!("{section}.*"));
+        }
+    }
+    let mut list = List(Vec::new());
+    Config::default().visit(&mut list);
+    list.0
+}
+
+#[test]
+fn the_table_has_every_field_and_no_other() {
+    let names: Vec<&str> = KEYS.iter().map(|key| key.name).collect();
+    assert_eq!(names, keys_of_types());
+    let own: Vec<&str> = HANDLER_KEYS.iter().map(|key| key.name).collect();
+    assert_eq!(own, keys::<Handler>());
+}
+
+#[test]
+fn each_key_has_the_field_of_its_name() {
+    let samples = [
+        Value::Switch(true),
+        Value::Switch(false),
+        Value::Count(7),
+        Value::Time(Duration::from_secs(7)),
+        Value::Path("sample".into()),
+        Value::Addr(([127, 0, 0, 1], 7).into()),
+        Value::Level(log::Verbosity::Debug),
+    ];
+    let default = Config::default();
+    for (key, sample) in KEYS
         .iter()
-        .map(|one| format!("{}.{}", one.section, one.key))
-        .collect();
-    assert_eq!(keys.len(), known.len(), "two keys have one name");
-    keys
+        .flat_map(|key| samples.iter().map(move |it| (key, it)))
+    {
+        let mut changed = default.clone();
+        if !(key.place.set)(&mut changed, sample) || changed == default {
+            continue;
+        }
+        let mut copied = default.clone();
+        (key.place.copy)(&mut copied, &changed);
+        assert_eq!(copied, changed, "{}", key.name);
+        let (changes, kept) = Changes::between(&default, &changed);
+        assert_eq!([changes.taken, changes.later].concat(), [key.name]);
+        assert_eq!(kept == copied, key.is_live, "{}", key.name);
+    }
 }
 
 #[test]
@@ -84,12 +124,7 @@ fn several_processes_have_one_thread_each_by_default() {
 #[test]
 fn flags_win_over_the_file() {
     let resolved = resolved("[limits]\nconnections = 5\nfields = \"64KiB\"\n", |draft| {
-        draft.flag("limits.connections", "--max-connections", Some(&7), |it| {
-            &mut it.limits.connections_count
-        });
-        draft.flag("limits.body", "--max-body", None, |it| {
-            &mut it.http.body_bytes
-        });
+        draft.flag(key("limits.connections"), &Value::Count(7));
     })
     .expect("both are good");
     assert_eq!(resolved.config.limits.connections_count, 7);
@@ -282,8 +317,8 @@ fn a_wrong_type_is_explained_without_terms_of_rust() {
         "`",
     ];
     let mut complaints = 0;
-    for key in all_keys() {
-        let (section, key) = key.split_once('.').expect("a section");
+    for key in KEYS {
+        let (section, key) = key.name.split_once('.').expect("a section");
         for value in [
             "\"5x\"",
             "5",
@@ -312,7 +347,7 @@ fn a_wrong_type_is_explained_without_terms_of_rust() {
             );
         }
     }
-    assert!(complaints > 7 * all_keys().len() / 2, "{complaints}");
+    assert!(complaints > 7 * KEYS.len() / 2, "{complaints}");
 }
 
 #[test]
@@ -358,9 +393,7 @@ fn invalid_toml_is_explained_in_plain_words() {
 #[test]
 fn a_flag_out_of_its_range_is_named() {
     let complaint = resolved("", |draft| {
-        draft.flag("limits.connections", "--max-connections", Some(&0), |it| {
-            &mut it.limits.connections_count
-        });
+        draft.flag(key("limits.connections"), &Value::Count(0));
     });
     assert_eq!(
         complaint.expect_err("too few"),
@@ -396,8 +429,8 @@ fn the_printed_configuration_is_an_equivalent_file() {
     ] {
         assert!(printed.lines().any(|one| one == line), "{line}\n{printed}");
     }
-    for key in all_keys() {
-        let (_, key) = key.split_once('.').expect("a section");
+    for key in KEYS {
+        let (_, key) = key.name.split_once('.').expect("a section");
         let is_there = printed.lines().any(|line| {
             line.starts_with(&format!("{key} = ")) || line == format!("# {key} is not set")
         });
@@ -447,45 +480,13 @@ fn a_handlers_own_table_is_read_printed_and_checked() {
 }
 
 #[test]
-fn the_document_has_every_key_and_no_other() {
-    let mut resolved = resolved("", |_| {}).expect("the defaults");
-    resolved.config.site = Site::default();
-    let values = values(&resolved.config);
-    let mut documented = BTreeSet::new();
-    for line in include_str!("../../../docs/configuration.md").lines() {
-        let Some(row) = line.strip_prefix("| `") else {
-            continue;
-        };
-        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
-        let [key, default, live, meaning, ..] = cells[..] else {
-            panic!("a row has key, default, live and meaning: {line}");
-        };
-        let key = key.trim_end_matches('`');
-        assert!(documented.insert(key.to_string()), "{key} is there twice");
-        match values.get(key) {
-            Some(value) => assert_eq!(default, format!("`{value}`"), "{key}"),
-            None => assert!(!default.starts_with('`'), "{key} has no default"),
-        }
-        assert_eq!(live, if needs_restart(key) { "no" } else { "yes" }, "{key}");
-        assert!(!meaning.is_empty(), "{key}");
-    }
-    assert_eq!(documented, all_keys());
-    for key in UNSET_KEYS {
-        assert!(
-            documented.contains(key) && !values.contains_key(key),
-            "{key}"
-        );
-    }
-}
-
-#[test]
 fn a_change_is_applied_or_reported_to_need_a_restart() {
     let old = config("");
     let new = config(
         "[server]\naddr = \"127.0.0.1:1\"\nthreads = 9\n[limits]\nbody = \"1MiB\"\n\
          [budget]\nmemory = \"1MiB\"\ncpu-time = \"1s\"\n[site]\nroot = \"/elsewhere\"\n",
     );
-    let changes = Changes::between(&old, &new);
+    let (changes, kept) = Changes::between(&old, &new);
     assert_eq!(changes.taken, ["budget.cpu-time", "limits.body"]);
     let later = [
         "budget.memory",
@@ -494,7 +495,15 @@ fn a_change_is_applied_or_reported_to_need_a_restart() {
         "site.root",
     ];
     assert_eq!(changes.later, later);
-    assert_eq!(Changes::between(&old, &old.clone()), Changes::default());
+    assert_eq!(kept.http, new.http);
+    assert_eq!(
+        (kept.server, kept.site),
+        (old.server.clone(), old.site.clone())
+    );
+    assert_eq!(kept.budget.memory_bytes, old.budget.memory_bytes);
+    assert_eq!(kept.budget.cpu_time, new.budget.cpu_time);
+    let (changes, _) = Changes::between(&old, &old);
+    assert_eq!(changes, Changes::default());
 }
 
 #[test]

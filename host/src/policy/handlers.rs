@@ -50,9 +50,16 @@ impl Handlers {
             .map(|(name, handler)| (name.as_str(), handler))
     }
 
-    /// Changes each table.
-    pub fn change(&mut self, change: impl FnMut(&mut Handler)) {
-        self.0.values_mut().for_each(change);
+    /// Changes each table. `change` also gets its name.
+    pub fn change(&mut self, mut change: impl FnMut(&str, &mut Handler)) {
+        for (name, handler) in &mut self.0 {
+            change(name, handler);
+        }
+    }
+
+    /// Returns the table of this name.
+    pub fn get(&self, name: &str) -> Option<&Handler> {
+        self.0.get(name)
     }
 
     /// Returns the names of the handlers with a table of their own.
