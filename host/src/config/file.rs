@@ -12,6 +12,9 @@ use toml::de::{DeTable, DeValue, ValueDeserializer};
 use super::keys::keys;
 use super::{Complaint, Config, KEYS, Section, Visit, nearest, wording};
 
+/// The configuration file in a site's folder.
+pub const FILE_NAME: &str = "wasgi.toml";
+
 /// The maximum size of the file, in bytes: a hundred times the size of a file that sets every key.
 const MAX_BYTES: u64 = 1 << 20;
 
@@ -35,10 +38,7 @@ pub(super) fn text(path: &Path, required: bool) -> anyhow::Result<Option<String>
         result => result.with_context(|| format!("could not open {shown}"))?,
     };
     if file.metadata().is_ok_and(|found| found.is_dir()) {
-        bail!(
-            "{shown} is a folder: name the file, {shown}/{}",
-            super::FILE_NAME
-        );
+        bail!("{shown} is a folder: name the file, {shown}/{FILE_NAME}");
     }
     let mut text = String::new();
     file.take(MAX_BYTES + 1)

@@ -8,7 +8,10 @@ use std::time::Duration;
 
 use super::keys::keys;
 use super::live::Changes;
+use super::table::HANDLER_KEYS;
 use super::*;
+use crate::policy::Handler;
+use crate::{http1, log};
 
 /// Resolves a file's text and flags for a site in `/site`.
 fn resolved(text: &str, flags: impl FnOnce(&mut Draft)) -> Result<ResolvedConfig, String> {

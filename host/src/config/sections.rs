@@ -1,0 +1,119 @@
+//! The configuration: its sections, each of which the module that uses it defines.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::site::{self, Site};
+use crate::policy::{Budget, Handlers};
+use crate::{content, engine, http1, log, machine, server, static_files};
+
+/// The complete configuration.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Config {
+    /// The folders of the site.
+    pub site: Site,
+    /// The addresses to listen on, and how to serve.
+    pub server: server::Options,
+    /// The limits on the client's side of a connection, as enforced by the protocol core.
+    pub http: http1::Limits,
+    /// The limits on clients and connections, as enforced by the server.
+    pub limits: server::Limits,
+    /// The limits of the logs.
+    pub log: log::Limits,
+    /// The resource limits of one request.
+    pub budget: Budget,
+    /// The resource limits of compiling a handler.
+    pub compile: engine::compile::Options,
+    /// The settings for individual handlers.
+    pub handlers: Handlers,
+    /// How pages are served.
+    pub pages: static_files::Options,
+    /// The security fields sent with pages.
+    pub security: static_files::Security,
+    /// The settings for compression.
+    pub compress: content::Options,
+    /// The settings for TLS.
+    pub tls: server::tls::Options,
+    /// The trusted proxies, and what they may tell the server.
+    pub proxy: server::proxy::Options,
+}
+
+/// A part of the configuration: keys and their values. A struct for serde, with `#[serde(default,
+/// deny_unknown_fields)]`.
+pub trait Section: Default + PartialEq + Serialize + DeserializeOwned {}
+
+impl<T: Default + PartialEq + Serialize + DeserializeOwned> Section for T {}
+
+/// An operation on each section.
+pub trait Visit {
+    /// Visits the section called `name`. Two sections may share a name.
+    fn section<T: Section>(&mut self, name: &'static str, section: &mut T);
+
+    /// Visits the section called `name`, whose tables have user-defined names.
+    fn tables<T: Section>(&mut self, name: &'static str, tables: &mut T);
+}
+
+impl Config {
+    /// Visits all sections, in the order in which they are printed.
+    pub fn visit(&mut self, visitor: &mut impl Visit) {
+        visitor.section("site", &mut self.site);
+        visitor.section("server", &mut self.server);
+        visitor.section("limits", &mut self.limits);
+        visitor.section("limits", &mut self.http);
+        visitor.section("limits", &mut self.log);
+        // Before the budget: for a misspelled key, `cpu-time` and `wall-time` of `[budget]` are
+        // more likely corrections than those of `[compile]`, and the last match is suggested.
+        visitor.section("compile", &mut self.compile);
+        visitor.section("budget", &mut self.budget);
+        visitor.tables("handlers", &mut self.handlers);
+        visitor.section("pages", &mut self.pages);
+        visitor.section("security", &mut self.security);
+        visitor.section("compress", &mut self.compress);
+        visitor.section("tls", &mut self.tls);
+        visitor.section("proxy", &mut self.proxy);
+    }
+
+    /// Returns all settings of the pages.
+    pub fn page_options(&self) -> static_files::Options {
+        static_files::Options {
+            security: self.security.clone(),
+            compress: self.compress,
+            ..self.pages.clone()
+        }
+    }
+
+    /// Returns the server's settings that can change while it runs.
+    pub fn settings(&self) -> server::Settings {
+        server::Settings {
+            budget: self.budget,
+            handlers: self.handlers.clone(),
+            http: Arc::new(self.http.clone()),
+            limits: self.limits,
+            proxy: Arc::new(self.proxy.clone()),
+            access_log: self.server.access_log,
+            compress: self.compress,
+            server_field: self.server.server_field,
+        }
+    }
+
+    /// Returns the memory limit for all instances of one server process together, in bytes.
+    pub fn instance_memory_bytes(&self) -> usize {
+        /// The assumed size of a machine's memory if the system does not report it.
+        const MIN_BYTES: u64 = 1 << 30;
+        let whole = machine::memory_bytes().unwrap_or(MIN_BYTES);
+        let bytes = self.limits.memory.of(whole) / u64::from(self.server.processes.max(1));
+        usize::try_from(bytes).unwrap_or(usize::MAX)
+    }
+
+    /// Resolves relative paths against `folder`.
+    pub(super) fn start_at(&mut self, folder: &Path) {
+        self.site.start_at(folder);
+        let files = [self.tls.cert.as_mut(), self.tls.key.as_mut()];
+        for file in files.into_iter().flatten() {
+            *file = site::within(folder, file);
+        }
+    }
+}
