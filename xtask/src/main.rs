@@ -39,7 +39,7 @@ struct Task {
     run: fn(&Workspace, &[OsString]) -> Result<()>,
 }
 
-const TASKS: [Task; 17] = [
+const TASKS: [Task; 18] = [
     Task {
         name: "serve",
         arguments: "[ARGS…]",
@@ -69,6 +69,12 @@ const TASKS: [Task; 17] = [
         arguments: "[NAME…]",
         about: "Build and ask an application of each Python framework",
         run: python_frameworks,
+    },
+    Task {
+        name: "python-figures",
+        arguments: "[OPTIONS]",
+        about: "Measure Python handlers beside gunicorn, and twenty scripts",
+        run: python_figures,
     },
     Task {
         name: "python-native",
@@ -383,6 +389,12 @@ fn python(workspace: &Workspace, _: &[OsString]) -> Result<()> {
 fn python_frameworks(workspace: &Workspace, names: &[OsString]) -> Result<()> {
     let server = server::build(workspace)?;
     python::frameworks(workspace, &server, names)
+}
+
+fn python_figures(workspace: &Workspace, arguments: &[OsString]) -> Result<()> {
+    let server = server::build(workspace)?;
+    python::build_runtime(workspace)?;
+    python::figures(workspace, &server, arguments)
 }
 
 fn serve(workspace: &Workspace, arguments: &[OsString]) -> Result<()> {

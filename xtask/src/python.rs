@@ -227,6 +227,32 @@ pub(crate) fn frameworks(
     run(&mut command)
 }
 
+/// Measures requests to applications as scripts and as built handlers, and the memory of a server
+/// with many scripts. The arguments are those of `measure.py`.
+///
+/// # Errors
+///
+/// Fails if an application doesn't build or answer.
+pub(crate) fn figures(
+    workspace: &Workspace,
+    server: &Path,
+    arguments: &[std::ffi::OsString],
+) -> Result<()> {
+    let mut command = Command::new("python3");
+    command
+        .arg(workspace.root.join(CASES_FOLDER).join("figures/measure.py"))
+        .arg("--wasgi")
+        .arg(server)
+        .arg("--runtime")
+        .arg(workspace.target.join("runtime"))
+        .arg("--sdk")
+        .arg(workspace.root.join(SDK))
+        .arg("--work")
+        .arg(workspace.target.join("python/figures"))
+        .args(arguments);
+    run(&mut command)
+}
+
 impl Component {
     /// Builds the component from its folder in `top`.
     fn build(&self, workspace: &Workspace, python: &Path, top: &Path, output: &Path) -> Result<()> {

@@ -1,0 +1,259 @@
+"""Measures what Python handlers cost: requests beside gunicorn, and the memory of many scripts.
+
+`cargo xtask python-figures` runs it. It needs `wrk`, two processors, and an otherwise idle machine.
+The servers run on one processor with one thread or worker each, and `wrk` on the other.
+"""
+
+import argparse
+import os
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+import urllib.request
+import venv
+from pathlib import Path
+
+# The applications: their source, and the packages that they need.
+HELLO = """def app(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"Hello from the sandbox!\\n"]
+"""
+FLASK = """from flask import Flask
+
+app = Flask(__name__)
+
+
+@app.get("/")
+def hello():
+    return "Hello from the sandbox!\\n"
+"""
+APPLICATIONS = {"hello": (HELLO, []), "flask": (FLASK, ["flask==3.1.2"])}
+
+# As good as no limit: the instance lives for the whole measurement.
+REUSE = 1_000_000
+SETTINGS = '[tool.wasgi]\nwarm = ["/"]\n'
+TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+START_LIMIT_SECONDS = 300
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--wasgi", required=True, type=Path)
+    parser.add_argument("--runtime", required=True, type=Path)
+    parser.add_argument("--sdk", required=True, type=Path)
+    parser.add_argument("--work", required=True, type=Path)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=int, default=5)
+    parser.add_argument("--handlers", type=int, default=20)
+    options = parser.parse_args()
+    options.work.mkdir(parents=True, exist_ok=True)
+    many_scripts(options)
+    for name, (source, packages) in APPLICATIONS.items():
+        requests(options, name, source, packages)
+
+
+def many_scripts(options):
+    """Prints the times and the memory of a server with many scripts."""
+    site = new_site(options, "many")
+    remove(site / "code")
+    for number in range(1, options.handlers + 1):
+        text = HELLO.replace("Hello", f"Hello {number}")
+        (site / "handlers" / f"h{number}.py").write_text(text)
+    targets = [f"/h{number}" for number in range(1, options.handlers + 1)]
+    for start in ("with an empty cache", "with a warm cache", "with a warm cache"):
+        begin = time.monotonic()
+        with Server(options, site) as server:
+            server.until_good(targets[0])
+            first = time.monotonic() - begin
+            for target in targets:
+                server.until_good(target)
+            every = time.monotonic() - begin
+            print(f"start {start}: first answer {first * 1e3:.0f} ms, all {every * 1e3:.0f} ms")
+    half = len(targets) // 2
+    with Server(options, site) as server:
+        server.until_good(targets[-1])
+        memory = [server.memory()]
+        for some in (targets[:half], targets[half:]):
+            for target in some * 20:
+                fetch(server.url(target))
+            memory.append(server.memory())
+    labels = ("loaded", f"{half} of them requested", "all of them requested")
+    for label, kinds in zip(labels, memory):
+        shown = ", ".join(f"{name} {mib:.0f} MiB" for name, mib in kinds.items())
+        print(f"{options.handlers} scripts {label}: {shown}")
+
+
+def requests(options, name, source, packages):
+    """Prints the rate and the CPU time of requests to one application in all forms."""
+    work = options.work / name
+    python = environment(options, work, packages)
+    site = new_site(options, name)
+    for route in ("script", "script-reuse"):
+        folder = site / "handlers" / route
+        folder.mkdir(exist_ok=True)
+        (folder / "app.py").write_text(source)
+        (folder / "pyproject.toml").write_text(SETTINGS)
+        if packages and not (folder / ".packages").is_dir():
+            install = [python, "-m", "pip", "install", "--quiet", "--target"]
+            run([*install, folder / ".packages", *packages])
+    (work / "app.py").write_text(source)
+    built = site / "handlers" / "built.wasm"
+    if not built.is_file():
+        run([python, "-m", "wasgi", "build", "app:app", "--warm", "/", "-o", built], cwd=work)
+    (site / "handlers" / "built-reuse.wasm").write_bytes(built.read_bytes())
+    tables = [f"[handlers.{route}-reuse]\nreuse = {REUSE}\n" for route in ("script", "built")]
+    (site / "wasgi.toml").write_text(runtime_settings(options) + "".join(tables))
+    routes = ["script", "built", "script-reuse", "built-reuse"]
+    results = {}
+    with Server(options, site) as server, Gunicorn(python, work) as gunicorn:
+        for route in routes:
+            server.until_good(f"/{route}/")
+        server.pin()
+        gunicorn.pin()
+        cases = [("gunicorn", gunicorn, "/")]
+        cases += [(route, server, f"/{route}/") for route in routes]
+        for _ in range(options.rounds):
+            for label, peer, target in cases:
+                results.setdefault(label, []).append(load(peer, target, options.seconds))
+    base = statistics.median(rate for rate, _ in results["gunicorn"])
+    for label, measured in results.items():
+        rate = statistics.median(rate for rate, _ in measured)
+        cpu = statistics.median(cpu for _, cpu in measured)
+        print(f"{name}, {label}: {rate:.0f}/s, {rate / base:.2f} of gunicorn, {cpu * 1e6:.0f} µs")
+
+
+def load(peer, target, seconds):
+    """Returns the requests per second, and the CPU time of one in seconds."""
+    fetch(peer.url(target))
+    before = peer.cpu_seconds()
+    command = ["taskset", "-c", "1", "wrk", "-t1", "-c16", f"-d{seconds}s", peer.url(target)]
+    text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    cpu = peer.cpu_seconds() - before
+    if "Non-2xx" in text:
+        sys.exit(f"{target}: responses that are errors:\n{text}")
+    count = int(re.search(r"(\d+) requests in", text)[1])
+    return float(re.search(r"Requests/sec:\s+([\d.]+)", text)[1]), cpu / count
+
+
+class Peer:
+    """A running server."""
+
+    # Whether its child processes serve. Those of `wasgi` compile, and end at any time.
+    children_serve = False
+
+    def __init__(self, command, port, log, **options):
+        self.port = port
+        with open(log, "a") as log:
+            command = [str(word) for word in command]
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, **options)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.terminate()
+        self.process.wait()
+
+    def pin(self):
+        """Confines all its threads and processes to the first processor."""
+        for process in self.processes():
+            run(["taskset", "-acp", "0", process], stdout=subprocess.DEVNULL)
+
+    def processes(self):
+        """Returns the processes that serve."""
+        ids = [str(self.process.pid)]
+        if self.children_serve:
+            for task in Path(f"/proc/{self.process.pid}/task").iterdir():
+                ids += (task / "children").read_text().split()
+        return ids
+
+    def url(self, target):
+        return f"http://127.0.0.1:{self.port}{target}"
+
+    def until_good(self, target):
+        end = time.monotonic() + START_LIMIT_SECONDS
+        while time.monotonic() < end:
+            try:
+                return fetch(self.url(target))
+            except OSError:
+                if self.process.poll() is not None:
+                    sys.exit(f"{self.process.args} has ended")
+                time.sleep(0.001)
+        sys.exit(f"{target} doesn't answer")
+
+    def cpu_seconds(self):
+        """Returns the CPU time of the processes that serve."""
+        ticks = 0
+        for process in self.processes():
+            fields = Path(f"/proc/{process}/stat").read_text().rsplit(") ", 1)[1].split()
+            ticks += int(fields[11]) + int(fields[12])
+        return ticks / TICKS_PER_SECOND
+
+
+class Server(Peer):
+    def __init__(self, options, site):
+        command = [options.wasgi, "serve", site, "--addr", "127.0.0.1:8941", "--threads", "1"]
+        command += ["--no-access-log", "--code-cache", site / "code"]
+        super().__init__(command, 8941, site / "log")
+
+    def memory(self):
+        """Returns the memory of the process, in MiB."""
+        kinds = {"Rss": "resident", "Pss": "each page counted once", "Anonymous": "not from files"}
+        text = Path(f"/proc/{self.process.pid}/smaps_rollup").read_text()
+        found = {key: re.search(rf"{key}:\s+(\d+) kB", text)[1] for key in kinds}
+        return {kinds[key]: int(kib) / 1024 for key, kib in found.items()}
+
+
+class Gunicorn(Peer):
+    children_serve = True
+
+    def __init__(self, python, folder):
+        command = [python, "-m", "gunicorn", "--workers", "1", "--bind", "127.0.0.1:8942"]
+        super().__init__([*command, "app:app"], 8942, folder / "gunicorn.log", cwd=folder)
+        self.until_good("/")
+
+
+def new_site(options, name):
+    site = options.work / f"site-{name}"
+    for folder in ("handlers", "html", "code"):
+        (site / folder).mkdir(parents=True, exist_ok=True)
+    (site / "wasgi.toml").write_text(runtime_settings(options))
+    return site
+
+
+def runtime_settings(options):
+    return f'[site]\nruntime = "{options.runtime}"\n'
+
+
+def environment(options, work, packages):
+    """Creates the virtual environment of an application, and returns its interpreter."""
+    python = work / "venv/bin/python"
+    if not (work / "installed").is_file():
+        venv.create(work / "venv", with_pip=True)
+        # Built from a copy: setuptools writes into the source's folder.
+        shutil.copytree(options.sdk, work / "sdk", dirs_exist_ok=True)
+        install = [python, "-m", "pip", "install", "--quiet", "gunicorn==27.0.1"]
+        run([*install, work / "sdk", *packages])
+        (work / "installed").touch()
+    return python
+
+
+def remove(folder):
+    for entry in folder.iterdir():
+        entry.unlink()
+
+
+def run(command, **options):
+    subprocess.run([str(word) for word in command], check=True, **options)
+
+
+def fetch(url):
+    with urllib.request.urlopen(url, timeout=60) as response:
+        return response.read()
+
+
+if __name__ == "__main__":
+    main()
