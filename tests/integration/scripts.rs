@@ -414,7 +414,10 @@ fn run_and_check_take_a_script_by_its_name_its_file_and_its_folder() {
     let files = [
         ("hello.py", &*answer),
         ("api/shop/app.py", &*answer),
-        ("relative/app.py", "import sys\nsys.argv[0]\napp = None\n"),
+        (
+            "relative/app.py",
+            "import sys, zoneinfo\nsys.argv[0]\nzoneinfo.ZoneInfo('Europe/Berlin')\napp = None\n",
+        ),
         ("broken/app.py", "import nothing_like_it\n"),
         ("plain/readme.txt", "no application\n"),
     ];

@@ -3,6 +3,7 @@ library that it reads when it loads a script."""
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import tempfile
@@ -75,6 +76,11 @@ def build(folder: Path) -> int:
         Path(made, COMPONENT).write_bytes(guarded(lightened(draft.read_bytes())))
         for name in _LEFT_OUT:
             shutil.rmtree(main / "lib" / name, ignore_errors=True)
+        if spec := importlib.util.find_spec("tzdata"):
+            # The sandbox has no time zones of its own.
+            zones = Path(spec.origin).parent
+            ignored = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(zones, main / "lib" / "tzdata", ignore=ignored)
         if not Path(main, "lib", "encodings").is_dir():
             raise BuildError("componentize-py has no standard library where it was looked for")
         Path(main, "lib").rename(made / LIBRARY)
