@@ -10,7 +10,7 @@ use std::panic::{self, AssertUnwindSafe};
 use std::sync::Once;
 
 use libfuzzer_sys::fuzz_target;
-use wasgi_component::fuse::{self, Fused};
+use wasgi_component::fuse::{self, Linked};
 use wasgi_component::{bulk, componentize};
 use wasmparser::Validator;
 
@@ -46,7 +46,7 @@ fn load(bytes: &[u8]) -> bool {
     };
     let component = match binary.get(4..8) {
         Some(b"\x0d\0\x01\0") => binary,
-        _ => match componentize::module(&binary) {
+        _ => match componentize::from_module(&binary) {
             Ok(component) => component,
             Err(line) => {
                 assert!(!line.contains('\n'), "one line: {line}");
@@ -64,10 +64,10 @@ fn load(bytes: &[u8]) -> bool {
         "what long copies become is as valid as it was"
     );
     for made in [
-        fuse::component(&component),
-        fuse::members_of_component(&component).map(Fused::Component),
+        fuse::link(&component),
+        fuse::members_of_component(&component).map(Linked::Component),
     ] {
-        if let (Ok(Fused::Component(made) | Fused::Program(made)), true) = (made, is_valid) {
+        if let (Ok(Linked::Component(made) | Linked::Program(made)), true) = (made, is_valid) {
             let validated = Validator::new().validate_all(&made);
             validated.expect("what is made of something valid is valid");
         }

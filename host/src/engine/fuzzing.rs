@@ -16,7 +16,7 @@ use super::call::store::new_store;
 use super::clock::meter::Meter;
 use super::code_file::CodeFile;
 use super::compiled::Compiled;
-use super::fuse::{self, Fused};
+use super::fuse::{self, Linked};
 use super::worlds::gateway::answer::Answer;
 use super::worlds::gateway::application::{Application, Blocks};
 use super::worlds::pre::Pre;
@@ -50,12 +50,12 @@ impl Forms {
         let plain = Component::new(wasmtime, component).ok()?;
         forms.push(("plain", Compiled::Component(plain)));
         let component = &bulk::component(component).ok()?;
-        match fuse::component(component) {
-            Ok(Fused::Program(module)) => {
+        match fuse::link(component) {
+            Ok(Linked::Program(module)) => {
                 let module = Module::new(wasmtime, module).expect("a program is valid");
                 forms.push(("direct", Compiled::Direct(module)));
             }
-            Ok(Fused::Component(_) | Fused::Apart(_)) | Err(_) => {}
+            Ok(Linked::Component(_) | Linked::Apart(_)) | Err(_) => {}
         }
         if let Ok(fused) = fuse::members_of_component(component) {
             let fused = Component::new(wasmtime, fused).expect("what is fused is valid");

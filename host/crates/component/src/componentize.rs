@@ -26,7 +26,7 @@ const START: &str = "_start";
 const TYPE_SECTION: &str = "component-type";
 
 /// Converts a core module into a component. An error is one line.
-pub fn module(bytes: &[u8]) -> Result<Vec<u8>, String> {
+pub fn from_module(bytes: &[u8]) -> Result<Vec<u8>, String> {
     let outline = Outline::of(bytes)
         .ok_or("a core module that is cut short, or broken: is the file whole?")?;
     let has_start = outline.exports.iter().any(|name| name == START);
@@ -98,7 +98,7 @@ mod tests {
 
     #[test]
     fn a_command_becomes_a_component() {
-        let component = module(&example::command(b"Status: 204\n\n")).expect("a component");
+        let component = from_module(&example::command(b"Status: 204\n\n")).expect("a component");
         assert!(component.starts_with(b"\0asm\x0d\0\x01\0"));
         let has = |text: &[u8]| component.windows(text.len()).any(|window| window == text);
         assert!(has(b"wasi:cli/run@0.2"));
@@ -107,10 +107,10 @@ mod tests {
 
     #[test]
     fn a_module_that_is_no_handler_is_told_what_was_looked_for() {
-        let error = module(&example::module(&["memory", "f"])).expect_err("no handler");
+        let error = from_module(&example::module(&["memory", "f"])).expect_err("no handler");
         assert!(error.contains("exports memory, f"), "{error}");
         assert!(error.contains("_start"), "{error}");
-        let error = module(&example::module(&[])).expect_err("no handler");
+        let error = from_module(&example::module(&[])).expect_err("no handler");
         assert!(error.contains("exports nothing"), "{error}");
     }
 
@@ -118,7 +118,7 @@ mod tests {
     fn a_command_of_go_that_has_no_room_is_told_why_and_what_to_do() {
         let text = r#"(module (memory (export "memory") 1)
             (func (export "_start") memory.size drop) (@custom "go:buildid" ""))"#;
-        let error = module(&wat::parse_str(text).expect("a module")).expect_err("no data");
+        let error = from_module(&wat::parse_str(text).expect("a module")).expect_err("no data");
         assert!(
             error.contains("nothing tells where its data end"),
             "{error}"
@@ -131,11 +131,11 @@ mod tests {
         let whole = example::command(b"Status: 204\n\n");
         let without_data = whole.len() - example::command_data(b"Status: 204\n\n").len();
         for end in 8..whole.len() {
-            let result = module(&whole[..end]);
+            let result = from_module(&whole[..end]);
             assert_eq!(result.is_ok(), end == without_data, "cut at {end}");
         }
         // `_start` is exported, but is not a function without parameters.
-        let error = module(&example::module(&["_start"])).expect_err("no function");
+        let error = from_module(&example::module(&["_start"])).expect_err("no function");
         assert!(error.contains("can't be made a component"), "{error}");
         assert!(!error.contains('\n'), "{error}");
     }

@@ -14,3 +14,6 @@ pub mod abi;
 pub mod bulk;
 pub mod componentize;
 pub mod fuse;
+
+pub use componentize::from_module;
+pub use fuse::{Linked, Unsupported, link};

@@ -7,7 +7,7 @@ use std::io::Write;
 
 use super::super::code_file::CodeFile;
 use super::super::error::LoadError;
-use super::super::fuse::{self, Apart, CodeKey, Fused};
+use super::super::fuse::{self, Apart, CodeKey, Linked};
 use super::super::limits::line;
 use super::super::pools::instances::InstancePool;
 use super::super::pools::settings;
@@ -52,7 +52,7 @@ pub(super) fn compile(
     match Layer::of(&binary)? {
         Layer::Component => compile_fused(engine, &binary, common),
         Layer::Module => {
-            let component = componentize::module(&binary).map_err(LoadError::new)?;
+            let component = componentize::from_module(&binary).map_err(LoadError::new)?;
             compile_fused(engine, &component, common)
         }
     }
@@ -85,7 +85,7 @@ pub(super) fn loader(engine: &wasmtime::Engine, bytes: &[u8]) -> Result<Vec<u8>,
     loader.map_err(|error| LoadError::new(format!("does not compile: {}", line(&error))))
 }
 
-fn no_runtime(refusal: &fuse::Refusal) -> LoadError {
+fn no_runtime(refusal: &fuse::Unsupported) -> LoadError {
     LoadError::new(format!("is no runtime that this server can use: {refusal}"))
 }
 
@@ -166,12 +166,12 @@ fn compile_fused(
     common: &mut Ask<'_>,
 ) -> Result<Code, LoadError> {
     let bytes = &bulk::component(bytes).map_err(LoadError::new)?;
-    let fused = match fuse::component(bytes) {
-        Ok(Fused::Program(module)) => settings::compiling_engine(engine, &module)
+    let fused = match fuse::link(bytes) {
+        Ok(Linked::Program(module)) => settings::compiling_engine(engine, &module)
             .and_then(|engine| engine.precompile_module(&module)),
-        Ok(Fused::Component(fused)) => settings::compiling_engine(engine, &fused)
+        Ok(Linked::Component(fused)) => settings::compiling_engine(engine, &fused)
             .and_then(|engine| engine.precompile_component(&fused)),
-        Ok(Fused::Apart(apart)) => return compile_parts(engine, &apart, common),
+        Ok(Linked::Apart(apart)) => return compile_parts(engine, &apart, common),
         Err(refusal) => Err(wasmtime::Error::msg(refusal.to_string())),
     };
     let unfused = match fused {

@@ -109,7 +109,7 @@ impl Missing {
 
 /// Returns the names of all imports that `pool` doesn't have.
 pub(in crate::engine) fn names(pool: &InstancePool, bytes: &[u8]) -> Vec<String> {
-    let module = componentize::module(bytes);
+    let module = componentize::from_module(bytes);
     let bytes = module.as_deref().unwrap_or(bytes);
     let Ok(component) = Component::new(&pool.engine, bytes) else {
         return Vec::new();

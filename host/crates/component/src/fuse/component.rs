@@ -9,8 +9,8 @@ use wasmparser::{
     Encoding, ExternalKind, Instance, Parser, Payload,
 };
 
-use super::refusal::{Result, refuse};
 use super::reindex::Reindex;
+use super::unsupported::{Result, unsupported, unsupported_at};
 
 /// A kind of import, definition or export of a core module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -78,7 +78,7 @@ impl<'a> ParsedComponent<'a> {
         let mut rest = whole;
         while !rest.is_empty() {
             let Chunk::Parsed { consumed, payload } = parser.parse(rest, true)? else {
-                return refuse("it is cut short");
+                return unsupported("it is cut short");
             };
             rest = &rest[consumed..];
             if let Payload::ModuleSection {
@@ -89,7 +89,7 @@ impl<'a> ParsedComponent<'a> {
             } = &payload
             {
                 let Some(behind) = rest.get(unchecked_range.len()..) else {
-                    return refuse("it is cut short");
+                    return unsupported("it is cut short");
                 };
                 rest = behind;
             }
@@ -109,7 +109,7 @@ impl<'a> ParsedComponent<'a> {
     fn push(&mut self, part: Part<'a>, counts: &mut HashMap<Space, u32>) -> Result<()> {
         let needs = Reindex::needs(&part, self.whole)?;
         if needs.iter().any(|id| !self.by_id.contains_key(id)) {
-            return refuse("it names something before that is there");
+            return unsupported("it names something before that is there");
         }
         let space = part.defines()?;
         let count = counts.entry(space).or_insert(0);
@@ -141,7 +141,7 @@ impl Part<'_> {
                 ComponentOuterAliasKind::CoreModule => Space::Module,
                 ComponentOuterAliasKind::Type => Space::Type,
                 ComponentOuterAliasKind::Component => Space::Component,
-                ComponentOuterAliasKind::CoreType => return refuse("it names a core type"),
+                ComponentOuterAliasKind::CoreType => return unsupported("it names a core type"),
             },
             Part::Canonical(CanonicalFunction::Lift { .. }) => Space::Func,
             Part::Canonical(_) => Space::Core(Kind::Func),
@@ -152,10 +152,15 @@ impl Part<'_> {
                 ComponentTypeRef::Instance(_) => Space::Instance,
                 ComponentTypeRef::Component(_) => Space::Component,
                 ComponentTypeRef::Module(_) | ComponentTypeRef::Value(_) => {
-                    return refuse("it imports a module or a value");
+                    return unsupported_at("it imports a module or a value", import.name.name);
                 }
             },
-            Part::Export(export) => external(export.kind)?,
+            Part::Export(export) => {
+                if export.kind == ComponentExternalKind::Value {
+                    return unsupported_at("it exports a value", export.name.name);
+                }
+                external(export.kind)?
+            }
         })
     }
 }
@@ -167,7 +172,7 @@ impl Kind {
             ExternalKind::Table => Self::Table,
             ExternalKind::Memory => Self::Memory,
             ExternalKind::Global => Self::Global,
-            ExternalKind::Tag | ExternalKind::FuncExact => return refuse("it has tags"),
+            ExternalKind::Tag | ExternalKind::FuncExact => return unsupported("it has tags"),
         })
     }
 }
@@ -179,7 +184,7 @@ fn external(kind: ComponentExternalKind) -> Result<Space> {
         ComponentExternalKind::Type => Space::Type,
         ComponentExternalKind::Instance => Space::Instance,
         ComponentExternalKind::Component => Space::Component,
-        ComponentExternalKind::Value => return refuse("it has values"),
+        ComponentExternalKind::Value => return unsupported("it has values"),
     })
 }
 
@@ -196,7 +201,7 @@ fn parts<'a>(payload: Payload<'a>, whole: &'a [u8]) -> Result<Vec<Part<'a>>> {
     }
     let inside = |range| match whole.get::<std::ops::Range<usize>>(range) {
         Some(bytes) => Ok(bytes),
-        None => refuse("it is cut short"),
+        None => unsupported("it is cut short"),
     };
     match payload {
         Payload::Version {
@@ -223,7 +228,10 @@ fn parts<'a>(payload: Payload<'a>, whole: &'a [u8]) -> Result<Vec<Part<'a>>> {
         Payload::ComponentInstanceSection(section) => each!(section, Part::Instance),
         Payload::ComponentImportSection(section) => each!(section, Part::Import),
         Payload::ComponentExportSection(section) => each!(section, Part::Export),
-        _ => refuse("it has a section that is not looked into"),
+        payload => {
+            let section = section(&payload);
+            unsupported_at("it has a section that is not looked into", &section)
+        }
     }
 }
 
@@ -234,6 +242,14 @@ fn canonical<'a>(function: CanonicalFunction) -> Result<Part<'a>> {
         | CanonicalFunction::ResourceNew { .. }
         | CanonicalFunction::ResourceDrop { .. }
         | CanonicalFunction::ResourceRep { .. } => Ok(Part::Canonical(function)),
-        _ => refuse("it has concurrent tasks"),
+        _ => unsupported("it has concurrent tasks"),
+    }
+}
+
+/// Returns the name of a section for a message.
+pub(super) fn section(payload: &Payload<'_>) -> String {
+    match payload.as_section() {
+        Some((id, range)) => format!("section {id} at byte {}", range.start),
+        None => "an unknown section".to_owned(),
     }
 }

@@ -11,7 +11,7 @@ use wasmparser::Operator;
 
 use super::component::Kind;
 use super::members::{Defined, Members, Source};
-use super::refusal::Result;
+use super::unsupported::Result;
 
 /// A constant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

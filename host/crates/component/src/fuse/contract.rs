@@ -10,7 +10,7 @@ use wasmparser::component_types::{
 };
 use wasmparser::types::{Types, TypesRef};
 
-use super::refusal::{Refusal, Result, refuse};
+use super::unsupported::{Result, Unsupported, unsupported, unsupported_at};
 use crate::abi::{Export, HostFunction};
 
 /// The interface that an application imports.
@@ -153,7 +153,12 @@ impl<'t> Resources<'t> {
         let gateway = types.component_item_for_import(GATEWAY);
         let application = types.component_item_for_export(APPLICATION);
         let (Some(gateway), Some(application)) = (gateway, application) else {
-            return refuse("it is no application of the gateway's");
+            let missing = if gateway.is_none() {
+                GATEWAY
+            } else {
+                APPLICATION
+            };
+            return unsupported_at("it is no application of the gateway's", missing);
         };
         let gateway = resources.instance(&gateway.ty)?;
         let application = resources.instance(&application.ty)?;
@@ -163,16 +168,16 @@ impl<'t> Resources<'t> {
         for (name, item) in &gateway.exports {
             if let ComponentEntityType::Func(ty) = &item.ty {
                 let function = IMPORTS.iter().find(|function| function.0 == name);
-                resources.check(function, &types[*ty])?;
+                resources.check(name, function, &types[*ty])?;
             }
         }
         for function in &EXPORTS {
             let Some(ComponentEntityType::Func(ty)) =
                 application.exports.get(function.0).map(|item| &item.ty)
             else {
-                return refuse("an application has not all of its functions");
+                return unsupported_at("an application has not all of its functions", function.0);
             };
-            resources.check(Some(function), &types[*ty])?;
+            resources.check(function.0, Some(function), &types[*ty])?;
         }
         Ok(resources)
     }
@@ -184,7 +189,7 @@ impl<'t> Resources<'t> {
         {
             return Ok(*resource);
         }
-        refuse("it has a resource of its own")
+        unsupported("it has a resource of its own")
     }
 
     fn instance(&self, ty: &ComponentEntityType) -> Result<&'t ComponentInstanceType> {
@@ -192,8 +197,8 @@ impl<'t> Resources<'t> {
             ComponentEntityType::Instance(id) => Ok(self
                 .types
                 .get(*id)
-                .ok_or(Refusal::new("an interface has no type"))?),
-            _ => refuse("an interface is no instance"),
+                .ok_or(Unsupported::new("an interface has no type"))?),
+            _ => unsupported("an interface is no instance"),
         }
     }
 
@@ -208,15 +213,15 @@ impl<'t> Resources<'t> {
             ..
         }) = instance.exports.get(name).map(|item| &item.ty)
         else {
-            return refuse("a resource of the contract is not there");
+            return unsupported_at("a resource of the contract is not there", name);
         };
         match self.by_id.insert(id.resource(), resource) {
             None => Ok(()),
-            Some(_) => refuse("two resources are the same"),
+            Some(_) => unsupported_at("two resources are the same", name),
         }
     }
 
-    fn check(&self, function: Option<&Function>, ty: &ComponentFuncType) -> Result<()> {
+    fn check(&self, name: &str, function: Option<&Function>, ty: &ComponentFuncType) -> Result<()> {
         let fits = function.is_some_and(|Function(_, params, result)| {
             let given = ty.params.iter().map(|(_, ty)| ty);
             !ty.async_
@@ -229,7 +234,7 @@ impl<'t> Resources<'t> {
         });
         match fits {
             true => Ok(()),
-            false => refuse("a function has other types than the contract's"),
+            false => unsupported_at("a function has other types than the contract's", name),
         }
     }
 

@@ -8,8 +8,8 @@ use wasmparser::{
     Payload, RefType, Table, TypeRef, ValType,
 };
 
-use super::component::Kind;
-use super::refusal::{Result, refuse};
+use super::component::{Kind, section};
+use super::unsupported::{Result, unsupported, unsupported_at};
 
 /// A core module.
 #[derive(Default)]
@@ -41,7 +41,7 @@ impl<'a> CoreModule<'a> {
         }
         match inner.functions.len() == inner.bodies.len() {
             true => Ok(inner),
-            false => refuse("a module has not as many bodies as functions"),
+            false => unsupported("a module has not as many bodies as functions"),
         }
     }
 
@@ -115,7 +115,10 @@ impl<'a> CoreModule<'a> {
                 }
             }
             Payload::Version { .. } | Payload::CodeSectionStart { .. } | Payload::End(_) => {}
-            _ => return refuse("a module has a section that is not merged"),
+            payload => {
+                let section = section(&payload);
+                return unsupported_at("a module has a section that is not merged", &section);
+            }
         }
         Ok(())
     }
@@ -126,7 +129,9 @@ impl<'a> CoreModule<'a> {
             TypeRef::Table(_) => Kind::Table,
             TypeRef::Memory(_) => Kind::Memory,
             TypeRef::Global(_) => Kind::Global,
-            TypeRef::Tag(_) | TypeRef::FuncExact(_) => return refuse("a module has tags"),
+            TypeRef::Tag(_) | TypeRef::FuncExact(_) => {
+                return unsupported_at("a module has tags", import.name);
+            }
         };
         self.imports.entry(kind).or_default().push(import);
         Ok(())
@@ -158,7 +163,7 @@ fn read_all<'a, T: wasmparser::FromReader<'a>>(
 fn plain(ty: ValType) -> Result<()> {
     match ty {
         ValType::Ref(RefType::FUNCREF | RefType::EXTERNREF) => Ok(()),
-        ValType::Ref(_) => refuse("a module has references to types"),
+        ValType::Ref(_) => unsupported("a module has references to types"),
         _ => Ok(()),
     }
 }

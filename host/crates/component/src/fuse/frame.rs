@@ -11,10 +11,10 @@ use wasm_encoder::{
 
 use super::component::{Kind, Space};
 use super::plan::Group;
-use super::refusal::{Result, refuse};
 use super::reindex::raw_module;
 use super::rewrite::Rewrite;
 use super::split::{self, Split};
+use super::unsupported::{Result, unsupported};
 use super::{CAPTURE, CODE, GLOBAL, MEMORY, STATE};
 
 /// The indices of the types of the two modules. A component that has core types itself is not
@@ -48,7 +48,7 @@ impl Rewrite<'_, '_, '_> {
     pub(super) fn loader(&mut self) -> Result<()> {
         let code = self.instances.get(&Group::First).copied();
         let (Some(code), Some(state), Some((_, split))) = (code, self.state, &self.split) else {
-            return refuse("it has no module that could be taken apart");
+            return unsupported("it has no module that could be taken apart");
         };
         let capture = capture(split);
         let (memory_type, global_type, capture_type) = self.loader_types();

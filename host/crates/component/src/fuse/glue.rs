@@ -18,7 +18,7 @@ use wasmparser::{
     Parser, TypeRef, TypeSectionReader,
 };
 
-use super::refusal::{Copied, Refusal, Result, refuse};
+use super::unsupported::{Copied, Result, Unsupported, unsupported};
 use crate::abi::{Export, HOST, HostFunction, NOTHING};
 
 /// A merged module and the roles of its parts. All indices are in that module.
@@ -105,7 +105,7 @@ impl Glue<'_> {
     /// Returns the index of a function of [`ADDED`] in the new module.
     fn added(&self, function: HostFunction) -> Result<u32> {
         let place = ADDED.iter().position(|added| *added == function);
-        let place = place.ok_or(Refusal::new("a function of the host's is not there"))?;
+        let place = place.ok_or(Unsupported::new("a function of the host's is not there"))?;
         Ok((self.imports.len() + place) as u32)
     }
 
@@ -152,7 +152,7 @@ const TYPE_OF_TWO: u32 = 2;
 const TYPES_OF_WRAPPERS: u32 = 3;
 
 impl Reencode for Writer<'_, '_> {
-    type Error = Refusal;
+    type Error = Unsupported;
 
     fn function_index(&mut self, function: u32) -> Copied<u32> {
         Ok(self.renumbered(function))
@@ -301,7 +301,7 @@ impl Lifted<u32> {
 /// Calls the host, and allocates space until the host requests no more.
 fn allocate(writer: &Writer<'_, '_>, import: u32, ty: &FuncType) -> Result<Function> {
     let Some(realloc) = writer.glue.realloc else {
-        return refuse("there is nothing to allocate with");
+        return unsupported("there is nothing to allocate with");
     };
     let wanted = ty.params().len() as u32;
     let give = writer.glue.added(HostFunction::Give)?;
@@ -339,8 +339,8 @@ fn destroy(writer: &Writer<'_, '_>, import: u32, _: &FuncType) -> Result<Functio
     Ok(function)
 }
 
-fn refused(why: &'static str) -> reencode::Error<Refusal> {
-    reencode::Error::UserError(Refusal::new(why))
+fn refused(why: &'static str) -> reencode::Error<Unsupported> {
+    reencode::Error::UserError(Unsupported::new(why))
 }
 
 fn count_functions(module: &[u8]) -> Result<u32> {
@@ -349,5 +349,5 @@ fn count_functions(module: &[u8]) -> Result<u32> {
             return Ok(section.count());
         }
     }
-    refuse("it defines no function")
+    unsupported("it defines no function")
 }

@@ -22,7 +22,7 @@ fn processor_time() -> Duration {
 fn fuses(text: &str) -> bool {
     let bytes = wat::parse_str(text).unwrap_or_else(|error| panic!("{error}"));
     let before = processor_time();
-    let fused = super::component(&bytes);
+    let fused = super::link(&bytes);
     let taken = processor_time() - before;
     println!("{} bytes: {taken:?}", bytes.len());
     assert!(taken < GUARD);

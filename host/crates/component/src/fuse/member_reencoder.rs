@@ -10,7 +10,7 @@ use super::component::Kind;
 use super::constant::{Constants, Value, fold};
 use super::members::Members;
 use super::numbers::Numbers;
-use super::refusal::{Copied, Refusal, Result};
+use super::unsupported::{Copied, Result, Unsupported};
 
 /// Maps the indices of a member to those of the merged module.
 pub(super) struct MemberReencoder {
@@ -60,12 +60,12 @@ impl MemberReencoder {
 fn number(numbers: &[Option<u32>], index: u32) -> Copied<u32> {
     match numbers.get(index as usize) {
         Some(Some(number)) => Ok(*number),
-        _ => Err(Error::UserError(Refusal::new("a number is of nothing"))),
+        _ => Err(Error::UserError(Unsupported::new("a number is of nothing"))),
     }
 }
 
 impl Reencode for MemberReencoder {
-    type Error = Refusal;
+    type Error = Unsupported;
 
     fn function_index(&mut self, index: u32) -> Copied<u32> {
         number(&self.functions, index)
@@ -86,7 +86,7 @@ impl Reencode for MemberReencoder {
     fn type_index(&mut self, index: u32) -> Copied<u32> {
         match self.types.get(index as usize) {
             Some(number) => Ok(*number),
-            None => Err(Error::UserError(Refusal::new("a type is not there"))),
+            None => Err(Error::UserError(Unsupported::new("a type is not there"))),
         }
     }
 

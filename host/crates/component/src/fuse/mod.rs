@@ -33,12 +33,13 @@ mod merge;
 mod numbers;
 mod plan;
 mod program;
-mod refusal;
+
 mod reindex;
 mod rewrite;
 mod shims;
 mod slots;
 mod split;
+mod unsupported;
 
 use wasmparser::types::Types;
 use wasmparser::{Parser, ValidPayload, Validator};
@@ -47,15 +48,15 @@ use component::ParsedComponent;
 pub use contract::{APPLICATION, GATEWAY};
 use members::Members;
 use plan::Plan;
-pub use refusal::Refusal;
 pub use split::{GLOBAL_PREFIX, snapshot};
+pub use unsupported::Unsupported;
 
 /// Part of the names of compiled code. Increase it when the output for the same component changes,
 /// or when `abi` or `bulk` changes.
 pub const REVISION: u32 = 6;
 
-/// The result of fusing a component.
-pub enum Fused {
+/// A component whose core modules are linked.
+pub enum Linked {
     /// A core module that the host calls directly (`direct`).
     Program(Vec<u8>),
     /// A component with the same behaviour and fewer core instances.
@@ -151,30 +152,30 @@ pub const STATE: &str = "wasgi-state";
 /// smaller, and they share their code with no other component.
 const MIN_SNAPSHOT_BYTES: u64 = 1 << 20;
 
-/// Fuses a component.
+/// Links the core modules of a component ahead of time.
 ///
 /// # Errors
 ///
-/// Fails if the component stays unchanged; the refusal says why. The component may be invalid,
-/// which its compiler reports.
-pub fn component(bytes: &[u8]) -> Result<Fused, Refusal> {
+/// Fails if the component stays unchanged, with the reason and the item at fault. The component may
+/// be invalid, which its compiler reports.
+pub fn link(bytes: &[u8]) -> Result<Linked, Unsupported> {
     let types = validate(bytes)?;
     let parsed = ParsedComponent::of(bytes)?;
     let members = Members::of(&parsed);
     match program::module(&members, &types) {
-        Ok(module) => return Ok(Fused::Program(module)),
+        Ok(module) => return Ok(Linked::Program(module)),
         Err(why) => tracing::debug!("not called directly: {why}"),
     }
     let Some(plan) = Plan::of(&members) else {
-        return Err(Refusal::new("there is nothing to fuse"));
+        return Err(Unsupported::new("there is nothing to fuse"));
     };
     if data_bytes(&members, &plan) >= MIN_SNAPSHOT_BYTES {
         match rewrite::apart(&members, &plan, &Ends::default()) {
-            Ok(apart) => return Ok(Fused::Apart(apart)),
+            Ok(apart) => return Ok(Linked::Apart(apart)),
             Err(why) => tracing::debug!("code and state stay together: {why}"),
         }
     }
-    rewrite::component(&members, &plan).map(Fused::Component)
+    rewrite::component(&members, &plan).map(Linked::Component)
 }
 
 /// Returns the size of the initial data in the memory of the first group.
@@ -187,13 +188,13 @@ fn data_bytes(members: &Members<'_, '_>, plan: &Plan) -> u64 {
 }
 
 /// Splits a component into parts, regardless of the size of its data.
-pub fn apart(bytes: &[u8]) -> Result<Apart, Refusal> {
+pub fn apart(bytes: &[u8]) -> Result<Apart, Unsupported> {
     validate(bytes)?;
     let parsed = ParsedComponent::of(bytes)?;
     let members = Members::of(&parsed);
     match Plan::of(&members) {
         Some(plan) => rewrite::apart(&members, &plan, &Ends::default()),
-        None => Err(Refusal::new("there is nothing to fuse")),
+        None => Err(Unsupported::new("there is nothing to fuse")),
     }
 }
 
@@ -202,12 +203,12 @@ pub fn apart(bytes: &[u8]) -> Result<Apart, Refusal> {
 /// # Errors
 ///
 /// Fails if the interpreter has a feature that is not understood, or lacks a required one.
-pub fn runtime(bytes: &[u8]) -> Result<Runtime, Refusal> {
+pub fn runtime(bytes: &[u8]) -> Result<Runtime, Unsupported> {
     validate(bytes)?;
     let parsed = ParsedComponent::of(bytes)?;
     let members = Members::of(&parsed);
     let Some(plan) = Plan::of(&members) else {
-        return Err(Refusal::new("there is nothing to fuse"));
+        return Err(Unsupported::new("there is nothing to fuse"));
     };
     let ends = |is_loader| Ends {
         exported: RESETS,
@@ -220,19 +221,19 @@ pub fn runtime(bytes: &[u8]) -> Result<Runtime, Refusal> {
 }
 
 /// Fuses a component into one with fewer core instances, even if the host could call it directly.
-pub fn members_of_component(bytes: &[u8]) -> Result<Vec<u8>, Refusal> {
+pub fn members_of_component(bytes: &[u8]) -> Result<Vec<u8>, Unsupported> {
     validate(bytes)?;
     let parsed = ParsedComponent::of(bytes)?;
     let members = Members::of(&parsed);
     match Plan::of(&members) {
         Some(plan) => rewrite::component(&members, &plan),
-        None => Err(Refusal::new("there is nothing to fuse")),
+        None => Err(Unsupported::new("there is nothing to fuse")),
     }
 }
 
 /// Validates everything except the bodies of functions, so that the parsed parts are known to be
 /// consistent.
-fn validate(bytes: &[u8]) -> Result<Types, Refusal> {
+fn validate(bytes: &[u8]) -> Result<Types, Unsupported> {
     // Default features only: the merged module may omit a part that the engine would reject.
     let mut validator = Validator::new();
     let mut types = None;
@@ -242,7 +243,7 @@ fn validate(bytes: &[u8]) -> Result<Types, Refusal> {
             types = Some(of);
         }
     }
-    types.ok_or(Refusal::new("it has no end"))
+    types.ok_or(Unsupported::new("it has no end"))
 }
 
 #[cfg(test)]

@@ -9,9 +9,9 @@ use super::component::{KINDS, Kind};
 use super::constant::Constants;
 use super::members::{Defined, Members, Source};
 use super::plan::{Group, Plan};
-use super::refusal::{Result, refuse};
 use super::shims::Shims;
 use super::slots::Slots;
+use super::unsupported::{Result, unsupported};
 
 /// The items of a merged module and their indices.
 pub(super) struct Numbers {
@@ -210,6 +210,6 @@ fn types_of_canonical<'m>(members: &'m Members<'_, '_>, plan: &Plan) -> HashMap<
 fn type_of(types: &HashMap<u32, &FuncType>, function: u32) -> Result<FuncType> {
     match types.get(&function) {
         Some(ty) => Ok((*ty).clone()),
-        None => refuse("a function has no type"),
+        None => unsupported("a function has no type"),
     }
 }

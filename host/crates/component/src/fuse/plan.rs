@@ -22,7 +22,7 @@ use wasmparser::{DataKind, ElementKind, Instance};
 
 use super::component::{KINDS, Kind, Part, Space};
 use super::members::{Members, Source};
-use super::refusal::{Result, refuse};
+use super::unsupported::{Result, unsupported};
 
 /// The two groups of members, by their positions in the list.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -71,14 +71,14 @@ impl Plan {
         let mut memories = HashSet::new();
         for member in 0..members.list.len() {
             if runs_code(members, member) {
-                return refuse("it runs code before it is called");
+                return unsupported("it runs code before it is called");
             }
             memories.extend(memories_of(members, member));
             plan.put(member, Group::First);
         }
         match memories.len() {
             0 | 1 => Ok(plan),
-            _ => refuse("it has several memories"),
+            _ => unsupported("it has several memories"),
         }
     }
 

@@ -19,15 +19,15 @@ use super::members::{Defined, Members, Source};
 use super::merge::{Exports, Merge};
 use super::numbers::Numbers;
 use super::plan::{Group, Plan};
-use super::refusal::{Refusal, Result, refuse};
 use super::shims::Shims;
 use super::slots::Slots;
+use super::unsupported::{Result, Unsupported, unsupported, unsupported_at};
 use crate::abi::{Export, HostFunction};
 
 /// Returns the bytes of the module.
 pub(super) fn module(members: &Members<'_, '_>, types: &Types) -> Result<Vec<u8>> {
-    if members.parsed.items.iter().any(is_of_others) {
-        return refuse("it imports more than the gateway");
+    if let Some(name) = members.parsed.items.iter().find_map(import_of_others) {
+        return unsupported_at("it imports more than the gateway", name);
     }
     let resources = Resources::of(types)?;
     let plan = Plan::whole(members)?;
@@ -60,10 +60,10 @@ pub(super) fn module(members: &Members<'_, '_>, types: &Types) -> Result<Vec<u8>
     let destroy = roles.destructor()?;
     let number = |kind, defined| {
         let number = numbers.get(kind, Source::Defined(defined));
-        number.ok_or(Refusal::new("something is not where it is wanted"))
+        number.ok_or(Unsupported::new("something is not where it is wanted"))
     };
     let Some(memory) = roles.memory else {
-        return refuse("it has no memory");
+        return unsupported("it has no memory");
     };
     let memory = (
         Export::Memory,
@@ -109,10 +109,13 @@ pub(super) fn module(members: &Members<'_, '_>, types: &Types) -> Result<Vec<u8>
     glue.module()
 }
 
-/// Returns whether an item is an import from another interface than the gateway. A missing import
-/// must be reported even if it is never called.
-fn is_of_others(item: &Item<'_>) -> bool {
-    matches!(&item.part, Part::Import(import) if import.name.name != GATEWAY)
+/// Returns the name of an import from another interface than the gateway. A missing import must be
+/// reported even if it is never called.
+fn import_of_others<'a>(item: &Item<'a>) -> Option<&'a str> {
+    match &item.part {
+        Part::Import(import) if import.name.name != GATEWAY => Some(import.name.name),
+        _ => None,
+    }
 }
 
 /// The roles of a component's functions.
@@ -134,7 +137,7 @@ impl<'o, 'a> Roles<'_, 'o, 'a> {
     fn host_function(&mut self, canonical: u32) -> Result<HostFunction> {
         let item = self.parsed().item((Space::Core(Kind::Func), canonical));
         let Some(Part::Canonical(function)) = item.map(|(_, item)| &item.part) else {
-            return refuse("an import is no function of the component's");
+            return unsupported("an import is no function of the component's");
         };
         match function {
             CanonicalFunction::Lower {
@@ -157,14 +160,14 @@ impl<'o, 'a> Roles<'_, 'o, 'a> {
                     Resource::Blocks => HostFunction::DropBlocks,
                 })
             }
-            _ => refuse("it calls what is not the gateway's"),
+            _ => unsupported("it calls what is not the gateway's"),
         }
     }
 
     fn of_blocks(&self, resource: u32, function: HostFunction) -> Result<HostFunction> {
         match self.resources.resource(resource)? {
             Resource::Blocks => Ok(function),
-            _ => refuse("it makes what is the host's"),
+            _ => unsupported("it makes what is the host's"),
         }
     }
 
@@ -182,7 +185,7 @@ impl<'o, 'a> Roles<'_, 'o, 'a> {
         {
             return Ok(function);
         }
-        refuse("it calls what is not the gateway's")
+        unsupported("it calls what is not the gateway's")
     }
 
     /// Checks that values are passed with the default options, and records their memory. Returns
@@ -203,7 +206,7 @@ impl<'o, 'a> Roles<'_, 'o, 'a> {
                 CanonicalOption::PostReturn(function) => {
                     after = Some(self.defined(Kind::Func, *function)?);
                 }
-                _ => return refuse("it passes values in another way"),
+                _ => return unsupported("it passes values in another way"),
             }
         }
         Ok(after)
@@ -215,7 +218,7 @@ impl<'o, 'a> Roles<'_, 'o, 'a> {
         let arguments = self.arguments_of_application()?;
         for export in [Export::Call, Export::Next, Export::Close] {
             let Some(function) = arguments.function(export.name(), self.parsed()) else {
-                return refuse("an application's function is in another place");
+                return unsupported("an application's function is in another place");
             };
             let item = self.parsed().item((Space::Func, function));
             let Some(Part::Canonical(CanonicalFunction::Lift {
@@ -224,7 +227,7 @@ impl<'o, 'a> Roles<'_, 'o, 'a> {
                 ..
             })) = item.map(|(_, item)| &item.part)
             else {
-                return refuse("an application's function is another's");
+                return unsupported("an application's function is another's");
             };
             functions.push(Lifted {
                 export,
@@ -245,7 +248,7 @@ impl<'o, 'a> Roles<'_, 'o, 'a> {
         let instance = exported.and_then(|index| parsed.item((Space::Instance, index)));
         match instance.map(|(_, item)| &item.part) {
             Some(Part::Instance(instance)) => Application::of(instance, parsed),
-            _ => refuse("an application is made in another way"),
+            _ => unsupported("an application is made in another way"),
         }
     }
 
@@ -259,7 +262,7 @@ impl<'o, 'a> Roles<'_, 'o, 'a> {
                 return dtor.map(|dtor| self.defined(Kind::Func, dtor)).transpose();
             }
         }
-        refuse("its blocks are another's")
+        unsupported("its blocks are another's")
     }
 
     /// Returns the definition, in a member, of a core function or memory of the component.
@@ -276,7 +279,7 @@ impl<'o, 'a> Roles<'_, 'o, 'a> {
         {
             return Ok(defined);
         }
-        refuse("something is no core module's own")
+        unsupported("something is no core module's own")
     }
 }
 
@@ -300,7 +303,7 @@ impl<'o, 'a> Application<'o, 'a> {
         };
         let item = parsed.item((Space::Component, component));
         let Some(&Part::Component(_, bytes)) = item.map(|(_, item)| &item.part) else {
-            return refuse("an application is another's");
+            return unsupported("an application is another's");
         };
         let inner = ParsedComponent::of(bytes)?;
         let only_names = inner.items.iter().all(|item| {
@@ -312,7 +315,7 @@ impl<'o, 'a> Application<'o, 'a> {
         });
         match only_names {
             true => Ok(Self::Named(inner, arguments)),
-            false => refuse("an application has components of its own"),
+            false => unsupported("an application has components of its own"),
         }
     }
 
@@ -357,7 +360,7 @@ fn named(parsed: &ParsedComponent<'_>, id: (Space, u32)) -> Option<(usize, u32)>
 /// Records a value that must be the same wherever it occurs.
 fn same(known: &mut Option<Defined>, found: Defined) -> Result<()> {
     match known.replace(found) {
-        Some(before) if before != found => refuse("values are in several memories"),
+        Some(before) if before != found => unsupported("values are in several memories"),
         _ => Ok(()),
     }
 }
@@ -376,7 +379,7 @@ impl Plan {
         }
         // The only nested component is the one that names the functions of the application.
         if instances != members.list.len() || components > 1 {
-            return refuse("it is made of several parts");
+            return unsupported("it is made of several parts");
         }
         Self::all(members)
     }

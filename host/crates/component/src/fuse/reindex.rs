@@ -11,7 +11,7 @@ use wasm_encoder::{
 use wasmparser::Parser;
 
 use super::component::{Id, Kind, Part, Space};
-use super::refusal::{Copied, Refusal, Result, refuse};
+use super::unsupported::{Copied, Result, Unsupported, unsupported};
 
 /// The maximum nesting of components. A toolchain nests one or two levels, and each is a recursive
 /// call here.
@@ -44,7 +44,7 @@ impl<'m> Reindex<'m> {
         this.append(part, whole, component)?;
         match this.named.iter().all(|id| numbers.contains_key(id)) {
             true => Ok(()),
-            false => refuse("something names a whole instance that is fused"),
+            false => unsupported("something names a whole instance that is fused"),
         }
     }
 
@@ -129,7 +129,7 @@ pub(super) fn raw_module(bytes: &[u8]) -> RawSection<'_> {
 }
 
 impl Reencode for Reindex<'_> {
-    type Error = Refusal;
+    type Error = Unsupported;
 
     fn function_index(&mut self, index: u32) -> Copied<u32> {
         Ok(self.number(Space::Core(Kind::Func), index, 0))
@@ -187,7 +187,7 @@ impl ReencodeComponent for Reindex<'_> {
 
     fn outer_type_index(&mut self, outwards: u32, index: u32) -> Copied<u32> {
         match self.depth == outwards {
-            true => Err(Error::UserError(Refusal::new("it names a core type"))),
+            true => Err(Error::UserError(Unsupported::new("it names a core type"))),
             false => Ok(index),
         }
     }
@@ -218,7 +218,9 @@ impl ReencodeComponent for Reindex<'_> {
         whole: &[u8],
     ) -> Copied<()> {
         if self.depth >= MAX_DEPTH {
-            return Err(Error::UserError(Refusal::new("its components nest deeply")));
+            return Err(Error::UserError(Unsupported::new(
+                "its components nest deeply",
+            )));
         }
         component_utils::parse_component_subcomponent(self, component, parser, bytes, whole)
     }

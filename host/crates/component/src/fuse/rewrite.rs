@@ -16,11 +16,11 @@ use super::members::{Defined, Members, Source};
 use super::merge::{CANONICAL, Exports, FIRST, Merge, name_of};
 use super::numbers::Numbers;
 use super::plan::{Group, Plan};
-use super::refusal::{Result, refuse};
 use super::reindex::{Reindex, raw_module};
 use super::shims::Shims;
 use super::slots::Slots;
 use super::split::{self, Split};
+use super::unsupported::{Result, unsupported};
 use super::{Apart, CodeKey, Ends};
 
 /// Writes the component with its members fused as planned.
@@ -33,7 +33,7 @@ pub(super) fn component(members: &Members<'_, '_>, plan: &Plan) -> Result<Vec<u8
 pub(super) fn apart(members: &Members<'_, '_>, plan: &Plan, ends: &Ends) -> Result<Apart> {
     let (frame, split) = write(members, plan, Some(ends))?;
     let Some((merged, split)) = split else {
-        return refuse("it has no module that could be taken apart");
+        return unsupported("it has no module that could be taken apart");
     };
     let key = CodeKey::of(&split.code, &frame);
     let state = split::state(&merged, &split, &key.mark())?;
@@ -163,7 +163,7 @@ impl Rewrite<'_, '_, '_> {
         }
         match waiting.is_empty() {
             true => Ok(()),
-            false => refuse("something needs an instance as a whole"),
+            false => unsupported("something needs an instance as a whole"),
         }
     }
 
@@ -234,7 +234,7 @@ impl Rewrite<'_, '_, '_> {
         let group = self.plan.group(defined.member);
         let instance = group.and_then(|group| self.instances.get(&group));
         let (Some(instance), Some(name)) = (instance, self.exports.name(kind, defined)) else {
-            return refuse("an alias is of nothing");
+            return unsupported("an alias is of nothing");
         };
         let mut section = ComponentAliasSection::new();
         section.alias(Alias::CoreInstanceExport {
@@ -287,7 +287,7 @@ impl Rewrite<'_, '_, '_> {
     fn number(&self, id: Id) -> Result<u32> {
         match self.numbers.get(&id) {
             Some(number) => Ok(*number),
-            None => refuse("something is wanted before it is there"),
+            None => unsupported("something is wanted before it is there"),
         }
     }
 

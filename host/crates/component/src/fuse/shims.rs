@@ -13,8 +13,8 @@ use super::component::Kind;
 use super::constant::{Constants, Value, fold};
 use super::members::{Defined, Members, Source};
 use super::plan::Plan;
-use super::refusal::Result;
 use super::slots::{Users, entries_of_shim};
+use super::unsupported::Result;
 
 /// The omitted tables and functions, and the replacement of each function.
 #[derive(Default)]

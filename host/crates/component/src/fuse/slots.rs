@@ -12,7 +12,7 @@ use super::component::Kind;
 use super::constant::{Constants, Value, fold};
 use super::members::{Defined, Members, Source};
 use super::plan::Plan;
-use super::refusal::Result;
+use super::unsupported::Result;
 
 /// The position of the slots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use wasmparser::{Instance, Parser, Payload};
 use wasmtime::component::{Component, Linker};
 use wasmtime::{Engine, Store};
 
-use super::{Fused, Refusal};
+use super::{Linked, Unsupported};
 
 /// Calls `run`, which returns a number, or returns why the call fails.
 fn run(component: &[u8]) -> Result<u32, String> {
@@ -46,11 +46,11 @@ fn count_instances(component: &[u8]) -> usize {
 }
 
 /// Fuses a component into a component.
-fn component(bytes: &[u8]) -> Result<Vec<u8>, Refusal> {
-    match super::component(bytes)? {
-        Fused::Component(component) => Ok(component),
-        Fused::Apart(_) => panic!("it has no snapshot"),
-        Fused::Program(_) => panic!("it is no application"),
+fn component(bytes: &[u8]) -> Result<Vec<u8>, Unsupported> {
+    match super::link(bytes)? {
+        Linked::Component(component) => Ok(component),
+        Linked::Apart(_) => panic!("it has no snapshot"),
+        Linked::Program(_) => panic!("it is no application"),
     }
 }
 
@@ -529,14 +529,22 @@ fn what_is_broken_is_refused_wherever_it_breaks() {
         let whole = binary(&text(definitions));
         for end in 0..whole.len() {
             // Some prefixes are complete without their last sections.
-            let _ = super::component(&whole[..end]);
+            let _ = super::link(&whole[..end]);
         }
         for place in 0..whole.len() {
             for bits in [0x01, 0x04, 0x40, 0x80, 0xff] {
                 let mut bytes = whole.clone();
                 bytes[place] ^= bits;
-                let _ = super::component(&bytes);
+                let _ = super::link(&bytes);
             }
         }
     }
+}
+
+#[test]
+fn a_section_that_makes_linking_impossible_is_named() {
+    let refusal = component(&binary("(component (core type (func)))"));
+    let refusal = refusal.expect_err("it stays as it is");
+    assert_eq!(refusal.why(), "it has a section that is not looked into");
+    assert_eq!(refusal.item(), Some("section 3 at byte 10"));
 }

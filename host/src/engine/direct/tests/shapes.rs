@@ -3,7 +3,7 @@
 
 use super::{INPUT, TEXT, Text, answer, binary, both};
 use crate::engine::Engine;
-use crate::engine::fuse::{self, Fused};
+use crate::engine::fuse::{self, Linked};
 use crate::policy::Budget;
 
 /// Returns the application with an intermediate module through which it calls `get`, as toolchains
@@ -89,7 +89,7 @@ fn what_only_calls_through_a_table_is_left_out_where_that_changes_nothing() {
         ),
     ] {
         let bytes = shimmed(text, shim, fill);
-        let Ok(Fused::Program(module)) = fuse::component(&bytes) else {
+        let Ok(Linked::Program(module)) = fuse::link(&bytes) else {
             panic!("it can be called directly");
         };
         assert_eq!(count_tables(&module), tables, "{shim} {fill}");

@@ -31,7 +31,7 @@ use wasm_encoder::{
 };
 use wasmparser::{CodeSectionReader, Parser, Payload};
 
-use super::refusal::{Copied, Refusal, Result, refuse};
+use super::unsupported::{Copied, Result, Unsupported, unsupported, unsupported_at};
 pub use snapshot::snapshot;
 use survey::Survey;
 use types::Types;
@@ -77,7 +77,7 @@ pub(super) fn split(module: &[u8], exported: &[&str]) -> Result<Split> {
     let written = written::globals(module, roots.collect())?;
     let survey = Survey::of(module, &written, exported)?;
     if survey.state_globals.len() > MAX_GLOBALS {
-        return refuse("too many of its globals differ between snapshots");
+        return unsupported("too many of its globals differ between snapshots");
     }
     let mut types = Types::default();
     let code = Code::of(&survey).write(module, &mut types)?;
@@ -224,7 +224,7 @@ impl<'s, 'a> Code<'s, 'a> {
             }
             Payload::ImportSection(section) => {
                 let Some(imports) = &mut self.imports else {
-                    return refuse("its sections are out of order");
+                    return unsupported("its sections are out of order");
                 };
                 for import in section.into_imports() {
                     let import = import?;
@@ -255,7 +255,7 @@ impl<'s, 'a> Code<'s, 'a> {
             }
             Payload::CodeSectionStart { range, .. } => {
                 let Some(inside) = bytes.get(range.clone()) else {
-                    return refuse("it is cut short");
+                    return unsupported("it is cut short");
                 };
                 let reader = wasmparser::BinaryReader::new(inside, range.start);
                 let mut out = CodeSection::new();
@@ -276,7 +276,10 @@ impl<'s, 'a> Code<'s, 'a> {
             | Payload::CodeSectionEntry(_)
             | Payload::Version { .. }
             | Payload::End(_) => {}
-            _ => return refuse("it has a section that is not looked into"),
+            payload => {
+                let section = super::component::section(&payload);
+                return unsupported_at("it has a section that is not looked into", &section);
+            }
         }
         Ok(())
     }
@@ -357,7 +360,7 @@ struct Shift {
 }
 
 impl Reencode for Shift {
-    type Error = Refusal;
+    type Error = Unsupported;
 
     fn global_index(&mut self, index: u32) -> Copied<u32> {
         Ok(match index < self.imported {
@@ -367,10 +370,12 @@ impl Reencode for Shift {
     }
 
     fn data_index(&mut self, _: u32) -> Copied<u32> {
-        Err(Error::UserError(Refusal::new("its code names its data")))
+        Err(Error::UserError(Unsupported::new(
+            "its code names its data",
+        )))
     }
 }
 
-fn foreign<E>(_: Error<E>) -> Refusal {
-    Refusal::new("it has something that can't be copied")
+fn foreign<E>(_: Error<E>) -> Unsupported {
+    Unsupported::new("it has something that can't be copied")
 }

@@ -6,7 +6,7 @@ use wasm_encoder::{
     Module, ValType,
 };
 
-use super::super::refusal::{Result, refuse};
+use super::super::unsupported::{Result, unsupported};
 use super::{MEMORY, any_memory, global_name};
 
 /// The unit in which memory is written, in bytes: the size of a kernel page. Pages of zeros are
@@ -54,7 +54,7 @@ fn constant(val_type: ValType, bits: u64) -> Result<ConstExpr> {
         ValType::I64 => ConstExpr::i64_const(bits.cast_signed()),
         ValType::F32 => ConstExpr::f32_const(wasm_encoder::Ieee32::new(bits as u32)),
         ValType::F64 => ConstExpr::f64_const(wasm_encoder::Ieee64::new(bits)),
-        _ => return refuse("a global is no number"),
+        _ => return unsupported("a global is no number"),
     })
 }
 

@@ -8,7 +8,7 @@ use wasmparser::{
     ConstExpr, DataKind, ExternalKind, KnownCustom, Name, Operator, Parser, Payload, TypeRef,
 };
 
-use super::super::refusal::{Refusal, Result, refuse};
+use super::super::unsupported::{Result, Unsupported, unsupported, unsupported_at};
 use super::foreign;
 
 /// The result of reading a module once.
@@ -85,8 +85,8 @@ impl<'a> Survey<'a> {
         }
         match memories {
             1 if has_exports => Ok(survey),
-            1 => refuse("it exports nothing"),
-            _ => refuse("it has no memory of its own, or several"),
+            1 => unsupported("it exports nothing"),
+            _ => unsupported("it has no memory of its own, or several"),
         }
     }
 
@@ -110,19 +110,20 @@ impl<'a> Survey<'a> {
             },
             ExternalKind::Tag | ExternalKind::FuncExact => None,
         };
-        ty.ok_or(Refusal::new("an export is of nothing"))
+        ty.ok_or(Unsupported::new("an export is of nothing"))
     }
 
     fn imports(&mut self, section: wasmparser::ImportSectionReader<'_>) -> Result<()> {
         for import in section.into_imports() {
-            match import?.ty {
+            let import = import?;
+            match import.ty {
                 TypeRef::Func(ty) => self.functions.push(ty),
                 TypeRef::Table(ty) => self.tables.push(ty),
                 TypeRef::Global(ty) => {
                     self.imported_globals += 1;
                     self.globals.push(ty);
                 }
-                _ => return refuse("it imports its memory, or tags"),
+                _ => return unsupported_at("it imports its memory, or tags", import.name),
             }
         }
         Ok(())
@@ -153,10 +154,10 @@ impl<'a> Survey<'a> {
         for segment in section {
             let segment = segment?;
             let DataKind::Active { offset_expr, .. } = segment.kind else {
-                return refuse("some of its data is not in the memory from the start");
+                return unsupported("some of its data is not in the memory from the start");
             };
             let Operator::I32Const { value } = offset_expr.get_operators_reader().read()? else {
-                return refuse("where its data goes is computed");
+                return unsupported("where its data goes is computed");
             };
             self.data.push(Segment {
                 address: value.cast_unsigned(),
@@ -200,7 +201,7 @@ pub(super) fn functions_named(module: &[u8], wanted: &[&str]) -> Result<Vec<(Str
 /// size. Refuses others.
 fn plain(ty: wasmparser::MemoryType) -> Result<wasm_encoder::MemoryType> {
     if ty.memory64 || ty.shared || ty.page_size_log2.is_some() {
-        return refuse("its memory is shared or of another kind");
+        return unsupported("its memory is shared or of another kind");
     }
     let mut same = RoundtripReencoder;
     same.memory_type(ty).map_err(foreign)

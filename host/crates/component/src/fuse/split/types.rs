@@ -6,7 +6,7 @@ use wasm_encoder::reencode::{Reencode, RoundtripReencoder};
 use wasm_encoder::{EntityType, ModuleType};
 use wasmparser::FuncType;
 
-use super::super::refusal::{Refusal, Result};
+use super::super::unsupported::{Result, Unsupported};
 use super::foreign;
 
 /// A module type under construction.
@@ -62,7 +62,7 @@ impl Types {
             return Ok(EntityType::Function(*written));
         }
         let function = self.functions.get(number as usize);
-        let function = function.ok_or(Refusal::new("a function is of no type"))?;
+        let function = function.ok_or(Unsupported::new("a function is of no type"))?;
         let mut same = RoundtripReencoder;
         let encoded = same.func_type(function.clone()).map_err(foreign)?;
         let written = self.ty.type_count();

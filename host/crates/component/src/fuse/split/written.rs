@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use wasmparser::{ElementItems, ExternalKind, FunctionBody, Operator, Parser, Payload, TypeRef};
 
-use super::super::refusal::Result;
+use super::super::unsupported::Result;
 
 /// The call graph of a module.
 #[derive(Default)]

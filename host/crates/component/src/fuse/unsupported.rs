@@ -1,0 +1,103 @@
+//! The reasons why a component stays unchanged.
+
+use std::fmt;
+
+use wasm_encoder::reencode;
+use wasmparser::BinaryReaderError;
+
+/// The maximum length of an item's name, in bytes. Names of interfaces have less than a hundred.
+const ITEM_BYTES: usize = 200;
+
+/// A feature of the component that is not understood here or can't be preserved, and the import,
+/// export or section that has it. The component may still be valid.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unsupported {
+    why: &'static str,
+    item: Option<String>,
+}
+
+/// The result of a step, or why it is impossible.
+pub(super) type Result<T> = std::result::Result<T, Unsupported>;
+
+/// The result of a reencoder, or why it is impossible.
+pub(super) type Copied<T> = std::result::Result<T, reencode::Error<Unsupported>>;
+
+/// Fails for this reason.
+pub(super) fn unsupported<T>(why: &'static str) -> Result<T> {
+    Err(Unsupported::new(why))
+}
+
+/// Fails for this reason, and names the item that is at fault. Its name may be untrusted.
+pub(super) fn unsupported_at<T>(why: &'static str, item: &str) -> Result<T> {
+    Err(Unsupported::at(why, item))
+}
+
+impl Unsupported {
+    pub(super) fn new(why: &'static str) -> Self {
+        Self { why, item: None }
+    }
+
+    pub(super) fn at(why: &'static str, item: &str) -> Self {
+        let end = item.floor_char_boundary(ITEM_BYTES);
+        Self {
+            why,
+            item: Some(item[..end].to_owned()),
+        }
+    }
+
+    /// Returns the reason, without the item.
+    pub fn why(&self) -> &'static str {
+        self.why
+    }
+
+    /// Returns the name of the item: an import, an export or a section, at most 200 bytes. It comes
+    /// from the component and may contain any characters.
+    pub fn item(&self) -> Option<&str> {
+        self.item.as_deref()
+    }
+}
+
+impl fmt::Display for Unsupported {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.item {
+            Some(item) => write!(f, "{} ({})", self.why, item.escape_debug()),
+            None => f.write_str(self.why),
+        }
+    }
+}
+
+impl std::error::Error for Unsupported {}
+
+impl From<BinaryReaderError> for Unsupported {
+    fn from(_: BinaryReaderError) -> Self {
+        Self::new("it is broken or cut short")
+    }
+}
+
+impl From<reencode::Error<Unsupported>> for Unsupported {
+    fn from(error: reencode::Error<Unsupported>) -> Self {
+        match error {
+            reencode::Error::UserError(unsupported) => unsupported,
+            _ => Self::new("it has something that can't be copied"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_item_is_cut_and_escaped() {
+        let long = "é\n".repeat(ITEM_BYTES);
+        let text = Unsupported::at("why", &long).to_string();
+        assert!(
+            text.starts_with("why (é\\né") && text.ends_with(')'),
+            "{text}"
+        );
+        assert!(
+            text.len() < 2 * ITEM_BYTES && !text.contains('\n'),
+            "{text}"
+        );
+    }
+}
