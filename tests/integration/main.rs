@@ -13,6 +13,7 @@ mod cold_start;
 mod compression;
 mod contract;
 mod deps;
+mod documents;
 mod early;
 mod fairness;
 mod files;

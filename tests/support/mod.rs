@@ -7,6 +7,7 @@
 pub(crate) mod body;
 pub(crate) mod client;
 pub(crate) mod command;
+pub(crate) mod console;
 pub(crate) mod generator;
 pub(crate) mod guests;
 pub(crate) mod hostile;

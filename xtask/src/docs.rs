@@ -3,7 +3,8 @@
 //!
 //! Of a page's fenced blocks, `sh` is run; `console` is run where a line begins with `$ `, and the
 //! output is compared with the lines below it, in which `…` matches anything. Other blocks are
-//! ignored. A comment above a block changes its treatment:
+//! ignored. The tests (`tests/integration/documents.rs`) run the blocks that need only the server's
+//! program. A comment above a block changes its treatment:
 //!
 //! - `<!-- run: background until "TEXT" -->`: starts it, and waits until its output contains the
 //!   text.
@@ -20,6 +21,9 @@
 //!
 //! The page's address, 127.0.0.1:8000, is replaced with an unused one.
 
+#[path = "../../tests/support/console.rs"]
+mod console;
+
 use std::ffi::OsString;
 use std::fs;
 use std::io::{BufRead, BufReader, Lines, Write};
@@ -32,13 +36,15 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use processes::step;
 
+use self::console::{Example, is_as_shown};
 use crate::tracked;
 use crate::workspace::Workspace;
 
 /// The pages that are run by default: all that have commands.
-const PAGES: [&str; 7] = [
+const PAGES: [&str; 8] = [
     "README.md",
     "docs/benchmarks.md",
+    "docs/configuration.md",
     "docs/handlers.md",
     "docs/python.md",
     "docs/tls.md",
@@ -197,42 +203,11 @@ fn add(
 
 /// Adds each command of a console block, with its expected output.
 fn add_console(block: &[&str], actions: &mut Vec<Action>) {
-    for line in block {
-        if let Some(command) = line.strip_prefix("$ ") {
-            actions.push(Action::Run {
-                command: format!("{command}\n"),
-                expected: Vec::new(),
-            });
-        } else if let Some(Action::Run { expected, .. }) = actions.last_mut() {
-            expected.push((*line).to_owned());
-        }
-    }
-}
-
-/// Returns whether an output contains all lines that a page shows, in order.
-fn is_as_shown(output: &str, expected: &[String]) -> bool {
-    let mut lines = output.lines();
-    expected.iter().all(|wanted| {
-        let parts: Vec<&str> = wanted.split('…').collect();
-        wanted == "…" || lines.any(|line| matches(line, &parts))
-    })
-}
-
-/// Returns whether a line consists of these parts, with any text between them.
-fn matches(line: &str, parts: &[&str]) -> bool {
-    let [first, between @ .., last] = parts else {
-        return parts == [line];
-    };
-    let Some(mut rest) = line.strip_prefix(first) else {
-        return false;
-    };
-    for part in between {
-        match rest.find(part) {
-            Some(at) => rest = &rest[at + part.len()..],
-            None => return false,
-        }
-    }
-    rest.ends_with(last)
+    let examples = console::examples(block).into_iter();
+    actions.extend(examples.map(|Example { command, expected }| Action::Run {
+        command: format!("{command}\n"),
+        expected,
+    }));
 }
 
 /// A new copy of the repository, and the processes that are started in it.

@@ -129,7 +129,7 @@ impl fmt::Display for FileReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (errors, warnings) = (self.count(Level::Error), self.count(Level::Warning));
         let summary = match (errors, warnings) {
-            (0, 0) => "nothing to complain of".to_owned(),
+            (0, 0) => "no problems".to_owned(),
             (errors, 0) => count(errors, "error"),
             (0, warnings) => count(warnings, "warning"),
             (errors, warnings) => {
