@@ -21,6 +21,7 @@ mod generated;
 mod hostile;
 mod http;
 mod isolation;
+mod javascript;
 mod lifecycle;
 mod lingering;
 mod logs;

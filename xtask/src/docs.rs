@@ -46,6 +46,7 @@ const PAGES: [&str; 8] = [
     "docs/benchmarks.md",
     "docs/configuration.md",
     "docs/handlers.md",
+    "docs/javascript.md",
     "docs/python.md",
     "docs/tls.md",
     "guest-sdk/python/README.md",

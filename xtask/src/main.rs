@@ -10,6 +10,7 @@ mod docs;
 mod guest_toolchain;
 mod guests;
 mod hostile;
+mod javascript;
 mod python;
 mod python_native;
 mod record;
@@ -260,6 +261,11 @@ impl Toolchains {
 fn build(workspace: &Workspace, names: &[OsString]) -> Result<()> {
     let mut failures = build_handlers(workspace, names)?;
     if names.is_empty()
+        && let Err(error) = javascript_runtime(workspace)
+    {
+        failures.push(format!("the runtime for JavaScript: {error:#}"));
+    }
+    if names.is_empty()
         && let Err(error) = server::build(workspace)
     {
         failures.push(format!("the server: {error:#}"));
@@ -379,7 +385,12 @@ fn install(workspace: &Workspace, arguments: &[OsString]) -> Result<()> {
 }
 
 fn runtime(workspace: &Workspace, _: &[OsString]) -> Result<()> {
-    python::build_runtime(workspace)
+    python::build_runtime(workspace)?;
+    javascript_runtime(workspace)
+}
+
+fn javascript_runtime(workspace: &Workspace) -> Result<()> {
+    javascript::build_runtime(workspace, &GuestToolchain::ensure(&workspace.root)?)
 }
 
 fn python(workspace: &Workspace, _: &[OsString]) -> Result<()> {
@@ -398,7 +409,10 @@ fn python_figures(workspace: &Workspace, arguments: &[OsString]) -> Result<()> {
 }
 
 fn serve(workspace: &Workspace, arguments: &[OsString]) -> Result<()> {
-    let failures = build_handlers(workspace, &[])?;
+    let mut failures = build_handlers(workspace, &[])?;
+    if let Err(error) = javascript_runtime(workspace) {
+        failures.push(format!("the runtime for JavaScript: {error:#}"));
+    }
     let server = server::build(workspace)?;
     for failure in &failures {
         step(format!("not built: {failure}"));
@@ -419,6 +433,7 @@ fn test(workspace: &Workspace, filters: &[OsString]) -> Result<()> {
     let (c, go) = (others.c.as_ref().ok(), others.go.as_ref().ok());
     guests::build_tracked(workspace, &toolchain, c, go)?;
     guests::build_cases(workspace, &toolchain)?;
+    javascript::build_runtime(workspace, &toolchain)?;
     step("cargo test --workspace");
     run(workspace
         .cargo("test")

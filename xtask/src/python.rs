@@ -351,7 +351,7 @@ fn unittest(workspace: &Workspace, python: &Path, folder: &str) -> Command {
 }
 
 /// Returns whether a file is newer than all of these files and folders.
-fn is_newer(file: &Path, sources: &[PathBuf]) -> bool {
+pub(crate) fn is_newer(file: &Path, sources: &[PathBuf]) -> bool {
     let Some(built) = modified(file) else {
         return false;
     };

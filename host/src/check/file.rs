@@ -27,7 +27,7 @@ pub(crate) fn load(engine: &Engine, path: &Path) -> Result<Program, Vec<Finding>
         Ok(program) => return Ok(program),
         Err(error) => error,
     };
-    let missing = match path.extension().is_some_and(|it| it == "py") || path.is_dir() {
+    let missing = match path.is_dir() || reload::script_language(path).is_some() {
         true => Vec::new(),
         false => engine.missing(&bytes),
     };

@@ -26,7 +26,7 @@ pub fn check(arguments: &cli::Check) -> anyhow::Result<ExitCode> {
         log::install(errors.clone(), log::LEVEL, log::wants_colours());
     }
     let engine = Engine::new(&config.budget, &config.compile, config.site.code_cache())?
-        .with_runtime(config.site.runtime());
+        .with_runtime(config.site.runtime().as_deref());
     let driver = Driver::new(&engine, config.budget, config.handlers.clone())?;
     let mut report = Report::default();
     for file in &arguments.files {

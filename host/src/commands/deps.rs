@@ -32,7 +32,7 @@ pub fn deps(arguments: &cli::Deps) -> anyhow::Result<ExitCode> {
     }
     let installer = Installer::find()?;
     let engine = Engine::new(&config.budget, &config.compile, config.site.code_cache())?
-        .with_runtime(config.site.runtime());
+        .with_runtime(config.site.runtime().as_deref());
     let mut code = ExitCode::SUCCESS;
     for application in applications {
         let shown = application.display().to_string();

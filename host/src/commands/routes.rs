@@ -25,7 +25,7 @@ pub fn routes(arguments: &cli::Routes) -> anyhow::Result<ExitCode> {
     log::install(errors.clone(), log::LEVEL, log::wants_colours());
     check_folders(site.root(), site.handlers(), &overlaps)?;
     let engine = Engine::new(&Budget::default(), &config.compile, site.code_cache())?
-        .with_runtime(site.runtime());
+        .with_runtime(site.runtime().as_deref());
     let registry = reload::scan_once(site.handlers(), &engine).registry();
     let routes = route_table(site.root(), &registry);
     warn_of_unknown_handlers(&config.handlers, &registry);

@@ -35,7 +35,7 @@ pub fn run(arguments: &cli::Run) -> anyhow::Result<ExitCode> {
     let mount = Mount::of(&file, config.site.handlers());
     let request = request(arguments, &mount)?;
     let engine = Engine::new(&config.budget, &config.compile, config.site.code_cache())?
-        .with_runtime(config.site.runtime());
+        .with_runtime(config.site.runtime().as_deref());
     let program = match check::load(&engine, &file) {
         Ok(program) => program,
         Err(findings) => {

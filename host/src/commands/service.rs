@@ -52,7 +52,7 @@ impl Service {
     ) -> anyhow::Result<Self> {
         let (root, handlers) = (config.site.root(), config.site.handlers());
         let engine = Engine::new(&config.budget, &config.compile, config.site.code_cache())?
-            .with_runtime(config.site.runtime())
+            .with_runtime(config.site.runtime().as_deref())
             .with_layers();
         engine.limit_memory(config.instance_memory_bytes());
         // Cached handlers are available at once; the rest is compiled while the server already

@@ -176,7 +176,12 @@ fn not_a_folder(file: &Path, bytes: &[u8]) -> String {
             "name its folder, `wasgi serve {}`, or `--config {shown}`",
             folder.display()
         ),
-        ("html" | "htm" | "css" | "js", _) => {
+        ("js" | "mjs", _) => {
+            "put a handler into SITE/handlers, and a page's script into SITE/html, then `wasgi serve \
+             SITE`"
+                .to_owned()
+        }
+        ("html" | "htm" | "css", _) => {
             "put it into SITE/html, then `wasgi serve SITE`".to_owned()
         }
         (_, Some(foreign)) => format!(

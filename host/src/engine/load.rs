@@ -1,7 +1,7 @@
 //! Loads a file's bytes into a program that is ready to instantiate, or returns a one-line error.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -123,7 +123,7 @@ impl Engine {
 
     /// Sets the folder with the runtimes for scripts.
     #[must_use]
-    pub fn with_runtime(mut self, folder: Option<PathBuf>) -> Self {
+    pub fn with_runtime(mut self, folder: Option<&Path>) -> Self {
         self.scripts = Scripts::new(folder);
         self
     }
@@ -197,7 +197,7 @@ impl Engine {
     /// Loads a script whose state is in the cache.
     fn kept_script(&self, path: &Path, version: Version) -> Option<Result<Program, LoadError>> {
         let cache = self.cache.as_ref()?;
-        let entry = self.scripts.entry(cache, version)?;
+        let entry = self.scripts.entry(cache, path, version)?;
         self.kept(Some(&(cache, entry)), self.scripts.folders(path))
     }
 

@@ -26,7 +26,7 @@ use super::compile::{GUEST_APPLICATION, GUEST_LIBRARY, GUEST_PACKAGES, LoadedScr
 use super::error::LoadError;
 use super::shared_code::ProgramFiles;
 use crate::registry::Version;
-use crate::reload::{self, LoadRequest};
+use crate::reload::{self, Language, LoadRequest, script_language};
 use folders::Folders;
 use layer::{Layers, Wanted};
 use runtime::RuntimeFolder;
@@ -36,15 +36,19 @@ use tools::Tools;
 /// Python's library.
 const MAX_SCRIPT_BYTES: usize = 4 << 20;
 
+/// The folder of Python's library in its runtime's folder.
+const LIBRARY: &str = "lib";
+
 /// The folders in an application's folder that are searched for its packages: the target of `wasgi
 /// deps` and of `pip install --target`, or a virtual environment.
 pub const PACKAGES: &str = ".packages";
 const ENVIRONMENT: &str = ".venv";
 
-/// The runtime of one server. Clones share it.
+/// The runtimes of one server. Clones share them.
 #[derive(Clone)]
 pub(super) struct Scripts {
-    runtime: RuntimeFolder,
+    python: RuntimeFolder,
+    javascript: RuntimeFolder,
     /// Creates layers of packages, if that is enabled.
     layers: Option<Layers>,
 }
@@ -52,7 +56,7 @@ pub(super) struct Scripts {
 /// The plan for the interpreter.
 #[derive(Serialize)]
 struct Plan<'a> {
-    /// The search path for modules.
+    /// The search path for modules of Python.
     path: Vec<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     script: Option<OneFile<'a>>,
@@ -69,17 +73,27 @@ struct OneFile<'a> {
     source: &'a str,
 }
 
-/// Returns whether a handler's path is a script: a Python file, or a folder.
+/// Returns whether a handler's path is a script: a source file, or a folder.
 pub(super) fn is_script(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension == "py") || path.is_dir()
+    path.is_dir() || script_language(path).is_some()
 }
 
 impl Scripts {
-    /// Creates the scripts with the runtime in this folder, if any.
-    pub(super) fn new(folder: Option<PathBuf>) -> Self {
+    /// Creates the scripts with the runtimes in this folder, if any.
+    pub(super) fn new(folder: Option<&Path>) -> Self {
         Self {
-            runtime: RuntimeFolder::new(folder.map(|folder| folder.join("python"))),
+            python: RuntimeFolder::new(Language::Python, folder),
+            javascript: RuntimeFolder::new(Language::JavaScript, folder),
             layers: None,
+        }
+    }
+
+    /// Returns the runtime for the script at a path.
+    fn runtime(&self, path: &Path) -> &RuntimeFolder {
+        match script_language(path) {
+            Some(Language::JavaScript) => &self.javascript,
+            // A folder that has just been emptied, too: its runtime says what is missing.
+            Some(Language::Python) | None => &self.python,
         }
     }
 
@@ -90,22 +104,28 @@ impl Scripts {
 
     /// Returns the folders that a script's instances can read.
     pub(super) fn folders(&self, path: &Path) -> Folders {
-        let Some(library) = self.runtime.library() else {
+        let runtime = self.runtime(path);
+        let Some(place) = runtime.path() else {
             return Arc::default();
         };
-        let mut folders = vec![(library, GUEST_LIBRARY)];
+        let is_python = runtime.language() == Language::Python;
+        let mut folders = Vec::new();
+        if is_python {
+            folders.push((place.join(LIBRARY), GUEST_LIBRARY));
+        }
         if path.is_dir() {
             // A compiling process has another current folder.
             let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
             folders.push((path.clone(), GUEST_APPLICATION));
-            folders.extend(packages(&path).map(|packages| (packages, GUEST_PACKAGES)));
+            let packages = is_python.then(|| packages(&path)).flatten();
+            folders.extend(packages.map(|packages| (packages, GUEST_PACKAGES)));
         }
         folders.into()
     }
 
     /// Returns the cache entry for the state of a script of this version. `None` without a runtime.
-    pub(super) fn entry(&self, cache: &CodeCache, version: Version) -> Option<Entry> {
-        let mut key = self.runtime.stamp().ok()?.to_vec();
+    pub(super) fn entry(&self, cache: &CodeCache, path: &Path, version: Version) -> Option<Entry> {
+        let mut key = self.runtime(path).stamp().ok()?.to_vec();
         key.extend_from_slice(version.as_bytes());
         Some(cache.entry(Version::of(&key)))
     }
@@ -121,10 +141,11 @@ impl Scripts {
         tools: &Tools<'_>,
     ) -> Result<ProgramFiles, LoadError> {
         // First, because without a runtime there are no folders, and the plan would be wrong.
-        self.runtime.stamp()?;
+        let runtime = self.runtime(request.path);
+        runtime.stamp()?;
         let folders = self.folders(request.path);
         let plan = plan(request, &folders)?;
-        let runtime = self.runtime.runtime(tools, request.cancel)?;
+        let runtime = runtime.runtime(tools, request.cancel)?;
         let Some(code) = &runtime.files.shared else {
             return Err(LoadError::new("not loaded: the runtime has no code"));
         };
@@ -178,7 +199,7 @@ impl Scripts {
             if !is_unchanged(request) {
                 return None;
             }
-            let entry = self.entry(cache, request.version)?;
+            let entry = self.entry(cache, request.path, request.version)?;
             cache.store_later(entry, &state, request.later)
         });
         Ok(ProgramFiles {
@@ -196,7 +217,7 @@ impl Scripts {
     ) -> Option<(Arc<CodeCache>, Entry)> {
         let cache = tools.cache?;
         let packages = place(folders, GUEST_PACKAGES)?;
-        let version = layer::version(self.runtime.stamp().ok()?, application, packages)?;
+        let version = layer::version(self.python.stamp().ok()?, application, packages)?;
         Some((cache.clone(), cache.entry(version)))
     }
 }
@@ -260,7 +281,8 @@ fn packages(folder: &Path) -> Option<PathBuf> {
 impl fmt::Debug for Scripts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Scripts")
-            .field("runtime", &self.runtime.path())
+            .field("python", &self.python.path())
+            .field("javascript", &self.javascript.path())
             .finish_non_exhaustive()
     }
 }

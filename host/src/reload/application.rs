@@ -7,11 +7,22 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
+use super::language::Language;
 use super::listing::Stamp;
 use super::open::open;
 
+/// A folder that contains this file is a JavaScript application, unless it is one in Python or has
+/// the sources of a handler in another language ([`FOREIGN`]).
+const PACKAGE: &str = "package.json";
+
+/// The files of packages whose handler is built, possibly with the help of npm.
+const FOREIGN: [&str; 2] = ["Cargo.toml", "go.mod"];
+
 /// A folder that contains one of these is a Python application and answers at the folder's route.
-pub const MARKERS: [&str; 4] = ["app.py", "wsgi.py", "main.py", "manage.py"];
+const PYTHON: [&str; 4] = ["app.py", "wsgi.py", "main.py", "manage.py"];
+
+/// The files that make a folder an application, for messages.
+pub const MARKERS: [&str; 5] = ["app.py", "wsgi.py", "main.py", "manage.py", PACKAGE];
 
 /// A folder in which this file contains [`SETTINGS_MARK`] is an application as well.
 const SETTINGS: &str = "pyproject.toml";
@@ -35,7 +46,10 @@ const MAX_DEPTH: usize = 32;
 
 /// The folders with installed packages next to an application's own files. Their contents are not
 /// listed: an installation changes the time of the folder.
-const PACKAGES: [&str; 2] = [".packages", ".venv/lib"];
+const PACKAGES: [&str; 3] = [".packages", ".venv/lib", MODULES];
+
+/// The folder of an application's npm packages.
+const MODULES: &str = "node_modules";
 
 /// A file of an application.
 struct Entry {
@@ -44,10 +58,14 @@ struct Entry {
     metadata: Metadata,
 }
 
-/// Returns whether a name in an application's folder is not one of its files: hidden, or written by
-/// Python.
+/// Returns whether a name in an application's folder is not one of its files: hidden, written by
+/// Python, or an installed package's.
 pub(super) fn is_ignored(name: &str) -> bool {
-    name.starts_with('.') || name == "__pycache__" || name.ends_with(".pyc") || name.ends_with('~')
+    name.starts_with('.')
+        || name == "__pycache__"
+        || name == MODULES
+        || name.ends_with(".pyc")
+        || name.ends_with('~')
 }
 
 /// The contents of an application's folder.
@@ -68,21 +86,45 @@ impl Entries {
 
 /// Returns whether a folder with these names is an application.
 pub(super) fn is_application<'n>(folder: &Path, names: impl Iterator<Item = &'n OsStr>) -> bool {
-    let mut has_settings = false;
-    for name in names {
-        if MARKERS.iter().any(|marker| name == *marker) {
-            return true;
-        }
-        has_settings |= name == SETTINGS;
-    }
-    has_settings && has_own_settings(folder)
+    language_of(folder, names).is_some()
 }
 
 /// Returns whether a path is an application.
 pub fn is_one(path: &Path) -> bool {
-    let is_there = |name: &&&str| path.join(name).is_file();
-    let found: Vec<_> = MARKERS.iter().chain([&SETTINGS]).filter(is_there).collect();
-    is_application(path, found.into_iter().map(OsStr::new))
+    language(path).is_some()
+}
+
+/// Returns the language of a script at this path, which may be a file or a folder.
+pub fn script_language(path: &Path) -> Option<Language> {
+    if path.is_dir() {
+        return language(path);
+    }
+    Language::of_extension(path.extension()?.to_str()?)
+}
+
+/// Returns the language of the application in this folder. `None` if it is no application.
+fn language(folder: &Path) -> Option<Language> {
+    let is_there = |name: &&&str| folder.join(name).is_file();
+    let all = MARKERS.iter().chain([&SETTINGS]).chain(&FOREIGN);
+    let found: Vec<_> = all.filter(is_there).collect();
+    language_of(folder, found.into_iter().map(OsStr::new))
+}
+
+/// Returns the language of an application with these names in its folder.
+fn language_of<'n>(folder: &Path, names: impl Iterator<Item = &'n OsStr>) -> Option<Language> {
+    let (mut has_settings, mut has_package, mut is_foreign) = (false, false, false);
+    for name in names {
+        if PYTHON.iter().any(|marker| name == *marker) {
+            return Some(Language::Python);
+        }
+        has_settings |= name == SETTINGS;
+        has_package |= name == PACKAGE;
+        is_foreign |= FOREIGN.iter().any(|foreign| name == *foreign);
+    }
+    if has_settings && has_own_settings(folder) {
+        return Some(Language::Python);
+    }
+    (has_package && !is_foreign).then_some(Language::JavaScript)
 }
 
 fn has_own_settings(folder: &Path) -> bool {
@@ -328,5 +370,38 @@ mod tests {
         ));
         assert!(!with("pyproject.toml", "[project]\nname = 'a'\n"));
         assert!(!with("other.py", ""));
+    }
+
+    #[test]
+    fn a_package_is_an_application_in_javascript_unless_it_has_one_in_python() {
+        let of = |files: &[(&str, &str)]| script_language(folder(files).path());
+        assert_eq!(of(&[("package.json", "{}")]), Some(Language::JavaScript));
+        assert_eq!(of(&[("index.js", "")]), None);
+        let both = [("package.json", "{}"), ("app.py", "")];
+        assert_eq!(of(&both), Some(Language::Python));
+        assert_eq!(of(&[("package.json", "{}"), ("Cargo.toml", "")]), None);
+        assert_eq!(
+            script_language(Path::new("a/hello.mjs")),
+            Some(Language::JavaScript)
+        );
+        assert_eq!(script_language(Path::new("a/hello.wasm")), None);
+    }
+
+    #[test]
+    fn npm_packages_change_the_stamp_of_an_application_and_are_not_its_files() {
+        let folder = folder(&[("package.json", "{}"), ("node_modules/a/index.js", "")]);
+        let stamped = || stamp(folder.path(), &mut |_| {}).expect("a stamp");
+        let version = || manifest(folder.path()).expect("a manifest");
+        let (first, one) = (stamped(), version());
+        fs::write(folder.path().join("node_modules/a/index.js"), "changed").expect("written");
+        assert_eq!((stamped(), version()), (first, one.clone()));
+        fs::create_dir(folder.path().join("node_modules/b")).expect("made");
+        let modules = File::open(folder.path().join("node_modules")).expect("opened");
+        // At a coarse clock the time could be the same as before.
+        let later = std::time::SystemTime::now() + std::time::Duration::from_secs(2);
+        modules.set_modified(later).expect("set");
+        let (second, two) = (stamped(), version());
+        assert_ne!(second, first);
+        assert_ne!(two, one);
     }
 }

@@ -2,9 +2,9 @@
 //!
 //! Which files are handlers:
 //!
-//! - `*.wasm`, `*.wat` and `*.py`, in the folder and in folders below it; [`Route`] defines the
-//!   paths that they answer.
-//! - Folders below the top level that contain a Python application (see
+//! - `*.wasm`, `*.wat` and scripts ([`Language`](super::Language)), in the folder and in folders
+//!   below it; [`Route`] defines the paths that they answer.
+//! - Folders below the top level that contain an application in Python or JavaScript (see
 //!   [`application::is_application`]).
 //! - Files and folders whose name starts with `.` or `_` are ignored, as are temporary files of
 //!   editors and downloads (see [`is_ignored`]). They are not reported.
@@ -16,8 +16,8 @@
 //! - Anything else is a [`Problem`], to explain why a file has no route.
 //!
 //! If several files have the same route, one of them is served, and each of the others is a
-//! problem: `api.wasm` precedes `api/index.wasm`, then `.wasm` precedes `.wat`, `.py` and a folder,
-//! in this order, then the first in byte order wins (`[id].wasm` before `[name].wasm`).
+//! problem: `api.wasm` precedes `api/index.wasm`, then the order of [`EXTENSIONS`] decides, with a
+//! folder at the end, then the first in byte order wins (`[id].wasm` before `[name].wasm`).
 
 use std::collections::HashMap;
 use std::fs::{self, Metadata};
@@ -50,7 +50,7 @@ pub const MAX_STRAYS: usize = 20;
 
 /// The extensions of handlers' files, without the dot. Of files with the same route, the one whose
 /// extension comes first is served, and a folder comes last.
-pub const EXTENSIONS: [&str; 3] = ["wasm", "wat", "py"];
+pub const EXTENSIONS: [&str; 5] = ["wasm", "wat", "py", "js", "mjs"];
 
 /// Returns whether a file at the top level belongs to a build of the handlers.
 fn is_of_a_build(name: &str) -> bool {
@@ -366,7 +366,7 @@ fn not_a_handler(file: &str) -> String {
     let built = file.rsplit_once('.').map_or(file, |(built, _)| built);
     let built = format!("{built}.wasm");
     let (what, command) = match extension.to_ascii_lowercase().as_str() {
-        "wasm" | "wat" | "py" => {
+        "wasm" | "wat" | "py" | "js" | "mjs" => {
             return "not a handler: write the ending in small letters".to_owned();
         }
         "html" | "htm" | "css" | "svg" | "png" | "jpg" | "ico" => {
@@ -389,12 +389,15 @@ fn not_a_handler(file: &str) -> String {
             "C++",
             format!("clang++ --target=wasm32-wasi -fno-exceptions -Os -o {built} {file}"),
         ),
-        "js" | "mjs" | "ts" => (
-            "JavaScript",
-            format!("jco componentize {file} --wit wit -o {built} (docs/handlers.md)"),
-        ),
+        "ts" | "cjs" => {
+            let script = file.rsplit_once('.').map_or(file, |(built, _)| built);
+            (
+                "TypeScript or CommonJS",
+                format!("esbuild {file} --bundle --format=esm --outfile={script}.js"),
+            )
+        }
         _ => {
-            return "not a handler (.wasm, .wat or .py): move it out or start its name with '_'"
+            return "not a handler (.wasm, .wat, .py or .js): move it out or start its name with '_'"
                 .to_owned();
         }
     };

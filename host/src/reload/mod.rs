@@ -25,6 +25,7 @@
 mod application;
 mod cancel;
 mod inotify;
+mod language;
 mod later;
 mod listing;
 mod load;
@@ -57,8 +58,9 @@ use queue::Capacity;
 use slots::{Slots, Trust};
 use thread::Order;
 
-pub use application::{MARKERS, is_one as is_application, manifest};
+pub use application::{MARKERS, is_one as is_application, manifest, script_language};
 pub use cancel::{CancelToken, OnCancel};
+pub use language::Language;
 pub use later::{Later, Renewal};
 pub use listing::{EXTENSIONS, MAX_ENTRIES, MAX_STRAYS, SOURCE_MARKERS, applications};
 pub use pages::{OnPages, PagesChange};

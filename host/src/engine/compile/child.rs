@@ -84,15 +84,15 @@ pub(super) enum Why {
 }
 
 impl Child {
-    /// Starts a process that can read in `folders` and nowhere else. When it has ended, `on_end` is
-    /// called on a separate thread.
+    /// Starts a process, which runs a script if there are `folders`, and can read in these and
+    /// nowhere else. When it has ended, `on_end` is called on a separate thread.
     ///
     /// # Errors
     ///
     /// Fails if the system has no process, thread or descriptor for it.
     pub(super) fn start(
         options: &Options,
-        folders: &[(PathBuf, &'static str)],
+        folders: Option<&[(PathBuf, &'static str)]>,
         on_end: impl FnOnce() + Send + 'static,
     ) -> anyhow::Result<Self> {
         let (socket, stdin) = protocol::channel().context("no channel to a compiling process")?;
@@ -240,7 +240,7 @@ pub(super) fn is_no_room(error: &io::Error) -> bool {
 }
 
 /// Returns the command for a compiling process, with an empty environment.
-fn command(options: &Options, folders: &[(PathBuf, &'static str)]) -> Command {
+fn command(options: &Options, folders: Option<&[(PathBuf, &'static str)]>) -> Command {
     let mut command = Command::new(THIS_PROGRAM);
     let stack_bytes = options.stack_bytes.to_string();
     let cores = thread::available_parallelism().map_or(1, usize::from);
@@ -252,7 +252,8 @@ fn command(options: &Options, folders: &[(PathBuf, &'static str)]) -> Command {
         .arg(format!("--cpu-time={}", options.cpu_time.as_millis()))
         .arg(format!("--stack={stack_bytes}"))
         .arg(format!("--output={}", options.output_bytes))
-        .args(folders.iter().flat_map(|(folder, name)| {
+        .args(folders.map(|_| "--runs"))
+        .args(folders.into_iter().flatten().flat_map(|(folder, name)| {
             let name = OsStr::new(name);
             [
                 OsStr::new("--folder"),

@@ -116,11 +116,11 @@ pub(super) fn limit(memory_bytes: u64, output_bytes: u64, runs: bool) -> anyhow:
 /// Drops this thread's rights, and those of threads that it starts, to files, network, other
 /// processes, the inherited descriptors, and most system calls. The contents of `folders` remain
 /// readable. Returns a line for each mechanism that this system doesn't support.
-pub(super) fn confine(inherited: &[u32], folders: &[PathBuf]) -> Vec<String> {
+pub(super) fn confine(inherited: &[u32], runs: bool, folders: &[PathBuf]) -> Vec<String> {
     [
         ("no new privileges", no_new_privileges()),
         ("Landlock", landlock(folders)),
-        ("seccomp", seccomp(inherited, !folders.is_empty())),
+        ("seccomp", seccomp(inherited, runs)),
     ]
     .into_iter()
     .filter_map(|(name, result)| {

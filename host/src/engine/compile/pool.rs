@@ -153,7 +153,7 @@ impl Pool {
                 modules.try_clone().map_err(no_room)?.into(),
             ],
         };
-        let child = Child::start(options, script.folders, || {}).map_err(no_process)?;
+        let child = Child::start(options, Some(script.folders), || {}).map_err(no_process)?;
         let mut common = |_| Err(io::ErrorKind::InvalidData.into());
         let limit = options.import_time.min(options.wall_time);
         match child.run(&job, limit, cancel, &mut common) {
@@ -181,7 +181,7 @@ impl Pool {
     /// Starts a process. An idle process exits after a while; its descriptors are then closed.
     fn start(&self) -> anyhow::Result<Child> {
         let shared = Arc::downgrade(&self.0);
-        Child::start(&self.0.options, &[], move || {
+        Child::start(&self.0.options, None, move || {
             let Some(shared) = shared.upgrade() else {
                 return;
             };

@@ -265,7 +265,8 @@ impl WasiView for Context {
 
 /// Formats an error in one line, followed by the application's stack frames.
 fn with_details(error: &str, details: &str) -> String {
-    const OWN: [&str; 2] = ["File \"/app/", "File \"/packages/"];
+    // The last are JavaScript's, whose runtime leaves out its own.
+    const OWN: [&str; 3] = ["File \"/app/", "File \"/packages/", "at "];
     let is_own = |line: &&str| OWN.iter().any(|front| line.starts_with(front));
     let places: Vec<_> = details.lines().map(str::trim).filter(is_own).collect();
     match places.len() {

@@ -51,6 +51,9 @@ pub struct Limits {
     /// The maximum size of one job's compiled code, in bytes.
     #[arg(long)]
     pub(super) output: u64,
+    /// Runs a script, which needs more memory and descriptors than compiling.
+    #[arg(long)]
+    pub(super) runs: bool,
     /// A readable folder with a script to load.
     #[arg(long = "folder")]
     pub(super) folders: Vec<PathBuf>,
@@ -67,14 +70,14 @@ pub struct Limits {
 pub fn serve(limits: &Limits) -> anyhow::Result<()> {
     confine::follow(limits.parent)?;
     let inherited = confine::inherited_descriptors();
-    confine::limit(limits.memory, limits.output, !limits.folders.is_empty())?;
+    confine::limit(limits.memory, limits.output, limits.runs)?;
     let stdin = io::stdin();
     let socket = stdin.as_fd();
     set_socket_timeout(socket, Timeout::Recv, Some(IDLE))
         .context("the standard input is no channel to a server")?;
     let engine = settings::compiler().map_err(anyhow::Error::from)?;
     let instances = InstancePool::new(engine)?;
-    for note in confine::confine(&inherited, &limits.folders) {
+    for note in confine::confine(&inherited, limits.runs, &limits.folders) {
         send_reply(socket, &Reply::Note(note))?;
     }
     loop {

@@ -12,11 +12,7 @@ use super::super::error::LoadError;
 use super::super::shared_code::{ProgramFiles, key_of_state};
 use super::tools::Tools;
 use crate::registry::Version;
-use crate::reload::CancelToken;
-
-/// The interpreter's component in a runtime's folder, and the folder of its library.
-const COMPONENT: &str = "python.wasm";
-const LIBRARY: &str = "lib";
+use crate::reload::{CancelToken, Language};
 
 /// A compiled runtime.
 pub(super) struct Runtime {
@@ -32,6 +28,7 @@ pub(super) struct Runtime {
 /// The folder of a runtime. Clones share the compiled runtime.
 #[derive(Clone)]
 pub(super) struct RuntimeFolder {
+    language: Language,
     path: Option<PathBuf>,
     ready: Arc<Ready>,
 }
@@ -54,22 +51,23 @@ struct State {
 struct Turn<'r>(&'r Ready);
 
 impl RuntimeFolder {
-    /// Creates the handle of the runtime in this folder, if any.
-    pub(super) fn new(path: Option<PathBuf>) -> Self {
+    /// Creates the handle of a language's runtime in the folder of all runtimes, if any.
+    pub(super) fn new(language: Language, all: Option<&Path>) -> Self {
         Self {
-            path,
+            language,
+            path: all.map(|all| all.join(names(language).0)),
             ready: Arc::default(),
         }
+    }
+
+    /// Returns the language of its scripts.
+    pub(super) fn language(&self) -> Language {
+        self.language
     }
 
     /// Returns the folder, if any.
     pub(super) fn path(&self) -> Option<&Path> {
         self.path.as_deref()
-    }
-
-    /// Returns the folder of the language's library.
-    pub(super) fn library(&self) -> Option<PathBuf> {
-        self.path.as_ref().map(|path| path.join(LIBRARY))
     }
 
     /// Returns the runtime. Compiles it first if it was not compiled or has been replaced. One of
@@ -103,7 +101,7 @@ impl RuntimeFolder {
     /// Fails if there is no runtime, or it can't be inspected.
     pub(super) fn stamp(&self) -> Result<[u8; 32], LoadError> {
         let path = self.component()?;
-        let metadata = fs::metadata(&path).map_err(|error| missing(&path, &error))?;
+        let metadata = fs::metadata(&path).map_err(|error| self.missing(&path, &error))?;
         let mut hasher = blake3::Hasher::new();
         hasher
             .update(b"runtime")
@@ -120,12 +118,24 @@ impl RuntimeFolder {
 
     fn component(&self) -> Result<PathBuf, LoadError> {
         let path = self.path.as_ref();
-        path.map(|path| path.join(COMPONENT)).ok_or_else(|| {
-            LoadError::new(
-                "not loaded: this server has no runtime for Python: `cargo xtask runtime` makes \
-                 it, and site.runtime says where it is",
-            )
+        let language = self.language;
+        path.map(|path| path.join(names(language).1)).ok_or_else(|| {
+            LoadError::new(format!(
+                "not loaded: this server has no runtime for {}: `cargo xtask runtime` makes it, \
+                 and site.runtime says where it is",
+                language.name()
+            ))
         })
+    }
+
+    fn missing(&self, path: &Path, error: &std::io::Error) -> LoadError {
+        let line = format!(
+            "not loaded: the runtime for {} can't be read: {}: {error}; `cargo xtask runtime` \
+             makes it, and site.runtime says where it is",
+            self.language.name(),
+            path.display()
+        );
+        LoadError::of_io(line, error)
     }
 
     fn compiled(
@@ -135,7 +145,7 @@ impl RuntimeFolder {
         cancel: &CancelToken,
     ) -> Result<Runtime, LoadError> {
         let path = self.component()?;
-        let bytes = fs::read(&path).map_err(|error| missing(&path, &error))?;
+        let bytes = fs::read(&path).map_err(|error| self.missing(&path, &error))?;
         let compiled = tools
             .compiler
             .runtime(tools.pool, &bytes, cancel, tools.shared);
@@ -187,13 +197,12 @@ fn kept(stamp: [u8; 32], tools: &Tools<'_>) -> Option<Runtime> {
     })
 }
 
-fn missing(path: &Path, error: &std::io::Error) -> LoadError {
-    let line = format!(
-        "not loaded: the runtime for Python can't be read: {}: {error}; `cargo xtask runtime` \
-         makes it, and site.runtime says where it is",
-        path.display()
-    );
-    LoadError::of_io(line, error)
+/// Returns the name of a language's folder, and of the interpreter's component in it.
+fn names(language: Language) -> (&'static str, &'static str) {
+    match language {
+        Language::Python => ("python", "python.wasm"),
+        Language::JavaScript => ("javascript", "javascript.wasm"),
+    }
 }
 
 impl Ready {

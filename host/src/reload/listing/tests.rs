@@ -59,6 +59,8 @@ fn what_is_a_handler_and_what_is_not_said() {
         "api/users.wasm",
         "users/[id].wasm",
         "index.wasm",
+        "js/package.json",
+        "js/lib/text.js",
         // Hidden, disabled, or temporary.
         ".hidden.wasm",
         "_off.wasm",
@@ -73,10 +75,10 @@ fn what_is_a_handler_and_what_is_not_said() {
         "rust/Cargo.toml",
         "rust/src/lib.rs",
         "rust/built.wasm",
+        "rust/package.json",
         "python/pyproject.toml",
         "flask/requirements.txt",
         "flask/flaskr/views.py",
-        "js/package.json",
         "go/go.mod",
         "c/Makefile",
         // A common build.
@@ -91,12 +93,13 @@ fn what_is_a_handler_and_what_is_not_said() {
             "api/users.wasm",
             "hello.wasm",
             "index.wasm",
+            "js",
             "text.wat",
             "users/[id].wasm"
         ]
     );
     assert_eq!(listing.lines(), [""; 0]);
-    assert_eq!(listing.handlers[4].name, "users/[id]");
+    assert_eq!(listing.handlers[5].name, "users/[id]");
 }
 
 #[test]
@@ -119,14 +122,14 @@ fn everything_else_is_a_problem() {
     assert_eq!(
         listing.lines(),
         [
-            "handlers/a/Cargo.lock: not a handler (.wasm, .wat or .py): move it out or start its \
+            "handlers/a/Cargo.lock: not a handler (.wasm, .wat, .py or .js): move it out or start its \
              name with '_'",
             "handlers/a/[b.wasm: '[b' makes no route: brackets go around a whole name, as in \
              [id] or [...rest]",
             "handlers/fifo.wasm: not a regular file: not served",
             "handlers/loop: a link to a folder that it is in: not served",
             "handlers/lost.wasm: a link that leads nowhere: not served",
-            "handlers/notes.txt: not a handler (.wasm, .wat or .py): move it out or start its \
+            "handlers/notes.txt: not a handler (.wasm, .wat, .py or .js): move it out or start its \
              name with '_'",
             "handlers/x.WASM: not a handler: write the ending in small letters",
             "handlers/\u{fffd}.wasm: the name is not UTF-8, and so makes no route: rename it",
@@ -191,7 +194,10 @@ fn a_source_is_told_with_the_command_that_builds_it() {
             "clang --target=wasm32-wasi -Os -o hello.wasm hello.c",
         ),
         ("hello.cpp", "clang++ --target=wasm32-wasi"),
-        ("hello.mjs", "jco componentize hello.mjs"),
+        (
+            "hello.ts",
+            "esbuild hello.ts --bundle --format=esm --outfile=hello.js",
+        ),
         (
             "index.html",
             "pages and what they load go into the folder of pages",

@@ -401,7 +401,7 @@ fn a_folder_that_cant_be_listed_keeps_what_is_known_of_it() {
 #[test]
 fn a_stray_file_is_told_when_it_has_settled_and_stays_told() {
     let mut bench = Bench::new(&[]);
-    let stray = "handlers/notes.txt: not a handler (.wasm, .wat or .py): move it out or start its name \
+    let stray = "handlers/notes.txt: not a handler (.wasm, .wat, .py or .js): move it out or start its name \
                  with '_'";
     bench.site.write("handlers/notes.txt", "");
     bench.hint("notes.txt", Hint::Touched);
