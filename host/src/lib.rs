@@ -14,6 +14,7 @@ pub mod drive;
 pub mod engine;
 pub mod file_kind;
 pub mod gateway;
+pub mod grants;
 pub mod log;
 pub mod machine;
 pub mod permits;

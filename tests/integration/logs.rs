@@ -279,7 +279,11 @@ fn what_a_handler_is_refused_is_told_once_for_each_thing() {
         assert_eq!(server.get("/wasi-files").status(), 200);
     }
     let ended = server.stop();
-    for thing in ["have no network", "asked for files", "process's variables"] {
+    for thing in [
+        "have no network",
+        "asked for files",
+        "asked for environment variables",
+    ] {
         let lines = ended.stderr_with(&["WARN wasi-files: ", thing]);
         assert_eq!(lines, 1, "{thing}: {}", ended.everything());
     }
@@ -296,7 +300,7 @@ fn a_command_that_asks_for_files_is_told_the_first_one_and_one_without_files_not
         assert_eq!(server.get("/cgi-echo").status(), 200);
     }
     let ended = server.stop();
-    let line = "WARN cgi-environ: asked for the file \"/etc/passwd\": handlers have no files";
+    let line = "WARN cgi-environ: asked for the file \"/etc/passwd\" and has no files";
     for parts in [&[line][..], &["WARN cgi-environ: asked for", "file"]] {
         assert_eq!(ended.stderr_with(parts), 1, "{}", ended.everything());
     }

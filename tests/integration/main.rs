@@ -18,6 +18,7 @@ mod early;
 mod fairness;
 mod files;
 mod generated;
+mod grants;
 mod hostile;
 mod http;
 mod isolation;

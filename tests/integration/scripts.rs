@@ -3,6 +3,8 @@
 //! `cargo xtask runtime` builds the runtime that loads them. If it has not run, each test prints a
 //! line and does nothing.
 
+mod grants;
+
 use std::fs;
 use std::path::Path;
 

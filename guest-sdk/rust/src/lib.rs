@@ -74,6 +74,7 @@ mod start_response;
 mod stdio;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
+mod variable;
 
 pub use http;
 pub use wasgi_sdk_macros::handler;
@@ -91,6 +92,7 @@ pub use crate::params::{FORM_MAX_BYTES, Params};
 pub use crate::request::{Request, RequestExt};
 pub use crate::response::{IntoResponse, Response};
 pub use crate::start_response::{StartError, StartResponse, WriteError, Writer};
+pub use crate::variable::variable;
 
 /// Tests the code in the README.
 #[cfg(doctest)]

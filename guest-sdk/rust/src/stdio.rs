@@ -44,8 +44,8 @@ unsafe extern "C" fn write(descriptor: c_int, text: *const c_void, length: usize
     length.cast_signed()
 }
 
-/// Replaces libc's `getenv`: a handler has no environment variables, since its variables are in the
-/// environ.
+/// Replaces libc's `getenv`, which would make every handler import WASI: no variable is set. A
+/// handler reads those that are granted to it with [`variable`](crate::variable()).
 #[unsafe(no_mangle)]
 extern "C" fn getenv(_name: *const c_char) -> *const c_char {
     std::ptr::null()

@@ -8,12 +8,12 @@ use super::finding::Finding;
 use crate::engine::{Engine, Missing, Program};
 use crate::reload::{self, MAX_HANDLER_BYTES};
 
-/// Reads and loads a handler's file.
+/// Reads and loads the file of the handler called `name`.
 ///
 /// # Errors
 ///
 /// Fails with the problems of the file, one finding for each missing import.
-pub(crate) fn load(engine: &Engine, path: &Path) -> Result<Program, Vec<Finding>> {
+pub(crate) fn load(engine: &Engine, name: &str, path: &Path) -> Result<Program, Vec<Finding>> {
     let bytes = match path.is_dir() {
         true => application(path),
         false => read(path),
@@ -23,7 +23,7 @@ pub(crate) fn load(engine: &Engine, path: &Path) -> Result<Program, Vec<Finding>
                    handlers/hello.wasm";
         vec![Finding::error("load", why, fix)]
     })?;
-    let error = match engine.load_path(path, &bytes) {
+    let error = match engine.load_path(name, path, &bytes) {
         Ok(program) => return Ok(program),
         Err(error) => error,
     };

@@ -37,10 +37,10 @@ pub fn check(
     target: Option<&str>,
 ) -> Result<FileReport, BadRequest> {
     let mut report = FileReport::new(label(Path::new(""), path));
-    match load(engine, path) {
+    let mount = Mount::of(path, folder);
+    match load(engine, mount.name(), path) {
         Ok(program) => {
             report.kind = Some(program.kind().to_string());
-            let mount = Mount::of(path, folder);
             drive(driver, &program, &mount, target, &mut report)?;
         }
         Err(findings) => report.add("", findings),

@@ -27,7 +27,9 @@ pub fn check(arguments: &cli::Check) -> anyhow::Result<ExitCode> {
     }
     let engine = Engine::new(&config.budget, &config.compile, config.site.code_cache())?
         .with_runtime(config.site.runtime().as_deref());
-    let driver = Driver::new(&engine, config.budget, config.handlers.clone())?;
+    let policies = config.policies()?;
+    engine.set_policies(policies.clone());
+    let driver = Driver::new(&engine, policies)?;
     let mut report = Report::default();
     for file in &arguments.files {
         let target = arguments.path.as_deref();

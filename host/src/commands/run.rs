@@ -36,14 +36,16 @@ pub fn run(arguments: &cli::Run) -> anyhow::Result<ExitCode> {
     let request = request(arguments, &mount)?;
     let engine = Engine::new(&config.budget, &config.compile, config.site.code_cache())?
         .with_runtime(config.site.runtime().as_deref());
-    let program = match check::load(&engine, &file) {
+    let policies = config.policies()?;
+    engine.set_policies(policies.clone());
+    let program = match check::load(&engine, mount.name(), &file) {
         Ok(program) => program,
         Err(findings) => {
             let what: Vec<&str> = findings.iter().map(|one| one.what.as_str()).collect();
             bail!("{}: {}", file.display(), what.join("; "));
         }
     };
-    let driver = Driver::new(&engine, config.budget, config.handlers.clone())?;
+    let driver = Driver::new(&engine, policies)?;
     let printer = Printer::new(!arguments.body_only);
     let ended = driver
         .send(&program, &mount, [(request, printer)], false)

@@ -12,7 +12,7 @@ use super::service::{Service, raise_descriptor_limit};
 use super::site::check_folders;
 use super::worker::work;
 use crate::cli;
-use crate::config::{Config, Live, Stamp, Watch};
+use crate::config::{Config, Live, Stamp, Stamps, Watch};
 use crate::log::{self, Log};
 use crate::server::{ADDR_FLAG, Claim, REDIRECT_FLAG, Reservation};
 use crate::supervisor::{Logs, Supervisor};
@@ -29,6 +29,8 @@ pub fn serve(arguments: &cli::Serve) -> anyhow::Result<ExitCode> {
     let file = Stamp::of(&arguments.site.sources().file());
     let (resolved, overlaps) = arguments.load()?;
     let config = resolved.config;
+    let mut stamps = vec![file];
+    stamps.extend(config.secret_stamps());
     let colours = log::wants_colours();
     let errors = Log::start("error", std::io::stderr(), &config.log)?;
     log::install(errors.clone(), config.server.log_level.into(), colours);
@@ -42,9 +44,9 @@ pub fn serve(arguments: &cli::Serve) -> anyhow::Result<ExitCode> {
                 colours,
             };
             if several {
-                supervise(arguments, &config, file, logs)
+                supervise(arguments, &config, stamps, logs)
             } else {
-                run(arguments, &config, file, &logs.out)
+                run(arguments, &config, stamps, &logs.out)
             }
         });
     errors.flush();
@@ -55,7 +57,7 @@ pub fn serve(arguments: &cli::Serve) -> anyhow::Result<ExitCode> {
 fn run(
     arguments: &cli::Serve,
     config: &Config,
-    file: Option<Stamp>,
+    first: Stamps,
     out: &Log,
 ) -> anyhow::Result<ExitCode> {
     raise_descriptor_limit();
@@ -69,7 +71,7 @@ fn run(
         controls.warn_of_unknown_handlers(&config.handlers);
         controls.apply(config)
     };
-    let config_watch = watch_config(arguments, config, file, apply)?;
+    let config_watch = watch_config(arguments, config, first, apply)?;
     out.announce(service.announcement());
     service.announced();
 
@@ -98,7 +100,7 @@ fn run(
 fn supervise(
     arguments: &cli::Serve,
     config: &Config,
-    file: Option<Stamp>,
+    first: Stamps,
     logs: Logs,
 ) -> anyhow::Result<ExitCode> {
     let signals = watch_signals(&[SIGCHLD])?;
@@ -117,15 +119,18 @@ fn supervise(
         config
     };
     let out = logs.out.clone();
+    config.policies()?;
     let supervisor = Supervisor::new(&for_workers(config), logs, signals)?;
     let reconfigure = supervisor.reconfigure();
     let limited = out.clone();
     let apply = move |config: &Config| {
+        // Each worker reads the secrets itself. One that is not available is an error here already.
+        config.policies()?;
         log::set_limits(&config.log);
         limited.set_limits(&config.log);
         reconfigure.to(&for_workers(config))
     };
-    let config_watch = watch_config(arguments, config, file, apply)?;
+    let config_watch = watch_config(arguments, config, first, apply)?;
 
     let result = supervisor.run(|| config_watch.look());
     drop(config_watch);
@@ -137,15 +142,14 @@ fn supervise(
 fn watch_config(
     arguments: &cli::Serve,
     config: &Config,
-    file: Option<Stamp>,
+    first: Stamps,
     apply: impl FnMut(&Config) -> anyhow::Result<()> + Send + 'static,
 ) -> anyhow::Result<Watch> {
     let sources = arguments.site.sources();
-    let path = sources.file();
     let arguments = arguments.clone();
     let flags = move |draft: &mut _| arguments.set(draft);
-    let mut live = Live::new(sources, config.clone(), flags, apply);
-    Watch::start(path, file, move || live.reload())
+    let live = Live::new(sources, config.clone(), flags, apply);
+    Watch::start(first, live)
 }
 
 /// Catches signals from here on and queues them until they are read: the termination signals and

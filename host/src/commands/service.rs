@@ -1,6 +1,7 @@
 //! A serving process: the server itself, and the threads that keep it up to date.
 
 use std::collections::HashSet;
+use std::fmt;
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
@@ -39,6 +40,17 @@ pub(super) struct Controls {
     access_log: Log,
     engine: Engine,
     registry: Arc<Published<Registry<Program>>>,
+    /// Looks up all handlers again.
+    look_again: Option<LookAgain>,
+}
+
+#[derive(Clone)]
+struct LookAgain(Arc<dyn Fn() + Send + Sync>);
+
+impl fmt::Debug for LookAgain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LookAgain")
+    }
 }
 
 impl Service {
@@ -59,13 +71,16 @@ impl Service {
         // serves.
         let scan = reload::list(handlers);
         let registry = Arc::new(Published::new(scan.registry()));
-        let controls = Controls {
-            settings: Arc::new(Published::new(config.settings())),
+        let settings = config.settings()?;
+        engine.set_policies(settings.policies.clone());
+        let mut controls = Controls {
+            settings: Arc::new(Published::new(settings)),
             pages: Arc::new(Pages::open(root, config.page_options())?),
             grace: Arc::new(Published::new(config.server.shutdown_grace)),
             access_log: out.clone(),
             engine: engine.clone(),
             registry: registry.clone(),
+            look_again: None,
         };
         let pages = controls.pages.clone();
         let announced = Arc::new(OnceLock::new());
@@ -82,6 +97,7 @@ impl Service {
         });
         let loads = config.compile.processes();
         let reload = follow(scan, root, &engine, &registry, pages, on_started, loads)?;
+        controls.look_again = Some(LookAgain(Arc::new(reload.look_again())));
         let listen = Listen {
             options: &config.server,
             tls: &config.tls,
@@ -169,8 +185,16 @@ impl Controls {
 
     /// Puts a configuration into force.
     pub(super) fn apply(&self, config: &Config) -> anyhow::Result<()> {
+        let settings = config.settings()?;
+        let running = self.settings.current();
+        self.engine.set_policies(settings.policies.clone());
+        if let Some(look_again) = &self.look_again
+            && !settings.policies.grants_like(&running.policies)
+        {
+            (look_again.0)();
+        }
         self.pages.set_options(config.page_options())?;
-        self.settings.publish(config.settings());
+        self.settings.publish(settings);
         self.grace.publish(config.server.shutdown_grace);
         log::set_limits(&config.log);
         self.access_log.set_limits(&config.log);

@@ -74,6 +74,8 @@ fn handlers(config: &Config) -> Result<(), Complaint> {
                 return Err(Complaint::new(format!("handlers.{name}"), why));
             }
         }
+        let checked = handler.grants().check();
+        checked.map_err(|error| Complaint::of_grant(name, &error))?;
     }
     Ok(())
 }

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use crate::grants::GrantError;
+
 /// An error in a configuration: its location, the key and the reason. Displayed as one line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Complaint {
@@ -28,6 +30,12 @@ impl Complaint {
         }
     }
 
+    /// Creates an error about a grant that is wrong or not available.
+    pub(super) fn of_grant(table: &str, error: &GrantError) -> Self {
+        let GrantError { key, why } = error;
+        Self::new(format!("handlers.{table}"), format!("{key}: {why}"))
+    }
+
     pub(super) fn at(mut self, line: usize) -> Self {
         self.line = Some(line);
         self
@@ -43,6 +51,8 @@ impl Complaint {
         self
     }
 }
+
+impl std::error::Error for Complaint {}
 
 impl fmt::Display for Complaint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

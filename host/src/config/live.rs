@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::show::values;
 use super::table::HANDLER_KEYS;
+use super::watch::{Stamp, Stamps, Watched};
 use super::{Config, Draft, KEYS, Key, ResolvedConfig, Sources};
 use crate::policy::Handler;
 
@@ -13,6 +14,8 @@ pub struct Live {
     flags: Flags,
     apply: Apply,
     running: Config,
+    /// The states of the files of secrets when they were read.
+    secrets: Stamps,
     was_there: bool,
 }
 
@@ -29,6 +32,8 @@ pub(super) struct Changes {
     pub(super) taken: Vec<String>,
     /// Changed keys that take effect at the next start.
     pub(super) later: Vec<String>,
+    /// Files of secrets have changed, and were read again.
+    pub(super) secrets: bool,
 }
 
 impl Live {
@@ -42,6 +47,7 @@ impl Live {
     ) -> Self {
         Self {
             was_there: sources.file().is_file(),
+            secrets: running.secret_stamps(),
             sources,
             flags: Box::new(flags),
             apply: Box::new(apply),
@@ -74,12 +80,27 @@ impl Live {
     }
 
     pub(super) fn take(&mut self, config: &Config) -> anyhow::Result<Changes> {
-        let (changes, config) = Changes::between(&self.running, config);
-        if !changes.taken.is_empty() {
+        let (mut changes, config) = Changes::between(&self.running, config);
+        let secrets = config.secret_stamps();
+        changes.secrets = secrets != self.secrets;
+        if !changes.taken.is_empty() || changes.secrets {
             (self.apply)(&config)?;
         }
         self.running = config;
+        self.secrets = secrets;
         Ok(changes)
+    }
+}
+
+impl Watched for Live {
+    fn stamps(&self) -> Stamps {
+        let mut stamps = vec![Stamp::of(&self.sources.file())];
+        stamps.extend(self.running.secret_stamps());
+        stamps
+    }
+
+    fn changed(&mut self) {
+        self.reload();
     }
 }
 
@@ -109,12 +130,17 @@ impl Changes {
         let changes = Self {
             taken: different(running, &kept),
             later: different(&kept, new),
+            secrets: false,
         };
         (changes, kept)
     }
 
     fn log(&self, file: &str) {
+        if self.secrets {
+            tracing::info!("secrets have changed: handlers get the new values");
+        }
         match (self.taken.is_empty(), self.later.is_empty()) {
+            (true, true) if self.secrets => {}
             (true, true) => tracing::info!("{file}: nothing is different"),
             (false, true) => tracing::info!("{file}: taken over: {}", self.taken.join(", ")),
             (true, false) => {

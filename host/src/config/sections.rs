@@ -6,9 +6,11 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::complaint::Complaint;
 use super::site::{self, Site};
-use crate::policy::{Budget, Handlers};
-use crate::{content, engine, http1, log, machine, server, static_files};
+use super::watch::{Stamp, Stamps};
+use crate::policy::{Budget, Handlers, Policies};
+use crate::{content, engine, grants, http1, log, machine, server, static_files};
 
 /// The complete configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -85,18 +87,39 @@ impl Config {
         }
     }
 
-    /// Returns the server's settings that can change while it runs.
-    pub fn settings(&self) -> server::Settings {
-        server::Settings {
-            budget: self.budget,
-            handlers: self.handlers.clone(),
+    /// Returns the limits and grants of all handlers. Reads the granted secrets.
+    ///
+    /// # Errors
+    ///
+    /// Fails if a secret or a granted folder is not available.
+    pub fn policies(&self) -> Result<Policies, Complaint> {
+        Policies::new(self.budget, self.handlers.clone())
+            .map_err(|(table, error)| Complaint::of_grant(&table, &error))
+    }
+
+    /// Returns the server's settings that can change while it runs. Reads the granted secrets.
+    ///
+    /// # Errors
+    ///
+    /// Fails if a secret or a granted folder is not available.
+    pub fn settings(&self) -> Result<server::Settings, Complaint> {
+        Ok(server::Settings {
+            policies: self.policies()?,
             http: Arc::new(self.http.clone()),
             limits: self.limits,
             proxy: Arc::new(self.proxy.clone()),
             access_log: self.server.access_log,
             compress: self.compress,
             server_field: self.server.server_field,
-        }
+        })
+    }
+
+    /// Returns the states of the files of all secrets. Must be called before they are read.
+    pub fn secret_stamps(&self) -> Stamps {
+        let tables = self.handlers.iter();
+        let grants = tables.map(|(_, handler)| handler.grants());
+        let files = grants.flat_map(|grants| grants.secret_files());
+        files.map(Stamp::of).collect()
     }
 
     /// Returns the memory limit for all instances of one server process together, in bytes.
@@ -115,5 +138,9 @@ impl Config {
         for file in files.into_iter().flatten() {
             *file = site::within(folder, file);
         }
+        self.handlers.change(|_, handler| {
+            let (secrets, files) = (&mut handler.secrets, &mut handler.files);
+            grants::start_at(secrets, files, |path| site::within(folder, path));
+        });
     }
 }

@@ -500,4 +500,13 @@ pub(super) const HANDLER_KEYS: &[Key<Handler>] = &[
         .unset("that of `[budget]`")
         .count(1, MANY)
         .doc("see `budget.concurrent-requests`"),
+    key("environment", place!(Handler, environment))
+        .unset("nothing")
+        .doc("environment variables: a table of names and values; see [grants](grants.md)"),
+    key("secrets", place!(Handler, secrets))
+        .unset("nothing")
+        .doc("environment variables whose values are kept elsewhere; see [grants](grants.md#secrets)"),
+    key("files", place!(Handler, files))
+        .unset("nothing")
+        .doc("folders: a list of tables; see [grants](grants.md#files)"),
 ];

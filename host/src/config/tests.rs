@@ -446,7 +446,7 @@ fn a_handlers_own_table_is_read_printed_and_checked() {
     let text = "[handlers.\"users/[id]\"]\nreuse = 7\nmemory = \"1MiB\"\n[handlers.hello]\n\
                 wall-time = \"2s\"\n";
     let before = resolved(text, |_| {}).expect("it is good");
-    let policy = |config: &Config, name: &str| config.handlers.policy(name, &config.budget);
+    let policy = |config: &Config, name: &str| config.policies().expect("no secrets").of(name);
     let users = policy(&before.config, "users/[id]");
     assert_eq!((users.reuse, users.budget.memory_bytes), (7, 1 << 20));
     assert_eq!(policy(&before.config, "hello").reuse, 1);

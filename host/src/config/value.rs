@@ -1,9 +1,11 @@
 //! The values that flags give to keys, and that are compared with other values.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::grants::{FolderOptions, SecretSource};
 use crate::log::Verbosity;
 use crate::policy::Handlers;
 use crate::server::proxy::{self, Network};
@@ -94,6 +96,7 @@ macro_rules! only_in_files {
 }
 
 only_in_files!(String, proxy::Fields, Vec<Rule>, Handlers);
+only_in_files!(BTreeMap<String, String>, BTreeMap<String, SecretSource>, Vec<FolderOptions>);
 
 impl Field for Share {
     /// Returns a size. A percentage is not compared.

@@ -1,23 +1,23 @@
-//! Detects changes of the file.
+//! Detects changes of the file, and of the files of granted secrets.
 //!
-//! The file is polled four times a second rather than watched: a `stat` detects a file that was
+//! Files are polled four times a second rather than watched: a `stat` detects a file that was
 //! written, replaced, linked elsewhere or mounted over, on every file system, and regardless of
 //! whether the kernel has watches left.
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use anyhow::Context;
 
-/// The polling interval. A changed file is read once it has stayed the same for one interval: an
-/// editor may write it in several steps.
+/// The polling interval. Changed files are read once they have stayed the same for one interval: an
+/// editor may write one in several steps.
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 
-/// A file that is being watched. Dropping this stops watching.
+/// Files that are being watched. Dropping this stops watching.
 #[derive(Debug)]
 #[must_use = "dropping it stops it"]
 pub struct Watch {
@@ -27,26 +27,34 @@ pub struct Watch {
 
 #[derive(Debug)]
 enum Order {
-    /// Read the file as if it had changed.
+    /// Read the files as if they had changed.
     Look,
 }
 
+/// The states of several files.
+pub type Stamps = Vec<Option<Stamp>>;
+
+/// The owner of files that are watched.
+pub trait Watched: Send + 'static {
+    /// Returns the files' current states. The files may be others at each call.
+    fn stamps(&self) -> Stamps;
+
+    /// Reads the files again, which have changed or may have.
+    fn changed(&mut self);
+}
+
 impl Watch {
-    /// Calls `on_change`, on a new thread, whenever the file has changed since `first` was taken
-    /// and is stable again.
+    /// Calls [`Watched::changed`], on a new thread, whenever the files have changed since `first`
+    /// was taken and are stable again.
     ///
     /// # Errors
     ///
     /// Fails if the system cannot create a thread.
-    pub fn start(
-        file: PathBuf,
-        first: Option<Stamp>,
-        on_change: impl FnMut() + Send + 'static,
-    ) -> anyhow::Result<Watch> {
+    pub fn start(first: Stamps, watched: impl Watched) -> anyhow::Result<Watch> {
         let (orders, received) = mpsc::channel();
         let thread = thread::Builder::new()
             .name("wasgi-config".into())
-            .spawn(move || run(&file, first, &received, on_change))
+            .spawn(move || run(first, &received, watched))
             .context("could not start the thread that watches the configuration")?;
         Ok(Watch {
             orders: Some(orders),
@@ -54,7 +62,7 @@ impl Watch {
         })
     }
 
-    /// Triggers a read of the file now, whether it changed or not.
+    /// Triggers a read of the files now, whether they changed or not.
     pub fn look(&self) {
         if let Some(orders) = &self.orders {
             // The thread runs as long as `self` exists.
@@ -73,25 +81,20 @@ impl Drop for Watch {
     }
 }
 
-fn run(
-    file: &Path,
-    first: Option<Stamp>,
-    orders: &mpsc::Receiver<Order>,
-    mut on_change: impl FnMut(),
-) {
-    let (mut told, mut seen) = (first, first);
+fn run(first: Stamps, orders: &mpsc::Receiver<Order>, mut watched: impl Watched) {
+    let (mut told, mut seen) = (first.clone(), first);
     loop {
         let ordered = match orders.recv_timeout(LOOK_INTERVAL) {
             Ok(Order::Look) => true,
             Err(RecvTimeoutError::Timeout) => false,
             Err(RecvTimeoutError::Disconnected) => return,
         };
-        let stamp = Stamp::of(file);
-        let at_rest = stamp == seen;
-        seen = stamp;
-        if ordered || (at_rest && stamp != told) {
-            told = stamp;
-            on_change();
+        let stamps = watched.stamps();
+        let at_rest = stamps == seen;
+        seen = stamps;
+        if ordered || (at_rest && seen != told) {
+            told = seen.clone();
+            watched.changed();
         }
     }
 }
@@ -128,9 +131,25 @@ impl From<&Metadata> for Stamp {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
     use std::sync::mpsc::channel;
 
     use super::*;
+
+    struct OneFile {
+        file: PathBuf,
+        told: Sender<()>,
+    }
+
+    impl Watched for OneFile {
+        fn stamps(&self) -> Stamps {
+            vec![Stamp::of(&self.file)]
+        }
+
+        fn changed(&mut self) {
+            self.told.send(()).expect("the test is there");
+        }
+    }
 
     /// Far longer than a poll takes on a busy machine.
     const PATIENCE: Duration = Duration::from_secs(20);
@@ -140,10 +159,11 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("wasgi.toml");
         let (told, changes) = channel();
-        let watch = Watch::start(file.clone(), None, move || {
-            told.send(()).expect("the test is there");
-        })
-        .expect("a thread");
+        let watched = OneFile {
+            file: file.clone(),
+            told,
+        };
+        let watch = Watch::start(vec![None], watched).expect("a thread");
         assert!(
             changes.recv_timeout(3 * LOOK_INTERVAL).is_err(),
             "nothing is there"

@@ -75,7 +75,7 @@ pub(super) fn import(
         .replace("PACKAGES", &json!(plan).to_string());
     let file = folder.join("app.py");
     fs::write(&file, source).with_context(|| format!("{}: can't be written", file.display()))?;
-    let Err(findings) = check::load(engine, folder) else {
+    let Err(findings) = check::load(engine, "", folder) else {
         return Ok(Vec::new());
     };
     let told = findings.first().map_or("", |finding| &finding.what);

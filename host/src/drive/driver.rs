@@ -9,7 +9,7 @@ use super::visit::{Ended, Visit};
 use super::{BadRequest, Client, Mount, Request};
 use crate::engine::{Engine, Program, Ticker, Timers, Working};
 use crate::gateway::Trace;
-use crate::policy::{Budget, Handlers, Policy};
+use crate::policy::{Policies, Policy};
 
 /// Runs handlers on the calling thread.
 #[derive(Debug)]
@@ -17,32 +17,29 @@ pub struct Driver {
     _ticker: Ticker,
     working: Working,
     timers: Timers,
-    budget: Budget,
-    handlers: Handlers,
+    policies: Policies,
 }
 
 impl Driver {
-    /// Creates a driver for programs that `engine` has loaded. A request has the budget `budget`,
-    /// with the exceptions of `handlers`.
+    /// Creates a driver for programs that `engine` has loaded.
     ///
     /// # Errors
     ///
     /// Fails if the system cannot create threads.
-    pub fn new(engine: &Engine, budget: Budget, handlers: Handlers) -> anyhow::Result<Self> {
+    pub fn new(engine: &Engine, policies: Policies) -> anyhow::Result<Self> {
         let ticker = Ticker::start(engine, 1)?;
         let working = ticker.working(0).context("the ticker has no place left")?;
         Ok(Self {
             _ticker: ticker,
             working,
             timers: Timers::start()?,
-            budget,
-            handlers,
+            policies,
         })
     }
 
     /// Returns the policy for requests to a program.
     pub fn policy(&self, program: &Program, mount: &Mount) -> Policy {
-        let policy = self.handlers.policy(mount.name(), &self.budget);
+        let policy = self.policies.of(mount.name());
         program.kind().limit(policy)
     }
 
@@ -71,7 +68,14 @@ impl Driver {
             } else {
                 Trace::default()
             };
-            visits.push(Visit::new(program, mount, &request, trace, client, policy)?);
+            visits.push(Visit::new(
+                program,
+                mount,
+                &request,
+                trace,
+                client,
+                policy.clone(),
+            )?);
         }
         self.run(&mut visits);
         Ok(visits.into_iter().map(Visit::end).collect())

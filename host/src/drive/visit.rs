@@ -88,6 +88,7 @@ impl<C: Client> Visit<C> {
         policy: Policy,
     ) -> Result<Self, BadRequest> {
         let now = Instant::now();
+        let wall_time = policy.budget.wall_time;
         let (http, head) = request.send(now)?;
         let path = RequestPath::parse(head.path()).map_err(|error| BadRequest::of(&error))?;
         if program.kind().has_c_strings() && path.oddity() == Some(Oddity::Nul) {
@@ -126,8 +127,8 @@ impl<C: Client> Visit<C> {
             exchange,
             waker: signal.clone().into(),
             signal,
-            wall_time: policy.budget.wall_time,
-            deadline: now + policy.budget.wall_time,
+            wall_time,
+            deadline: now + wall_time,
             ended: Ended {
                 client,
                 steps: Vec::new(),

@@ -171,7 +171,7 @@ impl Client {
 fn serve(program: &Program, body: &[u8], reuse: u32) -> Vec<String> {
     let budget = Budget::default();
     let mut client = Client::new(body);
-    let policy = Policy { budget, reuse };
+    let policy = Policy::new(budget, reuse);
     let exchange = client.exchange.clone();
     let mut call = Call::new(program, "fuzzed".into(), environ(), exchange, policy);
     let finished = client.run(|context| call.poll(context));

@@ -26,7 +26,7 @@ use super::scripts::{Scripts, is_script};
 use super::shared_code::{ProgramFiles, SharedCodes, key_of_state};
 use super::worlds::missing::Missing;
 use crate::permits::Permits;
-use crate::policy::Budget;
+use crate::policy::{Budget, Policies};
 use crate::registry::Version;
 use crate::reload::{CancelToken, Later, Load, LoadRequest, Shortage};
 
@@ -152,19 +152,25 @@ impl Engine {
         self.overflow.offer(*budget);
     }
 
-    /// Loads the file or folder at a path: a `.wasm` or `.wat` file, or a script.
+    /// Sets what handlers may use: the variables that are granted to a script are visible while it
+    /// is loaded.
+    pub fn set_policies(&self, policies: Policies) {
+        self.scripts.set_policies(policies);
+    }
+
+    /// Loads the file or folder of the handler called `name`: a `.wasm` or `.wat` file, or a
+    /// script.
     ///
     /// # Errors
     ///
     /// Fails like [`Self::load`], and for scripts if their import fails.
-    pub fn load_path(&self, path: &Path, bytes: &[u8]) -> Result<Program, LoadError> {
-        let name = path.file_stem().unwrap_or_default().to_string_lossy();
+    pub fn load_path(&self, name: &str, path: &Path, bytes: &[u8]) -> Result<Program, LoadError> {
         let later = Later::default();
         let request = LoadRequest {
-            name: &name,
+            name,
             path,
             bytes,
-            version: Version::of(bytes),
+            version: self.version(name, path, Version::of(bytes)),
             cancel: &CancelToken::new(),
             later: &later,
         };
@@ -355,6 +361,14 @@ impl Load for Engine {
                 true => Shortage::new(error.to_string()).into(),
                 false => error.into(),
             })
+    }
+
+    /// A script is loaded with the variables that are granted to it.
+    fn version(&self, name: &str, path: &Path, content: Version) -> Version {
+        match is_script(path) {
+            true => self.scripts.version(name, content),
+            false => content,
+        }
     }
 
     fn recall(&self, path: &Path, version: Version) -> Option<Program> {

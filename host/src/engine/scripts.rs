@@ -14,6 +14,7 @@ mod layer;
 mod runtime;
 pub(super) mod tools;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -25,6 +26,9 @@ use super::cache::{CodeCache, Entry};
 use super::compile::{GUEST_APPLICATION, GUEST_LIBRARY, GUEST_PACKAGES, LoadedScript, ScriptJob};
 use super::error::LoadError;
 use super::shared_code::ProgramFiles;
+use crate::grants::Grants;
+use crate::policy::Policies;
+use crate::published::Published;
 use crate::registry::Version;
 use crate::reload::{self, Language, LoadRequest, script_language};
 use folders::Folders;
@@ -51,6 +55,8 @@ pub(super) struct Scripts {
     javascript: RuntimeFolder,
     /// Creates layers of packages, if that is enabled.
     layers: Option<Layers>,
+    /// What handlers may use.
+    policies: Arc<Published<Policies>>,
 }
 
 /// The plan for the interpreter.
@@ -65,6 +71,8 @@ struct Plan<'a> {
     /// The entry of the path that is the folder of its packages.
     #[serde(skip_serializing_if = "Option::is_none")]
     packages: Option<&'static str>,
+    /// The environment variables of an application.
+    variables: BTreeMap<&'a str, &'a str>,
 }
 
 #[derive(Serialize)]
@@ -85,6 +93,7 @@ impl Scripts {
             python: RuntimeFolder::new(Language::Python, folder),
             javascript: RuntimeFolder::new(Language::JavaScript, folder),
             layers: None,
+            policies: Arc::new(Published::new(Policies::default())),
         }
     }
 
@@ -100,6 +109,27 @@ impl Scripts {
     /// Enables layers of packages: later loads of an application begin with its layer.
     pub(super) fn enable_layers(&mut self) {
         self.layers.get_or_insert_default();
+    }
+
+    /// Sets what handlers may use. Loads that begin later use it.
+    pub(super) fn set_policies(&self, policies: Policies) {
+        self.policies.publish(policies);
+    }
+
+    /// Returns the version of a script whose content has the version `content`: another one for
+    /// other variables.
+    pub(super) fn version(&self, name: &str, content: Version) -> Version {
+        let grants = self.policies.current().of(name).grants;
+        let variables = grants.as_deref().map_or(&[][..], Grants::variables);
+        if variables.is_empty() {
+            return content;
+        }
+        let mut key = content.as_bytes().to_vec();
+        for text in variables.iter().flat_map(|(name, value)| [name, value]) {
+            key.extend_from_slice(&(text.len() as u64).to_le_bytes());
+            key.extend_from_slice(text.as_bytes());
+        }
+        Version::of(&key)
     }
 
     /// Returns the folders that a script's instances can read.
@@ -144,7 +174,8 @@ impl Scripts {
         let runtime = self.runtime(request.path);
         runtime.stamp()?;
         let folders = self.folders(request.path);
-        let plan = plan(request, &folders)?;
+        let grants = self.policies.current().of(request.name).grants;
+        let plan = plan(request, &folders, grants.as_deref())?;
         let runtime = runtime.runtime(tools, request.cancel)?;
         let Some(code) = &runtime.files.shared else {
             return Err(LoadError::new("not loaded: the runtime has no code"));
@@ -196,7 +227,11 @@ impl Scripts {
         }
         let entry = tools.cache.and_then(|cache| {
             // If a file has changed in the meantime, the import may have used a later version.
-            if !is_unchanged(request) {
+            if !self.is_unchanged(request) {
+                return None;
+            }
+            // The script may have copied a secret.
+            if grants.is_some_and(|grants| grants.has_secrets()) {
                 return None;
             }
             let entry = self.entry(cache, request.path, request.version)?;
@@ -206,6 +241,16 @@ impl Scripts {
             own: entry.unwrap_or(state),
             shared: runtime.files.shared.clone(),
         })
+    }
+
+    /// Returns whether an application's folder and variables still match its version. The content
+    /// of a single-file script is in the request.
+    fn is_unchanged(&self, request: &LoadRequest<'_>) -> bool {
+        let content = match request.path.is_dir() {
+            true => reload::manifest(request.path).map(|manifest| Version::of(&manifest)),
+            false => Ok(Version::of(request.bytes)),
+        };
+        content.is_ok_and(|content| self.version(request.name, content) == request.version)
     }
 
     /// Returns the cache entry for the layer of an application's packages, if it can have one.
@@ -223,7 +268,11 @@ impl Scripts {
 }
 
 /// Returns the plan for the interpreter.
-fn plan(request: &LoadRequest<'_>, folders: &Folders) -> Result<Vec<u8>, LoadError> {
+fn plan(
+    request: &LoadRequest<'_>,
+    folders: &Folders,
+    grants: Option<&Grants>,
+) -> Result<Vec<u8>, LoadError> {
     let has = |name| place(folders, name).map(|_| name);
     let folder = has(GUEST_APPLICATION);
     let name = request.path.file_name().unwrap_or_default();
@@ -247,6 +296,11 @@ fn plan(request: &LoadRequest<'_>, folders: &Folders) -> Result<Vec<u8>, LoadErr
         }),
         folder,
         packages: has(GUEST_PACKAGES),
+        variables: grants
+            .into_iter()
+            .flat_map(Grants::variables)
+            .map(|(name, value)| (&**name, &**value))
+            .collect(),
     };
     serde_json::to_vec(&plan).map_err(|error| LoadError::new(format!("not loaded: {error}")))
 }
@@ -255,14 +309,6 @@ fn plan(request: &LoadRequest<'_>, folders: &Folders) -> Result<Vec<u8>, LoadErr
 fn place<'f>(folders: &'f Folders, name: &str) -> Option<&'f Path> {
     let folder = folders.iter().find(|(_, known)| *known == name);
     folder.map(|(path, _)| path.as_path())
-}
-
-/// Returns whether an application's folder still matches its version. The content of a single-file
-/// script is in the request.
-fn is_unchanged(request: &LoadRequest<'_>) -> bool {
-    !request.path.is_dir()
-        || reload::manifest(request.path)
-            .is_ok_and(|manifest| Version::of(&manifest) == request.version)
 }
 
 /// Returns the folder with an application's packages, if any.

@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Budget, Policy};
+use super::Policy;
+use crate::grants::{self, FolderOptions, SecretSource};
 use crate::units;
 
 /// The section `[handlers]` of `wasgi.toml`: a table for each handler with its own settings, by its
-/// name, such as `[handlers.hello]` or `[handlers."users/[id]"]`; and `[handlers."*"]` for all
-/// other handlers.
+/// name, such as `[handlers.hello]` or `[handlers."users/[id]"]`; a table for the handlers below a
+/// folder, such as `[handlers."admin/*"]`; and `[handlers."*"]` for all other handlers. A handler
+/// has one table, the most specific: tables are not combined.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(transparent)]
 pub struct Handlers(BTreeMap<String, Handler>);
@@ -18,8 +20,11 @@ pub struct Handlers(BTreeMap<String, Handler>);
 /// The name that stands for every handler without its own table.
 const EVERY: &str = "*";
 
+/// The end of a name that stands for every handler below a folder.
+const BELOW: &str = "/*";
+
 /// The settings for one handler. Unset values are inherited from `[budget]`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Handler {
     /// The number of requests that one instance serves, one at a time. Defaults to 1, a new
@@ -40,6 +45,15 @@ pub struct Handler {
     pub cpu_time: Option<Duration>,
     /// See [`Budget::concurrent_requests`].
     pub concurrent_requests: Option<usize>,
+    /// Environment variables.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub environment: BTreeMap<String, String>,
+    /// Environment variables whose values are kept elsewhere.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub secrets: BTreeMap<String, SecretSource>,
+    /// Folders.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<FolderOptions>,
 }
 
 impl Handlers {
@@ -65,27 +79,44 @@ impl Handlers {
     /// Returns the names of the handlers with a table of their own.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         let names = self.0.keys().map(String::as_str);
-        names.filter(|name| *name != EVERY)
+        names.filter(|name| *name != EVERY && !name.ends_with(BELOW))
     }
 
-    /// Returns the policy of the handler called `name`, based on the general `budget`.
-    pub fn policy(&self, name: &str, budget: &Budget) -> Policy {
-        let fresh = Policy {
-            budget: *budget,
-            reuse: 1,
-        };
+    /// Returns the table that applies to the handler called `name`, with its name.
+    pub fn table_of(&self, name: &str) -> Option<(&str, &Handler)> {
         if self.0.is_empty() {
-            return fresh;
+            return None;
         }
-        match self.0.get(name).or_else(|| self.0.get(EVERY)) {
-            Some(handler) => handler.over(fresh),
-            None => fresh,
-        }
+        let get = |name: &str| self.0.get_key_value(name);
+        let folders = name.rmatch_indices('/').map(|(at, _)| &name[..at]);
+        let (name, handler) = get(name)
+            .or_else(|| {
+                folders
+                    .map(|folder| format!("{folder}{BELOW}"))
+                    .find_map(|name| get(&name))
+            })
+            .or_else(|| get(EVERY))?;
+        Some((name, handler))
     }
 }
 
 impl Handler {
-    fn over(&self, Policy { mut budget, reuse }: Policy) -> Policy {
+    /// Returns the keys of its grants.
+    pub fn grants(&self) -> grants::Options<'_> {
+        grants::Options {
+            environment: &self.environment,
+            secrets: &self.secrets,
+            files: &self.files,
+        }
+    }
+
+    /// Returns a policy with this handler's limits in place of the general ones.
+    pub(super) fn over(&self, policy: Policy) -> Policy {
+        let Policy {
+            mut budget,
+            reuse,
+            grants,
+        } = policy;
         if let Some(bytes) = self.memory_bytes {
             let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
             budget.memory_bytes = budget.memory_bytes.min(bytes);
@@ -98,6 +129,7 @@ impl Handler {
         Policy {
             budget,
             reuse: self.reuse.unwrap_or(reuse),
+            grants,
         }
     }
 }
@@ -111,26 +143,42 @@ impl FromIterator<(String, Handler)> for Handlers {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::{Budget, Policies};
 
     #[test]
-    fn a_handlers_own_table_takes_precedence_over_the_general_one() {
-        let text = "[hello]\nreuse = 5\n[\"users/[id]\"]\ncpu-time = \"1s\"\n[\"*\"]\nreuse = 9\n";
+    fn the_most_specific_table_applies() {
+        let text = "[hello]\nreuse = 5\n[\"users/[id]\"]\ncpu-time = \"1s\"\n[\"*\"]\nreuse = 9\n\
+                    [\"a/*\"]\nreuse = 2\n[\"a/b/*\"]\nreuse = 3\n[\"a/b/c\"]\nreuse = 4\n";
         let handlers: Handlers = toml::from_str(text).expect("good");
         let budget = Budget::default();
-        let reuse = |name: &str| handlers.policy(name, &budget).reuse;
-        assert_eq!(
-            (reuse("hello"), reuse("other"), reuse("users/[id]")),
-            (5, 9, 1)
-        );
-        let users = handlers.policy("users/[id]", &budget).budget;
+        let policies = Policies::new(budget, handlers).expect("no secrets");
+        for (name, reuse) in [
+            ("hello", 5),
+            ("other", 9),
+            ("users/[id]", 1),
+            ("users/me", 9),
+            ("a", 9),
+            ("a/x", 2),
+            ("a/x/y", 2),
+            ("a/b", 2),
+            ("a/b/x", 3),
+            ("a/b/c", 4),
+            ("a/b/c/d", 3),
+            ("ab/x", 9),
+        ] {
+            assert_eq!(policies.of(name).reuse, reuse, "{name}");
+        }
+        let users = policies.of("users/[id]").budget;
         assert_eq!(users.cpu_time, Duration::from_secs(1));
         assert_eq!(users.wall_time, budget.wall_time);
-        assert_eq!(Handlers::default().policy("hello", &budget).reuse, 1);
+        assert_eq!(Policies::default().of("hello").reuse, 1);
     }
 
     #[test]
     fn what_is_written_can_be_read() {
-        let text = "[hello]\nreuse = 5\nmemory = \"1MiB\"\nwall-time = \"2m\"\n";
+        let text = "[hello]\nreuse = 5\nmemory = \"1MiB\"\nwall-time = \"2m\"\n\
+                    environment = { A = \"b\" }\nsecrets = { K = { file = \"k\" } }\n\
+                    files = [{ source = \"d\", destination = \"/d\", writable = true }]\n";
         let handlers: Handlers = toml::from_str(text).expect("good");
         let again = toml::to_string(&handlers).expect("written");
         assert_eq!(toml::from_str::<Handlers>(&again).expect("read"), handlers);

@@ -119,7 +119,7 @@ impl Job {
             report(Done { job: self, outcome });
             return None;
         }
-        let (bytes, version) = match self.read() {
+        let (bytes, version) = match self.read(loader) {
             Ok(read) => read,
             Err(outcome) => {
                 report(Done { job: self, outcome });
@@ -187,7 +187,7 @@ impl Job {
     /// Returns the outcome if the file's hash is enough to know it: this version is served, has
     /// failed, or is known to the loader. Otherwise returns `Unknown`.
     fn look_up<L: Load>(&self, loader: &L, begun: Instant) -> Outcome<L::Program> {
-        let Some(version) = source::version(&self.path) else {
+        let Some(version) = self.version(loader) else {
             return match source::read(&self.path) {
                 Ok(Content::Gone) => Outcome::Gone,
                 Ok(Content::Whole(_) | Content::Torn(_)) => Outcome::Unknown,
@@ -204,6 +204,12 @@ impl Job {
         })
     }
 
+    /// Returns the version of what the file contains now.
+    fn version<L: Load>(&self, loader: &L) -> Option<Version> {
+        let content = source::version(&self.path)?;
+        Some(loader.version(&self.name, &self.path, content))
+    }
+
     fn outcome_of<P>(&self, version: Version) -> Option<Outcome<P>> {
         if self.serving == Some(version) {
             Some(Outcome::Same)
@@ -215,7 +221,7 @@ impl Job {
     }
 
     /// Returns the file's bytes and their version, or the outcome if they must not be loaded.
-    fn read<P>(&self) -> Result<(Vec<u8>, Version), Outcome<P>> {
+    fn read<L: Load>(&self, loader: &L) -> Result<(Vec<u8>, Version), Outcome<L::Program>> {
         if self.cancel.is_cancelled() {
             return Err(Outcome::Cancelled);
         }
@@ -226,7 +232,7 @@ impl Job {
             Ok(Content::Gone) => return Err(Outcome::Gone),
             Err(error) => return Err(Outcome::unread(error)),
         };
-        let version = Version::of(&bytes);
+        let version = loader.version(&self.name, &self.path, Version::of(&bytes));
         match self.outcome_of(version) {
             Some(known) => Err(known),
             None => Ok((bytes, version)),
@@ -251,9 +257,7 @@ impl Job {
         };
         let loaded = catch_unwind(AssertUnwindSafe(|| loader.load(&request)));
         // An application's files are read during the load: some may be of a later version.
-        if !self.overdue
-            && application::is_one(&self.path)
-            && source::version(&self.path) != Some(version)
+        if !self.overdue && application::is_one(&self.path) && self.version(loader) != Some(version)
         {
             return Outcome::Torn;
         }

@@ -101,6 +101,13 @@ pub trait Load: Send + Sync + 'static {
     /// Also fails if the system lacks a resource ([`Shortage`]).
     fn load(&self, request: &LoadRequest<'_>) -> anyhow::Result<Self::Program>;
 
+    /// Returns the version of a handler whose content has the version `content`: another one if its
+    /// program depends on more than the content. After a change of that,
+    /// [`Reload::look_again`] is called.
+    fn version(&self, _name: &str, _path: &Path, content: Version) -> Version {
+        content
+    }
+
     /// Returns the program of this version if it is available without the file's bytes. Called
     /// before [`load`](Self::load), under the same conditions.
     fn recall(&self, _path: &Path, _version: Version) -> Option<Self::Program> {
@@ -122,7 +129,7 @@ pub struct LoadRequest<'a> {
     pub path: &'a Path,
     /// The complete content of the file; for a folder, the paths and hashes of all its files.
     pub bytes: &'a [u8],
-    /// The version of `bytes`.
+    /// The version of `bytes`, see [`Load::version`].
     pub version: Version,
     /// Cancelled when the result is no longer wanted: there is a newer version of the file, or
     /// another load needs the permit.
@@ -171,7 +178,7 @@ pub struct Options {
 /// and for deferred work ([`Later`]) for up to [`STOP_PATIENCE`].
 #[must_use = "dropping it stops it"]
 pub struct Reload {
-    order: Box<dyn Fn(Order) + Send + Sync>,
+    order: Arc<dyn Fn(Order) + Send + Sync>,
     stop_pages: Option<Box<dyn Fn() + Send + Sync>>,
     threads: Vec<std::thread::JoinHandle<()>>,
 }
@@ -223,7 +230,7 @@ impl Reload {
         // Fails if the thread has panicked.
         let _ = is_ready.recv();
         let mut reload = Reload {
-            order: Box::new(order),
+            order: Arc::new(order),
             stop_pages: None,
             threads: vec![thread],
         };
@@ -242,6 +249,12 @@ impl Reload {
     /// returned. Call this after announcing what is served.
     pub fn announced(&self) {
         (self.order)(Order::Tell);
+    }
+
+    /// Returns a function that looks up all handlers again, as if their files had changed.
+    pub fn look_again(&self) -> impl Fn() + Send + Sync + use<> {
+        let order = self.order.clone();
+        move || order(Order::LookAgain)
     }
 
     /// Makes stopping not wait for deferred work ([`Later`]).

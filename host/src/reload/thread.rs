@@ -55,6 +55,8 @@ impl<P> From<WatchEvent> for Message<P> {
 pub(super) enum Order {
     /// Log changes from now on, and those since the start.
     Tell,
+    /// Look up all handlers again.
+    LookAgain,
     /// Don't wait for deferred work when stopping.
     Hurry,
     Stop,
@@ -242,6 +244,7 @@ impl<L: Load> Reloader<L> {
         match message {
             Message::Order(Order::Stop) => return false,
             Message::Order(Order::Tell) => self.tells = true,
+            Message::Order(Order::LookAgain) => self.lost.store(true, Ordering::Relaxed),
             Message::Order(Order::Hurry) => self.stop_patience = Duration::ZERO,
             Message::Done(done) => self.slots.finish(*done, Instant::now()),
             Message::Renewed(renewed) => self.slots.renew(*renewed),

@@ -137,8 +137,7 @@ impl Context {
         if handler.program.kind().has_c_strings() && path.oddity() == Some(Oddity::Nul) {
             return Start::Answer(self.error(400, &Oddity::Nul.to_string()));
         }
-        let settings = &self.settings;
-        let policy = settings.handlers.policy(&handler.name, &settings.budget);
+        let policy = self.settings.policies.of(&handler.name);
         let policy = handler.program.kind().limit(policy);
         let budget = policy.budget;
         let Some(permit) = handler.enter(budget.concurrent_requests) else {

@@ -11,7 +11,7 @@ use super::proxy;
 use crate::content;
 use crate::http1;
 use crate::log;
-use crate::policy::{Budget, Handlers};
+use crate::policy::Policies;
 use crate::units;
 
 /// The section `[server]` of `wasgi.toml`.
@@ -92,10 +92,8 @@ pub struct Limits {
 /// protocol core.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The limits of one request.
-    pub budget: Budget,
-    /// The exceptions for individual handlers.
-    pub handlers: Handlers,
+    /// The limits and grants of one request.
+    pub policies: Policies,
     /// The limits of the protocol core.
     pub http: Arc<http1::Limits>,
     /// The limits that the owner of the socket enforces.

@@ -58,6 +58,11 @@ impl GuestLog {
         *self.budget.lock().unwrap_or_else(PoisonError::into_inner) = budget;
     }
 
+    /// Returns the name of the handler.
+    pub(super) fn handler(&self) -> &str {
+        &self.handler
+    }
+
     /// Returns one of the request's streams.
     pub(in crate::engine) fn stream(&self, source: Source) -> LineLog {
         LineLog {

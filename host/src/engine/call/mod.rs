@@ -2,6 +2,7 @@
 //! sends its output, and closes it.
 
 mod backtrace;
+mod folder_lock;
 mod footprint;
 pub(super) mod guest_log;
 pub(super) mod refusals;
@@ -10,8 +11,8 @@ pub(super) mod store;
 pub(super) mod trap;
 
 use std::fmt;
-use std::future::Future;
-use std::pin::Pin;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -28,8 +29,10 @@ use super::worlds::gateway::bindings::wasgi::gateway::gateway::Exception;
 use super::worlds::pre::Pre;
 use super::worlds::{command, wasi_http};
 use crate::gateway::{Environ, Exchange, Failure, Response, Sent, Step};
+use crate::grants::Grants;
 use crate::permits::Permit;
 use crate::policy::{Budget, Policy};
+use folder_lock::FolderLock;
 use refusals::Refused;
 use state::State;
 use store::{FIRST_TICKS, new_store};
@@ -72,6 +75,7 @@ impl Call {
             environ,
             exchange,
             budget: policy.budget,
+            grants: policy.grants,
             meter: meter.clone(),
             refused: program.0.refused.clone(),
         };
@@ -99,10 +103,15 @@ impl Call {
 }
 
 impl Finished {
-    /// Returns the failure for a lack of memory for an instance.
+    /// Creates the end of a call that has not begun, for a lack of memory for an instance.
     fn turned_away(short: Short) -> Self {
+        Self::failed(Failure::NoMemory(short.limit))
+    }
+
+    /// Creates the end of a call that has not begun.
+    fn failed(failure: Failure) -> Self {
         Self {
-            failure: Some(Failure::NoMemory(short.limit)),
+            failure: Some(failure),
             _store: None,
         }
     }
@@ -130,12 +139,38 @@ struct Request {
     environ: Environ,
     exchange: Arc<Exchange>,
     budget: Budget,
+    grants: Option<Arc<Grants>>,
     meter: Arc<Meter>,
     refused: Refused,
 }
 
 impl Request {
-    fn into_state(self, code: &Code, permit: Option<Permit>, reservation: Reservation) -> State {
+    /// Waits for the granted folders that only one request at a time may use.
+    async fn lock_folders(&self) -> Result<Option<FolderLock>, Failure> {
+        let Some(grants) = &self.grants else {
+            return Ok(None);
+        };
+        // Boxed: most requests have no folders.
+        let locked = Box::pin(folder_lock::acquire(grants));
+        let mut gone = pin!(self.exchange.gone());
+        let mut locked = pin!(locked);
+        poll_fn(|context| {
+            if gone.as_mut().poll(context).is_ready() {
+                return Poll::Ready(Err(Failure::ClientGone));
+            }
+            let locked = locked.as_mut().poll(context);
+            locked.map(|locked| locked.map_err(Failure::Instantiation))
+        })
+        .await
+    }
+
+    fn into_state(
+        self,
+        code: &Code,
+        permit: Option<Permit>,
+        reservation: Reservation,
+        lock: Option<FolderLock>,
+    ) -> State {
         let mut state = State::new(
             self.handler,
             self.environ,
@@ -147,6 +182,7 @@ impl Request {
         );
         state.refused = Some(self.refused);
         state.set_folders(&code.folders);
+        state.set_grants(self.grants, lock);
         state
     }
 }
@@ -154,7 +190,14 @@ impl Request {
 /// Runs a request in an instance that has served, or may serve another. Only an instance that has
 /// answered without a failure is reused: after a failure, its state is unknown.
 async fn run_on(code: Arc<Code>, request: Request, reuse: u32) -> Finished {
-    let warm = code.idle.take().filter(|warm| warm.served < reuse);
+    let lock = match request.lock_folders().await {
+        Ok(lock) => lock,
+        Err(failure) => return Finished::failed(failure),
+    };
+    let warm = code.idle.take();
+    let warm = warm.filter(|warm| {
+        warm.served < reuse && warm.store.data().has_grants(request.grants.as_ref())
+    });
     let (mut store, instance, served) = match warm {
         Some(mut warm) => {
             let state = warm.store.data_mut();
@@ -164,6 +207,7 @@ async fn run_on(code: Arc<Code>, request: Request, reuse: u32) -> Finished {
                 request.budget,
                 request.meter,
             );
+            state.set_grants(request.grants, lock);
             (warm.store, Ok(warm.instance), warm.served)
         }
         None => {
@@ -172,7 +216,8 @@ async fn run_on(code: Arc<Code>, request: Request, reuse: u32) -> Finished {
                 Err(short) => return Finished::turned_away(short),
             };
             let (pre, permit) = code.place_to_stay().await;
-            let mut store = new_store(pre, request.into_state(&code, permit, reservation));
+            let state = request.into_state(&code, permit, reservation, lock);
+            let mut store = new_store(pre, state);
             code.prepare(store.data_mut());
             let instance = match pre {
                 Pre::Application(pre) => instantiate(pre, &mut store).await,
@@ -236,12 +281,16 @@ fn failure(result: Result<(), Failure>, state: &State) -> Option<Failure> {
 
 /// Runs a request in a separate instance.
 async fn run(code: Arc<Code>, request: Request) -> Finished {
+    let lock = match request.lock_folders().await {
+        Ok(lock) => lock,
+        Err(failure) => return Finished::failed(failure),
+    };
     let reservation = match code.reserve() {
         Ok(reservation) => reservation,
         Err(short) => return Finished::turned_away(short),
     };
     let (pre, permit) = code.place().await;
-    let mut store = new_store(pre, request.into_state(&code, permit, reservation));
+    let mut store = new_store(pre, request.into_state(&code, permit, reservation, lock));
     code.prepare(store.data_mut());
     let result = match pre {
         Pre::Application(pre) => match instantiate(pre, &mut store).await {

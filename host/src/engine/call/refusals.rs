@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicU8, Ordering};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::engine) enum Thing {
     Files,
+    /// A granted folder that can't be opened.
+    Folder,
     Variables,
     Network,
 }
@@ -23,6 +25,7 @@ impl Refused {
             Thing::Files => 1,
             Thing::Variables => 2,
             Thing::Network => 4,
+            Thing::Folder => 8,
         };
         self.0.fetch_or(bit, Ordering::Relaxed) & bit == 0
     }

@@ -8,16 +8,18 @@ use wasmtime::{ResourceLimiter, Result};
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
+use super::folder_lock::FolderLock;
 use super::footprint::Footprint;
 use super::guest_log::{GuestLog, LineLog, LogStream, Source};
 use super::refusals::{Refused, Thing};
 use crate::engine::clock::meter::Meter;
 use crate::engine::direct::Direct;
-use crate::engine::limits::{FIELDS_BYTES, RANDOM_BYTES, WASI_HANDLES};
+use crate::engine::limits::{self, FIELDS_BYTES, RANDOM_BYTES, WASI_HANDLES};
 use crate::engine::pools::memory::{Reservation, Short};
 use crate::engine::scripts::folders::Folders;
 use crate::engine::worlds::wasi_http::hooks::NoNetwork;
 use crate::gateway::{Environ, Exchange, Failure, Response};
+use crate::grants::Grants;
 use crate::permits::Permit;
 use crate::policy::Budget;
 
@@ -76,8 +78,12 @@ pub(in crate::engine) struct State {
     pub(in crate::engine) refused: Option<Refused>,
     log: GuestLog,
     pub(in crate::engine) errors: LineLog,
-    /// The folders that it can read.
+    /// The folders of its script.
     folders: Folders,
+    /// What it may use besides its request.
+    grants: Option<Arc<Grants>>,
+    /// Held while the request may use folders that only one request at a time may use.
+    folder_lock: Option<FolderLock>,
     wasi: Option<Box<Wasi>>,
 }
 
@@ -120,6 +126,8 @@ impl State {
             refused: None,
             log,
             folders: Folders::default(),
+            grants: None,
+            folder_lock: None,
             wasi: None,
         }
     }
@@ -127,6 +135,7 @@ impl State {
     /// Logs the last, incomplete line of a request that is over.
     pub(in crate::engine) fn end_request(&mut self) {
         self.errors = self.log.stream(Source::Errors);
+        self.folder_lock = None;
     }
 
     /// Prepares for another request to the same handler.
@@ -166,7 +175,18 @@ impl State {
 
     /// Sets up WASI, with the additions for a kind of handler.
     pub(in crate::engine) fn set_up_wasi(&mut self, configure: impl FnOnce(&mut WasiCtxBuilder)) {
-        self.wasi = Some(Wasi::new(&self.log, &self.folders, configure));
+        self.wasi = Some(self.new_wasi(configure));
+    }
+
+    /// Sets up WASI: clocks, randomness, and streams to the log; the folders of a script; and what
+    /// is granted.
+    fn new_wasi(&mut self, configure: impl FnOnce(&mut WasiCtxBuilder)) -> Box<Wasi> {
+        let (wasi, missing) =
+            Wasi::new(&self.log, &self.folders, self.grants.as_deref(), configure);
+        for line in missing {
+            self.refuse(Thing::Folder, &line);
+        }
+        wasi
     }
 
     /// Makes these folders visible to the guest when it first uses WASI.
@@ -174,9 +194,47 @@ impl State {
         self.folders = folders.clone();
     }
 
-    /// Returns whether the guest can read a folder.
+    /// Returns whether the guest has a folder: of its script, or a granted one.
     pub(in crate::engine) fn has_folders(&self) -> bool {
+        let granted = self.grants.as_ref().map(|grants| grants.folders());
+        self.is_script() || granted.is_some_and(|folders| !folders.is_empty())
+    }
+
+    /// Returns whether the handler is a script, with an interpreter's library in a folder.
+    pub(in crate::engine) fn is_script(&self) -> bool {
         !self.folders.is_empty()
+    }
+
+    /// Makes the grants available, and holds the lock on folders to the end of the request.
+    pub(super) fn set_grants(&mut self, grants: Option<Arc<Grants>>, lock: Option<FolderLock>) {
+        self.grants = grants;
+        self.folder_lock = lock;
+    }
+
+    /// Reports whether the instance was created with these grants.
+    pub(super) fn has_grants(&self, grants: Option<&Arc<Grants>>) -> bool {
+        match (&self.grants, grants) {
+            (Some(own), Some(grants)) => Arc::ptr_eq(own, grants),
+            (None, None) => true,
+            _ => false,
+        }
+    }
+
+    /// Returns what the handler may use besides its request.
+    pub(in crate::engine) fn grants(&self) -> Option<&Arc<Grants>> {
+        self.grants.as_ref()
+    }
+
+    /// Returns the name of the handler.
+    pub(in crate::engine) fn handler(&self) -> &str {
+        self.log.handler()
+    }
+
+    /// Returns WASI's state. Sets it up on the guest's first use, unless it was set up before.
+    fn wasi(&mut self) -> &mut Wasi {
+        let wasi = self.wasi.take();
+        let wasi = wasi.unwrap_or_else(|| self.new_wasi(|_| {}));
+        self.wasi.insert(wasi)
     }
 
     /// Records how much of the request body was read, if the body accounts for the memory of which
@@ -274,13 +332,15 @@ impl ResourceLimiter for State {
 }
 
 impl Wasi {
-    /// Sets up clocks, randomness, and streams to the log, with no files except those in `folders`,
-    /// no network, environment or arguments, except what `configure` adds.
+    /// Sets up clocks, randomness, and streams to the log, with no files, network, environment or
+    /// arguments except those of `folders` and `grants` and what `configure` adds. Also returns a
+    /// log line for each granted folder that can't be opened.
     fn new(
         log: &GuestLog,
         folders: &Folders,
+        grants: Option<&Grants>,
         configure: impl FnOnce(&mut WasiCtxBuilder),
-    ) -> Box<Self> {
+    ) -> (Box<Self>, Vec<String>) {
         let mut table = ResourceTable::new();
         table.set_max_capacity(WASI_HANDLES);
         let mut context = WasiCtxBuilder::new();
@@ -295,24 +355,42 @@ impl Wasi {
             // A folder that no longer exists is invisible to the guest.
             let _ = context.preopened_dir(folder, name, FsPerms::ReadOnly);
         }
+        let mut missing = Vec::new();
+        if let Some(grants) = grants {
+            context.envs(grants.variables());
+            for folder in grants.folders() {
+                let permissions = match folder.is_writable {
+                    true => FsPerms::ReadWrite,
+                    false => FsPerms::ReadOnly,
+                };
+                let opened =
+                    context.preopened_dir(&folder.source, &folder.destination, permissions);
+                if let Err(error) = opened {
+                    let source = folder.source.display();
+                    let error = limits::cause(&error);
+                    missing.push(format!(
+                        "has no folder {}: {source}: {error}",
+                        folder.destination
+                    ));
+                }
+            }
+        }
         configure(&mut context);
         let mut http = WasiHttpCtx::new();
         http.set_field_size_limit(FIELDS_BYTES);
-        Box::new(Self {
+        let wasi = Self {
             context: context.build(),
             table,
             http,
             network: NoNetwork,
-        })
+        };
+        (Box::new(wasi), missing)
     }
 }
 
 impl WasiView for State {
-    /// Sets up WASI on the guest's first use, unless it was set up before.
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        let wasi = self
-            .wasi
-            .get_or_insert_with(|| Wasi::new(&self.log, &self.folders, |_| {}));
+        let wasi = self.wasi();
         WasiCtxView {
             ctx: &mut wasi.context,
             table: &mut wasi.table,
@@ -322,9 +400,7 @@ impl WasiView for State {
 
 impl WasiHttpView for State {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
-        let wasi = self
-            .wasi
-            .get_or_insert_with(|| Wasi::new(&self.log, &self.folders, |_| {}));
+        let wasi = self.wasi();
         WasiHttpCtxView {
             hooks: &mut wasi.network,
             table: &mut wasi.table,

@@ -17,6 +17,7 @@ use wasmtime_wasi::p2::bindings::sockets::udp::UdpSocket;
 
 use crate::engine::call::refusals::Thing;
 use crate::engine::call::state::State;
+use crate::grants;
 use crate::printable;
 
 /// The version of the interfaces in `wasmtime-wasi`: another name would add a second definition.
@@ -66,7 +67,8 @@ pub(in crate::engine) fn add_network_to_linker(linker: &mut Linker<State>) -> wa
     Ok(())
 }
 
-/// Replaces the bindings' functions that request variables and folders: there are none.
+/// Replaces the bindings' functions that request variables and folders: returns those that are
+/// granted, and logs how to grant some.
 pub(in crate::engine) fn add_files_and_variables_to_linker(
     linker: &mut Linker<State>,
 ) -> wasmtime::Result<()> {
@@ -75,11 +77,19 @@ pub(in crate::engine) fn add_files_and_variables_to_linker(
         .instance(&format!("wasi:cli/environment@{VERSION}"))?
         .func_wrap("get-environment", |mut store, (): ()| {
             let state: &mut State = store.data_mut();
-            if state.is_news(Thing::Variables) && !is_asked_by_python_runtime(&store) {
+            let granted = state.grants().map(|grants| grants.variables().to_vec());
+            let granted = granted.unwrap_or_default();
+            if granted.is_empty()
+                && !state.is_script()
+                && state.is_news(Thing::Variables)
+                && !is_asked_by_python_runtime(&store)
+            {
                 let state: &mut State = store.data_mut();
-                state.note("asked for the process's variables: handlers have none");
+                let example = "environment = { NAME = \"value\" }";
+                let text = ungranted(state, "environment variables and has none", example);
+                state.note(&text);
             }
-            Ok((Vec::<(String, String)>::new(),))
+            Ok((granted,))
         })?;
     linker
         .instance(&format!("wasi:filesystem/preopens@{VERSION}"))?
@@ -88,12 +98,26 @@ pub(in crate::engine) fn add_files_and_variables_to_linker(
             let folders: Vec<(Resource<Descriptor>, String)> =
                 state.filesystem().get_directories()?;
             if folders.is_empty() {
-                state.refuse(Thing::Files, "asked for files: handlers have none");
+                refuse_files(state, "files and has none");
             }
             Ok((folders,))
         })?;
     linker.allow_shadowing(false);
     Ok(())
+}
+
+/// Logs how to grant files, once per version of a handler. `what` says what it asked for and that
+/// it has none.
+pub(super) fn refuse_files(state: &mut State, what: &str) {
+    let example = "files = [{ source = \"data\", destination = \"/data\" }]";
+    let text = ungranted(state, what, example);
+    state.refuse(Thing::Files, &text);
+}
+
+/// Returns the log line for something that a handler has asked for and that is not granted to it.
+fn ungranted(state: &State, what: &str, example: &str) -> String {
+    let table = grants::table_header(state.handler());
+    format!("asked for {what}; to grant some, add to wasgi.toml: {table} {example}")
 }
 
 /// Returns whether the request comes from the code that componentize-py adds to an interpreter, not

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from wasgi.guest import compat
+from wasgi.guest import compat, variables
 from wasgi.guest.body import body
 from wasgi.guest.environ import environ_dict
 from wasgi.guest.exception import record
@@ -38,8 +38,9 @@ def application_class(wsgi_application):
 
 def _begin() -> None:
     """Initializes state that isn't part of the snapshot: the program's arguments, which
-    componentize-py clears, and the seed of the random numbers, since the generator's state from the
-    build is the same in all instances."""
+    componentize-py clears, the environment variables, and the seed of the random numbers, since the
+    generator's state from the build is the same in all instances."""
     compat.set_arguments()
+    variables.refresh()
     if random := sys.modules.get("random"):
         random.seed()

@@ -1,7 +1,9 @@
-"""SQLite databases in files. SQLite opens files directly, and a handler has none, so a file is read
-into an in-memory database that all connections of the instance share.
+"""SQLite databases in files. SQLite opens files directly. A file of the handler's own tree is read
+into an in-memory database that all connections of the instance share: an instance's changes last
+until it ends, and the file keeps its contents from the build.
 
-An instance's changes last until it ends; the file keeps its contents from the build.
+A file in a granted folder that may be changed is opened by SQLite itself, without its locks, which
+the sandbox lacks. The server lets one request at a time use such a folder.
 """
 
 from __future__ import annotations
@@ -73,6 +75,8 @@ class _Databases:
         name = f"file:{urllib.parse.quote(path)}?vfs=memdb"
         if path not in self._keepers:
             node = self._system.lookup(path)
+            if node is None and self._is_granted(path):
+                return f"file:{urllib.parse.quote(path)}?vfs=unix-none"
             content = node.content() if isinstance(node, (KeptFile, WritableFile)) else b""
             if node is None and not self._can_be_made(path) or isinstance(node, Folder):
                 return None
@@ -81,6 +85,18 @@ class _Databases:
                 self._load(content, keeper)
             self._keepers[path] = keeper
         return name
+
+    def _is_granted(self, path: str) -> bool:
+        """Returns whether the file is in a folder outside of the tree that may be changed. Creates
+        it there, as SQLite does."""
+        if self._system.is_building:
+            return False
+        try:
+            descriptor = self._system.real["open"](path, os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError:
+            return False
+        self._system.real["close"](descriptor)
+        return True
 
     def _can_be_made(self, path: str) -> bool:
         return os.path.isdir(path.rpartition("/")[0] or "/")

@@ -16,7 +16,9 @@ import sys
 import traceback
 import types
 
-from wasgi.guest import asgi, census, compat, explain, room, settings, setup, stack, warm
+from wasgi.guest import (
+    asgi, census, compat, explain, room, settings, setup, stack, variables, warm,
+)  # fmt: skip
 from wasgi.guest.application import application_class
 from wasgi.guest.layer import Layer
 
@@ -121,6 +123,8 @@ def load(plan: str) -> str:
       `path` is the folder of its packages; `modules` in the result then lists the modules for a
       layer;
     - `layer`: the names of modules to import before an application, and `packages`.
+
+    `variables` are the environment variables of an application.
     """
     try:
         return json.dumps(_load(json.loads(plan)))
@@ -141,6 +145,7 @@ def _load(plan: dict) -> dict:
         gc.collect()
         gc.freeze()
         return {"application": None}
+    before = variables.begin(plan.get("variables", {}))
     folder, paths = plan.get("folder"), ()
     _place.installed = [plan["packages"]] if "packages" in plan else []
     _place.names = {path: ".packages" for path in _place.installed}
@@ -168,6 +173,7 @@ def _load(plan: dict) -> dict:
         answer["modules"] = _layer.wanted(tuple(set(plan["path"]) - {folder}))
     if _system is not None:
         _system.is_building = False
+    variables.end(before)
     stack.guard()
     gc.collect()
     gc.freeze()

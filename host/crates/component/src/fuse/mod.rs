@@ -107,9 +107,13 @@ pub const MEMORY: &str = "wasgi-memory";
 pub const GLOBAL: &str = "wasgi-global";
 
 /// Functions that reset an interpreter before a snapshot is taken: the files that its preview 1
-/// adapter has opened, and the preopened folders of its C library. Both are read again in each
-/// instance.
-const RESETS: &[&str] = &["reset_adapter_state", "__wasilibc_reset_preopens"];
+/// adapter has opened, and the preopened folders and environment variables of its C library. All
+/// are read again in each instance.
+const RESETS: &[&str] = &[
+    "reset_adapter_state",
+    "__wasilibc_reset_preopens",
+    "__wasilibc_deinitialize_environ",
+];
 
 /// A hash of the code and the frame of a component in parts. Components with the same key share one
 /// compilation.

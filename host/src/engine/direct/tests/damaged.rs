@@ -74,7 +74,7 @@ fn is_alike(engine: &Engine, bytes: &[u8], budget: Budget, change: &str) -> bool
     let component = engine.program(CodeFile::of(&Compiled::Component(component)).unwrap());
     let component = component.expect(change);
     let [direct, component] = [direct, component].map(|program| {
-        let policy = Policy { budget, reuse: 1 };
+        let policy = Policy::new(budget, 1);
         answer_with(&program, INPUT, policy)
     });
     // How far it gets within its time varies.

@@ -115,7 +115,7 @@ fn environ() -> Environ {
 
 fn answer(program: &Program, input: Input, reuse: u32) -> Outcome {
     let budget = Budget::default();
-    answer_with(program, input, Policy { budget, reuse })
+    answer_with(program, input, Policy::new(budget, reuse))
 }
 
 fn answer_with(program: &Program, input: Input, policy: Policy) -> Outcome {

@@ -28,7 +28,7 @@ fn polls(engine: &Engine, program: &Program) -> (usize, Duration) {
         cpu_time: Duration::from_secs(600),
         ..Budget::default()
     };
-    let policy = Policy { budget, reuse: 1 };
+    let policy = Policy::new(budget, 1);
     let mut call = Call::new(program, "test".into(), environ(), exchange.clone(), policy);
     let mut context = Context::from_waker(Waker::noop());
     let (mut count, mut longest) = (0, Duration::ZERO);

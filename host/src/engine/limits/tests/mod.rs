@@ -55,7 +55,7 @@ fn programs(bytes: &[u8]) -> Vec<Program> {
 fn run(program: &Program) -> Outcome {
     let budget = Budget::default();
     let exchange = Arc::new(Exchange::new(false));
-    let policy = Policy { budget, reuse: 1 };
+    let policy = Policy::new(budget, 1);
     let mut call = Call::new(program, "test".into(), environ(), exchange.clone(), policy);
     let mut context = Context::from_waker(Waker::noop());
     let before = cpu_time();

@@ -1,4 +1,4 @@
-//! Files of commands, which have none.
+//! Files of commands without a granted folder.
 //!
 //! A command's C library looks for a folder that it was given before it asks the host for a file.
 //! Without one the host would never see the path, and the program would fail without a log line. So
@@ -22,8 +22,7 @@ use wasmtime_wasi::p2::bindings::filesystem::types::{
 };
 use wasmtime_wasi::{FsPerms, OpenMode};
 
-use super::super::refused::VERSION;
-use crate::engine::call::refusals::Thing;
+use super::super::refused::{VERSION, refuse_files};
 use crate::engine::call::state::State;
 use crate::printable;
 
@@ -181,10 +180,7 @@ fn denied(state: &mut State, path: &str) -> Option<ErrorCode> {
         "." => NAME.to_owned(),
         path => format!("{NAME}{}", printable::front(path, PATH_BYTES)),
     };
-    state.refuse(
-        Thing::Files,
-        &format!("asked for the file {path:?}: handlers have no files"),
-    );
+    refuse_files(state, &format!("the file {path:?} and has no files"));
     Some(ErrorCode::NoEntry)
 }
 

@@ -51,7 +51,13 @@ pub(in crate::engine) async fn run(
 
 /// Sets up the program's environment, standard streams and arguments for its request.
 fn set_up(state: &mut State, stdout: &Stdout) {
-    let variables = cgi::variables(&state.environ);
+    let mut variables = cgi::variables(&state.environ);
+    if let Some(grants) = state.grants() {
+        // A client's fields don't replace what the operator has set.
+        let granted = grants.variables();
+        let is_granted = |name: &str| granted.iter().any(|(granted, _)| granted == name);
+        variables.retain(|(name, _)| !is_granted(name));
+    }
     let stdin = Stdin::new(Arc::clone(&state.exchange));
     let name = String::from_utf8_lossy(&state.environ.script_name).into_owned();
     state.set_up_wasi(|wasi| {

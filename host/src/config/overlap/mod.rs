@@ -1,10 +1,12 @@
 //! Detects folders of pages that contain the handlers, `wasgi.toml` or a private key, and would
-//! make them public.
+//! make them public; and folders granted to a handler in which it could extend its own rights.
 //!
 //! Paths are compared as the file system resolves them: symbolic links and `..` are followed,
 //! folders are identified by device and inode, and a mount point inside a folder is part of it. A
 //! path that does not exist yet is compared by its future location. Names that are never served
 //! (`.git`, `old~`) are excluded.
+
+mod grants;
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -26,7 +28,7 @@ const MOUNTS: &str = "/proc/self/mountinfo";
 /// A path inside a folder that must not contain it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Overlap {
-    key: &'static str,
+    key: String,
     why: String,
     /// Whether `site.allow-overlap` does not apply.
     is_secret: bool,
@@ -35,7 +37,7 @@ pub(super) struct Overlap {
 /// A folder and a path that must not be inside it.
 struct Rule<'c> {
     /// The key that names the folder.
-    key: &'static str,
+    key: String,
     folder: &'c Path,
     /// The path that must be outside, and its description.
     part: &'c Path,
@@ -54,7 +56,7 @@ impl Overlap {
             true => self.why.clone(),
             false => format!("{} (--allow-overlap starts all the same)", self.why),
         };
-        Complaint::new(self.key, why)
+        Complaint::new(&*self.key, why)
     }
 
     /// Reports whether the overlap prevents the start.
@@ -76,7 +78,6 @@ pub(super) fn overlaps(config: &Config, file: &Path) -> Vec<Overlap> {
     rules(config, file)
         .filter(|rule| rule.applies(&mounts))
         .map(|rule| Overlap {
-            key: rule.key,
             why: format!(
                 "{} contains the {} {}: {}",
                 rule.folder.display(),
@@ -85,6 +86,7 @@ pub(super) fn overlaps(config: &Config, file: &Path) -> Vec<Overlap> {
                 rule.why
             ),
             is_secret: rule.is_secret,
+            key: rule.key,
         })
         .collect()
 }
@@ -93,7 +95,7 @@ fn rules<'c>(config: &'c Config, file: &'c Path) -> impl Iterator<Item = Rule<'c
     let site = &config.site;
     let (root, handlers) = (site.root(), site.handlers());
     let served = |part, part_is, why| Rule {
-        key: "site.root",
+        key: "site.root".to_owned(),
         folder: root,
         part,
         part_is,
@@ -101,8 +103,8 @@ fn rules<'c>(config: &'c Config, file: &'c Path) -> impl Iterator<Item = Rule<'c
         is_secret: false,
         hides_names: true,
     };
-    let inside = |key, folder, part, part_is, why, hides_names| Rule {
-        key,
+    let inside = |key: &str, folder, part, part_is, why, hides_names| Rule {
+        key: key.to_owned(),
         folder,
         part,
         part_is,
@@ -183,7 +185,8 @@ fn rules<'c>(config: &'c Config, file: &'c Path) -> impl Iterator<Item = Rule<'c
             ),
         ]
     });
-    key.into_iter().chain(cert).chain(of_site).chain(of_cache)
+    let of_pages = key.into_iter().chain(cert).chain(of_site).chain(of_cache);
+    of_pages.chain(grants::rules(config, file))
 }
 
 impl Rule<'_> {
@@ -301,7 +304,7 @@ fn unescaped(mut bytes: &[u8]) -> Vec<u8> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::os::unix::fs::symlink;
 
     use tempfile::TempDir;
@@ -310,7 +313,7 @@ mod tests {
     use crate::config::{Draft, Site};
 
     /// Creates a site with html, handlers and wasgi.toml next to each other.
-    fn site() -> TempDir {
+    pub(super) fn site() -> TempDir {
         let site = tempfile::tempdir().expect("a folder");
         for folder in ["html/deep", "handlers", "keys"] {
             fs::create_dir_all(site.path().join(folder)).expect("a folder");
@@ -497,7 +500,7 @@ mod tests {
         };
         let applies = |part: &Path, mounts: &str| {
             let rule = Rule {
-                key: "site.root",
+                key: "site.root".to_owned(),
                 folder: &root,
                 part,
                 part_is: "part",

@@ -1,0 +1,230 @@
+//! Locks on granted folders that only one request at a time may use.
+//!
+//! Between processes, `flock` on the folder itself excludes (flock(2)); the kernel releases it when
+//! a process ends, however it ends. Within a process, a queue for each folder makes requests wait
+//! off the thread, in order, so that at most one thread for each folder waits for the kernel.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
+
+use rustix::fs::{FlockOperation, flock};
+use tokio::sync::{Mutex as Turn, OwnedMutexGuard};
+use tokio::task::spawn_blocking;
+
+use crate::grants::Grants;
+
+/// A folder's device and inode.
+type Identity = (u64, u64);
+
+/// The queues of the folders that are in use.
+static TURNS: LazyLock<Mutex<HashMap<Identity, Weak<Turn<()>>>>> = LazyLock::new(Mutex::default);
+
+/// The locks of one request. Dropping it releases them.
+#[derive(Debug)]
+pub(super) struct FolderLock {
+    _locked: Vec<Locked>,
+}
+
+/// One locked folder. Declared in the order of release: the kernel's lock first, so that the next
+/// in the queue gets it.
+#[derive(Debug)]
+struct Locked {
+    _folder: File,
+    _turn: OwnedMutexGuard<()>,
+}
+
+/// Waits for the exclusive folders among a handler's grants. Returns `None` if there are none.
+///
+/// Must be called in the context of a tokio runtime.
+///
+/// # Errors
+///
+/// Fails if a folder can't be opened or locked: one line that names it.
+pub(super) async fn acquire(grants: &Grants) -> Result<Option<FolderLock>, String> {
+    let exclusive = grants.folders().iter().filter(|folder| folder.is_exclusive);
+    let paths: Vec<PathBuf> = exclusive.map(|folder| folder.source.clone()).collect();
+    if paths.is_empty() {
+        return Ok(None);
+    }
+    let opened = off_thread(move || paths.into_iter().map(open).collect());
+    let mut folders: Vec<Folder> = opened.await?;
+    // All requests lock in the same order, so that no two wait for each other.
+    folders.sort_by_key(|folder| folder.identity);
+    folders.dedup_by_key(|folder| folder.identity);
+    let mut locked = Vec::with_capacity(folders.len());
+    for folder in folders {
+        let turn = turn(folder.identity).lock_owned().await;
+        // The turn goes along: if this request ends while it waits, the next one in the process
+        // must not start to wait on another thread.
+        let lock = off_thread(move || folder.lock(turn)).await?;
+        locked.push(lock);
+    }
+    Ok(Some(FolderLock { _locked: locked }))
+}
+
+struct Folder {
+    path: PathBuf,
+    file: File,
+    identity: Identity,
+}
+
+fn open(path: PathBuf) -> Result<Folder, String> {
+    let opened = File::open(&path).and_then(|file| {
+        let metadata = file.metadata()?;
+        Ok((file, (metadata.dev(), metadata.ino())))
+    });
+    match opened {
+        Ok((file, identity)) => Ok(Folder {
+            path,
+            file,
+            identity,
+        }),
+        Err(error) => Err(failed(&path, "opened", &error)),
+    }
+}
+
+impl Folder {
+    fn lock(self, turn: OwnedMutexGuard<()>) -> Result<Locked, String> {
+        loop {
+            match flock(&self.file, FlockOperation::LockExclusive) {
+                Ok(()) => {
+                    return Ok(Locked {
+                        _folder: self.file,
+                        _turn: turn,
+                    });
+                }
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(failed(&self.path, "locked", &error.into())),
+            }
+        }
+    }
+}
+
+fn failed(path: &std::path::Path, what: &str, error: &io::Error) -> String {
+    format!("the folder {} can't be {what}: {error}", path.display())
+}
+
+/// Returns the queue of a folder.
+fn turn(identity: Identity) -> Arc<Turn<()>> {
+    let mut turns = TURNS.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(turn) = turns.get(&identity).and_then(Weak::upgrade) {
+        return turn;
+    }
+    turns.retain(|_, turn| turn.strong_count() > 0);
+    let turn = Arc::default();
+    turns.insert(identity, Arc::downgrade(&turn));
+    turn
+}
+
+async fn off_thread<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, String> + Send + 'static,
+) -> Result<T, String> {
+    let done = spawn_blocking(work).await;
+    done.unwrap_or_else(|error| Err(format!("a thread for files has failed: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::grants::{FolderOptions, Options};
+
+    fn grants(folders: &[(&std::path::Path, bool)]) -> Grants {
+        let files: Vec<FolderOptions> = folders
+            .iter()
+            .enumerate()
+            .map(|(at, (source, writable))| FolderOptions {
+                source: source.into(),
+                destination: format!("/{at}"),
+                writable: *writable,
+                exclusive: None,
+            })
+            .collect();
+        let options = Options {
+            environment: &Default::default(),
+            secrets: &Default::default(),
+            files: &files,
+        };
+        options.read().expect("they are there")
+    }
+
+    fn block_on<T>(work: impl Future<Output = T>) -> T {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build();
+        runtime.expect("a runtime").block_on(work)
+    }
+
+    #[test]
+    fn one_request_at_a_time_has_an_exclusive_folder() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let grants = grants(&[(folder.path(), true)]);
+        block_on(async {
+            let first = acquire(&grants).await.expect("locked").expect("exclusive");
+            let second = acquire(&grants);
+            let mut second = std::pin::pin!(second);
+            let early = tokio::time::timeout(Duration::from_millis(50), &mut second).await;
+            assert!(early.is_err(), "both have it");
+            drop(first);
+            assert!(second.await.expect("locked").is_some());
+        });
+    }
+
+    #[test]
+    fn another_process_is_excluded_and_a_request_that_ends_while_it_waits_leaves_nothing() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let grants = grants(&[(folder.path(), true)]);
+        // Another open file description excludes as another process does.
+        let other = File::open(folder.path()).expect("opened");
+        flock(&other, FlockOperation::LockExclusive).expect("locked");
+        block_on(async {
+            for _ in 0..3 {
+                let waiting = tokio::time::timeout(Duration::from_millis(20), acquire(&grants));
+                assert!(waiting.await.is_err(), "both have it");
+            }
+            drop(other);
+            assert!(acquire(&grants).await.expect("locked").is_some());
+        });
+    }
+
+    #[test]
+    fn folders_granted_in_another_order_do_not_deadlock() {
+        let (a, b) = (tempfile::tempdir(), tempfile::tempdir());
+        let (a, b) = (a.expect("a folder"), b.expect("a folder"));
+        let forth = grants(&[(a.path(), true), (b.path(), true), (a.path(), true)]);
+        let back = grants(&[(b.path(), true), (a.path(), true)]);
+        std::thread::scope(|scope| {
+            for grants in [&forth, &back] {
+                scope.spawn(move || {
+                    block_on(async {
+                        for _ in 0..200 {
+                            assert!(acquire(grants).await.expect("locked").is_some());
+                        }
+                    });
+                });
+            }
+        });
+    }
+
+    #[test]
+    fn a_folder_that_only_is_read_needs_no_lock() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let grants = grants(&[(folder.path(), false)]);
+        block_on(async { assert!(acquire(&grants).await.expect("nothing to lock").is_none()) });
+    }
+
+    #[test]
+    fn a_folder_that_is_gone_is_named() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().to_owned();
+        let grants = grants(&[(&path, true)]);
+        drop(folder);
+        let error = block_on(acquire(&grants)).expect_err("it is gone");
+        assert!(error.contains(&path.display().to_string()), "{error}");
+    }
+}

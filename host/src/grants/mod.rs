@@ -1,0 +1,91 @@
+//! Grants: what the operator lets a handler use besides its request.
+//!
+//! A handler has nothing by default. Only `wasgi.toml`, which belongs to the operator, grants: a
+//! file in `handlers/` can't extend its own rights. The keys of a handler's table have the names of
+//! Spin's manifest where the meaning is the same.
+//!
+//! - [`options`](self::Options): the keys, as they are written.
+//! - [`secret`](self::SecretSource): where a secret value comes from.
+//! - [`Grants`]: one handler's grants with all values read, which its instances use.
+//! - [`GrantTable`]: the grants of all handlers, an immutable snapshot.
+
+mod folder;
+mod options;
+mod secret;
+mod table;
+mod variable;
+
+use std::fmt;
+
+pub use folder::{FolderGrant, FolderOptions};
+pub use options::{GrantError, Options, start_at};
+pub use secret::SecretSource;
+pub use table::GrantTable;
+
+/// Returns the line of `wasgi.toml` that begins a handler's table.
+pub fn table_header(handler: &str) -> String {
+    let is_bare = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    match !handler.is_empty() && handler.bytes().all(is_bare) {
+        true => format!("[handlers.{handler}]"),
+        false => format!("[handlers.{}]", toml::Value::from(handler)),
+    }
+}
+
+/// What one handler may use. Immutable: a change of `wasgi.toml` or of a secret creates a new one.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Grants {
+    variables: Vec<(String, String)>,
+    has_secrets: bool,
+    folders: Vec<FolderGrant>,
+}
+
+impl Grants {
+    /// Returns the environment variables, secrets included, sorted by name.
+    pub fn variables(&self) -> &[(String, String)] {
+        &self.variables
+    }
+
+    /// Reports whether one of the variables is a secret, so that none may be stored.
+    pub fn has_secrets(&self) -> bool {
+        self.has_secrets
+    }
+
+    /// Returns the folders.
+    pub fn folders(&self) -> &[FolderGrant] {
+        &self.folders
+    }
+}
+
+impl fmt::Debug for Grants {
+    /// Omits the values of variables: some are secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<&str> = self.variables.iter().map(|(name, _)| &**name).collect();
+        f.debug_struct("Grants")
+            .field("variables", &names)
+            .field("folders", &self.folders)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_header_is_valid_toml_for_any_handler() {
+        for (name, header) in [
+            ("hello", "[handlers.hello]"),
+            ("users/[id]", "[handlers.\"users/[id]\"]"),
+            ("", "[handlers.\"\"]"),
+            ("a b", "[handlers.\"a b\"]"),
+        ] {
+            assert_eq!(table_header(name), header);
+            let table: toml::Table = toml::from_str(header).expect("good");
+            assert!(
+                table["handlers"]
+                    .as_table()
+                    .is_some_and(|it| it.contains_key(name))
+            );
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! The keys of a handler's grants in `wasgi.toml`.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::{FolderOptions, Grants, SecretSource, variable};
+
+/// The maximum size of a handler's variables together, names included, in bytes: each request that
+/// reads them copies them into its instance. Linux allows a program 128 KiB per variable.
+const MAX_VARIABLES_BYTES: usize = 128 * 1024;
+
+/// The maximum number of a handler's folders: each is opened for each request that uses files.
+const MAX_FOLDERS_COUNT: usize = 16;
+
+/// The grants of one handler, as written. Borrowed from its table.
+#[derive(Clone, Copy, Debug)]
+pub struct Options<'o> {
+    /// Variables with their values.
+    pub environment: &'o BTreeMap<String, String>,
+    /// Variables whose values are kept elsewhere.
+    pub secrets: &'o BTreeMap<String, SecretSource>,
+    /// Folders.
+    pub files: &'o [FolderOptions],
+}
+
+/// An error in a handler's grants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GrantError {
+    /// The key in the handler's table.
+    pub key: &'static str,
+    /// The reason, which never contains a secret value.
+    pub why: String,
+}
+
+impl<'o> Options<'o> {
+    /// Checks the names and paths, without reading a secret or a folder.
+    ///
+    /// # Errors
+    ///
+    /// Fails at the first one that is wrong.
+    pub fn check(&self) -> Result<(), GrantError> {
+        for (name, value) in self.environment {
+            let checked = variable::check_name(name).and_then(|()| variable::check_value(value));
+            checked.map_err(|why| error("environment", format!("{name:?}: {why}")))?;
+        }
+        for name in self.secrets.keys() {
+            variable::check_name(name)
+                .map_err(|why| error("secrets", format!("{name:?}: {why}")))?;
+            if self.environment.contains_key(name) {
+                let why = format!("{name} is also in `environment`");
+                return Err(error("secrets", why));
+            }
+        }
+        if self.files.len() > MAX_FOLDERS_COUNT {
+            let why = format!("more than {MAX_FOLDERS_COUNT} folders");
+            return Err(error("files", why));
+        }
+        for (at, folder) in self.files.iter().enumerate() {
+            let earlier = self.files.get(..at).unwrap_or_default();
+            folder.check(earlier).map_err(|why| error("files", why))?;
+        }
+        Ok(())
+    }
+
+    /// Reads the secrets, and looks at the folders.
+    ///
+    /// # Errors
+    ///
+    /// Fails if one of them is not available.
+    pub fn read(&self) -> Result<Grants, GrantError> {
+        let environment = self.environment.iter();
+        let mut variables: Vec<(String, String)> = environment
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect();
+        for (name, source) in self.secrets {
+            let value = source.read();
+            let value = value.map_err(|why| error("secrets", format!("{name}: {why}")))?;
+            variables.push((name.clone(), value));
+        }
+        let bytes: usize = variables
+            .iter()
+            .map(|(name, value)| name.len() + value.len())
+            .sum();
+        if bytes > MAX_VARIABLES_BYTES {
+            let key = match self.secrets.is_empty() {
+                true => "environment",
+                false => "secrets",
+            };
+            let limit = MAX_VARIABLES_BYTES / 1024;
+            let why = format!("all variables together are larger than {limit} KiB");
+            return Err(error(key, why));
+        }
+        variables.sort();
+        let folders = self.files.iter().map(FolderOptions::read);
+        Ok(Grants {
+            variables,
+            has_secrets: !self.secrets.is_empty(),
+            folders: folders
+                .collect::<Result<_, _>>()
+                .map_err(|why| error("files", why))?,
+        })
+    }
+
+    /// Returns the files that contain secrets.
+    pub fn secret_files(self) -> impl Iterator<Item = &'o Path> {
+        self.secrets.values().filter_map(SecretSource::file)
+    }
+}
+
+/// Resolves the relative paths of a handler's grants.
+pub fn start_at(
+    secrets: &mut BTreeMap<String, SecretSource>,
+    files: &mut [FolderOptions],
+    resolve: impl Fn(&Path) -> PathBuf,
+) {
+    secrets
+        .values_mut()
+        .for_each(|secret| secret.start_at(&resolve));
+    files
+        .iter_mut()
+        .for_each(|folder| folder.start_at(&resolve));
+}
+
+fn error(key: &'static str, why: String) -> GrantError {
+    GrantError { key, why }
+}

@@ -1,0 +1,448 @@
+//! Grants: the variables and folders that `wasgi.toml` gives to a handler, for each kind of
+//! handler.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+
+use crate::support::command::{code_cache, run, wasgi};
+use crate::support::eventually;
+use crate::support::process::Process;
+use crate::support::server::Server;
+use crate::support::site::Site;
+
+/// The handlers that attempt what their query asks for, one of each kind.
+const KINDS: [&str; 3] = ["grants", "grants-cgi", "wasi-http-grants"];
+
+/// Creates a site with these handlers and a folder `data`.
+fn site() -> Site {
+    let site = Site::new().with_cases(KINDS);
+    fs::create_dir(site.path().join("data")).expect("a folder");
+    site
+}
+
+/// Writes the configuration.
+fn configure(site: &Site, text: &str) {
+    let aside = site.path().join("aside.toml");
+    fs::write(&aside, text).expect("written");
+    fs::rename(aside, site.path().join("wasgi.toml")).expect("renamed");
+}
+
+/// Returns the text of a handler's response.
+#[track_caller]
+fn ask(server: &Server, handler: &str, query: &str) -> String {
+    let response = server.get(&format!("/{handler}?{query}"));
+    assert_eq!(response.status(), 200, "{handler}?{query}");
+    response.text().to_owned()
+}
+
+#[test]
+fn variables_are_visible_only_by_grant() {
+    let site = site().with_cases(["grants-sdk"]);
+    fs::write(site.path().join("key"), "from a file\n").expect("written");
+    let server = Server::of(&site);
+    for kind in KINDS {
+        assert_eq!(ask(&server, kind, "variable=GREETING"), "not set", "{kind}");
+    }
+    // A command always has variables, those of its request.
+    for kind in ["grants", "wasi-http-grants"] {
+        server.error_log().expect(&[
+            &format!("WARN {kind}: asked for environment variables and has none"),
+            &format!("add to wasgi.toml: [handlers.{kind}] environment = "),
+        ]);
+    }
+    drop(server);
+
+    let mut text = String::new();
+    for kind in KINDS.into_iter().chain(["grants-sdk"]) {
+        text += &format!(
+            "[handlers.{kind}]\nenvironment = {{ GREETING = \"good day\", EMPTY = \"\" }}\n\
+             secrets = {{ KEY = {{ file = \"key\" }}, TOKEN = {{ variable = \"WASGI_TEST\" }} }}\n"
+        );
+    }
+    configure(&site, &text);
+    let mut command = wasgi(["serve", "--addr", "127.0.0.1:0", "--code-cache"]);
+    command.arg(code_cache()).arg(site.path());
+    command.env("WASGI_TEST", "from the environment");
+    let server = Server::started(Process::start(&mut command));
+    for kind in KINDS {
+        for (name, value) in [
+            ("GREETING", "good day"),
+            ("EMPTY", ""),
+            ("KEY", "from a file"),
+            ("TOKEN", "from the environment"),
+            // The server's other variables stay its own.
+            ("PATH", "not set"),
+            ("WASGI_TEST", "not set"),
+        ] {
+            let told = ask(&server, kind, &format!("variable={name}"));
+            assert_eq!(told, value, "{kind}: {name}");
+        }
+    }
+    let told = ask(&server, "grants", "variables");
+    assert_eq!(told.lines().count(), 4, "{told}");
+    assert_eq!(ask(&server, "grants-sdk", "GREETING"), "good day");
+    assert_eq!(ask(&server, "grants-sdk", "PATH"), "not set");
+}
+
+#[test]
+fn a_client_does_not_replace_a_granted_variable_of_a_command() {
+    let site = site();
+    configure(
+        &site,
+        "[handlers.grants-cgi]\nenvironment = { HTTP_X_ROLE = \"guest\" }\n",
+    );
+    let server = Server::of(&site);
+    let mut client = server.connect();
+    client.send(
+        "GET /grants-cgi?variable=HTTP_X_ROLE HTTP/1.1\r\nHost: test\r\nX-Role: admin\r\n\r\n",
+    );
+    assert_eq!(client.response().text(), "guest");
+    let all = ask(&server, "grants-cgi", "variables");
+    assert_eq!(all.matches("HTTP_X_ROLE=").count(), 1, "{all}");
+}
+
+#[test]
+fn folders_are_visible_only_by_grant() {
+    let site = site();
+    fs::write(site.path().join("data/note"), "a note").expect("written");
+    let server = Server::of(&site);
+    for kind in KINDS {
+        let told = ask(&server, kind, "read=/data/note");
+        assert!(told.starts_with("error: "), "{kind}: {told}");
+    }
+    for kind in ["grants", "wasi-http-grants"] {
+        server.error_log().expect(&[
+            &format!("WARN {kind}: asked for files and has none"),
+            &format!("add to wasgi.toml: [handlers.{kind}] files = "),
+        ]);
+    }
+    drop(server);
+
+    let mut text = String::new();
+    for kind in KINDS {
+        text += &format!(
+            "[[handlers.{kind}.files]]\nsource = \"data\"\ndestination = \"/data\"\n\
+             [[handlers.{kind}.files]]\nsource = \"rw-{kind}\"\ndestination = \"/rw\"\n\
+             writable = true\n"
+        );
+        fs::create_dir(site.path().join(format!("rw-{kind}"))).expect("a folder");
+    }
+    configure(&site, &text);
+    let server = Server::of(&site);
+    for kind in KINDS {
+        assert_eq!(ask(&server, kind, "read=/data/note"), "a note", "{kind}");
+        assert_eq!(ask(&server, kind, "list=/data"), "note", "{kind}");
+        for query in [
+            "write=/data/new,x",
+            "append=/data/note,x",
+            "remove=/data/note",
+            "rename=/data/note,/data/other",
+            "link=/data/note,/data/other",
+            "link=/data/note,/rw/other",
+            "rename=/data/note,/rw/other",
+            "write=/elsewhere,x",
+        ] {
+            let told = ask(&server, kind, query);
+            assert!(told.starts_with("error: "), "{kind}: {query}: {told}");
+        }
+        for (query, result) in [
+            ("write=/rw/a,one", "written"),
+            ("append=/rw/a,two", "appended"),
+            ("read=/rw/a", "onetwo"),
+            ("rename=/rw/a,/rw/b", "renamed"),
+            ("list=/rw", "b"),
+            ("remove=/rw/b", "removed"),
+            ("list=/rw", ""),
+        ] {
+            assert_eq!(ask(&server, kind, query), result, "{kind}: {query}");
+        }
+    }
+    let left = fs::read_dir(site.path().join("data")).expect("it is there");
+    assert_eq!(left.count(), 1, "only the note");
+}
+
+#[test]
+fn no_path_leads_out_of_a_granted_folder() {
+    let site = site();
+    let data = site.path().join("data");
+    fs::write(site.path().join("secret"), "hidden").expect("written");
+    fs::create_dir(data.join("inner")).expect("a folder");
+    fs::write(data.join("inner/inside"), "visible").expect("written");
+    symlink("../secret", data.join("relative")).expect("a link");
+    symlink(site.path().join("secret"), data.join("absolute")).expect("a link");
+    symlink(site.path(), data.join("folder")).expect("a link");
+    symlink("/proc", data.join("proc")).expect("a link");
+    symlink("inner/../../secret", data.join("winding")).expect("a link");
+    symlink("inner/inside", data.join("within")).expect("a link");
+    let secret = site.path().join("secret").display().to_string();
+    let mut text = String::new();
+    for kind in KINDS {
+        text += &format!(
+            "[[handlers.{kind}.files]]\nsource = \"data\"\ndestination = \"/data\"\n\
+             writable = true\n"
+        );
+    }
+    configure(&site, &text);
+    let server = Server::of(&site);
+    for kind in KINDS {
+        assert_eq!(ask(&server, kind, "read=/data/within"), "visible", "{kind}");
+        for path in [
+            "/data/relative",
+            "/data/absolute",
+            "/data/winding",
+            "/data/folder/secret",
+            "/data/folder/data/../secret",
+            "/data/../secret",
+            "/data/inner/../../secret",
+            "/data/inner/../../../../../../../etc/passwd",
+            "/data//../secret",
+            "/data/./../secret",
+            "/data/proc/self/environ",
+            "/data/proc/self/root/etc/passwd",
+            "/data/inner/inside/../../../secret",
+            "/proc/self/environ",
+            "/etc/passwd",
+            "/dev/null",
+            &secret,
+        ] {
+            for action in ["read", "append", "list", "remove"] {
+                let told = match action {
+                    // The links themselves are in the folder.
+                    "remove" if path.matches('/').count() == 2 && !path.contains("..") => continue,
+                    "append" => ask(&server, kind, &format!("append={path},x")),
+                    _ => ask(&server, kind, &format!("{action}={path}")),
+                };
+                assert!(
+                    told.starts_with("error: "),
+                    "{kind}: {action} {path}: {told}"
+                );
+            }
+        }
+        for query in [
+            "link=/data/../secret,/data/hard",
+            "link=/data/relative/../../secret,/data/hard",
+            "link=/etc/passwd,/data/hard",
+            "rename=/data/inner/inside,/data/../out",
+            "rename=/data/inner/inside,/data/folder/out",
+            "link=/data/inner/inside,/data/folder/out",
+            "write=/data/folder/out,x",
+            "write=/data/inner/inside/,x",
+            "read=/data/inner/inside/",
+            "write=/data/new/,x",
+        ] {
+            let told = ask(&server, kind, query);
+            assert!(told.starts_with("error: "), "{kind}: {query}: {told}");
+        }
+    }
+    assert_eq!(
+        fs::read_to_string(site.path().join("secret")).expect("read"),
+        "hidden"
+    );
+    assert!(!site.path().join("out").exists());
+    assert!(!data.join("hard").exists());
+}
+
+#[test]
+fn a_writable_folder_serves_one_request_at_a_time_over_threads_and_processes() {
+    const CLIENTS: u64 = 20;
+    const REQUESTS: u64 = 10;
+    let site = site();
+    let mut text = String::new();
+    for kind in KINDS {
+        text += &format!(
+            "[[handlers.{kind}.files]]\nsource = \"data\"\ndestination = \"/data\"\n\
+             writable = true\n"
+        );
+    }
+    configure(&site, &text);
+    let server = Server::with(&site, &["--processes", "2", "--threads", "2"]);
+    thread::scope(|scope| {
+        for client in 0..CLIENTS {
+            let server = &server;
+            scope.spawn(move || {
+                for request in 0..REQUESTS {
+                    let kind = KINDS[((client + request) % 3) as usize];
+                    let told = ask(server, kind, "count=/data/count");
+                    assert!(told.parse::<u64>().is_ok(), "{told}");
+                }
+            });
+        }
+    });
+    let count = fs::read_to_string(site.path().join("data/count")).expect("it was written");
+    assert_eq!(
+        count,
+        (CLIENTS * REQUESTS).to_string(),
+        "an increment was lost"
+    );
+}
+
+#[test]
+fn a_changed_grant_and_a_changed_secret_apply_to_the_next_request_and_fail_none() {
+    for flags in [&[][..], &["--processes", "2"]] {
+        let site = site();
+        let key = site.path().join("key");
+        fs::write(&key, "first").expect("written");
+        let settings = |greeting: &str| {
+            format!(
+                "[handlers.\"*\"]\nreuse = 100\nenvironment = {{ GREETING = \"{greeting}\" }}\n\
+                 secrets = {{ KEY = {{ file = \"key\" }} }}\n"
+            )
+        };
+        configure(&site, &settings("one"));
+        let server = Server::with(&site, flags);
+        let (done, asked) = (AtomicBool::new(false), AtomicU64::new(0));
+        thread::scope(|scope| {
+            let load = scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    let told = ask(&server, "grants", "variable=GREETING");
+                    assert!(["one", "two"].contains(&&*told), "{told}");
+                    asked.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+            let until = |query: &str, value: &str| {
+                // Several in a row: each worker has it, and each idle instance.
+                eventually(value, || {
+                    (0..8).all(|_| load.is_finished() || ask(&server, "grants", query) == value)
+                });
+            };
+            until("variable=KEY", "first");
+            configure(&site, &settings("two"));
+            until("variable=GREETING", "two");
+            fs::write(&key, "second").expect("written");
+            until("variable=KEY", "second");
+            done.store(true, Ordering::Relaxed);
+        });
+        server.error_log().expect(&["secrets have changed"]);
+        assert!(asked.load(Ordering::Relaxed) > 0);
+
+        // A secret that is gone keeps its value, and is told once.
+        fs::remove_file(&key).expect("removed");
+        server.error_log().expect(&[
+            "handlers.*: secrets: KEY: ",
+            "No such file",
+            "the settings stay as they were",
+        ]);
+        assert_eq!(ask(&server, "grants", "variable=KEY"), "second");
+    }
+}
+
+#[test]
+fn a_grant_that_is_not_available_prevents_the_start_in_one_line() {
+    let site = site();
+    let path = site.path().to_str().expect("text");
+    fs::write(site.path().join("file"), "").expect("written");
+    for (text, line) in [
+        (
+            "[handlers.grants]\nsecrets = { KEY = { file = \"none\" } }\n",
+            "handlers.grants: secrets: KEY: ",
+        ),
+        (
+            "[handlers.grants]\nsecrets = { KEY = { variable = \"WASGI_NONE\" } }\n",
+            "handlers.grants: secrets: KEY: the server's environment has no variable WASGI_NONE",
+        ),
+        (
+            "[handlers.grants]\nfiles = [{ source = \"none\", destination = \"/a\" }]\n",
+            "handlers.grants: files: source ",
+        ),
+        (
+            "[handlers.grants]\nfiles = [{ source = \"file\", destination = \"/a\" }]\n",
+            "not a folder",
+        ),
+    ] {
+        configure(&site, text);
+        for processes in ["1", "2"] {
+            let ended = run([
+                "serve",
+                "--processes",
+                processes,
+                "--addr",
+                "127.0.0.1:0",
+                path,
+            ]);
+            ended.expect_stderr(&[line]);
+            assert_eq!(ended.stderr_with(&["wasgi: "]), 1, "{}", ended.everything());
+        }
+    }
+}
+
+#[test]
+fn a_secret_is_in_no_output_of_the_server() {
+    const SECRET: &str = "s3cr3t-value";
+    let site = site();
+    fs::write(site.path().join("key"), SECRET).expect("written");
+    configure(
+        &site,
+        "[handlers.\"*\"]\nsecrets = { KEY = { file = \"key\" } }\n[server]\nprocesses = 2\n",
+    );
+    let path = site.path().to_str().expect("text");
+    for command in ["config", "routes"] {
+        let ended = run([command, path]);
+        let everything = ended.everything();
+        assert!(!everything.contains(SECRET), "{everything}");
+    }
+    let server = Server::with(&site, &["--code-cache", "none"]);
+    assert_eq!(ask(&server, "grants", "variable=KEY"), SECRET);
+    for (file, what) in processes_of(server.id()) {
+        assert!(!what.contains(SECRET), "{file} has it");
+    }
+    // A handler that fails while it has the secret.
+    let failed = server.get("/grants-cgi?list=/");
+    assert!(!failed.text().contains(SECRET), "{}", failed.text());
+    let ended = server.stop();
+    let everything = ended.everything();
+    assert!(!everything.contains(SECRET), "{everything}");
+}
+
+/// Returns what `/proc` tells everybody about a process and its children: their environment and
+/// arguments.
+fn processes_of(parent: impl std::fmt::Display) -> Vec<(String, String)> {
+    let parent = parent.to_string();
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc").expect("it is mounted").flatten() {
+        let folder = entry.path();
+        let status = fs::read_to_string(folder.join("stat")).unwrap_or_default();
+        let of = status
+            .rsplit(") ")
+            .next()
+            .and_then(|rest| rest.split(' ').nth(1));
+        let is_it = entry.file_name().to_str() == Some(&parent);
+        if is_it || of == Some(&parent) {
+            found.extend(["environ", "cmdline"].map(|name| read(&folder.join(name))));
+        }
+    }
+    assert!(found.len() >= 6, "the supervisor and two workers");
+    found
+}
+
+fn read(path: &Path) -> (String, String) {
+    let bytes = fs::read(path).unwrap_or_default();
+    (
+        path.display().to_string(),
+        String::from_utf8_lossy(&bytes).into_owned(),
+    )
+}
+
+#[test]
+fn run_and_check_have_the_grants_of_the_handler() {
+    let site = site();
+    fs::write(site.path().join("data/note"), "a note").expect("written");
+    configure(
+        &site,
+        "[handlers.grants]\nenvironment = { GREETING = \"good day\" }\n\
+         files = [{ source = \"data\", destination = \"/data\" }]\n",
+    );
+    let file = site.handlers().join("grants.wasm");
+    let path = site.path().to_str().expect("text");
+    for (query, told) in [
+        ("variable=GREETING", "good day"),
+        ("read=/data/note", "a note"),
+    ] {
+        let target = format!("/grants?{query}");
+        let arguments = ["run", "--site", path, file.to_str().expect("text"), &target];
+        let ended = run(arguments);
+        assert!(ended.everything().contains(told), "{}", ended.everything());
+    }
+}

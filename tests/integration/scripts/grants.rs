@@ -1,0 +1,140 @@
+//! Scripts with granted variables and folders.
+
+use std::fs;
+
+use super::{served, until};
+use crate::support::command::code_cache;
+use crate::support::server::Server;
+
+/// A script that reports a variable at its import and at the request, and what it set itself.
+const VARIABLES: &str = "import os
+os.environ.setdefault('SET_AT_IMPORT', 'own')
+at_import = os.environ.get('NAME'), os.environ.get('KEY')
+def app(environ, start_response):
+    start_response('200 OK', [('Content-Type', 'text/plain')])
+    now = os.environ.get('NAME'), os.getenv('KEY'), os.environ['SET_AT_IMPORT']
+    return [repr((at_import, now, 'HOME' in os.environ)).encode()]
+";
+
+#[test]
+fn a_script_sees_granted_variables_at_its_import_and_is_imported_again_when_they_change() {
+    let settings = |name: &str| {
+        format!(
+            "[handlers.env]\nenvironment = {{ NAME = \"{name}\" }}\n\
+             secrets = {{ KEY = {{ file = \"key\" }} }}\n"
+        )
+    };
+    let Some((site, server)) = served(&[("env.py", VARIABLES)], "") else {
+        return;
+    };
+    let told = |name: &str, key: &str| format!("(({name}, {key}), ({name}, {key}, 'own'), False)");
+    until(&server, "/env", &told("None", "None"));
+    fs::write(site.path().join("key"), "k1").expect("written");
+    fs::write(site.path().join("wasgi.toml"), settings("one")).expect("written");
+    until(&server, "/env", &told("'one'", "'k1'"));
+    fs::write(site.path().join("wasgi.toml"), settings("two")).expect("written");
+    until(&server, "/env", &told("'two'", "'k1'"));
+    fs::write(site.path().join("key"), "k2").expect("written");
+    until(&server, "/env", &told("'two'", "'k2'"));
+    let ended = server.stop();
+    assert_eq!(
+        ended.stderr_with(&["has none"]),
+        0,
+        "{}",
+        ended.everything()
+    );
+}
+
+#[test]
+fn the_state_of_a_script_is_stored_unless_it_may_contain_a_secret() {
+    // The values are unlike any other text, and differ from those of earlier runs.
+    let run = std::process::id();
+    let (plain, secret) = (format!("plain-value-{run}"), format!("hidden-value-{run}"));
+    let begun = std::time::SystemTime::now();
+    let settings = format!(
+        "[handlers.stored]\nenvironment = {{ NAME = \"{plain}\" }}\n\
+         [handlers.kept]\nsecrets = {{ KEY = {{ file = \"key\" }} }}\n"
+    );
+    let files = [
+        ("stored.py", VARIABLES),
+        ("kept.py", VARIABLES),
+        ("../key", &secret),
+    ];
+    let Some((site, server)) = served(&files, &settings) else {
+        return;
+    };
+    until(
+        &server,
+        "/stored",
+        &format!("(('{plain}', None), ('{plain}', None, 'own'), False)"),
+    );
+    until(
+        &server,
+        "/kept",
+        &format!("((None, '{secret}'), (None, '{secret}', 'own'), False)"),
+    );
+    // Entries are written after their programs are served; stopping waits for them.
+    server.stop();
+    let later = fs::read_dir(code_cache())
+        .expect("the cache is there")
+        .flatten();
+    let later: Vec<Vec<u8>> = later
+        .map(|entry| entry.path())
+        .filter(|path| {
+            let modified = path.metadata().and_then(|found| found.modified());
+            path.is_file() && modified.is_ok_and(|modified| modified >= begun)
+        })
+        .map(|path| fs::read(path).unwrap_or_default())
+        .collect();
+    let has = |text: &str| {
+        let finder = memchr::memmem::Finder::new(text);
+        later.iter().any(|bytes| finder.find(bytes).is_some())
+    };
+    assert!(has(&plain), "an entry has the state of the other script");
+    assert!(!has(&secret), "the secret is on the disk");
+    drop(site);
+}
+
+#[test]
+fn a_guest_book_in_sqlite_keeps_every_entry_in_a_granted_folder() {
+    let script = "import sqlite3
+def app(environ, start_response):
+    book = sqlite3.connect('/data/book.db')
+    book.execute('create table if not exists entry (text)')
+    if environ['REQUEST_METHOD'] == 'POST':
+        text = environ['wsgi.input'].read().decode()
+        book.execute('insert into entry values (?)', (text,))
+        book.commit()
+    count, = book.execute('select count(*) from entry').fetchone()
+    check, = book.execute('pragma integrity_check').fetchone()
+    start_response('200 OK', [('Content-Type', 'text/plain')])
+    return [f'{count} {check}'.encode()]
+";
+    let settings = "[[handlers.book.files]]\nsource = \"data\"\ndestination = \"/data\"\n\
+                    writable = true\n[server]\nprocesses = 2\n";
+    let Some((site, server)) = served(&[("book.py", script), ("../data/keep", "")], settings)
+    else {
+        return;
+    };
+    until(&server, "/book", "0 ok");
+    const CLIENTS: usize = 5;
+    const ENTRIES: usize = 10;
+    std::thread::scope(|scope| {
+        for _ in 0..CLIENTS {
+            scope.spawn(|| {
+                for entry in 0..ENTRIES {
+                    let mut client = server.connect();
+                    let response = client.post("/book", format!("entry {entry}").as_bytes());
+                    assert_eq!(response.status(), 200, "{}", response.text());
+                    assert!(response.text().ends_with(" ok"), "{}", response.text());
+                }
+            });
+        }
+    });
+    let all = format!("{} ok", CLIENTS * ENTRIES);
+    assert_eq!(server.get("/book").text(), all);
+    drop(server);
+    assert!(site.path().join("data/book.db").is_file());
+    let server = Server::of(&site);
+    until(&server, "/book", &all);
+}
