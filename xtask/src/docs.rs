@@ -41,7 +41,7 @@ use crate::tracked;
 use crate::workspace::Workspace;
 
 /// The pages that are run by default: all that have commands.
-const PAGES: [&str; 8] = [
+const PAGES: [&str; 9] = [
     "README.md",
     "docs/benchmarks.md",
     "docs/configuration.md",
