@@ -14,8 +14,8 @@ use super::{LOOK, PATIENCE, eventually};
 /// this, in bytes: its buffers, the guests' memory, and what a debug build's allocator retains.
 pub(crate) const GROWTH_BYTES: u64 = 16 * 1024 * 1024;
 
-/// The name of the `notify` crate's watcher threads, truncated as the kernel does.
-const WATCHING: &str = "notify-rs inoti";
+/// The name of the threads that wait for the kernel's events of folders.
+const WATCHING: &str = "wasgi-watch";
 
 /// A running process whose output is collected. Dropping it kills the process.
 #[derive(Debug)]

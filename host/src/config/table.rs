@@ -59,8 +59,8 @@ pub const KEYS: &[Key<Config>] = &[
         .unset("the folder `runtime` beside the program, or beside the folder that contains it")
         .restart()
         .doc(
-            "the folder of the runtimes for [scripts](python.md#scripts), which `cargo xtask \
-             runtime` creates",
+            "the folder of the runtimes for scripts in [Python](python.md#scripts) and \
+             [JavaScript](javascript.md), which `cargo xtask runtime` creates",
         ),
     key("site.allow-overlap", at!(site.allow_overlap))
         .restart()

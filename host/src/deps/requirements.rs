@@ -146,7 +146,8 @@ fn logical_lines(text: &str) -> Vec<(usize, String)> {
         whole.push_str(line);
         found.push((number, whole));
     }
-    found.extend(pending);
+    // No line continues the last one: the backslash stays, and is rejected with the line.
+    found.extend(pending.map(|(number, line)| (number, line + "\\")));
     found.retain_mut(|(_, line)| {
         *line = line.trim().to_owned();
         !line.is_empty()
