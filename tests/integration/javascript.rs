@@ -503,3 +503,32 @@ fn a_server_without_a_runtime_says_which_file_is_missing() {
         assert!(text.lines().any(is_told), "{name}: {text}");
     }
 }
+
+#[test]
+fn granted_variables_are_the_second_argument_of_fetch() {
+    let text = handler("return new Response(JSON.stringify(env));");
+    let settings = "[handlers.granted]\nenvironment = { NAME = \"value\", __proto__ = \"own\" }\n\
+                    secrets = { KEY = { file = \"key\" } }\n";
+    let files = [
+        ("granted.js", &*text),
+        ("none.js", &*text),
+        ("../key", "hidden"),
+    ];
+    let Some((site, server)) = served(&files, settings) else {
+        return;
+    };
+    until(&server, "/none", "{}");
+    let told =
+        |name: &str| format!("{{\"KEY\":\"hidden\",\"NAME\":\"{name}\",\"__proto__\":\"own\"}}");
+    until(&server, "/granted", &told("value"));
+    let settings = settings.replace("value", "changed");
+    fs::write(site.path().join("wasgi.toml"), settings).expect("written");
+    until(&server, "/granted", &told("changed"));
+    let ended = server.stop();
+    assert_eq!(
+        ended.stderr_with(&["environment variables"]),
+        0,
+        "{}",
+        ended.everything()
+    );
+}

@@ -132,12 +132,20 @@ export async function serve() {
   const context = new Context();
   current = { abort, context, reader: null };
   const request = new ServerRequest(abort.signal, hasBody);
-  const response = await application.fetch(request, {}, context);
+  const response = await application.fetch(request, granted(), context);
   if (!(response instanceof Response)) {
     throw new TypeError(`fetch returned no Response, but ${kindOf(response)}`);
   }
   if (response.status === 0) throw new TypeError("fetch returned Response.error()");
   return partsOf(response);
+}
+
+/** The second argument of `fetch`: the variables that are granted to the handler. */
+function granted() {
+  const texts = host.granted();
+  const pairs = [];
+  for (let at = 0; at < texts.length; at += 2) pairs.push([texts[at], texts[at + 1]]);
+  return Object.fromEntries(pairs);
 }
 
 function kindOf(value) {

@@ -56,6 +56,7 @@ pub(crate) fn functions<'js>(cx: &Ctx<'js>) -> Result<Object<'js>> {
     set("now", Function::new(cx.clone(), now))?;
     set("variable", Function::new(cx.clone(), variable))?;
     set("variables", Function::new(cx.clone(), variables))?;
+    set("granted", Function::new(cx.clone(), granted))?;
     set("read", Function::new(cx.clone(), read))?;
     set("readAll", Function::new(cx.clone(), read_all))?;
     set("random", Function::new(cx.clone(), random))?;
@@ -118,6 +119,14 @@ fn variables(cx: Ctx<'_>) -> Result<Vec<String>> {
             .flat_map(|(name, value)| [name, characters(&value)])
             .collect())
     })
+}
+
+/// Returns the names and values of the variables that are granted to the handler, in turn.
+fn granted() -> Vec<String> {
+    std::env::vars_os()
+        .flat_map(|(name, value)| [name, value])
+        .map(|text| text.to_string_lossy().into_owned())
+        .collect()
 }
 
 /// Reads a block of the request's body: empty at its end.

@@ -8,7 +8,7 @@ use anyhow::Context;
 
 use super::Kind;
 use super::cache::{CacheFolder, CodeCache, Entry};
-use super::call::refusals::Refused;
+use super::call::refusals::{Refused, Thing};
 use super::code_file::Mapped;
 use super::compile::{self, Compiler};
 use super::compiled::Compiled;
@@ -315,6 +315,12 @@ impl Engine {
             kind == Kind::Gateway && imports.iter().any(|name| name.starts_with("wasi:io/poll@"));
         let needed = compiled.resources_required();
         let beginning = Beginning::of(needed.as_ref(), compiled.file_bytes());
+        let refused = Refused::default();
+        if files.shared.is_some() {
+            // An interpreter requests variables in each instance, whether its program uses them or
+            // not.
+            refused.is_news(Thing::Variables);
+        }
         let code = Arc::new(Code {
             kind,
             small,
@@ -331,7 +337,7 @@ impl Engine {
             beginning,
             memory: self.memory.clone(),
             is_listed: IsListed::default(),
-            refused: Refused::default(),
+            refused,
         });
         Ok(Program(code))
     }

@@ -197,12 +197,7 @@ impl State {
     /// Returns whether the guest has a folder: of its script, or a granted one.
     pub(in crate::engine) fn has_folders(&self) -> bool {
         let granted = self.grants.as_ref().map(|grants| grants.folders());
-        self.is_script() || granted.is_some_and(|folders| !folders.is_empty())
-    }
-
-    /// Returns whether the handler is a script, with an interpreter's library in a folder.
-    pub(in crate::engine) fn is_script(&self) -> bool {
-        !self.folders.is_empty()
+        !self.folders.is_empty() || granted.is_some_and(|folders| !folders.is_empty())
     }
 
     /// Makes the grants available, and holds the lock on folders to the end of the request.

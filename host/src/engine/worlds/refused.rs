@@ -80,7 +80,6 @@ pub(in crate::engine) fn add_files_and_variables_to_linker(
             let granted = state.grants().map(|grants| grants.variables().to_vec());
             let granted = granted.unwrap_or_default();
             if granted.is_empty()
-                && !state.is_script()
                 && state.is_news(Thing::Variables)
                 && !is_asked_by_python_runtime(&store)
             {
