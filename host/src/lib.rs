@@ -13,6 +13,7 @@ pub mod deps;
 pub mod drive;
 pub mod engine;
 pub mod file_kind;
+mod file_stamp;
 pub mod gateway;
 pub mod grants;
 pub mod log;

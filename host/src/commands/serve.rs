@@ -12,7 +12,8 @@ use super::service::{Service, raise_descriptor_limit};
 use super::site::check_folders;
 use super::worker::work;
 use crate::cli;
-use crate::config::{Config, Live, Stamp, Stamps, Watch};
+use crate::config::{Config, Live, Stamps, Watch};
+use crate::file_stamp::FileStamp;
 use crate::log::{self, Log};
 use crate::server::{ADDR_FLAG, Claim, REDIRECT_FLAG, Reservation};
 use crate::supervisor::{Logs, Supervisor};
@@ -26,7 +27,7 @@ pub fn serve(arguments: &cli::Serve) -> anyhow::Result<ExitCode> {
     if let Some(id) = arguments.worker {
         return work(id);
     }
-    let file = Stamp::of(&arguments.site.sources().file());
+    let file = FileStamp::of_path(&arguments.site.sources().file());
     let (resolved, overlaps) = arguments.load()?;
     let config = resolved.config;
     let mut stamps = vec![file];

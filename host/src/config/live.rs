@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use super::show::values;
 use super::table::HANDLER_KEYS;
-use super::watch::{Stamp, Stamps, Watched};
+use super::watch::{Stamps, Watched};
 use super::{Config, Draft, KEYS, Key, ResolvedConfig, Sources};
+use crate::file_stamp::FileStamp;
 use crate::policy::Handler;
 
 /// The configuration in force.
@@ -94,7 +95,7 @@ impl Live {
 
 impl Watched for Live {
     fn stamps(&self) -> Stamps {
-        let mut stamps = vec![Stamp::of(&self.sources.file())];
+        let mut stamps = vec![FileStamp::of_path(&self.sources.file())];
         stamps.extend(self.running.secret_stamps());
         stamps
     }

@@ -51,4 +51,4 @@ pub(crate) use show::values;
 pub use site::Site;
 pub use table::KEYS;
 pub use value::Value;
-pub use watch::{Stamp, Stamps, Watch, Watched};
+pub use watch::{Stamps, Watch, Watched};

@@ -8,7 +8,8 @@ use serde::de::DeserializeOwned;
 
 use super::complaint::Complaint;
 use super::site::{self, Site};
-use super::watch::{Stamp, Stamps};
+use super::watch::Stamps;
+use crate::file_stamp::FileStamp;
 use crate::policy::{Budget, Handlers, Policies};
 use crate::{content, engine, grants, http1, log, machine, server, static_files};
 
@@ -119,7 +120,7 @@ impl Config {
         let tables = self.handlers.iter();
         let grants = tables.map(|(_, handler)| handler.grants());
         let files = grants.flat_map(|grants| grants.secret_files());
-        files.map(Stamp::of).collect()
+        files.map(FileStamp::of_path).collect()
     }
 
     /// Returns the memory limit for all instances of one server process together, in bytes.

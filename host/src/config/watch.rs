@@ -4,14 +4,13 @@
 //! written, replaced, linked elsewhere or mounted over, on every file system, and regardless of
 //! whether the kernel has watches left.
 
-use std::fs::Metadata;
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use anyhow::Context;
+
+use crate::file_stamp::FileStamp;
 
 /// The polling interval. Changed files are read once they have stayed the same for one interval: an
 /// editor may write one in several steps.
@@ -32,7 +31,7 @@ enum Order {
 }
 
 /// The states of several files.
-pub type Stamps = Vec<Option<Stamp>>;
+pub type Stamps = Vec<Option<FileStamp>>;
 
 /// The owner of files that are watched.
 pub trait Watched: Send + 'static {
@@ -99,36 +98,6 @@ fn run(first: Stamps, orders: &mpsc::Receiver<Order>, mut watched: impl Watched)
     }
 }
 
-/// Identifies one state of a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stamp {
-    device: u64,
-    inode: u64,
-    length: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
-}
-
-impl Stamp {
-    /// Returns the file's current state. None if it does not exist. Must be called before the file
-    /// is read, so that later changes are detected.
-    pub fn of(file: &Path) -> Option<Self> {
-        std::fs::metadata(file).ok().as_ref().map(Self::from)
-    }
-}
-
-impl From<&Metadata> for Stamp {
-    fn from(metadata: &Metadata) -> Self {
-        Self {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            length: metadata.len(),
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
-            changed: (metadata.ctime(), metadata.ctime_nsec()),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::path::PathBuf;
@@ -143,7 +112,7 @@ mod tests {
 
     impl Watched for OneFile {
         fn stamps(&self) -> Stamps {
-            vec![Stamp::of(&self.file)]
+            vec![FileStamp::of_path(&self.file)]
         }
 
         fn changed(&mut self) {

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 
 use super::language::Language;
-use super::listing::Stamp;
 use super::open::open;
+use crate::file_stamp::FileStamp;
 
 /// A folder that contains this file is a JavaScript application, unless it is one in Python or has
 /// the sources of a handler in another language ([`FOREIGN`]).
@@ -142,15 +142,15 @@ fn has_own_settings(folder: &Path) -> bool {
 
 /// Returns a stamp that changes when one of an application's files changes. Calls `visit` with each
 /// folder before reading its names.
-pub(super) fn stamp(folder: &Path, visit: &mut dyn FnMut(&Path)) -> io::Result<Stamp> {
+pub(super) fn stamp(folder: &Path, visit: &mut dyn FnMut(&Path)) -> io::Result<FileStamp> {
     let own = fs::metadata(folder)?;
-    let mut stamp = Stamp::of(&own);
+    let mut stamp = FileStamp::of(&own);
     for entry in entries(folder, visit)?.files {
-        stamp.add(&entry.name, &Stamp::of(&entry.metadata));
+        stamp.add(&entry.name, &FileStamp::of(&entry.metadata));
     }
     for name in PACKAGES {
         if let Ok(metadata) = fs::metadata(folder.join(name)) {
-            stamp.add(Path::new(name), &Stamp::of(&metadata));
+            stamp.add(Path::new(name), &FileStamp::of(&metadata));
         }
     }
     Ok(stamp)

@@ -20,14 +20,12 @@
 //! folder at the end, then the first in byte order wins (`[id].wasm` before `[name].wasm`).
 
 use std::collections::HashMap;
-use std::fs::{self, Metadata};
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::application;
+use crate::file_stamp::FileStamp;
 use crate::registry::{Problem, ProblemKind, label};
 use crate::router::{MAX_SEGMENTS, Route, Shape};
 
@@ -82,47 +80,7 @@ pub(super) struct Found {
     pub(super) name: String,
     pub(super) route: Route,
     pub(super) shape: Shape,
-    pub(super) stamp: Stamp,
-}
-
-/// Identifies a version of a file: differs if the content has changed or may have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Stamp {
-    device: u64,
-    inode: u64,
-    bytes: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
-}
-
-impl Stamp {
-    pub(super) fn of(metadata: &Metadata) -> Stamp {
-        Stamp {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            bytes: metadata.size(),
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
-            changed: (metadata.ctime(), metadata.ctime_nsec()),
-        }
-    }
-
-    /// Combines it with the stamp of a file in the folder.
-    pub(super) fn add(&mut self, name: &Path, other: &Self) {
-        let mut hasher = DefaultHasher::new();
-        (self.inode, name, other.device, other.inode, other.bytes).hash(&mut hasher);
-        (other.modified, other.changed).hash(&mut hasher);
-        self.inode = hasher.finish();
-        self.bytes = self.bytes.saturating_add(other.bytes);
-        self.modified = self.modified.max(other.modified);
-        self.changed = self.changed.max(other.changed);
-    }
-
-    /// Returns whether the file's own times say that it was last changed before `time`.
-    pub(super) fn is_before(&self, time: SystemTime) -> bool {
-        let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-        let last = self.changed.max(self.modified);
-        u64::try_from(last.0).unwrap_or(0) < since.as_secs()
-    }
+    pub(super) stamp: FileStamp,
 }
 
 /// A folder to list, and its name in messages.
@@ -263,7 +221,7 @@ impl Listing {
         }
     }
 
-    fn file(&mut self, folder: Folder<'_>, file: String, stamp: Stamp) {
+    fn file(&mut self, folder: Folder<'_>, file: String, stamp: FileStamp) {
         let stem = |extension: &&str| file.strip_suffix(*extension)?.strip_suffix('.');
         let Some(stem) = EXTENSIONS.iter().find_map(stem) else {
             let text = not_a_handler(&file);
@@ -281,7 +239,7 @@ impl Listing {
         }
     }
 
-    fn found(&mut self, folder: Folder<'_>, file: String, name: String, stamp: Stamp) {
+    fn found(&mut self, folder: Folder<'_>, file: String, name: String, stamp: FileStamp) {
         match Route::parse(&name) {
             Ok(route) => self.handlers.push(Found {
                 name,
@@ -428,7 +386,7 @@ impl Found {
 enum Look {
     /// The canonical path.
     Folder(PathBuf),
-    File(Stamp),
+    File(FileStamp),
     /// It has just disappeared.
     Gone,
     /// Neither; the text says what it is.
@@ -459,7 +417,7 @@ fn look(path: &Path, name: &Path, way: &[PathBuf]) -> io::Result<Look> {
         false => metadata,
     };
     Ok(if target.is_file() {
-        Look::File(Stamp::of(&target))
+        Look::File(FileStamp::of(&target))
     } else if target.is_dir() {
         match fs::canonicalize(path) {
             Ok(real) => follow(real, way),

@@ -11,7 +11,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use super::listing::Stamp;
+use crate::file_stamp::FileStamp;
 
 /// The maximum number of pending files. More are not edited by hand: a listing of the folder, which
 /// is due anyway, finds the rest.
@@ -46,7 +46,7 @@ pub(super) enum State {
     /// It is time to act.
     Due {
         /// The stamp when the change was first suspected, for a change without an event.
-        stamp: Option<Stamp>,
+        stamp: Option<FileStamp>,
         /// The maximum time is over: act even if it is still changing.
         overdue: bool,
     },
@@ -57,7 +57,7 @@ struct Waiting {
     since: Instant,
     due: Instant,
     overdue_at: Instant,
-    stamp: Option<Stamp>,
+    stamp: Option<FileStamp>,
 }
 
 impl Hint {
@@ -109,7 +109,7 @@ impl Settle {
     }
 
     /// Records a change of `file` without an event: it must look the same again after a while.
-    pub(super) fn suspect(&mut self, file: &str, stamp: Stamp, now: Instant) {
+    pub(super) fn suspect(&mut self, file: &str, stamp: FileStamp, now: Instant) {
         self.note(file, Hint::Touched, now);
         if let Some(waiting) = self.waiting.get_mut(file) {
             waiting.stamp = Some(stamp);

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::CancelToken;
-use super::listing::{Found, Stamp};
+use super::listing::Found;
 use super::load::{Job, Stage};
 use super::queue::Queue;
 use super::shortage;
+use crate::file_stamp::FileStamp;
 use crate::registry::{Claim, Handler, Pending, Problem, ProblemKind};
 use crate::router::Route;
 
@@ -21,7 +22,7 @@ pub(super) struct Slot<P> {
     /// The file with the route.
     pub(super) file: String,
     /// Its stamp when it was last read. `None` if it must be read (again).
-    pub(super) seen: Option<Stamp>,
+    pub(super) seen: Option<FileStamp>,
     pub(super) serving: Option<Arc<Handler<P>>>,
     /// Set while its first version is being loaded.
     pub(super) pending: Option<Arc<Pending>>,
@@ -47,7 +48,7 @@ pub(super) enum Work {
     /// A job is waiting or running.
     Loading {
         /// The stamp of the file at the last look.
-        stamp: Stamp,
+        stamp: FileStamp,
         since: Since,
     },
 }

@@ -7,8 +7,8 @@ use std::path::Path;
 use anyhow::{Context, bail};
 
 use super::application;
-use super::listing::Stamp;
 use super::open::open;
+use crate::file_stamp::FileStamp;
 use crate::registry::Version;
 
 /// The maximum size of a handler's file. A Python interpreter with a framework and its libraries is
@@ -51,7 +51,7 @@ pub(super) fn read(path: &Path) -> anyhow::Result<Content> {
         );
     };
     let after = file.metadata().context("can't be looked at")?;
-    if Stamp::of(&before) == Stamp::of(&after) && bytes.len() as u64 == after.len() {
+    if FileStamp::of(&before) == FileStamp::of(&after) && bytes.len() as u64 == after.len() {
         Ok(Content::Whole(bytes))
     } else {
         Ok(Content::Torn(bytes))

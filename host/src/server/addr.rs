@@ -227,6 +227,8 @@ pub mod optional {
 
     use serde::{Deserializer, Serializer};
 
+    use crate::server::addr;
+
     /// Serializes an optional address, for serde.
     ///
     /// # Errors
@@ -234,7 +236,7 @@ pub mod optional {
     /// Fails if the serializer fails.
     pub fn serialize<S: Serializer>(addr: &Option<SocketAddr>, to: S) -> Result<S::Ok, S::Error> {
         match addr {
-            Some(addr) => super::serialize(addr, to),
+            Some(addr) => addr::serialize(addr, to),
             None => to.serialize_none(),
         }
     }
@@ -245,7 +247,7 @@ pub mod optional {
     ///
     /// Fails if the value isn't an address.
     pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<SocketAddr>, D::Error> {
-        super::deserialize(from).map(Some)
+        addr::deserialize(from).map(Some)
     }
 }
 

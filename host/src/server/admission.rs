@@ -1,16 +1,16 @@
 //! Limits the number of open connections, in total and per client address.
 //!
-//! All reactors share the counts. The total is an atomic. Addresses are distributed over shards,
-//! each with its own lock, which is held for one table lookup.
+//! All reactors share the counts. The total is a number of permits. Addresses are distributed over
+//! shards, each with its own lock, which is held for one table lookup.
 
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::options::Limits;
+use crate::permits::{Permit, Permits};
 
 /// The number of shards. Larger than the usual number of threads, so that they rarely contend.
 const SHARDS: usize = 64;
@@ -18,7 +18,7 @@ const SHARDS: usize = 64;
 /// The counts of open connections.
 #[derive(Debug)]
 pub(super) struct Admission {
-    total: AtomicU32,
+    total: Arc<Permits>,
     /// At most one entry per connection: an address without connections has no entry.
     shards: [Mutex<HashMap<Address, u32>>; SHARDS],
     hasher: RandomState,
@@ -27,6 +27,8 @@ pub(super) struct Admission {
 /// A connection's permit, released on drop.
 #[derive(Debug)]
 pub(super) struct ConnectionPermit {
+    /// Its permit among all connections.
+    _permit: Permit,
     admission: Arc<Admission>,
     /// The address that it counts for; `None` while the client is unknown.
     address: Option<Address>,
@@ -55,7 +57,7 @@ enum Address {
 impl Admission {
     pub(super) fn new() -> Arc<Self> {
         Arc::new(Self {
-            total: AtomicU32::new(0),
+            total: Arc::default(),
             shards: [(); SHARDS].map(|()| Mutex::default()),
             hasher: RandomState::new(),
         })
@@ -63,13 +65,12 @@ impl Admission {
 
     /// Returns a permit for a connection, unless the total is at its limit.
     pub(super) fn enter(self: &Arc<Self>, limits: &Limits) -> Option<ConnectionPermit> {
-        let before = self.total.fetch_add(1, Ordering::Relaxed);
-        let permit = ConnectionPermit {
+        let limit = limits.connections_count as usize;
+        Some(ConnectionPermit {
+            _permit: Permits::try_acquire(&self.total, limit)?,
             admission: self.clone(),
             address: None,
-        };
-        // Dropping the permit decrements the total.
-        (before < limits.connections_count).then_some(permit)
+        })
     }
 
     fn shard(&self, address: Address) -> MutexGuard<'_, HashMap<Address, u32>> {
@@ -118,7 +119,6 @@ impl ConnectionPermit {
 impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         self.give_up();
-        self.admission.total.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -205,7 +205,7 @@ mod tests {
         let places = ["192.0.2.1", "192.0.2.2"].map(|ip| enter(&admission, &limits, ip));
         assert!(admission.enter(&limits).is_none());
         drop(places);
-        assert_eq!(admission.total.load(Ordering::Relaxed), 0);
+        assert_eq!(admission.total.taken(), 0);
         for shard in &admission.shards {
             assert!(shard.lock().expect("no panic").is_empty());
         }

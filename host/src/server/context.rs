@@ -20,6 +20,7 @@ use super::wall_clock::WallClock;
 use crate::engine::{Call, Program};
 use crate::gateway::{Environ, Exchange, Failure};
 use crate::http1::{RequestHead, Stamp, reason};
+use crate::permits::Permits;
 use crate::published;
 use crate::registry::{Handler, Match, Pending, Registry, Target};
 use crate::router::{MatchedBy, NotAbsolute, Oddity, RequestPath};
@@ -51,8 +52,8 @@ pub(super) struct Context {
     access_log: AccessLog,
     /// The rejected requests.
     pub(super) turned_away: TurnedAway,
-    /// One clone for each body that is being compressed, plus one.
-    pub(super) encoders: Arc<()>,
+    /// A permit for each body that is being compressed.
+    pub(super) encoders: Arc<Permits>,
 }
 
 /// The way a request is answered.
@@ -85,7 +86,7 @@ impl Context {
             settings: published::Reader::new(shared.settings.clone()),
             access_log: shared.access_log.clone(),
             turned_away: TurnedAway::default(),
-            encoders: Arc::new(()),
+            encoders: Arc::default(),
             shared,
         }
     }

@@ -5,12 +5,12 @@
 //! memory.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 use super::{Connection, Phase, Progress, Source};
 use crate::content::{self, Encoder, Encodings, Form};
 use crate::gateway::{Head, Output};
 use crate::http1::{CloseReason, RequestHead};
+use crate::permits::{Permit, Permits};
 use crate::server::context::Context;
 
 /// The amount of data that is compressed in one step, in bytes: at most a millisecond.
@@ -47,7 +47,7 @@ pub(super) struct Coder {
     /// The handler has returned its last block.
     ended: bool,
     /// Its permit among the encoders.
-    _place: Arc<()>,
+    _permit: Permit,
 }
 
 impl Coding {
@@ -86,12 +86,13 @@ impl Connection {
                 let Some(head) = &mut output.head else {
                     return Progress::Stuck;
                 };
-                let wanted = wanted.filter(|_| Arc::strong_count(&cx.encoders) <= ENCODERS);
+                let permit = wanted.and_then(|_| Permits::try_acquire(&cx.encoders, ENCODERS));
+                let wanted = wanted.filter(|_| permit.is_some());
                 let declared = head.length;
                 let known = whole_length(head, &output.blocks, output.ended);
                 let form = content::form(head, wanted, known, cx.settings.compress.min_bytes);
                 waiting.coding = Coding::Off;
-                let Form::Coded(coding) = form else {
+                let (Form::Coded(coding), Some(permit)) = (form, permit) else {
                     return self.put(output, cx);
                 };
                 let is_bodiless = self.record.as_ref().is_some_and(|record| record.is_head());
@@ -107,7 +108,7 @@ impl Connection {
                     start: 0,
                     left: declared,
                     ended: false,
-                    _place: cx.encoders.clone(),
+                    _permit: permit,
                 };
                 if output.ended && known.is_some_and(|length| length <= WHOLE_MAX_BYTES) {
                     return self.put_whole(coder, output, cx);

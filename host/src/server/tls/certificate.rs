@@ -1,10 +1,8 @@
 //! The certificate and its key: loading them, and replacing them while connections are served.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::SystemTime;
 
 use anyhow::{Context as _, bail};
 use rustls::crypto::ring;
@@ -12,6 +10,8 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
+
+use crate::file_stamp::FileStamp;
 
 /// The maximum file size, in bytes. It allows for a hundred certificates; a larger file is a
 /// mistake.
@@ -25,7 +25,7 @@ pub(super) struct Files {
 }
 
 /// Identifies a version of the files.
-pub(super) type Stamp = [Option<(u64, u64, SystemTime)>; 2];
+pub(super) type Stamp = [Option<FileStamp>; 2];
 
 impl Files {
     /// Loads the certificate chain and the key, and checks that they match.
@@ -52,11 +52,8 @@ impl Files {
 
     /// Returns the stamp of the files; `None` for a missing file.
     pub(super) fn stamp(&self) -> Stamp {
-        [&self.cert, &self.key].map(|path| {
-            // Follows symbolic links: certificates are commonly replaced by changing a link.
-            let metadata = fs::metadata(path).ok()?;
-            Some((metadata.ino(), metadata.len(), metadata.modified().ok()?))
-        })
+        // Follows symbolic links: certificates are commonly replaced by changing a link.
+        [&self.cert, &self.key].map(|path| FileStamp::of_path(path))
     }
 }
 

@@ -7,7 +7,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::{Announced, Malformed};
+use super::announced::{Announced, Malformed};
 
 /// The first bytes of a header.
 pub(super) const SIGNATURE: &[u8] = b"PROXY ";

@@ -6,8 +6,8 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use super::announced::{Announced, HEADER_BYTES, Malformed, is_prefix};
 use super::crc32c::crc32c;
-use super::{Announced, HEADER_BYTES, Malformed, is_prefix};
 
 /// The first bytes of a header. No other protocol begins with them.
 pub(super) const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
