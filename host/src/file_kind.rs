@@ -15,10 +15,10 @@ pub struct Foreign {
 
 const REBUILD: &str = "build it for wasm32-wasip2";
 const UNPACK: &str = "unpack it first";
-const SOURCE: &str = "build it, and serve the .wasm file that comes of that";
+const SOURCE: &str = "build it, and serve the resulting .wasm file";
 const PAGE: &str = "pages go into html/";
-const PYTHON: &str = "`python -m wasgi build MODULE:APP -o FILE.wasm` makes a handler of a Python \
-                      application";
+const PYTHON: &str = "`python -m wasgi build MODULE:APP -o FILE.wasm` builds a handler from a \
+                      Python application";
 
 /// The first bytes of each type, its name and the advice.
 const BEGINNINGS: [(&[u8], &str, &str); 27] = [

@@ -78,7 +78,7 @@ fn a_head_that_is_none_is_a_500_with_a_line_that_says_why() {
         assert_eq!(server.get(&raw(output)).status(), 500, "{output:?}");
         server
             .error_log()
-            .expect(&["ERROR", "cgi-raw: gave no valid response: ", why]);
+            .expect(&["ERROR", "cgi-raw: returned no valid response: ", why]);
     }
     let ended = server.stop();
     let lines = ended.stderr_with(&["cgi-raw"]);
@@ -225,7 +225,7 @@ fn each_way_to_fail_has_its_status_and_its_line() {
         (
             "nothing",
             500,
-            "cgi-fail: gave no valid response: it wrote nothing",
+            "cgi-fail: returned no valid response: it wrote nothing",
         ),
     ] {
         let response = server.get(&format!("/cgi-fail?{how}"));

@@ -350,7 +350,7 @@ fn a_page_that_shrinks_while_it_is_sent_is_cut() {
     assert_eq!(server.get("/missing").status(), 404);
     let ended = server.stop();
     assert_eq!(
-        ended.stderr_with(&["WARN", "shorter"]),
+        ended.stderr_with(&["WARN", "truncated"]),
         1,
         "{}",
         ended.everything()

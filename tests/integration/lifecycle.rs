@@ -91,7 +91,7 @@ fn the_time_for_requests_in_flight_is_limited() {
     let server = Server::with(&site, &["--shutdown-grace", "0.05"]);
     let mut client = begin_echo(&server);
     let ended = server.stop();
-    ended.expect_stderr(&["time for requests in flight is over"]);
+    ended.expect_stderr(&["time limit for requests in flight has expired"]);
     ended.expect_stderr(&["1 requests were cut short"]);
     assert!(client.rest().0.is_empty(), "no end of a body that has none");
 }
@@ -402,7 +402,7 @@ fn code_in_a_folder_that_others_can_write_to_is_not_trusted() {
     let server = Server::with(&site, &["--code-cache", cache.to_str().expect("text")]);
     server
         .error_log()
-        .expect(&["WARN", "code cache", "may be written to by others"]);
+        .expect(&["WARN", "code cache", "is writable by others"]);
     assert_eq!(server.get("/hello").text(), "the handler");
     server.stop();
     assert_eq!(std::fs::read_dir(&cache).expect("the cache").count(), 0);

@@ -104,12 +104,21 @@ fn a_body_that_a_handler_has_no_memory_for_is_a_413_that_names_the_limit() {
     let log = server.error_log();
     log.expect(&[
         "POST /memory",
-        "had no memory",
+        "ran out of memory after",
         "budget.memory",
         "it ran out",
     ]);
-    log.expect(&["had no memory", "budget.memory", "it raised", "no memory"]);
-    log.expect(&["had no memory", "budget.memory", "answered with status 500"]);
+    log.expect(&[
+        "ran out of memory after",
+        "budget.memory",
+        "it raised",
+        "no memory",
+    ]);
+    log.expect(&[
+        "ran out of memory after",
+        "budget.memory",
+        "answered with status 500",
+    ]);
     // The handler's own response is sent unchanged.
     let mut client = server.connect();
     let own = client.post("/memory?keep=507", &body);
@@ -178,7 +187,7 @@ fn the_limit_is_live() {
     expect_room_for_three(&server, "there is room");
     let settings = "[limits]\nmemory = \"150MiB\"\n";
     std::fs::write(site.path().join("wasgi.toml"), settings).expect("written");
-    server.error_log().expect(&["taken over: limits.memory"]);
+    server.error_log().expect(&["applied: limits.memory"]);
     let mut first = hold(&server, 1, "");
     eventually("the second is turned away", || {
         let mut second = hold(&server, 1, "");

@@ -279,9 +279,9 @@ fn what_changes_is_said_once_and_reaches_all_even_those_that_come_later() {
     let server = two(&site, &[]);
     assert!(server.get("/").field("Server").is_some());
     fs::write(&file, "[server]\nserver-field = false\nprocesses = 3\n").expect("written");
-    let line = server.error_log().expect(&["taken over"]);
+    let line = server.error_log().expect(&["applied: "]);
     // The flag takes precedence over the file.
-    assert!(line.ends_with("taken over: server.server-field"), "{line}");
+    assert!(line.ends_with("applied: server.server-field"), "{line}");
     eventually("both have taken it over", || {
         (0..MANY).all(|_| server.get("/").field("Server").is_none())
     });
@@ -289,7 +289,7 @@ fn what_changes_is_said_once_and_reaches_all_even_those_that_come_later() {
     fs::write(&file, "[server]\nserver-field = 7\n").expect("written");
     server
         .error_log()
-        .expect(&["server.server-field", "stay as they were"]);
+        .expect(&["server.server-field", "are unchanged"]);
     let worker = workers(&server)[&1];
     kill_process(worker, Signal::KILL).expect("it is there");
     server.error_log().expect(&["worker 1 serves again"]);
@@ -299,13 +299,13 @@ fn what_changes_is_said_once_and_reaches_all_even_those_that_come_later() {
         let lines = server.error_log().lines();
         lines
             .iter()
-            .filter(|line| line.contains("stay as they were"))
+            .filter(|line| line.contains("are unchanged"))
             .count()
             == 2
     });
     let ended = server.stop();
     assert_eq!(
-        ended.stderr_with(&["taken over"]),
+        ended.stderr_with(&["applied: "]),
         1,
         "{}",
         ended.everything()

@@ -70,7 +70,7 @@ fn a_trusted_proxy_without_a_header_gets_no_answer() {
         assert!(answer.is_empty(), "{}", answer.escape_ascii());
     }
     let ended = server.stop();
-    assert_eq!(ended.stderr_with(&["from a trusted proxy refused"]), 4);
+    assert_eq!(ended.stderr_with(&["from a trusted proxy rejected"]), 4);
 }
 
 #[test]

@@ -93,7 +93,7 @@ fn a_request_uses_nothing_of_the_one_before() {
     assert_eq!(client.get("/counter?kept").status(), 500);
     server
         .error_log()
-        .expect(&["counter", "used after its request was over"]);
+        .expect(&["counter", "used after the end of its request"]);
     assert_eq!(client.get("/counter").text().trim(), "1");
     server.stop();
 }

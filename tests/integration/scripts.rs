@@ -354,9 +354,9 @@ fn what_an_application_may_not_have_in_its_folder_is_one_line() {
     huge.set_len(1 << 30).expect("sized");
     symlink("/etc/passwd", handlers.join("links/out")).expect("made");
     for line in [
-        "fifo: pipe: neither a file nor a folder, which no application may have: remove it",
-        "huge: has more than 256 MiB of files, which no application may have",
-        "long.py: not loaded: larger than 4 MiB, which no script may be",
+        "fifo: pipe: neither a file nor a folder: remove it",
+        "huge: has more than 256 MiB of files, the limit for an application",
+        "long.py: not loaded: larger than 4 MiB, the limit for a script",
         "links: not loaded: ",
     ] {
         logs(&server, line);
@@ -365,7 +365,7 @@ fn what_an_application_may_not_have_in_its_folder_is_one_line() {
     let leaks = lines.iter().any(|line| line.contains("root:"));
     assert!(!leaks, "nothing of the file is logged: {lines:?}");
     until(&server, "/good", "good");
-    assert_eq!(server.get("/fifo").text(), "good", "the version before it");
+    assert_eq!(server.get("/fifo").text(), "good", "the previous version");
     server.stop();
 }
 
@@ -463,8 +463,8 @@ fn run_and_check_take_a_script_by_its_name_its_file_and_its_folder() {
             ["run", "broken"],
             "there is no module nothing_like_it (app.py:1)",
         ),
-        (["run", "plain"], "is a folder, and no application"),
-        (["check", "plain"], "is a folder, and no application"),
+        (["run", "plain"], "is a folder, but not an application"),
+        (["check", "plain"], "is a folder, but not an application"),
         (["run", "hello.js"], "there is no handler hello.js"),
         (["run", "none.py"], "there is no file none.py"),
     ] {

@@ -41,7 +41,7 @@ fn a_changed_file_takes_effect_and_a_broken_one_does_not() {
         "[server]\nserver-field = true\naccess-log = false\n[budget]\nmemory = \"64MiB\"\n",
     );
     server.error_log().expect(&[
-        "wasgi.toml: taken over: server.access-log, server.server-field; needs a restart: \
+        "wasgi.toml: applied: server.access-log, server.server-field; needs a restart: \
          budget.memory",
     ]);
     eventually("the field is there", || {
@@ -50,16 +50,15 @@ fn a_changed_file_takes_effect_and_a_broken_one_does_not() {
 
     write(&site, "[server]\nserver-feild = false\n");
     server.error_log().expect(&[
-        "wasgi.toml:2: server.server-feild: there is no such key; did you mean \
-         server.server-field?",
-        "the settings stay as they were",
+        "wasgi.toml:2: server.server-feild: unknown key; did you mean server.server-field?",
+        "the settings are unchanged",
     ]);
     assert!(old.get("/page.html").head.field("Server").is_some());
 
     write(&site, "");
     server
         .error_log()
-        .find(|line| line.ends_with("taken over: server.access-log"))
+        .find(|line| line.ends_with("applied: server.access-log"))
         .expect("it is taken over");
     old.get("/page.html?logged");
     server.access_log().expect(&["/page.html?logged"]);
@@ -72,9 +71,7 @@ fn sighup_has_the_file_read_and_ends_nothing() {
     let site = site("");
     let server = Server::of(&site);
     server.signal(Signal::HUP);
-    server
-        .error_log()
-        .expect(&["wasgi.toml: nothing is different"]);
+    server.error_log().expect(&["wasgi.toml: no changes"]);
     assert_eq!(server.get("/page.html").head.status, 200);
     server.stop();
 }
@@ -173,7 +170,7 @@ fn a_client_that_does_not_take_its_answer_is_cut_off() {
     assert_eq!(client.head().status, 200);
     server
         .access_log()
-        .expect(&["/large.bin", "the client takes nothing, or too little"]);
+        .expect(&["/large.bin", "the client reads too slowly"]);
     let (body, _) = client.rest();
     assert!(body.len() < 64 << 20);
     server.stop();
@@ -251,7 +248,7 @@ fn settings_of_a_handler_that_is_not_there_are_told_at_the_start_and_when_they_c
         let server = Server::with(&site, flags);
         server.error_log().expect(&said);
         write(&site, "[handlers.qqq]\nreuse = 3\n");
-        let changed = ["WARN", "handlers.qqq: there is no handler of that name"];
+        let changed = ["WARN", "handlers.qqq: no such handler"];
         server.error_log().expect(&changed);
         let ended = server.stop();
         assert_eq!(ended.stderr_with(&said), 1, "{}", ended.everything());

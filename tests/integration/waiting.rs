@@ -162,7 +162,7 @@ fn a_client_that_keeps_a_handler_waiting_is_ended_by_its_own_limits() {
     assert_eq!(deaf.head().status, 200);
     server
         .access_log()
-        .expect(&["/big", "the client takes nothing, or too little"]);
+        .expect(&["/big", "the client reads too slowly"]);
     has_room(&server, "/big?n=0");
     server.stop();
 }

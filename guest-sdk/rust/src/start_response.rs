@@ -154,7 +154,7 @@ impl fmt::Debug for Writer {
 impl fmt::Display for StartError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::AlreadyStarted => formatter.write_str("start_response was called before"),
+            Self::AlreadyStarted => formatter.write_str("start_response was already called"),
             Self::HeadSent => formatter.write_str("the head of the response has been sent"),
             Self::Refused(reason) => formatter.write_str(reason),
         }

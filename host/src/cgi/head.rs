@@ -74,7 +74,7 @@ impl HeadReader {
     pub fn cut_short(&self) -> BadHead {
         if self.bytes.is_empty() {
             return bad(
-                "it wrote nothing: a head is expected, such as Content-Type and an empty line",
+                "it wrote nothing: expected a head, such as Content-Type and an empty line",
             );
         }
         bad("it ended within the head: an empty line ends the fields")
@@ -94,8 +94,8 @@ impl HeadReader {
     fn check_line_start(&self, line: &[u8]) -> Result<(), BadHead> {
         if self.line_start == 0 && line.starts_with(b"HTTP/") {
             return Err(bad(
-                "it begins with a status line: a program writes `Status: 200 OK`, and the server \
-                 makes the status line",
+                "it begins with a status line: a program writes `Status: 200 OK` instead, and the \
+                 server writes the status line",
             ));
         }
         if line.starts_with(b" ") || line.starts_with(b"\t") {
@@ -106,7 +106,8 @@ impl HeadReader {
         }
         if !line.contains(&b':') {
             return Err(bad(format!(
-                "the line {}: a field, `Name: value`, is expected, and an empty line behind the last",
+                "the line {}: expected a field, `Name: value`, or an empty line after the last \
+                 field",
                 shown(line)
             )));
         }
@@ -115,7 +116,7 @@ impl HeadReader {
 
     fn too_large(&self) -> BadHead {
         bad(format!(
-            "its head is larger than {} bytes (--max-response-head), or the empty line behind it \
+            "its head is larger than {} bytes (--max-response-head), or the empty line after it \
              is missing",
             self.limit_bytes
         ))
@@ -151,7 +152,7 @@ impl Fields {
     fn add(&mut self, line: &[u8]) -> Result<(), BadHead> {
         let mut parts = line.splitn(2, |&byte| byte == b':');
         let (Some(name), Some(value)) = (parts.next(), parts.next()) else {
-            return Err(bad(format!("the line {}: no field", shown(line))));
+            return Err(bad(format!("the line {}: not a field", shown(line))));
         };
         let value = value.trim_ascii();
         // "A NULL field value is equivalent to the field not being sent."

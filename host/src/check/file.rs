@@ -50,7 +50,7 @@ fn application(path: &Path) -> Result<Vec<u8>, String> {
     if !reload::is_application(path) {
         let markers = reload::MARKERS.join(", ");
         return Err(format!(
-            "is a folder, and no application: it has none of {markers}"
+            "is a folder, but not an application: it contains none of {markers}"
         ));
     }
     reload::manifest(path).map_err(|error| format!("{error:#}"))
@@ -70,7 +70,7 @@ fn read(path: &Path) -> Result<Vec<u8>, String> {
     if bytes.len() as u64 > MAX_HANDLER_BYTES {
         let limit = MAX_HANDLER_BYTES >> 20;
         return Err(format!(
-            "is larger than {limit} MiB, which no handler may be"
+            "is larger than {limit} MiB, the limit for a handler"
         ));
     }
     Ok(bytes)

@@ -141,7 +141,7 @@ impl fmt::Display for FileReport {
             write!(f, " in {}", count(self.requests_count, "request"))?;
         }
         if self.is_cut_short {
-            f.write_str(" (one used up its budget, so there were no more)")?;
+            f.write_str(" (stopped after one that exceeded its budget)")?;
         }
         writeln!(f)?;
         for (finding, requests) in &self.findings {

@@ -197,7 +197,7 @@ fn bytes(text: &str, unit: &str) -> Result<u64, String> {
         size::parse(text)?
     };
     match bytes {
-        0 => Err("expected more than nothing".into()),
+        0 => Err("must be greater than zero".into()),
         _ => Ok(bytes),
     }
 }

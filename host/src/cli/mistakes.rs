@@ -70,7 +70,7 @@ const FLAGS: [(&[&str], &str, &str); 15] = [
     ),
     (
         &["--site", "-s"],
-        "the site is no flag here: `wasgi serve {}`",
+        "the site is an argument, not a flag: `wasgi serve {}`",
         "SITE",
     ),
     (
@@ -127,7 +127,8 @@ const COMMANDS: [(&[&str], &str); 4] = [
     ),
     (
         &["new", "init", "create"],
-        "`cargo new --lib handlers/NAME` begins a handler: README.md, \"A handler in two minutes\"",
+        "`cargo new --lib handlers/NAME` creates a handler's package: README.md, \"A handler in \
+         two minutes\"",
     ),
     (
         &["test", "validate", "lint", "verify"],

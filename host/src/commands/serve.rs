@@ -83,11 +83,11 @@ fn run(
         config_watch.look();
     }
     let grace = service.grace();
-    tracing::info!("stopping: requests in flight have {grace:?}");
+    tracing::info!("stopping: waiting up to {grace:?} for requests in flight");
     service.drain(|| {
         let second = signals.pending().any(|signal| signal != SIGHUP);
         if second {
-            tracing::warn!("stopping at once: a second signal came");
+            tracing::warn!("stopping immediately: received a second signal");
         }
         second
     });

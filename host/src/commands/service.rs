@@ -169,7 +169,7 @@ impl Service {
                 return;
             }
             if Instant::now() >= until {
-                tracing::warn!("stopping: the time for requests in flight is over");
+                tracing::warn!("stopping: the time limit for requests in flight has expired");
                 return;
             }
             thread::sleep(DRAIN_POLL);

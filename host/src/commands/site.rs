@@ -26,11 +26,11 @@ pub(super) fn check_folders(
         (true, true) => {}
         (true, false) => {
             let what = missing(handlers);
-            tracing::warn!("{handlers_shown}: {what}; handlers are served once it is there");
+            tracing::warn!("{handlers_shown}: {what}; handlers are served once it exists");
         }
         (false, true) => {
             let what = missing(root);
-            tracing::warn!("{root_shown}: {what}; pages are served once it is there");
+            tracing::warn!("{root_shown}: {what}; pages are served once it exists");
         }
         (false, false) => bail!(
             "neither {root_shown} nor {handlers_shown} is a folder: name the folder that holds \
@@ -43,7 +43,7 @@ pub(super) fn check_folders(
 /// Describes what exists instead of a folder.
 fn missing(folder: &Path) -> &'static str {
     if folder.exists() {
-        "a file and no folder"
+        "a file, not a folder"
     } else {
         "no such folder"
     }
@@ -59,10 +59,9 @@ pub(super) fn warn_of_unknown_handlers(
         let shown = printable::one_line(name);
         match nearest {
             Some(nearest) => tracing::warn!(
-                "handlers.{shown}: there is no handler of that name; did you mean \
-                 handlers.{nearest}?"
+                "handlers.{shown}: no such handler; did you mean handlers.{nearest}?"
             ),
-            None => tracing::warn!("handlers.{shown}: there is no handler of that name"),
+            None => tracing::warn!("handlers.{shown}: no such handler"),
         }
     }
 }
@@ -94,7 +93,7 @@ pub(super) fn find_handler(handler: &Path, folder: &Path) -> anyhow::Result<Path
         Some(file) => Ok(file.clone()),
         None if reload::is_application(&in_folder) => Ok(in_folder),
         None if handler.is_dir() => bail!(
-            "{} is a folder, and no application: name a handler's file, a folder with {}, or a \
+            "{} is a folder, but not an application: name a handler's file, a folder with {}, or a \
              handler's name in the handlers folder",
             handler.display(),
             reload::MARKERS.join(", ")

@@ -59,7 +59,7 @@ fn write(file: &Path, text: &str) -> anyhow::Result<()> {
             println!("{shown} is up to date");
             return Ok(());
         }
-        Ok(_) => bail!("{shown} has something else in it: remove it, or name another folder"),
+        Ok(_) => bail!("{shown} contains other files: remove them, or name another folder"),
         Err(_) => {}
     }
     fs::write(file, text).with_context(|| format!("{shown}: can't be written"))?;

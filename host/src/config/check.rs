@@ -54,7 +54,7 @@ fn companions(config: &Config) -> Result<(), Complaint> {
         ),
     ] {
         if is_set && !other_is_set {
-            let why = format!("is of no use without {other}");
+            let why = format!("has no effect without {other}");
             return Err(Complaint::new(key, why));
         }
     }

@@ -221,8 +221,8 @@ fn unknown(text: &str, left: &DeTable<'_>) -> Option<Complaint> {
             _ if nearest::synonym(bare).is_some() => {
                 nearest::synonym(bare).unwrap_or_default().into()
             }
-            Some(nearest) => format!("there is no such key; did you mean {nearest}?"),
-            None => "there is no such key (`wasgi config` shows all)".into(),
+            Some(nearest) => format!("unknown key; did you mean {nearest}?"),
+            None => "unknown key (`wasgi config` lists all keys)".into(),
         };
         Complaint::new(key, why).at(line_of(text, at))
     })

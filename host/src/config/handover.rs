@@ -18,8 +18,8 @@ impl Config {
         let arrived = Self::from_handover(&text);
         ensure!(
             arrived.is_ok_and(|arrived| arrived == *self),
-            "the configuration can't be handed on to another process: is there a path in it that \
-             is no UTF-8?"
+            "the configuration can't be sent to another process: does it contain a path that is \
+             not UTF-8?"
         );
         Ok(text)
     }

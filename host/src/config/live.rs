@@ -62,7 +62,10 @@ impl Live {
         let file = self.sources.file();
         let shown = file.display();
         if self.was_there && !file.exists() {
-            tracing::warn!("{shown} is gone: the settings stay as they are until it is back");
+            tracing::warn!(
+                "{shown} was removed: the settings stay in effect until it exists \
+                            again"
+            );
             return;
         }
         let result =
@@ -76,7 +79,7 @@ impl Live {
                 self.was_there |= file.is_file();
                 changes.log(&shown.to_string());
             }
-            Err(error) => tracing::error!("{error:#} (the settings stay as they were)"),
+            Err(error) => tracing::error!("{error:#} (the settings are unchanged)"),
         }
     }
 
@@ -142,13 +145,13 @@ impl Changes {
         }
         match (self.taken.is_empty(), self.later.is_empty()) {
             (true, true) if self.secrets => {}
-            (true, true) => tracing::info!("{file}: nothing is different"),
-            (false, true) => tracing::info!("{file}: taken over: {}", self.taken.join(", ")),
+            (true, true) => tracing::info!("{file}: no changes"),
+            (false, true) => tracing::info!("{file}: applied: {}", self.taken.join(", ")),
             (true, false) => {
                 tracing::warn!("{file}: needs a restart: {}", self.later.join(", "));
             }
             (false, false) => tracing::warn!(
-                "{file}: taken over: {}; needs a restart: {}",
+                "{file}: applied: {}; needs a restart: {}",
                 self.taken.join(", "),
                 self.later.join(", ")
             ),

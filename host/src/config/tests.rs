@@ -145,15 +145,15 @@ fn an_error_is_one_line() {
     for (text, expected) in [
         (
             "[limits]\n\nmax-boddy = \"1MiB\"\nbod = \"1MiB\"",
-            "3: limits.max-boddy: there is no such key; did you mean limits.body?",
+            "3: limits.max-boddy: unknown key; did you mean limits.body?",
         ),
         (
             "[limits]\nbodi = \"1MiB\"",
-            "2: limits.bodi: there is no such key; did you mean limits.body?",
+            "2: limits.bodi: unknown key; did you mean limits.body?",
         ),
         (
             "[limits]\ncpu-time = \"1s\"",
-            "2: limits.cpu-time: there is no such key; did you mean budget.cpu-time?",
+            "2: limits.cpu-time: unknown key; did you mean budget.cpu-time?",
         ),
         (
             "[limits]\nmemory = \"64\"",
@@ -170,15 +170,15 @@ fn an_error_is_one_line() {
         ),
         (
             "[sever]\nthreads = 1",
-            "1: sever: there is no such key; did you mean [server]?",
+            "1: sever: unknown key; did you mean [server]?",
         ),
         (
             "\nthreads = 1",
-            "2: threads: there is no such key; did you mean server.threads?",
+            "2: threads: unknown key; did you mean server.threads?",
         ),
         (
             "[server]\nqqq = 1",
-            "2: server.qqq: there is no such key (`wasgi config` shows all)",
+            "2: server.qqq: unknown key (`wasgi config` lists all keys)",
         ),
         (
             "limits = 5",
@@ -231,11 +231,11 @@ fn an_error_is_one_line() {
         ),
         (
             "[tls]\ncert = \"cert.pem\"",
-            "2: tls.cert: is of no use without tls.key",
+            "2: tls.cert: has no effect without tls.key",
         ),
         (
             "[proxy]\nprotocol = true",
-            "2: proxy.protocol: is of no use without proxy.trusted",
+            "2: proxy.protocol: has no effect without proxy.trusted",
         ),
         (
             "[proxy]\ntrusted = [\"10.0.0.0/8\", \"nobody\"]",
@@ -362,7 +362,7 @@ fn invalid_toml_is_explained_in_plain_words() {
         ),
         (
             "[server]\naddr = \"a\n",
-            "2: the text has no closing quote: addr = \"a",
+            "2: missing closing quote: addr = \"a",
         ),
         (
             "[server]\nthreads 2\n",
@@ -380,7 +380,7 @@ fn invalid_toml_is_explained_in_plain_words() {
         ("[server]\naccess-log = False\n", "2: write false"),
         (
             "[server]\nthreads = 1\n[server]\n",
-            "3: duplicate key: [server] is there already",
+            "3: duplicate key: [server] is already set",
         ),
         (
             "{\"server\": 1}\n",
@@ -465,7 +465,7 @@ fn a_handlers_own_table_is_read_printed_and_checked() {
         ),
         (
             "[handlers.hello]\nreused = 2\n",
-            ":2: handlers.hello.reused: there is no such key; did you mean reuse?",
+            ":2: handlers.hello.reused: unknown key; did you mean reuse?",
         ),
         (
             "[handlers.hello]\nmemory = \"1GiB\"\n",

@@ -77,10 +77,10 @@ pub(super) fn of_unknown_field(message: &str) -> Option<(String, String)> {
         _ if nearest::synonym(field).is_some() => {
             nearest::synonym(field).unwrap_or_default().to_owned()
         }
-        Some(nearest) => format!("there is no such key; did you mean {nearest}?"),
+        Some(nearest) => format!("unknown key; did you mean {nearest}?"),
         None => {
             let known: Vec<&str> = rest.split('`').skip(1).step_by(2).collect();
-            format!("there is no such key; there are {}", known.join(", "))
+            format!("unknown key; valid keys are {}", known.join(", "))
         }
     };
     Some((field.to_owned(), why))
@@ -103,13 +103,13 @@ pub(super) fn of_syntax(message: &str, line: &str) -> String {
             Some(value) => format!("text stands in quotes: write \"{}\"", cut(value)),
         },
         "invalid basic string, expected `\"`" => {
-            format!("the text has no closing quote: {}", cut(line))
+            format!("missing closing quote: {}", cut(line))
         }
         "key with no value, expected `=`" => format!("expected KEY = VALUE, found {}", cut(line)),
         "invalid key-value pair, expected key" => {
             format!("expected [SECTION] or KEY = VALUE, found {}", cut(line))
         }
-        "duplicate key" => format!("duplicate key: {} is there already", cut(line)),
+        "duplicate key" => format!("duplicate key: {} is already set", cut(line)),
         _ => match message.split_once(", expected ") {
             Some((what, expected)) => format!("{what}: expected {expected}"),
             None => message.to_owned(),
@@ -183,11 +183,11 @@ mod tests {
         let (field, why) = of_unknown_field(message).expect("it is one");
         assert_eq!(
             (&*field, &*why),
-            ("reused", "there is no such key; did you mean reuse?")
+            ("reused", "unknown key; did you mean reuse?")
         );
         let message = "unknown field `zzz`, expected `reuse` or `memory`";
         let (_, why) = of_unknown_field(message).expect("it is one");
-        assert_eq!(why, "there is no such key; there are reuse, memory");
+        assert_eq!(why, "unknown key; valid keys are reuse, memory");
         assert_eq!(of_unknown_field("invalid type"), None);
     }
 }

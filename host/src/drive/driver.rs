@@ -28,7 +28,7 @@ impl Driver {
     /// Fails if the system cannot create threads.
     pub fn new(engine: &Engine, policies: Policies) -> anyhow::Result<Self> {
         let ticker = Ticker::start(engine, 1)?;
-        let working = ticker.working(0).context("the ticker has no place left")?;
+        let working = ticker.working(0).context("no free slot in the ticker")?;
         Ok(Self {
             _ticker: ticker,
             working,

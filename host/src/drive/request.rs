@@ -85,10 +85,10 @@ impl Request {
         match connection.next_request(now) {
             Some(Incoming::Request(head)) => Ok((connection, head)),
             Some(Incoming::Rejected(rejection)) => Err(BadRequest(format!(
-                "the server would answer {}: {}",
+                "the server would respond with {}: {}",
                 rejection.status, rejection.why
             ))),
-            _ => Err(BadRequest("it makes no whole head".to_owned())),
+            _ => Err(BadRequest("it is not a complete head".to_owned())),
         }
     }
 

@@ -281,7 +281,7 @@ fn plan(
         Some(_) => "",
         None if request.bytes.len() > MAX_SCRIPT_BYTES => {
             let limit = MAX_SCRIPT_BYTES >> 20;
-            let line = format!("not loaded: larger than {limit} MiB, which no script may be");
+            let line = format!("not loaded: larger than {limit} MiB, the limit for a script");
             return Err(LoadError::new(line));
         }
         None => std::str::from_utf8(request.bytes)

@@ -57,7 +57,10 @@ impl ProgramFiles {
                 let (frame, code) = shared.map(engine)?;
                 Ok(Compiled::InParts(InParts { frame, code, state }))
             }
-            (Mapped::Component(_), Some(_)) => Err(wasmtime::Error::msg("its state is no module")),
+            (Mapped::Component(_), Some(_)) => Err(wasmtime::Error::msg(
+                "its state is not a \
+                                                                         module",
+            )),
         }
     }
 }

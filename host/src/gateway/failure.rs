@@ -111,7 +111,7 @@ impl fmt::Display for Failure {
             } => {
                 write!(
                     f,
-                    "had no memory for the request's body after {read_bytes} bytes of it: its budget \
+                    "ran out of memory after {read_bytes} bytes of the request's body: its budget \
                      is {} MiB (budget.memory)",
                     budget_bytes / (1024 * 1024)
                 )?;
@@ -128,33 +128,37 @@ impl fmt::Display for Failure {
             }
             Self::ClientGone => write!(
                 f,
-                "went on computing when its client had gone, and was ended where it was"
+                "continued to compute after its client had disconnected, and was stopped"
             ),
             Self::Busy(limit) => write!(
                 f,
-                "has {limit} requests in work already (--max-concurrent): turned one away"
+                "already has {limit} requests in flight (--max-concurrent): rejected one"
             ),
             Self::NoMemory(bytes) => write!(
                 f,
-                "found no memory for another instance: all together may have {} MiB \
-                 (limits.memory): turned one away",
+                "no memory for another instance: the limit of all instances is {} MiB \
+                 (limits.memory): rejected one",
                 bytes / (1024 * 1024)
             ),
             Self::TotalMemory(bytes) => write!(
                 f,
-                "ran out of the server's memory: all instances together may have {} MiB \
+                "exceeded the server's memory: the limit of all instances is {} MiB \
                  (limits.memory)",
                 bytes / (1024 * 1024)
             ),
-            Self::NoRoom => write!(f, "found no room for another instance: turned one away"),
+            Self::NoRoom => write!(f, "no free instance: rejected one"),
             Self::Instantiation(why) => write!(f, "could not be instantiated: {why}"),
             Self::NotStarted => write!(f, "returned a body without calling start_response"),
             Self::Exit(status) => write!(
                 f,
-                "exited with status {status}: a command that has answered exits with 0"
+                "exited with status {status}: a command must exit with 0 after its response"
             ),
             Self::BadResponse(why) => {
-                write!(f, "gave no valid response: {}", printable::one_line(why))
+                write!(
+                    f,
+                    "returned no valid response: {}",
+                    printable::one_line(why)
+                )
             }
         }
     }

@@ -100,8 +100,8 @@ impl Head {
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::AlreadyStarted => f.write_str("start_response was called before"),
-            Self::HeadSent => f.write_str("the head has been sent already"),
+            Self::AlreadyStarted => f.write_str("start_response was already called"),
+            Self::HeadSent => f.write_str("the head was already sent"),
             Self::Refused(why) => f.write_str(why),
         }
     }

@@ -23,8 +23,8 @@ pub(super) fn write_all(name: &str, mut output: impl Write, shared: &Shared) {
         while let Err(error) = write(&mut output, &batch.text, &mut written) {
             if !std::mem::replace(&mut has_failed, true) {
                 tracing::error!(
-                    "the {name} log can't be written: {error}; lines wait until it can, or are \
-                     dropped when there are more than limits.log-queue holds"
+                    "the {name} log can't be written: {error}; up to limits.log-queue of lines \
+                     are queued, and the rest is dropped"
                 );
             }
             // The reader is gone, so the rest is discarded. A named pipe may get another reader for

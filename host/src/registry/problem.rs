@@ -57,8 +57,7 @@ impl Problem {
 
     /// Creates a problem for a `file` with the same route as `winner`.
     pub(crate) fn conflict(file: String, route: &Route, winner: &str) -> Problem {
-        let text =
-            format!("{route} is served by {winner} already: rename or remove one of the two");
+        let text = format!("{winner} already serves {route}: rename or remove one of the two");
         Problem::new(file, ProblemKind::Conflict, &text)
     }
 
@@ -72,7 +71,7 @@ impl Problem {
     ) -> Problem {
         let error = one_line(&format!("{error:#}"));
         let text = match serving {
-            Some(_) => format!("{error}; the version before it serves {route} on"),
+            Some(_) => format!("{error}; the previous version still serves {route}"),
             None => format!("{error}; {route} is not served"),
         };
         Problem {

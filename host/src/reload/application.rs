@@ -166,20 +166,20 @@ pub fn manifest(folder: &Path) -> anyhow::Result<Vec<u8>> {
     let entries = entries(folder, &mut |_| {}).context("can't be read")?;
     if entries.are_too_many() {
         bail!(
-            "has more than {MAX_FILES} files, which no application may have (those in folders whose \
-             names start with a dot don't count)"
+            "has more than {MAX_FILES} files, the limit for an application (folders whose names \
+             start with a dot don't count)"
         );
     }
     if let Some(special) = entries.special {
         bail!(
-            "{}: neither a file nor a folder, which no application may have: remove it",
+            "{}: neither a file nor a folder: remove it",
             special.display()
         );
     }
     let bytes = entries.files.iter().map(|entry| entry.metadata.len());
     if bytes.fold(0, u64::saturating_add) > MAX_BYTES {
         let limit = MAX_BYTES >> 20;
-        bail!("has more than {limit} MiB of files, which no application may have");
+        bail!("has more than {limit} MiB of files, the limit for an application");
     }
     let mut manifest = Vec::new();
     for entry in entries.files {

@@ -186,7 +186,7 @@ impl Listing {
     ) {
         let Some(text) = name.to_str() else {
             let shown = format!("{below}/{}", name.display());
-            let text = "the name is not UTF-8, and so makes no route: rename it";
+            let text = "the name is not UTF-8, so it has no route: rename it";
             return self.problem(
                 folder,
                 shown.trim_start_matches('/'),
@@ -203,7 +203,7 @@ impl Listing {
         };
         match look(&folder.path.join(&file), name, &self.way) {
             Ok(Look::Folder(_)) if self.way.len() > MAX_SEGMENTS => {
-                let text = format!("more than {MAX_SEGMENTS} folders deep: not looked into");
+                let text = format!("more than {MAX_SEGMENTS} folders deep: ignored");
                 self.problem(folder, &file, ProblemKind::BadRoute, &text);
             }
             Ok(Look::Folder(real)) => self.enter(folder, &file, real, visit),
@@ -214,7 +214,7 @@ impl Listing {
                 self.problem(folder, &file, ProblemKind::NotAHandler, &text);
             }
             Err(error) => {
-                let text = format!("can't be looked at: {error}");
+                let text = format!("can't be inspected: {error}");
                 self.problem(folder, &file, ProblemKind::Unreadable, &text);
                 self.unseen.push(file);
             }
@@ -282,7 +282,7 @@ impl Listing {
     fn unreadable_folder(&mut self, folder: Folder<'_>, below: &str, error: &io::Error) {
         if error.kind() == io::ErrorKind::NotFound {
             if below.is_empty() {
-                let text = "no such folder: make it, and its handlers are picked up";
+                let text = "no such folder: its handlers are served once it exists";
                 self.problem(folder, below, ProblemKind::Unreadable, text);
             }
             return;
@@ -295,8 +295,7 @@ impl Listing {
     fn too_many(&mut self, folder: Folder<'_>) {
         if self.entries == MAX_ENTRIES + 1 {
             let text = format!(
-                "more than {MAX_ENTRIES} names, and the rest was not looked at: is this the right \
-                 folder?"
+                "more than {MAX_ENTRIES} names, the rest is ignored: is this the right folder?"
             );
             self.problem(folder, "", ProblemKind::Unreadable, &text);
             self.unseen.push(String::new());
@@ -325,7 +324,7 @@ fn not_a_handler(file: &str) -> String {
     let built = format!("{built}.wasm");
     let (what, command) = match extension.to_ascii_lowercase().as_str() {
         "wasm" | "wat" | "py" | "js" | "mjs" => {
-            return "not a handler: write the ending in small letters".to_owned();
+            return "not a handler: write the extension in lower case".to_owned();
         }
         "html" | "htm" | "css" | "svg" | "png" | "jpg" | "ico" => {
             return "not a handler: pages and what they load go into the folder of pages"
@@ -359,7 +358,7 @@ fn not_a_handler(file: &str) -> String {
                 .to_owned();
         }
     };
-    format!("a source in {what} and no handler: build one of it: {command}")
+    format!("source code in {what}, not a handler: build it: {command}")
 }
 
 impl Found {
@@ -412,7 +411,7 @@ fn look(path: &Path, name: &Path, way: &[PathBuf]) -> io::Result<Look> {
     let target = match metadata.is_symlink() {
         true => match fs::metadata(path) {
             Ok(target) => target,
-            Err(error) => return gone_or(error, Look::Other("a link that leads nowhere")),
+            Err(error) => return gone_or(error, Look::Other("a broken symbolic link")),
         },
         false => metadata,
     };
@@ -435,9 +434,9 @@ fn follow(real: PathBuf, way: &[PathBuf]) -> Look {
         .first()
         .is_some_and(|handlers| real.starts_with(handlers))
     {
-        Look::Other("a link to a folder outside of this one")
+        Look::Other("a symbolic link to a folder outside of this one")
     } else if way.iter().any(leads_back) {
-        Look::Other("a link to a folder that it is in")
+        Look::Other("a symbolic link to a parent folder")
     } else {
         Look::Folder(real)
     }

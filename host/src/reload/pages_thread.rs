@@ -119,7 +119,7 @@ impl PagesThread {
             }
             if let Some(change) = pages.take_due(now) {
                 if change == PagesChange::Replaced {
-                    tracing::info!("the folder of pages is another one now");
+                    tracing::info!("the folder of pages was replaced");
                 }
                 (self.on_pages)(change);
             }

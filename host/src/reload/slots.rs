@@ -260,7 +260,7 @@ impl<P> Slots<P> {
                 }
                 State::Due { .. } => {
                     if let Some(handler) = slot.serving.take() {
-                        changes.push(format!("{}: withdrawn, its file is gone", handler.name));
+                        changes.push(format!("{}: withdrawn, its file was removed", handler.name));
                         retired.push(handler);
                     }
                     return false;
@@ -281,7 +281,7 @@ impl<P> Slots<P> {
             Outcome::Unknown => return slot.go_on(job, &mut self.queue),
             Outcome::Cancelled if !slot.work.is_stale() => {
                 let file = label(&self.given, Path::new(&job.file));
-                let change = format!("{file}: compiled again later, others have waited for it");
+                let change = format!("{file}: preempted, queued again behind the others");
                 self.changes.push(change);
                 return slot.go_on(job.again(), &mut self.queue);
             }
@@ -316,14 +316,14 @@ impl<P> Slots<P> {
                 slot.settled();
             }
             Outcome::Short(error) => {
-                let text = format!("{error:#}: tried again later");
+                let text = format!("{error:#}: retrying later");
                 slot.failure = Some(Problem::new(file, ProblemKind::Unreadable, &text));
                 slot.try_later(now);
             }
             Outcome::Same => {
                 slot.settled();
                 if slot.failure.take().is_some() {
-                    let change = format!("{}: its file is as it is served again", job.name);
+                    let change = format!("{}: its file is the served version again", job.name);
                     self.changes.push(change);
                 }
             }
@@ -374,12 +374,15 @@ impl<P> Slots<P> {
             };
             let file = label(&self.given, Path::new(&slot.file));
             let meanwhile = match (&slot.serving, &slot.pending) {
-                (Some(handler), _) => format!("the version before it serves {}", handler.route),
+                (Some(handler), _) => format!("the previous version serves {}", handler.route),
                 (None, Some(pending)) => format!("{} answers 503", pending.route),
                 (None, None) => "it is not served".to_owned(),
             };
             let so_far = SLICE.as_secs();
-            let change = format!("{file}: compiling for {so_far} s so far; {meanwhile} until then");
+            let change = format!(
+                "{file}: still compiling after {so_far} s; until then \
+                                  {meanwhile}"
+            );
             self.changes.push(change);
         }
     }

@@ -39,18 +39,18 @@ pub(super) fn read(path: &Path) -> anyhow::Result<Content> {
         Err(rustix::io::Errno::NOENT) => return Ok(Content::Gone),
         Err(error) => return Err(error).context("can't be opened"),
     };
-    let before = file.metadata().context("can't be looked at")?;
+    let before = file.metadata().context("can't be inspected")?;
     if !before.is_file() {
         bail!("not a regular file");
     }
     let bytes = read_limited(&mut file, before.len()).context("can't be read")?;
     let Some(bytes) = bytes else {
         bail!(
-            "larger than {} MiB, which no handler may be",
+            "larger than {} MiB, the limit for a handler",
             MAX_HANDLER_BYTES >> 20
         );
     };
-    let after = file.metadata().context("can't be looked at")?;
+    let after = file.metadata().context("can't be inspected")?;
     if FileStamp::of(&before) == FileStamp::of(&after) && bytes.len() as u64 == after.len() {
         Ok(Content::Whole(bytes))
     } else {
@@ -123,6 +123,6 @@ mod tests {
         let file = File::create(&path).expect("created");
         // Sparse: uses no space on the disk.
         file.set_len(MAX_HANDLER_BYTES + 1).expect("sized");
-        assert_eq!(error(&path), "larger than 256 MiB, which no handler may be");
+        assert_eq!(error(&path), "larger than 256 MiB, the limit for a handler");
     }
 }

@@ -180,7 +180,10 @@ impl Watch {
     pub(super) fn tell_limit(&mut self, folder: &Path, limit: usize) {
         if !std::mem::replace(&mut self.told, true) {
             let folder = folder.display();
-            tracing::warn!("changes from {folder} on go unnoticed: {limit} folders are watched");
+            tracing::warn!(
+                "changes in {folder} and later folders are noticed late: the limit is \
+                            {limit} watched folders"
+            );
         }
     }
 

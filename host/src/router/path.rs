@@ -153,7 +153,7 @@ impl fmt::Display for Oddity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Oddity::LonePercent => "a percent sign in the path is not followed by two hex digits",
-            Oddity::Nul => "the path holds a NUL",
+            Oddity::Nul => "the path contains a NUL",
         })
     }
 }

@@ -206,31 +206,29 @@ impl fmt::Display for Segment {
 impl fmt::Display for BadRoute {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            BadRoute::TooDeep => write!(
-                f,
-                "more than {MAX_SEGMENTS} folders deep: move it nearer to the top"
-            ),
+            BadRoute::TooDeep => write!(f, "more than {MAX_SEGMENTS} folders deep: move it up"),
             BadRoute::Control(name) => write!(
                 f,
-                "'{}' makes no route: it has a control character in it",
+                "'{}' is not a valid route: it contains a control character",
                 name.escape_debug()
             ),
             BadRoute::Brackets(name) => write!(
                 f,
-                "'{name}' makes no route: brackets go around a whole name, as in [id] or [...rest]"
+                "'{name}' is not a valid route: brackets must enclose a whole name, as in [id] or \
+                 [...rest]"
             ),
             BadRoute::Name(name) => write!(
                 f,
-                "'{name}' makes no route: a name in brackets starts with a letter and goes on \
-                 with letters, digits, '_' and '-'"
+                "'{name}' is not a valid route: a name in brackets is a letter followed by \
+                 letters, digits, '_' and '-'"
             ),
             BadRoute::NameTwice(name) => write!(
                 f,
-                "the name '{name}' is twice in this route: give each bracket its own"
+                "the name '{name}' occurs twice in this route: use a different name for each"
             ),
             BadRoute::RestNotLast(name) => write!(
                 f,
-                "nothing can come behind {name}, which takes all of the path: rename the file \
+                "nothing can follow {name}, which matches the rest of the path: rename the file \
                  itself to {name}"
             ),
         }

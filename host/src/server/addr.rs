@@ -76,7 +76,7 @@ fn mistaken(text: &str) -> Option<String> {
     match in_brackets.unwrap_or(text).parse::<IpAddr>() {
         Ok(IpAddr::V4(addr)) => Some(format!("the port is missing: write \"{addr}:8000\"")),
         Ok(IpAddr::V6(addr)) => Some(format!(
-            "an IPv6 address stands in brackets, with its port behind them: write \
+            "an IPv6 address must be in brackets, followed by its port: write \
              \"[{addr}]:8000\""
         )),
         Err(_) if !text.is_empty() && !text.contains(':') => {
@@ -116,7 +116,7 @@ fn resolve(host: &str, port: u16) -> Result<SocketAddr, String> {
     let v4 = addrs.iter().find(|addr| addr.is_ipv4());
     v4.or(addrs.first())
         .copied()
-        .ok_or_else(|| unresolved(&"it has no address"))
+        .ok_or_else(|| unresolved(&"it has no addresseses"))
 }
 
 /// Explains why `addr`, given by `flag`, can't be listened on, and what to do.
@@ -131,10 +131,11 @@ pub(super) fn refusal(addr: SocketAddr, flag: &str, error: &io::Error) -> String
             at(unprivileged(port))
         ),
         ErrorKind::PermissionDenied => {
-            format!("the system forbids it ({error}): look at its security policy")
+            format!("the system forbids it ({error}): check its security policy")
         }
         ErrorKind::AddrNotAvailable => format!(
-            "this machine has no address {ip}: use one that it has, or `{flag} {}` for all of them",
+            "this machine has no address {ip}: use one of its addresses, or `{flag} {}` for all \
+             of them",
             SocketAddr::new(unspecified(ip), port)
         ),
         ErrorKind::AddrInUse if port == 0 => "no port is free".to_owned(),
@@ -286,7 +287,7 @@ mod tests {
             (":-1", "expected a port from 0 to 65535, found \"-1\""),
             (
                 "::1",
-                "in brackets, with its port behind them: write \"[::1]:8000\"",
+                "in brackets, followed by its port: write \"[::1]:8000\"",
             ),
             ("::1:8000", "write \"[::1:8000]:8000\""),
             ("[::1]", "write \"[::1]:8000\""),
@@ -337,12 +338,13 @@ mod tests {
             (
                 "10.9.9.9:80",
                 Errno::ADDRNOTAVAIL,
-                "this machine has no address 10.9.9.9: use one that it has, or `--addr 0.0.0.0:80`",
+                "this machine has no address 10.9.9.9: use one of its addresses, or `--addr \
+                 0.0.0.0:80`",
             ),
             (
                 "[2001:db8::1]:80",
                 Errno::ADDRNOTAVAIL,
-                "no address 2001:db8::1: use one that it has, or `--addr [::]:80`",
+                "no address 2001:db8::1: use one of its addresses, or `--addr [::]:80`",
             ),
             (
                 "127.0.0.1:8000",

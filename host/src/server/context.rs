@@ -214,7 +214,7 @@ impl Context {
     /// Returns the response to a request that should have used https.
     pub(super) fn redirect(&self, head: &RequestHead, origin: &Origin) -> Answer {
         redirect::to_https(head, origin, self.shared.https_port)
-            .unwrap_or_else(|| self.error(400, "The request names no host to be sent on to."))
+            .unwrap_or_else(|| self.error(400, "The request has no Host to redirect to."))
     }
 
     /// Returns an error page. `why` says what was wrong with the request.
@@ -227,15 +227,15 @@ impl Context {
     pub(super) fn failure(&self, failure: &Failure) -> Answer {
         if let Failure::BodyMemory { budget_bytes, .. } = failure {
             let why = format!(
-                "The request's body is longer than this handler has memory for: its limit \
-                 budget.memory is {} MiB.",
+                "The request's body exceeds this handler's memory: its limit budget.memory is {} \
+                 MiB.",
                 budget_bytes / (1024 * 1024)
             );
             return self.error(failure.status(), &why);
         }
         let why = match failure.status() {
             503 => {
-                let why = "The server has as much to do as it can. Try again in a moment.";
+                let why = "The server is at capacity. Try again in a moment.";
                 return self.unavailable(why);
             }
             504 => "The handler took too long.",

@@ -110,7 +110,7 @@ impl Listener {
     /// Logs that accept failed, at most once per interval.
     fn complain(&mut self, error: &io::Error, now: Instant) {
         if self.quiet_until.is_none_or(|until| now >= until) {
-            tracing::warn!("could not accept a connection: {error}; trying again");
+            tracing::warn!("can't accept a connection: {error}; retrying");
             self.quiet_until = Some(now + COMPLAINT_PAUSE);
         }
     }

@@ -139,7 +139,7 @@ impl Server {
         for (index, listeners) in listeners.into_iter().enumerate() {
             let working = ticker
                 .working(index)
-                .context("the ticker has no place left")?;
+                .context("no free slot in the ticker")?;
             let reactor = Reactor::new(listeners, shared.clone(), working)?;
             inboxes.push(reactor.inbox());
             let handle = timers.handle().clone();
@@ -217,7 +217,7 @@ fn open(
 ) -> anyhow::Result<(SocketAddr, Vec<Vec<Listener>>)> {
     let listeners = bind::bind(addr, threads, flag, claim)?;
     let Some(first) = listeners.first() else {
-        anyhow::bail!("a server needs one thread at least (--threads)");
+        anyhow::bail!("--threads must be greater than zero");
     };
     let addr = first
         .local_addr()

@@ -458,7 +458,7 @@ impl Reactor {
             {
                 tracing::info!(
                     handler = name,
-                    "{}; its client has gone",
+                    "{}; its client has disconnected",
                     request.told(failure)
                 );
             }

@@ -262,7 +262,7 @@ mod tests {
             "2026-11-29T06:53:18Z 192.0.2.10 \"a\\\"b\\\\ \\xe2\\x80\\xae\\x1b\" 400 1234567 \
              1002.003ms -\n"
         );
-        record.cut = Some("the client left");
+        record.cut = Some("the client disconnected");
         for (peer, shown) in [
             ("::1", "::1"),
             ("::ffff:192.0.2.1", "192.0.2.1"),
@@ -273,7 +273,10 @@ mod tests {
                 line.starts_with(&format!("2026-11-29T06:53:18Z {shown} \"")),
                 "{line}"
             );
-            assert!(line.ends_with(" 0.070ms - (the client left)\n"), "{line}");
+            assert!(
+                line.ends_with(" 0.070ms - (the client disconnected)\n"),
+                "{line}"
+            );
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::http1::Stamp;
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The text for the client.
-const BODY: &str = "There are too many connections from your address. Close some, or come back.\n";
+const BODY: &str = "Too many connections from your address. Close some, or try again later.\n";
 
 /// Limits the rate of a frequent log message.
 #[derive(Debug, Default)]
@@ -62,7 +62,7 @@ impl TurnedAway {
             Some(1) => tracing::warn!(handler, "{failure}"),
             Some(count) => tracing::warn!(
                 handler,
-                "{failure}, and {} others since the last such line, of all handlers",
+                "{failure}, and {} more since the last such line, of all handlers",
                 count - 1
             ),
             None => {}

@@ -227,7 +227,7 @@ impl View<'_> {
             }
         }
         warn!(
-            "page {}: is written all the time: nothing of one version could be read",
+            "page {}: changes constantly: no consistent version could be read",
             shown()
         );
         Some(self.page_error(PageError::Busy))
@@ -382,13 +382,13 @@ impl View<'_> {
     }
 
     fn method_not_allowed(&self) -> Answer {
-        let detail = format!("This is a page. It takes {METHODS}.");
+        let detail = format!("This is a page. It supports {METHODS}.");
         self.error(405, "Method Not Allowed", &detail)
             .with("Allow", METHODS.as_bytes())
     }
 
     fn not_implemented(&self) -> Answer {
-        let detail = format!("This method is not known. The page takes {METHODS}.");
+        let detail = format!("Unknown method. The page supports {METHODS}.");
         self.error(501, "Not Implemented", &detail)
     }
 

@@ -34,7 +34,7 @@ impl Pattern {
     pub(super) fn parse(text: &str) -> anyhow::Result<Pattern> {
         ensure!(
             text.starts_with('/') || text.starts_with("**"),
-            "the pattern {text:?} has to start with a slash"
+            "the pattern {text:?} must start with a slash"
         );
         let mut tokens = Vec::new();
         let mut rest = text.as_bytes();

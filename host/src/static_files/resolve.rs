@@ -169,12 +169,13 @@ fn refused<T>(name: &[u8], why: Errno) -> Result<Option<T>, PageError> {
         Errno::NOENT | Errno::NOTDIR | Errno::NAMETOOLONG | Errno::NXIO | Errno::NODEV => Ok(None),
         Errno::XDEV | Errno::LOOP => {
             warn!(
-                "page {page}: a symbolic link to it leads out of the root or in a circle ({why})"
+                "page {page}: a symbolic link to it leads out of the root, or links form a loop \
+                 ({why})"
             );
             Ok(None)
         }
         Errno::ACCESS | Errno::PERM => {
-            warn!("page {page}: not allowed to read it: {why}");
+            warn!("page {page}: permission denied: {why}");
             Err(PageError::Forbidden)
         }
         Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::AGAIN => {

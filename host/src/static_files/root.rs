@@ -114,10 +114,10 @@ impl Root {
         match (&*folder, &now) {
             (Some(old), Ok(new)) if is_same(old, new) => return,
             (None, Err(_)) => return,
-            (None, Ok(_)) => info!("pages: {path} is there now"),
+            (None, Ok(_)) => info!("pages: {path} exists now"),
             (Some(_), Ok(_)) => info!("pages: {path} was replaced; serving from the new folder"),
             (_, Err(why)) => {
-                warn!("pages: no folder at {path} any more ({why}): no page is served");
+                warn!("pages: {path} was removed ({why}): no pages are served");
             }
         }
         *folder = now.ok();

@@ -203,9 +203,12 @@ fn field(name: &str, value: &str) -> anyhow::Result<Field> {
 
 /// Checks whether a field is valid (RFC 9110 sections 5.1 and 5.5).
 pub(super) fn check(name: &str, value: &str) -> anyhow::Result<()> {
-    ensure!(is_token(name.as_bytes()), "{name:?} is no name for a field");
+    ensure!(
+        is_token(name.as_bytes()),
+        "{name:?} is not a valid field name"
+    );
     if let Some(ours) = OURS.iter().find(|ours| ours.eq_ignore_ascii_case(name)) {
-        bail!("the field {ours} is the server's to set");
+        bail!("only the server sets the field {ours}");
     }
     check_value(name, value)
 }

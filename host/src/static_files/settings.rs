@@ -71,7 +71,7 @@ impl Settings {
 fn fallback_file(name: &str) -> anyhow::Result<Vec<u8>> {
     let raw = format!("/{}", name.trim_start_matches('/'));
     let path = RequestPath::parse(raw.as_bytes()).map_err(|why| anyhow::anyhow!("{why}"))?;
-    ensure!(!path.has_trailing_slash(), "it has to be a file");
+    ensure!(!path.has_trailing_slash(), "it must be a file");
     if let Some(oddity) = path.oddity() {
         bail!("{oddity}");
     }

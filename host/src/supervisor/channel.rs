@@ -138,10 +138,10 @@ impl ToSupervisor {
         (&mut self.orders)
             .take(MAX_ORDER_BYTES)
             .read_until(b'\n', &mut line)
-            .context("could not hear the supervisor")?;
-        ensure!(line.ends_with(b"\n"), "the supervisor is gone");
+            .context("can't read from the supervisor")?;
+        ensure!(line.ends_with(b"\n"), "the supervisor has exited");
         let order: Order =
-            serde_json::from_slice(&line).context("could not understand the supervisor")?;
+            serde_json::from_slice(&line).context("can't parse the supervisor's message")?;
         let config = Config::from_handover(&order.config)?;
         Ok((config, order.colours))
     }
@@ -168,7 +168,7 @@ impl ToSupervisor {
             // Ends when the supervisor exits; the process receives a signal for that.
             while let Ok((config, _)) = self.config() {
                 if let Err(error) = apply(&config) {
-                    tracing::error!("{error:#} (the settings stay as they were)");
+                    tracing::error!("{error:#} (the settings are unchanged)");
                 }
             }
         };
@@ -197,7 +197,7 @@ impl Reporter {
                 Report::Serves(_) => Ok(()),
                 Report::Loaded(_) => stream.shutdown(Shutdown::Write),
             })
-            .context("could not tell the supervisor")
+            .context("can't write to the supervisor")
     }
 }
 
@@ -228,7 +228,7 @@ mod tests {
         }
         drop(worker);
         let error = supervisor.config().expect_err("the other end is gone");
-        assert!(error.to_string().contains("gone"), "{error}");
+        assert!(error.to_string().contains("exited"), "{error}");
     }
 
     #[test]

@@ -201,7 +201,7 @@ impl Supervisor {
             *until = now + END_PATIENCE;
             for worker in self.workers() {
                 let pid = worker.pid();
-                tracing::warn!("process {pid} does not end: killing it");
+                tracing::warn!("process {pid} does not exit: killing it");
                 worker.signal(Signal::KILL);
             }
         }
@@ -210,7 +210,7 @@ impl Supervisor {
             if due && let Err(error) = slot.start(&self.config, &self.logs, &self.sender) {
                 let pause = slot.back_off.died(Duration::ZERO);
                 let number = slot.number;
-                tracing::error!("worker {number}: {error:#}; trying again in {pause:?}");
+                tracing::error!("worker {number}: {error:#}; retrying in {pause:?}");
                 slot.state = State::Away(now + pause);
             }
         }
@@ -300,7 +300,7 @@ impl Supervisor {
                     self.ended(index, &who, status, lived, serves);
                 }
                 Ok(None) => {}
-                Err(error) => tracing::error!("could not look at a worker: {error}"),
+                Err(error) => tracing::error!("can't inspect a worker: {error}"),
             }
         }
     }
@@ -347,14 +347,14 @@ impl Supervisor {
     /// Handles a termination signal.
     fn stop(&mut self) {
         if let Phase::Stopping { until, .. } = &mut self.phase {
-            tracing::warn!("stopping at once: a second signal came");
+            tracing::warn!("stopping immediately: received a second signal");
             *until = Instant::now() + END_PATIENCE;
             if let Some(signal) = Signal::from_named_raw(END_AT_ONCE) {
                 self.workers().for_each(|worker| worker.signal(signal));
             }
         } else {
             let grace = self.grace;
-            tracing::info!("stopping: requests in flight have {grace:?}");
+            tracing::info!("stopping: waiting up to {grace:?} for requests in flight");
             self.end_all(ExitCode::SUCCESS);
         }
     }

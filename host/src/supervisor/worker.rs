@@ -99,7 +99,7 @@ impl Worker {
     pub(super) fn send(&mut self, config: &str, logs: &Logs) {
         if let Err(error) = self.channel.send(config, logs.colours) {
             let pid = self.pid();
-            tracing::warn!("process {pid} did not take its configuration: {error:#}");
+            tracing::warn!("process {pid} did not accept its configuration: {error:#}");
         }
     }
 

@@ -43,7 +43,7 @@ impl WorkerId {
     /// Fails if the supervisor has ended already, or if this process is not its child.
     pub fn follow(self) -> anyhow::Result<()> {
         set_parent_process_death_signal(Some(Signal::TERM))
-            .context("could not ask to be told of the supervisor's end")?;
+            .context("can't request a signal for the supervisor's exit")?;
         // Checked after the call above: if the supervisor ended before it, no signal is sent.
         ensure!(
             getppid() == Pid::from_raw(self.supervisor),

@@ -33,7 +33,7 @@ fn r1_what_may_not_be_sent_is_refused_at_the_call() {
         ("status", "first argument"),
         ("length", "not a number"),
         ("code", "three digits"),
-        ("interim", "server's own"),
+        ("interim", "only the server"),
         ("reason", "control character"),
     ] {
         let response = get_and_go_on(&server, &format!("/bad-header?case={case}"));

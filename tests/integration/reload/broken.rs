@@ -18,7 +18,7 @@ fn a_truncated_file_leaves_the_last_good_version_serving() {
     server.error_log().expect(&[
         "ERROR",
         "handlers/hello.wasm",
-        "the version before it serves",
+        "the previous version still serves",
     ]);
     assert_eq!(server.get("/hello").body, page);
 
@@ -45,7 +45,7 @@ fn a_file_that_is_no_handler_is_named_and_nothing_else_changes() {
     server.error_log().expect(&[
         "ERROR",
         "handlers/page.wat",
-        "the version before it serves /page on",
+        "the previous version still serves /page",
     ]);
     assert_eq!(server.get("/page").text(), "one");
     site.replace_handler("page.wat", guests::page("two"));
@@ -64,7 +64,7 @@ fn components_of_other_worlds_are_refused_with_a_reason() {
         (
             "bare.wat",
             "(component)",
-            "has to export wasgi:gateway/application",
+            "must export wasgi:gateway/application",
         ),
         (
             "later.wat",
@@ -75,7 +75,7 @@ fn components_of_other_worlds_are_refused_with_a_reason() {
         (
             "hungry.wat",
             "(component (import \"wasi:http/types@0.2.0\" (instance)))",
-            "has to export",
+            "must export",
         ),
     ] {
         site.replace_handler(name, text);

@@ -96,7 +96,7 @@ fn parse_status(status: &[u8]) -> Result<(u16, &[u8]), String> {
         .fold(0, |code, digit| code * 10 + u16::from(digit - b'0'));
     if code < 200 {
         return Err(format!(
-            "status {}: codes below 200 are the server's own to send",
+            "status {}: only the server sends codes below 200",
             shown_bytes(status)
         ));
     }
@@ -129,7 +129,7 @@ fn check_name(name: &str) -> Result<(), String> {
     }
     if is_hop_by_hop(name) {
         return Err(format!(
-            "field {name}: hop-by-hop fields are the server's own to send"
+            "field {name}: only the server sends hop-by-hop fields"
         ));
     }
     Ok(())

@@ -368,7 +368,7 @@ impl Connection {
             self.buffer.consume(2);
             *newlines_count += 1;
             if *newlines_count > self.limits.leading_newlines_count {
-                return self.refuse(Rejection::bad("there are too many empty lines"));
+                return self.refuse(Rejection::bad("too many empty lines"));
             }
         }
         match self.buffer.bytes() {

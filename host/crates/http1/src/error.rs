@@ -156,16 +156,16 @@ impl fmt::Display for CloseReason {
             Self::PeerFinished => f.write_str("the client is done"),
             Self::PeerAsked => f.write_str("the client asked for it"),
             Self::Refused => f.write_str("there are too many connections"),
-            Self::Idle => f.write_str("no request came in time"),
-            Self::RequestLimit => f.write_str("it had its number of requests"),
+            Self::Idle => f.write_str("no request arrived in time"),
+            Self::RequestLimit => f.write_str("the maximum number of requests was reached"),
             Self::Stopping => f.write_str("the server is stopping"),
             Self::Rejected(rejection) => write!(f, "request rejected: {rejection}"),
             Self::BodyFailed(error) => write!(f, "request body failed: {error}"),
             Self::BodyUnread => f.write_str("too much of the request body was left unread"),
-            Self::ContinueUnsent => f.write_str("the client was not told to send its body"),
-            Self::EndsAnswer => f.write_str("the end of the connection ends the answer"),
-            Self::AnswerShort => f.write_str("the answer is shorter than its Content-Length"),
-            Self::AnswerUnfinished => f.write_str("the answer was given up"),
+            Self::ContinueUnsent => f.write_str("the client did not get 100 (Continue)"),
+            Self::EndsAnswer => f.write_str("the end of the connection ends the response"),
+            Self::AnswerShort => f.write_str("the response is shorter than its Content-Length"),
+            Self::AnswerUnfinished => f.write_str("the response was abandoned"),
         }
     }
 }

@@ -71,7 +71,7 @@ impl<'b> Framing<'b> {
     /// [`Self::host`] decides whether it may be empty.
     fn note_host(&mut self, value: &'b [u8]) -> Result<(), Rejection> {
         if self.host.replace(value).is_some() {
-            return Err(Rejection::bad("there is more than one Host field"));
+            return Err(Rejection::bad("more than one Host field"));
         }
         if !value.is_empty() && !is_authority(value) {
             return Err(Rejection::bad("the Host field is malformed"));
@@ -80,13 +80,10 @@ impl<'b> Framing<'b> {
     }
 
     fn note_length(&mut self, value: &[u8]) -> Result<(), Rejection> {
-        let length = decimal(value).ok_or(Rejection::bad(
-            "the Content-Length is not a number that can be a length",
-        ))?;
+        let length =
+            decimal(value).ok_or(Rejection::bad("the Content-Length is not a valid length"))?;
         if self.content_length.replace(length).is_some() {
-            return Err(Rejection::bad(
-                "there is more than one Content-Length field",
-            ));
+            return Err(Rejection::bad("more than one Content-Length field"));
         }
         Ok(())
     }
@@ -129,7 +126,7 @@ impl<'b> Framing<'b> {
     ) -> Result<Option<&'b [u8]>, Rejection> {
         match self.host {
             _ if version == Version::Http10 => Ok(self.host),
-            None => Err(Rejection::bad("there is no Host field")),
+            None => Err(Rejection::bad("the Host field is missing")),
             Some(b"") if !is_named => Err(Rejection::bad("the Host field is empty")),
             Some(_) => Ok(self.host),
         }
@@ -139,11 +136,11 @@ impl<'b> Framing<'b> {
     pub(super) fn body(&self, version: Version, limits: &Limits) -> Result<RequestBody, Rejection> {
         match (self.codings.any, self.content_length) {
             (true, Some(_)) => Err(Rejection::bad(
-                "there is a Transfer-Encoding and a Content-Length: one of them lies",
+                "both Transfer-Encoding and Content-Length are present",
             )),
-            (true, None) if version == Version::Http10 => {
-                Err(Rejection::bad("HTTP/1.0 has no Transfer-Encoding"))
-            }
+            (true, None) if version == Version::Http10 => Err(Rejection::bad(
+                "Transfer-Encoding is not allowed in HTTP/1.0",
+            )),
             (true, None) => self.codings.body(),
             (false, Some(length)) if length > limits.body_bytes => {
                 Err(Rejection::new(413, "the body is too large"))
@@ -157,10 +154,7 @@ impl<'b> Framing<'b> {
     /// ignore it in HTTP/1.0. Any other expectation is 417 in every version.
     pub(super) fn expects_continue(&self, version: Version) -> Result<bool, Rejection> {
         if self.expects_other {
-            return Err(Rejection::new(
-                417,
-                "the expectation is not one that is known",
-            ));
+            return Err(Rejection::new(417, "the expectation is unknown"));
         }
         Ok(self.expects_continue && version == Version::Http11)
     }
@@ -194,7 +188,7 @@ impl Codings {
         }
         if is("chunked") {
             if !parameters.is_empty() {
-                return Err(Rejection::bad("chunked has no parameters"));
+                return Err(Rejection::bad("chunked must not have parameters"));
             }
             self.chunked = true;
         } else if ["gzip", "x-gzip", "deflate", "compress", "x-compress"]

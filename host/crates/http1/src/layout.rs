@@ -119,7 +119,7 @@ fn tokenize<'b, 'h>(
             "a field line does not begin with a token and a colon",
         )),
         Err(Error::HeaderValue) => Err(Rejection::bad(
-            "a field's value has a character that may not be there",
+            "a field's value contains a forbidden character",
         )),
         // The scanner has already found the end and counted the lines.
         Ok(_) | Err(_) => Err(Rejection::bad("the fields are malformed")),

@@ -49,9 +49,9 @@ impl RequestLine {
         }
         if target.is_empty() || !target.iter().all(|&byte| is_target_byte(byte)) {
             return Err(Rejection::bad(if target.contains(&b'#') {
-                "the request-target has a fragment: '#' may not be there"
+                "the request-target contains a fragment ('#')"
             } else {
-                "the request-target has a character that may not be there"
+                "the request-target contains a forbidden character"
             }));
         }
         let version = parse_version(version)?;
@@ -69,9 +69,9 @@ impl RequestLine {
 /// case-sensitive, and all known ones are in capitals: `get` is not GET.
 fn check_known(method: &[u8]) -> Result<(), Rejection> {
     let why = if method.len() > METHOD_BYTES {
-        "the method is longer than any that is known"
+        "the method is longer than any known method"
     } else if method.iter().any(u8::is_ascii_lowercase) {
-        "no method that is known has small letters"
+        "methods are case-sensitive, and no known method has lower-case letters"
     } else {
         return Ok(());
     };
@@ -87,7 +87,7 @@ fn parse_version(version: &[u8]) -> Result<Version, Rejection> {
         [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'2'..=b'9'] => Ok(Version::Http11),
         [b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9'] => Err(Rejection::new(
             505,
-            "this server speaks HTTP/1.1 and HTTP/1.0",
+            "the server supports HTTP/1.1 and HTTP/1.0",
         )),
         _ if version.contains(&b' ') => Err(Rejection::bad(
             "the request line has too many spaces: one in a target is written %20",
@@ -117,7 +117,7 @@ impl Target {
                 path: line.target,
                 ..Self::default()
             }),
-            (_, b"*") => Err(Rejection::bad("the target * is for OPTIONS alone")),
+            (_, b"*") => Err(Rejection::bad("the target * is only valid for OPTIONS")),
             _ => Self::from_absolute(target, start),
         }
     }

@@ -146,7 +146,7 @@ impl HeadScanner {
         }
         self.fields_count += 1;
         if self.fields_count as usize > limits.fields_count {
-            return Err(Rejection::new(431, "there are too many fields"));
+            return Err(Rejection::new(431, "too many fields"));
         }
         Ok(())
     }

@@ -112,7 +112,10 @@ fn an_invalid_head_is_rejected_with_the_reason() {
         ("Status: 200\nStatus: 201\n\n", "more than one Status"),
         ("Status: OK\n\n", "three digits"),
         ("Status: 99\n\n", "three digits"),
-        ("Status: 101 Switching Protocols\n\n", "server's own"),
+        (
+            "Status: 101 Switching Protocols\n\n",
+            "only the server sends",
+        ),
         ("Content Type: a/b\n\n", "neither Content-Type nor"),
         ("Content-Type: a/b\nX y: z\n\n", "not a token"),
         ("Content-Type: a/b\nX: y\u{1}z\n\n", "control character"),

@@ -18,7 +18,7 @@ pub(super) fn lengths(probe: &ProbeResult) -> Vec<Finding> {
     let surplus = probe.ended.surplus_bytes;
     if surplus > 0 && is_bodiless(head.status) {
         let what = format!(
-            "gave a body of {surplus} bytes with status {}, which has none; it was not sent",
+            "returned a body of {surplus} bytes with status {}, which has no body; it was not sent",
             head.status
         );
         findings.push(Finding::error(
@@ -31,14 +31,15 @@ pub(super) fn lengths(probe: &ProbeResult) -> Vec<Finding> {
         && surplus > 0
     {
         let what = format!(
-            "gave {} bytes and declared {length}: the rest was not sent",
+            "returned {} bytes and declared {length}: the rest was not sent",
             length + surplus
         );
         findings.push(Finding::error("B3", what, LENGTH_FIX));
     }
     if probe.ended.finish == Some(Finish::Short) {
         let what = format!(
-            "gave {} bytes and declared {}: the connection is cut, and the client sees an error",
+            "returned {} bytes and declared {}: the connection is cut, and the client sees an \
+             error",
             probe.taken_bytes(),
             head.length.unwrap_or(0)
         );
@@ -64,8 +65,8 @@ pub(super) fn blocks(probe: &ProbeResult) -> Vec<Finding> {
     if sizes.is_empty() || sizes.iter().any(|&bytes| bytes > 0) {
         return Vec::new();
     }
-    let what = format!("gave {} blocks, and not a byte in them", sizes.len());
-    let fix = "for no body return an empty one: each empty block costs a call and sends nothing";
+    let what = format!("returned {} blocks, all of them empty", sizes.len());
+    let fix = "return an empty body instead: each empty block costs a call and sends nothing";
     vec![Finding::warning("R2", what, fix)]
 }
 
@@ -82,19 +83,19 @@ pub(super) fn writes(probe: &ProbeResult) -> Vec<Finding> {
             Step::Wrote { .. } if !is_started => findings.push(Finding::error(
                 "R6",
                 "called write before start_response; nothing was sent",
-                "call start_response first, and write through what it returns",
+                "call start_response first, and use the write that it returns",
             )),
             Step::Wrote { taken: false, .. } if iterates && !probe.ended.was_left => {
                 findings.push(Finding::error(
                     "R4",
-                    "called write when the response was over; nothing was sent",
+                    "called write after the end of the response; nothing was sent",
                     "write before the body is returned",
                 ));
             }
             Step::Wrote { .. } if iterates => findings.push(Finding::error(
                 "R4",
-                "called write while the body's blocks are asked for, which PEP 3333 forbids",
-                "give the bytes as a block of the body",
+                "called write while the body's blocks are requested, which PEP 3333 forbids",
+                "return the bytes as a block of the body",
             )),
             _ => {}
         }
@@ -112,8 +113,8 @@ pub(super) fn reads(probe: &ProbeResult) -> Vec<Finding> {
     if at_end.count() > READS_AT_END {
         findings.push(Finding::error(
             "I2",
-            "reads on and on when the request's body is over, or where there is none",
-            "stop at the first read that gives nothing: that is the end",
+            "keeps reading after the end of the request's body, or without one",
+            "stop at the first read that returns no bytes: it marks the end",
         ));
     }
     if steps.contains(&Step::ReadFailed)
@@ -125,7 +126,7 @@ pub(super) fn reads(probe: &ProbeResult) -> Vec<Finding> {
     {
         findings.push(Finding::warning(
             "I2",
-            "took a request's body that was cut off for a whole one: answered with a 2xx status",
+            "treated a truncated request body as complete: answered with a 2xx status",
             "pass on the error of the read, or answer with 400",
         ));
     }

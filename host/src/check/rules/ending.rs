@@ -17,21 +17,21 @@ pub(super) fn failures(probe: &ProbeResult) -> Vec<Finding> {
     });
     if closing.is_some_and(|why| *why == failure.to_string()) {
         let what = format!("close {failure}");
-        let fix = "close has to give back what it holds, whatever became of the body";
+        let fix = "close must release what it holds, however the body ended";
         return vec![Finding::error("B2", what, fix)];
     }
     let gone = ended.was_left || probe.is_cut;
     let mut what = failure.to_string();
     if ended.head.is_some() && ended.finish.is_none() {
         let line = what.find('\n').unwrap_or(what.len());
-        what.insert_str(line, "; the head was out by then, so the connection is cut");
+        what.insert_str(line, "; the head had been sent, so the connection is cut");
     }
     let (rule, fix) = match failure {
         // The client is gone, so raising an exception is correct.
         Failure::Exception(_) if gone => return Vec::new(),
         Failure::Exception(_) => (
             "failure",
-            "handle it, and answer with a status that says what is wrong",
+            "handle it, and answer with a status that describes the error",
         ),
         // Programs of the other kinds have no exceptions; a panic or trap is how they give up.
         Failure::Panic(_) | Failure::Trap(_) if gone && probe.kind != Kind::Gateway => {
@@ -39,30 +39,31 @@ pub(super) fn failures(probe: &ProbeResult) -> Vec<Finding> {
         }
         Failure::Panic(_) | Failure::Trap(_) => (
             "failure",
-            "nothing may panic or trap for what a client sends; the place is above",
+            "no input of a client may cause a panic or trap; the location is above",
         ),
         Failure::NotStarted => (
             "R6",
-            "call start_response before the first block that is not empty, and before the end",
+            "call start_response before the first non-empty block, and before the end",
         ),
         Failure::Exit(_) if gone => return Vec::new(),
         Failure::ClientGone => (
             "B2",
-            "stop when a read or a write says that the client has gone, and keep close short",
+            "stop when a read or write reports that the client has disconnected, and keep close \
+             short",
         ),
         Failure::Exit(_) => (
             "failure",
-            "exit with 0 where the answer says what is wrong; the status is the answer's",
+            "exit with 0 if the response describes the error: its status is what counts",
         ),
         Failure::BadResponse(_) => (
             "R1",
-            "a command begins with its fields and an empty line (RFC 3875 section 6); elsewhere, \
-             send only what HTTP allows",
+            "a command first writes its fields and an empty line (RFC 3875 section 6); other \
+             handlers must send only what HTTP allows",
         ),
-        Failure::CpuTime(_) => ("budget", "look for a loop without an end"),
+        Failure::CpuTime(_) => ("budget", "look for an endless loop"),
         Failure::WallTime(_) => (
             "budget",
-            "look for what it waits for; a long answer may need a larger budget",
+            "find what it waits for; a long response may need a larger budget",
         ),
         Failure::BodyMemory { .. } => (
             "budget",
@@ -74,11 +75,11 @@ pub(super) fn failures(probe: &ProbeResult) -> Vec<Finding> {
         ),
         Failure::NoMemory(_) | Failure::TotalMemory(_) => (
             "budget",
-            "allow all instances more together (limits.memory)",
+            "increase the memory of all instances (limits.memory)",
         ),
         Failure::Instantiation(_) | Failure::NoRoom | Failure::Busy(_) => (
             "load",
-            "look into what runs before the first request: start functions, static values",
+            "check the code that runs before the first request: start functions, static values",
         ),
     };
     vec![Finding::error(rule, what, fix)]
@@ -91,7 +92,7 @@ pub(super) fn log(probe: &ProbeResult) -> Vec<Finding> {
     }
     vec![Finding::warning(
         "I5",
-        "wrote more to the log than a request may (--max-log); the rest was dropped",
-        "log what went wrong rather than everything",
+        "exceeded the log limit of a request (--max-log); the rest was dropped",
+        "log errors rather than everything",
     )]
 }

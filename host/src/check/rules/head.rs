@@ -44,8 +44,8 @@ pub(super) fn calls_of_start_response(probe: &ProbeResult) -> Vec<Finding> {
         findings.push(match error {
             StartError::AlreadyStarted => Finding::error(
                 "R3",
-                "called start_response again without exc_info; the second call was refused",
-                "call it once; an error handler that starts over passes exc_info",
+                "called start_response again without exc_info; the second call was rejected",
+                "call it once; pass exc_info to replace a response after an error",
             ),
             StartError::HeadSent if matches!(probe.ended.failure, Some(Failure::Exception(_))) => {
                 // The handler raised the exception again, as the rule requires.
@@ -53,13 +53,14 @@ pub(super) fn calls_of_start_response(probe: &ProbeResult) -> Vec<Finding> {
             }
             StartError::HeadSent => Finding::error(
                 "R3",
-                "called start_response with exc_info when the head was out, and went on",
-                "raise the exception again: the client has to see that the answer is not whole",
+                "called start_response with exc_info after the head had been sent, and continued",
+                "raise the exception again, so that the client sees that the response is \
+                 incomplete",
             ),
             StartError::Refused(why) => Finding::error(
                 "R1",
-                format!("start_response refused the head: {why}"),
-                "send only what HTTP allows; escape or drop what comes from outside",
+                format!("start_response rejected the head: {why}"),
+                "send only what HTTP allows; escape or drop external input",
             ),
         });
     }
@@ -74,7 +75,7 @@ pub(super) fn statuses(probe: &ProbeResult) -> Vec<Finding> {
         let shown = String::from_utf8_lossy(status);
         if reason.trim_ascii().is_empty() {
             let what = format!("the status {shown:?} has no reason");
-            let fix = "write it as \"200 OK\": PEP 3333 asks for both";
+            let fix = "write it as \"200 OK\": PEP 3333 requires both";
             findings.push(Finding::warning("R1", what, fix));
         }
         if !reason.is_ascii() {
@@ -83,8 +84,8 @@ pub(super) fn statuses(probe: &ProbeResult) -> Vec<Finding> {
         }
         // The code has three digits, so the bytes compare like the numbers.
         if code >= b"600".as_slice() {
-            let what = format!("the status {shown:?} is in no class that HTTP knows");
-            let fix = "use a code below 600: clients take the others for 500";
+            let what = format!("the status {shown:?} is in no class that HTTP defines");
+            let fix = "use a code below 600: clients treat others as 500";
             findings.push(Finding::warning("R1", what, fix));
         }
     }
@@ -92,8 +93,7 @@ pub(super) fn statuses(probe: &ProbeResult) -> Vec<Finding> {
         // 501 is a valid response to an unknown method.
         Some(head) if head.status >= 500 && head.status != 501 => {
             let what = format!("answered with status {}", head.status);
-            let fix =
-                "an error of the client's has a status below 500; --log shows what it says of it";
+            let fix = "a client's error has a status below 500; --log shows what the handler logs";
             findings.push(Finding::warning("failure", what, fix));
         }
         _ => {}
@@ -122,7 +122,7 @@ pub(super) fn fields(probe: &ProbeResult) -> Vec<Finding> {
                 .iter()
                 .any(|(before, _)| before.eq_ignore_ascii_case(&name));
             if is_second && name == "content-length" {
-                let what = "sent Content-Length twice; the server made one of them";
+                let what = "sent Content-Length twice; the server merged them";
                 findings.push(Finding::warning("B3", what, "send it once, or not at all"));
             } else if is_second && SINGLE.contains(&name.as_str()) {
                 let what = format!("sent {name} twice: some clients take the first, some the last");
@@ -179,7 +179,7 @@ pub(super) fn differences(get: &ProbeResult, head: &ProbeResult) -> Vec<Finding>
     }
     let content_type = |head| value(head, "content-type");
     if content_type(of_get) != content_type(of_head) {
-        let what = "the Content-Type of HEAD is not that of GET";
+        let what = "the Content-Type of HEAD differs from that of GET";
         findings.push(Finding::warning("B5", what, fix));
     }
     let declared = |probe: &ProbeResult| {
@@ -190,7 +190,7 @@ pub(super) fn differences(get: &ProbeResult, head: &ProbeResult) -> Vec<Finding>
     if let (Some(of_get), Some(of_head)) = (declared(get), declared(head))
         && of_get != of_head
     {
-        let what = "the Content-Length of HEAD is not that of GET";
+        let what = "the Content-Length of HEAD differs from that of GET";
         findings.push(Finding::warning("B5", what, fix));
     }
     findings

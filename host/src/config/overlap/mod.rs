@@ -54,7 +54,7 @@ impl Overlap {
     pub(super) fn complaint(&self) -> Complaint {
         let why = match self.is_secret {
             true => self.why.clone(),
-            false => format!("{} (--allow-overlap starts all the same)", self.why),
+            false => format!("{} (--allow-overlap starts anyway)", self.why),
         };
         Complaint::new(&*self.key, why)
     }

@@ -104,7 +104,7 @@ impl Folder {
         folder.check()?;
         let mount = rustix::fs::fstatvfs(&folder.0)?.f_flag;
         if mount.contains(StatVfsMountFlags::NOEXEC) {
-            bail!("is on a file system from which nothing may be run (mounted noexec)");
+            bail!("is on a file system that forbids execution (mounted noexec)");
         }
         Ok(folder)
     }
@@ -252,7 +252,7 @@ fn untrusted(stat: &Stat) -> Option<&'static str> {
     if stat.st_uid != rustix::process::geteuid().as_raw() {
         Some("belongs to another user")
     } else if stat.st_mode & WRITABLE_BY_OTHERS != 0 {
-        Some("may be written to by others")
+        Some("is writable by others")
     } else {
         None
     }
@@ -267,7 +267,7 @@ fn check_above(shown: &Path, stat: &Stat) -> anyhow::Result<()> {
     let others = if own_group { 0o002 } else { WRITABLE_BY_OTHERS };
     if stat.st_mode & others != 0 && stat.st_mode & STICKY == 0 {
         bail!(
-            "{} may be written to by others, who could put other code in its place",
+            "{} is writable by others, who could replace the code",
             shown.display()
         );
     }
@@ -277,7 +277,7 @@ fn check_above(shown: &Path, stat: &Stat) -> anyhow::Result<()> {
 fn check_owner(shown: &Path, stat: &Stat) -> anyhow::Result<()> {
     if stat.st_uid != 0 && stat.st_uid != rustix::process::geteuid().as_raw() {
         bail!(
-            "{} belongs to another user, who could put other code in its place",
+            "{} belongs to another user, who could replace the code",
             shown.display()
         );
     }

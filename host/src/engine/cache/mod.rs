@@ -283,7 +283,7 @@ impl CodeCache {
         if bytes > self.max_bytes || room::clear_out(&self.folder, self.max_bytes)? > self.max_bytes
         {
             bail!(
-                "there is no room for {} (site.code-cache-size is {})",
+                "no space for {} (site.code-cache-size is {})",
                 size::show(bytes),
                 size::show(self.max_bytes)
             );

@@ -318,7 +318,7 @@ fn what_is_no_file_of_this_users_alone_is_refused_and_removed() {
             fs::copy(&good, &path).unwrap();
             fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
         };
-        put(&writable, "may be written to by others");
+        put(&writable, "is writable by others");
     }
     if rustix::process::geteuid().is_root() {
         let foreign = || {
@@ -365,15 +365,15 @@ fn a_folder_that_others_may_change_is_refused_with_the_reason() {
         fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
         path
     };
-    refused(open(&make("all", 0o777)), "may be written to by others");
+    refused(open(&make("all", 0o777)), "is writable by others");
     refused(
         open(&make("sticky-itself", 0o1777)),
-        "may be written to by others",
+        "is writable by others",
     );
-    refused(open(&make("group", 0o770)), "may be written to by others");
+    refused(open(&make("group", 0o770)), "is writable by others");
     refused(
         open(&within("all").join("code")),
-        "all may be written to by others",
+        "all is writable by others",
     );
     assert!(
         !within("all").join("code").exists(),
@@ -381,7 +381,7 @@ fn a_folder_that_others_may_change_is_refused_with_the_reason() {
     );
     refused(
         open(&within("all").join("a/b/c")),
-        "all may be written to by others",
+        "all is writable by others",
     );
     // There, no user may rename another's files.
     open(&make("sticky", 0o1777).join("code")).unwrap();

@@ -94,7 +94,7 @@ impl GuestLog {
             self.trace.note(|| Step::LogFull);
             tracing::warn!(
                 handler = &*self.handler,
-                "a request wrote more than it may log (budget.log, --max-log): the rest is dropped"
+                "a request exceeded its log limit (budget.log, --max-log): the rest is dropped"
             );
         }
         *budget > 0

@@ -222,7 +222,7 @@ async fn run_on(code: Arc<Code>, request: Request, reuse: u32) -> Finished {
             let instance = match pre {
                 Pre::Application(pre) => instantiate(pre, &mut store).await,
                 Pre::WasiHttp(_) | Pre::Command(_) => Err(Failure::Instantiation(
-                    "only handlers of the contract serve several requests".into(),
+                    "only handlers of the contract can serve several requests".into(),
                 )),
             };
             (store, instance, 0)

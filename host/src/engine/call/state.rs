@@ -169,7 +169,7 @@ impl State {
             return Ok(());
         }
         Err(wasmtime::format_err!(
-            "an environ or start-response was used after its request was over"
+            "an environ or start-response was used after the end of its request"
         ))
     }
 

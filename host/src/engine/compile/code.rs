@@ -86,7 +86,7 @@ pub(super) fn loader(engine: &wasmtime::Engine, bytes: &[u8]) -> Result<Vec<u8>,
 }
 
 fn no_runtime(refusal: &fuse::Unsupported) -> LoadError {
-    LoadError::new(format!("is no runtime that this server can use: {refusal}"))
+    LoadError::new(format!("is not a usable runtime: {refusal}"))
 }
 
 /// Runs the same steps on compiled code as the server will, except instantiation: a failure or an

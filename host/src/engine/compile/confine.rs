@@ -125,7 +125,7 @@ pub(super) fn confine(inherited: &[u32], runs: bool, folders: &[PathBuf]) -> Vec
     .into_iter()
     .filter_map(|(name, result)| {
         let error = result.err()?;
-        Some(format!("compiling goes on without {name}: {error:#}"))
+        Some(format!("compiling without {name}: {error:#}"))
     })
     .collect()
 }
@@ -150,7 +150,7 @@ fn landlock(folders: &[PathBuf]) -> anyhow::Result<()> {
     let status = ruleset.restrict_self()?;
     ensure!(
         status.ruleset != RulesetStatus::NotEnforced,
-        "this kernel does not have it"
+        "not supported by this kernel"
     );
     Ok(())
 }

@@ -100,7 +100,7 @@ impl Compiler {
         };
         if !unfused.is_empty() {
             let why = printable::one_line(&unfused);
-            tracing::debug!("compiled as it is: {why}");
+            tracing::debug!("compiled unchanged: {why}");
         }
         Ok(files)
     }

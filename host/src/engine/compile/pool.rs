@@ -121,7 +121,7 @@ impl Pool {
         }
         Err(match last {
             Some(end) => anyhow!(explain(&Why::Died(end), options)),
-            None => anyhow!("the compiling process does not start"),
+            None => anyhow!("the compiling process can't be started"),
         })
     }
 
@@ -310,7 +310,7 @@ impl fmt::Debug for Pool {
 }
 
 /// The error for a cancelled load.
-pub(in crate::engine) const CANCELLED: &str = "not loaded: it is not wanted any more";
+pub(in crate::engine) const CANCELLED: &str = "not loaded: cancelled";
 
 /// Seals the output of a process.
 fn sealed(output: OwnedFd, options: &Options) -> anyhow::Result<CodeFile> {
@@ -383,7 +383,7 @@ fn explain(why: &Why, options: &Options) -> String {
             return over(&format!("longer than {limit}"), "wall-time");
         }
         Why::TalkedNonsense => {
-            return "not loaded: the process that compiled it did not answer as it should".into();
+            return "not loaded: unexpected answer from the process that compiled it".into();
         }
         Why::Died(end) => end,
     };

@@ -90,7 +90,7 @@ impl Script {
         let mut file = std::fs::File::from(mark);
         file.seek(SeekFrom::Start(0))
             .and_then(|_| file.read_to_string(&mut text))
-            .map_err(|error| format!("the server's words can't be read: {error}"))?;
+            .map_err(|error| format!("the server's message can't be parsed: {error}"))?;
         let script = Self {
             plan: plan.to_vec(),
             parts: [code, loader, state].map(|file| CodeFile::written(file.into())),
@@ -134,7 +134,7 @@ impl Script {
         let Loaded { modules, .. } = loaded;
         let compiled = settings::compiling_engine(engine, &state)
             .and_then(|engine| engine.precompile_module(&state))
-            .map_err(|error| LoadError::new(format!("can't be kept: {}", line(&error))))?;
+            .map_err(|error| LoadError::new(format!("can't be stored: {}", line(&error))))?;
         let said = output.contents();
         Ok(Outcome {
             state: compiled,
@@ -240,7 +240,7 @@ fn gateway(linker: &mut Linker<Context>) -> wasmtime::Result<()> {
     for name in FUNCTIONS {
         gateway.func_new(name, |_, _, _, _| {
             Err(wasmtime::Error::msg(
-                "there is no request while a script is loaded",
+                "no request exists while a script is loaded",
             ))
         })?;
     }
@@ -297,13 +297,13 @@ fn types(state: &Module) -> Vec<(u32, ValType)> {
 fn module(mapped: Mapped) -> wasmtime::Result<Module> {
     match mapped {
         Mapped::Module(module) => Ok(module),
-        Mapped::Component(_) => Err(wasmtime::Error::msg("a part is no module")),
+        Mapped::Component(_) => Err(wasmtime::Error::msg("a part is not a module")),
     }
 }
 
 fn component(mapped: Mapped) -> wasmtime::Result<Component> {
     match mapped {
         Mapped::Component(component) => Ok(component),
-        Mapped::Module(_) => Err(wasmtime::Error::msg("a part is no component")),
+        Mapped::Module(_) => Err(wasmtime::Error::msg("a part is not a component")),
     }
 }

@@ -85,10 +85,10 @@ pub fn serve(limits: &Limits) -> anyhow::Result<()> {
             Ok(Some(job)) => job,
             Ok(None) => return Ok(()),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-            Err(error) => return Err(error).context("could not hear the server"),
+            Err(error) => return Err(error).context("can't read from the server"),
         };
         let reply = run(&instances, job, limits, socket);
-        send_reply(socket, &reply).context("could not tell the server")?;
+        send_reply(socket, &reply).context("can't write to the server")?;
     }
 }
 

@@ -112,7 +112,7 @@ impl Handles {
 }
 
 fn unknown(kind: Kind, handle: u32) -> wasmtime::Error {
-    format_err!("handle {handle} is of no {kind:?}")
+    format_err!("handle {handle} is not of type {kind:?}")
 }
 
 #[cfg(test)]

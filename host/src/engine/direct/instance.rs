@@ -172,5 +172,5 @@ impl Exports {
 }
 
 fn missing() -> wasmtime::Error {
-    format_err!("a fused application has not what it is called by")
+    format_err!("a fused application lacks its entry points")
 }

@@ -141,7 +141,7 @@ impl<'m> Lift<'m> {
 pub(super) fn checked_case(case: u32, cases: u32) -> Result<u32> {
     match case < cases {
         true => Ok(case),
-        false => bail!("case {case} of a value that has {cases}"),
+        false => bail!("case {case} of a value with {cases} cases"),
     }
 }
 

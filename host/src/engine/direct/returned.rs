@@ -37,7 +37,7 @@ pub(super) fn read(mut caller: Caller<'_, State>, function: Word, result: Word) 
         handles.release();
         Returned::Close(closed(&mut lift, result)?)
     } else {
-        bail!("an application returned from a function that it has not");
+        bail!("an application returned from an unknown function");
     };
     state.direct.phase = Phase::Returned(returned);
     Ok(())

@@ -44,7 +44,7 @@ impl Direct {
     /// Fails before instantiation.
     pub(super) fn memory(&self) -> Result<Memory> {
         let memory = self.memory;
-        memory.ok_or_else(|| format_err!("an application called before it was there"))
+        memory.ok_or_else(|| format_err!("an application called before it was created"))
     }
 }
 

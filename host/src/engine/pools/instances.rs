@@ -70,9 +70,8 @@ impl InstancePool {
             }
         };
         let pre = pre.map_err(|error| LoadError::new(link_error(&error, kind)))?;
-        Pre::new(kind, pre).map_err(|error| {
-            LoadError::new(format!("does not keep the contract: {}", line(&error)))
-        })
+        Pre::new(kind, pre)
+            .map_err(|error| LoadError::new(format!("violates the contract: {}", line(&error))))
     }
 }
 

@@ -92,7 +92,7 @@ impl OverflowPool {
         };
         self.is_offered.store(false, Ordering::Release);
         if let Err(error) = self.shared.clone().open(expected, budget) {
-            tracing::warn!("no thread to make room for many requests: {error}");
+            tracing::warn!("can't start the thread that creates the overflow pool: {error}");
             self.shared.close();
         }
     }
@@ -149,7 +149,10 @@ impl InOverflow {
         match compiled.and_then(|compiled| pool.prepare(&compiled, self.kind)) {
             Ok(pre) => drop(self.pre.set(Some(pre))),
             Err(error) => {
-                tracing::warn!("a handler has less room than it might: it {error}");
+                tracing::warn!(
+                    "the memory limit of a handler is lower than configured: it \
+                                {error}"
+                );
                 drop(self.pre.set(None));
             }
         }

@@ -118,7 +118,7 @@ pub(in crate::engine) fn first_engine(budget: &Budget) -> wasmtime::Result<wasmt
     pooled(pooling(FIRST_INSTANCES + SPARE_INSTANCES, budget))
         .or_else(|_| pooled(pooling(FEWER_INSTANCES, budget)))
         .or_else(|error| {
-            tracing::warn!("instances are made on demand, which is slower: {error:#}");
+            tracing::warn!("no instance pool, which is slower: {error:#}");
             wasmtime::Engine::new(&base())
         })
 }
@@ -150,7 +150,7 @@ pub(in crate::engine) fn overflow_engine(budget: &Budget) -> Option<wasmtime::En
     let engine = pooled(pooling(SMALLER_OVERFLOW, budget)).ok();
     let count = FIRST_INSTANCES + engine.as_ref().map_or(0, |_| SMALLER_OVERFLOW);
     tracing::warn!(
-        "room for {count} requests in work at a time, not {}: {refused:#}",
+        "at most {count} requests in flight, not {}: {refused:#}",
         FIRST_INSTANCES + OVERFLOW_INSTANCES
     );
     engine

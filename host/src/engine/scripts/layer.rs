@@ -214,12 +214,12 @@ impl Wanted {
                 let (count, took) = (self.modules.len(), begun.elapsed());
                 tracing::debug!(
                     handler = self.name,
-                    "a layer of {count} modules is kept for its next load ({} ms)",
+                    "a layer of {count} modules is stored for its next load ({} ms)",
                     took.as_millis()
                 );
             }
             Err(error) => {
-                tracing::debug!(handler = self.name, "its packages make no layer: {error}");
+                tracing::debug!(handler = self.name, "no layer of its packages: {error}");
             }
         }
     }

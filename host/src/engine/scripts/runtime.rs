@@ -158,7 +158,9 @@ impl RuntimeFolder {
         };
         let Some(key) = key else {
             let path = path.display();
-            return Err(LoadError::new(format!("not loaded: {path} is no runtime")));
+            return Err(LoadError::new(format!(
+                "not loaded: {path} is not a runtime"
+            )));
         };
         if let Some(cache) = tools.cache {
             let state = cache.store(&cache.entry(Version::of(&stamp)), &files.own);

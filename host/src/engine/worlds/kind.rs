@@ -114,7 +114,7 @@ fn no_kind(exports: &[&str]) -> String {
     } else {
         "build it with a wasgi SDK, for wasi:http, or as a command"
     };
-    format!("a component, but no handler: it exports {has}, and has to export {wanted}; {advice}")
+    format!("a component, but not a handler: it exports {has}, and must export {wanted}; {advice}")
 }
 
 impl fmt::Display for Kind {

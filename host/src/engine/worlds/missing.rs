@@ -48,7 +48,7 @@ const KNOWN: [(&str, &str, &str); 13] = [
     (
         "wasi:config/",
         "settings that the host would pass in",
-        "compile the settings in, or take them from the request",
+        "compile the settings in, or read them from the request",
     ),
     (
         "wasi:logging/",
@@ -58,12 +58,12 @@ const KNOWN: [(&str, &str, &str); 13] = [
     (
         "wasi:messaging/",
         "a message broker",
-        "leave it out: this server has none",
+        "leave it out: this server provides none",
     ),
     (
         "wasi:nn/",
         "machine learning on the host",
-        "leave it out: this server has none",
+        "leave it out: this server provides none",
     ),
     (
         "wasi:tls/",
@@ -84,13 +84,13 @@ const KNOWN: [(&str, &str, &str); 13] = [
     ),
     (
         "env",
-        "symbols that the linker did not find when the handler was built",
-        "look at the build's warnings: a library is missing there",
+        "symbols that the linker did not find",
+        "check the build's warnings for a missing library",
     ),
     (
         "",
-        "an interface of somebody's own, which no server knows",
-        "put the component that exports it inside of this one (`wac plug`), or remove the import",
+        "a custom interface, which no server provides",
+        "compose it with the component that exports it (`wac plug`), or remove the import",
     ),
 ];
 

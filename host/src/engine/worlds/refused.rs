@@ -128,6 +128,6 @@ fn is_asked_by_python_runtime<'a>(store: impl Into<StoreContext<'a, State>>) -> 
 }
 
 fn no_network(state: &mut State, what: &str) {
-    let text = format!("asked for {what}, and was refused: handlers have no network");
+    let text = format!("access to {what} was denied: handlers have no network");
     state.refuse(Thing::Network, &text);
 }

@@ -124,15 +124,15 @@ fn everything_else_is_a_problem() {
         [
             "handlers/a/Cargo.lock: not a handler (.wasm, .wat, .py or .js): move it out or start its \
              name with '_'",
-            "handlers/a/[b.wasm: '[b' makes no route: brackets go around a whole name, as in \
-             [id] or [...rest]",
+            "handlers/a/[b.wasm: '[b' is not a valid route: brackets must enclose a whole name, \
+             as in [id] or [...rest]",
             "handlers/fifo.wasm: not a regular file: not served",
-            "handlers/loop: a link to a folder that it is in: not served",
-            "handlers/lost.wasm: a link that leads nowhere: not served",
+            "handlers/loop: a symbolic link to a parent folder: not served",
+            "handlers/lost.wasm: a broken symbolic link: not served",
             "handlers/notes.txt: not a handler (.wasm, .wat, .py or .js): move it out or start its \
              name with '_'",
-            "handlers/x.WASM: not a handler: write the ending in small letters",
-            "handlers/\u{fffd}.wasm: the name is not UTF-8, and so makes no route: rename it",
+            "handlers/x.WASM: not a handler: write the extension in lower case",
+            "handlers/\u{fffd}.wasm: the name is not UTF-8, so it has no route: rename it",
         ]
     );
 }
@@ -238,14 +238,14 @@ fn of_several_files_with_one_route_one_is_served() {
     assert_eq!(
         listing.lines(),
         [
-            "handlers/[name].wasm: /[name] is served by handlers/[id].wasm already: rename or \
-             remove one of the two",
-            "handlers/api/index.wasm: /api is served by handlers/api.wat already: rename or \
-             remove one of the two",
-            "handlers/api/index.wat: /api is served by handlers/api.wat already: rename or \
-             remove one of the two",
-            "handlers/hello.wat: /hello is served by handlers/hello.wasm already: rename or \
-             remove one of the two",
+            "handlers/[name].wasm: handlers/[id].wasm already serves /[name]: rename or remove \
+             one of the two",
+            "handlers/api/index.wasm: handlers/api.wat already serves /api: rename or remove one \
+             of the two",
+            "handlers/api/index.wat: handlers/api.wat already serves /api: rename or remove one \
+             of the two",
+            "handlers/hello.wat: handlers/hello.wasm already serves /hello: rename or remove one \
+             of the two",
         ]
     );
 }
@@ -331,12 +331,12 @@ fn a_link_to_a_folder_is_not_followed_out_or_in_circles() {
     let lines = listing.lines();
     let count = |what: &str| lines.iter().filter(|line| line.contains(what)).count();
     assert_eq!(
-        count("a link to a folder outside of this one"),
+        count("a symbolic link to a folder outside of this one"),
         5,
         "{lines:?}"
     );
     // One for each folder, at each path that leads to it.
-    assert_eq!(count("a link to a folder that it is in"), 6, "{lines:?}");
+    assert_eq!(count("a symbolic link to a parent folder"), 6, "{lines:?}");
     assert_eq!(lines.len(), 11, "{lines:?}");
     fs::remove_dir(beside).expect("removed");
 }
@@ -352,7 +352,7 @@ fn a_missing_folder_is_empty_and_one_that_cant_be_read_is_unknown() {
     let listing = list(missing, visit);
     assert_eq!(
         listing.lines(),
-        ["missing/: no such folder: make it, and its handlers are picked up"]
+        ["missing/: no such folder: its handlers are served once it exists"]
     );
     assert!(!listing.is_unseen("x.wasm"));
 
@@ -420,5 +420,5 @@ fn folders_are_entered_to_a_limit() {
     let tree = Tree::new(&[&("d/".repeat(MAX_SEGMENTS + 1) + "x.wasm")]);
     let listing = tree.list();
     assert_eq!(listing.files(), [""; 0]);
-    assert!(listing.lines()[0].ends_with("folders deep: not looked into"));
+    assert!(listing.lines()[0].ends_with("folders deep: ignored"));
 }

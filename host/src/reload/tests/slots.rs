@@ -97,8 +97,8 @@ fn a_removal_that_nothing_announced_is_noticed_too() {
 #[test]
 fn a_broken_file_keeps_the_last_good_version() {
     let mut bench = Bench::new(&[("hello.wasm", "one.")]);
-    let broken = "handlers/hello.wasm: unexpected end at offset 3; the version before it serves \
-                  /hello on";
+    let broken = "handlers/hello.wasm: unexpected end at offset 3; the previous version still \
+                  serves /hello";
     bench.site.replace("handlers/hello.wasm", "two");
     bench.hint("hello.wasm", Hint::Moved);
     bench.settle();
@@ -283,7 +283,7 @@ fn a_renamed_file_moves_its_route() {
 #[test]
 fn the_loser_of_a_conflict_takes_over_when_the_winner_goes() {
     let mut bench = Bench::new(&[("hello.wat", "text."), ("hello.wasm", "binary.")]);
-    let conflict = "handlers/hello.wat: /hello is served by handlers/hello.wasm already: rename or \
+    let conflict = "handlers/hello.wat: handlers/hello.wasm already serves /hello: rename or \
                     remove one of the two";
     bench.assert_hello(Some("binary."), &[conflict]);
     assert_eq!(bench.loader.count("hello"), 1);
@@ -349,10 +349,7 @@ fn what_the_system_had_too_little_for_is_tried_again_after_pauses() {
     for pause in [1_000, 2_000, 4_000] {
         let outcome = Outcome::Short(anyhow::anyhow!("no process"));
         bench.slots.finish(Done { job, outcome }, bench.now);
-        bench.assert_hello(
-            None,
-            &["handlers/hello.wasm: no process: tried again later"],
-        );
+        bench.assert_hello(None, &["handlers/hello.wasm: no process: retrying later"]);
         let registry = bench.slots.registry();
         assert_eq!(registry.pending().len(), 1, "it answers 503");
         assert!(bench.slots.has_started());

@@ -234,9 +234,9 @@ fn a_load_that_takes_long_says_so_once() {
     let mut told: Vec<String> = bench.slots.changes.drain(..).collect();
     told.sort();
     let line = |file, meanwhile| {
-        format!("{folder}/{file}.wasm: compiling for 2 s so far; {meanwhile} until then")
+        format!("{folder}/{file}.wasm: still compiling after 2 s; until then {meanwhile}")
     };
-    let hello = line("hello", "the version before it serves /hello");
+    let hello = line("hello", "the previous version serves /hello");
     assert_eq!(told, [hello, line("new", "/new answers 503")]);
     for job in jobs {
         bench.finish(job);

@@ -56,7 +56,7 @@ impl Connection {
             }
             Ok(Flush::FileChanged) => {
                 tracing::warn!(
-                    "a page was written over, or became shorter, while it was sent: connection cut"
+                    "a page was overwritten or truncated while it was sent: connection cut"
                 );
                 self.outbox.clear();
                 self.phase = Phase::Closing(CloseReason::AnswerShort);

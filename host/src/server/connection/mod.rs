@@ -187,7 +187,7 @@ impl Connection {
         let now = cx.now;
         let is_over = |deadline: Option<Instant>| deadline.is_some_and(|at| now >= at);
         if is_over(self.patience.deadline()) && !self.takes_some(cx) {
-            self.abandon(cx, "the client takes nothing, or too little");
+            self.abandon(cx, "the client reads too slowly");
             // Also discards the data for it in the kernel's buffer.
             self.reset();
             return;

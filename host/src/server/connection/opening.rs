@@ -51,7 +51,7 @@ impl Connection {
                 self.phase = Phase::Closed;
                 Ok(Received::Bytes { more: false })
             }
-            Ok(None) => self.refuse_header(Malformed("it ends inside of a PROXY header")),
+            Ok(None) => self.refuse_header(Malformed("it ends within a PROXY header")),
             Err(malformed) => self.refuse_header(malformed),
         }
     }
@@ -60,7 +60,7 @@ impl Connection {
     /// response, because the client is unknown.
     fn refuse_header(&mut self, malformed: Malformed) -> io::Result<Received> {
         tracing::warn!(
-            "{}: connection from a trusted proxy refused: {}",
+            "{}: connection from a trusted proxy rejected: {}",
             self.peer.ip(),
             malformed.0
         );

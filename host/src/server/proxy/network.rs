@@ -54,7 +54,7 @@ impl FromStr for Network {
         };
         if network != network.trunc() {
             return Err(format!(
-                "`{text}` is an address inside of a network: write {}",
+                "`{text}` is an address within a network: write {}",
                 Self(network.trunc())
             ));
         }

@@ -61,7 +61,7 @@ fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     let shown = path.display();
     let metadata = fs::metadata(path).with_context(|| format!("could not read {shown}"))?;
     if !metadata.is_file() || metadata.len() > FILE_BYTES {
-        bail!("{shown}: no certificate or key (it is no file, or larger than 1 MiB)");
+        bail!("{shown}: no certificate or key (it is not a file, or larger than 1 MiB)");
     }
     fs::read(path).with_context(|| format!("could not read {shown}"))
 }

@@ -202,7 +202,7 @@ impl Session {
         sealed: &mut [u8],
     ) -> Result<usize, Failed> {
         if self.phase != Phase::Open {
-            return Err(Failed("there is no session to send in".into()));
+            return Err(Failed("there is no session to write to".into()));
         }
         self.with_traffic(|traffic| traffic.encrypt(plain, sealed))
     }
@@ -269,7 +269,7 @@ impl Session {
                 }
                 Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
                 Ok(ConnectionState::PeerClosed) => {}
-                Ok(_) => return Err(Failed("the handshake is not over".into())),
+                Ok(_) => return Err(Failed("the handshake is not finished".into())),
                 Err(error) => return Err(Failed(error.to_string())),
             }
         }

@@ -85,7 +85,7 @@ impl Follow {
                 tracing::info!("{}: new certificate in use", self.files.cert.display());
             }
             Err(error) => tracing::error!(
-                "the new certificate is no good, the old one stays in use: {error:#}"
+                "the new certificate is invalid, the old one stays in use: {error:#}"
             ),
         }
     }

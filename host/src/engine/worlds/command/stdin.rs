@@ -67,8 +67,12 @@ impl InputStream for Stdin {
 fn io_error(error: InputError) -> io::Error {
     use io::ErrorKind;
     match error {
-        InputError::Disconnected => io::Error::new(ErrorKind::ConnectionReset, "the client left"),
-        InputError::TimedOut => io::Error::new(ErrorKind::TimedOut, "the client was silent"),
+        InputError::Disconnected => io::Error::new(
+            ErrorKind::ConnectionReset,
+            "the client \
+                                                                                disconnected",
+        ),
+        InputError::TimedOut => io::Error::new(ErrorKind::TimedOut, "the client sent nothing"),
         InputError::TooLarge => io::Error::new(ErrorKind::InvalidData, "the body is too large"),
         InputError::Malformed => io::Error::new(ErrorKind::InvalidData, "the body is malformed"),
     }

@@ -171,5 +171,5 @@ fn leave<T>(store: &mut Store<State>, result: Result<T>) -> Result<T> {
 }
 
 fn strangers() -> wasmtime::Error {
-    wasmtime::format_err!("a body's blocks are of another instance")
+    wasmtime::format_err!("a body's blocks belong to another instance")
 }

@@ -35,7 +35,7 @@ pub(in crate::engine) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::
             }
             let whom = request.authority.unwrap_or_default();
             let whom = printable::front(&whom, AUTHORITY_BYTES);
-            let text = format!("its request to {whom:?} was refused: handlers have no network");
+            let text = format!("its request to {whom:?} was denied: handlers have no network");
             state.refuse(Thing::Network, &text);
             Ok((Err(ErrorCode::HttpRequestDenied),))
         },

@@ -99,8 +99,8 @@ impl Responder {
                 }
                 Poll::Ready(Some(Err(_))) => {
                     return bad(
-                        "it did not finish its body (outgoing-body.finish), or not as long as its \
-                         Content-Length says",
+                        "it did not finish its body (outgoing-body.finish), or its length differs \
+                         from Content-Length",
                     );
                 }
                 Poll::Ready(Some(Ok(frame))) => match frame.into_data() {

@@ -58,7 +58,7 @@ fn announced(line: &str) -> Result<Announced, Malformed> {
         words.next(),
     ]
     else {
-        return Err(Malformed("a PROXY line has not its six words"));
+        return Err(Malformed("a PROXY line does not have six words"));
     };
     Ok(Announced::Addresses {
         client: SocketAddr::new(address(family, client)?, port(client_port)?),
@@ -70,9 +70,9 @@ fn address(family: &str, text: &str) -> Result<IpAddr, Malformed> {
     let address = match family {
         "TCP4" => text.parse().ok().map(|address: Ipv4Addr| address.into()),
         "TCP6" => text.parse().ok().map(|address: Ipv6Addr| address.into()),
-        _ => return Err(Malformed("a PROXY line is of an unknown family")),
+        _ => return Err(Malformed("a PROXY line has an unknown family")),
     };
-    address.ok_or(Malformed("an address of a PROXY line is none"))
+    address.ok_or(Malformed("an address of a PROXY line is invalid"))
 }
 
 /// Parses a decimal port without a sign or leading zeros.
@@ -82,7 +82,7 @@ fn port(text: &str) -> Result<u16, Malformed> {
     text.parse()
         .ok()
         .filter(|_| is_decimal && is_short)
-        .ok_or(Malformed("a port of a PROXY line is none"))
+        .ok_or(Malformed("a port of a PROXY line is invalid"))
 }
 
 #[cfg(test)]

@@ -53,7 +53,7 @@ fn check_version(byte: u8) -> Result<(), Malformed> {
     match (byte >> 4, byte & 0x0F) {
         (2, 0 | 1) => Ok(()),
         (2, _) => Err(Malformed("a PROXY header has an unknown command")),
-        _ => Err(Malformed("a PROXY header is of an unknown version")),
+        _ => Err(Malformed("a PROXY header has an unknown version")),
     }
 }
 
@@ -86,7 +86,7 @@ fn addresses(family: u8, body: &[u8]) -> Result<(Announced, &[u8]), Malformed> {
             let (_, rest) = body.split_first_chunk::<216>().ok_or(SHORT)?;
             Ok((Announced::Nothing, rest))
         }
-        _ => Err(Malformed("a PROXY header is of no stream's family")),
+        _ => Err(Malformed("a PROXY header's family is not a stream's")),
     }
 }
 
@@ -97,7 +97,7 @@ fn both(client: SocketAddr, server: SocketAddr) -> Announced {
 /// Checks that the extensions (type, length, value) fill the header, and that a checksum is
 /// correct.
 fn check_extensions(header: &[u8], mut rest: &[u8]) -> Result<(), Malformed> {
-    const CUT: Malformed = Malformed("an extension of a PROXY header is cut short");
+    const CUT: Malformed = Malformed("an extension of a PROXY header is truncated");
     while !rest.is_empty() {
         let ([kind, high, low], after) = rest.split_first_chunk::<3>().ok_or(CUT)?;
         let length = usize::from(u16::from_be_bytes([*high, *low]));
