@@ -14,8 +14,9 @@ use super::{LOOK, PATIENCE, eventually};
 /// this, in bytes: its buffers, the guests' memory, and what a debug build's allocator retains.
 pub(crate) const GROWTH_BYTES: u64 = 16 * 1024 * 1024;
 
-/// The name of the threads that wait for the kernel's events of folders.
-const WATCHING: &str = "wasgi-watch";
+/// The names of the threads that wait for the kernel's events of folders: the `notify` crate's for
+/// handlers, truncated as the kernel does, and the server's for pages.
+const WATCHING: [&str; 2] = ["notify-rs inoti", "wasgi-watch"];
 
 /// A running process whose output is collected. Dropping it kills the process.
 #[derive(Debug)]
@@ -129,7 +130,9 @@ impl Process {
     /// starts to do after its first responses.
     #[track_caller]
     pub(crate) fn standing_descriptors(&self) -> usize {
-        eventually("it watches its folders", || self.threads(WATCHING) == 2);
+        eventually("it watches its folders", || {
+            WATCHING.iter().all(|name| self.has_thread(name))
+        });
         self.descriptors()
     }
 

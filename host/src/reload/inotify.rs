@@ -1,4 +1,4 @@
-//! inotify(7): the kernel's file events, for one folder at a time.
+//! The events of many folders, those of pages: inotify(7), one folder at a time.
 //!
 //! Adding and removing a folder takes the same time however many are watched, so that thousands of
 //! folders can come and go.

@@ -29,6 +29,7 @@ mod language;
 mod later;
 mod listing;
 mod load;
+mod notifier;
 mod open;
 mod pages;
 mod pages_thread;

@@ -13,6 +13,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
+use std::io;
 use std::ops::Bound;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -21,16 +22,25 @@ use std::time::SystemTime;
 use rustix::io::Errno;
 
 use super::inotify::Inotify;
+use super::notifier::Notifier;
 
 pub(super) use super::inotify::WatchEvent;
 
 /// The watched folders.
 pub(super) struct Watch {
-    kernel: Option<Inotify>,
+    source: Option<Source>,
     /// Ordered by path, so that folders below another are found without a full search.
     watched: BTreeMap<PathBuf, Identity>,
     /// A problem with watching was logged; it is the same for every folder.
     told: bool,
+}
+
+/// The source of events.
+enum Source {
+    /// For the folders of handlers, which are few.
+    Few(Notifier),
+    /// For the folders of pages, which can be thousands.
+    Many(Inotify),
 }
 
 /// The identity of a folder: inode numbers are soon reused, but with another birth time.
@@ -53,33 +63,47 @@ impl Identity {
     }
 }
 
+impl Source {
+    fn add(&mut self, folder: &Path) -> io::Result<()> {
+        match self {
+            Self::Few(notifier) => notifier.add(folder),
+            Self::Many(inotify) => inotify.add(folder),
+        }
+    }
+
+    fn remove(&mut self, folder: &Path) {
+        match self {
+            Self::Few(notifier) => notifier.remove(folder),
+            Self::Many(inotify) => inotify.remove(folder),
+        }
+    }
+}
+
 impl Watch {
-    /// Creates an empty set of watches. Events on `roots`, their contents and their parents are
-    /// passed to `tell`, on a separate thread that it must not block.
+    /// Creates an empty set of watches for few folders. Events on `roots`, their contents and their
+    /// parents are passed to `tell`, on a separate thread that it must not block.
     pub(super) fn new(roots: Vec<PathBuf>, tell: impl Fn(WatchEvent) + Send + 'static) -> Watch {
         let mut watch = Watch::blind();
-        watch.start_anew(roots, tell);
+        let source = Notifier::new(about(roots, tell));
+        watch.set_source(source.map(Source::Few));
         watch
     }
 
-    /// Removes all watches and starts to pass events to `tell`, as [`Watch::new`] does. Problems
-    /// that were logged are not logged again.
+    /// Removes all watches and starts to pass events to `tell`, as [`Watch::new`] does, for many
+    /// folders. Problems that were logged are not logged again.
     pub(super) fn start_anew(
         &mut self,
         roots: Vec<PathBuf>,
         tell: impl Fn(WatchEvent) + Send + 'static,
     ) {
         self.stop();
-        let concerns = move |path: &Path| {
-            let concerned = |root: &PathBuf| path.starts_with(root) || root.starts_with(path);
-            roots.iter().any(concerned)
-        };
-        let tell = move |event| match &event {
-            WatchEvent::Seen(path, _) if !concerns(path) => {}
-            _ => tell(event),
-        };
-        match Inotify::new(tell) {
-            Ok(kernel) => self.kernel = Some(kernel),
+        let source = Inotify::new(about(roots, tell));
+        self.set_source(source.map(Source::Many));
+    }
+
+    fn set_source(&mut self, source: io::Result<Source>) {
+        match source {
+            Ok(source) => self.source = Some(source),
             Err(error) => self.tell_trouble(&error),
         }
     }
@@ -87,14 +111,14 @@ impl Watch {
     /// Removes all watches. There are no further events.
     pub(super) fn stop(&mut self) {
         // Closing it removes all its watches at once.
-        self.kernel = None;
+        self.source = None;
         self.watched.clear();
     }
 
     /// Creates a watch without events.
     pub(super) fn blind() -> Watch {
         Watch {
-            kernel: None,
+            source: None,
             watched: BTreeMap::new(),
             told: false,
         }
@@ -109,10 +133,10 @@ impl Watch {
             return;
         }
         self.forget(folder);
-        let Some(kernel) = &self.kernel else {
+        let Some(source) = &mut self.source else {
             return;
         };
-        match kernel.add(folder) {
+        match source.add(folder) {
             Ok(()) => {
                 self.watched.insert(folder.to_owned(), identity);
             }
@@ -170,8 +194,8 @@ impl Watch {
             .collect();
         for folder in dropped {
             self.watched.remove(&folder);
-            if let Some(kernel) = &self.kernel {
-                kernel.remove(&folder);
+            if let Some(source) = &mut self.source {
+                source.remove(&folder);
             }
         }
     }
@@ -187,7 +211,7 @@ impl Watch {
         }
     }
 
-    fn tell_trouble(&mut self, error: &std::io::Error) {
+    fn tell_trouble(&mut self, error: &io::Error) {
         // The listing reports a folder that has just disappeared or can't be read.
         let expected = [Errno::NOENT, Errno::NOTDIR, Errno::ACCESS];
         let errno = Errno::from_io_error(error);
@@ -204,6 +228,21 @@ impl Watch {
         tracing::warn!(
             "some changes will be noticed late, folders can't be watched: {error}{advice}"
         );
+    }
+}
+
+/// Returns a function that passes on the events on `roots`, their contents and their parents.
+fn about(
+    roots: Vec<PathBuf>,
+    tell: impl Fn(WatchEvent) + Send + 'static,
+) -> impl Fn(WatchEvent) + Send + 'static {
+    let concerns = move |path: &Path| {
+        let concerned = |root: &PathBuf| path.starts_with(root) || root.starts_with(path);
+        roots.iter().any(concerned)
+    };
+    move |event| match &event {
+        WatchEvent::Seen(path, _) if !concerns(path) => {}
+        _ => tell(event),
     }
 }
 
