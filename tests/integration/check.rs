@@ -179,7 +179,7 @@ fn failures_are_found() {
         ("wait", "error", "budget", "took longer"),
         ("hoard", "error", "budget", "out of memory"),
         ("read-on", "error", "I2", "keeps reading"),
-        ("swallow", "warning", "I2", "cut off"),
+        ("swallow", "warning", "I2", "truncated"),
         (
             "disconnect",
             "error",

@@ -323,7 +323,7 @@ fn a_changed_grant_and_a_changed_secret_apply_to_the_next_request_and_fail_none(
         server.error_log().expect(&[
             "handlers.*: secrets: KEY: ",
             "No such file",
-            "the settings stay as they were",
+            "the settings are unchanged",
         ]);
         assert_eq!(ask(&server, "grants", "variable=KEY"), "second");
     }

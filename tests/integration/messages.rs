@@ -213,7 +213,9 @@ fn wasgi_run_takes_a_path_without_a_method() {
     let folder = site.path().to_str().expect("text");
     let folder = with_cache(&["run", folder]);
     assert!(
-        folder.refusal().contains("is a folder, and no application"),
+        folder
+            .refusal()
+            .contains("is a folder, but not an application"),
         "{}",
         folder.everything()
     );

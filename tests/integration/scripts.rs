@@ -465,7 +465,7 @@ fn run_and_check_take_a_script_by_its_name_its_file_and_its_folder() {
         ),
         (["run", "plain"], "is a folder, but not an application"),
         (["check", "plain"], "is a folder, but not an application"),
-        (["run", "hello.js"], "there is no handler hello.js"),
+        (["run", "hello.rb"], "there is no handler hello.rb"),
         (["run", "none.py"], "there is no file none.py"),
     ] {
         let ended = run(&handlers, &arguments);

@@ -240,7 +240,7 @@ fn settings_of_a_handler_that_is_not_there_are_told_at_the_start_and_when_they_c
     let site = site(settings).with_page_handler("hello", "the handler");
     let said = [
         "WARN",
-        "handlers.helo: there is no handler",
+        "handlers.helo: no such handler",
         "did you mean handlers.hello?",
     ];
     for flags in [&[][..], &["--processes", "2"]] {
@@ -253,9 +253,9 @@ fn settings_of_a_handler_that_is_not_there_are_told_at_the_start_and_when_they_c
         let ended = server.stop();
         assert_eq!(ended.stderr_with(&said), 1, "{}", ended.everything());
         assert_eq!(ended.stderr_with(&changed), 1, "{}", ended.everything());
-        assert_eq!(ended.stderr_with(&["handlers.hello: there"]), 0);
+        assert_eq!(ended.stderr_with(&["handlers.hello: no such"]), 0);
     }
     let path = site.path().to_str().expect("text");
     let routes = run(["routes", "--code-cache", "none", path]);
-    routes.expect_stderr(&["handlers.qqq: there is no handler"]);
+    routes.expect_stderr(&["handlers.qqq: no such handler"]);
 }

@@ -137,4 +137,15 @@ def app(environ, start_response):
     assert!(site.path().join("data/book.db").is_file());
     let server = Server::of(&site);
     until(&server, "/book", &all);
+
+    // A database in an application's own folder can be read, and changed until the request ends.
+    let copy = script.replace("/data/book.db", "/app/book.db");
+    let folder = site.handlers().join("copy");
+    fs::create_dir(&folder).expect("a folder");
+    fs::copy(site.path().join("data/book.db"), folder.join("book.db")).expect("copied");
+    fs::write(folder.join("app.py"), copy).expect("written");
+    until(&server, "/copy", &all);
+    let more = server.connect().post("/copy", b"one more");
+    assert_eq!(more.text(), format!("{} ok", CLIENTS * ENTRIES + 1));
+    assert_eq!(server.get("/copy").text(), all);
 }

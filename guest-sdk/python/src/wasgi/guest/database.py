@@ -1,6 +1,7 @@
 """SQLite databases in files. SQLite opens files directly. A file of the handler's own tree is read
 into an in-memory database that all connections of the instance share: an instance's changes last
-until it ends, and the file keeps its contents from the build.
+until it ends, and the file keeps its contents from the build. So is a file in a folder that may
+only be read, such as a script's own.
 
 A file in a granted folder that may be changed is opened by SQLite itself, without its locks, which
 the sandbox lacks. The server lets one request at a time use such a folder.
@@ -77,7 +78,10 @@ class _Databases:
             node = self._system.lookup(path)
             if node is None and self._is_granted(path):
                 return f"file:{urllib.parse.quote(path)}?vfs=unix-none"
-            content = node.content() if isinstance(node, (KeptFile, WritableFile)) else b""
+            if isinstance(node, (KeptFile, WritableFile)):
+                content = node.content()
+            else:
+                content = self._system_content(path) if node is None else b""
             if node is None and not self._can_be_made(path) or isinstance(node, Folder):
                 return None
             keeper = self.connect(name, uri=True)
@@ -97,6 +101,15 @@ class _Databases:
             return False
         self._system.real["close"](descriptor)
         return True
+
+    def _system_content(self, path: str) -> bytes:
+        """Returns the contents of a file outside of the tree, such as one in a script's folder.
+        Empty if there is none."""
+        try:
+            with self._system.real_open(path, "rb") as file:
+                return file.read()
+        except OSError:
+            return b""
 
     def _can_be_made(self, path: str) -> bool:
         return os.path.isdir(path.rpartition("/")[0] or "/")
