@@ -101,7 +101,7 @@ impl Engine {
 ///
 /// # Errors
 ///
-/// Fails if there is none: nothing was loaded.
+/// Fails if no handler was loaded.
 pub(crate) fn with<T>(
     part: impl for<'js> FnOnce(&Ctx<'js>, &Platform<'js>) -> Result<T, Failure>,
 ) -> Result<T, Failure> {

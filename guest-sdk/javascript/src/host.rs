@@ -22,7 +22,7 @@ const LOG_BYTES: usize = 64 << 10;
 thread_local! {
     /// The request in progress.
     static ENVIRON: RefCell<Option<Environ>> = const { RefCell::new(None) };
-    /// The state of `Math.random`, zero if it is to be seeded.
+    /// The state of `Math.random`, zero until it is seeded.
     static RANDOM: Cell<[u64; 2]> = const { Cell::new([0; 2]) };
 }
 

@@ -18,7 +18,7 @@ const MAX_NESTING: usize = 10;
 ///
 /// # Errors
 ///
-/// Says why there is none.
+/// Fails with the reason.
 pub(crate) fn resolve(folder: &Path, base: &str, name: &str) -> Result<String, String> {
     let (package, inside) = split(name);
     let mut parent = base.rsplit_once('/').map_or("", |(parent, _)| parent);

@@ -17,7 +17,7 @@ const BLOCK_BYTES: usize = 1 << 20;
 
 /// The body of a response that is returned block by block.
 pub(crate) struct Blocks {
-    /// What is to be returned before anything else: a whole body, or the rest of a long block.
+    /// The bytes that are returned first: a whole body, or the rest of a long block.
     rest: RefCell<Rest>,
     /// There is nothing after it.
     is_over: Cell<bool>,

@@ -238,7 +238,7 @@ class Files:
         return isinstance(parent, Folder) and parent.is_writable
 
     def parent(self, path: str) -> tuple[Folder, str]:
-        """Returns the folder in which an entry is to be changed, and the entry's name.
+        """Returns the folder of an entry that will be changed, and the entry's name.
 
         Raises:
             OSError: if there is no such folder, or it is read-only.

@@ -453,7 +453,7 @@ class System:
         return None if absolute is None else self.files.find(absolute)
 
     def _ours(self, path, dir_fd=None) -> str | None:
-        """Returns the absolute path if an entry of the tree is to be changed or created."""
+        """Returns the absolute path if the change or creation affects the tree."""
         absolute = self._path(path, dir_fd)
         if absolute is None:
             return None

@@ -35,7 +35,7 @@ def refresh() -> None:
     if _changes is None:
         return
     # The C library reads the variables of its instance when a function first needs them, and
-    # `reload_environ` is none of these.
+    # `reload_environ` is not one of them.
     os.unsetenv("WASGI")
     os.reload_environ()
     for name, value in _changes.items():
