@@ -215,7 +215,7 @@ mod tests {
         ] {
             assert!(refused(wrong, &[]).contains("status"), "{wrong:?}");
         }
-        assert!(refused("101 Switching Protocols", &[]).contains("server's own"));
+        assert!(refused("101 Switching Protocols", &[]).contains("only the server sends"));
         assert!(refused("2\u{e9}0", &[]).contains("three digits"));
     }
 
