@@ -31,19 +31,19 @@ pub struct Handler {
     /// instance for each request. An instance that fails is dropped, regardless of how many
     /// requests it has served.
     pub reuse: Option<u32>,
-    /// See [`Budget::memory_bytes`], which is also the maximum.
+    /// See [`Budget::memory_bytes`](super::Budget::memory_bytes), which is also the maximum.
     #[serde(rename = "memory", with = "units::optional_size")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory_bytes: Option<u64>,
-    /// See [`Budget::wall_time`].
+    /// See [`Budget::wall_time`](super::Budget::wall_time).
     #[serde(with = "units::optional_duration")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub wall_time: Option<Duration>,
-    /// See [`Budget::cpu_time`].
+    /// See [`Budget::cpu_time`](super::Budget::cpu_time).
     #[serde(with = "units::optional_duration")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cpu_time: Option<Duration>,
-    /// See [`Budget::concurrent_requests`].
+    /// See [`Budget::concurrent_requests`](super::Budget::concurrent_requests).
     pub concurrent_requests: Option<usize>,
     /// Environment variables.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]

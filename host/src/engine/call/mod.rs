@@ -39,7 +39,7 @@ use store::{FIRST_TICKS, new_store};
 use trap::{instantiation_failure, trap_failure};
 
 /// The maximum number of requests per instance, whatever `reuse` says: an instance that releases
-/// nothing uses two more of its [`HANDLES`] with each.
+/// nothing uses two more of its [`HANDLES`](super::limits::HANDLES) with each.
 const REQUESTS_PER_INSTANCE: u32 = 20_000;
 
 /// A request that runs in an instance. Dropping it aborts the guest.
