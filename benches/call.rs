@@ -18,7 +18,7 @@ use wasgi_benches::{SHORT, head};
 
 fn call(c: &mut Criterion) {
     let budget = Budget::default();
-    let policy = Policy { budget, reuse: 1 };
+    let policy = Policy::new(budget, 1);
     let engine = Engine::compiling_here(&budget, None).expect("an engine");
     let load = |name: &str| {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../handlers/{name}.wasm"));
@@ -29,24 +29,24 @@ fn call(c: &mut Criterion) {
     let hello = load("hello");
     for (name, program) in [("hello", &hello), ("environ", &load("environ"))] {
         c.bench_function(&format!("fresh/{name}"), |b| {
-            b.iter(|| once(program, policy))
+            b.iter(|| once(program, &policy))
         });
     }
     let page = include_str!("../tests/support/page.wat");
     let page = page.replace("{{length}}", "2").replace("{{page}}", "hi");
     let program = engine.load(page.as_bytes()).expect("a handler");
-    c.bench_function("instance", |b| b.iter(|| once(&program, policy)));
-    c.bench_function("store", |b| b.iter(|| drop(prepare(&program, policy))));
+    c.bench_function("instance", |b| b.iter(|| once(&program, &policy)));
+    c.bench_function("store", |b| b.iter(|| drop(prepare(&program, &policy))));
     for count in [1, 2] {
         c.bench_function(&format!("threads/{count}"), |b| {
-            b.iter_custom(|rounds| on_threads(&hello, policy, count, rounds));
+            b.iter_custom(|rounds| on_threads(&hello, &policy, count, rounds));
         });
     }
 }
 
 /// Returns the time in which `count` threads make `rounds` calls each. It is that of one thread if
 /// they never wait for each other.
-fn on_threads(program: &Program, policy: Policy, count: usize, rounds: u64) -> Duration {
+fn on_threads(program: &Program, policy: &Policy, count: usize, rounds: u64) -> Duration {
     let start = Barrier::new(count + 1);
     let began = std::thread::scope(|scope| {
         for _ in 0..count {
@@ -63,7 +63,7 @@ fn on_threads(program: &Program, policy: Policy, count: usize, rounds: u64) -> D
     began.elapsed()
 }
 
-fn once(program: &Program, policy: Policy) {
+fn once(program: &Program, policy: &Policy) {
     let (mut call, exchange) = prepare(program, policy);
     let mut context = Context::from_waker(Waker::noop());
     let Poll::Ready(finished) = call.poll(&mut context) else {
@@ -74,7 +74,7 @@ fn once(program: &Program, policy: Policy) {
 }
 
 /// Creates a call that has not started.
-fn prepare(program: &Program, policy: Policy) -> (Call, Arc<Exchange>) {
+fn prepare(program: &Program, policy: &Policy) -> (Call, Arc<Exchange>) {
     let environ = Environ {
         head: head(SHORT),
         script_name: b"/hello".to_vec(),
@@ -87,7 +87,13 @@ fn prepare(program: &Program, policy: Policy) -> (Call, Arc<Exchange>) {
         run_once: true,
     };
     let exchange = Arc::new(Exchange::new(false));
-    let call = Call::new(program, "hello".into(), environ, exchange.clone(), policy);
+    let call = Call::new(
+        program,
+        "hello".into(),
+        environ,
+        exchange.clone(),
+        policy.clone(),
+    );
     (call, exchange)
 }
 

@@ -29,7 +29,7 @@ const STAMP: Stamp<'static> = Stamp {
 
 fn dispatch(c: &mut Criterion) {
     let budget = Budget::default();
-    let policy = Policy { budget, reuse: 1 };
+    let policy = Policy::new(budget, 1);
     let engine = Engine::compiling_here(&budget, None).expect("an engine");
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../handlers/hello.wasm");
     let bytes = std::fs::read(&file)
@@ -56,7 +56,7 @@ fn dispatch(c: &mut Criterion) {
                 let Some(Incoming::Request(head)) = connection.next_request(now) else {
                     panic!("no request");
                 };
-                answer(&table, head, policy, &mut connection, &mut out);
+                answer(&table, head, &policy, &mut connection, &mut out);
                 let _ = black_box(connection.next_step(now));
             });
         });
@@ -67,7 +67,7 @@ fn dispatch(c: &mut Criterion) {
 fn answer(
     table: &Table<Program>,
     head: Arc<RequestHead>,
-    policy: Policy,
+    policy: &Policy,
     connection: &mut Connection,
     out: &mut Vec<u8>,
 ) {
@@ -91,7 +91,7 @@ fn answer(
         "hello".into(),
         environ,
         exchange.clone(),
-        policy,
+        policy.clone(),
     );
     let mut context = Context::from_waker(Waker::noop());
     let Poll::Ready(finished) = call.poll(&mut context) else {
