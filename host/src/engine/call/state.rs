@@ -206,13 +206,9 @@ impl State {
         self.folder_lock = lock;
     }
 
-    /// Reports whether the instance was created with these grants.
+    /// Reports whether the instance was created with equal grants.
     pub(super) fn has_grants(&self, grants: Option<&Arc<Grants>>) -> bool {
-        match (&self.grants, grants) {
-            (Some(own), Some(grants)) => Arc::ptr_eq(own, grants),
-            (None, None) => true,
-            _ => false,
-        }
+        self.grants.as_ref() == grants
     }
 
     /// Returns what the handler may use besides its request.
