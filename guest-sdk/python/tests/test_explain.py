@@ -35,8 +35,8 @@ class Explained(unittest.TestCase):
         line = self.line("import os\n\nKEY = os.environ['NO_SUCH_KEY']\n")
         self.assertEqual(
             line,
-            "app.py, line 3: KeyError: 'NO_SUCH_KEY'; a handler has no environment variables: keep "
-            "settings in a module, or give a default",
+            "app.py, line 3: KeyError: 'NO_SUCH_KEY'; a build has no environment variables: read those "
+            "that wasgi.toml grants during a request, or give a default",
         )
         line = self.line("raise ValueError('Set the X environment variable')")
         self.assertIn("no environment variables", line)

@@ -14,7 +14,8 @@ from wasgi.sandbox import BROUGHT_BACK, REMOVED
 _COMPILED = (".so", ".pyd", ".dylib")
 
 _NO_VARIABLES = (
-    "a handler has no environment variables: keep settings in a module, or give a default"
+    "a build has no environment variables: read those that wasgi.toml grants during a request, or "
+    "give a default"
 )
 
 #: The interpreter's messages for features that the sandbox lacks, and their explanations.
