@@ -53,6 +53,17 @@ const PAGES: [&str; 9] = [
     "guest-sdk/rust/README.md",
 ];
 
+/// The folders in which a page creates no files.
+const SOURCES: [&str; 7] = [
+    "benches",
+    "docs",
+    "guest-sdk",
+    "host",
+    "tests",
+    "tools",
+    "xtask",
+];
+
 /// The address in the documentation.
 const ADDRESS: &str = "127.0.0.1:8000";
 
@@ -100,6 +111,7 @@ pub(crate) fn docs(workspace: &Workspace, pages: &[OsString]) -> Result<()> {
         let copy = Copy::make(workspace)?;
         let begun = Instant::now();
         copy.run(&actions)
+            .and_then(|()| copy.expect_unchanged())
             .with_context(|| format!("{} does not work as written", page.display()))?;
         step(format!(
             "{}: done in {} s",
@@ -230,6 +242,9 @@ impl Copy {
             true => copy_tracked(&workspace.root, &root)?,
             false => tracked::copy_folder(&workspace.root, &root)?,
         }
+        // A repository, because `cargo new` creates another one elsewhere.
+        processes::text_of(git(&root).args(["init", "--quiet"]))?;
+        processes::text_of(git(&root).args(["add", "--all", "--force"]))?;
         let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
         Ok(Self {
             folder,
@@ -264,6 +279,24 @@ impl Copy {
         Ok(())
     }
 
+    /// Checks that a page changes no tracked file, and leaves no file in the folders of sources but
+    /// the interpreter's and cargo's caches.
+    fn expect_unchanged(&self) -> Result<()> {
+        let changed = processes::text_of(git(&self.root).args(["diff", "--name-only"]))?;
+        ensure!(changed.is_empty(), "it changes tracked files:\n{changed}");
+        let mut others = git(&self.root);
+        others.args([
+            "ls-files",
+            "--others",
+            "--exclude=__pycache__",
+            "--exclude=target",
+        ]);
+        others.arg("--");
+        let new = processes::text_of(others.args(SOURCES))?;
+        ensure!(new.is_empty(), "it leaves files among the sources:\n{new}");
+        Ok(())
+    }
+
     /// Replaces the address in a command of the page with the copy's.
     fn adapt(&self, command: &str) -> String {
         let serves = |line: &&str| {
@@ -281,11 +314,17 @@ impl Copy {
     }
 }
 
+/// Returns a git command in a folder.
+fn git(folder: &Path) -> Command {
+    let mut git = Command::new("git");
+    git.current_dir(folder);
+    git
+}
+
 /// Copies the files that git tracks.
 fn copy_tracked(from: &Path, to: &Path) -> Result<()> {
-    let mut list = Command::new("git");
-    list.args(["ls-files", "-z"]).current_dir(from);
-    let listed = list.output().context("can't start git")?;
+    let listed = git(from).args(["ls-files", "-z"]).output();
+    let listed = listed.context("can't start git")?;
     ensure!(listed.status.success(), "git ls-files failed");
     for name in listed.stdout.split(|byte| *byte == 0) {
         let name = std::str::from_utf8(name)?;

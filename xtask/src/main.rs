@@ -44,7 +44,7 @@ const TASKS: [Task; 18] = [
     Task {
         name: "serve",
         arguments: "[ARGS…]",
-        about: "Build all, then serve html/ and handlers/ on http://127.0.0.1:8000/",
+        about: "Build all, then serve html/ and handlers/; ARGS are those of `wasgi serve`",
         run: serve,
     },
     Task {
@@ -171,7 +171,7 @@ fn main() -> ExitCode {
     };
     let asks_for_help = |argument: &OsString| argument == "--help" || argument == "-h";
     if task.has_own_help() {
-        // Both `wasgi serve --help` and the benchmarks have their own help.
+        // They print it when they parse their arguments.
     } else if rest.first().is_some_and(asks_for_help) {
         print!("{}", task.help());
         return ExitCode::SUCCESS;
@@ -188,7 +188,7 @@ fn main() -> ExitCode {
 impl Task {
     /// Returns whether the command describes its own arguments.
     fn has_own_help(&self) -> bool {
-        ["serve", "bench", "hostile", "soak", "churn"].contains(&self.name)
+        ["bench", "hostile", "soak", "churn"].contains(&self.name)
     }
 
     fn help(&self) -> String {
