@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Result, bail};
+use builder::toolchain::GuestToolchain;
+use builder::{Workspace, handlers, server, site};
 use processes::{run, step};
 
-use crate::guest_toolchain::GuestToolchain;
-use crate::guests;
-use crate::workspace::Workspace;
+use crate::tool::become_program;
 
 /// The package of the benchmark program.
 pub(crate) const PACKAGE: &str = "bench";
@@ -39,18 +39,18 @@ pub(crate) fn bench(workspace: &Workspace, arguments: &[OsString]) -> Result<()>
         return Ok(());
     }
     let toolchain = GuestToolchain::ensure(&workspace.root)?;
-    crate::build_handlers(workspace, &[])?;
-    let wasi_http = guests::build_package(workspace, &toolchain, WASI_HTTP)?;
+    site::build(workspace, &[])?;
+    let wasi_http = handlers::build_package(workspace, &toolchain, WASI_HTTP)?;
     let wasgi = workspace.target.join("release/wasgi");
     if !arguments.iter().any(|word| word == "--server") {
-        crate::server::build(workspace)?;
+        server::build(workspace)?;
     }
     let mut command = compare();
     with_path(&mut command, "--root", &workspace.root);
     with_path(&mut command, "--target", &workspace.target);
     with_path(&mut command, "--wasgi", &wasgi);
     with_path(&mut command, "--wasi-http", &wasi_http);
-    run(command.arg("--").args(arguments))
+    become_program(command.arg("--").args(arguments))
 }
 
 /// Counts the instructions of a request. With `--write` it stores the count; with `--server FILE`
@@ -60,34 +60,34 @@ pub(crate) fn bench(workspace: &Workspace, arguments: &[OsString]) -> Result<()>
 ///
 /// Fails if an argument is invalid, a package does not build, or the count can't be stored.
 pub(crate) fn instructions(workspace: &Workspace, arguments: &[OsString]) -> Result<()> {
-    let (mut write, mut server) = (false, None);
+    let (mut write, mut program) = (false, None);
     let mut words = arguments.iter();
     while let Some(word) = words.next() {
         match word.to_str() {
             Some("--write") => write = true,
             Some("--server") => match words.next() {
-                Some(file) => server = Some(PathBuf::from(file)),
+                Some(file) => program = Some(PathBuf::from(file)),
                 None => bail!("--server needs a value"),
             },
             _ => bail!("unknown option {}", word.display()),
         }
     }
     let toolchain = GuestToolchain::ensure(&workspace.root)?;
-    let demos = guests::build_tracked(workspace, &toolchain, None, None)?;
+    let demos = handlers::build_tracked(workspace, &toolchain, None)?;
     let mut command = Command::new(build(workspace)?);
-    let server = match server {
-        Some(server) => server,
-        None => crate::server::build(workspace)?,
+    let program = match program {
+        Some(program) => program,
+        None => server::build(workspace)?,
     };
     command.arg("instructions");
     with_path(&mut command, "--root", &workspace.root);
     with_path(&mut command, "--target", &workspace.target);
     with_path(&mut command, "--handler", demos.join("hello.wasm"));
-    with_path(&mut command, "--wasgi", server);
+    with_path(&mut command, "--wasgi", program);
     if write {
         command.arg("--write");
     }
-    run(&mut command)
+    become_program(&mut command)
 }
 
 /// Builds the benchmark program and returns its path.

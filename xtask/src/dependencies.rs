@@ -7,9 +7,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use builder::Workspace;
 use processes::{run, step};
-
-use crate::workspace::Workspace;
 
 /// The rules for dependencies.
 const CONFIG: &str = "deny.toml";

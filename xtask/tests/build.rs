@@ -115,7 +115,7 @@ fn the_handlers_that_are_named_are_built_and_no_others() {
 
     let (is_ok, output) = site.xtask(&["build", "third"]);
     assert!(!is_ok, "{output}");
-    let known = "there is no handler third in handlers/; there are first, second";
+    let known = "handlers/: there is no handler third; the handlers are first, second";
     assert!(output.contains(known), "{output}");
 }
 
@@ -157,7 +157,7 @@ fn handlers_that_do_not_build_are_named_at_the_end_and_the_others_are_built() {
         assert!(at(failed) > at("wrote handlers/own.wasm"), "{output}");
     }
     let last = output.trim_end().lines().next_back();
-    assert_eq!(last, Some("xtask: 4 were not built, for the reasons above"));
+    assert_eq!(last, Some("xtask: 4 builds failed; the reasons are above"));
 }
 
 #[test]
@@ -165,13 +165,13 @@ fn a_built_file_whose_sources_are_gone_is_named() {
     let site = Site::new();
     site.package("own", COMPONENT, "");
     let (is_ok, output) = site.xtask(&["build", "first", "own"]);
-    assert!(is_ok && !output.contains("orphan"), "{output}");
+    assert!(is_ok && !output.contains("still served"), "{output}");
     fs::remove_dir_all(site.path().join("handlers/own")).expect("removed");
 
     let (is_ok, output) = site.xtask(&["build", "first"]);
     assert!(is_ok, "{output}");
-    let orphan = "orphan: handlers/own.wasm is still served, and handlers/own builds it no more";
-    assert!(output.contains(orphan), "{output}");
+    let line = "handlers/own.wasm: still served, but handlers/own no longer builds it";
+    assert!(output.contains(line), "{output}");
     assert_eq!(
         site.built(),
         ["first.wasm", "own.wasm"],

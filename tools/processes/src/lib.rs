@@ -7,4 +7,4 @@ mod run;
 mod tree;
 
 pub use self::run::{run, run_quietly, step, text_and_success_of, text_of};
-pub use self::tree::{Tree, own_seconds};
+pub use self::tree::{Stat, Tree, own_seconds};

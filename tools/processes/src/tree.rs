@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 
 /// The ticks per second in which `/proc` counts CPU time: constant for programs on Linux.
 const TICKS_PER_SECOND: f64 = 100.0;
 
 /// Returns the CPU time of this program and of its children that have ended, in seconds.
 pub fn own_seconds() -> f64 {
-    Stat::read(std::process::id()).map_or(0.0, |stat| stat.cpu_seconds + stat.ended_seconds)
+    Stat::of(std::process::id()).map_or(0.0, |stat| stat.cpu_seconds + stat.ended_seconds)
 }
 
 /// A process and its descendants.
@@ -26,7 +27,7 @@ impl Tree {
         let mut children: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
         for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
             if let Ok(id) = entry.file_name().to_string_lossy().parse()
-                && let Some(stat) = Stat::read(id)
+                && let Some(stat) = Stat::of(id)
             {
                 children.entry(stat.parent).or_default().push(id);
             }
@@ -48,7 +49,7 @@ impl Tree {
 
     /// Returns the CPU time that they have used, in seconds.
     pub fn cpu_seconds(&self) -> f64 {
-        let stats = self.0.iter().filter_map(|&id| Stat::read(id));
+        let stats = self.0.iter().filter_map(|&id| Stat::of(id));
         stats.map(|stat| stat.cpu_seconds).sum()
     }
 
@@ -65,18 +66,26 @@ fn resident_kib(status: &str) -> Option<f64> {
     line.split_whitespace().next()?.parse().ok()
 }
 
-/// The state of a process in `/proc/PID/stat`.
+/// The state of a process or thread, from its file `stat` in `/proc`.
 #[derive(Debug, PartialEq)]
-struct Stat {
+pub struct Stat {
     parent: u32,
-    cpu_seconds: f64,
-    /// The CPU time of its children that have ended.
-    ended_seconds: f64,
+    /// Its own CPU time, in seconds.
+    pub cpu_seconds: f64,
+    /// The CPU time of its children that have ended, in seconds.
+    pub ended_seconds: f64,
 }
 
 impl Stat {
-    fn read(id: u32) -> Option<Self> {
-        Self::parse(&fs::read_to_string(format!("/proc/{id}/stat")).ok()?)
+    /// Reads the state of a process. Returns none if there is no such process.
+    pub fn of(process: u32) -> Option<Self> {
+        Self::read(Path::new(&format!("/proc/{process}")))
+    }
+
+    /// Reads the state of the process or thread with this folder in `/proc`. Returns none if it
+    /// can't be read.
+    pub fn read(folder: &Path) -> Option<Self> {
+        Self::parse(&fs::read_to_string(folder.join("stat")).ok()?)
     }
 
     fn parse(text: &str) -> Option<Self> {
