@@ -1,6 +1,6 @@
 //! The command line: `wasgi serve`, `wasgi routes` and `wasgi config`. The arguments of `wasgi
-//! check` and `wasgi run` are in `trial`, those of `wasgi deps` in `deps`, and the flags of
-//! configuration keys in `flags`.
+//! check` and `wasgi run` are in `trial`, those of `wasgi deps` and `wasgi test` in files of the
+//! same name, and the flags of configuration keys in `flags`.
 //!
 //! A flag that is not given has no value here: `config` has the defaults, and the file's values
 //! take precedence over them.
@@ -8,6 +8,7 @@
 mod deps;
 mod flags;
 mod mistakes;
+mod test;
 mod trial;
 
 use std::ffi::OsString;
@@ -22,6 +23,7 @@ use crate::supervisor;
 use flags::{Flags, OfBudget, OfClients, OfLimits, OfServer, OfSite};
 
 pub use deps::Deps;
+pub use test::Test;
 pub use trial::{Check, Run, Trial};
 
 /// Serves a folder of pages and a folder of sandboxed handlers.
@@ -57,6 +59,8 @@ pub enum Command {
     Check(Check),
     /// Send one request to a handler, without serving, and print the response
     Run(Run),
+    /// Send the requests of test files to handlers, without serving, and compare the responses
+    Test(Test),
     /// Install the packages that applications in folders require, for the sandbox
     Deps(Deps),
     /// Write the WIT of the handler contract to a folder, for component toolchains

@@ -16,6 +16,7 @@ pub mod file_kind;
 mod file_stamp;
 pub mod gateway;
 pub mod grants;
+mod hurl;
 pub mod log;
 pub mod machine;
 pub mod permits;

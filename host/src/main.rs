@@ -11,6 +11,7 @@ fn main() -> ExitCode {
         Command::Routes(routes) => commands::routes(&routes),
         Command::Check(check) => commands::check(&check),
         Command::Run(run) => commands::run(&run),
+        Command::Test(test) => commands::test(&test),
         Command::Deps(deps) => commands::deps(&deps),
         Command::Wit(wit) => commands::wit(&wit),
         Command::Config(serve) => commands::config(&serve),

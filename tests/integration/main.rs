@@ -15,6 +15,7 @@ mod contract;
 mod deps;
 mod documents;
 mod early;
+mod expectations;
 mod fairness;
 mod files;
 mod generated;

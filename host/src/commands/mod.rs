@@ -9,6 +9,7 @@ mod run;
 mod serve;
 mod service;
 mod site;
+mod test;
 mod wit;
 mod worker;
 
@@ -19,4 +20,5 @@ pub use deps::deps;
 pub use routes::routes;
 pub use run::run;
 pub use serve::serve;
+pub use test::test;
 pub use wit::wit;
