@@ -38,8 +38,8 @@ const MAX_SHOWN_CHARACTERS: usize = 2000;
 /// The maximum depth of folders below a named one: more is a loop of links.
 const MAX_DEPTH: usize = 16;
 
-/// Runs `wasgi test`: sends the requests of test files and compares the responses. Returns exit code
-/// 1 if one of them is not as expected.
+/// Runs `wasgi test`: sends the requests of test files and compares the responses. Returns exit
+/// code 1 if one of them is not as expected.
 ///
 /// # Errors
 ///

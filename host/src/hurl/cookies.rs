@@ -27,8 +27,8 @@ impl Cookies {
         };
     }
 
-    /// Returns the value of the `Cookie` field with these additional cookies, which take precedence.
-    /// None without cookies.
+    /// Returns the value of the `Cookie` field with these additional cookies, which take
+    /// precedence. None without cookies.
     pub(super) fn field(&self, additional: &[(String, String)]) -> Option<String> {
         let mut all = self.0.clone();
         all.extend(additional.iter().cloned());

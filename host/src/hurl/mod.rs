@@ -1,6 +1,6 @@
 //! Tests of handlers in Hurl's file format, for `wasgi test`: requests, and what their responses
-//! must be. The part of the format that is supported is documented in `docs/testing.md`; a file that
-//! has complete URLs also runs with `hurl` against a server.
+//! must be. The part of the format that is supported is documented in `docs/testing.md`; a file
+//! that has complete URLs also runs with `hurl` against a server.
 //!
 //! | file | content |
 //! |---|---|
