@@ -1,6 +1,6 @@
 //! The command line: `wasgi serve`, `wasgi routes` and `wasgi config`. The arguments of `wasgi
-//! check` and `wasgi run` are in `trial`, those of `wasgi deps` and `wasgi test` in files of the
-//! same name, and the flags of configuration keys in `flags`.
+//! check` and `wasgi run` are in `trial`, those of `wasgi new`, `wasgi deps` and `wasgi test` in
+//! files of the same name, and the flags of configuration keys in `flags`.
 //!
 //! A flag that is not given has no value here: `config` has the defaults, and the file's values
 //! take precedence over them.
@@ -8,6 +8,7 @@
 mod deps;
 mod flags;
 mod mistakes;
+mod new;
 mod test;
 mod trial;
 
@@ -23,6 +24,7 @@ use crate::supervisor;
 use flags::{Flags, OfBudget, OfClients, OfLimits, OfServer, OfSite};
 
 pub use deps::Deps;
+pub use new::{Language, New};
 pub use test::Test;
 pub use trial::{Check, Run, Trial};
 
@@ -51,6 +53,8 @@ impl Cli {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Make a site with a page, a handler and a test, or add a handler to a site
+    New(New),
     /// Serve a site until interrupted
     Serve(Box<Serve>),
     /// Show what serves each route, without serving

@@ -7,6 +7,7 @@ use wasgi::{commands, printable};
 
 fn main() -> ExitCode {
     let result = match Cli::of_process().command {
+        Command::New(new) => commands::new(&new),
         Command::Serve(serve) => commands::serve(&serve),
         Command::Routes(routes) => commands::routes(&routes),
         Command::Check(check) => commands::check(&check),

@@ -41,6 +41,7 @@ mod saves;
 mod scripts;
 mod settings;
 mod stress;
+mod templates;
 mod tls;
 mod trial;
 mod waiting;

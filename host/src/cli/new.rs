@@ -1,0 +1,36 @@
+//! The arguments of `wasgi new`.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+/// `wasgi new`.
+#[derive(Debug, Args)]
+pub struct New {
+    /// The folder of the new site
+    #[arg(value_name = "SITE", required_unless_present = "handler")]
+    pub site: Option<PathBuf>,
+    /// Add a handler to the site (in SITE, or in the current folder): hello, api/users/[id]
+    #[arg(long, value_name = "NAME")]
+    pub handler: Option<String>,
+    /// The handler's language
+    #[arg(
+        long,
+        value_name = "LANGUAGE",
+        default_value = "python",
+        requires = "handler"
+    )]
+    pub lang: Language,
+}
+
+/// The language of a new handler.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Language {
+    /// A script in Python, with WSGI
+    Python,
+    /// A script in JavaScript, with fetch
+    #[value(alias = "js")]
+    Javascript,
+    /// A CGI program in WebAssembly's text format
+    Wat,
+}
