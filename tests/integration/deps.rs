@@ -6,6 +6,7 @@ use std::path::Path;
 
 use crate::support::command::{code_cache, wasgi};
 use crate::support::process::{Ended, Process};
+use crate::support::scripts::Language;
 use crate::support::site::Site;
 
 /// An installer that finds its arguments `target` and `file`, and goes on as `rest` says.
@@ -41,12 +42,6 @@ fn deps(site: &Site, installer: &str, arguments: &[&str]) -> Ended {
     Process::start(&mut command).wait()
 }
 
-fn write(site: &Site, name: &str, content: &str) {
-    let path = site.handlers().join(name);
-    fs::create_dir_all(path.parent().expect("a folder")).expect("made");
-    fs::write(path, content).expect("written");
-}
-
 /// Returns the names in a folder of the handlers folder that start with a dot.
 fn hidden(site: &Site, folder: &str) -> Vec<String> {
     let entries = fs::read_dir(site.handlers().join(folder)).expect("a folder");
@@ -63,29 +58,18 @@ fn text(path: &Path) -> String {
     fs::read_to_string(path).unwrap_or_default()
 }
 
-/// Returns whether there is a runtime, and says so if there is none.
-fn has_runtime() -> bool {
-    let runtime = Path::new(env!("CARGO_TARGET_TMPDIR")).join("../runtime/python/python.wasm");
-    let is_there = runtime.is_file();
-    if !is_there {
-        eprintln!("SKIPPED: there is no runtime; `cargo xtask runtime` builds it");
-    }
-    is_there
-}
-
 #[test]
 fn the_packages_of_each_application_are_replaced_as_a_whole_or_not_at_all() {
     let site = Site::new();
-    write(&site, "shop/app.py", "import package\n");
-    write(&site, "shop/requirements.txt", "package==1  # the first\n");
-    write(&site, "api/blog/wsgi.py", "");
-    write(
-        &site,
+    site.write_handler("shop/app.py", "import package\n");
+    site.write_handler("shop/requirements.txt", "package==1  # the first\n");
+    site.write_handler("api/blog/wsgi.py", "");
+    site.write_handler(
         "api/blog/pyproject.toml",
         "[project]\ndependencies = [\"other>2\"]\n",
     );
-    write(&site, "plain/app.py", "");
-    write(&site, "hello.py", "");
+    site.write_handler("plain/app.py", "");
+    site.write_handler("hello.py", "");
     let package = site.handlers().join("shop/.packages/package/__init__.py");
 
     let ended = deps(&site, &installer("package package \"$(cat $file)\""), &[]);
@@ -138,7 +122,7 @@ fn the_packages_of_each_application_are_replaced_as_a_whole_or_not_at_all() {
 #[test]
 fn what_cant_be_installed_is_one_line_before_anything_runs() {
     let site = Site::new();
-    write(&site, "hello.py", "");
+    site.write_handler("hello.py", "");
     let never = "#!/bin/sh\ntouch ran\nexit 1\n";
     let ended = deps(&site, never, &[]);
     assert!(
@@ -146,7 +130,7 @@ fn what_cant_be_installed_is_one_line_before_anything_runs() {
             .refusal()
             .contains("there is no application in a folder")
     );
-    write(&site, "shop/app.py", "");
+    site.write_handler("shop/app.py", "");
     for (line, told) in [
         ("-e .", "requirements.txt:2: \"-e .\" is not accepted"),
         ("git+https://example.org/x", "requirements.txt:2: "),
@@ -155,7 +139,7 @@ fn what_cant_be_installed_is_one_line_before_anything_runs() {
             "requirements.txt:2: \"../other.txt\" is not in the application's",
         ),
     ] {
-        write(&site, "shop/requirements.txt", &format!("flask\n{line}\n"));
+        site.write_handler("shop/requirements.txt", format!("flask\n{line}\n"));
         let ended = deps(&site, never, &["shop"]);
         assert_eq!(ended.status.code(), Some(1), "{}", ended.everything());
         assert!(ended.refusal().contains(told), "{}", ended.everything());
@@ -179,14 +163,14 @@ fn what_cant_be_installed_is_one_line_before_anything_runs() {
 
 #[test]
 fn a_package_that_needs_its_compiled_code_is_named_and_another_works_without_it() {
-    if !has_runtime() {
+    if !Language::Python.has_runtime() {
         return;
     }
     let site = Site::new();
     let app = "import optional\n\ndef app(environ, start_response):\n    \
                start_response('200 OK', [])\n    return [optional.text.encode()]\n";
-    write(&site, "shop/app.py", app);
-    write(&site, "shop/requirements.txt", "optional\n");
+    site.write_handler("shop/app.py", app);
+    site.write_handler("shop/requirements.txt", "optional\n");
     let check = || {
         let mut command = wasgi(["run", "--body-only", "--code-cache"]);
         command
@@ -222,10 +206,9 @@ fn a_package_that_needs_its_compiled_code_is_named_and_another_works_without_it(
     assert!(ended.status.success(), "{}", ended.everything());
     assert!(ended.stdout[0].ends_with(&line), "{}", ended.everything());
     assert_eq!(check().stdout, ["slow"]);
-    write(
-        &site,
+    site.write_handler(
         "shop/app.py",
-        &app.replace("import optional", "import optional, core"),
+        app.replace("import optional", "import optional, core"),
     );
     let told = check().everything();
     let line = format!("the package core holds compiled code ({file}), which can't run in the");

@@ -45,6 +45,15 @@ fn begin(server: &Server, target: &str, fields: &str) -> Client {
     client
 }
 
+/// Checks that the server sends a response with this status, and then closes the connection.
+#[track_caller]
+fn expect_last_response(client: &mut Client, status: u16, target: &str) {
+    let response = client.response();
+    assert_eq!(response.status(), status, "{target}");
+    assert_eq!(response.field("connection"), Some("close"), "{target}");
+    assert_eq!(client.ending(), Ending::Closed, "{target}");
+}
+
 #[test]
 fn an_answer_that_needs_no_body_does_not_wait_for_one_of_a_known_length() {
     let site = site();
@@ -69,11 +78,8 @@ fn an_answer_that_needs_no_body_does_not_wait_for_one_of_an_unknown_length() {
         for begun in ["", "5\r\nhello\r\n"] {
             let mut client = begin(&server, target, "Transfer-Encoding: chunked");
             client.send(begun);
-            let response = client.response();
-            assert_eq!(response.status(), status, "{target}");
             // The body may be too long to be discarded.
-            assert_eq!(response.field("connection"), Some("close"), "{target}");
-            assert_eq!(client.ending(), Ending::Closed, "{target}");
+            expect_last_response(&mut client, status, target);
         }
     }
     server.stop();
@@ -104,11 +110,8 @@ fn a_client_that_waits_to_be_told_to_send_its_body_gets_the_answer_in_place_of_t
         for framing in ["Content-Length: 100", "Transfer-Encoding: chunked"] {
             let fields = format!("{framing}\r\nExpect: 100-continue");
             let mut client = begin(&server, target, &fields);
-            let response = client.response();
-            assert_eq!(response.status(), status, "{target}");
             // The server can't know whether the client will send the body.
-            assert_eq!(response.field("connection"), Some("close"), "{target}");
-            assert_eq!(client.ending(), Ending::Closed, "{target}");
+            expect_last_response(&mut client, status, target);
         }
     }
     server.stop();

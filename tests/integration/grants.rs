@@ -30,6 +30,28 @@ fn configure(site: &Site, text: &str) {
     fs::rename(aside, site.path().join("wasgi.toml")).expect("renamed");
 }
 
+/// Grants the folder `data` to each handler, writable.
+fn grant_data(site: &Site) {
+    let grants = KINDS.map(|kind| {
+        format!(
+            "[[handlers.{kind}.files]]\nsource = \"data\"\ndestination = \"/data\"\n\
+             writable = true\n"
+        )
+    });
+    configure(site, &grants.concat());
+}
+
+/// Waits for the warnings about a grant that the handlers lack, each with the key that grants it.
+#[track_caller]
+fn expect_warnings(server: &Server, what: &str, key: &str) {
+    for kind in ["grants", "wasi-http-grants"] {
+        server.error_log().expect(&[
+            &format!("WARN {kind}: asked for {what} and has none"),
+            &format!("add to wasgi.toml: [handlers.{kind}] {key} = "),
+        ]);
+    }
+}
+
 /// Returns the text of a handler's response.
 #[track_caller]
 fn ask(server: &Server, handler: &str, query: &str) -> String {
@@ -47,12 +69,7 @@ fn variables_are_visible_only_by_grant() {
         assert_eq!(ask(&server, kind, "variable=GREETING"), "not set", "{kind}");
     }
     // A command always has variables, those of its request.
-    for kind in ["grants", "wasi-http-grants"] {
-        server.error_log().expect(&[
-            &format!("WARN {kind}: asked for environment variables and has none"),
-            &format!("add to wasgi.toml: [handlers.{kind}] environment = "),
-        ]);
-    }
+    expect_warnings(&server, "environment variables", "environment");
     drop(server);
 
     let mut text = String::new();
@@ -113,12 +130,7 @@ fn folders_are_visible_only_by_grant() {
         let told = ask(&server, kind, "read=/data/note");
         assert!(told.starts_with("error: "), "{kind}: {told}");
     }
-    for kind in ["grants", "wasi-http-grants"] {
-        server.error_log().expect(&[
-            &format!("WARN {kind}: asked for files and has none"),
-            &format!("add to wasgi.toml: [handlers.{kind}] files = "),
-        ]);
-    }
+    expect_warnings(&server, "files", "files");
     drop(server);
 
     let mut text = String::new();
@@ -178,14 +190,7 @@ fn no_path_leads_out_of_a_granted_folder() {
     symlink("inner/../../secret", data.join("winding")).expect("a link");
     symlink("inner/inside", data.join("within")).expect("a link");
     let secret = site.path().join("secret").display().to_string();
-    let mut text = String::new();
-    for kind in KINDS {
-        text += &format!(
-            "[[handlers.{kind}.files]]\nsource = \"data\"\ndestination = \"/data\"\n\
-             writable = true\n"
-        );
-    }
-    configure(&site, &text);
+    grant_data(&site);
     let server = Server::of(&site);
     for kind in KINDS {
         assert_eq!(ask(&server, kind, "read=/data/within"), "visible", "{kind}");
@@ -250,14 +255,7 @@ fn a_writable_folder_serves_one_request_at_a_time_over_threads_and_processes() {
     const CLIENTS: u64 = 20;
     const REQUESTS: u64 = 10;
     let site = site();
-    let mut text = String::new();
-    for kind in KINDS {
-        text += &format!(
-            "[[handlers.{kind}.files]]\nsource = \"data\"\ndestination = \"/data\"\n\
-             writable = true\n"
-        );
-    }
-    configure(&site, &text);
+    grant_data(&site);
     let server = Server::with(&site, &["--processes", "2", "--threads", "2"]);
     thread::scope(|scope| {
         for client in 0..CLIENTS {

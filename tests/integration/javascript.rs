@@ -5,54 +5,11 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::Path;
-use std::sync::Once;
 
-use crate::support::command::{code_cache, wasgi};
-use crate::support::eventually;
-use crate::support::server::Server;
+use crate::support::command::wasgi;
+use crate::support::scripts::Language::JavaScript;
+use crate::support::scripts::{logs, until, until_status};
 use crate::support::site::Site;
-
-/// Serves a site with these files in the handlers folder and this configuration. Returns none if
-/// there is no runtime.
-#[track_caller]
-fn served(files: &[(&str, &str)], settings: &str) -> Option<(Site, Server)> {
-    let runtime = "../runtime/javascript/javascript.wasm";
-    if !Path::new(env!("CARGO_TARGET_TMPDIR"))
-        .join(runtime)
-        .is_file()
-    {
-        eprintln!("SKIPPED: there is no runtime; `cargo xtask runtime` builds it");
-        return None;
-    }
-    let site = Site::new();
-    for (name, content) in files {
-        write(&site, name, content);
-    }
-    fs::write(site.path().join("wasgi.toml"), settings).expect("written");
-    compile_runtime();
-    let server = Server::of(&site);
-    Some((site, server))
-}
-
-/// Has the interpreter compiled, once for all tests: a server whose start is awaited has to find it
-/// compiled.
-fn compile_runtime() {
-    static DONE: Once = Once::new();
-    DONE.call_once(|| {
-        let site = Site::new();
-        write(&site, "first.js", &answering("first"));
-        let mut routes = wasgi(["routes", "--code-cache"]);
-        routes.arg(code_cache()).arg(site.path());
-        routes.output().expect("the program starts");
-    });
-}
-
-fn write(site: &Site, name: &str, content: &str) {
-    let path = site.path().join("handlers").join(name);
-    fs::create_dir_all(path.parent().expect("a folder")).expect("made");
-    fs::write(path, content).expect("written");
-}
 
 /// Returns a handler with this body of `fetch(request, env, context)`.
 fn handler(body: &str) -> String {
@@ -64,51 +21,25 @@ fn answering(text: &str) -> String {
     handler(&format!("return new Response({text:?});"))
 }
 
-/// Waits for a line in the log. A problem of a load that ends while the server starts is in its
-/// first lines instead.
-#[track_caller]
-fn logs(server: &Server, text: &str) {
-    eventually(text, || {
-        let has = |lines: Vec<String>| lines.iter().any(|line| line.contains(text));
-        has(server.error_log().lines()) || has(server.access_log().lines())
-    });
-}
-
-/// Waits until a path is answered with this text.
-#[track_caller]
-fn until(server: &Server, path: &str, text: &str) {
-    eventually(&format!("{path} answers {text}"), || {
-        server.get(path).text() == text
-    });
-}
-
-/// Waits until a path is answered with this status.
-#[track_caller]
-fn until_status(server: &Server, path: &str, status: u16) {
-    eventually(&format!("{path} answers {status}"), || {
-        server.get(path).status() == status
-    });
-}
-
 #[test]
 fn a_file_answers_is_reloaded_and_keeps_its_last_good_version() {
-    let Some((site, server)) = served(&[("hello.js", &answering("one"))], "") else {
+    let Some((site, server)) = JavaScript.serve(&[("hello.js", &answering("one"))], "") else {
         return;
     };
     until(&server, "/hello", "one");
-    write(&site, "hello.js", &answering("two"));
+    site.write_handler("hello.js", answering("two"));
     until(&server, "/hello", "two");
-    write(&site, "hello.js", "const a = {};\na.b.c();\n");
+    site.write_handler("hello.js", "const a = {};\na.b.c();\n");
     logs(&server, "hello.js: not loaded: TypeError: ");
     logs(&server, "(hello.js:2:");
     assert_eq!(server.get("/hello").text(), "two");
-    write(&site, "hello.js", "export default {\n  fetch( {\n");
+    site.write_handler("hello.js", "export default {\n  fetch( {\n");
     logs(&server, "hello.js: not loaded: SyntaxError: ");
-    write(&site, "hello.js", "export const handler = 1;\n");
+    site.write_handler("hello.js", "export const handler = 1;\n");
     logs(&server, "it has no default export (it exports handler)");
-    write(&site, "hello.js", "export default { get() {} };\n");
+    site.write_handler("hello.js", "export default { get() {} };\n");
     logs(&server, "its default export has no function `fetch`");
-    write(&site, "hello.js", &answering("three"));
+    site.write_handler("hello.js", answering("three"));
     until(&server, "/hello", "three");
     fs::remove_file(site.path().join("handlers/hello.js")).expect("removed");
     until_status(&server, "/hello", 404);
@@ -151,7 +82,7 @@ fn a_folder_answers_with_its_modules_data_and_packages() {
             "export default 'deep';",
         ),
     ];
-    let Some((site, server)) = served(&files, "") else {
+    let Some((site, server)) = JavaScript.serve(&files, "") else {
         return;
     };
     until(
@@ -159,7 +90,7 @@ fn a_folder_answers_with_its_modules_data_and_packages() {
         "/shop/and/more",
         "text 7 whole part deep late true /shop",
     );
-    write(&site, "shop/lib/text.js", "export const text = 'another';");
+    site.write_handler("shop/lib/text.js", "export const text = 'another';");
     until(
         &server,
         "/shop",
@@ -200,16 +131,12 @@ fn an_import_that_is_not_allowed_fails_with_one_line() {
         .iter()
         .map(|(name, text)| (&**name, &**text))
         .collect();
-    let Some((site, server)) = served(&files, "") else {
+    let Some((site, server)) = JavaScript.serve(&files, "") else {
         return;
     };
     let link = site.path().join("handlers/links/out.js");
     symlink("/etc/passwd", link).expect("made");
-    write(
-        &site,
-        "links/index.js",
-        &importing("./out.js?").replace('?', ""),
-    );
+    site.write_handler("links/index.js", importing("./out.js?").replace('?', ""));
     for line in [
         "climbs: not loaded: TypeError: index.js: import of \"../good.js\": it is outside the",
         "roots: not loaded: TypeError: index.js: import of \"/etc/passwd\": an absolute path",
@@ -240,7 +167,7 @@ fn a_request_arrives_and_a_response_leaves_as_they_are() {
                 const text = JSON.stringify([request.method, url.pathname, url.search, names, \
                 await request.text(), context.params]);\n    \
                 return new Response(text, { status: 201, headers });";
-    let Some((_site, server)) = served(&[("users/[id].js", &handler(body))], "") else {
+    let Some((_site, server)) = JavaScript.serve(&[("users/[id].js", &handler(body))], "") else {
         return;
     };
     let request = "POST /users/7/a%20b?q=1%262 HTTP/1.1\r\nHost: example.com\r\nX-A: one\r\nX-A: \
@@ -271,7 +198,8 @@ fn a_body_is_streamed_in_both_directions() {
          if (n === 3) return controller.close();\n        \
          controller.enqueue(encoder.encode(`block ${n++}\\n`));\n      },\n    }));",
     );
-    let Some((_site, server)) = served(&[("echo.js", &echo), ("blocks.js", &blocks)], "") else {
+    let Some((_site, server)) = JavaScript.serve(&[("echo.js", &echo), ("blocks.js", &blocks)], "")
+    else {
         return;
     };
     until(&server, "/blocks", "block 0\nblock 1\nblock 2\n");
@@ -300,7 +228,7 @@ fn what_a_handler_throws_is_a_500_with_its_stack_in_the_log() {
                 case 'lost': Promise.reject(new Error('lost'));\n    }\n    \
                 console.log('said %d', 7, { a: [1] });\n    \
                 return new Response('fine');";
-    let Some((_site, server)) = served(&[("fails.js", &handler(body))], "") else {
+    let Some((_site, server)) = JavaScript.serve(&[("fails.js", &handler(body))], "") else {
         return;
     };
     until(&server, "/fails", "fine");
@@ -334,7 +262,7 @@ fn work_that_a_handler_leaves_behind_ends_after_the_response() {
     let body = "context.waitUntil(new Promise((resolve) => setTimeout(() => {\n      \
                 console.log('after the response');\n      resolve();\n    }, 1)));\n    \
                 return new Response('response');";
-    let Some((_site, server)) = served(&[("waits.js", &handler(body))], "") else {
+    let Some((_site, server)) = JavaScript.serve(&[("waits.js", &handler(body))], "") else {
         return;
     };
     until(&server, "/waits", "response");
@@ -350,7 +278,8 @@ fn a_handler_is_told_that_its_client_has_gone() {
                 return new Response(new ReadableStream({\n      \
                 pull(controller) { controller.enqueue(new Uint8Array(65536)); },\n      \
                 cancel() { console.log('cancelled'); },\n    }));";
-    let Some((_site, server)) = served(&[("endless.js", &handler(body)), ("ready.js", &ready)], "")
+    let Some((_site, server)) =
+        JavaScript.serve(&[("endless.js", &handler(body)), ("ready.js", &ready)], "")
     else {
         return;
     };
@@ -374,7 +303,7 @@ fn requests_have_random_numbers_and_clocks_of_their_own() {
         "const at = Date.now() - 1;\nconst early = Math.random();\nlet count = 0;\n{}",
         handler(body)
     );
-    let Some((_site, server)) = served(&[("dice.js", &script)], "") else {
+    let Some((_site, server)) = JavaScript.serve(&[("dice.js", &script)], "") else {
         return;
     };
     until_status(&server, "/dice", 200);
@@ -413,11 +342,11 @@ fn a_hostile_script_fails_with_one_line_and_costs_no_other() {
         ("long.js", &long),
     ];
     let settings = "[compile]\ncpu-time = \"2s\"\nimport-time = \"6s\"\n";
-    let Some((site, server)) = served(&[], settings) else {
+    let Some((site, server)) = JavaScript.serve(&[], settings) else {
         return;
     };
     for (name, text) in files {
-        write(&site, name, text);
+        site.write_handler(name, text);
     }
     for line in [
         // Either limit may be reached first: a busy machine may have no CPU time for it.
@@ -445,7 +374,7 @@ fn a_request_that_computes_or_allocates_for_ever_ends_by_its_budget() {
                 const kept = [];\n    while (how === 'memory') kept.push(new Uint8Array(1 << 20));\n    \
                 return new Response('fine');";
     let settings = "[budget]\ncpu-time = \"200ms\"\nwall-time = \"2s\"\n";
-    let Some((_site, server)) = served(&[("spends.js", &handler(body))], settings) else {
+    let Some((_site, server)) = JavaScript.serve(&[("spends.js", &handler(body))], settings) else {
         return;
     };
     until(&server, "/spends", "fine");
@@ -469,11 +398,11 @@ fn a_package_that_names_what_is_not_there_fails_with_the_key() {
         ("typo/a.js", ""),
         ("broken/package.json", "{"),
     ];
-    let Some((site, server)) = served(&[], "") else {
+    let Some((site, server)) = JavaScript.serve(&[], "") else {
         return;
     };
     for (name, text) in files {
-        write(&site, name, text);
+        site.write_handler(name, text);
     }
     for line in [
         "nowhere: not loaded: package.json: main: there is no file \"web.js\"",
@@ -490,8 +419,8 @@ fn a_package_that_names_what_is_not_there_fails_with_the_key() {
 #[test]
 fn a_server_without_a_runtime_says_which_file_is_missing() {
     let site = Site::new();
-    write(&site, "hello.js", &answering("hello"));
-    write(&site, "shop/package.json", "{}");
+    site.write_handler("hello.js", answering("hello"));
+    site.write_handler("shop/package.json", "{}");
     let settings = "[site]\nruntime = \"nowhere\"\n";
     fs::write(site.path().join("wasgi.toml"), settings).expect("written");
     let mut routes = wasgi(["routes", "--code-cache", "none"]);
@@ -518,7 +447,7 @@ fn granted_variables_are_the_second_argument_of_fetch() {
         ("none.js", &*text),
         ("../key", "hidden"),
     ];
-    let Some((site, server)) = served(&files, settings) else {
+    let Some((site, server)) = JavaScript.serve(&files, settings) else {
         return;
     };
     until(&server, "/none", "{}");

@@ -6,11 +6,10 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 
 use crate::support::client::{Client, Ending};
-use crate::support::command::{code_cache, wasgi};
 use crate::support::response::{Framing, Response};
+use crate::support::scripts::{Language, compile};
 use crate::support::server::Server;
 use crate::support::site::Site;
 
@@ -47,9 +46,7 @@ fn served(name: &str) -> Option<(Site, Server)> {
 /// script. Prints which of them is not built.
 fn both(name: &str) -> Vec<(Site, Server)> {
     let mut sites: Vec<_> = served(name).into_iter().collect();
-    let runtime = Path::new(env!("CARGO_TARGET_TMPDIR")).join("../runtime/python/python.wasm");
-    if !runtime.is_file() {
-        eprintln!("SKIPPED: there is no runtime; `cargo xtask runtime` builds it");
+    if !Language::Python.has_runtime() {
         return sites;
     }
     let site = Site::new();
@@ -69,21 +66,6 @@ fn both(name: &str) -> Vec<(Site, Server)> {
     let server = Server::of(&site);
     sites.push((site, server));
     sites
-}
-
-/// Compiles the site's handler into the cache, one site at a time and without a time limit: the
-/// interpreter is large, and a server whose start is awaited has to find it compiled.
-fn compile(site: &Site) {
-    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut routes = wasgi(["routes", "--code-cache"]);
-    routes.arg(code_cache()).arg(site.path());
-    let done = routes.output().expect("the program starts");
-    assert!(
-        done.status.success(),
-        "{}",
-        String::from_utf8_lossy(&done.stdout)
-    );
 }
 
 fn component(name: &str) -> PathBuf {

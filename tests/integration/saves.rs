@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use crate::scripts::served;
 use crate::support::eventually;
+use crate::support::scripts::Language::Python;
 use crate::support::server::Server;
 
 /// The number of saves; two hundred can find rarer faults: `WASGI_TEST_SAVES=200`.
@@ -48,7 +48,7 @@ fn a_folder_that_is_saved_while_it_is_requested_is_never_stale_mixed_or_missing(
 fn save_while_requested(files: &[(&str, &str)], target: &str, edited: &str) {
     let count = std::env::var("WASGI_TEST_SAVES");
     let count = count.map_or(SAVES, |count| count.parse().expect("a number"));
-    let Some((site, server)) = served(files, "") else {
+    let Some((site, server)) = Python.serve(files, "") else {
         return;
     };
     let path = site.handlers().join(edited);

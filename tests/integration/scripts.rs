@@ -11,7 +11,8 @@ use std::path::Path;
 use crate::support::command::{code_cache, wasgi};
 use crate::support::eventually;
 use crate::support::process::Process;
-use crate::support::server::Server;
+use crate::support::scripts::Language::Python;
+use crate::support::scripts::{logs, until, until_status};
 use crate::support::site::Site;
 
 /// Returns an application that responds with some text.
@@ -22,79 +23,22 @@ fn answering(text: &str) -> String {
     )
 }
 
-/// Serves a site with these files in the handlers folder and this configuration. Returns none if
-/// there is no runtime.
-#[track_caller]
-pub(crate) fn served(files: &[(&str, &str)], settings: &str) -> Option<(Site, Server)> {
-    let site = site_with(files, settings)?;
-    // The interpreter is large, and a server whose start is awaited has to find it compiled.
-    let mut routes = wasgi(["routes", "--code-cache"]);
-    routes.arg(code_cache()).arg(site.path());
-    routes.output().expect("the program starts");
-    let server = Server::of(&site);
-    Some((site, server))
-}
-
-/// Creates a site with these files in the handlers folder and this configuration. Returns none if
-/// there is no runtime.
-fn site_with(files: &[(&str, &str)], settings: &str) -> Option<Site> {
-    let runtime = Path::new(env!("CARGO_TARGET_TMPDIR")).join("../runtime/python/python.wasm");
-    if !runtime.is_file() {
-        eprintln!("SKIPPED: there is no runtime; `cargo xtask runtime` builds it");
-        return None;
-    }
-    let site = Site::new();
-    for (name, content) in files {
-        write(&site, name, content);
-    }
-    fs::write(site.path().join("wasgi.toml"), settings).expect("written");
-    Some(site)
-}
-
-/// Waits for a line in the log.
-#[track_caller]
-fn logs(server: &Server, text: &str) {
-    server.error_log().expect(&[text]);
-}
-
-/// Waits until a path is answered with this status.
-#[track_caller]
-fn until_status(server: &Server, path: &str, status: u16) {
-    eventually(&format!("{path} answers {status}"), || {
-        server.get(path).status() == status
-    });
-}
-
-/// Waits until a path is answered with this text.
-#[track_caller]
-fn until(server: &Server, path: &str, text: &str) {
-    eventually(&format!("{path} answers {text}"), || {
-        server.get(path).text() == text
-    });
-}
-
-fn write(site: &Site, name: &str, content: &str) {
-    let path = site.path().join("handlers").join(name);
-    fs::create_dir_all(path.parent().expect("a folder")).expect("made");
-    fs::write(path, content).expect("written");
-}
-
 #[test]
 fn a_file_answers_is_reloaded_and_keeps_its_last_good_version() {
-    let Some((site, server)) = served(&[("hello.py", &answering("b'one'"))], "") else {
+    let Some((site, server)) = Python.serve(&[("hello.py", &answering("b'one'"))], "") else {
         return;
     };
     until(&server, "/hello", "one");
-    write(&site, "hello.py", &answering("b'two'"));
+    site.write_handler("hello.py", answering("b'two'"));
     until(&server, "/hello", "two");
-    write(&site, "hello.py", "import json\n1 / 0\n");
+    site.write_handler("hello.py", "import json\n1 / 0\n");
     logs(&server, "ZeroDivisionError: division by zero (hello.py:2)");
     assert_eq!(server.get("/hello").text(), "two");
-    write(&site, "hello.py", "app = (\n");
+    site.write_handler("hello.py", "app = (\n");
     logs(&server, "SyntaxError: '(' was never closed (hello.py:1)");
-    write(&site, "hello.py", "def index(): pass\n");
+    site.write_handler("hello.py", "def index(): pass\n");
     logs(&server, "hello.py has no app or application (it has index)");
-    write(&site, "hello.py", &answering("b'three'"));
+    site.write_handler("hello.py", answering("b'three'"));
     until(&server, "/hello", "three");
     fs::remove_file(site.path().join("handlers/hello.py")).expect("removed");
     until_status(&server, "/hello", 404);
@@ -120,7 +64,7 @@ fn a_folder_answers_with_its_modules_files_and_packages() {
         ("shop/data/file.txt", "content"),
         ("shop/.packages/package.py", "text = 'packaged'\n"),
     ];
-    let Some((site, server)) = served(&files, "") else {
+    let Some((site, server)) = Python.serve(&files, "") else {
         return;
     };
     let names = "['.packages', 'app.py', 'data', 'late.py', 'lib']";
@@ -129,7 +73,7 @@ fn a_folder_answers_with_its_modules_files_and_packages() {
         "/shop",
         &format!("text packaged content late True {names}"),
     );
-    write(&site, "shop/lib/texts.py", "text = 'another'\n");
+    site.write_handler("shop/lib/texts.py", "text = 'another'\n");
     until(
         &server,
         "/shop/and/more",
@@ -154,14 +98,14 @@ fn the_next_edit_begins_with_packages_that_were_imported_before() {
         ("shop/app.py", &*app("text")),
         ("shop/.packages/package.py", package),
     ];
-    let Some((site, server)) = served(&files, "") else {
+    let Some((site, server)) = Python.serve(&files, "") else {
         return;
     };
     until_status(&server, "/shop", 200);
     // Returns the time at which the package was imported, for an application that responds with
     // `text`.
     let imported_at = |text: &str| {
-        write(&site, "shop/app.py", &app(text));
+        site.write_handler("shop/app.py", app(text));
         let mut at = String::new();
         eventually(&format!("/shop answers {text}"), || {
             let answer = server.get("/shop").text().to_owned();
@@ -179,12 +123,8 @@ fn the_next_edit_begins_with_packages_that_were_imported_before() {
         std::mem::replace(&mut last, at.clone()) == at
     });
     // The installed packages have changed, so the layer is a new one.
-    write(
-        &site,
-        "shop/.packages/package.py",
-        "first = 'second'\nat = 5\n",
-    );
-    write(&site, "shop/app.py", &app("changed"));
+    site.write_handler("shop/.packages/package.py", "first = 'second'\nat = 5\n");
+    site.write_handler("shop/app.py", app("changed"));
     until(&server, "/shop", "changed second 5");
     server.stop();
 }
@@ -205,7 +145,7 @@ fn an_application_says_in_pyproject_what_convention_does_not() {
         ("wrong/app.py", "app = print\n"),
         ("wrong/pyproject.toml", "[tool.wasgi]\naplication = 'a:b'\n"),
     ];
-    let Some((_site, server)) = served(&files, "") else {
+    let Some((_site, server)) = Python.serve(&files, "") else {
         return;
     };
     until(&server, "/shop", "vendored True");
@@ -224,7 +164,7 @@ fn sources_and_settings_are_never_served_as_text() {
         ("shop/app.py", &*answer),
         ("shop/.env", "SECRET=1\n"),
     ];
-    let Some((_site, server)) = served(&files, "") else {
+    let Some((_site, server)) = Python.serve(&files, "") else {
         return;
     };
     until_status(&server, "/hello", 200);
@@ -259,7 +199,7 @@ fn requests_have_random_numbers_and_clocks_of_their_own() {
                tempfile.mktemp()]\n    \
                same = [count, hash('text'), early.random()]\n    \
                return [' '.join(map(str, own + same)).encode()]\n";
-    let Some((_site, server)) = served(&[("dice.py", app)], "") else {
+    let Some((_site, server)) = Python.serve(&[("dice.py", app)], "") else {
         return;
     };
     until_status(&server, "/dice", 200);
@@ -308,7 +248,7 @@ fn a_hostile_script_fails_with_one_line_and_costs_no_other() {
         .map(|(name, text)| (*name, text.as_str()))
         .collect();
     let settings = "[compile]\ncpu-time = \"2s\"\nimport-time = \"6s\"\n";
-    let Some((site, server)) = served(&files, settings) else {
+    let Some((site, server)) = Python.serve(&files, settings) else {
         return;
     };
     for line in [
@@ -340,7 +280,7 @@ fn what_an_application_may_not_have_in_its_folder_is_one_line() {
         ("huge/app.py", &*answer),
         ("links/app.py", "print(open('/app/out').read())\n"),
     ];
-    let Some((site, server)) = served(&files, "") else {
+    let Some((site, server)) = Python.serve(&files, "") else {
         return;
     };
     until(&server, "/fifo", "good");
@@ -373,7 +313,7 @@ fn what_an_application_may_not_have_in_its_folder_is_one_line() {
 fn a_server_without_a_runtime_says_which_file_is_missing() {
     let files = [("hello.py", "app = print\n")];
     let settings = "[site]\nruntime = \"nowhere\"\n";
-    let Some((_site, server)) = served(&files, settings) else {
+    let Some((_site, server)) = Python.serve(&files, settings) else {
         return;
     };
     // The failure is known before the server listens.
@@ -388,8 +328,8 @@ fn a_server_without_a_runtime_says_which_file_is_missing() {
 #[test]
 fn without_a_runtime_a_file_and_a_folder_fail_with_the_same_line() {
     let site = Site::new();
-    write(&site, "hello.py", &answering("b'hello'"));
-    write(&site, "shop/app.py", &answering("b'shop'"));
+    site.write_handler("hello.py", answering("b'hello'"));
+    site.write_handler("shop/app.py", answering("b'shop'"));
     fs::write(
         site.path().join("wasgi.toml"),
         "[site]\nruntime = \"nowhere\"\n",
@@ -423,7 +363,7 @@ fn run_and_check_take_a_script_by_its_name_its_file_and_its_folder() {
         ("broken/app.py", "import nothing_like_it\n"),
         ("plain/readme.txt", "no application\n"),
     ];
-    let Some(site) = site_with(&files, "") else {
+    let Some(site) = Python.site(&files, "") else {
         return;
     };
     let handlers = site.path().join("handlers");

@@ -14,6 +14,7 @@ pub(crate) mod hostile;
 pub(crate) mod output;
 pub(crate) mod process;
 pub(crate) mod response;
+pub(crate) mod scripts;
 pub(crate) mod server;
 pub(crate) mod site;
 pub(crate) mod tls;

@@ -2,9 +2,10 @@
 
 use std::fs;
 
-use super::{served, until};
 use crate::support::command::code_cache;
 use crate::support::eventually;
+use crate::support::scripts::Language::Python;
+use crate::support::scripts::until;
 use crate::support::server::Server;
 
 /// A script that reports a variable at its import and at the request, and what it set itself.
@@ -25,7 +26,7 @@ fn a_script_sees_granted_variables_at_its_import_and_is_imported_again_when_they
              secrets = {{ KEY = {{ file = \"key\" }} }}\n"
         )
     };
-    let Some((site, server)) = served(&[("env.py", VARIABLES)], "") else {
+    let Some((site, server)) = Python.serve(&[("env.py", VARIABLES)], "") else {
         return;
     };
     let told = |name: &str, key: &str| format!("(({name}, {key}), ({name}, {key}, 'own'), False)");
@@ -61,7 +62,7 @@ fn the_state_of_a_script_is_stored_unless_it_may_contain_a_secret() {
         ("kept.py", VARIABLES),
         ("../key", &secret),
     ];
-    let Some((site, server)) = served(&files, &settings) else {
+    let Some((site, server)) = Python.serve(&files, &settings) else {
         return;
     };
     until(
@@ -113,7 +114,7 @@ def app(environ, start_response):
 ";
     let settings = "[[handlers.book.files]]\nsource = \"data\"\ndestination = \"/data\"\n\
                     writable = true\n[server]\nprocesses = 2\n";
-    let Some((site, server)) = served(&[("book.py", script), ("../data/keep", "")], settings)
+    let Some((site, server)) = Python.serve(&[("book.py", script), ("../data/keep", "")], settings)
     else {
         return;
     };

@@ -2,9 +2,9 @@
 
 use super::FILE_BYTES_MOST;
 use super::binary::{
-    CODES, COMPONENT, COMPONENT_TYPES, CUSTOM, Command, DATA, END, EXPORTS, FUNCTIONS, GLOBALS,
-    IMPORTS, MEMORIES, MODULE, NESTED_COMPONENT, Numbers, TABLES, TYPES, code, name, number,
-    repeated, section,
+    CODES, COMPONENT, COMPONENT_TYPE, CUSTOM, Command, DATA, END, EXPORTS, FUNCTIONS, GLOBALS,
+    IMPORTS, INSTANCE_TYPE, MEMORIES, MODULE, Numbers, TABLES, TYPES, code, name,
+    nested_component_types, nested_components, number, repeated, section,
 };
 
 // Value types.
@@ -30,18 +30,18 @@ const NO_RESULT: u8 = 0x40;
 
 /// Component types, nested.
 pub(super) fn types_nested(numbers: &mut Numbers) -> Vec<u8> {
-    nested_types(numbers, 0x41)
+    types_or_module(numbers, COMPONENT_TYPE)
 }
 
 /// Instance types, nested.
 pub(super) fn instance_types_nested(numbers: &mut Numbers) -> Vec<u8> {
-    nested_types(numbers, 0x42)
+    types_or_module(numbers, INSTANCE_TYPE)
 }
 
-fn nested_types(numbers: &mut Numbers, kind: u8) -> Vec<u8> {
+/// Returns nested component types, in a component or in a module.
+fn types_or_module(numbers: &mut Numbers, kind: u8) -> Vec<u8> {
     let depth = numbers.up_to(10, 1_000_000);
-    let types = [&[1][..], &[kind, 1, 1].repeat(depth), &[kind, 0]].concat();
-    let component = [COMPONENT, &section(COMPONENT_TYPES, &types)].concat();
+    let component = nested_component_types(kind, depth);
     if numbers.below(2) == 0 {
         return component;
     }
@@ -54,20 +54,7 @@ fn nested_types(numbers: &mut Numbers, kind: u8) -> Vec<u8> {
 
 /// Components, nested.
 pub(super) fn components_nested(numbers: &mut Numbers) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    let mut size = COMPONENT.len();
-    let mut sizes = vec![size];
-    for _ in 0..numbers.up_to(10, 100_000) {
-        size += COMPONENT.len() + 1 + number(size).len();
-        sizes.push(size);
-    }
-    for size in sizes.iter().rev().skip(1) {
-        bytes.extend_from_slice(COMPONENT);
-        bytes.push(NESTED_COMPONENT);
-        bytes.extend(number(*size));
-    }
-    bytes.extend_from_slice(COMPONENT);
-    bytes
+    nested_components(numbers.up_to(10, 100_000))
 }
 
 /// Returns a command with one more function, of this type and with this code.

@@ -4,7 +4,7 @@
 //! Half of the kinds are valid modules and components with one fault: these get further than files
 //! that are invalid from the first byte. The same seed produces the same files.
 
-mod binary;
+pub(crate) mod binary;
 mod damaged;
 mod excessive;
 mod text;

@@ -74,17 +74,9 @@ def _passwords() -> types.ModuleType:
     module.struct_passwd = collections.namedtuple("struct_passwd", fields)
     user = module.struct_passwd(USER_NAME, "x", USER_ID, USER_ID, "", HOME, "")
 
-    def getpwuid(uid):
-        if uid != USER_ID:
-            raise KeyError(f"getpwuid(): uid not found: {uid}")
-        return user
-
-    def getpwnam(name):
-        if name != USER_NAME:
-            raise KeyError(f"getpwnam(): name not found: {name!r}")
-        return user
-
-    module.getpwuid, module.getpwnam, module.getpwall = getpwuid, getpwnam, lambda: [user]
+    module.getpwuid = _finder("getpwuid", "uid", USER_ID, user)
+    module.getpwnam = _finder("getpwnam", "name", USER_NAME, user)
+    module.getpwall = lambda: [user]
     return module
 
 
@@ -96,18 +88,22 @@ def _groups() -> types.ModuleType:
     module.struct_group = collections.namedtuple("struct_group", "gr_name gr_passwd gr_gid gr_mem")
     group = module.struct_group(USER_NAME, "x", USER_ID, [])
 
-    def getgrgid(gid):
-        if gid != USER_ID:
-            raise KeyError(f"getgrgid(): gid not found: {gid}")
-        return group
-
-    def getgrnam(name):
-        if name != USER_NAME:
-            raise KeyError(f"getgrnam(): name not found: {name!r}")
-        return group
-
-    module.getgrgid, module.getgrnam, module.getgrall = getgrgid, getgrnam, lambda: [group]
+    module.getgrgid = _finder("getgrgid", "gid", USER_ID, group)
+    module.getgrnam = _finder("getgrnam", "name", USER_NAME, group)
+    module.getgrall = lambda: [group]
     return module
+
+
+def _finder(function: str, key: str, value: object, entry: object):
+    """Returns a function that finds the only entry by this value of a key."""
+
+    def find(wanted):
+        if wanted != value:
+            raise KeyError(f"{function}(): {key} not found: {wanted!r}")
+        return entry
+
+    find.__name__ = function
+    return find
 
 
 def _processes() -> types.ModuleType:

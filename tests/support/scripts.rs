@@ -1,0 +1,120 @@
+//! Handlers that are served from their sources: the runtimes that load them, and sites with them.
+
+use std::fs;
+use std::path::Path;
+use std::sync::{Mutex, Once, PoisonError};
+
+use super::command::{code_cache, wasgi};
+use super::eventually;
+use super::server::Server;
+use super::site::Site;
+
+/// A language whose sources are served.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Language {
+    JavaScript,
+    Python,
+}
+
+impl Language {
+    /// Returns whether the runtime is built, and compiles it into the cache, once for all tests.
+    /// Prints a line if it is not built.
+    #[track_caller]
+    pub(crate) fn has_runtime(self) -> bool {
+        let file = match self {
+            Language::JavaScript => "javascript/javascript.wasm",
+            Language::Python => "python/python.wasm",
+        };
+        let runtimes = Path::new(env!("CARGO_TARGET_TMPDIR")).join("../runtime");
+        if !runtimes.join(file).is_file() {
+            eprintln!("SKIPPED: there is no runtime; `cargo xtask runtime` builds it");
+            return false;
+        }
+        self.compile_runtime();
+        true
+    }
+
+    /// Serves a site with these files in the handlers folder and this configuration. Returns none
+    /// if the runtime is not built.
+    #[track_caller]
+    pub(crate) fn serve(self, files: &[(&str, &str)], settings: &str) -> Option<(Site, Server)> {
+        let site = self.site(files, settings)?;
+        let server = Server::of(&site);
+        Some((site, server))
+    }
+
+    /// Creates a site with these files in the handlers folder and this configuration. Returns none
+    /// if the runtime is not built.
+    pub(crate) fn site(self, files: &[(&str, &str)], settings: &str) -> Option<Site> {
+        if !self.has_runtime() {
+            return None;
+        }
+        let site = Site::new();
+        for (name, content) in files {
+            site.write_handler(name, content);
+        }
+        fs::write(site.path().join("wasgi.toml"), settings).expect("written");
+        Some(site)
+    }
+
+    #[track_caller]
+    fn compile_runtime(self) {
+        static JAVASCRIPT: Once = Once::new();
+        static PYTHON: Once = Once::new();
+        let (once, name, script) = match self {
+            Language::JavaScript => (&JAVASCRIPT, "first.js", "export default { fetch() {} };\n"),
+            Language::Python => (
+                &PYTHON,
+                "first.py",
+                "def app(environ, start_response): pass\n",
+            ),
+        };
+        once.call_once(|| {
+            let site = Site::new();
+            site.write_handler(name, script);
+            compile(&site);
+        });
+    }
+}
+
+/// Compiles a site's handlers into the cache, one site at a time and without a time limit: an
+/// interpreter is large, and a server whose start is awaited must find it compiled.
+#[track_caller]
+pub(crate) fn compile(site: &Site) {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut routes = wasgi(["routes", "--code-cache"]);
+    routes.arg(code_cache()).arg(site.path());
+    let done = routes.output().expect("the program starts");
+    assert!(
+        done.status.success(),
+        "{}",
+        String::from_utf8_lossy(&done.stdout)
+    );
+}
+
+/// Waits for a line about a script in the server's output. If a load fails while the server starts,
+/// the line is on the standard output.
+#[track_caller]
+pub(crate) fn logs(server: &Server, text: &str) {
+    eventually(text, || {
+        let has = |lines: Vec<String>| lines.iter().any(|line| line.contains(text));
+        has(server.error_log().lines()) || has(server.access_log().lines())
+    });
+}
+
+/// Waits until a path is answered with this text.
+#[track_caller]
+pub(crate) fn until(server: &Server, path: &str, text: &str) {
+    eventually(&format!("{path} answers {text}"), || {
+        server.get(path).text() == text
+    });
+}
+
+/// Waits until a path is answered with this status.
+#[track_caller]
+pub(crate) fn until_status(server: &Server, path: &str, status: u16) {
+    eventually(&format!("{path} answers {status}"), || {
+        server.get(path).status() == status
+    });
+}
