@@ -362,11 +362,10 @@ impl Load for Engine {
     type Program = Program;
 
     fn load(&self, request: &LoadRequest<'_>) -> anyhow::Result<Program> {
-        self.load_request(request)
-            .map_err(|error| match error.is_shortage() {
-                true => Shortage::new(error.to_string()).into(),
-                false => error.into(),
-            })
+        self.load_request(request).map_err(|error| match error {
+            LoadError::Shortage(_, line) => Shortage::new(line).into(),
+            error => error.into(),
+        })
     }
 
     /// A script is loaded with the variables that are granted to it.

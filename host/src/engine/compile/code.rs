@@ -82,7 +82,7 @@ pub(super) fn loader(engine: &wasmtime::Engine, bytes: &[u8]) -> Result<Vec<u8>,
     let bytes = bulk::component(bytes).map_err(LoadError::new)?;
     let runtime = fuse::runtime(&bytes).map_err(|why| no_runtime(&why))?;
     let loader = engine.precompile_component(&runtime.loader);
-    loader.map_err(|error| LoadError::new(format!("does not compile: {}", line(&error))))
+    loader.map_err(LoadError::uncompiled)
 }
 
 fn no_runtime(refusal: &fuse::Unsupported) -> LoadError {
@@ -99,7 +99,7 @@ fn no_runtime(refusal: &fuse::Unsupported) -> LoadError {
 pub(super) fn try_out(instances: &InstancePool, files: &ProgramFiles) -> Result<(), LoadError> {
     let compiled = files
         .map(&instances.engine)
-        .map_err(|error| LoadError::new(format!("can't be prepared: {}", line(&error))))?;
+        .map_err(LoadError::unprepared)?;
     let kind = compiled.kind(&instances.engine).map_err(LoadError::new)?;
     compiled.imports(&instances.engine);
     instances.link(&compiled, kind).map(drop)
@@ -114,12 +114,7 @@ fn binary(bytes: &[u8]) -> Result<Cow<'_, [u8]>, LoadError> {
     if !is_text {
         return Ok(Cow::Borrowed(bytes));
     }
-    wat::parse_bytes(bytes).map_err(|error| {
-        LoadError::new(format!(
-            "does not compile: {} (is the file whole?)",
-            line(&error.into())
-        ))
-    })
+    wat::parse_bytes(bytes).map_err(|error| LoadError::uncompiled(error.into()))
 }
 
 /// The layer of a binary.
@@ -186,12 +181,7 @@ fn compile_fused(
     };
     let compiled = settings::compiling_engine(engine, bytes)
         .and_then(|engine| engine.precompile_component(bytes));
-    let bytes = compiled.map_err(|error| {
-        LoadError::new(format!(
-            "does not compile: {} (is the file whole?)",
-            line(&error)
-        ))
-    })?;
+    let bytes = compiled.map_err(LoadError::uncompiled)?;
     Ok(Code {
         bytes,
         shared: None,
@@ -205,22 +195,22 @@ fn compile_parts(
     apart: &Apart,
     common: &mut Ask<'_>,
 ) -> Result<Code, LoadError> {
-    let failed = |error: wasmtime::Error| {
-        let why = line(&error);
-        LoadError::new(format!("does not compile: {why} (is the file whole?)"))
-    };
     let (code, frame) = match common(apart.key)? {
         Common::Known(code, frame) => (code, frame),
         Common::Wanted(code, frame) => {
-            let compiled = engine.precompile_module(&apart.code).map_err(failed)?;
+            let compiled = engine
+                .precompile_module(&apart.code)
+                .map_err(LoadError::uncompiled)?;
             let code = written(code, &compiled)?;
-            let compiled = engine.precompile_component(&apart.frame).map_err(failed)?;
+            let compiled = engine
+                .precompile_component(&apart.frame)
+                .map_err(LoadError::uncompiled)?;
             (code, written(frame, &compiled)?)
         }
     };
     let state = settings::compiling_engine(engine, &apart.state)
         .and_then(|engine| engine.precompile_module(&apart.state))
-        .map_err(failed)?;
+        .map_err(LoadError::uncompiled)?;
     Ok(Code {
         bytes: state,
         shared: Some(SharedCode::new(code, frame)),
@@ -230,7 +220,7 @@ fn compile_parts(
 
 fn written(mut file: File, bytes: &[u8]) -> Result<CodeFile, LoadError> {
     file.write_all(bytes)
-        .map_err(|error| LoadError::new(format!("its code can't be written: {error}")))?;
+        .map_err(|error| LoadError::of_io(format!("its code can't be written: {error}"), &error))?;
     Ok(CodeFile::written(file))
 }
 

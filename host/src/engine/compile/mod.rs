@@ -31,13 +31,12 @@ use super::pools::instances::InstancePool;
 use super::shared_code::{ProgramFiles, SharedCode, SharedCodes};
 use super::worlds::missing;
 use crate::printable;
-use crate::reload::{CancelToken, Shortage};
+use crate::reload::CancelToken;
 use code::Common;
 use pool::Pool;
 use protocol::Task;
 
 pub use options::Options;
-pub(super) use pool::CANCELLED;
 pub(super) use script::{GUEST_APPLICATION, GUEST_LIBRARY, GUEST_PACKAGES};
 pub use serve::{Limits, serve};
 
@@ -93,9 +92,7 @@ impl Compiler {
         shared: &SharedCodes,
     ) -> Result<ProgramFiles, LoadError> {
         let (files, unfused) = match self {
-            Self::Processes(pool) => pool
-                .run(Task::Compile, bytes, cancel, shared)
-                .map_err(failed)?,
+            Self::Processes(pool) => pool.run(Task::Compile, bytes, cancel, shared)?,
             Self::Here => compile_here(instances, bytes, shared, code::compile)?,
         };
         if !unfused.is_empty() {
@@ -122,7 +119,7 @@ impl Compiler {
             let loader = in_memory(&code::loader(&instances.engine, bytes)?)?;
             return Ok((files, loader));
         };
-        let run = |task| pool.run(task, bytes, cancel, shared).map_err(failed);
+        let run = |task| pool.run(task, bytes, cancel, shared);
         let (files, _) = run(Task::Runtime)?;
         let (loader, _) = run(Task::Loader)?;
         Ok((files, loader.own))
@@ -148,7 +145,7 @@ impl Compiler {
                 modules: loaded.modules,
             });
         };
-        pool.run_script(job, cancel).map_err(failed)
+        pool.run_script(job, cancel)
     }
 
     /// Returns the names of a file's imports that this host doesn't have.
@@ -209,14 +206,6 @@ fn in_memory(code: &[u8]) -> Result<CodeFile, LoadError> {
             CodeFile::seal(file)
         })
         .map_err(|error| no_memory(&error))
-}
-
-#[allow(clippy::needless_pass_by_value, reason = "as map_err gives it")]
-fn failed(error: anyhow::Error) -> LoadError {
-    match error.is::<Shortage>() {
-        true => LoadError::shortage(error.to_string()),
-        false => LoadError::new(format!("{error:#}")),
-    }
 }
 
 fn no_memory(error: &std::io::Error) -> LoadError {

@@ -9,19 +9,19 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use anyhow::{anyhow, bail};
 use rustix::process::Signal;
 
 use super::super::cache::Turn;
 use super::super::code_file::CodeFile;
+use super::super::error::LoadError;
 use super::super::fuse::CodeKey;
 use super::super::shared_code::{ProgramFiles, SharedCode, SharedCodes};
 use super::child::{Child, End, Ran, Why, is_no_room};
 use super::code::Common;
-use super::protocol::{self, Job, NO_THREAD, Reply, Task};
+use super::protocol::{self, Job, Reply, Task};
 use super::{LoadedScript, Options, ScriptJob};
 use crate::printable;
-use crate::reload::{CancelToken, Shortage};
+use crate::reload::CancelToken;
 use crate::units::{duration, size};
 
 /// The maximum resident memory of a process that is kept after a job, in bytes: otherwise, the next
@@ -79,7 +79,7 @@ impl Pool {
         bytes: &[u8],
         cancel: &CancelToken,
         shared: &SharedCodes,
-    ) -> anyhow::Result<(ProgramFiles, String)> {
+    ) -> Result<(ProgramFiles, String), LoadError> {
         let permit = self.permit(cancel)?;
         let input = protocol::sealed(bytes).map_err(|error| no_room(&error))?;
         let options = &self.0.options;
@@ -106,22 +106,28 @@ impl Pool {
                     permit.keep(child);
                     return Ok((ProgramFiles { own, shared }, text));
                 }
-                Ran::Answered(Reply::OutOfMemory(_)) => bail!(out_of_memory(options)),
+                Ran::Answered(Reply::OutOfMemory(_)) => {
+                    return Err(LoadError::new(out_of_memory(options)));
+                }
                 Ran::Answered(Reply::Refused(text) | Reply::Note(text)) => {
                     permit.keep(child);
                     return Err(refused(&text));
                 }
-                Ran::Answered(Reply::Ask(_)) => bail!(explain(&Why::TalkedNonsense, options)),
+                Ran::Answered(Reply::Shortage(text)) => {
+                    permit.keep(child);
+                    return Err(short(&text));
+                }
+                Ran::Answered(Reply::Ask(_)) => return Err(explain(&Why::TalkedNonsense, options)),
                 Ran::Ended(Why::Died(end)) if is_not_the_jobs_fault(end.status) => {
                     last = Some(end);
                 }
                 Ran::Ended(Why::NoRoom(error)) => return Err(no_room(&error)),
-                Ran::Ended(why) => bail!(explain(&why, options)),
+                Ran::Ended(why) => return Err(explain(&why, options)),
             }
         }
         Err(match last {
-            Some(end) => anyhow!(explain(&Why::Died(end), options)),
-            None => anyhow!("the compiling process can't be started"),
+            Some(end) => explain(&Why::Died(end), options),
+            None => LoadError::new("the compiling process can't be started"),
         })
     }
 
@@ -135,7 +141,7 @@ impl Pool {
         &self,
         script: &ScriptJob<'_>,
         cancel: &CancelToken,
-    ) -> anyhow::Result<LoadedScript> {
+    ) -> Result<LoadedScript, LoadError> {
         let _permit = self.permit(cancel)?;
         let options = &self.0.options;
         let no_room = |error: io::Error| no_room(&error);
@@ -162,9 +168,10 @@ impl Pool {
                 said,
                 modules: names(&modules).map_err(no_room)?,
             }),
-            Ran::Answered(Reply::OutOfMemory(_)) => bail!(out_of_memory(options)),
+            Ran::Answered(Reply::OutOfMemory(_)) => Err(LoadError::new(out_of_memory(options))),
             Ran::Answered(Reply::Refused(text) | Reply::Note(text)) => Err(refused(&text)),
-            Ran::Answered(Reply::Ask(_)) => bail!(explain(&Why::TalkedNonsense, options)),
+            Ran::Answered(Reply::Shortage(text)) => Err(short(&text)),
+            Ran::Answered(Reply::Ask(_)) => Err(explain(&Why::TalkedNonsense, options)),
             Ran::Ended(Why::NoRoom(error)) => Err(no_room(error)),
             Ran::Ended(Why::TookTooLong) => {
                 let (limit, key) = match limit < options.wall_time {
@@ -172,14 +179,16 @@ impl Pool {
                     false => (limit, "wall-time"),
                 };
                 let limit = duration::show(limit);
-                bail!("not loaded: importing it takes longer than {limit} (compile.{key})")
+                Err(LoadError::new(format!(
+                    "not loaded: importing it takes longer than {limit} (compile.{key})"
+                )))
             }
-            Ran::Ended(why) => bail!(explain(&why, options)),
+            Ran::Ended(why) => Err(explain(&why, options)),
         }
     }
 
     /// Starts a process. An idle process exits after a while; its descriptors are then closed.
-    fn start(&self) -> anyhow::Result<Child> {
+    fn start(&self) -> Result<Child, LoadError> {
         let shared = Arc::downgrade(&self.0);
         Child::start(&self.0.options, None, move || {
             let Some(shared) = shared.upgrade() else {
@@ -196,7 +205,7 @@ impl Pool {
         .map_err(no_process)
     }
 
-    fn permit(&self, cancel: &CancelToken) -> anyhow::Result<Permit<'_>> {
+    fn permit(&self, cancel: &CancelToken) -> Result<Permit<'_>, LoadError> {
         let shared = self.0.clone();
         let _on_cancel = cancel.on_cancel(move || {
             // Notify under the lock, so that no thread is just about to wait.
@@ -210,7 +219,7 @@ impl Pool {
             state = waited.unwrap_or_else(PoisonError::into_inner);
         }
         if cancel.is_cancelled() {
-            bail!(CANCELLED);
+            return Err(LoadError::Cancelled);
         }
         state.permits += 1;
         Ok(Permit(&self.0))
@@ -261,7 +270,7 @@ impl<'s> Asked<'s> {
     }
 
     /// Returns the shared code, if the process's own file is a state.
-    fn finish(self, options: &Options) -> anyhow::Result<Option<Arc<SharedCode>>> {
+    fn finish(self, options: &Options) -> Result<Option<Arc<SharedCode>>, LoadError> {
         Ok(match self.answer {
             None => None,
             Some(Answer::Known(known)) => Some(known),
@@ -309,16 +318,15 @@ impl fmt::Debug for Pool {
     }
 }
 
-/// The error for a cancelled load.
-pub(in crate::engine) const CANCELLED: &str = "not loaded: cancelled";
-
 /// Seals the output of a process.
-fn sealed(output: OwnedFd, options: &Options) -> anyhow::Result<CodeFile> {
+fn sealed(output: OwnedFd, options: &Options) -> Result<CodeFile, LoadError> {
     CodeFile::take_over(File::from(output), options.output_bytes).map_err(|error| {
         match error.kind() {
-            io::ErrorKind::FileTooLarge => anyhow!(too_large(options)),
+            io::ErrorKind::FileTooLarge => LoadError::new(too_large(options)),
             _ if is_no_room(&error) => no_room(&error),
-            _ => anyhow!("not loaded: its compiled code can't be sealed: {error}"),
+            _ => LoadError::new(format!(
+                "not loaded: its compiled code can't be sealed: {error}"
+            )),
         }
     })
 }
@@ -336,24 +344,25 @@ fn names(file: &File) -> io::Result<Vec<String>> {
     Ok(text.lines().map(str::to_owned).collect())
 }
 
-fn no_room(error: &io::Error) -> anyhow::Error {
-    Shortage::new(format!("no memory or descriptor to compile it: {error}")).into()
+fn no_room(error: &io::Error) -> LoadError {
+    LoadError::shortage(format!("no memory or descriptor to compile it: {error}"))
 }
 
 /// Returns the error for a process that doesn't start, which is not the fault of the file to
 /// compile.
 #[allow(clippy::needless_pass_by_value, reason = "as map_err gives it")]
-fn no_process(error: anyhow::Error) -> anyhow::Error {
-    Shortage::new(format!("{error:#}")).into()
+fn no_process(error: anyhow::Error) -> LoadError {
+    LoadError::shortage(format!("{error:#}"))
 }
 
 /// Converts a process's refusal of a file into an error.
-fn refused(text: &str) -> anyhow::Error {
-    let text = printable::one_line(text).to_string();
-    match text.starts_with(NO_THREAD) {
-        true => Shortage::new(text).into(),
-        false => anyhow!(text),
-    }
+fn refused(text: &str) -> LoadError {
+    LoadError::new(printable::one_line(text).to_string())
+}
+
+/// Converts a process's lack of a resource into an error.
+fn short(text: &str) -> LoadError {
+    LoadError::shortage(printable::one_line(text).to_string())
 }
 
 /// Returns whether a process ended for a reason unrelated to its job, which can then be retried: it
@@ -374,21 +383,22 @@ fn is_not_the_jobs_fault(status: ExitStatus) -> bool {
 }
 
 /// Explains the end of a process to the author of the handler or the operator.
-fn explain(why: &Why, options: &Options) -> String {
+fn explain(why: &Why, options: &Options) -> LoadError {
     let end = match why {
-        Why::Cancelled => return CANCELLED.into(),
-        Why::NoRoom(error) => return no_room(error).to_string(),
+        Why::Cancelled => return LoadError::Cancelled,
+        Why::NoRoom(error) => return no_room(error),
         Why::TookTooLong => {
             let limit = duration::show(options.wall_time);
-            return over(&format!("longer than {limit}"), "wall-time");
+            return LoadError::new(over(&format!("longer than {limit}"), "wall-time"));
         }
         Why::TalkedNonsense => {
-            return "not loaded: unexpected answer from the process that compiled it".into();
+            let line = "not loaded: unexpected answer from the process that compiled it";
+            return LoadError::new(line);
         }
         Why::Died(end) => end,
     };
     let words = String::from_utf8_lossy(&end.last_words);
-    match end.status.signal().and_then(Signal::from_named_raw) {
+    LoadError::new(match end.status.signal().and_then(Signal::from_named_raw) {
         Some(Signal::XCPU) => {
             let limit = duration::show(options.cpu_time);
             over(&format!("more than {limit} of processor time"), "cpu-time")
@@ -402,7 +412,7 @@ fn explain(why: &Why, options: &Options) -> String {
             over(&what, "stack")
         }
         _ => died(end, &words),
-    }
+    })
 }
 
 /// Explains the death of a process that exceeded none of our limits.
@@ -443,13 +453,13 @@ mod tests {
             status: ExitStatus::from_raw(raw_status),
             last_words: last_words.into(),
         };
-        explain(&Why::Died(end), &Options::default())
+        explain(&Why::Died(end), &Options::default()).to_string()
     }
 
     #[test]
     fn the_line_names_the_limit_that_was_reached() {
         let options = Options::default();
-        let slow = explain(&Why::TookTooLong, &options);
+        let slow = explain(&Why::TookTooLong, &options).to_string();
         assert!(
             slow.contains("longer than 5m (compile.wall-time)"),
             "{slow}"

@@ -62,9 +62,6 @@ pub(in crate::engine) enum Task {
     Script,
 }
 
-/// The start of a refusal for lack of a thread, which is not the file's fault.
-pub(super) const NO_THREAD: &str = "no thread to compile it";
-
 /// A message from a compiling process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Reply {
@@ -79,6 +76,8 @@ pub(super) enum Reply {
     Refused(String),
     /// The job ran out of memory: one line that says where.
     OutOfMemory(String),
+    /// The system lacked a thread or a descriptor, which is not the file's fault: one line.
+    Shortage(String),
 }
 
 impl Task {
@@ -101,6 +100,7 @@ impl Reply {
             Self::Done(text) => (b'd', text.into()),
             Self::Refused(text) => (b'r', text.into()),
             Self::OutOfMemory(text) => (b'o', text.into()),
+            Self::Shortage(text) => (b's', text.into()),
         }
     }
 
@@ -113,6 +113,7 @@ impl Reply {
             b'd' => Self::Done(text),
             b'r' => Self::Refused(text),
             b'o' => Self::OutOfMemory(text),
+            b's' => Self::Shortage(text),
             _ => return None,
         })
     }
@@ -413,6 +414,7 @@ mod tests {
             Reply::Done(String::new()),
             Reply::Refused("ä".repeat(10)),
             Reply::OutOfMemory("b".into()),
+            Reply::Shortage("c".into()),
         ] {
             send_reply(&process, &reply).expect("it is sent");
             assert_eq!(receive_reply(&server).expect("it is there"), Some(reply));

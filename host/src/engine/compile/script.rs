@@ -127,14 +127,17 @@ impl Script {
                 true => String::new(),
                 false => format!("; it wrote: {}", crate::printable::front(said, SHOWN_BYTES)),
             };
-            LoadError::new(format!("not loaded: {}{behind}", line(&error)))
+            let text = format!("not loaded: {}{behind}", line(&error));
+            LoadError::of_wasmtime(text, &error)
         })?;
         let state = fuse::snapshot(&self.mark, &loaded.memory, &loaded.globals)
             .map_err(|refusal| LoadError::new(refusal.to_string()))?;
         let Loaded { modules, .. } = loaded;
         let compiled = settings::compiling_engine(engine, &state)
             .and_then(|engine| engine.precompile_module(&state))
-            .map_err(|error| LoadError::new(format!("can't be stored: {}", line(&error))))?;
+            .map_err(|error| {
+                LoadError::of_wasmtime(format!("can't be stored: {}", line(&error)), &error)
+            })?;
         let said = output.contents();
         Ok(Outcome {
             state: compiled,

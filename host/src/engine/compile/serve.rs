@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
+use rustix::io::Errno;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 
 use super::super::code_file::CodeFile;
@@ -21,7 +22,7 @@ use super::super::shared_code::ProgramFiles;
 use super::super::worlds::missing;
 use super::code::{self, Code};
 use super::confine;
-use super::protocol::{Job, NO_THREAD, Reply, Task, receive_common, receive_job, send_reply};
+use super::protocol::{Job, Reply, Task, receive_common, receive_job, send_reply};
 use super::script::Script;
 use crate::printable;
 
@@ -95,7 +96,7 @@ pub fn serve(limits: &Limits) -> anyhow::Result<()> {
 fn run(instances: &InstancePool, job: Job, limits: &Limits, socket: BorrowedFd<'_>) -> Reply {
     let cpu_time = Duration::from_millis(limits.cpu_time);
     let result = confine::renew_cpu_time(cpu_time)
-        .map_err(|error| format!("its processor time can't be limited: {error}"))
+        .map_err(|error| LoadError::new(format!("its processor time can't be limited: {error}")))
         .and_then(|()| read(job.input))
         .and_then(|bytes| match job.task {
             Task::Compile => {
@@ -118,7 +119,8 @@ fn run(instances: &InstancePool, job: Job, limits: &Limits, socket: BorrowedFd<'
             }
             Task::Script => {
                 let folders = limits.folders.iter().cloned().zip(limits.names.clone());
-                let (script, modules) = Script::new(&bytes, job.parts, folders.collect())?;
+                let (script, modules) =
+                    Script::new(&bytes, job.parts, folders.collect()).map_err(LoadError::new)?;
                 let loaded = on_thread(limits.stack, || script.load(&instances.engine))?;
                 write(File::from(job.output), &loaded.state)?;
                 write(File::from(modules), loaded.modules.join("\n").as_bytes())?;
@@ -127,14 +129,20 @@ fn run(instances: &InstancePool, job: Job, limits: &Limits, socket: BorrowedFd<'
         });
     match result {
         Ok(text) => Reply::Done(text),
-        Err(text) => {
-            let text = printable::one_line(&text).to_string();
-            if is_out_of_memory(&text) {
-                Reply::OutOfMemory(text)
-            } else {
-                Reply::Refused(text)
-            }
-        }
+        Err(error) => refusal(&error),
+    }
+}
+
+/// Returns the reply for a job that failed.
+fn refusal(error: &LoadError) -> Reply {
+    let text = printable::one_line(&error.to_string()).to_string();
+    match error {
+        // The limits of this process, which the file has reached: a shortage of memory or
+        // descriptors would be the same at each attempt.
+        LoadError::Shortage(Some(Errno::NOMEM), _) => Reply::OutOfMemory(text),
+        LoadError::Shortage(Some(_), _) => Reply::Refused(text),
+        LoadError::Shortage(None, _) => Reply::Shortage(text),
+        LoadError::File(_) | LoadError::Cancelled => Reply::Refused(text),
     }
 }
 
@@ -145,7 +153,7 @@ fn write_code(
     mut output: File,
     limits: &Limits,
     socket: BorrowedFd<'_>,
-) -> Result<String, String> {
+) -> Result<String, LoadError> {
     let code = on_thread(limits.stack, || {
         let mut common = |key| {
             send_reply(socket, &Reply::Ask(key))
@@ -171,13 +179,13 @@ fn write_code(
     Ok(unfused.unwrap_or_default())
 }
 
-fn write(mut output: impl Write, code: &[u8]) -> Result<(), String> {
+fn write(mut output: impl Write, code: &[u8]) -> Result<(), LoadError> {
     output
         .write_all(code)
-        .map_err(|error| format!("its code can't be written: {error}"))
+        .map_err(|error| LoadError::of_io(format!("its code can't be written: {error}"), &error))
 }
 
-fn read(input: impl Into<File>) -> Result<Vec<u8>, String> {
+fn read(input: impl Into<File>) -> Result<Vec<u8>, LoadError> {
     let mut input = input.into();
     let mut read = || {
         let length = input.seek(SeekFrom::End(0))?;
@@ -186,35 +194,42 @@ fn read(input: impl Into<File>) -> Result<Vec<u8>, String> {
         input.read_exact(&mut bytes)?;
         Ok(bytes)
     };
-    read().map_err(|error: io::Error| format!("its file can't be read: {error}"))
+    read().map_err(|error: io::Error| {
+        LoadError::of_io(format!("its file can't be read: {error}"), &error)
+    })
 }
 
 /// Runs `part` on a separate thread with this stack size. Turns a panic into an error.
 fn on_thread<T: Send>(
     stack_bytes: u64,
     part: impl FnOnce() -> Result<T, LoadError> + Send,
-) -> Result<T, String> {
+) -> Result<T, LoadError> {
     thread::scope(|scope| {
         let thread = thread::Builder::new()
             .stack_size(usize::try_from(stack_bytes).unwrap_or(usize::MAX))
             .spawn_scoped(scope, part)
-            .map_err(|error| format!("{NO_THREAD}: {error}"))?;
+            .map_err(|error| no_thread(&error))?;
         match thread.join() {
-            Ok(result) => result.map_err(|error| error.to_string()),
+            Ok(result) => result,
             Err(panic) => {
                 let text = panic.downcast_ref::<String>().map(String::as_str);
                 let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
                 let text = text.unwrap_or("no message");
-                Err(format!("compiling it made the compiler panic: {text}"))
+                let line = format!("compiling it made the compiler panic: {text}");
+                Err(LoadError::new(line))
             }
         }
     })
 }
 
-/// Returns whether an error's text says that the system ran out of memory: wasmtime and the
-/// standard library use the system's text.
-fn is_out_of_memory(text: &str) -> bool {
-    text.contains("Cannot allocate memory") || text.contains("os error 12")
+/// Returns the error for a thread that doesn't start: the system's shortage, unless the memory of
+/// this process is at its limit.
+fn no_thread(error: &io::Error) -> LoadError {
+    let line = format!("no thread to compile it: {error}");
+    match Errno::from_io_error(error) {
+        Some(Errno::NOMEM) => LoadError::of_io(line, error),
+        _ => LoadError::shortage(line),
+    }
 }
 
 #[cfg(test)]
@@ -224,15 +239,31 @@ mod tests {
     #[test]
     fn a_panic_is_an_error_with_its_message() {
         let error = on_thread::<()>(1 << 20, || panic!("number {}", 7)).expect_err("it panics");
-        assert_eq!(error, "compiling it made the compiler panic: number 7");
+        assert_eq!(
+            error.to_string(),
+            "compiling it made the compiler panic: number 7"
+        );
         let error = on_thread::<()>(1 << 20, || Err(LoadError::new("no"))).expect_err("it fails");
-        assert_eq!(error, "no");
+        assert_eq!(error.to_string(), "no");
     }
-
     #[test]
-    fn the_systems_words_for_no_memory_are_known() {
-        let error = io::Error::from_raw_os_error(libc::ENOMEM);
-        assert!(is_out_of_memory(&error.to_string()));
-        assert!(!is_out_of_memory("does not compile"));
+    fn only_a_shortage_of_the_system_is_reported_as_one() {
+        let of_io = |errno: Errno| LoadError::of_io("line", &errno.into());
+        let line = || "line".to_owned();
+        for (error, reply) in [
+            (LoadError::shortage("line"), Reply::Shortage(line())),
+            (of_io(Errno::NOMEM), Reply::OutOfMemory(line())),
+            (of_io(Errno::MFILE), Reply::Refused(line())),
+            (of_io(Errno::NOENT), Reply::Refused(line())),
+            (
+                LoadError::new("Cannot allocate memory (os error 12)"),
+                Reply::Refused("Cannot allocate memory (os error 12)".to_owned()),
+            ),
+        ] {
+            assert_eq!(refusal(&error), reply);
+        }
+        let of_thread = |errno: Errno| refusal(&no_thread(&errno.into()));
+        assert!(matches!(of_thread(Errno::AGAIN), Reply::Shortage(_)));
+        assert!(matches!(of_thread(Errno::NOMEM), Reply::OutOfMemory(_)));
     }
 }

@@ -7,7 +7,6 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::super::cache::Part;
 use super::super::code_file::{CodeFile, Mapped};
-use super::super::compile::CANCELLED;
 use super::super::error::LoadError;
 use super::super::shared_code::{ProgramFiles, key_of_state};
 use super::tools::Tools;
@@ -231,7 +230,7 @@ impl Ready {
                 return Ok(Ok(runtime.clone()));
             }
             if cancel.is_cancelled() {
-                return Err(LoadError::new(CANCELLED));
+                return Err(LoadError::Cancelled);
             }
             if !state.is_compiling {
                 state.is_compiling = true;
