@@ -1,8 +1,14 @@
 //! The limits on the size of logs, and on how fast a handler can write to them.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::units;
+
+/// How long the process waits at exit for an output to accept the last lines, and how long a relay
+/// waits for an output to accept any.
+pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The log settings of the section `[limits]` of `wasgi.toml`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]

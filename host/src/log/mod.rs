@@ -20,7 +20,7 @@ pub(crate) mod timestamp;
 use std::io::{IsTerminal, Write};
 use std::sync::{Arc, OnceLock};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::Context;
 use tracing::Level;
@@ -28,13 +28,10 @@ use tracing::level_filters::LevelFilter;
 
 pub(crate) use self::gather::gather;
 pub use self::limits::Limits;
+use self::limits::PATIENCE;
 pub(crate) use self::queue::Source;
 use self::shared::Shared;
 use self::subscriber::LogSubscriber;
-
-/// How long the process waits at exit for an output to accept the last lines, and how long a relay
-/// waits for an output to accept any.
-const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The default log level.
 pub const LEVEL: LevelFilter = LevelFilter::INFO;

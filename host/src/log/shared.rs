@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::limits::{Limits, PATIENCE};
 use super::queue::{Batch, Queue, Source};
-use super::{Limits, PATIENCE};
 
 /// A queue of lines shared between threads.
 #[derive(Debug)]

@@ -1,5 +1,7 @@
 //! Logs with a slow, full or closed output, and the format of their lines.
 
+use std::time::Duration;
+
 use std::io::{self, ErrorKind};
 use std::sync::Mutex;
 use std::sync::mpsc::{self, Receiver, Sender};

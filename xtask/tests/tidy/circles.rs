@@ -26,13 +26,8 @@ const KNOWN: &[&str] = &[
     "host/crates/component/src/fuse/split/mod.rs",
     "host/crates/component/src/fuse/split/survey.rs",
     "host/crates/component/src/fuse/split/types.rs",
-    "host/src/engine/compile/mod.rs",
-    "host/src/engine/compile/pool.rs",
-    "host/src/engine/compile/script.rs",
     "host/src/log/gather.rs",
     "host/src/log/mod.rs",
-    "host/src/log/output.rs",
-    "host/src/log/shared.rs",
     "host/src/log/subscriber.rs",
     "host/src/reload/load.rs",
     "host/src/reload/mod.rs",
@@ -41,11 +36,6 @@ const KNOWN: &[&str] = &[
     "host/src/reload/slot.rs",
     "host/src/reload/slots.rs",
     "host/src/reload/thread.rs",
-    "host/src/static_files/conditional.rs",
-    "host/src/static_files/mod.rs",
-    "host/src/static_files/represent.rs",
-    "host/src/static_files/settings.rs",
-    "host/src/static_files/validators.rs",
 ];
 
 /// The maximum number of `pub use` through which an import is followed. More would be a cycle.

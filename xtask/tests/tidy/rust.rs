@@ -45,20 +45,24 @@ pub(crate) fn tokens(text: &str) -> Vec<Token<'_>> {
 /// tests in another file, `mod tests;`, can be anywhere.
 pub(crate) fn code_before_tests(text: &str) -> Vec<Token<'_>> {
     let mut code = code(text);
-    let marks = ["#", "[", "cfg", "(", "test", ")", "]", "mod"];
-    let is_tests = |window: &[Token<'_>]| {
-        window.last().is_some_and(|token| token.text == "{")
-            && window
-                .iter()
-                .map(|token| token.text)
-                .take(marks.len())
-                .eq(marks)
-    };
-    // The name of the module, and its brace.
-    if let Some(start) = code.windows(marks.len() + 2).position(is_tests) {
+    if let Some(start) = (0..code.len()).find(|start| is_tests(&code[*start..])) {
         code.truncate(start);
     }
     code
+}
+
+/// Returns whether the code starts with a module that is only for tests, of any visibility.
+fn is_tests(code: &[Token<'_>]) -> bool {
+    let mut words = code.iter().map(|token| token.text).peekable();
+    let attribute = ["#", "[", "cfg", "(", "test", ")", "]"];
+    if !words.by_ref().take(attribute.len()).eq(attribute) {
+        return false;
+    }
+    if words.next_if_eq(&"pub").is_some() && words.peek() == Some(&"(") {
+        words.find(|word| *word == ")");
+    }
+    // The name of the module is in between.
+    words.next() == Some("mod") && words.nth(1) == Some("{")
 }
 
 /// Returns the words and punctuation of a file.
@@ -220,6 +224,17 @@ mod tests {
             "one function is not the tests"
         );
         assert!(!code.iter().any(|token| token.text == "c"));
+    }
+
+    #[test]
+    fn tests_that_other_tests_can_use_are_tests() {
+        for visibility in ["pub", "pub(super)", "pub(in crate::a)"] {
+            let text =
+                format!("fn a() {{}} #[cfg(test)] {visibility} mod sample {{ fn c() {{}} }}");
+            let code = code_before_tests(&text);
+            assert!(code.iter().any(|token| token.text == "a"));
+            assert!(!code.iter().any(|token| token.text == "c"), "{visibility}");
+        }
     }
 
     #[test]

@@ -18,10 +18,10 @@ mod options;
 mod pool;
 mod protocol;
 mod script;
+mod script_job;
 mod serve;
 
 use std::io::Write;
-use std::path::PathBuf;
 
 use wasmtime::Engine;
 
@@ -38,6 +38,7 @@ use protocol::Task;
 
 pub use options::Options;
 pub(super) use script::{GUEST_APPLICATION, GUEST_LIBRARY, GUEST_PACKAGES};
+pub(super) use script_job::{LoadedScript, ScriptJob};
 pub use serve::{Limits, serve};
 
 /// The place where handlers are compiled. Clones share it.
@@ -47,30 +48,6 @@ pub(super) enum Compiler {
     Processes(Pool),
     /// In this process, without limits: for tests and benches, whose programs lack the subcommand.
     Here,
-}
-
-/// A script for an interpreter to load.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct ScriptJob<'a> {
-    /// JSON for the interpreter.
-    pub(super) plan: &'a [u8],
-    /// The interpreter's code, its loader, and its initial state.
-    pub(super) parts: [&'a CodeFile; 3],
-    /// The name of the code that the new state is for.
-    pub(super) mark: &'a str,
-    /// The folders that the interpreter can read, each with its name in the sandbox.
-    pub(super) folders: &'a [(PathBuf, &'static str)],
-}
-
-/// The result of loading a script.
-#[derive(Debug)]
-pub(super) struct LoadedScript {
-    pub(super) state: CodeFile,
-    /// The application's standard output and error.
-    pub(super) said: String,
-    /// The modules that a layer of its packages should have, in the order of their imports. Empty
-    /// if no layer is needed.
-    pub(super) modules: Vec<String>,
 }
 
 impl Compiler {

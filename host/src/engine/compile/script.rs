@@ -17,7 +17,7 @@ use super::super::error::LoadError;
 use super::super::fuse;
 use super::super::limits::line;
 use super::super::pools::settings;
-use super::ScriptJob;
+use super::script_job::ScriptJob;
 
 /// The maximum linear memory of an interpreter while it loads an application, in bytes: twice the
 /// default of an instance.
