@@ -2,8 +2,8 @@
 
 use crate::backend;
 use crate::environ::{Environ, variable_of};
-use crate::input::InputError;
 use crate::percent::decode;
+use crate::refusal::InputError;
 
 /// Builds an [`Environ`]. The initial values are those of `GET /` over HTTP/1.1, with all variables
 /// that a server always sets (E1).

@@ -23,20 +23,6 @@ pub struct Input {
     taken: usize,
 }
 
-/// Why the rest of the request's body can't be read: the inner error of an [`io::Error`] of
-/// [`Input`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum InputError {
-    /// The client disconnected before it had sent the whole body.
-    Disconnected,
-    /// The client sent nothing for longer than the server waits.
-    TimedOut,
-    /// The body is longer than the server accepts.
-    TooLarge,
-    /// The body's framing is invalid.
-    Malformed,
-}
-
 impl Input {
     pub(crate) fn new(environ: Arc<backend::Environ>) -> Self {
         Self {
@@ -49,7 +35,7 @@ impl Input {
     /// Returns the next bytes of the body, as many as have arrived, or none at its end.
     ///
     /// # Errors
-    /// Fails with an [`InputError`] if the rest of the body can't be read.
+    /// Fails with an [`InputError`](crate::InputError) if the rest of the body can't be read.
     pub fn block(&mut self) -> io::Result<Option<Vec<u8>>> {
         if self.taken == self.block.len() {
             self.refill()?;
@@ -97,35 +83,10 @@ impl fmt::Debug for Input {
     }
 }
 
-impl fmt::Display for InputError {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Self::Disconnected => "the client went away before it had sent the whole body",
-            Self::TimedOut => "the client stopped sending the body",
-            Self::TooLarge => "the body is longer than the server accepts",
-            Self::Malformed => "the body's framing is broken",
-        })
-    }
-}
-
-impl std::error::Error for InputError {}
-
-impl From<InputError> for io::Error {
-    fn from(error: InputError) -> Self {
-        let kind = match error {
-            InputError::Disconnected => io::ErrorKind::ConnectionAborted,
-            InputError::TimedOut => io::ErrorKind::TimedOut,
-            InputError::TooLarge => io::ErrorKind::FileTooLarge,
-            InputError::Malformed => io::ErrorKind::InvalidData,
-        };
-        Self::new(kind, error)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Environ;
+    use crate::{Environ, InputError};
 
     fn input(blocks: &[&str]) -> Input {
         let builder = blocks

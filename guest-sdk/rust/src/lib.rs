@@ -67,6 +67,7 @@ mod html;
 mod input;
 mod params;
 mod percent;
+mod refusal;
 mod request;
 mod response;
 mod start_response;
@@ -87,11 +88,12 @@ pub use crate::error::{Error, Exception, Result};
 pub use crate::errors::Errors;
 pub use crate::handler::{BodyOrError, Handler, Http, ResponseOrError, Wsgi};
 pub use crate::html::{Html, escape};
-pub use crate::input::{Input, InputError};
+pub use crate::input::Input;
 pub use crate::params::{FORM_MAX_BYTES, Params};
+pub use crate::refusal::{InputError, StartError, WriteError};
 pub use crate::request::{Request, RequestExt};
 pub use crate::response::{IntoResponse, Response};
-pub use crate::start_response::{StartError, StartResponse, WriteError, Writer};
+pub use crate::start_response::{StartResponse, Writer};
 pub use crate::variable::variable;
 
 /// Tests the code in the README.

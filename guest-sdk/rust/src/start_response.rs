@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::backend;
 use crate::error::{Error, Exception};
+use crate::refusal::StartError;
 
 /// The maximum length of a block that [`Writer`] passes in one call, in bytes. The server accepts 1
 /// MiB.
@@ -27,27 +28,6 @@ pub struct StartResponse {
 /// the client. Combine small pieces with [`std::io::BufWriter`], or preferably return a body.
 pub struct Writer {
     inner: Arc<backend::StartResponse>,
-}
-
-/// Why a call of [`StartResponse`] was refused. The response's state is unchanged.
-#[derive(Clone, PartialEq, Eq)]
-pub enum StartError {
-    /// It was called before. To start over after a failure, use [`StartResponse::restart`] (R3).
-    AlreadyStarted,
-    /// The head has already been sent (R3).
-    HeadSent,
-    /// The status or a field is not allowed (R1). The text says which, and why.
-    Refused(String),
-}
-
-/// Why a block was not accepted: the inner error of an [`io::Error`] of [`Writer`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WriteError {
-    /// [`StartResponse`] has not been called yet.
-    NotStarted,
-    /// The client disconnected, or the server closed the connection. Further blocks will be
-    /// refused.
-    Disconnected,
 }
 
 impl StartResponse {
@@ -148,45 +128,5 @@ impl fmt::Debug for StartResponse {
 impl fmt::Debug for Writer {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("Writer").finish_non_exhaustive()
-    }
-}
-
-impl fmt::Display for StartError {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::AlreadyStarted => formatter.write_str("start_response was already called"),
-            Self::HeadSent => formatter.write_str("the head of the response has been sent"),
-            Self::Refused(reason) => formatter.write_str(reason),
-        }
-    }
-}
-
-/// Formats as `Display` does: the derived form would add the escaping of strings to every handler.
-impl fmt::Debug for StartError {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, formatter)
-    }
-}
-
-impl std::error::Error for StartError {}
-
-impl fmt::Display for WriteError {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Self::NotStarted => "start_response has not been called",
-            Self::Disconnected => "the client went away",
-        })
-    }
-}
-
-impl std::error::Error for WriteError {}
-
-impl From<WriteError> for io::Error {
-    fn from(error: WriteError) -> Self {
-        let kind = match error {
-            WriteError::NotStarted => io::ErrorKind::NotConnected,
-            WriteError::Disconnected => io::ErrorKind::BrokenPipe,
-        };
-        Self::new(kind, error)
     }
 }

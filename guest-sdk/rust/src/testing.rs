@@ -21,7 +21,8 @@ use crate::body::{Blocks, Content};
 use crate::environ::Environ;
 use crate::error::{Error, Exception, Result};
 use crate::handler::Handler;
-use crate::start_response::{StartResponse, WriteError};
+use crate::refusal::WriteError;
+use crate::start_response::StartResponse;
 
 const NOT_STARTED: &str = "the body began before start_response was called";
 
@@ -183,7 +184,7 @@ mod tests {
 
     use super::*;
     use crate::body::Body;
-    use crate::start_response::StartError;
+    use crate::refusal::StartError;
 
     const TEXT: [(&str, &str); 1] = [("Content-Type", "text/plain")];
 

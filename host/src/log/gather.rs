@@ -4,7 +4,7 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use super::ERROR_LOG;
+use super::handle::Log;
 use super::queue::Source;
 
 /// The size at which a block is sent, in bytes: enough for a traceback of a few hundred lines.
@@ -17,7 +17,8 @@ thread_local! {
 /// The collected lines.
 struct Block {
     is_open: bool,
-    handler: Option<Arc<str>>,
+    /// The handler that wrote the lines, and the log that they are for.
+    owner: Option<(Arc<str>, Log)>,
     lines: Vec<u8>,
 }
 
@@ -40,18 +41,23 @@ impl Drop for Gather {
     }
 }
 
-/// Adds a handler's line to the block. Returns `false` if the thread is not collecting; the caller
-/// then sends the line.
-pub(super) fn take(handler: &Arc<str>, line: &str) -> bool {
+/// Adds a handler's line to the block for `log`. Returns `false` if the thread is not collecting;
+/// the caller then sends the line.
+pub(super) fn take(log: &Log, handler: &Arc<str>, line: &str) -> bool {
     BLOCK.with_borrow_mut(|block| {
         if !block.is_open {
             return false;
         }
-        let is_other = block.handler.as_ref().is_some_and(|last| last != handler);
+        let is_other = block
+            .owner
+            .as_ref()
+            .is_some_and(|(last, _)| last != handler);
         if is_other || block.lines.len() + line.len() > BLOCK_BYTES {
             block.send();
         }
-        block.handler.get_or_insert_with(|| handler.clone());
+        block
+            .owner
+            .get_or_insert_with(|| (handler.clone(), log.clone()));
         block.lines.extend_from_slice(line.as_bytes());
         true
     })
@@ -66,18 +72,14 @@ impl Block {
     const fn new() -> Self {
         Self {
             is_open: false,
-            handler: None,
+            owner: None,
             lines: Vec::new(),
         }
     }
 
     fn send(&mut self) {
-        let Some(handler) = self.handler.take() else {
-            return;
-        };
-        let lines = std::mem::take(&mut self.lines);
-        if let Some(subscriber) = ERROR_LOG.get() {
-            subscriber.log.send(&Source::Output(handler), lines);
+        if let Some((handler, log)) = self.owner.take() {
+            log.send(&Source::Output(handler), std::mem::take(&mut self.lines));
         }
     }
 }

@@ -2,12 +2,14 @@
 //! full disk, stalls that thread and not the requests.
 //!
 //! - `queue`: the queued lines of an output; bounded in bytes, and fair between handlers.
+//! - `handle`: a log, its queue and its thread, as its users see it.
 //! - `shared`, `output`: the queue shared between threads, and the writer thread.
 //! - `subscriber`: formats a `tracing` event or a handler's line as a line of the error log.
 //! - `gather`: collects the lines that a handler writes in one turn into one block.
 //! - `limits`: the settings.
 
 mod gather;
+mod handle;
 mod limits;
 mod output;
 mod queue;
@@ -17,20 +19,16 @@ mod subscriber;
 mod tests;
 pub(crate) mod timestamp;
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::sync::{Arc, OnceLock};
-use std::thread;
-use std::time::Instant;
 
-use anyhow::Context;
 use tracing::Level;
 use tracing::level_filters::LevelFilter;
 
 pub(crate) use self::gather::gather;
+pub use self::handle::Log;
 pub use self::limits::Limits;
-use self::limits::PATIENCE;
 pub(crate) use self::queue::Source;
-use self::shared::Shared;
 use self::subscriber::LogSubscriber;
 
 /// The default log level.
@@ -76,75 +74,6 @@ impl From<Verbosity> for LevelFilter {
 
 /// Writes the handlers' lines. There is one per process, as for `tracing`.
 static ERROR_LOG: OnceLock<Arc<LogSubscriber>> = OnceLock::new();
-
-/// A handle to a log's queue. Clones share the log.
-#[derive(Clone, Debug)]
-pub struct Log(Arc<Handle>);
-
-#[derive(Debug)]
-struct Handle(Arc<Shared>);
-
-impl Log {
-    /// Starts the thread that writes to `output`.
-    ///
-    /// # Errors
-    ///
-    /// Fails if the system cannot create a thread.
-    pub fn start(
-        name: &'static str,
-        output: impl Write + Send + 'static,
-        limits: &Limits,
-    ) -> anyhow::Result<Self> {
-        let shared = Arc::new(Shared::new(limits));
-        thread::Builder::new()
-            .name(format!("wasgi-{name}"))
-            .spawn({
-                let shared = shared.clone();
-                move || output::write_all(name, output, &shared)
-            })
-            .with_context(|| format!("could not start the thread of the {name} log"))?;
-        Ok(Self(Arc::new(Handle(shared))))
-    }
-
-    /// Queues whole lines without blocking. If there is no room, the lines are dropped, and the log
-    /// later reports how many.
-    pub(crate) fn send(&self, source: &Source, lines: Vec<u8>) {
-        self.0.0.push(source, lines);
-    }
-
-    /// Queues whole lines. Blocks until there is room, as long as the output makes progress.
-    pub(crate) fn send_when_room(&self, source: &Source, lines: Vec<u8>) {
-        self.0.0.push_when_room(source, lines);
-    }
-
-    /// Queues messages of the server itself: whole lines.
-    pub fn announce(&self, lines: impl Into<Vec<u8>>) {
-        self.send(&Source::Server, lines.into());
-    }
-
-    /// Applies new limits.
-    pub fn set_limits(&self, limits: &Limits) {
-        self.0.0.set_limits(limits);
-    }
-
-    /// See [`Limits::line_bytes`].
-    pub(crate) fn line_bytes(&self) -> usize {
-        self.0.0.line_bytes()
-    }
-
-    /// Waits until all queued lines are written, at most two seconds. An output that blocks loses
-    /// its last lines, but does not prevent the process from exiting.
-    pub fn flush(&self) {
-        self.0.0.flush(Instant::now() + PATIENCE);
-    }
-}
-
-/// Dropping the last clone of a log ends its thread.
-impl Drop for Handle {
-    fn drop(&mut self) {
-        self.0.close();
-    }
-}
 
 /// Installs `log` as the destination of `tracing` events and handlers' lines. Only the first call
 /// in a process has an effect.

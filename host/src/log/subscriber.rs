@@ -10,8 +10,10 @@ use tracing::level_filters::LevelFilter;
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 
+use super::gather;
+use super::handle::Log;
 use super::queue::Source;
-use super::{Log, gather, timestamp};
+use super::timestamp;
 use crate::printable;
 
 /// The name of an event's field that holds a handler's name.
@@ -90,7 +92,7 @@ impl LogSubscriber {
         );
         line.push('\n');
         let bytes = line.len();
-        if !gather::take(handler, &line) {
+        if !gather::take(&self.log, handler, &line) {
             let source = Source::Output(handler.clone());
             self.log.send(&source, line.into_bytes());
         }

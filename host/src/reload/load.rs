@@ -7,8 +7,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
 
+use super::application;
+use super::cancel::CancelToken;
+use super::later::{Later, Renewal};
+use super::loader::{Load, LoadRequest};
+use super::shortage::Shortage;
 use super::source::{self, Content};
-use super::{CancelToken, Later, Load, LoadRequest, Renewal, Shortage, application};
 use crate::registry::Version;
 use crate::router::{Route, Shape};
 

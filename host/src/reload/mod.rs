@@ -29,11 +29,14 @@ mod language;
 mod later;
 mod listing;
 mod load;
+mod loader;
 mod notifier;
 mod open;
+mod options;
 mod pages;
 mod pages_thread;
 mod queue;
+mod scan;
 mod settle;
 mod shortage;
 mod slot;
@@ -44,19 +47,14 @@ mod tests;
 mod thread;
 mod watch;
 
-use std::fmt;
-use std::num::NonZeroUsize;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
-use std::time::{Duration, Instant, SystemTime};
+use std::sync::{Arc, mpsc};
 
 use anyhow::Context;
 
 use crate::published::Published;
-use crate::registry::{Registry, Version};
+use crate::registry::Registry;
 use pages_thread::PagesThread;
-use queue::Capacity;
-use slots::{Slots, Trust};
 use thread::Order;
 
 pub use application::{MARKERS, is_one as is_application, manifest, script_language};
@@ -64,116 +62,12 @@ pub use cancel::{CancelToken, OnCancel};
 pub use language::Language;
 pub use later::{Later, Renewal};
 pub use listing::{EXTENSIONS, MAX_ENTRIES, MAX_STRAYS, SOURCE_MARKERS, applications};
+pub use loader::{Load, LoadRequest};
+pub use options::{OnStarted, Options, SAFETY_RESCAN, START_BUDGET, STOP_PATIENCE, Started};
 pub use pages::{OnPages, PagesChange};
+pub use scan::{Scan, list, scan_once};
 pub use shortage::Shortage;
 pub use source::MAX_HANDLER_BYTES;
-
-/// The interval of listings without events: network file systems, bind mounts of some virtual
-/// machines, and targets of links can change without events. A listing costs a `stat` per file.
-pub const SAFETY_RESCAN: Duration = Duration::from_secs(2);
-
-/// The maximum time that startup waits for handlers that are loaded from a cache, before the server
-/// listens without them. A handler of 46 KB takes 0.1 ms of a core, a Flask application of 31 MB
-/// takes 18, so most sites are complete by then. Pages should be served within 50 ms of the start,
-/// of which the rest of the startup takes some 8.
-pub const START_BUDGET: Duration = Duration::from_millis(25);
-
-/// The maximum time that a stopping reloader waits for the deferred work ([`Later`]) of loads whose
-/// programs are served. Writing compiled code to a disk takes 5 to 100 ms, and up to a second if
-/// other processes keep the disk busy; the limit is ten times that. Unfinished work is lost, and
-/// repeated after the next start.
-pub const STOP_PATIENCE: Duration = Duration::from_secs(10);
-
-/// The default number of concurrent loads: one for long ones, and one for the others.
-const LOADS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1);
-
-/// Turns the bytes of a file into a runnable program.
-pub trait Load: Send + Sync + 'static {
-    /// The type that is served. Dropped on the reloader's thread after its last request.
-    type Program: Send + Sync + 'static;
-
-    /// Compiles and checks the content of a handler's file. Called on worker threads, concurrently.
-    /// Returns soon after the request is [cancelled](LoadRequest::cancel); it then returns any
-    /// error, whose text is ignored, or the program if that is already complete.
-    ///
-    /// # Errors
-    ///
-    /// Fails if the bytes are not a handler that can run here; the text is shown to its author.
-    /// Also fails if the system lacks a resource ([`Shortage`]).
-    fn load(&self, request: &LoadRequest<'_>) -> anyhow::Result<Self::Program>;
-
-    /// Returns the version of a handler whose content has the version `content`: another one if its
-    /// program depends on more than the content. After a change of that,
-    /// [`Reload::look_again`] is called.
-    fn version(&self, _name: &str, _path: &Path, content: Version) -> Version {
-        content
-    }
-
-    /// Returns the program of this version if it is available without the file's bytes. Called
-    /// before [`load`](Self::load), under the same conditions.
-    fn recall(&self, _path: &Path, _version: Version) -> Option<Self::Program> {
-        None
-    }
-
-    /// Waits until no other load of this version is in progress, in this process or in another one
-    /// with the same storage, or until the load is cancelled. The return value is held while
-    /// [`load`](Self::load) and its deferred work ([`Later`]) run.
-    fn turn(&self, _version: Version, _cancel: &CancelToken) -> impl Sized {}
-}
-
-/// A handler's file to load.
-#[derive(Clone, Copy, Debug)]
-pub struct LoadRequest<'a> {
-    /// The handler's name: the file's path in the handlers folder without its extension.
-    pub name: &'a str,
-    /// The absolute path of the file, or of the folder of an application.
-    pub path: &'a Path,
-    /// The complete content of the file; for a folder, the paths and hashes of all its files.
-    pub bytes: &'a [u8],
-    /// The version of `bytes`, see [`Load::version`].
-    pub version: Version,
-    /// Cancelled when the result is no longer wanted: there is a newer version of the file, or
-    /// another load needs the permit.
-    pub cancel: &'a CancelToken,
-    /// Takes work to run after the program is served.
-    pub later: &'a Later,
-}
-
-/// The result of listing the handlers folder, to serve and to continue from.
-pub struct Scan<P> {
-    slots: Slots<P>,
-    /// The time at which the listing began.
-    clock: SystemTime,
-}
-
-/// The result of loading the handlers that existed at startup.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Started {
-    /// The number of files that can't be loaded or read.
-    pub failed: usize,
-}
-
-/// Called when the handlers of the startup are loaded, on the reloader's thread.
-pub type OnStarted = Box<dyn FnOnce(Started) + Send>;
-
-/// Options for reloading.
-pub struct Options {
-    /// The number of processors to use: determines how many files are looked up concurrently.
-    pub workers: NonZeroUsize,
-    /// The number of concurrent loads: as many as the loader supports.
-    pub loads: NonZeroUsize,
-    /// The maximum time that [`Reload::start`] waits for handlers that are known to the loader.
-    pub start_budget: Duration,
-    /// The interval of listings without events.
-    pub safety_rescan: Duration,
-    /// Whether to use the kernel's events. Otherwise, only the periodic listings find changes.
-    pub events: bool,
-    /// Called after changes to the pages.
-    pub on_pages: Option<OnPages>,
-    /// Called once, when all handlers that existed at startup are loaded or have failed; not before
-    /// [`Reload::announced`] was called.
-    pub on_started: Option<OnStarted>,
-}
 
 /// A running reloader. Dropping it stops it: cancels loads in progress and waits for its thread,
 /// and for deferred work ([`Later`]) for up to [`STOP_PATIENCE`].
@@ -182,20 +76,6 @@ pub struct Reload {
     order: Arc<dyn Fn(Order) + Send + Sync>,
     stop_pages: Option<Box<dyn Fn() + Send + Sync>>,
     threads: Vec<std::thread::JoinHandle<()>>,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Options {
-            workers: workers(),
-            loads: LOADS,
-            start_budget: START_BUDGET,
-            safety_rescan: SAFETY_RESCAN,
-            events: true,
-            on_pages: None,
-            on_started: None,
-        }
-    }
 }
 
 impl Reload {
@@ -264,21 +144,6 @@ impl Reload {
     }
 }
 
-impl<P> Scan<P> {
-    /// Returns a snapshot of what was found.
-    pub fn registry(&self) -> Registry<P> {
-        self.slots.registry()
-    }
-}
-
-impl<P> fmt::Debug for Scan<P> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Scan")
-            .field("folder", &self.slots.path())
-            .finish_non_exhaustive()
-    }
-}
-
 impl Drop for Reload {
     fn drop(&mut self) {
         (self.order)(Order::Stop);
@@ -290,50 +155,4 @@ impl Drop for Reload {
             let _ = thread.join();
         }
     }
-}
-
-/// Lists the handlers folder without loading: only names and stamps, some 2.5 ms for a thousand
-/// handlers. [`Reload::start`] continues from there.
-pub fn list<P>(folder: &Path) -> Scan<P> {
-    let clock = SystemTime::now();
-    let mut slots = Slots::new(folder, Capacity::new(workers().get(), LOADS.get()));
-    slots.look(Trust::AtOnce, Instant::now(), &mut |_| {});
-    Scan { slots, clock }
-}
-
-/// Lists the handlers folder once and loads its files, several at a time: for `wasgi routes`.
-/// Blocks until all are loaded. Logs nothing, because problems are in [`Registry::problems`].
-pub fn scan_once<L: Load>(folder: &Path, loader: &L) -> Scan<L::Program> {
-    let mut scan = list(folder);
-    let jobs = scan.slots.queue.take_all();
-    let workers = workers().get().min(jobs.len());
-    let jobs = Mutex::new(jobs.into_iter());
-    let next = || {
-        let mut jobs = jobs.lock().unwrap_or_else(PoisonError::into_inner);
-        jobs.next()
-    };
-    let (done, finished) = mpsc::channel();
-    std::thread::scope(|scope| {
-        for _ in 0..workers {
-            let done = done.clone();
-            let next = &next;
-            scope.spawn(move || {
-                while let Some(job) = next() {
-                    // Fails only if the receiver has panicked.
-                    job.run_to_end(loader, |job_done| drop(done.send(job_done)));
-                }
-            });
-        }
-        drop(done);
-        for done in finished {
-            scan.slots.finish(done, Instant::now());
-        }
-    });
-    scan.slots.changes.clear();
-    scan
-}
-
-/// Returns the number of usable cores.
-fn workers() -> NonZeroUsize {
-    std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }

@@ -25,7 +25,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::CancelToken;
+use super::cancel::CancelToken;
 use super::load::{Job, Stage};
 use crate::router::Shape;
 

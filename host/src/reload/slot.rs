@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::CancelToken;
+use super::cancel::CancelToken;
 use super::listing::Found;
 use super::load::{Job, Stage};
 use super::queue::Queue;

@@ -11,10 +11,12 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::anyhow;
 
 use super::load::{Done, Job, Outcome, Renewed};
+use super::loader::Load;
+use super::options::{OnStarted, Options, STOP_PATIENCE, Started};
 use super::queue::Capacity;
+use super::scan::Scan;
 use super::slots::{Difference, Slots, Trust};
 use super::watch::{Watch, WatchEvent};
-use super::{Load, OnStarted, Options, STOP_PATIENCE, Scan, Started};
 use crate::published::Published;
 use crate::registry::{Problem, ProblemKind, Registry};
 

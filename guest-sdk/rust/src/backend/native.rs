@@ -5,8 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use wasgi_fields::head::{DEFAULT_MAX_HEAD_BYTES, check};
 
 use crate::error::Exception;
-use crate::input::InputError;
-use crate::start_response::{StartError, WriteError};
+use crate::refusal::{InputError, StartError, WriteError};
 
 /// A request in memory.
 #[derive(Default)]

@@ -2,8 +2,7 @@
 
 use crate::bindings::wasgi::gateway::gateway;
 use crate::error::Exception;
-use crate::input::InputError;
-use crate::start_response::{StartError, WriteError};
+use crate::refusal::{InputError, StartError, WriteError};
 
 /// The maximum number of bytes that are logged in one call. The server accepts 1 MiB in a call, and
 /// logs less than that for a request.

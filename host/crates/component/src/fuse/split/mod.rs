@@ -26,15 +26,16 @@ use std::collections::BTreeSet;
 use wasm_encoder::reencode::{Error, Reencode, RoundtripReencoder};
 use wasm_encoder::{
     CodeSection, ConstExpr, DataSection, ElementSection, EntityType, ExportKind, ExportSection,
-    GlobalSection, GlobalType, ImportSection, MemorySection, MemoryType, Module, ModuleType,
-    StartSection, ValType,
+    GlobalSection, GlobalType, ImportSection, MemorySection, Module, ModuleType, StartSection,
+    ValType,
 };
 use wasmparser::{CodeSectionReader, Parser, Payload};
 
 use super::unsupported::{Copied, Result, Unsupported, unsupported, unsupported_at};
 pub use snapshot::snapshot;
 use survey::Survey;
-use types::Types;
+pub(super) use types::any_memory;
+use types::{Types, foreign};
 
 /// The module name by which the code imports its state.
 pub(super) const STATE: &str = "state";
@@ -94,17 +95,6 @@ pub(super) fn split(module: &[u8], exported: &[&str]) -> Result<Split> {
 /// Returns the export name of a global in the state.
 pub(super) fn global_name(index: u32) -> String {
     format!("{GLOBAL_PREFIX}{index}")
-}
-
-/// Returns the type of the memory that the code imports: any size.
-pub(super) const fn any_memory() -> MemoryType {
-    MemoryType {
-        minimum: 0,
-        maximum: None,
-        memory64: false,
-        shared: false,
-        page_size_log2: None,
-    }
 }
 
 /// Returns the state of the module that [`split()`] has split. It exports its memory a second time,
@@ -374,8 +364,4 @@ impl Reencode for Shift {
             "its code names its data",
         )))
     }
-}
-
-fn foreign<E>(_: Error<E>) -> Unsupported {
-    Unsupported::new("it has something that can't be copied")
 }

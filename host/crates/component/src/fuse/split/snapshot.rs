@@ -7,7 +7,8 @@ use wasm_encoder::{
 };
 
 use super::super::unsupported::{Result, unsupported};
-use super::{MEMORY, any_memory, global_name};
+use super::types::any_memory;
+use super::{MEMORY, global_name};
 
 /// The unit in which memory is written, in bytes: the size of a kernel page. Pages of zeros are
 /// omitted.

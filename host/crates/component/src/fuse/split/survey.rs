@@ -9,7 +9,7 @@ use wasmparser::{
 };
 
 use super::super::unsupported::{Result, Unsupported, unsupported, unsupported_at};
-use super::foreign;
+use super::types::{any_memory, foreign};
 
 /// The result of reading a module once.
 pub(super) struct Survey<'a> {
@@ -47,7 +47,7 @@ impl<'a> Survey<'a> {
         exported: Vec<(String, u32)>,
     ) -> Result<Self> {
         let mut survey = Self {
-            memory: super::any_memory(),
+            memory: any_memory(),
             imported_globals: 0,
             state_globals: Vec::new(),
             data: Vec::new(),
@@ -103,7 +103,7 @@ impl<'a> Survey<'a> {
                 Some(ty) => Some(EntityType::Table(same.table_type(*ty).map_err(foreign)?)),
                 None => None,
             },
-            ExternalKind::Memory => Some(EntityType::Memory(super::any_memory())),
+            ExternalKind::Memory => Some(EntityType::Memory(any_memory())),
             ExternalKind::Global => match self.globals.get(place) {
                 Some(ty) => Some(EntityType::Global(same.global_type(*ty).map_err(foreign)?)),
                 None => None,

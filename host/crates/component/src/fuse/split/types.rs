@@ -1,13 +1,13 @@
-//! The type of a core module, as the component that imports it must declare it.
+//! The types of the two parts: of a core module, as the component that imports it must declare it,
+//! and of its memory.
 
 use std::collections::HashMap;
 
-use wasm_encoder::reencode::{Reencode, RoundtripReencoder};
-use wasm_encoder::{EntityType, ModuleType};
+use wasm_encoder::reencode::{Error, Reencode, RoundtripReencoder};
+use wasm_encoder::{EntityType, MemoryType, ModuleType};
 use wasmparser::FuncType;
 
 use super::super::unsupported::{Result, Unsupported};
-use super::foreign;
 
 /// A module type under construction.
 pub(super) struct Types {
@@ -70,4 +70,20 @@ impl Types {
         self.written.insert(number, written);
         Ok(EntityType::Function(written))
     }
+}
+
+/// Returns the type of the memory that the code imports: any size.
+pub(in crate::fuse) const fn any_memory() -> MemoryType {
+    MemoryType {
+        minimum: 0,
+        maximum: None,
+        memory64: false,
+        shared: false,
+        page_size_log2: None,
+    }
+}
+
+/// Returns the error for an item that the encoder has no form for.
+pub(super) fn foreign<E>(_: Error<E>) -> Unsupported {
+    Unsupported::new("it has something that can't be copied")
 }

@@ -1,0 +1,74 @@
+//! The options of a reloader, and its report on the startup.
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use super::pages::OnPages;
+
+/// The interval of listings without events: network file systems, bind mounts of some virtual
+/// machines, and targets of links can change without events. A listing costs a `stat` per file.
+pub const SAFETY_RESCAN: Duration = Duration::from_secs(2);
+
+/// The maximum time that startup waits for handlers that are loaded from a cache, before the server
+/// listens without them. A handler of 46 KB takes 0.1 ms of a core, a Flask application of 31 MB
+/// takes 18, so most sites are complete by then. Pages should be served within 50 ms of the start,
+/// of which the rest of the startup takes some 8.
+pub const START_BUDGET: Duration = Duration::from_millis(25);
+
+/// The maximum time that a stopping reloader waits for the deferred work ([`Later`](super::Later))
+/// of loads whose programs are served. Writing compiled code to a disk takes 5 to 100 ms, and up to
+/// a second if other processes keep the disk busy; the limit is ten times that. Unfinished work is
+/// lost, and repeated after the next start.
+pub const STOP_PATIENCE: Duration = Duration::from_secs(10);
+
+/// The default number of concurrent loads: one for long ones, and one for the others.
+pub(super) const LOADS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1);
+
+/// The result of loading the handlers that existed at startup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Started {
+    /// The number of files that can't be loaded or read.
+    pub failed: usize,
+}
+
+/// Called when the handlers of the startup are loaded, on the reloader's thread.
+pub type OnStarted = Box<dyn FnOnce(Started) + Send>;
+
+/// Options for reloading.
+pub struct Options {
+    /// The number of processors to use: determines how many files are looked up concurrently.
+    pub workers: NonZeroUsize,
+    /// The number of concurrent loads: as many as the loader supports.
+    pub loads: NonZeroUsize,
+    /// The maximum time that [`Reload::start`](super::Reload::start) waits for handlers that are
+    /// known to the loader.
+    pub start_budget: Duration,
+    /// The interval of listings without events.
+    pub safety_rescan: Duration,
+    /// Whether to use the kernel's events. Otherwise, only the periodic listings find changes.
+    pub events: bool,
+    /// Called after changes to the pages.
+    pub on_pages: Option<OnPages>,
+    /// Called once, when all handlers that existed at startup are loaded or have failed; not before
+    /// [`Reload::announced`](super::Reload::announced) was called.
+    pub on_started: Option<OnStarted>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            workers: workers(),
+            loads: LOADS,
+            start_budget: START_BUDGET,
+            safety_rescan: SAFETY_RESCAN,
+            events: true,
+            on_pages: None,
+            on_started: None,
+        }
+    }
+}
+
+/// Returns the number of usable cores.
+pub(super) fn workers() -> NonZeroUsize {
+    std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
+}
