@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use anyhow::Context;
+use wasmtime::component::{Component, InstancePre, Linker};
 
+use crate::engine::call::state::State;
 use crate::engine::compiled::Compiled;
 use crate::engine::error::LoadError;
 use crate::engine::limits::line;
@@ -11,6 +13,7 @@ use crate::engine::worlds::gateway::application::ApplicationPre;
 use crate::engine::worlds::imports::Linkers;
 use crate::engine::worlds::kind::Kind;
 use crate::engine::worlds::pre::Pre;
+use crate::engine::worlds::unlinked;
 use crate::engine::{direct, fuse};
 
 /// A pool of instances, and their linked imports.
@@ -51,14 +54,15 @@ impl InstancePool {
         kind: Kind,
     ) -> Result<Pre, LoadError> {
         let linker = self.linkers.of(kind);
-        let pre = match compiled {
-            Compiled::Component(component) => linker.instantiate_pre(component),
+        let linked = match compiled {
+            Compiled::Component(component) => instantiate_pre(linker, component),
             Compiled::InParts(parts) => {
                 let mut linker = linker.clone();
                 let mut root = linker.root();
                 root.module(fuse::CODE, &parts.code)
                     .and_then(|()| root.module(fuse::STATE, &parts.state))
-                    .and_then(|()| linker.instantiate_pre(&parts.frame))
+                    .map_err(LoadError::unprepared)?;
+                instantiate_pre(&linker, &parts.frame)
             }
             Compiled::Direct(module) => {
                 let pre = self.linkers.direct().instantiate_pre(module);
@@ -69,24 +73,44 @@ impl InstancePool {
                 return Ok(Pre::Application(pre));
             }
         };
-        let pre = pre.map_err(|error| LoadError::new(link_error(&error, kind)))?;
+        let pre = linked.map_err(|error| error.explain(kind))?;
         Pre::new(kind, pre)
             .map_err(|error| LoadError::new(format!("violates the contract: {}", line(&error))))
     }
 }
 
-/// Explains a missing import to users who don't know about linking.
-fn link_error(error: &wasmtime::Error, kind: Kind) -> String {
-    let cause = line(error);
-    let offer = match kind {
-        Kind::Gateway | Kind::Command => "wasgi:gateway@0.1.0 and WASI 0.2 without wasi:http",
-        Kind::WasiHttp => "WASI 0.2, wasi:http included",
-    };
-    match cause.split('`').nth(1) {
-        Some(import) => format!(
-            "needs {import}, which this server does not offer: a {kind} handler has {offer} \
-             ({cause})"
-        ),
-        None => format!("can't be linked: {cause}"),
+/// Why a component can't be linked.
+struct Unlinked {
+    /// The import that the linker doesn't have, if that is the reason.
+    import: Option<String>,
+    cause: wasmtime::Error,
+}
+
+fn instantiate_pre(
+    linker: &Linker<State>,
+    component: &Component,
+) -> Result<InstancePre<State>, Unlinked> {
+    linker.instantiate_pre(component).map_err(|cause| Unlinked {
+        import: unlinked::first(linker, component),
+        cause,
+    })
+}
+
+impl Unlinked {
+    /// Explains the error to users who don't know about linking.
+    fn explain(&self, kind: Kind) -> LoadError {
+        let cause = line(&self.cause);
+        let offer = match kind {
+            Kind::Gateway | Kind::Command => "wasgi:gateway@0.1.0 and WASI 0.2 without wasi:http",
+            Kind::WasiHttp => "WASI 0.2, wasi:http included",
+        };
+        let text = match &self.import {
+            Some(import) => format!(
+                "needs {import}, which this server does not offer: a {kind} handler has {offer} \
+                 ({cause})"
+            ),
+            None => format!("can't be linked: {cause}"),
+        };
+        LoadError::of_wasmtime(text, &self.cause)
     }
 }

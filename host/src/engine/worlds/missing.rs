@@ -1,14 +1,11 @@
 //! Explains the imports of a component that the host doesn't have, for users who don't know about
 //! linking.
 
-use wasmtime::Trap;
-use wasmtime::component::types::ComponentItem;
-use wasmtime::component::{Component, Linker, ResourceType};
+use wasmtime::component::Component;
 
 use super::kind::{self, Kind};
-use crate::engine::call::state::State;
+use super::unlinked;
 use crate::engine::componentize;
-use crate::engine::limits::line;
 use crate::engine::pools::instances::InstancePool;
 
 /// An import that can't be satisfied.
@@ -115,57 +112,60 @@ pub(in crate::engine) fn names(pool: &InstancePool, bytes: &[u8]) -> Vec<String>
         return Vec::new();
     };
     let kind = kind::detect(&component, &pool.engine).unwrap_or(Kind::Gateway);
-    let mut linker = pool.linkers.of(kind).clone();
-    linker.allow_shadowing(true);
-    let mut names: Vec<String> = Vec::new();
-    // Linking reports one at a time. Define it so that the next attempt reports another.
-    while let Err(error) = linker.instantiate_pre(&component) {
-        let error = line(&error);
-        let Some(import) = error.split('`').nth(1) else {
-            break;
-        };
-        if names.iter().any(|known| known == import)
-            || fill_in(&mut linker, &pool.engine, &component, import).is_none()
-        {
-            break;
-        }
-        names.push(import.to_owned());
-    }
-    names
-}
-
-/// Defines an imported instance with functions that are never called. Returns `None` if there is no
-/// such instance, or the linker rejects a part of it.
-fn fill_in(
-    linker: &mut Linker<State>,
-    engine: &wasmtime::Engine,
-    component: &Component,
-    import: &str,
-) -> Option<()> {
-    let ty = component.component_type();
-    let (_, item) = ty.imports(engine).find(|(name, _)| *name == import)?;
-    let ComponentItem::ComponentInstance(instance) = item.ty else {
-        return None;
-    };
-    let mut stub = linker.instance(import).ok()?;
-    for (name, item) in instance.exports(engine) {
-        match item.ty {
-            ComponentItem::ComponentFunc(_) => stub
-                .func_new(name, |_, _, _, _| Err(Trap::UnreachableCodeReached.into()))
-                .ok()?,
-            ComponentItem::Resource(_) => stub
-                .resource(name, ResourceType::host::<()>(), |_, _| Ok(()))
-                .ok()?,
-            _ => {}
-        }
-    }
-    Some(())
+    unlinked::all(pool.linkers.of(kind), &component)
 }
 
 #[cfg(test)]
 mod tests {
     use crate::engine::Engine;
     use crate::policy::Budget;
+
+    /// Returns the names of a component's missing imports.
+    fn names(component: &str) -> Vec<String> {
+        let engine = Engine::compiling_here(&Budget::default(), None).expect("an engine");
+        let missing = engine.missing(component.as_bytes());
+        missing.into_iter().map(|one| one.import).collect()
+    }
+
+    #[test]
+    fn an_import_that_uses_a_resource_of_another_one_is_found() {
+        let names = names(
+            r#"(component
+            (import "wasi:io/error@0.2.0" (instance $io (export "error" (type (sub resource)))))
+            (alias export $io "error" (type $error))
+            (import "acme:sink/sink@1.0.0" (instance
+                (alias outer 1 $error (type $of-io))
+                (export "error" (type $own (eq $of-io)))
+                (export "last" (func (result (own $own))))))
+            (import "wasi:keyvalue/store@0.2.0" (instance (export "open" (func)))))"#,
+        );
+        assert_eq!(names, ["acme:sink/sink@1.0.0", "wasi:keyvalue/store@0.2.0"]);
+    }
+
+    #[test]
+    fn an_import_of_another_type_and_one_that_is_no_instance_are_found() {
+        let names = names(
+            r#"(component
+            (import "log" (func (param "text" string)))
+            (import "wasi:random/random@0.2.0" (instance
+                (export "get-random-u64" (func (result u64)))))
+            (import "wasi:clocks/wall-clock@0.2.0" (instance (export "yesterday" (func)))))"#,
+        );
+        assert_eq!(names, ["log", "wasi:clocks/wall-clock@0.2.0"]);
+        assert_eq!(
+            self::names(r#"(component (import "code" (core module)))"#),
+            ["code"]
+        );
+    }
+
+    #[test]
+    fn the_number_of_names_is_limited() {
+        let import = |number| format!(r#"(import "i{number}" (func))"#);
+        let imports: String = (0..1_000).map(import).collect();
+        let names = names(&format!("(component {imports})"));
+        assert_eq!(names.len(), 32);
+        assert_eq!(names[31], "i31");
+    }
 
     #[test]
     fn every_missing_import_is_told_and_explained() {

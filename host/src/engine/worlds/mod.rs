@@ -1,8 +1,8 @@
 //! The kinds of handlers: what each imports and exports, and how it serves a request.
 //!
 //! - `kind` determines the kind of a component. `pre` is a program that is linked as its kind.
-//! - `imports` has the functions that each kind can import; `refused` and `missing` are about those
-//!   that it can't use.
+//! - `imports` has the functions that each kind can import; `refused`, `unlinked` and `missing` are
+//!   about those that it can't use.
 //! - `gateway`, `wasi_http` and `command` call a handler of their kind. In the last two, the guest
 //!   runs beside the code that sends its response (`beside`).
 
@@ -14,4 +14,5 @@ pub(super) mod kind;
 pub(super) mod missing;
 pub(super) mod pre;
 pub(super) mod refused;
+pub(super) mod unlinked;
 pub(super) mod wasi_http;
