@@ -29,6 +29,7 @@ pub mod router;
 pub mod server;
 pub mod static_files;
 pub mod supervisor;
+mod transfer;
 
 pub use wasgi_http1 as http1;
 pub use wasgi_units as units;

@@ -11,10 +11,11 @@ use super::Mount;
 use super::client::{Client, Stays};
 use super::request::{BadRequest, Request, Upload};
 use crate::engine::{Call, Program};
-use crate::gateway::{Environ, Exchange, Failure, Head, InputError, Output, Scheme, Step, Trace};
-use crate::http1::{BodyLength, BodyProgress, Connection, Finish, ResponseHead, Stamp};
+use crate::gateway::{Environ, Exchange, Failure, Head, Output, Scheme, Step, Trace};
+use crate::http1::{BodyProgress, Connection, Finish, RequestBody, Stamp};
 use crate::policy::Policy;
 use crate::router::{Oddity, RequestPath};
+use crate::transfer::Transfer;
 
 /// The addresses of the client and the server that handlers see.
 const PEER: ([u8; 4], u16) = ([127, 0, 0, 1], 50_000);
@@ -43,13 +44,11 @@ pub struct Ended<C> {
 /// One request in progress.
 pub(super) struct Visit<C> {
     http: Connection,
-    exchange: Arc<Exchange>,
+    transfer: Transfer,
     pieces: VecDeque<Vec<u8>>,
     upload: Upload,
     /// The protocol core has received the body's last byte, or the client has disconnected.
     upload_done: bool,
-    /// The exchange knows how the body ended.
-    body_done: bool,
     call: Option<Call>,
     signal: Arc<Signal>,
     waker: Waker,
@@ -96,6 +95,7 @@ impl<C: Client> Visit<C> {
         }
         let share = mount.share(&path);
         let exchange = Arc::new(Exchange::of(&head).with_trace(trace));
+        let has_body = head.body() != RequestBody::None;
         let environ = Environ {
             head,
             script_name: share.script_name,
@@ -116,7 +116,6 @@ impl<C: Client> Visit<C> {
             pieces: request.upload.pieces.iter().cloned().collect(),
             upload: request.upload.clone(),
             upload_done: false,
-            body_done: false,
             call: Some(Call::new(
                 program,
                 mount.name().into(),
@@ -124,7 +123,7 @@ impl<C: Client> Visit<C> {
                 exchange.clone(),
                 policy,
             )),
-            exchange,
+            transfer: Transfer::new(exchange, has_body),
             waker: signal.clone().into(),
             signal,
             wall_time,
@@ -177,41 +176,28 @@ impl<C: Client> Visit<C> {
     }
 
     pub(super) fn end(mut self) -> Ended<C> {
-        self.ended.steps = self.exchange.trace().steps();
+        self.ended.steps = self.transfer.exchange().trace().steps();
         self.ended
     }
 
     fn leave(&mut self) {
         if !self.ended.was_left {
             self.ended.was_left = true;
-            self.exchange.client_gone();
+            self.transfer.exchange().client_gone();
         }
     }
 
     /// Transfers the request's body, one piece each time the handler wants input.
     fn feed(&mut self) {
-        while !self.body_done && self.exchange.body_awaited() {
+        while !self.transfer.is_body_done() && self.transfer.exchange().body_awaited() {
             let now = Instant::now();
-            let room = self.exchange.body_room();
-            let http = &mut self.http;
-            match self
-                .exchange
-                .push_body(|into| http.read_body(room, into, now))
-            {
-                BodyProgress::Data => {}
+            // The client sends its body without waiting for a `100 Continue`.
+            let send_continue = |http: &mut Connection| http.send_continue(&mut Vec::new());
+            match self.transfer.feed(&mut self.http, now, send_continue) {
                 BodyProgress::Incomplete => self.receive(now),
-                BodyProgress::End => {
-                    self.body_done = true;
-                    self.exchange.end_body(Ok(()));
-                }
-                BodyProgress::Failed(error) => {
-                    self.body_done = true;
-                    self.exchange.end_body(Err(InputError::from(error)));
-                    // The server sends its own error response if no head has been sent.
-                    if self.ended.head.is_none() {
-                        self.leave();
-                    }
-                }
+                // The server sends its own error response.
+                BodyProgress::Failed(_) if !self.transfer.is_head_sent() => self.leave(),
+                BodyProgress::Data | BodyProgress::End | BodyProgress::Failed(_) => {}
             }
         }
     }
@@ -238,7 +224,7 @@ impl<C: Client> Visit<C> {
             head,
             blocks,
             ended,
-        } = self.exchange.take_output();
+        } = self.transfer.take_output();
         if let Some(head) = head {
             self.send_head(&head);
             self.ended.head = Some(head);
@@ -258,17 +244,11 @@ impl<C: Client> Visit<C> {
         if ended && self.ended.finish.is_none() {
             self.ended.finish = Some(self.http.finish_response(&mut framing));
         }
-        self.exchange.sent();
+        self.transfer.sent();
     }
 
     fn send_head(&mut self, head: &Head) {
-        let fields = head.fields.iter();
-        let response = ResponseHead {
-            status: head.status,
-            reason: &head.reason,
-            fields: fields.map(|(name, value)| (name.as_str(), value.as_slice())),
-        };
-        let length = head.length.map_or(BodyLength::Unknown, BodyLength::Known);
+        let (response, length) = self.transfer.begin(&mut self.http, head);
         let date = httpdate::fmt_http_date(SystemTime::now());
         let stamp = Stamp {
             // An IMF-fixdate has 29 characters.

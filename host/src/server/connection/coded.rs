@@ -6,10 +6,11 @@
 
 use std::collections::VecDeque;
 
-use super::{Connection, Phase, Progress, Source};
+use super::waiting::{Moved, Waiting};
+use super::wire::{Progress, Wire};
 use crate::content::{self, Encoder, Encodings, Form};
 use crate::gateway::{Head, Output};
-use crate::http1::{CloseReason, RequestHead};
+use crate::http1::{Finish, RequestHead};
 use crate::permits::{Permit, Permits};
 use crate::server::context::Context;
 
@@ -74,33 +75,35 @@ impl Coding {
     }
 }
 
-impl Connection {
+impl Waiting {
     /// Takes the handler's output, compresses it if necessary, and appends it to the outbox.
-    pub(super) fn take_coded(&mut self, mut output: Output, cx: &mut Context) -> Progress {
-        let Phase::Answering(Source::Call(waiting)) = &mut self.phase else {
-            return Progress::Stuck;
-        };
-        match &mut waiting.coding {
-            Coding::Off => return self.put(output, cx),
+    pub(super) fn take_coded(
+        &mut self,
+        mut output: Output,
+        wire: &mut Wire,
+        cx: &mut Context,
+    ) -> Moved {
+        match &mut self.coding {
+            Coding::Off => return self.put(output, wire, cx),
             Coding::Undecided(wanted) => {
                 let Some(head) = &mut output.head else {
-                    return Progress::Stuck;
+                    return Moved::Waits(Progress::Stuck);
                 };
                 let permit = wanted.and_then(|_| Permits::try_acquire(&cx.encoders, ENCODERS));
                 let wanted = wanted.filter(|_| permit.is_some());
                 let declared = head.length;
                 let known = whole_length(head, &output.blocks, output.ended);
                 let form = content::form(head, wanted, known, cx.settings.compress.min_bytes);
-                waiting.coding = Coding::Off;
+                self.coding = Coding::Off;
                 let (Form::Coded(coding), Some(permit)) = (form, permit) else {
-                    return self.put(output, cx);
+                    return self.put(output, wire, cx);
                 };
-                let is_bodiless = self.record.as_ref().is_some_and(|record| record.is_head());
+                let is_bodiless = wire.record.as_ref().is_some_and(|record| record.is_head());
                 if is_bodiless {
-                    return self.put(output, cx);
+                    return self.put(output, wire, cx);
                 }
                 let Ok(encoder) = Encoder::new(coding) else {
-                    return self.cut(cx);
+                    return Moved::Cut;
                 };
                 let coder = Coder {
                     encoder,
@@ -111,104 +114,90 @@ impl Connection {
                     _permit: permit,
                 };
                 if output.ended && known.is_some_and(|length| length <= WHOLE_MAX_BYTES) {
-                    return self.put_whole(coder, output, cx);
+                    return self.put_whole(coder, output, wire, cx);
                 }
-                waiting.head_sent = true;
-                waiting.coding = Coding::On(Box::new(coder));
+                self.coding = Coding::On(Box::new(coder));
                 if let Some(head) = output.head.take() {
-                    self.send_head(&head, cx);
+                    self.send_head(&head, wire, cx);
                 }
             }
             Coding::On(_) => {}
         }
-        self.code_on(output, cx)
+        self.code_on(output, wire, cx)
     }
 
     /// Compresses a short, complete body, so that the head can declare its length.
-    fn put_whole(&mut self, mut coder: Coder, mut output: Output, cx: &mut Context) -> Progress {
+    fn put_whole(
+        &mut self,
+        mut coder: Coder,
+        mut output: Output,
+        wire: &mut Wire,
+        cx: &mut Context,
+    ) -> Moved {
         coder.add(std::mem::take(&mut output.blocks));
         let mut coded = Vec::new();
         while let Some(slice) = coder.next_slice() {
             match slice {
                 Ok(slice) => coded.extend(slice),
-                Err(_) => return self.cut(cx),
+                Err(_) => return Moved::Cut,
             }
         }
         let is_short = coder.left.is_some_and(|left| left > 0);
         match coder.encoder.end() {
             Ok(end) => coded.extend(end),
-            Err(_) => return self.cut(cx),
+            Err(_) => return Moved::Cut,
         }
         if let Some(head) = &mut output.head {
             // A body that is too short declares more than it has, and its connection is cut (B3).
             head.length = Some(coded.len() as u64 + u64::from(is_short));
         }
         output.blocks.push_back(coded);
-        self.put(output, cx)
+        self.put(output, wire, cx)
     }
 
     /// Continues to compress a body.
-    fn code_on(&mut self, output: Output, cx: &mut Context) -> Progress {
-        let is_clear = self.all_sent();
-        let Phase::Answering(Source::Call(waiting)) = &mut self.phase else {
-            return Progress::Stuck;
+    fn code_on(&mut self, output: Output, wire: &mut Wire, cx: &mut Context) -> Moved {
+        let Coding::On(coder) = &mut self.coding else {
+            return Moved::Waits(Progress::Stuck);
         };
-        let Coding::On(coder) = &mut waiting.coding else {
-            return Progress::Stuck;
-        };
-        if coder.add(output.blocks)
-            && let Some(record) = &mut self.record
-        {
-            record.note_overlong();
+        if coder.add(output.blocks) {
+            wire.note_overlong();
         }
         if output.ended {
             coder.ended = true;
             // The call may still run its `close`; the connection doesn't wait for that.
-            cx.calls.detach(waiting.call);
+            cx.calls.detach(self.call);
         }
-        if !is_clear {
-            return Progress::Stuck;
+        if !wire.all_sent() {
+            return Moved::Waits(Progress::Stuck);
         }
-        let slice = match coder.next_slice() {
-            Some(slice) => slice,
-            None if coder.ended => return self.end_coded(cx),
-            None => {
-                waiting.exchange.sent();
-                return Progress::Stuck;
+        match coder.next_slice() {
+            Some(Ok(slice)) => {
+                wire.put_block(slice, cx);
+                Moved::Waits(Progress::Made)
             }
-        };
-        match slice {
-            Ok(slice) => self.put_block(slice, cx),
-            Err(_) => return self.cut(cx),
+            Some(Err(_)) => Moved::Cut,
+            None if coder.ended => self.end_coded(wire, cx),
+            None => {
+                self.transfer.sent();
+                Moved::Waits(Progress::Stuck)
+            }
         }
-        Progress::Made
     }
 
     /// Ends the body after all blocks are compressed and sent.
-    fn end_coded(&mut self, cx: &mut Context) -> Progress {
-        let Phase::Answering(Source::Call(waiting)) = &mut self.phase else {
-            return Progress::Stuck;
-        };
-        let Coding::On(coder) = std::mem::replace(&mut waiting.coding, Coding::Off) else {
-            return Progress::Stuck;
+    fn end_coded(&mut self, wire: &mut Wire, cx: &mut Context) -> Moved {
+        let Coding::On(coder) = std::mem::replace(&mut self.coding, Coding::Off) else {
+            return Moved::Waits(Progress::Stuck);
         };
         if coder.left.is_some_and(|left| left > 0) {
-            self.answer_short();
-            return Progress::Made;
+            return Moved::Ended(Finish::Short);
         }
         match coder.encoder.end() {
-            Ok(end) => self.put_block(end, cx),
-            Err(_) => return self.cut(cx),
+            Ok(end) => wire.put_block(end, cx),
+            Err(_) => return Moved::Cut,
         }
-        self.end_output(cx);
-        Progress::Made
-    }
-
-    /// Abandons the response because compression has run out of memory.
-    fn cut(&mut self, cx: &mut Context) -> Progress {
-        self.leave_call(cx);
-        self.phase = Phase::Closing(CloseReason::AnswerUnfinished);
-        Progress::Made
+        self.end_output(wire, cx)
     }
 }
 

@@ -1,83 +1,125 @@
 //! Sending queued data, and the ways in which a response and a connection end.
 
 use std::net::Shutdown;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::linger::Linger;
-use super::{Connection, Phase, Progress, Source};
-use crate::gateway::Scheme;
-use crate::http1::{CloseReason, Step};
+use super::waiting::Moved;
+use super::wire::Progress;
+use super::{Connection, Phase, Source};
+use crate::gateway::{Failure, Scheme};
+use crate::http1::{CloseReason, Finish, Step};
 use crate::server::context::Context;
 use crate::server::outbox::Flush;
 use crate::server::record::Record;
 use crate::server::refusal;
-use crate::server::transport::Workspace;
+use crate::static_files::Answer;
 
 /// The error text for a request body that did not arrive in time.
 const OVERDUE_BODY: &str = "the request's body took too long";
 
 impl Connection {
     pub(super) fn flush(&mut self, cx: &mut Context) -> Progress {
-        if self.all_sent() || !self.writable {
-            return Progress::Stuck;
-        }
-        let mut sent = 0;
-        let mut work = Workspace {
-            scratch: &mut cx.scratch,
-            sealed: &mut cx.sealed,
-        };
-        let waiting = self.transport.waiting_bytes();
-        let result = self
-            .outbox
-            .flush(&mut self.transport, &mut cx.spare, &mut work, &mut sent);
-        if let Some(record) = &mut self.record {
-            record.bytes += sent;
-        }
-        // Data that TLS held back counts when it leaves.
-        let left = waiting.saturating_sub(self.transport.waiting_bytes()) as u64;
-        if sent.max(left) > 0 {
-            let allowance = cx.settings.limits.write_allowance();
-            self.patience.moved(sent.max(left), cx.now, allowance);
-        }
-        match result {
-            Ok(Flush::Empty) => {
-                if let Phase::Answering(Source::Call(waiting)) = &self.phase
-                    && waiting.coding.is_idle()
-                {
-                    waiting.exchange.sent();
+        match self.wire.flush(cx) {
+            None | Some(Ok(Flush::Blocked)) => Progress::Stuck,
+            Some(Ok(Flush::Empty)) => {
+                if let Phase::Answering(Source::Call(waiting)) = &self.phase {
+                    waiting.flushed();
                 }
                 Progress::Made
             }
-            Ok(Flush::Enough) => Progress::Enough,
-            Ok(Flush::Blocked) => {
-                self.writable = false;
-                self.patience.wait(cx.now);
-                Progress::Stuck
-            }
-            Ok(Flush::FileChanged) => {
+            Some(Ok(Flush::Enough)) => Progress::Enough,
+            Some(Ok(Flush::FileChanged)) => {
                 tracing::warn!(
                     "a page was overwritten or truncated while it was sent: connection cut"
                 );
-                self.outbox.clear();
+                self.wire.outbox.clear();
                 self.phase = Phase::Closing(CloseReason::AnswerShort);
                 Progress::Made
             }
-            Err(_) => {
+            Some(Err(_)) => {
                 self.abandon(cx, "the client broke the connection");
                 Progress::Made
             }
         }
     }
 
-    /// Returns whether no data is waiting to be sent.
-    pub(super) fn all_sent(&self) -> bool {
-        self.outbox.is_empty() && self.transport.waiting_bytes() == 0
+    /// Answers a request at once, without waiting for its body.
+    pub(super) fn answer(&mut self, answer: Answer, cx: &mut Context) {
+        let answer = self.wire.without_body(answer, cx);
+        self.queue(answer, cx);
+    }
+
+    /// Appends a complete response to the outbox.
+    pub(super) fn queue(&mut self, answer: Answer, cx: &mut Context) {
+        self.wire.queue(answer, cx);
+        self.phase = Phase::Answering(Source::Queued);
+    }
+
+    /// Continues after the call of this connection has moved.
+    pub(super) fn after(&mut self, moved: Moved, cx: &mut Context) -> Progress {
+        match moved {
+            Moved::Waits(progress) => return progress,
+            Moved::Ended(Finish::Whole) => self.phase = Phase::Answering(Source::Queued),
+            Moved::Ended(Finish::Short) => self.answer_short(),
+            Moved::BodyFailed(error) => {
+                // The client receives the error in its body, whatever the handler does about it.
+                let answer = cx.error(error.status(), error.why());
+                self.queue(answer, cx);
+            }
+            Moved::Cut => {
+                self.leave_call(cx);
+                self.phase = Phase::Closing(CloseReason::AnswerUnfinished);
+            }
+        }
+        Progress::Made
+    }
+
+    /// Handles a body that is shorter than declared (B3).
+    fn answer_short(&mut self) {
+        if let Some(record) = &self.wire.record {
+            tracing::error!(
+                handler = record.handler_name(),
+                "the body is shorter than its Content-Length: connection cut ({})",
+                record.request()
+            );
+        }
+        self.phase = Phase::Closing(CloseReason::AnswerShort);
+    }
+
+    /// Handles the failure of the call that this connection waits for. `request` is the name of the
+    /// request in the error log, and then also in the access log.
+    pub(in crate::server) fn call_failed(
+        &mut self,
+        failure: &Failure,
+        request: &str,
+        cx: &mut Context,
+    ) {
+        if let Some(record) = &mut self.wire.record {
+            record.failed = Some(request.into());
+        }
+        let Phase::Answering(Source::Call(waiting)) = &mut self.phase else {
+            return;
+        };
+        match waiting.take_output(&mut self.wire, cx) {
+            Moved::Waits(_) if waiting.transfer.is_head_sent() => {
+                self.phase = Phase::Closing(CloseReason::AnswerUnfinished);
+            }
+            Moved::Waits(_) => {
+                self.wire.http.leave_body();
+                let answer = cx.failure(failure);
+                self.queue(answer, cx);
+            }
+            moved => {
+                self.after(moved, cx);
+            }
+        }
     }
 
     /// Ends the response after its last byte is sent.
     pub(super) fn end_answer(&mut self, cx: &mut Context) {
         self.log(cx);
-        self.phase = match self.http.next_step(cx.now) {
+        self.phase = match self.wire.http.next_step(cx.now) {
             Step::NextRequest | Step::Drain => Phase::Reading,
             Step::Close(reason) => Phase::Closing(reason),
         };
@@ -85,14 +127,21 @@ impl Connection {
 
     /// Ends the connection in the way its reason requires, after everything is sent.
     pub(super) fn close(&mut self, reason: CloseReason, now: Instant) -> Progress {
-        if !reason.cuts_answer() && self.transport.close() {
+        if !reason.cuts_answer() && self.wire.transport.close() {
             // The close_notify must be sent first.
             return Progress::Made;
         }
         self.phase = if reason.cuts_answer() {
-            self.reset();
+            self.wire.reset();
             Phase::Closed
-        } else if reason.lingers() && self.transport.socket().shutdown(Shutdown::Write).is_ok() {
+        } else if reason.lingers()
+            && self
+                .wire
+                .transport
+                .socket()
+                .shutdown(Shutdown::Write)
+                .is_ok()
+        {
             Phase::Lingering(Box::new(Linger::new(reason, now)))
         } else {
             Phase::Closed
@@ -100,21 +149,13 @@ impl Connection {
         Progress::Made
     }
 
-    /// Resets the connection, where an orderly close would make a truncated response look complete.
-    pub(super) fn reset(&self) {
-        let socket = socket2::SockRef::from(self.transport.socket());
-        if let Err(error) = socket.set_linger(Some(Duration::ZERO)) {
-            tracing::debug!("a connection was closed, not reset: {error}");
-        }
-    }
-
     /// Abandons the client: its response can't reach it.
     pub(super) fn abandon(&mut self, cx: &mut Context, why: &'static str) {
         self.leave_call(cx);
-        if let Some(record) = &mut self.record {
+        if let Some(record) = &mut self.wire.record {
             record.cut = Some(why);
         }
-        self.outbox.clear();
+        self.wire.outbox.clear();
         self.phase = Phase::Closed;
     }
 
@@ -129,30 +170,30 @@ impl Connection {
     /// message for that before a handshake, and a handshake would let the client keep the
     /// connection.
     pub(in crate::server) fn refuse(&mut self, cx: &mut Context) {
-        if self.transport.scheme() == Scheme::Https {
+        if self.wire.transport.scheme() == Scheme::Https {
             self.phase = Phase::Closed;
             return;
         }
         let mut record = Box::new(Record::rejected(b"-", cx.now));
         record.status = 503;
-        self.record = Some(record);
+        self.wire.record = Some(record);
         let mut answer = Vec::new();
         refusal::answer(&mut answer, &cx.stamp());
         let length = answer.len();
-        self.outbox.push(answer, length, &mut cx.spare);
+        self.wire.outbox.push(answer, length, &mut cx.spare);
         self.phase = Phase::Closing(CloseReason::Refused);
     }
 
     /// Ends a request that has exceeded its total time. If the response has not started, sends an
     /// error, which blames the client while its body is outstanding. A started response is cut.
     pub(super) fn overdue(&mut self, cx: &mut Context) {
-        if let Some(record) = &mut self.record {
+        if let Some(record) = &mut self.wire.record {
             record.deadline = None;
         }
         let (status, why) = match &self.phase {
-            Phase::Answering(Source::Call(waiting)) if !waiting.head_sent => {
+            Phase::Answering(Source::Call(waiting)) if !waiting.transfer.is_head_sent() => {
                 cx.calls.leave(waiting.call);
-                if waiting.body_done {
+                if waiting.transfer.is_body_done() {
                     (504, "The request took too long.")
                 } else {
                     (408, OVERDUE_BODY)
@@ -160,19 +201,19 @@ impl Connection {
             }
             _ => {
                 self.abandon(cx, "the request took too long");
-                self.reset();
+                self.wire.reset();
                 return;
             }
         };
         // The rest of the body, if any, is not read either.
-        self.http.stop();
+        self.wire.http.stop();
         let answer = cx.error(status, why);
         self.queue(answer, cx);
     }
 
     /// Writes the access log line of a request that has none yet.
     pub(in crate::server) fn log(&mut self, cx: &mut Context) {
-        if let Some(record) = self.record.take() {
+        if let Some(record) = self.wire.record.take() {
             cx.log(record.client.unwrap_or(self.peer), &record);
         }
     }

@@ -19,10 +19,10 @@
 
 mod coded;
 mod ending;
-mod exchange;
-mod known;
 mod linger;
 mod opening;
+mod waiting;
+mod wire;
 
 use std::io;
 use std::net::SocketAddr;
@@ -30,18 +30,18 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::admission::ConnectionPermit;
-use super::calls::CallId;
 use super::context::{Context, Start};
 use super::listener::Service;
 use super::outbox::Outbox;
 use super::proxy::Origin;
 use super::record::Record;
 use super::transport::{Received, Transport};
-use crate::gateway::Exchange;
 use crate::http1::{self, CloseReason, Expiry, Incoming, Patience, RequestBody, RequestHead};
 use crate::registry::Target;
 use coded::Coding;
 use linger::Linger;
+use waiting::Waiting;
+use wire::{Progress, Wire};
 
 /// The maximum number of steps per turn, after which other connections get theirs. A step is a read
 /// of the socket, a request or a block of a response.
@@ -50,22 +50,16 @@ const STEPS_PER_TURN: u32 = 64;
 /// A client's connection.
 #[derive(Debug)]
 pub(super) struct Connection {
-    transport: Transport,
+    wire: Wire,
+    phase: Phase,
     peer: SocketAddr,
     local: SocketAddr,
     service: Service,
-    http: http1::Connection,
-    phase: Phase,
-    outbox: Outbox,
-    record: Option<Box<Record>>,
     readable: bool,
-    writable: bool,
     /// The client has ended its side: reads will reach the end.
     ending: bool,
     /// The client has reset the connection.
     broken: bool,
-    /// The remaining time for a client that doesn't read its response.
-    patience: Patience,
     permit: ConnectionPermit,
     /// It is queued among the connections with more to do.
     pub(super) in_line: bool,
@@ -96,17 +90,6 @@ enum Source {
     Queued,
 }
 
-/// A call that this connection waits for.
-#[derive(Debug)]
-struct Waiting {
-    call: CallId,
-    exchange: Arc<Exchange>,
-    /// The whole request body has been passed to the handler.
-    body_done: bool,
-    head_sent: bool,
-    coding: Coding,
-}
-
 /// What the reactor must do with a connection after a turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Turn {
@@ -116,15 +99,6 @@ pub(super) enum Turn {
     Again,
     /// Drop it.
     Drop,
-}
-
-/// Whether a phase has made progress.
-#[derive(PartialEq, Eq)]
-enum Progress {
-    Made,
-    /// It has more to do after the others have had their turn.
-    Enough,
-    Stuck,
 }
 
 impl Connection {
@@ -137,48 +111,50 @@ impl Connection {
         cx: &Context,
     ) -> Self {
         Self {
-            transport,
+            wire: Wire {
+                transport,
+                http: http1::Connection::new(cx.settings.http.clone(), cx.now),
+                outbox: Outbox::default(),
+                record: None,
+                writable: true,
+                patience: Patience::new(cx.settings.limits.write_allowance()),
+            },
+            phase: Phase::Reading,
             peer,
             local,
             service,
-            http: http1::Connection::new(cx.settings.http.clone(), cx.now),
-            phase: Phase::Reading,
-            outbox: Outbox::default(),
-            record: None,
             // The first bytes often arrive with the connection, so try a read.
             readable: true,
-            writable: true,
             ending: false,
             broken: false,
-            patience: Patience::new(cx.settings.limits.write_allowance()),
             permit,
             in_line: false,
         }
     }
 
     pub(super) fn socket_mut(&mut self) -> &mut mio::net::TcpStream {
-        self.transport.socket_mut()
+        self.wire.transport.socket_mut()
     }
 
     /// Records the readiness of the socket.
     pub(super) fn ready(&mut self, event: &mio::event::Event) {
         self.readable |= event.is_readable();
-        self.writable |= event.is_writable();
+        self.wire.writable |= event.is_writable();
         self.ending |= event.is_read_closed();
         self.broken |= event.is_error();
     }
 
     /// Returns when to check this connection if nothing happens before.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        let write = self.patience.deadline();
-        let whole = self.record.as_ref().and_then(|record| record.deadline);
+        let write = self.wire.patience.deadline();
+        let whole = self.wire.record.as_ref().and_then(|record| record.deadline);
         let read = match &self.phase {
             Phase::Opening { until } => Some(*until),
             Phase::Lingering(linger) => Some(linger.deadline()),
-            Phase::Reading | Phase::Answering(_) => self.http.deadline(),
+            Phase::Reading | Phase::Answering(_) => self.wire.http.deadline(),
             Phase::Closing(_) | Phase::Closed => None,
         };
-        let handshake = self.transport.deadline();
+        let handshake = self.wire.transport.deadline();
         [read, write, whole, handshake].into_iter().flatten().min()
     }
 
@@ -186,17 +162,17 @@ impl Connection {
     pub(super) fn expire(&mut self, cx: &mut Context) {
         let now = cx.now;
         let is_over = |deadline: Option<Instant>| deadline.is_some_and(|at| now >= at);
-        if is_over(self.patience.deadline()) && !self.takes_some(cx) {
+        if is_over(self.wire.patience.deadline()) && !self.takes_some(cx) {
             self.abandon(cx, "the client reads too slowly");
             // Also discards the data for it in the kernel's buffer.
-            self.reset();
+            self.wire.reset();
             return;
         }
-        if is_over(self.record.as_ref().and_then(|record| record.deadline)) {
+        if is_over(self.wire.record.as_ref().and_then(|record| record.deadline)) {
             self.overdue(cx);
             return;
         }
-        if is_over(self.transport.deadline()) {
+        if is_over(self.wire.transport.deadline()) {
             tracing::debug!("{}: the TLS handshake takes too long", self.peer);
             self.phase = Phase::Closed;
             return;
@@ -205,7 +181,7 @@ impl Connection {
             Phase::Opening { until } if now >= *until => self.phase = Phase::Closed,
             Phase::Lingering(linger) if now >= linger.deadline() => self.phase = Phase::Closed,
             Phase::Reading | Phase::Answering(_) => {
-                if let Some(Expiry::Close(reason)) = self.http.expired(now) {
+                if let Some(Expiry::Close(reason)) = self.wire.http.expired(now) {
                     self.phase = Phase::Closing(reason);
                 }
             }
@@ -218,9 +194,9 @@ impl Connection {
     /// The kernel reports a writable socket only when a third of its buffer is free. That can be
     /// megabytes, more than a slow client can receive in its time. So this tries to write.
     fn takes_some(&mut self, cx: &mut Context) -> bool {
-        self.writable = true;
+        self.wire.writable = true;
         self.flush(cx);
-        self.patience.deadline().is_none_or(|at| cx.now < at)
+        self.wire.patience.deadline().is_none_or(|at| cx.now < at)
     }
 
     /// Accepts no further request.
@@ -230,7 +206,7 @@ impl Connection {
             Phase::Lingering(linger) => linger.stop(),
             _ => {}
         }
-        self.http.stop();
+        self.wire.http.stop();
     }
 
     /// Returns whether a response is in progress.
@@ -268,7 +244,7 @@ impl Connection {
             return Progress::Made;
         }
         let wanted = match self.phase {
-            Phase::Reading | Phase::Answering(_) => self.http.wants_bytes(),
+            Phase::Reading | Phase::Answering(_) => self.wire.http.wants_bytes(),
             Phase::Opening { .. } | Phase::Lingering(_) => true,
             Phase::Closing(_) | Phase::Closed => false,
         };
@@ -279,8 +255,9 @@ impl Connection {
             Phase::Opening { .. } => self.read_announcement(cx),
             Phase::Lingering(_) => self.read_rest(cx),
             _ => {
-                let http = &mut self.http;
-                self.transport
+                let http = &mut self.wire.http;
+                self.wire
+                    .transport
                     .receive(&mut cx.scratch, |bytes| http.receive(bytes, cx.now))
             }
         };
@@ -293,7 +270,7 @@ impl Connection {
             }
             Ok(Received::End) => {
                 self.readable = false;
-                self.http.receive_end();
+                self.wire.http.receive_end();
                 Progress::Made
             }
             Ok(Received::Clear(count)) => {
@@ -318,19 +295,25 @@ impl Connection {
 
     /// Runs the next step of the phase.
     fn step(&mut self, cx: &mut Context) -> Progress {
-        match &self.phase {
+        match &mut self.phase {
             Phase::Reading => self.read_head(cx),
-            Phase::Answering(Source::Call(_)) => self.exchange(cx),
-            Phase::Answering(Source::Queued) if self.all_sent() => {
+            Phase::Answering(Source::Call(waiting)) => {
+                let moved = waiting.exchange(&mut self.wire, cx);
+                self.after(moved, cx)
+            }
+            Phase::Answering(Source::Queued) if self.wire.all_sent() => {
                 self.end_answer(cx);
                 Progress::Made
             }
             Phase::Answering(Source::Queued) => {
                 // Read the body: a client that sends all of it before it reads would block.
-                let _ = self.http.discard_body();
+                let _ = self.wire.http.discard_body();
                 Progress::Stuck
             }
-            Phase::Closing(reason) if self.all_sent() => self.close(*reason, cx.now),
+            Phase::Closing(reason) if self.wire.all_sent() => {
+                let reason = *reason;
+                self.close(reason, cx.now)
+            }
             Phase::Opening { .. } | Phase::Closing(_) | Phase::Lingering(_) | Phase::Closed => {
                 Progress::Stuck
             }
@@ -340,15 +323,15 @@ impl Connection {
     // Reading.
 
     fn read_head(&mut self, cx: &mut Context) -> Progress {
-        match self.http.next_request(cx.now) {
+        match self.wire.http.next_request(cx.now) {
             None => Progress::Stuck,
             Some(Incoming::Request(head)) => {
                 self.begin(&head, cx);
                 Progress::Made
             }
             Some(Incoming::Rejected(rejection)) => {
-                self.record = Some(Box::new(Record::rejected(
-                    self.http.rejected_line(),
+                self.wire.record = Some(Box::new(Record::rejected(
+                    self.wire.http.rejected_line(),
                     cx.now,
                 )));
                 let answer = cx.error(rejection.status, rejection.why);
@@ -361,7 +344,7 @@ impl Connection {
                     CloseReason::BodyUnread | CloseReason::BodyFailed(_) => Phase::Closing(reason),
                     // All responses are sent, and no received request is unanswered.
                     _ => {
-                        self.farewell();
+                        self.wire.farewell();
                         Phase::Closed
                     }
                 };
@@ -375,14 +358,14 @@ impl Connection {
         let has_body = head.body() != RequestBody::None;
         let mut record = Record::new(head.clone(), cx.now);
         record.deadline = cx.now.checked_add(cx.settings.limits.request_timeout);
-        let scheme = self.transport.scheme();
+        let scheme = self.wire.transport.scheme();
         let origin = Origin::of(head, self.peer, self.local, scheme, cx.proxies());
         record.client = (origin.peer != self.peer).then_some(origin.peer);
         let start = match self.service {
             Service::Site => cx.start(head.clone(), origin),
             Service::Redirect => Start::Answer(cx.redirect(head, &origin)),
             Service::Refusal => {
-                self.http.stop();
+                self.wire.http.stop();
                 Start::Answer(cx.error(400, "This port speaks TLS: ask for it with https://."))
             }
         };
@@ -398,18 +381,17 @@ impl Connection {
                 handler,
             } => {
                 record.target = Some(Target::Handler(handler));
-                self.record = Some(Box::new(record));
-                self.phase = Phase::Answering(Source::Call(Box::new(Waiting {
+                self.wire.record = Some(Box::new(record));
+                self.phase = Phase::Answering(Source::Call(Box::new(Waiting::new(
                     call,
                     exchange,
-                    body_done: !has_body,
-                    head_sent: false,
-                    coding: Coding::of(head, cx),
-                })));
+                    has_body,
+                    Coding::of(head, cx),
+                ))));
                 return;
             }
         };
-        self.record = Some(Box::new(record));
+        self.wire.record = Some(Box::new(record));
         self.answer(answer, cx);
     }
 }

@@ -26,13 +26,13 @@ impl Connection {
     /// remain in the socket for TLS or HTTP.
     pub(super) fn read_announcement(&mut self, cx: &mut Context) -> io::Result<Received> {
         let window = cx.scratch.get_mut(..HEADER_BYTES).unwrap_or_default();
-        let count = self.transport.socket().peek(window)?;
+        let count = self.wire.transport.socket().peek(window)?;
         let bytes = window.get(..count).unwrap_or_default();
         match header::parse(bytes) {
             Ok(Some((announced, length))) => {
                 let header = cx.scratch.get_mut(..length).unwrap_or_default();
                 // The peek has shown that the whole header is available.
-                self.transport.socket_mut().read_exact(header)?;
+                self.wire.transport.socket_mut().read_exact(header)?;
                 if let Announced::Addresses { client, server } = announced {
                     (self.peer, self.local) = (client, server);
                 }
@@ -73,7 +73,7 @@ impl Connection {
     pub(super) fn refuse_clear(&mut self, cx: &mut Context, count: usize) {
         self.service = Service::Refusal;
         let bytes = cx.scratch.get(..count).unwrap_or_default();
-        self.http.receive(bytes, cx.now);
+        self.wire.http.receive(bytes, cx.now);
     }
 
     /// Ends the connection after a TLS failure. Sends the alert, if possible.
@@ -81,7 +81,7 @@ impl Connection {
         tracing::debug!("{}: TLS failed: {}", self.peer, failed.0);
         if let Phase::Answering(_) = &self.phase {
             // A best effort: a response was in progress and can't be completed.
-            let _ = self.transport.push();
+            let _ = self.wire.transport.push();
             self.abandon(cx, "the client broke TLS");
         } else {
             let rejection = Rejection {
@@ -92,18 +92,10 @@ impl Connection {
         }
     }
 
-    /// Sends a close_notify to an idle client.
-    pub(super) fn farewell(&mut self) {
-        if self.transport.close() {
-            // Best effort: a client that doesn't read won't miss it.
-            let _ = self.transport.push();
-        }
-    }
-
     /// Reads and discards input on a connection that has ended.
     pub(super) fn read_rest(&mut self, cx: &mut Context) -> io::Result<Received> {
         let room = cx.scratch.len();
-        let count = self.transport.socket_mut().read(&mut cx.scratch)?;
+        let count = self.wire.transport.socket_mut().read(&mut cx.scratch)?;
         if let Phase::Lingering(linger) = &mut self.phase
             && (count == 0 || !linger.received(count, cx.now))
         {
