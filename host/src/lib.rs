@@ -14,6 +14,7 @@ pub mod drive;
 pub mod engine;
 pub mod file_kind;
 mod file_stamp;
+mod file_watch;
 pub mod gateway;
 pub mod grants;
 mod hurl;

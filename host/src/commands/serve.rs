@@ -12,8 +12,9 @@ use super::service::{Service, raise_descriptor_limit};
 use super::site::check_folders;
 use super::worker::work;
 use crate::cli;
-use crate::config::{Config, Live, Stamps, Watch};
+use crate::config::{Config, Live};
 use crate::file_stamp::FileStamp;
+use crate::file_watch::{FileWatch, Stamps};
 use crate::log::{self, Log};
 use crate::server::{ADDR_FLAG, Claim, REDIRECT_FLAG, Reservation};
 use crate::supervisor::{Logs, Supervisor};
@@ -145,12 +146,11 @@ fn watch_config(
     config: &Config,
     first: Stamps,
     apply: impl FnMut(&Config) -> anyhow::Result<()> + Send + 'static,
-) -> anyhow::Result<Watch> {
+) -> anyhow::Result<FileWatch> {
     let sources = arguments.site.sources();
     let arguments = arguments.clone();
     let flags = move |draft: &mut _| arguments.set(draft);
-    let live = Live::new(sources, config.clone(), flags, apply);
-    Watch::start(first, live)
+    Live::new(sources, config.clone(), flags, apply).watch(first)
 }
 
 /// Catches signals from here on and queues them until they are read: the termination signals and

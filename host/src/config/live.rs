@@ -1,13 +1,20 @@
 //! Applies a changed file while the server runs.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
+
+use anyhow::Context;
 
 use super::show::values;
 use super::table::HANDLER_KEYS;
-use super::watch::{Stamps, Watched};
 use super::{Config, Draft, KEYS, Key, ResolvedConfig, Sources};
 use crate::file_stamp::FileStamp;
+use crate::file_watch::{FileWatch, Stamps, Watched};
 use crate::policy::Handler;
+
+/// The polling interval. Changed files are read once they have stayed the same for one interval: an
+/// editor may write one in several steps.
+const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
 /// The configuration in force.
 pub struct Live {
@@ -54,6 +61,17 @@ impl Live {
             apply: Box::new(apply),
             running,
         }
+    }
+
+    /// Watches the file and those of granted secrets, and reads them again, on a new thread, when
+    /// they have changed since `first` was taken.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the system cannot create a thread.
+    pub fn watch(self, first: Stamps) -> anyhow::Result<FileWatch> {
+        FileWatch::start("wasgi-config", POLL_INTERVAL, first, self)
+            .context("could not start the thread that watches the configuration")
     }
 
     /// Reads the file again and applies the changes that need no restart. Logs the changes. A file

@@ -13,8 +13,8 @@
 //! 4. `check` adjusts defaults to the values that were set, and checks ranges and contradictions.
 //! 5. `overlap`, when serving, checks that the pages contain nothing private.
 //!
-//! [`ResolvedConfig::show`] prints the result as a file again. `live` repeats these steps when
-//! `watch` reports that the file changed, and `handover` passes the result to a worker process.
+//! [`ResolvedConfig::show`] prints the result as a file again. `live` repeats these steps when the
+//! file has changed, and `handover` passes the result to a worker process.
 
 mod check;
 mod complaint;
@@ -34,7 +34,6 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod value;
-mod watch;
 mod wording;
 
 pub use crate::policy::{Budget, Handlers, Policy};
@@ -51,4 +50,3 @@ pub(crate) use show::values;
 pub use site::Site;
 pub use table::KEYS;
 pub use value::Value;
-pub use watch::{Stamps, Watch, Watched};

@@ -8,8 +8,8 @@ use serde::de::DeserializeOwned;
 
 use super::complaint::Complaint;
 use super::site::{self, Site};
-use super::watch::Stamps;
 use crate::file_stamp::FileStamp;
+use crate::file_watch::Stamps;
 use crate::policy::{Budget, Handlers, Policies};
 use crate::{content, engine, grants, http1, log, machine, server, static_files};
 

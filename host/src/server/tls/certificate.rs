@@ -12,6 +12,7 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
 use crate::file_stamp::FileStamp;
+use crate::file_watch::Stamps;
 
 /// The maximum file size, in bytes. It allows for a hundred certificates; a larger file is a
 /// mistake.
@@ -23,9 +24,6 @@ pub(super) struct Files {
     pub(super) cert: PathBuf,
     pub(super) key: PathBuf,
 }
-
-/// Identifies a version of the files.
-pub(super) type Stamp = [Option<FileStamp>; 2];
 
 impl Files {
     /// Loads the certificate chain and the key, and checks that they match.
@@ -50,10 +48,11 @@ impl Files {
             .with_context(|| format!("{shown}: not a usable key for {}", self.cert.display()))
     }
 
-    /// Returns the stamp of the files; `None` for a missing file.
-    pub(super) fn stamp(&self) -> Stamp {
+    /// Returns the states of the files; `None` for a missing file.
+    pub(super) fn stamps(&self) -> Stamps {
         // Follows symbolic links: certificates are commonly replaced by changing a link.
-        [&self.cert, &self.key].map(|path| FileStamp::of_path(path))
+        let files = [&self.cert, &self.key];
+        files.map(|path| FileStamp::of_path(path)).to_vec()
     }
 }
 

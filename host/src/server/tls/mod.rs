@@ -2,7 +2,7 @@
 //!
 //! - [`Options`]: `[tls]` in `wasgi.toml`.
 //! - `certificate`: the files, and the current certificate.
-//! - `watch`: the thread that detects changes of the files.
+//! - `watch`: replaces the current certificate when the files change.
 //! - `session`: one connection, without its socket.
 //!
 //! rustls implements the protocol, versions 1.2 and 1.3. This module doesn't use sockets.
@@ -25,7 +25,8 @@ use self::certificate::{Current, Files};
 pub(super) use self::session::{
     Failed, HELD_BYTES, Opened, RECORD_BYTES, SEAL_BYTES, SEALED_BYTES, Session,
 };
-use self::watch::Watch;
+use self::watch::Follow;
+use crate::file_watch::FileWatch;
 
 /// The time for a client's handshake, from the start of its connection: two or three round trips,
 /// each with time for a lost packet.
@@ -61,7 +62,7 @@ pub struct Options {
 #[derive(Debug)]
 pub(super) struct Tls {
     pub(super) config: Arc<ServerConfig>,
-    _watch: Watch,
+    _watch: FileWatch,
 }
 
 impl Tls {
@@ -83,12 +84,12 @@ impl Tls {
             }
             (None, None) => return Ok(None),
         };
-        // Take the stamp before reading the files, so that a change in between is detected.
-        let stamp = files.stamp();
+        // Take the stamps before reading the files, so that a change in between is detected.
+        let stamps = files.stamps();
         let current = Arc::new(Current::new(files.load()?));
         Ok(Some(Self {
             config: Arc::new(config(current.clone())?),
-            _watch: Watch::start(files, stamp, current)?,
+            _watch: Follow { files, current }.start(stamps)?,
         }))
     }
 }

@@ -10,6 +10,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, SupportedProtocolVer
 
 use super::watch::Follow;
 use super::*;
+use crate::file_watch::Poll;
 
 const NAME: &str = "localhost";
 
@@ -309,13 +310,17 @@ fn replace(path: &Path, text: &[u8]) {
 fn a_new_certificate_is_taken_and_a_broken_one_is_not() {
     let (one, other) = (folder(), folder());
     let files = make_certificate(one.path());
-    let stamp = files.stamp();
+    let stamps = files.stamps();
     let current = Arc::new(Current::new(files.load().expect("it is good")));
     let first = current.get().cert.clone();
-    let mut follow = Follow::new(files.clone(), stamp, current.clone());
+    let follow = Follow {
+        files: files.clone(),
+        current: current.clone(),
+    };
+    let mut poll = Poll::new(stamps, follow);
     let mut look_until_settled = || {
-        follow.look();
-        follow.look();
+        poll.look(false);
+        poll.look(false);
     };
     look_until_settled();
     assert_eq!(current.get().cert, first);

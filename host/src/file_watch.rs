@@ -1,25 +1,21 @@
-//! Detects changes of the file, and of the files of granted secrets.
+//! Detects changes of a few files: those of the configuration, of granted secrets, and of the
+//! certificate.
 //!
-//! Files are polled four times a second rather than watched: a `stat` detects a file that was
-//! written, replaced, linked elsewhere or mounted over, on every file system, and regardless of
-//! whether the kernel has watches left.
+//! Files are polled rather than watched: a `stat` detects a file that was written, replaced, linked
+//! elsewhere or mounted over, on every file system, and regardless of whether the kernel has
+//! watches left.
 
+use std::io;
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use anyhow::Context;
-
 use crate::file_stamp::FileStamp;
-
-/// The polling interval. Changed files are read once they have stayed the same for one interval: an
-/// editor may write one in several steps.
-const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 
 /// Files that are being watched. Dropping this stops watching.
 #[derive(Debug)]
 #[must_use = "dropping it stops it"]
-pub struct Watch {
+pub struct FileWatch {
     orders: Option<Sender<Order>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -31,10 +27,10 @@ enum Order {
 }
 
 /// The states of several files.
-pub type Stamps = Vec<Option<FileStamp>>;
+pub(crate) type Stamps = Vec<Option<FileStamp>>;
 
 /// The owner of files that are watched.
-pub trait Watched: Send + 'static {
+pub(crate) trait Watched: Send + 'static {
     /// Returns the files' current states. The files may be others at each call.
     fn stamps(&self) -> Stamps;
 
@@ -42,20 +38,42 @@ pub trait Watched: Send + 'static {
     fn changed(&mut self);
 }
 
-impl Watch {
-    /// Calls [`Watched::changed`], on a new thread, whenever the files have changed since `first`
-    /// was taken and are stable again.
+/// What was seen of the files.
+pub(crate) struct Poll<W> {
+    watched: W,
+    /// The states at the last report.
+    told: Stamps,
+    /// The states at the last poll.
+    seen: Stamps,
+}
+
+impl FileWatch {
+    /// Calls [`Watched::changed`], on a new thread of this name, whenever the files have changed
+    /// since `first` was taken and are stable again: for one `interval`, in which they are polled.
     ///
     /// # Errors
     ///
     /// Fails if the system cannot create a thread.
-    pub fn start(first: Stamps, watched: impl Watched) -> anyhow::Result<Watch> {
+    pub(crate) fn start(
+        thread: &str,
+        interval: Duration,
+        first: Stamps,
+        watched: impl Watched,
+    ) -> io::Result<Self> {
         let (orders, received) = mpsc::channel();
+        let mut poll = Poll::new(first, watched);
         let thread = thread::Builder::new()
-            .name("wasgi-config".into())
-            .spawn(move || run(first, &received, watched))
-            .context("could not start the thread that watches the configuration")?;
-        Ok(Watch {
+            .name(thread.to_owned())
+            .spawn(move || {
+                loop {
+                    match received.recv_timeout(interval) {
+                        Ok(Order::Look) => poll.look(true),
+                        Err(RecvTimeoutError::Timeout) => poll.look(false),
+                        Err(RecvTimeoutError::Disconnected) => return,
+                    }
+                }
+            })?;
+        Ok(Self {
             orders: Some(orders),
             thread: Some(thread),
         })
@@ -70,30 +88,35 @@ impl Watch {
     }
 }
 
-impl Drop for Watch {
+impl<W: Watched> Poll<W> {
+    pub(crate) fn new(first: Stamps, watched: W) -> Self {
+        Self {
+            watched,
+            told: first.clone(),
+            seen: first,
+        }
+    }
+
+    /// Polls the files once. A change is reported when two successive polls agree, because several
+    /// files, or one file in several steps, are written one after the other. An ordered report
+    /// doesn't wait for that.
+    pub(crate) fn look(&mut self, is_ordered: bool) {
+        let stamps = self.watched.stamps();
+        let is_at_rest = stamps == self.seen;
+        self.seen = stamps;
+        if is_ordered || (is_at_rest && self.seen != self.told) {
+            self.told.clone_from(&self.seen);
+            self.watched.changed();
+        }
+    }
+}
+
+impl Drop for FileWatch {
     fn drop(&mut self) {
         drop(self.orders.take());
         if let Some(thread) = self.thread.take() {
             // The thread can only fail by a panic, which was already reported.
             let _ = thread.join();
-        }
-    }
-}
-
-fn run(first: Stamps, orders: &mpsc::Receiver<Order>, mut watched: impl Watched) {
-    let (mut told, mut seen) = (first.clone(), first);
-    loop {
-        let ordered = match orders.recv_timeout(LOOK_INTERVAL) {
-            Ok(Order::Look) => true,
-            Err(RecvTimeoutError::Timeout) => false,
-            Err(RecvTimeoutError::Disconnected) => return,
-        };
-        let stamps = watched.stamps();
-        let at_rest = stamps == seen;
-        seen = stamps;
-        if ordered || (at_rest && seen != told) {
-            told = seen.clone();
-            watched.changed();
         }
     }
 }
@@ -104,6 +127,8 @@ mod tests {
     use std::sync::mpsc::channel;
 
     use super::*;
+
+    const INTERVAL: Duration = Duration::from_millis(250);
 
     struct OneFile {
         file: PathBuf,
@@ -132,17 +157,14 @@ mod tests {
             file: file.clone(),
             told,
         };
-        let watch = Watch::start(vec![None], watched).expect("a thread");
+        let watch = FileWatch::start("test", INTERVAL, vec![None], watched).expect("a thread");
         assert!(
-            changes.recv_timeout(3 * LOOK_INTERVAL).is_err(),
+            changes.recv_timeout(3 * INTERVAL).is_err(),
             "nothing is there"
         );
         std::fs::write(&file, "a").expect("written");
         changes.recv_timeout(PATIENCE).expect("it came");
-        assert!(
-            changes.recv_timeout(3 * LOOK_INTERVAL).is_err(),
-            "only once"
-        );
+        assert!(changes.recv_timeout(3 * INTERVAL).is_err(), "only once");
         std::fs::remove_file(&file).expect("removed");
         changes.recv_timeout(PATIENCE).expect("it went");
         watch.look();
