@@ -4,7 +4,6 @@
 //!
 //! Uses the demo handlers, so run `cargo xtask build` first.
 
-use std::net::Ipv4Addr;
 use std::path::Path;
 use std::sync::{Arc, Barrier};
 use std::task::{Context, Poll, Waker};
@@ -13,7 +12,7 @@ use std::time::{Duration, Instant};
 use criterion::{Criterion, criterion_group, criterion_main};
 use wasgi::config::{Budget, Policy};
 use wasgi::engine::{Call, Engine, Program};
-use wasgi::gateway::{Environ, Exchange, Scheme};
+use wasgi::gateway::{Environ, Exchange};
 use wasgi_benches::{SHORT, head};
 
 fn call(c: &mut Criterion) {
@@ -76,15 +75,9 @@ fn once(program: &Program, policy: &Policy) {
 /// Creates a call that has not started.
 fn prepare(program: &Program, policy: &Policy) -> (Call, Arc<Exchange>) {
     let environ = Environ {
-        head: head(SHORT),
         script_name: b"/hello".to_vec(),
         path_info: Vec::new(),
-        args: Vec::new(),
-        peer: (Ipv4Addr::LOCALHOST, 5000).into(),
-        local: (Ipv4Addr::LOCALHOST, 8000).into(),
-        scheme: Scheme::Http,
-        host: None,
-        run_once: true,
+        ..Environ::local(head(SHORT))
     };
     let exchange = Arc::new(Exchange::new(false));
     let call = Call::new(

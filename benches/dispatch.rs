@@ -5,7 +5,6 @@
 //! buffers and deadlines, and the log.
 
 use std::hint::black_box;
-use std::net::Ipv4Addr;
 use std::path::Path;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -14,7 +13,7 @@ use std::time::Instant;
 use criterion::{Criterion, criterion_group, criterion_main};
 use wasgi::config::{Budget, Policy};
 use wasgi::engine::{Call, Engine, Program};
-use wasgi::gateway::{Environ, Exchange, Head, Scheme};
+use wasgi::gateway::{Environ, Exchange, Head};
 use wasgi::router::{RequestPath, Route, Table};
 use wasgi_benches::{BROWSER, SHORT};
 use wasgi_http1::{
@@ -78,12 +77,7 @@ fn answer(
         script_name: script_name.to_vec(),
         path_info: path_info.to_vec(),
         args: found.args(&path),
-        head,
-        peer: (Ipv4Addr::LOCALHOST, 5000).into(),
-        local: (Ipv4Addr::LOCALHOST, 8000).into(),
-        scheme: Scheme::Http,
-        host: None,
-        run_once: true,
+        ..Environ::local(head)
     };
     let exchange = Arc::new(Exchange::new(false));
     let mut call = Call::new(

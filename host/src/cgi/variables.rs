@@ -64,15 +64,12 @@ mod tests {
         let head = RequestHead::parse(request.as_bytes(), &Limits::default());
         let (head, _) = head.expect("no rejection").expect("a whole head");
         Environ {
-            head: Arc::new(head),
             script_name: b"/cgi".to_vec(),
             path_info: b"/\xff".to_vec(),
             args: vec![("user-id".into(), b"7".to_vec())],
             peer: (Ipv4Addr::new(192, 0, 2, 1), 5000).into(),
-            local: (Ipv4Addr::LOCALHOST, 8000).into(),
             scheme: Scheme::Https,
-            host: None,
-            run_once: true,
+            ..Environ::local(Arc::new(head))
         }
     }
 

@@ -11,15 +11,11 @@ use super::Mount;
 use super::client::{Client, Stays};
 use super::request::{BadRequest, Request, Upload};
 use crate::engine::{Call, Program};
-use crate::gateway::{Environ, Exchange, Failure, Head, Output, Scheme, Step, Trace};
+use crate::gateway::{Environ, Exchange, Failure, Head, Output, Step, Trace};
 use crate::http1::{BodyProgress, Connection, Finish, RequestBody, Stamp};
 use crate::policy::Policy;
 use crate::router::{Oddity, RequestPath};
 use crate::transfer::Transfer;
-
-/// The addresses of the client and the server that handlers see.
-const PEER: ([u8; 4], u16) = ([127, 0, 0, 1], 50_000);
-const LOCAL: ([u8; 4], u16) = ([127, 0, 0, 1], 8000);
 
 /// The result of a request.
 #[derive(Debug)]
@@ -97,15 +93,11 @@ impl<C: Client> Visit<C> {
         let exchange = Arc::new(Exchange::of(&head).with_trace(trace));
         let has_body = head.body() != RequestBody::None;
         let environ = Environ {
-            head,
             script_name: share.script_name,
             path_info: share.path_info,
             args: share.args,
-            peer: PEER.into(),
-            local: LOCAL.into(),
-            scheme: Scheme::Http,
-            host: None,
             run_once: policy.reuse <= 1,
+            ..Environ::local(head)
         };
         let signal = Arc::new(Signal {
             woken: AtomicBool::new(true),

@@ -3,7 +3,6 @@
 
 use std::fmt;
 use std::future::Future;
-use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
@@ -21,7 +20,7 @@ use super::worlds::gateway::answer::Answer;
 use super::worlds::gateway::application::{Application, Blocks};
 use super::worlds::pre::Pre;
 use super::{Engine, Kind, Program, bulk};
-use crate::gateway::{self, Environ, Exchange, Failure, Scheme, Trace};
+use crate::gateway::{self, Environ, Exchange, Failure, Trace};
 use crate::http1::{Limits, RequestHead};
 use crate::policy::{Budget, Policy};
 
@@ -100,15 +99,10 @@ fn environ() -> Environ {
     let parsed = RequestHead::parse(request, &Limits::default());
     let (head, _) = parsed.expect("a head").expect("all of it");
     Environ {
-        head: Arc::new(head),
         script_name: b"/a".to_vec(),
         path_info: b"/b".to_vec(),
-        args: Vec::new(),
-        peer: (Ipv4Addr::LOCALHOST, 5000).into(),
-        local: (Ipv4Addr::LOCALHOST, 8000).into(),
-        scheme: Scheme::Http,
-        host: None,
         run_once: false,
+        ..Environ::local(Arc::new(head))
     }
 }
 

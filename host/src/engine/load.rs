@@ -28,7 +28,7 @@ use super::worlds::missing::Missing;
 use crate::permits::Permits;
 use crate::policy::{Budget, Policies};
 use crate::registry::Version;
-use crate::reload::{CancelToken, Later, Load, LoadRequest, Shortage};
+use crate::reload::{self, CancelToken, Later, Load, LoadRequest, Shortage};
 
 /// Compiles programs. Clones share the engine.
 #[derive(Clone)]
@@ -166,13 +166,22 @@ impl Engine {
     /// Fails like [`Self::load`], and for scripts if their import fails.
     pub fn load_path(&self, name: &str, path: &Path, bytes: &[u8]) -> Result<Program, LoadError> {
         let later = Later::default();
+        let version = self.version(name, path, Version::of(bytes));
+        let is_unchanged = || {
+            let manifest = path.is_dir().then(|| reload::manifest(path));
+            let content = manifest.map_or(Ok(Version::of(bytes)), |manifest| {
+                manifest.map(|manifest| Version::of(&manifest))
+            });
+            content.is_ok_and(|content| self.version(name, path, content) == version)
+        };
         let request = LoadRequest {
             name,
             path,
             bytes,
-            version: self.version(name, path, Version::of(bytes)),
+            version,
             cancel: &CancelToken::new(),
             later: &later,
+            is_unchanged: &is_unchanged,
         };
         let program = self.load_request(&request);
         later.run();

@@ -12,6 +12,7 @@
 pub(super) mod folders;
 mod layer;
 mod runtime;
+mod stamp;
 pub(super) mod tools;
 
 use std::collections::BTreeMap;
@@ -30,7 +31,7 @@ use crate::grants::Grants;
 use crate::policy::Policies;
 use crate::published::Published;
 use crate::registry::Version;
-use crate::reload::{self, Language, LoadRequest, script_language};
+use crate::reload::{Language, LoadRequest, script_language};
 use folders::Folders;
 use layer::{Layers, Wanted};
 use runtime::RuntimeFolder;
@@ -227,7 +228,7 @@ impl Scripts {
         }
         let entry = tools.cache.and_then(|cache| {
             // If a file has changed in the meantime, the import may have used a later version.
-            if !self.is_unchanged(request) {
+            if !(request.is_unchanged)() {
                 return None;
             }
             // The script may have copied a secret.
@@ -241,16 +242,6 @@ impl Scripts {
             own: entry.unwrap_or(state),
             shared: runtime.files.shared.clone(),
         })
-    }
-
-    /// Returns whether an application's folder and variables still match its version. The content
-    /// of a single-file script is in the request.
-    fn is_unchanged(&self, request: &LoadRequest<'_>) -> bool {
-        let content = match request.path.is_dir() {
-            true => reload::manifest(request.path).map(|manifest| Version::of(&manifest)),
-            false => Ok(Version::of(request.bytes)),
-        };
-        content.is_ok_and(|content| self.version(request.name, content) == request.version)
     }
 
     /// Returns the cache entry for the layer of an application's packages, if it can have one.

@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
@@ -88,6 +88,23 @@ const SOMETIMES: [&str; 4] = [
 const ROUTE_PREFIX: &str = "wasgi.route.";
 
 impl Environ {
+    /// Creates the environ of a request that comes from this machine: by plain HTTP, for an
+    /// instance that serves only this request. The handler is mounted at the root, and PATH_INFO is
+    /// the encoded path.
+    pub fn local(head: Arc<RequestHead>) -> Self {
+        Self {
+            script_name: Vec::new(),
+            path_info: head.path().to_vec(),
+            head,
+            args: Vec::new(),
+            peer: (Ipv4Addr::LOCALHOST, 50_000).into(),
+            local: (Ipv4Addr::LOCALHOST, 8000).into(),
+            scheme: Scheme::Http,
+            host: None,
+            run_once: true,
+        }
+    }
+
     /// Returns the value of one variable, as bytes (E4), or `None` if the request has no such
     /// variable.
     pub fn get(&self, name: &str) -> Option<Cow<'_, [u8]>> {
@@ -292,15 +309,11 @@ mod tests {
             panic!("no request: {request}");
         };
         Environ {
-            head,
             script_name: b"/users/7".to_vec(),
             path_info: b"/a b".to_vec(),
             args: vec![("id".into(), b"7".to_vec())],
             peer: (Ipv4Addr::new(192, 0, 2, 1), 5000).into(),
-            local: (Ipv4Addr::LOCALHOST, 8000).into(),
-            scheme: Scheme::Http,
-            host: None,
-            run_once: true,
+            ..Environ::local(head)
         }
     }
 

@@ -1,6 +1,7 @@
 //! Loads one file: hash, read, load. This is the slow part, and the only one on other threads.
 //! `queue` decides which job runs when.
 
+use std::cell::LazyCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -251,6 +252,15 @@ impl Job {
         later: &Later,
         begun: Instant,
     ) -> Outcome<L::Program> {
+        let is_folder = application::is_one(&self.path);
+        // The loader may ask as well, and hashing all files of a folder takes long.
+        let is_unchanged = LazyCell::new(|| {
+            let now = match is_folder {
+                true => self.version(loader),
+                false => Some(loader.version(&self.name, &self.path, Version::of(bytes))),
+            };
+            now == Some(version)
+        });
         let request = LoadRequest {
             name: &self.name,
             path: &self.path,
@@ -258,11 +268,11 @@ impl Job {
             version,
             cancel: &self.cancel,
             later,
+            is_unchanged: &|| *is_unchanged,
         };
         let loaded = catch_unwind(AssertUnwindSafe(|| loader.load(&request)));
         // An application's files are read during the load: some may be of a later version.
-        if !self.overdue && application::is_one(&self.path) && self.version(loader) != Some(version)
-        {
+        if !self.overdue && is_folder && !*is_unchanged {
             return Outcome::Torn;
         }
         match loaded {

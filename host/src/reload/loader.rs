@@ -1,5 +1,6 @@
 //! What turns a handler's file into a program. The engine implements it.
 
+use std::fmt;
 use std::path::Path;
 
 use super::cancel::CancelToken;
@@ -41,7 +42,7 @@ pub trait Load: Send + Sync + 'static {
 }
 
 /// A handler's file to load.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct LoadRequest<'a> {
     /// The handler's name: the file's path in the handlers folder without its extension.
     pub name: &'a str,
@@ -56,4 +57,16 @@ pub struct LoadRequest<'a> {
     pub cancel: &'a CancelToken,
     /// Takes work to run after the program is served.
     pub later: &'a Later,
+    /// Returns whether the file or folder still has this version. For a folder, the first call
+    /// reads all its files; later calls return the same.
+    pub is_unchanged: &'a dyn Fn() -> bool,
+}
+
+impl fmt::Debug for LoadRequest<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LoadRequest")
+            .field("path", &self.path)
+            .field("version", &self.version)
+            .finish_non_exhaustive()
+    }
 }

@@ -9,7 +9,6 @@
 use std::collections::VecDeque;
 use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -24,6 +23,7 @@ use super::super::pools::instances::InstancePool;
 use super::super::shared_code::key_of_state;
 use super::folders::Folders;
 use super::runtime::Runtime;
+use super::stamp::{add_file, add_path};
 use crate::registry::Version;
 use crate::reload::CancelToken;
 
@@ -75,9 +75,7 @@ pub(super) fn version(runtime: [u8; 32], application: &Path, packages: &Path) ->
     let mut hasher = blake3::Hasher::new();
     hasher.update(b"layer").update(&runtime);
     for path in [application, packages] {
-        let path = path.as_os_str().as_encoded_bytes();
-        hasher.update(&(path.len() as u64).to_le_bytes());
-        hasher.update(path);
+        add_path(&mut hasher, path);
     }
     let mut left = MAX_FILES;
     add_folder(&mut hasher, packages, &mut left).ok()?;
@@ -106,19 +104,10 @@ fn add_folder(hasher: &mut blake3::Hasher, folder: &Path, left: &mut usize) -> i
             // Links are not followed. Those that lead outside are invisible in the sandbox.
             let metadata = fs::symlink_metadata(&path)?;
             if metadata.is_dir() {
-                folders.push(path.clone());
+                folders.push(path);
                 continue;
             }
-            let path = path.as_os_str().as_encoded_bytes();
-            hasher.update(&(path.len() as u64).to_le_bytes());
-            hasher.update(path);
-            for number in [
-                metadata.size(),
-                metadata.mtime().cast_unsigned(),
-                metadata.mtime_nsec().cast_unsigned(),
-            ] {
-                hasher.update(&number.to_le_bytes());
-            }
+            add_file(hasher, &path, &metadata);
         }
     }
     Ok(())

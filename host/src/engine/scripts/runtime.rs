@@ -1,7 +1,6 @@
 //! A language's runtime: found in its folder, compiled on first use, and kept.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -9,6 +8,7 @@ use super::super::cache::Part;
 use super::super::code_file::{CodeFile, Mapped};
 use super::super::error::LoadError;
 use super::super::shared_code::{ProgramFiles, key_of_state};
+use super::stamp::add_file;
 use super::tools::Tools;
 use crate::registry::Version;
 use crate::reload::{CancelToken, Language};
@@ -92,8 +92,7 @@ impl RuntimeFolder {
         Ok(turn.done(runtime))
     }
 
-    /// Returns a stamp of the runtime: its path, size and time. Reading the whole file would take
-    /// longer than the rest of the startup.
+    /// Returns a stamp of the runtime: its path, size and time.
     ///
     /// # Errors
     ///
@@ -102,16 +101,8 @@ impl RuntimeFolder {
         let path = self.component()?;
         let metadata = fs::metadata(&path).map_err(|error| self.missing(&path, &error))?;
         let mut hasher = blake3::Hasher::new();
-        hasher
-            .update(b"runtime")
-            .update(path.as_os_str().as_encoded_bytes());
-        for number in [
-            metadata.size(),
-            metadata.mtime().cast_unsigned(),
-            metadata.mtime_nsec().cast_unsigned(),
-        ] {
-            hasher.update(&number.to_le_bytes());
-        }
+        hasher.update(b"runtime");
+        add_file(&mut hasher, &path, &metadata);
         Ok(*hasher.finalize().as_bytes())
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::{Program, Site, Texts};
@@ -68,4 +69,36 @@ fn a_scan_takes_what_is_there() {
     let nothing = scan_once(&site.path("missing"), &loader).registry();
     assert_eq!(nothing.handlers().len(), 0);
     assert_eq!(nothing.problems()[0].kind, ProblemKind::Unreadable);
+}
+
+/// Counts how often a version is determined, for which an application's folder is hashed.
+#[derive(Default)]
+struct Counting(AtomicUsize);
+
+impl Load for Counting {
+    type Program = Program;
+
+    fn load(&self, request: &LoadRequest<'_>) -> anyhow::Result<Program> {
+        assert!((request.is_unchanged)() && (request.is_unchanged)());
+        Ok(Program {
+            text: String::new(),
+            drops: Arc::default(),
+        })
+    }
+
+    fn version(&self, _name: &str, _path: &Path, content: Version) -> Version {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        content
+    }
+}
+
+#[test]
+fn an_application_is_hashed_once_after_its_load() {
+    let site = Site::new();
+    site.write("handlers/shop/app.py", "");
+    let loader = Counting::default();
+    let scan = scan_once(&site.handlers(), &loader);
+    assert!(scan.registry().handler("shop").is_some());
+    // Looked up, read, and compared after the load.
+    assert_eq!(loader.0.load(Ordering::Relaxed), 3);
 }

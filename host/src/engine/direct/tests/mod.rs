@@ -7,7 +7,6 @@ mod semantics;
 mod shapes;
 mod yields;
 
-use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
@@ -16,7 +15,7 @@ use wasmtime::component::Component;
 use crate::engine::code_file::CodeFile;
 use crate::engine::compiled::Compiled;
 use crate::engine::{Call, Engine, Program};
-use crate::gateway::{Environ, Exchange, Failure, InputError, Scheme, Step, Trace};
+use crate::gateway::{Environ, Exchange, Failure, InputError, Step, Trace};
 use crate::http1::{Limits, RequestHead};
 use crate::policy::{Budget, Policy};
 
@@ -101,15 +100,10 @@ fn environ() -> Environ {
     let parsed = RequestHead::parse(request, &Limits::default());
     let (head, _) = parsed.unwrap().unwrap();
     Environ {
-        head: Arc::new(head),
         script_name: b"/a".to_vec(),
         path_info: b"/b".to_vec(),
-        args: Vec::new(),
-        peer: (Ipv4Addr::LOCALHOST, 5000).into(),
-        local: (Ipv4Addr::LOCALHOST, 8000).into(),
-        scheme: Scheme::Http,
-        host: None,
         run_once: false,
+        ..Environ::local(Arc::new(head))
     }
 }
 

@@ -4,7 +4,6 @@ mod guest;
 mod wit;
 
 use std::cell::Cell;
-use std::net::Ipv4Addr;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -16,7 +15,7 @@ use super::*;
 use crate::engine::code_file::CodeFile;
 use crate::engine::compiled::Compiled;
 use crate::engine::{Call, Engine, Kind, Program};
-use crate::gateway::{Environ, Exchange, Scheme};
+use crate::gateway::{Environ, Exchange};
 use crate::http1::{Limits, RequestHead};
 use crate::policy::Policy;
 use guest::{Shape, VALUES, guest, returning, trapping};
@@ -81,17 +80,7 @@ fn environ() -> Environ {
     let request = b"GET / HTTP/1.1\r\nHost: example.org\r\n\r\n";
     let parsed = RequestHead::parse(request, &Limits::default());
     let (head, _) = parsed.expect("no rejection").expect("a whole head");
-    Environ {
-        head: Arc::new(head),
-        script_name: Vec::new(),
-        path_info: b"/".to_vec(),
-        args: Vec::new(),
-        peer: (Ipv4Addr::LOCALHOST, 5000).into(),
-        local: (Ipv4Addr::LOCALHOST, 8000).into(),
-        scheme: Scheme::Http,
-        host: None,
-        run_once: true,
-    }
+    Environ::local(Arc::new(head))
 }
 
 /// Returns the processor time of this thread.

@@ -17,8 +17,7 @@ use wasmtime_wasi::filesystem::{Descriptor, Dir, WasiFilesystemCtxView, WasiFile
 use wasmtime_wasi::p2::FsResult;
 use wasmtime_wasi::p2::bindings::filesystem::preopens::Host as _;
 use wasmtime_wasi::p2::bindings::filesystem::types::{
-    DescriptorFlags, DescriptorStat, ErrorCode, Host as _, HostDescriptor as _, OpenFlags,
-    PathFlags,
+    DescriptorFlags, ErrorCode, Host as _, HostDescriptor as _, OpenFlags, PathFlags,
 };
 use wasmtime_wasi::{FsPerms, OpenMode};
 
@@ -37,6 +36,26 @@ type Folder = Resource<Descriptor>;
 /// The result of a function, as the guest gets it.
 type Answer<T> = wasmtime::Result<(Result<T, ErrorCode>,)>;
 
+/// Replaces methods of a folder: each denies the path if the command has no folders, and is the
+/// method of WASI's implementation otherwise.
+macro_rules! replace {
+    ($types:ident, $($name:literal => $method:ident($($argument:ident: $type:ty),*), $path:ident;)*) => {$(
+        $types.func_wrap_async(
+            concat!("[method]descriptor.", $name),
+            |mut store: StoreContextMut<'_, State>, (folder, $($argument),*): (Folder, $($type),*)| {
+                Box::new(async move {
+                    if let Some(denied) = denied(store.data_mut(), &$path) {
+                        return Ok((Err(denied),));
+                    }
+                    let mut files = store.data_mut().filesystem();
+                    let result = files.$method(folder, $($argument),*).await;
+                    answer(&mut files, result)
+                })
+            },
+        )?;
+    )*};
+}
+
 /// Replaces the bindings' functions that request folders and paths.
 pub(in crate::engine) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     linker.allow_shadowing(true);
@@ -46,29 +65,15 @@ pub(in crate::engine) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::
             Ok((folders(store.data_mut())?,))
         })?;
     let mut types = linker.instance(&format!("wasi:filesystem/types@{VERSION}"))?;
-    types.func_wrap_async("[method]descriptor.open-at", |store, arguments| {
-        Box::new(open(store, arguments))
-    })?;
-    types.func_wrap_async("[method]descriptor.stat-at", |store, arguments| {
-        Box::new(stat(store, arguments))
-    })?;
-    types.func_wrap_async(
-        "[method]descriptor.create-directory-at",
-        |store, arguments| Box::new(create_directory(store, arguments)),
-    )?;
-    types.func_wrap_async("[method]descriptor.readlink-at", |store, arguments| {
-        Box::new(read_link(store, arguments))
-    })?;
-    types.func_wrap_async(
-        "[method]descriptor.remove-directory-at",
-        |store, arguments| Box::new(remove_directory(store, arguments)),
-    )?;
-    types.func_wrap_async("[method]descriptor.unlink-file-at", |store, arguments| {
-        Box::new(unlink_file(store, arguments))
-    })?;
-    types.func_wrap_async("[method]descriptor.rename-at", |store, arguments| {
-        Box::new(rename(store, arguments))
-    })?;
+    replace!(types,
+        "open-at" => open_at(flags: PathFlags, path: String, how: OpenFlags, access: DescriptorFlags), path;
+        "stat-at" => stat_at(flags: PathFlags, path: String), path;
+        "create-directory-at" => create_directory_at(path: String), path;
+        "readlink-at" => readlink_at(path: String), path;
+        "remove-directory-at" => remove_directory_at(path: String), path;
+        "unlink-file-at" => unlink_file_at(path: String), path;
+        "rename-at" => rename_at(from: String, to: Folder, new: String), from;
+    );
     linker.allow_shadowing(false);
     Ok(())
 }
@@ -83,91 +88,6 @@ fn folders(state: &mut State) -> wasmtime::Result<Vec<(Folder, String)>> {
         folders.push((table.push(Descriptor::Dir(empty))?, NAME.to_owned()));
     }
     Ok(folders)
-}
-
-async fn open(
-    mut store: StoreContextMut<'_, State>,
-    arguments: (Folder, PathFlags, String, OpenFlags, DescriptorFlags),
-) -> Answer<Folder> {
-    let (folder, flags, path, how, access) = arguments;
-    if let Some(denied) = denied(store.data_mut(), &path) {
-        return Ok((Err(denied),));
-    }
-    let mut files = store.data_mut().filesystem();
-    let result = files.open_at(folder, flags, path, how, access).await;
-    answer(&mut files, result)
-}
-
-async fn stat(
-    mut store: StoreContextMut<'_, State>,
-    (folder, flags, path): (Folder, PathFlags, String),
-) -> Answer<DescriptorStat> {
-    if let Some(denied) = denied(store.data_mut(), &path) {
-        return Ok((Err(denied),));
-    }
-    let mut files = store.data_mut().filesystem();
-    let result = files.stat_at(folder, flags, path).await;
-    answer(&mut files, result)
-}
-
-async fn create_directory(
-    mut store: StoreContextMut<'_, State>,
-    (folder, path): (Folder, String),
-) -> Answer<()> {
-    if let Some(denied) = denied(store.data_mut(), &path) {
-        return Ok((Err(denied),));
-    }
-    let mut files = store.data_mut().filesystem();
-    let result = files.create_directory_at(folder, path).await;
-    answer(&mut files, result)
-}
-
-async fn read_link(
-    mut store: StoreContextMut<'_, State>,
-    (folder, path): (Folder, String),
-) -> Answer<String> {
-    if let Some(denied) = denied(store.data_mut(), &path) {
-        return Ok((Err(denied),));
-    }
-    let mut files = store.data_mut().filesystem();
-    let result = files.readlink_at(folder, path).await;
-    answer(&mut files, result)
-}
-
-async fn remove_directory(
-    mut store: StoreContextMut<'_, State>,
-    (folder, path): (Folder, String),
-) -> Answer<()> {
-    if let Some(denied) = denied(store.data_mut(), &path) {
-        return Ok((Err(denied),));
-    }
-    let mut files = store.data_mut().filesystem();
-    let result = files.remove_directory_at(folder, path).await;
-    answer(&mut files, result)
-}
-
-async fn unlink_file(
-    mut store: StoreContextMut<'_, State>,
-    (folder, path): (Folder, String),
-) -> Answer<()> {
-    if let Some(denied) = denied(store.data_mut(), &path) {
-        return Ok((Err(denied),));
-    }
-    let mut files = store.data_mut().filesystem();
-    let result = files.unlink_file_at(folder, path).await;
-    answer(&mut files, result)
-}
-
-async fn rename(
-    mut store: StoreContextMut<'_, State>,
-    (from, old, to, new): (Folder, String, Folder, String),
-) -> Answer<()> {
-    if let Some(denied) = denied(store.data_mut(), &old) {
-        return Ok((Err(denied),));
-    }
-    let mut files = store.data_mut().filesystem();
-    let result = files.rename_at(from, old, to, new).await;
-    answer(&mut files, result)
 }
 
 /// Logs a path that a command without folders asks for, and returns the error for it.

@@ -117,8 +117,6 @@ fn error_code(error: InputError) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
-
     use super::*;
     use crate::gateway::Scheme;
     use crate::http1::{Limits, RequestHead};
@@ -127,15 +125,9 @@ mod tests {
         let head = RequestHead::parse(text.as_bytes(), &Limits::default());
         let (head, _) = head.expect("no rejection").expect("a whole head");
         let environ = Environ {
-            head: Arc::new(head),
-            script_name: Vec::new(),
-            path_info: Vec::new(),
-            args: Vec::new(),
-            peer: (Ipv4Addr::LOCALHOST, 5000).into(),
-            local: (Ipv4Addr::LOCALHOST, 8000).into(),
             scheme: Scheme::Https,
             host: host.map(<[u8]>::to_vec),
-            run_once: true,
+            ..Environ::local(Arc::new(head))
         };
         of(&environ, Arc::new(Exchange::new(false))).expect(text)
     }
