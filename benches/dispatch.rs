@@ -11,7 +11,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use wasgi::config::{Budget, Policy};
+use wasgi::policy::{Budget, Policy};
 use wasgi::engine::{Call, Engine, Program};
 use wasgi::gateway::{Environ, Exchange, Head};
 use wasgi::router::{RequestPath, Route, Table};

@@ -11,7 +11,7 @@ use std::sync::LazyLock;
 
 use arbitrary::{Result, Unstructured};
 use libfuzzer_sys::{Corpus, fuzz_target};
-use wasgi::config::Budget;
+use wasgi::policy::Budget;
 use wasgi::engine::Engine;
 use wasgi::engine::fuzzing::{Forms, Step};
 

@@ -158,7 +158,7 @@ impl Site {
     ///
     /// Fails if the file or a flag is invalid, or if visitors could read files that are not pages;
     /// see [`ResolvedConfig::load`] and [`ResolvedConfig::check_layout`].
-    pub fn load(&self) -> anyhow::Result<(ResolvedConfig, Vec<String>)> {
+    pub(crate) fn load(&self) -> anyhow::Result<(ResolvedConfig, Vec<String>)> {
         let resolved = ResolvedConfig::load(&self.sources(), |draft| self.keys.set(draft))?;
         let overlaps = resolved.check_layout(&self.sources())?;
         Ok((resolved, overlaps))
@@ -187,7 +187,7 @@ impl Serve {
     ///
     /// Fails if the file or a flag is invalid, or if visitors could read files that are not pages;
     /// see [`ResolvedConfig::load`] and [`ResolvedConfig::check_layout`].
-    pub fn load(&self) -> anyhow::Result<(ResolvedConfig, Vec<String>)> {
+    pub(crate) fn load(&self) -> anyhow::Result<(ResolvedConfig, Vec<String>)> {
         let resolved = ResolvedConfig::load(&self.site.sources(), |draft| self.set(draft))?;
         let overlaps = resolved.check_layout(&self.site.sources())?;
         Ok((resolved, overlaps))

@@ -2,11 +2,11 @@
 //! type.
 
 /// The number of bytes examined: up to the end of a tar archive's magic number.
-pub const LOOK_BYTES: usize = 262;
+pub(crate) const LOOK_BYTES: usize = 262;
 
 /// The type of a file and advice on what to do with it. Both texts are written to follow "is".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Foreign {
+pub(crate) struct Foreign {
     /// The type with an article: `an ELF program`.
     pub name: &'static str,
     /// How to make a handler of it, or what to look at.
@@ -65,7 +65,7 @@ const BEGINNINGS: [(&[u8], &str, &str); 27] = [
 
 /// Recognizes a file that begins with `bytes`, of which [`LOOK_BYTES`] are enough. None for
 /// WebAssembly and for unknown types.
-pub fn of(bytes: &[u8]) -> Option<Foreign> {
+pub(crate) fn of(bytes: &[u8]) -> Option<Foreign> {
     let bytes = &bytes[..bytes.len().min(LOOK_BYTES)];
     // The magic number ends with these two bytes, after the two bytes of the version (CPython,
     // importlib).

@@ -15,7 +15,7 @@ use crate::file_stamp::FileStamp;
 /// Files that are being watched. Dropping this stops watching.
 #[derive(Debug)]
 #[must_use = "dropping it stops it"]
-pub struct FileWatch {
+pub(crate) struct FileWatch {
     orders: Option<Sender<Order>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -80,7 +80,7 @@ impl FileWatch {
     }
 
     /// Triggers a read of the files now, whether they changed or not.
-    pub fn look(&self) {
+    pub(crate) fn look(&self) {
         if let Some(orders) = &self.orders {
             // The thread runs as long as `self` exists.
             let _ = orders.send(Order::Look);

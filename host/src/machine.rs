@@ -5,7 +5,7 @@ use std::path::{Component, Path};
 
 /// Returns the memory limit for this process and the others in its control groups, in bytes: the
 /// machine's memory, or a lower limit of a control group. None if the system does not report it.
-pub fn memory_bytes() -> Option<u64> {
+pub(crate) fn memory_bytes() -> Option<u64> {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
     let groups = group_limits(Path::new("/sys/fs/cgroup"), &read("/proc/self/cgroup"));
     machine_bytes(&read("/proc/meminfo"))

@@ -5,14 +5,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// A counter of acquired permits. Any thread can acquire a permit, and acquisition never blocks.
 #[derive(Debug, Default)]
-pub struct Permits {
+pub(crate) struct Permits {
     taken: AtomicUsize,
 }
 
 /// One permit, released when it is dropped.
 #[derive(Debug)]
 #[must_use = "a permit is given back when it is dropped"]
-pub struct Permit {
+pub(crate) struct Permit {
     permits: Arc<Permits>,
     /// The number of available permits when this one was acquired, itself included.
     left: usize,
@@ -21,7 +21,7 @@ pub struct Permit {
 impl Permits {
     /// Acquires a permit, unless `limit` are acquired already. The caller passes the limit because
     /// it can change between calls: with a new version of a handler, or with the configuration.
-    pub fn try_acquire(permits: &Arc<Permits>, limit: usize) -> Option<Permit> {
+    pub(crate) fn try_acquire(permits: &Arc<Permits>, limit: usize) -> Option<Permit> {
         // Relaxed: no other memory access depends on the count.
         let one_more = |taken| (taken < limit).then_some(taken + 1);
         let before = permits
@@ -35,7 +35,8 @@ impl Permits {
     }
 
     /// Returns the number of permits acquired now.
-    pub fn taken(&self) -> usize {
+    #[cfg(test)]
+    pub(crate) fn taken(&self) -> usize {
         self.taken.load(Ordering::Relaxed)
     }
 }
@@ -43,7 +44,7 @@ impl Permits {
 impl Permit {
     /// Reports whether at most `count` permits were available when this one was acquired, itself
     /// included.
-    pub fn is_among_last(&self, count: usize) -> bool {
+    pub(crate) fn is_among_last(&self, count: usize) -> bool {
         self.left <= count
     }
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A value published to all threads.
 #[derive(Debug)]
-pub struct Published<T> {
+pub(crate) struct Published<T> {
     current: Mutex<Arc<T>>,
     generation: AtomicU64,
 }
@@ -15,7 +15,7 @@ pub struct Published<T> {
 /// One thread's view of a [`Published`]: the value that it saw last. Checking for a newer value
 /// costs one atomic load if the value is unchanged.
 #[derive(Debug)]
-pub struct Reader<T> {
+pub(crate) struct Reader<T> {
     published: Arc<Published<T>>,
     seen: Arc<T>,
     generation: u64,
@@ -23,7 +23,7 @@ pub struct Reader<T> {
 
 impl<T> Published<T> {
     /// Publishes a first value.
-    pub fn new(value: T) -> Self {
+    pub(crate) fn new(value: T) -> Self {
         Self {
             current: Mutex::new(Arc::new(value)),
             generation: AtomicU64::new(0),
@@ -31,13 +31,13 @@ impl<T> Published<T> {
     }
 
     /// Returns the current value.
-    pub fn current(&self) -> Arc<T> {
+    pub(crate) fn current(&self) -> Arc<T> {
         Arc::clone(&self.lock())
     }
 
     /// Replaces the value and returns the old one. The caller decides which thread drops the last
     /// reference, since freeing the value may take long.
-    pub fn publish(&self, value: T) -> Arc<T> {
+    pub(crate) fn publish(&self, value: T) -> Arc<T> {
         let value = Arc::new(value);
         let mut current = self.lock();
         // Incremented under the lock, so that a reader that sees the new number finds the new
@@ -47,7 +47,7 @@ impl<T> Published<T> {
     }
 
     /// Returns the number of values published after the first one.
-    pub fn generation(&self) -> u64 {
+    pub(crate) fn generation(&self) -> u64 {
         self.generation.load(Ordering::Acquire)
     }
 
@@ -60,7 +60,7 @@ impl<T> Published<T> {
 
 impl<T> Reader<T> {
     /// Creates a view that starts with the current value.
-    pub fn new(published: Arc<Published<T>>) -> Self {
+    pub(crate) fn new(published: Arc<Published<T>>) -> Self {
         // Read the generation first: if it is too old, the cost is one needless refresh; if it were
         // too new, the reader would miss an update.
         let generation = published.generation();
@@ -72,7 +72,7 @@ impl<T> Reader<T> {
     }
 
     /// Updates the view to the current value.
-    pub fn refresh(&mut self) {
+    pub(crate) fn refresh(&mut self) {
         let generation = self.published.generation();
         if generation != self.generation {
             self.seen = self.published.current();
@@ -81,7 +81,7 @@ impl<T> Reader<T> {
     }
 
     /// Updates the view and returns the current value.
-    pub fn current(&mut self) -> &Arc<T> {
+    pub(crate) fn current(&mut self) -> &Arc<T> {
         self.refresh();
         &self.seen
     }

@@ -16,7 +16,7 @@ const MAX_FIELDS: usize = 100;
 
 /// Reads a program's output up to the end of its head.
 #[derive(Debug)]
-pub struct HeadReader {
+pub(crate) struct HeadReader {
     bytes: Vec<u8>,
     /// The start of the first incomplete line: `line_start <= bytes.len()`.
     line_start: usize,
@@ -25,7 +25,7 @@ pub struct HeadReader {
 
 /// A complete head and the output after it.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Started {
+pub(crate) struct Started {
     /// The response's head, checked.
     pub head: Head,
     /// The first bytes of the body.
@@ -38,7 +38,7 @@ pub struct BadHead(String);
 
 impl HeadReader {
     /// Creates a reader that accepts a head of up to `limit_bytes`, line ends included.
-    pub fn new(limit_bytes: usize) -> Self {
+    pub(crate) fn new(limit_bytes: usize) -> Self {
         Self {
             bytes: Vec::new(),
             line_start: 0,
@@ -52,7 +52,7 @@ impl HeadReader {
     /// # Errors
     ///
     /// Fails if the output is not the start of a valid head, or if the head is too large.
-    pub fn feed(&mut self, output: &[u8]) -> Result<Option<Started>, BadHead> {
+    pub(crate) fn feed(&mut self, output: &[u8]) -> Result<Option<Started>, BadHead> {
         self.bytes.extend_from_slice(output);
         while let Some((line, next)) = self.line() {
             if line.is_empty() {
@@ -71,7 +71,7 @@ impl HeadReader {
     }
 
     /// Returns the error for a program that exits before its head is complete.
-    pub fn cut_short(&self) -> BadHead {
+    pub(crate) fn cut_short(&self) -> BadHead {
         if self.bytes.is_empty() {
             return bad(
                 "it wrote nothing: expected a head, such as Content-Type and an empty line",

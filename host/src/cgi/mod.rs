@@ -7,5 +7,5 @@
 mod head;
 mod variables;
 
-pub use head::{BadHead, HeadReader, Started};
-pub use variables::variables;
+pub(crate) use head::{HeadReader, Started};
+pub(crate) use variables::variables;

@@ -12,7 +12,7 @@ const ROUTE_PREFIX: &str = "WASGI_ROUTE_";
 ///
 /// Values in WASI are text. Bytes that are not UTF-8, which a path can contain percent-encoded, are
 /// replaced with U+FFFD; `REQUEST_URI` has them as the client sent them.
-pub fn variables(environ: &Environ) -> Vec<(String, String)> {
+pub(crate) fn variables(environ: &Environ) -> Vec<(String, String)> {
     let mut variables = vec![("GATEWAY_INTERFACE".to_owned(), "CGI/1.1".to_owned())];
     for (name, value) in environ.variables() {
         let is_gateways = GATEWAY_PREFIXES

@@ -2,7 +2,7 @@
 
 /// The severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Level {
+pub(crate) enum Level {
     /// The handler breaks a rule: the server rejects its output, truncates it or responds with an
     /// error instead.
     Error,
@@ -12,7 +12,7 @@ pub enum Level {
 
 /// One problem of a handler.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
+pub(crate) struct Finding {
     /// The severity.
     pub level: Level,
     /// The number of the rule in `docs/contract.md`, or `load`, `budget` or `failure` for problems
@@ -26,7 +26,7 @@ pub struct Finding {
 
 impl Level {
     /// Returns the level's name in a report.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Error => "error",
             Self::Warning => "warning",

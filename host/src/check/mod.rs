@@ -14,8 +14,7 @@ mod report;
 mod rules;
 
 pub(crate) use file::load;
-pub use finding::{Finding, Level};
-pub use report::{FileReport, Report};
+pub(crate) use report::{FileReport, Report};
 
 use std::path::Path;
 
@@ -29,7 +28,7 @@ use crate::registry::label;
 /// # Errors
 ///
 /// Fails if `target` is not a valid request-target.
-pub fn check(
+pub(crate) fn check(
     engine: &Engine,
     driver: &Driver,
     path: &Path,

@@ -12,7 +12,7 @@ const NAMES_COUNT: usize = 3;
 
 /// The findings of one file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FileReport {
+pub(crate) struct FileReport {
     /// The file, as given on the command line. Contains no control characters.
     pub file: String,
     /// The kind of handler, if it loaded.
@@ -27,7 +27,7 @@ pub struct FileReport {
 
 /// The findings of all files.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Report {
+pub(crate) struct Report {
     /// One report per file, in the order of the command line.
     pub files: Vec<FileReport>,
 }
@@ -69,7 +69,7 @@ impl FileReport {
     }
 
     /// Reports whether the handler breaks a rule.
-    pub fn has_errors(&self) -> bool {
+    pub(crate) fn has_errors(&self) -> bool {
         self.count(Level::Error) > 0
     }
 
@@ -106,13 +106,13 @@ impl FileReport {
 
 impl Report {
     /// Reports whether any of the handlers breaks a rule.
-    pub fn has_errors(&self) -> bool {
+    pub(crate) fn has_errors(&self) -> bool {
         self.files.iter().any(FileReport::has_errors)
     }
 
     /// Returns the report as JSON: `{"ok": …, "files": [{"file", "kind", "requests", "ok",
     /// "findings"}]}`.
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         let files: Vec<Value> = self.files.iter().map(FileReport::json).collect();
         json!({ "ok": !self.has_errors(), "files": files })
     }

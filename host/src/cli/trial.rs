@@ -77,7 +77,7 @@ impl Trial {
     /// # Errors
     ///
     /// Fails if the file or a flag is invalid; see [`ResolvedConfig::load`].
-    pub fn load(&self) -> anyhow::Result<ResolvedConfig> {
+    pub(crate) fn load(&self) -> anyhow::Result<ResolvedConfig> {
         let sources = Sources {
             site: self.site.clone(),
             file: self.config.clone(),

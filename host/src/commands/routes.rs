@@ -5,9 +5,9 @@ use std::process::ExitCode;
 
 use super::site::{check_folders, route_table, warn_of_unknown_handlers};
 use crate::cli;
-use crate::config::Budget;
 use crate::engine::Engine;
 use crate::log::{self, Log};
+use crate::policy::Budget;
 use crate::printable;
 use crate::reload;
 

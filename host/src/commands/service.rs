@@ -9,9 +9,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::site::{route_table, warn_of_unknown_handlers};
-use crate::config::{Config, Handlers};
+use crate::config::Config;
 use crate::engine::{Engine, Program};
 use crate::log::{self, Log, Verbosity};
+use crate::policy::Handlers;
 use crate::printable;
 use crate::published::Published;
 use crate::registry::{Registry, RouteTable, Row, RowState};

@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 
-use crate::config::{Handlers, unknown_handlers};
+use crate::config::unknown_handlers;
 use crate::engine::Program;
+use crate::policy::Handlers;
 use crate::printable;
 use crate::registry::{self, RouteTable, shadowed_pages};
 use crate::reload;

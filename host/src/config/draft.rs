@@ -10,7 +10,7 @@ use crate::policy::Handler;
 
 /// The origin of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origin {
+pub(crate) enum Origin {
     /// The file, at this line.
     File(usize),
     /// This flag.

@@ -13,7 +13,7 @@ use super::keys::keys;
 use super::{Complaint, Config, KEYS, Section, Visit, nearest, wording};
 
 /// The configuration file in a site's folder.
-pub const FILE_NAME: &str = "wasgi.toml";
+pub(crate) const FILE_NAME: &str = "wasgi.toml";
 
 /// The maximum size of the file, in bytes: a hundred times the size of a file that sets every key.
 const MAX_BYTES: u64 = 1 << 20;

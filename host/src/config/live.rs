@@ -17,7 +17,7 @@ use crate::policy::Handler;
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
 /// The configuration in force.
-pub struct Live {
+pub(crate) struct Live {
     sources: Sources,
     flags: Flags,
     apply: Apply,
@@ -47,7 +47,7 @@ pub(super) struct Changes {
 impl Live {
     /// Creates a reloader that calls `apply` with each new configuration. `running` is already in
     /// force.
-    pub fn new(
+    pub(crate) fn new(
         sources: Sources,
         running: Config,
         flags: impl Fn(&mut Draft) + Send + 'static,
@@ -69,14 +69,14 @@ impl Live {
     /// # Errors
     ///
     /// Fails if the system cannot create a thread.
-    pub fn watch(self, first: Stamps) -> anyhow::Result<FileWatch> {
+    pub(crate) fn watch(self, first: Stamps) -> anyhow::Result<FileWatch> {
         FileWatch::start("wasgi-config", POLL_INTERVAL, first, self)
             .context("could not start the thread that watches the configuration")
     }
 
     /// Reads the file again and applies the changes that need no restart. Logs the changes. A file
     /// that is invalid or gone changes nothing.
-    pub fn reload(&mut self) {
+    pub(crate) fn reload(&mut self) {
         let file = self.sources.file();
         let shown = file.display();
         if self.was_there && !file.exists() {

@@ -36,17 +36,14 @@ mod tests;
 mod value;
 mod wording;
 
-pub use crate::policy::{Budget, Handlers, Policy};
-pub use complaint::Complaint;
-pub use draft::{Draft, Origin};
-pub use file::FILE_NAME;
-pub use key::{Flag, FlagKind, Key};
-pub use live::Live;
-pub use nearest::unknown_handlers;
-pub use resolved::{ResolvedConfig, Sources};
-pub use sections::{Config, Section, Visit};
+pub(crate) use complaint::Complaint;
+pub(crate) use draft::{Draft, Origin};
+pub(crate) use key::{Flag, FlagKind, Key};
+pub(crate) use live::Live;
+pub(crate) use nearest::unknown_handlers;
+pub(crate) use resolved::{ResolvedConfig, Sources};
+pub(crate) use sections::{Config, Section, Visit};
 #[cfg(test)]
 pub(crate) use show::values;
-pub use site::Site;
-pub use table::KEYS;
-pub use value::Value;
+pub(crate) use table::KEYS;
+pub(crate) use value::Value;

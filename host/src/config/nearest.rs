@@ -77,7 +77,7 @@ pub(super) fn of<'k>(word: &str, known: impl Iterator<Item = &'k str>) -> Option
 
 /// Returns the names in `handlers` that are not in `known`, each with the most similar known name,
 /// if any.
-pub fn unknown_handlers<'h>(
+pub(crate) fn unknown_handlers<'h>(
     handlers: &'h Handlers,
     known: &'h [String],
 ) -> Vec<(&'h str, Option<&'h str>)> {

@@ -31,7 +31,7 @@ impl Sources {
 
 /// A complete, checked configuration, with the origin of each value.
 #[derive(Clone, Debug)]
-pub struct ResolvedConfig {
+pub(crate) struct ResolvedConfig {
     /// The values.
     pub config: Config,
     /// The origins by key (`section.key`); a key that is missing here has its default value.
@@ -45,7 +45,7 @@ impl ResolvedConfig {
     ///
     /// Fails if the file cannot be read or a key is wrong, with one line that gives the location
     /// and the reason.
-    pub fn load(sources: &Sources, flags: impl FnOnce(&mut Draft)) -> anyhow::Result<Self> {
+    pub(crate) fn load(sources: &Sources, flags: impl FnOnce(&mut Draft)) -> anyhow::Result<Self> {
         site::check_folder(&sources.site)?;
         let path = sources.file();
         let text = file::text(&path, sources.file.is_some())?;
@@ -60,7 +60,7 @@ impl ResolvedConfig {
     /// # Errors
     ///
     /// Fails with one line that names the key and the overlapping folders, and suggests a layout.
-    pub fn check_layout(&self, sources: &Sources) -> anyhow::Result<Vec<String>> {
+    pub(crate) fn check_layout(&self, sources: &Sources) -> anyhow::Result<Vec<String>> {
         let path = sources.file();
         let overlaps = overlap::overlaps(&self.config, &path);
         let allowed = self.config.site.allow_overlap;

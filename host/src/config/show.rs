@@ -9,7 +9,7 @@ use super::{Config, Origin, ResolvedConfig, Section, Visit};
 impl ResolvedConfig {
     /// Returns the configuration as TOML, with every key and a comment that gives the origin of its
     /// value. Paths are absolute, so that the text is valid in any folder.
-    pub fn show(&self) -> String {
+    pub(crate) fn show(&self) -> String {
         let mut config = self.config.clone();
         if let Ok(folder) = std::env::current_dir() {
             config.start_at(&folder);

@@ -25,7 +25,7 @@ macro_rules! at {
 }
 
 /// The keys of the whole configuration, by section.
-pub const KEYS: &[Key<Config>] = &[
+pub(crate) const KEYS: &[Key<Config>] = &[
     key("site.root", at!(site.root))
         .unset("the site's `html`")
         .restart()

@@ -10,7 +10,7 @@ use super::keys::keys;
 use super::live::Changes;
 use super::table::HANDLER_KEYS;
 use super::*;
-use crate::policy::Handler;
+use crate::policy::{Budget, Handler};
 use crate::{http1, log};
 
 /// Resolves a file's text and flags for a site in `/site`.

@@ -56,7 +56,7 @@ const GLIBC_VERSIONS: std::ops::RangeInclusive<u32> = 5..=45;
 
 /// An installer of packages.
 #[derive(Debug)]
-pub struct Installer {
+pub(crate) struct Installer {
     program: PathBuf,
     is_uv: bool,
     max_time: Duration,
@@ -68,7 +68,7 @@ impl Installer {
     /// # Errors
     ///
     /// Fails if there is none.
-    pub fn find() -> anyhow::Result<Self> {
+    pub(crate) fn find() -> anyhow::Result<Self> {
         for (name, is_uv) in [("uv", true), ("python3", false)] {
             if let Some(program) = on_path(name) {
                 return Ok(Self {

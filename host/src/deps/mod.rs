@@ -20,7 +20,7 @@ use std::path::Path;
 use anyhow::{Context, bail};
 
 use crate::engine::{Engine, PACKAGES};
-pub use installer::Installer;
+pub(crate) use installer::Installer;
 use packages::Packages;
 use replace::Staging;
 use requirements::Requirements;
@@ -30,7 +30,7 @@ const PYTHON: &str = "3.14";
 
 /// What was installed for one application.
 #[derive(Debug)]
-pub enum Installed {
+pub(crate) enum Installed {
     /// It requires no packages.
     Nothing,
     /// These packages.
@@ -51,7 +51,7 @@ pub enum Installed {
 /// Fails if its requirements can't be read or installed, if what was installed exceeds a limit, or
 /// if packages with compiled modules can't be tried in the sandbox. Then the earlier packages
 /// remain.
-pub fn install(
+pub(crate) fn install(
     application: &Path,
     installer: &Installer,
     engine: &Engine,

@@ -2,7 +2,7 @@
 
 /// Whether a client is still connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stays {
+pub(crate) enum Stays {
     /// The client accepts more output.
     Yes,
     /// The client has disconnected and receives no more output.
@@ -10,7 +10,7 @@ pub enum Stays {
 }
 
 /// A client. It receives the response as it is produced, and can be slow: the driver waits for it.
-pub trait Client {
+pub(crate) trait Client {
     /// Receives the response's head, in its encoding on the wire.
     fn head(&mut self, status: u16, bytes: &[u8]);
 

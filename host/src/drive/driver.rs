@@ -13,7 +13,7 @@ use crate::policy::{Policies, Policy};
 
 /// Runs handlers on the calling thread.
 #[derive(Debug)]
-pub struct Driver {
+pub(crate) struct Driver {
     _ticker: Ticker,
     working: Working,
     timers: Timers,
@@ -26,7 +26,7 @@ impl Driver {
     /// # Errors
     ///
     /// Fails if the system cannot create threads.
-    pub fn new(engine: &Engine, policies: Policies) -> anyhow::Result<Self> {
+    pub(crate) fn new(engine: &Engine, policies: Policies) -> anyhow::Result<Self> {
         let ticker = Ticker::start(engine, 1)?;
         let working = ticker.working(0).context("no free slot in the ticker")?;
         Ok(Self {
@@ -38,7 +38,7 @@ impl Driver {
     }
 
     /// Returns the policy for requests to a program.
-    pub fn policy(&self, program: &Program, mount: &Mount) -> Policy {
+    pub(crate) fn policy(&self, program: &Program, mount: &Mount) -> Policy {
         let policy = self.policies.of(mount.name());
         program.kind().limit(policy)
     }
@@ -51,7 +51,7 @@ impl Driver {
     /// # Errors
     ///
     /// Fails if one of the requests is invalid; then none is sent.
-    pub fn send<C: Client>(
+    pub(crate) fn send<C: Client>(
         &self,
         program: &Program,
         mount: &Mount,

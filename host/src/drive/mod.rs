@@ -15,8 +15,8 @@ mod mount;
 mod request;
 mod visit;
 
-pub use client::{Client, Stays};
-pub use driver::Driver;
-pub use mount::Mount;
-pub use request::{BadRequest, Framing, Request, Upload};
-pub use visit::Ended;
+pub(crate) use client::{Client, Stays};
+pub(crate) use driver::Driver;
+pub(crate) use mount::Mount;
+pub(crate) use request::{BadRequest, Framing, Request, Upload};
+pub(crate) use visit::Ended;

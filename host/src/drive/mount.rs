@@ -22,7 +22,7 @@ const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
 
 /// The route of a single handler.
 #[derive(Debug)]
-pub struct Mount {
+pub(crate) struct Mount {
     table: Table<()>,
     example: String,
     name: String,
@@ -42,7 +42,7 @@ impl Mount {
     /// that it would have in a site, and a name that is not a valid route is mounted at the root.
     ///
     /// An application's folder is a handler like a file.
-    pub fn of(file: &Path, folder: &Path) -> Self {
+    pub(crate) fn of(file: &Path, folder: &Path) -> Self {
         let named = match file.file_name() {
             // `.` and `..` name a folder as well.
             None => file.canonicalize().unwrap_or_else(|_| file.to_owned()),
@@ -65,12 +65,12 @@ impl Mount {
     }
 
     /// Returns the handler's name in the log: `users/[id]`.
-    pub fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
     /// Returns an example of a path that the handler serves, percent-encoded.
-    pub fn example(&self) -> &str {
+    pub(crate) fn example(&self) -> &str {
         &self.example
     }
 

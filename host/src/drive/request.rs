@@ -8,7 +8,7 @@ use crate::http1::{Connection, Incoming, Limits, RequestHead};
 
 /// A request, before it is encoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Request {
+pub(crate) struct Request {
     /// The method: `GET`.
     pub method: String,
     /// Path and query, percent-encoded.
@@ -23,7 +23,7 @@ pub struct Request {
 
 /// The body of a request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Upload {
+pub(crate) struct Upload {
     /// How the end of the body is marked.
     pub framing: Framing,
     /// The pieces. Each piece is sent when the handler has read the one before and wants more.
@@ -34,7 +34,7 @@ pub struct Upload {
 
 /// How the end of a request's body is marked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Framing {
+pub(crate) enum Framing {
     /// No body.
     #[default]
     None,
@@ -46,11 +46,11 @@ pub enum Framing {
 
 /// The reason why a request is invalid.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BadRequest(String);
+pub(crate) struct BadRequest(String);
 
 impl Request {
     /// Creates a request without a body.
-    pub fn new(method: &str, target: &str) -> Self {
+    pub(crate) fn new(method: &str, target: &str) -> Self {
         Self {
             method: method.to_owned(),
             target: target.to_owned(),
@@ -61,13 +61,13 @@ impl Request {
     }
 
     /// Adds a field.
-    pub fn with(mut self, name: &str, value: &[u8]) -> Self {
+    pub(crate) fn with(mut self, name: &str, value: &[u8]) -> Self {
         self.fields.push((name.to_owned(), value.to_vec()));
         self
     }
 
     /// Sets a body with a declared length.
-    pub fn with_body(mut self, pieces: &[&[u8]]) -> Self {
+    pub(crate) fn with_body(mut self, pieces: &[&[u8]]) -> Self {
         let length = pieces.iter().map(|piece| piece.len() as u64).sum();
         self.upload.framing = Framing::Length(length);
         self.upload.pieces = pieces.iter().map(|piece| piece.to_vec()).collect();

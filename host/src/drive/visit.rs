@@ -19,7 +19,7 @@ use crate::transfer::Transfer;
 
 /// The result of a request.
 #[derive(Debug)]
-pub struct Ended<C> {
+pub(crate) struct Ended<C> {
     /// The client that received the response.
     pub client: C,
     /// The steps of the handler, if they were recorded.

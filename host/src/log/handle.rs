@@ -14,7 +14,7 @@ use super::shared::Shared;
 
 /// A handle to a log's queue. Clones share the log.
 #[derive(Clone, Debug)]
-pub struct Log(Arc<Handle>);
+pub(crate) struct Log(Arc<Handle>);
 
 #[derive(Debug)]
 struct Handle(Arc<Shared>);
@@ -25,7 +25,7 @@ impl Log {
     /// # Errors
     ///
     /// Fails if the system cannot create a thread.
-    pub fn start(
+    pub(crate) fn start(
         name: &'static str,
         output: impl Write + Send + 'static,
         limits: &Limits,
@@ -53,12 +53,12 @@ impl Log {
     }
 
     /// Queues messages of the server itself: whole lines.
-    pub fn announce(&self, lines: impl Into<Vec<u8>>) {
+    pub(crate) fn announce(&self, lines: impl Into<Vec<u8>>) {
         self.send(&Source::Server, lines.into());
     }
 
     /// Applies new limits.
-    pub fn set_limits(&self, limits: &Limits) {
+    pub(crate) fn set_limits(&self, limits: &Limits) {
         self.0.0.set_limits(limits);
     }
 
@@ -69,7 +69,7 @@ impl Log {
 
     /// Waits until all queued lines are written, at most two seconds. An output that blocks loses
     /// its last lines, but does not prevent the process from exiting.
-    pub fn flush(&self) {
+    pub(crate) fn flush(&self) {
         self.flush_until(Instant::now() + PATIENCE);
     }
 

@@ -26,13 +26,13 @@ use tracing::Level;
 use tracing::level_filters::LevelFilter;
 
 pub(crate) use self::gather::gather;
-pub use self::handle::Log;
-pub use self::limits::Limits;
+pub(crate) use self::handle::Log;
+pub(crate) use self::limits::Limits;
 pub(crate) use self::queue::Source;
 use self::subscriber::LogSubscriber;
 
 /// The default log level.
-pub const LEVEL: LevelFilter = LevelFilter::INFO;
+pub(crate) const LEVEL: LevelFilter = LevelFilter::INFO;
 
 /// The verbosity of the error log: it contains messages of this level and of more severe levels.
 #[derive(
@@ -77,7 +77,7 @@ static ERROR_LOG: OnceLock<Arc<LogSubscriber>> = OnceLock::new();
 
 /// Installs `log` as the destination of `tracing` events and handlers' lines. Only the first call
 /// in a process has an effect.
-pub fn install(log: Log, level: LevelFilter, colours: bool) {
+pub(crate) fn install(log: Log, level: LevelFilter, colours: bool) {
     let subscriber = Arc::new(LogSubscriber {
         log,
         level,
@@ -91,13 +91,13 @@ pub fn install(log: Log, level: LevelFilter, colours: bool) {
 
 /// Reports whether standard error should show colours: it is a terminal, and `NO_COLOR` is unset or
 /// empty (no-color.org).
-pub fn wants_colours() -> bool {
+pub(crate) fn wants_colours() -> bool {
     let is_off = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     !is_off && std::io::stderr().is_terminal()
 }
 
 /// Applies new limits to the error log.
-pub fn set_limits(limits: &Limits) {
+pub(crate) fn set_limits(limits: &Limits) {
     if let Some(subscriber) = ERROR_LOG.get() {
         subscriber.log.set_limits(limits);
     }

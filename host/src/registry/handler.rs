@@ -9,7 +9,7 @@ use crate::router::Route;
 
 /// A compiled handler and its file. A new version of the file becomes a new `Handler`.
 #[derive(Debug)]
-pub struct Handler<P> {
+pub(crate) struct Handler<P> {
     /// The file's path in the handlers folder without its extension: `hello`, `users/[id]`,
     /// `api/index`. The log and the access log use it to identify the handler.
     pub name: Arc<str>,
@@ -28,18 +28,18 @@ pub struct Handler<P> {
 
 /// The content of a handler's file: two files with the same bytes have the same version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Version([u8; 32]);
+pub(crate) struct Version([u8; 32]);
 
 impl<P> Handler<P> {
     /// Acquires a permit for one more request, unless `limit` requests are active already.
-    pub fn enter(&self, limit: usize) -> Option<Permit> {
+    pub(crate) fn enter(&self, limit: usize) -> Option<Permit> {
         Permits::try_acquire(&self.permits, limit)
     }
 }
 
 impl Version {
     /// Returns the version of `bytes`.
-    pub fn of(bytes: &[u8]) -> Version {
+    pub(crate) fn of(bytes: &[u8]) -> Version {
         Version(*blake3::hash(bytes).as_bytes())
     }
 
@@ -48,14 +48,14 @@ impl Version {
     /// # Errors
     ///
     /// Fails if reading from the source fails.
-    pub fn read(source: impl io::Read) -> io::Result<Version> {
+    pub(crate) fn read(source: impl io::Read) -> io::Result<Version> {
         let mut hasher = blake3::Hasher::new();
         hasher.update_reader(source)?;
         Ok(Version(*hasher.finalize().as_bytes()))
     }
 
     /// Returns the BLAKE3 hash of the bytes, for use in keys.
-    pub fn as_bytes(&self) -> &[u8; 32] {
+    pub(crate) fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
 }

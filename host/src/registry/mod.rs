@@ -18,16 +18,16 @@ use std::sync::Arc;
 
 use crate::router::{MatchedBy, RequestPath, Table};
 
-pub use handler::{Handler, Version};
-pub use pending::{Claim, Pending};
+pub(crate) use handler::{Handler, Version};
+pub(crate) use pending::{Claim, Pending};
 pub(crate) use problem::label;
-pub use problem::{Problem, ProblemKind};
-pub use report::{Describe, RouteTable, Row, RowState};
-pub use shadow::shadowed_pages;
+pub(crate) use problem::{Problem, ProblemKind};
+pub(crate) use report::{Describe, RouteTable, Row, RowState};
+pub(crate) use shadow::shadowed_pages;
 
 /// One state of the handlers folder.
 #[derive(Debug)]
-pub struct Registry<P> {
+pub(crate) struct Registry<P> {
     folder: PathBuf,
     table: Table<Target<P>>,
     /// The routes of pending handlers that claim only requests that nothing else answers.
@@ -41,7 +41,7 @@ pub struct Registry<P> {
 
 /// The target of a route.
 #[derive(Debug)]
-pub enum Target<P> {
+pub(crate) enum Target<P> {
     /// A loaded version. The reference keeps it alive until the request ends.
     Handler(Arc<Handler<P>>),
     /// A handler without a loaded version.
@@ -50,7 +50,7 @@ pub enum Target<P> {
 
 /// The handler for a request, and how the request's path is divided.
 #[derive(Debug)]
-pub struct Match<P> {
+pub(crate) struct Match<P> {
     /// The handler.
     pub target: Target<P>,
     /// Decoded. Empty, or starts with `/` (rule E3).
@@ -65,21 +65,12 @@ pub struct Match<P> {
 }
 
 impl<P> Registry<P> {
-    /// Creates a snapshot of `folder` that serves `handlers`.
+    /// Creates a snapshot of `folder` that serves `handlers`, with `pending` handlers that are
+    /// being loaded. Omits a pending handler if its route is already in use.
     ///
     /// If two handlers have the same route, the first is served and the second becomes a problem:
     /// `reload` resolves such conflicts before it loads anything, by the rule in `reload::listing`.
-    pub fn new(
-        folder: PathBuf,
-        handlers: impl IntoIterator<Item = Arc<Handler<P>>>,
-        problems: Vec<Problem>,
-    ) -> Registry<P> {
-        Registry::with_pending(folder, handlers, Vec::new(), problems)
-    }
-
-    /// Creates a snapshot of `folder` that serves `handlers`, with `pending` handlers that are
-    /// being loaded. Omits a pending handler if its route is already in use.
-    pub fn with_pending(
+    pub(crate) fn new(
         folder: PathBuf,
         handlers: impl IntoIterator<Item = Arc<Handler<P>>>,
         mut pending: Vec<Arc<Pending>>,
@@ -120,7 +111,7 @@ impl<P> Registry<P> {
 
     /// Finds the target of a path: the longest and most literal route (see
     /// [`crate::router::Table`]). [`Match::by`] says whether a page takes precedence.
-    pub fn find(&self, path: &RequestPath) -> Option<Match<P>> {
+    pub(crate) fn find(&self, path: &RequestPath) -> Option<Match<P>> {
         let found = self.table.find(path)?;
         let (script_name, path_info) = path.split_after(found.taken);
         Some(Match {
@@ -133,22 +124,22 @@ impl<P> Registry<P> {
     }
 
     /// Returns the pending handler, if any, for a path that neither a route nor a page answers.
-    pub fn find_rest(&self, path: &RequestPath) -> Option<Arc<Pending>> {
+    pub(crate) fn find_rest(&self, path: &RequestPath) -> Option<Arc<Pending>> {
         self.rest.find(path).map(|found| Arc::clone(found.value))
     }
 
     /// Returns the handlers folder, as it was configured.
-    pub fn folder(&self) -> &Path {
+    pub(crate) fn folder(&self) -> &Path {
         &self.folder
     }
 
     /// Returns all loaded handlers, sorted by name.
-    pub fn handlers(&self) -> &[Arc<Handler<P>>] {
+    pub(crate) fn handlers(&self) -> &[Arc<Handler<P>>] {
         &self.handlers
     }
 
     /// Returns the handler with this name: `hello`, `users/[id]`.
-    pub fn handler(&self, name: &str) -> Option<&Arc<Handler<P>>> {
+    pub(crate) fn handler(&self, name: &str) -> Option<&Arc<Handler<P>>> {
         let at = self
             .handlers
             .binary_search_by(|handler| (*handler.name).cmp(name))
@@ -157,12 +148,12 @@ impl<P> Registry<P> {
     }
 
     /// Returns all handlers that are being loaded and have no loaded version, sorted by name.
-    pub fn pending(&self) -> &[Arc<Pending>] {
+    pub(crate) fn pending(&self) -> &[Arc<Pending>] {
         &self.pending
     }
 
     /// Returns the pending handler with this name.
-    pub fn pending_handler(&self, name: &str) -> Option<&Arc<Pending>> {
+    pub(crate) fn pending_handler(&self, name: &str) -> Option<&Arc<Pending>> {
         let at = self
             .pending
             .binary_search_by(|pending| pending.name.as_str().cmp(name))
@@ -171,12 +162,12 @@ impl<P> Registry<P> {
     }
 
     /// Returns the problems in the folder, sorted by file.
-    pub fn problems(&self) -> &[Problem] {
+    pub(crate) fn problems(&self) -> &[Problem] {
         &self.problems
     }
 
     /// Returns the names of all handlers whose files exist, whether they are loaded or not.
-    pub fn handler_names(&self) -> Vec<String> {
+    pub(crate) fn handler_names(&self) -> Vec<String> {
         let served = self
             .handlers()
             .iter()
@@ -188,7 +179,7 @@ impl<P> Registry<P> {
     }
 
     /// Returns the routes as a human-readable table.
-    pub fn route_table(&self) -> RouteTable
+    pub(crate) fn route_table(&self) -> RouteTable
     where
         P: Describe,
     {
@@ -221,7 +212,7 @@ impl Registry<()> {
     /// Creates a registry for tests from the files `<stem>.wasm`.
     fn example(stems: &[&str]) -> Registry<()> {
         let handlers = stems.iter().map(|stem| Arc::new(Handler::example(stem)));
-        Registry::new("handlers".into(), handlers, Vec::new())
+        Registry::new("handlers".into(), handlers, Vec::new(), Vec::new())
     }
 }
 
@@ -281,7 +272,7 @@ mod tests {
             pending("late", Claim::Rest),
             pending("api", Claim::Rest),
         ];
-        let registry = Registry::with_pending("handlers".into(), handlers, pending, Vec::new());
+        let registry = Registry::new("handlers".into(), handlers, pending, Vec::new());
         let names: Vec<&str> = registry.pending().iter().map(|p| p.name.as_str()).collect();
         assert_eq!(names, ["api", "late", "shop"]);
         for (path, found, rest) in [

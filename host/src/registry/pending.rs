@@ -5,7 +5,7 @@ use crate::router::Route;
 /// A handler's file whose first version is being loaded. Until then, requests to its route get a
 /// 503 response with `Retry-After`.
 #[derive(Debug)]
-pub struct Pending {
+pub(crate) struct Pending {
     /// The handler's name, as in [`Handler::name`](super::Handler::name).
     pub name: String,
     /// The route that the handler will serve.
@@ -18,7 +18,7 @@ pub struct Pending {
 
 /// The requests that a [`Pending`] handler claims.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Claim {
+pub(crate) enum Claim {
     /// All requests that its route matches, as when it is loaded. Used for files that exist when
     /// the server starts: the site does not intend other routes or pages to answer in their place.
     Route,

@@ -13,7 +13,7 @@ const MAX_REASON_CHARS: usize = 600;
 
 /// A reason why a file is not served or not visible.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Problem {
+pub(crate) struct Problem {
     /// The file, prefixed with the folder as it was configured: `handlers/notes.txt`. Contains no
     /// control characters.
     pub file: String,
@@ -25,7 +25,7 @@ pub struct Problem {
 
 /// The kinds of [`Problem`].
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum ProblemKind {
+pub(crate) enum ProblemKind {
     /// The file's extension is neither `.wasm` nor `.wat`.
     NotAHandler,
     /// The file's path is not a valid route.
@@ -47,7 +47,7 @@ pub enum ProblemKind {
 
 impl Problem {
     /// Creates a problem with the given text, with line ends and hidden characters replaced.
-    pub fn new(file: String, kind: ProblemKind, text: &str) -> Problem {
+    pub(crate) fn new(file: String, kind: ProblemKind, text: &str) -> Problem {
         Problem {
             file,
             kind,
@@ -110,7 +110,7 @@ impl Problem {
 
 impl ProblemKind {
     /// Returns the kind as one word, for programs.
-    pub fn as_str(&self) -> &'static str {
+    pub(crate) fn as_str(&self) -> &'static str {
         match self {
             Self::NotAHandler => "not-a-handler",
             Self::BadRoute => "bad-route",

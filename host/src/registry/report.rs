@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{Problem, Registry, problem};
 
 /// Properties of a compiled program that the route table shows.
-pub trait Describe {
+pub(crate) trait Describe {
     /// Returns the kind of handler, in a word or two.
     fn kind(&self) -> &str;
 
@@ -18,7 +18,7 @@ pub trait Describe {
 
 /// The routes, each with its handler, and the problems.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RouteTable {
+pub(crate) struct RouteTable {
     /// One row per handler, sorted by route.
     pub rows: Vec<Row>,
     /// Sorted by file. The caller can add more, for example those of [`super::shadowed_pages`].
@@ -27,7 +27,7 @@ pub struct RouteTable {
 
 /// One route.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Row {
+pub(crate) struct Row {
     /// `/users/[id]`.
     pub route: String,
     /// The file, prefixed with the folder as it was configured.
@@ -42,7 +42,7 @@ pub struct Row {
 
 /// The state of a route's handler.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum RowState {
+pub(crate) enum RowState {
     /// The handler is loaded and serves requests.
     Served,
     /// The handler is being loaded for the first time. Requests get a 503 until then.
@@ -88,7 +88,7 @@ impl RouteTable {
 
 impl RowState {
     /// Returns the state as one word.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Served => "served",
             Self::Loading => "loading",
@@ -100,7 +100,7 @@ impl RowState {
 impl RouteTable {
     /// Returns the table as JSON: `{"routes": [{"route", "file", "kind", "state", "imports"}],
     /// "problems": [{"file", "kind", "text"}]}`.
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         let routes: Vec<Value> = self
             .rows
             .iter()
@@ -131,7 +131,7 @@ impl RouteTable {
 
 impl RouteTable {
     /// Returns a table of the problems without the routes.
-    pub fn problems_alone(&self) -> RouteTable {
+    pub(crate) fn problems_alone(&self) -> RouteTable {
         RouteTable {
             rows: Vec::new(),
             problems: self.problems.clone(),
@@ -139,7 +139,7 @@ impl RouteTable {
     }
 
     /// Returns the table with the imports of each handler.
-    pub fn verbose(&self) -> impl fmt::Display {
+    pub(crate) fn verbose(&self) -> impl fmt::Display {
         fmt::from_fn(|f| self.write(f, true))
     }
 
@@ -201,7 +201,7 @@ mod tests {
         let handlers = ["users/[id]", "index", "café"].map(|stem| Arc::new(Handler::example(stem)));
         let text = "not a handler";
         let problem = Problem::new("handlers/a.txt".into(), ProblemKind::NotAHandler, text);
-        let registry = Registry::new("handlers".into(), handlers, vec![problem]);
+        let registry = Registry::new("handlers".into(), handlers, Vec::new(), vec![problem]);
         let mut table = registry.route_table();
         table.rows[1].imports = vec!["wasi:clocks".into(), "wasi:random".into()];
         assert_eq!(
@@ -230,7 +230,7 @@ problem: handlers/a.txt: not a handler
 
     #[test]
     fn an_empty_table_is_empty() {
-        let registry: Registry<()> = Registry::new("handlers".into(), [], Vec::new());
+        let registry: Registry<()> = Registry::new("handlers".into(), [], Vec::new(), Vec::new());
         assert_eq!(registry.route_table().to_string(), "");
     }
 }

@@ -14,7 +14,7 @@ use crate::router::{Route, Segment};
 /// Returns the pages below `pages` that the handlers of `registry` hide, including handlers that
 /// are being loaded. There is one problem for each handler that hides something. Checks one or two
 /// names per handler, not the whole folder.
-pub fn shadowed_pages<P>(pages: &Path, registry: &Registry<P>) -> Vec<Problem> {
+pub(crate) fn shadowed_pages<P>(pages: &Path, registry: &Registry<P>) -> Vec<Problem> {
     let mut problems = Vec::new();
     let served = registry
         .handlers()
@@ -94,7 +94,7 @@ mod tests {
             "[...all]",
         ];
         let handlers = stems.map(|stem| Arc::new(Handler::example(stem)));
-        let registry = Registry::new("handlers".into(), handlers, Vec::new());
+        let registry = Registry::new("handlers".into(), handlers, Vec::new(), Vec::new());
         let problems = shadowed_pages(root, &registry);
         let hidden: Vec<&str> = problems
             .iter()

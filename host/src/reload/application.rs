@@ -22,7 +22,7 @@ const FOREIGN: [&str; 2] = ["Cargo.toml", "go.mod"];
 const PYTHON: [&str; 4] = ["app.py", "wsgi.py", "main.py", "manage.py"];
 
 /// The files that make a folder an application, for messages.
-pub const MARKERS: [&str; 5] = ["app.py", "wsgi.py", "main.py", "manage.py", PACKAGE];
+pub(crate) const MARKERS: [&str; 5] = ["app.py", "wsgi.py", "main.py", "manage.py", PACKAGE];
 
 /// A folder in which this file contains [`SETTINGS_MARK`] is an application as well.
 const SETTINGS: &str = "pyproject.toml";
@@ -90,12 +90,12 @@ pub(super) fn is_application<'n>(folder: &Path, names: impl Iterator<Item = &'n 
 }
 
 /// Returns whether a path is an application.
-pub fn is_one(path: &Path) -> bool {
+pub(crate) fn is_one(path: &Path) -> bool {
     language(path).is_some()
 }
 
 /// Returns the language of a script at this path, which may be a file or a folder.
-pub fn script_language(path: &Path) -> Option<Language> {
+pub(crate) fn script_language(path: &Path) -> Option<Language> {
     if path.is_dir() {
         return language(path);
     }
@@ -162,7 +162,7 @@ pub(super) fn stamp(folder: &Path, visit: &mut dyn FnMut(&Path)) -> io::Result<F
 ///
 /// Fails if a file can't be read, if the files are too many or too large, or if an item is neither
 /// a file nor a folder.
-pub fn manifest(folder: &Path) -> anyhow::Result<Vec<u8>> {
+pub(crate) fn manifest(folder: &Path) -> anyhow::Result<Vec<u8>> {
     let entries = entries(folder, &mut |_| {}).context("can't be read")?;
     if entries.are_too_many() {
         bail!(

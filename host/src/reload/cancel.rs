@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// [`on_cancel`](Self::on_cancel) it registers a callback that ends a step early, for example by
 /// killing a child process.
 #[derive(Clone, Default)]
-pub struct CancelToken(Arc<Inner>);
+pub(crate) struct CancelToken(Arc<Inner>);
 
 #[derive(Default)]
 struct Inner {
@@ -27,24 +27,24 @@ struct Callbacks {
 /// A callback registered with a [`CancelToken`]. Dropping it removes the callback: after the drop,
 /// it is not running and never runs.
 #[must_use = "dropping it removes the callback"]
-pub struct OnCancel {
+pub(crate) struct OnCancel {
     token: CancelToken,
     id: u64,
 }
 
 impl CancelToken {
     /// Creates a token that is not cancelled.
-    pub fn new() -> CancelToken {
+    pub(crate) fn new() -> CancelToken {
         CancelToken::default()
     }
 
     /// Returns whether the result is no longer wanted.
-    pub fn is_cancelled(&self) -> bool {
+    pub(crate) fn is_cancelled(&self) -> bool {
         self.0.is_cancelled.load(Ordering::Acquire)
     }
 
     /// Cancels: runs each registered callback once, on this thread. A second call has no effect.
-    pub fn cancel(&self) {
+    pub(crate) fn cancel(&self) {
         let mut callbacks = self.lock();
         self.0.is_cancelled.store(true, Ordering::Release);
         // Under the lock, so that removing a callback in the meantime waits for it.
@@ -56,7 +56,7 @@ impl CancelToken {
     /// Registers `callback` to be called once when the token is cancelled, on the cancelling
     /// thread. If the token is already cancelled, calls it now, on this thread. The callback must
     /// be short, must not panic, and must not use the token.
-    pub fn on_cancel(&self, callback: impl FnOnce() + Send + 'static) -> OnCancel {
+    pub(crate) fn on_cancel(&self, callback: impl FnOnce() + Send + 'static) -> OnCancel {
         let mut callbacks = self.lock();
         let id = callbacks.next_id;
         callbacks.next_id += 1;

@@ -2,7 +2,7 @@
 
 /// A language whose sources are handlers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Language {
+pub(crate) enum Language {
     /// Python.
     Python,
     /// JavaScript.
@@ -20,7 +20,7 @@ impl Language {
     }
 
     /// Returns the language's name.
-    pub const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Python => "Python",
             Self::JavaScript => "JavaScript",

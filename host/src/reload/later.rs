@@ -8,13 +8,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 /// to wait: for example, storing compiled code on a disk. It runs on the thread of the load, and a
 /// server that stops waits for it for a limited time ([`STOP_PATIENCE`](super::STOP_PATIENCE)).
 #[derive(Default)]
-pub struct Later(Cell<Option<Work>>);
+pub(crate) struct Later(Cell<Option<Work>>);
 
 type Work = Box<dyn FnOnce() -> Renewal>;
 
 /// What to do with a program after its deferred work is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Renewal {
+pub(crate) enum Renewal {
     /// Continue to serve it.
     Unneeded,
     /// Replace it with the one that the loader [recalls](super::Load::recall) now.
@@ -23,7 +23,7 @@ pub enum Renewal {
 
 impl Later {
     /// Defers work. There is at most one piece of work: another one replaces it.
-    pub fn put(&self, work: impl FnOnce() -> Renewal + 'static) {
+    pub(crate) fn put(&self, work: impl FnOnce() -> Renewal + 'static) {
         self.0.set(Some(Box::new(work)));
     }
 

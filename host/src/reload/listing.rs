@@ -30,7 +30,7 @@ use crate::registry::{Problem, ProblemKind, label};
 use crate::router::{MAX_SEGMENTS, Route, Shape};
 
 /// A folder that contains one of these is a project, which is built elsewhere and not served.
-pub const SOURCE_MARKERS: [&str; 6] = [
+pub(crate) const SOURCE_MARKERS: [&str; 6] = [
     "Cargo.toml",
     "pyproject.toml",
     "requirements.txt",
@@ -41,14 +41,14 @@ pub const SOURCE_MARKERS: [&str; 6] = [
 
 /// The maximum number of names in one listing. A larger folder is probably the wrong one, and
 /// listing it every few seconds would cost more than the server.
-pub const MAX_ENTRIES: usize = 20_000;
+pub(crate) const MAX_ENTRIES: usize = 20_000;
 
 /// The maximum number of unrelated files that are reported individually; the rest are counted.
-pub const MAX_STRAYS: usize = 20;
+pub(crate) const MAX_STRAYS: usize = 20;
 
 /// The extensions of handlers' files, without the dot. Of files with the same route, the one whose
 /// extension comes first is served, and a folder comes last.
-pub const EXTENSIONS: [&str; 5] = ["wasm", "wat", "py", "js", "mjs"];
+pub(crate) const EXTENSIONS: [&str; 5] = ["wasm", "wat", "py", "js", "mjs"];
 
 /// Returns whether a file at the top level belongs to a build of the handlers.
 fn is_of_a_build(name: &str) -> bool {
@@ -124,7 +124,7 @@ pub(super) fn is_ignored(name: &str) -> bool {
 }
 
 /// Returns the folders in a handlers folder that are applications, sorted.
-pub fn applications(folder: &Path) -> Vec<PathBuf> {
+pub(crate) fn applications(folder: &Path) -> Vec<PathBuf> {
     let given = Folder {
         path: folder,
         given: folder,

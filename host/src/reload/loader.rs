@@ -8,7 +8,7 @@ use super::later::Later;
 use crate::registry::Version;
 
 /// Turns the bytes of a file into a runnable program.
-pub trait Load: Send + Sync + 'static {
+pub(crate) trait Load: Send + Sync + 'static {
     /// The type that is served. Dropped on the reloader's thread after its last request.
     type Program: Send + Sync + 'static;
 
@@ -43,7 +43,7 @@ pub trait Load: Send + Sync + 'static {
 
 /// A handler's file to load.
 #[derive(Clone, Copy)]
-pub struct LoadRequest<'a> {
+pub(crate) struct LoadRequest<'a> {
     /// The handler's name: the file's path in the handlers folder without its extension.
     pub name: &'a str,
     /// The absolute path of the file, or of the folder of an application.

@@ -57,22 +57,22 @@ use crate::registry::Registry;
 use pages_thread::PagesThread;
 use thread::Order;
 
-pub use application::{MARKERS, is_one as is_application, manifest, script_language};
-pub use cancel::{CancelToken, OnCancel};
-pub use language::Language;
-pub use later::{Later, Renewal};
-pub use listing::{EXTENSIONS, MAX_ENTRIES, MAX_STRAYS, SOURCE_MARKERS, applications};
-pub use loader::{Load, LoadRequest};
-pub use options::{OnStarted, Options, SAFETY_RESCAN, START_BUDGET, STOP_PATIENCE, Started};
-pub use pages::{OnPages, PagesChange};
-pub use scan::{Scan, list, scan_once};
-pub use shortage::Shortage;
-pub use source::MAX_HANDLER_BYTES;
+pub(crate) use application::{MARKERS, is_one as is_application, manifest, script_language};
+pub(crate) use cancel::CancelToken;
+pub(crate) use language::Language;
+pub(crate) use later::{Later, Renewal};
+pub(crate) use listing::{EXTENSIONS, applications};
+pub(crate) use loader::{Load, LoadRequest};
+pub(crate) use options::{OnStarted, Options, Started};
+pub(crate) use pages::PagesChange;
+pub(crate) use scan::{Scan, list, scan_once};
+pub(crate) use shortage::Shortage;
+pub(crate) use source::MAX_HANDLER_BYTES;
 
 /// A running reloader. Dropping it stops it: cancels loads in progress and waits for its thread,
 /// and for deferred work ([`Later`]) for up to [`STOP_PATIENCE`].
 #[must_use = "dropping it stops it"]
-pub struct Reload {
+pub(crate) struct Reload {
     order: Arc<dyn Fn(Order) + Send + Sync>,
     stop_pages: Option<Box<dyn Fn() + Send + Sync>>,
     threads: Vec<std::thread::JoinHandle<()>>,
@@ -90,7 +90,7 @@ impl Reload {
     ///
     /// Fails if the thread can't be started. A missing folder, which the reloader waits for, and a
     /// lack of kernel watches, which it logs, are not errors.
-    pub fn start<L: Load>(
+    pub(crate) fn start<L: Load>(
         scan: Scan<L::Program>,
         pages: Option<&Path>,
         loader: Arc<L>,
@@ -128,18 +128,18 @@ impl Reload {
 
     /// Starts to log changes and problems, beginning with those since [`start`](Self::start)
     /// returned. Call this after announcing what is served.
-    pub fn announced(&self) {
+    pub(crate) fn announced(&self) {
         (self.order)(Order::Tell);
     }
 
     /// Returns a function that looks up all handlers again, as if their files had changed.
-    pub fn look_again(&self) -> impl Fn() + Send + Sync + use<> {
+    pub(crate) fn look_again(&self) -> impl Fn() + Send + Sync + use<> {
         let order = self.order.clone();
         move || order(Order::LookAgain)
     }
 
     /// Makes stopping not wait for deferred work ([`Later`]).
-    pub fn hurry(&self) {
+    pub(crate) fn hurry(&self) {
         (self.order)(Order::Hurry);
     }
 }

@@ -7,35 +7,35 @@ use super::pages::OnPages;
 
 /// The interval of listings without events: network file systems, bind mounts of some virtual
 /// machines, and targets of links can change without events. A listing costs a `stat` per file.
-pub const SAFETY_RESCAN: Duration = Duration::from_secs(2);
+pub(crate) const SAFETY_RESCAN: Duration = Duration::from_secs(2);
 
 /// The maximum time that startup waits for handlers that are loaded from a cache, before the server
 /// listens without them. A handler of 46 KB takes 0.1 ms of a core, a Flask application of 31 MB
 /// takes 18, so most sites are complete by then. Pages should be served within 50 ms of the start,
 /// of which the rest of the startup takes some 8.
-pub const START_BUDGET: Duration = Duration::from_millis(25);
+pub(crate) const START_BUDGET: Duration = Duration::from_millis(25);
 
 /// The maximum time that a stopping reloader waits for the deferred work ([`Later`](super::Later))
 /// of loads whose programs are served. Writing compiled code to a disk takes 5 to 100 ms, and up to
 /// a second if other processes keep the disk busy; the limit is ten times that. Unfinished work is
 /// lost, and repeated after the next start.
-pub const STOP_PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const STOP_PATIENCE: Duration = Duration::from_secs(10);
 
 /// The default number of concurrent loads: one for long ones, and one for the others.
 pub(super) const LOADS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1);
 
 /// The result of loading the handlers that existed at startup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Started {
+pub(crate) struct Started {
     /// The number of files that can't be loaded or read.
     pub failed: usize,
 }
 
 /// Called when the handlers of the startup are loaded, on the reloader's thread.
-pub type OnStarted = Box<dyn FnOnce(Started) + Send>;
+pub(crate) type OnStarted = Box<dyn FnOnce(Started) + Send>;
 
 /// Options for reloading.
-pub struct Options {
+pub(crate) struct Options {
     /// The number of processors to use: determines how many files are looked up concurrently.
     pub workers: NonZeroUsize,
     /// The number of concurrent loads: as many as the loader supports.

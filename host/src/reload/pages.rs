@@ -33,7 +33,7 @@ const PATIENCE: Duration = Duration::from_millis(300);
 
 /// A change in the pages folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PagesChange {
+pub(crate) enum PagesChange {
     /// These paths, relative to the folder and sorted: files, and folders, which include everything
     /// below them. Each may be new, changed or removed.
     Paths(Vec<PathBuf>),
@@ -45,7 +45,7 @@ pub enum PagesChange {
 }
 
 /// Called on changes, on the thread that watches the pages, which it must not block.
-pub type OnPages = Box<dyn Fn(PagesChange) + Send>;
+pub(crate) type OnPages = Box<dyn Fn(PagesChange) + Send>;
 
 /// The watched pages folder.
 pub(super) struct Pages {

@@ -12,7 +12,7 @@ use super::slots::{Slots, Trust};
 use crate::registry::Registry;
 
 /// The result of listing the handlers folder, to serve and to continue from.
-pub struct Scan<P> {
+pub(crate) struct Scan<P> {
     pub(super) slots: Slots<P>,
     /// The time at which the listing began.
     pub(super) clock: SystemTime,
@@ -20,7 +20,7 @@ pub struct Scan<P> {
 
 impl<P> Scan<P> {
     /// Returns a snapshot of what was found.
-    pub fn registry(&self) -> Registry<P> {
+    pub(crate) fn registry(&self) -> Registry<P> {
         self.slots.registry()
     }
 }
@@ -35,7 +35,7 @@ impl<P> fmt::Debug for Scan<P> {
 
 /// Lists the handlers folder without loading: only names and stamps, some 2.5 ms for a thousand
 /// handlers. [`Reload::start`](super::Reload::start) continues from there.
-pub fn list<P>(folder: &Path) -> Scan<P> {
+pub(crate) fn list<P>(folder: &Path) -> Scan<P> {
     let clock = SystemTime::now();
     let mut slots = Slots::new(folder, Capacity::new(workers().get(), LOADS.get()));
     slots.look(Trust::AtOnce, Instant::now(), &mut |_| {});
@@ -44,7 +44,7 @@ pub fn list<P>(folder: &Path) -> Scan<P> {
 
 /// Lists the handlers folder once and loads its files, several at a time: for `wasgi routes`.
 /// Blocks until all are loaded. Logs nothing, because problems are in [`Registry::problems`].
-pub fn scan_once<L: Load>(folder: &Path, loader: &L) -> Scan<L::Program> {
+pub(crate) fn scan_once<L: Load>(folder: &Path, loader: &L) -> Scan<L::Program> {
     let mut scan = list(folder);
     let jobs = scan.slots.queue.take_all();
     let workers = workers().get().min(jobs.len());

@@ -16,11 +16,11 @@ const LAST_PAUSE: Duration = Duration::from_secs(64);
 /// fault, so the load is retried after increasing pauses. A [loader's](super::Load::load) error of
 /// this type reports a shortage.
 #[derive(Debug)]
-pub struct Shortage(String);
+pub(crate) struct Shortage(String);
 
 impl Shortage {
     /// Creates a shortage from a line that names the missing resource.
-    pub fn new(line: impl Into<String>) -> Shortage {
+    pub(crate) fn new(line: impl Into<String>) -> Shortage {
         Shortage(line.into())
     }
 

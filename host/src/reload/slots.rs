@@ -409,7 +409,7 @@ impl<P> Slots<P> {
     pub(super) fn registry(&self) -> Registry<P> {
         let handlers = self.serving().cloned();
         let pending = self.pending().cloned().collect();
-        Registry::with_pending(self.given.clone(), handlers, pending, self.problems())
+        Registry::new(self.given.clone(), handlers, pending, self.problems())
     }
 
     /// Returns how `registry` differs from the current state.

@@ -13,7 +13,7 @@ use crate::registry::Version;
 
 /// The maximum size of a handler's file. A Python interpreter with a framework and its libraries is
 /// a component of some 30 MiB; this allows several of those in one.
-pub const MAX_HANDLER_BYTES: u64 = 256 * 1024 * 1024;
+pub(crate) const MAX_HANDLER_BYTES: u64 = 256 * 1024 * 1024;
 
 /// The content of a file.
 pub(super) enum Content {

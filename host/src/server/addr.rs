@@ -29,7 +29,7 @@ const FIRST_UNPRIVILEGED_PORT: u16 = 1024;
 ///
 /// Fails if the text is not an address, has no port, or its name does not resolve; the error text
 /// says what to write instead.
-pub fn parse(text: &str) -> Result<SocketAddr, String> {
+pub(crate) fn parse(text: &str) -> Result<SocketAddr, String> {
     if let Ok(addr) = text.parse::<SocketAddr>() {
         return Ok(addr);
     }
@@ -188,7 +188,7 @@ fn is_unscoped(addr: SocketAddr) -> bool {
 /// # Errors
 ///
 /// Fails if the serializer fails.
-pub fn serialize<S: Serializer>(addr: &SocketAddr, to: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn serialize<S: Serializer>(addr: &SocketAddr, to: S) -> Result<S::Ok, S::Error> {
     to.collect_str(addr)
 }
 
@@ -197,7 +197,7 @@ pub fn serialize<S: Serializer>(addr: &SocketAddr, to: S) -> Result<S::Ok, S::Er
 /// # Errors
 ///
 /// Fails if [`parse`] rejects the text, or the value is neither text nor a port.
-pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<SocketAddr, D::Error> {
+pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<SocketAddr, D::Error> {
     struct Addr;
 
     impl Visitor<'_> for Addr {
@@ -223,7 +223,7 @@ pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<SocketAddr, D::
 }
 
 /// Optional addresses. Pair with `skip_serializing_if`.
-pub mod optional {
+pub(crate) mod optional {
     use std::net::SocketAddr;
 
     use serde::{Deserializer, Serializer};
@@ -235,7 +235,10 @@ pub mod optional {
     /// # Errors
     ///
     /// Fails if the serializer fails.
-    pub fn serialize<S: Serializer>(addr: &Option<SocketAddr>, to: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(
+        addr: &Option<SocketAddr>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
         match addr {
             Some(addr) => addr::serialize(addr, to),
             None => to.serialize_none(),
@@ -247,7 +250,9 @@ pub mod optional {
     /// # Errors
     ///
     /// Fails if the value isn't an address.
-    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<SocketAddr>, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Option<SocketAddr>, D::Error> {
         addr::deserialize(from).map(Some)
     }
 }

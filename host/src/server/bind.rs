@@ -15,7 +15,7 @@ const BACKLOG: i32 = 4096;
 
 /// Which other processes may already use an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Claim {
+pub(crate) enum Claim {
     /// None.
     Alone,
     /// The processes that share the address with this one. Their supervisor has checked that no
@@ -25,7 +25,7 @@ pub enum Claim {
 
 /// Reserves an address for later sockets of this process or its children. Accepts no connections.
 #[derive(Debug)]
-pub struct Reservation {
+pub(crate) struct Reservation {
     addr: SocketAddr,
     _socket: Socket,
 }
@@ -37,7 +37,7 @@ impl Reservation {
     ///
     /// Fails if the address is unavailable: it is used by another program, doesn't belong to this
     /// machine, or its port requires privileges.
-    pub fn of(addr: SocketAddr, flag: &str) -> anyhow::Result<Self> {
+    pub(crate) fn of(addr: SocketAddr, flag: &str) -> anyhow::Result<Self> {
         let socket = first(addr, Claim::Alone).map_err(|error| refused(addr, flag, &error))?;
         let addr = socket.local_addr()?.as_socket().unwrap_or(addr);
         Ok(Self {
@@ -47,7 +47,7 @@ impl Reservation {
     }
 
     /// Returns the address, with the selected port.
-    pub fn addr(&self) -> SocketAddr {
+    pub(crate) fn addr(&self) -> SocketAddr {
         self.addr
     }
 }

@@ -14,7 +14,7 @@
 //!   `access_log`: one concept each.
 
 mod access_log;
-pub mod addr;
+pub(crate) mod addr;
 mod admission;
 mod bind;
 mod calls;
@@ -27,13 +27,13 @@ mod lanes;
 mod listener;
 mod options;
 mod outbox;
-pub mod proxy;
+pub(crate) mod proxy;
 mod reactor;
 mod record;
 mod redirect;
 mod refusal;
 mod shared;
-pub mod tls;
+pub(crate) mod tls;
 mod transport;
 mod wall_clock;
 
@@ -58,18 +58,18 @@ use crate::published::Published;
 use crate::registry::Registry;
 use crate::static_files::Pages;
 
-pub use self::bind::{Claim, Reservation};
-pub use self::options::{Limits, Options, Settings};
+pub(crate) use self::bind::{Claim, Reservation};
+pub(crate) use self::options::{Limits, Options, Settings};
 
 /// The flag with the listening address.
-pub const ADDR_FLAG: &str = "--addr";
+pub(crate) const ADDR_FLAG: &str = "--addr";
 
 /// The flag with the listening address for clients that are redirected to https.
-pub const REDIRECT_FLAG: &str = "--redirect-http";
+pub(crate) const REDIRECT_FLAG: &str = "--redirect-http";
 
 /// Where and how to listen: the part of the configuration that is fixed while the server runs.
 #[derive(Clone, Copy, Debug)]
-pub struct Listen<'c> {
+pub(crate) struct Listen<'c> {
     /// The address, and the number of threads.
     pub options: &'c Options,
     /// The certificate, and the address of redirects.
@@ -80,7 +80,7 @@ pub struct Listen<'c> {
 
 /// A running server. Dropping it stops it immediately.
 #[derive(Debug)]
-pub struct Server {
+pub(crate) struct Server {
     addr: SocketAddr,
     redirect_addr: Option<SocketAddr>,
     scheme: Scheme,
@@ -97,7 +97,7 @@ impl Server {
     ///
     /// Fails if an address is unavailable, the certificate is invalid, or a thread can't be
     /// created.
-    pub fn start(
+    pub(crate) fn start(
         listen: Listen<'_>,
         settings: Arc<Published<Settings>>,
         engine: &Engine,
@@ -161,32 +161,32 @@ impl Server {
     }
 
     /// Returns the listening address: with the selected port, if port 0 was requested.
-    pub fn addr(&self) -> SocketAddr {
+    pub(crate) fn addr(&self) -> SocketAddr {
         self.addr
     }
 
     /// Returns the listening address for clients that are redirected to https.
-    pub fn redirect_addr(&self) -> Option<SocketAddr> {
+    pub(crate) fn redirect_addr(&self) -> Option<SocketAddr> {
         self.redirect_addr
     }
 
     /// Returns the scheme of its URLs.
-    pub fn scheme(&self) -> Scheme {
+    pub(crate) fn scheme(&self) -> Scheme {
         self.scheme
     }
 
     /// Stops accepting connections and lets requests in flight finish.
-    pub fn drain(&self) {
+    pub(crate) fn drain(&self) {
         self.send(Message::Drain);
     }
 
     /// Aborts requests in flight.
-    pub fn stop(&self) {
+    pub(crate) fn stop(&self) {
         self.send(Message::Stop);
     }
 
     /// Returns whether the last reactor has ended.
-    pub fn is_done(&self) -> bool {
+    pub(crate) fn is_done(&self) -> bool {
         self.threads.iter().all(JoinHandle::is_finished)
     }
 

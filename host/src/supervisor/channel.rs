@@ -40,7 +40,7 @@ struct Order {
 
 /// A report from a worker. The texts are whole lines.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Report {
+pub(crate) enum Report {
     /// The worker serves; the text is its startup announcement.
     Serves(String),
     /// The handlers that existed at startup are loaded; the text describes the result.
@@ -53,13 +53,13 @@ pub(super) struct ToWorker(UnixStream);
 
 /// The worker's end.
 #[derive(Debug)]
-pub struct ToSupervisor {
+pub(crate) struct ToSupervisor {
     orders: BufReader<UnixStream>,
 }
 
 /// Sends a worker's reports.
 #[derive(Debug)]
-pub struct Reporter(UnixStream);
+pub(crate) struct Reporter(UnixStream);
 
 /// Creates a channel. The second end becomes a worker's standard input.
 pub(super) fn pair() -> anyhow::Result<(ToWorker, UnixStream)> {
@@ -118,7 +118,7 @@ impl ToSupervisor {
     /// # Errors
     ///
     /// Fails if the standard input is not such a channel.
-    pub fn stdin() -> anyhow::Result<Self> {
+    pub(crate) fn stdin() -> anyhow::Result<Self> {
         let stdin = std::io::stdin().as_fd().try_clone_to_owned()?;
         let stream = UnixStream::from(stdin);
         stream
@@ -133,7 +133,7 @@ impl ToSupervisor {
     /// # Errors
     ///
     /// Fails if the supervisor has exited, or if its message is invalid.
-    pub fn config(&mut self) -> anyhow::Result<(Config, bool)> {
+    pub(crate) fn config(&mut self) -> anyhow::Result<(Config, bool)> {
         let mut line = Vec::new();
         (&mut self.orders)
             .take(MAX_ORDER_BYTES)
@@ -151,7 +151,7 @@ impl ToSupervisor {
     /// # Errors
     ///
     /// Fails if the process has no file descriptor left.
-    pub fn reporter(&self) -> anyhow::Result<Reporter> {
+    pub(crate) fn reporter(&self) -> anyhow::Result<Reporter> {
         Ok(Reporter(self.orders.get_ref().try_clone()?))
     }
 
@@ -160,7 +160,7 @@ impl ToSupervisor {
     /// # Errors
     ///
     /// Fails if the system cannot create a thread.
-    pub fn follow(
+    pub(crate) fn follow(
         mut self,
         apply: impl Fn(&Config) -> anyhow::Result<()> + Send + 'static,
     ) -> anyhow::Result<()> {
@@ -187,7 +187,7 @@ impl Reporter {
     /// # Errors
     ///
     /// Fails if the supervisor has exited.
-    pub fn send(&self, report: &Report) -> anyhow::Result<()> {
+    pub(crate) fn send(&self, report: &Report) -> anyhow::Result<()> {
         let mut line = serde_json::to_vec(report)?;
         line.push(b'\n');
         let mut stream = &self.0;

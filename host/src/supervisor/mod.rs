@@ -18,12 +18,12 @@ mod supervise;
 mod worker;
 mod worker_id;
 
-pub use channel::{Report, ToSupervisor};
-pub use supervise::{Reconfigure, Supervisor};
-pub use worker::Logs;
-pub use worker_id::WorkerId;
+pub(crate) use channel::{Report, ToSupervisor};
+pub(crate) use supervise::Supervisor;
+pub(crate) use worker::Logs;
+pub(crate) use worker_id::WorkerId;
 
 /// The signal that makes a worker exit immediately. A second SIGTERM is not suitable: an init
 /// system may send one to every process of a service, in addition to the one that the supervisor
 /// forwards.
-pub const END_AT_ONCE: i32 = signal_hook::consts::SIGUSR1;
+pub(crate) const END_AT_ONCE: i32 = signal_hook::consts::SIGUSR1;

@@ -23,7 +23,7 @@ const END_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The worker processes and their state.
 #[derive(Debug)]
-pub struct Supervisor {
+pub(crate) struct Supervisor {
     slots: Vec<Slot>,
     phase: Phase,
     /// The workers' configuration, as [`Config::handover`] writes it.
@@ -80,7 +80,7 @@ enum Event {
 
 /// Sends new configurations to a supervisor. Clones send to the same one.
 #[derive(Clone, Debug)]
-pub struct Reconfigure(Sender<Event>);
+pub(crate) struct Reconfigure(Sender<Event>);
 
 impl Reconfigure {
     /// Applies `config` to all workers.
@@ -88,7 +88,7 @@ impl Reconfigure {
     /// # Errors
     ///
     /// Fails if the configuration can't be serialized; see [`Config::handover`].
-    pub fn to(&self, config: &Config) -> anyhow::Result<()> {
+    pub(crate) fn to(&self, config: &Config) -> anyhow::Result<()> {
         let event = Event::Reconfigured {
             config: config.handover()?,
             grace: config.server.shutdown_grace,
@@ -106,7 +106,7 @@ impl Supervisor {
     /// # Errors
     ///
     /// Fails if the configuration can't be serialized, or if the system cannot create a thread.
-    pub fn new(config: &Config, logs: Logs, mut signals: Signals) -> anyhow::Result<Self> {
+    pub(crate) fn new(config: &Config, logs: Logs, mut signals: Signals) -> anyhow::Result<Self> {
         let (sender, events) = mpsc::channel();
         let to_supervisor = sender.clone();
         let listen = move || {
@@ -138,7 +138,7 @@ impl Supervisor {
     }
 
     /// Returns a sender of new configurations.
-    pub fn reconfigure(&self) -> Reconfigure {
+    pub(crate) fn reconfigure(&self) -> Reconfigure {
         Reconfigure(self.sender.clone())
     }
 
@@ -149,7 +149,7 @@ impl Supervisor {
     /// # Errors
     ///
     /// Fails if the system cannot create a process for the first start.
-    pub fn run(mut self, look: impl Fn()) -> anyhow::Result<ExitCode> {
+    pub(crate) fn run(mut self, look: impl Fn()) -> anyhow::Result<ExitCode> {
         if let Some(first) = self.slots.first_mut() {
             first.start(&self.config, &self.logs, &self.sender)?;
         }

@@ -21,7 +21,7 @@ const THIS_PROGRAM: &str = "/proc/self/exe";
 
 /// The destinations of the workers' output.
 #[derive(Clone, Debug)]
-pub struct Logs {
+pub(crate) struct Logs {
     /// Receives their standard output.
     pub out: Log,
     /// Receives their standard error.

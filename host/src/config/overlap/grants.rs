@@ -56,9 +56,10 @@ pub(super) fn rules<'c>(config: &'c Config, file: &'c Path) -> impl Iterator<Ite
 mod tests {
     use std::fs;
 
+    use crate::config::Draft;
     use crate::config::overlap::overlaps;
     use crate::config::overlap::tests::site;
-    use crate::config::{Draft, Site};
+    use crate::config::site::Site;
     use crate::grants::{FolderOptions, SecretSource};
     use crate::policy::Handler;
 

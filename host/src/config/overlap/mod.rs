@@ -310,7 +310,8 @@ pub(super) mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::config::{Draft, Site};
+    use crate::config::Draft;
+    use crate::config::site::Site;
 
     /// Creates a site with html, handlers and wasgi.toml next to each other.
     pub(super) fn site() -> TempDir {

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::*;
 use crate::config::key::Unit;
+use crate::config::site::Site;
 
 /// The document.
 const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/configuration.md");

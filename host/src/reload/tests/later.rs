@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use super::{Program, Site, Texts, eventually};
 use crate::published::Published;
 use crate::registry::{Registry, Version};
-use crate::reload::{Later, Load, LoadRequest, Options, Reload, Renewal, STOP_PATIENCE, list};
+use crate::reload::options::STOP_PATIENCE;
+use crate::reload::{Later, Load, LoadRequest, Options, Reload, Renewal, list};
 
 /// A loader that defers work for each program: the work waits while a test holds `gate`.
 #[derive(Default)]

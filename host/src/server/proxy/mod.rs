@@ -19,7 +19,7 @@ mod x_forwarded;
 use std::net::IpAddr;
 use std::time::Duration;
 
-pub use network::Network;
+pub(crate) use network::Network;
 pub(in crate::server) use origin::Origin;
 
 /// The time for a trusted proxy to send its PROXY header. The specification requires at least three
