@@ -219,7 +219,9 @@ fn a_broken_file_is_told_once_and_the_old_version_serves() {
     running.serves("other", "other.");
     thread::sleep(Duration::from_millis(200));
     assert_eq!(running.loader.count("hello"), loads);
-    assert_eq!(running.shared.generation(), generation + 1);
+    // The other file is published; before that as pending, on a machine that loads it slowly.
+    let published = running.shared.generation() - generation;
+    assert!((1..=2).contains(&published), "{published} snapshots");
     assert_eq!(running.text("hello").as_deref(), Some("one."));
     running.site.replace("handlers/hello.wasm", "mended.");
     running.serves("hello", "mended.");
