@@ -60,6 +60,30 @@ class Kept(Program):
     def kept(self, program: str) -> str:
         return self.runs(program, self.top)
 
+    def test_the_times_of_files_and_folders_are_those_of_the_build(self):
+        paths = [Path(self.top)]
+        for number in range(200):
+            paths.append(Path(self.top, f"file{number}"))
+            paths[-1].write_bytes(b"")
+            # Most of these times have no exact floating-point number.
+            os.utime(paths[-1], ns=(0, 1_796_000_000_000_000_000 + 4_999_999 * number))
+        out = self.kept(
+            """
+            top = pathlib.Path(sys.argv[1])
+            paths = [top, top / "templates", *top.glob("file*")]
+            before = {path: path.stat() for path in paths}
+            sealed(str(top))
+            for path, then in before.items():
+                now = path.stat()
+                assert now.st_mtime == then.st_mtime, (path, now.st_mtime, then.st_mtime)
+                assert now.st_mtime_ns == then.st_mtime_ns, path
+                assert now[stat.ST_MTIME] == then[stat.ST_MTIME], path
+                assert os.path.getmtime(path) == then.st_mtime, path
+            print(len(before))
+            """
+        )
+        self.assertEqual(out, "202\n")
+
     def test_text_and_bytes_are_read_by_every_way_in(self):
         out = self.kept(
             """

@@ -51,8 +51,10 @@ class Node:
 
     def status(self) -> os.stat_result:
         """Returns the result of `os.stat`."""
-        seconds = self.mtime_ns // 1_000_000_000
-        moment = self.mtime_ns / 1e9
+        seconds, rest_ns = divmod(self.mtime_ns, 1_000_000_000)
+        # Rounded as `os.stat` rounds it: programs compare the time of a file with the one that they
+        # read during the build, and reload what differs.
+        moment = seconds + 1e-9 * rest_ns
         times = (seconds, seconds, seconds)
         whole = (self.mode, self.number, 1, self.links, 0, 0, self.size(), *times)
         extra = {f"st_{name}": moment for name in ("atime", "mtime", "ctime")}
