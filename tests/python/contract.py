@@ -176,9 +176,13 @@ def deep_in_c(environ, start_response):
     """Recurses deeply in many C functions of CPython, and lists the exception of each."""
     import ast
     import copy
+    import functools
+    import itertools
     import json
     import marshal
+    import operator
     import pickle
+    import sqlite3
     import types
     import typing
     import xml.etree.ElementTree as tree
@@ -205,6 +209,46 @@ def deep_in_c(environ, start_response):
         def __add__(self, other):
             return Deep(self.depth - 1) + other
 
+    class Reduced:
+        def __init__(self, inner):
+            self.inner = inner
+
+        def __reduce__(self):
+            return tuple, ((self.inner,),)
+
+    def delegating(inner):
+        yield from inner or ()
+
+    def iterator(wrap):
+        return lambda: next(nested(depth, lambda inner: wrap(inner or iter([1, 2, 3]))), None)
+
+    def like(operation, wildcard):
+        pattern = f"{wildcard}a" * depth
+        query = f"SELECT ? {operation} ?"
+        return sqlite3.connect(":memory:").execute(query, ("a" * depth, pattern)).fetchone()
+
+    first = operator.itemgetter(0)
+    iterators = {
+        "accumulate": itertools.accumulate,
+        "batched": lambda inner: map(first, itertools.batched(inner, 1)),
+        "chain": itertools.chain,
+        "compress": lambda inner: itertools.compress(inner, itertools.repeat(1)),
+        "cycle": itertools.cycle,
+        "dropwhile": lambda inner: itertools.dropwhile(operator.not_, inner),
+        "enumerate": lambda inner: map(first, enumerate(inner)),
+        "filter": lambda inner: filter(None, inner),
+        "filterfalse": lambda inner: itertools.filterfalse(operator.not_, inner),
+        "groupby": lambda inner: map(first, itertools.groupby(inner)),
+        "grouper": lambda inner: next(itertools.groupby(inner, lambda value: 1))[1],
+        "islice": lambda inner: itertools.islice(inner, 3),
+        "map": lambda inner: map(int, inner),
+        "pairwise": lambda inner: map(first, itertools.pairwise(itertools.cycle(inner))),
+        "starmap": lambda inner: itertools.starmap(int, zip(inner)),
+        "takewhile": lambda inner: itertools.takewhile(bool, inner),
+        "tee": lambda inner: map(int, itertools.tee(inner, 1)[0]),
+        "zip": lambda inner: map(first, zip(inner)),
+        "zip_longest": lambda inner: map(first, itertools.zip_longest(inner)),
+    }
     depth = int(environ["QUERY_STRING"])
     variable = typing.TypeVar("variable")
     cases = {
@@ -234,6 +278,20 @@ def deep_in_c(environ, start_response):
         "fold_sum": lambda: compile("1+" * depth + "1", "", "eval"),
         "fold_attribute": lambda: compile("a" + ".a" * depth, "", "eval"),
         "fold_call": lambda: compile("a" + "()" * depth, "", "eval"),
+        "pattern": lambda: compile("match a:\n case a" + ".a" * depth + ": 1", "", "exec"),
+        "reduce": lambda: pickle.dumps(nested(depth, Reduced)),
+        "substitute": lambda: nested(depth, lambda inner: list[inner or variable])[int],
+        "abstract": lambda: nested(depth, property).__isabstractmethod__,
+        "attribute": lambda: nested(depth, lambda of: types.MethodType(of or len, 1)).__name__,
+        "partial": lambda: nested(
+            depth, lambda to: types.MethodType(functools.partial(to or (lambda *_: 1)), 1)
+        )(),
+        "proxy": lambda: len(nested(depth, lambda of: types.MappingProxyType(of or {}))),
+        "xml_copy": lambda: copy.deepcopy(tree.fromstring("<a>" * depth + "</a>" * depth)),
+        "generators": lambda: next(nested(depth, delegating), None),
+        "like": lambda: like("LIKE", "%"),
+        "glob": lambda: like("GLOB", "*"),
+        **{name: iterator(wrap) for name, wrap in iterators.items()},
     }
     start_response("200 OK", TEXT)
     for name, case in cases.items():

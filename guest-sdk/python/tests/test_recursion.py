@@ -54,7 +54,7 @@ def bodies(built):
 
 
 #: `address -= 1024; inner(a, b); address += 1024`, without the index of `inner`.
-STEP = (b"\0\x23\0\x41\x80\x08\x6b\x24\0\x20\0\x20\1\x10", b"\x23\0\x41\x80\x08\x6a\x24\0\x0b")
+STEP = (b"\0\x23\0\x41\x80\x06\x6b\x24\0\x20\0\x20\1\x10", b"\x23\0\x41\x80\x06\x6a\x24\0\x0b")
 
 
 class Guarded(unittest.TestCase):

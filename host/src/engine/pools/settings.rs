@@ -42,11 +42,11 @@ const FEWER_INSTANCES: u32 = 30;
 /// access needs a bounds check. It is reserved, not used.
 const MEMORY_RESERVATION: u64 = 4 << 30;
 
-/// The stack size for a guest's calls, in bytes: twice wasmtime's default. Untouched stack takes no
-/// memory. CPython raises `RecursionError` before the stack is full
-/// (`guest-sdk/python/src/wasgi/recursion.py` is made for this size), with space for 400 calls from
+/// The stack size for a guest's calls, in bytes: four times wasmtime's default. Untouched stack
+/// takes no memory. CPython raises `RecursionError` before the stack is full
+/// (`guest-sdk/python/src/wasgi/recursion.py` is made for this size), with space for 500 calls from
 /// C into Python. Guests built with the Rust SDK use little of it.
-const WASM_STACK_BYTES: usize = 1024 * 1024;
+const WASM_STACK_BYTES: usize = 2 * 1024 * 1024;
 
 /// The stack size of a fiber, in bytes: the guest's stack, and space for the host functions that it
 /// calls.

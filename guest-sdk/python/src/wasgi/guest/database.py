@@ -19,6 +19,11 @@ from wasgi.guest.files import Folder, KeptFile, WritableFile
 #: need additional files.
 _FORMAT, _ROLLBACK = slice(18, 20), b"\1\1"
 
+#: The maximum length of a pattern of `LIKE` and `GLOB`, in bytes. SQLite recurses at each wildcard,
+#: which may be every second byte, and has no guard but this limit, 50,000 by default. The engine's
+#: stack of 2 MiB has room for some 10,000 wildcards.
+_PATTERN_BYTES_MAX = 10_000
+
 
 def install(system) -> None:
     """Makes `sqlite3.connect` use the tree of a `wasgi.guest.system.System`, and `dbm` use files."""
@@ -26,7 +31,16 @@ def install(system) -> None:
 
 
 def _change(sqlite, system) -> None:
-    databases = _Databases(sqlite.connect, system)
+    real = sqlite.connect
+
+    def limited(*arguments, **keywords):
+        connection = real(*arguments, **keywords)
+        # Python has the function since 3.11. The sandbox has that, and tests elsewhere may not.
+        if hasattr(connection, "setlimit"):
+            connection.setlimit(sqlite.SQLITE_LIMIT_LIKE_PATTERN_LENGTH, _PATTERN_BYTES_MAX)
+        return connection
+
+    databases = _Databases(limited, system)
 
     def connect(database, *arguments, **keywords):
         """Replaces `sqlite3.connect`."""
