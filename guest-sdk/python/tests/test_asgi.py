@@ -79,7 +79,7 @@ class Programs(unittest.TestCase):
             except RuntimeError as error: print(error)
             """
         )
-        self.assertIn("waits for something that can't come", out)
+        self.assertIn("waits for an event that can't occur", out)
 
     def test_what_needs_the_system_says_so(self):
         out = self.runs(
@@ -281,8 +281,8 @@ class Served(unittest.TestCase):
             await send({"type": "http.response.body", "body": b"x"})
 
         for application, words in (
-            (raises, "no such thing"), (returns, "had not sent a response"),
-            (half, "had not sent an end"), (early, "before http.response.start"),
+            (raises, "no such thing"), (returns, "without sending a response"),
+            (half, "without sending the end"), (early, "before http.response.start"),
         ):  # fmt: skip
             with self.assertRaises(fakes.Err) as caught:
                 self.serve(application)

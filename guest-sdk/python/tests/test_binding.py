@@ -113,7 +113,7 @@ class TheInput(unittest.TestCase):
 
     def test_a_body_that_fails_says_why_each_time(self):
         for reason, kind, words in (
-            (InputError.DISCONNECTED, ConnectionAbortedError, "went away"),
+            (InputError.DISCONNECTED, ConnectionAbortedError, "disconnected"),
             (InputError.TIMED_OUT, TimeoutError, "stopped sending"),
             (InputError.TOO_LARGE, OSError, "longer than"),
             (InputError.MALFORMED, OSError, "framing"),
@@ -155,10 +155,10 @@ class TheStart(unittest.TestCase):
 
     def test_r1_what_are_no_native_strings_is_refused(self):
         for status, headers, words in (
-            (b"200 OK", TEXT, "status is to be str, not bytes"),
-            (OK, [("X", b"1")], "are to be str"),
-            (OK, [("X", 1)], "are to be str"),
-            (OK, ["Content-Type"], "to be a tuple"),
+            (b"200 OK", TEXT, "status must be str, not bytes"),
+            (OK, [("X", b"1")], "must be str"),
+            (OK, [("X", 1)], "must be str"),
+            (OK, ["Content-Type"], "must be a tuple"),
         ):
             with self.assertRaisesRegex(TypeError, words):
                 self.start_response(status, headers)
@@ -176,7 +176,7 @@ class TheStart(unittest.TestCase):
 
     def test_r3_a_second_call_needs_exc_info(self):
         self.start_response(OK, TEXT)
-        with self.assertRaisesRegex(AssertionError, "called before"):
+        with self.assertRaisesRegex(AssertionError, "already called"):
             self.start_response("404 Not Found", TEXT)
         self.assertEqual(self.response.head[0], OK)
 
@@ -197,7 +197,7 @@ class TheStart(unittest.TestCase):
         for nothing in ((), False, None, 0):
             self.setUp()
             self.start_response(OK, TEXT)
-            with self.assertRaisesRegex(AssertionError, "called before"):
+            with self.assertRaisesRegex(AssertionError, "already called"):
                 self.start_response("404 Not Found", TEXT, nothing)
             self.assertEqual(self.response.head[0], OK)
         self.start_response("500 Oops", TEXT, (None, None, None))
@@ -215,13 +215,13 @@ class TheStart(unittest.TestCase):
 
     def test_r3_what_is_no_exc_info_is_refused(self):
         for wrong in ("text", (1, 2), (None,), [1, 2, 3]):
-            with self.assertRaisesRegex(TypeError, "exc_info is to be"):
+            with self.assertRaisesRegex(TypeError, "exc_info must be"):
                 self.start_response(OK, TEXT, wrong)
 
     def test_r1_a_reason_is_iso_8859_1(self):
         self.start_response("404 pas trouv\xe9", TEXT)
         self.assertEqual(self.response.head[0], "404 pas trouv\xe9")
-        with self.assertRaisesRegex(ValueError, "status has a character"):
+        with self.assertRaisesRegex(ValueError, "status contains a character"):
             self.start_response("404 \u20ac", TEXT)
 
     def test_r4_written_blocks_go_first(self):

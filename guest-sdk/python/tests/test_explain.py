@@ -35,8 +35,8 @@ class Explained(unittest.TestCase):
         line = self.line("import os\n\nKEY = os.environ['NO_SUCH_KEY']\n")
         self.assertEqual(
             line,
-            "app.py, line 3: KeyError: 'NO_SUCH_KEY'; a build has no environment variables: read those "
-            "that wasgi.toml grants during a request, or give a default",
+            "app.py, line 3: KeyError: 'NO_SUCH_KEY'; a build has no environment variables: read "
+            "granted variables during a request, or use a default",
         )
         line = self.line("raise ValueError('Set the X environment variable')")
         self.assertIn("no environment variables", line)
@@ -64,8 +64,8 @@ class Explained(unittest.TestCase):
             "raise ImportError(\"cannot import name '_core' from 'x'\", name='pydantic_core')",
         ):
             self.assertIn(
-                "the package pydantic_core holds compiled code (pydantic_core/_core.cpython-311-"
-                "x86_64-linux-gnu.so), which can't run in the sandbox; use one",
+                "the package pydantic_core contains compiled code (pydantic_core/_core.cpython-311-"
+                "x86_64-linux-gnu.so), which can't run in the sandbox; use a pure-Python package",
                 self.line(source),
             )
 
@@ -74,7 +74,7 @@ class Explained(unittest.TestCase):
             ("_ssl", "the standard library's module ssl is missing from the sandbox"),
             ("termios", "module termios is missing from the sandbox"),
             ("cgi", "Python 3.13 removed it"),
-            ("nothing.here", "no module nothing.here in /home/ada/packages; is it installed there? (pip "),
+            ("nothing.here", "no module nothing.here in /home/ada/packages; install it with pip "),
         ):  # fmt: skip
             self.assertIn(words, self.line(f"raise ModuleNotFoundError('no', name={name!r})"))
         self.assertIn("legacy-cgi", self.line("raise ModuleNotFoundError('no', name='cgi')"))

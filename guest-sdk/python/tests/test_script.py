@@ -158,7 +158,7 @@ class Folders(unittest.TestCase):
         answer = folder({**files, "pyproject.toml": said.format("vendr")})
         self.assertEqual(
             answer["error"],
-            "pyproject.toml: tool.wasgi.packages: there is no folder vendr in the application's",
+            "pyproject.toml: tool.wasgi.packages: the application has no folder vendr",
         )
 
     def test_its_modules_import_each_other(self):
@@ -198,8 +198,8 @@ class Folders(unittest.TestCase):
             })  # fmt: skip
         self.assertEqual(
             answer["error"],
-            "the package core holds compiled code (core/_core.cpython-314-x86_64-linux-gnu.so), "
-            "which can't run in the sandbox; use one that is written in Python alone",
+            "the package core contains compiled code (core/_core.cpython-314-x86_64-linux-gnu.so), "
+            "which can't run in the sandbox; use a pure-Python package",
         )
 
     def test_what_was_looked_for_is_named(self):

@@ -46,17 +46,17 @@ class Settings(unittest.TestCase):
 
     def test_a_mistake_names_the_file_and_the_key(self):
         for line, expected in [
-            ("aplication = 'a:b'", "'aplication': no such key: use application, warm, packages"),
-            ("application = 5", "application: not a text but int"),
+            ("aplication = 'a:b'", "'aplication': unknown key; the keys are application, warm, packages"),
+            ("application = 5", "application: must be a string, not int"),
             ("application = 'app'", "application: 'app': write \"module:name\""),
             ("application = 'a-b:c'", "application: 'a-b:c'"),
             ("application = 'a:b(1)'", "application: 'a:b(1)'"),
             ("packages = '/etc'", "packages: '/etc': name a folder"),
             ("packages = 'a/../../b'", "packages: 'a/../../b'"),
-            ("warm = '/'", "warm: not a list"),
-            ("warm = ['x']", "warm: 'x': a path begins with /"),
-            ("warm = [1]", "warm: not a text but int"),
-            (f"warm = {['/'] * 33}", "warm: not a list of 32 paths or less"),
+            ("warm = '/'", "warm: must be a list"),
+            ("warm = ['x']", "warm: 'x': a path must begin with /"),
+            ("warm = [1]", "warm: must be a string, not int"),
+            (f"warm = {['/'] * 33}", "warm: must be a list of at most 32 paths"),
             (f"warm = ['/{'x' * 1_000}']", "warm: longer than 1000 characters"),
         ]:
             with self.subTest(line=line):
@@ -69,7 +69,7 @@ class Settings(unittest.TestCase):
             ("[tool", "pyproject.toml: "),
             (b"\xff", "pyproject.toml: "),
             ("tool = 5", "Settings("),
-            ("[tool]\nwasgi = 5", "pyproject.toml: tool.wasgi: not a table"),
+            ("[tool]\nwasgi = 5", "pyproject.toml: tool.wasgi must be a table"),
             ("x = " + "[" * 30_000, "pyproject.toml: "),
             ("#" * (65 << 10), "pyproject.toml: larger than 64 KiB"),
         ]:

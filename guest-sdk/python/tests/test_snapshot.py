@@ -62,7 +62,7 @@ class ReadsAndWrites(unittest.TestCase):
 
     def test_what_is_left_out_can_not_be_changed(self):
         snapshot = Snapshot(component((16, b"abc")))
-        with self.assertRaisesRegex(SnapshotError, "leaves out what is at 0x10"):
+        with self.assertRaisesRegex(SnapshotError, "has no data at 0x10"):
             snapshot.write(16, b"abcd")
         self.assertEqual(snapshot.read(16, 4), b"abc\0")
 
@@ -70,13 +70,13 @@ class ReadsAndWrites(unittest.TestCase):
         without = COMPONENT + section(1, MODULE)
         data = section(1, MODULE + section(11, b"\1" + segment(1, b"x")))
         for refused, reason in [
-            (b"", "no component"),
-            (MODULE, "no component"),
+            (b"", "not a component"),
+            (MODULE, "not a component"),
             (without, "0 of its modules have data"),
             (COMPONENT + data + data, "2 of its modules have data"),
             (COMPONENT + section(1, MODULE + section(11, b"\1\1\1x")), "no constant address"),
             (COMPONENT + section(1, MODULE + section(11, b"\1\0\x41\1\x6a")), "is computed"),
-            (component((16, b"abcd"))[:-8], "ends too early"),
+            (component((16, b"abcd"))[:-8], "truncated"),
         ]:
             with self.subTest(reason), self.assertRaisesRegex(SnapshotError, reason):
                 Snapshot(refused)
@@ -170,17 +170,17 @@ class MakesImmortal(unittest.TestCase):
 
     def test_a_list_of_another_length_is_refused(self):
         self.interpreter.length -= 1
-        self.refused("not where it should be")
+        self.refused("was not found")
 
     def test_an_unknown_type_is_refused(self):
         self.interpreter.types[TEXT] = LIST
-        self.refused("what is at 0x300 has no known type")
+        self.refused("the object at 0x300 has an unknown type")
 
     def test_what_is_no_count_is_refused(self):
         for count in (0, 0x0300_0000, 0x8000_0000):
             self.interpreter.counts[TEXT] = count
             with self.subTest(count):
-                self.refused(f"what is at 0x300 has a count of {count}")
+                self.refused(f"the object at 0x300 has a reference count of {count}")
 
     def test_a_build_goes_on_with_what_it_had_and_says_why(self):
         self.interpreter.counts[CODE] = 0
@@ -188,7 +188,7 @@ class MakesImmortal(unittest.TestCase):
         with contextlib.redirect_stderr(io.StringIO()) as written:
             self.assertEqual(lightened(refused), refused)
         self.assertEqual(written.getvalue().count("\n"), 1)
-        self.assertIn("0x400 has a count of 0", written.getvalue())
+        self.assertIn("0x400 has a reference count of 0", written.getvalue())
 
         self.interpreter.counts[CODE] = 1
         with contextlib.redirect_stderr(io.StringIO()) as written:

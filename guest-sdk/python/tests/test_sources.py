@@ -173,7 +173,7 @@ class Packages(Folder):
         self.write(elsewhere__large="x" * 1_000, app__app_py="")
         (self.top / "app/out").symlink_to(self.top / "elsewhere")
         with mock.patch.object(packages, "_LINKED_BYTES_MAX", 100):
-            with self.assertRaisesRegex(packages.PackagesError, "large: what is linked has more"):
+            with self.assertRaisesRegex(packages.PackagesError, "large: linked files exceed"):
                 packages.staged_application(self.top / "app", self.top / "copy")
 
 

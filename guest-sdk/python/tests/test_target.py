@@ -70,7 +70,7 @@ class Builds(unittest.TestCase):
 
     def test_a_module_that_is_not_there(self):
         line, details = self.fails("", "other:app")
-        self.assertRegex(line, r"wasgi: there is no module other in /.* \(--path names others\)")
+        self.assertRegex(line, r"wasgi: there is no module other in /.* \(--path adds folders\)")
         self.assertEqual(details, [])
 
     def test_a_callable_that_is_not_there(self):
@@ -80,7 +80,7 @@ class Builds(unittest.TestCase):
 
     def test_what_can_not_be_called(self):
         line, _ = self.fails("app = 1")
-        self.assertEqual(line, "wasgi: app:app is no application: int can't be called")
+        self.assertEqual(line, "wasgi: app:app is not an application: int is not callable")
 
     def test_an_import_that_fails(self):
         line, details = self.fails("import no_such_package")
@@ -107,12 +107,12 @@ class Builds(unittest.TestCase):
             "    await send({'type': 'lifespan.startup.failed', 'message': 'no database'})\n"
         )
         line, _ = self.fails(source)
-        self.assertEqual(line, "wasgi: app:app: its lifespan failed at the start: no database")
+        self.assertEqual(line, "wasgi: app:app: its lifespan startup failed: no database")
 
     def test_what_makes_an_application_is_none(self):
         line, _ = self.fails("def app(): pass")
         self.assertIn("app:app does not take (environ, start_response): ", line)
-        self.assertTrue(line.endswith("; if it makes the application, write app:app()"), line)
+        self.assertTrue(line.endswith("; if it creates the application, write app:app()"), line)
 
     def test_a_page_that_fails_while_it_is_warmed(self):
         source = "def app(environ, start_response):\n    raise ValueError('cold')\n"
@@ -126,7 +126,7 @@ class Builds(unittest.TestCase):
             with contextlib.redirect_stderr(errors):
                 status = main(["build", "app:app", "-o", f"{folder}/none/app.wasm"])
             self.assertEqual(status, 1)
-            self.assertIn("there is no folder", errors.getvalue())
+            self.assertIn("no folder", errors.getvalue())
 
 
 if __name__ == "__main__":

@@ -223,7 +223,7 @@ FRAMEWORKS = {
     "quart": Framework(("quart",), quart),
     "fastapi1": Framework(("fastapi<0.116", "pydantic<2", "python-multipart"), fastapi1),
     "fastapi": Framework(
-        ("fastapi",), plain_uploads, refusal="pydantic_core holds compiled code",
+        ("fastapi",), plain_uploads, refusal="pydantic_core contains compiled code",
         script_refusal="pydantic_core can't be imported",
     ),
 }

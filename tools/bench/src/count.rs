@@ -90,7 +90,10 @@ impl Options {
 ///
 /// Fails if the server does not respond, or its threads can't be traced.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let (program, arguments) = options.server.split_first().context("no server")?;
+    let (program, arguments) = options
+        .server
+        .split_first()
+        .context("the server's command must follow `--`")?;
     let child = Command::new(program)
         .args(arguments)
         .stdin(Stdio::null())
@@ -115,7 +118,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         (client, count) = thread.steps(client, 1)?;
         with = with.min(count);
     }
-    let own = with.checked_sub(without).context("a request took less")?;
+    let own = with
+        .checked_sub(without)
+        .context("a request executed fewer instructions than none")?;
     println!("{}", json!({ "instructions": own }));
     Ok(())
 }
@@ -132,7 +137,7 @@ impl Server {
         while last.1.is_none() || last.0.elapsed() < REST_TIME {
             ensure!(
                 started.elapsed() < REST_LIMIT,
-                "the server does not come to rest"
+                "the server did not become idle"
             );
             thread::sleep(REST_INTERVAL);
             let switches = self.switches()?;
@@ -199,7 +204,7 @@ impl Traced {
             match ptrace::seize(id, options) {
                 // A temporary thread that has ended.
                 Err(Errno::ESRCH) => continue,
-                seized => seized.context("the kernel does not let processes be traced here")?,
+                seized => seized.context("the kernel does not permit tracing")?,
             }
             ptrace::interrupt(id)?;
             wait_for_stop(id)?;
@@ -225,7 +230,7 @@ impl Traced {
         let count = self.step_until_the_end()?;
         match asking.join() {
             Ok(client) => Ok((client?, count)),
-            Err(_) => bail!("the client broke"),
+            Err(_) => bail!("the client panicked"),
         }
     }
 
@@ -268,7 +273,7 @@ fn wait_until_blocked(id: Pid) -> Result<()> {
             break;
         }
         thread::sleep(LOOK_INTERVAL);
-        let stat = fs::read_to_string(&stat).context("the server has ended")?;
+        let stat = fs::read_to_string(&stat).context("the server exited")?;
         // The name precedes it in parentheses, and may contain spaces.
         let state = stat.rsplit(") ").next().unwrap_or_default();
         asleep = if state.starts_with('S') {

@@ -33,7 +33,7 @@ impl Client {
             match TcpStream::connect(address) {
                 Ok(stream) => break stream,
                 Err(_) if started.elapsed() < limit => std::thread::sleep(TRY_INTERVAL),
-                Err(error) => return Err(error).context("the server does not listen"),
+                Err(error) => return Err(error).context("the server accepts no connections"),
             }
         };
         stream.set_nodelay(true)?;
@@ -52,7 +52,7 @@ impl Client {
                     return Ok(client);
                 }
                 None if started.elapsed() < limit => std::thread::sleep(TRY_INTERVAL),
-                None => bail!("the answer's status is not 200"),
+                None => bail!("the response status is not 200"),
             }
         }
     }
@@ -68,8 +68,8 @@ impl Client {
             ensure!(read > 0, "the server closed the connection");
             length += read;
             let taken = response.take(&buffer[..read]);
-            if let Some(verdict) = taken.ok().context("the answer has no length")? {
-                ensure!(!verdict.closes, "the server closes its connections");
+            if let Some(verdict) = taken.ok().context("the response has no Content-Length")? {
+                ensure!(!verdict.closes, "the server doesn't keep connections open");
                 return Ok(verdict.good.then_some(length));
             }
         }
@@ -85,7 +85,7 @@ impl Client {
             ensure!(read > 0, "the server closed the connection");
             left = left
                 .checked_sub(read)
-                .context("an answer is longer than the first one")?;
+                .context("a response is longer than the first one")?;
         }
         Ok(())
     }

@@ -176,7 +176,8 @@ pub fn build_tracked(
         let artifact = artifacts
             .iter()
             .find(|artifact| artifact.manifest == demo.manifest);
-        let artifact = artifact.with_context(|| format!("no component of {}", demo.package))?;
+        let artifact = artifact
+            .with_context(|| format!("cargo built no component of package {}", demo.package))?;
         install(&artifact.file, &place(&demo.route))?;
     }
     if let Some(commands) = commands {
@@ -250,7 +251,7 @@ pub fn build_package(
 /// Fails if there is a warning.
 pub fn lint(workspace: &Workspace, toolchain: &GuestToolchain, arguments: &[&str]) -> Result<()> {
     if !toolchain.has_clippy() {
-        step("no clippy for handlers in this toolchain");
+        step("skipping clippy for handlers: the toolchain has none");
         return Ok(());
     }
     let members = workspace

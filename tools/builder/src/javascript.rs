@@ -51,8 +51,8 @@ pub fn build_runtime(workspace: &Workspace, toolchain: &GuestToolchain) -> Resul
     }
     if !has_clang() {
         step(
-            "no clang that compiles for wasm32 (Debian: apt-get install clang): the runtime for \
-             scripts in JavaScript is not built",
+            "skipping the runtime for scripts in JavaScript: no clang that compiles for wasm32 \
+             (Debian: apt-get install clang)",
         );
         return Ok(());
     }

@@ -96,7 +96,7 @@ const CASES: [Component; 3] = [
 /// Fails if a package can't be installed, or a component does not build.
 pub fn build(workspace: &Workspace) -> Result<()> {
     if !is_available() {
-        step("no Python 3.10 or later with venv and pip: the Python handlers are not built");
+        step("skipping the Python handlers: no Python 3.10 or later with venv and pip");
         return Ok(());
     }
     let python = environment(workspace)?;
@@ -135,7 +135,7 @@ pub fn build(workspace: &Workspace) -> Result<()> {
 /// Fails if a package can't be installed, or the runtime does not build.
 pub fn build_runtime(workspace: &Workspace) -> Result<()> {
     if !is_available() {
-        step("no Python 3.10 or later with venv and pip: the runtime for scripts is not built");
+        step("skipping the runtime for scripts: no Python 3.10 or later with venv and pip");
         return Ok(());
     }
     runtime(workspace, &environment(workspace)?)

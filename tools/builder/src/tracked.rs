@@ -38,7 +38,7 @@ pub fn copy(workspace: &Workspace) -> Result<PathBuf> {
     if is_repository(&workspace.root) {
         export(&workspace.root, fresh.path())?;
     } else {
-        step("this is no git repository: the tests take html/ and handlers/ as they are");
+        step("not a git repository: the tests use html/ and handlers/ as they are");
         for folder in FOLDERS {
             copy_folder(&workspace.root.join(folder), &fresh.path().join(folder))?;
         }

@@ -155,15 +155,15 @@ impl Workspace {
         let name = &package.name;
         if !package.is_cdylib {
             problems.push(format!(
-                "{shown}: package {name} builds no component: add `[lib]` and \
-                 `crate-type = [\"cdylib\"]` to it"
+                "{shown}: package {name} builds no component: add `[lib]` with \
+                 `crate-type = [\"cdylib\"]`"
             ));
             return;
         }
         let route = package.route.as_ref().unwrap_or(name);
         if let Err(error) = check_route(route) {
             problems.push(format!(
-                "{shown}: package {name} has route `{route}`, {error}"
+                "{shown}: package {name}: invalid route `{route}`: {error}"
             ));
             return;
         }
@@ -319,11 +319,11 @@ impl Package {
         }
         let metadata: Value = serde_json::from_slice(&output.stdout)?;
         let packages = metadata["packages"].as_array();
-        let packages = packages.context("cargo names no packages")?;
+        let packages = packages.context("cargo lists no packages")?;
         let is_it =
             |package: &&Value| package["manifest_path"].as_str().map(Path::new) == Some(manifest);
         let package = packages.iter().find(is_it);
-        Self::parse(package.context("it is a workspace without a package")?)
+        Self::parse(package.context("the manifest has no package")?)
     }
 
     fn parse(package: &Value) -> Result<Self> {
@@ -339,7 +339,9 @@ impl Package {
         let route = match &package["metadata"]["wasgi"]["route"] {
             Value::Null => None,
             Value::String(route) => Some(route.clone()),
-            other => bail!("package {name} has a route that is no text: {other}"),
+            other => bail!(
+                "package {name}: `package.metadata.wasgi.route` must be a string, not {other}"
+            ),
         };
         Ok(Self {
             manifest: text(package, "manifest_path")?.into(),
@@ -358,13 +360,13 @@ impl Package {
 fn check_route(route: &str) -> Result<()> {
     ensure!(
         !route.contains('\\') && !route.contains('\0'),
-        "which no file can be named after"
+        "it contains a backslash or a NUL"
     );
     for segment in route.split('/') {
-        ensure!(!segment.is_empty(), "which has an empty segment");
+        ensure!(!segment.is_empty(), "it has an empty segment");
         ensure!(
             !segment.starts_with(['.', '_']),
-            "with a segment that is never served"
+            "a segment starts with `.` or `_`, so it is never served"
         );
     }
     Ok(())

@@ -162,7 +162,7 @@ fn parse(text: &str) -> Result<Vec<Action>> {
         let block: Vec<&str> = lines.by_ref().take_while(|line| *line != "```").collect();
         add(directive.take(), language, &block, &mut actions)?;
     }
-    ensure!(directive.is_none(), "a directive without a block");
+    ensure!(directive.is_none(), "a directive has no block");
     Ok(actions)
 }
 
@@ -223,7 +223,7 @@ fn add(
             new: text,
         });
     } else if !directive.starts_with("no,") {
-        bail!("there is no directive {directive:?}");
+        bail!("unknown directive {directive:?}");
     }
     Ok(())
 }
@@ -283,7 +283,11 @@ impl Copy {
                     let file = self.root.join(file);
                     let text = fs::read_to_string(&file)
                         .with_context(|| format!("can't read {}", file.display()))?;
-                    ensure!(text.contains(old), "{} has no {old:?}", file.display());
+                    ensure!(
+                        text.contains(old),
+                        "{} does not contain {old:?}",
+                        file.display()
+                    );
                     fs::write(&file, text.replacen(old, new, 1))?;
                 }
                 Action::Start { command, until } => shell.start_job(&self.adapt(command), until)?,
@@ -407,13 +411,13 @@ impl Shell {
                 self.input,
                 "{{\n{command}}} >'{file}' 2>&1 </dev/null; echo $?"
             )?;
-            let code = self.answers.next().context("the shell has ended")??;
+            let code = self.answers.next().context("the shell exited")??;
             let output = fs::read_to_string(&said).unwrap_or_default();
             if code == "0" && is_as_shown(&output, expected) {
                 return Ok(());
             }
             if left == 0 {
-                bail!("{shown}\nended with {code}, and said:\n{output}");
+                bail!("{shown}\nexited with {code} and printed:\n{output}");
             }
             thread::sleep(PAUSE);
         }
@@ -441,12 +445,12 @@ impl Shell {
             thread::sleep(PAUSE);
         }
         let output = fs::read_to_string(&said).unwrap_or_default();
-        bail!("{shown}\ndid not say {until:?}, but:\n{output}")
+        bail!("{shown}\ndid not print {until:?}, but:\n{output}")
     }
 
     fn ask(&mut self, command: &str) -> Result<String> {
         writeln!(self.input, "{command}")?;
-        Ok(self.answers.next().context("the shell has ended")??)
+        Ok(self.answers.next().context("the shell exited")??)
     }
 
     fn next_file(&mut self) -> PathBuf {

@@ -224,7 +224,11 @@ impl Versions {
         loop {
             let answer = client.get(HELLO)?;
             let took = begin.elapsed();
-            ensure!(answer.status == 200, "status {} in a reload", answer.status);
+            ensure!(
+                answer.status == 200,
+                "status {} during a reload",
+                answer.status
+            );
             if String::from_utf8_lossy(&answer.body).contains(&text) {
                 return Ok(took);
             }
@@ -260,7 +264,9 @@ impl Churner {
     /// Stops, and returns how many times all folders were created, renamed and removed.
     fn finish(self) -> Result<f64> {
         self.ends.store(true, Ordering::Relaxed);
-        self.thread.join().map_err(|_| anyhow!("the churn broke"))?
+        self.thread
+            .join()
+            .map_err(|_| anyhow!("the thread with the changes panicked"))?
     }
 }
 

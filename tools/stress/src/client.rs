@@ -62,7 +62,10 @@ impl Client {
             Some(stream) => stream,
             None => BufReader::new(connect(self.address)?),
         };
-        stream.get_mut().write_all(request).context("not sent")?;
+        stream
+            .get_mut()
+            .write_all(request)
+            .context("can't send a request")?;
         let (answer, stays) = read(&mut stream)?;
         if stays {
             self.stream = Some(stream);
@@ -72,7 +75,7 @@ impl Client {
 }
 
 fn connect(address: SocketAddr) -> Result<TcpStream> {
-    let stream = TcpStream::connect_timeout(&address, ANSWER_LIMIT).context("not connected")?;
+    let stream = TcpStream::connect_timeout(&address, ANSWER_LIMIT).context("can't connect")?;
     stream.set_read_timeout(Some(ANSWER_LIMIT))?;
     stream.set_write_timeout(Some(ANSWER_LIMIT))?;
     stream.set_nodelay(true)?;
@@ -101,7 +104,7 @@ fn read(stream: &mut impl BufRead) -> Result<(Answer, bool)> {
     let mut body = Vec::new();
     if is_chunked {
         loop {
-            let size = u64::from_str_radix(&line(stream)?, 16).context("no chunk's size")?;
+            let size = u64::from_str_radix(&line(stream)?, 16).context("a chunk has no size")?;
             take(stream, size, &mut body)?;
             line(stream)?;
             if size == 0 {
@@ -116,20 +119,20 @@ fn read(stream: &mut impl BufRead) -> Result<(Answer, bool)> {
 
 fn line(stream: &mut impl BufRead) -> Result<String> {
     let mut line = String::new();
-    stream.read_line(&mut line).context("no answer")?;
+    stream.read_line(&mut line).context("no response")?;
     match line.strip_suffix("\r\n") {
         Some(line) => Ok(line.to_owned()),
-        None => bail!("the answer ends after {line:?}"),
+        None => bail!("the response ends after {line:?}"),
     }
 }
 
 fn take(stream: &mut impl Read, count: u64, body: &mut Vec<u8>) -> Result<()> {
     if count > ANSWER_BYTES_MOST {
-        bail!("an answer of {count} bytes");
+        bail!("a response of {count} bytes exceeds the limit");
     }
     let taken = stream.take(count).read_to_end(body)?;
     if taken as u64 != count {
-        bail!("the answer ends {} bytes too soon", count - taken as u64);
+        bail!("the response ends {} bytes too early", count - taken as u64);
     }
     Ok(())
 }

@@ -63,7 +63,7 @@ impl Drops {
     fn write(&self, file: &Generated) -> Result<Dropped> {
         let path = self.handlers.join(&file.file);
         fs::write(&self.aside, &file.bytes).context("can't write a file")?;
-        fs::rename(&self.aside, &path).context("can't drop a file in")?;
+        fs::rename(&self.aside, &path).context("can't move a file to the handlers")?;
         Ok(Dropped {
             target: format!("/{}", file.route),
             path,

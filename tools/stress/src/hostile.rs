@@ -60,7 +60,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     }
     ensure!(
         page.failed + handler.failed == 0,
-        "requests that were not to the hostile handlers failed"
+        "requests to the page or the good handler failed"
     );
     ensure!(
         page.longest <= options.within,
@@ -108,7 +108,7 @@ fn restart(site: &Site, options: &Options, has_cache: bool) -> Result<()> {
     }
     let page = page.finish()?;
     println!(
-        "started again with {cache} cache: first page after {} ms; pages: {page}",
+        "restarted with {cache} cache: first page after {} ms; pages: {page}",
         server.start_time.as_millis()
     );
     ensure!(page.failed == 0, "pages failed after a restart");
@@ -146,7 +146,7 @@ impl std::fmt::Display for Answers {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,
-            "their routes answer: 404 {}, 5xx {}, still 503 {}, other {}, cut {}",
+            "their routes respond: 404 {}, 5xx {}, still 503 {}, other {}, cut {}",
             self.absent, self.failed, self.late, self.good, self.none
         )
     }

@@ -68,7 +68,7 @@ impl Load {
     /// Fails if its thread panicked.
     pub(crate) fn finish(self) -> Result<Outcome> {
         self.ends.store(true, Ordering::Relaxed);
-        self.thread.join().map_err(|_| anyhow!("a client broke"))
+        self.thread.join().map_err(|_| anyhow!("a client panicked"))
     }
 }
 

@@ -176,7 +176,7 @@ impl Server {
             self.expect_alive()?;
             match client.get(target) {
                 Ok(answer) if answer.status == 200 => return Ok(()),
-                _ if Instant::now() >= until => bail!("{target} does not answer"),
+                _ if Instant::now() >= until => bail!("{target} does not respond with status 200"),
                 _ => thread::sleep(Duration::from_millis(1)),
             }
         }
@@ -190,7 +190,7 @@ impl Server {
     pub(crate) fn expect_alive(&mut self) -> Result<()> {
         match self.child.try_wait()? {
             None => Ok(()),
-            Some(status) => bail!("the server has ended ({status}): {}", last_line(&self.log)),
+            Some(status) => bail!("the server exited ({status}): {}", last_line(&self.log)),
         }
     }
 
@@ -215,14 +215,14 @@ impl Server {
     pub(crate) fn stop(mut self) -> Result<()> {
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
         let pid = pid.context("it has no process ID")?;
-        kill_process(pid, Signal::TERM).context("can't tell the server to end")?;
+        kill_process(pid, Signal::TERM).context("can't send SIGTERM to the server")?;
         let until = Instant::now() + STOP_LIMIT;
         loop {
             if let Some(status) = self.child.try_wait()? {
-                ensure!(status.success(), "the server ended with {status}");
+                ensure!(status.success(), "the server exited with {status}");
                 return Ok(());
             }
-            ensure!(Instant::now() < until, "the server does not end");
+            ensure!(Instant::now() < until, "the server does not exit");
             thread::sleep(Duration::from_millis(10));
         }
     }

@@ -64,8 +64,8 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     }
     let (begin, end) = (median(&memory.begin), median(&memory.end));
     println!(
-        "hostile files: {}; memory: {:.1} MiB at the begin, {:.1} at the end, {:.1} at the most; \
-         its children {:.1} at the most",
+        "hostile files: {}; memory: {:.1} MiB at the start, {:.1} at the end, {:.1} maximum; \
+         its children {:.1} maximum",
         memory.files,
         begin as f64 / MIB,
         end as f64 / MIB,
@@ -75,7 +75,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     server.stop()?;
     ensure!(
         failed == 0,
-        "{failed} requests failed that were not to the hostile handlers"
+        "{failed} requests to the page or the good handlers failed"
     );
     ensure!(
         end <= begin + GROWTH_BYTES_MOST,
@@ -120,7 +120,10 @@ fn attack(server: &mut Server, site: &Site, options: &Options) -> Result<Memory>
         thread::sleep(due.saturating_duration_since(Instant::now()));
     }
     if memory.begin.len() < SAMPLES {
-        bail!("{} s are too few", options.time.as_secs());
+        bail!(
+            "{} s of load are too short to compare the memory",
+            options.time.as_secs()
+        );
     }
     Ok(memory)
 }

@@ -101,9 +101,9 @@ class Build:
             raise BuildError("componentize-py is missing: pip install 'componentize-py>=0.25,<0.26'")
         for path in self.paths:
             if not path.is_dir():
-                raise BuildError(f"--path {path} is no folder")
+                raise BuildError(f"--path {path}: not a folder")
         if not self.output.parent.is_dir():
-            raise BuildError(f"can't write {self.output}: there is no folder {self.output.parent}")
+            raise BuildError(f"can't write {self.output}: no folder {self.output.parent}")
 
     def _look_at_sources(self) -> None:
         """Ends the build early if a module of the application is not valid Python."""
@@ -114,7 +114,7 @@ class Build:
         if mistake.is_certain:
             raise BuildError(str(mistake), f"    {mistake.text}")
         own, theirs = _dotted(sys.version_info[:2]), _dotted(sandbox.PYTHON)
-        self.tell(f"{mistake} (for Python {own}; the sandbox, which has {theirs}, will tell)")
+        self.tell(f"{mistake} (for Python {own}; the sandbox has {theirs} and may accept it)")
 
     def _packages(self) -> Packages:
         """Returns the packages that are installed for the application. Prints their location."""
@@ -122,10 +122,10 @@ class Build:
         theirs = _dotted(sandbox.PYTHON)
         is_other = packages.version != sandbox.PYTHON
         differs = f" (Python {_dotted(packages.version)}; the sandbox has {theirs})"
-        self.tell(f"packages are those of {packages.prefix}{differs if is_other else ''}")
+        self.tell(f"using the packages of {packages.prefix}{differs if is_other else ''}")
         for package, required in requirements.missing(packages.folders, packages.version):
             self.tell(
-                f"{package} requires {required} with Python {theirs}, which the sandbox has: "
+                f"{package} requires {required} with the sandbox's Python {theirs}: "
                 f"pip install {required}"
             )
         return packages
@@ -227,7 +227,7 @@ def componentize(
             timeout=_TIMEOUT_SECONDS,
         )
     except subprocess.TimeoutExpired:
-        raise BuildError(f"the build was not done after {_TIMEOUT_SECONDS} s") from None
+        raise BuildError(f"the build did not finish within {_TIMEOUT_SECONDS} s") from None
     if done.returncode != 0:
         raise _understand(done.stderr)
 
@@ -247,10 +247,10 @@ def _understand(output: str) -> BuildError:
     """Derives the reason from componentize-py's output, if the sandbox could not report one."""
     if "fuel allocated for hostcalls" in output:
         return BuildError(
-            "once imported, the application takes more memory than the 128 MiB that "
-            "componentize-py can store"
+            "after its import, the application uses more than 128 MiB of memory, the limit of "
+            "componentize-py"
         )
-    return BuildError("componentize-py failed; what it wrote is above", output.rstrip())
+    return BuildError("componentize-py failed; its output is above", output.rstrip())
 
 
 def lightened(component: bytes) -> bytes:
@@ -260,7 +260,7 @@ def lightened(component: bytes) -> bytes:
         snapshot = Snapshot(component)
         immortalize(snapshot)
     except SnapshotError as error:
-        print(f"wasgi: a request will copy more memory than it has to: {error}", file=sys.stderr)
+        print(f"wasgi: requests will copy more memory than necessary: {error}", file=sys.stderr)
         return component
     return bytes(snapshot.component)
 
@@ -271,7 +271,7 @@ def guarded(component: bytes) -> bytes:
     try:
         return recursion.guarded(component)
     except recursion.LayoutError as error:
-        print(f"wasgi: deep recursion will trap: {error}", file=sys.stderr)
+        print(f"wasgi: deep recursion will trap instead of raising RecursionError: {error}", file=sys.stderr)
         return component
 
 

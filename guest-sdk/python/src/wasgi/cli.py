@@ -71,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
         "runtime",
         help="build the runtime that the server loads scripts with",
     )
-    generic.add_argument("folder", type=Path, metavar="FOLDER", help="where to write it")
+    generic.add_argument("folder", type=Path, metavar="FOLDER", help="the folder to write")
     build = commands.add_parser(
         "build",
         help="build a handler from an application",
@@ -84,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
         help="the application, such as app:app, mysite.wsgi:application or app:create_app()",
     )
     build.add_argument(
-        "-o", "--output", type=Path, metavar="FILE", help="where to write it [MODULE.wasm]"
+        "-o", "--output", type=Path, metavar="FILE", help="the file to write [default: MODULE.wasm]"
     )
     build.add_argument(
         "-p",
@@ -92,8 +92,8 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         action="append",
         metavar="FOLDER",
-        help="a folder of the application: its modules are found and its files kept; may be "
-        "given more than once [the current folder]",
+        help="a folder with modules and files of the application; can be repeated "
+        "[default: the current folder]",
     )
     build.add_argument(
         "--import",
@@ -101,28 +101,28 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="MODULE",
-        help="a module to import now, because the application imports it late",
+        help="a module to import during the build, because the application imports it later",
     )
     build.add_argument(
         "--warm",
         action="append",
         default=[],
         metavar="PATH",
-        help="a path to ask the application for now, so that what it sets up for its first "
-        "request is done; state that this leaves behind is in every instance",
+        help="a path to request during the build, so that every instance starts with the "
+        "state that the application sets up in its first request",
     )
     build.add_argument(
         "--include",
         action="append",
         default=[],
         metavar="PACKAGE",
-        help="an installed package whose files to keep although it isn't imported yet",
+        help="an installed package to include although it isn't imported during the build",
     )
     build.add_argument(
         "--python",
         type=Path,
         metavar="INTERPRETER",
-        help="whose installed packages to take [the one that runs this, if it is a virtual "
-        "environment's; or else that of .venv beside the application]",
+        help="the interpreter whose packages to use [default: the running one, if it is of a "
+        "virtual environment; otherwise that of .venv beside the application]",
     )
     return parser

@@ -52,16 +52,16 @@ def immortalize(snapshot: Snapshot) -> int:
     # The fields of a list: its count, its type, its length, and the address of its items.
     _, _, length, items = snapshot.words(note.alive, 4)
     if length != note.count:
-        raise SnapshotError("the list of its objects is not where it should be")
+        raise SnapshotError("the list of its objects was not found")
     listed = snapshot.words(items, length)
     known = set(listed)
     changed = 0
     for address in listed:
         count, kind = snapshot.words(address, 2)
         if kind not in known:
-            raise SnapshotError(f"what is at {address:#x} has no known type")
+            raise SnapshotError(f"the object at {address:#x} has an unknown type")
         if not (0 < count < _COUNT_MAX or _IMMORTAL_FROM <= count < _COUNT_END):
-            raise SnapshotError(f"what is at {address:#x} has a count of {count}")
+            raise SnapshotError(f"the object at {address:#x} has a reference count of {count}")
         if count < _IMMORTAL_FROM:
             snapshot.write(address, _WORD.pack(IMMORTAL))
             changed += 1
@@ -91,7 +91,7 @@ def _note(snapshot: Snapshot) -> _Note:
         if behind[size:] == census.CHECKSUM.pack(zlib.crc32(behind[:size]))
     }
     if len(found) != 1:
-        raise SnapshotError(f"{len(found)} lists of its objects were found, not one")
+        raise SnapshotError(f"{len(found)} lists of its objects were found instead of one")
     return _Note(*census.NOTE.unpack(found.pop()))
 
 

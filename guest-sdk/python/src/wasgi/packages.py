@@ -78,7 +78,7 @@ class Packages:
             )
             told = json.loads(done.stdout.splitlines()[-1])
         except (OSError, subprocess.SubprocessError, ValueError, IndexError) as error:
-            raise PackagesError(f"{interpreter} can't be asked for its packages: {error}") from None
+            raise PackagesError(f"{interpreter}: can't list its packages: {error}") from None
         return cls(
             folders=[Path(folder) for folder in told["folders"]],
             mapped={name: Path(path) for name, path in told["mapped"].items()},
@@ -217,8 +217,8 @@ class _Copier:
             self._bytes += source.stat().st_size
             if self._bytes > self._bytes_max:
                 raise PackagesError(
-                    f"{source}: what is linked has more than {self._bytes_max >> 20} MiB; "
-                    "install it, or give --path a folder with the application alone"
+                    f"{source}: linked files exceed {self._bytes_max >> 20} MiB; install the "
+                    "package, or use --path with a folder that contains only the application"
                 )
             try:
                 shutil.copy2(source, target)

@@ -94,7 +94,7 @@ def guarded(component: bytes) -> bytes:
         LayoutError: if it has no CPython module, or one with a different layout.
     """
     if component[:_HEADER_BYTES] != _COMPONENT:
-        raise LayoutError("it is no component")
+        raise LayoutError("it is not a component")
     try:
         for section in _sections(component, _HEADER_BYTES, len(component)):
             if section.number != _CORE_MODULE:
@@ -107,7 +107,7 @@ def guarded(component: bytes) -> bytes:
                 return component[: section.begin] + head + changed + component[section.end :]
     except (IndexError, KeyError, ValueError) as error:
         raise LayoutError(f"a module can't be read: {error!r}") from None
-    raise LayoutError("it has no module of CPython's")
+    raise LayoutError("it contains no module of CPython")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -203,9 +203,9 @@ def _imports(module: bytes, section: _Section) -> tuple[int, int]:
             globals_ += 1
             at += 2
         else:
-            raise ValueError(f"an import of kind {kind}")
+            raise ValueError(f"an unknown kind of import: {kind}")
     if stack_pointer is None:
-        raise ValueError("no stack pointer")
+        raise ValueError("it has no stack pointer")
     return functions, stack_pointer
 
 
@@ -215,7 +215,7 @@ def _types(module: bytes, section: _Section) -> list[int]:
     found = []
     for _ in range(count):
         if module[at] != 0x60:
-            raise ValueError(f"a type of form {module[at]:#x}")
+            raise ValueError(f"an unknown form of type: {module[at]:#x}")
         parameters, at = _number(module, at + 1)
         results, at = _number(module, at + parameters)
         at += results

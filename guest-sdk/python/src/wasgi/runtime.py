@@ -82,7 +82,7 @@ def build(folder: Path) -> int:
             ignored = shutil.ignore_patterns("__pycache__")
             shutil.copytree(zones, main / "lib" / "tzdata", ignore=ignored)
         if not Path(main, "lib", "encodings").is_dir():
-            raise BuildError("componentize-py has no standard library where it was looked for")
+            raise BuildError("the standard library of componentize-py was not found")
         Path(main, "lib").rename(made / LIBRARY)
         shutil.rmtree(folder, ignore_errors=True)
         os.rename(made, folder)

@@ -41,7 +41,7 @@ class Snapshot:
             # The address, the offset in the component, and the length of each segment.
             self._segments = sorted(self._find_segments())
         except (IndexError, struct.error):
-            raise SnapshotError("the component ends too early") from None
+            raise SnapshotError("the component is truncated") from None
         self._addresses = [address for address, _, _ in self._segments]
 
     def read(self, address: int, size: int) -> bytes:
@@ -64,7 +64,7 @@ class Snapshot:
         """
         places = list(self._places(address, len(content)))
         if sum(length for _, _, length in places) != len(content):
-            raise SnapshotError(f"the component leaves out what is at {address:#x}")
+            raise SnapshotError(f"the component has no data at {address:#x}")
         for start, place, length in places:
             at = start - address
             self.component[place : place + length] = content[at : at + length]
@@ -90,7 +90,7 @@ class Snapshot:
 
     def _find_segments(self) -> list[tuple[int, int, int]]:
         if self.component[: len(_COMPONENT)] != _COMPONENT:
-            raise SnapshotError("it is no component")
+            raise SnapshotError("it is not a component")
         found = [
             place
             for kind, start, end in self._sections(len(_COMPONENT), len(self.component))
@@ -99,7 +99,7 @@ class Snapshot:
             if kind == _DATA
         ]
         if len(found) != 1:
-            raise SnapshotError(f"{len(found)} of its modules have data, not one")
+            raise SnapshotError(f"{len(found)} of its modules have data instead of one")
         return self._read_segments(found[0])
 
     def _sections(self, place: int, end: int) -> Iterator[tuple[int, int, int]]:
@@ -122,7 +122,7 @@ class Snapshot:
                 raise SnapshotError("a segment's address is computed")
             size, place = self._number(place + 1)
             if place + size > len(self.component):
-                raise SnapshotError("the component ends too early")
+                raise SnapshotError("the component is truncated")
             segments.append((address, place, size))
             place += size
         return segments

@@ -63,11 +63,10 @@ pub fn component(bytes: &[u8]) -> Result<Cow<'_, [u8]>, String> {
         Ok(Some(replaced)) => Ok(Cow::Owned(replaced)),
         Ok(None) | Err(Failure::Broken) => Ok(Cow::Borrowed(bytes)),
         Err(Failure::Deep) => Err(format!(
-            "its components nest more than {MAX_DEPTH} deep: that is more than this server takes"
+            "its components are nested more than {MAX_DEPTH} deep, which exceeds the limit"
         )),
         Err(Failure::Many) => Err(format!(
-            "it has more than {MAX_PARTS} core modules and components: that is more than this \
-             server takes"
+            "it has more than {MAX_PARTS} core modules and components, which exceeds the limit"
         )),
     }
 }

@@ -28,7 +28,7 @@ const TYPE_SECTION: &str = "component-type";
 /// Converts a core module into a component. An error is one line.
 pub fn from_module(bytes: &[u8]) -> Result<Vec<u8>, String> {
     let outline = Outline::of(bytes)
-        .ok_or("a core module that is cut short, or broken: is the file whole?")?;
+        .ok_or("an invalid or truncated core module: check that the file is complete")?;
     let has_start = outline.exports.iter().any(|name| name == START);
     let has_type = outline
         .custom_sections
@@ -47,7 +47,7 @@ pub fn from_module(bytes: &[u8]) -> Result<Vec<u8>, String> {
         let causes = format!("{error:#}");
         let causes: Vec<&str> = causes.split_whitespace().collect();
         format!(
-            "a core module that can't be made a component: {}",
+            "a core module that can't be converted to a component: {}",
             causes.join(" ")
         )
     })
@@ -65,8 +65,8 @@ fn encode(bytes: &[u8], adapter: &[u8]) -> anyhow::Result<Vec<u8>> {
 /// would trap.
 fn unsuitable_go(why: &str) -> String {
     format!(
-        "a command of Go's for WASI preview 1 that can't be made a component, because {why}: build \
-         it as `GOOS=wasip1 GOARCH=wasm go build` does, or as a component (TinyGo, -target=wasip2)"
+        "a Go command for WASI preview 1 that can't be converted to a component: {why}; build it \
+         with `GOOS=wasip1 GOARCH=wasm go build`, or build a component with TinyGo (-target=wasip2)"
     )
 }
 
@@ -85,9 +85,9 @@ fn neither(outline: &Outline) -> String {
         false => names.join(", "),
     };
     format!(
-        "a core module, but no handler: it exports {has}, and has to export {START} (a command for \
-         WASI preview 1) or have a section {TYPE_SECTION} (wit-bindgen's); or build a component, \
-         for wasm32-wasip2"
+        "a core module, but not a handler: it exports {has}, and must export {START} (a command \
+         for WASI preview 1) or have a section {TYPE_SECTION} (of wit-bindgen); or build a \
+         component for wasm32-wasip2"
     )
 }
 
@@ -120,7 +120,7 @@ mod tests {
             (func (export "_start") memory.size drop) (@custom "go:buildid" ""))"#;
         let error = from_module(&wat::parse_str(text).expect("a module")).expect_err("no data");
         assert!(
-            error.contains("nothing tells where its data end"),
+            error.contains("no variable holds the end of its data"),
             "{error}"
         );
         assert!(error.contains("TinyGo"), "{error}");
@@ -136,7 +136,10 @@ mod tests {
         }
         // `_start` is exported, but is not a function without parameters.
         let error = from_module(&example::module(&["_start"])).expect_err("no function");
-        assert!(error.contains("can't be made a component"), "{error}");
+        assert!(
+            error.contains("can't be converted to a component"),
+            "{error}"
+        );
         assert!(!error.contains('\n'), "{error}");
     }
 }

@@ -30,9 +30,9 @@ impl Cores {
     /// Selects the first two processors that this process may use. If there is only one, both share
     /// it.
     pub(super) fn find() -> Result<Self> {
-        let all = sched_getaffinity(None).context("can't ask for the processors")?;
+        let all = sched_getaffinity(None).context("can't read the list of processors")?;
         let mut ids = (0..CpuSet::MAX_CPU).filter(|&id| all.is_set(id));
-        let first = ids.next().context("there is no processor")?;
+        let first = ids.next().context("no processor is available")?;
         let one = |id| {
             let mut set = CpuSet::new();
             set.set(id);
@@ -60,7 +60,7 @@ impl Usage {
     /// Reads the current values.
     pub(super) fn now() -> Result<Self> {
         let text = fs::read_to_string("/proc/stat").context("can't read /proc/stat")?;
-        Self::parse(&text).context("/proc/stat is not as expected")
+        Self::parse(&text).context("/proc/stat: unexpected format")
     }
 
     fn parse(text: &str) -> Option<Self> {

@@ -122,11 +122,17 @@ pub(super) fn reload(bench: &Bench) -> Result<Table> {
         let (mut turn, begun) = (0, Instant::now());
         while !watching.is_finished() || turn == 0 {
             turn += 1;
-            ensure!(begun.elapsed() < 4 * RELOAD_LIMIT, "the reloads do not end");
+            ensure!(
+                begun.elapsed() < 4 * RELOAD_LIMIT,
+                "the reloads did not finish in time"
+            );
             times.push(replace(&server, &built.join(VERSIONS[turn % 2]), &folder)?);
             thread::sleep(RELOAD_PAUSE);
         }
-        watching.join().ok().context("the load broke")?
+        watching
+            .join()
+            .ok()
+            .context("the load generator panicked")?
     })?;
     let row = vec![
         "wasgi".to_owned(),
@@ -166,7 +172,10 @@ fn replace(server: &Server, version: &Path, folder: &Path) -> Result<f64> {
     let renamed = Instant::now();
     while get(server.address, "/reload")?.1 == old {
         let name = version.display();
-        ensure!(renamed.elapsed() < RELOAD_LIMIT, "{name} was not taken up");
+        ensure!(
+            renamed.elapsed() < RELOAD_LIMIT,
+            "{name}: the new version was not served in time"
+        );
         thread::sleep(ASK_INTERVAL);
     }
     Ok(renamed.elapsed().as_secs_f64() * 1e3)

@@ -65,7 +65,7 @@ impl Report {
         let picture = "![Ratios of requests per second](images/benchmarks.svg)";
         let measured = format!("{picture}\n\n{text}");
         let new = replace(&old, &measured)
-            .with_context(|| format!("{DOCUMENT} has lost its marks {BEGIN} and {END}"))?;
+            .with_context(|| format!("{DOCUMENT}: the marks {BEGIN} and {END} are missing"))?;
         fs::write(&file, new).with_context(|| format!("can't write {DOCUMENT}"))?;
         self.write_plot(&root.join(PLOT))
     }

@@ -64,15 +64,15 @@ impl Server {
         };
         loop {
             if let Some(status) = server.child.try_wait()? {
-                bail!("it ended ({status}): {}", reason(log));
+                bail!("it exited ({status}): {}", reason(log));
             }
             match get(address, path) {
                 Ok((200, _)) => break,
                 Ok((status, _)) if begin.elapsed() > START_LIMIT / 10 => {
-                    bail!("it answers with status {status}: {}", reason(log));
+                    bail!("it responds with status {status}: {}", reason(log));
                 }
                 Err(error) if begin.elapsed() > START_LIMIT => {
-                    return Err(error.context(format!("it does not answer: {}", reason(log))));
+                    return Err(error.context(format!("no response: {}", reason(log))));
                 }
                 Ok(_) | Err(_) => thread::sleep(TRY_INTERVAL),
             }
@@ -150,7 +150,7 @@ pub(super) fn get(address: SocketAddr, path: &str) -> Result<(u16, Vec<u8>)> {
         if let Some(whole) = parse(&answer, read == 0) {
             return Ok(whole);
         }
-        ensure!(read > 0, "the answer is cut off");
+        ensure!(read > 0, "the response is truncated");
     }
 }
 
@@ -184,7 +184,7 @@ fn reason(log: &Path) -> String {
         line.contains("error") || line.contains("warn")
     });
     let line = complaint.or_else(|| lines().next_back());
-    line.unwrap_or("without a word").to_owned()
+    line.unwrap_or("without a message").to_owned()
 }
 
 /// Returns the path of a program: in the path, or in one of these folders.

@@ -207,7 +207,7 @@ fn allow_descriptors(wanted: u64) -> Result<()> {
         maximum: limit.maximum,
     };
     setrlimit(Resource::Nofile, raised).with_context(|| {
-        format!("{wanted} descriptors are needed, and the limit is lower (see `ulimit -Hn`)")
+        format!("{wanted} file descriptors are needed, but the limit is lower (see `ulimit -Hn`)")
     })
 }
 

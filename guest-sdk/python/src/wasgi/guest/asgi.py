@@ -140,8 +140,8 @@ class _Exchange:
         self._run(lambda: self._block is not None or self._task.done())
         if self._block is None:
             self._task.result()
-            missing = "an end to the response" if self._start else "a response"
-            raise RuntimeError(f"the ASGI application returned, and had not sent {missing}")
+            missing = "the end of the response" if self._start else "a response"
+            raise RuntimeError(f"the ASGI application returned without sending {missing}")
         block, self._block = self._block, None
         return block
 
@@ -229,20 +229,20 @@ class _Exchange:
     async def _send(self, message: dict) -> None:
         kind = message["type"]
         if self._is_disconnected and not self.is_last:
-            raise ConnectionAbortedError("the client went away")
+            raise ConnectionAbortedError("the client disconnected")
         if kind == "http.response.start":
             if self._start is not None:
-                raise RuntimeError("http.response.start was sent before")
+                raise RuntimeError("http.response.start was already sent")
             self._start = message
         elif kind == "http.response.body":
             if self._start is None:
                 raise RuntimeError("http.response.body was sent before http.response.start")
             if self.is_last:
-                raise RuntimeError("http.response.body was sent after the last one")
+                raise RuntimeError("http.response.body was sent after the end of the response")
             self.is_last = not message.get("more_body", False)
             await self._give(bytes(message.get("body", b"")))
         else:
-            raise RuntimeError(f"{kind} is not a message of an HTTP response")
+            raise RuntimeError(f"{kind} is not an HTTP response message")
 
     async def _give(self, block: bytes) -> None:
         if not block and not self.is_last:

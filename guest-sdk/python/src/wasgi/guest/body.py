@@ -10,7 +10,7 @@ from wasgi.guest.start_response import checked
 BLOCK_BYTES = 8 * 1024 * 1024
 
 #: The subject of error messages about a block.
-_TAKER = "the application's iterable is to give"
+_TAKER = "the application's iterable must yield"
 
 
 class FileWrapper:
@@ -97,11 +97,11 @@ def body(result) -> object:
     if isinstance(result, (str, bytes)):
         # Each of its characters or numbers would be interpreted as a block.
         raise TypeError(
-            f"the application is to return an iterable of bytes, not {type(result).__name__}: "
+            f"the application must return an iterable of bytes, not {type(result).__name__}: "
             "put it into a list"
         )
     if not hasattr(result, "__iter__") and not hasattr(result, "__getitem__"):
         raise TypeError(
-            "the application is to return an iterable of bytes, not " + type(result).__name__
+            "the application must return an iterable of bytes, not " + type(result).__name__
         )
     return application.Body_Blocks(Blocks(result))

@@ -77,8 +77,8 @@ class _Sleeper:
             idle = self._loop.on_idle
             if idle is None or not idle():
                 raise RuntimeError(
-                    "the event loop waits for something that can't come: a handler has no "
-                    "sockets, no threads and no signals"
+                    "the event loop waits for an event that can't occur: a handler has no "
+                    "sockets, threads or signals"
                 )
         elif timeout > 0:
             time.sleep(min(timeout, _SLEEP_SECONDS_MAX))

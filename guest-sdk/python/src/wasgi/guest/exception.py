@@ -36,7 +36,7 @@ def _message(error: BaseException) -> str:
     try:
         return str(error)
     except Exception:
-        return "<its message can't be had>"
+        return "<the message can't be formatted>"
 
 
 def _traceback(error: BaseException) -> str:

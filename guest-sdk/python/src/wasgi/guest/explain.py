@@ -14,8 +14,8 @@ from wasgi.sandbox import BROUGHT_BACK, REMOVED
 _COMPILED = (".so", ".pyd", ".dylib")
 
 _NO_VARIABLES = (
-    "a build has no environment variables: read those that wasgi.toml grants during a request, or "
-    "give a default"
+    "a build has no environment variables: read granted variables during a request, or use a "
+    "default"
 )
 
 #: The interpreter's messages for features that the sandbox lacks, and their explanations.
@@ -34,7 +34,7 @@ class Place:
         names: dict[str, str],
         own: list[str],
         installed: list[str],
-        hint: str = "is it installed there? (pip install {top})",
+        hint: str = "install it with pip install {top}",
     ) -> None:
         self.names, self.own, self.installed, self.hint = names, own, installed, hint
 
@@ -102,9 +102,9 @@ def what(error: BaseException, place: Place) -> tuple[str, str]:
             if compiled := _compiled(each, place):
                 package = (each.name or "").partition(".")[0]
                 return (
-                    f"the package {package} holds compiled code ({compiled}), which can't run in "
+                    f"the package {package} contains compiled code ({compiled}), which can't run in "
                     "the sandbox",
-                    "use one that is written in Python alone",
+                    "use a pure-Python package",
                 )
     # The last one is relevant: earlier ones were attempts at alternatives, or the reverse.
     for each in reversed(_chain(error)):
@@ -153,7 +153,7 @@ def _missing(name: str, place: Place) -> tuple[str, str]:
         return (
             f"there is no module {name}: Python {REMOVED[top]} removed it, and the sandbox has "
             f"{sys.version_info.major}.{sys.version_info.minor}",
-            f"the package {brought} brings it back" if brought else "",
+            f"the package {brought} provides it" if brought else "",
         )
     if top in sys.stdlib_module_names:
         # `_ssl` is the compiled part of `ssl`, which the application imported.

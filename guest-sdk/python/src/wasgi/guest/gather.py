@@ -165,7 +165,7 @@ class Gatherer:
             return
         self.files.add(path, content, status)
         if self.files.size_bytes > TOTAL_BYTES_MAX:
-            raise TooLarge(path, f"and those before it have more than {TOTAL_BYTES_MAX >> 20} MiB")
+            raise TooLarge(path, f"and the files before it have more than {TOTAL_BYTES_MAX >> 20} MiB")
 
     @staticmethod
     def _is_component(path: str) -> bool:

@@ -37,7 +37,7 @@ def install() -> None:
 def pbkdf2_hmac(hash_name, password, salt, iterations, dklen=None) -> bytes:
     """Implements `hashlib.pbkdf2_hmac` (RFC 8018 section 5.2)."""
     if not isinstance(hash_name, str):
-        raise TypeError(f"hash_name is to be str, not {type(hash_name).__name__}")
+        raise TypeError(f"hash_name must be str, not {type(hash_name).__name__}")
     name = hash_name.lower().replace("-", "")
     length = hashlib.new(hash_name).digest_size if dklen is None else dklen
     if iterations < 1:

@@ -68,10 +68,10 @@ def _reason(error: object) -> OSError:
     name = getattr(error, "name", "")
     if name == "DISCONNECTED":
         return ConnectionAbortedError(
-            errno.ECONNABORTED, "the client went away before it had sent the whole body"
+            errno.ECONNABORTED, "the client disconnected before it sent the whole body"
         )
     if name == "TIMED_OUT":
         return TimeoutError(errno.ETIMEDOUT, "the client stopped sending the body")
     if name == "TOO_LARGE":
         return InputError(errno.EFBIG, "the body is longer than the server accepts")
-    return InputError(errno.EINVAL, "the body's framing is broken")
+    return InputError(errno.EINVAL, "the body's framing is invalid")

@@ -104,7 +104,7 @@ def _application(plan: dict, place: explain.Place):
     except ModuleNotFoundError as error:
         if error.name is not None and f"{module}.".startswith(f"{error.name}."):
             folders = [plan["names"][folder] for folder in plan["own_folders"]]
-            fail(f"there is no module {error.name} in {', '.join(folders)} (--path names others)")
+            fail(f"there is no module {error.name} in {', '.join(folders)} (--path adds folders)")
         fail(explain.line(error, place), explain.details(error, place))
     except BaseException as error:
         fail(explain.line(error, place), explain.details(error, place))
@@ -129,7 +129,7 @@ def _application(plan: dict, place: explain.Place):
 def _wsgi(found, name: str, is_made: bool, place: explain.Place):
     """Returns the object as a WSGI application. Wraps it if it is an ASGI application."""
     if not callable(found):
-        fail(f"{name} is no application: {type(found).__name__} can't be called")
+        fail(f"{name} is not an application: {type(found).__name__} is not callable")
     if asgi.is_asgi(found):
         application = asgi.WsgiOfAsgi(found)
         try:
@@ -137,14 +137,14 @@ def _wsgi(found, name: str, is_made: bool, place: explain.Place):
         except asgi.LifespanFailed as error:
             # The message is often a traceback.
             told = str(error).strip()
-            fail(f"{name}: its lifespan failed at the start: {told.splitlines()[-1]}", told)
+            fail(f"{name}: its lifespan startup failed: {told.splitlines()[-1]}", told)
         except Exception as error:
             fail(f"{name}: {explain.line(error, place)}", explain.details(error, place))
         return application
     try:
         inspect.signature(found).bind({}, None)
     except TypeError as error:
-        hint = "" if is_made else f"; if it makes the application, write {name}()"
+        hint = "" if is_made else f"; if it creates the application, write {name}()"
         fail(f"{name} does not take (environ, start_response): {error}{hint}")
     except ValueError:
         # It has no signature to check.
@@ -174,12 +174,12 @@ def _keep(kept: Files, plan: dict, place: explain.Place) -> None:
     except gather.TooLarge as error:
         fail(
             f"{place.outside(error.path)} {error.reason}, and a handler keeps its files in memory; "
-            "give --path a folder with the application alone"
+            "use --path with a folder that contains only the application"
         )
     if gatherer.left_out:
         names = sorted(place.relative(path) for path in gatherer.left_out)
         more = f" and {len(names) - 10} more" if len(names) > 10 else ""
-        report.note(f"left out of the handler: {', '.join(names[:10])}{more}")
+        report.note(f"not included in the handler: {', '.join(names[:10])}{more}")
 
 
 def _try(application, path: str, place: explain.Place) -> None:

@@ -196,7 +196,7 @@ def _packages(folder: str, name: str) -> str:
     path = os.path.join(folder, name)
     if not os.path.isdir(path):
         key = f"{settings.FILE}: tool.wasgi.packages"
-        raise LoadError(f"{key}: there is no folder {name} in the application's")
+        raise LoadError(f"{key}: the application has no folder {name}")
     return path
 
 
@@ -206,7 +206,7 @@ def _started(name: str, application: asgi.WsgiOfAsgi) -> asgi.WsgiOfAsgi:
         application.start()
     except asgi.LifespanFailed as error:
         told = str(error).strip()
-        line = f"{name}: its lifespan failed at the start: {told.splitlines()[-1]}"
+        line = f"{name}: its lifespan startup failed: {told.splitlines()[-1]}"
         raise LoadError(line, told) from None
     except Exception as error:
         raise _failed(error) from None

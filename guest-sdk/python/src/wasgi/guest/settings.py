@@ -57,7 +57,7 @@ def read(folder: str) -> Settings:
         raise SettingsError(f"{FILE}: {' '.join(str(error).split())}") from None
     section = table.get("wasgi", {}) if isinstance(table, dict) else {}
     if not isinstance(section, dict):
-        raise SettingsError(f"{FILE}: tool.wasgi: not a table")
+        raise SettingsError(f"{FILE}: tool.wasgi must be a table")
     return _settings(section)
 
 
@@ -66,7 +66,9 @@ def _settings(section: dict) -> Settings:
     for key in section:
         if key not in known:
             shown = _shown(key)
-            raise SettingsError(f"{FILE}: tool.wasgi.{shown}: no such key: use {', '.join(known)}")
+            raise SettingsError(
+                f"{FILE}: tool.wasgi.{shown}: unknown key; the keys are {', '.join(known)}"
+            )
     application, packages = section.get("application"), section.get("packages")
     if application is not None:
         module, colon, name = _text("application", application).partition(":")
@@ -76,19 +78,21 @@ def _settings(section: dict) -> Settings:
     if packages is not None:
         parts = _text("packages", packages).split("/")
         if packages.startswith("/") or ".." in parts:
-            raise _wrong("packages", packages, "name a folder in the application's, without ..")
+            advice = "name a folder inside the application's folder, without .."
+            raise _wrong("packages", packages, advice)
     warm = section.get("warm", [])
     if not isinstance(warm, list) or len(warm) > WARM_PATHS_MAX:
-        raise SettingsError(f"{FILE}: tool.wasgi.warm: not a list of {WARM_PATHS_MAX} paths or less")
+        raise SettingsError(f"{FILE}: tool.wasgi.warm: must be a list of at most {WARM_PATHS_MAX} paths")
     for path in warm:
         if not _text("warm", path).startswith("/"):
-            raise _wrong("warm", path, "a path begins with /")
+            raise _wrong("warm", path, "a path must begin with /")
     return Settings(application, tuple(warm), packages)
 
 
 def _text(key: str, value) -> str:
     if not isinstance(value, str):
-        raise SettingsError(f"{FILE}: tool.wasgi.{key}: not a text but {type(value).__name__}")
+        found = type(value).__name__
+        raise SettingsError(f"{FILE}: tool.wasgi.{key}: must be a string, not {found}")
     if len(value) > VALUE_LENGTH_MAX:
         raise SettingsError(f"{FILE}: tool.wasgi.{key}: longer than {VALUE_LENGTH_MAX} characters")
     return value

@@ -33,7 +33,7 @@ class StartResponse:
             exception = None if cause is None else record(cause)
             fields = _fields(headers)
             if not isinstance(status, str):
-                raise TypeError(f"the status is to be str, not {type(status).__name__}")
+                raise TypeError(f"the status must be str, not {type(status).__name__}")
             line = _latin_1("the status", status)
             refusal = None
             try:
@@ -62,15 +62,15 @@ class StartResponse:
                 self._start_response.write(block[start : start + _PIECE_BYTES])
         except Err as error:
             if getattr(error.value, "name", "") == "NOT_STARTED":
-                raise AssertionError("write() before start_response()") from None
-            raise BrokenPipeError(errno.EPIPE, "the client went away") from None
+                raise AssertionError("write() was called before start_response()") from None
+            raise BrokenPipeError(errno.EPIPE, "the client disconnected") from None
 
     @staticmethod
     def _refuse(error: object, cause: BaseException | None, exc_info) -> None:
         kind = type(error).__name__
         if kind == "StartError_AlreadyStarted":
             raise AssertionError(
-                "start_response() was called before, and this call has no exc_info"
+                "start_response() was already called, and this call has no exc_info"
             )
         if kind == "StartError_HeadSent":
             places = exc_info[2] if isinstance(exc_info, tuple) else None
@@ -84,13 +84,13 @@ def _exception(exc_info) -> BaseException:
     if isinstance(exc_info, BaseException):
         return exc_info
     if not isinstance(exc_info, tuple) or len(exc_info) != 3:
-        raise TypeError(f"exc_info is to be sys.exc_info(), not {exc_info!r:.100}")
+        raise TypeError(f"exc_info must be sys.exc_info(), not {exc_info!r:.100}")
     kind, value, _ = exc_info
     if isinstance(value, BaseException):
         return value
     if isinstance(kind, type) and issubclass(kind, BaseException):
         return kind() if value is None else kind(value)
-    return RuntimeError("start_response() was called with an exc_info of no exception")
+    return RuntimeError("start_response() was called with an exc_info that has no exception")
 
 
 def checked(block: object, taker: str) -> bytes:
@@ -109,9 +109,9 @@ def _fields(headers) -> list[tuple[str, bytes]]:
         try:
             name, value = field
         except (TypeError, ValueError):
-            raise TypeError(f"a header is to be a tuple (name, value), not {field!r}") from None
+            raise TypeError(f"a header must be a tuple (name, value), not {field!r}") from None
         if not isinstance(name, str) or not isinstance(value, str):
-            raise TypeError(f"name and value of a header are to be str: {field!r}")
+            raise TypeError(f"name and value of a header must be str: {field!r}")
         fields.append((name, _latin_1(f"the value of header {name}", value)))
     return fields
 
@@ -121,4 +121,4 @@ def _latin_1(what: str, text: str) -> bytes:
     try:
         return text.encode("iso-8859-1")
     except UnicodeEncodeError:
-        raise ValueError(f"{what} has a character that is not ISO-8859-1: {text!r}") from None
+        raise ValueError(f"{what} contains a character that is not ISO-8859-1: {text!r}") from None

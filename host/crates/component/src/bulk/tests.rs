@@ -266,7 +266,7 @@ fn modules_are_found_however_deep_they_are() {
         wasmparser::validate(&replaced).expect("a valid component");
     }
     let error = component(&nested(MAX_DEPTH + 1)).unwrap_err();
-    assert!(error.contains("nest more than 32 deep"), "{error}");
+    assert!(error.contains("nested more than 32 deep"), "{error}");
 }
 
 #[test]

@@ -63,18 +63,16 @@ pub(super) fn make_room(module: &[u8]) -> Result<Cow<'_, [u8]>, String> {
         return Ok(Cow::Borrowed(module));
     }
     if survey.has_realloc {
-        return Err(format!("it exports a {REALLOC} of its own"));
+        return Err(format!("it exports its own {REALLOC}"));
     }
     let loads = survey.loads_around(&askers).map_err(broken)?;
     let mut annexe = Annexe::behind(survey.find_end(&loads)?, &survey);
     if annexe.new_end() >= MAX_BYTES {
-        return Err("it has all the memory that there is".to_owned());
+        return Err("it already has the maximum amount of memory".to_owned());
     }
     annexe.is_full = survey.data_count >= MAX_DATA;
     if annexe.is_full && !survey.can_change(annexe.end.address, annexe.new_end()) {
-        return Err(format!(
-            "it has {MAX_DATA} data segments, as many as there may be"
-        ));
+        return Err(format!("it has {MAX_DATA} data segments, the maximum"));
     }
     let mut changed = Module::new();
     annexe
@@ -372,7 +370,7 @@ mod tests {
         let data =
             format!(r#"(data (i32.const 4103) "\ff\f8\ff") (data (i32.const 8192) "x") {more}"#);
         let error = make_room(&module(LOAD, &data)).expect_err("there is no room");
-        assert!(error.contains("as many as there may be"), "{error}");
+        assert!(error.contains("data segments, the maximum"), "{error}");
     }
 
     #[test]
@@ -384,9 +382,9 @@ mod tests {
         let too_large = r#"(data (i32.const 4104) "\01\00\02")"#;
         for (loads, data, part) in [
             (&*other, two_ends, "several variables"),
-            (LOAD, too_small, "nothing tells"),
-            (LOAD, too_large, "nothing tells"),
-            ("", DATA, "nothing tells"),
+            (LOAD, too_small, "no variable holds"),
+            (LOAD, too_large, "no variable holds"),
+            ("", DATA, "no variable holds"),
         ] {
             let error = make_room(&module(loads, data)).expect_err(part);
             assert!(error.contains(part), "{error}");
@@ -414,7 +412,7 @@ mod tests {
         let text = text(LOAD, DATA).replace("\"memory\") 2", "\"memory\") 65536");
         let text = text.replace(r"\08\00\01", r"\08\00\ff\ff");
         let error = make_room(&wat::parse_str(text).expect("a module")).expect_err("it is full");
-        assert!(error.contains("all the memory"), "{error}");
+        assert!(error.contains("maximum amount of memory"), "{error}");
     }
 
     #[test]

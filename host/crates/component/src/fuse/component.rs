@@ -78,7 +78,7 @@ impl<'a> ParsedComponent<'a> {
         let mut rest = whole;
         while !rest.is_empty() {
             let Chunk::Parsed { consumed, payload } = parser.parse(rest, true)? else {
-                return unsupported("it is cut short");
+                return unsupported("the component is truncated");
             };
             rest = &rest[consumed..];
             if let Payload::ModuleSection {
@@ -89,7 +89,7 @@ impl<'a> ParsedComponent<'a> {
             } = &payload
             {
                 let Some(behind) = rest.get(unchecked_range.len()..) else {
-                    return unsupported("it is cut short");
+                    return unsupported("the component is truncated");
                 };
                 rest = behind;
             }
@@ -109,7 +109,7 @@ impl<'a> ParsedComponent<'a> {
     fn push(&mut self, part: Part<'a>, counts: &mut HashMap<Space, u32>) -> Result<()> {
         let needs = Reindex::needs(&part, self.whole)?;
         if needs.iter().any(|id| !self.by_id.contains_key(id)) {
-            return unsupported("it names something before that is there");
+            return unsupported("an item is used before it is defined");
         }
         let space = part.defines()?;
         let count = counts.entry(space).or_insert(0);
@@ -141,7 +141,9 @@ impl Part<'_> {
                 ComponentOuterAliasKind::CoreModule => Space::Module,
                 ComponentOuterAliasKind::Type => Space::Type,
                 ComponentOuterAliasKind::Component => Space::Component,
-                ComponentOuterAliasKind::CoreType => return unsupported("it names a core type"),
+                ComponentOuterAliasKind::CoreType => {
+                    return unsupported("an item refers to a core type");
+                }
             },
             Part::Canonical(CanonicalFunction::Lift { .. }) => Space::Func,
             Part::Canonical(_) => Space::Core(Kind::Func),
@@ -152,12 +154,15 @@ impl Part<'_> {
                 ComponentTypeRef::Instance(_) => Space::Instance,
                 ComponentTypeRef::Component(_) => Space::Component,
                 ComponentTypeRef::Module(_) | ComponentTypeRef::Value(_) => {
-                    return unsupported_at("it imports a module or a value", import.name.name);
+                    return unsupported_at(
+                        "the component imports a module or a value",
+                        import.name.name,
+                    );
                 }
             },
             Part::Export(export) => {
                 if export.kind == ComponentExternalKind::Value {
-                    return unsupported_at("it exports a value", export.name.name);
+                    return unsupported_at("the component exports a value", export.name.name);
                 }
                 external(export.kind)?
             }
@@ -172,7 +177,7 @@ impl Kind {
             ExternalKind::Table => Self::Table,
             ExternalKind::Memory => Self::Memory,
             ExternalKind::Global => Self::Global,
-            ExternalKind::Tag | ExternalKind::FuncExact => return unsupported("it has tags"),
+            ExternalKind::Tag | ExternalKind::FuncExact => return unsupported("an item is a tag"),
         })
     }
 }
@@ -184,7 +189,7 @@ fn external(kind: ComponentExternalKind) -> Result<Space> {
         ComponentExternalKind::Type => Space::Type,
         ComponentExternalKind::Instance => Space::Instance,
         ComponentExternalKind::Component => Space::Component,
-        ComponentExternalKind::Value => return unsupported("it has values"),
+        ComponentExternalKind::Value => return unsupported("an item is a value"),
     })
 }
 
@@ -201,7 +206,7 @@ fn parts<'a>(payload: Payload<'a>, whole: &'a [u8]) -> Result<Vec<Part<'a>>> {
     }
     let inside = |range| match whole.get::<std::ops::Range<usize>>(range) {
         Some(bytes) => Ok(bytes),
-        None => unsupported("it is cut short"),
+        None => unsupported("the component is truncated"),
     };
     match payload {
         Payload::Version {
@@ -230,7 +235,7 @@ fn parts<'a>(payload: Payload<'a>, whole: &'a [u8]) -> Result<Vec<Part<'a>>> {
         Payload::ComponentExportSection(section) => each!(section, Part::Export),
         payload => {
             let section = section(&payload);
-            unsupported_at("it has a section that is not looked into", &section)
+            unsupported_at("a section is not supported", &section)
         }
     }
 }
@@ -242,7 +247,7 @@ fn canonical<'a>(function: CanonicalFunction) -> Result<Part<'a>> {
         | CanonicalFunction::ResourceNew { .. }
         | CanonicalFunction::ResourceDrop { .. }
         | CanonicalFunction::ResourceRep { .. } => Ok(Part::Canonical(function)),
-        _ => unsupported("it has concurrent tasks"),
+        _ => unsupported("the component uses built-in functions for concurrent tasks"),
     }
 }
 

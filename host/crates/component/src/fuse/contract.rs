@@ -158,7 +158,7 @@ impl<'t> Resources<'t> {
             } else {
                 APPLICATION
             };
-            return unsupported_at("it is no application of the gateway's", missing);
+            return unsupported_at("the component lacks an interface of the contract", missing);
         };
         let gateway = resources.instance(&gateway.ty)?;
         let application = resources.instance(&application.ty)?;
@@ -175,7 +175,7 @@ impl<'t> Resources<'t> {
             let Some(ComponentEntityType::Func(ty)) =
                 application.exports.get(function.0).map(|item| &item.ty)
             else {
-                return unsupported_at("an application has not all of its functions", function.0);
+                return unsupported_at("the application lacks a function", function.0);
             };
             resources.check(function.0, Some(function), &types[*ty])?;
         }
@@ -189,7 +189,7 @@ impl<'t> Resources<'t> {
         {
             return Ok(*resource);
         }
-        unsupported("it has a resource of its own")
+        unsupported("the component defines an additional resource")
     }
 
     fn instance(&self, ty: &ComponentEntityType) -> Result<&'t ComponentInstanceType> {
@@ -198,7 +198,7 @@ impl<'t> Resources<'t> {
                 .types
                 .get(*id)
                 .ok_or(Unsupported::new("an interface has no type"))?),
-            _ => unsupported("an interface is no instance"),
+            _ => unsupported("an interface is not an instance"),
         }
     }
 
@@ -213,11 +213,11 @@ impl<'t> Resources<'t> {
             ..
         }) = instance.exports.get(name).map(|item| &item.ty)
         else {
-            return unsupported_at("a resource of the contract is not there", name);
+            return unsupported_at("a resource of the contract is missing", name);
         };
         match self.by_id.insert(id.resource(), resource) {
             None => Ok(()),
-            Some(_) => unsupported_at("two resources are the same", name),
+            Some(_) => unsupported_at("two resources have the same type", name),
         }
     }
 
@@ -234,7 +234,7 @@ impl<'t> Resources<'t> {
         });
         match fits {
             true => Ok(()),
-            false => unsupported_at("a function has other types than the contract's", name),
+            false => unsupported_at("a function's type differs from the contract's", name),
         }
     }
 

@@ -41,7 +41,7 @@ impl<'a> CoreModule<'a> {
         }
         match inner.functions.len() == inner.bodies.len() {
             true => Ok(inner),
-            false => unsupported("a module has not as many bodies as functions"),
+            false => unsupported("a module has more or fewer bodies than functions"),
         }
     }
 
@@ -117,7 +117,7 @@ impl<'a> CoreModule<'a> {
             Payload::Version { .. } | Payload::CodeSectionStart { .. } | Payload::End(_) => {}
             payload => {
                 let section = section(&payload);
-                return unsupported_at("a module has a section that is not merged", &section);
+                return unsupported_at("a section of a module is not supported", &section);
             }
         }
         Ok(())
@@ -130,7 +130,7 @@ impl<'a> CoreModule<'a> {
             TypeRef::Memory(_) => Kind::Memory,
             TypeRef::Global(_) => Kind::Global,
             TypeRef::Tag(_) | TypeRef::FuncExact(_) => {
-                return unsupported_at("a module has tags", import.name);
+                return unsupported_at("a module imports an unsupported item", import.name);
             }
         };
         self.imports.entry(kind).or_default().push(import);
@@ -163,7 +163,7 @@ fn read_all<'a, T: wasmparser::FromReader<'a>>(
 fn plain(ty: ValType) -> Result<()> {
     match ty {
         ValType::Ref(RefType::FUNCREF | RefType::EXTERNREF) => Ok(()),
-        ValType::Ref(_) => unsupported("a module has references to types"),
+        ValType::Ref(_) => unsupported("a module has references to its own types"),
         _ => Ok(()),
     }
 }

@@ -48,7 +48,7 @@ impl Rewrite<'_, '_, '_> {
     pub(super) fn loader(&mut self) -> Result<()> {
         let code = self.instances.get(&Group::First).copied();
         let (Some(code), Some(state), Some((_, split))) = (code, self.state, &self.split) else {
-            return unsupported("it has no module that could be taken apart");
+            return unsupported("no module can be split into code and state");
         };
         let capture = capture(split);
         let (memory_type, global_type, capture_type) = self.loader_types();

@@ -105,7 +105,7 @@ impl Glue<'_> {
     /// Returns the index of a function of [`ADDED`] in the new module.
     fn added(&self, function: HostFunction) -> Result<u32> {
         let place = ADDED.iter().position(|added| *added == function);
-        let place = place.ok_or(Unsupported::new("a function of the host's is not there"))?;
+        let place = place.ok_or(Unsupported::new("a host function is missing"))?;
         Ok((self.imports.len() + place) as u32)
     }
 
@@ -170,7 +170,7 @@ impl Reencode for Writer<'_, '_> {
         types.ty().function([ValType::I32; 2], []);
         for wrapper in &self.wrappers {
             let ty = wasm_encoder::FuncType::try_from(wrapper.ty.clone())
-                .map_err(|_| refused("a type can't be copied"))?;
+                .map_err(|_| refused("a type can't be re-encoded"))?;
             let (function, _) = self.glue.imports[wrapper.import as usize];
             let result = match function.wants() {
                 true => ValType::I64,
@@ -190,7 +190,7 @@ impl Reencode for Writer<'_, '_> {
             let (TypeRef::Func(called_as), Some((function, _))) =
                 (import?.ty, self.glue.imports.get(number as usize))
             else {
-                return Err(refused("it imports what is no function"));
+                return Err(refused("an import is not a function"));
             };
             self.called_as.push(called_as);
             let ty = match self.wrapper(number) {
@@ -218,7 +218,7 @@ impl Reencode for Writer<'_, '_> {
         utils::parse_function_section(self, functions, section)?;
         for wrapper in &self.wrappers {
             let Some(ty) = self.called_as.get(wrapper.import as usize) else {
-                return Err(refused("an import is not there"));
+                return Err(refused("an import is missing"));
             };
             functions.function(*ty);
         }
@@ -301,7 +301,7 @@ impl Lifted<u32> {
 /// Calls the host, and allocates space until the host requests no more.
 fn allocate(writer: &Writer<'_, '_>, import: u32, ty: &FuncType) -> Result<Function> {
     let Some(realloc) = writer.glue.realloc else {
-        return unsupported("there is nothing to allocate with");
+        return unsupported("there is no allocation function");
     };
     let wanted = ty.params().len() as u32;
     let give = writer.glue.added(HostFunction::Give)?;
@@ -349,5 +349,5 @@ fn count_functions(module: &[u8]) -> Result<u32> {
             return Ok(section.count());
         }
     }
-    unsupported("it defines no function")
+    unsupported("the module defines no functions")
 }

@@ -60,7 +60,9 @@ impl MemberReencoder {
 fn number(numbers: &[Option<u32>], index: u32) -> Copied<u32> {
     match numbers.get(index as usize) {
         Some(Some(number)) => Ok(*number),
-        _ => Err(Error::UserError(Unsupported::new("a number is of nothing"))),
+        _ => Err(Error::UserError(Unsupported::new(
+            "an index refers to an undefined item",
+        ))),
     }
 }
 
@@ -86,7 +88,7 @@ impl Reencode for MemberReencoder {
     fn type_index(&mut self, index: u32) -> Copied<u32> {
         match self.types.get(index as usize) {
             Some(number) => Ok(*number),
-            None => Err(Error::UserError(Unsupported::new("a type is not there"))),
+            None => Err(Error::UserError(Unsupported::new("a type is missing"))),
         }
     }
 

@@ -79,7 +79,7 @@ impl<'o, 'a> Members<'o, 'a> {
     /// Returns the target of an index of a member.
     pub(super) fn source(&self, kind: Kind, member: usize, index: u32) -> Result<Source> {
         let Some(of) = self.list.get(member) else {
-            return unsupported("a member is not there");
+            return unsupported("a core instance is missing");
         };
         Ok(of.source(kind, member, index))
     }
@@ -98,14 +98,14 @@ impl<'o, 'a> Members<'o, 'a> {
     fn join(&mut self, place: usize, module: u32) -> Result<()> {
         let item = &self.parsed.items[place];
         let Part::CoreInstance(Instance::Instantiate { args, .. }) = &item.part else {
-            return unsupported("it is no instance of a module");
+            return unsupported("a core instance is not an instance of a module");
         };
         let Some((_, &Part::Module(bytes))) = self
             .parsed
             .item((Space::Module, module))
             .map(|(place, item)| (place, &item.part))
         else {
-            return unsupported("a module comes from elsewhere");
+            return unsupported("a core module is not defined in the component");
         };
         let inner = CoreModule::of(bytes)?;
         let args: HashMap<&str, u32> = args.iter().map(|arg| (arg.name, arg.index)).collect();
@@ -116,7 +116,9 @@ impl<'o, 'a> Members<'o, 'a> {
                     .and_then(|arg| self.export_of_instance(*arg, import.name))
                     .filter(|(found, _)| found == kind)
                     .map(|(_, source)| source)
-                    .ok_or_else(|| Unsupported::at("an import comes from elsewhere", import.name))
+                    .ok_or_else(|| {
+                        Unsupported::at("no core instance provides an import", import.name)
+                    })
             });
             imports.insert(*kind, sources.collect::<Result<Vec<_>>>()?);
         }

@@ -117,7 +117,7 @@ impl Merge<'_, '_, '_> {
         }
         for (kind, defined) in &self.numbers.borrowed {
             let Some(name) = self.exports.name(*kind, *defined) else {
-                return unsupported("an import is exported by nobody");
+                return unsupported("no module exports an imported item");
             };
             let ty = self.type_of(*kind, *defined, sections)?;
             sections.imports.import(FIRST, name, ty);
@@ -149,7 +149,7 @@ impl Merge<'_, '_, '_> {
                     self.numbers.get(Kind::Func, source)
                 });
                 let Some(functions) = functions.collect::<Option<Vec<_>>>() else {
-                    return unsupported("a slot is for nothing");
+                    return unsupported("a table slot has no function");
                 };
                 sections.elements.active(
                     Some(table),
@@ -168,7 +168,7 @@ impl Merge<'_, '_, '_> {
             Slots::Own | Slots::None => self
                 .numbers
                 .slots
-                .ok_or(Unsupported::new("slots are in no table")),
+                .ok_or(Unsupported::new("the slots have no table")),
         }
     }
 
@@ -299,7 +299,7 @@ impl Merge<'_, '_, '_> {
                 ty.map(EntityType::Global)
             }),
         };
-        ty.ok_or(Unsupported::new("an import is of nothing"))
+        ty.ok_or(Unsupported::new("an import refers to an undefined item"))
     }
 
     /// Enlarges the table that contains the slots.
@@ -314,7 +314,9 @@ impl Merge<'_, '_, '_> {
 
     fn number(&self, kind: Kind, defined: Defined) -> Result<u32> {
         let number = self.numbers.get(kind, Source::Defined(defined));
-        number.ok_or(Unsupported::new("something is not where it is wanted"))
+        number.ok_or(Unsupported::new(
+            "an item is missing from the merged module",
+        ))
     }
 
     /// Returns the name of the member with the most functions, which is the program.
@@ -335,7 +337,7 @@ impl Types {
         // Its parts refer to no other types, so it is the same in each module.
         let encoded = wasm_encoder::FuncType::try_from(ty.clone());
         let Ok(encoded) = encoded else {
-            return unsupported("a type can't be copied");
+            return unsupported("a type can't be re-encoded");
         };
         self.section.ty().func_type(&encoded);
         self.numbers.insert(ty.clone(), number);

@@ -176,7 +176,7 @@ pub fn link(bytes: &[u8]) -> Result<Linked, Unsupported> {
     if data_bytes(&members, &plan) >= MIN_SNAPSHOT_BYTES {
         match rewrite::apart(&members, &plan, &Ends::default()) {
             Ok(apart) => return Ok(Linked::Apart(apart)),
-            Err(why) => tracing::debug!("code and state stay together: {why}"),
+            Err(why) => tracing::debug!("code and state are not split: {why}"),
         }
     }
     rewrite::component(&members, &plan).map(Linked::Component)
@@ -247,7 +247,7 @@ fn validate(bytes: &[u8]) -> Result<Types, Unsupported> {
             types = Some(of);
         }
     }
-    types.ok_or(Unsupported::new("it has no end"))
+    types.ok_or(Unsupported::new("the component is incomplete"))
 }
 
 #[cfg(test)]

@@ -71,14 +71,14 @@ impl Plan {
         let mut memories = HashSet::new();
         for member in 0..members.list.len() {
             if runs_code(members, member) {
-                return unsupported("it runs code before it is called");
+                return unsupported("a module has a start function");
             }
             memories.extend(memories_of(members, member));
             plan.put(member, Group::First);
         }
         match memories.len() {
             0 | 1 => Ok(plan),
-            _ => unsupported("it has several memories"),
+            _ => unsupported("the component has several memories"),
         }
     }
 

@@ -27,7 +27,7 @@ use crate::abi::{Export, HostFunction};
 /// Returns the bytes of the module.
 pub(super) fn module(members: &Members<'_, '_>, types: &Types) -> Result<Vec<u8>> {
     if let Some(name) = members.parsed.items.iter().find_map(import_of_others) {
-        return unsupported_at("it imports more than the gateway", name);
+        return unsupported_at("the component imports more than the gateway", name);
     }
     let resources = Resources::of(types)?;
     let plan = Plan::whole(members)?;
@@ -60,10 +60,12 @@ pub(super) fn module(members: &Members<'_, '_>, types: &Types) -> Result<Vec<u8>
     let destroy = roles.destructor()?;
     let number = |kind, defined| {
         let number = numbers.get(kind, Source::Defined(defined));
-        number.ok_or(Unsupported::new("something is not where it is wanted"))
+        number.ok_or(Unsupported::new(
+            "an item is missing from the merged module",
+        ))
     };
     let Some(memory) = roles.memory else {
-        return unsupported("it has no memory");
+        return unsupported("the component has no memory");
     };
     let memory = (
         Export::Memory,
@@ -137,7 +139,7 @@ impl<'o, 'a> Roles<'_, 'o, 'a> {
     fn host_function(&mut self, canonical: u32) -> Result<HostFunction> {
         let item = self.parsed().item((Space::Core(Kind::Func), canonical));
         let Some(Part::Canonical(function)) = item.map(|(_, item)| &item.part) else {
-            return unsupported("an import is no function of the component's");
+            return unsupported("an import is not a canonical function");
         };
         match function {
             CanonicalFunction::Lower {
@@ -160,14 +162,14 @@ impl<'o, 'a> Roles<'_, 'o, 'a> {
                     Resource::Blocks => HostFunction::DropBlocks,
                 })
             }
-            _ => unsupported("it calls what is not the gateway's"),
+            _ => unsupported("the component calls a function outside the gateway"),
         }
     }
 
     fn of_blocks(&self, resource: u32, function: HostFunction) -> Result<HostFunction> {
         match self.resources.resource(resource)? {
             Resource::Blocks => Ok(function),
-            _ => unsupported("it makes what is the host's"),
+            _ => unsupported("the component creates a resource of the host"),
         }
     }
 
@@ -185,7 +187,7 @@ impl<'o, 'a> Roles<'_, 'o, 'a> {
         {
             return Ok(function);
         }
-        unsupported("it calls what is not the gateway's")
+        unsupported("the component calls a function outside the gateway")
     }
 
     /// Checks that values are passed with the default options, and records their memory. Returns
@@ -206,7 +208,7 @@ impl<'o, 'a> Roles<'_, 'o, 'a> {
                 CanonicalOption::PostReturn(function) => {
                     after = Some(self.defined(Kind::Func, *function)?);
                 }
-                _ => return unsupported("it passes values in another way"),
+                _ => return unsupported("a canonical option is not supported"),
             }
         }
         Ok(after)
@@ -218,7 +220,7 @@ impl<'o, 'a> Roles<'_, 'o, 'a> {
         let arguments = self.arguments_of_application()?;
         for export in [Export::Call, Export::Next, Export::Close] {
             let Some(function) = arguments.function(export.name(), self.parsed()) else {
-                return unsupported("an application's function is in another place");
+                return unsupported("a function of the application is missing");
             };
             let item = self.parsed().item((Space::Func, function));
             let Some(Part::Canonical(CanonicalFunction::Lift {
@@ -227,7 +229,9 @@ impl<'o, 'a> Roles<'_, 'o, 'a> {
                 ..
             })) = item.map(|(_, item)| &item.part)
             else {
-                return unsupported("an application's function is another's");
+                return unsupported(
+                    "a function of the application is not lifted from a core module",
+                );
             };
             functions.push(Lifted {
                 export,
@@ -248,7 +252,7 @@ impl<'o, 'a> Roles<'_, 'o, 'a> {
         let instance = exported.and_then(|index| parsed.item((Space::Instance, index)));
         match instance.map(|(_, item)| &item.part) {
             Some(Part::Instance(instance)) => Application::of(instance, parsed),
-            _ => unsupported("an application is made in another way"),
+            _ => unsupported("the application is not an instance of the component"),
         }
     }
 
@@ -262,7 +266,7 @@ impl<'o, 'a> Roles<'_, 'o, 'a> {
                 return dtor.map(|dtor| self.defined(Kind::Func, dtor)).transpose();
             }
         }
-        unsupported("its blocks are another's")
+        unsupported("the component doesn't define the resource for blocks")
     }
 
     /// Returns the definition, in a member, of a core function or memory of the component.
@@ -279,7 +283,7 @@ impl<'o, 'a> Roles<'_, 'o, 'a> {
         {
             return Ok(defined);
         }
-        unsupported("something is no core module's own")
+        unsupported("an item is not defined by a core module")
     }
 }
 
@@ -303,7 +307,7 @@ impl<'o, 'a> Application<'o, 'a> {
         };
         let item = parsed.item((Space::Component, component));
         let Some(&Part::Component(_, bytes)) = item.map(|(_, item)| &item.part) else {
-            return unsupported("an application is another's");
+            return unsupported("the application is not a nested component");
         };
         let inner = ParsedComponent::of(bytes)?;
         let only_names = inner.items.iter().all(|item| {
@@ -315,7 +319,7 @@ impl<'o, 'a> Application<'o, 'a> {
         });
         match only_names {
             true => Ok(Self::Named(inner, arguments)),
-            false => unsupported("an application has components of its own"),
+            false => unsupported("the application's component defines more than names"),
         }
     }
 
@@ -360,7 +364,9 @@ fn named(parsed: &ParsedComponent<'_>, id: (Space, u32)) -> Option<(usize, u32)>
 /// Records a value that must be the same wherever it occurs.
 fn same(known: &mut Option<Defined>, found: Defined) -> Result<()> {
     match known.replace(found) {
-        Some(before) if before != found => unsupported("values are in several memories"),
+        Some(before) if before != found => {
+            unsupported("functions use different memories or allocation functions")
+        }
         _ => Ok(()),
     }
 }
@@ -379,7 +385,7 @@ impl Plan {
         }
         // The only nested component is the one that names the functions of the application.
         if instances != members.list.len() || components > 1 {
-            return unsupported("it is made of several parts");
+            return unsupported("the component has several parts");
         }
         Self::all(members)
     }

@@ -44,7 +44,7 @@ impl<'m> Reindex<'m> {
         this.append(part, whole, component)?;
         match this.named.iter().all(|id| numbers.contains_key(id)) {
             true => Ok(()),
-            false => unsupported("something names a whole instance that is fused"),
+            false => unsupported("an item refers to a whole instance that would be fused"),
         }
     }
 
@@ -187,7 +187,9 @@ impl ReencodeComponent for Reindex<'_> {
 
     fn outer_type_index(&mut self, outwards: u32, index: u32) -> Copied<u32> {
         match self.depth == outwards {
-            true => Err(Error::UserError(Unsupported::new("it names a core type"))),
+            true => Err(Error::UserError(Unsupported::new(
+                "an item refers to a core type",
+            ))),
             false => Ok(index),
         }
     }
@@ -219,7 +221,7 @@ impl ReencodeComponent for Reindex<'_> {
     ) -> Copied<()> {
         if self.depth >= MAX_DEPTH {
             return Err(Error::UserError(Unsupported::new(
-                "its components nest deeply",
+                "components are nested too deeply",
             )));
         }
         component_utils::parse_component_subcomponent(self, component, parser, bytes, whole)

@@ -33,7 +33,7 @@ pub(super) fn component(members: &Members<'_, '_>, plan: &Plan) -> Result<Vec<u8
 pub(super) fn apart(members: &Members<'_, '_>, plan: &Plan, ends: &Ends) -> Result<Apart> {
     let (frame, split) = write(members, plan, Some(ends))?;
     let Some((merged, split)) = split else {
-        return unsupported("it has no module that could be taken apart");
+        return unsupported("no module can be split into code and state");
     };
     let key = CodeKey::of(&split.code, &frame);
     let state = split::state(&merged, &split, &key.mark())?;
@@ -163,7 +163,7 @@ impl Rewrite<'_, '_, '_> {
         }
         match waiting.is_empty() {
             true => Ok(()),
-            false => unsupported("something needs an instance as a whole"),
+            false => unsupported("an item needs a whole instance"),
         }
     }
 
@@ -234,7 +234,7 @@ impl Rewrite<'_, '_, '_> {
         let group = self.plan.group(defined.member);
         let instance = group.and_then(|group| self.instances.get(&group));
         let (Some(instance), Some(name)) = (instance, self.exports.name(kind, defined)) else {
-            return unsupported("an alias is of nothing");
+            return unsupported("an alias refers to an undefined item");
         };
         let mut section = ComponentAliasSection::new();
         section.alias(Alias::CoreInstanceExport {
@@ -287,7 +287,7 @@ impl Rewrite<'_, '_, '_> {
     fn number(&self, id: Id) -> Result<u32> {
         match self.numbers.get(&id) {
             Some(number) => Ok(*number),
-            None => unsupported("something is wanted before it is there"),
+            None => unsupported("an item is used before it is defined"),
         }
     }
 

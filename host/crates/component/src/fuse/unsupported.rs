@@ -70,7 +70,7 @@ impl std::error::Error for Unsupported {}
 
 impl From<BinaryReaderError> for Unsupported {
     fn from(_: BinaryReaderError) -> Self {
-        Self::new("it is broken or cut short")
+        Self::new("the component is invalid or truncated")
     }
 }
 
@@ -78,7 +78,7 @@ impl From<reencode::Error<Unsupported>> for Unsupported {
     fn from(error: reencode::Error<Unsupported>) -> Self {
         match error {
             reencode::Error::UserError(unsupported) => unsupported,
-            _ => Self::new("it has something that can't be copied"),
+            _ => Self::new("an item can't be re-encoded"),
         }
     }
 }

@@ -167,8 +167,8 @@ impl<'m> Survey<'m> {
             .collect();
         match ends.into_iter().collect::<Vec<_>>()[..] {
             [(address, value)] => Ok(End { address, value }),
-            [] => Err("nothing tells where its data end".to_owned()),
-            _ => Err("several variables could tell where its data end".to_owned()),
+            [] => Err("no variable holds the end of its data".to_owned()),
+            _ => Err("several variables may hold the end of its data".to_owned()),
         }
     }
 

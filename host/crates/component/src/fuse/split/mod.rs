@@ -78,7 +78,7 @@ pub(super) fn split(module: &[u8], exported: &[&str]) -> Result<Split> {
     let written = written::globals(module, roots.collect())?;
     let survey = Survey::of(module, &written, exported)?;
     if survey.state_globals.len() > MAX_GLOBALS {
-        return unsupported("too many of its globals differ between snapshots");
+        return unsupported("too many globals differ between snapshots");
     }
     let mut types = Types::default();
     let code = Code::of(&survey).write(module, &mut types)?;
@@ -214,7 +214,7 @@ impl<'s, 'a> Code<'s, 'a> {
             }
             Payload::ImportSection(section) => {
                 let Some(imports) = &mut self.imports else {
-                    return unsupported("its sections are out of order");
+                    return unsupported("the sections are out of order");
                 };
                 for import in section.into_imports() {
                     let import = import?;
@@ -245,7 +245,7 @@ impl<'s, 'a> Code<'s, 'a> {
             }
             Payload::CodeSectionStart { range, .. } => {
                 let Some(inside) = bytes.get(range.clone()) else {
-                    return unsupported("it is cut short");
+                    return unsupported("the component is truncated");
                 };
                 let reader = wasmparser::BinaryReader::new(inside, range.start);
                 let mut out = CodeSection::new();
@@ -268,7 +268,7 @@ impl<'s, 'a> Code<'s, 'a> {
             | Payload::End(_) => {}
             payload => {
                 let section = super::component::section(&payload);
-                return unsupported_at("it has a section that is not looked into", &section);
+                return unsupported_at("a section is not supported", &section);
             }
         }
         Ok(())
@@ -361,7 +361,7 @@ impl Reencode for Shift {
 
     fn data_index(&mut self, _: u32) -> Copied<u32> {
         Err(Error::UserError(Unsupported::new(
-            "its code names its data",
+            "the code refers to data segments",
         )))
     }
 }

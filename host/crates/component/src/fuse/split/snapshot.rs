@@ -55,7 +55,7 @@ fn constant(val_type: ValType, bits: u64) -> Result<ConstExpr> {
         ValType::I64 => ConstExpr::i64_const(bits.cast_signed()),
         ValType::F32 => ConstExpr::f32_const(wasm_encoder::Ieee32::new(bits as u32)),
         ValType::F64 => ConstExpr::f64_const(wasm_encoder::Ieee64::new(bits)),
-        _ => return unsupported("a global is no number"),
+        _ => return unsupported("a global is not a number"),
     })
 }
 

@@ -85,8 +85,8 @@ impl<'a> Survey<'a> {
         }
         match memories {
             1 if has_exports => Ok(survey),
-            1 => unsupported("it exports nothing"),
-            _ => unsupported("it has no memory of its own, or several"),
+            1 => unsupported("the module has no exports"),
+            _ => unsupported("the module doesn't define exactly one memory"),
         }
     }
 
@@ -110,7 +110,7 @@ impl<'a> Survey<'a> {
             },
             ExternalKind::Tag | ExternalKind::FuncExact => None,
         };
-        ty.ok_or(Unsupported::new("an export is of nothing"))
+        ty.ok_or(Unsupported::new("an export refers to an undefined item"))
     }
 
     fn imports(&mut self, section: wasmparser::ImportSectionReader<'_>) -> Result<()> {
@@ -123,7 +123,7 @@ impl<'a> Survey<'a> {
                     self.imported_globals += 1;
                     self.globals.push(ty);
                 }
-                _ => return unsupported_at("it imports its memory, or tags", import.name),
+                _ => return unsupported_at("the module imports a memory or a tag", import.name),
             }
         }
         Ok(())
@@ -154,10 +154,10 @@ impl<'a> Survey<'a> {
         for segment in section {
             let segment = segment?;
             let DataKind::Active { offset_expr, .. } = segment.kind else {
-                return unsupported("some of its data is not in the memory from the start");
+                return unsupported("the module has a passive data segment");
             };
             let Operator::I32Const { value } = offset_expr.get_operators_reader().read()? else {
-                return unsupported("where its data goes is computed");
+                return unsupported("the address of a data segment is computed");
             };
             self.data.push(Segment {
                 address: value.cast_unsigned(),
@@ -201,7 +201,9 @@ pub(super) fn functions_named(module: &[u8], wanted: &[&str]) -> Result<Vec<(Str
 /// size. Refuses others.
 fn plain(ty: wasmparser::MemoryType) -> Result<wasm_encoder::MemoryType> {
     if ty.memory64 || ty.shared || ty.page_size_log2.is_some() {
-        return unsupported("its memory is shared or of another kind");
+        return unsupported(
+            "the memory is shared, has 64-bit addresses, or has a custom page size",
+        );
     }
     let mut same = RoundtripReencoder;
     same.memory_type(ty).map_err(foreign)

@@ -147,19 +147,16 @@ fn what_cannot_be_kept_true_in_parts_stays_whole() {
     };
     let many = globals(MAX_GLOBALS + 1);
     for (first, why) in [
-        ("", "no memory of its own"),
-        (
-            r#"(memory 1) (data "passive")"#,
-            "not in the memory from the start",
-        ),
+        ("", "exactly one memory"),
+        (r#"(memory 1) (data "passive")"#, "passive data segment"),
         (
             r#"(memory 1) (data $d (i32.const 0) "a")
                (func (memory.init $d (i32.const 0) (i32.const 0) (i32.const 0)))"#,
-            "names its data",
+            "refers to data segments",
         ),
         (
             r#"(memory 1) (data $d (i32.const 0) "a") (func (data.drop $d))"#,
-            "names its data",
+            "refers to data segments",
         ),
     ] {
         let refusal = apart(&component(&format!("{first} {next}")));
@@ -172,11 +169,11 @@ fn what_cannot_be_kept_true_in_parts_stays_whole() {
     // Split modules directly: fusing would omit globals that are used by no other module.
     let module = |first: &str| binary(&format!("(module {first} {next})"));
     for (first, why) in [
-        (&*format!("(memory 1) {many}"), "too many of its globals"),
-        ("(memory 1) (memory 1)", "several"),
-        ("(memory i64 1)", "of another kind"),
-        ("(memory 1 1 shared)", "of another kind"),
-        (r#"(import "a" "m" (memory 1))"#, "imports its memory"),
+        (&*format!("(memory 1) {many}"), "too many globals"),
+        ("(memory 1) (memory 1)", "exactly one memory"),
+        ("(memory i64 1)", "64-bit addresses, or"),
+        ("(memory 1 1 shared)", "64-bit addresses, or"),
+        (r#"(import "a" "m" (memory 1))"#, "imports a memory"),
         (
             r#"(import "a" "g" (global i32)) (memory 1) (data (global.get 0) "a")"#,
             "is computed",

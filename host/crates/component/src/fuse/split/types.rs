@@ -62,7 +62,7 @@ impl Types {
             return Ok(EntityType::Function(*written));
         }
         let function = self.functions.get(number as usize);
-        let function = function.ok_or(Unsupported::new("a function is of no type"))?;
+        let function = function.ok_or(Unsupported::new("a function has no type"))?;
         let mut same = RoundtripReencoder;
         let encoded = same.func_type(function.clone()).map_err(foreign)?;
         let written = self.ty.type_count();
