@@ -487,7 +487,7 @@ fn what_would_not_be_the_same_stays_as_it_is() {
         (core instance $main (instantiate $b (with "a" (instance $a))))
         (core instance $c (instantiate $c (with "a" (instance $a))))
         (core instance $d (instantiate $c (with "a" (instance $a))))"#;
-    refuses(given, 1, "as a whole");
+    refuses(given, 1, "needs a whole instance");
     // Members after a start function can't join its group.
     refuses(&in_order_of_two(), 1, NOTHING);
 }
