@@ -509,4 +509,7 @@ pub(super) const HANDLER_KEYS: &[Key<Handler>] = &[
     key("files", place!(Handler, files))
         .unset("nothing")
         .doc("folders: a list of tables; see [grants](grants.md#files)"),
+    key("allowed-outbound-hosts", place!(Handler, allowed_outbound_hosts))
+        .unset("nothing")
+        .doc("hosts to connect to, such as `\"https://api.example.com\"`; see [grants](grants.md#network)"),
 ];

@@ -6,11 +6,15 @@
 //!
 //! - [`options`](self::Options): the keys, as they are written.
 //! - [`secret`](self::SecretSource): where a secret value comes from.
+//! - [`outbound`](self::OutboundGrants): hosts to connect to, and the addresses that their names may
+//!   stand for.
 //! - [`Grants`]: one handler's grants with all values read, which its instances use.
 //! - [`GrantTable`]: the grants of all handlers, an immutable snapshot.
 
+mod address;
 mod folder;
 mod options;
+mod outbound;
 mod secret;
 mod table;
 mod variable;
@@ -19,6 +23,9 @@ use std::fmt;
 
 pub use folder::{FolderGrant, FolderOptions};
 pub use options::{GrantError, Options, start_at};
+pub use outbound::{
+    Host, HostOptions, HostTable, MAX_NAME_BYTES, OutboundGrants, Prohibited, Protocol,
+};
 pub use secret::SecretSource;
 pub use table::GrantTable;
 
@@ -37,6 +44,7 @@ pub struct Grants {
     variables: Vec<(String, String)>,
     has_secrets: bool,
     folders: Vec<FolderGrant>,
+    outbound: OutboundGrants,
 }
 
 impl Grants {
@@ -54,6 +62,11 @@ impl Grants {
     pub fn folders(&self) -> &[FolderGrant] {
         &self.folders
     }
+
+    /// Returns the hosts that it may connect to.
+    pub fn outbound(&self) -> &OutboundGrants {
+        &self.outbound
+    }
 }
 
 impl fmt::Debug for Grants {
@@ -63,6 +76,7 @@ impl fmt::Debug for Grants {
         f.debug_struct("Grants")
             .field("variables", &names)
             .field("folders", &self.folders)
+            .field("outbound", &self.outbound)
             .finish_non_exhaustive()
     }
 }

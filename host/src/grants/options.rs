@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::{FolderOptions, Grants, SecretSource, variable};
+use super::{FolderOptions, Grants, HostOptions, OutboundGrants, SecretSource, variable};
 
 /// The maximum size of a handler's variables together, names included, in bytes: each request that
 /// reads them copies them into its instance. Linux allows a program 128 KiB per variable.
@@ -11,6 +11,9 @@ const MAX_VARIABLES_BYTES: usize = 128 * 1024;
 
 /// The maximum number of a handler's folders: each is opened for each request that uses files.
 const MAX_FOLDERS_COUNT: usize = 16;
+
+/// The maximum number of a handler's hosts: each connection is compared with all of them.
+const MAX_HOSTS_COUNT: usize = 256;
 
 /// The grants of one handler, as written. Borrowed from its table.
 #[derive(Clone, Copy, Debug)]
@@ -21,6 +24,8 @@ pub struct Options<'o> {
     pub secrets: &'o BTreeMap<String, SecretSource>,
     /// Folders.
     pub files: &'o [FolderOptions],
+    /// Hosts to connect to.
+    pub allowed_outbound_hosts: &'o [HostOptions],
 }
 
 /// An error in a handler's grants.
@@ -59,7 +64,18 @@ impl<'o> Options<'o> {
             let earlier = self.files.get(..at).unwrap_or_default();
             folder.check(earlier).map_err(|why| error("files", why))?;
         }
+        self.outbound()?;
         Ok(())
+    }
+
+    /// Parses the hosts.
+    fn outbound(&self) -> Result<OutboundGrants, GrantError> {
+        let hosts = self.allowed_outbound_hosts;
+        let error = |why| error("allowed-outbound-hosts", why);
+        if hosts.len() > MAX_HOSTS_COUNT {
+            return Err(error(format!("more than {MAX_HOSTS_COUNT} hosts")));
+        }
+        OutboundGrants::parse(hosts).map_err(error)
     }
 
     /// Reads the secrets, and looks at the folders.
@@ -98,6 +114,7 @@ impl<'o> Options<'o> {
             folders: folders
                 .collect::<Result<_, _>>()
                 .map_err(|why| error("files", why))?,
+            outbound: self.outbound()?,
         })
     }
 

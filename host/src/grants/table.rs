@@ -54,6 +54,7 @@ mod tests {
             environment,
             secrets: &no_secrets,
             files: &[],
+            allowed_outbound_hosts: &[],
         };
         let tables = [("plain", options(&none)), ("rich", options(&environment))];
         let table = GrantTable::read(tables.into_iter()).expect("all is there");
@@ -68,6 +69,7 @@ mod tests {
             environment: &none,
             secrets: &secrets,
             files: &[],
+            allowed_outbound_hosts: &[],
         };
         let (name, error) =
             GrantTable::read([("poor", missing)].into_iter()).expect_err("the secret is missing");

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::Policy;
-use crate::grants::{self, FolderOptions, SecretSource};
+use crate::grants::{self, FolderOptions, HostOptions, SecretSource};
 use crate::units;
 
 /// The section `[handlers]` of `wasgi.toml`: a table for each handler with its own settings, by its
@@ -54,6 +54,9 @@ pub struct Handler {
     /// Folders.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<FolderOptions>,
+    /// Hosts to connect to.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub allowed_outbound_hosts: Vec<HostOptions>,
 }
 
 impl Handlers {
@@ -107,6 +110,7 @@ impl Handler {
             environment: &self.environment,
             secrets: &self.secrets,
             files: &self.files,
+            allowed_outbound_hosts: &self.allowed_outbound_hosts,
         }
     }
 
@@ -178,7 +182,9 @@ mod tests {
     fn what_is_written_can_be_read() {
         let text = "[hello]\nreuse = 5\nmemory = \"1MiB\"\nwall-time = \"2m\"\n\
                     environment = { A = \"b\" }\nsecrets = { K = { file = \"k\" } }\n\
-                    files = [{ source = \"d\", destination = \"/d\", writable = true }]\n";
+                    files = [{ source = \"d\", destination = \"/d\", writable = true }]\n\
+                    allowed-outbound-hosts = [\"https://a.test\", { host = \"tcp://b:1\", \
+                    private = true }]\n";
         let handlers: Handlers = toml::from_str(text).expect("good");
         let again = toml::to_string(&handlers).expect("written");
         assert_eq!(toml::from_str::<Handlers>(&again).expect("read"), handlers);

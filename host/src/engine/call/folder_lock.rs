@@ -149,6 +149,7 @@ mod tests {
             environment: &Default::default(),
             secrets: &Default::default(),
             files: &files,
+            allowed_outbound_hosts: &[],
         };
         options.read().expect("they are there")
     }
