@@ -20,6 +20,7 @@ pub mod grants;
 mod hurl;
 mod log;
 mod machine;
+mod outbound;
 mod permits;
 pub mod policy;
 pub mod printable;

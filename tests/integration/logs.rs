@@ -280,7 +280,9 @@ fn what_a_handler_is_refused_is_told_once_for_each_thing() {
     }
     let ended = server.stop();
     for thing in [
-        "have no network",
+        "asked for tcp://HOST:PORT, which is not granted",
+        "asked for tcp://localhost:PORT, which is not granted",
+        "access to a UDP socket was denied",
         "asked for files",
         "asked for environment variables",
     ] {

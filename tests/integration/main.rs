@@ -31,6 +31,7 @@ mod main_job;
 mod many;
 mod memory;
 mod messages;
+mod outbound;
 mod overlap;
 mod processes;
 mod proxy;

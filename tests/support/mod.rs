@@ -18,6 +18,7 @@ pub(crate) mod scripts;
 pub(crate) mod server;
 pub(crate) mod site;
 pub(crate) mod tls;
+pub(crate) mod upstream;
 
 use std::thread;
 use std::time::{Duration, Instant};

@@ -377,6 +377,15 @@ pub(crate) const KEYS: &[Key<Config>] = &[
             "log output of one request, each line with its time, level and name; the rest is \
              dropped",
         ),
+    key("budget.outbound-connections", at!(budget.outbound_connections))
+        .count(1, 4096)
+        .doc(
+            "connections of one handler to [other hosts](grants.md#network) at a time, in each \
+             process, {bounds}; an HTTP request waits for one to be closed, and a socket is refused",
+        ),
+    key("budget.outbound-response", at!(budget.outbound_response_bytes))
+        .size(KIB, size::MAX_BYTES)
+        .doc("the body of one HTTP response from another host; the rest is an error"),
     key("handlers.*", at!(handlers)).unset("nothing").doc(
         "a table for one handler, under the name that `wasgi routes` shows, without its first \
              slash; `\"*\"` applies to handlers without a table",

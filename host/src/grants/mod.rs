@@ -6,8 +6,8 @@
 //!
 //! - [`options`](self::Options): the keys, as they are written.
 //! - [`secret`](self::SecretSource): where a secret value comes from.
-//! - [`outbound`](self::OutboundGrants): hosts to connect to, and the addresses that their names may
-//!   stand for.
+//! - [`outbound`](self::OutboundGrants): hosts to connect to, and the addresses that their names
+//!   may stand for.
 //! - [`Grants`]: one handler's grants with all values read, which its instances use.
 //! - [`GrantTable`]: the grants of all handlers, an immutable snapshot.
 

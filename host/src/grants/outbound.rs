@@ -398,6 +398,23 @@ impl OutboundGrants {
         self.0.iter().any(|grant| grant.is_for(host, grant.port))
     }
 
+    /// Checks an address that the name `host` stands for, for any granted port.
+    ///
+    /// # Errors
+    ///
+    /// Fails if no grant permits it, with one of the ports that are granted.
+    pub fn check_lookup(&self, host: &Host, address: IpAddr) -> Result<(), (Prohibited, u16)> {
+        let grants = self.0.iter().filter(|grant| grant.is_for(host, grant.port));
+        let mut prohibited = None;
+        for grant in grants {
+            match grant.check(host, address) {
+                Ok(()) => return Ok(()),
+                Err(why) => prohibited = Some((why, grant.port)),
+            }
+        }
+        Err(prohibited.unwrap_or((not_granted(address), 0)))
+    }
+
     /// Checks an address that an HTTP request to a granted host would connect to. Must be called
     /// for the address of each new connection: the name may stand for another one each time.
     ///
@@ -426,17 +443,21 @@ impl OutboundGrants {
     }
 }
 
+fn not_granted(address: IpAddr) -> Prohibited {
+    Prohibited {
+        address,
+        range: "not granted",
+        is_private: false,
+    }
+}
+
 fn check_all<'g>(
     grants: impl Iterator<Item = &'g HostGrant>,
     host: &Host,
     port: u16,
     address: IpAddr,
 ) -> Result<(), Prohibited> {
-    let mut prohibited = Prohibited {
-        address,
-        range: "not granted",
-        is_private: false,
-    };
+    let mut prohibited = not_granted(address);
     for grant in grants.filter(|grant| grant.is_for(host, port)) {
         match grant.check(host, address) {
             Ok(()) => return Ok(()),

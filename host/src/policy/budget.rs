@@ -56,6 +56,17 @@ pub struct Budget {
     /// A long traceback is 8 KiB.
     #[serde(rename = "log", with = "units::size")]
     pub log_bytes: usize,
+    /// The maximum number of connections of one handler to other hosts at a time, in one process. A
+    /// further HTTP request waits for one to be closed; a further socket is refused.
+    ///
+    /// 1,024: more than the thousand requests at a time that one slow API makes wait.
+    pub outbound_connections: usize,
+    /// The maximum size of the body of one HTTP response from another host, in bytes. The handler
+    /// reads it block by block, so it takes no memory.
+    ///
+    /// 1 GiB: ends a response without end.
+    #[serde(rename = "outbound-response", with = "units::size")]
+    pub outbound_response_bytes: u64,
 }
 
 impl Default for Budget {
@@ -68,6 +79,8 @@ impl Default for Budget {
             response_head_bytes: DEFAULT_MAX_HEAD_BYTES,
             block_bytes: 8 * 1024 * 1024,
             log_bytes: 64 * 1024,
+            outbound_connections: 1024,
+            outbound_response_bytes: 1 << 30,
         }
     }
 }

@@ -2,6 +2,7 @@
 //! sends its output, and closes it.
 
 mod backtrace;
+pub(super) mod denials;
 mod folder_lock;
 mod footprint;
 pub(super) mod guest_log;

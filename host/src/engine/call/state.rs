@@ -8,6 +8,7 @@ use wasmtime::{ResourceLimiter, Result};
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
+use super::denials::HostDenials;
 use super::folder_lock::FolderLock;
 use super::footprint::Footprint;
 use super::guest_log::{GuestLog, LineLog, LogStream, Source};
@@ -17,9 +18,10 @@ use crate::engine::direct::Direct;
 use crate::engine::limits::{self, FIELDS_BYTES, RANDOM_BYTES, WASI_HANDLES};
 use crate::engine::pools::memory::{Reservation, Short};
 use crate::engine::scripts::folders::Folders;
-use crate::engine::worlds::wasi_http::hooks::NoNetwork;
+use crate::engine::worlds::network::Network;
 use crate::gateway::{Environ, Exchange, Failure, Response};
 use crate::grants::Grants;
+use crate::outbound;
 use crate::permits::Permit;
 use crate::policy::Budget;
 
@@ -91,7 +93,7 @@ struct Wasi {
     context: WasiCtx,
     table: ResourceTable,
     http: WasiHttpCtx,
-    network: NoNetwork,
+    network: Network,
 }
 
 impl State {
@@ -181,8 +183,9 @@ impl State {
     /// Sets up WASI: clocks, randomness, and streams to the log; the folders of a script; and what
     /// is granted.
     fn new_wasi(&mut self, configure: impl FnOnce(&mut WasiCtxBuilder)) -> Box<Wasi> {
-        let (wasi, missing) =
-            Wasi::new(&self.log, &self.folders, self.grants.as_deref(), configure);
+        let network = Network::new(self.handler(), self.grants.as_ref(), self.host_denials());
+        let grants = self.grants.as_deref();
+        let (wasi, missing) = Wasi::new(&self.log, &self.folders, grants, network, configure);
         for line in missing {
             self.refuse(Thing::Folder, &line);
         }
@@ -263,6 +266,19 @@ impl State {
         refused.is_none_or(|refused| refused.is_news(thing))
     }
 
+    /// Returns the log of denied connections.
+    fn host_denials(&self) -> HostDenials {
+        HostDenials::new(self.log.clone(), self.refused.clone().unwrap_or_default())
+    }
+
+    /// Returns the handler's access to the network, with the limits of the request.
+    pub(in crate::engine) fn network(&mut self) -> &mut Network {
+        let limits = outbound_limits(&self.budget);
+        let network = &mut self.wasi().network;
+        network.limits = limits;
+        network
+    }
+
     /// Logs a message of the host about the guest in a separate line.
     pub(in crate::engine) fn note(&mut self, text: &str) {
         self.log.note(text);
@@ -280,6 +296,20 @@ impl State {
             self.exchange.send_head(head);
         }
         self.response == Response::Sent
+    }
+}
+
+/// Returns the limits of a request to another host: no time is longer than the handler's own.
+fn outbound_limits(budget: &Budget) -> outbound::Limits {
+    /// The maximum time until there is a connection: a packet that is lost is sent again after 1, 3
+    /// and 7 seconds.
+    const CONNECT_TIME: Duration = Duration::from_secs(10);
+    outbound::Limits {
+        connections: budget.outbound_connections,
+        response_bytes: budget.outbound_response_bytes,
+        connect_time: budget.wall_time.min(CONNECT_TIME),
+        first_byte_time: budget.wall_time,
+        between_bytes_time: budget.wall_time,
     }
 }
 
@@ -330,6 +360,7 @@ impl Wasi {
         log: &GuestLog,
         folders: &Folders,
         grants: Option<&Grants>,
+        network: Network,
         configure: impl FnOnce(&mut WasiCtxBuilder),
     ) -> (Box<Self>, Vec<String>) {
         let mut table = ResourceTable::new();
@@ -338,10 +369,10 @@ impl Wasi {
         context
             .stdout(LogStream::new(log, Source::Stdout))
             .stderr(LogStream::new(log, Source::Stderr))
-            .allow_tcp(false)
             .allow_udp(false)
             .allow_ip_name_lookup(false)
             .max_random_size(RANDOM_BYTES);
+        network.sockets().set_up(&mut context);
         for (folder, name) in folders.iter() {
             // A folder that no longer exists is invisible to the guest.
             let _ = context.preopened_dir(folder, name, FsPerms::ReadOnly);
@@ -373,7 +404,7 @@ impl Wasi {
             context: context.build(),
             table,
             http,
-            network: NoNetwork,
+            network,
         };
         (Box::new(wasi), missing)
     }

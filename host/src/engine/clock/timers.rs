@@ -1,11 +1,12 @@
-//! The timers of sleeping guests.
+//! The timers of sleeping guests, and the events of their sockets.
 
 use std::thread::JoinHandle;
 
 use anyhow::Context;
 
-/// The thread that drives the timers of sleeping guests: WASI's implementation keeps them in a
-/// tokio runtime. Nothing else runs there. Dropping it stops the thread.
+/// The thread that drives the timers of sleeping guests and waits for the events of their sockets:
+/// WASI's implementation keeps both in a tokio runtime. Nothing else runs there but the tasks of
+/// that implementation, which hand over a result. Dropping it stops the thread.
 #[derive(Debug)]
 pub struct Timers {
     handle: tokio::runtime::Handle,
@@ -21,6 +22,7 @@ impl Timers {
     /// Fails if the thread can't be created.
     pub fn start() -> anyhow::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
             .enable_time()
             .build()
             .context("could not set up timers")?;

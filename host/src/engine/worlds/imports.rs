@@ -1,12 +1,11 @@
-//! The host's imports for guests: the gateway, and WASI without files, network or environment; for
-//! `wasi:http` handlers, also that.
+//! The host's imports for guests: the gateway, WASI with what is granted, and outgoing HTTP
+//! requests; for `wasi:http` handlers, also the body of their responses.
 
 use wasmtime::component::{HasSelf, Linker};
-use wasmtime_wasi_http::p2::bindings::http::types;
-use wasmtime_wasi_http::{WasiHttp, WasiHttpView};
 
 use super::command;
 use super::gateway::bindings::wasgi::gateway::gateway;
+use super::network;
 use super::refused;
 use super::wasi_http;
 use crate::engine::Kind;
@@ -19,8 +18,7 @@ pub(in crate::engine) struct Linkers {
     general: Linker<State>,
     /// Commands have environment variables: those of their requests.
     commands: Linker<State>,
-    /// Other kinds of handlers can't use `wasi:http`, because all requests would be rejected. A
-    /// handler that needs it fails when it is loaded, not at each request.
+    /// A response of `wasi:http` may have no body.
     wasi_http: Linker<State>,
     /// For applications that are called directly.
     direct: wasmtime::Linker<State>,
@@ -32,14 +30,12 @@ impl Linkers {
         gateway::add_to_linker::<_, HasSelf<State>>(&mut general, |state| state)?;
         wasmtime_wasi::p2::add_to_linker_async(&mut general)?;
         sleep::add_to_linker(&mut general)?;
-        refused::add_network_to_linker(&mut general)?;
+        network::add_sockets_to_linker(&mut general)?;
+        network::add_http_to_linker(&mut general)?;
         let mut commands = general.clone();
         command::add_files_to_linker(&mut commands)?;
         refused::add_files_and_variables_to_linker(&mut general)?;
         let mut http = general.clone();
-        let options = types::LinkOptions::default();
-        types::add_to_linker::<_, WasiHttp>(&mut http, &options, State::http)?;
-        wasi_http::add_network_to_linker(&mut http)?;
         wasi_http::add_body_to_linker(&mut http)?;
         let mut direct = wasmtime::Linker::new(engine);
         direct::add_to_linker(&mut direct)?;

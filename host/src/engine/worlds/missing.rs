@@ -28,9 +28,8 @@ const KNOWN: [(&str, &str, &str); 13] = [
     ),
     (
         "wasi:http/",
-        "HTTP by WASI's own interface: requests to other servers, or another way to answer",
-        "answer through wasgi:gateway, and leave out the HTTP client: handlers of this kind have \
-         no network",
+        "HTTP by WASI's own interface, in another version than 0.2, or another way to answer",
+        "build for WASI 0.2, and answer through one interface",
     ),
     (
         "wasi:keyvalue/",
@@ -65,7 +64,7 @@ const KNOWN: [(&str, &str, &str); 13] = [
     (
         "wasi:tls/",
         "encrypted connections",
-        "leave it out: handlers have no network",
+        "request https URLs through wasi:http/outgoing-handler: the server encrypts them",
     ),
     (
         "wasi:",

@@ -3,6 +3,7 @@
 //! - `kind` determines the kind of a component. `pre` is a program that is linked as its kind.
 //! - `imports` has the functions that each kind can import; `refused`, `unlinked` and `missing` are
 //!   about those that it can't use.
+//! - `network` has connections to other hosts, which each kind can be granted.
 //! - `gateway`, `wasi_http` and `command` call a handler of their kind. In the last two, the guest
 //!   runs beside the code that sends its response (`beside`).
 
@@ -12,6 +13,7 @@ pub(super) mod gateway;
 pub(super) mod imports;
 pub(super) mod kind;
 pub(super) mod missing;
+pub(super) mod network;
 pub(super) mod pre;
 pub(super) mod refused;
 pub(super) mod unlinked;

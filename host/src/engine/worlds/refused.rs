@@ -1,4 +1,4 @@
-//! Denied requests of guests: files, sockets and variables. Each is logged once per version of a
+//! Denied requests of guests: files and variables. Each is logged once per version of a
 //! handler, because the guest's own error may say little or nothing.
 //!
 //! A command has variables: those of its request. The adapter that turns a command into a component
@@ -10,62 +10,16 @@ use wasmtime::component::{Linker, Resource};
 use wasmtime::{StoreContext, WasmBacktrace};
 use wasmtime_wasi::filesystem::{Descriptor, WasiFilesystemView};
 use wasmtime_wasi::p2::bindings::filesystem::preopens::Host;
-use wasmtime_wasi::p2::bindings::sockets::ip_name_lookup::ResolveAddressStream;
-use wasmtime_wasi::p2::bindings::sockets::network::{ErrorCode, IpAddressFamily, Network};
-use wasmtime_wasi::p2::bindings::sockets::tcp::TcpSocket;
-use wasmtime_wasi::p2::bindings::sockets::udp::UdpSocket;
 
 use crate::engine::call::refusals::Thing;
 use crate::engine::call::state::State;
 use crate::grants;
-use crate::printable;
 
 /// The version of the interfaces in `wasmtime-wasi`: another name would add a second definition.
 pub(super) const VERSION: &str = "0.2.12";
 
-/// The maximum length of a host name in a log line, in bytes: the longest one possible (RFC 1035
-/// section 3.1).
-const NAME_BYTES: usize = 255;
-
 /// A part of the names, mangled or not, of functions that componentize-py adds to an interpreter.
 const PYTHON_RUNTIME: &str = "componentize_py_runtime";
-
-/// Replaces the bindings' functions that request sockets: they fail immediately.
-pub(in crate::engine) fn add_network_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
-    linker.allow_shadowing(true);
-    linker
-        .instance(&format!("wasi:sockets/tcp-create-socket@{VERSION}"))?
-        .func_wrap(
-            "create-tcp-socket",
-            |mut store, (_,): (IpAddressFamily,)| {
-                no_network(store.data_mut(), "a TCP socket");
-                Ok((Err::<Resource<TcpSocket>, _>(ErrorCode::AccessDenied),))
-            },
-        )?;
-    linker
-        .instance(&format!("wasi:sockets/udp-create-socket@{VERSION}"))?
-        .func_wrap(
-            "create-udp-socket",
-            |mut store, (_,): (IpAddressFamily,)| {
-                no_network(store.data_mut(), "a UDP socket");
-                Ok((Err::<Resource<UdpSocket>, _>(ErrorCode::AccessDenied),))
-            },
-        )?;
-    linker
-        .instance(&format!("wasi:sockets/ip-name-lookup@{VERSION}"))?
-        .func_wrap(
-            "resolve-addresses",
-            |mut store, (_, name): (Resource<Network>, String)| {
-                let name = printable::front(&name, NAME_BYTES);
-                no_network(store.data_mut(), &format!("the address of {name:?}"));
-                Ok((Err::<Resource<ResolveAddressStream>, _>(
-                    ErrorCode::AccessDenied,
-                ),))
-            },
-        )?;
-    linker.allow_shadowing(false);
-    Ok(())
-}
 
 /// Replaces the bindings' functions that request variables and folders: returns those that are
 /// granted, and logs how to grant some.
@@ -125,9 +79,4 @@ fn is_asked_by_python_runtime<'a>(store: impl Into<StoreContext<'a, State>>) -> 
     let stack = WasmBacktrace::force_capture(store.into());
     let mut names = stack.frames().iter().filter_map(|frame| frame.func_name());
     names.any(|name| name.contains(PYTHON_RUNTIME))
-}
-
-fn no_network(state: &mut State, what: &str) {
-    let text = format!("access to {what} was denied: handlers have no network");
-    state.refuse(Thing::Network, &text);
 }

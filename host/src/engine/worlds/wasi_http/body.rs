@@ -10,7 +10,7 @@ use wasmtime_wasi_http::p2::bindings::http::types::HostOutgoingResponse as _;
 use wasmtime_wasi_http::p2::body::{HostOutgoingBody, StreamContext};
 use wasmtime_wasi_http::p2::types::HostOutgoingResponse;
 
-use super::hooks::BLOCK_BYTES;
+use super::super::network::BLOCK_BYTES;
 use crate::engine::call::state::State;
 use crate::http1::is_bodiless;
 

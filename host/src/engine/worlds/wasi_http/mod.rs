@@ -6,8 +6,6 @@
 //! only its body types.
 
 mod body;
-pub(in crate::engine) mod hooks;
-mod network;
 mod request;
 mod respond;
 
@@ -28,7 +26,6 @@ use crate::engine::call::trap::{instantiation_failure, trap_failure};
 use crate::engine::limits::line;
 use crate::gateway::{Failure, Scheme};
 pub(in crate::engine) use body::add_to_linker as add_body_to_linker;
-pub(in crate::engine) use network::add_to_linker as add_network_to_linker;
 use respond::{Answer, Responder};
 
 /// Answers the request of a store.

@@ -1,0 +1,128 @@
+//! Upstreams that stall, end early, or send without end.
+
+use super::{KINDS, ask, configure, granting, site_with};
+use crate::support::eventually;
+use crate::support::server::Server;
+use crate::support::site::Site;
+use crate::support::upstream::Upstream;
+
+#[test]
+fn a_hostile_response_is_an_error_of_its_request() {
+    let upstream = Upstream::start();
+    let site = site_with(&upstream);
+    let server = Server::of(&site);
+    for kind in KINDS {
+        for (path, error) in [
+            ("/long-head", "HttpResponseHeaderSectionSize"),
+            ("/many-fields", "HttpResponseHeaderSectionSize"),
+            ("/endless-head", "HttpResponseHeaderSectionSize"),
+            ("/early", "HttpResponseIncomplete"),
+            ("/nothing", "HttpResponseIncomplete"),
+            ("/garbage", "HttpProtocolError"),
+        ] {
+            let told = ask(&server, kind, &format!("fetch={}", upstream.url(path)));
+            assert!(told.contains(error), "{kind}: {path}: {told}");
+        }
+        for path in ["/stall", "/endless-continue"] {
+            let query = format!("impatient={},200", upstream.url(path));
+            let told = ask(&server, kind, &query);
+            assert!(
+                told.contains("HttpResponseTimeout"),
+                "{kind}: {path}: {told}"
+            );
+        }
+        let refused = "fetch=http://127.0.0.1:1/";
+        assert!(ask(&server, kind, refused).contains("HttpRequestDenied"));
+    }
+    upstream.wait_for_open(0);
+}
+
+#[test]
+fn a_response_has_a_size_limit_and_a_time_limit() {
+    let upstream = Upstream::start();
+    let site = Site::new().with_cases(KINDS);
+    let settings = granting(&[format!("http://{}", upstream.addr())]);
+    configure(
+        &site,
+        &format!("[budget]\noutbound-response = \"1MiB\"\nwall-time = \"1s\"\n{settings}"),
+    );
+    let server = Server::of(&site);
+    for kind in KINDS {
+        let told = ask(
+            &server,
+            kind,
+            &format!("fetch={}", upstream.url("/endless")),
+        );
+        assert!(told.contains("HttpResponseBodySize"), "{kind}: {told}");
+        let drip = server.get(&format!("/{kind}?fetch={}", upstream.url("/drip")));
+        let is_own = drip.status() == 200 && drip.text().contains("ReadTimeout");
+        assert!(is_own || drip.status() == 504, "{kind}: {}", drip.status());
+    }
+    // None of them left a connection.
+    upstream.wait_for_open(0);
+}
+
+#[test]
+fn a_handler_that_is_cut_off_leaves_no_connection() {
+    let upstream = Upstream::start();
+    let site = Site::new().with_cases(KINDS);
+    let settings = granting(&[format!("http://{}", upstream.addr())]);
+    configure(&site, &format!("[budget]\nwall-time = \"2s\"\n{settings}"));
+    let server = Server::of(&site);
+    for kind in KINDS {
+        // The wall time is over while it waits for the head, for the body, or sleeps in between.
+        for query in [
+            format!("fetch={}", upstream.url("/stall")),
+            format!("length={}", upstream.url("/drip")),
+            format!("hold={}", upstream.url("/drip")),
+            format!("hold={}", upstream.url("/endless")),
+        ] {
+            let response = server.get(&format!("/{kind}?{query}"));
+            let told = response.text();
+            let is_over = response.status() == 504 || told.contains("Timeout");
+            assert!(is_over, "{kind}: {query}: {told}");
+            upstream.wait_for_open(0);
+        }
+        // The client goes away. Its handler isn't waited for any longer than the wall time.
+        let mut client = server.connect();
+        let stall = upstream.url("/stall");
+        client.send(format!(
+            "GET /{kind}?fetch={stall} HTTP/1.1\r\nHost: test\r\n\r\n"
+        ));
+        eventually("the upstream has the request", || upstream.waiting() == 1);
+        drop(client);
+        upstream.wait_for_open(0);
+    }
+}
+
+#[test]
+fn connections_of_a_handler_are_limited() {
+    let upstream = Upstream::start();
+    let site = Site::new().with_cases(KINDS);
+    let hosts = ["http", "tcp"].map(|scheme| format!("{scheme}://{}", upstream.addr()));
+    configure(
+        &site,
+        &format!("[budget]\noutbound-connections = 3\n{}", granting(&hosts)),
+    );
+    let server = Server::of(&site);
+    for kind in KINDS {
+        let query = format!("connections={},10", upstream.addr());
+        assert_eq!(ask(&server, kind, &query), "3", "{kind}");
+        upstream.wait_for_open(0);
+        // Requests beyond the limit wait for a connection.
+        std::thread::scope(|scope| {
+            for _ in 0..9 {
+                let (server, upstream) = (&server, &upstream);
+                scope.spawn(move || {
+                    let query = format!("fetch={}", upstream.url("/hello"));
+                    assert_eq!(ask(server, kind, &query), "200 hello", "{kind}");
+                    assert!(upstream.open() <= 3);
+                });
+            }
+        });
+        eventually("idle connections are closed for others", || {
+            let query = format!("connections={},10", upstream.addr());
+            ask(&server, kind, &query) == "3"
+        });
+    }
+}
