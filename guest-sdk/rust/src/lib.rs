@@ -57,6 +57,8 @@ pub mod bindings;
 mod body;
 #[cfg(not(target_arch = "wasm32"))]
 mod builder;
+#[cfg(feature = "client")]
+pub mod client;
 mod environ;
 mod error;
 mod errors;

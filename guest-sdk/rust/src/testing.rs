@@ -42,6 +42,18 @@ pub struct Response {
     pub exceptions: Vec<Exception>,
 }
 
+#[cfg(feature = "client")]
+pub use crate::client::native::Upstream;
+
+/// Lets a function answer the requests that the handler sends to other hosts, in this thread, until
+/// the result is dropped. Without it, they are denied, as without a grant.
+#[cfg(feature = "client")]
+pub fn upstream(
+    answer: impl Fn(http::Request<Vec<u8>>) -> http::Response<Vec<u8>> + 'static,
+) -> Upstream {
+    Upstream::new(answer)
+}
+
 /// Calls a handler and receives its complete response.
 #[expect(
     clippy::needless_pass_by_value,
