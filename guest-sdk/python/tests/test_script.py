@@ -16,6 +16,9 @@ LOAD = f"""\
 import sys
 sys.path.insert(0, {str(SOURCES)!r})
 from wasgi.guest import script
+# These need the sandbox's Python and its allocator.
+script.census.take_new = lambda: None
+script.room.leave = lambda: None
 print(script.load(sys.argv[1]))
 """
 
@@ -32,7 +35,9 @@ def load(plan) -> dict:
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode != 0:
         raise AssertionError(done.stderr)
-    return json.loads(done.stdout)
+    answer = json.loads(done.stdout)
+    answer.pop("census", None)
+    return answer
 
 
 def one_file(source: str, file: str = "hello.py") -> dict:

@@ -78,7 +78,7 @@ def _warm(application, made: type, plan: dict, system: System, place: explain.Pl
     _keep(system.files, plan, place)
     gc.collect()
     room.leave()
-    hot.gather(ran)
+    hot.gather([*ran, *hot.binding()])
     for path in paths * WARM_ROUNDS:
         warm.ask(made, path)
 

@@ -17,7 +17,7 @@ import traceback
 import types
 
 from wasgi.guest import (
-    asgi, census, compat, explain, room, settings, setup, stack, variables, warm,
+    asgi, census, compat, explain, hot, room, settings, setup, stack, variables, warm,
 )  # fmt: skip
 from wasgi.guest.application import application_class
 from wasgi.guest.layer import Layer
@@ -69,7 +69,7 @@ _REQUIREMENTS = ("requirements.txt", settings.FILE)
 
 #: The number of requests to each warm path: the interpreter adapts its bytecode after some
 #: executions.
-WARM_ROUNDS = 8
+WARM_ROUNDS = 32
 
 _made = None
 _system = None
@@ -105,6 +105,7 @@ def base() -> None:
             # The sandbox's Python has no sockets with certificates, for one.
             pass
     gc.collect()
+    hot.remember()
     census.take()
     gc.collect()
     room.leave()
@@ -127,7 +128,7 @@ def load(plan: str) -> str:
     `variables` are the environment variables of an application.
     """
     try:
-        return json.dumps(_load(json.loads(plan)))
+        return _settled(_load(json.loads(plan)))
     except LoadError as error:
         return json.dumps({"error": str(error), "details": error.details})
     except settings.SettingsError as error:
@@ -143,7 +144,7 @@ def _load(plan: dict) -> dict:
     if (names := plan.get("layer")) is not None:
         _layer.take(names, plan["packages"])
         gc.collect()
-        gc.freeze()
+        hot.remember()
         return {"application": None}
     before = variables.begin(plan.get("variables", {}))
     folder, paths = plan.get("folder"), ()
@@ -166,8 +167,7 @@ def _load(plan: dict) -> dict:
     if asgi.is_asgi(application):
         application = _started(name, asgi.WsgiOfAsgi(application))
     made = application_class(application)
-    for path in paths:
-        _warm(application, made, path)
+    _warm(application, made, paths)
     answer = {"application": name}
     if "packages" in plan:
         answer["modules"] = _layer.wanted(tuple(set(plan["path"]) - {folder}))
@@ -175,10 +175,23 @@ def _load(plan: dict) -> dict:
         _system.is_building = False
     variables.end(before)
     stack.guard()
-    gc.collect()
-    gc.freeze()
     _made = made()
     return answer
+
+
+def _settled(answer: dict) -> str:
+    """Prepares the memory for requests: its objects are listed, to become immortal, and its free
+    part is contiguous. Returns the answer with the list's description, as JSON."""
+    gc.collect()
+    answer["census"] = census.take_new()
+    text = json.dumps(answer)
+    del answer
+    # Also frees the interpreter's own caches.
+    gc.collect()
+    # Last, because what is freed afterwards leaves a gap.
+    room.leave()
+    gc.freeze()
+    return text
 
 
 def _hint(folder: str | None) -> str:
@@ -292,8 +305,23 @@ def _found(name: str, module, attributes):
     raise LoadError(f"{name} has no {' or '.join(attributes)}{has}")
 
 
-def _warm(application, made: type, path: str) -> None:
-    """Brings the application to the state after some requests."""
+def _warm(application, made: type, paths: list[str]) -> None:
+    """Brings the application to the state after some requests, with the code that they run in one
+    place."""
+    if not paths:
+        return
+    for path in paths:
+        _try(application, path)
+    ran = hot.observe(lambda: [warm.ask(made, path) for path in paths])
+    gc.collect()
+    room.leave()
+    hot.gather([*ran, *hot.binding(), Application.call.__code__])
+    for path in paths * WARM_ROUNDS:
+        warm.ask(made, path)
+
+
+def _try(application, path: str) -> None:
+    """Requests a path once, and fails if the application does."""
     environ = warm.environ_dict(path)
     try:
         status = warm.request(application, environ)
@@ -302,8 +330,6 @@ def _warm(application, made: type, path: str) -> None:
     if status.startswith("5"):
         said = environ["wsgi.errors"].getvalue()
         raise LoadError(f"warm path {path}: answered with {status}", said)
-    for _ in range(WARM_ROUNDS):
-        warm.ask(made, path)
 
 
 def _failed(error: BaseException, front: str = "") -> LoadError:
