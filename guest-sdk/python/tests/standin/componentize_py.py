@@ -61,7 +61,7 @@ def _imported(options: argparse.Namespace, library: str) -> dict:
     for module, function in _OF_THE_SANDBOX:
         found = importlib.import_module(f"wasgi.guest.{module}")
         assert callable(getattr(found, function)), f"{module}.{function}"
-        setattr(found, function, lambda: None)
+        setattr(found, function, lambda *_: None)
     importlib.import_module("wasgi.guest.gather").STANDARD_LIBRARY = library
     main = Path(options.python_path[0], f"{options.main}.py")
     source = main.read_text("utf-8").replace(f'"{_LIBRARY}"', repr(library))

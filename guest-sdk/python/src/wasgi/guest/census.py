@@ -35,9 +35,8 @@ _COUNTING, _NOT_COUNTING = "LOAD_CONST_MORTAL", "LOAD_CONST_IMMORTAL"
 #: The alignment of objects, in bytes.
 _ALIGNMENT = 8
 
-#: The maximum memory of an interpreter at its snapshot, in bytes: a script's. componentize-py can
-#: store half as much.
-_MEMORY_BYTES = 256 << 20
+#: The maximum memory of an interpreter at its snapshot, in bytes: that of a script.
+_MEMORY_BYTES_MAX = 256 << 20
 
 #: Types whose objects must be freed when they are no longer referenced, though they have no
 #: ``__del__``: a view prevents its buffer from being resized, and a frame belongs to running code.
@@ -115,8 +114,12 @@ def is_mortal(kind: type) -> bool:
 def _fill(alive: list, is_known=lambda thing: False) -> None:
     """Adds all objects that are reachable from those that the collector knows, except known ones
     and what only they refer to."""
-    # A bit for each possible address: a set of 150,000 numbers would leave 10 MB.
-    seen = bytearray(_MEMORY_BYTES // _ALIGNMENT // 8)
+    found = gc.get_objects()
+    # A bit for each possible address: a set of 150,000 numbers would leave 10 MB. Most objects that
+    # the collector doesn't track lie between others. Of those beyond, and of those of a larger
+    # memory, the ones that share a bit with another are left out.
+    memory_bytes = min(max(map(id, found)) * 9 // 8, _MEMORY_BYTES_MAX)
+    seen = bytearray(memory_bytes // _ALIGNMENT // 8 + 1)
 
     def add(found) -> None:
         for thing in found:
@@ -126,7 +129,7 @@ def _fill(alive: list, is_known=lambda thing: False) -> None:
                 if not is_known(thing):
                     alive.append(thing)
 
-    add(gc.get_objects())
+    add(found)
     # The list grows during the loop.
     for thing in alive:
         if thing is not alive:

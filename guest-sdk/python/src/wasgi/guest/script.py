@@ -108,7 +108,7 @@ def base() -> None:
     hot.remember()
     census.take()
     gc.collect()
-    room.leave()
+    room.leave(room.RUNTIME_ROOM_BYTES)
     # A collection while a script is loaded need not traverse these objects.
     gc.freeze()
 
@@ -314,7 +314,7 @@ def _warm(application, made: type, paths: list[str]) -> None:
         _try(application, path)
     ran = hot.observe(lambda: [warm.ask(made, path) for path in paths])
     gc.collect()
-    room.leave()
+    room.leave(room.SMALL_ROOM_BYTES)
     hot.gather([*ran, *hot.binding(), Application.call.__code__])
     for path in paths * WARM_ROUNDS:
         warm.ask(made, path)
