@@ -252,7 +252,8 @@ mod tests {
 
     #[test]
     fn anything_unexpected_leaves_the_memory_unchanged() {
-        let cases: [(&str, fn(&mut Vec<u8>)); 8] = [
+        type Change = fn(&mut Vec<u8>);
+        let cases: [(&str, Change); 8] = [
             ("a list outside of memory", |memory| memory.truncate(0x108)),
             ("items outside of memory", |memory| {
                 set(memory, LIST + 12, &[0xFFFF_FFF0]);
