@@ -55,6 +55,18 @@ def folder(files: dict, **plan) -> dict:
 
 
 class OneFile(unittest.TestCase):
+    def test_a_variable_that_is_missing_is_named_with_the_line_that_grants_it(self):
+        plan = {"table": "[handlers.hello]", "script": {"file": "hello.py", "source": ""}}
+        for source, name in [
+            ("import os\nos.environ['SECRET_KEY']\n", "SECRET_KEY"),
+            ("import os\nint(os.environ.get('PORT'))\n", "NAME"),
+            ("import os\nos.environ['{name} odd']\n", "NAME"),
+        ]:
+            plan["script"]["source"] = source
+            line = load(plan)["error"]
+            grant = f'[handlers.hello] environment = {{ {name} = "value" }} in wasgi.toml grants it'
+            self.assertTrue(line.endswith(f" (hello.py:2); {grant}"), line)
+
     def test_its_application_is_called_app_or_application(self):
         for name in ("app", "application"):
             answer = one_file(APPLICATION.format(name=name))

@@ -64,6 +64,9 @@ _INSTALL = "`wasgi deps` installs what {file} names"
 _REQUIRE = "name its package in requirements.txt, and run `wasgi deps`"
 _MOVE = "a script of one file has no packages: make it a folder with app.py and requirements.txt"
 
+#: What to do about a missing environment variable.
+_GRANT = '{table} environment = {{ {{name}} = "value" }} in wasgi.toml grants it'
+
 #: The files that can name requirements.
 _REQUIREMENTS = ("requirements.txt", settings.FILE)
 
@@ -125,7 +128,8 @@ def load(plan: str) -> str:
       layer;
     - `layer`: the names of modules to import before an application, and `packages`.
 
-    `variables` are the environment variables of an application.
+    `variables` are the environment variables of an application, and `table` is the line of
+    `wasgi.toml` that begins the table that grants them.
     """
     try:
         return _settled(_load(json.loads(plan)))
@@ -151,6 +155,7 @@ def _load(plan: dict) -> dict:
     _place.installed = [plan["packages"]] if "packages" in plan else []
     _place.names = {path: ".packages" for path in _place.installed}
     _place.hint = _hint(folder)
+    _place.variable = _GRANT.format(table=plan.get("table", "[handlers.NAME]"))
     if script := plan.get("script"):
         name, application = _one_file(script["file"], script["source"])
     else:
