@@ -189,7 +189,7 @@ mod tests {
         word(memory, address).expect("in memory")
     }
 
-    /// A memory with a list of these objects. The type of code, whose type is itself, is among them.
+    /// A memory with a list of these objects, and of the type of code, whose type is itself.
     fn memory(objects: &[u32]) -> Vec<u8> {
         let mut memory = vec![0; 0x2000];
         let length = u32::try_from(objects.len()).expect("few") + 1;
