@@ -379,6 +379,29 @@ fn a_new_version_is_served_whatever_its_kind() {
     server.stop();
 }
 
+/// A command whose core modules have a memory each.
+const APART: &str = r#"(component
+    (core module $memory (memory 1))
+    (core instance (instantiate $memory))
+    (core module $main (memory 1) (func (export "run") (result i32) (i32.const 0)))
+    (core instance $main (instantiate $main))
+    (func $run (result (result)) (canon lift (core func $main "run")))
+    (instance (export "wasi:cli/run@0.2.0") (export "run" (func $run))))"#;
+
+#[test]
+fn a_component_whose_modules_stay_apart_says_why() {
+    let site = Site::new().with_page_handler("one", "one module");
+    site.write_handler("apart.wat", APART);
+    let folder = site.path().to_str().expect("a name");
+    let routes = crate::support::command::run(["routes", "--code-cache=none", folder]);
+    let text = routes.everything();
+    assert!(routes.status.success(), "{text}");
+    let told = "apart: its core modules are not combined, so that an instance takes longer to \
+                create: no two of its core modules can be combined";
+    assert!(text.contains(told), "{text}");
+    assert!(!text.contains("one: its core modules"), "{text}");
+}
+
 #[test]
 fn a_core_module_that_tells_its_interfaces_is_served() {
     let site = Site::new().with_cases(["core_module"]);

@@ -1,7 +1,7 @@
 //! The requests that a handler is checked with, and the result of each.
 
 use crate::drive::{Client, Ended, Framing, Request, Stays, Upload};
-use crate::engine::Kind;
+use crate::engine::HandlerKind;
 use crate::gateway::Failure;
 
 /// The number of body bytes after which the client disconnects, since an endless body is not a
@@ -44,7 +44,7 @@ pub(super) struct ProbeResult {
     pub(super) name: &'static str,
     pub(super) method: String,
     pub(super) is_cut: bool,
-    pub(super) kind: Kind,
+    pub(super) kind: HandlerKind,
     pub(super) ended: Ended<ProbeClient>,
 }
 
@@ -165,7 +165,7 @@ impl Client for ProbeClient {
 }
 
 impl ProbeResult {
-    pub(super) fn new(plan: &Plan, kind: Kind, ended: Ended<ProbeClient>) -> Self {
+    pub(super) fn new(plan: &Plan, kind: HandlerKind, ended: Ended<ProbeClient>) -> Self {
         Self {
             name: plan.name,
             method: plan.request.method.clone(),

@@ -10,8 +10,12 @@ pub struct New {
     /// The folder of the new site
     #[arg(value_name = "SITE", required_unless_present = "handler")]
     pub site: Option<PathBuf>,
-    /// Add a handler to the site (in SITE, or in the current folder): hello, api/users/[id]
-    #[arg(long, value_name = "NAME")]
+    /// The name of a new handler.
+    #[arg(
+        long,
+        value_name = "NAME",
+        help = "Add a handler to the site (in SITE, or in the current folder): hello, api/users/[id]"
+    )]
     pub handler: Option<String>,
     /// The handler's language
     #[arg(

@@ -219,7 +219,7 @@ fn follow(
             pages.reopen();
         }
     };
-    let options = reload::Options {
+    let options = reload::ReloadOptions {
         on_pages: Some(Box::new(on_pages)),
         on_started: Some(on_started),
         loads,

@@ -19,7 +19,7 @@ pub struct Config {
     /// The folders of the site.
     pub site: Site,
     /// The addresses to listen on, and how to serve.
-    pub server: server::Options,
+    pub server: server::ServerOptions,
     /// The limits on the client's side of a connection, as enforced by the protocol core.
     pub http: http1::Limits,
     /// The limits on clients and connections, as enforced by the server.
@@ -29,19 +29,19 @@ pub struct Config {
     /// The resource limits of one request.
     pub budget: Budget,
     /// The resource limits of compiling a handler.
-    pub compile: engine::compile::Options,
+    pub compile: engine::compile::CompileOptions,
     /// The settings for individual handlers.
     pub handlers: Handlers,
     /// How pages are served.
-    pub pages: static_files::Options,
+    pub pages: static_files::PageOptions,
     /// The security fields sent with pages.
     pub security: static_files::Security,
     /// The settings for compression.
-    pub compress: content::Options,
+    pub compress: content::CompressOptions,
     /// The settings for TLS.
-    pub tls: server::tls::Options,
+    pub tls: server::tls::TlsOptions,
     /// The trusted proxies, and what they may tell the server.
-    pub proxy: server::proxy::Options,
+    pub proxy: server::proxy::ProxyOptions,
 }
 
 /// A part of the configuration: keys and their values. A struct for serde, with `#[serde(default,
@@ -80,8 +80,8 @@ impl Config {
     }
 
     /// Returns all settings of the pages.
-    pub fn page_options(&self) -> static_files::Options {
-        static_files::Options {
+    pub fn page_options(&self) -> static_files::PageOptions {
+        static_files::PageOptions {
             security: self.security.clone(),
             compress: self.compress,
             ..self.pages.clone()

@@ -15,5 +15,5 @@ pub(crate) use accept::Encodings;
 pub(crate) use coding::Coding;
 pub(crate) use compressible::is_compressible;
 pub(crate) use encoder::Encoder;
-pub(crate) use options::Options;
+pub(crate) use options::CompressOptions;
 pub(crate) use response::{Form, form};

@@ -7,7 +7,7 @@ use crate::units;
 /// What is compressed on the way to a client that takes it so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Options {
+pub struct CompressOptions {
     /// Whether text from the folder of pages is.
     pub pages: bool,
     /// Whether text from handlers is. It costs the server's time for each answer, and what reflects
@@ -23,7 +23,7 @@ pub struct Options {
     pub cache_bytes: usize,
 }
 
-impl Default for Options {
+impl Default for CompressOptions {
     fn default() -> Self {
         Self {
             pages: true,

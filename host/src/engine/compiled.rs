@@ -4,7 +4,7 @@ use wasmtime::component::Component;
 use wasmtime::component::types::ComponentItem;
 use wasmtime::{Engine, Module, ResourcesRequired};
 
-use super::Kind;
+use super::HandlerKind;
 use super::worlds::kind;
 
 /// Compiled code. Clones share it.
@@ -77,11 +77,11 @@ impl Compiled {
     }
 
     /// Returns the kind of handler, or the error for its author.
-    pub(super) fn kind(&self, engine: &Engine) -> Result<Kind, String> {
+    pub(super) fn kind(&self, engine: &Engine) -> Result<HandlerKind, String> {
         match self {
             Self::Component(component) => kind::detect(component, engine),
             Self::InParts(parts) => kind::detect(&parts.frame, engine),
-            Self::Direct(_) => Ok(Kind::Gateway),
+            Self::Direct(_) => Ok(HandlerKind::Gateway),
         }
     }
 

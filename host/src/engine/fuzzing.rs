@@ -19,7 +19,7 @@ use super::fuse::{self, Linked};
 use super::worlds::gateway::answer::Answer;
 use super::worlds::gateway::application::{Application, Blocks};
 use super::worlds::pre::Pre;
-use super::{Engine, Kind, Program, bulk};
+use super::{Engine, HandlerKind, Program, bulk};
 use crate::gateway::{self, Environ, Exchange, Failure, Trace};
 use crate::http1::{Limits, RequestHead};
 use crate::policy::{Budget, Policy};
@@ -66,7 +66,7 @@ impl Forms {
         });
         let programs: Option<Vec<_>> = programs.collect();
         programs
-            .filter(|programs| programs[0].1.kind() == Kind::Gateway)
+            .filter(|programs| programs[0].1.kind() == HandlerKind::Gateway)
             .map(Self)
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 
-use super::Kind;
+use super::HandlerKind;
 use super::cache::{CacheFolder, CodeCache, Entry};
 use super::call::refusals::{Refused, Thing};
 use super::code_file::Mapped;
@@ -58,7 +58,7 @@ impl Engine {
     /// Fails if the system has no memory for it, or can't run compiled code.
     pub fn new(
         budget: &Budget,
-        compile: &compile::Options,
+        compile: &compile::CompileOptions,
         code_cache: Option<CacheFolder<'_>>,
     ) -> anyhow::Result<Self> {
         Self::with(budget, Compiler::new(compile), code_cache)
@@ -190,8 +190,15 @@ impl Engine {
 
     fn load_request(&self, request: &LoadRequest<'_>) -> Result<Program, LoadError> {
         if !is_script(request.path) {
-            let LoadRequest { cancel, later, .. } = request;
-            return self.load_version(request.bytes, request.version, cancel, Some(later));
+            let LoadRequest {
+                name,
+                bytes,
+                version,
+                cancel,
+                later,
+                ..
+            } = request;
+            return self.load_version(name, bytes, *version, cancel, Some(later));
         }
         if let Some(program) = self.kept_script(request.path, request.version) {
             return program;
@@ -223,16 +230,17 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// Fails if the bytes are not a component and can't be converted to one, are of no [`Kind`],
-    /// are too large for the budget, import functions that the host doesn't have, or exceed a limit
-    /// of compilation.
+    /// Fails if the bytes are not a component and can't be converted to one, are of no
+    /// [`HandlerKind`], are too large for the budget, import functions that the host doesn't have,
+    /// or exceed a limit of compilation.
     pub fn load(&self, bytes: &[u8]) -> Result<Program, LoadError> {
-        self.load_version(bytes, Version::of(bytes), &CancelToken::new(), None)
+        self.load_version("", bytes, Version::of(bytes), &CancelToken::new(), None)
     }
 
     /// Loads bytes whose version is known. Stores the compiled code now, or `later`.
     fn load_version(
         &self,
+        name: &str,
         bytes: &[u8],
         version: Version,
         cancel: &CancelToken,
@@ -247,7 +255,7 @@ impl Engine {
         }
         let ProgramFiles { own, shared } =
             self.compiler
-                .compile(&self.first, bytes, cancel, &self.shared)?;
+                .compile(&self.first, name, bytes, cancel, &self.shared)?;
         // From the disk, code and memory image are pages that the kernel can evict: 100 MB of them
         // for a Python program.
         let kept = entry.and_then(|(cache, entry)| match later {
@@ -313,15 +321,17 @@ impl Engine {
         let kind = compiled.kind(engine).map_err(LoadError::new)?;
         let first = self.first.prepare(compiled, kind)?;
         let small = match &self.small {
-            Some((pool, permits)) if kind == Kind::Gateway && settings::is_small(compiled) => {
+            Some((pool, permits))
+                if kind == HandlerKind::Gateway && settings::is_small(compiled) =>
+            {
                 let compiled = files.map(&pool.engine).map_err(LoadError::unprepared)?;
                 Some((pool.prepare(&compiled, kind)?, permits.clone()))
             }
             _ => None,
         };
         let imports = compiled.imports(engine);
-        let may_sleep =
-            kind == Kind::Gateway && imports.iter().any(|name| name.starts_with("wasi:io/poll@"));
+        let may_sleep = kind == HandlerKind::Gateway
+            && imports.iter().any(|name| name.starts_with("wasi:io/poll@"));
         let needed = compiled.resources_required();
         let beginning = Beginning::of(needed.as_ref(), compiled.file_bytes());
         let refused = Refused::default();

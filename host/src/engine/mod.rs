@@ -1,8 +1,8 @@
 //! Runs handlers. Only this module uses wasmtime.
 //!
 //! - [`Engine`] loads a file (`load`) into a [`Program`]: compiled (`compile`, `cache`, `scripts`),
-//!   checked, linked and ready to instantiate in the `pools`. Its [`Kind`] determines how it serves
-//!   a request (`worlds`, `direct`).
+//!   checked, linked and ready to instantiate in the `pools`. Its [`HandlerKind`] determines how it
+//!   serves a request (`worlds`, `direct`).
 //! - [`Call`] is one request in an instance of a program, fresh or warm: a future that the reactor
 //!   polls (`call`). It runs on a separate fiber, so a guest that waits yields the thread.
 //! - [`Ticker`] is the thread that makes computing guests yield, and [`Timers`] the one that wakes
@@ -35,5 +35,5 @@ pub use error::LoadError;
 pub use load::Engine;
 pub use program::Program;
 pub use scripts::PACKAGES;
-pub use worlds::kind::Kind;
+pub use worlds::kind::HandlerKind;
 pub use worlds::missing::Missing;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::Kind;
+use super::HandlerKind;
 use super::call::refusals::Refused;
 use super::call::state::State;
 use super::pools::memory::{Beginning, Evict, IsListed, MemoryTotal, Reservation, Short};
@@ -21,7 +21,7 @@ pub struct Program(pub(super) Arc<Code>);
 
 /// The shared state of a program's clones.
 pub(super) struct Code {
-    pub(super) kind: Kind,
+    pub(super) kind: HandlerKind,
     /// In the pool for small programs, if it is one.
     pub(super) small: Option<(Pre, Arc<Permits>)>,
     pub(super) first: Pre,
@@ -100,7 +100,7 @@ impl Code {
 
 impl Program {
     /// Returns the kind of handler.
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> HandlerKind {
         self.0.kind
     }
 

@@ -4,7 +4,7 @@
 //! file in `handlers/` can't extend its own rights. The keys of a handler's table have the names of
 //! Spin's manifest where the meaning is the same.
 //!
-//! - [`options`](self::Options): the keys, as they are written.
+//! - [`options`](self::GrantOptions): the keys, as they are written.
 //! - [`secret`](self::SecretSource): where a secret value comes from.
 //! - [`outbound`](self::OutboundGrants): hosts to connect to, and the addresses that their names
 //!   may stand for.
@@ -22,7 +22,7 @@ mod variable;
 use std::fmt;
 
 pub use folder::{FolderGrant, FolderOptions};
-pub use options::{GrantError, Options, start_at};
+pub use options::{GrantError, GrantOptions, start_at};
 pub use outbound::{
     Host, HostOptions, HostTable, MAX_NAME_BYTES, OutboundGrants, Prohibited, Protocol,
 };

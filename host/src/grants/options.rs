@@ -17,7 +17,7 @@ const MAX_HOSTS_COUNT: usize = 256;
 
 /// The grants of one handler, as written. Borrowed from its table.
 #[derive(Clone, Copy, Debug)]
-pub struct Options<'o> {
+pub struct GrantOptions<'o> {
     /// Variables with their values.
     pub environment: &'o BTreeMap<String, String>,
     /// Variables whose values are kept elsewhere.
@@ -37,7 +37,7 @@ pub struct GrantError {
     pub why: String,
 }
 
-impl<'o> Options<'o> {
+impl<'o> GrantOptions<'o> {
     /// Checks the names and paths, without reading a secret or a folder.
     ///
     /// # Errors

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::options::GrantError;
-use super::{Grants, Options};
+use super::{GrantOptions, Grants};
 
 /// The grants of all handlers, by the name of the table in `wasgi.toml` that has them. Only
 /// handlers with grants are in it.
@@ -18,7 +18,7 @@ impl GrantTable {
     ///
     /// Fails with the name of the first table of which one is not available, and the reason.
     pub fn read<'o>(
-        tables: impl Iterator<Item = (&'o str, Options<'o>)>,
+        tables: impl Iterator<Item = (&'o str, GrantOptions<'o>)>,
     ) -> Result<Self, (String, GrantError)> {
         let mut read = BTreeMap::new();
         for (name, options) in tables {
@@ -50,7 +50,7 @@ mod tests {
     fn only_tables_with_grants_are_kept_and_an_error_names_the_table() {
         let (none, no_secrets) = (BTreeMap::new(), BTreeMap::new());
         let environment = BTreeMap::from([("A".to_owned(), "b".to_owned())]);
-        let options = |environment| Options {
+        let options = |environment| GrantOptions {
             environment,
             secrets: &no_secrets,
             files: &[],
@@ -65,7 +65,7 @@ mod tests {
 
         let secrets =
             BTreeMap::from([("KEY".to_owned(), SecretSource::File("/nowhere/key".into()))]);
-        let missing = Options {
+        let missing = GrantOptions {
             environment: &none,
             secrets: &secrets,
             files: &[],

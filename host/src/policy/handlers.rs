@@ -105,8 +105,8 @@ impl Handlers {
 
 impl Handler {
     /// Returns the keys of its grants.
-    pub fn grants(&self) -> grants::Options<'_> {
-        grants::Options {
+    pub fn grants(&self) -> grants::GrantOptions<'_> {
+        grants::GrantOptions {
             environment: &self.environment,
             secrets: &self.secrets,
             files: &self.files,

@@ -63,7 +63,7 @@ pub(crate) use language::Language;
 pub(crate) use later::{Later, Renewal};
 pub(crate) use listing::{EXTENSIONS, applications};
 pub(crate) use loader::{Load, LoadRequest};
-pub(crate) use options::{OnStarted, Options, Started};
+pub(crate) use options::{OnStarted, ReloadOptions, Started};
 pub(crate) use pages::PagesChange;
 pub(crate) use scan::{Scan, list, scan_once};
 pub(crate) use shortage::Shortage;
@@ -83,8 +83,9 @@ impl Reload {
     /// now on. Loaded handlers are loaded again when their files change. Changes in the folder
     /// `pages` are only reported.
     ///
-    /// Returns when everything found by the scan is loaded, or after [`Options::start_budget`].
-    /// Logs nothing until [`announced`](Self::announced) is called.
+    /// Returns when everything found by the scan is loaded, or after
+    /// [`ReloadOptions::start_budget`]. Logs nothing until [`announced`](Self::announced) is
+    /// called.
     ///
     /// # Errors
     ///
@@ -95,7 +96,7 @@ impl Reload {
         pages: Option<&Path>,
         loader: Arc<L>,
         shared: Arc<Published<Registry<L::Program>>>,
-        mut options: Options,
+        mut options: ReloadOptions,
     ) -> anyhow::Result<Reload> {
         let budget = options.start_budget;
         let pages = pages.map(|folder| {

@@ -35,7 +35,7 @@ pub(crate) struct Started {
 pub(crate) type OnStarted = Box<dyn FnOnce(Started) + Send>;
 
 /// Options for reloading.
-pub(crate) struct Options {
+pub(crate) struct ReloadOptions {
     /// The number of processors to use: determines how many files are looked up concurrently.
     pub workers: NonZeroUsize,
     /// The number of concurrent loads: as many as the loader supports.
@@ -54,9 +54,9 @@ pub(crate) struct Options {
     pub on_started: Option<OnStarted>,
 }
 
-impl Default for Options {
+impl Default for ReloadOptions {
     fn default() -> Self {
-        Options {
+        ReloadOptions {
             workers: workers(),
             loads: LOADS,
             start_budget: START_BUDGET,

@@ -38,7 +38,7 @@ pub(super) struct Settle {
 
 /// The state of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum State {
+pub(super) enum FileState {
     /// There was no event.
     Unknown,
     /// It may still be changing.
@@ -117,11 +117,11 @@ impl Settle {
     }
 
     /// Returns the state of `file`.
-    pub(super) fn state(&self, file: &str, now: Instant) -> State {
+    pub(super) fn state(&self, file: &str, now: Instant) -> FileState {
         match self.waiting.get(file) {
-            None => State::Unknown,
-            Some(waiting) if waiting.due > now => State::Waiting,
-            Some(waiting) => State::Due {
+            None => FileState::Unknown,
+            Some(waiting) if waiting.due > now => FileState::Waiting,
+            Some(waiting) => FileState::Due {
                 stamp: waiting.stamp,
                 overdue: waiting.overdue_at <= now,
             },
@@ -200,14 +200,14 @@ mod tests {
         let start = Instant::now();
         let mut settle = Settle::default();
         settle.note("a", Hint::Moved, start);
-        assert_eq!(settle.state("a", start), State::Waiting);
-        let due = |overdue| State::Due {
+        assert_eq!(settle.state("a", start), FileState::Waiting);
+        let due = |overdue| FileState::Due {
             stamp: None,
             overdue,
         };
         assert_eq!(settle.state("a", start + MS * 5), due(false));
         assert_eq!(settle.state("a", start + MS * 300), due(true));
-        assert_eq!(settle.state("b", start), State::Unknown);
+        assert_eq!(settle.state("b", start), FileState::Unknown);
         // Long overdue, and changed again: due immediately, never before the hint.
         settle.note("a", Hint::Moved, start + MS * 500);
         assert_eq!(settle.state("a", start + MS * 500), due(true));
@@ -221,9 +221,9 @@ mod tests {
         settle.note("b", Hint::Gone, start);
         settle.postpone("a", start + MS * 30);
         settle.postpone("c", start);
-        assert_eq!(settle.state("a", start + MS * 5), State::Waiting);
+        assert_eq!(settle.state("a", start + MS * 5), FileState::Waiting);
         settle.clear_due(start + MS * 40);
-        assert_eq!(settle.state("a", start + MS * 40), State::Unknown);
+        assert_eq!(settle.state("a", start + MS * 40), FileState::Unknown);
         assert_eq!(settle.next_due(), Some(start + MS * 60));
         settle.clear("b");
         assert_eq!(settle.next_due(), None);
@@ -237,6 +237,6 @@ mod tests {
             settle.note(&number.to_string(), Hint::Written, start);
         }
         assert_eq!(settle.waiting.len(), MAX_WAITING + 1);
-        assert_eq!(settle.state("", start), State::Waiting);
+        assert_eq!(settle.state("", start), FileState::Waiting);
     }
 }

@@ -17,7 +17,7 @@ use super::application;
 use super::listing::{self, Folder, Found, Listing};
 use super::load::{Done, Job, Outcome, Renewed, Stage};
 use super::queue::{Capacity, Position, Queue, SLICE};
-use super::settle::{Hint, Settle, State};
+use super::settle::{FileState, Hint, Settle};
 use super::slot::{Since, Slot, Work};
 use crate::permits::Permits;
 use crate::registry::{Handler, Pending, Problem, ProblemKind, Registry, Version, label};
@@ -184,7 +184,7 @@ impl<P> Slots<P> {
         let known = std::mem::take(&mut self.complaints);
         for (file, problem) in listing.problems {
             // A file that has just appeared may soon be gone.
-            let settled = self.settle.state(&file, now) != State::Waiting;
+            let settled = self.settle.state(&file, now) != FileState::Waiting;
             if settled || trust == Trust::AtOnce || known.contains(&problem) {
                 self.complaints.push(problem);
             }
@@ -202,20 +202,20 @@ impl<P> Slots<P> {
             .or_insert_with(|| Slot::new(&found.file, !self.was_listed));
         let changed = slot.seen != Some(found.stamp) || slot.file != found.file;
         let overdue = match self.settle.state(&found.file, now) {
-            State::Unknown if !changed => return,
-            State::Unknown if trust == Trust::AfterAWhile => {
+            FileState::Unknown if !changed => return,
+            FileState::Unknown if trust == Trust::AfterAWhile => {
                 return self.settle.suspect(&found.file, found.stamp, now);
             }
             // Without waiting, the file is used as it is.
-            State::Unknown => true,
-            State::Waiting => return,
-            State::Due {
+            FileState::Unknown => true,
+            FileState::Waiting => return,
+            FileState::Due {
                 stamp: Some(suspected),
                 overdue: false,
             } if suspected != found.stamp => {
                 return self.settle.suspect(&found.file, found.stamp, now);
             }
-            State::Due { overdue, .. } => overdue,
+            FileState::Due { overdue, .. } => overdue,
         };
         if let Work::Loading { stamp, since } = slot.work {
             let moved = slot.file != found.file;
@@ -251,14 +251,14 @@ impl<P> Slots<P> {
                 return true;
             }
             match settle.state(&slot.file, now) {
-                State::Unknown => settle.note(&slot.file, Hint::Gone, now),
-                State::Waiting => {}
+                FileState::Unknown => settle.note(&slot.file, Hint::Gone, now),
+                FileState::Waiting => {}
                 // Wait for a running job.
-                State::Due { .. } if slot.work.is_on() && !queue.remove(shape) => {
+                FileState::Due { .. } if slot.work.is_on() && !queue.remove(shape) => {
                     queue.cancel(shape);
                     slot.work.doubt();
                 }
-                State::Due { .. } => {
+                FileState::Due { .. } => {
                     if let Some(handler) = slot.serving.take() {
                         changes.push(format!("{}: withdrawn, its file was removed", handler.name));
                         retired.push(handler);
@@ -305,7 +305,7 @@ impl<P> Slots<P> {
                 self.settle.note(&job.file, Hint::Touched, now);
             }
             // It is already changing again: its writer is not done and needs no error yet.
-            Outcome::Broken(..) if self.settle.state(&job.file, now) != State::Unknown => {}
+            Outcome::Broken(..) if self.settle.state(&job.file, now) != FileState::Unknown => {}
             Outcome::Gone => {
                 slot.seen = None;
                 slot.settled();

@@ -12,7 +12,7 @@ use anyhow::anyhow;
 
 use super::load::{Done, Job, Outcome, Renewed};
 use super::loader::Load;
-use super::options::{OnStarted, Options, STOP_PATIENCE, Started};
+use super::options::{OnStarted, ReloadOptions, STOP_PATIENCE, Started};
 use super::queue::Capacity;
 use super::scan::Scan;
 use super::slots::{Difference, Slots, Trust};
@@ -102,7 +102,7 @@ impl<L: Load> Reloader<L> {
         scan: Scan<L::Program>,
         loader: Arc<L>,
         shared: Arc<Published<Registry<L::Program>>>,
-        options: Options,
+        options: ReloadOptions,
     ) -> (Reloader<L>, impl Fn(Order) + Send + Sync + use<L>) {
         let (sender, inbox) = sync_channel(MAX_MESSAGES);
         let now = Instant::now();

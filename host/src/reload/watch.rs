@@ -9,7 +9,7 @@
 //! folder is read, [`Watch::ensure`] checks whether it is still the same one.
 //!
 //! Watching is best effort. Changes without events are found by listing: see
-//! [`super::Options::safety_rescan`].
+//! [`super::ReloadOptions::safety_rescan`].
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs;

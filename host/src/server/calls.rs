@@ -6,7 +6,7 @@ use std::task::{Context, Poll, Waker};
 use super::inbox::{CallWaker, Inbox};
 use super::lanes::LaneRole;
 use super::wall_clock::WallClock;
-use crate::engine::{Call, Finished, Kind, Program};
+use crate::engine::{Call, Finished, HandlerKind, Program};
 use crate::gateway::Exchange;
 use crate::http1::RequestHead;
 use crate::permits::Permit;
@@ -154,7 +154,7 @@ impl Calls {
         }
         running.connection = None;
         running.exchange.client_gone();
-        let is_told = running.handler.program.kind() == Kind::Gateway
+        let is_told = running.handler.program.kind() == HandlerKind::Gateway
             && (!running.computing || running.exchange.iterates());
         running.is_abandoned = !is_told;
         if let Some(place) = self.places.get(call.place) {

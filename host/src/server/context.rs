@@ -207,7 +207,7 @@ impl Context {
     }
 
     /// Returns which proxies are trusted.
-    pub(super) fn proxies(&self) -> &proxy::Options {
+    pub(super) fn proxies(&self) -> &proxy::ProxyOptions {
         &self.settings.proxy
     }
 

@@ -59,7 +59,7 @@ use crate::registry::Registry;
 use crate::static_files::Pages;
 
 pub(crate) use self::bind::{Claim, Reservation};
-pub(crate) use self::options::{Limits, Options, Settings};
+pub(crate) use self::options::{Limits, ServerOptions, Settings};
 
 /// The flag with the listening address.
 pub(crate) const ADDR_FLAG: &str = "--addr";
@@ -71,9 +71,9 @@ pub(crate) const REDIRECT_FLAG: &str = "--redirect-http";
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Listen<'c> {
     /// The address, and the number of threads.
-    pub options: &'c Options,
+    pub options: &'c ServerOptions,
     /// The certificate, and the address of redirects.
-    pub tls: &'c tls::Options,
+    pub tls: &'c tls::TlsOptions,
     /// Whether other processes listen on the same addresses.
     pub claim: Claim,
 }

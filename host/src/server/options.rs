@@ -17,7 +17,7 @@ use crate::units;
 /// The section `[server]` of `wasgi.toml`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Options {
+pub struct ServerOptions {
     /// The listening address. Port 0 selects a free port.
     ///
     /// Default `127.0.0.1:8000`: the port that Python's `http.server` and the wsgiref examples use,
@@ -99,13 +99,13 @@ pub struct Settings {
     /// The limits that the owner of the socket enforces.
     pub limits: Limits,
     /// The trusted proxies, and how they announce clients.
-    pub proxy: Arc<proxy::Options>,
+    pub proxy: Arc<proxy::ProxyOptions>,
     /// Whether each request is logged.
     pub access_log: bool,
     /// Whether responses have a `Server` field.
     pub server_field: bool,
     /// What to compress.
-    pub compress: content::Options,
+    pub compress: content::CompressOptions,
 }
 
 impl Settings {
@@ -125,7 +125,7 @@ impl Limits {
     }
 }
 
-impl Options {
+impl ServerOptions {
     /// Returns the number of reactor threads per process: the configured number, otherwise one per
     /// processor, or one if there are several processes.
     pub fn threads(&self) -> usize {
@@ -137,7 +137,7 @@ impl Options {
     }
 }
 
-impl Default for Options {
+impl Default for ServerOptions {
     fn default() -> Self {
         Self {
             addr: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8000),

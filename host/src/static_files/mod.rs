@@ -76,7 +76,7 @@ use crate::router::RequestPath;
 pub use self::answer::{Answer, Content, Field, FilePart, Piece};
 pub use self::error_page::error_page;
 pub use self::open_file::OpenFile;
-pub use self::options::{Options, Rule, Security};
+pub use self::options::{PageOptions, Rule, Security};
 pub(crate) use self::security::is_hidden;
 pub use self::settings::{Unusable, check};
 
@@ -110,7 +110,7 @@ impl Pages {
     /// # Errors
     ///
     /// Fails if `root` is not a folder or not accessible, or if an option is invalid.
-    pub fn open(root: &Path, options: Options) -> anyhow::Result<Pages> {
+    pub fn open(root: &Path, options: PageOptions) -> anyhow::Result<Pages> {
         let settings = Settings::new(options)?;
         let opened = Root::open(root);
         let root = opened.with_context(|| format!("can't open the pages in {}", root.display()))?;
@@ -125,7 +125,7 @@ impl Pages {
     /// # Errors
     ///
     /// Fails if an option is invalid. The old options then remain.
-    pub fn set_options(&self, options: Options) -> anyhow::Result<()> {
+    pub fn set_options(&self, options: PageOptions) -> anyhow::Result<()> {
         let settings = Arc::new(Settings::new(options)?);
         let mut current = self
             .settings

@@ -9,7 +9,7 @@ use crate::{content, units};
 /// How pages are served.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Options {
+pub struct PageOptions {
     /// The maximum size of the cache of short pages, in bytes; 0 disables it. The state of a cached
     /// page's file is checked for each request, so that an edit takes effect at once. 32 MiB: all
     /// short pages of nearly every site.
@@ -36,7 +36,7 @@ pub struct Options {
     /// The compression of text for clients that accept it, if there is no precompressed file. It
     /// has its own section.
     #[serde(skip)]
-    pub compress: content::Options,
+    pub compress: content::CompressOptions,
 }
 
 /// Security fields: the section `[security]` of the configuration. Empty ones are not sent.
@@ -76,7 +76,7 @@ pub struct Rule {
     pub fields: BTreeMap<String, String>,
 }
 
-impl Default for Options {
+impl Default for PageOptions {
     fn default() -> Self {
         Self {
             cache_bytes: 32 * 1024 * 1024,
@@ -87,7 +87,7 @@ impl Default for Options {
             cache_control: "no-cache".into(),
             rules: Vec::new(),
             security: Security::default(),
-            compress: content::Options::default(),
+            compress: content::CompressOptions::default(),
         }
     }
 }
@@ -118,8 +118,8 @@ mod tests {
             "cache": "1MiB",
             "rules": [{ "path": "/assets/**", "cache-control": "max-age=60", "fields": { "X-A": "b" } }]
         }"#;
-        let read: Options = serde_json::from_str(text).expect("options");
-        let said = Options {
+        let read: PageOptions = serde_json::from_str(text).expect("options");
+        let said = PageOptions {
             clean_urls: true,
             fallback: Some("app.html".into()),
             cache_bytes: 1 << 20,
@@ -129,11 +129,14 @@ mod tests {
                 cache_control: Some("max-age=60".into()),
                 fields: [("X-A".into(), "b".into())].into(),
             }],
-            ..Options::default()
+            ..PageOptions::default()
         };
         assert_eq!(read, said);
         let text = serde_json::to_string(&read).expect("text");
-        assert_eq!(serde_json::from_str::<Options>(&text).expect("again"), read);
-        assert!(serde_json::from_str::<Options>(r#"{ "clean_urls": true }"#).is_err());
+        assert_eq!(
+            serde_json::from_str::<PageOptions>(&text).expect("again"),
+            read
+        );
+        assert!(serde_json::from_str::<PageOptions>(r#"{ "clean_urls": true }"#).is_err());
     }
 }

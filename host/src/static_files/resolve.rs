@@ -12,7 +12,7 @@ use tracing::{error, warn};
 use super::cache::Cache;
 use super::content_type;
 use super::open_file::OpenFile;
-use super::options::Options;
+use super::options::PageOptions;
 use super::page::{Page, Revision, Source};
 use super::root::Root;
 use super::security;
@@ -65,7 +65,7 @@ enum Entry {
 pub(super) struct Finder<'a> {
     pub(super) root: &'a Root,
     pub(super) kept: &'a Kept,
-    pub(super) options: &'a Options,
+    pub(super) options: &'a PageOptions,
 }
 
 impl Finder<'_> {

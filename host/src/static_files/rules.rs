@@ -7,7 +7,7 @@ use anyhow::{Context, bail, ensure};
 use wasgi_fields::bytes::{is_token, is_value_byte};
 
 use super::answer::{Answer, Field};
-use super::options::{Options, Rule, Security};
+use super::options::{PageOptions, Rule, Security};
 use super::pattern::Pattern;
 
 /// Fields that only the server sets. Each describes the framing or the content of the body, so that
@@ -53,7 +53,7 @@ impl Rules {
     /// # Errors
     ///
     /// Fails if one of them is invalid; the error names it and the reason.
-    pub(super) fn new(options: &Options) -> anyhow::Result<Rules> {
+    pub(super) fn new(options: &PageOptions) -> anyhow::Result<Rules> {
         let cache_control = options.cache_control.trim();
         check("Cache-Control", cache_control)?;
         let rules = options.rules.iter().map(|rule| {
@@ -243,9 +243,9 @@ mod tests {
     }
 
     fn rules(rules: Vec<Rule>) -> anyhow::Result<Rules> {
-        Rules::new(&Options {
+        Rules::new(&PageOptions {
             rules,
-            ..Options::default()
+            ..PageOptions::default()
         })
     }
 
@@ -303,9 +303,9 @@ mod tests {
             assert!(told.starts_with("in the rule for \"/x\": "), "{told}");
         }
         assert!(rules(vec![rule("x", &[])]).is_err());
-        let broken = Options {
+        let broken = PageOptions {
             cache_control: "a\nb".into(),
-            ..Options::default()
+            ..PageOptions::default()
         };
         assert!(Rules::new(&broken).is_err());
     }
@@ -317,9 +317,9 @@ mod tests {
             frame_options: "DENY".into(),
             ..Security::default()
         };
-        let options = Options {
+        let options = PageOptions {
             security,
-            ..Options::default()
+            ..PageOptions::default()
         };
         let rules = Rules::new(&options).expect("rules");
         assert_eq!(
@@ -349,10 +349,10 @@ mod tests {
         let rules = rules(vec![with("No-Transform, max-age=5"), rule("/b", &[])]).expect("rules");
         let may_not = |rules: &Rules, name: &[u8]| rules.of_page(name).no_transform();
         assert!(may_not(&rules, b"a") && !may_not(&rules, b"b"));
-        let everywhere = Options {
+        let everywhere = PageOptions {
             cache_control: "no-cache,no-transform".into(),
             rules: vec![with("no-cache")],
-            ..Options::default()
+            ..PageOptions::default()
         };
         let rules = Rules::new(&everywhere).expect("rules");
         assert!(!may_not(&rules, b"a") && may_not(&rules, b"b"));

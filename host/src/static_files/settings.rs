@@ -3,7 +3,7 @@
 use anyhow::{Context, bail, ensure};
 
 use super::cache::Cache;
-use super::options::Options;
+use super::options::PageOptions;
 use super::represent::Compressed;
 use super::resolve::Kept;
 use super::rules::{self, Rules};
@@ -24,7 +24,7 @@ pub struct Unusable {
 /// # Errors
 ///
 /// Fails with the first invalid option.
-pub fn check(options: &Options) -> Result<(), Unusable> {
+pub fn check(options: &PageOptions) -> Result<(), Unusable> {
     let unusable = |key| move |error| Unusable { key, error };
     if let Some(name) = &options.fallback {
         fallback_file(name).map_err(unusable("pages.fallback"))?;
@@ -39,7 +39,7 @@ pub fn check(options: &Options) -> Result<(), Unusable> {
 /// Checked options. They are replaced as a whole, together with the caches that depend on them.
 #[derive(Debug)]
 pub(super) struct Settings {
-    pub(super) options: Options,
+    pub(super) options: PageOptions,
     pub(super) rules: Rules,
     /// The file of `options.fallback`, relative to the root.
     pub(super) fallback: Option<Vec<u8>>,
@@ -53,7 +53,7 @@ impl Settings {
     /// # Errors
     ///
     /// Fails if an option is invalid; the error names it and the reason.
-    pub(super) fn new(options: Options) -> anyhow::Result<Settings> {
+    pub(super) fn new(options: PageOptions) -> anyhow::Result<Settings> {
         let fallback = options.fallback.as_deref().map(|name| {
             fallback_file(name).with_context(|| format!("the fallback {name:?} can't be served"))
         });
@@ -86,9 +86,9 @@ mod tests {
     #[test]
     fn a_fallback_is_a_file_that_may_be_served() {
         let settings = |fallback: &str| {
-            Settings::new(Options {
+            Settings::new(PageOptions {
                 fallback: Some(fallback.into()),
-                ..Options::default()
+                ..PageOptions::default()
             })
         };
         for (fallback, file) in [("index.html", "index.html"), ("/app/x.html", "app/x.html")] {

@@ -40,11 +40,11 @@ impl Site {
         ] {
             fs::write(dir.path().join(name), text).expect("file");
         }
-        let pages = Pages::open(&html, Options::default()).expect("pages");
+        let pages = Pages::open(&html, PageOptions::default()).expect("pages");
         Site { dir, pages }
     }
 
-    fn with(options: Options) -> Site {
+    fn with(options: PageOptions) -> Site {
         let site = Site::new();
         site.pages.set_options(options).expect("options");
         site
@@ -460,14 +460,14 @@ fn a_replaced_or_late_folder_is_served_after_reopen() {
     site.pages.reopen();
     assert_eq!(body(&site.get("/").expect("the new folder")), b"new");
 
-    assert!(Pages::open(&html.join("index.html"), Options::default()).is_err());
+    assert!(Pages::open(&html.join("index.html"), PageOptions::default()).is_err());
     let later = site.dir.path().join("later");
-    let pages = Pages::open(&later, Options::default()).expect("a folder that may come");
+    let pages = Pages::open(&later, PageOptions::default()).expect("a folder that may come");
     fs::rename(&html, &later).expect("rename");
     pages.reopen();
     assert!(pages.root.open_file(b"index.html").is_ok());
     assert!(
-        Pages::open(&site.dir.path().join("nowhere"), Options::default())
+        Pages::open(&site.dir.path().join("nowhere"), PageOptions::default())
             .expect("pages")
             .root
             .open_file(b"x")

@@ -8,6 +8,7 @@ mod complaint;
 mod fences;
 mod leftovers;
 mod links;
+mod names;
 mod prose;
 mod rust;
 mod shape;

@@ -138,14 +138,14 @@ mod tests {
     use super::*;
     use crate::check::plan::{Leaves, ProbeClient};
     use crate::drive::Ended;
-    use crate::engine::Kind;
+    use crate::engine::HandlerKind;
 
     fn probe(steps: &[Step]) -> ProbeResult {
         ProbeResult {
             name: "GET",
             method: "GET".into(),
             is_cut: false,
-            kind: Kind::Gateway,
+            kind: HandlerKind::Gateway,
             ended: Ended {
                 client: ProbeClient::new(Leaves::Never),
                 steps: steps.to_vec(),

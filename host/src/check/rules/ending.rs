@@ -2,7 +2,7 @@
 
 use crate::check::finding::Finding;
 use crate::check::plan::ProbeResult;
-use crate::engine::Kind;
+use crate::engine::HandlerKind;
 use crate::gateway::{Failure, Step};
 
 /// Reports a failure that ended a request before its response was complete.
@@ -34,7 +34,7 @@ pub(super) fn failures(probe: &ProbeResult) -> Vec<Finding> {
             "handle it, and answer with a status that describes the error",
         ),
         // Programs of the other kinds have no exceptions; a panic or trap is how they give up.
-        Failure::Panic(_) | Failure::Trap(_) if gone && probe.kind != Kind::Gateway => {
+        Failure::Panic(_) | Failure::Trap(_) if gone && probe.kind != HandlerKind::Gateway => {
             return Vec::new();
         }
         Failure::Panic(_) | Failure::Trap(_) => (

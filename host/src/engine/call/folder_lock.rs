@@ -132,7 +132,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::grants::{FolderOptions, Options};
+    use crate::grants::{FolderOptions, GrantOptions};
 
     fn grants(folders: &[(&std::path::Path, bool)]) -> Grants {
         let files: Vec<FolderOptions> = folders
@@ -145,7 +145,7 @@ mod tests {
                 exclusive: None,
             })
             .collect();
-        let options = Options {
+        let options = GrantOptions {
             environment: &Default::default(),
             secrets: &Default::default(),
             files: &files,

@@ -17,7 +17,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use super::super::fuse::CodeKey;
-use super::Options;
+use super::CompileOptions;
 use super::code::Common;
 use super::protocol::{self, Job, Reply};
 use crate::reload::CancelToken;
@@ -91,7 +91,7 @@ impl Child {
     ///
     /// Fails if the system has no process, thread or descriptor for it.
     pub(super) fn start(
-        options: &Options,
+        options: &CompileOptions,
         folders: Option<&[(PathBuf, &'static str)]>,
         on_end: impl FnOnce() + Send + 'static,
     ) -> anyhow::Result<Self> {
@@ -240,7 +240,7 @@ pub(super) fn is_no_room(error: &io::Error) -> bool {
 }
 
 /// Returns the command for a compiling process, with an empty environment.
-fn command(options: &Options, folders: Option<&[(PathBuf, &'static str)]>) -> Command {
+fn command(options: &CompileOptions, folders: Option<&[(PathBuf, &'static str)]>) -> Command {
     let mut command = Command::new(THIS_PROGRAM);
     let stack_bytes = options.stack_bytes.to_string();
     let cores = thread::available_parallelism().map_or(1, usize::from);

@@ -21,7 +21,7 @@ pub(super) struct Code {
     pub(super) bytes: Vec<u8>,
     /// The other parts, if this is a state.
     pub(super) shared: Option<SharedCode>,
-    /// Why the file was not fused, if it was not: a line for the log.
+    /// Why its instances take longer to create than those of a fused component: a line for the log.
     pub(super) unfused: Option<String>,
 }
 
@@ -167,18 +167,26 @@ fn compile_fused(
         Ok(Linked::Component(fused)) => settings::compiling_engine(engine, &fused)
             .and_then(|engine| engine.precompile_component(&fused)),
         Ok(Linked::Apart(apart)) => return compile_parts(engine, &apart, common),
-        Err(refusal) => Err(wasmtime::Error::msg(refusal.to_string())),
-    };
-    let unfused = match fused {
-        Ok(bytes) => {
-            return Ok(Code {
-                bytes,
-                shared: None,
-                unfused: None,
-            });
+        Err(refusal) => {
+            let unfused = refusal.is_slower().then(|| refusal.to_string());
+            return compile_unchanged(engine, bytes, unfused);
         }
-        Err(why) => Some(line(&why)),
     };
+    match fused {
+        Ok(bytes) => Ok(Code {
+            bytes,
+            shared: None,
+            unfused: None,
+        }),
+        Err(why) => compile_unchanged(engine, bytes, Some(line(&why))),
+    }
+}
+
+fn compile_unchanged(
+    engine: &wasmtime::Engine,
+    bytes: &[u8],
+    unfused: Option<String>,
+) -> Result<Code, LoadError> {
     let compiled = settings::compiling_engine(engine, bytes)
         .and_then(|engine| engine.precompile_component(bytes));
     let bytes = compiled.map_err(LoadError::uncompiled)?;

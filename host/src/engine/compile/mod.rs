@@ -5,7 +5,7 @@
 //! compute. So all of that happens in a child process (`serve`, which runs this program with a
 //! hidden subcommand) with resource limits and no access to anything else (`confine`).
 //!
-//! - [`Options`] are the limits.
+//! - [`CompileOptions`] are the limits.
 //! - `pool` manages the processes: it starts one when it is needed, keeps it for the next job, and
 //!   explains in one line why a process died. `child` is the server's side of one process.
 //! - `protocol` has the messages between the two.
@@ -37,7 +37,7 @@ use code::Common;
 use pool::Pool;
 use protocol::Task;
 
-pub use options::Options;
+pub use options::CompileOptions;
 pub(super) use script::{GUEST_APPLICATION, GUEST_LIBRARY, GUEST_PACKAGES};
 pub(super) use script_job::{LoadedScript, ScriptJob};
 pub use serve::{Limits, serve};
@@ -53,7 +53,7 @@ pub(super) enum Compiler {
 
 impl Compiler {
     /// Compiles in processes with these limits. Starts none before it is needed.
-    pub(super) fn new(options: &Options) -> Self {
+    pub(super) fn new(options: &CompileOptions) -> Self {
         Self::Processes(Pool::new(*options))
     }
 
@@ -65,6 +65,7 @@ impl Compiler {
     pub(super) fn compile(
         &self,
         instances: &InstancePool,
+        handler: &str,
         bytes: &[u8],
         cancel: &CancelToken,
         shared: &SharedCodes,
@@ -75,7 +76,11 @@ impl Compiler {
         };
         if !unfused.is_empty() {
             let why = printable::one_line(&unfused);
-            tracing::debug!("compiled unchanged: {why}");
+            tracing::info!(
+                handler,
+                "its core modules are not combined, so that an instance takes longer to create: \
+                 {why}"
+            );
         }
         Ok(files)
     }

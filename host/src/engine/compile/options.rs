@@ -27,7 +27,7 @@ const MAX_DEFAULT_ADDRESS_SPACE_BYTES: u64 = 4 << 30;
 /// version continues to serve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Options {
+pub struct CompileOptions {
     /// The maximum number of compiling processes. Default: one per processor, at most four.
     pub processes: Option<u16>,
     /// The maximum address space of one such process, in bytes. Default: half of the machine's
@@ -63,7 +63,7 @@ pub struct Options {
     pub output_bytes: u64,
 }
 
-impl Default for Options {
+impl Default for CompileOptions {
     fn default() -> Self {
         Self {
             processes: None,
@@ -77,7 +77,7 @@ impl Default for Options {
     }
 }
 
-impl Options {
+impl CompileOptions {
     /// Returns the maximum number of compiling processes, which is also the number of concurrent
     /// loads.
     pub fn processes(&self) -> NonZeroUsize {

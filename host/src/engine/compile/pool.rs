@@ -18,7 +18,7 @@ use super::super::fuse::CodeKey;
 use super::super::shared_code::{ProgramFiles, SharedCode, SharedCodes};
 use super::child::{Child, End, Ran, Why, is_no_room};
 use super::code::Common;
-use super::options::Options;
+use super::options::CompileOptions;
 use super::protocol::{self, Job, Reply, Task};
 use super::script_job::{LoadedScript, ScriptJob};
 use crate::printable;
@@ -41,7 +41,7 @@ const ATTEMPTS: usize = 4;
 pub(in crate::engine) struct Pool(Arc<Shared>);
 
 struct Shared {
-    options: Options,
+    options: CompileOptions,
     state: Mutex<State>,
     /// Signalled when a permit is released or a caller has given up.
     changed: Condvar,
@@ -60,7 +60,7 @@ struct Permit<'pool>(&'pool Shared);
 
 impl Pool {
     /// Creates a pool without processes.
-    pub(super) fn new(options: Options) -> Self {
+    pub(super) fn new(options: CompileOptions) -> Self {
         Self(Arc::new(Shared {
             options,
             state: Mutex::default(),
@@ -271,7 +271,7 @@ impl<'s> Asked<'s> {
     }
 
     /// Returns the shared code, if the process's own file is a state.
-    fn finish(self, options: &Options) -> Result<Option<Arc<SharedCode>>, LoadError> {
+    fn finish(self, options: &CompileOptions) -> Result<Option<Arc<SharedCode>>, LoadError> {
         Ok(match self.answer {
             None => None,
             Some(Answer::Known(known)) => Some(known),
@@ -320,7 +320,7 @@ impl fmt::Debug for Pool {
 }
 
 /// Seals the output of a process.
-fn sealed(output: OwnedFd, options: &Options) -> Result<CodeFile, LoadError> {
+fn sealed(output: OwnedFd, options: &CompileOptions) -> Result<CodeFile, LoadError> {
     CodeFile::take_over(File::from(output), options.output_bytes).map_err(|error| {
         match error.kind() {
             io::ErrorKind::FileTooLarge => LoadError::new(too_large(options)),
@@ -384,7 +384,7 @@ fn is_not_the_jobs_fault(status: ExitStatus) -> bool {
 }
 
 /// Explains the end of a process to the author of the handler or the operator.
-fn explain(why: &Why, options: &Options) -> LoadError {
+fn explain(why: &Why, options: &CompileOptions) -> LoadError {
     let end = match why {
         Why::Cancelled => return LoadError::Cancelled,
         Why::NoRoom(error) => return no_room(error),
@@ -431,12 +431,12 @@ fn died(end: &End, words: &str) -> String {
     format!("not loaded: the process that compiled it {cause}{last}")
 }
 
-fn out_of_memory(options: &Options) -> String {
+fn out_of_memory(options: &CompileOptions) -> String {
     let limit = size::show(options.address_space_bytes());
     over(&format!("more than {limit} of memory"), "address-space")
 }
 
-fn too_large(options: &Options) -> String {
+fn too_large(options: &CompileOptions) -> String {
     let limit = size::show(options.output_bytes);
     format!("not loaded: its compiled code is larger than {limit} (compile.output)")
 }
@@ -454,12 +454,12 @@ mod tests {
             status: ExitStatus::from_raw(raw_status),
             last_words: last_words.into(),
         };
-        explain(&Why::Died(end), &Options::default()).to_string()
+        explain(&Why::Died(end), &CompileOptions::default()).to_string()
     }
 
     #[test]
     fn the_line_names_the_limit_that_was_reached() {
-        let options = Options::default();
+        let options = CompileOptions::default();
         let slow = explain(&Why::TookTooLong, &options).to_string();
         assert!(
             slow.contains("longer than 5m (compile.wall-time)"),

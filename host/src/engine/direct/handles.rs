@@ -12,7 +12,7 @@ const USUAL_HANDLES: usize = 4;
 
 /// The type of a handle's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum HandleKind {
     Environ,
     StartResponse,
     Blocks,
@@ -30,7 +30,7 @@ pub(super) struct Handles {
 
 #[derive(Clone, Copy, Debug)]
 enum Entry {
-    Used(Kind, u32),
+    Used(HandleKind, u32),
     /// The position that was released before this one.
     Free(Option<u32>),
 }
@@ -41,7 +41,7 @@ impl Handles {
     /// # Errors
     ///
     /// Fails if there are too many.
-    pub(super) fn add(&mut self, kind: Kind, rep: u32) -> Result<u32> {
+    pub(super) fn add(&mut self, kind: HandleKind, rep: u32) -> Result<u32> {
         self.hold()?;
         let entry = Entry::Used(kind, rep);
         if let Some(place) = self.free
@@ -79,7 +79,7 @@ impl Handles {
     /// # Errors
     ///
     /// Fails if the handle is invalid or of another type, or if there are too many.
-    pub(super) fn lend(&mut self, kind: Kind, handle: u32) -> Result<u32> {
+    pub(super) fn lend(&mut self, kind: HandleKind, handle: u32) -> Result<u32> {
         let rep = self.get(kind, handle)?;
         self.hold()?;
         self.release();
@@ -91,7 +91,7 @@ impl Handles {
     /// # Errors
     ///
     /// Fails if the handle is invalid or of another type.
-    pub(super) fn get(&self, kind: Kind, handle: u32) -> Result<u32> {
+    pub(super) fn get(&self, kind: HandleKind, handle: u32) -> Result<u32> {
         match self.entries.get((handle as usize).wrapping_sub(1)) {
             Some(Entry::Used(found, rep)) if *found == kind => Ok(*rep),
             _ => Err(unknown(kind, handle)),
@@ -103,7 +103,7 @@ impl Handles {
     /// # Errors
     ///
     /// Fails if the handle is invalid or of another type.
-    pub(super) fn remove(&mut self, kind: Kind, handle: u32) -> Result<u32> {
+    pub(super) fn remove(&mut self, kind: HandleKind, handle: u32) -> Result<u32> {
         let rep = self.get(kind, handle)?;
         self.entries[handle as usize - 1] = Entry::Free(self.free.replace(handle - 1));
         self.release();
@@ -111,7 +111,7 @@ impl Handles {
     }
 }
 
-fn unknown(kind: Kind, handle: u32) -> wasmtime::Error {
+fn unknown(kind: HandleKind, handle: u32) -> wasmtime::Error {
     format_err!("handle {handle} is not of type {kind:?}")
 }
 
@@ -122,24 +122,24 @@ mod tests {
     #[test]
     fn a_handle_is_of_one_thing_until_it_is_dropped() {
         let mut handles = Handles::default();
-        let environ = handles.add(Kind::Environ, 7).unwrap();
-        let blocks = handles.add(Kind::Blocks, 8).unwrap();
+        let environ = handles.add(HandleKind::Environ, 7).unwrap();
+        let blocks = handles.add(HandleKind::Blocks, 8).unwrap();
         assert_eq!((environ, blocks), (1, 2));
-        assert_eq!(handles.get(Kind::Environ, environ).unwrap(), 7);
+        assert_eq!(handles.get(HandleKind::Environ, environ).unwrap(), 7);
         for (kind, handle) in [
-            (Kind::Blocks, environ),
-            (Kind::Environ, 0),
-            (Kind::Environ, 3),
+            (HandleKind::Blocks, environ),
+            (HandleKind::Environ, 0),
+            (HandleKind::Environ, 3),
         ] {
             assert!(handles.get(kind, handle).is_err());
             assert!(handles.remove(kind, handle).is_err());
         }
-        assert_eq!(handles.remove(Kind::Environ, environ).unwrap(), 7);
-        assert!(handles.get(Kind::Environ, environ).is_err());
-        assert!(handles.get(Kind::Environ, u32::MAX).is_err());
-        handles.remove(Kind::Blocks, blocks).unwrap();
+        assert_eq!(handles.remove(HandleKind::Environ, environ).unwrap(), 7);
+        assert!(handles.get(HandleKind::Environ, environ).is_err());
+        assert!(handles.get(HandleKind::Environ, u32::MAX).is_err());
+        handles.remove(HandleKind::Blocks, blocks).unwrap();
         for number in [2, 1, 3] {
-            assert_eq!(handles.add(Kind::StartResponse, 9).unwrap(), number);
+            assert_eq!(handles.add(HandleKind::StartResponse, 9).unwrap(), number);
         }
     }
 
@@ -147,12 +147,12 @@ mod tests {
     fn handles_are_bounded() {
         let mut handles = Handles::default();
         for rep in 0..HANDLES as u32 {
-            handles.add(Kind::Blocks, rep).unwrap();
+            handles.add(HandleKind::Blocks, rep).unwrap();
         }
-        assert!(handles.add(Kind::Blocks, 0).is_err());
-        assert!(handles.lend(Kind::Blocks, 2).is_err());
-        handles.remove(Kind::Blocks, 1).unwrap();
-        assert!(handles.lend(Kind::Blocks, 2).is_ok());
-        assert!(handles.add(Kind::Blocks, 0).is_ok());
+        assert!(handles.add(HandleKind::Blocks, 0).is_err());
+        assert!(handles.lend(HandleKind::Blocks, 2).is_err());
+        handles.remove(HandleKind::Blocks, 1).unwrap();
+        assert!(handles.lend(HandleKind::Blocks, 2).is_ok());
+        assert!(handles.add(HandleKind::Blocks, 0).is_ok());
     }
 }

@@ -5,7 +5,7 @@ use wasmtime::component::Resource;
 use wasmtime::{Caller, Linker, Result, bail};
 
 use super::abi::{HOST, HostFunction, NOTHING};
-use super::handles::Kind;
+use super::handles::HandleKind;
 use super::lift::{Lift, checked_case, place, place_of_bytes};
 use super::lower::{Lowering, put};
 use super::returned;
@@ -62,7 +62,7 @@ fn get(
     result: Word,
 ) -> Result<i64> {
     let (memory, state) = enter(&mut caller)?;
-    let this = handle(state, Kind::Environ, this)?;
+    let this = handle(state, HandleKind::Environ, this)?;
     let name = Lift::passed(memory, &state.budget).string(name, length)?;
     let found = HostEnviron::get(state, this, name)?;
     place(memory, result, 12)?;
@@ -77,7 +77,7 @@ fn get(
 
 fn variables(mut caller: Caller<'_, State>, this: Word, result: Word) -> Result<i64> {
     let (memory, state) = enter(&mut caller)?;
-    let this = handle(state, Kind::Environ, this)?;
+    let this = handle(state, HandleKind::Environ, this)?;
     let variables = HostEnviron::variables(state, this)?;
     place(memory, result, 8)?;
     lower(state, Lowering::Pairs(result, variables))
@@ -85,7 +85,7 @@ fn variables(mut caller: Caller<'_, State>, this: Word, result: Word) -> Result<
 
 async fn read(mut caller: Caller<'_, State>, this: Word, size: u64, result: Word) -> Result<i64> {
     let (_, state) = enter(&mut caller)?;
-    let this = handle(state, Kind::Environ, this)?;
+    let this = handle(state, HandleKind::Environ, this)?;
     let read = HostEnviron::read(state, this, size).await?;
     let (memory, state) = enter(&mut caller)?;
     place(memory, result, 12)?;
@@ -107,7 +107,7 @@ async fn read(mut caller: Caller<'_, State>, this: Word, size: u64, result: Word
 
 fn write_errors(mut caller: Caller<'_, State>, this: Word, text: Word, length: Word) -> Result<()> {
     let (memory, state) = enter(&mut caller)?;
-    let this = handle(state, Kind::Environ, this)?;
+    let this = handle(state, HandleKind::Environ, this)?;
     let text = Lift::passed(memory, &state.budget).bytes(text, length)?;
     HostEnviron::write_errors(state, this, text)
 }
@@ -133,7 +133,7 @@ fn start_response(
     result: Word,
 ) -> Result<i64> {
     let (memory, state) = enter(&mut caller)?;
-    let this = handle(state, Kind::StartResponse, this)?;
+    let this = handle(state, HandleKind::StartResponse, this)?;
     let mut lift = Lift::passed(memory, &state.budget);
     let status = lift.bytes(status, status_length)?;
     let headers = lift.pairs(headers, headers_count)?;
@@ -171,7 +171,7 @@ async fn write(
     result: Word,
 ) -> Result<()> {
     let (memory, state) = enter(&mut caller)?;
-    let this = handle(state, Kind::StartResponse, this)?;
+    let this = handle(state, HandleKind::StartResponse, this)?;
     let block = Lift::passed(memory, &state.budget).bytes(address, length)?;
     let written = HostStartResponse::write(state, this, block).await?;
     let (memory, _) = enter(&mut caller)?;
@@ -203,20 +203,20 @@ fn panicked(
 }
 
 fn drop_environ(mut caller: Caller<'_, State>, this: Word) -> Result<()> {
-    drop_handle(&mut caller, Kind::Environ, this).map(drop)
+    drop_handle(&mut caller, HandleKind::Environ, this).map(drop)
 }
 
 fn drop_start_response(mut caller: Caller<'_, State>, this: Word) -> Result<()> {
-    drop_handle(&mut caller, Kind::StartResponse, this).map(drop)
+    drop_handle(&mut caller, HandleKind::StartResponse, this).map(drop)
 }
 
 /// Drops a handle of blocks. Returns the application's representation of them, because their
 /// destructor is one of the application's functions.
 fn drop_blocks(mut caller: Caller<'_, State>, blocks: Word) -> Result<Word> {
-    drop_handle(&mut caller, Kind::Blocks, blocks)
+    drop_handle(&mut caller, HandleKind::Blocks, blocks)
 }
 
-fn drop_handle(caller: &mut Caller<'_, State>, kind: Kind, handle: Word) -> Result<Word> {
+fn drop_handle(caller: &mut Caller<'_, State>, kind: HandleKind, handle: Word) -> Result<Word> {
     let direct = &mut caller.data_mut().direct;
     direct.phase.check_leave()?;
     direct.handles.remove(kind, handle)
@@ -225,7 +225,7 @@ fn drop_handle(caller: &mut Caller<'_, State>, kind: Kind, handle: Word) -> Resu
 fn new_blocks(mut caller: Caller<'_, State>, rep: Word) -> Result<Word> {
     let direct = &mut caller.data_mut().direct;
     direct.phase.check_leave()?;
-    direct.handles.add(Kind::Blocks, rep)
+    direct.handles.add(HandleKind::Blocks, rep)
 }
 
 #[allow(
@@ -233,7 +233,7 @@ fn new_blocks(mut caller: Caller<'_, State>, rep: Word) -> Result<Word> {
     reason = "as wasmtime passes it to each function"
 )]
 fn blocks_rep(caller: Caller<'_, State>, blocks: Word) -> Result<Word> {
-    caller.data().direct.handles.get(Kind::Blocks, blocks)
+    caller.data().direct.handles.get(HandleKind::Blocks, blocks)
 }
 
 /// Takes the address of space that the application has allocated.
@@ -260,7 +260,7 @@ pub(super) fn enter<'c>(
     Ok(memory.data_and_store_mut(caller))
 }
 
-fn handle<T: 'static>(state: &mut State, kind: Kind, handle: Word) -> Result<Resource<T>> {
+fn handle<T: 'static>(state: &mut State, kind: HandleKind, handle: Word) -> Result<Resource<T>> {
     let rep = state.direct.handles.lend(kind, handle)?;
     Ok(Resource::new_borrow(rep))
 }

@@ -5,7 +5,7 @@ use wasmtime::{
 };
 
 use super::abi::Export;
-use super::handles::Kind;
+use super::handles::HandleKind;
 use super::state::{Phase, Returned};
 use crate::engine::call::state::State;
 use crate::engine::worlds::gateway::answer::Answer;
@@ -77,8 +77,11 @@ impl Instance {
     ) -> Result<Result<Answer<u32>, Exception>> {
         let state = store.data_mut();
         let request = state.request;
-        let environ = state.direct.handles.add(Kind::Environ, request)?;
-        let start_response = state.direct.handles.add(Kind::StartResponse, request)?;
+        let environ = state.direct.handles.add(HandleKind::Environ, request)?;
+        let start_response = state
+            .direct
+            .handles
+            .add(HandleKind::StartResponse, request)?;
         match returned(store, &self.call, (environ, start_response)).await? {
             Returned::Call(answer) => Ok(answer),
             Returned::Next(_) | Returned::Close(_) => Err(missing()),

@@ -6,7 +6,7 @@
 use wasmtime::{Caller, Result, bail};
 
 use super::abi::Export;
-use super::handles::{Handles, Kind};
+use super::handles::{HandleKind, Handles};
 use super::host::{Word, enter};
 use super::lift::Lift;
 use super::state::{Phase, Returned};
@@ -59,7 +59,7 @@ fn answer(
         }
         _ => {
             let [blocks] = lift.words(result.wrapping_add(8))?;
-            let rep = handles.remove(Kind::Blocks, blocks)?;
+            let rep = handles.remove(HandleKind::Blocks, blocks)?;
             // The host owns it now.
             handles.hold()?;
             Answer::Blocks(rep)

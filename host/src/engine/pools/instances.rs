@@ -11,7 +11,7 @@ use crate::engine::error::LoadError;
 use crate::engine::limits::line;
 use crate::engine::worlds::gateway::application::ApplicationPre;
 use crate::engine::worlds::imports::Linkers;
-use crate::engine::worlds::kind::Kind;
+use crate::engine::worlds::kind::HandlerKind;
 use crate::engine::worlds::pre::Pre;
 use crate::engine::worlds::unlinked;
 use crate::engine::{direct, fuse};
@@ -38,7 +38,7 @@ impl InstancePool {
     pub(in crate::engine) fn prepare(
         &self,
         compiled: &Compiled,
-        kind: Kind,
+        kind: HandlerKind,
     ) -> Result<Pre, LoadError> {
         // Now, not at the first request, which may find the process without a descriptor.
         compiled
@@ -51,7 +51,7 @@ impl InstancePool {
     pub(in crate::engine) fn link(
         &self,
         compiled: &Compiled,
-        kind: Kind,
+        kind: HandlerKind,
     ) -> Result<Pre, LoadError> {
         let linker = self.linkers.of(kind);
         let linked = match compiled {
@@ -98,11 +98,13 @@ fn instantiate_pre(
 
 impl Unlinked {
     /// Explains the error to users who don't know about linking.
-    fn explain(&self, kind: Kind) -> LoadError {
+    fn explain(&self, kind: HandlerKind) -> LoadError {
         let cause = line(&self.cause);
         let offer = match kind {
-            Kind::Gateway | Kind::Command => "wasgi:gateway@0.1.0 and WASI 0.2 without wasi:http",
-            Kind::WasiHttp => "WASI 0.2, wasi:http included",
+            HandlerKind::Gateway | HandlerKind::Command => {
+                "wasgi:gateway@0.1.0 and WASI 0.2 without wasi:http"
+            }
+            HandlerKind::WasiHttp => "WASI 0.2, wasi:http included",
         };
         let text = match &self.import {
             Some(import) => format!(

@@ -17,7 +17,7 @@ use super::instances::InstancePool;
 use super::settings;
 use crate::engine::error::LoadError;
 use crate::engine::shared_code::ProgramFiles;
-use crate::engine::worlds::kind::Kind;
+use crate::engine::worlds::kind::HandlerKind;
 use crate::engine::worlds::pre::Pre;
 use crate::policy::Budget;
 
@@ -32,7 +32,7 @@ pub(in crate::engine) struct OverflowPool {
 
 /// A program that is prepared in the pool as soon as that exists.
 pub(in crate::engine) struct InOverflow {
-    kind: Kind,
+    kind: HandlerKind,
     /// Its compiled code, for each pool that it is prepared in.
     pub(in crate::engine) files: ProgramFiles,
     /// `None` in the cell: it is not available there.
@@ -98,7 +98,11 @@ impl OverflowPool {
     }
 
     /// Prepares a program as soon as the pool exists.
-    pub(in crate::engine) fn expect(&self, kind: Kind, files: ProgramFiles) -> Arc<InOverflow> {
+    pub(in crate::engine) fn expect(
+        &self,
+        kind: HandlerKind,
+        files: ProgramFiles,
+    ) -> Arc<InOverflow> {
         let program = Arc::new(InOverflow {
             kind,
             files,

@@ -8,7 +8,7 @@ use super::gateway::bindings::wasgi::gateway::gateway;
 use super::network;
 use super::refused;
 use super::wasi_http;
-use crate::engine::Kind;
+use crate::engine::HandlerKind;
 use crate::engine::call::state::State;
 use crate::engine::clock::sleep;
 use crate::engine::direct;
@@ -53,11 +53,11 @@ impl Linkers {
     }
 
     /// Returns the imports for a handler of this kind.
-    pub(in crate::engine) fn of(&self, kind: Kind) -> &Linker<State> {
+    pub(in crate::engine) fn of(&self, kind: HandlerKind) -> &Linker<State> {
         match kind {
-            Kind::WasiHttp => &self.wasi_http,
-            Kind::Gateway => &self.general,
-            Kind::Command => &self.commands,
+            HandlerKind::WasiHttp => &self.wasi_http,
+            HandlerKind::Gateway => &self.general,
+            HandlerKind::Command => &self.commands,
         }
     }
 }

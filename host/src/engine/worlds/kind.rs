@@ -10,7 +10,7 @@ use crate::policy::Policy;
 /// The kind of handler of a program. If its exports match several kinds, the first in this order
 /// applies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum HandlerKind {
     /// Of this project's world: `wit/gateway.wit`.
     Gateway,
     /// Of the world `wasi:http/proxy`.
@@ -19,7 +19,7 @@ pub enum Kind {
     Command,
 }
 
-impl Kind {
+impl HandlerKind {
     const ALL: [Self; 3] = [Self::Gateway, Self::WasiHttp, Self::Command];
 
     /// Returns the kind of a component with these exports, if any.
@@ -85,10 +85,10 @@ impl Kind {
 pub(in crate::engine) fn detect(
     component: &Component,
     engine: &wasmtime::Engine,
-) -> Result<Kind, String> {
+) -> Result<HandlerKind, String> {
     let ty = component.component_type();
     let exports: Vec<&str> = ty.exports(engine).map(|(name, _)| name).collect();
-    Kind::of(&exports).ok_or_else(|| no_kind(&exports))
+    HandlerKind::of(&exports).ok_or_else(|| no_kind(&exports))
 }
 
 fn no_kind(exports: &[&str]) -> String {
@@ -105,7 +105,7 @@ fn no_kind(exports: &[&str]) -> String {
         count if count > SHOWN => has.push_str(&format!(" and {} more", count - SHOWN)),
         _ => {}
     }
-    let wanted = Kind::ALL.map(Kind::export).join(" or ");
+    let wanted = HandlerKind::ALL.map(HandlerKind::export).join(" or ");
     let is_later = |export: &&str| {
         export.starts_with("wasi:http/handler@0.3") || export.starts_with("wasi:cli/run@0.3")
     };
@@ -117,7 +117,7 @@ fn no_kind(exports: &[&str]) -> String {
     format!("a component, but not a handler: it exports {has}, and must export {wanted}; {advice}")
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for HandlerKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
@@ -132,17 +132,20 @@ mod tests {
         for (exports, kind) in [
             (
                 &["wasgi:gateway/application@0.1.0"][..],
-                Some(Kind::Gateway),
+                Some(HandlerKind::Gateway),
             ),
             (
                 &["memory", "wasi:http/incoming-handler@0.2.0"],
-                Some(Kind::WasiHttp),
+                Some(HandlerKind::WasiHttp),
             ),
-            (&["wasi:http/incoming-handler@0.2.12"], Some(Kind::WasiHttp)),
-            (&["wasi:cli/run@0.2.6"], Some(Kind::Command)),
+            (
+                &["wasi:http/incoming-handler@0.2.12"],
+                Some(HandlerKind::WasiHttp),
+            ),
+            (&["wasi:cli/run@0.2.6"], Some(HandlerKind::Command)),
             (
                 &["wasi:cli/run@0.2.6", "wasi:http/incoming-handler@0.2.6"],
-                Some(Kind::WasiHttp),
+                Some(HandlerKind::WasiHttp),
             ),
             (&["wasgi:gateway/application@0.1.01"], None),
             (&["wasgi:gateway/application@0.2.0"], None),
@@ -152,14 +155,14 @@ mod tests {
             (&["run"], None),
             (&[], None),
         ] {
-            assert_eq!(Kind::of(exports), kind, "{exports:?}");
+            assert_eq!(HandlerKind::of(exports), kind, "{exports:?}");
         }
     }
 
     #[test]
     fn a_component_of_no_kind_is_told_what_was_looked_for() {
         let text = no_kind(&[]);
-        for kind in Kind::ALL {
+        for kind in HandlerKind::ALL {
             assert!(text.contains(kind.export()), "{text}");
         }
         assert!(text.contains("exports nothing"), "{text}");

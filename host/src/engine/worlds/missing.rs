@@ -3,7 +3,7 @@
 
 use wasmtime::component::Component;
 
-use super::kind::{self, Kind};
+use super::kind::{self, HandlerKind};
 use super::unlinked;
 use crate::engine::componentize;
 use crate::engine::pools::instances::InstancePool;
@@ -110,7 +110,7 @@ pub(in crate::engine) fn names(pool: &InstancePool, bytes: &[u8]) -> Vec<String>
     let Ok(component) = Component::new(&pool.engine, bytes) else {
         return Vec::new();
     };
-    let kind = kind::detect(&component, &pool.engine).unwrap_or(Kind::Gateway);
+    let kind = kind::detect(&component, &pool.engine).unwrap_or(HandlerKind::Gateway);
     unlinked::all(pool.linkers.of(kind), &component)
 }
 

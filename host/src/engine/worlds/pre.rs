@@ -6,7 +6,7 @@ use wasmtime_wasi_http::p2::bindings::ProxyPre;
 
 use super::gateway::application::ApplicationPre;
 use super::gateway::bindings::HandlerPre;
-use super::kind::Kind;
+use super::kind::HandlerKind;
 use crate::engine::call::state::State;
 
 /// A linked program of its kind, ready to be instantiated.
@@ -23,11 +23,16 @@ impl Pre {
     /// # Errors
     ///
     /// Fails if an export has another type than the kind's world says.
-    pub(in crate::engine) fn new(kind: Kind, pre: InstancePre<State>) -> wasmtime::Result<Self> {
+    pub(in crate::engine) fn new(
+        kind: HandlerKind,
+        pre: InstancePre<State>,
+    ) -> wasmtime::Result<Self> {
         Ok(match kind {
-            Kind::Gateway => Self::Application(ApplicationPre::Component(HandlerPre::new(pre)?)),
-            Kind::WasiHttp => Self::WasiHttp(ProxyPre::new(pre)?),
-            Kind::Command => Self::Command(CommandPre::new(pre)?),
+            HandlerKind::Gateway => {
+                Self::Application(ApplicationPre::Component(HandlerPre::new(pre)?))
+            }
+            HandlerKind::WasiHttp => Self::WasiHttp(ProxyPre::new(pre)?),
+            HandlerKind::Command => Self::Command(CommandPre::new(pre)?),
         })
     }
 

@@ -10,7 +10,7 @@ use super::{Program, Site, Texts, eventually};
 use crate::published::Published;
 use crate::registry::{Registry, Version};
 use crate::reload::options::STOP_PATIENCE;
-use crate::reload::{Later, Load, LoadRequest, Options, Reload, Renewal, list};
+use crate::reload::{Later, Load, LoadRequest, Reload, ReloadOptions, Renewal, list};
 
 /// A loader that defers work for each program: the work waits while a test holds `gate`.
 #[derive(Default)]
@@ -49,7 +49,7 @@ impl Load for Keeper {
 fn start(site: &Site, loader: &Arc<Keeper>) -> (Reload, Arc<Published<Registry<Program>>>) {
     let scan = list(&site.handlers());
     let shared = Arc::new(Published::new(scan.registry()));
-    let options = Options::default();
+    let options = ReloadOptions::default();
     let reload = Reload::start(scan, None, loader.clone(), shared.clone(), options);
     (reload.expect("a thread"), shared)
 }

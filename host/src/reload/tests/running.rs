@@ -17,7 +17,7 @@ use crate::published::Published;
 use crate::registry::{ProblemKind, Registry};
 use crate::reload::thread::{Order, Reloader};
 use crate::reload::watch::WatchEvent;
-use crate::reload::{Options, PagesChange, Reload, scan_once};
+use crate::reload::{PagesChange, Reload, ReloadOptions, scan_once};
 
 /// Long enough that no change is found by a periodic listing: the event must report it.
 const NEVER: Duration = Duration::from_secs(3_600);
@@ -33,14 +33,14 @@ struct Running {
 
 impl Running {
     fn start(site: Site) -> Running {
-        let options = Options {
+        let options = ReloadOptions {
             safety_rescan: NEVER,
-            ..Options::default()
+            ..ReloadOptions::default()
         };
         Running::start_with(site, options)
     }
 
-    fn start_with(site: Site, mut options: Options) -> Running {
+    fn start_with(site: Site, mut options: ReloadOptions) -> Running {
         let loader = Arc::new(Texts::default());
         let scan = scan_once(&site.handlers(), &*loader);
         let shared = Arc::new(Published::new(scan.registry()));
@@ -268,10 +268,10 @@ fn a_request_finishes_on_its_version_and_the_reloader_cleans_up() {
 fn a_slow_load_holds_up_nobody_else() {
     let site = Site::new();
     site.write("html/index.html", "");
-    let options = Options {
+    let options = ReloadOptions {
         safety_rescan: NEVER,
         workers: NonZeroUsize::new(2).expect("two"),
-        ..Options::default()
+        ..ReloadOptions::default()
     };
     let running = Running::start_with(site, options);
     let slow = running.loader.slow.lock().expect("no panic");
@@ -353,9 +353,9 @@ fn a_folder_that_appears_with_its_parents() {
     let loader = Arc::new(Texts::default());
     let scan = scan_once(&site.path("srv/site/handlers"), &*loader);
     let shared = Arc::new(Published::new(scan.registry()));
-    let options = Options {
+    let options = ReloadOptions {
         safety_rescan: NEVER,
-        ..Options::default()
+        ..ReloadOptions::default()
     };
     let reload = Reload::start(scan, None, loader, Arc::clone(&shared), options);
     site.write("srv/site/handlers/hello.wasm", "one.");
@@ -405,10 +405,10 @@ fn what_is_no_handler_is_told_and_what_is_a_fifo_holds_up_nothing() {
 fn without_events_looking_finds_everything() {
     let site = Site::new();
     site.write("handlers/hello.wasm", "one.");
-    let options = Options {
+    let options = ReloadOptions {
         safety_rescan: Duration::from_millis(20),
         events: false,
-        ..Options::default()
+        ..ReloadOptions::default()
     };
     let running = Running::start_with(site, options);
     running.site.write("handlers/hello.wasm", "two.");
@@ -430,10 +430,10 @@ fn lost_events_are_made_up_for() {
     let loader = Arc::new(Texts::default());
     let scan = scan_once(&site.handlers(), &*loader);
     let shared = Arc::new(Published::new(scan.registry()));
-    let options = Options {
+    let options = ReloadOptions {
         safety_rescan: NEVER,
         events: false,
-        ..Options::default()
+        ..ReloadOptions::default()
     };
     let (reloader, order) = Reloader::new(scan, loader, Arc::clone(&shared), options);
     let tell = reloader.teller();

@@ -10,7 +10,7 @@ use super::{Program, Site, Texts, eventually};
 use crate::published::Published;
 use crate::registry::{Claim, Describe, Registry, RowState};
 use crate::reload::settle::Hint;
-use crate::reload::{Options, Reload, Started, list};
+use crate::reload::{Reload, ReloadOptions, Started, list};
 
 /// A server's startup with a site.
 struct Start {
@@ -26,11 +26,11 @@ impl Start {
         let scan = list(&site.handlers());
         let shared = Arc::new(Published::new(scan.registry()));
         let (tell, started) = channel();
-        let options = Options {
+        let options = ReloadOptions {
             workers: NonZeroUsize::new(2).expect("two"),
             start_budget,
             on_started: Some(Box::new(move |how| tell.send(how).expect("somebody waits"))),
-            ..Options::default()
+            ..ReloadOptions::default()
         };
         let reload = Reload::start(scan, None, loader.clone(), shared.clone(), options);
         Start {

@@ -1,6 +1,6 @@
 //! Client addresses behind trusted proxies.
 //!
-//! - [`Options`]: the trusted proxies, and how they announce clients.
+//! - [`ProxyOptions`]: the trusted proxies, and how they announce clients.
 //! - `network`: address ranges.
 //! - `header`: the PROXY protocol, before the first byte of a connection.
 //! - `forwarded`, `x_forwarded`: the fields of a request.
@@ -29,7 +29,7 @@ pub(in crate::server) const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 /// The trusted proxies and how they announce clients: `[proxy]` in `wasgi.toml`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Options {
+pub struct ProxyOptions {
     /// The addresses and networks of the proxies, `["10.0.0.0/8", "::1"]`. Statements about clients
     /// from other peers are ignored. Default: empty.
     pub trusted: Vec<Network>,
@@ -55,7 +55,7 @@ pub enum Fields {
     None,
 }
 
-impl Options {
+impl ProxyOptions {
     /// Returns whether this is a trusted proxy's address.
     pub fn trusts(&self, address: IpAddr) -> bool {
         self.trusted.iter().any(|network| network.contains(address))

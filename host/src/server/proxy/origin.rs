@@ -8,7 +8,7 @@
 use std::net::SocketAddr;
 
 use super::hop::{Hop, Node};
-use super::{Fields, Options, forwarded, x_forwarded};
+use super::{Fields, ProxyOptions, forwarded, x_forwarded};
 use crate::gateway::Scheme;
 use crate::http1::{RequestHead, split_authority};
 
@@ -32,7 +32,7 @@ impl Origin {
         peer: SocketAddr,
         local: SocketAddr,
         scheme: Scheme,
-        options: &Options,
+        options: &ProxyOptions,
     ) -> Self {
         let mut origin = Self {
             peer,
@@ -52,7 +52,7 @@ impl Origin {
     }
 
     /// Follows the hops, of which the first is the nearest.
-    fn walk(&mut self, hops: &[Hop], options: &Options) {
+    fn walk(&mut self, hops: &[Hop], options: &ProxyOptions) {
         let mut said = Hop::default();
         for hop in hops {
             // If the farther proxy omits a value, the nearer one's applies.

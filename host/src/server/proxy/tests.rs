@@ -9,8 +9,8 @@ use crate::http1::{self, Incoming};
 
 const LOCAL: &str = "198.51.100.7:8000";
 
-fn options(fields: Fields) -> Options {
-    Options {
+fn options(fields: Fields) -> ProxyOptions {
+    ProxyOptions {
         trusted: vec![
             "10.0.0.0/8".parse().expect("a network"),
             "2001:db8:10::/48".parse().expect("a network"),

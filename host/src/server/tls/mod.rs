@@ -1,6 +1,6 @@
 //! TLS: the configuration, the certificate, and its replacement.
 //!
-//! - [`Options`]: `[tls]` in `wasgi.toml`.
+//! - [`TlsOptions`]: `[tls]` in `wasgi.toml`.
 //! - `certificate`: the files, and the current certificate.
 //! - `watch`: replaces the current certificate when the files change.
 //! - `session`: one connection, without its socket.
@@ -38,7 +38,7 @@ const PROTOCOLS: [&[u8]; 2] = [b"http/1.1", b"http/1.0"];
 /// Whether and how to use TLS: `[tls]` in `wasgi.toml`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Options {
+pub struct TlsOptions {
     /// The certificate, followed by the intermediate ones, in PEM format. It is reloaded when it
     /// changes. Default: none, without TLS.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -71,7 +71,7 @@ impl Tls {
     /// # Errors
     ///
     /// Fails if a file is missing or invalid, or the options are inconsistent.
-    pub(super) fn start(options: &Options) -> anyhow::Result<Option<Self>> {
+    pub(super) fn start(options: &TlsOptions) -> anyhow::Result<Option<Self>> {
         let files = match (&options.cert, &options.key) {
             (Some(cert), Some(key)) => Files {
                 cert: cert.clone(),

@@ -355,17 +355,21 @@ fn what_can_not_be_served_with_is_said_at_the_start() {
     let (one, other) = (folder(), folder());
     let files = make_certificate(one.path());
     let others = make_certificate(other.path());
-    let options = |cert: &Path, key: &Path| Options {
+    let options = |cert: &Path, key: &Path| TlsOptions {
         cert: Some(cert.to_owned()),
         key: Some(key.to_owned()),
-        ..Options::default()
+        ..TlsOptions::default()
     };
     assert!(
         Tls::start(&options(&files.cert, &files.key))
             .expect("it is good")
             .is_some()
     );
-    assert!(Tls::start(&Options::default()).expect("no TLS").is_none());
+    assert!(
+        Tls::start(&TlsOptions::default())
+            .expect("no TLS")
+            .is_none()
+    );
     let missing = one.path().join("missing.pem");
     for (options, expected) in [
         (options(&files.cert, &others.key), "not a usable key"),
@@ -374,16 +378,16 @@ fn what_can_not_be_served_with_is_said_at_the_start() {
         (options(&missing, &files.key), "missing.pem"),
         (options(one.path(), &files.key), "no certificate or key"),
         (
-            Options {
+            TlsOptions {
                 cert: Some(files.cert.clone()),
-                ..Options::default()
+                ..TlsOptions::default()
             },
             "--tls-key",
         ),
         (
-            Options {
+            TlsOptions {
                 redirect_http: Some(([127, 0, 0, 1], 0).into()),
-                ..Options::default()
+                ..TlsOptions::default()
             },
             "--tls-cert",
         ),
@@ -397,10 +401,10 @@ fn what_can_not_be_served_with_is_said_at_the_start() {
 fn dropping_the_watch_ends_it_at_once() {
     let folder = folder();
     let files = make_certificate(folder.path());
-    let options = Options {
+    let options = TlsOptions {
         cert: Some(files.cert),
         key: Some(files.key),
-        ..Options::default()
+        ..TlsOptions::default()
     };
     let tls = Tls::start(&options).expect("it is good");
     let before = Instant::now();

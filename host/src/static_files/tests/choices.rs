@@ -2,8 +2,8 @@
 
 use super::*;
 
-fn options(change: impl FnOnce(&mut Options)) -> Options {
-    let mut options = Options::default();
+fn options(change: impl FnOnce(&mut PageOptions)) -> PageOptions {
+    let mut options = PageOptions::default();
     change(&mut options);
     options
 }

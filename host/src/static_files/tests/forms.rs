@@ -190,20 +190,20 @@ fn compression_without_a_gain_is_skipped() {
     assert_eq!((coding(&answer), body(&answer)), (None, b"short".to_vec()));
 
     site.write("page.html", text());
-    let off = Options {
-        compress: content::Options {
+    let off = PageOptions {
+        compress: content::CompressOptions {
             pages: false,
             ..Default::default()
         },
         precompressed: false,
-        ..Options::default()
+        ..PageOptions::default()
     };
     site.pages.set_options(off).expect("options");
     let answer = ask(&site, "/page.html", "gzip");
     assert_eq!((coding(&answer), vary(&answer)), (None, None));
-    let untouched = Options {
+    let untouched = PageOptions {
         cache_control: "no-cache, no-transform".into(),
-        ..Options::default()
+        ..PageOptions::default()
     };
     site.pages.set_options(untouched).expect("options");
     assert_eq!(coding(&ask(&site, "/page.html", "gzip")), None);
@@ -242,9 +242,9 @@ fn a_compressed_file_requested_by_name_declares_its_coding() {
         content_type: Some("application/gzip".into()),
         ..Rule::default()
     };
-    let options = Options {
+    let options = PageOptions {
         rules: vec![rule],
-        ..Options::default()
+        ..PageOptions::default()
     };
     site.pages.set_options(options).expect("options");
     let answer = ask(&site, "/x.js.gz", "gzip");

@@ -95,13 +95,13 @@ fn a_settled_page_is_compressed_once() {
 
 #[test]
 fn a_cache_size_of_zero_disables_the_caches() {
-    let site = Site::with(Options {
+    let site = Site::with(PageOptions {
         cache_bytes: 0,
-        compress: content::Options {
+        compress: content::CompressOptions {
             cache_bytes: 0,
             ..Default::default()
         },
-        ..Options::default()
+        ..PageOptions::default()
     });
     site.write("page.html", "text ".repeat(1_000));
     sleep(SETTLED);

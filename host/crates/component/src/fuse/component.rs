@@ -14,19 +14,24 @@ use super::unsupported::{Result, unsupported, unsupported_at};
 
 /// A kind of import, definition or export of a core module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) enum Kind {
+pub(super) enum ItemKind {
     Func,
     Table,
     Memory,
     Global,
 }
 
-pub(super) const KINDS: [Kind; 4] = [Kind::Func, Kind::Table, Kind::Memory, Kind::Global];
+pub(super) const KINDS: [ItemKind; 4] = [
+    ItemKind::Func,
+    ItemKind::Table,
+    ItemKind::Memory,
+    ItemKind::Global,
+];
 
 /// An index space of a component.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Space {
-    Core(Kind),
+    Core(ItemKind),
     Module,
     CoreInstance,
     Type,
@@ -135,7 +140,7 @@ impl Part<'_> {
             Part::Type(_) => Space::Type,
             Part::Alias(ComponentAlias::InstanceExport { kind, .. }) => external(*kind)?,
             Part::Alias(ComponentAlias::CoreInstanceExport { kind, .. }) => {
-                Space::Core(Kind::of(*kind)?)
+                Space::Core(ItemKind::of(*kind)?)
             }
             Part::Alias(ComponentAlias::Outer { kind, .. }) => match kind {
                 ComponentOuterAliasKind::CoreModule => Space::Module,
@@ -146,7 +151,7 @@ impl Part<'_> {
                 }
             },
             Part::Canonical(CanonicalFunction::Lift { .. }) => Space::Func,
-            Part::Canonical(_) => Space::Core(Kind::Func),
+            Part::Canonical(_) => Space::Core(ItemKind::Func),
             Part::Instance(_) => Space::Instance,
             Part::Import(import) => match import.ty {
                 ComponentTypeRef::Func(_) => Space::Func,
@@ -170,7 +175,7 @@ impl Part<'_> {
     }
 }
 
-impl Kind {
+impl ItemKind {
     pub(super) fn of(kind: ExternalKind) -> Result<Self> {
         Ok(match kind {
             ExternalKind::Func => Self::Func,

@@ -9,7 +9,7 @@ use std::collections::{HashMap, HashSet};
 use wasm_encoder::{ConstExpr, Instruction};
 use wasmparser::Operator;
 
-use super::component::Kind;
+use super::component::ItemKind;
 use super::members::{Defined, Members, Source};
 use super::unsupported::Result;
 
@@ -64,7 +64,7 @@ impl Constants {
         member: usize,
         index: u32,
     ) -> Option<Value> {
-        match members.source(Kind::Global, member, index) {
+        match members.source(ItemKind::Global, member, index) {
             Ok(Source::Defined(defined)) => self.get(defined),
             _ => None,
         }
@@ -141,7 +141,7 @@ fn add_written(
         while !operators.eof() {
             if let Operator::GlobalSet { global_index } = operators.read()?
                 && let Source::Defined(defined) =
-                    members.source(Kind::Global, member, global_index)?
+                    members.source(ItemKind::Global, member, global_index)?
             {
                 written.insert(defined);
             }

@@ -8,7 +8,7 @@ use wasmparser::{
     Payload, RefType, Table, TypeRef, ValType,
 };
 
-use super::component::{Kind, section};
+use super::component::{ItemKind, section};
 use super::unsupported::{Result, unsupported, unsupported_at};
 
 /// A core module.
@@ -16,13 +16,13 @@ use super::unsupported::{Result, unsupported, unsupported_at};
 pub(super) struct CoreModule<'a> {
     pub(super) types: Vec<FuncType>,
     /// By kind, because each kind has a separate index space.
-    pub(super) imports: HashMap<Kind, Vec<Import<'a>>>,
+    pub(super) imports: HashMap<ItemKind, Vec<Import<'a>>>,
     /// The types of the defined functions.
     pub(super) functions: Vec<u32>,
     pub(super) tables: Vec<Table<'a>>,
     pub(super) memories: Vec<MemoryType>,
     pub(super) globals: Vec<Global<'a>>,
-    pub(super) exports: HashMap<&'a str, (Kind, u32)>,
+    pub(super) exports: HashMap<&'a str, (ItemKind, u32)>,
     pub(super) start: Option<u32>,
     pub(super) elements: Vec<Element<'a>>,
     pub(super) counts_data: bool,
@@ -46,13 +46,16 @@ impl<'a> CoreModule<'a> {
     }
 
     /// Returns the number of imports of a kind. They have the first indices.
-    pub(super) fn imported(&self, kind: Kind) -> u32 {
+    pub(super) fn imported(&self, kind: ItemKind) -> u32 {
         self.imports.get(&kind).map_or(0, |list| list.len() as u32)
     }
 
     /// Returns the type of a function, imported or defined.
     pub(super) fn function_type(&self, index: u32) -> Option<&FuncType> {
-        let imported = self.imports.get(&Kind::Func).map_or(&[][..], Vec::as_slice);
+        let imported = self
+            .imports
+            .get(&ItemKind::Func)
+            .map_or(&[][..], Vec::as_slice);
         let ty = match imported.get(index as usize) {
             Some(import) => match import.ty {
                 TypeRef::Func(ty) => ty,
@@ -96,7 +99,7 @@ impl<'a> CoreModule<'a> {
             Payload::ExportSection(section) => {
                 for export in section {
                     let export = export?;
-                    let target = (Kind::of(export.kind)?, export.index);
+                    let target = (ItemKind::of(export.kind)?, export.index);
                     self.exports.insert(export.name, target);
                 }
             }
@@ -125,10 +128,10 @@ impl<'a> CoreModule<'a> {
 
     fn import(&mut self, import: Import<'a>) -> Result<()> {
         let kind = match import.ty {
-            TypeRef::Func(_) => Kind::Func,
-            TypeRef::Table(_) => Kind::Table,
-            TypeRef::Memory(_) => Kind::Memory,
-            TypeRef::Global(_) => Kind::Global,
+            TypeRef::Func(_) => ItemKind::Func,
+            TypeRef::Table(_) => ItemKind::Table,
+            TypeRef::Memory(_) => ItemKind::Memory,
+            TypeRef::Global(_) => ItemKind::Global,
             TypeRef::Tag(_) | TypeRef::FuncExact(_) => {
                 return unsupported_at("a module imports an unsupported item", import.name);
             }

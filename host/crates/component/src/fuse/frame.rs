@@ -9,7 +9,7 @@ use wasm_encoder::{
     PrimitiveValType, TypeSection, ValType,
 };
 
-use super::component::{Kind, Space};
+use super::component::{ItemKind, Space};
 use super::plan::Group;
 use super::reindex::raw_module;
 use super::rewrite::Rewrite;
@@ -58,12 +58,12 @@ impl Rewrite<'_, '_, '_> {
         imports.import(GLOBAL, ComponentTypeRef::Func(global_type));
         let global_function = self.count(Space::Func);
         self.component.section(&imports);
-        let memory = self.alias(state, ExportKind::Memory, split::MEMORY, Kind::Memory);
+        let memory = self.alias(state, ExportKind::Memory, split::MEMORY, ItemKind::Memory);
         let mut canonical = CanonicalFunctionSection::new();
         canonical.lower(memory_function, [CanonicalOption::Memory(memory)]);
-        let memory_lowered = self.count(Space::Core(Kind::Func));
+        let memory_lowered = self.count(Space::Core(ItemKind::Func));
         canonical.lower(global_function, []);
-        let global_lowered = self.count(Space::Core(Kind::Func));
+        let global_lowered = self.count(Space::Core(ItemKind::Func));
         self.component.section(&canonical);
         self.component.section(&raw_module(&capture));
         let module = self.count(Space::Module);
@@ -83,7 +83,7 @@ impl Rewrite<'_, '_, '_> {
         );
         let instance = self.count(Space::CoreInstance);
         self.component.section(&instances);
-        let function = self.alias(instance, ExportKind::Func, CAPTURE, Kind::Func);
+        let function = self.alias(instance, ExportKind::Func, CAPTURE, ItemKind::Func);
         let mut canonical = CanonicalFunctionSection::new();
         canonical.lift(function, capture_type, []);
         let function = self.count(Space::Func);
@@ -95,7 +95,7 @@ impl Rewrite<'_, '_, '_> {
         Ok(())
     }
 
-    fn alias(&mut self, instance: u32, kind: ExportKind, name: &str, space: Kind) -> u32 {
+    fn alias(&mut self, instance: u32, kind: ExportKind, name: &str, space: ItemKind) -> u32 {
         let mut aliases = ComponentAliasSection::new();
         aliases.alias(Alias::CoreInstanceExport {
             instance,

@@ -6,7 +6,7 @@ use wasm_encoder::reencode::{Error, Reencode, utils};
 use wasm_encoder::{ConstExpr, Instruction};
 use wasmparser::Operator;
 
-use super::component::Kind;
+use super::component::ItemKind;
 use super::constant::{Constants, Value, fold};
 use super::members::Members;
 use super::numbers::Numbers;
@@ -35,14 +35,14 @@ impl MemberReencoder {
         constants: &Constants,
     ) -> Result<Self> {
         let numbers = |kind| numbers.of_member(members, member, kind);
-        let globals = numbers(Kind::Global)?;
+        let globals = numbers(ItemKind::Global)?;
         let constants = (0..globals.len() as u32)
             .map(|index| constants.value(members, member, index))
             .collect();
         Ok(Self {
-            functions: numbers(Kind::Func)?,
-            tables: numbers(Kind::Table)?,
-            memories: numbers(Kind::Memory)?,
+            functions: numbers(ItemKind::Func)?,
+            tables: numbers(ItemKind::Table)?,
+            memories: numbers(ItemKind::Memory)?,
             globals,
             constants,
             types: Vec::new(),

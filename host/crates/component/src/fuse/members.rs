@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use wasmparser::{CanonicalFunction, ComponentAlias, ComponentInstance, Instance};
 
-use super::component::{Kind, ParsedComponent, Part, Space};
+use super::component::{ItemKind, ParsedComponent, Part, Space};
 use super::core_module::CoreModule;
 use super::unsupported::{Result, Unsupported, unsupported};
 
@@ -20,7 +20,7 @@ pub(super) struct Member<'a> {
     pub(super) module: u32,
     pub(super) inner: CoreModule<'a>,
     /// The targets of its imports, by kind: they have the first indices.
-    imports: HashMap<Kind, Vec<Source>>,
+    imports: HashMap<ItemKind, Vec<Source>>,
 }
 
 /// The target of an index in a member.
@@ -45,7 +45,7 @@ pub(super) struct Members<'o, 'a> {
     pub(super) list: Vec<Member<'a>>,
     by_instance: HashMap<u32, usize>,
     /// The known exports of synthetic instances (those made of exports), by name.
-    named: HashMap<u32, HashMap<&'o str, (Kind, Source)>>,
+    named: HashMap<u32, HashMap<&'o str, (ItemKind, Source)>>,
 }
 
 impl<'o, 'a> Members<'o, 'a> {
@@ -77,7 +77,7 @@ impl<'o, 'a> Members<'o, 'a> {
     }
 
     /// Returns the target of an index of a member.
-    pub(super) fn source(&self, kind: Kind, member: usize, index: u32) -> Result<Source> {
+    pub(super) fn source(&self, kind: ItemKind, member: usize, index: u32) -> Result<Source> {
         let Some(of) = self.list.get(member) else {
             return unsupported("a core instance is missing");
         };
@@ -90,7 +90,7 @@ impl<'o, 'a> Members<'o, 'a> {
     }
 
     /// Returns a member's export by name.
-    pub(super) fn export(&self, member: usize, name: &str) -> Option<(Kind, Source)> {
+    pub(super) fn export(&self, member: usize, name: &str) -> Option<(ItemKind, Source)> {
         let &(kind, index) = self.list.get(member)?.inner.exports.get(name)?;
         Some((kind, self.list[member].source(kind, member, index)))
     }
@@ -135,7 +135,7 @@ impl<'o, 'a> Members<'o, 'a> {
     /// Records the exports of a synthetic instance.
     fn name(&mut self, instance: u32, exports: &'o [wasmparser::Export<'a>]) {
         let named = exports.iter().filter_map(|export| {
-            let kind = Kind::of(export.kind).ok()?;
+            let kind = ItemKind::of(export.kind).ok()?;
             let (_, item) = self.parsed.item((Space::Core(kind), export.index))?;
             let source = match &item.part {
                 Part::Canonical(_) => (kind, Source::Canonical(export.index)),
@@ -153,7 +153,11 @@ impl<'o, 'a> Members<'o, 'a> {
     }
 
     /// Returns an export of a core instance by name. The instance can be a member or synthetic.
-    pub(super) fn export_of_instance(&self, instance: u32, name: &str) -> Option<(Kind, Source)> {
+    pub(super) fn export_of_instance(
+        &self,
+        instance: u32,
+        name: &str,
+    ) -> Option<(ItemKind, Source)> {
         match self.of_instance(instance) {
             Some(member) => self.export(member, name),
             None => self.named.get(&instance)?.get(name).copied(),
@@ -163,7 +167,7 @@ impl<'o, 'a> Members<'o, 'a> {
     /// Returns whether a function of the component only handles handles: it depends on no more than
     /// the destructor of its resource, and on no memory.
     pub(super) fn is_of_handles(&self, canonical: u32) -> bool {
-        let item = self.parsed.item((Space::Core(Kind::Func), canonical));
+        let item = self.parsed.item((Space::Core(ItemKind::Func), canonical));
         item.is_some_and(|(_, item)| {
             matches!(
                 item.part,
@@ -178,11 +182,11 @@ impl<'o, 'a> Members<'o, 'a> {
 }
 
 impl Member<'_> {
-    pub(super) fn imports(&self, kind: Kind) -> &[Source] {
+    pub(super) fn imports(&self, kind: ItemKind) -> &[Source] {
         self.imports.get(&kind).map_or(&[], Vec::as_slice)
     }
 
-    fn source(&self, kind: Kind, member: usize, index: u32) -> Source {
+    fn source(&self, kind: ItemKind, member: usize, index: u32) -> Source {
         let imports = self.imports(kind);
         match imports.get(index as usize) {
             Some(source) => *source,

@@ -12,7 +12,7 @@ use wasm_encoder::{
 };
 use wasmparser::{Element, ElementKind, FuncType};
 
-use super::component::Kind;
+use super::component::ItemKind;
 use super::constant::Constants;
 use super::member_reencoder::MemberReencoder;
 use super::members::{Defined, Members, Source};
@@ -46,16 +46,16 @@ pub(super) struct Merge<'p, 'o, 'a> {
 
 /// The definitions of a group that others use, and their export names.
 #[derive(Default)]
-pub(super) struct Exports(BTreeMap<(Kind, Defined), String>);
+pub(super) struct Exports(BTreeMap<(ItemKind, Defined), String>);
 
 impl Exports {
     /// Adds an export and assigns a name, unless it already has one.
-    pub(super) fn add(&mut self, kind: Kind, defined: Defined) {
+    pub(super) fn add(&mut self, kind: ItemKind, defined: Defined) {
         let next = self.0.len().to_string();
         self.0.entry((kind, defined)).or_insert(next);
     }
 
-    pub(super) fn name(&self, kind: Kind, defined: Defined) -> Option<&str> {
+    pub(super) fn name(&self, kind: ItemKind, defined: Defined) -> Option<&str> {
         self.0.get(&(kind, defined)).map(String::as_str)
     }
 }
@@ -146,7 +146,7 @@ impl Merge<'_, '_, '_> {
                 let table = self.table_of(slots)?;
                 let functions = self.plan.late.iter().map(|function| {
                     let source = Source::Canonical(*function);
-                    self.numbers.get(Kind::Func, source)
+                    self.numbers.get(ItemKind::Func, source)
                 });
                 let Some(functions) = functions.collect::<Option<Vec<_>>>() else {
                     return unsupported("a table slot has no function");
@@ -164,7 +164,7 @@ impl Merge<'_, '_, '_> {
     /// Returns the index of the table with the slots.
     fn table_of(&self, slots: Slots) -> Result<u32> {
         match slots {
-            Slots::Behind { table, .. } => self.number(Kind::Table, table),
+            Slots::Behind { table, .. } => self.number(ItemKind::Table, table),
             Slots::Own | Slots::None => self
                 .numbers
                 .slots
@@ -208,7 +208,7 @@ impl Merge<'_, '_, '_> {
         }
         for (index, global) in (0..).zip(&inner.globals) {
             let source = Source::Defined(Defined { member, index });
-            if self.numbers.get(Kind::Global, source).is_some() {
+            if self.numbers.get(ItemKind::Global, source).is_some() {
                 copy.parse_global(&mut sections.globals, global.clone())?;
             }
         }
@@ -230,7 +230,7 @@ impl Merge<'_, '_, '_> {
         }
         for (index, name) in &inner.function_names {
             // An imported function is named where it is defined.
-            if *index >= inner.imported(Kind::Func)
+            if *index >= inner.imported(ItemKind::Func)
                 && let Ok(number) = copy.function_index(*index)
             {
                 sections.names.insert(number, (*name).to_owned());
@@ -246,7 +246,7 @@ impl Merge<'_, '_, '_> {
             return Ok(false);
         };
         let table = table_index.unwrap_or(0);
-        let table = self.members.source(Kind::Table, member, table)?;
+        let table = self.members.source(ItemKind::Table, member, table)?;
         Ok(self.shims.has_table(table))
     }
 
@@ -257,10 +257,10 @@ impl Merge<'_, '_, '_> {
             }
             let number = self.number(*kind, *defined)?;
             let kind = match kind {
-                Kind::Func => ExportKind::Func,
-                Kind::Table => ExportKind::Table,
-                Kind::Memory => ExportKind::Memory,
-                Kind::Global => ExportKind::Global,
+                ItemKind::Func => ExportKind::Func,
+                ItemKind::Table => ExportKind::Table,
+                ItemKind::Memory => ExportKind::Memory,
+                ItemKind::Global => ExportKind::Global,
             };
             sections.exports.export(name, kind, number);
         }
@@ -271,18 +271,23 @@ impl Merge<'_, '_, '_> {
     }
 
     /// Returns the type with which the second module imports a definition of the first.
-    fn type_of(&self, kind: Kind, defined: Defined, sections: &mut Sections) -> Result<EntityType> {
+    fn type_of(
+        &self,
+        kind: ItemKind,
+        defined: Defined,
+        sections: &mut Sections,
+    ) -> Result<EntityType> {
         let inner = &self.members.list[defined.member].inner;
         let place = defined.index as usize;
         let ty = match kind {
-            Kind::Func => {
-                let index = inner.imported(Kind::Func) + defined.index;
+            ItemKind::Func => {
+                let index = inner.imported(ItemKind::Func) + defined.index;
                 let ty = inner
                     .function_type(index)
                     .map(|ty| sections.types.number(ty));
                 ty.transpose()?.map(EntityType::Function)
             }
-            Kind::Table => inner.tables.get(place).and_then(|table| {
+            ItemKind::Table => inner.tables.get(place).and_then(|table| {
                 let mut ty = table.ty;
                 self.widen(defined, &mut ty);
                 RoundtripReencoder
@@ -290,11 +295,11 @@ impl Merge<'_, '_, '_> {
                     .ok()
                     .map(EntityType::Table)
             }),
-            Kind::Memory => inner.memories.get(place).and_then(|ty| {
+            ItemKind::Memory => inner.memories.get(place).and_then(|ty| {
                 let ty = RoundtripReencoder.memory_type(*ty).ok();
                 ty.map(EntityType::Memory)
             }),
-            Kind::Global => inner.globals.get(place).and_then(|global| {
+            ItemKind::Global => inner.globals.get(place).and_then(|global| {
                 let ty = RoundtripReencoder.global_type(global.ty).ok();
                 ty.map(EntityType::Global)
             }),
@@ -312,7 +317,7 @@ impl Merge<'_, '_, '_> {
         }
     }
 
-    fn number(&self, kind: Kind, defined: Defined) -> Result<u32> {
+    fn number(&self, kind: ItemKind, defined: Defined) -> Result<u32> {
         let number = self.numbers.get(kind, Source::Defined(defined));
         number.ok_or(Unsupported::new(
             "an item is missing from the merged module",

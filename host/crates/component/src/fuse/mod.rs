@@ -171,7 +171,7 @@ pub fn link(bytes: &[u8]) -> Result<Linked, Unsupported> {
         Err(why) => tracing::debug!("not called directly: {why}"),
     }
     let Some(plan) = Plan::of(&members) else {
-        return Err(Unsupported::new("there is nothing to fuse"));
+        return Err(Unsupported::apart(members.list.len()));
     };
     if data_bytes(&members, &plan) >= MIN_SNAPSHOT_BYTES {
         match rewrite::apart(&members, &plan, &Ends::default()) {
@@ -198,7 +198,7 @@ pub fn apart(bytes: &[u8]) -> Result<Apart, Unsupported> {
     let members = Members::of(&parsed);
     match Plan::of(&members) {
         Some(plan) => rewrite::apart(&members, &plan, &Ends::default()),
-        None => Err(Unsupported::new("there is nothing to fuse")),
+        None => Err(Unsupported::apart(members.list.len())),
     }
 }
 
@@ -212,7 +212,7 @@ pub fn runtime(bytes: &[u8]) -> Result<Runtime, Unsupported> {
     let parsed = ParsedComponent::of(bytes)?;
     let members = Members::of(&parsed);
     let Some(plan) = Plan::of(&members) else {
-        return Err(Unsupported::new("there is nothing to fuse"));
+        return Err(Unsupported::apart(members.list.len()));
     };
     let ends = |is_loader| Ends {
         exported: RESETS,
@@ -231,7 +231,7 @@ pub fn members_of_component(bytes: &[u8]) -> Result<Vec<u8>, Unsupported> {
     let members = Members::of(&parsed);
     match Plan::of(&members) {
         Some(plan) => rewrite::component(&members, &plan),
-        None => Err(Unsupported::new("there is nothing to fuse")),
+        None => Err(Unsupported::apart(members.list.len())),
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use wasmparser::FuncType;
 
-use super::component::{KINDS, Kind};
+use super::component::{ItemKind, KINDS};
 use super::constant::Constants;
 use super::members::{Defined, Members, Source};
 use super::plan::{Group, Plan};
@@ -18,14 +18,14 @@ pub(super) struct Numbers {
     /// Functions of the component that it imports, and their types.
     pub(super) canonical: Vec<(u32, FuncType)>,
     /// Definitions of the other group that it imports.
-    pub(super) borrowed: Vec<(Kind, Defined)>,
+    pub(super) borrowed: Vec<(ItemKind, Defined)>,
     /// Functions of the component that are called through slots: the function that calls each, and
     /// its type.
     pub(super) late: Vec<(u32, FuncType)>,
     /// The table of the slots, if it is a separate one.
     pub(super) slots: Option<u32>,
-    by_source: HashMap<(Kind, Source), u32>,
-    counts: HashMap<Kind, u32>,
+    by_source: HashMap<(ItemKind, Source), u32>,
+    counts: HashMap<ItemKind, u32>,
 }
 
 impl Numbers {
@@ -37,7 +37,7 @@ impl Numbers {
         constants: &Constants,
         slots: Slots,
         shims: &Shims,
-        shown: impl Fn(Kind, Defined) -> bool,
+        shown: impl Fn(ItemKind, Defined) -> bool,
     ) -> Result<Self> {
         let mut numbers = Self {
             canonical: Vec::new(),
@@ -55,7 +55,7 @@ impl Numbers {
             numbers.add_slots(slots);
         } else {
             for function in &plan.late {
-                numbers.add(Kind::Func, Source::Canonical(*function));
+                numbers.add(ItemKind::Func, Source::Canonical(*function));
                 numbers.late.push((*function, type_of(&types, *function)?));
             }
         }
@@ -66,17 +66,17 @@ impl Numbers {
             let inner = &members.list[member].inner;
             let defined = |index| Defined { member, index };
             for (kind, count) in [
-                (Kind::Func, inner.functions.len()),
-                (Kind::Table, inner.tables.len()),
-                (Kind::Memory, inner.memories.len()),
+                (ItemKind::Func, inner.functions.len()),
+                (ItemKind::Table, inner.tables.len()),
+                (ItemKind::Memory, inner.memories.len()),
             ] {
                 for index in 0..count as u32 {
                     numbers.add(kind, Source::Defined(defined(index)));
                 }
             }
             for global in (0..inner.globals.len() as u32).map(defined) {
-                if constants.get(global).is_none() || shown(Kind::Global, global) {
-                    numbers.add(Kind::Global, Source::Defined(global));
+                if constants.get(global).is_none() || shown(ItemKind::Global, global) {
+                    numbers.add(ItemKind::Global, Source::Defined(global));
                 }
             }
         }
@@ -93,16 +93,16 @@ impl Numbers {
             for index in 0..members.list[member].inner.functions.len() as u32 {
                 let function = Defined { member, index };
                 let instead = shims.instead_of(function);
-                if let Some(number) = instead.and_then(|source| self.get(Kind::Func, source)) {
+                if let Some(number) = instead.and_then(|source| self.get(ItemKind::Func, source)) {
                     let source = Source::Defined(function);
-                    self.by_source.insert((Kind::Func, source), number);
+                    self.by_source.insert((ItemKind::Func, source), number);
                 }
             }
         }
     }
 
     /// Returns the index of an item, if the module has it.
-    pub(super) fn get(&self, kind: Kind, source: Source) -> Option<u32> {
+    pub(super) fn get(&self, kind: ItemKind, source: Source) -> Option<u32> {
         self.by_source.get(&(kind, source)).copied()
     }
 
@@ -111,21 +111,21 @@ impl Numbers {
         &self,
         members: &Members<'_, '_>,
         member: usize,
-        kind: Kind,
+        kind: ItemKind,
     ) -> Result<Vec<Option<u32>>> {
         let inner = &members.list[member].inner;
         let defined = match kind {
-            Kind::Func => inner.functions.len(),
-            Kind::Table => inner.tables.len(),
-            Kind::Memory => inner.memories.len(),
-            Kind::Global => inner.globals.len(),
+            ItemKind::Func => inner.functions.len(),
+            ItemKind::Table => inner.tables.len(),
+            ItemKind::Memory => inner.memories.len(),
+            ItemKind::Global => inner.globals.len(),
         };
         (0..inner.imported(kind) + defined as u32)
             .map(|index| Ok(self.get(kind, members.source(kind, member, index)?)))
             .collect()
     }
 
-    fn add(&mut self, kind: Kind, source: Source) {
+    fn add(&mut self, kind: ItemKind, source: Source) {
         let count = self.counts.entry(kind).or_insert(0);
         self.by_source.insert((kind, source), *count);
         *count += 1;
@@ -133,7 +133,7 @@ impl Numbers {
 
     fn add_slots(&mut self, slots: Slots) {
         if slots == Slots::Own {
-            let count = self.counts.entry(Kind::Table).or_insert(0);
+            let count = self.counts.entry(ItemKind::Table).or_insert(0);
             self.slots = Some(*count);
             *count += 1;
         }
@@ -148,7 +148,7 @@ impl Numbers {
     ) -> Result<()> {
         let mut functions = BTreeSet::new();
         for member in plan.members(group) {
-            for source in members.list[*member].imports(Kind::Func) {
+            for source in members.list[*member].imports(ItemKind::Func) {
                 if let Source::Canonical(function) = source {
                     functions.insert(*function);
                 }
@@ -159,7 +159,7 @@ impl Numbers {
             Group::Second => functions.extend(&plan.late),
         }
         for function in functions {
-            self.add(Kind::Func, Source::Canonical(function));
+            self.add(ItemKind::Func, Source::Canonical(function));
             self.canonical.push((function, type_of(types, function)?));
         }
         Ok(())
@@ -178,7 +178,7 @@ impl Numbers {
                 for source in members.list[*member].imports(kind) {
                     if let Source::Defined(defined) = source
                         && plan.group(defined.member) != Some(group)
-                        && (kind != Kind::Global || constants.get(*defined).is_none())
+                        && (kind != ItemKind::Global || constants.get(*defined).is_none())
                     {
                         borrowed.insert(*defined);
                     }
@@ -197,7 +197,7 @@ fn types_of_canonical<'m>(members: &'m Members<'_, '_>, plan: &Plan) -> HashMap<
     let mut types = HashMap::new();
     for &member in plan.first.iter().chain(&plan.second) {
         let of = &members.list[member];
-        for (index, source) in (0..).zip(of.imports(Kind::Func)) {
+        for (index, source) in (0..).zip(of.imports(ItemKind::Func)) {
             if let (Source::Canonical(function), Some(ty)) = (source, of.inner.function_type(index))
             {
                 types.entry(*function).or_insert(ty);

@@ -20,7 +20,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use wasmparser::{DataKind, ElementKind, Instance};
 
-use super::component::{KINDS, Kind, Part, Space};
+use super::component::{ItemKind, KINDS, Part, Space};
 use super::members::{Members, Source};
 use super::unsupported::{Result, unsupported};
 
@@ -120,7 +120,7 @@ struct Planner<'m, 'o, 'a> {
     /// The memories that the members of each group have: at most one.
     memories: HashMap<Group, HashSet<Option<Source>>>,
     /// The targets that members of the second group write to at instantiation.
-    writes: HashMap<usize, HashSet<(Kind, Option<Source>)>>,
+    writes: HashMap<usize, HashSet<(ItemKind, Option<Source>)>>,
 }
 
 impl Planner<'_, '_, '_> {
@@ -226,7 +226,7 @@ impl Planner<'_, '_, '_> {
         let item = self
             .members
             .parsed
-            .item((Space::Core(Kind::Func), function));
+            .item((Space::Core(ItemKind::Func), function));
         let leaning = item.and_then(|(place, _)| self.leanings.get(place));
         leaning.copied().unwrap_or(Leaning::Second)
     }
@@ -272,21 +272,21 @@ fn memories_of<'m>(
     member: usize,
 ) -> impl Iterator<Item = Option<Source>> + use<'m> {
     let inner = &members.list[member].inner;
-    let count = inner.imported(Kind::Memory) + inner.memories.len() as u32;
-    (0..count).map(move |index| members.source(Kind::Memory, member, index).ok())
+    let count = inner.imported(ItemKind::Memory) + inner.memories.len() as u32;
+    (0..count).map(move |index| members.source(ItemKind::Memory, member, index).ok())
 }
 
 /// Returns the tables and memories that a member's segments are written to at instantiation.
-fn writes(members: &Members<'_, '_>, member: usize) -> HashSet<(Kind, Option<Source>)> {
+fn writes(members: &Members<'_, '_>, member: usize) -> HashSet<(ItemKind, Option<Source>)> {
     let inner = &members.list[member].inner;
     let tables = inner.elements.iter().filter_map(|element| {
         let ElementKind::Active { table_index, .. } = element.kind else {
             return None;
         };
-        Some((Kind::Table, table_index.unwrap_or(0)))
+        Some((ItemKind::Table, table_index.unwrap_or(0)))
     });
     let memories = inner.data.iter().filter_map(|data| match data.kind {
-        DataKind::Active { memory_index, .. } => Some((Kind::Memory, memory_index)),
+        DataKind::Active { memory_index, .. } => Some((ItemKind::Memory, memory_index)),
         DataKind::Passive => None,
     });
     tables

@@ -11,7 +11,7 @@ use wasm_encoder::ExportKind;
 use wasmparser::types::Types;
 use wasmparser::{CanonicalFunction, CanonicalOption, ComponentAlias, ComponentInstance, Instance};
 
-use super::component::{Item, Kind, ParsedComponent, Part, Space};
+use super::component::{Item, ItemKind, ParsedComponent, Part, Space};
 use super::constant::Constants;
 use super::contract::{APPLICATION, GATEWAY, Resource, Resources};
 use super::glue::{Glue, Lifted};
@@ -70,18 +70,18 @@ pub(super) fn module(members: &Members<'_, '_>, types: &Types) -> Result<Vec<u8>
     let memory = (
         Export::Memory,
         ExportKind::Memory,
-        number(Kind::Memory, memory)?,
+        number(ItemKind::Memory, memory)?,
     );
     let mut exports = vec![memory];
     if let Some(destroy) = destroy {
-        let destroy = number(Kind::Func, destroy)?;
+        let destroy = number(ItemKind::Func, destroy)?;
         exports.push((Export::Destroy, ExportKind::Func, destroy));
     }
     let lifted = functions.iter().map(|function| {
-        let after = function.after.map(|after| number(Kind::Func, after));
+        let after = function.after.map(|after| number(ItemKind::Func, after));
         Ok(Lifted {
             export: function.export,
-            function: number(Kind::Func, function.function)?,
+            function: number(ItemKind::Func, function.function)?,
             after: after.transpose()?,
         })
     });
@@ -97,7 +97,7 @@ pub(super) fn module(members: &Members<'_, '_>, types: &Types) -> Result<Vec<u8>
         exports: &Exports::default(),
     };
     let function = |function: Option<Defined>| {
-        let number = function.map(|function| number(Kind::Func, function));
+        let number = function.map(|function| number(ItemKind::Func, function));
         number.transpose()
     };
     let glue = Glue {
@@ -137,7 +137,7 @@ impl<'o, 'a> Roles<'_, 'o, 'a> {
 
     /// Returns the role of a function that a core module imports.
     fn host_function(&mut self, canonical: u32) -> Result<HostFunction> {
-        let item = self.parsed().item((Space::Core(Kind::Func), canonical));
+        let item = self.parsed().item((Space::Core(ItemKind::Func), canonical));
         let Some(Part::Canonical(function)) = item.map(|(_, item)| &item.part) else {
             return unsupported("an import is not a canonical function");
         };
@@ -198,15 +198,15 @@ impl<'o, 'a> Roles<'_, 'o, 'a> {
             match option {
                 CanonicalOption::UTF8 => {}
                 CanonicalOption::Memory(memory) => {
-                    let memory = self.defined(Kind::Memory, *memory)?;
+                    let memory = self.defined(ItemKind::Memory, *memory)?;
                     same(&mut self.memory, memory)?;
                 }
                 CanonicalOption::Realloc(function) => {
-                    let function = self.defined(Kind::Func, *function)?;
+                    let function = self.defined(ItemKind::Func, *function)?;
                     same(&mut self.realloc, function)?;
                 }
                 CanonicalOption::PostReturn(function) => {
-                    after = Some(self.defined(Kind::Func, *function)?);
+                    after = Some(self.defined(ItemKind::Func, *function)?);
                 }
                 _ => return unsupported("a canonical option is not supported"),
             }
@@ -235,7 +235,7 @@ impl<'o, 'a> Roles<'_, 'o, 'a> {
             };
             functions.push(Lifted {
                 export,
-                function: self.defined(Kind::Func, *core_func_index)?,
+                function: self.defined(ItemKind::Func, *core_func_index)?,
                 after: self.options(options)?,
             });
         }
@@ -263,14 +263,16 @@ impl<'o, 'a> Roles<'_, 'o, 'a> {
                 (&item.part, item.defines)
                 && self.resources.resource(ty)? == Resource::Blocks
             {
-                return dtor.map(|dtor| self.defined(Kind::Func, dtor)).transpose();
+                return dtor
+                    .map(|dtor| self.defined(ItemKind::Func, dtor))
+                    .transpose();
             }
         }
         unsupported("the component doesn't define the resource for blocks")
     }
 
     /// Returns the definition, in a member, of a core function or memory of the component.
-    fn defined(&self, kind: Kind, index: u32) -> Result<Defined> {
+    fn defined(&self, kind: ItemKind, index: u32) -> Result<Defined> {
         let item = self.parsed().item((Space::Core(kind), index));
         if let Some(Part::Alias(ComponentAlias::CoreInstanceExport {
             instance_index,

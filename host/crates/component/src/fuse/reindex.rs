@@ -10,7 +10,7 @@ use wasm_encoder::{
 };
 use wasmparser::Parser;
 
-use super::component::{Id, Kind, Part, Space};
+use super::component::{Id, ItemKind, Part, Space};
 use super::unsupported::{Copied, Result, Unsupported, unsupported};
 
 /// The maximum nesting of components. A toolchain nests one or two levels, and each is a recursive
@@ -132,19 +132,19 @@ impl Reencode for Reindex<'_> {
     type Error = Unsupported;
 
     fn function_index(&mut self, index: u32) -> Copied<u32> {
-        Ok(self.number(Space::Core(Kind::Func), index, 0))
+        Ok(self.number(Space::Core(ItemKind::Func), index, 0))
     }
 
     fn table_index(&mut self, index: u32) -> Copied<u32> {
-        Ok(self.number(Space::Core(Kind::Table), index, 0))
+        Ok(self.number(Space::Core(ItemKind::Table), index, 0))
     }
 
     fn memory_index(&mut self, index: u32) -> Copied<u32> {
-        Ok(self.number(Space::Core(Kind::Memory), index, 0))
+        Ok(self.number(Space::Core(ItemKind::Memory), index, 0))
     }
 
     fn global_index(&mut self, index: u32) -> Copied<u32> {
-        Ok(self.number(Space::Core(Kind::Global), index, 0))
+        Ok(self.number(Space::Core(ItemKind::Global), index, 0))
     }
 }
 

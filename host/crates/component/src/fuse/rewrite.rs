@@ -10,7 +10,7 @@ use wasm_encoder::{
 };
 use wasmparser::{CanonicalFunction, ComponentAlias, Instance};
 
-use super::component::{Id, Item, Kind, Part, Space};
+use super::component::{Id, Item, ItemKind, Part, Space};
 use super::constant::Constants;
 use super::members::{Defined, Members, Source};
 use super::merge::{CANONICAL, Exports, FIRST, Merge, name_of};
@@ -58,14 +58,14 @@ fn write(
 ) -> Result<(Vec<u8>, Option<Merged>)> {
     let live = live(members, plan);
     let aliased = aliased(members, plan, &live);
-    let shown = aliased.iter().filter(|(kind, _)| *kind == Kind::Global);
+    let shown = aliased.iter().filter(|(kind, _)| *kind == ItemKind::Global);
     let list: Vec<usize> = (0..members.list.len())
         .filter(|member| plan.group(*member).is_some())
         .collect();
     let constants = Constants::of(members, &list, &shown.map(|(_, global)| *global).collect())?;
     let is_aliased = |kind, defined| aliased.contains(&(kind, defined));
     let slots = Slots::of(members, plan, &constants, |table| {
-        is_aliased(Kind::Table, table)
+        is_aliased(ItemKind::Table, table)
     })?;
     // The replacements in the first group don't exist before the second.
     let shims = Shims::default();
@@ -226,11 +226,11 @@ impl Rewrite<'_, '_, '_> {
     }
 
     /// Returns the target of an alias into a member.
-    fn source_of(&self, item: &Item<'_>) -> Option<(Kind, Source)> {
+    fn source_of(&self, item: &Item<'_>) -> Option<(ItemKind, Source)> {
         source_of(self.members, self.plan, item)
     }
 
-    fn alias_of(&mut self, kind: Kind, defined: Defined) -> Result<()> {
+    fn alias_of(&mut self, kind: ItemKind, defined: Defined) -> Result<()> {
         let group = self.plan.group(defined.member);
         let instance = group.and_then(|group| self.instances.get(&group));
         let (Some(instance), Some(name)) = (instance, self.exports.name(kind, defined)) else {
@@ -263,7 +263,7 @@ impl Rewrite<'_, '_, '_> {
         };
         let mut exports = Vec::new();
         for (function, _) in &merge.numbers.canonical {
-            let number = self.number((Space::Core(Kind::Func), *function))?;
+            let number = self.number((Space::Core(ItemKind::Func), *function))?;
             exports.push((name_of(*function), ExportKind::Func, number));
         }
         let mut section = InstanceSection::new();
@@ -310,7 +310,11 @@ fn is_pure(item: &Item<'_>) -> bool {
 }
 
 /// Returns the target of an alias into a member.
-fn source_of(members: &Members<'_, '_>, plan: &Plan, item: &Item<'_>) -> Option<(Kind, Source)> {
+fn source_of(
+    members: &Members<'_, '_>,
+    plan: &Plan,
+    item: &Item<'_>,
+) -> Option<(ItemKind, Source)> {
     let Part::Alias(ComponentAlias::CoreInstanceExport {
         instance_index,
         name,
@@ -327,10 +331,10 @@ fn source_of(members: &Members<'_, '_>, plan: &Plan, item: &Item<'_>) -> Option<
 /// Returns the items in use among those that only name others.
 fn live(members: &Members<'_, '_>, plan: &Plan) -> HashSet<Id> {
     let parsed = members.parsed;
-    let canonical = |function: &u32| (Space::Core(Kind::Func), *function);
+    let canonical = |function: &u32| (Space::Core(ItemKind::Func), *function);
     let mut live: HashSet<Id> = plan.late.iter().map(canonical).collect();
     for member in plan.first.iter().chain(&plan.second) {
-        for source in members.list[*member].imports(Kind::Func) {
+        for source in members.list[*member].imports(ItemKind::Func) {
             if let Source::Canonical(function) = source {
                 live.insert(canonical(function));
             }
@@ -354,7 +358,11 @@ fn live(members: &Members<'_, '_>, plan: &Plan) -> HashSet<Id> {
 }
 
 /// Returns the definitions of members that non-members use.
-fn aliased(members: &Members<'_, '_>, plan: &Plan, live: &HashSet<Id>) -> HashSet<(Kind, Defined)> {
+fn aliased(
+    members: &Members<'_, '_>,
+    plan: &Plan,
+    live: &HashSet<Id>,
+) -> HashSet<(ItemKind, Defined)> {
     let items = members.parsed.items.iter();
     let wanted = items.filter(|item| live.contains(&item.defines));
     wanted
@@ -365,11 +373,11 @@ fn aliased(members: &Members<'_, '_>, plan: &Plan, live: &HashSet<Id>) -> HashSe
         .collect()
 }
 
-fn export_kind(kind: Kind) -> ExportKind {
+fn export_kind(kind: ItemKind) -> ExportKind {
     match kind {
-        Kind::Func => ExportKind::Func,
-        Kind::Table => ExportKind::Table,
-        Kind::Memory => ExportKind::Memory,
-        Kind::Global => ExportKind::Global,
+        ItemKind::Func => ExportKind::Func,
+        ItemKind::Table => ExportKind::Table,
+        ItemKind::Memory => ExportKind::Memory,
+        ItemKind::Global => ExportKind::Global,
     }
 }

@@ -9,7 +9,7 @@ use std::collections::{HashMap, HashSet};
 
 use wasmparser::{ElementItems, ElementKind, FuncType, FunctionBody, Operator};
 
-use super::component::Kind;
+use super::component::ItemKind;
 use super::constant::{Constants, Value, fold};
 use super::members::{Defined, Members, Source};
 use super::plan::Plan;
@@ -122,7 +122,7 @@ fn entries(
             let Some(ty) = inner.function_type(function) else {
                 return Ok(None);
             };
-            let source = members.source(Kind::Func, member, function)?;
+            let source = members.source(ItemKind::Func, member, function)?;
             // A later entry overwrites an earlier one.
             entries.insert(place, (source, ty.clone()));
         }
@@ -138,7 +138,7 @@ fn functions(
     entries: &Entries,
 ) -> Result<Option<Vec<(Defined, Source)>>> {
     let inner = &members.list[member].inner;
-    let imported = inner.imported(Kind::Func);
+    let imported = inner.imported(ItemKind::Func);
     let mut functions = Vec::new();
     for (index, body) in (0..).zip(&inner.bodies) {
         let Some(ty) = inner.function_type(imported + index) else {

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use wasmparser::{Element, ElementItems, ElementKind, Operator, RefType, TableInit};
 
-use super::component::Kind;
+use super::component::ItemKind;
 use super::constant::{Constants, Value, fold};
 use super::members::{Defined, Members, Source};
 use super::plan::Plan;
@@ -71,7 +71,7 @@ pub(super) fn entries_of_shim(members: &Members<'_, '_>, member: usize) -> Resul
     let (Ok(entries), true) = (u32::try_from(table.ty.initial), is_fixed) else {
         return Ok(None);
     };
-    let has_more = inner.imported(Kind::Table) > 0 || !inner.elements.is_empty();
+    let has_more = inner.imported(ItemKind::Table) > 0 || !inner.elements.is_empty();
     if has_more {
         return Ok(None);
     }
@@ -113,7 +113,7 @@ impl<'m, 'o, 'a> Users<'m, 'o, 'a> {
             elements: HashMap::new(),
         };
         for &member in plan.first.iter().chain(&plan.second) {
-            for source in members.list[member].imports(Kind::Table) {
+            for source in members.list[member].imports(ItemKind::Table) {
                 if let Source::Defined(table) = source {
                     let importers = users.importers.entry(*table).or_default();
                     // It may import a table twice.
@@ -125,7 +125,7 @@ impl<'m, 'o, 'a> Users<'m, 'o, 'a> {
             for (place, element) in members.list[member].inner.elements.iter().enumerate() {
                 if let ElementKind::Active { table_index, .. } = element.kind
                     && let Ok(Source::Defined(table)) =
-                        members.source(Kind::Table, member, table_index.unwrap_or(0))
+                        members.source(ItemKind::Table, member, table_index.unwrap_or(0))
                 {
                     let elements = users.elements.entry(table).or_default();
                     elements.push((member, place));

@@ -86,7 +86,7 @@ fn refuses(definitions: &str, result: u32, why: &str) {
     assert!(refusal.to_string().contains(why), "{refusal}");
 }
 
-const NOTHING: &str = "nothing to fuse";
+const NOTHING: &str = "can be combined";
 
 #[test]
 fn calls_go_across_modules_and_back() {

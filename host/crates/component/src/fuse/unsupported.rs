@@ -14,6 +14,7 @@ const ITEM_BYTES: usize = 200;
 pub struct Unsupported {
     why: &'static str,
     item: Option<String>,
+    is_slower: bool,
 }
 
 /// The result of a step, or why it is impossible.
@@ -34,20 +35,39 @@ pub(super) fn unsupported_at<T>(why: &'static str, item: &str) -> Result<T> {
 
 impl Unsupported {
     pub(super) fn new(why: &'static str) -> Self {
-        Self { why, item: None }
+        Self {
+            why,
+            item: None,
+            is_slower: true,
+        }
+    }
+
+    /// Creates the reason for a component whose core modules can't be combined. A single one needs
+    /// no other.
+    pub(super) fn apart(core_modules: usize) -> Self {
+        let why = "no two of its core modules can be combined";
+        Self {
+            is_slower: core_modules > 1,
+            ..Self::new(why)
+        }
     }
 
     pub(super) fn at(why: &'static str, item: &str) -> Self {
         let end = item.floor_char_boundary(ITEM_BYTES);
         Self {
-            why,
             item: Some(item[..end].to_owned()),
+            ..Self::new(why)
         }
     }
 
     /// Returns the reason, without the item.
     pub fn why(&self) -> &'static str {
         self.why
+    }
+
+    /// Returns whether an instance of the component takes longer to create than if it were linked.
+    pub fn is_slower(&self) -> bool {
+        self.is_slower
     }
 
     /// Returns the name of the item: an import, an export or a section, at most 200 bytes. It comes

@@ -7,7 +7,7 @@ use wit_parser::abi::{AbiVariant, FlatTypes, WasmType};
 use wit_parser::{Function, Handle, Int, Type, TypeDefKind, TypeId};
 
 use super::wit::World;
-use crate::engine::Kind;
+use crate::engine::HandlerKind;
 
 /// The size of the guest's memory, in bytes: leaves space for one or two more pages in the default
 /// budget.
@@ -50,7 +50,7 @@ impl Shape {
 /// A guest under construction.
 struct Guest<'w> {
     world: &'w World,
-    kind: Kind,
+    kind: HandlerKind,
     shape: Shape,
     /// The imported functions, by their indices in the world.
     imports: Vec<usize>,
@@ -77,7 +77,12 @@ enum Size {
 
 /// Returns a guest that calls a function of its world, or only prepares the call. `None` if no
 /// guest can obtain the parameters.
-pub(super) fn guest(kind: Kind, function: usize, shape: Shape, calls: bool) -> Option<Vec<u8>> {
+pub(super) fn guest(
+    kind: HandlerKind,
+    function: usize,
+    shape: Shape,
+    calls: bool,
+) -> Option<Vec<u8>> {
     let world = super::wit::world(kind);
     let mut guest = Guest {
         world,
@@ -143,7 +148,7 @@ fn application(items: &str, call: &str, next: u64, close: u64) -> Vec<u8> {
         pages = MEMORY_BYTES >> 16,
     );
     component(
-        super::wit::world(Kind::Gateway),
+        super::wit::world(HandlerKind::Gateway),
         &text,
         StringEncoding::UTF8,
     )
@@ -329,11 +334,12 @@ impl Guest<'_> {
     fn handle(&mut self, resource: TypeId, seen: &mut Vec<usize>) -> Option<String> {
         let name = self.world.resolve.types[resource].name.as_deref();
         match (self.kind, name) {
-            (Kind::Gateway, Some("environ")) | (Kind::WasiHttp, Some("incoming-request")) => {
+            (HandlerKind::Gateway, Some("environ"))
+            | (HandlerKind::WasiHttp, Some("incoming-request")) => {
                 return Some("(global.get $first)".to_owned());
             }
-            (Kind::Gateway, Some("start-response"))
-            | (Kind::WasiHttp, Some("response-outparam")) => {
+            (HandlerKind::Gateway, Some("start-response"))
+            | (HandlerKind::WasiHttp, Some("response-outparam")) => {
                 return Some("(global.get $second)".to_owned());
             }
             _ => {}
@@ -471,7 +477,7 @@ impl Guest<'_> {
             let _ = write!(text, "(global $g{global} (mut i32) (i32.const 0))");
         }
         let root = match self.kind {
-            Kind::Gateway => {
+            HandlerKind::Gateway => {
                 "(func (export \"wasgi:gateway/application@0.1.0#[method]blocks.next\")
                    (param i32) (result i32) unreachable)
                  (func (export \"wasgi:gateway/application@0.1.0#[method]blocks.close\")
@@ -480,21 +486,21 @@ impl Guest<'_> {
                    (param i32 i32) (result i32)"
                     .to_owned()
             }
-            Kind::WasiHttp => format!(
+            HandlerKind::WasiHttp => format!(
                 "(func (export \"wasi:http/incoming-handler@{}#handle\") (param i32 i32)",
                 self.world.version
             ),
-            Kind::Command => format!(
+            HandlerKind::Command => format!(
                 "(func (export \"wasi:cli/run@{}#run\") (result i32)",
                 self.world.version
             ),
         };
         let arguments = match self.kind {
-            Kind::Command => "",
+            HandlerKind::Command => "",
             _ => "(global.set $first (local.get 0)) (global.set $second (local.get 1))",
         };
         let result = match self.kind {
-            Kind::WasiHttp => "",
+            HandlerKind::WasiHttp => "",
             _ => "(i32.const 0)",
         };
         let _ = write!(

@@ -14,13 +14,17 @@ use wit_component::StringEncoding;
 use super::*;
 use crate::engine::code_file::CodeFile;
 use crate::engine::compiled::Compiled;
-use crate::engine::{Call, Engine, Kind, Program};
+use crate::engine::{Call, Engine, HandlerKind, Program};
 use crate::gateway::{Environ, Exchange};
 use crate::http1::{Limits, RequestHead};
 use crate::policy::Policy;
 use guest::{Shape, VALUES, guest, returning, trapping};
 
-const KINDS: [Kind; 3] = [Kind::Gateway, Kind::Command, Kind::WasiHttp];
+const KINDS: [HandlerKind; 3] = [
+    HandlerKind::Gateway,
+    HandlerKind::Command,
+    HandlerKind::WasiHttp,
+];
 
 /// The number of polls of a call that would wait forever.
 const POLLS_COUNT: usize = 10;
@@ -246,7 +250,7 @@ fn the_largest_calls_that_are_taken() {
 }
 
 /// Returns the processor time of one call; `None` if it exceeds a limit or is impossible.
-fn cost(kind: Kind, number: usize, shape: Shape) -> Option<Duration> {
+fn cost(kind: HandlerKind, number: usize, shape: Shape) -> Option<Duration> {
     let with = programs(&guest(kind, number, shape, true)?);
     let without = programs(&guest(kind, number, shape, false)?);
     let times = with.iter().zip(&without).map(|(with, without)| {

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 
 use wit_parser::{Function, Resolve, SizeAlign, Type, TypeDefKind, TypeId, WorldId, WorldItem};
 
-use crate::engine::Kind;
+use crate::engine::HandlerKind;
 
 /// A world and all functions that its guests can call.
 pub(super) struct World {
@@ -26,15 +26,15 @@ pub(super) struct Import {
 }
 
 /// Returns the world for handlers of a kind.
-pub(super) fn world(kind: Kind) -> &'static World {
+pub(super) fn world(kind: HandlerKind) -> &'static World {
     static WORLDS: [OnceLock<World>; 3] = [const { OnceLock::new() }; 3];
     let (place, source) = match kind {
-        Kind::Gateway => (0, "include wasgi:gateway/handler@0.1.0;"),
-        Kind::Command => (
+        HandlerKind::Gateway => (0, "include wasgi:gateway/handler@0.1.0;"),
+        HandlerKind::Command => (
             1,
             "include wasi:cli/imports@VERSION; export wasi:cli/run@VERSION;",
         ),
-        Kind::WasiHttp => (
+        HandlerKind::WasiHttp => (
             2,
             "include wasi:cli/imports@VERSION;
              import wasi:http/types@VERSION;

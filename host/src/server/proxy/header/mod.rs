@@ -2,7 +2,7 @@
 //! of a connection. HAProxy's `doc/proxy-protocol.txt` has the rules.
 //!
 //! The parser takes bytes and returns addresses. It doesn't use sockets, and
-//! [`Options`](super::Options) decides who may send a header.
+//! [`ProxyOptions`](super::ProxyOptions) decides who may send a header.
 
 mod announced;
 mod crc32c;
