@@ -11,6 +11,7 @@ mod tool;
 
 use std::env;
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Result, bail};
@@ -234,14 +235,30 @@ fn print_failures(failures: &[String]) {
     }
 }
 
-/// Installs the server in cargo's folder for programs.
+/// Installs the server in cargo's folder for programs, and the runtimes of scripts that are built
+/// beside that folder, where the server finds them.
 fn install(workspace: &Workspace, _: &[OsString]) -> Result<()> {
+    let runtime = failure("the runtime for JavaScript", javascript_runtime(workspace));
+    print_failures(runtime.as_slice());
     step("cargo install --path host --locked");
     run(workspace
         .cargo("install")
         .args(["--path", "host", "--locked", "--force"])
         .arg("--target-dir")
-        .arg(&workspace.target))
+        .arg(&workspace.target))?;
+    let Some(place) = install_root().map(|root| root.join("runtime")) else {
+        return Ok(());
+    };
+    step(format!("runtimes of scripts: {}", place.display()));
+    builder::install_folder(&workspace.target.join("runtime"), &place)
+}
+
+/// Returns the folder in whose `bin` cargo installs programs. None if the user has no home folder.
+fn install_root() -> Option<PathBuf> {
+    let set = |name| env::var_os(name).map(PathBuf::from);
+    set("CARGO_INSTALL_ROOT")
+        .or_else(|| set("CARGO_HOME"))
+        .or_else(|| set("HOME").map(|home| home.join(".cargo")))
 }
 
 fn runtime(workspace: &Workspace, _: &[OsString]) -> Result<()> {

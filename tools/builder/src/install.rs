@@ -20,6 +20,28 @@ pub(crate) fn install(file: &Path, place: &Path) -> Result<bool> {
     Ok(true)
 }
 
+/// Copies all files of a folder and of its subfolders with [`install`]. Keeps other files that the
+/// destination has. Does nothing if the folder doesn't exist.
+///
+/// # Errors
+///
+/// Fails if a file or folder can't be read or written.
+pub fn install_folder(folder: &Path, place: &Path) -> Result<()> {
+    let entries = match folder.read_dir() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.with_context(|| format!("can't read {}", folder.display()))?,
+    };
+    for entry in entries {
+        let entry = entry.with_context(|| format!("can't read {}", folder.display()))?;
+        let (from, to) = (entry.path(), place.join(entry.file_name()));
+        match from.is_dir() {
+            true => install_folder(&from, &to)?,
+            false => install(&from, &to).map(drop)?,
+        }
+    }
+    Ok(())
+}
+
 fn write_by_rename(content: &[u8], place: &Path) -> io::Result<()> {
     let (Some(folder), Some(name)) = (place.parent(), place.file_name()) else {
         return Err(io::ErrorKind::InvalidInput.into());
@@ -79,6 +101,22 @@ mod tests {
             .expect("readable")
             .count();
         assert_eq!(files, 1, "the draft is gone");
+    }
+
+    #[test]
+    fn a_folder_is_copied_with_its_subfolders_and_one_that_is_not_there_is_nothing() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (built, place) = (folder.path().join("built"), folder.path().join("installed"));
+        install_folder(&built, &place).expect("nothing to do");
+        assert!(!place.exists());
+
+        fs::create_dir_all(built.join("python/lib")).expect("made");
+        fs::write(built.join("python/lib/os.py"), "new").expect("written");
+        fs::create_dir_all(place.join("python/lib")).expect("made");
+        fs::write(place.join("python/lib/os.py"), "old").expect("written");
+        install_folder(&built, &place).expect("installed");
+        let installed = fs::read(place.join("python/lib/os.py")).expect("it is there");
+        assert_eq!(installed, b"new");
     }
 
     #[test]

@@ -19,4 +19,5 @@ mod install;
 mod record;
 mod workspace;
 
+pub use self::install::install_folder;
 pub use self::workspace::Workspace;
