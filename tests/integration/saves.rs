@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::support::eventually;
-use crate::support::scripts::Language::Python;
+use crate::support::scripts::Language::{self, JavaScript, Python};
 use crate::support::server::Server;
 
 /// The number of saves; two hundred can find rarer faults: `WASGI_TEST_SAVES=200`.
@@ -29,26 +29,53 @@ const APP: &str = "def app(environ, start_response):
         yield f'{VERSION}\\n'.encode() * 20
 ";
 
+/// The module with the version of an application in JavaScript, and its main module.
+const TEXTS_JS: &str = "const VERSION = 'version 0';\n";
+const APP_JS: &str = "export default {
+  fetch() {
+    return new Response(`${VERSION}\n`.repeat(400));
+  },
+};
+";
+
 /// The ways to save a file.
 const WAYS: [fn(&Path, usize); 4] = [by_vim, by_sed, in_place, by_rename];
 
 #[test]
 fn a_script_that_is_saved_while_it_is_requested_is_never_stale_mixed_or_missing() {
     let script = format!("{TEXTS}\n{APP}");
-    save_while_requested(&[("hello.py", &script)], "/hello", "hello.py");
+    save_while_requested(Python, &[("hello.py", &script)], "/hello", "hello.py");
 }
 
 #[test]
 fn a_folder_that_is_saved_while_it_is_requested_is_never_stale_mixed_or_missing() {
     let app = format!("from texts import VERSION\n\n{APP}");
     let files = [("shop/app.py", &*app), ("shop/texts.py", TEXTS)];
-    save_while_requested(&files, "/shop", "shop/texts.py");
+    save_while_requested(Python, &files, "/shop", "shop/texts.py");
 }
 
-fn save_while_requested(files: &[(&str, &str)], target: &str, edited: &str) {
+#[test]
+fn a_module_in_javascript_that_is_saved_while_it_is_requested_is_never_stale_mixed_or_missing() {
+    let script = format!("{TEXTS_JS}\n{APP_JS}");
+    save_while_requested(JavaScript, &[("hello.js", &script)], "/hello", "hello.js");
+}
+
+#[test]
+fn a_package_in_javascript_that_is_saved_while_it_is_requested_is_never_stale_mixed_or_missing() {
+    let app = format!("import {{ VERSION }} from './texts.js';\n\n{APP_JS}");
+    let texts = format!("export {TEXTS_JS}");
+    let files = [
+        ("shop/package.json", "{ \"main\": \"index.js\" }"),
+        ("shop/index.js", &*app),
+        ("shop/texts.js", &*texts),
+    ];
+    save_while_requested(JavaScript, &files, "/shop", "shop/texts.js");
+}
+
+fn save_while_requested(language: Language, files: &[(&str, &str)], target: &str, edited: &str) {
     let count = std::env::var("WASGI_TEST_SAVES");
     let count = count.map_or(SAVES, |count| count.parse().expect("a number"));
-    let Some((site, server)) = Python.serve(files, "") else {
+    let Some((site, server)) = language.serve(files, "") else {
         return;
     };
     let path = site.handlers().join(edited);
@@ -130,7 +157,8 @@ fn by_vim(path: &Path, version: usize) {
     let beside = |name: &str| path.with_file_name(name);
     fs::write(beside("4913"), "").expect("written");
     fs::remove_file(beside("4913")).expect("removed");
-    let backup = path.with_extension("py~");
+    let mut backup = path.as_os_str().to_owned();
+    backup.push("~");
     fs::rename(path, &backup).expect("moved");
     fs::write(path, content).expect("written");
     fs::remove_file(backup).expect("removed");
