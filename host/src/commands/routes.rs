@@ -6,9 +6,12 @@ use std::process::ExitCode;
 use super::site::{check_folders, route_table, warn_of_unknown_handlers};
 use crate::cli;
 use crate::engine::Engine;
+use crate::grants;
 use crate::log::{self, Log};
 use crate::policy::Budget;
+use crate::policy::Handlers;
 use crate::printable;
+use crate::registry::RouteTable;
 use crate::reload;
 
 /// Runs `wasgi routes`: prints the routes that `wasgi serve` would serve. Returns exit code 1 if
@@ -27,7 +30,8 @@ pub fn routes(arguments: &cli::Routes) -> anyhow::Result<ExitCode> {
     let engine = Engine::new(&Budget::default(), &config.compile, site.code_cache())?
         .with_runtime(site.runtime().as_deref());
     let registry = reload::scan_once(site.handlers(), &engine).registry();
-    let routes = route_table(site.root(), &registry);
+    let mut routes = route_table(site.root(), &registry);
+    add_grants(&mut routes, &config.handlers);
     warn_of_unknown_handlers(&config.handlers, &registry);
     let shown = if arguments.json {
         printable::json(&format!("{:#}\n", routes.json())).to_string()
@@ -46,4 +50,17 @@ pub fn routes(arguments: &cli::Routes) -> anyhow::Result<ExitCode> {
     } else {
         ExitCode::FAILURE
     })
+}
+
+/// Adds the grants of each handler, and those that it lacks for its imports.
+fn add_grants(routes: &mut RouteTable, handlers: &Handlers) {
+    for row in &mut routes.rows {
+        let name = match row.route.trim_start_matches('/') {
+            "" => "index",
+            name => name,
+        };
+        let table = handlers.table_of(name);
+        row.granted = table.map_or(Vec::new(), |(_, handler)| handler.grants().keys());
+        row.not_granted = grants::not_granted(&row.imports, &row.granted);
+    }
 }

@@ -22,7 +22,7 @@ mod variable;
 use std::fmt;
 
 pub use folder::{FolderGrant, FolderOptions};
-pub use options::{GrantError, GrantOptions, start_at};
+pub use options::{GrantError, GrantOptions, not_granted, start_at};
 pub use outbound::{
     Host, HostOptions, HostTable, MAX_NAME_BYTES, OutboundGrants, Prohibited, Protocol,
 };

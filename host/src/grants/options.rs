@@ -118,10 +118,52 @@ impl<'o> GrantOptions<'o> {
         })
     }
 
+    /// Returns the keys that grant something.
+    pub fn keys(&self) -> Vec<&'static str> {
+        let all = [
+            ("environment", self.environment.is_empty()),
+            ("secrets", self.secrets.is_empty()),
+            ("files", self.files.is_empty()),
+            (
+                "allowed-outbound-hosts",
+                self.allowed_outbound_hosts.is_empty(),
+            ),
+        ];
+        let granted = all.into_iter().filter(|(_, is_empty)| !is_empty);
+        granted.map(|(key, _)| key).collect()
+    }
+
     /// Returns the files that contain secrets.
     pub fn secret_files(self) -> impl Iterator<Item = &'o Path> {
         self.secrets.values().filter_map(SecretSource::file)
     }
+}
+
+/// The interfaces that are of no use without a grant, by their first letters, with the keys of
+/// which one grants something.
+const INTERFACES: [(&str, &[&str]); 4] = [
+    ("wasi:cli/environment@", &["environment", "secrets"]),
+    ("wasi:filesystem/preopens@", &["files"]),
+    ("wasi:http/outgoing-handler@", &["allowed-outbound-hosts"]),
+    (
+        "wasi:sockets/tcp-create-socket@",
+        &["allowed-outbound-hosts"],
+    ),
+];
+
+/// Returns the keys that would grant the use of a handler's imports, of which none is in `granted`.
+pub fn not_granted(imports: &[String], granted: &[&str]) -> Vec<&'static str> {
+    let mut missing = Vec::new();
+    for (front, keys) in INTERFACES {
+        let is_imported = imports.iter().any(|import| import.starts_with(front));
+        let is_granted = keys.iter().any(|key| granted.contains(key));
+        if let (true, false, Some(key)) = (is_imported, is_granted, keys.first())
+            && !missing.contains(key)
+        {
+            missing.push(*key);
+        }
+    }
+    missing
 }
 
 /// Resolves the relative paths of a handler's grants.
@@ -140,4 +182,25 @@ pub fn start_at(
 
 fn error(key: &'static str, why: String) -> GrantError {
     GrantError { key, why }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_import_without_a_grant_names_the_key_once() {
+        let imports = [
+            "wasi:cli/environment@0.2.9",
+            "wasi:filesystem/preopens@0.2.9",
+            "wasi:http/outgoing-handler@0.2.0",
+            "wasi:sockets/tcp-create-socket@0.2.9",
+            "wasi:clocks/wall-clock@0.2.9",
+        ];
+        let imports = imports.map(str::to_owned);
+        let hosts = "allowed-outbound-hosts";
+        assert_eq!(not_granted(&imports, &[]), ["environment", "files", hosts]);
+        assert_eq!(not_granted(&imports, &["secrets", "files"]), [hosts]);
+        assert_eq!(not_granted(&imports[4..], &[]), [""; 0]);
+    }
 }

@@ -38,6 +38,10 @@ pub(crate) struct Row {
     pub imports: Vec<String>,
     /// Whether the handler is loaded.
     pub state: RowState,
+    /// The keys of the grants that the handler has.
+    pub granted: Vec<&'static str>,
+    /// The keys of the grants for its imports that it doesn't have.
+    pub not_granted: Vec<&'static str>,
 }
 
 /// The state of a route's handler.
@@ -59,6 +63,8 @@ impl RouteTable {
             kind: handler.program.kind().to_owned(),
             imports: handler.program.imports(),
             state: RowState::Served,
+            granted: Vec::new(),
+            not_granted: Vec::new(),
         };
         let mut rows: Vec<Row> = registry.handlers().iter().map(|h| row(h)).collect();
         rows.extend(registry.pending().iter().map(|pending| Row {
@@ -67,6 +73,8 @@ impl RouteTable {
             kind: "-".to_owned(),
             imports: Vec::new(),
             state: RowState::Loading,
+            granted: Vec::new(),
+            not_granted: Vec::new(),
         }));
         rows.extend(registry.problems().iter().filter_map(|problem| {
             let route = problem.broken_route(registry.folder())?;
@@ -76,6 +84,8 @@ impl RouteTable {
                 kind: "-".to_owned(),
                 imports: Vec::new(),
                 state: RowState::Broken,
+                granted: Vec::new(),
+                not_granted: Vec::new(),
             })
         }));
         rows.sort();
@@ -83,6 +93,25 @@ impl RouteTable {
             rows,
             problems: registry.problems().to_vec(),
         }
+    }
+}
+
+impl Row {
+    /// Returns the imports and the grants.
+    fn details(&self) -> String {
+        let mut details = match self.imports.is_empty() {
+            true => "-".to_owned(),
+            false => self.imports.join(", "),
+        };
+        for (what, keys) in [
+            ("granted", &self.granted),
+            ("not granted", &self.not_granted),
+        ] {
+            if !keys.is_empty() {
+                details += &format!("; {what}: {}", keys.join(", "));
+            }
+        }
+        details
     }
 }
 
@@ -98,8 +127,8 @@ impl RowState {
 }
 
 impl RouteTable {
-    /// Returns the table as JSON: `{"routes": [{"route", "file", "kind", "state", "imports"}],
-    /// "problems": [{"file", "kind", "text"}]}`.
+    /// Returns the table as JSON: `{"routes": [{"route", "file", "kind", "state", "imports",
+    /// "granted", "not-granted"}], "problems": [{"file", "kind", "text"}]}`.
     pub(crate) fn json(&self) -> Value {
         let routes: Vec<Value> = self
             .rows
@@ -111,6 +140,8 @@ impl RouteTable {
                     "kind": row.kind,
                     "state": row.state.as_str(),
                     "imports": row.imports,
+                    "granted": row.granted,
+                    "not-granted": row.not_granted,
                 })
             })
             .collect();
@@ -156,8 +187,7 @@ impl RouteTable {
                 RowState::Loading => "not loaded yet".to_owned(),
                 RowState::Broken => "broken".to_owned(),
                 RowState::Served if !with_imports => String::new(),
-                RowState::Served if row.imports.is_empty() => "-".to_owned(),
-                RowState::Served => row.imports.join(", "),
+                RowState::Served => row.details(),
             };
             let line = format!(
                 "{:route_width$}  {:file_width$}  {:kind_width$}  {last}",
@@ -204,6 +234,8 @@ mod tests {
         let registry = Registry::new("handlers".into(), handlers, Vec::new(), vec![problem]);
         let mut table = registry.route_table();
         table.rows[1].imports = vec!["wasi:clocks".into(), "wasi:random".into()];
+        table.rows[1].not_granted = vec!["files"];
+        table.rows[2].granted = vec!["environment", "files"];
         assert_eq!(
             table.to_string(),
             "\
@@ -221,8 +253,8 @@ problem: handlers/a.txt: not a handler
             table.verbose().to_string(),
             "\
 /            handlers/index.wasm       gateway  -
-/café        handlers/café.wasm        gateway  wasi:clocks, wasi:random
-/users/[id]  handlers/users/[id].wasm  gateway  -
+/café        handlers/café.wasm        gateway  wasi:clocks, wasi:random; not granted: files
+/users/[id]  handlers/users/[id].wasm  gateway  -; granted: environment, files
 problem: handlers/a.txt: not a handler
 "
         );
