@@ -59,16 +59,25 @@ export class Request extends Body {
 
 let setError;
 
+/** Sets the URL of a response, and whether it is that of a redirect. */
+export let setUrl;
+
 export class Response extends Body {
   #status = 200;
   #statusText = "";
   #headers;
   #type = "default";
+  #url = "";
+  #isRedirected = false;
 
   static {
     setError = (response) => {
       response.#status = 0;
       response.#type = "error";
+    };
+    setUrl = (response, url, isRedirected) => {
+      response.#url = url;
+      response.#isRedirected = isRedirected;
     };
   }
 
@@ -135,11 +144,11 @@ export class Response extends Body {
   }
 
   get url() {
-    return "";
+    return this.#url;
   }
 
   get redirected() {
-    return false;
+    return this.#isRedirected;
   }
 
   clone() {

@@ -5,6 +5,7 @@ import * as blob from "./blob.js";
 import * as cloning from "./clone.js";
 import * as encoding from "./encoding.js";
 import * as events from "./events.js";
+import * as fetching from "./fetch.js";
 import * as headers from "./headers.js";
 import * as http from "./http.js";
 import * as serving from "./serve.js";
@@ -25,8 +26,9 @@ function define(name, value) {
 
 const { bytesOf, encode, joined, ...encoders } = encoding;
 const { multipart, parseMultipart, ...blobs } = blob;
-const { turn, clearTimers, ...timing } = timers;
-for (const module of [blobs, cloning, encoders, events, headers, http, streams, timing, url]) {
+const { turn: nextTimer, clearTimers, ...timing } = timers;
+const { setUrl, ...messages } = http;
+for (const module of [blobs, cloning, encoders, events, headers, messages, streams, timing, url]) {
   for (const [name, value] of Object.entries(module)) define(name, value);
 }
 define("clearInterval", timers.clearTimeout);
@@ -45,9 +47,7 @@ define("performance", {
   mark() {},
   measure() {},
 });
-define("fetch", async () => {
-  throw new TypeError("fetch: a handler has no network");
-});
+define("fetch", fetching.fetch);
 // The engine's own generator would give every request the numbers of the snapshot.
 Math.random = function random() {
   return host.random();
@@ -74,5 +74,13 @@ export function start(functions) {
   Object.assign(host, functions);
 }
 
+/**
+ * Settles the responses of other hosts that are there, or else runs the next timer if it is due, and
+ * returns 0. Otherwise returns how many milliseconds it is to wait for it, or -1 without a timer.
+ */
+export function turn() {
+  return fetching.settleFetches() ? 0 : nextTimer();
+}
+
 export const { setApplication, serve, next, close, warm } = serving;
-export { turn, clearTimers, describe };
+export { clearTimers, describe };

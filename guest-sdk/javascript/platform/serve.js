@@ -6,6 +6,7 @@ import { Headers } from "./headers.js";
 import { Request, Response } from "./http.js";
 import { bytesOf } from "./encoding.js";
 import { takeContent } from "./body.js";
+import { clearFetches } from "./fetch.js";
 import { clearTimers } from "./timers.js";
 
 /** Fields that concern the connection. The server sets them. */
@@ -126,6 +127,7 @@ delete Context.waits;
 /** Starts a request. The promise resolves to a response's parts. */
 export async function serve() {
   clearTimers();
+  clearFetches();
   const abort = new AbortController();
   const length = host.variable("CONTENT_LENGTH");
   const hasBody = length ? length !== "0" : !["GET", "HEAD"].includes(host.variable("REQUEST_METHOD"));
@@ -191,6 +193,7 @@ export async function close() {
   }
   const ends = await Promise.allSettled(waits(context));
   clearTimers();
+  clearFetches();
   const failed = ends.find((end) => end.status === "rejected");
   if (failed) throw failed.reason;
 }
@@ -204,4 +207,5 @@ export async function warm(path) {
   }
   await response.arrayBuffer();
   clearTimers();
+  clearFetches();
 }

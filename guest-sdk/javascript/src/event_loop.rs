@@ -6,6 +6,7 @@ use std::time::Duration;
 use rquickjs::promise::PromiseState;
 use rquickjs::{Ctx, FromJs, Promise};
 
+use crate::client;
 use crate::engine::Platform;
 use crate::failure::Failure;
 use crate::host;
@@ -46,6 +47,10 @@ fn run<'js, T: FromJs<'js>>(
             return result.map_err(failed);
         }
         let wait: f64 = platform.turn.call(()).map_err(failed)?;
+        if wait != 0.0 && client::is_pending() {
+            client::wait(wait);
+            continue;
+        }
         if wait < 0.0 {
             let message = format!("{what} never settles: no timer and no other event is left");
             return Err(Failure::new("Error", message));

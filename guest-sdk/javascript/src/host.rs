@@ -10,6 +10,7 @@ use sha1::Sha1;
 use sha2::{Digest, Sha256, Sha384, Sha512};
 
 use crate::bindings::wasgi::gateway::gateway::{Environ, InputError};
+use crate::client;
 use crate::foreign::copy;
 use crate::url;
 
@@ -26,8 +27,16 @@ thread_local! {
     static RANDOM: Cell<[u64; 2]> = const { Cell::new([0; 2]) };
 }
 
+/// Reports whether a request is in progress. None is while a handler is loaded.
+pub(crate) fn is_serving() -> bool {
+    ENVIRON.with(|cell| cell.borrow().is_some())
+}
+
 /// Sets the request in progress.
 pub(crate) fn set_environ(environ: Option<Environ>) {
+    if environ.is_some() {
+        client::end_all();
+    }
     ENVIRON.with(|cell| *cell.borrow_mut() = environ);
 }
 
@@ -78,6 +87,7 @@ pub(crate) fn functions<'js>(cx: &Ctx<'js>) -> Result<Object<'js>> {
     set("nesting", Function::new(cx.clone(), nesting))?;
     set("digest", Function::new(cx.clone(), digest))?;
     set("hmac", Function::new(cx.clone(), hmac))?;
+    client::add_functions(cx, &host)?;
     Ok(host)
 }
 

@@ -7,10 +7,12 @@
 //! - `engine` has the interpreter, and `event_loop` runs it until a promise is settled.
 //! - `modules` finds and loads modules.
 //! - `load` follows a plan; `serve` handles a request.
-//! - `host` has the functions that the platform's code calls, and `url` those for URLs.
+//! - `host` has the functions that the platform's code calls, `client` those for requests to other
+//!   hosts, and `url` those for URLs.
 //! - `foreign` has the functions of C that have no safe form.
 
 mod bindings;
+mod client;
 mod engine;
 mod event_loop;
 mod failure;

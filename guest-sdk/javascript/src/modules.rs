@@ -46,6 +46,7 @@ pub(crate) fn platform_source(name: &str) -> Option<&'static str> {
         "crypto.js" => include_str!("../platform/crypto.js"),
         "encoding.js" => include_str!("../platform/encoding.js"),
         "events.js" => include_str!("../platform/events.js"),
+        "fetch.js" => include_str!("../platform/fetch.js"),
         "headers.js" => include_str!("../platform/headers.js"),
         "host.js" => include_str!("../platform/host.js"),
         "http.js" => include_str!("../platform/http.js"),
@@ -80,7 +81,9 @@ impl Files {
         let scheme = name.split_once(':').map(|(scheme, _)| scheme);
         match scheme {
             Some("node") => return Err("there are no modules of Node.js here".into()),
-            Some("http" | "https") => return Err("a handler has no network".into()),
+            Some("http" | "https") => {
+                return Err("modules are in the application's folder, not on other hosts".into());
+            }
             Some(scheme) => return Err(format!("no modules are loaded from {scheme}:")),
             None => {}
         }

@@ -14,7 +14,6 @@
 mod child;
 mod code;
 mod confine;
-mod immortal;
 mod options;
 mod pool;
 mod protocol;

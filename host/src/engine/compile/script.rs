@@ -5,19 +5,20 @@ use std::io::{Read, Seek, SeekFrom};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use wasm_encoder::ValType;
 use wasmtime::component::{Component, Linker, ResourceTable, ResourceType, WasmList};
 use wasmtime::{Engine, Module, Store, StoreContextMut, StoreLimits, StoreLimitsBuilder};
 use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use super::super::code_file::{CodeFile, Mapped};
 use super::super::error::LoadError;
 use super::super::fuse;
 use super::super::limits::line;
 use super::super::pools::settings;
-use super::immortal::{Census, immortalize};
+use super::super::worlds::network::{self, DeniedHttp};
 use super::script_job::ScriptJob;
 
 /// The maximum linear memory of an interpreter while it loads an application, in bytes: twice the
@@ -59,21 +60,21 @@ pub(in crate::engine) const GUEST_APPLICATION: &str = "/app";
 pub(in crate::engine) const GUEST_PACKAGES: &str = "/packages";
 
 /// The interpreter's report on its load.
-#[derive(Deserialize)]
+#[derive(Deserialize, Serialize)]
 struct Answer {
     error: Option<String>,
     #[serde(default)]
     details: String,
     #[serde(default)]
     modules: Vec<String>,
-    /// The objects of Python.
-    census: Option<Census>,
 }
 
 /// The data of the store.
 struct Context {
     wasi: WasiCtx,
     table: ResourceTable,
+    http: WasiHttpCtx,
+    denied: DeniedHttp,
     limits: StoreLimits,
     memory: Vec<u8>,
     globals: Vec<(u32, u64)>,
@@ -135,23 +136,16 @@ impl Script {
         })?;
         let state = fuse::snapshot(&self.mark, &loaded.memory, &loaded.globals)
             .map_err(|refusal| LoadError::new(refusal.to_string()))?;
-        let Loaded {
-            modules,
-            unexpected,
-            ..
-        } = loaded;
+        let Loaded { modules, .. } = loaded;
         let compiled = settings::compiling_engine(engine, &state)
             .and_then(|engine| engine.precompile_module(&state))
             .map_err(|error| {
                 LoadError::of_wasmtime(format!("can't be stored: {}", line(&error)), &error)
             })?;
-        let mut said = String::from_utf8_lossy(&output.contents()).into_owned();
-        if let Some(reason) = unexpected {
-            said = format!("{said}\na request will copy more memory than it has to: {reason}");
-        }
+        let said = output.contents();
         Ok(Outcome {
             state: compiled,
-            said,
+            said: String::from_utf8_lossy(&said).into_owned(),
             modules,
         })
     }
@@ -166,6 +160,7 @@ impl Script {
         let types = types(&state);
         let mut linker: Linker<Context> = Linker::new(engine);
         wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+        network::add_denied_http_to_linker(&mut linker)?;
         linker.root().module(fuse::CODE, &code)?;
         linker.root().module(fuse::STATE, &state)?;
         let keep_memory = |mut store: StoreContextMut<'_, Context>, (list,): (WasmList<u8>,)| {
@@ -186,7 +181,7 @@ impl Script {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .build()?;
-        let answer = runtime.block_on(async {
+        let modules = runtime.block_on(async {
             let instance = linker.instantiate_async(&mut store, &loader).await?;
             let load = instance.get_typed_func::<(&str,), (String,)>(&mut store, "load")?;
             let plan = std::str::from_utf8(&self.plan)?;
@@ -197,17 +192,11 @@ impl Script {
             }
             let capture = instance.get_typed_func::<(), ()>(&mut store, fuse::CAPTURE)?;
             capture.call_async(&mut store, ()).await?;
-            Ok(answer)
+            Ok(answer.modules)
         })?;
         let Context {
-            mut memory,
-            globals,
-            ..
+            memory, globals, ..
         } = store.into_data();
-        let unexpected = match &answer.census {
-            Some(census) => immortalize(&mut memory, census).err(),
-            None => None,
-        };
         let globals = types.into_iter().map(|(index, ty)| {
             let value = globals.iter().find(|(of, _)| *of == index);
             let (_, bits) = value.ok_or(wasmtime::Error::msg("a global has no value"))?;
@@ -216,8 +205,7 @@ impl Script {
         Ok(Loaded {
             memory,
             globals: globals.collect::<wasmtime::Result<_>>()?,
-            modules: answer.modules,
-            unexpected,
+            modules,
         })
     }
 
@@ -235,6 +223,8 @@ impl Script {
         Ok(Context {
             wasi: wasi.build(),
             table: ResourceTable::new(),
+            http: WasiHttpCtx::new(),
+            denied: DeniedHttp,
             limits: StoreLimitsBuilder::new().memory_size(MEMORY_BYTES).build(),
             memory: Vec::new(),
             globals: Vec::new(),
@@ -272,8 +262,6 @@ struct Loaded {
     memory: Vec<u8>,
     globals: Vec<(u32, ValType, u64)>,
     modules: Vec<String>,
-    /// Why its objects are not immortal.
-    unexpected: Option<&'static str>,
 }
 
 impl WasiView for Context {
@@ -281,6 +269,16 @@ impl WasiView for Context {
         WasiCtxView {
             ctx: &mut self.wasi,
             table: &mut self.table,
+        }
+    }
+}
+
+impl WasiHttpView for Context {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        WasiHttpCtxView {
+            ctx: &mut self.http,
+            table: &mut self.table,
+            hooks: &mut self.denied,
         }
     }
 }

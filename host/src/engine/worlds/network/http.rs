@@ -15,7 +15,7 @@ use super::target::{entry, target};
 use crate::engine::call::state::State;
 
 /// The interface for outgoing requests. Any 0.2 version matches.
-const OUTGOING_HANDLER: &str = "wasi:http/outgoing-handler@0.2.0";
+pub(super) const OUTGOING_HANDLER: &str = "wasi:http/outgoing-handler@0.2.0";
 
 /// The interface of the types, with the version that the bindings use: another name would add a
 /// second definition.

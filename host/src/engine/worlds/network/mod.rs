@@ -5,9 +5,11 @@
 //!
 //! - `access` is what one instance may use: the hooks of the bindings for HTTP, and its `sockets`.
 //! - `http` and `socket_imports` are the functions that guests import.
-//! - `target` is the host of a request.
+//! - `target` is the host of a request. `denied` is for scripts that are loaded: no request is
+//!   sent.
 
 mod access;
+mod denied;
 mod http;
 mod socket_imports;
 mod sockets;
@@ -15,5 +17,6 @@ mod target;
 
 pub(super) use access::BLOCK_BYTES;
 pub(in crate::engine) use access::Network;
+pub(in crate::engine) use denied::{DeniedHttp, add_to_linker as add_denied_http_to_linker};
 pub(in crate::engine) use http::add_to_linker as add_http_to_linker;
 pub(in crate::engine) use socket_imports::add_to_linker as add_sockets_to_linker;
