@@ -1,6 +1,5 @@
-"""The module `ssl`, for installed packages that import it without needing it, such as for servers
-and clients that a handler can't use, since it has no sockets. Its names exist, but using one raises
-an error.
+"""The module `ssl`, for installed packages that import it without needing it, such as HTTP clients
+for plain connections. Its names exist, but using one raises an error: sockets have no TLS.
 
 For the standard library and the application's own modules, the module doesn't exist, as in the
 sandbox.
@@ -28,9 +27,10 @@ class _Finder:
     """Provides the module only to installed packages, identified by the importing module's file."""
 
     def __init__(self, own_folders: tuple[str, ...]) -> None:
-        library = os.path.dirname(os.__file__)
+        # `os` is part of the interpreter, and may name another folder than the modules' files have.
+        files = (os.__file__, types.__file__)
         self._refused = tuple(f"{folder}/" for folder in own_folders)
-        self._library = f"{library}/"
+        self._library = tuple(f"{os.path.dirname(file)}/" for file in files)
 
     def find_spec(self, name, path=None, target=None):
         if name != "ssl":
@@ -50,6 +50,8 @@ class _Finder:
             setattr(module, constant, False)
         module.OPENSSL_VERSION, module.OPENSSL_VERSION_INFO = "none", (0, 0, 0, 0, 0)
         module.OPENSSL_VERSION_NUMBER = 0
+        module.SSLContext = _Context
+        module.create_default_context = module._create_unverified_context = _Context
 
 
 def _importer() -> str:
@@ -62,6 +64,37 @@ def _importer() -> str:
 
 class _Error(OSError):
     """Replaces `ssl.SSLError`."""
+
+
+class _Context:
+    """Replaces `ssl.SSLContext`. Clients create one even if they use plain connections only, so
+    that its settings are accepted, and encrypting a connection raises an error."""
+
+    #: Settings that clients read before they set them.
+    check_hostname = True
+    options = verify_flags = verify_mode = minimum_version = maximum_version = 0
+    post_handshake_auth = False
+    keylog_filename = None
+
+    def __init__(self, *_, **__) -> None:
+        pass
+
+    def _accept(self, *_, **__) -> None:
+        pass
+
+    load_cert_chain = load_default_certs = load_verify_locations = _accept
+    set_alpn_protocols = set_ciphers = set_default_verify_paths = _accept
+
+    def get_ca_certs(self, binary_form=False) -> list:
+        return []
+
+    def wrap_socket(self, *_, **__):
+        raise _Error("the sandbox has no TLS: sockets have plain connections only")
+
+    wrap_bio = wrap_socket
+
+
+_Context.__module__, _Context.__qualname__ = "ssl", "SSLContext"
 
 
 class _Kind(type):

@@ -4,7 +4,6 @@ rather than in each instance."""
 from __future__ import annotations
 
 import io
-import weakref
 
 #: The variables of a request for a page, except for its path.
 _VARIABLES = {
@@ -59,8 +58,6 @@ class _Environ:
     def __init__(self, path: str) -> None:
         crossing = {**_variables(path), **_FLAGS, "wsgi.version": "1.0"}
         self._variables = [(name, value.encode()) for name, value in crossing.items()]
-        # As for a resource of the server.
-        weakref.finalize(self, int)
 
     def variables(self) -> list[tuple[str, bytes]]:
         return self._variables
@@ -77,9 +74,6 @@ class _Environ:
 
 class _StartResponse:
     """The contract's start-response, which sends nothing."""
-
-    def __init__(self) -> None:
-        weakref.finalize(self, int)
 
     def call(self, status, headers, exception) -> None:
         pass
