@@ -2,6 +2,8 @@
 
 mod hostile;
 mod load;
+mod postgres;
+mod scripts;
 
 use std::fs;
 use std::net::IpAddr;
@@ -373,4 +375,33 @@ fn check_and_run_say_what_is_not_granted() {
         "{}",
         ended.everything()
     );
+}
+
+#[test]
+fn the_weather_comes_from_a_granted_api() {
+    let upstream = Upstream::start();
+    let site = Site::new().with_demos(["weather"]);
+    let server = Server::of(&site);
+    assert_eq!(server.get("/weather").status(), 503);
+    let api = format!("http://{}", upstream.addr());
+    let environment = format!("environment = {{ WEATHER_API = \"{api}/target\" }}\n");
+    configure(&site, &format!("[handlers.weather]\n{environment}"));
+    eventually("the host is asked for", || {
+        let asked = server.get("/weather").status() == 503;
+        asked
+            && server
+                .error_log()
+                .lines()
+                .iter()
+                .any(|line| line.contains(&api))
+    });
+    assert_eq!(upstream.connections(), 0);
+    let hosts = format!("allowed-outbound-hosts = [\"{api}\"]\n");
+    configure(&site, &format!("[handlers.weather]\n{environment}{hosts}"));
+    eventually("the API answers", || server.get("/weather").status() == 200);
+    let page = server
+        .get("/weather?city=S%C3%A3o%20Paulo")
+        .text()
+        .to_owned();
+    assert!(page.contains("/target?city=S%C3%A3o%20Paulo"), "{page}");
 }

@@ -4,7 +4,6 @@
 //! line and does nothing.
 
 mod grants;
-mod large;
 
 use std::fs;
 use std::path::Path;

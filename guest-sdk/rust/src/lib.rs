@@ -98,8 +98,8 @@ pub use crate::response::{IntoResponse, Response};
 pub use crate::start_response::{StartResponse, Writer};
 pub use crate::variable::variable;
 
-/// Tests the code in the README.
-#[cfg(doctest)]
+/// Tests the code in the README, some of which needs the feature `client`.
+#[cfg(all(doctest, feature = "client"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
 
