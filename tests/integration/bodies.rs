@@ -166,7 +166,7 @@ fn a_handler_that_waits_for_a_body_is_told_that_its_client_has_gone() {
     });
     server
         .error_log()
-        .expect(&["read-all: ", "client went away"]);
+        .expect(&["read-all: ", "client disconnected"]);
     server.stop();
 }
 

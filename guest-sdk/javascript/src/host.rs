@@ -168,7 +168,7 @@ fn read_all<'js>(cx: Ctx<'js>) -> Result<Bytes<'js>> {
 fn failed(cx: &Ctx<'_>, error: InputError) -> rquickjs::Error {
     let why = match error {
         InputError::Disconnected => "the client has disconnected",
-        InputError::TimedOut => "the client sends nothing",
+        InputError::TimedOut => "the client stopped sending it",
         InputError::TooLarge => "it is larger than the server accepts",
         InputError::Malformed => "its framing is invalid",
     };

@@ -80,22 +80,24 @@ impl Files {
     fn resolve(&self, base: &str, name: &str) -> std::result::Result<String, String> {
         let scheme = name.split_once(':').map(|(scheme, _)| scheme);
         match scheme {
-            Some("node") => return Err("there are no modules of Node.js here".into()),
+            Some("node") => return Err("modules of Node.js are not available".into()),
             Some("http" | "https") => {
                 return Err("modules are in the application's folder, not on other hosts".into());
             }
-            Some(scheme) => return Err(format!("no modules are loaded from {scheme}:")),
+            Some(scheme) => return Err(format!("modules can't be loaded from {scheme}: URLs")),
             None => {}
         }
         let Self::Folder(folder) = self else {
             return Err(
-                "a script of one file has no other modules: put both into a folder with a \
+                "a script of one file can't import other modules: put both in a folder with a \
                         package.json"
                     .into(),
             );
         };
         if name.starts_with('/') {
-            return Err("an absolute path: modules are in the application's folder".into());
+            return Err(
+                "absolute paths are not allowed: modules are in the application's folder".into(),
+            );
         }
         if name.starts_with("./") || name.starts_with("../") {
             let parent = base.rsplit_once('/').map_or("", |(parent, _)| parent);
@@ -191,7 +193,7 @@ pub(crate) fn read(path: &Path) -> std::result::Result<String, String> {
     };
     if fs::metadata(path).map_err(told)?.len() > MAX_MODULE_BYTES {
         return Err(format!(
-            "larger than {} MiB, which no module may be",
+            "larger than {} MiB, the limit for a module",
             MAX_MODULE_BYTES >> 20
         ));
     }

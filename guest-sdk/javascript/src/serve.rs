@@ -125,7 +125,7 @@ fn respond<'js>(
                 }
                 StartError::Refused(why) => why,
             };
-            Failure::new("TypeError", format!("the response is refused: {why}"))
+            Failure::new("TypeError", format!("the response is invalid: {why}"))
         })?;
     Ok(Response { whole, has_more })
 }
@@ -187,7 +187,7 @@ impl GuestBlocks for Blocks {
             let failed = |error| Failure::of(cx, platform, error);
             let close: Function<'_> = platform.function("close").map_err(failed)?;
             let promise: Promise<'_> = close.call(()).map_err(failed)?;
-            settled::<()>(cx, platform, &promise, "what waitUntil was given")
+            settled::<()>(cx, platform, &promise, "a promise passed to waitUntil")
         });
         closed.map_err(Exception::from)
     }

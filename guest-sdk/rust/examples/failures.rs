@@ -18,7 +18,7 @@ struct PriceError {
 
 impl fmt::Display for PriceError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "the price of {} is no number", self.article)
+        write!(formatter, "the price of {} is not a number", self.article)
     }
 }
 
@@ -76,7 +76,7 @@ mod tests {
         assert_eq!(response.code(), 500);
         let exception = &response.exceptions[0];
         assert_eq!(exception.kind, "PriceError");
-        assert_eq!(exception.message, "the price of coffee is no number");
+        assert_eq!(exception.message, "the price of coffee is not a number");
         let (place, cause) = exception.traceback.split_once('\n').unwrap();
         assert!(place.contains("failures.rs:"), "{place}");
         assert_eq!(cause, "caused by: invalid digit found in string");

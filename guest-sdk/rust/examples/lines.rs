@@ -38,6 +38,10 @@ mod tests {
         let broken = broken.body_fails(InputError::Disconnected);
         let response = testing::call(number_lines, broken.build());
         assert_eq!(response.text(), "   1  first\n");
-        assert!(response.exceptions[0].message.contains("client went away"));
+        assert!(
+            response.exceptions[0]
+                .message
+                .contains("client disconnected")
+        );
     }
 }

@@ -16,9 +16,9 @@ fn application(environ: Environ, start_response: StartResponse) -> Result<Body> 
         Ok(from) => from,
         Err(error) => {
             // `wsgi.errors` is the server's log.
-            writeln!(environ.errors(), "?from= is no number: {error}")?;
+            writeln!(environ.errors(), "?from= is not a number: {error}")?;
             start_response.call("400 Bad Request", &[("Content-Type", "text/plain")])?;
-            return Ok("?from= is no number\n".into());
+            return Ok("?from= is not a number\n".into());
         }
     };
     start_response.call("200 OK", &[("Content-Type", "text/plain")])?;
@@ -47,7 +47,7 @@ mod tests {
         assert_eq!(response.code(), 400);
         assert_eq!(
             response.errors,
-            "?from= is no number: invalid digit found in string\n"
+            "?from= is not a number: invalid digit found in string\n"
         );
     }
 

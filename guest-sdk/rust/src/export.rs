@@ -71,7 +71,7 @@ fn report(info: &PanicHookInfo<'_>) {
         kind: "panic".to_owned(),
         message: info
             .payload_as_str()
-            .unwrap_or("a value that is no text")
+            .unwrap_or("a value that is not text")
             .to_owned(),
         traceback: info.location().map(ToString::to_string).unwrap_or_default(),
     };

@@ -25,7 +25,7 @@ use crate::start_response::StartResponse;
     label = "not a handler",
     note = "a handler is `fn(Environ, StartResponse) -> B` or `fn(Request) -> R`, where `B` is a body \
             (`IntoBody`) and `R` a response (`IntoResponse`), or a `Result` of one; the error is \
-            `wasgi_sdk::Error` or one that `Box<dyn std::error::Error>` can be made from"
+            `wasgi_sdk::Error` or a type that converts into `Box<dyn std::error::Error>`"
 )]
 pub trait Handler<Form> {
     /// Handles one request.

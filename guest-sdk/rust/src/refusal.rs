@@ -45,10 +45,10 @@ pub enum WriteError {
 impl fmt::Display for InputError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
-            Self::Disconnected => "the client went away before it had sent the whole body",
+            Self::Disconnected => "the client disconnected before it sent the whole body",
             Self::TimedOut => "the client stopped sending the body",
             Self::TooLarge => "the body is longer than the server accepts",
-            Self::Malformed => "the body's framing is broken",
+            Self::Malformed => "the body's framing is invalid",
         })
     }
 }
@@ -71,7 +71,7 @@ impl fmt::Display for StartError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::AlreadyStarted => formatter.write_str("start_response was already called"),
-            Self::HeadSent => formatter.write_str("the head of the response has been sent"),
+            Self::HeadSent => formatter.write_str("the head of the response was already sent"),
             Self::Refused(reason) => formatter.write_str(reason),
         }
     }
@@ -89,8 +89,8 @@ impl std::error::Error for StartError {}
 impl fmt::Display for WriteError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
-            Self::NotStarted => "start_response has not been called",
-            Self::Disconnected => "the client went away",
+            Self::NotStarted => "start_response was not called",
+            Self::Disconnected => "the client disconnected",
         })
     }
 }

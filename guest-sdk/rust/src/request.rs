@@ -42,7 +42,7 @@ impl RequestExt for Request {
     fn environ(&self) -> &Environ {
         match self.extensions().get() {
             Some(environ) => environ,
-            None => panic!("the environ was taken out of the request's extensions"),
+            None => panic!("the environ was removed from the request's extensions"),
         }
     }
 

@@ -34,7 +34,7 @@ pub(crate) fn attach(environ: &Environ) {
 unsafe extern "C" fn write(descriptor: c_int, text: *const c_void, length: usize) -> isize {
     assert!(
         descriptor <= 2,
-        "to write files, turn off the feature `stdio` of wasgi-sdk"
+        "to write files, disable the feature `stdio` of wasgi-sdk"
     );
     // SAFETY: the caller guarantees that `text` points at `length` readable bytes.
     let text = unsafe { std::slice::from_raw_parts(text.cast(), length) };

@@ -24,7 +24,7 @@ use crate::handler::Handler;
 use crate::refusal::WriteError;
 use crate::start_response::StartResponse;
 
-const NOT_STARTED: &str = "the body began before start_response was called";
+const NOT_STARTED: &str = "the body started before start_response was called";
 
 /// The response that a client would have received, and the server's log.
 #[derive(Clone, Debug, Default)]
@@ -57,7 +57,7 @@ pub fn upstream(
 /// Calls a handler and receives its complete response.
 #[expect(
     clippy::needless_pass_by_value,
-    reason = "handlers are functions, named without an `&`"
+    reason = "pass the handler itself, without an `&`"
 )]
 pub fn call<Form>(handler: impl Handler<Form>, environ: Environ) -> Response {
     exchange(&handler, &environ, None)
@@ -66,7 +66,7 @@ pub fn call<Form>(handler: impl Handler<Form>, environ: Environ) -> Response {
 /// Calls a handler for a client that disconnects after this many blocks (B2).
 #[expect(
     clippy::needless_pass_by_value,
-    reason = "handlers are functions, named without an `&`"
+    reason = "pass the handler itself, without an `&`"
 )]
 pub fn call_and_leave<Form>(
     handler: impl Handler<Form>,

@@ -147,6 +147,10 @@ mod tests {
         let broken = Environ::builder().method("POST").body("half");
         let response = testing::call(echo, broken.body_fails(InputError::Disconnected).build());
         assert_eq!(response.text(), "half");
-        assert!(response.exceptions[0].message.contains("client went away"));
+        assert!(
+            response.exceptions[0]
+                .message
+                .contains("client disconnected")
+        );
     }
 }

@@ -15,7 +15,7 @@ pub fn handler(arguments: TokenStream, function: TokenStream) -> TokenStream {
         return error("`#[handler]` takes no arguments", argument.span());
     }
     let Some(name) = function_name(function.clone()) else {
-        return error("`#[handler]` goes on a function", Span::call_site());
+        return error("`#[handler]` must be on a function", Span::call_site());
     };
     let mut output = allow_needless_pass_by_value();
     output.extend(function);
