@@ -162,7 +162,10 @@ fn what_cannot_be_loaded_is_counted() {
     let cache = tempfile::tempdir().expect("a folder");
     let server = serve(&site, cache.path(), &[]);
     let line = server.access_log().expect(&["all handlers are loaded"]);
-    assert_eq!(line, "all handlers are loaded, but for 1 that can't be");
+    assert_eq!(
+        line,
+        "all handlers are loaded, except 1 that can't be loaded"
+    );
     assert_eq!(server.get("/hello").text(), "hello");
     assert_eq!(server.get("/broken").status(), 404);
     server.stop();

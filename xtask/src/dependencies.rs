@@ -69,7 +69,7 @@ pub(crate) fn lint(workspace: &Workspace) -> Result<()> {
     step("cargo deny check licenses bans sources");
     run(deny_in(workspace, &deny).args(["check", "licenses", "bans", "sources"]))?;
     let others: Vec<PathBuf> = workspace
-        .outsiders()
+        .separate_packages()
         .into_iter()
         .chain(workspace.other_guests())
         .collect();

@@ -27,7 +27,11 @@ pub(crate) fn lint(workspace: &Workspace, arguments: &[OsString]) -> Result<()> 
     step("cargo fmt --check");
     run(workspace.cargo("fmt").args(["--all", "--check"]))?;
     let other_guests = workspace.other_guests();
-    for manifest in workspace.outsiders().into_iter().chain(other_guests) {
+    for manifest in workspace
+        .separate_packages()
+        .into_iter()
+        .chain(other_guests)
+    {
         run(workspace
             .cargo("fmt")
             .args(["--check", "--manifest-path"])

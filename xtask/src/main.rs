@@ -297,14 +297,14 @@ fn test(workspace: &Workspace, filters: &[OsString]) -> Result<()> {
         .args(filters))?;
     if filters.is_empty() {
         python::test(workspace)?;
-        check_outsiders(workspace)?;
+        check_separate_packages(workspace)?;
     }
     Ok(())
 }
 
 /// Checks that the packages that are separate workspaces compile.
-fn check_outsiders(workspace: &Workspace) -> Result<()> {
-    for manifest in workspace.outsiders() {
+fn check_separate_packages(workspace: &Workspace) -> Result<()> {
+    for manifest in workspace.separate_packages() {
         step(format!(
             "cargo check --manifest-path {}",
             manifest.display()

@@ -7,7 +7,7 @@ use crate::engine::Platform;
 
 /// An error of the handler's code.
 pub(crate) struct Failure {
-    /// Its name, such as `TypeError`.
+    /// The name of the error, such as `TypeError`.
     pub(crate) kind: String,
     pub(crate) message: String,
     /// The places, one per line, such as `at fetch (hello.js:3:5)`.

@@ -20,7 +20,7 @@ const SETTINGS: &str = "package.json";
 /// The maximum number of paths to request before the snapshot.
 const MAX_WARM: usize = 32;
 
-/// How often each is requested.
+/// The number of requests to each warm path.
 const WARM_ROUNDS: usize = 3;
 
 /// The heap that a snapshot has beyond what it uses, in bytes, so that a request need not grow its

@@ -338,42 +338,42 @@ class TheBody(unittest.TestCase):
 class WhatIsLong(unittest.TestCase):
     """No call passes more, and no block is longer, than a server accepts."""
 
-    MOST_PASSED = 1024 * 1024
-    MOST_RETURNED = 8 * 1024 * 1024
+    MAX_PASSED = 1024 * 1024
+    MAX_RETURNED = 8 * 1024 * 1024
 
     def test_a_long_block_comes_in_pieces(self):
-        long = bytes(range(256)) * (self.MOST_RETURNED // 128) + b"end"
+        long = bytes(range(256)) * (self.MAX_RETURNED // 128) + b"end"
         for result in [[long], [b"first", long, b"last"], iter([long, long])]:
             result = list(result)
             blocks = body(list(result)).value
             given = list(iter(blocks.next, None))
             self.assertEqual(b"".join(given), b"".join(result))
-            self.assertLessEqual(max(map(len, given)), self.MOST_RETURNED)
+            self.assertLessEqual(max(map(len, given)), self.MAX_RETURNED)
 
     def test_a_long_block_is_written_in_pieces(self):
         response = Response()
         write = StartResponse(response)("200 OK", [])
-        long = bytes(range(256)) * (self.MOST_PASSED // 100) + b"end"
+        long = bytes(range(256)) * (self.MAX_PASSED // 100) + b"end"
         write(long)
         self.assertEqual(b"".join(response.blocks), long)
-        self.assertLessEqual(max(map(len, response.blocks)), self.MOST_PASSED)
+        self.assertLessEqual(max(map(len, response.blocks)), self.MAX_PASSED)
 
     def test_a_long_text_is_logged_in_pieces(self):
         environ, lengths = Environ(), []
         environ.write_errors = lambda text: lengths.append(len(text))
-        environ_dict(environ)["wsgi.errors"].write("x" * 3 * self.MOST_PASSED)
-        self.assertEqual(sum(lengths), 3 * self.MOST_PASSED)
-        self.assertLessEqual(max(lengths), self.MOST_PASSED)
+        environ_dict(environ)["wsgi.errors"].write("x" * 3 * self.MAX_PASSED)
+        self.assertEqual(sum(lengths), 3 * self.MAX_PASSED)
+        self.assertLessEqual(max(lengths), self.MAX_PASSED)
 
     def test_a_long_exception_is_cut(self):
         def raises(environ, start_response):
-            raise ValueError("é" * self.MOST_PASSED)
+            raise ValueError("é" * self.MAX_PASSED)
 
         with self.assertRaises(Err) as raised:
             serve(raises)
         told = raised.exception.value
         texts = [told.kind, told.message, told.traceback]
-        self.assertLess(sum(len(text.encode()) for text in texts), self.MOST_PASSED)
+        self.assertLess(sum(len(text.encode()) for text in texts), self.MAX_PASSED)
 
 
 class TheCall(unittest.TestCase):

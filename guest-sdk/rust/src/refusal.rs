@@ -22,7 +22,7 @@ pub enum InputError {
 /// unchanged.
 #[derive(Clone, PartialEq, Eq)]
 pub enum StartError {
-    /// It was called before. To start over after a failure, use
+    /// `start_response` was already called. To start over after a failure, use
     /// [`StartResponse::restart`](crate::StartResponse::restart) (R3).
     AlreadyStarted,
     /// The head has already been sent (R3).

@@ -244,7 +244,7 @@ fn started_lines(started: Started, announced: Option<&RouteTable>, now: RouteTab
     };
     let failed = match started.failed {
         0 => String::new(),
-        failed => format!(", but for {failed} that can't be"),
+        failed => format!(", except {failed} that can't be loaded"),
     };
     format!("{news}all handlers are loaded{failed}\n")
 }

@@ -1,6 +1,6 @@
 //! Valid files with one fault.
 
-use super::FILE_BYTES_MOST;
+use super::MAX_FILE_BYTES;
 use super::binary::{
     COMPONENT, CUSTOM, NESTED_COMPONENT, Numbers, PREAMBLE_BYTES, Section, join, name, number,
     read_number, section, split,
@@ -54,7 +54,7 @@ pub(super) fn section_cut_unsaid(numbers: &mut Numbers, file: &[u8]) -> Vec<u8> 
 pub(super) fn section_repeated(numbers: &mut Numbers, file: &[u8]) -> Vec<u8> {
     with_one(numbers, file, |numbers, sections, at| {
         let again = sections[at].clone();
-        let most = FILE_BYTES_MOST / (again.content.len() + 2);
+        let most = MAX_FILE_BYTES / (again.content.len() + 2);
         let count = 1 + numbers.up_to(0, most.clamp(2, 200_000));
         sections.splice(at..at, std::iter::repeat_n(again, count));
     })
@@ -138,7 +138,7 @@ pub(super) fn bytes_inserted(numbers: &mut Numbers, file: &[u8]) -> Vec<u8> {
 pub(super) fn wrapped(numbers: &mut Numbers, file: &[u8]) -> Vec<u8> {
     let mut bytes = file.to_vec();
     for _ in 0..numbers.up_to(1, 500) {
-        if bytes.len() > FILE_BYTES_MOST / 2 {
+        if bytes.len() > MAX_FILE_BYTES / 2 {
             break;
         }
         bytes = [COMPONENT, &section(NESTED_COMPONENT, &bytes)].concat();
@@ -152,11 +152,11 @@ pub(super) fn custom_sections(numbers: &mut Numbers, file: &[u8]) -> Vec<u8> {
     let known: [&[u8]; 5] = [b"name", b"producers", b"dylink.0", b"target_features", b"x"];
     let mut bytes = file.to_vec();
     let count = numbers.up_to(1, 100_000);
-    let length = numbers.up_to(0, (FILE_BYTES_MOST / 2 / count).max(1));
+    let length = numbers.up_to(0, (MAX_FILE_BYTES / 2 / count).max(1));
     let noise = numbers.bytes(length);
     let what = known[numbers.below(known.len())];
     let custom = section(CUSTOM, &[name(what), noise].concat());
-    bytes.extend(custom.repeat(count.min(FILE_BYTES_MOST / custom.len())));
+    bytes.extend(custom.repeat(count.min(MAX_FILE_BYTES / custom.len())));
     bytes
 }
 

@@ -1,6 +1,6 @@
 //! Files that contain an excessive amount of one thing.
 
-use super::FILE_BYTES_MOST;
+use super::MAX_FILE_BYTES;
 use super::binary::{
     CODES, COMPONENT, COMPONENT_TYPE, CUSTOM, Command, DATA, END, EXPORTS, FUNCTIONS, GLOBALS,
     IMPORTS, INSTANCE_TYPE, MEMORIES, MODULE, Numbers, TABLES, TYPES, code, name,
@@ -122,14 +122,14 @@ pub(super) fn locals(numbers: &mut Numbers) -> Vec<u8> {
 pub(super) fn types(numbers: &mut Numbers) -> Vec<u8> {
     let parameters = numbers.up_to(0, 2_000);
     let ty = [&[0x60][..], &repeated(&[I64], parameters), &[0]].concat();
-    let count = numbers.up_to(1_000, FILE_BYTES_MOST / ty.len());
+    let count = numbers.up_to(1_000, MAX_FILE_BYTES / ty.len());
     [MODULE, &section(TYPES, &repeated(&ty, count))].concat()
 }
 
 /// Functions that are empty or call the previous one.
 pub(super) fn functions(numbers: &mut Numbers) -> Vec<u8> {
     let count = numbers.up_to(1_000, 1_000_000);
-    let calls = numbers.up_to(0, FILE_BYTES_MOST / 2 / count);
+    let calls = numbers.up_to(0, MAX_FILE_BYTES / 2 / count);
     let one = code(&[], &[CALL, 0].repeat(calls));
     [
         MODULE,
@@ -162,7 +162,7 @@ pub(super) fn imports(numbers: &mut Numbers) -> Vec<u8> {
     ];
     let (module, field) = known[numbers.below(known.len())];
     let import = [name(module), name(field), vec![0, 0]].concat();
-    let count = numbers.up_to(100, FILE_BYTES_MOST / import.len());
+    let count = numbers.up_to(100, MAX_FILE_BYTES / import.len());
     [
         MODULE,
         &section(TYPES, &[1, 0x60, 1, I32, 0]),
@@ -175,7 +175,7 @@ pub(super) fn imports(numbers: &mut Numbers) -> Vec<u8> {
 pub(super) fn exports(numbers: &mut Numbers) -> Vec<u8> {
     let mut command = Command::new();
     let count = numbers.up_to(100, 200_000);
-    let length = numbers.up_to(0, FILE_BYTES_MOST / 2 / count);
+    let length = numbers.up_to(0, MAX_FILE_BYTES / 2 / count);
     let exports = (0..count).map(|index| {
         let text = [format!("{index}").into_bytes(), b"x".repeat(length)].concat();
         [&name(&text)[..], &[0, 0]].concat()
@@ -188,7 +188,7 @@ pub(super) fn exports(numbers: &mut Numbers) -> Vec<u8> {
 pub(super) fn data(numbers: &mut Numbers) -> Vec<u8> {
     let mut command = Command::new();
     let count = numbers.up_to(1, 300_000);
-    let length = numbers.up_to(0, FILE_BYTES_MOST / 2 / count);
+    let length = numbers.up_to(0, MAX_FILE_BYTES / 2 / count);
     let offset = number(numbers.below(64));
     let bytes = vec![b'x'; length];
     let segment = [&[0, I32_CONST][..], &offset, &[END], &name(&bytes)].concat();
@@ -217,7 +217,7 @@ pub(super) fn branches(numbers: &mut Numbers) -> Vec<u8> {
 pub(super) fn sizes(numbers: &mut Numbers) -> Vec<u8> {
     let pages = number(numbers.up_to(0, 1 << 17));
     let elements = number(numbers.up_to(0, 1 << 33));
-    let globals = numbers.up_to(0, FILE_BYTES_MOST / 8);
+    let globals = numbers.up_to(0, MAX_FILE_BYTES / 8);
     let mut command = Command::new();
     command.between = [
         section(TABLES, &[&[1, 0x70, 0][..], &elements].concat()),
@@ -231,7 +231,7 @@ pub(super) fn sizes(numbers: &mut Numbers) -> Vec<u8> {
 /// A trapping function with a long name: with control characters, or one that expands when it is
 /// demangled.
 pub(super) fn names(numbers: &mut Numbers) -> Vec<u8> {
-    let length = numbers.up_to(1, FILE_BYTES_MOST / 2);
+    let length = numbers.up_to(1, MAX_FILE_BYTES / 2);
     let text = match numbers.below(4) {
         0 => b"\n".repeat(length),
         1 => "\u{202e}\u{2028}".as_bytes().repeat(length / 6),
@@ -258,6 +258,6 @@ pub(super) fn names(numbers: &mut Numbers) -> Vec<u8> {
 pub(super) fn noise(numbers: &mut Numbers) -> Vec<u8> {
     let preambles = [b"", MODULE, COMPONENT];
     let preamble = preambles[numbers.below(preambles.len())];
-    let count = numbers.up_to(0, FILE_BYTES_MOST / 4);
+    let count = numbers.up_to(0, MAX_FILE_BYTES / 4);
     [preamble, &numbers.bytes(count)].concat()
 }

@@ -13,7 +13,7 @@ use binary::Numbers;
 
 /// The maximum length of a file, in bytes. A server accepts longer handlers, but they take too long
 /// to write here.
-const FILE_BYTES_MOST: usize = 4 * 1024 * 1024;
+const MAX_FILE_BYTES: usize = 4 * 1024 * 1024;
 
 /// A file for the folder of handlers.
 #[derive(Clone, Debug)]
@@ -87,7 +87,7 @@ impl Iterator for Generator {
                 join(&mut self.numbers, &first, &second)
             }
         };
-        bytes.truncate(FILE_BYTES_MOST);
+        bytes.truncate(MAX_FILE_BYTES);
         let route = format!("h{:04}-{}", self.made, kind.name);
         self.made += 1;
         Some(Generated {
@@ -175,11 +175,7 @@ mod tests {
         let files = make(7);
         assert_eq!(files, make(7));
         assert_ne!(files, make(8));
-        assert!(
-            files
-                .iter()
-                .all(|(_, bytes)| bytes.len() <= FILE_BYTES_MOST)
-        );
+        assert!(files.iter().all(|(_, bytes)| bytes.len() <= MAX_FILE_BYTES));
     }
 
     #[test]

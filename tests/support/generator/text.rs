@@ -1,12 +1,12 @@
 //! Files in WebAssembly's text format, which the folder of handlers may also contain.
 
-use super::FILE_BYTES_MOST;
+use super::MAX_FILE_BYTES;
 use super::binary::Numbers;
 
 /// Text that is deeply nested, long, or invalid.
 pub(super) fn text(numbers: &mut Numbers) -> Vec<u8> {
-    let count = numbers.up_to(10, FILE_BYTES_MOST / 2);
-    let few = count.min(FILE_BYTES_MOST / 32);
+    let count = numbers.up_to(10, MAX_FILE_BYTES / 2);
+    let few = count.min(MAX_FILE_BYTES / 32);
     let text = match numbers.below(8) {
         0 => "(".repeat(count),
         1 => format!("{}{}", "(component ".repeat(few), ")".repeat(few)),

@@ -175,7 +175,7 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
 /// A server of a site. Dropping it kills the process.
 struct Server {
     child: Child,
-    /// Its URL, without a slash at the end.
+    /// The URL of the site, without a slash at the end.
     url: String,
 }
 

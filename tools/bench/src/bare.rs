@@ -132,7 +132,7 @@ struct Connection<S = TcpStream> {
     matched: usize,
     /// The number of responses that have not been sent completely.
     owed: usize,
-    /// How many bytes of the first of them have been sent.
+    /// The number of bytes of the first response that have been sent.
     sent: usize,
 }
 

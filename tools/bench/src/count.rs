@@ -303,7 +303,7 @@ fn place(id: Pid) -> Result<Option<i64>> {
     Ok(Some(ptrace::read_user(id, offset)?))
 }
 
-/// Not needed: other architectures have no repeated instructions.
+/// Returns none: other architectures have no repeated instructions.
 #[cfg(not(target_arch = "x86_64"))]
 fn place(_: Pid) -> Result<Option<i64>> {
     Ok(None)

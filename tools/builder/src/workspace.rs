@@ -22,7 +22,7 @@ const OTHER_GUESTS: &str = "tests/other-guests";
 
 /// The folders of packages that are separate workspaces, because they have many dependencies that
 /// nothing else needs.
-const OUTSIDERS: [&str; 2] = ["benches", "fuzz"];
+const SEPARATE_PACKAGES: [&str; 2] = ["benches", "fuzz"];
 
 /// The workspace of this repository.
 #[derive(Debug)]
@@ -39,11 +39,11 @@ pub struct Workspace {
 pub(crate) struct Demo {
     /// The name of its package.
     pub(crate) package: String,
-    /// Its manifest, with which cargo identifies the built file.
+    /// The manifest of the package, with which cargo identifies the built file.
     pub(crate) manifest: PathBuf,
-    /// Its path without the leading slash: `hello`, `users/[id]`.
+    /// The path of the route without the leading slash: `hello`, `users/[id]`.
     pub(crate) route: String,
-    /// Whether it is a member of the workspace. Otherwise it has its own lock file.
+    /// Whether the package is a member of the workspace. Otherwise it has its own lock file.
     pub(crate) is_member: bool,
 }
 
@@ -258,8 +258,8 @@ impl Workspace {
 
     /// Returns the manifests of the packages that are separate workspaces, relative to the
     /// repository's root.
-    pub fn outsiders(&self) -> Vec<PathBuf> {
-        let manifests = OUTSIDERS
+    pub fn separate_packages(&self) -> Vec<PathBuf> {
+        let manifests = SEPARATE_PACKAGES
             .iter()
             .map(|folder| Path::new(folder).join("Cargo.toml"));
         manifests
@@ -556,7 +556,11 @@ mod tests {
         assert!(workspace.has_package("wasgi"));
         assert!(!workspace.has_package("wasgi-not"));
         assert!(workspace.root.join("Cargo.lock").is_file());
-        assert!(workspace.outsiders().contains(&"fuzz/Cargo.toml".into()));
+        assert!(
+            workspace
+                .separate_packages()
+                .contains(&"fuzz/Cargo.toml".into())
+        );
         let demos = workspace.demos();
         let members = demos.demos.iter().filter(|demo| demo.is_member);
         assert!(members.count() >= 8, "{demos:?}");

@@ -70,9 +70,9 @@ fn resident_kib(status: &str) -> Option<f64> {
 #[derive(Debug, PartialEq)]
 pub struct Stat {
     parent: u32,
-    /// Its own CPU time, in seconds.
+    /// The CPU time of the process or thread, in seconds.
     pub cpu_seconds: f64,
-    /// The CPU time of its children that have ended, in seconds.
+    /// The CPU time of the children that have ended, in seconds.
     pub ended_seconds: f64,
 }
 

@@ -123,7 +123,7 @@ struct Phase {
     known: Vec<Duration>,
     time: Duration,
     usage: Usage,
-    /// How often the folders were created, renamed and removed.
+    /// The number of times that all folders were created, renamed and removed.
     passes: f64,
 }
 
@@ -222,14 +222,14 @@ impl Versions {
         let begin = Instant::now();
         let mut client = Client::new(server.address);
         loop {
-            let answer = client.get(HELLO)?;
+            let response = client.get(HELLO)?;
             let took = begin.elapsed();
             ensure!(
-                answer.status == 200,
+                response.status == 200,
                 "status {} during a reload",
-                answer.status
+                response.status
             );
-            if String::from_utf8_lossy(&answer.body).contains(&text) {
+            if String::from_utf8_lossy(&response.body).contains(&text) {
                 return Ok(took);
             }
             server.expect_alive()?;
@@ -241,7 +241,8 @@ impl Versions {
     }
 }
 
-/// Creates, renames and removes folders of pages on a separate thread, until it is told to stop.
+/// Creates, renames and removes folders of pages on a separate thread, until
+/// [`Churner::finish`] is called.
 struct Churner {
     ends: Arc<AtomicBool>,
     thread: thread::JoinHandle<Result<f64>>,

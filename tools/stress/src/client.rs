@@ -7,10 +7,10 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 /// The time limit for a response.
-const ANSWER_LIMIT: Duration = Duration::from_secs(60);
+const RESPONSE_TIME_LIMIT: Duration = Duration::from_secs(60);
 
 /// The maximum length of a response, in bytes.
-const ANSWER_BYTES_MOST: u64 = 64 * 1024 * 1024;
+const MAX_RESPONSE_BYTES: u64 = 64 * 1024 * 1024;
 
 /// A client, and its connection if it is open.
 #[derive(Debug)]
@@ -21,7 +21,7 @@ pub(crate) struct Client {
 
 /// A complete response.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct Response {
     pub(crate) status: u16,
     pub(crate) body: Vec<u8>,
 }
@@ -39,7 +39,7 @@ impl Client {
     /// # Errors
     ///
     /// Fails if it can't connect, or the response is incomplete or late.
-    pub(crate) fn get(&mut self, target: &str) -> Result<Answer> {
+    pub(crate) fn get(&mut self, target: &str) -> Result<Response> {
         let request = format!("GET {target} HTTP/1.1\r\nHost: test\r\n\r\n");
         self.ask(request.as_bytes())
     }
@@ -49,7 +49,7 @@ impl Client {
     /// # Errors
     ///
     /// Fails if it can't connect, or the response is incomplete or late.
-    pub(crate) fn post(&mut self, target: &str, body: &[u8]) -> Result<Answer> {
+    pub(crate) fn post(&mut self, target: &str, body: &[u8]) -> Result<Response> {
         let head = format!(
             "POST {target} HTTP/1.1\r\nHost: test\r\nContent-Length: {}\r\n\r\n",
             body.len()
@@ -57,7 +57,7 @@ impl Client {
         self.ask(&[head.as_bytes(), body].concat())
     }
 
-    fn ask(&mut self, request: &[u8]) -> Result<Answer> {
+    fn ask(&mut self, request: &[u8]) -> Result<Response> {
         let mut stream = match self.stream.take() {
             Some(stream) => stream,
             None => BufReader::new(connect(self.address)?),
@@ -66,24 +66,25 @@ impl Client {
             .get_mut()
             .write_all(request)
             .context("can't send a request")?;
-        let (answer, stays) = read(&mut stream)?;
+        let (response, stays) = read(&mut stream)?;
         if stays {
             self.stream = Some(stream);
         }
-        Ok(answer)
+        Ok(response)
     }
 }
 
 fn connect(address: SocketAddr) -> Result<TcpStream> {
-    let stream = TcpStream::connect_timeout(&address, ANSWER_LIMIT).context("can't connect")?;
-    stream.set_read_timeout(Some(ANSWER_LIMIT))?;
-    stream.set_write_timeout(Some(ANSWER_LIMIT))?;
+    let stream =
+        TcpStream::connect_timeout(&address, RESPONSE_TIME_LIMIT).context("can't connect")?;
+    stream.set_read_timeout(Some(RESPONSE_TIME_LIMIT))?;
+    stream.set_write_timeout(Some(RESPONSE_TIME_LIMIT))?;
     stream.set_nodelay(true)?;
     Ok(stream)
 }
 
 /// Reads a response, and returns whether the connection stays open.
-fn read(stream: &mut impl BufRead) -> Result<(Answer, bool)> {
+fn read(stream: &mut impl BufRead) -> Result<(Response, bool)> {
     let status_line = line(stream)?;
     let status = status_line.split(' ').nth(1).and_then(|s| s.parse().ok());
     let status = status.with_context(|| format!("no status in {status_line:?}"))?;
@@ -114,7 +115,7 @@ fn read(stream: &mut impl BufRead) -> Result<(Answer, bool)> {
     } else if let Some(length) = length {
         take(stream, length, &mut body)?;
     }
-    Ok((Answer { status, body }, stays))
+    Ok((Response { status, body }, stays))
 }
 
 fn line(stream: &mut impl BufRead) -> Result<String> {
@@ -127,7 +128,7 @@ fn line(stream: &mut impl BufRead) -> Result<String> {
 }
 
 fn take(stream: &mut impl Read, count: u64, body: &mut Vec<u8>) -> Result<()> {
-    if count > ANSWER_BYTES_MOST {
+    if count > MAX_RESPONSE_BYTES {
         bail!("a response of {count} bytes exceeds the limit");
     }
     let taken = stream.take(count).read_to_end(body)?;
@@ -142,10 +143,10 @@ mod tests {
     use super::*;
 
     fn read_text(text: &str) -> Result<(u16, String, bool)> {
-        let (answer, stays) = read(&mut text.as_bytes())?;
+        let (response, stays) = read(&mut text.as_bytes())?;
         Ok((
-            answer.status,
-            String::from_utf8_lossy(&answer.body).into_owned(),
+            response.status,
+            String::from_utf8_lossy(&response.body).into_owned(),
             stays,
         ))
     }

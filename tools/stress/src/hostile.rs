@@ -26,7 +26,7 @@ const SETTLE_LIMIT_EACH: Duration = Duration::from_secs(25);
 /// The time limit for the first page of a restarted server, independent of the files in the folder.
 const RESTART_LIMIT: Duration = Duration::from_secs(5);
 
-/// How long the restarted server is observed.
+/// The time for which the restarted server is observed.
 const RESTART_TIME: Duration = Duration::from_secs(5);
 
 /// Drops hostile files into a running server.
@@ -48,10 +48,10 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         thread::sleep(options.interval);
         server.expect_alive()?;
     }
-    let answers = settle(&mut server, &dropped)?;
+    let responses = settle(&mut server, &dropped)?;
     let (page, handler) = (page.finish()?, handler.finish()?);
     let kinds = Drops::kinds();
-    println!("files: {} of {kinds} kinds; {answers}", dropped.len());
+    println!("files: {} of {kinds} kinds; {responses}", dropped.len());
     println!("pages: {page}");
     println!("handler: {handler}");
     server.stop()?;
@@ -72,25 +72,27 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
 }
 
 /// Requests each file's route until none is pending, and counts the responses.
-fn settle(server: &mut Server, dropped: &[Dropped]) -> Result<Answers> {
+fn settle(server: &mut Server, dropped: &[Dropped]) -> Result<Responses> {
     let limit = SETTLE_LIMIT_EACH * u32::try_from(dropped.len()).unwrap_or(u32::MAX);
     let until = Instant::now() + limit;
-    let mut answers = Answers::default();
+    let mut responses = Responses::default();
     let mut client = Client::new(server.address);
     for file in dropped {
         loop {
             server.expect_alive()?;
             // A hostile handler may cut its response, or send none.
-            let status = client.get(&file.target).map_or(0, |answer| answer.status);
+            let status = client
+                .get(&file.target)
+                .map_or(0, |response| response.status);
             if status == 503 && Instant::now() < until {
                 thread::sleep(Duration::from_millis(100));
                 continue;
             }
-            answers.count(status);
+            responses.count(status);
             break;
         }
     }
-    Ok(answers)
+    Ok(responses)
 }
 
 /// Restarts the server with all files in place.
@@ -122,7 +124,7 @@ fn restart(site: &Site, options: &Options, has_cache: bool) -> Result<()> {
 
 /// The number of responses of each kind.
 #[derive(Debug, Default)]
-struct Answers {
+struct Responses {
     good: usize,
     absent: usize,
     failed: usize,
@@ -130,7 +132,7 @@ struct Answers {
     none: usize,
 }
 
-impl Answers {
+impl Responses {
     fn count(&mut self, status: u16) {
         match status {
             0 => self.none += 1,
@@ -142,7 +144,7 @@ impl Answers {
     }
 }
 
-impl std::fmt::Display for Answers {
+impl std::fmt::Display for Responses {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,

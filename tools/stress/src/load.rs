@@ -12,7 +12,7 @@ use anyhow::{Result, anyhow};
 use processes::step;
 use rustix::process::setpriority_process;
 
-use crate::client::{Answer, Client};
+use crate::client::{Client, Response};
 use crate::server::{ECHO, HELLO, PAGE, PAGE_TEXT};
 
 /// The nice value of a client, if that is permitted: it should measure the server, and not its own
@@ -23,7 +23,7 @@ pub(crate) const PRIORITY: i32 = -19;
 const UPLOAD_BYTES: usize = 256 * 1024;
 
 /// The number of failures that are described; further ones are only counted.
-const TOLD_MOST: u64 = 10;
+const MAX_DESCRIBED_FAILURES: u64 = 10;
 
 /// A kind of request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,14 +82,14 @@ fn run(address: SocketAddr, task: Task, interval: Duration, ends: &AtomicBool) -
     while !ends.load(Ordering::Relaxed) {
         thread::sleep(due.saturating_duration_since(Instant::now()));
         let begin = Instant::now();
-        let answer = match task {
+        let response = match task {
             Task::Page => client.get(PAGE),
             Task::Handler => client.get(HELLO),
             Task::Upload => client.post(ECHO, &upload),
         };
         let took = begin.elapsed();
-        match answer {
-            Ok(answer) if is_good(task, &answer, &upload) => {
+        match response {
+            Ok(response) if is_good(task, &response, &upload) => {
                 outcome.answered += 1;
                 outcome.longest = outcome.longest.max(took);
                 outcome.times.push(took);
@@ -101,26 +101,26 @@ fn run(address: SocketAddr, task: Task, interval: Duration, ends: &AtomicBool) -
     outcome
 }
 
-fn is_good(task: Task, answer: &Answer, upload: &[u8]) -> bool {
-    answer.status == 200
+fn is_good(task: Task, response: &Response, upload: &[u8]) -> bool {
+    response.status == 200
         && match task {
-            Task::Page => answer.body == PAGE_TEXT.as_bytes(),
-            Task::Handler => !answer.body.is_empty(),
-            Task::Upload => answer.body == upload,
+            Task::Page => response.body == PAGE_TEXT.as_bytes(),
+            Task::Handler => !response.body.is_empty(),
+            Task::Upload => response.body == upload,
         }
 }
 
 impl Outcome {
-    fn fail(&mut self, task: Task, wrong: Result<Answer>) {
+    fn fail(&mut self, task: Task, wrong: Result<Response>) {
         self.failed += 1;
-        if self.failed <= TOLD_MOST {
+        if self.failed <= MAX_DESCRIBED_FAILURES {
             let what = match wrong {
-                Ok(answer) => {
-                    let text: String = String::from_utf8_lossy(&answer.body)
+                Ok(response) => {
+                    let text: String = String::from_utf8_lossy(&response.body)
                         .chars()
                         .take(200)
                         .collect();
-                    format!("status {}: {text}", answer.status)
+                    format!("status {}: {text}", response.status)
                 }
                 Err(error) => format!("{error:#}"),
             };

@@ -175,7 +175,7 @@ impl Server {
         loop {
             self.expect_alive()?;
             match client.get(target) {
-                Ok(answer) if answer.status == 200 => return Ok(()),
+                Ok(response) if response.status == 200 => return Ok(()),
                 _ if Instant::now() >= until => bail!("{target} does not respond with status 200"),
                 _ => thread::sleep(Duration::from_millis(1)),
             }

@@ -30,14 +30,14 @@ const DROP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The maximum number of hostile files in the folder. Each new file replaces the oldest: a folder
 /// with six hundred invalid files is tested by `cargo xtask hostile`.
-const FILES_MOST: usize = 30;
+const MAX_FILES: usize = 30;
 
 /// The fraction of the time after which the memory is first measured: by then, caches and pools are
 /// filled.
 const WARM_UP_SHARE: u32 = 10;
 
 /// The maximum growth of the memory, in bytes.
-const GROWTH_BYTES_MOST: u64 = 20 * 1024 * 1024;
+const MAX_GROWTH_BYTES: u64 = 20 * 1024 * 1024;
 
 /// The number of samples, one per second, of which a memory figure is the median.
 const SAMPLES: usize = 9;
@@ -69,8 +69,8 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         memory.files,
         begin as f64 / MIB,
         end as f64 / MIB,
-        memory.most as f64 / MIB,
-        memory.children_most as f64 / MIB
+        memory.max as f64 / MIB,
+        memory.children_max as f64 / MIB
     );
     server.stop()?;
     ensure!(
@@ -78,7 +78,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         "{failed} requests to the page or the good handlers failed"
     );
     ensure!(
-        end <= begin + GROWTH_BYTES_MOST,
+        end <= begin + MAX_GROWTH_BYTES,
         "memory has grown by {:.1} MiB",
         (end - begin) as f64 / MIB
     );
@@ -90,8 +90,8 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
 struct Memory {
     begin: Vec<u64>,
     end: VecDeque<u64>,
-    most: u64,
-    children_most: u64,
+    max: u64,
+    children_max: u64,
     files: usize,
 }
 
@@ -110,7 +110,7 @@ fn attack(server: &mut Server, site: &Site, options: &Options) -> Result<Memory>
         }
         dropped.push_back(drops.next().context("there are always more")??);
         memory.files += 1;
-        if dropped.len() > FILES_MOST
+        if dropped.len() > MAX_FILES
             && let Some(oldest) = dropped.pop_front()
         {
             fs::remove_file(&oldest.path).context("can't remove a file")?;
@@ -137,8 +137,8 @@ fn call(server: &Server, target: &str) {
 
 impl Memory {
     fn note(&mut self, own: u64, children: u64, is_warm: bool) {
-        self.most = self.most.max(own);
-        self.children_most = self.children_most.max(children);
+        self.max = self.max.max(own);
+        self.children_max = self.children_max.max(children);
         if !is_warm {
             return;
         }

@@ -28,7 +28,8 @@ type Name = Vec<String>;
 struct Import {
     name: String,
     path: Vec<String>,
-    /// Whether other modules may import it from here. Such an import is not a dependency.
+    /// Whether other modules may import the item from this module. Such an import is not a
+    /// dependency.
     is_public: bool,
 }
 

@@ -35,7 +35,7 @@ const OUTSIDE_WORLD: [&str; 13] = [
 ];
 
 /// The parts of the host that know the whole configuration. All others get their own section of it.
-/// The engine is here for the types that it still takes from there.
+/// The engine is listed because it still uses types of the configuration.
 const OVER_CONFIG: [&str; 5] = [
     "host/src/cli",
     "host/src/commands/",

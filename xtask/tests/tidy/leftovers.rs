@@ -30,7 +30,7 @@ fn no_notes(file: &File) -> Vec<Complaint> {
     complaints
 }
 
-/// No macro stands for missing code, also not in tests.
+/// No macro is a placeholder for missing code, not even in tests.
 fn no_stubs(file: &File) -> Vec<Complaint> {
     if file.extension() != "rs" {
         return Vec::new();

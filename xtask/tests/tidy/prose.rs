@@ -4,7 +4,7 @@ use crate::complaint::{Complaint, assert_tidy, lines};
 use crate::links::outside_of_blocks;
 use crate::tree::File;
 
-/// The same width as that of comments in the code.
+/// The maximum width of prose: that of comments in the code.
 const PROSE_WIDTH_COLUMNS: usize = 100;
 
 /// The prose of a document is wrapped. Tables, headings, reference links, HTML comments and code

@@ -20,7 +20,7 @@ use crate::static_files;
 
 /// The maximum number of symbolic links followed for a path that does not exist: the limit of
 /// Linux.
-const LINKS_MOST: usize = 40;
+const MAX_LINKS: usize = 40;
 
 /// The mount points of this process (proc_pid_mountinfo(5)).
 const MOUNTS: &str = "/proc/self/mountinfo";
@@ -246,7 +246,7 @@ fn resolved(path: &Path) -> PathBuf {
         at.push(name);
         // The target of a link counts even if it does not exist.
         if let Ok(target) = fs::read_link(&at)
-            && links < LINKS_MOST
+            && links < MAX_LINKS
         {
             links += 1;
             at.pop();

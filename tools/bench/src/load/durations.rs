@@ -5,7 +5,8 @@ use std::time::Duration;
 use anyhow::Result;
 use hdrhistogram::Histogram;
 
-/// The longest duration that is told apart, in nanoseconds: 73 minutes. Longer ones count as this.
+/// The longest duration that can be recorded, in nanoseconds: 73 minutes. Longer ones are recorded
+/// as this value.
 const MAX_NANOS: u64 = 1 << 42;
 
 /// The precision, in decimal digits: a relative error of at most 0.1 %.

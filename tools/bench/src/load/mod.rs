@@ -29,7 +29,7 @@ pub(crate) use self::response::Response;
 /// thread.
 const OTHER_DESCRIPTORS: u64 = 64;
 
-/// How long a run waits after its end for responses in flight, and the time limit for all responses
+/// The time that a run waits after its end for responses in flight, and the time limit for all responses
 /// if each connection sends one request.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -52,9 +52,9 @@ pub(crate) struct Options {
 enum Plan {
     /// One on each connection, all at once.
     Once,
-    /// For some time, each as soon as its connection is free.
+    /// Sends requests for some time, each as soon as its connection is free.
     Closed { warm_up: Duration, time: Duration },
-    /// For some time, at a fixed rate per second.
+    /// Sends requests for some time, at a fixed rate per second.
     Paced {
         warm_up: Duration,
         time: Duration,

@@ -163,9 +163,9 @@ impl GuestToolchain {
 /// The properties of a Rust compiler.
 #[derive(Debug)]
 struct Rustc {
-    /// For example `1.95.0`.
+    /// The version, for example `1.95.0`.
     release: String,
-    /// For example `x86_64-unknown-linux-gnu`.
+    /// The target of the host, for example `x86_64-unknown-linux-gnu`.
     host: String,
     sysroot: PathBuf,
 }
