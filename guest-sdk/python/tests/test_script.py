@@ -64,7 +64,7 @@ class OneFile(unittest.TestCase):
     def test_what_can_not_be_called_is_no_application(self):
         answer = one_file("app = 5\n")
         self.assertEqual(
-            answer["error"], "hello.py:app is no application: int can't be called"
+            answer["error"], "hello.py:app is not an application: int is not callable"
         )
 
     def test_an_exception_says_what_and_where(self):

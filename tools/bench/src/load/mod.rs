@@ -29,7 +29,7 @@ pub(crate) use self::response::Response;
 /// thread.
 const OTHER_DESCRIPTORS: u64 = 64;
 
-/// The time that a run waits after its end for responses in flight, and the time limit for all responses
+/// The time that a run waits after its end for responses in flight, and the limit for all responses
 /// if each connection sends one request.
 const PATIENCE: Duration = Duration::from_secs(20);
 

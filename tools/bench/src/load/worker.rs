@@ -23,7 +23,8 @@ const READ_BYTES: usize = 256 * 1024;
 /// The maximum time of a wait, after which the clock is checked.
 const WAIT: Duration = Duration::from_millis(5);
 
-/// The time before a request is due in which the thread stays awake: a kernel timer may be late by 50 µs.
+/// The time before a request is due in which the thread stays awake: a kernel timer may be late by
+/// 50 µs.
 const SPIN: Duration = Duration::from_micros(60);
 
 /// The number of failures after which a thread gives up: a server that rejects everything would be

@@ -162,7 +162,7 @@ def _load(plan: dict) -> dict:
         name, application = _folder(folder, said.application)
         paths = said.warm
     if not callable(application):
-        raise LoadError(f"{name} is no application: {type(application).__name__} can't be called")
+        raise LoadError(f"{name} is not an application: {type(application).__name__} is not callable")
     if asgi.is_asgi(application):
         application = _started(name, asgi.WsgiOfAsgi(application))
     made = application_class(application)
