@@ -438,7 +438,7 @@ fn a_server_without_a_runtime_says_which_file_is_missing() {
 }
 
 #[test]
-fn granted_variables_are_the_second_argument_of_fetch() {
+fn granted_variables_are_the_second_argument_of_fetch_and_need_no_other_load() {
     let text = handler("return new Response(JSON.stringify(env));");
     let settings = "[handlers.granted]\nenvironment = { NAME = \"value\", __proto__ = \"own\" }\n\
                     secrets = { KEY = { file = \"key\" } }\n";
@@ -454,6 +454,9 @@ fn granted_variables_are_the_second_argument_of_fetch() {
     let told =
         |name: &str| format!("{{\"KEY\":\"hidden\",\"NAME\":\"{name}\",\"__proto__\":\"own\"}}");
     until(&server, "/granted", &told("value"));
+    let lines = server.error_log().lines();
+    let is_load = |line: &&String| line.contains(" granted: loaded");
+    let loads_before = lines.iter().filter(is_load).count();
     let settings = settings.replace("value", "changed");
     fs::write(site.path().join("wasgi.toml"), settings).expect("written");
     until(&server, "/granted", &told("changed"));
@@ -464,4 +467,21 @@ fn granted_variables_are_the_second_argument_of_fetch() {
         "{}",
         ended.everything()
     );
+    let loads = ended.stderr_with(&[" granted: loaded"]);
+    assert_eq!(loads, loads_before, "{}", ended.everything());
+}
+
+#[test]
+fn a_module_that_looks_for_variables_elsewhere_says_where_they_are() {
+    let text = format!("const key = process.env.KEY;\n{}", answering("no"));
+    let Some((_site, server)) = JavaScript.serve(&[("shop.js", &text)], "") else {
+        return;
+    };
+    logs(
+        &server,
+        "shop.js: not loaded: ReferenceError: process is not defined (shop.js:1:13); variables \
+         are the second argument of fetch, and [handlers.shop] environment = { NAME = \"value\" } \
+         in wasgi.toml grants them",
+    );
+    server.stop();
 }

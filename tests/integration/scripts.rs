@@ -4,6 +4,7 @@
 //! line and does nothing.
 
 mod grants;
+mod large;
 
 use std::fs;
 use std::path::Path;

@@ -32,6 +32,9 @@ const SPARE_HEAP_BYTES: usize = 512 << 10;
 struct Plan {
     script: Option<Script>,
     folder: Option<PathBuf>,
+    /// The line of `wasgi.toml` that begins the table that grants variables.
+    #[serde(default)]
+    table: String,
 }
 
 #[derive(Deserialize)]
@@ -60,20 +63,32 @@ struct Settings {
 
 /// Follows a plan, and returns a report.
 pub(crate) fn load(plan: &str) -> String {
-    let loaded = follow(plan);
+    let plan = serde_json::from_str::<Plan>(plan);
+    let table = plan.as_ref().map_or("", |plan| &plan.table).to_owned();
+    let plan = plan.map_err(|error| Failure::new("plan", error.to_string()));
+    let loaded = plan.and_then(follow);
     host::forget_seed();
     forget_folders();
     let (error, details) = match loaded {
         Ok(()) => (None, String::new()),
-        Err(failure) => (Some(failure.line()), failure.stack),
+        Err(failure) => (Some(failure.line() + &hint(&failure, &table)), failure.stack),
     };
     let report = Report { error, details };
     serde_json::to_string(&report).unwrap_or_default()
 }
 
-fn follow(plan: &str) -> Result<(), Failure> {
-    let plan: Plan =
-        serde_json::from_str(plan).map_err(|error| Failure::new("plan", error.to_string()))?;
+/// Returns what to do about a module that looks for variables as in Node.js.
+fn hint(failure: &Failure, table: &str) -> String {
+    match failure.message.starts_with("process is not defined") {
+        true => format!(
+            "; variables are the second argument of fetch, and {table} environment = {{ NAME = \
+             \"value\" }} in wasgi.toml grants them"
+        ),
+        false => String::new(),
+    }
+}
+
+fn follow(plan: Plan) -> Result<(), Failure> {
     let (files, main, settings) = match plan {
         Plan {
             script: Some(script),

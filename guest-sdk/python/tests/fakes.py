@@ -17,6 +17,11 @@ class Err(Exception):
     value: object
 
 
+@dataclass
+class Ok:
+    value: object
+
+
 class InputError(enum.Enum):
     DISCONNECTED = 0
     TIMED_OUT = 1
@@ -64,19 +69,17 @@ class Body_Blocks:
 def _install():
     gateway = types.ModuleType("wit_world.imports.gateway")
     gateway.Exception = ExceptionRecord
+    gateway.Environ, gateway.StartResponse = Environ, Response
     application = types.ModuleType("wit_world.exports.application")
     application.Body_Block, application.Body_Blocks = Body_Block, Body_Blocks
     types_module = types.ModuleType("componentize_py_types")
-    types_module.Err = Err
+    types_module.Err, types_module.Ok = Err, Ok
     world = types.ModuleType("wit_world")
     imports = types.ModuleType("wit_world.imports")
     exports = types.ModuleType("wit_world.exports")
     imports.gateway, exports.application = gateway, application
     for module in (gateway, application, types_module, world, imports, exports):
         sys.modules[module.__name__] = module
-
-
-_install()
 
 
 class Environ:
@@ -138,6 +141,9 @@ class Response:
             raise Err(WriteError.NOT_STARTED)
         self.is_sent = True
         self.blocks.append(block)
+
+
+_install()
 
 
 def serve(wsgi_application, environ=None):

@@ -1,5 +1,6 @@
 """The changes to an application's objects before its snapshot is taken."""
 
+import gc
 import io
 import unittest
 
@@ -34,6 +35,18 @@ class GathersCode(unittest.TestCase):
         before = untouched.__code__
         hot.gather(hot.observe(lambda: outer(1)))
         self.assertIs(untouched.__code__, before)
+
+    def test_functions_that_the_collector_no_longer_lists_are_found_by_a_note_of_them(self):
+        hot.remember()
+        gc.freeze()
+        self.addCleanup(hot._remembered.clear)
+        self.addCleanup(gc.unfreeze)
+        before = outer.__code__
+        nested = [constant for constant in before.co_consts if isinstance(constant, type(before))]
+        # The inner function's code alone: its outer function has to change.
+        hot.gather(nested)
+        self.assertIsNot(outer.__code__, before)
+        self.assertEqual(outer(1), 2)
 
     def test_functions_that_share_code_still_do(self):
         functions = [untouched() for _ in range(2)]
@@ -72,3 +85,12 @@ class TakesACensus(unittest.TestCase):
 
         lazy = Lazy()
         self.assertIn(id(Lazy), {id(thing) for thing in census._behind(lazy)})
+
+    def test_known_objects_and_what_only_they_refer_to_are_left_out(self):
+        inner = [f"reached through the known one, {id(self)}"]
+        known = [inner]
+        listed = []
+        census._fill(listed, is_known=lambda thing: thing is known or thing is inner)
+        ids = {id(thing) for thing in listed}
+        self.assertTrue(ids)
+        self.assertFalse({id(known), id(inner), id(inner[0])} & ids)

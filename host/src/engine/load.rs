@@ -390,7 +390,7 @@ impl Load for Engine {
     /// A script is loaded with the variables that are granted to it.
     fn version(&self, name: &str, path: &Path, content: Version) -> Version {
         match is_script(path) {
-            true => self.scripts.version(name, content),
+            true => self.scripts.version(name, path, content),
             false => content,
         }
     }

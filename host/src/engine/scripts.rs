@@ -74,6 +74,8 @@ struct Plan<'a> {
     packages: Option<&'static str>,
     /// The environment variables of an application.
     variables: BTreeMap<&'a str, &'a str>,
+    /// The table of `wasgi.toml` that grants variables.
+    table: String,
 }
 
 #[derive(Serialize)]
@@ -118,9 +120,9 @@ impl Scripts {
     }
 
     /// Returns the version of a script whose content has the version `content`: another one for
-    /// other variables.
-    pub(super) fn version(&self, name: &str, content: Version) -> Version {
-        let grants = self.policies.current().of(name).grants;
+    /// other variables, if its import can see them.
+    pub(super) fn version(&self, name: &str, path: &Path, content: Version) -> Version {
+        let grants = self.visible(name, path);
         let variables = grants.as_deref().map_or(&[][..], Grants::variables);
         if variables.is_empty() {
             return content;
@@ -131,6 +133,15 @@ impl Scripts {
             key.extend_from_slice(text.as_bytes());
         }
         Version::of(&key)
+    }
+
+    /// Returns the grants that a script can see at its import. One in JavaScript gets them with
+    /// each request.
+    fn visible(&self, name: &str, path: &Path) -> Option<Arc<Grants>> {
+        match self.runtime(path).language() {
+            Language::Python => self.policies.current().of(name).grants,
+            Language::JavaScript => None,
+        }
     }
 
     /// Returns the folders that a script's instances can read.
@@ -175,7 +186,7 @@ impl Scripts {
         let runtime = self.runtime(request.path);
         runtime.stamp()?;
         let folders = self.folders(request.path);
-        let grants = self.policies.current().of(request.name).grants;
+        let grants = self.visible(request.name, request.path);
         let plan = plan(request, &folders, grants.as_deref())?;
         let runtime = runtime.runtime(tools, request.cancel)?;
         let Some(code) = &runtime.files.shared else {
@@ -292,6 +303,7 @@ fn plan(
             .flat_map(Grants::variables)
             .map(|(name, value)| (&**name, &**value))
             .collect(),
+        table: crate::grants::table_header(request.name),
     };
     serde_json::to_vec(&plan).map_err(|error| LoadError::new(format!("not loaded: {error}")))
 }

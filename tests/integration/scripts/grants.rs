@@ -5,7 +5,7 @@ use std::fs;
 use crate::support::command::code_cache;
 use crate::support::eventually;
 use crate::support::scripts::Language::Python;
-use crate::support::scripts::until;
+use crate::support::scripts::{logs, until};
 use crate::support::server::Server;
 
 /// A script that reports a variable at its import and at the request, and what it set itself.
@@ -95,6 +95,19 @@ fn the_state_of_a_script_is_stored_unless_it_may_contain_a_secret() {
     assert!(has(&plain), "an entry has the state of the other script");
     assert!(!has(&secret), "the secret is on the disk");
     drop(site);
+}
+
+#[test]
+fn a_script_without_a_variable_that_it_needs_says_how_to_grant_it() {
+    let script = "import os\nKEY = os.environ['SECRET_KEY']\n";
+    let Some((site, server)) = Python.serve(&[("shop/app.py", script)], "") else {
+        return;
+    };
+    let line = "shop: not loaded: KeyError: 'SECRET_KEY' (app.py:2); [handlers.shop] environment \
+                = { SECRET_KEY = \"value\" } in wasgi.toml grants it";
+    logs(&server, line);
+    drop(site);
+    server.stop();
 }
 
 #[test]

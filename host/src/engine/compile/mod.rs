@@ -14,6 +14,7 @@
 mod child;
 mod code;
 mod confine;
+mod immortal;
 mod options;
 mod pool;
 mod protocol;

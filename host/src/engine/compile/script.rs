@@ -5,7 +5,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use wasm_encoder::ValType;
 use wasmtime::component::{Component, Linker, ResourceTable, ResourceType, WasmList};
 use wasmtime::{Engine, Module, Store, StoreContextMut, StoreLimits, StoreLimitsBuilder};
@@ -19,6 +19,7 @@ use super::super::fuse;
 use super::super::limits::line;
 use super::super::pools::settings;
 use super::super::worlds::network::{self, DeniedHttp};
+use super::immortal::{Census, immortalize};
 use super::script_job::ScriptJob;
 
 /// The maximum linear memory of an interpreter while it loads an application, in bytes: twice the
@@ -60,13 +61,15 @@ pub(in crate::engine) const GUEST_APPLICATION: &str = "/app";
 pub(in crate::engine) const GUEST_PACKAGES: &str = "/packages";
 
 /// The interpreter's report on its load.
-#[derive(Deserialize, Serialize)]
+#[derive(Deserialize)]
 struct Answer {
     error: Option<String>,
     #[serde(default)]
     details: String,
     #[serde(default)]
     modules: Vec<String>,
+    /// The objects of Python.
+    census: Option<Census>,
 }
 
 /// The data of the store.
@@ -136,16 +139,23 @@ impl Script {
         })?;
         let state = fuse::snapshot(&self.mark, &loaded.memory, &loaded.globals)
             .map_err(|refusal| LoadError::new(refusal.to_string()))?;
-        let Loaded { modules, .. } = loaded;
+        let Loaded {
+            modules,
+            unexpected,
+            ..
+        } = loaded;
         let compiled = settings::compiling_engine(engine, &state)
             .and_then(|engine| engine.precompile_module(&state))
             .map_err(|error| {
                 LoadError::of_wasmtime(format!("can't be stored: {}", line(&error)), &error)
             })?;
-        let said = output.contents();
+        let mut said = String::from_utf8_lossy(&output.contents()).into_owned();
+        if let Some(reason) = unexpected {
+            said = format!("{said}\na request will copy more memory than it has to: {reason}");
+        }
         Ok(Outcome {
             state: compiled,
-            said: String::from_utf8_lossy(&said).into_owned(),
+            said,
             modules,
         })
     }
@@ -181,7 +191,7 @@ impl Script {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .build()?;
-        let modules = runtime.block_on(async {
+        let answer = runtime.block_on(async {
             let instance = linker.instantiate_async(&mut store, &loader).await?;
             let load = instance.get_typed_func::<(&str,), (String,)>(&mut store, "load")?;
             let plan = std::str::from_utf8(&self.plan)?;
@@ -192,11 +202,17 @@ impl Script {
             }
             let capture = instance.get_typed_func::<(), ()>(&mut store, fuse::CAPTURE)?;
             capture.call_async(&mut store, ()).await?;
-            Ok(answer.modules)
+            Ok(answer)
         })?;
         let Context {
-            memory, globals, ..
+            mut memory,
+            globals,
+            ..
         } = store.into_data();
+        let unexpected = match &answer.census {
+            Some(census) => immortalize(&mut memory, census).err(),
+            None => None,
+        };
         let globals = types.into_iter().map(|(index, ty)| {
             let value = globals.iter().find(|(of, _)| *of == index);
             let (_, bits) = value.ok_or(wasmtime::Error::msg("a global has no value"))?;
@@ -205,7 +221,8 @@ impl Script {
         Ok(Loaded {
             memory,
             globals: globals.collect::<wasmtime::Result<_>>()?,
-            modules,
+            modules: answer.modules,
+            unexpected,
         })
     }
 
@@ -262,6 +279,8 @@ struct Loaded {
     memory: Vec<u8>,
     globals: Vec<(u32, ValType, u64)>,
     modules: Vec<String>,
+    /// Why its objects are not immortal.
+    unexpected: Option<&'static str>,
 }
 
 impl WasiView for Context {

@@ -1,4 +1,5 @@
-"""Lists the objects of the snapshot, so that the build can make them immortal (`wasgi.immortal`).
+"""Lists the objects of the snapshot, so that the build can make them immortal (`wasgi.immortal`), or
+the server those of a script.
 
 Runs in the sandbox, as the last step. The list contains all objects that it can reach, but it need
 not be complete: other objects keep an ordinary reference count.
@@ -9,6 +10,7 @@ from __future__ import annotations
 import gc
 import opcode
 import struct
+import sys
 import types
 import zlib
 
@@ -33,8 +35,8 @@ _COUNTING, _NOT_COUNTING = "LOAD_CONST_MORTAL", "LOAD_CONST_IMMORTAL"
 #: The alignment of objects, in bytes.
 _ALIGNMENT = 8
 
-#: The maximum memory that componentize-py can store, in bytes.
-_MEMORY_BYTES = 128 << 20
+#: The maximum memory of an interpreter at its snapshot, in bytes: that of a script.
+_MEMORY_BYTES_MAX = 256 << 20
 
 #: Types whose objects must be freed when they are no longer referenced, though they have no
 #: ``__del__``: a view prevents its buffer from being resized, and a frame belongs to running code.
@@ -44,6 +46,12 @@ _MORTAL = (memoryview, types.FrameType)
 # contains the list's address.
 _alive: list = []
 _note = b""
+
+# The lists of the steps in which a script is loaded.
+_added: list[list] = []
+
+# Whether an object is immortal already. The sandbox's Python has the function.
+_is_immortal = getattr(sys, "_is_immortal", lambda thing: False)
 
 
 def take() -> None:
@@ -61,6 +69,23 @@ def take() -> None:
         _lengths(),
     )
     _note = MARK + note + CHECKSUM.pack(zlib.crc32(note))
+
+
+def take_new() -> dict[str, object]:
+    """Lists the live objects that are not immortal yet, and returns what the server needs to make
+    them immortal: the address of the list, and the fields of `NOTE` about code."""
+    added: list = []
+    _added.append(added)
+    _fill(added, is_known=_is_immortal)
+    instructions = opcode._specialized_opmap
+    return {
+        "list": id(added),
+        "code_type": id(types.CodeType),
+        "code_offset": types.CodeType.__basicsize__,
+        "counting": instructions[_COUNTING],
+        "not_counting": instructions[_NOT_COUNTING],
+        "lengths": list(_lengths()),
+    }
 
 
 def _lengths() -> bytes:
@@ -86,19 +111,25 @@ def is_mortal(kind: type) -> bool:
     return issubclass(kind, _MORTAL) or hasattr(kind, "__del__")
 
 
-def _fill(alive: list) -> None:
-    """Adds all objects that are reachable from those that the collector knows."""
-    # A bit for each possible address: a set of 150,000 numbers would leave 10 MB.
-    seen = bytearray(_MEMORY_BYTES // _ALIGNMENT // 8)
+def _fill(alive: list, is_known=lambda thing: False) -> None:
+    """Adds all objects that are reachable from those that the collector knows, except known ones
+    and what only they refer to."""
+    found = gc.get_objects()
+    # A bit for each possible address: a set of 150,000 numbers would leave 10 MB. Most objects that
+    # the collector doesn't track lie between others. Of those beyond, and of those of a larger
+    # memory, the ones that share a bit with another are left out.
+    memory_bytes = min(max(map(id, found)) * 9 // 8, _MEMORY_BYTES_MAX)
+    seen = bytearray(memory_bytes // _ALIGNMENT // 8 + 1)
 
     def add(found) -> None:
         for thing in found:
             byte, bit = divmod(id(thing) // _ALIGNMENT % (len(seen) * 8), 8)
             if not seen[byte] & 1 << bit:
                 seen[byte] |= 1 << bit
-                alive.append(thing)
+                if not is_known(thing):
+                    alive.append(thing)
 
-    add(gc.get_objects())
+    add(found)
     # The list grows during the loop.
     for thing in alive:
         if thing is not alive:

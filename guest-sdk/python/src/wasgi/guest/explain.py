@@ -27,7 +27,8 @@ _LACKS = (
 
 class Place:
     """The folders of the sandbox, and their paths outside. `hint` says how to install a missing
-    package, with `{top}` for the name of its module."""
+    package, with `{top}` for the name of its module, and `variable` what to do about a missing
+    environment variable, with `{name}` for its name."""
 
     def __init__(
         self,
@@ -35,8 +36,10 @@ class Place:
         own: list[str],
         installed: list[str],
         hint: str = "install it with pip install {top}",
+        variable: str = _NO_VARIABLES,
     ) -> None:
-        self.names, self.own, self.installed, self.hint = names, own, installed, hint
+        self.names, self.own, self.installed = names, own, installed
+        self.hint, self.variable = hint, variable
 
     def outside(self, path: str) -> str:
         """Returns a path as the user knows it."""
@@ -111,7 +114,7 @@ def what(error: BaseException, place: Place) -> tuple[str, str]:
         if isinstance(each, ModuleNotFoundError) and each.name:
             return _missing(each.name, place)
     if _asked_for_variable(error, place):
-        return told(error), _NO_VARIABLES
+        return told(error), place.variable.replace("{name}", _variable(error))
     for words, meaning in _LACKS:
         if words in str(error):
             return told(error), meaning
@@ -180,6 +183,12 @@ def _asked_for_variable(error: BaseException, place: Place) -> bool:
         if _is_within(each.filename, place.own)
     ]  # fmt: skip
     return bool(own) and re.search(r"\bos\.environ\b|\bgetenv\(", own[-1]) is not None
+
+
+def _variable(error: BaseException) -> str:
+    """Returns the name of the variable that an exception is about, or a placeholder."""
+    name = error.args[0] if isinstance(error, KeyError) and error.args else None
+    return name if isinstance(name, str) and re.fullmatch(r"\w{1,100}", name) else "NAME"
 
 
 def _is_within(path: str, folders: list[str]) -> bool:

@@ -77,8 +77,8 @@ def _warm(application, made: type, plan: dict, system: System, place: explain.Pl
     ran = hot.observe(lambda: [warm.ask(made, path) for path in paths])
     _keep(system.files, plan, place)
     gc.collect()
-    room.leave()
-    hot.gather(ran)
+    room.leave(room.SMALL_ROOM_BYTES)
+    hot.gather([*ran, *hot.binding()])
     for path in paths * WARM_ROUNDS:
         warm.ask(made, path)
 

@@ -11,6 +11,13 @@ from __future__ import annotations
 #: request. It consists of zeros, which are not stored in the component's file.
 ROOM_BYTES = 2 << 20
 
+#: The size before the code of warm paths is copied, in bytes: larger than any gap that is filled.
+SMALL_ROOM_BYTES = 512 << 10
+
+#: The size in a runtime, in bytes: what a small script needs for its load and then for requests.
+#: More would make the state of each script larger.
+RUNTIME_ROOM_BYTES = 4 << 20
+
 #: The maximum size of a gap that is filled, in bytes. Larger gaps are contiguous enough.
 _GAP_BYTES_MAX = 256 << 10
 
@@ -30,10 +37,11 @@ _FILLINGS_MAX = 200_000
 _fillings: list = []
 
 
-def leave() -> None:
-    """Fills all current gaps. Memory that is freed afterwards is a gap again."""
+def leave(room_bytes: int = ROOM_BYTES) -> None:
+    """Fills all current gaps, so that this much free memory is contiguous. Memory that is freed
+    afterwards is a gap again."""
     # Allocated first, so that objects that fit into a gap are placed before it.
-    end = bytes(ROOM_BYTES)
+    end = bytes(room_bytes)
     border = id(end)
     for size in _sizes():
         _fill(size, border)

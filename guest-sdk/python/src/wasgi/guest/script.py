@@ -17,7 +17,7 @@ import traceback
 import types
 
 from wasgi.guest import (
-    asgi, census, compat, explain, room, settings, setup, stack, variables, warm,
+    asgi, census, compat, explain, hot, room, settings, setup, stack, variables, warm,
 )  # fmt: skip
 from wasgi.guest.application import application_class
 from wasgi.guest.layer import Layer
@@ -64,12 +64,15 @@ _INSTALL = "`wasgi deps` installs what {file} names"
 _REQUIRE = "name its package in requirements.txt, and run `wasgi deps`"
 _MOVE = "a script of one file has no packages: make it a folder with app.py and requirements.txt"
 
+#: What to do about a missing environment variable.
+_GRANT = '{table} environment = {{ {{name}} = "value" }} in wasgi.toml grants it'
+
 #: The files that can name requirements.
 _REQUIREMENTS = ("requirements.txt", settings.FILE)
 
 #: The number of requests to each warm path: the interpreter adapts its bytecode after some
 #: executions.
-WARM_ROUNDS = 8
+WARM_ROUNDS = 32
 
 _made = None
 _system = None
@@ -105,9 +108,10 @@ def base() -> None:
             # The sandbox's Python has no sockets with certificates, for one.
             pass
     gc.collect()
+    hot.remember()
     census.take()
     gc.collect()
-    room.leave()
+    room.leave(room.RUNTIME_ROOM_BYTES)
     # A collection while a script is loaded need not traverse these objects.
     gc.freeze()
 
@@ -124,10 +128,11 @@ def load(plan: str) -> str:
       layer;
     - `layer`: the names of modules to import before an application, and `packages`.
 
-    `variables` are the environment variables of an application.
+    `variables` are the environment variables of an application, and `table` is the line of
+    `wasgi.toml` that begins the table that grants them.
     """
     try:
-        return json.dumps(_load(json.loads(plan)))
+        return _settled(_load(json.loads(plan)))
     except LoadError as error:
         return json.dumps({"error": str(error), "details": error.details})
     except settings.SettingsError as error:
@@ -143,13 +148,14 @@ def _load(plan: dict) -> dict:
     if (names := plan.get("layer")) is not None:
         _layer.take(names, plan["packages"])
         gc.collect()
-        gc.freeze()
+        hot.remember()
         return {"application": None}
     before = variables.begin(plan.get("variables", {}))
     folder, paths = plan.get("folder"), ()
     _place.installed = [plan["packages"]] if "packages" in plan else []
     _place.names = {path: ".packages" for path in _place.installed}
     _place.hint = _hint(folder)
+    _place.variable = _GRANT.format(table=plan.get("table", "[handlers.NAME]"))
     if script := plan.get("script"):
         name, application = _one_file(script["file"], script["source"])
     else:
@@ -166,8 +172,7 @@ def _load(plan: dict) -> dict:
     if asgi.is_asgi(application):
         application = _started(name, asgi.WsgiOfAsgi(application))
     made = application_class(application)
-    for path in paths:
-        _warm(application, made, path)
+    _warm(application, made, paths)
     answer = {"application": name}
     if "packages" in plan:
         answer["modules"] = _layer.wanted(tuple(set(plan["path"]) - {folder}))
@@ -175,10 +180,23 @@ def _load(plan: dict) -> dict:
         _system.is_building = False
     variables.end(before)
     stack.guard()
-    gc.collect()
-    gc.freeze()
     _made = made()
     return answer
+
+
+def _settled(answer: dict) -> str:
+    """Prepares the memory for requests: its objects are listed, to become immortal, and its free
+    part is contiguous. Returns the answer with the list's description, as JSON."""
+    gc.collect()
+    answer["census"] = census.take_new()
+    text = json.dumps(answer)
+    del answer
+    # Also frees the interpreter's own caches.
+    gc.collect()
+    # Last, because what is freed afterwards leaves a gap.
+    room.leave()
+    gc.freeze()
+    return text
 
 
 def _hint(folder: str | None) -> str:
@@ -292,8 +310,23 @@ def _found(name: str, module, attributes):
     raise LoadError(f"{name} has no {' or '.join(attributes)}{has}")
 
 
-def _warm(application, made: type, path: str) -> None:
-    """Brings the application to the state after some requests."""
+def _warm(application, made: type, paths: list[str]) -> None:
+    """Brings the application to the state after some requests, with the code that they run in one
+    place."""
+    if not paths:
+        return
+    for path in paths:
+        _try(application, path)
+    ran = hot.observe(lambda: [warm.ask(made, path) for path in paths])
+    gc.collect()
+    room.leave(room.SMALL_ROOM_BYTES)
+    hot.gather([*ran, *hot.binding(), Application.call.__code__])
+    for path in paths * WARM_ROUNDS:
+        warm.ask(made, path)
+
+
+def _try(application, path: str) -> None:
+    """Requests a path once, and fails if the application does."""
     environ = warm.environ_dict(path)
     try:
         status = warm.request(application, environ)
@@ -302,8 +335,6 @@ def _warm(application, made: type, path: str) -> None:
     if status.startswith("5"):
         said = environ["wsgi.errors"].getvalue()
         raise LoadError(f"warm path {path}: answered with {status}", said)
-    for _ in range(WARM_ROUNDS):
-        warm.ask(made, path)
 
 
 def _failed(error: BaseException, front: str = "") -> LoadError:

@@ -4,6 +4,7 @@ rather than in each instance."""
 from __future__ import annotations
 
 import io
+import weakref
 
 #: The variables of a request for a page, except for its path.
 _VARIABLES = {
@@ -58,6 +59,8 @@ class _Environ:
     def __init__(self, path: str) -> None:
         crossing = {**_variables(path), **_FLAGS, "wsgi.version": "1.0"}
         self._variables = [(name, value.encode()) for name, value in crossing.items()]
+        # As for a resource of the server.
+        weakref.finalize(self, int)
 
     def variables(self) -> list[tuple[str, bytes]]:
         return self._variables
@@ -74,6 +77,9 @@ class _Environ:
 
 class _StartResponse:
     """The contract's start-response, which sends nothing."""
+
+    def __init__(self) -> None:
+        weakref.finalize(self, int)
 
     def call(self, status, headers, exception) -> None:
         pass
