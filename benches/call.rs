@@ -10,9 +10,9 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use wasgi::policy::{Budget, Policy};
 use wasgi::engine::{Call, Engine, Program};
 use wasgi::gateway::{Environ, Exchange};
+use wasgi::policy::{Budget, Policy};
 use wasgi_benches::{SHORT, head};
 
 fn call(c: &mut Criterion) {

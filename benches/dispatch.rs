@@ -11,9 +11,9 @@ use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use wasgi::policy::{Budget, Policy};
 use wasgi::engine::{Call, Engine, Program};
 use wasgi::gateway::{Environ, Exchange, Head};
+use wasgi::policy::{Budget, Policy};
 use wasgi::router::{RequestPath, Route, Table};
 use wasgi_benches::{BROWSER, SHORT};
 use wasgi_http1::{

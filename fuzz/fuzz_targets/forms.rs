@@ -11,9 +11,9 @@ use std::sync::LazyLock;
 
 use arbitrary::{Result, Unstructured};
 use libfuzzer_sys::{Corpus, fuzz_target};
-use wasgi::policy::Budget;
 use wasgi::engine::Engine;
 use wasgi::engine::fuzzing::{Forms, Step};
+use wasgi::policy::Budget;
 
 /// The maximum number of calls in a function.
 const CALLS: usize = 12;

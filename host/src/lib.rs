@@ -16,7 +16,7 @@ mod file_kind;
 mod file_stamp;
 mod file_watch;
 pub mod gateway;
-pub mod grants;
+mod grants;
 mod hurl;
 mod log;
 mod machine;

@@ -21,16 +21,16 @@ mod variable;
 
 use std::fmt;
 
-pub use folder::{FolderGrant, FolderOptions};
-pub use options::{GrantError, GrantOptions, not_granted, start_at};
-pub use outbound::{
-    Host, HostOptions, HostTable, MAX_NAME_BYTES, OutboundGrants, Prohibited, Protocol,
+pub(crate) use folder::{FolderGrant, FolderOptions};
+pub(crate) use options::{GrantError, GrantOptions, not_granted, start_at};
+pub(crate) use outbound::{
+    Host, HostOptions, MAX_NAME_BYTES, OutboundGrants, Prohibited, Protocol,
 };
-pub use secret::SecretSource;
-pub use table::GrantTable;
+pub(crate) use secret::SecretSource;
+pub(crate) use table::GrantTable;
 
 /// Returns the line of `wasgi.toml` that begins a handler's table.
-pub fn table_header(handler: &str) -> String {
+pub(crate) fn table_header(handler: &str) -> String {
     let is_bare = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
     match !handler.is_empty() && handler.bytes().all(is_bare) {
         true => format!("[handlers.{handler}]"),

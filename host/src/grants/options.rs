@@ -167,7 +167,7 @@ pub fn not_granted(imports: &[String], granted: &[&str]) -> Vec<&'static str> {
 }
 
 /// Resolves the relative paths of a handler's grants.
-pub fn start_at(
+pub(crate) fn start_at(
     secrets: &mut BTreeMap<String, SecretSource>,
     files: &mut [FolderOptions],
     resolve: impl Fn(&Path) -> PathBuf,

@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use super::address::{Range, is_of_one_host};
 
 /// The maximum length of a host name, in bytes (RFC 1035 section 3.1, without the final dot).
-pub const MAX_NAME_BYTES: usize = 253;
+pub(crate) const MAX_NAME_BYTES: usize = 253;
 
 /// The maximum length of a label of a host name, in bytes (RFC 1035 section 2.3.4).
 const MAX_LABEL_BYTES: usize = 63;

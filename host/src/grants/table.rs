@@ -9,7 +9,7 @@ use super::{GrantOptions, Grants};
 /// The grants of all handlers, by the name of the table in `wasgi.toml` that has them. Only
 /// handlers with grants are in it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct GrantTable(BTreeMap<String, Arc<Grants>>);
+pub(crate) struct GrantTable(BTreeMap<String, Arc<Grants>>);
 
 impl GrantTable {
     /// Reads the secrets and looks at the folders of all tables.
@@ -17,7 +17,7 @@ impl GrantTable {
     /// # Errors
     ///
     /// Fails with the name of the first table of which one is not available, and the reason.
-    pub fn read<'o>(
+    pub(crate) fn read<'o>(
         tables: impl Iterator<Item = (&'o str, GrantOptions<'o>)>,
     ) -> Result<Self, (String, GrantError)> {
         let mut read = BTreeMap::new();
@@ -31,12 +31,12 @@ impl GrantTable {
     }
 
     /// Returns the grants of a table, if it has any.
-    pub fn get(&self, table: &str) -> Option<&Arc<Grants>> {
+    pub(crate) fn get(&self, table: &str) -> Option<&Arc<Grants>> {
         self.0.get(table)
     }
 
     /// Reports whether no handler has grants.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 }
