@@ -141,7 +141,6 @@ fn method(method: &http::Method) -> Method {
     }
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "a function for map_err")]
 fn failed(code: ErrorCode) -> Error {
     match code {
         ErrorCode::HttpRequestDenied => Error::Denied,
