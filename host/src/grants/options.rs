@@ -152,7 +152,7 @@ const INTERFACES: [(&str, &[&str]); 4] = [
 ];
 
 /// Returns the keys that would grant the use of a handler's imports, of which none is in `granted`.
-pub fn not_granted(imports: &[String], granted: &[&str]) -> Vec<&'static str> {
+pub(crate) fn not_granted(imports: &[String], granted: &[&str]) -> Vec<&'static str> {
     let mut missing = Vec::new();
     for (front, keys) in INTERFACES {
         let is_imported = imports.iter().any(|import| import.starts_with(front));
