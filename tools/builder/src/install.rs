@@ -20,7 +20,7 @@ pub(crate) fn install(file: &Path, place: &Path) -> Result<bool> {
     Ok(true)
 }
 
-/// Copies all files of a folder and of its subfolders with [`install`]. Keeps other files that the
+/// Copies all files of a folder and of its subfolders with `install`. Keeps other files that the
 /// destination has. Does nothing if the folder doesn't exist.
 ///
 /// # Errors

@@ -2,7 +2,7 @@
 //!
 //! The target is `wasm32-wasip2`. If the workspace's toolchain has it, or rustup can add it,
 //! nothing else is needed. If rustup can't reach its server, Debian's packages are used instead
-//! (see [`debian`]). Only guest builds use this environment: the host is always built with the
+//! (see `debian.rs`). Only guest builds use this environment: the host is always built with the
 //! workspace's toolchain.
 
 mod c;
