@@ -71,7 +71,10 @@ pub(crate) fn load(plan: &str) -> String {
     forget_folders();
     let (error, details) = match loaded {
         Ok(()) => (None, String::new()),
-        Err(failure) => (Some(failure.line() + &hint(&failure, &table)), failure.stack),
+        Err(failure) => (
+            Some(failure.line() + &hint(&failure, &table)),
+            failure.stack,
+        ),
     };
     let report = Report { error, details };
     serde_json::to_string(&report).unwrap_or_default()
