@@ -1,6 +1,6 @@
 //! The command line: `wasgi serve`, `wasgi routes` and `wasgi config`. The arguments of `wasgi
-//! check` and `wasgi run` are in `trial`, those of `wasgi new`, `wasgi deps` and `wasgi test` in
-//! files of the same name, and the flags of configuration keys in `flags`.
+//! check` and `wasgi run` are in `trial`, those of `wasgi new`, `wasgi deps`, `wasgi state` and
+//! `wasgi test` in files of the same name, and the flags of configuration keys in `flags`.
 //!
 //! A flag that is not given has no value here: `config` has the defaults, and the file's values
 //! take precedence over them.
@@ -9,6 +9,7 @@ mod deps;
 mod flags;
 mod mistakes;
 mod new;
+mod state;
 mod test;
 mod trial;
 
@@ -25,6 +26,7 @@ use flags::{Flags, OfBudget, OfClients, OfLimits, OfServer, OfSite};
 
 pub use deps::Deps;
 pub use new::{Language, New};
+pub use state::{StateArguments, StateCommand};
 pub use test::Test;
 pub use trial::{Check, Run, Trial};
 
@@ -67,6 +69,8 @@ pub enum Command {
     Test(Test),
     /// Install the packages that applications in folders require, for the sandbox
     Deps(Deps),
+    /// Read and change the key-value buckets of handlers, while the server runs or not
+    State(StateArguments),
     /// Write the WIT of the handler contract to a folder, for component toolchains
     Wit(Wit),
     /// Print the configuration that `wasgi serve` would use with the same flags, as TOML
@@ -226,6 +230,7 @@ mod tests {
         let mut resolved = resolved(&[]);
         assert!(resolved.origins.is_empty());
         resolved.config.site = Default::default();
+        resolved.config.state = Default::default();
         assert_eq!(resolved.config, Config::default());
     }
 

@@ -29,6 +29,7 @@ mod registry;
 mod reload;
 pub mod router;
 mod server;
+pub mod state;
 pub mod static_files;
 mod supervisor;
 mod transfer;

@@ -14,6 +14,7 @@ fn main() -> ExitCode {
         Command::Run(run) => commands::run(&run),
         Command::Test(test) => commands::test(&test),
         Command::Deps(deps) => commands::deps(&deps),
+        Command::State(state) => commands::state(&state),
         Command::Wit(wit) => commands::wit(&wit),
         Command::Config(serve) => commands::config(&serve),
         Command::CompileForServer(limits) => commands::compile_for_server(&limits),

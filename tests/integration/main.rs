@@ -41,6 +41,7 @@ mod reuse;
 mod saves;
 mod scripts;
 mod settings;
+mod state;
 mod stress;
 mod templates;
 mod tls;

@@ -13,6 +13,7 @@ pub(crate) mod guests;
 pub(crate) mod hostile;
 pub(crate) mod output;
 pub(crate) mod process;
+pub(crate) mod redis;
 pub(crate) mod response;
 pub(crate) mod scripts;
 pub(crate) mod server;

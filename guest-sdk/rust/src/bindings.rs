@@ -9,3 +9,11 @@ wit_bindgen::generate!({
     pub_export_macro: true,
     default_bindings_module: "::wasgi_sdk::__private::bindings",
 });
+
+/// Key-value stores, which `kv` uses. A handler that doesn't use it doesn't import them.
+pub mod key_value {
+    wit_bindgen::generate!({
+        path: "wit/keyvalue/draft2.wit",
+        world: "imports",
+    });
+}

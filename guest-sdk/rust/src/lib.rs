@@ -67,6 +67,7 @@ mod export;
 mod handler;
 mod html;
 mod input;
+pub mod kv;
 mod params;
 mod percent;
 mod refusal;

@@ -26,7 +26,8 @@ pub fn check(arguments: &cli::Check) -> anyhow::Result<ExitCode> {
         log::install(errors.clone(), log::LEVEL, log::wants_colours());
     }
     let engine = Engine::new(&config.budget, &config.compile, config.site.code_cache())?
-        .with_runtime(config.site.runtime().as_deref());
+        .with_runtime(config.site.runtime().as_deref())
+        .with_store(config.store());
     let policies = config.policies()?;
     engine.set_policies(policies.clone());
     let driver = Driver::new(&engine, policies)?;

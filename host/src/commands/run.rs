@@ -35,7 +35,8 @@ pub fn run(arguments: &cli::Run) -> anyhow::Result<ExitCode> {
     let mount = Mount::of(&file, config.site.handlers());
     let request = request(arguments, &mount)?;
     let engine = Engine::new(&config.budget, &config.compile, config.site.code_cache())?
-        .with_runtime(config.site.runtime().as_deref());
+        .with_runtime(config.site.runtime().as_deref())
+        .with_store(config.store());
     let policies = config.policies()?;
     engine.set_policies(policies.clone());
     let program = match check::load(&engine, mount.name(), &file) {

@@ -18,6 +18,7 @@ use crate::published::Published;
 use crate::registry::{Registry, RouteTable, Row, RowState};
 use crate::reload::{self, OnStarted, PagesChange, Reload, Scan, Started};
 use crate::server::{Claim, Listen, Server, Settings};
+use crate::state::Store;
 use crate::static_files::Pages;
 
 /// The interval of checks for the end of the requests in flight.
@@ -41,6 +42,7 @@ pub(super) struct Controls {
     access_log: Log,
     engine: Engine,
     registry: Arc<Published<Registry<Program>>>,
+    store: Store,
     /// Looks up all handlers again.
     look_again: Option<LookAgain>,
 }
@@ -64,8 +66,10 @@ impl Service {
         on_started: impl FnOnce(String) + Send + 'static,
     ) -> anyhow::Result<Self> {
         let (root, handlers) = (config.site.root(), config.site.handlers());
+        let store = config.store();
         let engine = Engine::new(&config.budget, &config.compile, config.site.code_cache())?
             .with_runtime(config.site.runtime().as_deref())
+            .with_store(store.clone())
             .with_layers();
         engine.limit_memory(config.instance_memory_bytes());
         // Cached handlers are available at once; the rest is compiled while the server already
@@ -82,6 +86,7 @@ impl Service {
             engine: engine.clone(),
             registry: registry.clone(),
             look_again: None,
+            store,
         };
         let pages = controls.pages.clone();
         let announced = Arc::new(OnceLock::new());
@@ -178,6 +183,13 @@ impl Service {
     }
 }
 
+impl Drop for Service {
+    fn drop(&mut self) {
+        // Otherwise the next start would check the database as after a crash.
+        self.controls.store.close();
+    }
+}
+
 impl Controls {
     /// Logs a warning for each handler that has settings but does not exist.
     pub(super) fn warn_of_unknown_handlers(&self, handlers: &Handlers) {
@@ -200,6 +212,7 @@ impl Controls {
         log::set_limits(&config.log);
         self.access_log.set_limits(&config.log);
         self.engine.limit_memory(config.instance_memory_bytes());
+        self.store.set_limits(config.buckets);
         Ok(())
     }
 }

@@ -191,7 +191,8 @@ struct Sender {
 impl Sender {
     fn new(config: &Config) -> anyhow::Result<Self> {
         let engine = Engine::new(&config.budget, &config.compile, config.site.code_cache())?
-            .with_runtime(config.site.runtime().as_deref());
+            .with_runtime(config.site.runtime().as_deref())
+            .with_store(config.store());
         let policies = config.policies()?;
         engine.set_policies(policies.clone());
         Ok(Self {

@@ -2,7 +2,7 @@
 
 use super::table::HANDLER_KEYS;
 use super::{Complaint, Config, KEYS, Key};
-use crate::static_files;
+use crate::{state, static_files};
 
 /// Checks what the types cannot express, in a configuration whose defaults are already adjusted.
 ///
@@ -23,6 +23,7 @@ pub(super) fn check(config: &Config) -> Result<(), Complaint> {
     }
     handlers(config)?;
     companions(config)?;
+    state::check_options(&config.state).map_err(|why| Complaint::new("state.url", why))?;
     static_files::check(&config.page_options())
         .map_err(|why| Complaint::new(why.key, format!("{:#}", why.error)))
 }

@@ -94,6 +94,7 @@ impl ResolvedConfig {
         }
         flags(&mut draft);
         draft.config.site.settle(site);
+        draft.config.state.settle(site);
         check::yield_defaults(&mut draft.config, |key| draft.origins.contains_key(key));
         check::check(&draft.config).map_err(|complaint| place(&draft.origins, path, complaint))?;
         Ok(Self {

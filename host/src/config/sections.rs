@@ -11,7 +11,8 @@ use super::site::{self, Site};
 use crate::file_stamp::FileStamp;
 use crate::file_watch::Stamps;
 use crate::policy::{Budget, Handlers, Policies};
-use crate::{content, engine, grants, http1, log, machine, server, static_files};
+use crate::state::Store;
+use crate::{content, engine, grants, http1, log, machine, server, state, static_files};
 
 /// The complete configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,6 +33,10 @@ pub struct Config {
     pub compile: engine::compile::CompileOptions,
     /// The settings for individual handlers.
     pub handlers: Handlers,
+    /// Where the key-value buckets of handlers are stored.
+    pub state: state::Options,
+    /// The limits of key-value buckets.
+    pub buckets: state::Limits,
     /// How pages are served.
     pub pages: static_files::PageOptions,
     /// The security fields sent with pages.
@@ -72,6 +77,8 @@ impl Config {
         visitor.section("compile", &mut self.compile);
         visitor.section("budget", &mut self.budget);
         visitor.tables("handlers", &mut self.handlers);
+        visitor.section("state", &mut self.state);
+        visitor.section("state", &mut self.buckets);
         visitor.section("pages", &mut self.pages);
         visitor.section("security", &mut self.security);
         visitor.section("compress", &mut self.compress);
@@ -132,9 +139,25 @@ impl Config {
         usize::try_from(bytes).unwrap_or(usize::MAX)
     }
 
+    /// Returns the folder of the embedded store, if a handler may use it or it exists.
+    pub(super) fn state_in_use(&self) -> Option<&Path> {
+        let folder = self.state.used_folder()?;
+        let mut tables = self.handlers.iter();
+        let is_granted = tables.any(|(_, handler)| !handler.key_value.is_empty());
+        (is_granted || folder.exists()).then_some(folder)
+    }
+
+    /// Returns a handle on the store of key-value buckets, which is not opened yet.
+    pub fn store(&self) -> Store {
+        Store::new(&self.state, self.buckets)
+    }
+
     /// Resolves relative paths against `folder`.
     pub(super) fn start_at(&mut self, folder: &Path) {
         self.site.start_at(folder);
+        if let Some(state) = &mut self.state.folder {
+            *state = site::within(folder, state);
+        }
         let files = [self.tls.cert.as_mut(), self.tls.key.as_mut()];
         for file in files.into_iter().flatten() {
             *file = site::within(folder, file);

@@ -10,6 +10,7 @@ use super::key::FlagKind::*;
 use super::key::{Key, Place, key, place};
 use super::value::Field;
 use crate::policy::Handler;
+use crate::state::{MAX_BATCH_BYTES, MAX_KEY_BYTES};
 use crate::units::size;
 
 /// The maximum of most counts: a larger number is a typing error.
@@ -390,6 +391,32 @@ pub(crate) const KEYS: &[Key<Config>] = &[
         "a table for one handler, under the name that `wasgi routes` shows, without its first \
              slash; `\"*\"` applies to handlers without a table",
     ),
+    key("state.folder", at!(state.folder))
+        .unset("the site's `state`")
+        .restart()
+        .doc("the folder of the embedded store, which is created when it is first used"),
+    key("state.url", at!(state.url))
+        .unset("none: the embedded store")
+        .restart()
+        .doc(
+            "a Redis server that is used instead: `redis://HOST:PORT/DATABASE`, or \
+             `unix:///PATH`",
+        ),
+    key("state.prefix", at!(state.prefix))
+        .restart()
+        .doc("the front of the names of all keys in Redis"),
+    key("state.key-size", at!(buckets.key_bytes))
+        .size(1, MAX_KEY_BYTES)
+        .doc("length of a key, {bounds}; see [state](state.md#limits)"),
+    key("state.value-size", at!(buckets.value_bytes))
+        .size(1, MAX_BATCH_BYTES)
+        .doc("size of a value, {bounds}"),
+    key("state.keys", at!(buckets.keys_count))
+        .count(1, 1_000_000_000)
+        .doc("keys in one bucket, {bounds}"),
+    key("state.bucket-size", at!(buckets.bucket_bytes))
+        .size(KIB, size::MAX_BYTES)
+        .doc("size of all keys and values in one bucket, {bounds}"),
     key("pages.cache", at!(pages.cache_bytes))
         .size(0, 64 * GIB)
         .doc("memory for short pages; `\"0B\"` disables it"),
@@ -521,4 +548,7 @@ pub(super) const HANDLER_KEYS: &[Key<Handler>] = &[
     key("allowed-outbound-hosts", place!(Handler, allowed_outbound_hosts))
         .unset("nothing")
         .doc("hosts to connect to, such as `\"https://api.example.com\"`; see [grants](grants.md#network)"),
+    key("key-value", place!(Handler, key_value))
+        .unset("nothing")
+        .doc("key-value buckets: a list of names; see [state](state.md)"),
 ];

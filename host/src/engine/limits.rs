@@ -52,6 +52,11 @@ pub(super) const HANDLES: usize = 100_000;
 /// The maximum length of an error with its causes in a log, in bytes.
 const ERROR_BYTES: usize = 4 * 1024;
 
+/// The limit of all values that one call passes to the host, in bytes, for a handler with
+/// key-value buckets: the largest batch and its keys, so that what exceeds a limit of a bucket is
+/// an error and no trap.
+pub(super) const BUCKET_CALL_BYTES: usize = 8 << 20;
+
 /// Returns the limit of all values that one call passes to the host, in bytes.
 pub(super) fn call_bytes(budget: &Budget) -> usize {
     CALL_BYTES.max(budget.response_head_bytes.saturating_add(BESIDE_HEAD_BYTES))

@@ -29,6 +29,7 @@ use crate::permits::Permits;
 use crate::policy::{Budget, Policies};
 use crate::registry::Version;
 use crate::reload::{self, CancelToken, Later, Load, LoadRequest, Shortage};
+use crate::state::Store;
 
 /// Compiles programs. Clones share the engine.
 #[derive(Clone)]
@@ -47,6 +48,7 @@ pub struct Engine {
     shared: SharedCodes,
     scripts: Scripts,
     compiler: Compiler,
+    store: Option<Store>,
 }
 
 impl Engine {
@@ -118,6 +120,7 @@ impl Engine {
             scripts: Scripts::new(None),
             cache,
             compiler,
+            store: None,
         })
     }
 
@@ -125,6 +128,13 @@ impl Engine {
     #[must_use]
     pub fn with_runtime(mut self, folder: Option<&Path>) -> Self {
         self.scripts = Scripts::new(folder);
+        self
+    }
+
+    /// Sets the store of key-value buckets. Without one, handlers can't open a bucket.
+    #[must_use]
+    pub fn with_store(mut self, store: Store) -> Self {
+        self.store = Some(store);
         self
     }
 
@@ -356,6 +366,7 @@ impl Engine {
             beginning,
             memory: self.memory.clone(),
             is_listed: IsListed::default(),
+            store: self.store.clone(),
             refused,
         });
         Ok(Program(code))

@@ -14,6 +14,7 @@ use super::scripts::folders::Folders;
 use super::worlds::pre::Pre;
 use crate::permits::{Permit, Permits};
 use crate::registry::Describe;
+use crate::state::Store;
 
 /// A handler's code: compiled, checked against the contract and linked.
 #[derive(Clone)]
@@ -45,6 +46,8 @@ pub(super) struct Code {
     /// The memory of all instances of all programs.
     pub(super) memory: Arc<MemoryTotal>,
     pub(super) is_listed: IsListed,
+    /// The store of key-value buckets.
+    pub(super) store: Option<Store>,
     /// The requests that were denied to its instances.
     pub(super) refused: Refused,
 }

@@ -12,6 +12,7 @@
 //! - [`GrantTable`]: the grants of all handlers, an immutable snapshot.
 
 mod address;
+mod bucket;
 mod folder;
 mod options;
 mod outbound;
@@ -21,6 +22,9 @@ mod variable;
 
 use std::fmt;
 
+use crate::state::BucketId;
+
+pub(crate) use bucket::BucketOptions;
 pub(crate) use folder::{FolderGrant, FolderOptions};
 pub(crate) use options::{GrantError, GrantOptions, not_granted, start_at};
 pub(crate) use outbound::{
@@ -45,6 +49,7 @@ pub struct Grants {
     has_secrets: bool,
     folders: Vec<FolderGrant>,
     outbound: OutboundGrants,
+    buckets: Vec<BucketOptions>,
 }
 
 impl Grants {
@@ -67,6 +72,17 @@ impl Grants {
     pub fn outbound(&self) -> &OutboundGrants {
         &self.outbound
     }
+
+    /// Returns the key-value buckets.
+    pub(crate) fn buckets(&self) -> &[BucketOptions] {
+        &self.buckets
+    }
+
+    /// Returns the bucket that `handler` has under a name, if it is granted.
+    pub(crate) fn bucket(&self, handler: &str, name: &str) -> Option<BucketId> {
+        let bucket = self.buckets.iter().find(|bucket| bucket.name() == name)?;
+        Some(bucket.id(handler))
+    }
 }
 
 impl fmt::Debug for Grants {
@@ -77,6 +93,7 @@ impl fmt::Debug for Grants {
             .field("variables", &names)
             .field("folders", &self.folders)
             .field("outbound", &self.outbound)
+            .field("buckets", &self.buckets)
             .finish_non_exhaustive()
     }
 }

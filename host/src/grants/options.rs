@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::{FolderOptions, Grants, HostOptions, OutboundGrants, SecretSource, variable};
+use super::{
+    BucketOptions, FolderOptions, Grants, HostOptions, OutboundGrants, SecretSource, variable,
+};
 
 /// The maximum size of a handler's variables together, names included, in bytes: each request that
 /// reads them copies them into its instance. Linux allows a program 128 KiB per variable.
@@ -14,6 +16,9 @@ const MAX_FOLDERS_COUNT: usize = 16;
 
 /// The maximum number of a handler's hosts: each connection is compared with all of them.
 const MAX_HOSTS_COUNT: usize = 256;
+
+/// The maximum number of a handler's key-value buckets: they are searched one by one.
+const MAX_BUCKETS_COUNT: usize = 64;
 
 /// The grants of one handler, as written. Borrowed from its table.
 #[derive(Clone, Copy, Debug)]
@@ -26,6 +31,8 @@ pub struct GrantOptions<'o> {
     pub files: &'o [FolderOptions],
     /// Hosts to connect to.
     pub allowed_outbound_hosts: &'o [HostOptions],
+    /// Key-value buckets.
+    pub key_value: &'o [BucketOptions],
 }
 
 /// An error in a handler's grants.
@@ -65,6 +72,15 @@ impl<'o> GrantOptions<'o> {
             folder.check(earlier).map_err(|why| error("files", why))?;
         }
         self.outbound()?;
+        if self.key_value.len() > MAX_BUCKETS_COUNT {
+            let why = format!("more than {MAX_BUCKETS_COUNT} buckets");
+            return Err(error("key-value", why));
+        }
+        for (at, bucket) in self.key_value.iter().enumerate() {
+            let earlier = self.key_value.get(..at).unwrap_or_default();
+            let checked = bucket.check(earlier);
+            checked.map_err(|why| error("key-value", why))?;
+        }
         Ok(())
     }
 
@@ -115,6 +131,7 @@ impl<'o> GrantOptions<'o> {
                 .collect::<Result<_, _>>()
                 .map_err(|why| error("files", why))?,
             outbound: self.outbound()?,
+            buckets: self.key_value.to_vec(),
         })
     }
 

@@ -55,6 +55,7 @@ mod tests {
             secrets: &no_secrets,
             files: &[],
             allowed_outbound_hosts: &[],
+            key_value: &[],
         };
         let tables = [("plain", options(&none)), ("rich", options(&environment))];
         let table = GrantTable::read(tables.into_iter()).expect("all is there");
@@ -70,6 +71,7 @@ mod tests {
             secrets: &secrets,
             files: &[],
             allowed_outbound_hosts: &[],
+            key_value: &[],
         };
         let (name, error) =
             GrantTable::read([("poor", missing)].into_iter()).expect_err("the secret is missing");

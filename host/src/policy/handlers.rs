@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::Policy;
-use crate::grants::{self, FolderOptions, HostOptions, SecretSource};
+use crate::grants::{self, BucketOptions, FolderOptions, HostOptions, SecretSource};
 use crate::units;
 
 /// The section `[handlers]` of `wasgi.toml`: a table for each handler with its own settings, by its
@@ -57,6 +57,9 @@ pub struct Handler {
     /// Hosts to connect to.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub allowed_outbound_hosts: Vec<HostOptions>,
+    /// Key-value buckets.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub key_value: Vec<BucketOptions>,
 }
 
 impl Handlers {
@@ -111,6 +114,7 @@ impl Handler {
             secrets: &self.secrets,
             files: &self.files,
             allowed_outbound_hosts: &self.allowed_outbound_hosts,
+            key_value: &self.key_value,
         }
     }
 
@@ -184,7 +188,8 @@ mod tests {
                     environment = { A = \"b\" }\nsecrets = { K = { file = \"k\" } }\n\
                     files = [{ source = \"d\", destination = \"/d\", writable = true }]\n\
                     allowed-outbound-hosts = [\"https://a.test\", { host = \"tcp://b:1\", \
-                    private = true }]\n";
+                    private = true }]\n\
+                    key-value = [\"default\", { name = \"all\", shared = \"visits\" }]\n";
         let handlers: Handlers = toml::from_str(text).expect("good");
         let again = toml::to_string(&handlers).expect("written");
         assert_eq!(toml::from_str::<Handlers>(&again).expect("read"), handlers);

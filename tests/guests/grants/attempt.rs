@@ -1,7 +1,11 @@
-//! What a handler attempts with variables and files, for the handlers of each kind.
+//! What a handler attempts with variables, files and key-value buckets, for the handlers of each
+//! kind.
 
 use std::io::{self, Write};
 use std::{env, fs};
+
+#[path = "key_value.rs"]
+mod key_value;
 
 /// Attempts what a query asks for: `ACTION=ARGUMENT`, with a second argument after a comma. Returns
 /// the result, or the kind of error.
@@ -21,6 +25,8 @@ pub(crate) fn attempt(query: &str) -> String {
         "rename" => told(fs::rename(first, second).map(|()| "renamed".to_owned())),
         "link" => told(fs::hard_link(first, second).map(|()| "linked".to_owned())),
         "count" => told(count(first)),
+        "kv" => key_value::attempt(argument),
+        "kv1" => key_value::attempt_draft(argument),
         _ => format!("unknown: {query}"),
     }
 }

@@ -13,6 +13,10 @@ fn items_are_documented(file: &File) -> Vec<Complaint> {
 
 /// Every item has a `@since`, which applies to its fields and cases.
 fn items_are_dated(file: &File) -> Vec<Complaint> {
+    // The drafts of a standard have no dates.
+    if file.path.contains("/keyvalue/") {
+        return Vec::new();
+    }
     let undated = items(file).into_iter().filter(|item| {
         item.kind == Kind::Item && !item.dated && !item.text.starts_with("package ")
     });

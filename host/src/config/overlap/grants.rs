@@ -47,7 +47,13 @@ pub(super) fn rules<'c>(config: &'c Config, file: &'c Path) -> impl Iterator<Ite
             let cert = tls.cert.as_deref();
             writable.extend(cert.map(|cert| rule(source, cert, "certificate", changes)));
             let writable = writable.into_iter().filter(|_| granted.writable);
-            readable.into_iter().chain(writable)
+            let others = "the handler could read the state of others; grant another folder";
+            let mut of_state = Vec::new();
+            if let Some(state) = config.state_in_use() {
+                of_state.push(rule(source, state, "folder of state", others));
+                of_state.push(rule(state, source, "granted folder", others));
+            }
+            readable.into_iter().chain(of_state).chain(writable)
         })
     })
 }
@@ -60,7 +66,7 @@ mod tests {
     use crate::config::overlap::overlaps;
     use crate::config::overlap::tests::site;
     use crate::config::site::Site;
-    use crate::grants::{FolderOptions, SecretSource};
+    use crate::grants::{BucketOptions, FolderOptions, SecretSource};
     use crate::policy::Handler;
 
     #[test]
@@ -87,9 +93,11 @@ mod tests {
             let handler = Handler {
                 files: vec![files],
                 secrets: [("KEY".to_owned(), secret)].into(),
+                key_value: vec![BucketOptions::Own("default".into())],
                 ..Handler::default()
             };
             draft.config.handlers = [("a".to_owned(), handler)].into_iter().collect();
+            draft.config.state.folder = Some(at("state"));
             let overlaps = overlaps(&draft.config, &at("wasgi.toml"));
             assert!(overlaps.iter().all(|overlap| overlap.is_refused(true)));
             overlaps.len()
@@ -103,9 +111,11 @@ mod tests {
             ("handlers/deep", 0, 1),
             ("code", 0, 2),
             ("code/deep", 0, 1),
-            // The key, the configuration, the handlers, the code and the secret.
-            (".", 1, 5),
-            ("data/..", 1, 5),
+            ("state", 2, 2),
+            ("state/deep", 1, 1),
+            // The key, the state, the configuration, the handlers, the code and the secret.
+            (".", 2, 6),
+            ("data/..", 2, 6),
         ] {
             assert_eq!(found(source, false), readable, "{source}");
             assert_eq!(found(source, true), writable, "{source}, writable");

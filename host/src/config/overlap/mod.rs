@@ -185,8 +185,29 @@ fn rules<'c>(config: &'c Config, file: &'c Path) -> impl Iterator<Item = Rule<'c
             ),
         ]
     });
+    let of_state = config.state_in_use().into_iter().flat_map(move |state| {
+        let why = "keep state in a folder of its own, such as state beside handlers";
+        [
+            Rule {
+                is_secret: true,
+                ..served(
+                    state,
+                    "folder of state",
+                    "everyone could read it; keep it elsewhere",
+                )
+            },
+            inside(
+                "site.handlers",
+                handlers,
+                state,
+                "folder of state",
+                why,
+                true,
+            ),
+        ]
+    });
     let of_pages = key.into_iter().chain(cert).chain(of_site).chain(of_cache);
-    of_pages.chain(grants::rules(config, file))
+    of_pages.chain(of_state).chain(grants::rules(config, file))
 }
 
 impl Rule<'_> {

@@ -47,6 +47,7 @@ fn shown(unit: Unit, number: u64) -> String {
 fn rows() -> Vec<(&'static str, String)> {
     let mut config = resolved("", |_| {}).expect("the defaults").config;
     config.site = Site::default();
+    config.state = Default::default();
     let values = values(&config);
     let rows = KEYS
         .iter()

@@ -150,6 +150,7 @@ mod tests {
             secrets: &Default::default(),
             files: &files,
             allowed_outbound_hosts: &[],
+            key_value: &[],
         };
         options.read().expect("they are there")
     }

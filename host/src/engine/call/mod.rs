@@ -182,6 +182,10 @@ impl Request {
             reservation,
         );
         state.refused = Some(self.refused);
+        let grants = self.grants.as_ref();
+        if grants.is_some_and(|grants| !grants.buckets().is_empty()) {
+            state.store.clone_from(&code.store);
+        }
         state.set_folders(&code.folders);
         state.set_grants(self.grants, lock);
         state

@@ -14,6 +14,7 @@ pub(in crate::engine) enum Thing {
     Variables,
     /// A part of the network that can't be granted.
     Network,
+    KeyValue,
 }
 
 /// The maximum number of hosts of which a denial is logged for one version of a handler.
@@ -37,6 +38,7 @@ impl Refused {
             Thing::Variables => 2,
             Thing::Network => 4,
             Thing::Folder => 8,
+            Thing::KeyValue => 16,
         };
         self.0.things.fetch_or(bit, Ordering::Relaxed) & bit == 0
     }

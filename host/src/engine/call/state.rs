@@ -18,12 +18,14 @@ use crate::engine::direct::Direct;
 use crate::engine::limits::{self, FIELDS_BYTES, RANDOM_BYTES, WASI_HANDLES};
 use crate::engine::pools::memory::{Reservation, Short};
 use crate::engine::scripts::folders::Folders;
+use crate::engine::worlds::key_value::opened::KeyValue;
 use crate::engine::worlds::network::Network;
 use crate::gateway::{Environ, Exchange, Failure, Response};
 use crate::grants::Grants;
 use crate::outbound;
 use crate::permits::Permit;
 use crate::policy::Budget;
+use crate::state::Store;
 
 /// The assumed maximum number of copies of a request body in a guest's memory, to decide whether
 /// the body caused a lack of memory: as received, decoded, and as objects of a language.
@@ -86,6 +88,10 @@ pub(in crate::engine) struct State {
     grants: Option<Arc<Grants>>,
     /// Held while the request may use folders that only one request at a time may use.
     folder_lock: Option<FolderLock>,
+    /// The store of key-value buckets, if one is granted.
+    pub(in crate::engine) store: Option<Store>,
+    /// The buckets that the instance has opened.
+    pub(in crate::engine) opened_buckets: Option<Box<KeyValue>>,
     wasi: Option<Box<Wasi>>,
 }
 
@@ -130,6 +136,8 @@ impl State {
             folders: Folders::default(),
             grants: None,
             folder_lock: None,
+            store: None,
+            opened_buckets: None,
             wasi: None,
         }
     }

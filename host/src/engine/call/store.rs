@@ -41,8 +41,12 @@ pub(in crate::engine) fn new_store(pre: &Pre, state: State) -> Store<State> {
 /// Limits the values of a component in wasmtime: the values that it passes to a call while it
 /// runs, and the result at the end, which may be larger.
 fn limit_values(mut context: StoreContextMut<'_, State>, event: CallHook) -> wasmtime::Result<()> {
-    let budget = &context.data().budget;
+    let state = context.data();
+    let budget = &state.budget;
     let bytes = match event {
+        CallHook::CallingHost if state.store.is_some() => {
+            limits::call_bytes(budget).max(limits::BUCKET_CALL_BYTES)
+        }
         CallHook::CallingHost => limits::call_bytes(budget),
         CallHook::ReturningFromWasm => limits::returned_bytes(budget),
         CallHook::CallingWasm | CallHook::ReturningFromHost => return Ok(()),

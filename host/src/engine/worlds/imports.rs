@@ -1,10 +1,11 @@
-//! The host's imports for guests: the gateway, WASI with what is granted, and outgoing HTTP
-//! requests; for `wasi:http` handlers, also the body of their responses.
+//! The host's imports for guests: the gateway, WASI with what is granted, outgoing HTTP requests,
+//! and `wasi:keyvalue`; for `wasi:http` handlers, also the body of their responses.
 
 use wasmtime::component::{HasSelf, Linker};
 
 use super::command;
 use super::gateway::bindings::wasgi::gateway::gateway;
+use super::key_value;
 use super::network;
 use super::refused;
 use super::wasi_http;
@@ -32,6 +33,7 @@ impl Linkers {
         sleep::add_to_linker(&mut general)?;
         network::add_sockets_to_linker(&mut general)?;
         network::add_http_to_linker(&mut general)?;
+        key_value::add_to_linker(&mut general)?;
         let mut commands = general.clone();
         command::add_files_to_linker(&mut commands)?;
         refused::add_files_and_variables_to_linker(&mut general)?;

@@ -33,8 +33,9 @@ const KNOWN: [(&str, &str, &str); 13] = [
     ),
     (
         "wasi:keyvalue/",
-        "a key-value store that the host would have to keep",
-        "leave it out: this server keeps no data for handlers",
+        "a key-value store in a version that this server does not have: it has 0.2.0-draft2 and \
+         0.2.0-draft, with the interfaces store, atomics and batch",
+        "build it for one of these versions",
     ),
     (
         "wasi:blobstore/",

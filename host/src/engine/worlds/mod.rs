@@ -4,6 +4,7 @@
 //! - `imports` has the functions that each kind can import; `refused`, `unlinked` and `missing` are
 //!   about those that it can't use.
 //! - `network` has connections to other hosts, which each kind can be granted.
+//! - `key_value` has `wasi:keyvalue`.
 //! - `gateway`, `wasi_http` and `command` call a handler of their kind. In the last two, the guest
 //!   runs beside the code that sends its response (`beside`).
 
@@ -11,6 +12,7 @@ mod beside;
 pub(super) mod command;
 pub(super) mod gateway;
 pub(super) mod imports;
+pub(super) mod key_value;
 pub(super) mod kind;
 pub(super) mod missing;
 pub(super) mod network;

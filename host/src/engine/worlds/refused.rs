@@ -68,7 +68,7 @@ pub(super) fn refuse_files(state: &mut State, what: &str) {
 }
 
 /// Returns the log line for something that a handler has asked for and that is not granted to it.
-fn ungranted(state: &State, what: &str, example: &str) -> String {
+pub(super) fn ungranted(state: &State, what: &str, example: &str) -> String {
     let table = grants::table_header(state.handler());
     format!("asked for {what}; to grant some, add to wasgi.toml: {table} {example}")
 }

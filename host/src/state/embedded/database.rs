@@ -1,0 +1,472 @@
+//! The embedded store's database: one file, of which each commit survives the end of the process
+//! and of the machine.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+
+use redb::{
+    DatabaseError, Error, ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable, Table,
+    TableDefinition, TableError,
+};
+
+use super::socket::FILE_NAME;
+use crate::state::operation::{
+    self, BucketStatistics, Entry, Failure, MAX_BATCH_COUNT, MAX_PAGE_BYTES, Operation, Reply,
+    Request,
+};
+use crate::state::queue::Job;
+
+/// The memory for pages of the database, in bytes: the most used parts of a site's state.
+const CACHE_BYTES: usize = 32 << 20;
+
+/// Values, by bucket and key.
+const VALUES: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("values");
+
+/// The number of keys and the size in bytes of each bucket that has keys.
+const SIZES: TableDefinition<'_, &str, (u64, u64)> = TableDefinition::new("sizes");
+
+/// Why a database can't be opened.
+#[derive(Debug)]
+pub(in crate::state) enum OpenError {
+    /// Another process has it.
+    Locked,
+    Failed(String),
+}
+
+/// An open database.
+#[derive(Debug)]
+pub(in crate::state) struct Database(redb::Database);
+
+impl Database {
+    /// Opens the database of a folder. Creates both if necessary.
+    pub(in crate::state) fn open(folder: &Path) -> Result<Self, OpenError> {
+        let failed = |error: std::io::Error| {
+            OpenError::Failed(format!("state.folder: {}: {error}", folder.display()))
+        };
+        // Other users must not read it.
+        let mut builder = fs::DirBuilder::new();
+        builder.recursive(true).mode(0o700);
+        builder.create(folder).map_err(failed)?;
+        let path = folder.join(FILE_NAME);
+        let is_new = !path.exists();
+        let mut builder = redb::Database::builder();
+        builder.set_cache_size(CACHE_BYTES);
+        let database = match builder.create(&path) {
+            Ok(database) => database,
+            Err(DatabaseError::DatabaseAlreadyOpen) => return Err(OpenError::Locked),
+            Err(error) => {
+                return Err(OpenError::Failed(format!("{}: {error}", path.display())));
+            }
+        };
+        if is_new {
+            // The name of the file must be durable, too.
+            File::open(folder)
+                .and_then(|folder| folder.sync_all())
+                .map_err(failed)?;
+        }
+        Ok(Self(database))
+    }
+
+    /// Executes operations that change nothing.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the file can't be read: the database must be opened again.
+    pub(in crate::state) fn read(&self, request: &Request) -> Result<Answer, Error> {
+        Snapshot::new(self)?.read(request)
+    }
+
+    /// Executes operations in one transaction and then passes on their results, which are durable
+    /// by then.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the file can't be written: nothing was changed, all operations have failed, and the
+    /// database must be opened again.
+    pub(in crate::state) fn write(&self, jobs: Vec<Job>) -> Result<(), Error> {
+        match self.commit(&jobs) {
+            Ok(answers) => {
+                for (job, answer) in jobs.into_iter().zip(answers) {
+                    (job.sink)(answer);
+                }
+                Ok(())
+            }
+            Err(error) => {
+                let failure = failed(&error);
+                for job in jobs {
+                    (job.sink)(Err(failure.clone()));
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn commit(&self, jobs: &[Job]) -> Result<Vec<Answer>, Error> {
+        let mut transaction = self.0.begin_write()?;
+        // Costs a second write to the disk for a group of operations. Without it, the start after
+        // a crash reads the whole file, and a guest that knows the format could forge a commit.
+        transaction.set_quick_repair(true);
+        let mut answers = Vec::with_capacity(jobs.len());
+        {
+            let mut writer = Writer {
+                values: transaction.open_table(VALUES)?,
+                stored: transaction.open_table(SIZES)?,
+                sizes: BTreeMap::new(),
+            };
+            for job in jobs {
+                answers.push(writer.execute(&job.request)?);
+            }
+            writer.store_sizes()?;
+        }
+        transaction.commit()?;
+        Ok(answers)
+    }
+
+    /// Calls `each` with all keys and values of one bucket or of all, as they are now.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the file can't be read, or with the first error of `each`.
+    pub(in crate::state) fn export(
+        &self,
+        bucket: Option<&str>,
+        mut each: impl FnMut(Entry) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let of_storage = |error: Error| failed(&error);
+        let snapshot = Snapshot::new(self).map_err(of_storage)?;
+        let Some(values) = snapshot.values().map_err(of_storage)? else {
+            return Ok(());
+        };
+        let first = bucket.unwrap_or_default();
+        let range = values.range((first, "")..);
+        for entry in range.map_err(|error| failed(&error.into()))? {
+            let (key, value) = entry.map_err(|error| failed(&error.into()))?;
+            let (of, key) = key.value();
+            if bucket.is_some_and(|bucket| bucket != of) {
+                break;
+            }
+            each(Entry {
+                bucket: of.to_owned(),
+                key: key.to_owned(),
+                value: value.value().to_vec(),
+            })?;
+        }
+        Ok(())
+    }
+}
+
+/// The result for one operation.
+type Answer = Result<Reply, Failure>;
+
+/// Returns the failure of an operation because of the disk.
+pub(in crate::state) fn failed(error: &Error) -> Failure {
+    Failure(format!("the store can't use its disk: {error}"))
+}
+
+/// The values at one time.
+type Values = ReadOnlyTable<(&'static str, &'static str), &'static [u8]>;
+
+/// The state at one time.
+struct Snapshot(ReadTransaction);
+
+impl Snapshot {
+    fn new(database: &Database) -> Result<Self, Error> {
+        Ok(Self(database.0.begin_read()?))
+    }
+
+    /// Returns the values. None before the first write.
+    fn values(&self) -> Result<Option<Values>, Error> {
+        match self.0.open_table(VALUES) {
+            Ok(values) => Ok(Some(values)),
+            Err(TableError::TableDoesNotExist(_)) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn read(&self, request: &Request) -> Result<Answer, Error> {
+        let bucket = request.bucket.as_str();
+        let values = self.values()?;
+        let get = |key: &str| -> Result<Option<Vec<u8>>, Error> {
+            let Some(values) = &values else {
+                return Ok(None);
+            };
+            let value = values.get((bucket, key))?;
+            Ok(value.map(|value| value.value().to_vec()))
+        };
+        Ok(match &request.operation {
+            Operation::Get(key) => Ok(Reply::Value(get(key)?)),
+            Operation::Exists(key) => {
+                let found = match &values {
+                    Some(values) => values.get((bucket, &**key))?.is_some(),
+                    None => false,
+                };
+                Ok(Reply::Flag(found))
+            }
+            Operation::Keys(after) => match &values {
+                Some(values) => Ok(keys(values, bucket, after.as_deref())?),
+                None => Ok(Reply::Keys(Vec::new(), false)),
+            },
+            Operation::GetMany(keys) => {
+                let (mut bytes, mut found) = (0, Vec::with_capacity(keys.len()));
+                for key in keys {
+                    let value = get(key)?;
+                    bytes += value.as_ref().map_or(0, Vec::len) as u64;
+                    if let Err(failure) = operation::check_batch(bytes) {
+                        return Ok(Err(failure));
+                    }
+                    found.push(value);
+                }
+                Ok(Reply::Values(found))
+            }
+            Operation::Buckets => Ok(self.buckets()?),
+            Operation::Set(..)
+            | Operation::Delete(_)
+            | Operation::Increment(..)
+            | Operation::Swap(..)
+            | Operation::SetMany(_)
+            | Operation::DeleteMany(_) => Err(Failure::new("not an operation that reads")),
+        })
+    }
+
+    fn buckets(&self) -> Result<Reply, Error> {
+        let sizes = match self.0.open_table(SIZES) {
+            Ok(sizes) => sizes,
+            Err(TableError::TableDoesNotExist(_)) => return Ok(Reply::Buckets(Vec::new())),
+            Err(error) => return Err(error.into()),
+        };
+        let mut buckets = Vec::new();
+        for entry in sizes.iter()? {
+            let (bucket, size) = entry?;
+            let (keys_count, bytes) = size.value();
+            buckets.push(BucketStatistics {
+                bucket: bucket.value().to_owned(),
+                keys_count,
+                bytes,
+            });
+        }
+        Ok(Reply::Buckets(buckets))
+    }
+}
+
+/// Returns the keys of a bucket after one.
+fn keys(
+    values: &impl ReadableTable<(&'static str, &'static str), &'static [u8]>,
+    bucket: &str,
+    after: Option<&str>,
+) -> Result<Reply, Error> {
+    let (mut keys, mut bytes) = (Vec::new(), 0);
+    for entry in values.range((bucket, after.unwrap_or_default())..)? {
+        let (key, _) = entry?;
+        let (of, key) = key.value();
+        if of != bucket {
+            break;
+        }
+        if after == Some(key) {
+            continue;
+        }
+        if keys.len() == MAX_BATCH_COUNT || (bytes + key.len() > MAX_PAGE_BYTES && bytes > 0) {
+            return Ok(Reply::Keys(keys, true));
+        }
+        bytes += key.len();
+        keys.push(key.to_owned());
+    }
+    Ok(Reply::Keys(keys, false))
+}
+
+/// A transaction.
+struct Writer<'t> {
+    values: Table<'t, (&'static str, &'static str), &'static [u8]>,
+    stored: Table<'t, &'static str, (u64, u64)>,
+    /// The number of keys and the size of the buckets that the transaction has used.
+    sizes: BTreeMap<String, (u64, u64)>,
+}
+
+impl Writer<'_> {
+    /// Executes an operation. One that fails changes nothing.
+    fn execute(&mut self, request: &Request) -> Result<Answer, Error> {
+        let bucket = request.bucket.as_str();
+        Ok(match &request.operation {
+            Operation::Set(key, value) => self
+                .change(request, &[(key, Some(value))])?
+                .map(|()| Reply::Done),
+            Operation::Delete(key) => self.change(request, &[(key, None)])?.map(|()| Reply::Done),
+            Operation::Increment(key, delta) => {
+                let sum = {
+                    let value = self.values.get((bucket, &**key))?;
+                    operation::add(value.as_ref().map(redb::AccessGuard::value), *delta)
+                };
+                match sum {
+                    Ok(sum) => {
+                        let value = sum.to_string();
+                        self.change(request, &[(key, Some(value.as_bytes()))])?
+                            .map(|()| Reply::Number(sum))
+                    }
+                    Err(failure) => Err(failure),
+                }
+            }
+            Operation::Swap(key, expected, value) => {
+                let digest = {
+                    let found = self.values.get((bucket, &**key))?;
+                    found.map(|found| *blake3::hash(found.value()).as_bytes())
+                };
+                if digest == *expected {
+                    self.change(request, &[(key, Some(value))])?
+                        .map(|()| Reply::Flag(true))
+                } else {
+                    Ok(Reply::Flag(false))
+                }
+            }
+            Operation::SetMany(pairs) => {
+                // The last value of a key applies.
+                let last: BTreeMap<&str, &[u8]> = pairs
+                    .iter()
+                    .map(|(key, value)| (&**key, &**value))
+                    .collect();
+                let changes: Vec<(&str, Option<&[u8]>)> = last
+                    .into_iter()
+                    .map(|(key, value)| (key, Some(value)))
+                    .collect();
+                self.change(request, &changes)?.map(|()| Reply::Done)
+            }
+            Operation::DeleteMany(keys) => {
+                let mut keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+                keys.sort_unstable();
+                keys.dedup();
+                let changes: Vec<(&str, Option<&[u8]>)> =
+                    keys.into_iter().map(|key| (key, None)).collect();
+                self.change(request, &changes)?.map(|()| Reply::Done)
+            }
+            Operation::Get(_)
+            | Operation::Exists(_)
+            | Operation::Keys(_)
+            | Operation::GetMany(_)
+            | Operation::Buckets => Err(Failure::new("not an operation that writes")),
+        })
+    }
+
+    /// Sets or deletes different keys, unless the bucket would become too large.
+    fn change(
+        &mut self,
+        request: &Request,
+        changes: &[(&str, Option<&[u8]>)],
+    ) -> Result<Result<(), Failure>, Error> {
+        let bucket = request.bucket.as_str();
+        let before = self.size(bucket)?;
+        let mut after = before;
+        for (key, value) in changes {
+            if let Some(old) = self.values.get((bucket, *key))? {
+                after.0 = after.0.saturating_sub(1);
+                after.1 = after
+                    .1
+                    .saturating_sub((key.len() + old.value().len()) as u64);
+            }
+            if let Some(value) = value {
+                after.0 += 1;
+                after.1 += (key.len() + value.len()) as u64;
+            }
+        }
+        if let Err(failure) = request.check_bucket(before, after) {
+            return Ok(Err(failure));
+        }
+        for (key, value) in changes {
+            match value {
+                Some(value) => drop(self.values.insert((bucket, *key), *value)?),
+                None => drop(self.values.remove((bucket, *key))?),
+            }
+        }
+        self.sizes.insert(bucket.to_owned(), after);
+        Ok(Ok(()))
+    }
+
+    fn size(&self, bucket: &str) -> Result<(u64, u64), Error> {
+        if let Some(size) = self.sizes.get(bucket) {
+            return Ok(*size);
+        }
+        let stored = self.stored.get(bucket)?;
+        Ok(stored.map_or((0, 0), |size| size.value()))
+    }
+
+    fn store_sizes(&mut self) -> Result<(), Error> {
+        for (bucket, size) in std::mem::take(&mut self.sizes) {
+            match size.0 {
+                0 => drop(self.stored.remove(&*bucket)?),
+                _ => drop(self.stored.insert(&*bucket, size)?),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The size of the entries that a copy writes in one transaction, in bytes.
+const COPY_BYTES: usize = 8 << 20;
+
+/// A new database that receives a copy.
+#[derive(Debug)]
+pub(in crate::state) struct Copy {
+    database: redb::Database,
+    entries: Vec<Entry>,
+    bytes: usize,
+}
+
+impl Copy {
+    pub(in crate::state) fn create(path: &Path) -> Result<Self, Failure> {
+        let shown = path.display();
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(path)
+            .map_err(|error| Failure(format!("{shown}: {error}")))?;
+        drop(file);
+        let database = redb::Database::builder()
+            .set_cache_size(CACHE_BYTES)
+            .create(path)
+            .map_err(|error| Failure(format!("{shown}: {error}")))?;
+        Ok(Self {
+            database,
+            entries: Vec::new(),
+            bytes: 0,
+        })
+    }
+
+    pub(in crate::state) fn add(&mut self, entry: Entry) -> Result<(), Failure> {
+        self.bytes += entry.key.len() + entry.value.len();
+        self.entries.push(entry);
+        match self.bytes >= COPY_BYTES {
+            true => self.flush().map_err(|error| failed(&error)),
+            false => Ok(()),
+        }
+    }
+
+    fn flush(&mut self) -> Result<(), Error> {
+        let transaction = self.database.begin_write()?;
+        {
+            let mut values = transaction.open_table(VALUES)?;
+            let mut sizes = transaction.open_table(SIZES)?;
+            for entry in self.entries.drain(..) {
+                let bucket = entry.bucket.as_str();
+                values.insert((bucket, &*entry.key), &*entry.value)?;
+                let size = sizes.get(bucket)?.map_or((0, 0), |size| size.value());
+                let bytes = (entry.key.len() + entry.value.len()) as u64;
+                sizes.insert(bucket, (size.0 + 1, size.1 + bytes))?;
+            }
+        }
+        self.bytes = 0;
+        transaction.commit()?;
+        Ok(())
+    }
+
+    pub(in crate::state) fn finish(mut self, path: &Path) -> Result<(), Failure> {
+        self.flush().map_err(|error| failed(&error))?;
+        drop(self.database);
+        let folder = path
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty());
+        File::open(folder.unwrap_or(Path::new(".")))
+            .and_then(|folder| folder.sync_all())
+            .map_err(|error| Failure(format!("{}: {error}", path.display())))
+    }
+}

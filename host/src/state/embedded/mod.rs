@@ -1,0 +1,115 @@
+//! The embedded store: a database file that one process has open, the owner.
+//!
+//! There is no election: a process that finds the file's lock free is the owner. It executes the
+//! operations of its own queue and those that other processes send through a Unix socket in the
+//! same folder. The others notice at once when it ends, and the first that gets the lock is the
+//! next owner. An operation that was sent to an owner that has ended is repeated if it only reads;
+//! a write fails, because it may have been executed.
+
+mod client;
+mod database;
+mod owner;
+mod socket;
+
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::time::Duration;
+
+use super::operation::Failure;
+use super::queue::Queue;
+use client::greet;
+pub(super) use database::{Copy, Database, OpenError, failed};
+
+/// The pause before the store is tried again: shorter than a person notices, long enough for a
+/// process that has the lock to bind its socket.
+const MIN_PAUSE: Duration = Duration::from_millis(5);
+
+/// The maximum pause, when the disk fails repeatedly.
+const MAX_PAUSE: Duration = Duration::from_secs(1);
+
+/// How long an operation may wait while no process has the database open: longer than a large
+/// database takes to open.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Serves a queue until it is closed.
+pub(super) fn run(folder: &Path, queue: &Queue) {
+    let mut pause = MIN_PAUSE;
+    let mut last = String::new();
+    loop {
+        // A panic, in a damaged database for instance, must not leave requests without an answer.
+        let served = catch_unwind(AssertUnwindSafe(|| serve(folder, queue)));
+        let served = served.unwrap_or_else(|_| Err("the store's thread has panicked".into()));
+        match served {
+            Ok(Served::Ended) => {
+                pause = MIN_PAUSE;
+                last.clear();
+            }
+            Ok(Served::Busy) => pause = (pause * 2).min(Duration::from_millis(100)),
+            Err(why) => {
+                pause = (pause * 2).min(MAX_PAUSE);
+                if why != last {
+                    tracing::error!("state: {why}");
+                    last.clone_from(&why);
+                }
+                queue.fail_older_than(Duration::ZERO, &Failure(why));
+            }
+        }
+        if queue.is_closed() {
+            break;
+        }
+        let why = "no process has opened the store's database in time";
+        queue.fail_older_than(PATIENCE, &Failure::new(why));
+        std::thread::sleep(pause);
+    }
+    queue.fail_older_than(Duration::ZERO, &super::queue::stopping());
+}
+
+/// How serving ended.
+enum Served {
+    /// The queue is closed, the owner has ended, or the database must be opened again.
+    Ended,
+    /// Another process has the lock, and doesn't listen yet or no longer.
+    Busy,
+}
+
+fn serve(folder: &Path, queue: &Queue) -> Result<Served, String> {
+    match Database::open(folder) {
+        Ok(database) => owner::run(&database, folder, queue).map(|()| Served::Ended),
+        Err(OpenError::Failed(why)) => Err(why),
+        Err(OpenError::Locked) => match socket::connect(folder) {
+            Ok(stream) => client::run(&stream, queue).map(|()| Served::Ended),
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
+                ) =>
+            {
+                Ok(Served::Busy)
+            }
+            Err(error) => Err(format!(
+                "{}: {error}",
+                folder.join(socket::SOCKET_NAME).display()
+            )),
+        },
+    }
+}
+
+/// Connects to the owner of a folder's database, for a single client. Returns `None` if it has
+/// ended, or doesn't listen yet.
+///
+/// # Errors
+///
+/// Fails with one line if the owner is of another version.
+pub(super) fn connect(folder: &Path) -> Result<Option<UnixStream>, String> {
+    match socket::connect(folder) {
+        Ok(stream) => Ok(greet(&stream)?.then_some(stream)),
+        Err(_) => Ok(None),
+    }
+}
+
+/// Reports whether a folder has a database.
+pub(super) fn exists(folder: &Path) -> bool {
+    folder.join(socket::FILE_NAME).exists()
+}
