@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// A place for work that a loader defers until its program is served, and for which no request has
 /// to wait: for example, storing compiled code on a disk. It runs on the thread of the load, and a
-/// server that stops waits for it for a limited time ([`STOP_PATIENCE`](super::STOP_PATIENCE)).
+/// server that stops waits for it for a limited time (`STOP_PATIENCE`).
 #[derive(Default)]
 pub(crate) struct Later(Cell<Option<Work>>);
 

@@ -14,7 +14,7 @@
 //!    version and report the problem.
 //!
 //! At startup ([`list`], then [`Reload::start`]), the server doesn't wait for handlers to be
-//! compiled: those known to the loader are available within [`START_BUDGET`], and the rest is
+//! compiled: those known to the loader are available within `START_BUDGET`, and the rest is
 //! loaded while the server serves. A route without a working version is
 //! [pending](crate::registry::Pending).
 //!
@@ -70,7 +70,7 @@ pub(crate) use shortage::Shortage;
 pub(crate) use source::MAX_HANDLER_BYTES;
 
 /// A running reloader. Dropping it stops it: cancels loads in progress and waits for its thread,
-/// and for deferred work ([`Later`]) for up to [`STOP_PATIENCE`].
+/// and for deferred work ([`Later`]) for up to `STOP_PATIENCE`.
 #[must_use = "dropping it stops it"]
 pub(crate) struct Reload {
     order: Arc<dyn Fn(Order) + Send + Sync>,
