@@ -145,6 +145,7 @@ impl<'o> GrantOptions<'o> {
                 "allowed-outbound-hosts",
                 self.allowed_outbound_hosts.is_empty(),
             ),
+            ("key-value", self.key_value.is_empty()),
         ];
         let granted = all.into_iter().filter(|(_, is_empty)| !is_empty);
         granted.map(|(key, _)| key).collect()
@@ -158,9 +159,10 @@ impl<'o> GrantOptions<'o> {
 
 /// The interfaces that are of no use without a grant, by their first letters, with the keys of
 /// which one grants something.
-const INTERFACES: [(&str, &[&str]); 4] = [
+const INTERFACES: [(&str, &[&str]); 5] = [
     ("wasi:cli/environment@", &["environment", "secrets"]),
     ("wasi:filesystem/preopens@", &["files"]),
+    ("wasi:keyvalue/store@", &["key-value"]),
     ("wasi:http/outgoing-handler@", &["allowed-outbound-hosts"]),
     (
         "wasi:sockets/tcp-create-socket@",
