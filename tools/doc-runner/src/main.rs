@@ -43,13 +43,14 @@ use processes::step;
 use self::console::{Example, is_as_shown};
 
 /// The pages that are run by default: all that have commands.
-const PAGES: [&str; 10] = [
+const PAGES: [&str; 11] = [
     "README.md",
     "docs/benchmarks.md",
     "docs/configuration.md",
     "docs/handlers.md",
     "docs/javascript.md",
     "docs/python.md",
+    "docs/state.md",
     "docs/testing.md",
     "docs/tls.md",
     "guest-sdk/python/README.md",
