@@ -77,6 +77,9 @@ fn every_link_of_the_repositorys_own_site_leads_somewhere() {
     ] {
         symlink(folder, site.path().join(name)).expect("a link");
     }
+    // As in the repository's own file.
+    let grants = "[handlers.guestbook]\nkey-value = [\"default\"]\n";
+    std::fs::write(site.path().join("wasgi.toml"), grants).expect("written");
     guests::demo("hello");
     let server = Server::with(&site, &["--max-cpu-time", "0.2"]);
     let links: Vec<String> = ["/", "/write-your-own.html"]
