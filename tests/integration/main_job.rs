@@ -77,11 +77,13 @@ fn every_link_of_the_repositorys_own_site_leads_somewhere() {
     ] {
         symlink(folder, site.path().join(name)).expect("a link");
     }
-    // As in the repository's own file.
-    let grants = "[handlers.guestbook]\nkey-value = [\"default\"]\n";
-    std::fs::write(site.path().join("wasgi.toml"), grants).expect("written");
+    // The grant of the repository's own file. Little memory, so that `fail` exhausts it long before
+    // its CPU time.
+    let settings = "[handlers.guestbook]\nkey-value = [\"default\"]\n\
+                    [handlers.fail]\nmemory = \"16MiB\"\n";
+    std::fs::write(site.path().join("wasgi.toml"), settings).expect("written");
     guests::demo("hello");
-    let server = Server::with(&site, &["--max-cpu-time", "0.2"]);
+    let server = Server::with(&site, &["--max-cpu-time", "1"]);
     let links: Vec<String> = ["/", "/write-your-own.html"]
         .into_iter()
         .flat_map(|page| links(server.get(page).text()))
