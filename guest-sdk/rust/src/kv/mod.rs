@@ -192,7 +192,7 @@ impl Iterator for Keys<'_> {
             if !self.has_more {
                 return None;
             }
-            match self.bucket.0.keys(self.cursor.take()) {
+            match self.bucket.0.keys(self.cursor.as_deref()) {
                 Ok((keys, cursor)) => {
                     self.page = keys.into_iter();
                     self.has_more = cursor.is_some();

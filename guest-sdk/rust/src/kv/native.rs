@@ -46,10 +46,12 @@ impl Bucket {
         Ok(self.with(|values| values.contains_key(key)))
     }
 
-    pub(super) fn keys(&self, cursor: Option<String>) -> Result<(Vec<String>, Option<String>)> {
+    pub(super) fn keys(&self, cursor: Option<&str>) -> Result<(Vec<String>, Option<String>)> {
         let first = cursor.map_or(Bound::Unbounded, Bound::Excluded);
         Ok(self.with(|values| {
-            let rest = values.range((first, Bound::Unbounded)).map(|(key, _)| key);
+            let rest = values
+                .range::<str, _>((first, Bound::Unbounded))
+                .map(|(key, _)| key);
             let mut keys: Vec<String> = rest.take(PAGE_KEYS + 1).cloned().collect();
             let has_more = keys.len() > PAGE_KEYS;
             keys.truncate(PAGE_KEYS);

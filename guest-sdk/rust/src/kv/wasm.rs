@@ -37,8 +37,8 @@ impl Bucket {
         Ok(self.0.exists(key)?)
     }
 
-    pub(super) fn keys(&self, cursor: Option<String>) -> Result<(Vec<String>, Option<String>)> {
-        let page = self.0.list_keys(cursor.as_deref())?;
+    pub(super) fn keys(&self, cursor: Option<&str>) -> Result<(Vec<String>, Option<String>)> {
+        let page = self.0.list_keys(cursor)?;
         Ok((page.keys, page.cursor))
     }
 
