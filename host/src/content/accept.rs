@@ -55,7 +55,7 @@ impl Encodings {
             } else {
                 continue;
             };
-            // Who says two things of one coding is taken at the first.
+            // The first of several values for one coding applies.
             place.get_or_insert(quality);
         }
     }

@@ -3,10 +3,10 @@
 use super::{Coding, is_compressible};
 use crate::gateway::Head;
 
-/// What is to be done with a response's body.
+/// How a response's body is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Form {
-    /// It goes out as it is, whoever asks.
+    /// Unchanged, for every client.
     Plain,
     /// It could have been compressed, but this client gets it as it is.
     Negotiated,

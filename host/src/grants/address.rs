@@ -1,6 +1,6 @@
 //! The ranges of IP addresses that a name may or may not stand for.
 //!
-//! A name is resolved outside of the server, by whoever owns its zone. So a granted name must not
+//! A name is resolved outside of the server, by its zone's owner. So a granted name must not
 //! give access to the server's own network: only public addresses are connected to, unless the
 //! grant says otherwise.
 

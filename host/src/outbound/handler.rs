@@ -49,7 +49,7 @@ pub(crate) struct Sender {
     pub(crate) grants: Arc<Grants>,
 }
 
-/// Counts connections, and wakes whoever waits for fewer.
+/// Counts connections, and wakes a task that waits for one to be closed.
 #[derive(Debug, Default)]
 struct Counted {
     permits: Arc<Permits>,

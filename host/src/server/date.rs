@@ -10,8 +10,8 @@ pub(super) struct Date {
     text: [u8; 29],
     /// The time of the text.
     wall: SystemTime,
-    /// The same second in the format of the access log. Formatted on demand: not every server has
-    /// an access log.
+    /// The current second in the format of the access log. Formatted on demand: not every server
+    /// has an access log.
     log_text: Option<[u8; SECONDS_BYTES]>,
     until: Instant,
 }
