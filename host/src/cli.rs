@@ -5,6 +5,7 @@
 //! A flag that is not given has no value here: `config` has the defaults, and the file's values
 //! take precedence over them.
 
+mod completions;
 mod deps;
 mod flags;
 mod mistakes;
@@ -24,6 +25,7 @@ use crate::log;
 use crate::supervisor;
 use flags::{Flags, OfBudget, OfClients, OfLimits, OfServer, OfSite};
 
+pub use completions::Completions;
 pub use deps::Deps;
 pub use new::{Language, New};
 pub use state::{StateArguments, StateCommand};
@@ -75,6 +77,10 @@ pub enum Command {
     Wit(Wit),
     /// Print the configuration that `wasgi serve` would use with the same flags, as TOML
     Config(Box<Serve>),
+    /// Print a script that completes this program's arguments in a shell
+    Completions(Completions),
+    /// Print the manual page, for man(1)
+    Man,
     /// Compile what a server sends: for servers only
     #[command(hide = true)]
     CompileForServer(compile::Limits),

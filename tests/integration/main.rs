@@ -10,6 +10,7 @@ mod bodies;
 mod cgi;
 mod check;
 mod cold_start;
+mod completions;
 mod compression;
 mod contract;
 mod deps;

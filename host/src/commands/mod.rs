@@ -2,6 +2,7 @@
 
 mod check;
 mod compile;
+mod completions;
 mod config;
 mod deps;
 mod new;
@@ -17,6 +18,7 @@ mod worker;
 
 pub use check::check;
 pub use compile::compile_for_server;
+pub use completions::{completions, man};
 pub use config::config;
 pub use deps::deps;
 pub use new::new;
