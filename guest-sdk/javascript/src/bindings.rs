@@ -1,4 +1,4 @@
-//! Rust items that `wit-bindgen` generates from the contract in `wit/`, and the exports.
+//! Rust items that `wit-bindgen` generates from the contract in `wit/`.
 
 #![allow(missing_docs, unsafe_code, clippy::all)]
 
@@ -15,27 +15,3 @@ wit_bindgen::generate!({
     world: "wasgi:javascript/runtime",
     generate_all,
 });
-
-use crate::{load, serve};
-
-struct Runtime;
-
-impl Guest for Runtime {
-    fn load(plan: String) -> String {
-        load::load(&plan)
-    }
-}
-
-impl exports::wasgi::gateway::application::Guest for Runtime {
-    type Blocks = serve::Blocks;
-
-    fn call(
-        environ: wasgi::gateway::gateway::Environ,
-        start_response: wasgi::gateway::gateway::StartResponse,
-    ) -> Result<exports::wasgi::gateway::application::Body, wasgi::gateway::gateway::Exception>
-    {
-        serve::call(environ, &start_response)
-    }
-}
-
-export!(Runtime);

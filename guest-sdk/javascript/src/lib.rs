@@ -4,6 +4,7 @@
 //! A compiling process calls `load` with a plan: the handler's module is evaluated, and the server
 //! takes a snapshot of the memory. The instance of each request starts there.
 //!
+//! - `exports` has the functions that the server calls.
 //! - `engine` has the interpreter, and `event_loop` runs it until a promise is settled.
 //! - `modules` finds and loads modules.
 //! - `load` follows a plan; `serve` handles a request.
@@ -15,6 +16,7 @@ mod bindings;
 mod client;
 mod engine;
 mod event_loop;
+mod exports;
 mod failure;
 mod foreign;
 mod host;

@@ -9,12 +9,6 @@ use crate::complaint::{Complaint, assert_none};
 use crate::rust::{Token, code, code_before_tests};
 use crate::tree::{File, tree};
 
-/// Folders that contain a crate's sources, with a `lib.rs` or a `main.rs`.
-const CRATES: [&str; 2] = ["guest-sdk/rust/src/", "xtask/src/"];
-
-/// Folders that contain packages, whose sources are in `src/`.
-const PACKAGES: [&str; 2] = ["host/crates/", "tools/"];
-
 /// The maximum number of files in a cycle: two files may be halves of one unit.
 const MAX_FILES: usize = 2;
 
@@ -330,15 +324,12 @@ fn name(folder: &str, file: &File) -> Name {
     name
 }
 
-/// Returns the folders with a crate's sources.
+/// Returns the folders with a package's sources.
 fn folders(files: &[File]) -> BTreeSet<String> {
-    let below = files.iter().filter_map(|file| {
-        let packages = PACKAGES.iter().find(|it| file.path.starts_with(**it))?;
-        let package = file.path.strip_prefix(packages)?.split('/').next()?;
-        Some(format!("{packages}{package}/src/"))
-    });
-    let named = CRATES.iter().map(|&folder| folder.to_owned());
-    below.chain(named).chain(["host/src/".to_owned()]).collect()
+    let packages = files
+        .iter()
+        .filter_map(|file| file.path.strip_suffix("Cargo.toml"));
+    packages.map(|package| format!("{package}src/")).collect()
 }
 
 #[test]

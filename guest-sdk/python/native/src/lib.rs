@@ -10,5 +10,6 @@ extern crate alloc;
 
 mod hashes;
 mod memory;
+mod module;
 mod python;
 mod stack;
