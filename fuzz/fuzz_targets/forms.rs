@@ -53,7 +53,7 @@ fn run(input: &mut Unstructured<'_>) -> Result<bool> {
         Ok(component) => component,
         Err(error) => panic!("{error}\n{text}"),
     };
-    let Some(forms) = Forms::of(&ENGINE, &component) else {
+    let Some(forms) = Forms::from_component(&ENGINE, &component) else {
         return Ok(false);
     };
     forms.compare(requests, &steps, b"hello");

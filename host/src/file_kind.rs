@@ -65,7 +65,7 @@ const BEGINNINGS: [(&[u8], &str, &str); 27] = [
 
 /// Recognizes a file that begins with `bytes`, of which [`LOOK_BYTES`] are enough. None for
 /// WebAssembly and for unknown types.
-pub(crate) fn of(bytes: &[u8]) -> Option<Foreign> {
+pub(crate) fn identify(bytes: &[u8]) -> Option<Foreign> {
     let bytes = &bytes[..bytes.len().min(LOOK_BYTES)];
     // The magic number ends with these two bytes, after the two bytes of the version (CPython,
     // importlib).
@@ -113,7 +113,7 @@ mod tests {
             (b"", None),
             (b"P", None),
         ] {
-            let foreign = of(bytes).map(|foreign| foreign.name);
+            let foreign = identify(bytes).map(|foreign| foreign.name);
             assert_eq!(foreign, name, "{}", bytes.escape_ascii());
         }
     }

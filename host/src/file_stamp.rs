@@ -20,11 +20,14 @@ impl FileStamp {
     /// Returns the current state of a file, or of the file that a link leads to. None if it does
     /// not exist. Must be called before the file is read, so that later changes are detected.
     pub fn of_path(file: &Path) -> Option<Self> {
-        std::fs::metadata(file).ok().as_ref().map(Self::of)
+        std::fs::metadata(file)
+            .ok()
+            .as_ref()
+            .map(Self::from_metadata)
     }
 
     /// Returns the state that the metadata describes.
-    pub fn of(metadata: &Metadata) -> Self {
+    pub fn from_metadata(metadata: &Metadata) -> Self {
         Self {
             device: metadata.dev(),
             inode: metadata.ino(),

@@ -12,7 +12,7 @@ use crate::support::site::Site;
 fn ten_mebibytes_come_back_as_they_were_and_memory_stays_flat() {
     let body = noise(10 * MIB);
     let site = Site::new().with_demos(["echo"]);
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     let mut client = server.connect();
     // The first use allocates, which is not counted.
     assert_eq!(client.post("/echo", b"once").body, b"once");
@@ -36,7 +36,7 @@ fn a_client_that_takes_nothing_stalls_nobody_and_fills_no_memory() {
         .with_page("big.bin", vec![b'x'; 64 * MIB])
         .with_demos(["hello"])
         .with_cases(["big"]);
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     // Both threads should have served every target once.
     for _ in 0..20 {
         server.get("/hello");
@@ -76,7 +76,7 @@ fn a_client_that_takes_nothing_stalls_nobody_and_fills_no_memory() {
 #[test]
 fn a_body_that_comes_slowly_is_read_whole() {
     let site = Site::new().with_cases(["read-all"]);
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     let body = noise(300);
     let mut client = server.connect();
     client.send("POST /read-all HTTP/1.1\r\nHost: a\r\nContent-Length: 300\r\n\r\n");
@@ -93,7 +93,7 @@ fn a_body_that_nobody_reads_is_no_request() {
     let site = Site::new()
         .with_page("index.html", "the page")
         .with_cases(["read-none"]);
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     let smuggled = "GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n".repeat(1000);
     let mut client = server.connect();
     for target in ["/read-none", "/missing"] {
@@ -108,7 +108,7 @@ fn a_body_that_nobody_reads_is_no_request() {
 #[test]
 fn a_big_body_that_nobody_reads_closes_the_connection_behind_the_answer() {
     let site = Site::new().with_cases(["read-none", "trap"]);
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     for (target, status) in [("/read-none", 200), ("/trap", 500), ("/missing", 404)] {
         for framing in ["Content-Length: 8388608", "Transfer-Encoding: chunked"] {
             let mut client = server.connect();
@@ -132,7 +132,7 @@ fn a_client_that_sends_all_before_it_looks_gets_its_answer() {
     let site = Site::new()
         .with_page("page.html", "the page")
         .with_cases(["read-none"]);
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     // Exceeds the buffers of two sockets.
     let body = vec![b'x'; 48 * MIB];
     for (target, length, status) in [
@@ -153,7 +153,7 @@ fn a_client_that_sends_all_before_it_looks_gets_its_answer() {
 #[test]
 fn a_handler_that_waits_for_a_body_is_told_that_its_client_has_gone() {
     let site = Site::new().with_cases(["read-all"]);
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     let before = server.standing_descriptors();
     let mut client = server.connect();
     client.send("POST /read-all HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n");
@@ -173,7 +173,7 @@ fn a_handler_that_waits_for_a_body_is_told_that_its_client_has_gone() {
 #[test]
 fn a_body_cut_short_is_a_400_to_a_client_that_still_listens() {
     let site = Site::new().with_cases(["read-all"]);
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     let mut client = server.connect();
     client.send("POST /read-all HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhalf");
     client.finish_sending();
@@ -185,7 +185,7 @@ fn a_body_cut_short_is_a_400_to_a_client_that_still_listens() {
 #[test]
 fn a_failure_is_told_to_a_client_that_has_not_sent_its_body() {
     let site = Site::new().with_cases(["trap"]);
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     let mut client = server.connect();
     client.send("POST /trap HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhalf");
     // The second half is never sent.
@@ -200,7 +200,7 @@ fn an_answer_that_leaves_a_large_body_unread_says_that_it_is_the_last() {
         .with_demos(["echo"])
         .with_cases(["read-none", "read-all", "panic", "exception"])
         .with_cases(["wasi-http", "cgi-raw", "head-204"]);
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     for (target, status) in [
         ("/read-none", 200),
         ("/head-204?status=401%20Unauthorized", 401),

@@ -20,7 +20,7 @@ fn raw(output: &str) -> String {
 #[test]
 fn a_command_answers_with_what_it_writes() {
     let site = Site::new().with_cases(["cgi-raw"]);
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     let hello = server.get(&raw("Content-Type: text/plain\n\nHello\n"));
     assert_eq!((hello.status(), hello.text()), (200, "Hello\n"));
     assert_eq!(hello.field("Content-Type"), Some("text/plain"));
@@ -88,7 +88,7 @@ fn a_head_that_is_none_is_a_500_with_a_line_that_says_why() {
 #[test]
 fn what_is_no_text_is_sent_as_it_was_written() {
     let site = Site::new().with_cases(["cgi-raw"]);
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     let mut client = server.connect();
     client.request(
         "GET",
@@ -110,7 +110,7 @@ fn what_is_no_text_is_sent_as_it_was_written() {
 #[test]
 fn a_body_that_is_shorter_than_it_says_is_cut() {
     let site = Site::new().with_cases(["cgi-raw"]);
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     let mut client = server.connect();
     client.request("GET", &raw("Content-Type: a/b\nContent-Length: 9\n\nfour"));
     assert_eq!(client.cut_response().body, b"four");
@@ -123,7 +123,7 @@ fn a_body_that_is_shorter_than_it_says_is_cut() {
 #[test]
 fn a_body_comes_back_as_it_was() {
     let site = Site::new().with_cases(["cgi-echo"]);
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     let body = noise(200_000);
     let mut client = server.connect();
     let response = client.post("/cgi-echo", &body);
@@ -136,7 +136,7 @@ fn a_body_comes_back_as_it_was() {
 #[test]
 fn a_body_streams_both_ways() {
     let site = Site::new().with_cases(["cgi-echo"]);
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     let mut client = server.connect();
     client.send("POST /cgi-echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
     client.expect_blocks_back(false);
@@ -146,7 +146,7 @@ fn a_body_streams_both_ways() {
 #[test]
 fn a_program_that_does_not_read_slows_its_client_down_and_fills_no_memory() {
     let site = Site::new().with_cases(["cgi-fail", "cgi-echo"]);
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     assert_eq!(server.connect().post("/cgi-echo", b"once").body, b"once");
     let mark = server.mark_memory();
     let mut client = server.connect();
@@ -165,7 +165,7 @@ fn a_program_that_does_not_read_slows_its_client_down_and_fills_no_memory() {
 fn the_environment_is_the_request_and_nothing_of_the_hosts() {
     let site = Site::new();
     site.install("users/[id].wasm", &guests::case("cgi-environ"));
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     let mut client = server.connect();
     client.send(
         "POST /users/7/a%20b?q=1 HTTP/1.1\r\nHost: a.example:81\r\nContent-Type: text/x\r\n\
@@ -267,7 +267,7 @@ fn the_text_of_a_module_is_one_too() {
             (i32.store (i32.const 4) (i32.const 36))
             (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))))"#,
     );
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     let response = server.get("/text");
     assert_eq!((response.status(), response.text()), (200, "from text\n"));
     server.stop();
@@ -276,7 +276,7 @@ fn the_text_of_a_module_is_one_too() {
 #[test]
 fn a_program_that_fails_has_no_whole_answer() {
     let site = Site::new().with_cases(["cgi-raw"]);
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     let target = raw("Content-Type: text/plain\n\nall is well");
     assert_eq!(
         server.get(&format!("{target}&exit=0")).text(),
@@ -299,7 +299,7 @@ fn a_program_that_fails_has_no_whole_answer() {
 #[test]
 fn lines_leave_one_by_one_and_standard_error_goes_to_the_log() {
     let site = Site::new().with_cases(["cgi-stream"]);
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     let mut client = server.connect();
     client.request("GET", "/cgi-stream?4");
     assert_eq!(client.head().status, 200);
@@ -343,7 +343,7 @@ fn a_client_that_leaves_ends_the_program() {
 #[test]
 fn many_commands_run_beside_each_other() {
     let site = Site::new().with_cases(["cgi-stream", "cgi-raw"]);
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     let mut clients: Vec<Client> = (0..100).map(|_| server.connect()).collect();
     for client in &mut clients {
         client.request("GET", "/cgi-stream?5");
@@ -359,7 +359,7 @@ fn many_commands_run_beside_each_other() {
 #[test]
 fn a_new_version_is_served_whatever_its_kind() {
     let site = Site::new().with_page_handler("page", "of the first kind");
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     assert_eq!(server.get("/page").text(), "of the first kind");
     site.install("page.wasm", &guests::case("cgi-environ"));
     eventually("the command is served", || {
@@ -405,7 +405,7 @@ fn a_component_whose_modules_stay_apart_says_why() {
 #[test]
 fn a_core_module_that_tells_its_interfaces_is_served() {
     let site = Site::new().with_cases(["core_module"]);
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     let response = server.get("/core_module");
     assert_eq!(response.text(), "made a component on load");
     let routes = server.access_log();
@@ -421,7 +421,7 @@ fn expect_demo(name: &str) {
     };
     let site = Site::new();
     site.install(&format!("{name}.wasm"), &program);
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     let page = server.get(&format!("/{name}/%3Cb%3E?a=b"));
     assert_eq!(page.status(), 200);
     assert_eq!(page.field("Content-Type"), Some("text/html; charset=utf-8"));

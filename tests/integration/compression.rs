@@ -50,7 +50,7 @@ fn site() -> Site {
 #[test]
 fn pages_are_compressed_for_who_takes_it() {
     let site = Site::new().with_page("page.txt", text(10_000));
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     let mut client = server.connect();
     for coding in ["gzip", "br", "zstd"] {
         let response = ask(&mut client, "GET", "/page.txt", coding);
@@ -68,7 +68,7 @@ fn pages_are_compressed_for_who_takes_it() {
 #[test]
 fn handlers_are_not_compressed_unless_asked_for() {
     let site = Site::new().with_cases(["text"]);
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     let response = ask(&mut server.connect(), "GET", "/text", "gzip");
     assert_eq!(response.field("Content-Encoding"), None);
     assert_eq!(response.field("Vary"), None);
@@ -79,7 +79,7 @@ fn handlers_are_not_compressed_unless_asked_for() {
 #[test]
 fn a_handlers_text_is_compressed_whole_or_as_it_comes() {
     let site = site();
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     let mut client = server.connect();
     for coding in ["gzip", "br", "zstd"] {
         // A short response in one block has a length; a long one, or one in several blocks, is
@@ -121,7 +121,7 @@ fn a_handlers_text_is_compressed_whole_or_as_it_comes() {
 #[test]
 fn what_is_short_or_may_not_be_changed_is_left_alone() {
     let site = site();
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     let mut client = server.connect();
     for target in ["/text?size=100", "/text?size=5000&control=no-transform"] {
         let response = ask(&mut client, "GET", target, "gzip");
@@ -134,7 +134,7 @@ fn what_is_short_or_may_not_be_changed_is_left_alone() {
 #[test]
 fn b5_the_answer_to_head_has_no_body() {
     let site = site();
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     let mut client = server.connect();
     for target in ["/text?size=5000", "/text?n=7&size=3000"] {
         let response = ask(&mut client, "HEAD", target, "gzip");
@@ -148,7 +148,7 @@ fn b5_the_answer_to_head_has_no_body() {
 #[test]
 fn b3_a_declared_length_is_kept_to() {
     let site = site();
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     // Too long: the excess is not sent.
     for target in [
         "/text?size=5000&length=4000",

@@ -96,7 +96,7 @@ fn site_with_secrets() -> Site {
 #[test]
 fn nothing_outside_the_folder_is_served() {
     let site = site_with_secrets();
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     for attempt in ATTEMPTS {
         for method in ["GET", "HEAD", "POST"] {
             let shown = format!("{method} {}", attempt.escape_ascii());
@@ -122,7 +122,7 @@ fn what_no_name_of_a_page_has_is_for_handlers_only() {
     let site = Site::new()
         .with_page("100%.html", "the page")
         .with_cases(["variables", "cgi-raw"]);
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     assert_eq!(server.get("/100%25.html").text(), "the page");
     for target in [
         "/100%.html",
@@ -158,7 +158,7 @@ fn what_no_name_of_a_page_has_is_for_handlers_only() {
 #[test]
 fn a_raw_nul_or_another_control_character_is_refused() {
     let site = site_with_secrets();
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     for byte in [b'\0', b'\x01', b'\x7f', b'\t', b'\r', b'\x80'] {
         let mut client = server.connect();
         client.send(b"GET /index.html");
@@ -173,7 +173,7 @@ fn a_raw_nul_or_another_control_character_is_refused() {
 #[test]
 fn dot_segments_that_stay_inside_are_resolved() {
     let site = site_with_secrets();
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     for (target, page) in [
         ("/docs/../index.html", "the page"),
         ("/docs/%2e%2e/", "the page"),
@@ -222,7 +222,7 @@ fn pages_have_their_type_and_length() {
         .with_page("data.json", "{}")
         .with_page("logo.svg", "<svg/>")
         .with_page("empty.txt", "");
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     let mut client = server.connect();
     for (target, content_type, length) in [
         ("/", "text/html; charset=utf-8", 14),
@@ -259,7 +259,7 @@ fn a_missing_page_is_the_sites_404_page() {
     let site = Site::new()
         .with_page("index.html", "the page")
         .with_page("404.html", "nothing here");
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     let mut client = server.connect();
     let missing = client.get("/missing");
     assert_eq!((missing.status(), missing.text()), (404, "nothing here"));
@@ -276,7 +276,7 @@ fn a_missing_page_is_the_sites_404_page() {
 #[test]
 fn a_folder_without_its_slash_is_redirected() {
     let site = Site::new().with_page("docs/index.html", "the docs");
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     let response = server.get("/docs?page=2");
     assert_eq!(response.status(), 301);
     assert_eq!(response.field("Location"), Some("/docs/?page=2"));
@@ -294,7 +294,7 @@ fn a_big_page_comes_whole_and_the_connection_goes_on() {
     let site = Site::new()
         .with_page("big.bin", &big)
         .with_page("index.html", "the page");
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     let mut client = server.connect();
     for _ in 0..2 {
         let response = client.get("/big.bin");
@@ -313,7 +313,7 @@ fn a_big_page_comes_whole_and_the_connection_goes_on() {
 fn a_part_of_a_big_page() {
     let big: Vec<u8> = (0..2_000_000_u32).map(|n| (n % 251) as u8).collect();
     let site = Site::new().with_page("big.bin", &big);
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     let mut client = server.connect();
     client.send("GET /big.bin HTTP/1.1\r\nHost: test\r\nRange: bytes=1000-1500999\r\n\r\n");
     let part = client.response();
@@ -333,7 +333,7 @@ fn a_part_of_a_big_page() {
 #[test]
 fn a_page_that_shrinks_while_it_is_sent_is_cut() {
     let site = Site::new().with_page("big.bin", vec![b'x'; 64 * 1024 * 1024]);
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     let mut client = server.connect();
     client.request("GET", "/big.bin");
     assert_eq!(client.head().status, 200);
@@ -363,7 +363,7 @@ fn a_page_that_is_written_over_while_it_is_sent_is_cut_and_one_that_is_replaced_
     let site = Site::new()
         .with_page("over.bin", &old)
         .with_page("replaced.bin", &old);
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     let begun = |target: &str| {
         let mut client = server.connect();
         client.send(format!(
@@ -399,7 +399,7 @@ fn a_page_that_is_written_over_while_it_is_sent_is_cut_and_one_that_is_replaced_
 #[test]
 fn a_page_that_has_not_changed_is_not_sent_again() {
     let site = Site::new().with_page("index.html", "the page");
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     let mut client = server.connect();
     let tag = client.get("/").field("ETag").expect("a tag").to_owned();
     client.send(format!(
@@ -415,7 +415,7 @@ fn a_page_that_has_not_changed_is_not_sent_again() {
 #[test]
 fn only_some_methods_make_sense_for_a_page() {
     let site = Site::new().with_page("index.html", "the page");
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     let mut client = server.connect();
     client.request("OPTIONS", "/index.html");
     let options = client.response();
@@ -453,7 +453,7 @@ fn a_handlers_name_goes_before_a_page_and_a_page_before_a_pattern() {
         .with_page_handler("hello", "the handler")
         .with_page_handler("users/[id]", "some user")
         .with_page_handler("[...rest]", "anything");
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     for (target, text) in [
         ("/hello", "the handler"),
         ("/hello/below", "the handler"),

@@ -64,7 +64,7 @@ fn ask(server: &Server, handler: &str, query: &str) -> String {
 fn variables_are_visible_only_by_grant() {
     let site = site().with_cases(["grants-sdk"]);
     fs::write(site.path().join("key"), "from a file\n").expect("written");
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     for kind in KINDS {
         assert_eq!(ask(&server, kind, "variable=GREETING"), "not set", "{kind}");
     }
@@ -111,7 +111,7 @@ fn a_client_does_not_replace_a_granted_variable_of_a_command() {
         &site,
         "[handlers.grants-cgi]\nenvironment = { HTTP_X_ROLE = \"guest\" }\n",
     );
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     let mut client = server.connect();
     client.send(
         "GET /grants-cgi?variable=HTTP_X_ROLE HTTP/1.1\r\nHost: test\r\nX-Role: admin\r\n\r\n",
@@ -125,7 +125,7 @@ fn a_client_does_not_replace_a_granted_variable_of_a_command() {
 fn folders_are_visible_only_by_grant() {
     let site = site();
     fs::write(site.path().join("data/note"), "a note").expect("written");
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     for kind in KINDS {
         let told = ask(&server, kind, "read=/data/note");
         assert!(told.starts_with("error: "), "{kind}: {told}");
@@ -143,7 +143,7 @@ fn folders_are_visible_only_by_grant() {
         fs::create_dir(site.path().join(format!("rw-{kind}"))).expect("a folder");
     }
     configure(&site, &text);
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     for kind in KINDS {
         assert_eq!(ask(&server, kind, "read=/data/note"), "a note", "{kind}");
         assert_eq!(ask(&server, kind, "list=/data"), "note", "{kind}");
@@ -191,7 +191,7 @@ fn no_path_leads_out_of_a_granted_folder() {
     symlink("inner/inside", data.join("within")).expect("a link");
     let secret = site.path().join("secret").display().to_string();
     grant_data(&site);
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     for kind in KINDS {
         assert_eq!(ask(&server, kind, "read=/data/within"), "visible", "{kind}");
         for path in [

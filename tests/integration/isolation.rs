@@ -9,7 +9,7 @@ use crate::support::site::Site;
 #[test]
 fn memory_is_fresh_for_each_request() {
     let site = Site::new().with_cases(["counter"]);
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     let mut client = server.connect();
     for _ in 0..50 {
         assert_eq!(client.get("/counter").text(), "1");
@@ -121,7 +121,7 @@ fn each_way_to_fail_has_its_status_its_line_and_no_consequence() {
 #[test]
 fn many_failures_leave_nothing_behind() {
     let site = Site::new().with_cases(["counter", "trap", "exception-mid-stream"]);
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     for _ in 0..10 {
         server.get("/counter");
         server.get("/trap");
@@ -209,7 +209,7 @@ fn time_spent_waiting_is_not_computing() {
 #[test]
 fn a_handler_that_computes_gets_to_its_end() {
     let site = Site::new().with_cases(["spin-then-answer"]);
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     // Each request runs for several ticks, on several connections at once.
     let mut clients: Vec<Client> = (0..6).map(|_| server.connect()).collect();
     for client in &mut clients {
@@ -329,7 +329,7 @@ fn a_place_in_work_is_given_back_by_whoever_fails_or_leaves() {
 #[test]
 fn a_handler_has_no_files_no_network_and_no_environment() {
     let site = Site::new().with_cases(["wasi-files"]);
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     let response = server.get("/wasi-files");
     let text = response.text();
     assert_eq!(response.status(), 200, "{text}");
@@ -400,7 +400,7 @@ fn the_log_is_limited() {
 #[test]
 fn what_a_handler_says_cant_disturb_the_log() {
     let site = Site::new().with_cases(["errors", "exception"]);
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     let said = "%1b%5B31m%0d%c2%9b%0aERROR%20fake";
     assert_eq!(server.get(&format!("/errors?say={said}")).status(), 200);
     assert_eq!(server.get(&format!("/exception?say={said}")).status(), 500);

@@ -42,7 +42,7 @@ fn expect_refused(server: &Server) {
 fn a_signal_lets_the_request_in_flight_finish_and_no_other_begin() {
     for signal in [Signal::TERM, Signal::INT] {
         let site = Site::new().with_demos(["echo"]);
-        let server = Server::of(&site);
+        let server = Server::new(&site);
         let client = begin_echo(&server);
         server.signal(signal);
         server.error_log().expect(&["stopping"]);
@@ -55,7 +55,7 @@ fn a_signal_lets_the_request_in_flight_finish_and_no_other_begin() {
 #[test]
 fn the_answer_to_a_request_that_a_signal_finds_in_work_says_close() {
     let site = Site::new().with_cases(["read-all"]);
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     let mut client = server.connect();
     client.send("POST /read-all HTTP/1.1\r\nHost: test\r\nContent-Length: 4\r\n");
     client.send("Expect: 100-continue\r\n\r\n");
@@ -75,7 +75,7 @@ fn the_answer_to_a_request_that_a_signal_finds_in_work_says_close() {
 #[test]
 fn a_second_signal_ends_at_once() {
     let site = Site::new().with_demos(["echo"]);
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     let mut client = begin_echo(&server);
     server.signal(Signal::TERM);
     server.error_log().expect(&["stopping"]);
@@ -162,7 +162,7 @@ fn serve_with_log(site: &Site) -> (Process, SocketAddr, PipeReader) {
 #[test]
 fn a_port_that_is_taken_is_one_clear_line() {
     let site = Site::new().with_page("index.html", "the page");
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     let addr = server.addr().to_string();
     let second = serve(&site, &["--addr", &addr]);
     let line = second.refusal();
@@ -199,7 +199,7 @@ fn without_both_folders_there_is_one_clear_line() {
 fn one_folder_is_enough_and_the_other_may_come_later() {
     let site = Site::new().with_page_handler("hello", "the handler");
     std::fs::remove_dir(site.html()).expect("removed");
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     server.error_log().expect(&["html", "no such folder"]);
     assert_eq!(server.get("/hello").text(), "the handler");
     assert_eq!(server.get("/").status(), 404);
@@ -210,7 +210,7 @@ fn one_folder_is_enough_and_the_other_may_come_later() {
 
     let site = Site::new().with_page("index.html", "the page");
     std::fs::remove_dir(site.handlers()).expect("removed");
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     server.error_log().expect(&["handlers", "no such folder"]);
     assert_eq!(server.get("/").text(), "the page");
     site.write_handler("hello.wat", guests::page("the handler"));
@@ -248,7 +248,7 @@ fn the_start_says_what_is_served_and_what_is_wrong() {
         .with_page_handler("_draft", "not yet");
     std::fs::write(site.handlers().join("notes.txt"), "notes").expect("written");
     std::fs::write(site.handlers().join("broken.wasm"), "prose").expect("written");
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     let ended = server.stop();
     let position = |start: &str| {
         let mut lines = ended.stdout.iter();

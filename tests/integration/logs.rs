@@ -34,7 +34,7 @@ fn a_handler_that_logs_without_end_loses_no_line_but_its_own() {
     let settings = "[limits]\nlog-rate = \"100KiB/s\"\nlog-burst = \"100KiB\"\n\
                     [budget]\nlog = \"1GiB\"\n";
     let site = site_of(["greedy", "modest"], settings);
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     let mut greedy = server.connect();
     let mut modest = server.connect();
     for round in 0..20 {
@@ -138,7 +138,7 @@ fn a_worker_that_logs_without_end_is_heard_by_its_own_rules() {
 #[test]
 fn the_access_log_escapes_what_would_end_its_fields() {
     let site = Site::new().with_page("index.html", "a page");
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     let mut client = server.connect();
     client.send("GET /a\"b\\c HTTP/1.1\r\nHost: test\r\n\r\n");
     assert_eq!(client.response().status(), 404);
@@ -177,7 +177,7 @@ fn names_of_files_cant_disturb_a_terminal() {
         assert!(!everything.contains(HIDDEN), "{command}: {everything:?}");
         assert!(everything.contains("202e"), "{command}: {everything:?}");
     }
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     server.get("/nothing");
     let ended = server.stop();
     assert!(
@@ -220,7 +220,7 @@ fn colours_are_for_those_who_want_them() {
 #[test]
 fn an_error_names_its_request_and_so_does_the_access_log() {
     let site = Site::new().with_cases(["exception", "short-body"]);
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     assert_eq!(server.get("/exception/deep?a=b").status(), 500);
     let line = server
         .error_log()
@@ -245,7 +245,7 @@ fn an_error_names_its_request_and_so_does_the_access_log() {
 fn what_a_handler_writes_in_one_turn_stands_together() {
     const REQUESTS: usize = 20;
     let site = Site::new().with_cases(["errors"]);
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     std::thread::scope(|scope| {
         for client in 0..4 {
             let server = &server;
@@ -274,7 +274,7 @@ fn what_a_handler_writes_in_one_turn_stands_together() {
 #[test]
 fn what_a_handler_is_refused_is_told_once_for_each_thing() {
     let site = Site::new().with_cases(["wasi-files"]);
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     for _ in 0..3 {
         assert_eq!(server.get("/wasi-files").status(), 200);
     }
@@ -294,7 +294,7 @@ fn what_a_handler_is_refused_is_told_once_for_each_thing() {
 #[test]
 fn a_command_that_asks_for_files_is_told_the_first_one_and_one_without_files_nothing() {
     let site = Site::new().with_cases(["cgi-environ", "cgi-echo"]);
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     for _ in 0..3 {
         let answer = server.get("/cgi-environ");
         assert!(answer.text().contains("\nfile: false\n"), "{answer:?}");

@@ -28,7 +28,7 @@ fn tour() -> Site {
 #[test]
 fn pages_and_handlers_of_every_kind_answer() {
     let site = tour();
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     assert!(server.get("/").text().contains("the front page"));
     let hello = server.get("/hello");
     assert_eq!(hello.status(), 200);
@@ -117,7 +117,7 @@ fn every_link_of_the_repositorys_own_site_leads_somewhere() {
 #[test]
 fn each_request_is_a_line_in_the_access_log() {
     let site = tour();
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     server.get("/hello?a=b");
     server.get("/style.css");
     server.ask("HEAD", "/missing");
@@ -160,7 +160,7 @@ fn the_access_log_can_be_left_out() {
 #[test]
 fn a_connection_serves_one_request_after_the_other() {
     let site = tour();
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     let mut client = server.connect();
     for _ in 0..50 {
         assert_eq!(client.get("/hello").status(), 200);
@@ -182,7 +182,7 @@ fn a_connection_serves_one_request_after_the_other() {
 #[test]
 fn requests_sent_ahead_are_answered_in_order() {
     let site = tour();
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     let mut client = server.connect();
     // One write with slow and fast requests for handlers and pages, with and without bodies.
     let mut requests = String::new();
@@ -214,7 +214,7 @@ fn requests_sent_ahead_are_answered_in_order() {
 #[test]
 fn more_requests_ahead_than_are_kept_are_answered_all_the_same() {
     let site = tour();
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     let mut client = server.connect();
     // 5,000 requests of about 40 bytes are three times the server's read-ahead limit.
     const COUNT: usize = 5000;
@@ -235,7 +235,7 @@ fn more_requests_ahead_than_are_kept_are_answered_all_the_same() {
 #[test]
 fn head_has_the_head_of_get_and_no_body() {
     let site = tour();
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     let mut client = server.connect();
     for target in [
         "/",
@@ -271,7 +271,7 @@ fn head_has_the_head_of_get_and_no_body() {
 #[test]
 fn options_reaches_the_server_and_handlers() {
     let site = tour();
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     let mut client = server.connect();
     client.request("OPTIONS", "*");
     let whole_server = client.response();
@@ -292,7 +292,7 @@ fn options_reaches_the_server_and_handlers() {
 #[test]
 fn http_1_0_ends_with_the_connection_unless_asked_otherwise() {
     let site = tour();
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     for (target, framing) in [
         ("/hello", Framing::Length(server.get("/hello").body.len())),
         ("/style.css", Framing::Length(18)),
@@ -323,7 +323,7 @@ fn http_1_0_ends_with_the_connection_unless_asked_otherwise() {
 #[test]
 fn connection_close_is_kept() {
     let site = tour();
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     for target in ["/hello", "/style.css", "/missing", "/stream?n=2&ms=0"] {
         let mut client = server.connect();
         client.send(format!(
@@ -343,7 +343,7 @@ fn connection_close_is_kept() {
 #[test]
 fn a_client_that_ends_its_side_gets_its_answers() {
     let site = tour();
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     let mut client = server.connect();
     client.request("GET", "/sleep?ms=50");
     client.request("GET", "/style.css");
@@ -357,7 +357,7 @@ fn a_client_that_ends_its_side_gets_its_answers() {
 #[test]
 fn clients_that_leave_are_forgotten() {
     let site = tour();
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     server.get("/hello");
     let before = server.standing_descriptors();
     for target in ["/", "/hello", "/sleep?ms=20", "/stream?n=5&ms=20", "/echo"] {

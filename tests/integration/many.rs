@@ -80,7 +80,7 @@ fn connections_that_come_and_go_leave_nothing_behind() {
     let site = Site::new()
         .with_page("index.html", "the page")
         .with_demos(["hello"]);
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     server.get("/hello");
     let descriptors = server.standing_descriptors();
     std::thread::scope(|scope| {

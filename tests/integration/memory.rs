@@ -49,7 +49,7 @@ fn expect_room_for_three(server: &Server, after: &str) {
 #[test]
 fn requests_beyond_the_total_are_turned_away_and_all_else_goes_on() {
     let site = site("");
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     let before = server.resident_bytes();
     let mut clients = hold(&server, REQUESTS, "");
     // Requests without memory are rejected, whether or not their bodies have arrived.
@@ -88,7 +88,7 @@ fn a_body_that_a_handler_has_no_memory_for_is_a_413_that_names_the_limit() {
     let site = Site::new().with_cases(["memory"]);
     let settings = "[budget]\nmemory = \"16MiB\"\n";
     std::fs::write(site.path().join("wasgi.toml"), settings).expect("written");
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     let body = vec![b'x'; 24 << 20];
     // Whether it traps, raises, or makes the answer itself that a framework makes of an exception.
     for end in ["trap", "fail", "500"] {
@@ -136,7 +136,7 @@ fn a_body_that_a_handler_has_no_memory_for_is_a_413_that_names_the_limit() {
 #[test]
 fn all_is_given_back_however_a_request_ends() {
     let site = site("[handlers.memory]\nwall-time = \"2s\"\n");
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     for _ in 0..3 {
         // The handler traps.
         for mut client in hold(&server, 3, "&end=trap") {
@@ -163,7 +163,7 @@ fn all_is_given_back_however_a_request_ends() {
 fn instances_that_wait_for_another_request_go_first() {
     let site = site("[handlers.\"*\"]\nreuse = 1000\n");
     site.install("other.wasm", &guests::case("memory"));
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     // The idle instances have grown to 60 MiB each, which is below the size at which they would be
     // replaced as leaking. The other handler gets their memory when it grows.
     for handler in ["memory", "other", "memory", "other"] {
@@ -183,7 +183,7 @@ fn instances_that_wait_for_another_request_go_first() {
 #[test]
 fn the_limit_is_live() {
     let site = site("");
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     expect_room_for_three(&server, "there is room");
     let settings = "[limits]\nmemory = \"150MiB\"\n";
     std::fs::write(site.path().join("wasgi.toml"), settings).expect("written");

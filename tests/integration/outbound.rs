@@ -54,7 +54,7 @@ fn hosts_are_reachable_only_by_grant() {
     let upstream = Upstream::start();
     let (addr, port) = (upstream.addr(), upstream.port());
     let site = Site::new().with_cases(KINDS);
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     for kind in KINDS {
         for (query, error) in [
             (
@@ -98,7 +98,7 @@ fn hosts_are_reachable_only_by_grant() {
     ];
     let hosts: Vec<String> = hosts.into_iter().chain(names).collect();
     configure(&site, &granting(&hosts));
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     for kind in KINDS {
         for (query, result) in [
             (
@@ -159,7 +159,7 @@ fn no_form_of_an_address_leads_to_a_host_that_is_not_granted() {
             format!("https://*:{port}"),
         ]),
     );
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     for kind in KINDS {
         for host in [
             "127.0.0.1",
@@ -217,7 +217,7 @@ fn no_form_of_an_address_leads_to_a_host_that_is_not_granted() {
 fn each_redirect_needs_a_grant() {
     let (granted, other) = (Upstream::start(), Upstream::start());
     let site = site_with(&granted);
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     for kind in KINDS {
         let to = |upstream: &Upstream, path: &str| {
             format!(
@@ -236,7 +236,7 @@ fn each_redirect_needs_a_grant() {
 fn a_connection_is_used_again_by_its_handler() {
     let upstream = Upstream::start();
     let site = site_with(&upstream);
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     let query = format!("fetch={}", upstream.url("/hello"));
     for _ in 0..5 {
         assert_eq!(ask(&server, "outbound", &query), "200 hello");
@@ -381,7 +381,7 @@ fn check_and_run_say_what_is_not_granted() {
 fn the_weather_comes_from_a_granted_api() {
     let upstream = Upstream::start();
     let site = Site::new().with_demos(["weather"]);
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     assert_eq!(server.get("/weather").status(), 503);
     let api = format!("http://{}", upstream.addr());
     let environment = format!("environment = {{ WEATHER_API = \"{api}/target\" }}\n");

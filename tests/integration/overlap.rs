@@ -139,7 +139,7 @@ fn a_changed_file_that_overlaps_changes_nothing() {
     let site = Site::new().with_page("index.html", "a page");
     let file = site.path().join("wasgi.toml");
     fs::write(&file, "").expect("written");
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     fs::write(
         &file,
         "[site]\nroot = \".\"\n[server]\nserver-field = false\n",

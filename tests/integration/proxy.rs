@@ -121,7 +121,7 @@ fn forwarded_fields_count_from_trusted_addresses_only() {
         client.response();
         client_of(server, "/x")
     };
-    assert_eq!(send(&Server::of(&site)), "127.0.0.1");
+    assert_eq!(send(&Server::new(&site)), "127.0.0.1");
     let trusting = Server::with(&site, &["--trust-proxy", "127.0.0.1"]);
     assert_eq!(send(&trusting), "192.0.2.9");
 }

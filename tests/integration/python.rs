@@ -38,7 +38,7 @@ fn served(name: &str) -> Option<(Site, Server)> {
     let site = Site::new();
     site.install(&format!("{name}.wasm"), &file);
     compile(&site);
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     Some((site, server))
 }
 
@@ -63,7 +63,7 @@ fn both(name: &str) -> Vec<(Site, Server)> {
     let settings = format!("[tool.wasgi]\napplication = \"contract:{callable}\"\n");
     fs::write(folder.join("pyproject.toml"), settings).expect("written");
     compile(&site);
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     sites.push((site, server));
     sites
 }

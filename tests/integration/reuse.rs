@@ -37,7 +37,7 @@ fn an_instance_serves_as_many_requests_as_it_may() {
 #[test]
 fn the_environ_tells_whether_an_instance_may_serve_again() {
     let site = site();
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     assert!(
         server
             .get("/variables")

@@ -32,7 +32,7 @@ fn write(site: &Site, settings: &str) {
 #[test]
 fn a_changed_file_takes_effect_and_a_broken_one_does_not() {
     let site = site("[server]\nserver-field = false\n");
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     let mut old = server.connect();
     assert_eq!(old.get("/page.html").head.field("Server"), None);
 
@@ -69,7 +69,7 @@ fn a_changed_file_takes_effect_and_a_broken_one_does_not() {
 #[test]
 fn sighup_has_the_file_read_and_ends_nothing() {
     let site = site("");
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     server.signal(Signal::HUP);
     server.error_log().expect(&["wasgi.toml: no changes"]);
     assert_eq!(server.get("/page.html").head.status, 200);
@@ -138,7 +138,7 @@ fn an_address_at_its_limit_gets_503_and_places_come_back() {
 #[test]
 fn one_connection_over_the_total_is_closed_without_a_word() {
     let site = site("[limits]\nconnections = 1\n");
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     let mut first = server.connect();
     assert_eq!(first.get("/page.html").head.status, 200);
     assert_eq!(server.connect().ending(), Ending::Closed);
@@ -149,7 +149,7 @@ fn one_connection_over_the_total_is_closed_without_a_word() {
 #[test]
 fn a_request_that_takes_too_long_ends_whatever_it_waits_for() {
     let site = site("[limits]\nrequest-timeout = \"300ms\"\n").with_cases(["read-all"]);
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     let mut client = server.connect();
     client.send("POST /read-all HTTP/1.1\r\nHost: test\r\nContent-Length: 9\r\n\r\nnot");
     let response = client.response();
@@ -164,7 +164,7 @@ fn a_client_that_does_not_take_its_answer_is_cut_off() {
     let settings = "[limits]\nwrite-timeout = \"300ms\"\n";
     // Exceeds the buffers of two sockets.
     let site = site(settings).with_page("large.bin", vec![b'x'; 64 << 20]);
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     let mut client = server.connect();
     client.request("GET", "/large.bin");
     assert_eq!(client.head().status, 200);
@@ -182,7 +182,7 @@ fn a_client_that_does_not_take_its_answer_is_cut_off() {
 fn a_client_that_takes_its_answer_slowly_is_not_cut_off() {
     let settings = "[limits]\nwrite-timeout = \"1s\"\n";
     let site = site(settings).with_page("large.bin", vec![b'x'; 16 << 20]);
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     let mut client = server.connect();
     client.request("GET", "/large.bin");
     assert_eq!(client.head().status, 200);

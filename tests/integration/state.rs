@@ -68,7 +68,7 @@ fn try_ask(addr: SocketAddr, target: &str) -> Option<String> {
 fn buckets_are_available_only_by_grant() {
     let site = site().with_cases(["grants-sdk"]);
     configure(&site, "[handlers.grants]\nkey-value = [\"other\"]\n");
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     for kind in KINDS {
         for version in ["kv", "kv1"] {
             for bucket in ["default", "", "none", "a/b", &"long".repeat(50)] {
@@ -98,7 +98,7 @@ fn each_kind_of_handler_uses_its_buckets_in_each_store() {
         let site = site.with_cases(["grants-sdk"]);
         let text = "[handlers.\"*\"]\nkey-value = [\"default\", \"drafts\"]\n";
         configure(&site, &format!("{store}{text}"));
-        let server = Server::of(&site);
+        let server = Server::new(&site);
         for kind in KINDS {
             let expect = |query: &str, result: &str| {
                 let told = ask(&server, kind, query);
@@ -163,7 +163,7 @@ fn each_kind_of_handler_uses_its_buckets_in_each_store() {
             "{}",
             ended.everything()
         );
-        let server = Server::of(&site);
+        let server = Server::new(&site);
         assert_eq!(ask(&server, "grants", "kv=default,get,kept"), "yes");
     });
 }
@@ -179,7 +179,7 @@ fn a_handler_reaches_its_own_buckets_and_shared_ones_only() {
                  [handlers.grants-cgi]\nkey-value = [\"default\", \"all\", \"visits\"]\n"
             ),
         );
-        let server = Server::of(&site);
+        let server = Server::new(&site);
         for kind in KINDS {
             assert_eq!(
                 ask(&server, kind, "kv=default,get,secret"),
@@ -409,7 +409,7 @@ fn a_store_that_is_not_available_fails_only_those_who_ask_it_and_is_used_when_it
     let url = format!("unix://{}", folder.join("redis.sock").display());
     let text = "[handlers.\"*\"]\nkey-value = [\"default\"]\n";
     configure(&site, &format!("[state]\nurl = \"{url}\"\n{text}"));
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     for kind in KINDS {
         let told = ask(&server, kind, "kv=default,set,a,b");
         assert!(told.starts_with("error: Redis at "), "{told}");

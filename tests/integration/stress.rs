@@ -169,7 +169,7 @@ fn memory_stays_flat_over_thousands_of_requests() {
 #[test]
 fn waiting_uses_no_processor_time() {
     let site = busy_site();
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     let begin = |text: &str| {
         let mut client = server.connect();
         client.send(text);
@@ -249,7 +249,7 @@ fn a_server_without_descriptors_recovers() {
 #[test]
 fn a_client_that_resets_in_the_middle_of_everything_is_no_error() {
     let site = busy_site();
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     for request in REQUESTS {
         for wait in [false, true] {
             let mut client = server.connect();

@@ -149,7 +149,7 @@ fn a_client_that_keeps_a_handler_waiting_is_ended_by_its_own_limits() {
     let settings = "[budget]\nwall-time = \"1h\"\nconcurrent-requests = 1\n\
                     [limits]\nbody-timeout = \"300ms\"\nwrite-timeout = \"300ms\"\n";
     fs::write(site.path().join("wasgi.toml"), settings).expect("written");
-    let server = Server::of(&site);
+    let server = Server::new(&site);
 
     let mut silent = server.connect();
     silent.begin_post("/read-all", 9);
@@ -174,7 +174,7 @@ fn a_request_that_never_ends_is_ended_by_the_request_timeout() {
     let settings = "[budget]\nwall-time = \"500ms\"\nconcurrent-requests = 1\n\
                     [limits]\nrequest-timeout = \"1s\"\n";
     fs::write(site.path().join("wasgi.toml"), settings).expect("written");
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     for target in [
         "/close-log?n=1000000&ms=10",
         "/wasi-http/stream?1000000",
@@ -349,7 +349,7 @@ fn a_client_that_has_ended_its_side_gets_its_answer() {
         "wasi-http",
         "cgi-stream",
     ]);
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     for target in [
         "/sleep?ms=300",
         "/spin-then-answer?millions=50",

@@ -14,7 +14,7 @@ fn site() -> Site {
 #[test]
 fn a_component_answers() {
     let site = site();
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     let table = server.access_log();
     table.expect(&["/wasi-http ", ".wasm", "  wasi:http"]);
 
@@ -52,7 +52,7 @@ fn a_component_answers() {
 #[test]
 fn an_answer_without_a_body_may_tell_the_length_of_one() {
     let site = site();
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     let mut client = server.connect();
     client.request("HEAD", "/wasi-http/announced");
     let head = client.response_to("HEAD");
@@ -78,7 +78,7 @@ fn an_answer_without_a_body_may_tell_the_length_of_one() {
 #[test]
 fn it_sees_its_request_and_nothing_else() {
     let site = site();
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     let mut client = server.connect();
     client.send(
         "PUT /wasi-http/a%2Fb/seen?q=1&r HTTP/1.1\r\nHost: a.example:81\r\nX-Thing: one\r\n\
@@ -112,7 +112,7 @@ fn it_sees_its_request_and_nothing_else() {
 #[test]
 fn it_has_no_network() {
     let site = site();
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     // The server itself would respond.
     let target = format!("/wasi-http/outgoing?http://{}/counter", server.addr());
     let response = server.get(&target);
@@ -135,7 +135,7 @@ fn it_has_no_network() {
 #[test]
 fn a_body_comes_back_as_it_was() {
     let site = site();
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     let mut client = server.connect();
     for length in [0, 1, 200_000, 3 * MIB] {
         let body = noise(length);
@@ -151,7 +151,7 @@ fn a_body_comes_back_as_it_was() {
 #[test]
 fn a_body_streams_both_ways() {
     let site = site();
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     let mut client = server.connect();
     client.send("POST /wasi-http/echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
     // The head is sent before the body is complete.
@@ -170,7 +170,7 @@ fn a_body_streams_both_ways() {
 #[test]
 fn a_client_that_takes_nothing_fills_no_memory() {
     let site = site();
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     let mut client = server.connect();
     assert_eq!(client.post("/wasi-http/echo", b"once").body, b"once");
     let mark = server.mark_memory();
@@ -234,7 +234,7 @@ fn each_way_to_fail_has_its_status_and_its_line() {
 #[test]
 fn a_body_that_was_never_finished_ends_with_its_guest() {
     let site = site();
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     let response = server.get("/wasi-http-silent?late");
     assert_eq!((response.status(), response.text()), (200, "kept open"));
     server.stop();
@@ -243,7 +243,7 @@ fn a_body_that_was_never_finished_ends_with_its_guest() {
 #[test]
 fn what_it_says_goes_to_the_log() {
     let site = site();
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     assert_eq!(server.get("/wasi-http/stderr").text(), "said");
     server
         .error_log()
@@ -288,7 +288,7 @@ fn a_client_that_leaves_ends_the_work_for_it() {
 #[test]
 fn many_run_beside_each_other() {
     let site = site();
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     let mut clients: Vec<Client> = (0..100).map(|_| server.connect()).collect();
     for client in &mut clients {
         client.request("GET", "/wasi-http/stream?3");

@@ -29,7 +29,7 @@ struct State {
 
 impl Output {
     /// Starts to collect lines from `source`.
-    pub(crate) fn of(source: impl Read + Send + 'static) -> Output {
+    pub(crate) fn new(source: impl Read + Send + 'static) -> Output {
         let shared = Arc::new(Shared::default());
         let reader = thread::spawn({
             let shared = shared.clone();

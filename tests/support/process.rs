@@ -53,8 +53,8 @@ impl Process {
             .stderr(Stdio::piped())
             .spawn()
             .expect("the program starts");
-        let stdout = child.stdout.take().map(Output::of);
-        let stderr = child.stderr.take().map(Output::of);
+        let stdout = child.stdout.take().map(Output::new);
+        let stderr = child.stderr.take().map(Output::new);
         Process {
             child,
             stdout,

@@ -39,7 +39,7 @@ impl Language {
     #[track_caller]
     pub(crate) fn serve(self, files: &[(&str, &str)], settings: &str) -> Option<(Site, Server)> {
         let site = self.site(files, settings)?;
-        let server = Server::of(&site);
+        let server = Server::new(&site);
         Some((site, server))
     }
 

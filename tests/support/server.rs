@@ -22,7 +22,7 @@ pub(crate) struct Server {
 impl Server {
     /// Serves a site on two threads.
     #[track_caller]
-    pub(crate) fn of(site: &Site) -> Server {
+    pub(crate) fn new(site: &Site) -> Server {
         Server::with(site, &[])
     }
 

@@ -144,7 +144,7 @@ impl<'js> Platform<'js> {
             if let (Ok(promise), Ok(reason)) = (promise, reason)
                 && promise != *known
             {
-                failures.push(Failure::of_value(cx, &self.describe, reason));
+                failures.push(Failure::from_value(cx, &self.describe, reason));
             }
         }
         failures

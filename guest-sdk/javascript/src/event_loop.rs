@@ -40,7 +40,7 @@ fn run<'js, T: FromJs<'js>>(
     promise: &Promise<'js>,
     what: &str,
 ) -> Result<T, Failure> {
-    let failed = |error| Failure::of(cx, platform, error);
+    let failed = |error| Failure::from_error(cx, platform, error);
     loop {
         while promise.state() == PromiseState::Pending && cx.execute_pending_job() {}
         if let Some(result) = promise.result() {

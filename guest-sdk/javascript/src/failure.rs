@@ -24,18 +24,18 @@ impl Failure {
     }
 
     /// Describes an error of the interpreter, and clears it there.
-    pub(crate) fn of<'js>(cx: &Ctx<'js>, platform: &Platform<'js>, error: Error) -> Self {
+    pub(crate) fn from_error<'js>(cx: &Ctx<'js>, platform: &Platform<'js>, error: Error) -> Self {
         match CaughtError::from_error(cx, error) {
             CaughtError::Exception(exception) => {
-                Self::of_value(cx, &platform.describe, exception.into_object().into_value())
+                Self::from_value(cx, &platform.describe, exception.into_object().into_value())
             }
-            CaughtError::Value(value) => Self::of_value(cx, &platform.describe, value),
+            CaughtError::Value(value) => Self::from_value(cx, &platform.describe, value),
             CaughtError::Error(error) => Self::new("Error", error.to_string()),
         }
     }
 
     /// Describes a thrown value.
-    pub(crate) fn of_value<'js>(
+    pub(crate) fn from_value<'js>(
         cx: &Ctx<'js>,
         describe: &Function<'js>,
         value: Value<'js>,

@@ -124,7 +124,7 @@ fn follow(plan: Plan) -> Result<(), Failure> {
         let clear = platform.function("clearTimers");
         clear
             .and_then(|clear| clear.call::<_, ()>(()))
-            .map_err(|error| Failure::of(cx, platform, error))
+            .map_err(|error| Failure::from_error(cx, platform, error))
     })?;
     Engine::settle();
     drop(std::hint::black_box(Vec::<u8>::with_capacity(
@@ -190,7 +190,7 @@ fn evaluate<'js>(
     main: &str,
     source: String,
 ) -> Result<(), Failure> {
-    let failed = |error| Failure::of(cx, platform, error);
+    let failed = |error| Failure::from_error(cx, platform, error);
     let module = Module::declare(cx.clone(), main, source).map_err(failed)?;
     let (module, evaluated): (Module<'js, Evaluated>, Promise<'js>) =
         module.eval().map_err(failed)?;
@@ -207,7 +207,7 @@ fn evaluate<'js>(
 
 /// Requests a path from the application.
 fn warm<'js>(cx: &Ctx<'js>, platform: &Platform<'js>, path: &str) -> Result<(), Failure> {
-    let failed = |error| Failure::of(cx, platform, error);
+    let failed = |error| Failure::from_error(cx, platform, error);
     let warm: Function<'js> = platform.function("warm").map_err(failed)?;
     let promise: Promise<'js> = warm.call((path,)).map_err(failed)?;
     settled::<()>(cx, platform, &promise, "the response").map_err(|failure| Failure {

@@ -1,7 +1,7 @@
 //! The reasons of a response's status, for a response without one.
 
 /// Returns the reason of RFC 9110, section 15, or of the status's own RFC.
-pub(crate) fn of(status: u16) -> &'static str {
+pub(crate) fn for_status(status: u16) -> &'static str {
     match status {
         200 => "OK",
         201 => "Created",

@@ -55,7 +55,7 @@ struct Response {
 pub(crate) fn call(environ: Environ, start_response: &StartResponse) -> Result<Body, Exception> {
     host::set_environ(Some(environ));
     let response = engine::with(|cx, platform| {
-        let failed = |error| Failure::of(cx, platform, error);
+        let failed = |error| Failure::from_error(cx, platform, error);
         let serve: Function<'_> = platform.function("serve").map_err(failed)?;
         let promise: Promise<'_> = serve.call(()).map_err(failed)?;
         let parts: Object<'_> = settled(cx, platform, &promise, "the promise of fetch")?;
@@ -84,11 +84,11 @@ fn respond<'js>(
     parts: &Object<'js>,
     start_response: &StartResponse,
 ) -> Result<Response, Failure> {
-    let failed = |error| Failure::of(cx, platform, error);
+    let failed = |error| Failure::from_error(cx, platform, error);
     let status: u16 = parts.get("status").map_err(failed)?;
     let reason: String = parts.get("reason").map_err(failed)?;
     let reason = if reason.is_empty() {
-        reason::of(status)
+        reason::for_status(status)
     } else {
         &reason
     };
@@ -153,7 +153,7 @@ impl GuestBlocks for Blocks {
             return Ok(None);
         }
         let block = engine::with(|cx, platform| {
-            let failed = |error| Failure::of(cx, platform, error);
+            let failed = |error| Failure::from_error(cx, platform, error);
             let next: Function<'_> = platform.function("next").map_err(failed)?;
             let promise: Promise<'_> = next.call(()).map_err(failed)?;
             let what = "the body's stream";
@@ -184,7 +184,7 @@ impl GuestBlocks for Blocks {
 
     fn close(&self) -> Result<(), Exception> {
         let closed = engine::with(|cx, platform| {
-            let failed = |error| Failure::of(cx, platform, error);
+            let failed = |error| Failure::from_error(cx, platform, error);
             let close: Function<'_> = platform.function("close").map_err(failed)?;
             let promise: Promise<'_> = close.call(()).map_err(failed)?;
             settled::<()>(cx, platform, &promise, "a promise passed to waitUntil")

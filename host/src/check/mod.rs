@@ -36,7 +36,7 @@ pub(crate) fn check(
     target: Option<&str>,
 ) -> Result<FileReport, BadRequest> {
     let mut report = FileReport::new(label(Path::new(""), path));
-    let mount = Mount::of(path, folder);
+    let mount = Mount::for_file(path, folder);
     match load(engine, mount.name(), path) {
         Ok(program) => {
             report.kind = Some(program.kind().to_string());

@@ -87,7 +87,7 @@ fn handler(name: &str, language: Language) -> anyhow::Result<Vec<(PathBuf, Strin
     }
     let template = template(language);
     let file = PathBuf::from(format!("handlers/{name}.{}", template.extension));
-    let mount = Mount::of(&file, Path::new("handlers"));
+    let mount = Mount::for_file(&file, Path::new("handlers"));
     let test = template.test.replace(PATH, mount.example());
     let test_file = PathBuf::from(format!("tests/{name}.hurl"));
     Ok(vec![(file, template.source.to_owned()), (test_file, test)])

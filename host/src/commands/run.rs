@@ -32,7 +32,7 @@ pub fn run(arguments: &cli::Run) -> anyhow::Result<ExitCode> {
     let errors = Log::start("error", io::stderr(), &config.log)?;
     log::install(errors.clone(), log::LEVEL, log::wants_colours());
     let file = find_handler(&arguments.handler, config.site.handlers())?;
-    let mount = Mount::of(&file, config.site.handlers());
+    let mount = Mount::for_file(&file, config.site.handlers());
     let request = request(arguments, &mount)?;
     let engine = Engine::new(&config.budget, &config.compile, config.site.code_cache())?
         .with_runtime(config.site.runtime().as_deref())

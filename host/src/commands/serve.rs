@@ -107,11 +107,11 @@ fn supervise(
 ) -> anyhow::Result<ExitCode> {
     let signals = watch_signals(&[SIGCHLD])?;
     // Held to the end, so that the ports stay reserved for later workers.
-    let site = Reservation::of(config.server.addr, ADDR_FLAG)?;
+    let site = Reservation::new(config.server.addr, ADDR_FLAG)?;
     let redirect = config
         .tls
         .redirect_http
-        .map(|addr| Reservation::of(addr, REDIRECT_FLAG))
+        .map(|addr| Reservation::new(addr, REDIRECT_FLAG))
         .transpose()?;
     let (addr, redirect_addr) = (site.addr(), redirect.as_ref().map(Reservation::addr));
     let for_workers = move |config: &Config| {

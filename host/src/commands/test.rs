@@ -218,7 +218,7 @@ impl Sender {
         let folder = self.registry.folder();
         let entry = self.loaded.entry(file.clone()).or_insert_with(|| {
             let path = folder.join(&file);
-            let mount = Mount::of(&path, folder);
+            let mount = Mount::for_file(&path, folder);
             match check::load(&self.engine, mount.name(), &path) {
                 Ok(program) => Ok(Rc::new((program, mount))),
                 Err(findings) => {

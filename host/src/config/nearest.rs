@@ -67,7 +67,7 @@ pub(super) fn synonym(key: &str) -> Option<&'static str> {
 }
 
 /// Returns the entry of `known` that is most similar to `word`, if any is similar enough.
-pub(super) fn of<'k>(word: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
+pub(super) fn nearest<'k>(word: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
     known
         .map(|one| (likeness(one, word), one))
         .filter(|(likeness, _)| *likeness >= LIKENESS)
@@ -85,7 +85,7 @@ pub(crate) fn unknown_handlers<'h>(
     let unknown = handlers
         .names()
         .filter(|name| !known().any(|one| one == *name));
-    unknown.map(|name| (name, of(name, known()))).collect()
+    unknown.map(|name| (name, nearest(name, known()))).collect()
 }
 
 /// Returns the key that is most similar to `section.key`, if any is similar enough.
@@ -120,7 +120,7 @@ pub(super) fn section(section: &str) -> Option<String> {
         return key("", section);
     }
     let sections = KEYS.iter().map(Key::section);
-    match of(section, sections) {
+    match nearest(section, sections) {
         Some(nearest) => Some(format!("[{nearest}]")),
         None => key("", section),
     }

@@ -49,7 +49,7 @@ impl ResolvedConfig {
         site::check_folder(&sources.site)?;
         let path = sources.file();
         let text = file::text(&path, sources.file.is_some())?;
-        Self::of(&path, text.as_deref(), &sources.site, flags)
+        Self::new(&path, text.as_deref(), &sources.site, flags)
             .map_err(|complaint| anyhow::anyhow!("{complaint}"))
     }
 
@@ -73,7 +73,7 @@ impl ResolvedConfig {
         }
     }
 
-    pub(super) fn of(
+    pub(super) fn new(
         path: &Path,
         text: Option<&str>,
         site: &Path,

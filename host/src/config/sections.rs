@@ -34,7 +34,7 @@ pub struct Config {
     /// The settings for individual handlers.
     pub handlers: Handlers,
     /// Where the key-value buckets of handlers are stored.
-    pub state: state::Options,
+    pub state: state::StateOptions,
     /// The limits of key-value buckets.
     pub buckets: state::Limits,
     /// How pages are served.
@@ -135,7 +135,7 @@ impl Config {
         /// The assumed size of a machine's memory if the system does not report it.
         const MIN_BYTES: u64 = 1 << 30;
         let whole = machine::memory_bytes().unwrap_or(MIN_BYTES);
-        let bytes = self.limits.memory.of(whole) / u64::from(self.server.processes.max(1));
+        let bytes = self.limits.memory.apply_to(whole) / u64::from(self.server.processes.max(1));
         usize::try_from(bytes).unwrap_or(usize::MAX)
     }
 

@@ -166,7 +166,7 @@ fn not_a_folder(file: &Path, bytes: &[u8]) -> String {
         _ => Path::new("."),
     };
     let is_handler = bytes.starts_with(b"\0asm") || ["wasm", "wat"].contains(&extension);
-    let foreign = file_kind::of(bytes);
+    let foreign = file_kind::identify(bytes);
     let what = match (extension, foreign) {
         _ if is_handler && foreign.is_none() => format!(
             "put it into SITE/handlers, then `wasgi serve SITE`; `wasgi run {shown}` sends it one \

@@ -16,7 +16,7 @@ use crate::{http1, log};
 /// Resolves a file's text and flags for a site in `/site`.
 fn resolved(text: &str, flags: impl FnOnce(&mut Draft)) -> Result<ResolvedConfig, String> {
     let path = Path::new("/site/wasgi.toml");
-    ResolvedConfig::of(path, Some(text), Path::new("/site"), flags)
+    ResolvedConfig::new(path, Some(text), Path::new("/site"), flags)
         .map_err(|complaint| complaint.to_string())
 }
 
@@ -446,7 +446,8 @@ fn a_handlers_own_table_is_read_printed_and_checked() {
     let text = "[handlers.\"users/[id]\"]\nreuse = 7\nmemory = \"1MiB\"\n[handlers.hello]\n\
                 wall-time = \"2s\"\n";
     let before = resolved(text, |_| {}).expect("it is good");
-    let policy = |config: &Config, name: &str| config.policies().expect("no secrets").of(name);
+    let policy =
+        |config: &Config, name: &str| config.policies().expect("no secrets").for_handler(name);
     let users = policy(&before.config, "users/[id]");
     assert_eq!((users.reuse, users.budget.memory_bytes), (7, 1 << 20));
     assert_eq!(policy(&before.config, "hello").reuse, 1);

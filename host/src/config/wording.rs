@@ -73,7 +73,7 @@ pub(super) fn of_unknown_field(message: &str) -> Option<(String, String)> {
     let rest = message.strip_prefix("unknown field `")?;
     let (field, rest) = rest.split_once('`')?;
     let known = rest.split('`').skip(1).step_by(2);
-    let why = match nearest::of(field, known) {
+    let why = match nearest::nearest(field, known) {
         _ if nearest::synonym(field).is_some() => {
             nearest::synonym(field).unwrap_or_default().to_owned()
         }

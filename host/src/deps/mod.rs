@@ -56,7 +56,7 @@ pub(crate) fn install(
     installer: &Installer,
     engine: &Engine,
 ) -> anyhow::Result<Installed> {
-    let Some(requirements) = Requirements::of(application)? else {
+    let Some(requirements) = Requirements::from_application(application)? else {
         return Ok(Installed::Nothing);
     };
     let staging = Staging::create(application)?;

@@ -57,7 +57,7 @@ impl Requirements {
     /// # Errors
     ///
     /// Fails with file and line if one of them is not accepted, or if a file can't be read.
-    pub(super) fn of(application: &Path) -> anyhow::Result<Option<Self>> {
+    pub(super) fn from_application(application: &Path) -> anyhow::Result<Option<Self>> {
         let mut found = Self::default();
         if let Some(text) = read(application, FILE)? {
             found.add_file(application, FILE, &text)?;
@@ -214,14 +214,14 @@ mod tests {
 
     use super::*;
 
-    fn of(files: &[(&str, &str)]) -> anyhow::Result<Vec<String>> {
+    fn lines_of(files: &[(&str, &str)]) -> anyhow::Result<Vec<String>> {
         let folder = tempfile::tempdir().expect("a folder");
         for (name, text) in files {
             let path = folder.path().join(name);
             fs::create_dir_all(path.parent().expect("a folder")).expect("made");
             fs::write(path, text).expect("written");
         }
-        Ok(Requirements::of(folder.path())?.map_or(Vec::new(), |found| found.lines))
+        Ok(Requirements::from_application(folder.path())?.map_or(Vec::new(), |found| found.lines))
     }
 
     #[test]
@@ -229,14 +229,17 @@ mod tests {
         let text = "\u{feff}# a comment\nflask[async]>=3,<4  # why\n\nDjango == 5.2.*\n\
                     tzdata; sys_platform == \"win32\"\na.b_c-d~=1.0 (>=1)\n\
                     x==1 \\\n    --hash=sha256:ab12 \\\n    --hash=sha256:cd\n-r more/base.txt\n";
-        let found = of(&[("requirements.txt", text), ("more/base.txt", "y\n")]).expect("accepted");
+        let found =
+            lines_of(&[("requirements.txt", text), ("more/base.txt", "y\n")]).expect("accepted");
         assert_eq!(found.len(), 6, "{found:?}");
         assert_eq!(found[0], "flask[async]>=3,<4");
         assert!(found[4].starts_with("x==1 ") && found[4].ends_with("--hash=sha256:cd"));
         assert_eq!(found[5], "y");
         let project = "[project]\nname = \"a\"\ndependencies = [\"flask\", \"jinja2>3\"]\n";
         assert_eq!(
-            of(&[("pyproject.toml", project)]).expect("accepted").len(),
+            lines_of(&[("pyproject.toml", project)])
+                .expect("accepted")
+                .len(),
             2
         );
         for files in [
@@ -244,7 +247,7 @@ mod tests {
             &[("requirements.txt", "# nothing\n")],
             &[("pyproject.toml", "[tool.wasgi]\n")],
         ] {
-            assert!(of(files).expect("accepted").is_empty());
+            assert!(lines_of(files).expect("accepted").is_empty());
         }
     }
 
@@ -275,13 +278,13 @@ mod tests {
             "-r missing.txt",
             "-r",
         ] {
-            let error = of(&[("requirements.txt", &format!("flask\n{line}\n"))]);
+            let error = lines_of(&[("requirements.txt", &format!("flask\n{line}\n"))]);
             let told = format!("{:#}", error.expect_err(line));
             assert!(told.starts_with("requirements.txt:"), "{line}: {told}");
             assert!(!told.contains('\n'), "{line}: {told}");
         }
         let project = "[project]\ndependencies = [\"a\\n--no-binary=:all:\"]\n";
-        let told = of(&[("pyproject.toml", project)])
+        let told = lines_of(&[("pyproject.toml", project)])
             .expect_err("an option")
             .to_string();
         assert!(
@@ -289,8 +292,8 @@ mod tests {
             "{told}"
         );
         let many = "a\n".repeat(MAX_REQUIREMENTS + 1);
-        assert!(of(&[("requirements.txt", &many)]).is_err());
+        assert!(lines_of(&[("requirements.txt", &many)]).is_err());
         let large = "#".repeat(MAX_FILE_BYTES as usize + 1);
-        assert!(of(&[("requirements.txt", &large)]).is_err());
+        assert!(lines_of(&[("requirements.txt", &large)]).is_err());
     }
 }

@@ -39,7 +39,7 @@ impl Driver {
 
     /// Returns the policy for requests to a program.
     pub(crate) fn policy(&self, program: &Program, mount: &Mount) -> Policy {
-        let policy = self.policies.of(mount.name());
+        let policy = self.policies.for_handler(mount.name());
         program.kind().limit(policy)
     }
 

@@ -42,7 +42,7 @@ impl Mount {
     /// that it would have in a site, and a name that is not a valid route is mounted at the root.
     ///
     /// An application's folder is a handler like a file.
-    pub(crate) fn of(file: &Path, folder: &Path) -> Self {
+    pub(crate) fn for_file(file: &Path, folder: &Path) -> Self {
         let named = match file.file_name() {
             // `.` and `..` name a folder as well.
             None => file.canonicalize().unwrap_or_else(|_| file.to_owned()),
@@ -184,7 +184,7 @@ mod tests {
             ("handlers/a[.wasm", "a[", "/"),
             ("target/handlers", "handlers", "/handlers"),
         ] {
-            let mount = Mount::of(Path::new(file), Path::new("/no/such/folder"));
+            let mount = Mount::for_file(Path::new(file), Path::new("/no/such/folder"));
             assert_eq!((mount.name(), mount.example()), (name, example), "{file}");
         }
     }
@@ -202,7 +202,7 @@ mod tests {
             ("apps/../handlers/a/b.wasm", "a/b"),
             ("appsandmore/a/b.wasm", "b"),
         ] {
-            let mount = Mount::of(&site.path().join(file), &folder);
+            let mount = Mount::for_file(&site.path().join(file), &folder);
             assert_eq!(mount.name(), name, "{file}");
         }
     }
@@ -215,17 +215,17 @@ mod tests {
         for file in ["api/shop.v2", "api/shop.v2/."] {
             let file = handlers.join(file);
             for folder in [&*handlers, Path::new("/no/such/folder")] {
-                let mount = Mount::of(&file, folder);
+                let mount = Mount::for_file(&file, folder);
                 assert_eq!(mount.example(), "/api/shop.v2", "{}", file.display());
             }
         }
-        let parent = Mount::of(&handlers.join("api/shop.v2/.."), &handlers);
+        let parent = Mount::for_file(&handlers.join("api/shop.v2/.."), &handlers);
         assert_eq!(parent.name(), "api");
     }
 
     #[test]
     fn a_path_is_divided_and_a_foreign_one_is_all_path_info() {
-        let mount = Mount::of(Path::new("users/[id].wasm"), Path::new(""));
+        let mount = Mount::for_file(Path::new("users/[id].wasm"), Path::new(""));
         let share = |path: &str| mount.share(&RequestPath::parse(path.as_bytes()).expect("a path"));
         let found = share("/users/7/posts");
         assert_eq!(found.script_name, b"/users/7");

@@ -154,7 +154,7 @@ impl Upload {
 
 impl BadRequest {
     /// Creates an error from another reason.
-    pub(super) fn of(reason: &impl fmt::Display) -> Self {
+    pub(super) fn new(reason: &impl fmt::Display) -> Self {
         Self(reason.to_string())
     }
 }

@@ -85,12 +85,12 @@ impl<C: Client> Visit<C> {
         let now = Instant::now();
         let wall_time = policy.budget.wall_time;
         let (http, head) = request.send(now)?;
-        let path = RequestPath::parse(head.path()).map_err(|error| BadRequest::of(&error))?;
+        let path = RequestPath::parse(head.path()).map_err(|error| BadRequest::new(&error))?;
         if program.kind().has_c_strings() && path.oddity() == Some(Oddity::Nul) {
-            return Err(BadRequest::of(&Oddity::Nul));
+            return Err(BadRequest::new(&Oddity::Nul));
         }
         let share = mount.share(&path);
-        let exchange = Arc::new(Exchange::of(&head).with_trace(trace));
+        let exchange = Arc::new(Exchange::for_request(&head).with_trace(trace));
         let has_body = head.body() != RequestBody::None;
         let environ = Environ {
             script_name: share.script_name,

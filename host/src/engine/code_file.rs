@@ -54,7 +54,7 @@ impl CodeFile {
     /// # Errors
     ///
     /// Fails if there is no memory or descriptor for it.
-    pub(super) fn of(compiled: &Compiled) -> anyhow::Result<Self> {
+    pub(super) fn from_compiled(compiled: &Compiled) -> anyhow::Result<Self> {
         let mut file = Self::memory_file()?;
         file.write_all(&compiled.serialize()?)?;
         Ok(Self::seal(file)?)

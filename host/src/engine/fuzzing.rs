@@ -10,7 +10,7 @@ use wasmtime::component::Component;
 use wasmtime::{Module, Store};
 
 use super::call::Call;
-use super::call::state::State;
+use super::call::state::HostState;
 use super::call::store::new_store;
 use super::clock::meter::Meter;
 use super::code_file::CodeFile;
@@ -43,7 +43,7 @@ pub enum Step {
 
 impl Forms {
     /// Returns the forms of a component; `None` if it can't run.
-    pub fn of(engine: &Engine, component: &[u8]) -> Option<Self> {
+    pub fn from_component(engine: &Engine, component: &[u8]) -> Option<Self> {
         let mut forms = Vec::new();
         let wasmtime = &engine.first.engine;
         let plain = Component::new(wasmtime, component).ok()?;
@@ -61,7 +61,9 @@ impl Forms {
             forms.push(("fused", Compiled::Component(fused)));
         }
         let programs = forms.into_iter().map(|(name, compiled)| {
-            let program = engine.program(CodeFile::of(&compiled).ok()?).ok();
+            let program = engine
+                .program(CodeFile::from_compiled(&compiled).ok()?)
+                .ok();
             program.map(|program| (name, program))
         });
         let programs: Option<Vec<_>> = programs.collect();
@@ -186,7 +188,7 @@ fn walk(program: &Program, steps: &[Step], body: &[u8]) -> Vec<String> {
     let Ok(reservation) = program.0.reserve() else {
         return Vec::new();
     };
-    let state = State::new(
+    let state = HostState::new(
         "fuzzed".into(),
         environ(),
         client.exchange.clone(),
@@ -215,7 +217,7 @@ fn walk(program: &Program, steps: &[Step], body: &[u8]) -> Vec<String> {
 async fn take(
     step: Step,
     application: &Application,
-    store: &mut Store<State>,
+    store: &mut Store<HostState>,
     blocks: &mut Option<Blocks>,
 ) -> String {
     let trapped = |_| "trapped".to_owned();

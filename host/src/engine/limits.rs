@@ -79,7 +79,7 @@ pub(super) enum TooLong {
 
 impl TooLong {
     /// Returns the limit of this module that caused a trap, if any.
-    pub(super) fn of(trap: &wasmtime::Error, budget: &Budget) -> Option<Self> {
+    pub(super) fn from_trap(trap: &wasmtime::Error, budget: &Budget) -> Option<Self> {
         if let Some(known) = trap.downcast_ref() {
             return Some(*known);
         }

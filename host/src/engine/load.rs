@@ -176,11 +176,11 @@ impl Engine {
     /// Fails like [`Self::load`], and for scripts if their import fails.
     pub fn load_path(&self, name: &str, path: &Path, bytes: &[u8]) -> Result<Program, LoadError> {
         let later = Later::default();
-        let version = self.version(name, path, Version::of(bytes));
+        let version = self.version(name, path, Version::from_content(bytes));
         let is_unchanged = || {
             let manifest = path.is_dir().then(|| reload::manifest(path));
-            let content = manifest.map_or(Ok(Version::of(bytes)), |manifest| {
-                manifest.map(|manifest| Version::of(&manifest))
+            let content = manifest.map_or(Ok(Version::from_content(bytes)), |manifest| {
+                manifest.map(|manifest| Version::from_content(&manifest))
             });
             content.is_ok_and(|content| self.version(name, path, content) == version)
         };
@@ -244,7 +244,13 @@ impl Engine {
     /// [`HandlerKind`], are too large for the budget, import functions that the host doesn't have,
     /// or exceed a limit of compilation.
     pub fn load(&self, bytes: &[u8]) -> Result<Program, LoadError> {
-        self.load_version("", bytes, Version::of(bytes), &CancelToken::new(), None)
+        self.load_version(
+            "",
+            bytes,
+            Version::from_content(bytes),
+            &CancelToken::new(),
+            None,
+        )
     }
 
     /// Loads bytes whose version is known. Stores the compiled code now, or `later`.
@@ -343,7 +349,7 @@ impl Engine {
         let may_sleep = kind == HandlerKind::Gateway
             && imports.iter().any(|name| name.starts_with("wasi:io/poll@"));
         let needed = compiled.resources_required();
-        let beginning = Beginning::of(needed.as_ref(), compiled.file_bytes());
+        let beginning = Beginning::new(needed.as_ref(), compiled.file_bytes());
         let refused = Refused::default();
         if files.shared.is_some() {
             // An interpreter requests variables in each instance, whether its program uses them or

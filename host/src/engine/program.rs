@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::HandlerKind;
 use super::call::refusals::Refused;
-use super::call::state::State;
+use super::call::state::HostState;
 use super::pools::memory::{Beginning, Evict, IsListed, MemoryTotal, Reservation, Short};
 use super::pools::overflow::{InOverflow, OverflowPool};
 use super::pools::settings;
@@ -94,7 +94,7 @@ impl Code {
     }
 
     /// Prepares resources of a request while it runs on the host's stack.
-    pub(super) fn prepare(&self, state: &mut State) {
+    pub(super) fn prepare(&self, state: &mut HostState) {
         if self.may_sleep {
             state.set_up_wasi(|_| {});
         }

@@ -132,14 +132,14 @@ impl Scripts {
             key.extend_from_slice(&(text.len() as u64).to_le_bytes());
             key.extend_from_slice(text.as_bytes());
         }
-        Version::of(&key)
+        Version::from_content(&key)
     }
 
     /// Returns the grants that a script can see at its import. One in JavaScript gets them with
     /// each request.
     fn visible(&self, name: &str, path: &Path) -> Option<Arc<Grants>> {
         match self.runtime(path).language() {
-            Language::Python => self.policies.current().of(name).grants,
+            Language::Python => self.policies.current().for_handler(name).grants,
             Language::JavaScript => None,
         }
     }
@@ -169,7 +169,7 @@ impl Scripts {
     pub(super) fn entry(&self, cache: &CodeCache, path: &Path, version: Version) -> Option<Entry> {
         let mut key = self.runtime(path).stamp().ok()?.to_vec();
         key.extend_from_slice(version.as_bytes());
-        Some(cache.entry(Version::of(&key)))
+        Some(cache.entry(Version::from_content(&key)))
     }
 
     /// Loads a script, and stores its state in the cache.

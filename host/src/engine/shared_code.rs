@@ -225,7 +225,7 @@ mod tests {
         // As after a restart.
         let engine = handlers(Some(&cache));
         let [first, second] = [&one, &two].map(|bytes| {
-            let program = engine.recall(Path::new("a.wasm"), Version::of(bytes));
+            let program = engine.recall(Path::new("a.wasm"), Version::from_content(bytes));
             program.expect("it is in the cache")
         });
         assert!(Arc::ptr_eq(&shared(&first), &shared(&second)));
@@ -253,9 +253,9 @@ mod tests {
         for part in [Part::Code, Part::Frame] {
             of.discard(&of.part(key, part), "goes");
             let engine = handlers(Some(&cache));
-            assert!(engine.recall(at, Version::of(&one)).is_none());
+            assert!(engine.recall(at, Version::from_content(&one)).is_none());
             engine.load(&one).expect("it loads");
-            assert!(engine.recall(at, Version::of(&one)).is_some());
+            assert!(engine.recall(at, Version::from_content(&one)).is_some());
         }
     }
 

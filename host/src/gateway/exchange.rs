@@ -126,7 +126,7 @@ impl Exchange {
     }
 
     /// Creates the exchange for a request.
-    pub fn of(head: &RequestHead) -> Self {
+    pub fn for_request(head: &RequestHead) -> Self {
         Self::build(head.body() != RequestBody::None, head.method() == "HEAD")
     }
 

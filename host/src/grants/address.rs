@@ -23,7 +23,7 @@ pub(super) enum Range {
 
 impl Range {
     /// Returns the range of an address.
-    pub(super) fn of(address: IpAddr) -> Self {
+    pub(super) fn from_address(address: IpAddr) -> Self {
         match address {
             IpAddr::V4(address) => Self::of_v4(address),
             IpAddr::V6(address) => Self::of_v6(address),
@@ -170,7 +170,7 @@ mod tests {
         ] {
             for text in addresses {
                 let address: IpAddr = text.parse().expect(text);
-                assert_eq!(Range::of(address), range, "{text}");
+                assert_eq!(Range::from_address(address), range, "{text}");
             }
         }
     }

@@ -306,7 +306,7 @@ impl HostGrant {
     /// Checks an address that `host`, to which the grant applies, stands for.
     fn check(&self, host: &Host, address: IpAddr) -> Result<(), Prohibited> {
         let is_named = self.hosts == Hosts::One(Host::Address(address));
-        let range = Range::of(address);
+        let range = Range::from_address(address);
         let is_allowed = match range {
             Range::Public => true,
             Range::Loopback => self.is_private || self.names_localhost(host),

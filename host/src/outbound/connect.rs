@@ -49,7 +49,7 @@ pub(super) async fn connect<R: Resolve>(
     let found: Arc<[IpAddr]> = match &target.host {
         Host::Address(address) => [*address].into(),
         Host::Name(name) => {
-            let found = lookups.of(name, &sender.connections);
+            let found = lookups.addresses(name, &sender.connections);
             found.await.map_err(Error::Lookup)?
         }
     };

@@ -71,7 +71,7 @@ struct CountedPermit {
 
 impl Connections {
     /// Returns the connections of a handler.
-    pub(crate) fn of(handler: &str) -> Arc<Self> {
+    pub(crate) fn for_handler(handler: &str) -> Arc<Self> {
         let mut handlers = HANDLERS.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(found) = handlers.get(handler) {
             return Arc::clone(found);
@@ -159,19 +159,22 @@ mod tests {
 
     #[test]
     fn a_handler_has_no_more_connections_than_its_limit() {
-        let (one, other) = (Connections::of("limit-one"), Connections::of("limit-other"));
+        let (one, other) = (
+            Connections::for_handler("limit-one"),
+            Connections::for_handler("limit-other"),
+        );
         let first = one.try_take(2).expect("one of two");
         let _second = one.try_take(2).expect("two of two");
         assert!(one.try_take(2).is_none());
         assert!(other.try_take(2).is_some());
-        assert_eq!(Connections::of("limit-one").count(), 2);
+        assert_eq!(Connections::for_handler("limit-one").count(), 2);
         drop(first);
         assert!(one.try_take(2).is_some());
     }
 
     #[test]
     fn each_of_those_who_wait_for_a_connection_gets_one() {
-        let connections = Connections::of("limit-wait");
+        let connections = Connections::for_handler("limit-wait");
         let take = |connections: Arc<Connections>| async move {
             loop {
                 let changed = connections.changed();

@@ -87,7 +87,7 @@ impl<R: Resolve> Lookups<R> {
     }
 
     /// Returns the addresses of a name. Equal requests share one look-up.
-    pub(super) async fn of(&self, name: &str, handler: &Connections) -> Addresses {
+    pub(super) async fn addresses(&self, name: &str, handler: &Connections) -> Addresses {
         let kept = self.entry(name);
         let found = kept.addresses.get_or_init(|| async {
             let permits = (
@@ -142,7 +142,7 @@ pub(crate) async fn look_up(
     match host {
         Host::Address(address) => Ok([address].into()),
         Host::Name(name) => {
-            let found = runtime::run(async move { LOOKUPS.of(&name, &handler).await });
+            let found = runtime::run(async move { LOOKUPS.addresses(&name, &handler).await });
             found.await.unwrap_or(Err(LookupError::Failed))
         }
     }
@@ -184,41 +184,47 @@ mod tests {
 
     #[test]
     fn equal_requests_share_a_look_up_for_a_short_time() {
-        let (resolver, handler) = (Arc::<Counting>::default(), Connections::of("lookups"));
+        let (resolver, handler) = (
+            Arc::<Counting>::default(),
+            Connections::for_handler("lookups"),
+        );
         let lookups = Lookups::new(Arc::clone(&resolver), Duration::from_secs(3600));
         let lookups = Arc::new(lookups);
         block_on(async {
             let spawn = || {
                 let (lookups, handler) = (Arc::clone(&lookups), Arc::clone(&handler));
-                tokio::spawn(async move { lookups.of("a", &handler).await })
+                tokio::spawn(async move { lookups.addresses("a", &handler).await })
             };
             let (one, other) = (spawn(), spawn());
             let one = one.await.expect("no panic");
             assert_eq!(one, other.await.expect("no panic"));
-            assert_eq!(lookups.of("a", &handler).await, one);
-            assert_ne!(lookups.of("b", &handler).await, one);
+            assert_eq!(lookups.addresses("a", &handler).await, one);
+            assert_ne!(lookups.addresses("b", &handler).await, one);
         });
         assert_eq!(resolver.0.load(Ordering::Relaxed), 2);
         let lookups = Lookups::new(resolver, Duration::ZERO);
         block_on(async {
-            let one = lookups.of("a", &handler).await;
-            assert_ne!(lookups.of("a", &handler).await, one);
+            let one = lookups.addresses("a", &handler).await;
+            assert_ne!(lookups.addresses("a", &handler).await, one);
         });
     }
 
     #[test]
     fn results_are_bounded() {
-        let (resolver, handler) = (Arc::<Counting>::default(), Connections::of("bounded"));
+        let (resolver, handler) = (
+            Arc::<Counting>::default(),
+            Connections::for_handler("bounded"),
+        );
         let lookups = Lookups::new(resolver, Duration::from_secs(3600));
         block_on(async {
             for name in 0..3 * MAX_KEPT_COUNT {
-                let found = lookups.of(&name.to_string(), &handler).await;
+                let found = lookups.addresses(&name.to_string(), &handler).await;
                 assert!(found.is_ok());
             }
-            let many = lookups.of("many", &handler).await.expect("found");
+            let many = lookups.addresses("many", &handler).await.expect("found");
             assert_eq!(many.len(), MAX_ADDRESSES_COUNT);
             for none in ["none", "empty"] {
-                let found = lookups.of(none, &handler).await;
+                let found = lookups.addresses(none, &handler).await;
                 assert_eq!(found, Err(LookupError::NoSuchName), "{none}");
             }
         });

@@ -174,12 +174,12 @@ mod tests {
             ("a/b/c/d", 3),
             ("ab/x", 9),
         ] {
-            assert_eq!(policies.of(name).reuse, reuse, "{name}");
+            assert_eq!(policies.for_handler(name).reuse, reuse, "{name}");
         }
-        let users = policies.of("users/[id]").budget;
+        let users = policies.for_handler("users/[id]").budget;
         assert_eq!(users.cpu_time, Duration::from_secs(1));
         assert_eq!(users.wall_time, budget.wall_time);
-        assert_eq!(Policies::default().of("hello").reuse, 1);
+        assert_eq!(Policies::default().for_handler("hello").reuse, 1);
     }
 
     #[test]

@@ -75,7 +75,7 @@ impl Policies {
     }
 
     /// Returns the policy of the handler called `name`.
-    pub fn of(&self, name: &str) -> Policy {
+    pub fn for_handler(&self, name: &str) -> Policy {
         let fresh = Policy::new(self.budget, 1);
         match self.handlers.table_of(name) {
             Some((table, handler)) => Policy {

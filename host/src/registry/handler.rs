@@ -39,7 +39,7 @@ impl<P> Handler<P> {
 
 impl Version {
     /// Returns the version of `bytes`.
-    pub(crate) fn of(bytes: &[u8]) -> Version {
+    pub(crate) fn from_content(bytes: &[u8]) -> Version {
         Version(*blake3::hash(bytes).as_bytes())
     }
 
@@ -79,7 +79,7 @@ impl Handler<()> {
             route: Route::parse(stem).expect("a route"),
             file: format!("{stem}.wasm"),
             program: (),
-            version: Version::of(stem.as_bytes()),
+            version: Version::from_content(stem.as_bytes()),
             permits: Arc::default(),
         }
     }
@@ -91,9 +91,9 @@ mod tests {
 
     #[test]
     fn a_version_is_its_bytes() {
-        assert_eq!(Version::of(b"a"), Version::of(b"a"));
-        assert_ne!(Version::of(b"a"), Version::of(b"b"));
+        assert_eq!(Version::from_content(b"a"), Version::from_content(b"a"));
+        assert_ne!(Version::from_content(b"a"), Version::from_content(b"b"));
         // The BLAKE3 hash of the empty input, from the reference's test vectors.
-        assert_eq!(Version::of(b"").to_string(), "af1349b9f5f9");
+        assert_eq!(Version::from_content(b"").to_string(), "af1349b9f5f9");
     }
 }

@@ -183,7 +183,7 @@ impl<P> Registry<P> {
     where
         P: Describe,
     {
-        RouteTable::of(self)
+        RouteTable::from_registry(self)
     }
 }
 

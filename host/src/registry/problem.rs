@@ -161,7 +161,7 @@ mod tests {
         let problem = Problem::broken(
             label(Path::new("handlers"), Path::new("he\nllo.wat")),
             &route,
-            Version::of(b""),
+            Version::from_content(b""),
             None,
             &error,
         );

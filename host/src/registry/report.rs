@@ -56,7 +56,7 @@ pub(crate) enum RowState {
 }
 
 impl RouteTable {
-    pub(super) fn of<P: Describe>(registry: &Registry<P>) -> RouteTable {
+    pub(super) fn from_registry<P: Describe>(registry: &Registry<P>) -> RouteTable {
         let row = |handler: &super::Handler<P>| Row {
             route: handler.route.to_string(),
             file: problem::label(registry.folder(), handler.file.as_ref()),

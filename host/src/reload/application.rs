@@ -144,13 +144,13 @@ fn has_own_settings(folder: &Path) -> bool {
 /// folder before reading its names.
 pub(super) fn stamp(folder: &Path, visit: &mut dyn FnMut(&Path)) -> io::Result<FileStamp> {
     let own = fs::metadata(folder)?;
-    let mut stamp = FileStamp::of(&own);
+    let mut stamp = FileStamp::from_metadata(&own);
     for entry in entries(folder, visit)?.files {
-        stamp.add(&entry.name, &FileStamp::of(&entry.metadata));
+        stamp.add(&entry.name, &FileStamp::from_metadata(&entry.metadata));
     }
     for name in PACKAGES {
         if let Ok(metadata) = fs::metadata(folder.join(name)) {
-            stamp.add(Path::new(name), &FileStamp::of(&metadata));
+            stamp.add(Path::new(name), &FileStamp::from_metadata(&metadata));
         }
     }
     Ok(stamp)

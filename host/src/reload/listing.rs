@@ -416,7 +416,7 @@ fn look(path: &Path, name: &Path, way: &[PathBuf]) -> io::Result<Look> {
         false => metadata,
     };
     Ok(if target.is_file() {
-        Look::File(FileStamp::of(&target))
+        Look::File(FileStamp::from_metadata(&target))
     } else if target.is_dir() {
         match fs::canonicalize(path) {
             Ok(real) => follow(real, way),

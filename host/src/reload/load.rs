@@ -237,7 +237,7 @@ impl Job {
             Ok(Content::Gone) => return Err(Outcome::Gone),
             Err(error) => return Err(Outcome::unread(error)),
         };
-        let version = loader.version(&self.name, &self.path, Version::of(&bytes));
+        let version = loader.version(&self.name, &self.path, Version::from_content(&bytes));
         match self.outcome_of(version) {
             Some(known) => Err(known),
             None => Ok((bytes, version)),
@@ -257,7 +257,7 @@ impl Job {
         let is_unchanged = LazyCell::new(|| {
             let now = match is_folder {
                 true => self.version(loader),
-                false => Some(loader.version(&self.name, &self.path, Version::of(bytes))),
+                false => Some(loader.version(&self.name, &self.path, Version::from_content(bytes))),
             };
             now == Some(version)
         });

@@ -140,7 +140,7 @@ impl Pages {
 
     /// Checks whether the folder was replaced.
     pub(super) fn check(&mut self, watch: &mut Watch, now: Instant) {
-        if Identity::of(&self.path) != self.identity {
+        if Identity::from_path(&self.path) != self.identity {
             self.watch_all(watch);
             self.add(What::Replaced, now);
         }
@@ -163,7 +163,7 @@ impl Pages {
 
     fn watch_all(&mut self, watch: &mut Watch) {
         watch.ensure_way_to(&self.path);
-        self.identity = Identity::of(&self.path);
+        self.identity = Identity::from_path(&self.path);
         watch_below(&self.path, watch);
     }
 
@@ -327,7 +327,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let html = folder.path().join("html");
         fs::create_dir(&html).expect("a folder");
-        let opened = Identity::of(&html);
+        let opened = Identity::from_path(&html);
         let start = Instant::now();
         let mut same = pages(&html);
         same.compare(opened, start);

@@ -60,7 +60,7 @@ impl PagesThread {
         let (sender, inbox) = sync_channel(MAX_MESSAGES);
         let thread = PagesThread {
             folder: folder.to_owned(),
-            opened: Identity::of(folder),
+            opened: Identity::from_path(folder),
             inbox,
             sender: sender.clone(),
             lost: Arc::default(),

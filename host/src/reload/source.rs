@@ -51,7 +51,9 @@ pub(super) fn read(path: &Path) -> anyhow::Result<Content> {
         );
     };
     let after = file.metadata().context("can't be inspected")?;
-    if FileStamp::of(&before) == FileStamp::of(&after) && bytes.len() as u64 == after.len() {
+    if FileStamp::from_metadata(&before) == FileStamp::from_metadata(&after)
+        && bytes.len() as u64 == after.len()
+    {
         Ok(Content::Whole(bytes))
     } else {
         Ok(Content::Torn(bytes))
@@ -62,7 +64,7 @@ pub(super) fn read(path: &Path) -> anyhow::Result<Content> {
 /// memory, because the caller only needs to detect a change.
 pub(super) fn version(path: &Path) -> Option<Version> {
     if application::is_one(path) {
-        return Some(Version::of(&application::manifest(path).ok()?));
+        return Some(Version::from_content(&application::manifest(path).ok()?));
     }
     let file = open(path).ok()?;
     if !file.metadata().ok()?.is_file() {

@@ -53,7 +53,7 @@ pub(super) struct Identity {
 
 impl Identity {
     /// Returns the identity of a folder; `None` if it doesn't exist or can't be inspected.
-    pub(super) fn of(path: &Path) -> Option<Identity> {
+    pub(super) fn from_path(path: &Path) -> Option<Identity> {
         let metadata = fs::metadata(path).ok()?;
         metadata.is_dir().then(|| Identity {
             device: metadata.dev(),
@@ -126,7 +126,7 @@ impl Watch {
 
     /// Watches `folder` itself: the names in it, and the files with these names.
     pub(super) fn ensure(&mut self, folder: &Path) {
-        let Some(identity) = Identity::of(folder) else {
+        let Some(identity) = Identity::from_path(folder) else {
             return self.forget(folder);
         };
         if self.watched.get(folder) == Some(&identity) {
@@ -334,7 +334,7 @@ mod tests {
     fn what_is_not_below_a_folder_costs_nothing_when_it_goes() {
         const FOLDERS: usize = 100_000;
         let folder = tempfile::tempdir().expect("a folder");
-        let identity = Identity::of(folder.path()).expect("a folder");
+        let identity = Identity::from_path(folder.path()).expect("a folder");
         let path = |number: usize| PathBuf::from(format!("/html/folder-{number}"));
         let mut watch = Watch::blind();
         watch.watched = (0..FOLDERS)
@@ -352,7 +352,7 @@ mod tests {
     #[test]
     fn what_is_below_a_folder_goes_with_it_and_its_neighbours_stay() {
         let folder = tempfile::tempdir().expect("a folder");
-        let identity = Identity::of(folder.path()).expect("a folder");
+        let identity = Identity::from_path(folder.path()).expect("a folder");
         let mut watch = Watch::blind();
         let paths = ["/a", "/a/b", "/a/b/c", "/a/b-c", "/a-b", "/a.b/c", "/b"];
         watch.watched = paths.iter().map(|path| (path.into(), identity)).collect();
@@ -370,16 +370,16 @@ mod tests {
     fn a_folder_that_is_made_anew_is_another_one() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("handlers");
-        assert_eq!(Identity::of(&path), None);
+        assert_eq!(Identity::from_path(&path), None);
         fs::create_dir(&path).expect("a folder");
-        let first = Identity::of(&path);
+        let first = Identity::from_path(&path);
         assert!(first.is_some());
-        assert_eq!(Identity::of(&path), first);
+        assert_eq!(Identity::from_path(&path), first);
         fs::rename(&path, folder.path().join("old")).expect("moved");
         fs::create_dir(&path).expect("a folder");
-        assert_ne!(Identity::of(&path), first);
+        assert_ne!(Identity::from_path(&path), first);
         let file = folder.path().join("file");
         fs::write(&file, "").expect("a file");
-        assert_eq!(Identity::of(&file), None);
+        assert_eq!(Identity::from_path(&file), None);
     }
 }

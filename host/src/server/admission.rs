@@ -85,7 +85,7 @@ impl ConnectionPermit {
     /// Counts the connection for this address and no longer for the previous one.
     pub(super) fn claim(&mut self, address: IpAddr, limits: &Limits) -> Admit {
         self.give_up();
-        let address = Address::of(address);
+        let address = Address::from_peer(address);
         let limit = limits.connections_per_address_count;
         let mut shard = self.admission.shard(address);
         let before = shard.get(&address).copied().unwrap_or(0);
@@ -123,7 +123,7 @@ impl Drop for ConnectionPermit {
 }
 
 impl Address {
-    fn of(peer: IpAddr) -> Self {
+    fn from_peer(peer: IpAddr) -> Self {
         match peer.to_canonical() {
             IpAddr::V4(address) => Self::V4(address.to_bits()),
             IpAddr::V6(address) => Self::V6Network((address.to_bits() >> 64) as u64),

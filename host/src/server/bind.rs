@@ -37,7 +37,7 @@ impl Reservation {
     ///
     /// Fails if the address is unavailable: it is used by another program, doesn't belong to this
     /// machine, or its port requires privileges.
-    pub(crate) fn of(addr: SocketAddr, flag: &str) -> anyhow::Result<Self> {
+    pub(crate) fn new(addr: SocketAddr, flag: &str) -> anyhow::Result<Self> {
         let socket = first(addr, Claim::Alone).map_err(|error| refused(addr, flag, &error))?;
         let addr = socket.local_addr()?.as_socket().unwrap_or(addr);
         Ok(Self {
@@ -57,7 +57,7 @@ impl Reservation {
 ///
 /// # Errors
 ///
-/// Fails like [`Reservation::of`].
+/// Fails like [`Reservation::new`].
 pub(super) fn bind(
     addr: SocketAddr,
     count: usize,

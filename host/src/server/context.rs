@@ -138,7 +138,7 @@ impl Context {
         if handler.program.kind().has_c_strings() && path.oddity() == Some(Oddity::Nul) {
             return Start::Answer(self.error(400, &Oddity::Nul.to_string()));
         }
-        let policy = self.settings.policies.of(&handler.name);
+        let policy = self.settings.policies.for_handler(&handler.name);
         let policy = handler.program.kind().limit(policy);
         let budget = policy.budget;
         let Some(permit) = handler.enter(budget.concurrent_requests) else {
@@ -149,7 +149,7 @@ impl Context {
                 by: Target::Handler(handler),
             };
         };
-        let exchange = Arc::new(Exchange::of(&head));
+        let exchange = Arc::new(Exchange::for_request(&head));
         let for_log = head.clone();
         let environ = Environ {
             head,

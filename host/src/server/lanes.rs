@@ -48,7 +48,7 @@ impl<H> Lanes<H> {
 
     /// Queues a call if the handler's lane is held. Returns whether it did.
     pub(super) fn join(&mut self, handler: &Arc<H>, call: CallId) -> bool {
-        let Some(index) = self.of(handler) else {
+        let Some(index) = self.index(handler) else {
             return false;
         };
         self.0[index].queued.push_back(call);
@@ -57,7 +57,7 @@ impl<H> Lanes<H> {
 
     /// Gives the lane to a call if the lane is free. Returns whether it did.
     pub(super) fn take(&mut self, handler: &Arc<H>) -> bool {
-        if self.of(handler).is_some() {
+        if self.index(handler).is_some() {
             return false;
         }
         self.0.push(Lane {
@@ -70,7 +70,7 @@ impl<H> Lanes<H> {
     /// Returns the next holder, after the previous one has left the lane. That call may be gone;
     /// then call this again.
     pub(super) fn next(&mut self, handler: &Arc<H>) -> Option<CallId> {
-        let index = self.of(handler)?;
+        let index = self.index(handler)?;
         let next = self.0[index].queued.pop_front();
         if next.is_none() {
             self.0.swap_remove(index);
@@ -78,7 +78,7 @@ impl<H> Lanes<H> {
         next
     }
 
-    fn of(&self, handler: &Arc<H>) -> Option<usize> {
+    fn index(&self, handler: &Arc<H>) -> Option<usize> {
         self.0
             .iter()
             .position(|lane| Arc::ptr_eq(&lane.handler, handler))

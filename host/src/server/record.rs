@@ -47,16 +47,16 @@ enum Line {
 
 impl Record {
     pub(super) fn new(head: Arc<RequestHead>, now: Instant) -> Self {
-        Self::of(Line::Head(head), now)
+        Self::from_line(Line::Head(head), now)
     }
 
     /// Creates the record of a rejected request from its first line, escaped and shortened.
     pub(super) fn rejected(line: &[u8], now: Instant) -> Self {
         let shown = &line[..line.len().min(REJECTED_LINE_BYTES)];
-        Self::of(Line::Rejected(shown.escape_ascii().to_string()), now)
+        Self::from_line(Line::Rejected(shown.escape_ascii().to_string()), now)
     }
 
-    fn of(line: Line, now: Instant) -> Self {
+    fn from_line(line: Line, now: Instant) -> Self {
         Self {
             line,
             began: now,

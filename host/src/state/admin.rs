@@ -10,7 +10,7 @@ use super::bucket::BucketId;
 use super::embedded::{self, Copy, Database, OpenError, failed};
 use super::frame::{self, Message};
 use super::operation::{Entry, Failure, Operation, Reply, Request};
-use super::options::{Limits, Options};
+use super::options::{Limits, StateOptions};
 use super::queue::Job;
 use super::redis::Connection;
 use super::store::Place;
@@ -44,7 +44,11 @@ impl Admin {
     /// # Errors
     ///
     /// Fails with one line if the store is not available.
-    pub fn open(options: &Options, limits: Limits, creates: bool) -> Result<Option<Self>, Failure> {
+    pub fn open(
+        options: &StateOptions,
+        limits: Limits,
+        creates: bool,
+    ) -> Result<Option<Self>, Failure> {
         let access = match Place::new(options) {
             Place::Folder(folder) if !creates && !embedded::exists(&folder) => return Ok(None),
             Place::Folder(folder) => Access::open(&folder)?,

@@ -29,5 +29,5 @@ pub use operation::{
     BucketStatistics, Digest, Entry, Failure, MAX_BATCH_BYTES, MAX_BATCH_COUNT, MAX_KEY_BYTES,
     Operation, Reply,
 };
-pub use options::{Limits, Options};
+pub use options::{Limits, StateOptions};
 pub use store::{Store, check_options};

@@ -12,7 +12,7 @@ const NAME: &str = "state";
 /// The keys of the section `[state]` that say where the buckets of handlers are stored.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Options {
+pub struct StateOptions {
     /// The folder of the embedded store. Defaults to `state` in the site's folder.
     pub folder: Option<PathBuf>,
     /// The URL of a Redis server, which is used instead of the embedded store.
@@ -52,7 +52,7 @@ impl Default for Limits {
     }
 }
 
-impl Default for Options {
+impl Default for StateOptions {
     fn default() -> Self {
         Self {
             folder: None,
@@ -62,7 +62,7 @@ impl Default for Options {
     }
 }
 
-impl Options {
+impl StateOptions {
     /// Fills in unset values for the site in `folder`.
     pub fn settle(&mut self, folder: &Path) {
         self.folder

@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 
 use super::bucket::BucketId;
 use super::operation::{Failure, Operation, Reply, Request};
-use super::options::{Limits, Options};
+use super::options::{Limits, StateOptions};
 use super::queue::{Job, Queue};
 use super::{embedded, redis};
 use crate::published::Published;
@@ -48,7 +48,7 @@ pub(super) enum Place {
 }
 
 impl Place {
-    pub(super) fn new(options: &Options) -> Self {
+    pub(super) fn new(options: &StateOptions) -> Self {
         match &options.url {
             Some(url) => Self::Redis {
                 url: url.clone(),
@@ -64,7 +64,7 @@ impl Place {
 /// # Errors
 ///
 /// Fails with the reason, without the URL, which may contain a password.
-pub fn check_options(options: &Options) -> Result<(), String> {
+pub fn check_options(options: &StateOptions) -> Result<(), String> {
     match &options.url {
         Some(url) => redis::check_url(url),
         None => Ok(()),
@@ -73,7 +73,7 @@ pub fn check_options(options: &Options) -> Result<(), String> {
 
 impl Store {
     /// Creates a handle. Opens nothing yet.
-    pub fn new(options: &Options, limits: Limits) -> Self {
+    pub fn new(options: &StateOptions, limits: Limits) -> Self {
         Self(Arc::new(Shared {
             place: Place::new(options),
             limits: Published::new(limits),

@@ -13,7 +13,7 @@ use super::*;
 /// A store in a temporary place.
 struct Place {
     kind: &'static str,
-    options: Options,
+    options: StateOptions,
     redis: Option<Redis>,
     _folder: TempDir,
 }
@@ -64,9 +64,9 @@ fn embedded(kind: &'static str) -> Place {
     let folder = tempfile::tempdir().expect("a folder");
     Place {
         kind,
-        options: Options {
+        options: StateOptions {
             folder: Some(folder.path().join("state")),
-            ..Options::default()
+            ..StateOptions::default()
         },
         redis: None,
         _folder: folder,
@@ -81,9 +81,9 @@ fn places() -> Vec<Place> {
     match Redis::start(folder.path()) {
         Some(redis) => places.push(Place {
             kind: "redis",
-            options: Options {
+            options: StateOptions {
                 url: Some(format!("unix://{}", socket.display())),
-                ..Options::default()
+                ..StateOptions::default()
             },
             redis: Some(redis),
             _folder: folder,
@@ -425,9 +425,9 @@ fn an_owner_that_closes_hands_over_without_an_error() {
 fn a_store_that_is_not_available_is_an_error_with_the_reason_and_works_again_later() {
     let folder = tempfile::tempdir().expect("a folder");
     let socket = folder.path().join("redis.sock");
-    let options = Options {
+    let options = StateOptions {
         url: Some(format!("unix://{}", socket.display())),
-        ..Options::default()
+        ..StateOptions::default()
     };
     let store = Store::new(&options, Limits::default());
     let failure = ask(&store, Operation::Get("a".into()))
@@ -533,9 +533,9 @@ fn a_command_sees_the_same_store_while_it_is_open_and_when_it_is_not() {
             .expect("copied");
         target.finish().expect("durable");
         assert!(CopyTarget::create(&file).is_err(), "it exists");
-        let options = Options {
+        let options = StateOptions {
             folder: Some(copy.path().into()),
-            ..Options::default()
+            ..StateOptions::default()
         };
         let store = Store::new(&options, Limits::default());
         assert_eq!(get(&store, "b").as_deref(), Some(&b"\xff"[..]), "{kind}");

@@ -147,14 +147,14 @@ impl Pages {
     /// to all methods: for a page that exists, a method that it does not support gets status 405,
     /// and an unknown method 501.
     pub fn answer(&self, head: &RequestHead, path: &RequestPath) -> Option<Answer> {
-        self.view().respond(&Request::of(head), path)
+        self.view().respond(&Request::from_head(head), path)
     }
 
     /// Returns the response to a request that nothing else serves: status 404, or the fallback
     /// page.
     pub fn not_found(&self, head: &RequestHead) -> Answer {
         let view = self.view();
-        if let Some(page) = view.fall_back(&Request::of(head), head.path()) {
+        if let Some(page) = view.fall_back(&Request::from_head(head), head.path()) {
             return page;
         }
         let detail = format!("There is nothing at {}", head.target());
@@ -177,7 +177,7 @@ impl Pages {
 }
 
 impl<'a> Request<'a, ()> {
-    fn of(
+    fn from_head(
         head: &'a RequestHead,
     ) -> Request<'a, impl Iterator<Item = (&'a str, &'a [u8])> + Clone + 'a> {
         Request {

@@ -64,7 +64,7 @@ pub(super) struct Revision {
 }
 
 impl Revision {
-    pub(super) fn of(stat: &Stat) -> Revision {
+    pub(super) fn from_stat(stat: &Stat) -> Revision {
         Revision {
             device: stat.st_dev,
             inode: stat.st_ino,

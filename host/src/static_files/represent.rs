@@ -125,7 +125,7 @@ impl Chooser<'_> {
         varies: bool,
     ) -> Representation {
         Representation {
-            validators: Validators::of(&page.revision, coding, self.now),
+            validators: Validators::new(&page.revision, coding, self.now),
             length: page.revision.length,
             page,
             content_type,

@@ -123,7 +123,7 @@ impl Finder<'_> {
     fn look(&self, name: &[u8]) -> Result<Option<Entry>, PageError> {
         if let Some(kept) = self.kept.get(name)
             && let Ok(stat) = self.root.stat(name)
-            && Revision::of(&stat) == kept.revision
+            && Revision::from_stat(&stat) == kept.revision
         {
             return Ok(Some(Entry::File(kept)));
         }
@@ -138,7 +138,7 @@ impl Finder<'_> {
                     Entry::File(Page {
                         name: name.into(),
                         source: Source::File(Arc::new(OpenFile::new(File::from(file), &stat))),
-                        revision: Revision::of(&stat),
+                        revision: Revision::from_stat(&stat),
                         content_type,
                         coding,
                     })

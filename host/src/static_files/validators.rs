@@ -30,7 +30,7 @@ pub(super) struct Validators {
 
 impl Validators {
     /// Returns the validators of a file, or of its form in `coding`: each form has its own tag.
-    pub(super) fn of(revision: &Revision, coding: Option<Coding>, now: SystemTime) -> Validators {
+    pub(super) fn new(revision: &Revision, coding: Option<Coding>, now: SystemTime) -> Validators {
         let now_s = now
             .duration_since(UNIX_EPOCH)
             .map_or(0, |since| since.as_secs());
@@ -145,7 +145,7 @@ pub(super) mod example {
             modified_s: MODIFIED_S as i64,
             ..Revision::default()
         };
-        Validators::of(&revision, None, UNIX_EPOCH + Duration::from_secs(now_s))
+        Validators::new(&revision, None, UNIX_EPOCH + Duration::from_secs(now_s))
     }
 }
 
@@ -196,7 +196,8 @@ mod tests {
                 modified_s,
                 ..Revision::default()
             };
-            Validators::of(&revision, None, UNIX_EPOCH + Duration::from_secs(now_s)).last_modified()
+            Validators::new(&revision, None, UNIX_EPOCH + Duration::from_secs(now_s))
+                .last_modified()
         };
         assert_eq!(at(-1, 60), None);
         assert_eq!(at(i64::MIN, 60), None);

@@ -7,7 +7,7 @@ const FIRST: Duration = Duration::from_millis(100);
 
 /// The maximum delay; it doubles from one death to the next. Long enough that constant restarts
 /// cost the others little, and short enough that recovery is quick once the cause is fixed.
-const MOST: Duration = Duration::from_secs(5);
+const MAX_DELAY: Duration = Duration::from_secs(5);
 
 /// The lifetime after which a worker counts as stable, so that its death has a new cause.
 const STEADY: Duration = Duration::from_secs(10);
@@ -26,7 +26,7 @@ impl BackOff {
             self.last = None;
             return Duration::ZERO;
         }
-        let next = self.last.map_or(FIRST, |last| (last * 2).min(MOST));
+        let next = self.last.map_or(FIRST, |last| (last * 2).min(MAX_DELAY));
         self.last = Some(next);
         next
     }

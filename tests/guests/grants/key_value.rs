@@ -19,7 +19,7 @@ struct Parts<'a> {
 }
 
 impl<'a> Parts<'a> {
-    fn of(argument: &'a str) -> Self {
+    fn parse(argument: &'a str) -> Self {
         let mut parts = argument.splitn(4, ',');
         let mut part = || parts.next().unwrap_or("");
         let (bucket, action, key, value) = (part(), part(), part(), part());
@@ -71,7 +71,7 @@ mod draft2 {
             action,
             key,
             value,
-        } = Parts::of(argument);
+        } = Parts::parse(argument);
         let bucket = store::open(bucket).map_err(show)?;
         match action {
             "get" => bucket.get(&key).map(text).map_err(show),
@@ -181,7 +181,7 @@ mod draft {
             action,
             key,
             value,
-        } = Parts::of(argument);
+        } = Parts::parse(argument);
         let bucket = store::open(bucket).map_err(show)?;
         match action {
             "get" => bucket.get(&key).map(text).map_err(show),

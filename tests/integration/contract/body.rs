@@ -10,7 +10,7 @@ use crate::support::site::Site;
 #[test]
 fn b1_a_block_has_left_before_the_next_one_is_made() {
     let site = Site::new().with_demos(["echo"]);
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     let mut client = server.connect();
     client.send("POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
     client.expect_blocks_back(false);
@@ -21,7 +21,7 @@ fn b1_a_block_has_left_before_the_next_one_is_made() {
 #[test]
 fn b1_blocks_leave_one_by_one_while_the_handler_sleeps() {
     let site = Site::new().with_demos(["stream"]);
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     let mut client = server.connect();
     client.request("GET", "/stream?n=5&ms=50");
     assert_eq!(client.head().status, 200);
@@ -36,7 +36,7 @@ fn b1_blocks_leave_one_by_one_while_the_handler_sleeps() {
 #[test]
 fn b2_a_handler_is_told_that_its_client_has_gone() {
     let site = Site::new().with_cases(["close-log"]);
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     let mut client = server.connect();
     // The handler would run for a minute.
     client.request("GET", "/close-log?n=6000&ms=10");
@@ -52,7 +52,7 @@ fn b2_a_handler_is_told_that_its_client_has_gone() {
 #[test]
 fn b2_close_is_called_once_whatever_the_end() {
     let site = Site::new().with_cases(["close-log", "counter"]);
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     let whole = get_and_go_on(&server, "/close-log");
     assert_eq!(whole.body.len(), 3 * 4096);
     let without_blocks = get_and_go_on(&server, "/close-log?n=0");
@@ -85,7 +85,7 @@ fn b2_close_is_called_once_whatever_the_end() {
 #[test]
 fn b3_never_more_than_the_content_length() {
     let site = Site::new().with_cases(["long-body", "counter"]);
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     for target in ["/long-body", "/long-body?blocks", "/long-body?endless"] {
         let response = get_and_go_on(&server, target);
         assert_eq!(response.framing, Framing::Length(5), "{target}");
@@ -106,7 +106,7 @@ fn b3_never_more_than_the_content_length() {
 #[test]
 fn b3_less_than_the_content_length_cuts_the_connection() {
     let site = Site::new().with_cases(["short-body"]);
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     for target in ["/short-body", "/short-body?blocks"] {
         let mut client = server.connect();
         client.request("GET", target);
@@ -137,7 +137,7 @@ fn b3_less_than_the_content_length_cuts_the_connection() {
 #[test]
 fn b4_a_single_block_has_a_length_and_several_come_in_chunks() {
     let site = Site::new().with_cases(["counter", "late-start"]);
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     assert_eq!(server.get("/counter").framing, Framing::Length(1));
     assert_eq!(server.get("/late-start").framing, Framing::Chunked);
     server.stop();
@@ -147,7 +147,7 @@ fn b4_a_single_block_has_a_length_and_several_come_in_chunks() {
 #[test]
 fn b5_some_responses_have_no_body() {
     let site = Site::new().with_cases(["head-204", "counter", "close-log"]);
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     for (status, code) in [
         ("204%20No%20Content", 204),
         ("205%20Reset%20Content", 205),
@@ -210,7 +210,7 @@ fn b5_an_answer_without_a_body_is_whole_with_its_head_whatever_follows() {
 #[test]
 fn b5_an_answer_without_a_body_may_tell_the_length_of_one() {
     let site = Site::new().with_cases(["cgi-raw", "short-body", "counter"]);
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     let mut client = server.connect();
     let cgi = |status| {
         let head = format!("Status:%20{status}%0aContent-Type:%20a/b%0aContent-Length:%205%0a%0a");
@@ -254,7 +254,7 @@ fn what_is_done_when_the_response_is_over_reaches_nobody_and_waits_for_nothing()
 #[test]
 fn b4_the_end_of_the_connection_ends_blocks_for_http_1_0() {
     let site = Site::new().with_cases(["late-start", "counter"]);
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     for (target, framing, text) in [
         ("/counter", Framing::Length(1), "1"),
         ("/late-start", Framing::Close, "block 1\nblock 2\nblock 3\n"),
@@ -272,7 +272,7 @@ fn b4_the_end_of_the_connection_ends_blocks_for_http_1_0() {
 #[test]
 fn b6_no_file_wrapper_is_offered() {
     let site = Site::new().with_cases(["variables"]);
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     let variables = server.get("/variables");
     assert!(variables.text().contains("wsgi.version=1.0\n"));
     assert!(!variables.text().contains("file_wrapper"));

@@ -10,7 +10,7 @@ struct Variables(Vec<(String, String)>);
 
 impl Variables {
     #[track_caller]
-    fn of(response: &Response) -> Variables {
+    fn from_response(response: &Response) -> Variables {
         assert_eq!(response.status(), 200);
         let lines = response.text().lines().map(|line| {
             let (name, value) = line.split_once('=').unwrap_or_else(|| panic!("{line}"));
@@ -34,14 +34,14 @@ impl Variables {
 fn ask(server: &Server, lines: &[&str]) -> Variables {
     let mut client = server.connect();
     client.send(lines.join("\r\n") + "\r\n\r\n");
-    Variables::of(&client.response())
+    Variables::from_response(&client.response())
 }
 
 /// E1: "Always present"
 #[test]
 fn e1_what_is_always_there() {
     let site = Site::new().with_cases(["variables"]);
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     let port = server.addr().port().to_string();
     let variables = ask(
         &server,
@@ -77,7 +77,7 @@ fn e1_what_is_always_there() {
 #[test]
 fn e1_what_is_there_when_the_request_has_it() {
     let site = Site::new().with_cases(["variables"]);
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     let bare = ask(&server, &["GET /variables HTTP/1.0"]);
     assert_eq!(bare.get("CONTENT_TYPE"), None);
     assert_eq!(bare.get("CONTENT_LENGTH"), None);
@@ -96,7 +96,7 @@ fn e1_what_is_there_when_the_request_has_it() {
     let mut client = server.connect();
     client.send([line, host, "Transfer-Encoding: chunked", "", ""].join("\r\n"));
     client.send("0\r\n\r\n");
-    let chunked = Variables::of(&client.response());
+    let chunked = Variables::from_response(&client.response());
     assert_eq!(chunked.get("CONTENT_LENGTH"), None);
     assert_eq!(chunked.get("wsgi.input_terminated"), Some("true"));
     server.stop();
@@ -106,7 +106,7 @@ fn e1_what_is_there_when_the_request_has_it() {
 #[test]
 fn e2_fields_are_variables() {
     let site = Site::new().with_cases(["variables"]);
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     let variables = ask(
         &server,
         &[
@@ -156,7 +156,7 @@ fn e3_script_name_and_path_info_are_the_path() {
     ] {
         site.install(name, &guests::case("variables"));
     }
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     for (target, script_name, path_info) in [
         ("/", "", "/"),
         ("/variables", "/variables", ""),
@@ -170,7 +170,7 @@ fn e3_script_name_and_path_info_are_the_path() {
         ("/files/a/b", "/files", "/a/b"),
         ("/unknown/path", "", "/unknown/path"),
     ] {
-        let variables = Variables::of(&server.get(target));
+        let variables = Variables::from_response(&server.get(target));
         assert_eq!(variables.get("SCRIPT_NAME"), Some(script_name), "{target}");
         assert_eq!(variables.get("PATH_INFO"), Some(path_info), "{target}");
         assert_eq!(variables.get("REQUEST_URI"), Some(target));
@@ -182,11 +182,11 @@ fn e3_script_name_and_path_info_are_the_path() {
 #[test]
 fn e4_values_are_bytes() {
     let site = Site::new().with_cases(["variables"]);
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     let mut client = server.connect();
     client.send(b"GET /variables/%ff%e9%c3%a9?%c3%a9%ff HTTP/1.1\r\nHost: test\r\n");
     client.send(b"X-Bytes: caf\xe9 \xff\t.\r\n\r\n");
-    let variables = Variables::of(&client.response());
+    let variables = Variables::from_response(&client.response());
     assert_eq!(variables.get("PATH_INFO"), Some("/\\xff\\xe9\\xc3\\xa9"));
     assert_eq!(variables.get("QUERY_STRING"), Some("%c3%a9%ff"));
     assert_eq!(variables.get("HTTP_X_BYTES"), Some("caf\\xe9 \\xff\\t."));
@@ -200,12 +200,12 @@ fn e5_what_a_route_binds() {
     for name in ["users/[id].wasm", "files/[user]/[...rest].wasm"] {
         site.install(name, &guests::case("variables"));
     }
-    let server = Server::of(&site);
-    let user = Variables::of(&server.get("/users/%22J%C3%BCrgen%22"));
+    let server = Server::new(&site);
+    let user = Variables::from_response(&server.get("/users/%22J%C3%BCrgen%22"));
     assert_eq!(user.get("wasgi.route.id"), Some("\\\"J\\xc3\\xbcrgen\\\""));
     let json = "[[],{\\\"id\\\":\\\"\\\\\\\"J\\xc3\\xbcrgen\\\\\\\"\\\"}]";
     assert_eq!(user.get("wsgiorg.routing_args"), Some(json));
-    let file = Variables::of(&server.get("/files/7/a/b.txt"));
+    let file = Variables::from_response(&server.get("/files/7/a/b.txt"));
     assert_eq!(file.get("wasgi.route.user"), Some("7"));
     assert_eq!(file.get("wasgi.route.rest"), Some("a/b.txt"));
     for (name, _) in &file.0 {
@@ -220,9 +220,9 @@ fn e5_what_a_route_binds() {
 fn e1_an_encoded_slash_is_not_lost() {
     let site = Site::new();
     site.install("users/[id].wasm", &guests::case("variables"));
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     for target in ["/users/a%2Fb", "/users/a%2fb/c", "/users/a%2F%2Fb?c=%2F"] {
-        let variables = Variables::of(&server.get(target));
+        let variables = Variables::from_response(&server.get(target));
         assert_eq!(variables.get("REQUEST_URI"), Some(target));
         assert_eq!(variables.get("RAW_URI"), Some(target));
         let (id, _) = target["/users/".len()..]
@@ -238,7 +238,7 @@ fn e1_an_encoded_slash_is_not_lost() {
 #[test]
 fn e2_a_forged_field_is_not_there_even_alone() {
     let site = Site::new().with_cases(["variables"]);
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     let variables = ask(
         &server,
         &[

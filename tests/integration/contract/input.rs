@@ -9,7 +9,7 @@ use crate::support::site::Site;
 #[test]
 fn i1_lines_are_whole_wherever_the_client_breaks_them() {
     let site = Site::new().with_cases(["lines"]);
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     let lines = "1: \\n\n4: one\\n\n5: two\\r\\n\n4: \\xff\\x00!\\n\n4: last\n";
     let body = b"\none\ntwo\r\n\xff\x00!\nlast";
     // Splits the body at every offset; each part is a chunk that is sent separately.
@@ -43,7 +43,7 @@ fn part_of(bytes: &[u8]) -> Vec<u8> {
 #[test]
 fn i2_a_body_ends_where_its_framing_says() {
     let site = Site::new().with_cases(["read-all"]);
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     let mut client = server.connect();
     for length in [0, 1, 1000, 65_535, 65_536, 65_537, 200_000, 3 * MIB] {
         let body = noise(length);
@@ -60,7 +60,7 @@ fn i2_a_body_ends_where_its_framing_says() {
 #[test]
 fn i2_a_body_that_is_over_stays_over() {
     let site = Site::new().with_cases(["late", "faults"]);
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     // The body has ten bytes and the handler requests 1024: each read after the end returns an
     // empty block at once.
     let server_times_out = Server::with(&site, &["--max-cpu-time", "0.2"]);
@@ -82,7 +82,7 @@ fn i2_a_body_that_is_over_stays_over() {
 #[test]
 fn i3_100_continue_is_sent_when_the_handler_reads() {
     let site = Site::new().with_cases(["read-all", "read-none"]);
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     let expecting = |target: &str| {
         format!(
             "POST {target} HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\
@@ -138,7 +138,7 @@ fn i4_a_handler_that_does_not_read_slows_its_client_down() {
 #[test]
 fn i4_a_handler_that_reads_slowly_gets_all_of_it() {
     let site = Site::new().with_cases(["read-slow"]);
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     let body = noise(MIB);
     let response = server.connect().post("/read-slow?size=16384&ms=1", &body);
     assert_eq!(response.text(), format!("{MIB} bytes"));
@@ -149,7 +149,7 @@ fn i4_a_handler_that_reads_slowly_gets_all_of_it() {
 #[test]
 fn i5_the_error_log_names_the_handler_on_each_line() {
     let site = Site::new().with_cases(["errors"]);
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     assert_eq!(server.get("/errors?n=3").text(), "3 lines");
     let ended = server.stop();
     for line in [

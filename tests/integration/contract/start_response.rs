@@ -10,7 +10,7 @@ use crate::support::site::Site;
 #[test]
 fn r1_repeated_fields_are_kept_in_order() {
     let site = Site::new().with_cases(["set-cookies"]);
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     let response = server.get("/set-cookies");
     assert_eq!(response.head.all("Set-Cookie"), ["a=1; Path=/", "b=2"]);
     server.stop();
@@ -20,7 +20,7 @@ fn r1_repeated_fields_are_kept_in_order() {
 #[test]
 fn r1_what_may_not_be_sent_is_refused_at_the_call() {
     let site = Site::new().with_cases(["bad-header", "counter"]);
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     assert_eq!(server.get("/bad-header").text(), "accepted");
     for (case, reason) in [
         ("crlf", "control character"),
@@ -53,7 +53,7 @@ fn r1_what_may_not_be_sent_is_refused_at_the_call() {
 #[test]
 fn r1_every_byte_that_may_be_sent_is_sent() {
     let site = Site::new().with_cases(["binary"]);
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     let mut client = server.connect();
     client.request("GET", "/binary");
     client.finish_sending();
@@ -82,7 +82,7 @@ fn r1_every_byte_that_may_be_sent_is_sent() {
 #[test]
 fn r2_calling_start_response_sends_nothing() {
     let site = Site::new().with_cases(["empty-first-block", "twice", "counter"]);
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     // After an empty block, the head can still be replaced.
     let replaced = get_and_go_on(&server, "/empty-first-block");
     assert_eq!((replaced.status(), replaced.text()), (503, "replaced"));
@@ -96,7 +96,7 @@ fn r2_calling_start_response_sends_nothing() {
 #[test]
 fn r3_a_second_call_needs_exc_info() {
     let site = Site::new().with_cases(["twice", "twice-exc-info", "counter"]);
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     assert_eq!(get_and_go_on(&server, "/twice").status(), 500);
     let told = get_and_go_on(&server, "/twice?tell");
     assert_eq!(told.status(), 200, "a refused call changes nothing");
@@ -124,7 +124,7 @@ fn r3_a_second_call_needs_exc_info() {
 #[test]
 fn r4_written_blocks_go_before_returned_ones() {
     let site = Site::new().with_cases(["write-then-yield", "counter"]);
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     let response = get_and_go_on(&server, "/write-then-yield");
     assert_eq!(response.text(), "one two three");
     assert_eq!(response.framing, Framing::Chunked);
@@ -135,7 +135,7 @@ fn r4_written_blocks_go_before_returned_ones() {
 #[test]
 fn r5_the_server_adds_date_server_and_framing() {
     let site = Site::new().with_cases(["counter", "late-start"]);
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     for target in ["/counter", "/late-start", "/missing"] {
         let response = server.get(target);
         let date = response.field("Date").expect("a date");
@@ -151,7 +151,7 @@ fn r5_the_server_adds_date_server_and_framing() {
 #[test]
 fn r6_start_response_may_be_called_with_the_first_block() {
     let site = Site::new().with_cases(["late-start", "no-start", "counter"]);
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     let response = get_and_go_on(&server, "/late-start");
     assert_eq!(response.status(), 201);
     assert_eq!(response.text(), "block 1\nblock 2\nblock 3\n");

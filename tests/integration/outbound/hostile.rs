@@ -10,7 +10,7 @@ use crate::support::upstream::Upstream;
 fn a_hostile_response_is_an_error_of_its_request() {
     let upstream = Upstream::start();
     let site = site_with(&upstream);
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     for kind in KINDS {
         for (path, error) in [
             ("/long-head", "HttpResponseHeaderSectionSize"),
@@ -46,7 +46,7 @@ fn a_response_has_a_size_limit_and_a_time_limit() {
         &site,
         &format!("[budget]\noutbound-response = \"1MiB\"\nwall-time = \"1s\"\n{settings}"),
     );
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     for kind in KINDS {
         let told = ask(
             &server,
@@ -68,7 +68,7 @@ fn a_handler_that_is_cut_off_leaves_no_connection() {
     let site = Site::new().with_cases(KINDS);
     let settings = granting(&[format!("http://{}", upstream.addr())]);
     configure(&site, &format!("[budget]\nwall-time = \"2s\"\n{settings}"));
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     for kind in KINDS {
         // The wall time is over while it waits for the head, for the body, or sleeps in between.
         for query in [
@@ -104,7 +104,7 @@ fn connections_of_a_handler_are_limited() {
         &site,
         &format!("[budget]\noutbound-connections = 3\n{}", granting(&hosts)),
     );
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     for kind in KINDS {
         let query = format!("connections={},10", upstream.addr());
         assert_eq!(ask(&server, kind, &query), "3", "{kind}");

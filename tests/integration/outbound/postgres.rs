@@ -137,7 +137,7 @@ fn a_python_driver_uses_a_granted_postgresql() {
     let granted = granting(&[format!("tcp://localhost:{port}")]);
     let environment = format!("{granted}environment = {{ PORT = \"{port}\" }}\n");
     configure(&site, &environment);
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     until(&server, "/db?first", "1 first");
     assert_eq!(server.get("/db?second").text(), "2 second");
     assert_eq!(server.get("/db?third").text(), "3 third");

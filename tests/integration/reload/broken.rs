@@ -10,7 +10,7 @@ use crate::support::site::Site;
 #[test]
 fn a_truncated_file_leaves_the_last_good_version_serving() {
     let site = Site::new().with_demos(["hello"]);
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     let page = server.get("/hello").body;
     let whole = fs::read(site.handlers().join("hello.wasm")).expect("read");
 
@@ -35,7 +35,7 @@ fn a_truncated_file_leaves_the_last_good_version_serving() {
 #[test]
 fn a_file_that_is_no_handler_is_named_and_nothing_else_changes() {
     let site = Site::new().with_page_handler("page", "one");
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     site.replace_handler("notes.wasm", "Dear diary, today I was no component.");
     server
         .error_log()
@@ -57,7 +57,7 @@ fn a_file_that_is_no_handler_is_named_and_nothing_else_changes() {
 #[test]
 fn components_of_other_worlds_are_refused_with_a_reason() {
     let site = Site::new();
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     for (name, text, reason) in [
         ("module.wasm", "\0asm\x01\0\0\0", "core module"),
         ("empty.wasm", "", "empty"),
@@ -87,7 +87,7 @@ fn components_of_other_worlds_are_refused_with_a_reason() {
 #[test]
 fn a_handler_that_needs_what_there_is_not_is_told_so() {
     let site = Site::new();
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     let needy = "(component
   (import \"wasi:http/outgoing-handler@0.2.0\" (instance (export \"handle\" (func))))";
     let text = guests::page("never").replacen("(component", needy, 1);
@@ -101,7 +101,7 @@ fn a_handler_that_needs_what_there_is_not_is_told_so() {
 #[test]
 fn names_cant_disturb_the_log() {
     let site = Site::new();
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     site.replace_handler("a\n\x1b[31mERROR fake.wat", guests::page("named"));
     site.replace_handler("b\nERROR fake.wasm", "prose");
     site.replace_handler("ok.wat", guests::page("ok"));
@@ -122,7 +122,7 @@ fn names_cant_disturb_the_log() {
 #[test]
 fn a_file_that_is_written_slowly_is_served_when_it_is_whole() {
     let site = Site::new().with_page_handler("page", "one");
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     let text = guests::page("two");
     let (first, second) = text.split_at(text.len() / 2);
     let file = site.handlers().join("page.wat");

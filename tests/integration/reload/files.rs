@@ -10,7 +10,7 @@ use crate::support::{eventually, guests};
 #[test]
 fn a_new_file_is_served() {
     let site = Site::new();
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     assert_eq!(server.get("/new").status(), 404);
     site.write_handler("new.wat", guests::page("new"));
     expect_text(&server, "/new", "new");
@@ -27,7 +27,7 @@ fn a_new_file_is_served() {
 #[test]
 fn a_file_replaced_by_rename_is_served() {
     let site = Site::new().with_page_handler("page", "one");
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     assert_eq!(server.get("/page").text(), "one");
     for version in ["two", "three"] {
         site.replace_handler("page.wat", guests::page(version));
@@ -39,7 +39,7 @@ fn a_file_replaced_by_rename_is_served() {
 #[test]
 fn a_file_written_in_place_is_served() {
     let site = Site::new().with_page_handler("page", "one");
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     assert_eq!(server.get("/page").text(), "one");
     for version in ["two", "three"] {
         site.write_handler("page.wat", guests::page(version));
@@ -52,7 +52,7 @@ fn a_file_written_in_place_is_served() {
 #[test]
 fn a_file_that_an_editor_moves_away_first_is_served() {
     let site = Site::new().with_page_handler("page", "one");
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     let file = site.handlers().join("page.wat");
     fs::rename(&file, site.handlers().join("page.wat~")).expect("renamed");
     fs::write(&file, guests::page("two")).expect("written");
@@ -67,7 +67,7 @@ fn a_deleted_file_is_a_404() {
     let site = Site::new()
         .with_page_handler("page", "one")
         .with_page_handler("other", "other");
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     assert_eq!(server.get("/page").text(), "one");
     fs::remove_file(site.handlers().join("page.wat")).expect("removed");
     expect_missing(&server, "/page");
@@ -80,7 +80,7 @@ fn a_deleted_file_is_a_404() {
 #[test]
 fn a_renamed_file_has_another_route() {
     let site = Site::new().with_page_handler("before", "page");
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     assert_eq!(server.get("/before").text(), "page");
     let rename = |from: &str, to: &str| {
         fs::rename(site.handlers().join(from), site.handlers().join(to)).expect("renamed");

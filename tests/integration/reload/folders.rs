@@ -15,7 +15,7 @@ fn the_folder_of_handlers_can_be_replaced() {
     let site = Site::new()
         .with_page_handler("old", "old")
         .with_page_handler("both", "before");
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     assert_eq!(server.get("/both").text(), "before");
     let next = Site::new()
         .with_page_handler("new", "new")
@@ -37,7 +37,7 @@ fn the_folder_of_handlers_can_be_replaced() {
 #[test]
 fn the_folder_of_handlers_can_go_and_come_back() {
     let site = Site::new().with_page_handler("page", "one");
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     assert_eq!(server.get("/page").text(), "one");
     fs::remove_dir_all(site.handlers()).expect("removed");
     expect_missing(&server, "/page");
@@ -49,7 +49,7 @@ fn the_folder_of_handlers_can_go_and_come_back() {
 #[test]
 fn a_page_that_is_edited_is_seen_at_once() {
     let site = Site::new().with_page("index.html", "0");
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     let mut client = server.connect();
     assert_eq!(client.get("/").text(), "0");
     for version in 1..=20 {
@@ -73,7 +73,7 @@ fn the_folder_of_pages_can_be_replaced() {
     let site = Site::new()
         .with_page("index.html", "before")
         .with_page("old.txt", "old");
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     assert_eq!(server.get("/").text(), "before");
     let next = Site::new()
         .with_page("index.html", "after")
@@ -102,7 +102,7 @@ fn folders_that_are_links_can_be_switched_over() {
         }
     };
     link(&first);
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     assert_eq!(server.get("/").text(), "before");
     assert_eq!(server.get("/page").text(), "one");
     link(&second);
@@ -119,7 +119,7 @@ fn a_link_to_a_handler_follows_its_target() {
     let site = Site::new();
     let target = elsewhere.handlers().join("built.wat");
     symlink(&target, site.handlers().join("page.wat")).expect("a link");
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     assert_eq!(server.get("/page").text(), "one");
     // Changes behind a link produce no event: they are found by polling.
     elsewhere.replace_handler("built.wat", guests::page("two"));
@@ -150,7 +150,7 @@ fn a_volume_is_served_through_its_links_and_switched_over_whole() {
     switch_to("..2026_01_01");
     symlink("..data/hello.wat", handlers.join("hello.wat")).expect("a link");
     symlink("..data/sub", handlers.join("sub")).expect("a link");
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     for (old, name, text) in [
         ("..2026_01_01", "..2026_01_02", "two"),
         ("..2026_01_02", "..2026_01_03", "three"),
@@ -177,7 +177,7 @@ fn a_volume_is_served_through_its_links_and_switched_over_whole() {
 #[test]
 fn who_watches_pages_gives_way_to_a_handler_that_is_reloaded() {
     let site = Site::new().with_page("index.html", "a page");
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     let reload = server.nice_of_threads("wasgi-reload");
     let nice = reload.first().copied().expect("a thread");
     eventually("they give way", || {

@@ -13,7 +13,7 @@ use crate::support::{eventually, guests};
 #[test]
 fn a_request_in_flight_finishes_on_the_version_it_began_with() {
     let site = Site::new().with_demos(["echo"]);
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     for replaced in [true, false] {
         let mut client = server.connect();
         client.send("POST /echo HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n");
@@ -55,7 +55,7 @@ fn fifty_replacements_under_load_are_never_seen() {
     const VERSIONS: u32 = 50;
     let page = |version: u32| format!("version {version}\n").repeat(500);
     let site = Site::new().with_page_handler("page", &page(0));
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     let done = AtomicBool::new(false);
     let load = || {
         let mut client = server.connect();
@@ -120,7 +120,7 @@ fn replaced_versions_are_given_back() {
 #[test]
 fn a_client_that_holds_an_old_connection_sees_the_new_version() {
     let site = Site::new().with_page_handler("page", "one");
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     let mut client = server.connect();
     assert_eq!(client.get("/page").text(), "one");
     site.replace_handler("page.wat", guests::page("two"));
@@ -134,7 +134,7 @@ fn a_client_that_holds_an_old_connection_sees_the_new_version() {
 #[test]
 fn a_hundred_replacements_end_with_the_last() {
     let site = Site::new().with_page_handler("page", "0");
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     for version in 1..=100 {
         site.replace_handler("page.wat", guests::page(&version.to_string()));
     }
@@ -146,7 +146,7 @@ fn a_hundred_replacements_end_with_the_last() {
 #[test]
 fn a_hundred_rewrites_end_with_the_last() {
     let site = Site::new().with_page_handler("page", "0");
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     for version in 1..=100 {
         site.write_handler("page.wat", guests::page(&version.to_string()));
     }
@@ -158,7 +158,7 @@ fn a_hundred_rewrites_end_with_the_last() {
 #[test]
 fn a_storm_of_events_hides_nothing() {
     let site = Site::new().with_page_handler("page", "0");
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     for number in 0..4000 {
         // Five events each; the kernel's queue holds about 16,000.
         site.write_page("storm.html", number.to_string());

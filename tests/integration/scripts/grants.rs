@@ -150,7 +150,7 @@ def app(environ, start_response):
     assert_eq!(server.get("/book").text(), all);
     drop(server);
     assert!(site.path().join("data/book.db").is_file());
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     until(&server, "/book", &all);
 
     // A database in an application's own folder can be read, and changed until the request ends.

@@ -9,7 +9,7 @@ const TICKS_PER_SECOND: f64 = 100.0;
 
 /// Returns the CPU time of this program and of its children that have ended, in seconds.
 pub fn own_seconds() -> f64 {
-    Stat::of(std::process::id()).map_or(0.0, |stat| stat.cpu_seconds + stat.ended_seconds)
+    Stat::from_process(std::process::id()).map_or(0.0, |stat| stat.cpu_seconds + stat.ended_seconds)
 }
 
 /// A process and its descendants.
@@ -23,11 +23,11 @@ impl Tree {
     }
 
     /// Finds the current descendants of a process.
-    pub fn of(root: u32) -> Self {
+    pub fn from_root(root: u32) -> Self {
         let mut children: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
         for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
             if let Ok(id) = entry.file_name().to_string_lossy().parse()
-                && let Some(stat) = Stat::of(id)
+                && let Some(stat) = Stat::from_process(id)
             {
                 children.entry(stat.parent).or_default().push(id);
             }
@@ -49,7 +49,7 @@ impl Tree {
 
     /// Returns the CPU time that they have used, in seconds.
     pub fn cpu_seconds(&self) -> f64 {
-        let stats = self.0.iter().filter_map(|&id| Stat::of(id));
+        let stats = self.0.iter().filter_map(|&id| Stat::from_process(id));
         stats.map(|stat| stat.cpu_seconds).sum()
     }
 
@@ -78,7 +78,7 @@ pub struct Stat {
 
 impl Stat {
     /// Reads the state of a process. Returns none if there is no such process.
-    pub fn of(process: u32) -> Option<Self> {
+    pub fn from_process(process: u32) -> Option<Self> {
         Self::read(Path::new(&format!("/proc/{process}")))
     }
 
@@ -116,7 +116,7 @@ mod tests {
 
     #[test]
     fn this_process_is_in_its_own_tree() {
-        let tree = Tree::of(std::process::id());
+        let tree = Tree::from_root(std::process::id());
         assert_eq!(tree.ids().first(), Some(&std::process::id()));
         assert!(tree.resident_kib() > 0.0);
     }

@@ -136,7 +136,7 @@ impl Phase {
         options: &Options,
     ) -> Result<()> {
         let begin = Instant::now();
-        let before = Usage::of(server.id());
+        let before = Usage::from_process(server.id());
         let mut due = begin;
         while begin.elapsed() < options.time / (2 * ROUNDS) {
             due += options.interval;
@@ -148,7 +148,8 @@ impl Phase {
             }
         }
         self.time += begin.elapsed();
-        self.usage.add(&Usage::of(server.id()).since(&before));
+        self.usage
+            .add(&Usage::from_process(server.id()).since(&before));
         Ok(())
     }
 }

@@ -201,7 +201,7 @@ impl Server {
 
     /// Returns the resident memory of the process, in bytes, and that of its children.
     pub(crate) fn resident_bytes(&self) -> (u64, u64) {
-        let all = Tree::of(self.child.id()).resident_kib();
+        let all = Tree::from_root(self.child.id()).resident_kib();
         let own = Tree::only(self.child.id()).resident_kib();
         let bytes = |kib: f64| (kib * 1024.0) as u64;
         (bytes(own), bytes(all - own))

@@ -20,10 +20,10 @@ pub(crate) struct Cores<'u>(&'u Usage, Duration);
 
 impl Usage {
     /// Reads the CPU times of a process until now; 0 for what can't be read.
-    pub(crate) fn of(process: u32) -> Self {
+    pub(crate) fn from_process(process: u32) -> Self {
         let mut usage = Self::default();
         let mut children = 0.0;
-        if let Some(stat) = Stat::of(process) {
+        if let Some(stat) = Stat::from_process(process) {
             usage.0.insert("all threads".to_owned(), stat.cpu_seconds);
             children += stat.ended_seconds;
         }
@@ -37,7 +37,7 @@ impl Usage {
             let ids = fs::read_to_string(folder.join("children")).unwrap_or_default();
             let ids = ids.split_whitespace().filter_map(|id| id.parse().ok());
             children += ids
-                .filter_map(Stat::of)
+                .filter_map(Stat::from_process)
                 .map(|stat| stat.cpu_seconds)
                 .sum::<f64>();
         }

@@ -154,7 +154,7 @@ fn sections(bytes: &[u8]) -> Result<Vec<Section<'_>>, Failure> {
 
 /// Transforms the bytes of a core module. Returns `None` if nothing changes.
 fn module(bytes: &[u8]) -> Result<Option<Vec<u8>>, Failure> {
-    let shape = Shape::of(bytes)?;
+    let shape = Shape::from_module(bytes)?;
     let mut helpers = Helpers::new(shape);
     let Some(code) = helpers.code(bytes)? else {
         return Ok(None);
@@ -198,7 +198,7 @@ struct Shape {
 }
 
 impl Shape {
-    fn of(bytes: &[u8]) -> Result<Self, Failure> {
+    fn from_module(bytes: &[u8]) -> Result<Self, Failure> {
         let mut shape = Self::default();
         for payload in Parser::new(0).parse_all(bytes) {
             match payload? {

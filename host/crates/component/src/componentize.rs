@@ -27,7 +27,7 @@ const TYPE_SECTION: &str = "component-type";
 
 /// Converts a core module into a component. An error is one line.
 pub fn from_module(bytes: &[u8]) -> Result<Vec<u8>, String> {
-    let outline = Outline::of(bytes)
+    let outline = Outline::from_module(bytes)
         .ok_or("an invalid or truncated core module: check that the file is complete")?;
     let has_start = outline.exports.iter().any(|name| name == START);
     let has_type = outline

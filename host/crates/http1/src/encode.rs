@@ -122,7 +122,7 @@ enum Kind {
 }
 
 impl Kind {
-    fn of(name: &str) -> Self {
+    fn from_name(name: &str) -> Self {
         let is = |known: &str| name.eq_ignore_ascii_case(known);
         match name.len() {
             4 if is("Date") => Self::Date,
@@ -143,7 +143,7 @@ fn write_fields<'a>(
     let mut skipped = Skipped::default();
     let mut present = Present::default();
     for (name, value) in fields {
-        let is_sent = match Kind::of(name) {
+        let is_sent = match Kind::from_name(name) {
             Kind::HopByHop => false,
             // The encoder writes this field. One that agrees with its value is not counted.
             Kind::ContentLength => {
@@ -160,8 +160,8 @@ fn write_fields<'a>(
             skipped.first.get_or_insert(name);
             continue;
         }
-        present.date |= matches!(Kind::of(name), Kind::Date);
-        present.server |= matches!(Kind::of(name), Kind::Server);
+        present.date |= matches!(Kind::from_name(name), Kind::Date);
+        present.server |= matches!(Kind::from_name(name), Kind::Server);
         write_field(name, value, out);
     }
     (skipped, present)

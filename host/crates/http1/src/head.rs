@@ -119,7 +119,7 @@ impl RequestHead {
     }
 
     fn slice(&self, span: Span) -> &[u8] {
-        span.of(&self.bytes)
+        span.within(&self.bytes)
     }
 
     /// Returns the text of a span. Methods, targets and names are known to be ASCII or UTF-8: a

@@ -108,9 +108,9 @@ pub(super) struct Target {
 impl Target {
     /// Parses the target of a checked request line. `head` begins with that line.
     pub(super) fn parse(head: &[u8], line: &RequestLine) -> Result<Self, Rejection> {
-        let target = line.target.of(head);
+        let target = line.target.within(head);
         let start = line.target.start as usize;
-        match (line.method.of(head), target) {
+        match (line.method.within(head), target) {
             (b"CONNECT", _) => Err(refuse_connect(target)),
             (_, [b'/', ..]) => Ok(Self::from_path(target, start)),
             (b"OPTIONS", b"*") => Ok(Self {
@@ -318,10 +318,10 @@ mod tests {
             let head = head.as_bytes();
             let line = RequestLine::parse(head).unwrap();
             let parsed = Target::parse(head, &line).unwrap();
-            assert_eq!(parsed.path.of(head), path.as_bytes(), "{target}");
-            assert_eq!(parsed.query.of(head), query.as_bytes(), "{target}");
+            assert_eq!(parsed.path.within(head), path.as_bytes(), "{target}");
+            assert_eq!(parsed.query.within(head), query.as_bytes(), "{target}");
             assert_eq!(
-                parsed.authority.map(|span| span.of(head)),
+                parsed.authority.map(|span| span.within(head)),
                 authority.map(str::as_bytes),
                 "{target}"
             );

@@ -23,7 +23,7 @@ impl Span {
     }
 
     /// Returns the bytes of `head` in this range.
-    pub(super) fn of(self, head: &[u8]) -> &[u8] {
+    pub(super) fn within(self, head: &[u8]) -> &[u8] {
         head.get(self.start as usize..self.end as usize)
             .unwrap_or_default()
     }

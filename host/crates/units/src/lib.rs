@@ -11,10 +11,10 @@ pub mod duration {
     use serde::{Deserializer, Serializer};
 
     /// The minimum duration.
-    pub const LEAST: Duration = Duration::from_millis(1);
+    pub const MIN: Duration = Duration::from_millis(1);
 
     /// The maximum duration: a day. Anything longer needs no limit.
-    pub const MOST: Duration = Duration::from_secs(24 * 60 * 60);
+    pub const MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
     /// Units and their length in milliseconds, longest first.
     const UNITS: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
@@ -23,8 +23,8 @@ pub mod duration {
     ///
     /// # Errors
     ///
-    /// Fails if the text has no number or no unit, or the value is not between [`LEAST`] and
-    /// [`MOST`]; the error text says which.
+    /// Fails if the text has no number or no unit, or the value is not between [`MIN`] and
+    /// [`MAX`]; the error text says which.
     pub fn parse(text: &str) -> Result<Duration, String> {
         let (number, unit) = super::split(text);
         let unit = UNITS.iter().find(|(name, _)| *name == unit);
@@ -34,13 +34,13 @@ pub mod duration {
             ));
         };
         let milliseconds = (number * *milliseconds as f64).round();
-        if (LEAST.as_millis() as f64..=MOST.as_millis() as f64).contains(&milliseconds) {
+        if (MIN.as_millis() as f64..=MAX.as_millis() as f64).contains(&milliseconds) {
             Ok(Duration::from_millis(milliseconds as u64))
         } else {
             Err(format!(
                 "expected a duration from {} to {}, found {text:?}",
-                show(LEAST),
-                show(MOST)
+                show(MIN),
+                show(MAX)
             ))
         }
     }
@@ -225,7 +225,7 @@ impl Share {
     }
 
     /// Returns the share of `whole`, in bytes.
-    pub fn of(self, whole: u64) -> u64 {
+    pub fn apply_to(self, whole: u64) -> u64 {
         match self {
             Self::Percent(percent) => {
                 let share = u128::from(whole) * u128::from(percent) / 100;
@@ -430,9 +430,12 @@ mod tests {
 
     #[test]
     fn a_share_is_of_a_whole_or_a_size() {
-        assert_eq!(Share::parse("50%").map(|share| share.of(1001)), Ok(500));
         assert_eq!(
-            Share::parse("400 %").map(|share| share.of(u64::MAX)),
+            Share::parse("50%").map(|share| share.apply_to(1001)),
+            Ok(500)
+        );
+        assert_eq!(
+            Share::parse("400 %").map(|share| share.apply_to(u64::MAX)),
             Ok(u64::MAX)
         );
         assert_eq!(Share::parse("2MiB"), Ok(Share::Bytes(2 << 20)));

@@ -11,12 +11,12 @@
 //!   opened, through the descriptor that is then mapped;
 //! - an entry is written under another name, locked, synced to the disk and renamed, so that a
 //!   reader never sees a partial one. A killed process leaves an unlocked file behind, which the
-//!   next process that opens the cache removes ([`room`]).
+//!   next process that opens the cache removes ([`eviction`]).
 
 mod entry;
+mod eviction;
 mod folder;
 mod options;
-mod room;
 #[cfg(test)]
 mod tests;
 mod turn;
@@ -124,7 +124,7 @@ impl CodeCache {
             writes_later: Arc::default(),
         };
         // A failed cleanup is retried later.
-        let _ = room::clear_out(&cache.folder, max_bytes);
+        let _ = eviction::clear_out(&cache.folder, max_bytes);
         Ok(cache)
     }
 
@@ -280,7 +280,8 @@ impl CodeCache {
         file.sync_all()?;
         let bytes = folder::on_disk(file)?;
         // Check first: don't remove all other entries for it.
-        if bytes > self.max_bytes || room::clear_out(&self.folder, self.max_bytes)? > self.max_bytes
+        if bytes > self.max_bytes
+            || eviction::clear_out(&self.folder, self.max_bytes)? > self.max_bytes
         {
             bail!(
                 "no space for {} (site.code-cache-size is {})",

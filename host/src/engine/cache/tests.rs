@@ -53,7 +53,7 @@ impl Fixture {
     /// Stores bytes that don't look like code, under the entry of `name`.
     #[track_caller]
     fn store(&self, name: &str, size: usize) -> Entry {
-        let entry = self.cache.entry(Version::of(name.as_bytes()));
+        let entry = self.cache.entry(Version::from_content(name.as_bytes()));
         let stored = self.cache.store(&entry, &noise(name, size));
         assert!(stored.is_some(), "{name}");
         entry
@@ -134,10 +134,10 @@ impl Random {
 fn what_is_stored_is_mapped_as_what_it_was() {
     let fixture = Fixture::new();
     for compiled in compiled(&fixture.engine) {
-        let code = CodeFile::of(&compiled).unwrap();
+        let code = CodeFile::from_compiled(&compiled).unwrap();
         let entry = fixture
             .cache
-            .entry(Version::of(&compiled.serialize().unwrap()));
+            .entry(Version::from_content(&compiled.serialize().unwrap()));
         assert!(fixture.cache.read(&entry).is_none());
         let stored = fixture.cache.store(&entry, &code).unwrap();
         let read = fixture.cache.read(&entry).unwrap();
@@ -161,8 +161,8 @@ fn a_thousand_entries_with_flipped_bits_or_zeroed_pages_are_all_found_damaged() 
     for compiled in compiled(&fixture.engine) {
         let entry = fixture
             .cache
-            .entry(Version::of(&compiled.serialize().unwrap()));
-        let code = CodeFile::of(&compiled).unwrap();
+            .entry(Version::from_content(&compiled.serialize().unwrap()));
+        let code = CodeFile::from_compiled(&compiled).unwrap();
         fixture.cache.store(&entry, &code).unwrap();
         let whole = fs::read(fixture.path(&entry)).unwrap();
         for round in 0..500 {
@@ -257,7 +257,7 @@ fn zeros_take_no_room_on_disk_and_are_read_as_zeros() {
     file.write_all_at(b"begin", 4096).unwrap();
     file.write_all_at(b"end", (64 << 20) - 3).unwrap();
     let code = CodeFile::seal(file).unwrap();
-    let entry = fixture.cache.entry(Version::of(b"sparse"));
+    let entry = fixture.cache.entry(Version::from_content(b"sparse"));
     fixture.cache.store(&entry, &code).unwrap();
     let bytes = fs::read(fixture.path(&entry)).unwrap();
     assert_eq!(bytes.len(), (64 << 20) + 48);
@@ -283,10 +283,11 @@ fn code_for_other_settings_is_not_mapped() {
     let [component, module] = compiled(&fixture.engine);
     let other = wasmtime::Engine::new(wasmtime::Config::new().epoch_interruption(true)).unwrap();
     for compiled in [component, module] {
-        assert!(CodeFile::of(&compiled).unwrap().map(&other).is_err());
+        let code = CodeFile::from_compiled(&compiled).unwrap();
+        assert!(code.map(&other).is_err());
     }
     let cache = CodeCache::open(&fixture.folder(), ROOM, &other).unwrap();
-    let version = Version::of(b"one");
+    let version = Version::from_content(b"one");
     assert_ne!(
         fixture.cache.entry(version).name(),
         cache.entry(version).name()
@@ -338,7 +339,7 @@ fn what_is_no_file_of_this_users_alone_is_refused_and_removed() {
 #[test]
 fn a_folder_in_the_place_of_an_entry_costs_the_entry_and_nothing_else() {
     let fixture = Fixture::new();
-    let entry = fixture.cache.entry(Version::of(b"one"));
+    let entry = fixture.cache.entry(Version::from_content(b"one"));
     fs::create_dir_all(fixture.path(&entry).join("within")).unwrap();
     assert!(fixture.cache.read(&entry).is_none());
     assert!(fixture.cache.store(&entry, &noise("one", 100)).is_none());
@@ -479,7 +480,7 @@ fn what_was_used_least_lately_is_removed_for_what_is_new() {
 fn what_is_larger_than_the_limit_removes_nothing_and_is_not_kept() {
     let fixture = Fixture::with(2 << 20);
     let small = fixture.store("small", 100_000);
-    let large = fixture.cache.entry(Version::of(b"large"));
+    let large = fixture.cache.entry(Version::from_content(b"large"));
     assert!(
         fixture
             .cache
@@ -541,7 +542,7 @@ fn two_that_share_a_folder_are_within_the_limit_together() {
                 for round in 0..40 {
                     // Some of the names are equal.
                     let name = format!("{} {round}", number * (round % 3));
-                    let entry = cache.entry(Version::of(name.as_bytes()));
+                    let entry = cache.entry(Version::from_content(name.as_bytes()));
                     // The other thread may remove it before it is read.
                     cache.store(&entry, &noise(&name, 300_000));
                     // A file that is being written exceeds the limit until space is made for it.

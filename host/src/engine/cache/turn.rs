@@ -74,7 +74,7 @@ mod tests {
                 scope.spawn(|| {
                     // As another process would.
                     let cache = cache(&folder);
-                    let entry = cache.entry(Version::of(b"one"));
+                    let entry = cache.entry(Version::from_content(b"one"));
                     for _ in 0..5 {
                         let turn = cache.turn(&entry, &CancelToken::new()).expect("a turn");
                         assert_eq!(at_once.fetch_add(1, Ordering::SeqCst), 0);
@@ -93,7 +93,7 @@ mod tests {
     fn other_entries_and_those_that_are_cancelled_do_not_wait() {
         let folder = tempfile::tempdir().expect("a folder");
         let cache = cache(&folder);
-        let [one, other] = [b"one", b"two"].map(|bytes| cache.entry(Version::of(bytes)));
+        let [one, other] = [b"one", b"two"].map(|bytes| cache.entry(Version::from_content(bytes)));
         let cancel = CancelToken::new();
         let turn = cache.turn(&one, &cancel).expect("a turn");
         assert!(cache.turn(&other, &cancel).is_some());
@@ -109,7 +109,7 @@ mod tests {
     fn the_turn_of_a_process_that_died_is_taken_over() {
         let folder = tempfile::tempdir().expect("a folder");
         let cache = cache(&folder);
-        let entry = cache.entry(Version::of(b"one"));
+        let entry = cache.entry(Version::from_content(b"one"));
         let turn = cache.turn(&entry, &CancelToken::new()).expect("a turn");
         let name = turn.name.clone();
         drop(turn);

@@ -35,7 +35,7 @@ use crate::permits::Permit;
 use crate::policy::{Budget, Policy};
 use folder_lock::FolderLock;
 use refusals::Refused;
-use state::State;
+use state::HostState;
 use store::{FIRST_TICKS, new_store};
 use trap::{instantiation_failure, trap_failure};
 
@@ -55,7 +55,7 @@ pub struct Finished {
     /// The failure, if any. The handler's output up to there is in the exchange.
     pub failure: Option<Failure>,
     /// `None` if the instance waits for another request.
-    _store: Option<Store<State>>,
+    _store: Option<Store<HostState>>,
 }
 
 impl Call {
@@ -171,8 +171,8 @@ impl Request {
         permit: Option<Permit>,
         reservation: Reservation,
         lock: Option<FolderLock>,
-    ) -> State {
-        let mut state = State::new(
+    ) -> HostState {
+        let mut state = HostState::new(
             self.handler,
             self.environ,
             self.exchange,
@@ -263,7 +263,7 @@ async fn run_on(code: Arc<Code>, request: Request, reuse: u32) -> Finished {
 
 /// Returns the failure of a request, if any. If the request body caused a lack of memory, the
 /// failure says so.
-fn failure(result: Result<(), Failure>, state: &State) -> Option<Failure> {
+fn failure(result: Result<(), Failure>, state: &HostState) -> Option<Failure> {
     let failure = result.err()?;
     match (&failure, state.body_denied) {
         (
@@ -314,7 +314,7 @@ async fn run(code: Arc<Code>, request: Request) -> Finished {
 
 async fn instantiate(
     pre: &ApplicationPre,
-    store: &mut Store<State>,
+    store: &mut Store<HostState>,
 ) -> Result<Application, Failure> {
     let made = pre.instantiate(store).await;
     store.data_mut().reservation.settle();
@@ -322,7 +322,7 @@ async fn instantiate(
 }
 
 /// Calls the application and sends its body, as PEP 3333 specifies for servers.
-async fn answer(application: &Application, store: &mut Store<State>) -> Result<(), Failure> {
+async fn answer(application: &Application, store: &mut Store<HostState>) -> Result<(), Failure> {
     let body = application.call(store).await;
     match flatten(body, store)? {
         Answer::Block(block) => finish(store, block),
@@ -340,7 +340,7 @@ async fn answer(application: &Application, store: &mut Store<State>) -> Result<(
 }
 
 /// Sends a complete body together with the head and the end: doesn't wait for the client.
-fn finish(store: &mut Store<State>, block: Vec<u8>) -> Result<(), Failure> {
+fn finish(store: &mut Store<HostState>, block: Vec<u8>) -> Result<(), Failure> {
     let state = store.data_mut();
     refuse_body(state)?;
     state
@@ -362,7 +362,7 @@ fn finish(store: &mut Store<State>, block: Vec<u8>) -> Result<(), Failure> {
 /// Sends a body block by block. Each is on its way before the next is requested (B1).
 async fn send_blocks(
     application: &Application,
-    store: &mut Store<State>,
+    store: &mut Store<HostState>,
     blocks: Blocks,
 ) -> Result<(), Failure> {
     store.data().exchange.iterate();
@@ -404,7 +404,7 @@ async fn send_blocks(
 /// # Errors
 ///
 /// Fails if the request body caused the lack of memory and no head has been sent.
-fn refuse_body(state: &State) -> Result<(), Failure> {
+fn refuse_body(state: &HostState) -> Result<(), Failure> {
     match (&state.response, state.body_denied) {
         (Response::Ready(head), Some(read_bytes)) if head.status == 500 => {
             Err(Failure::BodyMemory {
@@ -420,7 +420,7 @@ fn refuse_body(state: &State) -> Result<(), Failure> {
 /// Calls `close`, whatever the outcome of the body (B2).
 async fn close(
     application: &Application,
-    store: &mut Store<State>,
+    store: &mut Store<HostState>,
     blocks: Blocks,
 ) -> Result<(), Failure> {
     let closed = application.close(store, blocks).await;
@@ -443,7 +443,7 @@ async fn close(
 /// Distinguishes an application's exception from a trap.
 fn flatten<T>(
     result: wasmtime::Result<Result<T, Exception>>,
-    store: &mut Store<State>,
+    store: &mut Store<HostState>,
 ) -> Result<T, Failure> {
     match result {
         Ok(Ok(value)) => Ok(value),

@@ -46,7 +46,7 @@ pub(in crate::engine) enum MemoryDenied {
 }
 
 /// The data of a store.
-pub(in crate::engine) struct State {
+pub(in crate::engine) struct HostState {
     pub(in crate::engine) environ: Environ,
     pub(in crate::engine) exchange: Arc<Exchange>,
     pub(in crate::engine) response: Response,
@@ -102,7 +102,7 @@ struct Wasi {
     network: Network,
 }
 
-impl State {
+impl HostState {
     pub(in crate::engine) fn new(
         handler: Arc<str>,
         environ: Environ,
@@ -321,7 +321,7 @@ fn outbound_limits(budget: &Budget) -> outbound::Limits {
     }
 }
 
-impl ResourceLimiter for State {
+impl ResourceLimiter for HostState {
     /// The budget applies to all memories of an instance together.
     fn memory_growing(
         &mut self,
@@ -418,7 +418,7 @@ impl Wasi {
     }
 }
 
-impl WasiView for State {
+impl WasiView for HostState {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         let wasi = self.wasi();
         WasiCtxView {
@@ -428,7 +428,7 @@ impl WasiView for State {
     }
 }
 
-impl WasiHttpView for State {
+impl WasiHttpView for HostState {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
         let wasi = self.wasi();
         WasiHttpCtxView {

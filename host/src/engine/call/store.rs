@@ -2,7 +2,7 @@
 
 use wasmtime::{CallHook, Store, StoreContextMut, Trap, UpdateDeadline};
 
-use super::state::State;
+use super::state::HostState;
 use crate::engine::limits::{self, HANDLES};
 use crate::engine::worlds::pre::Pre;
 use crate::gateway::Failure;
@@ -13,7 +13,7 @@ use crate::gateway::Failure;
 pub(super) const FIRST_TICKS: u64 = 2;
 
 /// Creates the store for an instance, with the state of its first request.
-pub(in crate::engine) fn new_store(pre: &Pre, state: State) -> Store<State> {
+pub(in crate::engine) fn new_store(pre: &Pre, state: HostState) -> Store<HostState> {
     let mut store = Store::new(pre.engine(), state);
     if !pre.is_direct() {
         store.call_hook(limit_values);
@@ -40,7 +40,10 @@ pub(in crate::engine) fn new_store(pre: &Pre, state: State) -> Store<State> {
 
 /// Limits the values of a component in wasmtime: the values that it passes to a call while it
 /// runs, and the result at the end, which may be larger.
-fn limit_values(mut context: StoreContextMut<'_, State>, event: CallHook) -> wasmtime::Result<()> {
+fn limit_values(
+    mut context: StoreContextMut<'_, HostState>,
+    event: CallHook,
+) -> wasmtime::Result<()> {
     let state = context.data();
     let budget = &state.budget;
     let bytes = match event {

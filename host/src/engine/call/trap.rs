@@ -3,13 +3,13 @@
 use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
 
 use super::backtrace;
-use super::state::{MemoryDenied, State};
+use super::state::{HostState, MemoryDenied};
 use crate::engine::limits::{self, TooLong, line};
 use crate::gateway::Failure;
 use crate::policy::Budget;
 
 /// Returns the cause of a trap, as far as it is known.
-pub(in crate::engine) fn trap_failure(trap: &wasmtime::Error, state: &mut State) -> Failure {
+pub(in crate::engine) fn trap_failure(trap: &wasmtime::Error, state: &mut HostState) -> Failure {
     if let Some(failure) = state.failure.take() {
         return failure;
     }
@@ -20,7 +20,7 @@ pub(in crate::engine) fn trap_failure(trap: &wasmtime::Error, state: &mut State)
 }
 
 /// Returns the failure for memory that was denied to a guest, if any.
-fn denied(state: &State) -> Option<Failure> {
+fn denied(state: &HostState) -> Option<Failure> {
     state.memory_denied.map(|denied| match denied {
         MemoryDenied::Budget => Failure::Memory(state.budget.memory_bytes),
         MemoryDenied::Total(short) => Failure::TotalMemory(short.limit),
@@ -30,7 +30,7 @@ fn denied(state: &State) -> Option<Failure> {
 /// Returns why an instance could not be created. Its start functions may have run and failed.
 pub(in crate::engine) fn instantiation_failure(
     error: &wasmtime::Error,
-    state: &mut State,
+    state: &mut HostState,
 ) -> Failure {
     if let Some(failure) = state.failure.take() {
         return failure;
@@ -48,7 +48,10 @@ pub(in crate::engine) fn instantiation_failure(
 
 /// Returns what ended a guest, and where.
 fn why(trap: &wasmtime::Error, budget: &Budget) -> String {
-    let mut text = match (trap.downcast_ref::<Trap>(), TooLong::of(trap, budget)) {
+    let mut text = match (
+        trap.downcast_ref::<Trap>(),
+        TooLong::from_trap(trap, budget),
+    ) {
         (Some(code), _) => code.to_string(),
         (None, Some(limit)) => limit.to_string(),
         (None, None) => limits::cause(trap),

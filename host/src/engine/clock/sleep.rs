@@ -16,7 +16,7 @@ use wasmtime_wasi::WasiView;
 use wasmtime_wasi::p2::bindings::clocks::monotonic_clock::Host;
 use wasmtime_wasi::p2::{DynPollable, Pollable, subscribe};
 
-use crate::engine::call::state::State;
+use crate::engine::call::state::HostState;
 use crate::gateway::Exchange;
 
 /// The interface of the timers, as named in `wasmtime-wasi`: another name would add a second
@@ -24,14 +24,14 @@ use crate::gateway::Exchange;
 const MONOTONIC_CLOCK: &str = "wasi:clocks/monotonic-clock@0.2.12";
 
 /// Replaces the bindings' timers.
-pub(in crate::engine) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+pub(in crate::engine) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
     linker.allow_shadowing(true);
     let mut clock = linker.instance(MONOTONIC_CLOCK)?;
     clock.func_wrap("subscribe-duration", |mut store, (nanoseconds,): (u64,)| {
         timer(store.data_mut(), nanoseconds)
     })?;
     clock.func_wrap("subscribe-instant", |mut store, (instant,): (u64,)| {
-        let state: &mut State = store.data_mut();
+        let state: &mut HostState = store.data_mut();
         let now = wasmtime_wasi::clocks::WasiClocksView::clocks(state).now()?;
         timer(state, instant.saturating_sub(now))
     })?;
@@ -39,7 +39,7 @@ pub(in crate::engine) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::
     Ok(())
 }
 
-fn timer(state: &mut State, nanoseconds: u64) -> wasmtime::Result<(Resource<DynPollable>,)> {
+fn timer(state: &mut HostState, nanoseconds: u64) -> wasmtime::Result<(Resource<DynPollable>,)> {
     let duration = Duration::from_nanos(nanoseconds);
     let deadline = match Instant::now().checked_add(duration) {
         _ if duration.is_zero() => Deadline::Past { yielded: false },

@@ -49,7 +49,7 @@ pub(super) fn compile(
     common: &mut Ask<'_>,
 ) -> Result<Code, LoadError> {
     let binary = binary(bytes)?;
-    match Layer::of(&binary)? {
+    match Layer::from_bytes(&binary)? {
         Layer::Component => compile_fused(engine, &binary, common),
         Layer::Module => {
             let component = componentize::from_module(&binary).map_err(LoadError::new)?;
@@ -128,7 +128,7 @@ enum Layer {
 
 impl Layer {
     /// Determines the layer, and rejects other files with a clearer message than a compiler's.
-    fn of(bytes: &[u8]) -> Result<Self, LoadError> {
+    fn from_bytes(bytes: &[u8]) -> Result<Self, LoadError> {
         // The preamble: magic, then version and layer (component-model, Binary.md).
         const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
         const MODULE: &[u8] = b"\0asm\x01\0\0\0";
@@ -145,7 +145,7 @@ impl Layer {
             )
         } else if bytes.starts_with(b"\0asm") {
             "WebAssembly of an unknown version: build it with a current toolchain".to_owned()
-        } else if let Some(Foreign { name, advice }) = file_kind::of(bytes) {
+        } else if let Some(Foreign { name, advice }) = file_kind::identify(bytes) {
             format!("{name}, not WebAssembly: {advice}")
         } else {
             "neither WebAssembly nor its text (.wat): is it the file that you meant?".to_owned()
@@ -271,7 +271,10 @@ mod tests {
             ),
         ] {
             let shown = bytes.escape_ascii();
-            match (binary(bytes).and_then(|bytes| Layer::of(&bytes)), layer) {
+            match (
+                binary(bytes).and_then(|bytes| Layer::from_bytes(&bytes)),
+                layer,
+            ) {
                 (Ok(got), Ok(wanted)) => assert_eq!(got, wanted, "{shown}"),
                 (Err(got), Err(wanted)) => {
                     assert!(got.to_string().contains(wanted), "{shown}: {got}");

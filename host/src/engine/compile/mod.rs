@@ -121,7 +121,7 @@ impl Compiler {
         cancel: &CancelToken,
     ) -> Result<LoadedScript, LoadError> {
         let Self::Processes(pool) = self else {
-            let loaded = script::Script::of(job).load(&instances.engine)?;
+            let loaded = script::Script::from_job(job).load(&instances.engine)?;
             return Ok(LoadedScript {
                 state: in_memory(&loaded.state)?,
                 said: loaded.said,

@@ -104,7 +104,7 @@ impl Reply {
         }
     }
 
-    fn of(message: &[u8]) -> Option<Self> {
+    fn parse(message: &[u8]) -> Option<Self> {
         let (kind, text) = message.split_first()?;
         let text = String::from_utf8_lossy(text).into_owned();
         Some(match kind {
@@ -285,7 +285,7 @@ pub(super) fn receive_reply(socket: impl AsFd) -> io::Result<Option<Reply>> {
     if message.is_empty() {
         return Ok(None);
     }
-    Reply::of(message)
+    Reply::parse(message)
         .map(Some)
         .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))
 }

@@ -108,7 +108,7 @@ impl Script {
     }
 
     /// Creates the script of a job, to be loaded in this process.
-    pub(super) fn of(job: &ScriptJob<'_>) -> Self {
+    pub(super) fn from_job(job: &ScriptJob<'_>) -> Self {
         let folders = job.folders.iter();
         Self {
             plan: job.plan.to_vec(),

@@ -10,7 +10,7 @@ use super::lift::{Lift, checked_case, place, place_of_bytes};
 use super::lower::{Lowering, put};
 use super::returned;
 use super::state::Phase;
-use crate::engine::call::state::State;
+use crate::engine::call::state::HostState;
 use crate::engine::worlds::gateway::bindings::wasgi::gateway::gateway::{
     Host, HostEnviron, HostStartResponse, InputError, StartError, WriteError,
 };
@@ -22,7 +22,7 @@ pub(super) type Word = u32;
 type Texts = [(Word, Word); 3];
 
 /// Adds all host functions to the linker.
-pub(in crate::engine) fn add_to_linker(linker: &mut Linker<State>) -> Result<()> {
+pub(in crate::engine) fn add_to_linker(linker: &mut Linker<HostState>) -> Result<()> {
     linker.func_wrap(HOST, HostFunction::Get.name(), get)?;
     linker.func_wrap(HOST, HostFunction::Variables.name(), variables)?;
     linker.func_wrap_async(
@@ -55,7 +55,7 @@ pub(in crate::engine) fn add_to_linker(linker: &mut Linker<State>) -> Result<()>
 }
 
 fn get(
-    mut caller: Caller<'_, State>,
+    mut caller: Caller<'_, HostState>,
     this: Word,
     name: Word,
     length: Word,
@@ -75,7 +75,7 @@ fn get(
     }
 }
 
-fn variables(mut caller: Caller<'_, State>, this: Word, result: Word) -> Result<i64> {
+fn variables(mut caller: Caller<'_, HostState>, this: Word, result: Word) -> Result<i64> {
     let (memory, state) = enter(&mut caller)?;
     let this = handle(state, HandleKind::Environ, this)?;
     let variables = HostEnviron::variables(state, this)?;
@@ -83,7 +83,12 @@ fn variables(mut caller: Caller<'_, State>, this: Word, result: Word) -> Result<
     lower(state, Lowering::Pairs(result, variables))
 }
 
-async fn read(mut caller: Caller<'_, State>, this: Word, size: u64, result: Word) -> Result<i64> {
+async fn read(
+    mut caller: Caller<'_, HostState>,
+    this: Word,
+    size: u64,
+    result: Word,
+) -> Result<i64> {
     let (_, state) = enter(&mut caller)?;
     let this = handle(state, HandleKind::Environ, this)?;
     let read = HostEnviron::read(state, this, size).await?;
@@ -105,7 +110,12 @@ async fn read(mut caller: Caller<'_, State>, this: Word, size: u64, result: Word
     }
 }
 
-fn write_errors(mut caller: Caller<'_, State>, this: Word, text: Word, length: Word) -> Result<()> {
+fn write_errors(
+    mut caller: Caller<'_, HostState>,
+    this: Word,
+    text: Word,
+    length: Word,
+) -> Result<()> {
     let (memory, state) = enter(&mut caller)?;
     let this = handle(state, HandleKind::Environ, this)?;
     let text = Lift::passed(memory, &state.budget).bytes(text, length)?;
@@ -117,7 +127,7 @@ fn write_errors(mut caller: Caller<'_, State>, this: Word, text: Word, length: W
     reason = "the canonical ABI's flat parameters of `start-response.call`"
 )]
 fn start_response(
-    mut caller: Caller<'_, State>,
+    mut caller: Caller<'_, HostState>,
     this: Word,
     status: Word,
     status_length: Word,
@@ -165,7 +175,7 @@ fn start_response(
 }
 
 async fn write(
-    mut caller: Caller<'_, State>,
+    mut caller: Caller<'_, HostState>,
     this: Word,
     (address, length): (Word, Word),
     result: Word,
@@ -184,7 +194,7 @@ async fn write(
 }
 
 fn panicked(
-    mut caller: Caller<'_, State>,
+    mut caller: Caller<'_, HostState>,
     kind: Word,
     kind_length: Word,
     message: Word,
@@ -202,27 +212,27 @@ fn panicked(
     Host::panicked(state, exception)
 }
 
-fn drop_environ(mut caller: Caller<'_, State>, this: Word) -> Result<()> {
+fn drop_environ(mut caller: Caller<'_, HostState>, this: Word) -> Result<()> {
     drop_handle(&mut caller, HandleKind::Environ, this).map(drop)
 }
 
-fn drop_start_response(mut caller: Caller<'_, State>, this: Word) -> Result<()> {
+fn drop_start_response(mut caller: Caller<'_, HostState>, this: Word) -> Result<()> {
     drop_handle(&mut caller, HandleKind::StartResponse, this).map(drop)
 }
 
 /// Drops a handle of blocks. Returns the application's representation of them, because their
 /// destructor is one of the application's functions.
-fn drop_blocks(mut caller: Caller<'_, State>, blocks: Word) -> Result<Word> {
+fn drop_blocks(mut caller: Caller<'_, HostState>, blocks: Word) -> Result<Word> {
     drop_handle(&mut caller, HandleKind::Blocks, blocks)
 }
 
-fn drop_handle(caller: &mut Caller<'_, State>, kind: HandleKind, handle: Word) -> Result<Word> {
+fn drop_handle(caller: &mut Caller<'_, HostState>, kind: HandleKind, handle: Word) -> Result<Word> {
     let direct = &mut caller.data_mut().direct;
     direct.phase.check_leave()?;
     direct.handles.remove(kind, handle)
 }
 
-fn new_blocks(mut caller: Caller<'_, State>, rep: Word) -> Result<Word> {
+fn new_blocks(mut caller: Caller<'_, HostState>, rep: Word) -> Result<Word> {
     let direct = &mut caller.data_mut().direct;
     direct.phase.check_leave()?;
     direct.handles.add(HandleKind::Blocks, rep)
@@ -232,12 +242,12 @@ fn new_blocks(mut caller: Caller<'_, State>, rep: Word) -> Result<Word> {
     clippy::needless_pass_by_value,
     reason = "as wasmtime passes it to each function"
 )]
-fn blocks_rep(caller: Caller<'_, State>, blocks: Word) -> Result<Word> {
+fn blocks_rep(caller: Caller<'_, HostState>, blocks: Word) -> Result<Word> {
     caller.data().direct.handles.get(HandleKind::Blocks, blocks)
 }
 
 /// Takes the address of space that the application has allocated.
-fn give(mut caller: Caller<'_, State>, address: Word) -> Result<i64> {
+fn give(mut caller: Caller<'_, HostState>, address: Word) -> Result<i64> {
     let memory = caller.data().direct.memory()?;
     let (memory, state) = memory.data_and_store_mut(&mut caller);
     let Phase::Allocating(lowering) = &mut state.direct.phase else {
@@ -253,20 +263,24 @@ fn give(mut caller: Caller<'_, State>, address: Word) -> Result<i64> {
 
 /// Returns the application's memory and the state, if the application may call the host.
 pub(super) fn enter<'c>(
-    caller: &'c mut Caller<'_, State>,
-) -> Result<(&'c mut [u8], &'c mut State)> {
+    caller: &'c mut Caller<'_, HostState>,
+) -> Result<(&'c mut [u8], &'c mut HostState)> {
     caller.data().direct.phase.check_leave()?;
     let memory = caller.data().direct.memory()?;
     Ok(memory.data_and_store_mut(caller))
 }
 
-fn handle<T: 'static>(state: &mut State, kind: HandleKind, handle: Word) -> Result<Resource<T>> {
+fn handle<T: 'static>(
+    state: &mut HostState,
+    kind: HandleKind,
+    handle: Word,
+) -> Result<Resource<T>> {
     let rep = state.direct.handles.lend(kind, handle)?;
     Ok(Resource::new_borrow(rep))
 }
 
 /// Requests allocations for the rest of a result.
-fn lower(state: &mut State, lowering: Lowering) -> Result<i64> {
+fn lower(state: &mut HostState, lowering: Lowering) -> Result<i64> {
     let wanted = lowering.wants()?;
     state.direct.phase = Phase::Allocating(lowering);
     Ok(wanted)

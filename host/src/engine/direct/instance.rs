@@ -7,14 +7,14 @@ use wasmtime::{
 use super::abi::Export;
 use super::handles::HandleKind;
 use super::state::{Phase, Returned};
-use crate::engine::call::state::State;
+use crate::engine::call::state::HostState;
 use crate::engine::worlds::gateway::answer::Answer;
 use crate::engine::worlds::gateway::bindings::wasgi::gateway::gateway::Exception;
 
 /// A linked program, ready to be instantiated.
 #[derive(Clone)]
 pub(in crate::engine) struct Pre {
-    pre: InstancePre<State>,
+    pre: InstancePre<HostState>,
     exports: Exports,
 }
 
@@ -41,8 +41,8 @@ impl Pre {
     /// # Errors
     ///
     /// Fails if the module lacks an export that `abi` requires.
-    pub(in crate::engine) fn new(pre: InstancePre<State>) -> Result<Self> {
-        let exports = Exports::of(pre.module())?;
+    pub(in crate::engine) fn new(pre: InstancePre<HostState>) -> Result<Self> {
+        let exports = Exports::from_module(pre.module())?;
         Ok(Self { pre, exports })
     }
 
@@ -52,7 +52,7 @@ impl Pre {
 
     pub(in crate::engine) async fn instantiate(
         &self,
-        store: &mut Store<State>,
+        store: &mut Store<HostState>,
     ) -> Result<Instance> {
         let instance = self.pre.instantiate_async(&mut *store).await?;
         let exports = self.exports;
@@ -73,7 +73,7 @@ impl Instance {
     /// Calls `application(environ, start_response)`.
     pub(in crate::engine) async fn call(
         &self,
-        store: &mut Store<State>,
+        store: &mut Store<HostState>,
     ) -> Result<Result<Answer<u32>, Exception>> {
         let state = store.data_mut();
         let request = state.request;
@@ -91,7 +91,7 @@ impl Instance {
     /// Returns the next block of a body.
     pub(in crate::engine) async fn next(
         &self,
-        store: &mut Store<State>,
+        store: &mut Store<HostState>,
         blocks: u32,
     ) -> Result<Result<Option<Vec<u8>>, Exception>> {
         let next = function(&self.instance, store, &self.exports.next)?;
@@ -105,7 +105,7 @@ impl Instance {
     /// Closes the blocks of a body.
     pub(in crate::engine) async fn close(
         &self,
-        store: &mut Store<State>,
+        store: &mut Store<HostState>,
         blocks: u32,
     ) -> Result<Result<(), Exception>> {
         let close = function(&self.instance, store, &self.exports.close)?;
@@ -119,7 +119,7 @@ impl Instance {
     /// Destroys the blocks of a body.
     pub(in crate::engine) async fn destroy(
         &self,
-        store: &mut Store<State>,
+        store: &mut Store<HostState>,
         blocks: u32,
     ) -> Result<()> {
         store.data_mut().direct.handles.release();
@@ -135,7 +135,7 @@ impl Instance {
 
 /// Calls a function of the application and returns its result.
 async fn returned<P: WasmParams + Sync>(
-    store: &mut Store<State>,
+    store: &mut Store<HostState>,
     function: &TypedFunc<P, ()>,
     params: P,
 ) -> Result<Returned> {
@@ -148,7 +148,7 @@ async fn returned<P: WasmParams + Sync>(
 
 fn function<P, R>(
     instance: &wasmtime::Instance,
-    store: &mut Store<State>,
+    store: &mut Store<HostState>,
     export: &ModuleExport,
 ) -> Result<TypedFunc<P, R>>
 where
@@ -161,7 +161,7 @@ where
 }
 
 impl Exports {
-    fn of(module: &Module) -> Result<Self> {
+    fn from_module(module: &Module) -> Result<Self> {
         let find = |export: Export| module.get_export_index(export.name());
         let found = |export| find(export).ok_or_else(missing);
         Ok(Self {

@@ -10,7 +10,7 @@ use super::handles::{HandleKind, Handles};
 use super::host::{Word, enter};
 use super::lift::Lift;
 use super::state::{Phase, Returned};
-use crate::engine::call::state::State;
+use crate::engine::call::state::HostState;
 use crate::engine::worlds::gateway::answer::Answer;
 use crate::engine::worlds::gateway::bindings::wasgi::gateway::gateway::Exception;
 
@@ -22,7 +22,7 @@ const RESULT_BYTES: usize = 28;
 /// # Errors
 ///
 /// Fails if the number belongs to no function with a result, or the result is invalid.
-pub(super) fn read(mut caller: Caller<'_, State>, function: Word, result: Word) -> Result<()> {
+pub(super) fn read(mut caller: Caller<'_, HostState>, function: Word, result: Word) -> Result<()> {
     let (memory, state) = enter(&mut caller)?;
     let mut lift = Lift::returned(memory, &state.budget);
     lift.place(result, RESULT_BYTES)?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use wasmtime::component::{Component, InstancePre, Linker};
 
-use crate::engine::call::state::State;
+use crate::engine::call::state::HostState;
 use crate::engine::compiled::Compiled;
 use crate::engine::error::LoadError;
 use crate::engine::limits::line;
@@ -53,7 +53,7 @@ impl InstancePool {
         compiled: &Compiled,
         kind: HandlerKind,
     ) -> Result<Pre, LoadError> {
-        let linker = self.linkers.of(kind);
+        let linker = self.linkers.for_kind(kind);
         let linked = match compiled {
             Compiled::Component(component) => instantiate_pre(linker, component),
             Compiled::InParts(parts) => {
@@ -87,9 +87,9 @@ struct Unlinked {
 }
 
 fn instantiate_pre(
-    linker: &Linker<State>,
+    linker: &Linker<HostState>,
     component: &Component,
-) -> Result<InstancePre<State>, Unlinked> {
+) -> Result<InstancePre<HostState>, Unlinked> {
     linker.instantiate_pre(component).map_err(|cause| Unlinked {
         import: unlinked::first(linker, component),
         cause,

@@ -164,7 +164,7 @@ impl MemoryTotal {
 impl Beginning {
     /// Returns the initial memory of a program whose compiled file has `file_bytes`. For a
     /// component that imports modules, it is unknown in advance.
-    pub(in crate::engine) fn of(needed: Option<&ResourcesRequired>, file_bytes: usize) -> Self {
+    pub(in crate::engine) fn new(needed: Option<&ResourcesRequired>, file_bytes: usize) -> Self {
         let Some(needed) = needed else {
             return Self::default();
         };
@@ -257,7 +257,7 @@ mod tests {
             num_tables: 1,
             max_initial_table_size: Some(2),
         };
-        Beginning::of(Some(&needed), file_bytes)
+        Beginning::new(Some(&needed), file_bytes)
     }
 
     fn total(limit: usize) -> Arc<MemoryTotal> {
@@ -328,7 +328,7 @@ mod tests {
         assert_eq!(beginning(1, 32, mib - 1), whole, "a small file");
         assert_eq!(beginning(1, 32, mib).charge, mib + mib / 4 + 16);
         assert_eq!(beginning(1, 32, 9 * mib).charge, mib / 2 + 16);
-        assert_eq!(Beginning::of(None, mib), Beginning::default());
+        assert_eq!(Beginning::new(None, mib), Beginning::default());
         let absurd = beginning(u32::MAX, u64::MAX, usize::MAX);
         assert!(absurd.charge <= absurd.bytes);
     }

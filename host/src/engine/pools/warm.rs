@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use wasmtime::Store;
 
-use crate::engine::call::state::State;
+use crate::engine::call::state::HostState;
 use crate::engine::worlds::gateway::application::Application;
 
 /// The maximum number of idle instances of one program. As many as run at a time are enough, and a
@@ -15,7 +15,7 @@ const IDLE: usize = 64;
 
 /// An instance that has served a request and may serve another.
 pub(in crate::engine) struct Warm {
-    pub(in crate::engine) store: Store<State>,
+    pub(in crate::engine) store: Store<HostState>,
     pub(in crate::engine) instance: Application,
     /// The number of requests it has served.
     pub(in crate::engine) served: u32,

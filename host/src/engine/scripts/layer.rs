@@ -79,7 +79,7 @@ pub(super) fn version(runtime: [u8; 32], application: &Path, packages: &Path) ->
     }
     let mut left = MAX_FILES;
     add_folder(&mut hasher, packages, &mut left).ok()?;
-    (left > 0).then(|| Version::of(hasher.finalize().as_bytes()))
+    (left > 0).then(|| Version::from_content(hasher.finalize().as_bytes()))
 }
 
 /// Hashes the names, sizes and times of all files below a folder. `left` limits their number.

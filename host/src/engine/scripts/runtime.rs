@@ -153,7 +153,7 @@ impl RuntimeFolder {
             )));
         };
         if let Some(cache) = tools.cache {
-            let state = cache.store(&cache.entry(Version::of(&stamp)), &files.own);
+            let state = cache.store(&cache.entry(Version::from_content(&stamp)), &files.own);
             files.own = state.unwrap_or(files.own);
             loader = cache
                 .store(&cache.part(key, Part::Loader), &loader)
@@ -171,7 +171,7 @@ impl RuntimeFolder {
 /// Returns a runtime from the cache.
 fn kept(stamp: [u8; 32], tools: &Tools<'_>) -> Option<Runtime> {
     let cache = tools.cache?;
-    let own = cache.read(&cache.entry(Version::of(&stamp)))?;
+    let own = cache.read(&cache.entry(Version::from_content(&stamp)))?;
     let Ok(Mapped::Module(state)) = own.map(&tools.pool.engine) else {
         return None;
     };

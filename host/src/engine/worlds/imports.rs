@@ -10,25 +10,25 @@ use super::network;
 use super::refused;
 use super::wasi_http;
 use crate::engine::HandlerKind;
-use crate::engine::call::state::State;
+use crate::engine::call::state::HostState;
 use crate::engine::clock::sleep;
 use crate::engine::direct;
 
 /// All functions that handlers may import.
 pub(in crate::engine) struct Linkers {
-    general: Linker<State>,
+    general: Linker<HostState>,
     /// Commands have environment variables: those of their requests.
-    commands: Linker<State>,
+    commands: Linker<HostState>,
     /// A response of `wasi:http` may have no body.
-    wasi_http: Linker<State>,
+    wasi_http: Linker<HostState>,
     /// For applications that are called directly.
-    direct: wasmtime::Linker<State>,
+    direct: wasmtime::Linker<HostState>,
 }
 
 impl Linkers {
     pub(in crate::engine) fn new(engine: &wasmtime::Engine) -> wasmtime::Result<Self> {
         let mut general = Linker::new(engine);
-        gateway::add_to_linker::<_, HasSelf<State>>(&mut general, |state| state)?;
+        gateway::add_to_linker::<_, HasSelf<HostState>>(&mut general, |state| state)?;
         wasmtime_wasi::p2::add_to_linker_async(&mut general)?;
         sleep::add_to_linker(&mut general)?;
         network::add_sockets_to_linker(&mut general)?;
@@ -50,12 +50,12 @@ impl Linkers {
     }
 
     /// Returns the imports for an application that is called directly.
-    pub(in crate::engine) fn direct(&self) -> &wasmtime::Linker<State> {
+    pub(in crate::engine) fn direct(&self) -> &wasmtime::Linker<HostState> {
         &self.direct
     }
 
     /// Returns the imports for a handler of this kind.
-    pub(in crate::engine) fn of(&self, kind: HandlerKind) -> &Linker<State> {
+    pub(in crate::engine) fn for_kind(&self, kind: HandlerKind) -> &Linker<HostState> {
         match kind {
             HandlerKind::WasiHttp => &self.wasi_http,
             HandlerKind::Gateway => &self.general,

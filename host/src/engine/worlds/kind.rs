@@ -23,7 +23,7 @@ impl HandlerKind {
     const ALL: [Self; 3] = [Self::Gateway, Self::WasiHttp, Self::Command];
 
     /// Returns the kind of a component with these exports, if any.
-    fn of(exports: &[&str]) -> Option<Self> {
+    fn from_exports(exports: &[&str]) -> Option<Self> {
         Self::ALL
             .into_iter()
             .find(|kind| exports.iter().any(|export| kind.is_known_by(export)))
@@ -88,7 +88,7 @@ pub(in crate::engine) fn detect(
 ) -> Result<HandlerKind, String> {
     let ty = component.component_type();
     let exports: Vec<&str> = ty.exports(engine).map(|(name, _)| name).collect();
-    HandlerKind::of(&exports).ok_or_else(|| no_kind(&exports))
+    HandlerKind::from_exports(&exports).ok_or_else(|| no_kind(&exports))
 }
 
 fn no_kind(exports: &[&str]) -> String {
@@ -155,7 +155,7 @@ mod tests {
             (&["run"], None),
             (&[], None),
         ] {
-            assert_eq!(HandlerKind::of(exports), kind, "{exports:?}");
+            assert_eq!(HandlerKind::from_exports(exports), kind, "{exports:?}");
         }
     }
 

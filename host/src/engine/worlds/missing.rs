@@ -112,7 +112,7 @@ pub(in crate::engine) fn names(pool: &InstancePool, bytes: &[u8]) -> Vec<String>
         return Vec::new();
     };
     let kind = kind::detect(&component, &pool.engine).unwrap_or(HandlerKind::Gateway);
-    unlinked::all(pool.linkers.of(kind), &component)
+    unlinked::all(pool.linkers.for_kind(kind), &component)
 }
 
 #[cfg(test)]

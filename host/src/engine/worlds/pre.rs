@@ -7,14 +7,14 @@ use wasmtime_wasi_http::p2::bindings::ProxyPre;
 use super::gateway::application::ApplicationPre;
 use super::gateway::bindings::HandlerPre;
 use super::kind::HandlerKind;
-use crate::engine::call::state::State;
+use crate::engine::call::state::HostState;
 
 /// A linked program of its kind, ready to be instantiated.
 #[derive(Clone)]
 pub(in crate::engine) enum Pre {
     Application(ApplicationPre),
-    WasiHttp(ProxyPre<State>),
-    Command(CommandPre<State>),
+    WasiHttp(ProxyPre<HostState>),
+    Command(CommandPre<HostState>),
 }
 
 impl Pre {
@@ -25,7 +25,7 @@ impl Pre {
     /// Fails if an export has another type than the kind's world says.
     pub(in crate::engine) fn new(
         kind: HandlerKind,
-        pre: InstancePre<State>,
+        pre: InstancePre<HostState>,
     ) -> wasmtime::Result<Self> {
         Ok(match kind {
             HandlerKind::Gateway => {

@@ -12,7 +12,7 @@ use wasmtime_wasi::filesystem::{Descriptor, WasiFilesystemView};
 use wasmtime_wasi::p2::bindings::filesystem::preopens::Host;
 
 use crate::engine::call::refusals::Thing;
-use crate::engine::call::state::State;
+use crate::engine::call::state::HostState;
 use crate::grants;
 
 /// The version of the interfaces in `wasmtime-wasi`: another name would add a second definition.
@@ -24,20 +24,20 @@ const PYTHON_RUNTIME: &str = "componentize_py_runtime";
 /// Replaces the bindings' functions that request variables and folders: returns those that are
 /// granted, and logs how to grant some.
 pub(in crate::engine) fn add_files_and_variables_to_linker(
-    linker: &mut Linker<State>,
+    linker: &mut Linker<HostState>,
 ) -> wasmtime::Result<()> {
     linker.allow_shadowing(true);
     linker
         .instance(&format!("wasi:cli/environment@{VERSION}"))?
         .func_wrap("get-environment", |mut store, (): ()| {
-            let state: &mut State = store.data_mut();
+            let state: &mut HostState = store.data_mut();
             let granted = state.grants().map(|grants| grants.variables().to_vec());
             let granted = granted.unwrap_or_default();
             if granted.is_empty()
                 && state.is_news(Thing::Variables)
                 && !is_asked_by_python_runtime(&store)
             {
-                let state: &mut State = store.data_mut();
+                let state: &mut HostState = store.data_mut();
                 let example = "environment = { NAME = \"value\" }";
                 let text = ungranted(state, "environment variables and has none", example);
                 state.note(&text);
@@ -47,7 +47,7 @@ pub(in crate::engine) fn add_files_and_variables_to_linker(
     linker
         .instance(&format!("wasi:filesystem/preopens@{VERSION}"))?
         .func_wrap("get-directories", |mut store, (): ()| {
-            let state: &mut State = store.data_mut();
+            let state: &mut HostState = store.data_mut();
             let folders: Vec<(Resource<Descriptor>, String)> =
                 state.filesystem().get_directories()?;
             if folders.is_empty() {
@@ -61,21 +61,21 @@ pub(in crate::engine) fn add_files_and_variables_to_linker(
 
 /// Logs how to grant files, once per version of a handler. `what` says what it asked for and that
 /// it has none.
-pub(super) fn refuse_files(state: &mut State, what: &str) {
+pub(super) fn refuse_files(state: &mut HostState, what: &str) {
     let example = "files = [{ source = \"data\", destination = \"/data\" }]";
     let text = ungranted(state, what, example);
     state.refuse(Thing::Files, &text);
 }
 
 /// Returns the log line for something that a handler has asked for and that is not granted to it.
-pub(super) fn ungranted(state: &State, what: &str, example: &str) -> String {
+pub(super) fn ungranted(state: &HostState, what: &str, example: &str) -> String {
     let table = grants::table_header(state.handler());
     format!("asked for {what}; to grant some, add to wasgi.toml: {table} {example}")
 }
 
 /// Returns whether the request comes from the code that componentize-py adds to an interpreter, not
 /// from the program.
-fn is_asked_by_python_runtime<'a>(store: impl Into<StoreContext<'a, State>>) -> bool {
+fn is_asked_by_python_runtime<'a>(store: impl Into<StoreContext<'a, HostState>>) -> bool {
     let stack = WasmBacktrace::force_capture(store.into());
     let mut names = stack.frames().iter().filter_map(|frame| frame.func_name());
     names.any(|name| name.contains(PYTHON_RUNTIME))

@@ -11,7 +11,7 @@ use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, Linker, LinkerInstance, ResourceType};
 use wasmtime::{Engine, Trap};
 
-use crate::engine::call::state::State;
+use crate::engine::call::state::HostState;
 
 /// The maximum number of imports to find. For each, the component is linked several times.
 const MAX_IMPORTS: usize = 32;
@@ -20,18 +20,21 @@ const MAX_IMPORTS: usize = 32;
 const MAX_RESOURCES: usize = 1_000;
 
 /// Returns the name of the first import that `linker` doesn't have, or has with another type.
-pub(in crate::engine) fn first(linker: &Linker<State>, component: &Component) -> Option<String> {
+pub(in crate::engine) fn first(
+    linker: &Linker<HostState>,
+    component: &Component,
+) -> Option<String> {
     Imports::new(linker, component).unlinked(1).pop()
 }
 
 /// Returns the names of all imports that `linker` doesn't have, or has with another type: at most
 /// 32.
-pub(super) fn all(linker: &Linker<State>, component: &Component) -> Vec<String> {
+pub(super) fn all(linker: &Linker<HostState>, component: &Component) -> Vec<String> {
     Imports::new(linker, component).unlinked(MAX_IMPORTS)
 }
 
 struct Imports<'a> {
-    linker: &'a Linker<State>,
+    linker: &'a Linker<HostState>,
     component: &'a Component,
     imports: Vec<Import>,
 }
@@ -44,7 +47,7 @@ struct Import {
 }
 
 impl<'a> Imports<'a> {
-    fn new(linker: &'a Linker<State>, component: &'a Component) -> Self {
+    fn new(linker: &'a Linker<HostState>, component: &'a Component) -> Self {
         let engine = linker.engine();
         let mut known = Vec::new();
         let ty = component.component_type();
@@ -145,7 +148,7 @@ fn introduce(engine: &Engine, item: &ComponentItem, known: &mut Vec<ResourceType
 
 /// Defines an item of an import, with functions that are never called.
 fn stub(
-    linker: &mut LinkerInstance<'_, State>,
+    linker: &mut LinkerInstance<'_, HostState>,
     engine: &Engine,
     name: &str,
     import: &Import,

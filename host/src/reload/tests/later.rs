@@ -73,7 +73,7 @@ fn a_program_is_served_before_what_was_left_for_later_is_done_and_renewed_after(
     eventually("it is renewed", || is_served(&shared, "recalled."));
     let registry = shared.current();
     let hello = registry.handler("hello").expect("it is there");
-    assert_eq!(hello.version, Version::of(b"one."));
+    assert_eq!(hello.version, Version::from_content(b"one."));
     drop(reload);
 }
 
@@ -91,7 +91,7 @@ fn a_version_that_was_replaced_meanwhile_is_not_renewed() {
     eventually("the next is renewed", || is_served(&shared, "recalled."));
     let registry = shared.current();
     let hello = registry.handler("hello").expect("it is there");
-    assert_eq!(hello.version, Version::of(b"two."));
+    assert_eq!(hello.version, Version::from_content(b"two."));
     drop(reload);
 }
 

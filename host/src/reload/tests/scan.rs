@@ -45,7 +45,7 @@ fn what_the_loader_knows_is_not_read() {
         let registry = scan_once(&site.handlers(), &loader).registry();
         let hello = registry.handler("hello").expect("hello");
         assert_eq!(hello.program.text, "one.");
-        assert_eq!(hello.version, Version::of(b"one."));
+        assert_eq!(hello.version, Version::from_content(b"one."));
     }
     assert_eq!(loader.texts.count("hello"), 1);
 }

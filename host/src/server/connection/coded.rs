@@ -53,7 +53,7 @@ pub(super) struct Coder {
 
 impl Coding {
     /// Returns the coding for the response of a handler to this request.
-    pub(super) fn of(head: &RequestHead, cx: &Context) -> Self {
+    pub(super) fn for_request(head: &RequestHead, cx: &Context) -> Self {
         if !cx.settings.compress.handlers {
             return Self::Off;
         }

@@ -359,7 +359,7 @@ impl Connection {
         let mut record = Record::new(head.clone(), cx.now);
         record.deadline = cx.now.checked_add(cx.settings.limits.request_timeout);
         let scheme = self.wire.transport.scheme();
-        let origin = Origin::of(head, self.peer, self.local, scheme, cx.proxies());
+        let origin = Origin::from_request(head, self.peer, self.local, scheme, cx.proxies());
         record.client = (origin.peer != self.peer).then_some(origin.peer);
         let start = match self.service {
             Service::Site => cx.start(head.clone(), origin),
@@ -386,7 +386,7 @@ impl Connection {
                     call,
                     exchange,
                     has_body,
-                    Coding::of(head, cx),
+                    Coding::for_request(head, cx),
                 ))));
                 return;
             }

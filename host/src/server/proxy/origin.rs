@@ -27,7 +27,7 @@ pub(in crate::server) struct Origin {
 impl Origin {
     /// Returns the origin of `head` on a connection between these two addresses. Follows the
     /// proxies if the last one is trusted.
-    pub(in crate::server) fn of(
+    pub(in crate::server) fn from_request(
         head: &RequestHead,
         peer: SocketAddr,
         local: SocketAddr,

@@ -38,7 +38,7 @@ fn head(fields: &[&str]) -> Arc<RequestHead> {
 
 /// Returns client and scheme, and host and port if they differ from the connection's.
 fn origin(peer: &str, kind: Fields, fields: &[&str]) -> String {
-    let origin = Origin::of(
+    let origin = Origin::from_request(
         &head(fields),
         SocketAddr::new(peer.parse().expect(peer), 5000),
         LOCAL.parse().expect(LOCAL),

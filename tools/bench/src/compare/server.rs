@@ -83,7 +83,7 @@ impl Server {
 
     /// Returns its processes.
     pub(super) fn tree(&self) -> Tree {
-        Tree::of(self.child.id())
+        Tree::from_root(self.child.id())
     }
 }
 
@@ -95,7 +95,7 @@ impl Drop for Server {
 
 /// Ends a process and its descendants: first with SIGTERM.
 fn end(child: &mut Child) {
-    let tree = Tree::of(child.id());
+    let tree = Tree::from_root(child.id());
     let signal = |id: u32, signal| {
         let pid = i32::try_from(id).ok().and_then(Pid::from_raw);
         // Fails only if the process has already ended.

@@ -72,10 +72,10 @@ impl Table {
             table.columns.push("CPU ns/KiB".to_owned());
         }
         for one in &series {
-            let Some(ratio) = Ratio::of(&one.rates(), &base.rates()) else {
+            let Some(ratio) = Ratio::new(&one.rates(), &base.rates()) else {
                 continue;
             };
-            let ours = ours.and_then(|ours| Ratio::of(&ours.rates(), &one.rates()));
+            let ours = ours.and_then(|ours| Ratio::new(&ours.rates(), &one.rates()));
             let title = one.peer.title();
             let of = |value: fn(&super::contest::Sample) -> f64| {
                 median(&one.samples.iter().map(value).collect::<Vec<_>>()).unwrap_or_default()
@@ -169,7 +169,7 @@ struct Ratio {
 
 impl Ratio {
     /// Returns none if no round includes both.
-    fn of(rates: &[f64], base: &[f64]) -> Option<Self> {
+    fn new(rates: &[f64], base: &[f64]) -> Option<Self> {
         let ratios: Vec<f64> = rates
             .iter()
             .zip(base)

@@ -65,7 +65,7 @@ struct Times {
 }
 
 impl Times {
-    fn of(plan: Plan, start: Instant) -> Self {
+    fn new(plan: Plan, start: Instant) -> Self {
         let (begin, end) = match plan {
             Plan::Once => (start, start),
             Plan::Closed { warm_up, time } | Plan::Paced { warm_up, time, .. } => {
@@ -117,7 +117,7 @@ impl Worker {
 
     /// Executes the plan.
     pub(super) fn run(mut self, start: Instant) -> Result<Outcome> {
-        let times = Times::of(self.plan, start);
+        let times = Times::new(self.plan, start);
         let mut due = match self.plan {
             Plan::Paced { per_second, .. } => {
                 self.free = (0..self.connections.len()).collect();

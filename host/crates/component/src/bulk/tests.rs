@@ -57,7 +57,7 @@ struct Tried {
 }
 
 impl Tried {
-    fn of(engine: &Engine, bytes: &[u8]) -> Self {
+    fn run(engine: &Engine, bytes: &[u8]) -> Self {
         let module = Module::new(engine, bytes).expect("a valid module");
         let mut store = Store::new(engine, ());
         let instance = Instance::new(&mut store, &module, &[]).expect("an instance");
@@ -141,7 +141,7 @@ fn pieces_are_what_the_whole_would_be() {
     ] {
         let plain = binary(&text(a, b));
         let replaced = module(&plain).ok().flatten().expect("something to replace");
-        let mut both = [&plain, &replaced].map(|bytes| Tried::of(&engine, bytes));
+        let mut both = [&plain, &replaced].map(|bytes| Tried::run(&engine, bytes));
         for turn in 0..120 {
             let name = match (turn, numbers.next() % 4) {
                 (100, _) => "drop",

@@ -57,7 +57,7 @@ const REALLOC: &str = "cabi_realloc";
 /// Fails if the memory can't be reserved; the text says why.
 pub(super) fn make_room(module: &[u8]) -> Result<Cow<'_, [u8]>, String> {
     let broken = |error: BinaryReaderError| error.message().to_owned();
-    let survey = Survey::of(module).map_err(broken)?;
+    let survey = Survey::from_module(module).map_err(broken)?;
     let askers = survey.functions_with_size().map_err(broken)?;
     if askers.is_empty() {
         return Ok(Cow::Borrowed(module));
@@ -364,7 +364,7 @@ mod tests {
             let end = instance.get_typed_func::<(), i64>(&mut store, "end");
             let end = end.expect("it is there").call(&mut store, ());
             assert_eq!(end.expect("it runs"), 0x4_0000);
-            assert_eq!(Survey::of(&changed).unwrap().data_count, MAX_DATA);
+            assert_eq!(Survey::from_module(&changed).unwrap().data_count, MAX_DATA);
         }
         // A byte that no segment holds would have to change.
         let data =

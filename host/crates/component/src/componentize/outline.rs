@@ -21,7 +21,7 @@ const GO_PRODUCER: &[u8] = b"Go cmd/compile";
 
 impl Outline {
     /// Reads a module. Returns `None` if its sections are truncated or malformed.
-    pub(super) fn of(module: &[u8]) -> Option<Self> {
+    pub(super) fn from_module(module: &[u8]) -> Option<Self> {
         Self::read(module).ok()
     }
 
@@ -149,10 +149,11 @@ mod tests {
 
     #[test]
     fn an_outline_lists_exports_and_custom_sections() {
-        let outline = Outline::of(&example::module(&["memory", "other"])).expect("a module");
+        let outline =
+            Outline::from_module(&example::module(&["memory", "other"])).expect("a module");
         assert_eq!(outline.exports, ["memory", "other"]);
         assert_eq!(outline.custom_sections, ["a-custom-section"]);
-        let outline = Outline::of(&example::command(b"")).expect("a module");
+        let outline = Outline::from_module(&example::command(b"")).expect("a module");
         assert_eq!(outline.exports, ["memory", "_start"]);
         assert!(!outline.is_of_go);
     }
@@ -165,7 +166,7 @@ mod tests {
             (example::producers("clang"), false),
         ] {
             let module = [example::module(&[]), section].concat();
-            let outline = Outline::of(&module).expect("a module");
+            let outline = Outline::from_module(&module).expect("a module");
             assert_eq!(outline.is_of_go, is_of_go, "{outline:?}");
         }
     }
@@ -184,9 +185,9 @@ mod tests {
             &[0, 3, 2, 0xff, 0xff],
         ] {
             let module = [preamble, bad].concat();
-            assert_eq!(Outline::of(&module), None, "{bad:?}");
+            assert_eq!(Outline::from_module(&module), None, "{bad:?}");
         }
-        assert_eq!(Outline::of(b"\0asm"), None);
-        assert_eq!(Outline::of(preamble), Some(Outline::default()));
+        assert_eq!(Outline::from_module(b"\0asm"), None);
+        assert_eq!(Outline::from_module(preamble), Some(Outline::default()));
     }
 }

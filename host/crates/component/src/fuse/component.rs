@@ -72,7 +72,7 @@ pub(super) struct ParsedComponent<'a> {
 
 impl<'a> ParsedComponent<'a> {
     /// Parses a component. Each item depends only on earlier items.
-    pub(super) fn of(whole: &'a [u8]) -> Result<Self> {
+    pub(super) fn parse(whole: &'a [u8]) -> Result<Self> {
         let mut parsed = Self {
             whole,
             items: Vec::new(),
@@ -140,7 +140,7 @@ impl Part<'_> {
             Part::Type(_) => Space::Type,
             Part::Alias(ComponentAlias::InstanceExport { kind, .. }) => external(*kind)?,
             Part::Alias(ComponentAlias::CoreInstanceExport { kind, .. }) => {
-                Space::Core(ItemKind::of(*kind)?)
+                Space::Core(ItemKind::from_external(*kind)?)
             }
             Part::Alias(ComponentAlias::Outer { kind, .. }) => match kind {
                 ComponentOuterAliasKind::CoreModule => Space::Module,
@@ -176,7 +176,7 @@ impl Part<'_> {
 }
 
 impl ItemKind {
-    pub(super) fn of(kind: ExternalKind) -> Result<Self> {
+    pub(super) fn from_external(kind: ExternalKind) -> Result<Self> {
         Ok(match kind {
             ExternalKind::Func => Self::Func,
             ExternalKind::Table => Self::Table,

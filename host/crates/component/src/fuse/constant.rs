@@ -29,7 +29,7 @@ pub(super) struct Constants(HashMap<Defined, Value>);
 impl Constants {
     /// Finds the known globals of some members. Only these members can write to them, except to
     /// globals in `shown`, which others can access.
-    pub(super) fn of(
+    pub(super) fn from_members(
         members: &Members<'_, '_>,
         list: &[usize],
         shown: &HashSet<Defined>,
@@ -160,7 +160,7 @@ mod tests {
             (global i32 {expression}))"#
         );
         let bytes = wat::parse_str(text).expect("a module");
-        let inner = super::super::core_module::CoreModule::of(&bytes).expect("it is plain");
+        let inner = super::super::core_module::CoreModule::parse(&bytes).expect("it is plain");
         let known = |index| (index == 0).then_some(Value::I32(7));
         fold(&inner.globals[0].init_expr, known)
     }

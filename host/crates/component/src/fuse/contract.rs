@@ -144,7 +144,7 @@ const EXPORTS: [Function; 3] = [
 
 impl<'t> Resources<'t> {
     /// Checks the types of a component.
-    pub(super) fn of(types: &'t Types) -> Result<Self> {
+    pub(super) fn from_types(types: &'t Types) -> Result<Self> {
         let types = types.as_ref();
         let mut resources = Self {
             types,

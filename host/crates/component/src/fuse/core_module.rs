@@ -34,7 +34,7 @@ pub(super) struct CoreModule<'a> {
 
 impl<'a> CoreModule<'a> {
     /// Parses a module. Refuses one with features that can't be merged.
-    pub(super) fn of(bytes: &'a [u8]) -> Result<Self> {
+    pub(super) fn parse(bytes: &'a [u8]) -> Result<Self> {
         let mut inner = Self::default();
         for payload in Parser::new(0).parse_all(bytes) {
             inner.read(payload?)?;
@@ -99,7 +99,7 @@ impl<'a> CoreModule<'a> {
             Payload::ExportSection(section) => {
                 for export in section {
                     let export = export?;
-                    let target = (ItemKind::of(export.kind)?, export.index);
+                    let target = (ItemKind::from_external(export.kind)?, export.index);
                     self.exports.insert(export.name, target);
                 }
             }

@@ -28,7 +28,7 @@ pub(super) struct MemberReencoder {
 }
 
 impl MemberReencoder {
-    pub(super) fn of(
+    pub(super) fn new(
         members: &Members<'_, '_>,
         member: usize,
         numbers: &Numbers,

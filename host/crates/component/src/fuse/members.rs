@@ -51,7 +51,7 @@ pub(super) struct Members<'o, 'a> {
 impl<'o, 'a> Members<'o, 'a> {
     /// Collects all members up to the first instantiation that can't be one: later instances must
     /// stay after that.
-    pub(super) fn of(parsed: &'o ParsedComponent<'a>) -> Self {
+    pub(super) fn from_component(parsed: &'o ParsedComponent<'a>) -> Self {
         let mut members = Self {
             parsed,
             list: Vec::new(),
@@ -107,7 +107,7 @@ impl<'o, 'a> Members<'o, 'a> {
         else {
             return unsupported("a core module is not defined in the component");
         };
-        let inner = CoreModule::of(bytes)?;
+        let inner = CoreModule::parse(bytes)?;
         let args: HashMap<&str, u32> = args.iter().map(|arg| (arg.name, arg.index)).collect();
         let mut imports = HashMap::new();
         for (kind, list) in &inner.imports {
@@ -135,7 +135,7 @@ impl<'o, 'a> Members<'o, 'a> {
     /// Records the exports of a synthetic instance.
     fn name(&mut self, instance: u32, exports: &'o [wasmparser::Export<'a>]) {
         let named = exports.iter().filter_map(|export| {
-            let kind = ItemKind::of(export.kind).ok()?;
+            let kind = ItemKind::from_external(export.kind).ok()?;
             let (_, item) = self.parsed.item((Space::Core(kind), export.index))?;
             let source = match &item.part {
                 Part::Canonical(_) => (kind, Source::Canonical(export.index)),

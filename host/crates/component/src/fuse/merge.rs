@@ -94,7 +94,8 @@ impl Merge<'_, '_, '_> {
         let mut referenced = Vec::new();
         let all = self.plan.members(self.group).iter();
         for &member in all.filter(|member| !self.shims.has_member(**member)) {
-            let mut copy = MemberReencoder::of(self.members, member, self.numbers, self.constants)?;
+            let mut copy =
+                MemberReencoder::new(self.members, member, self.numbers, self.constants)?;
             self.member(member, &mut copy, &mut sections)?;
             referenced.extend(copy.referenced);
         }

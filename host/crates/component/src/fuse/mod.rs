@@ -121,7 +121,7 @@ const RESETS: &[&str] = &[
 pub struct CodeKey([u8; 32]);
 
 impl CodeKey {
-    fn of(code: &[u8], frame: &[u8]) -> Self {
+    fn new(code: &[u8], frame: &[u8]) -> Self {
         let mut hasher = blake3::Hasher::new();
         hasher.update(&(code.len() as u64).to_le_bytes());
         hasher.update(code).update(frame);
@@ -164,13 +164,13 @@ const MIN_SNAPSHOT_BYTES: u64 = 1 << 20;
 /// be invalid, which its compiler reports.
 pub fn link(bytes: &[u8]) -> Result<Linked, Unsupported> {
     let types = validate(bytes)?;
-    let parsed = ParsedComponent::of(bytes)?;
-    let members = Members::of(&parsed);
+    let parsed = ParsedComponent::parse(bytes)?;
+    let members = Members::from_component(&parsed);
     match program::module(&members, &types) {
         Ok(module) => return Ok(Linked::Program(module)),
         Err(why) => tracing::debug!("not called directly: {why}"),
     }
-    let Some(plan) = Plan::of(&members) else {
+    let Some(plan) = Plan::for_members(&members) else {
         return Err(Unsupported::apart(members.list.len()));
     };
     if data_bytes(&members, &plan) >= MIN_SNAPSHOT_BYTES {
@@ -194,9 +194,9 @@ fn data_bytes(members: &Members<'_, '_>, plan: &Plan) -> u64 {
 /// Splits a component into parts, regardless of the size of its data.
 pub fn apart(bytes: &[u8]) -> Result<Apart, Unsupported> {
     validate(bytes)?;
-    let parsed = ParsedComponent::of(bytes)?;
-    let members = Members::of(&parsed);
-    match Plan::of(&members) {
+    let parsed = ParsedComponent::parse(bytes)?;
+    let members = Members::from_component(&parsed);
+    match Plan::for_members(&members) {
         Some(plan) => rewrite::apart(&members, &plan, &Ends::default()),
         None => Err(Unsupported::apart(members.list.len())),
     }
@@ -209,9 +209,9 @@ pub fn apart(bytes: &[u8]) -> Result<Apart, Unsupported> {
 /// Fails if the interpreter has a feature that is not understood, or lacks a required one.
 pub fn runtime(bytes: &[u8]) -> Result<Runtime, Unsupported> {
     validate(bytes)?;
-    let parsed = ParsedComponent::of(bytes)?;
-    let members = Members::of(&parsed);
-    let Some(plan) = Plan::of(&members) else {
+    let parsed = ParsedComponent::parse(bytes)?;
+    let members = Members::from_component(&parsed);
+    let Some(plan) = Plan::for_members(&members) else {
         return Err(Unsupported::apart(members.list.len()));
     };
     let ends = |is_loader| Ends {
@@ -227,9 +227,9 @@ pub fn runtime(bytes: &[u8]) -> Result<Runtime, Unsupported> {
 /// Fuses a component into one with fewer core instances, even if the host could call it directly.
 pub fn members_of_component(bytes: &[u8]) -> Result<Vec<u8>, Unsupported> {
     validate(bytes)?;
-    let parsed = ParsedComponent::of(bytes)?;
-    let members = Members::of(&parsed);
-    match Plan::of(&members) {
+    let parsed = ParsedComponent::parse(bytes)?;
+    let members = Members::from_component(&parsed);
+    match Plan::for_members(&members) {
         Some(plan) => rewrite::component(&members, &plan),
         None => Err(Unsupported::apart(members.list.len())),
     }

@@ -30,7 +30,7 @@ pub(super) struct Numbers {
 
 impl Numbers {
     /// Assigns the indices. `shown` are the definitions that others alias.
-    pub(super) fn of(
+    pub(super) fn new(
         members: &Members<'_, '_>,
         plan: &Plan,
         group: Group,

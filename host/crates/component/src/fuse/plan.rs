@@ -44,11 +44,11 @@ pub(super) enum Group {
 
 impl Plan {
     /// Plans the groups. Returns `None` if fusing would gain nothing.
-    pub(super) fn of(members: &Members<'_, '_>) -> Option<Self> {
+    pub(super) fn for_members(members: &Members<'_, '_>) -> Option<Self> {
         let mut planner = Planner {
             members,
             plan: Self::default(),
-            leanings: Vec::new(),
+            dependencies: Vec::new(),
             memories: HashMap::new(),
             writes: HashMap::new(),
         };
@@ -116,7 +116,7 @@ struct Planner<'m, 'o, 'a> {
     members: &'m Members<'o, 'a>,
     plan: Plan,
     /// The dependency of each component item that precedes the current member.
-    leanings: Vec<Leaning>,
+    dependencies: Vec<Dependency>,
     /// The memories that the members of each group have: at most one.
     memories: HashMap<Group, HashSet<Option<Source>>>,
     /// The targets that members of the second group write to at instantiation.
@@ -159,12 +159,12 @@ impl Planner<'_, '_, '_> {
         let (members, plan) = (self.members, &self.plan);
         let mut late = BTreeSet::new();
         for function in canonical(members, member) {
-            match self.leaning(function) {
-                Leaning::Neither => {}
-                Leaning::First if members.is_of_handles(function) => {
+            match self.dependency(function) {
+                Dependency::Neither => {}
+                Dependency::First if members.is_of_handles(function) => {
                     late.insert(function);
                 }
-                Leaning::First | Leaning::Second => return None,
+                Dependency::First | Dependency::Second => return None,
             }
         }
         let runs = runs_code(members, member);
@@ -183,7 +183,8 @@ impl Planner<'_, '_, '_> {
     fn fits_second(&self, member: usize) -> bool {
         let (members, plan) = (self.members, &self.plan);
         !plan.first.is_empty()
-            && canonical(members, member).all(|function| self.leaning(function) != Leaning::Second)
+            && canonical(members, member)
+                .all(|function| self.dependency(function) != Dependency::Second)
             && !plan.second.iter().any(|other| runs_code(members, *other))
             && self.has_one_memory(Group::Second, member)
     }
@@ -202,33 +203,33 @@ impl Planner<'_, '_, '_> {
     /// have their groups.
     fn look_before(&mut self, place: usize) {
         let parsed = self.members.parsed;
-        for item in &parsed.items[self.leanings.len()..place] {
-            let leaning = match (&item.part, item.defines) {
+        for item in &parsed.items[self.dependencies.len()..place] {
+            let dependency = match (&item.part, item.defines) {
                 (Part::CoreInstance(Instance::Instantiate { .. }), (_, instance)) => {
                     let member = self.members.of_instance(instance);
                     match member.and_then(|member| self.plan.group(member)) {
-                        Some(Group::First) => Leaning::First,
-                        Some(Group::Second) | None => Leaning::Second,
+                        Some(Group::First) => Dependency::First,
+                        Some(Group::Second) | None => Dependency::Second,
                     }
                 }
                 _ => {
                     let needs = item.needs.iter().filter_map(|id| parsed.item(*id));
-                    let leanings = needs.filter_map(|(place, _)| self.leanings.get(place));
-                    leanings.copied().max().unwrap_or(Leaning::Neither)
+                    let dependencies = needs.filter_map(|(place, _)| self.dependencies.get(place));
+                    dependencies.copied().max().unwrap_or(Dependency::Neither)
                 }
             };
-            self.leanings.push(leaning);
+            self.dependencies.push(dependency);
         }
     }
 
     /// Returns the dependency of a function of the component.
-    fn leaning(&self, function: u32) -> Leaning {
+    fn dependency(&self, function: u32) -> Dependency {
         let item = self
             .members
             .parsed
             .item((Space::Core(ItemKind::Func), function));
-        let leaning = item.and_then(|(place, _)| self.leanings.get(place));
-        leaning.copied().unwrap_or(Leaning::Second)
+        let dependency = item.and_then(|(place, _)| self.dependencies.get(place));
+        dependency.copied().unwrap_or(Dependency::Second)
     }
 }
 
@@ -256,7 +257,7 @@ fn canonical<'m>(
 
 /// The group that an item depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Leaning {
+enum Dependency {
     Neither,
     First,
     Second,

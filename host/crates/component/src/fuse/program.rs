@@ -29,14 +29,14 @@ pub(super) fn module(members: &Members<'_, '_>, types: &Types) -> Result<Vec<u8>
     if let Some(name) = members.parsed.items.iter().find_map(import_of_others) {
         return unsupported_at("the component imports more than the gateway", name);
     }
-    let resources = Resources::of(types)?;
+    let resources = Resources::from_types(types)?;
     let plan = Plan::whole(members)?;
     let list: Vec<usize> = (0..members.list.len()).collect();
-    let constants = Constants::of(members, &list, &std::collections::HashSet::new())?;
+    let constants = Constants::from_members(members, &list, &std::collections::HashSet::new())?;
     let slots = Slots::None;
-    let shims = Shims::of(members, &plan, &constants)?;
+    let shims = Shims::new(members, &plan, &constants)?;
     let shown = |_, _| false;
-    let numbers = Numbers::of(
+    let numbers = Numbers::new(
         members,
         &plan,
         Group::First,
@@ -251,7 +251,7 @@ impl<'o, 'a> Roles<'_, 'o, 'a> {
         });
         let instance = exported.and_then(|index| parsed.item((Space::Instance, index)));
         match instance.map(|(_, item)| &item.part) {
-            Some(Part::Instance(instance)) => Application::of(instance, parsed),
+            Some(Part::Instance(instance)) => Application::new(instance, parsed),
             _ => unsupported("the application is not an instance of the component"),
         }
     }
@@ -299,7 +299,7 @@ enum Application<'o, 'a> {
 }
 
 impl<'o, 'a> Application<'o, 'a> {
-    fn of(instance: &'o ComponentInstance<'a>, parsed: &ParsedComponent<'a>) -> Result<Self> {
+    fn new(instance: &'o ComponentInstance<'a>, parsed: &ParsedComponent<'a>) -> Result<Self> {
         let (component, arguments) = match instance {
             ComponentInstance::FromExports(exports) => return Ok(Self::Plain(exports)),
             ComponentInstance::Instantiate {
@@ -311,7 +311,7 @@ impl<'o, 'a> Application<'o, 'a> {
         let Some(&Part::Component(_, bytes)) = item.map(|(_, item)| &item.part) else {
             return unsupported("the application is not a nested component");
         };
-        let inner = ParsedComponent::of(bytes)?;
+        let inner = ParsedComponent::parse(bytes)?;
         let only_names = inner.items.iter().all(|item| {
             matches!(
                 (&item.part, item.defines.0),

@@ -35,7 +35,7 @@ pub(super) fn apart(members: &Members<'_, '_>, plan: &Plan, ends: &Ends) -> Resu
     let Some((merged, split)) = split else {
         return unsupported("no module can be split into code and state");
     };
-    let key = CodeKey::of(&split.code, &frame);
+    let key = CodeKey::new(&split.code, &frame);
     let state = split::state(&merged, &split, &key.mark())?;
     Ok(Apart {
         key,
@@ -62,14 +62,15 @@ fn write(
     let list: Vec<usize> = (0..members.list.len())
         .filter(|member| plan.group(*member).is_some())
         .collect();
-    let constants = Constants::of(members, &list, &shown.map(|(_, global)| *global).collect())?;
+    let constants =
+        Constants::from_members(members, &list, &shown.map(|(_, global)| *global).collect())?;
     let is_aliased = |kind, defined| aliased.contains(&(kind, defined));
-    let slots = Slots::of(members, plan, &constants, |table| {
+    let slots = Slots::new(members, plan, &constants, |table| {
         is_aliased(ItemKind::Table, table)
     })?;
     // The replacements in the first group don't exist before the second.
     let shims = Shims::default();
-    let numbers = |group| Numbers::of(members, plan, group, &constants, slots, &shims, is_aliased);
+    let numbers = |group| Numbers::new(members, plan, group, &constants, slots, &shims, is_aliased);
     let (first, second) = (numbers(Group::First)?, numbers(Group::Second)?);
     let mut exports = Exports::default();
     let mut wanted: Vec<_> = aliased.iter().chain(&second.borrowed).copied().collect();

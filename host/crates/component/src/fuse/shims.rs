@@ -28,13 +28,13 @@ type Entries = HashMap<u32, (Source, FuncType)>;
 
 impl Shims {
     /// Finds all shims in the first group of a plan, for a module that contains the whole group.
-    pub(super) fn of(
+    pub(super) fn new(
         members: &Members<'_, '_>,
         plan: &Plan,
         constants: &Constants,
     ) -> Result<Self> {
         let mut shims = Self::default();
-        let users = Users::of(members, plan);
+        let users = Users::new(members, plan);
         for &member in &plan.first {
             let inner = &members.list[member].inner;
             let has_more = !inner.imports.is_empty()

@@ -26,7 +26,7 @@ pub(super) enum Slots {
 }
 
 impl Slots {
-    pub(super) fn of(
+    pub(super) fn new(
         members: &Members<'_, '_>,
         plan: &Plan,
         constants: &Constants,
@@ -35,7 +35,7 @@ impl Slots {
         if plan.late.is_empty() {
             return Ok(Self::None);
         }
-        let users = Users::of(members, plan);
+        let users = Users::new(members, plan);
         for &member in &plan.first {
             let Some(entries) = entries_of_shim(members, member)? else {
                 continue;
@@ -106,7 +106,7 @@ pub(super) struct Users<'m, 'o, 'a> {
 }
 
 impl<'m, 'o, 'a> Users<'m, 'o, 'a> {
-    pub(super) fn of(members: &'m Members<'o, 'a>, plan: &Plan) -> Self {
+    pub(super) fn new(members: &'m Members<'o, 'a>, plan: &Plan) -> Self {
         let mut users = Self {
             members,
             importers: HashMap::new(),

@@ -10,7 +10,7 @@ fn code_is_kept_when_its_program_is_served_and_mapped_anew_where_it_is_long() {
         ..
     } = Fixture::new();
     let cache = Arc::new(cache);
-    let entry = |name: &str| cache.entry(Version::of(name.as_bytes()));
+    let entry = |name: &str| cache.entry(Version::from_content(name.as_bytes()));
     for (name, size, renewal) in [
         ("short", 100_000, Renewal::Unneeded),
         ("long", 2 << 20, Renewal::Recall),
@@ -40,7 +40,7 @@ fn code_is_kept_when_its_program_is_served_and_mapped_anew_where_it_is_long() {
 fn code_that_can_not_be_kept_later_is_served_on() {
     let fixture = Fixture::with(1 << 20);
     let cache = Arc::new(fixture.cache);
-    let entry = cache.entry(Version::of(b"large"));
+    let entry = cache.entry(Version::from_content(b"large"));
     let later = Later::default();
     let stored = cache.store_later(entry, &noise("large", 2 << 20), &later);
     assert!(stored.is_none());

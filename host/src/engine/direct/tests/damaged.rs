@@ -71,7 +71,8 @@ fn is_alike(engine: &Engine, bytes: &[u8], budget: Budget, change: &str) -> bool
         return false;
     }
     let component = Component::new(&engine.first.engine, bytes).expect(change);
-    let component = engine.program(CodeFile::of(&Compiled::Component(component)).unwrap());
+    let component =
+        engine.program(CodeFile::from_compiled(&Compiled::Component(component)).unwrap());
     let component = component.expect(change);
     let [direct, component] = [direct, component].map(|program| {
         let policy = Policy::new(budget, 1);

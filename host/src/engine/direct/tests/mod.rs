@@ -89,7 +89,7 @@ fn both(bytes: &[u8]) -> [Program; 2] {
 /// Loads a program as an unchanged component.
 fn as_component(engine: &Engine, bytes: &[u8]) -> Program {
     let component = Component::new(&engine.first.engine, bytes).unwrap();
-    let code = CodeFile::of(&Compiled::Component(component)).unwrap();
+    let code = CodeFile::from_compiled(&Compiled::Component(component)).unwrap();
     let component = engine.program(code).unwrap();
     assert!(!component.is_direct());
     component

@@ -50,7 +50,7 @@ fn programs(bytes: &[u8]) -> Vec<Program> {
         return vec![program];
     }
     let component = Component::new(&engine.first.engine, bytes).expect("a component");
-    let file = CodeFile::of(&Compiled::Component(component)).expect("code");
+    let file = CodeFile::from_compiled(&Compiled::Component(component)).expect("code");
     let component = engine.program(file);
     vec![program, component.expect("it loads")]
 }

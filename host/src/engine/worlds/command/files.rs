@@ -22,7 +22,7 @@ use wasmtime_wasi::p2::bindings::filesystem::types::{
 use wasmtime_wasi::{FsPerms, OpenMode};
 
 use super::super::refused::{VERSION, refuse_files};
-use crate::engine::call::state::State;
+use crate::engine::call::state::HostState;
 use crate::printable;
 
 /// The maximum length of a path in a log line, in bytes: more than usual paths have.
@@ -42,7 +42,7 @@ macro_rules! replace {
     ($types:ident, $($name:literal => $method:ident($($argument:ident: $type:ty),*), $path:ident;)*) => {$(
         $types.func_wrap_async(
             concat!("[method]descriptor.", $name),
-            |mut store: StoreContextMut<'_, State>, (folder, $($argument),*): (Folder, $($type),*)| {
+            |mut store: StoreContextMut<'_, HostState>, (folder, $($argument),*): (Folder, $($type),*)| {
                 Box::new(async move {
                     if let Some(denied) = denied(store.data_mut(), &$path) {
                         return Ok((Err(denied),));
@@ -57,7 +57,7 @@ macro_rules! replace {
 }
 
 /// Replaces the bindings' functions that request folders and paths.
-pub(in crate::engine) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+pub(in crate::engine) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
     linker.allow_shadowing(true);
     linker
         .instance(&format!("wasi:filesystem/preopens@{VERSION}"))?
@@ -79,7 +79,7 @@ pub(in crate::engine) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::
 }
 
 /// Returns the folders of a command: those that it has, or the empty one.
-fn folders(state: &mut State) -> wasmtime::Result<Vec<(Folder, String)>> {
+fn folders(state: &mut HostState) -> wasmtime::Result<Vec<(Folder, String)>> {
     let mut folders = state.filesystem().get_directories()?;
     if !state.has_folders()
         && let Some(empty) = empty()
@@ -91,7 +91,7 @@ fn folders(state: &mut State) -> wasmtime::Result<Vec<(Folder, String)>> {
 }
 
 /// Logs a path that a command without folders asks for, and returns the error for it.
-fn denied(state: &mut State, path: &str) -> Option<ErrorCode> {
+fn denied(state: &mut HostState, path: &str) -> Option<ErrorCode> {
     if state.has_folders() {
         return None;
     }

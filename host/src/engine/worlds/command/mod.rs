@@ -16,7 +16,7 @@ use wasmtime_wasi::p2::bindings::CommandPre;
 
 use super::beside::{Ended, beside};
 use crate::cgi::{self, HeadReader, Started};
-use crate::engine::call::state::State;
+use crate::engine::call::state::HostState;
 use crate::engine::call::trap::{instantiation_failure, trap_failure};
 use crate::gateway::{Exchange, Failure, Head, Sent};
 pub(super) use files::add_to_linker as add_files_to_linker;
@@ -25,8 +25,8 @@ use stdout::Stdout;
 
 /// Answers the request of a store.
 pub(in crate::engine) async fn run(
-    pre: &CommandPre<State>,
-    store: &mut Store<State>,
+    pre: &CommandPre<HostState>,
+    store: &mut Store<HostState>,
 ) -> Result<(), Failure> {
     let stdout = Stdout::default();
     set_up(store.data_mut(), &stdout);
@@ -50,7 +50,7 @@ pub(in crate::engine) async fn run(
 }
 
 /// Sets up the program's environment, standard streams and arguments for its request.
-fn set_up(state: &mut State, stdout: &Stdout) {
+fn set_up(state: &mut HostState, stdout: &Stdout) {
     let mut variables = cgi::variables(&state.environ);
     if let Some(grants) = state.grants() {
         // A client's fields don't replace what the operator has set.
@@ -70,7 +70,10 @@ fn set_up(state: &mut State, stdout: &Stdout) {
 
 /// Interprets the result of `main`. A program that fails reports this by its exit status, and its
 /// output up to that point is not a reliable response.
-fn exit_status(result: wasmtime::Result<Result<(), ()>>, state: &mut State) -> Result<(), Failure> {
+fn exit_status(
+    result: wasmtime::Result<Result<(), ()>>,
+    state: &mut HostState,
+) -> Result<(), Failure> {
     match result {
         Ok(Ok(())) => Ok(()),
         Ok(Err(())) => Err(Failure::Exit(1)),

@@ -7,13 +7,13 @@ use super::answer::Answer;
 use super::bindings::exports::wasgi::gateway::application::Body;
 use super::bindings::wasgi::gateway::gateway::Exception;
 use super::bindings::{Handler, HandlerPre};
-use crate::engine::call::state::State;
+use crate::engine::call::state::HostState;
 use crate::engine::direct;
 
 /// A linked application, ready to be instantiated.
 #[derive(Clone)]
 pub(in crate::engine) enum ApplicationPre {
-    Component(HandlerPre<State>),
+    Component(HandlerPre<HostState>),
     Direct(direct::Pre),
 }
 
@@ -44,7 +44,7 @@ impl ApplicationPre {
 
     pub(in crate::engine) async fn instantiate(
         &self,
-        store: &mut Store<State>,
+        store: &mut Store<HostState>,
     ) -> Result<Application> {
         Ok(match self {
             Self::Component(pre) => Application::Component(pre.instantiate_async(store).await?),
@@ -61,7 +61,7 @@ impl Application {
     /// Fails with a trap, or after an earlier trap.
     pub(in crate::engine) async fn call(
         &self,
-        store: &mut Store<State>,
+        store: &mut Store<HostState>,
     ) -> Result<Result<Answer<Blocks>, Exception>> {
         enter(store)?;
         let result = match self {
@@ -94,7 +94,7 @@ impl Application {
     /// Fails with a trap, or after an earlier trap.
     pub(in crate::engine) async fn next(
         &self,
-        store: &mut Store<State>,
+        store: &mut Store<HostState>,
         blocks: Blocks,
     ) -> Result<Result<Option<Vec<u8>>, Exception>> {
         enter(store)?;
@@ -116,7 +116,7 @@ impl Application {
     /// Fails with a trap, or after an earlier trap.
     pub(in crate::engine) async fn close(
         &self,
-        store: &mut Store<State>,
+        store: &mut Store<HostState>,
         blocks: Blocks,
     ) -> Result<Result<(), Exception>> {
         enter(store)?;
@@ -138,7 +138,7 @@ impl Application {
     /// Fails with a trap, or after an earlier trap.
     pub(in crate::engine) async fn destroy(
         &self,
-        store: &mut Store<State>,
+        store: &mut Store<HostState>,
         blocks: Blocks,
     ) -> Result<()> {
         enter(store)?;
@@ -157,7 +157,7 @@ impl Application {
 
 /// Checks that an instance may be called: not after a trap, including traps for denied memory or an
 /// invalid value.
-fn enter(store: &Store<State>) -> Result<()> {
+fn enter(store: &Store<HostState>) -> Result<()> {
     match store.data().has_trapped {
         true => Err(Trap::CannotEnterComponent.into()),
         false => Ok(()),
@@ -165,7 +165,7 @@ fn enter(store: &Store<State>) -> Result<()> {
 }
 
 /// Records a trap.
-fn leave<T>(store: &mut Store<State>, result: Result<T>) -> Result<T> {
+fn leave<T>(store: &mut Store<HostState>, result: Result<T>) -> Result<T> {
     store.data_mut().has_trapped |= result.is_err();
     result
 }

@@ -5,7 +5,7 @@ use wasmtime::component::Resource;
 
 use super::bindings::wasgi::gateway::gateway as wit;
 use super::tokens::{EnvironToken, StartResponseToken};
-use crate::engine::call::state::State;
+use crate::engine::call::state::HostState;
 use crate::gateway::{self, Failure, InputError, Response, Sent, Step};
 
 /// The maximum size of one `environ.read`, in bytes: the host must not allocate whatever size a
@@ -15,14 +15,14 @@ const READ_BYTES: u64 = 64 * 1024;
 /// The maximum length of a status in a trace, in bytes: a rejected status can be of any length.
 const STATUS_BYTES: usize = 200;
 
-impl wit::Host for State {
+impl wit::Host for HostState {
     fn panicked(&mut self, exception: wit::Exception) -> Result<()> {
         self.failure = Some(Failure::Panic(exception.into()));
         Ok(())
     }
 }
 
-impl wit::HostEnviron for State {
+impl wit::HostEnviron for HostState {
     fn get(&mut self, this: Resource<EnvironToken>, name: String) -> Result<Option<Vec<u8>>> {
         self.check(&this)?;
         Ok(self.environ.get(&name).map(|value| value.into_owned()))
@@ -63,7 +63,7 @@ impl wit::HostEnviron for State {
     }
 }
 
-impl wit::HostStartResponse for State {
+impl wit::HostStartResponse for HostState {
     fn call(
         &mut self,
         this: Resource<StartResponseToken>,

@@ -5,7 +5,7 @@ use wasmtime::component::Resource;
 
 use super::opened::{Bucket, KeyValue};
 use crate::engine::call::refusals::Thing;
-use crate::engine::call::state::State;
+use crate::engine::call::state::HostState;
 use crate::engine::worlds::refused::ungranted;
 use crate::printable;
 use crate::state::{BucketId, Digest, Failure, MAX_KEY_BYTES, Operation, Reply, check_bucket_name};
@@ -25,7 +25,7 @@ pub(super) enum Denied {
 /// The result of a function of either draft.
 pub(super) type Answer<T> = std::result::Result<T, Denied>;
 
-impl State {
+impl HostState {
     /// Opens a bucket that is granted.
     pub(super) fn open_bucket(&mut self, name: &str) -> Result<Answer<Resource<Bucket>>> {
         let name = match name {
@@ -72,7 +72,8 @@ impl State {
         Ok(reply.map_err(Denied::Failed))
     }
 
-    pub(super) async fn get(
+    /// Returns the value of a key.
+    pub(super) async fn value(
         &mut self,
         bucket: BucketId,
         key: String,
@@ -184,7 +185,7 @@ pub(super) fn digest(value: Option<&[u8]>) -> Option<Digest> {
     value.map(|value| *blake3::hash(value).as_bytes())
 }
 
-impl State {
+impl HostState {
     /// Returns what the instance has opened. Sets it up on first use.
     pub(super) fn key_value(&mut self) -> Option<&mut KeyValue> {
         if self.opened_buckets.is_none() {

@@ -5,55 +5,15 @@ use wasmtime::component::Resource;
 
 use super::access::{Denied, failed};
 use super::bindings::draft::wasi::keyvalue::{atomics, batch, store};
+use super::common::{common_bucket_functions, common_interfaces};
 use super::opened::Bucket;
-use crate::engine::call::state::State;
+use crate::engine::call::state::HostState;
 use crate::state::Operation;
 
-type Answer<T> = std::result::Result<T, store::Error>;
+common_interfaces!(store, batch);
 
-impl From<Denied> for store::Error {
-    fn from(denied: Denied) -> Self {
-        match denied {
-            Denied::Access => Self::AccessDenied,
-            Denied::Failed(failure) => Self::Other(failure.0),
-        }
-    }
-}
-
-impl store::Host for State {
-    async fn open(&mut self, identifier: String) -> Result<Answer<Resource<Bucket>>> {
-        Ok(self.open_bucket(&identifier)?.map_err(Into::into))
-    }
-}
-
-impl store::HostBucket for State {
-    async fn get(
-        &mut self,
-        this: Resource<Bucket>,
-        key: String,
-    ) -> Result<Answer<Option<Vec<u8>>>> {
-        let bucket = self.bucket(&this)?;
-        Ok(State::get(self, bucket, key).await?.map_err(Into::into))
-    }
-
-    async fn set(
-        &mut self,
-        this: Resource<Bucket>,
-        key: String,
-        value: Vec<u8>,
-    ) -> Result<Answer<()>> {
-        let done = self.execute(&this, Operation::Set(key, value)).await?;
-        Ok(done.map_err(Into::into))
-    }
-
-    async fn delete(&mut self, this: Resource<Bucket>, key: String) -> Result<Answer<()>> {
-        let done = self.execute(&this, Operation::Delete(key)).await?;
-        Ok(done.map_err(Into::into))
-    }
-
-    async fn exists(&mut self, this: Resource<Bucket>, key: String) -> Result<Answer<bool>> {
-        Ok(self.has_key(&this, key).await?.map_err(Into::into))
-    }
+impl store::HostBucket for HostState {
+    common_bucket_functions!();
 
     async fn list_keys(
         &mut self,
@@ -75,13 +35,9 @@ impl store::HostBucket for State {
         let cursor = last.map(|key| opened.add_cursor(key));
         Ok(Ok(store::KeyResponse { keys, cursor }))
     }
-
-    async fn drop(&mut self, this: Resource<Bucket>) -> Result<()> {
-        self.close_bucket(this)
-    }
 }
 
-impl atomics::Host for State {
+impl atomics::Host for HostState {
     async fn increment(
         &mut self,
         bucket: Resource<Bucket>,
@@ -97,33 +53,5 @@ impl atomics::Host for State {
             u64::try_from(sum).map_err(negative)
         });
         Ok(sum.map_err(Into::into))
-    }
-}
-
-impl batch::Host for State {
-    async fn get_many(
-        &mut self,
-        bucket: Resource<Bucket>,
-        keys: Vec<String>,
-    ) -> Result<Answer<Vec<Option<(String, Vec<u8>)>>>> {
-        Ok(self.many(&bucket, keys).await?.map_err(Into::into))
-    }
-
-    async fn set_many(
-        &mut self,
-        bucket: Resource<Bucket>,
-        pairs: Vec<(String, Vec<u8>)>,
-    ) -> Result<Answer<()>> {
-        let done = self.execute(&bucket, Operation::SetMany(pairs)).await?;
-        Ok(done.map_err(Into::into))
-    }
-
-    async fn delete_many(
-        &mut self,
-        bucket: Resource<Bucket>,
-        keys: Vec<String>,
-    ) -> Result<Answer<()>> {
-        let done = self.execute(&bucket, Operation::DeleteMany(keys)).await?;
-        Ok(done.map_err(Into::into))
     }
 }

@@ -5,55 +5,15 @@ use wasmtime::component::Resource;
 
 use super::access::{Denied, check_cursor, digest, unexpected};
 use super::bindings::draft2::wasi::keyvalue::{atomics, batch, store};
+use super::common::{common_bucket_functions, common_interfaces};
 use super::opened::{Bucket, Cas};
-use crate::engine::call::state::State;
+use crate::engine::call::state::HostState;
 use crate::state::{Operation, Reply};
 
-type Answer<T> = std::result::Result<T, store::Error>;
+common_interfaces!(store, batch);
 
-impl From<Denied> for store::Error {
-    fn from(denied: Denied) -> Self {
-        match denied {
-            Denied::Access => Self::AccessDenied,
-            Denied::Failed(failure) => Self::Other(failure.0),
-        }
-    }
-}
-
-impl store::Host for State {
-    async fn open(&mut self, identifier: String) -> Result<Answer<Resource<Bucket>>> {
-        Ok(self.open_bucket(&identifier)?.map_err(Into::into))
-    }
-}
-
-impl store::HostBucket for State {
-    async fn get(
-        &mut self,
-        this: Resource<Bucket>,
-        key: String,
-    ) -> Result<Answer<Option<Vec<u8>>>> {
-        let bucket = self.bucket(&this)?;
-        Ok(State::get(self, bucket, key).await?.map_err(Into::into))
-    }
-
-    async fn set(
-        &mut self,
-        this: Resource<Bucket>,
-        key: String,
-        value: Vec<u8>,
-    ) -> Result<Answer<()>> {
-        let done = self.execute(&this, Operation::Set(key, value)).await?;
-        Ok(done.map_err(Into::into))
-    }
-
-    async fn delete(&mut self, this: Resource<Bucket>, key: String) -> Result<Answer<()>> {
-        let done = self.execute(&this, Operation::Delete(key)).await?;
-        Ok(done.map_err(Into::into))
-    }
-
-    async fn exists(&mut self, this: Resource<Bucket>, key: String) -> Result<Answer<bool>> {
-        Ok(self.has_key(&this, key).await?.map_err(Into::into))
-    }
+impl store::HostBucket for HostState {
+    common_bucket_functions!();
 
     async fn list_keys(
         &mut self,
@@ -67,13 +27,9 @@ impl store::HostBucket for State {
         let page = page.map(|(keys, cursor)| store::KeyResponse { keys, cursor });
         Ok(page.map_err(Into::into))
     }
-
-    async fn drop(&mut self, this: Resource<Bucket>) -> Result<()> {
-        self.close_bucket(this)
-    }
 }
 
-impl atomics::Host for State {
+impl atomics::Host for HostState {
     async fn increment(
         &mut self,
         bucket: Resource<Bucket>,
@@ -102,7 +58,7 @@ impl atomics::Host for State {
         if swapped {
             return Ok(Ok(()));
         }
-        match State::get(self, bucket.clone(), key.clone()).await? {
+        match self.value(bucket.clone(), key.clone()).await? {
             Ok(value) => {
                 let digest = digest(value.as_deref());
                 let cas = Cas {
@@ -122,14 +78,14 @@ fn store_error(denied: Denied) -> atomics::CasError {
     atomics::CasError::StoreError(denied.into())
 }
 
-impl atomics::HostCas for State {
+impl atomics::HostCas for HostState {
     async fn new(
         &mut self,
         bucket: Resource<Bucket>,
         key: String,
     ) -> Result<Answer<Resource<Cas>>> {
         let bucket = self.bucket(&bucket)?;
-        let value = State::get(self, bucket.clone(), key.clone()).await?;
+        let value = self.value(bucket.clone(), key.clone()).await?;
         let value = match value {
             Ok(value) => value,
             Err(denied) => return Ok(Err(denied.into())),
@@ -146,7 +102,7 @@ impl atomics::HostCas for State {
     async fn current(&mut self, this: Resource<Cas>) -> Result<Answer<Option<Vec<u8>>>> {
         let cas = self.opened()?.table.get(&this)?;
         let (bucket, key) = (cas.bucket.clone(), cas.key.clone());
-        let value = State::get(self, bucket, key).await?;
+        let value = self.value(bucket, key).await?;
         if let Ok(value) = &value {
             self.opened()?.table.get_mut(&this)?.digest = digest(value.as_deref());
         }
@@ -156,33 +112,5 @@ impl atomics::HostCas for State {
     async fn drop(&mut self, this: Resource<Cas>) -> Result<()> {
         self.opened()?.table.delete(this)?;
         Ok(())
-    }
-}
-
-impl batch::Host for State {
-    async fn get_many(
-        &mut self,
-        bucket: Resource<Bucket>,
-        keys: Vec<String>,
-    ) -> Result<Answer<Vec<Option<(String, Vec<u8>)>>>> {
-        Ok(self.many(&bucket, keys).await?.map_err(Into::into))
-    }
-
-    async fn set_many(
-        &mut self,
-        bucket: Resource<Bucket>,
-        pairs: Vec<(String, Vec<u8>)>,
-    ) -> Result<Answer<()>> {
-        let done = self.execute(&bucket, Operation::SetMany(pairs)).await?;
-        Ok(done.map_err(Into::into))
-    }
-
-    async fn delete_many(
-        &mut self,
-        bucket: Resource<Bucket>,
-        keys: Vec<String>,
-    ) -> Result<Answer<()>> {
-        let done = self.execute(&bucket, Operation::DeleteMany(keys)).await?;
-        Ok(done.map_err(Into::into))
     }
 }

@@ -64,11 +64,11 @@ impl KeyValue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::state::{Limits, Options};
+    use crate::state::{Limits, StateOptions};
 
     #[test]
     fn a_cursor_is_valid_until_many_others_were_returned() {
-        let store = Store::new(&Options::default(), Limits::default());
+        let store = Store::new(&StateOptions::default(), Limits::default());
         let mut opened = KeyValue::new(store);
         for at in 0..MAX_CURSORS as u64 + 2 {
             let number = opened.add_cursor(at.to_string());

@@ -49,7 +49,7 @@ impl Network {
         let grants = grants.filter(|grants| !grants.outbound().is_empty());
         let granted = grants.map(|grants| Granted {
             grants: Arc::clone(grants),
-            connections: Connections::of(handler),
+            connections: Connections::for_handler(handler),
         });
         Self {
             sockets: Sockets::new(granted.clone(), denials.clone()),

@@ -12,7 +12,7 @@ use wasmtime_wasi_http::p2::bindings::http::types::{
 use wasmtime_wasi_http::{Error, RequestOptions, WasiHttp, WasiHttpView};
 
 use super::target::{entry, target};
-use crate::engine::call::state::State;
+use crate::engine::call::state::HostState;
 
 /// The interface for outgoing requests. Any 0.2 version matches.
 pub(super) const OUTGOING_HANDLER: &str = "wasi:http/outgoing-handler@0.2.0";
@@ -26,9 +26,9 @@ type Arguments = (Resource<OutgoingRequest>, Option<Resource<RequestOptions>>);
 type Handled = (Result<Resource<FutureIncomingResponse>, ErrorCode>,);
 
 /// Provides the types of HTTP, and requests to the hosts that are granted.
-pub(in crate::engine) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+pub(in crate::engine) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
     let options = types::LinkOptions::default();
-    types::add_to_linker::<_, WasiHttp>(linker, &options, State::http)?;
+    types::add_to_linker::<_, WasiHttp>(linker, &options, HostState::http)?;
     linker.instance(OUTGOING_HANDLER)?.func_wrap(
         "handle",
         |mut store, arguments: Arguments| -> wasmtime::Result<Handled> {
@@ -50,7 +50,7 @@ pub(in crate::engine) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::
 }
 
 fn handle(
-    state: &mut State,
+    state: &mut HostState,
     (request, options): Arguments,
 ) -> wasmtime::Result<Result<Resource<FutureIncomingResponse>, ErrorCode>> {
     let table = state.http().table;

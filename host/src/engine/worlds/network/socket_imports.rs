@@ -13,13 +13,13 @@ use wasmtime_wasi::sockets::WasiSocketsView;
 
 use super::sockets::Lookup;
 use crate::engine::call::refusals::Thing;
-use crate::engine::call::state::State;
+use crate::engine::call::state::HostState;
 use crate::engine::worlds::refused::VERSION;
 use crate::grants::{Host, MAX_NAME_BYTES};
 use crate::printable;
 
 /// Replaces the bindings' functions that create sockets and look up names.
-pub(in crate::engine) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+pub(in crate::engine) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
     linker.allow_shadowing(true);
     linker
         .instance(&format!("wasi:sockets/tcp-create-socket@{VERSION}"))?
@@ -32,7 +32,7 @@ pub(in crate::engine) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::
             "tcp-socket",
             ResourceType::host::<TcpSocket>(),
             |mut store, rep| {
-                let state: &mut State = store.data_mut();
+                let state: &mut HostState = store.data_mut();
                 let socket = Resource::<TcpSocket>::new_own(rep);
                 state.ctx().table.delete(socket)?;
                 state.network().sockets.permits.remove(&rep);
@@ -44,7 +44,7 @@ pub(in crate::engine) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::
         .func_wrap(
             "create-udp-socket",
             |mut store, (_,): (IpAddressFamily,)| {
-                let state: &mut State = store.data_mut();
+                let state: &mut HostState = store.data_mut();
                 let text = "access to a UDP socket was denied: UDP can't be granted";
                 state.refuse(Thing::Network, text);
                 Ok((Err::<Resource<UdpSocket>, _>(ErrorCode::AccessDenied),))
@@ -86,7 +86,7 @@ pub(in crate::engine) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::
 }
 
 fn create_tcp_socket(
-    state: &mut State,
+    state: &mut HostState,
     family: IpAddressFamily,
 ) -> wasmtime::Result<Result<Resource<TcpSocket>, ErrorCode>> {
     let network = state.network();
@@ -109,7 +109,7 @@ fn create_tcp_socket(
 }
 
 fn resolve_addresses(
-    state: &mut State,
+    state: &mut HostState,
     network: &Resource<NetworkToken>,
     name: &str,
 ) -> wasmtime::Result<Result<Resource<Lookup>, ErrorCode>> {

@@ -11,7 +11,7 @@ use wasmtime_wasi_http::p2::body::{HostOutgoingBody, StreamContext};
 use wasmtime_wasi_http::p2::types::HostOutgoingResponse;
 
 use super::super::network::BLOCK_BYTES;
-use crate::engine::call::state::State;
+use crate::engine::call::state::HostState;
 use crate::http1::is_bodiless;
 
 /// The interface of responses, with the version that the bindings use: another name would add a
@@ -26,12 +26,12 @@ const WAITING_BLOCKS: usize = 1;
 type Given = (Result<Resource<HostOutgoingBody>, ()>,);
 
 /// Replaces the bindings' `outgoing-response.body` for responses without a body.
-pub(in crate::engine) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+pub(in crate::engine) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
     linker.allow_shadowing(true);
     linker.instance(TYPES)?.func_wrap(
         "[method]outgoing-response.body",
         |mut store, (response,): (Resource<HostOutgoingResponse>,)| -> wasmtime::Result<Given> {
-            let state: &mut State = store.data_mut();
+            let state: &mut HostState = store.data_mut();
             let is_head = state.environ.head.method() == "HEAD";
             let mut http = state.http();
             let given = http.table.get_mut(&response)?;

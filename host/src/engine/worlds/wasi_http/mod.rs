@@ -21,7 +21,7 @@ use wasmtime_wasi_http::p2::bindings::http::types::{
 };
 
 use super::beside::{Ended, beside};
-use crate::engine::call::state::State;
+use crate::engine::call::state::HostState;
 use crate::engine::call::trap::{instantiation_failure, trap_failure};
 use crate::engine::limits::line;
 use crate::gateway::{Failure, Scheme};
@@ -30,8 +30,8 @@ use respond::{Answer, Responder};
 
 /// Answers the request of a store.
 pub(in crate::engine) async fn run(
-    pre: &ProxyPre<State>,
-    store: &mut Store<State>,
+    pre: &ProxyPre<HostState>,
+    store: &mut Store<HostState>,
 ) -> Result<(), Failure> {
     let proxy = pre
         .instantiate_async(&mut *store)
@@ -58,10 +58,10 @@ pub(in crate::engine) async fn run(
 
 /// Returns the arguments of `handle`.
 fn resources(
-    state: &mut State,
+    state: &mut HostState,
     sender: oneshot::Sender<Answer>,
 ) -> wasmtime::Result<(Resource<IncomingRequest>, Resource<ResponseOutparam>)> {
-    let request = request::of(&state.environ, Arc::clone(&state.exchange))?;
+    let request = request::from_environ(&state.environ, Arc::clone(&state.exchange))?;
     let scheme = match state.environ.scheme {
         Scheme::Http => WasiScheme::Http,
         Scheme::Https => WasiScheme::Https,

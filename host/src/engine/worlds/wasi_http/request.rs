@@ -34,7 +34,7 @@ const ESCAPED: &AsciiSet = &CONTROLS
     .add(b'}');
 
 /// Returns the request with its whole path: the part that selected the handler is not separate.
-pub(super) fn of(
+pub(super) fn from_environ(
     environ: &Environ,
     exchange: Arc<Exchange>,
 ) -> wasmtime::Result<Request<RequestBody>> {
@@ -129,7 +129,7 @@ mod tests {
             host: host.map(<[u8]>::to_vec),
             ..Environ::local(Arc::new(head))
         };
-        of(&environ, Arc::new(Exchange::new(false))).expect(text)
+        from_environ(&environ, Arc::new(Exchange::new(false))).expect(text)
     }
 
     #[test]

@@ -13,7 +13,7 @@ use wasmtime_wasi_http::Error;
 use wasmtime_wasi_http::p2::bindings::http::types::ErrorCode;
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
-use crate::engine::call::state::State;
+use crate::engine::call::state::HostState;
 use crate::engine::limits::limited;
 use crate::engine::worlds::beside::Ended;
 use crate::gateway::{Exchange, Failure, Head, Response, Sent};
@@ -33,7 +33,7 @@ pub(super) struct Responder {
 }
 
 impl Responder {
-    pub(super) fn new(state: &State) -> Self {
+    pub(super) fn new(state: &HostState) -> Self {
         Self {
             exchange: Arc::clone(&state.exchange),
             head_limit_bytes: state.budget.response_head_bytes,

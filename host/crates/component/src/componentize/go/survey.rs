@@ -36,7 +36,7 @@ pub(super) struct End {
 }
 
 impl<'m> Survey<'m> {
-    pub(super) fn of(module: &'m [u8]) -> Result<Self, BinaryReaderError> {
+    pub(super) fn from_module(module: &'m [u8]) -> Result<Self, BinaryReaderError> {
         let mut survey = Self::default();
         for payload in Parser::new(0).parse_all(module) {
             match payload? {

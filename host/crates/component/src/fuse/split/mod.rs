@@ -76,12 +76,12 @@ pub(super) fn split(module: &[u8], exported: &[&str]) -> Result<Split> {
     let exported = survey::functions_named(module, exported)?;
     let roots = exported.iter().map(|(_, function)| *function);
     let written = written::globals(module, roots.collect())?;
-    let survey = Survey::of(module, &written, exported)?;
+    let survey = Survey::new(module, &written, exported)?;
     if survey.state_globals.len() > MAX_GLOBALS {
         return unsupported("too many globals differ between snapshots");
     }
     let mut types = Types::default();
-    let code = Code::of(&survey).write(module, &mut types)?;
+    let code = Code::new(&survey).write(module, &mut types)?;
     Ok(Split {
         code,
         code_type: types.finish(),
@@ -104,7 +104,7 @@ pub(super) fn global_name(index: u32) -> String {
 ///
 /// Fails if the module can't be split.
 pub(super) fn state(module: &[u8], split: &Split, mark: &str) -> Result<Vec<u8>> {
-    let survey = Survey::of(module, &split.written, Vec::new())?;
+    let survey = Survey::new(module, &split.written, Vec::new())?;
     let mut same = RoundtripReencoder;
     let mut memories = MemorySection::new();
     memories.memory(survey.memory);
@@ -170,7 +170,7 @@ struct Code<'s, 'a> {
 }
 
 impl<'s, 'a> Code<'s, 'a> {
-    fn of(survey: &'s Survey<'a>) -> Self {
+    fn new(survey: &'s Survey<'a>) -> Self {
         Self {
             survey,
             shift: Shift {

@@ -41,7 +41,7 @@ pub(super) struct Segment<'a> {
 impl<'a> Survey<'a> {
     /// Reads a module. `written` are the globals that code may write to, and `exported` the
     /// functions that are exported by name.
-    pub(super) fn of(
+    pub(super) fn new(
         module: &'a [u8],
         written: &BTreeSet<u32>,
         exported: Vec<(String, u32)>,
