@@ -19,7 +19,8 @@
 //! - `<!-- run: serve FOLDER -->`: builds the server, adds `wasgi` to the path, and serves a
 //!   folder.
 //!
-//! The page's address, 127.0.0.1:8000, is replaced with an unused one.
+//! The addresses 127.0.0.1:8000 and 127.0.0.1:8001 are replaced with unused ones, in commands and in
+//! files.
 
 #![forbid(unsafe_code)]
 
@@ -68,8 +69,8 @@ const SOURCES: [&str; 7] = [
     "xtask",
 ];
 
-/// The address in the documentation.
-const ADDRESS: &str = "127.0.0.1:8000";
+/// The addresses in the documentation: the server's default, and that of a second server.
+const ADDRESSES: [&str; 2] = ["127.0.0.1:8000", "127.0.0.1:8001"];
 
 /// The pause before a command is retried.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -244,7 +245,8 @@ struct Copy {
     folder: tempfile::TempDir,
     root: PathBuf,
     target: PathBuf,
-    address: String,
+    /// The addresses that replace those of the documentation.
+    addresses: [String; ADDRESSES.len()],
 }
 
 impl Copy {
@@ -260,12 +262,12 @@ impl Copy {
         // A repository, because `cargo new` creates another one elsewhere.
         processes::text_of(git(&root).args(["init", "--quiet"]))?;
         processes::text_of(git(&root).args(["add", "--all", "--force"]))?;
-        let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
+        let addresses = unused_addresses().context("can't find unused addresses")?;
         Ok(Self {
             folder,
             root,
             target: workspace.target.clone(),
-            address: address.to_string(),
+            addresses,
         })
     }
 
@@ -277,7 +279,7 @@ impl Copy {
                 Action::Write { file, text } => {
                     let file = self.root.join(file);
                     fs::create_dir_all(file.parent().unwrap_or(&file))?;
-                    fs::write(&file, text)
+                    fs::write(&file, self.with_addresses(text))
                         .with_context(|| format!("can't write {}", file.display()))?;
                 }
                 Action::Replace { file, old, new } => {
@@ -316,21 +318,36 @@ impl Copy {
         Ok(())
     }
 
-    /// Replaces the address in a command of the page with the copy's.
+    /// Replaces the addresses of the documentation with the copy's.
+    fn with_addresses(&self, text: &str) -> String {
+        let pairs = ADDRESSES.iter().zip(&self.addresses);
+        pairs.fold(text.to_owned(), |text, (from, to)| text.replace(from, to))
+    }
+
+    /// Replaces the addresses in a command of the page with the copy's.
     fn adapt(&self, command: &str) -> String {
         let serves = |line: &&str| {
             let starts = ["cargo xtask serve", "wasgi serve"];
             starts.iter().any(|start| line.starts_with(start)) && !line.contains("--addr")
         };
         let lines = command.lines().map(|line| {
-            let line = line.replace(ADDRESS, &self.address);
+            let line = self.with_addresses(line);
             match serves(&&*line) {
-                true => format!("{line} --addr {}\n", self.address),
+                true => format!("{line} --addr {}\n", self.addresses[0]),
                 false => format!("{line}\n"),
             }
         });
         lines.collect()
     }
+}
+
+/// Returns unused addresses, all different.
+fn unused_addresses() -> std::io::Result<[String; ADDRESSES.len()]> {
+    let bind = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
+    // Both are bound at the same time, so that they differ.
+    let (first, second) = (bind()?, bind()?);
+    let address = |listener: &TcpListener| std::io::Result::Ok(listener.local_addr()?.to_string());
+    Ok([address(&first)?, address(&second)?])
 }
 
 /// Returns a git command in a folder.
