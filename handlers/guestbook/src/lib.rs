@@ -75,9 +75,10 @@ fn show(status: StatusCode, problem: &str) -> Result<Response<Html<String>>> {
             escape(message).replace('\n', "<br>")
         );
     }
+    let entries_word = if count == 1 { "entry" } else { "entries" };
     let body = format!(
         "<h1>Guest book</h1>\n\
-         <p class=\"lead\">{count} entries, kept in a key-value bucket: they outlive requests and \
+         <p class=\"lead\">{count} {entries_word}, kept in a key-value bucket: they outlive requests and \
          restarts.</p>\n\
          <p role=\"alert\">{}</p>\n\
          <form method=\"post\">\n\
@@ -111,16 +112,16 @@ mod tests {
     #[test]
     fn an_entry_is_kept_and_the_latest_comes_first() {
         assert!(call("GET", "").text().contains("0 entries"));
-        for name in ["Ada", "Grace"] {
+        for (name, shown) in [("Ada", "1 entry,"), ("Grace", "2 entries,")] {
             let form = format!("name={name}&message=Hello+%3Cb%3E%0D%0Athere").leak();
             let added = call("POST", form);
             assert_eq!(
                 (added.code(), added.header("location")),
                 (303, Some("/guestbook"))
             );
+            assert!(call("GET", "").text().contains(shown), "{shown}");
         }
         let page = call("GET", "").text();
-        assert!(page.contains("2 entries"), "{page}");
         assert!(
             page.contains("Hello &lt;b&gt;") && !page.contains("<b>"),
             "{page}"

@@ -15,9 +15,9 @@ use wasgi_sdk::{Html, Request, RequestExt, Result, client, escape, variable};
 fn weather(request: Request) -> Result<Response<Html<String>>> {
     let query = request.query();
     let city = query.get("city").unwrap_or("Oslo");
-    let (status, text) = match report(city)? {
-        Some(report) => (200, format!("{city}: {report}")),
-        None => (503, "No weather API is granted to this handler.".to_owned()),
+    let (status, text) = match report(city) {
+        Ok(report) => (200, format!("{city}: {report}")),
+        Err((status, problem)) => (status, problem),
     };
     let body = format!(
         "<h1>The weather</h1>\n\
@@ -32,16 +32,25 @@ fn weather(request: Request) -> Result<Response<Html<String>>> {
         .body(Html(page.replace("{body}", &body)))?)
 }
 
-/// Asks the API for the weather. Returns `None` if it isn't granted.
-fn report(city: &str) -> Result<Option<String>> {
-    let Some(api) = variable("WEATHER_API") else {
-        return Ok(None);
+/// Asks the API for the weather. Fails with a status and a text.
+fn report(city: &str) -> Result<String, (u16, String)> {
+    let denied = || (503, "No weather API is granted to this handler.".to_owned());
+    let api = variable("WEATHER_API").ok_or_else(denied)?;
+    let response = match client::get(&format!("{api}?city={}", encoded(city))) {
+        Err(client::Error::Denied) => return Err(denied()),
+        response => response.map_err(failure)?,
     };
-    match client::get(&format!("{api}?city={}", encoded(city))) {
-        Ok(response) => Ok(Some(response.into_body().text()?)),
-        Err(client::Error::Denied) => Ok(None),
-        Err(error) => Err(error.into()),
+    match response.status().as_u16() {
+        200 => response.into_body().text().map_err(failure),
+        status => Err((
+            502,
+            format!("The weather API answers with status {status}."),
+        )),
     }
+}
+
+fn failure(error: impl std::fmt::Display) -> (u16, String) {
+    (502, format!("The weather API fails: {error}"))
 }
 
 /// Encodes text for a query.
