@@ -13,6 +13,7 @@ mod cold_start;
 mod completions;
 mod compression;
 mod contract;
+mod databases;
 mod deps;
 mod documents;
 mod early;

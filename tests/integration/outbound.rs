@@ -2,7 +2,7 @@
 
 mod hostile;
 mod load;
-mod postgres;
+pub(crate) mod postgres;
 mod scripts;
 
 use std::fs;

@@ -29,15 +29,15 @@ def app(environ, start_response):
 ";
 
 /// A database server in a temporary folder. Dropping it stops it.
-struct Postgres {
+pub(crate) struct Postgres {
     programs: PathBuf,
     folder: tempfile::TempDir,
-    port: u16,
+    pub(crate) port: u16,
 }
 
 impl Postgres {
     /// Starts one, if the programs are installed.
-    fn start() -> Option<Self> {
+    pub(crate) fn start() -> Option<Self> {
         let versions = fs::read_dir("/usr/lib/postgresql").ok()?;
         let programs = versions.flatten().map(|version| version.path().join("bin"));
         let programs = programs
