@@ -144,7 +144,8 @@ fn django(database: &str) -> Vec<(String, String)> {
     ]
     .map(|file| (file.to_owned(), read(file)))
     .into();
-    let settings = read("settings.py") + &block("STATIC_ROOT =") + database;
+    let files_app = "INSTALLED_APPS.append(\"django.contrib.staticfiles\")\n";
+    let settings = read("settings.py") + files_app + &block("STATIC_ROOT =") + database;
     let wsgi = block("def manage").replace("mysite.settings", "settings");
     let project = "[tool.wsgi]\napplication = \"wsgi:application\"\n";
     files.push(("settings.py".into(), settings));

@@ -29,6 +29,8 @@ pub fn routes(arguments: &cli::Routes) -> anyhow::Result<ExitCode> {
     check_folders(site.root(), site.handlers(), &overlaps)?;
     let engine = Engine::new(&Budget::default(), &config.compile, site.code_cache())?
         .with_runtime(site.runtime().as_deref());
+    // A script may need its variables to be imported.
+    engine.set_policies(config.policies()?);
     let registry = reload::scan_once(site.handlers(), &engine).registry();
     let mut routes = route_table(site.root(), &registry);
     add_grants(&mut routes, &config.handlers);

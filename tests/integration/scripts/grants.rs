@@ -5,7 +5,7 @@ use std::fs;
 use crate::support::command::code_cache;
 use crate::support::eventually;
 use crate::support::scripts::Language::Python;
-use crate::support::scripts::{logs, until};
+use crate::support::scripts::{compile, logs, until};
 use crate::support::server::Server;
 
 /// A script that reports a variable at its import and at the request, and what it set itself.
@@ -108,6 +108,17 @@ fn a_script_without_a_variable_that_it_needs_says_how_to_grant_it() {
     logs(&server, line);
     drop(site);
     server.stop();
+}
+
+#[test]
+fn a_command_that_lists_routes_imports_a_script_with_its_variables() {
+    let script = "import os\nKEY = os.environ['SECRET_KEY']\ndef app(environ, start): pass\n";
+    let settings = "[handlers.shop]\nsecrets = { SECRET_KEY = { file = \"key\" } }\n";
+    let Some(site) = Python.site(&[("shop/app.py", script), ("../key", "k")], settings) else {
+        return;
+    };
+    // Fails if a handler isn't loaded.
+    compile(&site);
 }
 
 #[test]

@@ -44,10 +44,11 @@ use processes::step;
 use self::console::{Example, is_as_shown};
 
 /// The pages that are run by default: all that have commands.
-const PAGES: [&str; 11] = [
+const PAGES: [&str; 12] = [
     "README.md",
     "docs/benchmarks.md",
     "docs/configuration.md",
+    "docs/databases.md",
     "docs/handlers.md",
     "docs/javascript.md",
     "docs/python.md",
