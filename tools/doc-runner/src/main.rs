@@ -19,8 +19,8 @@
 //! - `<!-- run: serve FOLDER -->`: builds the server, adds `wasgi` to the path, and serves a
 //!   folder.
 //!
-//! The addresses 127.0.0.1:8000 and 127.0.0.1:8001 are replaced with unused ones, in commands and in
-//! files.
+//! The addresses 127.0.0.1:8000 and 127.0.0.1:8001 are replaced with unused ones, in commands and
+//! in files.
 
 #![forbid(unsafe_code)]
 
