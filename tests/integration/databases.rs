@@ -105,7 +105,7 @@ fn a_guest_book_in_flask_keeps_its_entries_in_sqlite() {
     compile(&site);
     for (name, count) in [("Ada", 1), ("%3Cb%3E", 2)] {
         // Each round has a server of its own: the entries outlive it.
-        let server = Server::of(&site);
+        let server = Server::new(&site);
         let mut client = server.connect();
         let sent = submit(&mut client, "/book/", "", &format!("name={name}"));
         assert_eq!(
@@ -116,7 +116,7 @@ fn a_guest_book_in_flask_keeps_its_entries_in_sqlite() {
         assert_eq!(text.matches("<li>").count(), count, "{text}");
         server.stop();
     }
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     assert!(
         server
             .get("/book/")
@@ -188,7 +188,7 @@ fn cookie(response: &Response, name: &str) -> String {
 #[track_caller]
 fn use_admin(site: &Site) {
     compile(site);
-    let server = Server::of(site);
+    let server = Server::new(site);
     let mut client = server.connect();
     assert!(
         server
@@ -225,7 +225,7 @@ fn use_admin(site: &Site) {
         assert!(listed.contains(&format!(">{text}</a>")), "{listed}");
     }
     server.stop();
-    let server = Server::of(site);
+    let server = Server::new(site);
     let listed = page(&mut server.connect(), list, &cookies);
     assert!(listed.contains(">Drink tea</a>"), "{listed}");
     assert!(listed.contains("1 note"), "{listed}");
@@ -298,7 +298,7 @@ fn sqlalchemy_uses_postgresql_by_a_driver_in_python() {
         block("[handlers.notes]").replace("db.internal:5432", &format!("localhost:{port}"));
     write(&site, "wasgi.toml", &settings);
     compile(&site);
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     let mut client = server.connect();
     for (note, all) in [("tea", "tea\n"), ("milk", "tea\nmilk\n")] {
         let kept = submit(&mut client, "/notes", "", note);
