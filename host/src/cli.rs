@@ -1,12 +1,13 @@
 //! The command line: `wasgi serve`, `wasgi routes` and `wasgi config`. The arguments of `wasgi
-//! check` and `wasgi run` are in `trial`, those of `wasgi new`, `wasgi deps`, `wasgi state` and
-//! `wasgi test` in files of the same name, and the flags of configuration keys in `flags`.
+//! check` and `wasgi run` are in `trial`, those of `wasgi new`, `wasgi deps`, `wasgi dev`, `wasgi
+//! state` and `wasgi test` in files of the same name, and the flags of configuration keys in `flags`.
 //!
 //! A flag that is not given has no value here: `config` has the defaults, and the file's values
 //! take precedence over them.
 
 mod completions;
 mod deps;
+mod dev;
 mod flags;
 mod mistakes;
 mod new;
@@ -27,6 +28,7 @@ use flags::{Flags, OfBudget, OfClients, OfLimits, OfServer, OfSite};
 
 pub use completions::Completions;
 pub use deps::Deps;
+pub use dev::Dev;
 pub use new::{Language, New};
 pub use state::{StateArguments, StateCommand};
 pub use test::Test;
@@ -61,6 +63,8 @@ pub enum Command {
     New(New),
     /// Serve a site until interrupted
     Serve(Box<Serve>),
+    /// Serve a site while it is being developed: pages follow changes, failures explain themselves
+    Dev(Box<Dev>),
     /// Show what serves each route, without serving
     Routes(Routes),
     /// Check handlers against the contract, without serving, and explain each problem

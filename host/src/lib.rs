@@ -10,6 +10,7 @@ pub mod commands;
 mod config;
 mod content;
 mod deps;
+mod dev;
 mod drive;
 pub mod engine;
 mod file_kind;

@@ -9,6 +9,7 @@ fn main() -> ExitCode {
     let result = match Cli::of_process().command {
         Command::New(new) => commands::new(&new),
         Command::Serve(serve) => commands::serve(&serve),
+        Command::Dev(dev) => commands::dev(&dev),
         Command::Routes(routes) => commands::routes(&routes),
         Command::Check(check) => commands::check(&check),
         Command::Run(run) => commands::run(&run),

@@ -8,6 +8,7 @@ use anyhow::Context;
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use super::dev::{greet, restrict, state as dev_state};
 use super::service::{Service, raise_descriptor_limit};
 use super::site::check_folders;
 use super::worker::work;
@@ -28,9 +29,17 @@ pub fn serve(arguments: &cli::Serve) -> anyhow::Result<ExitCode> {
     if let Some(id) = arguments.worker {
         return work(id);
     }
+    start(arguments, None)
+}
+
+/// Serves until SIGINT or SIGTERM, with what `wasgi dev` adds if `dev` is given.
+pub(super) fn start(arguments: &cli::Serve, dev: Option<&cli::Dev>) -> anyhow::Result<ExitCode> {
     let file = FileStamp::of_path(&arguments.site.sources().file());
     let (resolved, overlaps) = arguments.load()?;
-    let config = resolved.config;
+    let mut config = resolved.config;
+    if dev.is_some() {
+        restrict(&mut config)?;
+    }
     let mut stamps = vec![file];
     stamps.extend(config.secret_stamps());
     let colours = log::wants_colours();
@@ -48,7 +57,7 @@ pub fn serve(arguments: &cli::Serve) -> anyhow::Result<ExitCode> {
             if several {
                 supervise(arguments, &config, stamps, logs)
             } else {
-                run(arguments, &config, stamps, &logs.out)
+                run(arguments, &config, stamps, &logs.out, dev)
             }
         });
     errors.flush();
@@ -61,12 +70,14 @@ fn run(
     config: &Config,
     first: Stamps,
     out: &Log,
+    dev: Option<&cli::Dev>,
 ) -> anyhow::Result<ExitCode> {
     raise_descriptor_limit();
     let mut signals = watch_signals(&[])?;
     let to_out = out.clone();
     let on_started = move |text: String| to_out.announce(text);
-    let service = Service::start(config, Claim::Alone, out, on_started)?;
+    let state = dev.map(|_| dev_state(config));
+    let service = Service::start(config, Claim::Alone, out, state.as_ref(), on_started)?;
     service.warn_of_unknown_handlers(&config.handlers);
     let controls = service.controls();
     let apply = move |config: &Config| {
@@ -74,7 +85,10 @@ fn run(
         controls.apply(config)
     };
     let config_watch = watch_config(arguments, config, first, apply)?;
-    out.announce(service.announcement());
+    match dev {
+        Some(dev) => greet(dev, config, &service, out),
+        None => out.announce(service.announcement()),
+    }
     service.announced();
 
     for signal in signals.forever() {

@@ -2,21 +2,20 @@
 
 use std::collections::HashSet;
 use std::fmt;
-use std::num::NonZeroUsize;
-use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::site::{route_table, warn_of_unknown_handlers};
 use crate::config::Config;
+use crate::dev::Dev;
 use crate::engine::{Engine, Program};
 use crate::log::{self, Log, Verbosity};
 use crate::policy::Handlers;
 use crate::printable;
 use crate::published::Published;
 use crate::registry::{Registry, RouteTable, Row, RowState};
-use crate::reload::{self, OnStarted, PagesChange, Reload, Scan, Started};
+use crate::reload::{self, OnHandler, OnPages, PagesChange, Reload, Started};
 use crate::server::{Claim, Listen, Server, Settings};
 use crate::state::Store;
 use crate::static_files::Pages;
@@ -31,6 +30,7 @@ pub(super) struct Service {
     server: Server,
     controls: Controls,
     announcement: String,
+    routes: RouteTable,
 }
 
 /// Applies a new configuration to a running service.
@@ -58,11 +58,13 @@ impl fmt::Debug for LookAgain {
 
 impl Service {
     /// Starts to serve. Calls `on_started` with an announcement, in whole lines, when all handlers
-    /// that exist now are loaded, but not before [`announced`](Self::announced) is called.
+    /// that exist now are loaded, but not before [`announced`](Self::announced) is called. Adds what
+    /// `wasgi dev` does, if `dev` is given.
     pub(super) fn start(
         config: &Config,
         claim: Claim,
         out: &Log,
+        dev: Option<&Arc<Dev>>,
         on_started: impl FnOnce(String) + Send + 'static,
     ) -> anyhow::Result<Self> {
         let (root, handlers) = (config.site.root(), config.site.handlers());
@@ -102,12 +104,21 @@ impl Service {
             on_started(printable::report(&lines).to_string());
         });
         let loads = config.compile.processes();
-        let reload = follow(scan, root, &engine, &registry, pages, on_started, loads)?;
+        let options = reload::ReloadOptions {
+            on_pages: Some(on_pages(pages, dev.cloned())),
+            on_handler: dev.cloned().map(on_handler),
+            on_started: Some(on_started),
+            loads,
+            ..Default::default()
+        };
+        let loader = Arc::new(engine.clone());
+        let reload = Reload::start(scan, Some(root), loader, registry.clone(), options)?;
         controls.look_again = Some(LookAgain(Arc::new(reload.look_again())));
         let listen = Listen {
             options: &config.server,
             tls: &config.tls,
             claim,
+            dev,
         };
         let server = Server::start(
             listen,
@@ -130,13 +141,28 @@ impl Service {
             announcement += &format!("sending http://{addr}/ on to https\n");
         }
         // Cannot fail: the cell is set only here.
-        let _ = announced.set(routes);
+        let _ = announced.set(routes.clone());
         Ok(Self {
             reload,
             server,
             controls,
             announcement,
+            routes,
         })
+    }
+
+    /// Returns the routes at the start.
+    pub(super) fn routes(&self) -> &RouteTable {
+        &self.routes
+    }
+
+    /// Returns the URL of the site.
+    pub(super) fn url(&self) -> String {
+        format!(
+            "{}://{}/",
+            self.server.scheme().as_str(),
+            self.server.addr()
+        )
     }
 
     /// Returns the routes, the problems and the address: whole lines.
@@ -217,29 +243,21 @@ impl Controls {
     }
 }
 
-/// Loads the handlers that were found, and watches both folders from now on.
-fn follow(
-    scan: Scan<Program>,
-    root: &Path,
-    engine: &Engine,
-    registry: &Arc<Published<Registry<Program>>>,
-    pages: Arc<Pages>,
-    on_started: OnStarted,
-    loads: NonZeroUsize,
-) -> anyhow::Result<Reload> {
-    let on_pages = move |change| {
+/// Returns the function that is called after changes of pages.
+fn on_pages(pages: Arc<Pages>, dev: Option<Arc<Dev>>) -> OnPages {
+    Box::new(move |change| {
         if change == PagesChange::Replaced {
             pages.reopen();
         }
-    };
-    let options = reload::ReloadOptions {
-        on_pages: Some(Box::new(on_pages)),
-        on_started: Some(on_started),
-        loads,
-        ..Default::default()
-    };
-    let (engine, registry) = (Arc::new(engine.clone()), registry.clone());
-    Reload::start(scan, Some(root), engine, registry, options)
+        if let Some(dev) = &dev {
+            dev.pages_changed(&change);
+        }
+    })
+}
+
+/// Returns the function that is called after changes of handlers.
+fn on_handler(dev: Arc<Dev>) -> OnHandler {
+    Box::new(move |event| dev.handler_changed(&event))
 }
 
 /// Returns the announcement for when the initial handlers are loaded: those routes that were

@@ -37,32 +37,33 @@ pub(super) fn work(id: WorkerId) -> anyhow::Result<ExitCode> {
         // A send fails only if the supervisor has exited, which ends this process.
         let _ = of_loading.send(&Report::Loaded(text));
     };
-    let result = Service::start(&config, Claim::Shared, &out, on_started).and_then(|service| {
-        reporter.send(&Report::Serves(service.announcement().to_owned()))?;
-        service.announced();
-        // One worker logs warnings on behalf of all.
-        let speaks = id.number == 1;
-        if speaks {
-            service.warn_of_unknown_handlers(&config.handlers);
-        }
-        let controls = service.controls();
-        channel.follow(move |config| {
+    let result =
+        Service::start(&config, Claim::Shared, &out, None, on_started).and_then(|service| {
+            reporter.send(&Report::Serves(service.announcement().to_owned()))?;
+            service.announced();
+            // One worker logs warnings on behalf of all.
+            let speaks = id.number == 1;
             if speaks {
-                controls.warn_of_unknown_handlers(&config.handlers);
+                service.warn_of_unknown_handlers(&config.handlers);
             }
-            controls.apply(config)
-        })?;
-        // A second SIGTERM has no effect; see `END_AT_ONCE`.
-        let first = signals
-            .forever()
-            .find(|signal| [SIGTERM, END_AT_ONCE].contains(signal));
-        let mut at_once = first == Some(END_AT_ONCE);
-        service.drain(|| {
-            at_once |= signals.pending().any(|signal| signal == END_AT_ONCE);
-            at_once
+            let controls = service.controls();
+            channel.follow(move |config| {
+                if speaks {
+                    controls.warn_of_unknown_handlers(&config.handlers);
+                }
+                controls.apply(config)
+            })?;
+            // A second SIGTERM has no effect; see `END_AT_ONCE`.
+            let first = signals
+                .forever()
+                .find(|signal| [SIGTERM, END_AT_ONCE].contains(signal));
+            let mut at_once = first == Some(END_AT_ONCE);
+            service.drain(|| {
+                at_once |= signals.pending().any(|signal| signal == END_AT_ONCE);
+                at_once
+            });
+            Ok(())
         });
-        Ok(())
-    });
     out.flush();
     errors.flush();
     result.map(|()| ExitCode::SUCCESS)

@@ -96,6 +96,19 @@ pub(crate) fn wants_colours() -> bool {
     !is_off && std::io::stderr().is_terminal()
 }
 
+/// Receives the handlers' lines as well, if it is set.
+static LISTENER: OnceLock<Listener> = OnceLock::new();
+
+/// A function that receives each line of a handler, given without its end.
+type Listener = Box<dyn Fn(Level, &Arc<str>, &[u8]) + Send + Sync>;
+
+/// Passes each line of a handler to `listener` as well, which must not block. Only the first call
+/// in a process has an effect.
+pub(crate) fn listen(listener: impl Fn(Level, &Arc<str>, &[u8]) + Send + Sync + 'static) {
+    // Fails if there is another one, which then remains.
+    let _ = LISTENER.set(Box::new(listener));
+}
+
 /// Applies new limits to the error log.
 pub(crate) fn set_limits(limits: &Limits) {
     if let Some(subscriber) = ERROR_LOG.get() {
@@ -121,6 +134,9 @@ pub(crate) fn least_bytes(handler: &str, line: &[u8]) -> usize {
 
 /// Logs a handler's line, given without its end. Returns its size in the log, in bytes.
 pub(crate) fn handler_line(level: Level, handler: &Arc<str>, line: &[u8]) -> usize {
+    if let Some(listener) = LISTENER.get() {
+        listener(level, handler, line);
+    }
     let subscriber = ERROR_LOG.get();
     subscriber.map_or(0, |subscriber| {
         subscriber.handler_line(level, handler, line)

@@ -1,9 +1,12 @@
 //! The options of a reloader, and its report on the startup.
 
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::pages::OnPages;
+use crate::registry::Version;
+use crate::router::Route;
 
 /// The interval of listings without events: network file systems, bind mounts of some virtual
 /// machines, and targets of links can change without events. A listing costs a `stat` per file.
@@ -34,6 +37,47 @@ pub(crate) struct Started {
 /// Called when the handlers of the startup are loaded, on the reloader's thread.
 pub(crate) type OnStarted = Box<dyn FnOnce(Started) + Send>;
 
+/// What happened to the file of a handler.
+#[derive(Clone, Debug)]
+pub(crate) enum HandlerEvent {
+    /// It is being loaded.
+    Began {
+        /// The handler's name.
+        name: String,
+    },
+    /// Its version is served from now on.
+    Loaded {
+        /// The handler's name.
+        name: Arc<str>,
+        /// Its file in the folder of handlers.
+        file: String,
+        /// The route that it serves.
+        route: Route,
+        /// The version.
+        version: Version,
+        /// The time from the file to the program.
+        took: Duration,
+    },
+    /// It could not be loaded. An earlier version may still be served.
+    Failed {
+        /// The handler's name.
+        name: String,
+        /// Its file in the folder of handlers.
+        file: String,
+        /// Why, with all lines.
+        message: String,
+    },
+    /// It is not served any more: its file was removed.
+    Withdrawn {
+        /// Its file in the folder of handlers.
+        file: String,
+    },
+}
+
+/// Called with each event of a handler's file after what is served has changed accordingly, on the
+/// reloader's thread, which it must not block.
+pub(crate) type OnHandler = Box<dyn Fn(HandlerEvent) + Send>;
+
 /// Options for reloading.
 pub(crate) struct ReloadOptions {
     /// The number of processors to use: determines how many files are looked up concurrently.
@@ -49,6 +93,8 @@ pub(crate) struct ReloadOptions {
     pub events: bool,
     /// Called after changes to the pages.
     pub on_pages: Option<OnPages>,
+    /// Called with the events of handlers' files.
+    pub on_handler: Option<OnHandler>,
     /// Called once, when all handlers that existed at startup are loaded or have failed; not before
     /// [`Reload::announced`](super::Reload::announced) was called.
     pub on_started: Option<OnStarted>,
@@ -63,6 +109,7 @@ impl Default for ReloadOptions {
             safety_rescan: SAFETY_RESCAN,
             events: true,
             on_pages: None,
+            on_handler: None,
             on_started: None,
         }
     }

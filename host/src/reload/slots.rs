@@ -16,6 +16,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::application;
 use super::listing::{self, Folder, Found, Listing};
 use super::load::{Done, Job, Outcome, Renewed, Stage};
+use super::options::HandlerEvent;
 use super::queue::{Capacity, Position, Queue, SLICE};
 use super::settle::{FileState, Hint, Settle};
 use super::slot::{Since, Slot, Work};
@@ -51,6 +52,10 @@ pub(super) struct Slots<P> {
     retired: Vec<Arc<Handler<P>>>,
     /// One line per change, to be logged.
     pub(super) changes: Vec<String>,
+    /// What happened to handlers' files, if it is recorded.
+    pub(super) events: Vec<HandlerEvent>,
+    /// Whether to record it.
+    pub(super) records_events: bool,
     /// The folder has been listed.
     was_listed: bool,
     /// Don't report handlers that the loader knows already: the announcement contains them.
@@ -91,6 +96,8 @@ impl<P> Slots<P> {
             complaints: Vec::new(),
             retired: Vec::new(),
             changes: Vec::new(),
+            events: Vec::new(),
+            records_events: false,
             was_listed: false,
             quiet: true,
         }
@@ -246,6 +253,7 @@ impl<P> Slots<P> {
         let retired = &mut self.retired;
         let changes = &mut self.changes;
         let queue = &mut self.queue;
+        let mut events = self.records_events.then_some(&mut self.events);
         self.slots.retain(|shape, slot| {
             if present.contains(shape) || listing.is_unseen(&slot.file) {
                 return true;
@@ -259,6 +267,11 @@ impl<P> Slots<P> {
                     slot.work.doubt();
                 }
                 FileState::Due { .. } => {
+                    if let Some(events) = &mut events {
+                        events.push(HandlerEvent::Withdrawn {
+                            file: slot.file.clone(),
+                        });
+                    }
                     if let Some(handler) = slot.serving.take() {
                         changes.push(format!("{}: withdrawn, its file was removed", handler.name));
                         retired.push(handler);
@@ -323,6 +336,9 @@ impl<P> Slots<P> {
             Outcome::Same => {
                 slot.settled();
                 if slot.failure.take().is_some() {
+                    if let Some(handler) = slot.serving.clone() {
+                        self.record(|| loaded(&handler, Duration::ZERO));
+                    }
                     let change = format!("{}: its file is the served version again", job.name);
                     self.changes.push(change);
                 }
@@ -333,6 +349,11 @@ impl<P> Slots<P> {
                 let broken = Problem::broken(file, &job.route, version, serving, &error);
                 slot.failure = Some(broken);
                 slot.settled();
+                self.record(|| HandlerEvent::Failed {
+                    name: job.name,
+                    file: job.file,
+                    message: format!("{error:#}"),
+                });
             }
             Outcome::Loaded(version, program, took) => {
                 slot.settled();
@@ -390,6 +411,10 @@ impl<P> Slots<P> {
     /// Removes and returns the next job to run now.
     pub(super) fn next_job(&mut self, now: Instant) -> Option<Job> {
         let (job, position) = self.queue.next(now)?;
+        if job.stage == Stage::Load {
+            let name = job.name.clone();
+            self.record(|| HandlerEvent::Began { name });
+        }
         if job.stage == Stage::Load && !self.has_started() {
             let file = label(Path::new(""), Path::new(&job.file));
             self.changes.push(match position {
@@ -484,12 +509,29 @@ impl<P> Slots<P> {
             }
         }));
         slot.failure = None;
-        self.retired.extend(slot.serving.replace(handler));
+        self.retired.extend(slot.serving.replace(handler.clone()));
+        self.record(|| loaded(&handler, took.unwrap_or_default()));
+    }
+
+    fn record(&mut self, event: impl FnOnce() -> HandlerEvent) {
+        if self.records_events {
+            self.events.push(event());
+        }
     }
 
     /// Drops retired handlers that are no longer in use.
     fn release_retired(&mut self) {
         self.retired
             .retain(|handler| Arc::strong_count(handler) > 1);
+    }
+}
+
+fn loaded<P>(handler: &Handler<P>, took: Duration) -> HandlerEvent {
+    HandlerEvent::Loaded {
+        name: handler.name.clone(),
+        file: handler.file.clone(),
+        route: handler.route.clone(),
+        version: handler.version,
+        took,
     }
 }

@@ -12,7 +12,7 @@ use anyhow::anyhow;
 
 use super::load::{Done, Job, Outcome, Renewed};
 use super::loader::Load;
-use super::options::{OnStarted, ReloadOptions, STOP_PATIENCE, Started};
+use super::options::{OnHandler, OnStarted, ReloadOptions, STOP_PATIENCE, Started};
 use super::queue::Capacity;
 use super::scan::Scan;
 use super::slots::{Difference, Slots, Trust};
@@ -77,6 +77,7 @@ pub(super) struct Reloader<L: Load> {
     /// The time at which the scan that this continues from began.
     scanned: SystemTime,
     on_started: Option<OnStarted>,
+    on_handler: Option<OnHandler>,
     loader: Arc<L>,
     /// Each loading thread has a clone and drops it at its end.
     loading: Sender<()>,
@@ -110,6 +111,7 @@ impl<L: Load> Reloader<L> {
         slots
             .queue
             .set_capacity(Capacity::new(options.workers.get(), options.loads.get()));
+        slots.records_events = options.on_handler.is_some();
         let (loading, has_loaded) = mpsc::channel();
         let reloader = Reloader {
             inbox,
@@ -120,6 +122,7 @@ impl<L: Load> Reloader<L> {
             slots,
             scanned: scan.clock,
             on_started: options.on_started,
+            on_handler: options.on_handler,
             loader,
             loading,
             has_loaded,
@@ -209,6 +212,9 @@ impl<L: Load> Reloader<L> {
     fn go_on(&mut self) {
         self.start_jobs();
         self.publish();
+        if let Some(on_handler) = &self.on_handler {
+            self.slots.events.drain(..).for_each(on_handler);
+        }
         if self.tells {
             self.tell();
         }

@@ -88,11 +88,6 @@ impl Calls {
         self.count == 0
     }
 
-    /// Returns the serial number of the call at a place; 0 if there was none.
-    pub(super) fn serial_at(&self, place: usize) -> u64 {
-        self.places.get(place).map_or(0, |place| place.serial)
-    }
-
     /// Adds a call.
     pub(super) fn insert(&mut self, running: Running) -> CallId {
         let place = self.free.pop().unwrap_or_else(|| {

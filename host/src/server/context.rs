@@ -11,12 +11,13 @@ use super::date::Date;
 use super::lanes::LaneRole;
 use super::options::Settings;
 use super::proxy::{self, Origin};
-use super::record::Record;
+use super::record::{Record, request_id};
 use super::redirect;
 use super::refusal::TurnedAway;
 use super::shared::Shared;
 use super::transport::SCRATCH_BYTES;
 use super::wall_clock::WallClock;
+use crate::dev::{Dev, Report};
 use crate::engine::{Call, Program};
 use crate::gateway::{Environ, Exchange, Failure};
 use crate::http1::{RequestHead, Stamp, reason};
@@ -54,6 +55,8 @@ pub(super) struct Context {
     pub(super) turned_away: TurnedAway,
     /// A permit for each body that is being compressed.
     pub(super) encoders: Arc<Permits>,
+    /// The report of the call that has just failed, in `wasgi dev`.
+    pub(super) explained: Option<Report>,
 }
 
 /// The way a request is answered.
@@ -62,7 +65,12 @@ pub(super) enum Start {
     /// With this response.
     Answer(Answer),
     /// With this response, instead of a handler that can't accept the request now.
-    Refused { answer: Answer, by: Target<Program> },
+    Refused {
+        answer: Answer,
+        by: Target<Program>,
+        /// The identifier of the request, if the answer shows it.
+        id: Option<String>,
+    },
     /// By a call to a handler, which has started.
     Call {
         call: CallId,
@@ -87,6 +95,7 @@ impl Context {
             access_log: shared.access_log.clone(),
             turned_away: TurnedAway::default(),
             encoders: Arc::default(),
+            explained: None,
             shared,
         }
     }
@@ -144,9 +153,11 @@ impl Context {
         let Some(permit) = handler.enter(budget.concurrent_requests) else {
             let failure = Failure::Busy(budget.concurrent_requests);
             self.turned_away.note(&handler.name, &failure, self.now);
+            let id = request_id();
             return Start::Refused {
-                answer: self.failure(&failure),
+                answer: self.failure(&failure, &id),
                 by: Target::Handler(handler),
+                id: Some(id),
             };
         };
         let exchange = Arc::new(Exchange::for_request(&head));
@@ -195,6 +206,7 @@ impl Context {
         Start::Refused {
             answer: self.unavailable(why),
             by: Target::Pending(pending),
+            id: None,
         }
     }
 
@@ -204,6 +216,11 @@ impl Context {
             date: self.date.text(),
             server: self.settings.server(),
         }
+    }
+
+    /// Returns what `wasgi dev` adds.
+    pub(super) fn dev(&self) -> Option<&Arc<Dev>> {
+        self.shared.dev.as_ref()
     }
 
     /// Returns which proxies are trusted.
@@ -223,8 +240,8 @@ impl Context {
     }
 
     /// Returns the response to a request whose handler failed. It tells the client why only if the
-    /// client can do something about it.
-    pub(super) fn failure(&self, failure: &Failure) -> Answer {
+    /// client can do something about it; otherwise it names the `request`, as both logs do.
+    pub(super) fn failure(&self, failure: &Failure, request: &str) -> Answer {
         if let Failure::BodyMemory { budget_bytes, .. } = failure {
             let why = format!(
                 "The request's body exceeds this handler's memory: its limit budget.memory is {} \
@@ -235,13 +252,16 @@ impl Context {
         }
         let why = match failure.status() {
             503 => {
-                let why = "The server is at capacity. Try again in a moment.";
-                return self.unavailable(why);
+                let why = format!(
+                    "The server is at capacity. Try again in a moment. (Request {request})"
+                );
+                return self.unavailable(&why);
             }
             504 => "The handler took too long.",
-            _ => "The handler failed. The server's log says why.",
+            _ => "The handler failed.",
         };
-        self.error(failure.status(), why)
+        let why = format!("{why} The server's log has the details under {request}.");
+        self.error(failure.status(), &why)
     }
 
     /// Returns a 503 page with `Retry-After` (RFC 9110 section 10.2.3).

@@ -11,13 +11,16 @@ use std::task::Wake;
 pub(super) enum Message {
     /// A waiting call can continue.
     Wake(usize),
+    /// There are events for the connections with an event stream.
+    Events,
     /// Accept no further connection, and end when the last request is answered.
     Drain,
     /// End immediately.
     Stop,
 }
 
-/// A reactor's inbox. The queue holds at most one `Wake` per call, so it needs no limit.
+/// A reactor's inbox. The queue holds at most one `Wake` per call and one `Events`, so it needs no
+/// limit.
 #[derive(Debug)]
 pub(super) struct Inbox {
     waker: mio::Waker,
@@ -74,8 +77,29 @@ impl Inbox {
             queue.len() == 1
         };
         // The reactor takes all messages when it wakes up: one wake-up is enough for all.
-        if first && let Err(error) = self.waker.wake() {
+        if first {
+            self.wake_up();
+        }
+    }
+
+    fn wake_up(&self) {
+        if let Err(error) = self.waker.wake() {
             tracing::error!("could not wake a reactor: {error}");
+        }
+    }
+
+    /// Announces events, unless they are announced already.
+    pub(super) fn announce_events(&self) {
+        let first = {
+            let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+            if queue.contains(&Message::Events) {
+                return;
+            }
+            queue.push(Message::Events);
+            queue.len() == 1
+        };
+        if first {
+            self.wake_up();
         }
     }
 

@@ -30,6 +30,8 @@ pub(super) struct Listener {
 pub(super) enum Service {
     /// The site.
     Site,
+    /// The site, with what `wasgi dev` adds.
+    Dev,
     /// Redirects to the site by https.
     Redirect,
     /// An error for clients that don't use TLS on a TLS port.

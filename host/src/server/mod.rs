@@ -50,6 +50,7 @@ use self::listener::{Listener, Service};
 use self::reactor::Reactor;
 use self::shared::Shared;
 use self::tls::Tls;
+use crate::dev::Dev;
 use crate::engine::{Engine, Program, Ticker, Timers};
 use crate::gateway::Scheme;
 use crate::log::Log;
@@ -76,6 +77,8 @@ pub(crate) struct Listen<'c> {
     pub tls: &'c tls::TlsOptions,
     /// Whether other processes listen on the same addresses.
     pub claim: Claim,
+    /// What `wasgi dev` adds.
+    pub dev: Option<&'c Arc<Dev>>,
 }
 
 /// A running server. Dropping it stops it immediately.
@@ -109,7 +112,11 @@ impl Server {
         let tls = Tls::start(listen.tls)?;
         let threads_count = options.threads();
         let site = options.addr;
-        let (addr, mut listeners) = open(site, threads_count, ADDR_FLAG, Service::Site, claim)?;
+        let service = match listen.dev {
+            Some(_) => Service::Dev,
+            None => Service::Site,
+        };
+        let (addr, mut listeners) = open(site, threads_count, ADDR_FLAG, service, claim)?;
         let mut redirect_addr = None;
         if let Some(redirect) = listen.tls.redirect_http {
             let service = Service::Redirect;
@@ -131,10 +138,11 @@ impl Server {
             access_log: AccessLog::new(access_log),
             tls,
             https_port: listen.tls.redirect_port.unwrap_or(addr.port()),
+            dev: listen.dev.cloned(),
         });
         let timers = Timers::start()?;
         let ticker = Ticker::start(engine, threads_count)?;
-        let mut inboxes = Vec::new();
+        let mut inboxes: Vec<Arc<Inbox>> = Vec::new();
         let mut threads = Vec::new();
         for (index, listeners) in listeners.into_iter().enumerate() {
             let working = ticker
@@ -148,6 +156,11 @@ impl Server {
                 .spawn(move || run(reactor, &handle))
                 .context("could not start a reactor's thread")?;
             threads.push(thread);
+        }
+        if let Some(dev) = listen.dev {
+            let inboxes = inboxes.clone();
+            dev.events()
+                .on_event(move || inboxes.iter().for_each(|inbox| inbox.announce_events()));
         }
         Ok(Self {
             addr,

@@ -20,7 +20,7 @@ use mio::{Events, Interest, Token};
 use slab::Slab;
 
 use super::admission::Admit;
-use super::calls::{CallId, Calls};
+use super::calls::{CallId, Calls, Running};
 use super::connection::{Connection, Turn};
 use super::context::Context;
 use super::deadlines::Deadlines;
@@ -32,6 +32,7 @@ use super::refusal::Refusals;
 use super::shared::Shared;
 use super::tls::{HANDSHAKE_TIMEOUT, Session};
 use super::transport::Transport;
+use crate::dev::Failed;
 use crate::engine::{Finished, Program, Working};
 use crate::gateway::Failure;
 use crate::log;
@@ -166,6 +167,7 @@ impl Reactor {
             for message in self.inbox.take_messages() {
                 match message {
                     Message::Wake(call) => woken.push(call),
+                    Message::Events => self.send_events(),
                     Message::Drain => self.drain(),
                     Message::Stop => return self.stop(),
                 }
@@ -267,7 +269,7 @@ impl Reactor {
             return;
         };
         let session = match &self.shared.tls {
-            Some(tls) if service == Service::Site => {
+            Some(tls) if matches!(service, Service::Site | Service::Dev) => {
                 match Session::new(tls.config.clone(), self.cx.now + HANDSHAKE_TIMEOUT) {
                     Ok(session) => Some(Box::new(session)),
                     Err(error) => {
@@ -436,7 +438,6 @@ impl Reactor {
 
     /// Removes a call. If it failed, notifies the connection that waits for it.
     fn end_call(&mut self, place: usize, failure: Option<&Failure>) {
-        let serial = self.cx.calls.serial_at(place);
         let Some(running) = self.cx.calls.remove(place) else {
             return;
         };
@@ -445,7 +446,8 @@ impl Reactor {
         }
         let Some(failure) = failure else { return };
         let name = &*running.handler.name;
-        let request = RequestName::new(&running.head, serial);
+        let request = RequestName::new(&running.head);
+        self.explain(&running, request.id(), failure);
         match failure {
             Failure::ClientGone => tracing::debug!(handler = name, "{}", request.told(failure)),
             // The handler could not continue without its client, and correctly reports that: with
@@ -469,6 +471,35 @@ impl Reactor {
             && let Some(connection) = self.connections.get_mut(connection)
         {
             connection.call_failed(failure, request.id(), &mut self.cx);
+        }
+        self.cx.explained = None;
+    }
+
+    /// Records the failure of a call for `wasgi dev`.
+    fn explain(&mut self, running: &Running, id: &str, failure: &Failure) {
+        let Some(dev) = &self.shared.dev else { return };
+        if *failure == Failure::ClientGone || running.exchange.is_client_gone() {
+            return;
+        }
+        let connection = running.connection.and_then(|one| self.connections.get(one));
+        let failed = Failed {
+            handler: &running.handler.name,
+            file: &running.handler.file,
+            head: &running.head,
+            id,
+            began: connection
+                .and_then(Connection::began)
+                .unwrap_or(self.cx.now),
+        };
+        self.cx.explained = Some(dev.request_failed(failed, failure));
+    }
+
+    /// Drives the connections with an event stream.
+    fn send_events(&mut self) {
+        let streams = self.connections.iter().filter(|(_, one)| one.is_stream());
+        let places: Vec<usize> = streams.map(|(place, _)| place).collect();
+        for place in places {
+            self.drive(place);
         }
     }
 

@@ -1,6 +1,8 @@
 //! The access log line of one request.
 
+use std::collections::hash_map::RandomState;
 use std::fmt::{self, Write};
+use std::hash::{BuildHasher, Hasher};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
@@ -69,6 +71,11 @@ impl Record {
             cut: None,
             overlong: false,
         }
+    }
+
+    /// Returns when the request began.
+    pub(super) fn began(&self) -> Instant {
+        self.began
     }
 
     /// Returns the handler's name, or `-` if there is none.
@@ -162,21 +169,34 @@ impl Record {
     }
 }
 
-/// The name of a request in the error log: method, path, and a number that also appears in its
-/// access log line.
+/// The name of a request in the error log: method, path, and an identifier that also appears in its
+/// access log line and on the error page.
 pub(super) struct RequestName<'head> {
     head: &'head RequestHead,
     id: String,
 }
 
+/// Returns a new identifier of a failed request: 40 random bits, which tell a client nothing about
+/// other requests.
+pub(super) fn request_id() -> String {
+    /// Crockford's base 32 in lower case: no letter looks like a digit.
+    const DIGITS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+    /// The number of digits: of a million failures, no two have the same identifier with a
+    /// probability of 64 %, and of ten thousand with 99.995 %.
+    const LENGTH: u32 = 8;
+    // The standard library's hasher takes its keys from the system.
+    let random = RandomState::new().build_hasher().finish();
+    (0..LENGTH)
+        .map(|digit| char::from(DIGITS[(random >> (5 * digit)) as usize % DIGITS.len()]))
+        .collect()
+}
+
 impl<'head> RequestName<'head> {
-    /// Creates the name of the `serial`th call on this thread's reactor.
-    pub(super) fn new(head: &'head RequestHead, serial: u64) -> Self {
-        let thread = std::thread::current();
-        let reactor = thread.name().and_then(|name| name.strip_prefix("wasgi-"));
+    /// Creates the name of a failed request.
+    pub(super) fn new(head: &'head RequestHead) -> Self {
         Self {
             head,
-            id: format!("{}-{serial}", reactor.unwrap_or("0")),
+            id: request_id(),
         }
     }
 
@@ -189,7 +209,7 @@ impl<'head> RequestName<'head> {
         }
     }
 
-    /// Returns the number of the reactor and of the call.
+    /// Returns the identifier.
     pub(super) fn id(&self) -> &str {
         &self.id
     }

@@ -6,6 +6,7 @@ use super::access_log::AccessLog;
 use super::admission::Admission;
 use super::options::Settings;
 use super::tls::Tls;
+use crate::dev::Dev;
 use crate::engine::Program;
 use crate::published::Published;
 use crate::registry::Registry;
@@ -22,4 +23,6 @@ pub(super) struct Shared {
     pub(super) tls: Option<Tls>,
     /// The https port in redirects.
     pub(super) https_port: u16,
+    /// What `wasgi dev` adds.
+    pub(super) dev: Option<Arc<Dev>>,
 }

@@ -39,7 +39,7 @@ pub fn error_page(status: u16, reason: &str, detail: &str) -> Vec<u8> {
 }
 
 /// Escapes `text` for use as HTML text or as the value of a quoted attribute.
-pub(super) fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

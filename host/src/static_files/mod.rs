@@ -75,6 +75,7 @@ use crate::router::RequestPath;
 
 pub use self::answer::{Answer, Content, Field, FilePart, Piece};
 pub use self::error_page::error_page;
+pub(crate) use self::error_page::escape;
 pub use self::open_file::OpenFile;
 pub use self::options::{PageOptions, Rule, Security};
 pub(crate) use self::security::is_hidden;

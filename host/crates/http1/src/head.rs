@@ -7,7 +7,7 @@ use core::fmt;
 
 use super::body::RequestBody;
 use super::error::Rejection;
-use super::layout::Layout;
+use super::layout::{FieldSpan, Layout};
 use super::limits::Limits;
 use super::scan::HeadScanner;
 use super::span::Span;
@@ -103,6 +103,19 @@ impl RequestHead {
             .map(|field| self.slice(field.value))
     }
 
+    /// Returns the same head without the fields of these names, for a recipient that must not see
+    /// them. Ignores case. The framing of the body stays as it was received.
+    #[must_use]
+    pub fn without_fields(&self, names: &[&str]) -> Self {
+        let is_kept = |field: &&FieldSpan| {
+            let name = self.text(field.name);
+            !names.iter().any(|other| name.eq_ignore_ascii_case(other))
+        };
+        let mut layout = self.layout.clone();
+        layout.fields = self.layout.fields.iter().filter(is_kept).copied().collect();
+        Self::new(self.bytes.clone(), layout)
+    }
+
     /// Returns the framing of the request body.
     pub fn body(&self) -> RequestBody {
         self.layout.body
@@ -137,5 +150,23 @@ impl fmt::Debug for RequestHead {
             .field("version", &self.version())
             .field("body", &self.body())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_can_be_withheld_and_nothing_else_changes() {
+        let text = b"GET /a?b HTTP/1.1\r\nHost: x\r\nrange: bytes=0-\r\nA: 1\r\nRange: c\r\n\r\n";
+        let (head, _) = RequestHead::parse(text, &Limits::default())
+            .expect("valid")
+            .expect("complete");
+        let less = head.without_fields(&["Range"]);
+        let fields: Vec<_> = less.fields().collect();
+        assert_eq!(fields, [("Host", &b"x"[..]), ("A", b"1")]);
+        assert_eq!((less.target(), less.authority()), ("/a?b", &b"x"[..]));
+        assert_eq!(less.field("range"), None);
     }
 }

@@ -22,7 +22,7 @@ pub(super) struct FieldSpan {
 }
 
 /// A parsed head, as spans of its bytes.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Layout {
     pub(super) fields: Box<[FieldSpan]>,
     pub(super) method: Span,

@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use super::waiting::{Moved, Waiting};
 use super::wire::{Progress, Wire};
 use crate::content::{self, Encoder, Encodings, Form};
+use crate::dev::Document;
 use crate::gateway::{Head, Output};
 use crate::http1::{Finish, RequestHead};
 use crate::permits::{Permit, Permits};
@@ -33,6 +34,8 @@ pub(super) enum Coding {
     Undecided(Option<content::Coding>),
     /// It is.
     On(Box<Coder>),
+    /// It is not, but it gets the script of `wasgi dev` if it is a document.
+    Document(Box<Document>),
 }
 
 /// A body that is being compressed.
@@ -69,7 +72,7 @@ impl Coding {
     /// Returns whether all output of the handler is in the outbox.
     pub(super) fn is_idle(&self) -> bool {
         match self {
-            Self::Off | Self::Undecided(_) => true,
+            Self::Off | Self::Undecided(_) | Self::Document(_) => true,
             Self::On(coder) => coder.blocks.is_empty(),
         }
     }
@@ -85,6 +88,7 @@ impl Waiting {
     ) -> Moved {
         match &mut self.coding {
             Coding::Off => return self.put(output, wire, cx),
+            Coding::Document(_) => return self.take_document(output, wire, cx),
             Coding::Undecided(wanted) => {
                 let Some(head) = &mut output.head else {
                     return Moved::Waits(Progress::Stuck);

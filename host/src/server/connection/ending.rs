@@ -11,7 +11,7 @@ use crate::gateway::{Failure, Scheme};
 use crate::http1::{CloseReason, Finish, Step};
 use crate::server::context::Context;
 use crate::server::outbox::Flush;
-use crate::server::record::Record;
+use crate::server::record::{Record, request_id};
 use crate::server::refusal;
 use crate::static_files::Answer;
 
@@ -107,7 +107,7 @@ impl Connection {
             }
             Moved::Waits(_) => {
                 self.wire.http.leave_body();
-                let answer = cx.failure(failure);
+                let answer = self.failure(failure, request, cx);
                 self.queue(answer, cx);
             }
             moved => {
@@ -194,9 +194,14 @@ impl Connection {
             Phase::Answering(Source::Call(waiting)) if !waiting.transfer.is_head_sent() => {
                 cx.calls.leave(waiting.call);
                 if waiting.transfer.is_body_done() {
-                    (504, "The request took too long.")
+                    let id = request_id();
+                    let why = format!("The request took too long: request {id}.");
+                    if let Some(record) = &mut self.wire.record {
+                        record.failed = Some(id.into());
+                    }
+                    (504, why)
                 } else {
-                    (408, OVERDUE_BODY)
+                    (408, OVERDUE_BODY.to_owned())
                 }
             }
             _ => {
@@ -207,7 +212,7 @@ impl Connection {
         };
         // The rest of the body, if any, is not read either.
         self.wire.http.stop();
-        let answer = cx.error(status, why);
+        let answer = cx.error(status, &why);
         self.queue(answer, cx);
     }
 

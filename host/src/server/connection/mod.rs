@@ -18,6 +18,7 @@
 //! directions, and the flags `readable` and `writable` remember the edges.
 
 mod coded;
+mod dev;
 mod ending;
 mod linger;
 mod opening;
@@ -36,6 +37,7 @@ use super::outbox::Outbox;
 use super::proxy::Origin;
 use super::record::Record;
 use super::transport::{Received, Transport};
+use crate::dev::endpoints::Stream;
 use crate::http1::{self, CloseReason, Expiry, Incoming, Patience, RequestBody, RequestHead};
 use crate::registry::Target;
 use coded::Coding;
@@ -88,6 +90,8 @@ enum Source {
     Call(Box<Waiting>),
     /// The outbox, which contains all of it.
     Queued,
+    /// The record of `wasgi dev`.
+    Stream(Box<Stream>),
 }
 
 /// What the reactor must do with a connection after a turn.
@@ -204,6 +208,8 @@ impl Connection {
         match &mut self.phase {
             Phase::Opening { .. } => self.phase = Phase::Closed,
             Phase::Lingering(linger) => linger.stop(),
+            // It has no end of its own.
+            Phase::Answering(Source::Stream(_)) => self.phase = Phase::Closed,
             _ => {}
         }
         self.wire.http.stop();
@@ -301,6 +307,7 @@ impl Connection {
                 let moved = waiting.exchange(&mut self.wire, cx);
                 self.after(moved, cx)
             }
+            Phase::Answering(Source::Stream(_)) => self.send_events(cx),
             Phase::Answering(Source::Queued) if self.wire.all_sent() => {
                 self.end_answer(cx);
                 Progress::Made
@@ -363,6 +370,7 @@ impl Connection {
         record.client = (origin.peer != self.peer).then_some(origin.peer);
         let start = match self.service {
             Service::Site => cx.start(head.clone(), origin),
+            Service::Dev => return self.begin_dev(head, origin, record, cx),
             Service::Redirect => Start::Answer(cx.redirect(head, &origin)),
             Service::Refusal => {
                 self.wire.http.stop();
@@ -371,8 +379,9 @@ impl Connection {
         };
         let answer = match start {
             Start::Answer(answer) => answer,
-            Start::Refused { answer, by } => {
+            Start::Refused { answer, by, id } => {
                 record.target = Some(by);
+                record.failed = id.map(String::into_boxed_str);
                 answer
             }
             Start::Call {

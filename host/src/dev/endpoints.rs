@@ -1,0 +1,239 @@
+//! The server's own endpoints, all below `/_wasgi/`. They exist only in `wasgi dev`.
+//!
+//! | path | what |
+//! |---|---|
+//! | `/_wasgi/dev.js` | the script that pages include |
+//! | `/_wasgi/events` | the event stream: `?since=MARK`, or `Last-Event-ID` |
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use serde::Serialize;
+
+use super::Dev;
+use super::access;
+use super::events::Position;
+use super::report::Report;
+use crate::http1::{RequestHead, reason};
+use crate::permits::{Permit, Permits};
+use crate::static_files::{Answer, Content, error_page};
+
+/// The start of the paths of all endpoints.
+const PREFIX: &[u8] = b"/_wasgi";
+
+/// The maximum number of open event streams: one per visible window, and some that are about to
+/// end.
+const MAX_STREAMS: usize = 64;
+
+/// The maximum size of the events that are sent at a time, in bytes. A reader gets more when it has
+/// received them.
+const MAX_BATCH_BYTES: usize = 64 * 1024;
+
+/// The time after which a browser reconnects, in milliseconds.
+const RETRY_MS: u32 = 300;
+
+/// The script, from its parts.
+const SCRIPT: &str = concat!(
+    "// The script of `wasgi dev`.\n(() => {\n'use strict';\n",
+    include_str!("assets/morph.js"),
+    include_str!("assets/overlay.js"),
+    include_str!("assets/dev.js"),
+    "})();\n",
+);
+
+/// The response of an endpoint.
+#[derive(Debug)]
+pub(crate) enum Reply {
+    /// A complete response.
+    Answer(Answer),
+    /// An event stream.
+    Stream(Stream),
+}
+
+/// An open event stream. Holds no events, only its position in the record.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    /// What is sent before the recorded events.
+    greeting: Option<String>,
+    position: Position,
+    _permit: Permit,
+}
+
+/// The first event of a stream.
+#[derive(Serialize)]
+struct Hello {
+    /// Events since the page's mark are missing: it has to reload.
+    missed: bool,
+    failures: Vec<Report>,
+}
+
+/// Returns whether a request is for one of the server's own endpoints.
+pub(crate) fn is_own(head: &RequestHead) -> bool {
+    let rest = head.path().strip_prefix(PREFIX);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+}
+
+/// Answers a request for one of the server's own endpoints.
+pub(crate) fn respond(dev: &Dev, head: &RequestHead) -> Reply {
+    if let Err(refusal) = access::check(head) {
+        return Reply::Answer(page(403, refusal.why()));
+    }
+    let path = head.path().strip_prefix(PREFIX).unwrap_or_default();
+    let is_read = matches!(head.method(), "GET" | "HEAD");
+    match path {
+        b"/dev.js" if is_read => Reply::Answer(script()),
+        b"/events" if head.method() == "GET" => dev.stream(head),
+        b"/dev.js" | b"/events" => Reply::Answer(page(405, "This endpoint supports GET.")),
+        _ => Reply::Answer(page(404, "wasgi dev has no such endpoint.")),
+    }
+}
+
+fn script() -> Answer {
+    answer(
+        200,
+        "text/javascript; charset=utf-8",
+        SCRIPT.as_bytes().into(),
+    )
+}
+
+fn page(status: u16, detail: &str) -> Answer {
+    let page = error_page(status, reason(status), detail);
+    answer(status, "text/html; charset=utf-8", page.into())
+}
+
+/// Returns a response that no other site may read or embed.
+pub(super) fn answer(status: u16, content_type: &'static str, body: Bytes) -> Answer {
+    let fields = [
+        ("Content-Type", content_type),
+        ("Cache-Control", "no-store"),
+        ("Cross-Origin-Resource-Policy", "same-origin"),
+        ("X-Content-Type-Options", "nosniff"),
+    ];
+    Answer {
+        status,
+        fields: fields
+            .into_iter()
+            .map(|(name, value)| (name.into(), Cow::Borrowed(value.as_bytes())))
+            .collect(),
+        body: Content::Bytes(body),
+    }
+}
+
+impl Dev {
+    fn stream(&self, head: &RequestHead) -> Reply {
+        let Some(permit) = Permits::try_acquire(&self.streams, MAX_STREAMS) else {
+            return Reply::Answer(page(503, "Too many pages are open."));
+        };
+        let of_query = head.query().strip_prefix(b"since=");
+        // A browser that reconnects repeats the query.
+        let mark = head.field("Last-Event-ID").or(of_query);
+        let known = mark
+            .and_then(|mark| std::str::from_utf8(mark).ok())
+            .and_then(|mark| self.events.since(mark));
+        let hello = Hello {
+            missed: mark.is_some() && known.is_none(),
+            failures: self.current_failures(),
+        };
+        Reply::Stream(Stream {
+            position: known.unwrap_or_else(|| self.events.end()),
+            greeting: Some(format!(
+                "retry: {RETRY_MS}\n\nevent: hello\ndata: {}\n\n",
+                serde_json::to_string(&hello).unwrap_or_default()
+            )),
+            _permit: permit,
+        })
+    }
+
+    /// Returns the next bytes of a stream; empty if there are none yet. `None` if the reader is too
+    /// slow: events are missing.
+    pub(crate) fn next(&self, stream: &mut Stream) -> Option<Vec<u8>> {
+        let mut bytes = stream.greeting.take().unwrap_or_default().into_bytes();
+        stream.position = self
+            .events
+            .read(stream.position, MAX_BATCH_BYTES, &mut bytes)?;
+        Some(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::http1::Limits;
+
+    fn head(text: &str) -> RequestHead {
+        let text = format!("{text}\r\nHost: localhost\r\n\r\n");
+        let parsed = RequestHead::parse(text.as_bytes(), &Limits::default());
+        parsed.expect("valid").expect("complete").0
+    }
+
+    fn stream(dev: &Dev, text: &str) -> Stream {
+        match respond(dev, &head(text)) {
+            Reply::Stream(stream) => stream,
+            Reply::Answer(answer) => panic!("{}", answer.status),
+        }
+    }
+
+    #[test]
+    fn streams_are_limited_and_their_end_makes_room() {
+        let dev = Dev::new(Path::new("handlers"));
+        let request = "GET /_wasgi/events HTTP/1.1";
+        let mut streams: Vec<_> = (0..MAX_STREAMS).map(|_| stream(&dev, request)).collect();
+        let Reply::Answer(answer) = respond(&dev, &head(request)) else {
+            panic!("one more than the limit");
+        };
+        assert_eq!(answer.status, 503);
+        streams.pop();
+        stream(&dev, request);
+    }
+
+    #[test]
+    fn a_stream_continues_where_the_page_left_off() {
+        let dev = Dev::new(Path::new("handlers"));
+        let mark = dev.events.now();
+        dev.events.publish("changed", &1);
+        let mut since = stream(&dev, &format!("GET /_wasgi/events?since={mark} HTTP/1.1"));
+        let text = String::from_utf8(dev.next(&mut since).expect("no loss")).expect("UTF-8");
+        assert!(
+            text.contains("\"missed\":false") && text.contains("event: changed"),
+            "{text}"
+        );
+        assert_eq!(dev.next(&mut since), Some(Vec::new()));
+        let mut other = stream(&dev, "GET /_wasgi/events?since=other-1 HTTP/1.1");
+        let text = String::from_utf8(dev.next(&mut other).expect("no loss")).expect("UTF-8");
+        assert!(
+            text.contains("\"missed\":true") && !text.contains("event: changed"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_slow_reader_is_dropped_and_nothing_grows() {
+        let dev = Dev::new(Path::new("handlers"));
+        let mut slow = stream(&dev, "GET /_wasgi/events HTTP/1.1");
+        let large = "x".repeat(100_000);
+        for _ in 0..100 {
+            dev.events.publish("changed", &large);
+        }
+        assert_eq!(dev.next(&mut slow), None);
+    }
+
+    #[test]
+    fn only_paths_below_the_prefix_are_endpoints() {
+        for (path, expected) in [
+            ("/_wasgi", true),
+            ("/_wasgi/", true),
+            ("/_wasgi/x?y", true),
+            ("/_wasgix", false),
+            ("/a/_wasgi/", false),
+            ("/", false),
+        ] {
+            assert_eq!(
+                is_own(&head(&format!("GET {path} HTTP/1.1"))),
+                expected,
+                "{path}"
+            );
+        }
+    }
+}

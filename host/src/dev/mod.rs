@@ -1,0 +1,187 @@
+//! What `wasgi dev` adds to the server: pages in a browser follow changes, and failures explain
+//! themselves. `wasgi serve` uses none of it.
+//!
+//! - `access`: who may use the server's own endpoints.
+//! - `endpoints`: the endpoints, all below `/_wasgi/`.
+//! - `events`: the bounded record of what happened, which open pages read as an event stream.
+//! - `document`: HTML responses, into which a script is put; `place` finds its place, and `csp`
+//!   extends the page's policy.
+//! - `report`: failures of loads and requests, for people; `source` finds the place in the source.
+//! - `lines`: the last lines of handlers.
+//!
+//! `assets/` has the script, in three files that are served as one.
+
+pub(crate) mod access;
+mod csp;
+pub(crate) mod document;
+pub(crate) mod endpoints;
+pub(crate) mod events;
+mod lines;
+mod place;
+mod report;
+mod source;
+
+use std::collections::BTreeMap;
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use serde::Serialize;
+
+use self::events::Events;
+use self::lines::Lines;
+use self::report::Editor;
+use crate::permits::Permits;
+use crate::reload::{HandlerEvent, PagesChange};
+
+pub(crate) use self::document::Document;
+pub(crate) use self::report::{Failed, Report};
+
+/// The maximum number of paths in the event of a change. A larger change is one of everything.
+const MAX_PATHS: usize = 100;
+
+/// The maximum number of handlers whose failure to load is kept for pages that are opened later.
+const MAX_FAILURES: usize = 100;
+
+/// The state of `wasgi dev`, shared by all threads.
+#[derive(Debug)]
+pub(crate) struct Dev {
+    events: Events,
+    /// The nonce of the script's tags: see [`csp`].
+    nonce: String,
+    /// The folder of handlers, absolute.
+    handlers: PathBuf,
+    editor: Editor,
+    lines: Lines,
+    /// The handlers whose last version could not be loaded, by file.
+    failures: Mutex<BTreeMap<String, Report>>,
+    /// The number of open event streams.
+    streams: Arc<Permits>,
+}
+
+/// A change of pages, for the event stream.
+#[derive(Serialize)]
+struct Changed<'a> {
+    /// The paths that changed, relative to the folder of pages. `None` if everything may have.
+    paths: Option<Vec<std::borrow::Cow<'a, str>>>,
+}
+
+/// A new version of a handler, for the event stream.
+#[derive(Serialize)]
+struct Loaded<'a> {
+    handler: &'a str,
+    route: String,
+    version: String,
+    ms: u128,
+}
+
+/// The name of a handler, for the event stream.
+#[derive(Serialize)]
+struct Named<'a> {
+    handler: &'a str,
+}
+
+/// A removed file of a handler, for the event stream.
+#[derive(Serialize)]
+struct Withdrawn<'a> {
+    file: &'a str,
+}
+
+impl Dev {
+    /// Creates the state for a site with this folder of handlers.
+    pub(crate) fn new(handlers: &std::path::Path) -> Self {
+        Self {
+            events: Events::new(random()),
+            nonce: random(),
+            // Fails only for an empty path, or if the current folder no longer exists.
+            handlers: std::path::absolute(handlers).unwrap_or_else(|_| handlers.to_owned()),
+            editor: Editor::of_environment(),
+            lines: Lines::default(),
+            failures: Mutex::default(),
+            streams: Arc::default(),
+        }
+    }
+
+    /// Returns the record of what happened.
+    pub(crate) fn events(&self) -> &Events {
+        &self.events
+    }
+
+    fn nonce(&self) -> &str {
+        &self.nonce
+    }
+
+    /// Records a change of pages.
+    pub(crate) fn pages_changed(&self, change: &PagesChange) {
+        let paths = match change {
+            PagesChange::Paths(paths) if paths.len() <= MAX_PATHS => {
+                Some(paths.iter().map(|path| path.to_string_lossy()).collect())
+            }
+            _ => None,
+        };
+        self.events.publish("changed", &Changed { paths });
+    }
+
+    /// Records an event of a handler's file.
+    pub(crate) fn handler_changed(&self, event: &HandlerEvent) {
+        match event {
+            HandlerEvent::Began { name } => {
+                self.events.publish("loading", &Named { handler: name })
+            }
+            HandlerEvent::Loaded {
+                name,
+                file,
+                route,
+                version,
+                took,
+            } => {
+                self.failures().remove(file);
+                let loaded = Loaded {
+                    handler: name,
+                    route: route.to_string(),
+                    version: version.to_string(),
+                    ms: took.as_millis(),
+                };
+                self.events.publish("loaded", &loaded);
+            }
+            HandlerEvent::Failed {
+                name,
+                file,
+                message,
+            } => {
+                let report = self.report_of_load(name, file, message);
+                let mut failures = self.failures();
+                if failures.len() < MAX_FAILURES || failures.contains_key(file) {
+                    failures.insert(file.clone(), report.clone());
+                }
+                drop(failures);
+                self.events.publish("failed", &report);
+            }
+            HandlerEvent::Withdrawn { file } => {
+                self.failures().remove(file);
+                self.events.publish("withdrawn", &Withdrawn { file });
+            }
+        }
+    }
+
+    /// Records a line of a handler's output. `level` is `info` or `warn`.
+    pub(crate) fn line(&self, level: &'static str, handler: &Arc<str>, line: &[u8]) {
+        let line = self.lines.add(handler, line, Instant::now());
+        self.events.publish_log(&lines::Shown {
+            handler,
+            level,
+            line: &line,
+        });
+    }
+
+    fn failures(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Report>> {
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Returns 64 random bits as text. The standard library's hasher takes its keys from the system.
+fn random() -> String {
+    format!("{:016x}", RandomState::new().build_hasher().finish())
+}

@@ -1,0 +1,199 @@
+//! What `wasgi dev` changes on a connection: the server's own endpoints, HTML documents with its
+//! script, and event streams. No other service uses any of it.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::coded::Coding;
+use super::waiting::{Moved, Waiting};
+use super::wire::{Progress, Wire};
+use super::{Connection, Phase, Source};
+use crate::dev::endpoints::{self, Reply, Stream};
+use crate::dev::{Document, access, document};
+use crate::gateway::{Failure, Output};
+use crate::http1::{BodyLength, RequestBody, RequestHead, ResponseHead, reason};
+use crate::registry::Target;
+use crate::server::context::{Context, Start};
+use crate::server::proxy::Origin;
+use crate::server::record::Record;
+use crate::static_files::Answer;
+
+/// The fields of an event stream (WHATWG HTML, section 9.2).
+const STREAM_FIELDS: [(&str, &[u8]); 3] = [
+    ("Content-Type", b"text/event-stream"),
+    ("Cache-Control", b"no-store"),
+    ("Cross-Origin-Resource-Policy", b"same-origin"),
+];
+
+impl Connection {
+    /// Starts the response to a request in `wasgi dev`.
+    pub(super) fn begin_dev(
+        &mut self,
+        head: &Arc<RequestHead>,
+        origin: Origin,
+        mut record: Record,
+        cx: &mut Context,
+    ) {
+        let Some(dev) = cx.dev().cloned() else {
+            return;
+        };
+        if endpoints::is_own(head) {
+            match endpoints::respond(&dev, head) {
+                Reply::Answer(answer) => {
+                    self.wire.record = Some(Box::new(record));
+                    self.answer(answer, cx);
+                }
+                Reply::Stream(stream) => self.begin_stream(stream, record, cx),
+            }
+            return;
+        }
+        // Under another name, a page elsewhere could read what is only for this machine.
+        let mut document = (access::is_local(head) && document::is_wanted(head))
+            .then(|| Box::new(Document::new(&dev, head, origin.scheme.as_str())));
+        let request = match &document {
+            Some(_) => document::request(head),
+            None => head.clone(),
+        };
+        let mut answer = match cx.start(request, origin) {
+            Start::Answer(answer) => answer,
+            Start::Refused { answer, by, id } => {
+                record.target = Some(by);
+                record.failed = id.map(String::into_boxed_str);
+                answer
+            }
+            Start::Call {
+                call,
+                exchange,
+                handler,
+            } => {
+                record.target = Some(Target::Handler(handler));
+                self.wire.record = Some(Box::new(record));
+                let has_body = head.body() != RequestBody::None;
+                let coding = match document {
+                    Some(document) => Coding::Document(document),
+                    None => Coding::of(head, cx),
+                };
+                let waiting = Waiting::new(call, exchange, has_body, coding);
+                self.phase = Phase::Answering(Source::Call(Box::new(waiting)));
+                return;
+            }
+        };
+        self.wire.record = Some(Box::new(record));
+        if let Some(document) = document.take() {
+            if matches!(answer.status, 404 | 503)
+                && let Some(report) = dev.failure_at(head.path())
+            {
+                answer = report.page(500);
+            }
+            answer = document.change(answer);
+        }
+        self.answer(answer, cx);
+    }
+
+    fn begin_stream(&mut self, stream: Stream, mut record: Record, cx: &mut Context) {
+        // It ends when the page does.
+        record.deadline = None;
+        self.wire.record = Some(Box::new(record));
+        self.wire.http.leave_body();
+        let head = ResponseHead {
+            status: 200,
+            reason: reason(200).as_bytes(),
+            fields: STREAM_FIELDS.into_iter(),
+        };
+        self.wire.start_response(&head, BodyLength::Unknown, cx);
+        self.phase = Phase::Answering(Source::Stream(Box::new(stream)));
+    }
+
+    /// Returns whether the connection has an event stream.
+    pub(in crate::server) fn is_stream(&self) -> bool {
+        matches!(self.phase, Phase::Answering(Source::Stream(_)))
+    }
+
+    /// Sends the next events, after the earlier ones were sent. A reader that is too slow to get
+    /// all of them is dropped; it reconnects, and its page reloads.
+    pub(super) fn send_events(&mut self, cx: &mut Context) -> Progress {
+        if self.ending {
+            self.abandon(cx, "the page has closed its event stream");
+            return Progress::Made;
+        }
+        let Phase::Answering(Source::Stream(stream)) = &mut self.phase else {
+            return Progress::Stuck;
+        };
+        if !self.wire.all_sent() {
+            return Progress::Stuck;
+        }
+        let Some(dev) = cx.dev().cloned() else {
+            return Progress::Stuck;
+        };
+        match dev.next(stream) {
+            Some(events) if events.is_empty() => Progress::Stuck,
+            Some(events) => {
+                self.wire.put_block(events, cx);
+                Progress::Made
+            }
+            None => {
+                self.abandon(cx, "the page reads its event stream too slowly");
+                Progress::Made
+            }
+        }
+    }
+
+    /// Returns when the request in progress began.
+    pub(in crate::server) fn began(&self) -> Option<Instant> {
+        self.wire.record.as_ref().map(|record| record.began())
+    }
+
+    /// Returns the response for a failed call: in `wasgi dev`, the report if a browser requested a
+    /// document.
+    pub(super) fn failure(&mut self, failure: &Failure, request: &str, cx: &mut Context) -> Answer {
+        let answer = cx.failure(failure, request);
+        match (cx.explained.take(), self.take_document()) {
+            (Some(report), Some(document)) => document.change(report.page(answer.status)),
+            _ => answer,
+        }
+    }
+
+    fn take_document(&mut self) -> Option<Box<Document>> {
+        let Phase::Answering(Source::Call(waiting)) = &mut self.phase else {
+            return None;
+        };
+        match std::mem::replace(&mut waiting.coding, Coding::Off) {
+            Coding::Document(document) => Some(document),
+            _ => None,
+        }
+    }
+}
+
+impl Waiting {
+    /// Takes the handler's output, puts the script into it if it is an HTML document, and appends
+    /// it to the outbox.
+    pub(super) fn take_document(
+        &mut self,
+        mut output: Output,
+        wire: &mut Wire,
+        cx: &mut Context,
+    ) -> Moved {
+        let Coding::Document(document) = &mut self.coding else {
+            return self.put(output, wire, cx);
+        };
+        if let Some(head) = &mut output.head
+            && !document.begin(head)
+        {
+            // The client's codings were withheld from the request, so it is not compressed either.
+            self.coding = Coding::Off;
+            return self.put(output, wire, cx);
+        }
+        let blocks = output.blocks.into_iter();
+        output.blocks = blocks
+            .map(|block| document.block(block))
+            .filter(|block| !block.is_empty())
+            .collect();
+        if output.ended {
+            let end = document.end();
+            if !end.is_empty() {
+                output.blocks.push_back(end);
+            }
+        }
+        self.put(output, wire, cx)
+    }
+}
