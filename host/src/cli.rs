@@ -1,6 +1,7 @@
 //! The command line: `wasgi serve`, `wasgi routes` and `wasgi config`. The arguments of `wasgi
 //! check` and `wasgi run` are in `trial`, those of `wasgi new`, `wasgi deps`, `wasgi dev`, `wasgi
-//! state` and `wasgi test` in files of the same name, and the flags of configuration keys in `flags`.
+//! state` and `wasgi test` in files of the same name, and the flags of configuration keys in
+//! `flags`.
 //!
 //! A flag that is not given has no value here: `config` has the defaults, and the file's values
 //! take precedence over them.

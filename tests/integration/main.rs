@@ -15,6 +15,7 @@ mod compression;
 mod contract;
 mod databases;
 mod deps;
+mod dev;
 mod documents;
 mod early;
 mod expectations;

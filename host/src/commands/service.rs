@@ -58,8 +58,8 @@ impl fmt::Debug for LookAgain {
 
 impl Service {
     /// Starts to serve. Calls `on_started` with an announcement, in whole lines, when all handlers
-    /// that exist now are loaded, but not before [`announced`](Self::announced) is called. Adds what
-    /// `wasgi dev` does, if `dev` is given.
+    /// that exist now are loaded, but not before [`announced`](Self::announced) is called. If `dev`
+    /// is given, adds what `wasgi dev` does.
     pub(super) fn start(
         config: &Config,
         claim: Claim,

@@ -5,18 +5,16 @@
 //! | `/_wasgi/dev.js` | the script that pages include |
 //! | `/_wasgi/events` | the event stream: `?since=MARK`, or `Last-Event-ID` |
 
-use std::borrow::Cow;
-
-use bytes::Bytes;
 use serde::Serialize;
 
 use super::Dev;
 use super::access;
+use super::answer::answer;
 use super::events::Position;
 use super::report::Report;
 use crate::http1::{RequestHead, reason};
 use crate::permits::{Permit, Permits};
-use crate::static_files::{Answer, Content, error_page};
+use crate::static_files::{Answer, error_page};
 
 /// The start of the paths of all endpoints.
 const PREFIX: &[u8] = b"/_wasgi";
@@ -99,24 +97,6 @@ fn script() -> Answer {
 fn page(status: u16, detail: &str) -> Answer {
     let page = error_page(status, reason(status), detail);
     answer(status, "text/html; charset=utf-8", page.into())
-}
-
-/// Returns a response that no other site may read or embed.
-pub(super) fn answer(status: u16, content_type: &'static str, body: Bytes) -> Answer {
-    let fields = [
-        ("Content-Type", content_type),
-        ("Cache-Control", "no-store"),
-        ("Cross-Origin-Resource-Policy", "same-origin"),
-        ("X-Content-Type-Options", "nosniff"),
-    ];
-    Answer {
-        status,
-        fields: fields
-            .into_iter()
-            .map(|(name, value)| (name.into(), Cow::Borrowed(value.as_bytes())))
-            .collect(),
-        body: Content::Bytes(body),
-    }
 }
 
 impl Dev {

@@ -12,6 +12,7 @@
 //! `assets/` has the script, in three files that are served as one.
 
 pub(crate) mod access;
+mod answer;
 mod csp;
 pub(crate) mod document;
 pub(crate) mod endpoints;
@@ -128,7 +129,7 @@ impl Dev {
     pub(crate) fn handler_changed(&self, event: &HandlerEvent) {
         match event {
             HandlerEvent::Began { name } => {
-                self.events.publish("loading", &Named { handler: name })
+                self.events.publish("loading", &Named { handler: name });
             }
             HandlerEvent::Loaded {
                 name,

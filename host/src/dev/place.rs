@@ -141,9 +141,7 @@ fn tag_name(tag: &[u8]) -> Option<&'static [u8]> {
         .iter()
         .position(|byte| byte.is_ascii_whitespace() || matches!(byte, b'>' | b'/'));
     // A name that is already longer is another one.
-    let Some(length) = length.or((name.len() > 4).then_some(5)) else {
-        return None;
-    };
+    let length = length.or((name.len() > 4).then_some(5))?;
     let name = name.get(..length).unwrap_or_default();
     if name.eq_ignore_ascii_case(b"html") {
         Some(b"html")

@@ -7,6 +7,7 @@ use std::time::Instant;
 use serde::Serialize;
 
 use super::Dev;
+use super::answer::answer;
 use super::source::{self, Excerpt};
 use crate::gateway::Failure;
 use crate::http1::RequestHead;
@@ -132,8 +133,8 @@ impl Dev {
         report
     }
 
-    /// Returns the report of a handler that could not be loaded and would answer at this path, which
-    /// is percent-encoded.
+    /// Returns the report of a handler that could not be loaded and would answer at this
+    /// percent-encoded path.
     pub(crate) fn failure_at(&self, path: &[u8]) -> Option<Report> {
         let path = RequestPath::parse(path).ok()?;
         let path = path.decoded();
@@ -186,7 +187,7 @@ impl Report {
             title = escape(&title),
             text = escape(&self.text()),
         );
-        super::endpoints::answer(status, "text/html; charset=utf-8", page.into_bytes().into())
+        answer(status, "text/html; charset=utf-8", page.into_bytes().into())
     }
 }
 

@@ -509,8 +509,9 @@ impl<P> Slots<P> {
             }
         }));
         slot.failure = None;
-        self.retired.extend(slot.serving.replace(handler.clone()));
-        self.record(|| loaded(&handler, took.unwrap_or_default()));
+        let event = loaded(&handler, took.unwrap_or_default());
+        self.retired.extend(slot.serving.replace(handler));
+        self.record(|| event);
     }
 
     fn record(&mut self, event: impl FnOnce() -> HandlerEvent) {

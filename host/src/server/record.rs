@@ -179,7 +179,7 @@ pub(super) struct RequestName<'head> {
 /// Returns a new identifier of a failed request: 40 random bits, which tell a client nothing about
 /// other requests.
 pub(super) fn request_id() -> String {
-    /// Crockford's base 32 in lower case: no letter looks like a digit.
+    /// Crockford's base 32 in lower case, in which no letter looks like a digit.
     const DIGITS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
     /// The number of digits: of a million failures, no two have the same identifier with a
     /// probability of 64 %, and of ten thousand with 99.995 %.
