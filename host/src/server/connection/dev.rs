@@ -71,7 +71,7 @@ impl Connection {
                 let has_body = head.body() != RequestBody::None;
                 let coding = match document {
                     Some(document) => Coding::Document(document),
-                    None => Coding::of(head, cx),
+                    None => Coding::for_request(head, cx),
                 };
                 let waiting = Waiting::new(call, exchange, has_body, coding);
                 self.phase = Phase::Answering(Source::Call(Box::new(waiting)));
