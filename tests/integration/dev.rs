@@ -246,7 +246,7 @@ fn a_page_elsewhere_reaches_no_endpoint() {
 fn serve_has_no_endpoints_and_shows_no_failure() {
     let site = Site::new().with_page("a.html", PAGE);
     site.write_handler("trap.wat", program(&[], true));
-    let server = Server::of(&site);
+    let server = Server::new(&site);
     assert_eq!(get(&server, "GET", "/_wasgi/dev.js", "").head.status, 404);
     assert_eq!(get(&server, "GET", "/_wasgi/events", "").head.status, 404);
     assert!(!text(&document(&server, "/404")).contains("/_wasgi/dev.js"));

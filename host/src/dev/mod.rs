@@ -98,7 +98,7 @@ impl Dev {
             nonce: random(),
             // Fails only for an empty path, or if the current folder no longer exists.
             handlers: std::path::absolute(handlers).unwrap_or_else(|_| handlers.to_owned()),
-            editor: Editor::of_environment(),
+            editor: Editor::from_environment(),
             lines: Lines::default(),
             failures: Mutex::default(),
             streams: Arc::default(),

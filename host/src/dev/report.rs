@@ -243,7 +243,7 @@ pub(super) struct Editor {
 impl Editor {
     /// Returns the editor of `WASGI_EDITOR`: a link with `{file}`, `{line}` and `{column}`, the
     /// scheme of an editor that takes such links as Visual Studio Code does, or `none`.
-    pub(super) fn of_environment() -> Self {
+    pub(super) fn from_environment() -> Self {
         Self::new(&std::env::var("WASGI_EDITOR").unwrap_or_default())
     }
 
