@@ -27,6 +27,7 @@ pub mod policy;
 pub mod printable;
 mod published;
 mod registry;
+mod regular_file;
 mod reload;
 pub mod router;
 mod server;

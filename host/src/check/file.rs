@@ -1,11 +1,10 @@
 //! Loads a program from a file, or explains to its author why the file does not load.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
 use super::finding::Finding;
 use crate::engine::{Engine, Missing, Program};
+use crate::regular_file::{self, ReadError};
 use crate::reload::{self, MAX_HANDLER_BYTES};
 
 /// Reads and loads the file of the handler called `name`.
@@ -57,21 +56,9 @@ fn application(path: &Path) -> Result<Vec<u8>, String> {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, String> {
-    let kind = path
-        .metadata()
-        .map_err(|error| format!("can't be read: {error}"))?;
-    if !kind.is_file() {
-        return Err("is not a regular file".to_owned());
-    }
-    let mut bytes = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(MAX_HANDLER_BYTES + 1).read_to_end(&mut bytes))
-        .map_err(|error| format!("can't be read: {error}"))?;
-    if bytes.len() as u64 > MAX_HANDLER_BYTES {
-        let limit = MAX_HANDLER_BYTES >> 20;
-        return Err(format!(
-            "is larger than {limit} MiB, the limit for a handler"
-        ));
-    }
-    Ok(bytes)
+    regular_file::read(path, MAX_HANDLER_BYTES).map_err(|error| match error {
+        ReadError::NotRegular => "is not a regular file".to_owned(),
+        ReadError::TooLarge(_) => format!("is {error}, the limit for a handler"),
+        ReadError::Io(error) => format!("can't be read: {error}"),
+    })
 }

@@ -2,7 +2,7 @@
 //! responses.
 
 use std::collections::BTreeMap;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::rc::Rc;
@@ -19,6 +19,7 @@ use crate::hurl::{self, Outgoing, Response};
 use crate::log::{self, Log};
 use crate::printable;
 use crate::registry::{Registry, Target};
+use crate::regular_file::{self, ReadError};
 use crate::reload;
 use crate::router::RequestPath;
 
@@ -119,19 +120,11 @@ fn print(report: &str) {
 }
 
 fn read(file: &Path) -> Result<String, String> {
-    let mut text = String::new();
-    let file = std::fs::File::open(file).map_err(|error| error.to_string())?;
-    let size = file.take(MAX_FILE_BYTES + 1).read_to_string(&mut text);
-    match size {
-        Err(error) => Err(error.to_string()),
-        Ok(size) if size as u64 > MAX_FILE_BYTES => {
-            let limit = MAX_FILE_BYTES >> 20;
-            Err(format!(
-                "is larger than {limit} MiB, the limit for a test file"
-            ))
-        }
-        Ok(_) => Ok(text),
-    }
+    regular_file::read_text(file, MAX_FILE_BYTES).map_err(|error| match error {
+        ReadError::NotRegular => "is not a regular file".to_owned(),
+        ReadError::TooLarge(_) => format!("is {error}, the limit for a test file"),
+        ReadError::Io(error) => error.to_string(),
+    })
 }
 
 /// Returns the named test files and those in the named folders, by default in the site's `tests`.

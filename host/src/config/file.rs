@@ -11,6 +11,7 @@ use toml::de::{DeTable, DeValue, ValueDeserializer};
 
 use super::keys::keys;
 use super::{Complaint, Config, KEYS, Section, Visit, nearest, wording};
+use crate::regular_file;
 
 /// The configuration file in a site's folder.
 pub(crate) const FILE_NAME: &str = "wasgi.toml";
@@ -33,12 +34,19 @@ pub(super) struct Contents {
 /// Fails if the file cannot be read, or is longer than 1 MiB.
 pub(super) fn text(path: &Path, required: bool) -> anyhow::Result<Option<String>> {
     let shown = path.display();
-    let file = match std::fs::File::open(path) {
+    let file = match regular_file::open(path) {
         Err(error) if error.kind() == ErrorKind::NotFound && !required => return Ok(None),
         result => result.with_context(|| format!("could not open {shown}"))?,
     };
-    if file.metadata().is_ok_and(|found| found.is_dir()) {
+    let kind = file
+        .metadata()
+        .with_context(|| format!("could not read {shown}"))?;
+    if kind.is_dir() {
         bail!("{shown} is a folder: name the file, {shown}/{FILE_NAME}");
+    }
+    // The file is read again when it changes, which a pipe can't be.
+    if !kind.is_file() {
+        bail!("{shown} is not a regular file");
     }
     let mut text = String::new();
     file.take(MAX_BYTES + 1)

@@ -3,14 +3,13 @@
 //! Only names of packages are accepted, with versions and markers. A path, a URL or a repository
 //! could make the installer run a build on this machine, outside the sandbox.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::{Component, Path};
 
 use anyhow::{Context, bail, ensure};
 use serde::Deserialize;
 
 use crate::printable;
+use crate::regular_file;
 
 /// The file that pip's users write.
 const FILE: &str = "requirements.txt";
@@ -189,22 +188,11 @@ fn is_requirement(line: &str) -> bool {
 /// Reads a file of an application. `None` if it doesn't exist.
 fn read(application: &Path, name: &str) -> anyhow::Result<Option<String>> {
     let path = application.join(name);
-    let metadata = match path.metadata() {
-        Ok(metadata) => metadata,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error).with_context(|| format!("{name}: can't be read")),
+    let text = match regular_file::read_text(&path, MAX_FILE_BYTES) {
+        Ok(text) => text,
+        Err(error) if error.is_not_found() => return Ok(None),
+        Err(error) => bail!("{name}: {error}"),
     };
-    ensure!(metadata.is_file(), "{name}: not a regular file");
-    let mut text = Vec::new();
-    File::open(&path)
-        .and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_end(&mut text))
-        .with_context(|| format!("{name}: can't be read"))?;
-    let limit = MAX_FILE_BYTES >> 20;
-    ensure!(
-        text.len() as u64 <= MAX_FILE_BYTES,
-        "{name}: larger than {limit} MiB"
-    );
-    let text = String::from_utf8(text).map_err(|_| anyhow::anyhow!("{name}: not UTF-8"))?;
     Ok(Some(text.trim_start_matches('\u{feff}').to_owned()))
 }
 

@@ -78,18 +78,23 @@ pub(super) enum TooLong {
 }
 
 impl TooLong {
-    /// Returns the limit of this module that caused a trap, if any.
-    pub(super) fn from_trap(trap: &wasmtime::Error, budget: &Budget) -> Option<Self> {
+    /// Returns the limit of this module that caused a trap, if any. `call_bytes` is the limit of
+    /// the values of one call.
+    pub(super) fn from_trap(
+        trap: &wasmtime::Error,
+        call_bytes: usize,
+        budget: &Budget,
+    ) -> Option<Self> {
         if let Some(known) = trap.downcast_ref() {
             return Some(*known);
         }
-        // wasmtime's own error has no public type. It is raised for passed values while the guest
-        // runs.
+        // wasmtime's own error has no public type: a test of this module holds its text. It is
+        // raised for passed values while the guest runs.
         if !limited(trap.root_cause(), ERROR_BYTES).ends_with(OUT_OF_FUEL) {
             return None;
         }
         Some(match trap.downcast_ref::<WasmBacktrace>() {
-            Some(_) => Self::Passed(call_bytes(budget)),
+            Some(_) => Self::Passed(call_bytes),
             None => Self::Returned(returned_bytes(budget)),
         })
     }

@@ -269,9 +269,14 @@ impl Engine {
         if let Some(program) = self.kept(entry.as_ref(), Folders::default()) {
             return program;
         }
-        let ProgramFiles { own, shared } =
-            self.compiler
-                .compile(&self.first, name, bytes, cancel, &self.shared)?;
+        let files = self
+            .compiler
+            .compile(&self.first, name, bytes, cancel, &self.shared)?;
+        // The pool rejects some code, such as that with two memories: it is not worth storing.
+        files
+            .map(&self.first.engine)
+            .map_err(LoadError::unprepared)?;
+        let ProgramFiles { own, shared } = files;
         // From the disk, code and memory image are pages that the kernel can evict: 100 MB of them
         // for a Python program.
         let kept = entry.and_then(|(cache, entry)| match later {

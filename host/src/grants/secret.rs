@@ -1,12 +1,11 @@
 //! Secrets: variables whose values are not in `wasgi.toml`.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::variable;
+use crate::regular_file;
 
 /// The maximum size of a secret, in bytes: several times a certificate chain.
 const MAX_SECRET_BYTES: u64 = 64 * 1024;
@@ -56,19 +55,8 @@ impl SecretSource {
 }
 
 fn read_file(path: &Path) -> Result<String, String> {
-    // A FIFO would block the start, and a device never ends.
-    let metadata = std::fs::metadata(path).map_err(|error| error.to_string())?;
-    if !metadata.is_file() {
-        return Err("not a file".into());
-    }
-    let mut bytes = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(MAX_SECRET_BYTES + 1).read_to_end(&mut bytes))
-        .map_err(|error| error.to_string())?;
-    if bytes.len() as u64 > MAX_SECRET_BYTES {
-        return Err(format!("larger than {} KiB", MAX_SECRET_BYTES / 1024));
-    }
-    let mut value = String::from_utf8(bytes).map_err(|_| "not UTF-8".to_owned())?;
+    let text = regular_file::read_text(path, MAX_SECRET_BYTES);
+    let mut value = text.map_err(|error| error.to_string())?;
     if value.ends_with('\n') {
         value.pop();
         if value.ends_with('\r') {

@@ -8,9 +8,13 @@ use super::cookies::Cookies;
 use super::entry::{Assert, Body, Entry, Expectation, Outgoing};
 use super::response::Response;
 use super::variables::Variables;
+use crate::regular_file;
 
 /// The characters of a text that a message shows.
 const MAX_SHOWN_CHARACTERS: usize = 200;
+
+/// The maximum size of a file that is a body, in bytes: far above the uploads of a test.
+const MAX_BODY_FILE_BYTES: u64 = 256 << 20;
 
 /// Sends requests.
 pub(crate) trait Send {
@@ -143,7 +147,8 @@ impl Session<'_> {
             Body::Bytes(bytes) => Ok(bytes.clone()),
             Body::File(path) => {
                 let file = self.folder.join(path);
-                std::fs::read(&file).map_err(|error| format!("{}: {error}", file.display()))
+                regular_file::read(&file, MAX_BODY_FILE_BYTES)
+                    .map_err(|error| format!("{}: {error}", file.display()))
             }
         }
     }

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 
 use super::language::Language;
-use super::open::open;
 use crate::file_stamp::FileStamp;
+use crate::regular_file::open;
 
 /// A folder that contains this file is a JavaScript application, unless it is one in Python or has
 /// the sources of a handler in another language ([`FOREIGN`]).

@@ -31,7 +31,6 @@ mod listing;
 mod load;
 mod loader;
 mod notifier;
-mod open;
 mod options;
 mod pages;
 mod pages_thread;

@@ -7,9 +7,9 @@ use std::path::Path;
 use anyhow::{Context, bail};
 
 use super::application;
-use super::open::open;
 use crate::file_stamp::FileStamp;
 use crate::registry::Version;
+use crate::regular_file::open;
 
 /// The maximum size of a handler's file. A Python interpreter with a framework and its libraries is
 /// a component of some 30 MiB; this allows several of those in one.
@@ -36,7 +36,7 @@ pub(super) fn read(path: &Path) -> anyhow::Result<Content> {
     }
     let mut file = match open(path) {
         Ok(file) => file,
-        Err(rustix::io::Errno::NOENT) => return Ok(Content::Gone),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Content::Gone),
         Err(error) => return Err(error).context("can't be opened"),
     };
     let before = file.metadata().context("can't be inspected")?;

@@ -1,6 +1,7 @@
 //! Tests of the cache, including interference by the disk, other users and other processes.
 
 mod later;
+mod programs;
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, PermissionsExt, chown, symlink};
@@ -573,26 +574,4 @@ fn code_in_a_sealed_memory_file_does_not_change() {
         CodeFile::seal(plain).is_err(),
         "a file on disk can't be sealed"
     );
-}
-
-#[test]
-fn a_program_with_two_bytes_far_apart_takes_little_room() {
-    let above = tempfile::tempdir().unwrap();
-    let folder = above.path().join("code");
-    let at = CacheFolder {
-        folder: &folder,
-        max_bytes: ROOM,
-    };
-    let engine = Engine::compiling_here(&Budget::default(), Some(at)).unwrap();
-    let program = br#"(module (memory (export "memory") 2000) (func (export "_start"))
-        (data (i32.const 0) "a") (data (i32.const 131000000) "b"))"#;
-    engine.load(program).unwrap();
-    let [entry] = fs::read_dir(&folder)
-        .unwrap()
-        .collect::<Vec<_>>()
-        .try_into()
-        .unwrap();
-    let size = entry.unwrap().metadata().unwrap().len();
-    // A part of it is the adapter for preview 1.
-    assert!(size < 1 << 20, "{size} bytes");
 }

@@ -27,6 +27,7 @@ use super::program::{Code, Program};
 use super::worlds::gateway::answer::Answer;
 use super::worlds::gateway::application::{Application, ApplicationPre, Blocks};
 use super::worlds::gateway::bindings::wasgi::gateway::gateway::Exception;
+use super::worlds::key_value::opened::KeyValue;
 use super::worlds::pre::Pre;
 use super::worlds::{command, wasi_http};
 use crate::gateway::{Environ, Exchange, Failure, Response, Sent, Step};
@@ -184,7 +185,8 @@ impl Request {
         state.refused = Some(self.refused);
         let grants = self.grants.as_ref();
         if grants.is_some_and(|grants| !grants.buckets().is_empty()) {
-            state.store.clone_from(&code.store);
+            let store = code.store.clone();
+            state.key_value = store.map(|store| Box::new(KeyValue::new(store)));
         }
         state.set_folders(&code.folders);
         state.set_grants(self.grants, lock);

@@ -25,7 +25,6 @@ use crate::grants::Grants;
 use crate::outbound;
 use crate::permits::Permit;
 use crate::policy::Budget;
-use crate::state::Store;
 
 /// The assumed maximum number of copies of a request body in a guest's memory, to decide whether
 /// the body caused a lack of memory: as received, decoded, and as objects of a language.
@@ -88,10 +87,8 @@ pub(in crate::engine) struct HostState {
     grants: Option<Arc<Grants>>,
     /// Held while the request may use folders that only one request at a time may use.
     folder_lock: Option<FolderLock>,
-    /// The store of key-value buckets, if one is granted.
-    pub(in crate::engine) store: Option<Store>,
-    /// The buckets that the instance has opened.
-    pub(in crate::engine) opened_buckets: Option<Box<KeyValue>>,
+    /// The key-value buckets, if one is granted.
+    pub(in crate::engine) key_value: Option<Box<KeyValue>>,
     wasi: Option<Box<Wasi>>,
 }
 
@@ -136,8 +133,7 @@ impl HostState {
             folders: Folders::default(),
             grants: None,
             folder_lock: None,
-            store: None,
-            opened_buckets: None,
+            key_value: None,
             wasi: None,
         }
     }
@@ -259,6 +255,15 @@ impl HostState {
     /// that it has computed for `used`.
     pub(in crate::engine) fn time_to_close(&mut self, used: Duration) -> Duration {
         *self.closing_limit.get_or_insert(used + CLOSING_TIME)
+    }
+
+    /// Returns the limit of all values that one call passes to the host, in bytes.
+    pub(in crate::engine) fn call_bytes(&self) -> usize {
+        let bytes = limits::call_bytes(&self.budget);
+        match self.key_value {
+            Some(_) => bytes.max(limits::BUCKET_CALL_BYTES),
+            None => bytes,
+        }
     }
 
     /// Logs a denial in a separate line, once per version of a handler.

@@ -45,13 +45,9 @@ fn limit_values(
     event: CallHook,
 ) -> wasmtime::Result<()> {
     let state = context.data();
-    let budget = &state.budget;
     let bytes = match event {
-        CallHook::CallingHost if state.store.is_some() => {
-            limits::call_bytes(budget).max(limits::BUCKET_CALL_BYTES)
-        }
-        CallHook::CallingHost => limits::call_bytes(budget),
-        CallHook::ReturningFromWasm => limits::returned_bytes(budget),
+        CallHook::CallingHost => state.call_bytes(),
+        CallHook::ReturningFromWasm => limits::returned_bytes(&state.budget),
         CallHook::CallingWasm | CallHook::ReturningFromHost => return Ok(()),
     };
     context.set_hostcall_fuel(bytes);

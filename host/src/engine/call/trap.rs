@@ -6,7 +6,6 @@ use super::backtrace;
 use super::state::{HostState, MemoryDenied};
 use crate::engine::limits::{self, TooLong, line};
 use crate::gateway::Failure;
-use crate::policy::Budget;
 
 /// Returns the cause of a trap, as far as it is known.
 pub(in crate::engine) fn trap_failure(trap: &wasmtime::Error, state: &mut HostState) -> Failure {
@@ -16,7 +15,7 @@ pub(in crate::engine) fn trap_failure(trap: &wasmtime::Error, state: &mut HostSt
     if let Some(failure) = denied(state) {
         return failure;
     }
-    Failure::Trap(why(trap, &state.budget))
+    Failure::Trap(why(trap, state))
 }
 
 /// Returns the failure for memory that was denied to a guest, if any.
@@ -40,17 +39,17 @@ pub(in crate::engine) fn instantiation_failure(
     } else if error.downcast_ref::<PoolConcurrencyLimitError>().is_some() {
         Failure::NoRoom
     } else if error.downcast_ref::<WasmBacktrace>().is_some() {
-        Failure::Instantiation(why(error, &state.budget))
+        Failure::Instantiation(why(error, state))
     } else {
         Failure::Instantiation(line(error))
     }
 }
 
 /// Returns what ended a guest, and where.
-fn why(trap: &wasmtime::Error, budget: &Budget) -> String {
+fn why(trap: &wasmtime::Error, state: &HostState) -> String {
     let mut text = match (
         trap.downcast_ref::<Trap>(),
-        TooLong::from_trap(trap, budget),
+        TooLong::from_trap(trap, state.call_bytes(), &state.budget),
     ) {
         (Some(code), _) => code.to_string(),
         (None, Some(limit)) => limit.to_string(),

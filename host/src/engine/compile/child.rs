@@ -59,6 +59,29 @@ pub(super) struct End {
     pub(super) last_words: Vec<u8>,
 }
 
+impl End {
+    /// Returns why Rust's runtime has aborted the process, if it has. The process is this program,
+    /// whose runtime prints the reason: it offers no hook for either case.
+    pub(super) fn abort(&self) -> Option<Abort> {
+        let words = String::from_utf8_lossy(&self.last_words);
+        [
+            ("memory allocation of", Abort::OutOfMemory),
+            ("overflowed its stack", Abort::StackOverflow),
+        ]
+        .into_iter()
+        .find_map(|(text, abort)| words.contains(text).then_some(abort))
+    }
+}
+
+/// Why Rust's runtime has aborted a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Abort {
+    /// Memory could not be allocated.
+    OutOfMemory,
+    /// A thread has reached the guard page of its stack.
+    StackOverflow,
+}
+
 /// The outcome of a job.
 #[derive(Debug)]
 pub(super) enum Ran {

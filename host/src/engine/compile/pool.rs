@@ -16,7 +16,7 @@ use super::super::code_file::CodeFile;
 use super::super::error::LoadError;
 use super::super::fuse::CodeKey;
 use super::super::shared_code::{ProgramFiles, SharedCode, SharedCodes};
-use super::child::{Child, End, Ran, Why, is_no_room};
+use super::child::{Abort, Child, End, Ran, Why, is_no_room};
 use super::code::Common;
 use super::options::CompileOptions;
 use super::protocol::{self, Job, Reply, Task};
@@ -398,26 +398,27 @@ fn explain(why: &Why, options: &CompileOptions) -> LoadError {
         }
         Why::Died(end) => end,
     };
-    let words = String::from_utf8_lossy(&end.last_words);
     LoadError::new(match end.status.signal().and_then(Signal::from_named_raw) {
         Some(Signal::XCPU) => {
             let limit = duration::show(options.cpu_time);
             over(&format!("more than {limit} of processor time"), "cpu-time")
         }
         Some(Signal::XFSZ) => too_large(options),
-        _ if words.contains("memory allocation of") => out_of_memory(options),
-        // Rust's message when a thread reaches its guard page.
-        _ if words.contains("overflowed its stack") => {
-            let limit = size::show(options.stack_bytes);
-            let what = format!("more than {limit} of stack: it is nested too deeply");
-            over(&what, "stack")
-        }
-        _ => died(end, &words),
+        _ => match end.abort() {
+            Some(Abort::OutOfMemory) => out_of_memory(options),
+            Some(Abort::StackOverflow) => {
+                let limit = size::show(options.stack_bytes);
+                let what = format!("more than {limit} of stack: it is nested too deeply");
+                over(&what, "stack")
+            }
+            None => died(end),
+        },
     })
 }
 
 /// Explains the death of a process that exceeded none of our limits.
-fn died(end: &End, words: &str) -> String {
+fn died(end: &End) -> String {
+    let words = String::from_utf8_lossy(&end.last_words);
     let last = words.lines().map(str::trim).rfind(|line| !line.is_empty());
     let last = last.map(|line| format!(": {}", printable::one_line(line)));
     let cause = match end.status.signal() {

@@ -1,10 +1,9 @@
 //! The certificate and its key: loading them, and replacing them while connections are served.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -13,6 +12,7 @@ use rustls::sign::CertifiedKey;
 
 use crate::file_stamp::FileStamp;
 use crate::file_watch::Stamps;
+use crate::regular_file::{self, ReadError};
 
 /// The maximum file size, in bytes. It allows for a hundred certificates; a larger file is a
 /// mistake.
@@ -58,11 +58,12 @@ impl Files {
 
 fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     let shown = path.display();
-    let metadata = fs::metadata(path).with_context(|| format!("could not read {shown}"))?;
-    if !metadata.is_file() || metadata.len() > FILE_BYTES {
-        bail!("{shown}: no certificate or key (it is not a file, or larger than 1 MiB)");
-    }
-    fs::read(path).with_context(|| format!("could not read {shown}"))
+    regular_file::read(path, FILE_BYTES).map_err(|error| match error {
+        ReadError::Io(error) => {
+            anyhow::Error::new(error).context(format!("could not read {shown}"))
+        }
+        error => anyhow!("{shown}: no certificate or key (it is {error})"),
+    })
 }
 
 /// Provides the current certificate to each handshake.

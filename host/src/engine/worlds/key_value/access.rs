@@ -45,7 +45,7 @@ impl HostState {
             self.refuse(Thing::KeyValue, &text);
             return Ok(Err(Denied::Access));
         };
-        let Some(key_value) = self.key_value() else {
+        let Some(key_value) = &mut self.key_value else {
             return Ok(Err(failed("there is no store here")));
         };
         Ok(Ok(key_value.table.push(Bucket(id))?))
@@ -58,7 +58,7 @@ impl HostState {
     /// Returns what the instance has opened. It has at least one bucket then.
     pub(super) fn opened(&mut self) -> Result<&mut KeyValue> {
         let none = || wasmtime::format_err!("no bucket is open");
-        self.key_value().ok_or_else(none)
+        self.key_value.as_deref_mut().ok_or_else(none)
     }
 
     /// Executes an operation while the guest waits.
@@ -183,15 +183,4 @@ pub(super) fn unexpected() -> Denied {
 /// Returns the digest of a value.
 pub(super) fn digest(value: Option<&[u8]>) -> Option<Digest> {
     value.map(|value| *blake3::hash(value).as_bytes())
-}
-
-impl HostState {
-    /// Returns what the instance has opened. Sets it up on first use.
-    pub(super) fn key_value(&mut self) -> Option<&mut KeyValue> {
-        if self.opened_buckets.is_none() {
-            let store = self.store.clone()?;
-            self.opened_buckets = Some(Box::new(KeyValue::new(store)));
-        }
-        self.opened_buckets.as_deref_mut()
-    }
 }

@@ -24,7 +24,7 @@ pub struct Cas {
     pub(super) digest: Option<Digest>,
 }
 
-/// What an instance has opened.
+/// The store, and what an instance has opened in it.
 pub(in crate::engine) struct KeyValue {
     pub(super) store: Store,
     pub(super) table: ResourceTable,
@@ -34,7 +34,8 @@ pub(in crate::engine) struct KeyValue {
 }
 
 impl KeyValue {
-    pub(super) fn new(store: Store) -> Self {
+    /// Creates the access to a store, with nothing opened.
+    pub(in crate::engine) fn new(store: Store) -> Self {
         let mut table = ResourceTable::new();
         table.set_max_capacity(WASI_HANDLES);
         Self {
