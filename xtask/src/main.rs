@@ -80,6 +80,12 @@ const TASKS: [Task; 18] = [
         run: |workspace, arguments| run_tool(workspace, "axe", &[], arguments),
     },
     Task {
+        name: "browser",
+        arguments: "[--measure] [--screenshots DIR] [FILTER]",
+        about: "Test `wasgi dev` in Chromium, or measure it",
+        run: |workspace, arguments| run_tool(workspace, "axe", &["dev"], arguments),
+    },
+    Task {
         name: "runtime",
         arguments: "",
         about: "Build the runtimes with which the server loads scripts",

@@ -22,6 +22,9 @@ const MAX_LINE_CHARS: usize = 300;
 /// The maximum number of places in a message that are tried.
 const MAX_PLACES: usize = 50;
 
+/// The name of the text in messages of the parser of WebAssembly's text format.
+const UNNAMED: &str = "<anon>";
+
 /// The lines around a place in a source file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Excerpt {
@@ -65,7 +68,8 @@ pub(super) fn find(handlers: &Path, name: &str, file: &str, message: &str) -> Op
     }
     let resolve = |place: &Place<'_>| {
         let named = Path::new(place.file);
-        if !own.is_dir() && named.file_name() == own.file_name() {
+        let is_own = place.file == UNNAMED || named.file_name() == own.file_name();
+        if !own.is_dir() && is_own {
             return Some(own.clone());
         }
         let parts: Vec<_> = named
@@ -234,6 +238,14 @@ mod tests {
         assert_eq!(found.excerpt.first, 8);
         assert_eq!(found.excerpt.lines.len(), 9);
         assert!(found.excerpt.text().contains(">    12  line 12\n"));
+    }
+
+    #[test]
+    fn a_text_without_a_name_is_the_file_of_the_handler() {
+        let site = site();
+        let place = found(&site, "hello", "hello.py", "unknown operator --> <anon>:3:5 | 3 |");
+        assert_eq!(place.as_deref(), Some("hello.py:3"));
+        assert_eq!(found(&site, "shop", "shop", "--> <anon>:3:5"), None);
     }
 
     #[test]

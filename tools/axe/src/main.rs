@@ -1,9 +1,11 @@
-//! Checks the accessibility of the demo site's pages and of the pages that the server generates:
-//! runs axe-core on each in Chromium, light and dark, on a phone and on a desktop. The command is
-//! `cargo xtask axe`.
+//! Checks pages in Chromium.
 //!
-//! Chromium, Node and npm must be installed. axe-core comes from npm in one version, whose hash is
-//! known. If a program is missing, this prints a line and does nothing.
+//! `cargo xtask axe` checks the accessibility of the demo site's pages and of the pages that the
+//! server generates: runs axe-core on each, light and dark, on a phone and on a desktop. `cargo
+//! xtask browser` tests `wasgi dev`, or measures it with `--measure`.
+//!
+//! Chromium, Node and npm must be installed. axe-core and Playwright come from npm, each in one
+//! version, whose hash is known. If a program is missing, this prints a line and does nothing.
 
 #![forbid(unsafe_code)]
 
@@ -19,17 +21,35 @@ use builder::toolchain::GuestToolchain;
 use builder::{Workspace, handlers, tracked};
 use processes::step;
 
-/// The npm package of axe-core, with its version.
-const PACKAGE: &str = "axe-core@4.11.0";
+/// A package of npm in one version.
+struct Package {
+    /// Its name and version.
+    name: &'static str,
+    /// The file that npm writes, and the BLAKE3 hash of its bytes.
+    archive: &'static str,
+    hash: &'static str,
+    /// What is needed of it.
+    path: &'static str,
+}
 
-/// The file that npm writes, and the BLAKE3 hash of its bytes.
-const ARCHIVE: (&str, &str) = (
-    "axe-core-4.11.0.tgz",
-    "7519e15b558d9deceb043ea103104bc396d5f7eb271a91ace69139dbdb0ec0f9",
-);
+/// axe-core, of which only a script is needed.
+const AXE: Package = Package {
+    name: "axe-core@4.11.0",
+    archive: "axe-core-4.11.0.tgz",
+    hash: "7519e15b558d9deceb043ea103104bc396d5f7eb271a91ace69139dbdb0ec0f9",
+    path: "package/axe.min.js",
+};
 
-/// The only file of the package that is needed.
-const SCRIPT: &str = "package/axe.min.js";
+/// Playwright without browsers.
+const PLAYWRIGHT: Package = Package {
+    name: "playwright-core@1.65.1",
+    archive: "playwright-core-1.65.1.tgz",
+    hash: "@@",
+    path: "package",
+};
+
+/// The program that tests `wasgi dev`, relative to the repository's root.
+const DEV: &str = "tests/browser/dev.mjs";
 
 /// The program that checks pages, relative to the repository's root.
 const LOOK: &str = "tests/browser/axe.mjs";
@@ -42,6 +62,11 @@ const BROWSERS: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "c
 const UNLINKED: [&str; 3] = ["/nothing", "/bottle/", "/django/"];
 
 fn main() -> ExitCode {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let run = |workspace: &Workspace| match arguments.split_first() {
+        Some((first, rest)) if first == "dev" => dev(workspace, rest),
+        _ => run(workspace),
+    };
     match Workspace::load().and_then(|workspace| run(&workspace)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -57,12 +82,10 @@ fn main() -> ExitCode {
 ///
 /// Fails if something does not build, axe-core can't be downloaded, or there is a finding.
 fn run(workspace: &Workspace) -> Result<()> {
-    let browser = BROWSERS.iter().find_map(|name| find(name));
-    let (Some(browser), Some(_), Some(_)) = (browser, find("node"), find("npm")) else {
-        step("skipped: Chromium, Node or npm is not on the path (Debian: chromium, nodejs, npm)");
+    let Some(browser) = browser() else {
         return Ok(());
     };
-    let script = script(&workspace.target.join("axe"))?;
+    let script = AXE.fetch(&workspace.target.join("axe"))?;
     let toolchain = GuestToolchain::ensure(&workspace.root)?;
     let demos = handlers::build_tracked(workspace, &toolchain, None)?;
     let server = builder::server::build(workspace)?;
@@ -86,6 +109,48 @@ fn run(workspace: &Workspace) -> Result<()> {
     processes::run(&mut look)
 }
 
+/// Tests `wasgi dev` in Chromium, or measures it. `arguments` go to the program.
+///
+/// # Errors
+///
+/// Fails if something does not build, a package can't be downloaded, or a test fails.
+fn dev(workspace: &Workspace, arguments: &[String]) -> Result<()> {
+    let Some(browser) = browser() else {
+        return Ok(());
+    };
+    let folder = workspace.target.join("axe");
+    let axe = AXE.fetch(&folder)?;
+    let modules = folder.join("node_modules");
+    let playwright = PLAYWRIGHT.fetch(&folder.join("playwright"))?;
+    fs::create_dir_all(&modules)?;
+    let link = modules.join("playwright-core");
+    if !link.exists() {
+        std::os::unix::fs::symlink(&playwright, &link)
+            .with_context(|| format!("can't make {}", link.display()))?;
+    }
+    let server = builder::server::build(workspace)?;
+    processes::run(
+        Command::new("node")
+            .arg(workspace.root.join(DEV))
+            .arg(browser)
+            .arg(server)
+            .arg("--axe")
+            .arg(axe)
+            .args(arguments)
+            .current_dir(folder),
+    )
+}
+
+/// Returns Chromium, if everything that is necessary to use it is installed.
+fn browser() -> Option<PathBuf> {
+    let browser = BROWSERS.iter().find_map(|name| find(name));
+    let (Some(browser), Some(_), Some(_)) = (browser, find("node"), find("npm")) else {
+        step("skipped: Chromium, Node or npm is not on the path (Debian: chromium, nodejs, npm)");
+        return None;
+    };
+    Some(browser)
+}
+
 /// Returns the path of a program on the path.
 fn find(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH")?;
@@ -94,32 +159,36 @@ fn find(name: &str) -> Option<PathBuf> {
         .find(|file| file.is_file())
 }
 
-/// Returns the path of axe-core, and downloads it from npm if necessary.
-fn script(folder: &Path) -> Result<PathBuf> {
-    let (name, hash) = ARCHIVE;
-    let archive = folder.join(name);
-    fs::create_dir_all(folder).with_context(|| format!("can't make {}", folder.display()))?;
-    if !archive.is_file() {
-        step(format!("npm pack {PACKAGE}"));
+impl Package {
+    /// Returns the path of what is needed, and downloads the package from npm if necessary.
+    fn fetch(&self, folder: &Path) -> Result<PathBuf> {
+        let archive = folder.join(self.archive);
+        fs::create_dir_all(folder).with_context(|| format!("can't make {}", folder.display()))?;
+        if !archive.is_file() {
+            step(format!("npm pack {}", self.name));
+            processes::run(
+                Command::new("npm")
+                    .args(["pack", "--silent", self.name])
+                    .current_dir(folder),
+            )?;
+        }
+        let bytes =
+            fs::read(&archive).with_context(|| format!("can't read {}", archive.display()))?;
+        let found = blake3::hash(&bytes).to_string();
+        ensure!(
+            found == self.hash,
+            "{}: has the hash {found}, but {} must have {}",
+            archive.display(),
+            self.name,
+            self.hash
+        );
         processes::run(
-            Command::new("npm")
-                .args(["pack", "--silent", PACKAGE])
+            Command::new("tar")
+                .args(["-xzf", self.archive, self.path])
                 .current_dir(folder),
         )?;
+        Ok(folder.join(self.path))
     }
-    let bytes = fs::read(&archive).with_context(|| format!("can't read {}", archive.display()))?;
-    let found = blake3::hash(&bytes).to_string();
-    ensure!(
-        found == hash,
-        "{}: has the hash {found}, but {PACKAGE} must have {hash}",
-        archive.display()
-    );
-    processes::run(
-        Command::new("tar")
-            .args(["-xzf", name, SCRIPT])
-            .current_dir(folder),
-    )?;
-    Ok(folder.join(SCRIPT))
 }
 
 /// Creates the demo site, with those Python demos that are built.
