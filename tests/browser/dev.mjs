@@ -345,6 +345,10 @@ const tests = {
     site.write("html/index.html", page("<h1>0</h1>"));
     await site.start();
     const tab = await open(context, `${site.url}/`);
+    // The first change may be that the folder is now watched.
+    site.write("html/index.html", page("<h1>1</h1>"));
+    await untilText(tab, "h1", "1");
+    await tab.waitForTimeout(700);
     await tab.evaluate(() => {
       window.changes = 0;
       wasgiDev.subscribers.add((name) => (window.changes += name === "changed" ? 1 : 0));

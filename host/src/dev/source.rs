@@ -243,7 +243,12 @@ mod tests {
     #[test]
     fn a_text_without_a_name_is_the_file_of_the_handler() {
         let site = site();
-        let place = found(&site, "hello", "hello.py", "unknown operator --> <anon>:3:5 | 3 |");
+        let place = found(
+            &site,
+            "hello",
+            "hello.py",
+            "unknown operator --> <anon>:3:5 | 3 |",
+        );
         assert_eq!(place.as_deref(), Some("hello.py:3"));
         assert_eq!(found(&site, "shop", "shop", "--> <anon>:3:5"), None);
     }

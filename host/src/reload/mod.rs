@@ -100,7 +100,10 @@ impl Reload {
         let budget = options.start_budget;
         let pages = pages.map(|folder| {
             let on_pages = options.on_pages.take().unwrap_or_else(|| Box::new(drop));
-            PagesThread::new(folder, options.events, options.safety_rescan, on_pages)
+            let (mut thread, stop) =
+                PagesThread::new(folder, options.events, options.safety_rescan, on_pages);
+            thread.reports_start = options.reports_pages_at_start;
+            (thread, stop)
         });
         let (reloader, order) = thread::Reloader::new(scan, loader, shared, options);
         let (ready, is_ready) = mpsc::sync_channel(1);

@@ -93,6 +93,9 @@ pub(crate) struct ReloadOptions {
     pub events: bool,
     /// Called after changes to the pages.
     pub on_pages: Option<OnPages>,
+    /// Whether to report a change of everything when the pages are watched: whoever has read one
+    /// before may have missed a change.
+    pub reports_pages_at_start: bool,
     /// Called with the events of handlers' files.
     pub on_handler: Option<OnHandler>,
     /// Called once, when all handlers that existed at startup are loaded or have failed; not before
@@ -109,6 +112,7 @@ impl Default for ReloadOptions {
             safety_rescan: SAFETY_RESCAN,
             events: true,
             on_pages: None,
+            reports_pages_at_start: false,
             on_handler: None,
             on_started: None,
         }

@@ -46,6 +46,8 @@ pub(super) struct PagesThread {
     events: bool,
     safety_rescan: Duration,
     on_pages: OnPages,
+    /// Whether to report a change when the folder is watched: earlier ones were not seen.
+    pub(super) reports_start: bool,
 }
 
 impl PagesThread {
@@ -67,6 +69,7 @@ impl PagesThread {
             events,
             safety_rescan,
             on_pages,
+            reports_start: false,
         };
         let stop = move || {
             // Fails if the thread has ended.
@@ -84,6 +87,9 @@ impl PagesThread {
         self.start(&mut watch);
         let mut pages = Pages::new(&self.folder, &mut watch);
         pages.compare(self.opened, Instant::now());
+        if self.reports_start {
+            (self.on_pages)(PagesChange::Everything);
+        }
         let mut next_safety = Instant::now() + self.safety_rescan;
         let mut next_doubt = Instant::now();
         loop {

@@ -69,7 +69,7 @@ pub(super) enum Start {
         answer: Answer,
         by: Target<Program>,
         /// The identifier of the request, if the answer shows it.
-        id: Option<String>,
+        id: Option<Box<str>>,
     },
     /// By a call to a handler, which has started.
     Call {
@@ -157,7 +157,7 @@ impl Context {
             return Start::Refused {
                 answer: self.failure(&failure, &id),
                 by: Target::Handler(handler),
-                id: Some(id),
+                id: Some(id.into()),
             };
         };
         let exchange = Arc::new(Exchange::for_request(&head));

@@ -159,8 +159,10 @@ impl Server {
         }
         if let Some(dev) = listen.dev {
             let inboxes = inboxes.clone();
-            dev.events()
-                .on_event(move || inboxes.iter().for_each(|inbox| inbox.announce_events()));
+            let announce = move || inboxes.iter().for_each(|inbox| inbox.announce_events());
+            dev.events().on_event(announce.clone());
+            // For those since the first reactor has started.
+            announce();
         }
         Ok(Self {
             addr,

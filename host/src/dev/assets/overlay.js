@@ -2,7 +2,7 @@
 // come from files, guests and requests, and are set as text, never as HTML.
 
 const STYLE = `
-:host { all: initial; --ink: #1d2330; --dim: #565d70; --paper: #fff; --soft: #f3f4f9;
+:host { all: initial; display: block; --ink: #1d2330; --dim: #565d70; --paper: #fff; --soft: #f3f4f9;
   --line: #d9dcea; --accent: #b3261e; --mark: #fdecea; --link: #4a3ad0; color-scheme: light dark }
 @media (prefers-color-scheme: dark) { :host { --ink: #e6e8f0; --dim: #a6acbd; --paper: #171a25;
   --soft: #1f2331; --line: #363c50; --accent: #ff8a80; --mark: #40242a; --link: #b3a8ff } }

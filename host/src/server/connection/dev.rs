@@ -58,7 +58,7 @@ impl Connection {
             Start::Answer(answer) => answer,
             Start::Refused { answer, by, id } => {
                 record.target = Some(by);
-                record.failed = id.map(String::into_boxed_str);
+                record.failed = id;
                 answer
             }
             Start::Call {
