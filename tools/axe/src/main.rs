@@ -44,7 +44,7 @@ const AXE: Package = Package {
 const PLAYWRIGHT: Package = Package {
     name: "playwright-core@1.65.1",
     archive: "playwright-core-1.65.1.tgz",
-    hash: "@@",
+    hash: "e4c6009ff0ef6a046a5294b254384e525dbd8a193ba24f160794d549fca85130",
     path: "package",
 };
 
