@@ -1,4 +1,5 @@
-//! Import cycles between the files of a crate: none has more than two files.
+//! Import cycles: none between the files of a crate has more than two files, and there is none
+//! between the server's top-level modules.
 //!
 //! An import is followed to the file that defines the item, through every `pub use` in between; a
 //! `pub use` itself is not a dependency. Tests are ignored: they may use everything.
@@ -9,6 +10,9 @@ use crate::complaint::{Complaint, assert_none};
 use crate::rust::{Token, code, code_before_tests};
 use crate::tree::{File, tree};
 
+/// The server's sources.
+const SERVER: &str = "host/src/";
+
 /// The maximum number of files in a cycle: two files may be halves of one unit.
 const MAX_FILES: usize = 2;
 
@@ -17,6 +21,9 @@ const MAX_STEPS: usize = 16;
 
 /// A module's path in its crate: the names from the crate's root.
 type Name = Vec<String>;
+
+/// The direct dependencies of each module.
+type Graph = BTreeMap<Name, BTreeSet<Name>>;
 
 /// An import of a file: the local name, and the path.
 struct Import {
@@ -114,7 +121,7 @@ impl Crate {
     }
 
     /// Returns the dependencies of each module.
-    fn needs(&self) -> BTreeMap<&Name, BTreeSet<Name>> {
+    fn needs(&self) -> Graph {
         let needs = self.0.iter().map(|(name, module)| {
             let imported = module.imports.iter().filter(|import| !import.is_public);
             let imported = imported.map(|import| &import.path);
@@ -123,38 +130,60 @@ impl Crate {
                 .filter_map(|path| self.resolve(name, path, MAX_STEPS))
                 .collect();
             needed.remove(name);
-            (name, needed)
+            (name.clone(), needed)
         });
         needs.collect()
     }
 
-    /// Returns the files of each cycle that is too large, in order.
-    fn circles(&self) -> Vec<Vec<&str>> {
-        let needs = self.needs();
-        let reached: BTreeMap<&Name, BTreeSet<&Name>> = needs
-            .keys()
-            .map(|name| (*name, reach(&needs, name)))
-            .collect();
-        let mut circles = BTreeSet::new();
-        for (name, reached_from) in &reached {
-            let circle: BTreeSet<&str> = reached_from
-                .iter()
-                .filter(|other| reached.get(*other).is_some_and(|back| back.contains(name)))
-                .filter_map(|other| Some(self.0.get(*other)?.file.as_str()))
-                .collect();
-            if circle.len() > MAX_FILES {
-                circles.insert(circle);
-            }
+    /// Returns the circles of the crate's top-level modules, each with all of its files. A module
+    /// whose file declares others is above them, and the crate's root is above all.
+    fn circles_of_modules(&self) -> Vec<Vec<String>> {
+        let mut graph = Graph::new();
+        for (name, needed) in self.needs() {
+            let Some(top) = name.first() else { continue };
+            let needed = needed.iter().filter_map(|other| other.first());
+            let others = needed.filter(|other| *other != top);
+            let others = others.map(|other| vec![other.clone()]);
+            graph.entry(vec![top.clone()]).or_default().extend(others);
         }
-        circles
-            .into_iter()
-            .map(|files| files.into_iter().collect())
-            .collect()
+        let circles = circles(&graph, 1).into_iter();
+        circles.map(|circle| circle.concat()).collect()
+    }
+
+    /// Returns the files of each circle that is too large, in order.
+    fn circles(&self) -> Vec<Vec<&str>> {
+        let circles = circles(&self.needs(), MAX_FILES).into_iter();
+        let files = |name: &Name| Some(self.0.get(name)?.file.as_str());
+        let circles = circles.map(|circle| {
+            let files: BTreeSet<&str> = circle.iter().filter_map(files).collect();
+            files.into_iter().collect()
+        });
+        circles.collect()
     }
 }
 
+/// Returns the circles with more than `max` modules, in order.
+fn circles(needs: &Graph, max: usize) -> BTreeSet<Vec<Name>> {
+    let reached: BTreeMap<&Name, BTreeSet<&Name>> = needs
+        .keys()
+        .map(|name| (name, reach(needs, name)))
+        .collect();
+    let mut circles = BTreeSet::new();
+    for (name, reached_from) in &reached {
+        let circle: Vec<Name> = reached_from
+            .iter()
+            .filter(|other| reached.get(*other).is_some_and(|back| back.contains(name)))
+            .map(|other| (*other).clone())
+            .collect();
+        if circle.len() > max {
+            circles.insert(circle);
+        }
+    }
+    circles
+}
+
 /// Returns all direct and indirect dependencies of a module.
-fn reach<'a>(needs: &'a BTreeMap<&Name, BTreeSet<Name>>, from: &Name) -> BTreeSet<&'a Name> {
+fn reach<'a>(needs: &'a Graph, from: &Name) -> BTreeSet<&'a Name> {
     let mut reached = BTreeSet::new();
     let mut open: Vec<&Name> = needs.get(from).into_iter().flatten().collect();
     while let Some(name) = open.pop() {
@@ -351,18 +380,33 @@ fn no_circle_of_imports_is_of_more_than_two_files() {
     assert_none(&complaints);
 }
 
+#[test]
+fn no_top_level_module_of_the_server_needs_one_that_needs_it() {
+    let circles = Crate::new(SERVER, &tree()).circles_of_modules();
+    assert!(circles.is_empty(), "circles of modules: {circles:?}");
+}
+
+#[test]
+fn a_circle_of_modules_is_found() {
+    let files = [
+        ("lib.rs", "mod a; mod b; pub(crate) use a::A;"),
+        ("a/mod.rs", "mod c; pub(crate) struct A;"),
+        ("a/c.rs", "use crate::b::d::D;"),
+        ("b/mod.rs", "mod d; mod e;"),
+        ("b/d.rs", "pub(crate) struct D;"),
+        ("b/e.rs", "use crate::A;"),
+    ];
+    let package = sample(&files);
+    assert_eq!(package.circles_of_modules(), [["a", "b"]]);
+    assert!(package.circles().is_empty());
+    assert!(sample(&files[..5]).circles_of_modules().is_empty());
+}
+
 /// Returns the cycles of a crate that consists of files with these names and texts.
 #[cfg(test)]
 fn circles_of(files: &[(&str, &str)]) -> Vec<Vec<String>> {
-    let files: Vec<File> = files
-        .iter()
-        .map(|(path, text)| File {
-            path: format!("a/src/{path}"),
-            text: (*text).to_owned(),
-        })
-        .collect();
-    let circles = Crate::new("a/src/", &files);
-    let circles = circles.circles().into_iter();
+    let package = sample(files);
+    let circles = package.circles().into_iter();
     circles
         .map(|circle| {
             circle
@@ -371,6 +415,16 @@ fn circles_of(files: &[(&str, &str)]) -> Vec<Vec<String>> {
                 .collect()
         })
         .collect()
+}
+
+/// Returns a crate that consists of files with these names and texts.
+#[cfg(test)]
+fn sample(files: &[(&str, &str)]) -> Crate {
+    let files = files.iter().map(|(path, text)| File {
+        path: format!("a/src/{path}"),
+        text: (*text).to_owned(),
+    });
+    Crate::new("a/src/", &files.collect::<Vec<_>>())
 }
 
 #[test]
