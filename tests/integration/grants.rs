@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
+use crate::support::attempts::{ask, configure};
 use crate::support::command::{code_cache, run, wasgi};
 use crate::support::eventually;
 use crate::support::process::Process;
@@ -21,13 +22,6 @@ fn site() -> Site {
     let site = Site::new().with_cases(KINDS);
     fs::create_dir(site.path().join("data")).expect("a folder");
     site
-}
-
-/// Writes the configuration.
-fn configure(site: &Site, text: &str) {
-    let aside = site.path().join("aside.toml");
-    fs::write(&aside, text).expect("written");
-    fs::rename(aside, site.path().join("wasgi.toml")).expect("renamed");
 }
 
 /// Grants the folder `data` to each handler, writable.
@@ -50,14 +44,6 @@ fn expect_warnings(server: &Server, what: &str, key: &str) {
             &format!("add to wasgi.toml: [handlers.{kind}] {key} = "),
         ]);
     }
-}
-
-/// Returns the text of a handler's response.
-#[track_caller]
-fn ask(server: &Server, handler: &str, query: &str) -> String {
-    let response = server.get(&format!("/{handler}?{query}"));
-    assert_eq!(response.status(), 200, "{handler}?{query}");
-    response.text().to_owned()
 }
 
 #[test]

@@ -23,27 +23,25 @@ fn answering(text: &str) -> String {
 
 #[test]
 fn a_file_answers_is_reloaded_and_keeps_its_last_good_version() {
-    let Some((site, server)) = JavaScript.serve(&[("hello.js", &answering("one"))], "") else {
-        return;
-    };
-    until(&server, "/hello", "one");
-    site.write_handler("hello.js", answering("two"));
-    until(&server, "/hello", "two");
-    site.write_handler("hello.js", "const a = {};\na.b.c();\n");
-    logs(&server, "hello.js: not loaded: TypeError: ");
-    logs(&server, "(hello.js:2:");
-    assert_eq!(server.get("/hello").text(), "two");
-    site.write_handler("hello.js", "export default {\n  fetch( {\n");
-    logs(&server, "hello.js: not loaded: SyntaxError: ");
-    site.write_handler("hello.js", "export const handler = 1;\n");
-    logs(&server, "it has no default export (it exports handler)");
-    site.write_handler("hello.js", "export default { get() {} };\n");
-    logs(&server, "its default export has no function `fetch`");
-    site.write_handler("hello.js", answering("three"));
-    until(&server, "/hello", "three");
-    fs::remove_file(site.path().join("handlers/hello.js")).expect("removed");
-    until_status(&server, "/hello", 404);
-    server.stop();
+    let broken: [(&str, &[&str]); 4] = [
+        (
+            "const a = {};\na.b.c();\n",
+            &["hello.js: not loaded: TypeError: ", "(hello.js:2:"],
+        ),
+        (
+            "export default {\n  fetch( {\n",
+            &["hello.js: not loaded: SyntaxError: "],
+        ),
+        (
+            "export const handler = 1;\n",
+            &["it has no default export (it exports handler)"],
+        ),
+        (
+            "export default { get() {} };\n",
+            &["its default export has no function `fetch`"],
+        ),
+    ];
+    JavaScript.expect_reloads("hello.js", answering, &broken);
 }
 
 #[test]

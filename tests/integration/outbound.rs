@@ -5,11 +5,11 @@ mod load;
 pub(crate) mod postgres;
 mod scripts;
 
-use std::fs;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
+use crate::support::attempts::{ask, configure};
 use crate::support::command::{code_cache, run, wasgi};
 use crate::support::eventually;
 use crate::support::process::Process;
@@ -20,13 +20,6 @@ use crate::support::upstream::Upstream;
 
 /// The handlers that attempt what their query asks for, one of each kind.
 const KINDS: [&str; 3] = ["outbound", "outbound-cgi", "wasi-http-outbound"];
-
-/// Writes the configuration.
-fn configure(site: &Site, text: &str) {
-    let aside = site.path().join("aside.toml");
-    fs::write(&aside, text).expect("written");
-    fs::rename(aside, site.path().join("wasgi.toml")).expect("renamed");
-}
 
 /// Returns a configuration that grants hosts to all handlers.
 fn granting(hosts: &[String]) -> String {
@@ -39,14 +32,6 @@ fn site_with(upstream: &Upstream) -> Site {
     let hosts = ["http", "tcp"].map(|scheme| format!("{scheme}://{}", upstream.addr()));
     configure(&site, &granting(&hosts));
     site
-}
-
-/// Returns the text of a handler's response.
-#[track_caller]
-fn ask(server: &Server, handler: &str, query: &str) -> String {
-    let response = server.get(&format!("/{handler}?{query}"));
-    assert_eq!(response.status(), 200, "{handler}?{query}");
-    response.text().to_owned()
 }
 
 #[test]

@@ -26,24 +26,22 @@ fn answering(text: &str) -> String {
 
 #[test]
 fn a_file_answers_is_reloaded_and_keeps_its_last_good_version() {
-    let Some((site, server)) = Python.serve(&[("hello.py", &answering("b'one'"))], "") else {
-        return;
-    };
-    until(&server, "/hello", "one");
-    site.write_handler("hello.py", answering("b'two'"));
-    until(&server, "/hello", "two");
-    site.write_handler("hello.py", "import json\n1 / 0\n");
-    logs(&server, "ZeroDivisionError: division by zero (hello.py:2)");
-    assert_eq!(server.get("/hello").text(), "two");
-    site.write_handler("hello.py", "app = (\n");
-    logs(&server, "SyntaxError: '(' was never closed (hello.py:1)");
-    site.write_handler("hello.py", "def index(): pass\n");
-    logs(&server, "hello.py has no app or application (it has index)");
-    site.write_handler("hello.py", answering("b'three'"));
-    until(&server, "/hello", "three");
-    fs::remove_file(site.path().join("handlers/hello.py")).expect("removed");
-    until_status(&server, "/hello", 404);
-    server.stop();
+    let broken: [(&str, &[&str]); 3] = [
+        (
+            "import json\n1 / 0\n",
+            &["ZeroDivisionError: division by zero (hello.py:2)"],
+        ),
+        (
+            "app = (\n",
+            &["SyntaxError: '(' was never closed (hello.py:1)"],
+        ),
+        (
+            "def index(): pass\n",
+            &["hello.py has no app or application (it has index)"],
+        ),
+    ];
+    let answering = |text: &str| answering(&format!("b'{text}'"));
+    Python.expect_reloads("hello.py", answering, &broken);
 }
 
 #[test]

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::support::attempts::{ask, configure};
 use crate::support::command::run;
 use crate::support::eventually;
 use crate::support::redis::Redis;
@@ -25,13 +26,6 @@ fn site() -> Site {
     Site::new().with_cases(KINDS)
 }
 
-/// Writes the configuration.
-fn configure(site: &Site, text: &str) {
-    let aside = site.path().join("aside.toml");
-    fs::write(&aside, text).expect("written");
-    fs::rename(aside, site.path().join("wasgi.toml")).expect("renamed");
-}
-
 /// Calls `test` with a site of each kind of store, and the lines of its configuration that choose
 /// it.
 fn with_each_store(test: impl Fn(Site, &str, Option<Redis>)) {
@@ -43,14 +37,6 @@ fn with_each_store(test: impl Fn(Site, &str, Option<Redis>)) {
         let text = format!("[state]\nurl = \"{}\"\n", redis.url());
         test(site, &text, Some(redis));
     }
-}
-
-/// Returns the text of a handler's response.
-#[track_caller]
-fn ask(server: &Server, handler: &str, query: &str) -> String {
-    let response = server.get(&format!("/{handler}?{query}"));
-    assert_eq!(response.status(), 200, "{handler}?{query}");
-    response.text().to_owned()
 }
 
 /// Returns the text of a handler's response, unless the connection or the handler fails.

@@ -43,6 +43,37 @@ impl Language {
         Some((site, server))
     }
 
+    /// Replaces a handler's file several times, and expects that each version is served that can be
+    /// loaded. `answering` returns a version that responds with a text. `broken` are versions that
+    /// can't be loaded, with what the log says of each; the one before is then served on.
+    #[track_caller]
+    pub(crate) fn expect_reloads(
+        self,
+        file: &str,
+        answering: impl Fn(&str) -> String,
+        broken: &[(&str, &[&str])],
+    ) {
+        let Some((site, server)) = self.serve(&[(file, &answering("one"))], "") else {
+            return;
+        };
+        let route = format!("/{}", file.split('.').next().unwrap_or(file));
+        until(&server, &route, "one");
+        site.write_handler(file, answering("two"));
+        until(&server, &route, "two");
+        for (content, lines) in broken {
+            site.write_handler(file, content);
+            for line in *lines {
+                logs(&server, line);
+            }
+            assert_eq!(server.get(&route).text(), "two");
+        }
+        site.write_handler(file, answering("three"));
+        until(&server, &route, "three");
+        fs::remove_file(site.handlers().join(file)).expect("removed");
+        until_status(&server, &route, 404);
+        server.stop();
+    }
+
     /// Creates a site with these files in the handlers folder and this configuration. Returns none
     /// if the runtime is not built.
     pub(crate) fn site(self, files: &[(&str, &str)], settings: &str) -> Option<Site> {

@@ -43,6 +43,45 @@ fn text(value: Option<Vec<u8>>) -> String {
     }
 }
 
+/// Defines what is attempted alike in both drafts, whose modules must be in scope.
+macro_rules! attempts_of_both {
+    () => {
+        fn show(error: store::Error) -> String {
+            match error {
+                store::Error::NoSuchStore => "no such store".to_owned(),
+                store::Error::AccessDenied => "access denied".to_owned(),
+                store::Error::Other(why) => why,
+            }
+        }
+
+        fn attempt_common(
+            bucket: &store::Bucket,
+            action: &str,
+            key: &str,
+            value: &[u8],
+        ) -> Result<String, String> {
+            match action {
+                "get" => bucket.get(key).map(text).map_err(show),
+                "set" => bucket
+                    .set(key, value)
+                    .map(|()| "set".to_owned())
+                    .map_err(show),
+                "delete" => bucket
+                    .delete(key)
+                    .map(|()| "deleted".to_owned())
+                    .map_err(show),
+                "exists" => bucket.exists(key).map(|it| it.to_string()).map_err(show),
+                "add" => {
+                    let delta = String::from_utf8_lossy(value).parse().unwrap_or(1);
+                    let sum = atomics::increment(bucket, key, delta);
+                    sum.map(|sum| sum.to_string()).map_err(show)
+                }
+                _ => Err(format!("unknown: {action}")),
+            }
+        }
+    };
+}
+
 mod draft2 {
     use super::{Parts, text};
 
@@ -57,13 +96,7 @@ mod draft2 {
 
     use bindings::wasi::keyvalue::{atomics, batch, store};
 
-    fn show(error: store::Error) -> String {
-        match error {
-            store::Error::NoSuchStore => "no such store".to_owned(),
-            store::Error::AccessDenied => "access denied".to_owned(),
-            store::Error::Other(why) => why,
-        }
-    }
+    attempts_of_both!();
 
     pub(super) fn attempt(argument: &str) -> Result<String, String> {
         let Parts {
@@ -74,21 +107,6 @@ mod draft2 {
         } = Parts::parse(argument);
         let bucket = store::open(bucket).map_err(show)?;
         match action {
-            "get" => bucket.get(&key).map(text).map_err(show),
-            "set" => bucket
-                .set(&key, &value)
-                .map(|()| "set".to_owned())
-                .map_err(show),
-            "delete" => bucket
-                .delete(&key)
-                .map(|()| "deleted".to_owned())
-                .map_err(show),
-            "exists" => bucket.exists(&key).map(|it| it.to_string()).map_err(show),
-            "add" => {
-                let delta = String::from_utf8_lossy(&value).parse().unwrap_or(1);
-                let sum = atomics::increment(&bucket, &key, delta);
-                sum.map(|sum| sum.to_string()).map_err(show)
-            }
             // Compare-and-swap in place of an increment.
             "swap" => {
                 let mut cas = atomics::Cas::new(&bucket, &key).map_err(show)?;
@@ -148,7 +166,7 @@ mod draft2 {
                 }
                 Ok(all.len().to_string())
             }
-            _ => Err(format!("unknown: {action}")),
+            _ => attempt_common(&bucket, action, &key, &value),
         }
     }
 }
@@ -167,13 +185,7 @@ mod draft {
 
     use bindings::wasi::keyvalue::{atomics, batch, store};
 
-    fn show(error: store::Error) -> String {
-        match error {
-            store::Error::NoSuchStore => "no such store".to_owned(),
-            store::Error::AccessDenied => "access denied".to_owned(),
-            store::Error::Other(why) => why,
-        }
-    }
+    attempts_of_both!();
 
     pub(super) fn attempt(argument: &str) -> Result<String, String> {
         let Parts {
@@ -184,21 +196,6 @@ mod draft {
         } = Parts::parse(argument);
         let bucket = store::open(bucket).map_err(show)?;
         match action {
-            "get" => bucket.get(&key).map(text).map_err(show),
-            "set" => bucket
-                .set(&key, &value)
-                .map(|()| "set".to_owned())
-                .map_err(show),
-            "delete" => bucket
-                .delete(&key)
-                .map(|()| "deleted".to_owned())
-                .map_err(show),
-            "exists" => bucket.exists(&key).map(|it| it.to_string()).map_err(show),
-            "add" => {
-                let delta = String::from_utf8_lossy(&value).parse().unwrap_or(1);
-                let sum = atomics::increment(&bucket, &key, delta);
-                sum.map(|sum| sum.to_string()).map_err(show)
-            }
             "fill" => {
                 for first in 0..3 {
                     let pairs: Vec<(String, Vec<u8>)> = (0..900)
@@ -223,7 +220,7 @@ mod draft {
                 let page = bucket.list_keys(Some(7)).map_err(show)?;
                 Ok(page.keys.join(" "))
             }
-            _ => Err(format!("unknown: {action}")),
+            _ => attempt_common(&bucket, action, &key, &value),
         }
     }
 }
