@@ -51,7 +51,7 @@ impl Problem {
         Problem {
             file,
             kind,
-            text: one_line(text),
+            text: folded_line(text),
         }
     }
 
@@ -69,7 +69,7 @@ impl Problem {
         serving: Option<Version>,
         error: &anyhow::Error,
     ) -> Problem {
-        let error = one_line(&format!("{error:#}"));
+        let error = folded_line(&format!("{error:#}"));
         let text = match serving {
             Some(_) => format!("{error}; the previous version still serves {route}"),
             None => format!("{error}; {route} is not served"),
@@ -137,7 +137,7 @@ pub(crate) fn label(folder: &Path, file: &Path) -> String {
 
 /// Replaces every run of white space and control characters in `text` with one space and other
 /// hidden characters with their escapes, and cuts a text that is too long.
-fn one_line(text: &str) -> String {
+fn folded_line(text: &str) -> String {
     let words: Vec<&str> = text
         .split(|c: char| c.is_whitespace() || c.is_control())
         .filter(|word| !word.is_empty())
