@@ -1,11 +1,12 @@
 //! The command line: `wasgi serve`, `wasgi routes` and `wasgi config`. The arguments of `wasgi
-//! check` and `wasgi run` are in `trial`, those of `wasgi new`, `wasgi deps`, `wasgi dev`, `wasgi
-//! state` and `wasgi test` in files of the same name, and the flags of configuration keys in
-//! `flags`.
+//! check` and `wasgi run` are in `trial`, those of `wasgi new`, `wasgi build`, `wasgi deps`, `wasgi
+//! dev`, `wasgi state` and `wasgi test` in files of the same name, and the flags of configuration
+//! keys in `flags`.
 //!
 //! A flag that is not given has no value here: `config` has the defaults, and the file's values
 //! take precedence over them.
 
+mod build;
 mod completions;
 mod deps;
 mod dev;
@@ -27,6 +28,7 @@ use crate::log;
 use crate::supervisor;
 use flags::{Flags, OfBudget, OfClients, OfLimits, OfServer, OfSite};
 
+pub use build::Build;
 pub use completions::Completions;
 pub use deps::Deps;
 pub use dev::Dev;
@@ -74,6 +76,8 @@ pub enum Command {
     Run(Run),
     /// Send the requests of test files to handlers, without serving, and compare the responses
     Test(Test),
+    /// Build a portable .wasm file from a handler's sources
+    Build(Build),
     /// Install the packages that applications in folders require, for the sandbox
     Deps(Deps),
     /// Read and change the key-value buckets of handlers, while the server runs or not

@@ -14,6 +14,7 @@ fn main() -> ExitCode {
         Command::Check(check) => commands::check(&check),
         Command::Run(run) => commands::run(&run),
         Command::Test(test) => commands::test(&test),
+        Command::Build(build) => commands::build(&build),
         Command::Deps(deps) => commands::deps(&deps),
         Command::State(state) => commands::state(&state),
         Command::Wit(wit) => commands::wit(&wit),

@@ -1,5 +1,6 @@
 //! The program's commands, one per file. Their arguments are in `cli`.
 
+mod build;
 mod check;
 mod compile;
 mod completions;
@@ -17,6 +18,7 @@ mod test;
 mod wit;
 mod worker;
 
+pub use build::build;
 pub use check::check;
 pub use compile::compile_for_server;
 pub use completions::{completions, man};

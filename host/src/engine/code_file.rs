@@ -162,7 +162,12 @@ impl CodeFile {
         }
     }
 
-    fn read(&self) -> io::Result<Vec<u8>> {
+    /// Returns the file's content.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the file can't be read.
+    pub(super) fn read(&self) -> io::Result<Vec<u8>> {
         let size = self.0.metadata()?.len();
         let mut bytes = vec![0; usize::try_from(size).map_err(io::Error::other)?];
         self.0.read_exact_at(&mut bytes, 0)?;

@@ -22,7 +22,7 @@ use super::pools::warm::Idle;
 use super::program::{Code, Program};
 use super::scripts::folders::Folders;
 use super::scripts::tools::Tools;
-use super::scripts::{Scripts, is_script};
+use super::scripts::{Build, Scripts, is_script};
 use super::shared_code::{ProgramFiles, SharedCodes, key_of_state};
 use super::worlds::missing::Missing;
 use crate::permits::Permits;
@@ -213,17 +213,50 @@ impl Engine {
         if let Some(program) = self.kept_script(request.path, request.version) {
             return program;
         }
-        let tools = Tools {
-            pool: &self.first,
-            compiler: &self.compiler,
-            cache: self.cache.as_ref(),
-            shared: &self.shared,
-        };
-        let files = self.scripts.load(request, &tools)?;
+        let files = self.scripts.load(request, &self.tools())?;
         let compiled = files
             .map(&self.first.engine)
             .map_err(LoadError::unprepared)?;
         self.link(&compiled, files, self.scripts.folders(request.path))
+    }
+
+    /// Builds a portable component from a script: a `.wasm` file that needs neither a runtime nor
+    /// the script's folder. Also returns the application's output. With `is_release`, requests to
+    /// the component cost as little as those to the served script.
+    ///
+    /// # Errors
+    ///
+    /// Fails if there is no usable runtime, or the application can't be imported.
+    pub fn build(
+        &self,
+        name: &str,
+        path: &Path,
+        bytes: &[u8],
+        is_release: bool,
+    ) -> Result<(Vec<u8>, String), LoadError> {
+        let request = LoadRequest {
+            name,
+            path,
+            bytes,
+            version: Version::of(bytes),
+            cancel: &CancelToken::new(),
+            later: &Later::default(),
+            is_unchanged: &|| true,
+        };
+        let build = Build {
+            release: is_release,
+        };
+        let built = self.scripts.build(&request, build, &self.tools())?;
+        Ok((built.component, built.said))
+    }
+
+    fn tools(&self) -> Tools<'_> {
+        Tools {
+            pool: &self.first,
+            compiler: &self.compiler,
+            cache: self.cache.as_ref(),
+            shared: &self.shared,
+        }
     }
 
     /// Loads a script whose state is in the cache.

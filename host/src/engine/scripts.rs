@@ -15,6 +15,7 @@ mod runtime;
 mod stamp;
 pub(super) mod tools;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
@@ -24,7 +25,9 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::cache::{CodeCache, Entry};
-use super::compile::{GUEST_APPLICATION, GUEST_LIBRARY, GUEST_PACKAGES, LoadedScript, ScriptJob};
+use super::compile::{
+    BuiltScript, GUEST_APPLICATION, GUEST_LIBRARY, GUEST_PACKAGES, LoadedScript, ScriptJob,
+};
 use super::error::LoadError;
 use super::shared_code::ProgramFiles;
 use crate::grants::Grants;
@@ -74,13 +77,24 @@ struct Plan<'a> {
     packages: Option<&'static str>,
     /// The environment variables of an application.
     variables: BTreeMap<&'a str, &'a str>,
-    /// The table of `wasgi.toml` that grants variables.
-    table: String,
+    /// The table of `wasgi.toml` that grants variables. None if nothing can be granted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    table: Option<String>,
+    /// The state is for a portable component, which has no folders.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    build: Option<Build>,
+}
+
+/// How a portable component is built.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(super) struct Build {
+    /// The state is prepared for cheap requests, as that of a served script is.
+    pub(super) release: bool,
 }
 
 #[derive(Serialize)]
 struct OneFile<'a> {
-    file: &'a str,
+    file: Cow<'a, str>,
     source: &'a str,
 }
 
@@ -187,7 +201,12 @@ impl Scripts {
         runtime.stamp()?;
         let folders = self.folders(request.path);
         let grants = self.visible(request.name, request.path);
-        let plan = plan(request, &folders, grants.as_deref())?;
+        let table = crate::grants::table_header(request.name);
+        let plan = Plan {
+            table: Some(table),
+            ..plan(request, &folders, grants.as_deref())?
+        };
+        let plan = plan.json()?;
         let runtime = runtime.runtime(tools, request.cancel)?;
         let Some(code) = &runtime.files.shared else {
             return Err(LoadError::new("not loaded: the runtime has no code"));
@@ -255,6 +274,40 @@ impl Scripts {
         })
     }
 
+    /// Loads a script, and returns a portable component with its state. The application sees no variables, and its component contains the files that it may
+    /// read.
+    ///
+    /// # Errors
+    ///
+    /// Fails if there is no usable runtime, or the application can't be imported.
+    pub(super) fn build(
+        &self,
+        request: &LoadRequest<'_>,
+        build: Build,
+        tools: &Tools<'_>,
+    ) -> Result<BuiltScript, LoadError> {
+        let folder = self.runtime(request.path);
+        folder.stamp()?;
+        let folders = self.folders(request.path);
+        let plan = Plan {
+            build: Some(build),
+            ..plan(request, &folders, None)?
+        };
+        let plan = plan.json()?;
+        let component = folder.read()?;
+        let runtime = folder.runtime(tools, request.cancel)?;
+        let Some(code) = &runtime.files.shared else {
+            return Err(LoadError::new("not loaded: the runtime has no code"));
+        };
+        let job = ScriptJob {
+            plan: &plan,
+            parts: [&code.code, &runtime.loader, &runtime.files.own],
+            mark: &runtime.mark,
+            folders: &folders,
+        };
+        tools.compiler.portable(tools.pool, &job, &component)
+    }
+
     /// Returns the cache entry for the layer of an application's packages, if it can have one.
     fn layer(
         &self,
@@ -269,16 +322,21 @@ impl Scripts {
     }
 }
 
+impl Plan<'_> {
+    fn json(&self) -> Result<Vec<u8>, LoadError> {
+        serde_json::to_vec(self).map_err(|error| LoadError::new(format!("not loaded: {error}")))
+    }
+}
+
 /// Returns the plan for the interpreter.
-fn plan(
-    request: &LoadRequest<'_>,
+fn plan<'a>(
+    request: &LoadRequest<'a>,
     folders: &Folders,
-    grants: Option<&Grants>,
-) -> Result<Vec<u8>, LoadError> {
+    grants: Option<&'a Grants>,
+) -> Result<Plan<'a>, LoadError> {
     let has = |name| place(folders, name).map(|_| name);
     let folder = has(GUEST_APPLICATION);
     let name = request.path.file_name().unwrap_or_default();
-    let file = name.to_string_lossy();
     let source = match folder {
         Some(_) => "",
         None if request.bytes.len() > MAX_SCRIPT_BYTES => {
@@ -289,11 +347,11 @@ fn plan(
         None => std::str::from_utf8(request.bytes)
             .map_err(|_| LoadError::new("not loaded: its text is not UTF-8"))?,
     };
-    let plan = Plan {
+    Ok(Plan {
         // The library comes last, so that an application's own modules take precedence.
         path: folders.iter().rev().map(|(_, name)| *name).collect(),
         script: folder.is_none().then_some(OneFile {
-            file: &file,
+            file: name.to_string_lossy(),
             source,
         }),
         folder,
@@ -303,9 +361,9 @@ fn plan(
             .flat_map(Grants::variables)
             .map(|(name, value)| (&**name, &**value))
             .collect(),
-        table: crate::grants::table_header(request.name),
-    };
-    serde_json::to_vec(&plan).map_err(|error| LoadError::new(format!("not loaded: {error}")))
+        table: None,
+        build: None,
+    })
 }
 
 /// Returns the path of a sandbox folder on the host.

@@ -71,6 +71,14 @@ pub fn component(bytes: &[u8]) -> Result<Cow<'_, [u8]>, String> {
     }
 }
 
+/// Replaces long copies in a core module.
+pub fn core_module(bytes: &[u8]) -> Cow<'_, [u8]> {
+    match module(bytes) {
+        Ok(Some(replaced)) => Cow::Owned(replaced),
+        Ok(None) | Err(_) => Cow::Borrowed(bytes),
+    }
+}
+
 /// Why a component or module is not transformed.
 enum Failure {
     Broken,

@@ -68,9 +68,8 @@ pub(super) fn runtime(
     bytes: &[u8],
     common: &mut Ask<'_>,
 ) -> Result<Code, LoadError> {
-    let bytes = bulk::component(bytes).map_err(LoadError::new)?;
-    let runtime = fuse::runtime(&bytes).map_err(|why| no_runtime(&why))?;
-    compile_parts(engine, &runtime.apart, common)
+    let runtime = fuse::runtime(bytes).map_err(|why| no_runtime(&why))?;
+    compile_parts(engine, &with_short_copies(runtime.apart)?, common)
 }
 
 /// Compiles the frame with which an interpreter loads an application.
@@ -79,8 +78,7 @@ pub(super) fn runtime(
 ///
 /// Fails if the server can't use the interpreter, or it doesn't compile.
 pub(super) fn loader(engine: &wasmtime::Engine, bytes: &[u8]) -> Result<Vec<u8>, LoadError> {
-    let bytes = bulk::component(bytes).map_err(LoadError::new)?;
-    let runtime = fuse::runtime(&bytes).map_err(|why| no_runtime(&why))?;
+    let runtime = fuse::runtime(bytes).map_err(|why| no_runtime(&why))?;
     let loader = engine.precompile_component(&runtime.loader);
     loader.map_err(LoadError::uncompiled)
 }
@@ -160,6 +158,9 @@ fn compile_fused(
     bytes: &[u8],
     common: &mut Ask<'_>,
 ) -> Result<Code, LoadError> {
+    if let Some(apart) = fuse::parts_of_portable(bytes) {
+        return compile_parts(engine, &with_short_copies(apart)?, common);
+    }
     let bytes = &bulk::component(bytes).map_err(LoadError::new)?;
     let fused = match fuse::link(bytes) {
         Ok(Linked::Program(module)) => settings::compiling_engine(engine, &module)
@@ -195,6 +196,16 @@ fn compile_unchanged(
         shared: None,
         unfused,
     })
+}
+
+/// Splits long copies in a component in parts. Its key stays that of the original, so that all
+/// components with the same code share it.
+fn with_short_copies(mut apart: Apart) -> Result<Apart, LoadError> {
+    apart.code = bulk::core_module(&apart.code).into_owned();
+    apart.frame = bulk::component(&apart.frame)
+        .map_err(LoadError::new)?
+        .into_owned();
+    Ok(apart)
 }
 
 /// Compiles a component in parts: its state, and those of the other parts that are unknown.

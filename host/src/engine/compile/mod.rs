@@ -39,7 +39,7 @@ use protocol::Task;
 
 pub use options::CompileOptions;
 pub(super) use script::{GUEST_APPLICATION, GUEST_LIBRARY, GUEST_PACKAGES};
-pub(super) use script_job::{LoadedScript, ScriptJob};
+pub(super) use script_job::{BuiltScript, LoadedScript, ScriptJob};
 pub use serve::{Limits, serve};
 
 /// The place where handlers are compiled. Clones share it.
@@ -129,6 +129,30 @@ impl Compiler {
             });
         };
         pool.run_script(job, cancel)
+    }
+
+    /// Makes an interpreter do what a plan says, and returns a portable component with the resulting
+    /// state. `runtime` is the interpreter's component.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the application can't be loaded or exceeds a limit.
+    pub(super) fn portable(
+        &self,
+        instances: &InstancePool,
+        job: &ScriptJob<'_>,
+        runtime: &[u8],
+    ) -> Result<BuiltScript, LoadError> {
+        let Self::Processes(pool) = self else {
+            let mut script = script::Script::of(job);
+            script.portable = Some(runtime.to_vec());
+            let loaded = script.load(&instances.engine)?;
+            return Ok(BuiltScript {
+                component: loaded.state,
+                said: loaded.said,
+            });
+        };
+        pool.build_script(job, runtime)
     }
 
     /// Returns the names of a file's imports that this host doesn't have.

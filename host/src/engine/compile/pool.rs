@@ -20,7 +20,7 @@ use super::child::{Abort, Child, End, Ran, Why, is_no_room};
 use super::code::Common;
 use super::options::CompileOptions;
 use super::protocol::{self, Job, Reply, Task};
-use super::script_job::{LoadedScript, ScriptJob};
+use super::script_job::{BuiltScript, LoadedScript, ScriptJob};
 use crate::printable;
 use crate::reload::CancelToken;
 use crate::units::{duration, size};
@@ -143,31 +143,71 @@ impl Pool {
         script: &ScriptJob<'_>,
         cancel: &CancelToken,
     ) -> Result<LoadedScript, LoadError> {
+        let ran = self.interpret(script, None, cancel)?;
+        Ok(LoadedScript {
+            state: sealed(ran.output, &self.0.options)?,
+            said: ran.said,
+            modules: names(&ran.modules).map_err(|error| no_room(&error))?,
+        })
+    }
+
+    /// Does what a script's job says in a separate process, and returns a portable component.
+    /// `runtime` is the interpreter's component.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the script can't be loaded or exceeds a limit.
+    pub(super) fn build_script(
+        &self,
+        script: &ScriptJob<'_>,
+        runtime: &[u8],
+    ) -> Result<BuiltScript, LoadError> {
+        let ran = self.interpret(script, Some(runtime), &CancelToken::new())?;
+        let component = sealed(ran.output, &self.0.options)?.read();
+        Ok(BuiltScript {
+            component: component.map_err(|error| no_room(&error))?,
+            said: ran.said,
+        })
+    }
+
+    fn interpret(
+        &self,
+        script: &ScriptJob<'_>,
+        runtime: Option<&[u8]>,
+        cancel: &CancelToken,
+    ) -> Result<Interpreted, LoadError> {
         let _permit = self.permit(cancel)?;
         let options = &self.0.options;
         let no_room = |error: io::Error| no_room(&error);
         let [code, loader, state] = script.parts.map(|part| part.file().try_clone());
         let modules = CodeFile::memory_file().map_err(no_room)?;
+        let mut parts = vec![
+            code.map_err(no_room)?.into(),
+            loader.map_err(no_room)?.into(),
+            state.map_err(no_room)?.into(),
+            protocol::sealed(script.mark.as_bytes()).map_err(no_room)?,
+            modules.try_clone().map_err(no_room)?.into(),
+        ];
+        if let Some(runtime) = runtime {
+            parts.push(protocol::sealed(runtime).map_err(no_room)?);
+        }
         let job = Job {
-            task: Task::Script,
+            task: match runtime {
+                Some(_) => Task::Portable,
+                None => Task::Script,
+            },
             input: protocol::sealed(script.plan).map_err(no_room)?,
             output: CodeFile::memory_file().map_err(no_room)?.into(),
-            parts: vec![
-                code.map_err(no_room)?.into(),
-                loader.map_err(no_room)?.into(),
-                state.map_err(no_room)?.into(),
-                protocol::sealed(script.mark.as_bytes()).map_err(no_room)?,
-                modules.try_clone().map_err(no_room)?.into(),
-            ],
+            parts,
         };
         let child = Child::start(options, Some(script.folders), || {}).map_err(no_process)?;
         let mut common = |_| Err(io::ErrorKind::InvalidData.into());
         let limit = options.import_time.min(options.wall_time);
         match child.run(&job, limit, cancel, &mut common) {
-            Ran::Answered(Reply::Done(said)) => Ok(LoadedScript {
-                state: sealed(job.output, options)?,
+            Ran::Answered(Reply::Done(said)) => Ok(Interpreted {
+                output: job.output,
                 said,
-                modules: names(&modules).map_err(no_room)?,
+                modules,
             }),
             Ran::Answered(Reply::OutOfMemory(_)) => Err(LoadError::new(out_of_memory(options))),
             Ran::Answered(Reply::Refused(text) | Reply::Note(text)) => Err(refused(&text)),
@@ -225,6 +265,14 @@ impl Pool {
         state.permits += 1;
         Ok(Permit(&self.0))
     }
+}
+
+/// What a process with an interpreter has written.
+struct Interpreted {
+    /// The state or the component. The process may still write to it.
+    output: OwnedFd,
+    said: String,
+    modules: File,
 }
 
 /// A process's question for code that its file shares with others.

@@ -31,7 +31,7 @@ use crate::printable;
 const MAX_TEXT_BYTES: usize = 4096;
 
 /// The maximum number of descriptors with a job or an answer.
-const MAX_FILES: usize = 7;
+const MAX_FILES: usize = 8;
 
 /// A job for a compiling process.
 #[derive(Debug)]
@@ -41,7 +41,7 @@ pub(super) struct Job {
     pub(super) input: OwnedFd,
     /// The file for compiled code.
     pub(super) output: OwnedFd,
-    /// Compiled code that the task needs: empty, or five files for [`Task::Script`].
+    /// Files that the task needs: none, five for [`Task::Script`], or six for [`Task::Portable`].
     pub(super) parts: Vec<OwnedFd>,
 }
 
@@ -60,6 +60,9 @@ pub(in crate::engine) enum Task {
     /// loader, its state, the mark of the code that the new state belongs to, and a file to write
     /// the names of modules to.
     Script,
+    /// Load an application like [`Task::Script`], and write a portable component with the state. The
+    /// sixth part is the interpreter's component.
+    Portable,
 }
 
 /// A message from a compiling process.
@@ -88,6 +91,7 @@ impl Task {
             Self::Runtime => b'r',
             Self::Loader => b'l',
             Self::Script => b's',
+            Self::Portable => b'p',
         }
     }
 }
@@ -164,6 +168,7 @@ pub(super) fn receive_job(socket: impl AsFd) -> io::Result<Option<Job>> {
         b'r' => Task::Runtime,
         b'l' => Task::Loader,
         b's' => Task::Script,
+        b'p' => Task::Portable,
         _ => return Err(io::ErrorKind::InvalidData.into()),
     };
     Ok(Some(Job {

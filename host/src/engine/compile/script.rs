@@ -41,13 +41,15 @@ pub(super) struct Script {
     pub(super) parts: [CodeFile; 3],
     /// The mark of the code that the new state belongs to.
     pub(super) mark: String,
+    /// The interpreter's component, if a portable component is to be written.
+    pub(super) portable: Option<Vec<u8>>,
     /// The folders that are visible to the interpreter, each with its name in the sandbox.
     pub(super) folders: Vec<(PathBuf, String)>,
 }
 
 /// The result of a load.
 pub(super) struct Outcome {
-    /// The compiled state.
+    /// The compiled state, or the portable component.
     pub(super) state: Vec<u8>,
     /// The application's output.
     pub(super) said: String,
@@ -87,21 +89,21 @@ impl Script {
     /// Extracts the parts of a job. Also returns the file for the names of the modules.
     pub(super) fn new(
         plan: &[u8],
-        parts: Vec<OwnedFd>,
+        mut parts: Vec<OwnedFd>,
         folders: Vec<(PathBuf, String)>,
     ) -> Result<(Self, OwnedFd), String> {
+        let portable = (parts.len() == 6).then(|| parts.pop()).flatten();
         let Ok([code, loader, state, mark, modules]) = <[OwnedFd; 5]>::try_from(parts) else {
             return Err("the server sent no interpreter".into());
         };
-        let mut text = String::new();
-        let mut file = std::fs::File::from(mark);
-        file.seek(SeekFrom::Start(0))
-            .and_then(|_| file.read_to_string(&mut text))
-            .map_err(|error| format!("the server's message can't be parsed: {error}"))?;
+        let unreadable = |error| format!("the server's message can't be read: {error}");
+        let mark = content(mark).map_err(unreadable)?;
+        let mark = String::from_utf8_lossy(&mark).into_owned();
         let script = Self {
             plan: plan.to_vec(),
             parts: [code, loader, state].map(|file| CodeFile::written(file.into())),
-            mark: text,
+            mark,
+            portable: portable.map(content).transpose().map_err(unreadable)?,
             folders,
         };
         Ok((script, modules))
@@ -114,6 +116,7 @@ impl Script {
             plan: job.plan.to_vec(),
             parts: job.parts.map(CodeFile::clone),
             mark: job.mark.to_owned(),
+            portable: None,
             folders: folders
                 .map(|(path, name)| (path.clone(), (*name).to_owned()))
                 .collect(),
@@ -144,17 +147,23 @@ impl Script {
             unexpected,
             ..
         } = loaded;
-        let compiled = settings::compiling_engine(engine, &state)
-            .and_then(|engine| engine.precompile_module(&state))
-            .map_err(|error| {
-                LoadError::of_wasmtime(format!("can't be stored: {}", line(&error)), &error)
-            })?;
+        let state = match &self.portable {
+            Some(runtime) => fuse::runtime(runtime)
+                .map_err(|refusal| LoadError::new(refusal.to_string()))?
+                .apart
+                .portable(&state),
+            None => settings::compiling_engine(engine, &state)
+                .and_then(|engine| engine.precompile_module(&state))
+                .map_err(|error| {
+                    LoadError::of_wasmtime(format!("can't be stored: {}", line(&error)), &error)
+                })?,
+        };
         let mut said = String::from_utf8_lossy(&output.contents()).into_owned();
         if let Some(reason) = unexpected {
             said = format!("{said}\na request will copy more memory than it has to: {reason}");
         }
         Ok(Outcome {
-            state: compiled,
+            state,
             said,
             modules,
         })
@@ -247,6 +256,15 @@ impl Script {
             globals: Vec::new(),
         })
     }
+}
+
+/// Reads a file that the server sent.
+fn content(file: OwnedFd) -> std::io::Result<Vec<u8>> {
+    let mut file = std::fs::File::from(file);
+    let mut content = Vec::new();
+    file.seek(SeekFrom::Start(0))?;
+    file.read_to_end(&mut content)?;
+    Ok(content)
 }
 
 /// Defines the gateway outside a request: every call of it traps.

@@ -17,6 +17,14 @@ pub(in crate::engine) struct ScriptJob<'a> {
     pub(in crate::engine) folders: &'a [(PathBuf, &'static str)],
 }
 
+/// A portable component from a script.
+#[derive(Debug)]
+pub(in crate::engine) struct BuiltScript {
+    pub(in crate::engine) component: Vec<u8>,
+    /// The application's standard output and error.
+    pub(in crate::engine) said: String,
+}
+
 /// The result of loading a script.
 #[derive(Debug)]
 pub(in crate::engine) struct LoadedScript {

@@ -117,7 +117,7 @@ fn run(instances: &InstancePool, job: Job, limits: &Limits, socket: BorrowedFd<'
                 let loader = on_thread(limits.stack, || code::loader(&instances.engine, &bytes))?;
                 write(File::from(job.output), &loader).map(|()| String::new())
             }
-            Task::Script => {
+            Task::Script | Task::Portable => {
                 let folders = limits.folders.iter().cloned().zip(limits.names.clone());
                 let (script, modules) =
                     Script::new(&bytes, job.parts, folders.collect()).map_err(LoadError::new)?;

@@ -106,6 +106,16 @@ impl RuntimeFolder {
         Ok(*hasher.finalize().as_bytes())
     }
 
+    /// Reads the interpreter's component.
+    ///
+    /// # Errors
+    ///
+    /// Fails if there is no runtime, or it can't be read.
+    pub(super) fn read(&self) -> Result<Vec<u8>, LoadError> {
+        let path = self.component()?;
+        fs::read(&path).map_err(|error| self.missing(&path, &error))
+    }
+
     fn component(&self) -> Result<PathBuf, LoadError> {
         let path = self.path.as_ref();
         let language = self.language;
@@ -135,7 +145,7 @@ impl RuntimeFolder {
         cancel: &CancelToken,
     ) -> Result<Runtime, LoadError> {
         let path = self.component()?;
-        let bytes = fs::read(&path).map_err(|error| self.missing(&path, &error))?;
+        let bytes = self.read()?;
         let compiled = tools
             .compiler
             .runtime(tools.pool, &bytes, cancel, tools.shared);

@@ -116,13 +116,13 @@ class Gatherer:
             elif os.path.isfile(f"{folder}/{name}.py"):
                 self._file(f"{folder}/{name}.py", is_own=False)
 
-    def own(self, folder: str) -> None:
-        """Collects all files in a folder of the application.
+    def own(self, folder: str, skip: frozenset[str] = frozenset()) -> None:
+        """Collects all files in a folder of the application, except the entries `skip`.
 
         Raises:
             TooLarge: if they exceed the limit.
         """
-        self._tree(folder, is_own=True)
+        self._tree(folder, is_own=True, skip=skip)
 
     def _tree(self, top: str, *, is_own: bool, skip=frozenset(), only=None, above=()) -> None:
         status = os.stat(top)

@@ -16,8 +16,9 @@ import sys
 import traceback
 import types
 
+from wasgi import requirements
 from wasgi.guest import (
-    asgi, census, compat, explain, hot, room, settings, setup, stack, variables, warm,
+    asgi, census, compat, explain, gather, hot, room, settings, setup, stack, variables, warm,
 )  # fmt: skip
 from wasgi.guest.application import application_class
 from wasgi.guest.layer import Layer
@@ -69,6 +70,9 @@ _GRANT = '{table} environment = {{ {{name}} = "value" }} in wasgi.toml grants it
 
 #: The files that can name requirements.
 _REQUIREMENTS = ("requirements.txt", settings.FILE)
+
+#: The folders of packages in an application's folder, which are not files of the application.
+_PACKAGES = frozenset((".packages", ".venv"))
 
 #: The number of requests to each warm path: the interpreter adapts its bytecode after some
 #: executions.
@@ -130,9 +134,14 @@ def load(plan: str) -> str:
 
     `variables` are the environment variables of an application, and `table` is the line of
     `wasgi.toml` that begins the table that grants them.
+
+    `build` says that the state is for a portable component, which has no folders: the files that
+    the application may read become part of the state. With `release` in it, requests cost as
+    little as those to a served script.
     """
     try:
-        return _settled(_load(json.loads(plan)))
+        steps = json.loads(plan)
+        return _settled(_load(steps), steps.get("build", {"release": True})["release"])
     except LoadError as error:
         return json.dumps({"error": str(error), "details": error.details})
     except settings.SettingsError as error:
@@ -155,7 +164,9 @@ def _load(plan: dict) -> dict:
     _place.installed = [plan["packages"]] if "packages" in plan else []
     _place.names = {path: ".packages" for path in _place.installed}
     _place.hint = _hint(folder)
-    _place.variable = _GRANT.format(table=plan.get("table", "[handlers.NAME]"))
+    build = plan.get("build")
+    if build is None:
+        _place.variable = _GRANT.format(table=plan.get("table", "[handlers.NAME]"))
     if script := plan.get("script"):
         name, application = _one_file(script["file"], script["source"])
     else:
@@ -172,7 +183,12 @@ def _load(plan: dict) -> dict:
     if asgi.is_asgi(application):
         application = _started(name, asgi.WsgiOfAsgi(application))
     made = application_class(application)
-    _warm(application, made, paths)
+    for path in paths:
+        _try(application, path)
+    if build is not None:
+        _keep(plan)
+    if build is None or build["release"]:
+        _warm(made, paths)
     answer = {"application": name}
     if "packages" in plan:
         answer["modules"] = _layer.wanted(tuple(set(plan["path"]) - {folder}))
@@ -184,11 +200,12 @@ def _load(plan: dict) -> dict:
     return answer
 
 
-def _settled(answer: dict) -> str:
+def _settled(answer: dict, is_release: bool) -> str:
     """Prepares the memory for requests: its objects are listed, to become immortal, and its free
     part is contiguous. Returns the answer with the list's description, as JSON."""
     gc.collect()
-    answer["census"] = census.take_new()
+    if is_release:
+        answer["census"] = census.take_new()
     text = json.dumps(answer)
     del answer
     # Also frees the interpreter's own caches.
@@ -310,13 +327,36 @@ def _found(name: str, module, attributes):
     raise LoadError(f"{name} has no {' or '.join(attributes)}{has}")
 
 
-def _warm(application, made: type, paths: list[str]) -> None:
+def _keep(plan: dict) -> None:
+    """Makes the files that may be read later part of the state."""
+    folder, installed = plan.get("folder"), plan.get("packages")
+    gatherer = gather.Gatherer(_system.files)
+    try:
+        gatherer.standard_library()
+        if installed:
+            required = requirements.companions([installed])
+            gatherer.installed(installed, [])
+        if folder:
+            gatherer.own(folder, skip=_PACKAGES)
+        if installed:
+            gatherer.companions([installed], required)
+    except gather.TooLarge as error:
+        raise LoadError(
+            f"{_shown(error.path)} {error.reason}, and a built handler keeps its files in memory"
+        ) from None
+    if folder:
+        _system.cwd = folder
+    if gatherer.left_out:
+        names = sorted(map(_shown, gatherer.left_out))
+        more = f" and {len(names) - 10} more" if len(names) > 10 else ""
+        print(f"not included in the handler: {', '.join(names[:10])}{more}", file=sys.stderr)
+
+
+def _warm(made: type, paths: list[str]) -> None:
     """Brings the application to the state after some requests, with the code that they run in one
     place."""
     if not paths:
         return
-    for path in paths:
-        _try(application, path)
     ran = hot.observe(lambda: [warm.ask(made, path) for path in paths])
     gc.collect()
     room.leave(room.SMALL_ROOM_BYTES)

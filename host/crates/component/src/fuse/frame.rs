@@ -26,6 +26,7 @@ impl Rewrite<'_, '_, '_> {
     /// Imports a module's code and state, and instantiates the state. Returns the index of the code
     /// module.
     pub(super) fn imported_modules(&mut self, split: &Split) -> u32 {
+        let start = self.component.as_slice().len();
         let mut types = CoreTypeSection::new();
         types.ty().module(&split.code_type);
         types.ty().module(&split.state_type);
@@ -36,6 +37,7 @@ impl Rewrite<'_, '_, '_> {
         imports.import(STATE, ComponentTypeRef::Module(STATE_TYPE));
         let state = self.count(Space::Module);
         self.component.section(&imports);
+        self.imports = start..self.component.as_slice().len();
         let mut instances = InstanceSection::new();
         instances.instantiate(state, Vec::<(&str, ModuleArg)>::new());
         self.state = Some(self.count(Space::CoreInstance));

@@ -17,7 +17,7 @@
 //! - `numbers`, `constant`, `slots`, `shims`, `member_reencoder` and `merge` build the module;
 //!   `reindex` and `rewrite` build the component.
 //! - `split` divides the merged module of a snapshot into code and state, and `frame` writes the
-//!   component that imports them.
+//!   component that imports them. `portable` puts the three together again.
 //! - `program`, `contract` and `glue` build a single module that the host calls directly, for an
 //!   application that imports only the gateway.
 
@@ -32,14 +32,16 @@ mod members;
 mod merge;
 mod numbers;
 mod plan;
+mod portable;
 mod program;
-
 mod reindex;
 mod rewrite;
 mod shims;
 mod slots;
 mod split;
 mod unsupported;
+
+use std::ops::Range;
 
 use wasmparser::types::Types;
 use wasmparser::{Parser, ValidPayload, Validator};
@@ -48,6 +50,7 @@ use component::ParsedComponent;
 pub use contract::{APPLICATION, GATEWAY};
 use members::Members;
 use plan::Plan;
+pub use portable::parts as parts_of_portable;
 pub use split::{GLOBAL_PREFIX, snapshot};
 pub use unsupported::Unsupported;
 
@@ -76,6 +79,8 @@ pub struct Apart {
     pub frame: Vec<u8>,
     /// A core module with the memory and its content, and no function.
     pub state: Vec<u8>,
+    /// The place of the two imports, with their types, in the frame.
+    imports: Range<usize>,
 }
 
 /// Options for a component in parts.

@@ -4,6 +4,7 @@
 //! merged module, which is instantiated at the position of its last member.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 
 use wasm_encoder::{
     Alias, Component, ComponentAliasSection, ExportKind, InstanceSection, ModuleArg,
@@ -25,13 +26,17 @@ use super::{Apart, CodeKey, Ends};
 
 /// Writes the component with its members fused as planned.
 pub(super) fn component(members: &Members<'_, '_>, plan: &Plan) -> Result<Vec<u8>> {
-    write(members, plan, None).map(|(component, _)| component)
+    write(members, plan, None).map(|written| written.component)
 }
 
 /// Writes the component without the code and state of the first group, which it imports as core
 /// modules.
 pub(super) fn apart(members: &Members<'_, '_>, plan: &Plan, ends: &Ends) -> Result<Apart> {
-    let (frame, split) = write(members, plan, Some(ends))?;
+    let Written {
+        component: frame,
+        split,
+        imports,
+    } = write(members, plan, Some(ends))?;
     let Some((merged, split)) = split else {
         return unsupported("no module can be split into code and state");
     };
@@ -42,20 +47,26 @@ pub(super) fn apart(members: &Members<'_, '_>, plan: &Plan, ends: &Ends) -> Resu
         code: split.code,
         frame,
         state,
+        imports,
     })
 }
 
 /// Writes a frame for taking a snapshot of a component that [`apart()`] splits with the same
 /// exported names.
 pub(super) fn loader(members: &Members<'_, '_>, plan: &Plan, ends: &Ends) -> Result<Vec<u8>> {
-    write(members, plan, Some(ends)).map(|(frame, _)| frame)
+    write(members, plan, Some(ends)).map(|written| written.component)
 }
 
-fn write(
-    members: &Members<'_, '_>,
-    plan: &Plan,
-    ends: Option<&Ends>,
-) -> Result<(Vec<u8>, Option<Merged>)> {
+/// A component, and what was left out of it.
+struct Written {
+    component: Vec<u8>,
+    /// The module that was split, if it was.
+    split: Option<Merged>,
+    /// The place of the imports of its parts.
+    imports: Range<usize>,
+}
+
+fn write(members: &Members<'_, '_>, plan: &Plan, ends: Option<&Ends>) -> Result<Written> {
     let live = live(members, plan);
     let aliased = aliased(members, plan, &live);
     let shown = aliased.iter().filter(|(kind, _)| *kind == ItemKind::Global);
@@ -91,6 +102,7 @@ fn write(
         instances: HashMap::new(),
         ends,
         split: None,
+        imports: 0..0,
         state: None,
     };
     let merge = |group, numbers| Merge {
@@ -107,7 +119,11 @@ fn write(
     if ends.is_some_and(|ends| ends.is_loader) {
         rewrite.loader()?;
     }
-    Ok((rewrite.component.finish(), rewrite.split))
+    Ok(Written {
+        component: rewrite.component.finish(),
+        split: rewrite.split,
+        imports: rewrite.imports,
+    })
 }
 
 /// A merged module that was split: its bytes and the parts.
@@ -131,6 +147,8 @@ pub(super) struct Rewrite<'p, 'o, 'a> {
     pub(super) ends: Option<&'p Ends>,
     /// That module, after the split: its original bytes and the parts.
     pub(super) split: Option<Merged>,
+    /// The place of the imports of its parts in the component.
+    pub(super) imports: Range<usize>,
     /// The instance of its state.
     pub(super) state: Option<u32>,
 }

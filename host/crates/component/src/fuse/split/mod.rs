@@ -17,7 +17,7 @@
 mod snapshot;
 mod survey;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 mod types;
 mod written;
 

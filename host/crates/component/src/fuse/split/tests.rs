@@ -7,7 +7,7 @@ use wasmtime::{Engine, Module, Store};
 use super::super::{Apart, CODE, CodeKey, STATE, apart};
 use super::*;
 
-fn binary(text: &str) -> Vec<u8> {
+pub(in crate::fuse) fn binary(text: &str) -> Vec<u8> {
     wat::parse_str(text).unwrap_or_else(|error| panic!("{error}\n{text}"))
 }
 
@@ -27,13 +27,13 @@ fn run(engine: &Engine, component: &Component, linker: &Linker<()>) -> Vec<u32> 
     results
 }
 
-fn run_whole(bytes: &[u8]) -> Vec<u32> {
+pub(in crate::fuse) fn run_whole(bytes: &[u8]) -> Vec<u32> {
     let engine = Engine::default();
     let component = Component::new(&engine, bytes).expect("it compiles");
     run(&engine, &component, &Linker::new(&engine))
 }
 
-fn run_parts(parts: &Apart) -> Vec<u32> {
+pub(in crate::fuse) fn run_parts(parts: &Apart) -> Vec<u32> {
     let engine = Engine::default();
     let frame = Component::new(&engine, &parts.frame).expect("the frame compiles");
     let mut linker = Linker::new(&engine);
@@ -59,7 +59,7 @@ fn component(first: &str) -> Vec<u8> {
 }
 
 /// Returns a component that counts in its memory and in globals of all types.
-fn counter(pages: u32, text: &str, number: i64) -> Vec<u8> {
+pub(in crate::fuse) fn counter(pages: u32, text: &str, number: i64) -> Vec<u8> {
     component(&format!(
         r#"(memory {pages})
         (table 1 funcref)
