@@ -7,6 +7,7 @@
 mod support;
 
 mod bodies;
+mod build;
 mod cgi;
 mod check;
 mod cold_start;

@@ -1,6 +1,6 @@
 //! Loads a handler by a plan: evaluates its module, and prepares the memory for a snapshot.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use rquickjs::module::Evaluated;
 use rquickjs::{Ctx, Function, Module, Promise};
@@ -12,7 +12,7 @@ use crate::event_loop::settled;
 use crate::failure::Failure;
 use crate::foreign::forget_folders;
 use crate::host;
-use crate::modules::{Files, read, within};
+use crate::modules::{Files, Folder, within};
 
 /// The file with an application's settings.
 const SETTINGS: &str = "package.json";
@@ -35,6 +35,15 @@ struct Plan {
     /// The line of `wasgi.toml` that begins the table that grants variables.
     #[serde(default)]
     table: String,
+    /// The state is for a portable component, which has no folders: the modules that may still be
+    /// imported become part of the state.
+    build: Option<Build>,
+}
+
+#[derive(Deserialize)]
+struct Build {
+    /// The paths to warm are requested several times, as for a served application.
+    release: bool,
 }
 
 #[derive(Deserialize)]
@@ -48,6 +57,8 @@ struct Script {
 struct Report {
     error: Option<String>,
     details: String,
+    /// Whether a request may import modules from the application's folder.
+    needs_files: bool,
 }
 
 /// An application's own settings: the key `wasgi` of its `package.json`.
@@ -69,14 +80,19 @@ pub(crate) fn load(plan: &str) -> String {
     let loaded = plan.and_then(follow);
     host::forget_seed();
     forget_folders();
+    let needs_files = loaded.as_ref().is_ok_and(|needs_files| *needs_files);
     let (error, details) = match loaded {
-        Ok(()) => (None, String::new()),
+        Ok(_) => (None, String::new()),
         Err(failure) => (
             Some(failure.line() + &hint(&failure, &table)),
             failure.stack,
         ),
     };
-    let report = Report { error, details };
+    let report = Report {
+        error,
+        details,
+        needs_files,
+    };
     serde_json::to_string(&report).unwrap_or_default()
 }
 
@@ -91,7 +107,13 @@ fn hint(failure: &Failure, table: &str) -> String {
     }
 }
 
-fn follow(plan: Plan) -> Result<(), Failure> {
+/// Follows a plan. Returns whether a request may import modules from the application's folder.
+fn follow(plan: Plan) -> Result<bool, Failure> {
+    let rounds = match plan.build {
+        Some(Build { release: false }) => 1,
+        _ => WARM_ROUNDS,
+    };
+    let is_built = plan.build.is_some();
     let (files, main, settings) = match plan {
         Plan {
             script: Some(script),
@@ -107,16 +129,17 @@ fn follow(plan: Plan) -> Result<(), Failure> {
             folder: Some(folder),
             ..
         } => {
+            let folder = Folder::new(folder);
             let (main, settings) = described(&folder)?;
             (Files::Folder(folder), main, settings)
         }
         _ => return Err(Failure::new("plan", "names nothing to load")),
     };
     let source = files.read(&main).map_err(|why| Failure::new(&main, why))?;
-    Engine::start(files).map_err(|why| Failure::new("platform", why))?;
+    Engine::start(files.clone()).map_err(|why| Failure::new("platform", why))?;
     engine::with(|cx, platform| {
         evaluate(cx, platform, &main, source)?;
-        for _ in 0..WARM_ROUNDS {
+        for _ in 0..rounds {
             for path in &settings.warm {
                 warm(cx, platform, path)?;
             }
@@ -126,17 +149,27 @@ fn follow(plan: Plan) -> Result<(), Failure> {
             .and_then(|clear| clear.call::<_, ()>(()))
             .map_err(|error| Failure::from_error(cx, platform, error))
     })?;
+    let needs_files = match &files {
+        Files::Script { .. } => false,
+        Files::Folder(folder) => {
+            if is_built {
+                let failed = |why| Failure::new(&main, why);
+                folder.keep().map_err(failed)?;
+            }
+            folder.needs_files()
+        }
+    };
     Engine::settle();
     drop(std::hint::black_box(Vec::<u8>::with_capacity(
         SPARE_HEAP_BYTES,
     )));
-    Ok(())
+    Ok(needs_files)
 }
 
 /// Returns the main module of an application, and its settings.
-fn described(folder: &Path) -> Result<(String, Settings), Failure> {
+fn described(folder: &Folder) -> Result<(String, Settings), Failure> {
     let failed = |why: String| Failure::new(SETTINGS, why);
-    let text = read(&folder.join(SETTINGS)).map_err(failed)?;
+    let text = folder.read(SETTINGS).map_err(failed)?;
     let described: Value =
         serde_json::from_str(&text).map_err(|error| failed(error.to_string()))?;
     let settings = described
@@ -168,13 +201,13 @@ fn described(folder: &Path) -> Result<(String, Settings), Failure> {
     if let Some((key, main)) = named {
         let path = within("", main)
             .ok_or_else(|| failed(format!("{key}: {main:?} is outside the folder")))?;
-        if !folder.join(&path).is_file() {
+        if !folder.is_file(&path) {
             return Err(failed(format!("{key}: there is no file {main:?}")));
         }
         return Ok((path, settings));
     }
     const CONVENTIONAL: [&str; 4] = ["index.js", "index.mjs", "src/index.js", "src/index.mjs"];
-    let main = CONVENTIONAL.iter().find(|name| folder.join(name).is_file());
+    let main = CONVENTIONAL.iter().find(|name| folder.is_file(name));
     let main = main.ok_or_else(|| {
         failed(
             "it names no main module (\"main\"), and there is no index.js or src/index.js".into(),

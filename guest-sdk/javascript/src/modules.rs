@@ -1,5 +1,7 @@
 //! Finds and loads modules: the platform's own, and those of the application's folder.
 
+use std::cell::{Cell, OnceCell};
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -17,13 +19,159 @@ const MAX_MODULE_BYTES: u64 = 4 << 20;
 /// The prefix of the names of the platform's modules.
 const PLATFORM: &str = "wasgi:";
 
+/// The extensions of files that can be imported.
+const EXTENSIONS: [&str; 4] = ["js", "mjs", "cjs", "json"];
+
+/// The maximum size of all modules that are kept in memory, in bytes. They are a part of each
+/// instance's memory, whose default limit is 128 MiB.
+const MAX_KEPT_BYTES: usize = 24 << 20;
+
+/// The maximum depth of folders that are searched for modules to keep.
+const MAX_DEPTH: usize = 64;
+
 /// The application's modules.
 #[derive(Clone)]
 pub(crate) enum Files {
     /// A single file.
     Script { source: String },
     /// All files of a folder.
-    Folder(PathBuf),
+    Folder(Rc<Folder>),
+}
+
+/// An application's folder, or the modules that were kept of it.
+pub(crate) struct Folder {
+    path: PathBuf,
+    /// The sources of all modules, once the folder may be missing.
+    kept: OnceCell<BTreeMap<String, String>>,
+    /// A module that was read may import further ones at any time.
+    may_import_later: Cell<bool>,
+}
+
+impl Folder {
+    pub(crate) fn new(path: PathBuf) -> Rc<Self> {
+        Rc::new(Self {
+            path,
+            kept: OnceCell::new(),
+            may_import_later: Cell::new(false),
+        })
+    }
+
+    /// Returns whether a module may still be imported.
+    pub(crate) fn needs_files(&self) -> bool {
+        self.may_import_later.get() && self.kept.get().is_none()
+    }
+
+    /// Reads all modules into memory if some may still be imported.
+    ///
+    /// # Errors
+    ///
+    /// Fails if they are too large.
+    pub(crate) fn keep(&self) -> std::result::Result<(), String> {
+        if self.needs_files() {
+            let mut kept = BTreeMap::new();
+            let mut bytes = 0;
+            self.keep_folder("", 0, &mut kept, &mut bytes)?;
+            self.kept.get_or_init(|| kept);
+        }
+        Ok(())
+    }
+
+    fn keep_folder(
+        &self,
+        folder: &str,
+        depth: usize,
+        kept: &mut BTreeMap<String, String>,
+        bytes: &mut usize,
+    ) -> std::result::Result<(), String> {
+        let Ok(entries) = fs::read_dir(self.path.join(folder)) else {
+            return Ok(());
+        };
+        for entry in entries.flatten() {
+            let name = entry.file_name();
+            let Some(name) = name.to_str().filter(|name| !name.starts_with('.')) else {
+                continue;
+            };
+            let name = within(folder, name).unwrap_or_default();
+            let path = self.path.join(&name);
+            if path.is_dir() {
+                if depth < MAX_DEPTH {
+                    self.keep_folder(&name, depth + 1, kept, bytes)?;
+                }
+                continue;
+            }
+            let extension = path.extension().and_then(|extension| extension.to_str());
+            if !extension.is_some_and(|extension| EXTENSIONS.contains(&extension)) {
+                continue;
+            }
+            // What can't be read now could not have been imported either.
+            if let Ok(source) = read(&path) {
+                *bytes += source.len();
+                if *bytes > MAX_KEPT_BYTES {
+                    let limit = MAX_KEPT_BYTES >> 20;
+                    return Err(format!(
+                        "and the modules before it have more than {limit} MiB, and a built handler \
+                         keeps the modules that it may import later in memory: bundle it, for \
+                         example with `esbuild --bundle --format=esm`"
+                    ));
+                }
+                kept.insert(name, source);
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns whether there is a file.
+    pub(crate) fn is_file(&self, name: &str) -> bool {
+        match self.kept.get() {
+            Some(kept) => kept.contains_key(name),
+            None => self.path.join(name).is_file(),
+        }
+    }
+
+    /// Returns whether there is a folder.
+    pub(crate) fn is_folder(&self, name: &str) -> bool {
+        match self.kept.get() {
+            Some(kept) => {
+                let first = format!("{name}/");
+                let mut following = kept.range(first.clone()..);
+                following
+                    .next()
+                    .is_some_and(|(name, _)| name.starts_with(&first))
+            }
+            None => self.path.join(name).is_dir(),
+        }
+    }
+
+    /// Reads a text file.
+    ///
+    /// # Errors
+    ///
+    /// Fails if it can't be read, is too large, or is not UTF-8.
+    pub(crate) fn read(&self, name: &str) -> std::result::Result<String, String> {
+        let source = match self.kept.get() {
+            Some(kept) => kept
+                .get(name)
+                .cloned()
+                .ok_or_else(|| "it is not there".to_owned())?,
+            None => read(&self.path.join(name))?,
+        };
+        if imports_later(&source) {
+            self.may_import_later.set(true);
+        }
+        Ok(source)
+    }
+}
+
+/// Returns whether a module may import others when it runs: with `import()`, or in code that it
+/// makes of text.
+fn imports_later(source: &str) -> bool {
+    let calls = |word: &str| {
+        source.match_indices(word).any(|(at, _)| {
+            let behind = source.get(at + word.len()..).unwrap_or_default();
+            behind.trim_start().starts_with(['(', '/'])
+        })
+    };
+    calls("import") || source.contains("eval") || source.contains("Function")
 }
 
 /// Loads modules. A module's name is its path in the folder.
@@ -124,14 +272,14 @@ pub(crate) fn within(folder: &str, relative: &str) -> Option<String> {
 }
 
 /// Checks that a module exists, and suggests another name if it doesn't.
-fn existing(folder: &Path, path: String) -> std::result::Result<String, String> {
-    if folder.join(&path).is_file() {
+fn existing(folder: &Folder, path: String) -> std::result::Result<String, String> {
+    if folder.is_file(&path) {
         return Ok(path);
     }
     let suffixes = [".js", ".mjs", "/index.js"];
     let there = suffixes
         .iter()
-        .find(|suffix| folder.join(format!("{path}{suffix}")).is_file());
+        .find(|suffix| folder.is_file(&format!("{path}{suffix}")));
     Err(match there {
         Some(suffix) => format!("there is no file {path}; is {path}{suffix} meant?"),
         None => format!("there is no file {path}"),
@@ -180,13 +328,13 @@ impl Files {
     pub(crate) fn read(&self, name: &str) -> std::result::Result<String, String> {
         match self {
             Self::Script { source, .. } => Ok(source.clone()),
-            Self::Folder(folder) => read(&folder.join(name)),
+            Self::Folder(folder) => folder.read(name),
         }
     }
 }
 
 /// Reads a text file of the application.
-pub(crate) fn read(path: &Path) -> std::result::Result<String, String> {
+fn read(path: &Path) -> std::result::Result<String, String> {
     let told = |error: io::Error| match error.kind() {
         io::ErrorKind::PermissionDenied => "it can't be read: not permitted".to_owned(),
         _ => format!("it can't be read: {error}"),

@@ -1,10 +1,8 @@
 //! Finds the modules of npm packages in `node_modules`, by the rules that Node.js has for `import`.
 
-use std::path::Path;
-
 use serde_json::Value;
 
-use crate::modules::{read, within};
+use crate::modules::{Folder, within};
 
 /// The conditions of conditional exports that apply here: those of a web server in a sandbox.
 const CONDITIONS: [&str; 6] = [
@@ -19,12 +17,12 @@ const MAX_NESTING: usize = 10;
 /// # Errors
 ///
 /// Fails with the reason.
-pub(crate) fn resolve(folder: &Path, base: &str, name: &str) -> Result<String, String> {
+pub(crate) fn resolve(folder: &Folder, base: &str, name: &str) -> Result<String, String> {
     let (package, inside) = split(name);
     let mut parent = base.rsplit_once('/').map_or("", |(parent, _)| parent);
     loop {
         let path = within(parent, &format!("node_modules/{package}"));
-        if let Some(path) = path.filter(|path| folder.join(path).is_dir()) {
+        if let Some(path) = path.filter(|path| folder.is_folder(path)) {
             return in_package(folder, &path, package, inside);
         }
         if parent.is_empty() {
@@ -43,8 +41,8 @@ fn split(name: &str) -> (&str, &str) {
     }
 }
 
-fn in_package(folder: &Path, path: &str, package: &str, inside: &str) -> Result<String, String> {
-    let described = read(&folder.join(path).join("package.json"));
+fn in_package(folder: &Folder, path: &str, package: &str, inside: &str) -> Result<String, String> {
+    let described = folder.read(&format!("{path}/package.json"));
     let described = described
         .ok()
         .and_then(|text| serde_json::from_str::<Value>(&text).ok())
@@ -63,7 +61,7 @@ fn in_package(folder: &Path, path: &str, package: &str, inside: &str) -> Result<
     // Packages without `exports` are older than the rule that names are complete.
     let there = suffixes
         .iter()
-        .find(|suffix| folder.join(format!("{found}{suffix}")).is_file());
+        .find(|suffix| folder.is_file(&format!("{found}{suffix}")));
     match there {
         Some(suffix) => Ok(format!("{found}{suffix}")),
         None => Err(format!("there is no file {found}")),

@@ -5,6 +5,7 @@ use wasmtime::component::types::ComponentItem;
 use wasmtime::{Engine, Module, ResourcesRequired};
 
 use super::HandlerKind;
+use super::shared_code::NO_FILES;
 use super::worlds::kind;
 
 /// Compiled code. Clones share it.
@@ -74,6 +75,17 @@ impl Compiled {
             Self::InParts(parts) => parts.state.image_range(),
         };
         range.end.addr().saturating_sub(range.start.addr())
+    }
+
+    /// Returns whether its program may read files that belong to it.
+    pub(super) fn needs_files(&self) -> bool {
+        match self {
+            Self::Component(_) | Self::Direct(_) => true,
+            Self::InParts(parts) => {
+                let mut exports = parts.state.exports();
+                !exports.any(|export| export.name() == NO_FILES)
+            }
+        }
     }
 
     /// Returns the kind of handler, or the error for its author.

@@ -389,6 +389,14 @@ impl Engine {
         let needed = compiled.resources_required();
         let beginning = Beginning::new(needed.as_ref(), compiled.file_bytes());
         let refused = Refused::default();
+        let folders = match compiled.needs_files() {
+            true => folders,
+            false => {
+                // Its interpreter looks for them before those in its memory.
+                refused.is_news(Thing::Files);
+                Folders::default()
+            }
+        };
         if files.shared.is_some() {
             // An interpreter requests variables in each instance, whether its program uses them or
             // not.

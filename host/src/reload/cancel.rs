@@ -1,8 +1,8 @@
-//! Cancels a load that is in progress.
+//! Cancels a load that is in progress, and reports that it waits for another one.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// Tells a load that its result is no longer wanted. Clones share the token.
 ///
@@ -15,6 +15,10 @@ pub(crate) struct CancelToken(Arc<Inner>);
 #[derive(Default)]
 struct Inner {
     is_cancelled: AtomicBool,
+    /// The load waits for the result of another load.
+    is_waiting: AtomicBool,
+    /// Called when that begins and when it ends.
+    on_wait: OnceLock<Box<dyn Fn() + Send + Sync>>,
     callbacks: Mutex<Callbacks>,
 }
 
@@ -23,6 +27,10 @@ struct Callbacks {
     next_id: u64,
     waiting: Vec<(u64, Box<dyn FnOnce() + Send>)>,
 }
+
+/// A load's wait for the result of another load. Dropping it ends the wait.
+#[must_use = "dropping it ends the wait"]
+pub(crate) struct Waiting(CancelToken);
 
 /// A callback registered with a [`CancelToken`]. Dropping it removes the callback: after the drop,
 /// it is not running and never runs.
@@ -53,6 +61,30 @@ impl CancelToken {
         }
     }
 
+    /// Reports that the load waits for the result of another load: until the return value is
+    /// dropped, it uses no processor time, and its time doesn't count.
+    pub(crate) fn wait_for_another_load(&self) -> Waiting {
+        self.set_waiting(true);
+        Waiting(self.clone())
+    }
+
+    /// Returns whether the load waits for the result of another load.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.0.is_waiting.load(Ordering::Acquire)
+    }
+
+    /// Sets what is called when a wait begins and when it ends. Later calls have no effect.
+    pub(super) fn on_wait(&self, callback: impl Fn() + Send + Sync + 'static) {
+        self.0.on_wait.get_or_init(|| Box::new(callback));
+    }
+
+    fn set_waiting(&self, is_waiting: bool) {
+        self.0.is_waiting.store(is_waiting, Ordering::Release);
+        if let Some(callback) = self.0.on_wait.get() {
+            callback();
+        }
+    }
+
     /// Registers `callback` to be called once when the token is cancelled, on the cancelling
     /// thread. If the token is already cancelled, calls it now, on this thread. The callback must
     /// be short, must not panic, and must not use the token.
@@ -75,6 +107,12 @@ impl CancelToken {
     fn lock(&self) -> MutexGuard<'_, Callbacks> {
         let callbacks = self.0.callbacks.lock();
         callbacks.unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.set_waiting(false);
     }
 }
 

@@ -17,6 +17,8 @@
 //!   permits. It is queued again, as a long one, and starts from the beginning when a permit is
 //!   free for it.
 //! - A route whose last load was long starts as a long one the next time.
+//! - A load that waits for the result of another one, such as a language's compiled runtime, uses
+//!   no permit, and the time of its wait doesn't count.
 //!
 //! So a short load waits at most [`SLICE`] for each full set of loads of unknown length before it,
 //! and long ones always make progress. This module uses no clock and no thread: `now` is a
@@ -41,6 +43,10 @@ const LOOKUP_PATIENCE: Duration = Duration::from_millis(100);
 /// waits. The long one then goes first and runs to its end. The short ones take at most sixteen
 /// seconds together.
 const MAX_PASSED: usize = 8;
+
+/// The maximum number of loads that wait for the result of another one and use no permit. Each has
+/// a thread; further ones use permits.
+const MAX_WAITING: usize = 64;
 
 /// The numbers of concurrent jobs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -156,11 +162,12 @@ impl Queue {
             }
             self.starting = false;
         }
-        let running = self.count(Stage::Load);
+        let running = self.permits();
         if running >= self.capacity.loads {
             return None;
         }
-        let long_running = self.running.iter().filter(|one| one.is_long).count();
+        let long = |one: &&Running| one.is_long && !one.cancel.is_waiting();
+        let long_running = self.running.iter().filter(long).count();
         if (long_running < self.capacity.long || self.is_long_due())
             && let Some(job) = self.long.pop_front()
         {
@@ -213,6 +220,9 @@ impl Queue {
     pub(super) fn advance(&mut self, now: Instant) -> Vec<Shape> {
         let mut long = Vec::new();
         for one in &mut self.running {
+            if one.cancel.is_waiting() {
+                one.since = now;
+            }
             if one.stage == Stage::Load && !one.is_long && one.since + SLICE <= now {
                 one.is_long = true;
                 long.push(one.shape.clone());
@@ -226,10 +236,10 @@ impl Queue {
     fn make_way(&mut self) {
         let loads = || self.running.iter().filter(|one| one.stage == Stage::Load);
         let ending = loads().filter(|one| one.cancel.is_cancelled()).count();
-        let free = self.capacity.loads.saturating_sub(loads().count());
+        let free = self.capacity.loads.saturating_sub(self.permits());
         let wanted = self.short.len().saturating_sub(free + ending);
         let mut long: Vec<&Running> = loads()
-            .filter(|one| one.is_long && !one.cancel.is_cancelled())
+            .filter(|one| one.is_long && !one.cancel.is_cancelled() && !one.cancel.is_waiting())
             .collect();
         long.sort_by_key(|one| one.since);
         let own = self.capacity.long + usize::from(self.is_long_due());
@@ -242,7 +252,7 @@ impl Queue {
     pub(super) fn next_due(&self) -> Option<Instant> {
         let due = |one: &Running| match one.stage {
             Stage::LookUp if self.starting => Some(one.since + LOOKUP_PATIENCE),
-            Stage::Load if !one.is_long => Some(one.since + SLICE),
+            Stage::Load if !one.is_long && !one.cancel.is_waiting() => Some(one.since + SLICE),
             Stage::LookUp | Stage::Load => None,
         };
         self.running.iter().filter_map(due).min()
@@ -289,6 +299,13 @@ impl Queue {
     #[cfg(test)]
     pub(super) fn waiting(&self) -> usize {
         self.lookups.len() + self.short.len() + self.long.len()
+    }
+
+    /// Returns the number of permits that loads use.
+    fn permits(&self) -> usize {
+        let waits = |one: &&Running| one.stage == Stage::Load && one.cancel.is_waiting();
+        let waiting = self.running.iter().filter(waits).count();
+        self.count(Stage::Load) - waiting.min(MAX_WAITING)
     }
 
     fn count(&self, stage: Stage) -> usize {

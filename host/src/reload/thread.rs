@@ -44,6 +44,8 @@ enum Message<P> {
     Done(Box<Done<P>>),
     Renewed(Box<Renewed<P>>),
     Order(Order),
+    /// A load begins or ends to wait for another one.
+    Waits,
 }
 
 impl<P> From<WatchEvent> for Message<P> {
@@ -251,6 +253,7 @@ impl<L: Load> Reloader<L> {
     fn take(&mut self, message: Message<L::Program>) -> bool {
         match message {
             Message::Order(Order::Stop) => return false,
+            Message::Waits => {}
             Message::Order(Order::Tell) => self.tells = true,
             Message::Order(Order::LookAgain) => self.lost.store(true, Ordering::Relaxed),
             Message::Order(Order::Hurry) => self.stop_patience = Duration::ZERO,
@@ -311,6 +314,10 @@ impl<L: Load> Reloader<L> {
         let sender = self.sender.clone();
         let loading = self.loading.clone();
         let unstarted = job.clone();
+        let wake = self.sender.clone();
+        // If the inbox is full, the thread is about to wake up.
+        job.cancel
+            .on_wait(move || drop(wake.try_send(Message::Waits)));
         let work = move || {
             // Sending fails if the reloader has stopped: the result is then not needed.
             let renewed = job.run(&*loader, |done| {

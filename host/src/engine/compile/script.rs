@@ -18,6 +18,7 @@ use super::super::error::LoadError;
 use super::super::fuse;
 use super::super::limits::line;
 use super::super::pools::settings;
+use super::super::shared_code::NO_FILES;
 use super::super::worlds::network::{self, DeniedHttp};
 use super::immortal::{Census, immortalize};
 use super::script_job::ScriptJob;
@@ -70,6 +71,8 @@ struct Answer {
     details: String,
     #[serde(default)]
     modules: Vec<String>,
+    /// Whether requests may read the application's folders.
+    needs_files: Option<bool>,
     /// The objects of Python.
     census: Option<Census>,
 }
@@ -140,7 +143,9 @@ impl Script {
             let text = format!("not loaded: {}{behind}", line(&error));
             LoadError::of_wasmtime(text, &error)
         })?;
-        let state = fuse::snapshot(&self.mark, &loaded.memory, &loaded.globals)
+        let needs_files = loaded.needs_files && self.portable.is_none();
+        let names: &[&str] = if needs_files { &[] } else { &[NO_FILES] };
+        let state = fuse::snapshot(&self.mark, names, &loaded.memory, &loaded.globals)
             .map_err(|refusal| LoadError::new(refusal.to_string()))?;
         let Loaded {
             modules,
@@ -231,6 +236,7 @@ impl Script {
             memory,
             globals: globals.collect::<wasmtime::Result<_>>()?,
             modules: answer.modules,
+            needs_files: answer.needs_files.unwrap_or(true),
             unexpected,
         })
     }
@@ -297,6 +303,7 @@ struct Loaded {
     memory: Vec<u8>,
     globals: Vec<(u32, ValType, u64)>,
     modules: Vec<String>,
+    needs_files: bool,
     /// Why its objects are not immortal.
     unexpected: Option<&'static str>,
 }

@@ -225,6 +225,7 @@ impl Ready {
             ready.changed.notify_all();
         });
         let mut state = self.lock();
+        let mut waiting = None;
         loop {
             let known = state.runtime.as_ref();
             if let Some(runtime) = known.filter(|runtime| runtime.stamp == stamp) {
@@ -237,6 +238,7 @@ impl Ready {
                 state.is_compiling = true;
                 return Ok(Err(Turn(self)));
             }
+            waiting.get_or_insert_with(|| cancel.wait_for_another_load());
             let waited = self.changed.wait(state);
             state = waited.unwrap_or_else(PoisonError::into_inner);
         }

@@ -31,6 +31,40 @@ impl Job {
     }
 }
 
+#[test]
+fn loads_that_wait_for_another_one_use_no_permit_and_no_time() {
+    let mut queue = Queue::new(Capacity {
+        lookups: 1,
+        loads: 2,
+        long: 1,
+    });
+    let begun = Instant::now();
+    for stem in ["compiles", "a", "b", "c", "other"] {
+        queue.push(Job::example(stem, Stage::Load));
+    }
+    let next = |queue: &mut Queue| queue.next(begun).map(|(job, _)| job);
+    let compiles = next(&mut queue).expect("it is first");
+    let mut waiting = Vec::new();
+    for stem in ["a", "b", "c"] {
+        let job = next(&mut queue).expect("the others use no permit");
+        assert_eq!(job.name, stem);
+        waiting.push((job.cancel.wait_for_another_load(), job));
+    }
+    let other = next(&mut queue).expect("a permit is left");
+    assert_eq!(other.name, "other");
+    queue.push(Job::example("late", Stage::Load));
+    assert!(next(&mut queue).is_none(), "none is left");
+    // Only those that run become long, and only one of them makes way.
+    let later = begun + 5 * SLICE;
+    assert_eq!(queue.advance(later), [compiles.shape, other.shape]);
+    assert!(waiting.iter().all(|(_, job)| !job.cancel.is_cancelled()));
+    // After its wait, a load is a short one, for a slice.
+    let (waits, job) = waiting.remove(0);
+    drop(waits);
+    assert!(queue.advance(later + SLICE / 2).is_empty());
+    assert_eq!(queue.advance(later + SLICE), [job.shape]);
+}
+
 /// A queue, and loads that run on a simulated clock.
 struct Simulation {
     queue: Queue,

@@ -18,12 +18,17 @@ const PAGE_BYTES: usize = 4096;
 const WASM_PAGE_BYTES: usize = 64 * 1024;
 
 /// Writes the state of an instance for the code that `mark` names. `memory` is all of its memory;
-/// `globals` are numbers, types and bits.
+/// `globals` are numbers, types and bits. The state exports its memory under each of `names`, too.
 ///
 /// # Errors
 ///
 /// Fails if a global isn't a number.
-pub fn snapshot(mark: &str, memory: &[u8], globals: &[(u32, ValType, u64)]) -> Result<Vec<u8>> {
+pub fn snapshot(
+    mark: &str,
+    names: &[&str],
+    memory: &[u8],
+    globals: &[(u32, ValType, u64)],
+) -> Result<Vec<u8>> {
     let mut memories = MemorySection::new();
     let mut ty = any_memory();
     ty.minimum = memory.len().div_ceil(WASM_PAGE_BYTES) as u64;
@@ -32,6 +37,9 @@ pub fn snapshot(mark: &str, memory: &[u8], globals: &[(u32, ValType, u64)]) -> R
     let mut exports = ExportSection::new();
     exports.export(MEMORY, ExportKind::Memory, 0);
     exports.export(mark, ExportKind::Memory, 0);
+    for name in names {
+        exports.export(name, ExportKind::Memory, 0);
+    }
     for (number, (index, val_type, bits)) in (0..).zip(globals) {
         let ty = GlobalType {
             val_type: *val_type,

@@ -1,0 +1,202 @@
+//! `wasgi build`: portable `.wasm` files from scripts, served by a site without their sources and
+//! without runtimes.
+//!
+//! `cargo xtask runtime` builds the runtimes. If it has not run, each test prints a line and does
+//! nothing.
+
+use std::fs;
+use std::path::Path;
+
+use crate::support::command::{code_cache, wasgi};
+use crate::support::process::{Ended, Process};
+use crate::support::scripts::Language::{JavaScript, Python};
+use crate::support::scripts::until;
+use crate::support::server::Server;
+use crate::support::site::Site;
+
+/// Builds a handler of a site, in an environment without variables, and so without other programs.
+fn build(site: &Site, arguments: &[&str]) -> Ended {
+    let mut command = wasgi(["build"]);
+    command.args(arguments).arg("--code-cache");
+    command.arg(code_cache()).current_dir(site.path());
+    // It finds the runtimes beside the program.
+    Process::start(command.env_clear()).wait()
+}
+
+/// Returns a site without runtimes.
+fn bare_site(settings: &str) -> Site {
+    let site = Site::new();
+    let settings = format!("[site]\nruntime = \"none\"\n{settings}");
+    fs::write(site.path().join("wasgi.toml"), settings).expect("written");
+    site
+}
+
+/// An application that reads a template, a module, a package and the library during a request.
+const SHOP: &str = "import os
+import package
+HERE = os.path.dirname(__file__)
+def app(environ, start_response):
+    import colorsys, late
+    start_response('200 OK', [('Content-Type', 'text/plain')])
+    page = open(os.path.join(HERE, 'templates', 'page.txt')).read()
+    names = sorted(os.listdir('templates'))
+    try:
+        open(os.path.join(HERE, 'new'), 'w')
+        denied = False
+    except OSError:
+        denied = True
+    route = environ['SCRIPT_NAME']
+    return [f'{route} {page} {names} {late.text} {package.text()} {os.getcwd()} {denied}'.encode()]
+";
+
+#[test]
+fn a_built_script_answers_as_its_sources_do_on_a_site_without_them() {
+    let files = [
+        (
+            "hello.py",
+            "def app(environ, start_response):\n    import colorsys\n    start_response('200 OK', [])\n    return [colorsys.__name__.encode()]\n",
+        ),
+        ("shop/app.py", SHOP),
+        ("shop/late.py", "text = 'late'\n"),
+        ("shop/templates/page.txt", "a page"),
+        ("shop/pyproject.toml", "[tool.wasgi]\nwarm = [\"/\"]\n"),
+        (
+            "shop/.packages/package/__init__.py",
+            "def text():\n    from package import inner\n    return inner.TEXT\n",
+        ),
+        ("shop/.packages/package/inner.py", "TEXT = 'inner'\n"),
+        (
+            "dice.js",
+            "export default { fetch(request) { return new Response('js ' + new URL(request.url).pathname); } };\n",
+        ),
+        ("site/package.json", "{}"),
+        (
+            "site/index.js",
+            "import first from './first.js';\nexport default { async fetch() {\n  const late = await import('./parts/late.js');\n  return new Response(first + late.default);\n} };\n",
+        ),
+        ("site/first.js", "export default 'first ';\n"),
+        (
+            "site/parts/late.js",
+            "import data from 'data';\nexport default 'late ' + data.name;\n",
+        ),
+        (
+            "site/node_modules/data/package.json",
+            "{\"main\": \"data.json\"}",
+        ),
+        ("site/node_modules/data/data.json", "{\"name\": \"data\"}"),
+    ];
+    let (Some(site), true) = (Python.site(&files, ""), JavaScript.has_runtime()) else {
+        return;
+    };
+    let other = bare_site("");
+    let sources = Server::of(&site);
+    let names = ["hello", "shop", "dice", "site"];
+    for name in names {
+        let output = other.path().join("handlers").join(format!("{name}.wasm"));
+        let output = output.to_str().expect("a name");
+        // One of each language without `--release`.
+        let release: &[&str] = match name {
+            "shop" | "dice" => &["--release"],
+            _ => &[],
+        };
+        let ended = build(&site, &[&[name, "-o", output], release].concat());
+        let told = ended.everything();
+        assert!(ended.status.success(), "{name}: {told}");
+        assert!(told.contains(&format!("{name}.wasm: ")), "{told}");
+        assert_eq!(told.contains("--release"), release.is_empty(), "{told}");
+    }
+    let built = Server::of(&other);
+    for path in ["/hello", "/shop", "/dice/a?b", "/site"] {
+        let expected = sources.get(path);
+        assert_eq!(expected.status(), 200, "{path}: {}", expected.text());
+        until(&built, path, &expected.text());
+        // Each request has a fresh instance.
+        assert_eq!(built.get(path).text(), expected.text(), "{path}");
+    }
+    sources.stop();
+    let told = built.stop().everything();
+    assert!(!told.contains("asked for files"), "{told}");
+}
+
+#[test]
+fn a_built_script_has_the_variables_of_the_site_that_serves_it_and_none_of_the_build() {
+    let script = "import os\nBEFORE = os.environ.get('TOKEN')\n\
+                  def app(environ, start_response):\n    start_response('200 OK', [])\n    \
+                  return [f\"{BEFORE} {os.environ.get('TOKEN')}\".encode()]\n";
+    let granted = "[handlers.shop]\nenvironment = { TOKEN = \"of-the-build\" }\n";
+    let needs = "import os\nTOKEN = os.environ['TOKEN']\n";
+    let Some(site) = Python.site(&[("shop.py", script), ("needs.py", needs)], granted) else {
+        return;
+    };
+    let other = bare_site("[handlers.shop]\nenvironment = { TOKEN = \"of-the-site\" }\n");
+    let output = other.path().join("handlers/shop.wasm");
+    let ended = build(&site, &["shop", "-o", output.to_str().expect("a name")]);
+    assert!(ended.status.success(), "{}", ended.everything());
+    let content = fs::read(&output).expect("it is there");
+    let has = |text: &[u8]| content.windows(text.len()).any(|part| part == text);
+    assert!(has(b"BEFORE") && !has(b"of-the-build"));
+    let server = Server::of(&other);
+    until(&server, "/shop", "None of-the-site");
+    server.stop();
+    let told = build(&site, &["needs"]).everything();
+    assert!(
+        told.contains("needs.py: not built: KeyError: 'TOKEN'"),
+        "{told}"
+    );
+    assert!(
+        told.contains("a build has no environment variables"),
+        "{told}"
+    );
+}
+
+#[test]
+fn what_cannot_be_built_fails_with_one_line_and_writes_nothing() {
+    let large = "x".repeat(9 << 20);
+    let files = [
+        ("fails.py", "1 / 0\n"),
+        ("syntax.py", "app = (\n"),
+        ("plain.js", "export default 1;\n"),
+        ("large/app.py", "def app(environ, start_response): pass\n"),
+        ("large/data.bin", &large),
+        (
+            "warm/app.py",
+            "def app(environ, start_response):\n    1 / 0\n",
+        ),
+        ("warm/pyproject.toml", "[tool.wasgi]\nwarm = [\"/\"]\n"),
+    ];
+    let (Some(site), true) = (Python.site(&files, ""), JavaScript.has_runtime()) else {
+        return;
+    };
+    site.write_handler("page.wat", "(component)");
+    for (arguments, expected) in [
+        (
+            &["fails"][..],
+            "fails.py: not built: ZeroDivisionError: division by zero (fails.py:1)",
+        ),
+        (&["syntax"], "syntax.py: not built: SyntaxError"),
+        (&["plain"], "plain.js: not built: "),
+        (&["large"], "large: not built: data.bin has more than 8 MiB"),
+        (&["warm"], "warm: not built: warm path /: ZeroDivisionError"),
+        (&["page"], "page.wat: is not source code"),
+        (&["nothing"], "there is no handler nothing"),
+        (
+            &["fails", "-o", "no/such/folder.wasm"],
+            "there is no folder no/such",
+        ),
+        (&["fails", "-o", "html"], "can't write html: it is a folder"),
+        (
+            &["plain", "--runtime", "none"],
+            "not built: the runtime for JavaScript can't be read",
+        ),
+    ] {
+        let ended = build(&site, arguments);
+        let lines = ended.stderr.join("\n");
+        assert_eq!(ended.status.code(), Some(1), "{arguments:?}: {lines}");
+        assert!(lines.contains(expected), "{arguments:?}: {lines}");
+        assert_eq!(lines.lines().count(), 1, "{arguments:?}: {lines}");
+    }
+    let left = fs::read_dir(site.path()).expect("a folder").flatten();
+    let left =
+        left.filter(|entry| Path::new(&entry.file_name()).extension() == Some("wasm".as_ref()));
+    assert_eq!(left.count(), 0);
+}
