@@ -121,9 +121,8 @@ const COMMANDS: [(&[&str], &str); 4] = [
         "did you mean `wasgi serve`?",
     ),
     (
-        &["build", "compile", "componentize"],
-        "a handler is built by its own toolchain: `cargo xtask build` for Rust, C and Go, `python \
-         -m wasgi build` for Python",
+        &["compile", "componentize", "package"],
+        "did you mean `wasgi build`?",
     ),
     (
         &["new", "init", "create"],
@@ -288,7 +287,7 @@ mod tests {
             ("wasgi .", "did you mean `wasgi serve .`?"),
             ("wasgi ./site", "did you mean `wasgi serve ./site`?"),
             ("wasgi hello.wasm", "did you mean `wasgi run hello.wasm`"),
-            ("wasgi build", "`cargo xtask build` for Rust"),
+            ("wasgi componentize", "did you mean `wasgi build`?"),
             ("wasgi serv", "'serve'"),
         ] {
             let said = said(line);

@@ -537,7 +537,9 @@ fn reading_is_no_change() {
         !format!("{changes:?}").contains("index.html"),
         "{changes:?}"
     );
-    assert_eq!(running.shared.generation(), generation + 1);
+    // The other handler: pending, if that takes long, and served.
+    let generations = running.shared.generation() - generation;
+    assert!((1..=2).contains(&generations), "{generations}");
     assert_eq!(running.loader.count("hello"), 1);
 }
 
