@@ -89,7 +89,7 @@ fn a_built_script_answers_as_its_sources_do_on_a_site_without_them() {
         return;
     };
     let other = bare_site("");
-    let sources = Server::of(&site);
+    let sources = Server::new(&site);
     let names = ["hello", "shop", "dice", "site"];
     for name in names {
         let output = other.path().join("handlers").join(format!("{name}.wasm"));
@@ -105,11 +105,11 @@ fn a_built_script_answers_as_its_sources_do_on_a_site_without_them() {
         assert!(told.contains(&format!("{name}.wasm: ")), "{told}");
         assert_eq!(told.contains("--release"), release.is_empty(), "{told}");
     }
-    let built = Server::of(&other);
+    let built = Server::new(&other);
     for path in ["/hello", "/shop", "/dice/a?b", "/site"] {
         let expected = sources.get(path);
         assert_eq!(expected.status(), 200, "{path}: {}", expected.text());
-        until(&built, path, &expected.text());
+        until(&built, path, expected.text());
         // Each request has a fresh instance.
         assert_eq!(built.get(path).text(), expected.text(), "{path}");
     }
@@ -135,7 +135,7 @@ fn a_built_script_has_the_variables_of_the_site_that_serves_it_and_none_of_the_b
     let content = fs::read(&output).expect("it is there");
     let has = |text: &[u8]| content.windows(text.len()).any(|part| part == text);
     assert!(has(b"BEFORE") && !has(b"of-the-build"));
-    let server = Server::of(&other);
+    let server = Server::new(&other);
     until(&server, "/shop", "None of-the-site");
     server.stop();
     let told = build(&site, &["needs"]).everything();

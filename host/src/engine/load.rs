@@ -238,7 +238,7 @@ impl Engine {
             name,
             path,
             bytes,
-            version: Version::of(bytes),
+            version: Version::from_content(bytes),
             cancel: &CancelToken::new(),
             later: &Later::default(),
             is_unchanged: &|| true,

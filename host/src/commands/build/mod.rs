@@ -22,7 +22,7 @@ use crate::reload;
 pub fn build(arguments: &cli::Build) -> anyhow::Result<ExitCode> {
     let resolved = arguments.load()?;
     let handler = find_handler(&arguments.handler, resolved.config.site.handlers())?;
-    match Sources::of(&handler) {
+    match Sources::from_path(&handler) {
         Some(Sources::Script) => script::build(arguments, &resolved, &handler)?,
         None => bail!(
             "{}: is not source code: it is what a build produces, and runs as it is",
@@ -39,8 +39,8 @@ enum Sources {
 }
 
 impl Sources {
-    /// Returns what the handler at this path has. Returns none if it is WebAssembly already.
-    fn of(handler: &Path) -> Option<Self> {
+    /// Returns what the handler at this path has, or none if it is WebAssembly already.
+    fn from_path(handler: &Path) -> Option<Self> {
         let is_script = handler.is_dir() || reload::script_language(handler).is_some();
         is_script.then_some(Self::Script)
     }

@@ -32,7 +32,7 @@ pub(super) fn build(
     };
     let engine = Engine::new(&config.budget, &config.compile, config.site.code_cache())?
         .with_runtime(config.site.runtime().as_deref());
-    let mount = Mount::of(handler, config.site.handlers());
+    let mount = Mount::for_file(handler, config.site.handlers());
     let (component, said) = match engine.build(mount.name(), handler, &bytes, arguments.release) {
         Ok(built) => built,
         Err(error) => {

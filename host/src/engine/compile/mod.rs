@@ -144,7 +144,7 @@ impl Compiler {
         runtime: &[u8],
     ) -> Result<BuiltScript, LoadError> {
         let Self::Processes(pool) = self else {
-            let mut script = script::Script::of(job);
+            let mut script = script::Script::from_job(job);
             script.portable = Some(runtime.to_vec());
             let loaded = script.load(&instances.engine)?;
             return Ok(BuiltScript {

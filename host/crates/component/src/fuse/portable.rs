@@ -59,7 +59,7 @@ pub fn parts(bytes: &[u8]) -> Option<Apart> {
     let state = module(&mut modules)?;
     let between = modules.original_position()..replaced.section_start;
     let frame = [bytes.get(..start)?, replaced.imports, bytes.get(between)?].concat();
-    let key = CodeKey::of(code, &frame);
+    let key = CodeKey::new(code, &frame);
     let is_whole = memories(code) == Ok(0) && is_state(state, &key.mark()).unwrap_or(false);
     is_whole.then(|| Apart {
         key,
@@ -210,7 +210,7 @@ mod tests {
             changed[at] ^= 1;
             if let Some(parts) = parts(&changed) {
                 // The content of its memory or a name has changed, or both hash and mark fit.
-                assert_eq!(parts.key, CodeKey::of(&parts.code, &parts.frame));
+                assert_eq!(parts.key, CodeKey::new(&parts.code, &parts.frame));
             }
         }
     }
