@@ -10,7 +10,7 @@ use std::path::Path;
 use crate::support::command::{code_cache, wasgi};
 use crate::support::process::{Ended, Process};
 use crate::support::scripts::Language::{JavaScript, Python};
-use crate::support::scripts::until;
+use crate::support::scripts::{until, until_status};
 use crate::support::server::Server;
 use crate::support::site::Site;
 
@@ -200,4 +200,55 @@ fn what_cannot_be_built_fails_with_one_line_and_writes_nothing() {
     let left =
         left.filter(|entry| Path::new(&entry.file_name()).extension() == Some("wasm".as_ref()));
     assert_eq!(left.count(), 0);
+}
+
+/// The tests of the Python SDK that state a rule of the contract or of an application's settings,
+/// and their numbers. Others test the build itself, or start processes, which the sandbox has not.
+const SUITE: [(&str, usize); 4] = [
+    ("test_binding", 41),
+    ("test_asgi.Served", 9),
+    ("test_asgi.Recognized", 1),
+    ("test_settings", 4),
+];
+
+#[test]
+fn the_suite_of_the_python_sdk_passes_in_the_sandbox_as_a_script_and_built() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let read = |path: &Path| fs::read_to_string(path).expect("a file of the repository");
+    let app = read(&root.join("tests/python/suite.py"));
+    let settings = "[handlers.suite]\ncpu-time = \"60s\"\nwall-time = \"170s\"\n\
+                    memory = \"256MiB\"\n";
+    let Some(site) = Python.site(&[("suite/app.py", &app)], settings) else {
+        return;
+    };
+    for (from, to) in [
+        ("tests", "tests"),
+        ("src/wasgi", "src/wasgi"),
+        ("src/wasgi/guest", "src/wasgi/guest"),
+    ] {
+        let folder = root.join("guest-sdk/python").join(from);
+        for entry in fs::read_dir(folder).expect("a folder of the repository") {
+            let path = entry.expect("an entry").path();
+            if path.extension().is_some_and(|extension| extension == "py") {
+                let name = path.file_name().expect("a name").to_string_lossy();
+                site.write_handler(&format!("suite/{to}/{name}"), read(&path));
+            }
+        }
+    }
+    let other = bare_site(settings);
+    let output = other.path().join("handlers/suite.wasm");
+    let ended = build(&site, &["suite", "-o", output.to_str().expect("a name")]);
+    assert!(ended.status.success(), "{}", ended.everything());
+    for site in [&site, &other] {
+        let server = Server::new(site);
+        until_status(&server, "/suite/test_settings", 200);
+        for (name, count) in SUITE {
+            let response = server.get(&format!("/suite/{name}"));
+            let text = response.text();
+            assert_eq!(response.status(), 200, "{name}: {text}");
+            let ran = format!("Ran {count} test");
+            assert!(text.contains(&ran), "{name}: {ran}: {text}");
+        }
+        server.stop();
+    }
 }

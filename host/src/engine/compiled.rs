@@ -5,8 +5,10 @@ use wasmtime::component::types::ComponentItem;
 use wasmtime::{Engine, Module, ResourcesRequired};
 
 use super::HandlerKind;
-use super::shared_code::NO_FILES;
 use super::worlds::kind;
+
+/// The name of an export of a state whose program reads no files.
+pub(super) const NO_FILES: &str = "wasgi-no-files";
 
 /// Compiled code. Clones share it.
 #[derive(Clone)]

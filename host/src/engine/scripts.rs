@@ -274,8 +274,8 @@ impl Scripts {
         })
     }
 
-    /// Loads a script, and returns a portable component with its state. The application sees no variables, and its component contains the files that it may
-    /// read.
+    /// Loads a script, and returns a portable component with its state. The application sees no
+    /// variables, and its component contains the files that it may read.
     ///
     /// # Errors
     ///

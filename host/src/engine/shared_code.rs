@@ -143,9 +143,6 @@ impl SharedCodes {
     }
 }
 
-/// The name of an export of a state whose program reads no files.
-pub(super) const NO_FILES: &str = "wasgi-no-files";
-
 /// Returns the key of the code to which a compiled module is the state, if it is one.
 pub(super) fn key_of_state(module: &Module) -> Option<CodeKey> {
     let mut exports = module.exports();

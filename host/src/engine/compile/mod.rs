@@ -131,8 +131,8 @@ impl Compiler {
         pool.run_script(job, cancel)
     }
 
-    /// Makes an interpreter do what a plan says, and returns a portable component with the resulting
-    /// state. `runtime` is the interpreter's component.
+    /// Makes an interpreter do what a plan says, and returns a portable component with the
+    /// resulting state. `runtime` is the interpreter's component.
     ///
     /// # Errors
     ///

@@ -60,8 +60,8 @@ pub(in crate::engine) enum Task {
     /// loader, its state, the mark of the code that the new state belongs to, and a file to write
     /// the names of modules to.
     Script,
-    /// Load an application like [`Task::Script`], and write a portable component with the state. The
-    /// sixth part is the interpreter's component.
+    /// Load an application like [`Task::Script`], and write a portable component with the state.
+    /// The sixth part is the interpreter's component.
     Portable,
 }
 

@@ -14,11 +14,11 @@ use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use super::super::code_file::{CodeFile, Mapped};
+use super::super::compiled::NO_FILES;
 use super::super::error::LoadError;
 use super::super::fuse;
 use super::super::limits::line;
 use super::super::pools::settings;
-use super::super::shared_code::NO_FILES;
 use super::super::worlds::network::{self, DeniedHttp};
 use super::immortal::{Census, immortalize};
 use super::script_job::ScriptJob;
