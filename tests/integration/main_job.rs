@@ -77,9 +77,12 @@ fn every_link_of_the_repositorys_own_site_leads_somewhere() {
     ] {
         symlink(folder, site.path().join(name)).expect("a link");
     }
-    // The grant of the repository's own file. Little memory, so that `fail` exhausts it long before
-    // its CPU time.
+    // Grants of the repository's own file. Little memory, so that `fail` exhausts it long before its
+    // CPU time.
+    std::fs::create_dir(site.path().join("data")).expect("created");
     let settings = "[handlers.guestbook]\nkey-value = [\"default\"]\n\
+                    [handlers.upload]\nfiles = [{ source = \"data\", destination = \"/files\", \
+                    writable = true }]\n\
                     [handlers.fail]\nmemory = \"16MiB\"\n";
     std::fs::write(site.path().join("wasgi.toml"), settings).expect("written");
     guests::demo("hello");
@@ -93,6 +96,8 @@ fn every_link_of_the_repositorys_own_site_leads_somewhere() {
         let expected = match link.as_str() {
             "/fail?how=loop" => 504,
             "/no-such-page" => 404,
+            // Its API is a script, and the tests have the built handlers alone.
+            "/weather" => 503,
             // The page explains how to create this handler.
             "/greet?name=Ada" => 404,
             // Built by `cargo xtask python`, and in another folder for the tests.

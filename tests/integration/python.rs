@@ -129,14 +129,23 @@ fn the_clock_tells_the_time() {
 }
 
 #[test]
-fn flask_has_templates_a_form_and_a_session() {
-    let Some((_site, server)) = served("flask") else {
+fn flask_has_templates_a_form_a_session_and_a_database() {
+    let Some((site, server)) = served("flask") else {
         return;
     };
     let mut client = server.connect();
     let page = client.get("/flask/");
     assert_eq!(page.status(), 200);
-    assert!(page.text().contains("visit number 1."), "{:?}", page.text());
+    assert!(
+        page.text().contains("Nothing written yet."),
+        "{:?}",
+        page.text()
+    );
+    fs::create_dir(site.path().join("data")).expect("created");
+    let settings = "[handlers.flask]\nfiles = [{ source = \"data\", destination = \"/data\", \
+                    writable = true }]\n";
+    fs::write(site.path().join("wasgi.toml"), settings).expect("written");
+    server.error_log().expect(&["applied: handlers.flask"]);
 
     let sent = submit(
         &mut client,
@@ -151,7 +160,8 @@ fn flask_has_templates_a_form_and_a_session() {
     let page = ask(&mut client, "GET", "/flask/", &fields, "");
     assert!(page.text().contains("Welcome back, Ada."));
     assert!(page.text().contains("a &amp; b"));
-    assert!(page.text().contains("visit number 2."));
+    // Another visitor sees the entry, too.
+    assert!(client.get("/flask/").text().contains("a &amp; b"));
 
     assert_eq!(client.get("/flask/nothing").status(), 404);
     let refused = submit(&mut client, "/flask/", "", "name=&text=");
