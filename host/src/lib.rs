@@ -26,6 +26,7 @@ mod permits;
 pub mod policy;
 pub mod printable;
 mod published;
+mod redact;
 mod registry;
 mod regular_file;
 mod reload;

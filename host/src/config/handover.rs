@@ -1,7 +1,5 @@
 //! Serializes a whole configuration for another process of the same program.
 
-use std::collections::BTreeMap;
-
 use anyhow::ensure;
 
 use super::{Config, file, show};
@@ -14,7 +12,7 @@ impl Config {
     /// Fails if the text does not restore the same configuration, since it contains a path that is
     /// not UTF-8.
     pub fn handover(&self) -> anyhow::Result<String> {
-        let text = show::show(self.clone(), &BTreeMap::new());
+        let text = show::show(self.clone());
         let arrived = Self::from_handover(&text);
         ensure!(
             arrived.is_ok_and(|arrived| arrived == *self),

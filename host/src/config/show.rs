@@ -5,23 +5,38 @@ use std::fmt::Write;
 
 use super::keys::keys;
 use super::{Config, Origin, ResolvedConfig, Section, Visit};
+use crate::redact;
 
 impl ResolvedConfig {
     /// Returns the configuration as TOML, with every key and a comment that gives the origin of its
-    /// value. Paths are absolute, so that the text is valid in any folder.
+    /// value. Paths are absolute, so that the text is valid in any folder. Passwords in URLs are
+    /// hidden.
     pub(crate) fn show(&self) -> String {
         let mut config = self.config.clone();
         if let Ok(folder) = std::env::current_dir() {
             config.start_at(&folder);
         }
-        show(config, &self.origins)
+        format(config, &self.origins, Passwords::Hidden)
     }
 }
 
+/// What is shown of passwords in URLs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Passwords {
+    Hidden,
+    Kept,
+}
+
+/// Formats a whole configuration, passwords included, for another process.
+pub(super) fn show(config: Config) -> String {
+    format(config, &BTreeMap::new(), Passwords::Kept)
+}
+
 /// Formats a configuration with a comment on each key.
-pub(super) fn show(mut config: Config, origins: &BTreeMap<String, Origin>) -> String {
+fn format(mut config: Config, origins: &BTreeMap<String, Origin>, passwords: Passwords) -> String {
     let mut show = Show {
         origins,
+        passwords,
         last: "",
         out: String::new(),
     };
@@ -50,6 +65,7 @@ pub(crate) fn values(config: &Config) -> BTreeMap<String, toml::Value> {
 
 struct Show<'o> {
     origins: &'o BTreeMap<String, Origin>,
+    passwords: Passwords,
     /// The section that was printed last.
     last: &'static str,
     out: String,
@@ -57,7 +73,7 @@ struct Show<'o> {
 
 impl Visit for Show<'_> {
     fn tables<T: Section>(&mut self, section: &'static str, tables: &mut T) {
-        let values = table(tables);
+        let values = self.table(tables);
         if values.is_empty() {
             self.line(format_args!("\n[{section}]\n# * is not set"));
         }
@@ -73,7 +89,7 @@ impl Visit for Show<'_> {
             self.line(format_args!("{gap}[{name}]"));
             self.last = name;
         }
-        let values = table(section);
+        let values = self.table(section);
         for key in keys::<T>() {
             match (values.get(*key), self.origins.get(&format!("{name}.{key}"))) {
                 (None, _) => self.line(format_args!("# {key} is not set")),
@@ -90,6 +106,17 @@ impl Visit for Show<'_> {
 }
 
 impl Show<'_> {
+    /// Converts a section to the table that is shown.
+    fn table<T: Section>(&self, section: &T) -> toml::Table {
+        let mut table = table(section);
+        if self.passwords == Passwords::Hidden {
+            table
+                .iter_mut()
+                .for_each(|(_, value)| hide_passwords(value));
+        }
+        table
+    }
+
     /// Prints a table with a user-defined name.
     fn named(&mut self, section: &str, name: &str, value: &toml::Value) {
         let name_shown = toml::Value::from(name);
@@ -106,6 +133,18 @@ impl Show<'_> {
     fn line(&mut self, line: std::fmt::Arguments<'_>) {
         let result = writeln!(self.out, "{line}");
         debug_assert!(result.is_ok(), "a string takes all that is written");
+    }
+}
+
+/// Hides the passwords of URLs in a value.
+fn hide_passwords(value: &mut toml::Value) {
+    match value {
+        toml::Value::String(text) => *text = redact::urls(text).into_owned(),
+        toml::Value::Array(values) => values.iter_mut().for_each(hide_passwords),
+        toml::Value::Table(values) => values
+            .iter_mut()
+            .for_each(|(_, value)| hide_passwords(value)),
+        _ => {}
     }
 }
 

@@ -546,6 +546,47 @@ fn a_good_file_takes_effect_and_a_broken_or_missing_one_changes_nothing() {
 }
 
 #[test]
+fn a_password_in_a_url_is_in_no_output() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let sources = Sources {
+        site: folder.path().into(),
+        file: None,
+    };
+    let load = |text: &str| {
+        std::fs::write(sources.file(), text).expect("written");
+        ResolvedConfig::load(&sources, |_| {})
+    };
+    let good = "[state]\nurl = \"redis://u:hunter2@127.0.0.1:1/0\"\n[handlers.a]\n\
+                environment = { DATABASE = \"postgres://u:hunter2@127.0.0.1/0\" }\n";
+    let loaded = load(good).expect("it is good");
+    let printed = loaded.show();
+    assert!(!printed.contains("hunter2"), "{printed}");
+    assert!(
+        printed.contains("\"redis://***@127.0.0.1:1/0\""),
+        "{printed}"
+    );
+    // A worker process gets the whole value.
+    assert!(loaded.config.handover().expect("text").contains("hunter2"));
+    for bad in [
+        "[state]\nurl = [\"redis://u:hunter2@h\"]\n",
+        "[state]\nurl = \"redis://u:hunter2@h\n",
+        "[state]\nurl = redis://u:hunter2#3@h\n",
+        "[state]\nurl = \"http://u:hunter2@h\"\n",
+        "[state]\nurl = \"rediss://u:hunter2@h\"\n",
+        "[state]\nurl = \"redis://u:hunter2@h:notaport\"\n",
+        "[state]\nurl = \"redis://u:hunter2@h\" \"\n",
+        "[state]\nredis://u:hunter2@h\n",
+        "[handlers.a]\nallowed-outbound-hosts = [\"https://u:hunter2@h\"]\n",
+        "[handlers.a]\nallowed-outbound-hosts = [\"tcp://u:hunter2@h:1/p\"]\n",
+        "[handlers.a]\nallowed-outbound-hosts = \"tcp://u:hunter2@h:1\"\n",
+    ] {
+        let error = load(bad).expect_err(bad);
+        let said = format!("{error:#} {error:?}");
+        assert!(!said.contains("hunter2"), "{bad}: {said}");
+    }
+}
+
+#[test]
 fn a_file_that_is_named_must_exist() {
     let folder = tempfile::tempdir().expect("a folder");
     let sources = Sources {

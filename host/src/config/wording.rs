@@ -6,6 +6,7 @@
 //! this crate's own types are already in this form and stay unchanged.
 
 use super::nearest;
+use crate::redact;
 
 /// The maximum length of a quoted value in a message, in characters: enough to find it.
 const MAX_SHOWN_CHARS: usize = 40;
@@ -88,7 +89,7 @@ pub(super) fn of_unknown_field(message: &str) -> Option<(String, String)> {
 
 /// Returns the error for invalid TOML, for the parser's `message` about `line`.
 pub(super) fn of_syntax(message: &str, line: &str) -> String {
-    let line = line.trim();
+    let line = &*redact::urls(line.trim());
     let value = line.split_once('=').map(|(_, value)| value);
     let value = value.map(|value| value.split('#').next().unwrap_or_default().trim());
     match value {
@@ -117,9 +118,12 @@ pub(super) fn of_syntax(message: &str, line: &str) -> String {
     }
 }
 
-/// Returns the first line of a value as written, shortened if necessary.
+/// Returns the first line of a value as written, without passwords of URLs, and shortened if
+/// necessary.
 fn shown(written: &str) -> String {
-    cut(written.lines().next().unwrap_or_default().trim())
+    cut(&redact::urls(
+        written.lines().next().unwrap_or_default().trim(),
+    ))
 }
 
 fn cut(text: &str) -> String {

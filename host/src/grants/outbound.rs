@@ -8,6 +8,7 @@ use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::address::{Range, is_of_one_host};
+use crate::redact;
 
 /// The maximum length of a host name, in bytes (RFC 1035 section 3.1, without the final dot).
 pub(crate) const MAX_NAME_BYTES: usize = 253;
@@ -137,7 +138,7 @@ impl HostOptions {
         let is_private = matches!(self, Self::Table(table) if table.private);
         let text = self.text();
         let granted = HostGrant::parse(text, is_private);
-        granted.map_err(|why| format!("{text:?}: {why}"))
+        granted.map_err(|why| format!("{:?}: {why}", redact::urls(text)))
     }
 }
 
