@@ -53,6 +53,30 @@ fn pages_and_handlers_of_every_kind_answer() {
     assert!(!ended.has_complaints(), "{}", ended.everything());
 }
 
+#[test]
+fn a_file_that_is_uploaded_is_kept_in_the_granted_folder() {
+    let site = Site::new().with_demos(["upload"]);
+    let folder = site.path().join("data");
+    std::fs::create_dir(&folder).expect("created");
+    let settings = "[handlers.upload]\nfiles = [{ source = \"data\", destination = \"/files\", \
+                    writable = true }]\n";
+    std::fs::write(site.path().join("wasgi.toml"), settings).expect("written");
+    let server = Server::new(&site);
+    let mut client = server.connect();
+    let body = "x".repeat(200_000);
+    client.send(format!(
+        "PUT /upload/a.txt HTTP/1.1\r\nHost: test\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    ));
+    let stored = client.response_to("PUT");
+    assert_eq!(stored.status(), 201, "{}", stored.text());
+    let kept = std::fs::read_to_string(folder.join("a.txt")).expect("it is there");
+    assert_eq!(kept.len(), body.len());
+    assert_eq!(client.get("/upload/a.txt").text(), body);
+    assert!(client.get("/upload").text().contains(">a.txt</a>"));
+    server.stop();
+}
+
 /// Returns the targets of a page's links within its site.
 fn links(page: &str) -> Vec<String> {
     let attributes = ["href=\"/", "src=\"/", "action=\"/"];
@@ -77,8 +101,8 @@ fn every_link_of_the_repositorys_own_site_leads_somewhere() {
     ] {
         symlink(folder, site.path().join(name)).expect("a link");
     }
-    // Grants of the repository's own file. Little memory, so that `fail` exhausts it long before its
-    // CPU time.
+    // Grants of the repository's own file. Little memory, so that `fail` exhausts it long before
+    // its CPU time.
     std::fs::create_dir(site.path().join("data")).expect("created");
     let settings = "[handlers.guestbook]\nkey-value = [\"default\"]\n\
                     [handlers.upload]\nfiles = [{ source = \"data\", destination = \"/files\", \

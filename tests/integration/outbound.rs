@@ -348,7 +348,7 @@ fn check_and_run_say_what_is_not_granted() {
     let ran = ["run", "outbound", "GET", &target];
     let file = site.handlers().join("outbound.wasm");
     let file = file.to_str().expect("text");
-    let checked = ["check", file, "--log", "--path", &target];
+    let checked = ["check", file, "--path", &target];
     for command in [&ran[..], &checked] {
         let ended = try_out(command);
         assert!(ended.everything().contains(&how), "{}", ended.everything());

@@ -67,6 +67,15 @@ class OneFile(unittest.TestCase):
             grant = f'[handlers.hello] environment = {{ {name} = "value" }} in wasgi.toml grants it'
             self.assertTrue(line.endswith(f" (hello.py:2); {grant}"), line)
 
+    def test_a_connection_at_the_import_is_explained(self):
+        for source in [
+            "import socket\nraise socket.gaierror(-2, 'no such name')\n",
+            "import urllib.error\nraise urllib.error.URLError('denied')\n",
+            "try:\n    raise ConnectionRefusedError('x') # 2\nexcept OSError as e: raise ValueError() from e\n",
+        ]:
+            line = one_file(source)["error"]
+            self.assertIn("; an import has no network: connect during a request", line)
+
     def test_its_application_is_called_app_or_application(self):
         for name in ("app", "application"):
             answer = one_file(APPLICATION.format(name=name))

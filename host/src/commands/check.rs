@@ -24,6 +24,8 @@ pub fn check(arguments: &cli::Check) -> anyhow::Result<ExitCode> {
     let errors = Log::start("error", std::io::stderr(), &config.log)?;
     if arguments.log {
         log::install(errors.clone(), log::LEVEL, log::wants_colours());
+    } else {
+        log::install_denials(errors.clone(), log::wants_colours());
     }
     let engine = Engine::new(&config.budget, &config.compile, config.site.code_cache())?
         .with_runtime(config.site.runtime().as_deref())

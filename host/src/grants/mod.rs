@@ -52,6 +52,26 @@ pub struct Grants {
     buckets: Vec<BucketOptions>,
 }
 
+#[cfg(test)]
+impl Grants {
+    /// Returns grants of these entries of `allowed-outbound-hosts`.
+    pub(crate) fn of_hosts(hosts: &[&str]) -> Self {
+        let hosts: Vec<HostOptions> = hosts
+            .iter()
+            .map(|host| HostOptions::Plain((*host).into()))
+            .collect();
+        let none = std::collections::BTreeMap::new();
+        let options = GrantOptions {
+            environment: &none,
+            secrets: &std::collections::BTreeMap::new(),
+            files: &[],
+            allowed_outbound_hosts: &hosts,
+            key_value: &[],
+        };
+        options.read().expect("they are good")
+    }
+}
+
 impl Grants {
     /// Returns the environment variables, secrets included, sorted by name.
     pub fn variables(&self) -> &[(String, String)] {

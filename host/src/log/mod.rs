@@ -31,6 +31,9 @@ pub(crate) use self::limits::Limits;
 pub(crate) use self::queue::Source;
 use self::subscriber::LogSubscriber;
 
+/// The target of events that say what was denied to a handler, and how to grant it.
+pub(crate) const DENIAL: &str = "denial";
+
 /// The default log level.
 pub(crate) const LEVEL: LevelFilter = LevelFilter::INFO;
 
@@ -78,11 +81,27 @@ static ERROR_LOG: OnceLock<Arc<LogSubscriber>> = OnceLock::new();
 /// Installs `log` as the destination of `tracing` events and handlers' lines. Only the first call
 /// in a process has an effect.
 pub(crate) fn install(log: Log, level: LevelFilter, colours: bool) {
-    let subscriber = Arc::new(LogSubscriber {
+    install_subscriber(LogSubscriber {
         log,
         level,
         colours,
+        only_denials: false,
     });
+}
+
+/// Installs `log` as the destination of the messages that say what was denied to a handler, and of
+/// nothing else. Only the first call of this function or [`install`] in a process has an effect.
+pub(crate) fn install_denials(log: Log, colours: bool) {
+    install_subscriber(LogSubscriber {
+        log,
+        level: LevelFilter::WARN,
+        colours,
+        only_denials: true,
+    });
+}
+
+fn install_subscriber(subscriber: LogSubscriber) {
+    let subscriber = Arc::new(subscriber);
     if ERROR_LOG.set(subscriber.clone()).is_ok() {
         // Fails if another subscriber is installed, which then remains.
         let _ = tracing::subscriber::set_global_default(subscriber);

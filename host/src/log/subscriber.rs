@@ -10,6 +10,7 @@ use tracing::level_filters::LevelFilter;
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 
+use super::DENIAL;
 use super::gather;
 use super::handle::Log;
 use super::queue::Source;
@@ -28,6 +29,8 @@ pub(super) struct LogSubscriber {
     pub(super) log: Log,
     pub(super) level: LevelFilter,
     pub(super) colours: bool,
+    /// Whether everything but denials is dropped.
+    pub(super) only_denials: bool,
 }
 
 /// The parts of an event.
@@ -39,7 +42,8 @@ struct Parts {
 
 impl Subscriber for LogSubscriber {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        *metadata.level() <= self.level
+        let is_wanted = !self.only_denials || metadata.target() == DENIAL;
+        is_wanted && *metadata.level() <= self.level
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
@@ -79,7 +83,7 @@ impl Subscriber for LogSubscriber {
 impl LogSubscriber {
     /// Logs a handler's line. Returns its size in the log, in bytes.
     pub(super) fn handler_line(&self, level: Level, handler: &Arc<str>, text: &[u8]) -> usize {
-        if level > self.level {
+        if level > self.level || self.only_denials {
             return 0;
         }
         let mut line = String::with_capacity(text.len() + 64);

@@ -73,6 +73,7 @@ fn subscriber(log: &Log) -> LogSubscriber {
         log: log.clone(),
         level: LEVEL,
         colours: false,
+        only_denials: false,
     }
 }
 

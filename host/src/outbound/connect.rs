@@ -145,3 +145,99 @@ impl AsyncWrite for Stream {
         with_stream!(self, stream => stream.poll_shutdown(context))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::future::Future;
+    use std::net::TcpListener;
+    use std::sync::Mutex;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::grants::Grants;
+    use crate::outbound::error::LookupError;
+    use crate::outbound::{Connections, Sender};
+
+    /// A name whose addresses change with each look-up.
+    struct Changing(Mutex<VecDeque<Vec<IpAddr>>>);
+
+    impl Resolve for Changing {
+        fn resolve<'r>(
+            &'r self,
+            _: &'r str,
+        ) -> Pin<Box<dyn Future<Output = Result<Vec<IpAddr>, LookupError>> + Send + 'r>> {
+            let next = self.0.lock().expect("not poisoned").pop_front();
+            Box::pin(async move { next.ok_or(LookupError::Failed) })
+        }
+    }
+
+    fn lookups<const N: usize>(answers: [&[[u8; 4]]; N]) -> Lookups<Changing> {
+        let addresses = |answer: &[[u8; 4]]| answer.iter().copied().map(IpAddr::from).collect();
+        let answers = answers.into_iter().map(addresses).collect();
+        Lookups::new(Changing(Mutex::new(answers)), Duration::ZERO)
+    }
+
+    /// Connects to a name once for each of its answers. Returns the results.
+    fn results(host: &str, port: u16, lookups: &Lookups<Changing>) -> Vec<String> {
+        let target = Target {
+            is_https: false,
+            host: Host::parse(host).expect("a host"),
+            port,
+        };
+        let sender = Sender {
+            connections: Connections::for_handler("changing"),
+            grants: Arc::new(Grants::of_hosts(&[&format!("http://{host}:{port}")])),
+        };
+        let limits = Limits {
+            connect_time: Duration::from_secs(60),
+            ..Limits::default()
+        };
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let mut results = Vec::new();
+            loop {
+                results.push(match connect(lookups, &target, &sender, limits).await {
+                    Ok(connected) => format!("connected to {}", connected.address),
+                    Err(Error::Prohibited(why)) => format!("{} prohibited", why.address),
+                    Err(Error::Lookup(_)) => return results,
+                    Err(_) => "not reached".into(),
+                });
+            }
+        })
+    }
+
+    #[test]
+    fn a_name_that_changes_its_address_is_checked_at_each_connection() {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+        let port = listener.local_addr().expect("an address").port();
+        // Names below localhost may stand for loopback addresses alone, and others for public ones.
+        let loopback = lookups([
+            &[[127, 0, 0, 1]],
+            &[[10, 0, 0, 1]],
+            &[[169, 254, 169, 254]],
+            &[[192, 168, 0, 1], [127, 0, 0, 1]],
+            &[[192, 0, 2, 1]],
+        ]);
+        assert_eq!(
+            results("api.localhost", port, &loopback),
+            [
+                "connected to 127.0.0.1",
+                "10.0.0.1 prohibited",
+                "169.254.169.254 prohibited",
+                "connected to 127.0.0.1",
+                "192.0.2.1 prohibited",
+            ]
+        );
+        let private = lookups([&[[127, 0, 0, 1]], &[[10, 0, 0, 1], [127, 0, 0, 1]]]);
+        assert_eq!(
+            results("api.example.com", port, &private),
+            ["127.0.0.1 prohibited", "10.0.0.1 prohibited"]
+        );
+        // Nothing else has arrived.
+        listener.set_nonblocking(true).expect("it is a socket");
+        let accepted = std::iter::from_fn(|| listener.accept().ok()).count();
+        assert_eq!(accepted, 2);
+    }
+}

@@ -61,8 +61,10 @@ pub(crate) fn build_demos(
             "building {} handlers of the workspace",
             members.len()
         ));
+    }
+    for packages in commands_of(&members) {
         let mut selection = vec!["--lib", "--keep-going"];
-        selection.extend(members.iter().flat_map(|demo| ["--package", &demo.package]));
+        selection.extend(packages.iter().flat_map(|package| ["--package", *package]));
         artifacts.extend(build_some(workspace, toolchain, &selection)?);
     }
     for demo in own {
@@ -93,6 +95,17 @@ pub(crate) fn build_demos(
         built.files.push((place, source.into()));
     }
     Ok(built)
+}
+
+/// Returns the packages of each cargo command that builds these handlers.
+fn commands_of<'d>(demos: &[&'d Demo]) -> Vec<Vec<&'d str>> {
+    let (alone, together): (Vec<&Demo>, Vec<&Demo>) =
+        demos.iter().partition(|demo| demo.disables_features());
+    let mut commands: Vec<Vec<&str>> = alone.iter().map(|demo| vec![&*demo.package]).collect();
+    if !together.is_empty() {
+        commands.push(together.iter().map(|demo| &*demo.package).collect());
+    }
+    commands
 }
 
 /// Copies the workspace's lock file to a package that has none; cargo keeps the entries that it
@@ -161,17 +174,15 @@ pub fn build_tracked(
             .join("demos")
             .join(format!("{route}.wasm"))
     };
-    let mut cargo = copy.cargo("build");
-    add_profile(&mut cargo, workspace);
-    cargo.arg("--lib");
-    cargo.args(
-        demos
-            .demos
-            .iter()
-            .flat_map(|demo| ["--package", &demo.package]),
-    );
-    toolchain.apply_to(&mut cargo);
-    let artifacts = Artifact::all(&processes::text_of(&mut cargo)?);
+    let mut artifacts = Vec::new();
+    for packages in commands_of(&demos.demos.iter().collect::<Vec<_>>()) {
+        let mut cargo = copy.cargo("build");
+        add_profile(&mut cargo, workspace);
+        cargo.arg("--lib");
+        cargo.args(packages.iter().flat_map(|package| ["--package", *package]));
+        toolchain.apply_to(&mut cargo);
+        artifacts.extend(Artifact::all(&processes::text_of(&mut cargo)?));
+    }
     for demo in &demos.demos {
         let artifact = artifacts
             .iter()

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::env;
 use std::ffi::OsString;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -60,6 +61,13 @@ impl Demo {
     /// Returns the folder of its package.
     pub(crate) fn folder(&self) -> &Path {
         self.manifest.parent().unwrap_or(Path::new(""))
+    }
+
+    /// Returns whether a cargo command of its own must build it, because it disables features of a
+    /// dependency: cargo enables a feature for all packages of a command if one of them uses it.
+    pub(crate) fn disables_features(&self) -> bool {
+        let manifest = fs::read_to_string(&self.manifest);
+        manifest.is_ok_and(|text| text.contains("default-features = false"))
     }
 }
 

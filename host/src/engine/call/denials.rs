@@ -12,7 +12,7 @@ pub(in crate::engine) struct HostDenials {
 }
 
 impl HostDenials {
-    pub(super) fn new(log: GuestLog, refused: Refused) -> Self {
+    pub(in crate::engine) fn new(log: GuestLog, refused: Refused) -> Self {
         Self { log, refused }
     }
 
@@ -25,7 +25,7 @@ impl HostDenials {
                 "asked for {entry}, which is not granted; to grant it, add to wasgi.toml: {table} \
                  allowed-outbound-hosts = [\"{entry}\"]"
             );
-            self.log.note(&text);
+            self.log.deny(&text);
         }
     }
 
@@ -47,6 +47,6 @@ impl HostDenials {
             "was denied a connection to {entry}, which stands for the {range} address {address}; \
              {how}"
         );
-        self.log.note(&text);
+        self.log.deny(&text);
     }
 }

@@ -110,6 +110,16 @@ impl GuestLog {
         }
     }
 
+    /// Logs what was denied to the request's handler, within the request's budget.
+    pub(in crate::engine) fn deny(&self, text: &str) {
+        let mut budget = self.budget.lock().unwrap_or_else(PoisonError::into_inner);
+        let bytes = log::least_bytes(&self.handler, text.as_bytes());
+        if bytes <= *budget {
+            *budget -= bytes;
+            tracing::warn!(target: log::DENIAL, handler = &*self.handler, "{text}");
+        }
+    }
+
     fn is_full(&self) -> bool {
         *self.budget.lock().unwrap_or_else(PoisonError::into_inner) == 0
     }

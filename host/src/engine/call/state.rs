@@ -269,8 +269,13 @@ impl HostState {
     /// Logs a denial in a separate line, once per version of a handler.
     pub(in crate::engine) fn refuse(&mut self, thing: Thing, text: &str) {
         if self.is_news(thing) {
-            self.log.note(text);
+            self.deny(text);
         }
+    }
+
+    /// Logs a denial in a separate line.
+    pub(in crate::engine) fn deny(&self, text: &str) {
+        self.log.deny(text);
     }
 
     /// Records a denial. Returns whether it is the first of its kind for this version of a handler.

@@ -40,7 +40,7 @@ pub(in crate::engine) fn add_files_and_variables_to_linker(
                 let state: &mut HostState = store.data_mut();
                 let example = "environment = { NAME = \"value\" }";
                 let text = ungranted(state, "environment variables and has none", example);
-                state.note(&text);
+                state.deny(&text);
             }
             Ok((granted,))
         })?;

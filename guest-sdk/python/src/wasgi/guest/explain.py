@@ -25,6 +25,12 @@ _LACKS = (
 )
 
 
+#: Errors of connections, by the names of their classes: the modules may not be imported.
+_NETWORK_ERRORS = {"gaierror", "URLError", "ConnectionError", "ConnectError", "HTTPError"}
+
+_NO_NETWORK = "an import has no network: connect during a request"
+
+
 class Place:
     """The folders of the sandbox, and their paths outside. `hint` says how to install a missing
     package, with `{top}` for the name of its module, and `variable` what to do about a missing
@@ -115,10 +121,17 @@ def what(error: BaseException, place: Place) -> tuple[str, str]:
             return _missing(each.name, place)
     if _asked_for_variable(error, place):
         return told(error), place.variable.replace("{name}", _variable(error))
+    if any(_is_of_network(each) for each in _chain(error)):
+        return told(error), _NO_NETWORK
     for words, meaning in _LACKS:
         if words in str(error):
             return told(error), meaning
     return told(error), ""
+
+
+def _is_of_network(error: BaseException) -> bool:
+    """Returns whether an error says that there is no connection."""
+    return any(each.__name__ in _NETWORK_ERRORS for each in type(error).__mro__)
 
 
 def _chain(error: BaseException | None):

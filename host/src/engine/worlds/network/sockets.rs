@@ -206,3 +206,79 @@ impl Pollable for Lookup {
         std::future::poll_fn(|context| self.poll_ready(context)).await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::call::guest_log::GuestLog;
+    use crate::engine::call::refusals::Refused;
+    use crate::gateway::Trace;
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().expect("an address")
+    }
+
+    fn denials() -> HostDenials {
+        let log = GuestLog::new("changing".into(), 0, Trace::default());
+        HostDenials::new(log, Refused::default())
+    }
+
+    /// The addresses of a look-up's result that are passed on.
+    fn passed_on(lookup: &Lookup, found: &[&str]) -> Vec<IpAddr> {
+        let found: Vec<IpAddr> = found.iter().map(|address| ip(address)).collect();
+        match lookup.found(&found) {
+            Progress::Found(left) => left.collect(),
+            Progress::Failed(ErrorCode::AccessDenied) => Vec::new(),
+            Progress::Failed(_) | Progress::Pending(_) => panic!("the look-up has a result"),
+        }
+    }
+
+    #[test]
+    fn a_name_that_changes_its_address_leads_a_socket_to_no_other() {
+        let granted = Granted {
+            grants: Arc::new(Grants::of_hosts(&["tcp://db.example.com:5432"])),
+            connections: Connections::for_handler("changing"),
+        };
+        let looked_up = LookedUp::default();
+        let host = Host::parse("db.example.com").expect("a name");
+        let lookup = Lookup::start(host, granted.clone(), denials(), Arc::clone(&looked_up));
+        let is_allowed = |address: &str| {
+            let address: SocketAddr = address.parse().expect("an address");
+            is_allowed(&granted, &denials(), &looked_up, address)
+        };
+        assert!(!is_allowed("93.184.216.34:5432"), "nothing was looked up");
+        let public = ["93.184.216.34", "10.0.0.1", "::ffff:127.0.0.1"];
+        assert_eq!(passed_on(&lookup, &public), [ip("93.184.216.34")]);
+        let check_others = || {
+            for other in [
+                "10.0.0.1:5432",
+                "127.0.0.1:5432",
+                "[::ffff:127.0.0.1]:5432",
+                "[::1]:5432",
+                "169.254.169.254:5432",
+                "93.184.216.34:5433",
+                "93.184.216.35:5432",
+            ] {
+                assert!(!is_allowed(other), "{other}");
+            }
+        };
+        assert!(is_allowed("93.184.216.34:5432"));
+        check_others();
+        // Between two connections, the name gets private addresses.
+        for private in ["127.0.0.1", "10.0.0.1", "169.254.169.254", "::1"] {
+            assert_eq!(
+                passed_on(&lookup, &[private]),
+                [] as [IpAddr; 0],
+                "{private}"
+            );
+            check_others();
+        }
+        assert_eq!(
+            passed_on(&lookup, &["93.184.216.36"]),
+            [ip("93.184.216.36")]
+        );
+        assert!(is_allowed("93.184.216.36:5432"));
+        assert!(!is_allowed("93.184.216.34:5432"), "the name has left it");
+        check_others();
+    }
+}
