@@ -3,6 +3,7 @@
 //!
 //! `docs/ARCHITECTURE.md` is the map of this crate.
 
+mod admin;
 mod cgi;
 mod check;
 pub mod cli;

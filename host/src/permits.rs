@@ -35,7 +35,6 @@ impl Permits {
     }
 
     /// Returns the number of permits acquired now.
-    #[cfg(test)]
     pub(crate) fn taken(&self) -> usize {
         self.taken.load(Ordering::Relaxed)
     }

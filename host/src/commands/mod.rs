@@ -7,6 +7,7 @@ mod completions;
 mod config;
 mod deps;
 mod dev;
+mod inspector;
 mod new;
 mod routes;
 mod run;

@@ -3,6 +3,7 @@
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Context;
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
@@ -12,11 +13,13 @@ use super::dev::{greet, restrict, state as dev_state};
 use super::service::{Service, raise_descriptor_limit};
 use super::site::check_folders;
 use super::worker::work;
+use crate::admin::{Admin, AdminListener};
 use crate::cli;
 use crate::config::{Config, Live};
 use crate::file_stamp::FileStamp;
 use crate::file_watch::{FileWatch, Stamps};
 use crate::log::{self, Log};
+use crate::printable;
 use crate::server::{ADDR_FLAG, Claim, REDIRECT_FLAG, Reservation};
 use crate::supervisor::{Logs, Supervisor};
 
@@ -74,6 +77,7 @@ fn run(
 ) -> anyhow::Result<ExitCode> {
     raise_descriptor_limit();
     let mut signals = watch_signals(&[])?;
+    let admin = bind_admin(config)?;
     let to_out = out.clone();
     let on_started = move |text: String| to_out.announce(text);
     let state = dev.map(|_| dev_state(config));
@@ -89,7 +93,14 @@ fn run(
         Some(dev) => greet(dev, config, &service, out),
         None => out.announce(service.announcement()),
     }
+    if let Some(line) = admin_line(admin.as_ref()) {
+        out.announce(line);
+    }
     service.announced();
+    let inspector = Arc::new(service.inspector());
+    let admin = admin
+        .map(|admin| Admin::start(admin, inspector))
+        .transpose()?;
 
     for signal in signals.forever() {
         if signal != SIGHUP {
@@ -108,6 +119,7 @@ fn run(
     });
     drop(config_watch);
     drop(service);
+    drop(admin);
     out.flush();
     Ok(ExitCode::SUCCESS)
 }
@@ -127,6 +139,7 @@ fn supervise(
         .redirect_http
         .map(|addr| Reservation::new(addr, REDIRECT_FLAG))
         .transpose()?;
+    let admin = bind_admin(config)?;
     let (addr, redirect_addr) = (site.addr(), redirect.as_ref().map(Reservation::addr));
     let for_workers = move |config: &Config| {
         let mut config = config.clone();
@@ -136,7 +149,12 @@ fn supervise(
     };
     let out = logs.out.clone();
     config.policies()?;
-    let supervisor = Supervisor::new(&for_workers(config), logs, signals)?;
+    let announced = admin_line(admin.as_ref()).unwrap_or_default();
+    let supervisor = Supervisor::new(&for_workers(config), logs, signals, announced)?;
+    let inspector = supervisor.inspector();
+    let admin = admin
+        .map(|admin| Admin::start(admin, inspector))
+        .transpose()?;
     let reconfigure = supervisor.reconfigure();
     let limited = out.clone();
     let apply = move |config: &Config| {
@@ -150,8 +168,25 @@ fn supervise(
 
     let result = supervisor.run(|| config_watch.look());
     drop(config_watch);
+    drop(admin);
     out.flush();
     result
+}
+
+/// Binds the socket of the admin listener, if there is to be one.
+fn bind_admin(config: &Config) -> anyhow::Result<Option<AdminListener>> {
+    config
+        .admin
+        .addr
+        .as_ref()
+        .map(AdminListener::bind)
+        .transpose()
+}
+
+/// Returns the line that says where the admin listener is, if there is one.
+fn admin_line(admin: Option<&AdminListener>) -> Option<String> {
+    let shown = printable::one_line(admin?.shown());
+    Some(format!("admin listener on {shown}\n"))
 }
 
 /// Watches the configuration file and calls `apply` with each new configuration.

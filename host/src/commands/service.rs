@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::inspector::{Inspector, Progress};
 use super::site::{route_table, warn_of_unknown_handlers};
 use crate::config::Config;
 use crate::dev::Dev;
@@ -29,6 +30,8 @@ pub(super) struct Service {
     reload: Reload,
     server: Server,
     controls: Controls,
+    progress: Arc<Progress>,
+    started: Instant,
     announcement: String,
     routes: RouteTable,
 }
@@ -67,6 +70,7 @@ impl Service {
         dev: Option<&Arc<Dev>>,
         on_started: impl FnOnce(String) + Send + 'static,
     ) -> anyhow::Result<Self> {
+        let started = Instant::now();
         let (root, handlers) = (config.site.root(), config.site.handlers());
         let store = config.store();
         let engine = Engine::new(&config.budget, &config.compile, config.site.code_cache())?
@@ -94,7 +98,10 @@ impl Service {
         let announced = Arc::new(OnceLock::new());
         let (of_start, registry_then) = (announced.clone(), registry.clone());
         let is_quiet = config.server.log_level < Verbosity::Info;
+        let progress = Arc::new(Progress::default());
+        let progress_then = progress.clone();
         let on_started = Box::new(move |started| {
+            progress_then.loaded();
             let routes = registry_then.current().route_table();
             let mut lines = started_lines(started, of_start.get(), routes);
             if is_quiet {
@@ -147,6 +154,8 @@ impl Service {
             reload,
             server,
             controls,
+            progress,
+            started,
             announcement,
             routes,
         })
@@ -181,6 +190,18 @@ impl Service {
         self.controls.warn_of_unknown_handlers(handlers);
     }
 
+    /// Returns a view for the admin listener.
+    pub(super) fn inspector(&self) -> Inspector {
+        Inspector {
+            engine: self.controls.engine.clone(),
+            registry: self.controls.registry.clone(),
+            settings: self.controls.settings.clone(),
+            server: self.server.view(),
+            started: self.started,
+            progress: self.progress.clone(),
+        }
+    }
+
     /// Returns the controls that apply a new configuration.
     pub(super) fn controls(&self) -> Controls {
         self.controls.clone()
@@ -194,6 +215,7 @@ impl Service {
     /// Stops accepting connections, and waits until the requests in flight end, the grace period is
     /// over, or `ends_at_once` returns true.
     pub(super) fn drain(&self, mut ends_at_once: impl FnMut() -> bool) {
+        self.progress.drains();
         self.server.drain();
         let until = Instant::now() + self.grace();
         while !self.server.is_done() {

@@ -9,6 +9,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::service::{Service, raise_descriptor_limit};
+use crate::config::Config;
 use crate::log::{self, Log};
 use crate::server::Claim;
 use crate::supervisor::{END_AT_ONCE, Report, ToSupervisor, WorkerId};
@@ -47,12 +48,14 @@ pub(super) fn work(id: WorkerId) -> anyhow::Result<ExitCode> {
                 service.warn_of_unknown_handlers(&config.handlers);
             }
             let controls = service.controls();
-            channel.follow(move |config| {
+            let apply = move |config: &Config| {
                 if speaks {
                     controls.warn_of_unknown_handlers(&config.handlers);
                 }
                 controls.apply(config)
-            })?;
+            };
+            let inspector = service.inspector();
+            channel.follow(apply, reporter, move || inspector.inspection())?;
             // A second SIGTERM has no effect; see `END_AT_ONCE`.
             let first = signals
                 .forever()

@@ -12,7 +12,7 @@ use crate::file_stamp::FileStamp;
 use crate::file_watch::Stamps;
 use crate::policy::{Budget, Handlers, Policies};
 use crate::state::Store;
-use crate::{content, engine, grants, http1, log, machine, server, state, static_files};
+use crate::{admin, content, engine, grants, http1, log, machine, server, state, static_files};
 
 /// The complete configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,6 +21,8 @@ pub struct Config {
     pub site: Site,
     /// The addresses to listen on, and how to serve.
     pub server: server::ServerOptions,
+    /// The admin listener.
+    pub admin: admin::AdminOptions,
     /// The limits on the client's side of a connection, as enforced by the protocol core.
     pub http: http1::Limits,
     /// The limits on clients and connections, as enforced by the server.
@@ -69,6 +71,7 @@ impl Config {
     pub fn visit(&mut self, visitor: &mut impl Visit) {
         visitor.section("site", &mut self.site);
         visitor.section("server", &mut self.server);
+        visitor.section("admin", &mut self.admin);
         visitor.section("limits", &mut self.limits);
         visitor.section("limits", &mut self.http);
         visitor.section("limits", &mut self.log);
@@ -155,6 +158,7 @@ impl Config {
     /// Resolves relative paths against `folder`.
     pub(super) fn start_at(&mut self, folder: &Path) {
         self.site.start_at(folder);
+        self.admin.start_at(folder);
         if let Some(state) = &mut self.state.folder {
             *state = site::within(folder, state);
         }

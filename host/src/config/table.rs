@@ -141,6 +141,13 @@ pub(crate) const KEYS: &[Key<Config>] = &[
             "How long requests in flight may take after SIGINT or SIGTERM",
         )
         .doc("how long requests in flight may take after SIGINT or SIGTERM"),
+    key("admin.addr", at!(admin.addr))
+        .unset("none: no admin listener")
+        .restart()
+        .doc(
+            "the address of the [admin listener](operations.md): a loopback address \
+             (`\"127.0.0.1:9000\"`, `9000`), or a Unix socket (`\"unix:/run/wasgi/admin.sock\"`)",
+        ),
     key("limits.connections", at!(limits.connections_count))
         .count(1, MANY)
         .flag(

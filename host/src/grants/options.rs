@@ -151,6 +151,40 @@ impl<'o> GrantOptions<'o> {
         granted.map(|(key, _)| key).collect()
     }
 
+    /// Returns the names of all grants by their keys, without any values: those of variables and
+    /// secrets, of folders in the handler, of hosts, and of buckets.
+    pub fn names(&self) -> BTreeMap<&'static str, Vec<String>> {
+        let all = [
+            ("environment", self.environment.keys().cloned().collect()),
+            ("secrets", self.secrets.keys().cloned().collect()),
+            (
+                "files",
+                self.files
+                    .iter()
+                    .map(|one| one.destination.clone())
+                    .collect(),
+            ),
+            (
+                "allowed-outbound-hosts",
+                self.allowed_outbound_hosts
+                    .iter()
+                    .map(|one| one.host().to_owned())
+                    .collect(),
+            ),
+            (
+                "key-value",
+                self.key_value
+                    .iter()
+                    .map(|one| one.name().to_owned())
+                    .collect(),
+            ),
+        ];
+        let granted = all.into_iter();
+        granted
+            .filter(|(_, names): &(_, Vec<String>)| !names.is_empty())
+            .collect()
+    }
+
     /// Returns the files that contain secrets.
     pub fn secret_files(self) -> impl Iterator<Item = &'o Path> {
         self.secrets.values().filter_map(SecretSource::file)

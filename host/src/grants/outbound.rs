@@ -29,6 +29,16 @@ pub enum HostOptions {
     Table(HostTable),
 }
 
+impl HostOptions {
+    /// Returns the host as it is written.
+    pub fn host(&self) -> &str {
+        match self {
+            Self::Plain(host) => host,
+            Self::Table(table) => &table.host,
+        }
+    }
+}
+
 /// A host with settings, as written in `wasgi.toml`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]

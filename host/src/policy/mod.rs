@@ -65,6 +65,11 @@ impl Policies {
         &self.budget
     }
 
+    /// Returns the settings of individual handlers.
+    pub fn handlers(&self) -> &Handlers {
+        &self.handlers
+    }
+
     /// Reports whether every handler has the same grants as with other policies.
     pub fn grants_like(&self, other: &Self) -> bool {
         let names = |policies: &Self| -> Vec<String> {

@@ -63,6 +63,11 @@ impl Admission {
         })
     }
 
+    /// Returns the number of open connections.
+    pub(super) fn count(&self) -> usize {
+        self.total.taken()
+    }
+
     /// Returns a permit for a connection, unless the total is at its limit.
     pub(super) fn enter(self: &Arc<Self>, limits: &Limits) -> Option<ConnectionPermit> {
         let limit = limits.connections_count as usize;

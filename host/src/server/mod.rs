@@ -68,6 +68,17 @@ pub(crate) const ADDR_FLAG: &str = "--addr";
 /// The flag with the listening address for clients that are redirected to https.
 pub(crate) const REDIRECT_FLAG: &str = "--redirect-http";
 
+/// A view of a server, for other threads.
+#[derive(Clone, Debug)]
+pub(crate) struct ServerView(Arc<Shared>);
+
+impl ServerView {
+    /// Returns the number of open connections.
+    pub(crate) fn connections(&self) -> usize {
+        self.0.admission.count()
+    }
+}
+
 /// Where and how to listen: the part of the configuration that is fixed while the server runs.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Listen<'c> {
@@ -87,6 +98,7 @@ pub(crate) struct Server {
     addr: SocketAddr,
     redirect_addr: Option<SocketAddr>,
     scheme: Scheme,
+    shared: Arc<Shared>,
     inboxes: Vec<Arc<Inbox>>,
     threads: Vec<JoinHandle<()>>,
     _ticker: Ticker,
@@ -168,6 +180,7 @@ impl Server {
             addr,
             redirect_addr,
             scheme,
+            shared,
             inboxes,
             threads,
             _ticker: ticker,
@@ -178,6 +191,11 @@ impl Server {
     /// Returns the listening address: with the selected port, if port 0 was requested.
     pub(crate) fn addr(&self) -> SocketAddr {
         self.addr
+    }
+
+    /// Returns a view of it.
+    pub(crate) fn view(&self) -> ServerView {
+        ServerView(self.shared.clone())
     }
 
     /// Returns the listening address for clients that are redirected to https.

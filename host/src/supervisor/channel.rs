@@ -2,19 +2,21 @@
 //! standard input.
 //!
 //! Each side sends JSON objects, one per line. The supervisor sends orders: the configuration, at
-//! the start and after each change. The worker sends two reports, one when it serves and one when
-//! all its handlers are loaded, and then shuts down its side.
+//! the start and after each change, and questions of the admin listener. The worker sends two
+//! reports, one when it serves and one when all its handlers are loaded, and an answer to each
+//! question.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::Shutdown;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use serde::{Deserialize, Serialize};
 
+use crate::admin::Inspection;
 use crate::config::Config;
 
 /// The maximum length of an order, in bytes: several times the longest configuration file, for its
@@ -31,20 +33,27 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// An order to a worker.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Order {
-    /// The configuration, as [`Config::handover`] writes it.
-    config: String,
-    /// Whether the error log may be coloured.
-    colours: bool,
+enum Order {
+    /// Apply a configuration.
+    Configure {
+        /// The configuration, as [`Config::handover`] writes it.
+        config: String,
+        /// Whether the error log may be coloured.
+        colours: bool,
+    },
+    /// Answer with [`Report::Inspected`].
+    Inspect,
 }
 
 /// A report from a worker. The texts are whole lines.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Report {
     /// The worker serves; the text is its startup announcement.
     Serves(String),
     /// The handlers that existed at startup are loaded; the text describes the result.
     Loaded(String),
+    /// The state of the worker.
+    Inspected(Box<Inspection>),
 }
 
 /// The supervisor's end.
@@ -59,7 +68,7 @@ pub(crate) struct ToSupervisor {
 
 /// Sends a worker's reports.
 #[derive(Debug)]
-pub(crate) struct Reporter(UnixStream);
+pub(crate) struct Reporter(Mutex<UnixStream>);
 
 /// Creates a channel. The second end becomes a worker's standard input.
 pub(super) fn pair() -> anyhow::Result<(ToWorker, UnixStream)> {
@@ -71,10 +80,17 @@ pub(super) fn pair() -> anyhow::Result<(ToWorker, UnixStream)> {
 impl ToWorker {
     /// Sends a configuration, as [`Config::handover`] writes it.
     pub(super) fn send(&mut self, config: &str, colours: bool) -> anyhow::Result<()> {
-        let mut line = serde_json::to_vec(&Order {
-            config: config.into(),
-            colours,
-        })?;
+        let config = config.into();
+        self.order(&Order::Configure { config, colours })
+    }
+
+    /// Asks for the state of the worker.
+    pub(super) fn inspect(&mut self) -> anyhow::Result<()> {
+        self.order(&Order::Inspect)
+    }
+
+    fn order(&mut self, order: &Order) -> anyhow::Result<()> {
+        let mut line = serde_json::to_vec(order)?;
         line.push(b'\n');
         self.0.write_all(&line)?;
         Ok(())
@@ -134,16 +150,21 @@ impl ToSupervisor {
     ///
     /// Fails if the supervisor has exited, or if its message is invalid.
     pub(crate) fn config(&mut self) -> anyhow::Result<(Config, bool)> {
+        loop {
+            if let Order::Configure { config, colours } = self.order()? {
+                return Ok((Config::from_handover(&config)?, colours));
+            }
+        }
+    }
+
+    fn order(&mut self) -> anyhow::Result<Order> {
         let mut line = Vec::new();
         (&mut self.orders)
             .take(MAX_ORDER_BYTES)
             .read_until(b'\n', &mut line)
             .context("can't read from the supervisor")?;
         ensure!(line.ends_with(b"\n"), "the supervisor has exited");
-        let order: Order =
-            serde_json::from_slice(&line).context("can't parse the supervisor's message")?;
-        let config = Config::from_handover(&order.config)?;
-        Ok((config, order.colours))
+        serde_json::from_slice(&line).context("can't parse the supervisor's message")
     }
 
     /// Returns a sender of reports to the supervisor.
@@ -152,10 +173,11 @@ impl ToSupervisor {
     ///
     /// Fails if the process has no file descriptor left.
     pub(crate) fn reporter(&self) -> anyhow::Result<Reporter> {
-        Ok(Reporter(self.orders.get_ref().try_clone()?))
+        Ok(Reporter(Mutex::new(self.orders.get_ref().try_clone()?)))
     }
 
-    /// Calls `apply` with each further configuration, on a new thread.
+    /// Calls `apply` with each further configuration, and answers questions with the result of
+    /// `inspect`, on a new thread.
     ///
     /// # Errors
     ///
@@ -163,12 +185,23 @@ impl ToSupervisor {
     pub(crate) fn follow(
         mut self,
         apply: impl Fn(&Config) -> anyhow::Result<()> + Send + 'static,
+        reporter: Arc<Reporter>,
+        inspect: impl Fn() -> Inspection + Send + 'static,
     ) -> anyhow::Result<()> {
         let follow = move || {
             // Ends when the supervisor exits; the process receives a signal for that.
-            while let Ok((config, _)) = self.config() {
-                if let Err(error) = apply(&config) {
-                    tracing::error!("{error:#} (the settings are unchanged)");
+            while let Ok(order) = self.order() {
+                match order {
+                    Order::Configure { config, .. } => {
+                        let config = Config::from_handover(&config);
+                        if let Err(error) = config.and_then(|config| apply(&config)) {
+                            tracing::error!("{error:#} (the settings are unchanged)");
+                        }
+                    }
+                    Order::Inspect => {
+                        // Fails if the supervisor has exited.
+                        let _ = reporter.send(&Report::Inspected(Box::new(inspect())));
+                    }
                 }
             }
         };
@@ -181,22 +214,21 @@ impl ToSupervisor {
 }
 
 impl Reporter {
-    /// Sends a report. [`Report::Loaded`] must be the last one: the supervisor reads no further
-    /// reports.
+    /// Sends a report. A report that is too long for the channel is not sent.
     ///
     /// # Errors
     ///
-    /// Fails if the supervisor has exited.
+    /// Fails if the supervisor has exited, or if the report is too long.
     pub(crate) fn send(&self, report: &Report) -> anyhow::Result<()> {
         let mut line = serde_json::to_vec(report)?;
         line.push(b'\n');
-        let mut stream = &self.0;
+        ensure!(
+            line.len() as u64 <= MAX_REPORT_BYTES,
+            "a report to the supervisor is too long"
+        );
+        let mut stream = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         stream
             .write_all(&line)
-            .and_then(|()| match report {
-                Report::Serves(_) => Ok(()),
-                Report::Loaded(_) => stream.shutdown(Shutdown::Write),
-            })
             .context("can't write to the supervisor")
     }
 }
@@ -244,6 +276,7 @@ mod tests {
             reporter.send(&report()).expect("there is room");
             assert_eq!(reports.recv(), Ok(report()));
         }
+        drop((supervisor, reporter));
         assert!(reports.recv().is_err(), "the worker has ended its side");
 
         let (worker, supervisor) = channel();

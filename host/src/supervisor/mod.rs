@@ -5,6 +5,7 @@
 //!   all.
 //! - `worker`: a worker as a child process.
 //! - `worker_id`, `channel`: how a process learns that it is a worker, and how the two communicate.
+//! - `inspect`: what the admin listener tells of all workers.
 //! - `back_off`: the delay before a restart.
 //! - `relay`: forwards a worker's output to the supervisor's logs.
 //!
@@ -13,6 +14,7 @@
 
 mod back_off;
 mod channel;
+mod inspect;
 mod relay;
 mod supervise;
 mod worker;

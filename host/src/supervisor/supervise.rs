@@ -3,6 +3,7 @@
 
 use std::process::{ExitCode, ExitStatus};
 use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -14,7 +15,9 @@ use signal_hook::iterator::Signals;
 use super::END_AT_ONCE;
 use super::back_off::BackOff;
 use super::channel::Report;
+use super::inspect::{Board, Inspector};
 use super::worker::{Logs, Worker, cause};
+use crate::admin::Inspect;
 use crate::config::Config;
 
 /// The time that a worker has to exit after the grace period of its requests: mostly to write the
@@ -31,6 +34,10 @@ pub(crate) struct Supervisor {
     grace: Duration,
     /// The announcement for when the handlers of all workers are loaded; none once it is printed.
     loaded: Option<String>,
+    /// A line for the announcement.
+    more: String,
+    /// What the admin listener knows.
+    board: Arc<Board>,
     logs: Logs,
     events: Receiver<Event>,
     sender: Sender<Event>,
@@ -72,6 +79,8 @@ enum Event {
     Signal(i32),
     /// A report from the worker with this process ID.
     Reported(u32, Report),
+    /// The admin listener wants the state of all workers.
+    Inspect,
     Reconfigured {
         config: String,
         grace: Duration,
@@ -101,12 +110,18 @@ impl Reconfigure {
 
 impl Supervisor {
     /// Creates a supervisor of `config.server.processes` workers, which are not started yet. It
-    /// handles `signals`: SIGCHLD, the termination signals, and optionally SIGHUP.
+    /// handles `signals`: SIGCHLD, the termination signals, and optionally SIGHUP. `more` is added
+    /// to the announcement, in whole lines.
     ///
     /// # Errors
     ///
     /// Fails if the configuration can't be serialized, or if the system cannot create a thread.
-    pub(crate) fn new(config: &Config, logs: Logs, mut signals: Signals) -> anyhow::Result<Self> {
+    pub(crate) fn new(
+        config: &Config,
+        logs: Logs,
+        mut signals: Signals,
+        more: String,
+    ) -> anyhow::Result<Self> {
         let (sender, events) = mpsc::channel();
         let to_supervisor = sender.clone();
         let listen = move || {
@@ -131,6 +146,8 @@ impl Supervisor {
             config: config.handover()?,
             grace: config.server.shutdown_grace,
             loaded: Some(String::new()),
+            more,
+            board: Board::new(),
             logs,
             events,
             sender,
@@ -140,6 +157,15 @@ impl Supervisor {
     /// Returns a sender of new configurations.
     pub(crate) fn reconfigure(&self) -> Reconfigure {
         Reconfigure(self.sender.clone())
+    }
+
+    /// Returns the source of the admin listener.
+    pub(crate) fn inspector(&self) -> Arc<dyn Inspect> {
+        Arc::new(Inspector {
+            board: self.board.clone(),
+            ask: Mutex::new(self.sender.clone()),
+            event: || Event::Inspect,
+        })
     }
 
     /// Starts the workers and supervises them, until a signal stops them all or one cannot start.
@@ -160,6 +186,10 @@ impl Supervisor {
                 Some(Event::Signal(_)) => self.stop(),
                 Some(Event::Reported(pid, Report::Serves(text))) => self.started(pid, text)?,
                 Some(Event::Reported(pid, Report::Loaded(text))) => self.loaded(pid, text),
+                Some(Event::Reported(pid, Report::Inspected(inspection))) => {
+                    self.board.answers(pid, *inspection);
+                }
+                Some(Event::Inspect) => self.inspect(),
                 Some(Event::Reconfigured { config, grace }) => self.send(config, grace),
                 None => {}
             }
@@ -224,6 +254,7 @@ impl Supervisor {
         };
         if let State::Running(worker) = &mut slot.state {
             worker.serves = true;
+            self.board.serves(slot.number, pid);
         }
         match &mut self.phase {
             Phase::Starting(announcement @ None) => {
@@ -255,6 +286,7 @@ impl Supervisor {
                 && worker.pid() == pid
             {
                 worker.has_loaded = true;
+                self.board.loaded(pid);
             }
         }
         if let Some(loaded) = &mut self.loaded {
@@ -270,6 +302,7 @@ impl Supervisor {
             && count == self.slots.len()
             && let Some(text) = self.loaded.take()
         {
+            self.board.all_loaded();
             self.logs.out.announce(text);
         }
     }
@@ -278,7 +311,8 @@ impl Supervisor {
     fn announce(&self, announcement: &str) {
         let pids: Vec<String> = self.workers().map(|one| one.pid().to_string()).collect();
         let (count, pids) = (pids.len(), pids.join(", "));
-        let text = format!("{announcement}served by {count} processes: {pids}\n");
+        let more = &self.more;
+        let text = format!("{announcement}{more}served by {count} processes: {pids}\n");
         self.logs.out.announce(text);
     }
 
@@ -296,6 +330,7 @@ impl Supervisor {
                     let (number, pid) = (slot.number, worker.pid());
                     let (lived, serves) = (worker.since.elapsed(), worker.serves);
                     slot.state = State::Empty;
+                    self.board.ended(number);
                     let who = format!("worker {number} (process {pid}) {}", cause(status));
                     self.ended(index, &who, status, lived, serves);
                 }
@@ -361,6 +396,7 @@ impl Supervisor {
 
     /// Stops all workers gracefully.
     fn end_all(&mut self, code: ExitCode) {
+        self.board.drains();
         let until = Instant::now() + self.grace + END_PATIENCE;
         self.phase = Phase::Stopping { until, code };
         for slot in &mut self.slots {
@@ -368,6 +404,17 @@ impl Supervisor {
                 State::Running(worker) => worker.signal(Signal::TERM),
                 State::Empty => {}
                 State::Away(_) => slot.state = State::Empty,
+            }
+        }
+    }
+
+    /// Asks all workers that serve for their state.
+    fn inspect(&mut self) {
+        for slot in &mut self.slots {
+            if let State::Running(worker) = &mut slot.state
+                && self.board.asks(worker.pid())
+            {
+                worker.inspect();
             }
         }
     }

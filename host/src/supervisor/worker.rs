@@ -103,6 +103,13 @@ impl Worker {
         }
     }
 
+    /// Asks for its state. A worker that can't receive it is about to exit.
+    pub(super) fn inspect(&mut self) {
+        if let Err(error) = self.channel.inspect() {
+            tracing::debug!("process {} was not asked: {error:#}", self.pid());
+        }
+    }
+
     /// Sends a signal. The process ID cannot belong to another process: it stays reserved until the
     /// exit is collected.
     pub(super) fn signal(&self, signal: Signal) {

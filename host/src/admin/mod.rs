@@ -1,0 +1,24 @@
+//! The admin listener: what the operator of a server sees of it, on an address of its own.
+//!
+//! It is never a path of the site: it has its own socket, on a loopback address or in the file
+//! system, and its own thread, so that it answers while the reactors are busy.
+//!
+//! - [`AdminAddr`], [`AdminOptions`]: the section `[admin]` of `wasgi.toml`.
+//! - `listener`: the socket.
+//! - `serve`: the thread: connections, and their limits.
+//! - `respond`: the endpoints, and which requests are accepted.
+//! - [`Inspect`]: where the answers come from. A server process implements it for itself, a
+//!   supervisor for all of its workers.
+
+mod addr;
+mod inspection;
+mod listener;
+mod options;
+mod respond;
+mod serve;
+
+pub(crate) use addr::AdminAddr;
+pub(crate) use inspection::{Inspect, Inspection, Phase, ProcessStatus};
+pub(crate) use listener::AdminListener;
+pub(crate) use options::AdminOptions;
+pub(crate) use serve::Admin;
