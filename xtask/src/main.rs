@@ -30,7 +30,7 @@ struct Task {
     run: fn(&Workspace, &[OsString]) -> Result<()>,
 }
 
-const TASKS: [Task; 19] = [
+const TASKS: [Task; 20] = [
     Task {
         name: "serve",
         arguments: "[ARGS…]",
@@ -66,6 +66,12 @@ const TASKS: [Task; 19] = [
         arguments: "[OPTIONS]",
         about: "Measure Python handlers as scripts and built, beside gunicorn",
         run: python::figures,
+    },
+    Task {
+        name: "save-figures",
+        arguments: "[--prepare]",
+        about: "Measure the time from saving a script to its response",
+        run: python::save_figures,
     },
     Task {
         name: "python-native",

@@ -85,6 +85,26 @@ pub(crate) fn figures(workspace: &Workspace, arguments: &[OsString]) -> Result<(
         .args(arguments))
 }
 
+/// Measures the time from saving scripts in Python and JavaScript to their responses, beside the
+/// reloaders of Flask and Node.js. The arguments are those of `saves.py`.
+///
+/// # Errors
+///
+/// Fails if an application doesn't respond.
+pub(crate) fn save_figures(workspace: &Workspace, arguments: &[OsString]) -> Result<()> {
+    let mut program = program(workspace, "figures/saves.py")?;
+    run(program
+        .arg("--runtime")
+        .arg(workspace.target.join("runtime"))
+        .arg("--sdk")
+        .arg(workspace.root.join(python::SDK))
+        .arg("--demos")
+        .arg(workspace.root.join("handlers/_python"))
+        .arg("--work")
+        .arg(workspace.target.join("python/saves"))
+        .args(arguments))
+}
+
 /// Builds the server and the runtime, and returns a command that runs a program of `tests/python`
 /// with that server.
 fn program(workspace: &Workspace, name: &str) -> Result<Command> {
