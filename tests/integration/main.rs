@@ -39,6 +39,7 @@ mod messages;
 mod outbound;
 mod overlap;
 mod processes;
+mod projects;
 mod proxy;
 mod python;
 mod reload;

@@ -35,6 +35,13 @@ pub enum Language {
     /// A script in JavaScript, with fetch
     #[value(alias = "js")]
     Javascript,
+    /// A package in Rust, with the SDK
+    #[value(alias = "rs")]
+    Rust,
+    /// A CGI program in Go
+    Go,
+    /// A CGI program in C
+    C,
     /// A CGI program in WebAssembly's text format
     Wat,
 }

@@ -49,6 +49,7 @@ pub(super) fn restrict(config: &mut Config) -> anyhow::Result<()> {
             );
         }
     }
+    config.site.build = true;
     // The record of what happened belongs to a process.
     config.server.processes = 1;
     Ok(())

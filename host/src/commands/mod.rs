@@ -9,6 +9,7 @@ mod deps;
 mod dev;
 mod inspector;
 mod new;
+mod projects;
 mod routes;
 mod run;
 mod serve;

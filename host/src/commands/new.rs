@@ -10,6 +10,7 @@ use anyhow::{Context, bail};
 use crate::cli::{self, Language};
 use crate::drive::Mount;
 use crate::router::Route;
+use crate::sdk;
 
 /// The files of a new site except for its first handler: path and content.
 const SITE: [(&str, &str); 4] = [
@@ -31,14 +32,28 @@ const SITE: [(&str, &str); 4] = [
 /// The name of a new site's first handler.
 const FIRST_HANDLER: &str = "hello";
 
+/// The manifest of a package in Rust, which belongs to no workspace.
+const MANIFEST: &str = include_str!("../../templates/handlers/Cargo.toml.in");
+
 /// The text in a test file that stands for the handler's path.
 const PATH: &str = "__PATH__";
 
-/// A handler's file and its test.
+/// The text in a manifest that stands for the package's name.
+const PACKAGE: &str = "__PACKAGE__";
+
+/// The text in a manifest that stands for the path of the SDK.
+const SDK_PATH: &str = "__SDK__";
+
+/// The folder of the Rust SDK in a site.
+const SDK: &str = ".wasgi/sdk";
+
+/// The files of a handler, without its test.
 struct Template {
-    extension: &'static str,
-    source: &'static str,
+    /// What follows the handler's name in each path, and the content.
+    files: &'static [(&'static str, &'static str)],
     test: &'static str,
+    /// How it is served.
+    serve: &'static str,
 }
 
 /// Runs `wasgi new`: writes the files of a site or of a handler. Never overwrites a file.
@@ -67,8 +82,16 @@ pub fn new(arguments: &cli::New) -> anyhow::Result<ExitCode> {
         }
     };
     write(site, &files)?;
+    if arguments.handler.is_some() && arguments.lang == Language::Rust {
+        let folder = site.join(SDK);
+        sdk::write(&folder).with_context(|| format!("{}: can't be written", folder.display()))?;
+        println!("wrote {} (the Rust SDK)", folder.display());
+    }
     match &arguments.handler {
-        Some(_) => println!("try it: wasgi test, wasgi serve"),
+        Some(_) => {
+            let serve = template(arguments.lang).serve;
+            println!("try it: wasgi test, wasgi {serve}");
+        }
         None => println!("try it: cd {} && wasgi test && wasgi serve", site.display()),
     }
     Ok(ExitCode::SUCCESS)
@@ -86,29 +109,81 @@ fn handler(name: &str, language: Language) -> anyhow::Result<Vec<(PathBuf, Strin
         bail!("--handler {name}: {error}");
     }
     let template = template(language);
-    let file = PathBuf::from(format!("handlers/{name}.{}", template.extension));
+    let file = PathBuf::from(format!("handlers/{name}.wasm"));
     let mount = Mount::for_file(&file, Path::new("handlers"));
     let test = template.test.replace(PATH, mount.example());
     let test_file = PathBuf::from(format!("tests/{name}.hurl"));
-    Ok(vec![(file, template.source.to_owned()), (test_file, test)])
+    let files = template.files.iter().map(|(ending, text)| {
+        let path = PathBuf::from(format!("handlers/{name}{ending}"));
+        let text = text
+            .replace(PACKAGE, &package(name))
+            .replace(SDK_PATH, &sdk_path(name));
+        (path, text)
+    });
+    Ok(files.chain([(test_file, test)]).collect())
+}
+
+/// Returns the name of a handler's package, which is none that a language reserves.
+fn package(handler: &str) -> String {
+    let (_, last) = handler.rsplit_once('/').unwrap_or(("", handler));
+    let words: Vec<&str> = last
+        .split(|character: char| !character.is_ascii_alphanumeric())
+        .filter(|word| !word.is_empty())
+        .collect();
+    format!("handler-{}", words.join("-").to_ascii_lowercase())
+        .trim_end_matches('-')
+        .to_owned()
+}
+
+/// Returns the path of the SDK from the folder of a handler.
+fn sdk_path(handler: &str) -> String {
+    let up = "../".repeat(handler.split('/').count() + 1);
+    format!("{up}{SDK}/{}", sdk::RUST)
 }
 
 fn template(language: Language) -> Template {
     let greeting = include_str!("../../templates/handlers/greeting.hurl");
     match language {
         Language::Python => Template {
-            extension: "py",
-            source: include_str!("../../templates/handlers/python.py"),
+            files: &[(".py", include_str!("../../templates/handlers/python.py"))],
             test: greeting,
+            serve: "serve",
         },
         Language::Javascript => Template {
-            extension: "js",
-            source: include_str!("../../templates/handlers/javascript.js"),
+            files: &[(
+                ".js",
+                include_str!("../../templates/handlers/javascript.js"),
+            )],
             test: greeting,
+            serve: "serve",
+        },
+        Language::Rust => Template {
+            files: &[
+                ("/Cargo.toml", MANIFEST),
+                (
+                    "/src/lib.rs",
+                    include_str!("../../templates/handlers/rust.rs"),
+                ),
+            ],
+            test: greeting,
+            serve: "serve --build",
+        },
+        Language::Go => Template {
+            files: &[
+                ("/go.mod", "module __PACKAGE__\n\ngo 1.21\n"),
+                ("/main.go", include_str!("../../templates/handlers/go.go")),
+            ],
+            test: greeting,
+            serve: "serve --build",
+        },
+        Language::C => Template {
+            files: &[(".c", include_str!("../../templates/handlers/c.c"))],
+            test: greeting,
+            serve: "serve --build",
         },
         Language::Wat => Template {
-            extension: "wat",
-            source: include_str!("../../templates/handlers/cgi.wat"),
+            files: &[(".wat", include_str!("../../templates/handlers/cgi.wat"))],
+            serve: "serve",
             test: include_str!("../../templates/handlers/constant.hurl"),
         },
     }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 
-use super::site::find_handler;
+use super::projects::find_or_build;
 use crate::check;
 use crate::cli;
 use crate::drive::{Client, Driver, Ended, Framing, Mount, Request, Stays};
@@ -31,19 +31,19 @@ pub fn run(arguments: &cli::Run) -> anyhow::Result<ExitCode> {
     let config = arguments.trial.load()?.config;
     let errors = Log::start("error", io::stderr(), &config.log)?;
     log::install(errors.clone(), log::LEVEL, log::wants_colours());
-    let file = find_handler(&arguments.handler, config.site.handlers())?;
-    let mount = Mount::for_file(&file, config.site.handlers());
+    let ready = find_or_build(&arguments.handler, &config)?;
+    let mount = Mount::for_file(&ready.file, config.site.handlers());
     let request = request(arguments, &mount)?;
     let engine = Engine::new(&config.budget, &config.compile, config.site.code_cache())?
         .with_runtime(config.site.runtime().as_deref())
         .with_store(config.store());
     let policies = config.policies()?;
     engine.set_policies(policies.clone());
-    let program = match check::load(&engine, mount.name(), &file) {
+    let program = match check::load(&engine, mount.name(), &ready.path) {
         Ok(program) => program,
         Err(findings) => {
             let what: Vec<&str> = findings.iter().map(|one| one.what.as_str()).collect();
-            bail!("{}: {}", file.display(), what.join("; "));
+            bail!("{}: {}", ready.file.display(), what.join("; "));
         }
     };
     let driver = Driver::new(&engine, policies)?;

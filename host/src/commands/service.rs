@@ -7,6 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::inspector::{Inspector, Progress};
+use super::projects;
 use super::site::{route_table, warn_of_unknown_handlers};
 use crate::config::Config;
 use crate::dev::Dev;
@@ -14,6 +15,7 @@ use crate::engine::{Engine, Program};
 use crate::log::{self, Log, Verbosity};
 use crate::policy::Handlers;
 use crate::printable;
+use crate::projects::Projects;
 use crate::published::Published;
 use crate::registry::{Registry, RouteTable, Row, RowState};
 use crate::reload::{self, OnHandler, OnPages, PagesChange, Reload, Started};
@@ -80,7 +82,7 @@ impl Service {
         engine.limit_memory(config.instance_memory_bytes());
         // Cached handlers are available at once; the rest is compiled while the server already
         // serves.
-        let scan = reload::list(handlers);
+        let scan = reload::list(handlers, build_projects(config)?);
         let registry = Arc::new(Published::new(scan.registry()));
         let settings = config.settings()?;
         engine.set_policies(settings.policies.clone());
@@ -264,6 +266,14 @@ impl Controls {
         self.store.set_limits(config.buckets);
         Ok(())
     }
+}
+
+/// Starts to build the projects of a site, if its operator says so.
+fn build_projects(config: &Config) -> anyhow::Result<Option<Projects>> {
+    if !config.site.build {
+        return Ok(None);
+    }
+    Projects::start(projects::options(config)?).map(Some)
 }
 
 /// Returns the function that is called after changes of pages.

@@ -9,6 +9,7 @@ use std::rc::Rc;
 
 use anyhow::{Context, bail};
 
+use super::projects;
 use crate::check;
 use crate::cli;
 use crate::config::Config;
@@ -179,6 +180,8 @@ struct Sender {
     engine: Engine,
     driver: Driver,
     loaded: BTreeMap<String, Result<Loaded, String>>,
+    /// The results of the builds of projects, by their paths in the handlers folder.
+    built: BTreeMap<String, PathBuf>,
 }
 
 impl Sender {
@@ -188,8 +191,14 @@ impl Sender {
             .with_store(config.store());
         let policies = config.policies()?;
         engine.set_policies(policies.clone());
+        let built = projects::build_all(config)?;
+        let scan = match config.site.builds() {
+            Some(places) if !built.is_empty() => reload::list_built(config.site.handlers(), places),
+            _ => reload::list(config.site.handlers(), None),
+        };
         Ok(Self {
-            registry: reload::list(config.site.handlers()).registry(),
+            built,
+            registry: scan.registry(),
             driver: Driver::new(&engine, policies)?,
             engine,
             loaded: BTreeMap::new(),
@@ -212,7 +221,8 @@ impl Sender {
         let entry = self.loaded.entry(file.clone()).or_insert_with(|| {
             let path = folder.join(&file);
             let mount = Mount::for_file(&path, folder);
-            match check::load(&self.engine, mount.name(), &path) {
+            let loads = self.built.get(&file).unwrap_or(&path);
+            match check::load(&self.engine, mount.name(), loads) {
                 Ok(program) => Ok(Rc::new((program, mount))),
                 Err(findings) => {
                     let what: Vec<&str> = findings.iter().map(|one| one.what.as_str()).collect();

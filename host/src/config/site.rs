@@ -8,6 +8,7 @@ use anyhow::bail;
 use serde::{Deserialize, Serialize};
 
 use crate::engine::CacheFolder;
+use crate::projects::Places;
 use crate::{file_kind, units};
 
 /// The section `[site]` of `wasgi.toml`. Relative paths in it start at the file's folder.
@@ -24,6 +25,8 @@ pub struct Site {
     /// The folder of runtimes for scripts, created by `cargo xtask runtime`. Defaults to `runtime`
     /// next to the program or next to the program's folder.
     pub runtime: Option<PathBuf>,
+    /// Whether the server builds the projects in the folder of handlers when they change.
+    pub build: bool,
     /// Whether the server starts even if the folder of pages contains the handlers or `wasgi.toml`,
     /// so that visitors can read them. A private key is never allowed there.
     pub allow_overlap: bool,
@@ -40,6 +43,7 @@ impl Default for Site {
             handlers: None,
             code_cache: None,
             runtime: None,
+            build: false,
             allow_overlap: false,
             code_cache_bytes: 2 << 30,
         }
@@ -92,6 +96,12 @@ impl Site {
         self.runtime.clone().or_else(default_runtime)
     }
 
+    /// Returns where the projects of the folder of handlers are built. `None` if the user has no
+    /// home or cache folder.
+    pub(crate) fn builds(&self) -> Option<Places> {
+        Some(Places::new(&builds_folder()?, self.handlers()))
+    }
+
     /// Returns the cache of compiled handlers, unless it is disabled.
     pub fn code_cache(&self) -> Option<CacheFolder<'_>> {
         let folder = self.code_cache.as_deref()?;
@@ -102,15 +112,24 @@ impl Site {
     }
 }
 
+/// Returns the default folder of builds. None if the user has no home or cache folder.
+pub(crate) fn builds_folder() -> Option<PathBuf> {
+    Some(user_caches()?.join("wasgi").join("projects"))
+}
+
 /// Returns the default folder of compiled handlers. None if the user has no home or cache folder.
 fn default_code_cache() -> Option<PathBuf> {
+    Some(user_caches()?.join("wasgi").join("code"))
+}
+
+/// Returns the user's cache folder.
+fn user_caches() -> Option<PathBuf> {
     // The XDG base directory specification requires ignoring a relative path there.
     let set = |name| std::env::var_os(name).map(PathBuf::from);
     let absolute = |path: &PathBuf| path.is_absolute();
-    let caches = set("XDG_CACHE_HOME")
+    set("XDG_CACHE_HOME")
         .filter(absolute)
-        .or_else(|| set("HOME").filter(absolute).map(|home| home.join(".cache")))?;
-    Some(caches.join("wasgi").join("code"))
+        .or_else(|| set("HOME").filter(absolute).map(|home| home.join(".cache")))
 }
 
 /// Returns the default folder of the runtimes: next to the program, or next to the program's

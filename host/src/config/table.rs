@@ -63,6 +63,17 @@ pub(crate) const KEYS: &[Key<Config>] = &[
             "the folder of the runtimes for scripts in [Python](python.md#scripts) and \
              [JavaScript](javascript.md), which `cargo xtask runtime` creates",
         ),
+    key("site.build", at!(site.build))
+        .restart()
+        .flag(
+            "--build",
+            On,
+            "Build the projects in the folder of handlers when they change",
+        )
+        .doc(
+            "whether the server [builds projects](projects.md) in the folder of handlers when they \
+             change: a build runs with all rights of the server's user",
+        ),
     key("site.allow-overlap", at!(site.allow_overlap))
         .restart()
         .flag(

@@ -128,6 +128,15 @@ pub(crate) fn listen(listener: impl Fn(Level, &Arc<str>, &[u8]) + Send + Sync + 
     let _ = LISTENER.set(Box::new(listener));
 }
 
+/// Writes text that is already formatted, such as a compiler's output, to the error log. Its
+/// control characters must be harmless.
+pub(crate) fn lines(text: &str) {
+    if let Some(subscriber) = ERROR_LOG.get() {
+        let end = if text.ends_with('\n') { "" } else { "\n" };
+        subscriber.log.announce(format!("{text}{end}"));
+    }
+}
+
 /// Applies new limits to the error log.
 pub(crate) fn set_limits(limits: &Limits) {
     if let Some(subscriber) = ERROR_LOG.get() {

@@ -41,6 +41,8 @@ pub(crate) enum ProblemKind {
         /// The content that is served instead, if an earlier one loaded.
         serving: Option<Version>,
     },
+    /// The project could not be built.
+    NotBuilt,
     /// A handler hides a page.
     ShadowedPage,
 }
@@ -87,7 +89,7 @@ impl Problem {
     pub(crate) fn keeps_from_loading(&self) -> bool {
         matches!(
             self.kind,
-            ProblemKind::Broken { .. } | ProblemKind::Unreadable
+            ProblemKind::Broken { .. } | ProblemKind::Unreadable | ProblemKind::NotBuilt
         )
     }
 
@@ -117,6 +119,7 @@ impl ProblemKind {
             Self::Conflict => "conflict",
             Self::Unreadable => "unreadable",
             Self::Broken { .. } => "broken",
+            Self::NotBuilt => "not-built",
             Self::ShadowedPage => "shadowed-page",
         }
     }

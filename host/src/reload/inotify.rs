@@ -37,7 +37,7 @@ const BUFFER_BYTES: usize = 32 * 1024;
 
 /// An event from the kernel.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum WatchEvent {
+pub(crate) enum WatchEvent {
     /// An event on a path.
     Seen(PathBuf, Hint),
     /// Events were lost: rescan everything.

@@ -8,7 +8,9 @@
 //!   [`application::is_application`]).
 //! - Files and folders whose name starts with `.` or `_` are ignored, as are temporary files of
 //!   editors and downloads (see [`is_ignored`]). They are not reported.
-//! - Folders below the top level that contain the sources of a handler are ignored (see
+//! - Folders below the top level that contain the sources of a handler, and single source files,
+//!   are [projects](crate::projects) if projects are built; the result of the last build is served.
+//!   Otherwise, folders with sources are ignored (see
 //!   [`SOURCE_MARKERS`]), and at the top level the files of a common build.
 //! - A link to a file counts as a file, wherever it leads: a user who may write here decides what
 //!   runs here. A link to a folder is followed if its target is within the handlers folder and
@@ -19,13 +21,14 @@
 //! problem: `api.wasm` precedes `api/index.wasm`, then the order of [`EXTENSIONS`] decides, with a
 //! folder at the end, then the first in byte order wins (`[id].wasm` before `[name].wasm`).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::application;
 use crate::file_stamp::FileStamp;
+use crate::projects::{Places, Project, ProjectKind};
 use crate::registry::{Problem, ProblemKind, label};
 use crate::router::{MAX_SEGMENTS, Route, Shape};
 
@@ -60,6 +63,8 @@ fn is_of_a_build(name: &str) -> bool {
 pub(super) struct Listing {
     /// The files to serve, one per route, sorted by file.
     pub(super) handlers: Vec<Found>,
+    /// The projects to build. Empty if none are built.
+    pub(super) projects: Vec<Project>,
     /// The problems, each with the file's path in the folder.
     pub(super) problems: Vec<(String, Problem)>,
     /// Files and folders that could not be inspected, by their path in the folder: earlier
@@ -81,6 +86,8 @@ pub(super) struct Found {
     pub(super) route: Route,
     pub(super) shape: Shape,
     pub(super) stamp: FileStamp,
+    /// The absolute path of what is loaded, if that is the result of a project's build.
+    pub(super) artifact: Option<PathBuf>,
 }
 
 /// A folder to list, and its name in messages.
@@ -90,6 +97,8 @@ pub(super) struct Folder<'a> {
     pub(super) path: &'a Path,
     /// As configured.
     pub(super) given: &'a Path,
+    /// Where the results of builds are, if projects are built.
+    pub(super) builds: Option<&'a Places>,
 }
 
 /// Lists the folder and everything below it. Calls `visit` with each folder before reading its
@@ -128,10 +137,22 @@ pub(crate) fn applications(folder: &Path) -> Vec<PathBuf> {
     let given = Folder {
         path: folder,
         given: folder,
+        builds: None,
     };
     let handlers = list(given, &mut |_| {}).handlers;
     let folders = handlers.iter().filter(|found| found.is_folder());
     folders.map(|found| folder.join(&found.file)).collect()
+}
+
+/// Returns the projects in a handlers folder.
+pub(crate) fn projects(folder: &Path, builds: &Places) -> Vec<Project> {
+    let path = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
+    let given = Folder {
+        path: &path,
+        given: folder,
+        builds: Some(builds),
+    };
+    list(given, &mut |_| {}).projects
 }
 
 impl Listing {
@@ -158,8 +179,19 @@ impl Listing {
             Err(error) => return self.unreadable_folder(folder, below, &error),
         };
         let all = names.iter().map(|name| name.as_os_str());
-        if depth > 0 && application::is_application(&path, all) {
+        if depth > 0 && application::is_application(&path, all.clone()) {
+            if folder.builds.is_some()
+                && let Some(kind) = ProjectKind::of_package(&path)
+            {
+                self.project(folder, below, below, kind);
+            }
             return self.application(folder, below, visit);
+        }
+        if depth > 0
+            && folder.builds.is_some()
+            && let Some(kind) = ProjectKind::of_folder(&all)
+        {
+            return self.project(folder, below, below, kind);
         }
         let is_marker = |name: &PathBuf| SOURCE_MARKERS.iter().any(|m| name.as_os_str() == *m);
         if depth > 0 && names.iter().any(is_marker) {
@@ -224,22 +256,58 @@ impl Listing {
     fn file(&mut self, folder: Folder<'_>, file: String, stamp: FileStamp) {
         let stem = |extension: &&str| file.strip_suffix(*extension)?.strip_suffix('.');
         let Some(stem) = EXTENSIONS.iter().find_map(stem) else {
+            if let Some((stem, extension)) = file.rsplit_once('.')
+                && folder.builds.is_some()
+                && let Some(kind) = ProjectKind::of_extension(extension)
+            {
+                let (file, name) = (file.clone(), stem.to_owned());
+                return self.project(folder, &file, &name, kind);
+            }
             let text = not_a_handler(&file);
             return self.problem(folder, &file, ProblemKind::NotAHandler, &text);
         };
         let name = stem.to_owned();
-        self.found(folder, file, name, stamp);
+        self.found(folder, file, name, stamp, None);
+    }
+
+    /// Adds a project, and the result of its last build.
+    fn project(&mut self, folder: Folder<'_>, file: &str, name: &str, kind: ProjectKind) {
+        let Some(builds) = folder.builds else { return };
+        self.projects.push(Project {
+            file: file.to_owned(),
+            path: folder.path.join(file),
+            kind,
+        });
+        let artifact = builds.artifact(file);
+        if kind.has_artifact()
+            && let Some(stamp) = FileStamp::of_path(&artifact)
+        {
+            self.found(
+                folder,
+                file.to_owned(),
+                name.to_owned(),
+                stamp,
+                Some(artifact),
+            );
+        }
     }
 
     /// Adds a folder that is one handler.
     fn application(&mut self, folder: Folder<'_>, below: &str, visit: &mut dyn FnMut(&Path)) {
         match application::stamp(&folder.path.join(below), visit) {
-            Ok(stamp) => self.found(folder, below.to_owned(), below.to_owned(), stamp),
+            Ok(stamp) => self.found(folder, below.to_owned(), below.to_owned(), stamp, None),
             Err(error) => self.unreadable_folder(folder, below, &error),
         }
     }
 
-    fn found(&mut self, folder: Folder<'_>, file: String, name: String, stamp: FileStamp) {
+    fn found(
+        &mut self,
+        folder: Folder<'_>,
+        file: String,
+        name: String,
+        stamp: FileStamp,
+        artifact: Option<PathBuf>,
+    ) {
         match Route::parse(&name) {
             Ok(route) => self.handlers.push(Found {
                 name,
@@ -247,6 +315,7 @@ impl Listing {
                 route,
                 file,
                 stamp,
+                artifact,
             }),
             Err(why) => self.problem(folder, &file, ProblemKind::BadRoute, &why.to_string()),
         }
@@ -257,8 +326,16 @@ impl Listing {
         self.handlers
             .sort_by(|a, b| a.precedence().cmp(&b.precedence()));
         let mut taken: HashMap<Shape, String> = HashMap::new();
+        let built: HashSet<String> = self
+            .handlers
+            .iter()
+            .filter(|found| found.artifact.is_some())
+            .map(|found| format!("{}.wasm", found.name))
+            .collect();
         for found in std::mem::take(&mut self.handlers) {
             match taken.get(&found.shape) {
+                // What `wasgi build` made of the project is older than the project.
+                Some(_) if found.artifact.is_none() && built.contains(&found.file) => {}
                 Some(winner) => {
                     let winner = label(folder.given, Path::new(winner));
                     let loser = label(folder.given, Path::new(&found.file));
@@ -364,11 +441,11 @@ fn not_a_handler(file: &str) -> String {
 impl Found {
     /// Returns whether it is an application in a folder.
     pub(super) fn is_folder(&self) -> bool {
-        self.name == self.file
+        self.name == self.file && self.artifact.is_none()
     }
 
     /// Returns a sort key: of the files with the same route, the one with the least key is served.
-    fn precedence(&self) -> (bool, usize, &str) {
+    fn precedence(&self) -> (bool, bool, usize, &str) {
         let extension = match self.is_folder() {
             true => "",
             false => self
@@ -378,7 +455,8 @@ impl Found {
         };
         let place = EXTENSIONS.iter().position(|known| extension == *known);
         let kind = place.unwrap_or(EXTENSIONS.len());
-        (self.route.is_index(), kind, &self.file)
+        let is_built = self.artifact.is_some();
+        (self.route.is_index(), !is_built, kind, &self.file)
     }
 }
 

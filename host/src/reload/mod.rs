@@ -60,13 +60,14 @@ pub(crate) use application::{MARKERS, is_one as is_application, manifest, script
 pub(crate) use cancel::CancelToken;
 pub(crate) use language::Language;
 pub(crate) use later::{Later, Renewal};
-pub(crate) use listing::{EXTENSIONS, applications};
+pub(crate) use listing::{EXTENSIONS, applications, projects};
 pub(crate) use loader::{Load, LoadRequest};
 pub(crate) use options::{HandlerEvent, OnHandler, ReloadOptions, Started};
 pub(crate) use pages::{OnPages, PagesChange};
-pub(crate) use scan::{Scan, list, scan_once};
+pub(crate) use scan::{Scan, list, list_built, scan_once};
 pub(crate) use shortage::Shortage;
 pub(crate) use source::MAX_HANDLER_BYTES;
+pub(crate) use watch::{Watch, WatchEvent};
 
 /// A running reloader. Dropping it stops it: cancels loads in progress and waits for its thread,
 /// and for deferred work ([`Later`]) for up to `STOP_PATIENCE`.

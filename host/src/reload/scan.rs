@@ -9,6 +9,7 @@ use super::loader::Load;
 use super::options::{LOADS, workers};
 use super::queue::Capacity;
 use super::slots::{Slots, Trust};
+use crate::projects::{Places, Projects};
 use crate::registry::Registry;
 
 /// The result of listing the handlers folder, to serve and to continue from.
@@ -35,9 +36,22 @@ impl<P> fmt::Debug for Scan<P> {
 
 /// Lists the handlers folder without loading: only names and stamps, some 2.5 ms for a thousand
 /// handlers. [`Reload::start`](super::Reload::start) continues from there.
-pub(crate) fn list<P>(folder: &Path) -> Scan<P> {
+/// The `projects`, if given, are built from now on.
+pub(crate) fn list<P>(folder: &Path, projects: Option<Projects>) -> Scan<P> {
     let clock = SystemTime::now();
     let mut slots = Slots::new(folder, Capacity::new(workers().get(), LOADS.get()));
+    if let Some(projects) = projects {
+        slots.build_with(projects);
+    }
+    slots.look(Trust::AtOnce, Instant::now(), &mut |_| {});
+    Scan { slots, clock }
+}
+
+/// Lists the handlers folder as [`list`] does, with the results of earlier builds of its projects.
+pub(crate) fn list_built<P>(folder: &Path, builds: Places) -> Scan<P> {
+    let clock = SystemTime::now();
+    let mut slots = Slots::new(folder, Capacity::new(workers().get(), LOADS.get()));
+    slots.serve_built(builds);
     slots.look(Trust::AtOnce, Instant::now(), &mut |_| {});
     Scan { slots, clock }
 }
@@ -45,7 +59,7 @@ pub(crate) fn list<P>(folder: &Path) -> Scan<P> {
 /// Lists the handlers folder once and loads its files, several at a time: for `wasgi routes`.
 /// Blocks until all are loaded. Logs nothing, because problems are in [`Registry::problems`].
 pub(crate) fn scan_once<L: Load>(folder: &Path, loader: &L) -> Scan<L::Program> {
-    let mut scan = list(folder);
+    let mut scan = list(folder, None);
     let jobs = scan.slots.queue.take_all();
     let workers = workers().get().min(jobs.len());
     let jobs = Mutex::new(jobs.into_iter());

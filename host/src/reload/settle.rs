@@ -19,7 +19,7 @@ const MAX_WAITING: usize = 4_096;
 
 /// An event on a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Hint {
+pub(crate) enum Hint {
     /// Moved here: complete, unless its writer is careless.
     Moved,
     /// Closed after writing.
@@ -62,7 +62,7 @@ struct Waiting {
 
 impl Hint {
     /// Returns whether the path itself was moved: the files below it may now be elsewhere.
-    pub(super) fn moves(self) -> bool {
+    pub(crate) fn moves(self) -> bool {
         matches!(self, Hint::Moved | Hint::Gone)
     }
 

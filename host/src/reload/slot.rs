@@ -175,7 +175,10 @@ impl<P> Slot<P> {
             self.expect(&found.name, &found.route);
         }
         Job {
-            path: folder.join(&found.file),
+            path: found
+                .artifact
+                .clone()
+                .unwrap_or_else(|| folder.join(&found.file)),
             file: found.file.clone(),
             name: found.name.clone(),
             route: found.route.clone(),

@@ -8,6 +8,8 @@
 //! listing is authoritative. Hints only determine when to look, and a change is found even if all
 //! its hints are lost: see [`Settle`].
 
+mod builds;
+
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
@@ -21,6 +23,7 @@ use super::queue::{Capacity, Position, Queue, SLICE};
 use super::settle::{FileState, Hint, Settle};
 use super::slot::{Since, Slot, Work};
 use crate::permits::Permits;
+use crate::projects::{Places, Projects};
 use crate::registry::{Handler, Pending, Problem, ProblemKind, Registry, Version, label};
 use crate::router::Shape;
 
@@ -45,6 +48,12 @@ pub(super) struct Slots<P> {
     permits: HashMap<String, Weak<Permits>>,
     /// Handlers that are folders, as of the last listing.
     applications: HashSet<String>,
+    /// Where the results of builds are, if they are served.
+    builds: Option<Places>,
+    /// Builds the projects of the folder.
+    projects: Option<Projects>,
+    /// The projects whose last build failed.
+    unbuilt: HashSet<String>,
     /// The problems of the last listing.
     complaints: Vec<Problem>,
     /// Handlers that are no longer served, kept until their last request is over: their memory is
@@ -93,6 +102,9 @@ impl<P> Slots<P> {
             queue: Queue::new(capacity),
             permits: HashMap::new(),
             applications: HashSet::new(),
+            builds: None,
+            projects: None,
+            unbuilt: HashSet::new(),
             complaints: Vec::new(),
             retired: Vec::new(),
             changes: Vec::new(),
@@ -180,8 +192,9 @@ impl<P> Slots<P> {
         let folder = Folder {
             path: &self.path,
             given: &self.given,
+            builds: self.builds.as_ref(),
         };
-        let listing = listing::list(folder, visit);
+        let mut listing = listing::list(folder, visit);
         for found in &listing.handlers {
             self.consider(found, trust, now);
         }
@@ -189,13 +202,14 @@ impl<P> Slots<P> {
         self.applications = folders.map(|found| found.file.clone()).collect();
         self.withdraw_missing(&listing, now);
         let known = std::mem::take(&mut self.complaints);
-        for (file, problem) in listing.problems {
+        for (file, problem) in std::mem::take(&mut listing.problems) {
             // A file that has just appeared may soon be gone.
             let settled = self.settle.state(&file, now) != FileState::Waiting;
             if settled || trust == Trust::AtOnce || known.contains(&problem) {
                 self.complaints.push(problem);
             }
         }
+        self.follow_projects(std::mem::take(&mut listing.projects));
         self.settle.clear_due(now);
         self.release_retired();
         self.was_listed = true;

@@ -17,6 +17,7 @@ use super::queue::Capacity;
 use super::scan::Scan;
 use super::slots::{Difference, Slots, Trust};
 use super::watch::{Watch, WatchEvent};
+use crate::projects::Built;
 use crate::published::Published;
 use crate::registry::{Problem, ProblemKind, Registry};
 
@@ -46,6 +47,7 @@ enum Message<P> {
     Order(Order),
     /// A load begins or ends to wait for another one.
     Waits,
+    Built(Built),
 }
 
 impl<P> From<WatchEvent> for Message<P> {
@@ -114,6 +116,11 @@ impl<L: Load> Reloader<L> {
             .queue
             .set_capacity(Capacity::new(options.workers.get(), options.loads.get()));
         slots.records_events = options.on_handler.is_some();
+        if let Some(projects) = slots.projects() {
+            let sender: SyncSender<Message<L::Program>> = sender.clone();
+            // If the inbox is full, a complete look is about to follow.
+            projects.on_built(move |built| drop(sender.try_send(Message::Built(built))));
+        }
         let (loading, has_loaded) = mpsc::channel();
         let reloader = Reloader {
             inbox,
@@ -259,6 +266,7 @@ impl<L: Load> Reloader<L> {
             Message::Order(Order::Hurry) => self.stop_patience = Duration::ZERO,
             Message::Done(done) => self.slots.finish(*done, Instant::now()),
             Message::Renewed(renewed) => self.slots.renew(*renewed),
+            Message::Built(built) => self.slots.built(&built, Instant::now()),
             Message::WatchEvent(event) => self.take_event(event),
         }
         true
@@ -363,7 +371,9 @@ impl<L: Load> Reloader<L> {
             for problem in current.problems() {
                 if !self.told.contains(problem) {
                     match problem.kind {
-                        ProblemKind::Broken { .. } => tracing::error!("{problem}"),
+                        ProblemKind::Broken { .. } | ProblemKind::NotBuilt => {
+                            tracing::error!("{problem}");
+                        }
                         _ => tracing::warn!("{problem}"),
                     }
                 }

@@ -24,10 +24,10 @@ use rustix::io::Errno;
 use super::inotify::Inotify;
 use super::notifier::Notifier;
 
-pub(super) use super::inotify::WatchEvent;
+pub(crate) use super::inotify::WatchEvent;
 
 /// The watched folders.
-pub(super) struct Watch {
+pub(crate) struct Watch {
     source: Option<Source>,
     /// Ordered by path, so that folders below another are found without a full search.
     watched: BTreeMap<PathBuf, Identity>,
@@ -82,7 +82,7 @@ impl Source {
 impl Watch {
     /// Creates an empty set of watches for few folders. Events on `roots`, their contents and their
     /// parents are passed to `tell`, on a separate thread that it must not block.
-    pub(super) fn new(roots: Vec<PathBuf>, tell: impl Fn(WatchEvent) + Send + 'static) -> Watch {
+    pub(crate) fn new(roots: Vec<PathBuf>, tell: impl Fn(WatchEvent) + Send + 'static) -> Watch {
         let mut watch = Watch::blind();
         let source = Notifier::new(about(roots, tell));
         watch.set_source(source.map(Source::Few));
@@ -116,7 +116,7 @@ impl Watch {
     }
 
     /// Creates a watch without events.
-    pub(super) fn blind() -> Watch {
+    pub(crate) fn blind() -> Watch {
         Watch {
             source: None,
             watched: BTreeMap::new(),
@@ -125,7 +125,7 @@ impl Watch {
     }
 
     /// Watches `folder` itself: the names in it, and the files with these names.
-    pub(super) fn ensure(&mut self, folder: &Path) {
+    pub(crate) fn ensure(&mut self, folder: &Path) {
         let Some(identity) = Identity::from_path(folder) else {
             return self.forget(folder);
         };
@@ -162,7 +162,7 @@ impl Watch {
     }
 
     /// Removes the watches on `path` and everything below it, because it was replaced or removed.
-    pub(super) fn forget(&mut self, path: &Path) {
+    pub(crate) fn forget(&mut self, path: &Path) {
         self.drop_watches_below(path, |_| true);
     }
 

@@ -30,6 +30,7 @@ impl Tree {
         let folder = Folder {
             path: self.0.path(),
             given: Path::new("handlers"),
+            builds: None,
         };
         list(folder, &mut |_| {})
     }
@@ -348,6 +349,7 @@ fn a_missing_folder_is_empty_and_one_that_cant_be_read_is_unknown() {
     let missing = Folder {
         path: &tree.path("missing"),
         given: Path::new("missing"),
+        builds: None,
     };
     let listing = list(missing, visit);
     assert_eq!(
@@ -359,6 +361,7 @@ fn a_missing_folder_is_empty_and_one_that_cant_be_read_is_unknown() {
     let file = Folder {
         path: &tree.path("a/x.wasm"),
         given: Path::new("x.wasm"),
+        builds: None,
     };
     let listing = list(file, visit);
     assert!(listing.is_unseen("any/thing.wasm"));
@@ -390,6 +393,7 @@ fn every_folder_is_visited_before_it_is_read_and_sources_are_not_entered() {
     let folder = Folder {
         path: tree.0.path(),
         given: tree.0.path(),
+        builds: None,
     };
     let mut visited = Vec::new();
     list(folder, &mut |path| visited.push(path.to_owned()));

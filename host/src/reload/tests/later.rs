@@ -47,7 +47,7 @@ impl Load for Keeper {
 }
 
 fn start(site: &Site, loader: &Arc<Keeper>) -> (Reload, Arc<Published<Registry<Program>>>) {
-    let scan = list(&site.handlers());
+    let scan = list(&site.handlers(), None);
     let shared = Arc::new(Published::new(scan.registry()));
     let options = ReloadOptions::default();
     let reload = Reload::start(scan, None, loader.clone(), shared.clone(), options);

@@ -1,0 +1,137 @@
+//! Projects for commands that run handlers without a server: built when they are needed.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+
+use super::site::find_handler;
+use crate::config::Config;
+use crate::log;
+use crate::projects::{self, BuildOptions, MAX_BUILD_TIME, Outcome, Project};
+use crate::reload::{self, CancelToken};
+
+/// A handler that is ready to be loaded.
+#[derive(Clone, Debug)]
+pub(super) struct Ready {
+    /// The path that its route follows from.
+    pub(super) file: PathBuf,
+    /// The path to load.
+    pub(super) path: PathBuf,
+}
+
+/// Returns how the projects of a site are built.
+///
+/// # Errors
+///
+/// Fails if the user has no cache folder.
+pub(super) fn options(config: &Config) -> anyhow::Result<BuildOptions> {
+    let places = config.site.builds().context(
+        "projects can't be built: neither HOME nor XDG_CACHE_HOME says where the user's cache is",
+    )?;
+    Ok(BuildOptions {
+        places,
+        colours: log::wants_colours(),
+        max_time: MAX_BUILD_TIME,
+    })
+}
+
+/// Finds a handler as [`find_handler`] does. If there is none, but a project of this path or name,
+/// builds that.
+///
+/// # Errors
+///
+/// Fails if there is neither, or if the project can't be built.
+pub(super) fn find_or_build(handler: &Path, config: &Config) -> anyhow::Result<Ready> {
+    let project = find_named(handler, config);
+    let found = find_handler(handler, config.site.handlers());
+    let is_source = |path: &Path| {
+        let path = std::path::absolute(path).ok();
+        project
+            .as_ref()
+            .is_some_and(|project| Some(&project.path) == path.as_ref())
+    };
+    match (found, &project) {
+        (Ok(path), _) if !is_source(&path) => {
+            let file = path.clone();
+            Ok(Ready { file, path })
+        }
+        (_, Some(project)) => {
+            let path = build(project, &options(config)?)?;
+            let file = config.site.handlers().join(&project.file);
+            Ok(Ready { file, path })
+        }
+        (found, None) => found.map(|path| {
+            let file = path.clone();
+            Ready { file, path }
+        }),
+    }
+}
+
+/// Returns the project at a path, or of a name in the handlers folder.
+pub(super) fn find_named(handler: &Path, config: &Config) -> Option<Project> {
+    let projects = all(config);
+    let absolute = std::path::absolute(handler).ok();
+    let is_it = |project: &&Project| {
+        let file = Path::new(&project.file);
+        Some(&project.path) == absolute.as_ref()
+            || file == handler
+            || !project.kind.is_folder() && file.with_extension("") == handler
+    };
+    projects.iter().find(is_it).cloned()
+}
+
+/// Returns the projects of a site whose builds result in a file.
+fn all(config: &Config) -> Vec<Project> {
+    let Some(places) = config.site.builds() else {
+        return Vec::new();
+    };
+    let mut projects = reload::projects(config.site.handlers(), &places);
+    projects.retain(|project| project.kind.has_artifact());
+    projects
+}
+
+/// Builds all projects of a site that have no `.wasm` file beside them. Returns the result of each,
+/// by its path in the handlers folder.
+///
+/// # Errors
+///
+/// Fails if one of them can't be built.
+pub(super) fn build_all(config: &Config) -> anyhow::Result<BTreeMap<String, PathBuf>> {
+    let mut projects = all(config);
+    projects.retain(|project| {
+        let name = match project.kind.is_folder() {
+            true => project.path.clone(),
+            false => project.path.with_extension(""),
+        };
+        let mut built = name.into_os_string();
+        built.push(".wasm");
+        !Path::new(&built).is_file()
+    });
+    let mut built = BTreeMap::new();
+    for project in projects {
+        let artifact = build(&project, &options(config)?)?;
+        built.insert(project.file, artifact);
+    }
+    Ok(built)
+}
+
+/// Builds a project, and shows what its compiler says. Returns the file that it results in.
+///
+/// # Errors
+///
+/// Fails if it can't be built.
+pub(super) fn build(project: &Project, options: &BuildOptions) -> anyhow::Result<PathBuf> {
+    let report = projects::build(project, options, &CancelToken::new());
+    if !report.output.trim().is_empty() {
+        log::lines(&match options.colours {
+            true => projects::coloured(&report.output),
+            false => projects::plain(&report.output),
+        });
+    }
+    match report.outcome {
+        Outcome::Built => Ok(options.places.artifact(&project.file)),
+        Outcome::Failed(reason) => bail!("{}: not built: {reason}", project.path.display()),
+        Outcome::Cancelled => bail!("{}: not built: cancelled", project.path.display()),
+    }
+}

@@ -1,0 +1,85 @@
+//! What a missing toolchain looks like, and the command that installs it.
+
+use super::kind::ProjectKind;
+
+/// The target of components in Rust.
+pub(crate) const RUST_TARGET: &str = "wasm32-wasip2";
+
+/// Installs the target of components in Rust.
+pub(crate) const ADD_RUST_TARGET: &str = "rustup target add wasm32-wasip2";
+
+/// Installs what C needs.
+pub(crate) const ADD_C: &str = "apt-get install clang lld wasi-libc libclang-rt-dev-wasm32";
+
+/// Returns the command or the address that installs the program of a kind of projects.
+pub(crate) const fn install(kind: ProjectKind) -> &'static str {
+    match kind {
+        ProjectKind::Cargo | ProjectKind::RustFile => {
+            "install Rust (https://rustup.rs), then `rustup target add wasm32-wasip2`"
+        }
+        ProjectKind::Go | ProjectKind::GoFile => "`apt-get install golang`, 1.21 or later",
+        ProjectKind::CFile => "`apt-get install clang lld wasi-libc libclang-rt-dev-wasm32`",
+        ProjectKind::Make => "`apt-get install make`",
+        ProjectKind::Npm => "`apt-get install npm`",
+    }
+}
+
+/// Returns what to do about a compiler's output that says that a part of the toolchain is missing.
+pub(super) fn advice(kind: ProjectKind, output: &str) -> Option<String> {
+    let has = |words: &[&str]| words.iter().any(|word| output.contains(word));
+    match kind {
+        ProjectKind::Cargo | ProjectKind::RustFile => has(&[
+            "target may not be installed",
+            "can't find crate for `core`",
+            "can't find crate for `std`",
+        ])
+        .then(|| format!("the target {RUST_TARGET} is not installed: `{ADD_RUST_TARGET}`")),
+        ProjectKind::Go | ProjectKind::GoFile => {
+            has(&["unsupported GOOS/GOARCH pair"]).then(|| {
+                "this Go can't build for wasip1, which 1.21 and later can: https://go.dev/dl/"
+                    .to_owned()
+            })
+        }
+        ProjectKind::CFile => has(&[
+            "wasm-ld",
+            "crt1.o",
+            "-lc:",
+            "libclang_rt",
+            "'stdio.h' file not found",
+            "No available targets are compatible",
+        ])
+        .then(|| format!("a part of the toolchain for wasm32-wasi is missing: `{ADD_C}`")),
+        ProjectKind::Make | ProjectKind::Npm => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_part_is_told_with_its_command() {
+        for (kind, output, command) in [
+            (
+                ProjectKind::Cargo,
+                "error[E0463]: can't find crate for `std`\n  = note: the `wasm32-wasip2` target \
+                 may not be installed",
+                ADD_RUST_TARGET,
+            ),
+            (
+                ProjectKind::CFile,
+                "a.c:1:10: fatal error: 'stdio.h' file not found",
+                ADD_C,
+            ),
+            (
+                ProjectKind::Go,
+                "cmd/go: unsupported GOOS/GOARCH pair wasip1/wasm",
+                "https://go.dev/dl/",
+            ),
+        ] {
+            let advice = advice(kind, output).expect("advice");
+            assert!(advice.contains(command), "{advice}");
+        }
+        assert_eq!(advice(ProjectKind::Cargo, "error[E0308]: mismatched"), None);
+    }
+}
