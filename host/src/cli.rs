@@ -10,6 +10,7 @@ mod build;
 mod completions;
 mod deps;
 mod dev;
+mod doctor;
 mod flags;
 mod mistakes;
 mod new;
@@ -32,6 +33,7 @@ pub use build::Build;
 pub use completions::Completions;
 pub use deps::Deps;
 pub use dev::Dev;
+pub use doctor::Doctor;
 pub use new::{Language, New};
 pub use state::{StateArguments, StateCommand};
 pub use test::Test;
@@ -86,6 +88,8 @@ pub enum Command {
     Wit(Wit),
     /// Print the configuration that `wasgi serve` would use with the same flags, as TOML
     Config(Box<Serve>),
+    /// Say what this machine and this site lack, and what to do about it
+    Doctor(Doctor),
     /// Print a script that completes this program's arguments in a shell
     Completions(Completions),
     /// Print the manual page, for man(1)

@@ -19,6 +19,7 @@ fn main() -> ExitCode {
         Command::State(state) => commands::state(&state),
         Command::Wit(wit) => commands::wit(&wit),
         Command::Config(serve) => commands::config(&serve),
+        Command::Doctor(doctor) => commands::doctor(&doctor),
         Command::Completions(completions) => commands::completions(&completions),
         Command::Man => commands::man(),
         Command::CompileForServer(limits) => commands::compile_for_server(&limits),

@@ -18,6 +18,7 @@ mod contract;
 mod databases;
 mod deps;
 mod dev;
+mod doctor;
 mod documents;
 mod early;
 mod expectations;

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use crate::support::command::{code_cache, wasgi};
 use crate::support::eventually;
 use crate::support::process::Process;
-use crate::support::scripts::logs;
+use crate::support::scripts::{Language, logs};
 use crate::support::server::Server;
 use crate::support::site::Site;
 
@@ -361,4 +361,128 @@ fn a_missing_toolchain_is_one_line_with_the_command_that_installs_it() {
     ] {
         logs(&server, text);
     }
+}
+
+/// The folder of a site that is made anew by each run, so that what Cargo has compiled of the SDK
+/// stays from one run to the next.
+fn kept_folder() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("languages")
+}
+
+/// Returns whether this Go builds for WASI.
+fn has_go() -> bool {
+    let output = Command::new("go").arg("version").output();
+    let version = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+    let minor = version.ok().and_then(|version| {
+        let (_, rest) = version.split_once("go1.")?;
+        rest.split(|c: char| !c.is_ascii_digit())
+            .next()?
+            .parse::<u32>()
+            .ok()
+    });
+    let is_there = minor.is_some_and(|minor| minor >= 21);
+    if !is_there {
+        eprintln!("SKIPPED: there is no Go 1.21 or later");
+    }
+    is_there
+}
+
+/// Each language: the handler is made, its test passes, it is served, and an edit is followed.
+#[test]
+fn a_handler_of_each_language_is_made_tested_served_and_edited() {
+    let folder = kept_folder();
+    let _ = fs::remove_dir_all(&folder);
+    let languages: Vec<(&str, &str)> = [
+        ("rust", "src/lib.rs", has_rust as fn() -> bool),
+        ("go", "main.go", has_go),
+        ("c", "", has_c),
+        ("wat", "", || true),
+        ("python", "", || Language::Python.has_runtime()),
+        ("javascript", "", || Language::JavaScript.has_runtime()),
+    ]
+    .into_iter()
+    .filter(|(.., is_there)| is_there())
+    .map(|(language, source, _)| (language, source))
+    .collect();
+    let new = |arguments: &[&str]| {
+        let mut command = wasgi(["new"]);
+        let ended = Process::start(command.arg(&folder).args(arguments)).wait();
+        assert!(ended.status.success(), "{}", ended.everything());
+    };
+    new(&[]);
+    for (language, _) in &languages {
+        new(&["--handler", &format!("api/{language}"), "--lang", language]);
+    }
+    // Of the site's first handler, which is a script in Python.
+    if !Language::Python.has_runtime() {
+        fs::remove_file(folder.join("tests/hello.hurl")).expect("removed");
+    }
+    let mut routes = wasgi(["routes", "--code-cache"]);
+    // Compiles the runtimes of scripts without a time limit.
+    routes
+        .arg(code_cache())
+        .arg(&folder)
+        .output()
+        .expect("it runs");
+    let mut command = wasgi(["test", "--code-cache"]);
+    command.arg(code_cache()).arg("--site").arg(&folder);
+    // Without a time limit as well: the SDK is compiled for the first time.
+    let ended = command.output().expect("it runs");
+    let said = String::from_utf8_lossy(&ended.stdout).into_owned()
+        + &String::from_utf8_lossy(&ended.stderr);
+    assert!(ended.status.success(), "{said}");
+
+    let mut command = wasgi(["dev", "--addr", "127.0.0.1:0", "--code-cache"]);
+    let server = Server::started(Process::start(command.arg(code_cache()).arg(&folder)));
+    assert!(server.get("/").text().contains("It works."));
+    for (language, source) in languages {
+        let path = format!("/api/{language}");
+        until(&server, &path, "Hello, world!\n");
+        let extension = match language {
+            "python" => "py",
+            "javascript" => "js",
+            other => other,
+        };
+        let file = match source {
+            "" => folder.join(format!("handlers/api/{language}.{extension}")),
+            source => folder.join("handlers/api").join(language).join(source),
+        };
+        let text = fs::read_to_string(&file).expect("its source");
+        // Of the same length, which the program in the text format states.
+        fs::write(&file, text.replace("Hello", "Salve")).expect("edited");
+        until(&server, &path, "Salve, world!\n");
+    }
+}
+
+#[test]
+fn a_build_error_is_explained_in_the_browser_until_it_is_mended() {
+    if !has_c() {
+        return;
+    }
+    let workshop = Workshop::new();
+    workshop.write("hello.c", page_in_c("good"));
+    let mut command = workshop.command(&["dev", "--addr", "127.0.0.1:0"]);
+    let server = Server::started(Process::start(command.arg(workshop.site.path())));
+    until(&server, "/hello", "good");
+    let failures = || {
+        let mut client = server.connect();
+        let host = server.addr();
+        client.send(format!(
+            "GET /_wasgi/events HTTP/1.1\r\nHost: {host}\r\nOrigin: http://{host}\r\n\r\n"
+        ));
+        assert_eq!(client.head().status, 200);
+        let mut text = String::new();
+        while !text.contains("event: hello") || !text.contains("failures") {
+            text += &String::from_utf8(client.chunk()).expect("UTF-8");
+        }
+        text
+    };
+    workshop.write("hello.c", "int main(void) { retrun 0; }\n");
+    eventually("the overlay has the error", || {
+        failures().contains("retrun")
+    });
+    assert_eq!(server.get("/hello").text(), "good");
+    // The same as before the error: there is nothing to load.
+    workshop.write("hello.c", page_in_c("good"));
+    eventually("it goes away", || !failures().contains("retrun"));
 }

@@ -166,7 +166,7 @@ fn template(language: Language) -> Template {
                 ),
             ],
             test: greeting,
-            serve: "serve --build",
+            serve: "dev",
         },
         Language::Go => Template {
             files: &[
@@ -174,12 +174,12 @@ fn template(language: Language) -> Template {
                 ("/main.go", include_str!("../../templates/handlers/go.go")),
             ],
             test: greeting,
-            serve: "serve --build",
+            serve: "dev",
         },
         Language::C => Template {
             files: &[(".c", include_str!("../../templates/handlers/c.c"))],
             test: greeting,
-            serve: "serve --build",
+            serve: "dev",
         },
         Language::Wat => Template {
             files: &[(".wat", include_str!("../../templates/handlers/cgi.wat"))],

@@ -43,7 +43,7 @@ pub(super) fn options(config: &Config) -> anyhow::Result<BuildOptions> {
 ///
 /// Fails if there is neither, or if the project can't be built.
 pub(super) fn find_or_build(handler: &Path, config: &Config) -> anyhow::Result<Ready> {
-    let project = find_named(handler, config);
+    let project = find_named(handler, config).filter(|project| project.kind.has_artifact());
     let found = find_handler(handler, config.site.handlers());
     let is_source = |path: &Path| {
         let path = std::path::absolute(path).ok();
@@ -68,8 +68,17 @@ pub(super) fn find_or_build(handler: &Path, config: &Config) -> anyhow::Result<R
     }
 }
 
+/// Returns the project that is meant by a path or a name, unless that is a file that is finished.
+pub(super) fn find_source(handler: &Path, config: &Config) -> Option<Project> {
+    let is_finished = handler.is_file()
+        && handler
+            .extension()
+            .is_some_and(|extension| extension == "wasm");
+    find_named(handler, config).filter(|_| !is_finished)
+}
+
 /// Returns the project at a path, or of a name in the handlers folder.
-pub(super) fn find_named(handler: &Path, config: &Config) -> Option<Project> {
+fn find_named(handler: &Path, config: &Config) -> Option<Project> {
     let projects = all(config);
     let absolute = std::path::absolute(handler).ok();
     let is_it = |project: &&Project| {
@@ -81,14 +90,12 @@ pub(super) fn find_named(handler: &Path, config: &Config) -> Option<Project> {
     projects.iter().find(is_it).cloned()
 }
 
-/// Returns the projects of a site whose builds result in a file.
+/// Returns the projects of a site.
 fn all(config: &Config) -> Vec<Project> {
     let Some(places) = config.site.builds() else {
         return Vec::new();
     };
-    let mut projects = reload::projects(config.site.handlers(), &places);
-    projects.retain(|project| project.kind.has_artifact());
-    projects
+    reload::projects(config.site.handlers(), &places)
 }
 
 /// Builds all projects of a site that have no `.wasm` file beside them. Returns the result of each,
@@ -106,7 +113,7 @@ pub(super) fn build_all(config: &Config) -> anyhow::Result<BTreeMap<String, Path
         };
         let mut built = name.into_os_string();
         built.push(".wasm");
-        !Path::new(&built).is_file()
+        project.kind.has_artifact() && !Path::new(&built).is_file()
     });
     let mut built = BTreeMap::new();
     for project in projects {
@@ -124,10 +131,11 @@ pub(super) fn build_all(config: &Config) -> anyhow::Result<BTreeMap<String, Path
 pub(super) fn build(project: &Project, options: &BuildOptions) -> anyhow::Result<PathBuf> {
     let report = projects::build(project, options, &CancelToken::new());
     if !report.output.trim().is_empty() {
-        log::lines(&match options.colours {
+        let shown = match options.colours {
             true => projects::coloured(&report.output),
             false => projects::plain(&report.output),
-        });
+        };
+        eprintln!("{}", shown.trim_end());
     }
     match report.outcome {
         Outcome::Built => Ok(options.places.artifact(&project.file)),

@@ -39,6 +39,7 @@ pub(crate) use output::{coloured, plain};
 pub(crate) use places::Places;
 pub(crate) use project::Project;
 pub(crate) use shared::Built;
+pub(crate) use toolchain::{ADD_RUST_TARGET, RUST_TARGET, install};
 
 use manager::{Manager, Message};
 use shared::Shared;

@@ -27,6 +27,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::application;
+use super::language::Language;
 use crate::file_stamp::FileStamp;
 use crate::projects::{Places, Project, ProjectKind};
 use crate::registry::{Problem, ProblemKind, label};
@@ -153,6 +154,20 @@ pub(crate) fn projects(folder: &Path, builds: &Places) -> Vec<Project> {
         builds: Some(builds),
     };
     list(given, &mut |_| {}).projects
+}
+
+/// Returns the languages of the scripts in a handlers folder.
+pub(crate) fn scripts(folder: &Path) -> Vec<Language> {
+    let given = Folder {
+        path: folder,
+        given: folder,
+        builds: None,
+    };
+    let handlers = list(given, &mut |_| {}).handlers;
+    let languages = handlers.iter().map(|found| folder.join(&found.file));
+    languages
+        .filter_map(|path| application::script_language(&path))
+        .collect()
 }
 
 impl Listing {

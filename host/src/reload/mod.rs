@@ -60,7 +60,7 @@ pub(crate) use application::{MARKERS, is_one as is_application, manifest, script
 pub(crate) use cancel::CancelToken;
 pub(crate) use language::Language;
 pub(crate) use later::{Later, Renewal};
-pub(crate) use listing::{EXTENSIONS, applications, projects};
+pub(crate) use listing::{EXTENSIONS, applications, projects, scripts};
 pub(crate) use loader::{Load, LoadRequest};
 pub(crate) use options::{HandlerEvent, OnHandler, ReloadOptions, Started};
 pub(crate) use pages::{OnPages, PagesChange};

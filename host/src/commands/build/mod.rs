@@ -1,7 +1,8 @@
 //! `wasgi build`: builds a portable `.wasm` file from a handler's sources. What a handler's sources
-//! are decides how it is built: `script` has the ways for scripts.
+//! are decides how it is built: `script` has the ways for scripts, `project` those of compilers.
 
 mod output;
+mod project;
 mod script;
 
 use std::path::Path;
@@ -9,6 +10,7 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 
+use super::projects;
 use super::site::find_handler;
 use crate::cli;
 use crate::reload;
@@ -21,6 +23,13 @@ use crate::reload;
 /// file can't be written.
 pub fn build(arguments: &cli::Build) -> anyhow::Result<ExitCode> {
     let resolved = arguments.load()?;
+    if let Some(project) = projects::find_source(&arguments.handler, &resolved.config) {
+        if project.kind.has_artifact() {
+            project::build(arguments, &resolved, &project)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        projects::build(&project, &projects::options(&resolved.config)?)?;
+    }
     let handler = find_handler(&arguments.handler, resolved.config.site.handlers())?;
     match Sources::from_path(&handler) {
         Some(Sources::Script) => script::build(arguments, &resolved, &handler)?,

@@ -1,0 +1,85 @@
+//! `wasgi doctor` says what is missing and what to do.
+
+use serde_json::Value;
+
+use crate::support::command::wasgi;
+use crate::support::process::Process;
+use crate::support::site::Site;
+
+#[test]
+fn a_site_that_works_has_no_problem() {
+    let site = Site::new().with_page("index.html", "a page");
+    let mut command = wasgi(["doctor", "--json"]);
+    let ended = Process::start(command.arg(site.path())).wait();
+    let report: Value = serde_json::from_str(&ended.stdout.join("\n")).expect("JSON");
+    assert!(ended.status.success(), "{}", ended.everything());
+    assert_eq!(report["problems"], 0, "{report:#}");
+    let names: Vec<&str> = report["findings"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .filter_map(|found| found["name"].as_str())
+        .collect();
+    for name in [
+        "openat2",
+        "PAGEMAP_SCAN",
+        "Landlock",
+        "seccomp",
+        "vm.overcommit",
+        "open files",
+        "pages",
+        "handlers",
+        "code cache",
+        "address",
+        "Rust",
+        "Go",
+        "C",
+        "make",
+        "npm",
+        "Python scripts",
+        "JavaScript scripts",
+    ] {
+        assert!(names.contains(&name), "{name}: {names:?}");
+    }
+}
+
+#[test]
+fn what_the_sites_handlers_lack_is_a_problem_with_its_command() {
+    let site = Site::new();
+    site.write_handler("hello.c", "");
+    site.write_handler("greet.rs", "");
+    let mut command = wasgi(["doctor"]);
+    command.env("PATH", site.path()).arg(site.path());
+    let ended = Process::start(&mut command).wait();
+    assert_eq!(ended.status.code(), Some(1), "{}", ended.everything());
+    let text = ended.stdout.join("\n");
+    for part in [
+        "clang is not installed; 1 handler needs it",
+        "do: `apt-get install clang lld wasi-libc",
+        "cargo is not installed; 1 handler needs it",
+        "do: install Rust (https://rustup.rs)",
+        "go is not installed; no handler needs it",
+        "2 problems, ",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+}
+
+#[test]
+fn a_wrong_key_and_a_cache_that_cant_be_written_are_problems() {
+    let site = Site::new();
+    std::fs::write(site.path().join("wasgi.toml"), "[server]\nthread = 1\n").expect("written");
+    let ended = Process::start(wasgi(["doctor"]).arg(site.path())).wait();
+    assert_eq!(ended.status.code(), Some(1), "{}", ended.everything());
+    assert!(
+        ended.stdout.join("\n").contains("threads"),
+        "the key that is meant"
+    );
+    std::fs::remove_file(site.path().join("wasgi.toml")).expect("removed");
+    std::fs::write(site.path().join("file"), "").expect("written");
+    let cache = site.path().join("file/cache");
+    let mut command = wasgi(["doctor", "--code-cache"]);
+    let ended = Process::start(command.arg(cache).arg(site.path())).wait();
+    assert_eq!(ended.status.code(), Some(1), "{}", ended.everything());
+    assert!(ended.stdout.join("\n").contains("can't be written"));
+}
