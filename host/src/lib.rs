@@ -26,7 +26,6 @@ mod outbound;
 mod permits;
 pub mod policy;
 pub mod printable;
-mod projects;
 mod published;
 mod redact;
 mod registry;

@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 use super::site::find_handler;
 use crate::config::Config;
 use crate::log;
-use crate::projects::{self, BuildOptions, MAX_BUILD_TIME, Outcome, Project};
+use crate::reload::projects::{self, BuildOptions, MAX_BUILD_TIME, Outcome, Project};
 use crate::reload::{self, CancelToken};
 
 /// A handler that is ready to be loaded.
@@ -95,7 +95,7 @@ fn all(config: &Config) -> Vec<Project> {
     let Some(places) = config.site.builds() else {
         return Vec::new();
     };
-    reload::projects(config.site.handlers(), &places)
+    reload::find_projects(config.site.handlers(), &places)
 }
 
 /// Builds all projects of a site that have no `.wasm` file beside them. Returns the result of each,

@@ -8,7 +8,7 @@ use anyhow::bail;
 use serde::{Deserialize, Serialize};
 
 use crate::engine::CacheFolder;
-use crate::projects::Places;
+use crate::reload::projects::Places;
 use crate::{file_kind, units};
 
 /// The section `[site]` of `wasgi.toml`. Relative paths in it start at the file's folder.

@@ -9,7 +9,7 @@
 //! - Files and folders whose name starts with `.` or `_` are ignored, as are temporary files of
 //!   editors and downloads (see [`is_ignored`]). They are not reported.
 //! - Folders below the top level that contain the sources of a handler, and single source files,
-//!   are [projects](crate::projects) if projects are built; the result of the last build is served.
+//!   are [projects](super::projects) if projects are built; the result of the last build is served.
 //!   Otherwise, folders with sources are ignored (see
 //!   [`SOURCE_MARKERS`]), and at the top level the files of a common build.
 //! - A link to a file counts as a file, wherever it leads: a user who may write here decides what
@@ -29,8 +29,8 @@ use std::path::{Path, PathBuf};
 use super::application;
 use super::language::Language;
 use crate::file_stamp::FileStamp;
-use crate::projects::{Places, Project, ProjectKind};
 use crate::registry::{Problem, ProblemKind, label};
+use crate::reload::projects::{Places, Project, ProjectKind};
 use crate::router::{MAX_SEGMENTS, Route, Shape};
 
 /// A folder that contains one of these is a project, which is built elsewhere and not served.
@@ -146,7 +146,7 @@ pub(crate) fn applications(folder: &Path) -> Vec<PathBuf> {
 }
 
 /// Returns the projects in a handlers folder.
-pub(crate) fn projects(folder: &Path, builds: &Places) -> Vec<Project> {
+pub(crate) fn find_projects(folder: &Path, builds: &Places) -> Vec<Project> {
     let path = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
     let given = Folder {
         path: &path,

@@ -34,6 +34,7 @@ mod notifier;
 mod options;
 mod pages;
 mod pages_thread;
+pub(crate) mod projects;
 mod queue;
 mod scan;
 mod settle;
@@ -60,7 +61,7 @@ pub(crate) use application::{MARKERS, is_one as is_application, manifest, script
 pub(crate) use cancel::CancelToken;
 pub(crate) use language::Language;
 pub(crate) use later::{Later, Renewal};
-pub(crate) use listing::{EXTENSIONS, applications, projects, scripts};
+pub(crate) use listing::{EXTENSIONS, applications, find_projects, scripts};
 pub(crate) use loader::{Load, LoadRequest};
 pub(crate) use options::{HandlerEvent, OnHandler, ReloadOptions, Started};
 pub(crate) use pages::{OnPages, PagesChange};

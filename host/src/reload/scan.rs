@@ -9,8 +9,8 @@ use super::loader::Load;
 use super::options::{LOADS, workers};
 use super::queue::Capacity;
 use super::slots::{Slots, Trust};
-use crate::projects::{Places, Projects};
 use crate::registry::Registry;
+use crate::reload::projects::{Places, Projects};
 
 /// The result of listing the handlers folder, to serve and to continue from.
 pub(crate) struct Scan<P> {

@@ -23,8 +23,8 @@ use super::queue::{Capacity, Position, Queue, SLICE};
 use super::settle::{FileState, Hint, Settle};
 use super::slot::{Since, Slot, Work};
 use crate::permits::Permits;
-use crate::projects::{Places, Projects};
 use crate::registry::{Handler, Pending, Problem, ProblemKind, Registry, Version, label};
+use crate::reload::projects::{Places, Projects};
 use crate::router::Shape;
 
 /// The maximum number of consecutive loads of one route that are cancelled because of a newer

@@ -17,9 +17,9 @@ use super::queue::Capacity;
 use super::scan::Scan;
 use super::slots::{Difference, Slots, Trust};
 use super::watch::{Watch, WatchEvent};
-use crate::projects::Built;
 use crate::published::Published;
 use crate::registry::{Problem, ProblemKind, Registry};
+use crate::reload::projects::Built;
 
 /// The maximum number of queued messages. Events that don't fit cause one complete rescan.
 pub(super) const MAX_MESSAGES: usize = 4_096;

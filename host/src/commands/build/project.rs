@@ -9,7 +9,7 @@ use super::output::Output;
 use crate::cli;
 use crate::commands::projects;
 use crate::config::ResolvedConfig;
-use crate::projects::Project;
+use crate::reload::projects::Project;
 
 /// Builds a project whose compiler writes a program.
 ///

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use super::finding::Finding;
 use crate::config::Config;
-use crate::projects::{self, ADD_RUST_TARGET, ProjectKind, RUST_TARGET};
+use crate::reload::projects::{self, ADD_RUST_TARGET, ProjectKind, RUST_TARGET};
 use crate::reload::{self, Language};
 
 const GROUP: &str = "toolchains";
@@ -25,7 +25,7 @@ const MIN_GO_MINOR: u32 = 21;
 
 pub(super) fn findings(config: &Config) -> Vec<Finding> {
     let builds = config.site.builds();
-    let projects = builds.map(|builds| reload::projects(config.site.handlers(), &builds));
+    let projects = builds.map(|builds| reload::find_projects(config.site.handlers(), &builds));
     let projects = projects.unwrap_or_default();
     let mut findings: Vec<Finding> = TOOLS
         .iter()

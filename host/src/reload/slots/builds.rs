@@ -7,8 +7,8 @@ use super::super::options::HandlerEvent;
 use super::super::settle::Hint;
 use super::super::slot::Slot;
 use super::{Slots, loaded};
-use crate::projects::{Built, Places, Project, Projects};
 use crate::registry::{Problem, ProblemKind, label};
+use crate::reload::projects::{Built, Places, Project, Projects};
 
 impl<P> Slots<P> {
     /// Has the folder's projects built from now on.
