@@ -199,6 +199,7 @@ impl Script {
         };
         linker.root().func_wrap(fuse::GLOBAL, keep_global)?;
         gateway(&mut linker)?;
+        key_value(&mut linker)?;
         let mut store = Store::new(engine, self.context(output)?);
         store.limiter(|context| &mut context.limits);
         store.set_epoch_deadline(u64::MAX >> 1);
@@ -284,12 +285,47 @@ fn gateway(linker: &mut Linker<Context>) -> wasmtime::Result<()> {
         "[method]start-response.write",
         "panicked",
     ];
-    let mut gateway = linker.instance(fuse::GATEWAY)?;
-    for name in ["environ", "start-response"] {
-        gateway.resource(name, ResourceType::host::<()>(), |_, _| Ok(()))?;
+    let resources = ["environ", "start-response"];
+    trapping(linker, fuse::GATEWAY, &resources, &FUNCTIONS)
+}
+
+/// Defines key-value buckets outside a request: every call of them traps. The runtimes raise an
+/// exception instead.
+fn key_value(linker: &mut Linker<Context>) -> wasmtime::Result<()> {
+    const STORE: [&str; 6] = [
+        "open",
+        "[method]bucket.get",
+        "[method]bucket.set",
+        "[method]bucket.delete",
+        "[method]bucket.exists",
+        "[method]bucket.list-keys",
+    ];
+    const ATOMICS: [&str; 4] = [
+        "[static]cas.new",
+        "[method]cas.current",
+        "increment",
+        "swap",
+    ];
+    const BATCH: [&str; 3] = ["get-many", "set-many", "delete-many"];
+    let name = |interface| format!("wasi:keyvalue/{interface}@0.2.0-draft2");
+    trapping(linker, &name("store"), &["bucket"], &STORE)?;
+    trapping(linker, &name("atomics"), &["cas"], &ATOMICS)?;
+    trapping(linker, &name("batch"), &[], &BATCH)
+}
+
+/// Defines an interface of which every call traps.
+fn trapping(
+    linker: &mut Linker<Context>,
+    interface: &str,
+    resources: &[&str],
+    functions: &[&str],
+) -> wasmtime::Result<()> {
+    let mut instance = linker.instance(interface)?;
+    for name in resources {
+        instance.resource(name, ResourceType::host::<()>(), |_, _| Ok(()))?;
     }
-    for name in FUNCTIONS {
-        gateway.func_new(name, |_, _, _, _| {
+    for name in functions {
+        instance.func_new(name, |_, _, _, _| {
             Err(wasmtime::Error::msg(
                 "no request exists while a script is loaded",
             ))
