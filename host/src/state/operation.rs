@@ -109,6 +109,12 @@ pub struct Entry {
 pub struct Failure(pub String);
 
 impl Failure {
+    /// Returns the failure of an operation while the store is not available. A handler must not
+    /// learn where it is: the log says that, and the reason.
+    pub(super) fn unavailable() -> Self {
+        Self::new("the store is not available; the server's log says why")
+    }
+
     pub(super) fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }

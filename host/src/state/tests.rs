@@ -422,7 +422,7 @@ fn an_owner_that_closes_hands_over_without_an_error() {
 }
 
 #[test]
-fn a_store_that_is_not_available_is_an_error_with_the_reason_and_works_again_later() {
+fn a_store_that_is_not_available_is_an_error_without_its_address_and_works_again_later() {
     let folder = tempfile::tempdir().expect("a folder");
     let socket = folder.path().join("redis.sock");
     let options = StateOptions {
@@ -433,7 +433,7 @@ fn a_store_that_is_not_available_is_an_error_with_the_reason_and_works_again_lat
     let failure = ask(&store, Operation::Get("a".into()))
         .expect_err("not there")
         .0;
-    assert!(failure.contains("redis.sock is not available"), "{failure}");
+    assert_eq!(failure, Failure::unavailable().0);
     if let Some(redis) = Redis::start(folder.path()) {
         let until = Instant::now() + Duration::from_secs(60);
         while ask(&store, Operation::Set("a".into(), b"1".to_vec())).is_err() {
@@ -459,10 +459,8 @@ fn a_store_that_is_not_available_is_an_error_with_the_reason_and_works_again_lat
     let state = place.options.folder().to_owned();
     std::fs::write(&state, "").expect("written");
     let store = Store::new(&place.options, Limits::default());
-    let failure = ask(&store, Operation::Get("a".into()))
-        .expect_err("no folder")
-        .0;
-    assert!(failure.starts_with("state.folder: "), "{failure}");
+    let failure = ask(&store, Operation::Get("a".into())).expect_err("no folder");
+    assert_eq!(failure, Failure::unavailable());
     std::fs::remove_file(&state).expect("removed");
     let until = Instant::now() + Duration::from_secs(60);
     while ask(&store, Operation::Set("a".into(), Vec::new())).is_err() {
@@ -474,10 +472,8 @@ fn a_store_that_is_not_available_is_an_error_with_the_reason_and_works_again_lat
     let file = place.options.folder().join("state.redb");
     std::fs::write(&file, "not a database").expect("written");
     let store = Store::new(&place.options, Limits::default());
-    let failure = ask(&store, Operation::Get("a".into()))
-        .expect_err("no database")
-        .0;
-    assert!(failure.contains("state.redb: "), "{failure}");
+    let failure = ask(&store, Operation::Get("a".into())).expect_err("no database");
+    assert_eq!(failure, Failure::unavailable());
     assert_eq!(std::fs::read(&file).expect("kept"), b"not a database");
 }
 

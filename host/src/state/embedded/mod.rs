@@ -53,7 +53,7 @@ pub(super) fn run(folder: &Path, queue: &Queue) {
                     tracing::error!("state: {why}");
                     last.clone_from(&why);
                 }
-                queue.fail_older_than(Duration::ZERO, &Failure(why));
+                queue.fail_older_than(Duration::ZERO, &Failure::unavailable());
             }
         }
         if queue.is_closed() {

@@ -64,7 +64,7 @@ pub(super) fn run(url: &str, prefix: &str, queue: &Queue) {
             let rest = until.saturating_duration_since(std::time::Instant::now());
             let jobs = queue.take(Which::All, Some(rest), |is_closed| is_closed);
             for job in jobs {
-                (job.sink)(Err(failure.clone()));
+                (job.sink)(Err(Failure::unavailable()));
             }
             if queue.is_closed() {
                 return;
@@ -167,9 +167,10 @@ impl Connection {
                 for job in jobs {
                     let is_read = job.request.operation.is_read();
                     (job.sink)(Err(match is_read {
-                        true => failure.clone(),
+                        true => Failure::unavailable(),
                         false => Failure(format!(
-                            "{failure}; the operation may have been executed or not"
+                            "{}; the operation may have been executed or not",
+                            Failure::unavailable()
                         )),
                     }));
                 }
