@@ -94,46 +94,5 @@ class Explained(unittest.TestCase):
         self.assertIn("ZeroDivisionError", self.details)
 
 
-class Tls(unittest.TestCase):
-    def runs(self, own):
-        """Returns the output of a package that imports `ssl`, either installed or part of the
-        application."""
-        program = (
-            "import sys; from unittest import mock; from wasgi.guest import tls\n"
-            "with mock.patch('importlib.util.find_spec', return_value=None):\n"
-            "    tls.install((sys.argv[2],))\n"
-            "sys.modules.pop('ssl', None)\n"
-            "sys.path.insert(0, sys.argv[1]); import package\n"
-        )
-        with tempfile.TemporaryDirectory() as folder:
-            Path(folder, "package.py").write_text(
-                "import ssl\nfrom ssl import SSLContext, SSLWantReadError\n"
-                "print(issubclass(SSLWantReadError, ssl.SSLError), ssl.OP_ALL | ssl.CERT_NONE)\n"
-                "print(ssl.TLSVersion.TLSv1_2, SSLContext | None)\n"
-                "try: ssl.create_default_context().wrap_socket(None)\n"
-                "except ssl.SSLError as error: print(error)\n"
-            )
-            done = subprocess.run(
-                [sys.executable, "-c", program, folder, folder if own else "/none"],
-                env={**os.environ, "PYTHONPATH": str(Path(fakes.__file__).parent.parent / "src")},
-                capture_output=True, text=True,
-            )  # fmt: skip
-        return done
-
-    def test_installed_packages_find_names_and_no_more(self):
-        done = self.runs(own=False)
-        self.assertEqual(
-            done.stdout.splitlines(),
-            [
-                "True 0", "0 ssl.SSLContext | None",
-                "the sandbox has no TLS: sockets have plain connections only",
-            ],
-            done.stderr,
-        )
-
-    def test_the_application_itself_finds_what_there_is(self):
-        self.assertNotIn("the sandbox has no TLS", self.runs(own=True).stdout)
-
-
 if __name__ == "__main__":
     unittest.main()

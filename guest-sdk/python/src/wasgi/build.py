@@ -197,7 +197,7 @@ def componentize(
     output: Path,
     empty: Path,
     main_module: str = MAIN_MODULE,
-    world: str = "handler",
+    world: str = "python",
     wit: Path = WIT,
 ) -> None:
     """Runs componentize-py to build a component from a module, for a world in the folder `wit`.

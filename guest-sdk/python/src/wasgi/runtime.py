@@ -26,7 +26,7 @@ _WIT = """\
 package wasgi:gateway@0.1.0;
 
 world runtime {
-  include handler;
+  include python;
   export load: func(plan: string) -> string;
 }
 """

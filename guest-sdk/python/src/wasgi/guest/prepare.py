@@ -12,7 +12,7 @@ import os
 import sys
 
 from wasgi.guest import (
-    asgi, census, explain, gather, hot, report, room, setup, stack, warm,
+    asgi, census, explain, gather, hot, phase, report, room, setup, stack, warm,
 )  # fmt: skip
 from wasgi.guest.application import application_class
 from wasgi.guest.files import Files
@@ -30,7 +30,7 @@ _LATE = (
     "encodings.ascii", "encodings.cp1252", "encodings.idna", "encodings.iso8859_1",
     "encodings.latin_1", "encodings.punycode", "encodings.utf_16", "encodings.utf_8",
     "encodings.utf_8_sig", "stringprep", "unicodedata", "_strptime", "linecache", "traceback",
-    "random", "secrets", "json", "html.entities", "email.message", "mimetypes",
+    "random", "secrets", "json", "html.entities", "email.message", "mimetypes", "wasgi.kv",
 )  # fmt: skip
 
 #: Imported late if installed: time zones, which the sandbox lacks, are read from `tzdata`.
@@ -48,7 +48,8 @@ def prepare(plan: dict) -> type:
     sys.dont_write_bytecode = True
     report.begin(plan["main_folder"])
     place = explain.Place(plan["names"], plan["own_folders"], plan["installed_folders"])
-    system = setup.install(tuple(plan["own_folders"]))
+    phase.begin()
+    system = setup.install()
     if plan["own_folders"]:
         os.chdir(plan["own_folders"][0])
     _import_late(plan["imports"], place)
@@ -56,6 +57,7 @@ def prepare(plan: dict) -> type:
     made = application_class(application)
     _warm(application, made, plan, system, place)
     system.is_building = False
+    phase.end()
     stack.guard()
     gc.collect()
     census.take()

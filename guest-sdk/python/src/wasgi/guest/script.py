@@ -18,7 +18,8 @@ import types
 
 from wasgi import requirements
 from wasgi.guest import (
-    asgi, census, compat, explain, gather, hot, room, settings, setup, stack, variables, warm,
+    asgi, census, compat, explain, gather, hot, phase, room, settings, setup, stack, variables,
+    warm,
 )  # fmt: skip
 from wasgi.guest.application import application_class
 from wasgi.guest.layer import Layer
@@ -56,7 +57,7 @@ _STANDARD = (
 #: Modules of the binding that are imported late.
 _BINDING = (
     "componentize_py_types", "wit_world", "wit_world.exports", "wit_world.exports.application",
-    "wit_world.imports", "wit_world.imports.gateway",
+    "wit_world.imports", "wit_world.imports.gateway", "wasgi.kv",
 )  # fmt: skip
 
 #: What to do about a missing package, for an application with requirements, without them, and for a
@@ -104,7 +105,8 @@ def base() -> None:
     """Prepares the runtime, when it is built."""
     global _system
     sys.dont_write_bytecode = True
-    _system = setup.install(("/app",))
+    phase.begin()
+    _system = setup.install()
     for name in (*_BINDING, *_STANDARD):
         try:
             importlib.import_module(name)
@@ -194,6 +196,7 @@ def _load(plan: dict) -> dict:
         answer["modules"] = _layer.wanted(tuple(set(plan["path"]) - {folder}))
     if _system is not None:
         _system.is_building = False
+        phase.end()
     variables.end(before)
     stack.guard()
     _made = made()

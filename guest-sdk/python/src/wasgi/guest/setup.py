@@ -7,13 +7,12 @@ from wasgi.guest.files import Files
 from wasgi.guest.system import System
 
 
-def install(own_folders: tuple[str, ...] = ()) -> System:
+def install() -> System:
     """Installs files, an event loop, databases, and features that the sandbox's CPython lacks. Must
     be called once, before the application is imported.
 
     The `System` that it returns searches for files in its own tree, which has a writable temporary
     folder and home folder and everything that is added to it, and then in WASI's folders.
-    `own_folders` are the application's: importing `ssl` there fails, as the module doesn't exist.
     """
     system = System(Files(writable=(compat.TEMPORARY, compat.HOME)))
     system.install()
@@ -21,5 +20,5 @@ def install(own_folders: tuple[str, ...] = ()) -> System:
     hashes.install()
     event_loop.install()
     database.install(system)
-    tls.install(own_folders)
+    tls.install()
     return system
