@@ -15,3 +15,11 @@ wit_bindgen::generate!({
     world: "wasgi:javascript/runtime",
     generate_all,
 });
+
+/// Key-value buckets, for `kv`.
+pub mod key_value {
+    wit_bindgen::generate!({
+        path: "../../wit/keyvalue/draft2.wit",
+        world: "imports",
+    });
+}

@@ -9,6 +9,7 @@ use rquickjs::{
 
 use crate::failure::Failure;
 use crate::host;
+use crate::kv;
 use crate::modules::{Files, Sources};
 
 /// The stack that JavaScript may use, in bytes. Beyond it a `RangeError` is thrown, before the
@@ -159,7 +160,9 @@ fn platform<'js>(cx: &Ctx<'js>) -> rquickjs::Result<Object<'js>> {
     evaluated.finish::<()>()?;
     let exports = module.namespace()?;
     let start: Function<'js> = exports.get("start")?;
-    start.call::<_, ()>((host::functions(cx)?,))?;
+    let functions = host::functions(cx)?;
+    kv::add_functions(cx, &functions)?;
+    start.call::<_, ()>((functions,))?;
     Ok(exports)
 }
 

@@ -9,7 +9,7 @@
 //! - `modules` finds and loads modules.
 //! - `load` follows a plan; `serve` handles a request.
 //! - `host` has the functions that the platform's code calls, `client` those for requests to other
-//!   hosts, and `url` those for URLs.
+//!   hosts, `kv` those for key-value buckets, and `url` those for URLs.
 //! - `foreign` has the functions of C that have no safe form.
 
 mod bindings;
@@ -20,6 +20,7 @@ mod exports;
 mod failure;
 mod foreign;
 mod host;
+mod kv;
 mod load;
 mod modules;
 mod packages;

@@ -28,6 +28,8 @@ const MAX_KEPT_BYTES: usize = 24 << 20;
 
 /// The maximum depth of folders that are searched for modules to keep.
 const MAX_DEPTH: usize = 64;
+/// The module of the platform that applications import.
+const KEY_VALUE: &str = "wasgi:kv";
 
 /// The application's modules.
 #[derive(Clone)]
@@ -197,6 +199,7 @@ pub(crate) fn platform_source(name: &str) -> Option<&'static str> {
         "fetch.js" => include_str!("../platform/fetch.js"),
         "headers.js" => include_str!("../platform/headers.js"),
         "host.js" => include_str!("../platform/host.js"),
+        "kv.js" => include_str!("../platform/kv.js"),
         "http.js" => include_str!("../platform/http.js"),
         "main.js" => include_str!("../platform/main.js"),
         "serve.js" => include_str!("../platform/serve.js"),
@@ -217,6 +220,9 @@ impl Resolver for Sources {
     ) -> Result<String> {
         if base.starts_with(PLATFORM) {
             return Ok(format!("{PLATFORM}{}", name.trim_start_matches("./")));
+        }
+        if name == KEY_VALUE {
+            return Ok(format!("{KEY_VALUE}.js"));
         }
         self.0.resolve(base, name).map_err(|why| {
             Exception::throw_type(cx, &format!("{base}: import of \"{name}\": {why}"))

@@ -9,7 +9,7 @@ use crate::bindings::wasgi::gateway::gateway::{Environ, Exception, StartError, S
 use crate::engine::{self, Platform};
 use crate::event_loop::settled;
 use crate::failure::Failure;
-use crate::{foreign, host, reason};
+use crate::{foreign, host, kv, reason};
 
 /// The maximum size of a block, in bytes. Longer bodies are returned as several: a server accepts
 /// blocks of this size.
@@ -54,6 +54,7 @@ struct Response {
 /// Handles a request.
 pub(crate) fn call(environ: Environ, start_response: &StartResponse) -> Result<Body, Exception> {
     host::set_environ(Some(environ));
+    kv::close_all();
     let response = engine::with(|cx, platform| {
         let failed = |error| Failure::from_error(cx, platform, error);
         let serve: Function<'_> = platform.function("serve").map_err(failed)?;
