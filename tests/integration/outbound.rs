@@ -1,6 +1,7 @@
 //! Connections of handlers to other hosts: what is granted, and what hostile hosts can do.
 
 mod hostile;
+mod https;
 mod load;
 pub(crate) mod postgres;
 mod scripts;

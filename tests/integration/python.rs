@@ -5,11 +5,11 @@
 //! `cargo xtask python` builds them. If it has not run, each test prints a line and does nothing.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::support::client::{Client, Ending};
 use crate::support::response::{Framing, Response};
-use crate::support::scripts::{Language, compile};
+use crate::support::scripts::{Language, compile, component};
 use crate::support::server::Server;
 use crate::support::site::Site;
 
@@ -66,16 +66,6 @@ fn both(name: &str) -> Vec<(Site, Server)> {
     let server = Server::new(&site);
     sites.push((site, server));
     sites
-}
-
-fn component(name: &str) -> PathBuf {
-    let guests = Path::new(env!("CARGO_TARGET_TMPDIR")).join("../guests");
-    let folder = if name.starts_with("python-") {
-        "cases"
-    } else {
-        "python-demos"
-    };
-    guests.join(folder).join(format!("{name}.wasm"))
 }
 
 /// Sends a request with additional fields and a body.

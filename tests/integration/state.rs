@@ -1,6 +1,8 @@
 //! State: the key-value buckets that `wasgi.toml` grants to a handler, for each kind of handler and
 //! of store.
 
+mod scripts;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};

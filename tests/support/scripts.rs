@@ -1,10 +1,10 @@
 //! Handlers that are served from their sources: the runtimes that load them, and sites with them.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, Once, PoisonError};
 
-use super::command::{code_cache, wasgi};
+use super::command::{code_cache, run, wasgi};
 use super::eventually;
 use super::server::Server;
 use super::site::Site;
@@ -148,4 +148,35 @@ pub(crate) fn until_status(server: &Server, path: &str, status: u16) {
     eventually(&format!("{path} answers {status}"), || {
         server.get(path).status() == status
     });
+}
+
+pub(crate) fn component(name: &str) -> PathBuf {
+    let guests = Path::new(env!("CARGO_TARGET_TMPDIR")).join("../guests");
+    let folder = if name.starts_with("python-") {
+        "cases"
+    } else {
+        "python-demos"
+    };
+    guests.join(folder).join(format!("{name}.wasm"))
+}
+
+/// Installs packages for an application in a folder. Returns whether that was possible: it needs
+/// pip or uv, and an index.
+pub(crate) fn has_packages(site: &Site, name: &str, requirements: &str) -> bool {
+    let folder = site.handlers().join(name);
+    fs::write(folder.join("requirements.txt"), requirements).expect("written");
+    let site = site.path().to_str().expect("text");
+    let cache = code_cache();
+    let cache = cache.to_str().expect("text");
+    let done = run(["deps", name, "--site", site, "--code-cache", cache]);
+    done.status.success()
+}
+
+/// Encodes a text for a query.
+pub(crate) fn percent_encoded(text: &str) -> String {
+    let encoded = text.bytes().map(|byte| match byte {
+        b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' => char::from(byte).to_string(),
+        byte => format!("%{byte:02X}"),
+    });
+    encoded.collect()
 }

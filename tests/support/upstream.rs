@@ -32,6 +32,13 @@ struct Counts {
     waiting: AtomicUsize,
 }
 
+/// The length of the body of `/large`, in bytes: many times what is read at once.
+pub(crate) const LARGE_BYTES: usize = 5 << 20;
+
+/// The text "zipped", compressed with gzip.
+const ZIPPED: &[u8] =
+    b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\x03\xab\xca,(HM\x01\x00Wh\xc2\xe2\x06\x00\x00\x00";
+
 trait Stream: Read + Write {}
 
 impl<T: Read + Write> Stream for T {}
@@ -169,7 +176,12 @@ fn requests(stream: &mut BufReader<impl Stream>, counts: &Counts) -> io::Result<
         };
         counts.requests.fetch_add(1, Ordering::SeqCst);
         let target = line.split(' ').nth(1).unwrap_or_default();
-        answer(stream, target, &host, &body, counts)?;
+        match line.starts_with("HEAD ") {
+            true => stream
+                .get_mut()
+                .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n")?,
+            false => answer(stream, target, &host, &body, counts)?,
+        }
     }
 }
 
@@ -240,6 +252,20 @@ fn answer(
             stream.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")?;
             stream.write_all(b"5\r\nfirst\r\n")?;
             wait_for_end(reader, counts)
+        }
+        "/large" => text(stream, &"y".repeat(LARGE_BYTES)),
+        "/length" => text(stream, &body.len().to_string()),
+        "/gzip" => {
+            let head = "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n";
+            stream
+                .write_all(format!("{head}Content-Length: {}\r\n\r\n", ZIPPED.len()).as_bytes())?;
+            stream.write_all(ZIPPED)
+        }
+        "/status" => stream.write_all(format!("HTTP/1.1 {query} Status\r\n\r\n").as_bytes()),
+        "/chunks" => {
+            stream.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")?;
+            stream.write_all("5\r\nblock\r\n".repeat(3).as_bytes())?;
+            stream.write_all(b"0\r\n\r\n")
         }
         "/early" => {
             stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nshort")?;

@@ -3,13 +3,12 @@
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::chown;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use super::{configure, granting};
-use crate::support::command::{code_cache, run};
 use crate::support::scripts::Language::Python;
-use crate::support::scripts::until;
+use crate::support::scripts::{has_packages, until};
 use crate::support::server::Server;
 use crate::support::site::Site;
 
@@ -105,17 +104,6 @@ fn owner_of(name: &str) -> Option<u32> {
     user.split(':').nth(2)?.parse().ok()
 }
 
-/// Installs the driver for an application. Returns whether that was possible.
-fn has_driver(site: &Site, application: &Path) -> bool {
-    fs::write(application.join("requirements.txt"), "pg8000\n").expect("written");
-    let site = site.path().to_str().expect("text");
-    let cache = code_cache();
-    let cache = cache.to_str().expect("text");
-    run(["deps", "db", "--site", site, "--code-cache", cache])
-        .status
-        .success()
-}
-
 #[test]
 fn a_python_driver_uses_a_granted_postgresql() {
     if !Python.has_runtime() {
@@ -129,7 +117,7 @@ fn a_python_driver_uses_a_granted_postgresql() {
     let application = site.handlers().join("db");
     fs::create_dir(&application).expect("a folder");
     fs::write(application.join("app.py"), SCRIPT).expect("written");
-    if !has_driver(&site, &application) {
+    if !has_packages(&site, "db", "pg8000\n") {
         eprintln!("SKIPPED: pg8000 can't be installed; `wasgi deps` needs pip or uv, and an index");
         return;
     }

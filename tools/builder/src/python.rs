@@ -67,7 +67,7 @@ const DEMOS: [Component; 4] = [
 ];
 
 /// The components that the integration tests serve, in addition to the demos.
-const CASES: [Component; 3] = [
+const CASES: [Component; 4] = [
     Component {
         name: "python-asgi",
         folder: TESTS,
@@ -78,6 +78,12 @@ const CASES: [Component; 3] = [
         name: "python-contract",
         folder: TESTS,
         target: "contract:application",
+        warm: &[],
+    },
+    Component {
+        name: "python-granted",
+        folder: TESTS,
+        target: "granted:application",
         warm: &[],
     },
     Component {
