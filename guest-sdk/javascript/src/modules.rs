@@ -28,6 +28,7 @@ const MAX_KEPT_BYTES: usize = 24 << 20;
 
 /// The maximum depth of folders that are searched for modules to keep.
 const MAX_DEPTH: usize = 64;
+
 /// The module of the platform that applications import.
 const KEY_VALUE: &str = "wasgi:kv";
 
