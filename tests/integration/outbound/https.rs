@@ -28,7 +28,7 @@ struct Setup {
 
 impl Setup {
     /// Serves a site that has its handlers already.
-    fn of(site: Site) -> Self {
+    fn new(site: Site) -> Self {
         let certificate = Certificate::make(site.path());
         let upstream = Upstream::with_tls(&certificate);
         let server = start(&site, certificate.cert.to_str());
@@ -43,7 +43,7 @@ impl Setup {
     fn each() -> Vec<(&'static str, Self)> {
         let mut setups = Vec::new();
         if let Some(site) = Python.site(&[("granted.py", SOURCE)], BUDGET) {
-            setups.push(("granted", Self::of(site)));
+            setups.push(("granted", Self::new(site)));
         }
         let component = component("python-granted");
         if component.is_file() {
@@ -51,7 +51,7 @@ impl Setup {
             fs::write(site.path().join("wasgi.toml"), BUDGET).expect("written");
             site.install("python-granted.wasm", &component);
             compile(&site);
-            setups.push(("python-granted", Self::of(site)));
+            setups.push(("python-granted", Self::new(site)));
         } else {
             eprintln!("SKIPPED: python-granted is not built; `cargo xtask python` does it");
         }
@@ -298,7 +298,7 @@ fn requests_urllib3_and_httpx_send_https_requests_unchanged() {
         return;
     }
     fs::write(site.path().join("wasgi.toml"), BUDGET).expect("written");
-    let setup = Setup::of(site);
+    let setup = Setup::new(site);
     let denied = setup.path("net", "requests.get('URL/hello').text");
     eventually("it is loaded", || setup.server.get(&denied).status() == 200);
     let told = setup.server.get(&denied).text().to_owned();
