@@ -343,6 +343,29 @@ fn a_failed_request_is_explained_in_the_browser_and_on_open_pages() {
 }
 
 #[test]
+fn a_violation_of_the_contract_is_shown_on_open_pages() {
+    let site = Site::new();
+    let short = program(
+        &["Content-Type: text/html\nContent-Length: 99\n\n", PAGE],
+        false,
+    );
+    site.write_handler("short.wat", short);
+    let server = dev(&site);
+    let (mut client, _) = events(&server, "");
+    let mut asking = server.connect();
+    asking.send(format!(
+        "GET /short HTTP/1.1\r\nHost: {}\r\n\r\n",
+        server.addr()
+    ));
+    let failed = until(&mut client, "event: failed");
+    assert!(
+        failed.contains("violated the contract") && failed.contains("GET /short"),
+        "{failed}"
+    );
+    server.stop();
+}
+
+#[test]
 fn a_handler_that_does_not_load_is_explained_until_it_does() {
     let site = Site::new();
     site.write_handler(

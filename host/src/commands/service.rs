@@ -115,7 +115,7 @@ impl Service {
         let loads = config.compile.processes();
         let options = reload::ReloadOptions {
             on_pages: Some(on_pages(pages, dev.cloned())),
-            reports_pages_at_start: dev.is_some(),
+            pages_are_urgent: dev.is_some(),
             on_handler: dev.cloned().map(on_handler),
             on_started: Some(on_started),
             loads,

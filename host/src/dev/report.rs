@@ -121,6 +121,25 @@ impl Dev {
         report
     }
 
+    /// Records that the response to a request violated the contract.
+    pub(crate) fn violated(&self, handler: &str, request: String, why: &str) {
+        self.events.publish(
+            "failed",
+            &Report {
+                kind: "request",
+                handler: printable::one_line(handler).to_string(),
+                file: None,
+                title: "violated the contract".to_owned(),
+                message: why.to_owned(),
+                source: None,
+                editor: None,
+                log: Vec::new(),
+                request: Some(request),
+                id: None,
+            },
+        );
+    }
+
     /// Adds the place in the source.
     fn report(&self, mut report: Report, name: &str, file: &str, message: &str) -> Report {
         let message = printable::front(message, MAX_MESSAGE_BYTES);

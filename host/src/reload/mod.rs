@@ -104,7 +104,7 @@ impl Reload {
             let on_pages = options.on_pages.take().unwrap_or_else(|| Box::new(drop));
             let (mut thread, stop) =
                 PagesThread::new(folder, options.events, options.safety_rescan, on_pages);
-            thread.reports_start = options.reports_pages_at_start;
+            thread.is_urgent = options.pages_are_urgent;
             (thread, stop)
         });
         let (reloader, order) = thread::Reloader::new(scan, loader, shared, options);

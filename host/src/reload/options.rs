@@ -93,9 +93,10 @@ pub(crate) struct ReloadOptions {
     pub events: bool,
     /// Called after changes to the pages.
     pub on_pages: Option<OnPages>,
-    /// Whether to report a change of everything when the pages are watched: whoever has read one
-    /// before may have missed a change.
-    pub reports_pages_at_start: bool,
+    /// Whether somebody waits for changes of pages at a browser: they are reported sooner. A change
+    /// of everything is reported when the pages are watched, because whoever has read one before
+    /// may have missed a change.
+    pub pages_are_urgent: bool,
     /// Called with the events of handlers' files.
     pub on_handler: Option<OnHandler>,
     /// Called once, when all handlers that existed at startup are loaded or have failed; not before
@@ -112,7 +113,7 @@ impl Default for ReloadOptions {
             safety_rescan: SAFETY_RESCAN,
             events: true,
             on_pages: None,
-            reports_pages_at_start: false,
+            pages_are_urgent: false,
             on_handler: None,
             on_started: None,
         }

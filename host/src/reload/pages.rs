@@ -28,6 +28,10 @@ const MAX_FOLDERS: usize = 4_096;
 /// should reload once.
 const QUIET: Duration = Duration::from_millis(30);
 
+/// The time without events that ends a batch if somebody waits for it at a browser: the two steps in
+/// which an editor writes a file are at most some milliseconds apart.
+const SHORT_QUIET: Duration = Duration::from_millis(15);
+
 /// The maximum duration of a batch.
 const PATIENCE: Duration = Duration::from_millis(300);
 
@@ -53,6 +57,8 @@ pub(super) struct Pages {
     path: PathBuf,
     identity: Option<Identity>,
     batch: Option<Batch>,
+    /// See [`QUIET`].
+    quiet: Duration,
 }
 
 /// Changes that have not settled.
@@ -80,9 +86,15 @@ impl Pages {
             identity: None,
             batch: None,
             path,
+            quiet: QUIET,
         };
         pages.watch_all(watch);
         pages
+    }
+
+    /// Ends batches after [`SHORT_QUIET`].
+    pub(super) fn hurry(&mut self) {
+        self.quiet = SHORT_QUIET;
     }
 
     /// Compares the folder with the one that was opened earlier: it may have been replaced before
@@ -175,7 +187,7 @@ impl Pages {
             events: 0,
         });
         batch.events += 1;
-        batch.due = (now + QUIET).min(batch.overdue.max(now));
+        batch.due = (now + self.quiet).min(batch.overdue.max(now));
         batch.what.add(what);
     }
 }

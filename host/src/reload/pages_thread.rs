@@ -46,8 +46,9 @@ pub(super) struct PagesThread {
     events: bool,
     safety_rescan: Duration,
     on_pages: OnPages,
-    /// Whether to report a change when the folder is watched: earlier ones were not seen.
-    pub(super) reports_start: bool,
+    /// Whether somebody waits for changes at a browser. Then, a change is also reported when the
+    /// folder is watched, because earlier ones were not seen.
+    pub(super) is_urgent: bool,
 }
 
 impl PagesThread {
@@ -69,7 +70,7 @@ impl PagesThread {
             events,
             safety_rescan,
             on_pages,
-            reports_start: false,
+            is_urgent: false,
         };
         let stop = move || {
             // Fails if the thread has ended.
@@ -82,12 +83,17 @@ impl PagesThread {
     pub(super) fn run(self) {
         // The watcher's thread is created by this one and inherits its niceness. If it can't be
         // set, changes of pages are handled at normal priority.
-        let _ = rustix::process::nice(NICE);
+        if !self.is_urgent {
+            let _ = rustix::process::nice(NICE);
+        }
         let mut watch = Watch::blind();
         self.start(&mut watch);
         let mut pages = Pages::new(&self.folder, &mut watch);
+        if self.is_urgent {
+            pages.hurry();
+        }
         pages.compare(self.opened, Instant::now());
-        if self.reports_start {
+        if self.is_urgent {
             (self.on_pages)(PagesChange::Everything);
         }
         let mut next_safety = Instant::now() + self.safety_rescan;

@@ -72,7 +72,8 @@ async function readAgain() {
   const isHtml = response.headers.get('Content-Type')?.startsWith('text/html');
   if (!response.ok || response.redirected || !isHtml) return true;
   const text = await response.text();
-  if (isStale) return false;
+  // A file that is being written is empty for a moment.
+  if (isStale || !text.trim()) return false;
   const next = new DOMParser().parseFromString(text, 'text/html');
   if (base?.documentElement.isEqualNode(next.documentElement)) return false;
   if (scriptsDiffer(next, base)) return true;

@@ -61,7 +61,7 @@ impl Connection {
         match moved {
             Moved::Waits(progress) => return progress,
             Moved::Ended(Finish::Whole) => self.phase = Phase::Answering(Source::Queued),
-            Moved::Ended(Finish::Short) => self.answer_short(),
+            Moved::Ended(Finish::Short) => self.answer_short(cx),
             Moved::BodyFailed(error) => {
                 // The client receives the error in its body, whatever the handler does about it.
                 let answer = cx.error(error.status(), error.why());
@@ -76,13 +76,14 @@ impl Connection {
     }
 
     /// Handles a body that is shorter than declared (B3).
-    fn answer_short(&mut self) {
+    fn answer_short(&mut self, cx: &Context) {
+        const WHY: &str = "the body is shorter than its Content-Length: connection cut";
         if let Some(record) = &self.wire.record {
-            tracing::error!(
-                handler = record.handler_name(),
-                "the body is shorter than its Content-Length: connection cut ({})",
-                record.request()
-            );
+            let (handler, request) = (record.handler_name(), record.request());
+            tracing::error!(handler, "{WHY} ({request})");
+            if let Some(dev) = cx.dev() {
+                dev.violated(handler, request.to_string(), WHY);
+            }
         }
         self.phase = Phase::Closing(CloseReason::AnswerShort);
     }
