@@ -311,6 +311,15 @@ fn has_database(pid: Pid) -> bool {
         .any(|path| path.ends_with("state/state.redb"))
 }
 
+/// Tells the clients of a test to stop.
+struct StopOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn no_acknowledged_write_is_lost_when_a_worker_or_the_owner_of_the_store_is_killed() {
     /// A hundred rounds can find rarer faults: `WASGI_TEST_KILLS=100`.
@@ -346,6 +355,8 @@ fn no_acknowledged_write_is_lost_when_a_worker_or_the_owner_of_the_store_is_kill
                     }
                 });
             }
+            // Also if a wait fails: the clients would keep the test from ending.
+            let _stop = StopOnDrop(&done);
             for round in 0..rounds {
                 thread::sleep(Duration::from_millis(20 + round as u64 * 37 % 200));
                 let workers = workers(&server);
@@ -371,7 +382,6 @@ fn no_acknowledged_write_is_lost_when_a_worker_or_the_owner_of_the_store_is_kill
                     now.zip(&before).all(|(now, before)| now > *before)
                 });
             }
-            done.store(true, Ordering::Relaxed);
         });
         let mut total = BTreeMap::new();
         for (client, (acknowledged, attempted)) in counts.iter().enumerate() {

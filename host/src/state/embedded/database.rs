@@ -3,12 +3,15 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use redb::{
-    DatabaseError, Error, ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable, Table,
-    TableDefinition, TableError,
+    DatabaseError, Error, ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable,
+    StorageError, Table, TableDefinition, TableError,
 };
 
 use super::socket::FILE_NAME;
@@ -50,23 +53,18 @@ impl Database {
         builder.recursive(true).mode(0o700);
         builder.create(folder).map_err(failed)?;
         let path = folder.join(FILE_NAME);
-        let is_new = !path.exists();
         let mut builder = redb::Database::builder();
         builder.set_cache_size(CACHE_BYTES);
-        let database = match builder.create(&path) {
-            Ok(database) => database,
-            Err(DatabaseError::DatabaseAlreadyOpen) => return Err(OpenError::Locked),
-            Err(error) => {
-                return Err(OpenError::Failed(format!("{}: {error}", path.display())));
-            }
-        };
-        if is_new {
-            // The name of the file must be durable, too.
-            File::open(folder)
-                .and_then(|folder| folder.sync_all())
-                .map_err(failed)?;
+        if !path.exists()
+            && let Some(database) = create(&builder, folder, &path)?
+        {
+            return Ok(Self(database));
         }
-        Ok(Self(database))
+        match builder.open(&path) {
+            Ok(database) => Ok(Self(database)),
+            Err(DatabaseError::DatabaseAlreadyOpen) => Err(OpenError::Locked),
+            Err(error) => Err(OpenError::Failed(format!("{}: {error}", path.display()))),
+        }
     }
 
     /// Executes operations that change nothing.
@@ -155,6 +153,50 @@ impl Database {
         }
         Ok(())
     }
+}
+
+/// Creates the database under another name and then gives it its own: a process that is killed
+/// meanwhile leaves no file that looks like a database and is none. Returns none if another process
+/// was faster.
+fn create(
+    builder: &redb::Builder,
+    folder: &Path,
+    path: &Path,
+) -> Result<Option<redb::Database>, OpenError> {
+    let draft = folder.join(draft_name());
+    let made = create_draft(builder, folder, &draft, path);
+    // The database has its own name then, or is not needed.
+    let _ = fs::remove_file(&draft);
+    made.map_err(|error| OpenError::Failed(format!("{}: {error}", path.display())))
+}
+
+/// Returns a name that no other draft has: of a process, a time and a number.
+fn draft_name() -> String {
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let nanos = now.map_or(0, |since| since.as_nanos());
+    format!(".{FILE_NAME}.{}.{nanos}.{number}", std::process::id())
+}
+
+fn create_draft(
+    builder: &redb::Builder,
+    folder: &Path,
+    draft: &Path,
+    path: &Path,
+) -> Result<Option<redb::Database>, DatabaseError> {
+    let of_io = |error: std::io::Error| DatabaseError::Storage(StorageError::Io(error));
+    let database = builder.create(draft)?;
+    let file = File::open(draft).map_err(of_io)?;
+    file.sync_all().map_err(of_io)?;
+    match fs::hard_link(draft, path) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(None),
+        linked => linked.map_err(of_io)?,
+    }
+    // The name of the file must be durable, too.
+    let folder = File::open(folder).map_err(of_io)?;
+    folder.sync_all().map_err(of_io)?;
+    Ok(Some(database))
 }
 
 /// The result for one operation.
@@ -468,5 +510,44 @@ impl Copy {
         File::open(folder.unwrap_or(Path::new(".")))
             .and_then(|folder| folder.sync_all())
             .map_err(|error| Failure(format!("{}: {error}", path.display())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    /// The first bytes of a file of redb.
+    const MAGIC: &[u8] = b"redb";
+
+    #[test]
+    fn a_database_has_its_name_only_when_it_is_complete_and_one_of_several_creates_it() {
+        for _ in 0..10 {
+            let above = tempfile::tempdir().expect("a folder");
+            let folder = above.path().join("state");
+            let opened = thread::scope(|scope| {
+                let open = || Database::open(&folder);
+                let openers: Vec<_> = (0..4).map(|_| scope.spawn(open)).collect();
+                while !openers.iter().all(|opener| opener.is_finished()) {
+                    // Whoever is killed now leaves this.
+                    if let Ok(content) = fs::read(folder.join(FILE_NAME)) {
+                        assert!(content.starts_with(MAGIC), "{} bytes", content.len());
+                    }
+                }
+                let opened = openers.into_iter().map(|opener| opener.join());
+                opened.collect::<Result<Vec<_>, _>>().expect("no panic")
+            });
+            let count = |is: fn(&OpenError) -> bool| {
+                let errors = opened.iter().filter_map(|it| it.as_ref().err());
+                errors.filter(|error| is(error)).count()
+            };
+            assert_eq!(count(|error| matches!(error, OpenError::Locked)), 3);
+            assert_eq!(count(|error| matches!(error, OpenError::Failed(_))), 0);
+            drop(opened);
+            let names = fs::read_dir(&folder).expect("a folder").count();
+            assert_eq!(names, 1, "a draft is left");
+        }
     }
 }
