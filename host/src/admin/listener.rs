@@ -92,7 +92,7 @@ fn bind_unix(path: &Path) -> io::Result<UnixListener> {
     remove_abandoned(path)?;
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-    // Before it has a name: nobody else can connect, not even for a moment.
+    // Before it has a name: no other user can connect, not even for a moment.
     fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
     rustix::net::bind(&socket, &SocketAddrUnix::new(path)?)?;
     rustix::net::listen(&socket, BACKLOG)?;

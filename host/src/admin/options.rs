@@ -10,7 +10,7 @@ use super::addr::AdminAddr;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct AdminOptions {
-    /// The address of the admin listener. There is none by default.
+    /// The address of the admin listener. Off by default.
     pub addr: Option<AdminAddr>,
 }
 

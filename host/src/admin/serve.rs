@@ -36,7 +36,7 @@ const MAX_HEAD_BYTES: usize = 8192;
 /// The maximum number of a request's fields.
 const MAX_FIELDS: usize = 64;
 
-/// The maximum number of threads that collect what is told: one may wait for other processes.
+/// The maximum number of threads that collect answers: one may wait for other processes.
 const COLLECTING_THREADS: usize = 4;
 
 /// The pause after a failed accept, such as for lack of file descriptors.

@@ -123,7 +123,7 @@ fn handler(name: &str, language: Language) -> anyhow::Result<Vec<(PathBuf, Strin
     Ok(files.chain([(test_file, test)]).collect())
 }
 
-/// Returns the name of a handler's package, which is none that a language reserves.
+/// Returns the name of a handler's package, which no language reserves.
 fn package(handler: &str) -> String {
     let (_, last) = handler.rsplit_once('/').unwrap_or(("", handler));
     let words: Vec<&str> = last

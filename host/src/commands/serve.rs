@@ -173,7 +173,7 @@ fn supervise(
     result
 }
 
-/// Binds the socket of the admin listener, if there is to be one.
+/// Binds the socket of the admin listener, if it is configured.
 fn bind_admin(config: &Config) -> anyhow::Result<Option<AdminListener>> {
     config
         .admin

@@ -1,5 +1,5 @@
-//! Who may use the server's own endpoints: a browser on this machine that shows a page of this
-//! server, or a program on this machine.
+//! Access control of the server's own endpoints. Allowed: a browser on this machine that shows a
+//! page of this server, or a program on this machine.
 //!
 //! A web page elsewhere can send requests to a loopback address. It is recognised in two ways: its
 //! `Origin` and `Sec-Fetch-Site`, which a page can't choose; and the `Host`, which is the page's

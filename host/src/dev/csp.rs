@@ -82,7 +82,7 @@ fn ignores_hosts(source: &&str) -> bool {
     .any(|front| source.starts_with(front))
 }
 
-/// Returns the list of the first of these directives that is there.
+/// Returns the list of the first of these directives that occurs.
 fn list<'d, 'p>(
     directives: &'d [(String, Vec<&'p str>)],
     names: &[&str],

@@ -124,8 +124,8 @@ impl Dev {
         })
     }
 
-    /// Returns the next bytes of a stream; empty if there are none yet. `None` if the reader is too
-    /// slow: events are missing.
+    /// Returns the next bytes of a stream; empty if none are available yet. `None` if the reader is
+    /// too slow: events are missing.
     pub(crate) fn next(&self, stream: &mut Stream) -> Option<Vec<u8>> {
         let mut bytes = stream.greeting.take().unwrap_or_default().into_bytes();
         stream.position = self

@@ -71,7 +71,7 @@ impl FolderOptions {
     ///
     /// # Errors
     ///
-    /// Fails if the folder is not there: one line.
+    /// Fails in one line if the folder does not exist.
     pub(super) fn read(&self) -> Result<FolderGrant, String> {
         let source = self.source.display();
         match std::fs::metadata(&self.source) {

@@ -191,7 +191,7 @@ impl<'o> GrantOptions<'o> {
     }
 }
 
-/// The interfaces that are of no use without a grant, by their first letters, with the keys of
+/// The interfaces that need a grant, by their first letters, with the keys of
 /// which one grants something.
 const INTERFACES: [(&str, &[&str]); 5] = [
     ("wasi:cli/environment@", &["environment", "secrets"]),

@@ -68,7 +68,7 @@ impl<'a> Cursor<'a> {
     ///
     /// # Errors
     ///
-    /// Fails if the next word is none of these.
+    /// Fails if the next word is another one.
     pub(super) fn value(&mut self) -> Result<Value, String> {
         if self.rest.starts_with(['"', '`']) {
             return self.text().map(Value::String);

@@ -88,7 +88,7 @@ impl Board {
         self.answered.notify_all();
     }
 
-    /// Returns whether a worker is to be asked now: it serves, and is not being asked already.
+    /// Returns whether to ask a worker now: it serves, and is not being asked already.
     pub(super) fn asks(&self, pid: u32) -> bool {
         let mut asks = false;
         self.change(pid, |view, _| {

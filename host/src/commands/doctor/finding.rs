@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 /// How much a finding matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Level {
-    /// Nothing is to be done.
+    /// No action is needed.
     Ok,
     /// The server works, with a restriction.
     Warn,
@@ -22,7 +22,7 @@ pub(super) struct Finding {
     name: String,
     pub(super) level: Level,
     what: String,
-    /// What to do. Empty if nothing is to be done.
+    /// What to do. Empty if no action is needed.
     advice: String,
 }
 

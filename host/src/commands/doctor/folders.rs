@@ -57,7 +57,7 @@ fn cache(config: &Config) -> Finding {
         return Finding::warn(GROUP, NAME, what, "set site.code-cache to a folder");
     };
     let shown = cache.folder.display();
-    // Its own names are hashes, so this one is none of them.
+    // Its own names are hashes, so this one can't collide with them.
     let probe = cache.folder.join(format!(".doctor-{}", std::process::id()));
     let written = fs::create_dir_all(cache.folder).and_then(|()| fs::write(&probe, "x"));
     let _ = fs::remove_file(&probe);

@@ -24,7 +24,7 @@ pub(in crate::engine) struct Turn<'c> {
 
 impl CodeCache {
     /// Waits until no other load compiles this entry, which may then exist. Returns `None` if the
-    /// load is cancelled, or if the folder can't be written: then each load compiles by itself.
+    /// load is cancelled, or if the folder can't be written: then each load compiles its own copy.
     pub(in crate::engine) fn turn(&self, entry: &Entry, cancel: &CancelToken) -> Option<Turn<'_>> {
         // An abandoned file is removed like an unfinished one.
         let name = OsString::from(format!("{}.turn.part", entry.0.to_hex()));

@@ -42,7 +42,7 @@ pub(super) struct Script {
     pub(super) parts: [CodeFile; 3],
     /// The mark of the code that the new state belongs to.
     pub(super) mark: String,
-    /// The interpreter's component, if a portable component is to be written.
+    /// The interpreter's component, to write a portable component.
     pub(super) portable: Option<Vec<u8>>,
     /// The folders that are visible to the interpreter, each with its name in the sandbox.
     pub(super) folders: Vec<(PathBuf, String)>,

@@ -54,7 +54,7 @@ impl Report {
 /// What became of a build.
 #[derive(Debug)]
 pub(crate) enum Outcome {
-    /// The artifact is there.
+    /// The artifact exists.
     Built,
     /// Why it failed, in one line.
     Failed(String),

@@ -38,7 +38,7 @@ const MAX_SWEEPS: usize = 100;
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ended {
-    /// It exited by itself.
+    /// It exited without being killed.
     Exited(ExitStatus),
     /// It was killed because its result is no longer wanted.
     Cancelled,
@@ -122,7 +122,7 @@ fn keep(mut pipe: PipeReader, max: usize) -> Receiver<Vec<u8>> {
             let room = max.saturating_sub(kept.len()).min(read);
             kept.extend_from_slice(&buffer[..room]);
         }
-        // Fails if nobody waits any more.
+        // Fails if the build was cancelled.
         let _ = sender.send(kept);
     });
     receiver
@@ -174,7 +174,7 @@ mod tests {
         command
     }
 
-    /// Returns whether the process with the number in this file is there.
+    /// Returns whether the process with the number in this file exists.
     fn is_alive(file: &std::path::Path) -> bool {
         let pid = fs::read_to_string(file).expect("a number");
         let stat = fs::read_to_string(format!("/proc/{}/stat", pid.trim()));

@@ -42,7 +42,7 @@ struct Entry {
     content: Version,
 }
 
-/// Returns whether a name in a project's folder is none of its sources: hidden, written by a build,
+/// Returns whether a name in a project's folder is not a source: hidden, written by a build,
 /// or a temporary file of an editor.
 fn is_ignored(name: &str) -> bool {
     const PASSING: [&str; 5] = ["~", ".tmp", ".swp", ".swx", "___jb_tmp___"];

@@ -156,7 +156,7 @@ impl Database {
 }
 
 /// Creates the database under another name and then gives it its own: a process that is killed
-/// meanwhile leaves no file that looks like a database and is none. Returns none if another process
+/// meanwhile leaves no incomplete file under the database's name. Returns none if another process
 /// was faster.
 fn create(
     builder: &redb::Builder,
@@ -531,7 +531,7 @@ mod tests {
                 let open = || Database::open(&folder);
                 let openers: Vec<_> = (0..4).map(|_| scope.spawn(open)).collect();
                 while !openers.iter().all(|opener| opener.is_finished()) {
-                    // Whoever is killed now leaves this.
+                    // A process that is killed at this point leaves this file.
                     if let Ok(content) = fs::read(folder.join(FILE_NAME)) {
                         assert!(content.starts_with(MAGIC), "{} bytes", content.len());
                     }
