@@ -92,7 +92,7 @@ pub fn new(arguments: &cli::New) -> anyhow::Result<ExitCode> {
             let serve = template(arguments.lang).serve;
             println!("try it: wasgi test, wasgi {serve}");
         }
-        None => println!("try it: cd {} && wasgi test && wasgi serve", site.display()),
+        None => println!("try it: cd {} && wasgi test && wasgi dev", site.display()),
     }
     Ok(ExitCode::SUCCESS)
 }

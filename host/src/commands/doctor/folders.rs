@@ -31,7 +31,9 @@ fn folder(name: &str, path: &Path) -> Finding {
     let shown = path.display();
     match fs::read_dir(path) {
         Ok(entries) => {
-            let what = format!("{shown}: {} names", entries.count());
+            let count = entries.count();
+            let plural = if count == 1 { "" } else { "s" };
+            let what = format!("{shown}: {count} name{plural}");
             Finding::ok(GROUP, name, &what)
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Finding::warn(
