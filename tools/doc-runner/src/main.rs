@@ -44,13 +44,15 @@ use processes::step;
 use self::console::{Example, is_as_shown};
 
 /// The pages that are run by default: all that have commands.
-const PAGES: [&str; 13] = [
+const PAGES: [&str; 15] = [
     "README.md",
     "docs/benchmarks.md",
     "docs/configuration.md",
     "docs/databases.md",
+    "docs/dev.md",
     "docs/handlers.md",
     "docs/javascript.md",
+    "docs/operations.md",
     "docs/python.md",
     "docs/state.md",
     "docs/testing.md",
