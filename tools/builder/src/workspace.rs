@@ -504,10 +504,10 @@ mod tests {
         let root = tempfile::tempdir().expect("a folder");
         let write = |name: &str, manifest: &str| {
             let folder = root.path().join(HANDLERS).join(name);
-            std::fs::create_dir_all(folder.join("src")).expect("made");
-            std::fs::write(folder.join("src/lib.rs"), "").expect("written");
+            fs::create_dir_all(folder.join("src")).expect("made");
+            fs::write(folder.join("src/lib.rs"), "").expect("written");
             if !manifest.is_empty() {
-                std::fs::write(folder.join("Cargo.toml"), manifest).expect("written");
+                fs::write(folder.join("Cargo.toml"), manifest).expect("written");
             }
         };
         write("member", "[package]\nname = \"member\"\n");
@@ -547,8 +547,8 @@ mod tests {
             "x/go.mod",
         ] {
             let file = root.path().join(HANDLERS).join(file);
-            std::fs::create_dir_all(file.parent().expect("a folder")).expect("made");
-            std::fs::write(file, "").expect("written");
+            fs::create_dir_all(file.parent().expect("a folder")).expect("made");
+            fs::write(file, "").expect("written");
         }
         let mut workspace = workspace(&[]);
         workspace.root = root.path().to_owned();
