@@ -2,8 +2,8 @@
 //!
 //! Which files are handlers:
 //!
-//! - `*.wasm`, `*.wat` and scripts ([`Language`](super::Language)), in the folder and in folders
-//!   below it; [`Route`] defines the paths that they answer.
+//! - `*.wasm`, `*.wat` and scripts ([`Language`]), in the folder and in folders below it; [`Route`]
+//!   defines the paths that they answer.
 //! - Folders below the top level that contain an application in Python or JavaScript (see
 //!   [`application::is_application`]).
 //! - Files and folders whose name starts with `.` or `_` are ignored, as are temporary files of
