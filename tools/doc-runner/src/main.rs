@@ -331,7 +331,7 @@ impl Copy {
     /// Replaces the addresses in a command of the page with the copy's.
     fn adapt(&self, command: &str) -> String {
         let serves = |line: &&str| {
-            let starts = ["cargo xtask serve", "wasgi serve"];
+            let starts = ["cargo xtask serve", "wasgi dev", "wasgi serve"];
             starts.iter().any(|start| line.starts_with(start)) && !line.contains("--addr")
         };
         let lines = command.lines().map(|line| {
