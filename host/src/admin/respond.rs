@@ -20,9 +20,9 @@ const JSON: &str = "application/json";
 /// The endpoints, for a request to another path.
 const ENDPOINTS: &str = "/healthz, /readyz, /status";
 
-/// The way that a request came.
+/// The kind of socket that a request came through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Door {
+pub(super) enum Transport {
     /// Through a loopback address, which a browser on this machine can connect to.
     Tcp,
     /// Through a Unix socket, which a browser can't.
@@ -56,11 +56,11 @@ impl Body for Text {
 /// Returns the response to a request. May block for some seconds.
 pub(super) fn respond(
     head: &Parts,
-    door: Door,
+    transport: Transport,
     source: &dyn Inspect,
     started: Instant,
 ) -> Response<Text> {
-    if door == Door::Tcp && !names_this_machine(head) {
+    if transport == Transport::Tcp && !names_this_machine(head) {
         let why = "this listener answers to the names of this machine only, such as localhost";
         return text(StatusCode::MISDIRECTED_REQUEST, why);
     }
@@ -168,18 +168,18 @@ mod tests {
         }
     }
 
-    fn ask(method: &str, target: &str, hosts: &[&str], door: Door, phase: Phase) -> u16 {
+    fn ask(method: &str, target: &str, hosts: &[&str], transport: Transport, phase: Phase) -> u16 {
         let mut request = Request::builder().method(method).uri(target);
         for host in hosts {
             request = request.header(HOST, *host);
         }
         let (head, ()) = request.body(()).expect("a request").into_parts();
-        let response = respond(&head, door, &Source(phase), Instant::now());
+        let response = respond(&head, transport, &Source(phase), Instant::now());
         response.status().as_u16()
     }
 
     fn status_for(target: &str, hosts: &[&str]) -> u16 {
-        ask("GET", target, hosts, Door::Tcp, Phase::Ready)
+        ask("GET", target, hosts, Transport::Tcp, Phase::Ready)
     }
 
     #[test]
@@ -214,7 +214,7 @@ mod tests {
         let target = "http://attacker.test/healthz";
         assert_eq!(status_for(target, &["localhost"]), 421);
         assert_eq!(status_for("http://localhost/healthz", &["localhost"]), 200);
-        let unix = ask("GET", "/healthz", &["any"], Door::Unix, Phase::Ready);
+        let unix = ask("GET", "/healthz", &["any"], Transport::Unix, Phase::Ready);
         assert_eq!(unix, 200);
     }
 
@@ -228,11 +228,17 @@ mod tests {
             } else {
                 "/status"
             };
-            let status = ask(method, target, &["localhost"], Door::Tcp, Phase::Ready);
+            let status = ask(method, target, &["localhost"], Transport::Tcp, Phase::Ready);
             assert_eq!(status, 405, "{method}");
         }
         assert_eq!(
-            ask("HEAD", "/status", &["localhost"], Door::Tcp, Phase::Ready),
+            ask(
+                "HEAD",
+                "/status",
+                &["localhost"],
+                Transport::Tcp,
+                Phase::Ready
+            ),
             200
         );
         for path in ["/", "/status/", "//status", "/Status", "/healthz/../status"] {
@@ -248,7 +254,7 @@ mod tests {
             (Phase::Ready, 200),
             (Phase::Draining, 503),
         ] {
-            let status = |path| ask("GET", path, &["localhost"], Door::Tcp, phase);
+            let status = |path| ask("GET", path, &["localhost"], Transport::Tcp, phase);
             assert_eq!(status("/readyz"), expected);
             assert_eq!(status("/healthz"), 200);
         }

@@ -20,7 +20,7 @@ use tokio::sync::{Semaphore, oneshot};
 
 use super::inspection::Inspect;
 use super::listener::{AdminListener, Socket};
-use super::respond::{Door, respond};
+use super::respond::{Transport, respond};
 
 /// The maximum number of connections that are served at a time. Others wait in the accept queue:
 /// a monitoring system and a few people use it.
@@ -54,7 +54,7 @@ pub(crate) struct Admin {
 struct Site {
     source: Arc<dyn Inspect>,
     started: Instant,
-    door: Door,
+    transport: Transport,
 }
 
 impl Admin {
@@ -71,14 +71,14 @@ impl Admin {
             .thread_name("wasgi-inspect")
             .build()
             .context("could not start the admin listener")?;
-        let door = match &listener.socket {
-            Socket::Tcp(_) => Door::Tcp,
-            Socket::Unix(_) => Door::Unix,
+        let transport = match &listener.socket {
+            Socket::Tcp(_) => Transport::Tcp,
+            Socket::Unix(_) => Transport::Unix,
         };
         let site = Arc::new(Site {
             source,
             started: Instant::now(),
-            door,
+            transport,
         });
         let (stop, stopped) = oneshot::channel();
         let thread = thread::Builder::new()
@@ -164,7 +164,7 @@ where
         let (head, _) = request.into_parts();
         let site = site.clone();
         async move {
-            let collect = move || respond(&head, site.door, &*site.source, site.started);
+            let collect = move || respond(&head, site.transport, &*site.source, site.started);
             let response = tokio::task::spawn_blocking(collect).await;
             Ok::<_, Infallible>(response.unwrap_or_else(|_| super::respond::failed()))
         }
