@@ -9,6 +9,8 @@
 //! | [`indented`] | text of several lines, such as a traceback |
 //! | [`block`] | a whole message, part of which was escaped by one of the above |
 //! | [`json`] | the text of a JSON document |
+//! | [`push_apache`] | a part of a line of Apache's log formats |
+//! | [`push_json`] | a string in a JSON document |
 
 use std::fmt::{self, Write};
 
@@ -194,6 +196,44 @@ pub fn json(text: &str) -> impl fmt::Display + '_ {
         }
         Ok(())
     })
+}
+
+/// Appends `text` to a JSON document as a string, with quotes. Hidden characters are escaped as
+/// `\uNNNN`.
+pub fn push_json(document: &mut String, text: &str) {
+    if is_plain(text.as_bytes()) {
+        document.push('"');
+        document.push_str(text);
+        document.push('"');
+        return;
+    }
+    // Serializing text to memory doesn't fail.
+    let quoted = serde_json::to_string(text).unwrap_or_else(|_| "\"\"".to_owned());
+    // Writing to a string never fails.
+    let _ = write!(document, "{}", json(&quoted));
+}
+
+/// Appends bytes to a line of Apache's log formats, as its `ap_escape_logitem` does: quotes and
+/// backslashes are escaped, and all bytes but printable ASCII.
+pub fn push_apache(line: &mut String, bytes: &[u8]) {
+    for &byte in bytes {
+        match byte {
+            b'"' | b'\\' => {
+                line.push('\\');
+                line.push(char::from(byte));
+            }
+            b' '..=b'~' => line.push(char::from(byte)),
+            0x08 => line.push_str("\\b"),
+            b'\t' => line.push_str("\\t"),
+            b'\n' => line.push_str("\\n"),
+            0x0b => line.push_str("\\v"),
+            b'\r' => line.push_str("\\r"),
+            _ => {
+                // Writing to a string never fails.
+                let _ = write!(line, "\\x{byte:02x}");
+            }
+        }
+    }
 }
 
 /// Returns the start of `text`, at most `bytes` long, cut at a character boundary.

@@ -6,6 +6,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod access_log;
 mod admin;
 mod bodies;
 mod build;
@@ -44,6 +45,7 @@ mod projects;
 mod proxy;
 mod python;
 mod reload;
+mod request_id;
 mod reuse;
 mod saves;
 mod scripts;

@@ -11,7 +11,7 @@ use clap::{
 };
 
 use crate::config::{Config, Draft, Flag, FlagKind, KEYS, Key, Value};
-use crate::log::Verbosity;
+use crate::log::{LogFormat, Verbosity};
 use crate::server::addr;
 use crate::server::proxy::Network;
 use crate::units::{duration, size};
@@ -135,6 +135,7 @@ fn argument(key: &'static Key<Config>, flag: Flag) -> Arg {
         FlagKind::Folder => ("FOLDER", value_parser!(PathBuf)),
         FlagKind::Addr => ("HOST:PORT", ValueParser::new(addr::parse)),
         FlagKind::Level => ("LEVEL", value_parser!(Verbosity).into()),
+        FlagKind::Format => ("FORMAT", value_parser!(LogFormat).into()),
         FlagKind::Networks => ("NETWORK", value_parser!(Network).into()),
     };
     let action = match flag.kind {
@@ -156,6 +157,7 @@ fn default(key: &Key<Config>, kind: FlagKind) -> Option<String> {
         (_, Value::Time(time)) => Some(time.as_secs_f64().to_string()),
         (_, Value::Addr(addr)) => Some(addr.to_string()),
         (_, Value::Level(level)) => Some(level.to_possible_value()?.get_name().to_owned()),
+        (_, Value::Format(format)) => Some(format.to_possible_value()?.get_name().to_owned()),
         _ => None,
     }
 }
@@ -172,6 +174,7 @@ fn value(matches: &ArgMatches, id: &str, kind: FlagKind) -> Option<Value> {
         FlagKind::File | FlagKind::Folder => matches.get_one(id).cloned().map(Value::Path),
         FlagKind::Addr => matches.get_one::<SocketAddr>(id).copied().map(Value::Addr),
         FlagKind::Level => matches.get_one(id).copied().map(Value::Level),
+        FlagKind::Format => matches.get_one(id).copied().map(Value::Format),
         FlagKind::Networks => {
             let networks = matches.get_many::<Network>(id)?;
             Some(Value::Networks(networks.copied().collect()))

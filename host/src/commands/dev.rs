@@ -14,7 +14,7 @@ use super::service::Service;
 use crate::cli;
 use crate::config::Config;
 use crate::dev::Dev;
-use crate::log::{self, Log};
+use crate::log::{self, Log, LogFormat};
 use crate::printable;
 use crate::registry::RowState;
 
@@ -74,7 +74,8 @@ pub(super) fn greet(arguments: &cli::Dev, config: &Config, service: &Service, ou
     let url = service.url();
     let is_coloured = std::io::stdout().is_terminal()
         && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    out.announce(screen(config, service, &url, is_coloured));
+    let is_coloured = is_coloured && out.format() == LogFormat::Text;
+    log::announce(out, screen(config, service, &url, is_coloured));
     if arguments.open {
         open(&url);
     }

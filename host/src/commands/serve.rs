@@ -4,9 +4,10 @@
 use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use anyhow::Context;
-use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
 use signal_hook::iterator::Signals;
 
 use super::dev::{greet, restrict, state as dev_state};
@@ -18,7 +19,7 @@ use crate::cli;
 use crate::config::{Config, Live};
 use crate::file_stamp::FileStamp;
 use crate::file_watch::{FileWatch, Stamps};
-use crate::log::{self, Log};
+use crate::log::{self, AccessLog, AccessTarget, Log};
 use crate::printable;
 use crate::server::{ADDR_FLAG, Claim, REDIRECT_FLAG, Reservation};
 use crate::supervisor::{Logs, Supervisor};
@@ -43,24 +44,29 @@ pub(super) fn start(arguments: &cli::Serve, dev: Option<&cli::Dev>) -> anyhow::R
     if dev.is_some() {
         restrict(&mut config)?;
     }
+    ignore_file_size_signal()?;
     let mut stamps = vec![file];
     stamps.extend(config.secret_stamps());
     let colours = log::wants_colours();
     let errors = Log::start("error", std::io::stderr(), &config.log)?;
     log::install(errors.clone(), config.server.log_level.into(), colours);
+    log::set_format(config.server.log_format);
     let several = config.server.processes > 1;
     let result = check_folders(config.site.root(), config.site.handlers(), &overlaps)
-        .and_then(|()| Log::start("access", std::io::stdout(), &config.log))
+        .and_then(|()| Log::start_for_access("access", std::io::stdout(), &config.log))
         .and_then(|out| {
+            out.set_format(config.server.log_format);
+            let access = AccessLog::open(out.clone(), &config.server.access_log, &config.log)?;
             let logs = Logs {
                 out,
+                access,
                 errors: errors.clone(),
                 colours,
             };
             if several {
                 supervise(arguments, &config, stamps, logs)
             } else {
-                run(arguments, &config, stamps, &logs.out, dev)
+                run(arguments, &config, stamps, &logs, dev)
             }
         });
     errors.flush();
@@ -72,16 +78,17 @@ fn run(
     arguments: &cli::Serve,
     config: &Config,
     first: Stamps,
-    out: &Log,
+    logs: &Logs,
     dev: Option<&cli::Dev>,
 ) -> anyhow::Result<ExitCode> {
     raise_descriptor_limit();
     let mut signals = watch_signals(&[])?;
     let admin = bind_admin(config)?;
+    let (out, access) = (&logs.out, &logs.access);
     let to_out = out.clone();
-    let on_started = move |text: String| to_out.announce(text);
+    let on_started = move |text: String| log::announce(&to_out, text);
     let state = dev.map(|_| dev_state(config));
-    let service = Service::start(config, Claim::Alone, out, state.as_ref(), on_started)?;
+    let service = Service::start(config, Claim::Alone, access, state.as_ref(), on_started)?;
     service.warn_of_unknown_handlers(&config.handlers);
     let controls = service.controls();
     let apply = move |config: &Config| {
@@ -91,10 +98,10 @@ fn run(
     let config_watch = watch_config(arguments, config, first, apply)?;
     match dev {
         Some(dev) => greet(dev, config, &service, out),
-        None => out.announce(service.announcement()),
+        None => log::announce(out, service.announcement()),
     }
     if let Some(line) = admin_line(admin.as_ref()) {
-        out.announce(line);
+        log::announce(out, line);
     }
     service.announced();
     let inspector = Arc::new(service.inspector());
@@ -103,15 +110,23 @@ fn run(
         .transpose()?;
 
     for signal in signals.forever() {
-        if signal != SIGHUP {
-            break;
+        match signal {
+            SIGHUP => config_watch.look(),
+            SIGUSR1 => access.reopen(),
+            _ => break,
         }
-        config_watch.look();
     }
     let grace = service.grace();
     tracing::info!("stopping: waiting up to {grace:?} for requests in flight");
     service.drain(|| {
-        let second = signals.pending().any(|signal| signal != SIGHUP);
+        let mut second = false;
+        for signal in signals.pending() {
+            match signal {
+                SIGHUP => {}
+                SIGUSR1 => access.reopen(),
+                _ => second = true,
+            }
+        }
         if second {
             tracing::warn!("stopping immediately: received a second signal");
         }
@@ -120,7 +135,7 @@ fn run(
     drop(config_watch);
     drop(service);
     drop(admin);
-    out.flush();
+    access.flush();
     Ok(ExitCode::SUCCESS)
 }
 
@@ -145,9 +160,13 @@ fn supervise(
         let mut config = config.clone();
         config.server.addr = addr;
         config.tls.redirect_http = redirect_addr;
+        // The supervisor writes the file.
+        if let AccessTarget::File(_) = config.server.access_log {
+            config.server.access_log = AccessTarget::Stdout;
+        }
         config
     };
-    let out = logs.out.clone();
+    let access = logs.access.clone();
     config.policies()?;
     let announced = admin_line(admin.as_ref()).unwrap_or_default();
     let supervisor = Supervisor::new(&for_workers(config), logs, signals, announced)?;
@@ -156,12 +175,15 @@ fn supervise(
         .map(|admin| Admin::start(admin, inspector))
         .transpose()?;
     let reconfigure = supervisor.reconfigure();
-    let limited = out.clone();
+    let of_access = access.clone();
     let apply = move |config: &Config| {
         // Each worker reads the secrets itself. One that is not available is an error here already.
         config.policies()?;
+        of_access.set_target(&config.server.access_log, &config.log)?;
         log::set_limits(&config.log);
-        limited.set_limits(&config.log);
+        of_access.set_limits(&config.log);
+        log::set_format(config.server.log_format);
+        of_access.set_format(config.server.log_format);
         reconfigure.to(&for_workers(config))
     };
     let config_watch = watch_config(arguments, config, first, apply)?;
@@ -169,7 +191,7 @@ fn supervise(
     let result = supervisor.run(|| config_watch.look());
     drop(config_watch);
     drop(admin);
-    out.flush();
+    access.flush();
     result
 }
 
@@ -189,6 +211,14 @@ fn admin_line(admin: Option<&AdminListener>) -> Option<String> {
     Some(format!("admin listener on {shown}\n"))
 }
 
+/// Makes a write beyond the process's limit on the size of files (RLIMIT_FSIZE) an error of this
+/// write. Otherwise, SIGXFSZ would end the process.
+pub(super) fn ignore_file_size_signal() -> anyhow::Result<()> {
+    let flag = Arc::new(AtomicBool::new(false));
+    signal_hook::flag::register(SIGXFSZ, flag).context("could not watch for signals")?;
+    Ok(())
+}
+
 /// Watches the configuration file and calls `apply` with each new configuration.
 fn watch_config(
     arguments: &cli::Serve,
@@ -202,10 +232,10 @@ fn watch_config(
     Live::new(sources, config.clone(), flags, apply).watch(first)
 }
 
-/// Catches signals from here on and queues them until they are read: the termination signals and
-/// `more`.
+/// Catches signals from here on and queues them until they are read: the termination signals,
+/// SIGUSR1, and `more`.
 fn watch_signals(more: &[i32]) -> anyhow::Result<Signals> {
-    let mut signals = vec![SIGINT, SIGTERM];
+    let mut signals = vec![SIGINT, SIGTERM, SIGUSR1];
     signals.extend(more);
     // In a terminal, SIGHUP means that the terminal was closed; elsewhere, it is the conventional
     // request to reload the configuration.

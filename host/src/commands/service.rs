@@ -12,7 +12,7 @@ use super::site::{route_table, warn_of_unknown_handlers};
 use crate::config::Config;
 use crate::dev::Dev;
 use crate::engine::{Engine, Program};
-use crate::log::{self, Log, Verbosity};
+use crate::log::{self, AccessLog, Verbosity};
 use crate::policy::Handlers;
 use crate::printable;
 use crate::published::Published;
@@ -44,7 +44,7 @@ pub(super) struct Controls {
     settings: Arc<Published<Settings>>,
     pages: Arc<Pages>,
     grace: Arc<Published<Duration>>,
-    access_log: Log,
+    access_log: AccessLog,
     engine: Engine,
     registry: Arc<Published<Registry<Program>>>,
     store: Store,
@@ -68,7 +68,7 @@ impl Service {
     pub(super) fn start(
         config: &Config,
         claim: Claim,
-        out: &Log,
+        access_log: &AccessLog,
         dev: Option<&Arc<Dev>>,
         on_started: impl FnOnce(String) + Send + 'static,
     ) -> anyhow::Result<Self> {
@@ -90,7 +90,7 @@ impl Service {
             settings: Arc::new(Published::new(settings)),
             pages: Arc::new(Pages::open(root, config.page_options())?),
             grace: Arc::new(Published::new(config.server.shutdown_grace)),
-            access_log: out.clone(),
+            access_log: access_log.clone(),
             engine: engine.clone(),
             registry: registry.clone(),
             look_again: None,
@@ -136,7 +136,7 @@ impl Service {
             &engine,
             registry.clone(),
             controls.pages.clone(),
-            out.clone(),
+            access_log.current(),
         )?;
         engine.enable_overflow_pool(&config.budget);
         let routes = route_table(root, &registry.current());
@@ -250,6 +250,8 @@ impl Controls {
     /// Puts a configuration into force.
     pub(super) fn apply(&self, config: &Config) -> anyhow::Result<()> {
         let settings = config.settings()?;
+        self.access_log
+            .set_target(&config.server.access_log, &config.log)?;
         let running = self.settings.current();
         self.engine.set_policies(settings.policies.clone());
         if let Some(look_again) = &self.look_again
@@ -262,6 +264,8 @@ impl Controls {
         self.grace.publish(config.server.shutdown_grace);
         log::set_limits(&config.log);
         self.access_log.set_limits(&config.log);
+        log::set_format(config.server.log_format);
+        self.access_log.set_format(config.server.log_format);
         self.engine.limit_memory(config.instance_memory_bytes());
         self.store.set_limits(config.buckets);
         Ok(())

@@ -5,12 +5,13 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
+use super::serve::ignore_file_size_signal;
 use super::service::{Service, raise_descriptor_limit};
 use crate::config::Config;
-use crate::log::{self, Log};
+use crate::log::{self, AccessLog, Log};
 use crate::server::Claim;
 use crate::supervisor::{END_AT_ONCE, Report, ToSupervisor, WorkerId};
 
@@ -21,15 +22,20 @@ use crate::supervisor::{END_AT_ONCE, Report, ToSupervisor, WorkerId};
 /// Fails if the server cannot start, or if the process has no supervisor.
 pub(super) fn work(id: WorkerId) -> anyhow::Result<ExitCode> {
     // A terminal sends its signals to all of its processes, and the supervisor decides how to react
-    // to them. So SIGINT and SIGHUP are caught and ignored.
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, END_AT_ONCE])
+    // to them. So SIGINT and SIGHUP are caught and ignored, and so is SIGUSR1: the supervisor
+    // writes the files.
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1, END_AT_ONCE])
         .context("could not watch for signals")?;
+    ignore_file_size_signal()?;
     id.follow()?;
     let mut channel = ToSupervisor::stdin()?;
     let (config, colours) = channel.config()?;
     let errors = Log::start("error", std::io::stderr(), &config.log)?;
     log::install(errors.clone(), config.server.log_level.into(), colours);
-    let out = Log::start("access", std::io::stdout(), &config.log)?;
+    log::set_format(config.server.log_format);
+    let out = Log::start_for_access("access", std::io::stdout(), &config.log)?;
+    out.set_format(config.server.log_format);
+    let access = AccessLog::open(out.clone(), &config.server.access_log, &config.log)?;
     raise_descriptor_limit();
 
     let reporter = Arc::new(channel.reporter()?);
@@ -39,7 +45,7 @@ pub(super) fn work(id: WorkerId) -> anyhow::Result<ExitCode> {
         let _ = of_loading.send(&Report::Loaded(text));
     };
     let result =
-        Service::start(&config, Claim::Shared, &out, None, on_started).and_then(|service| {
+        Service::start(&config, Claim::Shared, &access, None, on_started).and_then(|service| {
             reporter.send(&Report::Serves(service.announcement().to_owned()))?;
             service.announced();
             // One worker logs warnings on behalf of all.

@@ -89,6 +89,8 @@ pub enum FlagKind {
     Addr,
     /// A level of the log.
     Level,
+    /// A format of the logs.
+    Format,
     /// A network. The flag can be repeated.
     Networks,
 }

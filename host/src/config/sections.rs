@@ -119,7 +119,9 @@ impl Config {
             http: Arc::new(self.http.clone()),
             limits: self.limits,
             proxy: Arc::new(self.proxy.clone()),
-            access_log: self.server.access_log,
+            access_log: (self.server.access_log != log::AccessTarget::Off)
+                .then_some(self.server.log_format),
+            request_id: self.server.request_id,
             compress: self.compress,
             server_field: self.server.server_field,
         })
@@ -161,6 +163,9 @@ impl Config {
         self.admin.start_at(folder);
         if let Some(state) = &mut self.state.folder {
             *state = site::within(folder, state);
+        }
+        if let log::AccessTarget::File(file) = &mut self.server.access_log {
+            *file = site::within(folder, file);
         }
         let files = [self.tls.cert.as_mut(), self.tls.key.as_mut()];
         for file in files.into_iter().flatten() {

@@ -128,9 +128,24 @@ pub(crate) const KEYS: &[Key<Config>] = &[
         .flag(
             "--no-access-log",
             Off,
-            "Don't write a line per request to standard output",
+            "Don't log requests",
         )
-        .doc("one line per request on standard output"),
+        .doc(
+            "one line per request on standard output; a path (`\"/var/log/wasgi/access.log\"`) \
+             writes to this file, see [operations.md](operations.md#logs)",
+        ),
+    key("server.log-format", at!(server.log_format))
+        .flag("--log-format", Format, "The format of the logs")
+        .doc(
+            "the [format](operations.md#formats) of the logs: `\"text\"`, `\"json\"`, or Apache's \
+             `\"common\"` or `\"combined\"`",
+        ),
+    key("server.request-id", at!(server.request_id))
+        .doc(
+            "whether each request has an [identifier](operations.md#request-identifiers): in both \
+             logs, in the handler's `HTTP_X_REQUEST_ID` and in the response's `X-Request-Id`; \
+             requests that fail have one in any case",
+        ),
     key("server.log-level", at!(server.log_level))
         .restart()
         .flag(

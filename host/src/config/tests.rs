@@ -104,7 +104,7 @@ fn a_file_overrides_the_defaults() {
     );
     assert_eq!(config.server.addr.port(), 80);
     assert_eq!(config.server.threads(), 3);
-    assert!(!config.server.access_log);
+    assert_eq!(config.server.access_log, log::AccessTarget::Off);
     assert_eq!(config.http.body_bytes, 1 << 30);
     assert_eq!(config.http.body_rate_bytes_per_second, 1024);
     assert_eq!(config.limits.connections_count, 5);

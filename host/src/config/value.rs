@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::admin::AdminAddr;
 use crate::grants::{BucketOptions, FolderOptions, HostOptions, SecretSource};
-use crate::log::Verbosity;
+use crate::log::{AccessTarget, LogFormat, Verbosity};
 use crate::policy::Handlers;
 use crate::server::proxy::{self, Network};
 use crate::static_files::Rule;
@@ -28,6 +28,8 @@ pub enum Value {
     Addr(SocketAddr),
     /// A level of the log.
     Level(Verbosity),
+    /// A format of the logs.
+    Format(LogFormat),
     /// Addresses and networks.
     Networks(Vec<Network>),
 }
@@ -79,6 +81,7 @@ macro_rules! forms {
 }
 
 forms!(Switch: bool, Time: Duration, Path: PathBuf, Addr: SocketAddr, Level: Verbosity);
+forms!(Format: LogFormat);
 forms!(Networks: Vec<Network>);
 
 /// Implements [`Field`] for types whose keys have no flag and no bounds.
@@ -101,6 +104,25 @@ only_in_files!(BTreeMap<String, String>, BTreeMap<String, SecretSource>, Vec<Fol
 only_in_files!(Vec<HostOptions>);
 only_in_files!(AdminAddr);
 only_in_files!(Vec<BucketOptions>);
+
+impl Field for AccessTarget {
+    /// Returns a switch. A path is not compared.
+    fn value(&self) -> Option<Value> {
+        match self {
+            Self::Off => Some(Value::Switch(false)),
+            Self::Stdout => Some(Value::Switch(true)),
+            Self::File(_) => None,
+        }
+    }
+
+    fn from_value(value: &Value) -> Option<Self> {
+        match value {
+            Value::Switch(false) => Some(Self::Off),
+            Value::Switch(true) => Some(Self::Stdout),
+            _ => None,
+        }
+    }
+}
 
 impl Field for Share {
     /// Returns a size. A percentage is not compared.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
 
+use super::request_id::{REQUEST_ID_FIELD, RequestId};
 use crate::http1::{RequestBody, RequestHead, Version, split_authority};
 
 /// The protocol by which the client reached the server: `wsgi.url_scheme`.
@@ -50,6 +51,9 @@ pub struct Environ {
     /// The host that the client requested, if a trusted proxy reports it. Otherwise the request's
     /// own host applies.
     pub host: Option<Vec<u8>>,
+    /// The identifier of the request, if each request has one. It takes the place of the client's
+    /// `X-Request-Id`.
+    pub request_id: Option<RequestId>,
     /// Whether the handler's instance serves only this request: `wsgi.run_once`.
     pub run_once: bool,
 }
@@ -77,10 +81,11 @@ const ALWAYS: [&str; 18] = [
 ];
 
 /// The variables that a request has only in some cases.
-const SOMETIMES: [&str; 4] = [
+const SOMETIMES: [&str; 5] = [
     "CONTENT_TYPE",
     "CONTENT_LENGTH",
     "HTTP_HOST",
+    "HTTP_X_REQUEST_ID",
     "wsgiorg.routing_args",
 ];
 
@@ -101,6 +106,7 @@ impl Environ {
             local: (Ipv4Addr::LOCALHOST, 8000).into(),
             scheme: Scheme::Http,
             host: None,
+            request_id: None,
             run_once: true,
         }
     }
@@ -111,7 +117,10 @@ impl Environ {
         if let Some(field) = name.strip_prefix("HTTP_") {
             return match (field, self.head.target_authority()) {
                 ("HOST", Some(authority)) => Some(Cow::Borrowed(authority)),
-                _ => self.field(field),
+                _ => match self.replaced(field) {
+                    Some(value) => Some(Cow::Borrowed(value.as_bytes())),
+                    None => self.field(field),
+                },
             };
         }
         let head = &self.head;
@@ -152,6 +161,24 @@ impl Environ {
                 Cow::Borrowed(&**value)
             }
         })
+    }
+
+    /// Returns the value that the server gives to a field in place of the client's. `suffix` is the
+    /// name of its variable without `HTTP_`.
+    fn replaced(&self, suffix: &str) -> Option<&str> {
+        let id = self.request_id.as_ref()?;
+        (suffix == "X_REQUEST_ID").then_some(id.as_str())
+    }
+
+    /// Returns the fields of the request, with those that the server gives in place of the
+    /// client's.
+    pub fn fields(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        let id = self.request_id.as_ref();
+        let is_replaced =
+            move |name: &str| id.is_some() && name.eq_ignore_ascii_case(REQUEST_ID_FIELD);
+        let own = id.map(|id| (REQUEST_ID_FIELD, id.as_str().as_bytes()));
+        let sent = self.head.fields();
+        sent.filter(move |(name, _)| !is_replaced(name)).chain(own)
     }
 
     /// Returns every variable with its value, each name once.

@@ -4,6 +4,7 @@
 //! - [`Environ`] is the request as a handler sees it (rules E1 to E5).
 //! - [`Response`] is the state of the response's head, set by `start_response` (R1 to R3, R6).
 //! - [`Exchange`] transfers body bytes between the two sides, with backpressure (I1 to I4, B1, B2).
+//! - [`RequestId`] names a request in logs and responses.
 //! - [`Trace`] records the steps of a handler, if requested.
 //! - [`Failure`] is the reason why a handler gave no complete response, with the status for its
 //!   client.
@@ -13,6 +14,7 @@
 mod environ;
 mod exchange;
 mod failure;
+mod request_id;
 mod response;
 mod trace;
 #[cfg(test)]
@@ -21,5 +23,6 @@ pub(crate) mod wakes;
 pub use environ::{Environ, Scheme};
 pub use exchange::{Exchange, InputError, Output, Sent};
 pub use failure::{Exception, Failure};
+pub use request_id::{REQUEST_ID_FIELD, RequestId};
 pub use response::{Head, Response, StartError};
 pub use trace::{STEPS_COUNT, Step, Trace};

@@ -7,10 +7,11 @@ use std::time::Instant;
 
 use anyhow::Context;
 
+use super::format::LogFormat;
 use super::limits::{Limits, PATIENCE};
 use super::output;
 use super::queue::Source;
-use super::shared::Shared;
+use super::shared::{Reports, Shared};
 
 /// A handle to a log's queue. Clones share the log.
 #[derive(Clone, Debug)]
@@ -30,12 +31,35 @@ impl Log {
         output: impl Write + Send + 'static,
         limits: &Limits,
     ) -> anyhow::Result<Self> {
-        let shared = Arc::new(Shared::new(limits));
+        Self::start_with(name, output, limits, Reports::InLog)
+    }
+
+    /// Starts the thread that writes to `output`. Reports of dropped lines go to the error log,
+    /// because programs parse the lines of this log.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the system cannot create a thread.
+    pub(crate) fn start_for_access(
+        name: &'static str,
+        output: impl Write + Send + 'static,
+        limits: &Limits,
+    ) -> anyhow::Result<Self> {
+        Self::start_with(name, output, limits, Reports::InErrorLog)
+    }
+
+    fn start_with(
+        name: &'static str,
+        output: impl Write + Send + 'static,
+        limits: &Limits,
+        reports: Reports,
+    ) -> anyhow::Result<Self> {
+        let shared = Arc::new(Shared::new(limits, reports));
         thread::Builder::new()
             .name(format!("wasgi-{name}"))
             .spawn({
                 let shared = shared.clone();
-                move || output::write_all(name, output, &shared)
+                move || output::write_all(name, Box::new(output), &shared)
             })
             .with_context(|| format!("could not start the thread of the {name} log"))?;
         Ok(Self(Arc::new(Handle(shared))))
@@ -62,6 +86,22 @@ impl Log {
         self.0.0.set_limits(limits);
     }
 
+    /// Replaces the output, after the lines that are being written. Then logs that the log was
+    /// opened as `shown`.
+    pub(super) fn replace(&self, output: Box<dyn Write + Send>, shown: String) {
+        self.0.0.replace(output, shown);
+    }
+
+    /// Sets the format of the messages in this log.
+    pub(crate) fn set_format(&self, format: LogFormat) {
+        self.0.0.format.set(format);
+    }
+
+    /// Returns the format of the messages in this log.
+    pub(crate) fn format(&self) -> LogFormat {
+        self.0.0.format.get()
+    }
+
     /// See [`Limits::line_bytes`].
     pub(crate) fn line_bytes(&self) -> usize {
         self.0.0.line_bytes()
@@ -74,7 +114,12 @@ impl Log {
     }
 
     pub(super) fn flush_until(&self, deadline: Instant) {
-        self.0.0.flush(deadline);
+        let left = self.0.0.flush(deadline);
+        if left > 0 && self.0.0.reports == Reports::InErrorLog {
+            tracing::warn!(
+                "the access log: {left} lines are lost: its output does not accept them"
+            );
+        }
     }
 }
 

@@ -5,9 +5,13 @@
 //! - `handle`: a log, its queue and its thread, as its users see it.
 //! - `shared`, `output`: the queue shared between threads, and the writer thread.
 //! - `subscriber`: formats a `tracing` event or a handler's line as a line of the error log.
+//! - `format`: the formats of lines.
+//! - `access`: the destination of the access log.
 //! - `gather`: collects the lines that a handler writes in one turn into one block.
 //! - `limits`: the settings.
 
+mod access;
+mod format;
 mod gather;
 mod handle;
 mod limits;
@@ -25,6 +29,9 @@ use std::sync::{Arc, OnceLock};
 use tracing::Level;
 use tracing::level_filters::LevelFilter;
 
+pub(crate) use self::access::{AccessLog, AccessTarget};
+pub(crate) use self::format::LogFormat;
+use self::format::{Subject, json_line};
 pub(crate) use self::gather::gather;
 pub(crate) use self::handle::Log;
 pub(crate) use self::limits::Limits;
@@ -132,8 +139,36 @@ pub(crate) fn listen(listener: impl Fn(Level, &Arc<str>, &[u8]) + Send + Sync + 
 /// control characters must be harmless.
 pub(crate) fn lines(text: &str) {
     if let Some(subscriber) = ERROR_LOG.get() {
+        if subscriber.log.format() == LogFormat::Json {
+            let text = text.trim_end_matches('\n');
+            let line = json_line("INFO", Subject::default(), text);
+            return subscriber.log.announce(line);
+        }
         let end = if text.ends_with('\n') { "" } else { "\n" };
         subscriber.log.announce(format!("{text}{end}"));
+    }
+}
+
+/// Writes messages of the start, in whole lines, to `out`, the log of standard output, in its
+/// format. With an access log in Apache's formats, other lines would disturb its readers: the
+/// messages then go to the error log.
+pub(crate) fn announce(out: &Log, text: impl AsRef<str>) {
+    let text = text.as_ref();
+    match out.format() {
+        LogFormat::Text => out.announce(text),
+        LogFormat::Json => {
+            let lines = text.lines().filter(|line| !line.is_empty());
+            let objects = lines.map(|line| json_line("INFO", Subject::default(), line));
+            out.announce(objects.collect::<String>());
+        }
+        LogFormat::Common | LogFormat::Combined => lines(text),
+    }
+}
+
+/// Sets the format of the error log.
+pub(crate) fn set_format(format: LogFormat) {
+    if let Some(subscriber) = ERROR_LOG.get() {
+        subscriber.log.set_format(format);
     }
 }
 
@@ -161,12 +196,17 @@ pub(crate) fn least_bytes(handler: &str, line: &[u8]) -> usize {
 }
 
 /// Logs a handler's line, given without its end. Returns its size in the log, in bytes.
-pub(crate) fn handler_line(level: Level, handler: &Arc<str>, line: &[u8]) -> usize {
+pub(crate) fn handler_line(
+    level: Level,
+    handler: &Arc<str>,
+    request_id: Option<&str>,
+    line: &[u8],
+) -> usize {
     if let Some(listener) = LISTENER.get() {
         listener(level, handler, line);
     }
     let subscriber = ERROR_LOG.get();
     subscriber.map_or(0, |subscriber| {
-        subscriber.handler_line(level, handler, line)
+        subscriber.handler_line(level, handler, request_id, line)
     })
 }

@@ -74,6 +74,16 @@ pub(super) struct Batch {
     told: Vec<(usize, Dropped)>,
     /// The account and length of each line after the reports.
     parts: Vec<(usize, usize)>,
+    /// Reports of dropped lines for another log.
+    pub(super) messages: Vec<String>,
+}
+
+impl Batch {
+    /// Returns the number of lines that are not reports.
+    pub(super) fn lines(&self) -> u64 {
+        let text = self.text.get(self.reports_bytes..).unwrap_or_default();
+        memchr::memchr_iter(b'\n', text).count() as u64
+    }
 }
 
 #[derive(Debug)]
@@ -176,6 +186,33 @@ impl Queue {
             batch.told.push((number, dropped));
         }
         batch.reports_bytes = batch.text.len();
+        self.take_lines(&mut batch);
+        batch
+    }
+
+    /// Takes lines to write together, the oldest first. If `reports` is set, also takes the reports
+    /// that are due, or all reports if `all` is set, as messages for another log.
+    pub(super) fn take_apart(&mut self, now: Instant, all: bool, reports: bool) -> Batch {
+        let mut batch = Batch::default();
+        if reports {
+            for (number, _, report) in self.reports(now, all) {
+                if let Some(account) = self.accounts.get_mut(number) {
+                    account.writing = account.writing.saturating_sub(1);
+                }
+                batch.messages.push(report);
+            }
+        }
+        self.take_lines(&mut batch);
+        batch
+    }
+
+    /// Returns the number of lines in the queue.
+    pub(super) fn lines(&self) -> u64 {
+        let ends = |line: &Line| memchr::memchr_iter(b'\n', &line.text).count() as u64;
+        self.lines.iter().map(ends).sum()
+    }
+
+    fn take_lines(&mut self, batch: &mut Batch) {
         while batch.text.len() < BATCH_BYTES
             && let Some(Line { account, text }) = self.lines.pop_front()
         {
@@ -188,7 +225,6 @@ impl Queue {
             batch.parts.push((account, text.len()));
             batch.text.extend_from_slice(&text);
         }
-        batch
     }
 
     /// Completes a batch: it was written, or its output failed permanently after `written` bytes.

@@ -11,6 +11,7 @@ use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 
 use super::DENIAL;
+use super::format::{LogFormat, Subject, json_line};
 use super::gather;
 use super::handle::Log;
 use super::queue::Source;
@@ -19,6 +20,14 @@ use crate::printable;
 
 /// The name of an event's field that holds a handler's name.
 const HANDLER_FIELD: &str = "handler";
+
+/// The name of an event's field that holds the identifier of a request, after the handler's name in
+/// the log.
+const REQUEST_FIELD: &str = "request";
+
+/// The name of an event's field that holds the identifier of a request of which the message has the
+/// name.
+const NAMED_REQUEST_FIELD: &str = "named_request";
 
 /// Marks a truncated line.
 const CUT: &str = " …";
@@ -38,6 +47,9 @@ pub(super) struct LogSubscriber {
 struct Parts {
     message: String,
     handler: Option<String>,
+    request: Option<String>,
+    /// Whether the message contains the request's identifier.
+    is_named: bool,
 }
 
 impl Subscriber for LogSubscriber {
@@ -54,11 +66,37 @@ impl Subscriber for LogSubscriber {
         gather::send();
         let mut parts = Parts::default();
         event.record(&mut parts);
-        let Parts { message, handler } = parts;
+        let Parts {
+            message,
+            handler,
+            request,
+            is_named,
+        } = parts;
         let level = *event.metadata().level();
-        let mut line = String::with_capacity(message.len() + 64);
-        self.begin(&mut line, level, handler.as_deref());
-        push_message(&mut line, &message, self.log.line_bytes());
+        let subject = Subject {
+            handler: handler.as_deref(),
+            request_id: request.as_deref(),
+        };
+        let line = if self.is_json() {
+            json_line(
+                level.as_str(),
+                subject,
+                &cut_lines(&message, self.log.line_bytes()),
+            )
+        } else {
+            let mut line = String::with_capacity(message.len() + 64);
+            let request_id = subject.request_id.filter(|_| !is_named);
+            self.begin(
+                &mut line,
+                level,
+                Subject {
+                    request_id,
+                    ..subject
+                },
+            );
+            push_message(&mut line, &message, self.log.line_bytes());
+            line
+        };
         let source = match handler {
             Some(name) => Source::Handler(name.into()),
             None => Source::Server,
@@ -82,19 +120,31 @@ impl Subscriber for LogSubscriber {
 
 impl LogSubscriber {
     /// Logs a handler's line. Returns its size in the log, in bytes.
-    pub(super) fn handler_line(&self, level: Level, handler: &Arc<str>, text: &[u8]) -> usize {
+    pub(super) fn handler_line(
+        &self,
+        level: Level,
+        handler: &Arc<str>,
+        request_id: Option<&str>,
+        text: &[u8],
+    ) -> usize {
         if level > self.level || self.only_denials {
             return 0;
         }
-        let mut line = String::with_capacity(text.len() + 64);
-        self.begin(&mut line, level, Some(handler));
         let text = text.strip_suffix(b"\r").unwrap_or(text);
-        push_cut(
-            &mut line,
-            printable::line_of_bytes(text),
-            self.log.line_bytes(),
-        );
-        line.push('\n');
+        let subject = Subject {
+            handler: Some(handler),
+            request_id,
+        };
+        let line = if self.is_json() {
+            json_line(level.as_str(), subject, &String::from_utf8_lossy(text))
+        } else {
+            let mut line = String::with_capacity(text.len() + 64);
+            self.begin(&mut line, level, subject);
+            let shown = printable::line_of_bytes(text);
+            push_cut(&mut line, shown, self.log.line_bytes());
+            line.push('\n');
+            line
+        };
         let bytes = line.len();
         if !gather::take(&self.log, handler, &line) {
             let source = Source::Output(handler.clone());
@@ -103,8 +153,12 @@ impl LogSubscriber {
         bytes
     }
 
+    fn is_json(&self) -> bool {
+        self.log.format() == LogFormat::Json
+    }
+
     /// Writes the prefix of a line.
-    fn begin(&self, line: &mut String, level: Level, handler: Option<&str>) {
+    fn begin(&self, line: &mut String, level: Level, subject: Subject<'_>) {
         let time = timestamp::micros(SystemTime::now());
         // Writing to a string never fails.
         let _ = if self.colours {
@@ -116,8 +170,15 @@ impl LogSubscriber {
         } else {
             write!(line, "{time} {level:>5} ")
         };
-        if let Some(handler) = handler {
-            let _ = write!(line, "{}: ", printable::one_line(handler));
+        if let Some(handler) = subject.handler {
+            let _ = write!(line, "{}", printable::one_line(handler));
+        }
+        if let Some(id) = subject.request_id {
+            let space = if subject.handler.is_some() { " " } else { "" };
+            let _ = write!(line, "{space}#{}", printable::one_line(id));
+        }
+        if subject.handler.is_some() || subject.request_id.is_some() {
+            line.push_str(": ");
         }
     }
 }
@@ -145,6 +206,18 @@ fn push_message(line: &mut String, message: &str, line_bytes: usize) {
     line.push('\n');
 }
 
+/// Truncates each line of a message to `line_bytes`.
+fn cut_lines(message: &str, line_bytes: usize) -> String {
+    let mut text = String::with_capacity(message.len());
+    for (index, part) in message.trim_end_matches('\n').split('\n').enumerate() {
+        if index > 0 {
+            text.push('\n');
+        }
+        push_cut(&mut text, part, line_bytes);
+    }
+    text
+}
+
 fn push_cut(line: &mut String, text: impl fmt::Display, bytes: usize) {
     let start = line.len();
     let _ = write!(line, "{text}");
@@ -156,10 +229,14 @@ fn push_cut(line: &mut String, text: impl fmt::Display, bytes: usize) {
 
 impl Visit for Parts {
     fn record_str(&mut self, field: &Field, value: &str) {
-        if field.name() == HANDLER_FIELD {
-            self.handler = Some(value.to_owned());
-        } else {
-            self.record_debug(field, &value);
+        match field.name() {
+            HANDLER_FIELD => self.handler = Some(value.to_owned()),
+            REQUEST_FIELD => self.request = Some(value.to_owned()),
+            NAMED_REQUEST_FIELD => {
+                self.request = Some(value.to_owned());
+                self.is_named = true;
+            }
+            _ => self.record_debug(field, &value),
         }
     }
 

@@ -213,10 +213,15 @@ fn messages_name_time_level_and_handler_and_keep_to_their_lines() {
 fn a_handlers_line_is_escaped_and_counted_with_its_frame() {
     let fixture = Fixture::new(&Limits::default());
     let subscriber = subscriber(&fixture.log);
-    let bytes = subscriber.handler_line(Level::WARN, &"shop".into(), b"\xff\\x \"q\" \x1b[0m\r");
-    let empty = subscriber.handler_line(Level::INFO, &"shop".into(), b"");
+    let bytes = subscriber.handler_line(
+        Level::WARN,
+        &"shop".into(),
+        None,
+        b"\xff\\x \"q\" \x1b[0m\r",
+    );
+    let empty = subscriber.handler_line(Level::INFO, &"shop".into(), None, b"");
     assert_eq!(
-        subscriber.handler_line(Level::DEBUG, &"shop".into(), b"x"),
+        subscriber.handler_line(Level::DEBUG, &"shop".into(), None, b"x"),
         0
     );
     let lines = fixture.finish();

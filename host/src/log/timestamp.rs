@@ -35,6 +35,25 @@ pub(crate) fn whole_seconds(time: SystemTime) -> [u8; SECONDS_BYTES] {
     text
 }
 
+/// Formats a point in time as Apache's logs do, in UTC: `10/Oct/2000:13:55:36 +0000`.
+pub(crate) fn apache(time: SystemTime) -> String {
+    const MONTHS: [&str; 12] = [
+        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+    ];
+    let unix = time
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs();
+    let (days, rest) = (unix / DAY_SECONDS, unix % DAY_SECONDS);
+    let (year, month, day) = date(days);
+    let month = usize::try_from(month - 1)
+        .ok()
+        .and_then(|index| MONTHS.get(index));
+    let (hour, minute, second) = (rest / 3600, rest / 60 % 60, rest % 60);
+    let month = month.copied().unwrap_or_default();
+    format!("{day:02}/{month}/{year:04}:{hour:02}:{minute:02}:{second:02} +0000")
+}
+
 /// Fills a text with the last digits of a number.
 fn write_digits(text: &mut [u8], mut number: u64) {
     for digit in text.iter_mut().rev() {
@@ -90,6 +109,13 @@ mod tests {
             assert!(is_next && after > before, "{before:?} {after:?}");
             before = after;
         }
+    }
+
+    #[test]
+    fn apaches_time_has_the_name_of_the_month() {
+        let time = UNIX_EPOCH + Duration::from_secs(971_186_136);
+        assert_eq!(apache(time), "10/Oct/2000:13:55:36 +0000");
+        assert_eq!(apache(UNIX_EPOCH), "01/Jan/1970:00:00:00 +0000");
     }
 
     #[test]

@@ -1,18 +1,24 @@
 //! A reactor's part of the access log: collects the lines of a turn and sends them together.
 
+use std::sync::Arc;
+
 use crate::log::{Log, Source};
+use crate::published::{Published, Reader};
 
 /// A collector of lines. A clone has a separate buffer.
 #[derive(Debug)]
 pub(super) struct AccessLog {
-    log: Log,
+    log: Reader<Log>,
+    published: Arc<Published<Log>>,
     lines: String,
 }
 
 impl AccessLog {
-    pub(super) fn new(log: Log) -> Self {
+    /// Creates a collector for a log that may be replaced.
+    pub(super) fn new(published: Arc<Published<Log>>) -> Self {
         Self {
-            log,
+            log: Reader::new(published.clone()),
+            published,
             lines: String::new(),
         }
     }
@@ -27,13 +33,13 @@ impl AccessLog {
         if !self.lines.is_empty() {
             let capacity = self.lines.len();
             let lines = std::mem::replace(&mut self.lines, String::with_capacity(capacity));
-            self.log.send(&Source::Server, lines.into_bytes());
+            self.log.current().send(&Source::Server, lines.into_bytes());
         }
     }
 }
 
 impl Clone for AccessLog {
     fn clone(&self) -> Self {
-        Self::new(self.log.clone())
+        Self::new(self.published.clone())
     }
 }

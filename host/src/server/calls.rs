@@ -7,7 +7,7 @@ use super::inbox::{CallWaker, Inbox};
 use super::lanes::LaneRole;
 use super::wall_clock::WallClock;
 use crate::engine::{Call, Finished, HandlerKind, Program};
-use crate::gateway::Exchange;
+use crate::gateway::{Exchange, RequestId};
 use crate::http1::RequestHead;
 use crate::permits::Permit;
 use crate::registry::Handler;
@@ -17,6 +17,8 @@ use crate::registry::Handler;
 pub(super) struct Running {
     /// The request, as the log names it.
     pub(super) head: Arc<RequestHead>,
+    /// The identifier of the request, if each has one.
+    pub(super) request_id: Option<RequestId>,
     pub(super) call: Call,
     pub(super) exchange: Arc<Exchange>,
     /// Keeps the version alive that the request started with.

@@ -11,7 +11,8 @@ use super::date::Date;
 use super::lanes::LaneRole;
 use super::options::Settings;
 use super::proxy::{self, Origin};
-use super::record::{Record, request_id};
+use super::record::Record;
+use super::record_line::Entry;
 use super::redirect;
 use super::refusal::TurnedAway;
 use super::shared::Shared;
@@ -65,12 +66,7 @@ pub(super) enum Start {
     /// With this response.
     Answer(Answer),
     /// With this response, instead of a handler that can't accept the request now.
-    Refused {
-        answer: Answer,
-        by: Target<Program>,
-        /// The identifier of the request, if the answer shows it.
-        id: Option<Box<str>>,
-    },
+    Refused { answer: Answer, by: Target<Program> },
     /// By a call to a handler, which has started.
     Call {
         call: CallId,
@@ -105,7 +101,12 @@ impl Context {
     /// A handler whose name equals the path takes precedence over a page, and a page over a handler
     /// that only matches a pattern. A handler receives a lone `%` and a NUL, as from most
     /// application servers. No page's path contains them, and file servers reject them.
-    pub(super) fn start(&mut self, head: Arc<RequestHead>, origin: Origin) -> Start {
+    pub(super) fn start(
+        &mut self,
+        head: Arc<RequestHead>,
+        origin: Origin,
+        record: &mut Record,
+    ) -> Start {
         if head.path() == b"*" {
             return Start::Answer(server_options());
         }
@@ -116,7 +117,7 @@ impl Context {
         let mut found = self.registry.current().find(&path);
         let is_read = matches!(head.method(), "GET" | "HEAD");
         if let Some(found) = found.take_if(|found| found.by == MatchedBy::Name || !is_read) {
-            return self.call(head, found, &path, origin);
+            return self.call(head, found, &path, origin, record);
         }
         if path.oddity().is_none()
             && let Some(page) = self.shared.pages.answer(&head, &path)
@@ -124,10 +125,10 @@ impl Context {
             return Start::Answer(page);
         }
         match (found, path.oddity()) {
-            (Some(found), _) => self.call(head, found, &path, origin),
+            (Some(found), _) => self.call(head, found, &path, origin, record),
             (None, Some(oddity)) => Start::Answer(self.error(400, &oddity.to_string())),
             (None, None) => match self.registry.current().find_rest(&path) {
-                Some(pending) => self.not_loaded(pending),
+                Some(pending) => self.not_loaded(pending, record),
                 None => Start::Answer(self.shared.pages.not_found(&head)),
             },
         }
@@ -139,10 +140,11 @@ impl Context {
         found: Match<Program>,
         path: &RequestPath,
         origin: Origin,
+        record: &mut Record,
     ) -> Start {
         let handler = match found.target {
             Target::Handler(handler) => handler,
-            Target::Pending(pending) => return self.not_loaded(pending),
+            Target::Pending(pending) => return self.not_loaded(pending, record),
         };
         if handler.program.kind().has_c_strings() && path.oddity() == Some(Oddity::Nul) {
             return Start::Answer(self.error(400, &Oddity::Nul.to_string()));
@@ -153,11 +155,9 @@ impl Context {
         let Some(permit) = handler.enter(budget.concurrent_requests) else {
             let failure = Failure::Busy(budget.concurrent_requests);
             self.turned_away.note(&handler.name, &failure, self.now);
-            let id = request_id();
             return Start::Refused {
-                answer: self.failure(&failure, &id),
+                answer: self.failure(&failure, record.identify().as_str()),
                 by: Target::Handler(handler),
-                id: Some(id.into()),
             };
         };
         let exchange = Arc::new(Exchange::for_request(&head));
@@ -171,6 +171,7 @@ impl Context {
             local: origin.local,
             scheme: origin.scheme,
             host: origin.host,
+            request_id: record.id.clone(),
             run_once: policy.reuse <= 1,
         };
         let call = Call::new(
@@ -182,6 +183,7 @@ impl Context {
         );
         let call = self.calls.insert(Running {
             head: for_log,
+            request_id: record.id.clone(),
             call,
             exchange: exchange.clone(),
             handler: handler.clone(),
@@ -201,12 +203,13 @@ impl Context {
     }
 
     /// Returns the response for a handler whose first version is being loaded.
-    fn not_loaded(&self, pending: Arc<Pending>) -> Start {
-        let why = "This part of the site is being loaded. Try again in a moment.";
+    fn not_loaded(&self, pending: Arc<Pending>, record: &mut Record) -> Start {
+        let id = record.identify();
+        let why =
+            format!("This part of the site is being loaded. Try again in a moment. (Request {id})");
         Start::Refused {
-            answer: self.unavailable(why),
+            answer: self.unavailable(&why),
             by: Target::Pending(pending),
-            id: None,
         }
     }
 
@@ -272,11 +275,16 @@ impl Context {
         answer
     }
 
-    /// Records discarded bytes. Returns whether to keep reading.
+    /// Adds the line of a request to the access log.
     pub(super) fn log(&mut self, peer: SocketAddr, record: &Record) {
-        if self.settings.access_log {
-            let time = self.date.log_text();
-            record.write(time, peer, Instant::now(), self.access_log.buffer());
+        if let Some(format) = self.settings.access_log {
+            let entry = Entry {
+                record,
+                client: peer,
+                took: Instant::now().saturating_duration_since(record.began()),
+                time: self.date.log_text(),
+            };
+            entry.write(format, self.access_log.buffer());
         }
     }
 

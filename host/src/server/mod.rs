@@ -10,7 +10,7 @@
 //! - `transport`: the bytes of a connection, through a socket or through TLS.
 //! - [`tls`], [`proxy`]: the rules of both, without a socket.
 //! - [`addr`]: the syntax of listening addresses, and explanations of bind errors.
-//! - `listener`, `redirect`, `deadlines`, `outbox`, `bind`, `date`, `status`, `record`,
+//! - `listener`, `redirect`, `deadlines`, `outbox`, `bind`, `date`, `record`, `record_line`,
 //!   `access_log`: one concept each.
 
 mod access_log;
@@ -30,6 +30,7 @@ mod outbox;
 pub(crate) mod proxy;
 mod reactor;
 mod record;
+mod record_line;
 mod redirect;
 mod refusal;
 mod shared;
@@ -118,7 +119,7 @@ impl Server {
         engine: &Engine,
         registry: Arc<Published<Registry<Program>>>,
         pages: Arc<Pages>,
-        access_log: Log,
+        access_log: Arc<Published<Log>>,
     ) -> anyhow::Result<Self> {
         let Listen { options, claim, .. } = listen;
         let tls = Tls::start(listen.tls)?;

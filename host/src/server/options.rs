@@ -30,8 +30,13 @@ pub struct ServerOptions {
     /// The number of serving processes, each with its own threads. With one, this process serves;
     /// with more, workers serve, and this process supervises them.
     pub processes: u16,
-    /// Whether to log each request on stdout.
-    pub access_log: bool,
+    /// Where each request is logged, if it is. Default: on stdout.
+    pub access_log: log::AccessTarget,
+    /// The format of the logs.
+    pub log_format: log::LogFormat,
+    /// Whether each request has an identifier, and each response an `X-Request-Id` field. Default:
+    /// no, because it costs time for each request.
+    pub request_id: bool,
     /// The level of the error log. From `warn` on, the startup output omits the routes.
     pub log_level: log::Verbosity,
     /// Whether responses have a `Server` field that names this program.
@@ -100,8 +105,10 @@ pub struct Settings {
     pub limits: Limits,
     /// The trusted proxies, and how they announce clients.
     pub proxy: Arc<proxy::ProxyOptions>,
-    /// Whether each request is logged.
-    pub access_log: bool,
+    /// The format in which each request is logged; `None` if it isn't.
+    pub access_log: Option<log::LogFormat>,
+    /// Whether each request has an identifier.
+    pub request_id: bool,
     /// Whether responses have a `Server` field.
     pub server_field: bool,
     /// What to compress.
@@ -143,7 +150,9 @@ impl Default for ServerOptions {
             addr: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8000),
             threads: None,
             processes: 1,
-            access_log: true,
+            access_log: log::AccessTarget::default(),
+            log_format: log::LogFormat::default(),
+            request_id: false,
             log_level: log::Verbosity::default(),
             server_field: true,
             shutdown_grace: Duration::from_secs(30),

@@ -446,10 +446,13 @@ impl Reactor {
         }
         let Some(failure) = failure else { return };
         let name = &*running.handler.name;
-        let request = RequestName::new(&running.head);
-        self.explain(&running, request.id(), failure);
+        let request = RequestName::new(&running.head, running.request_id.clone());
+        self.explain(&running, request.id().as_str(), failure);
+        let named_request = request.id().as_str();
         match failure {
-            Failure::ClientGone => tracing::debug!(handler = name, "{}", request.told(failure)),
+            Failure::ClientGone => {
+                tracing::debug!(handler = name, named_request, "{}", request.told(failure));
+            }
             // The handler could not continue without its client, and correctly reports that: with
             // an exception, or in the way of other kinds of handlers.
             Failure::Exception(_)
@@ -460,12 +463,13 @@ impl Reactor {
             {
                 tracing::info!(
                     handler = name,
+                    named_request,
                     "{}; its client has disconnected",
                     request.told(failure)
                 );
             }
             _ if self.cx.turned_away.note(name, failure, self.cx.now) => {}
-            _ => tracing::error!(handler = name, "{}", request.told(failure)),
+            _ => tracing::error!(handler = name, named_request, "{}", request.told(failure)),
         }
         if let Some(connection) = running.connection
             && let Some(connection) = self.connections.get_mut(connection)

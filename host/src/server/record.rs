@@ -1,14 +1,12 @@
-//! The access log line of one request.
+//! A request in progress, as the logs show it.
 
-use std::collections::hash_map::RandomState;
-use std::fmt::{self, Write};
-use std::hash::{BuildHasher, Hasher};
-use std::net::{IpAddr, SocketAddr};
+use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
 use crate::engine::Program;
-use crate::gateway::Failure;
+use crate::gateway::{Failure, RequestId};
 use crate::http1::{RequestHead, is_bodiless};
 use crate::printable;
 use crate::registry::Target;
@@ -34,17 +32,21 @@ pub(super) struct Record {
     pub(super) status: u16,
     /// The number of bytes sent, including heads and framing.
     pub(super) bytes: u64,
-    /// The name of the request in the error log, if its handler failed.
-    pub(super) failed: Option<Box<str>>,
+    /// The number of those bytes that are not the body's: heads and framing.
+    pub(super) overhead_bytes: u64,
+    /// The identifier, if each request has one, or if the logs and the response name this one.
+    pub(super) id: Option<RequestId>,
     /// Why the response is incomplete.
     pub(super) cut: Option<&'static str>,
     overlong: bool,
 }
 
+/// The first line of a request.
 #[derive(Debug)]
-enum Line {
+pub(super) enum Line {
     Head(Arc<RequestHead>),
-    Rejected(String),
+    /// The line of a rejected request, shortened: any bytes.
+    Rejected(Vec<u8>),
 }
 
 impl Record {
@@ -52,10 +54,10 @@ impl Record {
         Self::from_line(Line::Head(head), now)
     }
 
-    /// Creates the record of a rejected request from its first line, escaped and shortened.
+    /// Creates the record of a rejected request from its first line, which is shortened.
     pub(super) fn rejected(line: &[u8], now: Instant) -> Self {
         let shown = &line[..line.len().min(REJECTED_LINE_BYTES)];
-        Self::from_line(Line::Rejected(shown.escape_ascii().to_string()), now)
+        Self::from_line(Line::Rejected(shown.to_vec()), now)
     }
 
     fn from_line(line: Line, now: Instant) -> Self {
@@ -67,7 +69,8 @@ impl Record {
             deadline: None,
             status: 0,
             bytes: 0,
-            failed: None,
+            overhead_bytes: 0,
+            id: None,
             cut: None,
             overlong: false,
         }
@@ -87,11 +90,17 @@ impl Record {
         }
     }
 
-    /// Formats the request for the error log: method and path.
+    /// Formats the request for the error log: method, path, and the identifier if it has one.
     pub(super) fn request(&self) -> impl fmt::Display {
-        fmt::from_fn(|f| match &self.line {
-            Line::Head(head) => show_request(head, f),
-            Line::Rejected(line) => f.write_str(line),
+        fmt::from_fn(|f| {
+            match &self.line {
+                Line::Head(head) => show_request(head, f)?,
+                Line::Rejected(line) => write!(f, "{}", line.escape_ascii())?,
+            }
+            match &self.id {
+                Some(id) => write!(f, " #{id}"),
+                None => Ok(()),
+            }
         })
     }
 
@@ -116,56 +125,19 @@ impl Record {
         }
     }
 
-    /// Appends the access log line: the time of day, client, request line, status, bytes,
-    /// milliseconds, handler, the request's number if the handler failed, and the reason if the
-    /// response was cut.
-    ///
-    /// Formatted by hand: with `write!`, a line took a tenth of the total time of a page.
-    pub(super) fn write(&self, time: &str, peer: SocketAddr, now: Instant, log: &mut String) {
-        log.push_str(time);
-        log.push(' ');
-        push_address(log, peer.ip());
-        log.push_str(" \"");
-        match &self.line {
-            Line::Head(head) => {
-                // A method is a token, without quotes or backslashes.
-                log.push_str(head.method());
-                log.push(' ');
-                printable::push_quoted(log, head.target());
-                log.push(' ');
-                log.push_str(head.version().as_str());
-            }
-            Line::Rejected(line) => log.push_str(line),
-        }
-        log.push_str("\" ");
-        let mut number = itoa::Buffer::new();
-        log.push_str(number.format(self.status));
-        log.push(' ');
-        log.push_str(number.format(self.bytes));
-        log.push(' ');
-        let micros = now.saturating_duration_since(self.began).as_micros();
-        let micros = u64::try_from(micros).unwrap_or(u64::MAX);
-        log.push_str(number.format(micros / 1000));
-        // Formats four digits and removes the first, so that leading zeros are kept.
-        log.push('.');
-        log.push_str(
-            number
-                .format(1000 + micros % 1000)
-                .get(1..)
-                .unwrap_or_default(),
-        );
-        log.push_str("ms ");
-        printable::push_word(log, self.handler_name());
-        if let Some(request) = &self.failed {
-            log.push_str(" #");
-            log.push_str(request);
-        }
-        if let Some(why) = self.cut {
-            log.push_str(" (");
-            log.push_str(why);
-            log.push(')');
-        }
-        log.push('\n');
+    /// Returns the identifier of the request, and creates one if it has none.
+    pub(super) fn identify(&mut self) -> RequestId {
+        self.id.get_or_insert_with(RequestId::random).clone()
+    }
+
+    /// Returns the number of bytes of the body that were sent.
+    pub(super) fn body_bytes(&self) -> u64 {
+        self.bytes.saturating_sub(self.overhead_bytes)
+    }
+
+    /// Returns the head, or the first line of a rejected request.
+    pub(super) fn line(&self) -> &Line {
+        &self.line
     }
 }
 
@@ -173,30 +145,15 @@ impl Record {
 /// access log line and on the error page.
 pub(super) struct RequestName<'head> {
     head: &'head RequestHead,
-    id: String,
-}
-
-/// Returns a new identifier of a failed request: 40 random bits, which tell a client nothing about
-/// other requests.
-pub(super) fn request_id() -> String {
-    /// Crockford's base 32 in lower case, in which no letter looks like a digit.
-    const DIGITS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
-    /// The number of digits: of a million failures, no two have the same identifier with a
-    /// probability of 64 %, and of ten thousand with 99.995 %.
-    const LENGTH: u32 = 8;
-    // The standard library's hasher takes its keys from the system.
-    let random = RandomState::new().build_hasher().finish();
-    (0..LENGTH)
-        .map(|digit| char::from(DIGITS[(random >> (5 * digit)) as usize % DIGITS.len()]))
-        .collect()
+    id: RequestId,
 }
 
 impl<'head> RequestName<'head> {
-    /// Creates the name of a failed request.
-    pub(super) fn new(head: &'head RequestHead) -> Self {
+    /// Creates the name of a failed request, with a new identifier if it has none.
+    pub(super) fn new(head: &'head RequestHead, id: Option<RequestId>) -> Self {
         Self {
             head,
-            id: request_id(),
+            id: id.unwrap_or_else(RequestId::random),
         }
     }
 
@@ -210,7 +167,7 @@ impl<'head> RequestName<'head> {
     }
 
     /// Returns the identifier.
-    pub(super) fn id(&self) -> &str {
+    pub(super) fn id(&self) -> &RequestId {
         &self.id
     }
 }
@@ -233,70 +190,4 @@ fn show_request(head: &RequestHead, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         ""
     };
     write!(f, "{} {shown}{cut}", head.method())
-}
-
-/// Appends an address. An IPv4-mapped IPv6 address is written as IPv4.
-fn push_address(log: &mut String, address: IpAddr) {
-    match address.to_canonical() {
-        IpAddr::V4(address) => {
-            let mut number = itoa::Buffer::new();
-            for (index, octet) in address.octets().into_iter().enumerate() {
-                if index > 0 {
-                    log.push('.');
-                }
-                log.push_str(number.format(octet));
-            }
-        }
-        IpAddr::V6(address) => {
-            // Writing to a string can't fail.
-            let _ = write!(log, "{address}");
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-
-    fn line(record: &Record, peer: &str, after: Duration) -> String {
-        let peer = SocketAddr::new(peer.parse().expect("an address"), 80);
-        let mut line = String::new();
-        record.write(
-            "2026-11-29T06:53:18Z",
-            peer,
-            record.began + after,
-            &mut line,
-        );
-        line
-    }
-
-    #[test]
-    fn a_line_has_all_fields() {
-        let mut record = Record::rejected(b"a\"b\\ \xe2\x80\xae\x1b", Instant::now());
-        record.status = 400;
-        record.bytes = 1_234_567;
-        assert_eq!(
-            line(&record, "192.0.2.10", Duration::from_micros(1_002_003)),
-            "2026-11-29T06:53:18Z 192.0.2.10 \"a\\\"b\\\\ \\xe2\\x80\\xae\\x1b\" 400 1234567 \
-             1002.003ms -\n"
-        );
-        record.cut = Some("the client disconnected");
-        for (peer, shown) in [
-            ("::1", "::1"),
-            ("::ffff:192.0.2.1", "192.0.2.1"),
-            ("2001:db8::7", "2001:db8::7"),
-        ] {
-            let line = line(&record, peer, Duration::from_micros(70));
-            assert!(
-                line.starts_with(&format!("2026-11-29T06:53:18Z {shown} \"")),
-                "{line}"
-            );
-            assert!(
-                line.ends_with(" 0.070ms - (the client disconnected)\n"),
-                "{line}"
-            );
-        }
-    }
 }

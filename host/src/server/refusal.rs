@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::options::Limits;
-use crate::gateway::Failure;
+use crate::gateway::{Failure, RequestId};
 use crate::http1::Stamp;
 
 /// The minimum interval between log messages about rejections, so that a flood of requests doesn't
@@ -13,7 +13,7 @@ use crate::http1::Stamp;
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The text for the client.
-const BODY: &str = "Too many connections from your address. Close some, or try again later.\n";
+const BODY: &str = "Too many connections from your address. Close some, or try again later.";
 
 /// Limits the rate of a frequent log message.
 #[derive(Debug, Default)]
@@ -89,7 +89,8 @@ impl Refusals {
 
 /// Writes the response for a client whose address is at its limit. It is sent before the request is
 /// read, so that a client can't keep the connection by delaying its request.
-pub(super) fn answer(out: &mut Vec<u8>, stamp: &Stamp<'_>) {
+pub(super) fn answer(out: &mut Vec<u8>, stamp: &Stamp<'_>, id: &RequestId) {
+    let body = format!("{BODY} (Request {id})\n");
     out.extend_from_slice(b"HTTP/1.1 503 Service Unavailable\r\nDate: ");
     out.extend_from_slice(stamp.date);
     if let Some(server) = stamp.server {
@@ -98,8 +99,8 @@ pub(super) fn answer(out: &mut Vec<u8>, stamp: &Stamp<'_>) {
     }
     let rest = format!(
         "\r\nRetry-After: 1\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\n\
-         Connection: close\r\n\r\n{BODY}",
-        BODY.len()
+         Connection: close\r\n\r\n{body}",
+        body.len()
     );
     out.extend_from_slice(rest.as_bytes());
 }

@@ -6,7 +6,7 @@ use std::thread::{self, JoinHandle};
 
 use anyhow::Context;
 
-use crate::log::{Log, Source};
+use crate::log::Source;
 
 /// The size of one read, in bytes.
 const PIECE_BYTES: usize = 8 * 1024;
@@ -14,7 +14,8 @@ const PIECE_BYTES: usize = 8 * 1024;
 /// The maximum length of a line, in bytes. A longer line may be interrupted by another worker's.
 const MAX_LINE_BYTES: usize = 256 * 1024;
 
-/// Starts a thread that forwards the `output` of worker `number` to `log` until it ends. While the
+/// Starts a thread that passes the `output` of worker `number` to `send` until it ends. `send`
+/// queues lines for a log, and waits while the queue is full. While the
 /// log's output is slow, the thread stops reading: the worker's own log then drops lines, and can
 /// name their source. If the log's output is blocked completely, the thread drops the lines, so
 /// that the worker never blocks.
@@ -22,13 +23,13 @@ pub(super) fn start(
     name: &str,
     number: u32,
     output: impl Read + Send + 'static,
-    log: Log,
+    mut send: impl FnMut(&Source, Vec<u8>) + Send + 'static,
 ) -> anyhow::Result<JoinHandle<()>> {
     thread::Builder::new()
         .name(format!("wasgi-{name}"))
         .spawn(move || {
             let source = Source::Worker(number);
-            relay(output, |lines| log.send_when_room(&source, lines));
+            relay(output, |lines| send(&source, lines));
         })
         .context("could not start the thread of a worker's log")
 }

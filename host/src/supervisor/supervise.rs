@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use rustix::process::Signal;
-use signal_hook::consts::{SIGCHLD, SIGHUP};
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGUSR1};
 use signal_hook::iterator::Signals;
 
 use super::END_AT_ONCE;
@@ -19,6 +19,7 @@ use super::inspect::{Board, Inspector};
 use super::worker::{Logs, Worker, cause};
 use crate::admin::Inspect;
 use crate::config::Config;
+use crate::log;
 
 /// The time that a worker has to exit after the grace period of its requests: mostly to write the
 /// last lines of its logs, which takes at most two seconds. Then it is killed.
@@ -110,7 +111,7 @@ impl Reconfigure {
 
 impl Supervisor {
     /// Creates a supervisor of `config.server.processes` workers, which are not started yet. It
-    /// handles `signals`: SIGCHLD, the termination signals, and optionally SIGHUP. `more` is added
+    /// handles `signals`: SIGCHLD, the termination signals, SIGUSR1, and optionally SIGHUP. `more` is added
     /// to the announcement, in whole lines.
     ///
     /// # Errors
@@ -183,6 +184,7 @@ impl Supervisor {
             match self.next_event() {
                 Some(Event::Signal(SIGCHLD)) => self.look(),
                 Some(Event::Signal(SIGHUP)) => look(),
+                Some(Event::Signal(SIGUSR1)) => self.logs.access.reopen(),
                 Some(Event::Signal(_)) => self.stop(),
                 Some(Event::Reported(pid, Report::Serves(text))) => self.started(pid, text)?,
                 Some(Event::Reported(pid, Report::Loaded(text))) => self.loaded(pid, text),
@@ -303,7 +305,7 @@ impl Supervisor {
             && let Some(text) = self.loaded.take()
         {
             self.board.all_loaded();
-            self.logs.out.announce(text);
+            log::announce(&self.logs.out, text);
         }
     }
 
@@ -313,7 +315,7 @@ impl Supervisor {
         let (count, pids) = (pids.len(), pids.join(", "));
         let more = &self.more;
         let text = format!("{announcement}{more}served by {count} processes: {pids}\n");
-        self.logs.out.announce(text);
+        log::announce(&self.logs.out, text);
     }
 
     /// Handles the workers that have exited.

@@ -13,7 +13,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::channel::{self, Report, ToWorker};
 use super::relay;
 use super::worker_id::WorkerId;
-use crate::log::Log;
+use crate::log::{AccessLog, Log};
+use crate::published::Reader;
 
 /// This program, even if its file was replaced or removed since the start: workers of two versions
 /// could not communicate.
@@ -22,8 +23,10 @@ const THIS_PROGRAM: &str = "/proc/self/exe";
 /// The destinations of the workers' output.
 #[derive(Clone, Debug)]
 pub(crate) struct Logs {
-    /// Receives their standard output.
+    /// Receives the supervisor's announcements.
     pub out: Log,
+    /// Receives the workers' standard output, which has the lines of the access log.
+    pub access: AccessLog,
     /// Receives their standard error.
     pub errors: Log,
     /// Whether `errors` may be coloured.
@@ -78,11 +81,21 @@ impl Worker {
             has_loaded: false,
         };
         if let Some(out) = worker.child.stdout.take() {
-            let relay = relay::start("out", number.into(), out, logs.out.clone())?;
+            let relay = {
+                let mut log = Reader::new(logs.access.current());
+                relay::start("out", number.into(), out, move |source, lines| {
+                    log.current().send_when_room(source, lines);
+                })?
+            };
             worker.relays.push(relay);
         }
         if let Some(errors) = worker.child.stderr.take() {
-            let relay = relay::start("errors", number.into(), errors, logs.errors.clone())?;
+            let relay = {
+                let log = logs.errors.clone();
+                relay::start("errors", number.into(), errors, move |source, lines| {
+                    log.send_when_room(source, lines);
+                })?
+            };
             worker.relays.push(relay);
         }
         let pid = worker.pid();

@@ -16,6 +16,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
 use super::{Complaint, Config};
+use crate::log::AccessTarget;
 use crate::static_files;
 
 /// The maximum number of symbolic links followed for a path that does not exist: the limit of
@@ -127,6 +128,14 @@ fn rules<'c>(config: &'c Config, file: &'c Path) -> impl Iterator<Item = Rule<'c
             "everyone could read the file; keep it outside of the folder of pages",
         )
     });
+    let access_log = match &config.server.access_log {
+        AccessTarget::File(file) => Some(served(
+            file,
+            "access log",
+            "everyone could read it; keep it outside of the folder of pages",
+        )),
+        AccessTarget::Off | AccessTarget::Stdout => None,
+    };
     let of_site = [
         served(
             file,
@@ -206,7 +215,8 @@ fn rules<'c>(config: &'c Config, file: &'c Path) -> impl Iterator<Item = Rule<'c
             ),
         ]
     });
-    let of_pages = key.into_iter().chain(cert).chain(of_site).chain(of_cache);
+    let of_pages = key.into_iter().chain(cert).chain(access_log);
+    let of_pages = of_pages.chain(of_site).chain(of_cache);
     of_pages.chain(of_state).chain(grants::rules(config, file))
 }
 

@@ -1,14 +1,14 @@
 //! A guest's output: `wsgi.errors`, stdout and stderr, line by line to the log, with the handler's
 //! name on each line (I5).
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
 use tracing::Level;
 
-use crate::gateway::{Step, Trace};
+use crate::gateway::{RequestId, Step, Trace};
 use crate::log;
 
 /// The maximum size of one write to a WASI stream, in bytes.
@@ -26,11 +26,19 @@ pub(in crate::engine) enum Source {
 #[derive(Clone, Debug)]
 pub(in crate::engine) struct GuestLog {
     handler: Arc<str>,
-    /// The remaining log budget of the request, in bytes.
-    budget: Arc<Mutex<usize>>,
+    request: Arc<Mutex<RequestLog>>,
     /// The maximum length of a line, in bytes. A longer line is split.
     line_bytes: usize,
     trace: Trace,
+}
+
+/// What changes from one request to the next.
+#[derive(Debug)]
+struct RequestLog {
+    /// The remaining log budget, in bytes.
+    budget: usize,
+    /// The identifier that each line gets.
+    id: Option<RequestId>,
 }
 
 /// One text stream: holds a line back until it is complete.
@@ -44,18 +52,28 @@ pub(in crate::engine) struct LineLog {
 impl GuestLog {
     /// Creates a log for a request to `handler`. It accepts `budget` bytes and drops the rest. Each
     /// line counts with its prefix in the log.
-    pub(in crate::engine) fn new(handler: Arc<str>, budget: usize, trace: Trace) -> Self {
+    pub(in crate::engine) fn new(
+        handler: Arc<str>,
+        id: Option<RequestId>,
+        budget: usize,
+        trace: Trace,
+    ) -> Self {
         Self {
             handler,
-            budget: Arc::new(Mutex::new(budget)),
+            request: Arc::new(Mutex::new(RequestLog { budget, id })),
             line_bytes: log::line_bytes(),
             trace,
         }
     }
 
     /// Starts the next request to the same handler, with a new budget.
-    pub(in crate::engine) fn renew(&self, budget: usize) {
-        *self.budget.lock().unwrap_or_else(PoisonError::into_inner) = budget;
+    pub(in crate::engine) fn renew(&self, id: Option<RequestId>, budget: usize) {
+        *self.lock() = RequestLog { budget, id };
+    }
+
+    /// Locks the request. A panic while the lock is held leaves it consistent.
+    fn lock(&self) -> MutexGuard<'_, RequestLog> {
+        self.request.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns the name of the handler.
@@ -75,7 +93,9 @@ impl GuestLog {
     /// Logs a line. Returns `false` if the budget is used up: nothing more of the request is
     /// logged.
     fn line(&self, source: Source, line: &[u8]) -> bool {
-        let mut budget = self.budget.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut request = self.lock();
+        let RequestLog { budget, id } = &mut *request;
+        let id = id.as_ref().map(RequestId::as_str);
         if *budget == 0 {
             return false;
         }
@@ -85,7 +105,7 @@ impl GuestLog {
         };
         let least = log::least_bytes(&self.handler, line);
         if least <= *budget {
-            let bytes = log::handler_line(level, &self.handler, line);
+            let bytes = log::handler_line(level, &self.handler, id, line);
             *budget = budget.saturating_sub(bytes.max(least));
         } else {
             *budget = 0;
@@ -94,6 +114,7 @@ impl GuestLog {
             self.trace.note(|| Step::LogFull);
             tracing::warn!(
                 handler = &*self.handler,
+                request = id,
                 "a request exceeded its log limit (budget.log, --max-log): the rest is dropped"
             );
         }
@@ -102,26 +123,30 @@ impl GuestLog {
 
     /// Logs a message of the host about the request, within the request's budget.
     pub(in crate::engine) fn note(&self, text: &str) {
-        let mut budget = self.budget.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut request = self.lock();
+        let RequestLog { budget, id } = &mut *request;
+        let id = id.as_ref().map(RequestId::as_str);
         let bytes = log::least_bytes(&self.handler, text.as_bytes());
         if bytes <= *budget {
             *budget -= bytes;
-            tracing::warn!(handler = &*self.handler, "{text}");
+            tracing::warn!(handler = &*self.handler, request = id, "{text}");
         }
     }
 
     /// Logs what was denied to the request's handler, within the request's budget.
     pub(in crate::engine) fn deny(&self, text: &str) {
-        let mut budget = self.budget.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut request = self.lock();
+        let RequestLog { budget, id } = &mut *request;
+        let id = id.as_ref().map(RequestId::as_str);
         let bytes = log::least_bytes(&self.handler, text.as_bytes());
         if bytes <= *budget {
             *budget -= bytes;
-            tracing::warn!(target: log::DENIAL, handler = &*self.handler, "{text}");
+            tracing::warn!(target: log::DENIAL, handler = &*self.handler, request = id, "{text}");
         }
     }
 
     fn is_full(&self) -> bool {
-        *self.budget.lock().unwrap_or_else(PoisonError::into_inner) == 0
+        self.lock().budget == 0
     }
 }
 

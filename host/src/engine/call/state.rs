@@ -109,7 +109,8 @@ impl HostState {
         permit: Option<Permit>,
         reservation: Reservation,
     ) -> Self {
-        let log = GuestLog::new(handler, budget.log_bytes, exchange.trace().clone());
+        let id = environ.request_id.clone();
+        let log = GuestLog::new(handler, id, budget.log_bytes, exchange.trace().clone());
         Self {
             environ,
             exchange,
@@ -162,7 +163,8 @@ impl HostState {
         self.meter = meter;
         self.closing_limit = None;
         self.request = self.request.wrapping_add(1);
-        self.log.renew(budget.log_bytes);
+        let id = self.environ.request_id.clone();
+        self.log.renew(id, budget.log_bytes);
     }
 
     /// Checks that a handle belongs to the current request.

@@ -417,12 +417,14 @@ fn short(text: &str) -> LoadError {
 /// Returns whether a process ended for a reason unrelated to its job, which can then be retried: it
 /// exited because it was idle, or a signal that only other processes send killed it.
 fn is_not_the_jobs_fault(status: ExitStatus) -> bool {
-    const OF_OTHERS: [Signal; 5] = [
+    const OF_OTHERS: [Signal; 7] = [
         Signal::KILL,
         Signal::TERM,
         Signal::INT,
         Signal::HUP,
         Signal::QUIT,
+        Signal::USR1,
+        Signal::USR2,
     ];
     status.success()
         || status

@@ -54,11 +54,10 @@ impl Connection {
             Some(_) => document::request(head),
             None => head.clone(),
         };
-        let mut answer = match cx.start(request, origin) {
+        let mut answer = match cx.start(request, origin, &mut record) {
             Start::Answer(answer) => answer,
-            Start::Refused { answer, by, id } => {
+            Start::Refused { answer, by } => {
                 record.target = Some(by);
-                record.failed = id;
                 answer
             }
             Start::Call {

@@ -7,11 +7,11 @@ use super::linger::Linger;
 use super::waiting::Moved;
 use super::wire::Progress;
 use super::{Connection, Phase, Source};
-use crate::gateway::{Failure, Scheme};
+use crate::gateway::{Failure, RequestId, Scheme};
 use crate::http1::{CloseReason, Finish, Step};
 use crate::server::context::Context;
 use crate::server::outbox::Flush;
-use crate::server::record::{Record, request_id};
+use crate::server::record::Record;
 use crate::server::refusal;
 use crate::static_files::Answer;
 
@@ -88,16 +88,16 @@ impl Connection {
         self.phase = Phase::Closing(CloseReason::AnswerShort);
     }
 
-    /// Handles the failure of the call that this connection waits for. `request` is the name of the
-    /// request in the error log, and then also in the access log.
+    /// Handles the failure of the call that this connection waits for. `request` is the identifier
+    /// of the request in the error log, and then also in the access log.
     pub(in crate::server) fn call_failed(
         &mut self,
         failure: &Failure,
-        request: &str,
+        request: &RequestId,
         cx: &mut Context,
     ) {
         if let Some(record) = &mut self.wire.record {
-            record.failed = Some(request.into());
+            record.id = Some(request.clone());
         }
         let Phase::Answering(Source::Call(waiting)) = &mut self.phase else {
             return;
@@ -108,7 +108,7 @@ impl Connection {
             }
             Moved::Waits(_) => {
                 self.wire.http.leave_body();
-                let answer = self.failure(failure, request, cx);
+                let answer = self.failure(failure, request.as_str(), cx);
                 self.queue(answer, cx);
             }
             moved => {
@@ -177,9 +177,10 @@ impl Connection {
         }
         let mut record = Box::new(Record::rejected(b"-", cx.now));
         record.status = 503;
+        let id = record.identify();
         self.wire.record = Some(record);
         let mut answer = Vec::new();
-        refusal::answer(&mut answer, &cx.stamp());
+        refusal::answer(&mut answer, &cx.stamp(), &id);
         let length = answer.len();
         self.wire.outbox.push(answer, length, &mut cx.spare);
         self.phase = Phase::Closing(CloseReason::Refused);
@@ -195,11 +196,13 @@ impl Connection {
             Phase::Answering(Source::Call(waiting)) if !waiting.transfer.is_head_sent() => {
                 cx.calls.leave(waiting.call);
                 if waiting.transfer.is_body_done() {
-                    let id = request_id();
-                    let why = format!("The request took too long: request {id}.");
-                    if let Some(record) = &mut self.wire.record {
-                        record.failed = Some(id.into());
-                    }
+                    let why = match &mut self.wire.record {
+                        Some(record) => {
+                            let id = record.identify();
+                            format!("The request took too long: request {id}.")
+                        }
+                        None => "The request took too long.".to_owned(),
+                    };
                     (504, why)
                 } else {
                     (408, OVERDUE_BODY.to_owned())

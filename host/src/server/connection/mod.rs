@@ -38,6 +38,7 @@ use super::proxy::Origin;
 use super::record::Record;
 use super::transport::{Received, Transport};
 use crate::dev::endpoints::Stream;
+use crate::gateway::{REQUEST_ID_FIELD, RequestId};
 use crate::http1::{self, CloseReason, Expiry, Incoming, Patience, RequestBody, RequestHead};
 use crate::registry::Target;
 use coded::Coding;
@@ -337,10 +338,9 @@ impl Connection {
                 Progress::Made
             }
             Some(Incoming::Rejected(rejection)) => {
-                self.wire.record = Some(Box::new(Record::rejected(
-                    self.wire.http.rejected_line(),
-                    cx.now,
-                )));
+                let mut record = Record::rejected(self.wire.http.rejected_line(), cx.now);
+                record.id = cx.settings.request_id.then(RequestId::random);
+                self.wire.record = Some(Box::new(record));
                 let answer = cx.error(rejection.status, rejection.why);
                 self.queue(answer, cx);
                 Progress::Made
@@ -360,6 +360,15 @@ impl Connection {
         }
     }
 
+    /// Returns the identifier that a trusted proxy gave to a request, or a new one.
+    fn request_id(&self, head: &RequestHead, cx: &Context) -> RequestId {
+        let is_trusted = cx.proxies().trusts(self.peer.ip());
+        let given = head.field(REQUEST_ID_FIELD).filter(|_| is_trusted);
+        given
+            .and_then(RequestId::from_proxy)
+            .unwrap_or_else(RequestId::random)
+    }
+
     /// Starts the response to a request.
     fn begin(&mut self, head: &Arc<RequestHead>, cx: &mut Context) {
         let has_body = head.body() != RequestBody::None;
@@ -368,8 +377,11 @@ impl Connection {
         let scheme = self.wire.transport.scheme();
         let origin = Origin::from_request(head, self.peer, self.local, scheme, cx.proxies());
         record.client = (origin.peer != self.peer).then_some(origin.peer);
+        if cx.settings.request_id {
+            record.id = Some(self.request_id(head, cx));
+        }
         let start = match self.service {
-            Service::Site => cx.start(head.clone(), origin),
+            Service::Site => cx.start(head.clone(), origin, &mut record),
             Service::Dev => return self.begin_dev(head, origin, record, cx),
             Service::Redirect => Start::Answer(cx.redirect(head, &origin)),
             Service::Refusal => {
@@ -379,9 +391,8 @@ impl Connection {
         };
         let answer = match start {
             Start::Answer(answer) => answer,
-            Start::Refused { answer, by, id } => {
+            Start::Refused { answer, by } => {
                 record.target = Some(by);
-                record.failed = id;
                 answer
             }
             Start::Call {

@@ -59,9 +59,19 @@ impl Waiting {
 
     /// Passes the received part of the request body to the handler.
     fn feed(&mut self, wire: &mut Wire, cx: &mut Context) -> Moved {
-        let Wire { http, outbox, .. } = wire;
+        let Wire {
+            http,
+            outbox,
+            record,
+            ..
+        } = wire;
         let send_continue = |http: &mut crate::http1::Connection| {
-            http.send_continue(outbox.tail(&mut cx.spare));
+            let tail = outbox.tail(&mut cx.spare);
+            let before_bytes = tail.len();
+            http.send_continue(tail);
+            if let Some(record) = record {
+                record.overhead_bytes += (tail.len() - before_bytes) as u64;
+            }
         };
         match self.transfer.feed(http, cx.now, send_continue) {
             BodyProgress::Incomplete => Moved::Waits(Progress::Stuck),

@@ -1,8 +1,9 @@
 //! A connection without its phase: the socket, the protocol's state, and the output on its way.
 
-use std::io;
 use std::time::Duration;
+use std::{io, iter};
 
+use crate::gateway::REQUEST_ID_FIELD;
 use crate::http1::{self, BodyLength, Discard, Finish, Patience, ResponseHead, Stamp, reason};
 use crate::server::context::Context;
 use crate::server::outbox::{Flush, Outbox};
@@ -140,10 +141,28 @@ impl Wire {
             date: cx.date.text(),
             server: cx.settings.server(),
         };
-        let skipped =
-            self.http
-                .start_response(head, length, &stamp, self.outbox.tail(&mut cx.spare));
-        if let Some(name) = skipped.first {
+        let tail = self.outbox.tail(&mut cx.spare);
+        let before_bytes = tail.len();
+        let id = self.record.as_ref().and_then(|record| record.id.as_ref());
+        let skipped = match id.filter(|_| cx.settings.request_id) {
+            Some(id) if !has_field(head, REQUEST_ID_FIELD) => {
+                let id = (REQUEST_ID_FIELD, id.as_str().as_bytes());
+                let head = ResponseHead {
+                    status: head.status,
+                    reason: head.reason,
+                    fields: head.fields.clone().map(shortened).chain(iter::once(id)),
+                };
+                let skipped = self.http.start_response(&head, length, &stamp, tail);
+                skipped.first.map(str::to_owned)
+            }
+            _ => {
+                let skipped = self.http.start_response(head, length, &stamp, tail);
+                skipped.first.map(str::to_owned)
+            }
+        };
+        let head_bytes = tail.len() - before_bytes;
+        self.count_overhead(head_bytes);
+        if let Some(name) = skipped {
             let handler = self
                 .record
                 .as_ref()
@@ -157,9 +176,11 @@ impl Wire {
 
     /// Appends a block to the outbox, with framing.
     pub(super) fn put_block(&mut self, block: Vec<u8>, cx: &mut Context) {
-        let frame = self
-            .http
-            .frame(block.len(), self.outbox.tail(&mut cx.spare));
+        let tail = self.outbox.tail(&mut cx.spare);
+        let before_bytes = tail.len();
+        let frame = self.http.frame(block.len(), tail);
+        let frame_bytes = tail.len() - before_bytes + frame.suffix.len();
+        self.count_overhead(frame_bytes);
         if frame.take < block.len() {
             self.note_overlong();
         }
@@ -171,6 +192,13 @@ impl Wire {
         }
     }
 
+    /// Records bytes that are sent and don't belong to the body.
+    pub(super) fn count_overhead(&mut self, bytes: usize) {
+        if let Some(record) = &mut self.record {
+            record.overhead_bytes += bytes as u64;
+        }
+    }
+
     /// Records that the handler gave more bytes than it declared.
     pub(super) fn note_overlong(&mut self) {
         if let Some(record) = &mut self.record {
@@ -179,7 +207,12 @@ impl Wire {
     }
 
     pub(super) fn finish_response(&mut self, cx: &mut Context) -> Finish {
-        self.http.finish_response(self.outbox.tail(&mut cx.spare))
+        let tail = self.outbox.tail(&mut cx.spare);
+        let before_bytes = tail.len();
+        let finish = self.http.finish_response(tail);
+        let end_bytes = tail.len() - before_bytes;
+        self.count_overhead(end_bytes);
+        finish
     }
 
     /// Resets the connection, where an orderly close would make a truncated response look complete.
@@ -197,4 +230,18 @@ impl Wire {
             let _ = self.transport.push();
         }
     }
+}
+
+/// Returns a field of a head for as long as others live.
+fn shortened<'s, 'l: 's>(field: (&'l str, &'l [u8])) -> (&'s str, &'s [u8]) {
+    field
+}
+
+/// Returns whether a response's head has a field with this name.
+fn has_field<'a, F>(head: &ResponseHead<'a, F>, name: &str) -> bool
+where
+    F: Iterator<Item = (&'a str, &'a [u8])> + Clone,
+{
+    let mut fields = head.fields.clone();
+    fields.any(|(field, _)| field.eq_ignore_ascii_case(name))
 }

@@ -219,7 +219,7 @@ mod tests {
     }
 
     fn denials() -> HostDenials {
-        let log = GuestLog::new("changing".into(), 0, Trace::default());
+        let log = GuestLog::new("changing".into(), None, 0, Trace::default());
         HostDenials::new(log, Refused::default())
     }
 

@@ -43,7 +43,7 @@ pub(super) fn from_environ(
     *request.method_mut() = Method::from_bytes(head.method().as_bytes())?;
     *request.uri_mut() = uri(environ)?;
     let fields = request.headers_mut();
-    for (name, value) in head.fields() {
+    for (name, value) in environ.fields() {
         // Fields that passed the server's checks pass these. The bindings omit connection fields.
         let (Ok(name), Ok(value)) = (
             HeaderName::from_bytes(name.as_bytes()),
