@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 use std::ops::{Deref, DerefMut};
+use std::thread;
+use std::time::Instant;
 
 use rustix::process::Signal;
 
@@ -11,6 +13,7 @@ use super::output::Output;
 use super::process::{Ended, Process};
 use super::response::Response;
 use super::site::Site;
+use super::{LOOK, PATIENCE, eventually};
 
 /// A running server. Dropping it kills the process; [`Server::stop`] shuts it down.
 #[derive(Debug)]
@@ -44,22 +47,35 @@ impl Server {
     #[track_caller]
     pub(crate) fn started(process: Process) -> Server {
         let server = Server::listening(process);
-        server.access_log().expect(&["all handlers are loaded"]);
+        let is_loaded = |line: &String| line.contains("all handlers are loaded");
+        eventually("all handlers are loaded", || {
+            let logs = [server.access_log(), server.error_log()];
+            logs.iter().any(|log| log.lines().iter().any(is_loaded))
+        });
         server
     }
 
     /// Waits until the process listens. Its handlers may be loaded later.
     #[track_caller]
     pub(crate) fn listening(mut process: Process) -> Server {
-        let listening = process.stdout.as_ref().and_then(|stdout| {
-            let line = stdout.find(|line| line.starts_with("listening on "))?;
-            let (_, addr) = line.split_once("://")?;
-            addr.trim_end_matches('/').parse().ok()
-        });
-        match listening {
-            Some(addr) => Server { process, addr },
-            None if process.has_ended() => panic!("{}", process.wait().everything()),
-            None => panic!("it does not say where it listens"),
+        // In which log the line is depends on their format.
+        let address = |line: &String| {
+            let (_, rest) = line.split_once("listening on http")?;
+            let (_, rest) = rest.split_once("://")?;
+            rest.split('/').next()?.parse().ok()
+        };
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let logs = [&process.stdout, &process.stderr].map(Option::as_ref);
+            let lines = logs.map(|log| log.map(Output::lines).unwrap_or_default());
+            if let Some(addr) = lines.iter().flatten().find_map(address) {
+                return Server { process, addr };
+            }
+            if process.has_ended() {
+                panic!("{}", process.wait().everything());
+            }
+            assert!(Instant::now() < until, "it does not say where it listens");
+            thread::sleep(LOOK);
         }
     }
 
