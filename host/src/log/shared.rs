@@ -1,11 +1,11 @@
 //! The state shared by the threads that log and the writer thread: the queue, and the threads
 //! waiting on it.
 
+use std::fmt;
 use std::io::Write;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-use std::{fmt, mem};
 
 use super::format::LiveFormat;
 use super::limits::{Limits, PATIENCE};
@@ -203,7 +203,7 @@ impl Shared {
     /// Replaces the output.
     pub(super) fn replace(&self, output: Box<dyn Write + Send>, shown: String) {
         let replacement = Replacement { output, shown };
-        let before = mem::replace(&mut self.lock().replacement, Some(replacement));
+        let before = self.lock().replacement.replace(replacement);
         self.filled.notify_one();
         drop(before);
     }
