@@ -4,14 +4,13 @@
 use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use anyhow::Context;
-use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
 use super::dev::{greet, restrict, state as dev_state};
-use super::service::{Service, raise_descriptor_limit};
+use super::service::{Service, ignore_file_size_signal, raise_descriptor_limit};
 use super::site::check_folders;
 use super::worker::work;
 use crate::admin::{Admin, AdminListener};
@@ -209,14 +208,6 @@ fn bind_admin(config: &Config) -> anyhow::Result<Option<AdminListener>> {
 fn admin_line(admin: Option<&AdminListener>) -> Option<String> {
     let shown = printable::one_line(admin?.shown());
     Some(format!("admin listener on {shown}\n"))
-}
-
-/// Makes a write beyond the process's limit on the size of files (RLIMIT_FSIZE) an error of this
-/// write. Otherwise, SIGXFSZ would end the process.
-pub(super) fn ignore_file_size_signal() -> anyhow::Result<()> {
-    let flag = Arc::new(AtomicBool::new(false));
-    signal_hook::flag::register(SIGXFSZ, flag).context("could not watch for signals")?;
-    Ok(())
 }
 
 /// Watches the configuration file and calls `apply` with each new configuration.

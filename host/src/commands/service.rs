@@ -2,9 +2,13 @@
 
 use std::collections::HashSet;
 use std::fmt;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use signal_hook::consts::SIGXFSZ;
 
 use super::inspector::{Inspector, Progress};
 use super::projects;
@@ -332,4 +336,12 @@ pub(super) fn raise_descriptor_limit() {
             limit.current
         );
     }
+}
+
+/// Makes a write beyond the process's limit on the size of files (RLIMIT_FSIZE) an error of this
+/// write. Otherwise, SIGXFSZ would end the process.
+pub(super) fn ignore_file_size_signal() -> anyhow::Result<()> {
+    let flag = Arc::new(AtomicBool::new(false));
+    signal_hook::flag::register(SIGXFSZ, flag).context("could not watch for signals")?;
+    Ok(())
 }

@@ -8,8 +8,7 @@ use anyhow::Context;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
-use super::serve::ignore_file_size_signal;
-use super::service::{Service, raise_descriptor_limit};
+use super::service::{Service, ignore_file_size_signal, raise_descriptor_limit};
 use crate::config::Config;
 use crate::log::{self, AccessLog, Log};
 use crate::server::Claim;
