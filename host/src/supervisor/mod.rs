@@ -27,6 +27,6 @@ pub(crate) use worker_id::WorkerId;
 
 /// The signal that makes a worker exit immediately. A second SIGTERM is not suitable: an init
 /// system may send one to every process of a service, in addition to the one that the supervisor
-/// forwards. A terminal sends SIGQUIT to end all processes at once, and SIGUSR1 and SIGUSR2 have other
+/// forwards. A terminal sends SIGQUIT to end all processes at once. SIGUSR1 and SIGUSR2 have other
 /// meanings for the supervisor.
 pub(crate) const END_AT_ONCE: i32 = signal_hook::consts::SIGQUIT;

@@ -111,8 +111,8 @@ impl Reconfigure {
 
 impl Supervisor {
     /// Creates a supervisor of `config.server.processes` workers, which are not started yet. It
-    /// handles `signals`: SIGCHLD, the termination signals, SIGUSR1, and optionally SIGHUP. `more` is added
-    /// to the announcement, in whole lines.
+    /// handles `signals`: SIGCHLD, the termination signals, SIGUSR1, and optionally SIGHUP. `more`
+    /// is added to the announcement, in whole lines.
     ///
     /// # Errors
     ///
