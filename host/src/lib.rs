@@ -22,6 +22,7 @@ mod grants;
 mod hurl;
 mod log;
 mod machine;
+mod metrics;
 mod outbound;
 mod permits;
 pub mod policy;

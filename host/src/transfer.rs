@@ -13,6 +13,8 @@ pub(crate) struct Transfer {
     exchange: Arc<Exchange>,
     /// The exchange knows how the body ended.
     body_done: bool,
+    /// The bytes of the body that the handler was given.
+    body_bytes: u64,
     head_sent: bool,
 }
 
@@ -22,6 +24,7 @@ impl Transfer {
         Self {
             exchange,
             body_done: !has_body,
+            body_bytes: 0,
             head_sent: false,
         }
     }
@@ -33,6 +36,11 @@ impl Transfer {
     /// Returns whether the handler has the whole body, or its error.
     pub(crate) fn is_body_done(&self) -> bool {
         self.body_done
+    }
+
+    /// Returns the number of bytes of the body that the handler was given.
+    pub(crate) fn body_bytes(&self) -> u64 {
+        self.body_bytes
     }
 
     /// Returns whether the response has begun.
@@ -61,9 +69,12 @@ impl Transfer {
         if room == 0 {
             return BodyProgress::Incomplete;
         }
-        let progress = self
-            .exchange
-            .push_body(|into| http.read_body(room, into, now));
+        let progress = self.exchange.push_body(|into| {
+            let before = into.len();
+            let progress = http.read_body(room, into, now);
+            self.body_bytes += into.len().saturating_sub(before) as u64;
+            progress
+        });
         let end = match progress {
             BodyProgress::Incomplete | BodyProgress::Data => return progress,
             BodyProgress::End => Ok(()),

@@ -15,7 +15,7 @@ use crate::support::site::Site;
 use crate::support::{eventually, guests};
 
 /// The section for a listener on a free port.
-const ANY_PORT: &str = "[admin]\naddr = \"127.0.0.1:0\"\n";
+pub(crate) const ANY_PORT: &str = "[admin]\naddr = \"127.0.0.1:0\"\n";
 
 /// The number of locals for which a handler compiles for some seconds; see `cold_start`.
 const SECONDS: usize = 6_000;
@@ -34,12 +34,12 @@ fn site(configuration: &str) -> Site {
     site
 }
 
-fn configure(site: &Site, text: &str) {
+pub(crate) fn configure(site: &Site, text: &str) {
     std::fs::write(site.path().join("wasgi.toml"), text).expect("written");
 }
 
 /// Returns where the admin listener is.
-fn address(server: &Server) -> SocketAddr {
+pub(crate) fn address(server: &Server) -> SocketAddr {
     let line = server.access_log().expect(&["admin listener on http://"]);
     let (_, addr) = line.split_once("://").expect("an address");
     addr.trim_end_matches('/').parse().expect("an address")
@@ -54,11 +54,11 @@ fn ask(addr: SocketAddr, method: &str, target: &str, host: &str) -> Response {
     client.response_to(method)
 }
 
-fn get(addr: SocketAddr, target: &str) -> Response {
+pub(crate) fn get(addr: SocketAddr, target: &str) -> Response {
     ask(addr, "GET", target, "localhost")
 }
 
-fn status(addr: SocketAddr) -> Value {
+pub(crate) fn status(addr: SocketAddr) -> Value {
     let response = get(addr, "/status");
     assert_eq!(response.field("Content-Type"), Some("application/json"));
     serde_json::from_str(response.text()).expect("JSON")
@@ -69,6 +69,14 @@ fn pids(status: &Value) -> Vec<i64> {
     let processes = status["processes"].as_array().expect("a list");
     let pids = processes.iter().map(|one| one["pid"].as_i64());
     pids.map(|pid| pid.expect("a number")).collect()
+}
+
+/// Sends a signal to the first serving process, and returns its ID.
+pub(crate) fn kill_one_of(status: &Value, signal: Signal) -> i64 {
+    let first = pids(status)[0];
+    let pid = i32::try_from(first).ok().and_then(Pid::from_raw);
+    kill_process(pid.expect("a process ID"), signal).expect("sent");
+    first
 }
 
 #[test]
@@ -245,8 +253,7 @@ fn one_listener_tells_of_all_processes_also_after_one_has_died() {
     });
     drop(connections);
 
-    let victim = Pid::from_raw(i32::try_from(before[0]).expect("a process ID"));
-    kill_process(victim.expect("a process ID"), Signal::KILL).expect("killed");
+    kill_one_of(&status(admin), Signal::KILL);
     eventually("another process serves", || {
         let now = pids(&status(admin));
         now.len() == 2 && !now.contains(&before[0])

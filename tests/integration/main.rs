@@ -38,6 +38,7 @@ mod main_job;
 mod many;
 mod memory;
 mod messages;
+mod metrics;
 mod outbound;
 mod overlap;
 mod processes;

@@ -14,6 +14,7 @@ pub(crate) mod guests;
 pub(crate) mod hostile;
 pub(crate) mod output;
 pub(crate) mod process;
+pub(crate) mod prometheus;
 pub(crate) mod redis;
 pub(crate) mod response;
 pub(crate) mod scripts;

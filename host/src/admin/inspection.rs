@@ -5,6 +5,8 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::metrics::{self, Snapshot};
+
 /// The state of a whole site.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
@@ -25,6 +27,10 @@ pub(crate) struct Inspection {
     pub handlers: Vec<Value>,
     /// The problems in the handlers folder, as JSON objects.
     pub problems: Vec<Value>,
+    /// The last failures of handlers, as JSON objects with `unix-seconds`, oldest first.
+    pub failures: Vec<Value>,
+    /// What it has counted.
+    pub metrics: Snapshot,
 }
 
 /// The state of one serving process.
@@ -49,6 +55,11 @@ pub(crate) trait Inspect: Send + Sync + 'static {
 
     /// Returns the state of each serving process, ordered by number.
     fn inspect(&self) -> Vec<Inspection>;
+
+    /// Returns what processes that have ended had counted. Called after [`Self::inspect`].
+    fn counted_before(&self) -> Snapshot {
+        Snapshot::default()
+    }
 }
 
 impl Phase {
@@ -60,6 +71,26 @@ impl Phase {
             Self::Draining => "draining",
         }
     }
+}
+
+/// Returns the values of `/metrics`: those of all processes, and what those that have ended had
+/// counted, without handlers that are no longer served.
+pub(super) fn metrics(source: &dyn Inspect) -> Snapshot {
+    let is_ready = source.phase() == Phase::Ready;
+    let processes = source.inspect();
+    let mut all = Snapshot::default();
+    for process in &processes {
+        all.merge(&process.metrics);
+    }
+    let mut before = source.counted_before();
+    before.keep_handlers_of([&all]);
+    all.merge(&before);
+    let number = |count: usize| metrics::Value::Gauge(count as f64);
+    all.add("wasgi_ready", &[], number(usize::from(is_ready)));
+    all.add("wasgi_processes", &[], number(processes.len()));
+    let version = env!("CARGO_PKG_VERSION");
+    all.add("wasgi_build_info", &[version], metrics::Value::Fact);
+    all
 }
 
 /// Returns the body of `/status`. All processes serve the same folders, so the handlers are those
@@ -81,8 +112,18 @@ pub(super) fn status(source: &dyn Inspect, started: Instant) -> Value {
         "connections": connections,
         "processes": processes.iter().map(|one| json!(one.process)).collect::<Vec<_>>(),
         "handlers": handlers,
+        "failures": last_failures(&processes),
         "problems": processes.first().map_or(&[][..], |one| &one.problems),
     })
+}
+
+/// Returns the last failures of all processes, oldest first.
+fn last_failures(processes: &[Inspection]) -> Vec<&Value> {
+    let failures = processes.iter().flat_map(|one| &one.failures);
+    let mut failures: Vec<&Value> = failures.collect();
+    let time = |failure: &Value| failure["unix-seconds"].as_f64().unwrap_or_default();
+    failures.sort_by(|one, other| time(one).total_cmp(&time(other)));
+    failures
 }
 
 /// Sets the requests in flight of a handler to those of all processes together.
@@ -123,6 +164,8 @@ mod tests {
                     json!({"route": "/loading"}),
                 ],
                 problems: Vec::new(),
+                failures: vec![json!({"unix-seconds": 10.0 - f64::from(pid), "handler": "hello"})],
+                metrics: Snapshot::default(),
             };
             vec![inspection(7, 1), inspection(8, 4)]
         }
@@ -139,5 +182,8 @@ mod tests {
         );
         assert_eq!(status["handlers"][1], json!({"route": "/loading"}));
         assert_eq!(status["state"], "ready");
+        let times = status["failures"].as_array().expect("a list").iter();
+        let times: Vec<_> = times.map(|one| one["unix-seconds"].as_f64()).collect();
+        assert_eq!(times, [Some(2.0), Some(3.0)]);
     }
 }

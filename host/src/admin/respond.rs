@@ -6,19 +6,20 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST, RETRY_AFTER};
+use http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST, RETRY_AFTER};
 use http::request::Parts;
 use http::uri::Authority;
 use http::{HeaderValue, Method, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 
-use super::inspection::{Inspect, Phase, status};
+use super::inspection::{Inspect, Phase, metrics, status};
+use crate::metrics::{Format, encode};
 
 const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
 
 /// The endpoints, for a request to another path.
-const ENDPOINTS: &str = "/healthz, /readyz, /status";
+const ENDPOINTS: &str = "/healthz, /readyz, /status, /metrics";
 
 /// The kind of socket that a request came through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +77,14 @@ pub(super) fn respond(
         "/status" => {
             let status = format!("{:#}\n", status(source, started));
             response(StatusCode::OK, JSON, status)
+        }
+        "/metrics" => {
+            let accept = head.headers.get(ACCEPT).and_then(|one| one.to_str().ok());
+            let format = Format::for_accept(accept.unwrap_or_default());
+            match encode(metrics(source), format) {
+                Ok(body) => response(StatusCode::OK, format.content_type(), body),
+                Err(_) => failed(),
+            }
         }
         _ => text(
             StatusCode::NOT_FOUND,

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::admin::{Inspect, Inspection, Phase, ProcessStatus};
 use crate::engine::{Engine, Program};
+use crate::metrics::{Snapshot, Value as Metric, collect_process};
 use crate::policy::Handlers;
 use crate::published::Published;
 use crate::registry::{Describe, Handler, Registry};
@@ -70,7 +71,40 @@ impl Inspector {
             },
             handlers: served.chain(pending).collect(),
             problems: problems.collect(),
+            failures: self.server.failures(),
+            metrics: self.metrics(&registry),
         }
+    }
+
+    fn metrics(&self, registry: &Registry<Program>) -> Snapshot {
+        let gauge = |count: usize| Metric::Gauge(count as f64);
+        let mut all = Snapshot::default();
+        collect_process(&mut all);
+        self.server.others().collect("", &mut all);
+        for handler in registry.handlers() {
+            let name = &*handler.name;
+            handler.usage.counts.collect(name, &mut all);
+            let usage = &handler.usage;
+            let in_flight = gauge(usage.permits.taken());
+            all.add("wasgi_http_requests_in_flight", &[name], in_flight);
+            all.add(
+                "wasgi_http_requests_queued",
+                &[name],
+                gauge(usage.queue.taken()),
+            );
+            let version = handler.version.to_string();
+            let memory = gauge(handler.program.memory_used());
+            all.add("wasgi_handler_memory", &[name, &version], memory);
+            let kind = Describe::kind(&handler.program);
+            all.add("wasgi_handler_info", &[name, &version, kind], Metric::Fact);
+        }
+        all.add("wasgi_connections", &[], gauge(self.server.connections()));
+        all.add(
+            "wasgi_instance_memory",
+            &[],
+            gauge(self.engine.memory_used()),
+        );
+        all
     }
 
     fn handler(
@@ -91,7 +125,7 @@ impl Inspector {
             "kind": Describe::kind(&handler.program),
             "version": handler.version.to_string(),
             "file-bytes": file.map(|file| file.len()),
-            "in-flight": handler.permits.taken(),
+            "in-flight": handler.usage.permits.taken(),
             "imports": handler.program.imports(),
             "grants": table.map_or(json!({}), |(_, table)| json!(table.grants().names())),
         })

@@ -17,6 +17,7 @@ use crate::config::Config;
 use crate::dev::Dev;
 use crate::engine::{Engine, Program};
 use crate::log::{self, AccessLog, Verbosity};
+use crate::metrics;
 use crate::policy::Handlers;
 use crate::printable;
 use crate::published::Published;
@@ -77,6 +78,9 @@ impl Service {
         on_started: impl FnOnce(String) + Send + 'static,
     ) -> anyhow::Result<Self> {
         let started = Instant::now();
+        if config.admin.addr.is_some() {
+            metrics::start_counting();
+        }
         let (root, handlers) = (config.site.root(), config.site.handlers());
         let store = config.store();
         let engine = Engine::new(&config.budget, &config.compile, config.site.code_cache())?

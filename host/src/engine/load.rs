@@ -15,7 +15,7 @@ use super::compiled::Compiled;
 use super::error::LoadError;
 use super::limits::line;
 use super::pools::instances::InstancePool;
-use super::pools::memory::{Beginning, IsListed, MemoryTotal};
+use super::pools::memory::{Beginning, IsListed, MemoryTotal, ProgramMemory};
 use super::pools::overflow::OverflowPool;
 use super::pools::settings;
 use super::pools::warm::Idle;
@@ -25,6 +25,7 @@ use super::scripts::tools::Tools;
 use super::scripts::{Build, Scripts, is_script};
 use super::shared_code::{ProgramFiles, SharedCodes, key_of_state};
 use super::worlds::missing::Missing;
+use crate::metrics::{LoadStep, LoadSteps};
 use crate::permits::Permits;
 use crate::policy::{Budget, Policies};
 use crate::registry::Version;
@@ -191,6 +192,7 @@ impl Engine {
             version,
             cancel: &CancelToken::new(),
             later: &later,
+            steps: &LoadSteps::new(),
             is_unchanged: &is_unchanged,
         };
         let program = self.load_request(&request);
@@ -206,14 +208,18 @@ impl Engine {
                 version,
                 cancel,
                 later,
+                steps,
                 ..
             } = request;
-            return self.load_version(name, bytes, *version, cancel, Some(later));
+            return self.load_version(name, bytes, *version, cancel, steps, Some(later));
         }
         if let Some(program) = self.kept_script(request.path, request.version) {
+            request.steps.begin(LoadStep::Link);
             return program;
         }
+        request.steps.begin(LoadStep::Import);
         let files = self.scripts.load(request, &self.tools())?;
+        request.steps.begin(LoadStep::Link);
         let compiled = files
             .map(&self.first.engine)
             .map_err(LoadError::unprepared)?;
@@ -241,6 +247,7 @@ impl Engine {
             version: Version::from_content(bytes),
             cancel: &CancelToken::new(),
             later: &Later::default(),
+            steps: &LoadSteps::new(),
             is_unchanged: &|| true,
         };
         let build = Build {
@@ -282,6 +289,7 @@ impl Engine {
             bytes,
             Version::from_content(bytes),
             &CancelToken::new(),
+            &LoadSteps::new(),
             None,
         )
     }
@@ -293,6 +301,7 @@ impl Engine {
         bytes: &[u8],
         version: Version,
         cancel: &CancelToken,
+        steps: &LoadSteps,
         later: Option<&Later>,
     ) -> Result<Program, LoadError> {
         let entry = self
@@ -300,11 +309,14 @@ impl Engine {
             .as_ref()
             .map(|cache| (cache, cache.entry(version)));
         if let Some(program) = self.kept(entry.as_ref(), Folders::default()) {
+            steps.begin(LoadStep::Link);
             return program;
         }
+        steps.begin(LoadStep::Compile);
         let files = self
             .compiler
             .compile(&self.first, name, bytes, cancel, &self.shared)?;
+        steps.begin(LoadStep::Link);
         // The pool rejects some code, such as that with two memories: it is not worth storing.
         files
             .map(&self.first.engine)
@@ -416,7 +428,7 @@ impl Engine {
             may_sleep,
             idle: Idle::default(),
             beginning,
-            memory: self.memory.clone(),
+            memory: ProgramMemory::new(self.memory.clone()),
             is_listed: IsListed::default(),
             store: self.store.clone(),
             refused,

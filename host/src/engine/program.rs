@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::HandlerKind;
 use super::call::refusals::Refused;
 use super::call::state::HostState;
-use super::pools::memory::{Beginning, Evict, IsListed, MemoryTotal, Reservation, Short};
+use super::pools::memory::{Beginning, Evict, IsListed, ProgramMemory, Reservation, Short};
 use super::pools::overflow::{InOverflow, OverflowPool};
 use super::pools::settings;
 use super::pools::warm::{Idle, Warm};
@@ -43,8 +43,8 @@ pub(super) struct Code {
     pub(super) idle: Idle,
     /// The initial memory of an instance.
     pub(super) beginning: Beginning,
-    /// The memory of all instances of all programs.
-    pub(super) memory: Arc<MemoryTotal>,
+    /// The memory of its instances.
+    pub(super) memory: Arc<ProgramMemory>,
     pub(super) is_listed: IsListed,
     /// The store of key-value buckets.
     pub(super) store: Option<Store>,
@@ -55,7 +55,7 @@ pub(super) struct Code {
 impl Code {
     /// Reserves the initial memory of an instance.
     pub(super) fn reserve(&self) -> Result<Reservation, Short> {
-        MemoryTotal::reserve(&self.memory, self.beginning)
+        ProgramMemory::reserve(&self.memory, self.beginning)
     }
 
     /// Keeps an instance for its next request, until it or its memory is needed.
@@ -102,6 +102,13 @@ impl Code {
 }
 
 impl Program {
+    /// Returns the memory of its instances, in bytes, as [`Engine::limit_memory`] counts it.
+    ///
+    /// [`Engine::limit_memory`]: super::Engine::limit_memory
+    pub(crate) fn memory_used(&self) -> usize {
+        self.0.memory.used()
+    }
+
     /// Returns the kind of handler.
     pub fn kind(&self) -> HandlerKind {
         self.0.kind

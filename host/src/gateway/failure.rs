@@ -74,6 +74,28 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// Returns the cause as one word, for metrics.
+    pub fn cause(&self) -> &'static str {
+        match self {
+            Self::Exception(_) => "exception",
+            Self::Panic(_) => "panic",
+            Self::Trap(_) => "trap",
+            Self::Memory(_) => "memory",
+            Self::BodyMemory { .. } => "body_memory",
+            Self::CpuTime(_) => "cpu_time",
+            Self::WallTime(_) => "wall_time",
+            Self::ClientGone => "client_gone",
+            Self::Busy(_) => "busy",
+            Self::NoRoom => "no_instance",
+            Self::NoMemory(_) => "no_memory",
+            Self::TotalMemory(_) => "total_memory",
+            Self::Instantiation(_) => "instantiation",
+            Self::NotStarted => "not_started",
+            Self::Exit(_) => "exit",
+            Self::BadResponse(_) => "bad_response",
+        }
+    }
+
     /// Returns the status of the response, if no head has been sent yet.
     pub fn status(&self) -> u16 {
         match self {
@@ -243,6 +265,35 @@ mod tests {
             Failure::Exception(exception).to_string(),
             "raised ValueError: no\\u{1b}[2J\n    INFO all is well\n    app.py:7\n    app.py:9"
         );
+    }
+
+    #[test]
+    fn metrics_count_each_cause() {
+        let exception = || Exception::new(String::new(), String::new(), String::new());
+        let causes = [
+            Failure::Exception(exception()),
+            Failure::Panic(exception()),
+            Failure::Trap(String::new()),
+            Failure::Memory(1),
+            Failure::BodyMemory {
+                read_bytes: 1,
+                budget_bytes: 1,
+                failure: None,
+            },
+            Failure::CpuTime(Duration::ZERO),
+            Failure::WallTime(Duration::ZERO),
+            Failure::ClientGone,
+            Failure::Busy(1),
+            Failure::NoRoom,
+            Failure::NoMemory(1),
+            Failure::TotalMemory(1),
+            Failure::Instantiation(String::new()),
+            Failure::NotStarted,
+            Failure::Exit(1),
+            Failure::BadResponse(String::new()),
+        ]
+        .map(|failure| failure.cause());
+        assert_eq!(causes, crate::metrics::CAUSES);
     }
 
     #[test]

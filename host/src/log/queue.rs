@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use slab::Slab;
 
 use super::Limits;
+use crate::metrics::Counter;
 use crate::units::{rate, size};
 
 /// The overhead of a queued line beside its text, in bytes: its queue entry and the allocator's
@@ -375,6 +376,7 @@ impl Count {
     fn add(&mut self, text: &[u8]) {
         let ends = memchr::memchr_iter(b'\n', text).count();
         self.lines += ends.max(1) as u64;
+        Counter::DroppedLogLines.add(ends.max(1) as u64);
         self.bytes += text.len() as u64;
     }
 }

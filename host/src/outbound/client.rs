@@ -1,5 +1,6 @@
 //! One request to another host.
 
+use crate::metrics::Counter;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -53,7 +54,12 @@ where
 {
     let request = request.map(BoxedBody::new);
     let work = async move { send_with(&*LOOKUPS, request, target, sender, limits).await };
-    runtime::run(work).await?
+    let result = runtime::run(work).await.and_then(|result| result);
+    match result {
+        Ok(_) => Counter::OutboundRequests.increment(),
+        Err(_) => Counter::FailedOutboundRequests.increment(),
+    }
+    result
 }
 
 /// Sends a request on an idle connection or a new one. Runs on the runtime's thread.

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
+use crate::metrics::HandlerCounts;
 use crate::permits::{Permit, Permits};
 use crate::router::Route;
 
@@ -21,9 +22,19 @@ pub(crate) struct Handler<P> {
     pub program: P,
     /// The content that `program` was created from.
     pub version: Version,
-    /// Counts the requests in the handler. All versions of a name share the counter, so that it
-    /// includes requests that finish on an old version.
+    /// What all versions of the name share.
+    pub usage: Arc<Usage>,
+}
+
+/// What all versions of a handler share.
+#[derive(Debug, Default)]
+pub(crate) struct Usage {
+    /// Counts the requests in the handler, including those that finish on an old version.
     pub permits: Arc<Permits>,
+    /// Counts the requests that have not started, because another one computes.
+    pub queue: Arc<Permits>,
+    /// Counts what has happened.
+    pub counts: HandlerCounts,
 }
 
 /// The content of a handler's file: two files with the same bytes have the same version.
@@ -33,7 +44,7 @@ pub(crate) struct Version([u8; 32]);
 impl<P> Handler<P> {
     /// Acquires a permit for one more request, unless `limit` requests are active already.
     pub(crate) fn enter(&self, limit: usize) -> Option<Permit> {
-        Permits::try_acquire(&self.permits, limit)
+        Permits::try_acquire(&self.usage.permits, limit)
     }
 }
 
@@ -80,7 +91,7 @@ impl Handler<()> {
             file: format!("{stem}.wasm"),
             program: (),
             version: Version::from_content(stem.as_bytes()),
-            permits: Arc::default(),
+            usage: Arc::default(),
         }
     }
 }

@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use crate::router::{MatchedBy, RequestPath, Table};
 
-pub(crate) use handler::{Handler, Version};
+pub(crate) use handler::{Handler, Usage, Version};
 pub(crate) use pending::{Claim, Pending};
 pub(crate) use problem::label;
 pub(crate) use problem::{Problem, ProblemKind};

@@ -14,6 +14,7 @@ use super::later::{Later, Renewal};
 use super::loader::{Load, LoadRequest};
 use super::shortage::Shortage;
 use super::source::{self, Content};
+use crate::metrics::{LoadStep, LoadSteps};
 use crate::registry::Version;
 use crate::router::{Route, Shape};
 
@@ -51,6 +52,8 @@ pub(super) enum Stage {
 /// The result of a [`Job`].
 pub(super) struct Done<P> {
     pub(super) job: Job,
+    /// The last step.
+    pub(super) step: LoadStep,
     pub(super) outcome: Outcome<P>,
 }
 
@@ -83,6 +86,19 @@ pub(super) enum Outcome<P> {
     Broken(Version, anyhow::Error),
     /// A program, and the time from the file to it.
     Loaded(Version, P, Duration),
+}
+
+impl<P> Done<P> {
+    fn new(job: Job, steps: &LoadSteps, outcome: Outcome<P>) -> Self {
+        let step = steps.current();
+        Self { job, step, outcome }
+    }
+
+    #[cfg(test)]
+    pub(super) fn unread(job: Job, outcome: Outcome<P>) -> Self {
+        let step = LoadStep::Read;
+        Self { job, step, outcome }
+    }
 }
 
 impl<P> Outcome<P> {
@@ -119,15 +135,16 @@ impl Job {
         report: impl FnOnce(Done<L::Program>),
     ) -> Option<Renewed<L::Program>> {
         let begun = Instant::now();
+        let steps = LoadSteps::new();
         if self.stage == Stage::LookUp {
             let outcome = self.look_up(loader, begun);
-            report(Done { job: self, outcome });
+            report(Done::new(self, &steps, outcome));
             return None;
         }
         let (bytes, version) = match self.read(loader) {
             Ok(read) => read,
             Err(outcome) => {
-                report(Done { job: self, outcome });
+                report(Done::new(self, &steps, outcome));
                 return None;
             }
         };
@@ -136,10 +153,11 @@ impl Job {
         // Without a turn, it may be loaded twice.
         let turn = catch_unwind(AssertUnwindSafe(turn)).ok();
         let later = Later::default();
-        let outcome = self.load(loader, &bytes, version, &later, begun);
+        let outcome = self.load(loader, &bytes, version, &later, &steps, begun);
         drop(bytes);
         let (path, file, shape) = (self.path.clone(), self.file.clone(), self.shape.clone());
-        report(Done { job: self, outcome });
+        report(Done::new(self, &steps, outcome));
+        drop(steps);
         let renewal = later.run();
         drop(turn);
         if renewal == Renewal::Unneeded {
@@ -250,6 +268,7 @@ impl Job {
         bytes: &[u8],
         version: Version,
         later: &Later,
+        steps: &LoadSteps,
         begun: Instant,
     ) -> Outcome<L::Program> {
         let is_folder = application::is_one(&self.path);
@@ -268,6 +287,7 @@ impl Job {
             version,
             cancel: &self.cancel,
             later,
+            steps,
             is_unchanged: &|| *is_unchanged,
         };
         let loaded = catch_unwind(AssertUnwindSafe(|| loader.load(&request)));

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::cancel::CancelToken;
 use super::later::Later;
+use crate::metrics::LoadSteps;
 use crate::registry::Version;
 
 /// Turns the bytes of a file into a runnable program.
@@ -57,6 +58,8 @@ pub(crate) struct LoadRequest<'a> {
     pub cancel: &'a CancelToken,
     /// Takes work to run after the program is served.
     pub later: &'a Later,
+    /// Takes the step that begins.
+    pub steps: &'a LoadSteps,
     /// Returns whether the file or folder still has this version. For a folder, the first call
     /// reads all its files; later calls return the same.
     pub is_unchanged: &'a dyn Fn() -> bool,

@@ -22,8 +22,9 @@ use super::options::HandlerEvent;
 use super::queue::{Capacity, Position, Queue, SLICE};
 use super::settle::{FileState, Hint, Settle};
 use super::slot::{Since, Slot, Work};
+use crate::metrics::Counter;
 use crate::permits::Permits;
-use crate::registry::{Handler, Pending, Problem, ProblemKind, Registry, Version, label};
+use crate::registry::{Handler, Pending, Problem, ProblemKind, Registry, Usage, Version, label};
 use crate::reload::projects::{Places, Projects};
 use crate::router::Shape;
 
@@ -45,7 +46,8 @@ pub(super) struct Slots<P> {
     settle: Settle,
     /// Jobs to run; at most one per slot.
     pub(super) queue: Queue,
-    permits: HashMap<String, Weak<Permits>>,
+    /// By name of the handler: what its versions share, and the permits, which can live longer.
+    usages: HashMap<String, (Weak<Usage>, Weak<Permits>)>,
     /// Handlers that are folders, as of the last listing.
     applications: HashSet<String>,
     /// Where the results of builds are, if they are served.
@@ -100,7 +102,7 @@ impl<P> Slots<P> {
             slots: HashMap::new(),
             settle: Settle::default(),
             queue: Queue::new(capacity),
-            permits: HashMap::new(),
+            usages: HashMap::new(),
             applications: HashSet::new(),
             builds: None,
             projects: None,
@@ -299,7 +301,7 @@ impl<P> Slots<P> {
 
     /// Handles the result of a job.
     pub(super) fn finish(&mut self, done: Done<P>, now: Instant) {
-        let Done { job, outcome } = done;
+        let Done { job, step, outcome } = done;
         let was_long = self.queue.finished(&job.shape);
         let Some(slot) = self.slots.get_mut(&job.shape) else {
             return;
@@ -338,11 +340,13 @@ impl<P> Slots<P> {
                 slot.settled();
             }
             Outcome::Unreadable(error) => {
+                step.failed();
                 let text = format!("{error:#}");
                 slot.failure = Some(Problem::new(file, ProblemKind::Unreadable, &text));
                 slot.settled();
             }
             Outcome::Short(error) => {
+                step.failed();
                 let text = format!("{error:#}: retrying later");
                 slot.failure = Some(Problem::new(file, ProblemKind::Unreadable, &text));
                 slot.try_later(now);
@@ -359,6 +363,7 @@ impl<P> Slots<P> {
             }
             Outcome::FailedBefore => slot.settled(),
             Outcome::Broken(version, error) => {
+                step.failed();
                 let serving = slot.serving.as_ref().map(|handler| handler.version);
                 let broken = Problem::broken(file, &job.route, version, serving, &error);
                 slot.failure = Some(broken);
@@ -370,6 +375,7 @@ impl<P> Slots<P> {
                 });
             }
             Outcome::Loaded(version, program, took) => {
+                Counter::Loads.increment();
                 slot.settled();
                 let is_told = !(self.quiet && job.stage == Stage::LookUp);
                 let handler = self.handler(job, version, program);
@@ -394,7 +400,7 @@ impl<P> Slots<P> {
                 file: renewed.file,
                 program: renewed.program,
                 version: renewed.version,
-                permits: handler.permits.clone(),
+                usage: handler.usage.clone(),
             };
             self.retired
                 .push(std::mem::replace(handler, Arc::new(next)));
@@ -492,20 +498,26 @@ impl<P> Slots<P> {
     }
 
     fn handler(&mut self, job: Job, version: Version, program: P) -> Arc<Handler<P>> {
-        let known = self.permits.get(&job.name).and_then(Weak::upgrade);
-        let permits = known.unwrap_or_else(|| {
-            self.permits.retain(|_, permits| permits.strong_count() > 0);
-            Arc::default()
+        let known = self.usages.get(&job.name);
+        let permits = known.and_then(|(_, permits)| permits.upgrade());
+        let known = known.and_then(|(usage, _)| usage.upgrade());
+        let usage = known.unwrap_or_else(|| {
+            self.usages
+                .retain(|_, (_, permits)| permits.strong_count() > 0);
+            Arc::new(Usage {
+                permits: permits.unwrap_or_default(),
+                ..Usage::default()
+            })
         });
-        self.permits
-            .insert(job.name.clone(), Arc::downgrade(&permits));
+        let weak = (Arc::downgrade(&usage), Arc::downgrade(&usage.permits));
+        self.usages.insert(job.name.clone(), weak);
         Arc::new(Handler {
             name: job.name.into(),
             route: job.route,
             file: job.file,
             program,
             version,
-            permits,
+            usage,
         })
     }
 
@@ -522,6 +534,9 @@ impl<P> Slots<P> {
                 None => format!("{name}: loaded, serves {route} ({version}, {ms} ms)"),
             }
         }));
+        if slot.serving.is_some() {
+            Counter::Swaps.increment();
+        }
         slot.failure = None;
         let event = loaded(&handler, took.unwrap_or_default());
         self.retired.extend(slot.serving.replace(handler));

@@ -17,6 +17,7 @@ use super::queue::Capacity;
 use super::scan::Scan;
 use super::slots::{Difference, Slots, Trust};
 use super::watch::{Watch, WatchEvent};
+use crate::metrics::LoadStep;
 use crate::published::Published;
 use crate::registry::{Problem, ProblemKind, Registry};
 use crate::reload::projects::Built;
@@ -341,6 +342,7 @@ impl<L: Load> Reloader<L> {
             let error = anyhow!(error).context("no thread to load it with");
             let done = Done {
                 job: unstarted,
+                step: LoadStep::Read,
                 outcome: Outcome::Short(error),
             };
             self.slots.finish(done, Instant::now());

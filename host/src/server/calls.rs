@@ -30,6 +30,8 @@ pub(super) struct Running {
     pub(super) computing: bool,
     /// Its role in its handler's lane.
     pub(super) lane_role: LaneRole,
+    /// Its permit among the handler's queued requests, while it waits for the lane.
+    pub(super) queued: Option<Permit>,
     /// Its wall time.
     pub(super) clock: WallClock,
     /// Its client has gone, and the call ends at its next turn.

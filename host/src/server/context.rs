@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::access_log::AccessLog;
 use super::calls::{CallId, Calls, Running};
@@ -22,6 +22,7 @@ use crate::dev::{Dev, Report};
 use crate::engine::{Call, Program};
 use crate::gateway::{Environ, Exchange, Failure};
 use crate::http1::{RequestHead, Stamp, reason};
+use crate::metrics;
 use crate::permits::Permits;
 use crate::published;
 use crate::registry::{Handler, Match, Pending, Registry, Target};
@@ -154,6 +155,7 @@ impl Context {
         let budget = policy.budget;
         let Some(permit) = handler.enter(budget.concurrent_requests) else {
             let failure = Failure::Busy(budget.concurrent_requests);
+            handler.usage.counts.failed(failure.cause());
             self.turned_away.note(&handler.name, &failure, self.now);
             return Start::Refused {
                 answer: self.failure(&failure, record.identify().as_str()),
@@ -190,6 +192,7 @@ impl Context {
             connection: Some(self.place),
             computing: false,
             lane_role: LaneRole::Outside,
+            queued: None,
             clock: WallClock::new(budget.wall_time, self.now),
             is_abandoned: false,
             _permit: permit,
@@ -275,17 +278,34 @@ impl Context {
         answer
     }
 
-    /// Adds the line of a request to the access log.
+    /// Counts a request that is over, and adds its line to the access log.
     pub(super) fn log(&mut self, peer: SocketAddr, record: &Record) {
-        if let Some(format) = self.settings.access_log {
+        let counts = metrics::is_on();
+        let format = self.settings.access_log;
+        if !counts && format.is_none() {
+            return;
+        }
+        let took = Instant::now().saturating_duration_since(record.began());
+        if counts {
+            self.count(record, took);
+        }
+        if let Some(format) = format {
             let entry = Entry {
                 record,
                 client: peer,
-                took: Instant::now().saturating_duration_since(record.began()),
+                took,
                 time: self.date.log_text(),
             };
             entry.write(format, self.access_log.buffer());
         }
+    }
+
+    fn count(&self, record: &Record, took: Duration) {
+        let counts = match &record.target {
+            Some(Target::Handler(handler)) => &handler.usage.counts,
+            Some(Target::Pending(_)) | None => &*self.shared.others,
+        };
+        counts.request(record.status, took, record.request_body_bytes, record.bytes);
     }
 
     /// Sends the access log's lines to its thread.

@@ -22,6 +22,7 @@ mod connection;
 mod context;
 mod date;
 mod deadlines;
+mod failures;
 mod inbox;
 mod lanes;
 mod listener;
@@ -55,6 +56,7 @@ use crate::dev::Dev;
 use crate::engine::{Engine, Program, Ticker, Timers};
 use crate::gateway::Scheme;
 use crate::log::Log;
+use crate::metrics::HandlerCounts;
 use crate::printable;
 use crate::published::Published;
 use crate::registry::Registry;
@@ -77,6 +79,16 @@ impl ServerView {
     /// Returns the number of open connections.
     pub(crate) fn connections(&self) -> usize {
         self.0.admission.count()
+    }
+
+    /// Returns the last failures of handlers as JSON objects, oldest first.
+    pub(crate) fn failures(&self) -> Vec<serde_json::Value> {
+        self.0.failures.list()
+    }
+
+    /// Returns the counts of the requests without a handler.
+    pub(crate) fn others(&self) -> &HandlerCounts {
+        &self.0.others
     }
 }
 
@@ -149,6 +161,8 @@ impl Server {
             settings,
             admission: Admission::new(),
             access_log: AccessLog::new(access_log),
+            others: Arc::default(),
+            failures: Arc::default(),
             tls,
             https_port: listen.tls.redirect_port.unwrap_or(addr.port()),
             dev: listen.dev.cloned(),

@@ -36,6 +36,8 @@ use crate::dev::Failed;
 use crate::engine::{Finished, Program, Working};
 use crate::gateway::Failure;
 use crate::log;
+use crate::metrics::Counter;
+use crate::permits::Permits;
 use crate::registry::Handler;
 
 const WAKER: Token = Token(usize::MAX);
@@ -246,8 +248,10 @@ impl Reactor {
     }
 
     fn connected(&mut self, mut socket: TcpStream, peer: SocketAddr, service: Service) {
+        Counter::Connections.increment();
         let settings = &self.cx.settings;
         let Some(mut permit) = self.shared.admission.enter(&settings.limits) else {
+            Counter::RefusedConnections.increment();
             return self.refusals.note(peer, &settings.limits, self.cx.now);
         };
         let admit = if settings.proxy.trusts(peer.ip()) {
@@ -257,6 +261,7 @@ impl Reactor {
             permit.claim(peer.ip(), &settings.limits)
         };
         if admit != Admit::Serve {
+            Counter::RefusedConnections.increment();
             self.refusals.note(peer, &settings.limits, self.cx.now);
         }
         if admit == Admit::Drop {
@@ -365,6 +370,7 @@ impl Reactor {
             && self.lanes.join(&running.handler, call)
         {
             running.lane_role = LaneRole::Queued;
+            running.queued = Permits::try_acquire(&running.handler.usage.queue, usize::MAX);
             if let Some(deadline) = running.clock.deadline() {
                 self.call_deadlines.arm(call.place, deadline);
             }
@@ -427,6 +433,7 @@ impl Reactor {
             match self.cx.calls.get_mut(call) {
                 Some(running) if running.lane_role == LaneRole::Queued => {
                     running.lane_role = LaneRole::Holder;
+                    running.queued = None;
                     self.computing.push_back(call.place);
                     return;
                 }
@@ -444,7 +451,10 @@ impl Reactor {
         if running.lane_role == LaneRole::Holder {
             self.free_lane(&running.handler);
         }
+        let counts = &running.handler.usage.counts;
+        counts.computed(running.call.thread_time());
         let Some(failure) = failure else { return };
+        counts.failed(failure.cause());
         let name = &*running.handler.name;
         let request = RequestName::new(&running.head, running.request_id.clone());
         self.explain(&running, request.id().as_str(), failure);
@@ -469,7 +479,12 @@ impl Reactor {
                 );
             }
             _ if self.cx.turned_away.note(name, failure, self.cx.now) => {}
-            _ => tracing::error!(handler = name, named_request, "{}", request.told(failure)),
+            _ => {
+                let told = request.told(failure);
+                let failures = &self.shared.failures;
+                failures.note(name, failure.cause(), named_request, &told);
+                tracing::error!(handler = name, named_request, "{told}");
+            }
         }
         if let Some(connection) = running.connection
             && let Some(connection) = self.connections.get_mut(connection)

@@ -30,6 +30,8 @@ pub(super) struct Record {
     pub(super) deadline: Option<Instant>,
     /// The status; 0 before the head.
     pub(super) status: u16,
+    /// The number of bytes of the body that the handler was given.
+    pub(super) request_body_bytes: u64,
     /// The number of bytes sent, including heads and framing.
     pub(super) bytes: u64,
     /// The number of those bytes that are not the body's: heads and framing.
@@ -68,6 +70,7 @@ impl Record {
             target: None,
             deadline: None,
             status: 0,
+            request_body_bytes: 0,
             bytes: 0,
             overhead_bytes: 0,
             id: None,

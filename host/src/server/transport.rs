@@ -13,6 +13,7 @@ use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
 
 use super::tls::{Failed, HELD_BYTES, Opened, RECORD_BYTES, SEAL_BYTES, SEALED_BYTES, Session};
 use crate::gateway::Scheme;
+use crate::metrics::Counter;
 
 /// The size of a socket read, in bytes: what a socket commonly holds. A part of a file to seal must
 /// fit, and so must incomplete TLS records with as much again to follow.
@@ -92,6 +93,7 @@ impl Transport {
         }
         let room = buffer.len();
         let count = self.socket.read(buffer)?;
+        Counter::ReceivedBytes.add(count as u64);
         if count == 0 {
             return Ok(Received::End);
         }
@@ -112,6 +114,7 @@ impl Transport {
         let held = session.resume(buffer);
         let room = buffer.get_mut(held..).unwrap_or_default();
         let count = self.socket.read(room)?;
+        Counter::ReceivedBytes.add(count as u64);
         let more = count == room.len();
         if count == 0 {
             return Ok(Received::End);

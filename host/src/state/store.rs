@@ -12,6 +12,7 @@ use super::operation::{Failure, Operation, Reply, Request};
 use super::options::{Limits, StateOptions};
 use super::queue::{Job, Queue};
 use super::{embedded, redis};
+use crate::metrics::Counter;
 use crate::published::Published;
 
 /// A handle on the store of a site. Clones share it. Nothing is opened before the first operation.
@@ -96,6 +97,15 @@ impl Store {
     /// or the value is not a number. A write that has failed because the store has ended may have
     /// been executed.
     pub async fn call(&self, bucket: BucketId, operation: Operation) -> Result<Reply, Failure> {
+        let result = self.execute(bucket, operation).await;
+        match result {
+            Ok(_) => Counter::StateOperations.increment(),
+            Err(_) => Counter::FailedStateOperations.increment(),
+        }
+        result
+    }
+
+    async fn execute(&self, bucket: BucketId, operation: Operation) -> Result<Reply, Failure> {
         let limits = *self.0.limits.current();
         operation.check(&limits)?;
         let request = Request {

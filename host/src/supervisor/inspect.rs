@@ -6,6 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::admin::{Inspect, Inspection, Phase};
+use crate::metrics::Snapshot;
 
 /// The maximum time to wait for the workers' answers. A worker that doesn't answer in time is shown
 /// as it was when it answered last.
@@ -24,6 +25,8 @@ struct State {
     /// The handlers of all workers have been loaded once.
     has_loaded: bool,
     is_draining: bool,
+    /// What workers that have ended had counted when they answered last.
+    counted_before: Snapshot,
     /// Counts the inspections.
     serial: u64,
 }
@@ -84,7 +87,12 @@ impl Board {
 
     /// Records that a worker has ended.
     pub(super) fn ended(&self, number: u16) {
-        self.lock().workers.remove(&number);
+        let mut state = self.lock();
+        let ended = state.workers.remove(&number);
+        if let Some(inspection) = ended.and_then(|view| view.inspection) {
+            state.keep(inspection.metrics);
+        }
+        drop(state);
         self.answered.notify_all();
     }
 
@@ -123,6 +131,16 @@ impl Board {
 }
 
 impl State {
+    /// Keeps what an ended worker had counted. Forgets handlers that neither it nor another worker
+    /// served, so that the counts don't grow with each new name.
+    fn keep(&mut self, ended: Snapshot) {
+        let workers = self.workers.values();
+        let inspections = workers.filter_map(|view| view.inspection.as_ref());
+        let served = inspections.map(|inspection| &inspection.metrics);
+        self.counted_before.keep_handlers_of(served.chain([&ended]));
+        self.counted_before.merge(&ended.into_counts());
+    }
+
     fn is_waiting(&self) -> bool {
         let serial = self.serial;
         self.workers.values().any(|view| view.answered < serial)
@@ -155,6 +173,10 @@ impl<E: Send + 'static> Inspect for Inspector<E> {
         let views = state.workers.values();
         views.filter_map(|view| view.inspection.clone()).collect()
     }
+
+    fn counted_before(&self) -> Snapshot {
+        self.board.lock().counted_before.clone()
+    }
 }
 
 #[cfg(test)]
@@ -175,6 +197,8 @@ mod tests {
             },
             handlers: Vec::new(),
             problems: Vec::new(),
+            failures: Vec::new(),
+            metrics: Snapshot::default(),
         }
     }
 

@@ -39,6 +39,7 @@ use super::code_file::CodeFile;
 use super::fuse;
 use super::fuse::CodeKey;
 use super::pools::{image, settings};
+use crate::metrics::Counter;
 use crate::permits::Permits;
 use crate::registry::Version;
 use crate::reload::{Later, Renewal};
@@ -153,7 +154,12 @@ impl CodeCache {
     /// Opens an entry, if it exists, and verifies its checksum. Removes an entry that is damaged or
     /// that other users may write to, and logs that.
     pub(super) fn read(&self, entry: &Entry) -> Option<CodeFile> {
-        match self.look_up(entry) {
+        let found = self.look_up(entry);
+        match &found {
+            Ok(Some(_)) => Counter::CacheHits.increment(),
+            _ => Counter::CacheMisses.increment(),
+        }
+        match found {
             Ok(file) => file,
             Err(Unusable::Folder(error)) => {
                 self.tell(&error);

@@ -16,7 +16,7 @@ use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use wasmtime::Store;
 
@@ -32,6 +32,7 @@ use super::worlds::pre::Pre;
 use super::worlds::{command, wasi_http};
 use crate::gateway::{Environ, Exchange, Failure, Response, Sent, Step};
 use crate::grants::Grants;
+use crate::metrics::{SAMPLED, is_sampled};
 use crate::permits::Permit;
 use crate::policy::{Budget, Policy};
 use folder_lock::FolderLock;
@@ -47,6 +48,9 @@ const REQUESTS_PER_INSTANCE: u32 = 20_000;
 /// A request that runs in an instance. Dropping it aborts the guest.
 pub struct Call {
     meter: Arc<Meter>,
+    /// The elapsed time of the polls before the first tick, as an estimate from those that are
+    /// sampled.
+    before_first_tick: Duration,
     work: Pin<Box<dyn Future<Output = Finished> + Send>>,
 }
 
@@ -87,7 +91,11 @@ impl Call {
         } else {
             Box::pin(run(code, request))
         };
-        Self { meter, work }
+        Self {
+            meter,
+            before_first_tick: Duration::ZERO,
+            work,
+        }
     }
 
     /// Returns how long the guest has computed. Less than a tick counts as zero.
@@ -95,11 +103,24 @@ impl Call {
         self.meter.used()
     }
 
+    /// Returns how long the guest has used its thread: as [`Self::computed`], with an estimate of
+    /// what is less than a tick, which is right on average. Without the estimate if the process
+    /// doesn't count.
+    pub fn thread_time(&self) -> Duration {
+        self.before_first_tick + self.meter.used()
+    }
+
     /// Runs the guest until it waits, yields or ends.
     pub fn poll(&mut self, context: &mut Context<'_>) -> Poll<Finished> {
         self.meter.resume();
+        let began = (!self.meter.has_ticked() && is_sampled()).then(Instant::now);
         let result = self.work.as_mut().poll(context);
         self.meter.pause();
+        if let Some(began) = began
+            && !self.meter.has_ticked()
+        {
+            self.before_first_tick += began.elapsed() * SAMPLED;
+        }
         result
     }
 }

@@ -40,6 +40,11 @@ impl Meter {
         Duration::from_nanos(self.used.load(Ordering::Relaxed))
     }
 
+    /// Returns whether the request has computed for a whole tick.
+    pub(in crate::engine) fn has_ticked(&self) -> bool {
+        self.slice.load(Ordering::Relaxed) != 0
+    }
+
     /// Must be called before the fiber runs.
     pub(in crate::engine) fn resume(&self) {
         if self.slice.load(Ordering::Relaxed) != 0 {

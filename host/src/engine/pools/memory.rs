@@ -47,6 +47,14 @@ pub(in crate::engine) struct MemoryTotal {
     idle: Mutex<Vec<Weak<dyn Evict>>>,
 }
 
+/// The memory of the instances of one program, as a part of the total.
+#[derive(Debug)]
+pub(in crate::engine) struct ProgramMemory {
+    total: Arc<MemoryTotal>,
+    /// Changed before and after each request, as the reference count is, which is beside it.
+    used: AtomicUsize,
+}
+
 /// The initial memory of an instance of a program.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::engine) struct Beginning {
@@ -58,7 +66,7 @@ pub(in crate::engine) struct Beginning {
 
 /// The memory that one instance has reserved. Released on drop.
 pub(in crate::engine) struct Reservation {
-    total: Arc<MemoryTotal>,
+    memory: Arc<ProgramMemory>,
     charged: usize,
     beginning: Beginning,
     /// The initial bytes that no memory or table has used yet.
@@ -96,30 +104,7 @@ impl MemoryTotal {
         self.used.load(Ordering::Relaxed)
     }
 
-    /// Reserves the initial memory of an instance before it is created.
-    ///
-    /// # Errors
-    ///
-    /// Fails if the total is too small even after dropping all idle instances.
-    pub(in crate::engine) fn reserve(
-        total: &Arc<Self>,
-        beginning: Beginning,
-    ) -> Result<Reservation, Short> {
-        total.take(beginning.charge)?;
-        Ok(Reservation {
-            total: total.clone(),
-            charged: beginning.charge,
-            beginning,
-            unused_bytes: beginning.bytes,
-        })
-    }
-
-    /// Allows the idle instances of a program to be dropped when the total is too small.
-    pub(in crate::engine) fn list<P: Evict + 'static>(
-        &self,
-        program: &Arc<P>,
-        is_listed: &IsListed,
-    ) {
+    fn list<P: Evict + 'static>(&self, program: &Arc<P>, is_listed: &IsListed) {
         if !is_listed.0.swap(true, Ordering::Relaxed) {
             let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
             idle.retain(|program| program.strong_count() > 0);
@@ -158,6 +143,57 @@ impl MemoryTotal {
 
     fn give_back(&self, bytes: usize) {
         self.used.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+impl ProgramMemory {
+    /// Creates the memory of a program without instances.
+    pub(in crate::engine) fn new(total: Arc<MemoryTotal>) -> Arc<Self> {
+        let used = AtomicUsize::new(0);
+        Arc::new(Self { total, used })
+    }
+
+    /// Returns the reserved memory of the program's instances, in bytes.
+    pub(in crate::engine) fn used(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    /// Reserves the initial memory of an instance before it is created.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the total is too small even after dropping all idle instances.
+    pub(in crate::engine) fn reserve(
+        memory: &Arc<Self>,
+        beginning: Beginning,
+    ) -> Result<Reservation, Short> {
+        memory.take(beginning.charge)?;
+        Ok(Reservation {
+            memory: memory.clone(),
+            charged: beginning.charge,
+            beginning,
+            unused_bytes: beginning.bytes,
+        })
+    }
+
+    /// Allows the idle instances of the program to be dropped when the total is too small.
+    pub(in crate::engine) fn list<P: Evict + 'static>(
+        &self,
+        program: &Arc<P>,
+        is_listed: &IsListed,
+    ) {
+        self.total.list(program, is_listed);
+    }
+
+    fn take(&self, bytes: usize) -> Result<(), Short> {
+        self.total.take(bytes)?;
+        self.used.fetch_add(bytes, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn give_back(&self, bytes: usize) {
+        self.used.fetch_sub(bytes, Ordering::Relaxed);
+        self.total.give_back(bytes);
     }
 }
 
@@ -212,7 +248,7 @@ impl Reservation {
         if unused > 0 {
             let back = self.beginning.share(unused).min(self.charged);
             self.charged -= back;
-            self.total.give_back(back);
+            self.memory.give_back(back);
         }
     }
 
@@ -225,7 +261,7 @@ impl Reservation {
         self.unused_bytes -= covered;
         let more = bytes - covered;
         if more > 0 {
-            self.total.take(more)?;
+            self.memory.take(more)?;
             self.charged += more;
         }
         Ok(())
@@ -234,7 +270,7 @@ impl Reservation {
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        self.total.give_back(self.charged);
+        self.memory.give_back(self.charged);
     }
 }
 
@@ -260,17 +296,17 @@ mod tests {
         Beginning::new(Some(&needed), file_bytes)
     }
 
-    fn total(limit: usize) -> Arc<MemoryTotal> {
-        let total = Arc::new(MemoryTotal::new());
+    fn total(limit: usize) -> Arc<ProgramMemory> {
+        let total = MemoryTotal::new();
         total.set_limit(limit);
-        total
+        ProgramMemory::new(Arc::new(total))
     }
 
     #[test]
     fn all_that_is_taken_is_given_back() {
         let total = total(10 * PAGE_BYTES);
         let beginning = beginning(1, 2, 0);
-        let mut first = MemoryTotal::reserve(&total, beginning).expect("room");
+        let mut first = ProgramMemory::reserve(&total, beginning).expect("room");
         assert_eq!(total.used(), 2 * PAGE_BYTES + 16);
         // The initial memory is already reserved.
         first.grow_memory(0, 2 * PAGE_BYTES).expect("taken");
@@ -281,7 +317,7 @@ mod tests {
             .grow_memory(2 * PAGE_BYTES, 8 * PAGE_BYTES)
             .expect("room");
         assert_eq!(
-            MemoryTotal::reserve(&total, beginning).map(drop),
+            ProgramMemory::reserve(&total, beginning).map(drop),
             Err(Short {
                 limit: 10 * PAGE_BYTES
             })
@@ -298,9 +334,28 @@ mod tests {
     }
 
     #[test]
+    fn programs_count_their_part_of_the_total() {
+        let one = total(usize::MAX);
+        let other = ProgramMemory::new(one.total.clone());
+        let beginning = beginning(1, 2, 0);
+        let first = ProgramMemory::reserve(&one, beginning).expect("room");
+        let mut second = ProgramMemory::reserve(&other, beginning).expect("room");
+        second
+            .grow_memory(2 * PAGE_BYTES, 3 * PAGE_BYTES)
+            .expect("room");
+        assert_eq!(one.used(), 2 * PAGE_BYTES + 16);
+        assert_eq!(other.used(), 3 * PAGE_BYTES + 16);
+        assert_eq!(one.total.used(), one.used() + other.used());
+        drop(first);
+        assert_eq!((one.used(), one.total.used()), (0, other.used()));
+        drop(second);
+        assert_eq!((other.used(), one.total.used()), (0, 0));
+    }
+
+    #[test]
     fn a_memory_of_no_page_does_not_grow_for_nothing() {
         let total = total(usize::MAX);
-        let mut one = MemoryTotal::reserve(&total, Beginning::default()).expect("room");
+        let mut one = ProgramMemory::reserve(&total, Beginning::default()).expect("room");
         one.grow_memory(0, 0).expect("room");
         one.settle();
         one.grow_memory(0, 5 * PAGE_BYTES).expect("room");
@@ -310,7 +365,7 @@ mod tests {
     #[test]
     fn memories_that_turn_out_smaller_are_not_counted_for_long() {
         let total = total(usize::MAX);
-        let mut one = MemoryTotal::reserve(&total, beginning(3, 4, 0)).expect("room");
+        let mut one = ProgramMemory::reserve(&total, beginning(3, 4, 0)).expect("room");
         assert_eq!(total.used(), 12 * PAGE_BYTES + 16);
         for pages in [4, 1, 0] {
             one.grow_memory(0, pages * PAGE_BYTES).expect("taken");
@@ -341,7 +396,7 @@ mod tests {
             for _ in 0..4 {
                 scope.spawn(|| {
                     for _ in 0..10_000 {
-                        let one = MemoryTotal::reserve(&total, beginning);
+                        let one = ProgramMemory::reserve(&total, beginning);
                         assert!(total.used() <= 3 * PAGE_BYTES);
                         drop(one);
                     }

@@ -31,7 +31,7 @@ impl Bench {
     fn end_cancelled(&mut self, job: Job) {
         assert!(job.cancel.is_cancelled());
         let outcome = Outcome::Cancelled;
-        self.slots.finish(Done { job, outcome }, self.now);
+        self.slots.finish(Done::unread(job, outcome), self.now);
     }
 }
 

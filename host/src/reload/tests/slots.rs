@@ -194,7 +194,7 @@ fn a_torn_read_is_repeated_after_settling() {
     bench.wait(5);
     let job = bench.look_for_job();
     let outcome = Outcome::Torn;
-    bench.slots.finish(Done { job, outcome }, bench.now);
+    bench.slots.finish(Done::unread(job, outcome), bench.now);
     bench.look();
     assert!(!bench.has_jobs(), "too early");
     bench.assert_hello(Some("one."), &[]);
@@ -328,7 +328,7 @@ fn a_file_that_cant_be_read_is_tried_again_quietly() {
     bench.wait(5);
     let job = bench.look_for_job();
     let outcome = Outcome::Unreadable(anyhow::anyhow!("permission denied"));
-    bench.slots.finish(Done { job, outcome }, bench.now);
+    bench.slots.finish(Done::unread(job, outcome), bench.now);
     let unreadable = "handlers/hello.wasm: permission denied";
     bench.assert_hello(Some("one."), &[unreadable]);
     bench.settle();
@@ -348,7 +348,7 @@ fn what_the_system_had_too_little_for_is_tried_again_after_pauses() {
     let mut job = bench.look_for_job();
     for pause in [1_000, 2_000, 4_000] {
         let outcome = Outcome::Short(anyhow::anyhow!("no process"));
-        bench.slots.finish(Done { job, outcome }, bench.now);
+        bench.slots.finish(Done::unread(job, outcome), bench.now);
         bench.assert_hello(None, &["handlers/hello.wasm: no process: retrying later"]);
         let registry = bench.slots.registry();
         assert_eq!(registry.pending().len(), 1, "it answers 503");

@@ -73,7 +73,11 @@ impl Waiting {
                 record.overhead_bytes += (tail.len() - before_bytes) as u64;
             }
         };
-        match self.transfer.feed(http, cx.now, send_continue) {
+        let progress = self.transfer.feed(http, cx.now, send_continue);
+        if let Some(record) = record {
+            record.request_body_bytes = self.transfer.body_bytes();
+        }
+        match progress {
             BodyProgress::Incomplete => Moved::Waits(Progress::Stuck),
             BodyProgress::Failed(error) if !self.transfer.is_head_sent() => {
                 cx.calls.leave(self.call);

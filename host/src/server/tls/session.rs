@@ -14,6 +14,8 @@ use rustls::unbuffered::{
     ConnectionState, EncodeError, EncryptError, UnbufferedStatus, WriteTraffic,
 };
 
+use crate::metrics::Counter;
+
 /// The plaintext of a full record, in bytes (RFC 8446 section 5.1).
 pub(in crate::server) const RECORD_BYTES: usize = 16 * 1024;
 
@@ -174,6 +176,7 @@ impl Session {
         }
         if self.phase == Phase::Handshake && !self.tls.is_handshaking() {
             self.phase = Phase::Open;
+            Counter::Handshakes.increment();
         }
         let rest = records.get(start..).unwrap_or_default();
         if rest.len() > HELD_BYTES {
@@ -217,6 +220,14 @@ impl Session {
             {
                 self.keep(notice.get(..length).unwrap_or_default());
             }
+        }
+        self.finish();
+    }
+
+    /// Ends the session. A handshake that is not complete has failed.
+    fn finish(&mut self) {
+        if self.phase == Phase::Handshake {
+            Counter::FailedHandshakes.increment();
         }
         self.phase = Phase::Ended;
     }
@@ -277,14 +288,14 @@ impl Session {
 
     /// Ends the session without an alert.
     fn end(&mut self, why: &str) -> Failed {
-        self.phase = Phase::Ended;
+        self.finish();
         Failed(why.into())
     }
 
     /// Ends the session, and queues rustls's alert for an error in `records`. Stops when the alert
     /// is queued: a further call would return the same error.
     fn fail(&mut self, records: &mut [u8], why: String) -> Failed {
-        self.phase = Phase::Ended;
+        self.finish();
         while self.tls.wants_write()
             && let Ok(ConnectionState::EncodeTlsData(mut data)) =
                 self.tls.process_tls_records(records).state
@@ -292,6 +303,12 @@ impl Session {
             encode(&mut self.outgoing, |room| data.encode(room));
         }
         Failed(why)
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.finish();
     }
 }
 
