@@ -30,7 +30,7 @@ struct Task {
     run: fn(&Workspace, &[OsString]) -> Result<()>,
 }
 
-const TASKS: [Task; 20] = [
+const TASKS: [Task; 21] = [
     Task {
         name: "serve",
         arguments: "[ARGS…]",
@@ -146,6 +146,12 @@ const TASKS: [Task; 20] = [
         run: |workspace, arguments| run_tool(workspace, "stress", &["churn"], arguments),
     },
     Task {
+        name: "prometheus",
+        arguments: "[OPTIONS]",
+        about: "Let Prometheus scrape a server under load, and ask it all queries",
+        run: |workspace, arguments| run_tool(workspace, "stress", &["prometheus"], arguments),
+    },
+    Task {
         name: "setup",
         arguments: "",
         about: "Only install the tools that handlers are built with",
@@ -191,7 +197,7 @@ fn main() -> ExitCode {
 impl Task {
     /// Returns whether the command describes its own arguments.
     fn has_own_help(&self) -> bool {
-        ["bench", "hostile", "soak", "churn"].contains(&self.name)
+        ["bench", "hostile", "soak", "churn", "prometheus"].contains(&self.name)
     }
 
     fn help(&self) -> String {

@@ -1,5 +1,5 @@
 //! `bench instructions`: counts the instructions of a request, and compares the count with the last
-//! one that was kept.
+//! one that was kept. Counts again with the admin listener on.
 //!
 //! `bench count` counts. This starts it with a time limit, and stores the count.
 
@@ -67,12 +67,17 @@ impl Options {
 /// Fails if the count can't be stored.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let file = options.root.join(KEPT);
-    match count(options) {
-        Ok(count) => {
+    match count(options, "") {
+        Ok(count_off) => {
             let kept = fs::read_to_string(&file).unwrap_or_default();
-            println!("{}", compare(count, parse(&kept)));
+            println!("{}", compare(count_off, parse(&kept)));
+            let section = "[admin]\naddr = \"127.0.0.1:0\"\n";
+            match count(options, section) {
+                Ok(with) => println!("with [admin]: {with} ({:+.1} %)", percent(with, count_off)),
+                Err(error) => println!("with [admin]: not counted: {error:#}"),
+            }
             if options.write {
-                fs::write(&file, format_kept(count))
+                fs::write(&file, format_kept(count_off))
                     .with_context(|| format!("can't write {KEPT}"))?;
                 step(format!("wrote {KEPT}"));
             }
@@ -82,10 +87,13 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-fn count(options: &Options) -> Result<u64> {
+/// Counts with a configuration: the text of `wasgi.toml`.
+fn count(options: &Options, config: &str) -> Result<u64> {
     let folder = options.target.join("instructions");
     fs::create_dir_all(&folder)?;
     fs::copy(&options.handler, folder.join("hello.wasm"))?;
+    let config_file = options.target.join("instructions.toml");
+    fs::write(&config_file, config)?;
     let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
     let address = address.to_string();
     let mut command = Command::new(env::current_exe()?);
@@ -94,6 +102,7 @@ fn count(options: &Options) -> Result<u64> {
     command.arg(&options.wasgi).arg("serve").arg("--root");
     command.arg(options.root.join("html")).arg("--handlers");
     command.arg(&folder).args(["--addr", &address]);
+    command.arg("--config").arg(&config_file);
     command.args(["--threads", "1", "--no-access-log", "--code-cache", "none"]);
     let mut child = command
         .stdin(Stdio::null())
@@ -142,12 +151,17 @@ fn format_kept(count: u64) -> String {
     )
 }
 
+/// Returns by how many percent `count` exceeds `before`.
+fn percent(count: u64, before: u64) -> f64 {
+    (count as f64 / before as f64 - 1.0) * 100.0
+}
+
 fn compare(count: u64, before: Option<u64>) -> String {
     let now = format!("instructions of a fresh hello: {count}");
     let Some(before) = before.filter(|&before| before > 0) else {
         return format!("{now} (no earlier count)");
     };
-    let percent = (count as f64 / before as f64 - 1.0) * 100.0;
+    let percent = percent(count, before);
     let what = if percent.abs() < NOISE_PERCENT {
         "about the same"
     } else if percent > 0.0 {

@@ -72,7 +72,7 @@ impl Site {
             fs::create_dir_all(site.folder.join(folder)).context("can't make a folder")?;
         }
         fs::write(site.folder.join("html/index.html"), PAGE_TEXT)?;
-        fs::write(site.folder.join("wasgi.toml"), CONFIG)?;
+        fs::write(site.config(), CONFIG)?;
         for name in GOOD {
             fs::copy(site.originals.join(name), site.handlers().join(name))
                 .with_context(|| format!("can't copy {name}"))?;
@@ -86,6 +86,10 @@ impl Site {
 
     pub(crate) fn pages(&self) -> PathBuf {
         self.folder.join("html")
+    }
+
+    pub(crate) fn config(&self) -> PathBuf {
+        self.folder.join("wasgi.toml")
     }
 
     /// Replaces the folder of pages by a link to `folder`, which gets a copy of the page.

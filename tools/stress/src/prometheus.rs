@@ -1,0 +1,167 @@
+//! Lets a real Prometheus scrape a server under load, and asks it each query of the dashboard and
+//! of the alerts.
+
+#[path = "../../../tests/support/prometheus.rs"]
+mod process;
+
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use builder::Workspace;
+use processes::step;
+use serde_json::Value;
+
+use self::process::{Prometheus, alert_queries, dashboard_queries, is_there, query_path};
+use crate::client::Client;
+use crate::load::{Load, Outcome, Task};
+use crate::options::Options;
+use crate::server::{Server, Site};
+
+/// The requests and their intervals.
+const LOADS: [(Task, Duration); 4] = [
+    (Task::Page, Duration::from_millis(10)),
+    (Task::Handler, Duration::from_millis(10)),
+    (Task::Handler, Duration::from_millis(10)),
+    (Task::Upload, Duration::from_millis(100)),
+];
+
+/// A handler that fails, and one that takes one request at a time.
+const FAIL: &str = "fail";
+const BUSY: &str = "sleep";
+
+/// The targets of requests that fail. Each of two clients keeps the second handler busy for more
+/// than half of the time, so some of their requests are rejected.
+const FAULTS: [&str; 3] = ["/fail?how=panic", "/sleep?ms=1500", "/sleep?ms=1500"];
+
+/// The pause between two requests of a client to each of them.
+const FAULT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The minimum fraction of scrapes, one per second, that must have succeeded.
+const MIN_SCRAPED_SHARE: f64 = 0.9;
+
+/// Serves a site under load while Prometheus scrapes it each second, and then asks the queries.
+///
+/// # Errors
+///
+/// Fails if something does not build or start, a scrape has failed, or a query has no data.
+pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
+    ensure!(
+        is_there("prometheus"),
+        "Prometheus is needed; Debian: apt-get install prometheus"
+    );
+    let site = Site::make(workspace, options, "prometheus")?;
+    let admin = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
+    configure(&site, admin)?;
+    let mut server = Server::start(&site, options)?;
+    let folder = tempfile::tempdir().context("can't make a folder")?;
+    let prometheus = Prometheus::start(folder.path(), admin).context("can't start prometheus")?;
+    step(format!("{} s of load", options.time.as_secs()));
+    let loads = LOADS.map(|(task, interval)| (task, Load::start(server.address, task, interval)));
+    let ends = Arc::new(AtomicBool::new(false));
+    let faults = FAULTS.map(|target| {
+        let (address, ends) = (server.address, ends.clone());
+        thread::spawn(move || cause_faults(address, target, &ends))
+    });
+    let begin = Instant::now();
+    while begin.elapsed() < options.time {
+        thread::sleep(FAULT_INTERVAL);
+        server.expect_alive()?;
+    }
+    let answers = ask_all(prometheus.addr(), options.time);
+    ends.store(true, Ordering::Relaxed);
+    for thread in faults {
+        // Its requests are expected to fail.
+        let _ = thread.join();
+    }
+    let mut failed = 0;
+    for (task, load) in loads {
+        let outcome: Outcome = load.finish()?;
+        println!("{task:?}: {outcome}");
+        failed += outcome.failed;
+    }
+    println!("{}", answers?);
+    drop(prometheus);
+    server.stop()?;
+    ensure!(failed == 0, "{failed} requests failed");
+    Ok(())
+}
+
+/// Adds the handlers that fail, and the admin listener.
+fn configure(site: &Site, admin: SocketAddr) -> Result<()> {
+    let config =
+        format!("[admin]\naddr = \"{admin}\"\n[handlers.{BUSY}]\nconcurrent-requests = 1\n");
+    fs::write(site.config(), config).context("can't write the configuration")?;
+    for name in [FAIL, BUSY] {
+        let file = format!("{name}.wasm");
+        fs::copy(site.originals.join(&file), site.handlers().join(&file))
+            .with_context(|| format!("can't copy {file}"))?;
+    }
+    Ok(())
+}
+
+fn cause_faults(address: SocketAddr, target: &str, ends: &AtomicBool) {
+    let mut client = Client::new(address);
+    while !ends.load(Ordering::Relaxed) {
+        // The status says that it has failed, which is intended.
+        let _ = client.get(target);
+        thread::sleep(FAULT_INTERVAL);
+    }
+}
+
+/// Asks Prometheus all queries, and returns a summary.
+///
+/// # Errors
+///
+/// Fails if scrapes are missing, an alert is invalid, or a query has no data.
+fn ask_all(prometheus: SocketAddr, time: Duration) -> Result<String> {
+    let mut client = Client::new(prometheus);
+    let mut ask = |path: &str| -> Result<Value> {
+        let response = client.get(path)?;
+        serde_json::from_slice(&response.body).context("Prometheus did not respond with JSON")
+    };
+    let minutes = u32::try_from(time.as_secs() / 60 + 1)?;
+    let scraped = ask(&query_path(&format!("sum_over_time(up[{minutes}m])")))?;
+    let scraped = number(&scraped).context("there is no scrape")?;
+    let least = ask(&query_path(&format!("min_over_time(up[{minutes}m])")))?;
+    ensure!(number(&least) == Some(1.0), "a scrape has failed");
+    ensure!(
+        scraped >= time.as_secs_f64() * MIN_SCRAPED_SHARE,
+        "only {scraped} scrapes in {} s",
+        time.as_secs()
+    );
+    let (wrong, alerts) = alert_queries(&ask("/api/v1/rules")?);
+    ensure!(wrong.is_empty(), "alerts: {}", wrong.join("; "));
+    let dashboard = dashboard_queries(minutes);
+    for query in alerts.iter().chain(&dashboard) {
+        let answer = ask(&query_path(query))?;
+        let data = answer["data"]["result"].as_array();
+        if answer["status"] != "success" || data.is_none_or(Vec::is_empty) {
+            bail!("no data for {query}: {answer}");
+        }
+    }
+    let longest = ask(&query_path(&format!(
+        "max_over_time(scrape_duration_seconds[{minutes}m])"
+    )))?;
+    let samples = ask(&query_path("scrape_samples_scraped"))?;
+    Ok(format!(
+        "{scraped} scrapes, none failed; {} samples each, the longest took {:.1} ms; \
+         {} queries of the dashboard and {} of alerts have data",
+        number(&samples).unwrap_or_default(),
+        number(&longest).unwrap_or_default() * 1000.0,
+        dashboard.len(),
+        alerts.len()
+    ))
+}
+
+/// Returns the first value of an answer.
+fn number(answer: &Value) -> Option<f64> {
+    answer["data"]["result"][0]["value"][1]
+        .as_str()?
+        .parse()
+        .ok()
+}
