@@ -1,7 +1,7 @@
 //! The command line: `wasgi serve`, `wasgi routes` and `wasgi config`. The arguments of `wasgi
 //! check` and `wasgi run` are in `trial`, those of `wasgi new`, `wasgi build`, `wasgi deps`, `wasgi
-//! dev`, `wasgi state` and `wasgi test` in files of the same name, and the flags of configuration
-//! keys in `flags`.
+//! dev`, `wasgi state`, `wasgi test` and `wasgi top` in files of the same name, and the flags of
+//! configuration keys in `flags`.
 //!
 //! A flag that is not given has no value here: `config` has the defaults, and the file's values
 //! take precedence over them.
@@ -16,6 +16,7 @@ mod mistakes;
 mod new;
 mod state;
 mod test;
+mod top;
 mod trial;
 
 use std::ffi::OsString;
@@ -37,6 +38,7 @@ pub use doctor::Doctor;
 pub use new::{Language, New};
 pub use state::{StateArguments, StateCommand};
 pub use test::Test;
+pub use top::Top;
 pub use trial::{Check, Run, Trial};
 
 /// Serves a folder of pages and a folder of sandboxed handlers.
@@ -90,6 +92,8 @@ pub enum Command {
     Config(Box<Serve>),
     /// Say what this machine and this site lack, and what to do about it
     Doctor(Doctor),
+    /// Show routes, rates, latencies, memory and the last errors of a running server
+    Top(Top),
     /// Print a script that completes this program's arguments in a shell
     Completions(Completions),
     /// Print the manual page, for man(1)

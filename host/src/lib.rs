@@ -38,6 +38,7 @@ mod server;
 pub mod state;
 pub mod static_files;
 mod supervisor;
+mod top;
 mod transfer;
 
 use wasgi_http1 as http1;

@@ -20,6 +20,7 @@ fn main() -> ExitCode {
         Command::Wit(wit) => commands::wit(&wit),
         Command::Config(serve) => commands::config(&serve),
         Command::Doctor(doctor) => commands::doctor(&doctor),
+        Command::Top(top) => commands::top(&top),
         Command::Completions(completions) => commands::completions(&completions),
         Command::Man => commands::man(),
         Command::CompileForServer(limits) => commands::compile_for_server(&limits),

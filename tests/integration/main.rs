@@ -55,6 +55,7 @@ mod state;
 mod stress;
 mod templates;
 mod tls;
+mod top;
 mod trial;
 mod waiting;
 mod wasi_http;

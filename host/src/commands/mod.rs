@@ -18,6 +18,7 @@ mod service;
 mod site;
 mod state;
 mod test;
+mod top;
 mod wit;
 mod worker;
 
@@ -35,4 +36,5 @@ pub use run::run;
 pub use serve::serve;
 pub use state::state;
 pub use test::test;
+pub use top::top;
 pub use wit::wit;

@@ -1,0 +1,17 @@
+//! `wasgi top`: what a running server does, from its admin listener.
+//!
+//! - `client`: a request to the admin listener.
+//! - `sample`: the values of `/metrics` and `/status` at one time.
+//! - [`Report`]: the difference of two samples: rates, latencies, memory, and the last errors.
+//! - `columns`: the columns of the table, and those that fit.
+//! - `text`: a report as plain text.
+
+mod client;
+mod columns;
+mod report;
+mod sample;
+mod text;
+
+pub(crate) use report::Report;
+pub(crate) use sample::Sample;
+pub(crate) use text::text;
