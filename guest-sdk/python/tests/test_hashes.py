@@ -1,4 +1,4 @@
-"""The Python implementation of `pbkdf2_hmac`, compared with OpenSSL's."""
+"""The functions of `hashlib` that CPython takes from OpenSSL, compared with OpenSSL's."""
 
 import hashlib
 import unittest
@@ -11,6 +11,33 @@ try:
     _openssl = hashlib.pbkdf2_hmac
 except AttributeError:
     _openssl = None
+
+
+class Names(unittest.TestCase):
+    def test_openssls_names_of_hashes_are_known(self):
+        for name, known in (
+            ("SHA-256", "sha256"),
+            ("sha-512", "sha512"),
+            ("SHA2-224", "sha224"),
+            ("Sha384", "sha384"),
+            ("SHA-1", "sha1"),
+            ("MD5", "md5"),
+            ("SHA3-256", "sha3_256"),
+            ("SHAKE128", "shake_128"),
+            ("BLAKE2b512", "blake2b"),
+        ):
+            made = hashes.new(name, b"text")
+            expected = hashlib.new(known, b"text")
+            self.assertEqual(made.name.lower().replace("-", "_"), expected.name, name)
+            length = (16,) if "shake" in known else ()
+            self.assertEqual(made.hexdigest(*length), expected.hexdigest(*length), name)
+            # In the sandbox, this is the function above.
+            self.assertEqual(hashlib.new(name).digest_size, made.digest_size)
+
+    def test_other_names_are_refused_as_by_hashlib(self):
+        for name, error in (("SHA-512/255", ValueError), ("sha", ValueError), (5, TypeError)):
+            with self.assertRaises(error, msg=name):
+                hashes.new(name)
 
 
 class Pbkdf2(unittest.TestCase):

@@ -1,9 +1,9 @@
-"""`hashlib.pbkdf2_hmac` and `hashlib.scrypt`, for which CPython needs OpenSSL, which the sandbox
-doesn't have.
+"""What CPython's `hashlib` takes from OpenSSL, which the sandbox doesn't have: `pbkdf2_hmac`,
+`scrypt`, and the names that `hashlib.new` knows besides CPython's, such as `SHA-256`.
 
-Both are compiled (`guest-sdk/python/native`) in a module that is linked into the component. Without
-it, `pbkdf2_hmac` uses a Python implementation that is about a hundred times slower, and there is no
-`scrypt`.
+`pbkdf2_hmac` and `scrypt` are compiled (`guest-sdk/python/native`) in a module that is linked into
+the component. Without it, `pbkdf2_hmac` uses a Python implementation that is about a hundred times
+slower, and there is no `scrypt`.
 """
 
 from __future__ import annotations
@@ -25,21 +25,53 @@ _SCRYPT_BYTES_MAX = 32 << 20
 #: The maximum size of a handler's memory, in bytes.
 _MEMORY_BYTES = (1 << 31) - 1
 
+_LENGTHS = (224, 256, 384, 512)
+
+#: CPython's names of hashes by OpenSSL's, which may be in any case.
+_OPENSSL_NAMES = {
+    "md5": "md5", "ssl3-md5": "md5",
+    "sha1": "sha1", "sha-1": "sha1", "ssl3-sha1": "sha1",
+    **{f"sha{front}{bits}": f"sha{bits}" for front in ("", "-", "2-") for bits in _LENGTHS},
+    **{f"sha3-{bits}": f"sha3_{bits}" for bits in _LENGTHS},
+    **{f"shake{dash}{bits}": f"shake_{bits}" for dash in ("", "-") for bits in (128, 256)},
+    "blake2b512": "blake2b", "blake2s256": "blake2s",
+}  # fmt: skip
+
+_builtin_new = hashlib.new
+
 
 def install() -> None:
-    """Adds the missing functions to `hashlib`."""
+    """Adds the missing functions and names to `hashlib`."""
+    if hashlib.new is _builtin_new and not hasattr(hashlib, "pbkdf2_hmac"):
+        hashlib.new = new
     if not hasattr(hashlib, "pbkdf2_hmac"):
         hashlib.pbkdf2_hmac = pbkdf2_hmac
     if not hasattr(hashlib, "scrypt") and _native is not None:
         hashlib.scrypt = scrypt
 
 
+def new(name, *arguments, **keywords):
+    """Implements `hashlib.new` with OpenSSL's names in addition to CPython's."""
+    try:
+        return _builtin_new(name, *arguments, **keywords)
+    except ValueError:
+        known = canonical(name)
+        if known is None or known == name:
+            raise
+    return _builtin_new(known, *arguments, **keywords)
+
+
+def canonical(name: object) -> str | None:
+    """Returns CPython's name of the hash that OpenSSL calls by this name, or none."""
+    return _OPENSSL_NAMES.get(name.lower()) if isinstance(name, str) else None
+
+
 def pbkdf2_hmac(hash_name, password, salt, iterations, dklen=None) -> bytes:
     """Implements `hashlib.pbkdf2_hmac` (RFC 8018 section 5.2)."""
     if not isinstance(hash_name, str):
         raise TypeError(f"hash_name must be str, not {type(hash_name).__name__}")
-    name = hash_name.lower().replace("-", "")
-    length = hashlib.new(hash_name).digest_size if dklen is None else dklen
+    name = canonical(hash_name) or hash_name
+    length = new(name).digest_size if dklen is None else dklen
     if iterations < 1:
         raise ValueError("iteration value must be greater than 0.")
     if length < 1:
@@ -47,7 +79,7 @@ def pbkdf2_hmac(hash_name, password, salt, iterations, dklen=None) -> bytes:
     password, salt = _bytes(password, "password"), _bytes(salt, "salt")
     if _native is not None and name in _COMPILED:
         return _native.pbkdf2_hmac(name.encode(), password, salt, iterations, length)
-    keyed = hmac.new(password, digestmod=hash_name)
+    keyed = hmac.new(password, digestmod=name)
     derived = b""
     block = 0
     while len(derived) < length:
