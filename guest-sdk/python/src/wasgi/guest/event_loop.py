@@ -120,15 +120,18 @@ _CHANGES = {
 
 
 def _run_aside(function, /, *arguments, **keywords):
-    """Calls a function as if in another thread, without a running loop. Returns a completed
-    future."""
+    """Calls a function as if in another thread, without a running loop and task. Returns a
+    completed future."""
     from concurrent.futures import Future
 
     events = sys.modules.get("asyncio.events")
     running = events._get_running_loop() if events else None
+    swap = getattr(sys.modules.get("asyncio.tasks"), "_swap_current_task", None)
     future = Future()
     future.set_running_or_notify_cancel()
     if running is not None:
+        # Since Python 3.14, a thread has one current task, not one for each loop.
+        task = swap(running, None) if swap else None
         events._set_running_loop(None)
     try:
         future.set_result(function(*arguments, **keywords))
@@ -137,6 +140,8 @@ def _run_aside(function, /, *arguments, **keywords):
     finally:
         if running is not None:
             events._set_running_loop(running)
+            if task is not None:
+                swap(running, task)
     return future
 
 
