@@ -245,6 +245,26 @@ class Written(Program):
             out.splitlines(), ["[(7,)]", "[(7,), (8,)]", "[]", "unable to open database file"]
         )
 
+    def test_the_current_folder_changes_between_the_trees_and_the_systems(self):
+        with tempfile.TemporaryDirectory() as place:
+            Path(place, "inner").mkdir()
+            out = self.runs(
+                """
+                place = sys.argv[1]
+                tree, inner = "/sandbox/tmp", os.path.join(place, "inner")
+                up = os.path.relpath(place, tree)
+                for path in (tree, place, "inner", tree, inner, tree, up):
+                    os.chdir(path)
+                    print(os.path.relpath(os.getcwd(), place), os.path.isdir("inner"))
+                """,
+                os.path.realpath(place),
+            )
+        lines = [line.rpartition("/")[2] for line in out.splitlines()]
+        self.assertEqual(
+            lines,
+            ["tmp False", ". True", "inner False", "tmp False", "inner False", "tmp False", ". True"],
+        )
+
     def test_space_has_a_limit_and_is_given_back(self):
         space = Space(bytes_max=3 * PIECE_BYTES)
         file = WritableFile(1, space)

@@ -401,7 +401,9 @@ class System:
     def os_chdir(self, path):
         node = self._node(path)
         if node is None:
-            self.real["chdir"](path)
+            # The system doesn't know that the current folder is one of the tree's.
+            self.real["chdir"](self._path(path) or path if self.cwd else path)
+            self.cwd = None
             return
         _folder(node, path)
         self.cwd = self._path(path)
