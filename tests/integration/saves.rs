@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::support::eventually;
 use crate::support::scripts::Language::{self, JavaScript, Python};
+use crate::support::scripts::{logs, until};
 use crate::support::server::Server;
 
 /// The number of saves; two hundred can find rarer faults: `WASGI_TEST_SAVES=200`.
@@ -70,6 +71,53 @@ fn a_package_in_javascript_that_is_saved_while_it_is_requested_is_never_stale_mi
         ("shop/texts.js", &*texts),
     ];
     save_while_requested(JavaScript, &files, "/shop", "shop/texts.js");
+}
+
+#[test]
+fn a_module_in_python_that_a_request_imports_is_of_the_loaded_version() {
+    let app = "def app(environ, start_response):\n    from lib.late import TEXT\n    \
+               start_response('200 OK', [('Content-Type', 'text/plain')])\n    \
+               return [TEXT.encode()]\n";
+    let late = |text: &str| format!("TEXT = '{text}'\n");
+    expect_modules_of_the_loaded_version(Python, ["app.py", app], "lib/late.py", late);
+}
+
+#[test]
+fn a_module_in_javascript_that_a_request_imports_is_of_the_loaded_version() {
+    let app = "export default {\n  async fetch() {\n    const { TEXT } = await \
+               import('./lib/late.js');\n    return new Response(TEXT);\n  },\n};\n";
+    let late = |text: &str| format!("export const TEXT = '{text}';\n");
+    expect_modules_of_the_loaded_version(JavaScript, ["index.js", app], "lib/late.js", late);
+}
+
+/// Changes and removes a module that requests import while the main module can't be loaded, so that
+/// the version before is served on.
+fn expect_modules_of_the_loaded_version(
+    language: Language,
+    [main, app]: [&str; 2],
+    late: &str,
+    module: impl Fn(&str) -> String,
+) {
+    let [main, late] = [main, late].map(|name| format!("shop/{name}"));
+    let files = [
+        ("shop/package.json", "{ \"main\": \"index.js\" }"),
+        (&*main, app),
+        (&*late, &*module("first")),
+    ];
+    let Some((site, server)) = language.serve(&files, "") else {
+        return;
+    };
+    until(&server, "/shop", "first");
+    site.write_handler(&main, "(");
+    logs(&server, "not loaded: SyntaxError");
+    site.write_handler(&late, module("second"));
+    assert_eq!(server.get("/shop").text(), "first");
+    fs::remove_file(site.handlers().join(&late)).expect("removed");
+    assert_eq!(server.get("/shop").text(), "first");
+    site.write_handler(&late, module("third"));
+    site.write_handler(&main, app);
+    until(&server, "/shop", "third");
+    server.stop();
 }
 
 fn save_while_requested(language: Language, files: &[(&str, &str)], target: &str, edited: &str) {

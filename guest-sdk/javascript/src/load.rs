@@ -12,7 +12,7 @@ use crate::event_loop::settled;
 use crate::failure::Failure;
 use crate::foreign::forget_folders;
 use crate::host;
-use crate::modules::{Files, Folder, within};
+use crate::modules::{Files, Folder, MAX_BUILT_BYTES, MAX_SERVED_BYTES, within};
 
 /// The file with an application's settings.
 const SETTINGS: &str = "package.json";
@@ -152,9 +152,16 @@ fn follow(plan: Plan) -> Result<bool, Failure> {
     let needs_files = match &files {
         Files::Script { .. } => false,
         Files::Folder(folder) => {
+            // A file that is saved later belongs to the application's next version. One with too
+            // many modules imports from its folder, which a portable component has not.
+            let limit = if is_built {
+                MAX_BUILT_BYTES
+            } else {
+                MAX_SERVED_BYTES
+            };
+            let kept = folder.keep(limit);
             if is_built {
-                let failed = |why| Failure::new(&main, why);
-                folder.keep().map_err(failed)?;
+                kept.map_err(|why| Failure::new(&main, why))?;
             }
             folder.needs_files()
         }

@@ -22,9 +22,13 @@ const PLATFORM: &str = "wasgi:";
 /// The extensions of files that can be imported.
 const EXTENSIONS: [&str; 4] = ["js", "mjs", "cjs", "json"];
 
-/// The maximum size of all modules that are kept in memory, in bytes. They are a part of each
-/// instance's memory, whose default limit is 128 MiB.
-const MAX_KEPT_BYTES: usize = 24 << 20;
+/// The maximum size of all modules that are kept in memory for a portable component, in bytes. They
+/// are a part of each instance's memory, whose default limit is 128 MiB.
+pub(crate) const MAX_BUILT_BYTES: usize = 24 << 20;
+
+/// The maximum size of all modules that are kept in memory for a served script, in bytes. All are
+/// read at each load: this much takes some tens of milliseconds.
+pub(crate) const MAX_SERVED_BYTES: usize = 4 << 20;
 
 /// The maximum depth of folders that are searched for modules to keep.
 const MAX_DEPTH: usize = 64;
@@ -44,10 +48,17 @@ pub(crate) enum Files {
 /// An application's folder, or the modules that were kept of it.
 pub(crate) struct Folder {
     path: PathBuf,
-    /// The sources of all modules, once the folder may be missing.
+    /// The sources of all modules, once requests no longer read the folder.
     kept: OnceCell<BTreeMap<String, String>>,
     /// A module that was read may import further ones at any time.
     may_import_later: Cell<bool>,
+}
+
+/// The modules of a folder, while they are read.
+struct Kept {
+    sources: BTreeMap<String, String>,
+    bytes: usize,
+    max_bytes: usize,
 }
 
 impl Folder {
@@ -68,13 +79,16 @@ impl Folder {
     ///
     /// # Errors
     ///
-    /// Fails if they are too large.
-    pub(crate) fn keep(&self) -> std::result::Result<(), String> {
+    /// Fails if they have more than `max_bytes`.
+    pub(crate) fn keep(&self, max_bytes: usize) -> std::result::Result<(), String> {
         if self.needs_files() {
-            let mut kept = BTreeMap::new();
-            let mut bytes = 0;
-            self.keep_folder("", 0, &mut kept, &mut bytes)?;
-            self.kept.get_or_init(|| kept);
+            let mut kept = Kept {
+                sources: BTreeMap::new(),
+                bytes: 0,
+                max_bytes,
+            };
+            self.keep_folder("", 0, &mut kept)?;
+            self.kept.get_or_init(|| kept.sources);
         }
         Ok(())
     }
@@ -83,8 +97,7 @@ impl Folder {
         &self,
         folder: &str,
         depth: usize,
-        kept: &mut BTreeMap<String, String>,
-        bytes: &mut usize,
+        kept: &mut Kept,
     ) -> std::result::Result<(), String> {
         let Ok(entries) = fs::read_dir(self.path.join(folder)) else {
             return Ok(());
@@ -98,7 +111,7 @@ impl Folder {
             let path = self.path.join(&name);
             if path.is_dir() {
                 if depth < MAX_DEPTH {
-                    self.keep_folder(&name, depth + 1, kept, bytes)?;
+                    self.keep_folder(&name, depth + 1, kept)?;
                 }
                 continue;
             }
@@ -108,16 +121,16 @@ impl Folder {
             }
             // What can't be read now could not have been imported either.
             if let Ok(source) = read(&path) {
-                *bytes += source.len();
-                if *bytes > MAX_KEPT_BYTES {
-                    let limit = MAX_KEPT_BYTES >> 20;
+                kept.bytes += source.len();
+                if kept.bytes > kept.max_bytes {
+                    let limit = kept.max_bytes >> 20;
                     return Err(format!(
                         "and the modules before it have more than {limit} MiB, and a built handler \
                          keeps the modules that it may import later in memory: bundle it, for \
                          example with `esbuild --bundle --format=esm`"
                     ));
                 }
-                kept.insert(name, source);
+                kept.sources.insert(name, source);
             }
         }
         Ok(())

@@ -23,6 +23,7 @@ from wasgi.guest import (
 )  # fmt: skip
 from wasgi.guest.application import application_class
 from wasgi.guest.layer import Layer
+from wasgi.guest.own_sources import OwnSources
 
 #: The default names of an application, in the order in which they are searched.
 ATTRIBUTES = ("app", "application")
@@ -173,6 +174,9 @@ def _load(plan: dict) -> dict:
         name, application = _one_file(script["file"], script["source"])
     else:
         os.chdir(folder)
+        # A portable component has no folder, and keeps all files.
+        if build is None and (sources := OwnSources.read(folder)):
+            sources.install()
         said = settings.read(folder)
         if said.packages:
             sys.path.insert(0, _packages(folder, said.packages))
