@@ -3,7 +3,7 @@
 use crate::support::command::{code_cache, wasgi};
 use crate::support::process::Process;
 use crate::support::scripts::Language::Python;
-use crate::support::scripts::until;
+use crate::support::scripts::{compile, until};
 use crate::support::server::Server;
 
 #[test]
@@ -57,5 +57,47 @@ def app(environ, start_response):
     command.arg(code_cache()).arg(site.path()).env_clear();
     let server = Server::started(Process::start(&mut command));
     until(&server, "/alone", "[42]");
+    server.stop();
+}
+
+#[test]
+fn a_further_script_adds_little_resident_memory() {
+    // A processor keeps the images of ten scripts mapped: 8 MiB each. A script's file has 3 MiB.
+    const FIRST: usize = 11;
+    const SCRIPTS: usize = 16;
+    const MAX_EACH_BYTES: u64 = 6 << 20;
+    let script = |name: &str| {
+        format!(
+            "def app(environ, start_response):
+    start_response('200 OK', [('Content-Type', 'text/plain')])
+    return [b'{name}']
+"
+        )
+    };
+    let names: Vec<_> = (0..SCRIPTS).map(|number| format!("h{number}")).collect();
+    let files = names.iter();
+    let files: Vec<_> = files
+        .map(|name| (format!("{name}.py"), script(name)))
+        .collect();
+    let files: Vec<_> = files
+        .iter()
+        .map(|(name, text)| (&**name, &**text))
+        .collect();
+    let Some(site) = Python.site(&files, "") else {
+        return;
+    };
+    // Loads them first: an entry that has just been written is mapped a second time.
+    compile(&site);
+    let server = Server::with(&site, &["--threads", "1"]);
+    let request = |names: &[String]| {
+        for name in names {
+            assert_eq!(server.get(&format!("/{name}")).text(), *name);
+        }
+        server.resident_bytes()
+    };
+    let first = request(&names[..FIRST]);
+    let all = request(&names);
+    let each = all.saturating_sub(first) / (SCRIPTS - FIRST) as u64;
+    assert!(each < MAX_EACH_BYTES, "{each} bytes");
     server.stop();
 }
