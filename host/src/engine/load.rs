@@ -350,6 +350,7 @@ impl Engine {
         folders: Folders,
     ) -> Option<Result<Program, LoadError>> {
         let (cache, entry) = entry?;
+        let turn = cache.turn_to_read(entry);
         let mut files = ProgramFiles::from(cache.read(entry)?);
         let mapped = files.own.map(&self.first.engine);
         if let Ok(Mapped::Module(module)) = &mapped
@@ -358,6 +359,7 @@ impl Engine {
             // Without its code, it is compiled again.
             files.shared = Some(self.shared.find(key)?);
         }
+        drop(turn);
         match mapped.and_then(|_| files.map(&self.first.engine)) {
             Ok(compiled) => Some(self.link(&compiled, files, folders)),
             Err(error) => {

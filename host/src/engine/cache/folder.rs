@@ -152,6 +152,12 @@ impl Folder {
         }
     }
 
+    /// Returns a file's length in bytes, or 0 if it can't be determined.
+    pub(super) fn length(&self, name: &OsStr) -> u64 {
+        let stat = rustix::fs::statat(&self.0, name, AtFlags::SYMLINK_NOFOLLOW);
+        stat.map_or(0, |stat| u64::try_from(stat.st_size).unwrap_or(0))
+    }
+
     /// Creates a new locked file. Other processes treat an unlocked one as abandoned by its writer.
     /// Returns `None` if a file of that name exists, or another process has just removed it.
     ///

@@ -27,8 +27,8 @@ use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::hash::{Hash, Hasher};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use anyhow::{Context, bail};
@@ -55,6 +55,9 @@ const WRITES_LATER: usize = 4;
 /// handler in Rust or C with some 200 KiB, that is not worth another program.
 const REMAP_BYTES: u64 = 1 << 20;
 
+/// The minimum length of a long entry, in bytes: two threads hash it in a millisecond or more.
+const LONG_BYTES: u64 = 8 << 20;
+
 /// A folder of compiled code.
 #[derive(Debug)]
 pub(super) struct CodeCache {
@@ -70,6 +73,8 @@ pub(super) struct CodeCache {
     is_failing: AtomicBool,
     /// One permit for each entry that is being written while its program is served.
     writes_later: Arc<Permits>,
+    /// Held while a program in a long entry is read.
+    reads: Mutex<()>,
 }
 
 /// The name of compiled code in the cache: a hash of its source and of how it was compiled.
@@ -123,6 +128,7 @@ impl CodeCache {
             written: AtomicU32::new(0),
             is_failing: AtomicBool::new(false),
             writes_later: Arc::default(),
+            reads: Mutex::default(),
         };
         // A failed cleanup is retried later.
         let _ = eviction::clear_out(&cache.folder, max_bytes);
@@ -149,6 +155,15 @@ impl CodeCache {
             Part::Loader => b"loader",
         });
         Entry(hasher.finalize())
+    }
+
+    /// Waits until no other program in a long entry is being read, if this is a long entry. All
+    /// processors verify one. If several were read at the same time, as at the start of a server
+    /// with many scripts, none would be complete before the last.
+    pub(super) fn turn_to_read(&self, entry: &Entry) -> Option<MutexGuard<'_, ()>> {
+        // A panic while the lock is held leaves nothing inconsistent.
+        let lock = || self.reads.lock().unwrap_or_else(PoisonError::into_inner);
+        (self.folder.length(&entry.name()) >= LONG_BYTES).then(lock)
     }
 
     /// Opens an entry, if it exists, and verifies its checksum. Removes an entry that is damaged or
