@@ -1,10 +1,12 @@
 """Measures what Python handlers cost: requests beside gunicorn, and the memory of many scripts.
 
-`cargo xtask python-figures` runs it. It needs `wrk`, two processors, and an otherwise idle machine.
-The servers run on one processor with one thread or worker each, and `wrk` on the other.
+`cargo xtask python-figures` runs it; `--prepare` only installs the packages, builds the handlers and
+fills the caches. It needs `wrk`, two processors, and an otherwise idle machine. The servers run on
+one processor with one thread or worker each, and the clients on the other.
 """
 
 import argparse
+import http.client
 import os
 import re
 import shutil
@@ -35,6 +37,8 @@ APPLICATIONS = {"hello": (HELLO, []), "flask": (FLASK, ["flask==3.1.2"])}
 # As good as no limit: the instance lives for the whole measurement.
 REUSE = 1_000_000
 SETTINGS = '[tool.wasgi]\nwarm = ["/"]\n'
+# The number of requests one after another.
+ONE_BY_ONE = 1_000
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 START_LIMIT_SECONDS = 300
 
@@ -46,8 +50,10 @@ def main():
     parser.add_argument("--sdk", required=True, type=Path)
     parser.add_argument("--work", required=True, type=Path)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=int, default=5)
+    parser.add_argument("--seconds", type=int, default=4)
     parser.add_argument("--handlers", type=int, default=20)
+    parser.add_argument("--starts", type=int, default=10)
+    parser.add_argument("--prepare", action="store_true")
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
     many_scripts(options)
@@ -58,32 +64,42 @@ def main():
 def many_scripts(options):
     """Prints the times and the memory of a server with many scripts."""
     site = new_site(options, "many")
-    remove(site / "code")
     for number in range(1, options.handlers + 1):
         text = HELLO.replace("Hello", f"Hello {number}")
         (site / "handlers" / f"h{number}.py").write_text(text)
     targets = [f"/h{number}" for number in range(1, options.handlers + 1)]
-    for start in ("with an empty cache", "with a warm cache", "with a warm cache"):
-        begin = time.monotonic()
-        with Server(options, site) as server:
-            server.until_good(targets[0])
-            first = time.monotonic() - begin
-            for target in targets:
-                server.until_good(target)
-            every = time.monotonic() - begin
-            print(f"start {start}: first answer {first * 1e3:.0f} ms, all {every * 1e3:.0f} ms")
+    if options.prepare:
+        remove(site / "code")
+        first, every = start(options, site, targets)
+        print(f"start with an empty cache: first answer {first:.0f} ms, all {every:.0f} ms")
+        return
+    times = [start(options, site, targets) for _ in range(options.starts)]
+    first, every = (statistics.median(each) for each in zip(*times))
+    print(f"start with a warm cache: first answer {first:.0f} ms, all {every:.0f} ms (medians)")
     half = len(targets) // 2
+    for threads in (1, 2):
+        with Server(options, site, threads) as server:
+            server.until_good(targets[-1])
+            memory = [server.memory()]
+            for some in (targets[:half], targets[half:]):
+                for target in some * 20:
+                    fetch(server.url(target))
+                memory.append(server.memory())
+        labels = ("loaded", f"{half} of them requested", "all of them requested")
+        for label, kinds in zip(labels, memory):
+            shown = ", ".join(f"{name} {mib:.0f} MiB" for name, mib in kinds.items())
+            print(f"{options.handlers} scripts {label}, {threads} threads: {shown}")
+
+
+def start(options, site, targets):
+    """Starts a server, and returns the milliseconds until the first target and all are answered."""
+    begin = time.monotonic()
     with Server(options, site) as server:
-        server.until_good(targets[-1])
-        memory = [server.memory()]
-        for some in (targets[:half], targets[half:]):
-            for target in some * 20:
-                fetch(server.url(target))
-            memory.append(server.memory())
-    labels = ("loaded", f"{half} of them requested", "all of them requested")
-    for label, kinds in zip(labels, memory):
-        shown = ", ".join(f"{name} {mib:.0f} MiB" for name, mib in kinds.items())
-        print(f"{options.handlers} scripts {label}: {shown}")
+        server.until_good(targets[0])
+        first = time.monotonic() - begin
+        for target in targets:
+            server.until_good(target)
+        return first * 1e3, (time.monotonic() - begin) * 1e3
 
 
 def requests(options, name, source, packages):
@@ -111,6 +127,8 @@ def requests(options, name, source, packages):
     with Server(options, site) as server, Gunicorn(python, work) as gunicorn:
         for route in routes:
             server.until_good(f"/{route}/")
+        if options.prepare:
+            return
         server.pin()
         gunicorn.pin()
         cases = [("gunicorn", gunicorn, "/")]
@@ -118,6 +136,10 @@ def requests(options, name, source, packages):
         for _ in range(options.rounds):
             for label, peer, target in cases:
                 results.setdefault(label, []).append(load(peer, target, options.seconds))
+        for route in routes[:2]:
+            measured = [one_by_one(server, f"/{route}/") for _ in range(options.rounds)]
+            cpu, faults = (statistics.median(each) for each in zip(*measured))
+            print(f"{name}, {route}, one by one: {cpu * 1e6:.0f} µs, {faults:.0f} page faults")
     base = statistics.median(rate for rate, _ in results["gunicorn"])
     for label, measured in results.items():
         rate = statistics.median(rate for rate, _ in measured)
@@ -136,6 +158,18 @@ def load(peer, target, seconds):
         sys.exit(f"{target}: responses that are errors:\n{text}")
     count = int(re.search(r"(\d+) requests in", text)[1])
     return float(re.search(r"Requests/sec:\s+([\d.]+)", text)[1]), cpu / count
+
+
+def one_by_one(server, target):
+    """Returns the CPU time in seconds and the page faults of a request, one after another."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.port)
+    cpu, faults = server.cpu_seconds(), server.page_faults()
+    for _ in range(ONE_BY_ONE):
+        connection.request("GET", target)
+        connection.getresponse().read()
+    connection.close()
+    cpu, faults = server.cpu_seconds() - cpu, server.page_faults() - faults
+    return cpu / ONE_BY_ONE, faults / ONE_BY_ONE
 
 
 class Peer:
@@ -186,16 +220,24 @@ class Peer:
 
     def cpu_seconds(self):
         """Returns the CPU time of the processes that serve."""
-        ticks = 0
+        return self.total(11, 12) / TICKS_PER_SECOND
+
+    def page_faults(self):
+        """Returns the minor page faults of the processes that serve."""
+        return self.total(7)
+
+    def total(self, *fields):
+        """Returns the sum of fields of `/proc/PID/stat`, counted from the process's state."""
+        total = 0
         for process in self.processes():
-            fields = Path(f"/proc/{process}/stat").read_text().rsplit(") ", 1)[1].split()
-            ticks += int(fields[11]) + int(fields[12])
-        return ticks / TICKS_PER_SECOND
+            stat = Path(f"/proc/{process}/stat").read_text().rsplit(") ", 1)[1].split()
+            total += sum(int(stat[field]) for field in fields)
+        return total
 
 
 class Server(Peer):
-    def __init__(self, options, site):
-        command = [options.wasgi, "serve", site, "--addr", "127.0.0.1:8941", "--threads", "1"]
+    def __init__(self, options, site, threads=1):
+        command = [options.wasgi, "serve", site, "--addr", "127.0.0.1:8941", "--threads", threads]
         command += ["--no-access-log", "--code-cache", site / "code"]
         super().__init__(command, 8941, site / "log")
 
