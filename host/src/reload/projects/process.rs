@@ -4,13 +4,16 @@
 use std::fs;
 use std::io::{self, PipeReader, Read};
 use std::os::unix::process::CommandExt;
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use rustix::io::Errno;
+use rustix::process::{
+    Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, waitid,
+};
 
 use crate::reload::CancelToken;
 
@@ -80,25 +83,26 @@ pub(super) fn run(
     let output = keep(output, MAX_OUTPUT_BYTES);
     let errors = keep(errors, MAX_ERROR_BYTES);
     let deadline = Instant::now() + max_time;
-    let ended = loop {
-        if let Some(status) = child.try_wait()? {
-            break Ended::Exited(status);
+    let end = loop {
+        if has_exited(&child)? {
+            break None;
         }
         if cancel.is_cancelled() {
-            break Ended::Cancelled;
+            break Some(Ended::Cancelled);
         }
         if Instant::now() >= deadline {
-            break Ended::TimedOut;
+            break Some(Ended::TimedOut);
         }
         thread::sleep(POLL);
     };
-    let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-    if let Some(group) = group {
+    // The command is not reaped yet, so that no other process can have its number.
+    if let Some(group) = pid_of(&child) {
         // Fails if no process is left in it.
         let _ = kill_process_group(group, Signal::KILL);
     }
+    let status = child.wait()?;
+    let ended = end.unwrap_or(Ended::Exited(status));
     if !matches!(ended, Ended::Exited(_)) {
-        let _ = child.wait();
         sweep(&mark);
     }
     let text = |receiver: Receiver<Vec<u8>>| {
@@ -110,6 +114,23 @@ pub(super) fn run(
         output: text(output),
         errors: text(errors),
     })
+}
+
+/// Returns whether a command has exited, and leaves it to be reaped.
+fn has_exited(child: &Child) -> io::Result<bool> {
+    let Some(pid) = pid_of(child) else {
+        return Ok(true);
+    };
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    match waitid(WaitId::Pid(pid), options) {
+        Ok(status) => Ok(status.is_some()),
+        Err(Errno::INTR) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn pid_of(child: &Child) -> Option<Pid> {
+    i32::try_from(child.id()).ok().and_then(Pid::from_raw)
 }
 
 /// Reads a pipe to its end on a thread of its own, and sends its first `max` bytes.
@@ -223,6 +244,30 @@ mod tests {
         assert_eq!(finished.ended, Ended::Cancelled);
         assert!(!is_alive(&child), "in the process group");
         assert!(!is_alive(&stranger), "outside of the process group");
+    }
+
+    #[test]
+    fn what_a_finished_command_leaves_running_is_ended() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let child = folder.path().join("child");
+        let mut command = shell(&format!("sleep 1000 & echo $! > {}", child.display()));
+        let finished = run(&mut command, &CancelToken::new(), LONG).expect("it runs");
+        assert!(matches!(finished.ended, Ended::Exited(status) if status.success()));
+        while is_alive(&child) {
+            thread::sleep(POLL);
+        }
+    }
+
+    #[test]
+    fn a_command_that_has_exited_keeps_its_number_until_it_is_reaped() {
+        let mut child = shell("exit 3").spawn().expect("it runs");
+        while !has_exited(&child).expect("a child") {
+            thread::sleep(POLL);
+        }
+        assert!(has_exited(&child).expect("still a child"));
+        let status = fs::read_to_string(format!("/proc/{}/stat", child.id()));
+        assert!(status.expect("a process").contains(") Z "));
+        assert_eq!(child.wait().expect("its status").code(), Some(3));
     }
 
     #[test]
