@@ -56,6 +56,7 @@ mod stress;
 mod templates;
 mod tls;
 mod top;
+mod traps;
 mod trial;
 mod waiting;
 mod wasi_http;

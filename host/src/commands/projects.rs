@@ -20,18 +20,20 @@ pub(super) struct Ready {
     pub(super) path: PathBuf,
 }
 
-/// Returns how the projects of a site are built.
+/// Returns how the projects of a site are built: for a developer, with the debugging information
+/// that `has_lines` stands for.
 ///
 /// # Errors
 ///
 /// Fails if the user has no cache folder.
-pub(super) fn options(config: &Config) -> anyhow::Result<BuildOptions> {
+pub(super) fn options(config: &Config, has_lines: bool) -> anyhow::Result<BuildOptions> {
     let places = config.site.builds().context(
         "projects can't be built: neither HOME nor XDG_CACHE_HOME says where the user's cache is",
     )?;
     Ok(BuildOptions {
         places,
         colours: log::wants_colours(),
+        has_lines,
         max_time: MAX_BUILD_TIME,
     })
 }
@@ -57,7 +59,7 @@ pub(super) fn find_or_build(handler: &Path, config: &Config) -> anyhow::Result<R
             Ok(Ready { file, path })
         }
         (_, Some(project)) => {
-            let path = build(project, &options(config)?)?;
+            let path = build(project, &options(config, true)?)?;
             let file = config.site.handlers().join(&project.file);
             Ok(Ready { file, path })
         }
@@ -117,7 +119,7 @@ pub(super) fn build_all(config: &Config) -> anyhow::Result<BTreeMap<String, Path
     });
     let mut built = BTreeMap::new();
     for project in projects {
-        let artifact = build(&project, &options(config)?)?;
+        let artifact = build(&project, &options(config, true)?)?;
         built.insert(project.file, artifact);
     }
     Ok(built)

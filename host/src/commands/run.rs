@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
@@ -9,6 +10,7 @@ use anyhow::{Context, bail};
 use super::projects::find_or_build;
 use crate::check;
 use crate::cli;
+use crate::dev;
 use crate::drive::{Client, Driver, Ended, Framing, Mount, Request, Stays};
 use crate::engine::Engine;
 use crate::http1::Finish;
@@ -36,7 +38,8 @@ pub fn run(arguments: &cli::Run) -> anyhow::Result<ExitCode> {
     let request = request(arguments, &mount)?;
     let engine = Engine::new(&config.budget, &config.compile, config.site.code_cache())?
         .with_runtime(config.site.runtime().as_deref())
-        .with_store(config.store());
+        .with_store(config.store())
+        .with_lines(config.site.handlers());
     let policies = config.policies()?;
     engine.set_policies(policies.clone());
     let program = match check::load(&engine, mount.name(), &ready.path) {
@@ -51,7 +54,9 @@ pub fn run(arguments: &cli::Run) -> anyhow::Result<ExitCode> {
     let ended = driver
         .send(&program, &mount, [(request, printer)], false)
         .context("that is no request")?;
-    let is_good = ended.iter().all(|ended| tell(mount.name(), ended));
+    let is_good = ended
+        .iter()
+        .all(|ended| tell(&mount, config.site.handlers(), ended));
     errors.flush();
     Ok(if is_good {
         ExitCode::SUCCESS
@@ -61,9 +66,14 @@ pub fn run(arguments: &cli::Run) -> anyhow::Result<ExitCode> {
 }
 
 /// Logs the failures of a request. Returns whether it succeeded.
-fn tell(name: &str, ended: &Ended<Printer>) -> bool {
+fn tell(mount: &Mount, handlers: &Path, ended: &Ended<Printer>) -> bool {
+    let name = mount.name();
     if let Some(failure) = &ended.failure {
-        tracing::error!(handler = name, "{failure}");
+        tracing::error!(
+            handler = name,
+            "{}",
+            dev::explained(failure, handlers, name)
+        );
         if ended.head.is_none() {
             tracing::error!(
                 handler = name,

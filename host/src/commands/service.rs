@@ -83,14 +83,17 @@ impl Service {
         }
         let (root, handlers) = (config.site.root(), config.site.handlers());
         let store = config.store();
-        let engine = Engine::new(&config.budget, &config.compile, config.site.code_cache())?
+        let mut engine = Engine::new(&config.budget, &config.compile, config.site.code_cache())?
             .with_runtime(config.site.runtime().as_deref())
             .with_store(store.clone())
             .with_layers();
+        if dev.is_some() {
+            engine = engine.with_lines(handlers);
+        }
         engine.limit_memory(config.instance_memory_bytes());
         // Cached handlers are available at once; the rest is compiled while the server already
         // serves.
-        let scan = reload::list(handlers, build_projects(config)?);
+        let scan = reload::list(handlers, build_projects(config, dev.is_some())?);
         let registry = Arc::new(Published::new(scan.registry()));
         let settings = config.settings()?;
         engine.set_policies(settings.policies.clone());
@@ -281,11 +284,11 @@ impl Controls {
 }
 
 /// Starts to build the projects of a site, if its operator says so.
-fn build_projects(config: &Config) -> anyhow::Result<Option<Projects>> {
+fn build_projects(config: &Config, has_lines: bool) -> anyhow::Result<Option<Projects>> {
     if !config.site.build {
         return Ok(None);
     }
-    Projects::start(projects::options(config)?).map(Some)
+    Projects::start(projects::options(config, has_lines)?).map(Some)
 }
 
 /// Returns the function that is called after changes of pages.

@@ -13,6 +13,7 @@ use super::projects;
 use crate::check;
 use crate::cli;
 use crate::config::Config;
+use crate::dev;
 use crate::drive::{Client, Driver, Ended, Mount, Request, Stays};
 use crate::engine::{Engine, Program};
 use crate::http1::Finish;
@@ -188,7 +189,8 @@ impl Sender {
     fn new(config: &Config) -> anyhow::Result<Self> {
         let engine = Engine::new(&config.budget, &config.compile, config.site.code_cache())?
             .with_runtime(config.site.runtime().as_deref())
-            .with_store(config.store());
+            .with_store(config.store())
+            .with_lines(config.site.handlers());
         let policies = config.policies()?;
         engine.set_policies(policies.clone());
         let built = projects::build_all(config)?;
@@ -252,15 +254,19 @@ impl hurl::Send for Sender {
             .send(program, mount, [(request, Receiver::default())], false)
             .map_err(|error| error.to_string())?;
         let ended = ended.into_iter().next().ok_or("there is no response")?;
-        response(mount.name(), ended)
+        response(mount.name(), self.registry.folder(), ended)
     }
 }
 
 /// Returns the response, or why there is no complete one. A failure of the handler before its
 /// response begins is logged, and the response is the server's error page, without its text.
-fn response(name: &str, ended: Ended<Receiver>) -> Result<Response, String> {
+fn response(name: &str, handlers: &Path, ended: Ended<Receiver>) -> Result<Response, String> {
     if let Some(failure) = &ended.failure {
-        tracing::error!(handler = name, "{failure}");
+        tracing::error!(
+            handler = name,
+            "{}",
+            dev::explained(failure, handlers, name)
+        );
     }
     let received = ended.client;
     match (ended.finish, ended.failure) {

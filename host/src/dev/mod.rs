@@ -25,7 +25,7 @@ mod source;
 use std::collections::BTreeMap;
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -34,6 +34,7 @@ use serde::Serialize;
 use self::events::Events;
 use self::lines::Lines;
 use self::report::Editor;
+use crate::gateway::Failure;
 use crate::permits::Permits;
 use crate::reload::{HandlerEvent, PagesChange};
 
@@ -92,7 +93,7 @@ struct Withdrawn<'a> {
 
 impl Dev {
     /// Creates the state for a site with this folder of handlers.
-    pub(crate) fn new(handlers: &std::path::Path) -> Self {
+    pub(crate) fn new(handlers: &Path) -> Self {
         Self {
             events: Events::new(random()),
             nonce: random(),
@@ -180,6 +181,14 @@ impl Dev {
     fn failures(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Report>> {
         self.failures.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Returns a failure of a handler, and the lines of its source that it is about, for a terminal.
+/// `handlers` is the folder of handlers.
+pub(crate) fn explained(failure: &Failure, handlers: &Path, handler: &str) -> String {
+    let message = failure.to_string();
+    let found = source::find(handlers, handler, handler, &message);
+    message + &found.map_or(String::new(), |found| found.excerpt.indented())
 }
 
 /// Returns 64 random bits as text. The standard library's hasher takes its keys from the system.

@@ -171,6 +171,12 @@ impl Dev {
 }
 
 impl Report {
+    /// Returns the lines of the source, for a terminal. Empty if there are none.
+    pub(crate) fn excerpt(&self) -> String {
+        let source = self.source.as_ref();
+        source.map_or(String::new(), Excerpt::indented)
+    }
+
     /// Returns the report as plain text.
     pub(crate) fn text(&self) -> String {
         let mut text = format!("{}: {}\n{}\n", self.handler, self.title, self.message);

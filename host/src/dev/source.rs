@@ -178,6 +178,16 @@ fn excerpt(path: &Path, relative: &Path, line: usize) -> Option<Excerpt> {
 }
 
 impl Excerpt {
+    /// Returns the lines, with their numbers, as they follow a message in a log: each indented on a
+    /// line of its own.
+    pub(super) fn indented(&self) -> String {
+        let lines = self.text();
+        lines
+            .lines()
+            .map(|line| format!("\n      {line}"))
+            .collect()
+    }
+
     /// Returns the lines with their numbers.
     pub(super) fn text(&self) -> String {
         let mut text = format!("{}:{}\n", self.file, self.line);

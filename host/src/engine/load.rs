@@ -14,6 +14,7 @@ use super::compile::{self, Compiler};
 use super::compiled::Compiled;
 use super::error::LoadError;
 use super::limits::line;
+use super::lines::LineFinder;
 use super::pools::instances::InstancePool;
 use super::pools::memory::{Beginning, IsListed, MemoryTotal, ProgramMemory};
 use super::pools::overflow::OverflowPool;
@@ -50,6 +51,7 @@ pub struct Engine {
     scripts: Scripts,
     compiler: Compiler,
     store: Option<Store>,
+    lines: Option<LineFinder>,
 }
 
 impl Engine {
@@ -122,6 +124,7 @@ impl Engine {
             cache,
             compiler,
             store: None,
+            lines: None,
         })
     }
 
@@ -136,6 +139,14 @@ impl Engine {
     #[must_use]
     pub fn with_store(mut self, store: Store) -> Self {
         self.store = Some(store);
+        self
+    }
+
+    /// Adds lines of the source to the stacks of guests that trap: for developers. Files in
+    /// `handlers`, the folder of handlers, are named relative to it.
+    #[must_use]
+    pub fn with_lines(mut self, handlers: &Path) -> Self {
+        self.lines = Some(LineFinder::new(handlers));
         self
     }
 
@@ -211,7 +222,9 @@ impl Engine {
                 steps,
                 ..
             } = request;
-            return self.load_version(name, bytes, *version, cancel, steps, Some(later));
+            let later = Some(*later);
+            let program = self.load_version(name, bytes, *version, cancel, steps, later)?;
+            return Ok(self.with_lines_of(program, request.path, *version));
         }
         if let Some(program) = self.kept_script(request.path, request.version) {
             request.steps.begin(LoadStep::Link);
@@ -434,8 +447,18 @@ impl Engine {
             is_listed: IsListed::default(),
             store: self.store.clone(),
             refused,
+            lines: None,
         });
         Ok(Program(code))
+    }
+
+    /// Has the lines of a program looked up, if that is enabled.
+    fn with_lines_of(&self, mut program: Program, path: &Path, version: Version) -> Program {
+        // The program is new: nothing else has it.
+        if let (Some(finder), Some(code)) = (&self.lines, Arc::get_mut(&mut program.0)) {
+            code.lines = Some(finder.of_program(&self.compiler, &self.shared, path, version));
+        }
+        program
     }
 
     /// Advances the epoch: computing guests yield. Called by the ticker.
@@ -479,7 +502,8 @@ impl Load for Engine {
         let cache = self.cache.as_ref()?;
         // A program that can't run reports this when it is loaded from its bytes.
         let entry = cache.entry(version);
-        self.kept(Some(&(cache, entry)), Folders::default())?.ok()
+        let program = self.kept(Some(&(cache, entry)), Folders::default())?.ok()?;
+        Some(self.with_lines_of(program, path, version))
     }
 
     fn turn(&self, version: Version, cancel: &CancelToken) -> impl Sized {

@@ -7,6 +7,7 @@
 //!   polls (`call`). It runs on a separate fiber, so a guest that waits yields the thread.
 //! - [`Ticker`] is the thread that makes computing guests yield, and [`Timers`] the one that wakes
 //!   sleeping guests (`clock`). `limits` has the other limits on a guest.
+//! - `lines` finds the lines of the source in the stack of a guest that has trapped.
 
 mod cache;
 mod call;
@@ -19,6 +20,7 @@ mod error;
 #[doc(hidden)]
 pub mod fuzzing;
 mod limits;
+mod lines;
 mod load;
 mod pools;
 mod program;

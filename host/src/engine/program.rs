@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::HandlerKind;
 use super::call::refusals::Refused;
 use super::call::state::HostState;
+use super::lines::Lines;
 use super::pools::memory::{Beginning, Evict, IsListed, ProgramMemory, Reservation, Short};
 use super::pools::overflow::{InOverflow, OverflowPool};
 use super::pools::settings;
@@ -50,6 +51,8 @@ pub(super) struct Code {
     pub(super) store: Option<Store>,
     /// The requests that were denied to its instances.
     pub(super) refused: Refused,
+    /// Finds the lines of its source, for a developer.
+    pub(super) lines: Option<Arc<Lines>>,
 }
 
 impl Code {

@@ -32,7 +32,7 @@ use super::refusal::Refusals;
 use super::shared::Shared;
 use super::tls::{HANDSHAKE_TIMEOUT, Session};
 use super::transport::Transport;
-use crate::dev::Failed;
+use crate::dev::{Failed, Report};
 use crate::engine::{Finished, Program, Working};
 use crate::gateway::Failure;
 use crate::log;
@@ -480,10 +480,12 @@ impl Reactor {
             }
             _ if self.cx.turned_away.note(name, failure, self.cx.now) => {}
             _ => {
+                let explained = self.cx.explained.as_ref();
+                let excerpt = explained.map_or(String::new(), Report::excerpt);
                 let told = request.told(failure);
                 let failures = &self.shared.failures;
                 failures.note(name, failure.cause(), named_request, &told);
-                tracing::error!(handler = name, named_request, "{told}");
+                tracing::error!(handler = name, named_request, "{told}{excerpt}");
             }
         }
         if let Some(connection) = running.connection

@@ -4,6 +4,7 @@
 //! - [`bulk`] splits long copies into pieces, so that a guest can yield between them.
 //! - [`fuse`] links the core modules of a component ahead of time, and splits a component made from
 //!   a snapshot into code and state.
+//! - [`lines`] finds the lines of the source that positions in the result belong to.
 //! - [`abi`] names the imports and exports of a module that is called without a component around
 //!   it.
 //!
@@ -14,6 +15,7 @@ pub mod abi;
 pub mod bulk;
 pub mod componentize;
 pub mod fuse;
+pub mod lines;
 
 pub use componentize::from_module;
 pub use fuse::{Linked, Unsupported, link};

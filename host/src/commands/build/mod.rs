@@ -28,7 +28,7 @@ pub fn build(arguments: &cli::Build) -> anyhow::Result<ExitCode> {
             project::build(arguments, &resolved, &project)?;
             return Ok(ExitCode::SUCCESS);
         }
-        projects::build(&project, &projects::options(&resolved.config)?)?;
+        projects::build(&project, &projects::options(&resolved.config, false)?)?;
     }
     let handler = find_handler(&arguments.handler, resolved.config.site.handlers())?;
     match Sources::from_path(&handler) {

@@ -23,7 +23,7 @@ pub(super) fn build(
 ) -> anyhow::Result<()> {
     let begun = Instant::now();
     let output = Output::new(arguments.output.as_deref(), &project.path)?;
-    let artifact = projects::build(project, &projects::options(&resolved.config)?)?;
+    let artifact = projects::build(project, &projects::options(&resolved.config, false)?)?;
     let program =
         fs::read(&artifact).with_context(|| format!("{}: can't be read", artifact.display()))?;
     output.write(&program)?;

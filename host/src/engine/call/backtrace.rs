@@ -6,11 +6,17 @@ use std::fmt::Write;
 
 use wasmtime::WasmBacktrace;
 
+use crate::engine::compile::MAX_POSITIONS;
 use crate::engine::limits::limited;
+use crate::engine::lines::Line;
 use crate::printable;
 
 /// The maximum number of stack frames in a trap's log line.
 const FRAMES_COUNT: usize = 8;
+
+/// The maximum number of stack frames whose lines are looked up: a panic and a framework have some
+/// twenty between the handler's own.
+const MAX_FRAMES: usize = MAX_POSITIONS;
 
 /// The maximum length of a mangled name that is demangled, in bytes. Names in Rust have some
 /// hundreds, and a few thousand with deeply nested generic types.
@@ -19,20 +25,115 @@ const MANGLED_BYTES: usize = 4 * 1024;
 /// The maximum length of a function or module name in the output, in bytes.
 const NAME_BYTES: usize = 256;
 
-/// Appends the innermost frames of a stack to a trap's text, each on a separate indented line.
-pub(in crate::engine) fn push_frames(text: &mut String, backtrace: &WasmBacktrace) {
-    for (number, frame) in backtrace.frames().iter().take(FRAMES_COUNT).enumerate() {
-        let module = shown(frame.module().name().unwrap_or("<unknown>"));
-        let function = match frame.func_name() {
-            Some(name) => demangled(name),
-            None => format!("<wasm function {}>", frame.func_index()),
-        };
-        // Writing to a string can't fail.
-        let _ = match frame.module_offset() {
-            Some(offset) => write!(text, "\n    {number}: {offset:#x} - {module}!{function}"),
-            None => write!(text, "\n    {number}: {module}!{function}"),
-        };
+/// The innermost frames of a guest's stack.
+#[derive(Debug)]
+pub(in crate::engine) struct Stack(Vec<Frame>);
+
+#[derive(Debug)]
+struct Frame {
+    /// The position in the module.
+    offset: Option<usize>,
+    /// The names of the module and the function, for a log.
+    function: String,
+}
+
+impl Stack {
+    /// Reads a stack.
+    pub(in crate::engine) fn new(backtrace: &WasmBacktrace) -> Self {
+        let frames = backtrace.frames().iter().take(MAX_FRAMES);
+        let frames = frames.map(|frame| {
+            let module = shown(frame.module().name().unwrap_or("<unknown>"));
+            let function = match frame.func_name() {
+                Some(name) => demangled(name),
+                None => format!("<wasm function {}>", frame.func_index()),
+            };
+            Frame {
+                offset: frame.module_offset(),
+                function: format!("{module}!{function}"),
+            }
+        });
+        Self(frames.collect())
     }
+
+    /// Returns the positions of the frames.
+    pub(super) fn positions(&self) -> Vec<u64> {
+        let known = self.0.iter().map_while(|frame| frame.offset);
+        known.map(|offset| offset as u64).collect()
+    }
+
+    /// Appends the innermost frames to a trap's text, each on a separate indented line.
+    pub(super) fn push_frames(&self, text: &mut String) {
+        for (number, frame) in self.0.iter().take(FRAMES_COUNT).enumerate() {
+            let function = &frame.function;
+            // Writing to a string can't fail.
+            let _ = match frame.offset {
+                Some(offset) => write!(text, "\n    {number}: {offset:#x} - {function}"),
+                None => write!(text, "\n    {number}: {function}"),
+            };
+        }
+    }
+
+    /// Returns the innermost frames of a developer's own source, each on a separate line, from the
+    /// lines of each position. `None` if there are none.
+    pub(super) fn with_lines(found: &[Vec<Line>]) -> Option<String> {
+        let mut text = String::new();
+        let mut hidden_count = 0_usize;
+        let mut shown_count = 0;
+        for line in found.iter().flatten() {
+            if !is_own(line) {
+                hidden_count += 1;
+                continue;
+            }
+            if shown_count == FRAMES_COUNT {
+                break;
+            }
+            push_hidden(&mut text, std::mem::take(&mut hidden_count));
+            let function = demangled(&line.function);
+            let file = printable::one_line(&line.file);
+            // Writing to a string can't fail.
+            let _ = writeln!(
+                text,
+                "{shown_count}: {function} ({file}:{}:{})",
+                line.line,
+                line.column.max(1)
+            );
+            shown_count += 1;
+        }
+        (shown_count > 0).then(|| text.trim_end().to_owned())
+    }
+}
+
+/// Notes frames of libraries that are not shown.
+fn push_hidden(text: &mut String, count: usize) {
+    // Writing to a string can't fail.
+    let _ = match count {
+        0 => Ok(()),
+        1 => writeln!(text, "   (1 frame of a library)"),
+        _ => writeln!(text, "   ({count} frames of libraries)"),
+    };
+}
+
+/// Returns whether a line is of a developer's own source: not of the standard library, the SDK, a
+/// package from elsewhere, or generated code.
+fn is_own(line: &Line) -> bool {
+    /// Parts of the paths of such files: of Rust's standard library, installed or as its
+    /// distribution was built; of Cargo's downloads; of the SDK, in this repository and in a
+    /// site; and of the C library.
+    const ELSEWHERE: [&str; 9] = [
+        "/rustc/",
+        "/lib/rustlib/src/",
+        "/registry/src/",
+        "/git/checkouts/",
+        "/guest-sdk/rust/",
+        "/.wasgi/sdk/",
+        "/libc-top-half/",
+        "/libc-bottom-half/",
+        "/wasi-libc/",
+    ];
+    line.line > 0
+        && !line.file.is_empty()
+        && !line.file.starts_with('<')
+        && !ELSEWHERE.iter().any(|part| line.file.contains(part))
 }
 
 /// Demangles a Rust function name; returns other names unchanged. C++ names stay mangled: a few

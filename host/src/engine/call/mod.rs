@@ -35,6 +35,7 @@ use crate::grants::Grants;
 use crate::metrics::{SAMPLED, is_sampled};
 use crate::permits::Permit;
 use crate::policy::{Budget, Policy};
+use backtrace::Stack;
 use folder_lock::FolderLock;
 use refusals::Refused;
 use state::HostState;
@@ -209,6 +210,7 @@ impl Request {
             let store = code.store.clone();
             state.key_value = store.map(|store| Box::new(KeyValue::new(store)));
         }
+        state.keeps_stack = code.lines.is_some();
         state.set_folders(&code.folders);
         state.set_grants(self.grants, lock);
         state
@@ -275,7 +277,11 @@ async fn run_on(code: Arc<Code>, request: Request, reuse: u32) -> Finished {
                     _store: None,
                 };
             }
-            result => failure(result, store.data()),
+            Ok(()) => failure(Ok(()), store.data()),
+            Err(failed) => {
+                let failed = with_lines(&code, store.data_mut(), failed).await;
+                failure(Err(failed), store.data())
+            }
         },
     };
     Finished {
@@ -329,9 +335,41 @@ async fn run(code: Arc<Code>, request: Request) -> Finished {
         Pre::WasiHttp(pre) => Box::pin(wasi_http::run(pre, &mut store)).await,
         Pre::Command(pre) => Box::pin(command::run(pre, &mut store)).await,
     };
+    let result = match result {
+        Err(failed) => Err(with_lines(&code, store.data_mut(), failed).await),
+        Ok(()) => Ok(()),
+    };
     Finished {
         failure: failure(result, store.data()),
         _store: Some(store),
+    }
+}
+
+/// Adds the lines of the source to a failure, if its stack was kept.
+async fn with_lines(code: &Code, state: &mut HostState, failure: Failure) -> Failure {
+    let (Some(lines), Some(stack)) = (&code.lines, state.stack.take()) else {
+        return failure;
+    };
+    // Boxed: no other request needs the space.
+    let found = Box::pin(lines.find(stack.positions())).await;
+    let own = Stack::with_lines(&found);
+    let located = |mut text: String| {
+        match &own {
+            Some(own) => own
+                .lines()
+                .for_each(|line| text += &format!("\n    {line}")),
+            None => stack.push_frames(&mut text),
+        }
+        text
+    };
+    match failure {
+        Failure::Trap(text) => Failure::Trap(located(text)),
+        Failure::Instantiation(text) => Failure::Instantiation(located(text)),
+        Failure::Panic(mut panic) => {
+            panic.traceback = own.unwrap_or(panic.traceback);
+            Failure::Panic(panic)
+        }
+        other => other,
     }
 }
 

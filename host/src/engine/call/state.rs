@@ -8,6 +8,7 @@ use wasmtime::{ResourceLimiter, Result};
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
+use super::backtrace::Stack;
 use super::denials::HostDenials;
 use super::folder_lock::FolderLock;
 use super::footprint::Footprint;
@@ -67,6 +68,9 @@ pub(in crate::engine) struct HostState {
     closing_limit: Option<Duration>,
     /// The number of the request: handles kept from an earlier one are invalid.
     pub(in crate::engine) request: u32,
+    /// Whether the stack of a trap is kept for a developer, and that stack.
+    pub(in crate::engine) keeps_stack: bool,
+    pub(in crate::engine) stack: Option<Box<Stack>>,
     /// The instance has trapped: no code of it may be called.
     pub(in crate::engine) has_trapped: bool,
     /// The same instance may serve another request.
@@ -124,6 +128,8 @@ impl HostState {
             meter,
             closing_limit: None,
             request: 0,
+            keeps_stack: false,
+            stack: None,
             has_trapped: false,
             is_kept: false,
             direct: Direct::default(),

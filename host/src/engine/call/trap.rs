@@ -2,13 +2,14 @@
 
 use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
 
-use super::backtrace;
+use super::backtrace::Stack;
 use super::state::{HostState, MemoryDenied};
 use crate::engine::limits::{self, TooLong, line};
 use crate::gateway::Failure;
 
 /// Returns the cause of a trap, as far as it is known.
 pub(in crate::engine) fn trap_failure(trap: &wasmtime::Error, state: &mut HostState) -> Failure {
+    keep_stack(trap, state);
     if let Some(failure) = state.failure.take() {
         return failure;
     }
@@ -31,6 +32,7 @@ pub(in crate::engine) fn instantiation_failure(
     error: &wasmtime::Error,
     state: &mut HostState,
 ) -> Failure {
+    keep_stack(error, state);
     if let Some(failure) = state.failure.take() {
         return failure;
     }
@@ -45,7 +47,15 @@ pub(in crate::engine) fn instantiation_failure(
     }
 }
 
-/// Returns what ended a guest, and where.
+/// Keeps the stack of a guest, if its lines are looked up later.
+fn keep_stack(trap: &wasmtime::Error, state: &mut HostState) {
+    if state.keeps_stack {
+        let stack = trap.downcast_ref().map(Stack::new);
+        state.stack = stack.map(Box::new);
+    }
+}
+
+/// Returns what ended a guest, and where, unless its stack is kept.
 fn why(trap: &wasmtime::Error, state: &HostState) -> String {
     let mut text = match (
         trap.downcast_ref::<Trap>(),
@@ -55,8 +65,10 @@ fn why(trap: &wasmtime::Error, state: &HostState) -> String {
         (None, Some(limit)) => limit.to_string(),
         (None, None) => limits::cause(trap),
     };
-    if let Some(stack) = trap.downcast_ref() {
-        backtrace::push_frames(&mut text, stack);
+    if state.stack.is_none()
+        && let Some(stack) = trap.downcast_ref()
+    {
+        Stack::new(stack).push_frames(&mut text);
     }
     text
 }

@@ -9,11 +9,13 @@ use super::super::code_file::CodeFile;
 use super::super::error::LoadError;
 use super::super::fuse::{self, Apart, CodeKey, Linked};
 use super::super::limits::line;
+use super::super::lines::Line;
 use super::super::pools::instances::InstancePool;
 use super::super::pools::settings;
 use super::super::shared_code::{ProgramFiles, SharedCode};
 use super::super::{bulk, componentize};
 use crate::file_kind::{self, Foreign};
+use wasgi_component::lines;
 
 /// Compiled code, with its related results.
 pub(super) struct Code {
@@ -101,6 +103,31 @@ pub(super) fn try_out(instances: &InstancePool, files: &ProgramFiles) -> Result<
     let kind = compiled.kind(&instances.engine).map_err(LoadError::new)?;
     compiled.imports(&instances.engine);
     instances.link(&compiled, kind).map(drop)
+}
+
+/// Returns the lines of the source of positions in the code that [`compile`] makes of a file. Code
+/// that is shared with others has none.
+///
+/// # Errors
+///
+/// Fails as [`compile`] does.
+pub(super) fn lines(bytes: &[u8], positions: &[u64]) -> Result<Vec<Vec<Line>>, LoadError> {
+    let binary = binary(bytes)?;
+    let component = match Layer::from_bytes(&binary)? {
+        Layer::Component => binary,
+        Layer::Module => Cow::Owned(componentize::from_module(&binary).map_err(LoadError::new)?),
+    };
+    let none = || Ok(vec![Vec::new(); positions.len()]);
+    if fuse::parts_of_portable(&component).is_some() {
+        return none();
+    }
+    let copied = bulk::component(&component).map_err(LoadError::new)?;
+    let compiled = match fuse::link(&copied) {
+        Ok(Linked::Program(compiled) | Linked::Component(compiled)) => Cow::Owned(compiled),
+        Ok(Linked::Apart(_)) => return none(),
+        Err(_) => copied,
+    };
+    Ok(lines::find(&component, &compiled, positions))
 }
 
 /// Returns the binary for a file, which can contain the text format.

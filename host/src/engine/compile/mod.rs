@@ -15,6 +15,7 @@ mod child;
 mod code;
 mod confine;
 mod immortal;
+mod lines;
 mod options;
 mod pool;
 mod protocol;
@@ -28,6 +29,7 @@ use wasmtime::Engine;
 
 use super::code_file::CodeFile;
 use super::error::LoadError;
+use super::lines::Line;
 use super::pools::instances::InstancePool;
 use super::shared_code::{ProgramFiles, SharedCode, SharedCodes};
 use super::worlds::missing;
@@ -37,6 +39,7 @@ use code::Common;
 use pool::Pool;
 use protocol::Task;
 
+pub(super) use lines::MAX_POSITIONS;
 pub use options::CompileOptions;
 pub(super) use script::{GUEST_APPLICATION, GUEST_LIBRARY, GUEST_PACKAGES};
 pub(super) use script_job::{BuiltScript, LoadedScript, ScriptJob};
@@ -153,6 +156,25 @@ impl Compiler {
             });
         };
         pool.build_script(job, runtime)
+    }
+
+    /// Returns the lines of the source of positions in the code of a `.wasm` file: see
+    /// [`Line`].
+    ///
+    /// # Errors
+    ///
+    /// Fails if the bytes exceed a limit, or the token is cancelled.
+    pub(super) fn lines(
+        &self,
+        bytes: &[u8],
+        positions: &[u64],
+        cancel: &CancelToken,
+        shared: &SharedCodes,
+    ) -> Result<Vec<Vec<Line>>, LoadError> {
+        match self {
+            Self::Processes(pool) => pool.run_lines(bytes, positions, cancel, shared),
+            Self::Here => code::lines(bytes, positions),
+        }
     }
 
     /// Returns the names of a file's imports that this host doesn't have.

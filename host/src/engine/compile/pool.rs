@@ -15,9 +15,11 @@ use super::super::cache::Turn;
 use super::super::code_file::CodeFile;
 use super::super::error::LoadError;
 use super::super::fuse::CodeKey;
+use super::super::lines::Line;
 use super::super::shared_code::{ProgramFiles, SharedCode, SharedCodes};
 use super::child::{Abort, Child, End, Ran, Why, is_no_room};
 use super::code::Common;
+use super::lines;
 use super::options::CompileOptions;
 use super::protocol::{self, Job, Reply, Task};
 use super::script_job::{BuiltScript, LoadedScript, ScriptJob};
@@ -81,6 +83,40 @@ impl Pool {
         cancel: &CancelToken,
         shared: &SharedCodes,
     ) -> Result<(ProgramFiles, String), LoadError> {
+        self.run_with(task, bytes, None, cancel, shared)
+    }
+
+    /// Finds the lines of the source of positions in the code of a handler's file.
+    ///
+    /// # Errors
+    ///
+    /// Fails as [`run`](Self::run) does.
+    pub(super) fn run_lines(
+        &self,
+        bytes: &[u8],
+        positions: &[u64],
+        cancel: &CancelToken,
+        shared: &SharedCodes,
+    ) -> Result<Vec<Vec<Line>>, LoadError> {
+        let part = lines::encode_positions(positions);
+        let part = Some(part.as_bytes());
+        let (files, _) = self.run_with(Task::Lines, bytes, part, cancel, shared)?;
+        let mut text = Vec::new();
+        let mut file = files.own.file();
+        file.seek(SeekFrom::Start(0))
+            .and_then(|_| file.take(lines::MAX_REPLY_BYTES).read_to_end(&mut text))
+            .map_err(|error| no_room(&error))?;
+        Ok(lines::decode(&text, positions.len()))
+    }
+
+    fn run_with(
+        &self,
+        task: Task,
+        bytes: &[u8],
+        part: Option<&[u8]>,
+        cancel: &CancelToken,
+        shared: &SharedCodes,
+    ) -> Result<(ProgramFiles, String), LoadError> {
         let permit = self.permit(cancel)?;
         let input = protocol::sealed(bytes).map_err(|error| no_room(&error))?;
         let options = &self.0.options;
@@ -91,7 +127,12 @@ impl Pool {
                 task,
                 input: input.try_clone().map_err(|error| no_room(&error))?,
                 output: output.into(),
-                parts: Vec::new(),
+                parts: part
+                    .map(protocol::sealed)
+                    .transpose()
+                    .map_err(|error| no_room(&error))?
+                    .into_iter()
+                    .collect(),
             };
             let child = match permit.idle() {
                 Some(child) => child,

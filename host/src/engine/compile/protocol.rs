@@ -41,7 +41,8 @@ pub(super) struct Job {
     pub(super) input: OwnedFd,
     /// The file for compiled code.
     pub(super) output: OwnedFd,
-    /// Files that the task needs: none, five for [`Task::Script`], or six for [`Task::Portable`].
+    /// Files that the task needs: one for [`Task::Lines`], five for [`Task::Script`], six for
+    /// [`Task::Portable`], and otherwise none.
     pub(super) parts: Vec<OwnedFd>,
 }
 
@@ -52,6 +53,8 @@ pub(in crate::engine) enum Task {
     Compile,
     /// Name the imports that the host doesn't have.
     Missing,
+    /// Find the lines of the source of positions in its code, which the part has, and write them.
+    Lines,
     /// Compile an interpreter without an application and write its state.
     Runtime,
     /// Compile the frame with which such an interpreter loads an application.
@@ -88,6 +91,7 @@ impl Task {
         match self {
             Self::Compile => b'c',
             Self::Missing => b'm',
+            Self::Lines => b'n',
             Self::Runtime => b'r',
             Self::Loader => b'l',
             Self::Script => b's',
@@ -165,6 +169,7 @@ pub(super) fn receive_job(socket: impl AsFd) -> io::Result<Option<Job>> {
     let task = match kind {
         b'c' => Task::Compile,
         b'm' => Task::Missing,
+        b'n' => Task::Lines,
         b'r' => Task::Runtime,
         b'l' => Task::Loader,
         b's' => Task::Script,

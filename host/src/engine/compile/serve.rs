@@ -22,6 +22,7 @@ use super::super::shared_code::ProgramFiles;
 use super::super::worlds::missing;
 use super::code::{self, Code};
 use super::confine;
+use super::lines;
 use super::protocol::{Job, Reply, Task, receive_common, receive_job, send_reply};
 use super::script::Script;
 use crate::printable;
@@ -107,6 +108,15 @@ fn run(instances: &InstancePool, job: Job, limits: &Limits, socket: BorrowedFd<'
             Task::Missing => {
                 let names = on_thread(limits.stack, || Ok(missing::names(instances, &bytes)))?;
                 Ok(names.join("\n"))
+            }
+            Task::Lines => {
+                let Some(positions) = job.parts.into_iter().next() else {
+                    return Err(LoadError::new("the positions are missing"));
+                };
+                let positions = lines::decode_positions(&read(positions)?);
+                let found = on_thread(limits.stack, || code::lines(&bytes, &positions))?;
+                let text = lines::encode(&found);
+                write(File::from(job.output), text.as_bytes()).map(|()| String::new())
             }
             Task::Runtime => {
                 let made =

@@ -1,7 +1,9 @@
 //! The settings of the engine and its pooling allocator, with the reason and the measurement for
 //! each.
 
-use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig};
+use wasmtime::{
+    Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails,
+};
 
 use super::image;
 use crate::engine::compiled::Compiled;
@@ -191,7 +193,10 @@ fn base() -> Config {
         .async_stack_size(FIBER_STACK_BYTES)
         .memory_init_cow(true)
         .memory_guaranteed_dense_image_size(IMAGE_BYTES)
-        .native_unwind_info(false);
+        .native_unwind_info(false)
+        // A compiling process reads debugging information (`engine::lines`). By default, a variable
+        // of the environment decides, which compiling processes don't have.
+        .wasm_backtrace_details(WasmBacktraceDetails::Disable);
     config
 }
 

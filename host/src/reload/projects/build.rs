@@ -27,6 +27,8 @@ pub(crate) struct BuildOptions {
     pub(crate) places: Places,
     /// Whether compilers write colours.
     pub(crate) colours: bool,
+    /// Whether programs get the debugging information with which the lines of a stack are found.
+    pub(crate) has_lines: bool,
     /// The time limit of one build.
     pub(crate) max_time: Duration,
 }
@@ -206,6 +208,9 @@ fn plan(project: &Project, options: &BuildOptions, artifact: &Path) -> anyhow::R
             if options.colours {
                 plan.command.arg("-fcolor-diagnostics");
             }
+            if options.has_lines {
+                plan.command.arg("-gline-tables-only");
+            }
         }
         ProjectKind::Make => {
             let mut out = std::ffi::OsString::from("OUT=");
@@ -235,6 +240,11 @@ impl Plan {
             .arg(&manifest)
             .env_remove("CARGO_TARGET_DIR")
             .env_remove("CARGO_BUILD_TARGET_DIR");
+        if options.has_lines {
+            self.command
+                .env("CARGO_PROFILE_RELEASE_DEBUG", "line-tables-only")
+                .env("CARGO_PROFILE_RELEASE_STRIP", "none");
+        }
         self.manifest = Some(manifest);
     }
 
