@@ -29,7 +29,7 @@ fn dev(site: &Site) -> Server {
 }
 
 /// Returns the text of a CGI program that writes the blocks, and then traps if `traps`.
-fn program(blocks: &[&str], traps: bool) -> String {
+pub(crate) fn program(blocks: &[&str], traps: bool) -> String {
     let mut data = String::new();
     let mut code = String::new();
     let mut at = 1024;

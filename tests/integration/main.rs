@@ -10,6 +10,7 @@ mod access_log;
 mod admin;
 mod bodies;
 mod build;
+mod builds;
 mod cgi;
 mod check;
 mod cold_start;

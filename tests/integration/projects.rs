@@ -17,13 +17,13 @@ use crate::support::server::Server;
 use crate::support::site::Site;
 
 /// A site with projects, and the cache of its builds.
-struct Workshop {
-    site: Site,
-    cache: TempDir,
+pub(crate) struct Workshop {
+    pub(crate) site: Site,
+    pub(crate) cache: TempDir,
 }
 
 /// Returns whether a program of a toolchain works; prints a line if not.
-fn has(program: &str, arguments: &[&str]) -> bool {
+pub(crate) fn has(program: &str, arguments: &[&str]) -> bool {
     let mut command = Command::new(program);
     command
         .args(arguments)
@@ -78,20 +78,25 @@ fn page_in_c(text: &str) -> String {
     )
 }
 
+/// Returns a CGI program in the text format that responds with a text.
+pub(crate) fn page_in_wat(text: &str) -> String {
+    crate::dev::program(&["Content-Type: text/plain\r\n\r\n", text], false)
+}
+
 /// Returns a CGI program in Rust that responds with a text.
 fn page_in_rust(text: &str) -> String {
     format!("fn main() {{\n    print!(\"Content-Type: text/plain\\r\\n\\r\\n{text}\");\n}}\n")
 }
 
 impl Workshop {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             site: Site::new(),
             cache: TempDir::new().expect("a folder"),
         }
     }
 
-    fn write(&self, file: &str, text: impl AsRef<[u8]>) {
+    pub(crate) fn write(&self, file: &str, text: impl AsRef<[u8]>) {
         let path = self.site.handlers().join(file);
         fs::create_dir_all(path.parent().expect("a folder")).expect("created");
         fs::write(path, text).expect("written");
@@ -105,14 +110,14 @@ impl Workshop {
         self.write(&format!("{name}/src/main.rs"), page_in_rust(text));
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = wasgi(arguments);
         command.env("XDG_CACHE_HOME", self.cache.path());
         command.arg("--code-cache").arg(code_cache());
         command
     }
 
-    fn serve(&self) -> Server {
+    pub(crate) fn serve(&self) -> Server {
         let mut command = self.command(&["serve", "--build", "--addr", "127.0.0.1:0"]);
         Server::started(Process::start(command.arg(self.site.path())))
     }
@@ -134,14 +139,25 @@ fn until(server: &Server, path: &str, text: &str) {
 #[test]
 fn nothing_is_built_unless_the_operator_says_so() {
     let workshop = Workshop::new();
-    workshop.write("make/Makefile", "all:\n\ttouch built\n");
-    workshop.write("hello.c", page_in_c("from C"));
+    workshop.write(
+        "make/Makefile",
+        "all:\n\ttouch built\n\tcp page.wat $(OUT)\n",
+    );
+    workshop.write("make/page.wat", page_in_wat("made"));
     let mut command = workshop.command(&["serve", "--addr", "127.0.0.1:0"]);
     let server = Server::started(Process::start(command.arg(workshop.site.path())));
-    assert_eq!(server.get("/hello").status(), 404);
+    // A later change is served: whatever the start causes has begun.
+    workshop.write("late.wat", page_in_wat("late"));
+    until(&server, "/late", "late");
+    assert_eq!(server.get("/make").status(), 404);
     server.stop();
     assert!(!workshop.site.handlers().join("make/built").exists());
     assert!(!workshop.cache.path().join("wasgi/projects").exists());
+    // The same project is built if the operator says so.
+    if has("make", &["--version"]) {
+        until(&workshop.serve(), "/make", "made");
+        assert!(workshop.site.handlers().join("make/built").exists());
+    }
 }
 
 #[test]

@@ -12,6 +12,7 @@ use crate::support::eventually;
 use crate::support::scripts::Language::{self, JavaScript, Python};
 use crate::support::scripts::{logs, until};
 use crate::support::server::Server;
+use crate::support::site::Site;
 
 /// The number of saves; two hundred can find rarer faults: `WASGI_TEST_SAVES=200`.
 const SAVES: usize = 12;
@@ -244,4 +245,99 @@ fn edited(path: &Path, version: usize) -> String {
     let (before, rest) = content.split_once("version ").expect("a version");
     let rest = rest.trim_start_matches(|c: char| c.is_ascii_digit());
     format!("{before}version {version}{rest}")
+}
+
+/// The number of handlers that differ between two branches.
+const CHANGED_HANDLERS: usize = 20;
+
+#[test]
+fn a_checkout_of_another_branch_by_git_ends_in_its_versions_and_fails_no_request() {
+    let has_git = Command::new("git").arg("--version").output();
+    if !has_git.is_ok_and(|output| output.status.success()) {
+        eprintln!("SKIPPED: there is no git: `apt-get install git`");
+        return;
+    }
+    let site = Site::new();
+    let git = |arguments: &[&str]| {
+        let mut command = Command::new("git");
+        // Nothing of the user's or the system's configuration counts.
+        command
+            .env("GIT_CONFIG_GLOBAL", "/dev/null")
+            .env("GIT_CONFIG_NOSYSTEM", "1")
+            .args(["-C"])
+            .arg(site.path())
+            .args(["-c", "user.name=a", "-c", "user.email=a@example.com"])
+            .args(arguments);
+        let output = command.output().expect("git runs");
+        assert!(
+            output.status.success(),
+            "{arguments:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    };
+    let write = |version: &str| {
+        for number in 0..CHANGED_HANDLERS {
+            let text = format!("{version} of {number}");
+            let blocks = ["Content-Type: text/plain\r\n\r\n", &text];
+            site.write_handler(
+                &format!("h{number}.wat"),
+                crate::dev::program(&blocks, false),
+            );
+        }
+    };
+    git(&["init", "--quiet", "--initial-branch=main"]);
+    write("main");
+    // One handler exists only on one branch each.
+    site.write_handler(
+        "old.wat",
+        crate::dev::program(&["Content-Type: a/b\r\n\r\n"], false),
+    );
+    git(&["add", "--all"]);
+    git(&["commit", "--quiet", "--message=main"]);
+    git(&["checkout", "--quiet", "-b", "next"]);
+    write("next");
+    git(&["mv", "handlers/old.wat", "handlers/new.wat"]);
+    git(&["commit", "--quiet", "--all", "--message=next"]);
+    git(&["checkout", "--quiet", "main"]);
+    let server = Server::new(&site);
+    let is_version = |version: &str| {
+        (0..CHANGED_HANDLERS).all(|number| {
+            server.get(&format!("/h{number}")).text() == format!("{version} of {number}")
+        })
+    };
+    assert!(is_version("main"));
+    let is_done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let _done = Done(&is_done);
+        let request = || {
+            while !is_done.load(Ordering::SeqCst) {
+                for number in 0..CHANGED_HANDLERS {
+                    // Panics if the connection fails.
+                    let response = server.get(&format!("/h{number}"));
+                    let (text, of) = (response.text().to_owned(), format!(" of {number}"));
+                    assert!(
+                        response.status() == 200 && text.ends_with(&of),
+                        "{}: {text}",
+                        response.status()
+                    );
+                }
+            }
+        };
+        let clients = [scope.spawn(request), scope.spawn(request)];
+        for (branch, here, gone) in [
+            ("next", "/new", "/old"),
+            ("main", "/old", "/new"),
+            ("next", "/new", "/old"),
+        ] {
+            git(&["checkout", "--quiet", branch]);
+            eventually(&format!("all are of {branch}"), || is_version(branch));
+            eventually(here, || server.get(here).status() == 200);
+            eventually(gone, || server.get(gone).status() == 404);
+        }
+        is_done.store(true, Ordering::SeqCst);
+        for client in clients {
+            client.join().expect("each request is answered");
+        }
+    });
+    server.stop();
 }

@@ -91,6 +91,7 @@ fn screen(config: &Config, service: &Service, url: &str, is_coloured: bool) -> S
     for row in &routes.rows {
         let kind = match row.state {
             RowState::Served => row.kind.as_str(),
+            RowState::Building => "building",
             RowState::Loading => "loading",
             RowState::Broken => "broken",
         };

@@ -1,15 +1,26 @@
 //! Projects for commands that run handlers without a server: built when they are needed.
 
 use std::collections::BTreeMap;
+use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 
 use super::site::find_handler;
 use crate::config::Config;
 use crate::log;
+use crate::printable;
 use crate::reload::projects::{self, BuildOptions, MAX_BUILD_TIME, Outcome, Project};
 use crate::reload::{self, CancelToken};
+
+/// The interval of showing that a build is in progress, on a terminal.
+const PROGRESS: Duration = Duration::from_secs(1);
+
+/// Clears the terminal's current line (ECMA-48, EL).
+const CLEAR_LINE: &str = "\r\x1b[K";
 
 /// A handler that is ready to be loaded.
 #[derive(Clone, Debug)]
@@ -125,13 +136,39 @@ pub(super) fn build_all(config: &Config) -> anyhow::Result<BTreeMap<String, Path
     Ok(built)
 }
 
+/// Does some work, and says on a terminal what is being built if it takes long.
+fn with_progress<T>(file: &str, work: impl FnOnce() -> T) -> T {
+    if !io::stderr().is_terminal() {
+        return work();
+    }
+    let file = printable::one_line(file);
+    let (done, is_done) = mpsc::channel::<()>();
+    thread::scope(|scope| {
+        let begun = Instant::now();
+        scope.spawn(move || {
+            let mut was_shown = false;
+            while is_done.recv_timeout(PROGRESS) == Err(RecvTimeoutError::Timeout) {
+                eprint!("\rbuilding {file}… {} s", begun.elapsed().as_secs());
+                was_shown = true;
+            }
+            if was_shown {
+                eprint!("{CLEAR_LINE}");
+            }
+        });
+        let result = work();
+        drop(done);
+        result
+    })
+}
+
 /// Builds a project, and shows what its compiler says. Returns the file that it results in.
 ///
 /// # Errors
 ///
 /// Fails if it can't be built.
 pub(super) fn build(project: &Project, options: &BuildOptions) -> anyhow::Result<PathBuf> {
-    let report = projects::build(project, options, &CancelToken::new());
+    let build = || projects::build(project, options, &CancelToken::new());
+    let report = with_progress(&project.file, build);
     if !report.output.trim().is_empty() {
         let shown = match options.colours {
             true => projects::coloured(&report.output),

@@ -7,11 +7,11 @@
 
 use serde::Serialize;
 
-use super::Dev;
 use super::access;
 use super::answer::answer;
 use super::events::Position;
 use super::report::Report;
+use super::{Build, Dev};
 use crate::http1::{RequestHead, reason};
 use crate::permits::{Permit, Permits};
 use crate::static_files::{Answer, error_page};
@@ -35,6 +35,7 @@ const SCRIPT: &str = concat!(
     "// The script of `wasgi dev`.\n(() => {\n'use strict';\n",
     include_str!("assets/morph.js"),
     include_str!("assets/overlay.js"),
+    include_str!("assets/progress.js"),
     include_str!("assets/dev.js"),
     "})();\n",
 );
@@ -63,6 +64,7 @@ struct Hello {
     /// Events since the page's mark are missing: it has to reload.
     missed: bool,
     failures: Vec<Report>,
+    building: Vec<Build>,
 }
 
 /// Returns whether a request is for one of the server's own endpoints.
@@ -113,6 +115,7 @@ impl Dev {
         let hello = Hello {
             missed: mark.is_some() && known.is_none(),
             failures: self.current_failures(),
+            building: self.current_builds(),
         };
         Reply::Stream(Stream {
             position: known.unwrap_or_else(|| self.events.end()),

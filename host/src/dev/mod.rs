@@ -59,6 +59,8 @@ pub(crate) struct Dev {
     lines: Lines,
     /// The handlers whose last version could not be loaded, by file.
     failures: Mutex<BTreeMap<String, Report>>,
+    /// The builds that take long, by handler, with their beginnings.
+    building: Mutex<BTreeMap<String, Instant>>,
     /// The number of open event streams.
     streams: Arc<Permits>,
 }
@@ -85,6 +87,23 @@ struct Named<'a> {
     handler: &'a str,
 }
 
+/// A build in progress, for the event stream.
+#[derive(Debug, Serialize)]
+struct Build {
+    handler: String,
+    /// How long it has taken.
+    ms: u128,
+}
+
+impl Build {
+    fn new(handler: &str, since: Instant) -> Self {
+        Self {
+            handler: handler.to_owned(),
+            ms: since.elapsed().as_millis(),
+        }
+    }
+}
+
 /// A removed file of a handler, for the event stream.
 #[derive(Serialize)]
 struct Withdrawn<'a> {
@@ -102,6 +121,7 @@ impl Dev {
             editor: Editor::from_environment(),
             lines: Lines::default(),
             failures: Mutex::default(),
+            building: Mutex::default(),
             streams: Arc::default(),
         }
     }
@@ -131,6 +151,14 @@ impl Dev {
         match event {
             HandlerEvent::Began { name } => {
                 self.events.publish("loading", &Named { handler: name });
+            }
+            HandlerEvent::Building { name, since } => {
+                self.building().insert(name.clone(), *since);
+                self.events.publish("building", &Build::new(name, *since));
+            }
+            HandlerEvent::Built { name } => {
+                self.building().remove(name);
+                self.events.publish("built", &Named { handler: name });
             }
             HandlerEvent::Loaded {
                 name,
@@ -176,6 +204,19 @@ impl Dev {
             level,
             line: &line,
         });
+    }
+
+    /// Returns the builds that take long.
+    fn current_builds(&self) -> Vec<Build> {
+        let building = self.building();
+        let builds = building
+            .iter()
+            .map(|(name, since)| Build::new(name, *since));
+        builds.collect()
+    }
+
+    fn building(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Instant>> {
+        self.building.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn failures(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Report>> {

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use crate::router::{MatchedBy, RequestPath, Table};
 
 pub(crate) use handler::{Handler, Usage, Version};
-pub(crate) use pending::{Claim, Pending};
+pub(crate) use pending::{Claim, Pending, Step};
 pub(crate) use problem::label;
 pub(crate) use problem::{Problem, ProblemKind};
 pub(crate) use report::{Describe, RouteTable, Row, RowState};
@@ -265,6 +265,7 @@ mod tests {
                 route: Route::parse(stem).expect("a route"),
                 file: format!("{stem}.wasm"),
                 claim,
+                step: Step::Load,
             })
         };
         let pending = vec![

@@ -2,8 +2,8 @@
 
 use crate::router::Route;
 
-/// A handler's file whose first version is being loaded. Until then, requests to its route get a
-/// 503 response with `Retry-After`.
+/// A handler's file whose first version is being built or loaded. Until then, requests to its route
+/// get a 503 response with `Retry-After`.
 #[derive(Debug)]
 pub(crate) struct Pending {
     /// The handler's name, as in [`Handler::name`](super::Handler::name).
@@ -14,6 +14,17 @@ pub(crate) struct Pending {
     pub file: String,
     /// The requests that the handler claims while it is pending.
     pub claim: Claim,
+    /// What is being done.
+    pub step: Step,
+}
+
+/// What is being done for a [`Pending`] handler.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Its compiler builds it.
+    Build,
+    /// The server loads it.
+    Load,
 }
 
 /// The requests that a [`Pending`] handler claims.

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde_json::{Value, json};
 
-use super::{Problem, Registry, problem};
+use super::{Problem, Registry, Step, problem};
 
 /// Properties of a compiled program that the route table shows.
 pub(crate) trait Describe {
@@ -49,6 +49,8 @@ pub(crate) struct Row {
 pub(crate) enum RowState {
     /// The handler is loaded and serves requests.
     Served,
+    /// The handler is being built for the first time. Requests get a 503 until then.
+    Building,
     /// The handler is being loaded for the first time. Requests get a 503 until then.
     Loading,
     /// The handler failed to load. The problems give the reason.
@@ -72,7 +74,10 @@ impl RouteTable {
             file: problem::label(registry.folder(), pending.file.as_ref()),
             kind: "-".to_owned(),
             imports: Vec::new(),
-            state: RowState::Loading,
+            state: match pending.step {
+                Step::Build => RowState::Building,
+                Step::Load => RowState::Loading,
+            },
             granted: Vec::new(),
             not_granted: Vec::new(),
         }));
@@ -120,6 +125,7 @@ impl RowState {
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Served => "served",
+            Self::Building => "building",
             Self::Loading => "loading",
             Self::Broken => "broken",
         }
@@ -184,6 +190,7 @@ impl RouteTable {
         let kind_width = width(|row| &row.kind);
         for row in &self.rows {
             let last = match row.state {
+                RowState::Building => "not built yet".to_owned(),
                 RowState::Loading => "not loaded yet".to_owned(),
                 RowState::Broken => "broken".to_owned(),
                 RowState::Served if !with_imports => String::new(),

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::pages::OnPages;
 use crate::registry::Version;
@@ -42,6 +42,18 @@ pub(crate) type OnStarted = Box<dyn FnOnce(Started) + Send>;
 pub(crate) enum HandlerEvent {
     /// It is being loaded.
     Began {
+        /// The handler's name.
+        name: String,
+    },
+    /// It is a project whose build takes long.
+    Building {
+        /// The handler's name.
+        name: String,
+        /// When the build began.
+        since: Instant,
+    },
+    /// A build of it has ended.
+    Built {
         /// The handler's name.
         name: String,
     },

@@ -10,7 +10,7 @@ use super::load::{Job, Stage};
 use super::queue::Queue;
 use super::shortage;
 use crate::file_stamp::FileStamp;
-use crate::registry::{Claim, Handler, Pending, Problem, ProblemKind};
+use crate::registry::{Claim, Handler, Pending, Problem, ProblemKind, Step};
 use crate::router::Route;
 
 /// The minimum interval between two loads of one route. A constantly rewritten file costs at most
@@ -145,6 +145,7 @@ impl<P> Slot<P> {
                 true => Claim::Route,
                 false => Claim::Rest,
             },
+            step: Step::Load,
         }));
     }
 

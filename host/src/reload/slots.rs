@@ -56,6 +56,8 @@ pub(super) struct Slots<P> {
     projects: Option<Projects>,
     /// The projects whose last build failed.
     unbuilt: HashSet<String>,
+    /// The projects without an artifact, whose first build has not ended.
+    building: HashMap<Shape, Arc<Pending>>,
     /// The problems of the last listing.
     complaints: Vec<Problem>,
     /// Handlers that are no longer served, kept until their last request is over: their memory is
@@ -107,6 +109,7 @@ impl<P> Slots<P> {
             builds: None,
             projects: None,
             unbuilt: HashSet::new(),
+            building: HashMap::new(),
             complaints: Vec::new(),
             retired: Vec::new(),
             changes: Vec::new(),
@@ -486,7 +489,8 @@ impl<P> Slots<P> {
     }
 
     fn pending(&self) -> impl Iterator<Item = &Arc<Pending>> {
-        self.slots.values().filter_map(|slot| slot.pending.as_ref())
+        let loading = self.slots.values().filter_map(|slot| slot.pending.as_ref());
+        loading.chain(self.building())
     }
 
     /// Returns the problems, sorted.

@@ -20,7 +20,7 @@ use super::watch::{Watch, WatchEvent};
 use crate::metrics::LoadStep;
 use crate::published::Published;
 use crate::registry::{Problem, ProblemKind, Registry};
-use crate::reload::projects::Built;
+use crate::reload::projects::BuildEvent;
 
 /// The maximum number of queued messages. Events that don't fit cause one complete rescan.
 pub(super) const MAX_MESSAGES: usize = 4_096;
@@ -48,7 +48,7 @@ enum Message<P> {
     Order(Order),
     /// A load begins or ends to wait for another one.
     Waits,
-    Built(Built),
+    Build(BuildEvent),
 }
 
 impl<P> From<WatchEvent> for Message<P> {
@@ -120,7 +120,7 @@ impl<L: Load> Reloader<L> {
         if let Some(projects) = slots.projects() {
             let sender: SyncSender<Message<L::Program>> = sender.clone();
             // If the inbox is full, a complete look is about to follow.
-            projects.on_built(move |built| drop(sender.try_send(Message::Built(built))));
+            projects.on_event(move |event| drop(sender.try_send(Message::Build(event))));
         }
         let (loading, has_loaded) = mpsc::channel();
         let reloader = Reloader {
@@ -267,7 +267,7 @@ impl<L: Load> Reloader<L> {
             Message::Order(Order::Hurry) => self.stop_patience = Duration::ZERO,
             Message::Done(done) => self.slots.finish(*done, Instant::now()),
             Message::Renewed(renewed) => self.slots.renew(*renewed),
-            Message::Built(built) => self.slots.built(&built, Instant::now()),
+            Message::Build(event) => self.slots.build_event(event, Instant::now()),
             Message::WatchEvent(event) => self.take_event(event),
         }
         true

@@ -25,7 +25,7 @@ use crate::http1::{RequestHead, Stamp, reason};
 use crate::metrics;
 use crate::permits::Permits;
 use crate::published;
-use crate::registry::{Handler, Match, Pending, Registry, Target};
+use crate::registry::{Handler, Match, Pending, Registry, Step, Target};
 use crate::router::{MatchedBy, NotAbsolute, Oddity, RequestPath};
 use crate::static_files::{Answer, Content};
 
@@ -205,11 +205,15 @@ impl Context {
         }
     }
 
-    /// Returns the response for a handler whose first version is being loaded.
+    /// Returns the response for a handler whose first version is being built or loaded.
     fn not_loaded(&self, pending: Arc<Pending>, record: &mut Record) -> Start {
         let id = record.identify();
+        let what = match pending.step {
+            Step::Build => "built",
+            Step::Load => "loaded",
+        };
         let why =
-            format!("This part of the site is being loaded. Try again in a moment. (Request {id})");
+            format!("This part of the site is being {what}. Try again in a moment. (Request {id})");
         Start::Refused {
             answer: self.unavailable(&why),
             by: Target::Pending(pending),

@@ -148,9 +148,11 @@ function onFailed(report) {
   overlay.show(report);
 }
 
-function onHello({ missed, failures }) {
+function onHello({ missed, failures, building }) {
   if (missed) return reload();
   if (!ownReport) for (const report of failures) overlay.show(report);
+  progress.clear();
+  for (const build of building) progress.show(build);
 }
 
 const events = {
@@ -158,6 +160,8 @@ const events = {
   changed: onChanged,
   loaded: onLoaded,
   failed: onFailed,
+  building: (build) => progress.show(build),
+  built: ({ handler }) => progress.hide(handler),
   withdrawn({ file }) {
     overlay.hide((report) => report.file === file);
     refresh();

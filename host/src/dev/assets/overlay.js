@@ -76,11 +76,11 @@ function card(report, heading, dismiss) {
   return made;
 }
 
-function shadowOf(host) {
+function shadowOf(host, style = STYLE) {
   const shadow = host.attachShadow({ mode: 'open' });
   // Inline styles may be forbidden by the page's policy; these are not.
   const sheet = new CSSStyleSheet();
-  sheet.replaceSync(STYLE);
+  sheet.replaceSync(style);
   shadow.adoptedStyleSheets = [sheet];
   return shadow;
 }

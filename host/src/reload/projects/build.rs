@@ -12,7 +12,7 @@ use super::kind::ProjectKind;
 use super::places::{self, Places};
 use super::process::{self, Ended};
 use super::project::Project;
-use super::{cargo, output, toolchain};
+use super::{cargo, npm, output, toolchain};
 use crate::reload::CancelToken;
 
 /// The ending of the file, beside an artifact, to which a compiler of C writes what it has read.
@@ -281,7 +281,11 @@ pub(super) fn roots(
             let text = fs::read_to_string(with_ending(&artifact, DEPENDED)).ok()?;
             Some(std::iter::once(own()).chain(depended(&text)).collect())
         }
-        _ => None,
+        ProjectKind::Npm => {
+            let paths = npm::path_dependencies(&project.path);
+            Some(std::iter::once(own()).chain(paths).collect())
+        }
+        ProjectKind::RustFile | ProjectKind::GoFile | ProjectKind::Make => None,
     }
 }
 

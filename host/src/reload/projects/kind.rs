@@ -1,11 +1,11 @@
 //! The kinds of projects, and how each is recognised.
 
 use std::ffi::OsStr;
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
 use serde_json::Value;
+
+use crate::regular_file;
 
 /// A folder with this file is a package of Cargo.
 const CARGO: &str = "Cargo.toml";
@@ -54,13 +54,7 @@ impl ProjectKind {
     /// Returns the kind of a JavaScript application: a project if its `package.json` has a script
     /// `build`.
     pub(crate) fn of_package(folder: &Path) -> Option<Self> {
-        let mut text = Vec::new();
-        let file = File::open(folder.join(NPM)).ok()?;
-        if !file.metadata().ok()?.is_file() {
-            return None;
-        }
-        file.take(MAX_PACKAGE_BYTES).read_to_end(&mut text).ok()?;
-        let package: Value = serde_json::from_slice(&text).ok()?;
+        let package = package(folder)?;
         let build = package.get("scripts")?.get("build")?.as_str()?;
         (!build.trim().is_empty()).then_some(Self::Npm)
     }
@@ -100,6 +94,12 @@ impl ProjectKind {
             Self::Npm => "npm",
         }
     }
+}
+
+/// Returns the content of the `package.json` in a folder, if it is valid.
+pub(super) fn package(folder: &Path) -> Option<Value> {
+    let text = regular_file::read(&folder.join(NPM), MAX_PACKAGE_BYTES).ok()?;
+    serde_json::from_slice(&text).ok()
 }
 
 #[cfg(test)]

@@ -7,6 +7,8 @@
 //! - A build may write sources itself, and then would cause the next one. If nothing but builds
 //!   changes sources, each further build waits longer ([`PAUSES`]), and then no more follow. The
 //!   files that each of these builds has changed are thereafter ignored while a build runs.
+//! - Of several processes that build a site, one does. The others follow its results, and one of
+//!   them takes over when it has ended.
 //! - Cargo builds one project at a time, since all share its target folder. Others run in parallel.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,9 +18,11 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
 use super::build::{self, BuildOptions, Outcome, Report};
+use super::lead::Lead;
 use super::output;
+use super::places;
 use super::project::Project;
-use super::shared::{Built, Shared};
+use super::shared::{BuildEvent, Built, Shared};
 use super::sources::{Sources, is_lock};
 use crate::log;
 use crate::printable;
@@ -65,6 +69,8 @@ pub(super) struct Manager {
     shared: Arc<Shared>,
     options: BuildOptions,
     watch: Watch,
+    /// This process builds. Otherwise, another one does.
+    leads: Option<Lead>,
     jobs: BTreeMap<String, Job>,
     /// The number of the next build.
     next: u64,
@@ -114,6 +120,7 @@ impl Manager {
             shared,
             options,
             watch: Watch::blind(),
+            leads: None,
             jobs: BTreeMap::new(),
             next: 0,
             running: BTreeMap::new(),
@@ -128,18 +135,23 @@ impl Manager {
             // Fails if the thread has ended.
             let _ = to.send(Message::WatchEvent(event));
         });
+        self.lead();
         let mut next_safety = Instant::now() + SAFETY_RESCAN;
         while self.receive(next_safety) {
             let now = Instant::now();
             let is_safety = next_safety <= now;
             if is_safety {
                 next_safety = now + SAFETY_RESCAN;
+                self.lead();
             }
             for job in self.jobs.values_mut() {
                 if is_safety || job.look_at.is_some_and(|(at, _)| at <= now) {
                     job.look(&mut self.watch, now);
                 }
-                job.tell_slow(now);
+                if let Some(since) = job.tell_slow(now) {
+                    let name = job.project.name().to_owned();
+                    self.shared.report(BuildEvent::Slow(name, since));
+                }
             }
             self.start_due(now);
         }
@@ -152,6 +164,37 @@ impl Manager {
                 Ok(_) => {}
                 Err(_) => return,
             }
+        }
+    }
+
+    /// Becomes the process that builds, unless another one is.
+    fn lead(&mut self) {
+        if self.leads.is_none() {
+            self.leads = Lead::take(&self.options.places);
+        }
+        if self.leads.is_none() {
+            for file in self.jobs.keys() {
+                let artifact = self.options.places.artifact(file);
+                if let Some(folder) = artifact.parent() {
+                    // Fails if the cache can't be written, which the process that builds reports.
+                    let _ = places::create(folder);
+                    self.watch.ensure(folder);
+                }
+            }
+        }
+    }
+
+    /// Reports a build of another process that a path is the result of.
+    fn follow_artifact(&self, path: &Path) {
+        let of_path = |(file, _): &(&String, &Job)| self.options.places.artifact(file) == path;
+        if self.leads.is_none()
+            && let Some((file, job)) = self.jobs.iter().find(of_path)
+        {
+            self.shared.report(BuildEvent::Ended(Built {
+                file: file.clone(),
+                name: job.project.name().to_owned(),
+                failure: None,
+            }));
         }
     }
 
@@ -189,6 +232,7 @@ impl Manager {
                     self.watch.forget(&path);
                 }
                 let now = Instant::now();
+                self.follow_artifact(&path);
                 for job in self.jobs.values_mut() {
                     job.note(&path, now);
                 }
@@ -210,8 +254,15 @@ impl Manager {
             let stays = projects.contains(&job.project);
             if !stays {
                 job.cancel();
-                // If it comes back, another project may have its name.
-                let _ = std::fs::remove_file(self.options.places.artifact(&job.project.file));
+                if job.running.is_some() {
+                    let name = job.project.name().to_owned();
+                    self.shared.report(BuildEvent::Cancelled(name));
+                }
+                if self.leads.is_some() {
+                    // If it comes back, another project may have its name.
+                    let artifact = self.options.places.artifact(&job.project.file);
+                    let _ = std::fs::remove_file(artifact);
+                }
             }
             stays
         });
@@ -221,10 +272,14 @@ impl Manager {
                 .entry(file)
                 .or_insert_with(|| Job::new(project, now));
         }
+        self.lead();
     }
 
     /// Starts the builds that are due, if there is room.
     fn start_due(&mut self, now: Instant) {
+        if self.leads.is_none() {
+            return;
+        }
         for (file, job) in &mut self.jobs {
             let is_due = job.due.is_some_and(|due| due <= now);
             let is_cargo = job.project.kind.is_of_cargo();
@@ -294,8 +349,10 @@ impl Manager {
             Outcome::Failed(reason) => Some(Some(reason.clone())),
         };
         job.ended(&report.outcome, &mut self.watch);
-        let Some(failure) = failure else { return };
         let name = job.project.name().to_owned();
+        let Some(failure) = failure else {
+            return self.shared.report(BuildEvent::Cancelled(name));
+        };
         let mut state = self.shared.lock();
         let failure = match failure {
             None => {
@@ -309,13 +366,12 @@ impl Manager {
                 Some(whole.trim_end().to_owned())
             }
         };
-        if let Some(on_built) = &state.on_built {
-            on_built(Built {
-                file: file.to_owned(),
-                name,
-                failure,
-            });
-        }
+        drop(state);
+        self.shared.report(BuildEvent::Ended(Built {
+            file: file.to_owned(),
+            name,
+            failure,
+        }));
     }
 }
 
@@ -380,7 +436,10 @@ impl Job {
         }
         let is_manifest = |path: &PathBuf| {
             let name = path.file_name().unwrap_or_default();
-            name == "Cargo.toml" || name == "go.mod" || self.project.path.is_file()
+            ["Cargo.toml", "go.mod", "package.json"]
+                .iter()
+                .any(|manifest| name == *manifest)
+                || self.project.path.is_file()
         };
         self.asks_roots |= changed.iter().any(is_manifest);
         let Some(running) = &mut self.running else {
@@ -459,7 +518,8 @@ impl Job {
     }
 
     /// Logs a build that takes long.
-    fn tell_slow(&mut self, now: Instant) {
+    /// Logs that the build takes long, once. Returns when it began.
+    fn tell_slow(&mut self, now: Instant) -> Option<Instant> {
         if let Some(running) = &mut self.running
             && !running.was_told
             && running.since + SLOW <= now
@@ -467,6 +527,8 @@ impl Job {
             running.was_told = true;
             let file = printable::one_line(&self.project.file);
             tracing::info!("handlers/{file}: building…");
+            return Some(running.since);
         }
+        None
     }
 }

@@ -16,7 +16,9 @@
 mod build;
 mod cargo;
 mod kind;
+mod lead;
 mod manager;
+mod npm;
 mod output;
 mod places;
 mod process;
@@ -38,7 +40,7 @@ pub(crate) use kind::ProjectKind;
 pub(crate) use output::{coloured, plain};
 pub(crate) use places::Places;
 pub(crate) use project::Project;
-pub(crate) use shared::Built;
+pub(crate) use shared::{BuildEvent, Built};
 pub(crate) use toolchain::{ADD_RUST_TARGET, RUST_TARGET, install};
 
 use manager::{Manager, Message};
@@ -96,9 +98,9 @@ impl Projects {
         }
     }
 
-    /// Sets the function that is called after each build.
-    pub(crate) fn on_built(&self, on_built: impl Fn(Built) + Send + 'static) {
-        self.0.shared.lock().on_built = Some(Box::new(on_built));
+    /// Sets the function that is called with what happens to builds.
+    pub(crate) fn on_event(&self, on_event: impl Fn(BuildEvent) + Send + 'static) {
+        self.0.shared.lock().on_event = Some(Box::new(on_event));
     }
 
     /// Returns the projects whose last build failed, each with the reason in one line.
@@ -123,7 +125,7 @@ impl std::fmt::Debug for Projects {
 impl Drop for Handle {
     fn drop(&mut self) {
         // What it would call may wait for the thread that drops this.
-        self.shared.lock().on_built = None;
+        self.shared.lock().on_event = None;
         let _ = self.sender.send(Message::Stop);
         if let Some(thread) = self.thread.take() {
             // Fails if the thread has panicked: then it has stopped as well.

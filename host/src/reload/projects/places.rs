@@ -50,6 +50,11 @@ impl Places {
         self.base.join("sdk")
     }
 
+    /// Returns the file that is locked by the one process that builds the site when it changes.
+    pub(super) fn leader(&self) -> PathBuf {
+        self.base.join("leader.lock")
+    }
+
     /// Returns the file that is locked while Cargo builds.
     pub(super) fn lock(&self) -> PathBuf {
         self.base.join("cargo.lock")

@@ -1,14 +1,16 @@
 //! The projects of the handlers folder: what their builds result in.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::super::options::HandlerEvent;
 use super::super::settle::Hint;
 use super::super::slot::Slot;
 use super::{Slots, loaded};
-use crate::registry::{Problem, ProblemKind, label};
-use crate::reload::projects::{Built, Places, Project, Projects};
+use crate::registry::{Claim, Pending, Problem, ProblemKind, Step, label};
+use crate::reload::projects::{BuildEvent, Built, Places, Project, Projects};
+use crate::router::{Route, Shape};
 
 impl<P> Slots<P> {
     /// Has the folder's projects built from now on.
@@ -27,8 +29,23 @@ impl<P> Slots<P> {
         self.projects.as_ref()
     }
 
+    /// Records what happened to a project's build.
+    pub(in crate::reload) fn build_event(&mut self, event: BuildEvent, now: Instant) {
+        match event {
+            BuildEvent::Slow(name, since) => {
+                self.record(|| HandlerEvent::Building { name, since });
+            }
+            BuildEvent::Ended(built) => {
+                let name = built.name.clone();
+                self.record(|| HandlerEvent::Built { name });
+                self.built(&built, now);
+            }
+            BuildEvent::Cancelled(name) => self.record(|| HandlerEvent::Built { name }),
+        }
+    }
+
     /// Records the end of a project's build.
-    pub(in crate::reload) fn built(&mut self, built: &Built, now: Instant) {
+    fn built(&mut self, built: &Built, now: Instant) {
         self.settle.note(&built.file, Hint::Moved, now);
         if let Some(message) = &built.failure {
             self.unbuilt.insert(built.file.clone());
@@ -49,8 +66,52 @@ impl<P> Slots<P> {
         }
     }
 
+    /// Returns the projects that are being built for the first time.
+    pub(super) fn building(&self) -> impl Iterator<Item = &Arc<Pending>> {
+        let is_new = |(shape, _): &(&Shape, _)| !self.slots.contains_key(*shape);
+        let building = self.building.iter().filter(is_new);
+        building.map(|(_, pending)| pending)
+    }
+
+    /// Has the routes of projects answer 503 that have no artifact, until their first build has
+    /// ended.
+    fn expect_builds(&mut self, found: &[Project]) {
+        let Some(projects) = &self.projects else {
+            return;
+        };
+        let failures = projects.failures();
+        let mut before = std::mem::take(&mut self.building);
+        let claim = match self.was_listed {
+            true => Claim::Rest,
+            false => Claim::Route,
+        };
+        for project in found {
+            if !project.kind.has_artifact() || failures.contains_key(&project.file) {
+                continue;
+            }
+            let Ok(route) = Route::parse(project.name()) else {
+                continue;
+            };
+            let shape = route.shape();
+            let known = before.remove(&shape);
+            let known = known.filter(|pending| pending.file == project.file);
+            let pending = known.unwrap_or_else(|| {
+                Arc::new(Pending {
+                    name: project.name().to_owned(),
+                    route,
+                    file: project.file.clone(),
+                    claim,
+                    step: Step::Build,
+                })
+            });
+            // If several projects have the route, it answers 503 for the first.
+            self.building.entry(shape).or_insert(pending);
+        }
+    }
+
     /// Has these projects built, and reports those whose last build failed.
     pub(super) fn follow_projects(&mut self, found: Vec<Project>) {
+        self.expect_builds(&found);
         if let Some(projects) = &self.projects {
             projects.update(found);
             for (file, reason) in projects.failures() {
