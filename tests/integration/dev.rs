@@ -265,7 +265,7 @@ fn serve_has_no_endpoints_and_shows_no_failure() {
     let line = server.error_log().expect(&["trapped", "GET /trap #"]);
     let (_, id) = line.split_once("GET /trap #").expect("an identifier");
     let id = id.split(')').next().unwrap_or_default();
-    assert!(id.len() == 8 && body.contains(id), "{id}: {body}");
+    assert!(id.len() == 16 && body.contains(id), "{id}: {body}");
     server
         .access_log()
         .expect(&["GET /trap", &format!("#{id}")]);
