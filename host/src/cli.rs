@@ -7,6 +7,7 @@
 //! take precedence over them.
 
 mod build;
+mod bundle;
 mod completions;
 mod deps;
 mod dev;
@@ -14,16 +15,17 @@ mod doctor;
 mod flags;
 mod mistakes;
 mod new;
+mod self_contained;
 mod state;
 mod test;
 mod top;
 mod trial;
 
-use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::bundle::{own_path, process_arguments};
 use crate::config::{Draft, ResolvedConfig, Sources, Value};
 use crate::engine::compile;
 use crate::log;
@@ -31,6 +33,7 @@ use crate::supervisor;
 use flags::{Flags, OfBudget, OfClients, OfLimits, OfServer, OfSite};
 
 pub use build::Build;
+pub use bundle::Bundle;
 pub use completions::Completions;
 pub use deps::Deps;
 pub use dev::Dev;
@@ -57,9 +60,12 @@ impl Cli {
     /// Parses this process's command line. Exits the process if the command line is invalid, or if
     /// it asks for help or the version.
     pub fn of_process() -> Self {
-        let arguments: Vec<OsString> = std::env::args_os().collect();
-        Self::try_parse_from(&arguments)
-            .unwrap_or_else(|error| mistakes::explain(error, &arguments).exit())
+        let arguments = process_arguments();
+        let parsed = match own_path() {
+            Some(own) => self_contained::parse(&arguments, own),
+            None => Self::try_parse_from(&arguments),
+        };
+        parsed.unwrap_or_else(|error| mistakes::explain(error, &arguments).exit())
     }
 }
 
@@ -82,6 +88,8 @@ pub enum Command {
     Test(Test),
     /// Build a portable .wasm file from a handler's sources
     Build(Build),
+    /// Make one file of a site, which `wasgi serve` serves like the site's folder
+    Bundle(Bundle),
     /// Install the packages that applications in folders require, for the sandbox
     Deps(Deps),
     /// Read and change the key-value buckets of handlers, while the server runs or not
@@ -106,7 +114,7 @@ pub enum Command {
 /// The site's folders and configuration file.
 #[derive(Clone, Debug, Args)]
 pub struct Site {
-    /// The folder with html, handlers and wasgi.toml
+    /// The folder with html, handlers and wasgi.toml, or a bundle
     #[arg(value_name = "SITE", default_value = ".")]
     pub site: PathBuf,
     /// The configuration file; flags take precedence over it [default: SITE/wasgi.toml, if it

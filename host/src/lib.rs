@@ -4,6 +4,7 @@
 //! `docs/ARCHITECTURE.md` is the map of this crate.
 
 mod admin;
+mod bundle;
 mod cgi;
 mod check;
 pub mod cli;

@@ -15,6 +15,7 @@ fn main() -> ExitCode {
         Command::Run(run) => commands::run(&run),
         Command::Test(test) => commands::test(&test),
         Command::Build(build) => commands::build(&build),
+        Command::Bundle(bundle) => commands::bundle(&bundle),
         Command::Deps(deps) => commands::deps(&deps),
         Command::State(state) => commands::state(&state),
         Command::Wit(wit) => commands::wit(&wit),

@@ -14,7 +14,7 @@ use crate::support::guests;
 use crate::support::site::Site;
 
 /// The documents with such blocks.
-const DOCUMENTS: [&str; 2] = ["README.md", "docs/configuration.md"];
+const DOCUMENTS: [&str; 3] = ["README.md", "docs/configuration.md", "docs/deploying.md"];
 
 /// Returns the commands of a document that start with `wasgi` and end without a signal.
 fn commands(text: &str) -> Vec<Example> {

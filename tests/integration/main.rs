@@ -11,6 +11,7 @@ mod admin;
 mod bodies;
 mod build;
 mod builds;
+mod bundle;
 mod cgi;
 mod check;
 mod cold_start;

@@ -6,6 +6,7 @@
 
 pub(crate) mod attempts;
 pub(crate) mod body;
+pub(crate) mod bundle;
 pub(crate) mod client;
 pub(crate) mod command;
 pub(crate) mod console;
@@ -19,6 +20,7 @@ pub(crate) mod redis;
 pub(crate) mod response;
 pub(crate) mod scripts;
 pub(crate) mod server;
+pub(crate) mod signer;
 pub(crate) mod site;
 pub(crate) mod tls;
 pub(crate) mod upstream;

@@ -219,6 +219,12 @@ impl Ended {
         assert!(found, "no line with {parts:?}: {}", self.everything());
     }
 
+    /// Checks that the exit code is 0.
+    #[track_caller]
+    pub(crate) fn expect_success(&self) {
+        assert!(self.status.success(), "{}", self.everything());
+    }
+
     /// Returns the line on standard error with which a program rejected its command. Checks that it
     /// is the only output and that the exit code is 1.
     #[track_caller]

@@ -38,8 +38,16 @@ impl Progress {
         self.has_loaded.store(true, Ordering::Relaxed);
     }
 
+    pub(super) fn has_loaded(&self) -> bool {
+        self.has_loaded.load(Ordering::Relaxed)
+    }
+
     pub(super) fn drains(&self) {
         self.is_draining.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_draining(&self) -> bool {
+        self.is_draining.load(Ordering::Relaxed)
     }
 }
 

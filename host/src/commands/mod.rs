@@ -1,6 +1,7 @@
 //! The program's commands, one per file. Their arguments are in `cli`.
 
 mod build;
+mod bundle;
 mod check;
 mod compile;
 mod completions;
@@ -23,6 +24,7 @@ mod wit;
 mod worker;
 
 pub use build::build;
+pub use bundle::bundle;
 pub use check::check;
 pub use compile::compile_for_server;
 pub use completions::{completions, man};

@@ -5,7 +5,7 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
@@ -14,9 +14,9 @@ use super::service::{Service, ignore_file_size_signal, raise_descriptor_limit};
 use super::site::check_folders;
 use super::worker::work;
 use crate::admin::{Admin, AdminListener};
+use crate::bundle::Unpacked;
 use crate::cli;
 use crate::config::{Config, Live};
-use crate::file_stamp::FileStamp;
 use crate::file_watch::{FileWatch, Stamps};
 use crate::log::{self, AccessLog, AccessTarget, Log};
 use crate::printable;
@@ -37,14 +37,19 @@ pub fn serve(arguments: &cli::Serve) -> anyhow::Result<ExitCode> {
 
 /// Serves until SIGINT or SIGTERM, with what `wasgi dev` adds if `dev` is given.
 pub(super) fn start(arguments: &cli::Serve, dev: Option<&cli::Dev>) -> anyhow::Result<ExitCode> {
-    let file = FileStamp::of_path(&arguments.site.sources().file());
+    let mut stamps = arguments.site.sources().stamps();
     let (resolved, overlaps) = arguments.load()?;
-    let mut config = resolved.config;
+    let (mut config, bundle) = (resolved.config, resolved.bundle);
     if dev.is_some() {
+        if bundle.is_some() {
+            bail!(
+                "{}: is a bundle, which doesn't change: name the site's folder, or use wasgi serve",
+                arguments.site.site.display()
+            );
+        }
         restrict(&mut config)?;
     }
     ignore_file_size_signal()?;
-    let mut stamps = vec![file];
     stamps.extend(config.secret_stamps());
     let colours = log::wants_colours();
     let errors = Log::start("error", std::io::stderr(), &config.log)?;
@@ -62,24 +67,37 @@ pub(super) fn start(arguments: &cli::Serve, dev: Option<&cli::Dev>) -> anyhow::R
                 errors: errors.clone(),
                 colours,
             };
+            let site = Loaded {
+                config,
+                bundle,
+                stamps,
+            };
             if several {
-                supervise(arguments, &config, stamps, logs)
+                supervise(arguments, site, logs)
             } else {
-                run(arguments, &config, stamps, &logs, dev)
+                run(arguments, site, &logs, dev)
             }
         });
     errors.flush();
     result
 }
 
+/// A site that is about to be served.
+struct Loaded {
+    config: Config,
+    bundle: Option<Arc<Unpacked>>,
+    /// The states of the files that it was loaded from.
+    stamps: Stamps,
+}
+
 /// Serves in this process.
 fn run(
     arguments: &cli::Serve,
-    config: &Config,
-    first: Stamps,
+    site: Loaded,
     logs: &Logs,
     dev: Option<&cli::Dev>,
 ) -> anyhow::Result<ExitCode> {
+    let config = &site.config.clone();
     raise_descriptor_limit();
     let mut signals = watch_signals(&[])?;
     let admin = bind_admin(config)?;
@@ -94,7 +112,7 @@ fn run(
         controls.warn_of_unknown_handlers(&config.handlers);
         controls.apply(config)
     };
-    let config_watch = watch_config(arguments, config, first, apply)?;
+    let config_watch = watch_config(arguments, site, apply)?;
     match dev {
         Some(dev) => greet(dev, config, &service, out),
         None => log::announce(out, service.announcement()),
@@ -139,22 +157,18 @@ fn run(
 }
 
 /// Supervises several serving processes.
-fn supervise(
-    arguments: &cli::Serve,
-    config: &Config,
-    first: Stamps,
-    logs: Logs,
-) -> anyhow::Result<ExitCode> {
+fn supervise(arguments: &cli::Serve, site: Loaded, logs: Logs) -> anyhow::Result<ExitCode> {
+    let config = &site.config.clone();
     let signals = watch_signals(&[SIGCHLD])?;
     // Held to the end, so that the ports stay reserved for later workers.
-    let site = Reservation::new(config.server.addr, ADDR_FLAG)?;
+    let reserved = Reservation::new(config.server.addr, ADDR_FLAG)?;
     let redirect = config
         .tls
         .redirect_http
         .map(|addr| Reservation::new(addr, REDIRECT_FLAG))
         .transpose()?;
     let admin = bind_admin(config)?;
-    let (addr, redirect_addr) = (site.addr(), redirect.as_ref().map(Reservation::addr));
+    let (addr, redirect_addr) = (reserved.addr(), redirect.as_ref().map(Reservation::addr));
     let for_workers = move |config: &Config| {
         let mut config = config.clone();
         config.server.addr = addr;
@@ -185,7 +199,7 @@ fn supervise(
         of_access.set_format(config.server.log_format);
         reconfigure.to(&for_workers(config))
     };
-    let config_watch = watch_config(arguments, config, first, apply)?;
+    let config_watch = watch_config(arguments, site, apply)?;
 
     let result = supervisor.run(|| config_watch.look());
     drop(config_watch);
@@ -210,17 +224,19 @@ fn admin_line(admin: Option<&AdminListener>) -> Option<String> {
     Some(format!("admin listener on {shown}\n"))
 }
 
-/// Watches the configuration file and calls `apply` with each new configuration.
+/// Watches the configuration file, or the bundle, and calls `apply` with each new configuration.
 fn watch_config(
     arguments: &cli::Serve,
-    config: &Config,
-    first: Stamps,
+    site: Loaded,
     apply: impl FnMut(&Config) -> anyhow::Result<()> + Send + 'static,
 ) -> anyhow::Result<FileWatch> {
     let sources = arguments.site.sources();
     let arguments = arguments.clone();
     let flags = move |draft: &mut _| arguments.set(draft);
-    Live::new(sources, config.clone(), flags, apply).watch(first)
+    if let Some(bundle) = &site.bundle {
+        bundle.is_served();
+    }
+    Live::new(sources, site.config, site.bundle, flags, apply).watch(site.stamps)
 }
 
 /// Catches signals from here on and queues them until they are read: the termination signals,

@@ -2,12 +2,13 @@
 
 use std::collections::HashSet;
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use anyhow::{Context, bail, ensure};
 use signal_hook::consts::SIGXFSZ;
 
 use super::inspector::{Inspector, Progress};
@@ -31,10 +32,14 @@ use crate::static_files::Pages;
 /// The interval of checks for the end of the requests in flight.
 const DRAIN_POLL: Duration = Duration::from_millis(10);
 
+/// The interval of checks for the end of the start, before another version of a bundle is loaded.
+const START_POLL: Duration = Duration::from_millis(10);
+
+/// Why another version of a bundle is not loaded.
+const STOPPING: &str = "not loaded: the server is stopping";
+
 /// A running server that follows changes of its folders. Dropping it stops the server at once.
 pub(super) struct Service {
-    // Dropped in this order: a server that is being stopped loads nothing more.
-    reload: Reload,
     server: Server,
     controls: Controls,
     progress: Arc<Progress>,
@@ -53,16 +58,23 @@ pub(super) struct Controls {
     engine: Engine,
     registry: Arc<Published<Registry<Program>>>,
     store: Store,
-    /// Looks up all handlers again.
-    look_again: Option<LookAgain>,
+    progress: Arc<Progress>,
+    handlers: Arc<Mutex<Following>>,
 }
 
-#[derive(Clone)]
-struct LookAgain(Arc<dyn Fn() + Send + Sync>);
+/// The folder of handlers that is served.
+struct Following {
+    folder: PathBuf,
+    /// What follows its changes. `None` after another version of a bundle was put into force: its
+    /// folder doesn't change.
+    reload: Option<Reload>,
+}
 
-impl fmt::Debug for LookAgain {
+impl fmt::Debug for Following {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("LookAgain")
+        f.debug_struct("Following")
+            .field("folder", &self.folder)
+            .finish_non_exhaustive()
     }
 }
 
@@ -97,21 +109,25 @@ impl Service {
         let registry = Arc::new(Published::new(scan.registry()));
         let settings = config.settings()?;
         engine.set_policies(settings.policies.clone());
-        let mut controls = Controls {
+        let progress = Arc::new(Progress::default());
+        let controls = Controls {
             settings: Arc::new(Published::new(settings)),
             pages: Arc::new(Pages::open(root, config.page_options())?),
             grace: Arc::new(Published::new(config.server.shutdown_grace)),
             access_log: access_log.clone(),
             engine: engine.clone(),
             registry: registry.clone(),
-            look_again: None,
             store,
+            progress: progress.clone(),
+            handlers: Arc::new(Mutex::new(Following {
+                folder: handlers.to_owned(),
+                reload: None,
+            })),
         };
         let pages = controls.pages.clone();
         let announced = Arc::new(OnceLock::new());
         let (of_start, registry_then) = (announced.clone(), registry.clone());
         let is_quiet = config.server.log_level < Verbosity::Info;
-        let progress = Arc::new(Progress::default());
         let progress_then = progress.clone();
         let on_started = Box::new(move |started| {
             progress_then.loaded();
@@ -134,7 +150,7 @@ impl Service {
         };
         let loader = Arc::new(engine.clone());
         let reload = Reload::start(scan, Some(root), loader, registry.clone(), options)?;
-        controls.look_again = Some(LookAgain(Arc::new(reload.look_again())));
+        controls.following().reload = Some(reload);
         let listen = Listen {
             options: &config.server,
             tls: &config.tls,
@@ -164,7 +180,6 @@ impl Service {
         // Cannot fail: the cell is set only here.
         let _ = announced.set(routes.clone());
         Ok(Self {
-            reload,
             server,
             controls,
             progress,
@@ -195,7 +210,9 @@ impl Service {
 
     /// Records that the announcement was printed: further changes are logged.
     pub(super) fn announced(&self) {
-        self.reload.announced();
+        if let Some(reload) = &self.controls.following().reload {
+            reload.announced();
+        }
     }
 
     /// See [`Controls::warn_of_unknown_handlers`].
@@ -233,7 +250,9 @@ impl Service {
         let until = Instant::now() + self.grace();
         while !self.server.is_done() {
             if ends_at_once() {
-                self.reload.hurry();
+                if let Some(reload) = &self.controls.following().reload {
+                    reload.hurry();
+                }
                 return;
             }
             if Instant::now() >= until {
@@ -247,6 +266,9 @@ impl Service {
 
 impl Drop for Service {
     fn drop(&mut self) {
+        // A server that is being stopped loads nothing more.
+        let reload = self.controls.following().reload.take();
+        drop(reload);
         // Otherwise the next start would check the database as after a crash.
         self.controls.store.close();
     }
@@ -258,20 +280,39 @@ impl Controls {
         warn_of_unknown_handlers(handlers, &self.registry.current());
     }
 
-    /// Puts a configuration into force.
+    fn following(&self) -> MutexGuard<'_, Following> {
+        self.handlers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts a configuration into force. If it has other folders, of another version of a bundle,
+    /// loads everything first and then replaces the site as a whole.
+    ///
+    /// # Errors
+    ///
+    /// Fails if a secret or a granted folder is not available, or if a handler of the other version
+    /// can't be loaded. Then nothing has changed.
     pub(super) fn apply(&self, config: &Config) -> anyhow::Result<()> {
         let settings = config.settings()?;
         self.access_log
             .set_target(&config.server.access_log, &config.log)?;
-        let running = self.settings.current();
-        self.engine.set_policies(settings.policies.clone());
-        if let Some(look_again) = &self.look_again
-            && !settings.policies.grants_like(&running.policies)
-        {
-            (look_again.0)();
+        let has_same_grants = (settings.policies).grants_like(&self.settings.current().policies);
+        let (is_same, is_followed) = {
+            let following = self.following();
+            let is_same = following.folder == config.site.handlers();
+            (is_same, following.reload.is_some())
+        };
+        if is_same && (is_followed || has_same_grants) {
+            self.engine.set_policies(settings.policies.clone());
+            if let Some(reload) = &self.following().reload
+                && !has_same_grants
+            {
+                reload.look_again()();
+            }
+            self.pages.set_options(config.page_options())?;
+            self.settings.publish(settings);
+        } else {
+            self.replace_site(config, settings)?;
         }
-        self.pages.set_options(config.page_options())?;
-        self.settings.publish(settings);
         self.grace.publish(config.server.shutdown_grace);
         log::set_limits(&config.log);
         self.access_log.set_limits(&config.log);
@@ -279,6 +320,44 @@ impl Controls {
         self.access_log.set_format(config.server.log_format);
         self.engine.limit_memory(config.instance_memory_bytes());
         self.store.set_limits(config.buckets);
+        Ok(())
+    }
+}
+
+impl Controls {
+    /// Serves the site in the folders of `config`, which nothing changes. What is served now is
+    /// served until all of it is loaded.
+    fn replace_site(&self, config: &Config, settings: Settings) -> anyhow::Result<()> {
+        self.wait_for_start()?;
+        let engine = self.engine.with_policies(settings.policies.clone());
+        let pages = Pages::open(config.site.root(), config.page_options())?;
+        let is_stopping = || self.progress.is_draining();
+        let registry = reload::scan_until(config.site.handlers(), &engine, &is_stopping).registry();
+        ensure!(!is_stopping(), STOPPING);
+        let mut problems = registry.problems().iter();
+        if let Some(problem) = problems.find(|problem| problem.keeps_from_loading()) {
+            bail!("{problem}");
+        }
+        let reload = {
+            let mut following = self.following();
+            following.folder = config.site.handlers().to_owned();
+            following.reload.take()
+        };
+        // It would publish its own handlers again.
+        drop(reload);
+        self.engine.set_policies(settings.policies.clone());
+        self.pages.replace_by(pages);
+        self.settings.publish(settings);
+        self.registry.publish(registry);
+        Ok(())
+    }
+
+    /// Waits until the handlers that existed at the start are loaded, or can't be loaded.
+    fn wait_for_start(&self) -> anyhow::Result<()> {
+        while !self.progress.has_loaded() {
+            ensure!(!self.progress.is_draining(), STOPPING);
+            thread::sleep(START_POLL);
+        }
         Ok(())
     }
 }

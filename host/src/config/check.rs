@@ -2,6 +2,7 @@
 
 use super::table::HANDLER_KEYS;
 use super::{Complaint, Config, KEYS, Key};
+use crate::bundle::PublicKey;
 use crate::{state, static_files};
 
 /// Checks what the types cannot express, in a configuration whose defaults are already adjusted.
@@ -22,6 +23,9 @@ pub(super) fn check(config: &Config) -> Result<(), Complaint> {
         }
     }
     handlers(config)?;
+    if let Some(Err(error)) = config.bundle.public_key.as_deref().map(PublicKey::parse) {
+        return Err(Complaint::new("bundle.public-key", error.to_string()));
+    }
     companions(config)?;
     state::check_options(&config.state).map_err(|why| Complaint::new("state.url", why))?;
     static_files::check(&config.page_options())

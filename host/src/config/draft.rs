@@ -13,6 +13,8 @@ use crate::policy::Handler;
 pub(crate) enum Origin {
     /// The file, at this line.
     File(usize),
+    /// The configuration in the site's bundle, at this line.
+    Bundle(usize),
     /// This flag.
     Flag(&'static str),
 }

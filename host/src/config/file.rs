@@ -17,7 +17,7 @@ use crate::regular_file;
 pub(crate) const FILE_NAME: &str = "wasgi.toml";
 
 /// The maximum size of the file, in bytes: a hundred times the size of a file that sets every key.
-const MAX_BYTES: u64 = 1 << 20;
+pub(super) const MAX_BYTES: u64 = 1 << 20;
 
 /// The contents of a file.
 #[derive(Debug)]

@@ -1,14 +1,15 @@
 //! Applies a changed file while the server runs.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 
 use super::show::values;
 use super::table::HANDLER_KEYS;
 use super::{Config, Draft, KEYS, Key, ResolvedConfig, Sources};
-use crate::file_stamp::FileStamp;
+use crate::bundle::Unpacked;
 use crate::file_watch::{FileWatch, Stamps, Watched};
 use crate::policy::Handler;
 
@@ -22,6 +23,10 @@ pub(crate) struct Live {
     flags: Flags,
     apply: Apply,
     running: Config,
+    /// The bundle that is served.
+    bundle: Option<Arc<Unpacked>>,
+    /// The one before it: with several processes, they switch some time later.
+    previous: Option<Arc<Unpacked>>,
     /// The states of the files of secrets when they were read.
     secrets: Stamps,
     was_there: bool,
@@ -42,14 +47,17 @@ pub(super) struct Changes {
     pub(super) later: Vec<String>,
     /// Files of secrets have changed, and were read again.
     pub(super) secrets: bool,
+    /// Another version of the bundle is served: the bundle and its version.
+    pub(super) bundle: Option<String>,
 }
 
 impl Live {
     /// Creates a reloader that calls `apply` with each new configuration. `running` is already in
-    /// force.
+    /// force, and `bundle` is served.
     pub(crate) fn new(
         sources: Sources,
         running: Config,
+        bundle: Option<Arc<Unpacked>>,
         flags: impl Fn(&mut Draft) + Send + 'static,
         apply: impl FnMut(&Config) -> anyhow::Result<()> + Send + 'static,
     ) -> Self {
@@ -60,6 +68,8 @@ impl Live {
             flags: Box::new(flags),
             apply: Box::new(apply),
             running,
+            bundle,
+            previous: None,
         }
     }
 
@@ -78,7 +88,15 @@ impl Live {
     /// that is invalid or gone changes nothing.
     pub(crate) fn reload(&mut self) {
         let file = self.sources.file();
-        let shown = file.display();
+        let shown = match self.sources.file.is_none() && self.bundle.is_some() {
+            true => self.sources.site.display().to_string(),
+            false => file.display().to_string(),
+        };
+        if self.bundle.is_some() && !self.sources.site.exists() {
+            let shown = self.sources.site.display();
+            tracing::warn!("{shown} was removed: its last version is served until it exists again");
+            return;
+        }
         if self.was_there && !file.exists() {
             tracing::warn!(
                 "{shown} was removed: the settings stay in effect until it exists \
@@ -86,37 +104,59 @@ impl Live {
             );
             return;
         }
-        let result =
-            ResolvedConfig::load(&self.sources, |draft| (self.flags)(draft)).and_then(|resolved| {
-                // Overlaps that are allowed were logged at startup.
-                resolved.check_layout(&self.sources)?;
-                self.take(&resolved.config)
-            });
+        let result = self.read().and_then(|resolved| {
+            // Overlaps that are allowed were logged at startup.
+            resolved.check_layout(&self.sources)?;
+            self.take(&resolved.config, resolved.bundle)
+        });
         match result {
             Ok(changes) => {
                 self.was_there |= file.is_file();
-                changes.log(&shown.to_string());
+                changes.log(&shown);
+            }
+            Err(error) if self.bundle.is_some() => {
+                tracing::error!("{error:#} (the last version is still served)");
             }
             Err(error) => tracing::error!("{error:#} (the settings are unchanged)"),
         }
     }
 
-    pub(super) fn take(&mut self, config: &Config) -> anyhow::Result<Changes> {
-        let (mut changes, config) = Changes::between(&self.running, config);
+    fn read(&self) -> anyhow::Result<ResolvedConfig> {
+        ResolvedConfig::load(&self.sources, |draft| (self.flags)(draft))
+    }
+
+    pub(super) fn take(
+        &mut self,
+        config: &Config,
+        bundle: Option<Arc<Unpacked>>,
+    ) -> anyhow::Result<Changes> {
+        ensure!(
+            bundle.is_some() == self.bundle.is_some(),
+            "{}: a folder and a bundle can't replace each other while the server runs: restart it",
+            self.sources.site.display()
+        );
+        let (mut changes, mut config) = Changes::between(&self.running, config);
+        if let Some(new) = &bundle {
+            changes.take_parts(&mut config, new);
+        }
         let secrets = config.secret_stamps();
         changes.secrets = secrets != self.secrets;
-        if !changes.taken.is_empty() || changes.secrets {
+        if !changes.taken.is_empty() || changes.secrets || changes.bundle.is_some() {
             (self.apply)(&config)?;
         }
         self.running = config;
         self.secrets = secrets;
+        if let Some(new) = &bundle {
+            new.is_served();
+        }
+        self.previous = std::mem::replace(&mut self.bundle, bundle);
         Ok(changes)
     }
 }
 
 impl Watched for Live {
     fn stamps(&self) -> Stamps {
-        let mut stamps = vec![FileStamp::of_path(&self.sources.file())];
+        let mut stamps = self.sources.stamps();
         stamps.extend(self.running.secret_stamps());
         stamps
     }
@@ -153,16 +193,33 @@ impl Changes {
             taken: different(running, &kept),
             later: different(&kept, new),
             secrets: false,
+            bundle: None,
         };
         (changes, kept)
+    }
+
+    /// Takes the parts of a bundle, although their keys need a restart in a site's folder.
+    fn take_parts(&mut self, kept: &mut Config, bundle: &Unpacked) {
+        let folder = Some(bundle.pages());
+        if kept.site.root != folder {
+            kept.site.root = folder;
+            kept.site.handlers = Some(bundle.handlers());
+            let shown = bundle.path().display();
+            self.bundle = Some(format!("{shown}: serves version {}", bundle.version()));
+        }
+        let is_part = |key: &String| key == "site.root" || key == "site.handlers";
+        self.later.retain(|key| !is_part(key));
     }
 
     fn log(&self, file: &str) {
         if self.secrets {
             tracing::info!("secrets have changed: handlers get the new values");
         }
+        if let Some(bundle) = &self.bundle {
+            tracing::info!("{bundle}");
+        }
         match (self.taken.is_empty(), self.later.is_empty()) {
-            (true, true) if self.secrets => {}
+            (true, true) if self.secrets || self.bundle.is_some() => {}
             (true, true) => tracing::info!("{file}: no changes"),
             (false, true) => tracing::info!("{file}: applied: {}", self.taken.join(", ")),
             (true, false) => {

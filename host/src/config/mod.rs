@@ -16,6 +16,7 @@
 //! [`ResolvedConfig::show`] prints the result as a file again. `live` repeats these steps when the
 //! file has changed, and `handover` passes the result to a worker process.
 
+mod bundled;
 mod check;
 mod complaint;
 mod draft;

@@ -2,17 +2,21 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::complaint::Complaint;
 use super::draft::{Draft, Origin};
 use super::file::{self, FILE_NAME};
 use super::sections::Config;
-use super::{check, overlap, site};
+use super::{bundled, check, overlap, site};
+use crate::bundle::{Archive, Unpacked, signature_of};
+use crate::file_stamp::FileStamp;
+use crate::file_watch::Stamps;
 
 /// The sources of a configuration.
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
-    /// The site's folder.
+    /// The site's folder, or its bundle.
     pub site: PathBuf,
     /// A file to use instead of the one in the site's folder.
     pub file: Option<PathBuf>,
@@ -27,6 +31,17 @@ impl Sources {
         };
         self.file.clone().unwrap_or_else(in_site)
     }
+
+    /// Returns the states of the files that the configuration comes from: the file and, unless the
+    /// site is a folder, the bundle and its signature. Must be called before they are read.
+    pub(crate) fn stamps(&self) -> Stamps {
+        let mut stamps = vec![FileStamp::of_path(&self.file())];
+        if !self.site.is_dir() {
+            let signature = signature_of(&self.site);
+            stamps.extend([&*self.site, &*signature].map(FileStamp::of_path));
+        }
+        stamps
+    }
 }
 
 /// A complete, checked configuration, with the origin of each value.
@@ -36,6 +51,8 @@ pub(crate) struct ResolvedConfig {
     pub config: Config,
     /// The origins by key (`section.key`); a key that is missing here has its default value.
     pub origins: BTreeMap<String, Origin>,
+    /// The bundle that the site is in, whose folder stays as long as this exists.
+    pub bundle: Option<Arc<Unpacked>>,
 }
 
 impl ResolvedConfig {
@@ -46,11 +63,45 @@ impl ResolvedConfig {
     /// Fails if the file cannot be read or a key is wrong, with one line that gives the location
     /// and the reason.
     pub(crate) fn load(sources: &Sources, flags: impl FnOnce(&mut Draft)) -> anyhow::Result<Self> {
+        if let Some(archive) = Archive::open(&sources.site)? {
+            return Self::load_bundle(&archive, sources.file.as_deref(), flags);
+        }
         site::check_folder(&sources.site)?;
         let path = sources.file();
         let text = file::text(&path, sources.file.is_some())?;
-        Self::new(&path, text.as_deref(), &sources.site, flags)
-            .map_err(|complaint| anyhow::anyhow!("{complaint}"))
+        let resolved = Self::new(&path, text.as_deref(), &sources.site, flags)
+            .map_err(|complaint| anyhow::anyhow!("{complaint}"))?;
+        bundled::refuse_folder(&resolved.config, &sources.site)?;
+        Ok(resolved)
+    }
+
+    /// Unpacks a bundle, and loads its configuration with the operator's `file` on top of it.
+    fn load_bundle(
+        archive: &Archive,
+        file: Option<&Path>,
+        flags: impl FnOnce(&mut Draft),
+    ) -> anyhow::Result<Self> {
+        let complain = |complaint: Complaint| anyhow::anyhow!("{complaint}");
+        let mut operator = None;
+        if let Some(path) = file {
+            let text = file::text(path, true)?.unwrap_or_default();
+            let read = file::read(&text).map_err(|complaint| complain(complaint.in_file(path)));
+            let mut read = read?;
+            if let Some(folder) = path.parent() {
+                read.config.start_at(folder);
+            }
+            operator = Some(read);
+        }
+        let none = Config::default();
+        let options = operator.as_ref().map_or(&none, |read| &read.config);
+        let bundle = Arc::new(bundled::unpack(archive, options)?);
+        let path = file.unwrap_or(Path::new(FILE_NAME));
+        let mut draft = bundled::draft(&bundle, operator).map_err(complain)?;
+        flags(&mut draft);
+        bundled::set_parts(&mut draft, &bundle)
+            .map_err(|complaint| complain(place(&draft.origins, path, Some(&bundle), complaint)))?;
+        let folder = bundled::folder_of(archive.path()).to_owned();
+        Self::settle(draft, &folder, Some(bundle), path).map_err(complain)
     }
 
     /// Checks that visitors can only read pages: the folder of pages must neither contain nor be
@@ -64,9 +115,15 @@ impl ResolvedConfig {
         let path = sources.file();
         let overlaps = overlap::overlaps(&self.config, &path);
         let allowed = self.config.site.allow_overlap;
-        match overlaps.iter().find(|overlap| overlap.is_refused(allowed)) {
+        // Whoever can write to the bundle can change the configuration in it.
+        let bundle = self.bundle.iter();
+        let of_bundle = bundle.flat_map(|it| overlap::overlaps(&self.config, it.path()));
+        let of_bundle: Vec<_> = of_bundle.collect();
+        let mut all = overlaps.iter().chain(&of_bundle);
+        match all.find(|overlap| overlap.is_refused(allowed)) {
             Some(refused) => {
-                let complaint = place(&self.origins, &path, refused.complaint());
+                let bundle = self.bundle.as_deref();
+                let complaint = place(&self.origins, &path, bundle, refused.complaint());
                 Err(anyhow::anyhow!("{complaint}"))
             }
             None => Ok(overlaps.iter().map(overlap::Overlap::warning).collect()),
@@ -93,22 +150,44 @@ impl ResolvedConfig {
             }
         }
         flags(&mut draft);
+        Self::settle(draft, site, None, path)
+    }
+
+    /// Fills in the defaults for the site in the folder `site`, and checks the result.
+    fn settle(
+        mut draft: Draft,
+        site: &Path,
+        bundle: Option<Arc<Unpacked>>,
+        path: &Path,
+    ) -> Result<Self, Complaint> {
         draft.config.site.settle(site);
         draft.config.state.settle(site);
         check::yield_defaults(&mut draft.config, |key| draft.origins.contains_key(key));
-        check::check(&draft.config).map_err(|complaint| place(&draft.origins, path, complaint))?;
+        check::check(&draft.config)
+            .map_err(|complaint| place(&draft.origins, path, bundle.as_deref(), complaint))?;
         Ok(Self {
             config: draft.config,
             origins: draft.origins,
+            bundle,
         })
     }
 }
 
-/// Adds the location of its key to an error: the line of `file`, or the flag.
-fn place(origins: &BTreeMap<String, Origin>, file: &Path, complaint: Complaint) -> Complaint {
-    match origins.get(&complaint.key) {
-        Some(Origin::File(line)) => complaint.at(*line).in_file(file),
-        Some(Origin::Flag(flag)) => complaint.by(flag),
-        None => complaint,
+/// Adds the location of its key to an error: the line of `file` or of the bundle's configuration,
+/// or the flag.
+fn place(
+    origins: &BTreeMap<String, Origin>,
+    file: &Path,
+    bundle: Option<&Unpacked>,
+    complaint: Complaint,
+) -> Complaint {
+    match (origins.get(&complaint.key), bundle) {
+        (Some(Origin::File(line)), _) => complaint.at(*line).in_file(file),
+        (Some(Origin::Bundle(line)), Some(bundle)) => {
+            let file = bundle.path().join(FILE_NAME);
+            complaint.at(*line).in_file(&file)
+        }
+        (Some(Origin::Flag(flag)), _) => complaint.by(flag),
+        _ => complaint,
     }
 }

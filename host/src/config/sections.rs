@@ -12,13 +12,17 @@ use crate::file_stamp::FileStamp;
 use crate::file_watch::Stamps;
 use crate::policy::{Budget, Handlers, Policies};
 use crate::state::Store;
-use crate::{admin, content, engine, grants, http1, log, machine, server, state, static_files};
+use crate::{
+    admin, bundle, content, engine, grants, http1, log, machine, server, state, static_files,
+};
 
 /// The complete configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Config {
     /// The folders of the site.
     pub site: Site,
+    /// Where bundles are unpacked, and who must have signed them.
+    pub bundle: bundle::BundleOptions,
     /// The addresses to listen on, and how to serve.
     pub server: server::ServerOptions,
     /// The admin listener.
@@ -70,6 +74,7 @@ impl Config {
     /// Visits all sections, in the order in which they are printed.
     pub fn visit(&mut self, visitor: &mut impl Visit) {
         visitor.section("site", &mut self.site);
+        visitor.section("bundle", &mut self.bundle);
         visitor.section("server", &mut self.server);
         visitor.section("admin", &mut self.admin);
         visitor.section("limits", &mut self.limits);
@@ -161,6 +166,7 @@ impl Config {
     pub(super) fn start_at(&mut self, folder: &Path) {
         self.site.start_at(folder);
         self.admin.start_at(folder);
+        self.bundle.start_at(|path| site::within(folder, path));
         if let Some(state) = &mut self.state.folder {
             *state = site::within(folder, state);
         }

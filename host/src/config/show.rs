@@ -97,6 +97,9 @@ impl Visit for Show<'_> {
                 (Some(value), Some(Origin::File(line))) => {
                     self.line(format_args!("{key} = {value} # file, line {line}"));
                 }
+                (Some(value), Some(Origin::Bundle(line))) => {
+                    self.line(format_args!("{key} = {value} # bundle, line {line}"));
+                }
                 (Some(value), Some(Origin::Flag(flag))) => {
                     self.line(format_args!("{key} = {value} # flag {flag}"));
                 }
@@ -122,6 +125,7 @@ impl Show<'_> {
         let name_shown = toml::Value::from(name);
         let place = match self.origins.get(&format!("{section}.{name}")) {
             Some(Origin::File(line)) => format!(" # file, line {line}"),
+            Some(Origin::Bundle(line)) => format!(" # bundle, line {line}"),
             Some(Origin::Flag(_)) | None => String::new(),
         };
         self.line(format_args!("\n[{section}.{name_shown}]{place}"));

@@ -122,6 +122,11 @@ fn default_code_cache() -> Option<PathBuf> {
     Some(user_caches()?.join("wasgi").join("code"))
 }
 
+/// Returns the default folder of unpacked bundles. None if the user has no home or cache folder.
+pub(super) fn default_bundle_cache() -> Option<PathBuf> {
+    Some(user_caches()?.join("wasgi").join("bundles"))
+}
+
 /// Returns the user's cache folder.
 fn user_caches() -> Option<PathBuf> {
     // The XDG base directory specification requires ignoring a relative path there.

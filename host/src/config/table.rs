@@ -92,6 +92,18 @@ pub(crate) const KEYS: &[Key<Config>] = &[
             "the maximum size of compiled handlers on disk, {bounds}; the least recently used are \
              removed",
         ),
+    key("bundle.public-key", at!(bundle.public_key))
+        .unset("none: bundles need no signature")
+        .doc(
+            "the key that must have signed a [bundle](deploying.md#signed-bundles), as minisign \
+             prints it; only in the file that `--config` names",
+        ),
+    key("bundle.cache", at!(bundle.cache))
+        .unset("the folder `wasgi/bundles` in the user's cache folder")
+        .doc(
+            "the folder to which [bundles](deploying.md#bundles) are unpacked; only in the file that \
+             `--config` names",
+        ),
     key("server.addr", at!(server.addr))
         .restart()
         .flag(

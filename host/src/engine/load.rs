@@ -180,6 +180,16 @@ impl Engine {
         self.scripts.set_policies(policies);
     }
 
+    /// Returns this engine, with others of what handlers may use: see [`Self::set_policies`]. The
+    /// policies of this one don't change.
+    #[must_use]
+    pub(crate) fn with_policies(&self, policies: Policies) -> Self {
+        Self {
+            scripts: self.scripts.with_policies(policies),
+            ..self.clone()
+        }
+    }
+
     /// Loads the file or folder of the handler called `name`: a `.wasm` or `.wat` file, or a
     /// script.
     ///

@@ -129,6 +129,14 @@ impl Scripts {
     }
 
     /// Sets what handlers may use. Loads that begin later use it.
+    /// Returns these, with policies of their own.
+    pub(super) fn with_policies(&self, policies: Policies) -> Self {
+        Self {
+            policies: Arc::new(Published::new(policies)),
+            ..self.clone()
+        }
+    }
+
     pub(super) fn set_policies(&self, policies: Policies) {
         self.policies.publish(policies);
     }

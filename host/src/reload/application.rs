@@ -68,6 +68,36 @@ pub(super) fn is_ignored(name: &str) -> bool {
         || name.ends_with('~')
 }
 
+/// Returns whether a path in an application's folder belongs to the application, its installed
+/// packages included.
+pub(crate) fn is_application_file(relative: &str) -> bool {
+    for folder in PACKAGES {
+        let leads_to_it = folder.strip_prefix(relative);
+        if leads_to_it.is_some_and(|rest| rest.is_empty() || rest.starts_with('/')) {
+            return true;
+        }
+        let inside = relative.strip_prefix(folder);
+        if let Some(inside) = inside.and_then(|rest| rest.strip_prefix('/')) {
+            let is_ours = |name: &str| {
+                name != "__pycache__"
+                    && !name.ends_with(".pyc")
+                    && !(folder == MODULES && name.starts_with('.'))
+            };
+            return inside.split('/').all(is_ours);
+        }
+    }
+    !is_ignored(relative.rsplit('/').next().unwrap_or(relative))
+}
+
+/// Returns the folder of installed packages that a path contains, if any.
+pub(crate) fn package_folder(path: &str) -> Option<&str> {
+    let found = PACKAGES.iter().filter_map(|folder| {
+        let at = path.find(&format!("/{folder}/"))?;
+        path.get(..=at + folder.len())
+    });
+    found.min_by_key(|folder| folder.len())
+}
+
 /// The contents of an application's folder.
 #[derive(Default)]
 struct Entries {

@@ -145,6 +145,21 @@ pub(crate) fn applications(folder: &Path) -> Vec<PathBuf> {
     folders.map(|found| folder.join(&found.file)).collect()
 }
 
+/// Returns the handlers in a handlers folder, files and folders, by their paths in it; and what is
+/// wrong with the others.
+pub(crate) fn handler_files(folder: &Path) -> (Vec<String>, Vec<String>) {
+    let given = Folder {
+        path: folder,
+        given: folder,
+        builds: None,
+    };
+    let listing = list(given, &mut |_| {});
+    let handlers = listing.handlers.into_iter().map(|found| found.file);
+    let problems = listing.problems.iter();
+    let problems = problems.map(|(_, problem)| problem.to_string());
+    (handlers.collect(), problems.collect())
+}
+
 /// Returns the projects in a handlers folder.
 pub(crate) fn find_projects(folder: &Path, builds: &Places) -> Vec<Project> {
     let path = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());

@@ -57,15 +57,18 @@ use crate::registry::Registry;
 use pages_thread::PagesThread;
 use thread::Order;
 
-pub(crate) use application::{MARKERS, is_one as is_application, manifest, script_language};
+pub(crate) use application::{
+    MARKERS, is_application_file, is_one as is_application, manifest, package_folder,
+    script_language,
+};
 pub(crate) use cancel::CancelToken;
 pub(crate) use language::Language;
 pub(crate) use later::{Later, Renewal};
-pub(crate) use listing::{EXTENSIONS, applications, find_projects, scripts};
+pub(crate) use listing::{EXTENSIONS, applications, find_projects, handler_files, scripts};
 pub(crate) use loader::{Load, LoadRequest};
 pub(crate) use options::{HandlerEvent, OnHandler, ReloadOptions, Started};
 pub(crate) use pages::{OnPages, PagesChange};
-pub(crate) use scan::{Scan, list, list_built, scan_once};
+pub(crate) use scan::{Scan, list, list_built, scan_once, scan_until};
 pub(crate) use shortage::Shortage;
 pub(crate) use source::MAX_HANDLER_BYTES;
 pub(crate) use watch::{Watch, WatchEvent};

@@ -59,11 +59,24 @@ pub(crate) fn list_built<P>(folder: &Path, builds: Places) -> Scan<P> {
 /// Lists the handlers folder once and loads its files, several at a time: for `wasgi routes`.
 /// Blocks until all are loaded. Logs nothing, because problems are in [`Registry::problems`].
 pub(crate) fn scan_once<L: Load>(folder: &Path, loader: &L) -> Scan<L::Program> {
+    scan_until(folder, loader, &|| false)
+}
+
+/// Lists the handlers folder once and loads its files as [`scan_once`] does, but begins no further
+/// load once `is_over` returns true.
+pub(crate) fn scan_until<L: Load>(
+    folder: &Path,
+    loader: &L,
+    is_over: &(dyn Fn() -> bool + Sync),
+) -> Scan<L::Program> {
     let mut scan = list(folder, None);
     let jobs = scan.slots.queue.take_all();
     let workers = workers().get().min(jobs.len());
     let jobs = Mutex::new(jobs.into_iter());
     let next = || {
+        if is_over() {
+            return None;
+        }
         let mut jobs = jobs.lock().unwrap_or_else(PoisonError::into_inner);
         jobs.next()
     };

@@ -92,9 +92,15 @@ const RETRY_AFTER_S: &str = "1";
 /// A folder of pages, shared by all reactor threads.
 #[derive(Debug)]
 pub struct Pages {
-    root: Root,
     /// The lock is only held to clone or replace the `Arc`.
-    settings: RwLock<Arc<Settings>>,
+    served: RwLock<Arc<Served>>,
+}
+
+/// What is served: replaced as a whole.
+#[derive(Debug)]
+struct Served {
+    root: Arc<Root>,
+    settings: Settings,
 }
 
 /// The parts of a request that matter for pages.
@@ -115,9 +121,9 @@ impl Pages {
         let settings = Settings::new(options)?;
         let opened = Root::open(root);
         let root = opened.with_context(|| format!("can't open the pages in {}", root.display()))?;
+        let root = Arc::new(root);
         Ok(Pages {
-            root,
-            settings: RwLock::new(Arc::new(settings)),
+            served: RwLock::new(Arc::new(Served { root, settings })),
         })
     }
 
@@ -127,21 +133,28 @@ impl Pages {
     ///
     /// Fails if an option is invalid. The old options then remain.
     pub fn set_options(&self, options: PageOptions) -> anyhow::Result<()> {
-        let settings = Arc::new(Settings::new(options)?);
-        let mut current = self
-            .settings
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
-        let old = std::mem::replace(&mut *current, settings);
-        // The old settings have large caches, so free them after releasing the lock.
-        drop(current);
-        drop(old);
+        let settings = Settings::new(options)?;
+        let root = Arc::clone(&self.view().served.root);
+        self.replace(Arc::new(Served { root, settings }));
         Ok(())
+    }
+
+    /// Serves those of `other` from now on. Requests in progress finish with the old ones.
+    pub fn replace_by(&self, other: Pages) {
+        self.replace(other.view().served);
+    }
+
+    fn replace(&self, new: Arc<Served>) {
+        let mut served = self.served.write().unwrap_or_else(PoisonError::into_inner);
+        let old = std::mem::replace(&mut *served, new);
+        // The old settings have large caches, so free them after releasing the lock.
+        drop(served);
+        drop(old);
     }
 
     /// Reopens the folder if it was replaced by another of the same name. Cheap if it was not.
     pub fn reopen(&self) {
-        self.root.reopen();
+        self.view().served.root.reopen();
     }
 
     /// Returns the response for the page at `path`, or none if there is no such page. This applies
@@ -168,11 +181,10 @@ impl Pages {
         self.view().error(status, reason, detail)
     }
 
-    fn view(&self) -> View<'_> {
-        let settings = self.settings.read().unwrap_or_else(PoisonError::into_inner);
+    fn view(&self) -> View {
+        let served = self.served.read().unwrap_or_else(PoisonError::into_inner);
         View {
-            root: &self.root,
-            settings: Arc::clone(&settings),
+            served: Arc::clone(&served),
         }
     }
 }
@@ -189,13 +201,12 @@ impl<'a> Request<'a, ()> {
     }
 }
 
-/// A request's view of the pages, with the settings at its start.
-struct View<'a> {
-    root: &'a Root,
-    settings: Arc<Settings>,
+/// A request's view of the pages: the folder and the settings at its start.
+struct View {
+    served: Arc<Served>,
 }
 
-impl View<'_> {
+impl View {
     /// Performs steps 1 to 7.
     fn respond<'a, F>(&self, request: &Request<'a, F>, path: &RequestPath) -> Option<Answer>
     where
@@ -213,7 +224,7 @@ impl View<'_> {
                 ("GET" | "HEAD", Found::Listing(folder)) => self.list(&folder, path, request),
                 ("OPTIONS", _) => {
                     let answer = Answer::empty(204).with("Allow", METHODS.as_bytes());
-                    Ok(self.settings.rules.finish(answer))
+                    Ok(self.served.settings.rules.finish(answer))
                 }
                 (method, _) if methods::is_known(method) => Ok(self.method_not_allowed()),
                 _ => Ok(self.not_implemented()),
@@ -244,7 +255,7 @@ impl View<'_> {
     {
         let is_get = request.method == "GET";
         let name = Arc::clone(&page.name);
-        let rules = self.settings.rules.of_page(&name);
+        let rules = self.served.settings.rules.of_page(&name);
         let conditions = Conditions::from_fields(request.fields.clone());
         let chooser = self.chooser();
         let encodings = || Encodings::from_fields(request.fields.clone());
@@ -256,7 +267,7 @@ impl View<'_> {
         let answer = match verdict {
             Verdict::NotModified => Answer::empty(304),
             Verdict::PreconditionFailed => {
-                return Ok(self.settings.rules.finish(Answer::empty(412)));
+                return Ok(self.served.settings.rules.finish(Answer::empty(412)));
             }
             Verdict::Unsatisfiable => return Ok(self.unsatisfiable(&form)),
             Verdict::Whole => {
@@ -292,7 +303,7 @@ impl View<'_> {
     where
         F: Iterator<Item = (&'a str, &'a [u8])> + Clone,
     {
-        let name = self.settings.fallback.as_deref()?;
+        let name = self.served.settings.fallback.as_deref()?;
         let path = RequestPath::parse(raw_path).ok()?;
         // A hidden name is not served, not even by the fallback page.
         security::file_name(&path)?;
@@ -322,7 +333,7 @@ impl View<'_> {
         F: Iterator<Item = (&'a str, &'a [u8])> + Clone,
     {
         const JSON: &str = "application/json";
-        let listing = Listing::read(folder, self.root)?;
+        let listing = Listing::read(folder, &self.served.root)?;
         let is_json = content::accept::prefers_type(request.fields.clone(), JSON, "text/html");
         let (content_type, bytes) = if is_json {
             (&b"application/json"[..], listing.json())
@@ -339,7 +350,7 @@ impl View<'_> {
         .with("Content-Type", content_type)
         .with("Cache-Control", b"no-cache")
         .varying_by("Accept");
-        Ok(self.settings.rules.finish(answer))
+        Ok(self.served.settings.rules.finish(answer))
     }
 
     fn error(&self, status: u16, reason: &str, detail: &str) -> Answer {
@@ -360,7 +371,7 @@ impl View<'_> {
             .with("Content-Type", content_type),
             None => Answer::built_in(status, reason, detail),
         };
-        self.settings.rules.finish(answer)
+        self.served.settings.rules.finish(answer)
     }
 
     /// Returns the response for a page that may exist but cannot be served.
@@ -374,7 +385,7 @@ impl View<'_> {
             PageError::Busy => {
                 let answer = Answer::built_in(503, "Service Unavailable", "Try again in a moment.")
                     .with("Retry-After", RETRY_AFTER_S.as_bytes());
-                self.settings.rules.finish(answer)
+                self.served.settings.rules.finish(answer)
             }
             PageError::Broken => {
                 self.error(500, "Internal Server Error", "The page can't be read.")
@@ -407,21 +418,21 @@ impl View<'_> {
         let detail = format!("This is a folder, and its page is at {location}");
         let answer = Answer::built_in(301, "Moved Permanently", &detail)
             .with("Location", location.into_bytes());
-        self.settings.rules.finish(answer)
+        self.served.settings.rules.finish(answer)
     }
 
     fn finder(&self) -> Finder<'_> {
         Finder {
-            root: self.root,
-            kept: &self.settings.kept,
-            options: &self.settings.options,
+            root: &self.served.root,
+            kept: &self.served.settings.kept,
+            options: &self.served.settings.options,
         }
     }
 
     fn chooser(&self) -> Chooser<'_> {
         Chooser {
             finder: self.finder(),
-            compressed: &self.settings.compressed,
+            compressed: &self.served.settings.compressed,
             now: SystemTime::now(),
         }
     }

@@ -465,10 +465,12 @@ fn a_replaced_or_late_folder_is_served_after_reopen() {
     let pages = Pages::open(&later, PageOptions::default()).expect("a folder that may come");
     fs::rename(&html, &later).expect("rename");
     pages.reopen();
-    assert!(pages.root.open_file(b"index.html").is_ok());
+    assert!(pages.view().served.root.open_file(b"index.html").is_ok());
     assert!(
         Pages::open(&site.dir.path().join("nowhere"), PageOptions::default())
             .expect("pages")
+            .view()
+            .served
             .root
             .open_file(b"x")
             .is_err()

@@ -13,6 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::channel::{self, Report, ToWorker};
 use super::relay;
 use super::worker_id::WorkerId;
+use crate::bundle::process_arguments;
 use crate::log::{AccessLog, Log};
 use crate::published::Reader;
 
@@ -60,7 +61,7 @@ impl Worker {
         mut reported: impl FnMut(u32, Report) + Send + 'static,
     ) -> anyhow::Result<Self> {
         let (channel, stdin) = channel::pair()?;
-        let mut arguments = std::env::args_os();
+        let mut arguments = process_arguments().into_iter();
         let mut command = Command::new(THIS_PROGRAM);
         command
             .arg0(arguments.next().unwrap_or_else(|| "wasgi".into()))

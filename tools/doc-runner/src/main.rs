@@ -44,11 +44,12 @@ use processes::step;
 use self::console::{Example, is_as_shown};
 
 /// The pages that are run by default: all that have commands.
-const PAGES: [&str; 15] = [
+const PAGES: [&str; 16] = [
     "README.md",
     "docs/benchmarks.md",
     "docs/configuration.md",
     "docs/databases.md",
+    "docs/deploying.md",
     "docs/dev.md",
     "docs/handlers.md",
     "docs/javascript.md",

@@ -10,11 +10,11 @@ use crate::content::coding::{Coding, decompress};
 const SETTLED: Duration = Duration::from_millis(2_100);
 
 fn kept(site: &Site) -> usize {
-    site.pages.view().settings.kept.size().1
+    site.pages.view().served.settings.kept.size().1
 }
 
 fn compressed(site: &Site) -> usize {
-    site.pages.view().settings.compressed.size().1
+    site.pages.view().served.settings.compressed.size().1
 }
 
 #[test]

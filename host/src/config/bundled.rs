@@ -1,0 +1,140 @@
+//! The configuration of a bundle: that in the bundle, and the operator's file on top of it.
+//!
+//! Relative paths in the bundle's own configuration start at the folder that the bundle is in, and
+//! those in the operator's file at that file's folder. A key of the operator's file takes
+//! precedence over the bundle's, and so does a whole table of a handler.
+
+use std::path::Path;
+
+use anyhow::{Context, bail};
+
+use super::complaint::Complaint;
+use super::draft::{Draft, Origin};
+use super::file::{self, Contents, FILE_NAME, MAX_BYTES};
+use super::sections::Config;
+use super::site;
+use super::table::KEYS;
+use crate::bundle::{Archive, PublicKey, Unpacked};
+
+/// Keys whose values are the bundle's parts, each with what is in the bundle.
+const OWN: [(&str, &str); 3] = [
+    ("site.root", "the pages"),
+    ("site.handlers", "the handlers"),
+    ("site.build", "the results of all builds"),
+];
+
+/// Verifies and unpacks a bundle as the operator's configuration says.
+///
+/// # Errors
+///
+/// Fails if the bundle can't be unpacked, or is not signed as required.
+pub(super) fn unpack(archive: &Archive, operator: &Config) -> anyhow::Result<Unpacked> {
+    let options = &operator.bundle;
+    let cache = options.cache.clone().or_else(site::default_bundle_cache);
+    let cache = cache.with_context(|| {
+        format!(
+            "{}: can't be unpacked: neither HOME nor XDG_CACHE_HOME says where the user's cache is; \
+             set one of them, or bundle.cache in the file that --config names",
+            archive.path().display()
+        )
+    })?;
+    let key = options.public_key.as_deref().map(PublicKey::parse);
+    let key = key.transpose().context("bundle.public-key")?;
+    Unpacked::new(archive, &cache, key.as_ref(), MAX_BYTES)
+}
+
+/// Combines the bundle's configuration with the operator's, whose paths are resolved already.
+///
+/// # Errors
+///
+/// Fails if the bundle's configuration is invalid, or if it has a key that belongs to the operator.
+pub(super) fn draft(bundle: &Unpacked, operator: Option<Contents>) -> Result<Draft, Complaint> {
+    let mut draft = Draft::default();
+    if let Some(text) = bundle.config() {
+        let shown = bundle.path().join(FILE_NAME);
+        let read = file::read(text).map_err(|complaint| complaint.in_file(&shown))?;
+        if let Some((key, line)) = read
+            .lines
+            .iter()
+            .find(|(key, _)| key.starts_with("bundle."))
+        {
+            let why = "belongs into the operator's file, which --config names, not into a bundle";
+            return Err(Complaint::new(key, why).at(*line).in_file(&shown));
+        }
+        draft.config = read.config;
+        let lines = read.lines.into_iter();
+        draft.origins = lines
+            .map(|(key, line)| (key, Origin::Bundle(line)))
+            .collect();
+        draft.config.start_at(folder_of(bundle.path()));
+    }
+    if let Some(operator) = operator {
+        put(&mut draft, operator);
+    }
+    Ok(draft)
+}
+
+/// Sets the keys of the operator's file.
+fn put(draft: &mut Draft, operator: Contents) {
+    for key in KEYS
+        .iter()
+        .filter(|key| operator.lines.contains_key(key.name))
+    {
+        (key.place.copy)(&mut draft.config, &operator.config);
+    }
+    let is_set = |name: &str| operator.lines.contains_key(&format!("handlers.{name}"));
+    let tables = operator.config.handlers.iter();
+    let tables = tables.filter(|(name, _)| is_set(name));
+    let all = draft.config.handlers.iter().chain(tables);
+    draft.config.handlers = all
+        .map(|(name, table)| (name.to_owned(), table.clone()))
+        .collect();
+    let lines = operator.lines.into_iter();
+    draft
+        .origins
+        .extend(lines.map(|(key, line)| (key, Origin::File(line))));
+}
+
+/// Sets the keys whose values are the bundle's parts.
+///
+/// # Errors
+///
+/// Fails if the operator sets one of them.
+pub(super) fn set_parts(draft: &mut Draft, bundle: &Unpacked) -> Result<(), Complaint> {
+    for (key, what) in OWN {
+        if let Some(Origin::File(_) | Origin::Flag(_)) = draft.origins.get(key) {
+            let why = format!("{what} are in the bundle: leave it out");
+            return Err(Complaint::new(key, why));
+        }
+        draft.origins.remove(key);
+    }
+    let site = &mut draft.config.site;
+    site.root = Some(bundle.pages());
+    site.handlers = Some(bundle.handlers());
+    site.build = false;
+    if site.runtime.is_none() {
+        site.runtime = bundle.runtime();
+    }
+    Ok(())
+}
+
+/// Returns the folder that a bundle is in.
+pub(super) fn folder_of(bundle: &Path) -> &Path {
+    bundle.parent().unwrap_or(Path::new(""))
+}
+
+/// Refuses to serve a folder if bundles must be signed.
+///
+/// # Errors
+///
+/// Fails if there is a key for signatures.
+pub(super) fn refuse_folder(config: &Config, site: &Path) -> anyhow::Result<()> {
+    if config.bundle.public_key.is_some() {
+        bail!(
+            "{}: is no signed bundle, and bundle.public-key requires one: make it by `wasgi bundle` \
+             and `minisign -Sm`",
+            site.display()
+        );
+    }
+    Ok(())
+}
