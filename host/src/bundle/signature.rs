@@ -175,7 +175,7 @@ pub(crate) fn path_of(bundle: &Path) -> PathBuf {
     bundle.with_added_extension(EXTENSION)
 }
 
-/// Returns the time in a trusted comment as minisign writes it: `timestamp:1700000000	file:…`.
+/// Returns the time in a trusted comment, which minisign begins with `timestamp:1700000000`.
 fn made_at(comment: &str) -> Option<u64> {
     let time = comment
         .split_ascii_whitespace()

@@ -346,7 +346,7 @@ impl Controls {
         // It would publish its own handlers again.
         drop(reload);
         self.engine.set_policies(settings.policies.clone());
-        self.pages.replace_by(pages);
+        self.pages.replace_by(&pages);
         self.settings.publish(settings);
         self.registry.publish(registry);
         Ok(())

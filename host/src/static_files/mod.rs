@@ -140,7 +140,7 @@ impl Pages {
     }
 
     /// Serves those of `other` from now on. Requests in progress finish with the old ones.
-    pub fn replace_by(&self, other: Pages) {
+    pub(crate) fn replace_by(&self, other: &Pages) {
         self.replace(other.view().served);
     }
 

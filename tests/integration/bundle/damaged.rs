@@ -19,10 +19,11 @@ fn forged(files: &[(&str, &str)]) -> Vec<u8> {
         let hash = blake3::hash(content.as_bytes()).to_hex();
         index += &format!("{hash} {} {name}\n", content.len());
     }
-    with_index(&index, files.iter().map(|(_, content)| *content).collect())
+    let contents: String = files.iter().map(|(_, content)| *content).collect();
+    with_index(&index, &contents)
 }
 
-fn with_index(index: &str, content: String) -> Vec<u8> {
+fn with_index(index: &str, content: &str) -> Vec<u8> {
     let hash = blake3::hash(index.as_bytes()).to_hex();
     let head = format!(
         "wasgi bundle 1\n{hash} {:012}\n{index}{content}",
@@ -116,11 +117,11 @@ fn lengths_are_checked_before_they_are_believed() {
     let hash = blake3::hash(b"").to_hex();
     for length in ["1099511627776", "18446744073709551615"] {
         let index = format!("{hash} {length} html/a\n");
-        bundle.replace(&with_index(&index, "x".to_owned()));
+        bundle.replace(&with_index(&index, "x"));
         let line = bundle.refusal(&[]);
         assert!(line.contains("is incomplete"), "{line}");
         let twice = format!("{index}{hash} {length} html/b\n");
-        bundle.replace(&with_index(&twice, "x".to_owned()));
+        bundle.replace(&with_index(&twice, "x"));
         let line = bundle.refusal(&[]);
         let is_said = line.contains("is incomplete") || line.contains("too long");
         assert!(is_said, "{line}");
