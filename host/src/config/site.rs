@@ -137,13 +137,14 @@ fn user_caches() -> Option<PathBuf> {
         .or_else(|| set("HOME").filter(absolute).map(|home| home.join(".cache")))
 }
 
-/// Returns the default folder of the runtimes: next to the program, or next to the program's
-/// folder.
+/// Returns the default folder of the runtimes: next to the program, next to the program's folder,
+/// or where a package installs them.
 fn default_runtime() -> Option<PathBuf> {
     let program = std::env::current_exe().ok()?;
     let folder = program.parent()?;
-    [folder.join("runtime"), folder.join("../runtime")]
+    ["runtime", "../runtime", "../lib/wasgi/runtime"]
         .into_iter()
+        .map(|place| folder.join(place))
         .find(|folder| folder.is_dir())
 }
 

@@ -57,7 +57,10 @@ pub(crate) const KEYS: &[Key<Config>] = &[
              [below](#the-code-cache)",
         ),
     key("site.runtime", at!(site.runtime))
-        .unset("the folder `runtime` beside the program, or beside the folder that contains it")
+        .unset(
+            "the folder `runtime` beside the program or beside the folder that contains it, or \
+             `lib/wasgi/runtime` beside that folder",
+        )
         .restart()
         .doc(
             "the folder of the runtimes for scripts in [Python](python.md#scripts) and \
