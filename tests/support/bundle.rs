@@ -20,7 +20,7 @@ pub(crate) struct Bundle {
 impl Bundle {
     /// Makes a bundle of a site.
     #[track_caller]
-    pub(crate) fn of(site: &Site) -> Bundle {
+    pub(crate) fn from_site(site: &Site) -> Bundle {
         let folder = tempfile::Builder::new().prefix("wasgi-bundle-").tempdir();
         let bundle = Bundle {
             folder: folder.expect("a temporary folder"),

@@ -2,8 +2,8 @@
 //!
 //! The folders are in one that belongs to this user alone. Each is written under another name,
 //! synced to the disk and renamed, so one that exists is complete. All processes that serve a
-//! bundle share its folder, and hold a shared lock on it. Folders without a lock are removed, except
-//! for those that were used last.
+//! bundle share its folder, and hold a shared lock on it. Folders without a lock are removed,
+//! except for those that were used last.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{ErrorKind, Write};

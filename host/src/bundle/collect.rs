@@ -54,8 +54,8 @@ struct Walk<'w> {
 }
 
 impl Collection {
-    /// Creates a collection that takes nothing at or below the `private` paths. Each has a word that
-    /// says what it is.
+    /// Creates a collection that takes nothing at or below the `private` paths. Each has a word
+    /// that says what it is.
     pub(crate) fn without(private: impl IntoIterator<Item = (PathBuf, &'static str)>) -> Self {
         let private = private.into_iter();
         let resolved = private.filter_map(|(path, what)| Some((path.canonicalize().ok()?, what)));

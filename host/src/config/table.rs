@@ -57,10 +57,7 @@ pub(crate) const KEYS: &[Key<Config>] = &[
              [below](#the-code-cache)",
         ),
     key("site.runtime", at!(site.runtime))
-        .unset(
-            "the folder `runtime` beside the program or beside the folder that contains it, or \
-             `lib/wasgi/runtime` beside that folder",
-        )
+        .unset("the folder `runtime` beside the program or its folder, or `../lib/wasgi/runtime`")
         .restart()
         .doc(
             "the folder of the runtimes for scripts in [Python](python.md#scripts) and \

@@ -12,7 +12,7 @@ fn version(number: u32) -> Site {
 
 #[test]
 fn processes_share_the_folder_of_a_bundle() {
-    let bundle = Bundle::of(&version(1));
+    let bundle = Bundle::from_site(&version(1));
     let servers = [bundle.serve(&[]), bundle.serve(&[]), bundle.serve(&[])];
     assert_eq!(bundle.unpacked().len(), 1);
     for server in servers {
@@ -28,13 +28,13 @@ fn processes_share_the_folder_of_a_bundle() {
 
 #[test]
 fn a_folder_that_is_served_is_kept_and_old_ones_are_removed() {
-    let bundle = Bundle::of(&version(0));
+    let bundle = Bundle::from_site(&version(0));
     let server = bundle.serve(&[]);
     let served = bundle.unpacked();
     for number in 1..9 {
         // Not followed: the server reads the file from its own path.
         let other = bundle.at("other.wasgi");
-        let next = Bundle::of(&version(number));
+        let next = Bundle::from_site(&version(number));
         fs::copy(next.path(), &other).expect("copied");
         let config = bundle.run(&["config", other.to_str().expect("text")]);
         assert!(config.status.success(), "{}", config.everything());
@@ -48,7 +48,7 @@ fn a_folder_that_is_served_is_kept_and_old_ones_are_removed() {
 
 #[test]
 fn a_folder_with_missing_files_is_unpacked_again() {
-    let bundle = Bundle::of(&version(1));
+    let bundle = Bundle::from_site(&version(1));
     assert!(bundle.run(&["config", bundle.text()]).status.success());
     let page = bundle.unpacked()[0].join("html/index.html");
     for damage in ["remove", "truncate"] {
@@ -63,7 +63,7 @@ fn a_folder_with_missing_files_is_unpacked_again() {
 
 #[test]
 fn a_cache_that_others_may_write_to_is_refused() {
-    let bundle = Bundle::of(&version(1));
+    let bundle = Bundle::from_site(&version(1));
     let cache = bundle.at("shared");
     fs::create_dir(&cache).expect("made");
     fs::set_permissions(&cache, fs::Permissions::from_mode(0o777)).expect("set");

@@ -34,7 +34,7 @@ fn with_index(index: &str, content: &str) -> Vec<u8> {
 
 #[test]
 fn an_incomplete_bundle_is_refused() {
-    let bundle = Bundle::of(&site());
+    let bundle = Bundle::from_site(&site());
     let whole = bundle.bytes();
     for length in [15, 16, 50, 93, 94, 200, whole.len() / 2, whole.len() - 1] {
         bundle.replace(&whole[..length]);
@@ -52,7 +52,7 @@ fn an_incomplete_bundle_is_refused() {
 
 #[test]
 fn a_damaged_bundle_is_refused_and_nothing_of_it_is_left() {
-    let bundle = Bundle::of(&site());
+    let bundle = Bundle::from_site(&site());
     let whole = bundle.bytes();
     for (at, said) in [
         (20, "its index has another hash"),
@@ -75,7 +75,7 @@ fn a_damaged_bundle_is_refused_and_nothing_of_it_is_left() {
 
 #[test]
 fn names_that_lead_elsewhere_are_refused_before_anything_is_written() {
-    let bundle = Bundle::of(&site());
+    let bundle = Bundle::from_site(&site());
     let long = format!("html/{}", "a".repeat(256));
     for name in [
         "../evil",
@@ -113,7 +113,7 @@ fn names_that_lead_elsewhere_are_refused_before_anything_is_written() {
 
 #[test]
 fn lengths_are_checked_before_they_are_believed() {
-    let bundle = Bundle::of(&site());
+    let bundle = Bundle::from_site(&site());
     let hash = blake3::hash(b"").to_hex();
     for length in ["1099511627776", "18446744073709551615"] {
         let index = format!("{hash} {length} html/a\n");
@@ -133,7 +133,7 @@ fn lengths_are_checked_before_they_are_believed() {
 
 #[test]
 fn a_configuration_that_is_wrong_is_told_with_its_line() {
-    let bundle = Bundle::of(&site());
+    let bundle = Bundle::from_site(&site());
     for (text, said) in [
         (
             "\n[server]\nporrt = 1\n",

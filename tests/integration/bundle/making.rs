@@ -28,7 +28,7 @@ fn a_bundle_depends_on_nothing_but_the_contents_of_the_site() {
         .expect("open")
         .set_modified(past)
         .expect("set");
-    let (one, other) = (Bundle::of(&one), Bundle::of(&other));
+    let (one, other) = (Bundle::from_site(&one), Bundle::from_site(&other));
     assert!(one.bytes() == other.bytes());
     assert_eq!(
         one.run(&["bundle", "--check", one.text()]).status.code(),
@@ -109,7 +109,7 @@ fn other_files_and_folders_are_no_bundles() {
             );
         }
     }
-    let bundle_of_it = Bundle::of(&site);
+    let bundle_of_it = Bundle::from_site(&site);
     let ended = run(["bundle", bundle_of_it.text(), "-o", "/dev/null/x"]);
     assert!(
         ended.refusal().contains("is a bundle already"),

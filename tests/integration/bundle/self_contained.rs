@@ -18,7 +18,7 @@ struct Program {
 }
 
 impl Program {
-    fn of(site: &Site) -> Program {
+    fn from_site(site: &Site) -> Program {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("site");
         let flags = ["--self-contained", "-o", file.to_str().expect("text")];
@@ -47,7 +47,7 @@ fn site() -> Site {
 
 #[test]
 fn a_program_serves_the_site_at_its_end() {
-    let program = Program::of(&site());
+    let program = Program::from_site(&site());
     for flags in [&[][..], &["--processes", "2"]] {
         let mut command = program.command(&["--addr", "127.0.0.1:0"]);
         command.arg("--code-cache").arg(code_cache()).args(flags);
@@ -62,7 +62,7 @@ fn a_program_serves_the_site_at_its_end() {
 
 #[test]
 fn the_other_commands_of_a_program_with_a_site_use_that_site() {
-    let program = Program::of(&site());
+    let program = Program::from_site(&site());
     let routes = program.run(&["routes"]);
     assert!(
         routes.stdout.join("\n").contains("/hello"),
@@ -101,7 +101,7 @@ fn the_other_commands_of_a_program_with_a_site_use_that_site() {
 
 #[test]
 fn damage_to_the_program_before_a_site_is_found() {
-    let program = Program::of(&site());
+    let program = Program::from_site(&site());
     let file = program.folder.path().join("site");
     let mut bytes = fs::read(&file).expect("it can be read");
     // In the padding of the ELF header, which nothing reads.
@@ -120,7 +120,7 @@ fn damage_to_the_program_before_a_site_is_found() {
 #[test]
 fn a_bundle_and_the_bundle_in_a_program_are_the_same() {
     let site = site();
-    let (program, bundle) = (Program::of(&site), Bundle::of(&site));
+    let (program, bundle) = (Program::from_site(&site), Bundle::from_site(&site));
     let own = fs::read(program.folder.path().join("site")).expect("it can be read");
     let bytes = bundle.bytes();
     assert!(own.windows(bytes.len()).any(|part| part == bytes));

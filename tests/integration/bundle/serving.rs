@@ -35,7 +35,7 @@ fn a_bundle_is_served_like_its_folder() {
         .with_page("style.css", "a {}\n".repeat(100))
         .with_page("style.css.br", "compressed")
         .with_page(".well-known/security.txt", "contact");
-    let bundle = Bundle::of(&site);
+    let bundle = Bundle::from_site(&site);
     let server = bundle.serve(&[]);
     expect_version(&server, 1);
     let mut client = server.connect();
@@ -51,7 +51,7 @@ fn a_bundle_is_served_like_its_folder() {
 
 #[test]
 fn a_bundle_that_is_replaced_is_served_whole_or_not_at_all() {
-    let bundle = Bundle::of(&version(1));
+    let bundle = Bundle::from_site(&version(1));
     let server = bundle.serve(&[]);
     follows(&bundle, &server);
     assert!(server.stop().status.success());
@@ -59,7 +59,7 @@ fn a_bundle_that_is_replaced_is_served_whole_or_not_at_all() {
 
 #[test]
 fn several_processes_follow_a_bundle() {
-    let bundle = Bundle::of(&version(1));
+    let bundle = Bundle::from_site(&version(1));
     let server = bundle.serve(&["--processes", "2", "--threads", "1"]);
     expect_version(&server, 1);
     bundle.replace_by(&version(2));
@@ -118,7 +118,7 @@ fn follows(bundle: &Bundle, server: &Server) {
 
 /// Returns a bundle of a site with a configuration that is wrong, which `wasgi bundle` refuses.
 fn forged_config(site: &Site) -> Vec<u8> {
-    let good = Bundle::of(site);
+    let good = Bundle::from_site(site);
     let bytes = good.bytes();
     let text = String::from_utf8(bytes).expect("a test's site is text");
     let old = "[pages]\ncache-control = \"max-age=4\"\n";
@@ -143,7 +143,7 @@ fn relative_paths_start_at_the_bundles_folder() {
                   secrets = { KEY = { file = \"key\" } }\n\
                   files = [{ source = \"data\", destination = \"/data\" }]\n";
     fs::write(site.path().join("wasgi.toml"), config).expect("written");
-    let bundle = Bundle::of(&site);
+    let bundle = Bundle::from_site(&site);
     let shown = bundle.run(&["config", bundle.text()]).stdout.join("\n");
     for (name, path) in [("folder", "kept"), ("source", "data"), ("file", "key")] {
         let path = bundle.at(path);
@@ -167,7 +167,7 @@ fn the_operators_file_takes_precedence_over_the_bundles() {
     let config = "[pages]\ncache-control = \"max-age=1\"\n[limits]\nbody = \"1MiB\"\n\
                   [handlers.hello]\nreuse = 7\nmemory = \"9MiB\"\n[handlers.other]\nreuse = 5\n";
     fs::write(site.path().join("wasgi.toml"), config).expect("written");
-    let bundle = Bundle::of(&site);
+    let bundle = Bundle::from_site(&site);
     let file = bundle.at("operator.toml");
     let operator =
         "[limits]\nbody = \"2MiB\"\n[handlers.hello]\nreuse = 8\n[bundle]\ncache = \"c\"\n";

@@ -27,7 +27,7 @@ fn expect_page(server: &Server, number: u32) {
 #[test]
 fn only_a_bundle_with_a_good_signature_is_served() {
     let (signer, other) = (Signer::new(1), Signer::new(2));
-    let bundle = Bundle::of(&version(1));
+    let bundle = Bundle::from_site(&version(1));
     let flags = ["--config", &require(&bundle, &signer)];
     let line = bundle.refusal(&flags);
     assert!(line.contains("site.wasgi: is not signed"), "{line}");
@@ -64,7 +64,7 @@ fn only_a_bundle_with_a_good_signature_is_served() {
 #[test]
 fn an_unsigned_or_older_bundle_changes_nothing_in_a_running_server() {
     let signer = Signer::new(1);
-    let bundle = Bundle::of(&version(1));
+    let bundle = Bundle::from_site(&version(1));
     let flags = ["--config", &require(&bundle, &signer)];
     signer.sign(&bundle.path(), 100);
     let old = (
@@ -101,7 +101,7 @@ fn an_unsigned_or_older_bundle_changes_nothing_in_a_running_server() {
 #[test]
 fn a_folder_is_not_served_where_bundles_must_be_signed() {
     let site = version(1);
-    let bundle = Bundle::of(&site);
+    let bundle = Bundle::from_site(&site);
     let file = require(&bundle, &Signer::new(1));
     let folder = site.path().to_str().expect("text");
     let ended = bundle.run(&["routes", folder, "--config", &file]);
