@@ -53,7 +53,7 @@ const TASKS: [Task; 22] = [
     Task {
         name: "package",
         arguments: "[--debug] [--musl] [--check]",
-        about: "Build a Debian package and an archive; --check uses them in new systems",
+        about: "Build a Debian package and an archive; --check installs them",
         run: package::package,
     },
     Task {
