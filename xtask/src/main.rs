@@ -54,7 +54,10 @@ const TASKS: [Task; 22] = [
         name: "package",
         arguments: "[--debug] [--musl] [--check]",
         about: "Build a Debian package and an archive; --check installs them",
-        run: package::package,
+        run: |workspace, arguments| {
+            runtime(workspace, &[])?;
+            package::package(workspace, arguments)
+        },
     },
     Task {
         name: "python",

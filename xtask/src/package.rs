@@ -67,7 +67,6 @@ pub(crate) fn package(workspace: &Workspace, arguments: &[OsString]) -> Result<(
         }
     }
     let program = build(workspace, options)?;
-    crate::runtime(workspace, &[])?;
     let staged = stage(workspace, &program)?;
     let packages = Packages {
         // A package of Debian uses Debian's libc.

@@ -57,7 +57,7 @@ pub(crate) const KEYS: &[Key<Config>] = &[
              [below](#the-code-cache)",
         ),
     key("site.runtime", at!(site.runtime))
-        .unset("the folder `runtime` beside the program or its folder, or `../lib/wasgi/runtime`")
+        .unset("the folder `runtime` beside the program or its folder, or that of a package")
         .restart()
         .doc(
             "the folder of the runtimes for scripts in [Python](python.md#scripts) and \
