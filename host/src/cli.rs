@@ -326,7 +326,8 @@ mod tests {
         let flags = [
             "--root=/a --handlers=/b --code-cache=/c --addr=[::1]:0 --threads=3",
             "--processes=2",
-            "--log-level=debug --no-access-log --no-server-field --shutdown-grace=7 --max-memory=1GiB",
+            "--log-level=debug --no-access-log --no-server-field --max-memory=1GiB",
+            "--drain-delay=7 --shutdown-grace=7",
             "--max-wall-time=7 --max-cpu-time=1500ms --max-concurrent=7",
             "--max-response-head=7 --max-log=7 --max-body=7 --max-connections=70",
             "--max-connections-per-address=7 --head-timeout=7 --body-timeout=7",

@@ -97,6 +97,47 @@ fn the_time_for_requests_in_flight_is_limited() {
 }
 
 #[test]
+fn connections_are_accepted_during_the_delay_and_then_no_more() {
+    let site = Site::new().with_page("index.html", "the page");
+    let server = Server::with(&site, &["--drain-delay", "3600"]);
+    server.signal(Signal::TERM);
+    server
+        .error_log()
+        .expect(&["accepting connections for 3600s"]);
+    let mut client = server.connect();
+    let response = client.get("/");
+    assert_eq!(response.status(), 200);
+    assert_eq!(response.field("Connection"), None);
+    drop(client);
+    server.signal(Signal::TERM);
+    server.wait().expect_stderr(&["second signal"]);
+
+    let site = site.with_demos(["echo"]);
+    let server = Server::with(&site, &["--drain-delay", "0.05"]);
+    let busy = begin_echo(&server);
+    server.signal(Signal::TERM);
+    expect_refused(&server);
+    finish_echo(busy);
+    server.wait();
+}
+
+#[test]
+fn an_event_stream_ends_after_its_own_time() {
+    let site = Site::new().with_cases(["events"]);
+    let file = site.path().join("wasgi.toml");
+    std::fs::write(file, "[server]\nstream-grace = \"50ms\"\n").expect("written");
+    let server = Server::with(&site, &["--shutdown-grace", "3600"]);
+    let mut client = server.connect();
+    client.request("GET", "/events");
+    assert_eq!(client.head().status, 200);
+    assert_eq!(client.chunk(), b"data: 1\n\n");
+    server.signal(Signal::TERM);
+    let rest = client.rest().0;
+    assert!(rest.ends_with(b"\r\n0\r\n\r\n"), "the response is complete");
+    server.wait();
+}
+
+#[test]
 fn idle_connections_dont_delay_the_end() {
     // The server would wait an hour for idle connections and for requests in flight.
     let patient = ["--idle-timeout", "3600", "--shutdown-grace", "3600"];

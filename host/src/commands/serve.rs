@@ -133,9 +133,9 @@ fn run(
             _ => break,
         }
     }
-    let grace = service.grace();
-    tracing::info!("stopping: waiting up to {grace:?} for requests in flight");
-    service.drain(|| {
+    let how = service.how_to_drain();
+    tracing::info!("{}", how.announcement());
+    service.drain(how, || {
         let mut second = false;
         for signal in signals.pending() {
             match signal {

@@ -25,7 +25,7 @@ use crate::published::Published;
 use crate::registry::{Registry, RouteTable, Row, RowState};
 use crate::reload::projects::Projects;
 use crate::reload::{self, OnHandler, OnPages, PagesChange, Reload, Started};
-use crate::server::{Claim, Listen, Server, Settings};
+use crate::server::{Claim, Drain, Listen, Server, Settings};
 use crate::state::Store;
 use crate::static_files::Pages;
 
@@ -53,7 +53,7 @@ pub(super) struct Service {
 pub(super) struct Controls {
     settings: Arc<Published<Settings>>,
     pages: Arc<Pages>,
-    grace: Arc<Published<Duration>>,
+    drain: Arc<Published<Drain>>,
     access_log: AccessLog,
     engine: Engine,
     registry: Arc<Published<Registry<Program>>>,
@@ -113,7 +113,7 @@ impl Service {
         let controls = Controls {
             settings: Arc::new(Published::new(settings)),
             pages: Arc::new(Pages::open(root, config.page_options())?),
-            grace: Arc::new(Published::new(config.server.shutdown_grace)),
+            drain: Arc::new(Published::new(config.server.drain())),
             access_log: access_log.clone(),
             engine: engine.clone(),
             registry: registry.clone(),
@@ -237,17 +237,23 @@ impl Service {
         self.controls.clone()
     }
 
-    /// Returns how long requests in flight may continue after a stop signal.
-    pub(super) fn grace(&self) -> Duration {
-        *self.controls.grace.current()
+    /// Returns how to stop.
+    pub(super) fn how_to_drain(&self) -> Drain {
+        *self.controls.drain.current()
     }
 
-    /// Stops accepting connections, and waits until the requests in flight end, the grace period is
-    /// over, or `ends_at_once` returns true.
-    pub(super) fn drain(&self, mut ends_at_once: impl FnMut() -> bool) {
+    /// Stops in order: says that it is not ready, accepts connections for the delay, accepts no
+    /// more, and waits until the requests in flight end, the grace period is over, or
+    /// `ends_at_once` returns true.
+    pub(super) fn drain(&self, how: Drain, mut ends_at_once: impl FnMut() -> bool) {
         self.progress.drains();
-        self.server.drain();
-        let until = Instant::now() + self.grace();
+        let start = Instant::now();
+        let [closing, streams, end] = [
+            how.delay,
+            how.delay + how.stream_grace.min(how.grace),
+            how.delay + how.grace,
+        ];
+        let (mut is_closed, mut has_ended_streams) = (false, false);
         while !self.server.is_done() {
             if ends_at_once() {
                 if let Some(reload) = &self.controls.following().reload {
@@ -255,9 +261,16 @@ impl Service {
                 }
                 return;
             }
-            if Instant::now() >= until {
+            let elapsed = start.elapsed();
+            if elapsed >= closing && !std::mem::replace(&mut is_closed, true) {
+                self.server.drain();
+            }
+            if elapsed >= end {
                 tracing::warn!("stopping: the time limit for requests in flight has expired");
                 return;
+            }
+            if elapsed >= streams && !std::mem::replace(&mut has_ended_streams, true) {
+                self.server.end_streams();
             }
             thread::sleep(DRAIN_POLL);
         }
@@ -313,7 +326,7 @@ impl Controls {
         } else {
             self.replace_site(config, settings)?;
         }
-        self.grace.publish(config.server.shutdown_grace);
+        self.drain.publish(config.server.drain());
         log::set_limits(&config.log);
         self.access_log.set_limits(&config.log);
         log::set_format(config.server.log_format);

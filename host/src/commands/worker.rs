@@ -66,7 +66,7 @@ pub(super) fn work(id: WorkerId) -> anyhow::Result<ExitCode> {
                 .forever()
                 .find(|signal| [SIGTERM, END_AT_ONCE].contains(signal));
             let mut at_once = first == Some(END_AT_ONCE);
-            service.drain(|| {
+            service.drain(service.how_to_drain(), || {
                 at_once |= signals.pending().any(|signal| signal == END_AT_ONCE);
                 at_once
             });

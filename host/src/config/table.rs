@@ -172,13 +172,31 @@ pub(crate) const KEYS: &[Key<Config>] = &[
     key("server.server-field", at!(server.server_field))
         .flag("--no-server-field", Off, "Don't send the Server field")
         .doc("whether responses have a `Server` field"),
+    key("server.drain-delay", at!(server.drain_delay))
+        .unset("none")
+        .flag(
+            "--drain-delay",
+            Seconds,
+            "How long to accept connections after SIGINT or SIGTERM, for a balancer to notice \
+             [default: not at all]",
+        )
+        .doc(
+            "how long connections are still accepted after SIGINT or SIGTERM, while \
+             [`/readyz`](operations.md#stopping) says 503",
+        ),
     key("server.shutdown-grace", at!(server.shutdown_grace))
         .flag(
             "--shutdown-grace",
             Seconds,
             "How long requests in flight may take after SIGINT or SIGTERM",
         )
-        .doc("how long requests in flight may take after SIGINT or SIGTERM"),
+        .doc("how long requests in flight may take after SIGINT or SIGTERM, and after the delay"),
+    key("server.stream-grace", at!(server.stream_grace))
+        .unset("`server.shutdown-grace`")
+        .doc(
+            "within that time, how long event streams (`text/event-stream`) in flight may take; \
+             then they are ended, and their clients reconnect",
+        ),
     key("admin.addr", at!(admin.addr))
         .unset("none: no admin listener")
         .restart()

@@ -15,6 +15,8 @@ pub(super) enum Message {
     Events,
     /// Accept no further connection, and end when the last request is answered.
     Drain,
+    /// End the event streams of handlers.
+    EndStreams,
     /// End immediately.
     Stop,
 }

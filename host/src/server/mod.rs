@@ -63,7 +63,7 @@ use crate::registry::Registry;
 use crate::static_files::Pages;
 
 pub(crate) use self::bind::{Claim, Reservation};
-pub(crate) use self::options::{Limits, ServerOptions, Settings};
+pub(crate) use self::options::{Drain, Limits, ServerOptions, Settings};
 
 /// The flag with the listening address.
 pub(crate) const ADDR_FLAG: &str = "--addr";
@@ -226,6 +226,11 @@ impl Server {
     /// Stops accepting connections and lets requests in flight finish.
     pub(crate) fn drain(&self) {
         self.send(Message::Drain);
+    }
+
+    /// Ends the event streams in flight.
+    pub(crate) fn end_streams(&self) {
+        self.send(Message::EndStreams);
     }
 
     /// Aborts requests in flight.

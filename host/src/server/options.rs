@@ -41,11 +41,40 @@ pub struct ServerOptions {
     pub log_level: log::Verbosity,
     /// Whether responses have a `Server` field that names this program.
     pub server_field: bool,
+    /// How long the server still accepts connections after the first SIGINT or SIGTERM, while it
+    /// says that it is not ready.
+    ///
+    /// None by default: only a balancer that asks for readiness needs it.
+    #[serde(
+        with = "units::duration::optional",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub drain_delay: Option<Duration>,
     /// The time for requests in flight to finish after the first SIGINT or SIGTERM.
     ///
     /// 30 s: at most what most supervisors wait between SIGTERM and SIGKILL.
     #[serde(with = "units::duration")]
     pub shutdown_grace: Duration,
+    /// The time for event streams (`text/event-stream`) in flight to finish, within
+    /// [`Self::shutdown_grace`]. Most have no end of their own, and their clients reconnect.
+    ///
+    /// As long as other requests by default: a stream may be one long answer.
+    #[serde(
+        with = "units::duration::optional",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub stream_grace: Option<Duration>,
+}
+
+/// How a server stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Drain {
+    /// The time for which it still accepts connections.
+    pub delay: Duration,
+    /// The time for requests in flight.
+    pub grace: Duration,
+    /// The time for event streams in flight.
+    pub stream_grace: Duration,
 }
 
 /// The server's part of the section `[limits]`: the limits that the owner of the socket enforces.
@@ -115,6 +144,20 @@ pub struct Settings {
     pub compress: content::CompressOptions,
 }
 
+impl Drain {
+    /// Returns the line for the log.
+    pub(crate) fn announcement(&self) -> String {
+        let grace = self.grace;
+        match self.delay {
+            Duration::ZERO => format!("stopping: waiting up to {grace:?} for requests in flight"),
+            delay => format!(
+                "stopping: accepting connections for {delay:?}, then waiting up to {grace:?} for \
+                 requests in flight"
+            ),
+        }
+    }
+}
+
 impl Settings {
     /// Returns the value of the `Server` field, if it is enabled.
     pub(super) fn server(&self) -> Option<&'static str> {
@@ -133,6 +176,15 @@ impl Limits {
 }
 
 impl ServerOptions {
+    /// Returns how to stop.
+    pub(crate) fn drain(&self) -> Drain {
+        Drain {
+            delay: self.drain_delay.unwrap_or_default(),
+            grace: self.shutdown_grace,
+            stream_grace: self.stream_grace.unwrap_or(self.shutdown_grace),
+        }
+    }
+
     /// Returns the number of reactor threads per process: the configured number, otherwise one per
     /// processor, or one if there are several processes.
     pub fn threads(&self) -> usize {
@@ -155,7 +207,9 @@ impl Default for ServerOptions {
             request_id: false,
             log_level: log::Verbosity::default(),
             server_field: true,
+            drain_delay: None,
             shutdown_grace: Duration::from_secs(30),
+            stream_grace: None,
         }
     }
 }

@@ -61,6 +61,11 @@ const ACCEPTS_PER_TURN: usize = 256;
 /// some would always be left over and delay those that arrive later.
 const COMPUTING_TIME: Duration = Duration::from_millis(1);
 
+/// How long an idle connection may begin a last request after the server has begun to drain: many
+/// times the pause of a client that uses its connection all the time. The connection of a client
+/// that doesn't is closed, as it is after the idle timeout.
+const LAST_REQUEST_TIME: Duration = Duration::from_millis(500);
+
 /// A thread's event loop.
 pub(super) struct Reactor {
     poll: mio::Poll,
@@ -171,6 +176,7 @@ impl Reactor {
                     Message::Wake(call) => woken.push(call),
                     Message::Events => self.send_events(),
                     Message::Drain => self.drain(),
+                    Message::EndStreams => self.end_streams(),
                     Message::Stop => return self.stop(),
                 }
             }
@@ -555,19 +561,36 @@ impl Reactor {
         }
     }
 
-    /// Accepts no further connection or request.
+    /// Accepts no further connection, and one more request of those that are idle.
     fn drain(&mut self) {
         self.draining = true;
+        // Those that the kernel has already connected expect a response.
+        self.listeners.iter_mut().for_each(Listener::ready);
+        self.accept();
         for listener in self.listeners.drain(..) {
             listener.close(self.poll.registry());
         }
-        let places: Vec<usize> = self.connections.iter().map(|(place, _)| place).collect();
-        for place in places {
+        let until = self.cx.now + LAST_REQUEST_TIME;
+        for place in self.places() {
             if let Some(connection) = self.connections.get_mut(place) {
-                connection.stop();
+                connection.drain(until);
                 self.drive(place);
             }
         }
+    }
+
+    /// Ends the event streams of handlers.
+    fn end_streams(&mut self) {
+        for place in self.places() {
+            if let Some(connection) = self.connections.get_mut(place) {
+                connection.end_stream(&mut self.cx);
+                self.drive(place);
+            }
+        }
+    }
+
+    fn places(&self) -> Vec<usize> {
+        self.connections.iter().map(|(place, _)| place).collect()
     }
 
     /// Aborts everything in progress.
@@ -580,8 +603,7 @@ impl Reactor {
         if cut > 0 {
             tracing::warn!("{cut} requests were cut short");
         }
-        let places: Vec<usize> = self.connections.iter().map(|(place, _)| place).collect();
-        for place in places {
+        for place in self.places() {
             self.drop_connection(place);
         }
         self.cx.calls.clear();

@@ -20,6 +20,7 @@ use super::worker::{Logs, Worker, cause};
 use crate::admin::Inspect;
 use crate::config::Config;
 use crate::log;
+use crate::server::Drain;
 
 /// The time that a worker has to exit after the grace period of its requests: mostly to write the
 /// last lines of its logs, which takes at most two seconds. Then it is killed.
@@ -32,7 +33,7 @@ pub(crate) struct Supervisor {
     phase: Phase,
     /// The workers' configuration, as [`Config::handover`] writes it.
     config: String,
-    grace: Duration,
+    drain: Drain,
     /// The announcement for when the handlers of all workers are loaded; none once it is printed.
     loaded: Option<String>,
     /// A line for the announcement.
@@ -84,7 +85,7 @@ enum Event {
     Inspect,
     Reconfigured {
         config: String,
-        grace: Duration,
+        drain: Drain,
     },
 }
 
@@ -101,7 +102,7 @@ impl Reconfigure {
     pub(crate) fn to(&self, config: &Config) -> anyhow::Result<()> {
         let event = Event::Reconfigured {
             config: config.handover()?,
-            grace: config.server.shutdown_grace,
+            drain: config.server.drain(),
         };
         // If the supervisor has ended, it has no workers left.
         let _ = self.0.send(event);
@@ -145,7 +146,7 @@ impl Supervisor {
             slots: (1..=config.server.processes).map(slot).collect(),
             phase: Phase::Starting(None),
             config: config.handover()?,
-            grace: config.server.shutdown_grace,
+            drain: config.server.drain(),
             loaded: Some(String::new()),
             more,
             board: Board::new(),
@@ -192,7 +193,7 @@ impl Supervisor {
                     self.board.answers(pid, *inspection);
                 }
                 Some(Event::Inspect) => self.inspect(),
-                Some(Event::Reconfigured { config, grace }) => self.send(config, grace),
+                Some(Event::Reconfigured { config, drain }) => self.send(config, drain),
                 None => {}
             }
             self.on_time(Instant::now());
@@ -390,8 +391,7 @@ impl Supervisor {
                 self.workers().for_each(|worker| worker.signal(signal));
             }
         } else {
-            let grace = self.grace;
-            tracing::info!("stopping: waiting up to {grace:?} for requests in flight");
+            tracing::info!("{}", self.drain.announcement());
             self.end_all(ExitCode::SUCCESS);
         }
     }
@@ -399,7 +399,7 @@ impl Supervisor {
     /// Stops all workers gracefully.
     fn end_all(&mut self, code: ExitCode) {
         self.board.drains();
-        let until = Instant::now() + self.grace + END_PATIENCE;
+        let until = Instant::now() + self.drain.delay + self.drain.grace + END_PATIENCE;
         self.phase = Phase::Stopping { until, code };
         for slot in &mut self.slots {
             match &slot.state {
@@ -422,14 +422,14 @@ impl Supervisor {
     }
 
     /// Applies a new configuration to all workers, including those started later.
-    fn send(&mut self, config: String, grace: Duration) {
+    fn send(&mut self, config: String, drain: Drain) {
         for slot in &mut self.slots {
             if let State::Running(worker) = &mut slot.state {
                 worker.send(&config, &self.logs);
             }
         }
         self.config = config;
-        self.grace = grace;
+        self.drain = drain;
     }
 
     fn workers(&self) -> impl Iterator<Item = &Worker> {

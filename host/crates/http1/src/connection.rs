@@ -307,6 +307,17 @@ impl Connection {
         self.close(reason);
     }
 
+    /// Makes the next response, or the one in progress, the last one. An idle connection may begin
+    /// a last request until `until`: a client that is sending one at this moment gets its response
+    /// instead of a closed connection. Doesn't wait for a body that is being discarded.
+    pub fn drain(&mut self, until: Instant) {
+        let State::Idle { deadline, .. } = &mut self.state else {
+            return self.stop();
+        };
+        self.is_stopping = true;
+        *deadline = Some(deadline.map_or(until, |deadline| deadline.min(until)));
+    }
+
     /// Returns whether the connection is between two requests, with no part of the next one
     /// received.
     pub fn is_idle(&self) -> bool {
@@ -329,6 +340,9 @@ impl Connection {
         }
         let too_slow = CloseReason::BodyFailed(BodyError::TooSlow);
         match &mut self.state {
+            State::Idle { .. } if self.is_stopping => {
+                Some(Expiry::Close(self.close(CloseReason::Stopping)))
+            }
             State::Idle { .. } => Some(Expiry::Close(self.close(CloseReason::Idle))),
             State::Head { .. } => {
                 self.refuse(Rejection::new(408, "the request's head arrives too slowly"));

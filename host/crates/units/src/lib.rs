@@ -68,6 +68,39 @@ pub mod duration {
     pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
         super::deserialize(from, "a duration with a unit, such as \"30s\"", parse)
     }
+
+    /// Optional durations. Pair with `skip_serializing_if`.
+    pub mod optional {
+        use std::time::Duration;
+
+        use serde::{Deserializer, Serializer};
+
+        /// Serializes an optional duration, for serde.
+        ///
+        /// # Errors
+        ///
+        /// Fails if the serializer fails.
+        pub fn serialize<S: Serializer>(
+            duration: &Option<Duration>,
+            to: S,
+        ) -> Result<S::Ok, S::Error> {
+            match duration {
+                Some(duration) => super::serialize(duration, to),
+                None => to.serialize_none(),
+            }
+        }
+
+        /// Deserializes an optional duration, for serde.
+        ///
+        /// # Errors
+        ///
+        /// Fails if the value isn't a duration.
+        pub fn deserialize<'de, D: Deserializer<'de>>(
+            from: D,
+        ) -> Result<Option<Duration>, D::Error> {
+            super::deserialize(from).map(Some)
+        }
+    }
 }
 
 /// Sizes: `"512B"`, `"64KiB"`, `"1GiB"`, into any integer type.

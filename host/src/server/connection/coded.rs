@@ -69,6 +69,11 @@ impl Coding {
         !matches!(self, Self::Off)
     }
 
+    /// Returns whether the response is sent as the handler gives it.
+    pub(super) fn is_plain(&self) -> bool {
+        matches!(self, Self::Off | Self::Undecided(_))
+    }
+
     /// Returns whether all output of the handler is in the outbox.
     pub(super) fn is_idle(&self) -> bool {
         match self {

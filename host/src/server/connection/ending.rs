@@ -160,6 +160,23 @@ impl Connection {
         self.phase = Phase::Closed;
     }
 
+    /// Ends the event stream of a handler, if this is one, as if the handler had ended it. Its
+    /// client discards an event that is not complete. A compressed one is cut.
+    pub(in crate::server) fn end_stream(&mut self, cx: &mut Context) {
+        let Phase::Answering(Source::Call(waiting)) = &mut self.phase else {
+            return;
+        };
+        if !waiting.is_stream {
+            return;
+        }
+        cx.calls.leave(waiting.call);
+        let moved = match waiting.coding.is_plain() {
+            true => Moved::Ended(self.wire.finish_response(cx)),
+            false => Moved::Cut,
+        };
+        self.after(moved, cx);
+    }
+
     /// Notifies the running handler, if any, that the client has gone.
     pub(super) fn leave_call(&self, cx: &mut Context) {
         if let Phase::Answering(Source::Call(waiting)) = &self.phase {

@@ -204,8 +204,8 @@ impl Connection {
         self.wire.patience.deadline().is_none_or(|at| cx.now < at)
     }
 
-    /// Accepts no further request.
-    pub(super) fn stop(&mut self) {
+    /// Accepts no further request, except for one that an idle client begins before `until`.
+    pub(super) fn drain(&mut self, until: Instant) {
         match &mut self.phase {
             Phase::Opening { .. } => self.phase = Phase::Closed,
             Phase::Lingering(linger) => linger.stop(),
@@ -213,7 +213,7 @@ impl Connection {
             Phase::Answering(Source::Stream(_)) => self.phase = Phase::Closed,
             _ => {}
         }
-        self.wire.http.stop();
+        self.wire.http.drain(until);
     }
 
     /// Returns whether a response is in progress.

@@ -17,6 +17,8 @@ pub(super) struct Waiting {
     pub(super) call: CallId,
     pub(super) transfer: Transfer,
     pub(super) coding: Coding,
+    /// The response is an event stream, whose client reconnects when it ends.
+    pub(super) is_stream: bool,
 }
 
 /// What a connection does after its call has moved.
@@ -42,6 +44,7 @@ impl Waiting {
             call,
             transfer: Transfer::new(exchange, has_body),
             coding,
+            is_stream: false,
         }
     }
 
@@ -120,6 +123,7 @@ impl Waiting {
     }
 
     pub(super) fn send_head(&mut self, head: &Head, wire: &mut Wire, cx: &mut Context) {
+        self.is_stream = is_event_stream(head);
         let (response, length) = self.transfer.begin(&mut wire.http, head);
         wire.start_response(&response, length, cx);
     }
@@ -137,4 +141,14 @@ impl Waiting {
             self.transfer.sent();
         }
     }
+}
+
+/// Returns whether a response is an event stream (WHATWG HTML section 9.2).
+fn is_event_stream(head: &Head) -> bool {
+    const EVENT_STREAM: &[u8] = b"text/event-stream";
+    head.fields.iter().any(|(name, value)| {
+        let essence = value.split(|byte| *byte == b';').next().unwrap_or_default();
+        name.eq_ignore_ascii_case("content-type")
+            && essence.trim_ascii().eq_ignore_ascii_case(EVENT_STREAM)
+    })
 }

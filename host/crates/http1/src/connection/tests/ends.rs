@@ -95,6 +95,32 @@ fn stopping_closes_idle_connections_and_finishes_the_others() {
 }
 
 #[test]
+fn draining_answers_one_more_request_and_says_close() {
+    let now = origin();
+    let until = now + Duration::from_secs(1);
+    let mut connection = Connection::new(limits(), now);
+    connection.drain(until);
+    connection.receive(&GET.repeat(2), now);
+    request(&mut connection, now);
+    let (text, step) = respond_whole(&mut connection, now);
+    assert!(text.contains("Connection: close\r\n"));
+    assert_eq!(step, Step::Close(CloseReason::Stopping));
+
+    let mut connection = Connection::new(limits(), now);
+    connection.drain(until);
+    assert_eq!(connection.deadline(), Some(until));
+    assert_eq!(connection.expired(now), None);
+    let expiry = Expiry::Close(CloseReason::Stopping);
+    assert_eq!(connection.expired(until), Some(expiry));
+
+    let (mut connection, now) = fed(GET);
+    request(&mut connection, now);
+    connection.drain(until);
+    let step = respond_whole(&mut connection, now).1;
+    assert_eq!(step, Step::Close(CloseReason::Stopping));
+}
+
+#[test]
 fn stopping_does_not_wait_for_a_body_that_is_thrown_away() {
     let (mut connection, now) = fed(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n12");
     request(&mut connection, now);
