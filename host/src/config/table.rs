@@ -5,11 +5,14 @@
 //! `docs/configuration.md`, which a test compares (`UPDATE_DOCS=1 cargo test -p wasgi --lib config`
 //! writes it).
 
+mod handlers;
+
+pub(super) use handlers::HANDLER_KEYS;
+
 use super::Config;
 use super::key::FlagKind::*;
 use super::key::{Key, Place, key, place};
 use super::value::Field;
-use crate::policy::Handler;
 use crate::state::{MAX_BATCH_BYTES, MAX_KEY_BYTES};
 use crate::units::size;
 
@@ -576,42 +579,4 @@ pub(crate) const KEYS: &[Key<Config>] = &[
             "Connections from trusted proxies begin with a PROXY header",
         )
         .doc("whether their connections begin with a PROXY header"),
-];
-
-/// The keys of one handler's table, `[handlers.NAME]`.
-pub(super) const HANDLER_KEYS: &[Key<Handler>] = &[
-    key("reuse", place!(Handler, reuse))
-        .unset("`1`")
-        .count(1, MANY)
-        .doc("requests that one instance serves, one at a time; see below"),
-    key("memory", place!(Handler, memory_bytes))
-        .unset("that of `[budget]`")
-        .size(64 * KIB, 4 * GIB)
-        .within("budget.memory")
-        .doc("see `budget.memory`, which is also the maximum"),
-    key("wall-time", place!(Handler, wall_time))
-        .unset("that of `[budget]`")
-        .doc("see `budget.wall-time`"),
-    key("cpu-time", place!(Handler, cpu_time))
-        .unset("that of `[budget]`")
-        .doc("see `budget.cpu-time`"),
-    key("concurrent-requests", place!(Handler, concurrent_requests))
-        .unset("that of `[budget]`")
-        .count(1, MANY)
-        .doc("see `budget.concurrent-requests`"),
-    key("environment", place!(Handler, environment))
-        .unset("nothing")
-        .doc("environment variables: a table of names and values; see [grants](grants.md)"),
-    key("secrets", place!(Handler, secrets))
-        .unset("nothing")
-        .doc("environment variables whose values are kept elsewhere; see [grants](grants.md#secrets)"),
-    key("files", place!(Handler, files))
-        .unset("nothing")
-        .doc("folders: a list of tables; see [grants](grants.md#files)"),
-    key("allowed-outbound-hosts", place!(Handler, allowed_outbound_hosts))
-        .unset("nothing")
-        .doc("hosts to connect to, such as `\"https://api.example.com\"`; see [grants](grants.md#network)"),
-    key("key-value", place!(Handler, key_value))
-        .unset("nothing")
-        .doc("key-value buckets: a list of names; see [state](state.md)"),
 ];

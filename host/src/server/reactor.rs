@@ -7,6 +7,8 @@
 //! however many there are, all other work waits for one tick only. Of the calls to one handler,
 //! only one is in that queue until it has computed for a long time (see `lanes`).
 
+mod ends;
+
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
@@ -60,11 +62,6 @@ const ACCEPTS_PER_TURN: usize = 256;
 /// them runs until it is made to yield. All queued calls that are short run in one turn: otherwise
 /// some would always be left over and delay those that arrive later.
 const COMPUTING_TIME: Duration = Duration::from_millis(1);
-
-/// How long an idle connection may begin a last request after the server has begun to drain: many
-/// times the pause of a client that uses its connection all the time. The connection of a client
-/// that doesn't is closed, as it is after the idle timeout.
-const LAST_REQUEST_TIME: Duration = Duration::from_millis(500);
 
 /// A thread's event loop.
 pub(super) struct Reactor {
@@ -559,55 +556,5 @@ impl Reactor {
                 self.drive(connection);
             }
         }
-    }
-
-    /// Accepts no further connection, and one more request of those that are idle.
-    fn drain(&mut self) {
-        self.draining = true;
-        // Those that the kernel has already connected expect a response.
-        self.listeners.iter_mut().for_each(Listener::ready);
-        self.accept();
-        for listener in self.listeners.drain(..) {
-            listener.close(self.poll.registry());
-        }
-        let until = self.cx.now + LAST_REQUEST_TIME;
-        for place in self.places() {
-            if let Some(connection) = self.connections.get_mut(place) {
-                connection.drain(until);
-                self.drive(place);
-            }
-        }
-    }
-
-    /// Ends the event streams of handlers.
-    fn end_streams(&mut self) {
-        for place in self.places() {
-            if let Some(connection) = self.connections.get_mut(place) {
-                connection.end_stream(&mut self.cx);
-                self.drive(place);
-            }
-        }
-    }
-
-    fn places(&self) -> Vec<usize> {
-        self.connections.iter().map(|(place, _)| place).collect()
-    }
-
-    /// Aborts everything in progress.
-    fn stop(mut self) -> anyhow::Result<()> {
-        let cut = self
-            .connections
-            .iter()
-            .filter(|(_, one)| one.is_answering())
-            .count();
-        if cut > 0 {
-            tracing::warn!("{cut} requests were cut short");
-        }
-        for place in self.places() {
-            self.drop_connection(place);
-        }
-        self.cx.calls.clear();
-        self.cx.flush_log();
-        Ok(())
     }
 }
