@@ -22,6 +22,7 @@ pub mod gateway;
 mod grants;
 mod hurl;
 mod log;
+mod loopback;
 mod machine;
 mod metrics;
 mod outbound;

@@ -8,11 +8,11 @@ use std::time::Instant;
 use bytes::Bytes;
 use http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST, RETRY_AFTER};
 use http::request::Parts;
-use http::uri::Authority;
 use http::{HeaderValue, Method, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 
 use super::inspection::{Inspect, Phase, metrics, status};
+use crate::loopback;
 use crate::metrics::{Format, encode};
 
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -110,31 +110,15 @@ fn readiness(phase: Phase) -> Response<Text> {
     }
 }
 
-/// Reports whether a request was sent to a name that only this machine has. A page in a browser can
-/// otherwise read the responses, if its own name is changed to the address of this machine (DNS
-/// rebinding).
+/// Reports whether a request was sent to a name that only this machine has.
 fn names_this_machine(head: &Parts) -> bool {
     let mut fields = head.headers.get_all(HOST).iter();
-    let field = match (fields.next(), fields.next()) {
-        (Some(field), None) => field.to_str().ok().and_then(|host| host.parse().ok()),
-        _ => None,
+    let is_local = match (fields.next(), fields.next()) {
+        (Some(field), None) => loopback::is_authority(field.as_bytes()),
+        _ => false,
     };
     let target = head.uri.authority();
-    field.as_ref().is_some_and(is_loopback) && target.is_none_or(is_loopback)
-}
-
-fn is_loopback(authority: &Authority) -> bool {
-    let host = authority.host();
-    let is_plain = !authority.as_str().contains('@');
-    let bare = host
-        .strip_prefix('[')
-        .and_then(|host| host.strip_suffix(']'));
-    let address = bare.unwrap_or(host).parse::<std::net::IpAddr>();
-    is_plain
-        && match address {
-            Ok(address) => address.to_canonical().is_loopback(),
-            Err(_) => host.eq_ignore_ascii_case("localhost"),
-        }
+    is_local && target.is_none_or(|target| loopback::is_authority(target.as_str().as_bytes()))
 }
 
 /// Returns a response of one line.

@@ -5,9 +5,8 @@
 //! `Origin` and `Sec-Fetch-Site`, which a page can't choose; and the `Host`, which is the page's
 //! own name if that name was made to resolve to a loopback address (DNS rebinding).
 
-use std::net::IpAddr;
-
 use crate::http1::RequestHead;
+use crate::loopback;
 
 /// Why a request is not answered, for its sender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,39 +59,7 @@ pub(crate) fn is_local(head: &RequestHead) -> bool {
     // With an absolute target, the Host field is ignored; a browser sends none.
     head.target_authority().is_none()
         && values(head, "Host").count() == 1
-        && is_loopback(head.authority())
-}
-
-/// Returns whether an authority, `host` or `host:port`, names the loopback address.
-fn is_loopback(authority: &[u8]) -> bool {
-    let Ok(authority) = std::str::from_utf8(authority) else {
-        return false;
-    };
-    let (host, port) = match authority.strip_prefix('[') {
-        Some(rest) => match rest.split_once(']') {
-            Some((host, port)) => (
-                host,
-                port.strip_prefix(':').or(port.is_empty().then_some("0")),
-            ),
-            None => return false,
-        },
-        None => match authority.rsplit_once(':') {
-            Some((host, port)) => (host, Some(port)),
-            None => (authority, Some("0")),
-        },
-    };
-    let is_port = port.is_some_and(|port| port.parse::<u16>().is_ok() && !port.starts_with('+'));
-    let is_address = host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
-    // Names below localhost never leave the machine (RFC 6761 section 6.3).
-    let host = host.to_ascii_lowercase();
-    let is_name = host == "localhost"
-        || host.strip_suffix(".localhost").is_some_and(|label| {
-            !label.is_empty()
-                && label
-                    .bytes()
-                    .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.'))
-        });
-    is_port && (is_address || is_name)
+        && loopback::is_authority(head.authority())
 }
 
 fn is_own(origin: &[u8], authority: &[u8]) -> bool {
