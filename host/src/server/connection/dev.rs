@@ -11,9 +11,8 @@ use super::{Connection, Phase, Source};
 use crate::dev::endpoints::{self, Reply, Stream};
 use crate::dev::{Document, access, document};
 use crate::gateway::{Failure, Output};
-use crate::http1::{BodyLength, RequestBody, RequestHead, ResponseHead, reason};
-use crate::registry::Target;
-use crate::server::context::{Context, Start};
+use crate::http1::{BodyLength, RequestHead, ResponseHead, reason};
+use crate::server::context::Context;
 use crate::server::proxy::Origin;
 use crate::server::record::Record;
 use crate::static_files::Answer;
@@ -48,45 +47,29 @@ impl Connection {
             return;
         }
         // Under another name, a page elsewhere could read what is only for this machine.
-        let mut document = (access::is_local(head) && document::is_wanted(head))
+        let document = (access::is_local(head) && document::is_wanted(head))
             .then(|| Box::new(Document::new(&dev, head, origin.scheme.as_str())));
         let request = match &document {
             Some(_) => document::request(head),
             None => head.clone(),
         };
-        let mut answer = match cx.start(request, origin, &mut record) {
-            Start::Answer(answer) => answer,
-            Start::Refused { answer, by } => {
-                record.target = Some(by);
-                answer
-            }
-            Start::Call {
-                call,
-                exchange,
-                handler,
-            } => {
-                record.target = Some(Target::Handler(handler));
-                self.wire.record = Some(Box::new(record));
-                let has_body = head.body() != RequestBody::None;
-                let coding = match document {
-                    Some(document) => Coding::Document(document),
-                    None => Coding::for_request(head, cx),
-                };
-                let waiting = Waiting::new(call, exchange, has_body, coding);
-                self.phase = Phase::Answering(Source::Call(Box::new(waiting)));
-                return;
-            }
+        let start = cx.start(request, origin, &mut record);
+        self.respond(start, head, record, document, cx);
+    }
+
+    /// Puts the script into the document that a browser requested. If a handler that can't be
+    /// loaded would have answered, the document is its report.
+    pub(super) fn document(
+        document: Document,
+        answer: Answer,
+        head: &RequestHead,
+        cx: &Context,
+    ) -> Answer {
+        let report = match answer.status {
+            404 | 503 => cx.dev().and_then(|dev| dev.failure_at(head.path())),
+            _ => None,
         };
-        self.wire.record = Some(Box::new(record));
-        if let Some(document) = document.take() {
-            if matches!(answer.status, 404 | 503)
-                && let Some(report) = dev.failure_at(head.path())
-            {
-                answer = report.page(500);
-            }
-            answer = document.change(answer);
-        }
-        self.answer(answer, cx);
+        document.change(report.map_or(answer, |report| report.page(500)))
     }
 
     fn begin_stream(&mut self, stream: Stream, mut record: Record, cx: &mut Context) {

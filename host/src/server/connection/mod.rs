@@ -37,6 +37,7 @@ use super::outbox::Outbox;
 use super::proxy::Origin;
 use super::record::Record;
 use super::transport::{Received, Transport};
+use crate::dev::Document;
 use crate::dev::endpoints::Stream;
 use crate::gateway::{REQUEST_ID_FIELD, RequestId};
 use crate::http1::{self, CloseReason, Expiry, Incoming, Patience, RequestBody, RequestHead};
@@ -371,7 +372,6 @@ impl Connection {
 
     /// Starts the response to a request.
     fn begin(&mut self, head: &Arc<RequestHead>, cx: &mut Context) {
-        let has_body = head.body() != RequestBody::None;
         let mut record = Record::new(head.clone(), cx.now);
         record.deadline = cx.now.checked_add(cx.settings.limits.request_timeout);
         let scheme = self.wire.transport.scheme();
@@ -389,6 +389,20 @@ impl Connection {
                 Start::Answer(cx.error(400, "This port speaks TLS: ask for it with https://."))
             }
         };
+        self.respond(start, head, record, None, cx);
+    }
+
+    /// Begins the response to a request: queues it, or waits for its handler. `document` is the
+    /// document that a browser requested, in `wasgi dev`.
+    #[inline]
+    fn respond(
+        &mut self,
+        start: Start,
+        head: &Arc<RequestHead>,
+        mut record: Record,
+        document: Option<Box<Document>>,
+        cx: &mut Context,
+    ) {
         let answer = match start {
             Start::Answer(answer) => answer,
             Start::Refused { answer, by } => {
@@ -402,16 +416,21 @@ impl Connection {
             } => {
                 record.target = Some(Target::Handler(handler));
                 self.wire.record = Some(Box::new(record));
-                self.phase = Phase::Answering(Source::Call(Box::new(Waiting::new(
-                    call,
-                    exchange,
-                    has_body,
-                    Coding::for_request(head, cx),
-                ))));
+                let has_body = head.body() != RequestBody::None;
+                let coding = match document {
+                    Some(document) => Coding::Document(document),
+                    None => Coding::for_request(head, cx),
+                };
+                let waiting = Waiting::new(call, exchange, has_body, coding);
+                self.phase = Phase::Answering(Source::Call(Box::new(waiting)));
                 return;
             }
         };
         self.wire.record = Some(Box::new(record));
+        let answer = match document {
+            Some(document) => Self::document(*document, answer, head, cx),
+            None => answer,
+        };
         self.answer(answer, cx);
     }
 }
