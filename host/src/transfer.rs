@@ -49,7 +49,8 @@ impl Transfer {
     }
 
     /// Passes the received part of the request's body to the handler, as far as it has room. Calls
-    /// `send_continue` if the client waits for a `100 Continue` and the handler for the body (I3).
+    /// `send_continue` if the client waits for a `100 Continue` and the handler for the body (I3),
+    /// and `see` with the bytes.
     ///
     /// If the body failed before the head is sent, the client receives the error in its response,
     /// whatever the handler does about it.
@@ -58,6 +59,7 @@ impl Transfer {
         http: &mut Connection,
         now: Instant,
         send_continue: impl FnOnce(&mut Connection),
+        see: impl FnOnce(&[u8]),
     ) -> BodyProgress {
         if self.body_done {
             return BodyProgress::Incomplete;
@@ -73,6 +75,7 @@ impl Transfer {
             let before = into.len();
             let progress = http.read_body(room, into, now);
             self.body_bytes += into.len().saturating_sub(before) as u64;
+            see(into.get(before..).unwrap_or_default());
             progress
         });
         let end = match progress {

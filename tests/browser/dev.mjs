@@ -9,14 +9,13 @@
 import { spawn } from "node:child_process";
 import fs from "node:fs";
 import { createRequire } from "node:module";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
+
+import { dashboardTests } from "./dashboard.mjs";
+import { assert, html, page, PATIENCE_MS, program, Site } from "./site.mjs";
 
 const require = createRequire(join(process.cwd(), "index.js"));
 const { chromium } = require("playwright-core");
-
-/** The time limit of every wait, in milliseconds: ends a test that would otherwise hang. */
-const PATIENCE_MS = 120_000;
 
 /** The number of saves of each measurement. */
 const SAVES = 10;
@@ -35,83 +34,6 @@ const axe = option("--axe");
 const screenshots = option("--screenshots");
 const measures = flag("--measure");
 const [chromiumProgram, wasgiProgram, filter = ""] = options;
-
-/** A site in a temporary folder, served by `wasgi dev`. */
-class Site {
-  folder = fs.mkdtempSync(join(tmpdir(), "wasgi-dev-"));
-  #server = null;
-  #port = 0;
-  log = "";
-
-  constructor(files) {
-    for (const name of ["html", "handlers"]) fs.mkdirSync(join(this.folder, name));
-    for (const [name, text] of Object.entries(files)) this.write(name, text);
-  }
-
-  path(name) {
-    return join(this.folder, name);
-  }
-
-  write(name, text) {
-    fs.mkdirSync(join(this.path(name), ".."), { recursive: true });
-    fs.writeFileSync(this.path(name), text);
-  }
-
-  /** Starts the server, on the same port as before if it ran before. */
-  async start() {
-    const args = ["dev", "--addr", `127.0.0.1:${this.#port}`, this.folder];
-    const server = spawn(wasgiProgram, args, { stdio: ["ignore", "pipe", "pipe"] });
-    this.#server = server;
-    server.stderr.setEncoding("utf8").on("data", (text) => (this.log += text));
-    let output = "";
-    await new Promise((resolve, reject) => {
-      server.stdout.setEncoding("utf8").on("data", (text) => {
-        output += text;
-        const port = /listening on http:\/\/127\.0\.0\.1:(\d+)\//.exec(output);
-        if (port) this.#port = Number(port[1]);
-        if (output.includes("all handlers are loaded")) resolve();
-      });
-      server.on("exit", (code) => reject(new Error(`the server ended with ${code}: ${this.log}`)));
-    });
-    this.url = `http://127.0.0.1:${this.#port}`;
-    return this;
-  }
-
-  async stop() {
-    const server = this.#server;
-    const ended = new Promise((resolve) => server.once("exit", resolve));
-    server.kill("SIGTERM");
-    await ended;
-  }
-
-  async remove() {
-    await this.stop();
-    fs.rmSync(this.folder, { recursive: true });
-  }
-}
-
-const page = (body, head = "") =>
-  `<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>Test</title>\n` +
-  `<meta name="viewport" content="width=device-width, initial-scale=1">${head}</head>\n` +
-  `<body>\n${body}\n</body></html>\n`;
-
-/** A CGI program in WebAssembly's text format that writes a text, and traps if `traps`. */
-function program(text, traps = false) {
-  const bytes = [...Buffer.from(text)].map((byte) => `\\${byte.toString(16).padStart(2, "0")}`);
-  return `(module (import "wasi_snapshot_preview1" "fd_write"
-    (func $write (param i32 i32 i32 i32) (result i32)))
-    (memory (export "memory") 2) (data (i32.const 1024) "${bytes.join("")}")
-    (func (export "_start")
-    (i32.store (i32.const 0) (i32.const 1024)) (i32.store (i32.const 4) (i32.const ${bytes.length}))
-    (drop (call $write (i32.const ${traps ? 2 : 1}) (i32.const 0) (i32.const 1) (i32.const 8)))
-    ${traps ? "unreachable" : ""}))`;
-}
-
-const html = (body) => `Content-Type: text/html; charset=utf-8\n\n${page(body)}`;
-
-function assert(condition, what) {
-  if (!condition) throw new Error(what);
-}
 
 const overlayText = (tab) =>
   tab.evaluate(() => document.querySelector("[data-wasgi-dev]")?.shadowRoot?.textContent ?? "");
@@ -429,7 +351,7 @@ const tests = {
 
 /** Takes screenshots of the page, light and dark, on a desktop and on a phone, and checks it with axe. */
 async function look(tab, name) {
-  const screens = { desktop: { width: 1280, height: 800 }, phone: { width: 390, height: 844 } };
+  const screens = { desktop: { width: 1280, height: 800 }, phone: { width: 360, height: 800 } };
   for (const colorScheme of ["light", "dark"]) {
     await tab.emulateMedia({ colorScheme });
     for (const [screen, size] of Object.entries(screens)) {
@@ -543,16 +465,16 @@ const measurements = {
 
 const browser = await chromium.launch({ executablePath: chromiumProgram, args: ["--no-sandbox"] });
 let failed = 0;
-for (const [name, run] of Object.entries(measures ? measurements : tests)) {
+for (const [name, run] of Object.entries(measures ? measurements : { ...tests, ...dashboardTests })) {
   if (!name.includes(filter)) continue;
   const context = await browser.newContext();
-  const site = new Site({});
+  const site = new Site(wasgiProgram);
   let timer;
   try {
     const late = new Promise((_, reject) => {
       timer = setTimeout(() => reject(new Error("takes too long")), 3 * PATIENCE_MS);
     });
-    const result = await Promise.race([run({ context, site }), late]);
+    const result = await Promise.race([run({ context, site, look }), late]);
     if (measures) {
       const [all, told, drawn] = [result.all, result.told, result.drawn].map((ms) => ms.toFixed(0));
       console.log(`${name}: ${all} ms from the save to the page (event after ${told}, drawn ${drawn} later)`);

@@ -19,7 +19,7 @@ const STRICT: &str = "default-src 'none'; script-src 'nonce-abc'";
 const DOCUMENT: &str = "Sec-Fetch-Dest: document\r\nSec-Fetch-Mode: navigate\r\n\
      Accept-Encoding: gzip, br, zstd\r\nIf-None-Match: *\r\nRange: bytes=0-3\r\n";
 
-fn dev(site: &Site) -> Server {
+pub(crate) fn dev(site: &Site) -> Server {
     Server::started(Process::start(
         wasgi(["dev", "--addr", "127.0.0.1:0", "--threads", "2"])
             .arg("--code-cache")
@@ -56,7 +56,7 @@ pub(crate) fn program(blocks: &[&str], traps: bool) -> String {
     )
 }
 
-fn get(server: &Server, method: &str, target: &str, fields: &str) -> Response {
+pub(crate) fn get(server: &Server, method: &str, target: &str, fields: &str) -> Response {
     let mut client = server.connect();
     client.send(format!(
         "{method} {target} HTTP/1.1\r\nHost: {}\r\n{fields}Connection: close\r\n\r\n",
@@ -65,11 +65,11 @@ fn get(server: &Server, method: &str, target: &str, fields: &str) -> Response {
     client.response_to(method)
 }
 
-fn document(server: &Server, target: &str) -> Response {
+pub(crate) fn document(server: &Server, target: &str) -> Response {
     get(server, "GET", target, DOCUMENT)
 }
 
-fn text(response: &Response) -> String {
+pub(crate) fn text(response: &Response) -> String {
     String::from_utf8(response.body.clone()).expect("UTF-8")
 }
 
@@ -249,6 +249,9 @@ fn serve_has_no_endpoints_and_shows_no_failure() {
     let server = Server::new(&site);
     assert_eq!(get(&server, "GET", "/_wasgi/dev.js", "").head.status, 404);
     assert_eq!(get(&server, "GET", "/_wasgi/events", "").head.status, 404);
+    for path in ["/_wasgi/", "/_wasgi/state", "/_wasgi/requests/1"] {
+        assert_eq!(get(&server, "GET", path, "").head.status, 404, "{path}");
+    }
     assert!(!text(&document(&server, "/404")).contains("/_wasgi/dev.js"));
     let mut client = server.connect();
     client.send(format!(

@@ -18,6 +18,7 @@ mod cold_start;
 mod completions;
 mod compression;
 mod contract;
+mod dashboard;
 mod databases;
 mod deps;
 mod dev;

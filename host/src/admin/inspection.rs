@@ -93,9 +93,10 @@ pub(super) fn metrics(source: &dyn Inspect) -> Snapshot {
     all
 }
 
-/// Returns the body of `/status`. All processes serve the same folders, so the handlers are those
-/// of the first process; what is counted is added.
-pub(super) fn status(source: &dyn Inspect, started: Instant) -> Value {
+/// Returns the body of `/status`, which the dashboard of `wasgi dev` shows as well. All processes
+/// serve the same folders, so the handlers are those of the first process; what is counted is
+/// added.
+pub(crate) fn status(source: &dyn Inspect, started: Instant) -> Value {
     let phase = source.phase();
     let processes = source.inspect();
     let connections: usize = processes.iter().map(|one| one.process.connections).sum();

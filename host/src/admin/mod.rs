@@ -18,7 +18,7 @@ mod respond;
 mod serve;
 
 pub(crate) use addr::AdminAddr;
-pub(crate) use inspection::{Inspect, Inspection, Phase, ProcessStatus};
+pub(crate) use inspection::{Inspect, Inspection, Phase, ProcessStatus, status};
 pub(crate) use listener::AdminListener;
 pub(crate) use options::AdminOptions;
 pub(crate) use serve::Admin;

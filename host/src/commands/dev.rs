@@ -59,12 +59,12 @@ pub(super) fn restrict(config: &mut Config) -> anyhow::Result<()> {
 pub(super) fn state(config: &Config) -> Arc<Dev> {
     let dev = Arc::new(Dev::new(config.site.handlers()));
     let lines = dev.clone();
-    log::listen(move |level, handler, line| {
+    log::listen(move |level, handler, request, line| {
         let level = match level {
             Level::ERROR | Level::WARN => "warn",
             _ => "info",
         };
-        lines.line(level, handler, line);
+        lines.line(level, handler, request, line);
     });
     dev
 }
@@ -128,7 +128,7 @@ fn screen(config: &Config, service: &Service, url: &str, is_coloured: bool) -> S
     }
     let _ = writeln!(
         text,
-        "\n  Open pages follow changes. Ctrl-C stops.\n\n{} {}",
+        "\n  Open pages follow changes. The dashboard is at /_wasgi/. Ctrl-C stops.\n\n{} {}",
         style("1;32", "listening on"),
         style("1;4", url)
     );

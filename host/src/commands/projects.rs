@@ -46,6 +46,7 @@ pub(super) fn options(config: &Config, has_lines: bool) -> anyhow::Result<BuildO
         colours: log::wants_colours(),
         has_lines,
         max_time: MAX_BUILD_TIME,
+        progress: None,
     })
 }
 

@@ -14,6 +14,7 @@ use signal_hook::consts::SIGXFSZ;
 use super::inspector::{Inspector, Progress};
 use super::projects;
 use super::site::{route_table, warn_of_unknown_handlers};
+use crate::admin::{self, Inspect};
 use crate::config::Config;
 use crate::dev::Dev;
 use crate::engine::{Engine, Program};
@@ -46,6 +47,8 @@ pub(super) struct Service {
     started: Instant,
     announcement: String,
     routes: RouteTable,
+    /// What the dashboard of `wasgi dev` shows of this process.
+    inspector: Option<Arc<dyn Inspect>>,
 }
 
 /// Applies a new configuration to a running service.
@@ -105,7 +108,11 @@ impl Service {
         engine.limit_memory(config.instance_memory_bytes());
         // Cached handlers are available at once; the rest is compiled while the server already
         // serves.
-        let scan = reload::list(handlers, build_projects(config, dev.is_some())?);
+        let projects = build_projects(config, dev.is_some())?;
+        if let (Some(projects), Some(dev)) = (&projects, dev.cloned()) {
+            projects.on_step(move |event| dev.build_changed(event));
+        }
+        let scan = reload::list(handlers, projects);
         let registry = Arc::new(Published::new(scan.registry()));
         let settings = config.settings()?;
         engine.set_policies(settings.policies.clone());
@@ -179,14 +186,22 @@ impl Service {
         }
         // Cannot fail: the cell is set only here.
         let _ = announced.set(routes.clone());
-        Ok(Self {
+        let mut service = Self {
             server,
             controls,
             progress,
             started,
             announcement,
             routes,
-        })
+            inspector: None,
+        };
+        if let Some(dev) = dev {
+            let inspector: Arc<dyn Inspect> = Arc::new(service.inspector());
+            let weak = Arc::downgrade(&inspector);
+            dev.describe_site(move || Some(admin::status(&*weak.upgrade()?, started)));
+            service.inspector = Some(inspector);
+        }
+        Ok(service)
     }
 
     /// Returns the routes at the start.

@@ -2,7 +2,6 @@
 //! script of `wasgi dev` is put in, so they are sent whole, uncompressed and without validators.
 
 use std::borrow::Cow;
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use super::Dev;
@@ -133,7 +132,7 @@ impl Document {
         let mut pieces = pieces.into_iter();
         match pieces.next() {
             Some(Piece::File(part)) => {
-                let front = front(&part);
+                let front = part.front(FRONT_BYTES);
                 let at = Insertion::position(&front);
                 match at {
                     Some(at) => {
@@ -202,16 +201,6 @@ impl Document {
             nonce: &self.nonce,
         }
     }
-}
-
-/// Reads the start of a page. Returns fewer bytes if it became shorter, which cuts the response
-/// later.
-fn front(part: &FilePart) -> Vec<u8> {
-    let length = usize::try_from(part.length).unwrap_or(FRONT_BYTES);
-    let mut bytes = vec![0; length.min(FRONT_BYTES)];
-    let count = part.file.file().read_at(&mut bytes, part.start);
-    bytes.truncate(count.unwrap_or(0));
-    bytes
 }
 
 fn is_of_plain_bytes(name: &str) -> bool {

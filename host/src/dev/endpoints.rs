@@ -2,15 +2,25 @@
 //!
 //! | path | what |
 //! |---|---|
+//! | `/_wasgi/` | the dashboard: a page |
+//! | `/_wasgi/dashboard.js`, `/_wasgi/dashboard.css` | its script and its style |
+//! | `/_wasgi/state` | what it shows: with the requests after the first `?since=NUMBER` |
+//! | `/_wasgi/requests/NUMBER` | a request with its response |
+//! | `/_wasgi/requests/NUMBER/replay` | POST sends it again, and returns the number of the replay |
 //! | `/_wasgi/dev.js` | the script that pages include |
 //! | `/_wasgi/events` | the event stream: `?since=MARK`, or `Last-Event-ID` |
+
+use std::num::NonZeroU64;
+use std::sync::Arc;
 
 use serde::Serialize;
 
 use super::access;
 use super::answer::answer;
+use super::dashboard;
 use super::events::Position;
 use super::report::Report;
+use super::requests::Recorded;
 use super::{Build, Dev};
 use crate::http1::{RequestHead, reason};
 use crate::permits::{Permit, Permits};
@@ -18,6 +28,15 @@ use crate::static_files::{Answer, error_page};
 
 /// The start of the paths of all endpoints.
 const PREFIX: &[u8] = b"/_wasgi";
+
+/// The start of the paths of requests, after the prefix.
+const REQUESTS: &str = "/requests/";
+
+/// The end of the path that replays a request.
+const REPLAY: &str = "/replay";
+
+/// Why there is no request with a number.
+const NOT_KEPT: &str = "This request is not kept any more.";
 
 /// The maximum number of open event streams: one per visible window, and some that are about to
 /// end.
@@ -47,6 +66,8 @@ pub(crate) enum Reply {
     Answer(Answer),
     /// An event stream.
     Stream(Stream),
+    /// The number of the replay of this request, after its end.
+    Replay(Arc<Recorded>),
 }
 
 /// An open event stream. Holds no events, only its position in the record.
@@ -79,13 +100,74 @@ pub(crate) fn respond(dev: &Dev, head: &RequestHead) -> Reply {
         return Reply::Answer(page(403, refusal.why()));
     }
     let path = head.path().strip_prefix(PREFIX).unwrap_or_default();
-    let is_read = matches!(head.method(), "GET" | "HEAD");
-    match path {
-        b"/dev.js" if is_read => Reply::Answer(script()),
-        b"/events" if head.method() == "GET" => dev.stream(head),
-        b"/dev.js" | b"/events" => Reply::Answer(page(405, "This endpoint supports GET.")),
-        _ => Reply::Answer(page(404, "wasgi dev has no such endpoint.")),
+    if let Some(number) = dashboard::number(path, REQUESTS, REPLAY) {
+        return match head.method() {
+            "POST" => replay(dev, number),
+            _ => Reply::Answer(page(405, "This endpoint supports POST.")),
+        };
     }
+    let Some(answer) = endpoint(path) else {
+        return Reply::Answer(page(404, "wasgi dev has no such endpoint."));
+    };
+    match (answer, head.method()) {
+        (Endpoint::Stream, "GET") => dev.stream(head),
+        (Endpoint::Answer(answer), "GET" | "HEAD") => Reply::Answer(answer(dev, head)),
+        _ => Reply::Answer(page(405, "This endpoint supports GET.")),
+    }
+}
+
+/// An endpoint that is read.
+enum Endpoint {
+    Answer(fn(&Dev, &RequestHead) -> Answer),
+    Stream,
+}
+
+fn endpoint(path: &[u8]) -> Option<Endpoint> {
+    Some(match path {
+        b"" => Endpoint::Answer(|_, _| redirect()),
+        b"/" => Endpoint::Answer(|dev, _| dashboard::page(dev)),
+        b"/dashboard.js" => Endpoint::Answer(|_, _| dashboard::script()),
+        b"/dashboard.css" => Endpoint::Answer(|_, _| dashboard::style()),
+        b"/dev.js" => Endpoint::Answer(|_, _| script()),
+        b"/events" => Endpoint::Stream,
+        b"/state" => Endpoint::Answer(|dev, head| {
+            dev.state(dashboard::number(head.query(), "since=", "").unwrap_or(0))
+        }),
+        _ if dashboard::number(path, REQUESTS, "").is_some() => Endpoint::Answer(|dev, head| {
+            let path = head.path().strip_prefix(PREFIX).unwrap_or_default();
+            let number = dashboard::number(path, REQUESTS, "").unwrap_or(0);
+            dev.detail(number).unwrap_or_else(|| refused(404, NOT_KEPT))
+        }),
+        _ => return None,
+    })
+}
+
+fn replay(dev: &Dev, number: u64) -> Reply {
+    let Some(request) = dev.request(number) else {
+        return Reply::Answer(refused(404, NOT_KEPT));
+    };
+    match request.refusal() {
+        Some(why) => Reply::Answer(refused(409, why)),
+        None => Reply::Replay(request),
+    }
+}
+
+/// Returns the response after a replay, which was recorded under this number.
+pub(crate) fn replayed(number: NonZeroU64) -> Answer {
+    let number = number.get();
+    dashboard::json(200, &serde_json::json!({ "number": number }))
+}
+
+/// Returns why something of the dashboard can't be done.
+fn refused(status: u16, why: &str) -> Answer {
+    dashboard::json(status, &serde_json::json!({ "error": why }))
+}
+
+fn redirect() -> Answer {
+    let mut answer = page(308, "The dashboard is at /_wasgi/.");
+    let place = ("Location".into(), (&b"/_wasgi/"[..]).into());
+    answer.fields.push(place);
+    answer
 }
 
 fn script() -> Answer {
@@ -154,7 +236,7 @@ mod tests {
     fn stream(dev: &Dev, text: &str) -> Stream {
         match respond(dev, &head(text)) {
             Reply::Stream(stream) => stream,
-            Reply::Answer(answer) => panic!("{}", answer.status),
+            other => panic!("{other:?}"),
         }
     }
 

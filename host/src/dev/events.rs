@@ -72,6 +72,11 @@ impl Events {
         }
     }
 
+    /// Returns the name of this run of the server.
+    pub(super) fn run(&self) -> &str {
+        &self.run
+    }
+
     /// Sets the function that is called after each event. It must not block. Only the first call
     /// has an effect.
     pub(crate) fn on_event(&self, wake: impl Fn() + Send + Sync + 'static) {

@@ -8,34 +8,51 @@
 //!   extends the page's policy.
 //! - `report`: failures of loads and requests, for people; `source` finds the place in the source.
 //! - `lines`: the last lines of handlers.
+//! - `requests`: the last requests with their responses; `capture` is a bounded body, and `rates`
+//!   counts them by second.
+//! - `activity`: the builds and loads in progress.
+//! - `dashboard`: what the dashboard shows of all that.
 //!
-//! `assets/` has the script, in three files that are served as one.
+//! `assets/` has the script, in three files that are served as one, and the dashboard.
 
 pub(crate) mod access;
+mod activity;
 mod answer;
+mod capture;
 mod csp;
+mod dashboard;
 pub(crate) mod document;
 pub(crate) mod endpoints;
 pub(crate) mod events;
 mod lines;
 mod place;
+mod rates;
 mod report;
+pub(crate) mod requests;
 mod source;
+mod text;
 
 use std::collections::BTreeMap;
 use std::collections::hash_map::RandomState;
+use std::fmt;
 use std::hash::{BuildHasher, Hasher};
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
 use serde::Serialize;
+use serde_json::Value;
 
+use self::activity::Activity;
 use self::events::Events;
 use self::lines::Lines;
 use self::report::Editor;
+use self::requests::Requests;
 use crate::gateway::Failure;
 use crate::permits::Permits;
+use crate::printable;
+use crate::reload::projects::BuildStep;
 use crate::reload::{HandlerEvent, PagesChange};
 
 pub(crate) use self::document::Document;
@@ -46,6 +63,15 @@ const MAX_PATHS: usize = 100;
 
 /// The maximum number of handlers whose failure to load is kept for pages that are opened later.
 const MAX_FAILURES: usize = 100;
+
+/// Describes the served site.
+struct Site(Box<dyn Fn() -> Option<Value> + Send + Sync>);
+
+impl fmt::Debug for Site {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Site")
+    }
+}
 
 /// The state of `wasgi dev`, shared by all threads.
 #[derive(Debug)]
@@ -63,6 +89,9 @@ pub(crate) struct Dev {
     building: Mutex<BTreeMap<String, Instant>>,
     /// The number of open event streams.
     streams: Arc<Permits>,
+    requests: Arc<Requests>,
+    activity: Mutex<Activity>,
+    site: OnceLock<Site>,
 }
 
 /// A change of pages, for the event stream.
@@ -104,6 +133,14 @@ impl Build {
     }
 }
 
+/// A step of a build, for the event stream.
+#[derive(Serialize)]
+struct Building<'a> {
+    file: &'a str,
+    /// `waits`, `builds` or `ended`.
+    step: &'a str,
+}
+
 /// A removed file of a handler, for the event stream.
 #[derive(Serialize)]
 struct Withdrawn<'a> {
@@ -123,12 +160,30 @@ impl Dev {
             failures: Mutex::default(),
             building: Mutex::default(),
             streams: Arc::default(),
+            requests: Arc::new(Requests::new()),
+            activity: Mutex::default(),
+            site: OnceLock::new(),
         }
     }
 
     /// Returns the record of what happened.
     pub(crate) fn events(&self) -> &Events {
         &self.events
+    }
+
+    /// Returns the record of requests.
+    pub(crate) fn requests(&self) -> &Arc<Requests> {
+        &self.requests
+    }
+
+    /// Sets the function that describes the served site as the admin listener's `/status` does.
+    /// `None` when the server has ended. Only the first call has an effect.
+    pub(crate) fn describe_site(
+        &self,
+        describe: impl Fn() -> Option<Value> + Send + Sync + 'static,
+    ) {
+        // Fails if it was set before, and then remains.
+        let _ = self.site.set(Site(Box::new(describe)));
     }
 
     fn nonce(&self) -> &str {
@@ -149,7 +204,8 @@ impl Dev {
     /// Records an event of a handler's file.
     pub(crate) fn handler_changed(&self, event: &HandlerEvent) {
         match event {
-            HandlerEvent::Began { name } => {
+            HandlerEvent::Began { name, file } => {
+                self.activity().load_began(file, Instant::now());
                 self.events.publish("loading", &Named { handler: name });
             }
             HandlerEvent::Building { name, since } => {
@@ -160,19 +216,23 @@ impl Dev {
                 self.building().remove(name);
                 self.events.publish("built", &Named { handler: name });
             }
+            HandlerEvent::Ended { file } => self.activity().load_ended(file),
             HandlerEvent::Loaded {
                 name,
                 file,
                 route,
                 version,
-                took,
+                times,
             } => {
+                if let Some(times) = times {
+                    self.activity().loaded(file, *times);
+                }
                 self.failures().remove(file);
                 let loaded = Loaded {
                     handler: name,
                     route: route.to_string(),
                     version: version.to_string(),
-                    ms: took.as_millis(),
+                    ms: times.map_or(0, |times| times.took.as_millis()),
                 };
                 self.events.publish("loaded", &loaded);
             }
@@ -190,15 +250,35 @@ impl Dev {
                 self.events.publish("failed", &report);
             }
             HandlerEvent::Withdrawn { file } => {
+                self.activity().withdrawn(file);
                 self.failures().remove(file);
                 self.events.publish("withdrawn", &Withdrawn { file });
             }
         }
     }
 
-    /// Records a line of a handler's output. `level` is `info` or `warn`.
-    pub(crate) fn line(&self, level: &'static str, handler: &Arc<str>, line: &[u8]) {
-        let line = self.lines.add(handler, line, Instant::now());
+    /// Records a step of a project's build.
+    pub(crate) fn build_changed(&self, event: BuildStep) {
+        let (file, step) = match &event {
+            BuildStep::Waits { file } => (file, "waits"),
+            BuildStep::Began { file, .. } => (file, "builds"),
+            BuildStep::Ended { file, .. } => (file, "ended"),
+        };
+        let file = &printable::one_line(file).to_string();
+        self.activity().build(event, Instant::now());
+        self.events.publish("build", &Building { file, step });
+    }
+
+    /// Records a line of the output of a handler, with the number of its request. `level` is `info`
+    /// or `warn`.
+    pub(crate) fn line(
+        &self,
+        level: &'static str,
+        handler: &Arc<str>,
+        request: Option<NonZeroU64>,
+        line: &[u8],
+    ) {
+        let line = self.lines.add(request, level, line);
         self.events.publish_log(&lines::Shown {
             handler,
             level,
@@ -215,11 +295,15 @@ impl Dev {
         builds.collect()
     }
 
-    fn building(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Instant>> {
+    fn building(&self) -> MutexGuard<'_, BTreeMap<String, Instant>> {
         self.building.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn failures(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Report>> {
+    fn activity(&self) -> MutexGuard<'_, Activity> {
+        self.activity.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn failures(&self) -> MutexGuard<'_, BTreeMap<String, Report>> {
         self.failures.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

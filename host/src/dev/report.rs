@@ -1,8 +1,8 @@
 //! Reports of failures for people: what happened, in which handler, where in its source, with its
 //! last lines and the request.
 
+use std::num::NonZeroU64;
 use std::path::Path;
-use std::time::Instant;
 
 use serde::Serialize;
 
@@ -45,7 +45,7 @@ pub(crate) struct Report {
     #[serde(skip_serializing_if = "Option::is_none")]
     editor: Option<String>,
     /// The last lines that the handler wrote during the request.
-    log: Vec<String>,
+    pub(super) log: Vec<String>,
     /// The request: method and target.
     #[serde(skip_serializing_if = "Option::is_none")]
     request: Option<String>,
@@ -65,8 +65,8 @@ pub(crate) struct Failed<'a> {
     pub(crate) head: &'a RequestHead,
     /// Its name in the log.
     pub(crate) id: &'a str,
-    /// When it began.
-    pub(crate) began: Instant,
+    /// Its number.
+    pub(crate) number: Option<NonZeroU64>,
 }
 
 impl Dev {
@@ -105,7 +105,9 @@ impl Dev {
                 message: plain(rest),
                 source: None,
                 editor: None,
-                log: self.lines.last(failed.handler, failed.began),
+                log: failed
+                    .number
+                    .map_or_else(Vec::new, |number| self.lines.last(number)),
                 request: Some(format!(
                     "{} {}",
                     failed.head.method(),
@@ -121,23 +123,22 @@ impl Dev {
         report
     }
 
-    /// Records that the response to a request violated the contract.
-    pub(crate) fn violated(&self, handler: &str, request: String, why: &str) {
-        self.events.publish(
-            "failed",
-            &Report {
-                kind: "request",
-                handler: printable::one_line(handler).to_string(),
-                file: None,
-                title: "violated the contract".to_owned(),
-                message: why.to_owned(),
-                source: None,
-                editor: None,
-                log: Vec::new(),
-                request: Some(request),
-                id: None,
-            },
-        );
+    /// Records that the response to a request violated the contract, and returns the report.
+    pub(crate) fn violated(&self, handler: &str, request: String, why: &str) -> Report {
+        let report = Report {
+            kind: "request",
+            handler: printable::one_line(handler).to_string(),
+            file: None,
+            title: "violated the contract".to_owned(),
+            message: why.to_owned(),
+            source: None,
+            editor: None,
+            log: Vec::new(),
+            request: Some(request),
+            id: None,
+        };
+        self.events.publish("failed", &report);
+        report
     }
 
     /// Adds the place in the source.

@@ -185,7 +185,10 @@ impl<C: Client> Visit<C> {
             let now = Instant::now();
             // The client sends its body without waiting for a `100 Continue`.
             let send_continue = |http: &mut Connection| http.send_continue(&mut Vec::new());
-            match self.transfer.feed(&mut self.http, now, send_continue) {
+            match self
+                .transfer
+                .feed(&mut self.http, now, send_continue, |_| ())
+            {
                 BodyProgress::Incomplete => self.receive(now),
                 // The server sends its own error response.
                 BodyProgress::Failed(_) if !self.transfer.is_head_sent() => self.leave(),

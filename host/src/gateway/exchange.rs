@@ -15,6 +15,7 @@
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
+use std::num::NonZeroU64;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
@@ -76,6 +77,7 @@ pub struct Exchange {
     /// Whether the request is a HEAD, so that its response has no body.
     is_head: bool,
     trace: Trace,
+    number: Option<NonZeroU64>,
 }
 
 #[derive(Debug, Default)]
@@ -142,6 +144,7 @@ impl Exchange {
             }),
             is_head,
             trace: Trace::default(),
+            number: None,
         }
     }
 
@@ -149,6 +152,17 @@ impl Exchange {
     #[must_use]
     pub fn with_trace(self, trace: Trace) -> Self {
         Self { trace, ..self }
+    }
+
+    /// Sets the number of the request, under which the lines of its handler are recorded.
+    #[must_use]
+    pub fn with_number(self, number: Option<NonZeroU64>) -> Self {
+        Self { number, ..self }
+    }
+
+    /// Returns the number of the request, if requests are recorded.
+    pub fn number(&self) -> Option<NonZeroU64> {
+        self.number
     }
 
     /// Returns the trace of the handler's steps.

@@ -24,6 +24,7 @@ mod tests;
 pub(crate) mod timestamp;
 
 use std::io::IsTerminal;
+use std::num::NonZeroU64;
 use std::sync::{Arc, OnceLock};
 
 use tracing::Level;
@@ -125,12 +126,15 @@ pub(crate) fn wants_colours() -> bool {
 /// Receives the handlers' lines as well, if it is set.
 static LISTENER: OnceLock<Listener> = OnceLock::new();
 
-/// A function that receives each line of a handler, given without its end.
-type Listener = Box<dyn Fn(Level, &Arc<str>, &[u8]) + Send + Sync>;
+/// A function that receives each line of a handler, given without its end, with the number of its
+/// request.
+type Listener = Box<dyn Fn(Level, &Arc<str>, Option<NonZeroU64>, &[u8]) + Send + Sync>;
 
 /// Passes each line of a handler to `listener` as well, which must not block. Only the first call
 /// in a process has an effect.
-pub(crate) fn listen(listener: impl Fn(Level, &Arc<str>, &[u8]) + Send + Sync + 'static) {
+pub(crate) fn listen(
+    listener: impl Fn(Level, &Arc<str>, Option<NonZeroU64>, &[u8]) + Send + Sync + 'static,
+) {
     // Fails if there is another one, which then remains.
     let _ = LISTENER.set(Box::new(listener));
 }
@@ -195,16 +199,24 @@ pub(crate) fn least_bytes(handler: &str, line: &[u8]) -> usize {
     FRAME_BYTES + handler.len() + line.len()
 }
 
-/// Logs a handler's line, given without its end. Returns its size in the log, in bytes.
+/// Passes a line to the listener only: one that belongs to a handler's request, and is logged as a
+/// message of the server.
+pub(crate) fn record(level: Level, handler: &Arc<str>, request: Option<NonZeroU64>, line: &[u8]) {
+    if let Some(listener) = LISTENER.get() {
+        listener(level, handler, request, line);
+    }
+}
+
+/// Logs a handler's line, given without its end. `request_id` identifies its request in the log,
+/// and `number` in the record of requests. Returns its size in the log, in bytes.
 pub(crate) fn handler_line(
     level: Level,
     handler: &Arc<str>,
     request_id: Option<&str>,
+    number: Option<NonZeroU64>,
     line: &[u8],
 ) -> usize {
-    if let Some(listener) = LISTENER.get() {
-        listener(level, handler, line);
-    }
+    record(level, handler, number, line);
     let subscriber = ERROR_LOG.get();
     subscriber.map_or(0, |subscriber| {
         subscriber.handler_line(level, handler, request_id, line)

@@ -38,6 +38,10 @@ pub(super) struct Job {
     pub(super) is_long: bool,
     /// Cancels its load.
     pub(super) cancel: CancelToken,
+    /// When the change of the file was seen.
+    pub(super) seen_at: Instant,
+    /// The time for which its earlier stages have run.
+    pub(super) looked_up: Duration,
 }
 
 /// The stage of a [`Job`].
@@ -47,6 +51,20 @@ pub(super) enum Stage {
     LookUp,
     /// Load the file, whose version is unknown.
     Load,
+}
+
+/// The time that each step of a load took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct LoadTimes {
+    /// The time of the last stage, which is in the log.
+    pub(crate) took: Duration,
+    /// The time from the change that was seen to the first step, and between the steps: until a
+    /// thread was free, or another load had ended.
+    pub(crate) waited: Duration,
+    /// The time to read and to hash the file.
+    pub(crate) read: Duration,
+    /// The time to make a program of it: to compile it, or to take it from the cache.
+    pub(crate) made: Duration,
 }
 
 /// The result of a [`Job`].
@@ -84,8 +102,8 @@ pub(super) enum Outcome<P> {
     Cancelled,
     /// The content doesn't load.
     Broken(Version, anyhow::Error),
-    /// A program, and the time from the file to it.
-    Loaded(Version, P, Duration),
+    /// A program.
+    Loaded(Version, P, LoadTimes),
 }
 
 impl<P> Done<P> {
@@ -130,7 +148,7 @@ impl Job {
     /// loader counts as a failed load. After the report, runs the loader's deferred work, which can
     /// result in another program to serve.
     pub(super) fn run<L: Load>(
-        self,
+        mut self,
         loader: &L,
         report: impl FnOnce(Done<L::Program>),
     ) -> Option<Renewed<L::Program>> {
@@ -138,6 +156,7 @@ impl Job {
         let steps = LoadSteps::new();
         if self.stage == Stage::LookUp {
             let outcome = self.look_up(loader, begun);
+            self.looked_up += begun.elapsed();
             report(Done::new(self, &steps, outcome));
             return None;
         }
@@ -148,6 +167,7 @@ impl Job {
                 return None;
             }
         };
+        self.looked_up += begun.elapsed();
         let cancel = self.cancel.clone();
         let turn = || loader.turn(version, &cancel);
         // Without a turn, it may be loaded twice.
@@ -218,10 +238,13 @@ impl Job {
             };
         };
         self.outcome_of(version).unwrap_or_else(|| {
+            let recalling = Instant::now();
             // A loader that panics here may report why when it loads.
             let program = catch_unwind(AssertUnwindSafe(|| loader.recall(&self.path, version)));
             match program {
-                Ok(Some(program)) => Outcome::Loaded(version, program, begun.elapsed()),
+                Ok(Some(program)) => {
+                    Outcome::Loaded(version, program, self.times(begun, recalling.elapsed()))
+                }
                 Ok(None) | Err(_) => Outcome::Unknown,
             }
         })
@@ -262,6 +285,23 @@ impl Job {
         }
     }
 
+    /// Returns the times of a load whose last stage began at `begun`, and whose last step took
+    /// `made`.
+    fn times(&self, begun: Instant, made: Duration) -> LoadTimes {
+        let took = begun.elapsed();
+        let read = match self.stage {
+            Stage::LookUp => took.saturating_sub(made),
+            Stage::Load => self.looked_up,
+        };
+        let all = self.seen_at.elapsed();
+        LoadTimes {
+            took,
+            waited: all.saturating_sub(read).saturating_sub(made),
+            read,
+            made,
+        }
+    }
+
     fn load<L: Load>(
         &self,
         loader: &L,
@@ -290,13 +330,15 @@ impl Job {
             steps,
             is_unchanged: &|| *is_unchanged,
         };
+        let loading = Instant::now();
         let loaded = catch_unwind(AssertUnwindSafe(|| loader.load(&request)));
+        let made = loading.elapsed();
         // An application's files are read during the load: some may be of a later version.
         if !self.overdue && is_folder && !*is_unchanged {
             return Outcome::Torn;
         }
         match loaded {
-            Ok(Ok(program)) => Outcome::Loaded(version, program, begun.elapsed()),
+            Ok(Ok(program)) => Outcome::Loaded(version, program, self.times(begun, made)),
             _ if self.cancel.is_cancelled() => Outcome::Cancelled,
             Ok(Err(error)) if error.is::<Shortage>() => Outcome::Short(error),
             Ok(Err(error)) => Outcome::Broken(version, error),

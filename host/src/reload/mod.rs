@@ -65,6 +65,7 @@ pub(crate) use cancel::CancelToken;
 pub(crate) use language::Language;
 pub(crate) use later::{Later, Renewal};
 pub(crate) use listing::{EXTENSIONS, applications, find_projects, handler_files, scripts};
+pub(crate) use load::LoadTimes;
 pub(crate) use loader::{Load, LoadRequest};
 pub(crate) use options::{HandlerEvent, OnHandler, ReloadOptions, Started};
 pub(crate) use pages::{OnPages, PagesChange};

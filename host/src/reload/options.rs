@@ -4,6 +4,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::load::LoadTimes;
 use super::pages::OnPages;
 use crate::registry::Version;
 use crate::router::Route;
@@ -44,6 +45,13 @@ pub(crate) enum HandlerEvent {
     Began {
         /// The handler's name.
         name: String,
+        /// Its file in the folder of handlers.
+        file: String,
+    },
+    /// Its load has ended, in whatever way. What became of it follows, if it is news.
+    Ended {
+        /// Its file in the folder of handlers.
+        file: String,
     },
     /// It is a project whose build takes long.
     Building {
@@ -67,8 +75,8 @@ pub(crate) enum HandlerEvent {
         route: Route,
         /// The version.
         version: Version,
-        /// The time from the file to the program.
-        took: Duration,
+        /// The time of each step of its load. `None` if it was served before.
+        times: Option<LoadTimes>,
     },
     /// It could not be loaded. An earlier version may still be served.
     Failed {

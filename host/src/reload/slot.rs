@@ -190,6 +190,8 @@ impl<P> Slot<P> {
             stage: Stage::LookUp,
             is_long: self.is_long,
             cancel: CancelToken::new(),
+            seen_at: now,
+            looked_up: Duration::ZERO,
         }
     }
 }

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::application;
 use super::listing::{self, Folder, Found, Listing};
-use super::load::{Done, Job, Outcome, Renewed, Stage};
+use super::load::{Done, Job, LoadTimes, Outcome, Renewed, Stage};
 use super::options::HandlerEvent;
 use super::queue::{Capacity, Position, Queue, SLICE};
 use super::settle::{FileState, Hint, Settle};
@@ -306,6 +306,10 @@ impl<P> Slots<P> {
     pub(super) fn finish(&mut self, done: Done<P>, now: Instant) {
         let Done { job, step, outcome } = done;
         let was_long = self.queue.finished(&job.shape);
+        if job.stage == Stage::Load {
+            let file = job.file.clone();
+            self.record(|| HandlerEvent::Ended { file });
+        }
         let Some(slot) = self.slots.get_mut(&job.shape) else {
             return;
         };
@@ -358,7 +362,7 @@ impl<P> Slots<P> {
                 slot.settled();
                 if slot.failure.take().is_some() {
                     if let Some(handler) = slot.serving.clone() {
-                        self.record(|| loaded(&handler, Duration::ZERO));
+                        self.record(|| loaded(&handler, None));
                     }
                     let change = format!("{}: its file is the served version again", job.name);
                     self.changes.push(change);
@@ -377,12 +381,12 @@ impl<P> Slots<P> {
                     message: format!("{error:#}"),
                 });
             }
-            Outcome::Loaded(version, program, took) => {
+            Outcome::Loaded(version, program, times) => {
                 Counter::Loads.increment();
                 slot.settled();
                 let is_told = !(self.quiet && job.stage == Stage::LookUp);
                 let handler = self.handler(job, version, program);
-                self.serve(handler, is_told.then_some(took));
+                self.serve(handler, times, is_told);
             }
         }
     }
@@ -435,8 +439,8 @@ impl<P> Slots<P> {
     pub(super) fn next_job(&mut self, now: Instant) -> Option<Job> {
         let (job, position) = self.queue.next(now)?;
         if job.stage == Stage::Load {
-            let name = job.name.clone();
-            self.record(|| HandlerEvent::Began { name });
+            let (name, file) = (job.name.clone(), job.file.clone());
+            self.record(|| HandlerEvent::Began { name, file });
         }
         if job.stage == Stage::Load && !self.has_started() {
             let file = label(Path::new(""), Path::new(&job.file));
@@ -525,14 +529,14 @@ impl<P> Slots<P> {
         })
     }
 
-    /// Serves a version. Reports it, with the loading time `took`, if given.
-    fn serve(&mut self, handler: Arc<Handler<P>>, took: Option<Duration>) {
+    /// Serves a version whose load took this time. Logs it, if `is_told`.
+    fn serve(&mut self, handler: Arc<Handler<P>>, times: LoadTimes, is_told: bool) {
         let Some(slot) = self.slots.get_mut(&handler.route.shape()) else {
             return;
         };
         let (name, route, version) = (&handler.name, &handler.route, handler.version);
-        self.changes.extend(took.map(|took| {
-            let ms = took.as_millis();
+        self.changes.extend(is_told.then(|| {
+            let ms = times.took.as_millis();
             match &slot.serving {
                 Some(_) => format!("{name}: reloaded ({version}, {ms} ms)"),
                 None => format!("{name}: loaded, serves {route} ({version}, {ms} ms)"),
@@ -542,7 +546,7 @@ impl<P> Slots<P> {
             Counter::Swaps.increment();
         }
         slot.failure = None;
-        let event = loaded(&handler, took.unwrap_or_default());
+        let event = loaded(&handler, Some(times));
         self.retired.extend(slot.serving.replace(handler));
         self.record(|| event);
     }
@@ -560,12 +564,13 @@ impl<P> Slots<P> {
     }
 }
 
-fn loaded<P>(handler: &Handler<P>, took: Duration) -> HandlerEvent {
+/// Returns the event of a version that is served, after a load if `times` are given.
+fn loaded<P>(handler: &Handler<P>, times: Option<LoadTimes>) -> HandlerEvent {
     HandlerEvent::Loaded {
         name: handler.name.clone(),
         file: handler.file.clone(),
         route: handler.route.clone(),
         version: handler.version,
-        took,
+        times,
     }
 }

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,7 @@ use super::calls::{CallId, Calls, Running};
 use super::date::Date;
 use super::lanes::LaneRole;
 use super::options::Settings;
-use super::proxy::{self, Origin};
+use super::proxy;
 use super::record::Record;
 use super::record_line::Entry;
 use super::redirect;
@@ -20,7 +21,7 @@ use super::transport::SCRATCH_BYTES;
 use super::wall_clock::WallClock;
 use crate::dev::{Dev, Report};
 use crate::engine::{Call, Program};
-use crate::gateway::{Environ, Exchange, Failure};
+use crate::gateway::{Environ, Exchange, Failure, Origin};
 use crate::http1::{RequestHead, Stamp, reason};
 use crate::metrics;
 use crate::permits::Permits;
@@ -59,6 +60,8 @@ pub(super) struct Context {
     pub(super) encoders: Arc<Permits>,
     /// The report of the call that has just failed, in `wasgi dev`.
     pub(super) explained: Option<Report>,
+    /// The number of the request that is being started, in `wasgi dev`.
+    pub(super) number: Option<NonZeroU64>,
 }
 
 /// The way a request is answered.
@@ -93,6 +96,7 @@ impl Context {
             turned_away: TurnedAway::default(),
             encoders: Arc::default(),
             explained: None,
+            number: None,
             shared,
         }
     }
@@ -162,7 +166,7 @@ impl Context {
                 by: Target::Handler(handler),
             };
         };
-        let exchange = Arc::new(Exchange::for_request(&head));
+        let exchange = Arc::new(Exchange::for_request(&head).with_number(self.number));
         let for_log = head.clone();
         let environ = Environ {
             head,

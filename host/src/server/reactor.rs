@@ -505,17 +505,21 @@ impl Reactor {
         if *failure == Failure::ClientGone || running.exchange.is_client_gone() {
             return;
         }
-        let connection = running.connection.and_then(|one| self.connections.get(one));
-        let failed = Failed {
-            handler: &running.handler.name,
-            file: &running.handler.file,
-            head: &running.head,
-            id,
-            began: connection
-                .and_then(Connection::began)
-                .unwrap_or(self.cx.now),
-        };
-        self.cx.explained = Some(dev.request_failed(failed, failure));
+        let report = dev.request_failed(
+            Failed {
+                handler: &running.handler.name,
+                file: &running.handler.file,
+                head: &running.head,
+                id,
+                number: running.exchange.number(),
+            },
+            failure,
+        );
+        let connection = running.connection;
+        if let Some(connection) = connection.and_then(|one| self.connections.get_mut(one)) {
+            connection.explained(&report);
+        }
+        self.cx.explained = Some(report);
     }
 
     /// Drives the connections with an event stream.

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::dev::requests::{End, Recorder};
 use crate::engine::Program;
 use crate::gateway::{Failure, RequestId};
 use crate::http1::{RequestHead, is_bodiless};
@@ -40,6 +41,10 @@ pub(super) struct Record {
     pub(super) id: Option<RequestId>,
     /// Why the response is incomplete.
     pub(super) cut: Option<&'static str>,
+    /// It repeats a recorded request, in `wasgi dev`.
+    pub(super) is_replay: bool,
+    /// Records the request, in `wasgi dev`.
+    pub(super) recorder: Option<Box<Recorder>>,
     overlong: bool,
 }
 
@@ -75,7 +80,24 @@ impl Record {
             overhead_bytes: 0,
             id: None,
             cut: None,
+            is_replay: false,
+            recorder: None,
             overlong: false,
+        }
+    }
+
+    /// Returns how the request ended, for `wasgi dev`.
+    pub(super) fn end(&self) -> End {
+        let handler = match &self.target {
+            Some(Target::Handler(handler)) => {
+                Some((handler.name.to_string(), handler.version.to_string()))
+            }
+            _ => None,
+        };
+        End {
+            status: self.status,
+            handler,
+            cut: self.cut,
         }
     }
 

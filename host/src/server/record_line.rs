@@ -36,7 +36,8 @@ impl Entry<'_> {
     }
 
     /// Appends the time of day, client, request line, status, bytes, milliseconds, handler, the
-    /// request's identifier if it has one, and the reason if the response was cut.
+    /// request's identifier if it has one, whether it is a replay, and the reason if the response
+    /// was cut.
     ///
     /// Formatted by hand: with `write!`, a line took a tenth of the total time of a page.
     fn write_text(&self, log: &mut String) {
@@ -70,6 +71,9 @@ impl Entry<'_> {
         if let Some(id) = &record.id {
             log.push_str(" #");
             log.push_str(id.as_str());
+        }
+        if record.is_replay {
+            log.push_str(" (replay)");
         }
         if let Some(why) = record.cut {
             log.push_str(" (");
@@ -116,6 +120,9 @@ impl Entry<'_> {
                     push_member(log, key, &String::from_utf8_lossy(&value));
                 }
             }
+        }
+        if record.is_replay {
+            log.push_str(",\"replay\":true");
         }
         if let Some(why) = record.cut {
             push_member(log, "cut", why);

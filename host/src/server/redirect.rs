@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::proxy::Origin;
+use crate::gateway::Origin;
 use crate::http1::{RequestHead, split_authority};
 use crate::static_files::{Answer, Content};
 

@@ -1,6 +1,7 @@
 //! A page's response: a status, fields, and a body in memory or in a file.
 
 use std::borrow::Cow;
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -55,6 +56,18 @@ pub struct FilePart {
     /// The number of bytes to send. It was correct when the response was created, but the file may
     /// since have become shorter or been overwritten. The connection must then be cut.
     pub length: u64,
+}
+
+impl FilePart {
+    /// Reads the first bytes, at most `max`. Returns fewer if the file became shorter, which cuts
+    /// the response later.
+    pub(crate) fn front(&self, max: usize) -> Vec<u8> {
+        let length = usize::try_from(self.length).unwrap_or(max).min(max);
+        let mut bytes = vec![0; length];
+        let count = self.file.file().read_at(&mut bytes, self.start);
+        bytes.truncate(count.unwrap_or(0));
+        bytes
+    }
 }
 
 impl Content {

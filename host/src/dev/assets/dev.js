@@ -5,6 +5,7 @@ if (!script || window.wasgiDev) return;
 
 let { since } = script.dataset;
 // `error`: a reload may lead to a better response. `result`: it would send a form again.
+// `dashboard`: only its subscriber gets the events.
 const { mode } = script.dataset;
 script.remove();
 
@@ -15,6 +16,7 @@ const subscribers = new Set();
 Object.defineProperty(window, 'wasgiDev', { value: { subscribers } });
 
 function ready() {
+  if (mode === 'dashboard') return;
   ownReport = showPage();
   if (mode) return;
   fetch(location.href, { cache: 'only-if-cached', mode: 'same-origin' })
@@ -166,6 +168,8 @@ const events = {
     overlay.hide((report) => report.file === file);
     refresh();
   },
+  loading() {},
+  build() {},
   log({ handler, level, line }) {
     console[level === 'warn' ? 'warn' : 'info']('%s: %s', handler, line);
   },
@@ -173,7 +177,7 @@ const events = {
 
 function dispatch(name, data, id) {
   if (id) since = id;
-  events[name](data);
+  if (mode !== 'dashboard') events[name](data);
   for (const subscriber of subscribers) subscriber(name, data, id);
 }
 

@@ -1,6 +1,7 @@
 //! A guest's output: `wsgi.errors`, stdout and stderr, line by line to the log, with the handler's
 //! name on each line (I5).
 
+use std::num::NonZeroU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
@@ -8,7 +9,7 @@ use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
 use tracing::Level;
 
-use crate::gateway::{RequestId, Step, Trace};
+use crate::gateway::{Exchange, RequestId, Step, Trace};
 use crate::log;
 
 /// The maximum size of one write to a WASI stream, in bytes.
@@ -39,6 +40,8 @@ struct RequestLog {
     budget: usize,
     /// The identifier that each line gets.
     id: Option<RequestId>,
+    /// The number under which the lines are recorded, if requests are.
+    number: Option<NonZeroU64>,
 }
 
 /// One text stream: holds a line back until it is complete.
@@ -56,19 +59,26 @@ impl GuestLog {
         handler: Arc<str>,
         id: Option<RequestId>,
         budget: usize,
-        trace: Trace,
+        exchange: &Exchange,
     ) -> Self {
+        let number = exchange.number();
         Self {
             handler,
-            request: Arc::new(Mutex::new(RequestLog { budget, id })),
+            request: Arc::new(Mutex::new(RequestLog { budget, id, number })),
             line_bytes: log::line_bytes(),
-            trace,
+            trace: exchange.trace().clone(),
         }
     }
 
     /// Starts the next request to the same handler, with a new budget.
-    pub(in crate::engine) fn renew(&self, id: Option<RequestId>, budget: usize) {
-        *self.lock() = RequestLog { budget, id };
+    pub(in crate::engine) fn renew(
+        &self,
+        id: Option<RequestId>,
+        budget: usize,
+        exchange: &Exchange,
+    ) {
+        let number = exchange.number();
+        *self.lock() = RequestLog { budget, id, number };
     }
 
     /// Locks the request. A panic while the lock is held leaves it consistent.
@@ -94,7 +104,7 @@ impl GuestLog {
     /// logged.
     fn line(&self, source: Source, line: &[u8]) -> bool {
         let mut request = self.lock();
-        let RequestLog { budget, id } = &mut *request;
+        let RequestLog { budget, id, number } = &mut *request;
         let id = id.as_ref().map(RequestId::as_str);
         if *budget == 0 {
             return false;
@@ -105,7 +115,7 @@ impl GuestLog {
         };
         let least = log::least_bytes(&self.handler, line);
         if least <= *budget {
-            let bytes = log::handler_line(level, &self.handler, id, line);
+            let bytes = log::handler_line(level, &self.handler, id, *number, line);
             *budget = budget.saturating_sub(bytes.max(least));
         } else {
             *budget = 0;
@@ -124,11 +134,8 @@ impl GuestLog {
     /// Logs a message of the host about the request, within the request's budget.
     pub(in crate::engine) fn note(&self, text: &str) {
         let mut request = self.lock();
-        let RequestLog { budget, id } = &mut *request;
-        let id = id.as_ref().map(RequestId::as_str);
-        let bytes = log::least_bytes(&self.handler, text.as_bytes());
-        if bytes <= *budget {
-            *budget -= bytes;
+        if request.takes(&self.handler, text) {
+            let id = request.id.as_ref().map(RequestId::as_str);
             tracing::warn!(handler = &*self.handler, request = id, "{text}");
         }
     }
@@ -136,17 +143,28 @@ impl GuestLog {
     /// Logs what was denied to the request's handler, within the request's budget.
     pub(in crate::engine) fn deny(&self, text: &str) {
         let mut request = self.lock();
-        let RequestLog { budget, id } = &mut *request;
-        let id = id.as_ref().map(RequestId::as_str);
-        let bytes = log::least_bytes(&self.handler, text.as_bytes());
-        if bytes <= *budget {
-            *budget -= bytes;
+        if request.takes(&self.handler, text) {
+            let id = request.id.as_ref().map(RequestId::as_str);
             tracing::warn!(target: log::DENIAL, handler = &*self.handler, request = id, "{text}");
         }
     }
 
     fn is_full(&self) -> bool {
         self.lock().budget == 0
+    }
+}
+
+impl RequestLog {
+    /// Returns whether the budget has room for a message of the host, which then counts, and is
+    /// recorded with the request.
+    fn takes(&mut self, handler: &Arc<str>, text: &str) -> bool {
+        let bytes = log::least_bytes(handler, text.as_bytes());
+        let has_room = bytes <= self.budget;
+        if has_room {
+            self.budget -= bytes;
+            log::record(Level::WARN, handler, self.number, text.as_bytes());
+        }
+        has_room
     }
 }
 

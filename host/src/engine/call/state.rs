@@ -114,7 +114,7 @@ impl HostState {
         reservation: Reservation,
     ) -> Self {
         let id = environ.request_id.clone();
-        let log = GuestLog::new(handler, id, budget.log_bytes, exchange.trace().clone());
+        let log = GuestLog::new(handler, id, budget.log_bytes, &exchange);
         Self {
             environ,
             exchange,
@@ -170,7 +170,7 @@ impl HostState {
         self.closing_limit = None;
         self.request = self.request.wrapping_add(1);
         let id = self.environ.request_id.clone();
-        self.log.renew(id, budget.log_bytes);
+        self.log.renew(id, budget.log_bytes, &self.exchange);
     }
 
     /// Checks that a handle belongs to the current request.

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, anyhow, bail};
 
 use super::kind::ProjectKind;
+use super::last_line::LastLine;
 use super::places::{self, Places};
 use super::process::{self, Ended};
 use super::project::Project;
@@ -31,6 +32,8 @@ pub(crate) struct BuildOptions {
     pub(crate) has_lines: bool,
     /// The time limit of one build.
     pub(crate) max_time: Duration,
+    /// Receives the last line that the command has written, while it runs.
+    pub(crate) progress: Option<LastLine>,
 }
 
 /// The result of a build.
@@ -104,15 +107,19 @@ fn attempt(
         true => Some(lock(&options.places.lock(), cancel)?),
         false => None,
     };
-    let finished = process::run(&mut plan.command, cancel, options.max_time).map_err(|error| {
-        match error.kind() {
-            io::ErrorKind::NotFound => anyhow!(
-                "{} is not installed: {}",
-                kind.program(),
-                toolchain::install(kind)
-            ),
-            _ => anyhow!(error).context(format!("{} can't be started", kind.program())),
-        }
+    let finished = process::run(
+        &mut plan.command,
+        cancel,
+        options.max_time,
+        options.progress.as_ref(),
+    )
+    .map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => anyhow!(
+            "{} is not installed: {}",
+            kind.program(),
+            toolchain::install(kind)
+        ),
+        _ => anyhow!(error).context(format!("{} can't be started", kind.program())),
     })?;
     report.output = finished.errors;
     if !kind.is_of_cargo() {

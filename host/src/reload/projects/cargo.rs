@@ -125,7 +125,7 @@ pub(super) fn roots(manifest: &Path, cancel: &CancelToken) -> Option<Vec<PathBuf
         .arg("--manifest-path")
         .arg(manifest)
         .current_dir(manifest.parent()?);
-    let finished = process::run(&mut command, cancel, MAX_METADATA_TIME).ok()?;
+    let finished = process::run(&mut command, cancel, MAX_METADATA_TIME, None).ok()?;
     let metadata: Value = serde_json::from_str(&finished.output).ok()?;
     local_packages(&metadata)
 }

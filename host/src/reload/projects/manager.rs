@@ -18,11 +18,12 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
 use super::build::{self, BuildOptions, Outcome, Report};
+use super::last_line::LastLine;
 use super::lead::Lead;
 use super::output;
 use super::places;
 use super::project::Project;
-use super::shared::{BuildEvent, Built, Shared};
+use super::shared::{BuildEvent, BuildStep, Built, Shared};
 use super::sources::{Sources, is_lock};
 use crate::log;
 use crate::printable;
@@ -96,6 +97,8 @@ struct Job {
     generated: BTreeSet<PathBuf>,
     /// Whether to find out again what the project depends on.
     asks_roots: bool,
+    /// A build is due, and waits for others to end.
+    waits: bool,
 }
 
 struct Running {
@@ -254,6 +257,10 @@ impl Manager {
             let stays = projects.contains(&job.project);
             if !stays {
                 job.cancel();
+                self.shared.tell(|| BuildStep::Ended {
+                    file: job.project.file.clone(),
+                    took: None,
+                });
                 if job.running.is_some() {
                     let name = job.project.name().to_owned();
                     self.shared.report(BuildEvent::Cancelled(name));
@@ -283,19 +290,30 @@ impl Manager {
         for (file, job) in &mut self.jobs {
             let is_due = job.due.is_some_and(|due| due <= now);
             let is_cargo = job.project.kind.is_of_cargo();
-            if !is_due
-                || job.running.is_some()
-                || self.running.len() >= self.max_running
-                || is_cargo && self.running.values().any(|&cargo| cargo)
-            {
+            if !is_due || job.running.is_some() {
                 continue;
             }
+            if self.running.len() >= self.max_running
+                || is_cargo && self.running.values().any(|&cargo| cargo)
+            {
+                if !std::mem::replace(&mut job.waits, true) {
+                    self.shared.tell(|| BuildStep::Waits { file: file.clone() });
+                }
+                continue;
+            }
+            job.waits = false;
             job.due = None;
             let number = self.next;
             self.next += 1;
             let cancel = job.begin(number, &mut self.watch, now);
             self.running.insert(number, is_cargo);
-            let (project, options) = (job.project.clone(), self.options.clone());
+            let progress = LastLine::default();
+            let (project, mut options) = (job.project.clone(), self.options.clone());
+            options.progress = Some(progress.clone());
+            self.shared.tell(|| BuildStep::Began {
+                file: file.clone(),
+                progress,
+            });
             let asks_roots = std::mem::take(&mut job.asks_roots);
             let sender = self.sender.clone();
             let name = file.clone();
@@ -320,6 +338,11 @@ impl Manager {
     /// Handles the end of a build.
     fn done(&mut self, file: &str, number: u64, report: &Report) {
         self.running.remove(&number);
+        let is_whole = !matches!(report.outcome, Outcome::Cancelled);
+        self.shared.tell(|| BuildStep::Ended {
+            file: file.to_owned(),
+            took: is_whole.then_some(report.took),
+        });
         let Some(job) = self.jobs.get_mut(file) else {
             // It is gone, and so must be what was built meanwhile.
             let _ = std::fs::remove_file(self.options.places.artifact(file));
@@ -387,6 +410,7 @@ impl Job {
             chain: Vec::new(),
             generated: BTreeSet::new(),
             asks_roots: true,
+            waits: false,
         }
     }
 

@@ -5,7 +5,7 @@
 //! - `sources`: which of a project's files have changed.
 //! - `build`: the command for each kind, and its result; `cargo` has what is particular to Cargo,
 //!   `toolchain` the advice if a compiler is missing, `output` what reaches a terminal.
-//! - `process`: runs a command with limits, and ends it whole.
+//! - `process`: runs a command with limits, and ends it whole; `last_line` is its progress.
 //! - `places`: the folders of builds, outside of the site.
 //! - `manager`: the thread that decides when to build what.
 //!
@@ -16,6 +16,7 @@
 mod build;
 mod cargo;
 mod kind;
+mod last_line;
 mod lead;
 mod manager;
 mod npm;
@@ -37,10 +38,11 @@ use anyhow::Context;
 
 pub(crate) use build::{BuildOptions, Outcome, build};
 pub(crate) use kind::ProjectKind;
+pub(crate) use last_line::LastLine;
 pub(crate) use output::{coloured, plain};
 pub(crate) use places::Places;
 pub(crate) use project::Project;
-pub(crate) use shared::{BuildEvent, Built};
+pub(crate) use shared::{BuildEvent, BuildStep, Built};
 pub(crate) use toolchain::{ADD_RUST_TARGET, RUST_TARGET, install};
 
 use manager::{Manager, Message};
@@ -103,6 +105,11 @@ impl Projects {
         self.0.shared.lock().on_event = Some(Box::new(on_event));
     }
 
+    /// Sets the function that is called with each step of a build.
+    pub(crate) fn on_step(&self, on_step: impl Fn(BuildStep) + Send + 'static) {
+        self.0.shared.lock().on_step = Some(Box::new(on_step));
+    }
+
     /// Returns the projects whose last build failed, each with the reason in one line.
     pub(crate) fn failures(&self) -> BTreeMap<String, String> {
         self.0.shared.lock().failures.clone()
@@ -125,7 +132,9 @@ impl std::fmt::Debug for Projects {
 impl Drop for Handle {
     fn drop(&mut self) {
         // What it would call may wait for the thread that drops this.
-        self.shared.lock().on_event = None;
+        let mut state = self.shared.lock();
+        (state.on_event, state.on_step) = (None, None);
+        drop(state);
         let _ = self.sender.send(Message::Stop);
         if let Some(thread) = self.thread.take() {
             // Fails if the thread has panicked: then it has stopped as well.

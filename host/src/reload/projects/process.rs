@@ -15,6 +15,7 @@ use rustix::process::{
     Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, waitid,
 };
 
+use super::last_line::LastLine;
 use crate::reload::CancelToken;
 
 /// The kept part of what a command writes to standard error, in bytes: the beginning, because the
@@ -59,7 +60,8 @@ pub(super) struct Finished {
 
 /// Runs a command until it exits, is cancelled, or `max_time` is over. In the last two cases, kills
 /// its process group and all processes that have inherited its environment. Those that leave a
-/// finished command running in its process group are killed as well.
+/// finished command running in its process group are killed as well. `progress` receives the last
+/// line of standard error.
 ///
 /// # Errors
 ///
@@ -68,6 +70,7 @@ pub(super) fn run(
     command: &mut Command,
     cancel: &CancelToken,
     max_time: Duration,
+    progress: Option<&LastLine>,
 ) -> io::Result<Finished> {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -80,8 +83,8 @@ pub(super) fn run(
     let mut child = command.spawn()?;
     // The command holds the write ends of the pipes until then.
     command.stdout(Stdio::null()).stderr(Stdio::null());
-    let output = keep(output, MAX_OUTPUT_BYTES);
-    let errors = keep(errors, MAX_ERROR_BYTES);
+    let output = keep(output, MAX_OUTPUT_BYTES, None);
+    let errors = keep(errors, MAX_ERROR_BYTES, progress.cloned());
     let deadline = Instant::now() + max_time;
     let end = loop {
         if has_exited(&child)? {
@@ -134,7 +137,7 @@ fn pid_of(child: &Child) -> Option<Pid> {
 }
 
 /// Reads a pipe to its end on a thread of its own, and sends its first `max` bytes.
-fn keep(mut pipe: PipeReader, max: usize) -> Receiver<Vec<u8>> {
+fn keep(mut pipe: PipeReader, max: usize, progress: Option<LastLine>) -> Receiver<Vec<u8>> {
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || {
         let mut kept = Vec::new();
@@ -142,6 +145,9 @@ fn keep(mut pipe: PipeReader, max: usize) -> Receiver<Vec<u8>> {
         while let Ok(read @ 1..) = pipe.read(&mut buffer) {
             let room = max.saturating_sub(kept.len()).min(read);
             kept.extend_from_slice(&buffer[..room]);
+            if let Some(progress) = &progress {
+                progress.note(&buffer[..read]);
+            }
         }
         // Fails if the build was cancelled.
         let _ = sender.send(kept);
@@ -205,7 +211,7 @@ mod tests {
     #[test]
     fn a_command_is_run_with_both_outputs() {
         let mut command = shell("echo one; echo two >&2; exit 3");
-        let finished = run(&mut command, &CancelToken::new(), LONG).expect("it runs");
+        let finished = run(&mut command, &CancelToken::new(), LONG, None).expect("it runs");
         let Ended::Exited(status) = finished.ended else {
             panic!("{finished:?}");
         };
@@ -216,7 +222,7 @@ mod tests {
     #[test]
     fn output_without_end_is_bounded() {
         let mut command = shell("head -c 1000000 /dev/zero >&2");
-        let finished = run(&mut command, &CancelToken::new(), LONG).expect("it runs");
+        let finished = run(&mut command, &CancelToken::new(), LONG, None).expect("it runs");
         assert_eq!(finished.errors.len(), MAX_ERROR_BYTES);
     }
 
@@ -234,7 +240,7 @@ mod tests {
         );
         let cancel = CancelToken::new();
         let finished = thread::scope(|scope| {
-            let running = scope.spawn(|| run(&mut shell(&script), &cancel, LONG));
+            let running = scope.spawn(|| run(&mut shell(&script), &cancel, LONG, None));
             while !child.exists() || !stranger.exists() {
                 thread::sleep(POLL);
             }
@@ -251,7 +257,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let child = folder.path().join("child");
         let mut command = shell(&format!("sleep 1000 & echo $! > {}", child.display()));
-        let finished = run(&mut command, &CancelToken::new(), LONG).expect("it runs");
+        let finished = run(&mut command, &CancelToken::new(), LONG, None).expect("it runs");
         assert!(matches!(finished.ended, Ended::Exited(status) if status.success()));
         while is_alive(&child) {
             thread::sleep(POLL);
@@ -273,7 +279,12 @@ mod tests {
     #[test]
     fn a_build_beyond_its_time_is_ended() {
         let mut command = shell("sleep 1000");
-        let finished = run(&mut command, &CancelToken::new(), Duration::from_millis(10));
+        let finished = run(
+            &mut command,
+            &CancelToken::new(),
+            Duration::from_millis(10),
+            None,
+        );
         assert_eq!(finished.expect("it runs").ended, Ended::TimedOut);
     }
 }

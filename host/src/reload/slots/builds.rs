@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::super::options::HandlerEvent;
 use super::super::settle::Hint;
@@ -61,7 +61,7 @@ impl<P> Slots<P> {
                 .into_iter()
                 .find(|handler| handler.file == built.file);
             if let Some(handler) = found {
-                self.record(|| loaded(&handler, Duration::ZERO));
+                self.record(|| loaded(&handler, None));
             }
         }
     }

@@ -27,6 +27,8 @@ impl Job {
             stage,
             is_long: false,
             cancel: CancelToken::new(),
+            seen_at: Instant::now(),
+            looked_up: Duration::ZERO,
         }
     }
 }

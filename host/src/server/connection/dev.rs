@@ -2,18 +2,17 @@
 //! script, and event streams. No other service uses any of it.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use super::coded::Coding;
 use super::waiting::{Moved, Waiting};
 use super::wire::{Progress, Wire};
 use super::{Connection, Phase, Source};
 use crate::dev::endpoints::{self, Reply, Stream};
-use crate::dev::{Document, access, document};
-use crate::gateway::{Failure, Output};
+use crate::dev::requests::Recorder;
+use crate::dev::{Document, Report, access, document};
+use crate::gateway::{Failure, Origin, Output};
 use crate::http1::{BodyLength, RequestHead, ResponseHead, reason};
 use crate::server::context::Context;
-use crate::server::proxy::Origin;
 use crate::server::record::Record;
 use crate::static_files::Answer;
 
@@ -39,13 +38,18 @@ impl Connection {
         if endpoints::is_own(head) {
             match endpoints::respond(&dev, head) {
                 Reply::Answer(answer) => {
-                    self.wire.record = Some(Box::new(record));
+                    // The dashboard asks every second, which would fill the access log.
+                    if answer.status >= 400 {
+                        self.wire.record = Some(Box::new(record));
+                    }
                     self.answer(answer, cx);
                 }
                 Reply::Stream(stream) => self.begin_stream(stream, record, cx),
+                Reply::Replay(request) => self.begin_replay(&dev, &request, cx),
             }
             return;
         }
+        let mut recorder = Box::new(Recorder::new(dev.requests(), head, &origin));
         // Under another name, a page elsewhere could read what is only for this machine.
         let document = (access::is_local(head) && document::is_wanted(head))
             .then(|| Box::new(Document::new(&dev, head, origin.scheme.as_str())));
@@ -53,18 +57,26 @@ impl Connection {
             Some(_) => document::request(head),
             None => head.clone(),
         };
+        recorder.set_given(&request);
+        cx.number = Some(recorder.number());
+        record.recorder = Some(recorder);
         let start = cx.start(request, origin, &mut record);
+        cx.number = None;
         self.respond(start, head, record, document, cx);
     }
 
     /// Puts the script into the document that a browser requested. If a handler that can't be
     /// loaded would have answered, the document is its report.
     pub(super) fn document(
+        &mut self,
         document: Document,
         answer: Answer,
         head: &RequestHead,
         cx: &Context,
     ) -> Answer {
+        if let Some(recorder) = self.wire.recorder() {
+            recorder.answer(&answer);
+        }
         let report = match answer.status {
             404 | 503 => cx.dev().and_then(|dev| dev.failure_at(head.path())),
             _ => None,
@@ -120,9 +132,19 @@ impl Connection {
         }
     }
 
-    /// Returns when the request in progress began.
-    pub(in crate::server) fn began(&self) -> Option<Instant> {
-        self.wire.record.as_ref().map(|record| record.began())
+    /// Records why the request in progress has failed.
+    pub(in crate::server) fn explained(&mut self, report: &Report) {
+        if let Some(recorder) = self.wire.recorder() {
+            recorder.failed(report);
+        }
+    }
+
+    /// Records that the response violates the contract, in `wasgi dev`.
+    pub(super) fn violated(&mut self, why: &'static str, cx: &Context) {
+        if let (Some(dev), Some(record)) = (cx.dev(), &self.wire.record) {
+            let report = dev.violated(record.handler_name(), record.request().to_string(), why);
+            self.explained(&report);
+        }
     }
 
     /// Returns the response for a failed call: in `wasgi dev`, the report if a browser requested a
@@ -130,7 +152,12 @@ impl Connection {
     pub(super) fn failure(&mut self, failure: &Failure, request: &str, cx: &mut Context) -> Answer {
         let answer = cx.failure(failure, request);
         match (cx.explained.take(), self.take_document()) {
-            (Some(report), Some(document)) => document.change(report.page(answer.status)),
+            (Some(report), Some(document)) => {
+                if let Some(recorder) = self.wire.recorder() {
+                    recorder.answer(&answer);
+                }
+                document.change(report.page(answer.status))
+            }
             _ => answer,
         }
     }

@@ -52,6 +52,9 @@ impl Connection {
 
     /// Appends a complete response to the outbox.
     pub(super) fn queue(&mut self, answer: Answer, cx: &mut Context) {
+        if let Some(recorder) = self.wire.recorder() {
+            recorder.answer(&answer);
+        }
         self.wire.queue(answer, cx);
         self.phase = Phase::Answering(Source::Queued);
     }
@@ -81,10 +84,8 @@ impl Connection {
         if let Some(record) = &self.wire.record {
             let (handler, request) = (record.handler_name(), record.request());
             tracing::error!(handler, "{WHY} ({request})");
-            if let Some(dev) = cx.dev() {
-                dev.violated(handler, request.to_string(), WHY);
-            }
         }
+        self.violated(WHY, cx);
         self.phase = Phase::Closing(CloseReason::AnswerShort);
     }
 
@@ -98,6 +99,9 @@ impl Connection {
     ) {
         if let Some(record) = &mut self.wire.record {
             record.id = Some(request.clone());
+        }
+        if let Phase::Answering(Source::Replay(_)) = &self.phase {
+            return self.replay_failed(failure, request, cx);
         }
         let Phase::Answering(Source::Call(waiting)) = &mut self.phase else {
             return;
@@ -179,8 +183,10 @@ impl Connection {
 
     /// Notifies the running handler, if any, that the client has gone.
     pub(super) fn leave_call(&self, cx: &mut Context) {
-        if let Phase::Answering(Source::Call(waiting)) = &self.phase {
-            cx.calls.leave(waiting.call);
+        match &self.phase {
+            Phase::Answering(Source::Call(waiting)) => cx.calls.leave(waiting.call),
+            Phase::Answering(Source::Replay(replay)) => cx.calls.leave(replay.call),
+            _ => {}
         }
     }
 
@@ -225,6 +231,7 @@ impl Connection {
                     (408, OVERDUE_BODY.to_owned())
                 }
             }
+            Phase::Answering(Source::Replay(_)) => return self.replay_overdue(cx),
             _ => {
                 self.abandon(cx, "the request took too long");
                 self.wire.reset();
@@ -239,8 +246,11 @@ impl Connection {
 
     /// Writes the access log line of a request that has none yet.
     pub(in crate::server) fn log(&mut self, cx: &mut Context) {
-        if let Some(record) = self.wire.record.take() {
+        if let Some(mut record) = self.wire.record.take() {
             cx.log(record.client.unwrap_or(self.peer), &record);
+            if let Some(recorder) = record.recorder.take() {
+                recorder.finish(record.end());
+            }
         }
     }
 }

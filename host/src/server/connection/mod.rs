@@ -22,6 +22,7 @@ mod dev;
 mod ending;
 mod linger;
 mod opening;
+mod replay;
 mod waiting;
 mod wire;
 
@@ -34,16 +35,16 @@ use super::admission::ConnectionPermit;
 use super::context::{Context, Start};
 use super::listener::Service;
 use super::outbox::Outbox;
-use super::proxy::Origin;
 use super::record::Record;
 use super::transport::{Received, Transport};
 use crate::dev::Document;
 use crate::dev::endpoints::Stream;
-use crate::gateway::{REQUEST_ID_FIELD, RequestId};
+use crate::gateway::{Origin, REQUEST_ID_FIELD, RequestId};
 use crate::http1::{self, CloseReason, Expiry, Incoming, Patience, RequestBody, RequestHead};
 use crate::registry::Target;
 use coded::Coding;
 use linger::Linger;
+use replay::Replay;
 use waiting::Waiting;
 use wire::{Progress, Wire};
 
@@ -94,6 +95,8 @@ enum Source {
     Queued,
     /// The record of `wasgi dev`.
     Stream(Box<Stream>),
+    /// A running handler, whose output is recorded in `wasgi dev`, and not sent.
+    Replay(Box<Replay>),
 }
 
 /// What the reactor must do with a connection after a turn.
@@ -310,6 +313,7 @@ impl Connection {
                 self.after(moved, cx)
             }
             Phase::Answering(Source::Stream(_)) => self.send_events(cx),
+            Phase::Answering(Source::Replay(_)) => self.go_on_with_replay(cx),
             Phase::Answering(Source::Queued) if self.wire.all_sent() => {
                 self.end_answer(cx);
                 Progress::Made
@@ -428,7 +432,7 @@ impl Connection {
         };
         self.wire.record = Some(Box::new(record));
         let answer = match document {
-            Some(document) => Self::document(*document, answer, head, cx),
+            Some(document) => self.document(*document, answer, head, cx),
             None => answer,
         };
         self.answer(answer, cx);

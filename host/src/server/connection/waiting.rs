@@ -62,21 +62,39 @@ impl Waiting {
 
     /// Passes the received part of the request body to the handler.
     fn feed(&mut self, wire: &mut Wire, cx: &mut Context) -> Moved {
+        if self.transfer.is_body_done() {
+            return Moved::Waits(Progress::Stuck);
+        }
         let Wire {
             http,
             outbox,
             record,
             ..
         } = wire;
+        let (mut overhead_bytes, mut recorder) = match record.as_deref_mut() {
+            Some(record) => (
+                Some(&mut record.overhead_bytes),
+                record.recorder.as_deref_mut(),
+            ),
+            None => (None, None),
+        };
         let send_continue = |http: &mut crate::http1::Connection| {
             let tail = outbox.tail(&mut cx.spare);
             let before_bytes = tail.len();
             http.send_continue(tail);
-            if let Some(record) = record {
-                record.overhead_bytes += (tail.len() - before_bytes) as u64;
+            if let Some(overhead_bytes) = &mut overhead_bytes {
+                **overhead_bytes += (tail.len() - before_bytes) as u64;
             }
         };
-        let progress = self.transfer.feed(http, cx.now, send_continue);
+        let see = |bytes: &[u8]| {
+            if let Some(recorder) = &mut recorder {
+                recorder.body(bytes);
+            }
+        };
+        let progress = self.transfer.feed(http, cx.now, send_continue, see);
+        if let (BodyProgress::End, Some(recorder)) = (progress, recorder) {
+            recorder.body_ended();
+        }
         if let Some(record) = record {
             record.request_body_bytes = self.transfer.body_bytes();
         }
@@ -95,6 +113,9 @@ impl Waiting {
     /// Takes the handler's output and appends it to the outbox.
     pub(super) fn take_output(&mut self, wire: &mut Wire, cx: &mut Context) -> Moved {
         let output = self.transfer.take_output();
+        if let Some(recorder) = wire.recorder() {
+            recorder.output(&output);
+        }
         if self.coding.may_change() {
             return self.take_coded(output, wire, cx);
         }

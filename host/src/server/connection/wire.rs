@@ -3,6 +3,7 @@
 use std::time::Duration;
 use std::{io, iter};
 
+use crate::dev::requests::Recorder;
 use crate::gateway::REQUEST_ID_FIELD;
 use crate::http1::{self, BodyLength, Discard, Finish, Patience, ResponseHead, Stamp, reason};
 use crate::server::context::Context;
@@ -36,6 +37,11 @@ impl Wire {
     /// Returns whether no data is waiting to be sent.
     pub(super) fn all_sent(&self) -> bool {
         self.outbox.is_empty() && self.transport.waiting_bytes() == 0
+    }
+
+    /// Returns what records the request, in `wasgi dev`.
+    pub(super) fn recorder(&mut self) -> Option<&mut Recorder> {
+        self.record.as_mut()?.recorder.as_deref_mut()
     }
 
     /// Sends queued data, as far as the socket accepts it. `None` if there is none, or the socket

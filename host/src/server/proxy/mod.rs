@@ -20,7 +20,6 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 pub(crate) use network::Network;
-pub(in crate::server) use origin::Origin;
 
 /// The time for a trusted proxy to send its PROXY header. The specification requires at least three
 /// seconds, to allow for a lost packet; a client that needs longer is not a proxy.

@@ -9,20 +9,8 @@ use std::net::SocketAddr;
 
 use super::hop::{Hop, Node};
 use super::{Fields, ProxyOptions, forwarded, x_forwarded};
-use crate::gateway::Scheme;
+use crate::gateway::{Origin, Scheme};
 use crate::http1::{RequestHead, split_authority};
-
-/// The client of a request and the address that it used.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::server) struct Origin {
-    /// The client. Its port is 0 if unknown.
-    pub(in crate::server) peer: SocketAddr,
-    /// The address that the client connected to, with the port that it requested.
-    pub(in crate::server) local: SocketAddr,
-    pub(in crate::server) scheme: Scheme,
-    /// The host that the client requested, without port, if a proxy announces it.
-    pub(in crate::server) host: Option<Vec<u8>>,
-}
 
 impl Origin {
     /// Returns the origin of `head` on a connection between these two addresses. Follows the
@@ -34,12 +22,7 @@ impl Origin {
         scheme: Scheme,
         options: &ProxyOptions,
     ) -> Self {
-        let mut origin = Self {
-            peer,
-            local,
-            scheme,
-            host: None,
-        };
+        let mut origin = Self::direct(peer, local, scheme);
         if !options.trusted.is_empty() && options.trusts(peer.ip()) {
             let hops = match options.fields {
                 Fields::XForwarded => x_forwarded::hops(head),

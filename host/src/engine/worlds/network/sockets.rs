@@ -212,14 +212,14 @@ mod tests {
     use super::*;
     use crate::engine::call::guest_log::GuestLog;
     use crate::engine::call::refusals::Refused;
-    use crate::gateway::Trace;
+    use crate::gateway::Exchange;
 
     fn ip(text: &str) -> IpAddr {
         text.parse().expect("an address")
     }
 
     fn denials() -> HostDenials {
-        let log = GuestLog::new("changing".into(), None, 0, Trace::default());
+        let log = GuestLog::new("changing".into(), None, 0, &Exchange::new(false));
         HostDenials::new(log, Refused::default())
     }
 
