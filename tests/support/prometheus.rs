@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -26,14 +27,17 @@ pub(crate) struct Prometheus {
 }
 
 impl Prometheus {
-    /// Starts a Prometheus with its files in `folder`, which scrapes `target` each second.
+    /// Starts a Prometheus with its files in `folder`, which scrapes `target` in an interval, and
+    /// waits for each answer as long.
     ///
     /// # Errors
     ///
     /// Fails if it can't be started, or ends before it listens.
-    pub(crate) fn start(folder: &Path, target: SocketAddr) -> io::Result<Self> {
+    pub(crate) fn start(folder: &Path, target: SocketAddr, interval: Duration) -> io::Result<Self> {
+        let seconds = interval.as_secs();
         let config = format!(
-            "global:\n  scrape_interval: 1s\n  evaluation_interval: 1s\nrule_files: [alerts.yml]\n\
+            "global:\n  scrape_interval: {seconds}s\n  scrape_timeout: {seconds}s\n  \
+             evaluation_interval: {seconds}s\nrule_files: [alerts.yml]\n\
              scrape_configs:\n- job_name: wasgi\n  static_configs:\n  - targets: ['{target}']\n"
         );
         fs::write(folder.join("prometheus.yml"), config)?;
