@@ -41,6 +41,7 @@ pub mod state;
 pub mod static_files;
 mod supervisor;
 mod top;
+mod traces;
 mod transfer;
 
 use wasgi_http1 as http1;

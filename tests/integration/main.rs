@@ -59,6 +59,7 @@ mod stress;
 mod templates;
 mod tls;
 mod top;
+mod traces;
 mod traps;
 mod trial;
 mod waiting;

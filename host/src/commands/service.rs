@@ -29,6 +29,7 @@ use crate::reload::{self, OnHandler, OnPages, PagesChange, Reload, Started};
 use crate::server::{Claim, Drain, Listen, Server, Settings};
 use crate::state::Store;
 use crate::static_files::Pages;
+use crate::traces::Tracer;
 
 /// The interval of checks for the end of the requests in flight.
 const DRAIN_POLL: Duration = Duration::from_millis(10);
@@ -44,6 +45,7 @@ pub(super) struct Service {
     server: Server,
     controls: Controls,
     progress: Arc<Progress>,
+    tracer: Option<Arc<Tracer>>,
     started: Instant,
     announcement: String,
     routes: RouteTable,
@@ -158,11 +160,13 @@ impl Service {
         let loader = Arc::new(engine.clone());
         let reload = Reload::start(scan, Some(root), loader, registry.clone(), options)?;
         controls.following().reload = Some(reload);
+        let tracer = Tracer::start()?;
         let listen = Listen {
             options: &config.server,
             tls: &config.tls,
             claim,
             dev,
+            tracer: tracer.as_ref(),
         };
         let server = Server::start(
             listen,
@@ -190,6 +194,7 @@ impl Service {
             server,
             controls,
             progress,
+            tracer,
             started,
             announcement,
             routes,
@@ -299,6 +304,9 @@ impl Drop for Service {
         drop(reload);
         // Otherwise the next start would check the database as after a crash.
         self.controls.store.close();
+        if let Some(tracer) = &self.tracer {
+            tracer.finish();
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use serde::{Serialize, Serializer};
 
 use super::request_id::{REQUEST_ID_FIELD, RequestId};
 use crate::http1::{RequestBody, RequestHead, Version, split_authority};
+use crate::traces::{RequestTrace, TRACEPARENT, TRACESTATE};
 
 /// The protocol by which the client reached the server: `wsgi.url_scheme`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +55,9 @@ pub struct Environ {
     /// The identifier of the request, if each request has one. It takes the place of the client's
     /// `X-Request-Id`.
     pub request_id: Option<RequestId>,
+    /// The trace of the request, if traces are recorded. Its context takes the place of the
+    /// client's `traceparent` and `tracestate`.
+    pub trace: Option<Arc<RequestTrace>>,
     /// Whether the handler's instance serves only this request: `wsgi.run_once`.
     pub run_once: bool,
 }
@@ -81,12 +85,22 @@ const ALWAYS: [&str; 18] = [
 ];
 
 /// The variables that a request has only in some cases.
-const SOMETIMES: [&str; 5] = [
+const SOMETIMES: [&str; 7] = [
     "CONTENT_TYPE",
     "CONTENT_LENGTH",
     "HTTP_HOST",
     "HTTP_X_REQUEST_ID",
+    "HTTP_TRACEPARENT",
+    "HTTP_TRACESTATE",
     "wsgiorg.routing_args",
+];
+
+/// The fields that the server may give in place of the client's, and their variables without
+/// `HTTP_`.
+const REPLACED_FIELDS: [(&str, &str); 3] = [
+    (REQUEST_ID_FIELD, "X_REQUEST_ID"),
+    (TRACEPARENT, "TRACEPARENT"),
+    (TRACESTATE, "TRACESTATE"),
 ];
 
 /// The prefix of the variables for a route's bound segments.
@@ -107,6 +121,7 @@ impl Environ {
             scheme: Scheme::Http,
             host: None,
             request_id: None,
+            trace: None,
             run_once: true,
         }
     }
@@ -118,7 +133,7 @@ impl Environ {
             return match (field, self.head.target_authority()) {
                 ("HOST", Some(authority)) => Some(Cow::Borrowed(authority)),
                 _ => match self.replaced(field) {
-                    Some(value) => Some(Cow::Borrowed(value.as_bytes())),
+                    Some(value) => value,
                     None => self.field(field),
                 },
             };
@@ -163,22 +178,33 @@ impl Environ {
         })
     }
 
-    /// Returns the value that the server gives to a field in place of the client's. `suffix` is the
-    /// name of its variable without `HTTP_`.
-    fn replaced(&self, suffix: &str) -> Option<&str> {
-        let id = self.request_id.as_ref()?;
-        (suffix == "X_REQUEST_ID").then_some(id.as_str())
+    /// Returns the value that the server gives to a field in place of the client's, which may be
+    /// none; `None` for any other field. `suffix` is the name of its variable without `HTTP_`.
+    fn replaced(&self, suffix: &str) -> Option<Option<Cow<'_, [u8]>>> {
+        match (suffix, &self.request_id, &self.trace) {
+            ("X_REQUEST_ID", Some(id), _) => Some(Some(text(id.as_str()))),
+            ("TRACEPARENT", _, Some(trace)) => Some(Some(owned(trace.context().to_string()))),
+            ("TRACESTATE", _, Some(trace)) => Some(trace.state().map(text)),
+            _ => None,
+        }
     }
 
     /// Returns the fields of the request, with those that the server gives in place of the
     /// client's.
-    pub fn fields(&self) -> impl Iterator<Item = (&str, &[u8])> {
-        let id = self.request_id.as_ref();
-        let is_replaced =
-            move |name: &str| id.is_some() && name.eq_ignore_ascii_case(REQUEST_ID_FIELD);
-        let own = id.map(|id| (REQUEST_ID_FIELD, id.as_str().as_bytes()));
-        let sent = self.head.fields();
-        sent.filter(move |(name, _)| !is_replaced(name)).chain(own)
+    pub fn fields(&self) -> impl Iterator<Item = (&str, Cow<'_, [u8]>)> {
+        let replaced = REPLACED_FIELDS
+            .into_iter()
+            .filter_map(|(field, suffix)| Some((field, self.replaced(suffix)?)));
+        let replaced: Vec<_> = replaced.collect();
+        let names: Vec<&str> = replaced.iter().map(|(name, _)| *name).collect();
+        let is_kept = move |name: &str| !names.iter().any(|own| name.eq_ignore_ascii_case(own));
+        let sent = self.head.fields().filter(move |(name, _)| is_kept(name));
+        let sent = sent.map(|(name, value)| (name, Cow::Borrowed(value)));
+        sent.chain(
+            replaced
+                .into_iter()
+                .filter_map(|(name, value)| Some((name, value?))),
+        )
     }
 
     /// Returns every variable with its value, each name once.
@@ -201,6 +227,12 @@ impl Environ {
             let Some(variable) = variable_name(name) else {
                 continue;
             };
+            if self
+                .replaced(variable.trim_start_matches("HTTP_"))
+                .is_some()
+            {
+                continue;
+            }
             match places.get(&variable) {
                 Some(&place) if place < fields_from => {}
                 Some(&place) => {

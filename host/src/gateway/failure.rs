@@ -74,7 +74,7 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// Returns the cause as one word, for metrics.
+    /// Returns the cause as one word, for metrics and spans.
     pub fn cause(&self) -> &'static str {
         match self {
             Self::Exception(_) => "exception",

@@ -54,7 +54,7 @@ pub(super) async fn connect<R: Resolve>(
         }
     };
     let (stream, address) =
-        connect_to(permitted(&found, target, sender)?, target, deadline).await?;
+        connect_to(permitted(&found, target, sender)?, target.port, deadline).await?;
     // Requests are written whole: waiting for more only delays them. An error is harmless.
     let _ = stream.set_nodelay(true);
     let stream = match target.is_https {
@@ -83,9 +83,9 @@ fn permitted(found: &[IpAddr], target: &Target, sender: &Sender) -> Result<Vec<I
 }
 
 /// Tries addresses in order. Each has an equal share of the remaining time.
-async fn connect_to(
+pub(super) async fn connect_to(
     addresses: Vec<IpAddr>,
-    target: &Target,
+    port: u16,
     deadline: Instant,
 ) -> Result<(TcpStream, IpAddr), Error> {
     let mut last = Error::Connect(io::ErrorKind::AddrNotAvailable.into());
@@ -93,7 +93,7 @@ async fn connect_to(
     for (tried, address) in addresses.into_iter().take(count).enumerate() {
         let remaining = deadline.saturating_duration_since(Instant::now());
         let share = remaining / u32::try_from(count - tried).unwrap_or(1);
-        let connecting = TcpStream::connect(SocketAddr::new(address, target.port));
+        let connecting = TcpStream::connect(SocketAddr::new(address, port));
         match timeout(share, connecting).await {
             Ok(Ok(stream)) => return Ok((stream, address)),
             Ok(Err(error)) => last = Error::Connect(error),

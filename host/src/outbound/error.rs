@@ -49,6 +49,26 @@ pub(crate) enum LookupError {
     Failed,
 }
 
+impl Error {
+    /// Returns the kind of the error, one of few words: the `error.type` of a span.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Self::Lookup(_) => "lookup",
+            Self::Prohibited(_) => "prohibited",
+            Self::Connect(_) => "connect",
+            Self::ConnectTimeout | Self::FirstByteTimeout | Self::BetweenBytesTimeout => "timeout",
+            Self::TooManyConnections => "too_many_connections",
+            Self::Certificate(_) => "certificate",
+            Self::Tls(_) => "tls",
+            Self::HeadTooLarge | Self::BodyTooLarge(_) => "too_large",
+            Self::Incomplete => "incomplete",
+            Self::RequestBody => "request_body",
+            Self::Protocol => "protocol",
+            Self::Unavailable(_) => "unavailable",
+        }
+    }
+}
+
 impl fmt::Display for LookupError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -8,6 +8,7 @@
 //! - [`send`] sends a request: `client` has its steps, `connect` makes connections, `pool` keeps
 //!   idle ones, and `body` is the response's body.
 //! - [`look_up`] finds the addresses of a name (`resolve`).
+//! - [`own`] sends requests of the server itself, which no grant limits.
 //! - `handler` has the connections of one handler, which are limited; sockets of handlers count
 //!   ([`Connections::try_take`]).
 //!
@@ -20,6 +21,7 @@ mod client;
 mod connect;
 mod error;
 mod handler;
+pub(crate) mod own;
 mod pool;
 mod resolve;
 mod runtime;

@@ -16,6 +16,7 @@ use super::record::Record;
 use super::record_line::Entry;
 use super::redirect;
 use super::refusal::TurnedAway;
+use super::request_span;
 use super::shared::Shared;
 use super::transport::SCRATCH_BYTES;
 use super::wall_clock::WallClock;
@@ -29,6 +30,7 @@ use crate::published;
 use crate::registry::{Handler, Match, Pending, Registry, Step, Target};
 use crate::router::{MatchedBy, NotAbsolute, Oddity, RequestPath};
 use crate::static_files::{Answer, Content};
+use crate::traces::RequestTrace;
 
 /// The time after which a rejected client may retry, in seconds: `Retry-After`.
 const RETRY_AFTER_SECONDS: &[u8] = b"1";
@@ -178,6 +180,7 @@ impl Context {
             scheme: origin.scheme,
             host: origin.host,
             request_id: record.id.clone(),
+            trace: record.trace.clone(),
             run_once: policy.reuse <= 1,
         };
         let call = Call::new(
@@ -286,8 +289,17 @@ impl Context {
         answer
     }
 
-    /// Counts a request that is over, and adds its line to the access log.
+    /// Begins the trace of a request, if traces are recorded.
+    pub(super) fn begin_trace(&self, head: &RequestHead) -> Option<Arc<RequestTrace>> {
+        let tracer = self.shared.tracer.as_ref()?;
+        Some(tracer.begin(head))
+    }
+
+    /// Counts a request that is over, ends its trace, and adds its line to the access log.
     pub(super) fn log(&mut self, peer: SocketAddr, record: &Record) {
+        if let Some(trace) = &record.trace {
+            request_span::finish(trace, record, peer);
+        }
         let counts = metrics::is_on();
         let format = self.settings.access_log;
         if !counts && format.is_none() {

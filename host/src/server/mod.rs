@@ -11,7 +11,7 @@
 //! - [`tls`], [`proxy`]: the rules of both, without a socket.
 //! - [`addr`]: the syntax of listening addresses, and explanations of bind errors.
 //! - `listener`, `redirect`, `deadlines`, `outbox`, `bind`, `date`, `record`, `record_line`,
-//!   `access_log`: one concept each.
+//!   `request_span`, `access_log`: one concept each.
 
 mod access_log;
 pub(crate) mod addr;
@@ -34,6 +34,7 @@ mod record;
 mod record_line;
 mod redirect;
 mod refusal;
+mod request_span;
 mod shared;
 pub(crate) mod tls;
 mod transport;
@@ -61,6 +62,7 @@ use crate::printable;
 use crate::published::Published;
 use crate::registry::Registry;
 use crate::static_files::Pages;
+use crate::traces::Tracer;
 
 pub(crate) use self::bind::{Claim, Reservation};
 pub(crate) use self::options::{Drain, Limits, ServerOptions, Settings};
@@ -103,6 +105,8 @@ pub(crate) struct Listen<'c> {
     pub claim: Claim,
     /// What `wasgi dev` adds.
     pub dev: Option<&'c Arc<Dev>>,
+    /// Records traces.
+    pub tracer: Option<&'c Arc<Tracer>>,
 }
 
 /// A running server. Dropping it stops it immediately.
@@ -166,6 +170,7 @@ impl Server {
             tls,
             https_port: listen.tls.redirect_port.unwrap_or(addr.port()),
             dev: listen.dev.cloned(),
+            tracer: listen.tracer.cloned(),
         });
         let timers = Timers::start()?;
         let ticker = Ticker::start(engine, threads_count)?;

@@ -7,10 +7,11 @@ use std::time::Instant;
 
 use crate::dev::requests::{End, Recorder};
 use crate::engine::Program;
-use crate::gateway::{Failure, RequestId};
+use crate::gateway::{Failure, RequestId, Scheme};
 use crate::http1::{RequestHead, is_bodiless};
 use crate::printable;
 use crate::registry::Target;
+use crate::traces::RequestTrace;
 
 /// The maximum logged length of a rejected request's first line, in bytes.
 const REJECTED_LINE_BYTES: usize = 200;
@@ -25,6 +26,8 @@ pub(super) struct Record {
     began: Instant,
     /// The client, if it differs from the connection's peer.
     pub(super) client: Option<SocketAddr>,
+    /// The scheme by which the client has sent it.
+    pub(super) scheme: Scheme,
     /// The handler for its path; `None` for a page or a rejected request.
     pub(super) target: Option<Target<Program>>,
     /// The deadline for sending the whole response.
@@ -39,6 +42,8 @@ pub(super) struct Record {
     pub(super) overhead_bytes: u64,
     /// The identifier, if each request has one, or if the logs and the response name this one.
     pub(super) id: Option<RequestId>,
+    /// The trace, if traces are recorded.
+    pub(super) trace: Option<Arc<RequestTrace>>,
     /// Why the response is incomplete.
     pub(super) cut: Option<&'static str>,
     /// It repeats a recorded request, in `wasgi dev`.
@@ -72,6 +77,7 @@ impl Record {
             line,
             began: now,
             client: None,
+            scheme: Scheme::Http,
             target: None,
             deadline: None,
             status: 0,
@@ -79,6 +85,7 @@ impl Record {
             bytes: 0,
             overhead_bytes: 0,
             id: None,
+            trace: None,
             cut: None,
             is_replay: false,
             recorder: None,

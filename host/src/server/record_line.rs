@@ -114,6 +114,9 @@ impl Entry<'_> {
         if let Some(id) = &record.id {
             push_member(log, "request-id", id.as_str());
         }
+        if let Some(trace) = &record.trace {
+            push_member(log, "trace-id", &trace.id());
+        }
         if let Line::Head(head) = record.line() {
             for (key, field) in [("referer", "Referer"), ("user-agent", "User-Agent")] {
                 if let Some(value) = field_value(head, field) {

@@ -13,6 +13,7 @@ use crate::metrics::HandlerCounts;
 use crate::published::Published;
 use crate::registry::Registry;
 use crate::static_files::Pages;
+use crate::traces::Tracer;
 
 /// The state that all reactors share.
 #[derive(Debug)]
@@ -31,4 +32,6 @@ pub(super) struct Shared {
     pub(super) https_port: u16,
     /// What `wasgi dev` adds.
     pub(super) dev: Option<Arc<Dev>>,
+    /// Records traces, if a collector is configured.
+    pub(super) tracer: Option<Arc<Tracer>>,
 }

@@ -129,6 +129,23 @@ impl fmt::Display for Failure {
 impl std::error::Error for Failure {}
 
 impl Operation {
+    /// Returns the name of the operation, as in the interface of the guest.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Get(_) => "get",
+            Self::Exists(_) => "exists",
+            Self::Keys(_) => "list-keys",
+            Self::GetMany(_) => "get-many",
+            Self::Set(..) => "set",
+            Self::Delete(_) => "delete",
+            Self::Increment(..) => "increment",
+            Self::Swap(..) => "swap",
+            Self::SetMany(_) => "set-many",
+            Self::DeleteMany(_) => "delete-many",
+            Self::Buckets => "buckets",
+        }
+    }
+
     /// Reports whether it changes nothing, so that it can be repeated.
     pub fn is_read(&self) -> bool {
         matches!(

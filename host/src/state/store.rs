@@ -88,6 +88,14 @@ impl Store {
         self.0.limits.publish(limits);
     }
 
+    /// Returns the name of the system that stores the buckets.
+    pub fn system(&self) -> &'static str {
+        match self.0.place {
+            Place::Folder(_) => "redb",
+            Place::Redis { .. } => "redis",
+        }
+    }
+
     /// Executes an operation in a bucket. The future can be polled on any thread, and dropping it
     /// abandons the result, not the operation.
     ///

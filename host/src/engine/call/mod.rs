@@ -35,6 +35,7 @@ use crate::grants::Grants;
 use crate::metrics::{SAMPLED, is_sampled};
 use crate::permits::Permit;
 use crate::policy::{Budget, Policy};
+use crate::traces::{ActiveSpan, SpanKind};
 use backtrace::Stack;
 use folder_lock::FolderLock;
 use refusals::Refused;
@@ -45,6 +46,12 @@ use trap::{instantiation_failure, trap_failure};
 /// The maximum number of requests per instance, whatever `reuse` says: an instance that releases
 /// nothing uses two more of its [`HANDLES`](super::limits::HANDLES) with each.
 const REQUESTS_PER_INSTANCE: u32 = 20_000;
+
+/// The span of the wait for an instance, and of its creation.
+const INSTANCE_SPAN: &str = "instance";
+
+/// The span of the guest's code.
+const GUEST_SPAN: &str = "guest";
 
 /// A request that runs in an instance. Dropping it aborts the guest.
 pub struct Call {
@@ -169,6 +176,13 @@ struct Request {
 }
 
 impl Request {
+    /// Begins the span of the wait for an instance, if the trace is recorded.
+    fn instance_span(&self) -> Option<Box<ActiveSpan>> {
+        let trace = self.environ.trace.as_ref()?;
+        let span = trace.span(INSTANCE_SPAN, SpanKind::Internal, None)?;
+        Some(Box::new(span))
+    }
+
     /// Waits for the granted folders that only one request at a time may use.
     async fn lock_folders(&self) -> Result<Option<FolderLock>, Failure> {
         let Some(grants) = &self.grants else {
@@ -238,6 +252,7 @@ async fn run_on(code: Arc<Code>, request: Request, reuse: u32) -> Finished {
                 request.meter,
             );
             state.set_grants(request.grants, lock);
+            state.begin_span(INSTANCE_SPAN);
             (warm.store, Ok(warm.instance), warm.served)
         }
         None => {
@@ -245,8 +260,10 @@ async fn run_on(code: Arc<Code>, request: Request, reuse: u32) -> Finished {
                 Ok(reservation) => reservation,
                 Err(short) => return Finished::turned_away(short),
             };
+            let waiting = request.instance_span();
             let (pre, permit) = code.place_to_stay().await;
-            let state = request.into_state(&code, permit, reservation, lock);
+            let mut state = request.into_state(&code, permit, reservation, lock);
+            state.span = waiting;
             let mut store = new_store(pre, state);
             code.prepare(store.data_mut());
             let instance = match pre {
@@ -262,6 +279,9 @@ async fn run_on(code: Arc<Code>, request: Request, reuse: u32) -> Finished {
     let is_last = served >= reuse;
     store.data_mut().is_kept = !is_last;
     store.set_epoch_deadline(FIRST_TICKS);
+    if instance.is_ok() {
+        store.data_mut().begin_span(GUEST_SPAN);
+    }
     let failure = match instance {
         Err(failure) => Some(failure),
         Ok(instance) => match answer(&instance, &mut store).await {
@@ -284,6 +304,7 @@ async fn run_on(code: Arc<Code>, request: Request, reuse: u32) -> Finished {
             }
         },
     };
+    store.data_mut().end_span(failure.as_ref());
     Finished {
         failure,
         _store: Some(store),
@@ -323,24 +344,38 @@ async fn run(code: Arc<Code>, request: Request) -> Finished {
         Ok(reservation) => reservation,
         Err(short) => return Finished::turned_away(short),
     };
+    let waiting = request.instance_span();
     let (pre, permit) = code.place().await;
-    let mut store = new_store(pre, request.into_state(&code, permit, reservation, lock));
+    let mut state = request.into_state(&code, permit, reservation, lock);
+    state.span = waiting;
+    let mut store = new_store(pre, state);
     code.prepare(store.data_mut());
     let result = match pre {
         Pre::Application(pre) => match instantiate(pre, &mut store).await {
-            Ok(application) => answer(&application, &mut store).await,
+            Ok(application) => {
+                store.data_mut().begin_span(GUEST_SPAN);
+                answer(&application, &mut store).await
+            }
             Err(failure) => Err(failure),
         },
         // Boxed: otherwise, each request of the first kind would have the size of the largest.
-        Pre::WasiHttp(pre) => Box::pin(wasi_http::run(pre, &mut store)).await,
-        Pre::Command(pre) => Box::pin(command::run(pre, &mut store)).await,
+        Pre::WasiHttp(pre) => {
+            store.data_mut().begin_span(GUEST_SPAN);
+            Box::pin(wasi_http::run(pre, &mut store)).await
+        }
+        Pre::Command(pre) => {
+            store.data_mut().begin_span(GUEST_SPAN);
+            Box::pin(command::run(pre, &mut store)).await
+        }
     };
     let result = match result {
         Err(failed) => Err(with_lines(&code, store.data_mut(), failed).await),
         Ok(()) => Ok(()),
     };
+    let failure = failure(result, store.data());
+    store.data_mut().end_span(failure.as_ref());
     Finished {
-        failure: failure(result, store.data()),
+        failure,
         _store: Some(store),
     }
 }

@@ -20,12 +20,13 @@ use crate::engine::limits::{self, FIELDS_BYTES, RANDOM_BYTES, WASI_HANDLES};
 use crate::engine::pools::memory::{Reservation, Short};
 use crate::engine::scripts::folders::Folders;
 use crate::engine::worlds::key_value::opened::KeyValue;
-use crate::engine::worlds::network::Network;
+use crate::engine::worlds::network::{Network, OutboundTrace};
 use crate::gateway::{Environ, Exchange, Failure, Response};
 use crate::grants::Grants;
 use crate::outbound;
 use crate::permits::Permit;
 use crate::policy::Budget;
+use crate::traces::{ActiveSpan, Attribute, SpanKind};
 
 /// The assumed maximum number of copies of a request body in a guest's memory, to decide whether
 /// the body caused a lack of memory: as received, decoded, and as objects of a language.
@@ -93,6 +94,8 @@ pub(in crate::engine) struct HostState {
     folder_lock: Option<FolderLock>,
     /// The key-value buckets, if one is granted.
     pub(in crate::engine) key_value: Option<Box<KeyValue>>,
+    /// The span of what the request does now, if its trace is recorded.
+    pub(in crate::engine) span: Option<Box<ActiveSpan>>,
     wasi: Option<Box<Wasi>>,
 }
 
@@ -141,6 +144,7 @@ impl HostState {
             grants: None,
             folder_lock: None,
             key_value: None,
+            span: None,
             wasi: None,
         }
     }
@@ -149,6 +153,41 @@ impl HostState {
     pub(in crate::engine) fn end_request(&mut self) {
         self.errors = self.log.stream(Source::Errors);
         self.folder_lock = None;
+        self.span = None;
+    }
+
+    /// Ends the span of what the request has done so far, and begins the next, if its trace is
+    /// recorded.
+    pub(super) fn begin_span(&mut self, name: &'static str) {
+        let Some(trace) = &self.environ.trace else {
+            return;
+        };
+        // The first ends before the second begins.
+        self.span = None;
+        let mut span = trace.span(name, SpanKind::Internal, None);
+        if let Some(span) = &mut span {
+            span.set(Attribute::text(
+                "wasgi.handler",
+                self.log.handler().as_bytes(),
+            ));
+        }
+        self.span = span.map(Box::new);
+    }
+
+    /// Ends the last span, with the failure of the request if it has one.
+    pub(super) fn end_span(&mut self, failure: Option<&Failure>) {
+        if let Some(mut span) = self.span.take()
+            && let Some(failure) = failure
+        {
+            span.fail(failure.cause());
+        }
+    }
+
+    /// Begins the span of a request to another system, if the trace is recorded.
+    pub(in crate::engine) fn client_span(&self, name: String) -> Option<ActiveSpan> {
+        let trace = self.environ.trace.as_ref()?;
+        let parent = self.span.as_deref().map(ActiveSpan::context);
+        trace.span(name, SpanKind::Client, parent)
     }
 
     /// Prepares for another request to the same handler.
@@ -300,8 +339,11 @@ impl HostState {
     /// Returns the handler's access to the network, with the limits of the request.
     pub(in crate::engine) fn network(&mut self) -> &mut Network {
         let limits = outbound_limits(&self.budget);
+        let trace = self.environ.trace.clone();
+        let parent = self.span.as_deref().map(ActiveSpan::context);
         let network = &mut self.wasi().network;
         network.limits = limits;
+        network.trace = trace.map(|trace| OutboundTrace::new(trace, parent));
         network
     }
 

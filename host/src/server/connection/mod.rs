@@ -380,6 +380,8 @@ impl Connection {
         record.deadline = cx.now.checked_add(cx.settings.limits.request_timeout);
         let scheme = self.wire.transport.scheme();
         let origin = Origin::from_request(head, self.peer, self.local, scheme, cx.proxies());
+        record.trace = cx.begin_trace(head);
+        record.scheme = origin.scheme;
         record.client = (origin.peer != self.peer).then_some(origin.peer);
         if cx.settings.request_id {
             record.id = Some(self.request_id(head, cx));

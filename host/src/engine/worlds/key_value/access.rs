@@ -8,7 +8,10 @@ use crate::engine::call::refusals::Thing;
 use crate::engine::call::state::HostState;
 use crate::engine::worlds::refused::ungranted;
 use crate::printable;
-use crate::state::{BucketId, Digest, Failure, MAX_KEY_BYTES, Operation, Reply, check_bucket_name};
+use crate::state::{
+    BucketId, Digest, Failure, MAX_KEY_BYTES, Operation, Reply, Store, check_bucket_name,
+};
+use crate::traces::{ActiveSpan, Attribute};
 
 /// The maximum length of a bucket's name in the log, in bytes.
 const NAME_BYTES: usize = 64;
@@ -68,8 +71,33 @@ impl HostState {
         operation: Operation,
     ) -> Result<Answer<Reply>> {
         let store = self.opened()?.store.clone();
+        let mut span = self.state_span(&store, &bucket, &operation);
         let reply = store.call(bucket, operation).await;
+        if let (Some(span), Err(_)) = (&mut span, &reply) {
+            span.fail("failed");
+        }
         Ok(reply.map_err(Denied::Failed))
+    }
+
+    /// Begins the span of an operation, if the trace of the request is recorded. Keys and values
+    /// are not part of it.
+    fn state_span(
+        &self,
+        store: &Store,
+        bucket: &BucketId,
+        operation: &Operation,
+    ) -> Option<ActiveSpan> {
+        // Without a trace, nothing is formatted.
+        self.environ.trace.as_ref()?;
+        let mut span = self.client_span(format!("{} {bucket}", operation.name()))?;
+        for (key, value) in [
+            ("db.system.name", store.system()),
+            ("db.operation.name", operation.name()),
+            ("db.collection.name", bucket.as_str()),
+        ] {
+            span.set(Attribute::text(key, value.as_bytes()));
+        }
+        Some(span)
     }
 
     /// Returns the value of a key.

@@ -14,6 +14,7 @@ use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
 use super::sockets::{Granted, Sockets};
 use super::target::{entry, target};
+use super::trace::{self, OutboundTrace};
 use crate::engine::call::denials::HostDenials;
 use crate::grants::Grants;
 use crate::outbound::{self, Connections, Limits, ResponseBody, Sender, Target};
@@ -37,6 +38,8 @@ pub(in crate::engine) struct Network {
     /// The guest's own limits of the next request.
     pub(super) options: Option<RequestOptions>,
     pub(super) denials: HostDenials,
+    /// The trace of the request, if traces are recorded.
+    pub(in crate::engine) trace: Option<OutboundTrace>,
     pub(super) sockets: Sockets,
 }
 
@@ -57,6 +60,7 @@ impl Network {
             limits: Limits::default(),
             options: None,
             denials,
+            trace: None,
         }
     }
 
@@ -105,15 +109,18 @@ impl WasiHttpHooks for Network {
         let limits = self.next_limits();
         let denials = self.denials.clone();
         let granted = self.granted.clone();
+        let trace = self.trace.clone();
         Box::new(async move {
-            let (request, target) = in_origin_form(request)?;
+            let (mut request, target) = in_origin_form(request)?;
             let granted = granted.ok_or(Error::HttpRequestDenied)?;
             let sender = Sender {
                 connections: granted.connections,
                 grants: granted.grants,
             };
             let entry = entry(&target);
+            let span = trace.and_then(|trace| trace.begin(&mut request, &target));
             let sent = outbound::send(request, target, sender, limits).await;
+            trace::end(span, &sent);
             let response = sent.map_err(|error| {
                 if let outbound::Error::Prohibited(why) = error {
                     denials.prohibited(&entry, why);

@@ -47,7 +47,7 @@ pub(super) fn from_environ(
         // Fields that passed the server's checks pass these. The bindings omit connection fields.
         let (Ok(name), Ok(value)) = (
             HeaderName::from_bytes(name.as_bytes()),
-            HeaderValue::from_bytes(value),
+            HeaderValue::from_bytes(&value),
         ) else {
             continue;
         };

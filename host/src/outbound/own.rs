@@ -1,0 +1,211 @@
+//! Requests of the server itself, to a host that its operator has configured: no grant limits them.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::net::IpAddr;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, Request, StatusCode};
+use http_body::{Body, Frame, SizeHint};
+use hyper::client::conn::http1::Builder as HttpBuilder;
+use hyper_util::rt::TokioIo;
+use tokio::net::lookup_host;
+use tokio::runtime::{Builder, Runtime};
+use tokio::time::{Instant, timeout};
+
+use super::connect::{Stream, connect_to};
+use super::error::Error;
+use super::tls;
+use crate::grants::Host;
+
+/// The maximum size of a response's head, in bytes.
+const MAX_HEAD_BYTES: usize = 16 * 1024;
+
+/// The maximum number of fields in a response's head.
+const MAX_FIELDS_COUNT: usize = 64;
+
+/// The maximum size of a response's body, in bytes.
+const MAX_BODY_BYTES: usize = 64 * 1024;
+
+/// A client that blocks its thread.
+pub(crate) struct Client(Runtime);
+
+/// The host of a request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer<'h> {
+    pub(crate) is_https: bool,
+    pub(crate) host: &'h str,
+    pub(crate) port: u16,
+}
+
+/// A response.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub(crate) status: StatusCode,
+    pub(crate) fields: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+/// Why there is no response.
+#[derive(Debug)]
+pub(crate) enum NoReply {
+    Timeout,
+    TooLarge,
+    Failed(String),
+}
+
+impl Client {
+    /// Creates a client.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the system has no resources for it.
+    pub(crate) fn new() -> io::Result<Self> {
+        let runtime = Builder::new_current_thread()
+            .enable_io()
+            .enable_time()
+            .max_blocking_threads(2)
+            .thread_name("wasgi-traces")
+            .build()?;
+        Ok(Self(runtime))
+    }
+
+    /// Sends a request on a new connection, and reads the whole response. Redirects are not
+    /// followed. The request's URI must consist of a path and a query.
+    ///
+    /// # Errors
+    ///
+    /// Fails if there is no whole response within `time`, or if it is too large.
+    pub(crate) fn send(
+        &self,
+        peer: Peer<'_>,
+        request: Request<Bytes>,
+        time: Duration,
+    ) -> Result<Reply, NoReply> {
+        self.0.block_on(async {
+            let sent = timeout(time, send(peer, request, time)).await;
+            sent.unwrap_or(Err(NoReply::Timeout))
+        })
+    }
+}
+
+async fn send(peer: Peer<'_>, request: Request<Bytes>, time: Duration) -> Result<Reply, NoReply> {
+    let stream = connect(peer, time).await?;
+    let (mut sender, connection) = HttpBuilder::new()
+        .max_buf_size(MAX_HEAD_BYTES)
+        .max_header_size(MAX_HEAD_BYTES)
+        .max_headers(MAX_FIELDS_COUNT)
+        .handshake(TokioIo::new(stream))
+        .await
+        .map_err(NoReply::failed)?;
+    let exchange = async {
+        let response = sender
+            .send_request(request.map(|body| Whole(Some(body))))
+            .await;
+        let (head, mut body) = response.map_err(NoReply::failed)?.into_parts();
+        let mut bytes = BytesMut::new();
+        while let Some(frame) = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
+            let Ok(data) = frame.map_err(NoReply::failed)?.into_data() else {
+                continue;
+            };
+            if bytes.len() + data.len() > MAX_BODY_BYTES {
+                return Err(NoReply::TooLarge);
+            }
+            bytes.extend_from_slice(&data);
+        }
+        Ok(Reply {
+            status: head.status,
+            fields: head.headers,
+            body: bytes.freeze(),
+        })
+    };
+    let (mut exchange, mut connection) = (pin!(exchange), pin!(connection));
+    let mut is_open = true;
+    poll_fn(|context| {
+        // Its error is the error of the exchange.
+        is_open = is_open && connection.as_mut().poll(context).is_pending();
+        exchange.as_mut().poll(context)
+    })
+    .await
+}
+
+async fn connect(peer: Peer<'_>, time: Duration) -> Result<Stream, NoReply> {
+    let found = lookup_host((peer.host, peer.port)).await;
+    let addresses: Vec<IpAddr> = found
+        .map_err(NoReply::failed)?
+        .map(|address| address.ip())
+        .collect();
+    let deadline = Instant::now() + time;
+    let connected = connect_to(addresses, peer.port, deadline).await;
+    let (stream, _) = connected.map_err(|error| NoReply::from_error(&error))?;
+    if !peer.is_https {
+        return Ok(Stream::Plain(stream));
+    }
+    let host = match peer.host.parse() {
+        Ok(address) => Host::Address(address),
+        Err(_) => Host::Name(peer.host.to_ascii_lowercase()),
+    };
+    let stream = tls::handshake(stream, &host).await;
+    Ok(Stream::Tls(
+        stream.map_err(|error| NoReply::from_error(&error))?,
+    ))
+}
+
+/// A body that is complete.
+struct Whole(Option<Bytes>);
+
+impl Body for Whole {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(self.0.take().map(|bytes| Ok(Frame::data(bytes))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let length = self.0.as_ref().map_or(0, Bytes::len);
+        SizeHint::with_exact(length as u64)
+    }
+}
+
+impl NoReply {
+    fn failed(error: impl std::error::Error) -> Self {
+        let mut text = error.to_string();
+        let mut source = error.source();
+        while let Some(cause) = source {
+            text = format!("{text}: {cause}");
+            source = cause.source();
+        }
+        Self::Failed(text)
+    }
+
+    fn from_error(error: &Error) -> Self {
+        match error {
+            Error::ConnectTimeout => Self::Timeout,
+            Error::Connect(error) => Self::Failed(error.to_string()),
+            other => Self::Failed(format!("{other:?}")),
+        }
+    }
+}
+
+impl fmt::Display for NoReply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Timeout => f.write_str("no response in time"),
+            Self::TooLarge => f.write_str("the response is too large"),
+            Self::Failed(why) => f.write_str(why),
+        }
+    }
+}
