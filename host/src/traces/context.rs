@@ -1,4 +1,5 @@
-//! The context of a trace, as requests carry it: `traceparent` and `tracestate` (W3C Trace Context).
+//! The context of a trace, as requests carry it: `traceparent` and `tracestate` (W3C Trace
+//! Context).
 
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
@@ -93,8 +94,8 @@ fn hex(text: &str, digits: usize) -> Option<u128> {
     u128::from_str_radix(text, 16).ok()
 }
 
-/// Joins the lines of a `tracestate`. Returns `None` if there is none, or if one is malformed: it is
-/// then dropped as a whole (section 3.3.1). A list that is too long loses its last members.
+/// Joins the lines of a `tracestate`. Returns `None` if there is none, or if one is malformed: it
+/// is then dropped as a whole (section 3.3.1). A list that is too long loses its last members.
 pub(crate) fn tracestate<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Option<String> {
     let mut members: Vec<&str> = Vec::new();
     for line in lines {

@@ -56,8 +56,8 @@ impl Queue {
         std::mem::take(&mut self.lock().dropped)
     }
 
-    /// Waits for a full batch, for the delay to pass, or for the end, and takes a batch; it is empty
-    /// if there are no spans. Returns `None` at the end.
+    /// Waits for a full batch, for the delay to pass, or for the end, and takes a batch. It is
+    /// empty if there are no spans. Returns `None` at the end.
     pub(super) fn take(&self) -> Option<Vec<SpanMessage>> {
         let until = Instant::now() + self.limits.delay;
         let mut state = self.lock();
