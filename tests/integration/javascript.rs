@@ -483,3 +483,31 @@ fn a_module_that_looks_for_variables_elsewhere_says_where_they_are() {
     );
     server.stop();
 }
+
+#[test]
+fn a_request_that_looks_for_variables_elsewhere_says_where_they_are() {
+    let text = "export default { fetch(request) {
+        const { pathname } = new URL(request.url);
+        if (pathname.endsWith('/node')) process.env.KEY;
+        if (pathname.endsWith('/deno')) Deno.env.get('KEY');
+        if (pathname.endsWith('/other')) other.KEY;
+        return new Response('ready');
+    } };\n";
+    let Some((_site, server)) = JavaScript.serve(&[("shop.js", text)], "") else {
+        return;
+    };
+    until(&server, "/shop", "ready");
+    for (path, name) in [("node", "process"), ("deno", "Deno")] {
+        assert_eq!(server.get(&format!("/shop/{path}")).status(), 500);
+        let line = format!(
+            "ReferenceError: {name} is not defined; variables are the second argument of fetch, \
+             and [handlers.shop] environment = {{ NAME = \"value\" }} in wasgi.toml grants them"
+        );
+        logs(&server, &line);
+    }
+    assert_eq!(server.get("/shop/other").status(), 500);
+    logs(&server, "ReferenceError: other is not defined");
+    let ended = server.stop();
+    let grants = ended.stderr_with(&["[handlers.shop] environment"]);
+    assert_eq!(grants, 2, "{}", ended.everything());
+}

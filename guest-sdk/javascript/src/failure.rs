@@ -1,9 +1,25 @@
 //! A failure of a handler's code, as the server logs it.
 
+use std::cell::RefCell;
+
 use rquickjs::{CaughtError, Ctx, Error, Function, Object, Value};
 
 use crate::bindings::wasgi::gateway::gateway::Exception;
 use crate::engine::Platform;
+
+/// Objects of other platforms that have a program's environment variables.
+const OTHER_PLATFORMS: [&str; 3] = ["process", "Deno", "Bun"];
+
+thread_local! {
+    /// The line of `wasgi.toml` that begins the table of this handler's grants; empty if the server
+    /// has not said it.
+    static TABLE: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+/// Sets the line of `wasgi.toml` that begins the table of this handler's grants.
+pub(crate) fn set_table(table: &str) {
+    TABLE.set(table.to_owned());
+}
 
 /// An error of the handler's code.
 pub(crate) struct Failure {
@@ -59,6 +75,23 @@ impl Failure {
         }
     }
 
+    /// Returns what to do about code that looks for variables as on other platforms. Empty for other
+    /// failures.
+    pub(crate) fn hint(&self) -> String {
+        let name = self.message.strip_suffix(" is not defined");
+        if !name.is_some_and(|name| OTHER_PLATFORMS.contains(&name)) {
+            return String::new();
+        }
+        let table = TABLE.with_borrow(|table| match table.is_empty() {
+            true => "[handlers.NAME]".to_owned(),
+            false => table.clone(),
+        });
+        format!(
+            "; variables are the second argument of fetch, and {table} environment = {{ NAME = \
+             \"value\" }} in wasgi.toml grants them"
+        )
+    }
+
     /// Returns the kind, the message and the innermost place in one line.
     pub(crate) fn line(&self) -> String {
         let mut line = self.kind.clone();
@@ -83,9 +116,10 @@ fn place(line: &str) -> Option<&str> {
 
 impl From<Failure> for Exception {
     fn from(failure: Failure) -> Self {
+        let hint = failure.hint();
         Self {
             kind: failure.kind,
-            message: failure.message,
+            message: failure.message + &hint,
             traceback: failure.stack,
         }
     }

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::engine::{self, Engine, Platform};
 use crate::event_loop::settled;
-use crate::failure::Failure;
+use crate::failure::{self, Failure};
 use crate::foreign::forget_folders;
 use crate::host;
 use crate::modules::{Files, Folder, MAX_BUILT_BYTES, MAX_SERVED_BYTES, within};
@@ -75,7 +75,8 @@ struct Settings {
 /// Follows a plan, and returns a report.
 pub(crate) fn load(plan: &str) -> String {
     let plan = serde_json::from_str::<Plan>(plan);
-    let table = plan.as_ref().map_or("", |plan| &plan.table).to_owned();
+    let table = plan.as_ref().map_or("", |plan| &plan.table);
+    failure::set_table(table);
     let plan = plan.map_err(|error| Failure::new("plan", error.to_string()));
     let loaded = plan.and_then(follow);
     host::forget_seed();
@@ -84,7 +85,7 @@ pub(crate) fn load(plan: &str) -> String {
     let (error, details) = match loaded {
         Ok(_) => (None, String::new()),
         Err(failure) => (
-            Some(failure.line() + &hint(&failure, &table)),
+            Some(failure.line() + &failure.hint()),
             failure.stack,
         ),
     };
@@ -94,17 +95,6 @@ pub(crate) fn load(plan: &str) -> String {
         needs_files,
     };
     serde_json::to_string(&report).unwrap_or_default()
-}
-
-/// Returns what to do about a module that looks for variables as in Node.js.
-fn hint(failure: &Failure, table: &str) -> String {
-    match failure.message.starts_with("process is not defined") {
-        true => format!(
-            "; variables are the second argument of fetch, and {table} environment = {{ NAME = \
-             \"value\" }} in wasgi.toml grants them"
-        ),
-        false => String::new(),
-    }
 }
 
 /// Follows a plan. Returns whether a request may import modules from the application's folder.

@@ -111,6 +111,83 @@ fn a_script_without_a_variable_that_it_needs_says_how_to_grant_it() {
 }
 
 #[test]
+fn a_request_that_lacks_a_variable_or_a_folder_logs_the_line_that_grants_it() {
+    let script = "import os, pathlib, sqlite3
+from wsgiref.util import shift_path_info
+def app(environ, start_response):
+    what = shift_path_info(environ)
+    try:
+        if what == 'variable': os.environ['SECRET_KEY']
+        if what == 'default': os.environ.get('SECRET_KEY')
+        if what == 'read': open('/data/book.txt')
+        if what == 'write': pathlib.Path('/data/new.txt').write_text('new')
+        if what == 'own': open('new.txt', 'w')
+        if what == 'list': os.listdir('/media')
+        if what == 'database': sqlite3.connect('/data/book.db')
+        if what == 'granted': open('/granted/none')
+    except KeyError as error:
+        raise RuntimeError('as a framework reports it') from error
+    start_response('200 OK', [('Content-Type', 'text/plain')])
+    return [b'done']
+";
+    let settings = "[handlers.shop]\nenvironment = { NAME = \"value\" }\n\
+                    [[handlers.shop.files]]\nsource = \"data\"\ndestination = \"/granted\"\n";
+    let files = [("shop/app.py", script), ("../data/keep", "")];
+    let Some((_site, server)) = Python.serve(&files, settings) else {
+        return;
+    };
+    until(&server, "/shop", "done");
+    let folder = |what: &str, destination: &str, writable: &str| {
+        format!(
+            "{what}; to grant one, add to wasgi.toml: [handlers.shop] files = [{{ source = \
+             \"data\", destination = \"{destination}\"{writable} }}]"
+        )
+    };
+    let (no_folder, writable) = ("the handler has no folder for", ", writable = true");
+    for (what, line) in [
+        (
+            "variable",
+            "the handler has no variable SECRET_KEY; to grant it, add to wasgi.toml: \
+             [handlers.shop] environment = { SECRET_KEY = \"value\" }"
+                .to_owned(),
+        ),
+        (
+            "read",
+            folder(&format!("{no_folder} /data/book.txt"), "/data", ""),
+        ),
+        (
+            "write",
+            folder(&format!("{no_folder} /data/new.txt"), "/data", writable),
+        ),
+        (
+            "own",
+            folder(
+                "the handler can't change the folder of /app/new.txt",
+                "/data",
+                writable,
+            ),
+        ),
+        ("list", folder(&format!("{no_folder} /media"), "/media", "")),
+        (
+            "database",
+            folder(&format!("{no_folder} /data/book.db"), "/data", writable),
+        ),
+    ] {
+        assert_eq!(
+            server.get(&format!("/shop/{what}")).status(),
+            500,
+            "{what}"
+        );
+        logs(&server, &line);
+    }
+    assert_eq!(server.get("/shop/default").text(), "done");
+    assert_eq!(server.get("/shop/granted").status(), 500);
+    let ended = server.stop();
+    let grants = ended.stderr_with(&["add to wasgi.toml"]);
+    assert_eq!(grants, 6, "{}", ended.everything());
+}
+
+#[test]
 fn a_command_that_lists_routes_imports_a_script_with_its_variables() {
     let script = "import os\nKEY = os.environ['SECRET_KEY']\ndef app(environ, start): pass\n";
     let settings = "[handlers.shop]\nsecrets = { SECRET_KEY = { file = \"key\" } }\n";

@@ -3,8 +3,14 @@
     cargo build --release --package wasgi && cargo xtask test outbound::load
     python3 tests/python/figures/waiting.py --wasgi target/release/wasgi --guests target/guests
 
-The second command of the first line builds the handlers. Takes some 40 seconds. The increments need
+The second command of the first line builds the handlers. Takes some 60 seconds. The increments need
 `wrk`, and are otherwise omitted. Clients, upstream and server share the machine's processors.
+
+While the requests wait, another client asks for `/hello`. Its times are shown for three phases: the
+*arrival* of the requests, until the upstream has the last one; the *waiting*; and the *completion*,
+from the upstream's first answer on. For comparison, the same number of requests is sent to a
+handler that sleeps, and for a page, which shows what a burst costs without connections to an
+upstream or without handlers; and at intervals, as independent clients would send them.
 """
 
 from __future__ import annotations
@@ -25,14 +31,19 @@ WAITING_COUNT, DELAY_SECONDS = 1000, 1.0
 # The number of requests whose times are compared, and the pause between them in seconds.
 HELLO_COUNT, PAUSE_SECONDS = 400, 0.005
 
+# The time without other requests before each burst, and that over which a slower one is spread.
+QUIET_SECONDS, SPREAD_SECONDS = 0.2, 0.5
+
 # The duration of each measurement of increments, and the numbers of clients.
 INCREMENT_SECONDS, CLIENTS = 5, (1, 50, 500)
 
 
-async def upstream_main(listening) -> None:
+async def upstream_main(listening, arrived) -> None:
     async def answer(reader, writer):
         try:
             while await reader.readuntil(b"\r\n\r\n"):
+                now = time.monotonic()
+                arrived[:] = [arrived[0] or now, now]
                 await asyncio.sleep(DELAY_SECONDS)
                 writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
         except (asyncio.IncompleteReadError, ConnectionError):
@@ -43,42 +54,48 @@ async def upstream_main(listening) -> None:
     await server.serve_forever()
 
 
-def upstream(listening) -> None:
-    asyncio.run(upstream_main(listening))
+def upstream(listening, arrived) -> None:
+    asyncio.run(upstream_main(listening, arrived))
 
 
-async def all_at_once(port: int, path: str) -> float:
-    """Sends the waiting requests, and returns the time until all have the right response."""
+async def burst(port: int, path: str, over_seconds: float = 0.0) -> tuple[float, float]:
+    """Sends the waiting requests, at once or over a time, and returns when the first was sent and
+    the last response was complete."""
 
-    async def one() -> None:
+    async def one(number: int) -> None:
+        await asyncio.sleep(over_seconds * number / WAITING_COUNT)
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(f"GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode())
         response = await reader.read()
         writer.close()
-        if b" 200 " not in response or not response.endswith(b"200 ok"):
+        if b" 200 " not in response:
             raise RuntimeError(f"unexpected response: {response!r}")
 
     started = time.monotonic()
-    await asyncio.gather(*(one() for _ in range(WAITING_COUNT)))
-    return time.monotonic() - started
+    await asyncio.gather(*(one(number) for number in range(WAITING_COUNT)))
+    return started, time.monotonic()
 
 
-def hello(port: int, times) -> None:
-    """Puts the times of requests to /hello, in milliseconds."""
+def hello(port: int, times, count: int = HELLO_COUNT, end=None) -> None:
+    """Puts the start of each request to /hello, and its time in milliseconds. Stops after a number
+    of requests, or at an event."""
     connection = http.client.HTTPConnection("127.0.0.1", port)
     taken = []
-    for _ in range(HELLO_COUNT):
+    while len(taken) < count if end is None else not end.is_set():
         started = time.monotonic()
         connection.request("GET", "/hello")
         connection.getresponse().read()
-        taken.append((time.monotonic() - started) * 1000)
+        taken.append((started, (time.monotonic() - started) * 1000))
         time.sleep(PAUSE_SECONDS)
-    times.put(sorted(taken))
+    times.put(taken)
 
 
 def shown(times: list[float]) -> str:
+    if not times:
+        return "none"
+    times = sorted(times)
     p50, p99 = times[len(times) // 2], times[len(times) * 99 // 100]
-    return f"p50 {p50:.2f} ms, p99 {p99:.2f} ms"
+    return f"p50 {p50:.2f}, p99 {p99:.2f}, max {times[-1]:.2f} ms of {len(times)}"
 
 
 def resident(pid: int, name: str) -> int:
@@ -107,24 +124,47 @@ class Server:
         return connection.getresponse().read().decode()
 
 
-def measure_waiting(server: Server, upstream_port: int) -> None:
+def measure_burst(
+    server: Server, name: str, path: str, arrived, over_seconds: float = 0.0
+) -> None:
+    """Sends the requests while another client asks for /hello, and shows its times."""
+    times, end = multiprocessing.Queue(), multiprocessing.Event()
+    before = resident(server.process.pid, "VmRSS")
+    arrived[:] = [0.0, 0.0]
+    asking = multiprocessing.Process(target=hello, args=(server.port, times, 0, end))
+    asking.start()
+    time.sleep(QUIET_SECONDS)
+    started, ended = asyncio.run(burst(server.port, path, over_seconds))
+    end.set()
+    taken = [one for one in times.get() if one[0] >= started - one[1] / 1000]
+    asking.join()
+    grown = resident(server.process.pid, "VmHWM") - before
+    print(
+        f"{name}: {WAITING_COUNT} requests in {ended - started:.2f} s; "
+        f"{grown / WAITING_COUNT:.1f} KiB of resident memory each\n"
+        f"  /hello meanwhile: {shown([each for _, each in taken])}"
+    )
+    first, last = arrived
+    if first:
+        ends = {"arrival": last, "waiting": first + DELAY_SECONDS, "completion": ended}
+        began = 0.0
+        for phase, over in ends.items():
+            print(f"    {phase}: {shown([each for at, each in taken if began <= at < over])}")
+            began = over
+
+
+def measure_waiting(server: Server, upstream_port: int, arrived) -> None:
     path = f"/outbound?fetch=http://127.0.0.1:{upstream_port}/"
-    print(f"warm-up: {server.get(path)}, {server.get('/hello')[:15]!r}")
+    print(f"warm-up: {server.get(path)}, {server.get('/hello')[:15]!r}, {server.get('/sleep?ms=0')!r}")
     times = multiprocessing.Queue()
     hello(server.port, times)
-    print(f"/hello, quiet: {shown(times.get())}")
+    print(f"/hello, quiet: {shown([each for _, each in times.get()])}")
     for attempt in ("first", "second", "third"):
-        before = resident(server.process.pid, "VmRSS")
-        asking = multiprocessing.Process(target=hello, args=(server.port, times))
-        asking.start()
-        seconds = asyncio.run(all_at_once(server.port, path))
-        asking.join()
-        grown = resident(server.process.pid, "VmHWM") - before
-        print(
-            f"{attempt}: {WAITING_COUNT} requests in {seconds:.2f} s; "
-            f"{grown / WAITING_COUNT:.1f} KiB of resident memory each; "
-            f"/hello meanwhile: {shown(times.get())}"
-        )
+        measure_burst(server, f"upstream, {attempt}", path, arrived)
+    measure_burst(server, f"upstream, over {SPREAD_SECONDS} s", path, arrived, SPREAD_SECONDS)
+    delay = f"/sleep?ms={DELAY_SECONDS * 1000:.0f}"
+    measure_burst(server, "a handler that sleeps", delay, arrived)
+    measure_burst(server, "a page", "/page.html", arrived)
 
 
 def measure_increments(server: Server) -> None:
@@ -149,16 +189,19 @@ def main() -> None:
     parser.add_argument("--guests", type=Path, required=True)
     options = parser.parse_args()
     listening = multiprocessing.Queue()
-    slow = multiprocessing.Process(target=upstream, args=(listening,), daemon=True)
+    # When the first and the last request reached the upstream.
+    arrived = multiprocessing.Array("d", 2)
+    slow = multiprocessing.Process(target=upstream, args=(listening, arrived), daemon=True)
     slow.start()
     port = listening.get()
     with tempfile.TemporaryDirectory() as folder:
         site = Path(folder)
         for name in ("html", "handlers"):
             (site / name).mkdir()
-        for file in ("demos/hello", "cases/outbound", "cases/grants"):
+        for file in ("demos/hello", "demos/sleep", "cases/outbound", "cases/grants"):
             shutil.copy(options.guests / f"{file}.wasm", site / "handlers")
         shutil.copy(site / "handlers/grants.wasm", site / "handlers/kept.wasm")
+        (site / "html/page.html").write_text("a page")
         (site / "wasgi.toml").write_text(
             '[budget]\noutbound-connections = 2000\n'
             f'[handlers.outbound]\nallowed-outbound-hosts = ["http://127.0.0.1:{port}"]\n'
@@ -167,7 +210,7 @@ def main() -> None:
         )
         server = Server(options.wasgi.resolve(), site)
         try:
-            measure_waiting(server, port)
+            measure_waiting(server, port, arrived)
             measure_increments(server)
         finally:
             server.process.terminate()

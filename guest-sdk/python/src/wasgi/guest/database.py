@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import urllib.parse
 
-from wasgi.guest import late
+from wasgi.guest import late, ungranted
 from wasgi.guest.files import Folder, KeptFile, WritableFile
 
 #: The header's field for the format, and its value for a rollback journal: a write-ahead log would
@@ -49,7 +49,11 @@ def _change(sqlite, system) -> None:
             return databases.connect(database, *arguments, **keywords)
         name = databases.name(system.absolute(path))
         if name is None:
-            return databases.connect(database, *arguments, **keywords)
+            try:
+                return databases.connect(database, *arguments, **keywords)
+            except sqlite.OperationalError as error:
+                ungranted.explain(system, error, path, is_changing=True)
+                raise
         return databases.connect(name, *arguments, **(keywords | {"uri": True}))
 
     sqlite.connect = connect

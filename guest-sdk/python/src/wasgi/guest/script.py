@@ -18,8 +18,8 @@ import types
 
 from wasgi import requirements
 from wasgi.guest import (
-    asgi, census, compat, explain, gather, hot, phase, room, settings, setup, stack, variables,
-    warm,
+    asgi, census, compat, explain, gather, hot, phase, room, settings, setup, stack, ungranted,
+    variables, warm,
 )  # fmt: skip
 from wasgi.guest.application import application_class
 from wasgi.guest.layer import Layer
@@ -168,6 +168,7 @@ def _load(plan: dict) -> dict:
     _place.names = {path: ".packages" for path in _place.installed}
     _place.hint = _hint(folder)
     build = plan.get("build")
+    ungranted.begin(plan.get("table") if build is None else None)
     if build is None:
         _place.variable = _GRANT.format(table=plan.get("table", "[handlers.NAME]"))
     if script := plan.get("script"):

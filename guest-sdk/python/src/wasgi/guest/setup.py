@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wasgi.guest import compat, database, event_loop, hashes, tls
+from wasgi.guest import compat, database, event_loop, hashes, tls, ungranted
 from wasgi.guest.files import Files
 from wasgi.guest.system import System
 
@@ -21,4 +21,5 @@ def install() -> System:
     event_loop.install()
     database.install(system)
     tls.install()
+    ungranted.install()
     return system

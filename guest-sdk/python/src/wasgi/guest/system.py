@@ -19,7 +19,7 @@ import stat
 import sys
 from types import FunctionType
 
-from wasgi.guest import open_file
+from wasgi.guest import open_file, ungranted
 from wasgi.guest.files import Files, Folder, KeptFile, Node, WritableFile, failure
 from wasgi.guest.open_file import OpenFile, file_class, parsed_mode
 
@@ -187,6 +187,7 @@ class System:
 
     # Descriptors.
 
+    @ungranted.explained(is_changing=None)
     def os_open(self, path, flags, mode=0o777, *, dir_fd=None):
         absolute = self._path(path, dir_fd)
         if absolute is not None:
@@ -297,6 +298,7 @@ class System:
             return False
         return not mode & os.X_OK or bool(node.mode & 0o111)
 
+    @ungranted.explained(is_changing=False)
     def os_listdir(self, path=None):
         path = "." if path is None else path
         node = self._node(path)
@@ -308,6 +310,7 @@ class System:
         ) and isinstance(os.fspath(path), bytes)
         return [os.fsencode(name) for name in names] if is_bytes else names
 
+    @ungranted.explained(is_changing=False)
     def os_scandir(self, path=None):
         path = "." if path is None else path
         node = self._node(path)
@@ -318,6 +321,7 @@ class System:
         found = _folder(node, path).entries.items()
         return _Scan([_Entry(folder, coded(name), each) for name, each in found])
 
+    @ungranted.explained(is_changing=True)
     def os_mkdir(self, path, mode=0o777, *, dir_fd=None):
         absolute = self._ours(path, dir_fd)
         if absolute is None:
@@ -326,6 +330,7 @@ class System:
             raise failure(errno.EEXIST, path)
         self.files.make_folder(absolute)
 
+    @ungranted.explained(is_changing=True)
     def os_unlink(self, path, *, dir_fd=None):
         absolute = self._ours(path, dir_fd)
         if absolute is None:
@@ -334,12 +339,14 @@ class System:
 
     os_remove = os_unlink
 
+    @ungranted.explained(is_changing=True)
     def os_rmdir(self, path, *, dir_fd=None):
         absolute = self._ours(path, dir_fd)
         if absolute is None:
             return self.real["rmdir"](path, dir_fd=dir_fd)
         self.files.unlink(absolute, is_folder=True)
 
+    @ungranted.explained(is_changing=True)
     def os_rename(self, src, dst, *, src_dir_fd=None, dst_dir_fd=None):
         old, new = self._ours(src, src_dir_fd), self._ours(dst, dst_dir_fd)
         if old is None and new is None:
