@@ -11,7 +11,7 @@ use super::addr;
 
 /// The length of the accept queue, per reactor: the kernel's default maximum
 /// (`net.core.somaxconn`).
-const BACKLOG: i32 = 4096;
+pub(super) const BACKLOG: i32 = 4096;
 
 /// Which other processes may already use an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

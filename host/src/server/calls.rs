@@ -121,6 +121,13 @@ impl Calls {
         self.places.get(place)?.running.as_deref()
     }
 
+    /// Returns the ID of the call at a place, if any.
+    pub(super) fn id_at(&self, place: usize) -> Option<CallId> {
+        let found = self.places.get(place)?;
+        let serial = found.running.as_ref().map(|_| found.serial)?;
+        Some(CallId { place, serial })
+    }
+
     /// Returns the call at a place, if any, for modification.
     pub(super) fn at_mut(&mut self, place: usize) -> Option<&mut Running> {
         self.places.get_mut(place)?.running.as_deref_mut()

@@ -26,7 +26,7 @@ pub(super) enum LaneRole {
     Outside,
     /// It holds the lane.
     Holder,
-    /// It waits for the lane and has not started.
+    /// It has not started: it waits for the lane, or for its turn.
     Queued,
 }
 

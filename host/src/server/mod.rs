@@ -30,6 +30,7 @@ mod options;
 mod outbox;
 pub(crate) mod proxy;
 mod reactor;
+mod ready;
 mod record;
 mod record_line;
 mod redirect;

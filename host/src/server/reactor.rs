@@ -2,18 +2,19 @@
 //! [`Reactor::run`].
 //!
 //! Each turn of the loop waits for the kernel (without blocking if a call can continue), serves the
-//! ready sockets, continues the woken calls, and handles expired deadlines. Computing calls have a
-//! separate queue, and one of them continues in each turn, for at most a tick (see `engine`):
-//! however many there are, all other work waits for one tick only. Of the calls to one handler,
-//! only one is in that queue until it has computed for a long time (see `lanes`).
+//! ready sockets, continues the woken calls, and handles expired deadlines. Calls run at once for a
+//! short time; after that, they wait for their turn among the handlers (see `ready`). Computing
+//! calls have a separate queue, and one of them continues in each turn, for at most a tick (see
+//! `engine`): however many there are, all other work waits for one tick only. Of the calls to one
+//! handler, only one is in that queue until it has computed for a long time (see `lanes`).
 
 mod ends;
+mod running;
 
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -22,24 +23,21 @@ use mio::{Events, Interest, Token};
 use slab::Slab;
 
 use super::admission::Admit;
-use super::calls::{CallId, Calls, Running};
+use super::calls::Calls;
 use super::connection::{Connection, Turn};
 use super::context::Context;
 use super::deadlines::Deadlines;
 use super::inbox::{Inbox, Message};
-use super::lanes::{LANE_TIME, LaneRole, Lanes};
+use super::lanes::Lanes;
 use super::listener::{Listener, Service};
-use super::record::RequestName;
+use super::ready::{Ready, TurnBudget};
 use super::refusal::Refusals;
 use super::shared::Shared;
 use super::tls::{HANDSHAKE_TIMEOUT, Session};
 use super::transport::Transport;
-use crate::dev::{Failed, Report};
-use crate::engine::{Finished, Program, Working};
+use crate::engine::{Program, Working};
 use crate::gateway::Failure;
-use crate::log;
 use crate::metrics::Counter;
-use crate::permits::Permits;
 use crate::registry::Handler;
 
 const WAKER: Token = Token(usize::MAX);
@@ -55,13 +53,9 @@ const DOORS: usize = 2;
 /// turn.
 const EVENTS: usize = 1024;
 
-/// The maximum number of connections to accept before other work gets its turn.
-const ACCEPTS_PER_TURN: usize = 256;
-
-/// The time for computing calls in a turn, before the kernel is polled again: as long as one of
-/// them runs until it is made to yield. All queued calls that are short run in one turn: otherwise
-/// some would always be left over and delay those that arrive later.
-const COMPUTING_TIME: Duration = Duration::from_millis(1);
+/// The maximum number of connections to accept before other work gets its turn: each takes some
+/// twenty microseconds.
+const ACCEPTS_PER_TURN: usize = 32;
 
 /// A thread's event loop.
 pub(super) struct Reactor {
@@ -75,6 +69,10 @@ pub(super) struct Reactor {
     /// Connections with more to do, without duplicates: a client that keeps sending gets one turn,
     /// like any other.
     again: Vec<usize>,
+    /// Calls that can run, beyond those that the turn runs at once.
+    ready: Ready,
+    /// What the turn may run at once.
+    turn: TurnBudget,
     /// Calls with more to compute, longest waiting first.
     computing: VecDeque<usize>,
     lanes: Lanes<Handler<Program>>,
@@ -100,7 +98,8 @@ impl Reactor {
         }
         let waker = mio::Waker::new(registry, WAKER).context("could not make a waker")?;
         let inbox = Inbox::new(waker);
-        let cx = Context::new(shared.clone(), Calls::new(inbox.clone()), Instant::now());
+        let now = Instant::now();
+        let cx = Context::new(shared.clone(), Calls::new(inbox.clone()), now);
         Ok(Self {
             poll,
             inbox,
@@ -109,6 +108,8 @@ impl Reactor {
             connection_deadlines: Deadlines::default(),
             call_deadlines: Deadlines::default(),
             again: Vec::new(),
+            ready: Ready::default(),
+            turn: TurnBudget::new(now),
             computing: VecDeque::new(),
             lanes: Lanes::new(),
             cx,
@@ -142,6 +143,7 @@ impl Reactor {
                 result => result.context("could not wait for events")?,
             }
             self.cx.now = Instant::now();
+            self.turn = TurnBudget::new(self.cx.now);
             self.cx.date.update(self.cx.now);
             self.cx.settings.refresh();
             for event in &events {
@@ -179,11 +181,9 @@ impl Reactor {
             }
             self.inbox.take_woken(&mut woken);
             for call in woken.drain(..) {
-                match self.cx.calls.at(call) {
-                    Some(running) if running.computing => self.computing.push_back(call),
-                    _ => self.poll_call(call),
-                }
+                self.wake_call(call);
             }
+            self.run_ready();
             self.compute();
             self.accept();
             self.expire();
@@ -194,26 +194,11 @@ impl Reactor {
         }
     }
 
-    /// Runs the computing calls, including those that waited for a lane. A call that is made to
-    /// yield continues after all others have had their turn.
-    fn compute(&mut self) {
-        let end = self.cx.now + COMPUTING_TIME;
-        for _ in 0..self.cx.calls.len() {
-            let Some(call) = self.computing.pop_front() else {
-                return;
-            };
-            self.poll_call(call);
-            let yielded = matches!(self.cx.calls.at(call), Some(running) if running.computing);
-            if yielded && Instant::now() >= end {
-                return;
-            }
-        }
-    }
-
     /// Returns how long to wait for the kernel.
     fn timeout(&self) -> Option<Duration> {
         let busy = !self.again.is_empty()
             || !self.computing.is_empty()
+            || !self.ready.is_empty()
             || self.inbox.has_woken()
             || self.listeners.iter().any(Listener::is_busy);
         if busy {
@@ -351,175 +336,6 @@ impl Reactor {
         connection.log(&mut self.cx);
         // Closing the socket removes it from the epoll set as well, so an error has no effect.
         let _ = self.poll.registry().deregister(connection.socket_mut());
-    }
-
-    // Calls.
-
-    /// Continues a woken call, and the connection that waits for it.
-    fn poll_call(&mut self, place: usize) {
-        let Some(connection) = self.cx.calls.at(place).map(|running| running.connection) else {
-            return;
-        };
-        let finished = self.run_call(place);
-        if let Some(connection) = connection {
-            self.drive(connection);
-        }
-        drop(finished);
-    }
-
-    /// Runs a new call, or queues it behind a computing call of the same handler.
-    fn begin_call(&mut self, call: CallId) -> Option<Finished> {
-        if let Some(running) = self.cx.calls.at_mut(call.place)
-            && self.lanes.join(&running.handler, call)
-        {
-            running.lane_role = LaneRole::Queued;
-            running.queued = Permits::try_acquire(&running.handler.usage.queue, usize::MAX);
-            if let Some(deadline) = running.clock.deadline() {
-                self.call_deadlines.arm(call.place, deadline);
-            }
-            return None;
-        }
-        self.run_call(call.place)
-    }
-
-    /// Runs a call until it waits, yields or ends.
-    fn run_call(&mut self, place: usize) -> Option<Finished> {
-        let now = self.cx.now;
-        let running = self.cx.calls.at_mut(place)?;
-        if running.is_abandoned {
-            self.end_call(place, Some(&Failure::ClientGone));
-            return None;
-        }
-        running.clock.go_on(&running.exchange, now);
-        self.working.set(true);
-        let polled = {
-            let _lines = log::gather();
-            self.cx.calls.poll(place)
-        };
-        match polled {
-            Poll::Pending => {
-                if let Some(running) = self.cx.calls.at_mut(place) {
-                    running.clock.rest(&running.exchange, now);
-                    if let Some(deadline) = running.clock.deadline() {
-                        self.call_deadlines.arm(place, deadline);
-                    }
-                    self.rank_call(place);
-                }
-                None
-            }
-            Poll::Ready(finished) => {
-                self.end_call(place, finished.failure.as_ref());
-                Some(finished)
-            }
-        }
-    }
-
-    /// Gives the handler's lane to a call that was made to yield, and takes it from a call that
-    /// waits or has held it for too long.
-    fn rank_call(&mut self, place: usize) {
-        let Some(running) = self.cx.calls.at_mut(place) else {
-            return;
-        };
-        let is_short = running.computing && running.call.computed() < LANE_TIME;
-        if is_short && running.lane_role != LaneRole::Holder && self.lanes.take(&running.handler) {
-            running.lane_role = LaneRole::Holder;
-        } else if !is_short && running.lane_role == LaneRole::Holder {
-            running.lane_role = LaneRole::Outside;
-            let handler = running.handler.clone();
-            self.free_lane(&handler);
-        }
-    }
-
-    /// Starts the next queued call of a handler as a computing call.
-    fn free_lane(&mut self, handler: &Arc<Handler<Program>>) {
-        while let Some(call) = self.lanes.next(handler) {
-            match self.cx.calls.get_mut(call) {
-                Some(running) if running.lane_role == LaneRole::Queued => {
-                    running.lane_role = LaneRole::Holder;
-                    running.queued = None;
-                    self.computing.push_back(call.place);
-                    return;
-                }
-                // Its client has left.
-                _ => {}
-            }
-        }
-    }
-
-    /// Removes a call. If it failed, notifies the connection that waits for it.
-    fn end_call(&mut self, place: usize, failure: Option<&Failure>) {
-        let Some(running) = self.cx.calls.remove(place) else {
-            return;
-        };
-        if running.lane_role == LaneRole::Holder {
-            self.free_lane(&running.handler);
-        }
-        let counts = &running.handler.usage.counts;
-        counts.computed(running.call.thread_time());
-        let Some(failure) = failure else { return };
-        counts.failed(failure.cause());
-        let name = &*running.handler.name;
-        let request = RequestName::new(&running.head, running.request_id.clone());
-        self.explain(&running, request.id().as_str(), failure);
-        let named_request = request.id().as_str();
-        match failure {
-            Failure::ClientGone => {
-                tracing::debug!(handler = name, named_request, "{}", request.told(failure));
-            }
-            // The handler could not continue without its client, and correctly reports that: with
-            // an exception, or in the way of other kinds of handlers.
-            Failure::Exception(_)
-            | Failure::Trap(_)
-            | Failure::Exit(_)
-            | Failure::BadResponse(_)
-                if running.exchange.is_client_gone() =>
-            {
-                tracing::info!(
-                    handler = name,
-                    named_request,
-                    "{}; its client has disconnected",
-                    request.told(failure)
-                );
-            }
-            _ if self.cx.turned_away.note(name, failure, self.cx.now) => {}
-            _ => {
-                let explained = self.cx.explained.as_ref();
-                let excerpt = explained.map_or(String::new(), Report::excerpt);
-                let told = request.told(failure);
-                let failures = &self.shared.failures;
-                failures.note(name, failure.cause(), named_request, &told);
-                tracing::error!(handler = name, named_request, "{told}{excerpt}");
-            }
-        }
-        if let Some(connection) = running.connection
-            && let Some(connection) = self.connections.get_mut(connection)
-        {
-            connection.call_failed(failure, request.id(), &mut self.cx);
-        }
-        self.cx.explained = None;
-    }
-
-    /// Records the failure of a call for `wasgi dev`.
-    fn explain(&mut self, running: &Running, id: &str, failure: &Failure) {
-        let Some(dev) = &self.shared.dev else { return };
-        if *failure == Failure::ClientGone || running.exchange.is_client_gone() {
-            return;
-        }
-        let report = dev.request_failed(
-            Failed {
-                handler: &running.handler.name,
-                file: &running.handler.file,
-                head: &running.head,
-                id,
-                number: running.exchange.number(),
-            },
-            failure,
-        );
-        let connection = running.connection;
-        if let Some(connection) = connection.and_then(|one| self.connections.get_mut(one)) {
-            connection.explained(&report);
-        }
-        self.cx.explained = Some(report);
     }
 
     /// Drives the connections with an event stream.

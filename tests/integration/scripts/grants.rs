@@ -173,11 +173,7 @@ def app(environ, start_response):
             folder(&format!("{no_folder} /data/book.db"), "/data", writable),
         ),
     ] {
-        assert_eq!(
-            server.get(&format!("/shop/{what}")).status(),
-            500,
-            "{what}"
-        );
+        assert_eq!(server.get(&format!("/shop/{what}")).status(), 500, "{what}");
         logs(&server, &line);
     }
     assert_eq!(server.get("/shop/default").text(), "done");

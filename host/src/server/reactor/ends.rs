@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::Reactor;
+use super::{ACCEPTS_PER_TURN, Reactor};
+use crate::server::bind::BACKLOG;
 use crate::server::listener::Listener;
 
 /// How long an idle connection may begin a last request after the server has begun to drain: many
@@ -14,9 +15,14 @@ impl Reactor {
     /// Accepts no further connection, and one more request of those that are idle.
     pub(super) fn drain(&mut self) {
         self.draining = true;
-        // Those that the kernel has already connected expect a response.
+        // Those that the kernel has already connected expect a response. Clients that connect
+        // meanwhile don't delay the end: no more are accepted than the kernel's queue can hold.
         self.listeners.iter_mut().for_each(Listener::ready);
-        self.accept();
+        for _ in 0..BACKLOG as usize / ACCEPTS_PER_TURN {
+            if self.listeners.iter().any(Listener::is_busy) {
+                self.accept();
+            }
+        }
         for listener in self.listeners.drain(..) {
             listener.close(self.poll.registry());
         }
