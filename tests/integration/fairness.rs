@@ -4,6 +4,8 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
+use rustix::process::Signal;
+
 use crate::support::client::request;
 use crate::support::server::Server;
 use crate::support::site::Site;
@@ -88,4 +90,35 @@ fn a_client_that_leaves_before_its_request_began_takes_nobodys_turn() {
     assert_eq!(last.response().status(), 200);
     assert_eq!(server.get("/counter").status(), 200);
     server.stop();
+}
+
+#[test]
+fn a_request_to_another_handler_does_not_wait_for_all_requests_that_came_before_it() {
+    const REQUESTS: usize = 200;
+    let site = Site::new().with_demos(["hello"]).with_cases(["counter"]);
+    let flags = ["--threads", "1", "--max-connections-per-address", "400"];
+    let server = Server::with(&site, &flags);
+    let connect = |_| {
+        let mut client = server.connect();
+        assert_eq!(client.get("/counter").status(), 200);
+        client
+    };
+    let mut clients: Vec<_> = (0..=REQUESTS).map(connect).collect();
+    // All of them arrive while the server can't run, in this order.
+    server.signal(Signal::STOP);
+    let (last, many) = clients.split_last_mut().expect("there are some");
+    for client in &mut *many {
+        client.send(request("GET", "/hello?many"));
+    }
+    last.send(request("GET", "/counter?last"));
+    server.signal(Signal::CONT);
+    assert_eq!(last.response().status(), 200);
+    for client in many {
+        assert_eq!(client.response().status(), 200);
+    }
+    // One thread logs the requests in the order of their responses.
+    let ended = server.stop();
+    let place = |target: &str| ended.stdout.iter().rposition(|line| line.contains(target));
+    let (last, many) = (place("/counter?last"), place("/hello?many"));
+    assert!(last.is_some() && last < many, "{last:?} of {many:?}");
 }

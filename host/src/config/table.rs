@@ -483,6 +483,9 @@ pub(crate) const KEYS: &[Key<Config>] = &[
     key("state.bucket-size", at!(buckets.bucket_bytes))
         .size(KIB, size::MAX_BYTES)
         .doc("size of all keys and values in one bucket, {bounds}"),
+    key("state.total-size", at!(buckets.total_bytes))
+        .size(KIB, size::MAX_BYTES)
+        .doc("size of all keys and values in all buckets together, {bounds}"),
     key("pages.cache", at!(pages.cache_bytes))
         .size(0, 64 * GIB)
         .doc("memory for short pages; `\"0B\"` disables it"),

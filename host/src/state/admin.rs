@@ -70,6 +70,7 @@ impl Admin {
             bucket,
             keys_count: self.limits.keys_count,
             bucket_bytes: self.limits.bucket_bytes,
+            total_bytes: self.limits.total_bytes,
             operation,
         };
         match &mut self.access {

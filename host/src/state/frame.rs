@@ -127,6 +127,7 @@ impl Encoder {
                 self.text(request.bucket.as_str());
                 self.number(request.keys_count);
                 self.number(request.bucket_bytes);
+                self.number(request.total_bytes);
                 self.operation(&request.operation);
             }
             Message::Export(bucket) => {
@@ -303,6 +304,7 @@ impl<'b> Decoder<'b> {
                 bucket: BucketId::parse(&self.text()?).ok()?,
                 keys_count: self.number()?,
                 bucket_bytes: self.number()?,
+                total_bytes: self.number()?,
                 operation: self.operation()?,
             }),
             2 => Message::Export(self.optional(Self::text)?),
@@ -387,6 +389,7 @@ mod tests {
                 bucket: BucketId::of_handler("a", "b"),
                 keys_count: 5,
                 bucket_bytes: u64::MAX,
+                total_bytes: 7,
                 operation,
             })
         });

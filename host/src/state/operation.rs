@@ -30,6 +30,8 @@ pub(super) struct Request {
     pub keys_count: u64,
     /// The maximum size of the bucket after it, in bytes.
     pub bucket_bytes: u64,
+    /// The maximum size of all buckets after it, in bytes.
+    pub total_bytes: u64,
     /// The operation.
     pub operation: Operation,
 }
@@ -267,6 +269,18 @@ impl Request {
         }
         Ok(())
     }
+
+    /// Checks the size of all buckets after the operation, in bytes.
+    ///
+    /// # Errors
+    ///
+    /// Fails with the limit, if that is exceeded.
+    pub(super) fn check_total(&self, before: u64, after: u64) -> Result<(), Failure> {
+        match after > self.total_bytes && after > before {
+            true => Err(too_many_in_total(self.total_bytes)),
+            false => Ok(()),
+        }
+    }
 }
 
 pub(super) fn too_many_keys(limit: u64) -> Failure {
@@ -278,6 +292,12 @@ pub(super) fn too_many_keys(limit: u64) -> Failure {
 pub(super) fn too_many_bytes(limit: u64) -> Failure {
     Failure(format!(
         "the bucket is full: it may have {limit} bytes (state.bucket-size)"
+    ))
+}
+
+pub(super) fn too_many_in_total(limit: u64) -> Failure {
+    Failure(format!(
+        "the store is full: all buckets may have {limit} bytes together (state.total-size)"
     ))
 }
 

@@ -21,7 +21,7 @@ pub struct StateOptions {
     pub prefix: String,
 }
 
-/// The keys of the section `[state]` that limit each bucket.
+/// The keys of the section `[state]` that limit buckets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Limits {
@@ -37,17 +37,22 @@ pub struct Limits {
     /// The maximum size of a bucket, in bytes: its keys and values together.
     #[serde(rename = "bucket-size", with = "units::size")]
     pub bucket_bytes: u64,
+    /// The maximum size of all buckets of the store together, in bytes.
+    #[serde(rename = "total-size", with = "units::size")]
+    pub total_bytes: u64,
 }
 
 impl Default for Limits {
     /// The size of a value is that of a page with its pictures left out; a bucket has room for the
-    /// data of a small site, and doesn't fill a disk.
+    /// data of a small site. All buckets together don't fill a usual disk, and sixteen of them may
+    /// be full.
     fn default() -> Self {
         Self {
             key_bytes: 1 << 10,
             value_bytes: 1 << 20,
             keys_count: 1_000_000,
             bucket_bytes: 256 << 20,
+            total_bytes: 4 << 30,
         }
     }
 }

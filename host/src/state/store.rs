@@ -120,6 +120,7 @@ impl Store {
             bucket,
             keys_count: limits.keys_count,
             bucket_bytes: limits.bucket_bytes,
+            total_bytes: limits.total_bytes,
             operation,
         };
         let (sender, result) = oneshot::channel();

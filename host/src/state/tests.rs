@@ -288,6 +288,43 @@ fn all_keys_of_a_large_bucket_are_listed_once_in_order_and_none_of_another() {
 }
 
 #[test]
+fn all_buckets_together_grow_to_their_limit_and_one_that_is_full_may_shrink() {
+    with_each(|kind, store, _| {
+        let limit_to = |total_bytes| {
+            store.set_limits(Limits {
+                total_bytes,
+                ..Limits::default()
+            });
+        };
+        limit_to(100);
+        let other = || BucketId::of_handler("other", "default");
+        let long = |key: &str, bytes| Operation::Set(key.into(), vec![b'1'; bytes]);
+        let full = |result: Result<Reply, Failure>| {
+            let text = result.expect_err("full").0;
+            assert!(text.contains("state.total-size"), "{kind}: {text}");
+        };
+        assert_eq!(ask(store, long("a", 49)), Ok(Reply::Done), "{kind}");
+        let ask_other = |operation| block_on(store.call(other(), operation));
+        full(ask_other(long("a", 50)));
+        assert_eq!(ask_other(long("a", 49)), Ok(Reply::Done), "{kind}");
+        full(ask_other(Operation::Increment("n".into(), 1)));
+        full(ask(store, Operation::Swap("b".into(), None, vec![])));
+        full(ask(store, Operation::SetMany(vec![("b".into(), vec![1])])));
+        // What shrinks one makes room for the other, also when the limit is lower.
+        limit_to(90);
+        assert_eq!(ask(store, long("a", 48)), Ok(Reply::Done), "{kind}");
+        full(ask_other(long("a", 50)));
+        assert_eq!(
+            ask(store, Operation::Delete("a".into())),
+            Ok(Reply::Done),
+            "{kind}"
+        );
+        assert_eq!(ask_other(long("a", 89)), Ok(Reply::Done), "{kind}");
+        full(ask(store, long("a", 0)));
+    });
+}
+
+#[test]
 fn a_bucket_grows_to_its_limits_and_a_batch_is_executed_as_a_whole_or_not() {
     with_each(|kind, store, _| {
         store.set_limits(Limits {

@@ -7,6 +7,7 @@ use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use redb::{
@@ -40,7 +41,12 @@ pub(in crate::state) enum OpenError {
 
 /// An open database.
 #[derive(Debug)]
-pub(in crate::state) struct Database(redb::Database);
+pub(in crate::state) struct Database {
+    file: redb::Database,
+    /// The size of all buckets in bytes, once a transaction has computed it. Only transactions of
+    /// this process change it.
+    total_bytes: Mutex<Option<u64>>,
+}
 
 impl Database {
     /// Opens the database of a folder. Creates both if necessary.
@@ -58,12 +64,19 @@ impl Database {
         if !path.exists()
             && let Some(database) = create(&builder, folder, &path)?
         {
-            return Ok(Self(database));
+            return Ok(Self::from_file(database));
         }
         match builder.open(&path) {
-            Ok(database) => Ok(Self(database)),
+            Ok(database) => Ok(Self::from_file(database)),
             Err(DatabaseError::DatabaseAlreadyOpen) => Err(OpenError::Locked),
             Err(error) => Err(OpenError::Failed(format!("{}: {error}", path.display()))),
+        }
+    }
+
+    fn from_file(file: redb::Database) -> Self {
+        Self {
+            file,
+            total_bytes: Mutex::default(),
         }
     }
 
@@ -102,23 +115,34 @@ impl Database {
     }
 
     fn commit(&self, jobs: &[Job]) -> Result<Vec<Answer>, Error> {
-        let mut transaction = self.0.begin_write()?;
+        let mut transaction = self.file.begin_write()?;
         // Costs a second write to the disk for a group of operations. Without it, the start after
         // a crash reads the whole file, and a guest that knows the format could forge a commit.
         transaction.set_quick_repair(true);
         let mut answers = Vec::with_capacity(jobs.len());
+        // After a transaction that fails, it is computed again.
+        let mut total_bytes = self.total_bytes.lock().unwrap_or_else(PoisonError::into_inner);
+        let known_bytes = total_bytes.take();
+        let after_bytes;
         {
+            let stored = transaction.open_table(SIZES)?;
             let mut writer = Writer {
                 values: transaction.open_table(VALUES)?,
-                stored: transaction.open_table(SIZES)?,
+                total_bytes: match known_bytes {
+                    Some(bytes) => bytes,
+                    None => sum(&stored)?,
+                },
+                stored,
                 sizes: BTreeMap::new(),
             };
             for job in jobs {
                 answers.push(writer.execute(&job.request)?);
             }
             writer.store_sizes()?;
+            after_bytes = writer.total_bytes;
         }
         transaction.commit()?;
+        *total_bytes = Some(after_bytes);
         Ok(answers)
     }
 
@@ -215,7 +239,7 @@ struct Snapshot(ReadTransaction);
 
 impl Snapshot {
     fn new(database: &Database) -> Result<Self, Error> {
-        Ok(Self(database.0.begin_read()?))
+        Ok(Self(database.file.begin_read()?))
     }
 
     /// Returns the values. None before the first write.
@@ -323,6 +347,18 @@ struct Writer<'t> {
     stored: Table<'t, &'static str, (u64, u64)>,
     /// The number of keys and the size of the buckets that the transaction has used.
     sizes: BTreeMap<String, (u64, u64)>,
+    /// The size of all buckets, in bytes.
+    total_bytes: u64,
+}
+
+/// Returns the size of all buckets, in bytes.
+fn sum(stored: &impl ReadableTable<&'static str, (u64, u64)>) -> Result<u64, Error> {
+    let mut sum: u64 = 0;
+    for entry in stored.iter()? {
+        let (_, size) = entry?;
+        sum = sum.saturating_add(size.value().1);
+    }
+    Ok(sum)
 }
 
 impl Writer<'_> {
@@ -409,9 +445,13 @@ impl Writer<'_> {
                 after.1 += (key.len() + value.len()) as u64;
             }
         }
-        if let Err(failure) = request.check_bucket(before, after) {
+        let total_bytes = self.total_bytes.saturating_sub(before.1) + after.1;
+        let checked = request.check_bucket(before, after);
+        let checked = checked.and_then(|()| request.check_total(self.total_bytes, total_bytes));
+        if let Err(failure) = checked {
             return Ok(Err(failure));
         }
+        self.total_bytes = total_bytes;
         for (key, value) in changes {
             match value {
                 Some(value) => drop(self.values.insert((bucket, *key), *value)?),

@@ -113,3 +113,35 @@ pub(super) fn connect(folder: &Path) -> Result<Option<UnixStream>, String> {
 pub(super) fn exists(folder: &Path) -> bool {
     folder.join(socket::FILE_NAME).exists()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::bucket::BucketId;
+    use crate::state::operation::{Operation, Request};
+    use crate::state::queue::Job;
+
+    #[test]
+    fn a_database_that_is_opened_again_knows_the_size_of_all_buckets() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let set = |handler: &str, bytes: usize| {
+            let database = Database::open(folder.path()).expect("opened");
+            let request = Request {
+                bucket: BucketId::of_handler(handler, "default"),
+                keys_count: 10,
+                bucket_bytes: 100,
+                total_bytes: 100,
+                operation: Operation::Set("key".into(), vec![0; bytes]),
+            };
+            let (sender, result) = std::sync::mpsc::channel();
+            let sink = move |result| sender.send(result).expect("awaited");
+            let job = Job::new(request, Box::new(sink));
+            database.write(vec![job]).expect("written");
+            result.recv().expect("a result").is_ok()
+        };
+        assert!(set("one", 57));
+        assert!(!set("other", 38), "a byte too many");
+        assert!(set("other", 37));
+        assert!(!set("other", 38), "a byte too many");
+    }
+}

@@ -11,20 +11,36 @@ use crate::state::operation::{
 /// The replies of scripts that change nothing, because of a limit.
 const TOO_MANY_KEYS: &str = "keys";
 const TOO_MANY_BYTES: &str = "bytes";
+const TOO_MANY_IN_TOTAL: &str = "total";
 
-/// The front of all scripts that write. Its keys are the values, the sorted keys, the size and the
-/// set of buckets; its first arguments the bucket, the limit on keys and the limit on bytes.
+/// The front of all scripts that write. Its keys are the values, the sorted keys, the size, the set
+/// of buckets and the size of all of them; its first arguments the bucket, the limit on keys, the
+/// limit on bytes and the limit on the bytes of all buckets.
 ///
-/// `room` returns the limit that a bucket would exceed, `resize` stores its size, `put` sets keys.
+/// `total` returns the size of all buckets, `room` the limit that would be exceeded, `resize` stores
+/// the sizes, `put` sets keys.
 const FRONT: &str = r"
 local function size()
   return redis.call('HLEN', KEYS[1]), tonumber(redis.call('GET', KEYS[3]) or '0')
 end
+local function total()
+  local known = redis.call('GET', KEYS[5])
+  if known then return tonumber(known) end
+  local sum, prefix = 0, string.sub(KEYS[1], 1, #KEYS[1] - #ARGV[1])
+  for _, bucket in ipairs(redis.call('SMEMBERS', KEYS[4])) do
+    sum = sum + tonumber(redis.call('GET', prefix .. bucket .. ':bytes') or '0')
+  end
+  return sum
+end
 local function room(count, bytes, count_after, bytes_after)
   if count_after > tonumber(ARGV[2]) and count_after > count then return 'keys' end
-  if bytes_after > tonumber(ARGV[3]) and bytes_after > bytes then return 'bytes' end
+  if bytes_after <= bytes then return end
+  if bytes_after > tonumber(ARGV[3]) then return 'bytes' end
+  if total() - bytes + bytes_after > tonumber(ARGV[4]) then return 'total' end
 end
 local function resize(bytes)
+  local _, before = size()
+  redis.call('SET', KEYS[5], string.format('%.0f', total() - before + bytes))
   if redis.call('HLEN', KEYS[1]) == 0 then
     redis.call('DEL', KEYS[2], KEYS[3])
     redis.call('SREM', KEYS[4], ARGV[1])
@@ -56,12 +72,12 @@ end
 ";
 
 /// Sets keys: further arguments are keys and values in turn.
-const SET: &str = "return put(4)";
+const SET: &str = "return put(5)";
 
 /// Deletes keys: further arguments are keys.
 const DELETE: &str = r"
 local count, bytes = size()
-for at = 4, #ARGV do
+for at = 5, #ARGV do
   if redis.call('HEXISTS', KEYS[1], ARGV[at]) == 1 then
     bytes = bytes - #ARGV[at] - redis.call('HSTRLEN', KEYS[1], ARGV[at])
     redis.call('HDEL', KEYS[1], ARGV[at])
@@ -76,26 +92,26 @@ return 1
 /// script's numbers have 53 bits.
 const INCREMENT: &str = r"
 local count, bytes = size()
-local old = redis.call('HGET', KEYS[1], ARGV[4])
-local done = redis.pcall('HINCRBY', KEYS[1], ARGV[4], ARGV[5])
+local old = redis.call('HGET', KEYS[1], ARGV[5])
+local done = redis.pcall('HINCRBY', KEYS[1], ARGV[5], ARGV[6])
 if type(done) == 'table' and done.err then return done end
-local new = redis.call('HGET', KEYS[1], ARGV[4])
+local new = redis.call('HGET', KEYS[1], ARGV[5])
 local count_after, bytes_after = count, bytes
 if old then
   bytes_after = bytes - #old + #new
 else
-  count_after, bytes_after = count + 1, bytes + #ARGV[4] + #new
+  count_after, bytes_after = count + 1, bytes + #ARGV[5] + #new
 end
 local limit = room(count, bytes, count_after, bytes_after)
 if limit then
   if old then
-    redis.call('HSET', KEYS[1], ARGV[4], old)
+    redis.call('HSET', KEYS[1], ARGV[5], old)
   else
-    redis.call('HDEL', KEYS[1], ARGV[4])
+    redis.call('HDEL', KEYS[1], ARGV[5])
   end
   return limit
 end
-redis.call('ZADD', KEYS[2], 0, ARGV[4])
+redis.call('ZADD', KEYS[2], 0, ARGV[5])
 resize(bytes_after)
 return {new}
 ";
@@ -103,13 +119,13 @@ return {new}
 /// Sets a key if it has a value: further arguments are whether it must exist, the value that it
 /// must have, the key, and the new value.
 const SWAP: &str = r"
-local old = redis.call('HGET', KEYS[1], ARGV[6])
-if ARGV[4] == '1' then
-  if old ~= ARGV[5] then return 0 end
+local old = redis.call('HGET', KEYS[1], ARGV[7])
+if ARGV[5] == '1' then
+  if old ~= ARGV[6] then return 0 end
 elseif old then
   return 0
 end
-return put(6)
+return put(7)
 ";
 
 /// Returns the values of keys, unless they are too large together: the arguments are the limit in
@@ -160,14 +176,16 @@ impl Scripts {
             let mut command = redis::cmd("EVALSHA");
             command
                 .arg(script)
-                .arg(4)
+                .arg(5)
                 .arg(&values)
                 .arg(&sorted)
                 .arg(format!("{values}:bytes"))
                 .arg(format!("{prefix}buckets"))
+                .arg(format!("{prefix}total"))
                 .arg(request.bucket.as_str())
                 .arg(request.keys_count)
-                .arg(request.bucket_bytes);
+                .arg(request.bucket_bytes)
+                .arg(request.total_bytes);
             command
         };
         let mut command;
@@ -251,6 +269,9 @@ pub(super) fn parse(request: &Request, value: Value) -> Result<Reply, Failure> {
     match limit.map(std::str::from_utf8) {
         Some(Ok(TOO_MANY_KEYS)) => return Err(operation::too_many_keys(request.keys_count)),
         Some(Ok(TOO_MANY_BYTES)) => return Err(operation::too_many_bytes(request.bucket_bytes)),
+        Some(Ok(TOO_MANY_IN_TOTAL)) => {
+            return Err(operation::too_many_in_total(request.total_bytes));
+        }
         _ => {}
     }
     let unexpected = || Err(Failure::new("Redis has sent an unexpected reply"));

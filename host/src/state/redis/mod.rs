@@ -320,6 +320,7 @@ impl Connection {
                 bucket: id.clone(),
                 keys_count: u64::MAX,
                 bucket_bytes: u64::MAX,
+                total_bytes: u64::MAX,
                 operation,
             };
             let mut after = None;
