@@ -516,6 +516,10 @@ impl Load for Engine {
         Some(self.with_lines_of(program, path, version))
     }
 
+    fn replaced(&self, served: &Program, next: &Program) {
+        next.0.refused.continue_with(&served.0.refused);
+    }
+
     fn turn(&self, version: Version, cancel: &CancelToken) -> impl Sized {
         let cache = self.cache.as_ref()?;
         cache.turn(&cache.entry(version), cancel)

@@ -36,6 +36,10 @@ pub(crate) trait Load: Send + Sync + 'static {
         None
     }
 
+    /// Called when `next`, which was [recalled](Self::recall), replaces a program of the same
+    /// version that is served.
+    fn replaced(&self, _served: &Self::Program, _next: &Self::Program) {}
+
     /// Waits until no other load of this version is in progress, in this process or in another one
     /// with the same storage, or until the load is cancelled. The return value is held while
     /// [`load`](Self::load) and its deferred work ([`Later`]) run.

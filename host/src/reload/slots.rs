@@ -392,8 +392,8 @@ impl<P> Slots<P> {
     }
 
     /// Replaces a program with another of the same version and file, if that one is still being
-    /// served. Reports nothing, because it behaves the same.
-    pub(super) fn renew(&mut self, renewed: Renewed<P>) {
+    /// served. Reports nothing, because it behaves the same. `replaced` is called with both before.
+    pub(super) fn renew(&mut self, renewed: Renewed<P>, replaced: impl FnOnce(&P, &P)) {
         let Some(slot) = self.slots.get_mut(&renewed.shape) else {
             return;
         };
@@ -401,6 +401,7 @@ impl<P> Slots<P> {
             handler.version == renewed.version && handler.file == renewed.file
         };
         if let Some(handler) = slot.serving.as_mut().filter(is_it) {
+            replaced(&handler.program, &renewed.program);
             let next = Handler {
                 name: handler.name.clone(),
                 route: handler.route.clone(),

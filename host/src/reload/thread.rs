@@ -266,7 +266,11 @@ impl<L: Load> Reloader<L> {
             Message::Order(Order::LookAgain) => self.lost.store(true, Ordering::Relaxed),
             Message::Order(Order::Hurry) => self.stop_patience = Duration::ZERO,
             Message::Done(done) => self.slots.finish(*done, Instant::now()),
-            Message::Renewed(renewed) => self.slots.renew(*renewed),
+            Message::Renewed(renewed) => {
+                let loader = &self.loader;
+                let replaced = |served: &_, next: &_| loader.replaced(served, next);
+                self.slots.renew(*renewed, replaced);
+            }
             Message::Build(event) => self.slots.build_event(event, Instant::now()),
             Message::WatchEvent(event) => self.take_event(event),
         }
