@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::Path;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
@@ -264,6 +264,63 @@ fn a_writable_folder_serves_one_request_at_a_time_over_threads_and_processes() {
 }
 
 #[test]
+fn nothing_is_written_to_a_folder_after_the_request_was_cut_off() {
+    let site = site();
+    grant_data(&site);
+    let server = Server::with(&site, &["--max-wall-time", "200ms", "--threads", "2"]);
+    for round in 0..4 {
+        for kind in KINDS {
+            let response = server.get(&format!("/{kind}?fill=/data/log"));
+            assert_eq!(response.status(), 504, "{kind}");
+            // The next request has the folder as soon as the other one has left it.
+            let length = || ask(&server, "grants", "length=/data/log");
+            let lengths = [length(), length(), length()];
+            assert!(lengths[0].parse::<u64>().is_ok(), "{lengths:?}");
+            assert_eq!(lengths[0], lengths[1], "{kind}, {round}");
+            assert_eq!(lengths[0], lengths[2], "{kind}, {round}");
+            assert_eq!(ask(&server, kind, "remove=/data/log"), "removed");
+        }
+    }
+}
+
+#[test]
+fn a_handler_that_hoards_files_fails_alone() {
+    let site = site().with_page("page.txt", "a page");
+    fs::write(site.path().join("data/note"), "a note").expect("written");
+    let grants = KINDS.map(|kind| {
+        format!("[[handlers.{kind}.files]]\nsource = \"data\"\ndestination = \"/data\"\n")
+    });
+    configure(&site, &grants.concat());
+    // A shell lowers the limit for the server only.
+    let mut limited = Command::new("sh");
+    limited.args(["-c", "ulimit -n 400 && exec \"$0\" \"$@\""]);
+    limited.arg(env!("CARGO_BIN_EXE_wasgi"));
+    limited.args(["serve", "--addr", "127.0.0.1:0", "--code-cache"]);
+    limited.arg(code_cache()).arg(site.path());
+    let server = Server::started(Process::start(&mut limited));
+    for hoarder in KINDS {
+        let told = thread::scope(|scope| {
+            let query = "hoard=/data/note,/data/stop";
+            let hoards = scope.spawn(|| ask(&server, hoarder, query));
+            eventually("it has all that it may have", || {
+                ask(&server, hoarder, "read=/data/note") != "a note"
+            });
+            for other in KINDS.into_iter().filter(|other| *other != hoarder) {
+                assert_eq!(ask(&server, other, "read=/data/note"), "a note", "{other}");
+            }
+            assert_eq!(server.get("/page.txt").text(), "a page");
+            fs::write(site.path().join("data/stop"), "").expect("written");
+            hoards.join().expect("no panic")
+        });
+        assert!(told.ends_with(" QuotaExceeded"), "{hoarder}: {told}");
+        assert_eq!(ask(&server, hoarder, "read=/data/note"), "a note");
+        fs::remove_file(site.path().join("data/stop")).expect("removed");
+        let line = format!("WARN {hoarder}: can't open a file: a handler may have 50 files open");
+        server.error_log().expect(&[&line]);
+    }
+}
+
+#[test]
 fn a_changed_grant_and_a_changed_secret_apply_to_the_next_request_and_fail_none() {
     for flags in [&[][..], &["--processes", "2"]] {
         let site = site();
@@ -369,7 +426,7 @@ fn a_secret_is_in_no_output_of_the_server() {
     }
     let server = Server::with(&site, &["--code-cache", "none"]);
     assert_eq!(ask(&server, "grants", "variable=KEY"), SECRET);
-    for (file, what) in processes_of(server.id()) {
+    for (file, what) in server.arguments_and_environments() {
         assert!(!what.contains(SECRET), "{file} has it");
     }
     // A handler that fails while it has the secret.
@@ -378,35 +435,6 @@ fn a_secret_is_in_no_output_of_the_server() {
     let ended = server.stop();
     let everything = ended.everything();
     assert!(!everything.contains(SECRET), "{everything}");
-}
-
-/// Returns what `/proc` tells everybody about a process and its children: their environment and
-/// arguments.
-fn processes_of(parent: impl std::fmt::Display) -> Vec<(String, String)> {
-    let parent = parent.to_string();
-    let mut found = Vec::new();
-    for entry in fs::read_dir("/proc").expect("it is mounted").flatten() {
-        let folder = entry.path();
-        let status = fs::read_to_string(folder.join("stat")).unwrap_or_default();
-        let of = status
-            .rsplit(") ")
-            .next()
-            .and_then(|rest| rest.split(' ').nth(1));
-        let is_it = entry.file_name().to_str() == Some(&parent);
-        if is_it || of == Some(&parent) {
-            found.extend(["environ", "cmdline"].map(|name| read(&folder.join(name))));
-        }
-    }
-    assert!(found.len() >= 6, "the supervisor and two workers");
-    found
-}
-
-fn read(path: &Path) -> (String, String) {
-    let bytes = fs::read(path).unwrap_or_default();
-    (
-        path.display().to_string(),
-        String::from_utf8_lossy(&bytes).into_owned(),
-    )
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! A child process that never outlives its test, and the kernel's data about it.
 
+use std::collections::HashMap;
 use std::fs;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
@@ -192,9 +193,43 @@ impl Process {
         kibibytes * 1024
     }
 
+    /// Returns what `/proc` tells everybody about the process and all below it: their arguments and
+    /// their environments, each with its path.
+    pub(crate) fn arguments_and_environments(&self) -> Vec<(String, String)> {
+        let parents: HashMap<u32, u32> = fs::read_dir("/proc")
+            .expect("it is mounted")
+            .flatten()
+            .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+            .filter_map(|id| Some((id, parent_of(id)?)))
+            .collect();
+        let is_below = |mut id: u32| {
+            while id != self.id() {
+                match parents.get(&id) {
+                    Some(parent) => id = *parent,
+                    None => return false,
+                }
+            }
+            true
+        };
+        let ids = parents.keys().filter(|id| is_below(**id));
+        let paths = ids.flat_map(|id| ["environ", "cmdline"].map(|of| format!("/proc/{id}/{of}")));
+        let read = |path: String| {
+            let bytes = fs::read(&path).unwrap_or_default();
+            (path, String::from_utf8_lossy(&bytes).into_owned())
+        };
+        paths.map(read).collect()
+    }
+
     fn pid(&self) -> Pid {
         Pid::from_child(&self.child)
     }
+}
+
+/// Returns the parent of a process, if it exists.
+fn parent_of(id: u32) -> Option<u32> {
+    let status = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
+    let (_, rest) = status.rsplit_once(") ")?;
+    rest.split(' ').nth(1)?.parse().ok()
 }
 
 impl Drop for Process {

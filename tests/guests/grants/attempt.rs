@@ -25,6 +25,9 @@ pub(crate) fn attempt(query: &str) -> String {
         "rename" => told(fs::rename(first, second).map(|()| "renamed".to_owned())),
         "link" => told(fs::hard_link(first, second).map(|()| "linked".to_owned())),
         "count" => told(count(first)),
+        "length" => told(fs::metadata(first).map(|file| file.len().to_string())),
+        "fill" => told(fill(first)),
+        "hoard" => hoard(first, second),
         "kv" => key_value::attempt(argument),
         "kv1" => key_value::attempt_draft(argument),
         _ => format!("unknown: {query}"),
@@ -33,6 +36,30 @@ pub(crate) fn attempt(query: &str) -> String {
 
 fn told(result: io::Result<String>) -> String {
     result.unwrap_or_else(|error| format!("error: {:?}", error.kind()))
+}
+
+/// Appends to a file without end.
+fn fill(path: &str) -> io::Result<String> {
+    let mut file = fs::File::options().append(true).create(true).open(path)?;
+    loop {
+        file.write_all(&[b'x'; 4096])?;
+    }
+}
+
+/// Opens a file as often as possible, and holds all until another file exists. Returns their number
+/// and the kind of error.
+fn hoard(path: &str, until: &str) -> String {
+    let mut files = Vec::new();
+    let error = loop {
+        match fs::File::open(path) {
+            Ok(file) => files.push(file),
+            Err(error) => break error,
+        }
+    };
+    while fs::metadata(until).is_err() {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    format!("{} {:?}", files.len(), error.kind())
 }
 
 fn append(path: &str, text: &str) -> io::Result<String> {

@@ -158,6 +158,10 @@ mod draft2 {
                 };
                 Ok(found.into_iter().map(show).collect::<Vec<_>>().join(" "))
             }
+            // Asks for the first page without end.
+            "endless-keys" => loop {
+                bucket.list_keys(None).map_err(show)?;
+            },
             // More handles than an instance may have.
             "handles" => {
                 let mut all = Vec::new();

@@ -10,6 +10,8 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
+use std::thread;
+use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
 use tokio::sync::{Mutex as Turn, OwnedMutexGuard};
@@ -27,6 +29,29 @@ static TURNS: LazyLock<Mutex<HashMap<Identity, Weak<Turn<()>>>>> = LazyLock::new
 #[derive(Debug)]
 pub(super) struct FolderLock {
     _locked: Vec<Locked>,
+}
+
+/// The pause before it is checked again whether an operation is complete: as long as a write to a
+/// disk takes.
+const RELEASE_PAUSE: Duration = Duration::from_millis(1);
+
+impl FolderLock {
+    /// Releases the locks when no operation of the request uses one of these files any more: the
+    /// system completes an operation that it has begun.
+    pub(super) fn release_after(self, mut files: Vec<Weak<File>>) {
+        files.retain(|file| file.strong_count() > 0);
+        if files.is_empty() {
+            return;
+        }
+        let thread = thread::Builder::new().name("wasgi-unlock".into());
+        // Without a thread, the locks are released now, and the operation may still be executed.
+        let _ = thread.spawn(move || {
+            while files.iter().any(|file| file.strong_count() > 0) {
+                thread::sleep(RELEASE_PAUSE);
+            }
+            drop(self);
+        });
+    }
 }
 
 /// One locked folder. Declared in the order of release: the kernel's lock first, so that the next
@@ -129,8 +154,6 @@ async fn off_thread<T: Send + 'static>(
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::grants::{FolderOptions, GrantOptions};
 
@@ -178,6 +201,25 @@ mod tests {
     }
 
     #[test]
+    fn a_folder_is_released_when_the_last_operation_on_its_files_is_complete() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let grants = grants(&[(folder.path(), true)]);
+        let operation = Arc::new(tempfile::tempfile().expect("a file"));
+        let closed = Arc::downgrade(&Arc::new(tempfile::tempfile().expect("a file")));
+        block_on(async {
+            let cut_off = acquire(&grants).await.expect("locked").expect("exclusive");
+            cut_off.release_after(vec![closed.clone(), Arc::downgrade(&operation)]);
+            let mut next = std::pin::pin!(acquire(&grants));
+            let early = tokio::time::timeout(Duration::from_millis(50), &mut next).await;
+            assert!(early.is_err(), "the operation is not complete");
+            drop(operation);
+            let next = next.await.expect("locked").expect("exclusive");
+            next.release_after(vec![closed]);
+            assert!(acquire(&grants).await.expect("locked").is_some());
+        });
+    }
+
+    #[test]
     fn another_process_is_excluded_and_a_request_that_ends_while_it_waits_leaves_nothing() {
         let folder = tempfile::tempdir().expect("a folder");
         let grants = grants(&[(folder.path(), true)]);
@@ -200,7 +242,7 @@ mod tests {
         let (a, b) = (a.expect("a folder"), b.expect("a folder"));
         let forth = grants(&[(a.path(), true), (b.path(), true), (a.path(), true)]);
         let back = grants(&[(b.path(), true), (a.path(), true)]);
-        std::thread::scope(|scope| {
+        thread::scope(|scope| {
             for grants in [&forth, &back] {
                 scope.spawn(move || {
                     block_on(async {

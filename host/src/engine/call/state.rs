@@ -1,10 +1,13 @@
 //! The data of a store for its one request.
 
-use std::sync::Arc;
+use std::fs::File;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use wasmtime::component::{Resource, ResourceTable};
 use wasmtime::{ResourceLimiter, Result};
+use wasmtime_wasi::filesystem::{Descriptor, WasiFilesystemView};
+use wasmtime_wasi::p2::bindings::filesystem::preopens::Host as _;
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
@@ -21,6 +24,7 @@ use crate::engine::pools::memory::{Reservation, Short};
 use crate::engine::scripts::folders::Folders;
 use crate::engine::worlds::key_value::opened::KeyValue;
 use crate::engine::worlds::network::{Network, OutboundTrace};
+use crate::engine::worlds::open_files::OpenFiles;
 use crate::gateway::{Environ, Exchange, Failure, Response};
 use crate::grants::Grants;
 use crate::outbound;
@@ -90,13 +94,15 @@ pub(in crate::engine) struct HostState {
     folders: Folders,
     /// What it may use besides its request.
     grants: Option<Arc<Grants>>,
-    /// Held while the request may use folders that only one request at a time may use.
-    folder_lock: Option<FolderLock>,
     /// The key-value buckets, if one is granted.
     pub(in crate::engine) key_value: Option<Box<KeyValue>>,
     /// The span of what the request does now, if its trace is recorded.
     pub(in crate::engine) span: Option<Box<ActiveSpan>>,
     wasi: Option<Box<Wasi>>,
+    /// The files that it has opened.
+    pub(in crate::engine) open_files: OpenFiles,
+    /// Held while the request may use folders that only one request at a time may use.
+    folder_lock: Option<FolderLock>,
 }
 
 struct Wasi {
@@ -142,10 +148,11 @@ impl HostState {
             log,
             folders: Folders::default(),
             grants: None,
-            folder_lock: None,
             key_value: None,
             span: None,
             wasi: None,
+            open_files: OpenFiles::default(),
+            folder_lock: None,
         }
     }
 
@@ -153,6 +160,7 @@ impl HostState {
     pub(in crate::engine) fn end_request(&mut self) {
         self.errors = self.log.stream(Source::Errors);
         self.folder_lock = None;
+        self.open_files.sweep();
         self.span = None;
     }
 
@@ -236,7 +244,10 @@ impl HostState {
     fn new_wasi(&mut self, configure: impl FnOnce(&mut WasiCtxBuilder)) -> Box<Wasi> {
         let network = Network::new(self.handler(), self.grants.as_ref(), self.host_denials());
         let grants = self.grants.as_deref();
-        let (wasi, missing) = Wasi::new(&self.log, &self.folders, grants, network, configure);
+        let (mut wasi, missing) = Wasi::new(&self.log, &self.folders, grants, network, configure);
+        if self.folder_lock.is_some() {
+            self.open_files.set_folders(wasi.open_folders());
+        }
         for line in missing {
             self.refuse(Thing::Folder, &line);
         }
@@ -381,6 +392,17 @@ fn outbound_limits(budget: &Budget) -> outbound::Limits {
     }
 }
 
+impl Drop for HostState {
+    /// Releases the lock on folders. A request that was cut off may have left an operation with the
+    /// system, which completes; the next request must not see its folder change then.
+    fn drop(&mut self) {
+        if let Some(lock) = self.folder_lock.take() {
+            self.wasi = None;
+            lock.release_after(self.open_files.take_files());
+        }
+    }
+}
+
 impl ResourceLimiter for HostState {
     /// The budget applies to all memories of an instance together.
     fn memory_growing(
@@ -476,15 +498,30 @@ impl Wasi {
         };
         (Box::new(wasi), missing)
     }
+
+    /// Returns its folders, as long as something uses them.
+    fn open_folders(&mut self) -> Vec<Weak<File>> {
+        let folders = self.filesystem().get_directories().unwrap_or_default();
+        let open = |(folder, _)| match self.filesystem().table.delete(folder) {
+            Ok(Descriptor::Dir(folder)) => Some(Arc::downgrade(&folder.dir)),
+            _ => None,
+        };
+        folders.into_iter().filter_map(open).collect()
+    }
+}
+
+impl WasiView for Wasi {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView {
+            ctx: &mut self.context,
+            table: &mut self.table,
+        }
+    }
 }
 
 impl WasiView for HostState {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        let wasi = self.wasi();
-        WasiCtxView {
-            ctx: &mut wasi.context,
-            table: &mut wasi.table,
-        }
+        self.wasi().ctx()
     }
 }
 

@@ -7,6 +7,7 @@ use super::command;
 use super::gateway::bindings::wasgi::gateway::gateway;
 use super::key_value;
 use super::network;
+use super::open_files;
 use super::refused;
 use super::wasi_http;
 use crate::engine::HandlerKind;
@@ -34,6 +35,7 @@ impl Linkers {
         network::add_sockets_to_linker(&mut general)?;
         network::add_http_to_linker(&mut general)?;
         key_value::add_to_linker(&mut general)?;
+        open_files::add_to_linker(&mut general)?;
         let mut commands = general.clone();
         command::add_files_to_linker(&mut commands)?;
         refused::add_files_and_variables_to_linker(&mut general)?;

@@ -121,7 +121,10 @@ impl Database {
         transaction.set_quick_repair(true);
         let mut answers = Vec::with_capacity(jobs.len());
         // After a transaction that fails, it is computed again.
-        let mut total_bytes = self.total_bytes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut total_bytes = self
+            .total_bytes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let known_bytes = total_bytes.take();
         let after_bytes;
         {

@@ -12,15 +12,15 @@ use std::sync::OnceLock;
 
 use rustix::fs::{Mode, OFlags};
 use wasmtime::StoreContextMut;
-use wasmtime::component::{Linker, Resource};
-use wasmtime_wasi::filesystem::{Descriptor, Dir, WasiFilesystemCtxView, WasiFilesystemView};
-use wasmtime_wasi::p2::FsResult;
+use wasmtime::component::Linker;
+use wasmtime_wasi::filesystem::{Descriptor, Dir, WasiFilesystemView};
 use wasmtime_wasi::p2::bindings::filesystem::preopens::Host as _;
 use wasmtime_wasi::p2::bindings::filesystem::types::{
-    DescriptorFlags, ErrorCode, Host as _, HostDescriptor as _, OpenFlags, PathFlags,
+    DescriptorFlags, ErrorCode, HostDescriptor as _, OpenFlags, PathFlags,
 };
 use wasmtime_wasi::{FsPerms, OpenMode};
 
+use super::super::open_files::{Folder, answer, open_at};
 use super::super::refused::{VERSION, refuse_files};
 use crate::engine::call::state::HostState;
 use crate::printable;
@@ -30,11 +30,6 @@ const PATH_BYTES: usize = 255;
 
 /// The name of the empty folder in the sandbox.
 const NAME: &str = "/";
-
-type Folder = Resource<Descriptor>;
-
-/// The result of a function, as the guest gets it.
-type Answer<T> = wasmtime::Result<(Result<T, ErrorCode>,)>;
 
 /// Replaces methods of a folder: each denies the path if the command has no folders, and is the
 /// method of WASI's implementation otherwise.
@@ -66,7 +61,6 @@ pub(in crate::engine) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmti
         })?;
     let mut types = linker.instance(&format!("wasi:filesystem/types@{VERSION}"))?;
     replace!(types,
-        "open-at" => open_at(flags: PathFlags, path: String, how: OpenFlags, access: DescriptorFlags), path;
         "stat-at" => stat_at(flags: PathFlags, path: String), path;
         "create-directory-at" => create_directory_at(path: String), path;
         "readlink-at" => readlink_at(path: String), path;
@@ -74,6 +68,24 @@ pub(in crate::engine) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmti
         "unlink-file-at" => unlink_file_at(path: String), path;
         "rename-at" => rename_at(from: String, to: Folder, new: String), from;
     );
+    types.func_wrap_async(
+        "[method]descriptor.open-at",
+        |mut store: StoreContextMut<'_, HostState>,
+         (folder, flags, path, how, access): (
+            Folder,
+            PathFlags,
+            String,
+            OpenFlags,
+            DescriptorFlags,
+        )| {
+            Box::new(async move {
+                if let Some(denied) = denied(store.data_mut(), &path) {
+                    return Ok((Err(denied),));
+                }
+                open_at(store.data_mut(), folder, (flags, path, how, access)).await
+            })
+        },
+    )?;
     linker.allow_shadowing(false);
     Ok(())
 }
@@ -102,13 +114,6 @@ fn denied(state: &mut HostState, path: &str) -> Option<ErrorCode> {
     };
     refuse_files(state, &format!("the file {path:?} and has no files"));
     Some(ErrorCode::NoEntry)
-}
-
-fn answer<T>(files: &mut WasiFilesystemCtxView<'_>, result: FsResult<T>) -> Answer<T> {
-    Ok((match result {
-        Ok(value) => Ok(value),
-        Err(error) => Err(files.convert_error_code(error)?),
-    },))
 }
 
 /// Returns the empty folder. `None` if none can be created: then a denied file is not logged.
