@@ -2,6 +2,10 @@
 //!
 //! The platform's code calls one function with the name of an operation, a bucket and arguments,
 //! and gets a pair: why it failed, or an empty text, and the result.
+//!
+//! The Rust SDK has the same calls in `wasgi_sdk::kv`. They are not shared: each crate has the
+//! bindings of its own world, whose types are different ones, and a value is copied from the
+//! interpreter's memory here and taken from the caller there.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;

@@ -9,6 +9,7 @@ order.
 from __future__ import annotations
 
 import errno
+import gc
 import itertools
 import socket
 
@@ -29,6 +30,15 @@ _OF_CONNECTION = frozenset(
 )
 
 _IS_LOADING = "there is no network while the application is imported, only for requests"
+
+#: The number of open exchanges from which the garbage is collected before another one is created: a
+#: program seldom reads more responses at a time. Python collects by the number of objects, and does
+#: not know that a dropped response in a reference cycle holds a connection.
+_COLLECT_FROM = 8
+
+#: The number of open exchanges from which the garbage is collected next: it doubles with what is in
+#: use, so that the cost stays in proportion.
+_collect_from = _COLLECT_FROM
 
 #: The resources of exchanges that are not closed, by their numbers.
 _open: dict[int, "_Resources"] = {}
@@ -58,6 +68,14 @@ class _Resources:
         return resource
 
 
+def _collect() -> None:
+    """Closes exchanges that nothing uses, if there are many."""
+    global _collect_from
+    if len(_open) >= _collect_from:
+        gc.collect()
+        _collect_from = max(_COLLECT_FROM, 2 * len(_open))
+
+
 def close(number: int) -> None:
     """Ends an exchange, and its connection unless its response was read to the end."""
     if resources := _open.pop(number, None):
@@ -78,6 +96,7 @@ class Exchange:
             raise OSError(errno.ENETDOWN, _IS_LOADING)
         from wit_world.imports import types
 
+        _collect()
         self._types = types
         self.authority = authority
         self._resources = _Resources()

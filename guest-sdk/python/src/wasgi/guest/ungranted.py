@@ -19,9 +19,6 @@ _UNKNOWN_TABLE = "[handlers.NAME]"
 #: The folder at which the example of a grant puts a folder for a relative path.
 _EXAMPLE_FOLDER = "/data"
 
-#: The flags of `open` that change a file or create one.
-_CHANGING_FLAGS = os.O_WRONLY | os.O_RDWR | os.O_CREAT
-
 _table = _UNKNOWN_TABLE
 
 
@@ -62,13 +59,19 @@ def explained(is_changing: bool | None):
                 if arguments:
                     changes = is_changing
                     if changes is None:
-                        changes = len(arguments) > 1 and bool(arguments[1] & _CHANGING_FLAGS)
+                        changes = len(arguments) > 1 and _is_changing(arguments[1])
                     explain(self, error, arguments[0], changes)
                 raise
 
         return call
 
     return decorate
+
+
+def _is_changing(flags: int) -> bool:
+    """Returns whether flags of `open` are for changing a file or creating one."""
+    access = flags & (os.O_RDONLY | os.O_WRONLY | os.O_RDWR)
+    return access != os.O_RDONLY or bool(flags & os.O_CREAT)
 
 
 def explain(system, error: Exception, path: object, is_changing: bool) -> None:
