@@ -10,9 +10,11 @@ use std::path::Path;
 use crate::support::command::{code_cache, wasgi};
 use crate::support::process::{Ended, Process};
 use crate::support::scripts::Language::{JavaScript, Python};
-use crate::support::scripts::{until, until_status};
+use crate::support::scripts::{percent_encoded, until, until_status};
 use crate::support::server::Server;
 use crate::support::site::Site;
+use crate::support::tls::Certificate;
+use crate::support::upstream::Upstream;
 
 /// Builds a handler of a site, in an environment without variables, and so without other programs.
 fn build(site: &Site, arguments: &[&str]) -> Ended {
@@ -147,6 +149,49 @@ fn a_built_script_has_the_variables_of_the_site_that_serves_it_and_none_of_the_b
         told.contains("a build has no environment variables"),
         "{told}"
     );
+}
+
+/// A script that counts in a bucket, and returns what the address in its query answers.
+const COUNTS: &str = "import { open } from 'wasgi:kv';
+const bucket = open('default');
+export default {
+  async fetch(request) {
+    const answer = await fetch(decodeURIComponent(new URL(request.url).search.slice(1)));
+    return new Response(`${await bucket.increment('n', 1)} ${await answer.text()}`);
+  },
+};
+";
+
+#[test]
+fn a_built_script_has_the_buckets_and_the_hosts_that_the_site_grants() {
+    let python = include_str!("../python/granted.py");
+    let files = [("granted.py", python), ("counts.js", COUNTS)];
+    let (Some(site), true) = (Python.site(&files, ""), JavaScript.has_runtime()) else {
+        return;
+    };
+    let certificate = Certificate::make(site.path());
+    let upstream = Upstream::with_tls(&certificate);
+    let url = format!("https://localhost:{}/hello", upstream.port());
+    let host = url.trim_end_matches("/hello");
+    let other = bare_site(&format!(
+        "[handlers.\"*\"]\nkey-value = [\"default\"]\nallowed-outbound-hosts = [\"{host}\"]\n"
+    ));
+    for name in ["granted", "counts"] {
+        let output = other.path().join("handlers").join(format!("{name}.wasm"));
+        let ended = build(&site, &[name, "-o", output.to_str().expect("a name")]);
+        assert!(ended.status.success(), "{name}: {}", ended.everything());
+    }
+    let mut command = wasgi(["serve", "--addr", "127.0.0.1:0", "--code-cache"]);
+    command.arg(code_cache()).arg(other.path());
+    command.env("SSL_CERT_FILE", &certificate.cert);
+    let server = Server::started(Process::start(&mut command));
+    let expression = format!("BUCKET.increment('n', 1), get('{url}')");
+    for count in 1..=2 {
+        let granted = format!("/granted?{}", percent_encoded(&expression));
+        until(&server, &granted, &format!("({count}, 'hello')"));
+        let counts = format!("/counts?{}", percent_encoded(&url));
+        until(&server, &counts, &format!("{count} hello"));
+    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! of store.
 
 mod scripts;
+mod secrecy;
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,5 +1,7 @@
 //! Upstreams that stall, end early, or send without end.
 
+use std::net::TcpListener;
+
 use super::{KINDS, ask, configure, granting, site_with};
 use crate::support::eventually;
 use crate::support::server::Server;
@@ -66,6 +68,21 @@ fn a_response_has_a_size_limit_and_a_time_limit() {
     }
     // None of them left a connection.
     upstream.wait_for_open(0);
+}
+
+#[test]
+fn a_connection_that_is_not_made_in_time_is_an_error_of_its_request() {
+    // The system accepts connections, and nobody answers the TLS handshake.
+    let silent = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+    let host = format!("https://{}", silent.local_addr().expect("an address"));
+    let site = Site::new().with_cases(KINDS);
+    configure(&site, &granting(std::slice::from_ref(&host)));
+    let server = Server::new(&site);
+    for kind in KINDS {
+        let told = ask(&server, kind, &format!("unconnected={host}/,200"));
+        assert!(told.contains("ConnectionTimeout"), "{kind}: {told}");
+    }
+    server.stop();
 }
 
 #[test]

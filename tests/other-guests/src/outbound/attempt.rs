@@ -22,6 +22,7 @@ pub(crate) fn attempt(query: &str) -> String {
         "post" => fetch(first, Method::Post, second).unwrap_or_else(|error| error),
         "tunnel" => fetch(first, Method::Connect, "").unwrap_or_else(|error| error),
         "impatient" => impatient(first, second).unwrap_or_else(|error| error),
+        "unconnected" => unconnected(first, second).unwrap_or_else(|error| error),
         "follow" => follow(first).unwrap_or_else(|error| error),
         "field" => field(first),
         "hold" => hold(first).unwrap_or_else(|error| error),
@@ -121,9 +122,24 @@ fn fetch(url: &str, method: Method, body: &str) -> Result<String, String> {
 /// Waits for the first byte for a number of milliseconds.
 fn impatient(url: &str, milliseconds: &str) -> Result<String, String> {
     let options = RequestOptions::new();
-    let time = milliseconds.parse::<u64>().expect("a number") * 1_000_000;
-    let set = options.set_first_byte_timeout(Some(time));
+    let set = options.set_first_byte_timeout(Some(nanoseconds(milliseconds)));
     set.map_err(|()| "error: not supported")?;
+    fetch_with(url, options)
+}
+
+/// Waits for a connection for a number of milliseconds.
+fn unconnected(url: &str, milliseconds: &str) -> Result<String, String> {
+    let options = RequestOptions::new();
+    let set = options.set_connect_timeout(Some(nanoseconds(milliseconds)));
+    set.map_err(|()| "error: not supported")?;
+    fetch_with(url, options)
+}
+
+fn nanoseconds(milliseconds: &str) -> u64 {
+    milliseconds.parse::<u64>().expect("a number") * 1_000_000
+}
+
+fn fetch_with(url: &str, options: RequestOptions) -> Result<String, String> {
     let response = request_with(url, Method::Get, "", Some(options))?;
     Ok(format!("{} {}", response.status(), read(&response)?))
 }
