@@ -155,7 +155,8 @@ def measure_burst(
 
 def measure_waiting(server: Server, upstream_port: int, arrived) -> None:
     path = f"/outbound?fetch=http://127.0.0.1:{upstream_port}/"
-    print(f"warm-up: {server.get(path)}, {server.get('/hello')[:15]!r}, {server.get('/sleep?ms=0')!r}")
+    warm = [server.get(path), server.get("/hello")[:15], server.get("/sleep?ms=0")]
+    print(f"warm-up: {warm}")
     times = multiprocessing.Queue()
     hello(server.port, times)
     print(f"/hello, quiet: {shown([each for _, each in times.get()])}")
