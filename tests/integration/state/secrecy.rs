@@ -37,14 +37,14 @@ fn the_password_of_the_store_is_in_no_output_and_no_other_process() {
     let server = Server::with(&site, &["--code-cache", "none"]);
     for kind in KINDS {
         is_hidden(kind, &ask(&server, kind, "kv=default,set,a,b"));
-        is_hidden(kind, &server.get(&format!("/{kind}?unknown")).text());
+        is_hidden(kind, server.get(&format!("/{kind}?unknown")).text());
     }
     let admin = server.access_log().expect(&["admin listener on http://"]);
     let (_, admin) = admin.split_once("://").expect("an address");
     let admin = admin.trim_end_matches('/').parse().expect("an address");
     for target in ["/status", "/readyz", "/healthz"] {
         let mut client = Client::connect(admin);
-        is_hidden(target, &client.get(target).text());
+        is_hidden(target, client.get(target).text());
     }
     let processes = server.arguments_and_environments();
     assert!(processes.len() >= 6, "the supervisor and two workers");
