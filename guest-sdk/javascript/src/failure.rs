@@ -75,8 +75,8 @@ impl Failure {
         }
     }
 
-    /// Returns what to do about code that looks for variables as on other platforms. Empty for other
-    /// failures.
+    /// Returns what to do about code that looks for variables as on other platforms. Empty for
+    /// other failures.
     pub(crate) fn hint(&self) -> String {
         let name = self.message.strip_suffix(" is not defined");
         if !name.is_some_and(|name| OTHER_PLATFORMS.contains(&name)) {

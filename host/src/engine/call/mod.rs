@@ -6,6 +6,7 @@ pub(super) mod denials;
 mod folder_lock;
 mod footprint;
 pub(super) mod guest_log;
+pub(super) mod open_files;
 pub(super) mod refusals;
 pub(super) mod state;
 pub(super) mod store;

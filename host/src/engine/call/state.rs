@@ -16,6 +16,7 @@ use super::denials::HostDenials;
 use super::folder_lock::FolderLock;
 use super::footprint::Footprint;
 use super::guest_log::{GuestLog, LineLog, LogStream, Source};
+use super::open_files::{FileLimits, FilePermit, OpenFiles};
 use super::refusals::{Refused, Thing};
 use crate::engine::clock::meter::Meter;
 use crate::engine::direct::Direct;
@@ -24,7 +25,6 @@ use crate::engine::pools::memory::{Reservation, Short};
 use crate::engine::scripts::folders::Folders;
 use crate::engine::worlds::key_value::opened::KeyValue;
 use crate::engine::worlds::network::{Network, OutboundTrace};
-use crate::engine::worlds::open_files::OpenFiles;
 use crate::gateway::{Environ, Exchange, Failure, Response};
 use crate::grants::Grants;
 use crate::outbound;
@@ -252,6 +252,11 @@ impl HostState {
             self.refuse(Thing::Folder, &line);
         }
         wasi
+    }
+
+    /// Returns the permit for a further file of the handler, unless there are too many.
+    pub(in crate::engine) fn try_take_file(&mut self, limits: FileLimits) -> Option<FilePermit> {
+        self.open_files.try_take(self.log.handler(), limits)
     }
 
     /// Makes these folders visible to the guest when it first uses WASI.

@@ -17,8 +17,8 @@ const TOO_MANY_IN_TOTAL: &str = "total";
 /// of buckets and the size of all of them; its first arguments the bucket, the limit on keys, the
 /// limit on bytes and the limit on the bytes of all buckets.
 ///
-/// `total` returns the size of all buckets, `room` the limit that would be exceeded, `resize` stores
-/// the sizes, `put` sets keys.
+/// `total` returns the size of all buckets, `room` the limit that would be exceeded, `resize`
+/// stores the sizes, `put` sets keys.
 const FRONT: &str = r"
 local function size()
   return redis.call('HLEN', KEYS[1]), tonumber(redis.call('GET', KEYS[3]) or '0')
