@@ -464,10 +464,7 @@ pub(crate) const KEYS: &[Key<Config>] = &[
     key("state.url", at!(state.url))
         .unset("none: the embedded store")
         .restart()
-        .doc(
-            "a Redis server that is used instead: `redis://HOST:PORT/DATABASE`, or \
-             `unix:///PATH`",
-        ),
+        .doc("a Redis server to use instead: `redis://HOST:PORT/DATABASE`, or `unix:///PATH`"),
     key("state.prefix", at!(state.prefix))
         .restart()
         .doc("the front of the names of all keys in Redis"),
