@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::message::{ExportRequest, KeyValue, SpanMessage, decode_response};
-use super::options::Options;
+use super::options::TraceOptions;
 use super::queue::Queue;
 use crate::outbound::own::{self, Peer, Reply};
 use crate::printable;
@@ -39,7 +39,7 @@ struct Report {
 }
 
 /// Sends batches until the queue is closed.
-pub(super) fn run(options: &Options, queue: &Queue) {
+pub(super) fn run(options: &TraceOptions, queue: &Queue) {
     let mut report = Report {
         endpoint: options.endpoint.to_string(),
         is_failing: false,
@@ -54,7 +54,7 @@ pub(super) fn run(options: &Options, queue: &Queue) {
     queue.done();
 }
 
-fn export(options: &Options, queue: &Queue, client: &own::Client, report: &mut Report) {
+fn export(options: &TraceOptions, queue: &Queue, client: &own::Client, report: &mut Report) {
     while let Some(spans) = queue.take() {
         if !spans.is_empty() {
             send(options, queue, client, spans, report);
@@ -65,7 +65,7 @@ fn export(options: &Options, queue: &Queue, client: &own::Client, report: &mut R
 
 /// Sends a batch, again while the collector asks for that, and counts it as dropped otherwise.
 fn send(
-    options: &Options,
+    options: &TraceOptions,
     queue: &Queue,
     client: &own::Client,
     spans: Vec<SpanMessage>,
@@ -105,7 +105,7 @@ fn send(
 
 /// Sends a batch once. Returns the number of spans that the collector has rejected.
 fn attempt(
-    options: &Options,
+    options: &TraceOptions,
     client: &own::Client,
     body: Bytes,
     timeout: Duration,
@@ -177,7 +177,7 @@ fn accepted(reply: &Reply) -> Result<u64, Refused> {
     })
 }
 
-fn request(options: &Options, spans: Vec<SpanMessage>) -> ExportRequest {
+fn request(options: &TraceOptions, spans: Vec<SpanMessage>) -> ExportRequest {
     let attributes = options.resource.iter();
     let attributes = attributes.map(|(key, value)| KeyValue::text(key, value));
     let own = [

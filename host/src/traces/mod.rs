@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 
 pub(crate) use self::context::SpanContext;
-use self::options::{Options, Parsed};
+use self::options::{Parsed, TraceOptions};
 use self::queue::Queue;
 #[allow(unreachable_pub, reason = "the environ has it")]
 pub use self::request::RequestTrace;
@@ -59,13 +59,13 @@ impl Tracer {
     pub(crate) fn start() -> anyhow::Result<Option<Arc<Self>>> {
         let variable = |name: &str| std::env::var(name).ok();
         let mut warn = |line: String| tracing::warn!("{line}");
-        match Options::from_variables(variable, &mut warn) {
+        match TraceOptions::from_variables(variable, &mut warn) {
             Parsed::Off => Ok(None),
             Parsed::On(options) => Self::with_options(*options).map(Some),
         }
     }
 
-    fn with_options(options: Options) -> anyhow::Result<Arc<Self>> {
+    fn with_options(options: TraceOptions) -> anyhow::Result<Arc<Self>> {
         let queue = Arc::new(Queue::new(options.batch));
         let sampler = options.sampler;
         tracing::info!("traces are sent to {}", options.endpoint);

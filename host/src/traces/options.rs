@@ -15,7 +15,7 @@ const MAX_MEMBERS: usize = 128;
 
 /// The configuration of traces.
 #[derive(Clone, Debug)]
-pub(super) struct Options {
+pub(super) struct TraceOptions {
     pub(super) endpoint: Endpoint,
     /// Fields of each request to the collector. Their values may be secrets.
     pub(super) headers: Vec<(HeaderName, HeaderValue)>,
@@ -55,10 +55,10 @@ pub(super) struct Endpoint {
 pub(super) enum Parsed {
     /// Traces are off.
     Off,
-    On(Box<Options>),
+    On(Box<TraceOptions>),
 }
 
-impl Options {
+impl TraceOptions {
     /// Reads the variables. Calls `warn` with each that is invalid, which then has no effect.
     /// Traces are on if an endpoint is set, and the exporter is not `none`.
     pub(super) fn from_variables(
@@ -280,13 +280,13 @@ fn resource(
 mod tests {
     use super::*;
 
-    fn parse(variables: &[(&str, &str)]) -> (Option<Options>, Vec<String>) {
+    fn parse(variables: &[(&str, &str)]) -> (Option<TraceOptions>, Vec<String>) {
         let mut warnings = Vec::new();
         let get = |name: &str| {
             let mut found = variables.iter().filter(|(key, _)| *key == name);
             found.next().map(|(_, value)| (*value).to_owned())
         };
-        let parsed = Options::from_variables(get, &mut |line| warnings.push(line));
+        let parsed = TraceOptions::from_variables(get, &mut |line| warnings.push(line));
         match parsed {
             Parsed::Off => (None, warnings),
             Parsed::On(options) => (Some(*options), warnings),

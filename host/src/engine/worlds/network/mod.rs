@@ -5,8 +5,8 @@
 //!
 //! - `access` is what one instance may use: the hooks of the bindings for HTTP, and its `sockets`.
 //! - `http` and `socket_imports` are the functions that guests import.
-//! - `trace` has the spans of HTTP requests. `target` is the host of a request. `denied` is for scripts that are loaded: no request is
-//!   sent.
+//! - `trace` has the spans of HTTP requests. `target` is the host of a request. `denied` is for
+//!   scripts that are loaded: no request is sent.
 
 mod access;
 mod denied;
