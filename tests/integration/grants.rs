@@ -362,7 +362,7 @@ fn a_changed_grant_and_a_changed_secret_apply_to_the_next_request_and_fail_none(
         server.error_log().expect(&["secrets have changed"]);
         assert!(asked.load(Ordering::Relaxed) > 0);
 
-        // A secret that is gone keeps its value, and is told once.
+        // A secret whose file was removed keeps its value, and is reported once.
         fs::remove_file(&key).expect("removed");
         server.error_log().expect(&[
             "handlers.*: secrets: KEY: ",

@@ -203,7 +203,7 @@ fn the_sampler_decides_and_the_context_goes_on_in_any_case() {
         !text.contains("b7ad6b7169203331") && text.contains("-00\n"),
         "{text}"
     );
-    // An invalid context is none, and its state is dropped with it.
+    // An invalid context is ignored, and so is its state.
     let (_, text) = get(&server, "/echo", &format!("00-{TRACE}-b7ad6b7169203331"));
     assert!(
         text.contains("traceparent: 00-") && !text.contains(TRACE),

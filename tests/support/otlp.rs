@@ -65,7 +65,7 @@ pub(crate) struct Span {
     pub(crate) service: String,
     pub(crate) trace: String,
     pub(crate) id: String,
-    /// Empty if there is none.
+    /// Empty if the span has no parent.
     pub(crate) parent: String,
     pub(crate) state: String,
     pub(crate) name: String,
@@ -77,7 +77,7 @@ pub(crate) struct Span {
 }
 
 impl Span {
-    /// Returns an attribute as text; empty if there is none.
+    /// Returns an attribute as text; empty if it is missing.
     pub(crate) fn get(&self, key: &str) -> &str {
         let mut found = self.attributes.iter().filter(|(name, _)| name == key);
         found.next().map_or("", |(_, value)| value)
@@ -125,7 +125,7 @@ impl Collector {
             for stream in listener.incoming().flatten() {
                 let shared = serving.clone();
                 thread::spawn(move || {
-                    // A client that disconnects is none of the test's business.
+                    // A client may disconnect; the test does not depend on it.
                     let _ = serve(stream, &shared);
                 });
             }

@@ -7,8 +7,8 @@
 //! - `listener`: the socket.
 //! - `serve`: the thread: connections, and their limits.
 //! - `respond`: the endpoints, and which requests are accepted.
-//! - [`Inspect`]: where the answers come from. A server process implements it for itself, a
-//!   supervisor for all of its workers.
+//! - [`Inspect`]: where the answers come from. A server process implements it for its own
+//!   state, a supervisor for all of its workers.
 
 mod addr;
 mod inspection;

@@ -105,7 +105,7 @@ impl Archive {
         &self.path
     }
 
-    /// Returns the bundle's identity: the hash of all that it contains.
+    /// Returns the bundle's identity: the hash of its whole content.
     pub(crate) fn id(&self) -> blake3::Hash {
         self.index.id
     }

@@ -144,7 +144,7 @@ impl Unpacked {
     }
 }
 
-/// Creates the cache if it is missing, and checks that nobody else can write to it.
+/// Creates the cache if it is missing, and checks that no other user can write to it.
 fn open_cache(cache: &Path) -> anyhow::Result<()> {
     DirBuilder::new()
         .recursive(true)
@@ -217,7 +217,7 @@ fn unpack(archive: &Archive, cache: &Path, folder: &Path) -> anyhow::Result<()> 
             renamed => Ok(renamed?),
         }
     });
-    // It is there unless it was renamed.
+    // It exists unless it was renamed.
     if aside.exists() {
         remove(&aside);
     }
@@ -314,7 +314,7 @@ fn date_packages(top: &Path, entries: &[Entry]) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Removes unfinished folders that nobody writes any more, and unused ones beyond [`KEPT_UNUSED`].
+/// Removes unfinished folders that no process writes to, and unused ones beyond [`KEPT_UNUSED`].
 /// What can't be removed is tried again with the next bundle.
 fn remove_unused(cache: &Path) {
     let mut unused = Vec::new();

@@ -3,7 +3,7 @@
 //!
 //! A signature is of the whole file. Its trusted comment, which is signed as well, says when it was
 //! made. A bundle whose signature is older than that of the last one that was served is refused:
-//! otherwise, whoever can write the file could bring back a version with a known fault.
+//! otherwise, a user who can write the file could bring back a version with a known fault.
 
 use std::fs;
 use std::io;

@@ -22,7 +22,7 @@ const EXTENSION: &str = "wasgi";
 ///
 /// # Errors
 ///
-/// Fails if the site can't be bundled, or if a bundle that is listed or checked is none or is
+/// Fails if the site can't be bundled, or if a file to list or check is not a bundle or is
 /// damaged.
 pub fn bundle(arguments: &cli::Bundle) -> anyhow::Result<ExitCode> {
     match (&arguments.list, &arguments.check) {

@@ -115,7 +115,7 @@ impl ResolvedConfig {
         let path = sources.file();
         let overlaps = overlap::overlaps(&self.config, &path);
         let allowed = self.config.site.allow_overlap;
-        // Whoever can write to the bundle can change the configuration in it.
+        // A visitor who can write to the bundle can change the configuration in it.
         let bundle = self.bundle.iter();
         let of_bundle = bundle.flat_map(|it| overlap::overlaps(&self.config, it.path()));
         let of_bundle: Vec<_> = of_bundle.collect();

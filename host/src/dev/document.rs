@@ -38,7 +38,7 @@ const OF_PLAIN_BYTES: [&str; 8] = [
 ];
 
 /// Returns whether a browser requests a document to show, in a window or a frame. A fragment that a
-/// script fetches is none.
+/// script fetches is not one.
 pub(crate) fn is_wanted(head: &RequestHead) -> bool {
     match head.field("Sec-Fetch-Dest") {
         Some(destination) => matches!(destination, b"document" | b"iframe" | b"frame"),

@@ -135,7 +135,7 @@ pub(super) fn decode_response(bytes: &[u8]) -> Option<PartialSuccess> {
         };
         for field in fields(bytes) {
             match field? {
-                // A negative number is none.
+                // A negative number is not valid.
                 (1, Field::Number(number)) => {
                     partial.rejected_spans = if number > i64::MAX as u64 { 0 } else { number };
                 }

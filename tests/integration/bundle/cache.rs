@@ -41,7 +41,7 @@ fn a_folder_that_is_served_is_kept_and_old_ones_are_removed() {
     }
     let left = bundle.unpacked();
     assert!(left.contains(&served[0]), "{left:?}");
-    // The one that is served, the last one, and three that nobody uses.
+    // The served version, the last version, and three unused ones.
     assert!(left.len() <= 5, "{left:?}");
     assert_eq!(server.get("/").body, b"page 0");
 }

@@ -72,7 +72,7 @@ fn a_response_has_a_size_limit_and_a_time_limit() {
 
 #[test]
 fn a_connection_that_is_not_made_in_time_is_an_error_of_its_request() {
-    // The system accepts connections, and nobody answers the TLS handshake.
+    // The system accepts connections, but no process answers the TLS handshake.
     let silent = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
     let host = format!("https://{}", silent.local_addr().expect("an address"));
     let site = Site::new().with_cases(KINDS);

@@ -7,8 +7,8 @@
 //! - A build may write sources itself, and then would cause the next one. If nothing but builds
 //!   changes sources, each further build waits longer ([`PAUSES`]), and then no more follow. The
 //!   files that each of these builds has changed are thereafter ignored while a build runs.
-//! - Of several processes that build a site, one does. The others follow its results, and one of
-//!   them takes over when it has ended.
+//! - Of several processes that may build a site, only one builds. The others follow its results,
+//!   and one of them replaces it when it has ended.
 //! - Cargo builds one project at a time, since all share its target folder. Others run in parallel.
 
 use std::collections::{BTreeMap, BTreeSet};

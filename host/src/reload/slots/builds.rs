@@ -73,7 +73,7 @@ impl<P> Slots<P> {
         building.map(|(_, pending)| pending)
     }
 
-    /// Has the routes of projects answer 503 that have no artifact, until their first build has
+    /// Lets the routes of projects without an artifact answer 503 until their first build has
     /// ended.
     fn expect_builds(&mut self, found: &[Project]) {
         let Some(projects) = &self.projects else {

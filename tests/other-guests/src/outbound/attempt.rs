@@ -71,7 +71,7 @@ fn request_with(
     if let Some(outgoing) = outgoing {
         let stream = outgoing.write().expect("the first time");
         for piece in body.as_bytes().chunks(1000) {
-            // A denied request is told by the response.
+            // The response reports a denied request.
             if stream.blocking_write_and_flush(piece).is_err() {
                 break;
             }
