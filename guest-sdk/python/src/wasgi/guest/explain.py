@@ -86,9 +86,11 @@ def details(error: BaseException, place: Place) -> str:
 
 
 def told(error: BaseException) -> str:
-    """Returns the exception as Python prints it, in one line."""
-    lines = traceback.format_exception_only(type(error), error)
-    return " ".join(lines[-1].split())
+    """Returns the exception as Python prints it, in one line and without its notes."""
+    summary = traceback.TracebackException(type(error), error, None)
+    summary.__notes__ = None
+    *_, last = summary.format_exception_only()
+    return " ".join(last.split())
 
 
 def _where(error: BaseException, place: Place) -> str:
