@@ -352,6 +352,11 @@ fn remove(folder: &Path) {
     if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
         return;
     }
+    // Between the two, another process may have removed the folder, and a third one unpacked the
+    // bundle again.
+    if !is_at(&lock, folder) {
+        return;
+    }
     let name = folder.file_name().unwrap_or_default().to_string_lossy();
     let aside = folder.with_file_name(format!("{REMOVED}{}-{name}", std::process::id()));
     if fs::rename(folder, &aside).is_ok() {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::table::METRICS;
 
-/// All values at one time, by the metric's name in [`super::METRICS`] and the values of its labels.
+/// All values at one time, by the metric's name in [`METRICS`] and the values of its labels.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(from = "Vec<Sample>", into = "Vec<Sample>")]
 pub(crate) struct Snapshot(BTreeMap<(String, Vec<String>), Value>);

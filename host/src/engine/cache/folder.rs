@@ -200,6 +200,13 @@ impl Folder {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = rustix::fs::openat(&self.0, name, flags, Mode::empty())?;
         rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+        // Between the two, its writer may have removed or renamed it, and another may have created
+        // a file of that name, which is locked. While this lock is held, no other removes the file.
+        let opened = rustix::fs::fstat(&file)?;
+        let named = rustix::fs::statat(&self.0, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        if (opened.st_dev, opened.st_ino) != (named.st_dev, named.st_ino) {
+            return Err(io::ErrorKind::ResourceBusy.into());
+        }
         self.remove(name)
     }
 

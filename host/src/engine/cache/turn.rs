@@ -75,10 +75,10 @@ mod tests {
                     // As another process would.
                     let cache = cache(&folder);
                     let entry = cache.entry(Version::from_content(b"one"));
-                    for _ in 0..5 {
+                    for _ in 0..50 {
                         let turn = cache.turn(&entry, &CancelToken::new()).expect("a turn");
                         assert_eq!(at_once.fetch_add(1, Ordering::SeqCst), 0);
-                        thread::sleep(Duration::from_millis(2));
+                        thread::sleep(Duration::from_micros(200));
                         at_once.fetch_sub(1, Ordering::SeqCst);
                         drop(turn);
                     }
