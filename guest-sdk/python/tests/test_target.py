@@ -64,7 +64,7 @@ class Builds(unittest.TestCase):
         lines = errors.getvalue().splitlines()
         # Lines about the environment that the build has found: where its packages are, and which
         # of them need others.
-        found = ("packages are those", " requires ")
+        found = ("using the packages of ", " requires ")
         details = [line for line in lines[:-1] if not any(text in line for text in found)]
         return lines[-1], details
 
