@@ -1,15 +1,12 @@
 //! The endpoints of the admin listener, and which requests are accepted.
 
-use std::convert::Infallible;
-use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::time::Instant;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST, RETRY_AFTER};
 use http::request::Parts;
 use http::{HeaderValue, Method, Response, StatusCode};
-use http_body::{Body, Frame, SizeHint};
+use http_body_util::Full;
 
 use super::inspection::{Inspect, Phase, metrics, status};
 use crate::loopback;
@@ -31,28 +28,7 @@ pub(super) enum Transport {
 }
 
 /// A response's body, in one piece.
-#[derive(Debug)]
-pub(super) struct Text(Option<Bytes>);
-
-impl Body for Text {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        Poll::Ready(self.0.take().map(|bytes| Ok(Frame::data(bytes))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.0.is_none()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.0.as_ref().map_or(0, |bytes| bytes.len() as u64))
-    }
-}
+pub(super) type Text = Full<Bytes>;
 
 /// Returns the response to a request. May block for some seconds.
 pub(super) fn respond(
@@ -127,7 +103,7 @@ fn text(status: StatusCode, line: &str) -> Response<Text> {
 }
 
 fn response(status: StatusCode, content_type: &'static str, body: String) -> Response<Text> {
-    let mut response = Response::new(Text(Some(body.into())));
+    let mut response = Response::new(Text::from(body));
     *response.status_mut() = status;
     let fields = response.headers_mut();
     fields.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));

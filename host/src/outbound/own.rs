@@ -1,17 +1,16 @@
 //! Requests of the server itself, to a host that its operator has configured: no grant limits them.
 
-use std::convert::Infallible;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::IpAddr;
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Request, StatusCode};
-use http_body::{Body, Frame, SizeHint};
+use http_body::Body;
+use http_body_util::Full;
 use hyper::client::conn::http1::Builder as HttpBuilder;
 use hyper_util::rt::TokioIo;
 use tokio::net::lookup_host;
@@ -104,9 +103,7 @@ async fn send(peer: Peer<'_>, request: Request<Bytes>, time: Duration) -> Result
         .await
         .map_err(NoReply::failed)?;
     let exchange = async {
-        let response = sender
-            .send_request(request.map(|body| Whole(Some(body))))
-            .await;
+        let response = sender.send_request(request.map(Full::new)).await;
         let (head, mut body) = response.map_err(NoReply::failed)?.into_parts();
         let mut bytes = BytesMut::new();
         while let Some(frame) = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
@@ -154,30 +151,6 @@ async fn connect(peer: Peer<'_>, time: Duration) -> Result<Stream, NoReply> {
     Ok(Stream::Tls(
         stream.map_err(|error| NoReply::from_error(&error))?,
     ))
-}
-
-/// A body that is complete.
-struct Whole(Option<Bytes>);
-
-impl Body for Whole {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        Poll::Ready(self.0.take().map(|bytes| Ok(Frame::data(bytes))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.0.is_none()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        let length = self.0.as_ref().map_or(0, Bytes::len);
-        SizeHint::with_exact(length as u64)
-    }
 }
 
 impl NoReply {
