@@ -76,8 +76,8 @@ impl Capture {
         self.length > self.bytes.len() as u64
     }
 
-    /// Returns the kept bytes as text. `None` if they are not UTF-8; a character that the limit has cut
-    /// doesn't count.
+    /// Returns the kept bytes as text. `None` if they are not UTF-8; a character that the limit has
+    /// cut doesn't count.
     fn text(&self) -> Option<String> {
         let text = match std::str::from_utf8(&self.bytes) {
             Ok(text) => text,
