@@ -1,7 +1,7 @@
 //! `wasgi top`: what a running server does, from its admin listener.
 
-use std::io::Read;
-use std::process::{Output, Stdio};
+use std::io::{Read, Write};
+use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
@@ -104,6 +104,63 @@ fn a_server_that_is_away_is_one_line() {
     failed(top(&site, &[]), "admin.addr has port 0");
     configure(&site, "");
     failed(top(&site, &[]), "wasgi.toml: admin.addr is not set");
+}
+
+/// Runs `wasgi top` in a terminal of its own, by the program `script`, and ends it with a key.
+/// Returns all that it wrote; none if there is no such program.
+fn in_a_terminal(site: &Site, key: &[u8], colours: bool) -> Option<String> {
+    let top = wasgi(["top"]);
+    let program = top.get_program().to_str().expect("text").to_owned();
+    let folder = site.path().to_str().expect("text");
+    let command = format!("stty cols 100 rows 20; exec '{program}' top '{folder}'");
+    let mut script = Command::new("script");
+    script.args(["-qec", &command, "/dev/null"]);
+    script.env("TERM", "xterm").env_remove("NO_COLOR");
+    if !colours {
+        script.env("NO_COLOR", "1");
+    }
+    let started = script.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+    let Ok(mut script) = started else {
+        println!("skipped: there is no `script`");
+        return None;
+    };
+    let mut stdout = script.stdout.take().expect("piped");
+    let mut stdin = script.stdin.take().expect("piped");
+    let mut written = Vec::new();
+    let shows = |written: &[u8], text: &str| String::from_utf8_lossy(written).contains(text);
+    // The last line is drawn last.
+    while !shows(&written, "scroll") {
+        let mut some = [0; 4096];
+        let count = stdout.read(&mut some).expect("it writes");
+        assert!(count > 0, "{}", String::from_utf8_lossy(&written));
+        written.extend_from_slice(&some[..count]);
+    }
+    stdin.write_all(key).expect("written");
+    stdout.read_to_end(&mut written).expect("it ends");
+    assert!(script.wait().expect("it ends").success());
+    Some(String::from_utf8_lossy(&written).into_owned())
+}
+
+#[test]
+fn in_a_terminal_it_is_a_screen_that_a_key_ends_and_that_leaves_the_terminal_as_it_was() {
+    const LEAVES: &str = "\u{1b}[?1049l";
+    let site = site("[admin]\naddr = \"unix:admin.sock\"\n");
+    site.write_handler("broken.wat", "(not a module");
+    let _server = Server::with(&site, &[]);
+    for (key, colours) in [(&b"q"[..], true), (b"\x1b", false), (b"\x03", true)] {
+        let Some(written) = in_a_terminal(&site, key, colours) else {
+            return;
+        };
+        for text in ["ROUTE", "/hello", "broken.wat"] {
+            assert!(written.contains(text), "{text}: {written:?}");
+        }
+        let (_, after) = written.rsplit_once(LEAVES).expect("it leaves its screen");
+        assert!(
+            after.contains("\u{1b}[?25h"),
+            "the cursor is there: {after:?}"
+        );
+        assert_eq!(written.contains("\u{1b}[38;5;"), colours, "{written:?}");
+    }
 }
 
 #[test]

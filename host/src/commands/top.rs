@@ -1,6 +1,6 @@
 //! `wasgi top`: shows what a running server does.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 use std::thread;
 
@@ -9,9 +9,10 @@ use anyhow::bail;
 use crate::admin::AdminAddr;
 use crate::cli;
 use crate::printable;
-use crate::top::{Report, Sample, text};
+use crate::top::{Report, Sample, screen, text};
 
-/// Runs `wasgi top`: prints a report per interval until it is interrupted, or one.
+/// Runs `wasgi top`: shows reports in a terminal, or prints one per interval until it is
+/// interrupted, or one.
 ///
 /// # Errors
 ///
@@ -21,6 +22,11 @@ pub fn top(arguments: &cli::Top) -> anyhow::Result<ExitCode> {
         Some(addr) => addr.clone(),
         None => configured(arguments)?,
     };
+    let is_text = arguments.once || arguments.json;
+    if !is_text && io::stdout().is_terminal() && io::stdin().is_terminal() {
+        screen::show(addr, arguments.interval)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let mut before = Sample::read(&addr)?;
     let mut is_away = false;
     loop {

@@ -5,11 +5,13 @@
 //! - [`Report`]: the difference of two samples: rates, latencies, memory, and the last errors.
 //! - `columns`: the columns of the table, and those that fit.
 //! - `text`: a report as plain text.
+//! - [`screen`]: the view in a terminal.
 
 mod client;
 mod columns;
 mod report;
 mod sample;
+pub(crate) mod screen;
 mod text;
 
 pub(crate) use report::Report;
