@@ -44,10 +44,10 @@ const WAKER: Token = Token(usize::MAX);
 
 /// The token of the first listener; the other listeners follow. Connections have the tokens from
 /// zero on.
-const FIRST_LISTENER: usize = usize::MAX - DOORS;
+const FIRST_LISTENER: usize = usize::MAX - MAX_LISTENERS;
 
 /// The maximum number of listeners of a reactor: one for the site, one for redirects to it.
-const DOORS: usize = 2;
+const MAX_LISTENERS: usize = 2;
 
 /// The maximum number of events to take from the kernel at a time. The rest follows in the next
 /// turn.
