@@ -81,6 +81,38 @@ pub(super) enum Start {
     },
 }
 
+/// What a connection does after [`Start`].
+pub(super) enum Started {
+    /// It sends this response.
+    Answer(Answer),
+    /// It waits for the call.
+    Call {
+        call: CallId,
+        exchange: Arc<Exchange>,
+    },
+}
+
+impl Start {
+    /// Notes in the request's record who responds to it.
+    pub(super) fn note(self, record: &mut Record) -> Started {
+        match self {
+            Self::Answer(answer) => Started::Answer(answer),
+            Self::Refused { answer, by } => {
+                record.target = Some(by);
+                Started::Answer(answer)
+            }
+            Self::Call {
+                call,
+                exchange,
+                handler,
+            } => {
+                record.target = Some(Target::Handler(handler));
+                Started::Call { call, exchange }
+            }
+        }
+    }
+}
+
 impl Context {
     pub(super) fn new(shared: Arc<Shared>, calls: Calls, now: Instant) -> Self {
         Self {

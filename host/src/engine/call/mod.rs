@@ -209,6 +209,7 @@ impl Request {
         permit: Option<Permit>,
         reservation: Reservation,
         lock: Option<FolderLock>,
+        span: Option<Box<ActiveSpan>>,
     ) -> HostState {
         let mut state = HostState::new(
             self.handler,
@@ -228,6 +229,7 @@ impl Request {
         state.keeps_stack = code.lines.is_some();
         state.set_folders(&code.folders);
         state.set_grants(self.grants, lock);
+        state.span = span;
         state
     }
 }
@@ -263,8 +265,7 @@ async fn run_on(code: Arc<Code>, request: Request, reuse: u32) -> Finished {
             };
             let waiting = request.instance_span();
             let (pre, permit) = code.place_to_stay().await;
-            let mut state = request.into_state(&code, permit, reservation, lock);
-            state.span = waiting;
+            let state = request.into_state(&code, permit, reservation, lock, waiting);
             let mut store = new_store(pre, state);
             code.prepare(store.data_mut());
             let instance = match pre {
@@ -300,7 +301,8 @@ async fn run_on(code: Arc<Code>, request: Request, reuse: u32) -> Finished {
             }
             Ok(()) => failure(Ok(()), store.data()),
             Err(failed) => {
-                let failed = with_lines(&code, store.data_mut(), failed).await;
+                // Boxed: requests that don't fail don't need the space.
+                let failed = Box::pin(with_lines(&code, store.data_mut(), failed)).await;
                 failure(Err(failed), store.data())
             }
         },
@@ -347,8 +349,7 @@ async fn run(code: Arc<Code>, request: Request) -> Finished {
     };
     let waiting = request.instance_span();
     let (pre, permit) = code.place().await;
-    let mut state = request.into_state(&code, permit, reservation, lock);
-    state.span = waiting;
+    let state = request.into_state(&code, permit, reservation, lock, waiting);
     let mut store = new_store(pre, state);
     code.prepare(store.data_mut());
     let result = match pre {
@@ -370,7 +371,8 @@ async fn run(code: Arc<Code>, request: Request) -> Finished {
         }
     };
     let result = match result {
-        Err(failed) => Err(with_lines(&code, store.data_mut(), failed).await),
+        // Boxed: requests that don't fail don't need the space.
+        Err(failed) => Err(Box::pin(with_lines(&code, store.data_mut(), failed)).await),
         Ok(()) => Ok(()),
     };
     let failure = failure(result, store.data());
@@ -386,8 +388,7 @@ async fn with_lines(code: &Code, state: &mut HostState, failure: Failure) -> Fai
     let (Some(lines), Some(stack)) = (&code.lines, state.stack.take()) else {
         return failure;
     };
-    // Boxed: no other request needs the space.
-    let found = Box::pin(lines.find(stack.positions())).await;
+    let found = lines.find(stack.positions()).await;
     let own = Stack::with_lines(&found);
     let located = |mut text: String| {
         match &own {

@@ -29,7 +29,7 @@ impl Connection {
         &mut self,
         head: &Arc<RequestHead>,
         origin: Origin,
-        mut record: Record,
+        mut record: Box<Record>,
         cx: &mut Context,
     ) {
         let Some(dev) = cx.dev().cloned() else {
@@ -40,7 +40,7 @@ impl Connection {
                 Reply::Answer(answer) => {
                     // The dashboard asks every second, which would fill the access log.
                     if answer.status >= 400 {
-                        self.wire.record = Some(Box::new(record));
+                        self.wire.record = Some(record);
                     }
                     self.answer(answer, cx);
                 }
@@ -84,10 +84,10 @@ impl Connection {
         document.change(report.map_or(answer, |report| report.page(500)))
     }
 
-    fn begin_stream(&mut self, stream: Stream, mut record: Record, cx: &mut Context) {
+    fn begin_stream(&mut self, stream: Stream, mut record: Box<Record>, cx: &mut Context) {
         // It ends when the page does.
         record.deadline = None;
-        self.wire.record = Some(Box::new(record));
+        self.wire.record = Some(record);
         self.wire.http.leave_body();
         let head = ResponseHead {
             status: 200,

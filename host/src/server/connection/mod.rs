@@ -32,7 +32,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::admission::ConnectionPermit;
-use super::context::{Context, Start};
+use super::context::{Context, Start, Started};
 use super::listener::Service;
 use super::outbox::Outbox;
 use super::record::Record;
@@ -41,7 +41,6 @@ use crate::dev::Document;
 use crate::dev::endpoints::Stream;
 use crate::gateway::{Origin, REQUEST_ID_FIELD, RequestId};
 use crate::http1::{self, CloseReason, Expiry, Incoming, Patience, RequestBody, RequestHead};
-use crate::registry::Target;
 use coded::Coding;
 use linger::Linger;
 use replay::Replay;
@@ -376,7 +375,7 @@ impl Connection {
 
     /// Starts the response to a request.
     fn begin(&mut self, head: &Arc<RequestHead>, cx: &mut Context) {
-        let mut record = Record::new(head.clone(), cx.now);
+        let mut record = Box::new(Record::new(head.clone(), cx.now));
         record.deadline = cx.now.checked_add(cx.settings.limits.request_timeout);
         let scheme = self.wire.transport.scheme();
         let origin = Origin::from_request(head, self.peer, self.local, scheme, cx.proxies());
@@ -405,23 +404,15 @@ impl Connection {
         &mut self,
         start: Start,
         head: &Arc<RequestHead>,
-        mut record: Record,
+        mut record: Box<Record>,
         document: Option<Box<Document>>,
         cx: &mut Context,
     ) {
-        let answer = match start {
-            Start::Answer(answer) => answer,
-            Start::Refused { answer, by } => {
-                record.target = Some(by);
-                answer
-            }
-            Start::Call {
-                call,
-                exchange,
-                handler,
-            } => {
-                record.target = Some(Target::Handler(handler));
-                self.wire.record = Some(Box::new(record));
+        let started = start.note(&mut record);
+        self.wire.record = Some(record);
+        let answer = match started {
+            Started::Answer(answer) => answer,
+            Started::Call { call, exchange } => {
                 let has_body = head.body() != RequestBody::None;
                 let coding = match document {
                     Some(document) => Coding::Document(document),
@@ -432,7 +423,6 @@ impl Connection {
                 return;
             }
         };
-        self.wire.record = Some(Box::new(record));
         let answer = match document {
             Some(document) => self.document(*document, answer, head, cx),
             None => answer,

@@ -10,9 +10,8 @@ use crate::dev::Dev;
 use crate::dev::endpoints;
 use crate::dev::requests::{Recorded, Recorder};
 use crate::gateway::{Exchange, Failure, RequestId};
-use crate::registry::Target;
 use crate::server::calls::CallId;
-use crate::server::context::{Context, Start};
+use crate::server::context::{Context, Started};
 use crate::server::record::Record;
 
 /// The maximum time of a replay, which has no client that would leave: an endless response ends
@@ -44,19 +43,11 @@ impl Connection {
         record.recorder = Some(recorder);
         let start = cx.start(of.given.clone(), of.origin.clone(), &mut record);
         cx.number = None;
-        let answer = match start {
-            Start::Answer(answer) => answer,
-            Start::Refused { answer, by } => {
-                record.target = Some(by);
-                answer
-            }
-            Start::Call {
-                call,
-                exchange,
-                handler,
-            } => {
-                record.target = Some(Target::Handler(handler));
-                self.wire.record = Some(record);
+        let started = start.note(&mut record);
+        self.wire.record = Some(record);
+        let answer = match started {
+            Started::Answer(answer) => answer,
+            Started::Call { call, exchange } => {
                 self.phase = Phase::Answering(Source::Replay(Box::new(Replay {
                     call,
                     exchange,
@@ -67,7 +58,6 @@ impl Connection {
                 return;
             }
         };
-        self.wire.record = Some(record);
         if let Some(recorder) = self.wire.recorder() {
             recorder.answer(&answer);
         }
