@@ -138,7 +138,8 @@ class _Finder:
             if "__init__" in sources.modules[f"{self._path}/{name}"]
         }  # fmt: skip
         for name in sorted(packages | sources.modules[self._path] - {"__init__"}):
-            if name.isidentifier():
+            # Django's migrations have names that aren't identifiers, such as `0001_initial`.
+            if "." not in name:
                 yield prefix + name, name in packages
 
     def _spec(self, name: str, path: str, locations: list[str] | None) -> ModuleSpec | None:
